@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int mvm_error_set(struct mvm_error *err, int code, const char *fmt, ...)
+{
+	assert(code < 0);
+	if (!err)
+		return code;
+
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
+	va_end(ap);
+	err->code = code;
+	err->hint = NULL;
+	return code;
+}
+
+int mvm_error_context(struct mvm_error *err, int code, const char *fmt, ...)
+{
+	assert(code < 0);
+	if (!err)
+		return code;
+
+	char tail[sizeof(err->text)];
+	memcpy(tail, err->text, sizeof(tail));
+
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(err->text))
+		(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", tail);
+	return code;
+}
+
+int mvm_error_hint(struct mvm_error *err, int code, const char *hint)
+{
+	if (err)
+		err->hint = hint;
+	return code;
+}
+
+int mvm_error_oom(struct mvm_error *err)
+{
+	return mvm_error_set(err, -ENOMEM, "out of memory");
+}
+
+int mvm_error_exit_status(int code)
+{
+	switch (code) {
+	case -EINVAL:
+	case -EFBIG:
+		return 1;
+	case -ENOENT:
+		return 3;
+	case -EBUSY:
+	case -EAGAIN:
+		return 4;
+	case -EBADMSG:
+		return 5;
+	case -EOPNOTSUPP:
+		return 6;
+	default:
+		return code >= 0 ? 0 : 1;
+	}
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	char chunk[16384];
+
+	for (;;) {
+		ssize_t n = read(fd, chunk, sizeof(chunk));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		if ((size_t)n > max - text.len)
+			return -EFBIG;
+		strbuf_add(&text, chunk, (size_t)n);
+	}
+	size_t len = text.len;
+	char *data = text.failed ? NULL : strbuf_take(&text);
+	if (!data)
+		return -ENOMEM;
+	*ret = data;
+	if (ret_len)
+		*ret_len = len;
+	return 0;
+}
+
+int file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len)
+{
+	/* O_NONBLOCK: a fifo put in a file's place must not hang us */
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	return file_read_fd(fd, max, ret, ret_len);
+}
+
+int file_write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int file_create_at(int dir_fd, const char *name, const void *data, size_t len, mode_t mode)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int r = file_write_all(fd, data, len);
+	if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+		r = -errno;
+	if (r < 0)
+		(void)unlinkat(dir_fd, name, 0); /* the first failure is the one to report */
+	return r;
+}
+
+static void unique_name(const char *prefix, char ret[64])
+{
+	uint64_t random;
+	random_bytes(&random, sizeof(random));
+	(void)snprintf(ret, 64, "%s%016llx", prefix, (unsigned long long)random);
+}
+
+/* Move a finished temporary over its final name and make that durable. */
+static int move_into_place(int tmp_fd, const char *tmp_name, int dir_fd, const char *name)
+{
+	if (renameat(tmp_fd, tmp_name, dir_fd, name) < 0) {
+		int r = -errno;
+		(void)unlinkat(tmp_fd, tmp_name, 0); /* the rename's failure is the one to report */
+		return r;
+	}
+	return dir_sync(dir_fd);
+}
+
+int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
+		    mode_t mode)
+{
+	char tmp_name[64];
+	unique_name("file.", tmp_name);
+	int r = file_create_at(tmp_fd, tmp_name, data, len, mode);
+	return r < 0 ? r : move_into_place(tmp_fd, tmp_name, dir_fd, name);
+}
+
+int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target)
+{
+	char tmp_name[64];
+	unique_name("file.", tmp_name);
+	if (symlinkat(target, tmp_fd, tmp_name) < 0)
+		return -errno;
+	return move_into_place(tmp_fd, tmp_name, dir_fd, name);
+}
+
+int dir_open_at(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int dir_make_at(int dir_fd, const char *name)
+{
+	if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	return dir_open_at(dir_fd, name);
+}
+
+int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64])
+{
+	unique_name(prefix, ret_name);
+	if (mkdirat(dir_fd, ret_name, 0700) < 0)
+		return -errno;
+	return dir_open_at(dir_fd, ret_name);
+}
+
+int dir_make_path(const char *path)
+{
+	char part[PATH_MAX];
+	size_t len = strlen(path);
+
+	if (len == 0 || len >= sizeof(part))
+		return len ? -ENAMETOOLONG : -ENOENT;
+	for (size_t i = 1; i <= len; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, 0700) < 0 && errno != EEXIST && errno != EISDIR)
+			return -errno;
+	}
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
+int dir_list(int dir_fd, struct strv *ret)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	AUTO_CLOSEDIR DIR *dir = fdopendir(fd);
+	if (!dir) {
+		int r = -errno;
+		(void)close(fd);
+		return r;
+	}
+
+	AUTO_DONE(strv) names = { 0 };
+	for (;;) {
+		errno = 0;
+		const struct dirent *entry = readdir(dir);
+		if (!entry && errno)
+			return -errno;
+		if (!entry)
+			break;
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			strv_add(&names, entry->d_name);
+	}
+	if (names.failed)
+		return -ENOMEM;
+	strv_sort(&names);
+	*ret = names;
+	names = (struct strv){ 0 };
+	return 0;
+}
+
+#define TREE_DEPTH_MAX 256
+
+static int remove_below(int dir_fd, const char *name, unsigned depth)
+{
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	if (depth >= TREE_DEPTH_MAX)
+		return -ELOOP;
+
+	AUTO_CLOSE int fd = dir_open_at(dir_fd, name);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return fd;
+	AUTO_DONE(strv) names = { 0 };
+	int r = dir_list(fd, &names);
+	for (size_t i = 0; r == 0 && i < names.n; i++)
+		r = remove_below(fd, names.v[i], depth + 1);
+	if (r < 0)
+		return r;
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+int tree_remove_at(int dir_fd, const char *name)
+{
+	return remove_below(dir_fd, name, 0);
+}
+
+static int copy_range(int from_fd, int to_fd, off_t start, off_t end)
+{
+	off_t out = start;
+	while (start < end) {
+		ssize_t n = copy_file_range(from_fd, &start, to_fd, &out, (size_t)(end - start), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO; /* the file shrank under us */
+	}
+	return 0;
+}
+
+int file_copy_fd(int from_fd, int to_fd)
+{
+	struct stat st;
+	off_t data = 0;
+
+	if (ioctl(to_fd, FICLONE, from_fd) == 0)
+		return 1;
+	if (fstat(from_fd, &st) < 0)
+		return -errno;
+	if (ftruncate(to_fd, st.st_size) < 0)
+		return -errno;
+	while (data < st.st_size) {
+		data = lseek(from_fd, data, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			break; /* only a hole is left */
+		if (data < 0)
+			return -errno;
+		off_t hole = lseek(from_fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		int r = copy_range(from_fd, to_fd, data, hole);
+		if (r < 0)
+			return r;
+		data = hole;
+	}
+	return 0;
+}
+
+int dir_sync(int dir_fd)
+{
+	return fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+void random_bytes(void *ret, size_t n)
+{
+	char *p = ret;
+	while (n > 0) {
+		ssize_t got = getrandom(p, n, 0);
+		if (got < 0)
+			continue; /* only EINTR is possible with these arguments */
+		p += got;
+		n -= (size_t)got;
+	}
+}
+
+void fd_path(int fd, char ret[FD_PATH_SIZE])
+{
+	(void)snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+/*
+ * Files and folders, always relative to an open folder (or AT_FDCWD), always close-on-exec.
+ *
+ * These wrappers know nothing that errno does not say, so they return 0 or more, or -errno, and
+ * their callers describe the failure.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/str.h"
+
+/* Read a whole regular file of at most max bytes; the text is NUL-terminated and the caller's.
+ * ret_len may be NULL.  -EFBIG over max; -EINVAL when it is no regular file. */
+int file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len);
+
+/* The same from an open descriptor, from its current offset on; pipes and /proc work too. */
+int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
+
+/* Write all of it, however often the kernel stops early. */
+int file_write_all(int fd, const void *data, size_t len);
+
+/* Create a file that must not exist, write, fsync it.  Not atomic: for staging folders. */
+int file_create_at(int dir_fd, const char *name, const void *data, size_t len, mode_t mode);
+
+/*
+ * Replace a file whole, or create it: write to a temporary name in tmp_fd, fsync, rename to name
+ * in dir_fd, fsync dir_fd.  Both folders lie on one file system.  A reader sees the old bytes or
+ * the new ones; after a crash only the temporary, named "file.<random>", may stay in tmp_fd.
+ */
+int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
+		    mode_t mode);
+
+/* Point the symbolic link name in dir_fd at target, atomically, in the same manner. */
+int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target);
+
+/* Open a folder, never through a symbolic link in its last component. */
+int dir_open_at(int dir_fd, const char *name);
+
+/* Create a folder if it is missing (mode 0700) and open it. */
+int dir_make_at(int dir_fd, const char *name);
+
+/* Create a folder with a name nobody guessed, "<prefix><16 hex digits>"; open it. */
+int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64]);
+
+/* mkdir -p with mode 0700 for what is missing. */
+int dir_make_path(const char *path);
+
+/* The names in a folder but "." and "..", in byte order. */
+int dir_list(int dir_fd, struct strv *ret);
+
+/* rm -rf one name: never follows links, stays on what it opened, a missing name is success. */
+int tree_remove_at(int dir_fd, const char *name);
+
+/* Copy the whole file: reflink if the file system can, else data only, holes stay holes.
+ * Returns 1 if reflinked, 0 if copied. */
+int file_copy_fd(int from_fd, int to_fd);
+
+/* fsync a folder, so that renames and links in it are on disk. */
+int dir_sync(int dir_fd);
+
+/* n bytes from the kernel's generator. */
+void random_bytes(void *ret, size_t n);
+
+/* /proc/self/fd/<fd>, for system calls that want a path. */
+#define FD_PATH_SIZE 32
+void fd_path(int fd, char ret[FD_PATH_SIZE]);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_LOCK_H
+#define BASE_LOCK_H
+
+/*
+ * Locks that name their holder.
+ *
+ * A lock is flock(2) on a file of its own, which is never removed while others may hold it.  It
+ * goes with the last descriptor of the process that took it, so a killed holder leaves none
+ * behind, and a child that inherits the descriptor goes on holding it.  The holder of an
+ * exclusive lock writes "<pid> <what>" into the file; that text is only for people.
+ *
+ * Order, outermost first: template build lock, store lock.  Leases are shared locks taken last.
+ */
+
+#include <stdbool.h>
+
+enum lock_flags {
+	LOCK_SHARED = 1u << 0,
+	LOCK_NOWAIT = 1u << 1,
+};
+
+#define LOCK_HOLDER_SIZE 128
+
+/*
+ * Take the lock named name in dir_fd, creating the file if needed.
+ *
+ *   flags       LOCK_SHARED for readers; LOCK_NOWAIT to fail with -EBUSY instead of waiting
+ *   what        what the holder is doing, for the ones that wait; ignored for shared locks
+ *   ret_holder  on -EBUSY what the holder wrote, or ""; may be NULL
+ *
+ * Returns a descriptor that holds the lock until it is closed, or -errno.  Waits without
+ * polling and without a deadline.
+ */
+int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
+		 char ret_holder[LOCK_HOLDER_SIZE]);
+
+/* Is an exclusive lock on this file held by somebody?  A missing file is not locked. */
+bool lock_is_held_at(int dir_fd, const char *name);
+
+#endif

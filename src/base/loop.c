@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/loop.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+struct loop_source {
+	struct loop *loop;
+	struct loop_source *next, **link; /* all sources of the loop */
+	int fd;				  /* -1: a timer */
+	uint32_t events;
+	int64_t deadline_ns; /* timers; DEADLINE_NONE: idle */
+	loop_fd_fn on_fd;
+	loop_timer_fn on_timer;
+	void *arg;
+	bool dead; /* freed while events were being dispatched */
+};
+
+struct loop {
+	int epoll_fd;
+	struct loop_source *sources;
+	bool dispatching;
+};
+
+int loop_new(struct loop **ret)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epoll_fd < 0) {
+		int r = -errno;
+		free(l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+static void unlink_source(struct loop_source *s)
+{
+	*s->link = s->next;
+	if (s->next)
+		s->next->link = s->link;
+	free(s);
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	while (l->sources)
+		unlink_source(l->sources);
+	(void)close(l->epoll_fd);
+	free(l);
+}
+
+static struct loop_source *new_source(struct loop *l, void *arg)
+{
+	struct loop_source *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->loop = l;
+	s->fd = -1;
+	s->deadline_ns = DEADLINE_NONE;
+	s->arg = arg;
+	s->next = l->sources;
+	s->link = &l->sources;
+	if (s->next)
+		s->next->link = &s->next;
+	l->sources = s;
+	return s;
+}
+
+int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_fn fn, void *arg,
+		struct loop_source **ret)
+{
+	struct loop_source *s = new_source(l, arg);
+	if (!s)
+		return -ENOMEM;
+	struct epoll_event ev = { .events = events, .data.ptr = s };
+	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		int r = -errno;
+		unlink_source(s);
+		return r;
+	}
+	s->fd = fd;
+	s->events = events;
+	s->on_fd = fn;
+	*ret = s;
+	return 0;
+}
+
+int loop_add_timer(struct loop *l, int64_t deadline_ns, loop_timer_fn fn, void *arg,
+		   struct loop_source **ret)
+{
+	struct loop_source *s = new_source(l, arg);
+	if (!s)
+		return -ENOMEM;
+	s->deadline_ns = deadline_ns;
+	s->on_timer = fn;
+	*ret = s;
+	return 0;
+}
+
+int loop_source_set_events(struct loop_source *s, uint32_t events)
+{
+	if (s->events == events)
+		return 0;
+	struct epoll_event ev = { .events = events, .data.ptr = s };
+	if (epoll_ctl(s->loop->epoll_fd, EPOLL_CTL_MOD, s->fd, &ev) < 0)
+		return -errno;
+	s->events = events;
+	return 0;
+}
+
+void loop_source_arm(struct loop_source *s, int64_t deadline_ns)
+{
+	s->deadline_ns = deadline_ns;
+}
+
+void loop_source_free(struct loop_source *s)
+{
+	if (!s || s->dead)
+		return;
+	if (s->fd >= 0)
+		(void)epoll_ctl(s->loop->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* may be closed */
+	if (s->loop->dispatching)
+		s->dead = true; /* events in hand may still point here */
+	else
+		unlink_source(s);
+}
+
+static int64_t next_deadline(const struct loop *l, int64_t deadline_ns)
+{
+	for (const struct loop_source *s = l->sources; s; s = s->next) {
+		if (!s->dead && s->deadline_ns < deadline_ns)
+			deadline_ns = s->deadline_ns;
+	}
+	return deadline_ns;
+}
+
+static bool fire_timers(struct loop *l)
+{
+	int64_t now = clock_now_ns();
+	bool fired = false;
+	for (struct loop_source *s = l->sources; s; s = s->next) {
+		if (s->dead || s->deadline_ns > now)
+			continue;
+		s->deadline_ns = DEADLINE_NONE;
+		s->on_timer(s->arg);
+		fired = true;
+	}
+	return fired;
+}
+
+static void sweep(struct loop *l)
+{
+	for (struct loop_source *s = l->sources, *next; s; s = next) {
+		next = s->next;
+		if (s->dead)
+			unlink_source(s);
+	}
+}
+
+int loop_run_once(struct loop *l, int64_t deadline_ns)
+{
+	for (;;) {
+		struct epoll_event events[32];
+		int timeout = clock_remaining_ms(next_deadline(l, deadline_ns));
+		int n = epoll_wait(l->epoll_fd, events, 32, timeout);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+
+		l->dispatching = true;
+		for (int i = 0; i < n; i++) {
+			struct loop_source *s = events[i].data.ptr;
+			if (!s->dead)
+				s->on_fd(s->arg, events[i].events);
+		}
+		bool fired = fire_timers(l);
+		l->dispatching = false;
+		sweep(l);
+
+		if (n > 0 || fired)
+			return 0;
+		if (deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+	}
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_PARSE_H
+#define BASE_PARSE_H
+
+/* Numbers, sizes and ports as people write them.  Nothing is skipped, rounded or guessed. */
+
+#include <stdint.h>
+
+/*
+ * A decimal number without sign or white space.
+ * Returns 0, -EINVAL (not a number) or -ERANGE (outside min..max); ret is set only on success.
+ */
+int parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
+
+/*
+ * An amount of memory or disk in MiB: `512M`, `2G`, `1.5GiB`, or a bare number of MiB.  K, M, G
+ * and T are binary; an added `iB` or `B` changes nothing; upper and lower case are the same.
+ * Returns 0, -EINVAL (not a size, or not a whole number of MiB) or -ERANGE (rounds to nothing, or
+ * over max_mib).
+ */
+int parse_size_mib(const char *s, uint64_t max_mib, uint32_t *ret);
+
+/* Seconds: `90`, `90s`, `5m`, `2h`, `250ms`.  Returns 0, -EINVAL or -ERANGE. */
+int parse_duration_ms(const char *s, int64_t max_ms, int64_t *ret);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_PROCESS_H
+#define BASE_PROCESS_H
+
+/*
+ * Child processes: argument vectors only, exactly the descriptors that were named, a pidfd for
+ * every child, and no child that outlives the reason it was started.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/own.h"
+
+struct process {
+	pid_t pid; /* 0 when there is none */
+	int pidfd; /* readable once the child has ended; meaningless without a pid */
+};
+
+enum process_flags {
+	PROCESS_DIE_WITH_PARENT = 1u << 0, /* SIGKILL when the starting thread ends (prctl(2)) */
+	PROCESS_NEW_SESSION = 1u << 1,	   /* setsid(2): survives the terminal */
+};
+
+struct process_spec {
+	char *const *argv; /* argv[0] is the program's path, or a name searched on PATH */
+	char *const *env;  /* NULL: the caller's environment */
+	int cwd_fd;	   /* AT_FDCWD: stay */
+	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
+	const int *fds; /* further descriptors; the child gets them as 3, 4, ... */
+	size_t n_fds;
+	unsigned flags;
+};
+
+/*
+ * Start a child.  Returns 0 once the program has been executed, or -errno of what failed in the
+ * child (-ENOENT: no such program).  Signal mask and dispositions are reset to the defaults.
+ * The descriptors stay the caller's.
+ */
+int process_spawn(const struct process_spec *spec, struct process *ret);
+
+/*
+ * Wait for the end and reap.  Returns 0 with the wait status (wait(2)), -ETIMEDOUT (still
+ * running, still owned) or -errno.
+ */
+int process_wait(struct process *p, int64_t deadline_ns, int *ret_status);
+
+/* Kill if it still runs, reap, forget.  Cannot fail; an empty process is fine. */
+void process_kill(struct process *p);
+DEFINE_AUTO_DONE(process, process_kill)
+
+/* The path of a program: argv[0] if it has a slash, else searched on PATH.  -ENOENT if none. */
+int process_find(const char *name, char **ret_path);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_AGENT_H
+#define NET_AGENT_H
+
+/*
+ * The agent protocol, version 1: what host and guest say to each other over the agent's port.
+ * The same frames run between a client (the mvm command) and an instance's control socket; the
+ * supervisor answers the calls from CALL_HOST_FIRST on and passes the others to the guest.
+ * doc/agent-protocol.md is the specification; change both together.
+ *
+ * After boot the agent sends FRAME_HELLO on stream 0.  From then on the host opens streams: it
+ * picks an id that is not in use (never 0) and sends FRAME_CALL.  The agent answers with one
+ * FRAME_REPLY.  For CALL_EXEC a reply with status 0 means "started"; FRAME_DATA in both directions
+ * follow, and FRAME_END closes the stream.  For every other call, and for a reply with another
+ * status, the reply itself closes the stream.  FRAME_RESET from the host abandons a stream: the
+ * agent kills what runs there and answers FRAME_END with FIELD_SIGNAL.  After that END the id is
+ * free again.
+ *
+ * Flow control: FRAME_DATA counts against the receiver's window, per stream and direction (all
+ * output channels of a stream share one window).  A window starts at WINDOW_BYTES and grows by
+ * FRAME_CREDIT, which the receiver sends when it has really consumed bytes (written to the
+ * process, or to the client).  A sender that exceeds the window breaks the protocol.
+ */
+
+#define AGENT_PROTOCOL	 1u
+#define AGENT_PORT_NAME	 "dev.mvm.agent"
+#define AGENT_VSOCK_PORT 10240u
+#define WINDOW_BYTES	 (256u * 1024u)
+#define DATA_MAX	 32768u /* bytes of one FRAME_DATA, its channel byte not counted */
+
+enum frame_type {
+	FRAME_HELLO = 1,  /* agent -> host, stream 0: PROTOCOL, VERSION, KERNEL */
+	FRAME_CALL = 2,	  /* host -> agent: CALL and the arguments of that call */
+	FRAME_REPLY = 3,  /* agent -> host: STATUS, MESSAGE if not 0, results */
+	FRAME_DATA = 4,	  /* u8 channel, then bytes; no bytes: end of that channel */
+	FRAME_CREDIT = 5, /* u32 little-endian: bytes consumed */
+	FRAME_SIGNAL = 6, /* host -> agent: u8 signal number, for the stream's processes */
+	FRAME_RESIZE = 7, /* host -> agent: u16 rows, u16 columns */
+	FRAME_END = 8,	  /* agent -> host: EXIT_CODE or SIGNAL */
+	FRAME_RESET = 9,  /* host -> agent: abandon the stream; no payload */
+};
+
+enum data_channel {
+	DATA_STDIN = 0,
+	DATA_STDOUT = 1,
+	DATA_STDERR = 2,
+};
+
+enum agent_call {
+	/*
+	 * Proof of life.  Result: TIME_NS (guest's wall clock), UPTIME_NS, FROZEN (0 or 1).
+	 */
+	CALL_PING = 1,
+	/*
+	 * Once, right after HELLO of a cold boot, before any workload runs: who this guest is and
+	 * what it is to run.  HOSTNAME, MACHINE_ID (32 hex digits), ENTROPY, TIME_NS,
+	 * GENERATION (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without
+	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, USER; no ARG: the image's
+	 * own init), RESTORE_ARG repeated (on_restore).  The reply comes when the workload has
+	 * been started.  Result: STAGE repeated "name=nanoseconds" since the kernel started.
+	 */
+	CALL_CONFIGURE = 2,
+	/*
+	 * Wait until the guest is healthy: HEALTH_HTTP (url), HEALTH_TCP (port) or ARG repeated
+	 * (a command); none of them: healthy at once.  INTERVAL_MS between attempts, TIMEOUT_MS
+	 * overall.  STATUS 0, or ETIMEDOUT with the last answer in MESSAGE; ESRCH when the
+	 * workload has ended (its status in MESSAGE).
+	 */
+	CALL_HEALTH = 3,
+	/*
+	 * Run a command.  ARG repeated, ENV repeated, WORKDIR, USER, TTY (1), ROWS, COLUMNS,
+	 * STDIN (0: /dev/null).  Reply: STATUS 0 and PID; or ENOENT (no such program: 127),
+	 * EACCES and others (cannot be executed: 126) with MESSAGE.
+	 */
+	CALL_EXEC = 4,
+	/*
+	 * Get ready for a snapshot: freeze every process but the agent, sync, trim, drop caches,
+	 * make 32 random bytes that live only in the agent's memory.  Result: NONCE.
+	 */
+	CALL_PREPARE = 5,
+	/*
+	 * The first call in a restored clone: become a machine of one's own.  HOSTNAME,
+	 * MACHINE_ID, ENTROPY, TIME_NS, GENERATION, the network as above.  In this order:
+	 * entropy in and reseed, clock, hostname, machine-id, generation file, boot id, network,
+	 * thaw, start on_restore and wait for it.  Result: NONCE (the one made by PREPARE).  A
+	 * non-zero STATUS means that the clone must not be used.
+	 */
+	CALL_RESTORED = 6,
+	/* Undo PREPARE in the machine that was captured: thaw, nothing else. */
+	CALL_THAW = 7,
+	/* Sync and power off.  The reply comes first.  With systemd and the like as PID 1 it is
+	 * asked to shut down properly. */
+	CALL_SHUTDOWN = 8,
+
+	CALL_HOST_FIRST = 64,
+	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
+	CALL_INSPECT = 64,
+	/* Shut the guest down; TIMEOUT_MS, then kill.  The reply comes when the VMM is gone. */
+	CALL_STOP = 65,
+	/* Freeze and unfreeze the virtual CPUs. */
+	CALL_PAUSE = 66,
+	CALL_RESUME = 67,
+	/* Capture device state and memory into the folder that the machine was started for;
+	 * Result: NONCE, STAGE repeated.  The guest stays paused. */
+	CALL_CAPTURE = 68,
+	/* Wait until the VM has ended. */
+	CALL_WAIT = 69,
+};
+
+enum agent_field {
+	FIELD_CALL = 1, /* number */
+	FIELD_STATUS,	/* number: 0 or a positive errno */
+	FIELD_MESSAGE,	/* text for people */
+	FIELD_PROTOCOL, /* number */
+	FIELD_VERSION,	/* text: mvm's version */
+	FIELD_KERNEL,	/* text: uname release */
+	FIELD_TIME_NS,
+	FIELD_UPTIME_NS,
+	FIELD_FROZEN,
+	FIELD_HOSTNAME,
+	FIELD_MACHINE_ID,
+	FIELD_ENTROPY, /* 32 to 512 bytes */
+	FIELD_GENERATION,
+	FIELD_ADDRESS,
+	FIELD_GATEWAY,
+	FIELD_DNS,
+	FIELD_ARG,
+	FIELD_ENV,
+	FIELD_WORKDIR,
+	FIELD_USER,
+	FIELD_RESTORE_ARG,
+	FIELD_STAGE,
+	FIELD_HEALTH_HTTP,
+	FIELD_HEALTH_TCP,
+	FIELD_INTERVAL_MS,
+	FIELD_TIMEOUT_MS,
+	FIELD_TTY,
+	FIELD_ROWS,
+	FIELD_COLUMNS,
+	FIELD_STDIN,
+	FIELD_PID,
+	FIELD_NONCE, /* 32 bytes */
+	FIELD_EXIT_CODE,
+	FIELD_SIGNAL,
+	FIELD_JSON,
+};
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/channel.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READ_SIZE 32768u
+
+/* Parse one frame at the front of what has arrived.  1, 0 (not whole yet) or -EPROTO. */
+static int parse_frame(const struct channel *c, struct frame *ret)
+{
+	const uint8_t *p = (const uint8_t *)c->in.data + c->in_used;
+	size_t have = c->in.len - c->in_used;
+	uint32_t len, stream;
+
+	if (have < FRAME_HEADER_SIZE)
+		return 0;
+	memcpy(&len, p, sizeof(len));
+	memcpy(&stream, p + 4, sizeof(stream));
+	len = le32toh(len);
+	if (len > FRAME_PAYLOAD_MAX || p[9] || p[10] || p[11])
+		return -EPROTO;
+	if (have - FRAME_HEADER_SIZE < len)
+		return 0;
+	*ret = (struct frame){
+		.type = p[8],
+		.stream = le32toh(stream),
+		.len = len,
+		.payload = p + FRAME_HEADER_SIZE,
+	};
+	return 1;
+}
+
+int channel_receive(struct channel *c, struct frame *ret)
+{
+	for (;;) {
+		int r = c->in.len ? parse_frame(c, ret) : 0;
+		if (r > 0)
+			c->in_used += FRAME_HEADER_SIZE + ret->len;
+		if (r != 0)
+			return r;
+
+		strbuf_consume(&c->in, c->in_used);
+		c->in_used = 0;
+		char chunk[READ_SIZE];
+		ssize_t n = read(c->fd, chunk, sizeof(chunk));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+		if (n == 0)
+			return -EPIPE;
+		strbuf_add(&c->in, chunk, (size_t)n);
+		if (c->in.failed)
+			return -ENOMEM;
+	}
+}
+
+/* Sockets must not raise SIGPIPE in a library's caller; the guest's port is no socket. */
+static ssize_t write_some(int fd, const void *data, size_t len)
+{
+	ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+	return n < 0 && errno == ENOTSOCK ? write(fd, data, len) : n;
+}
+
+int channel_flush(struct channel *c)
+{
+	size_t done = 0;
+	int r = 0;
+	while (done < c->out.len) {
+		ssize_t n = write_some(c->fd, c->out.data + done, c->out.len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			if (errno != EAGAIN)
+				r = errno == ECONNRESET ? -EPIPE : -errno;
+			break;
+		}
+		done += (size_t)n;
+	}
+	strbuf_consume(&c->out, done);
+	return r;
+}
+
+int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *payload, size_t len)
+{
+	uint8_t header[FRAME_HEADER_SIZE] = { 0 };
+	uint32_t le_len = htole32((uint32_t)len), le_stream = htole32(stream);
+	size_t limit = c->out_limit ? c->out_limit : CHANNEL_OUT_DEFAULT;
+
+	assert(len <= FRAME_PAYLOAD_MAX);
+	if (c->out.len + sizeof(header) + len > limit)
+		return -ENOBUFS;
+	memcpy(header, &le_len, sizeof(le_len));
+	memcpy(header + 4, &le_stream, sizeof(le_stream));
+	header[8] = type;
+	strbuf_add(&c->out, header, sizeof(header));
+	strbuf_add(&c->out, payload, len);
+	if (c->out.failed)
+		return -ENOMEM;
+	return channel_flush(c);
+}
+
+void channel_done(struct channel *c)
+{
+	strbuf_done(&c->in);
+	strbuf_done(&c->out);
+}

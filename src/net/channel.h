@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_CHANNEL_H
+#define NET_CHANNEL_H
+
+/*
+ * Frames over a non-blocking byte stream: the agent's port, and the control socket of an
+ * instance, speak the same language (doc/agent-protocol.md).
+ *
+ * A frame is a 12 byte header (u32 payload length, u32 stream, u8 type, three zero bytes;
+ * little-endian) and at most FRAME_PAYLOAD_MAX bytes.  A channel never blocks: what the peer
+ * does not take yet waits in a queue with a limit, what has not fully arrived waits in a buffer
+ * of one frame.  The owner watches the descriptor: for reading always, for writing while
+ * channel_wants_write().
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+#define FRAME_HEADER_SIZE 12u
+#define FRAME_PAYLOAD_MAX 65536u
+
+struct frame {
+	uint8_t type;
+	uint32_t stream;
+	uint32_t len;
+	const uint8_t *payload; /* inside the channel, valid until the next channel_receive() */
+};
+
+struct channel {
+	int fd;		   /* borrowed; non-blocking */
+	struct strbuf in;  /* what arrived and was not handed out yet */
+	size_t in_used;	   /* bytes at the front that were handed out */
+	struct strbuf out; /* what the peer has not taken yet */
+	size_t out_limit;  /* -ENOBUFS beyond; 0: CHANNEL_OUT_DEFAULT */
+};
+
+#define CHANNEL_OUT_DEFAULT (4u << 20)
+
+/* Take what the kernel has, hand out the next whole frame.  Returns 1 with a frame, 0 when there
+ * is none yet, -EPIPE when the peer has closed, -EPROTO on a bad header, or -errno. */
+int channel_receive(struct channel *c, struct frame *ret);
+
+/* Queue a frame and write what the kernel takes.  Returns 0, -ENOBUFS (over the limit, nothing
+ * queued), -EPIPE or -errno.  len is at most FRAME_PAYLOAD_MAX. */
+int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *payload, size_t len);
+
+/* Write more of the queue.  Returns 0, -EPIPE or -errno. */
+int channel_flush(struct channel *c);
+
+static inline bool channel_wants_write(const struct channel *c)
+{
+	return c->out.len > 0;
+}
+
+void channel_done(struct channel *c); /* frees the buffers, leaves fd open */
+DEFINE_AUTO_DONE(channel, channel_done)
+
+#endif

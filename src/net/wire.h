@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NET_WIRE_H
+#define NET_WIRE_H
+
+/*
+ * Fields: how the payload of an agent message is laid out (doc/agent-protocol.md).
+ *
+ * A payload is a sequence of fields: u16 tag, u32 length, that many bytes; all little-endian.  A
+ * tag may repeat, which makes a list.  A number is 8 bytes.  Unknown tags are skipped, so that
+ * either side may be newer.  The encoder is a strbuf; the decoder borrows the payload and never
+ * reads past it.
+ */
+
+#include <stdint.h>
+
+#include "base/str.h"
+
+#define WIRE_FIELD_HEADER 6u
+
+void wire_put_bytes(struct strbuf *b, uint16_t tag, const void *data, uint32_t len);
+void wire_put_str(struct strbuf *b, uint16_t tag, const char *s); /* NULL: nothing is added */
+void wire_put_u64(struct strbuf *b, uint16_t tag, uint64_t value);
+
+struct wire_field {
+	uint16_t tag;
+	uint32_t len;
+	const uint8_t *data;
+};
+
+struct wire_reader {
+	const uint8_t *data;
+	size_t left;
+};
+
+/* Next field.  Returns 1, 0 at the end, or -EPROTO when the payload is cut or a length lies. */
+int wire_next(struct wire_reader *r, struct wire_field *ret);
+
+/* The field's value as a number: -EPROTO unless it is 8 bytes. */
+int wire_get_u64(const struct wire_field *f, uint64_t *ret);
+
+/* A copy of the field as text: -EPROTO when it holds a NUL, -ENOMEM. */
+int wire_get_str(const struct wire_field *f, char **ret);
+
+/* The first field with this tag.  Returns 1, 0 (absent) or -EPROTO. */
+int wire_find(const void *payload, size_t len, uint16_t tag, struct wire_field *ret);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_VMM_H
+#define VMM_VMM_H
+
+/*
+ * One virtual machine monitor process, whatever its make.
+ *
+ * Calling sequence for a cold boot: vmm_backend_find, vmm_backend_probe, vmm_spawn, vmm_boot, then
+ * pause, resume and snapshot as wanted, vmm_free.  For a restore: vmm_spawn with
+ * config.memory = VMM_MEMORY_CLONE, vmm_restore.  vmm_free kills what still runs.
+ *
+ * All waiting happens in the caller's event loop, so that the console and everything else keeps
+ * being served meanwhile.  Only vmm.c calls through the ops; it checks state and capabilities and
+ * adds the VM's name to errors.  Config generation is pure: same config, same arguments.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "base/own.h"
+#include "base/process.h"
+#include "base/str.h"
+
+enum vmm_accel { VMM_ACCEL_TCG, VMM_ACCEL_KVM };
+
+/* What a backend is and can do here.  Filled by probe; strings are owned. */
+struct vmm_probe {
+	bool usable;
+	char *reason;  /* why not usable, with the next step; NULL if usable */
+	char *binary;  /* absolute path; NULL if not found */
+	char *version; /* full version string, package suffix included */
+	enum vmm_accel accel;
+	char *accel_reason; /* why this accelerator: "KVM is usable", "no vmx or svm in ..." */
+};
+void vmm_probe_done(struct vmm_probe *p);
+DEFINE_AUTO_DONE(vmm_probe, vmm_probe_done)
+
+/* Capabilities, as data. */
+struct vmm_caps {
+	bool snapshots;
+	bool pause;
+	bool network_user;	     /* outbound NAT and port forwards without privileges */
+	bool shared_memory_clones;   /* clones map the snapshot's memory file copy-on-write */
+	const char *agent_transport; /* "virtio-serial", "vsock" */
+};
+
+enum vmm_memory {
+	VMM_MEMORY_PRIVATE, /* anonymous: an ordinary cold boot */
+	VMM_MEMORY_CAPTURE, /* backed by the new file memory_name: a boot that will be captured */
+	VMM_MEMORY_CLONE,   /* private mapping of the existing file memory_name: a restore */
+};
+
+struct vmm_forward {
+	bool udp;
+	char host_address[46]; /* numeric */
+	uint16_t host_port, guest_port;
+};
+
+struct vmm_drive {
+	const char *name; /* file, relative to dir_fd */
+	bool read_only;
+};
+
+/*
+ * What to run.  Borrowed for vmm_spawn only.  File names are relative to dir_fd, which becomes the
+ * VMM's working folder, so that a revision that is replaced meanwhile stays whole for it.
+ */
+struct vmm_config {
+	const char *name; /* of the VM, for messages and the process title */
+	unsigned vcpus;
+	uint32_t mem_mib;
+	int dir_fd;	     /* the revision's folder */
+	const char *kernel;  /* "vmlinux" */
+	const char *initrd;  /* "initrd"; may be NULL */
+	const char *cmdline; /* the whole of it, from vmm_cmdline() */
+	struct vmm_drive drives[4];
+	size_t n_drives;
+	bool network; /* user networking */
+	const struct vmm_forward *forwards;
+	size_t n_forwards;
+	enum vmm_memory memory;
+	int memory_dir_fd;	 /* folder of memory_name; unused for VMM_MEMORY_PRIVATE */
+	const char *memory_name; /* "mem.bin" */
+	int agent_fd;		 /* the VMM's end of the agent channel; connected stream socket */
+	int console_fd;		 /* the VMM's end of the console; connected stream socket */
+	int log_fd;		 /* the VMM's standard error; -1: /dev/null */
+};
+
+enum vmm_state {
+	VMM_SPAWNED, /* the process is up and has answered; the guest has not run */
+	VMM_RUNNING,
+	VMM_PAUSED,
+	VMM_ENDED, /* the process has ended; see vmm_exit_status */
+};
+
+struct vmm;
+
+/* Called once, from the loop, when the VMM process has ended for whatever reason.  status as in
+ * wait(2).  guest_reset: the guest asked for a reboot or power-off itself. */
+typedef void (*vmm_ended_fn)(void *arg, int status);
+
+/*
+ * One backend.  const and static, one per make, listed in vmm.c.  Deadlines are absolute monotonic
+ * nanoseconds; each wait runs the loop.  Errors are described here, without the VM's name.
+ */
+struct vmm_ops {
+	const char *name;
+	struct vmm_caps caps;
+
+	/* Is it here, which version, which accelerator.  May start the binary once; -errno only for
+	 * our own failures (no memory): a missing binary is usable == false with a reason. */
+	int (*probe)(struct vmm_probe *ret, struct mvm_error *err);
+
+	/* The whole kernel command line for a config, the template's additions at its end. */
+	int (*cmdline)(const struct vmm_probe *probe, const struct vmm_config *config,
+		       const char *additions, char **ret, struct mvm_error *err);
+
+	/*
+	 * Add "key=value" facts, in a fixed order, that a snapshot made with this probe and config
+	 * depends on beyond what every backend shares: version, accelerator, machine type, CPU,
+	 * TSC, device layout.  Two hosts or configs with equal facts can exchange snapshots.
+	 */
+	int (*facts)(const struct vmm_probe *probe, const struct vmm_config *config,
+		     struct strv *ret, struct mvm_error *err);
+
+	/* Start the process, reach its API.  The guest does not run yet.  On failure nothing is
+	 * left running and the text holds what the VMM said on its standard error. */
+	int (*spawn)(const struct vmm_probe *probe, const struct vmm_config *config,
+		     struct loop *loop, int64_t deadline_ns, struct vmm **ret,
+		     struct mvm_error *err);
+
+	/* Start the guest.  State SPAWNED. */
+	int (*boot)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+
+	int (*pause)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+	int (*resume)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+
+	/* Write device state to the new file "vmstate.bin" in dir_fd; memory is in the capture file
+	 * already.  State PAUSED, config.memory CAPTURE.  NULL if not supported. */
+	int (*snapshot)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+
+	/* Load device state from "vmstate.bin" in dir_fd and let the guest run.  State SPAWNED,
+	 * config.memory CLONE.  NULL if not supported. */
+	int (*restore)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+
+	/* Kill and reap the process if it runs, free everything.  Cannot fail. */
+	void (*free)(struct vmm *v);
+};
+
+/* What every backend's struct begins with. */
+struct vmm {
+	const struct vmm_ops *ops;
+	char *name;
+	enum vmm_state state;
+	enum vmm_memory memory;
+	struct process process;
+	int exit_status; /* wait status once VMM_ENDED */
+	vmm_ended_fn on_ended;
+	void *on_ended_arg;
+	/* when the stages of the last start were over, monotonic ns, 0 if not reached */
+	int64_t spawned_ns, loaded_ns, resumed_ns;
+};
+
+/* The backends that exist, in order of preference for `auto`.  NULL-terminated. */
+extern const struct vmm_ops *const vmm_backends[];
+
+/* By name.  -EINVAL with the list of names when there is none. */
+int vmm_backend_find(const char *name, const struct vmm_ops **ret, struct mvm_error *err);
+
+/*
+ * Probe, with a cache: asking QEMU for its version costs as much as half a restore, so the answer
+ * is kept in cache_fd as "<backend>.json" and holds while the binary's device, inode, size, mtime
+ * and ctime do and the accelerator question has the same answer.  cache_fd -1: no cache.
+ */
+int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe *ret,
+		      struct mvm_error *err);
+
+/* Which accelerator this host has: KVM when /dev/kvm opens read-write and the CPU has vmx or svm;
+ * MVM_ACCEL=kvm|tcg overrides.  ret_reason is static text. */
+enum vmm_accel vmm_accel_choose(const char **ret_reason);
+const char *vmm_accel_name(enum vmm_accel accel);
+
+/* The wrappers.  See the ops for what each does; these check state, add context and keep `state`.
+ * A VMM that dies while one of them waits makes it fail with -EREMOTEIO and the VMM's last words.
+ */
+int vmm_spawn(const struct vmm_ops *ops, const struct vmm_probe *probe,
+	      const struct vmm_config *config, struct loop *loop, int64_t deadline_ns,
+	      struct vmm **ret, struct mvm_error *err);
+int vmm_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+int vmm_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+int vmm_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
+void vmm_free(struct vmm *v);
+DEFINE_AUTO(vmm, vmm_free)
+
+#endif
