@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <nettle/sha2.h>
+#undef sha256_init /* nettle's prefix for its own function */
+
+#include "codec/sha256.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+_Static_assert(sizeof(((struct mvm_digest *)0)->bytes) == SHA256_DIGEST_SIZE, "digest size");
+_Static_assert(sizeof(struct sha256) >= sizeof(struct sha256_ctx), "room for nettle's state");
+
+static struct sha256_ctx *ctx(struct sha256 *h)
+{
+	return (struct sha256_ctx *)h->state;
+}
+
+void sha256_init(struct sha256 *h)
+{
+	nettle_sha256_init(ctx(h));
+}
+
+void sha256_add(struct sha256 *h, const void *data, size_t len)
+{
+	sha256_update(ctx(h), len, data);
+}
+
+void sha256_end(struct sha256 *h, struct mvm_digest *ret)
+{
+	sha256_digest(ctx(h), SHA256_DIGEST_SIZE, ret->bytes);
+}
+
+void sha256_buf(const void *data, size_t len, struct mvm_digest *ret)
+{
+	struct sha256 h;
+	sha256_init(&h);
+	sha256_add(&h, data, len);
+	sha256_end(&h, ret);
+}
+
+int sha256_fd(int fd, struct mvm_digest *ret, uint64_t *ret_bytes)
+{
+	char chunk[65536];
+	uint64_t at = 0;
+	struct sha256 h;
+
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
+	sha256_init(&h);
+	for (;;) {
+		ssize_t n = pread(fd, chunk, sizeof(chunk), (off_t)at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		sha256_add(&h, chunk, (size_t)n);
+		at += (uint64_t)n;
+	}
+	sha256_end(&h, ret);
+	if (ret_bytes)
+		*ret_bytes = at;
+	return 0;
+}
+
+void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE])
+{
+	str_hex(d->bytes, sizeof(d->bytes), ret);
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+int digest_parse(const char *s, struct mvm_digest *ret)
+{
+	struct mvm_digest d;
+
+	if (strnlen(s, DIGEST_HEX_SIZE) != DIGEST_HEX_SIZE - 1)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(d.bytes); i++) {
+		int high = hex_value(s[2 * i]), low = hex_value(s[2 * i + 1]);
+		if (high < 0 || low < 0)
+			return -EINVAL;
+		d.bytes[i] = (uint8_t)(high << 4 | low);
+	}
+	*ret = d;
+	return 0;
+}
+
+bool digest_equal(const struct mvm_digest *a, const struct mvm_digest *b)
+{
+	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CODEC_SHA256_H
+#define CODEC_SHA256_H
+
+/*
+ * SHA-256 of buffers and files.
+ *
+ *	struct sha256 h;
+ *	sha256_init(&h);
+ *	sha256_add(&h, data, len);
+ *	sha256_end(&h, &digest);
+ *
+ * Source: FIPS 180-4.
+ */
+
+#include <mvm/digest.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The library's state; its header stays out of ours, since it defines these names as macros. */
+struct sha256 {
+	uint64_t state[16];
+};
+
+void sha256_init(struct sha256 *h);
+void sha256_add(struct sha256 *h, const void *data, size_t len);
+
+/* Give the digest; h is as after sha256_init again. */
+void sha256_end(struct sha256 *h, struct mvm_digest *ret);
+
+void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
+
+/*
+ * Digest a whole file.
+ *
+ *   fd         read with pread(2) from the start to the end; its offset does not move
+ *   ret        the digest
+ *   ret_bytes  how many bytes it covers; may be NULL
+ *
+ * Returns 0 or the -errno of the read.  One pass, 64 KiB of memory.
+ */
+int sha256_fd(int fd, struct mvm_digest *ret, uint64_t *ret_bytes);
+
+#define DIGEST_HEX_SIZE 65
+
+void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE]);
+
+/* Exactly 64 lower-case hex digits.  Returns 0 or -EINVAL; ret is set only on success. */
+int digest_parse(const char *s, struct mvm_digest *ret);
+
+bool digest_equal(const struct mvm_digest *a, const struct mvm_digest *b);
+
+#endif
