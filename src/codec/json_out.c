@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "codec/json.h"
+
+json_t *json_new(struct json_out *out)
+{
+	json_t *object = json_object();
+	if (!object)
+		out->failed = true;
+	return object;
+}
+
+void json_put(struct json_out *out, json_t *object, const char *key, json_t *value)
+{
+	/* drops the value also when it fails, and takes NULLs for failures */
+	if (json_object_set_new(object, key, value) < 0)
+		out->failed = true;
+}
+
+void json_put_string(struct json_out *out, json_t *object, const char *key, const char *s)
+{
+	json_put(out, object, key, json_string(s));
+}
+
+void json_put_u64(struct json_out *out, json_t *object, const char *key, uint64_t n)
+{
+	json_put(out, object, key, json_integer((json_int_t)n));
+}
+
+void json_put_time(struct json_out *out, json_t *object, const char *key, int64_t unix_seconds)
+{
+	char text[RFC3339_SIZE];
+	clock_format(unix_seconds, text);
+	json_put_string(out, object, key, text);
+}
+
+void json_put_strings(struct json_out *out, json_t *object, const char *key, char *const *v,
+		      size_t n)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < n; i++) {
+		if (json_array_append_new(list, json_string(v[i])) < 0)
+			out->failed = true;
+	}
+	json_put(out, object, key, list);
+}
+
+void json_put_pairs(struct json_out *out, json_t *object, const char *key, char *const *v, size_t n)
+{
+	json_t *pairs = json_object();
+	for (size_t i = 0; i < n; i++) {
+		const char *equals = strchr(v[i], '=');
+		AUTO_FREE char *name = equals ? strndup(v[i], (size_t)(equals - v[i])) : NULL;
+		if (!name) {
+			out->failed = true;
+			continue;
+		}
+		json_put_string(out, pairs, name, equals + 1);
+	}
+	json_put(out, object, key, pairs);
+}
+
+void json_put_others(struct json_out *out, json_t *object, json_t *others)
+{
+	if (others && json_object_update_missing(object, others) < 0)
+		out->failed = true;
+}
+
+int json_out_text(const struct json_out *out, json_t *value, enum json_text_form form, char **ret,
+		  struct mvm_error *err)
+{
+	AUTO_JSON json_t *owned = value;
+	size_t flags = form == JSON_TEXT_PRETTY ? JSON_INDENT(2) : JSON_COMPACT | JSON_SORT_KEYS;
+
+	if (out->failed || !owned)
+		return mvm_error_oom(err);
+	AUTO_FREE char *text = json_dumps(owned, flags);
+	if (!text)
+		return mvm_error_set(err, -EINVAL,
+				     "cannot be written as JSON: not UTF-8, or out "
+				     "of memory");
+	if (form == JSON_TEXT_PRETTY) {
+		char *line = str_printf("%s\n", text);
+		if (!line)
+			return mvm_error_oom(err);
+		*ret = line;
+		return 0;
+	}
+	*ret = TAKE_PTR(text);
+	return 0;
+}
