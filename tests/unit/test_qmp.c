@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The QMP client against a scripted peer in a child process. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/sock.h"
+#include "net/qmp.h"
+
+#define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
+#define AGREED	 "{\"return\": {}, \"id\": 1}\r\n"
+
+/* What the peer does, step by step.  An empty entry ends the script. */
+struct step {
+	const char *expect; /* read until this text has come; NULL: say `say` instead */
+	const char *say;
+	size_t repeat; /* say it so often; 0: once */
+	bool bytewise; /* one byte per packet */
+	bool hang;     /* stay silent until killed */
+	bool want_fd;  /* while expecting: a descriptor must come along */
+};
+
+static void say(int fd, const struct step *s)
+{
+	for (size_t i = 0; i <= s->repeat; i++) {
+		size_t len = strlen(s->say), piece = s->bytewise ? 1 : len;
+		for (size_t at = 0; at < len; at += piece) {
+			if (send(fd, s->say + at, piece, MSG_NOSIGNAL) < 0)
+				_exit(0); /* the client has given up */
+		}
+	}
+}
+
+/* What has been read is kept between steps: commands may come ahead of their turn. */
+static void expect(int fd, const struct step *s)
+{
+	static char seen[65536];
+	static size_t len;
+	bool got_fd = false;
+	for (;;) {
+		char *at = len ? memmem(seen, len, s->expect, strlen(s->expect)) : NULL;
+		if (at && (got_fd || !s->want_fd))
+			return;
+		char control[64];
+		struct iovec iov = { seen + len, sizeof(seen) - len };
+		struct msghdr msg = {
+			.msg_iov = &iov,
+			.msg_iovlen = 1,
+			.msg_control = control,
+			.msg_controllen = sizeof(control),
+		};
+		ssize_t n = recvmsg(fd, &msg, 0);
+		if (n <= 0)
+			_exit(3);
+		len += (size_t)n;
+		got_fd = got_fd || msg.msg_controllen > 0;
+	}
+}
+
+static void play(int fd, const struct step *script)
+{
+	for (; script->expect || script->say || script->hang; script++) {
+		if (script->hang)
+			(void)pause();
+		else if (script->expect)
+			expect(fd, script);
+		else
+			say(fd, script);
+	}
+	_exit(0);
+}
+
+struct fixture {
+	struct loop *loop;
+	struct qmp *qmp;
+	pid_t peer;
+	int peer_fd;
+	char events[256]; /* names, each followed by a space */
+};
+
+static void on_event(void *arg, const char *name, json_t *data)
+{
+	struct fixture *f = arg;
+	(void)data;
+	strncat(f->events, name, sizeof(f->events) - strlen(f->events) - 1);
+	strncat(f->events, " ", sizeof(f->events) - strlen(f->events) - 1);
+}
+
+static void start(struct fixture *f, const struct step *script)
+{
+	int fds[2];
+	assert_int_equal(sock_pair(fds), 0);
+	f->peer = fork();
+	assert_true(f->peer >= 0);
+	if (f->peer == 0) {
+		(void)close(fds[0]);
+		play(fds[1], script);
+	}
+	(void)close(fds[1]);
+	assert_int_equal(loop_new(&f->loop), 0);
+	assert_int_equal(qmp_new(f->loop, fds[0], on_event, f, &f->qmp), 0);
+}
+
+static void stop(struct fixture *f)
+{
+	qmp_free(f->qmp);
+	loop_free(f->loop);
+	(void)kill(f->peer, SIGKILL);
+	assert_int_equal(waitpid(f->peer, NULL, 0), f->peer);
+}
+
+static int64_t soon(void)
+{
+	return clock_deadline_ns(10000);
+}
+
+static void a_command_is_answered_and_events_are_delivered(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .say = GREETING },
+		{ .expect = "\"qmp_capabilities\",\"id\":1}" },
+		{ .say = AGREED },
+		{ .expect = "\"query-status\",\"arguments\":{\"a\":1},\"id\":2}" },
+		{ .say = "{\"event\": \"STOP\", \"timestamp\": {}}\r\n" },
+		{ .say = "{\"return\": {\"status\": \"running\"}, \"id\": 2}\r\n" },
+		{ .say = "{\"event\": \"RESUME\", \"data\": {}}\r\n" },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	assert_int_equal(qmp_wait_ready(f.qmp, soon(), &err), 0);
+	assert_true(qmp_is_ready(f.qmp));
+	json_t *ret = NULL;
+	assert_int_equal(
+		qmp_call(f.qmp, "query-status", json_pack("{s:i}", "a", 1), -1, soon(), &ret, &err),
+		0);
+	assert_string_equal(json_string_value(json_object_get(ret, "status")), "running");
+	json_decref(ret);
+	/* the peer has left: every later call fails at once, after the last event was seen */
+	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err), -EREMOTEIO);
+	assert_string_equal(f.events, "STOP RESUME ");
+	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err), -EREMOTEIO);
+	assert_string_equal(err.text, "QEMU closed its control connection");
+	stop(&f);
+}
+
+static void commands_can_be_sent_ahead_and_replies_share_a_packet(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .expect = "\"cont\",\"id\":3}" }, /* all three before we greet */
+		{ .say = GREETING AGREED "{\"return\": {}, \"id\": 2}\r\n"
+					 "{\"return\": 7, \"id\": 3}\r\n" },
+		{ .hang = true },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	int64_t a, b;
+	json_t *ret = NULL;
+	assert_int_equal(qmp_send(f.qmp, "stop", NULL, -1, &a, &err), 0);
+	assert_int_equal(qmp_send(f.qmp, "cont", NULL, -1, &b, &err), 0);
+	assert_int_equal(qmp_wait(f.qmp, b, soon(), &ret, &err), 0);
+	assert_int_equal(json_integer_value(ret), 7);
+	json_decref(ret);
+	assert_int_equal(qmp_wait(f.qmp, a, soon(), NULL, &err), 0);
+	stop(&f);
+}
+
+static void messages_may_come_byte_by_byte(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .say = GREETING AGREED, .bytewise = true },
+		{ .expect = "\"stop\"" },
+		{ .say = "{\"return\": {}, \"id\": 2}\r\n", .bytewise = true },
+		{ .hang = true },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err), 0);
+	stop(&f);
+}
+
+static void a_descriptor_travels_with_its_command(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .say = GREETING AGREED },
+		{ .expect = "\"getfd\"", .want_fd = true },
+		{ .say = "{\"return\": {}, \"id\": 2}\r\n" },
+		{ .hang = true },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(
+		qmp_call(f.qmp, "getfd", json_pack("{s:s}", "fdname", "f"), fd, soon(), NULL, &err),
+		0);
+	assert_true(fcntl(fd, F_GETFD) >= 0); /* still ours */
+	(void)close(fd);
+	stop(&f);
+}
+
+static void a_refusal_carries_the_peers_words_and_the_connection_lives_on(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .say = GREETING AGREED },
+		{ .expect = "\"stop\"" },
+		{ .say = "{\"id\": 2, \"error\": {\"class\": \"GenericError\", \"desc\": "
+			 "\"no such thing\"}}\r\n" },
+		{ .expect = "\"cont\"" },
+		{ .say = "{\"return\": {}, \"id\": 3}\r\n" },
+		{ .hang = true },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err), -EREMOTEIO);
+	assert_string_equal(err.text, "QEMU refused stop: no such thing");
+	assert_int_equal(qmp_call(f.qmp, "cont", NULL, -1, soon(), NULL, &err), 0);
+	stop(&f);
+}
+
+static void silence_ends_at_the_deadline_and_a_late_reply_is_dropped(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .say = GREETING AGREED },
+		{ .expect = "\"cont\"" },
+		{ .say = "{\"return\": {}, \"id\": 2}\r\n{\"return\": {}, \"id\": 3}\r\n" },
+		{ .hang = true },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, clock_deadline_ns(30), NULL, &err),
+			 -ETIMEDOUT);
+	assert_string_equal(err.text, "QEMU did not answer stop in time");
+	assert_int_equal(qmp_call(f.qmp, "cont", NULL, -1, soon(), NULL, &err), 0);
+	stop(&f);
+}
+
+static void a_peer_that_misbehaves_ends_the_connection(void **state)
+{
+	(void)state;
+	static const struct {
+		struct step script[4];
+		int code;
+		const char *text;
+	} cases[] = {
+		{ { { .expect = "\"stop\"" } }, -EREMOTEIO, "QEMU closed its control connection" },
+		{ { { .say = GREETING }, { .expect = "\"stop\"" } },
+		  -EREMOTEIO,
+		  "QEMU closed its control connection" },
+		{ { { .say = GREETING AGREED "{\"return\": {}, \"i" }, { .expect = "\"stop\"" } },
+		  -EREMOTEIO,
+		  "QEMU closed its control connection" },
+		{ { { .say = "SSH-2.0-OpenSSH\r\n" }, { .hang = true } }, -EPROTO, "no JSON" },
+		{ { { .say = "{}\r\n" }, { .hang = true } }, -EPROTO, "no known kind" },
+		{ { { .say = AGREED }, { .hang = true } }, -EPROTO, "did not greet" },
+		{ { { .say = GREETING GREETING }, { .hang = true } }, -EPROTO, "greeted twice" },
+		{ { { .say = GREETING AGREED "{\"return\": {}, \"id\": 99}\n" }, { .hang = true } },
+		  -EPROTO,
+		  "not asked" },
+		{ { { .say = GREETING AGREED AGREED }, { .hang = true } }, -EPROTO, "not asked" },
+		{ { { .say = GREETING "{\"id\": 1, \"error\": {\"desc\": \"no\"}}\n" },
+		    { .hang = true } },
+		  -EPROTO,
+		  "refused to negotiate" },
+		{ { { .say = GREETING AGREED "{\"return\": \"" },
+		    { .say = "0123456789abcdef0123456789abcdef", .repeat = 40000 },
+		    { .hang = true } },
+		  -EPROTO,
+		  "more than 1 MiB" },
+		{ { { .say = GREETING AGREED },
+		    { .say = "[", .repeat = 100 },
+		    { .say = "\n" },
+		    { .hang = true } },
+		  -EPROTO,
+		  "nested more than" },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct step script[6] = { 0 };
+		memcpy(script, cases[i].script, sizeof(cases[i].script));
+		struct fixture f = { 0 };
+		start(&f, script);
+		struct mvm_error err = { 0 };
+		int r = qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err);
+		if (r != cases[i].code || !strstr(err.text, cases[i].text))
+			fail_msg("case %zu: %d, '%s'", i, r, err.text);
+		assert_true(qmp_is_dead(f.qmp));
+		stop(&f);
+	}
+}
+
+static void a_flood_of_events_does_not_outrun_the_deadline(void **state)
+{
+	(void)state;
+	static const struct step script[] = {
+		{ .say = GREETING AGREED },
+		{ .say = "{\"event\": \"X\"}\n", .repeat = 1000000000 },
+		{ 0 },
+	};
+	struct fixture f = { 0 };
+	start(&f, script);
+	struct mvm_error err;
+	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, clock_deadline_ns(50), NULL, &err),
+			 -ETIMEDOUT);
+	stop(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_command_is_answered_and_events_are_delivered),
+		cmocka_unit_test(commands_can_be_sent_ahead_and_replies_share_a_packet),
+		cmocka_unit_test(messages_may_come_byte_by_byte),
+		cmocka_unit_test(a_descriptor_travels_with_its_command),
+		cmocka_unit_test(a_refusal_carries_the_peers_words_and_the_connection_lives_on),
+		cmocka_unit_test(silence_ends_at_the_deadline_and_a_late_reply_is_dropped),
+		cmocka_unit_test(a_peer_that_misbehaves_ends_the_connection),
+		cmocka_unit_test(a_flood_of_events_does_not_outrun_the_deadline),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
