@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+
+const struct command_section command_sections[] = {
+	{ "mvm itself", { &command_version, &command_help, &command_completion } },
+	{ 0 },
+};
+
+/* Does the space-separated path begin the words?  Returns how many words it has, or 0. */
+static size_t matches(const char *path, const char *const *words)
+{
+	size_t n = 0;
+	for (;; n++) {
+		size_t len = strcspn(path, " ");
+		if (!words[n] || strlen(words[n]) != len || memcmp(words[n], path, len) != 0)
+			return 0;
+		if (!path[len])
+			return n + 1;
+		path += len + 1;
+	}
+}
+
+const struct command *command_find(const char *const *words, size_t *ret_len)
+{
+	const struct command *found = NULL;
+	size_t longest = 0;
+
+	for (const struct command_section *s = command_sections; s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++) {
+			size_t n = matches((*c)->path, words);
+			if (n > longest) {
+				found = *c;
+				longest = n;
+			}
+		}
+	}
+	if (found)
+		*ret_len = longest;
+	return found;
+}
+
+bool command_is_group(const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const struct command_section *s = command_sections; s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++) {
+			if (str_starts((*c)->path, word) && (*c)->path[len] == ' ')
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The part of each command's name that may follow `group`, or all first words without one. */
+static void list_words(const char *group, struct strv *ret)
+{
+	size_t skip = group ? strlen(group) + 1 : 0;
+
+	for (const struct command_section *s = command_sections; s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++) {
+			const char *path = (*c)->path;
+			if (group && (!str_starts(path, group) || path[skip - 1] != ' '))
+				continue;
+			strv_addn(ret, path + skip,
+				  group ? strlen(path + skip) : strcspn(path, " "));
+		}
+	}
+}
+
+const char *command_nearest(const char *const *words, char *buf, size_t size)
+{
+	AUTO_DONE(strv) known = { 0 };
+	const char *group = words[1] && command_is_group(words[0]) ? words[0] : NULL;
+
+	list_words(group, &known);
+	const char *nearest = str_nearest(group ? words[1] : words[0], (const char *const *)known.v,
+					  known.n);
+	if (!nearest)
+		return NULL;
+	(void)snprintf(buf, size, "%s%s%s", group ? group : "", group ? " " : "", nearest);
+	return buf;
+}

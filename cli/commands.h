@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+/*
+ * All commands.
+ *
+ * To add one: write cli/cmd_<name>.c (one file may hold the few commands of one noun) with
+ *
+ *	static const struct option options[] = {
+ *		{ .name = "force", .letter = 'f', .kind = OPTION_FLAG, .help = "rebuild" },
+ *		OPTION_JSON,
+ *		{ 0 },
+ *	};
+ *
+ *	static int run(struct cli_context *c, const struct args *a)
+ *	{
+ *		return mvm_..._(args_at(a, 0), args_flag(a, "force"), &c->progress, &c->err);
+ *	}
+ *
+ *	const struct command command_template_build = {
+ *		.path = "template build",
+ *		.summary = "Build a template's next revision",
+ *		.positionals = { { .name = "ID", .help = "the template", .hint = VALUE_TEMPLATE } },
+ *		.options = options,
+ *		.run = run,
+ *	};
+ *
+ * then declare it below, put it into its section in commands.c and the file into meson.build.
+ * cmd_version.c is a whole small one.  Help, completion and the man page follow by themselves.
+ */
+
+#include <stddef.h>
+
+#include "command.h"
+
+extern const struct command command_completion;
+extern const struct command command_help;
+extern const struct command command_version;
+
+#define SECTION_COMMANDS_MAX 24
+
+struct command_section {
+	const char *title;					  /* NULL ends the list */
+	const struct command *commands[SECTION_COMMANDS_MAX + 1]; /* ends with NULL */
+};
+
+extern const struct command_section command_sections[];
+
+/*
+ * Find the command that words begin with, by its longest name.
+ *
+ *   words    NULL-terminated
+ *   ret_len  how many words its name took
+ *
+ * Returns NULL when there is none.
+ */
+const struct command *command_find(const char *const *words, size_t *ret_len);
+
+/* Is there a command of more than one word that begins with this one? */
+bool command_is_group(const char *word);
+
+/* The command, or first word of commands, that was meant by words that are none; into size bytes
+ * at buf, or NULL. */
+const char *command_nearest(const char *const *words, char *buf, size_t size);
+
+#endif

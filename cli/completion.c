@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "completion.h"
+
+#include <string.h>
+
+#include "base/str.h"
+#include "commands.h"
+
+const char *completion_folder(enum value_hint hint)
+{
+	switch (hint) {
+	case VALUE_TEMPLATE:
+		return "templates";
+	case VALUE_INSTANCE:
+		return "instances";
+	case VALUE_KERNEL:
+		return "kernels";
+	case VALUE_ANY:
+	case VALUE_FILE:
+	case VALUE_DIR:
+		break;
+	}
+	return NULL;
+}
+
+void completion_words(const char *group, struct strv *ret)
+{
+	size_t skip = group ? strlen(group) + 1 : 0;
+
+	for (const struct command_section *s = command_sections; s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++) {
+			const char *path = (*c)->path;
+			if (group && (!str_starts(path, group) || path[skip - 1] != ' '))
+				continue;
+			AUTO_FREE char *word = strndup(path + skip, strcspn(path + skip, " "));
+			if (!word)
+				ret->failed = true;
+			else if (!strv_has(ret, word))
+				strv_add(ret, word);
+		}
+	}
+}
+
+void print_choices(FILE *out, const char *choices)
+{
+	for (; *choices; choices++)
+		(void)fputc(*choices == '|' ? ' ' : *choices, out);
+}
+
+void print_quoted(FILE *out, const char *s, const char *escape)
+{
+	for (; *s; s++) {
+		if (*s == '\'')
+			(void)fputs("'\\''", out);
+		else if (strchr(escape, *s))
+			(void)fprintf(out, "\\%c", *s);
+		else
+			(void)fputc(*s, out);
+	}
+}

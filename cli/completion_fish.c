@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "commands.h"
+#include "completion.h"
+#include "options.h"
+
+static const char prologue[] = "# fish completion for mvm, made by 'mvm completion fish'\n"
+			       "function __mvm_names\n"
+			       "	set -l data \"$MVM_DATA_DIR\"\n"
+			       "	test -n \"$data\"; or set data ~/.mvm\n"
+			       "	for path in $data/$argv[1]/*/\n"
+			       "		basename $path\n"
+			       "	end\n"
+			       "end\n"
+			       "# is the command line so far these words, apart from options?\n"
+			       "function __mvm_is\n"
+			       "	set -l words (commandline -opc | string match -v -- '-*')\n"
+			       "	test \"$words[2..-1]\" = \"$argv\"\n"
+			       "end\n"
+			       "function __mvm_in\n"
+			       "	set -l words (commandline -opc | string match -v -- '-*')\n"
+			       "	set -l last (math 1 + (count $argv))\n"
+			       "	test \"$words[2..$last]\" = \"$argv\"\n"
+			       "end\n"
+			       "complete -c mvm -f\n";
+
+/* The values to offer, as arguments of fish's `complete`. */
+static void print_values(FILE *out, enum value_hint hint, const char *choices)
+{
+	const char *folder = completion_folder(hint);
+
+	if (choices) {
+		(void)fputs(" -a '", out);
+		print_choices(out, choices);
+		(void)fputc('\'', out);
+	} else if (folder) {
+		(void)fprintf(out, " -a '(__mvm_names %s)'", folder);
+	} else if (hint == VALUE_FILE) {
+		(void)fputs(" -F", out);
+	} else if (hint == VALUE_DIR) {
+		(void)fputs(" -a '(__fish_complete_directories)'", out);
+	}
+}
+
+/* fish's own quoting: a backslash before ' and \. */
+static void print_description(FILE *out, const char *text)
+{
+	(void)fputs(" -d '", out);
+	for (; *text; text++)
+		(void)fprintf(out, "%s%c", *text == '\'' || *text == '\\' ? "\\" : "", *text);
+	(void)fputs("'\n", out);
+}
+
+static void print_options(FILE *out, const char *path, const struct option *table)
+{
+	for (const struct option *o = table; o && o->name; o++) {
+		(void)fputs("complete -c mvm", out);
+		if (path)
+			(void)fprintf(out, " -n '__mvm_in %s'", path);
+		(void)fprintf(out, " -l %s", o->name);
+		if (o->letter)
+			(void)fprintf(out, " -s %c", o->letter);
+		if (o->kind != OPTION_FLAG)
+			(void)fputs(" -r", out);
+		print_values(out, o->hint, o->choices);
+		print_description(out, o->help);
+	}
+}
+
+static void print_command(FILE *out, const struct command *c)
+{
+	const char *last = strrchr(c->path, ' ');
+
+	(void)fprintf(out, "complete -c mvm -n '__mvm_is%s%.*s' -a %s", last ? " " : "",
+		      last ? (int)(last - c->path) : 0, c->path, last ? last + 1 : c->path);
+	print_description(out, c->summary);
+	print_options(out, c->path, c->options);
+	for (const struct positional *p = c->positionals; p->name; p++) {
+		if (p->hint == VALUE_ANY && !p->choices)
+			continue;
+		(void)fprintf(out, "complete -c mvm -n '__mvm_in %s'", c->path);
+		print_values(out, p->hint, p->choices);
+		print_description(out, p->help);
+	}
+}
+
+void completion_fish(FILE *out)
+{
+	AUTO_DONE(strv) first = { 0 };
+
+	(void)fputs(prologue, out);
+	print_options(out, NULL, global_options);
+	completion_words(NULL, &first);
+	for (size_t i = 0; i < first.n; i++) {
+		if (!command_is_group(first.v[i]))
+			continue;
+		(void)fprintf(out, "complete -c mvm -n __mvm_is -a %s", first.v[i]);
+		print_description(out, "Commands of this kind");
+	}
+	for (const struct command_section *s = command_sections; s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++)
+			print_command(out, *c);
+	}
+}

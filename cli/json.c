@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "json.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "text.h"
+
+static void add_string(struct strbuf *b, const char *s)
+{
+	strbuf_adds(b, "\"");
+	while (*s) {
+		unsigned char c = (unsigned char)*s;
+		size_t len = utf8_len(s);
+		if (len == 0) {
+			strbuf_adds(b, "\xef\xbf\xbd");
+			len = 1;
+		} else if (c == '"' || c == '\\') {
+			strbuf_addf(b, "\\%c", c);
+		} else if (c == '\n') {
+			strbuf_adds(b, "\\n");
+		} else if (c == '\t') {
+			strbuf_adds(b, "\\t");
+		} else if (c < 0x20 || c == 0x7f) {
+			strbuf_addf(b, "\\u%04x", c);
+		} else {
+			strbuf_add(b, s, len);
+		}
+		s += len;
+	}
+	strbuf_adds(b, "\"");
+}
+
+static void new_line(struct json *j)
+{
+	if (!j->compact)
+		strbuf_addf(&j->text, "\n%*s", (int)j->depth * 2, "");
+}
+
+static void begin_value(struct json *j, const char *key)
+{
+	if (j->filled[j->depth])
+		strbuf_adds(&j->text, ",");
+	if (j->depth > 0)
+		new_line(j);
+	j->filled[j->depth] = true;
+	if (key) {
+		add_string(&j->text, key);
+		strbuf_adds(&j->text, j->compact ? ":" : ": ");
+	}
+}
+
+void json_open(struct json *j, const char *key, char bracket)
+{
+	assert(j->depth < JSON_DEPTH_MAX && (bracket == '{' || bracket == '['));
+	begin_value(j, key);
+	strbuf_add(&j->text, &bracket, 1);
+	j->closers[j->depth++] = bracket == '{' ? '}' : ']';
+	j->filled[j->depth] = false;
+}
+
+void json_close(struct json *j)
+{
+	assert(j->depth > 0);
+	bool filled = j->filled[j->depth];
+	j->depth--;
+	if (filled)
+		new_line(j);
+	strbuf_add(&j->text, &j->closers[j->depth], 1);
+}
+
+void json_string(struct json *j, const char *key, const char *value)
+{
+	begin_value(j, key);
+	if (value)
+		add_string(&j->text, value);
+	else
+		strbuf_adds(&j->text, "null");
+}
+
+void json_u64(struct json *j, const char *key, uint64_t value)
+{
+	begin_value(j, key);
+	strbuf_addf(&j->text, "%" PRIu64, value);
+}
+
+void json_bool(struct json *j, const char *key, bool value)
+{
+	begin_value(j, key);
+	strbuf_adds(&j->text, value ? "true" : "false");
+}
+
+int json_print(struct json *j, FILE *out)
+{
+	assert(j->depth == 0);
+	if (j->text.failed)
+		return -ENOMEM;
+	return fprintf(out, "%s\n", j->text.data ? j->text.data : "null") < 0 ? -EIO : 0;
+}

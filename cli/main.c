@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "commands.h"
+#include "help.h"
+#include "options.h"
+#include "out.h"
+#include "progress.h"
+
+static const struct option root_options[] = {
+	{ .name = "version", .kind = OPTION_FLAG, .help = "print the version" },
+	{ .name = "json", .kind = OPTION_FLAG, .help = "print JSON" },
+	{ 0 },
+};
+
+/* What stands before the command's name. */
+static const struct command root = { .path = "", .options = root_options };
+
+int cli_error(struct cli_context *c, int code, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(c->err.text, sizeof(c->err.text), fmt,
+			ap); /* a cut sentence is still one */
+	va_end(ap);
+	c->err.code = code;
+	c->err.hint = NULL;
+	return code;
+}
+
+int cli_usage(struct cli_context *c, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(c->err.text, sizeof(c->err.text), fmt, ap);
+	va_end(ap);
+	c->err.code = -EINVAL;
+	c->err.hint = NULL;
+	c->usage = true;
+	return -EINVAL;
+}
+
+/* Whether errors are wanted as JSON must be known even where the line cannot be parsed. */
+static bool wants_json(char *const *argv)
+{
+	for (; *argv && strcmp(*argv, "--") != 0; argv++) {
+		if (strcmp(*argv, "--json") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* No command has this name: show a group's commands, or say which one was meant. */
+static int no_command(struct cli_context *c, const char *const *words, bool help)
+{
+	char buf[128];
+	const char *nearest;
+
+	if (help && (!words[0] || command_is_group(words[0]))) {
+		if (words[0])
+			help_group(stdout, words[0]);
+		else
+			help_all(stdout);
+		return 0;
+	}
+	if (!words[0]) {
+		help_all(stderr);
+		return 2;
+	}
+	bool group = command_is_group(words[0]);
+	if (group && (!words[1] || words[1][0] == '-')) {
+		help_group(stderr, words[0]);
+		return 2;
+	}
+	nearest = command_nearest(words, buf, sizeof(buf));
+	if (nearest)
+		(void)cli_usage(c, "unknown command '%s%s%s', did you mean '%s'?", words[0],
+				group ? " " : "", group ? words[1] : "", nearest);
+	else
+		(void)cli_usage(c, "unknown command '%s%s%s'", words[0], group ? " " : "",
+				group ? words[1] : "");
+	return show_error(c, group ? words[0] : NULL);
+}
+
+/* Results that never reached their reader are a failure. */
+static int flush_results(struct cli_context *c)
+{
+	int failed = ferror(stdout);
+	if (fflush(stdout) == 0 && !failed)
+		return 0;
+	return cli_error(c, errno ? -errno : -EIO, "cannot write the result: %s",
+			 errno ? strerror(errno) : "the output is closed");
+}
+
+static int run_command(struct cli_context *c, const struct command *command, char *const *argv)
+{
+	AUTO_DONE(args) a = { 0 };
+	int r = args_parse(command, argv, 0, &a, &c->err);
+
+	if (r < 0) {
+		c->usage = r == -EINVAL;
+		return show_error(c, command->path);
+	}
+	if (args_flag(&a, "help")) {
+		help_command(stdout, command);
+		r = 0;
+	} else {
+		struct progress_view view;
+		if (args_given(&a, "data-dir"))
+			c->data_dir = args_string(&a, "data-dir");
+		progress_view_init(&view, c->json);
+		c->progress = (struct mvm_progress){ .fn = progress_view_event, .arg = &view };
+		r = command->run(c, &a);
+		progress_view_leave(&view);
+		c->progress = (struct mvm_progress){ 0 };
+	}
+	int flushed = r < 0 ? 0 : flush_results(c);
+	if (r >= 0 && flushed == 0)
+		return r;
+	if (c->err.code == 0) /* out of memory or a closed output, told by the code alone */
+		(void)cli_error(c, r, "%s: %s", command->path, strerror(-r));
+	return show_error(c, command->path);
+}
+
+int main(int argc, char **argv)
+{
+	struct cli_context c = { 0 };
+	AUTO_DONE(args) before = { 0 };
+	size_t name_len = 0;
+
+	if (argc < 1)
+		return 2;
+	c.json = wants_json(argv + 1);
+	int used = args_parse(&root, argv + 1, ARGS_STOP_AT_WORD, &before, &c.err);
+	if (used < 0) {
+		c.usage = used == -EINVAL;
+		return show_error(&c, NULL);
+	}
+	c.data_dir = args_string(&before, "data-dir");
+
+	char *const *words = argv + 1 + used;
+	if (args_flag(&before, "version") && !words[0])
+		return run_command(&c, &command_version, words);
+	const struct command *command = command_find((const char *const *)words, &name_len);
+	if (!command) {
+		bool help = args_flag(&before, "help");
+		for (char *const *w = words; *w && !help; w++)
+			help = strcmp(*w, "--help") == 0 || strcmp(*w, "-h") == 0;
+		return no_command(&c, (const char *const *)words, help);
+	}
+	if (args_flag(&before, "help")) {
+		help_command(stdout, command);
+		return flush_results(&c) < 0 ? show_error(&c, NULL) : 0;
+	}
+	return run_command(&c, command, words + name_len);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "out.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "json.h"
+#include "text.h"
+
+void table_row(struct table *t, ...)
+{
+	assert(t->columns > 0 && t->columns <= TABLE_COLUMNS_MAX);
+	va_list ap;
+	va_start(ap, t);
+	for (size_t i = 0; i < t->columns; i++) {
+		const char *cell = va_arg(ap, const char *);
+		strv_add(&t->cells, cell ? cell : "");
+	}
+	va_end(ap);
+}
+
+struct column {
+	size_t width;
+	bool right;
+};
+
+static struct column measure(const struct table *t, size_t column)
+{
+	struct column c = { .right = t->cells.n > t->columns };
+	for (size_t i = column; i < t->cells.n; i += t->columns) {
+		const char *cell = t->cells.v[i];
+		size_t width = text_width(cell);
+		if (width > c.width)
+			c.width = width;
+		if (i >= t->columns && *cell && !isdigit((unsigned char)*cell))
+			c.right = false;
+	}
+	return c;
+}
+
+int table_print(const struct table *t, FILE *out)
+{
+	struct column columns[TABLE_COLUMNS_MAX];
+
+	if (t->cells.failed)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->columns; i++)
+		columns[i] = measure(t, i);
+	for (size_t i = 0; i < t->cells.n; i++) {
+		const char *cell = t->cells.v[i];
+		const struct column *c = &columns[i % t->columns];
+		bool last = (i + 1) % t->columns == 0;
+		int pad = (int)(c->width - text_width(cell));
+
+		(void)fprintf(out, "%*s", c->right ? pad : 0, "");
+		print_text(out, cell);
+		if (last)
+			(void)fputc('\n', out);
+		else
+			(void)fprintf(out, "%*s", (c->right ? 0 : pad) + 2, "");
+	}
+	return 0;
+}
+
+static int status_of(const struct cli_context *c)
+{
+	if (c->usage)
+		return 2;
+	return c->failure_status ? c->failure_status : mvm_error_exit_status(c->err.code);
+}
+
+static const char *code_name(int code, char *buf, size_t size)
+{
+	const char *name = strerrorname_np(-code);
+	if (name)
+		return name;
+	(void)snprintf(buf, size, "errno %d", -code);
+	return buf;
+}
+
+static void show_json(const struct cli_context *c, const char *hint)
+{
+	AUTO_DONE(json) j = { .compact = true };
+	char buf[32];
+
+	json_open(&j, NULL, '{');
+	json_open(&j, "error", '{');
+	json_string(&j, "code", code_name(c->err.code, buf, sizeof(buf)));
+	json_string(&j, "message", c->err.text);
+	json_string(&j, "hint", hint);
+	json_u64(&j, "exit_status", (uint64_t)status_of(c));
+	json_close(&j);
+	json_close(&j);
+	(void)json_print(&j, stderr); /* nobody is left to tell */
+}
+
+int show_error(const struct cli_context *c, const char *command)
+{
+	char see[128];
+	const char *hint = c->err.hint;
+
+	if (c->usage) {
+		(void)snprintf(see, sizeof(see), "see 'mvm help%s%s'", command ? " " : "",
+			       command ? command : "");
+		hint = see;
+	}
+	if (c->json) {
+		show_json(c, hint);
+		return status_of(c);
+	}
+	(void)fputs("mvm: ", stderr);
+	print_text(stderr, c->err.text[0] ? c->err.text : strerror(-c->err.code));
+	(void)fputc('\n', stderr);
+	if (hint) {
+		(void)fputs("hint: ", stderr);
+		print_text(stderr, hint);
+		(void)fputc('\n', stderr);
+	}
+	return status_of(c);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_OUT_H
+#define CLI_OUT_H
+
+/* How commands print: tables for people, and the one way in which errors are shown. */
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "command.h"
+
+/*
+ * An aligned table.
+ *
+ *	AUTO_DONE(table) t = { .columns = 2 };
+ *	table_row(&t, "NAME", "MEMORY");
+ *	table_row(&t, name, memory);
+ *	return table_print(&t, stdout);
+ *
+ * Columns in which every cell below the heading begins with a digit are aligned to the right.
+ */
+#define TABLE_COLUMNS_MAX 12
+
+struct table {
+	size_t columns;
+	struct strv cells;
+};
+
+/* Add t->columns cells, all const char *; NULL is an empty cell. */
+void table_row(struct table *t, ...);
+
+/* Returns 0 or -ENOMEM. */
+int table_print(const struct table *t, FILE *out);
+
+static inline void table_done(struct table *t)
+{
+	strv_done(&t->cells);
+}
+DEFINE_AUTO_DONE(table, table_done)
+
+/*
+ * Show c->err on standard error: "mvm: <text>" and "hint: <hint>", or with --json one line
+ * {"error":{"code":"ENOENT","message":...,"hint":...,"exit_status":3}}.
+ *
+ *   command  whose help a usage error points to; NULL: the general help
+ *
+ * Returns the exit status of a command that failed so.
+ */
+int show_error(const struct cli_context *c, const char *command);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+/*
+ * Progress on standard error.
+ *
+ * On a terminal one line shows the step that is under way and its bytes, and stays behind with
+ * its time when the step is done.  Elsewhere each step is one plain line, "step ... 12 ms".  With
+ * --json steps are silent and a note is the line {"note":{"message":...}}.
+ */
+
+#include <mvm/progress.h>
+#include <stdbool.h>
+
+struct progress_view {
+	bool terminal, json;
+	bool line_open; /* the cursor stands behind a step's text */
+};
+
+/* Choose the way by standard error and the environment (TERM=dumb gets plain lines). */
+void progress_view_init(struct progress_view *v, bool json);
+
+/* The receiver; arg is the struct progress_view. */
+void progress_view_event(void *arg, const struct mvm_progress_event *event);
+
+/* Leave the line, before anything else is printed to standard error. */
+void progress_view_leave(struct progress_view *v);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_TEXT_H
+#define CLI_TEXT_H
+
+/* Text for terminals: nothing that came from outside can move the cursor or change colours. */
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* Bytes of the valid UTF-8 character at s (RFC 3629); 0 when it is none. */
+size_t utf8_len(const char *s);
+
+/* Columns that s takes as print_text() prints it, one for each character. */
+size_t text_width(const char *s);
+
+/* Print s with control characters and bytes that are no UTF-8 as '?'. */
+void print_text(FILE *out, const char *s);
+
+#define TEXT_COLUMNS 80
+
+/*
+ * Print a paragraph, wrapped at 80 columns; every line but the first begins with `indent` spaces.
+ *
+ *   column  where the cursor is now
+ */
+void print_wrapped(FILE *out, const char *s, size_t column, size_t indent);
+
+#endif
