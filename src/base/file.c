@@ -71,17 +71,23 @@ int file_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-int file_create_at(int dir_fd, const char *name, const void *data, size_t len, mode_t mode)
+static int create_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode,
+		       bool sync)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	int r = file_write_all(fd, data, len);
-	if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+	if (r == 0 && (fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0)))
 		r = -errno;
 	if (r < 0)
 		(void)unlinkat(dir_fd, name, 0); /* the first failure is the one to report */
 	return r;
+}
+
+int file_create_at(int dir_fd, const char *name, const void *data, size_t len, mode_t mode)
+{
+	return create_file(dir_fd, name, data, len, mode, true);
 }
 
 static void unique_name(const char *prefix, char ret[64])
@@ -109,6 +115,21 @@ int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, 
 	unique_name("file.", tmp_name);
 	int r = file_create_at(tmp_fd, tmp_name, data, len, mode);
 	return r < 0 ? r : move_into_place(tmp_fd, tmp_name, dir_fd, name);
+}
+
+int file_replace_unsynced_at(int dir_fd, const char *name, const void *data, size_t len,
+			     mode_t mode)
+{
+	char tmp_name[64];
+	unique_name("file.", tmp_name);
+	int r = create_file(dir_fd, tmp_name, data, len, mode, false);
+	if (r < 0)
+		return r;
+	if (renameat(dir_fd, tmp_name, dir_fd, name) < 0) {
+		r = -errno;
+		(void)unlinkat(dir_fd, tmp_name, 0); /* the rename's failure is the one to report */
+	}
+	return r;
 }
 
 int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target)

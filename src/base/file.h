@@ -37,6 +37,11 @@ int file_create_at(int dir_fd, const char *name, const void *data, size_t len, m
 int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
 		    mode_t mode);
 
+/* The same without any fsync and within one folder, for what does not outlive the host: readers
+ * still see the old bytes or the new ones. */
+int file_replace_unsynced_at(int dir_fd, const char *name, const void *data, size_t len,
+			     mode_t mode);
+
 /* Point the symbolic link name in dir_fd at target, atomically, in the same manner. */
 int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target);
 

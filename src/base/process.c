@@ -72,8 +72,13 @@ static int become_child(struct child_plan *plan)
 		if (getppid() != plan->parent)
 			return -ESRCH; /* it died before we asked to be told */
 	}
-	if ((spec->flags & PROCESS_NEW_SESSION) && setsid() < 0)
-		return -errno;
+	if (spec->flags & PROCESS_DETACH) {
+		if (setsid() < 0)
+			return -errno;
+		pid_t pid = fork(); /* the program's parent ends at once, so init reaps it */
+		if (pid != 0)
+			return pid < 0 ? -errno : 0;
+	}
 	reset_signals();
 	if (spec->cwd_fd != AT_FDCWD && fchdir(spec->cwd_fd) < 0)
 		return -errno;
@@ -151,8 +156,9 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 		return -errno;
 	if (pid == 0) {
 		int code = become_child(&plan);
-		(void)!write(plan.report_fd, &code, sizeof(code));
-		_exit(127);
+		if (code < 0)
+			(void)!write(plan.report_fd, &code, sizeof(code));
+		_exit(code < 0 ? 127 : 0);
 	}
 	(void)close(TAKE_FD(report_write));
 
@@ -162,6 +168,8 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 		process_kill(&p);
 		return r;
 	}
+	if (spec->flags & PROCESS_DETACH)
+		process_kill(&p); /* the one in between: it has ended already */
 	*ret = p;
 	return 0;
 }

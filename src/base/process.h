@@ -20,7 +20,7 @@ struct process {
 
 enum process_flags {
 	PROCESS_DIE_WITH_PARENT = 1u << 0, /* SIGKILL when the starting thread ends (prctl(2)) */
-	PROCESS_NEW_SESSION = 1u << 1,	   /* setsid(2): survives the terminal */
+	PROCESS_DETACH = 1u << 1, /* a session of its own, and no child of ours: nothing to reap */
 };
 
 struct process_spec {
@@ -35,7 +35,8 @@ struct process_spec {
 
 /*
  * Start a child.  Returns 0 once the program has been executed, or -errno of what failed in the
- * child (-ENOENT: no such program).  Signal mask and dispositions are reset to the defaults.
+ * child (-ENOENT: no such program).  *ret is empty with PROCESS_DETACH.  Signal mask and
+ * dispositions are reset to the defaults.
  * The descriptors stay the caller's.
  */
 int process_spawn(const struct process_spec *spec, struct process *ret);

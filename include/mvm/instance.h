@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MVM_INSTANCE_H
+#define MVM_INSTANCE_H
+
+/*
+ * Instances: microVMs that were started from a template's revision.
+ *
+ * mvm_instance_start() decides between restoring the revision's snapshot and a cold boot, starts a
+ * supervisor process that owns the VM, and returns when the guest is up with an identity of its
+ * own.  The handle it gives is a connection to that supervisor.  For a detached instance it may be
+ * closed at once; for an attached one closing it ends the VM and removes the instance, however
+ * the process that held it came to its end.
+ */
+
+#include <mvm/error.h>
+#include <mvm/mvm.h>
+#include <mvm/progress.h>
+#include <mvm/visibility.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mvm_instance;
+
+enum mvm_instance_state {
+	MVM_INSTANCE_STARTING,
+	MVM_INSTANCE_RUNNING,
+	MVM_INSTANCE_PAUSED,
+	MVM_INSTANCE_EXITED, /* the guest ended by itself, or was stopped */
+	MVM_INSTANCE_FAILED, /* it did not start, or its VMM or supervisor died */
+};
+
+/* The state's name as it appears in JSON: "running".  Static. */
+MVM_API const char *mvm_instance_state_name(enum mvm_instance_state state);
+
+/* A host port that leads to a port of the guest. */
+struct mvm_forward {
+	bool udp;
+	char host_address[46]; /* numeric IPv4 address; "" means 127.0.0.1 */
+	uint16_t host_port;
+	uint16_t guest_port;
+};
+
+/*
+ * Parse "[ADDRESS:]HOST:GUEST[/tcp|/udp]", as in `8080:80`.
+ *
+ * Returns 0 or -EINVAL with what is wrong.
+ */
+MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
+
+enum mvm_start_kind {
+	MVM_START_AUTO,		    /* restore if possible, else boot and say why */
+	MVM_START_COLD,		    /* boot, whatever there is */
+	MVM_START_REQUIRE_SNAPSHOT, /* restore or fail with -EOPNOTSUPP */
+};
+
+struct mvm_start_options {
+	const char *template_ref; /* "ID" or "ID@REVISION" */
+	const char *name;	  /* NULL: one is made from the template's id */
+	bool attached;		  /* ends and is removed with the handle */
+	enum mvm_start_kind kind;
+	const char *backend; /* NULL: the first usable one */
+	unsigned vcpus;	     /* 0: the template's */
+	uint32_t mem_mib;    /* 0: the template's */
+	const struct mvm_forward *forwards;
+	size_t n_forwards;
+};
+
+/*
+ * Start an instance.
+ *
+ *   options   borrowed
+ *   progress  gets a note with the reason when a cold boot takes a restore's place; may be NULL
+ *   ret       connection to the running instance; mvm_instance_close() it
+ *
+ * Errors: -ENOENT (template, revision or image is not there), -EEXIST (name in use), -EADDRINUSE
+ * (a port), -EOPNOTSUPP (no usable backend; no usable snapshot although required), -EBADMSG (the
+ * snapshot's or the image's files are damaged), -ETIMEDOUT, -EREMOTEIO.  Nothing stays behind.
+ * Cost of a restore: one process for the supervisor and one for the VMM; guest memory is mapped,
+ * never copied.
+ */
+MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *options,
+			       const struct mvm_progress *progress, struct mvm_instance **ret,
+			       struct mvm_error *err);
+
+/* Connect to a running instance.  -ENOENT when there is none of that name, -EBUSY when it does not
+ * run (the text says what became of it). */
+MVM_API int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
+			      struct mvm_error *err);
+
+/* Hang up.  NULL is fine. */
+MVM_API void mvm_instance_close(struct mvm_instance *instance);
+
+/* The name of the instance, owned by the handle. */
+MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);
+
+/* What is known about an instance.  Strings are owned by the struct; absent ones are NULL. */
+struct mvm_instance_info {
+	char *name, *template_id, *revision;
+	enum mvm_instance_state state;
+	bool restored; /* start kind: restored from a snapshot, or booted */
+	char *reason;  /* why it was booted */
+	char *backend;
+	char *created_at, *started_at, *ended_at;
+	unsigned vcpus;
+	uint32_t mem_mib;
+	struct mvm_forward *forwards;
+	size_t n_forwards;
+	int64_t start_ns; /* how long the start took; 0 if it is not over */
+	int64_t supervisor_pid, vmm_pid;
+	char *error; /* why it failed */
+	char *json;  /* all of it, as instance.json has it */
+};
+MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
+
+/* Look an instance up, running or not.  *ret is the caller's. */
+MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
+				 struct mvm_error *err);
+
+/* All instances by name; free each one and the array.  An unreadable one is left out. */
+MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
+			      struct mvm_error *err);
+
+struct mvm_exec_options {
+	const char *const *command; /* NULL-terminated argument vector */
+	const char *const *env;	    /* NULL-terminated "K=V"; may be NULL */
+	const char *workdir;	    /* NULL: the workload's, else / */
+	const char *user;	    /* "name", "uid" or "uid:gid"; NULL: root */
+	bool tty;		    /* give the command a terminal */
+	int stdin_fd;		    /* -1: it reads nothing */
+	int stdout_fd, stderr_fd;
+	int signal_fd;	    /* signalfd(2) of signals to pass on, SIGWINCH as a resize; -1: none */
+	int64_t timeout_ms; /* negative: none */
+};
+
+/*
+ * Run a command in the guest, with its streams, to its end.
+ *
+ *   ret_status  the exit code, or 128 + the signal that ended it
+ *
+ * Errors: -ENOENT (no such program in the guest), -EACCES (it cannot be executed), -ETIMEDOUT
+ * (it was killed), -EREMOTEIO (the VM has ended), -EFBIG (command and environment too large).
+ */
+MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_exec_options *options,
+			      int *ret_status, struct mvm_error *err);
+
+/* Wait until the VM has ended.  -ETIMEDOUT when it has not by then; negative: no timeout. */
+MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms,
+			      struct mvm_error *err);
+
+/*
+ * Shut the guest down; when it has not ended by the timeout, kill it.  Returns when it is gone.
+ * The instance stays listed until it is removed.  -EBUSY when it does not run.
+ */
+MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
+			      struct mvm_error *err);
+
+/* Freeze and unfreeze a running instance's virtual CPUs. */
+MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err);
+MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);
+
+/* Forget an instance that does not run, with its folder; force: kill it first if it does. */
+MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
+				struct mvm_error *err);
+
+/*
+ * Copy an instance's console log to a descriptor.
+ *
+ *   from_end   skip what is there already
+ *   follow     go on until the VM ends
+ *   cancel_fd  stop following when this becomes readable; -1: never
+ */
+MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name, int out_fd, bool from_end,
+			      bool follow, int cancel_fd, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_CLIENTS_H
+#define INSTANCE_CLIENTS_H
+
+/*
+ * Who talks to a supervisor: connections to control.sock, and the first one of all, the "leash",
+ * which the process that started the instance holds.
+ *
+ * Calls for the guest are passed on under a stream id of our own and their frames are carried
+ * back and forth; calls for the supervisor wait in a queue until it takes them.  Nobody can stall
+ * anybody: every stream has a window in each direction (net/agent.h), so what waits here for a
+ * slow reader is bounded, and a client or guest that exceeds its window is cut off.
+ */
+
+#include "base/loop.h"
+#include "instance/agent_client.h"
+
+#define CLIENTS_MAX 256u
+#define STREAMS_MAX 1024u
+
+/* The stream on which the leash gets its answer to "start". */
+#define LEASH_START_STREAM 1u
+
+struct client;
+
+/* A call for the supervisor. */
+struct job {
+	struct job *next;
+	uint64_t client_id;
+	uint32_t stream;
+	unsigned call;
+	struct strbuf args; /* the call's whole payload */
+};
+void job_free(struct job *j);
+DEFINE_AUTO(job, job_free)
+
+struct stream {
+	bool used;
+	bool exec;	    /* ends with FRAME_END, not with the reply */
+	uint64_t client_id; /* 0: the client has gone, the guest has not answered RESET yet */
+	uint32_t client_stream;
+	uint32_t guest_window;	/* bytes that the guest may still send */
+	uint32_t client_window; /* bytes that the client may still send */
+};
+
+struct clients {
+	struct loop *loop;
+	struct agent_client *agent; /* its on_frame is ours */
+	int listen_fd;		    /* -1: not listening */
+	struct loop_source *listen_source;
+	struct client *list;
+	unsigned n_clients;
+	uint64_t last_id, leash_id;
+	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
+	struct job *jobs, **jobs_end;
+	bool guest_gone; /* calls for the guest are refused */
+	void (*on_leash_gone)(void *arg);
+	void *arg;
+};
+
+int clients_init(struct clients *c, struct loop *loop, struct agent_client *agent);
+void clients_done(struct clients *c);
+
+/* The agent client's on_frame; arg is the struct clients. */
+void clients_on_guest_frame(void *arg, const struct frame *f);
+
+/* Take over a connected socket as the leash. */
+int clients_add_leash(struct clients *c, int fd);
+
+/* Accept connections from listen_fd (taken over) of our own uid and root. */
+int clients_listen(struct clients *c, int listen_fd);
+
+/* The guest is gone: end every stream by closing its client's call with an error. */
+void clients_guest_gone(struct clients *c);
+
+/* The next call for the supervisor, the caller's; NULL when there is none. */
+struct job *clients_next_job(struct clients *c);
+
+/* Answer a job, or the leash's "start".  fields: added to STATUS and MESSAGE; may be NULL.  A
+ * client that has gone meanwhile is no error. */
+void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
+		   const char *message, const struct strbuf *fields);
+
+/* Does any client still have bytes to take?  For the last moments before the end. */
+bool clients_want_write(const struct clients *c);
+
+#endif

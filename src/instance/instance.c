@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/instance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "base/sock.h"
+#include "model/name.h"
+#include "net/agent.h"
+#include "net/wire.h"
+
+void instance_close(struct mvm_instance *i)
+{
+	if (!i)
+		return;
+	control_done(&i->control);
+	free(i->name);
+	free(i);
+}
+
+static int open_instance(int instances_fd, const char *name, struct mvm_error *err)
+{
+	int r = name_check(NAME_INSTANCE, name, err);
+	if (r < 0)
+		return r;
+	int fd = dir_open_at(instances_fd, name);
+	if (fd == -ENOENT)
+		return mvm_error_set(err, fd, "there is no instance '%s'", name);
+	if (fd < 0)
+		return mvm_error_set(err, fd, "cannot open instance '%s': %s", name, strerror(-fd));
+	return fd;
+}
+
+int instance_load(int instances_fd, const char *name, struct record *ret, int *ret_dir_fd,
+		  struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
+	if (dir_fd < 0)
+		return dir_fd;
+
+	/* asked first: a supervisor that ends in between has written its last record by then */
+	bool alive = lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME);
+	AUTO_DONE(record) rec = { 0 };
+	int r = record_load(dir_fd, &rec, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "instance '%s'", name);
+	if (!alive && rec.state != RECORD_EXITED && rec.state != RECORD_FAILED) {
+		rec.state = RECORD_FAILED;
+		rec.vmm_pid = rec.supervisor_pid = 0;
+		free(rec.error);
+		rec.error = strdup("its supervisor was killed");
+	}
+	if (!str_eq(rec.name, name))
+		return mvm_error_set(err, -EBADMSG, "instance '%s': its record is about '%s'", name,
+				     rec.name);
+	*ret = rec;
+	rec = (struct record){ 0 };
+	if (ret_dir_fd)
+		*ret_dir_fd = TAKE_FD(dir_fd);
+	return 0;
+}
+
+int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,
+		     struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_CLOSE int dir_fd = -1;
+	int r = instance_load(instances_fd, name, &rec, &dir_fd, err);
+	if (r < 0)
+		return r;
+	if (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED)
+		return mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
+				     rec.state == RECORD_EXITED ? "has ended" : "failed",
+				     rec.error ? ": " : "", rec.error ? rec.error : "");
+	int fd = sock_connect_at(dir_fd, "control.sock");
+	if (fd == -ENOENT && rec.state == RECORD_STARTING)
+		return mvm_error_set(err, -EBUSY, "instance '%s' is still starting", name);
+	if (fd < 0)
+		return mvm_error_set(err, fd, "cannot reach the supervisor of '%s': %s", name,
+				     strerror(-fd));
+
+	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
+	if (!i) {
+		(void)close(fd);
+		return mvm_error_oom(err);
+	}
+	r = control_init(&i->control, fd);
+	i->name = strdup(name);
+	if (r < 0 || !i->name)
+		return mvm_error_oom(err);
+	*ret = TAKE_PTR(i);
+	return 0;
+}
+
+int instance_remove(int instances_fd, const char *name, struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
+	if (dir_fd < 0)
+		return dir_fd;
+	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "rm", NULL);
+	if (lock_fd == -EBUSY)
+		return mvm_error_hint(err,
+				      mvm_error_set(err, lock_fd, "instance '%s' is running", name),
+				      "stop it first with 'mvm stop', or use 'mvm rm --force'");
+	if (lock_fd < 0)
+		return mvm_error_set(err, lock_fd, "cannot lock instance '%s': %s", name,
+				     strerror(-lock_fd));
+	int r = tree_remove_at(instances_fd, name);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot remove instance '%s': %s", name, strerror(-r));
+	return 0;
+}
+
+int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	AUTO_DONE(strbuf) args = { 0 };
+	int r = instance_connect(instances_fd, name, &i, err);
+	if (r < 0)
+		return r;
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
+	r = control_call(&i->control, CALL_STOP, NULL, &args,
+			 clock_deadline_ns(timeout_ms + 60 * 1000), NULL, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "stopping '%s'", name);
+
+	/* the supervisor's last act is to let go of its lock */
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
+	if (dir_fd < 0)
+		return 0; /* it removed itself */
+	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_SHARED, NULL, NULL);
+	(void)lock_fd; /* without it the VM is gone all the same */
+	return 0;
+}

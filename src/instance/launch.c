@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "base/process.h"
+#include "base/program.h"
+#include "base/sock.h"
+#include "instance/clients.h"
+#include "instance/instance.h"
+#include "instance/supervisor.h"
+#include "model/name.h"
+
+/* Say so now rather than let the VMM fail: can the port be bound? */
+static int check_port(const struct vmm_forward *f, struct mvm_error *err)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(f->host_port) };
+	int on = 1;
+
+	if (inet_pton(AF_INET, f->host_address, &addr.sin_addr) != 1)
+		return mvm_error_set(err, -EINVAL, "'%s' is no IPv4 address", f->host_address);
+	AUTO_CLOSE int fd = socket(AF_INET, (f->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
+	if (!f->udp)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* as VMMs do */
+	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
+				     f->host_address, strerror(errno));
+	return 0;
+}
+
+/* Make the folder; without a name try "<template>-<random>" until one is free. */
+static int create_folder(int instances_fd, struct record *rec, struct mvm_error *err)
+{
+	if (rec->name) {
+		int r = name_check(NAME_INSTANCE, rec->name, err);
+		if (r < 0)
+			return r;
+		if (mkdirat(instances_fd, rec->name, 0700) == 0)
+			return 0;
+		if (errno == EEXIST)
+			return mvm_error_hint(err,
+					      mvm_error_set(err, -EEXIST,
+							    "there is an instance '%s' already",
+							    rec->name),
+					      "choose another --name, or remove it with 'mvm rm'");
+		return mvm_error_set(err, -errno, "cannot create instance '%s': %s", rec->name,
+				     strerror(errno));
+	}
+	for (int attempt = 0; attempt < 100; attempt++) {
+		uint8_t random[3];
+		char hex[2 * sizeof(random) + 1];
+		random_bytes(random, sizeof(random));
+		str_hex(random, sizeof(random), hex);
+		AUTO_FREE char *name = str_printf("%.56s-%s", rec->template_id, hex);
+		if (!name)
+			return mvm_error_oom(err);
+		if (mkdirat(instances_fd, name, 0700) == 0) {
+			rec->name = TAKE_PTR(name);
+			return 0;
+		}
+		if (errno != EEXIST)
+			return mvm_error_set(err, -errno, "cannot create instance '%s': %s", name,
+					     strerror(errno));
+	}
+	return mvm_error_set(err, -EEXIST, "cannot find a free name for an instance");
+}
+
+static int spawn_supervisor(const struct instance_launch *l, int dir_fd, int lock_fd, int leash_fd,
+			    struct mvm_error *err)
+{
+	AUTO_FREE char *program = NULL;
+	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int r = program_helper_path(SUPERVISOR_PROGRAM, &program);
+	if (r < 0)
+		return mvm_error_hint(err,
+				      mvm_error_set(err, r, "cannot find %s", SUPERVISOR_PROGRAM),
+				      "reinstall mvm, or set MVM_LIBEXEC_DIR to its folder");
+	if (null_fd < 0)
+		return mvm_error_set(err, -errno, "cannot open /dev/null: %s", strerror(errno));
+
+	AUTO_CLOSE int log_fd = openat(dir_fd, "supervisor.log",
+				       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	char *argv[] = { program, l->record->name, NULL };
+	const int fds[SUPERVISOR_FD_END - SUPERVISOR_FD_FIRST] = {
+		leash_fd,
+		dir_fd,
+		lock_fd,
+		l->revision_fd,
+		l->lease_fd >= 0 ? l->lease_fd : null_fd,
+		l->cache_fd,
+		l->capture_fd >= 0 ? l->capture_fd : null_fd,
+	};
+	struct process_spec spec = {
+		.argv = argv,
+		.cwd_fd = dir_fd,
+		.stdin_fd = -1,
+		.stdout_fd = -1,
+		.stderr_fd = log_fd,
+		.fds = fds,
+		.n_fds = MVM_ARRAY_SIZE(fds),
+		.flags = PROCESS_DETACH,
+	};
+	struct process ignored;
+	r = process_spawn(&spec, &ignored);
+	return r < 0 ? mvm_error_set(err, r, "cannot start %s: %s", program, strerror(-r)) : 0;
+}
+
+static int launch_in(const struct instance_launch *l, int dir_fd, struct mvm_instance *i,
+		     struct mvm_error *err)
+{
+	int r = record_save(dir_fd, l->record, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "", NULL);
+	if (lock_fd < 0)
+		return mvm_error_set(err, lock_fd, "cannot lock the new instance: %s",
+				     strerror(-lock_fd));
+	int leash[2];
+	r = sock_pair(leash);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	AUTO_CLOSE int theirs = leash[1];
+	r = control_init(&i->control, leash[0]);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	r = spawn_supervisor(l, dir_fd, lock_fd, theirs, err);
+	if (r < 0)
+		return r;
+	(void)close(TAKE_FD(theirs)); /* so that its death is seen */
+	(void)close(TAKE_FD(lock_fd));
+
+	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
+	return control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, NULL, err);
+}
+
+int instance_launch(int instances_fd, const struct instance_launch *l, struct mvm_instance **ret,
+		    struct mvm_error *err)
+{
+	for (size_t k = 0; k < l->record->n_forwards; k++) {
+		int r = check_port(&l->record->forwards[k], err);
+		if (r < 0)
+			return r;
+	}
+	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
+	if (!i)
+		return mvm_error_oom(err);
+	int r = create_folder(instances_fd, l->record, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, l->record->name);
+	i->name = strdup(l->record->name);
+	if (dir_fd < 0)
+		r = mvm_error_set(err, dir_fd, "cannot open instance '%s': %s", l->record->name,
+				  strerror(-dir_fd));
+	else if (!i->name)
+		r = mvm_error_oom(err);
+	else
+		r = launch_in(l, dir_fd, i, err);
+	if (r < 0) {
+		control_done(&i->control);
+		(void)tree_remove_at(instances_fd, l->record->name); /* the start's error counts */
+		return r;
+	}
+	*ret = TAKE_PTR(i);
+	return 0;
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/machine.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "net/wire.h"
+
+/* QEMU's user network gives every guest the same addresses; they are private to each VM. */
+#define GUEST_ADDRESS "10.0.2.15/24"
+#define GUEST_GATEWAY "10.0.2.2"
+#define GUEST_DNS     "10.0.2.3"
+
+static void stage(struct machine *m, const char *name, int64_t at_ns)
+{
+	if (m->n_stages < MACHINE_STAGES_MAX)
+		m->stages[m->n_stages++] = (struct machine_stage){ name, at_ns - m->began_ns };
+}
+
+static void on_vmm_ended(void *arg, int status)
+{
+	struct machine *m = arg;
+	m->ended = true;
+	m->exit_status = status;
+}
+
+/* The guest's last words belong to the error of whoever waited for it. */
+static int with_console(struct machine *m, int r, struct mvm_error *err)
+{
+	const char *tail = console_tail(&m->console);
+	if (err && tail[0]) {
+		size_t len = strlen(err->text);
+		(void)snprintf(err->text + len, sizeof(err->text) - len,
+			       "; the guest's console ended with:\n%s", tail);
+	}
+	return r;
+}
+
+int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *ops,
+		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
+		  int64_t deadline_ns, struct mvm_error *err)
+{
+	int agent[2], console[2];
+
+	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
+	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);
+	int r = sock_pair(agent);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	AUTO_CLOSE int agent_theirs = agent[1];
+	r = agent_client_init(&m->agent, loop, agent[0]);
+	if (r == 0)
+		r = sock_pair(console);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	AUTO_CLOSE int console_theirs = console[1];
+	r = console_init(&m->console, loop, console[0], dir_fd);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot write %s: %s", CONSOLE_LOG_NAME, strerror(-r));
+
+	config->agent_fd = agent_theirs;
+	config->console_fd = console_theirs;
+	r = vmm_spawn(ops, probe, config, loop, deadline_ns, &m->vmm, err);
+	if (r < 0)
+		return r;
+	vmm_on_ended(m->vmm, on_vmm_ended, m);
+	stage(m, "spawn", m->vmm->spawned_ns);
+	return 0;
+}
+
+/* What makes one guest different from its twins. */
+static void put_identity(struct machine *m, const struct mvm_run *run, struct strbuf *b)
+{
+	uint8_t random[16], entropy[64];
+	char generation[37];
+
+	random_bytes(random, sizeof(random));
+	random[6] = (uint8_t)((random[6] & 0x0f) |
+			      0x40); /* a version 4 UUID, as machine-id(5) asks */
+	random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
+	str_hex(random, sizeof(random), m->machine_id);
+	random_bytes(random, sizeof(random));
+	str_hex(random, sizeof(random), generation);
+	random_bytes(entropy, sizeof(entropy));
+
+	wire_put_str(b, FIELD_HOSTNAME, m->hostname);
+	wire_put_str(b, FIELD_MACHINE_ID, m->machine_id);
+	wire_put_bytes(b, FIELD_ENTROPY, entropy, sizeof(entropy));
+	wire_put_str(b, FIELD_GENERATION, generation);
+	if (run->network != MVM_NETWORK_NONE) {
+		wire_put_str(b, FIELD_ADDRESS, GUEST_ADDRESS);
+		wire_put_str(b, FIELD_GATEWAY, GUEST_GATEWAY);
+		wire_put_str(b, FIELD_DNS, GUEST_DNS);
+	}
+	wire_put_u64(b, FIELD_TIME_NS, (uint64_t)clock_wall_ns());
+	explicit_bzero(entropy, sizeof(entropy));
+}
+
+static void put_strings(struct strbuf *b, uint16_t tag, const struct mvm_strings *strings)
+{
+	for (size_t i = 0; i < strings->n; i++)
+		wire_put_str(b, tag, strings->v[i]);
+}
+
+static int configure(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		     struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+
+	put_identity(m, run, &args);
+	put_strings(&args, FIELD_ARG, &run->command);
+	put_strings(&args, FIELD_ENV, &run->env);
+	wire_put_str(&args, FIELD_WORKDIR, run->workdir);
+	wire_put_str(&args, FIELD_USER, run->user);
+	put_strings(&args, FIELD_RESTORE_ARG, &run->on_restore);
+	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
+				  &args, &m->ended, deadline_ns, NULL, err);
+	return r < 0 ? with_console(m, r, err) : 0;
+}
+
+/* The agent does the attempts; we wait a little longer than it does, for its last answer. */
+static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
+{
+	const struct mvm_health *health = &run->health;
+	AUTO_DONE(strbuf) args = { 0 };
+
+	if (health->kind == MVM_HEALTH_AGENT)
+		return 0;
+	if (health->kind == MVM_HEALTH_HTTP)
+		wire_put_str(&args, FIELD_HEALTH_HTTP, health->http);
+	else if (health->kind == MVM_HEALTH_TCP)
+		wire_put_u64(&args, FIELD_HEALTH_TCP, health->tcp);
+	else
+		put_strings(&args, FIELD_ARG, &health->exec);
+	uint32_t interval_ms = health->interval_ms ? health->interval_ms : MVM_HEALTH_INTERVAL_MS;
+	uint32_t timeout_s = health->timeout_s ? health->timeout_s : MVM_HEALTH_TIMEOUT_S;
+	wire_put_u64(&args, FIELD_INTERVAL_MS, interval_ms);
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_s * 1000);
+
+	int64_t deadline_ns = clock_deadline_ns((int64_t)timeout_s * 1000 + 10000);
+	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH,
+				  "the guest did not become healthy", &args, &m->ended, deadline_ns,
+				  NULL, err);
+	return r < 0 ? with_console(m, r, err) : 0;
+}
+
+int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		 struct mvm_error *err)
+{
+	int r = vmm_boot(m->vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	r = agent_client_wait_hello(&m->agent, m->loop, &m->ended, deadline_ns, err);
+	if (r < 0)
+		return with_console(m, r, err);
+	stage(m, "kernel", clock_now_ns());
+	r = configure(m, run, deadline_ns, err);
+	if (r < 0)
+		return r;
+	stage(m, "agent", clock_now_ns());
+	r = wait_healthy(m, run, err);
+	if (r < 0)
+		return r;
+	stage(m, "healthy", clock_now_ns());
+	return 0;
+}
+
+static int take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], struct mvm_error *err)
+{
+	struct wire_field field;
+	if (wire_find(reply->data, reply->len, FIELD_NONCE, &field) <= 0 ||
+	    field.len != NONCE_BYTES)
+		return mvm_error_set(err, -EPROTO, "the agent's answer has no nonce");
+	memcpy(ret, field.data, NONCE_BYTES);
+	return 0;
+}
+
+int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = vmm_restore(m->vmm, snapshot_fd, deadline_ns, err);
+	if (r < 0)
+		return r;
+	stage(m, "load", m->vmm->loaded_ns);
+	stage(m, "resume", m->vmm->resumed_ns);
+
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
+	put_identity(m, run, &args);
+	r = agent_client_call(&m->agent, m->loop, CALL_RESTORED, "giving the clone its identity",
+			      &args, &m->ended, deadline_ns, &reply, err);
+	if (r < 0)
+		return with_console(m, r, err);
+	stage(m, "agent", clock_now_ns());
+	return take_nonce(&reply, ret_nonce, err);
+}
+
+int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
+		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", NULL,
+				  &m->ended, deadline_ns, &reply, err);
+	if (r == 0)
+		r = take_nonce(&reply, ret_nonce, err);
+	if (r < 0)
+		return with_console(m, r, err);
+	r = vmm_pause(m->vmm, deadline_ns, err);
+	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
+}
+
+void machine_shutdown(struct machine *m, int64_t deadline_ns)
+{
+	if (!m->vmm || m->ended)
+		return;
+	/* a guest that cannot be asked, or does not answer, is killed when machine_free comes */
+	struct mvm_error ignored;
+	if (m->vmm->state != VMM_RUNNING ||
+	    agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", NULL, &m->ended,
+			      deadline_ns, NULL, &ignored) < 0)
+		return;
+	while (!m->ended && loop_run_once(m->loop, deadline_ns) == 0)
+		;
+}
+
+void machine_free(struct machine *m)
+{
+	vmm_free(TAKE_PTR(m->vmm));
+	agent_client_done(&m->agent);
+	console_done(&m->console);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_MACHINE_H
+#define INSTANCE_MACHINE_H
+
+/*
+ * A running guest: its VMM, its console and its agent, on one event loop.
+ *
+ * Calling sequence: machine_spawn, then machine_boot or machine_restore; after either the guest is
+ * healthy and has an identity of its own.  machine_free kills what is left.  Waiting functions run
+ * the loop, so they may not be called from its callbacks.  Errors carry the last console lines
+ * where these help to understand what the guest did.
+ */
+
+#include <mvm/template.h>
+
+#include "instance/agent_client.h"
+#include "instance/console.h"
+#include "vmm/vmm.h"
+
+#define NONCE_BYTES 32u
+
+/* A stage of a start and when it was over, in nanoseconds since the start began. */
+struct machine_stage {
+	const char *name;
+	int64_t ns;
+};
+#define MACHINE_STAGES_MAX 8u
+
+struct machine {
+	struct loop *loop; /* borrowed */
+	struct vmm *vmm;
+	struct agent_client agent;
+	struct console console;
+	bool ended;	 /* the VMM is gone */
+	int exit_status; /* wait status, once ended */
+	char hostname[64];
+	char machine_id[33];
+	int64_t began_ns;
+	struct machine_stage stages[MACHINE_STAGES_MAX];
+	size_t n_stages;
+};
+
+/*
+ * Start the VMM.
+ *
+ *   config  as for vmm_spawn; agent_fd and console_fd are set here
+ *   dir_fd  the instance's folder, for console.log; borrowed for the machine's life
+ *
+ * On failure machine_free must still be called.
+ */
+int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *ops,
+		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
+		  int64_t deadline_ns, struct mvm_error *err);
+
+/* Let the guest boot, give it its identity and workload, wait until it is healthy. */
+int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		 struct mvm_error *err);
+
+/*
+ * Load the snapshot in snapshot_fd, let the guest run and give it its own identity.
+ *
+ *   ret_nonce  what the agent kept in memory since the capture: proof that this is the
+ *              snapshot's guest and no other
+ */
+int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+
+/* Have the guest prepare, pause it, write device state into snapshot_fd.  It stays paused. */
+int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
+		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+
+/* Ask the guest to power off, wait for that until the deadline, then kill the VMM.  Never fails. */
+void machine_shutdown(struct machine *m, int64_t deadline_ns);
+
+void machine_free(struct machine *m);
+
+#endif

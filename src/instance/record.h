@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_RECORD_H
+#define INSTANCE_RECORD_H
+
+/*
+ * instance.json: what an instance is and how it fares.
+ *
+ * Whoever starts an instance writes the first record, with everything that its supervisor needs
+ * to know beyond the revision; from then on only the supervisor writes it, whole each time, by
+ * rename.  It does not survive the host, and neither does the VM, so nothing is fsynced: a start
+ * waits for no disk.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "vmm/vmm.h"
+
+#define RECORD_NAME	    "instance.json"
+#define RECORD_FORWARDS_MAX 64u
+#define RECORD_STAGES_MAX   8u
+
+enum record_state {
+	RECORD_STARTING,
+	RECORD_RUNNING,
+	RECORD_PAUSED,
+	RECORD_EXITED, /* the guest ended, or was stopped */
+	RECORD_FAILED, /* it did not start, or its VMM died */
+};
+const char *record_state_name(enum record_state state);
+
+struct record_stage {
+	char name[24];
+	int64_t ns; /* since the start began */
+};
+
+struct record {
+	char *name, *template_id, *revision;
+	enum record_state state;
+	char *backend, *backend_version, *accelerator;
+	bool restore;  /* start kind: "restore" or "boot" */
+	char *reason;  /* why this kind; NULL when there is nothing to say */
+	bool attached; /* stop and remove it when the starter goes away */
+	bool capture;  /* its memory is to be captured; it appears in no list */
+	unsigned vcpus;
+	uint32_t mem_mib;
+	char *cmdline; /* the kernel's whole command line */
+	struct vmm_forward forwards[RECORD_FORWARDS_MAX];
+	size_t n_forwards;
+	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
+	char *hostname, *machine_id;
+	int64_t supervisor_pid, vmm_pid; /* 0: none */
+	struct record_stage stages[RECORD_STAGES_MAX];
+	size_t n_stages;
+	char *error; /* why it failed */
+};
+
+/* Read and check a record.  -ENOENT, -EBADMSG and others. */
+int record_load(int dir_fd, struct record *ret, struct mvm_error *err);
+
+/* Replace the record whole. */
+int record_save(int dir_fd, const struct record *r, struct mvm_error *err);
+
+/* The same JSON as text, the caller's; NULL when out of memory. */
+char *record_to_json(const struct record *r);
+
+void record_done(struct record *r);
+DEFINE_AUTO_DONE(record, record_done)
+
+#endif

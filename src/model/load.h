@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODEL_LOAD_H
+#define MODEL_LOAD_H
+
+#include <mvm/template.h>
+
+/* Read revision.json in a revision's open folder.  Every file name in it has been checked: it may
+ * be opened relative to that folder.  -EBADMSG also when the file is missing. */
+int revision_load_at(int dir_fd, struct mvm_template_revision *ret, struct mvm_error *err);
+
+#endif
