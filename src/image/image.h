@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
+
+/*
+ * Root filesystem images from the sources that mvm makes itself, in one call each.
+ *
+ * Same source, same bytes: the environment's SOURCE_DATE_EPOCH (seconds, else 0) is the only
+ * thing beside the source that has an effect.  Images go to an empty regular file that is open
+ * for reading and writing; making it durable is the caller's.  On failure its contents are
+ * worthless.
+ */
+
+#include <mvm/digest.h>
+#include <mvm/error.h>
+#include <stdint.h>
+
+/* Raised whenever the same source would give other bytes than before: part of the build cache's
+ * fingerprint. */
+#define IMAGE_FORMAT_VERSION 1u
+
+/* SOURCE_DATE_EPOCH, or 0 when it is not set.  -EINVAL when it is no number of seconds. */
+int image_epoch(int64_t *ret, struct mvm_error *err);
+
+/*
+ * A folder becomes an ext4 image (rules: image/tree_dir.h).
+ *
+ *   dir_fd      the folder; borrowed
+ *   dir_name    for messages
+ *   out_fd      borrowed
+ *   size_bytes  of the image; 0: what the files take and some headroom
+ *   ret_lock    the digest of the folder as it was read; may be NULL
+ *
+ * Returns 0; -EINVAL (something that is no file, folder or symbolic link), -EBUSY (changed while
+ * it was read), -ENOSPC (size_bytes is too small), -EFBIG, -ENOMEM, or errno.
+ * One pass over the contents, about 3 MiB of memory besides the names.
+ */
+int image_from_dir(int dir_fd, const char *dir_name, int out_fd, uint64_t size_bytes,
+		   struct mvm_digest *ret_lock, struct mvm_error *err);
+
+/* The digest alone, as image_from_dir gives it. */
+int image_lock_dir(int dir_fd, const char *dir_name, struct mvm_digest *ret_lock,
+		   struct mvm_error *err);
+
+/*
+ * A tar, compressed or not, becomes an ext4 image (rules: image/tree_tar.h).
+ *
+ *   tar_fd  a regular file, read twice from its start; its offset moves
+ *
+ * Returns 0; -EBADMSG (cut, damaged or no tar), -EINVAL (an entry that cannot be in an image),
+ * else as image_from_dir.
+ */
+int image_from_tar(int tar_fd, const char *tar_name, int out_fd, uint64_t size_bytes,
+		   struct mvm_error *err);
+
+/* An empty file system; label as in struct ext4_options. */
+int image_format_empty(int out_fd, uint64_t size_bytes, const char *label, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_UNPACK_H
+#define IMAGE_UNPACK_H
+
+/*
+ * What tar and kernel sources share of libarchive.
+ *
+ * Only the formats that are needed are named, never "all": a static program would otherwise carry
+ * readers for XML, CAB, RAR and what they depend on.  File names are taken as bytes, which
+ * libarchive does as long as nobody calls setlocale(3) for LC_CTYPE.
+ */
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/own.h"
+
+void unpack_close(struct archive *a);
+DEFINE_AUTO(archive, unpack_close)
+
+/* Let a recognise none, gzip, bzip2, xz, lzma, zstd and lz4. */
+void unpack_allow_filters(struct archive *a);
+
+/*
+ * Describe the failure of the last call on a: "'<name>' is damaged: <libarchive's words>".
+ * Returns -EBADMSG; -ENOMEM, or the errno of a failed read where it was one.
+ */
+int unpack_failed(struct archive *a, const char *name, struct mvm_error *err);
+
+/*
+ * The rest of the current entry of a in memory.
+ *
+ *   max  -EFBIG beyond
+ *   ret  NUL-terminated, the caller's
+ */
+int unpack_entry(struct archive *a, const char *name, size_t max, char **ret, size_t *ret_len,
+		 struct mvm_error *err);
+
+/* Decompress a buffer; one that is not compressed comes out as it is.  Errors as above. */
+int unpack_buf(const void *data, size_t len, const char *name, size_t max, char **ret,
+	       size_t *ret_len, struct mvm_error *err);
+
+#endif
