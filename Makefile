@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin front: Meson and Ninja do the work, scripts/ the rest.
+
+BUILD ?= build
+MESON_FLAGS ?=
+PREFIX ?= /usr/local
+
+.PHONY: all deps check check-long demo bench install lint clean help
+.DEFAULT_GOAL := all
+
+all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm)
+	@ninja -C $(BUILD)
+	@ln -sfn cli/mvm $(BUILD)/mvm
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "meson is missing: run 'make deps'" >&2; exit 1; }
+	meson setup --prefix $(PREFIX) $(MESON_FLAGS) $(BUILD)
+
+deps: ## install the Debian packages that the build needs
+	@scripts/install-deps build
+
+check: ## install what the tests need, run them, end with "N passed, N failed, N skipped"
+	@BUILD=$(BUILD) scripts/check
+
+check-long: ## the tests that take too long for every change
+	@BUILD=$(BUILD) scripts/check long
+
+demo: ## the main job on a real guest, step by step
+	@scripts/install-deps build demo
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) scripts/demo
+
+bench: all ## measure restore, cold boot and start times
+	@scripts/install-deps demo
+	@BUILD=$(BUILD) scripts/bench
+
+install: all ## install to PREFIX (/usr/local)
+	@meson configure --prefix $(PREFIX) $(BUILD)
+	@meson install -C $(BUILD)
+
+lint: ## clang, clang-tidy, cppcheck, shellcheck, clang-format
+	@scripts/install-deps build test lint
+	@scripts/lint
+
+clean: ## remove the build folders
+	rm -rf $(BUILD) $(BUILD)-*
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The counts in the last line of `make check` are true."""
+
+import json
+import os
+import subprocess
+import sys
+
+import harness
+
+CMOCKA_GOOD = """[==========] Running 3 test(s).
+[ RUN      ] one
+[       OK ] one
+[ RUN      ] two
+[  SKIPPED ] two
+[ RUN      ] three
+[       OK ] three
+[==========] 3 test(s) run.
+[  PASSED  ] 2 test(s).
+"""
+CMOCKA_BAD = """[ RUN      ] one
+[  ERROR   ] --- 1 != 2
+[   LINE   ] --- a.c:3: error: Failure!
+[  FAILED  ] one
+[ RUN      ] two
+[       OK ] two
+[  FAILED  ] 1 test(s), listed below:
+[  FAILED  ] one
+
+ 1 FAILED TEST(S)
+"""
+
+
+class Summary(harness.TestCase):
+    def summary(self, *records, status):
+        log = self.write("log.json", "".join(json.dumps(record) + "\n" for record in records))
+        return self.run_on(log, status=status)
+
+    def run_on(self, *logs, status):
+        script = os.path.join(harness.SOURCE_DIR, "tests", "summary.py")
+        done = subprocess.run([sys.executable, script, *logs], text=True, capture_output=True,
+                              check=False, timeout=20)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout.splitlines()
+
+    def last(self, text, result="OK", code=0):
+        record = {"name": "mvm:unit / x", "stdout": text, "result": result, "returncode": code}
+        return self.summary(record, status=0 if result in ("OK", "SKIP") else 1)[-1]
+
+    def test_cmocka_tests_are_counted_one_by_one(self):
+        self.assertEqual(self.last(CMOCKA_GOOD), "2 passed, 0 failed, 1 skipped")
+
+    def test_a_failed_cmocka_test_counts_once_though_it_is_printed_twice(self):
+        self.assertEqual(self.last(CMOCKA_BAD, "FAIL", 1), "1 passed, 1 failed, 0 skipped")
+
+    def test_a_crash_is_a_failure_of_the_test_that_ran(self):
+        text = "[ RUN      ] one\n[       OK ] one\n[ RUN      ] two\n"
+        self.assertEqual(self.last(text, "FAIL", -11), "1 passed, 1 failed, 0 skipped")
+
+    def test_a_sanitizer_report_after_good_tests_is_a_failure(self):
+        self.assertEqual(self.last(CMOCKA_GOOD, "FAIL", 1), "2 passed, 1 failed, 1 skipped")
+
+    def test_a_program_that_printed_nothing_counts_as_one(self):
+        self.assertEqual(self.last(""), "1 passed, 0 failed, 0 skipped")
+        self.assertEqual(self.last("", "TIMEOUT", -9), "0 passed, 1 failed, 0 skipped")
+        self.assertEqual(self.last("no qemu", "SKIP", 77), "0 passed, 0 failed, 1 skipped")
+
+    def test_tap_is_counted_and_skips_keep_their_reason(self):
+        text = "1..4\nok 1 - a\nnot ok 2 - b\nok 3 - c # SKIP no kvm\nok 4 - d\n"
+        record = {"name": "x", "stdout": text, "result": "FAIL"}
+        lines = self.summary(record, status=1)
+        self.assertEqual(lines[-1], "2 passed, 1 failed, 1 skipped")
+        self.assertIn("skipped: x: c: no kvm", lines)
+
+    def test_planned_tests_that_never_ran_are_a_failure(self):
+        self.assertEqual(self.last("1..3\nok 1 - a\n", "ERROR"), "1 passed, 1 failed, 0 skipped")
+
+    def test_unittest_output_is_counted(self):
+        text = "Ran 5 tests in 0.1s\n\nFAILED (failures=1, errors=1, skipped=1)\n"
+        self.assertEqual(self.last(text, "FAIL", 1), "2 passed, 2 failed, 1 skipped")
+        self.assertEqual(self.last("Ran 5 tests in 0.1s\n\nOK\n"), "5 passed, 0 failed, 0 skipped")
+
+    def test_programs_add_up(self):
+        record = {"name": "x", "stdout": CMOCKA_GOOD, "result": "OK"}
+        self.assertEqual(self.summary(record, record, status=0)[-1],
+                         "4 passed, 0 failed, 2 skipped")
+
+    def test_nothing_run_and_no_log_are_failures(self):
+        self.assertEqual(self.summary(status=1)[-1], "0 passed, 0 failed, 0 skipped")
+        self.assertEqual(self.run_on(self.path("none"), status=1)[-1],
+                         "0 passed, 1 failed, 0 skipped")
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that every command keeps: help, errors, exit status, completion."""
+
+import json
+import os
+import subprocess
+
+import harness
+
+
+class Help(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.tables = self.mvm_json("help")
+
+    def every_command(self):
+        for command in self.tables["commands"]:
+            with self.subTest(command["name"]):
+                yield command, command["name"].split()
+
+    def test_there_is_help_for_every_command_on_80_columns(self):
+        for command, words in self.every_command():
+            text = self.mvm_ok("help", *words)
+            self.assertIn(command["summary"], text)
+            self.assertEqual([line for line in text.splitlines() if len(line) > 80], [])
+            for option in command["options"]:
+                self.assertIn("--" + option["name"], text)
+            self.assertEqual(text, self.mvm_ok(*words, "--help"))
+            self.assertEqual(text, self.mvm_ok(*words, "-h"))
+
+    def test_help_without_a_command_lists_all_on_80_columns(self):
+        text = self.mvm_ok("help")
+        self.assertEqual([line for line in text.splitlines() if len(line) > 80], [])
+        self.assertEqual(text, self.mvm_ok("--help"))
+        for command, _ in self.every_command():
+            self.assertIn(f"\n  {command['name']} ", text)
+
+    def test_a_group_lists_its_commands(self):
+        groups = {c["name"].split()[0] for c in self.tables["commands"] if " " in c["name"]}
+        for group in groups:
+            with self.subTest(group):
+                text = self.mvm_ok("help", group)
+                self.assertEqual(text, self.mvm_ok(group, "--help"))
+                self.assertEqual(self.mvm_fails(2, group), text)
+                for command, words in self.every_command():
+                    self.assertEqual(words[0] == group and len(words) == 2,
+                                     f"\n  {command['name']} " in text)
+
+    def test_tables_are_well_formed(self):
+        for command, _ in self.every_command():
+            self.assertRegex(command["summary"], r"^[A-Z].*[^.]$")
+            options = command["options"] + self.tables["global_options"]
+            names = [option["name"] for option in options]
+            letters = [option["letter"] for option in options if "letter" in option]
+            self.assertEqual(len(names), len(set(names)))
+            self.assertEqual(len(letters), len(set(letters)))
+            for option in options:
+                self.assertRegex(option["name"], r"^[a-z0-9-]+$")
+                self.assertRegex(option["help"], r"^[^A-Z].*[^.]$")
+                self.assertEqual("value" in option, option["kind"] != "flag", option)
+                self.assertEqual("choices" in option, option["kind"] == "choice", option)
+            optional = [argument["optional"] for argument in command["arguments"]]
+            self.assertEqual(optional, sorted(optional))
+            many = [argument["many"] for argument in command["arguments"]]
+            self.assertFalse(any(many[:-1]))
+
+    def test_an_unknown_option_names_the_nearest_and_the_help(self):
+        for command, words in self.every_command():
+            says = self.mvm_fails(2, *words, "--hepl", says="did you mean '--help'?")
+            self.assertIn(f"see 'mvm help {command['name']}'", says)
+
+    def test_a_missing_argument_is_named(self):
+        for command, words in self.every_command():
+            needed = [a for a in command["arguments"] if not a["optional"]]
+            if needed:
+                self.mvm_fails(2, *words, says=needed[0]["name"] + " is missing")
+
+    def test_too_many_arguments_are_refused(self):
+        for command, words in self.every_command():
+            if any(a["many"] for a in command["arguments"]):
+                continue
+            choices = [a.get("choices", ["x"])[0] for a in command["arguments"]]
+            self.mvm_fails(2, *words, *choices, "surplus", says="'surplus' is one argument too")
+
+
+class Errors(harness.TestCase):
+    def test_no_command_shows_the_list_and_is_a_usage_error(self):
+        self.assertIn("COMMAND", self.mvm_fails(2))
+
+    def test_a_misspelt_command_names_the_nearest(self):
+        self.mvm_fails(2, "verison", says="unknown command 'verison', did you mean 'version'?")
+        self.mvm_fails(2, "help", "verison", says="did you mean 'version'?")
+
+    def test_an_unknown_command_says_where_help_is(self):
+        self.mvm_fails(2, "qqqqqqqq", says="see 'mvm help'")
+
+    def test_json_errors_are_one_object(self):
+        error = json.loads(self.mvm_fails(2, "version", "--jsn", "--json"))["error"]
+        self.assertEqual(error["code"], "EINVAL")
+        self.assertEqual(error["exit_status"], 2)
+        self.assertIn("did you mean", error["message"])
+        self.assertEqual(error["hint"], "see 'mvm help version'")
+
+    def test_a_value_that_is_missing_is_an_error(self):
+        self.mvm_fails(2, "--data-dir", says="option '--data-dir' needs a value")
+
+    def test_a_flag_takes_no_value(self):
+        self.mvm_fails(2, "version", "--json=yes", says="option '--json' takes no value")
+
+    def test_control_characters_do_not_reach_the_terminal(self):
+        self.assertNotIn("\x1b", self.mvm_fails(2, "\x1b[31mred"))
+
+    def test_a_full_disk_is_reported(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("there is no /dev/full")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([harness.MVM, "version"], stdout=full, stderr=subprocess.PIPE,
+                                  text=True, check=False, timeout=10)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot write the result: No space left on device", done.stderr)
+
+
+class Version(harness.TestCase):
+    def test_the_version_is_a_line_or_json(self):
+        version = self.mvm_json("version")["version"]
+        self.assertRegex(version, r"^\d+\.\d+\.\d+")
+        self.assertEqual(self.mvm_ok("version"), f"mvm {version}\n")
+        self.assertEqual(self.mvm_ok("--version"), f"mvm {version}\n")
+
+
+class Completion(harness.TestCase):
+    def test_every_command_and_option_is_completed_in_every_shell(self):
+        tables = self.mvm_json("help")
+        for shell in ("bash", "zsh", "fish"):
+            script = self.mvm_ok("completion", shell)
+            for command in tables["commands"]:
+                with self.subTest(shell=shell, command=command["name"]):
+                    self.assertIn(command["name"].split()[-1], script)
+                    for option in command["options"] + tables["global_options"]:
+                        dashes = "-l " if shell == "fish" else "--"
+                        self.assertIn(dashes + option["name"], script)
+
+    def test_an_unknown_shell_is_a_usage_error(self):
+        self.mvm_fails(2, "completion", "tcsh", says="'tcsh' is not bash, zsh or fish")
+
+    def check_syntax(self, shell):
+        script = self.write("script", self.mvm_ok("completion", shell))
+        subprocess.run([shell, "-n", script], check=True, timeout=20)
+
+    @harness.needs_program("bash")
+    def test_bash_reads_its_script(self):
+        self.check_syntax("bash")
+
+    @harness.needs_program("zsh")
+    def test_zsh_reads_its_script(self):
+        self.check_syntax("zsh")
+
+    @harness.needs_program("fish")
+    def test_fish_reads_its_script(self):
+        self.check_syntax("fish")
+
+    def bash_completes(self, *words):
+        """What bash offers for the last of these words."""
+        script = self.write("script", self.mvm_ok("completion", "bash"))
+        ask = ('source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mvm; '
+               'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", ask, script, *words], text=True, check=True,
+                              capture_output=True, env=self.environment(), timeout=20)
+        self.assertEqual(done.stderr, "")
+        return done.stdout.split()
+
+    @harness.needs_program("bash")
+    def test_bash_completes_commands_options_and_values(self):
+        self.assertIn("version", self.bash_completes("mvm", "v"))
+        self.assertEqual(self.bash_completes("mvm", "version", "--js"), ["--json"])
+        self.assertEqual(self.bash_completes("mvm", "completion", "z"), ["zsh"])
+        self.assertEqual(self.bash_completes("mvm", "--data-dir", "x", "vers"), ["version"])
+
+
+if __name__ == "__main__":
+    harness.main()

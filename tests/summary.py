@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Count the individual tests in logs of `meson test` (testlog.json, one object a line).
+
+A meson test is a program that runs many tests; what it printed says how many: cmocka's lines, TAP,
+or python's unittest.  A program whose output names no test counts as one.  A program that failed
+without a failed test in its output (it crashed, hung, or could not start) adds one failure.
+
+The last line is "N passed, N failed, N skipped".  The exit status is 1 when anything failed, a log
+is missing or nothing ran.
+"""
+
+import json
+import re
+import sys
+
+CMOCKA = re.compile(r"^\[ *(RUN|OK|FAILED|SKIPPED) *\] (\w+)$", re.M)
+TAP = re.compile(r"^(not ok|ok)\b *\d* *-? *([^#\n]*?)(?: *# *(SKIP|TODO)\b *(.*))?$", re.M | re.I)
+TAP_PLAN = re.compile(r"^1\.\.(\d+)(?: *# *SKIP\b *(.*))?$", re.M | re.I)
+UNITTEST = re.compile(r"^Ran (\d+) tests? in [^\n]*\n+(?:OK|FAILED)(?: \((.*)\))?$", re.M)
+GOOD, SKIPPED = {"OK", "EXPECTEDFAIL"}, {"SKIP"}
+
+
+class Count:
+    """Tests of one program or of all."""
+
+    def __init__(self, passed=0, failed=(), skipped=()):
+        self.passed, self.failed, self.skipped = passed, list(failed), list(skipped)
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def total(self):
+        return self.passed + len(self.failed) + len(self.skipped)
+
+
+def count_cmocka(text):
+    """The state each test was last seen in; one left in RUN ended the program."""
+    states, run = {}, 0
+    for state, name in CMOCKA.findall(text):
+        if state == "RUN":
+            run += 1
+            states[run] = (name, state)
+        elif run and states[run][0] == name and states[run][1] == "RUN":
+            states[run] = (name, state)
+    names = {s: [n for n, state in states.values() if state == s]
+             for s in ("RUN", "OK", "FAILED", "SKIPPED")}
+    failed = names["FAILED"] + [name + " (ended the program)" for name in names["RUN"]]
+    return Count(len(names["OK"]), failed, names["SKIPPED"])
+
+
+def count_tap(text):
+    count, seen = Count(), 0
+    for ok, name, directive, reason in TAP.findall(text):
+        seen += 1
+        if directive.upper() == "SKIP":
+            count.skipped.append(f"{name}: {reason}" if reason else name)
+        elif ok.lower() == "ok" or directive.upper() == "TODO":
+            count.passed += 1
+        else:
+            count.failed.append(name)
+    plan = TAP_PLAN.search(text)
+    if plan and plan.group(2) is not None and plan.group(1) == "0":
+        count.skipped.append(plan.group(2) or "all")
+    elif plan and int(plan.group(1)) > seen:
+        count.failed.append(f"{int(plan.group(1)) - seen} planned tests did not run")
+    return count
+
+
+def count_unittest(text):
+    count = Count()
+    for total, details in UNITTEST.findall(text):
+        numbers = dict(re.findall(r"([a-z][a-z ]*)=(\d+)", details))
+        get = lambda key: int(numbers.get(key, 0))
+        bad = get("failures") + get("errors") + get("unexpected successes")
+        count.failed += ["see the log"] * bad
+        count.skipped += [""] * get("skipped")
+        count.passed += max(0, int(total) - bad - get("skipped"))
+    return count
+
+
+def count_program(record):
+    """What one record of the log says."""
+    text = record.get("stdout", "") + "\n" + record.get("stderr", "")
+    result = record["result"]
+    if CMOCKA.search(text):
+        count = count_cmocka(text)
+    elif TAP_PLAN.search(text):
+        count = count_tap(text)
+    elif UNITTEST.search(text):
+        count = count_unittest(text)
+    else:
+        count = Count()
+
+    if result not in GOOD | SKIPPED and not count.failed:
+        count.failed.append(f"the program ended with {result}, status {record.get('returncode')}")
+    if count.total() == 0:
+        if result in SKIPPED:
+            lines = text.strip().splitlines()
+            count.skipped.append(lines[-1] if lines else "")
+        else:
+            count.passed += 1
+    return count
+
+
+def main(logs):
+    total, missing = Count(), []
+    for path in logs:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as log:
+                records = [json.loads(line) for line in log if line.strip()]
+        except OSError as error:
+            missing.append(f"{path}: {error.strerror}")
+            continue
+        for record in records:
+            count = count_program(record)
+            program = record["name"].split(":", 1)[-1]
+            count.failed = [f"{program}: {name}" for name in count.failed]
+            count.skipped = [f"{program}: {name}" for name in count.skipped]
+            total.add(count)
+
+    print()
+    for name in total.skipped:
+        print("skipped:", name)
+    for name in total.failed:
+        print("failed: ", name)
+    for name in missing:
+        print("no log: ", name)
+    if total.total() == 0:
+        print("nothing ran")
+    print(f"{total.passed} passed, {len(total.failed) + len(missing)} failed, "
+          f"{len(total.skipped)} skipped")
+    return 1 if total.failed or missing or total.total() == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
