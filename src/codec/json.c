@@ -32,14 +32,15 @@ static bool too_deep(const json_t *value, unsigned left)
 	return false;
 }
 
-int json_read(const char *text, size_t len, const char *name, json_t **ret, struct mvm_error *err)
+static int parse(const char *text, size_t len, const char *name, size_t flags, json_t **ret,
+		 struct mvm_error *err)
 {
 	json_error_t e;
 
 	if (len > JSON_MAX_BYTES)
 		return mvm_error_set(err, -EFBIG, "%s: larger than %zu MiB", name,
 				     JSON_MAX_BYTES >> 20);
-	AUTO_JSON json_t *doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
+	AUTO_JSON json_t *doc = json_loadb(text, len, JSON_REJECT_DUPLICATES | flags, &e);
 	if (!doc && json_error_code(&e) == json_error_out_of_memory)
 		return mvm_error_set(err, -ENOMEM, "%s: out of memory", name);
 	if (!doc)
@@ -49,6 +50,17 @@ int json_read(const char *text, size_t len, const char *name, json_t **ret, stru
 				     JSON_MAX_DEPTH);
 	*ret = TAKE_PTR(doc);
 	return 0;
+}
+
+int json_read(const char *text, size_t len, const char *name, json_t **ret, struct mvm_error *err)
+{
+	return parse(text, len, name, 0, ret, err);
+}
+
+int json_read_any(const char *text, size_t len, const char *name, json_t **ret,
+		  struct mvm_error *err)
+{
+	return parse(text, len, name, JSON_DECODE_ANY, ret, err);
 }
 
 void json_root(struct json_at *ret, const char *name, json_t *value)

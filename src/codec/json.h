@@ -55,6 +55,10 @@ static inline void auto_json(json_t **j)
  */
 int json_read(const char *text, size_t len, const char *name, json_t **ret, struct mvm_error *err);
 
+/* The same for a document whose root may be any value. */
+int json_read_any(const char *text, size_t len, const char *name, json_t **ret,
+		  struct mvm_error *err);
+
 struct json_at {
 	const struct json_at *up; /* NULL for the root */
 	const char *key;	  /* the root's: the file's name; NULL for array items */

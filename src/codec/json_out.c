@@ -73,7 +73,8 @@ int json_out_text(const struct json_out *out, json_t *value, enum json_text_form
 		  struct mvm_error *err)
 {
 	AUTO_JSON json_t *owned = value;
-	size_t flags = form == JSON_TEXT_PRETTY ? JSON_INDENT(2) : JSON_COMPACT | JSON_SORT_KEYS;
+	size_t flags = JSON_ENCODE_ANY;
+	flags |= form == JSON_TEXT_PRETTY ? JSON_INDENT(2) : JSON_COMPACT | JSON_SORT_KEYS;
 
 	if (out->failed || !owned)
 		return mvm_error_oom(err);

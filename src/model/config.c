@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "model/flake_ref.h"
+#include "model/model_json.h"
+#include "model/name.h"
+#include "model/run.h"
+#include "model/strings.h"
+#include "model/toml_read.h"
+
+#define VARIANTS_MAX 4096
+
+#define RUN_KEYS "command", "env", "network", "kernel", "boot_args", "on_restore", "health"
+
+static void variant_done(struct mvm_template_variant *v)
+{
+	free(v->name);
+	free(v->role);
+	free(v->profile);
+	mvm_run_done(&v->run);
+}
+
+void mvm_template_config_done(struct mvm_template_config *config)
+{
+	for (size_t i = 0; i < config->n_variants; i++)
+		variant_done(&config->variants[i]);
+	free(config->variants);
+	free(config->template_id);
+	free(config->flake_ref);
+	free(config->profile);
+	mvm_run_done(&config->run);
+	*config = (struct mvm_template_config){ 0 };
+}
+
+static int read_health(const struct toml_table *t, struct mvm_health *ret, struct mvm_error *err)
+{
+	static const char *const known[] = { "exec", "http", "tcp", "interval_ms", "timeout_s" };
+	struct toml_table table;
+	uint32_t port = 0;
+	int exec, http, tcp;
+
+	int r = toml_get_table(t, "health", &table, err);
+	if (r <= 0)
+		return r;
+	if ((exec = toml_get_strings(&table, "exec", &ret->exec, err)) < 0)
+		return exec;
+	if ((http = toml_get_string(&table, "http", &ret->http, err)) < 0)
+		return http;
+	if ((tcp = toml_get_u32(&table, "tcp", 1, UINT16_MAX, &port, err)) < 0)
+		return tcp;
+	if (exec + http + tcp > 1)
+		return toml_key_error(t, "health", err, "has more than one of exec, http and tcp");
+	ret->set = true;
+	ret->tcp = (uint16_t)port;
+	ret->kind = exec   ? MVM_HEALTH_EXEC
+		    : http ? MVM_HEALTH_HTTP
+		    : tcp  ? MVM_HEALTH_TCP
+			   : MVM_HEALTH_AGENT;
+	if ((r = toml_get_u32(&table, "interval_ms", 1, 3600000, &ret->interval_ms, err)) < 0 ||
+	    (r = toml_get_u32(&table, "timeout_s", 1, 86400, &ret->timeout_s, err)) < 0)
+		return r;
+	return toml_check_keys(&table, known, MVM_ARRAY_SIZE(known), err);
+}
+
+static int read_network(const struct toml_table *t, enum mvm_network *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	int r = toml_get_string(t, "network", &name, err);
+	if (r > 0 && network_parse(name, ret) < 0)
+		return toml_key_error(t, "network", err, "'%s': expected \"none\" or \"user\"",
+				      name);
+	return r;
+}
+
+/* The settings that a config has for all its variants and each variant for itself. */
+static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
+{
+	const char *key;
+	int r;
+
+	if ((r = toml_get_strings(t, "command", &run->command, err)) < 0 ||
+	    (r = toml_get_pairs(t, "env", &run->env, err)) < 0 ||
+	    (r = read_network(t, &run->network, err)) < 0 ||
+	    (r = toml_get_string(t, "kernel", &run->kernel, err)) < 0 ||
+	    (r = toml_get_string(t, "boot_args", &run->boot_args, err)) < 0 ||
+	    (r = toml_get_strings(t, "on_restore", &run->on_restore, err)) < 0 ||
+	    (r = read_health(t, &run->health, err)) < 0)
+		return r;
+	const char *problem = run_problem(run, &key);
+	return problem ? toml_key_error(t, key, err, "%s", problem) : 0;
+}
+
+/* A name of the given kind; an empty one counts as not given. */
+static int read_name(const struct toml_table *t, const char *key, enum name_kind kind, char **ret,
+		     struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	int r = toml_get_string(t, key, &name, err);
+	if (r <= 0 || !*name)
+		return r < 0 ? r : 0;
+	if (!name_valid(kind, name))
+		return toml_key_error(t, key, err, "'%.80s': %s", name, name_rule(kind));
+	free(*ret);
+	*ret = TAKE_PTR(name);
+	return 1;
+}
+
+/* The name of a variant that has none: <template_id>-<role>. */
+static int compose_name(const struct toml_table *t, const struct mvm_template_config *config,
+			struct mvm_template_variant *v, struct mvm_error *err)
+{
+	if (!config->template_id)
+		return toml_key_error(t, "name", err,
+				      "is missing, and there is no template_id to make one from");
+	v->name = str_printf("%s-%s", config->template_id, v->role);
+	if (!v->name)
+		return mvm_error_oom(err);
+	if (!name_valid(NAME_TEMPLATE, v->name))
+		return toml_key_error(
+			t, "role", err,
+			"'%s' makes the template name '%s-%s', which is not valid: %s", v->role,
+			config->template_id, v->role, name_rule(NAME_TEMPLATE));
+	return 0;
+}
+
+static int inherit(const struct mvm_template_config *config, struct mvm_template_variant *v,
+		   struct mvm_error *err)
+{
+	bool failed = false;
+	if (!v->profile)
+		v->profile = str_dup(config->profile, &failed);
+	if (failed || run_inherit(&v->run, &config->run) < 0)
+		return mvm_error_oom(err);
+	run_tidy(&v->run);
+	return 0;
+}
+
+static int read_variant(const struct toml_table *t, const struct mvm_template_config *config,
+			struct mvm_template_variant *v, struct mvm_error *err)
+{
+	static const char *const known[] = { "name",	"role",		 "profile", "vcpus",
+					     "mem_mib", "data_disk_mib", RUN_KEYS };
+	uint32_t vcpus = 0;
+	int r;
+
+	if ((r = read_name(t, "name", NAME_TEMPLATE, &v->name, err)) < 0 ||
+	    (r = toml_need(t, "role", err)) < 0 ||
+	    (r = read_name(t, "role", NAME_ROLE, &v->role, err)) < 0)
+		return r;
+	if (!v->role)
+		return toml_key_error(t, "role", err, "is empty");
+	if ((r = read_name(t, "profile", NAME_PROFILE, &v->profile, err)) < 0 ||
+	    (r = toml_need(t, "vcpus", err)) < 0 ||
+	    (r = toml_get_u32(t, "vcpus", 0, UINT8_MAX, &vcpus, err)) < 0 ||
+	    (r = toml_need(t, "mem_mib", err)) < 0 ||
+	    (r = toml_get_u32(t, "mem_mib", 0, UINT32_MAX, &v->mem_mib, err)) < 0 ||
+	    (r = toml_get_u32(t, "data_disk_mib", 0, UINT32_MAX, &v->data_disk_mib, err)) < 0 ||
+	    (r = read_run(t, &v->run, err)) < 0)
+		return r;
+	v->vcpus = (uint8_t)vcpus;
+	if (!v->name && (r = compose_name(t, config, v, err)) < 0)
+		return r;
+	r = inherit(config, v, err);
+	return r < 0 ? r : toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err);
+}
+
+static int check_unique(const struct toml_table *t, const struct mvm_template_config *config,
+			size_t index, struct mvm_error *err)
+{
+	for (size_t i = 0; i < index; i++) {
+		if (strcmp(config->variants[i].name, config->variants[index].name) == 0)
+			return toml_key_error(t, "name", err,
+					      "'%s' is also the name of variants[%zu]",
+					      config->variants[index].name, i);
+	}
+	return 0;
+}
+
+static int read_variants(const struct toml_table *root, struct mvm_template_config *config,
+			 struct mvm_error *err)
+{
+	const struct toml_value *list = toml_get(root->value, "variants");
+	if (!list || (list->type == TOML_ARRAY && list->n_children == 0))
+		return toml_key_error(root, "variants", err,
+				      "is missing: at least one [[variants]] is needed");
+	if (list->type != TOML_ARRAY)
+		return toml_key_error(root, "variants", err, "expected [[variants]], not %s",
+				      toml_type_name(list->type));
+	if (list->n_children > VARIANTS_MAX)
+		return toml_key_error(root, "variants", err, "has more than %d items",
+				      VARIANTS_MAX);
+	config->variants = calloc(list->n_children, sizeof(*config->variants));
+	if (!config->variants)
+		return mvm_error_oom(err);
+
+	for (size_t i = 0; i < list->n_children; i++) {
+		struct toml_table t = { .source = root->source, .value = &list->children[i] };
+		(void)snprintf(t.path, sizeof(t.path), "variants[%zu].", i);
+		if (t.value->type != TOML_TABLE)
+			return toml_key_error(root, "variants", err,
+					      "item %zu: expected a table, not %s", i,
+					      toml_type_name(t.value->type));
+		config->n_variants++;
+		int r = read_variant(&t, config, &config->variants[i], err);
+		if (r >= 0)
+			r = check_unique(&t, config, i, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_flake_ref(const struct toml_table *t, const char *base_dir, char **ret,
+			  struct mvm_error *err)
+{
+	AUTO_FREE char *ref = NULL;
+	struct mvm_error why;
+
+	int r = toml_need(t, "flake_ref", err);
+	if (r >= 0)
+		r = toml_get_string(t, "flake_ref", &ref, err);
+	if (r < 0)
+		return r;
+	r = flake_ref_absolute(ref, base_dir, ret, &why);
+	return r == -EINVAL ? toml_key_error(t, "flake_ref", err, "%s", why.text)
+	       : r < 0	    ? mvm_error_oom(err)
+			    : 0;
+}
+
+static int read_config(const struct toml_table *t, const char *base_dir,
+		       struct mvm_template_config *config, struct mvm_error *err)
+{
+	static const char *const known[] = { "template_id", "flake_ref", "profile", "variants",
+					     RUN_KEYS };
+	bool failed = false;
+	int r;
+
+	if ((r = read_name(t, "template_id", NAME_TEMPLATE, &config->template_id, err)) < 0 ||
+	    (r = read_flake_ref(t, base_dir, &config->flake_ref, err)) < 0 ||
+	    (r = read_name(t, "profile", NAME_PROFILE, &config->profile, err)) < 0 ||
+	    (r = read_run(t, &config->run, err)) < 0)
+		return r;
+	if (!config->profile)
+		config->profile = str_dup(MVM_DEFAULT_PROFILE, &failed);
+	if (failed)
+		return mvm_error_oom(err);
+	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
+	    (r = read_variants(t, config, err)) < 0)
+		return r;
+	run_tidy(&config->run);
+	return 0;
+}
+
+int mvm_template_config_parse(const char *text, size_t len, const char *name, const char *base_dir,
+			      unsigned flags, struct mvm_template_config *ret,
+			      struct mvm_strings *ret_warnings, struct mvm_error *err)
+{
+	AUTO(toml_value) root = NULL;
+	int r = toml_parse(text, len, name, &root, err);
+	if (r < 0)
+		return r;
+
+	AUTO_DONE(mvm_template_config) config = { 0 };
+	AUTO_DONE(mvm_strings) warnings = { 0 };
+	struct toml_source source = {
+		.name = name,
+		.strict = flags & MVM_TEMPLATE_CONFIG_STRICT,
+	};
+	struct toml_table table = { .source = &source, .value = root };
+	root->line = 0; /* what is missing in the root table is missing nowhere in particular */
+	r = read_config(&table, base_dir, &config, err);
+	if (r >= 0 && strings_take(&source.warnings, &warnings) < 0)
+		r = mvm_error_oom(err);
+	strv_done(&source.warnings);
+	if (r < 0)
+		return r;
+
+	*ret = config;
+	config = (struct mvm_template_config){ 0 };
+	if (ret_warnings) {
+		*ret_warnings = warnings;
+		warnings = (struct mvm_strings){ 0 };
+	}
+	return 0;
+}
+
+/* The folder a file lies in, absolute and without links. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	AUTO_FREE char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	return folder ? realpath(folder, NULL) : NULL;
+}
+
+int mvm_template_config_load(const char *path, unsigned flags, struct mvm_template_config *ret,
+			     struct mvm_strings *ret_warnings, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	int r = file_read_at(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len);
+	if (r == -EFBIG)
+		return mvm_error_set(err, r, "%s: larger than 10 MB", path);
+	if (r == -EINVAL)
+		return mvm_error_set(err, r, "%s: not a regular file", path);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r));
+	AUTO_FREE char *folder = folder_of(path);
+	if (!folder) {
+		r = -errno;
+		return mvm_error_set(err, r, "cannot find the folder of '%s': %s", path,
+				     strerror(-r));
+	}
+	return mvm_template_config_parse(text, len, path, folder, flags, ret, ret_warnings, err);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model/run.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "model/model_json.h"
+#include "model/name.h"
+#include "model/strings.h"
+
+#define BOOT_ARGS_MAX 1024 /* leaves as much for ours: x86 takes 2047 */
+#define URL_MAX	      2048
+
+static void health_done(struct mvm_health *h)
+{
+	mvm_strings_done(&h->exec);
+	free(h->http);
+	json_decref(h->other);
+	*h = (struct mvm_health){ 0 };
+}
+
+void mvm_run_done(struct mvm_run *run)
+{
+	mvm_strings_done(&run->command);
+	mvm_strings_done(&run->env);
+	free(run->workdir);
+	free(run->user);
+	free(run->kernel);
+	free(run->boot_args);
+	health_done(&run->health);
+	mvm_strings_done(&run->on_restore);
+	json_decref(run->other);
+	*run = (struct mvm_run){ 0 };
+}
+
+static int health_copy(const struct mvm_health *from, struct mvm_health *to)
+{
+	bool failed = false;
+	struct mvm_health copy = *from;
+
+	copy.exec = (struct mvm_strings){ 0 };
+	copy.http = str_dup(from->http, &failed);
+	copy.other = json_incref(from->other);
+	int r = strings_copy(&from->exec, &copy.exec);
+	if (r < 0 || failed) {
+		health_done(&copy);
+		return -ENOMEM;
+	}
+	*to = copy;
+	return 0;
+}
+
+static void inherit_text(char **to, const char *from, bool *failed)
+{
+	if (!*to)
+		*to = str_dup(from, failed);
+}
+
+static void inherit_list(struct mvm_strings *to, const struct mvm_strings *from, bool *failed)
+{
+	if (!to->v && strings_copy(from, to) < 0)
+		*failed = true;
+}
+
+int run_inherit(struct mvm_run *to, const struct mvm_run *from)
+{
+	bool failed = false;
+
+	inherit_list(&to->command, &from->command, &failed);
+	inherit_list(&to->env, &from->env, &failed);
+	inherit_text(&to->workdir, from->workdir, &failed);
+	inherit_text(&to->user, from->user, &failed);
+	if (to->network == MVM_NETWORK_UNSET)
+		to->network = from->network;
+	inherit_text(&to->kernel, from->kernel, &failed);
+	inherit_text(&to->boot_args, from->boot_args, &failed);
+	if (!to->health.set && health_copy(&from->health, &to->health) < 0)
+		failed = true;
+	inherit_list(&to->on_restore, &from->on_restore, &failed);
+	if (!to->other)
+		to->other = json_incref(from->other);
+	return failed ? -ENOMEM : 0;
+}
+
+int mvm_run_copy(const struct mvm_run *run, struct mvm_run *ret, struct mvm_error *err)
+{
+	struct mvm_run copy = { 0 };
+	if (run_inherit(&copy, run) < 0) {
+		mvm_run_done(&copy);
+		return mvm_error_oom(err);
+	}
+	mvm_run_done(ret);
+	*ret = copy;
+	return 0;
+}
+
+static void tidy_text(char **s)
+{
+	if (*s && !**s) {
+		free(*s);
+		*s = NULL;
+	}
+}
+
+static void tidy_list(struct mvm_strings *l)
+{
+	if (l->n == 0)
+		mvm_strings_done(l);
+}
+
+void run_tidy(struct mvm_run *run)
+{
+	struct mvm_health *h = &run->health;
+
+	tidy_list(&run->command);
+	tidy_list(&run->env);
+	tidy_text(&run->workdir);
+	tidy_text(&run->user);
+	tidy_text(&run->kernel);
+	tidy_text(&run->boot_args);
+	tidy_list(&run->on_restore);
+	if (h->kind == MVM_HEALTH_AGENT && !h->interval_ms && !h->timeout_s && !h->other)
+		h->set = false;
+}
+
+bool mvm_run_empty(const struct mvm_run *run)
+{
+	return !run->command.n && !run->env.n && str_empty(run->workdir) && str_empty(run->user) &&
+	       run->network == MVM_NETWORK_UNSET && str_empty(run->kernel) &&
+	       str_empty(run->boot_args) && !run->health.set && !run->on_restore.n && !run->other;
+}
+
+static bool printable(const char *s)
+{
+	for (; *s; s++) {
+		if (*s < ' ' || *s > '~')
+			return false;
+	}
+	return true;
+}
+
+static const char *health_problem(const struct mvm_health *h, const char **ret_key)
+{
+	if (h->kind == MVM_HEALTH_EXEC && (!h->exec.n || !*h->exec.v[0])) {
+		*ret_key = "health.exec";
+		return "names no program";
+	}
+	if (h->kind == MVM_HEALTH_HTTP &&
+	    (!str_starts(h->http, "http://") || !h->http[7] || !printable(h->http) ||
+	     strchr(h->http, ' ') || strlen(h->http) > URL_MAX)) {
+		*ret_key = "health.http";
+		return "expected a URL that starts with http://";
+	}
+	return NULL;
+}
+
+const char *run_problem(const struct mvm_run *run, const char **ret_key)
+{
+	if (run->command.n && !*run->command.v[0]) {
+		*ret_key = "command";
+		return "names no program";
+	}
+	if (run->on_restore.n && !*run->on_restore.v[0]) {
+		*ret_key = "on_restore";
+		return "names no program";
+	}
+	if (!str_empty(run->workdir) && run->workdir[0] != '/') {
+		*ret_key = "workdir";
+		return "expected an absolute path";
+	}
+	if (!str_empty(run->kernel) && !name_valid(NAME_KERNEL, run->kernel)) {
+		*ret_key = "kernel";
+		return "expected the name of a kernel: 1 to 63 of A-Z a-z 0-9 . _ -";
+	}
+	if (run->boot_args &&
+	    (!printable(run->boot_args) || strlen(run->boot_args) > BOOT_ARGS_MAX)) {
+		*ret_key = "boot_args";
+		return "expected at most 1024 printable ASCII characters";
+	}
+	return run->health.set ? health_problem(&run->health, ret_key) : NULL;
+}
+
+static const char *const network_names[] = {
+	[MVM_NETWORK_NONE] = "none",
+	[MVM_NETWORK_USER] = "user",
+};
+
+const char *network_name(enum mvm_network network)
+{
+	return network_names[network];
+}
+
+int network_parse(const char *s, enum mvm_network *ret)
+{
+	for (unsigned i = MVM_NETWORK_NONE; i <= MVM_NETWORK_USER; i++) {
+		if (strcmp(network_names[i], s) == 0) {
+			*ret = (enum mvm_network)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "model/model_json.h"
+#include "model/read.h"
+#include "model/run.h"
+#include "model/strings.h"
+
+typedef int list_getter(const struct json_at *at, const char *key, enum json_presence presence,
+			struct strv *ret, struct mvm_error *err);
+
+static int read_list(const struct json_at *at, const char *key, list_getter *get,
+		     struct mvm_strings *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) list = { 0 };
+	int r = get(at, key, JSON_OPTIONAL, &list, err);
+	if (r <= 0)
+		return r;
+	return strings_take(&list, ret) < 0 ? mvm_error_oom(err) : 1;
+}
+
+static int read_bounded(const struct json_at *at, const char *key, uint64_t max, uint32_t *ret,
+			struct mvm_error *err)
+{
+	uint64_t n = 0;
+	int r = json_get_u64(at, key, 1, max, JSON_OPTIONAL, &n, err);
+	if (r > 0)
+		*ret = (uint32_t)n;
+	return r;
+}
+
+static int health_read(const struct json_at *at, struct mvm_health *ret, struct mvm_error *err)
+{
+	static const char *const known[] = { "exec", "http", "tcp", "interval_ms", "timeout_s" };
+	uint32_t port = 0;
+	int exec, http, tcp;
+
+	if ((exec = read_list(at, "exec", json_get_strings, &ret->exec, err)) < 0)
+		return exec;
+	if ((http = json_get_string(at, "http", JSON_OPTIONAL, &ret->http, err)) < 0)
+		return http;
+	if ((tcp = read_bounded(at, "tcp", UINT16_MAX, &port, err)) < 0)
+		return tcp;
+	if (exec + http + tcp > 1)
+		return json_error(at, NULL, err, "has more than one of exec, http and tcp");
+	ret->set = true;
+	ret->tcp = (uint16_t)port;
+	ret->kind = exec   ? MVM_HEALTH_EXEC
+		    : http ? MVM_HEALTH_HTTP
+		    : tcp  ? MVM_HEALTH_TCP
+			   : MVM_HEALTH_AGENT;
+
+	int r = read_bounded(at, "interval_ms", UINT32_MAX, &ret->interval_ms, err);
+	if (r >= 0)
+		r = read_bounded(at, "timeout_s", UINT32_MAX, &ret->timeout_s, err);
+	if (r >= 0)
+		r = json_unknown(at, known, MVM_ARRAY_SIZE(known), &ret->other, err);
+	return r;
+}
+
+static int read_network(const struct json_at *at, enum mvm_network *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	int r = json_get_string(at, "network", JSON_OPTIONAL, &name, err);
+	if (r > 0 && network_parse(name, ret) < 0)
+		return json_error(at, "network", err, "expected \"none\" or \"user\"");
+	return r;
+}
+
+int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
+{
+	static const char *const known[] = { "command",	  "env",	"workdir",
+					     "user",	  "network",	"kernel",
+					     "boot_args", "on_restore", "health" };
+	const char *key;
+	struct json_at health;
+	int r;
+
+	if ((r = read_list(at, "command", json_get_strings, &ret->command, err)) < 0 ||
+	    (r = read_list(at, "env", json_get_pairs, &ret->env, err)) < 0 ||
+	    (r = json_get_string(at, "workdir", JSON_OPTIONAL, &ret->workdir, err)) < 0 ||
+	    (r = json_get_string(at, "user", JSON_OPTIONAL, &ret->user, err)) < 0 ||
+	    (r = read_network(at, &ret->network, err)) < 0 ||
+	    (r = json_get_string(at, "kernel", JSON_OPTIONAL, &ret->kernel, err)) < 0 ||
+	    (r = json_get_string(at, "boot_args", JSON_OPTIONAL, &ret->boot_args, err)) < 0 ||
+	    (r = read_list(at, "on_restore", json_get_strings, &ret->on_restore, err)) < 0)
+		return r;
+	r = json_get_object(at, "health", JSON_OPTIONAL, &health, err);
+	if (r > 0)
+		r = health_read(&health, &ret->health, err);
+	if (r >= 0)
+		r = json_unknown(at, known, MVM_ARRAY_SIZE(known), &ret->other, err);
+	if (r < 0)
+		return r;
+
+	const char *problem = run_problem(ret, &key);
+	if (problem)
+		return json_error(at, key, err, "%s", problem);
+	run_tidy(ret);
+	return 0;
+}
+
+static json_t *health_json(struct json_out *out, const struct mvm_health *h)
+{
+	json_t *o = json_new(out);
+	if (h->kind == MVM_HEALTH_EXEC)
+		json_put_strings(out, o, "exec", h->exec.v, h->exec.n);
+	if (h->kind == MVM_HEALTH_HTTP)
+		json_put_string(out, o, "http", h->http);
+	if (h->kind == MVM_HEALTH_TCP)
+		json_put_u64(out, o, "tcp", h->tcp);
+	if (h->interval_ms)
+		json_put_u64(out, o, "interval_ms", h->interval_ms);
+	if (h->timeout_s)
+		json_put_u64(out, o, "timeout_s", h->timeout_s);
+	json_put_others(out, o, h->other);
+	return o;
+}
+
+static void put_text(struct json_out *out, json_t *o, const char *key, const char *s)
+{
+	if (!str_empty(s))
+		json_put_string(out, o, key, s);
+}
+
+json_t *run_json(struct json_out *out, const struct mvm_run *run)
+{
+	json_t *o = json_new(out);
+	if (run->command.n)
+		json_put_strings(out, o, "command", run->command.v, run->command.n);
+	if (run->env.n)
+		json_put_pairs(out, o, "env", run->env.v, run->env.n);
+	put_text(out, o, "workdir", run->workdir);
+	put_text(out, o, "user", run->user);
+	put_text(out, o, "network", network_name(run->network));
+	put_text(out, o, "kernel", run->kernel);
+	put_text(out, o, "boot_args", run->boot_args);
+	if (run->health.set)
+		json_put(out, o, "health", health_json(out, &run->health));
+	if (run->on_restore.n)
+		json_put_strings(out, o, "on_restore", run->on_restore.v, run->on_restore.n);
+	json_put_others(out, o, run->other);
+	return o;
+}

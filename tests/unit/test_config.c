@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "model/flake_ref.h"
+#include "model/model_json.h"
+#include "model/strings.h"
+
+#define HEAD	"template_id = \"web\"\nflake_ref = \"dir:root\"\n"
+#define VARIANT "[[variants]]\nrole = \"worker\"\nvcpus = 2\nmem_mib = 512\n"
+
+static int parse(const char *text, unsigned flags, struct mvm_template_config *ret,
+		 struct mvm_strings *warnings, struct mvm_error *err)
+{
+	return mvm_template_config_parse(text, strlen(text), "template.toml", "/base", flags, ret,
+					 warnings, err);
+}
+
+/* The example of the documented format, whole. */
+static const char example[] = "template_id = \"web\"\n"
+			      "flake_ref   = \".\"\n"
+			      "profile     = \"minimal\"\n"
+			      "command = [\"/bin/httpd\", \"-f\", \"-p\", \"8080\"]\n"
+			      "env     = { PORT = \"8080\" }\n"
+			      "network = \"user\"\n"
+			      "kernel  = \"debian-6.1\"\n"
+			      "boot_args = \"quiet\"\n"
+			      "on_restore = [\"/bin/reload\"]\n"
+			      "[health]\n"
+			      "http = \"http://127.0.0.1:8080/\"\n"
+			      "interval_ms = 100\n"
+			      "timeout_s   = 30\n"
+			      "[[variants]]\n"
+			      "role    = \"worker\"\n"
+			      "vcpus   = 2\n"
+			      "mem_mib = 512\n"
+			      "[[variants]]\n"
+			      "name = \"web-gw\"\n"
+			      "role = \"gateway\"\n"
+			      "profile = \"full\"\n"
+			      "vcpus = 1\n"
+			      "mem_mib = 256\n"
+			      "data_disk_mib = 1024\n"
+			      "command = []\n"
+			      "network = \"none\"\n"
+			      "boot_args = \"\"\n"
+			      "health = { tcp = 80 }\n";
+
+static void variants_take_what_they_do_not_say_from_the_config(void **state)
+{
+	(void)state;
+	AUTO_DONE(mvm_template_config) c = { 0 };
+	AUTO_DONE(mvm_strings) warnings = { 0 };
+	assert_int_equal(parse(example, 0, &c, &warnings, NULL), 0);
+	assert_int_equal(warnings.n, 0);
+	assert_string_equal(c.flake_ref, "/base");
+	assert_int_equal(c.n_variants, 2);
+
+	const struct mvm_template_variant *w = &c.variants[0], *g = &c.variants[1];
+	assert_string_equal(w->name, "web-worker");
+	assert_string_equal(w->profile, "minimal");
+	assert_int_equal(w->data_disk_mib, 0);
+	assert_int_equal(w->run.command.n, 4);
+	assert_string_equal(w->run.env.v[0], "PORT=8080");
+	assert_int_equal(w->run.network, MVM_NETWORK_USER);
+	assert_string_equal(w->run.kernel, "debian-6.1");
+	assert_string_equal(w->run.boot_args, "quiet");
+	assert_int_equal(w->run.health.kind, MVM_HEALTH_HTTP);
+	assert_int_equal(w->run.health.timeout_s, 30);
+	assert_string_equal(w->run.on_restore.v[0], "/bin/reload");
+
+	assert_string_equal(g->name, "web-gw");
+	assert_string_equal(g->profile, "full");
+	assert_int_equal(g->data_disk_mib, 1024);
+	assert_null(g->run.command.v);
+	assert_null(g->run.boot_args);
+	assert_int_equal(g->run.network, MVM_NETWORK_NONE);
+	assert_int_equal(g->run.health.kind, MVM_HEALTH_TCP);
+	assert_int_equal(g->run.health.tcp, 80);
+	assert_int_equal(g->run.health.timeout_s, 0);
+}
+
+static void profiles_default_to_minimal_and_are_inherited(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *config, *variant, *profile;
+	} cases[] = {
+		{ "", "", "minimal" },
+		{ "profile = \"full\"\n", "", "full" },
+		{ "profile = \"full\"\n", "profile = \"\"\n", "full" },
+		{ "profile = \"full\"\n", "profile = \"own\"\n", "own" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_config) c = { 0 };
+		AUTO_FREE char *text = str_printf(HEAD "%s" VARIANT "%s", cases[i].config,
+						  cases[i].variant);
+		assert_int_equal(parse(text, 0, &c, NULL, NULL), 0);
+		assert_string_equal(c.variants[0].profile, cases[i].profile);
+	}
+}
+
+static void mistakes_are_named_with_file_line_and_key(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{ VARIANT, "template.toml: flake_ref: is missing" },
+		{ HEAD,
+		  "template.toml: variants: is missing: at least one [[variants]] is needed" },
+		{ HEAD "variants = []\n",
+		  "template.toml:3: variants: is missing: at least one [[variants]] is needed" },
+		{ HEAD "variants = 3\n",
+		  "template.toml:3: variants: expected [[variants]], not a whole number" },
+		{ "flake_ref = \"\"\n" VARIANT, "template.toml:1: flake_ref: is empty" },
+		{ "flake_ref = 1\n" VARIANT,
+		  "template.toml:1: flake_ref: expected a string, not a whole number" },
+		{ "flake_ref = \"dir:.\"\n" VARIANT,
+		  "template.toml:2: variants[0].name: is missing, and there is no template_id to "
+		  "make one from" },
+		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 300\nmem_mib = 1\n",
+		  "template.toml:5: variants[0].vcpus: 300 is more than 255" },
+		{ HEAD VARIANT "data_disk_mib = -1\n",
+		  "template.toml:7: variants[0].data_disk_mib: -1 is less than 0" },
+		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 2.0\nmem_mib = 1\n",
+		  "template.toml:5: variants[0].vcpus: expected a whole number, not a number with "
+		  "a "
+		  "fraction" },
+		{ HEAD "[[variants]]\nrole = \"w\"\nmem_mib = 1\n",
+		  "template.toml:3: variants[0].vcpus: is missing" },
+		{ HEAD "[[variants]]\nvcpus = 1\nmem_mib = 1\n",
+		  "template.toml:3: variants[0].role: is missing" },
+		{ HEAD VARIANT VARIANT,
+		  "template.toml:7: variants[1].name: 'web-worker' is also the name of "
+		  "variants[0]" },
+		{ HEAD "[[variants]]\nrole = \"W\"\nvcpus = 1\nmem_mib = 1\n",
+		  "template.toml:4: variants[0].role: 'W' makes the template name 'web-W', which "
+		  "is "
+		  "not valid: use 1 to 63 of a-z 0-9 - _, starting with a letter or digit" },
+		{ HEAD "network = \"tap\"\n" VARIANT,
+		  "template.toml:3: network: 'tap': expected \"none\" or \"user\"" },
+		{ HEAD "command = \"/bin/sh\"\n" VARIANT,
+		  "template.toml:3: command: expected an array of strings, not a string" },
+		{ HEAD "command = [\"/bin/sh\", 1]\n" VARIANT,
+		  "template.toml:3: command: item 1: expected a string, not a whole number" },
+		{ HEAD "command = [\"a\\u0000b\"]\n" VARIANT,
+		  "template.toml:3: command: item 0 has a NUL character" },
+		{ HEAD "env = { PORT = 80 }\n" VARIANT,
+		  "template.toml:3: env: PORT: expected a string, not a whole number" },
+		{ HEAD "kernel = \"../k\"\n" VARIANT, "template.toml:3: kernel: expected the name "
+						      "of a kernel: 1 to 63 of A-Z a-z 0-9 . "
+						      "_ -" },
+		{ HEAD "boot_args = \"a\\nb\"\n" VARIANT,
+		  "template.toml:3: boot_args: expected at most 1024 printable ASCII characters" },
+		{ HEAD "health = { tcp = 1, http = \"http://x/\" }\n" VARIANT,
+		  "template.toml:3: health: has more than one of exec, http and tcp" },
+		{ HEAD VARIANT "health = { tcp = 70000 }\n",
+		  "template.toml:7: variants[0].health.tcp: 70000 is more than 65535" },
+		{ "template_id = \"a/b\"\nflake_ref = \".\"\n" VARIANT,
+		  "template.toml:1: template_id: 'a/b': use 1 to 63 of a-z 0-9 - _, starting with "
+		  "a "
+		  "letter or digit" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_config) c = { 0 };
+		struct mvm_error err = { 0 };
+		assert_int_equal(parse(cases[i].text, 0, &c, NULL, &err), -EINVAL);
+		assert_string_equal(err.text, cases[i].says);
+		assert_null(c.flake_ref);
+	}
+}
+
+static void unknown_keys_warn_or_fail_when_strict(void **state)
+{
+	(void)state;
+	static const char text[] = HEAD "colour = 1\n" VARIANT "vcpu = 3\n";
+	AUTO_DONE(mvm_template_config) c = { 0 };
+	AUTO_DONE(mvm_strings) warnings = { 0 };
+	struct mvm_error err = { 0 };
+
+	assert_int_equal(parse(text, 0, &c, &warnings, NULL), 0);
+	assert_int_equal(warnings.n, 2);
+	assert_string_equal(warnings.v[0], "template.toml:3: colour: unknown key");
+	assert_string_equal(
+		warnings.v[1],
+		"template.toml:8: variants[0].vcpu: unknown key; did you mean 'vcpus'?");
+
+	AUTO_DONE(mvm_template_config) strict = { 0 };
+	assert_int_equal(parse(text, MVM_TEMPLATE_CONFIG_STRICT, &strict, NULL, &err), -EINVAL);
+	assert_string_equal(err.text, "template.toml:3: colour: unknown key");
+}
+
+static void extreme_numbers_of_the_types_are_read(void **state)
+{
+	(void)state;
+	AUTO_DONE(mvm_template_config) c = { 0 };
+	assert_int_equal(parse(HEAD "[[variants]]\nrole = \"w\"\nvcpus = 255\n"
+				    "mem_mib = 4294967295\ndata_disk_mib = 4294967295\n",
+			       0, &c, NULL, NULL),
+			 0);
+	assert_int_equal(c.variants[0].vcpus, 255);
+	assert_int_equal(c.variants[0].mem_mib, UINT32_MAX);
+	assert_int_equal(c.variants[0].data_disk_mib, UINT32_MAX);
+}
+
+static void a_thousand_variants_are_fine(void **state)
+{
+	(void)state;
+	AUTO_DONE(strbuf) text = { 0 };
+	AUTO_DONE(mvm_template_config) c = { 0 };
+
+	strbuf_adds(&text, HEAD);
+	for (int i = 0; i < 1000; i++)
+		strbuf_addf(&text, "[[variants]]\nrole = \"r%d\"\nvcpus = 1\nmem_mib = 128\n", i);
+	assert_int_equal(parse(text.data, 0, &c, NULL, NULL), 0);
+	assert_int_equal(c.n_variants, 1000);
+	assert_string_equal(c.variants[999].name, "web-r999");
+}
+
+static void only_relative_paths_in_references_are_made_absolute(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *ref, *absolute;
+	} cases[] = {
+		{ ".", "/base" },
+		{ "./x", "/base/x" },
+		{ "..", "/base/.." },
+		{ "../x#a", "/base/../x#a" },
+		{ ".#web", "/base#web" },
+		{ ".?dir=sub#web", "/base?dir=sub#web" },
+		{ "/abs#web", "/abs#web" },
+		{ "nixpkgs#hello", "nixpkgs#hello" },
+		{ "github:owner/repo", "github:owner/repo" },
+		{ "git+file:./x", "git+file:./x" },
+		{ "path:x?dir=d", "path:/base/x?dir=d" },
+		{ "path:.", "path:/base" },
+		{ "dir:root", "dir:/base/root" },
+		{ "dir:.hidden", "dir:/base/.hidden" },
+		{ "dir:/abs", "dir:/abs" },
+		{ "tar:../x.tar", "tar:/base/../x.tar" },
+		{ "oci:img:tag", "oci:/base/img:tag" },
+		{ "oci:.:tag", "oci:/base:tag" },
+		{ "oci-archive:./a.tar:v1", "oci-archive:/base/a.tar:v1" },
+		{ "docker-archive:a.tar", "docker-archive:/base/a.tar" },
+		{ "docker://host/repo:tag", "docker://host/repo:tag" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_FREE char *absolute = NULL;
+		assert_int_equal(flake_ref_absolute(cases[i].ref, "/base", &absolute, NULL), 0);
+		assert_string_equal(absolute, cases[i].absolute);
+	}
+}
+
+static void references_count_from_the_folder_of_the_file(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/mvm-config-XXXXXX";
+	AUTO_DONE(mvm_template_config) c = { 0 };
+	struct mvm_error err = { 0 };
+	static const char text[] = HEAD VARIANT;
+
+	assert_non_null(mkdtemp(dir));
+	AUTO_FREE char *path = str_printf("%s/template.toml", dir);
+	AUTO_FREE char *expected = str_printf("dir:%s/root", dir);
+	assert_int_equal(file_create_at(AT_FDCWD, path, text, strlen(text), 0600), 0);
+	assert_int_equal(mvm_template_config_load(path, 0, &c, NULL, &err), 0);
+	assert_string_equal(c.flake_ref, expected);
+	assert_int_equal(tree_remove_at(AT_FDCWD, dir), 0);
+
+	assert_int_equal(mvm_template_config_load(path, 0, &c, NULL, &err), -ENOENT);
+	assert_true(str_starts(err.text, "cannot read '/tmp/mvm-config-"));
+}
+
+static void a_spec_is_made_from_a_variant(void **state)
+{
+	(void)state;
+	AUTO_DONE(mvm_template_config) c = { 0 };
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	assert_int_equal(parse(example, 0, &c, NULL, NULL), 0);
+	assert_int_equal(mvm_template_spec_from_variant(&c, &c.variants[0], 5, &spec, NULL), 0);
+	assert_string_equal(spec.template_id, "web-worker");
+	assert_string_equal(spec.flake_ref, "/base");
+	assert_string_equal(spec.role, "worker");
+	assert_int_equal(spec.vcpus, 2);
+	assert_int_equal(spec.created_at, 5);
+	assert_int_equal(spec.updated_at, 5);
+	assert_int_equal(spec.run.command.n, 4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(variants_take_what_they_do_not_say_from_the_config),
+		cmocka_unit_test(profiles_default_to_minimal_and_are_inherited),
+		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),
+		cmocka_unit_test(unknown_keys_warn_or_fail_when_strict),
+		cmocka_unit_test(extreme_numbers_of_the_types_are_read),
+		cmocka_unit_test(a_thousand_variants_are_fine),
+		cmocka_unit_test(only_relative_paths_in_references_are_made_absolute),
+		cmocka_unit_test(references_count_from_the_folder_of_the_file),
+		cmocka_unit_test(a_spec_is_made_from_a_variant),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
