@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent.h"
+
+#include <unistd.h>
+
+#include "stream.h"
+
+int agent_init(struct agent *a, int port_fd)
+{
+	*a = (struct agent){
+		.channel = { .fd = port_fd },
+		.cgroup_fd = -1,
+		.children = { .signal_fd = -1 },
+	};
+	return loop_new(&a->loop);
+}
+
+void agent_done(struct agent *a)
+{
+	while (a->streams)
+		stream_close(a->streams);
+	children_done(&a->children);
+	loop_source_free(a->channel_source);
+	loop_source_free(a->hangup_timer);
+	loop_source_free(a->shutdown_timer);
+	loop_free(a->loop);
+	if (a->channel.fd >= 0)
+		(void)close(a->channel.fd); /* whoever ends does not wait for what was queued */
+	channel_done(&a->channel);
+	if (a->cgroup_fd >= 0)
+		(void)close(a->cgroup_fd); /* a folder */
+	strv_done(&a->env);
+	strv_done(&a->on_restore);
+	strv_done(&a->stages);
+	strbuf_done(&a->gateway);
+	*a = (struct agent){ .channel = { .fd = -1 }, .cgroup_fd = -1 };
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_AGENT_H
+#define GUEST_AGENT_H
+
+/*
+ * mvm-agent: the first process of a guest, and the host's hand in it.
+ *
+ * One thread, one event loop.  main.c boots the machine (boot.h), then serve.c answers the calls
+ * of the agent protocol (net/agent.h).  A call that takes time is a stream with its own state
+ * (exec.c, health.c); nothing but CALL_PREPARE and CALL_RESTORED, which last milliseconds and
+ * have deadlines, ever makes the loop wait.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "base/str.h"
+#include "child.h"
+#include "net/channel.h"
+
+#define NONCE_SIZE   32u
+#define STREAMS_MAX  256u /* open at once; each may hold a window of input */
+#define AGENT_CGROUP "mvm-agent"
+
+struct stream;
+
+enum workload_state {
+	WORKLOAD_NONE = 0, /* not configured yet, or an image without command and init */
+	WORKLOAD_INIT,	   /* the image's own init is PID 1 */
+	WORKLOAD_RUNS,
+	WORKLOAD_ENDED,
+};
+
+struct agent {
+	struct loop *loop;
+	struct channel channel;
+	struct loop_source *channel_source;
+	bool port_is_vsock;
+	int channel_error; /* negative errno once the port is of no use any more */
+	struct loop_source *hangup_timer;
+
+	char *argv0;   /* the process's own argv[0], to be marked; NULL outside a guest */
+	int cgroup_fd; /* the root of cgroup v2; -1 without one (tests) */
+	struct children children;
+	struct stream *streams;
+	unsigned n_streams;
+	uint64_t exec_serial;
+
+	bool configured, frozen, prepared, has_boot_id;
+	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
+	struct strv env;	   /* the workload's */
+	struct strv on_restore;
+	struct strv stages; /* "name=nanoseconds" */
+	struct strbuf gateway;
+
+	enum workload_state workload;
+	struct child workload_child;
+	int workload_status; /* as wait(2) gives it */
+
+	bool shutting_down;
+	struct loop_source *shutdown_timer;
+};
+
+/* Make an agent that talks over port_fd (non-blocking; taken over) and watches its children.
+ * Nothing is sent yet.  On failure the caller still calls agent_done(). */
+int agent_init(struct agent *a, int port_fd);
+void agent_done(struct agent *a);
+
+/* Remember how long after the kernel's start this was reached. */
+void agent_stage(struct agent *a, const char *name);
+
+/* One line on the console: "mvm-agent: ...". */
+void agent_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

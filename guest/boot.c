@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "boot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "cgroup.h"
+#include "device.h"
+#include "modules.h"
+#include "mounts.h"
+#include "network.h"
+#include "port.h"
+
+#define DEVICE_TIMEOUT_MS 20000
+#define CMDLINE_MAX	  8192u
+
+int boot_option(const char *cmdline, const char *key, char *ret, size_t size)
+{
+	size_t key_len = strlen(key);
+	for (const char *word = cmdline; *word;) {
+		size_t len = strcspn(word, " \n");
+		if (len > key_len && memcmp(word, key, key_len) == 0 && word[key_len] == '=') {
+			(void)snprintf(ret, size, "%.*s", (int)(len - key_len - 1),
+				       word + key_len + 1);
+			return 1;
+		}
+		word += len + strspn(word + len, " \n");
+	}
+	return 0;
+}
+
+/* 0, 1 and 2, of a description of its own, so that a stuck console cannot make us wait. */
+static void open_console(void)
+{
+	int fd = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		fd = open("/dev/null", O_RDWR);
+	for (int i = 0; i < 3 && fd >= 0; i++)
+		(void)dup2(fd, i); /* without a console nobody can be told */
+	if (fd > 2)
+		(void)close(fd); /* its copies stay */
+}
+
+static int read_cmdline(char ret_root[256], char ret_fstype[32], struct mvm_error *err)
+{
+	AUTO_FREE char *cmdline = NULL;
+	AUTO_CLOSE int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : file_read_fd(fd, CMDLINE_MAX, &cmdline, NULL);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '/proc/cmdline': %s", strerror(-r));
+	if (!boot_option(cmdline, "mvm.root", ret_root, 256))
+		(void)strcpy(ret_root, "/dev/vda");
+	if (!boot_option(cmdline, "mvm.rootfstype", ret_fstype, 32))
+		(void)strcpy(ret_fstype, "ext4");
+	return 0;
+}
+
+static int exists(void *arg)
+{
+	return access(arg, F_OK) == 0 ? 1 : errno == ENOENT ? 0 : -errno;
+}
+
+static int open_cgroup(void)
+{
+	AUTO_CLOSE int fd = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : cgroup_join_self(fd, AGENT_CGROUP);
+	if (r < 0) {
+		agent_log("no cgroup v2: %s", strerror(-r));
+		return -1;
+	}
+	return TAKE_FD(fd);
+}
+
+static int find_devices(struct agent *a, char root[256], int *ret_port, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(DEVICE_TIMEOUT_MS);
+	AUTO_CLOSE int uevents = device_listen();
+	if (uevents < 0)
+		return mvm_error_set(err, uevents, "cannot listen for devices: %s",
+				     strerror(-uevents));
+	modules_load();
+	agent_stage(a, "modules");
+	AUTO_CLOSE int port = port_open(uevents, deadline_ns, &a->port_is_vsock, err);
+	if (port < 0)
+		return port;
+	agent_stage(a, "port");
+	int r = device_wait(uevents, deadline_ns, exists, root);
+	if (r < 0)
+		return mvm_error_set(err, r, "no root device '%s': %s", root, strerror(-r));
+	*ret_port = TAKE_FD(port);
+	return 0;
+}
+
+int boot(struct agent *a, struct mvm_error *err)
+{
+	char root[256], fstype[32];
+	int r = mounts_early(err);
+	open_console(); /* also to say why, if that has failed */
+	if (r < 0)
+		return r;
+	agent_stage(a, "init");
+	r = read_cmdline(root, fstype, err);
+	if (r == 0)
+		r = find_devices(a, root, &a->channel.fd, err);
+	if (r == 0)
+		r = mounts_switch_root(root, fstype, err);
+	if (r < 0)
+		return r;
+	a->cgroup_fd = open_cgroup();
+	agent_stage(a, "root");
+	return network_loopback(err);
+}

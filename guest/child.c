@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+static void reap(struct children *c)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		struct child **at = &c->list;
+		while (*at && (*at)->pid != pid)
+			at = &(*at)->next;
+		struct child *child = *at;
+		if (!child)
+			continue; /* an orphan that PID 1 inherited, or a forgotten child */
+		*at = child->next;
+		child->pid = 0;
+		child->on_exit(child->arg, status);
+	}
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct children *c = arg;
+	struct signalfd_siginfo info;
+	(void)events;
+	while (read(c->signal_fd, &info, sizeof(info)) > 0)
+		; /* signals of one kind merge: waitpid() says who it was */
+	reap(c);
+}
+
+int children_watch(struct children *c, struct loop *loop)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	(void)signal(SIGPIPE, SIG_IGN); /* valid signal, valid handler */
+
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	loop_source_free(c->source);
+	c->source = NULL;
+	if (c->signal_fd >= 0)
+		(void)close(c->signal_fd); /* the other process's signals */
+	c->signal_fd = fd;
+	int r = loop_add_fd(loop, fd, EPOLLIN, on_signal, c, &c->source);
+	if (r < 0)
+		return r;
+	reap(c); /* what ended before anybody listened */
+	return 0;
+}
+
+void children_done(struct children *c)
+{
+	loop_source_free(c->source);
+	if (c->signal_fd >= 0)
+		(void)close(c->signal_fd); /* nothing to lose */
+	*c = (struct children){ .signal_fd = -1 };
+}
+
+void child_forget(struct children *c, struct child *child)
+{
+	for (struct child **at = &c->list; *at; at = &(*at)->next) {
+		if (*at == child) {
+			*at = child->next;
+			break;
+		}
+	}
+	child->pid = 0;
+}
+
+void child_describe(int status, char ret[CHILD_STATUS_SIZE])
+{
+	if (WIFSIGNALED(status))
+		(void)snprintf(ret, CHILD_STATUS_SIZE, "signal %d (%s)", WTERMSIG(status),
+			       strsignal(WTERMSIG(status)));
+	else
+		(void)snprintf(ret, CHILD_STATUS_SIZE, "exit status %d", WEXITSTATUS(status));
+}
+
+void child_reset_signals(void)
+{
+	sigset_t none;
+	for (int sig = 1; sig < NSIG; sig++)
+		(void)signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and libc's own */
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* What a child sends back when it could not become the program. */
+struct failure {
+	enum { FAILED_SETUP = 1, FAILED_WORKDIR, FAILED_USER, FAILED_EXEC } step;
+	int code;
+};
+
+static const char *env_path(char *const *env)
+{
+	for (; *env; env++) {
+		if (str_starts(*env, "PATH="))
+			return *env + strlen("PATH=");
+	}
+	return "";
+}
+
+/* execve along PATH, in the child, as its user.  Returns the errno that says most. */
+static int exec_search(char *const *argv, char *const *env)
+{
+	char path[PATH_MAX];
+	int code = ENOENT;
+
+	if (strchr(argv[0], '/')) {
+		(void)execve(argv[0], argv, env);
+		return errno;
+	}
+	for (const char *dir = env_path(env); *dir && *argv[0];) {
+		size_t len = strcspn(dir, ":");
+		int n = snprintf(path, sizeof(path), "%.*s/%s", (int)len, dir, argv[0]);
+		if (len > 0 && n > 0 && (size_t)n < sizeof(path)) {
+			(void)execve(path, argv, env);
+			if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+				return errno;
+			if (errno == EACCES)
+				code = EACCES;
+		}
+		dir += len + (dir[len] == ':');
+	}
+	return code;
+}
+
+/* Put the three at 0, 1 and 2, whatever numbers they have now. */
+static int place_fds(const int fds[3])
+{
+	int moved[3];
+	for (int i = 0; i < 3; i++) {
+		moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (moved[i] < 0)
+			return -errno;
+	}
+	for (int i = 0; i < 3; i++) {
+		if (dup2(moved[i], i) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int become_user(const struct user *u)
+{
+	if (u->uid == geteuid() && geteuid() != 0)
+		return 0; /* tests run without privileges */
+	if (setgroups(u->n_groups, u->groups) < 0 || setgid(u->gid) < 0 || setuid(u->uid) < 0)
+		return -errno;
+	return 0;
+}
+
+static struct failure run_child(const struct spawn_spec *spec)
+{
+	struct failure f = { .step = FAILED_SETUP };
+
+	child_reset_signals();
+	if (setsid() < 0) {
+		f.code = errno;
+		return f;
+	}
+	f.code = -place_fds(spec->fds);
+	if (f.code == 0 && spec->tty && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+		f.code = errno;
+	if (f.code)
+		return f;
+
+	f.step = FAILED_USER;
+	f.code = -become_user(spec->user);
+	if (f.code)
+		return f;
+
+	f.step = FAILED_WORKDIR;
+	if (chdir(spec->workdir ? spec->workdir : "/") < 0) {
+		f.code = errno;
+		return f;
+	}
+	f.step = FAILED_EXEC;
+	f.code = exec_search(spec->argv, spec->env);
+	return f;
+}
+
+/* fork, straight into the cgroup: moving a process there afterwards costs an RCU grace period. */
+static pid_t fork_into(int cgroup)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD };
+	if (cgroup < 0)
+		return fork();
+	args.flags = CLONE_INTO_CGROUP;
+	args.cgroup = (uint64_t)cgroup;
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static int describe_failure(const struct spawn_spec *spec, const struct failure *f,
+			    struct mvm_error *err)
+{
+	const char *reason = strerror(f->code);
+	switch (f->step) {
+	case FAILED_WORKDIR:
+		return mvm_error_set(err, f->code == ENOENT ? -ENOTDIR : -f->code,
+				     "cannot change to '%s': %s", spec->workdir, reason);
+	case FAILED_USER:
+		return mvm_error_set(err, -EPERM, "cannot become uid %u: %s",
+				     (unsigned)spec->user->uid, reason);
+	case FAILED_EXEC:
+		return mvm_error_set(err, -f->code, "cannot execute '%s': %s", spec->argv[0],
+				     reason);
+	default:
+		return mvm_error_set(err, -EIO, "cannot start '%s': %s", spec->argv[0], reason);
+	}
+}
+
+int child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn fn, void *arg,
+		struct child *ret, struct mvm_error *err)
+{
+	int pipe_fds[2];
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	AUTO_CLOSE int report_read = pipe_fds[0];
+	AUTO_CLOSE int report_write = pipe_fds[1];
+
+	pid_t pid = fork_into(spec->cgroup);
+	if (pid < 0)
+		return mvm_error_set(err, -errno, "cannot fork: %s", strerror(errno));
+	if (pid == 0) {
+		/* must not be one of the descriptors that 0, 1 and 2 replace */
+		int report = fcntl(report_write, F_DUPFD_CLOEXEC, 3);
+		struct failure f = run_child(spec);
+		(void)!write(report, &f, sizeof(f)); /* else the exit status tells */
+		_exit(127);
+	}
+	(void)close(TAKE_FD(report_write)); /* so that the end of the child's one is the end */
+
+	/* The pipe closes when the program has been executed; until then only system calls run. */
+	struct failure f;
+	ssize_t n;
+	do
+		n = read(report_read, &f, sizeof(f));
+	while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)sizeof(f)) {
+		(void)waitpid(pid, NULL, 0); /* it is about to _exit */
+		return describe_failure(spec, &f, err);
+	}
+	*ret = (struct child){ .next = c->list, .pid = pid, .on_exit = fn, .arg = arg };
+	c->list = ret;
+	return 0;
+}

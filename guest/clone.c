@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "clone.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "command.h"
+#include "freeze.h"
+#include "identity.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "network.h"
+#include "stream.h"
+
+static void reply_nonce(struct agent *a, uint32_t id)
+{
+	AUTO_DONE(strbuf) results = { 0 };
+	wire_put_bytes(&results, FIELD_NONCE, a->nonce, sizeof(a->nonce));
+	stream_reply(a, id, 0, NULL, &results);
+}
+
+void clone_prepare(struct agent *a, uint32_t id)
+{
+	struct mvm_error err = { 0 };
+	if (a->frozen) {
+		stream_reply(a, id, -EALREADY, "the guest is prepared already", NULL);
+		return;
+	}
+	if (a->n_streams > 0) {
+		/* their other ends would be in another life */
+		stream_reply(a, id, -EBUSY, "other calls are still being answered", NULL);
+		return;
+	}
+	int r = freeze_guest(a, &err);
+	if (r < 0) {
+		stream_reply(a, id, r, err.text, NULL);
+		return;
+	}
+	random_bytes(a->nonce, sizeof(a->nonce));
+	a->prepared = true;
+	reply_nonce(a, id);
+}
+
+/* on_restore: a command whose success the call waits for --------------------------------------- */
+
+struct on_restore {
+	struct stream stream;
+	struct child child;
+	char cgroup[COMMAND_CGROUP_SIZE];
+};
+
+static void free_on_restore(struct stream *s)
+{
+	struct on_restore *o = (struct on_restore *)s;
+	if (o->child.pid > 0) {
+		command_kill(s->agent, o->cgroup, &o->child);
+		child_forget(&s->agent->children, &o->child);
+	}
+	free(o);
+}
+
+static void take_frame(struct stream *s, const struct frame *f)
+{
+	if (f->type != FRAME_RESET)
+		return;
+	stream_end_reset(s->agent, s->id);
+	stream_close(s);
+}
+
+static const struct stream_ops on_restore_ops = {
+	.frame = take_frame,
+	.free = free_on_restore,
+};
+
+static void on_restore_exit(void *arg, int status)
+{
+	struct on_restore *o = arg;
+	struct agent *a = o->stream.agent;
+	char what[CHILD_STATUS_SIZE], message[128];
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		reply_nonce(a, o->stream.id);
+	} else {
+		child_describe(status, what);
+		(void)snprintf(message, sizeof(message), "on_restore ended with %s", what);
+		stream_reply(a, o->stream.id, -EIO, message, NULL);
+	}
+	stream_close(&o->stream);
+	command_sweep(a);
+}
+
+static void run_on_restore(struct agent *a, uint32_t id)
+{
+	struct mvm_error err = { 0 };
+	struct on_restore *o = calloc(1, sizeof(*o));
+	if (!o) {
+		stream_reply(a, id, -ENOMEM, "out of memory", NULL);
+		return;
+	}
+	stream_open(a, &o->stream, &on_restore_ops, id);
+	struct command cmd = {
+		.args = &a->on_restore,
+		.fds = { -1, STDOUT_FILENO, STDERR_FILENO },
+	};
+	int r = command_start(a, &cmd, o->cgroup, on_restore_exit, o, &o->child, &err);
+	if (r < 0) {
+		(void)mvm_error_context(&err, r, "on_restore");
+		stream_reply(a, id, r, err.text, NULL);
+		stream_close(&o->stream);
+	}
+}
+
+static int become_another(struct agent *a, const struct request *q, struct mvm_error *err)
+{
+	int r = identity_apply(q, err);
+	if (r < 0)
+		return r;
+	r = identity_new_boot_id(a->has_boot_id, err);
+	if (r < 0)
+		return r;
+	a->has_boot_id = true;
+	r = network_configure(q->address, q->gateway, q->dns, &a->gateway, err);
+	return r < 0 ? r : thaw_guest(a, err);
+}
+
+void clone_restored(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	if (!a->prepared || !a->frozen) {
+		stream_reply(a, id, -EBUSY, "the guest was not prepared for a snapshot", NULL);
+		return;
+	}
+	int r = become_another(a, q, &err);
+	if (r < 0)
+		stream_reply(a, id, r, err.text, NULL);
+	else if (a->on_restore.n > 0)
+		run_on_restore(a, id);
+	else
+		reply_nonce(a, id);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_CLONE_H
+#define GUEST_CLONE_H
+
+/* CALL_PREPARE and CALL_RESTORED: the two ends of a snapshot, seen from inside. */
+
+#include "agent.h"
+#include "request.h"
+
+void clone_prepare(struct agent *a, uint32_t id);
+void clone_restored(struct agent *a, uint32_t id, const struct request *q);
+
+#endif

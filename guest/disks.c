@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "disks.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <mntent.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+#include "base/own.h"
+#include "base/str.h"
+#include "mounts.h"
+
+static void each_writable(void (*fn)(const char *folder))
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	struct mntent *m;
+	if (!mounts)
+		return;
+	while ((m = getmntent(mounts))) {
+		if (str_starts(m->mnt_fsname, "/dev/") && !hasmntopt(m, "ro"))
+			fn(m->mnt_dir);
+	}
+	(void)endmntent(mounts); /* always 1 */
+}
+
+static void trim(const char *folder)
+{
+	struct fstrim_range all = { .len = UINT64_MAX };
+	AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)ioctl(fd, FITRIM, &all); /* a disk that cannot only takes more room */
+}
+
+void disks_trim(void)
+{
+	each_writable(trim);
+}
+
+void disks_seal(void)
+{
+	each_writable(mounts_make_read_only);
+}

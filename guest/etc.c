@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "etc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent.h"
+#include "base/file.h"
+#include "base/str.h"
+
+#define HOSTS_MAX (256u << 10)
+#define MARK	  "# mvm"
+
+static int write_in_place(int etc_fd, const char *name, const char *text)
+{
+	AUTO_CLOSE int fd = openat(etc_fd, name, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	return fd < 0 ? -errno : file_write_all(fd, text, strlen(text));
+}
+
+void etc_write(const char *name, const char *text, mode_t mode)
+{
+	if (mkdir("/etc", 0755) < 0 && errno != EEXIST) {
+		agent_log("cannot make /etc: %s", strerror(errno));
+		return;
+	}
+	AUTO_CLOSE int etc_fd = open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = etc_fd < 0 ? -errno
+			   : file_replace_at(etc_fd, etc_fd, name, text, strlen(text), mode);
+	if (r == -EBUSY)
+		r = write_in_place(etc_fd, name, text); /* something is mounted there */
+	if (r < 0)
+		agent_log("cannot write /etc/%s: %s", name, strerror(-r));
+}
+
+char *etc_hosts(const char *old, const char *hostname)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	const char *next;
+
+	if (!old)
+		old = "127.0.0.1\tlocalhost\n::1\tlocalhost\n";
+	for (const char *line = old; *line; line = next) {
+		size_t len = strcspn(line, "\n");
+		next = line + len + (line[len] == '\n');
+		if (len >= strlen(MARK) &&
+		    memcmp(line + len - strlen(MARK), MARK, strlen(MARK)) == 0)
+			continue;
+		strbuf_add(&text, line, len);
+		strbuf_adds(&text, "\n");
+	}
+	strbuf_addf(&text, "127.0.1.1\t%s " MARK "\n", hostname);
+	return text.failed ? NULL : strbuf_take(&text);
+}
+
+void etc_set_hostname(const char *hostname)
+{
+	AUTO_FREE char *old = NULL;
+	AUTO_FREE char *line = str_printf("%s\n", hostname);
+
+	int r = file_read_at(AT_FDCWD, "/etc/hosts", HOSTS_MAX, &old, NULL);
+	AUTO_FREE char *hosts = etc_hosts(r < 0 ? NULL : old, hostname);
+	if (!line || !hosts) {
+		agent_log("cannot write /etc/hosts: out of memory");
+		return;
+	}
+	etc_write("hostname", line, 0644);
+	if (r == 0 || r == -ENOENT)
+		etc_write("hosts", hosts, 0644);
+	else
+		agent_log("cannot read /etc/hosts: %s", strerror(-r));
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exec.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+#include "base/error.h"
+#include "command.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "stream.h"
+
+#define CREDIT_MAX	  (16u << 20) /* a host that grants more than this gets this */
+#define TERMINAL_LEFT_MAX 65536u
+#define END_OF_FILE	  4 /* Ctrl-D: how a terminal says that its input is over */
+
+struct exec;
+
+/* One of the process's outputs. */
+struct output {
+	struct exec *exec;
+	int fd; /* -1: at its end */
+	struct loop_source
+		*source; /* only while we may send: a closed pipe would not let us rest */
+	uint8_t channel;
+	size_t left; /* once the process has ended: what it has left in the pipe */
+};
+
+struct exec {
+	struct stream stream;
+	struct child child;
+	char cgroup[COMMAND_CGROUP_SIZE];
+	bool tty, exited, reset;
+	int status;
+
+	struct output out[2]; /* a terminal has one */
+	uint32_t send_window;
+
+	int stdin_fd;			  /* -1: closed, or never wanted */
+	struct loop_source *stdin_source; /* only while input waits */
+	struct strbuf input;
+	bool input_ended;
+	uint32_t receive_window;
+};
+
+static void free_source(struct loop_source **s)
+{
+	loop_source_free(*s);
+	*s = NULL;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd); /* a pipe or terminal: nothing can be lost that we could tell */
+	*fd = -1;
+}
+
+static void close_output(struct output *o)
+{
+	free_source(&o->source);
+	close_fd(&o->fd);
+}
+
+static void close_stdin(struct exec *e)
+{
+	free_source(&e->stdin_source);
+	close_fd(&e->stdin_fd);
+}
+
+static void free_exec(struct stream *s)
+{
+	struct exec *e = (struct exec *)s;
+	if (!e->exited && e->child.pid > 0)
+		command_kill(s->agent, e->cgroup, &e->child);
+	child_forget(&s->agent->children, &e->child);
+	close_stdin(e);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(e->out); i++)
+		close_output(&e->out[i]);
+	strbuf_done(&e->input);
+	free(e);
+}
+
+/* Output: process -> host ---------------------------------------------------------------- */
+
+static void end_output(struct output *o)
+{
+	close_output(o);
+	stream_send(o->exec->stream.agent, FRAME_DATA, o->exec->stream.id, &o->channel, 1);
+}
+
+/* Pass on one piece.  Returns true when there may be more to do right now. */
+static bool pump_output(struct output *o)
+{
+	struct exec *e = o->exec;
+	struct agent *a = e->stream.agent;
+	uint8_t frame[1 + DATA_MAX];
+
+	if (o->fd < 0 || e->send_window == 0 || !stream_may_send(a))
+		return false;
+	size_t max = e->send_window < DATA_MAX ? e->send_window : DATA_MAX;
+	if (e->exited && o->left < max)
+		max = o->left;
+	ssize_t n = max ? read(o->fd, frame + 1, max) : 0;
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n < 0 && errno == EAGAIN && !e->exited)
+		return false;
+	if (n <= 0) {
+		/* The end (EIO on a terminal).  Or all that the process left behind, in a pipe that
+		 * something in the background still holds: nobody waits for that one. */
+		end_output(o);
+		return false;
+	}
+	frame[0] = o->channel;
+	e->send_window -= (uint32_t)n;
+	if (e->exited)
+		o->left -= (size_t)n;
+	stream_send(a, FRAME_DATA, e->stream.id, frame, 1 + (size_t)n);
+	return true;
+}
+
+static void settle(struct exec *e);
+
+static void on_output(void *arg, uint32_t events)
+{
+	struct output *o = arg;
+	(void)events;
+	(void)pump_output(o); /* one piece per turn: others want theirs */
+	settle(o->exec);
+}
+
+static void watch_output(struct output *o)
+{
+	struct exec *e = o->exec;
+	bool wanted = o->fd >= 0 && e->send_window > 0 && stream_may_send(e->stream.agent);
+	if (!wanted) {
+		free_source(&o->source);
+	} else if (!o->source) {
+		int r = loop_add_fd(e->stream.agent->loop, o->fd, EPOLLIN, on_output, o,
+				    &o->source);
+		if (r < 0)
+			end_output(o); /* out of memory: the host sees the output end */
+	}
+}
+
+/* After anything has changed: drain what an ended process left, watch what is of interest, and
+ * close the stream once all is said.  The stream may be gone afterwards. */
+static void settle(struct exec *e)
+{
+	bool open = false;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(e->out); i++) {
+		struct output *o = &e->out[i];
+		while (e->exited && !e->reset && pump_output(o))
+			;
+		watch_output(o);
+		open |= o->fd >= 0;
+	}
+	if (!e->exited || (open && !e->reset))
+		return;
+
+	struct agent *a = e->stream.agent;
+	if (e->reset)
+		stream_end_reset(a, e->stream.id);
+	else
+		stream_end(a, e->stream.id, e->status);
+	stream_close(&e->stream);
+	command_sweep(a);
+}
+
+static size_t bytes_left(const struct exec *e, const struct output *o)
+{
+	int n;
+	if (e->tty || ioctl(o->fd, FIONREAD, &n) < 0 || n < 0)
+		return TERMINAL_LEFT_MAX; /* a terminal says EIO at its end */
+	return (size_t)n;
+}
+
+static void on_exit_status(void *arg, int status)
+{
+	struct exec *e = arg;
+	e->exited = true;
+	e->status = status;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(e->out); i++) {
+		if (e->out[i].fd >= 0)
+			e->out[i].left = bytes_left(e, &e->out[i]);
+	}
+	settle(e);
+}
+
+static void resume(struct stream *s)
+{
+	settle((struct exec *)s);
+}
+
+/* Input: host -> process ------------------------------------------------------------------ */
+
+static void grant(struct exec *e, size_t n)
+{
+	uint32_t le = htole32((uint32_t)n);
+	if (n == 0)
+		return;
+	e->receive_window += (uint32_t)n;
+	stream_send(e->stream.agent, FRAME_CREDIT, e->stream.id, &le, sizeof(le));
+}
+
+static void pump_input(struct exec *e);
+
+static void on_stdin(void *arg, uint32_t events)
+{
+	(void)events;
+	pump_input(arg);
+}
+
+static void pump_input(struct exec *e)
+{
+	size_t done = 0;
+	while (e->stdin_fd >= 0 && done < e->input.len) {
+		ssize_t n = write(e->stdin_fd, e->input.data + done, e->input.len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			close_stdin(e); /* nobody reads any more; that is the process's right */
+		else
+			done += (size_t)n;
+	}
+	if (e->stdin_fd < 0)
+		done = e->input.len;
+	strbuf_consume(&e->input, done);
+	grant(e, done);
+
+	if (e->stdin_fd < 0)
+		return;
+	if (e->input.len > 0 && !e->stdin_source) {
+		int r = loop_add_fd(e->stream.agent->loop, e->stdin_fd, EPOLLOUT, on_stdin, e,
+				    &e->stdin_source);
+		if (r < 0)
+			close_stdin(e); /* out of memory: the process sees its input end */
+	} else if (e->input.len == 0) {
+		free_source(&e->stdin_source);
+		if (e->input_ended)
+			close_stdin(e);
+	}
+}
+
+static void break_off(struct exec *e)
+{
+	e->reset = true;
+	close_stdin(e);
+	command_kill(e->stream.agent, e->cgroup, &e->child);
+	settle(e);
+}
+
+static void take_input(struct exec *e, const struct frame *f)
+{
+	if (f->len < 1 || f->payload[0] != DATA_STDIN || e->input_ended)
+		return;
+	uint32_t len = f->len - 1;
+	if (len > e->receive_window || len > DATA_MAX) {
+		agent_log("stream %u: the host sent more than it may", e->stream.id);
+		break_off(e);
+		return;
+	}
+	e->receive_window -= len;
+	if (len == 0) {
+		e->input_ended = true;
+		if (e->tty)
+			strbuf_add(&e->input, &(char){ END_OF_FILE }, 1);
+	}
+	strbuf_add(&e->input, f->payload + 1, len);
+	if (e->input.failed)
+		break_off(e);
+	else
+		pump_input(e);
+}
+
+static void take_credit(struct exec *e, const struct frame *f)
+{
+	uint32_t le;
+	if (f->len != sizeof(le))
+		return;
+	memcpy(&le, f->payload, sizeof(le));
+	uint32_t n = le32toh(le);
+	e->send_window = n > CREDIT_MAX - e->send_window ? CREDIT_MAX : e->send_window + n;
+	settle(e);
+}
+
+static void resize(struct exec *e, const struct frame *f)
+{
+	uint16_t le[2];
+	if (f->len != sizeof(le) || !e->tty || e->out[0].fd < 0)
+		return;
+	memcpy(le, f->payload, sizeof(le));
+	struct winsize size = { .ws_row = le16toh(le[0]), .ws_col = le16toh(le[1]) };
+	(void)ioctl(e->out[0].fd, TIOCSWINSZ, &size); /* a terminal of another size still works */
+}
+
+static void send_signal(const struct exec *e, const struct frame *f)
+{
+	if (f->len == 1 && f->payload[0] > 0 && f->payload[0] < NSIG && e->child.pid > 0)
+		(void)kill(-e->child.pid, f->payload[0]); /* not reaped yet: the group is its own */
+}
+
+static void take_frame(struct stream *s, const struct frame *f)
+{
+	struct exec *e = (struct exec *)s;
+	if (e->reset)
+		return; /* only its end is still to come */
+	switch (f->type) {
+	case FRAME_DATA:
+		take_input(e, f);
+		break;
+	case FRAME_CREDIT:
+		take_credit(e, f);
+		break;
+	case FRAME_SIGNAL:
+		send_signal(e, f);
+		break;
+	case FRAME_RESIZE:
+		resize(e, f);
+		break;
+	case FRAME_RESET:
+		break_off(e);
+		break;
+	default:
+		break;
+	}
+}
+
+static const struct stream_ops exec_ops = {
+	.frame = take_frame,
+	.resume = resume,
+	.free = free_exec,
+};
+
+/* Start ------------------------------------------------------------------------------------ */
+
+/* Both ends close-on-exec; only ours must not block. */
+static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	*ret_ours = fds[we_read ? 0 : 1];
+	*ret_theirs = fds[we_read ? 1 : 0];
+	return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* A terminal: ours twice, since epoll keeps one entry per descriptor; theirs three times. */
+static int make_terminal(struct exec *e, const struct request *q, int theirs[3])
+{
+	struct winsize size = { .ws_row = (uint16_t)q->rows, .ws_col = (uint16_t)q->columns };
+	int unlock = 0;
+
+	e->out[0].fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (e->out[0].fd < 0 || ioctl(e->out[0].fd, TIOCSPTLCK, &unlock) < 0)
+		return -errno;
+	if (q->rows && q->columns && ioctl(e->out[0].fd, TIOCSWINSZ, &size) < 0)
+		return -errno;
+	e->stdin_fd = fcntl(e->out[0].fd, F_DUPFD_CLOEXEC, 3);
+	if (e->stdin_fd < 0)
+		return -errno;
+	/* by the master, since /dev/pts may be another instance of devpts */
+	theirs[0] = ioctl(e->out[0].fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	for (int i = 1; i < 3 && theirs[0] >= 0; i++)
+		theirs[i] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
+	return theirs[0] < 0 || theirs[1] < 0 || theirs[2] < 0 ? -errno : 0;
+}
+
+static int make_streams(struct exec *e, const struct request *q, int theirs[3])
+{
+	if (q->tty)
+		return make_terminal(e, q, theirs);
+	int r = make_pipe(true, &e->out[0].fd, &theirs[1]);
+	if (r == 0)
+		r = make_pipe(true, &e->out[1].fd, &theirs[2]);
+	if (r == 0 && q->has_stdin)
+		r = make_pipe(false, &e->stdin_fd, &theirs[0]);
+	return r;
+}
+
+static int start(struct agent *a, struct exec *e, const struct request *q, struct mvm_error *err)
+{
+	int theirs[3] = { -1, -1, -1 };
+	int r = make_streams(e, q, theirs);
+	if (r < 0) {
+		(void)mvm_error_set(err, r, "cannot make the command's streams: %s", strerror(-r));
+	} else {
+		struct command cmd = {
+			.args = &q->args,
+			.env = &q->env,
+			.workdir = q->workdir,
+			.user = q->user,
+			.fds = { theirs[0], theirs[1], theirs[2] },
+			.tty = e->tty,
+		};
+		r = command_start(a, &cmd, e->cgroup, on_exit_status, e, &e->child, err);
+	}
+	for (int i = 0; i < 3; i++)
+		close_fd(&theirs[i]);
+	return r;
+}
+
+void exec_call(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	struct exec *e = q->args.n > 0 ? calloc(1, sizeof(*e)) : NULL;
+	if (!e) {
+		stream_reply(a, id, q->args.n > 0 ? -ENOMEM : -EINVAL,
+			     q->args.n > 0 ? "out of memory" : "no command was given", NULL);
+		return;
+	}
+	e->out[0] = (struct output){ .exec = e, .fd = -1, .channel = DATA_STDOUT };
+	e->out[1] = (struct output){ .exec = e, .fd = -1, .channel = DATA_STDERR };
+	e->stdin_fd = -1;
+	e->tty = q->tty;
+	e->send_window = e->receive_window = WINDOW_BYTES;
+	stream_open(a, &e->stream, &exec_ops, id);
+
+	int r = start(a, e, q, &err);
+	if (r < 0) {
+		stream_close(&e->stream);
+		stream_reply(a, id, r, err.text, NULL);
+		return;
+	}
+	AUTO_DONE(strbuf) results = { 0 };
+	wire_put_u64(&results, FIELD_PID, (uint64_t)e->child.pid);
+	stream_reply(a, id, 0, NULL, &results);
+	settle(e);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_EXEC_H
+#define GUEST_EXEC_H
+
+/* CALL_EXEC: a command whose streams the host holds.  Bytes move only while there is credit, so
+ * neither a slow process nor a slow host makes the agent wait or remember more than a window. */
+
+#include "agent.h"
+#include "request.h"
+
+/* Start the command and reply; from then on the stream lives by itself. */
+void exec_call(struct agent *a, uint32_t id, const struct request *q);
+
+#endif

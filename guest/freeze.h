@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_FREEZE_H
+#define GUEST_FREEZE_H
+
+/* Holding the guest still for a snapshot, and letting it go again. */
+
+#include "agent.h"
+
+/* Freeze all but the agent, write everything to disk, give back what need not be in a snapshot.
+ * On failure nothing is frozen.  Waits up to 10 s for processes that do not freeze. */
+int freeze_guest(struct agent *a, struct mvm_error *err);
+
+int thaw_guest(struct agent *a, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_HTTP_H
+#define GUEST_HTTP_H
+
+/* As much HTTP as a health check needs (RFC 9112): one GET, one status line. */
+
+#include <sys/socket.h>
+
+#include <mvm/error.h>
+
+#define HTTP_STATUS_LINE_MAX 1024u
+
+struct http_target {
+	struct sockaddr_storage address;
+	socklen_t address_len;
+	char *request; /* the whole request, NUL-terminated; the owner frees it */
+};
+
+/*
+ * Where "http://HOST[:PORT][/PATH]" leads.  HOST is an IPv4 address, an IPv6 address in brackets
+ * or "localhost": nothing is resolved.  Returns 0, -EINVAL with a sentence, or -ENOMEM.
+ */
+int http_parse_url(const char *url, struct http_target *ret, struct mvm_error *err);
+
+/* The status of a reply that begins with text.  Returns 100 to 599, 0 (the line is not complete
+ * yet) or -EPROTO (this is no HTTP). */
+int http_status(const char *text, size_t len);
+
+#endif

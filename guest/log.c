@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* One write per line, so that lines of the agent and the workload do not mix. */
+void agent_log(const char *fmt, ...)
+{
+	char line[1024];
+	int at = snprintf(line, sizeof(line), "mvm-agent: ");
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(line + at, sizeof(line) - (size_t)at - 1, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	size_t len = strlen(line);
+	line[len++] = '\n';
+	(void)!write(STDERR_FILENO, line, len); /* there is nowhere else to complain */
+}
+
+void agent_stage(struct agent *a, const char *name)
+{
+	strv_addf(&a->stages, "%s=%lld", name, (long long)clock_now_ns());
+}

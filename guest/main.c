@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* mvm-agent: /init of the initramfs that mvm makes.  See agent.h. */
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "boot.h"
+#include "power.h"
+#include "serve.h"
+
+int main(int argc, char **argv)
+{
+	struct mvm_error err = { 0 };
+	struct agent agent;
+	(void)argc;
+
+	if (getpid() != 1) {
+		(void)fprintf(stderr, "mvm-agent " MVM_VERSION ": the first process of an mvm "
+				      "guest; it does nothing elsewhere\n");
+		return 2;
+	}
+	(void)umask(022); /* always succeeds */
+	int r = agent_init(&agent, -1);
+	if (r == 0) {
+		agent.argv0 = argv[0];
+		r = boot(&agent, &err);
+	}
+	if (r == 0) {
+		r = agent_serve(&agent);
+		agent_log("the connection to the host has ended: %s", strerror(-r));
+	} else {
+		agent_log("%s", err.text[0] ? err.text : strerror(-r));
+	}
+	power_off(&agent);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "network.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <net/route.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/parse.h"
+#include "etc.h"
+
+int network_parse_cidr(const char *text, struct in_addr *ret_address, struct in_addr *ret_mask)
+{
+	char address[INET_ADDRSTRLEN];
+	uint64_t bits;
+	size_t len = strcspn(text, "/");
+
+	if (text[len] != '/' || len >= sizeof(address) ||
+	    parse_u64(text + len + 1, 1, 32, &bits) < 0)
+		return -EINVAL;
+	memcpy(address, text, len);
+	address[len] = '\0';
+	struct in_addr parsed;
+	if (inet_pton(AF_INET, address, &parsed) != 1)
+		return -EINVAL;
+	*ret_address = parsed;
+	ret_mask->s_addr = htonl(UINT32_MAX << (32 - bits));
+	return 0;
+}
+
+static int control_socket(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static struct ifreq request_for(const char *interface)
+{
+	struct ifreq req = { 0 };
+	(void)snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", interface);
+	return req;
+}
+
+static int bring_up(int fd, const char *interface)
+{
+	struct ifreq req = request_for(interface);
+	if (ioctl(fd, SIOCGIFFLAGS, &req) < 0)
+		return -errno;
+	if (req.ifr_flags & IFF_UP)
+		return 0;
+	req.ifr_flags |= IFF_UP;
+	return ioctl(fd, SIOCSIFFLAGS, &req) < 0 ? -errno : 0;
+}
+
+int network_loopback(struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = control_socket();
+	int r = fd < 0 ? fd : bring_up(fd, "lo");
+	return r < 0 ? mvm_error_set(err, r, "cannot bring up loopback: %s", strerror(-r)) : 0;
+}
+
+/* eth0, or the name that the guest's udev has given to the first Ethernet card since. */
+static int find_card(int fd, char ret[IF_NAMESIZE], struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	AUTO_CLOSE int dir = open("/sys/class/net", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir < 0 ? -errno : dir_list(dir, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list network cards: %s", strerror(-r));
+	const char *found = strv_has(&names, "eth0") ? "eth0" : NULL;
+	for (size_t i = 0; i < names.n && !found; i++) {
+		struct ifreq req = request_for(names.v[i]);
+		AUTO_FREE char *device = str_printf("/sys/class/net/%s/device", names.v[i]);
+		if (device && access(device, F_OK) == 0 && ioctl(fd, SIOCGIFHWADDR, &req) == 0 &&
+		    req.ifr_hwaddr.sa_family == ARPHRD_ETHER)
+			found = names.v[i];
+	}
+	if (!found)
+		return mvm_error_set(err, -ENODEV, "the guest has no network card");
+	(void)snprintf(ret, IF_NAMESIZE, "%s", found);
+	return 0;
+}
+
+static void put_address(struct sockaddr *to, struct in_addr address)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr = address };
+	memcpy(to, &in, sizeof(in));
+}
+
+/* The kernel leaves an address alone that is set again. */
+static int set_address(int fd, const char *card, struct in_addr address, struct in_addr mask)
+{
+	struct ifreq req = request_for(card);
+	put_address(&req.ifr_addr, address);
+	if (ioctl(fd, SIOCSIFADDR, &req) < 0)
+		return -errno;
+	put_address(&req.ifr_netmask, mask);
+	if (ioctl(fd, SIOCSIFNETMASK, &req) < 0)
+		return -errno;
+	return bring_up(fd, card);
+}
+
+static int change_route(int fd, unsigned long how, struct in_addr gateway)
+{
+	struct rtentry route = { .rt_flags = RTF_UP | RTF_GATEWAY };
+	put_address(&route.rt_dst, (struct in_addr){ INADDR_ANY });
+	put_address(&route.rt_genmask, (struct in_addr){ INADDR_ANY });
+	put_address(&route.rt_gateway, gateway);
+	return ioctl(fd, how, &route) < 0 ? -errno : 0;
+}
+
+static int set_gateway(int fd, const char *gateway, struct strbuf *old, struct mvm_error *err)
+{
+	struct in_addr address, old_address;
+	if (inet_pton(AF_INET, gateway, &address) != 1)
+		return mvm_error_set(err, -EINVAL, "'%s' is no gateway address", gateway);
+	if (old->len > 0 && !str_eq(old->data, gateway) &&
+	    inet_pton(AF_INET, old->data, &old_address) == 1)
+		(void)change_route(fd, SIOCDELRT, old_address); /* ESRCH: gone already */
+	int r = change_route(fd, SIOCADDRT, address);
+	if (r < 0 && r != -EEXIST)
+		return mvm_error_set(err, r, "cannot route by '%s': %s", gateway, strerror(-r));
+	strbuf_done(old);
+	strbuf_adds(old, gateway);
+	return old->failed ? mvm_error_oom(err) : 0;
+}
+
+static int write_resolv_conf(const char *dns, struct mvm_error *err)
+{
+	struct in_addr address;
+	char text[64];
+	if (inet_pton(AF_INET, dns, &address) != 1)
+		return mvm_error_set(err, -EINVAL, "'%s' is no name server's address", dns);
+	(void)snprintf(text, sizeof(text), "nameserver %s\n", dns);
+	etc_write("resolv.conf", text, 0644);
+	return 0;
+}
+
+int network_configure(const char *address, const char *gateway, const char *dns,
+		      struct strbuf *old_gateway, struct mvm_error *err)
+{
+	struct in_addr ip, mask;
+	char card[IF_NAMESIZE];
+
+	if (!address)
+		return 0;
+	if (network_parse_cidr(address, &ip, &mask) < 0)
+		return mvm_error_set(err, -EINVAL, "'%s' is not ADDRESS/BITS", address);
+	AUTO_CLOSE int fd = control_socket();
+	if (fd < 0)
+		return mvm_error_set(err, fd, "cannot configure the network: %s", strerror(-fd));
+	int r = find_card(fd, card, err);
+	if (r < 0)
+		return r;
+	r = set_address(fd, card, ip, mask);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot give %s the address '%s': %s", card, address,
+				     strerror(-r));
+	if (gateway)
+		r = set_gateway(fd, gateway, old_gateway, err);
+	if (r == 0 && dns)
+		r = write_resolv_conf(dns, err);
+	return r;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_NETWORK_H
+#define GUEST_NETWORK_H
+
+/* Loopback, the first network card and the name server (IPv4; netdevice(7), rtnetlink's older
+ * sibling, is all that one address and one route need). */
+
+#include <netinet/in.h>
+
+#include <mvm/error.h>
+
+#include "base/str.h"
+
+/* "10.0.2.15/24" to address and netmask.  Returns 0 or -EINVAL. */
+int network_parse_cidr(const char *text, struct in_addr *ret_address, struct in_addr *ret_mask);
+
+/* Bring loopback up. */
+int network_loopback(struct mvm_error *err);
+
+/*
+ * Configure the card, or change it in a clone.
+ *
+ *   address      "10.0.2.15/24"; NULL: nothing but loopback is configured
+ *   gateway      NULL: no default route
+ *   old_gateway  what an earlier call set; updated
+ *   dns          NULL: /etc/resolv.conf stays
+ *
+ * What is as wanted already is left alone, so that connections live on.
+ */
+int network_configure(const char *address, const char *gateway, const char *dns,
+		      struct strbuf *old_gateway, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "power.h"
+
+#include <linux/reboot.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cgroup.h"
+#include "disks.h"
+#include "freeze.h"
+
+#define WORKLOAD_GRACE_MS 5000
+#define INIT_GRACE_MS	  30000
+
+/* systemd(1): SIGRTMIN+4 powers off.  Its SIGRTMIN is glibc's, 34; musl's is 35. */
+#define SIGNAL_SYSTEMD_POWEROFF (34 + 4)
+
+_Noreturn void power_off(const struct agent *a)
+{
+	if (a->cgroup_fd >= 0)
+		cgroup_kill_others(a->cgroup_fd, AGENT_CGROUP);
+	sync();
+	disks_seal();
+	/*
+	 * A reset, not a power-off: without ACPI's S5 (Firecracker, or acpi=off) a power-off only
+	 * halts the CPU, while a reset ends Firecracker always and QEMU under -no-reboot.
+	 */
+	(void)syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		      LINUX_REBOOT_CMD_RESTART, NULL);
+	for (;;)
+		(void)pause(); /* not allowed to: only outside a guest */
+}
+
+static void on_grace_over(void *arg)
+{
+	power_off(arg);
+}
+
+void power_workload_ended(struct agent *a)
+{
+	if (a->shutting_down)
+		power_off(a);
+}
+
+/* What makes this init power off.  busybox's understands SIGUSR2, others ignore it; then the
+ * grace ends and the agent does it. */
+static int init_poweroff_signal(void)
+{
+	return access("/run/systemd/system", F_OK) == 0 ? SIGNAL_SYSTEMD_POWEROFF : SIGUSR2;
+}
+
+void power_shutdown(struct agent *a, uint64_t grace_ms)
+{
+	if (a->shutting_down)
+		return;
+	a->shutting_down = true;
+	(void)thaw_guest(a, NULL); /* a process that stays frozen is killed in the end */
+
+	int64_t grace = grace_ms ? (int64_t)grace_ms : WORKLOAD_GRACE_MS;
+	if (a->workload == WORKLOAD_INIT) {
+		grace = grace_ms ? (int64_t)grace_ms : INIT_GRACE_MS;
+		(void)kill(1, init_poweroff_signal()); /* if not, the grace ends */
+	} else if (a->workload == WORKLOAD_RUNS) {
+		(void)kill(a->workload_child.pid, SIGTERM); /* as above */
+	} else {
+		power_off(a);
+	}
+	int r = loop_add_timer(a->loop, clock_deadline_ns(grace), on_grace_over, a,
+			       &a->shutdown_timer);
+	if (r < 0)
+		power_off(a);
+}

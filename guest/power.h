@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_POWER_H
+#define GUEST_POWER_H
+
+/* The end of the machine. */
+
+#include "agent.h"
+
+/* Begin to shut down: ask the workload, or the image's init, to end; what has not after
+ * grace_ms (0: a default) is killed. */
+void power_shutdown(struct agent *a, uint64_t grace_ms);
+
+/* The workload is gone: if that is what a shutdown waits for, go on. */
+void power_workload_ended(struct agent *a);
+
+/* Kill what runs, write everything to disk, end the VM.  Does not return. */
+_Noreturn void power_off(const struct agent *a);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_REQUEST_H
+#define GUEST_REQUEST_H
+
+/* The arguments of a call, parsed once from the fields of its FRAME_CALL. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <mvm/error.h>
+
+#include "base/str.h"
+
+#define ENTROPY_MIN    32u
+#define ENTROPY_MAX    512u
+#define HOSTNAME_MAX   64u
+#define GENERATION_MAX 256u
+#define TIMEOUT_MS_MAX (24 * 3600 * UINT64_C(1000))
+
+struct request {
+	uint64_t call;
+	struct strv args, env, restore_args;
+	char *hostname, *machine_id, *generation; /* NULL: not given, as for all text */
+	char *address, *gateway, *dns;
+	char *workdir, *user, *health_http;
+	uint8_t entropy[ENTROPY_MAX];
+	uint64_t entropy_len;
+	uint64_t time_ns, interval_ms, timeout_ms, health_tcp; /* 0: not given */
+	uint64_t tty, rows, columns, has_stdin;
+};
+
+/*
+ * Parse and check a payload.
+ *
+ *   ret  the caller frees it with request_done(), also after a failure
+ *
+ * Returns 0, -EPROTO (not a sequence of fields, or no CALL), -EINVAL (a value is out of range)
+ * or -ENOMEM, with a sentence.  Unknown fields are skipped; of a single field that repeats the
+ * last one counts.
+ */
+int request_parse(const void *payload, size_t len, struct request *ret, struct mvm_error *err);
+
+void request_done(struct request *q);
+DEFINE_AUTO_DONE(request, request_done)
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_SERVE_H
+#define GUEST_SERVE_H
+
+/* The agent's side of the protocol: frames in, calls dispatched, answers out. */
+
+#include "agent.h"
+
+/* Say hello and serve until the port is of no use any more.  Returns the negative errno that
+ * ended it: -EPIPE when the host has gone for good. */
+int agent_serve(struct agent *a);
+
+#endif

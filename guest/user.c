@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "user.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/parse.h"
+#include "base/str.h"
+
+#define FILE_MAX   (4u << 20)
+#define ID_MAX	   4294967294u /* the last one means "no id" to the kernel */
+#define FIELDS_MAX 7
+
+struct fields {
+	const char *text[FIELDS_MAX];
+	size_t len[FIELDS_MAX];
+	size_t n;
+};
+
+/* Split the line at *text at its colons and step over it.  false at the end of the text. */
+static bool next_line(const char **text, struct fields *ret)
+{
+	const char *p = *text;
+	if (!*p)
+		return false;
+	ret->n = 0;
+	while (ret->n < FIELDS_MAX) {
+		size_t len = strcspn(p, ret->n + 1 < FIELDS_MAX ? ":\n" : "\n");
+		ret->text[ret->n] = p;
+		ret->len[ret->n++] = len;
+		p += len;
+		if (*p != ':')
+			break;
+		p++;
+	}
+	p += strcspn(p, "\n");
+	*text = *p ? p + 1 : p;
+	return true;
+}
+
+static bool field_is(const struct fields *f, size_t i, const char *s, size_t len)
+{
+	return i < f->n && f->len[i] == len && memcmp(f->text[i], s, len) == 0;
+}
+
+static bool number(const char *s, size_t len, uint32_t *ret)
+{
+	char digits[16];
+	uint64_t value;
+	if (len == 0 || len >= sizeof(digits))
+		return false;
+	memcpy(digits, s, len);
+	digits[len] = '\0';
+	if (parse_u64(digits, 0, ID_MAX, &value) < 0)
+		return false;
+	*ret = (uint32_t)value;
+	return true;
+}
+
+static bool field_number(const struct fields *f, size_t i, uint32_t *ret)
+{
+	return i < f->n && number(f->text[i], f->len[i], ret);
+}
+
+static void copy_field(const struct fields *f, size_t i, char *ret, size_t size)
+{
+	if (i < f->n && f->len[i] > 0 && f->len[i] < size) {
+		memcpy(ret, f->text[i], f->len[i]);
+		ret[f->len[i]] = '\0';
+	}
+}
+
+/* The passwd line of a name, or, when there is none, of a number.  false when neither exists;
+ * a bare number is then still a user. */
+static bool find_user(const char *passwd, const char *name, size_t len, struct user *ret)
+{
+	struct fields f;
+	uint32_t wanted = 0, uid, gid;
+	bool is_number = number(name, len, &wanted);
+
+	for (int by_number = 0; by_number <= (is_number ? 1 : 0); by_number++) {
+		const char *text = passwd;
+		while (next_line(&text, &f)) {
+			if (!field_number(&f, 2, &uid) || !field_number(&f, 3, &gid))
+				continue;
+			if (by_number ? uid != wanted : !field_is(&f, 0, name, len))
+				continue;
+			ret->uid = uid;
+			ret->gid = gid;
+			copy_field(&f, 0, ret->name, sizeof(ret->name));
+			copy_field(&f, 5, ret->home, sizeof(ret->home));
+			return true;
+		}
+	}
+	ret->uid = wanted;
+	return is_number;
+}
+
+static bool find_group(const char *group, const char *name, size_t len, gid_t *ret)
+{
+	struct fields f;
+	uint32_t gid;
+	const char *text = group;
+	while (next_line(&text, &f)) {
+		if (field_is(&f, 0, name, len) && field_number(&f, 2, &gid)) {
+			*ret = gid;
+			return true;
+		}
+	}
+	if (!number(name, len, &gid))
+		return false;
+	*ret = gid;
+	return true;
+}
+
+static bool is_member(const char *list, size_t list_len, const char *name)
+{
+	size_t len = strlen(name);
+	for (size_t at = 0; at < list_len;) {
+		size_t end = at;
+		while (end < list_len && list[end] != ',')
+			end++;
+		if (end - at == len && memcmp(list + at, name, len) == 0)
+			return true;
+		at = end + 1;
+	}
+	return false;
+}
+
+static void add_member_groups(const char *group, struct user *u)
+{
+	struct fields f;
+	uint32_t gid;
+	const char *text = group;
+	while (u->name[0] && next_line(&text, &f)) {
+		if (u->n_groups < USER_GROUPS_MAX && f.n > 3 && field_number(&f, 2, &gid) &&
+		    gid != u->gid && is_member(f.text[3], f.len[3], u->name))
+			u->groups[u->n_groups++] = gid;
+	}
+}
+
+int user_parse(const char *passwd, const char *group, const char *spec, struct user *ret,
+	       struct mvm_error *err)
+{
+	struct user u = { .home = "/" };
+
+	if (str_empty(spec))
+		spec = "0";
+	size_t len = strcspn(spec, ":");
+	if (!find_user(passwd, spec, len, &u))
+		return mvm_error_set(err, -EINVAL, "the guest has no user '%.*s'", (int)len, spec);
+	u.groups[u.n_groups++] = u.gid;
+	if (spec[len] == ':') {
+		const char *name = spec + len + 1;
+		if (!find_group(group, name, strlen(name), &u.gid))
+			return mvm_error_set(err, -EINVAL, "the guest has no group '%s'", name);
+		u.groups[0] = u.gid;
+	} else {
+		add_member_groups(group, &u);
+	}
+	if (u.uid == 0 && strcmp(u.home, "/") == 0)
+		(void)strcpy(u.home, "/root"); /* an image without /etc/passwd */
+	*ret = u;
+	return 0;
+}
+
+static int read_file(const char *path, char **ret, struct mvm_error *err)
+{
+	int r = file_read_at(AT_FDCWD, path, FILE_MAX, ret, NULL);
+	if (r == -ENOENT) {
+		*ret = strdup("");
+		return *ret ? 0 : mvm_error_oom(err);
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
+}
+
+int user_find(const char *spec, struct user *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *passwd = NULL;
+	AUTO_FREE char *group = NULL;
+	int r = read_file("/etc/passwd", &passwd, err);
+	if (r == 0)
+		r = read_file("/etc/group", &group, err);
+	return r < 0 ? r : user_parse(passwd, group, spec, ret, err);
+}

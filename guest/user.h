@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_USER_H
+#define GUEST_USER_H
+
+/* Who a process runs as, looked up in the guest's /etc/passwd and /etc/group.  A static program
+ * has no NSS, so only these files count. */
+
+#include <sys/types.h>
+
+#include <mvm/error.h>
+
+#define USER_GROUPS_MAX 64
+
+struct user {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[USER_GROUPS_MAX];
+	size_t n_groups;
+	char home[256];
+	char name[64]; /* "" when the uid has no name */
+};
+
+/*
+ * Look up "name", "uid", "name:group" or "uid:gid".
+ *
+ *   passwd, group  text of the two files; "" when there is none
+ *   spec           NULL or "": root
+ *   ret            home is "/" for a uid without an entry
+ *
+ * Returns 0, or -EINVAL with a sentence when there is no such user or group.  Supplementary
+ * groups over USER_GROUPS_MAX are left out.
+ */
+int user_parse(const char *passwd, const char *group, const char *spec, struct user *ret,
+	       struct mvm_error *err);
+
+/* The same with this system's files. */
+int user_find(const char *spec, struct user *ret, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "workload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "cgroup.h"
+#include "command.h"
+#include "power.h"
+#include "stream.h"
+
+#define WORKLOAD_CGROUP "workload"
+#define INIT_CGROUP	"init.scope" /* where systemd looks for itself */
+
+extern char **environ;
+
+static void on_workload_exit(void *arg, int status)
+{
+	struct agent *a = arg;
+	char what[CHILD_STATUS_SIZE];
+
+	a->workload = WORKLOAD_ENDED;
+	a->workload_status = status;
+	child_describe(status, what);
+	agent_log("workload ended with %s", what);
+	for (struct stream *s = a->streams, *next; s; s = next) {
+		next = s->next;
+		if (s->ops->workload_ended)
+			s->ops->workload_ended(s);
+	}
+	power_workload_ended(a);
+}
+
+static int start_command(struct agent *a, const struct request *q, struct mvm_error *err)
+{
+	char cgroup[COMMAND_CGROUP_SIZE] = WORKLOAD_CGROUP;
+	/* a description of its own: the agent's console must not block, the workload's may */
+	AUTO_CLOSE int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	struct command cmd = {
+		.args = &q->args,
+		.workdir = q->workdir,
+		.user = q->user,
+		.fds = { -1, console, console },
+	};
+	int r = children_watch(&a->children, a->loop);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot watch children: %s", strerror(-r));
+	r = command_start(a, &cmd, cgroup, on_workload_exit, a, &a->workload_child, err);
+	if (r == 0)
+		a->workload = WORKLOAD_RUNS;
+	return r;
+}
+
+static const char *find_init(void)
+{
+	static const char *const paths[] = { "/sbin/init", "/init", "/etc/init" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(paths); i++) {
+		if (access(paths[i], X_OK) == 0)
+			return paths[i];
+	}
+	return NULL;
+}
+
+/* PID 1 turns into the image's init.  Only returns when it could not be executed. */
+static int become_init(const struct agent *a, const char *path, const struct strv *env)
+{
+	char *argv[] = { (char *)path, NULL };
+
+	int r = cgroup_join_self(a->cgroup_fd, INIT_CGROUP);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int console = open("/dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	for (int fd = 0; fd < 3 && console >= 0; fd++) {
+		if (dup2(console, fd) < 0)
+			return -errno;
+	}
+	child_reset_signals();
+	(void)execve(path, argv, env->v);
+	return -errno;
+}
+
+/* systemd spares processes whose argv[0] begins with '@' when it kills all others at shutdown
+ * (systemd.io, "Storage daemons for the root file system"). */
+static void mark_as_agent(struct agent *a)
+{
+	if (a->argv0)
+		a->argv0[0] = '@';
+	(void)prctl(PR_SET_NAME, "mvm-agent"); /* cosmetic */
+}
+
+/* In the child: the agent from here on. */
+static int go_on_as_child(struct agent *a, const char *path, int report_fd, struct mvm_error *err)
+{
+	int code = 0;
+	ssize_t n;
+
+	if (setsid() < 0)
+		return mvm_error_set(err, -errno, "cannot make a session: %s", strerror(errno));
+	mark_as_agent(a);
+	int r = children_watch(&a->children, a->loop);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot watch children: %s", strerror(-r));
+	do
+		n = read(report_fd, &code, sizeof(code)); /* closes when init has been executed */
+	while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)sizeof(code))
+		return mvm_error_set(err, code, "cannot execute '%s': %s", path, strerror(-code));
+	a->workload = WORKLOAD_INIT;
+	return 0;
+}
+
+static int start_init(struct agent *a, const char *path, struct mvm_error *err)
+{
+	AUTO_DONE(strv) env = { 0 };
+	for (char **e = environ; *e; e++)
+		strv_add(&env, *e);
+	for (size_t i = 0; i < a->env.n; i++)
+		strv_add(&env, a->env.v[i]);
+	int fds[2];
+	if (env.failed)
+		return mvm_error_oom(err);
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	AUTO_CLOSE int report_read = fds[0];
+	AUTO_CLOSE int report_write = fds[1];
+
+	pid_t pid = fork();
+	if (pid < 0)
+		return mvm_error_set(err, -errno, "cannot fork: %s", strerror(errno));
+	if (pid == 0) {
+		(void)close(TAKE_FD(report_write)); /* the parent's is the one that counts */
+		return go_on_as_child(a, path, report_read, err);
+	}
+	int code = become_init(a, path, &env);
+	(void)!write(report_write, &code, sizeof(code)); /* the agent is told or has died */
+	(void)close(TAKE_FD(report_write));
+	for (;;)
+		(void)pause(); /* PID 1 must not end; the agent reports and powers off */
+}
+
+int workload_start(struct agent *a, const struct request *q, struct mvm_error *err)
+{
+	const char *init;
+
+	if (q->args.n > 0)
+		return start_command(a, q, err);
+	init = find_init();
+	if (init)
+		return start_init(a, init, err);
+	agent_log("the image has no command and no init: nothing is started");
+	int r = children_watch(&a->children, a->loop);
+	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
+}

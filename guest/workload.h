@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_WORKLOAD_H
+#define GUEST_WORKLOAD_H
+
+/*
+ * What the guest is for.
+ *
+ * With a command, the agent stays PID 1 and the command is its child in the cgroup "workload".
+ * Without one, the image's own init becomes PID 1 in the cgroup "init.scope", and the agent lives
+ * on as a child of it, in a cgroup and session of its own.
+ */
+
+#include "agent.h"
+#include "request.h"
+
+/*
+ * Start it, and watch children from now on.  With an init of the image's this returns in another
+ * process than it was called in.
+ *
+ * Returns 0, or -errno with a sentence (the program cannot be executed).
+ */
+int workload_start(struct agent *a, const struct request *q, struct mvm_error *err);
+
+#endif
