@@ -33,6 +33,7 @@ struct vmm_probe {
 	char *version; /* full version string, package suffix included */
 	enum vmm_accel accel;
 	char *accel_reason; /* why this accelerator: "KVM is usable", "no vmx or svm in ..." */
+	uint32_t tsc_khz;   /* the host's, which guests are told; see accel.h */
 };
 void vmm_probe_done(struct vmm_probe *p);
 DEFINE_AUTO_DONE(vmm_probe, vmm_probe_done)
@@ -98,7 +99,8 @@ enum vmm_state {
 struct vmm;
 
 /* Called once, from the loop, when the VMM process has ended for whatever reason.  status as in
- * wait(2).  guest_reset: the guest asked for a reboot or power-off itself. */
+ * wait(2); vmm.guest_stopped tells whether the guest wanted it.  It may come while a wrapper waits,
+ * so it only records; vmm_free() comes later. */
 typedef void (*vmm_ended_fn)(void *arg, int status);
 
 /*
@@ -108,6 +110,8 @@ typedef void (*vmm_ended_fn)(void *arg, int status);
 struct vmm_ops {
 	const char *name;
 	struct vmm_caps caps;
+	const char *binary;	/* program to find on PATH; NULL: nothing to find or cache */
+	const char *binary_env; /* environment variable that names another; may be NULL */
 
 	/* Is it here, which version, which accelerator.  May start the binary once; -errno only for
 	 * our own failures (no memory): a missing binary is usable == false with a reason. */
@@ -138,11 +142,12 @@ struct vmm_ops {
 	int (*resume)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 
 	/* Write device state to the new file "vmstate.bin" in dir_fd; memory is in the capture file
-	 * already.  State PAUSED, config.memory CAPTURE.  NULL if not supported. */
+	 * already.  State PAUSED, config.memory CAPTURE.  The new file is fsynced; on failure it is
+	 * removed.  fsync of the memory file is the caller's.  NULL if not supported. */
 	int (*snapshot)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
 	/* Load device state from "vmstate.bin" in dir_fd and let the guest run.  State SPAWNED,
-	 * config.memory CLONE.  NULL if not supported. */
+	 * config.memory CLONE.  After a failure only vmm_free is left.  NULL if not supported. */
 	int (*restore)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
 	/* Kill and reap the process if it runs, free everything.  Cannot fail. */
@@ -156,7 +161,8 @@ struct vmm {
 	enum vmm_state state;
 	enum vmm_memory memory;
 	struct process process;
-	int exit_status; /* wait status once VMM_ENDED */
+	int exit_status;    /* wait status once VMM_ENDED */
+	bool guest_stopped; /* the guest itself asked for power-off or reboot */
 	vmm_ended_fn on_ended;
 	void *on_ended_arg;
 	/* when the stages of the last start were over, monotonic ns, 0 if not reached */
@@ -168,6 +174,9 @@ extern const struct vmm_ops *const vmm_backends[];
 
 /* By name.  -EINVAL with the list of names when there is none. */
 int vmm_backend_find(const char *name, const struct vmm_ops **ret, struct mvm_error *err);
+
+/* The backend's program as an absolute path, or -ENOENT. */
+int vmm_backend_binary(const struct vmm_ops *ops, char **ret);
 
 /*
  * Probe, with a cache: asking QEMU for its version costs as much as half a restore, so the answer

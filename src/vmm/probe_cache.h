@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_PROBE_CACHE_H
+#define VMM_PROBE_CACHE_H
+
+/*
+ * What a probe found out, kept in a file, so that not every start has to ask the program for its
+ * version and measure the TSC.
+ *
+ * An entry holds while the program's file (device, inode, size, mtime, ctime), the accelerator and
+ * the CPU are the same.  Anything wrong with the file makes it a miss, and the next save replaces
+ * it.  Only probes that found a usable backend are kept.
+ */
+
+#include <sys/stat.h>
+
+#include "vmm/vmm.h"
+
+/* What an entry holds for. */
+struct probe_key {
+	const char *binary; /* absolute path */
+	struct stat st;	    /* of binary */
+	enum vmm_accel accel;
+	const char *cpu; /* cpuinfo_fingerprint() */
+};
+
+/* Returns 1 with a probe (accel_reason is NULL), 0 on a miss, -ENOMEM. */
+int probe_cache_load(int dir_fd, const char *backend, const struct probe_key *key,
+		     struct vmm_probe *ret);
+
+/* Returns 0 or -errno. */
+int probe_cache_save(int dir_fd, const char *backend, const struct probe_key *key,
+		     const struct vmm_probe *probe);
+
+#endif

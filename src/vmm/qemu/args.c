@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "vmm/qemu/qemu.h"
+
+#define CMDLINE_MAX 2047u /* COMMAND_LINE_SIZE of Linux on x86, less the NUL */
+
+/*
+ * Under TCG the guest needs the old timer chips: it can calibrate the TSC on nothing else, and
+ * hangs there.  acpi=on tells it where its virtio-mmio devices are.
+ */
+const char *qemu_machine(enum vmm_accel accel)
+{
+	return accel == VMM_ACCEL_KVM ? "microvm,acpi=on,x-option-roms=off,auto-kernel-cmdline=off"
+				      : "microvm,pit=on,pic=on,rtc=on,acpi=on,x-option-roms=off,"
+					"auto-kernel-cmdline=off";
+}
+
+/* Add "-option {...}".  Takes the value over; NULL (no memory, or no UTF-8 in it) is an error. */
+static int add_json(struct strv *args, const char *option, json_t *value, struct mvm_error *err)
+{
+	AUTO_FREE char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+	json_decref(value);
+	if (!text)
+		return mvm_error_set(err, -EINVAL, "a name for QEMU's %s is not UTF-8", option);
+	strv_add(args, option);
+	strv_add(args, text);
+	return 0;
+}
+
+static int add_memory(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
+{
+	json_int_t size = (json_int_t)c->mem_mib << 20;
+	strv_add(args, "-m");
+	strv_addf(args, "%u", c->mem_mib);
+	if (c->memory == VMM_MEMORY_PRIVATE)
+		return add_json(args, "-object",
+				json_pack("{s:s, s:s, s:I}", "qom-type", "memory-backend-ram", "id",
+					  "m", "size", size),
+				err);
+	AUTO_FREE char *path = str_printf("/proc/self/fd/%d/%s", QEMU_FD_MEMORY_DIR,
+					  c->memory_name);
+	if (!path)
+		return mvm_error_oom(err);
+	return add_json(args, "-object",
+			json_pack("{s:s, s:s, s:I, s:s, s:b}", "qom-type", "memory-backend-file",
+				  "id", "m", "size", size, "mem-path", path, "share",
+				  c->memory == VMM_MEMORY_CAPTURE),
+			err);
+}
+
+static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t index,
+		     struct mvm_error *err)
+{
+	return add_json(args, "-blockdev",
+			json_pack("{s:s, s:o, s:b, s:{s:s, s:s}}", "driver", "raw", "node-name",
+				  json_sprintf("drive%zu", index), "read-only", drive->read_only,
+				  "file", "driver", "file", "filename", drive->name),
+			err);
+}
+
+/* tcp:127.0.0.1:8080-:80 */
+static json_t *forward_text(const struct vmm_forward *f)
+{
+	return json_sprintf("%s:%s:%u-:%u", f->udp ? "udp" : "tcp", f->host_address, f->host_port,
+			    f->guest_port);
+}
+
+static int add_netdev(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
+{
+	json_t *net = json_pack("{s:s, s:s}", "type", "user", "id", "net0");
+	json_t *list = json_array();
+	for (size_t i = 0; i < c->n_forwards; i++) {
+		struct in_addr address;
+		if (inet_pton(AF_INET, c->forwards[i].host_address, &address) != 1) {
+			json_decref(net);
+			json_decref(list);
+			return mvm_error_set(err, -EOPNOTSUPP,
+					     "QEMU forwards ports of IPv4 addresses only, not '%s'",
+					     c->forwards[i].host_address);
+		}
+		(void)json_array_append_new(
+			list, json_pack("{s:o}", "str", forward_text(&c->forwards[i])));
+	}
+	if (json_array_size(list) != c->n_forwards) {
+		json_decref(net);
+		net = NULL; /* out of memory on the way */
+	}
+	if (c->n_forwards > 0)
+		(void)json_object_set(net, "hostfwd", list);
+	json_decref(list);
+	return add_json(args, "-netdev", net, err);
+}
+
+/*
+ * What the guest sees, in the order in which it gets its slots on the bus.  Nothing here may depend
+ * on the host: a clone's devices must be those of the machine that was captured.
+ */
+static int add_devices(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
+{
+	int r = 0;
+	for (size_t i = 0; i < c->n_drives && r == 0; i++)
+		r = add_json(args, "-device",
+			     json_pack("{s:s, s:o}", "driver", "virtio-blk-device", "drive",
+				       json_sprintf("drive%zu", i)),
+			     err);
+	if (r == 0 && c->network)
+		r = add_json(args, "-device",
+			     json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-device", "netdev",
+				       "net0", "mac", "52:54:00:6d:76:6d"),
+			     err);
+	if (r == 0)
+		r = add_json(args, "-device",
+			     json_pack("{s:s, s:s}", "driver", "virtio-rng-device", "rng", "rng0"),
+			     err);
+	if (r == 0)
+		r = add_json(args, "-device",
+			     json_pack("{s:s, s:s, s:i}", "driver", "virtio-serial-device", "id",
+				       "serial0", "max_ports", 2),
+			     err);
+	if (r == 0)
+		r = add_json(args, "-device",
+			     json_pack("{s:s, s:s, s:s, s:s}", "driver", "virtserialport", "bus",
+				       "serial0.0", "chardev", "agent", "name", "dev.mvm.agent"),
+			     err);
+	return r;
+}
+
+int qemu_device_layout(const struct vmm_config *c, char **ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) devices = { 0 };
+	int r = add_devices(&devices, c, err);
+	if (r < 0)
+		return r;
+	AUTO_DONE(strbuf) text = { 0 };
+	for (size_t i = 1; !devices.failed && i < devices.n; i += 2)
+		strbuf_addf(&text, "%s%s", i > 1 ? " " : "", devices.v[i]);
+	for (size_t i = 0; i < c->n_drives; i++)
+		strbuf_addf(&text, " drive%zu:%s", i, c->drives[i].read_only ? "ro" : "rw");
+	char *layout = text.failed || devices.failed ? NULL : strbuf_take(&text);
+	if (!layout)
+		return mvm_error_oom(err);
+	*ret = layout;
+	return 0;
+}
+
+/* -name reads options: a comma in the value is written twice. */
+static void add_name(struct strv *args, const char *name)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	strbuf_adds(&text, "guest=");
+	for (const char *p = name; *p; p++)
+		strbuf_adds(&text, (char[]){ *p, *p == ',' ? ',' : '\0', '\0' });
+	strv_add(args, "-name");
+	if (text.failed)
+		args->failed = true;
+	else
+		strv_add(args, text.data);
+}
+
+static void add_machine(struct strv *args, const struct vmm_probe *probe,
+			const struct vmm_config *c)
+{
+	bool kvm = probe->accel == VMM_ACCEL_KVM;
+	strv_add(args, "-M");
+	strv_addf(args, "%s,memory-backend=m", qemu_machine(probe->accel));
+	strv_add(args, "-accel");
+	strv_add(args, kvm ? "kvm" : "tcg,tb-size=64");
+	strv_add(args, "-cpu");
+	strv_add(args, kvm ? "host" : "max");
+	strv_add(args, "-smp");
+	strv_addf(args, "%u", c->vcpus);
+	static const char *const fixed[] = {
+		"-nodefaults",
+		"-no-user-config",
+		"-display",
+		"none",
+		"-no-reboot",
+		"-S",
+		"-sandbox",
+		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		/* a clone then runs on when told to, not when the captured machine did */
+		"-global",
+		"migration.store-global-state=off",
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(fixed); i++)
+		strv_add(args, fixed[i]);
+}
+
+static void add_channels(struct strv *args)
+{
+	static const struct {
+		const char *name;
+		int fd;
+	} channels[] = {
+		{ "qmp", QEMU_FD_QMP },
+		{ "agent", QEMU_FD_AGENT },
+		{ "console", QEMU_FD_CONSOLE },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(channels); i++) {
+		strv_add(args, "-chardev");
+		strv_addf(args, "socket,id=%s,fd=%d", channels[i].name, channels[i].fd);
+	}
+	strv_add(args, "-mon");
+	strv_add(args, "chardev=qmp,mode=control");
+	strv_add(args, "-serial");
+	strv_add(args, "chardev:console");
+}
+
+/* A clone's kernel is in its memory already. */
+static void add_kernel(struct strv *args, const struct vmm_config *c)
+{
+	if (c->memory == VMM_MEMORY_CLONE) {
+		strv_add(args, "-incoming");
+		strv_add(args, "defer");
+		return;
+	}
+	strv_add(args, "-kernel");
+	strv_add(args, c->kernel);
+	if (c->initrd) {
+		strv_add(args, "-initrd");
+		strv_add(args, c->initrd);
+	}
+	strv_add(args, "-append");
+	strv_add(args, c->cmdline);
+}
+
+int qemu_args(const struct vmm_probe *probe, const struct vmm_config *c, struct strv *ret,
+	      struct mvm_error *err)
+{
+	AUTO_DONE(strv) args = { 0 };
+	strv_add(&args, probe->binary);
+	add_name(&args, c->name);
+	add_machine(&args, probe, c);
+	int r = add_memory(&args, c, err);
+	add_channels(&args);
+	for (size_t i = 0; i < c->n_drives && r == 0; i++)
+		r = add_drive(&args, &c->drives[i], i, err);
+	if (r == 0 && c->network)
+		r = add_netdev(&args, c, err);
+	if (r == 0)
+		r = add_json(&args, "-object",
+			     json_pack("{s:s, s:s}", "qom-type", "rng-builtin", "id", "rng0"), err);
+	if (r == 0)
+		r = add_devices(&args, c, err);
+	if (r < 0)
+		return r;
+	add_kernel(&args, c);
+	if (args.failed)
+		return mvm_error_oom(err);
+	*ret = args;
+	args = (struct strv){ 0 };
+	return 0;
+}
+
+int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, const char *additions,
+		 char **ret, struct mvm_error *err)
+{
+	(void)c;
+	AUTO_DONE(strbuf) line = { 0 };
+	/* a panic ends the VM at once, and so does a reboot: QEMU runs with -no-reboot */
+	strbuf_adds(&line, "console=ttyS0 panic=-1 reboot=t");
+	if (probe->accel == VMM_ACCEL_TCG)
+		/* TCG shows the guest the host's TSC but no reliable clock to calibrate it on */
+		strbuf_addf(&line, " no_timer_check tsc_early_khz=%u lpj=4000000", probe->tsc_khz);
+	for (const char *p = additions ? additions : ""; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return mvm_error_set(err, -EINVAL,
+					     "the kernel arguments hold a control character");
+	}
+	if (!str_empty(additions))
+		strbuf_addf(&line, " %s", additions);
+	if (line.len > CMDLINE_MAX)
+		return mvm_error_set(err, -EINVAL,
+				     "the kernel arguments are longer than %u characters",
+				     CMDLINE_MAX);
+	char *text = line.failed ? NULL : strbuf_take(&line);
+	if (!text)
+		return mvm_error_oom(err);
+	*ret = text;
+	return 0;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "vmm/qemu/qemu.h"
+
+#define LAST_WORDS_MS 2000
+
+static struct qemu *qemu_of(struct vmm *v)
+{
+	return (struct qemu *)v;
+}
+
+/* Keep the tail of what QEMU says, and copy it to the log. */
+static void read_words(struct qemu *q)
+{
+	char chunk[2048];
+	while (q->words_fd >= 0) {
+		ssize_t n = read(q->words_fd, chunk, sizeof(chunk));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			loop_source_free(TAKE_PTR(q->words_source));
+			(void)close(TAKE_FD(q->words_fd));
+			return;
+		}
+		if (q->log_fd >= 0)
+			(void)file_write_all(q->log_fd, chunk, (size_t)n); /* a full disk must not
+									      stop the VM */
+		strbuf_add(&q->words, chunk, (size_t)n);
+		if (q->words.len > QEMU_WORDS_MAX)
+			strbuf_consume(&q->words, q->words.len - QEMU_WORDS_MAX);
+	}
+}
+
+static void on_words(void *arg, uint32_t events)
+{
+	(void)events;
+	read_words(arg);
+}
+
+static void on_exit_fd(void *arg, uint32_t events)
+{
+	(void)events;
+	struct qemu *q = arg;
+	int status = 0;
+	if (process_wait(&q->vmm.process, 0, &status) < 0)
+		return; /* not yet */
+	loop_source_free(TAKE_PTR(q->exit_source));
+	read_words(q);
+	qmp_process(q->qmp); /* its last events tell why it ended */
+	q->vmm.exit_status = status;
+	q->vmm.state = VMM_ENDED;
+	if (q->vmm.on_ended)
+		q->vmm.on_ended(q->vmm.on_ended_arg, status); /* last: it may be the end of q */
+}
+
+static void on_event(void *arg, const char *name, json_t *data)
+{
+	struct qemu *q = arg;
+	if (str_eq(name, "MIGRATION")) {
+		const char *status = json_string_value(json_object_get(data, "status"));
+		if (str_eq(status, "completed"))
+			q->migration = MIGRATION_COMPLETED;
+		else if (str_eq(status, "failed") || str_eq(status, "cancelled"))
+			q->migration = MIGRATION_FAILED;
+		if (q->migration == MIGRATION_COMPLETED && q->vmm.loaded_ns == 0)
+			q->vmm.loaded_ns = clock_now_ns();
+	} else if (str_eq(name, "RESUME")) {
+		q->vmm.resumed_ns = clock_now_ns();
+		if (q->vmm.loaded_ns == 0) /* a load that goes on to run says so afterwards */
+			q->vmm.loaded_ns = q->vmm.resumed_ns;
+	} else if (str_eq(name, "SHUTDOWN")) {
+		q->vmm.guest_stopped = json_is_true(json_object_get(data, "guest"));
+	}
+}
+
+/* QEMU's words on one line, without its own name in front of each. */
+static void tidy_words(const struct qemu *q, struct strbuf *ret)
+{
+	const char *p = q->words.data ? q->words.data : "";
+	while (*p) {
+		size_t len = strcspn(p, "\r\n");
+		if (str_starts(p, QEMU_BINARY ": ")) {
+			p += strlen(QEMU_BINARY ": ");
+			len -= strlen(QEMU_BINARY ": ");
+		}
+		if (len)
+			strbuf_addf(ret, "%s%.*s", ret->len ? "; " : "", (int)len, p);
+		p += len;
+		p += strspn(p, "\r\n");
+	}
+}
+
+int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (r >= 0 || (!qmp_is_dead(q->qmp) && q->vmm.state != VMM_ENDED))
+		return r;
+	int64_t patience = clock_deadline_ns(LAST_WORDS_MS);
+	if (deadline_ns < patience)
+		patience = deadline_ns;
+	while (q->vmm.state != VMM_ENDED && clock_now_ns() < patience) {
+		if (loop_run_once(q->loop, patience) < 0)
+			break;
+	}
+	if (q->vmm.state != VMM_ENDED)
+		return r;
+
+	AUTO_DONE(strbuf) words = { 0 };
+	tidy_words(q, &words);
+	int status = q->vmm.exit_status;
+	bool killed = WIFSIGNALED(status);
+	return mvm_error_set(err, -EREMOTEIO, "QEMU %s %d%s%s",
+			     killed ? "was killed by signal" : "ended with status",
+			     killed ? WTERMSIG(status) : WEXITSTATUS(status),
+			     words.data ? ": " : "", words.data ? words.data : "");
+}
+
+static void qemu_free(struct vmm *v)
+{
+	struct qemu *q = qemu_of(v);
+	if (!q)
+		return;
+	loop_source_free(q->exit_source);
+	process_kill(&q->vmm.process);
+	read_words(q); /* the log shall have all of it */
+	loop_source_free(q->words_source);
+	qmp_free(q->qmp);
+	strbuf_done(&q->words);
+	if (q->words_fd >= 0)
+		(void)close(q->words_fd);
+	if (q->log_fd >= 0)
+		(void)close(q->log_fd);
+	free(q->vmm.name);
+	free(q);
+}
+
+static void free_qemu(struct qemu *q)
+{
+	qemu_free(q ? &q->vmm : NULL);
+}
+DEFINE_AUTO(qemu, free_qemu)
+
+static int start_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
+			 struct mvm_error *err)
+{
+	int pair[2], pipe_fds[2];
+	int r = sock_pair(pair);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket: %s", strerror(-r));
+	AUTO_CLOSE int ours = pair[0];
+	AUTO_CLOSE int theirs = pair[1];
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	q->words_fd = pipe_fds[0];
+	AUTO_CLOSE int words_to = pipe_fds[1];
+
+	int fds[] = { theirs, c->agent_fd, c->console_fd, c->memory_dir_fd };
+	struct process_spec spec = {
+		.argv = args->v,
+		.cwd_fd = c->dir_fd,
+		.stdin_fd = -1,
+		.stdout_fd = words_to,
+		.stderr_fd = words_to,
+		.fds = fds,
+		.n_fds = c->memory == VMM_MEMORY_PRIVATE ? 3 : 4,
+		.flags = PROCESS_DIE_WITH_PARENT,
+	};
+	r = process_spawn(&spec, &q->vmm.process);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start '%s': %s", args->v[0], strerror(-r));
+	(void)fcntl(q->words_fd, F_SETFL, O_NONBLOCK); /* of a pipe of ours: cannot fail */
+
+	r = qmp_new(q->loop, ours, on_event, q, &q->qmp);
+	if (r == 0)
+		(void)TAKE_FD(ours);
+	if (r == 0)
+		r = loop_add_fd(q->loop, q->vmm.process.pidfd, EPOLLIN, on_exit_fd, q,
+				&q->exit_source);
+	if (r == 0)
+		r = loop_add_fd(q->loop, q->words_fd, EPOLLIN, on_words, q, &q->words_source);
+	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
+}
+
+/* The file must be ours and new; QEMU would take any that is there, and make it 0644. */
+static int make_memory_file(const struct vmm_config *c, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = openat(c->memory_dir_fd, c->memory_name,
+				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot create '%s': %s", c->memory_name,
+				     strerror(errno));
+	if (ftruncate(fd, (off_t)c->mem_mib << 20) < 0)
+		return mvm_error_set(err, -errno, "cannot size '%s': %s", c->memory_name,
+				     strerror(errno));
+	return 0;
+}
+
+static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
+			   const struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err)
+{
+	AUTO_DONE(strv) args = { 0 };
+	int r = qemu_args(probe, c, &args, err);
+	if (r == 0)
+		r = start_process(q, c, &args, err);
+	if (r < 0)
+		return r;
+	/* QEMU agrees to capabilities only when the whole machine has been made */
+	r = qmp_wait_ready(q->qmp, deadline_ns, err);
+	if (r < 0)
+		return qemu_explain(q, r, deadline_ns, err);
+	q->vmm.spawned_ns = clock_now_ns();
+	return 0;
+}
+
+static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
+		      int64_t deadline_ns, struct vmm **ret, struct mvm_error *err)
+{
+	AUTO(qemu) q = calloc(1, sizeof(*q));
+	if (!q)
+		return mvm_error_oom(err);
+	q->words_fd = q->log_fd = -1;
+	q->loop = loop;
+	q->vmm.ops = &vmm_qemu;
+	q->vmm.memory = c->memory;
+	q->vmm.name = strdup(c->name);
+	if (!q->vmm.name)
+		return mvm_error_oom(err);
+	if (c->log_fd >= 0 && (q->log_fd = fcntl(c->log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
+		return mvm_error_set(err, -errno, "cannot keep the log open: %s", strerror(errno));
+
+	int r = c->memory == VMM_MEMORY_CAPTURE ? make_memory_file(c, err) : 0;
+	if (r < 0)
+		return r;
+	r = start_and_greet(q, probe, c, deadline_ns, err);
+	if (r < 0) {
+		if (c->memory == VMM_MEMORY_CAPTURE)
+			(void)unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
+		return r;
+	}
+	*ret = &TAKE_PTR(q)->vmm;
+	return 0;
+}
+
+static int simple_call(struct vmm *v, const char *command, int64_t deadline_ns,
+		       struct mvm_error *err)
+{
+	struct qemu *q = qemu_of(v);
+	int r = qmp_call(q->qmp, command, NULL, -1, deadline_ns, NULL, err);
+	return qemu_explain(q, r, deadline_ns, err);
+}
+
+/* The reply comes when the CPUs run, or stand. */
+static int qemu_cont(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	return simple_call(v, "cont", deadline_ns, err);
+}
+
+static int qemu_stop(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	return simple_call(v, "stop", deadline_ns, err);
+}
+
+const struct vmm_ops vmm_qemu = {
+	.name = "qemu",
+	.caps = {
+		.snapshots = true,
+		.pause = true,
+		.network_user = true,
+		.shared_memory_clones = true,
+		.agent_transport = "virtio-serial",
+	},
+	.binary = QEMU_BINARY,
+	.binary_env = QEMU_BINARY_ENV,
+	.probe = qemu_probe,
+	.cmdline = qemu_cmdline,
+	.facts = qemu_facts,
+	.spawn = qemu_spawn,
+	.boot = qemu_cont,
+	.pause = qemu_stop,
+	.resume = qemu_cont,
+	.snapshot = qemu_snapshot,
+	.restore = qemu_restore,
+	.free = qemu_free,
+};

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/vmm.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/accel.h"
+#include "vmm/probe_cache.h"
+#include "vmm/qemu/qemu.h"
+
+const struct vmm_ops *const vmm_backends[] = { &vmm_qemu, NULL };
+
+void vmm_probe_done(struct vmm_probe *p)
+{
+	free(p->reason);
+	free(p->binary);
+	free(p->version);
+	free(p->accel_reason);
+	*p = (struct vmm_probe){ 0 };
+}
+
+int vmm_backend_find(const char *name, const struct vmm_ops **ret, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) names = { 0 };
+	for (size_t i = 0; vmm_backends[i]; i++) {
+		if (str_eq(vmm_backends[i]->name, name)) {
+			*ret = vmm_backends[i];
+			return 0;
+		}
+		strbuf_addf(&names, "%s'%s'", i ? ", " : "", vmm_backends[i]->name);
+	}
+	if (names.failed)
+		return mvm_error_oom(err);
+	return mvm_error_set(err, -EINVAL, "no backend is named '%s'; there is %s", name,
+			     names.data);
+}
+
+int vmm_backend_binary(const struct vmm_ops *ops, char **ret)
+{
+	const char *name = ops->binary_env ? getenv(ops->binary_env) : NULL;
+	AUTO_FREE char *found = NULL;
+	int r = process_find(str_empty(name) ? ops->binary : name, &found);
+	if (r < 0)
+		return r;
+	char *path = realpath(found, NULL);
+	if (!path)
+		return -errno;
+	*ret = path;
+	return 0;
+}
+
+/* What a cached probe would have to match.  Returns 1, or 0 when there is nothing to cache. */
+static int make_key(const struct vmm_ops *ops, struct probe_key *ret, char **ret_binary,
+		    char **ret_cpu, const char **ret_accel_reason)
+{
+	AUTO_FREE char *cpuinfo = NULL;
+	if (!ops->binary || vmm_backend_binary(ops, ret_binary) < 0 ||
+	    stat(*ret_binary, &ret->st) < 0 || cpuinfo_read(&cpuinfo) < 0 ||
+	    cpuinfo_fingerprint(cpuinfo, ret_cpu) < 0)
+		return 0; /* the probe itself says what is wrong */
+	ret->binary = *ret_binary;
+	ret->cpu = *ret_cpu;
+	ret->accel = vmm_accel_choose(ret_accel_reason);
+	return 1;
+}
+
+int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe *ret,
+		      struct mvm_error *err)
+{
+	AUTO_FREE char *binary = NULL, *cpu = NULL;
+	AUTO_DONE(vmm_probe) p = { 0 };
+	struct probe_key key = { 0 };
+	const char *accel_reason = NULL;
+
+	bool cacheable = cache_fd >= 0 && make_key(ops, &key, &binary, &cpu, &accel_reason);
+	int r = cacheable ? probe_cache_load(cache_fd, ops->name, &key, &p) : 0;
+	if (r < 0)
+		return mvm_error_oom(err);
+	if (r == 1) {
+		p.accel_reason = strdup(accel_reason);
+		if (!p.accel_reason)
+			return mvm_error_oom(err);
+	} else {
+		r = ops->probe(&p, err);
+		if (r < 0)
+			return r;
+		if (cacheable && p.usable)
+			(void)probe_cache_save(cache_fd, ops->name, &key, &p); /* only slower */
+	}
+	*ret = p;
+	p = (struct vmm_probe){ 0 };
+	return 0;
+}
+
+static int in_context(const struct vmm *v, int r, struct mvm_error *err)
+{
+	return r < 0 ? mvm_error_context(err, r, "VM '%s'", v->name) : 0;
+}
+
+/* May this be done now? */
+static int check_state(const struct vmm *v, enum vmm_state wanted, struct mvm_error *err)
+{
+	static const char *const words[] = { "has not started", "is running", "is paused",
+					     "has ended" };
+	if (v->state == wanted)
+		return 0;
+	return mvm_error_set(err, v->state == VMM_ENDED ? -EREMOTEIO : -EBUSY, "VM '%s' %s",
+			     v->name, words[v->state]);
+}
+
+static int unsupported(const struct vmm *v, const char *what, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EOPNOTSUPP, "%s is not supported by %s", what, v->ops->name);
+}
+
+static int check_config(const struct vmm_ops *ops, const struct vmm_probe *probe,
+			const struct vmm_config *c, struct mvm_error *err)
+{
+	if (!probe->usable)
+		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot be used: %s", ops->name,
+				     probe->reason ? probe->reason : "no reason known");
+	if (c->n_drives > MVM_ARRAY_SIZE(c->drives))
+		return mvm_error_set(err, -EINVAL, "more than %zu drives",
+				     MVM_ARRAY_SIZE(c->drives));
+	if (c->network && !ops->caps.network_user)
+		return mvm_error_set(err, -EOPNOTSUPP, "user networking is not supported by %s",
+				     ops->name);
+	if (c->memory != VMM_MEMORY_PRIVATE && !ops->caps.snapshots)
+		return mvm_error_set(err, -EOPNOTSUPP, "snapshots are not supported by %s",
+				     ops->name);
+	return 0;
+}
+
+int vmm_spawn(const struct vmm_ops *ops, const struct vmm_probe *probe,
+	      const struct vmm_config *config, struct loop *loop, int64_t deadline_ns,
+	      struct vmm **ret, struct mvm_error *err)
+{
+	struct vmm *v = NULL;
+	int r = check_config(ops, probe, config, err);
+	if (r == 0)
+		r = ops->spawn(probe, config, loop, deadline_ns, &v, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "VM '%s'", config->name);
+	assert(v->ops == ops);
+	v->state = v->state == VMM_ENDED ? VMM_ENDED : VMM_SPAWNED;
+	*ret = v;
+	return 0;
+}
+
+/* Run one op that leads from one state to another, unless the VM ends under it. */
+static int change_state(struct vmm *v, enum vmm_state from, enum vmm_state to,
+			int (*op)(struct vmm *, int64_t, struct mvm_error *), int64_t deadline_ns,
+			struct mvm_error *err)
+{
+	int r = check_state(v, from, err);
+	if (r < 0)
+		return r;
+	r = op(v, deadline_ns, err);
+	if (r < 0)
+		return in_context(v, r, err);
+	if (v->state != VMM_ENDED)
+		v->state = to;
+	return 0;
+}
+
+int vmm_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (v->memory == VMM_MEMORY_CLONE)
+		return mvm_error_set(err, -EBUSY, "VM '%s' waits for a restore", v->name);
+	return change_state(v, VMM_SPAWNED, VMM_RUNNING, v->ops->boot, deadline_ns, err);
+}
+
+int vmm_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->caps.pause)
+		return unsupported(v, "pausing", err);
+	return change_state(v, VMM_RUNNING, VMM_PAUSED, v->ops->pause, deadline_ns, err);
+}
+
+int vmm_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->caps.pause)
+		return unsupported(v, "resuming", err);
+	return change_state(v, VMM_PAUSED, VMM_RUNNING, v->ops->resume, deadline_ns, err);
+}
+
+int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->snapshot)
+		return unsupported(v, "taking a snapshot", err);
+	int r = check_state(v, VMM_PAUSED, err);
+	if (r < 0)
+		return r;
+	if (v->memory != VMM_MEMORY_CAPTURE)
+		return mvm_error_set(err, -EBUSY, "VM '%s' was not started to be captured",
+				     v->name);
+	return in_context(v, v->ops->snapshot(v, dir_fd, deadline_ns, err), err);
+}
+
+int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->restore)
+		return unsupported(v, "restoring a snapshot", err);
+	int r = check_state(v, VMM_SPAWNED, err);
+	if (r < 0)
+		return r;
+	if (v->memory != VMM_MEMORY_CLONE)
+		return mvm_error_set(err, -EBUSY, "VM '%s' was not started as a clone", v->name);
+	r = v->ops->restore(v, dir_fd, deadline_ns, err);
+	if (r < 0)
+		return in_context(v, r, err);
+	if (v->state != VMM_ENDED)
+		v->state = VMM_RUNNING;
+	return 0;
+}
+
+void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg)
+{
+	v->on_ended = fn;
+	v->on_ended_arg = arg;
+}
+
+void vmm_free(struct vmm *v)
+{
+	if (v)
+		v->ops->free(v);
+}

@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every backend must do, run on the fake one and, where there is a kernel package
+ * (MVM_TEST_KERNEL_DEB) and the backend's program, on each real one with a real guest.
+ * The tests of a backend run in order and share one boot: later ones clone what earlier ones made.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "codec/sha256.h"
+#include "fake.h"
+
+#define ANSWER_MAX 128
+
+/* The backend under test and what its tests hand on. */
+static struct {
+	const struct vmm_ops *ops;
+	const char *skip; /* why its tests cannot run */
+	struct vmm_probe probe;
+	struct loop *loop;
+	char folder[64];     /* holds the guest's files; under it "snapshot" */
+	int dir_fd, snap_fd; /* of folder and of folder/snapshot */
+	char *cmdline;
+	char nonce[ANSWER_MAX];
+} B;
+
+/* One VM with our ends of its sockets. */
+struct machine {
+	struct vmm *vmm;
+	int agent_fd;
+	int console_fd;
+	struct loop_source *console_source;
+	char console[2048]; /* its tail */
+	size_t console_len;
+	int ended; /* calls of on_ended */
+};
+
+static struct machine origin; /* booted by the first test, captured by a later one */
+
+static int64_t soon(void)
+{
+	return clock_deadline_ns(60000);
+}
+
+static void need_backend(void)
+{
+	if (!B.skip)
+		return;
+	print_message("skipped: %s: %s\n", B.ops->name, B.skip);
+	skip();
+}
+
+static void on_console(void *arg, uint32_t events)
+{
+	struct machine *m = arg;
+	char chunk[1024];
+	(void)events;
+	ssize_t n = read(m->console_fd, chunk, sizeof(chunk));
+	if (n <= 0) {
+		loop_source_free(TAKE_PTR(m->console_source));
+		return;
+	}
+	if (m->console_len + (size_t)n >= sizeof(m->console))
+		m->console_len = 0;
+	memcpy(m->console + m->console_len, chunk, (size_t)n);
+	m->console_len += (size_t)n;
+	m->console[m->console_len] = '\0';
+}
+
+static void on_ended(void *arg, int status)
+{
+	(void)status;
+	((struct machine *)arg)->ended++;
+}
+
+static struct vmm_config config_of(enum vmm_memory memory)
+{
+	return (struct vmm_config){
+		.name = "subject",
+		.vcpus = 1,
+		.mem_mib = 128,
+		.dir_fd = B.dir_fd,
+		.kernel = "vmlinux",
+		.initrd = "initrd",
+		.cmdline = B.cmdline,
+		.drives = { { .name = "rootfs.ext4", .read_only = true } },
+		.n_drives = 1,
+		.network = true,
+		.memory = memory,
+		.memory_dir_fd = B.snap_fd,
+		.memory_name = "mem.bin",
+		.log_fd = -1,
+	};
+}
+
+static int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns,
+		 struct mvm_error *err)
+{
+	int agent[2], console[2];
+	*m = (struct machine){ .agent_fd = -1, .console_fd = -1 };
+	assert_int_equal(sock_pair(agent), 0);
+	assert_int_equal(sock_pair(console), 0);
+	c->agent_fd = agent[1];
+	c->console_fd = console[1];
+	int r = vmm_spawn(B.ops, &B.probe, c, B.loop, deadline_ns, &m->vmm, err);
+	(void)close(agent[1]);
+	(void)close(console[1]);
+	if (r < 0) {
+		(void)close(agent[0]);
+		(void)close(console[0]);
+		return r;
+	}
+	m->agent_fd = agent[0];
+	m->console_fd = console[0];
+	assert_int_equal(
+		loop_add_fd(B.loop, m->console_fd, EPOLLIN, on_console, m, &m->console_source), 0);
+	vmm_on_ended(m->vmm, on_ended, m);
+	return 0;
+}
+
+static void drop(struct machine *m)
+{
+	if (!m->vmm)
+		return;
+	vmm_free(m->vmm);
+	loop_source_free(m->console_source);
+	(void)close(m->agent_fd);
+	(void)close(m->console_fd);
+	*m = (struct machine){ 0 };
+}
+
+static int drop_origin(void **state)
+{
+	(void)state;
+	drop(&origin);
+	return 0;
+}
+
+static void nothing_is_left_running(void)
+{
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+static void ok(int r, const struct mvm_error *err)
+{
+	if (r < 0)
+		fail_msg("%s", err->text);
+}
+
+struct line {
+	int fd;
+	size_t len;
+	char text[ANSWER_MAX];
+	bool done;
+};
+
+static void on_agent(void *arg, uint32_t events)
+{
+	struct line *l = arg;
+	(void)events;
+	if (l->done || read(l->fd, l->text + l->len, 1) != 1 || l->text[l->len] == '\n' ||
+	    l->len + 2 == sizeof(l->text)) {
+		l->text[l->len] = '\0';
+		l->done = true;
+		return;
+	}
+	l->len++;
+}
+
+/* The next line from the guest; 0 or -ETIMEDOUT. */
+static int hear(struct machine *m, int64_t deadline_ns, char ret[ANSWER_MAX])
+{
+	struct line l = { .fd = m->agent_fd };
+	struct loop_source *source = NULL;
+	assert_int_equal(loop_add_fd(B.loop, m->agent_fd, EPOLLIN, on_agent, &l, &source), 0);
+	int r = 0;
+	while (!l.done && r == 0)
+		r = loop_run_once(B.loop, deadline_ns);
+	loop_source_free(source);
+	memcpy(ret, l.text, sizeof(l.text));
+	return r;
+}
+
+static void tell(struct machine *m, const char *line)
+{
+	assert_int_equal(file_write_all(m->agent_fd, line, strlen(line)), 0);
+}
+
+static void ask(struct machine *m, const char *line, char ret[ANSWER_MAX])
+{
+	tell(m, line);
+	if (hear(m, soon(), ret) < 0)
+		fail_msg("no answer to %s; console: %s", line, m->console);
+}
+
+static void expect(struct machine *m, const char *line, const char *answer)
+{
+	char got[ANSWER_MAX];
+	ask(m, line, got);
+	assert_string_equal(got, answer);
+}
+
+static void start_clone(struct machine *m)
+{
+	struct mvm_error err;
+	struct vmm_config c = config_of(VMM_MEMORY_CLONE);
+	ok(spawn(m, &c, soon(), &err), &err);
+	ok(vmm_restore(m->vmm, B.snap_fd, soon(), &err), &err);
+	assert_int_equal(m->vmm->state, VMM_RUNNING);
+	assert_true(m->vmm->spawned_ns > 0 && m->vmm->loaded_ns >= m->vmm->spawned_ns &&
+		    m->vmm->resumed_ns >= m->vmm->loaded_ns);
+}
+
+static void digest_memory(struct mvm_digest *ret)
+{
+	AUTO_CLOSE int fd = openat(B.snap_fd, "mem.bin", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(sha256_fd(fd, ret, NULL) >= 0);
+}
+
+static void a_machine_boots_and_answers(void **state)
+{
+	(void)state;
+	need_backend();
+	struct mvm_error err;
+	char line[ANSWER_MAX];
+	struct vmm_config c = config_of(VMM_MEMORY_CAPTURE);
+	ok(spawn(&origin, &c, soon(), &err), &err);
+	assert_int_equal(origin.vmm->state, VMM_SPAWNED);
+	ok(vmm_boot(origin.vmm, soon(), &err), &err);
+	assert_int_equal(origin.vmm->state, VMM_RUNNING);
+	if (hear(&origin, soon(), line) < 0)
+		fail_msg("the guest is silent; console: %s", origin.console);
+	assert_string_equal(line, "hello");
+	ask(&origin, "nonce\n", B.nonce);
+	expect(&origin, "count\n", "count 1");
+	expect(&origin, "disk\n", "disk MVMDISK");
+}
+
+static void what_does_not_fit_the_state_is_refused(void **state)
+{
+	(void)state;
+	need_backend();
+	struct mvm_error err;
+	assert_int_equal(vmm_boot(origin.vmm, soon(), &err), -EBUSY);
+	assert_int_equal(vmm_resume(origin.vmm, soon(), &err), -EBUSY);
+	assert_int_equal(vmm_restore(origin.vmm, B.snap_fd, soon(), &err), -EBUSY);
+	assert_int_equal(vmm_snapshot(origin.vmm, B.snap_fd, soon(), &err), -EBUSY);
+	assert_string_equal(err.text, "VM 'subject' is running");
+}
+
+static void pause_stops_the_guest_and_resume_continues_it(void **state)
+{
+	(void)state;
+	need_backend();
+	struct mvm_error err;
+	char line[ANSWER_MAX];
+	ok(vmm_pause(origin.vmm, soon(), &err), &err);
+	assert_int_equal(origin.vmm->state, VMM_PAUSED);
+	tell(&origin, "count\n");
+	assert_int_equal(hear(&origin, clock_deadline_ns(200), line), -ETIMEDOUT);
+	ok(vmm_resume(origin.vmm, soon(), &err), &err);
+	assert_int_equal(hear(&origin, soon(), line), 0);
+	assert_string_equal(line, "count 2");
+}
+
+static void a_paused_machine_is_captured(void **state)
+{
+	(void)state;
+	need_backend();
+	struct mvm_error err;
+	struct stat st;
+	ok(vmm_pause(origin.vmm, soon(), &err), &err);
+	ok(vmm_snapshot(origin.vmm, B.snap_fd, soon(), &err), &err);
+	assert_int_equal(fstatat(B.snap_fd, "vmstate.bin", &st, 0), 0);
+	assert_true(st.st_size > 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(fstatat(B.snap_fd, "mem.bin", &st, 0), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	/* never over an older one */
+	assert_int_equal(vmm_snapshot(origin.vmm, B.snap_fd, soon(), &err), -EEXIST);
+	drop(&origin);
+	nothing_is_left_running();
+}
+
+static void a_clone_knows_what_lived_only_in_memory(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	start_clone(&m);
+	expect(&m, "nonce\n", B.nonce);
+	expect(&m, "count\n", "count 3");
+	ok(vmm_pause(m.vmm, soon(), &err), &err);
+	ok(vmm_resume(m.vmm, soon(), &err), &err);
+	expect(&m, "count\n", "count 4");
+	expect(&m, "disk\n", "disk MVMDISK");
+	/* a clone's memory is private: it cannot be captured in turn */
+	ok(vmm_pause(m.vmm, soon(), &err), &err);
+	assert_int_equal(vmm_snapshot(m.vmm, B.dir_fd, soon(), &err), -EBUSY);
+	drop(&m);
+	nothing_is_left_running();
+}
+
+static void clones_share_nothing_that_they_write(void **state)
+{
+	(void)state;
+	need_backend();
+	struct mvm_digest before, after;
+	struct machine a, b;
+	digest_memory(&before);
+	start_clone(&a);
+	start_clone(&b);
+	expect(&a, "count\n", "count 3");
+	expect(&a, "count\n", "count 4");
+	expect(&b, "count\n", "count 3");
+	drop(&a);
+	expect(&b, "count\n", "count 4");
+	drop(&b);
+	digest_memory(&after);
+	assert_true(digest_equal(&before, &after));
+	nothing_is_left_running();
+}
+
+static void a_guest_may_power_itself_off(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	start_clone(&m);
+	tell(&m, "off\n");
+	int r = 0;
+	while (!m.ended && r == 0)
+		r = loop_run_once(B.loop, soon());
+	assert_int_equal(m.ended, 1);
+	assert_int_equal(m.vmm->state, VMM_ENDED);
+	assert_true(m.vmm->guest_stopped);
+	assert_int_equal(vmm_pause(m.vmm, soon(), &err), -EREMOTEIO);
+	drop(&m);
+	nothing_is_left_running();
+}
+
+static void a_killed_vmm_is_reported(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	start_clone(&m);
+	assert_int_equal(kill(m.vmm->process.pid, SIGKILL), 0);
+	int r = 0;
+	while (!m.ended && r == 0)
+		r = loop_run_once(B.loop, soon());
+	assert_int_equal(m.ended, 1);
+	assert_true(WIFSIGNALED(m.vmm->exit_status));
+	assert_false(m.vmm->guest_stopped);
+	assert_int_equal(vmm_pause(m.vmm, soon(), &err), -EREMOTEIO);
+	assert_string_equal(err.text, "VM 'subject' has ended");
+	drop(&m);
+	nothing_is_left_running();
+}
+
+static void damaged_device_state_fails_and_leaves_nothing(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	struct vmm_config c = config_of(VMM_MEMORY_CLONE);
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	assert_int_equal(file_read_at(B.snap_fd, "vmstate.bin", 64u << 20, &text, &len), 0);
+	AUTO_CLOSE int cut_fd = dir_make_at(B.dir_fd, "cut");
+	assert_true(cut_fd >= 0);
+	assert_int_equal(file_create_at(cut_fd, "vmstate.bin", text, len / 2, 0600), 0);
+
+	ok(spawn(&m, &c, soon(), &err), &err);
+	assert_int_equal(vmm_restore(m.vmm, cut_fd, soon(), &err), -EREMOTEIO);
+	assert_true(str_starts(err.text, "VM 'subject': "));
+	print_message("truncated: %s\n", err.text);
+	drop(&m);
+
+	ok(spawn(&m, &c, soon(), &err), &err);
+	assert_int_equal(vmm_restore(m.vmm, B.dir_fd, soon(), &err), -ENOENT);
+	drop(&m);
+	assert_int_equal(tree_remove_at(B.dir_fd, "cut"), 0);
+	nothing_is_left_running();
+}
+
+static void a_kernel_that_is_none_is_reported_in_the_vmms_words(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	struct vmm_config c = config_of(VMM_MEMORY_PRIVATE);
+	c.kernel = "no-such-kernel";
+	assert_int_equal(spawn(&m, &c, soon(), &err), -EREMOTEIO);
+	print_message("no kernel: %s\n", err.text);
+	assert_non_null(strstr(err.text, "could not"));
+	nothing_is_left_running();
+}
+
+static void a_capture_that_does_not_start_leaves_no_memory_file(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	struct vmm_config c = config_of(VMM_MEMORY_CAPTURE);
+	c.kernel = "no-such-kernel";
+	c.memory_name = "other.bin";
+	assert_true(spawn(&m, &c, soon(), &err) < 0);
+	assert_int_equal(faccessat(B.snap_fd, "other.bin", F_OK, 0), -1);
+	nothing_is_left_running();
+}
+
+static void a_deadline_is_kept(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	struct vmm_config c = config_of(VMM_MEMORY_CLONE);
+	assert_int_equal(spawn(&m, &c, clock_now_ns(), &err), -ETIMEDOUT);
+	nothing_is_left_running();
+}
+
+static void a_missing_program_is_no_error_but_a_reason(void **state)
+{
+	(void)state;
+	if (!B.ops->binary_env) {
+		print_message("skipped: %s has no program\n", B.ops->name);
+		skip();
+	}
+	AUTO_DONE(vmm_probe) p = { 0 };
+	struct mvm_error err;
+	const char *old = getenv(B.ops->binary_env);
+	AUTO_FREE char *keep = old ? strdup(old) : NULL;
+	assert_int_equal(setenv(B.ops->binary_env, "/nonexistent/vmm", 1), 0);
+	ok(vmm_backend_probe(B.ops, -1, &p, &err), &err);
+	if (keep)
+		(void)setenv(B.ops->binary_env, keep, 1);
+	else
+		(void)unsetenv(B.ops->binary_env);
+	assert_false(p.usable);
+	assert_non_null(p.reason);
+
+	struct machine m;
+	struct vmm_config c = config_of(VMM_MEMORY_PRIVATE);
+	struct vmm_probe good = B.probe;
+	B.probe = p;
+	assert_int_equal(spawn(&m, &c, soon(), &err), -EOPNOTSUPP);
+	B.probe = good;
+}
+
+static void a_failure_at_any_op_names_the_vm_and_leaves_nothing(void **state)
+{
+	(void)state;
+	if (B.ops != &vmm_fake)
+		skip();
+	static const char *const ops[] = { "spawn", "boot", "pause", "resume", "snapshot" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(ops); i++) {
+		struct machine m;
+		struct mvm_error err = { 0 };
+		struct vmm_config c = config_of(VMM_MEMORY_CAPTURE);
+		AUTO_CLOSE int dir_fd = dir_make_at(B.dir_fd, "failing");
+		c.memory_dir_fd = dir_fd;
+		fake_fail_at = ops[i];
+		int r = spawn(&m, &c, soon(), &err);
+		if (r == 0)
+			r = vmm_boot(m.vmm, soon(), &err);
+		if (r == 0)
+			r = vmm_pause(m.vmm, soon(), &err);
+		if (r == 0 && i == 3)
+			r = vmm_resume(m.vmm, soon(), &err);
+		if (r == 0)
+			r = vmm_snapshot(m.vmm, dir_fd, soon(), &err);
+		fake_fail_at = NULL;
+		assert_int_equal(r, -EREMOTEIO);
+		assert_int_equal(r, err.code);
+		AUTO_FREE char *text = str_printf("VM 'subject': told to fail at %s", ops[i]);
+		assert_string_equal(err.text, text);
+		drop(&m);
+		assert_int_equal(tree_remove_at(B.dir_fd, "failing"), 0);
+		nothing_is_left_running();
+	}
+}
+
+/* The guest's files: for the fake any will do, for the others from the kernel package. */
+static const char *make_guest(void)
+{
+	if (B.ops == &vmm_fake) {
+		assert_int_equal(file_create_at(B.dir_fd, "vmlinux", "k", 1, 0600), 0);
+		return NULL;
+	}
+	const char *deb = getenv("MVM_TEST_KERNEL_DEB"), *dir = getenv("MVM_TEST_CONTRACT_DIR");
+	if (!deb || !dir)
+		return "MVM_TEST_KERNEL_DEB names no kernel package";
+	AUTO_FREE char *script = str_printf("%s/make_guest.py", dir);
+	struct process_spec spec = {
+		.argv = (char *[]){ (char[]){ "python3" }, script, (char *)deb, B.folder, NULL },
+		.cwd_fd = AT_FDCWD,
+		.stdin_fd = -1,
+		.stdout_fd = -1,
+		.stderr_fd = STDERR_FILENO,
+	};
+	struct process p;
+	int status = -1;
+	if (process_spawn(&spec, &p) < 0)
+		return "there is no python3";
+	assert_int_equal(process_wait(&p, soon(), &status), 0);
+	return status == 0 ? NULL : "make_guest.py failed";
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	struct mvm_error err;
+	(void)snprintf(B.folder, sizeof(B.folder), "/tmp/mvm-contract.XXXXXX");
+	assert_non_null(mkdtemp(B.folder));
+	B.dir_fd = open(B.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	B.snap_fd = dir_make_at(B.dir_fd, "snapshot");
+	assert_true(B.dir_fd >= 0 && B.snap_fd >= 0);
+	assert_int_equal(loop_new(&B.loop), 0);
+	ok(vmm_backend_probe(B.ops, -1, &B.probe, &err), &err);
+	B.skip = B.probe.usable ? make_guest() : B.probe.reason;
+	if (B.skip)
+		return 0;
+	struct vmm_config c = config_of(VMM_MEMORY_PRIVATE);
+	ok(B.ops->cmdline(&B.probe, &c, NULL, &B.cmdline, &err), &err);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	drop(&origin);
+	loop_free(B.loop);
+	vmm_probe_done(&B.probe);
+	free(B.cmdline);
+	(void)close(B.snap_fd);
+	(void)close(B.dir_fd);
+	return tree_remove_at(AT_FDCWD, B.folder);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], FAKE_GUEST_ARG) == 0)
+		fake_guest_main(argc, argv);
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_machine_boots_and_answers),
+		cmocka_unit_test(what_does_not_fit_the_state_is_refused),
+		cmocka_unit_test(pause_stops_the_guest_and_resume_continues_it),
+		cmocka_unit_test_teardown(a_paused_machine_is_captured, drop_origin),
+		cmocka_unit_test(a_clone_knows_what_lived_only_in_memory),
+		cmocka_unit_test(clones_share_nothing_that_they_write),
+		cmocka_unit_test(a_guest_may_power_itself_off),
+		cmocka_unit_test(a_killed_vmm_is_reported),
+		cmocka_unit_test(damaged_device_state_fails_and_leaves_nothing),
+		cmocka_unit_test(a_kernel_that_is_none_is_reported_in_the_vmms_words),
+		cmocka_unit_test(a_capture_that_does_not_start_leaves_no_memory_file),
+		cmocka_unit_test(a_deadline_is_kept),
+		cmocka_unit_test(a_missing_program_is_no_error_but_a_reason),
+		cmocka_unit_test(a_failure_at_any_op_names_the_vm_and_leaves_nothing),
+	};
+	int failed = 0;
+	B.ops = &vmm_fake;
+	failed += cmocka_run_group_tests_name("fake", tests, set_up, tear_down);
+	for (size_t i = 0; vmm_backends[i]; i++) {
+		memset(&B, 0, sizeof(B));
+		B.ops = vmm_backends[i];
+		failed += cmocka_run_group_tests_name(B.ops->name, tests, set_up, tear_down);
+	}
+	return failed ? 1 : 0;
+}
