@@ -46,10 +46,19 @@ void clock_format(int64_t unix_seconds, char ret[RFC3339_SIZE])
 {
 	time_t t = (time_t)unix_seconds;
 	struct tm tm;
-	if (!gmtime_r(&t, &tm) || tm.tm_year > 8099)
+	bool valid = gmtime_r(&t, &tm);
+
+	/* the format has four digits for the year; what lies beyond is the end that it knows */
+	if (unix_seconds < 0 && (!valid || tm.tm_year < -1900))
+		(void)snprintf(ret, RFC3339_SIZE, "0000-01-01T00:00:00Z");
+	else if (!valid || tm.tm_year > 8099)
 		(void)snprintf(ret, RFC3339_SIZE, "9999-12-31T23:59:59Z");
 	else
-		(void)strftime(ret, RFC3339_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
+		(void)snprintf(ret, RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ",
+			       (unsigned)(tm.tm_year + 1900) % 10000,
+			       (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
+			       (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
+			       (unsigned)tm.tm_sec % 100);
 }
 
 static bool digits(const char **s, int n, int min, int max, int *ret)
@@ -106,11 +115,10 @@ int clock_parse(const char *s, int64_t *ret_unix_seconds)
 		.tm_mday = day,
 		.tm_hour = hour,
 		.tm_min = minute,
-		.tm_sec = second,
 	};
 	int64_t seconds = timegm(&tm); /* normalises, so 31 February shows as another day */
-	if (tm.tm_mday != day && second != 60)
+	if (tm.tm_mday != day)
 		return -EINVAL;
-	*ret_unix_seconds = seconds - offset;
+	*ret_unix_seconds = seconds + second - offset;
 	return 0;
 }

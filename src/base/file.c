@@ -246,6 +246,32 @@ int tree_remove_at(int dir_fd, const char *name)
 	return remove_below(dir_fd, name, 0);
 }
 
+/* For pairs of file systems between which the kernel does not copy. */
+static int copy_range_by_hand(int from_fd, int to_fd, off_t start, off_t end)
+{
+	char chunk[65536];
+
+	while (start < end) {
+		size_t want = sizeof(chunk);
+		if (end - start < (off_t)want)
+			want = (size_t)(end - start);
+		ssize_t n = pread(from_fd, chunk, want, start);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		for (ssize_t done = 0, put; done < n; done += put) {
+			put = pwrite(to_fd, chunk + done, (size_t)(n - done), start + done);
+			if (put < 0 && errno != EINTR)
+				return -errno;
+			if (put < 0)
+				put = 0;
+		}
+		start += n;
+	}
+	return 0;
+}
+
 static int copy_range(int from_fd, int to_fd, off_t start, off_t end)
 {
 	off_t out = start;
@@ -253,6 +279,8 @@ static int copy_range(int from_fd, int to_fd, off_t start, off_t end)
 		ssize_t n = copy_file_range(from_fd, &start, to_fd, &out, (size_t)(end - start), 0);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && (errno == EXDEV || errno == EOPNOTSUPP || errno == EINVAL))
+			return copy_range_by_hand(from_fd, to_fd, start, end);
 		if (n < 0)
 			return -errno;
 		if (n == 0)
@@ -270,7 +298,8 @@ int file_copy_fd(int from_fd, int to_fd)
 		return 1;
 	if (fstat(from_fd, &st) < 0)
 		return -errno;
-	if (ftruncate(to_fd, st.st_size) < 0)
+	/* to nothing first: what was there must not show in the holes */
+	if (ftruncate(to_fd, 0) < 0 || ftruncate(to_fd, st.st_size) < 0)
 		return -errno;
 	while (data < st.st_size) {
 		data = lseek(from_fd, data, SEEK_DATA);

@@ -7,29 +7,32 @@
 #include <string.h>
 #include <strings.h>
 
-/* Digits from *s on; *s moves behind them.  Saturates, so that a caller's range check fails. */
-static bool take_digits(const char **s, uint64_t *ret)
+/* Digits from *s on; *s moves behind them, also when their value is out of range. */
+static int take_digits(const char **s, uint64_t *ret)
 {
 	uint64_t value = 0;
+	bool overflow = false;
 	const char *p = *s;
 
 	if (!isdigit((unsigned char)*p))
-		return false;
+		return -EINVAL;
 	for (; isdigit((unsigned char)*p); p++) {
 		uint64_t digit = (uint64_t)(*p - '0');
-		value = value > (UINT64_MAX - digit) / 10 ? UINT64_MAX : value * 10 + digit;
+		overflow = overflow || value > (UINT64_MAX - digit) / 10;
+		value = value * 10 + digit;
 	}
 	*s = p;
 	*ret = value;
-	return true;
+	return overflow ? -ERANGE : 0;
 }
 
 int parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret)
 {
 	uint64_t value;
-	if (!take_digits(&s, &value) || *s)
+	int r = take_digits(&s, &value);
+	if (r == -EINVAL || *s)
 		return -EINVAL;
-	if (value == UINT64_MAX || value < min || value > max)
+	if (r < 0 || value < min || value > max)
 		return -ERANGE;
 	*ret = value;
 	return 0;
@@ -58,11 +61,14 @@ int parse_size_mib(const char *s, uint64_t max_mib, uint32_t *ret)
 {
 	uint64_t whole, fraction = 0, scale = 1;
 
-	if (!take_digits(&s, &whole))
-		return -EINVAL;
+	if (max_mib > UINT32_MAX)
+		max_mib = UINT32_MAX; /* what ret can hold */
+	int r = take_digits(&s, &whole);
+	if (r == -EINVAL)
+		return r;
 	if (*s == '.') {
 		const char *start = ++s;
-		if (!take_digits(&s, &fraction) || s - start > 6)
+		if (take_digits(&s, &fraction) < 0 || s - start > 6)
 			return -EINVAL;
 		for (const char *p = start; p < s; p++)
 			scale *= 10;
@@ -70,7 +76,7 @@ int parse_size_mib(const char *s, uint64_t max_mib, uint32_t *ret)
 	uint64_t unit = unit_kib(s);
 	if (unit == 0)
 		return -EINVAL;
-	if (whole > max_mib * 1024 / unit)
+	if (r < 0 || whole > max_mib * 1024 / unit)
 		return -ERANGE;
 
 	uint64_t kib = whole * unit;
@@ -93,12 +99,13 @@ int parse_duration_ms(const char *s, int64_t max_ms, int64_t *ret)
 	} units[] = { { "", 1000 }, { "s", 1000 }, { "ms", 1 }, { "m", 60000 }, { "h", 3600000 } };
 	uint64_t value;
 
-	if (!take_digits(&s, &value))
-		return -EINVAL;
+	int r = take_digits(&s, &value);
+	if (r == -EINVAL)
+		return r;
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		if (strcmp(s, units[i].unit) != 0)
 			continue;
-		if (value > (uint64_t)max_ms / units[i].ms)
+		if (r < 0 || value > (uint64_t)max_ms / units[i].ms)
 			return -ERANGE;
 		*ret = (int64_t)(value * units[i].ms);
 		return 0;

@@ -124,6 +124,7 @@ void strv_addf(struct strv *l, const char *fmt, ...)
 	strbuf_vaddf(&b, fmt, ap);
 	va_end(ap);
 	strv_push(l, strbuf_take(&b));
+	strbuf_done(&b); /* empty unless memory ran out */
 }
 
 static int by_bytes(const void *a, const void *b)

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+
+static void an_error_holds_its_code_and_sentence(void **state)
+{
+	(void)state;
+	struct mvm_error err = { .hint = "old" };
+	assert_int_equal(mvm_error_set(&err, -ENOENT, "no template '%s'", "web"), -ENOENT);
+	assert_int_equal(err.code, -ENOENT);
+	assert_string_equal(err.text, "no template 'web'");
+	assert_null(err.hint);
+}
+
+static void context_goes_in_front_and_code_and_hint_stay(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	int r = mvm_error_set(&err, -EBUSY, "locked");
+	r = mvm_error_hint(&err, r, "wait");
+	r = mvm_error_context(&err, r, "template '%s'", "web");
+	assert_int_equal(r, -EBUSY);
+	assert_string_equal(err.text, "template 'web': locked");
+	assert_string_equal(err.hint, "wait");
+}
+
+static void nobody_has_to_ask_for_the_sentence(void **state)
+{
+	(void)state;
+	assert_int_equal(mvm_error_set(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(mvm_error_context(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(mvm_error_hint(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(mvm_error_oom(NULL), -ENOMEM);
+}
+
+static void a_long_sentence_is_cut_and_ends(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	char text[3000];
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+
+	(void)mvm_error_set(&err, -EIO, "%s", text);
+	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+	(void)mvm_error_context(&err, -EIO, "reading");
+	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+	assert_memory_equal(err.text, "reading: xxx", 12);
+	(void)mvm_error_context(&err, -EIO, "%s", text);
+	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+}
+
+static void exit_statuses_are_the_documented_ones(void **state)
+{
+	(void)state;
+	static const struct {
+		int code, status;
+	} cases[] = {
+		{ 0, 0 },	{ 7, 0 },	{ -EIO, 1 },	    { -EINVAL, 1 }, { -ENOENT, 3 },
+		{ -EBUSY, 4 },	{ -EAGAIN, 4 }, { -EBADMSG, 5 },    { -EEXIST, 1 }, { -ENOMEM, 1 },
+		{ -EPROTO, 1 }, { -ENOSPC, 1 }, { -EOPNOTSUPP, 6 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++)
+		assert_int_equal(mvm_error_exit_status(cases[i].code), cases[i].status);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_error_holds_its_code_and_sentence),
+		cmocka_unit_test(context_goes_in_front_and_code_and_hint_stay),
+		cmocka_unit_test(nobody_has_to_ask_for_the_sentence),
+		cmocka_unit_test(a_long_sentence_is_cut_and_ends),
+		cmocka_unit_test(exit_statuses_are_the_documented_ones),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
