@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_ELF_H
+#define IMAGE_ELF_H
+
+/*
+ * The little that is wanted of 64-bit little-endian ELF files, which may be hostile: every offset
+ * is checked against the size before it is used, and nothing is modified or allocated.
+ *
+ * Source: System V ABI, "Object Files"; elf(5).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct elf {
+	const uint8_t *data; /* borrowed */
+	size_t size;
+	uint16_t type;	  /* ET_EXEC, ... */
+	uint16_t machine; /* EM_X86_64, ... */
+};
+
+/* Returns 0, or -EBADMSG when data is no such file. */
+int elf_open(const void *data, size_t size, struct elf *ret);
+
+/* The contents of the first section of that name.  Returns 0, -ENOENT or -EBADMSG; what ret
+ * points to lies inside the file. */
+int elf_section(const struct elf *e, const char *name, const uint8_t **ret, size_t *ret_size);
+
+/* Is there a note of that owner and type in a program header's notes? */
+bool elf_has_note(const struct elf *e, const char *owner, uint32_t type);
+
+#endif

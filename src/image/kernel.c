@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/kernel.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "codec/sha256.h"
+#include "image/kernel_image.h"
+#include "image/module.h"
+#include "image/unpack.h"
+
+#define DEB_MAGIC   "!<arch>\n"
+#define MODULE_MAX  ((size_t)64 << 20)
+#define PACKAGE_MAX (UINT64_C(4) << 30) /* uncompressed */
+#define READ_BLOCK  131072u
+
+/* What an import gathers. */
+struct import {
+	const char *src_name;
+	int dest_fd;
+	struct kernel_info info;
+	bool have_kernel;
+	struct module_list modules;
+	const struct module **order; /* the ones that are needed, in load order */
+	size_t n_order;
+	struct mvm_digest *digests; /* of those, once they are written */
+	size_t n_written;
+	int modules_fd; /* "modules" in dest_fd */
+};
+
+typedef int (*file_fn)(struct import *im, struct archive *a, const char *path,
+		       struct mvm_error *err);
+
+static int write_file(int dir_fd, const char *name, const void *data, size_t len,
+		      struct mvm_error *err)
+{
+	int r = file_create_at(dir_fd, name, data, len, 0444);
+	return r < 0 ? mvm_error_set(err, r, "cannot write '%s': %s", name, strerror(-r)) : 0;
+}
+
+static int import_image(struct import *im, const void *data, size_t len, const char *name,
+			struct mvm_error *err)
+{
+	AUTO_FREE char *elf = NULL;
+	size_t elf_len;
+
+	int r = kernel_image_unpack(data, len, name, &elf, &elf_len, err);
+	if (r == 0)
+		r = kernel_image_describe(elf, elf_len, name, &im->info, err);
+	if (r == 0)
+		r = write_file(im->dest_fd, "vmlinux", elf, elf_len, err);
+	im->have_kernel = r == 0;
+	return r;
+}
+
+/* libarchive's read callback: a tar inside an entry of another archive. */
+static la_ssize_t read_inner(struct archive *a, void *outer, const void **ret)
+{
+	la_int64_t offset;
+	size_t len;
+
+	int r = archive_read_data_block(outer, ret, &len, &offset);
+	if (r == ARCHIVE_EOF)
+		return 0;
+	if (r < ARCHIVE_WARN) {
+		archive_set_error(a, archive_errno(outer), "%s", archive_error_string(outer));
+		return -1;
+	}
+	return (la_ssize_t)len;
+}
+
+/* "./lib/modules/..." and "/usr/lib/modules/..." as "lib/modules/...". */
+static const char *plain_path(const char *path)
+{
+	while (*path == '/' || (path[0] == '.' && path[1] == '/'))
+		path++;
+	return str_starts(path, "usr/") ? path + 4 : path;
+}
+
+static int walk_data(struct import *im, struct archive *outer, file_fn fn, struct mvm_error *err)
+{
+	AUTO(archive) a = archive_read_new();
+	struct archive_entry *e;
+	int r;
+
+	if (!a)
+		return mvm_error_oom(err);
+	unpack_allow_filters(a);
+	(void)archive_read_support_format_tar(a); /* lack of memory shows on opening */
+	if (archive_read_open(a, outer, NULL, read_inner, NULL) != ARCHIVE_OK)
+		return unpack_failed(a, im->src_name, err);
+	while ((r = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && r != ARCHIVE_EOF) {
+		const char *path = archive_entry_pathname(e);
+		if ((uint64_t)archive_filter_bytes(a, 0) > PACKAGE_MAX)
+			return mvm_error_set(err, -EFBIG, "'%s' holds more than 4 GiB",
+					     im->src_name);
+		if (!path || archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e))
+			continue;
+		r = fn(im, a, plain_path(path), err);
+		if (r < 0)
+			return r;
+	}
+	return r == ARCHIVE_EOF ? 0 : unpack_failed(a, im->src_name, err);
+}
+
+/* Call fn for every regular file that the package installs. */
+static int walk_package(struct import *im, int fd, file_fn fn, struct mvm_error *err)
+{
+	AUTO(archive) a = archive_read_new();
+	struct archive_entry *e;
+	int r;
+
+	if (!a)
+		return mvm_error_oom(err);
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return mvm_error_set(err, -errno, "cannot read '%s': %s", im->src_name,
+				     strerror(errno));
+	(void)archive_read_support_format_ar(a); /* lack of memory shows on opening */
+	if (archive_read_open_fd(a, fd, READ_BLOCK) != ARCHIVE_OK)
+		return unpack_failed(a, im->src_name, err);
+	while ((r = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && r != ARCHIVE_EOF) {
+		const char *path = archive_entry_pathname(e);
+		if (path && str_starts(path, "data.tar"))
+			return walk_data(im, a, fn, err);
+	}
+	if (r == ARCHIVE_EOF)
+		return mvm_error_set(err, -EINVAL, "'%s' is no Debian package: it has no data.tar",
+				     im->src_name);
+	return unpack_failed(a, im->src_name, err);
+}
+
+/* "lib/modules/6.1.0-56-cloud-amd64/kernel/...": where the modules are looked for counts. */
+static void take_version(struct import *im, const char *path)
+{
+	const char *release = path + strlen("lib/modules/");
+	size_t len = strcspn(release, "/");
+
+	if (len == 0 || len >= KERNEL_VERSION_SIZE)
+		return;
+	memcpy(im->info.version, release, len);
+	im->info.version[len] = '\0';
+}
+
+static int read_module(struct import *im, struct archive *a, const char *path, char **ret,
+		       size_t *ret_len, struct mvm_error *err)
+{
+	AUTO_FREE char *packed = NULL;
+	size_t len;
+
+	int r = unpack_entry(a, path, MODULE_MAX, &packed, &len, err);
+	if (r == 0 && strcmp(path + strlen(path) - 3, ".ko") != 0)
+		return unpack_buf(packed, len, path, MODULE_MAX, ret, ret_len, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", im->src_name);
+	*ret = TAKE_PTR(packed);
+	*ret_len = len;
+	return 0;
+}
+
+/* The first pass: the kernel, and what the modules say about themselves. */
+static int look_at(struct import *im, struct archive *a, const char *path, struct mvm_error *err)
+{
+	AUTO_FREE char *data = NULL;
+	size_t len;
+
+	if ((str_starts(path, "boot/vmlinuz") || str_starts(path, "boot/vmlinux")) &&
+	    !im->have_kernel) {
+		int r = unpack_entry(a, path, KERNEL_IMAGE_MAX, &data, &len, err);
+		return r < 0 ? r : import_image(im, data, len, path, err);
+	}
+	if (!str_starts(path, "lib/modules/"))
+		return 0;
+	take_version(im, path);
+	if (!module_is_path(path))
+		return 0;
+	int r = read_module(im, a, path, &data, &len, err);
+	return r < 0 ? r : module_add(&im->modules, data, len, path, err);
+}
+
+/* The second pass: the modules that are needed. */
+static int take_module(struct import *im, struct archive *a, const char *path,
+		       struct mvm_error *err)
+{
+	char name[MODULE_NAME_SIZE + 4];
+
+	for (size_t i = 0; i < im->n_order; i++) {
+		AUTO_FREE char *data = NULL;
+		size_t len;
+		if (strcmp(path, im->order[i]->path) != 0)
+			continue;
+		int r = read_module(im, a, path, &data, &len, err);
+		if (r < 0)
+			return r;
+		(void)snprintf(name, sizeof(name), "%s.ko", im->order[i]->name);
+		sha256_buf(data, len, &im->digests[i]);
+		im->n_written++;
+		return write_file(im->modules_fd, name, data, len, err);
+	}
+	return 0;
+}
+
+static int write_order(struct import *im, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	struct sha256 h;
+
+	sha256_init(&h);
+	for (size_t i = 0; i < im->n_order; i++) {
+		const char *name = im->order[i]->name;
+		strbuf_addf(&text, "%s.ko\n", name);
+		sha256_add(&h, name, strlen(name));
+		sha256_add(&h, ".ko", 4);
+		sha256_add(&h, &im->digests[i], sizeof(im->digests[i]));
+	}
+	sha256_end(&h, &im->info.modules);
+	im->info.n_modules = (unsigned)im->n_order;
+	return text.failed ? mvm_error_oom(err)
+			   : write_file(im->modules_fd, "order", text.data, text.len, err);
+}
+
+static int import_package(struct import *im, int fd, struct mvm_error *err)
+{
+	int r = walk_package(im, fd, look_at, err);
+	if (r < 0)
+		return r;
+	if (!im->have_kernel)
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no kernel: the package installs no /boot/vmlinuz",
+				     im->src_name);
+	r = module_order(&im->modules, &im->order, &im->n_order, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", im->src_name);
+	if (im->n_order == 0)
+		return 0;
+	im->digests = calloc(im->n_order, sizeof(*im->digests));
+	if (!im->digests)
+		return mvm_error_oom(err);
+	im->modules_fd = dir_make_at(im->dest_fd, "modules");
+	if (im->modules_fd < 0)
+		return mvm_error_set(err, im->modules_fd, "cannot create 'modules': %s",
+				     strerror(-im->modules_fd));
+	r = walk_package(im, fd, take_module, err);
+	if (r == 0 && im->n_written != im->n_order)
+		return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", im->src_name);
+	return r < 0 ? r : write_order(im, err);
+}
+
+static int import_any(struct import *im, int fd, struct mvm_error *err)
+{
+	AUTO_FREE char *data = NULL;
+	char start[sizeof(DEB_MAGIC) - 1] = { 0 };
+	size_t len;
+
+	ssize_t n = pread(fd, start, sizeof(start), 0);
+	if (n == (ssize_t)sizeof(start) && memcmp(start, DEB_MAGIC, sizeof(start)) == 0)
+		return import_package(im, fd, err);
+	if (n < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return mvm_error_set(err, -errno, "cannot read '%s': %s", im->src_name,
+				     strerror(errno));
+	int r = file_read_fd(fd, KERNEL_IMAGE_MAX, &data, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '%s': %s", im->src_name, strerror(-r));
+	if (!kernel_image_is(data, len)) {
+		r = mvm_error_set(err, -EINVAL,
+				  "'%s' is no kernel: neither a Debian package, a bzImage nor an "
+				  "ELF vmlinux",
+				  im->src_name);
+		return mvm_error_hint(
+			err, r, "`apt-get download` gets a package of linux-image-cloud-amd64");
+	}
+	return import_image(im, data, len, im->src_name, err);
+}
+
+int kernel_import(int src_fd, const char *src_name, int dest_dir_fd, struct kernel_info *ret,
+		  struct mvm_error *err)
+{
+	struct import im = { .src_name = src_name, .dest_fd = dest_dir_fd, .modules_fd = -1 };
+
+	int r = import_any(&im, src_fd, err);
+	module_list_done(&im.modules);
+	free(im.order);
+	free(im.digests);
+	if (im.modules_fd >= 0) {
+		if (r == 0 && dir_sync(im.modules_fd) < 0)
+			r = mvm_error_set(err, -errno, "cannot write 'modules': %s",
+					  strerror(errno));
+		(void)close(im.modules_fd); /* synced */
+	}
+	if (r == 0)
+		*ret = im.info;
+	return r;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/module.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "image/elf.h"
+
+#define MODULES_MAX 20000u
+
+static const char *const wanted[] = {
+	"virtio_mmio",
+	"virtio_pci",
+	"virtio_blk",
+	"virtio_net",
+	"virtio_console",
+	"virtio_rng",
+	"vmw_vsock_virtio_transport",
+	"overlay",
+};
+
+void module_list_done(struct module_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->v[i].path);
+		strv_done(&l->v[i].depends);
+	}
+	free(l->v);
+	*l = (struct module_list){ 0 };
+}
+
+static int copy_name(const char *s, size_t len, char ret[MODULE_NAME_SIZE])
+{
+	if (len == 0 || len >= MODULE_NAME_SIZE)
+		return -EBADMSG;
+	for (size_t i = 0; i < len; i++) {
+		if (!isalnum((unsigned char)s[i]) && s[i] != '_' && s[i] != '-')
+			return -EBADMSG;
+		ret[i] = s[i] == '-' ? '_' : s[i];
+	}
+	ret[len] = '\0';
+	return 0;
+}
+
+/* "kernel/net/foo.ko.xz": where ".ko" begins, or NULL. */
+static const char *find_suffix(const char *path)
+{
+	static const char *const endings[] = { ".ko", ".ko.xz", ".ko.zst", ".ko.gz" };
+	size_t len = strlen(path);
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(endings); i++) {
+		size_t n = strlen(endings[i]);
+		if (len > n && strcmp(path + len - n, endings[i]) == 0)
+			return path + len - n;
+	}
+	return NULL;
+}
+
+bool module_is_path(const char *path)
+{
+	return find_suffix(path) != NULL;
+}
+
+static int name_from_path(const char *path, char ret[MODULE_NAME_SIZE])
+{
+	const char *end = find_suffix(path), *slash = strrchr(path, '/');
+	const char *start = slash ? slash + 1 : path;
+	return end && end > start ? copy_name(start, (size_t)(end - start), ret) : -EBADMSG;
+}
+
+/* "a,b-c,d" */
+static int read_depends(const char *s, struct module *ret)
+{
+	char name[MODULE_NAME_SIZE];
+
+	while (*s) {
+		size_t len = strcspn(s, ",");
+		if (len > 0) {
+			if (copy_name(s, len, name) < 0)
+				return -EBADMSG;
+			strv_add(&ret->depends, name);
+		}
+		s += len + (s[len] == ',');
+	}
+	return ret->depends.failed ? -ENOMEM : 0;
+}
+
+static int read_info(const char *info, size_t len, struct module *ret)
+{
+	int r = 0;
+
+	while (r == 0 && len > 0) {
+		size_t n = strnlen(info, len);
+		if (n == len)
+			return -EBADMSG; /* the last text has no end */
+		if (str_starts(info, "depends="))
+			r = read_depends(info + strlen("depends="), ret);
+		else if (str_starts(info, "name="))
+			r = copy_name(info + strlen("name="), n - strlen("name="), ret->name);
+		info += n + 1;
+		len -= n + 1;
+	}
+	return r;
+}
+
+static int parse(const void *data, size_t len, const char *path, struct module *ret)
+{
+	const uint8_t *info;
+	struct elf elf;
+	size_t info_len;
+
+	int r = elf_open(data, len, &elf);
+	if (r == 0)
+		r = elf_section(&elf, ".modinfo", &info, &info_len);
+	if (r == 0)
+		r = read_info((const char *)info, info_len, ret);
+	if (r == 0 && !*ret->name)
+		r = name_from_path(path, ret->name);
+	return r == -ENOENT ? -EBADMSG : r;
+}
+
+int module_add(struct module_list *l, const void *data, size_t len, const char *path,
+	       struct mvm_error *err)
+{
+	struct module m = { 0 };
+
+	if (l->n >= MODULES_MAX)
+		return mvm_error_set(err, -EFBIG, "there are more than %u modules", MODULES_MAX);
+	int r = parse(data, len, path, &m);
+	m.path = r == 0 ? strdup(path) : NULL;
+	if (r == 0 && m.path && l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 64;
+		struct module *v = realloc(l->v, cap * sizeof(*v));
+		if (v) {
+			l->v = v;
+			l->cap = cap;
+		}
+	}
+	if (r < 0 || !m.path || l->n == l->cap) {
+		free(m.path);
+		strv_done(&m.depends);
+		return r == -EBADMSG ? mvm_error_set(err, r, "'%s' is no kernel module", path)
+				     : mvm_error_oom(err);
+	}
+	l->v[l->n++] = m;
+	return 0;
+}
+
+enum { MARK_NEW, MARK_OPEN, MARK_DONE };
+
+struct ordering {
+	struct module_list *l;
+	const struct module **order;
+	size_t n;
+};
+
+static int by_name(const void *a, const void *b)
+{
+	const struct module *x = a, *y = b;
+	int r = strcmp(x->name, y->name);
+	return r ? r : strcmp(x->path, y->path);
+}
+
+static int name_is(const void *key, const void *m)
+{
+	return strcmp(key, ((const struct module *)m)->name);
+}
+
+static struct module *find(struct module_list *l, const char *name)
+{
+	return l->n ? bsearch(name, l->v, l->n, sizeof(*l->v), name_is) : NULL;
+}
+
+/* What a module depends on goes before it.  A circle cannot load anyway, and ends here. */
+static int visit(struct ordering *o, struct module *m, struct mvm_error *err)
+{
+	if (m->mark != MARK_NEW)
+		return 0;
+	m->mark = MARK_OPEN;
+	for (size_t i = 0; i < m->depends.n; i++) {
+		struct module *d = find(o->l, m->depends.v[i]);
+		if (!d)
+			return mvm_error_set(err, -EBADMSG,
+					     "module '%s' needs '%s', which is not there", m->name,
+					     m->depends.v[i]);
+		int r = visit(o, d, err);
+		if (r < 0)
+			return r;
+	}
+	m->mark = MARK_DONE;
+	o->order[o->n++] = m;
+	return 0;
+}
+
+int module_order(struct module_list *l, const struct module ***ret, size_t *ret_n,
+		 struct mvm_error *err)
+{
+	AUTO_FREE const struct module **order = calloc(l->n + 1, sizeof(struct module *));
+	struct ordering o = { .l = l, .order = order };
+
+	if (!order)
+		return mvm_error_oom(err);
+	if (l->n > 1)
+		qsort(l->v, l->n, sizeof(*l->v), by_name);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(wanted); i++) {
+		struct module *m = find(l, wanted[i]);
+		int r = m ? visit(&o, m, err) : 0;
+		if (r < 0)
+			return r;
+	}
+	*ret_n = o.n;
+	*ret = TAKE_PTR(order);
+	return 0;
+}
