@@ -22,7 +22,7 @@ struct loop_source {
 struct loop {
 	int epoll_fd;
 	struct loop_source *sources;
-	bool dispatching;
+	unsigned dispatching; /* how deep: a callback may run the loop again */
 };
 
 int loop_new(struct loop **ret)
@@ -175,15 +175,15 @@ int loop_run_once(struct loop *l, int64_t deadline_ns)
 		if (n < 0 && errno != EINTR)
 			return -errno;
 
-		l->dispatching = true;
+		l->dispatching++;
 		for (int i = 0; i < n; i++) {
 			struct loop_source *s = events[i].data.ptr;
 			if (!s->dead)
 				s->on_fd(s->arg, events[i].events);
 		}
 		bool fired = fire_timers(l);
-		l->dispatching = false;
-		sweep(l);
+		if (--l->dispatching == 0)
+			sweep(l);
 
 		if (n > 0 || fired)
 			return 0;

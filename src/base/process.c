@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,6 +91,13 @@ static int become_child(struct child_plan *plan)
 	return -errno;
 }
 
+/* A folder may be "executable" too. */
+static bool is_program(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
 int process_find(const char *name, char **ret_path)
 {
 	if (strchr(name, '/')) {
@@ -108,7 +117,7 @@ int process_find(const char *name, char **ret_path)
 		AUTO_FREE char *candidate = str_printf("%.*s/%s", (int)len, path, name);
 		if (!candidate)
 			return -ENOMEM;
-		if (len && access(candidate, X_OK) == 0) {
+		if (len && is_program(candidate)) {
 			*ret_path = TAKE_PTR(candidate);
 			return 0;
 		}
