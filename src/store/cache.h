@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_CACHE_H
+#define STORE_CACHE_H
+
+/*
+ * The build cache: what builds of one cache key made, by the fingerprint of their source.
+ *
+ * cache/builds/<cache key>.json holds the STORE_CACHE_BUILDS most recent builds, newest first:
+ *
+ *	{"schema_version": 1, "builds": [{"source_fingerprint": "...", "built_at": "...",
+ *	  "artifacts": {"rootfs": "<hex>", ...}, "run": {...}, "facts": {"key": "value"}}]}
+ *
+ * A hit needs all its blobs.  It is only a cache: a file that is damaged or from a newer mvm is a
+ * miss, and the next put replaces it.
+ */
+
+#include <mvm/template.h>
+#include <stdint.h>
+
+#include "store/store.h"
+
+#define STORE_CACHE_BUILDS    8
+#define STORE_CACHE_ARTIFACTS 8
+
+struct store_cached_artifact {
+	char name[32]; /* "rootfs", "vmlinux", "initrd" */
+	struct mvm_digest digest;
+};
+
+struct store_build {
+	char *fingerprint;
+	int64_t built_at;
+	struct store_cached_artifact artifacts[STORE_CACHE_ARTIFACTS];
+	size_t n_artifacts;
+	struct mvm_run run;	  /* what the image says: its command, environment, ... */
+	struct mvm_strings facts; /* "key=value": what else the builder found out */
+};
+
+void store_build_done(struct store_build *b);
+DEFINE_AUTO_DONE(store_build, store_build_done)
+
+/* Returns 1 with the build, 0 when there is none, or -ENOMEM and the like. */
+int store_cache_get(struct store *s, const char *cache_key, const char *fingerprint,
+		    struct store_build *ret, struct mvm_error *err);
+
+/* Add a build; an older one with this fingerprint goes.  Takes the store lock. */
+int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
+		    struct mvm_error *err);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "codec/json.h"
+#include "codec/sha256.h"
+#include "model/read.h"
+#include "store/revision.h"
+
+#define CHECKSUMS_MAX ((size_t)1024 * 1024)
+#define DEPTH_MAX     8
+
+static int list_below(int fd, const char *prefix, unsigned depth, struct strv *ret)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int r = dir_list(fd, &names);
+	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+		AUTO_CLOSE int below = dir_open_at(fd, names.v[i]);
+		if (below == -ENOTDIR || below == -ELOOP) {
+			strv_addf(ret, "%s%s", prefix, names.v[i]);
+			continue;
+		}
+		AUTO_FREE char *path = str_printf("%s%s/", prefix, names.v[i]);
+		if (!path)
+			return -ENOMEM;
+		r = below < 0	 ? below
+		    : depth == 0 ? -ELOOP
+				 : list_below(below, path, depth - 1, ret);
+	}
+	return r < 0 ? r : ret->failed ? -ENOMEM : 0;
+}
+
+/* The paths of the files that checksums.json is about, sorted. */
+static int list_files(int dir_fd, struct strv *ret)
+{
+	AUTO_DONE(strv) all = { 0 };
+	int r = list_below(dir_fd, "", DEPTH_MAX, &all);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < all.n; i++) {
+		if (strcmp(all.v[i], "checksums.json") != 0 &&
+		    strcmp(all.v[i], "revision.json") != 0)
+			strv_add(ret, all.v[i]);
+	}
+	strv_sort(ret);
+	return ret->failed ? -ENOMEM : 0;
+}
+
+static int digest_file(int dir_fd, const char *path, struct mvm_digest *ret)
+{
+	struct stat st;
+	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? sha256_fd(fd, ret, NULL) : -EINVAL;
+}
+
+static const struct mvm_digest *find_known(const struct mvm_artifact *known, size_t n,
+					   const char *path)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(known[i].name, path) == 0)
+			return &known[i].digest;
+	}
+	return NULL;
+}
+
+int store_checksums_write(int dir_fd, const char *id, const char *revision,
+			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err)
+{
+	AUTO_DONE(strv) paths = { 0 };
+	AUTO_JSON json_t *files = json_object();
+	struct json_out out = { .failed = !files };
+
+	int r = list_files(dir_fd, &paths);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the revision's files: %s", strerror(-r));
+	for (size_t i = 0; i < paths.n; i++) {
+		const struct mvm_digest *have = find_known(known, n_known, paths.v[i]);
+		struct mvm_digest digest;
+		char hex[DIGEST_HEX_SIZE];
+		r = have ? 0 : digest_file(dir_fd, paths.v[i], &digest);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot read '%s': %s", paths.v[i],
+					     strerror(-r));
+		digest_hex(have ? have : &digest, hex);
+		json_put_string(&out, files, paths.v[i], hex);
+	}
+
+	json_t *o = json_new(&out);
+	json_put_u64(&out, o, "schema_version", MVM_SCHEMA_VERSION);
+	json_put_string(&out, o, "template_id", id);
+	json_put_string(&out, o, "revision_hash", revision);
+	json_put(&out, o, "files", json_incref(files));
+	AUTO_FREE char *text = NULL;
+	r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(dir_fd, "checksums.json", text, strlen(text), 0644);
+	return r < 0 ? mvm_error_set(err, r, "cannot write checksums.json: %s", strerror(-r)) : 0;
+}
+
+static int verify_file(int dir_fd, const struct json_at *files, const char *path,
+		       struct mvm_error *err)
+{
+	AUTO_FREE char *hex = NULL;
+	struct mvm_digest listed, actual;
+
+	int r = json_get_string(files, path, JSON_REQUIRED, &hex, err);
+	if (r < 0)
+		return r;
+	if (digest_parse(hex, &listed) < 0)
+		return json_error(files, path, err, "is no SHA-256 digest");
+	r = digest_file(dir_fd, path, &actual);
+	if (r < 0)
+		return mvm_error_set(err, r == -EINVAL ? -EBADMSG : r, "cannot read '%s': %s", path,
+				     strerror(-r));
+	if (!digest_equal(&listed, &actual))
+		return mvm_error_set(err, -EBADMSG,
+				     "'%s' is damaged: its digest is not the one recorded", path);
+	return 0;
+}
+
+int store_revision_verify(int dir_fd, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	AUTO_DONE(strv) paths = { 0 };
+	struct json_at root, files;
+	uint32_t version;
+	const char *path;
+	json_t *value;
+	size_t len;
+
+	int r = file_read_at(dir_fd, "checksums.json", CHECKSUMS_MAX, &text, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read checksums.json: %s", strerror(-r));
+	r = json_read(text, len, "checksums.json", &doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, "checksums.json", doc);
+	if ((r = read_schema_version(&root, &version, err)) < 0 ||
+	    (r = json_get_object(&root, "files", JSON_REQUIRED, &files, err)) < 0)
+		return r;
+	r = list_files(dir_fd, &paths);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the revision's files: %s", strerror(-r));
+
+	/* first the cheap half; the names listed are only ever compared, never opened */
+	json_object_foreach(files.value, path, value)
+	{
+		if (!strv_has(&paths, path))
+			return mvm_error_set(err, -EBADMSG, "'%s' is missing", path);
+	}
+	for (size_t i = 0; i < paths.n; i++) {
+		r = verify_file(dir_fd, &files, paths.v[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

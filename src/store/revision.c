@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/revision.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/model_json.h"
+#include "model/name.h"
+#include "store/blob.h"
+#include "store/store_priv.h"
+
+#define REVISION_MAX ((size_t)1024 * 1024)
+
+static int no_revision(const char *id, const char *revision, struct mvm_error *err)
+{
+	(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, revision);
+	return mvm_error_hint(err, -ENOENT, "see `mvm template history ID`");
+}
+
+int store_revision_list(struct store *s, const char *id, struct strv *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 }, revisions = { 0 };
+
+	AUTO_CLOSE int dir = template_open(s, id, false, err);
+	if (dir < 0)
+		return dir;
+	AUTO_CLOSE int artifacts = dir_open_at(dir, "artifacts");
+	if (artifacts == -ENOENT)
+		return 0;
+	int r = artifacts < 0 ? artifacts : dir_list(artifacts, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the revisions of '%s': %s", id,
+				     strerror(-r));
+	for (size_t i = 0; i < names.n; i++) {
+		if (name_valid(NAME_REVISION, names.v[i]))
+			strv_add(&revisions, names.v[i]);
+	}
+	if (revisions.failed)
+		return mvm_error_oom(err);
+	*ret = revisions;
+	revisions = (struct strv){ 0 };
+	return 0;
+}
+
+int store_revision_open(struct store *s, const char *id, const char *revision,
+			struct mvm_error *err)
+{
+	int r = name_check(NAME_REVISION, revision, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir = template_open(s, id, false, err);
+	if (dir < 0)
+		return dir;
+	AUTO_CLOSE int artifacts = dir_open_at(dir, "artifacts");
+	int fd = artifacts < 0 ? artifacts : dir_open_at(artifacts, revision);
+	if (fd == -ENOENT)
+		return no_revision(id, revision, err);
+	return fd >= 0 ? fd
+		       : mvm_error_set(err, fd, "cannot open revision '%s' of '%s': %s", revision,
+				       id, strerror(-fd));
+}
+
+int store_revision_load(struct store *s, const char *id, const char *revision,
+			struct mvm_template_revision *ret, int *ret_dir_fd, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	char name[STORE_ID_SIZE + STORE_REVISION_SIZE + 48];
+	size_t len;
+
+	AUTO_CLOSE int dir = store_revision_open(s, id, revision, err);
+	if (dir < 0)
+		return dir;
+	(void)snprintf(name, sizeof(name), "templates/%s/artifacts/%s/revision.json", id, revision);
+	int r = file_read_at(dir, "revision.json", REVISION_MAX, &text, &len);
+	if (r == -ENOENT)
+		return mvm_error_set(err, -EBADMSG, "%s: is missing", name);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read %s: %s", name, strerror(-r));
+	r = mvm_template_revision_parse(text, len, name, ret, err);
+	if (r < 0)
+		return r;
+	if (ret_dir_fd)
+		*ret_dir_fd = TAKE_FD(dir);
+	return 0;
+}
+
+int store_revision_save(int dir_fd, const struct mvm_template_revision *rev, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	int r = mvm_template_revision_format(rev, &text, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(dir_fd, "revision.json", text, strlen(text), 0644);
+	return r < 0 ? mvm_error_set(err, r, "cannot write revision.json: %s", strerror(-r)) : 0;
+}
+
+int store_stage_revision(struct store *s, const char *id, const char *revision, struct staging *ret,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(staging) st = STAGING_NONE;
+	AUTO_DONE(strv) names = { 0 };
+
+	AUTO_CLOSE int dir = store_revision_open(s, id, revision, err);
+	if (dir < 0)
+		return dir;
+	int r = dir_list(dir, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list revision '%s' of '%s': %s", revision, id,
+				     strerror(-r));
+	r = store_stage(s, &st, err);
+	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+		const char *name = names.v[i];
+		if (strcmp(name, "revision.json") == 0 || strcmp(name, "checksums.json") == 0 ||
+		    strcmp(name, "snapshot") == 0)
+			continue;
+		r = store_link_file(s, dir, name, st.fd, name);
+		if (r < 0)
+			(void)mvm_error_set(err, r, "cannot link '%s' of revision '%s' of '%s': %s",
+					    name, revision, id, strerror(-r));
+	}
+	if (r < 0)
+		return r;
+	*ret = st;
+	st = (struct staging)STAGING_NONE;
+	return 0;
+}
+
+#define DEPTH_MAX 8
+
+static int sync_below(int fd, unsigned depth)
+{
+	AUTO_DONE(strv) names = { 0 };
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode)) {
+		if (depth == 0)
+			return -ELOOP;
+		int r = dir_list(fd, &names);
+		for (size_t i = 0; r >= 0 && i < names.n; i++) {
+			AUTO_CLOSE int below = openat(
+				fd, names.v[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+			r = below < 0 ? -errno : sync_below(below, depth - 1);
+		}
+		if (r < 0)
+			return r;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int tree_sync(int fd)
+{
+	return sync_below(fd, DEPTH_MAX);
+}
+
+/* Returns 1 if the name was free, 0 if two folders were exchanged. */
+static int move_folder(const struct staging *st, int to_fd, const char *name)
+{
+	if (renameat2(st->tmp_fd, st->name, to_fd, name, RENAME_NOREPLACE) == 0)
+		return 1;
+	if (errno == EEXIST && renameat2(st->tmp_fd, st->name, to_fd, name, RENAME_EXCHANGE) == 0)
+		return 0;
+	return errno == EINVAL || errno == ENOSYS ? -EOPNOTSUPP : -errno;
+}
+
+int store_revision_publish(struct store *s, struct staging *st, const char *id,
+			   const char *revision, struct mvm_error *err)
+{
+	int r = name_check(NAME_REVISION, revision, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir = template_open(s, id, true, err);
+	if (dir < 0)
+		return dir;
+	AUTO_CLOSE int artifacts = dir_make_at(dir, "artifacts");
+	r = artifacts < 0 ? artifacts : dir_sync(dir);
+	if (r >= 0)
+		r = tree_sync(st->fd);
+	int moved = r < 0 ? r : move_folder(st, artifacts, revision);
+	if (moved < 0)
+		return mvm_error_set(
+			err, moved, "cannot publish revision '%s' of '%s': %s", revision, id,
+			moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
+					     : strerror(-moved));
+	r = dir_sync(artifacts);
+	if (r >= 0)
+		r = dir_sync(st->tmp_fd);
+	return r < 0 ? mvm_error_set(err, r, "revision '%s' of '%s' may not be on disk: %s",
+				     revision, id, strerror(-r))
+		     : moved;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "store/store.h"
+
+#define STAGE_TRIES 100
+
+/* A plain file in tmp/ has no owner to ask for; nobody needs a day to write and rename one. */
+#define FILE_AGE_S (24 * 60 * 60)
+
+/* Does the name still lead to what fd has open? */
+static bool is_at(int fd, int dir_fd, const char *name)
+{
+	struct stat a, b;
+	return fstat(fd, &a) == 0 && fstatat(dir_fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Make and lock a folder.  Between the two a sweeper may have taken it for an orphan: then it
+ * holds the lock, or the name is gone, and the caller tries again with another name. */
+static int try_stage(int tmp_fd, struct staging *ret)
+{
+	AUTO_CLOSE int fd = dir_make_unique_at(tmp_fd, "stage.", ret->name);
+	if (fd < 0)
+		return fd == -ENOENT ? -EAGAIN : fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	if (!is_at(fd, tmp_fd, ret->name))
+		return -EAGAIN;
+	ret->fd = TAKE_FD(fd);
+	ret->tmp_fd = tmp_fd;
+	return 0;
+}
+
+int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
+{
+	struct staging st = STAGING_NONE;
+	int tmp_fd = store_dir_get(s, STORE_TMP, err);
+	if (tmp_fd < 0)
+		return tmp_fd;
+	int r = -EAGAIN;
+	for (int i = 0; i < STAGE_TRIES && r == -EAGAIN; i++)
+		r = try_stage(tmp_fd, &st);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot create a staging folder in '%s/tmp': %s",
+				     store_path(s), strerror(-r));
+	*ret = st;
+	return 0;
+}
+
+void staging_done(struct staging *st)
+{
+	if (st->fd < 0)
+		return;
+	(void)tree_remove_at(st->tmp_fd, st->name); /* else the next sweep's */
+	(void)close(st->fd);
+	*st = (struct staging)STAGING_NONE;
+}
+
+static bool is_old_file(int tmp_fd, const char *name)
+{
+	struct stat st;
+	return fstatat(tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
+	       clock_wall_ns() / NS_PER_S - st.st_mtim.tv_sec > FILE_AGE_S;
+}
+
+static bool sweep_one(int tmp_fd, const char *name)
+{
+	AUTO_CLOSE int fd = dir_open_at(tmp_fd, name);
+	if (fd < 0)
+		return is_old_file(tmp_fd, name) && unlinkat(tmp_fd, name, 0) == 0;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_at(fd, tmp_fd, name))
+		return false;
+	return tree_remove_at(tmp_fd, name) == 0;
+}
+
+int store_sweep(struct store *s)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int swept = 0;
+
+	int tmp_fd = store_dir(s, STORE_TMP);
+	if (tmp_fd < 0)
+		return tmp_fd;
+	int r = dir_list(tmp_fd, &names);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < names.n; i++)
+		swept += sweep_one(tmp_fd, names.v[i]);
+	return swept;
+}

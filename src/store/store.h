@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+/*
+ * The data folder: its subfolders, locks and staging.
+ *
+ * Everything that lasts is made in a staging folder under tmp/ and moved into place with one
+ * rename, so a reader needs no lock and a crash leaves the old state or the new one.  A staging
+ * folder is flock(2)ed by the process that made it; store_open() removes those whose owner is
+ * gone.
+ *
+ * Lock order, outermost first: template lock, store lock, lease.  Locks are taken around changes
+ * to files, never around the network or a VM; the lease, a shared lock that a running VM holds on
+ * its revision, is the exception.
+ */
+
+#include <mvm/template.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/lock.h"
+#include "base/own.h"
+
+struct store;
+
+enum store_flags {
+	STORE_READ_ONLY = 1u << 0, /* create nothing; a data folder that is missing is empty */
+};
+
+/*
+ * Open the data folder, and create it if needed (mode 0700).
+ *
+ *   data_dir  NULL: as mvm_data_dir(NULL)
+ *   flags     enum store_flags
+ *   ret       store_free() it
+ *
+ * Errors: -EPERM when others may write the folder or own it; -EACCES, -EROFS and others when it
+ * cannot be created or written, with a hint.  Subfolders are created when first used.
+ * Cost: about ten system calls when nothing has to be swept.
+ */
+int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err);
+
+void store_free(struct store *s);
+DEFINE_AUTO(store, store_free)
+
+/* The data folder's path as given, for messages. */
+const char *store_path(const struct store *s);
+
+/* The data folder itself; -1 when it is missing (STORE_READ_ONLY). */
+int store_root(const struct store *s);
+
+enum store_dir {
+	STORE_TEMPLATES,
+	STORE_BLOBS,  /* blobs/sha256 */
+	STORE_CACHE,  /* cache */
+	STORE_BUILDS, /* cache/builds */
+	STORE_KERNELS,
+	STORE_INSTANCES,
+	STORE_TMP,
+	STORE_LOCKS,
+	STORE_LOGS,
+	STORE_DIR_COUNT,
+};
+
+/*
+ * A subfolder, created at its first use unless the store is read-only.
+ *
+ * Returns a descriptor that stays the store's, or -errno (-ENOENT: missing in a read-only store).
+ */
+int store_dir(struct store *s, enum store_dir which);
+
+/* The same with a sentence on failure. */
+int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err);
+
+/*
+ * A private folder on the store's file system for temporaries of file_replace_at() and
+ * link_replace_at(), swept like all staging.  Borrowed.  -errno with a sentence.
+ */
+int store_scratch(struct store *s, struct mvm_error *err);
+
+/* ---- Locks ---- */
+
+/*
+ * One build, edit or delete of a template at a time.
+ *
+ *   flags       LOCK_NOWAIT: -EBUSY instead of waiting; see base/lock.h
+ *   what        what the holder does, for those who wait
+ *   ret_holder  on -EBUSY "<pid> <what>" of the holder; may be NULL
+ *
+ * Returns a descriptor to close, or -errno.
+ */
+int store_lock_template(struct store *s, const char *id, unsigned flags, const char *what,
+			char ret_holder[LOCK_HOLDER_SIZE]);
+
+/* The lock over what templates share: the build cache, garbage collection. */
+int store_lock(struct store *s, unsigned flags, const char *what,
+	       char ret_holder[LOCK_HOLDER_SIZE]);
+
+/* Keep a revision from being removed as long as the returned descriptor is open, also in a child.
+ * Take it before opening the revision: a remover may have been faster. */
+int store_lease_revision(struct store *s, const char *id, const char *revision);
+
+/* What a remover holds: waits for nobody.  -EBUSY while there are leases. */
+int store_claim_revision(struct store *s, const char *id, const char *revision);
+
+/* Is there a lease now?  Only for display; removers claim. */
+bool store_revision_in_use(struct store *s, const char *id, const char *revision);
+
+/* ---- Staging ---- */
+
+struct staging {
+	int fd;	    /* the folder */
+	int tmp_fd; /* borrowed: where it is */
+	char name[64];
+};
+
+#define STAGING_NONE                                                                               \
+	{                                                                                          \
+		.fd = -1, .tmp_fd = -1                                                             \
+	}
+
+/* Make a folder that is this process's until staging_done() or the process's end. */
+int store_stage(struct store *s, struct staging *ret, struct mvm_error *err);
+
+/* Remove what is still at the staging's name (nothing once it was published; the old revision
+ * after an exchange) and let go of it.  The store must still be open. */
+void staging_done(struct staging *st);
+DEFINE_AUTO_DONE(staging, staging_done)
+
+/* Remove staging folders whose owner is gone.  store_open() does it.  Returns how many. */
+int store_sweep(struct store *s);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_STORE_PRIV_H
+#define STORE_STORE_PRIV_H
+
+/* Between the files of this folder only. */
+
+#include "store/store.h"
+
+/* Remember that a file was copied because it could not be linked. */
+void store_note_copy(struct store *s);
+
+/* The folder of a template; create: make it if it is missing.  The name is checked.  Returns a
+ * descriptor to close; -ENOENT "no template '...'". */
+int template_open(struct store *s, const char *id, bool create, struct mvm_error *err);
+
+/* fsync every file and folder below fd, and fd itself. */
+int tree_sync(int fd);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/model_json.h"
+#include "model/name.h"
+#include "store/revision.h"
+#include "store/store_priv.h"
+
+#define SPEC_MAX ((size_t)1024 * 1024)
+
+static int no_template(const char *id, struct mvm_error *err)
+{
+	(void)mvm_error_set(err, -ENOENT, "no template '%s'", id);
+	return mvm_error_hint(err, -ENOENT, "see `mvm template list`");
+}
+
+int template_open(struct store *s, const char *id, bool create, struct mvm_error *err)
+{
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r < 0)
+		return r;
+	int templates = store_dir(s, STORE_TEMPLATES);
+	if (templates == -ENOENT)
+		return no_template(id, err);
+	if (templates < 0)
+		return store_dir_get(s, STORE_TEMPLATES, err);
+	int fd = dir_open_at(templates, id);
+	if (fd == -ENOENT && create) {
+		fd = dir_make_at(templates, id);
+		if (fd >= 0 && (r = dir_sync(templates)) < 0) {
+			(void)close(fd);
+			fd = r;
+		}
+	}
+	if (fd == -ENOENT)
+		return no_template(id, err);
+	return fd >= 0 ? fd
+		       : mvm_error_set(err, fd, "cannot open template '%s': %s", id, strerror(-fd));
+}
+
+int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 }, ids = { 0 };
+	char path[NAME_MAX + 32];
+
+	int templates = store_dir(s, STORE_TEMPLATES);
+	if (templates == -ENOENT)
+		return 0;
+	if (templates < 0)
+		return store_dir_get(s, STORE_TEMPLATES, err);
+	int r = dir_list(templates, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the templates: %s", strerror(-r));
+	for (size_t i = 0; i < names.n; i++) {
+		(void)snprintf(path, sizeof(path), "%s/template.json", names.v[i]);
+		if (name_valid(NAME_TEMPLATE, names.v[i]) &&
+		    faccessat(templates, path, F_OK, 0) == 0)
+			strv_add(&ids, names.v[i]);
+	}
+	if (ids.failed)
+		return mvm_error_oom(err);
+	*ret = ids;
+	ids = (struct strv){ 0 };
+	return 0;
+}
+
+int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *ret,
+		    struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	char name[STORE_ID_SIZE + 32];
+	size_t len;
+
+	AUTO_CLOSE int dir = template_open(s, id, false, err);
+	if (dir < 0)
+		return dir;
+	int r = file_read_at(dir, "template.json", SPEC_MAX, &text, &len);
+	if (r == -ENOENT)
+		return no_template(id, err);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read template '%s': %s", id, strerror(-r));
+	(void)snprintf(name, sizeof(name), "templates/%s/template.json", id);
+	return mvm_template_spec_parse(text, len, name, ret, err);
+}
+
+int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	int r = mvm_template_spec_format(spec, &text, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir = template_open(s, spec->template_id, true, err);
+	if (dir < 0)
+		return dir;
+	int scratch = store_scratch(s, err);
+	if (scratch < 0)
+		return scratch;
+	r = file_replace_at(scratch, dir, "template.json", text, strlen(text), 0600);
+	return r < 0 ? mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
+				     strerror(-r))
+		     : 0;
+}
+
+int store_current_set(struct store *s, const char *id, const char *revision, struct mvm_error *err)
+{
+	char target[STORE_REVISION_SIZE + 16];
+
+	AUTO_CLOSE int rev_fd = store_revision_open(s, id, revision, err);
+	if (rev_fd < 0)
+		return rev_fd;
+	AUTO_CLOSE int dir = template_open(s, id, false, err);
+	if (dir < 0)
+		return dir;
+	int scratch = store_scratch(s, err);
+	if (scratch < 0)
+		return scratch;
+	(void)snprintf(target, sizeof(target), "artifacts/%s", revision);
+	int r = link_replace_at(scratch, dir, "current", target);
+	return r < 0 ? mvm_error_set(err, r, "cannot make '%s' the current revision of '%s': %s",
+				     revision, id, strerror(-r))
+		     : 0;
+}
+
+int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+		      struct mvm_error *err)
+{
+	char target[STORE_REVISION_SIZE + 32];
+
+	AUTO_CLOSE int dir = template_open(s, id, false, err);
+	if (dir < 0)
+		return dir;
+	ssize_t n = readlinkat(dir, "current", target, sizeof(target) - 1);
+	if (n < 0 && errno == ENOENT) {
+		(void)mvm_error_set(err, -ENOENT, "template '%s' has not been built", id);
+		return mvm_error_hint(err, -ENOENT, "build it with `mvm template build ID`");
+	}
+	if (n < 0)
+		return mvm_error_set(err, -errno, "template '%s': cannot read its current link: %s",
+				     id, strerror(errno));
+	target[n] = '\0';
+	/* both words have nine letters */
+	const char *revision = target + strlen("artifacts/");
+	if ((!str_starts(target, "artifacts/") && !str_starts(target, "revisions/")) ||
+	    !name_valid(NAME_REVISION, revision))
+		return mvm_error_set(err, -EBADMSG,
+				     "template '%s': its current link leads to no revision: '%s'",
+				     id, target);
+	memcpy(ret, revision, strlen(revision) + 1);
+	return 0;
+}
+
+#define PREFIX_MIN 4
+
+static int find_revision(struct store *s, const char *id, const char *wanted,
+			 char ret[STORE_REVISION_SIZE], struct mvm_error *err)
+{
+	AUTO_DONE(strv) all = { 0 };
+	const char *found = NULL;
+
+	int r = name_check(NAME_REVISION, wanted, err);
+	if (r >= 0)
+		r = store_revision_list(s, id, &all, err);
+	if (r < 0)
+		return r;
+	if (strv_has(&all, wanted)) {
+		memcpy(ret, wanted, strlen(wanted) + 1);
+		return 0;
+	}
+	for (size_t i = 0; i < all.n && strlen(wanted) >= PREFIX_MIN; i++) {
+		if (!str_starts(all.v[i], wanted))
+			continue;
+		if (found)
+			return mvm_error_set(err, -EINVAL,
+					     "template '%s' has several revisions that begin with "
+					     "'%s'",
+					     id, wanted);
+		found = all.v[i];
+	}
+	if (!found) {
+		(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, wanted);
+		return mvm_error_hint(err, -ENOENT, "see `mvm template history ID`");
+	}
+	memcpy(ret, found, strlen(found) + 1);
+	return 0;
+}
+
+int store_template_resolve(struct store *s, const char *name, char ret_id[STORE_ID_SIZE],
+			   char ret_revision[STORE_REVISION_SIZE], struct mvm_error *err)
+{
+	char revision[STORE_REVISION_SIZE];
+	size_t id_len = strcspn(name, "@");
+	AUTO_FREE char *id = strndup(name, id_len);
+
+	if (!id)
+		return mvm_error_oom(err);
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r < 0)
+		return r;
+	r = name[id_len] ? find_revision(s, id, name + id_len + 1, revision, err)
+			 : store_current_get(s, id, revision, err);
+	if (r < 0)
+		return r;
+	memcpy(ret_id, id, id_len + 1);
+	memcpy(ret_revision, revision, sizeof(revision));
+	return 0;
+}
