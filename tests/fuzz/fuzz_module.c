@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/elf.h"
+#include "image/module.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A kernel module: the ELF reader and what .modinfo says. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	AUTO_DONE(module_list) l = { 0 };
+	AUTO_FREE const struct module **order = NULL;
+	struct elf elf;
+	size_t n;
+
+	if (elf_open(data, size, &elf) == 0)
+		(void)elf_has_note(&elf, "Xen", 18); /* only has to return */
+	if (module_add(&l, data, size, "kernel/overlay.ko", NULL) == 0)
+		(void)module_order(&l, &order, &n, NULL); /* fails where dependencies lack */
+	return 0;
+}
