@@ -81,6 +81,9 @@ static int become_child(struct child_plan *plan)
 		if (pid != 0)
 			return pid < 0 ? -errno : 0;
 	}
+	if (spec->flags & PROCESS_NO_HUGE_PAGES)
+		(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0,
+			    0); /* a kernel without has none to avoid */
 	reset_signals();
 	if (spec->cwd_fd != AT_FDCWD && fchdir(spec->cwd_fd) < 0)
 		return -errno;
