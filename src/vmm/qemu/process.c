@@ -173,6 +173,10 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 		.n_fds = c->memory == VMM_MEMORY_PRIVATE ? 3 : 4,
 		.flags = PROCESS_DIE_WITH_PARENT,
 	};
+	/* QEMU asks for huge pages for its code buffer; a clone's share of memory is a fifth less
+	 * without them */
+	if (c->memory == VMM_MEMORY_CLONE)
+		spec.flags |= PROCESS_NO_HUGE_PAGES;
 	r = process_spawn(&spec, &q->vmm.process);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", args->v[0], strerror(-r));
