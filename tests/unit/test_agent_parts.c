@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of the guest's agent that decide and touch nothing. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "boot.h"
+#include "command.h"
+#include "etc.h"
+#include "http.h"
+#include "identity.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "network.h"
+#include "request.h"
+#include "user.h"
+
+static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
+			     "broken line\n"
+			     "app:x:1000:1001:An, App:/home/app:/bin/sh\n"
+			     "1234:x:50:51::/odd:\n"
+			     "last:x:7:7:::";
+static const char group[] = "root:x:0:\nwheel:x:10:root,app\nother:x:11:application\nweb:x:12:app";
+
+static void users_are_found_by_name_and_number(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *spec;
+		unsigned uid, gid;
+		size_t n_groups;
+		const char *home;
+	} cases[] = {
+		{ NULL, 0, 0, 2, "/root" },
+		{ "root", 0, 0, 2, "/root" },
+		{ "app", 1000, 1001, 3, "/home/app" },
+		{ "1000", 1000, 1001, 3, "/home/app" },
+		{ "app:web", 1000, 12, 1, "/home/app" },
+		{ "app:5", 1000, 5, 1, "/home/app" },
+		{ "1234", 50, 51, 1, "/odd" }, /* a name of digits goes before a number */
+		{ "4321", 4321, 0, 1, "/" },
+		{ "4321:4", 4321, 4, 1, "/" },
+		{ "last", 7, 7, 1, "/" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct user u;
+		struct mvm_error err = { 0 };
+		assert_int_equal(user_parse(passwd, group, cases[i].spec, &u, &err), 0);
+		assert_int_equal(u.uid, cases[i].uid);
+		assert_int_equal(u.gid, cases[i].gid);
+		assert_int_equal(u.n_groups, cases[i].n_groups);
+		assert_int_equal(u.groups[0], cases[i].gid);
+		assert_string_equal(u.home, cases[i].home);
+	}
+}
+
+static void unknown_users_are_named(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *spec, *says;
+	} cases[] = {
+		{ "nobody", "the guest has no user 'nobody'" },
+		{ "app:none", "the guest has no group 'none'" },
+		{ "app:", "the guest has no group ''" },
+		{ ":web", "the guest has no user ''" },
+		{ "-1", "the guest has no user '-1'" },
+		{ "4294967295", "the guest has no user '4294967295'" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct user u;
+		struct mvm_error err = { 0 };
+		assert_int_equal(user_parse(passwd, group, cases[i].spec, &u, &err), -EINVAL);
+		assert_string_equal(err.text, cases[i].says);
+	}
+}
+
+static void a_command_gets_defaults_then_the_workloads_then_its_own_environment(void **state)
+{
+	(void)state;
+	struct user u = { .home = "/home/app", .name = "app" };
+	AUTO_DONE(strv) base = { 0 };
+	AUTO_DONE(strv) more = { 0 };
+	AUTO_DONE(strv) env = { 0 };
+
+	strv_add(&base, "PORT=80");
+	strv_add(&base, "HOME=/data");
+	strv_add(&more, "PORT=81");
+	strv_add(&more, "PORTS=1");
+	assert_int_equal(command_env(&u, true, &base, &more, &env), 0);
+	assert_true(strv_has(&env, "PORT=81"));
+	assert_true(strv_has(&env, "PORTS=1"));
+	assert_true(strv_has(&env, "HOME=/data"));
+	assert_true(strv_has(&env, "USER=app"));
+	assert_true(strv_has(&env, "TERM=xterm"));
+	assert_int_equal(env.n, 6);
+}
+
+static void urls_become_requests(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *url, *start;
+		int family;
+	} cases[] = {
+		{ "http://127.0.0.1:8080/a?b#c", "GET /a?b HTTP/1.0\r\nHost: 127.0.0.1:8080\r\n",
+		  AF_INET },
+		{ "http://localhost", "GET / HTTP/1.0\r\nHost: localhost\r\n", AF_INET },
+		{ "http://[::1]:81?x", "GET /?x HTTP/1.0\r\nHost: [::1]:81\r\n", AF_INET6 },
+		{ "http://[::1]/y", "GET /y HTTP/1.0\r\nHost: [::1]\r\n", AF_INET6 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct http_target t = { .request = NULL };
+		struct mvm_error err = { 0 };
+		assert_int_equal(http_parse_url(cases[i].url, &t, &err), 0);
+		assert_int_equal(t.address.ss_family, cases[i].family);
+		assert_memory_equal(t.request, cases[i].start, strlen(cases[i].start));
+		free(t.request);
+	}
+}
+
+static void bad_urls_are_refused(void **state)
+{
+	(void)state;
+	static const char *const cases[] = {
+		"",
+		"https://127.0.0.1/",
+		"http://",
+		"http://example.com/",
+		"http://127.0.0.1:0/",
+		"http://127.0.0.1:65536/",
+		"http://127.0.0.1:/",
+		"http://127.0.0.1:123456789/",
+		"http://127.0.0.1/a b",
+		"http://[::1/",
+		"http://127.0.0.1/\r\nX: y",
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct http_target t = { .request = NULL };
+		struct mvm_error err = { 0 };
+		assert_int_equal(http_parse_url(cases[i], &t, &err), -EINVAL);
+		assert_true(err.text[0]);
+	}
+}
+
+static void status_lines_are_read_when_complete(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		int expected;
+	} cases[] = {
+		{ "", 0 },
+		{ "HTT", 0 },
+		{ "HTTP/1.1 200", 0 },
+		{ "HTTP/1.1 200 OK\r\n", 200 },
+		{ "HTTP/1.0 404\r\n\r\nbody", 404 },
+		{ "HTTP/1.1 2000\r\n", -EPROTO },
+		{ "HTTP/1.1 999 X\r\n", -EPROTO },
+		{ "HTTP/2 200\r\n", -EPROTO },
+		{ "SSH-2.0", -EPROTO },
+		{ "\n", -EPROTO },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++)
+		assert_int_equal(http_status(cases[i].text, strlen(cases[i].text)),
+				 cases[i].expected);
+	char endless[HTTP_STATUS_LINE_MAX];
+	memset(endless, 'x', sizeof(endless));
+	memcpy(endless, "HTTP/1.1 200 ", 13);
+	assert_int_equal(http_status(endless, sizeof(endless) - 1), 0);
+	assert_int_equal(http_status(endless, sizeof(endless)), -EPROTO);
+}
+
+static void addresses_have_a_prefix_length(void **state)
+{
+	(void)state;
+	struct in_addr address, mask;
+	static const char *const bad[] = {
+		"",	     "10.0.2.15", "10.0.2.15/", "10.0.2.15/0", "10.0.2.15/33",
+		"10.0.2/24", "::1/64",	  "x/24"
+	};
+
+	assert_int_equal(network_parse_cidr("10.0.2.15/24", &address, &mask), 0);
+	assert_int_equal(ntohl(address.s_addr), 0x0a00020f);
+	assert_int_equal(ntohl(mask.s_addr), 0xffffff00);
+	assert_int_equal(network_parse_cidr("10.0.2.15/32", &address, &mask), 0);
+	assert_int_equal(mask.s_addr, 0xffffffff);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(bad); i++)
+		assert_int_equal(network_parse_cidr(bad[i], &address, &mask), -EINVAL);
+}
+
+static void hosts_has_one_line_for_the_hostname(void **state)
+{
+	(void)state;
+	AUTO_FREE char *first = etc_hosts("1.2.3.4 db", "one");
+	assert_string_equal(first, "1.2.3.4 db\n127.0.1.1\tone # mvm\n");
+	AUTO_FREE char *second = etc_hosts(first, "two");
+	assert_string_equal(second, "1.2.3.4 db\n127.0.1.1\ttwo # mvm\n");
+	AUTO_FREE char *fresh = etc_hosts(NULL, "three");
+	assert_string_equal(fresh, "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+				   "127.0.1.1\tthree # mvm\n");
+}
+
+static void names_and_ids_are_checked(void **state)
+{
+	(void)state;
+	assert_true(identity_hostname_ok("web-1.example"));
+	assert_false(identity_hostname_ok(""));
+	assert_false(identity_hostname_ok("-web"));
+	assert_false(identity_hostname_ok("a b"));
+	assert_false(identity_hostname_ok("a\n127.0.0.1 evil"));
+	assert_true(identity_machine_id_ok("0123456789abcdef0123456789abcdef"));
+	assert_false(identity_machine_id_ok("0123456789ABCDEF0123456789abcdef"));
+	assert_false(identity_machine_id_ok("0123"));
+}
+
+static void kernel_options_are_whole_words(void **state)
+{
+	(void)state;
+	char value[16];
+	assert_int_equal(boot_option("a mvm.root=/dev/vdb quiet\n", "mvm.root", value, 16), 1);
+	assert_string_equal(value, "/dev/vdb");
+	assert_int_equal(boot_option("xmvm.root=/dev/vdb", "mvm.root", value, 16), 0);
+	assert_int_equal(boot_option("mvm.rootfstype=xfs", "mvm.root", value, 16), 0);
+	assert_int_equal(boot_option("mvm.root", "mvm.root", value, 16), 0);
+	assert_int_equal(boot_option("", "mvm.root", value, 16), 0);
+}
+
+static void requests_are_checked_once(void **state)
+{
+	(void)state;
+	AUTO_DONE(strbuf) b = { 0 };
+	AUTO_DONE(request) q = { 0 };
+	struct mvm_error err = { 0 };
+
+	wire_put_u64(&b, FIELD_CALL, CALL_EXEC);
+	wire_put_str(&b, FIELD_ARG, "sh");
+	wire_put_str(&b, FIELD_ARG, "");
+	wire_put_str(&b, FIELD_USER, "first");
+	wire_put_str(&b, FIELD_USER, "second");
+	wire_put_u64(&b, FIELD_TTY, 1);
+	wire_put_str(&b, 60000, "from the future");
+	assert_int_equal(request_parse(b.data, b.len, &q, &err), 0);
+	assert_int_equal(q.call, CALL_EXEC);
+	assert_int_equal(q.args.n, 2);
+	assert_string_equal(q.user, "second");
+	assert_int_equal(q.tty, 1);
+}
+
+static void requests_out_of_range_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		uint16_t tag;
+		uint64_t number; /* with a text of NULL */
+		const char *text;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ FIELD_TTY, 2, NULL, -EINVAL, "TTY: bad value" },
+		{ FIELD_ROWS, 65536, NULL, -EINVAL, "ROWS: bad value" },
+		{ FIELD_HEALTH_TCP, 65536, NULL, -EINVAL, "HEALTH_TCP: bad value" },
+		{ FIELD_TIMEOUT_MS, UINT64_MAX, NULL, -EINVAL, "TIMEOUT_MS: bad value" },
+		{ FIELD_TIMEOUT_MS, 0, "7", -EPROTO, "TIMEOUT_MS: bad value" },
+		{ FIELD_ENTROPY, 0, "short", -EINVAL, "ENTROPY has 5 bytes, not 32 to 512" },
+		{ FIELD_ENV, 0, "NOVALUE", -EINVAL, "ENV: 'NOVALUE' is not NAME=VALUE" },
+		{ FIELD_ENV, 0, "=x", -EINVAL, "ENV: '=x' is not NAME=VALUE" },
+		{ FIELD_MACHINE_ID, 0, "0123456789abcdef0123456789abcdef0", -EINVAL,
+		  "MACHINE_ID: bad value" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(strbuf) b = { 0 };
+		AUTO_DONE(request) q = { 0 };
+		struct mvm_error err = { 0 };
+		wire_put_u64(&b, FIELD_CALL, CALL_EXEC);
+		if (cases[i].text)
+			wire_put_str(&b, cases[i].tag, cases[i].text);
+		else
+			wire_put_u64(&b, cases[i].tag, cases[i].number);
+		assert_int_equal(request_parse(b.data, b.len, &q, &err), cases[i].code);
+		assert_string_equal(err.text, cases[i].says);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(users_are_found_by_name_and_number),
+		cmocka_unit_test(unknown_users_are_named),
+		cmocka_unit_test(
+			a_command_gets_defaults_then_the_workloads_then_its_own_environment),
+		cmocka_unit_test(urls_become_requests),
+		cmocka_unit_test(bad_urls_are_refused),
+		cmocka_unit_test(status_lines_are_read_when_complete),
+		cmocka_unit_test(addresses_have_a_prefix_length),
+		cmocka_unit_test(hosts_has_one_line_for_the_hostname),
+		cmocka_unit_test(names_and_ids_are_checked),
+		cmocka_unit_test(kernel_options_are_whole_words),
+		cmocka_unit_test(requests_are_checked_once),
+		cmocka_unit_test(requests_out_of_range_are_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

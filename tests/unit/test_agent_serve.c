@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent in a child process, spoken to over a socket pair as the host would: what it starts,
+ * passes on and refuses.  Cgroups, identity and power belong to real guests
+ * (tests/integration/agent_boot.py).
+ */
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent.h"
+#include "base/clock.h"
+#include "net/agent.h"
+#include "net/channel.h"
+#include "net/wire.h"
+#include "serve.h"
+
+#define DEADLINE_MS 20000
+
+struct host {
+	struct channel c;
+	pid_t agent;
+	int64_t deadline_ns;
+};
+
+static _Noreturn void run_agent(int fd)
+{
+	struct agent a;
+	int r = agent_init(&a, fd);
+	if (r == 0)
+		r = agent_serve(&a);
+	if (a.workload_child.pid > 0)
+		(void)kill(-a.workload_child.pid, SIGKILL); /* in a guest, power_off() does */
+	agent_done(&a);
+	exit(r == -EPIPE ? 0 : 1);
+}
+
+static int start(void **state)
+{
+	struct host *h = calloc(1, sizeof(*h));
+	int fds[2];
+	if (!h || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+		return -1;
+	h->agent = fork();
+	if (h->agent == 0) {
+		(void)close(fds[0]);
+		free(h);
+		run_agent(fds[1]);
+	}
+	(void)close(fds[1]);
+	h->c.fd = fds[0];
+	h->deadline_ns = clock_deadline_ns(DEADLINE_MS);
+	*state = h;
+	return 0;
+}
+
+/* The agent ends by itself when its host has gone. */
+static int stop(void **state)
+{
+	struct host *h = *state;
+	int status = -1;
+	(void)close(h->c.fd);
+	channel_done(&h->c);
+	pid_t pid = waitpid(h->agent, &status, 0);
+	free(h);
+	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+static void receive(struct host *h, struct frame *f)
+{
+	for (;;) {
+		int r = channel_receive(&h->c, f);
+		assert_true(r >= 0);
+		if (r > 0)
+			return;
+		short events = POLLIN | (channel_wants_write(&h->c) ? POLLOUT : 0);
+		struct pollfd p = { .fd = h->c.fd, .events = events };
+		assert_int_equal(poll(&p, 1, clock_remaining_ms(h->deadline_ns)), 1);
+		if (p.revents & POLLOUT)
+			assert_int_equal(channel_flush(&h->c), 0);
+	}
+}
+
+static void receive_type(struct host *h, struct frame *f, uint8_t type, uint32_t stream)
+{
+	receive(h, f);
+	assert_int_equal(f->type, type);
+	assert_int_equal(f->stream, stream);
+}
+
+static void put_args(struct strbuf *b, const char *const *args)
+{
+	for (; *args; args++)
+		wire_put_str(b, FIELD_ARG, *args);
+}
+
+static void call(struct host *h, uint32_t stream, uint64_t number, const struct strbuf *more)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	wire_put_u64(&b, FIELD_CALL, number);
+	if (more)
+		strbuf_add(&b, more->data, more->len);
+	assert_int_equal(channel_send(&h->c, FRAME_CALL, stream, b.data, b.len), 0);
+}
+
+static uint64_t number_in(const struct frame *f, uint16_t tag)
+{
+	struct wire_field field;
+	uint64_t value;
+	assert_int_equal(wire_find(f->payload, f->len, tag, &field), 1);
+	assert_int_equal(wire_get_u64(&field, &value), 0);
+	return value;
+}
+
+static uint64_t reply_status(struct host *h, uint32_t stream)
+{
+	struct frame f;
+	receive_type(h, &f, FRAME_REPLY, stream);
+	return number_in(&f, FIELD_STATUS);
+}
+
+static void hello(struct host *h)
+{
+	struct frame f;
+	receive_type(h, &f, FRAME_HELLO, 0);
+	assert_int_equal(number_in(&f, FIELD_PROTOCOL), AGENT_PROTOCOL);
+}
+
+static void configured(struct host *h)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	static const char *const args[] = { "sleep", "1000", NULL };
+	hello(h);
+	put_args(&b, args);
+	wire_put_str(&b, FIELD_ENV, "COLOUR=blue");
+	/* a user that exists wherever tests run: the one that runs them */
+	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
+	wire_put_str(&b, FIELD_USER, uid);
+	call(h, 1, CALL_CONFIGURE, &b);
+	assert_int_equal(reply_status(h, 1), 0);
+}
+
+static void start_command(struct host *h, uint32_t stream, bool with_stdin, const char *script)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	const char *const args[] = { "sh", "-c", script, NULL };
+	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
+	put_args(&b, args);
+	wire_put_str(&b, FIELD_USER, uid);
+	wire_put_u64(&b, FIELD_STDIN, with_stdin);
+	call(h, stream, CALL_EXEC, &b);
+}
+
+static void credit(struct host *h, uint32_t stream, size_t n)
+{
+	uint32_t le = htole32((uint32_t)n);
+	assert_int_equal(channel_send(&h->c, FRAME_CREDIT, stream, &le, sizeof(le)), 0);
+}
+
+struct outcome {
+	struct strbuf out[3];
+	uint64_t code;
+};
+static void outcome_done(struct outcome *o)
+{
+	for (size_t i = 0; i < 3; i++)
+		strbuf_done(&o->out[i]);
+}
+DEFINE_AUTO_DONE(outcome, outcome_done)
+
+/* Collect until END; returns the field that says how it ended. */
+static uint16_t collect(struct host *h, uint32_t stream, struct outcome *ret)
+{
+	struct frame f;
+	for (;;) {
+		receive(h, &f);
+		if (f.stream != stream || f.type == FRAME_CREDIT)
+			continue;
+		if (f.type == FRAME_END) {
+			struct wire_field field;
+			uint16_t tag = FIELD_EXIT_CODE;
+			if (wire_find(f.payload, f.len, tag, &field) == 0)
+				tag = FIELD_SIGNAL;
+			ret->code = number_in(&f, tag);
+			return tag;
+		}
+		assert_int_equal(f.type, FRAME_DATA);
+		assert_in_range(f.payload[0], DATA_STDOUT, DATA_STDERR);
+		strbuf_add(&ret->out[f.payload[0]], f.payload + 1, f.len - 1);
+		if (f.len > 1)
+			credit(h, stream, f.len - 1);
+	}
+}
+
+static void before_configure_only_ping_is_answered(void **state)
+{
+	struct host *h = *state;
+	hello(h);
+	call(h, 5, CALL_PING, NULL);
+	assert_int_equal(reply_status(h, 5), 0);
+	start_command(h, 6, false, "true");
+	assert_int_equal(reply_status(h, 6), EBUSY);
+	call(h, 7, CALL_HEALTH, NULL);
+	assert_int_equal(reply_status(h, 7), EBUSY);
+	call(h, 8, 60, NULL);
+	assert_int_equal(reply_status(h, 8), EOPNOTSUPP);
+	call(h, 9, CALL_RESTORED, NULL);
+	assert_int_equal(reply_status(h, 9), EBUSY);
+}
+
+static void a_command_has_its_output_and_status_passed_on(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	configured(h);
+	start_command(h, 2, false, "echo $COLOUR; echo err >&2; cat; exit 3");
+	assert_int_equal(reply_status(h, 2), 0);
+	assert_int_equal(collect(h, 2, &o), FIELD_EXIT_CODE);
+	assert_int_equal(o.code, 3);
+	assert_string_equal(o.out[DATA_STDOUT].data, "blue\n");
+	assert_string_equal(o.out[DATA_STDERR].data, "err\n");
+}
+
+static void input_is_fed_within_the_window_and_credited(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	char data[1 + DATA_MAX] = { DATA_STDIN };
+
+	configured(h);
+	start_command(h, 2, true, "wc -c");
+	assert_int_equal(reply_status(h, 2), 0);
+	memset(data + 1, 'x', DATA_MAX);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, sizeof(data)), 0);
+	for (size_t credited = 0; credited < WINDOW_BYTES;) {
+		struct frame f;
+		uint32_t le;
+		receive_type(h, &f, FRAME_CREDIT, 2);
+		memcpy(&le, f.payload, sizeof(le));
+		credited += le32toh(le);
+	}
+	assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, 1), 0);
+	assert_int_equal(collect(h, 2, &o), FIELD_EXIT_CODE);
+	assert_int_equal(atoi(o.out[DATA_STDOUT].data), WINDOW_BYTES);
+}
+
+static void a_process_that_does_not_read_blocks_nobody(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	char data[1 + DATA_MAX] = { DATA_STDIN };
+
+	configured(h);
+	start_command(h, 2, true, "sleep 1000");
+	assert_int_equal(reply_status(h, 2), 0);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, sizeof(data)), 0);
+	start_command(h, 3, false, "echo fine");
+	struct frame f;
+	do
+		receive(h, &f);
+	while (f.type == FRAME_CREDIT);
+	assert_int_equal(f.type, FRAME_REPLY);
+	assert_int_equal(collect(h, 3, &o), FIELD_EXIT_CODE);
+	assert_string_equal(o.out[DATA_STDOUT].data, "fine\n");
+}
+
+static void more_input_than_the_window_ends_the_stream(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	char data[1 + DATA_MAX] = { DATA_STDIN };
+
+	configured(h);
+	start_command(h, 2, true, "sleep 1000");
+	assert_int_equal(reply_status(h, 2), 0);
+	for (int i = 0; i < 12; i++)
+		assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, sizeof(data)), 0);
+	assert_int_equal(collect(h, 2, &o), FIELD_SIGNAL);
+	assert_int_equal(o.code, SIGKILL);
+}
+
+static void output_stops_at_the_window(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) o = { 0 };
+	struct frame f;
+	size_t got = 0;
+
+	configured(h);
+	start_command(h, 2, false, "head -c 1000000 /dev/zero");
+	assert_int_equal(reply_status(h, 2), 0);
+	while (got < WINDOW_BYTES) {
+		receive_type(h, &f, FRAME_DATA, 2);
+		got += f.len - 1;
+	}
+	assert_int_equal(got, WINDOW_BYTES);
+	call(h, 3, CALL_PING, NULL);
+	assert_int_equal(reply_status(h, 3), 0);
+	credit(h, 2, got);
+	assert_int_equal(collect(h, 2, &o), FIELD_EXIT_CODE);
+	assert_int_equal(o.out[DATA_STDOUT].len + got, 1000000);
+}
+
+static void a_background_child_does_not_hold_the_stream(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) quiet = { 0 };
+	AUTO_DONE(outcome) loud = { 0 };
+
+	configured(h);
+	start_command(h, 2, false, "sleep 5 & echo bye");
+	assert_int_equal(reply_status(h, 2), 0);
+	assert_int_equal(collect(h, 2, &quiet), FIELD_EXIT_CODE);
+	assert_string_equal(quiet.out[DATA_STDOUT].data, "bye\n");
+	start_command(h, 3, false, "timeout 5 yes & echo bye");
+	assert_int_equal(reply_status(h, 3), 0);
+	assert_int_equal(collect(h, 3, &loud), FIELD_EXIT_CODE);
+}
+
+static void reset_kills_and_signals_are_delivered(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(outcome) first = { 0 };
+	AUTO_DONE(outcome) second = { 0 };
+	uint8_t sig = SIGTERM;
+
+	configured(h);
+	start_command(h, 2, false, "sleep 1000");
+	assert_int_equal(reply_status(h, 2), 0);
+	assert_int_equal(channel_send(&h->c, FRAME_RESET, 2, NULL, 0), 0);
+	assert_int_equal(collect(h, 2, &first), FIELD_SIGNAL);
+	assert_int_equal(first.code, SIGKILL);
+	start_command(h, 2, false, "exec sleep 1000"); /* the id is free again */
+	assert_int_equal(reply_status(h, 2), 0);
+	assert_int_equal(channel_send(&h->c, FRAME_SIGNAL, 2, &sig, 1), 0);
+	assert_int_equal(collect(h, 2, &second), FIELD_SIGNAL);
+	assert_int_equal(second.code, SIGTERM);
+}
+
+static void programs_that_cannot_be_started_are_told_apart(void **state)
+{
+	struct host *h = *state;
+	static const struct {
+		const char *program, *workdir;
+		uint64_t status;
+	} cases[] = {
+		{ "mvm-no-such-program", NULL, ENOENT },
+		{ "/etc/passwd", NULL, EACCES },
+		{ "sh", "/no/such/folder", ENOTDIR },
+		{ "", NULL, ENOENT },
+	};
+	configured(h);
+	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
+	for (uint32_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		AUTO_DONE(strbuf) b = { 0 };
+		wire_put_str(&b, FIELD_ARG, cases[i].program);
+		wire_put_str(&b, FIELD_WORKDIR, cases[i].workdir);
+		wire_put_str(&b, FIELD_USER, uid);
+		call(h, 10 + i, CALL_EXEC, &b);
+		assert_int_equal(reply_status(h, 10 + i), cases[i].status);
+	}
+	call(h, 20, CALL_EXEC, NULL);
+	assert_int_equal(reply_status(h, 20), EINVAL);
+}
+
+static void health_waits_until_a_command_succeeds(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(strbuf) bad = { 0 };
+	struct frame f;
+	struct wire_field message;
+
+	configured(h);
+	call(h, 2, CALL_HEALTH, NULL);
+	assert_int_equal(reply_status(h, 2), 0);
+
+	wire_put_str(&bad, FIELD_HEALTH_HTTP, "http://127.0.0.1:1/");
+	wire_put_u64(&bad, FIELD_TIMEOUT_MS, 100);
+	wire_put_u64(&bad, FIELD_INTERVAL_MS, 10);
+	call(h, 3, CALL_HEALTH, &bad);
+	receive_type(h, &f, FRAME_REPLY, 3);
+	assert_int_equal(number_in(&f, FIELD_STATUS), ETIMEDOUT);
+	assert_int_equal(wire_find(f.payload, f.len, FIELD_MESSAGE, &message), 1);
+	assert_non_null(memmem(message.data, message.len, "Connection refused", 18));
+}
+
+static void a_call_on_a_stream_in_use_breaks_the_protocol(void **state)
+{
+	struct host *h = *state;
+	struct frame f;
+	int r;
+
+	configured(h);
+	start_command(h, 2, false, "sleep 1000");
+	assert_int_equal(reply_status(h, 2), 0);
+	call(h, 2, CALL_PING, NULL);
+	do {
+		struct pollfd p = { .fd = h->c.fd, .events = POLLIN };
+		assert_int_equal(poll(&p, 1, clock_remaining_ms(h->deadline_ns)), 1);
+		r = channel_receive(&h->c, &f);
+	} while (r >= 0);
+	assert_int_equal(r, -EPIPE); /* the agent gives up */
+
+	int status;
+	assert_int_equal(waitpid(h->agent, &status, 0), h->agent);
+	assert_int_equal(WEXITSTATUS(status), 1);
+	(void)close(h->c.fd);
+	channel_done(&h->c);
+	assert_int_equal(start(state), 0); /* for the teardown */
+	free(h);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
+	const struct CMUnitTest tests[] = {
+		TEST(before_configure_only_ping_is_answered),
+		TEST(a_command_has_its_output_and_status_passed_on),
+		TEST(input_is_fed_within_the_window_and_credited),
+		TEST(a_process_that_does_not_read_blocks_nobody),
+		TEST(more_input_than_the_window_ends_the_stream),
+		TEST(output_stops_at_the_window),
+		TEST(a_background_child_does_not_hold_the_stream),
+		TEST(reset_kills_and_signals_are_delivered),
+		TEST(programs_that_cannot_be_started_are_told_apart),
+		TEST(health_waits_until_a_command_succeeds),
+		TEST(a_call_on_a_stream_in_use_breaks_the_protocol),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
