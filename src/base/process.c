@@ -82,8 +82,7 @@ static int become_child(struct child_plan *plan)
 			return pid < 0 ? -errno : 0;
 	}
 	if (spec->flags & PROCESS_NO_HUGE_PAGES)
-		(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0,
-			    0); /* a kernel without has none to avoid */
+		(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* fails where there are none */
 	reset_signals();
 	if (spec->cwd_fd != AT_FDCWD && fchdir(spec->cwd_fd) < 0)
 		return -errno;

@@ -21,6 +21,7 @@ struct process {
 enum process_flags {
 	PROCESS_DIE_WITH_PARENT = 1u << 0, /* SIGKILL when the starting thread ends (prctl(2)) */
 	PROCESS_DETACH = 1u << 1, /* a session of its own, and no child of ours: nothing to reap */
+	PROCESS_NO_HUGE_PAGES = 1u << 2, /* no transparent huge pages, madvised ones included */
 };
 
 struct process_spec {
