@@ -282,7 +282,7 @@ static int args_init(struct args *a, const struct command *command, char *const 
 	while (argv[argc])
 		argc++;
 	*a = (struct args){ .command = command };
-	a->values = calloc(n_own + n_global, sizeof(*a->values));
+	a->values = calloc(n_own + n_global + 1, sizeof(*a->values)); /* never 0 */
 	a->positionals = calloc(argc + 1, sizeof(*a->positionals));
 	if (!a->values || !a->positionals)
 		return -ENOMEM;

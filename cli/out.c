@@ -45,6 +45,7 @@ int table_print(const struct table *t, FILE *out)
 {
 	struct column columns[TABLE_COLUMNS_MAX];
 
+	assert(t->columns > 0 && t->columns <= TABLE_COLUMNS_MAX);
 	if (t->cells.failed)
 		return -ENOMEM;
 	for (size_t i = 0; i < t->columns; i++)

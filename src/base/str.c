@@ -46,6 +46,9 @@ void strbuf_adds(struct strbuf *b, const char *s)
 }
 
 static void strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	va_copy(again, ap);
