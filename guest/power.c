@@ -15,8 +15,8 @@
 #define WORKLOAD_GRACE_MS 5000
 #define INIT_GRACE_MS	  30000
 
-/* systemd(1): SIGRTMIN+4 powers off.  Its SIGRTMIN is glibc's, 34; musl's is 35. */
-#define SIGNAL_SYSTEMD_POWEROFF (34 + 4)
+/* systemd(1): SIGRTMIN+5 starts reboot.target.  Its SIGRTMIN is glibc's, 34; musl's is 35. */
+#define SIGNAL_SYSTEMD_REBOOT (34 + 5)
 
 _Noreturn void power_off(const struct agent *a)
 {
@@ -45,11 +45,11 @@ void power_workload_ended(struct agent *a)
 		power_off(a);
 }
 
-/* What makes this init power off.  busybox's understands SIGUSR2, others ignore it; then the
- * grace ends and the agent does it. */
-static int init_poweroff_signal(void)
+/* What makes this init reboot, which is how the machine ends (see power_off()).  busybox's does on
+ * SIGTERM; one that ignores it lets the grace end, and the agent does it. */
+static int init_reboot_signal(void)
 {
-	return access("/run/systemd/system", F_OK) == 0 ? SIGNAL_SYSTEMD_POWEROFF : SIGUSR2;
+	return access("/run/systemd/system", F_OK) == 0 ? SIGNAL_SYSTEMD_REBOOT : SIGTERM;
 }
 
 void power_shutdown(struct agent *a, uint64_t grace_ms)
@@ -62,7 +62,7 @@ void power_shutdown(struct agent *a, uint64_t grace_ms)
 	int64_t grace = grace_ms ? (int64_t)grace_ms : WORKLOAD_GRACE_MS;
 	if (a->workload == WORKLOAD_INIT) {
 		grace = grace_ms ? (int64_t)grace_ms : INIT_GRACE_MS;
-		(void)kill(1, init_poweroff_signal()); /* if not, the grace ends */
+		(void)kill(1, init_reboot_signal()); /* if not, the grace ends */
 	} else if (a->workload == WORKLOAD_RUNS) {
 		(void)kill(a->workload_child.pid, SIGTERM); /* as above */
 	} else {

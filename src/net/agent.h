@@ -12,14 +12,16 @@
  * picks an id that is not in use (never 0) and sends FRAME_CALL.  The agent answers with one
  * FRAME_REPLY.  For CALL_EXEC a reply with status 0 means "started"; FRAME_DATA in both directions
  * follow, and FRAME_END closes the stream.  For every other call, and for a reply with another
- * status, the reply itself closes the stream.  FRAME_RESET from the host abandons a stream: the
- * agent kills what runs there and answers FRAME_END with FIELD_SIGNAL.  After that END the id is
- * free again.
+ * status, the reply itself closes the stream.  FRAME_RESET from the host abandons a stream, of
+ * CALL_EXEC or another call: the agent kills what runs there and answers FRAME_END with
+ * FIELD_SIGNAL.  After that END the id is free again.  A reset that crosses the frame which closes
+ * the stream is ignored: that frame is then the answer, and no further END comes.
  *
  * Flow control: FRAME_DATA counts against the receiver's window, per stream and direction (all
- * output channels of a stream share one window).  A window starts at WINDOW_BYTES and grows by
- * FRAME_CREDIT, which the receiver sends when it has really consumed bytes (written to the
- * process, or to the client).  A sender that exceeds the window breaks the protocol.
+ * output channels of a stream share one window); the channel byte is not counted.  A window starts
+ * at WINDOW_BYTES and grows by FRAME_CREDIT, which the receiver sends when it has really consumed
+ * bytes (written to the process, or to the client).  A sender that exceeds the window breaks the
+ * protocol: the agent ends that stream as if it had been reset.
  */
 
 #define AGENT_PROTOCOL	 1u
@@ -69,13 +71,16 @@ enum agent_call {
 	CALL_HEALTH = 3,
 	/*
 	 * Run a command.  ARG repeated, ENV repeated, WORKDIR, USER, TTY (1), ROWS, COLUMNS,
-	 * STDIN (0: /dev/null).  Reply: STATUS 0 and PID; or ENOENT (no such program: 127),
-	 * EACCES and others (cannot be executed: 126) with MESSAGE.
+	 * STDIN (1: the host will send it; 0 or absent: /dev/null).  Reply: STATUS 0 and PID; or
+	 * ENOENT (no such program: 127), EACCES and others (cannot be executed: 126; ENOTDIR: no
+	 * such WORKDIR; EINVAL: no such USER) with MESSAGE.  EBUSY: not configured, or frozen.
 	 */
 	CALL_EXEC = 4,
 	/*
 	 * Get ready for a snapshot: freeze every process but the agent, sync, trim, drop caches,
-	 * make 32 random bytes that live only in the agent's memory.  Result: NONCE.
+	 * make 32 random bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while
+	 * other streams are open, since their hosts would be in another life; from the call until
+	 * its reply the host sends nothing, so that no frame is cut by the snapshot.
 	 */
 	CALL_PREPARE = 5,
 	/*
@@ -83,13 +88,13 @@ enum agent_call {
 	 * MACHINE_ID, ENTROPY, TIME_NS, GENERATION, the network as above.  In this order:
 	 * entropy in and reseed, clock, hostname, machine-id, generation file, boot id, network,
 	 * thaw, start on_restore and wait for it.  Result: NONCE (the one made by PREPARE).  A
-	 * non-zero STATUS means that the clone must not be used.
+	 * non-zero STATUS means that the clone must not be used (EIO: on_restore failed).
 	 */
 	CALL_RESTORED = 6,
 	/* Undo PREPARE in the machine that was captured: thaw, nothing else. */
 	CALL_THAW = 7,
 	/* Sync and power off.  The reply comes first.  With systemd and the like as PID 1 it is
-	 * asked to shut down properly. */
+	 * asked to shut down properly; what has not ended after TIMEOUT_MS (optional) is killed. */
 	CALL_SHUTDOWN = 8,
 
 	CALL_HOST_FIRST = 64,

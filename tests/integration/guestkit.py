@@ -145,7 +145,7 @@ class Guest:
         console, console_theirs = socket.socketpair()
         accel = accelerator()
         machine = "microvm,pit=on,pic=on,rtc=on,acpi=on,x-option-roms=off"
-        command = f"console=ttyS0 quiet panic=-1 reboot=t {arguments}"
+        command = f"console=ttyS0 quiet panic=-1 {arguments}"
         options = ["-accel", "kvm", "-cpu", "host"]
         if accel == "tcg":
             options = ["-accel", "tcg,tb-size=64", "-cpu", "max"]
