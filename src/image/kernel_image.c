@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "codec/sha256.h"
-#include "image/elf.h"
+#include "image/elf64.h"
 #include "image/unpack.h"
 
 #define SETUP_SECTS	 0x1f1u

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "image/elf.h"
+#include "image/elf64.h"
 
 #define MODULES_MAX 20000u
 

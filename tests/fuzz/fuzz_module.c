@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "image/elf.h"
+#include "image/elf64.h"
 #include "image/module.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

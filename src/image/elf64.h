@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef IMAGE_ELF_H
-#define IMAGE_ELF_H
+#ifndef IMAGE_ELF64_H
+#define IMAGE_ELF64_H
 
 /*
  * The little that is wanted of 64-bit little-endian ELF files, which may be hostile: every offset
