@@ -10,7 +10,6 @@ PREFIX ?= /usr/local
 
 all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm)
 	@ninja -C $(BUILD)
-	@ln -sfn cli/mvm $(BUILD)/mvm
 
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null || { echo "meson is missing: run 'make deps'" >&2; exit 1; }
