@@ -11,11 +11,11 @@ static int run(struct cli_context *c, const struct args *a)
 		(void)puts("mvm " MVM_VERSION); /* main looks at the stream's errors */
 		return 0;
 	}
-	AUTO_DONE(json) j = { 0 };
-	json_open(&j, NULL, '{');
-	json_string(&j, "version", MVM_VERSION);
-	json_close(&j);
-	return json_print(&j, stdout);
+	AUTO_DONE(jsonw) j = { 0 };
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "version", MVM_VERSION);
+	jsonw_close(&j);
+	return jsonw_print(&j, stdout);
 }
 
 static const struct option options[] = { OPTION_JSON, { 0 } };

@@ -7,6 +7,14 @@
 #include "base/str.h"
 
 const struct command_section command_sections[] = {
+	{ "Templates",
+	  { &command_template_build, &command_template_apply, &command_template_list,
+	    &command_template_info } },
+	{ "Instances",
+	  { &command_run, &command_ps, &command_inspect, &command_exec, &command_logs,
+	    &command_pause, &command_resume, &command_stop, &command_rm } },
+	{ "Kernels", { &command_kernel_add, &command_kernel_list, &command_kernel_rm } },
+	{ "This host", { &command_backends } },
 	{ "mvm itself", { &command_version, &command_help, &command_completion } },
 	{ 0 },
 };

@@ -34,8 +34,25 @@
 
 #include "command.h"
 
+extern const struct command command_backends;
 extern const struct command command_completion;
+extern const struct command command_exec;
 extern const struct command command_help;
+extern const struct command command_inspect;
+extern const struct command command_kernel_add;
+extern const struct command command_kernel_list;
+extern const struct command command_kernel_rm;
+extern const struct command command_logs;
+extern const struct command command_pause;
+extern const struct command command_ps;
+extern const struct command command_resume;
+extern const struct command command_rm;
+extern const struct command command_run;
+extern const struct command command_stop;
+extern const struct command command_template_apply;
+extern const struct command command_template_build;
+extern const struct command command_template_info;
+extern const struct command command_template_list;
 extern const struct command command_version;
 
 #define SECTION_COMMANDS_MAX 24

@@ -6,21 +6,21 @@
 #include "json.h"
 #include "options.h"
 
-static void add_choices(struct json *j, const char *choices)
+static void add_choices(struct jsonw *j, const char *choices)
 {
 	if (!choices)
 		return;
-	json_open(j, "choices", '[');
+	jsonw_open(j, "choices", '[');
 	while (*choices) {
 		size_t n = strcspn(choices, "|");
 		AUTO_FREE char *word = strndup(choices, n);
 		if (!word)
 			j->text.failed = true;
 		else
-			json_string(j, NULL, word);
+			jsonw_string(j, NULL, word);
 		choices += n + (choices[n] == '|');
 	}
-	json_close(j);
+	jsonw_close(j);
 }
 
 static const char *kind_name(enum option_kind kind)
@@ -47,73 +47,73 @@ static const char *hint_name(enum value_hint hint)
 	return names[hint];
 }
 
-static void add_options(struct json *j, const char *key, const struct option *table)
+static void add_options(struct jsonw *j, const char *key, const struct option *table)
 {
-	json_open(j, key, '[');
+	jsonw_open(j, key, '[');
 	for (const struct option *o = table; o && o->name; o++) {
 		char letter[2] = { o->letter, '\0' };
 
-		json_open(j, NULL, '{');
-		json_string(j, "name", o->name);
+		jsonw_open(j, NULL, '{');
+		jsonw_string(j, "name", o->name);
 		if (o->letter)
-			json_string(j, "letter", letter);
-		json_string(j, "kind", kind_name(o->kind));
+			jsonw_string(j, "letter", letter);
+		jsonw_string(j, "kind", kind_name(o->kind));
 		if (o->value)
-			json_string(j, "value", o->value);
+			jsonw_string(j, "value", o->value);
 		if (o->hint)
-			json_string(j, "completes", hint_name(o->hint));
+			jsonw_string(j, "completes", hint_name(o->hint));
 		add_choices(j, o->choices);
-		json_string(j, "help", o->help);
-		json_string(j, "group", o->group ? o->group : "Options");
-		json_close(j);
+		jsonw_string(j, "help", o->help);
+		jsonw_string(j, "group", o->group ? o->group : "Options");
+		jsonw_close(j);
 	}
-	json_close(j);
+	jsonw_close(j);
 }
 
-static void add_positionals(struct json *j, const struct positional *p)
+static void add_positionals(struct jsonw *j, const struct positional *p)
 {
-	json_open(j, "arguments", '[');
+	jsonw_open(j, "arguments", '[');
 	for (; p->name; p++) {
-		json_open(j, NULL, '{');
-		json_string(j, "name", p->name);
-		json_bool(j, "optional", p->optional);
-		json_bool(j, "many", p->many);
+		jsonw_open(j, NULL, '{');
+		jsonw_string(j, "name", p->name);
+		jsonw_bool(j, "optional", p->optional);
+		jsonw_bool(j, "many", p->many);
 		if (p->hint)
-			json_string(j, "completes", hint_name(p->hint));
+			jsonw_string(j, "completes", hint_name(p->hint));
 		add_choices(j, p->choices);
-		json_string(j, "help", p->help);
-		json_close(j);
+		jsonw_string(j, "help", p->help);
+		jsonw_close(j);
 	}
-	json_close(j);
+	jsonw_close(j);
 }
 
-static void add_command(struct json *j, const char *section, const struct command *c)
+static void add_command(struct jsonw *j, const char *section, const struct command *c)
 {
-	json_open(j, NULL, '{');
-	json_string(j, "name", c->path);
-	json_string(j, "section", section);
-	json_string(j, "summary", c->summary);
-	json_string(j, "details", c->details);
-	json_string(j, "examples", c->examples);
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "name", c->path);
+	jsonw_string(j, "section", section);
+	jsonw_string(j, "summary", c->summary);
+	jsonw_string(j, "details", c->details);
+	jsonw_string(j, "examples", c->examples);
 	add_positionals(j, c->positionals);
-	json_string(j, "rest", c->rest);
-	json_bool(j, "rest_required", c->rest_required);
+	jsonw_string(j, "rest", c->rest);
+	jsonw_bool(j, "rest_required", c->rest_required);
 	add_options(j, "options", c->options);
-	json_close(j);
+	jsonw_close(j);
 }
 
 int help_json(FILE *out)
 {
-	AUTO_DONE(json) j = { 0 };
+	AUTO_DONE(jsonw) j = { 0 };
 
-	json_open(&j, NULL, '{');
-	json_open(&j, "commands", '[');
+	jsonw_open(&j, NULL, '{');
+	jsonw_open(&j, "commands", '[');
 	for (const struct command_section *s = command_sections; s->title; s++) {
 		for (const struct command *const *c = s->commands; *c; c++)
 			add_command(&j, s->title, *c);
 	}
-	json_close(&j);
+	jsonw_close(&j);
 	add_options(&j, "global_options", global_options);
-	json_close(&j);
-	return json_print(&j, out);
+	jsonw_close(&j);
+	return jsonw_print(&j, out);
 }

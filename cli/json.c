@@ -33,13 +33,13 @@ static void add_string(struct strbuf *b, const char *s)
 	strbuf_adds(b, "\"");
 }
 
-static void new_line(struct json *j)
+static void new_line(struct jsonw *j)
 {
 	if (!j->compact)
 		strbuf_addf(&j->text, "\n%*s", (int)j->depth * 2, "");
 }
 
-static void begin_value(struct json *j, const char *key)
+static void begin_value(struct jsonw *j, const char *key)
 {
 	if (j->filled[j->depth])
 		strbuf_adds(&j->text, ",");
@@ -52,7 +52,7 @@ static void begin_value(struct json *j, const char *key)
 	}
 }
 
-void json_open(struct json *j, const char *key, char bracket)
+void jsonw_open(struct jsonw *j, const char *key, char bracket)
 {
 	assert(j->depth < JSON_DEPTH_MAX && (bracket == '{' || bracket == '['));
 	begin_value(j, key);
@@ -61,7 +61,7 @@ void json_open(struct json *j, const char *key, char bracket)
 	j->filled[j->depth] = false;
 }
 
-void json_close(struct json *j)
+void jsonw_close(struct jsonw *j)
 {
 	assert(j->depth > 0);
 	bool filled = j->filled[j->depth];
@@ -71,7 +71,7 @@ void json_close(struct json *j)
 	strbuf_add(&j->text, &j->closers[j->depth], 1);
 }
 
-void json_string(struct json *j, const char *key, const char *value)
+void jsonw_string(struct jsonw *j, const char *key, const char *value)
 {
 	begin_value(j, key);
 	if (value)
@@ -80,19 +80,19 @@ void json_string(struct json *j, const char *key, const char *value)
 		strbuf_adds(&j->text, "null");
 }
 
-void json_u64(struct json *j, const char *key, uint64_t value)
+void jsonw_u64(struct jsonw *j, const char *key, uint64_t value)
 {
 	begin_value(j, key);
 	strbuf_addf(&j->text, "%" PRIu64, value);
 }
 
-void json_bool(struct json *j, const char *key, bool value)
+void jsonw_bool(struct jsonw *j, const char *key, bool value)
 {
 	begin_value(j, key);
 	strbuf_adds(&j->text, value ? "true" : "false");
 }
 
-int json_print(struct json *j, FILE *out)
+int jsonw_print(struct jsonw *j, FILE *out)
 {
 	assert(j->depth == 0);
 	if (j->text.failed)

@@ -6,14 +6,14 @@
  * Writing JSON (RFC 8259): pretty with two spaces, strings escaped, text that is not UTF-8
  * replaced by U+FFFD.
  *
- *	AUTO_DONE(json) j = { 0 };
- *	json_open(&j, NULL, '{');
- *	json_string(&j, "name", name);
- *	json_open(&j, "ports", '[');
- *	json_u64(&j, NULL, 8080);
- *	json_close(&j);
- *	json_close(&j);
- *	return json_print(&j, stdout);
+ *	AUTO_DONE(jsonw) j = { 0 };
+ *	jsonw_open(&j, NULL, '{');
+ *	jsonw_string(&j, "name", name);
+ *	jsonw_open(&j, "ports", '[');
+ *	jsonw_u64(&j, NULL, 8080);
+ *	jsonw_close(&j);
+ *	jsonw_close(&j);
+ *	return jsonw_print(&j, stdout);
  *
  * key is NULL for the outermost value and inside arrays.
  */
@@ -24,7 +24,7 @@
 
 #define JSON_DEPTH_MAX 16
 
-struct json {
+struct jsonw {
 	struct strbuf text;
 	unsigned depth;
 	char closers[JSON_DEPTH_MAX];
@@ -32,19 +32,19 @@ struct json {
 	bool compact;			 /* one line */
 };
 
-void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
-void json_close(struct json *j);
-void json_string(struct json *j, const char *key, const char *value); /* NULL writes null */
-void json_u64(struct json *j, const char *key, uint64_t value);
-void json_bool(struct json *j, const char *key, bool value);
+void jsonw_open(struct jsonw *j, const char *key, char bracket); /* '{' or '[' */
+void jsonw_close(struct jsonw *j);
+void jsonw_string(struct jsonw *j, const char *key, const char *value); /* NULL writes null */
+void jsonw_u64(struct jsonw *j, const char *key, uint64_t value);
+void jsonw_bool(struct jsonw *j, const char *key, bool value);
 
 /* Print with a newline.  Returns 0, -ENOMEM or -EIO; everything must be closed. */
-int json_print(struct json *j, FILE *out);
+int jsonw_print(struct jsonw *j, FILE *out);
 
-static inline void json_done(struct json *j)
+static inline void jsonw_done(struct jsonw *j)
 {
 	strbuf_done(&j->text);
 }
-DEFINE_AUTO_DONE(json, json_done)
+DEFINE_AUTO_DONE(jsonw, jsonw_done)
 
 #endif

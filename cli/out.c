@@ -84,18 +84,18 @@ static const char *code_name(int code, char *buf, size_t size)
 
 static void show_json(const struct cli_context *c, const char *hint)
 {
-	AUTO_DONE(json) j = { .compact = true };
+	AUTO_DONE(jsonw) j = { .compact = true };
 	char buf[32];
 
-	json_open(&j, NULL, '{');
-	json_open(&j, "error", '{');
-	json_string(&j, "code", code_name(c->err.code, buf, sizeof(buf)));
-	json_string(&j, "message", c->err.text);
-	json_string(&j, "hint", hint);
-	json_u64(&j, "exit_status", (uint64_t)status_of(c));
-	json_close(&j);
-	json_close(&j);
-	(void)json_print(&j, stderr); /* nobody is left to tell */
+	jsonw_open(&j, NULL, '{');
+	jsonw_open(&j, "error", '{');
+	jsonw_string(&j, "code", code_name(c->err.code, buf, sizeof(buf)));
+	jsonw_string(&j, "message", c->err.text);
+	jsonw_string(&j, "hint", hint);
+	jsonw_u64(&j, "exit_status", (uint64_t)status_of(c));
+	jsonw_close(&j);
+	jsonw_close(&j);
+	(void)jsonw_print(&j, stderr); /* nobody is left to tell */
 }
 
 int show_error(const struct cli_context *c, const char *command)

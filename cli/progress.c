@@ -79,13 +79,13 @@ static void show_end(struct progress_view *v, const struct mvm_progress_event *e
 
 static void show_note_json(const char *text)
 {
-	AUTO_DONE(json) j = { .compact = true };
-	json_open(&j, NULL, '{');
-	json_open(&j, "note", '{');
-	json_string(&j, "message", text);
-	json_close(&j);
-	json_close(&j);
-	(void)json_print(&j, stderr); /* a note that cannot be shown stops nothing */
+	AUTO_DONE(jsonw) j = { .compact = true };
+	jsonw_open(&j, NULL, '{');
+	jsonw_open(&j, "note", '{');
+	jsonw_string(&j, "message", text);
+	jsonw_close(&j);
+	jsonw_close(&j);
+	(void)jsonw_print(&j, stderr); /* a note that cannot be shown stops nothing */
 }
 
 void progress_view_event(void *arg, const struct mvm_progress_event *event)

@@ -144,6 +144,14 @@ struct mvm_exec_options {
 MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_exec_options *options,
 			      int *ret_status, struct mvm_error *err);
 
+/*
+ * End the VM behind a handle and wait until it is gone; an attached instance is then removed.
+ *
+ *   timeout_ms  for the guest to shut down by itself; 0: it is killed at once
+ */
+MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
+				struct mvm_error *err);
+
 /* Wait until the VM has ended.  -ETIMEDOUT when it has not by then; negative: no timeout. */
 MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms,
 			      struct mvm_error *err);

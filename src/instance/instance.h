@@ -32,7 +32,7 @@ struct instance_launch {
 	int revision_fd;       /* the revision's folder */
 	int lease_fd;	       /* -1: none is needed */
 	int cache_fd;	       /* for probe results */
-	int capture_fd;	       /* -1 unless record->capture */
+	int capture_fd;	       /* -1 unless it is to be captured */
 };
 
 /*

@@ -19,8 +19,8 @@
 #include "instance/supervisor.h"
 #include "model/name.h"
 
-/* Say so now rather than let the VMM fail: can the port be bound? */
-static int check_port(const struct vmm_forward *f, struct mvm_error *err)
+/* Say so now rather than let the VMM fail: can the port be bound?  Port 0 becomes a free one. */
+static int check_port(struct vmm_forward *f, struct mvm_error *err)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(f->host_port) };
 	int on = 1;
@@ -35,6 +35,10 @@ static int check_port(const struct vmm_forward *f, struct mvm_error *err)
 	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
 				     f->host_address, strerror(errno));
+	socklen_t len = sizeof(addr);
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+		return mvm_error_set(err, -errno, "getsockname: %s", strerror(errno));
+	f->host_port = ntohs(addr.sin_port);
 	return 0;
 }
 

@@ -14,36 +14,50 @@ static const char *const state_names[] = {
 	[RECORD_EXITED] = "exited",	[RECORD_FAILED] = "failed",
 };
 
+static const char *const start_names[] = { "boot", "restore" };
+
+static const char *const purpose_names[] = {
+	[RECORD_FOR_USER] = "user",
+	[RECORD_FOR_CAPTURE] = "capture",
+	[RECORD_FOR_CHECK] = "check",
+};
+
 const char *record_state_name(enum record_state state)
 {
 	return state_names[state];
 }
 
-static int get_state(const struct json_at *root, enum record_state *ret, struct mvm_error *err)
+/* The index of a member's text among the names. */
+static int get_choice(const struct json_at *root, const char *key, const char *const *names,
+		      size_t n, size_t *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	int r = json_get_string(root, "state", JSON_REQUIRED, &text, err);
+	int r = json_get_string(root, key, JSON_REQUIRED, &text, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(state_names); i++) {
-		if (strcmp(text, state_names[i]) == 0) {
-			*ret = (enum record_state)i;
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*ret = i;
 			return 0;
 		}
 	}
-	return json_error(root, "state", err, "no such state '%s'", text);
+	return json_error(root, key, err, "'%s' is not known", text);
 }
 
-static int get_start_kind(const struct json_at *root, bool *ret, struct mvm_error *err)
+static int get_choices(const struct json_at *root, struct record *ret, struct mvm_error *err)
 {
-	AUTO_FREE char *text = NULL;
-	int r = json_get_string(root, "start", JSON_REQUIRED, &text, err);
-	if (r < 0)
-		return r;
-	if (!str_eq(text, "restore") && !str_eq(text, "boot"))
-		return json_error(root, "start", err, "expected 'restore' or 'boot'");
-	*ret = str_eq(text, "restore");
-	return 0;
+	size_t state = 0, start = 0, purpose = 0;
+	int r = get_choice(root, "state", state_names, MVM_ARRAY_SIZE(state_names), &state, err);
+	if (r >= 0)
+		r = get_choice(root, "start", start_names, MVM_ARRAY_SIZE(start_names), &start,
+			       err);
+	if (r >= 0)
+		r = get_choice(root, "purpose", purpose_names, MVM_ARRAY_SIZE(purpose_names),
+			       &purpose, err);
+	ret->state = (enum record_state)state;
+	ret->restore = start != 0;
+	ret->purpose = (enum record_purpose)purpose;
+	return r;
 }
 
 static int get_forward(const struct json_at *at, struct vmm_forward *ret, struct mvm_error *err)
@@ -155,8 +169,6 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 		r = json_get_u64(root, "vmm_pid", 0, INT32_MAX, JSON_OPTIONAL, &vmm_pid, err);
 	if (r >= 0)
 		r = json_get_bool(root, "attached", JSON_REQUIRED, &ret->attached, err);
-	if (r >= 0)
-		r = json_get_bool(root, "capture", JSON_REQUIRED, &ret->capture, err);
 	ret->vcpus = (unsigned)vcpus;
 	ret->mem_mib = (uint32_t)mem_mib;
 	ret->supervisor_pid = (int64_t)supervisor_pid;
@@ -181,9 +193,7 @@ int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 	json_root(&root, RECORD_NAME, doc);
 	r = get_strings(&root, &rec, err);
 	if (r >= 0)
-		r = get_state(&root, &rec.state, err);
-	if (r >= 0)
-		r = get_start_kind(&root, &rec.restore, err);
+		r = get_choices(&root, &rec, err);
 	if (r >= 0)
 		r = get_numbers(&root, &rec, err);
 	if (r >= 0)
@@ -230,7 +240,7 @@ char *record_to_json(const struct record *r)
 	json_put_string(&out, o, "template_id", r->template_id);
 	json_put_string(&out, o, "revision_hash", r->revision);
 	json_put_string(&out, o, "state", record_state_name(r->state));
-	json_put_string(&out, o, "start", r->restore ? "restore" : "boot");
+	json_put_string(&out, o, "start", start_names[r->restore]);
 	put_nullable(&out, o, "reason", r->reason);
 	json_put_string(&out, o, "backend", r->backend);
 	put_nullable(&out, o, "backend_version", r->backend_version);
@@ -246,7 +256,7 @@ char *record_to_json(const struct record *r)
 	json_put_u64(&out, o, "supervisor_pid", (uint64_t)r->supervisor_pid);
 	json_put_u64(&out, o, "vmm_pid", (uint64_t)r->vmm_pid);
 	json_put(&out, o, "attached", json_boolean(r->attached));
-	json_put(&out, o, "capture", json_boolean(r->capture));
+	json_put_string(&out, o, "purpose", purpose_names[r->purpose]);
 	json_put_string(&out, o, "boot_args", r->cmdline);
 	json_t *stages = json_new(&out);
 	for (size_t i = 0; i < r->n_stages; i++)

@@ -31,6 +31,13 @@ enum record_state {
 };
 const char *record_state_name(enum record_state state);
 
+/* What an instance is for.  Only those for the user are listed. */
+enum record_purpose {
+	RECORD_FOR_USER,
+	RECORD_FOR_CAPTURE, /* its memory becomes a snapshot */
+	RECORD_FOR_CHECK,   /* proves that a snapshot can be restored */
+};
+
 struct record_stage {
 	char name[24];
 	int64_t ns; /* since the start began */
@@ -43,7 +50,7 @@ struct record {
 	bool restore;  /* start kind: "restore" or "boot" */
 	char *reason;  /* why this kind; NULL when there is nothing to say */
 	bool attached; /* stop and remove it when the starter goes away */
-	bool capture;  /* its memory is to be captured; it appears in no list */
+	enum record_purpose purpose;
 	unsigned vcpus;
 	uint32_t mem_mib;
 	char *cmdline; /* the kernel's whole command line */

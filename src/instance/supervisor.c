@@ -139,6 +139,11 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int sn
 		return mvm_error_set(err, -EOPNOTSUPP, "backend %s: %s", ops->name,
 				     probe.reason ? probe.reason : "not usable here");
 
+	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
+	if (rec->restore)
+		memory = VMM_MEMORY_CLONE;
+	else if (rec->purpose == RECORD_FOR_CAPTURE)
+		memory = VMM_MEMORY_CAPTURE;
 	struct vmm_config config = {
 		.name = rec->name,
 		.vcpus = rec->vcpus,
@@ -152,9 +157,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int sn
 		.network = s->revision.run.network != MVM_NETWORK_NONE,
 		.forwards = rec->forwards,
 		.n_forwards = rec->n_forwards,
-		.memory = rec->restore	 ? VMM_MEMORY_CLONE
-			  : rec->capture ? VMM_MEMORY_CAPTURE
-					 : VMM_MEMORY_PRIVATE,
+		.memory = memory,
 		.memory_dir_fd = rec->restore ? snapshot_fd : SUPERVISOR_FD_CAPTURE,
 		.memory_name = "mem.bin",
 		.log_fd = -1,
@@ -275,7 +278,7 @@ static void wait_for_end(struct supervisor *s, struct job *j)
 static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES];
-	if (!s->record.capture)
+	if (s->record.purpose != RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
 	int r = machine_capture(&s->machine, SUPERVISOR_FD_CAPTURE,
 				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, err);

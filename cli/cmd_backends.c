@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "out.h"
+
+static void backend_json(struct jsonw *j, const struct mvm_backend_info *b)
+{
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "name", b->name);
+	jsonw_bool(j, "usable", b->usable);
+	jsonw_string(j, "reason", b->reason);
+	jsonw_string(j, "binary", b->binary);
+	jsonw_string(j, "version", b->version);
+	jsonw_string(j, "accelerator", b->accelerator);
+	jsonw_string(j, "accelerator_reason", b->accelerator_reason);
+	jsonw_open(j, "capabilities", '{');
+	jsonw_bool(j, "snapshots", b->snapshots);
+	jsonw_bool(j, "pause", b->pause);
+	jsonw_bool(j, "network_user", b->network);
+	jsonw_bool(j, "shared_memory_clones", b->shared_memory);
+	jsonw_string(j, "agent_transport", b->agent_transport);
+	jsonw_close(j);
+	jsonw_close(j);
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_backend_info_list) all = { 0 };
+	(void)a;
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_backend_list(mvm, &all.v, &all.n, &c->err);
+	if (r < 0)
+		return r;
+	if (c->json) {
+		AUTO_DONE(jsonw) j = { 0 };
+		jsonw_open(&j, NULL, '[');
+		for (size_t i = 0; i < all.n; i++)
+			backend_json(&j, all.v[i]);
+		jsonw_close(&j);
+		return jsonw_print(&j, stdout);
+	}
+	AUTO_DONE(table) t = { .columns = 5 };
+	table_row(&t, "NAME", "USABLE", "ACCELERATOR", "SNAPSHOTS", "VERSION OR REASON");
+	for (size_t i = 0; i < all.n; i++) {
+		const struct mvm_backend_info *b = all.v[i];
+		AUTO_FREE char *accel = str_printf("%s (%s)", b->accelerator ? b->accelerator : "-",
+						   b->accelerator_reason ? b->accelerator_reason
+									 : "-");
+		table_row(&t, b->name, b->usable ? "yes" : "no", accel, b->snapshots ? "yes" : "no",
+			  b->usable ? b->version : b->reason);
+	}
+	return table_print(&t, stdout);
+}
+
+static const struct option options[] = { OPTION_JSON, { 0 } };
+
+const struct command command_backends = {
+	.path = "backends",
+	.summary = "Show what can run VMs here",
+	.options = options,
+	.run = run,
+};

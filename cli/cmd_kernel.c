@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "out.h"
+
+static void kernel_json(struct jsonw *j, const struct mvm_kernel *k)
+{
+	char digest[65];
+	str_hex(k->vmlinux.bytes, sizeof(k->vmlinux.bytes), digest);
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "name", k->name);
+	jsonw_string(j, "version", k->version);
+	jsonw_string(j, "added_at", k->added_at);
+	jsonw_string(j, "vmlinux_sha256", digest);
+	jsonw_u64(j, "vmlinux_bytes", k->vmlinux_bytes);
+	jsonw_u64(j, "modules", k->n_modules);
+	jsonw_bool(j, "pvh", k->pvh);
+	jsonw_close(j);
+}
+
+static int add(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_kernel) kernel = NULL;
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_kernel_add(mvm, args_at(a, 0), args_string(a, "name"),
+				   args_flag(a, "force"), &kernel, &c->err);
+	if (r < 0)
+		return r;
+	if (c->json) {
+		AUTO_DONE(jsonw) j = { 0 };
+		kernel_json(&j, kernel);
+		return jsonw_print(&j, stdout);
+	}
+	(void)printf("%s  %s, %u modules%s\n", kernel->name, kernel->version, kernel->n_modules,
+		     r ? "" : ", was there already");
+	return 0;
+}
+
+static int list(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_kernel_list) all = { 0 };
+	(void)a;
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_kernel_list(mvm, &all.v, &all.n, &c->err);
+	if (r < 0)
+		return r;
+	if (c->json) {
+		AUTO_DONE(jsonw) j = { 0 };
+		jsonw_open(&j, NULL, '[');
+		for (size_t i = 0; i < all.n; i++)
+			kernel_json(&j, all.v[i]);
+		jsonw_close(&j);
+		return jsonw_print(&j, stdout);
+	}
+	AUTO_DONE(table) t = { .columns = 5 };
+	table_row(&t, "NAME", "VERSION", "SIZE", "MODULES", "ADDED");
+	for (size_t i = 0; i < all.n; i++) {
+		char size[24], modules[16];
+		str_bytes(all.v[i]->vmlinux_bytes, size, sizeof(size));
+		(void)snprintf(modules, sizeof(modules), "%u", all.v[i]->n_modules);
+		table_row(&t, all.v[i]->name, all.v[i]->version, size, modules, all.v[i]->added_at);
+	}
+	return table_print(&t, stdout);
+}
+
+static int rm(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	return r < 0 ? r : mvm_kernel_remove(mvm, args_at(a, 0), &c->err);
+}
+
+static const struct option add_options[] = {
+	{ .name = "name",
+	  .letter = 'n',
+	  .kind = OPTION_STRING,
+	  .value = "NAME",
+	  .help = "what templates call it; its version when not given" },
+	{ .name = "force",
+	  .letter = 'f',
+	  .kind = OPTION_FLAG,
+	  .help = "replace a kernel of that name" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+static const struct option json_options[] = { OPTION_JSON, { 0 } };
+
+const struct command command_kernel_add = {
+	.path = "kernel add",
+	.summary = "Import a guest kernel",
+	.details = "FILE is a Debian package of a kernel (it is read, not installed), a vmlinuz or "
+		   "an uncompressed vmlinux. Debian's linux-image-cloud-amd64 suits microVMs; "
+		   "'apt-get download' fetches the package it depends on.",
+	.examples = "mvm kernel add linux-image-6.1.0-*-cloud-amd64_*.deb --name debian-6.1",
+	.positionals = { { .name = "FILE", .help = "the kernel", .hint = VALUE_FILE } },
+	.options = add_options,
+	.run = add,
+};
+
+const struct command command_kernel_list = {
+	.path = "kernel list",
+	.summary = "List guest kernels",
+	.options = json_options,
+	.run = list,
+};
+
+const struct command command_kernel_rm = {
+	.path = "kernel rm",
+	.summary = "Forget a guest kernel; revisions built with it keep theirs",
+	.positionals = { { .name = "NAME", .help = "the kernel", .hint = VALUE_KERNEL } },
+	.run = rm,
+};

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <mvm/instance.h>
+#include <stdio.h>
+
+#include "guest_command.h"
+#include "handles.h"
+#include "options.h"
+#include "out.h"
+
+#define FORWARDS_MAX 64
+#define STOP_MS	     10000
+
+static int parse_forwards(struct cli_context *c, const struct strv *list, struct mvm_forward *to)
+{
+	if (list->n > FORWARDS_MAX)
+		return cli_usage(c, "more than %d ports", FORWARDS_MAX);
+	for (size_t i = 0; i < list->n; i++) {
+		if (mvm_forward_parse(list->v[i], &to[i], &c->err) < 0)
+			return c->usage = true, -EINVAL;
+	}
+	return 0;
+}
+
+static int print_started(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance)
+{
+	AUTO(mvm_instance_info) info = NULL;
+	if (!c->json) {
+		(void)puts(mvm_instance_name(instance)); /* main looks at the stream's errors */
+		return 0;
+	}
+	int r = mvm_instance_inspect(mvm, mvm_instance_name(instance), &info, &c->err);
+	if (r == 0)
+		(void)fputs(info->json, stdout);
+	return r;
+}
+
+/* The console on standard output until the VM ends or somebody presses ^C. */
+static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance)
+{
+	AUTO_CLOSE int signals = guest_signals_block(false);
+	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), STDOUT_FILENO, false, true,
+				  signals, &c->err);
+	if (r < 0)
+		return r;
+	return mvm_instance_finish(instance, STOP_MS, &c->err);
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	struct mvm_forward forwards[FORWARDS_MAX];
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_instance) instance = NULL;
+	bool detach = args_flag(a, "detach"), with_command = a->n_rest > 0;
+
+	if (with_command)
+		c->failure_status = 125;
+	if (!args_given(a, "template"))
+		return cli_usage(c, "which template? name it with --template ID");
+	if (detach && with_command)
+		return cli_usage(c, "--detach and a command do not go together: start it with "
+				    "--detach, then use 'mvm exec'");
+	if (args_given(a, "env") && !with_command)
+		return cli_usage(c, "--env is for a command, and there is none");
+	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
+		return cli_usage(c, "--cold and --require-snapshot exclude each other");
+	const struct strv *ports = args_list(a, "publish");
+	int r = parse_forwards(c, ports, forwards);
+	if (r < 0)
+		return r;
+
+	struct mvm_start_options options = {
+		.template_ref = args_string(a, "template"),
+		.name = args_string(a, "name"),
+		.attached = !detach,
+		.kind = args_flag(a, "cold")		   ? MVM_START_COLD
+			: args_flag(a, "require-snapshot") ? MVM_START_REQUIRE_SNAPSHOT
+							   : MVM_START_AUTO,
+		.backend = args_string(a, "backend"),
+		.vcpus = args_u32(a, "cpus", 0),
+		.mem_mib = args_u32(a, "mem", 0),
+		.forwards = forwards,
+		.n_forwards = ports->n,
+	};
+	r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_start(mvm, &options, &c->progress, &instance, &c->err);
+	if (r < 0)
+		return r;
+	if (detach)
+		return print_started(c, mvm, instance);
+	if (!with_command)
+		return follow(c, mvm, instance);
+
+	struct guest_command command = {
+		.argv = a->rest,
+		.env = args_list(a, "env"),
+		.input = true,
+		.timeout_ms = -1,
+	};
+	int status = guest_command_run(c, instance, &command);
+	struct mvm_error ignored; /* the command's result counts; closing the handle ends the VM */
+	(void)mvm_instance_finish(instance, 0, &ignored);
+	return status;
+}
+
+static const struct option options[] = {
+	{ .name = "template",
+	  .letter = 'T',
+	  .kind = OPTION_STRING,
+	  .value = "ID[@REV]",
+	  .help = "what to start; without REV its current revision",
+	  .hint = VALUE_TEMPLATE },
+	{ .name = "name",
+	  .letter = 'n',
+	  .kind = OPTION_STRING,
+	  .value = "NAME",
+	  .help = "the instance's name; made up when not given" },
+	{ .name = "detach",
+	  .letter = 'd',
+	  .kind = OPTION_FLAG,
+	  .help = "leave it running and print its name" },
+	{ .name = "publish",
+	  .letter = 'p',
+	  .kind = OPTION_LIST,
+	  .value = "[ADDR:]HOST:GUEST",
+	  .help = "forward a port of this host (127.0.0.1 unless ADDR says otherwise; HOST 0 "
+		  "takes a free one) to one of the guest; add /udp for UDP" },
+	{ .name = "env",
+	  .letter = 'e',
+	  .kind = OPTION_LIST,
+	  .value = "NAME=VALUE",
+	  .help = "environment of COMMAND" },
+	{ .name = "cold",
+	  .kind = OPTION_FLAG,
+	  .help = "boot, even if there is a snapshot",
+	  .group = "Start" },
+	{ .name = "require-snapshot",
+	  .kind = OPTION_FLAG,
+	  .help = "fail instead of booting when the snapshot cannot be restored here",
+	  .group = "Start" },
+	{ .name = "backend",
+	  .kind = OPTION_STRING,
+	  .value = "NAME",
+	  .help = "the VMM to use, see 'mvm backends'",
+	  .group = "Start" },
+	{ .name = "cpus",
+	  .kind = OPTION_U32,
+	  .value = "N",
+	  .min = 1,
+	  .max = 32,
+	  .help = "virtual CPUs; other than the snapshot's means a cold boot",
+	  .group = "Machine" },
+	{ .name = "mem",
+	  .kind = OPTION_SIZE,
+	  .value = "SIZE",
+	  .min = 96,
+	  .help = "memory; other than the snapshot's means a cold boot",
+	  .group = "Machine" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+const struct command command_run = {
+	.path = "run",
+	.summary = "Start a microVM from a template",
+	.details =
+		"Restores the snapshot of the template's revision, in milliseconds, if it was made "
+		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
+		"With COMMAND: runs it in a fresh VM beside the template's workload, with standard "
+		"input and output attached, exits with its status and removes the VM. Without: "
+		"shows the console until the VM ends or ^C is pressed, then stops and removes it. "
+		"With --detach the VM goes on by itself; see 'mvm ps'.",
+	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
+		    "mvm run --template http-worker -- uname -a\n"
+		    "echo hello | mvm run --template http-worker -- cat",
+	.rest = "COMMAND",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest_command.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+int guest_signals_block(bool resize)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGQUIT);
+	if (resize)
+		(void)sigaddset(&set, SIGWINCH);
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd >= 0 && sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Keys go to the guest as they are; undone by terminal_restore(). */
+static bool terminal_raw(struct termios *saved)
+{
+	struct termios raw;
+	if (tcgetattr(STDIN_FILENO, saved) < 0)
+		return false;
+	raw = *saved;
+	cfmakeraw(&raw);
+	return tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
+}
+
+int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
+		      const struct guest_command *command)
+{
+	struct termios saved;
+	AUTO_CLOSE int signals = guest_signals_block(command->tty);
+	struct mvm_exec_options options = {
+		.command = (const char *const *)command->argv,
+		.env = command->env ? (const char *const *)command->env->v : NULL,
+		.workdir = command->workdir,
+		.user = command->user,
+		.tty = command->tty,
+		.stdin_fd = command->input ? STDIN_FILENO : -1,
+		.stdout_fd = STDOUT_FILENO,
+		.stderr_fd = STDERR_FILENO,
+		.signal_fd = signals,
+		.timeout_ms = command->timeout_ms,
+	};
+	int status = 0;
+	bool raw = command->tty && terminal_raw(&saved);
+	int r = mvm_instance_exec(instance, &options, &status, &c->err);
+	if (raw)
+		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved); /* nothing more can be done */
+	if (r >= 0)
+		return status;
+	c->failure_status = r == -ENOENT ? 127 : r == -EACCES ? 126 : 125;
+	return r;
+}

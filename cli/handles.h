@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_HANDLES_H
+#define CLI_HANDLES_H
+
+/* The library's handles as scoped variables: AUTO(mvm) m = NULL; */
+
+#include <errno.h>
+#include <mvm/instance.h>
+#include <mvm/kernel.h>
+#include <mvm/mvm.h>
+#include <mvm/store.h>
+
+#include "base/own.h"
+
+DEFINE_AUTO(mvm, mvm_close)
+DEFINE_AUTO(mvm_instance, mvm_instance_close)
+DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
+DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
+
+/* Arrays of owned pointers, as the library's lists give them. */
+#define DEFINE_LIST(tag, free_fn)                                                                  \
+	struct tag##_list {                                                                        \
+		struct tag **v;                                                                    \
+		size_t n;                                                                          \
+	};                                                                                         \
+	static inline void tag##_list_done(struct tag##_list *l)                                   \
+	{                                                                                          \
+		for (size_t i = 0; i < l->n; i++)                                                  \
+			free_fn(l->v[i]);                                                          \
+		free(l->v);                                                                        \
+	}                                                                                          \
+	DEFINE_AUTO_DONE(tag##_list, tag##_list_done)
+
+DEFINE_LIST(mvm_instance_info, mvm_instance_info_free)
+DEFINE_LIST(mvm_kernel, mvm_kernel_free)
+DEFINE_LIST(mvm_template_summary, mvm_template_summary_free)
+DEFINE_LIST(mvm_backend_info, mvm_backend_info_free)
+
+#endif

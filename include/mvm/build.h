@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MVM_BUILD_H
+#define MVM_BUILD_H
+
+/* Building templates: from a spec to a published revision, and to the snapshot beside it. */
+
+#include <mvm/error.h>
+#include <mvm/mvm.h>
+#include <mvm/progress.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mvm_build_options {
+	bool snapshot;	     /* also boot it, wait until it is healthy, capture it */
+	bool force;	     /* ignore the build cache; make a new snapshot although there is one */
+	bool no_wait;	     /* -EBUSY instead of waiting for another build of this template */
+	const char *backend; /* for the snapshot; NULL: the first usable one */
+};
+
+struct mvm_build_result {
+	char template_id[64];
+	char revision[65];
+	bool cached;	   /* the build cache had the artifacts */
+	bool new_revision; /* this build published it; else it was there already */
+	bool has_snapshot; /* on return */
+	bool new_snapshot; /* this build made it */
+	uint64_t rootfs_bytes;
+	uint64_t snapshot_mem_bytes;  /* apparent size */
+	uint64_t snapshot_disk_bytes; /* what memory and device state take on disk */
+	int64_t build_ns, snapshot_ns;
+};
+
+/*
+ * Build a template's next revision and make it current.
+ *
+ *   id        a template that exists (mvm_template_apply)
+ *   options   borrowed; NULL: all defaults
+ *   progress  steps and notes; may be NULL
+ *   ret       what came of it; may be NULL
+ *
+ * The same inputs give the same revision, which is then not published again.  When only the
+ * snapshot fails, the revision stays published and the error is returned.
+ *
+ * Errors: -ENOENT (no such template, source or kernel), -EINVAL (what is wrong with source or
+ * spec), -EBUSY (no_wait), -EOPNOTSUPP (nothing here can build or snapshot that), -ETIMEDOUT (the
+ * guest did not become healthy; the text ends with its last console lines), -ENOSPC.
+ * After a crash `current` is the old revision or the new one, and the next build works.
+ */
+MVM_API int mvm_template_build(struct mvm *mvm, const char *id,
+			       const struct mvm_build_options *options,
+			       const struct mvm_progress *progress, struct mvm_build_result *ret,
+			       struct mvm_error *err);
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "build/build.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/program.h"
+#include "build/builder.h"
+#include "build/kernels.h"
+#include "codec/sha256.h"
+#include "image/image.h"
+#include "image/initramfs.h"
+#include "store/blob.h"
+#include "store/cache.h"
+
+DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
+
+#define AGENT_PROGRAM "mvm-agent"
+
+void build_artifacts_done(struct build_artifacts *a)
+{
+	free(a->info.builder);
+	free(a->info.source_fingerprint);
+	free(a->info.attribute);
+	free(a->info.mvm_version);
+	*a = (struct build_artifacts){ 0 };
+}
+
+/* What goes into one build, found out before anything is made. */
+struct inputs {
+	const struct builder *builder;
+	const char *source; /* in the spec's flake_ref */
+	struct mvm_digest lock, agent;
+	struct mvm_kernel *kernel;
+	int kernel_fd; /* its folder */
+	int agent_fd;
+};
+
+static void inputs_done(struct inputs *in)
+{
+	mvm_kernel_free(in->kernel);
+	if (in->kernel_fd >= 0)
+		(void)close(in->kernel_fd);
+	if (in->agent_fd >= 0)
+		(void)close(in->agent_fd);
+}
+DEFINE_AUTO_DONE(inputs, inputs_done)
+
+static int open_agent(struct inputs *in, struct mvm_error *err)
+{
+	AUTO_FREE char *path = NULL;
+	int r = program_helper_path(AGENT_PROGRAM, &path);
+	if (r < 0) {
+		r = mvm_error_set(err, r, "cannot find %s", AGENT_PROGRAM);
+		return mvm_error_hint(err, r,
+				      "reinstall mvm, or set MVM_LIBEXEC_DIR to its folder");
+	}
+	in->agent_fd = open(path, O_RDONLY | O_CLOEXEC);
+	r = in->agent_fd < 0 ? -errno : sha256_fd(in->agent_fd, &in->agent, NULL);
+	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
+}
+
+static int find_inputs(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
+		       struct mvm_error *err)
+{
+	int r = builder_find(spec->flake_ref, &in->builder, &in->source, err);
+	if (r == 0)
+		r = kernels_find(s, spec->run.kernel, &in->kernel, &in->kernel_fd, err);
+	if (r == 0)
+		r = open_agent(in, err);
+	if (r == 0)
+		r = in->builder->lock(in->source, &in->lock, err);
+	return r;
+}
+
+/* One digest over everything that decides the artifacts' bytes. */
+static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
+{
+	struct mvm_digest digest;
+	struct sha256 h;
+	const struct mvm_digest *parts[] = { &in->lock, &in->agent, &in->kernel->vmlinux,
+					     &in->kernel->modules };
+
+	char head[64];
+	int n = snprintf(head, sizeof(head), "mvm build 1 %s %u", in->builder->name,
+			 IMAGE_FORMAT_VERSION);
+	sha256_init(&h);
+	sha256_add(&h, head, (size_t)n + 1); /* with its NUL, so that nothing can run together */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(parts); i++)
+		sha256_add(&h, parts[i]->bytes, sizeof(parts[i]->bytes));
+	const char *epoch = getenv("SOURCE_DATE_EPOCH");
+	if (epoch)
+		sha256_add(&h, epoch, strlen(epoch));
+	sha256_end(&h, &digest);
+	digest_hex(&digest, ret);
+}
+
+static int fill_info(const struct inputs *in, const char *print, struct build_artifacts *ret,
+		     struct mvm_error *err)
+{
+	bool failed = false;
+	digest_hex(&in->lock, ret->lock);
+	ret->info.builder = str_dup(in->builder->name, &failed);
+	ret->info.source_fingerprint = str_dup(print, &failed);
+	ret->info.mvm_version = str_dup(MVM_VERSION, &failed);
+	return failed ? mvm_error_oom(err) : 0;
+}
+
+/* Which artifact has which name in the cache. */
+struct slot {
+	const char *name;
+	struct mvm_digest *digest;
+	uint64_t *bytes;
+};
+#define SLOTS 3
+static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
+{
+	ret[0] = (struct slot){ "vmlinux", &a->vmlinux, &a->vmlinux_bytes };
+	ret[1] = (struct slot){ "rootfs", &a->rootfs, &a->rootfs_bytes };
+	ret[2] = (struct slot){ "initrd", &a->initrd, &a->initrd_bytes };
+}
+
+/* 1 when the cache has all of it. */
+static int look_up(struct store *s, const char *key, const char *print, struct build_artifacts *ret,
+		   struct mvm_error *err)
+{
+	AUTO_DONE(store_build) cached = { 0 };
+	struct slot slots[SLOTS];
+	int r = store_cache_get(s, key, print, &cached, err);
+	if (r <= 0)
+		return r;
+	slots_of(ret, slots);
+	for (size_t i = 0; i < SLOTS; i++) {
+		size_t k = 0;
+		while (k < cached.n_artifacts &&
+		       strcmp(cached.artifacts[k].name, slots[i].name) != 0)
+			k++;
+		if (k == cached.n_artifacts)
+			return 0;
+		*slots[i].digest = cached.artifacts[k].digest;
+		if (!store_blob_has(s, slots[i].digest, slots[i].bytes))
+			return 0;
+	}
+	ret->cached = true;
+	return 1;
+}
+
+static int remember(struct store *s, const char *key, const char *print, struct build_artifacts *a,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(store_build) build = { .built_at = clock_wall_ns() / NS_PER_S };
+	struct slot slots[SLOTS];
+
+	slots_of(a, slots);
+	for (size_t i = 0; i < SLOTS; i++) {
+		struct store_cached_artifact *to = &build.artifacts[build.n_artifacts++];
+		(void)snprintf(to->name, sizeof(to->name), "%s", slots[i].name);
+		to->digest = *slots[i].digest;
+	}
+	build.fingerprint = strdup(print);
+	return build.fingerprint ? store_cache_put(s, key, &build, err) : mvm_error_oom(err);
+}
+
+/* A new file in staging, made by fn, becomes a blob. */
+static int create_file(int dir_fd, const char *name, struct mvm_error *err)
+{
+	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return fd < 0 ? mvm_error_set(err, -errno, "cannot create %s: %s", name, strerror(errno))
+		      : fd;
+}
+
+static int make_rootfs(struct store *s, const struct inputs *in, const struct staging *st,
+		       struct build_artifacts *ret, struct mvm_error *err)
+{
+	struct mvm_digest lock;
+	AUTO_CLOSE int fd = create_file(st->fd, "rootfs.ext4", err);
+	if (fd < 0)
+		return fd;
+	int r = in->builder->build(in->source, fd, &lock, err);
+	if (r < 0)
+		return r;
+	if (!digest_equal(&lock, &in->lock))
+		return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", in->source);
+	return store_blob_take(s, st->fd, "rootfs.ext4", &ret->rootfs, &ret->rootfs_bytes, err);
+}
+
+static int make_initrd(struct store *s, const struct inputs *in, const struct staging *st,
+		       struct build_artifacts *ret, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = create_file(st->fd, "initrd", err);
+	AUTO_CLOSE int modules_fd = -1;
+	if (fd < 0)
+		return fd;
+	if (in->kernel->n_modules) {
+		modules_fd = dir_open_at(in->kernel_fd, "modules");
+		if (modules_fd < 0)
+			return mvm_error_set(err, modules_fd,
+					     "kernel '%s' has lost its modules: %s",
+					     in->kernel->name, strerror(-modules_fd));
+	}
+	int r = initramfs_write(fd, in->agent_fd, modules_fd, err);
+	if (r < 0)
+		return r;
+	return store_blob_take(s, st->fd, "initrd", &ret->initrd, &ret->initrd_bytes, err);
+}
+
+/* Usually the kernel is a blob from when it was added; a pruned one is taken from its folder. */
+static int take_kernel(struct store *s, const struct inputs *in, const struct staging *st,
+		       struct build_artifacts *ret, struct mvm_error *err)
+{
+	ret->vmlinux = in->kernel->vmlinux;
+	if (store_blob_has(s, &ret->vmlinux, &ret->vmlinux_bytes))
+		return 0;
+	int r = store_link_file(s, in->kernel_fd, "vmlinux", st->fd, "vmlinux");
+	if (r < 0)
+		return mvm_error_set(err, r, "kernel '%s': cannot link its vmlinux: %s",
+				     in->kernel->name, strerror(-r));
+	r = store_blob_take(s, st->fd, "vmlinux", &ret->vmlinux, &ret->vmlinux_bytes, err);
+	if (r >= 0 && !digest_equal(&ret->vmlinux, &in->kernel->vmlinux))
+		return mvm_error_set(err, -EBADMSG,
+				     "kernel '%s' is damaged: its vmlinux is not the one that was "
+				     "added",
+				     in->kernel->name);
+	return r;
+}
+
+static int make_all(struct store *s, const struct inputs *in, const struct mvm_progress *progress,
+		    struct build_artifacts *ret, struct mvm_error *err)
+{
+	AUTO_DONE(staging) st = STAGING_NONE;
+	AUTO_DONE(progress_step) step = { 0 };
+	char size[24];
+
+	int r = store_stage(s, &st, err);
+	if (r < 0)
+		return r;
+	progress_begin(&step, progress, "root image from %s", in->source);
+	r = make_rootfs(s, in, &st, ret, err);
+	if (r < 0)
+		return r;
+	str_bytes(ret->rootfs_bytes, size, sizeof(size));
+	progress_end(&step, "%s", size);
+
+	progress_begin(&step, progress, "initramfs for kernel %s", in->kernel->version);
+	r = make_initrd(s, in, &st, ret, err);
+	if (r >= 0)
+		r = take_kernel(s, in, &st, ret, err);
+	if (r < 0)
+		return r;
+	str_bytes(ret->initrd_bytes, size, sizeof(size));
+	progress_end(&step, "%s", size);
+	return 0;
+}
+
+int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool force,
+		    const struct mvm_progress *progress, struct build_artifacts *ret,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(build_artifacts) a = { 0 };
+	AUTO_DONE(inputs) in = { .kernel_fd = -1, .agent_fd = -1 };
+	char key[MVM_CACHE_KEY_SIZE], print[DIGEST_HEX_SIZE];
+
+	int r = find_inputs(s, spec, &in, err);
+	if (r == 0) {
+		fingerprint(&in, print);
+		r = fill_info(&in, print, &a, err);
+	}
+	if (r < 0)
+		return r;
+	mvm_template_cache_key(a.lock, spec->profile, spec->role, key);
+	r = force ? 0 : look_up(s, key, print, &a, err);
+	if (r == 0) {
+		r = make_all(s, &in, progress, &a, err);
+		if (r == 0)
+			r = remember(s, key, print, &a, err);
+	} else if (r > 0) {
+		progress_note(progress, "%s: source unchanged, artifacts taken from the cache",
+			      spec->template_id);
+	}
+	if (r < 0)
+		return r;
+	*ret = a;
+	a = (struct build_artifacts){ 0 };
+	return 0;
+}

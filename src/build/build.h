@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BUILD_BUILD_H
+#define BUILD_BUILD_H
+
+/* From a template's spec to its artifacts as blobs, through the build cache. */
+
+#include <mvm/template.h>
+
+#include "base/progress.h"
+#include "store/store.h"
+
+struct build_artifacts {
+	struct mvm_digest vmlinux, rootfs, initrd;
+	uint64_t vmlinux_bytes, rootfs_bytes, initrd_bytes;
+	char lock[65];		    /* flake_lock_hash */
+	struct mvm_build_info info; /* done with build_artifacts_done() */
+	bool cached;
+};
+void build_artifacts_done(struct build_artifacts *a);
+DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
+
+/*
+ * Make the artifacts of a spec, or find them in the cache.
+ *
+ *   force  ignore the cache
+ *
+ * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel), -EOPNOTSUPP (no builder).
+ * After a crash there are more blobs, or not; nothing names them.
+ */
+int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool force,
+		    const struct mvm_progress *progress, struct build_artifacts *ret,
+		    struct mvm_error *err);
+
+#endif

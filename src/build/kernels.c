@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "build/kernels.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/own.h"
+#include "codec/json.h"
+#include "codec/sha256.h"
+#include "image/kernel.h"
+#include "model/name.h"
+#include "store/blob.h"
+
+#define KERNEL_JSON	"kernel.json"
+#define KERNEL_JSON_MAX ((size_t)64 << 10)
+
+DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
+
+void mvm_kernel_free(struct mvm_kernel *k)
+{
+	if (!k)
+		return;
+	free(k->name);
+	free(k->version);
+	free(k->added_at);
+	free(k);
+}
+
+static int write_record(int dir_fd, const struct kernel_info *info, const char *name,
+			struct mvm_error *err)
+{
+	struct json_out out = { 0 };
+	AUTO_FREE char *text = NULL;
+	char vmlinux[65], modules[65];
+
+	digest_hex(&info->vmlinux, vmlinux);
+	digest_hex(&info->modules, modules);
+	json_t *o = json_new(&out);
+	json_put_u64(&out, o, "schema_version", 1);
+	json_put_string(&out, o, "name", name);
+	json_put_string(&out, o, "version", info->version);
+	json_put_time(&out, o, "added_at", clock_wall_ns() / NS_PER_S);
+	json_put_string(&out, o, "vmlinux_sha256", vmlinux);
+	json_put_u64(&out, o, "vmlinux_bytes", info->vmlinux_bytes);
+	json_put_string(&out, o, "modules_sha256", modules);
+	json_put_u64(&out, o, "modules", info->n_modules);
+	json_put(&out, o, "pvh", json_boolean(info->pvh));
+	int r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(dir_fd, KERNEL_JSON, text, strlen(text), 0444);
+	return r < 0 ? mvm_error_set(err, r, "cannot write %s: %s", KERNEL_JSON, strerror(-r)) : 0;
+}
+
+static int get_digest(const struct json_at *at, const char *key, struct mvm_digest *ret,
+		      struct mvm_error *err)
+{
+	AUTO_FREE char *hex = NULL;
+	int r = json_get_string(at, key, JSON_REQUIRED, &hex, err);
+	if (r >= 0 && digest_parse(hex, ret) < 0)
+		return json_error(at, key, err, "expected 64 hex digits");
+	return r;
+}
+
+static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	AUTO(mvm_kernel) k = calloc(1, sizeof(*k));
+	struct json_at root;
+	size_t len;
+	uint64_t n_modules = 0;
+
+	if (!k)
+		return mvm_error_oom(err);
+	int r = file_read_at(dir_fd, KERNEL_JSON, KERNEL_JSON_MAX, &text, &len);
+	if (r < 0)
+		return mvm_error_set(err, r == -ENOENT ? -EBADMSG : r, "cannot read %s: %s",
+				     KERNEL_JSON, strerror(-r));
+	r = json_read(text, len, KERNEL_JSON, &doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, KERNEL_JSON, doc);
+	r = json_get_string(&root, "version", JSON_REQUIRED, &k->version, err);
+	if (r >= 0)
+		r = json_get_string(&root, "added_at", JSON_REQUIRED, &k->added_at, err);
+	if (r >= 0)
+		r = get_digest(&root, "vmlinux_sha256", &k->vmlinux, err);
+	if (r >= 0)
+		r = get_digest(&root, "modules_sha256", &k->modules, err);
+	if (r >= 0)
+		r = json_get_u64(&root, "vmlinux_bytes", 0, JSON_U64_MAX, JSON_REQUIRED,
+				 &k->vmlinux_bytes, err);
+	if (r >= 0)
+		r = json_get_u64(&root, "modules", 0, 10000, JSON_REQUIRED, &n_modules, err);
+	if (r >= 0)
+		r = json_get_bool(&root, "pvh", JSON_REQUIRED, &k->pvh, err);
+	if (r < 0)
+		return r;
+	k->n_modules = (uint32_t)n_modules;
+	k->name = strdup(name);
+	if (!k->name)
+		return mvm_error_oom(err);
+	*ret = TAKE_PTR(k);
+	return 0;
+}
+
+/* One kernel's folder and record. */
+static int load(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
+		struct mvm_error *err)
+{
+	int r = name_check(NAME_KERNEL, name, err);
+	if (r < 0)
+		return r;
+	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
+	if (kernels_fd < 0)
+		return kernels_fd;
+	AUTO_CLOSE int dir_fd = dir_open_at(kernels_fd, name);
+	if (dir_fd == -ENOENT) {
+		r = mvm_error_set(err, -ENOENT, "there is no kernel '%s'", name);
+		return mvm_error_hint(err, r,
+				      "see 'mvm kernel list', or add one with 'mvm kernel add'");
+	}
+	if (dir_fd < 0)
+		return mvm_error_set(err, dir_fd, "kernel '%s': %s", name, strerror(-dir_fd));
+	r = read_record(dir_fd, name, ret, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "kernel '%s'", name);
+	if (ret_dir_fd)
+		*ret_dir_fd = TAKE_FD(dir_fd);
+	return 0;
+}
+
+static bool same_kernel(const struct mvm_kernel *k, const struct kernel_info *info)
+{
+	return digest_equal(&k->vmlinux, &info->vmlinux) &&
+	       digest_equal(&k->modules, &info->modules);
+}
+
+/* Is something in the way?  1: no, 0: the very same kernel, -EEXIST: another. */
+static int check_existing(struct store *s, const char *name, const struct kernel_info *info,
+			  bool force, struct mvm_error *err)
+{
+	AUTO(mvm_kernel) old = NULL;
+	struct mvm_error ignored;
+	int r = load(s, name, &old, NULL, &ignored);
+	if (r == -ENOENT || (r < 0 && force))
+		return 1;
+	if (r == 0 && same_kernel(old, info))
+		return 0;
+	if (force)
+		return 1;
+	r = mvm_error_set(err, -EEXIST, "there is another kernel '%s' already%s%s", name,
+			  old ? ", version " : "", old ? old->version : "");
+	return mvm_error_hint(err, r, "choose another --name, or replace it with --force");
+}
+
+static int import(struct store *s, const char *path, int staging_fd, struct kernel_info *info,
+		  struct mvm_error *err)
+{
+	struct mvm_digest digest;
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot open '%s': %s", path, strerror(errno));
+	int r = kernel_import(fd, path, staging_fd, info, err);
+	if (r < 0)
+		return r;
+	/* a blob from the start, so that builds only link it */
+	return store_blob_take(s, staging_fd, "vmlinux", &digest, NULL, err);
+}
+
+/* One rename puts it there, in exchange for another of that name, which goes with the staging. */
+static int publish(struct store *s, const struct staging *st, const char *name,
+		   struct mvm_error *err)
+{
+	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
+	if (kernels_fd < 0)
+		return kernels_fd;
+	int r = dir_sync(st->fd);
+	if (r == 0 && renameat2(st->tmp_fd, st->name, kernels_fd, name, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	if (r == -EEXIST)
+		r = renameat2(st->tmp_fd, st->name, kernels_fd, name, RENAME_EXCHANGE) < 0 ? -errno
+											   : 0;
+	if (r == 0)
+		r = dir_sync(kernels_fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot publish kernel '%s': %s", name, strerror(-r))
+		     : 0;
+}
+
+int kernels_add(struct store *s, const char *path, const char *name, bool force,
+		struct mvm_kernel **ret, struct mvm_error *err)
+{
+	AUTO_DONE(staging) st = STAGING_NONE;
+	struct kernel_info info;
+
+	int r = name ? name_check(NAME_KERNEL, name, err) : 0;
+	if (r == 0)
+		r = store_stage(s, &st, err);
+	if (r == 0)
+		r = import(s, path, st.fd, &info, err);
+	if (r < 0)
+		return r;
+	if (!name) {
+		name = info.version;
+		if (!name_valid(NAME_KERNEL, name)) {
+			r = mvm_error_set(err, -EINVAL, "'%s' does not say which version it is",
+					  path);
+			return mvm_error_hint(err, r, "choose a name with --name");
+		}
+	}
+	int added = check_existing(s, name, &info, force, err);
+	if (added < 0)
+		return added;
+	if (added) {
+		r = write_record(st.fd, &info, name, err);
+		if (r == 0)
+			r = publish(s, &st, name, err);
+		if (r < 0)
+			return r;
+	}
+	if (ret)
+		r = load(s, name, ret, NULL, err);
+	return r < 0 ? r : added;
+}
+
+int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
+	if (kernels_fd < 0)
+		return kernels_fd;
+	int r = dir_list(kernels_fd, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list kernels: %s", strerror(-r));
+
+	struct mvm_kernel **list = calloc(names.n + 1, sizeof(*list));
+	size_t n = 0;
+	if (!list)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < names.n; i++) {
+		struct mvm_error ignored; /* a damaged one is reported when it is asked for */
+		if (load(s, names.v[i], &list[n], NULL, &ignored) == 0)
+			n++;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+static void free_list(struct mvm_kernel **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		mvm_kernel_free(list[i]);
+	free(list);
+}
+
+int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
+		 struct mvm_error *err)
+{
+	if (name)
+		return load(s, name, ret, ret_dir_fd, err);
+
+	struct mvm_kernel **list;
+	size_t n;
+	int r = kernels_list(s, &list, &n, err);
+	if (r < 0)
+		return r;
+	if (n == 0) {
+		r = mvm_error_set(err, -ENOENT,
+				  "the image brings no kernel and there is none here");
+		r = mvm_error_hint(err, r, "add one with 'mvm kernel add FILE.deb'");
+	} else if (n > 1) {
+		r = mvm_error_set(err, -EINVAL, "there are %zu kernels and the template names none",
+				  n);
+		r = mvm_error_hint(err, r,
+				   "put kernel = \"NAME\" into the template; "
+				   "'mvm kernel list' shows the names");
+	} else {
+		r = load(s, list[0]->name, ret, ret_dir_fd, err);
+	}
+	free_list(list, n);
+	return r;
+}
+
+int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
+{
+	AUTO(mvm_kernel) k = NULL;
+	struct mvm_error why;
+	int r = load(s, name, &k, NULL, &why);
+	if (r < 0 && r != -EBADMSG) { /* a damaged one may go */
+		if (err)
+			*err = why;
+		return r;
+	}
+	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
+	if (kernels_fd < 0)
+		return kernels_fd;
+	/* out of sight in one step, then removed: a crash leaves staging that is swept */
+	AUTO_DONE(staging) st = STAGING_NONE;
+	r = store_stage(s, &st, err);
+	if (r < 0)
+		return r;
+	if (renameat2(kernels_fd, name, st.tmp_fd, st.name, RENAME_EXCHANGE) < 0 ||
+	    unlinkat(kernels_fd, name, AT_REMOVEDIR) < 0)
+		return mvm_error_set(err, -errno, "cannot remove kernel '%s': %s", name,
+				     strerror(errno));
+	r = dir_sync(kernels_fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r))
+		     : 0;
+}

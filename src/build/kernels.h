@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BUILD_KERNELS_H
+#define BUILD_KERNELS_H
+
+/*
+ * Guest kernels in the data folder: kernels/<name>/ with kernel.json, vmlinux (a link to its
+ * blob) and modules/ (image/kernel.h).  Published whole by one rename.
+ */
+
+#include <mvm/kernel.h>
+
+#include "store/store.h"
+
+/* See mvm_kernel_add(). */
+int kernels_add(struct store *s, const char *path, const char *name, bool force,
+		struct mvm_kernel **ret, struct mvm_error *err);
+
+/* The named kernel, or without a name the only one.  ret_dir_fd: its folder, the caller's; may be
+ * NULL.  -ENOENT with what to do. */
+int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
+		 struct mvm_error *err);
+
+int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struct mvm_error *err);
+int kernels_remove(struct store *s, const char *name, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <jansson.h>
+#include <mvm/build.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "build/build.h"
+#include "codec/json.h"
+#include "codec/sha256.h"
+#include "store/blob.h"
+#include "store/revision.h"
+#include "template/context.h"
+#include "template/snapshot.h"
+
+DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
+DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
+
+#define NAME_VMLINUX   "vmlinux"
+#define NAME_ROOTFS    "rootfs.ext4"
+#define NAME_INITRD    "initrd"
+#define NAME_FC_CONFIG "fc-base.json"
+
+/*
+ * fc-base.json: a valid Firecracker configuration file with names relative to the revision.
+ * Source: Firecracker's api_server/swagger/firecracker.yaml (BootSource, Drive,
+ * MachineConfiguration).
+ */
+static int write_fc_config(int dir_fd, const struct mvm_template_spec *spec, struct mvm_error *err)
+{
+	AUTO_FREE char *args = str_printf("console=ttyS0 reboot=k panic=-1 pci=off%s%s",
+					  spec->run.boot_args ? " " : "",
+					  spec->run.boot_args ? spec->run.boot_args : "");
+	if (!args)
+		return mvm_error_oom(err);
+	struct json_out out = { 0 };
+	AUTO_FREE char *text = NULL;
+	json_t *config = json_pack(
+		"{s:{s:s, s:s, s:s}, s:[{s:s, s:s, s:b, s:b}], s:{s:i, s:I, s:b}}", "boot-source",
+		"kernel_image_path", NAME_VMLINUX, "initrd_path", NAME_INITRD, "boot_args", args,
+		"drives", "drive_id", "rootfs", "path_on_host", NAME_ROOTFS, "is_root_device", 0,
+		"is_read_only", 1, "machine-config", "vcpu_count", (int)spec->vcpus, "mem_size_mib",
+		(json_int_t)spec->mem_mib, "smt", 0);
+	int r = json_out_text(&out, config, JSON_TEXT_PRETTY, &text, err);
+	if (r == 0)
+		r = file_create_at(dir_fd, NAME_FC_CONFIG, text, strlen(text), 0444);
+	return r < 0 && r != -ENOMEM
+		       ? mvm_error_set(err, r, "cannot write %s: %s", NAME_FC_CONFIG, strerror(-r))
+		       : r;
+}
+
+static int fill_revision(const struct mvm_template_spec *spec, const struct build_artifacts *a,
+			 const char *hash, struct mvm_template_revision *ret, struct mvm_error *err)
+{
+	bool failed = false;
+	ret->schema_version = MVM_SCHEMA_VERSION;
+	ret->revision_hash = str_dup(hash, &failed);
+	ret->flake_ref = str_dup(spec->flake_ref, &failed);
+	ret->flake_lock_hash = str_dup(a->lock, &failed);
+	ret->artifact_paths.vmlinux = str_dup(NAME_VMLINUX, &failed);
+	ret->artifact_paths.rootfs = str_dup(NAME_ROOTFS, &failed);
+	ret->artifact_paths.initrd = str_dup(NAME_INITRD, &failed);
+	ret->artifact_paths.fc_base_config = str_dup(NAME_FC_CONFIG, &failed);
+	ret->artifact_paths.sizes = (struct mvm_artifact_sizes){
+		.present = true,
+		.vmlinux_bytes = a->vmlinux_bytes,
+		.rootfs_bytes = a->rootfs_bytes,
+		.initrd_bytes = a->initrd_bytes,
+	};
+	ret->built_at = clock_wall_ns() / NS_PER_S;
+	ret->profile = str_dup(spec->profile, &failed);
+	ret->role = str_dup(spec->role, &failed);
+	ret->vcpus = spec->vcpus;
+	ret->mem_mib = spec->mem_mib;
+	ret->data_disk_mib = spec->data_disk_mib;
+	ret->build.builder = str_dup(a->info.builder, &failed);
+	ret->build.source_fingerprint = str_dup(a->info.source_fingerprint, &failed);
+	ret->build.attribute = str_dup(a->info.attribute, &failed);
+	ret->build.mvm_version = str_dup(a->info.mvm_version, &failed);
+	return failed ? mvm_error_oom(err) : mvm_run_copy(&spec->run, &ret->run, err);
+}
+
+static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
+			  const struct build_artifacts *a, const char *hash, struct staging *st,
+			  struct mvm_error *err)
+{
+	const struct mvm_artifact known[] = {
+		{ NAME_VMLINUX, a->vmlinux },
+		{ NAME_ROOTFS, a->rootfs },
+		{ NAME_INITRD, a->initrd },
+	};
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+
+	int r = store_stage(s, st, err);
+	for (size_t i = 0; r == 0 && i < MVM_ARRAY_SIZE(known); i++)
+		r = store_blob_link(s, &known[i].digest, st->fd, known[i].name, err);
+	if (r == 0)
+		r = write_fc_config(st->fd, spec, err);
+	if (r == 0)
+		r = store_checksums_write(st->fd, spec->template_id, hash, known,
+					  MVM_ARRAY_SIZE(known), err);
+	if (r == 0)
+		r = fill_revision(spec, a, hash, &rev, err);
+	return r < 0 ? r : store_revision_save(st->fd, &rev, err);
+}
+
+static int hash_revision(const struct mvm_template_spec *spec, const struct build_artifacts *a,
+			 char ret[MVM_REVISION_HASH_SIZE], struct mvm_error *err)
+{
+	const struct mvm_artifact artifacts[] = {
+		{ "vmlinux", a->vmlinux },
+		{ "rootfs", a->rootfs },
+		{ "initrd", a->initrd },
+	};
+	const struct mvm_revision_inputs inputs = {
+		.artifacts = artifacts,
+		.n_artifacts = MVM_ARRAY_SIZE(artifacts),
+		.profile = spec->profile,
+		.role = spec->role,
+		.vcpus = spec->vcpus,
+		.mem_mib = spec->mem_mib,
+		.data_disk_mib = spec->data_disk_mib,
+		.run = &spec->run,
+	};
+	return mvm_revision_hash(&inputs, ret, err);
+}
+
+/* Is this revision there and whole?  1 or 0. */
+static bool have_revision(struct store *s, const char *id, const char *hash)
+{
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	struct mvm_error ignored; /* a damaged one is published again */
+	return store_revision_load(s, id, hash, &rev, NULL, &ignored) >= 0;
+}
+
+static int publish(struct store *s, const struct mvm_template_spec *spec,
+		   const struct build_artifacts *a, const struct mvm_progress *progress,
+		   struct mvm_build_result *result, struct mvm_error *err)
+{
+	char current[STORE_REVISION_SIZE] = "";
+	struct mvm_error ignored;
+	int r = 0;
+
+	if (!have_revision(s, spec->template_id, result->revision)) {
+		AUTO_DONE(staging) st = STAGING_NONE;
+		AUTO_DONE(progress_step) step = { 0 };
+		progress_begin(&step, progress, "publishing %s@%.12s", spec->template_id,
+			       result->revision);
+		r = stage_revision(s, spec, a, result->revision, &st, err);
+		if (r == 0)
+			r = store_revision_publish(s, &st, spec->template_id, result->revision,
+						   err);
+		if (r < 0)
+			return r;
+		progress_end(&step, NULL);
+		result->new_revision = true;
+		if (store_blobs_copied(s))
+			progress_note(progress, "this file system cannot link files, so artifacts "
+						"were copied");
+	}
+	/* no current yet, or a damaged one, is simply set */
+	r = store_current_get(s, spec->template_id, current, &ignored);
+	if (r < 0 || strcmp(current, result->revision) != 0)
+		return store_current_set(s, spec->template_id, result->revision, err);
+	return 0;
+}
+
+/* One build of a template at a time; the second is told for whom it waits. */
+static int lock_template(struct store *s, const char *id, bool no_wait,
+			 const struct mvm_progress *progress, struct mvm_error *err)
+{
+	char holder[LOCK_HOLDER_SIZE] = "";
+	int fd = store_lock_template(s, id, LOCK_NOWAIT, "template build", holder);
+	if (fd == -EBUSY && no_wait)
+		return mvm_error_set(err, fd, "template '%s' is locked by process %s", id, holder);
+	if (fd == -EBUSY) {
+		progress_note(progress, "%s: waiting for process %s", id, holder);
+		fd = store_lock_template(s, id, 0, "template build", NULL);
+	}
+	return fd < 0 ? mvm_error_set(err, fd, "cannot lock template '%s': %s", id, strerror(-fd))
+		      : fd;
+}
+
+static int build_locked(struct mvm *mvm, const struct mvm_template_spec *spec,
+			const struct mvm_build_options *options,
+			const struct mvm_progress *progress, struct mvm_build_result *result,
+			struct mvm_error *err)
+{
+	AUTO_DONE(build_artifacts) a = { 0 };
+	int64_t start_ns = clock_now_ns();
+
+	int r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
+	if (r == 0 && spec->data_disk_mib)
+		r = mvm_error_set(err, -EOPNOTSUPP,
+				  "data_disk_mib: this version of mvm makes no data disks");
+	if (r == 0)
+		r = build_artifacts(mvm->store, spec, options->force, progress, &a, err);
+	if (r == 0)
+		r = hash_revision(spec, &a, result->revision, err);
+	if (r == 0)
+		r = publish(mvm->store, spec, &a, progress, result, err);
+	if (r < 0)
+		return r;
+	result->cached = a.cached;
+	result->rootfs_bytes = a.rootfs_bytes;
+	result->build_ns = clock_now_ns() - start_ns;
+	return snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
+}
+
+int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
+		       const struct mvm_progress *progress, struct mvm_build_result *ret,
+		       struct mvm_error *err)
+{
+	static const struct mvm_build_options defaults = { 0 };
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	struct mvm_build_result result = { 0 };
+
+	if (!options)
+		options = &defaults;
+	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int lock_fd = lock_template(mvm->store, id, options->no_wait, progress, err);
+	if (lock_fd < 0)
+		return lock_fd;
+	mvm_template_spec_done(&spec);
+	r = store_spec_load(mvm->store, id, &spec, err); /* as it is now that nobody edits it */
+	if (r < 0)
+		return r;
+	(void)snprintf(result.template_id, sizeof(result.template_id), "%s", id);
+	r = build_locked(mvm, &spec, options, progress, &result, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", id);
+	if (ret)
+		*ret = result;
+	return 0;
+}

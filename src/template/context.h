@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_CONTEXT_H
+#define TEMPLATE_CONTEXT_H
+
+#include <mvm/mvm.h>
+
+#include "store/store.h"
+#include "vmm/vmm.h"
+
+struct mvm {
+	struct store *store;
+};
+
+/*
+ * The backend to use and what probing it found.
+ *
+ *   name  NULL: the first usable one
+ *
+ * -EOPNOTSUPP with the reason when it, or none, is usable here.
+ */
+int context_backend(struct mvm *mvm, const char *name, const struct vmm_ops **ret,
+		    struct vmm_probe *ret_probe, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "codec/sha256.h"
+#include "template/facts.h"
+#include "template/memory_file.h"
+#include "template/start.h"
+
+void start_plan_done(struct start_plan *p)
+{
+	free(p->reason);
+	free(p->cmdline);
+	strv_done(&p->facts);
+	*p = (struct start_plan){ 0 };
+}
+
+/* What the machine would look like: the part of the config that a snapshot depends on. */
+static struct vmm_config describe_config(const struct start_request *q, const struct start_plan *p)
+{
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	return (struct vmm_config){
+		.name = q->revision->id,
+		.vcpus = p->vcpus,
+		.mem_mib = p->mem_mib,
+		.dir_fd = q->revision->dir_fd,
+		.kernel = rev->artifact_paths.vmlinux,
+		.initrd = rev->artifact_paths.initrd,
+		.cmdline = p->cmdline,
+		.drives = { { .name = rev->artifact_paths.rootfs, .read_only = true } },
+		.n_drives = 1,
+		.network = rev->run.network != MVM_NETWORK_NONE,
+	};
+}
+
+static int damaged(struct mvm_error *err, const char *what)
+{
+	int r = mvm_error_set(err, -EBADMSG, "the snapshot is damaged: %s", what);
+	return mvm_error_hint(err, r,
+			      "make a new one with 'mvm template build ID --snapshot --force', "
+			      "or start without it with --cold");
+}
+
+/* Does a file have the digest that is on record?  1, 0, or -errno. */
+static int digest_holds(int fd, const char *expected_hex)
+{
+	struct mvm_digest expected, actual;
+	if (!expected_hex || digest_parse(expected_hex, &expected) < 0)
+		return 0;
+	int r = sha256_fd(fd, &actual, NULL);
+	return r < 0 ? r : digest_equal(&expected, &actual);
+}
+
+static int check_file(int snapshot_fd, const char *name, const char *expected_hex,
+		      const char *expected_identity, struct mvm_error *err)
+{
+	AUTO_FREE char *identity = NULL;
+	AUTO_CLOSE int fd = openat(snapshot_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0 && expected_identity)
+		r = memory_file_identity(fd, &identity);
+	if (r == 0 && expected_identity && str_eq(identity, expected_identity))
+		return 0;
+	if (r == 0)
+		r = digest_holds(fd, expected_hex);
+	if (r == 0)
+		return damaged(err, str_eq(name, "mem.bin")
+					    ? "mem.bin is not the memory that was captured"
+					    : "vmstate.bin is not the state that was captured");
+	if (r == -ENOENT)
+		return damaged(err, "one of its files is missing");
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read the snapshot's %s: %s", name,
+				     strerror(-r));
+	return 0;
+}
+
+/* Are the files those that were captured? */
+static int check_files(const struct revision *revision, struct mvm_error *err)
+{
+	const struct mvm_snapshot_info *info = &revision->rev.snapshot;
+	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
+	if (fd < 0)
+		return damaged(err, "its folder is missing");
+	int r = check_file(fd, "vmstate.bin", revision->vmstate_sha256, NULL, err);
+	return r < 0 ? r
+		     : check_file(fd, "mem.bin", revision->mem_sha256,
+				  mvm_snapshot_info_compat(info, "mem_file"), err);
+}
+
+static int consider_snapshot(const struct start_request *q, struct start_plan *plan,
+			     struct mvm_error *err)
+{
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	const char *no = NULL;
+	int r;
+
+	if (!rev->has_snapshot)
+		no = "the revision has no snapshot";
+	else if (!q->ops->caps.snapshots)
+		no = "the backend cannot restore snapshots";
+	if (no) {
+		plan->reason = strdup(no);
+		return plan->reason ? 0 : mvm_error_oom(err);
+	}
+	r = facts_compare(&rev->snapshot, &plan->facts, &plan->reason);
+	if (r < 0)
+		return mvm_error_oom(err);
+	if (r == 0)
+		return 0;
+	r = check_files(q->revision, err);
+	if (r == 0)
+		plan->restore = true;
+	return r;
+}
+
+int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err)
+{
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	AUTO_DONE(start_plan) plan = {
+		.vcpus = q->vcpus ? q->vcpus : rev->vcpus,
+		.mem_mib = q->mem_mib ? q->mem_mib : rev->mem_mib,
+	};
+
+	int r = mvm_machine_check(plan.vcpus, plan.mem_mib, err);
+	if (r < 0)
+		return r;
+	struct vmm_config config = describe_config(q, &plan);
+	r = q->ops->cmdline(q->probe, &config, rev->run.boot_args, &plan.cmdline, err);
+	if (r < 0)
+		return r;
+	config.cmdline = plan.cmdline;
+	const struct facts_input input = {
+		.ops = q->ops,
+		.probe = q->probe,
+		.config = &config,
+		.artifacts = &q->revision->artifacts,
+	};
+	r = facts_gather(&input, &plan.facts, err);
+	if (r == 0 && !q->cold)
+		r = consider_snapshot(q, &plan, err);
+	if (r < 0)
+		return r;
+	*ret = plan;
+	plan = (struct start_plan){ 0 };
+	return 0;
+}

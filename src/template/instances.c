@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public face of instances (mvm/instance.h): start them, and everything by name. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/parse.h"
+#include "base/progress.h"
+#include "instance/instance.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "template/start.h"
+
+#define PAUSE_DEADLINE_MS (30 * 1000)
+
+static int instances_dir(struct mvm *mvm, struct mvm_error *err)
+{
+	return store_dir_get(mvm->store, STORE_INSTANCES, err);
+}
+
+/* ---- start ---- */
+
+/* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */
+static void note_start(struct mvm *mvm, const char *name, const struct mvm_progress *progress)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_DONE(strbuf) text = { 0 };
+	int64_t before = 0;
+	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
+
+	if (!progress || instance_load(instances_fd, name, &rec, NULL, NULL) < 0)
+		return;
+	for (size_t i = 0; i < rec.n_stages; i++) {
+		strbuf_addf(&text, "%s%s %.0f", i ? ", " : "", rec.stages[i].name,
+			    (double)(rec.stages[i].ns - before) / NS_PER_MS);
+		before = rec.stages[i].ns;
+	}
+	progress_note(progress, "%s: %s in %.0f ms (%s)", name, rec.restore ? "restored" : "booted",
+		      (double)before / NS_PER_MS, text.data ? text.data : "");
+}
+
+static int launch(struct mvm *mvm, const struct start_request *request,
+		  const struct mvm_start_options *o, const struct start_plan *plan,
+		  struct mvm_instance **ret, struct mvm_error *err)
+{
+	const struct start_options options = {
+		.name = o->name,
+		.attached = o->attached,
+		.purpose = RECORD_FOR_USER,
+		.capture_fd = -1,
+		.forwards = o->forwards,
+		.n_forwards = o->n_forwards,
+	};
+	return start_instance(mvm, request, plan, &options, ret, err);
+}
+
+/* The snapshot looked right and still could not be restored. */
+static int fall_back(struct mvm *mvm, struct start_request *request,
+		     const struct mvm_start_options *o, const struct mvm_progress *progress,
+		     struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO_DONE(start_plan) plan = { 0 };
+	progress_note(progress, "booting instead of restoring: %s", err->text);
+	request->cold = true;
+	int r = start_decide(request, &plan, err);
+	if (r == 0) {
+		plan.reason = strdup("the snapshot could not be restored");
+		r = launch(mvm, request, o, &plan, ret, err);
+	}
+	return r;
+}
+
+int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
+		       const struct mvm_progress *progress, struct mvm_instance **ret,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(revision) revision = REVISION_NONE;
+	AUTO_DONE(vmm_probe) probe = { 0 };
+	AUTO_DONE(start_plan) plan = { 0 };
+	struct mvm_error local = { 0 };
+	const struct vmm_ops *ops;
+
+	if (!err)
+		err = &local;
+	int r = revision_open(mvm, o->template_ref, &revision, err);
+	if (r == 0)
+		r = context_backend(mvm, o->backend, &ops, &probe, err);
+	if (r < 0)
+		return r;
+	struct start_request request = {
+		.revision = &revision,
+		.ops = ops,
+		.probe = &probe,
+		.vcpus = o->vcpus,
+		.mem_mib = o->mem_mib,
+		.cold = o->kind == MVM_START_COLD,
+	};
+	r = start_decide(&request, &plan, err);
+	if (r < 0)
+		return r;
+	if (!plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
+		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
+				     plan.reason);
+	if (plan.reason)
+		progress_note(progress, "booting instead of restoring: %s", plan.reason);
+	r = launch(mvm, &request, o, &plan, ret, err);
+	if (r < 0 && plan.restore && o->kind == MVM_START_AUTO && r != -EEXIST &&
+	    r != -EADDRINUSE && r != -EINVAL && r != -ECANCELED)
+		r = fall_back(mvm, &request, o, progress, ret, err);
+	if (r < 0)
+		return r;
+	note_start(mvm, mvm_instance_name(*ret), progress);
+	return 0;
+}
+
+int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err)
+{
+	struct mvm_forward f = { 0 };
+	char copy[128], *rest = copy;
+	uint64_t host = 0, guest = 0;
+	struct in_addr address;
+
+	int n = snprintf(copy, sizeof(copy), "%s", text);
+	char *protocol = strchr(copy, '/');
+	if (protocol)
+		*protocol++ = '\0';
+	bool ok = n < (int)sizeof(copy) &&
+		  (!protocol || str_eq(protocol, "tcp") || str_eq(protocol, "udp"));
+	f.udp = protocol && str_eq(protocol, "udp");
+
+	char *last = strrchr(copy, ':');
+	if (!last)
+		ok = false;
+	else
+		*last++ = '\0';
+	char *colon = ok ? strrchr(copy, ':') : NULL;
+	if (colon) {
+		*colon = '\0';
+		rest = colon + 1;
+		ok = inet_pton(AF_INET, copy, &address) == 1;
+		(void)snprintf(f.host_address, sizeof(f.host_address), "%.45s", copy);
+	}
+	if (!ok || parse_u64(rest, 0, 65535, &host) < 0 || parse_u64(last, 1, 65535, &guest) < 0)
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no port forward: write [ADDRESS:]HOST:GUEST[/udp], "
+				     "as in 8080:80",
+				     text);
+	f.host_port = (uint16_t)host;
+	f.guest_port = (uint16_t)guest;
+	*ret = f;
+	return 0;
+}
+
+/* ---- one instance, by its handle ---- */
+
+int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
+		      struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	return fd < 0 ? fd : instance_connect(fd, name, ret, err);
+}
+
+void mvm_instance_close(struct mvm_instance *i)
+{
+	instance_close(i);
+}
+
+const char *mvm_instance_name(const struct mvm_instance *i)
+{
+	return i->name;
+}
+
+static void put_list(struct strbuf *b, uint16_t tag, const char *const *list)
+{
+	for (; list && *list; list++)
+		wire_put_str(b, tag, *list);
+}
+
+int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, int *ret_status,
+		      struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	struct winsize size = { 0 };
+
+	put_list(&args, FIELD_ARG, o->command);
+	put_list(&args, FIELD_ENV, o->env);
+	wire_put_str(&args, FIELD_WORKDIR, o->workdir);
+	wire_put_str(&args, FIELD_USER, o->user);
+	wire_put_u64(&args, FIELD_STDIN, o->stdin_fd >= 0);
+	if (o->tty) {
+		wire_put_u64(&args, FIELD_TTY, 1);
+		if (ioctl(o->stdin_fd, TIOCGWINSZ, &size) == 0) {
+			wire_put_u64(&args, FIELD_ROWS, size.ws_row);
+			wire_put_u64(&args, FIELD_COLUMNS, size.ws_col);
+		}
+	}
+	const struct control_exec exec = {
+		.args = &args,
+		.stdin_fd = o->stdin_fd,
+		.stdout_fd = o->stdout_fd,
+		.stderr_fd = o->stderr_fd,
+		.signal_fd = o->signal_fd,
+		.tty_fd = o->tty ? o->stdin_fd : -1,
+		.deadline_ns = clock_deadline_ns(o->timeout_ms),
+	};
+	return control_exec(&i->control, &exec, ret_status, err);
+}
+
+int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
+	int r = control_call(&i->control, CALL_STOP, NULL, &args,
+			     clock_deadline_ns(timeout_ms + 60 * 1000), NULL, err);
+	return r == -EREMOTEIO ? 0 : r; /* it has ended already */
+}
+
+int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
+{
+	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
+			     NULL, err);
+	return r == -EREMOTEIO ? 0 : r;
+}
+
+/* ---- by name ---- */
+
+void mvm_instance_info_free(struct mvm_instance_info *info)
+{
+	if (!info)
+		return;
+	char *strings[] = { info->name,	   info->template_id, info->revision,	info->reason,
+			    info->backend, info->created_at,  info->started_at, info->ended_at,
+			    info->error,   info->json };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
+		free(strings[i]);
+	free(info->forwards);
+	free(info);
+}
+DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
+
+/* Takes the record's strings. */
+static struct mvm_instance_info *info_from_record(struct record *rec)
+{
+	AUTO(mvm_instance_info) info = calloc(1, sizeof(*info));
+	if (!info)
+		return NULL;
+	info->json = record_to_json(rec);
+	info->forwards = calloc(rec->n_forwards + 1, sizeof(*info->forwards));
+	if (!info->json || !info->forwards)
+		return NULL;
+	info->n_forwards = rec->n_forwards;
+	for (size_t i = 0; i < rec->n_forwards; i++) {
+		struct mvm_forward *to = &info->forwards[i];
+		to->udp = rec->forwards[i].udp;
+		to->host_port = rec->forwards[i].host_port;
+		to->guest_port = rec->forwards[i].guest_port;
+		memcpy(to->host_address, rec->forwards[i].host_address, sizeof(to->host_address));
+	}
+	info->name = TAKE_PTR(rec->name);
+	info->template_id = TAKE_PTR(rec->template_id);
+	info->revision = TAKE_PTR(rec->revision);
+	info->state = (enum mvm_instance_state)rec->state; /* the same order, see below */
+	info->restored = rec->restore;
+	info->reason = TAKE_PTR(rec->reason);
+	info->backend = TAKE_PTR(rec->backend);
+	info->created_at = TAKE_PTR(rec->created_at);
+	info->started_at = TAKE_PTR(rec->started_at);
+	info->ended_at = TAKE_PTR(rec->ended_at);
+	info->error = TAKE_PTR(rec->error);
+	info->vcpus = rec->vcpus;
+	info->mem_mib = rec->mem_mib;
+	info->start_ns = rec->n_stages ? rec->stages[rec->n_stages - 1].ns : 0;
+	info->supervisor_pid = rec->supervisor_pid;
+	info->vmm_pid = rec->vmm_pid;
+	return TAKE_PTR(info);
+}
+
+_Static_assert((int)MVM_INSTANCE_STARTING == (int)RECORD_STARTING &&
+		       (int)MVM_INSTANCE_FAILED == (int)RECORD_FAILED,
+	       "the public states are the record's");
+
+const char *mvm_instance_state_name(enum mvm_instance_state state)
+{
+	return record_state_name((enum record_state)state);
+}
+
+int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	int fd = instances_dir(mvm, err);
+	int r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
+	if (r < 0)
+		return r;
+	*ret = info_from_record(&rec);
+	return *ret ? 0 : mvm_error_oom(err);
+}
+
+int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
+		      struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	size_t n = 0;
+	int fd = instances_dir(mvm, err);
+	if (fd < 0)
+		return fd;
+	int r = dir_list(fd, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list instances: %s", strerror(-r));
+	struct mvm_instance_info **list = calloc(names.n + 1, sizeof(*list));
+	if (!list)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < names.n; i++) {
+		AUTO_DONE(record) rec = { 0 };
+		struct mvm_error ignored; /* it may just be coming or going */
+		if (instance_load(fd, names.v[i], &rec, NULL, &ignored) < 0 ||
+		    rec.purpose != RECORD_FOR_USER)
+			continue;
+		list[n] = info_from_record(&rec);
+		n += list[n] != NULL;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	return fd < 0 ? fd : instance_stop(fd, name, timeout_ms, err);
+}
+
+static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	int r = mvm_instance_open(mvm, name, &i, err);
+	if (r < 0)
+		return r;
+	r = control_call(&i->control, call, NULL, NULL, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
+			 err);
+	return r < 0 ? mvm_error_context(err, r, "instance '%s'", name) : 0;
+}
+
+int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	return call_by_name(mvm, name, CALL_PAUSE, err);
+}
+
+int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	return call_by_name(mvm, name, CALL_RESUME, err);
+}
+
+int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	if (fd < 0)
+		return fd;
+	int r = instance_remove(fd, name, err);
+	if (r != -EBUSY || !force)
+		return r;
+	r = instance_stop(fd, name, 0, err);
+	return r < 0 ? r : instance_remove(fd, name, err);
+}
+
+int mvm_instance_logs(struct mvm *mvm, const char *name, int out_fd, bool from_end, bool follow,
+		      int cancel_fd, struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	return fd < 0 ? fd : instance_logs(fd, name, out_fd, from_end, follow, cancel_fd, err);
+}

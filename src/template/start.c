@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "template/start.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+static void put_time(char **to, bool *failed)
+{
+	char text[RFC3339_SIZE];
+	clock_format(clock_wall_ns() / NS_PER_S, text);
+	*to = str_dup(text, failed);
+}
+
+/* Everything that the supervisor has to know beyond the revision. */
+static int make_record(const struct start_request *q, const struct start_plan *plan,
+		       const struct start_options *o, struct record *ret, struct mvm_error *err)
+{
+	bool failed = false;
+	AUTO_DONE(record) rec = {
+		.state = RECORD_STARTING,
+		.restore = plan->restore,
+		.attached = o->attached,
+		.purpose = o->purpose,
+		.vcpus = plan->vcpus,
+		.mem_mib = plan->mem_mib,
+		.n_forwards = o->n_forwards,
+	};
+
+	if (o->n_forwards > RECORD_FORWARDS_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %u ports", RECORD_FORWARDS_MAX);
+	if (o->n_forwards && q->revision->rev.run.network == MVM_NETWORK_NONE)
+		return mvm_error_set(err, -EINVAL,
+				     "template '%s' has no network, so no port can be forwarded",
+				     q->revision->id);
+	for (size_t i = 0; i < o->n_forwards; i++) {
+		const struct mvm_forward *from = &o->forwards[i];
+		struct vmm_forward *to = &rec.forwards[i];
+		to->udp = from->udp;
+		to->host_port = from->host_port;
+		to->guest_port = from->guest_port;
+		(void)snprintf(to->host_address, sizeof(to->host_address), "%s",
+			       from->host_address[0] ? from->host_address : "127.0.0.1");
+	}
+	rec.name = str_dup(o->name, &failed);
+	rec.template_id = str_dup(q->revision->id, &failed);
+	rec.revision = str_dup(q->revision->hash, &failed);
+	rec.backend = str_dup(q->ops->name, &failed);
+	rec.backend_version = str_dup(q->probe->version, &failed);
+	rec.accelerator = str_dup(vmm_accel_name(q->probe->accel), &failed);
+	rec.reason = str_dup(plan->reason, &failed);
+	rec.cmdline = str_dup(plan->cmdline, &failed);
+	put_time(&rec.created_at, &failed);
+	if (failed)
+		return mvm_error_oom(err);
+	*ret = rec;
+	rec = (struct record){ 0 };
+	return 0;
+}
+
+int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		   const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	int instances_fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int cache_fd = store_dir_get(mvm->store, STORE_CACHE, err);
+	if (instances_fd < 0 || cache_fd < 0)
+		return instances_fd < 0 ? instances_fd : cache_fd;
+
+	int r = make_record(q, plan, o, &rec, err);
+	if (r < 0)
+		return r;
+	const struct instance_launch launch = {
+		.record = &rec,
+		.revision_fd = q->revision->dir_fd,
+		.lease_fd = q->revision->lease_fd,
+		.cache_fd = cache_fd,
+		.capture_fd = o->capture_fd,
+	};
+	return instance_launch(instances_fd, &launch, ret, err);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_START_H
+#define TEMPLATE_START_H
+
+/*
+ * How a revision would be started here, and starting it.  `run`, `info` and the making of
+ * snapshots share this, so that all of them come to the same decision.
+ */
+
+#include <mvm/instance.h>
+#include <mvm/template.h>
+
+#include "instance/instance.h"
+#include "template/context.h"
+
+/* An open revision, published or still in staging. */
+struct revision {
+	char *id, *hash;
+	int dir_fd;
+	int lease_fd; /* -1: nobody can take it away */
+	struct mvm_template_revision rev;
+	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
+	char *vmstate_sha256, *mem_sha256; /* likewise; NULL without a snapshot */
+};
+#define REVISION_NONE                                                                              \
+	{                                                                                          \
+		.dir_fd = -1, .lease_fd = -1                                                       \
+	}
+void revision_done(struct revision *r);
+DEFINE_AUTO_DONE(revision, revision_done)
+
+/* Resolve "ID[@REVISION]", take a lease, open and read it. */
+int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err);
+
+/* Read what a folder holds.  dir_fd is borrowed; id is copied. */
+int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err);
+
+struct start_request {
+	const struct revision *revision;
+	const struct vmm_ops *ops;
+	const struct vmm_probe *probe;
+	unsigned vcpus;	  /* 0: the revision's */
+	uint32_t mem_mib; /* 0: the revision's */
+	bool cold;	  /* do not consider the snapshot */
+};
+
+struct start_plan {
+	bool restore;
+	char *reason; /* why not restored; NULL if it is, or if `cold` was asked for */
+	char *cmdline;
+	unsigned vcpus;
+	uint32_t mem_mib;
+	struct strv facts; /* of this host and config (template/facts.h) */
+};
+void start_plan_done(struct start_plan *p);
+DEFINE_AUTO_DONE(start_plan, start_plan_done)
+
+/*
+ * Decide between restore and boot.
+ *
+ * Errors: -EBADMSG when the snapshot's files are damaged, which is never passed over in silence;
+ * -EINVAL for a machine that cannot be built.  Cost: reads the device state (about 300 KiB) for its
+ * digest; the memory file is only looked at, unless its identity has changed.
+ */
+int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err);
+
+struct start_options {
+	const char *name; /* NULL: made up */
+	bool attached;
+	enum record_purpose purpose;
+	int capture_fd; /* -1 unless RECORD_FOR_CAPTURE */
+	const struct mvm_forward *forwards;
+	size_t n_forwards;
+};
+
+/* Start an instance as planned. */
+int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		   const struct start_options *options, struct mvm_instance **ret,
+		   struct mvm_error *err);
+
+#endif
