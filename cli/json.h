@@ -3,7 +3,7 @@
 #define CLI_JSON_H
 
 /*
- * Writing JSON (RFC 8259): pretty with two spaces, strings escaped, text that is not UTF-8
+ * Writing JSON ("jsonw", since jansson owns json_; RFC 8259): pretty with two spaces, strings escaped, text that is not UTF-8
  * replaced by U+FFFD.
  *
  *	AUTO_DONE(jsonw) j = { 0 };
