@@ -3,8 +3,8 @@
 #define CLI_JSON_H
 
 /*
- * Writing JSON ("jsonw", since jansson owns json_; RFC 8259): pretty with two spaces, strings escaped, text that is not UTF-8
- * replaced by U+FFFD.
+ * Writing JSON (RFC 8259): pretty with two spaces, strings escaped, text that is not UTF-8
+ * replaced by U+FFFD.  Named jsonw because json_ is jansson's.
  *
  *	AUTO_DONE(jsonw) j = { 0 };
  *	jsonw_open(&j, NULL, '{');
