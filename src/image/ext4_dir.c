@@ -77,7 +77,7 @@ static int next_block(struct filling *f, struct mvm_error *err)
 static int flush_block(struct filling *f, struct mvm_error *err)
 {
 	f->last->rec_len = (uint16_t)(f->last->rec_len + (USABLE - f->used));
-	ext2fs_initialize_dirent_tail(f->w->fs, EXT2_DIRENT_TAIL(f->buf, EXT4_BLOCK));
+	ext2fs_initialize_dirent_tail(f->w->fs, (void *)(f->buf + USABLE));
 	errcode_t e = ext2fs_write_dir_block4(f->w->fs, f->block, f->buf, 0, f->ino);
 	return e ? ext4_failed(err, e, "cannot write a folder of the image") : 0;
 }
