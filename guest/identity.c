@@ -37,11 +37,11 @@ bool identity_machine_id_ok(const char *id)
 /* random(4): the count is in bits, and credited, since the host's generator made them. */
 static int add_entropy(const uint8_t *data, size_t len, struct mvm_error *err)
 {
-	struct {
-		struct rand_pool_info info;
-		uint8_t data[ENTROPY_MAX];
+	union {
+		struct rand_pool_info info; /* ends in the bytes themselves */
+		uint8_t room[sizeof(struct rand_pool_info) + ENTROPY_MAX];
 	} pool = { .info = { .entropy_count = (int)len * 8, .buf_size = (int)len } };
-	memcpy(pool.data, data, len);
+	memcpy(pool.room + sizeof(pool.info), data, len);
 
 	AUTO_CLOSE int fd = open("/dev/random", O_RDONLY | O_CLOEXEC);
 	int r = 0;
