@@ -233,7 +233,11 @@ static int run_session(struct session *s, struct mvm_error *err)
 	const struct control_exec *exec = s->exec;
 	struct channel *ch = &s->control->channel;
 
-	while (!s->ended) {
+	for (;;) {
+		/* first what has arrived together with the reply: poll(2) knows nothing of it */
+		int r = take_frames(s, err);
+		if (r < 0 || s->ended)
+			return r;
 		short out = channel_wants_write(ch) ? POLLOUT : 0;
 		bool input = s->stdin_open && s->window > 0 && !out;
 		struct pollfd fds[3] = {
@@ -248,18 +252,14 @@ static int run_session(struct session *s, struct mvm_error *err)
 			(void)channel_send(ch, FRAME_RESET, s->stream, NULL, 0); /* best effort */
 			return mvm_error_set(err, -ETIMEDOUT, "the command did not end in time");
 		}
-		int r = out ? channel_flush(ch) : 0;
+		r = out ? channel_flush(ch) : 0;
 		if (r == 0 && n > 0 && fds[1].revents)
 			r = send_input(s);
 		if (r == 0 && n > 0 && fds[2].revents)
 			r = pass_signal(s);
 		if (r < 0 && r != -EPIPE)
 			return gone(r, err);
-		r = take_frames(s, err);
-		if (r < 0)
-			return r;
 	}
-	return 0;
 }
 
 int control_exec(struct control *c, const struct control_exec *exec, int *ret_status,
