@@ -2,6 +2,7 @@
 #include "clone.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -101,9 +102,11 @@ static void run_on_restore(struct agent *a, uint32_t id)
 		return;
 	}
 	stream_open(a, &o->stream, &on_restore_ops, id);
+	/* a description of its own: the agent's console must not block, a command's may */
+	AUTO_CLOSE int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
 	struct command cmd = {
 		.args = &a->on_restore,
-		.fds = { -1, STDOUT_FILENO, STDERR_FILENO },
+		.fds = { -1, console, console },
 	};
 	int r = command_start(a, &cmd, o->cgroup, on_restore_exit, o, &o->child, &err);
 	if (r < 0) {
