@@ -93,6 +93,9 @@ static void bad_documents_name_the_line(void **state)
 		{ "[a]\n[a]", 2 },
 		{ "a = 99999999999999999999", 1 },
 		{ "a = 2021-02-30", 1 },
+		{ "a.\xd0\x9e = 1", 1 },
+		{ "a = 1 \xd0\x9e", 1 },
+		{ "a = 1 \xc2\xa0", 1 },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		struct mvm_error err = { 0 };
@@ -170,12 +173,22 @@ static void dots_in_strings_and_comments_are_no_key_parts(void **state)
 	}
 }
 
+static void letters_of_all_scripts_may_follow_a_line_ending_backslash(void **state)
+{
+	(void)state;
+	static const char text[] = "a = \"\"\"\\\n  \xd0\x9e\xd1\x9e\"\"\"";
+	AUTO(toml_value) root = NULL;
+	assert_int_equal(toml_parse(text, strlen(text), "t.toml", &root, NULL), 0);
+	assert_string_equal(root->children[0].string, "\xd0\x9e\xd1\x9e");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_keep_their_types_lines_and_order),
 		cmocka_unit_test(times_are_spelled_as_rfc_3339_has_it),
 		cmocka_unit_test(bad_documents_name_the_line),
+		cmocka_unit_test(letters_of_all_scripts_may_follow_a_line_ending_backslash),
 		cmocka_unit_test(nul_bytes_do_not_shorten_keys),
 		cmocka_unit_test(texts_over_a_limit_are_refused_before_they_are_parsed),
 		cmocka_unit_test(dots_in_strings_and_comments_are_no_key_parts),
