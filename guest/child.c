@@ -189,7 +189,7 @@ static struct failure run_child(const struct spawn_spec *spec)
 
 	f.step = FAILED_USER;
 	if (spec->tty)
-		(void)fchown(STDIN_FILENO, spec->user->uid, (gid_t)-1); /* to open it by name */
+		(void)!fchown(STDIN_FILENO, spec->user->uid, (gid_t)-1); /* to open it by name */
 	f.code = -become_user(spec->user);
 	if (f.code)
 		return f;

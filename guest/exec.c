@@ -3,7 +3,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +12,7 @@
 #include "command.h"
 #include "net/agent.h"
 #include "net/wire.h"
+#include "pipes.h"
 #include "stream.h"
 
 #define CREDIT_MAX	  (16u << 20) /* a host that grants more than this gets this */
@@ -342,54 +342,14 @@ static const struct stream_ops exec_ops = {
 
 /* Start ------------------------------------------------------------------------------------ */
 
-/* Both ends close-on-exec; only ours must not block. */
-static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
-{
-	int fds[2];
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	*ret_ours = fds[we_read ? 0 : 1];
-	*ret_theirs = fds[we_read ? 1 : 0];
-	return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-/* A terminal: ours twice, since epoll keeps one entry per descriptor; theirs three times. */
-static int make_terminal(struct exec *e, const struct request *q, int theirs[3])
-{
-	struct winsize size = { .ws_row = (uint16_t)q->rows, .ws_col = (uint16_t)q->columns };
-	int unlock = 0;
-
-	e->out[0].fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-	if (e->out[0].fd < 0 || ioctl(e->out[0].fd, TIOCSPTLCK, &unlock) < 0)
-		return -errno;
-	if (q->rows && q->columns && ioctl(e->out[0].fd, TIOCSWINSZ, &size) < 0)
-		return -errno;
-	e->stdin_fd = fcntl(e->out[0].fd, F_DUPFD_CLOEXEC, 3);
-	if (e->stdin_fd < 0)
-		return -errno;
-	/* by the master, since /dev/pts may be another instance of devpts */
-	theirs[0] = ioctl(e->out[0].fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	for (int i = 1; i < 3 && theirs[0] >= 0; i++)
-		theirs[i] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
-	return theirs[0] < 0 || theirs[1] < 0 || theirs[2] < 0 ? -errno : 0;
-}
-
-static int make_streams(struct exec *e, const struct request *q, int theirs[3])
-{
-	if (q->tty)
-		return make_terminal(e, q, theirs);
-	int r = make_pipe(true, &e->out[0].fd, &theirs[1]);
-	if (r == 0)
-		r = make_pipe(true, &e->out[1].fd, &theirs[2]);
-	if (r == 0 && q->has_stdin)
-		r = make_pipe(false, &e->stdin_fd, &theirs[0]);
-	return r;
-}
-
 static int start(struct agent *a, struct exec *e, const struct request *q, struct mvm_error *err)
 {
-	int theirs[3] = { -1, -1, -1 };
-	int r = make_streams(e, q, theirs);
+	struct stdio io = STDIO_NONE;
+	int r = q->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
+		       : stdio_pipes(q->has_stdin, &io);
+	e->out[0].fd = io.out[0];
+	e->out[1].fd = io.out[1];
+	e->stdin_fd = io.in;
 	if (r < 0) {
 		(void)mvm_error_set(err, r, "cannot make the command's streams: %s", strerror(-r));
 	} else {
@@ -398,13 +358,13 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 			.env = &q->env,
 			.workdir = q->workdir,
 			.user = q->user,
-			.fds = { theirs[0], theirs[1], theirs[2] },
+			.fds = { io.theirs[0], io.theirs[1], io.theirs[2] },
 			.tty = e->tty,
 		};
 		r = command_start(a, &cmd, e->cgroup, on_exit_status, e, &e->child, err);
 	}
 	for (int i = 0; i < 3; i++)
-		close_fd(&theirs[i]);
+		close_fd(&io.theirs[i]);
 	return r;
 }
 
