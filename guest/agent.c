@@ -32,6 +32,7 @@ void agent_done(struct agent *a)
 	strv_done(&a->env);
 	strv_done(&a->on_restore);
 	strv_done(&a->stages);
-	strbuf_done(&a->gateway);
+	network_done(&a->network);
+	slots_done(&a->slots);
 	*a = (struct agent){ .channel = { .fd = -1 }, .cgroup_fd = -1 };
 }

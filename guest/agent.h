@@ -18,6 +18,8 @@
 #include "base/str.h"
 #include "child.h"
 #include "net/channel.h"
+#include "network.h"
+#include "slots.h"
 
 #define NONCE_SIZE   32u
 #define STREAMS_MAX  256u /* open at once; each may hold a window of input */
@@ -47,12 +49,13 @@ struct agent {
 	unsigned n_streams;
 	uint64_t exec_serial;
 
-	bool configured, frozen, prepared, has_boot_id;
+	bool configured, frozen, prepared;
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */
 	struct strv on_restore;
-	struct strv stages; /* "name=nanoseconds" */
-	struct strbuf gateway;
+	struct strv stages;	/* "name=nanoseconds" */
+	struct network network; /* as it was configured last */
+	struct slots slots;
 
 	enum workload_state workload;
 	struct child workload_child;

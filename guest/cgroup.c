@@ -162,11 +162,28 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 	return r;
 }
 
-int cgroup_thaw_others(int root_fd, const char *but)
+int cgroup_open_freezers(int root_fd, const char *but, int **ret_fds, size_t *ret_n)
 {
 	AUTO_DONE(strv) names = { 0 };
+	size_t n = 0;
 	int r = list_groups(root_fd, &names);
-	return r < 0 ? r : set_freeze(root_fd, &names, but, "0");
+	if (r < 0)
+		return r;
+	int *fds = calloc(names.n + 1, sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	for (size_t i = 0; i < names.n; i++) {
+		if (strcmp(names.v[i], but) == 0)
+			continue;
+		AUTO_CLOSE int group_fd = dir_open_at(root_fd, names.v[i]);
+		int fd = group_fd < 0 ? group_fd
+				      : openat(group_fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+		if (fd >= 0) /* else it went away just now */
+			fds[n++] = fd;
+	}
+	*ret_fds = fds;
+	*ret_n = n;
+	return 0;
 }
 
 void cgroup_kill_others(int root_fd, const char *but)

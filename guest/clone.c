@@ -10,10 +10,8 @@
 #include "base/file.h"
 #include "command.h"
 #include "freeze.h"
-#include "identity.h"
 #include "net/agent.h"
 #include "net/wire.h"
-#include "network.h"
 #include "stream.h"
 
 static void reply_nonce(struct agent *a, uint32_t id)
@@ -118,14 +116,9 @@ static void run_on_restore(struct agent *a, uint32_t id)
 
 static int become_another(struct agent *a, const struct request *q, struct mvm_error *err)
 {
-	int r = identity_apply(q, err);
-	if (r < 0)
-		return r;
-	r = identity_new_boot_id(a->has_boot_id, err);
-	if (r < 0)
-		return r;
-	a->has_boot_id = true;
-	r = network_configure(q->address, q->gateway, q->dns, &a->gateway, err);
+	int r = slots_apply(&a->slots, q, err);
+	if (r == 0)
+		r = network_configure(&a->network, q->address, q->gateway, q->dns, err);
 	return r < 0 ? r : thaw_guest(a, err);
 }
 
@@ -143,4 +136,5 @@ void clone_restored(struct agent *a, uint32_t id, const struct request *q)
 		run_on_restore(a, id);
 	else
 		reply_nonce(a, id);
+	freeze_come_first(false);
 }

@@ -34,9 +34,8 @@ void etc_write(const char *name, const char *text, mode_t mode)
 		agent_log("cannot write /etc/%s: %s", name, strerror(-r));
 }
 
-char *etc_hosts(const char *old, const char *hostname)
+void etc_hosts_common(const char *old, struct strbuf *ret)
 {
-	AUTO_DONE(strbuf) text = { 0 };
 	const char *next;
 
 	if (!old)
@@ -47,27 +46,32 @@ char *etc_hosts(const char *old, const char *hostname)
 		if (len >= strlen(MARK) &&
 		    memcmp(line + len - strlen(MARK), MARK, strlen(MARK)) == 0)
 			continue;
-		strbuf_add(&text, line, len);
-		strbuf_adds(&text, "\n");
+		strbuf_add(ret, line, len);
+		strbuf_adds(ret, "\n");
 	}
-	strbuf_addf(&text, "127.0.1.1\t%s " MARK "\n", hostname);
-	return text.failed ? NULL : strbuf_take(&text);
+}
+
+void etc_hosts_add(struct strbuf *hosts, const char *hostname)
+{
+	strbuf_addf(hosts, "127.0.1.1\t%s " MARK "\n", hostname);
 }
 
 void etc_set_hostname(const char *hostname)
 {
 	AUTO_FREE char *old = NULL;
 	AUTO_FREE char *line = str_printf("%s\n", hostname);
+	AUTO_DONE(strbuf) hosts = { 0 };
 
 	int r = file_read_at(AT_FDCWD, "/etc/hosts", HOSTS_MAX, &old, NULL);
-	AUTO_FREE char *hosts = etc_hosts(r < 0 ? NULL : old, hostname);
-	if (!line || !hosts) {
+	etc_hosts_common(r < 0 ? NULL : old, &hosts);
+	etc_hosts_add(&hosts, hostname);
+	if (!line || hosts.failed) {
 		agent_log("cannot write /etc/hosts: out of memory");
 		return;
 	}
 	etc_write("hostname", line, 0644);
 	if (r == 0 || r == -ENOENT)
-		etc_write("hosts", hosts, 0644);
+		etc_write("hosts", hosts.data, 0644);
 	else
 		agent_log("cannot read /etc/hosts: %s", strerror(-r));
 }

@@ -6,13 +6,17 @@
 
 #include <sys/types.h>
 
+#include "base/str.h"
+
 /* Replace /etc/<name>, also where the image has a link.  A guest whose /etc cannot be written is
  * none the worse; the console says so. */
 void etc_write(const char *name, const char *text, mode_t mode);
 
-/* What /etc/hosts becomes: old (NULL: a new file) with one marked line for hostname, which
- * replaces an earlier marked one.  The caller frees it; NULL when out of memory. */
-char *etc_hosts(const char *old, const char *hostname);
+/* Add old's lines (NULL: those of a new /etc/hosts) but the marked one that names this machine. */
+void etc_hosts_common(const char *old, struct strbuf *ret);
+
+/* Add the marked line that names this machine. */
+void etc_hosts_add(struct strbuf *hosts, const char *hostname);
 
 /* Write /etc/hostname and /etc/hosts. */
 void etc_set_hostname(const char *hostname);

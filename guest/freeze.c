@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,6 +28,18 @@ static void drop_caches(void)
 		agent_log("cannot drop caches: the snapshot will be larger");
 }
 
+/*
+ * From the snapshot until the clone has said who it is, nothing may come before that: neither what
+ * the thaw wakes nor what the kernel has put off.  Children are ordinary processes all the same.
+ */
+void freeze_come_first(bool first)
+{
+	struct sched_param param = { .sched_priority = first ? 1 : 0 };
+	int policy = first ? SCHED_RR | SCHED_RESET_ON_FORK : SCHED_OTHER;
+	/* libc's own call says ENOSYS where it thinks of threads; without it we are only slower */
+	(void)syscall(SYS_sched_setscheduler, 0, policy, &param);
+}
+
 int freeze_guest(struct agent *a, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(FREEZE_TIMEOUT_MS);
@@ -35,9 +49,15 @@ int freeze_guest(struct agent *a, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	a->frozen = true;
+	r = slots_prepare(&a->slots, a->cgroup_fd, err);
+	if (r < 0) {
+		(void)thaw_guest(a, NULL); /* the first failure is reported */
+		return r;
+	}
 	sync();
 	disks_trim();
 	drop_caches();
+	freeze_come_first(true);
 	return 0;
 }
 
@@ -45,7 +65,7 @@ int thaw_guest(struct agent *a, struct mvm_error *err)
 {
 	if (!a->frozen)
 		return 0;
-	int r = cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
+	int r = slots_thaw(&a->slots);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot thaw the guest's processes: %s", strerror(-r));
 	a->frozen = false;

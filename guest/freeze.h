@@ -12,4 +12,7 @@ int freeze_guest(struct agent *a, struct mvm_error *err);
 
 int thaw_guest(struct agent *a, struct mvm_error *err);
 
+/* Run the agent before everything else (freeze_guest does that), or like everything else again. */
+void freeze_come_first(bool first);
+
 #endif

@@ -23,8 +23,12 @@ bool identity_machine_id_ok(const char *id);
  */
 int identity_apply(const struct request *q, struct mvm_error *err);
 
-/* Give a clone a boot id of its own: a fresh one is mounted over the kernel's, or put in the
- * place of the one that an earlier call has mounted (again). */
-int identity_new_boot_id(bool again, struct mvm_error *err);
+/* Its steps, for clones: */
+
+/* Add entropy through an open /dev/random, credit it, and reseed. */
+int identity_add_entropy(int random_fd, const uint8_t *data, size_t len, struct mvm_error *err);
+int identity_set_clock(uint64_t wall_ns, struct mvm_error *err);
+/* The kernel's hostname, no file. */
+int identity_set_hostname(const char *name, struct mvm_error *err);
 
 #endif

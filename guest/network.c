@@ -116,20 +116,17 @@ static int change_route(int fd, unsigned long how, struct in_addr gateway)
 	return ioctl(fd, how, &route) < 0 ? -errno : 0;
 }
 
-static int set_gateway(int fd, const char *gateway, struct strbuf *old, struct mvm_error *err)
+static int set_gateway(int fd, const char *gateway, const char *old, struct mvm_error *err)
 {
 	struct in_addr address, old_address;
 	if (inet_pton(AF_INET, gateway, &address) != 1)
 		return mvm_error_set(err, -EINVAL, "'%s' is no gateway address", gateway);
-	if (old->len > 0 && !str_eq(old->data, gateway) &&
-	    inet_pton(AF_INET, old->data, &old_address) == 1)
+	if (old && !str_eq(old, gateway) && inet_pton(AF_INET, old, &old_address) == 1)
 		(void)change_route(fd, SIOCDELRT, old_address); /* ESRCH: gone already */
 	int r = change_route(fd, SIOCADDRT, address);
 	if (r < 0 && r != -EEXIST)
 		return mvm_error_set(err, r, "cannot route by '%s': %s", gateway, strerror(-r));
-	strbuf_done(old);
-	strbuf_adds(old, gateway);
-	return old->failed ? mvm_error_oom(err) : 0;
+	return 0;
 }
 
 static int write_resolv_conf(const char *dns, struct mvm_error *err)
@@ -143,13 +140,33 @@ static int write_resolv_conf(const char *dns, struct mvm_error *err)
 	return 0;
 }
 
-int network_configure(const char *address, const char *gateway, const char *dns,
-		      struct strbuf *old_gateway, struct mvm_error *err)
+void network_done(struct network *n)
+{
+	free(n->address);
+	free(n->gateway);
+	free(n->dns);
+	*n = (struct network){ 0 };
+}
+
+static int remember(struct network *n, const char *address, const char *gateway, const char *dns,
+		    struct mvm_error *err)
+{
+	bool failed = false;
+	network_done(n);
+	n->address = str_dup(address, &failed);
+	n->gateway = str_dup(gateway, &failed);
+	n->dns = str_dup(dns, &failed);
+	return failed ? mvm_error_oom(err) : 0;
+}
+
+int network_configure(struct network *n, const char *address, const char *gateway, const char *dns,
+		      struct mvm_error *err)
 {
 	struct in_addr ip, mask;
 	char card[IF_NAMESIZE];
 
-	if (!address)
+	if (!address ||
+	    (str_eq(n->address, address) && str_eq(n->gateway, gateway) && str_eq(n->dns, dns)))
 		return 0;
 	if (network_parse_cidr(address, &ip, &mask) < 0)
 		return mvm_error_set(err, -EINVAL, "'%s' is not ADDRESS/BITS", address);
@@ -164,8 +181,8 @@ int network_configure(const char *address, const char *gateway, const char *dns,
 		return mvm_error_set(err, r, "cannot give %s the address '%s': %s", card, address,
 				     strerror(-r));
 	if (gateway)
-		r = set_gateway(fd, gateway, old_gateway, err);
+		r = set_gateway(fd, gateway, n->gateway, err);
 	if (r == 0 && dns)
 		r = write_resolv_conf(dns, err);
-	return r;
+	return r < 0 ? r : remember(n, address, gateway, dns, err);
 }

@@ -17,17 +17,24 @@ int network_parse_cidr(const char *text, struct in_addr *ret_address, struct in_
 /* Bring loopback up. */
 int network_loopback(struct mvm_error *err);
 
+/* What was configured last; zero is nothing. */
+struct network {
+	char *address, *gateway, *dns;
+};
+void network_done(struct network *n);
+
 /*
  * Configure the card, or change it in a clone.
  *
- *   address      "10.0.2.15/24"; NULL: nothing but loopback is configured
- *   gateway      NULL: no default route
- *   old_gateway  what an earlier call set; updated
- *   dns          NULL: /etc/resolv.conf stays
+ *   n        what it is; updated
+ *   address  "10.0.2.15/24"; NULL: nothing but loopback is configured
+ *   gateway  NULL: no default route
+ *   dns      NULL: /etc/resolv.conf stays
  *
- * What is as wanted already is left alone, so that connections live on.
+ * What is as wanted already is left alone, so that connections live on and a clone that keeps its
+ * twin's addresses loses no time.
  */
-int network_configure(const char *address, const char *gateway, const char *dns,
-		      struct strbuf *old_gateway, struct mvm_error *err);
+int network_configure(struct network *n, const char *address, const char *gateway, const char *dns,
+		      struct mvm_error *err);
 
 #endif

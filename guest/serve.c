@@ -54,7 +54,7 @@ static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 {
 	int r = identity_apply(q, err);
 	if (r == 0)
-		r = network_configure(q->address, q->gateway, q->dns, &a->gateway, err);
+		r = network_configure(&a->network, q->address, q->gateway, q->dns, err);
 	if (r < 0)
 		return r;
 	agent_stage(a, "configured");
@@ -92,6 +92,7 @@ static void call_thaw(struct agent *a, uint32_t id)
 {
 	struct mvm_error err = { 0 };
 	int r = thaw_guest(a, &err);
+	freeze_come_first(false);
 	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
 }
 

@@ -197,14 +197,22 @@ static void addresses_have_a_prefix_length(void **state)
 		assert_int_equal(network_parse_cidr(bad[i], &address, &mask), -EINVAL);
 }
 
+static char *hosts_for(const char *old, const char *hostname)
+{
+	struct strbuf text = { 0 };
+	etc_hosts_common(old, &text);
+	etc_hosts_add(&text, hostname);
+	return strbuf_take(&text);
+}
+
 static void hosts_has_one_line_for_the_hostname(void **state)
 {
 	(void)state;
-	AUTO_FREE char *first = etc_hosts("1.2.3.4 db", "one");
+	AUTO_FREE char *first = hosts_for("1.2.3.4 db", "one");
 	assert_string_equal(first, "1.2.3.4 db\n127.0.1.1\tone # mvm\n");
-	AUTO_FREE char *second = etc_hosts(first, "two");
+	AUTO_FREE char *second = hosts_for(first, "two");
 	assert_string_equal(second, "1.2.3.4 db\n127.0.1.1\ttwo # mvm\n");
-	AUTO_FREE char *fresh = etc_hosts(NULL, "three");
+	AUTO_FREE char *fresh = hosts_for(NULL, "three");
 	assert_string_equal(fresh, "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 				   "127.0.1.1\tthree # mvm\n");
 }

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "slots.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "cgroup.h"
+#include "etc.h"
+#include "identity.h"
+
+#define SLOTS_DIR      "/run/mvm"
+#define SLOT_TEXT_MAX  (256u << 10)
+#define BOOT_ID_LENGTH 36
+
+static const struct {
+	const char *name;  /* in SLOTS_DIR */
+	const char *place; /* where the guest looks; NULL: right there */
+} places[SLOT_COUNT] = {
+	[SLOT_HOSTNAME] = { "hostname", "/etc/hostname" },
+	[SLOT_HOSTS] = { "hosts", "/etc/hosts" },
+	[SLOT_MACHINE_ID] = { "machine-id", "/etc/machine-id" },
+	[SLOT_BOOT_ID] = { "boot_id", "/proc/sys/kernel/random/boot_id" },
+	[SLOT_GENERATION] = { "generation", NULL },
+};
+
+static bool is_mounted_there(int fd, const char *place)
+{
+	struct stat ours, theirs;
+	return fstat(fd, &ours) == 0 && stat(place, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+	       ours.st_ino == theirs.st_ino;
+}
+
+/* A copy of the file at its place, opened, and shown there from now on. */
+static int open_slot(struct slots *s, enum slot which, int dir_fd)
+{
+	const char *name = places[which].name, *place = places[which].place;
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+
+	/* what the guest has there now; read as a stream, since files in /proc have no size */
+	AUTO_CLOSE int old = open(place ? place : SLOTS_DIR "/generation", O_RDONLY | O_CLOEXEC);
+	int r = old < 0 ? -errno : file_read_fd(old, SLOT_TEXT_MAX, &text, &len);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return -errno;
+	if (place && is_mounted_there(fd, place)) {
+		s->sizes[which] = (off_t)len;
+		s->fds[which] = TAKE_FD(fd);
+		return 0;
+	}
+	r = ftruncate(fd, 0) < 0 ? -errno : file_write_all(fd, text ? text : "", len);
+	if (r == 0 && fchmod(fd, 0444) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	if (place) {
+		char path[FD_PATH_SIZE];
+		fd_path(fd, path);
+		if (mount(path, place, NULL, MS_BIND, NULL) < 0)
+			return -errno;
+	}
+	s->sizes[which] = (off_t)len;
+	s->fds[which] = TAKE_FD(fd);
+	return 0;
+}
+
+/* /etc/hosts without the line that names this machine, for slots_apply to add the new one to. */
+static int remember_hosts(struct slots *s)
+{
+	AUTO_FREE char *text = NULL;
+	int r = file_read_at(AT_FDCWD, places[SLOT_HOSTS].place, SLOT_TEXT_MAX, &text, NULL);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	strbuf_done(&s->hosts);
+	etc_hosts_common(text, &s->hosts);
+	return s->hosts.failed ? -ENOMEM : 0;
+}
+
+int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
+{
+	slots_done(s);
+	s->ready = true;
+	s->random_fd = open("/dev/random", O_RDONLY | O_CLOEXEC);
+	for (size_t i = 0; i < SLOT_COUNT; i++)
+		s->fds[i] = -1;
+	AUTO_CLOSE int dir_fd = dir_make_at(AT_FDCWD, SLOTS_DIR);
+	int r = dir_fd < 0 ? dir_fd : 0;
+	if (r == 0 && fchmod(dir_fd, 0755) < 0)
+		r = -errno;
+	if (r == 0)
+		r = remember_hosts(s);
+	if (r == 0 && s->random_fd < 0)
+		r = -ENODEV;
+	if (r == 0)
+		r = cgroup_open_freezers(cgroup_fd, AGENT_CGROUP, &s->freeze_fds, &s->n_freeze);
+	for (size_t i = 0; r == 0 && i < SLOT_COUNT; i++) {
+		int failed = open_slot(s, (enum slot)i, dir_fd);
+		if (failed < 0) /* an odd /etc is no reason to have no snapshots */
+			agent_log("clones cannot change %s: %s",
+				  places[i].place ? places[i].place : places[i].name,
+				  strerror(-failed));
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot prepare for clones: %s", strerror(-r)) : 0;
+}
+
+static int write_slot(struct slots *s, enum slot which, const char *text, size_t len,
+		      struct mvm_error *err)
+{
+	int fd = s->fds[which];
+	if (fd < 0)
+		return 0; /* said so when it was prepared */
+	ssize_t n = pwrite(fd, text, len, 0);
+	int r = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
+	if (r == 0 && s->sizes[which] != (off_t)len) {
+		r = ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
+		s->sizes[which] = (off_t)len;
+	}
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot write %s: %s", places[which].name,
+				     strerror(-r));
+	return 0;
+}
+
+static int write_line(struct slots *s, enum slot which, const char *text, struct mvm_error *err)
+{
+	char line[GENERATION_MAX + 2];
+	int n = snprintf(line, sizeof(line), "%s\n", text);
+	return write_slot(s, which, line, (size_t)n, err);
+}
+
+static int apply_hostname(struct slots *s, const char *name, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) hosts = { 0 };
+
+	int r = identity_set_hostname(name, err);
+	if (r == 0)
+		r = write_line(s, SLOT_HOSTNAME, name, err);
+	if (r < 0)
+		return r;
+	strbuf_add(&hosts, s->hosts.data, s->hosts.len);
+	etc_hosts_add(&hosts, name);
+	if (hosts.failed)
+		return mvm_error_oom(err);
+	return write_slot(s, SLOT_HOSTS, hosts.data, hosts.len, err);
+}
+
+/* A version 4 UUID, as the kernel's own boot id is. */
+static int apply_boot_id(struct slots *s, struct mvm_error *err)
+{
+	uint8_t id[16];
+	char hex[2 * sizeof(id) + 1], text[BOOT_ID_LENGTH + 1];
+
+	random_bytes(id, sizeof(id));
+	id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
+	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+	str_hex(id, sizeof(id), hex);
+	(void)snprintf(text, sizeof(text), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+		       hex + 16, hex + 20);
+	return write_line(s, SLOT_BOOT_ID, text, err);
+}
+
+int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)
+{
+	int r = 0;
+	if (q->entropy_len > 0)
+		r = identity_add_entropy(s->random_fd, q->entropy, q->entropy_len, err);
+	if (r == 0 && q->time_ns > 0)
+		r = identity_set_clock(q->time_ns, err);
+	if (r == 0 && q->hostname)
+		r = apply_hostname(s, q->hostname, err);
+	if (r == 0 && q->machine_id && !identity_machine_id_ok(q->machine_id))
+		r = mvm_error_set(err, -EINVAL, "'%s' is no machine id", q->machine_id);
+	if (r == 0 && q->machine_id)
+		r = write_line(s, SLOT_MACHINE_ID, q->machine_id, err);
+	if (r == 0 && q->generation)
+		r = write_line(s, SLOT_GENERATION, q->generation, err);
+	return r < 0 ? r : apply_boot_id(s, err);
+}
+
+int slots_thaw(struct slots *s)
+{
+	int result = 0;
+	for (size_t i = 0; i < s->n_freeze; i++) {
+		/* ENODEV: an empty group that went away */
+		if (pwrite(s->freeze_fds[i], "0", 1, 0) < 0 && errno != ENODEV && result == 0)
+			result = -errno;
+	}
+	return result;
+}
+
+void slots_done(struct slots *s)
+{
+	if (s->ready) {
+		for (size_t i = 0; i < SLOT_COUNT; i++) {
+			if (s->fds[i] >= 0)
+				(void)close(s->fds[i]);
+		}
+		if (s->random_fd >= 0)
+			(void)close(s->random_fd);
+	}
+	for (size_t i = 0; i < s->n_freeze; i++)
+		(void)close(s->freeze_fds[i]);
+	free(s->freeze_fds);
+	strbuf_done(&s->hosts);
+	*s = (struct slots){ 0 };
+}
