@@ -1,16 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The bare floor of a restore: QEMU, its control protocol and one message to the agent, no more.
+"""The bare floor of a restore: QEMU, its control protocol and one ping to the agent, no more.
 
-    floor.py --args ARGS.json --revision DIR --snapshot DIR [--frame HEX] [-n N]
-
-ARGS.json is {"argv": [...]}: QEMU's whole argument vector for a clone, as mvm uses it, with the
-control protocol, the agent, the console and the snapshot's folder as descriptors 3 to 6.  Each
-sample starts a QEMU in DIR, loads the snapshot, sends the frame (default: a ping) and stops the
-clock at the first byte of the answer.  Prints JSON: the samples in milliseconds, p50 and p95, and
-the medians of the stages on the way.
+The same arguments as mvm gives to QEMU for a clone, with the control protocol, the agent, the
+console and the snapshot's folder as descriptors 3 to 6.  A sample starts QEMU in the revision's
+folder, loads the snapshot, sends a ping and stops the clock at the first byte of the answer.
 """
-import argparse
 import array
 import fcntl
 import json
@@ -18,7 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import struct
 import sys
 import time
@@ -94,48 +88,25 @@ class Clone:
             sock.close()
 
 
-def sample(argv, snapshot_fd, state_fd, frame):
-    clone = Clone(argv, snapshot_fd)
-    try:
-        spawned, resumed = clone.restore(state_fd)
-        clone.agent.sendall(frame)
-        if not clone.agent.recv(1):
-            sys.exit("floor: the agent's port was closed")
-        return spawned, resumed, clone.stage()
-    finally:
-        clone.end()
+class Floor:
+    """What a restore of one revision costs without mvm."""
 
+    def __init__(self, argv, revision):
+        self.argv = [shutil.which(argv[0]) or sys.exit(f"floor: no program '{argv[0]}'"), *argv[1:]]
+        self.revision = os.path.realpath(revision)
+        self.snapshot_fd = os.open(os.path.join(revision, "snapshot"), os.O_RDONLY | os.O_DIRECTORY)
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--args", required=True)
-    options.add_argument("--revision", required=True)
-    options.add_argument("--snapshot", required=True)
-    options.add_argument("--frame", type=bytes.fromhex, default=PING)
-    options.add_argument("-n", type=int, default=30)
-    given = options.parse_args()
-
-    with open(given.args, encoding="utf-8") as file:
-        argv = json.load(file)["argv"]
-    argv[0] = shutil.which(argv[0]) or sys.exit(f"floor: no program '{argv[0]}'")
-    snapshot_fd = os.open(given.snapshot, os.O_RDONLY | os.O_DIRECTORY)
-    state = os.path.abspath(os.path.join(given.snapshot, "vmstate.bin"))
-    os.chdir(given.revision)
-
-    samples = []
-    for i in range(given.n + 1):  # the first one warms the page cache
-        state_fd = os.open(state, os.O_RDONLY)
-        samples.append(sample(argv, snapshot_fd, state_fd, given.frame))
-        os.close(state_fd)
-    spawned, resumed, answered = (sorted(column) for column in zip(*samples[1:]))
-    print(json.dumps({
-        "n": given.n,
-        "p50_ms": round(statistics.median(answered), 2),
-        "p95_ms": round(answered[min(given.n - 1, int(given.n * 0.95))], 2),
-        "spawned_p50_ms": round(statistics.median(spawned), 2),
-        "resumed_p50_ms": round(statistics.median(resumed), 2),
-        "samples_ms": [round(s[2], 2) for s in samples[1:]],
-    }))
-
-
-main()
+    def sample(self, frame=PING):
+        """One restore: milliseconds to a ready QEMU, to a running guest, to its first answer."""
+        os.chdir(self.revision)
+        state_fd = os.open("snapshot/vmstate.bin", os.O_RDONLY)
+        clone = Clone(self.argv, self.snapshot_fd)
+        try:
+            spawned, resumed = clone.restore(state_fd)
+            clone.agent.sendall(frame)
+            if not clone.agent.recv(1):
+                sys.exit("floor: the agent's port was closed")
+            return spawned, resumed, clone.stage()
+        finally:
+            clone.end()
+            os.close(state_fd)
