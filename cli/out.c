@@ -27,6 +27,19 @@ struct column {
 	bool right;
 };
 
+/* A number, with a unit or without: "3", "62.6 MiB".  Dates, versions and addresses are none. */
+static bool is_amount(const char *cell)
+{
+	size_t digits = strspn(cell, "0123456789.");
+	if (digits == 0 || (cell[digits] && cell[digits] != ' '))
+		return false;
+	for (const char *unit = cell + digits; *unit; unit++) {
+		if (*unit != ' ' && !isalpha((unsigned char)*unit))
+			return false;
+	}
+	return true;
+}
+
 static struct column measure(const struct table *t, size_t column)
 {
 	struct column c = { .right = t->cells.n > t->columns };
@@ -35,7 +48,7 @@ static struct column measure(const struct table *t, size_t column)
 		size_t width = text_width(cell);
 		if (width > c.width)
 			c.width = width;
-		if (i >= t->columns && *cell && !isdigit((unsigned char)*cell))
+		if (i >= t->columns && *cell && strcmp(cell, "-") != 0 && !is_amount(cell))
 			c.right = false;
 	}
 	return c;

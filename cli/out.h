@@ -17,7 +17,7 @@
  *	table_row(&t, name, memory);
  *	return table_print(&t, stdout);
  *
- * Columns in which every cell below the heading begins with a digit are aligned to the right.
+ * Columns of amounts ("3", "62.6 MiB", or "-") are aligned to the right.
  */
 #define TABLE_COLUMNS_MAX 12
 
