@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int mvm_error_set(struct mvm_error *err, int code, const char *fmt, ...)
+int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 {
 	assert(code < 0);
 	if (!err)
@@ -45,11 +45,6 @@ int mvm_error_hint(struct mvm_error *err, int code, const char *hint)
 	if (err)
 		err->hint = hint;
 	return code;
-}
-
-int mvm_error_oom(struct mvm_error *err)
-{
-	return mvm_error_set(err, -ENOMEM, "out of memory");
 }
 
 int mvm_error_exit_status(int code)

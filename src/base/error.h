@@ -2,6 +2,7 @@
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
 
+#include <errno.h>
 #include <mvm/error.h>
 
 /*
@@ -20,8 +21,18 @@
  *
  * Returns code, so that a failing function can end in `return mvm_error_set(...)`.
  */
-int mvm_error_set(struct mvm_error *err, int code, const char *fmt, ...)
+#define mvm_error_set(err, code, ...) MVM_ERROR_NEGATIVE(mvm_error_set_text(err, code, __VA_ARGS__))
+int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* An error code is negative (asserted where it is set), and compilers and analysers should know. */
+#define MVM_ERROR_NEGATIVE(call)                                                                   \
+	__extension__({                                                                            \
+		int code_ = (call);                                                                \
+		if (code_ >= 0)                                                                    \
+			__builtin_unreachable();                                                   \
+		code_;                                                                             \
+	})
 
 /*
  * Put "<context>: " in front of an error's text.  Code and hint stay.
@@ -36,7 +47,7 @@ int mvm_error_context(struct mvm_error *err, int code, const char *fmt, ...)
 int mvm_error_hint(struct mvm_error *err, int code, const char *hint);
 
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
-int mvm_error_oom(struct mvm_error *err);
+#define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")
 
 #define MVM_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -15,6 +15,9 @@
 #include "net/agent.h"
 #include "net/wire.h"
 
+/* beyond the guest's own time: for the VMM to die and the supervisor to say so */
+#define KILL_GRACE_MS INT64_C(60000)
+
 void instance_close(struct mvm_instance *i)
 {
 	if (!i)
@@ -126,7 +129,7 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 		return r;
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
 	r = control_call(&i->control, CALL_STOP, NULL, &args,
-			 clock_deadline_ns(timeout_ms + 60 * 1000), NULL, err);
+			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "stopping '%s'", name);
 

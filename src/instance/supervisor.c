@@ -30,10 +30,10 @@
 #include "model/load.h"
 #include "net/wire.h"
 
-#define BOOT_DEADLINE_MS    (120 * 1000) /* to the agent's greeting; TCG on a busy host is slow */
-#define RESTORE_DEADLINE_MS (30 * 1000)
-#define CAPTURE_DEADLINE_MS (120 * 1000)
-#define STOP_DEFAULT_MS	    (10 * 1000)
+#define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting; TCG on a busy host is slow */
+#define RESTORE_DEADLINE_MS INT64_C(30000)
+#define CAPTURE_DEADLINE_MS INT64_C(120000)
+#define STOP_DEFAULT_MS	    INT64_C(10000)
 #define LAST_WORDS_MS	    1000
 
 struct supervisor {
@@ -302,7 +302,7 @@ static int64_t timeout_of(const struct job *j)
 	struct wire_field field;
 	uint64_t ms;
 	if (wire_find(j->args.data, j->args.len, FIELD_TIMEOUT_MS, &field) > 0 &&
-	    wire_get_u64(&field, &ms) == 0 && ms <= 3600 * 1000)
+	    wire_get_u64(&field, &ms) == 0 && ms <= 3600000)
 		return (int64_t)ms;
 	return STOP_DEFAULT_MS;
 }

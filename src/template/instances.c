@@ -15,7 +15,8 @@
 #include "net/wire.h"
 #include "template/start.h"
 
-#define PAUSE_DEADLINE_MS (30 * 1000)
+#define KILL_GRACE_MS	  INT64_C(60000)
+#define PAUSE_DEADLINE_MS INT64_C(30000)
 
 static int instances_dir(struct mvm *mvm, struct mvm_error *err)
 {
@@ -215,7 +216,7 @@ int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_e
 	AUTO_DONE(strbuf) args = { 0 };
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
 	int r = control_call(&i->control, CALL_STOP, NULL, &args,
-			     clock_deadline_ns(timeout_ms + 60 * 1000), NULL, err);
+			     clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
 	return r == -EREMOTEIO ? 0 : r; /* it has ended already */
 }
 

@@ -18,7 +18,7 @@
 #include "template/memory_file.h"
 #include "template/start.h"
 
-#define CONTROL_DEADLINE_MS (180 * 1000)
+#define CONTROL_DEADLINE_MS INT64_C(180000)
 
 /* One capture, from the revision as it is to the one with a snapshot. */
 struct capture {
