@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The installed library as another project sees it: headers, libmvm.so, pkg-config."""
+
+import glob
+import os
+import re
+import subprocess
+
+import harness
+
+BUILD_DIR = os.path.dirname(harness.MVM)
+HEADERS = sorted(os.listdir(os.path.join(harness.SOURCE_DIR, "include", "mvm")))
+EXAMPLE = os.path.join(harness.SOURCE_DIR, "examples", "api", "variants.c")
+DECLARED = re.compile(r"^MVM_API [^;]*?\b(mvm_\w+)\(", re.M)
+KEY = "c2d559a37bda0c3c18e0d02c6e2294a1d0caa177b334e95af6e6210ca7af33fc"
+CONFIG = """
+template_id = "web"
+flake_ref = "dir:root"
+[[variants]]
+role = "worker"
+vcpus = 2
+mem_mib = 512
+[[variants]]
+name = "web-gw"
+role = "gateway"
+profile = "full"
+vcpus = 1
+mem_mib = 256
+"""
+
+
+def run(*command, **kwargs):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Installed(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = self.path("root")
+        run("meson", "install", "-C", BUILD_DIR, "--no-rebuild", "--quiet",
+            "--destdir", self.root)
+        [self.pc] = glob.glob(f"{self.root}/**/mvm.pc", recursive=True)
+        self.lib_dir = os.path.dirname(os.path.dirname(self.pc))
+
+    def pkg_config(self, *args):
+        env = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=self.root,
+                   PKG_CONFIG_PATH=os.path.dirname(self.pc))
+        return run("pkg-config", *args, "mvm", env=env).split()
+
+    def build_and_run(self, compiler, *flags):
+        program = self.path("variants-" + compiler)
+        run(compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", *flags, EXAMPLE, "-x", "none",
+            "-o", program, *self.pkg_config("--cflags", "--libs"))
+        config = self.write("template.toml", CONFIG)
+        env = dict(os.environ, LD_LIBRARY_PATH=self.lib_dir)
+        return run(program, config, "lock1", env=env)
+
+    def check_output(self, out):
+        version = run(harness.MVM, "version").split()[1]
+        self.assertEqual(self.pkg_config("--modversion"), [version])
+        self.assertEqual(out.splitlines()[:3], [
+            f"mvm {version}, source dir:{self.folder}/root",
+            "web-worker: role worker, profile minimal, 2 vCPUs, 512 MiB",
+            f"  cache key {KEY}"])
+        self.assertIn("web-gw: role gateway, profile full, 1 vCPUs, 256 MiB\n", out)
+
+    def test_a_c_program_builds_with_pkg_config_and_runs(self):
+        self.check_output(self.build_and_run("cc", "-std=c11"))
+
+    def test_the_same_program_is_cpp17(self):
+        self.check_output(self.build_and_run("c++", "-std=c++17", "-x", "c++"))
+
+    def test_the_library_exports_what_the_headers_declare_and_nothing_else(self):
+        declared = set()
+        for name in HEADERS:
+            with open(os.path.join(harness.SOURCE_DIR, "include", "mvm", name),
+                      encoding="utf-8") as file:
+                declared |= set(DECLARED.findall(file.read()))
+        listing = run("nm", "-D", "--defined-only", os.path.join(self.lib_dir, "libmvm.so"))
+        exported = {line.split()[-1] for line in listing.splitlines()}
+        self.assertGreater(len(declared), 50)
+        self.assertEqual(exported, declared)
+
+    def test_every_header_is_installed_and_compiles_alone(self):
+        [include] = glob.glob(f"{self.root}/**/include/mvm", recursive=True)
+        self.assertEqual(sorted(os.listdir(include)), HEADERS)
+        for name in HEADERS:
+            for compiler, std, language in ("cc", "c11", "c"), ("c++", "c++17", "c++"):
+                with self.subTest(header=name, std=std):
+                    run(compiler, f"-std={std}", "-pedantic", "-Wall", "-Wextra", "-Werror",
+                        "-fsyntax-only", "-I", os.path.dirname(include), "-x", language, "-",
+                        input=f"#include <mvm/{name}>\nextern int not_empty;\n")
+
+
+if __name__ == "__main__":
+    harness.main()
