@@ -9,12 +9,16 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/parse.h"
 #include "base/program.h"
+#include "base/str.h"
 #include "build/builder.h"
 #include "build/kernels.h"
+#include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/image.h"
 #include "image/initramfs.h"
+#include "model/strings.h"
 #include "store/blob.h"
 #include "store/cache.h"
 
@@ -28,21 +32,24 @@ void build_artifacts_done(struct build_artifacts *a)
 	free(a->info.source_fingerprint);
 	free(a->info.attribute);
 	free(a->info.mvm_version);
+	mvm_run_done(&a->run);
 	*a = (struct build_artifacts){ 0 };
 }
 
 /* What goes into one build, found out before anything is made. */
 struct inputs {
 	const struct builder *builder;
-	const char *source; /* in the spec's flake_ref */
-	struct mvm_digest lock, agent;
-	struct mvm_kernel *kernel;
-	int kernel_fd; /* its folder */
+	struct build_source source;
+	struct build_lock lock;
+	struct mvm_digest agent;
+	struct mvm_kernel *kernel; /* NULL: the image is to bring one */
+	int kernel_fd;		   /* its folder */
 	int agent_fd;
 };
 
 static void inputs_done(struct inputs *in)
 {
+	build_lock_done(&in->lock);
 	mvm_kernel_free(in->kernel);
 	if (in->kernel_fd >= 0)
 		(void)close(in->kernel_fd);
@@ -65,16 +72,32 @@ static int open_agent(struct inputs *in, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
 }
 
-static int find_inputs(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
+/* A kernel that the template names is used; else the image's own, else the only one there is. */
+static int find_kernel(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
 		       struct mvm_error *err)
 {
-	int r = builder_find(spec->flake_ref, &in->builder, &in->source, err);
+	int r = kernels_find(s, spec->run.kernel, &in->kernel, &in->kernel_fd, err);
+	bool choice = r == -ENOENT || r == -EINVAL; /* none, or more than one */
+	return choice && !spec->run.kernel && in->builder->brings_kernel ? 0 : r;
+}
+
+static int find_inputs(struct store *s, const struct mvm_template_spec *spec,
+		       const struct mvm_progress *progress, struct inputs *in,
+		       struct mvm_error *err)
+{
+	in->source = (struct build_source){
+		.flake_ref = spec->flake_ref,
+		.profile = spec->profile,
+		.role = spec->role,
+		.progress = progress,
+	};
+	int r = builder_find(spec->flake_ref, &in->builder, &in->source.path, err);
 	if (r == 0)
-		r = kernels_find(s, spec->run.kernel, &in->kernel, &in->kernel_fd, err);
+		r = find_kernel(s, spec, in, err);
 	if (r == 0)
 		r = open_agent(in, err);
 	if (r == 0)
-		r = in->builder->lock(in->source, &in->lock, err);
+		r = in->builder->lock(&in->source, &in->lock, err);
 	return r;
 }
 
@@ -83,11 +106,17 @@ static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
 {
 	struct mvm_digest digest;
 	struct sha256 h;
-	const struct mvm_digest *parts[] = { &in->lock, &in->agent, &in->kernel->vmlinux,
-					     &in->kernel->modules };
+	static const struct mvm_digest none = { 0 };
+	const struct mvm_digest *parts[] = {
+		&in->lock.lock,
+		&in->lock.source,
+		&in->agent,
+		in->kernel ? &in->kernel->vmlinux : &none,
+		in->kernel ? &in->kernel->modules : &none,
+	};
 
 	char head[64];
-	int n = snprintf(head, sizeof(head), "mvm build 1 %s %u", in->builder->name,
+	int n = snprintf(head, sizeof(head), "mvm build 2 %s %u", in->builder->name,
 			 IMAGE_FORMAT_VERSION);
 	sha256_init(&h);
 	sha256_add(&h, head, (size_t)n + 1); /* with its NUL, so that nothing can run together */
@@ -96,6 +125,9 @@ static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 	if (epoch)
 		sha256_add(&h, epoch, strlen(epoch));
+	sha256_add(&h, "", 1);
+	if (in->lock.attribute)
+		sha256_add(&h, in->lock.attribute, strlen(in->lock.attribute));
 	sha256_end(&h, &digest);
 	digest_hex(&digest, ret);
 }
@@ -104,9 +136,10 @@ static int fill_info(const struct inputs *in, const char *print, struct build_ar
 		     struct mvm_error *err)
 {
 	bool failed = false;
-	digest_hex(&in->lock, ret->lock);
+	digest_hex(&in->lock.lock, ret->lock);
 	ret->info.builder = str_dup(in->builder->name, &failed);
 	ret->info.source_fingerprint = str_dup(print, &failed);
+	ret->info.attribute = str_dup(in->lock.attribute, &failed);
 	ret->info.mvm_version = str_dup(MVM_VERSION, &failed);
 	return failed ? mvm_error_oom(err) : 0;
 }
@@ -123,6 +156,31 @@ static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
 	ret[0] = (struct slot){ "vmlinux", &a->vmlinux, &a->vmlinux_bytes };
 	ret[1] = (struct slot){ "rootfs", &a->rootfs, &a->rootfs_bytes };
 	ret[2] = (struct slot){ "initrd", &a->initrd, &a->initrd_bytes };
+}
+
+/* What is known of a build beside its artifacts: the cache's facts. */
+#define FACT_CLOSURE "nix_closure_bytes="
+
+static int read_facts(const struct mvm_strings *facts, struct build_artifacts *ret)
+{
+	for (size_t i = 0; i < facts->n; i++) {
+		const char *fact = facts->v[i];
+		if (str_starts(fact, FACT_CLOSURE) &&
+		    parse_u64(fact + strlen(FACT_CLOSURE), 0, JSON_U64_MAX,
+			      &ret->nix_closure_bytes) < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(strv) facts = { 0 };
+
+	if (a->nix_closure_bytes)
+		strv_addf(&facts, FACT_CLOSURE "%llu", (unsigned long long)a->nix_closure_bytes);
+	return strings_take(&facts, ret) < 0 ? mvm_error_oom(err) : 0;
 }
 
 /* 1 when the cache has all of it. */
@@ -146,6 +204,10 @@ static int look_up(struct store *s, const char *key, const char *print, struct b
 		if (!store_blob_has(s, slots[i].digest, slots[i].bytes))
 			return 0;
 	}
+	if (read_facts(&cached.facts, ret) < 0)
+		return 0;
+	ret->run = cached.run;
+	cached.run = (struct mvm_run){ 0 };
 	ret->cached = true;
 	return 1;
 }
@@ -163,7 +225,12 @@ static int remember(struct store *s, const char *key, const char *print, struct 
 		to->digest = *slots[i].digest;
 	}
 	build.fingerprint = strdup(print);
-	return build.fingerprint ? store_cache_put(s, key, &build, err) : mvm_error_oom(err);
+	if (!build.fingerprint)
+		return mvm_error_oom(err);
+	int r = mvm_run_copy(&a->run, &build.run, err);
+	if (r == 0)
+		r = write_facts(a, &build.facts, err);
+	return r < 0 ? r : store_cache_put(s, key, &build, err);
 }
 
 /* A new file in staging, made by fn, becomes a blob. */
@@ -175,81 +242,115 @@ static int create_file(int dir_fd, const char *name, struct mvm_error *err)
 }
 
 static int make_rootfs(struct store *s, const struct inputs *in, const struct staging *st,
-		       struct build_artifacts *ret, struct mvm_error *err)
+		       struct build_artifacts *ret, struct build_product *product,
+		       struct mvm_error *err)
 {
-	struct mvm_digest lock;
+	AUTO_CLOSE int work_fd = dir_make_at(st->fd, "work");
+	if (work_fd < 0)
+		return mvm_error_set(err, work_fd, "cannot make a folder in staging: %s",
+				     strerror(-work_fd));
 	AUTO_CLOSE int fd = create_file(st->fd, "rootfs.ext4", err);
 	if (fd < 0)
 		return fd;
-	int r = in->builder->build(in->source, fd, &lock, err);
+	int r = in->builder->build(&in->source, &in->lock, fd, work_fd, product, err);
 	if (r < 0)
 		return r;
-	if (!digest_equal(&lock, &in->lock))
-		return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", in->source);
+	ret->run = product->run;
+	product->run = (struct mvm_run){ 0 };
+	ret->nix_closure_bytes = product->nix_closure_bytes;
 	return store_blob_take(s, st->fd, "rootfs.ext4", &ret->rootfs, &ret->rootfs_bytes, err);
 }
 
-static int make_initrd(struct store *s, const struct inputs *in, const struct staging *st,
-		       struct build_artifacts *ret, struct mvm_error *err)
+/* The kernel of one build: one that was added, or the image's own. */
+struct chosen_kernel {
+	const struct mvm_kernel *added; /* NULL: the image's */
+	int dir_fd;
+};
+
+static int choose_kernel(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
+			 const struct build_product *product, struct chosen_kernel *ret,
+			 struct mvm_error *err)
+{
+	if (product->kernel_fd >= 0 && !spec->run.kernel) {
+		*ret = (struct chosen_kernel){ .dir_fd = product->kernel_fd };
+		return 0;
+	}
+	if (!in->kernel) { /* now it matters why there is none */
+		int r = kernels_find(s, NULL, &in->kernel, &in->kernel_fd, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = (struct chosen_kernel){ .added = in->kernel, .dir_fd = in->kernel_fd };
+	return 0;
+}
+
+static int make_initrd(struct store *s, const struct inputs *in, const struct chosen_kernel *kernel,
+		       const struct staging *st, struct build_artifacts *ret, struct mvm_error *err)
 {
 	AUTO_CLOSE int fd = create_file(st->fd, "initrd", err);
-	AUTO_CLOSE int modules_fd = -1;
 	if (fd < 0)
 		return fd;
-	if (in->kernel->n_modules) {
-		modules_fd = dir_open_at(in->kernel_fd, "modules");
-		if (modules_fd < 0)
-			return mvm_error_set(err, modules_fd,
-					     "kernel '%s' has lost its modules: %s",
-					     in->kernel->name, strerror(-modules_fd));
-	}
-	int r = initramfs_write(fd, in->agent_fd, modules_fd, err);
+	AUTO_CLOSE int modules_fd = dir_open_at(kernel->dir_fd, "modules");
+	bool none = modules_fd == -ENOENT && !(kernel->added && kernel->added->n_modules);
+	if (modules_fd < 0 && !none)
+		return mvm_error_set(err, modules_fd, "kernel '%s' has lost its modules: %s",
+				     kernel->added ? kernel->added->name : "of the image",
+				     strerror(-modules_fd));
+	int r = initramfs_write(fd, in->agent_fd, modules_fd < 0 ? -1 : modules_fd, err);
 	if (r < 0)
 		return r;
 	return store_blob_take(s, st->fd, "initrd", &ret->initrd, &ret->initrd_bytes, err);
 }
 
-/* Usually the kernel is a blob from when it was added; a pruned one is taken from its folder. */
-static int take_kernel(struct store *s, const struct inputs *in, const struct staging *st,
-		       struct build_artifacts *ret, struct mvm_error *err)
+/* An added kernel is usually a blob from then; a pruned one is taken from its folder. */
+static int take_kernel(struct store *s, const struct chosen_kernel *kernel,
+		       const struct staging *st, struct build_artifacts *ret, struct mvm_error *err)
 {
-	ret->vmlinux = in->kernel->vmlinux;
-	if (store_blob_has(s, &ret->vmlinux, &ret->vmlinux_bytes))
+	const struct mvm_kernel *added = kernel->added;
+
+	if (added && store_blob_has(s, &added->vmlinux, &ret->vmlinux_bytes)) {
+		ret->vmlinux = added->vmlinux;
 		return 0;
-	int r = store_link_file(s, in->kernel_fd, "vmlinux", st->fd, "vmlinux");
+	}
+	int r = store_link_file(s, kernel->dir_fd, "vmlinux", st->fd, "vmlinux");
 	if (r < 0)
 		return mvm_error_set(err, r, "kernel '%s': cannot link its vmlinux: %s",
-				     in->kernel->name, strerror(-r));
+				     added ? added->name : "of the image", strerror(-r));
 	r = store_blob_take(s, st->fd, "vmlinux", &ret->vmlinux, &ret->vmlinux_bytes, err);
-	if (r >= 0 && !digest_equal(&ret->vmlinux, &in->kernel->vmlinux))
+	if (r >= 0 && added && !digest_equal(&ret->vmlinux, &added->vmlinux))
 		return mvm_error_set(err, -EBADMSG,
 				     "kernel '%s' is damaged: its vmlinux is not the one that was "
 				     "added",
-				     in->kernel->name);
-	return r;
+				     added->name);
+	return r < 0 ? r : 0;
 }
 
-static int make_all(struct store *s, const struct inputs *in, const struct mvm_progress *progress,
+static int make_all(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
 		    struct build_artifacts *ret, struct mvm_error *err)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;
+	AUTO_DONE(build_product) product = BUILD_PRODUCT_NONE;
 	AUTO_DONE(progress_step) step = { 0 };
+	struct chosen_kernel kernel;
 	char size[24];
 
 	int r = store_stage(s, &st, err);
 	if (r < 0)
 		return r;
-	progress_begin(&step, progress, "root image from %s", in->source);
-	r = make_rootfs(s, in, &st, ret, err);
+	progress_begin(&step, in->source.progress, "root image from %s", in->source.path);
+	r = make_rootfs(s, in, &st, ret, &product, err);
+	if (r >= 0)
+		r = choose_kernel(s, spec, in, &product, &kernel, err);
 	if (r < 0)
 		return r;
 	str_bytes(ret->rootfs_bytes, size, sizeof(size));
 	progress_end(&step, "%s", size);
 
-	progress_begin(&step, progress, "initramfs for kernel %s", in->kernel->version);
-	r = make_initrd(s, in, &st, ret, err);
+	progress_begin(&step, in->source.progress, "initramfs for kernel %s",
+		       kernel.added ? kernel.added->version : "of the image");
+	r = make_initrd(s, in, &kernel, &st, ret, err);
 	if (r >= 0)
-		r = take_kernel(s, in, &st, ret, err);
+		r = take_kernel(s, &kernel, &st, ret, err);
 	if (r < 0)
 		return r;
 	str_bytes(ret->initrd_bytes, size, sizeof(size));
@@ -265,7 +366,7 @@ int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool 
 	AUTO_DONE(inputs) in = { .kernel_fd = -1, .agent_fd = -1 };
 	char key[MVM_CACHE_KEY_SIZE], print[DIGEST_HEX_SIZE];
 
-	int r = find_inputs(s, spec, &in, err);
+	int r = find_inputs(s, spec, progress, &in, err);
 	if (r == 0) {
 		fingerprint(&in, print);
 		r = fill_info(&in, print, &a, err);
@@ -273,10 +374,10 @@ int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool 
 	if (r < 0)
 		return r;
 	mvm_template_cache_key(a.lock, spec->profile, spec->role, key);
-	r = force ? 0 : look_up(s, key, print, &a, err);
+	r = force || in.lock.impure ? 0 : look_up(s, key, print, &a, err);
 	if (r == 0) {
-		r = make_all(s, &in, progress, &a, err);
-		if (r == 0)
+		r = make_all(s, spec, &in, &a, err);
+		if (r == 0 && !in.lock.impure)
 			r = remember(s, key, print, &a, err);
 	} else if (r > 0) {
 		progress_note(progress, "%s: source unchanged, artifacts taken from the cache",

@@ -14,6 +14,8 @@ struct build_artifacts {
 	uint64_t vmlinux_bytes, rootfs_bytes, initrd_bytes;
 	char lock[65];		    /* flake_lock_hash */
 	struct mvm_build_info info; /* done with build_artifacts_done() */
+	struct mvm_run run;	    /* the image's own settings */
+	uint64_t nix_closure_bytes;
 	bool cached;
 };
 void build_artifacts_done(struct build_artifacts *a);

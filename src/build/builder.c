@@ -12,53 +12,83 @@
 #include "codec/sha256.h"
 #include "image/image.h"
 
-static int open_source(const char *path, int flags, struct mvm_error *err)
+void build_lock_done(struct build_lock *l)
 {
-	int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+	free(l->attribute);
+	*l = (struct build_lock){ 0 };
+}
+
+void build_product_done(struct build_product *p)
+{
+	mvm_run_done(&p->run);
+	if (p->kernel_fd >= 0)
+		(void)close(p->kernel_fd);
+	*p = (struct build_product)BUILD_PRODUCT_NONE;
+}
+
+int build_source_changed(const struct build_source *source, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", source->path);
+}
+
+static int open_source(const struct build_source *source, int flags, struct mvm_error *err)
+{
+	int fd = open(source->path, flags | O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
 		return fd;
-	int r = mvm_error_set(err, -errno, "cannot open the source '%s': %s", path,
+	int r = mvm_error_set(err, -errno, "cannot open the source '%s': %s", source->path,
 			      strerror(errno));
 	return mvm_error_hint(err, r,
 			      "check flake_ref; a relative one counts from the config's folder");
 }
 
-static int dir_lock(const char *source, struct mvm_digest *ret, struct mvm_error *err)
+static int dir_lock(const struct build_source *source, struct build_lock *ret,
+		    struct mvm_error *err)
 {
 	AUTO_CLOSE int fd = open_source(source, O_DIRECTORY, err);
-	return fd < 0 ? fd : image_lock_dir(fd, source, ret, err);
+	return fd < 0 ? fd : image_lock_dir(fd, source->path, &ret->lock, err);
 }
 
-static int dir_build(const char *source, int out_fd, struct mvm_digest *ret_lock,
-		     struct mvm_error *err)
+static int dir_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
+		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
+	struct mvm_digest read;
+
+	(void)work_fd;
+	(void)ret; /* a folder is all that it is */
 	AUTO_CLOSE int fd = open_source(source, O_DIRECTORY, err);
-	return fd < 0 ? fd : image_from_dir(fd, source, out_fd, 0, ret_lock, err);
+	int r = fd < 0 ? fd : image_from_dir(fd, source->path, out_fd, 0, &read, err);
+	if (r == 0 && !digest_equal(&read, &lock->lock))
+		r = build_source_changed(source, err);
+	return r;
 }
 
-static int tar_lock(const char *source, struct mvm_digest *ret, struct mvm_error *err)
+static int digest_file(int fd, const char *path, struct mvm_digest *ret, struct mvm_error *err)
+{
+	int r = sha256_fd(fd, ret, NULL);
+	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
+}
+
+static int tar_lock(const struct build_source *source, struct build_lock *ret,
+		    struct mvm_error *err)
 {
 	AUTO_CLOSE int fd = open_source(source, 0, err);
-	if (fd < 0)
-		return fd;
-	int r = sha256_fd(fd, ret, NULL);
-	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", source, strerror(-r)) : 0;
+	return fd < 0 ? fd : digest_file(fd, source->path, &ret->lock, err);
 }
 
-static int tar_build(const char *source, int out_fd, struct mvm_digest *ret_lock,
-		     struct mvm_error *err)
+static int tar_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
+		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
 	struct mvm_digest after;
+
+	(void)work_fd;
+	(void)ret; /* a tar is all that it is */
 	AUTO_CLOSE int fd = open_source(source, 0, err);
-	if (fd < 0)
-		return fd;
-	int r = tar_lock(source, ret_lock, err);
+	int r = fd < 0 ? fd : image_from_tar(fd, source->path, out_fd, 0, err);
 	if (r == 0)
-		r = image_from_tar(fd, source, out_fd, 0, err);
-	if (r == 0)
-		r = tar_lock(source, &after, err);
-	if (r == 0 && !digest_equal(ret_lock, &after))
-		r = mvm_error_set(err, -EBUSY, "'%s' changed while it was read", source);
+		r = digest_file(fd, source->path, &after, err);
+	if (r == 0 && !digest_equal(&lock->lock, &after))
+		r = build_source_changed(source, err);
 	return r;
 }
 
@@ -67,14 +97,14 @@ static const struct builder builders[] = {
 	{ .name = "tar", .prefix = "tar:", .lock = tar_lock, .build = tar_build },
 };
 
-int builder_find(const char *flake_ref, const struct builder **ret, const char **ret_source,
+int builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path,
 		 struct mvm_error *err)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(builders); i++) {
 		if (!str_starts(flake_ref, builders[i].prefix))
 			continue;
 		*ret = &builders[i];
-		*ret_source = flake_ref + strlen(builders[i].prefix);
+		*ret_path = flake_ref + strlen(builders[i].prefix);
 		return 0;
 	}
 	int r = mvm_error_set(err, -EOPNOTSUPP, "flake_ref '%s': this mvm cannot build that",

@@ -3,39 +3,81 @@
 #define BUILD_BUILDER_H
 
 /*
- * Builders: from a flake_ref to a root filesystem image.  One const struct per kind of source,
- * all listed in builder.c; the prefix of the flake_ref ("dir:") chooses.
+ * Builders: from a flake_ref to a root filesystem image and what came with it.  One const struct
+ * per kind of source, all listed in builder.c; the prefix of the flake_ref ("dir:") chooses.
+ *
+ * A build is: builder_find, lock (which decides whether the cache has it), build.
  */
 
 #include <mvm/digest.h>
+#include <mvm/template.h>
 
 #include "base/error.h"
+#include "base/own.h"
 #include "base/progress.h"
+
+/* What is to be built.  Borrowed. */
+struct build_source {
+	const char *flake_ref; /* as the spec has it */
+	const char *path;      /* flake_ref without the builder's prefix */
+	const char *profile, *role;
+	const struct mvm_progress *progress; /* may be NULL */
+};
+
+/* What pins a source. */
+struct build_lock {
+	struct mvm_digest lock;	  /* flake_lock_hash */
+	struct mvm_digest source; /* what else of the source decides the bytes; zero: nothing */
+	char *attribute;	  /* Nix; NULL for others */
+	bool impure;		  /* the same lock may build something else: never cached */
+};
+void build_lock_done(struct build_lock *l);
+DEFINE_AUTO_DONE(build_lock, build_lock_done)
+
+/* What a build delivers besides the root filesystem. */
+struct build_product {
+	struct mvm_run run; /* the image's own settings; the template's override them */
+	int kernel_fd;	    /* folder as kernel_import() makes it, kernel.h; -1: brings none */
+	uint64_t nix_closure_bytes;
+};
+#define BUILD_PRODUCT_NONE                                                                         \
+	{                                                                                          \
+		.kernel_fd = -1                                                                    \
+	}
+void build_product_done(struct build_product *p);
+DEFINE_AUTO_DONE(build_product, build_product_done)
 
 struct builder {
 	const char *name;   /* as in revision.json's build.builder */
 	const char *prefix; /* of flake_ref, with the colon */
+	bool brings_kernel; /* may deliver one: none need be there before the build */
 
 	/*
-	 * The lock that pins the source, as 64 hex digits: everything the source contributes to the
-	 * image's bytes.  Reads, builds nothing.
+	 * Find out what pins the source: together, everything it contributes to the bytes.  Reads,
+	 * builds nothing.
 	 *
-	 *   source  flake_ref without the prefix; an absolute path
+	 *   ret  zero; filled in on success, and build_lock_done() by the caller in every case
 	 */
-	int (*lock)(const char *source, struct mvm_digest *ret, struct mvm_error *err);
+	int (*lock)(const struct build_source *source, struct build_lock *ret,
+		    struct mvm_error *err);
 
 	/*
-	 * Write the image into out_fd, an empty regular file.
+	 * Write the image into out_fd.
 	 *
-	 *   ret_lock  of the source as it was read this time
+	 *   lock     what lock() found; -EBUSY when the source has changed since
+	 *   out_fd   an empty regular file, open for reading and writing
+	 *   work_fd  an empty folder for the builder's own files, removed afterwards; borrowed
+	 *   ret      BUILD_PRODUCT_NONE; build_product_done() by the caller in every case
 	 */
-	int (*build)(const char *source, int out_fd, struct mvm_digest *ret_lock,
-		     struct mvm_error *err);
+	int (*build)(const struct build_source *source, const struct build_lock *lock, int out_fd,
+		     int work_fd, struct build_product *ret, struct mvm_error *err);
 };
 
-/* Find the builder for a flake_ref; ret_source points into it.  -EOPNOTSUPP naming what there is.
- */
-int builder_find(const char *flake_ref, const struct builder **ret, const char **ret_source,
+/* Find the builder for a flake_ref; ret_path points into it.  -EOPNOTSUPP naming what there is. */
+int builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path,
 		 struct mvm_error *err);
+
+/* A source that is not what it was when it was locked.  -EBUSY. */
+int build_source_changed(const struct build_source *source, struct mvm_error *err);
 
 #endif

@@ -98,6 +98,54 @@ int mvm_run_copy(const struct mvm_run *run, struct mvm_run *ret, struct mvm_erro
 	return 0;
 }
 
+static bool has_variable(const struct mvm_strings *env, const char *pair)
+{
+	size_t len = strcspn(pair, "=");
+	for (size_t i = 0; i < env->n; i++) {
+		if (strncmp(env->v[i], pair, len) == 0 && env->v[i][len] == '=')
+			return true;
+	}
+	return false;
+}
+
+/* The image's variables that the template does not set, then the template's. */
+static int merge_env(const struct mvm_strings *over, const struct mvm_strings *image,
+		     struct mvm_strings *ret)
+{
+	AUTO_DONE(strv) merged = { 0 };
+
+	for (size_t i = 0; i < image->n; i++) {
+		if (!has_variable(over, image->v[i]))
+			strv_add(&merged, image->v[i]);
+	}
+	for (size_t i = 0; i < over->n; i++)
+		strv_add(&merged, over->v[i]);
+	return strings_take(&merged, ret);
+}
+
+int run_over_image(const struct mvm_run *run, const struct mvm_run *image, struct mvm_run *ret,
+		   struct mvm_error *err)
+{
+	struct mvm_run out = { 0 };
+	bool failed = false;
+
+	int r = mvm_run_copy(run, &out, err);
+	if (r < 0)
+		return r;
+	inherit_list(&out.command, &image->command, &failed);
+	inherit_text(&out.workdir, image->workdir, &failed);
+	inherit_text(&out.user, image->user, &failed);
+	if (image->env.n && merge_env(&run->env, &image->env, &out.env) < 0)
+		failed = true;
+	if (failed) {
+		mvm_run_done(&out);
+		return mvm_error_oom(err);
+	}
+	mvm_run_done(ret);
+	*ret = out;
+	return 0;
+}
+
 static void tidy_text(char **s)
 {
 	if (*s && !**s) {

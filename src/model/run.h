@@ -9,6 +9,14 @@
 /* Take every setting that `to` does not have from `from`.  Returns 0 or -ENOMEM. */
 int run_inherit(struct mvm_run *to, const struct mvm_run *from);
 
+/*
+ * The settings of a template over those of its image, as a copy: each one the template has wins,
+ * and variables are merged by name.  Command, environment, workdir and user are all that an image
+ * has a say in.  ret may be run.  Returns 0 or -ENOMEM.
+ */
+int run_over_image(const struct mvm_run *run, const struct mvm_run *image, struct mvm_run *ret,
+		   struct mvm_error *err);
+
 /* Make empty lists and texts the same as none: they only served to undo a default. */
 void run_tidy(struct mvm_run *run);
 

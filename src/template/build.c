@@ -12,6 +12,7 @@
 #include "build/build.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
+#include "model/run.h"
 #include "store/blob.h"
 #include "store/revision.h"
 #include "template/context.h"
@@ -70,6 +71,7 @@ static int fill_revision(const struct mvm_template_spec *spec, const struct buil
 		.vmlinux_bytes = a->vmlinux_bytes,
 		.rootfs_bytes = a->rootfs_bytes,
 		.initrd_bytes = a->initrd_bytes,
+		.nix_closure_bytes = a->nix_closure_bytes,
 	};
 	ret->built_at = clock_wall_ns() / NS_PER_S;
 	ret->profile = str_dup(spec->profile, &failed);
@@ -185,7 +187,7 @@ static int lock_template(struct store *s, const char *id, bool no_wait,
 		      : fd;
 }
 
-static int build_locked(struct mvm *mvm, const struct mvm_template_spec *spec,
+static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 			const struct mvm_build_options *options,
 			const struct mvm_progress *progress, struct mvm_build_result *result,
 			struct mvm_error *err)
@@ -199,6 +201,8 @@ static int build_locked(struct mvm *mvm, const struct mvm_template_spec *spec,
 				  "data_disk_mib: this version of mvm makes no data disks");
 	if (r == 0)
 		r = build_artifacts(mvm->store, spec, options->force, progress, &a, err);
+	if (r == 0) /* what is not said in the template comes from the image */
+		r = run_over_image(&spec->run, &a.run, &spec->run, err);
 	if (r == 0)
 		r = hash_revision(spec, &a, result->revision, err);
 	if (r == 0)

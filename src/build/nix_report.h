@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BUILD_NIX_REPORT_H
+#define BUILD_NIX_REPORT_H
+
+/* What the nix command prints with --json, read into structs.  All texts are bounded by the
+ * caller; everything that is wrong with one is -EBADMSG. */
+
+#include <mvm/digest.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "base/str.h"
+
+/* `nix flake metadata`: Nix 2.8 to 2.30 agree on these. */
+struct nix_metadata {
+	char *source;	 /* the flake's source in the Nix store; NULL when Nix made no copy */
+	char *dir;	 /* the flake's folder in its source; NULL: the source itself */
+	char *identity;	 /* narHash, else revision, of the source; NULL when it has neither */
+	char *locks;	 /* Nix's report of the locks, sorted compact JSON */
+	bool has_inputs; /* there is something to lock */
+};
+
+int nix_metadata_parse(const char *text, size_t len, struct nix_metadata *ret,
+		       struct mvm_error *err);
+void nix_metadata_done(struct nix_metadata *m);
+DEFINE_AUTO_DONE(nix_metadata, nix_metadata_done)
+
+/* `nix eval` of a list of names.  Appended to ret. */
+int nix_names_parse(const char *text, size_t len, struct strv *ret, struct mvm_error *err);
+
+/* `nix build`: the folder or file that was made, the output "out" if there are several. */
+int nix_build_parse(const char *text, size_t len, char **ret_path, struct mvm_error *err);
+
+/* `nix path-info -S`: how large the path is with all that it refers to. */
+int nix_closure_parse(const char *text, size_t len, uint64_t *ret_bytes, struct mvm_error *err);
+
+#endif
