@@ -68,6 +68,7 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 	if (r < 0)
 		return r;
 	vmm_on_ended(m->vmm, on_vmm_ended, m);
+	m->ended = m->vmm->state == VMM_ENDED; /* before anybody could be told */
 	stage(m, "spawn", m->vmm->spawned_ns);
 	return 0;
 }
