@@ -19,8 +19,6 @@
 #include "base/file.h"
 #include "model/model_json.h"
 
-DEFINE_AUTO_DONE(mvm_template_kind, mvm_template_kind_done)
-
 static char *file(const char *name, const char *form, size_t *ret_len)
 {
 	const char *dir = getenv("MVM_TEST_UNIT_DIR");
