@@ -8,8 +8,9 @@
 
 const struct command_section command_sections[] = {
 	{ "Templates",
-	  { &command_template_build, &command_template_apply, &command_template_list,
-	    &command_template_info } },
+	  { &command_template_build, &command_template_apply, &command_template_create,
+	    &command_template_create_multi, &command_template_edit, &command_template_list,
+	    &command_template_info, &command_template_delete } },
 	{ "Instances",
 	  { &command_run, &command_ps, &command_inspect, &command_exec, &command_logs,
 	    &command_pause, &command_resume, &command_stop, &command_rm } },

@@ -6,6 +6,7 @@
 
 #include <mvm/error.h>
 #include <mvm/mvm.h>
+#include <mvm/progress.h>
 #include <mvm/template.h>
 
 enum mvm_apply_result {
@@ -23,6 +24,66 @@ enum mvm_apply_result {
  */
 MVM_API int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config,
 			       const struct mvm_template_variant *variant, struct mvm_error *err);
+
+/*
+ * Create a template from a spec.  Nothing is built.
+ *
+ *   spec   template_id, flake_ref, profile, role, vcpus, mem_mib, data_disk_mib and run count; a
+ *          relative flake_ref counts from the working folder.  Borrowed
+ *   force  replace a template of that id; its revisions and created_at stay
+ *   progress  hears for whom it waits; may be NULL
+ *
+ * Returns MVM_APPLY_CREATED or, with force, MVM_APPLY_UPDATED.
+ * Errors: -EEXIST, -EINVAL naming what is wrong with the spec.
+ */
+MVM_API int mvm_template_create(struct mvm *mvm, const struct mvm_template_spec *spec, bool force,
+				const struct mvm_progress *progress, struct mvm_error *err);
+
+/* The id of a base's template for a role, "<base>-<role>"; free(3) it.  -EINVAL names the role
+ * when that is no valid id. */
+MVM_API int mvm_template_role_id(const char *base, const char *role, char **ret,
+				 struct mvm_error *err);
+
+/* Parts of a spec that an edit names. */
+enum mvm_template_field {
+	MVM_FIELD_FLAKE_REF = 1u << 0,
+	MVM_FIELD_PROFILE = 1u << 1,
+	MVM_FIELD_ROLE = 1u << 2,
+	MVM_FIELD_VCPUS = 1u << 3,
+	MVM_FIELD_MEM_MIB = 1u << 4,
+	MVM_FIELD_DATA_DISK_MIB = 1u << 5,
+	MVM_FIELD_COMMAND = 1u << 6,
+	MVM_FIELD_ENV = 1u << 7, /* adds or replaces the variables given; without any, drops all */
+	MVM_FIELD_WORKDIR = 1u << 8,
+	MVM_FIELD_USER = 1u << 9,
+	MVM_FIELD_NETWORK = 1u << 10,
+	MVM_FIELD_KERNEL = 1u << 11,
+	MVM_FIELD_BOOT_ARGS = 1u << 12,
+	MVM_FIELD_HEALTH = 1u << 13,
+	MVM_FIELD_ON_RESTORE = 1u << 14,
+};
+
+/*
+ * Change parts of a template; all else stays, keys that this version does not know included.
+ *
+ *   values  the named parts are taken from here; an optional one that is empty is unset.  Borrowed
+ *   fields  enum mvm_template_field, or-ed
+ *
+ * Returns 1 if something changed, 0 if it was so already.
+ * Errors: -ENOENT, -EINVAL (the result would be no valid template; nothing is changed).
+ */
+MVM_API int mvm_template_edit(struct mvm *mvm, const char *id,
+			      const struct mvm_template_spec *values, unsigned fields,
+			      const struct mvm_progress *progress, struct mvm_error *err);
+
+/*
+ * Remove a template with all its revisions, in one rename.
+ *
+ * Works for damaged templates too.  Blobs that nothing else uses go with the next prune.
+ * Errors: -ENOENT; -EBUSY while a VM runs from one of its revisions, which is named.
+ */
+MVM_API int mvm_template_delete(struct mvm *mvm, const char *id,
+				const struct mvm_progress *progress, struct mvm_error *err);
 
 /* One line of a listing. */
 struct mvm_template_summary {

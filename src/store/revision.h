@@ -92,6 +92,18 @@ int store_stage_revision(struct store *s, const char *id, const char *revision, 
 int store_revision_publish(struct store *s, struct staging *st, const char *id,
 			   const char *revision, struct mvm_error *err);
 
+/* ---- Removing ---- */
+
+/*
+ * Remove a template with everything in it, or one revision; the caller holds the template's lock
+ * and the claims of the revisions.
+ *
+ * One rename into staging is the commit point.  -ENOENT when it is not there.
+ */
+int store_template_remove(struct store *s, const char *id, struct mvm_error *err);
+int store_revision_remove(struct store *s, const char *id, const char *revision,
+			  struct mvm_error *err);
+
 /* ---- Checksums ---- */
 
 /*

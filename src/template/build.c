@@ -17,6 +17,7 @@
 #include "store/revision.h"
 #include "template/context.h"
 #include "template/snapshot.h"
+#include "template/spec_rules.h"
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
@@ -171,22 +172,6 @@ static int publish(struct store *s, const struct mvm_template_spec *spec,
 	return 0;
 }
 
-/* One build of a template at a time; the second is told for whom it waits. */
-static int lock_template(struct store *s, const char *id, bool no_wait,
-			 const struct mvm_progress *progress, struct mvm_error *err)
-{
-	char holder[LOCK_HOLDER_SIZE] = "";
-	int fd = store_lock_template(s, id, LOCK_NOWAIT, "template build", holder);
-	if (fd == -EBUSY && no_wait)
-		return mvm_error_set(err, fd, "template '%s' is locked by process %s", id, holder);
-	if (fd == -EBUSY) {
-		progress_note(progress, "%s: waiting for process %s", id, holder);
-		fd = store_lock_template(s, id, 0, "template build", NULL);
-	}
-	return fd < 0 ? mvm_error_set(err, fd, "cannot lock template '%s': %s", id, strerror(-fd))
-		      : fd;
-}
-
 static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 			const struct mvm_build_options *options,
 			const struct mvm_progress *progress, struct mvm_build_result *result,
@@ -228,7 +213,8 @@ int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_o
 	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int lock_fd = lock_template(mvm->store, id, options->no_wait, progress, err);
+	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template build", options->no_wait,
+					       progress, err);
 	if (lock_fd < 0)
 		return lock_fd;
 	mvm_template_spec_done(&spec);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "codec/json.h"
 #include "store/revision.h"
+#include "template/spec_rules.h"
 #include "template/start.h"
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
@@ -16,22 +17,6 @@ DEFINE_AUTO_DONE(mvm_template_kind, mvm_template_kind_done)
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 
 /* ---- apply ---- */
-
-/* Do two specs say the same, whenever they were written?  1, 0 or -errno. */
-static int same_spec(const struct mvm_template_spec *old, struct mvm_template_spec *new_spec,
-		     struct mvm_error *err)
-{
-	AUTO_FREE char *a = NULL;
-	AUTO_FREE char *b = NULL;
-	int64_t updated_at = new_spec->updated_at;
-
-	new_spec->updated_at = old->updated_at;
-	int r = mvm_template_spec_format(old, &a, err);
-	if (r == 0)
-		r = mvm_template_spec_format(new_spec, &b, err);
-	new_spec->updated_at = updated_at;
-	return r < 0 ? r : strcmp(a, b) == 0;
-}
 
 int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config,
 		       const struct mvm_template_variant *variant, struct mvm_error *err)
@@ -57,7 +42,7 @@ int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config
 		struct json_t *other = spec.other;
 		spec.other = old.other; /* keys of newer versions stay */
 		old.other = other;
-		r = same_spec(&old, &spec, err);
+		r = spec_same(&old, &spec, err);
 		if (r != 0)
 			return r < 0 ? r : MVM_APPLY_UNCHANGED;
 	}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "confirm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "text.h"
+
+int confirm(struct cli_context *c, const char *question)
+{
+	char answer[16] = "";
+
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return cli_usage(c, "there is no terminal to ask on: give --force to do it");
+	print_text(stderr, question);
+	(void)fputs("? [y/N] ", stderr);
+	if (!fgets(answer, sizeof(answer), stdin))
+		(void)fputc('\n', stderr);
+	answer[strcspn(answer, "\n")] = '\0';
+	if (strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0)
+		return 0;
+	return cli_error(c, -ECANCELED, "not confirmed, nothing was changed");
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_SPEC_OPTIONS_H
+#define CLI_SPEC_OPTIONS_H
+
+/* The options that say what a template is, shared by `template create` and `template edit`. */
+
+#include <mvm/store.h>
+
+#include "options.h"
+
+/* Rows for an option table. */
+#define SPEC_OPTIONS                                                                               \
+	{ .name = "flake",                                                                         \
+	  .kind = OPTION_STRING,                                                                   \
+	  .value = "REF",                                                                          \
+	  .help = "where the image comes from: a Nix flake, dir:DIR or tar:FILE" },             \
+		{ .name = "profile", .kind = OPTION_STRING, .value = "P", .help = "the profile" }, \
+		{ .name = "role", .kind = OPTION_STRING, .value = "R", .help = "the role" },       \
+		{ .name = "cpus",                                                                  \
+		  .kind = OPTION_U32,                                                              \
+		  .value = "N",                                                                    \
+		  .help = "virtual CPUs",                                                          \
+		  .min = MVM_VCPUS_MIN,                                                            \
+		  .max = MVM_VCPUS_MAX },                                                          \
+		{ .name = "mem",                                                                   \
+		  .kind = OPTION_SIZE,                                                             \
+		  .value = "SIZE",                                                                 \
+		  .help = "memory: 512M, 1.5G, or MiB without a unit",                             \
+		  .min = MVM_MEM_MIB_MIN },                                                        \
+		{ .name = "data-disk",                                                             \
+		  .kind = OPTION_SIZE,                                                             \
+		  .value = "SIZE",                                                                 \
+		  .help = "a writable disk of its own for every VM",                               \
+		  .min = 1 },                                                                      \
+		{ .name = "kernel",                                                                \
+		  .kind = OPTION_STRING,                                                           \
+		  .value = "NAME",                                                                 \
+		  .help = "a kernel of 'mvm kernel list', for images that bring none",             \
+		  .hint = VALUE_KERNEL },                                                          \
+		{ .name = "network",                                                               \
+		  .kind = OPTION_CHOICE,                                                           \
+		  .value = "KIND",                                                                 \
+		  .help = "none, or user: outbound and forwarded ports",                           \
+		  .choices = "none|user" },                                                        \
+		{ .name = "boot-args",                                                             \
+		  .kind = OPTION_STRING,                                                           \
+		  .value = "ARGS",                                                                 \
+		  .help = "added to the kernel's command line" },                                  \
+	{                                                                                          \
+		.name = "env", .letter = 'e', .kind = OPTION_LIST, .value = "K=V",                 \
+		.help = "a variable for the workload; may be repeated"                             \
+	}
+
+/*
+ * What the options and the command behind `--` say.
+ *
+ *   ret  borrows from the arguments: not to be freed or changed
+ *
+ * Returns the fields that were given (enum mvm_template_field).
+ */
+unsigned spec_from_args(const struct args *a, struct mvm_template_spec *ret);
+
+#endif
