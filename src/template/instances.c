@@ -110,7 +110,7 @@ int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
 		progress_note(progress, "booting instead of restoring: %s", plan.reason);
 	r = launch(mvm, &request, o, &plan, ret, err);
 	if (r < 0 && plan.restore && o->kind == MVM_START_AUTO && r != -EEXIST &&
-	    r != -EADDRINUSE && r != -EINVAL && r != -ECANCELED)
+	    r != -EADDRINUSE && r != -EINVAL && r != -ECANCELED && r != -EBADMSG)
 		r = fall_back(mvm, &request, o, progress, ret, err);
 	if (r < 0)
 		return r;
