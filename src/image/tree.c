@@ -24,13 +24,18 @@ static void free_xattr(struct tree_xattr *x)
 	free(x);
 }
 
-static void free_inode(struct tree_inode *i)
+void tree_clear_xattrs(struct tree_inode *i)
 {
 	while (i->xattrs) {
 		struct tree_xattr *x = i->xattrs;
 		i->xattrs = x->next;
 		free_xattr(x);
 	}
+}
+
+static void free_inode(struct tree_inode *i)
+{
+	tree_clear_xattrs(i);
 	free(i->target);
 	free(i);
 }

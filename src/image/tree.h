@@ -64,7 +64,8 @@ struct tree_node {
 	struct tree_inode *inode;    /* shared between the names of a hard-linked file */
 	struct tree_node **children; /* folders, once sealed: in byte order of the names */
 	size_t n_children;
-	void *names; /* folders: search tree of children; private to tree.c */
+	uint32_t mark; /* free for the source */
+	void *names;   /* folders: search tree of children; private to tree.c */
 };
 
 /* Upper bounds; a 0 stands for the default. */
@@ -112,6 +113,8 @@ int tree_set_size(struct tree *t, struct tree_inode *i, uint64_t size, struct mv
 /* Attach an extended attribute, replacing one of that name; copied.  -EFBIG, -EINVAL, -ENOMEM. */
 int tree_set_xattr(struct tree *t, struct tree_inode *i, const char *name, const void *value,
 		   size_t len, struct mvm_error *err);
+
+void tree_clear_xattrs(struct tree_inode *i);
 
 /* Remove a name that is not the root's, and everything below.  The file itself goes with its last
  * name. */

@@ -5,17 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "image/unpack.h"
+#include "image/tar_entry.h"
 
 #define READ_BLOCK 131072u
 
 /* One pass over a stream. */
 struct pass {
-	struct archive *a;
-	const char *tar_name;
+	struct tar_reader tar;
 	struct tree *tree;
 	int64_t mtime;
-	uint64_t entry;	     /* number of the current one, from 1 */
 	uint64_t file_bytes; /* of all entries so far, replaced ones too */
 };
 
@@ -27,31 +25,6 @@ static struct archive *new_reader(void)
 		(void)archive_read_support_format_tar(a); /* lack of memory shows on opening */
 	}
 	return a;
-}
-
-/* The next entry.  Returns 1, 0 at the end, or a negative errno. */
-static int next_entry(struct pass *p, struct archive_entry **ret, struct mvm_error *err)
-{
-	if (p->entry > 0 && archive_read_data_skip(p->a) < ARCHIVE_WARN)
-		return unpack_failed(p->a, p->tar_name, err);
-	la_int64_t before = archive_filter_bytes(p->a, 0);
-	int r = archive_read_next_header(p->a, ret);
-	if (r == ARCHIVE_EOF) {
-		/* an archive ends with blocks of zeros; libarchive would forgive their lack */
-		if (p->entry > 0 && archive_filter_bytes(p->a, 0) == before)
-			return mvm_error_set(err, -EBADMSG, "'%s' is damaged: it ends too early",
-					     p->tar_name);
-		return 0;
-	}
-	if (r < ARCHIVE_WARN) /* warnings are about names that are not in the locale's charset */
-		return unpack_failed(p->a, p->tar_name, err);
-	p->entry++;
-	return 1;
-}
-
-static int bad_entry(const struct pass *p, const char *path, const char *why, struct mvm_error *err)
-{
-	return mvm_error_set(err, -EINVAL, "'%s': entry '%s' %s", p->tar_name, path, why);
 }
 
 /* Find the folder that holds a path's last name; make what is missing. */
@@ -68,7 +41,8 @@ static int find_parent(struct pass *p, const char *path, struct tree_node **ret_
 		if (len == 0)
 			break;
 		if (len > TREE_NAME_MAX)
-			return bad_entry(p, path, "has a name of more than 255 bytes", err);
+			return tar_bad_entry(&p->tar, path, "has a name of more than 255 bytes",
+					     err);
 		if (len == 1 && at[0] == '.') {
 			at += len;
 			continue;
@@ -79,94 +53,25 @@ static int find_parent(struct pass *p, const char *path, struct tree_node **ret_
 				     : tree_add(p->tree, folder, ret_name, TREE_FOLDER, NULL, &next,
 						err);
 			if (r < 0)
-				return mvm_error_context(err, r, "'%s'", p->tar_name);
+				return mvm_error_context(err, r, "'%s'", p->tar.name);
 			if (next->inode->type != TREE_FOLDER)
-				return bad_entry(p, path, "lies in something that is no folder",
-						 err);
+				return tar_bad_entry(&p->tar, path,
+						     "lies in something that is no folder", err);
 			if (next->inode->mode == 0 && next->inode->content == 0) {
 				next->inode->mode = 0755;
 				next->inode->mtime = p->mtime;
-				next->inode->content = p->entry;
+				next->inode->content = p->tar.entry;
 			}
 			folder = next;
 		}
 		memcpy(ret_name, at, len);
 		ret_name[len] = '\0';
 		if (strcmp(ret_name, "..") == 0)
-			return bad_entry(p, path, "leaves the tree by '..'", err);
+			return tar_bad_entry(&p->tar, path, "leaves the tree by '..'", err);
 		at += len;
 	}
 	*ret_parent = folder;
 	return 0;
-}
-
-static int type_of(struct archive_entry *e, enum tree_type *ret)
-{
-	switch (archive_entry_filetype(e)) {
-	case AE_IFREG:
-		*ret = TREE_FILE;
-		return 0;
-	case AE_IFDIR:
-		*ret = TREE_FOLDER;
-		return 0;
-	case AE_IFLNK:
-		*ret = TREE_SYMLINK;
-		return 0;
-	case AE_IFCHR:
-		*ret = TREE_CHAR;
-		return 0;
-	case AE_IFBLK:
-		*ret = TREE_BLOCK;
-		return 0;
-	case AE_IFIFO:
-		*ret = TREE_FIFO;
-		return 0;
-	case AE_IFSOCK:
-		*ret = TREE_SOCKET;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-static int copy_xattrs(struct pass *p, struct tree_inode *inode, struct archive_entry *e,
-		       struct mvm_error *err)
-{
-	const char *name;
-	const void *value;
-	size_t len;
-
-	(void)archive_entry_xattr_reset(e); /* returns their number */
-	while (archive_entry_xattr_next(e, &name, &value, &len) == ARCHIVE_OK) {
-		if (!name || strncmp(name, "system.", 7) == 0)
-			continue;
-		int r = tree_set_xattr(p->tree, inode, name, value, len, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Everything but type, target and size. */
-static int describe(struct pass *p, struct tree_inode *inode, const char *path,
-		    struct archive_entry *e, struct mvm_error *err)
-{
-	la_int64_t uid = archive_entry_uid(e), gid = archive_entry_gid(e);
-
-	if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
-		return bad_entry(p, path, "has an owner that is out of range", err);
-	inode->mode = archive_entry_perm(e) & 07777;
-	inode->uid = (uint32_t)uid;
-	inode->gid = (uint32_t)gid;
-	inode->mtime = archive_entry_mtime(e);
-	inode->content = p->entry;
-	if (inode->type == TREE_CHAR || inode->type == TREE_BLOCK) {
-		inode->major = (uint32_t)archive_entry_rdevmajor(e);
-		inode->minor = (uint32_t)archive_entry_rdevminor(e);
-		if (inode->major > 0xfff || inode->minor > 0xfffff)
-			return bad_entry(p, path, "is a device that Linux cannot number", err);
-	}
-	return copy_xattrs(p, inode, e, err);
 }
 
 static int add_hard_link(struct pass *p, struct tree_node *parent, const char *name,
@@ -179,10 +84,11 @@ static int add_hard_link(struct pass *p, struct tree_node *parent, const char *n
 	if (old)
 		tree_remove(p->tree, old); /* which may have held the target */
 	if (tree_find(p->tree, target, &to) < 0)
-		return bad_entry(p, path, "is a hard link to something that did not come before it",
-				 err);
+		return tar_bad_entry(&p->tar, path,
+				     "is a hard link to something that did not come before it",
+				     err);
 	int r = tree_link(p->tree, parent, name, to, err);
-	return r < 0 ? mvm_error_context(err, r, "'%s'", p->tar_name) : 0;
+	return r < 0 ? mvm_error_context(err, r, "'%s'", p->tar.name) : 0;
 }
 
 static int charge_size(struct pass *p, la_int64_t size, struct mvm_error *err)
@@ -191,7 +97,7 @@ static int charge_size(struct pass *p, la_int64_t size, struct mvm_error *err)
 
 	if (size < 0 || (uint64_t)size > limit - p->file_bytes)
 		return mvm_error_set(err, -EFBIG, "'%s' holds more than %llu bytes of files",
-				     p->tar_name, (unsigned long long)limit);
+				     p->tar.name, (unsigned long long)limit);
 	p->file_bytes += (uint64_t)size;
 	return 0;
 }
@@ -206,18 +112,19 @@ static int scan_entry(struct pass *p, struct archive_entry *e, struct mvm_error 
 
 	if (!path)
 		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: entry %llu has no name",
-				     p->tar_name, (unsigned long long)p->entry);
+				     p->tar.name, (unsigned long long)p->tar.entry);
 	int r = find_parent(p, path, &parent, name, err);
 	if (r < 0)
 		return r;
 	if (target)
 		return *name ? add_hard_link(p, parent, name, path, target, err)
-			     : bad_entry(p, path, "makes the root a link", err);
-	if (type_of(e, &type) < 0)
-		return bad_entry(p, path, "is of an unknown type", err);
+			     : tar_bad_entry(&p->tar, path, "makes the root a link", err);
+	if (tar_entry_type(e, &type) < 0)
+		return tar_bad_entry(&p->tar, path, "is of an unknown type", err);
 	n = *name ? tree_child(parent, name) : p->tree->root;
 	if (!*name && type != TREE_FOLDER)
-		return bad_entry(p, path, "makes the root something else than a folder", err);
+		return tar_bad_entry(&p->tar, path, "makes the root something else than a folder",
+				     err);
 
 	if (n && (type != TREE_FOLDER || n->inode->type != TREE_FOLDER)) {
 		tree_remove(p->tree, n);
@@ -227,7 +134,7 @@ static int scan_entry(struct pass *p, struct archive_entry *e, struct mvm_error 
 		r = tree_add(p->tree, parent, name, type,
 			     type == TREE_SYMLINK ? archive_entry_symlink(e) : NULL, &n, err);
 	if (r == 0 && type == TREE_SYMLINK && !n->inode->target)
-		return bad_entry(p, path, "is a symbolic link to nothing", err);
+		return tar_bad_entry(&p->tar, path, "is a symbolic link to nothing", err);
 	if (r == 0 && type == TREE_FILE) {
 		r = charge_size(p, archive_entry_size(e), err);
 		if (r < 0)
@@ -235,8 +142,8 @@ static int scan_entry(struct pass *p, struct archive_entry *e, struct mvm_error 
 		r = tree_set_size(p->tree, n->inode, (uint64_t)archive_entry_size(e), err);
 	}
 	if (r < 0)
-		return mvm_error_context(err, r, "'%s': entry '%s'", p->tar_name, path);
-	return describe(p, n->inode, path, e, err);
+		return mvm_error_context(err, r, "'%s': entry '%s'", p->tar.name, path);
+	return tar_describe(&p->tar, p->tree, n->inode, path, e, p->tar.entry, err);
 }
 
 static int scan(struct pass *p, struct mvm_error *err)
@@ -244,11 +151,11 @@ static int scan(struct pass *p, struct mvm_error *err)
 	struct archive_entry *e;
 	int r;
 
-	while ((r = next_entry(p, &e, err)) > 0) {
+	while ((r = tar_next(&p->tar, &e, err)) > 0) {
 		/* replaced entries leave no nodes behind, but their number is bounded as well */
-		if (p->entry / 4 > p->tree->limits.nodes)
+		if (p->tar.entry / 4 > p->tree->limits.nodes)
 			return mvm_error_set(err, -EFBIG, "'%s' has more than %llu entries",
-					     p->tar_name, (unsigned long long)p->entry);
+					     p->tar.name, (unsigned long long)p->tar.entry);
 		r = scan_entry(p, e, err);
 		if (r < 0)
 			return r;
@@ -264,7 +171,7 @@ static int scan_opened(struct archive *a, const char *tar_name, int64_t mtime,
 	int r = tree_new(limits, &t, err);
 	if (r < 0)
 		return r;
-	struct pass p = { .a = a, .tar_name = tar_name, .tree = t, .mtime = mtime };
+	struct pass p = { .tar = { .a = a, .name = tar_name }, .tree = t, .mtime = mtime };
 	t->root->inode->mtime = mtime;
 	r = scan(&p, err);
 	if (r < 0)
@@ -333,33 +240,6 @@ static void index_entries(struct by_entry *index, struct tree_node *folder)
 	}
 }
 
-static int changed(const struct pass *p, struct mvm_error *err)
-{
-	return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", p->tar_name);
-}
-
-static int read_contents(struct pass *p, struct tree_node *n, tree_content_fn fn, void *arg,
-			 struct mvm_error *err)
-{
-	const void *data;
-	la_int64_t offset;
-	size_t len;
-
-	for (;;) {
-		int r = archive_read_data_block(p->a, &data, &len, &offset);
-		if (r == ARCHIVE_EOF)
-			return 0;
-		if (r < ARCHIVE_WARN)
-			return unpack_failed(p->a, p->tar_name, err);
-		uint64_t size = n->inode->size;
-		if (offset < 0 || (uint64_t)offset > size || len > size - (uint64_t)offset)
-			return changed(p, err);
-		r = len ? fn(arg, n, (uint64_t)offset, data, len, err) : 0;
-		if (r < 0)
-			return r;
-	}
-}
-
 int tree_tar_read(int fd, const char *tar_name, struct tree *t, tree_content_fn fn, void *arg,
 		  struct mvm_error *err)
 {
@@ -371,7 +251,7 @@ int tree_tar_read(int fd, const char *tar_name, struct tree *t, tree_content_fn 
 	int r = open_fd(a, fd, tar_name, err);
 	if (r < 0)
 		return r;
-	struct pass p = { .a = a, .tar_name = tar_name, .tree = t };
+	struct pass p = { .tar = { .a = a, .name = tar_name }, .tree = t };
 	struct by_entry index = { .n = last_entry(t->root) + 1 };
 	AUTO_FREE struct tree_node **nodes = calloc(index.n, sizeof(struct tree_node *));
 	if (!nodes)
@@ -379,18 +259,18 @@ int tree_tar_read(int fd, const char *tar_name, struct tree *t, tree_content_fn 
 	index.nodes = nodes;
 	index_entries(&index, t->root);
 
-	while ((r = next_entry(&p, &e, err)) > 0) {
-		struct tree_node *n = p.entry < index.n ? nodes[p.entry] : NULL;
+	while ((r = tar_next(&p.tar, &e, err)) > 0) {
+		struct tree_node *n = p.tar.entry < index.n ? nodes[p.tar.entry] : NULL;
 		if (!n)
 			continue;
 		if (archive_entry_filetype(e) != AE_IFREG ||
 		    (uint64_t)archive_entry_size(e) != n->inode->size)
-			return changed(&p, err);
-		r = read_contents(&p, n, fn, arg, err);
+			return tar_changed(&p.tar, err);
+		r = tar_contents(&p.tar, n, fn, arg, err);
 		if (r < 0)
 			return r;
 	}
-	if (r == 0 && p.entry + 1 < index.n)
-		return changed(&p, err);
+	if (r == 0 && p.tar.entry + 1 < index.n)
+		return tar_changed(&p.tar, err);
 	return r;
 }

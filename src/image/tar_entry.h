@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_TAR_ENTRY_H
+#define IMAGE_TAR_ENTRY_H
+
+/* What the readers of tars share: the entries of a stream one by one, and how one becomes a file
+ * of a tree. */
+
+#include "image/tree.h"
+#include "image/unpack.h"
+
+/* One pass over a stream. */
+struct tar_reader {
+	struct archive *a; /* borrowed */
+	const char *name;  /* for messages */
+	uint64_t entry;	   /* number of the current one, from 1 */
+};
+
+/* The next entry, borrowed until the call after.  Returns 1, 0 at the end, -EBADMSG (cut or
+ * damaged), -ENOMEM or errno. */
+int tar_next(struct tar_reader *tar, struct archive_entry **ret, struct mvm_error *err);
+
+/* -EINVAL: "'<stream>': entry '<path>' <why>". */
+int tar_bad_entry(const struct tar_reader *tar, const char *path, const char *why,
+		  struct mvm_error *err);
+
+/* -EBUSY: the stream is not the one that an earlier pass read. */
+int tar_changed(const struct tar_reader *tar, struct mvm_error *err);
+
+/* -EINVAL for what no tree can hold. */
+int tar_entry_type(struct archive_entry *e, enum tree_type *ret);
+
+/*
+ * Take everything over but type, target and size; what the inode had before goes.
+ *
+ *   path     of the entry, for messages
+ *   content  the inode's, for the pass that reads contents
+ *
+ * Returns 0; -EINVAL (an owner or device number out of range), -EFBIG or -ENOMEM.
+ */
+int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode *inode,
+		 const char *path, struct archive_entry *e, uint64_t content,
+		 struct mvm_error *err);
+
+/* Give the contents of the current entry, which is the file n, to fn.  Returns 0, -EBADMSG, -EBUSY
+ * (more than the file's size) or what fn returned. */
+int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn, void *arg,
+		 struct mvm_error *err);
+
+#endif
