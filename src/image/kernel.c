@@ -201,25 +201,6 @@ static int take_module(struct import *im, struct archive *a, const char *path,
 	return 0;
 }
 
-static int write_order(struct import *im, struct mvm_error *err)
-{
-	AUTO_DONE(strbuf) text = { 0 };
-	struct sha256 h;
-
-	sha256_init(&h);
-	for (size_t i = 0; i < im->n_order; i++) {
-		const char *name = im->order[i]->name;
-		strbuf_addf(&text, "%s.ko\n", name);
-		sha256_add(&h, name, strlen(name));
-		sha256_add(&h, ".ko", 4);
-		sha256_add(&h, &im->digests[i], sizeof(im->digests[i]));
-	}
-	sha256_end(&h, &im->info.modules);
-	im->info.n_modules = (unsigned)im->n_order;
-	return text.failed ? mvm_error_oom(err)
-			   : write_file(im->modules_fd, "order", text.data, text.len, err);
-}
-
 static int import_package(struct import *im, int fd, struct mvm_error *err)
 {
 	int r = walk_package(im, fd, look_at, err);
@@ -244,7 +225,11 @@ static int import_package(struct import *im, int fd, struct mvm_error *err)
 	r = walk_package(im, fd, take_module, err);
 	if (r == 0 && im->n_written != im->n_order)
 		return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", im->src_name);
-	return r < 0 ? r : write_order(im, err);
+	if (r == 0)
+		r = module_write_order(im->modules_fd, im->order, im->digests, im->n_order,
+				       &im->info.modules, err);
+	im->info.n_modules = (unsigned)im->n_order;
+	return r;
 }
 
 static int import_any(struct import *im, int fd, struct mvm_error *err)

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "codec/sha256.h"
 #include "image/elf64.h"
 
 #define MODULES_MAX 20000u
@@ -120,16 +122,11 @@ static int parse(const void *data, size_t len, const char *path, struct module *
 	return r == -ENOENT ? -EBADMSG : r;
 }
 
-int module_add(struct module_list *l, const void *data, size_t len, const char *path,
-	       struct mvm_error *err)
+/* Takes m over, also on failure. */
+static int append(struct module_list *l, struct module *m, const char *path, struct mvm_error *err)
 {
-	struct module m = { 0 };
-
-	if (l->n >= MODULES_MAX)
-		return mvm_error_set(err, -EFBIG, "there are more than %u modules", MODULES_MAX);
-	int r = parse(data, len, path, &m);
-	m.path = r == 0 ? strdup(path) : NULL;
-	if (r == 0 && m.path && l->n == l->cap) {
+	m->path = strdup(path);
+	if (m->path && l->n == l->cap) {
 		size_t cap = l->cap ? 2 * l->cap : 64;
 		struct module *v = realloc(l->v, cap * sizeof(*v));
 		if (v) {
@@ -137,14 +134,61 @@ int module_add(struct module_list *l, const void *data, size_t len, const char *
 			l->cap = cap;
 		}
 	}
-	if (r < 0 || !m.path || l->n == l->cap) {
-		free(m.path);
-		strv_done(&m.depends);
-		return r == -EBADMSG ? mvm_error_set(err, r, "'%s' is no kernel module", path)
-				     : mvm_error_oom(err);
+	if (!m->path || l->n == l->cap) {
+		free(m->path);
+		strv_done(&m->depends);
+		return mvm_error_oom(err);
 	}
-	l->v[l->n++] = m;
+	l->v[l->n++] = *m;
 	return 0;
+}
+
+static int add_parsed(struct module_list *l, int parsed, struct module *m, const char *path,
+		      struct mvm_error *err)
+{
+	if (parsed == 0)
+		return append(l, m, path, err);
+	strv_done(&m->depends);
+	return parsed == -EBADMSG ? mvm_error_set(err, parsed, "'%s' is no kernel module", path)
+				  : mvm_error_oom(err);
+}
+
+static int check_room(const struct module_list *l, struct mvm_error *err)
+{
+	return l->n >= MODULES_MAX
+		       ? mvm_error_set(err, -EFBIG, "there are more than %u modules", MODULES_MAX)
+		       : 0;
+}
+
+int module_add(struct module_list *l, const void *data, size_t len, const char *path,
+	       struct mvm_error *err)
+{
+	struct module m = { 0 };
+	int r = check_room(l, err);
+	return r < 0 ? r : add_parsed(l, parse(data, len, path, &m), &m, path, err);
+}
+
+int module_add_dep(struct module_list *l, const char *path, const char *depends,
+		   struct mvm_error *err)
+{
+	char name[MODULE_NAME_SIZE];
+	struct module m = { 0 };
+
+	int r = check_room(l, err);
+	if (r < 0)
+		return r;
+	r = name_from_path(path, m.name);
+	while (r == 0 && *(depends += strspn(depends, " "))) {
+		size_t len = strcspn(depends, " ");
+		AUTO_FREE char *one = strndup(depends, len);
+		r = one ? name_from_path(one, name) : -ENOMEM;
+		if (r == 0)
+			strv_add(&m.depends, name);
+		depends += len;
+	}
+	if (r == 0 && m.depends.failed)
+		r = -ENOMEM;
+	return add_parsed(l, r, &m, path, err);
 }
 
 enum { MARK_NEW, MARK_OPEN, MARK_DONE };
@@ -212,4 +256,26 @@ int module_order(struct module_list *l, const struct module ***ret, size_t *ret_
 	*ret_n = o.n;
 	*ret = TAKE_PTR(order);
 	return 0;
+}
+
+int module_write_order(int dir_fd, const struct module *const *order,
+		       const struct mvm_digest *digests, size_t n, struct mvm_digest *ret,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	struct sha256 h;
+
+	sha256_init(&h);
+	for (size_t i = 0; i < n; i++) {
+		const char *name = order[i]->name;
+		strbuf_addf(&text, "%s.ko\n", name);
+		sha256_add(&h, name, strlen(name));
+		sha256_add(&h, ".ko", 4);
+		sha256_add(&h, &digests[i], sizeof(digests[i]));
+	}
+	sha256_end(&h, ret);
+	if (text.failed)
+		return mvm_error_oom(err);
+	int r = file_create_at(dir_fd, "order", text.data, text.len, 0444);
+	return r < 0 ? mvm_error_set(err, r, "cannot write 'order': %s", strerror(-r)) : 0;
 }

@@ -10,6 +10,8 @@
  * modules "-" and "_" are the same; here it is always "_".
  */
 
+#include <mvm/digest.h>
+
 #include "base/error.h"
 #include "base/str.h"
 
@@ -40,6 +42,17 @@ DEFINE_AUTO_DONE(module_list, module_list_done)
 int module_add(struct module_list *l, const void *data, size_t len, const char *path,
 	       struct mvm_error *err);
 
+/*
+ * Add one module by what modules.dep says of it.
+ *
+ *   path     "kernel/drivers/virtio/virtio_blk.ko.xz"; the name follows from it
+ *   depends  paths of what it needs, separated by spaces
+ *
+ * Errors as module_add.
+ */
+int module_add_dep(struct module_list *l, const char *path, const char *depends,
+		   struct mvm_error *err);
+
 /* Is this the path of a module, compressed or not? */
 bool module_is_path(const char *path);
 
@@ -53,5 +66,15 @@ bool module_is_path(const char *path);
  */
 int module_order(struct module_list *l, const struct module ***ret, size_t *ret_n,
 		 struct mvm_error *err);
+
+/*
+ * Write the file "order" that names the modules of a folder in load order, and give the digest
+ * that stands for them all (struct kernel_info).
+ *
+ *   digests  of the modules' files, in the same order
+ */
+int module_write_order(int dir_fd, const struct module *const *order,
+		       const struct mvm_digest *digests, size_t n, struct mvm_digest *ret,
+		       struct mvm_error *err);
 
 #endif
