@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "build/nix_explain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#define TAIL_LINES 10u
+#define TAIL_MAX   640u /* leaves room for what and where in an error's text */
+
+/* The first that is found wins, so the more particular causes come first. */
+static const struct cause {
+	const char *says;
+	int code;
+	const char *hint;
+} causes[] = {
+	{ NIX_SAYS_OLD_LOCK, -EINVAL,
+	  "flake.lock does not fit flake.nix: run 'nix flake lock' in the flake's folder" },
+	{ NIX_SAYS_NO_ATTRIBUTE, -ENOENT, "'nix flake show' lists what the flake has" },
+	{ "hash mismatch in fixed-output derivation", -EINVAL,
+	  "--update-hash writes the hash that Nix found into flake.nix" },
+	{ "NAR hash mismatch in input", -EINVAL,
+	  "an input is not what flake.lock says: run 'nix flake update' in the flake's folder" },
+	{ "No space left on device", -ENOSPC,
+	  "make room in the Nix store, for instance with 'nix-collect-garbage'" },
+	{ "build-users-group", -EINVAL,
+	  "create the group nixbld with members, or set 'build-users-group =' in nix.conf" },
+	{ "build users group", -EINVAL,
+	  "create the group nixbld with members, or set 'build-users-group =' in nix.conf" },
+	{ "experimental Nix feature", -EOPNOTSUPP,
+	  "the flake uses a feature of Nix that nix.conf must enable: experimental-features" },
+	{ "cannot connect to socket at", -EOPNOTSUPP,
+	  "the Nix daemon does not run: 'systemctl start nix-daemon'" },
+	{ "executing 'git'", -EOPNOTSUPP, "install git, which Nix needs for this flake" },
+	{ "dubious ownership", -EACCES,
+	  "the repository is another user's: run mvm as that user, or name it as path:FOLDER" },
+	{ "is not owned by current user", -EACCES,
+	  "the repository is another user's: run mvm as that user, or name it as path:FOLDER" },
+	{ "is not tracked by Git", -ENOENT, "Nix sees only files that 'git add' knows" },
+	{ "does not contain a 'flake.nix'", -ENOENT,
+	  "check flake_ref; in a Git repository, 'git add flake.nix'" },
+	{ "does not contain a '/flake.nix'", -ENOENT,
+	  "check flake_ref; in a Git repository, 'git add flake.nix'" },
+	{ "unable to download", -EREMOTEIO, "is there a network? Nix could not reach a server" },
+	{ "resolve host", -EREMOTEIO, "is there a network? Nix could not reach a server" },
+	{ "is required to build", -EOPNOTSUPP,
+	  "this machine lacks what the build asks for: its architecture, or KVM" },
+	{ "syntax error", -EINVAL, "correct flake.nix; the text above names the line" },
+	{ "creating directory '/nix", -EACCES,
+	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
+	{ "opening lock file \"/nix", -EACCES,
+	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
+	{ "getting status of", -ENOENT, "check flake_ref; a file it needs is not there" },
+};
+
+/* Where the last lines begin that are worth repeating. */
+static const char *tail_of(const char *errors, size_t len)
+{
+	size_t start = len, lines = 0;
+
+	while (start > 0 && len - start < TAIL_MAX) {
+		if (errors[start - 1] == '\n' && start != len && ++lines == TAIL_LINES)
+			break;
+		start--;
+	}
+	if (start > 0 && errors[start - 1] != '\n') { /* a line in the middle: to its end */
+		const char *next = memchr(errors + start, '\n', len - start);
+		if (next && (size_t)(next + 1 - errors) < len)
+			return next + 1;
+	}
+	return errors + start;
+}
+
+static size_t trimmed_len(const char *errors)
+{
+	static const char *const ballast[] = {
+		"(use '--show-trace' to show detailed location information)",
+	};
+	size_t len = strlen(errors);
+
+	for (;;) {
+		while (len > 0 && strchr("\r\n ", errors[len - 1]))
+			len--;
+		bool cut = false;
+		for (size_t i = 0; i < MVM_ARRAY_SIZE(ballast); i++) {
+			size_t n = strlen(ballast[i]);
+			if (len >= n && memcmp(errors + len - n, ballast[i], n) == 0) {
+				len -= n;
+				cut = true;
+			}
+		}
+		if (!cut)
+			return len;
+	}
+}
+
+int nix_explain(const char *what, const char *errors, const char *log_path, struct mvm_error *err)
+{
+	const struct cause *cause = NULL;
+	const char *log = log_path ? log_path : "";
+
+	if (!errors)
+		errors = "";
+	for (size_t i = 0; !cause && i < MVM_ARRAY_SIZE(causes); i++)
+		cause = strstr(errors, causes[i].says) ? &causes[i] : NULL;
+
+	int code = cause ? cause->code : -EREMOTEIO;
+	size_t len = trimmed_len(errors);
+	const char *tail = tail_of(errors, len);
+	int n = (int)(len - (size_t)(tail - errors));
+	if (n == 0)
+		code = mvm_error_set(err, code, "%s failed without a word", what);
+	else
+		code = mvm_error_set(err, code, "%s failed%s%s%s; its output ended with:\n%.*s",
+				     what, *log ? " (log: " : "", log, *log ? ")" : "", n, tail);
+	return cause ? mvm_error_hint(err, code, cause->hint) : code;
+}
+
+static bool take_word(const char *text, const char *label, char ret[NIX_HASH_SIZE])
+{
+	const char *at = strstr(text, label);
+	if (!at)
+		return false;
+	at += strlen(label);
+	at += strspn(at, " \t");
+	size_t len = strcspn(at, " \t\r\n");
+	if (len == 0 || len >= NIX_HASH_SIZE)
+		return false;
+	memcpy(ret, at, len);
+	ret[len] = '\0';
+	return true;
+}
+
+bool nix_wrong_hash(const char *errors, char ret_specified[NIX_HASH_SIZE],
+		    char ret_got[NIX_HASH_SIZE])
+{
+	const char *at = errors ? strstr(errors, "hash mismatch in fixed-output derivation") : NULL;
+	return at && take_word(at, "specified:", ret_specified) && take_word(at, "got:", ret_got) &&
+	       strcmp(ret_specified, ret_got) != 0;
+}
