@@ -306,8 +306,7 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	r = store_stage(s, &st, err);
 	if (r < 0)
 		return r;
-	if (renameat2(kernels_fd, name, st.tmp_fd, st.name, RENAME_EXCHANGE) < 0 ||
-	    unlinkat(kernels_fd, name, AT_REMOVEDIR) < 0)
+	if (renameat(kernels_fd, name, st.fd, "removed") < 0)
 		return mvm_error_set(err, -errno, "cannot remove kernel '%s': %s", name,
 				     strerror(errno));
 	r = dir_sync(kernels_fd);

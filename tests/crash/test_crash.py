@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Commands are killed, and their calls made to fail, at every call that changes the file system.
+
+After each: the next command works and sweeps the staging; every revision, blob, kernel and cache
+entry is whole; `current` leads to a revision; and the same command, run again, succeeds.
+
+Environment: MVM, FAULTS (the preloaded library), CRASH_DRIVER, CRASH_STEP (every how many calls).
+"""
+
+import concurrent.futures
+import glob
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+import harness
+
+FAULTS = os.environ["FAULTS"]
+DRIVER = os.environ["CRASH_DRIVER"]
+STEP = int(os.environ.get("CRASH_STEP", "1"))
+KILLS = ("kill-before", "kill-after", "kill-half")
+ERRORS = ("EIO", "ENOSPC")
+
+
+def tiny_kernel(version):
+    """An ELF program for x86-64 with Linux's banner in it: enough to be added, not to boot."""
+    text = f"Linux version {version} (nobody@nowhere)\0".encode()
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1,
+                         64, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 120 + len(text), 120 + len(text), 4096)
+    return header + segment + text
+
+
+class Crash(harness.TestCase):
+    """Each test is one command; self.base is the data folder before it."""
+
+    def setUp(self):
+        super().setUp()
+        self.base = self.path("base")
+        self.config("web", 1)
+        with open(self.path("vmlinux"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-test"))
+        self.write("root/etc/hostname", "one\n")
+        self.in_base("kernel", "add", self.path("vmlinux"))
+        self.in_base("template", "build", "--config", self.path("web.toml"))
+
+    def config(self, name, vcpus):
+        self.write(name + ".toml", f'template_id = "{name}"\nflake_ref = "dir:root"\n[[variants]]\n'
+                   f'role = "worker"\nvcpus = {vcpus}\nmem_mib = 128\n')
+
+    def in_base(self, *args):
+        self.mvm_ok(*args, env={"MVM_DATA_DIR": self.base})
+
+    def run_in(self, data, command, fault=None):
+        env = self.environment({"MVM_DATA_DIR": data, **(fault or {})})
+        if fault:
+            env["LD_PRELOAD"] = FAULTS
+        words = [word.replace("DATA", data) for word in command]
+        return subprocess.run(words, env=env, cwd=self.folder, capture_output=True, text=True,
+                              errors="replace", stdin=subprocess.DEVNULL, timeout=60, check=False)
+
+    def whole(self, data, where):
+        """The next command sweeps, and nothing is damaged."""
+        done = self.run_in(data, [harness.MVM, "template", "list"])
+        self.assertEqual(done.returncode, 0, f"{where}: the next command: {done.stderr}")
+        self.assertEqual(os.listdir(data + "/tmp") if os.path.isdir(data + "/tmp") else [], [],
+                         f"{where}: staging was left")
+        done = self.run_in(data, [DRIVER, data, "check"])
+        self.assertEqual(done.returncode, 0, f"{where}: {done.stderr}")
+
+    def one(self, command, what, at, after):
+        """One run with one fault."""
+        where = f"{' '.join(command[1:])}: {what} at call {at}"
+        data = tempfile.mkdtemp(prefix="d", dir=self.folder)
+        os.rmdir(data)
+        subprocess.run(["cp", "-a", self.base, data], check=True)
+        done = self.run_in(data, command, {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
+        if what in ERRORS:
+            self.assertIn(done.returncode, range(0, 7), f"{where}: {done.stderr}")
+            if done.returncode:
+                self.assertRegex(done.stderr, r"\S+: \S.*\S", where)
+        elif done.returncode != 0: # kill-half passes where there is no write
+            self.assertEqual(done.returncode, -9, f"{where}: {done.stderr}")
+        self.whole(data, where)
+        removes = {"rm", "delete"} & set(command)
+        self.assertTrue(os.path.exists(data + "/templates/web-worker/template.json") or removes,
+                        where)
+        again = self.run_in(data, command)
+        good = {0, 3} if removes else {0} # what was to be removed may be gone
+        self.assertIn(again.returncode, good, f"{where}: run again: {again.stderr}")
+        self.whole(data, where + ", run again")
+        after(data)
+        shutil.rmtree(data)
+
+    def everywhere(self, *command, after=lambda data: None):
+        """The command with every fault at every call (CRASH_STEP)."""
+        data = self.path("counted")
+        log = self.path("calls")
+        subprocess.run(["cp", "-a", self.base, data], check=True)
+        done = self.run_in(data, command, {"MVM_FAULT_LOG": log})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(log, encoding="ascii") as file:
+            calls = [line.split()[1] for line in file]
+        self.assertGreater(len(calls), 3)
+        points = []
+        for n, what in enumerate(KILLS + ERRORS):
+            for at in range(1 + n % STEP, len(calls) + 1, STEP):
+                if what != "kill-half" or "write" in calls[at - 1]:
+                    points.append((what, at))
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for result in [pool.submit(self.one, command, what, at, after) for what, at in points]:
+                result.result()
+        print(f"# {' '.join(command[1:])}: {len(calls)} calls, {len(points)} faults",
+              file=sys.stdout, flush=True)
+
+    def current(self, data):
+        return os.path.basename(os.readlink(data + "/templates/web-worker/current"))
+
+    def test_adding_a_kernel(self):
+        with open(self.path("vmlinux-new"), "wb") as file:
+            file.write(tiny_kernel("6.2.0-test"))
+        self.everywhere(harness.MVM, "kernel", "add", self.path("vmlinux-new"))
+
+    def test_removing_a_kernel(self):
+        with open(self.path("vmlinux-new"), "wb") as file:
+            file.write(tiny_kernel("6.2.0-test"))
+        self.in_base("kernel", "add", self.path("vmlinux-new"))
+        self.everywhere(harness.MVM, "kernel", "rm", "6.2.0-test")
+
+    def test_creating_a_template(self):
+        self.config("new", 1)
+        self.everywhere(harness.MVM, "template", "apply", self.path("new.toml"))
+
+    def test_saving_a_spec(self):
+        self.config("web", 2)
+        self.everywhere(harness.MVM, "template", "apply", self.path("web.toml"))
+
+    def test_creating_a_template_by_options(self):
+        self.everywhere(harness.MVM, "template", "create", "made", "--flake",
+                        "dir:" + self.path("root"), "--force")
+
+    def test_editing_a_template(self):
+        def after(data):
+            with open(data + "/templates/web-worker/template.json", encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["vcpus"], 3)
+
+        self.everywhere(harness.MVM, "template", "edit", "web-worker", "--cpus", "3", after=after)
+
+    def test_deleting_a_template(self):
+        def after(data):
+            self.assertEqual(os.listdir(data + "/templates"), [])
+
+        self.everywhere(harness.MVM, "template", "delete", "web-worker", "--force", after=after)
+
+    def test_publishing_the_first_revision_from_the_cache(self):
+        self.config("new", 1)
+        self.everywhere(harness.MVM, "template", "build", "--config", self.path("new.toml"))
+
+    def test_building_and_publishing_a_new_revision(self):
+        old = self.current(self.base)
+        self.write("root/etc/hostname", "two\n")
+
+        def after(data):
+            self.assertNotEqual(self.current(data), old)
+            self.assertIn(old, os.listdir(data + "/templates/web-worker/artifacts"))
+
+        self.everywhere(harness.MVM, "template", "build", "web-worker", after=after)
+
+    def test_publishing_a_snapshot(self):
+        def after(data):
+            found = glob.glob(data + "/templates/web-worker/current/snapshot/mem.bin")
+            self.assertEqual(len(found), 1)
+
+        self.everywhere(DRIVER, "DATA", "snapshot", "web-worker", after=after)
+
+    def test_replacing_a_snapshot(self):
+        self.assertEqual(self.run_in(self.base, [DRIVER, "DATA", "snapshot", "web-worker"])
+                         .returncode, 0)
+        self.everywhere(DRIVER, "DATA", "snapshot", "web-worker")
+
+    def test_rolling_back(self):
+        old = self.current(self.base)
+        self.write("root/etc/hostname", "two\n")
+        self.in_base("template", "build", "web-worker")
+        self.assertNotEqual(self.current(self.base), old)
+        self.everywhere(DRIVER, "DATA", "current", "web-worker", old,
+                        after=lambda data: self.assertEqual(self.current(data), old))
+
+
+if __name__ == "__main__":
+    harness.main()
