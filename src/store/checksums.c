@@ -35,8 +35,7 @@ static int list_below(int fd, const char *prefix, unsigned depth, struct strv *r
 	return r < 0 ? r : ret->failed ? -ENOMEM : 0;
 }
 
-/* The paths of the files that checksums.json is about, sorted. */
-static int list_files(int dir_fd, struct strv *ret)
+int store_revision_files(int dir_fd, struct strv *ret)
 {
 	AUTO_DONE(strv) all = { 0 };
 	int r = list_below(dir_fd, "", DEPTH_MAX, &all);
@@ -77,7 +76,7 @@ int store_checksums_write(int dir_fd, const char *id, const char *revision,
 	AUTO_JSON json_t *files = json_object();
 	struct json_out out = { .failed = !files };
 
-	int r = list_files(dir_fd, &paths);
+	int r = store_revision_files(dir_fd, &paths);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot list the revision's files: %s", strerror(-r));
 	for (size_t i = 0; i < paths.n; i++) {
@@ -105,36 +104,55 @@ int store_checksums_write(int dir_fd, const char *id, const char *revision,
 	return r < 0 ? mvm_error_set(err, r, "cannot write checksums.json: %s", strerror(-r)) : 0;
 }
 
-static int verify_file(int dir_fd, const struct json_at *files, const char *path,
-		       struct mvm_error *err)
+void checksums_done(struct checksums *c)
 {
-	AUTO_FREE char *hex = NULL;
-	struct mvm_digest listed, actual;
+	for (size_t i = 0; i < c->n; i++)
+		free(c->v[i].path);
+	free(c->v);
+	*c = (struct checksums){ 0 };
+}
 
-	int r = json_get_string(files, path, JSON_REQUIRED, &hex, err);
-	if (r < 0)
-		return r;
-	if (digest_parse(hex, &listed) < 0)
-		return json_error(files, path, err, "is no SHA-256 digest");
-	r = digest_file(dir_fd, path, &actual);
-	if (r < 0)
-		return mvm_error_set(err, r == -EINVAL ? -EBADMSG : r, "cannot read '%s': %s", path,
-				     strerror(-r));
-	if (!digest_equal(&listed, &actual))
-		return mvm_error_set(err, -EBADMSG,
-				     "'%s' is damaged: its digest is not the one recorded", path);
+const struct mvm_digest *checksums_find(const struct checksums *c, const char *path)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		if (strcmp(c->v[i].path, path) == 0)
+			return &c->v[i].digest;
+	}
+	return NULL;
+}
+
+static int read_files(const struct json_at *files, struct checksums *ret, struct mvm_error *err)
+{
+	const char *path;
+	json_t *value;
+
+	ret->v = calloc(json_object_size(files->value) + 1, sizeof(*ret->v));
+	if (!ret->v)
+		return mvm_error_oom(err);
+	json_object_foreach(files->value, path, value)
+	{
+		AUTO_FREE char *hex = NULL;
+		struct checksum *c = &ret->v[ret->n];
+		int r = json_get_string(files, path, JSON_REQUIRED, &hex, err);
+		if (r < 0)
+			return r;
+		if (digest_parse(hex, &c->digest) < 0)
+			return json_error(files, path, err, "is no SHA-256 digest");
+		c->path = strdup(path);
+		if (!c->path)
+			return mvm_error_oom(err);
+		ret->n++;
+	}
 	return 0;
 }
 
-int store_revision_verify(int dir_fd, struct mvm_error *err)
+int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_JSON json_t *doc = NULL;
-	AUTO_DONE(strv) paths = { 0 };
+	AUTO_DONE(checksums) sums = { 0 };
 	struct json_at root, files;
 	uint32_t version;
-	const char *path;
-	json_t *value;
 	size_t len;
 
 	int r = file_read_at(dir_fd, "checksums.json", CHECKSUMS_MAX, &text, &len);
@@ -145,22 +163,10 @@ int store_revision_verify(int dir_fd, struct mvm_error *err)
 		return r;
 	json_root(&root, "checksums.json", doc);
 	if ((r = read_schema_version(&root, &version, err)) < 0 ||
-	    (r = json_get_object(&root, "files", JSON_REQUIRED, &files, err)) < 0)
+	    (r = json_get_object(&root, "files", JSON_REQUIRED, &files, err)) < 0 ||
+	    (r = read_files(&files, &sums, err)) < 0)
 		return r;
-	r = list_files(dir_fd, &paths);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot list the revision's files: %s", strerror(-r));
-
-	/* first the cheap half; the names listed are only ever compared, never opened */
-	json_object_foreach(files.value, path, value)
-	{
-		if (!strv_has(&paths, path))
-			return mvm_error_set(err, -EBADMSG, "'%s' is missing", path);
-	}
-	for (size_t i = 0; i < paths.n; i++) {
-		r = verify_file(dir_fd, &files, paths.v[i], err);
-		if (r < 0)
-			return r;
-	}
+	*ret = sums;
+	sums = (struct checksums){ 0 };
 	return 0;
 }

@@ -114,6 +114,28 @@ int store_revision_remove(struct store *s, const char *id, const char *revision,
 int store_checksums_write(int dir_fd, const char *id, const char *revision,
 			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err);
 
+struct checksum {
+	char *path;
+	struct mvm_digest digest;
+};
+struct checksums {
+	struct checksum *v;
+	size_t n;
+};
+void checksums_done(struct checksums *c);
+DEFINE_AUTO_DONE(checksums, checksums_done)
+
+/* Read checksums.json.  Its paths are only to be compared, never opened: they may be anything.
+ * -ENOENT when it is missing, -EBADMSG when it is damaged. */
+int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *err);
+
+/* The digest on record for a path, or NULL. */
+const struct mvm_digest *checksums_find(const struct checksums *c, const char *path);
+
+/* The paths of the files that checksums.json is about, sorted: all but itself and revision.json.
+ * 0 or -errno. */
+int store_revision_files(int dir_fd, struct strv *ret);
+
 /* Compare every file of a revision's folder with checksums.json.  -EBADMSG names the first file
  * that differs, is missing, or is there without being listed; -ENOENT: no checksums.json. */
 int store_revision_verify(int dir_fd, struct mvm_error *err);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_VERIFY_H
+#define STORE_VERIFY_H
+
+/* Checking revisions against their checksums.json, many in one run. */
+
+#include "base/progress.h"
+#include "store/inodes.h"
+#include "store/revision.h"
+
+struct verify {
+	struct inodes seen;	    /* files are read once, whatever their number of names */
+	struct progress_step *step; /* an open step, or NULL */
+	uint64_t done_bytes, total_bytes;
+	size_t n_files;
+
+	/*
+	 * Called for everything that is wrong.
+	 *
+	 *   file  its path in the revision; NULL when it is about more
+	 *   text  a sentence, valid during the call
+	 *
+	 * Returns 0, or -errno to stop.
+	 */
+	int (*problem)(void *arg, const char *file, const char *text);
+	void *arg;
+};
+
+static inline void verify_done(struct verify *v)
+{
+	inodes_done(&v->seen);
+}
+DEFINE_AUTO_DONE(verify, verify_done)
+
+/* Add what a revision will take to v->total_bytes.  What cannot be looked at counts nothing. */
+void store_verify_count(int dir_fd, struct verify *v);
+
+/* Check a revision's folder.  Returns 0 whether it is sound or not; -ENOMEM, or what problem()
+ * returned. */
+int store_verify_revision(int dir_fd, struct verify *v);
+
+#endif
