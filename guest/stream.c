@@ -40,7 +40,7 @@ struct stream *stream_find(const struct agent *a, uint32_t id)
 
 bool stream_may_send(const struct agent *a)
 {
-	return a->channel.out.len < QUEUE_HIGH;
+	return channel_queued(&a->channel) < QUEUE_HIGH;
 }
 
 void stream_send(struct agent *a, uint8_t type, uint32_t id, const void *payload, size_t len)

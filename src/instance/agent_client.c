@@ -9,6 +9,10 @@
 #include "base/clock.h"
 #include "net/wire.h"
 
+/* What clients may have on its way to a guest that takes nothing: a window for each stream that an
+ * agent has open, their headers, and calls. */
+#define QUEUE_MAX ((size_t)96 << 20)
+
 static void mark_broken(struct agent_client *a, const char *why)
 {
 	if (a->broken[0])
@@ -75,6 +79,7 @@ static void on_ready(void *arg, uint32_t events)
 int agent_client_init(struct agent_client *a, struct loop *loop, int fd)
 {
 	a->channel.fd = fd;
+	a->channel.out_limit = QUEUE_MAX;
 	int r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 	return r < 0 ? r : loop_add_fd(loop, fd, EPOLLIN, on_ready, a, &a->source);
 }

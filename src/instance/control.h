@@ -35,24 +35,12 @@ int control_wait_reply(struct control *c, uint32_t stream, const char *what, int
 int control_call(struct control *c, unsigned call, const char *what, const struct strbuf *args,
 		 int64_t deadline_ns, struct strbuf *ret_reply, struct mvm_error *err);
 
-struct control_exec {
-	const struct strbuf *args; /* FIELD_ARG and so on */
-	int stdin_fd;		   /* -1: the command reads nothing */
-	int stdout_fd, stderr_fd;  /* written to blockingly */
-	int signal_fd;		   /* signalfd(2): passed on (SIGWINCH as the new size); -1: none */
-	int tty_fd;		   /* the terminal whose size counts; -1: none */
-	int64_t deadline_ns;
-};
-
-/*
- * Run a command in the guest with its streams attached, to its end.
- *
- *   ret_status  as a shell would say it: the exit code, or 128 + signal
- *
- * Returns 0 when the command ran.  Errors: -ENOENT no such program in the guest, -EACCES it cannot
- * be executed, -ETIMEDOUT (the command was killed), -EREMOTEIO the VM has ended.
- */
-int control_exec(struct control *c, const struct control_exec *exec, int *ret_status,
-		 struct mvm_error *err);
+/* The pieces of a call, for those who go on talking on its stream (session.c). */
+int control_send_call(struct control *c, unsigned call, const struct strbuf *args,
+		      uint32_t *ret_stream, struct mvm_error *err);
+/* A reply's status as the return value, its words as the error. */
+int control_check_reply(const struct frame *f, const char *what, struct mvm_error *err);
+/* Describe a connection that has failed with r. */
+int control_gone(int r, struct mvm_error *err);
 
 #endif

@@ -69,10 +69,9 @@ static ssize_t write_some(int fd, const void *data, size_t len)
 
 int channel_flush(struct channel *c)
 {
-	size_t done = 0;
 	int r = 0;
-	while (done < c->out.len) {
-		ssize_t n = write_some(c->fd, c->out.data + done, c->out.len - done);
+	while (channel_queued(c) > 0) {
+		ssize_t n = write_some(c->fd, c->out.data + c->out_used, channel_queued(c));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
@@ -80,9 +79,13 @@ int channel_flush(struct channel *c)
 				r = errno == ECONNRESET ? -EPIPE : -errno;
 			break;
 		}
-		done += (size_t)n;
+		c->out_used += (size_t)n;
 	}
-	strbuf_consume(&c->out, done);
+	/* moving what is left to the front costs as much as it is long: not after every write */
+	if (c->out_used > c->out.len / 2) {
+		strbuf_consume(&c->out, c->out_used);
+		c->out_used = 0;
+	}
 	return r;
 }
 
@@ -93,7 +96,7 @@ int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *p
 	size_t limit = c->out_limit ? c->out_limit : CHANNEL_OUT_DEFAULT;
 
 	assert(len <= FRAME_PAYLOAD_MAX);
-	if (c->out.len + sizeof(header) + len > limit)
+	if (channel_queued(c) + sizeof(header) + len > limit)
 		return -ENOBUFS;
 	memcpy(header, &le_len, sizeof(le_len));
 	memcpy(header + 4, &le_stream, sizeof(le_stream));

@@ -33,6 +33,7 @@ struct channel {
 	struct strbuf in;  /* what arrived and was not handed out yet */
 	size_t in_used;	   /* bytes at the front that were handed out */
 	struct strbuf out; /* what the peer has not taken yet */
+	size_t out_used;   /* bytes at its front that the peer has taken */
 	size_t out_limit;  /* -ENOBUFS beyond; 0: CHANNEL_OUT_DEFAULT */
 };
 
@@ -49,9 +50,15 @@ int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *p
 /* Write more of the queue.  Returns 0, -EPIPE or -errno. */
 int channel_flush(struct channel *c);
 
+/* Bytes that wait for the peer. */
+static inline size_t channel_queued(const struct channel *c)
+{
+	return c->out.len - c->out_used;
+}
+
 static inline bool channel_wants_write(const struct channel *c)
 {
-	return c->out.len > 0;
+	return channel_queued(c) > 0;
 }
 
 void channel_done(struct channel *c); /* frees the buffers, leaves fd open */

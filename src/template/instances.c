@@ -11,6 +11,7 @@
 #include "base/parse.h"
 #include "base/progress.h"
 #include "instance/instance.h"
+#include "instance/session.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "template/start.h"
@@ -199,7 +200,8 @@ int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, 
 			wire_put_u64(&args, FIELD_COLUMNS, size.ws_col);
 		}
 	}
-	const struct control_exec exec = {
+	const struct session_spec exec = {
+		.call = CALL_EXEC,
 		.args = &args,
 		.stdin_fd = o->stdin_fd,
 		.stdout_fd = o->stdout_fd,
@@ -208,7 +210,7 @@ int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, 
 		.tty_fd = o->tty ? o->stdin_fd : -1,
 		.deadline_ns = clock_deadline_ns(o->timeout_ms),
 	};
-	return control_exec(&i->control, &exec, ret_status, err);
+	return session_run(&i->control, &exec, ret_status, err);
 }
 
 int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/session.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "net/agent.h"
+#include "net/wire.h"
+
+/* How long the guest may take to say END after it was told to give up. */
+#define RESET_MS 2000
+
+/* One of our own outputs. */
+struct sink {
+	int fd;
+	bool own_fd;	   /* a description of our own, non-blocking; to close */
+	size_t max;	   /* bytes that one write may have without blocking once poll says so */
+	struct strbuf out; /* what its reader has not taken yet: a window at most */
+};
+
+struct session {
+	struct control *control;
+	const struct session_spec *spec;
+	struct mvm_error *err;
+	uint32_t stream;
+	uint32_t window; /* bytes of input that we may send */
+	bool stdin_open;
+	bool ended;
+	int io_error; /* what io->read or io->write gave; the guest is told to stop */
+	int status;
+	struct sink out, words;
+};
+
+/*
+ * Writing must not block, and O_NONBLOCK is a property of the open description, which we share
+ * with our parent.  So a pipe or a terminal is opened once more; where that cannot be, poll(2)
+ * promises room for PIPE_BUF bytes.  Files never block, sockets have a flag for it.
+ */
+static void sink_init(struct sink *s, int fd)
+{
+	struct stat st;
+	char path[FD_PATH_SIZE];
+
+	*s = (struct sink){ .fd = fd, .max = DATA_MAX };
+	if (fd < 0 || fstat(fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode))
+		return;
+	s->max = PIPE_BUF;
+	if (!S_ISFIFO(st.st_mode) && !isatty(fd))
+		return;
+	fd_path(fd, path);
+	int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (own >= 0)
+		*s = (struct sink){ .fd = own, .own_fd = true, .max = WINDOW_BYTES };
+}
+
+static void sink_done(struct sink *s)
+{
+	if (s->own_fd)
+		(void)close(s->fd); /* what had to be written was written, or failed */
+	strbuf_done(&s->out);
+}
+
+/* Write what its reader takes.  Returns how many bytes, or -errno. */
+static ssize_t sink_flush(struct sink *s)
+{
+	size_t len = s->out.len < s->max ? s->out.len : s->max;
+	ssize_t n = send(s->fd, s->out.data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n < 0 && errno == ENOTSOCK)
+		n = write(s->fd, s->out.data, len);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	strbuf_consume(&s->out, (size_t)n);
+	return n;
+}
+
+static int send_frame(struct session *s, uint8_t type, const void *payload, size_t len)
+{
+	return channel_send(&s->control->channel, type, s->stream, payload, len);
+}
+
+static int send_credit(struct session *s, size_t n)
+{
+	uint32_t credit = htole32((uint32_t)n);
+	return n ? send_frame(s, FRAME_CREDIT, &credit, sizeof(credit)) : 0;
+}
+
+/* Our own side has failed: what is worth saying is in err, and the guest has no more to do. */
+static int give_up(struct session *s, int r)
+{
+	s->io_error = r;
+	s->stdin_open = false;
+	return send_frame(s, FRAME_RESET, NULL, 0);
+}
+
+static int send_input(struct session *s)
+{
+	char data[1 + DATA_MAX];
+	size_t max = s->window < DATA_MAX ? s->window : DATA_MAX;
+	const struct session_io *io = s->spec->io;
+
+	data[0] = DATA_STDIN;
+	ssize_t n = io ? io->read(io->arg, data + 1, max, s->err)
+		       : read(s->spec->stdin_fd, data + 1, max);
+	if (n < 0 && io)
+		return give_up(s, (int)n);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n <= 0)
+		s->stdin_open = false; /* an empty frame says so to the guest */
+	if (n < 0) /* a terminal that has gone, or a folder: there is nothing more to read */
+		n = 0;
+	s->window -= (uint32_t)n;
+	return send_frame(s, FRAME_DATA, data, (size_t)n + 1);
+}
+
+static int send_size(struct session *s)
+{
+	struct winsize size;
+	if (s->spec->tty_fd < 0 || ioctl(s->spec->tty_fd, TIOCGWINSZ, &size) < 0)
+		return 0;
+	uint16_t payload[2] = { htole16(size.ws_row), htole16(size.ws_col) };
+	return send_frame(s, FRAME_RESIZE, payload, sizeof(payload));
+}
+
+static int pass_signal(struct session *s)
+{
+	struct signalfd_siginfo info;
+	if (read(s->spec->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return 0;
+	if (info.ssi_signo == SIGWINCH)
+		return send_size(s);
+	uint8_t number = (uint8_t)info.ssi_signo;
+	return send_frame(s, FRAME_SIGNAL, &number, 1);
+}
+
+static int keep_words(struct session *s, const void *data, size_t len)
+{
+	struct strbuf *words = s->spec->words;
+	size_t room = SESSION_WORDS_MAX - words->len;
+	strbuf_add(words, data, len < room ? len : room);
+	return send_credit(s, len);
+}
+
+static int take_output(struct session *s, const struct frame *f)
+{
+	if (f->len == 0 || (f->payload[0] != DATA_STDOUT && f->payload[0] != DATA_STDERR))
+		return -EPROTO;
+	const void *data = f->payload + 1;
+	size_t len = f->len - 1;
+	bool is_stdout = f->payload[0] == DATA_STDOUT;
+	const struct session_io *io = s->spec->io;
+
+	if (len == 0)
+		return 0;
+	if (!is_stdout && s->spec->words)
+		return keep_words(s, data, len);
+	if (is_stdout && io && !s->io_error) {
+		int r = io->write ? io->write(io->arg, data, len, s->err) : 0;
+		return r < 0 ? give_up(s, r) : send_credit(s, len);
+	}
+	struct sink *to = is_stdout ? &s->out : &s->words;
+	if ((is_stdout && io) || to->fd < 0)
+		return send_credit(s, len);
+	if (to->out.len + len > WINDOW_BYTES)
+		return -EPROTO; /* more than it may send */
+	strbuf_add(&to->out, data, len);
+	return to->out.failed ? -ENOMEM : 0;
+}
+
+static int take_end(struct session *s, const struct frame *f)
+{
+	struct wire_field field;
+	uint64_t value;
+
+	s->ended = true;
+	if (wire_find(f->payload, f->len, FIELD_EXIT_CODE, &field) > 0 &&
+	    wire_get_u64(&field, &value) == 0)
+		s->status = (int)(value & 255);
+	else if (wire_find(f->payload, f->len, FIELD_SIGNAL, &field) > 0 &&
+		 wire_get_u64(&field, &value) == 0)
+		s->status = 128 + (int)(value & 127);
+	else
+		return -EPROTO;
+	return 0;
+}
+
+static int take_frames(struct session *s)
+{
+	struct frame f;
+	int r = 0;
+
+	while (!s->ended && (r = channel_receive(&s->control->channel, &f)) > 0) {
+		if (f.stream != s->stream)
+			continue;
+		if (f.type == FRAME_CREDIT && f.len == 4) {
+			uint32_t le;
+			memcpy(&le, f.payload, sizeof(le));
+			uint32_t more = le32toh(le), room = WINDOW_BYTES - s->window;
+			s->window += more < room ? more : room;
+		} else if (f.type == FRAME_DATA) {
+			r = take_output(s, &f);
+		} else if (f.type == FRAME_END) {
+			r = take_end(s, &f);
+		} else if (f.type == FRAME_REPLY) {
+			/* the supervisor ends the stream */
+			return control_check_reply(&f, NULL, s->err);
+		}
+		if (r < 0)
+			break;
+	}
+	return r < 0 ? control_gone(r, s->err) : 0;
+}
+
+static int flush_sink(struct session *s, struct sink *to)
+{
+	ssize_t n = sink_flush(to);
+	if (n < 0)
+		return mvm_error_set(s->err, (int)n, "cannot write the command's output: %s",
+				     strerror((int)-n));
+	int r = s->ended ? 0 : send_credit(s, (size_t)n);
+	return r < 0 && r != -EPIPE ? control_gone(r, s->err) : 0;
+}
+
+/* Wait for something to do, and do it. */
+static int turn(struct session *s, int64_t deadline_ns)
+{
+	const struct session_spec *spec = s->spec;
+	struct channel *ch = &s->control->channel;
+	short out = channel_wants_write(ch) ? POLLOUT : 0;
+	bool input = s->stdin_open && s->window > 0 && !out && !s->ended;
+	bool made = input && spec->io;
+	struct pollfd fds[5] = {
+		{ .fd = s->ended ? -1 : ch->fd, .events = (short)(POLLIN | out) },
+		{ .fd = input && !made ? spec->stdin_fd : -1, .events = POLLIN },
+		{ .fd = s->ended ? -1 : spec->signal_fd, .events = POLLIN },
+		{ .fd = s->out.out.len ? s->out.fd : -1, .events = POLLOUT },
+		{ .fd = s->words.out.len ? s->words.fd : -1, .events = POLLOUT },
+	};
+	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
+	if (n < 0)
+		return errno == EINTR ? 0 : control_gone(-errno, s->err);
+	if (n == 0 && clock_now_ns() >= deadline_ns)
+		return -ETIMEDOUT;
+	int r = out ? channel_flush(ch) : 0;
+	if (r == 0 && (made || fds[1].revents))
+		r = send_input(s);
+	if (r == 0 && fds[2].revents)
+		r = pass_signal(s);
+	if (r < 0 && r != -EPIPE) /* a broken pipe: what it has said is still to be read */
+		return control_gone(r, s->err);
+	r = fds[3].revents ? flush_sink(s, &s->out) : 0;
+	return r == 0 && fds[4].revents ? flush_sink(s, &s->words) : r;
+}
+
+static int carry(struct session *s)
+{
+	int64_t deadline_ns = s->spec->deadline_ns;
+	for (;;) {
+		/* first what has arrived together with the reply: poll(2) knows nothing of it */
+		int r = take_frames(s);
+		if (r < 0)
+			return s->io_error ? s->io_error : r;
+		if (s->io_error && deadline_ns == s->spec->deadline_ns)
+			deadline_ns = clock_deadline_ns(RESET_MS);
+		if (s->ended && (s->io_error || (!s->out.out.len && !s->words.out.len)))
+			return s->io_error;
+		r = turn(s, s->ended ? DEADLINE_NONE : deadline_ns);
+		if (r == -ETIMEDOUT && s->io_error)
+			return s->io_error;
+		if (r == -ETIMEDOUT) {
+			(void)send_frame(s, FRAME_RESET, NULL, 0); /* hanging up says it too */
+			return mvm_error_set(s->err, r, "the command did not end in time");
+		}
+		if (r < 0)
+			return r;
+	}
+}
+
+int session_run(struct control *c, const struct session_spec *spec, int *ret_status,
+		struct mvm_error *err)
+{
+	struct session s = { .control = c, .spec = spec, .err = err, .window = WINDOW_BYTES };
+	int r = control_send_call(c, spec->call, spec->args, &s.stream, err);
+	if (r == 0)
+		r = control_wait_reply(c, s.stream, NULL, spec->deadline_ns, NULL, err);
+	if (r < 0)
+		return r;
+	s.stdin_open = spec->io ? spec->io->read != NULL : spec->stdin_fd >= 0;
+	sink_init(&s.out, spec->io ? -1 : spec->stdout_fd);
+	sink_init(&s.words, spec->words ? -1 : spec->stderr_fd);
+	r = carry(&s);
+	sink_done(&s.out);
+	sink_done(&s.words);
+	if (r == 0)
+		*ret_status = s.status;
+	return r;
+}
