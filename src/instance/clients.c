@@ -143,6 +143,9 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 
 	if (c->guest_gone)
 		return refuse(client, f->stream, ESRCH, "the VM has ended");
+	if (c->guest_paused)
+		return refuse(client, f->stream, EBUSY,
+			      "the VM is paused; let it go on with 'mvm resume'");
 	if (f->stream == 0 || find_stream(c, client, f->stream))
 		return refuse(client, f->stream, EPROTO, "that stream id is in use");
 	while (i < STREAMS_MAX && c->streams[i].used)

@@ -53,7 +53,8 @@ struct clients {
 	uint64_t last_id, leash_id;
 	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
 	struct job *jobs, **jobs_end;
-	bool guest_gone; /* calls for the guest are refused */
+	bool guest_gone;   /* calls for the guest are refused */
+	bool guest_paused; /* as well; what runs already just waits */
 	void (*on_leash_gone)(void *arg);
 	void *arg;
 };

@@ -292,8 +292,10 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	int64_t deadline_ns = clock_deadline_ns(STOP_DEFAULT_MS);
 	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)
 		      : vmm_resume(s->machine.vmm, deadline_ns, err);
-	if (r == 0)
+	if (r == 0) {
+		s->clients.guest_paused = pause;
 		save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
+	}
 	return r;
 }
 
