@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of mvm with real guests share.
+
+    import guests, harness
+
+    @harness.needs_guests
+    class Clones(guests.TestCase):
+        config = guests.CONFIG
+
+        def test_a_clone_answers(self):
+            name = self.run_detached()
+
+Each class builds its config once, in a data folder that all its tests use; a test that damages it
+takes a copy first (own_data()).  The kernel is imported once for all classes of a program.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+import harness
+
+CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_REMOUNT, MS_BIND, MS_RDONLY = (
+    0x20000, 0x4000, 1 << 18, 32, 4096, 1)
+
+VARIANT = """
+[[variants]]
+role    = "worker"
+vcpus   = 1
+mem_mib = 128
+"""
+
+CONFIG = """
+template_id = "web"
+flake_ref   = "dir:root"
+kernel      = "debian"
+command     = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
+
+[health]
+http = "http://127.0.0.1:8080/"
+""" + VARIANT
+
+
+class Kernel:
+    """A data folder with a kernel in it and nothing else; made when it is first needed."""
+
+    folder = None
+
+    @classmethod
+    def data(cls):
+        if not cls.folder:
+            cls.folder = tempfile.mkdtemp(prefix="mvm-test-")
+            data = os.path.join(cls.folder, "data")
+            subprocess.run([harness.MVM, "--data-dir", data, "kernel", "add",
+                            os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian"],
+                           check=True, timeout=120, stdout=subprocess.DEVNULL)
+        return os.path.join(cls.folder, "data")
+
+    @classmethod
+    def forget(cls):
+        if cls.folder:
+            shutil.rmtree(cls.folder)
+
+
+def copy_data(source, target):
+    """A whole data folder: links stay links and holes stay holes."""
+    subprocess.run(["cp", "-a", "--sparse=always", source, target], check=True, timeout=120)
+
+
+def make_root(folder):
+    """The example's root filesystem, with busybox in it."""
+    root = os.path.join(folder, "root")
+    shutil.copytree(os.path.join(harness.SOURCE_DIR, "examples", "http", "rootfs"), root,
+                    symlinks=True)
+    shutil.copy(shutil.which("busybox"), os.path.join(root, "bin", "busybox"))
+    return root
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def get(port, path="/"):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        return answer.read().decode()
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_until(true, seconds=2.0):
+    """Does it become true in time?"""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return bool(true())
+        time.sleep(0.01)
+    return True
+
+
+def in_own_mounts(*mounts):
+    """A preexec_fn: mount things that only the child and its children see.  Each mount is
+    (source, target, type, flags, data); root only."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(source, target, kind, flags, data):
+        if libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()) < 0:
+            raise OSError(ctypes.get_errno(), f"mount {target}")
+
+    def enter():
+        if libc.unshare(CLONE_NEWNS) < 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        mount("none", "/", "", MS_REC | MS_PRIVATE, "")
+        for m in mounts:
+            mount(*m)
+    return enter
+
+
+class TestCase(harness.TestCase):
+    """A test in the data folder of its class."""
+
+    timeout = 180
+    config = None    # template.toml; its flake_ref is "dir:root" or made by make_source()
+    snapshot = True  # build it with one
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shared = tempfile.mkdtemp(prefix="mvm-test-")
+        cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
+        cls.shared_data = os.path.join(cls.shared, "data")
+        cls.root = make_root(cls.shared)
+        cls.make_source()
+        copy_data(Kernel.data(), cls.shared_data)
+        cls.toml = os.path.join(cls.shared, "template.toml")
+        if cls.config:
+            with open(cls.toml, "w", encoding="utf-8") as file:
+                file.write(cls.config)
+            cls.build_class()
+
+    @classmethod
+    def make_source(cls):
+        """For classes whose source is more than the folder root."""
+
+    @classmethod
+    def build_class(cls):
+        done = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "template", "build",
+                               "--config", cls.toml] + ["--snapshot"] * cls.snapshot,
+                              capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            raise AssertionError(f"the class's template cannot be built: {done.stderr}")
+
+    def setUp(self):
+        super().setUp()
+        self.data_dir = self.shared_data
+        self.addCleanup(self.leave_no_instance)
+
+    def own_data(self, kernel_only=False):
+        """From here on the test has a data folder of its own: a copy of the class's."""
+        self.data_dir = self.path("data")
+        copy_data(Kernel.data() if kernel_only else self.shared_data, self.data_dir)
+
+    def leave_no_instance(self):
+        """End what the test left running, and see that everything goes with it."""
+        if not os.path.isdir(self.data_dir):
+            return
+        for name in self.instances():
+            self.mvm("rm", "--force", name)
+        if not wait_until(lambda: not harness.processes_of(self.data_dir)):
+            left = harness.processes_of(self.data_dir)
+            for pid in left:
+                os.kill(pid, 9)
+            self.fail(f"processes were left behind: {left}")
+
+    def data(self, *parts):
+        return os.path.join(self.data_dir, *parts)
+
+    def instances(self):
+        """The folders of instances, also of those that `ps` does not show."""
+        folder = self.data("instances")
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+    def current(self, template, *parts):
+        """A path in the folder of the template's current revision."""
+        return os.path.realpath(self.data("templates", template, "current")) + "".join(
+            "/" + part for part in parts)
+
+    def assert_nothing_left(self):
+        """No process, no staging, no instance: within two seconds."""
+        self.assertTrue(wait_until(lambda: not harness.processes_of(self.data_dir)),
+                        harness.processes_of(self.data_dir))
+        tmp = self.data("tmp")
+        self.assertEqual(os.listdir(tmp) if os.path.isdir(tmp) else [], [])
+        self.assertEqual(self.instances(), [])
+
+    def run_detached(self, template="web-worker", *options):
+        """Start an instance; returns its record."""
+        return self.mvm_json("run", "--template", template, "-d", *options)
+
+    def inspect(self, name):
+        return json.loads(self.mvm_ok("inspect", name))
+
+    def exec(self, name, *command, options=(), **kwargs):
+        """Standard output of a command in the guest, which must succeed."""
+        return self.mvm_ok("exec", *options, name, "--", *command, **kwargs)
+
+    def mvm_bytes(self, *args, stdin=b""):
+        """Run mvm with bytes for streams; returns the completed process."""
+        return subprocess.run([harness.MVM, *args], input=stdin, capture_output=True, check=False,
+                              env=self.environment(), timeout=self.timeout, cwd=self.folder)
+
+    def start_mvm(self, *args, env=None, **kwargs):
+        """Start mvm and do not wait; it is killed when the test ends."""
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        kwargs.setdefault("stdout", subprocess.PIPE)
+        kwargs.setdefault("stderr", subprocess.PIPE)
+        process = subprocess.Popen([harness.MVM, *map(str, args)], env=self.environment(env),
+                                   cwd=self.folder, text=True, **kwargs)
+
+        def end():
+            process.kill()
+            process.communicate(timeout=30)
+        self.addCleanup(end)
+        return process
+
+
+def main():
+    try:
+        harness.main()
+    finally:
+        Kernel.forget()
