@@ -123,6 +123,8 @@ static int build(struct cli_context *c, const struct args *a)
 		.force = args_flag(a, "force"),
 		.no_wait = args_flag(a, "no-wait"),
 		.backend = args_string(a, "backend"),
+		.allow_pre_build = args_flag(a, "allow-pre-build"),
+		.update_hash = args_flag(a, "update-hash"),
 	};
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
@@ -240,6 +242,12 @@ static const struct option build_options[] = {
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
 	  .help = "build again although nothing changed" },
+	{ .name = "update-hash",
+	  .kind = OPTION_FLAG,
+	  .help = "write the hashes that Nix finds to be right into flake.nix" },
+	{ .name = "allow-pre-build",
+	  .kind = OPTION_FLAG,
+	  .help = "run pre-build.sh beside flake.nix first; the build is then never cached" },
 	{ .name = "no-wait",
 	  .kind = OPTION_FLAG,
 	  .help = "fail when the template is being built already" },

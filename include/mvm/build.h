@@ -15,6 +15,9 @@ struct mvm_build_options {
 	bool force;	     /* ignore the build cache; make a new snapshot although there is one */
 	bool no_wait;	     /* -EBUSY instead of waiting for another build of this template */
 	const char *backend; /* for the snapshot; NULL: the first usable one */
+	/* Nix flakes on this machine; no effect on other sources */
+	bool allow_pre_build; /* run pre-build.sh beside flake.nix; such a build is never cached */
+	bool update_hash;     /* write the hashes that Nix finds into flake.nix */
 };
 
 struct mvm_build_result {

@@ -82,20 +82,25 @@ static int find_kernel(struct store *s, const struct mvm_template_spec *spec, st
 }
 
 static int find_inputs(struct store *s, const struct mvm_template_spec *spec,
-		       const struct mvm_progress *progress, struct inputs *in,
-		       struct mvm_error *err)
+		       const struct mvm_build_options *options, const struct mvm_progress *progress,
+		       struct inputs *in, struct mvm_error *err)
 {
 	in->source = (struct build_source){
+		.store = s,
+		.template_id = spec->template_id,
+		.allow_pre_build = options->allow_pre_build,
+		.update_hash = options->update_hash,
 		.flake_ref = spec->flake_ref,
 		.profile = spec->profile,
 		.role = spec->role,
 		.progress = progress,
 	};
-	int r = builder_find(spec->flake_ref, &in->builder, &in->source.path, err);
-	if (r == 0)
-		r = find_kernel(s, spec, in, err);
+	builder_find(spec->flake_ref, &in->builder, &in->source.path);
+	int r = find_kernel(s, spec, in, err);
 	if (r == 0)
 		r = open_agent(in, err);
+	if (r == 0 && in->builder->prepare)
+		r = in->builder->prepare(&in->source, err);
 	if (r == 0)
 		r = in->builder->lock(&in->source, &in->lock, err);
 	return r;
@@ -358,15 +363,15 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 	return 0;
 }
 
-int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool force,
-		    const struct mvm_progress *progress, struct build_artifacts *ret,
-		    struct mvm_error *err)
+int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
+		    const struct mvm_build_options *options, const struct mvm_progress *progress,
+		    struct build_artifacts *ret, struct mvm_error *err)
 {
 	AUTO_DONE(build_artifacts) a = { 0 };
 	AUTO_DONE(inputs) in = { .kernel_fd = -1, .agent_fd = -1 };
 	char key[MVM_CACHE_KEY_SIZE], print[DIGEST_HEX_SIZE];
 
-	int r = find_inputs(s, spec, progress, &in, err);
+	int r = find_inputs(s, spec, options, progress, &in, err);
 	if (r == 0) {
 		fingerprint(&in, print);
 		r = fill_info(&in, print, &a, err);
@@ -374,7 +379,7 @@ int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool 
 	if (r < 0)
 		return r;
 	mvm_template_cache_key(a.lock, spec->profile, spec->role, key);
-	r = force || in.lock.impure ? 0 : look_up(s, key, print, &a, err);
+	r = options->force || in.lock.impure ? 0 : look_up(s, key, print, &a, err);
 	if (r == 0) {
 		r = make_all(s, spec, &in, &a, err);
 		if (r == 0 && !in.lock.impure)

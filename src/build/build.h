@@ -4,6 +4,7 @@
 
 /* From a template's spec to its artifacts as blobs, through the build cache. */
 
+#include <mvm/build.h>
 #include <mvm/template.h>
 
 #include "base/progress.h"
@@ -24,13 +25,13 @@ DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
 /*
  * Make the artifacts of a spec, or find them in the cache.
  *
- *   force  ignore the cache
+ *   options  force ignores the cache; allow_pre_build and update_hash are for Nix
  *
  * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel), -EOPNOTSUPP (no builder).
  * After a crash there are more blobs, or not; nothing names them.
  */
-int build_artifacts(struct store *s, const struct mvm_template_spec *spec, bool force,
-		    const struct mvm_progress *progress, struct build_artifacts *ret,
-		    struct mvm_error *err);
+int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
+		    const struct mvm_build_options *options, const struct mvm_progress *progress,
+		    struct build_artifacts *ret, struct mvm_error *err);
 
 #endif

@@ -97,17 +97,15 @@ static const struct builder builders[] = {
 	{ .name = "tar", .prefix = "tar:", .lock = tar_lock, .build = tar_build },
 };
 
-int builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path,
-		 struct mvm_error *err)
+void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(builders); i++) {
 		if (!str_starts(flake_ref, builders[i].prefix))
 			continue;
 		*ret = &builders[i];
 		*ret_path = flake_ref + strlen(builders[i].prefix);
-		return 0;
+		return;
 	}
-	int r = mvm_error_set(err, -EOPNOTSUPP, "flake_ref '%s': this mvm cannot build that",
-			      flake_ref);
-	return mvm_error_hint(err, r, "use dir:FOLDER or tar:FILE");
+	*ret = &nix_builder;
+	*ret_path = flake_ref;
 }

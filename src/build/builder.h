@@ -6,22 +6,27 @@
  * Builders: from a flake_ref to a root filesystem image and what came with it.  One const struct
  * per kind of source, all listed in builder.c; the prefix of the flake_ref ("dir:") chooses.
  *
- * A build is: builder_find, lock (which decides whether the cache has it), build.
+ * A build is: builder_find, prepare, lock (which decides whether the cache has it), build.
  */
 
 #include <mvm/digest.h>
 #include <mvm/template.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "base/own.h"
 #include "base/progress.h"
+#include "store/store.h"
 
 /* What is to be built.  Borrowed. */
 struct build_source {
+	struct store *store;
+	const char *template_id;
 	const char *flake_ref; /* as the spec has it */
 	const char *path;      /* flake_ref without the builder's prefix */
 	const char *profile, *role;
 	const struct mvm_progress *progress; /* may be NULL */
+	bool allow_pre_build, update_hash;   /* struct mvm_build_options */
 };
 
 /* What pins a source. */
@@ -53,6 +58,12 @@ struct builder {
 	bool brings_kernel; /* may deliver one: none need be there before the build */
 
 	/*
+	 * Do what may change the source, as the user asked for.  NULL: nothing can.  Not called
+	 * when nothing shall be built.
+	 */
+	int (*prepare)(const struct build_source *source, struct mvm_error *err);
+
+	/*
 	 * Find out what pins the source: together, everything it contributes to the bytes.  Reads,
 	 * builds nothing.
 	 *
@@ -73,9 +84,10 @@ struct builder {
 		     int work_fd, struct build_product *ret, struct mvm_error *err);
 };
 
-/* Find the builder for a flake_ref; ret_path points into it.  -EOPNOTSUPP naming what there is. */
-int builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path,
-		 struct mvm_error *err);
+extern const struct builder nix_builder; /* for every flake_ref without a prefix of ours */
+
+/* Find the builder for a flake_ref; ret_path points into it. */
+void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path);
 
 /* A source that is not what it was when it was locked.  -EBUSY. */
 int build_source_changed(const struct build_source *source, struct mvm_error *err);

@@ -226,6 +226,18 @@ static int run_child(struct run *run, char *const *argv, char *const *env, int c
 	return r;
 }
 
+static void log_command(const struct nix *n, char *const *argv)
+{
+	AUTO_DONE(strbuf) line = { 0 };
+
+	strbuf_adds(&line, "+");
+	for (size_t i = 0; argv[i]; i++)
+		strbuf_addf(&line, " %s", argv[i]);
+	strbuf_adds(&line, "\n");
+	if (n->log_fd >= 0 && !line.failed)
+		(void)file_write_all(n->log_fd, line.data, line.len); /* as in take_errors() */
+}
+
 int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct nix_result *ret,
 		    struct mvm_error *err)
 {
@@ -239,6 +251,7 @@ int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct n
 	strv_add(&env, GIT_PROMPT "0"); /* it would ask on a terminal that nobody watches */
 	if (env.failed)
 		return mvm_error_oom(err);
+	log_command(n, argv);
 	int r = run_child(&run, argv, env.v, cwd_fd);
 	if (r == -EFBIG)
 		return mvm_error_set(err, r, "'%s' printed more than 16 MiB", argv[0]);
@@ -247,7 +260,8 @@ int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct n
 	return WIFEXITED(ret->status) && WEXITSTATUS(ret->status) == 0;
 }
 
-int nix_run(const struct nix *n, char *const *args, struct nix_result *ret, struct mvm_error *err)
+int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix_result *ret,
+	    struct mvm_error *err)
 {
 	AUTO_DONE(strv) argv = { 0 };
 
@@ -265,5 +279,5 @@ int nix_run(const struct nix *n, char *const *args, struct nix_result *ret, stru
 		strv_add(&argv, args[i]);
 	if (argv.failed)
 		return mvm_error_oom(err);
-	return nix_run_program(n, argv.v, AT_FDCWD, ret, err);
+	return nix_run_program(n, argv.v, cwd_fd, ret, err);
 }

@@ -41,15 +41,17 @@ DEFINE_AUTO_DONE(nix_result, nix_result_done)
 /*
  * Run `nix <our options> ARGS...` to its end.
  *
- *   args  NULL-terminated, the subcommand first
- *   ret   what it printed; nix_result_done() it in every case
+ *   args    NULL-terminated, the subcommand first
+ *   cwd_fd  where it runs; AT_FDCWD: here
+ *   ret     what it printed; nix_result_done() it in every case
  *
  * Returns 1 when it succeeded, 0 when it failed (nix_explain() says why), -EFBIG (it printed more
  * than NIX_OUTPUT_MAX), or errno of starting it.  It gets no terminal, no input, and ends with us.
  */
-int nix_run(const struct nix *n, char *const *args, struct nix_result *ret, struct mvm_error *err);
+int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix_result *ret,
+	    struct mvm_error *err);
 
-/* The same for any program, by its whole argument vector, in cwd_fd (AT_FDCWD: stay). */
+/* The same for any program, by its whole argument vector. */
 int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct nix_result *ret,
 		    struct mvm_error *err);
 

@@ -185,7 +185,7 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "data_disk_mib: this version of mvm makes no data disks");
 	if (r == 0)
-		r = build_artifacts(mvm->store, spec, options->force, progress, &a, err);
+		r = build_artifacts(mvm->store, spec, options, progress, &a, err);
 	if (r == 0) /* what is not said in the template comes from the image */
 		r = run_over_image(&spec->run, &a.run, &spec->run, err);
 	if (r == 0)

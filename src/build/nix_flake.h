@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BUILD_NIX_FLAKE_H
+#define BUILD_NIX_FLAKE_H
+
+/*
+ * Asking Nix about a flake: what pins it, and which of its packages a template means.
+ *
+ *	AUTO_DONE(nix_flake) f = NIX_FLAKE_NONE;
+ *	nix_flake_open(source, NIX_LOG_NONE, &f, err);
+ *	nix_flake_metadata(&f, &metadata, &lock, err);
+ *	nix_flake_choose(&f, &attribute, err);
+ *	... nix_run(&f.nix, ...) with nix_flake_installable(&f, attribute) ...
+ *
+ * Nothing here writes into the flake or builds anything.
+ */
+
+#include "build/builder.h"
+#include "build/nix_ref.h"
+#include "build/nix_report.h"
+#include "build/nix_run.h"
+
+/* What one operation works with. */
+struct nix_flake {
+	const struct build_source *source; /* borrowed */
+	struct nix_ref ref;
+	struct nix nix;
+};
+#define NIX_FLAKE_NONE                                                                             \
+	{                                                                                          \
+		.nix.log_fd = -1                                                                   \
+	}
+void nix_flake_done(struct nix_flake *f);
+DEFINE_AUTO_DONE(nix_flake, nix_flake_done)
+
+enum nix_log {
+	NIX_LOG_NONE, /* questions to Nix: what it says when they fail is in the error */
+	NIX_LOG_NEW,  /* forget the build before */
+	NIX_LOG_MORE,
+};
+
+/*
+ * Take the reference apart, find the nix command and open the build log, logs/nix-<id>.log.
+ *
+ *   ret  nix_flake_done() by the caller in every case
+ */
+int nix_flake_open(const struct build_source *source, enum nix_log log, struct nix_flake *ret,
+		   struct mvm_error *err);
+
+/*
+ * What Nix knows of the flake's source and locks.
+ *
+ *   ret_lock  flake_lock_hash: of flake.lock's bytes, else of Nix's report
+ *
+ * A lock that does not fit the flake is -EINVAL; one that is missing is worth a note.
+ */
+int nix_flake_metadata(const struct nix_flake *f, struct nix_metadata *ret,
+		       struct mvm_digest *ret_lock, struct mvm_error *err);
+
+/* Everything of the source that is not in the lock; zero: Nix does not know what it is. */
+void nix_flake_digest(const struct nix_metadata *m, struct mvm_digest *ret);
+
+/* What follows '#' in the flake_ref, else the first name in packages.<system> that fits role and
+ * profile.  -ENOENT with what was tried and what there is. */
+int nix_flake_choose(const struct nix_flake *f, char **ret, struct mvm_error *err);
+
+/* The chosen attribute as `nix build` wants it; NULL when out of memory. */
+char *nix_flake_installable(const struct nix_flake *f, const char *attribute);
+
+/* The path of an executable pre-build.sh beside a flake on this machine; NULL when there is none.
+ */
+int nix_flake_pre_build(const struct nix_flake *f, char **ret, struct mvm_error *err);
+
+/* Describe why a nix command failed; what: "nix eval". */
+int nix_flake_failed(const struct nix_flake *f, const char *what, const struct nix_result *result,
+		     struct mvm_error *err);
+
+/* The same for `nix build`, which names an attribute. */
+int nix_flake_explain(const struct nix_flake *f, const struct nix_result *result,
+		      struct mvm_error *err);
+
+/* The builder's prepare (builder.h): pre-build.sh and --update-hash, if the user wants them. */
+int nix_prepare(const struct build_source *source, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BUILD_NIX_OUTPUT_H
+#define BUILD_NIX_OUTPUT_H
+
+/*
+ * What a flake's package leaves in the Nix store: a folder with "rootfs.ext4" or "rootfs" (an ext4
+ * image, a folder or a tar), and optionally "vmlinux" or "kernel", and "lib/modules".
+ *
+ * Any of them may be a link, as Nix likes it, but only to somewhere else in the store.
+ */
+
+#include "base/error.h"
+#include "build/builder.h"
+
+/*
+ * Take it.
+ *
+ *   path     of the output, absolute
+ *   out_fd   gets the root filesystem: an empty regular file
+ *   work_fd  an empty folder that gets the kernel
+ *   ret      its kernel_fd is set when there is a kernel
+ *
+ * Errors: -EINVAL (it is not such a folder; the text says what it holds), -EACCES (a link leads out
+ * of the store), and those of image/image.h, image/image_ext4.h, image/kernel.h.
+ */
+int nix_output_take(const char *path, int out_fd, int work_fd, struct build_product *ret,
+		    struct mvm_error *err);
+
+#endif
