@@ -100,7 +100,9 @@ int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_di
 	bool have = store_blob_has(s, &digest, &stored);
 	if (have && stored == bytes)
 		r = replace_by_link(s, blobs, hex, dir_fd, name, err);
-	else /* none yet, or one that was cut short */
+	if (r == -ENOENT) /* collected in this moment */
+		have = false;
+	if (!have || stored != bytes) /* none yet, or one that was cut short */
 		r = replace_by_link(s, dir_fd, name, blobs, hex, err);
 	if (r < 0)
 		return r;

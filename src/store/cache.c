@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "codec/sha256.h"
@@ -165,11 +166,30 @@ static bool same_source(json_t *item, const char *fingerprint)
 	return !other || strcmp(other, fingerprint) == 0;
 }
 
+/* Replace a cache file; the list is taken over. */
+static int write_builds(struct store *s, const char *name, struct json_out *out, json_t *list,
+			struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	json_t *o = json_new(out);
+
+	json_put_u64(out, o, "schema_version", MVM_SCHEMA_VERSION);
+	json_put(out, o, "builds", list);
+	int r = json_out_text(out, o, JSON_TEXT_PRETTY, &text, err);
+	if (r < 0)
+		return r;
+	int dir = store_dir_get(s, STORE_BUILDS, err);
+	int scratch = dir < 0 ? dir : store_scratch(s, err);
+	if (scratch < 0)
+		return scratch;
+	r = file_replace_at(scratch, dir, name, text, strlen(text), 0600);
+	return r < 0 ? mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r)) : 0;
+}
+
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
 		    struct mvm_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;
-	AUTO_FREE char *text = NULL;
 	struct json_at root, builds;
 	struct json_out out = { 0 };
 	char name[FILE_NAME_SIZE];
@@ -184,7 +204,7 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
 	if (r < 0)
 		return r;
 
-	json_t *o = json_new(&out), *list = json_array();
+	json_t *list = json_array();
 	if (json_array_append_new(list, build_json(&out, build)) < 0)
 		out.failed = true;
 	for (size_t i = 0; i < json_array_size(builds.value); i++) {
@@ -193,15 +213,64 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
 		    !same_source(old, build->fingerprint) && json_array_append(list, old) < 0)
 			out.failed = true;
 	}
-	json_put_u64(&out, o, "schema_version", MVM_SCHEMA_VERSION);
-	json_put(&out, o, "builds", list);
-	r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
+	return write_builds(s, name, &out, list, err);
+}
+
+/* One file of the cache. */
+static int filter_file(struct store *s, int dir, const char *name, bool dry_run,
+		       int (*keep)(void *arg, const struct store_build *build), void *arg,
+		       size_t *dropped, struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	AUTO_JSON json_t *list = json_array();
+	struct json_at root, builds, item;
+	struct json_out out = { .failed = !list };
+	size_t gone = 0;
+
+	int r = load(s, name, &doc, &root, &builds, err);
+	for (size_t i = 0; r >= 0 && i < json_array_size(builds.value); i++) {
+		AUTO_DONE(store_build) build = { 0 };
+		json_item(&builds, i, &item);
+		r = read_build(&item, &build, err);
+		if (r == 0)
+			r = keep(arg, &build);
+		if (r == -ENOMEM)
+			return mvm_error_oom(err);
+		if (r > 0 && json_array_append(list, item.value) < 0)
+			out.failed = true;
+		gone += r <= 0;
+		r = 0;
+	}
+	if (r < 0 || gone == 0)
+		return r;
+	*dropped += gone;
+	if (dry_run)
+		return 0;
+	if (json_array_size(list) > 0)
+		return write_builds(s, name, &out, TAKE_PTR(list), err);
+	if (unlinkat(dir, name, 0) < 0)
+		return mvm_error_set(err, -errno, "cannot remove '%s' of the build cache: %s", name,
+				     strerror(errno));
+	return 0;
+}
+
+int store_cache_filter(struct store *s, bool dry_run,
+		       int (*keep)(void *arg, const struct store_build *build), void *arg,
+		       size_t *ret_dropped, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	size_t dropped = 0;
+
+	int dir = store_dir_get(s, STORE_BUILDS, err);
+	if (dir < 0)
+		return dir;
+	int r = dir_list(dir, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the build cache: %s", strerror(-r));
+	for (size_t i = 0; r >= 0 && i < names.n; i++)
+		r = filter_file(s, dir, names.v[i], dry_run, keep, arg, &dropped, err);
 	if (r < 0)
 		return r;
-	int dir = store_dir_get(s, STORE_BUILDS, err);
-	int scratch = dir < 0 ? dir : store_scratch(s, err);
-	if (scratch < 0)
-		return scratch;
-	r = file_replace_at(scratch, dir, name, text, strlen(text), 0600);
-	return r < 0 ? mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r)) : 0;
+	*ret_dropped = dropped;
+	return 0;
 }

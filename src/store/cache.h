@@ -47,4 +47,17 @@ int store_cache_get(struct store *s, const char *cache_key, const char *fingerpr
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
 		    struct mvm_error *err);
 
+/*
+ * Forget builds.
+ *
+ *   dry_run      only count
+ *   keep         1 for a build that stays, 0 for one that goes, -ENOMEM
+ *   ret_dropped  how many go; what cannot be read goes too
+ *
+ * The caller holds the store lock, unless dry_run.  Files from a newer mvm are left alone.
+ */
+int store_cache_filter(struct store *s, bool dry_run,
+		       int (*keep)(void *arg, const struct store_build *build), void *arg,
+		       size_t *ret_dropped, struct mvm_error *err);
+
 #endif

@@ -239,6 +239,14 @@ int store_claim_revision(struct store *s, const char *id, const char *revision)
 
 bool store_revision_in_use(struct store *s, const char *id, const char *revision)
 {
+	char name[192];
+	int locks = store_dir(s, STORE_LOCKS);
+
+	/* looking must not create a file for every revision */
+	(void)snprintf(name, sizeof(name), "lease.%s.%s", id, revision);
+	if (locks < 0 || !name_valid(NAME_TEMPLATE, id) || !name_valid(NAME_REVISION, revision) ||
+	    faccessat(locks, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
 	AUTO_CLOSE int fd = store_claim_revision(s, id, revision);
 	return fd == -EBUSY;
 }

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/gc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "codec/sha256.h"
+#include "store/cache.h"
+#include "store/revision.h"
+
+void gc_done(struct gc *gc)
+{
+	inodes_done(&gc->gone);
+}
+
+static uint64_t disk_bytes(const struct stat *st)
+{
+	return (uint64_t)st->st_blocks * 512;
+}
+
+/* How many names a file has, without those that a dry run counted away.  -ENOMEM. */
+static int links_left(struct gc *gc, const struct stat *st)
+{
+	if (!gc->dry_run)
+		return (int)st->st_nlink;
+	const struct inode *i = inodes_get(&gc->gone, st);
+	return i ? (int)st->st_nlink - (int)i->links : -ENOMEM;
+}
+
+int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm_error *err)
+{
+	AUTO_DONE(strv) paths = { 0 };
+	uint64_t bytes = 0;
+	struct stat st;
+
+	int r = store_revision_files(dir_fd, &paths);
+	if (r < 0 && r != -ENOMEM)
+		return 0; /* too damaged to be counted */
+	for (size_t i = 0; r == 0 && i < paths.n; i++) {
+		if (fstatat(dir_fd, paths.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		int left = links_left(gc, &st);
+		if (left == 1)
+			bytes += disk_bytes(&st);
+		if (left > 0 && gc->dry_run)
+			inodes_get(&gc->gone, &st)->links++; /* links_left() has added it */
+		r = left < 0 ? left : 0;
+	}
+	if (r < 0)
+		return mvm_error_oom(err);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+/* Does a revision, staging folder or kernel have this blob too?  1, 0 also when it is missing, or
+ * -ENOMEM. */
+static int has_other_user(struct gc *gc, const struct mvm_digest *digest)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+
+	digest_hex(digest, hex);
+	if (fstatat(store_dir(gc->store, STORE_BLOBS), hex, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	int left = links_left(gc, &st);
+	return left < 0 ? left : left > 1;
+}
+
+static int keep_build(void *arg, const struct store_build *build)
+{
+	for (size_t i = 0; i < build->n_artifacts; i++) {
+		int r = has_other_user(arg, &build->artifacts[i].digest);
+		if (r <= 0)
+			return r;
+	}
+	return 1;
+}
+
+/* What the cache keeps has other users, so all that is left with one name is garbage. */
+static int collect_blobs(struct gc *gc, int blobs_fd, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	struct mvm_digest digest;
+	struct stat st;
+
+	int r = dir_list(blobs_fd, &names);
+	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+		if (digest_parse(names.v[i], &digest) < 0 ||
+		    fstatat(blobs_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		int left = links_left(gc, &st);
+		if (left < 0)
+			return mvm_error_oom(err);
+		if (left > 1)
+			continue;
+		if (!gc->dry_run && unlinkat(blobs_fd, names.v[i], 0) < 0)
+			return mvm_error_set(err, -errno, "cannot remove blob '%s': %s", names.v[i],
+					     strerror(errno));
+		gc->n_blobs++;
+		gc->freed_bytes += disk_bytes(&st);
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot list the blobs: %s", strerror(-r)) : 0;
+}
+
+int gc_collect(struct gc *gc, struct mvm_error *err)
+{
+	AUTO_CLOSE int lock = -1;
+
+	if (!gc->dry_run) {
+		lock = store_lock(gc->store, 0, "collects garbage", NULL);
+		if (lock < 0)
+			return mvm_error_set(err, lock, "cannot lock the store: %s",
+					     strerror(-lock));
+	}
+	int blobs_fd = store_dir_get(gc->store, STORE_BLOBS, err);
+	if (blobs_fd < 0)
+		return blobs_fd;
+	int r = store_cache_filter(gc->store, gc->dry_run, keep_build, gc, &gc->n_cached, err);
+	return r < 0 ? r : collect_blobs(gc, blobs_fd, err);
+}

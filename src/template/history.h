@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_HISTORY_H
+#define TEMPLATE_HISTORY_H
+
+/* The revisions of a template in the order in which they were built. */
+
+#include <mvm/template.h>
+
+#include "store/revision.h"
+#include "template/context.h"
+
+struct history_entry {
+	char name[STORE_REVISION_SIZE];
+	int64_t built_ns; /* since 1970; a guess when revision.json cannot be read */
+	struct mvm_template_revision rev;
+	char *problem; /* why it cannot be read, or NULL */
+	int code;      /* the problem's, negative errno */
+};
+
+struct history {
+	struct history_entry *v; /* newest first */
+	size_t n;
+	char current[STORE_REVISION_SIZE]; /* "" if there is none */
+};
+
+void history_done(struct history *h);
+DEFINE_AUTO_DONE(history, history_done)
+
+int history_load(struct mvm *mvm, const char *id, struct history *ret, struct mvm_error *err);
+
+/* What a revision's files take on disk, shared ones included. */
+uint64_t revision_disk_bytes(int dir_fd);
+
+#endif

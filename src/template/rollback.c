@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <mvm/revisions.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "model/model_json.h"
+#include "store/verify.h"
+#include "template/history.h"
+#include "template/spec_rules.h"
+
+/* The one that was built before the current one. */
+static int previous(struct mvm *mvm, const char *id, char ret[STORE_REVISION_SIZE],
+		    struct mvm_error *err)
+{
+	AUTO_DONE(history) h = { 0 };
+	size_t i = 0;
+
+	int r = history_load(mvm, id, &h, err);
+	if (r < 0)
+		return r;
+	while (i < h.n && strcmp(h.v[i].name, h.current) != 0)
+		i++;
+	if (i + 1 < h.n) {
+		memcpy(ret, h.v[i + 1].name, STORE_REVISION_SIZE);
+		return 0;
+	}
+	if (i < h.n)
+		r = mvm_error_set(err, -ENOENT, "there is no revision before the current one");
+	else
+		r = mvm_error_set(err, -ENOENT, "no revision is current");
+	return mvm_error_hint(err, r, "name one: see 'mvm template history ID'");
+}
+
+static int named(struct mvm *mvm, const char *id, const char *revision,
+		 char ret[STORE_REVISION_SIZE], struct mvm_error *err)
+{
+	char ignored[STORE_ID_SIZE];
+	AUTO_FREE char *ref = str_printf("%s@%s", id, revision);
+	return ref ? store_template_resolve(mvm->store, ref, ignored, ret, err)
+		   : mvm_error_oom(err);
+}
+
+/* Never a damaged one. */
+static int check(struct mvm *mvm, const char *id, const char *revision,
+		 const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	AUTO_DONE(progress_step) step = { 0 };
+	AUTO_CLOSE int dir_fd = -1;
+
+	progress_begin(&step, progress, "checking %s@%.12s", id, revision);
+	int r = store_revision_load(mvm->store, id, revision, &rev, &dir_fd, err);
+	if (r == 0)
+		r = store_revision_verify(dir_fd, err);
+	if (r < 0) {
+		r = mvm_error_context(err, r, "revision %.12s stays unused", revision);
+		return mvm_error_hint(err, r,
+				      "name another: see 'mvm template history ID', and "
+				      "'mvm template verify ID'");
+	}
+	progress_end(&step, NULL);
+	return 0;
+}
+
+int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
+			  const struct mvm_progress *progress, char ret_from[65], char ret_to[65],
+			  struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	char from[STORE_REVISION_SIZE] = "", to[STORE_REVISION_SIZE];
+	struct mvm_error ignored;
+
+	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template rollback", false, progress, err);
+	if (lock_fd < 0)
+		return lock_fd;
+	if (store_current_get(mvm->store, id, from, &ignored) < 0)
+		from[0] = '\0'; /* a broken link is what this command mends */
+	r = revision ? named(mvm, id, revision, to, err) : previous(mvm, id, to, err);
+	bool moves = r == 0 && strcmp(from, to) != 0;
+	if (moves) {
+		r = check(mvm, id, to, progress, err);
+		if (r == 0)
+			r = store_current_set(mvm->store, id, to, err);
+	}
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", id);
+	memcpy(ret_from, from, sizeof(from));
+	memcpy(ret_to, to, sizeof(to));
+	return moves;
+}

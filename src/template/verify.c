@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/verify.h"
+
+#include <errno.h>
+#include <mvm/revisions.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "model/model_json.h"
+#include "template/context.h"
+
+void mvm_verify_result_done(struct mvm_verify_result *result)
+{
+	for (size_t i = 0; i < result->n_problems; i++) {
+		struct mvm_verify_problem *p = &result->problems[i];
+		free(p->template_id);
+		free(p->revision);
+		free(p->file);
+		free(p->text);
+	}
+	free(result->problems);
+	*result = (struct mvm_verify_result){ 0 };
+}
+
+/* One run, and where it is. */
+struct run {
+	struct mvm *mvm;
+	struct mvm_verify_result *result;
+	struct verify files;
+	const char *id, *revision;
+};
+
+static int add_problem(struct run *run, const char *file, const char *text)
+{
+	struct mvm_verify_result *result = run->result;
+	bool failed = false;
+	struct mvm_verify_problem *grown = reallocarray(result->problems, result->n_problems + 1,
+							sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	result->problems = grown;
+	grown[result->n_problems++] = (struct mvm_verify_problem){
+		.template_id = str_dup(run->id, &failed),
+		.revision = str_dup(run->revision, &failed),
+		.file = str_dup(file, &failed),
+		.text = str_dup(text, &failed),
+	};
+	return failed ? -ENOMEM : 0;
+}
+
+static int file_problem(void *arg, const char *file, const char *text)
+{
+	return add_problem(arg, file, text);
+}
+
+/* Forget what was found since there were n problems. */
+static void forget_problems(struct mvm_verify_result *result, size_t n)
+{
+	struct mvm_verify_result later = {
+		.problems = result->problems + n,
+		.n_problems = result->n_problems - n,
+	};
+	for (size_t i = 0; i < later.n_problems; i++) {
+		free(later.problems[i].template_id);
+		free(later.problems[i].revision);
+		free(later.problems[i].file);
+		free(later.problems[i].text);
+	}
+	result->n_problems = n;
+}
+
+/* Is the revision still the folder that was looked at?  A new snapshot exchanges the folder, a
+ * prune removes it, and both leave the old one empty. */
+static bool is_still(struct run *run, int dir_fd)
+{
+	struct stat a, b;
+	AUTO_CLOSE int now = store_revision_open(run->mvm->store, run->id, run->revision, NULL);
+	return now >= 0 && fstat(dir_fd, &a) == 0 && fstat(now, &b) == 0 && a.st_ino == b.st_ino &&
+	       a.st_dev == b.st_dev;
+}
+
+static int check_once(struct run *run, bool *ret_moved)
+{
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	struct mvm_error why = { 0 };
+	size_t before = run->result->n_problems;
+
+	*ret_moved = false;
+	AUTO_CLOSE int dir_fd = store_revision_open(run->mvm->store, run->id, run->revision, &why);
+	if (dir_fd == -ENOENT)
+		return 0; /* pruned meanwhile */
+	if (dir_fd < 0)
+		return add_problem(run, NULL, why.text);
+	int r = store_revision_load(run->mvm->store, run->id, run->revision, &rev, NULL, &why);
+	if (r < 0)
+		r = r == -ENOMEM ? r : add_problem(run, "revision.json", why.text);
+	if (r == 0)
+		r = store_verify_revision(dir_fd, &run->files);
+	if (r == 0 && run->result->n_problems > before && !is_still(run, dir_fd)) {
+		forget_problems(run->result, before);
+		*ret_moved = true;
+	}
+	return r;
+}
+
+static int check_revision(struct run *run, const char *revision)
+{
+	bool moved = true;
+	int r = 0;
+
+	run->revision = revision;
+	for (int i = 0; i < 3 && moved && r == 0; i++) /* who replaces it thrice is no accident */
+		r = check_once(run, &moved);
+	run->revision = NULL;
+	run->result->n_revisions++;
+	return r;
+}
+
+/* The template itself: its spec, and where `current` leads. */
+static int check_template(struct run *run)
+{
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	char current[STORE_REVISION_SIZE];
+	struct mvm_error why = { 0 };
+
+	run->result->n_templates++;
+	int r = store_spec_load(run->mvm->store, run->id, &spec, &why);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 && r != -ENOENT)
+		r = add_problem(run, "template.json", why.text);
+	if (r < 0)
+		return 0; /* deleted meanwhile */
+	r = store_current_get(run->mvm->store, run->id, current, &why);
+	if (r == -ENOENT)
+		return 0; /* not built yet */
+	AUTO_CLOSE int fd = r < 0 ? r
+				  : store_revision_open(run->mvm->store, run->id, current, &why);
+	return fd < 0 ? add_problem(run, "current", why.text) : 0;
+}
+
+/* All revisions of a template, or the one. */
+static int revisions_of(struct run *run, const char *only, struct strv *ret)
+{
+	if (only) {
+		strv_add(ret, only);
+		return ret->failed ? -ENOMEM : 0;
+	}
+	struct mvm_error why = { 0 };
+	int r = store_revision_list(run->mvm->store, run->id, ret, &why);
+	if (r == -ENOENT)
+		return 0; /* deleted meanwhile */
+	return r < 0 && r != -ENOMEM ? add_problem(run, NULL, why.text) : r;
+}
+
+/* First pass: how much there is to read. */
+static int count(struct run *run, const struct strv *ids, const char *only)
+{
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < ids->n; i++) {
+		AUTO_DONE(strv) revisions = { 0 };
+		run->id = ids->v[i];
+		if (!only && store_revision_list(run->mvm->store, run->id, &revisions, NULL) < 0)
+			continue; /* the second pass says why */
+		if (only)
+			strv_add(&revisions, only);
+		for (size_t k = 0; k < revisions.n; k++) {
+			AUTO_CLOSE int fd = store_revision_open(run->mvm->store, run->id,
+								revisions.v[k], NULL);
+			if (fd >= 0)
+				store_verify_count(fd, &run->files);
+		}
+		r = revisions.failed ? -ENOMEM : 0;
+	}
+	return r;
+}
+
+static int check_all(struct run *run, const struct strv *ids, const char *only)
+{
+	int r = count(run, ids, only);
+	for (size_t i = 0; r == 0 && i < ids->n; i++) {
+		AUTO_DONE(strv) revisions = { 0 };
+		run->id = ids->v[i];
+		r = check_template(run);
+		if (r == 0)
+			r = revisions_of(run, only, &revisions);
+		for (size_t k = 0; r == 0 && k < revisions.n; k++)
+			r = check_revision(run, revisions.v[k]);
+	}
+	return r;
+}
+
+/* Which templates, and the one revision if one was named. */
+static int choose(struct mvm *mvm, const char *ref, struct strv *ret_ids,
+		  char ret_only[STORE_REVISION_SIZE], struct mvm_error *err)
+{
+	char id[STORE_ID_SIZE];
+
+	int r = store_template_list(mvm->store, ret_ids, err);
+	if (r < 0 || !ref)
+		return r;
+	size_t len = strcspn(ref, "@");
+	if (ref[len]) {
+		r = store_template_resolve(mvm->store, ref, id, ret_only, err);
+	} else if (strv_has(ret_ids, ref) && len < sizeof(id)) {
+		memcpy(id, ref, len + 1);
+	} else {
+		r = mvm_error_set(err, -ENOENT, "no template '%s'", ref);
+		r = mvm_error_hint(err, r, "see 'mvm template list'");
+	}
+	strv_done(ret_ids);
+	if (r == 0)
+		strv_add(ret_ids, id);
+	return r < 0 ? r : ret_ids->failed ? mvm_error_oom(err) : 0;
+}
+
+static int conclude(const struct mvm_verify_result *result, struct mvm_error *err)
+{
+	if (result->n_problems == 0)
+		return 0;
+	const struct mvm_verify_problem *first = &result->problems[0];
+	int r = first->revision ? mvm_error_set(err, -EBADMSG, "%s@%.12s: %s", first->template_id,
+						first->revision, first->text)
+				: mvm_error_set(err, -EBADMSG, "template '%s': %s",
+						first->template_id, first->text);
+	return mvm_error_hint(err, r,
+			      "go back with 'mvm template rollback ID', or build it anew with "
+			      "'mvm template build ID --force'");
+}
+
+int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
+			struct mvm_verify_result *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) ids = { 0 };
+	AUTO_DONE(progress_step) step = { 0 };
+	char only[STORE_REVISION_SIZE] = "";
+
+	*ret = (struct mvm_verify_result){ 0 };
+	int r = choose(mvm, ref, &ids, only, err);
+	if (r < 0)
+		return r;
+	struct run run = { .mvm = mvm, .result = ret };
+	run.files = (struct verify){ .step = &step, .problem = file_problem, .arg = &run };
+	progress_begin(&step, progress, "verifying %s", ref ? ref : "all templates");
+	r = check_all(&run, &ids, only[0] ? only : NULL);
+	ret->n_files = run.files.n_files;
+	ret->bytes = run.files.done_bytes;
+	verify_done(&run.files);
+	if (r < 0)
+		return mvm_error_oom(err); /* all else is a finding */
+	r = conclude(ret, err);
+	if (r == 0)
+		progress_end(&step, "%zu revisions", ret->n_revisions);
+	return r;
+}
