@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "copy/pack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+/* A folder that is being read. */
+struct level {
+	int fd;
+	struct strv names;
+	size_t next;
+	size_t path_len; /* of the folder's own path */
+};
+
+struct pack {
+	struct strbuf head; /* headers and padding to hand out */
+	size_t head_used;
+	struct strbuf path; /* in the stream, of what is being read */
+	int file_fd;	    /* -1: none */
+	uint64_t left;	    /* of the file */
+	uint64_t size;
+	struct level levels[PACK_DEPTH_MAX];
+	unsigned depth;
+	bool ended;
+	uint64_t n_left_out;
+	char *left_out;
+};
+
+static void leave_out(struct pack *p)
+{
+	if (p->n_left_out++ == 0)
+		p->left_out = strdup(p->path.data); /* without memory only its name is not told */
+}
+
+static int cannot(struct pack *p, int r, const char *what, struct mvm_error *err)
+{
+	return mvm_error_set(err, r, "cannot %s '%s': %s", what, p->path.data, strerror(-r));
+}
+
+static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, const char *target,
+		     struct mvm_error *err)
+{
+	size_t len = p->path.len;
+	if (len >= TAR_PATH_MAX)
+		return cannot(p, -ENAMETOOLONG, "copy", err);
+	if (type == TAR_FOLDER)
+		strbuf_adds(&p->path, "/"); /* as other programs write folders */
+	if (p->path.failed)
+		return mvm_error_oom(err);
+	const struct tar_entry e = {
+		.type = type,
+		.path = p->path.data,
+		.target = target,
+		.mode = st->st_mode & 07777,
+		.size = type == TAR_FILE ? (uint64_t)st->st_size : 0,
+		.mtime_s = st->st_mtim.tv_sec,
+		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
+	};
+	tar_write_header(&p->head, &e);
+	p->path.len = len;
+	p->path.data[len] = '\0';
+	return p->head.failed ? mvm_error_oom(err) : 0;
+}
+
+static int begin_folder(struct pack *p, int fd, struct mvm_error *err)
+{
+	if (p->depth == PACK_DEPTH_MAX)
+		return mvm_error_set(err, -ELOOP, "'%s' is deeper than %u folders", p->path.data,
+				     PACK_DEPTH_MAX);
+	struct level *l = &p->levels[p->depth];
+	*l = (struct level){ .fd = -1, .path_len = p->path.len };
+	int r = dir_list(fd, &l->names);
+	if (r < 0) {
+		strv_done(&l->names);
+		return cannot(p, r, "read", err);
+	}
+	l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	p->depth++; /* pack_free() takes it from here */
+	return l->fd < 0 ? cannot(p, -errno, "read", err) : 0;
+}
+
+static int take_opened(struct pack *p, int fd, struct mvm_error *err)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return cannot(p, -errno, "read", err);
+	if (S_ISDIR(st.st_mode)) {
+		int r = put_entry(p, TAR_FOLDER, &st, "", err);
+		return r < 0 ? r : begin_folder(p, fd, err);
+	}
+	if (!S_ISREG(st.st_mode)) { /* it was a file when we looked */
+		leave_out(p);
+		return 0;
+	}
+	int r = put_entry(p, TAR_FILE, &st, "", err);
+	if (r < 0)
+		return r;
+	p->file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	p->left = p->size = (uint64_t)st.st_size;
+	return p->file_fd < 0 ? cannot(p, -errno, "read", err) : 0;
+}
+
+static int take_link(struct pack *p, int dir_fd, const char *name, const struct stat *st,
+		     struct mvm_error *err)
+{
+	char target[TAR_PATH_MAX + 1];
+	ssize_t n = readlinkat(dir_fd, name, target, sizeof(target));
+	if (n < 0)
+		return errno == ENOENT ? 0 : cannot(p, -errno, "read", err);
+	if (n == (ssize_t)sizeof(target))
+		return cannot(p, -ENAMETOOLONG, "copy", err);
+	target[n] = '\0';
+	return put_entry(p, TAR_SYMLINK, st, target, err);
+}
+
+/* Put one name in front of the stream.  first: it is the source, which must be there. */
+static int take(struct pack *p, int dir_fd, const char *name, int at_flags, bool first,
+		struct mvm_error *err)
+{
+	struct stat st;
+	if (fstatat(dir_fd, name, &st, at_flags) < 0)
+		return errno == ENOENT && !first ? 0 : cannot(p, -errno, "read", err);
+	if (S_ISLNK(st.st_mode))
+		return take_link(p, dir_fd, name, &st, err);
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+		leave_out(p);
+		return 0;
+	}
+	int no_follow = at_flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | no_follow);
+	if (fd < 0 && !first && (errno == ENOENT || errno == ELOOP))
+		return 0; /* it went, or became a link, just now */
+	if (fd < 0)
+		return cannot(p, -errno, "read", err);
+	return take_opened(p, fd, err);
+}
+
+static void leave_folder(struct pack *p)
+{
+	struct level *l = &p->levels[--p->depth];
+	if (l->fd >= 0)
+		(void)close(l->fd); /* only read */
+	strv_done(&l->names);
+}
+
+/* Find something to hand out; without, the stream ends. */
+static int advance(struct pack *p, struct mvm_error *err)
+{
+	while (p->head.len == 0 && p->file_fd < 0) {
+		if (p->depth == 0) {
+			tar_write_end(&p->head);
+			p->ended = true;
+			return p->head.failed ? mvm_error_oom(err) : 0;
+		}
+		struct level *l = &p->levels[p->depth - 1];
+		if (l->next == l->names.n) {
+			leave_folder(p);
+			continue;
+		}
+		const char *name = l->names.v[l->next++];
+		p->path.len = l->path_len;
+		strbuf_addf(&p->path, "/%s", name);
+		if (p->path.failed)
+			return mvm_error_oom(err);
+		int r = take(p, l->fd, name, AT_SYMLINK_NOFOLLOW, false, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static ssize_t read_file(struct pack *p, void *data, size_t len, struct mvm_error *err)
+{
+	size_t want = p->left < len ? (size_t)p->left : len;
+	ssize_t n = 0;
+	if (want > 0) {
+		do
+			n = read(p->file_fd, data, want);
+		while (n < 0 && errno == EINTR);
+		if (n < 0)
+			return cannot(p, -errno, "read", err);
+		if (n == 0) { /* shorter than it was: what was promised must come */
+			memset(data, 0, want);
+			n = (ssize_t)want;
+		}
+	}
+	p->left -= (uint64_t)n;
+	if (p->left == 0) {
+		(void)close(TAKE_FD(p->file_fd)); /* only read */
+		tar_write_padding(&p->head, p->size);
+		if (p->head.failed)
+			return mvm_error_oom(err);
+	}
+	return n;
+}
+
+ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err)
+{
+	for (;;) {
+		size_t left = p->head.len - p->head_used;
+		if (left > 0) {
+			size_t n = left < len ? left : len;
+			memcpy(data, p->head.data + p->head_used, n);
+			p->head_used += n;
+			return (ssize_t)n;
+		}
+		p->head.len = p->head_used = 0;
+		if (p->file_fd >= 0) {
+			ssize_t n = read_file(p, data, len, err);
+			if (n != 0)
+				return n;
+			continue; /* an empty file */
+		}
+		if (p->ended)
+			return 0;
+		int r = advance(p, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, struct pack **ret,
+	      struct mvm_error *err)
+{
+	AUTO(pack) p = calloc(1, sizeof(*p));
+	if (!p)
+		return mvm_error_oom(err);
+	p->file_fd = -1;
+	strbuf_adds(&p->path, path); /* for errors about the source itself */
+	if (p->path.failed)
+		return mvm_error_oom(err);
+	bool contents = str_eq(name, ".");
+	struct stat st;
+	int at_flags = flags & PACK_FOLLOW || contents ? 0 : AT_SYMLINK_NOFOLLOW;
+	if (fstatat(dir_fd, path, &st, at_flags) < 0)
+		return cannot(p, -errno, "read", err);
+	if (contents && !S_ISDIR(st.st_mode))
+		return cannot(p, -ENOTDIR, "read", err);
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
+		return mvm_error_set(err, -EINVAL, "'%s' is neither file nor folder nor link",
+				     path);
+	p->path.len = 0;
+	strbuf_adds(&p->path, name);
+	if (p->path.failed)
+		return mvm_error_oom(err);
+	int r = take(p, dir_fd, path, at_flags, true, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+uint64_t pack_left_out(const struct pack *p, const char **ret_first)
+{
+	*ret_first = p->left_out;
+	return p->n_left_out;
+}
+
+void pack_free(struct pack *p)
+{
+	if (!p)
+		return;
+	while (p->depth > 0)
+		leave_folder(p);
+	if (p->file_fd >= 0)
+		(void)close(p->file_fd); /* only read */
+	strbuf_done(&p->head);
+	strbuf_done(&p->path);
+	free(p->left_out);
+	free(p);
+}

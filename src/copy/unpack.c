@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "copy/unpack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define TEMPORARY_SIZE 32
+
+/* A folder on the way to what is being made. */
+struct level {
+	int fd;
+	char *name;
+	bool described; /* the stream has said how it shall be */
+	mode_t mode;
+	struct timespec mtime;
+};
+
+struct unpack {
+	struct tar_reader reader;
+	unsigned flags;
+	char *top;  /* the only name that may come at the top, and is stored as */
+	char *from; /* what the stream calls it; NULL until it has said so */
+	uint64_t bytes_left, entries_left;
+	struct level levels[UNPACK_DEPTH_MAX + 1]; /* the first one is the place itself */
+	unsigned n_levels;
+	int file_fd; /* being written, -1: none */
+	uint64_t file_left;
+	char temporary[TEMPORARY_SIZE]; /* beside its place, in the last level; "": none */
+	char *file_name;
+	mode_t file_mode;
+	struct timespec file_mtime;
+};
+
+static int cannot(int r, const char *what, const char *path, struct mvm_error *err)
+{
+	return mvm_error_set(err, r, "cannot %s '%s': %s", what, path, strerror(-r));
+}
+
+/* Paths -------------------------------------------------------------------------------------- */
+
+/* The components of a path in the stream, as they are stored. */
+static int split(struct unpack *u, const char *path, struct strv *ret, struct mvm_error *err)
+{
+	if (path[0] == '/')
+		return mvm_error_set(err, -EPERM, "refused: '%s' is an absolute path", path);
+	for (const char *p = path; *p;) {
+		size_t len = strcspn(p, "/");
+		if (len == 2 && memcmp(p, "..", 2) == 0)
+			return mvm_error_set(err, -EPERM, "refused: '%s' leads upwards", path);
+		if (len > 255)
+			return cannot(-ENAMETOOLONG, "make", path, err);
+		if (len > 0 && !(len == 1 && *p == '.'))
+			strv_addn(ret, p, len);
+		p += len + (p[len] == '/');
+	}
+	if (ret->failed)
+		return mvm_error_oom(err);
+	if (ret->n > UNPACK_DEPTH_MAX)
+		return mvm_error_set(err, -ELOOP, "'%s' is deeper than %u folders", path,
+				     UNPACK_DEPTH_MAX);
+	if (!u->top)
+		return 0;
+	if (ret->n > 0 && !u->from) {
+		u->from = strdup(ret->v[0]);
+		if (!u->from)
+			return mvm_error_oom(err);
+	}
+	if (ret->n == 0 || !str_eq(ret->v[0], u->from))
+		return mvm_error_set(err, -EBADMSG, "refused: '%s' was not asked for", path);
+	char *name = strdup(u->top);
+	if (!name)
+		return mvm_error_oom(err);
+	free(ret->v[0]);
+	ret->v[0] = name;
+	return 0;
+}
+
+/* Leave the last folder: what is said of it holds now that nothing more is made in it. */
+static int leave_folder(struct unpack *u, struct mvm_error *err)
+{
+	struct level *l = &u->levels[--u->n_levels];
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, l->mtime };
+	struct stat st;
+	int r = 0;
+
+	if (l->described && fstat(l->fd, &st) == 0) {
+		if ((st.st_mode & 07777) != l->mode && fchmod(l->fd, l->mode) < 0)
+			r = cannot(-errno, "set the mode of", l->name, err);
+		else if ((st.st_mtim.tv_sec != l->mtime.tv_sec ||
+			  st.st_mtim.tv_nsec != l->mtime.tv_nsec) &&
+			 futimens(l->fd, times) < 0)
+			r = cannot(-errno, "set the time of", l->name, err);
+	}
+	(void)close(l->fd); /* a folder */
+	free(l->name);
+	return r;
+}
+
+/* Open a folder, which is made if it is missing; never through a link. */
+static int open_folder(int parent_fd, const char *name)
+{
+	int fd = dir_open_at(parent_fd, name);
+	if (fd != -ENOENT)
+		return fd;
+	if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	return dir_open_at(parent_fd, name);
+}
+
+/* Stand in the folder of the first n components. */
+static int enter(struct unpack *u, const struct strv *parts, size_t n, const char *path,
+		 struct mvm_error *err)
+{
+	size_t same = 0;
+	while (same < n && same + 1 < u->n_levels &&
+	       str_eq(u->levels[same + 1].name, parts->v[same]))
+		same++;
+	while (u->n_levels > same + 1) {
+		int r = leave_folder(u, err);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = same; i < n; i++) {
+		char *name = strdup(parts->v[i]);
+		if (!name)
+			return mvm_error_oom(err);
+		int fd = open_folder(u->levels[u->n_levels - 1].fd, name);
+		if (fd < 0)
+			free(name);
+		if (fd == -ELOOP || fd == -ENOTDIR)
+			return mvm_error_set(err, fd == -ELOOP ? -EPERM : fd,
+					     "refused: '%s' passes through '%s', which is no "
+					     "folder",
+					     path, parts->v[i]);
+		if (fd < 0)
+			return cannot(fd, "make", path, err);
+		u->levels[u->n_levels++] = (struct level){ .fd = fd, .name = name };
+	}
+	return 0;
+}
+
+static int place_fd(const struct unpack *u)
+{
+	return u->levels[u->n_levels - 1].fd;
+}
+
+/* Entries ------------------------------------------------------------------------------------ */
+
+static void make_temporary(struct unpack *u)
+{
+	uint8_t random[8];
+	char hex[2 * sizeof(random) + 1];
+	random_bytes(random, sizeof(random));
+	str_hex(random, sizeof(random), hex);
+	(void)snprintf(u->temporary, sizeof(u->temporary), ".mvm-%s", hex);
+}
+
+static void drop_temporary(struct unpack *u)
+{
+	if (u->temporary[0])
+		(void)unlinkat(place_fd(u), u->temporary, 0); /* a failure is being told already */
+	u->temporary[0] = '\0';
+}
+
+static int rename_temporary(struct unpack *u, const char *name, struct mvm_error *err)
+{
+	int fd = place_fd(u);
+	if (renameat(fd, u->temporary, fd, name) < 0)
+		return cannot(-errno, "make", name, err);
+	(void)unlinkat(fd, u->temporary, 0); /* it stays when both were the same file */
+	u->temporary[0] = '\0';
+	return 0;
+}
+
+static int take_folder(struct unpack *u, const struct strv *parts, const struct tar_entry *e,
+		       struct mvm_error *err)
+{
+	int r = enter(u, parts, parts->n, e->path, err);
+	if (r < 0 || parts->n == 0)
+		return r; /* the place itself is the user's: it stays as it is */
+	struct level *l = &u->levels[u->n_levels - 1];
+	l->described = true;
+	l->mode = e->mode;
+	l->mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
+	/* so that files can be made in it; its own mode comes in the end */
+	if (!(u->flags & UNPACK_KEEP_SAME) && fchmod(l->fd, e->mode | 0700) < 0)
+		return cannot(-errno, "set the mode of", e->path, err);
+	return 0;
+}
+
+static bool is_same_file(const struct unpack *u, const char *name, const struct tar_entry *e)
+{
+	struct stat st;
+	return (u->flags & UNPACK_KEEP_SAME) &&
+	       fstatat(place_fd(u), name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       (uint64_t)st.st_size == e->size && (st.st_mode & 07777) == e->mode &&
+	       st.st_mtim.tv_sec == e->mtime_s && st.st_mtim.tv_nsec == e->mtime_ns;
+}
+
+static int finish_file(struct unpack *u, struct mvm_error *err)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, u->file_mtime };
+	int r = 0;
+	if (fchmod(u->file_fd, u->file_mode) < 0 || futimens(u->file_fd, times) < 0)
+		r = cannot(-errno, "set mode and time of", u->file_name, err);
+	if (close(TAKE_FD(u->file_fd)) < 0 && r == 0)
+		r = cannot(-errno, "write", u->file_name, err);
+	if (r == 0)
+		r = rename_temporary(u, u->file_name, err);
+	free(TAKE_PTR(u->file_name));
+	return r;
+}
+
+static int take_file(struct unpack *u, const char *name, const struct tar_entry *e,
+		     struct mvm_error *err)
+{
+	if (is_same_file(u, name, e))
+		return 0; /* its contents come and are nobody's */
+	if (e->size > u->bytes_left)
+		return mvm_error_set(
+			err, -EFBIG, "'%s' has %llu bytes, and only %llu more may be copied",
+			e->path, (unsigned long long)e->size, (unsigned long long)u->bytes_left);
+	u->bytes_left -= e->size;
+	u->file_name = strdup(name);
+	if (!u->file_name)
+		return mvm_error_oom(err);
+	make_temporary(u);
+	u->file_fd = openat(place_fd(u), u->temporary,
+			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (u->file_fd < 0) {
+		u->temporary[0] = '\0';
+		return cannot(-errno, "make", e->path, err);
+	}
+	u->file_left = e->size;
+	u->file_mode = e->mode;
+	u->file_mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
+	return e->size == 0 ? finish_file(u, err) : 0;
+}
+
+static int take_symlink(struct unpack *u, const char *name, const struct tar_entry *e,
+			struct mvm_error *err)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { e->mtime_s, e->mtime_ns } };
+	char old[TAR_PATH_MAX + 1];
+	int fd = place_fd(u);
+
+	ssize_t n = u->flags & UNPACK_KEEP_SAME ? readlinkat(fd, name, old, sizeof(old)) : -1;
+	if (n == (ssize_t)strlen(e->target) && memcmp(old, e->target, (size_t)n) == 0)
+		return 0;
+	make_temporary(u);
+	if (symlinkat(e->target, fd, u->temporary) < 0) {
+		u->temporary[0] = '\0';
+		return cannot(-errno, "make", e->path, err);
+	}
+	/* a file system without times of links has lost nothing */
+	(void)utimensat(fd, u->temporary, times, AT_SYMLINK_NOFOLLOW);
+	return rename_temporary(u, name, err);
+}
+
+/* The folder of an earlier entry, opened from the place on; never through a link. */
+static int open_parent(const struct unpack *u, const struct strv *parts)
+{
+	int fd = fcntl(u->levels[0].fd, F_DUPFD_CLOEXEC, 3);
+	for (size_t i = 0; fd >= 0 && i + 1 < parts->n; i++) {
+		int below = dir_open_at(fd, parts->v[i]);
+		(void)close(fd); /* a folder */
+		fd = below;
+	}
+	return fd;
+}
+
+static int take_hardlink(struct unpack *u, const char *name, const struct tar_entry *e,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(strv) parts = { 0 };
+	int r = split(u, e->target, &parts, err);
+	if (r == 0 && parts.n == 0)
+		r = mvm_error_set(err, -EBADMSG, "'%s' is a link to nothing", e->path);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int from_fd = open_parent(u, &parts);
+	if (from_fd < 0)
+		return cannot(from_fd == -ELOOP ? -EPERM : from_fd, "link to", e->target, err);
+	make_temporary(u);
+	if (linkat(from_fd, parts.v[parts.n - 1], place_fd(u), u->temporary, 0) < 0) {
+		u->temporary[0] = '\0';
+		return cannot(-errno, "link to", e->target, err);
+	}
+	return rename_temporary(u, name, err);
+}
+
+static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error *err)
+{
+	struct unpack *u = arg;
+	AUTO_DONE(strv) parts = { 0 };
+	struct tar_entry e = *read;
+
+	if (u->entries_left-- == 0)
+		return mvm_error_set(err, -EFBIG, "more than %u files", UNPACK_ENTRIES_MAX);
+	if (u->flags & UNPACK_GUARDED)
+		e.mode &= 0777;
+	int r = split(u, e.path, &parts, err);
+	if (r == 0 && e.type == TAR_SPECIAL)
+		r = mvm_error_set(err, -EPERM, "refused: '%s' is neither file nor folder nor link",
+				  e.path);
+	if (r == 0 && e.type != TAR_FOLDER && parts.n == 0)
+		r = mvm_error_set(err, -EBADMSG, "refused: '%s' names no file", e.path);
+	if (r < 0)
+		return r;
+	if (e.type == TAR_FOLDER)
+		return take_folder(u, &parts, &e, err);
+	r = enter(u, &parts, parts.n - 1, e.path, err);
+	if (r < 0)
+		return r;
+	const char *name = parts.v[parts.n - 1];
+	r = e.type == TAR_FILE	    ? take_file(u, name, &e, err)
+	    : e.type == TAR_SYMLINK ? take_symlink(u, name, &e, err)
+				    : take_hardlink(u, name, &e, err);
+	if (r < 0)
+		drop_temporary(u);
+	return r;
+}
+
+static int take_data(void *arg, const void *data, size_t len, struct mvm_error *err)
+{
+	struct unpack *u = arg;
+	if (u->file_fd < 0)
+		return 0; /* of a file that stays as it is */
+	int r = file_write_all(u->file_fd, data, len);
+	if (r < 0)
+		return cannot(r, "write", u->file_name, err);
+	u->file_left -= len;
+	return u->file_left == 0 ? finish_file(u, err) : 0;
+}
+
+/* The place ---------------------------------------------------------------------------------- */
+
+static int place_contents(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
+{
+	if (mkdirat(o->dir_fd, o->path, 0755) < 0 && errno != EEXIST)
+		return cannot(-errno, "make", o->path, err);
+	u->levels[0].fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return u->levels[0].fd < 0 ? cannot(-errno, "open", o->path, err) : 0;
+}
+
+/* Into a folder, or under a new name beside others. */
+static int place_one(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
+{
+	bool failed = false;
+	u->levels[0].fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (u->levels[0].fd >= 0) {
+		u->top = str_dup(o->name, &failed);
+		return failed ? mvm_error_oom(err) : 0;
+	}
+	if (errno != ENOENT && errno != ENOTDIR)
+		return cannot(-errno, "open", o->path, err);
+	size_t len = strlen(o->path);
+	const char *slash = strrchr(o->path, '/');
+	const char *name = slash ? slash + 1 : o->path;
+	if (len == 0 || !*name || str_eq(name, ".") || str_eq(name, ".."))
+		return cannot(-errno, "open the folder", o->path, err);
+	AUTO_FREE char *parent = slash ? strndup(o->path, (size_t)(name - o->path)) : strdup(".");
+	u->top = strdup(name);
+	if (!parent || !u->top)
+		return mvm_error_oom(err);
+	u->levels[0].fd = openat(o->dir_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return u->levels[0].fd < 0 ? cannot(-errno, "open the folder", parent, err) : 0;
+}
+
+int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_error *err)
+{
+	bool failed = false;
+	AUTO(unpack) u = calloc(1, sizeof(*u));
+	if (!u)
+		return mvm_error_oom(err);
+	u->file_fd = u->levels[0].fd = -1;
+	u->n_levels = 1;
+	u->flags = o->flags;
+	u->bytes_left = o->max_bytes ? o->max_bytes : UINT64_MAX;
+	u->entries_left = UNPACK_ENTRIES_MAX;
+	u->reader.sink = (struct tar_sink){ take_entry, take_data, u };
+	int r = o->flags & UNPACK_CONTENTS ? place_contents(u, o, err) : place_one(u, o, err);
+	if (r < 0)
+		return r;
+	if (o->name && u->top) { /* then the sender is told what to call it */
+		u->from = str_dup(u->top, &failed);
+		if (failed)
+			return mvm_error_oom(err);
+	}
+	*ret = TAKE_PTR(u);
+	return 0;
+}
+
+const char *unpack_name(const struct unpack *u)
+{
+	return u->top;
+}
+
+int unpack_write(struct unpack *u, const void *data, size_t len, struct mvm_error *err)
+{
+	return tar_read(&u->reader, data, len, err);
+}
+
+int unpack_finish(struct unpack *u, struct mvm_error *err)
+{
+	int r = tar_read_end(&u->reader, err);
+	while (r == 0 && u->n_levels > 1)
+		r = leave_folder(u, err);
+	return r;
+}
+
+void unpack_free(struct unpack *u)
+{
+	if (!u)
+		return;
+	if (u->file_fd >= 0)
+		(void)close(u->file_fd); /* not whole, hence removed */
+	drop_temporary(u);
+	while (u->n_levels > 0) {
+		struct level *l = &u->levels[--u->n_levels];
+		if (l->fd >= 0)
+			(void)close(l->fd); /* a folder */
+		free(l->name);
+	}
+	free(u->file_name);
+	free(u->top);
+	free(u->from);
+	tar_reader_done(&u->reader);
+	free(u);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef COPY_UNPACK_H
+#define COPY_UNPACK_H
+
+/*
+ * A tar stream as files, and nothing outside of the place that was named for them.
+ *
+ * The stream is not trusted.  Absolute paths, ".." and names that were not asked for are refused;
+ * every folder on the way to an entry is opened by itself and never through a symbolic link, from
+ * the one above it, which stays open.  A file or link is made beside its place and renamed onto
+ * it: what was there is replaced whole, never written through.  Devices and pipes are refused.
+ * Owners are not taken over: everything belongs to whoever unpacks.
+ */
+
+#include "copy/tar.h"
+
+struct unpack;
+
+enum unpack_flags {
+	UNPACK_CONTENTS =
+		1u << 0,	  /* path is the folder that the entries go into; made if missing */
+	UNPACK_GUARDED = 1u << 1, /* no set-uid, set-gid or sticky bits: the sender is a guest */
+	UNPACK_KEEP_SAME = 1u << 2, /* a file that has the size, time and mode already stays */
+};
+
+struct unpack_options {
+	int dir_fd;	  /* what path counts from; borrowed */
+	const char *path; /* where to.  An existing folder: into it, else: the new name itself, in a
+			   * folder that must exist.  Links in it are followed: it is the user's */
+	const char *name; /* what the source is called there; NULL: as in the stream */
+	unsigned flags;
+	uint64_t max_bytes; /* of all contents together; 0: no limit */
+};
+
+#define UNPACK_DEPTH_MAX   128u
+#define UNPACK_ENTRIES_MAX (4u << 20)
+
+/* Begin.  -ENOENT, -ENOTDIR (path says folder and is none) and others; nothing was made then but,
+ * with UNPACK_CONTENTS, the folder. */
+int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_error *err);
+
+/* The one name that the stream must have at its top, when it does not matter what the sender calls
+ * it; NULL when any names may come. */
+const char *unpack_name(const struct unpack *u);
+
+/*
+ * Take the next bytes.
+ *
+ * Returns 0; -EBADMSG (the stream is damaged, or has what was not asked for), -EPERM (it leads
+ * outside), -EISDIR and -ENOTDIR (something else is in the way), -EFBIG, -ENOSPC and others.  What
+ * was made before a failure stays, each file whole.
+ */
+int unpack_write(struct unpack *u, const void *data, size_t len, struct mvm_error *err);
+
+/* No more will come: set the last folders' times.  -EBADMSG when the stream was cut. */
+int unpack_finish(struct unpack *u, struct mvm_error *err);
+
+void unpack_free(struct unpack *u);
+DEFINE_AUTO(unpack, unpack_free)
+
+#endif
