@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "build/oci.h"
 #include "codec/sha256.h"
 #include "image/image.h"
 
@@ -92,9 +93,15 @@ static int tar_build(const struct build_source *source, const struct build_lock 
 	return r;
 }
 
+#define OCI_BUILDER(of)                                                                            \
+	{ .name = "oci", .prefix = (of), .lock = oci_source_lock, .build = oci_source_build }
+
 static const struct builder builders[] = {
 	{ .name = "dir", .prefix = "dir:", .lock = dir_lock, .build = dir_build },
 	{ .name = "tar", .prefix = "tar:", .lock = tar_lock, .build = tar_build },
+	OCI_BUILDER(OCI_PREFIX_LAYOUT),
+	OCI_BUILDER(OCI_PREFIX_ARCHIVE),
+	OCI_BUILDER(OCI_PREFIX_DOCKER),
 };
 
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path)

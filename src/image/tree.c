@@ -357,7 +357,7 @@ static void collect(const void *nodep, VISIT which, void *arg)
 		s->folder->inode->nlink++;
 }
 
-static int seal_below(struct tree_node *folder)
+static int seal_folder(struct tree_node *folder)
 {
 	struct sealing s = { .folder = folder };
 
@@ -366,9 +366,14 @@ static int seal_below(struct tree_node *folder)
 	folder->inode->nlink = 2;
 	twalk_r(folder->names, collect, &s);
 	folder->n_children = s.n;
-	if (s.failed)
+	return s.failed ? -ENOMEM : 0;
+}
+
+static int seal_below(struct tree_node *folder)
+{
+	if (seal_folder(folder) < 0)
 		return -ENOMEM;
-	for (size_t i = 0; i < s.n; i++) {
+	for (size_t i = 0; i < folder->n_children; i++) {
 		if (folder->children[i]->inode->type != TREE_FOLDER)
 			continue;
 		int r = seal_below(folder->children[i]);
@@ -381,6 +386,11 @@ static int seal_below(struct tree_node *folder)
 int tree_seal(struct tree *t, struct mvm_error *err)
 {
 	return seal_below(t->root) < 0 ? mvm_error_oom(err) : 0;
+}
+
+int tree_seal_folder(struct tree_node *folder, struct mvm_error *err)
+{
+	return seal_folder(folder) < 0 ? mvm_error_oom(err) : 0;
 }
 
 void tree_path(const struct tree_node *n, char ret[TREE_PATH_SIZE])

@@ -133,6 +133,9 @@ int tree_find(const struct tree *t, const char *path, struct tree_node **ret);
 /* Bring children, n_children and nlink up to date, all folders.  -ENOMEM. */
 int tree_seal(struct tree *t, struct mvm_error *err);
 
+/* The same for one folder alone.  Later changes in it make children stale. */
+int tree_seal_folder(struct tree_node *folder, struct mvm_error *err);
+
 /*
  * Where the contents of a tree's files go.
  *

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/layer.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "image/layer_internal.h"
+#include "image/layer_path.h"
+
+#define ENTRIES_MAX	(UINT64_C(2) << 20)
+#define FILE_BYTES_MAX	(UINT64_C(64) << 30)
+#define LAYER_BASE	(UINT64_C(4) << 30)
+#define LAYER_RATIO	256u
+#define WHITEOUT	".wh."
+#define WHITEOUT_NOTE	".wh..wh."
+#define WHITEOUT_OPAQUE ".wh..wh..opq"
+#define DEFAULT_MODE	0755u
+
+struct merge {
+	const struct tar_reader *tar; /* of the current layer */
+	struct tree *tree;
+	struct layer_limits limits;
+	int64_t mtime;
+	uint32_t layer; /* from 1; the mark of every name that it touched */
+	uint64_t entries, file_bytes;
+};
+
+struct layer_limits layer_limits_get(const struct layer_limits *limits)
+{
+	struct layer_limits l = limits ? *limits : (struct layer_limits){ 0 };
+	l.entries = l.entries ? l.entries : ENTRIES_MAX;
+	l.file_bytes = l.file_bytes ? l.file_bytes : FILE_BYTES_MAX;
+	l.layer_base = l.layer_base ? l.layer_base : LAYER_BASE;
+	l.layer_ratio = l.layer_ratio ? l.layer_ratio : LAYER_RATIO;
+	return l;
+}
+
+/* A layer that is a bomb ends here. */
+uint64_t layer_max_unpacked(const struct layer_limits *l, const struct layer_source *layer)
+{
+	uint64_t by_ratio = layer->size > UINT64_MAX / l->layer_ratio
+				    ? UINT64_MAX
+				    : layer->size * l->layer_ratio;
+	return by_ratio > l->layer_base ? by_ratio : l->layer_base;
+}
+
+static int bad(const struct merge *m, const char *path, const char *why, struct mvm_error *err)
+{
+	return tar_bad_entry(m->tar, path, why, err);
+}
+
+static uint64_t content_id(const struct merge *m)
+{
+	return LAYER_CONTENT(m->layer, m->tar->entry);
+}
+
+static int make_folder(void *arg, struct tree_node *parent, const char *name,
+		       struct tree_node **ret, struct mvm_error *err)
+{
+	struct merge *m = arg;
+
+	int r = tree_add(m->tree, parent, name, TREE_FOLDER, NULL, ret, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", m->tar->name);
+	(*ret)->inode->mode = DEFAULT_MODE;
+	(*ret)->inode->mtime = m->mtime;
+	return 0;
+}
+
+static void touch(void *arg, struct tree_node *folder)
+{
+	folder->mark = ((const struct merge *)arg)->layer;
+}
+
+/* The folder that a path's last name goes into. */
+static int place(struct merge *m, const struct layer_path *path, const char *as_given,
+		 struct tree_node **ret, struct mvm_error *err)
+{
+	int r = layer_path_parent(m->tree, path, touch, make_folder, m, ret, err);
+	switch (r) {
+	case -ENOTDIR:
+		return bad(m, as_given, "lies in something that is no folder", err);
+	case -ELOOP:
+		return bad(m, as_given, "lies behind more than 40 symbolic links", err);
+	case -ENAMETOOLONG:
+		return bad(m, as_given, "lies behind links to a path that is too long", err);
+	default:
+		return r;
+	}
+}
+
+/* Remove what was below a folder before this layer. */
+static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_error *err)
+{
+	int r = tree_seal_folder(folder, err);
+
+	for (size_t i = 0; r == 0 && i < folder->n_children; i++) {
+		struct tree_node *n = folder->children[i];
+		if (n->mark != m->layer)
+			tree_remove(m->tree, n);
+		else if (n->inode->type == TREE_FOLDER)
+			r = clear_folder(m, n, err);
+	}
+	folder->n_children = 0; /* some are gone */
+	return r;
+}
+
+/* An existing name below an existing folder goes, but for what this layer itself has put there. */
+static int whiteout(struct merge *m, const struct layer_path *path, const char *as_given,
+		    struct mvm_error *err)
+{
+	const char *name = path->name + strlen(WHITEOUT);
+	struct tree_node *parent, *n;
+	bool opaque = strcmp(path->name, WHITEOUT_OPAQUE) == 0;
+
+	if (!opaque && str_starts(path->name, WHITEOUT_NOTE))
+		return 0;
+	if (!opaque && !tree_name_ok(name))
+		return bad(m, as_given, "is a whiteout of no file that can be", err);
+	int r = layer_path_parent(m->tree, path, NULL, NULL, NULL, &parent, NULL);
+	if (r < 0) /* there is nothing to hide */
+		return 0;
+	n = opaque ? parent : tree_child(parent, name);
+	if (!n)
+		return 0;
+	if (!opaque && n->mark != m->layer)
+		tree_remove(m->tree, n);
+	else if (n->inode->type == TREE_FOLDER)
+		return clear_folder(m, n, err);
+	return 0;
+}
+
+static bool is_within(const struct tree_node *n, const struct tree_node *folder)
+{
+	while (n && n != folder)
+		n = n->parent;
+	return n;
+}
+
+static int add_hard_link(struct merge *m, struct tree_node *parent, const char *name,
+			 const char *as_given, const char *target, struct mvm_error *err)
+{
+	struct tree_node *holder, *to = NULL, *old = tree_child(parent, name);
+	struct layer_path path;
+
+	const char *problem = layer_path_clean(target, &path);
+	if (problem)
+		return mvm_error_set(err, -EINVAL, "'%s': entry '%s': its target '%s' %s",
+				     m->tar->name, as_given, target, problem);
+	if (layer_path_parent(m->tree, &path, NULL, NULL, NULL, &holder, NULL) == 0)
+		to = tree_child(holder, path.name);
+	if (!to)
+		return bad(m, as_given, "is a hard link to something that did not come before it",
+			   err);
+	if (to->inode->type == TREE_FOLDER)
+		return bad(m, as_given, "is a hard link to a folder", err);
+	if (old && old->inode == to->inode) {
+		old->mark = m->layer;
+		return 0;
+	}
+	if (old && is_within(to, old))
+		return bad(m, as_given, "takes the place of the folder that its target is in", err);
+	if (old)
+		tree_remove(m->tree, old);
+	int r = tree_link(m->tree, parent, name, to, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", m->tar->name);
+	tree_child(parent, name)->mark = m->layer;
+	return 0;
+}
+
+static int charge(struct merge *m, const char *as_given, la_int64_t size, struct mvm_error *err)
+{
+	uint64_t limit = m->limits.file_bytes;
+
+	if (size < 0 || (uint64_t)size > limit - m->file_bytes)
+		return mvm_error_set(err, -EFBIG,
+				     "'%s': with entry '%s' the files hold more than %llu bytes",
+				     m->tar->name, as_given, (unsigned long long)limit);
+	m->file_bytes += (uint64_t)size;
+	return 0;
+}
+
+/* Put an entry that is no link to another in its place. */
+static int add_file(struct merge *m, struct tree_node *parent, const char *name,
+		    const char *as_given, enum tree_type type, struct archive_entry *e,
+		    struct mvm_error *err)
+{
+	const char *target = type == TREE_SYMLINK ? archive_entry_symlink(e) : NULL;
+	struct tree_node *n = *name ? tree_child(parent, name) : m->tree->root;
+	la_int64_t size = type == TREE_FILE ? archive_entry_size(e) : 0;
+
+	if (type == TREE_SYMLINK && str_empty(target))
+		return bad(m, as_given, "is a symbolic link to nothing", err);
+	int r = charge(m, as_given, size, err);
+	if (r < 0)
+		return r;
+	if (n && (type != TREE_FOLDER || n->inode->type != TREE_FOLDER)) {
+		tree_remove(m->tree, n);
+		n = NULL;
+	}
+	if (!n)
+		r = tree_add(m->tree, parent, name, type, target, &n, err);
+	if (r == 0)
+		r = tree_set_size(m->tree, n->inode, (uint64_t)size, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s': entry '%s'", m->tar->name, as_given);
+	n->mark = m->layer;
+	return tar_describe(m->tar, m->tree, n->inode, as_given, e, content_id(m), err);
+}
+
+static int merge_entry(struct merge *m, struct archive_entry *e, struct mvm_error *err)
+{
+	const char *as_given = archive_entry_pathname(e);
+	const char *target = archive_entry_hardlink(e);
+	struct tree_node *parent;
+	struct layer_path path;
+	enum tree_type type;
+
+	if (!as_given)
+		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: entry %llu has no name",
+				     m->tar->name, (unsigned long long)m->tar->entry);
+	const char *problem = layer_path_clean(as_given, &path);
+	if (problem)
+		return bad(m, as_given, problem, err);
+	if (str_starts(path.name, WHITEOUT))
+		return whiteout(m, &path, as_given, err);
+	if (!target && tar_entry_type(e, &type) < 0)
+		return bad(m, as_given, "is of an unknown type", err);
+	if (!*path.name && (target || type != TREE_FOLDER))
+		return bad(m, as_given, "makes the root something else than a folder", err);
+	int r = place(m, &path, as_given, &parent, err);
+	if (r < 0)
+		return r;
+	return target ? add_hard_link(m, parent, path.name, as_given, target, err)
+		      : add_file(m, parent, path.name, as_given, type, e, err);
+}
+
+static int merge_layer(struct merge *m, const struct layer_source *layer, struct mvm_error *err)
+{
+	AUTO_DONE(layer_stream) s = { 0 };
+	struct archive_entry *e;
+
+	int r = layer_stream_open(&s, layer, layer_max_unpacked(&m->limits, layer), err);
+	if (r < 0)
+		return r;
+	m->tar = &s.tar;
+	while ((r = tar_next(&s.tar, &e, err)) > 0) {
+		if (++m->entries > m->limits.entries)
+			return mvm_error_set(err, -EFBIG,
+					     "'%s': the layers have more than %llu entries",
+					     layer->name, (unsigned long long)m->limits.entries);
+		r = merge_entry(m, e, err);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? layer_stream_error(&s, r, err) : layer_stream_finish(&s, err);
+}
+
+int layers_scan(const struct layer_source *layers, size_t n, int64_t mtime,
+		const struct layer_limits *limits, struct tree **ret, struct mvm_error *err)
+{
+	AUTO(tree) t = NULL;
+	struct merge m = { .limits = layer_limits_get(limits), .mtime = mtime };
+
+	int r = tree_new(&m.limits.tree, &t, err);
+	if (r < 0)
+		return r;
+	m.tree = t;
+	t->root->inode->mtime = mtime;
+	for (size_t i = 0; i < n; i++) {
+		m.layer = (uint32_t)i + 1;
+		r = merge_layer(&m, &layers[i], err);
+		if (r < 0)
+			return r;
+	}
+	r = tree_seal(t, err);
+	if (r == 0)
+		*ret = TAKE_PTR(t);
+	return r;
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/oci.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "codec/sha256.h"
+#include "image/ext4.h"
+#include "image/image.h"
+#include "image/layer.h"
+#include "image/oci_choose.h"
+#include "image/oci_files.h"
+
+#define NAME_SIZE      128u /* "blobs/sha256/<hex>" */
+#define INDEX_DEPTH    4u
+#define LAYOUT_MAX     4096u
+#define PATH_BYTES_MAX 4095u
+
+/* One layer, found and open. */
+struct layer {
+	struct oci_file file;
+	char *name;		  /* for messages: where it lies */
+	struct mvm_digest digest; /* of the bytes as they lie there */
+	bool has_digest;	  /* docker-archives name only what is in them */
+};
+
+struct oci_image {
+	struct oci_files files;
+	struct mvm_digest lock;
+	struct oci_config config;
+	struct layer *layers; /* config.n of them */
+};
+
+void oci_free(struct oci_image *image)
+{
+	if (!image)
+		return;
+	for (size_t i = 0; image->layers && i < image->config.n; i++) {
+		oci_file_close(&image->files, &image->layers[i].file);
+		free(image->layers[i].name);
+	}
+	free(image->layers);
+	oci_config_done(&image->config);
+	oci_files_done(&image->files);
+	free(image);
+}
+
+const struct mvm_digest *oci_lock(const struct oci_image *image)
+{
+	return &image->lock;
+}
+
+const struct oci_config *oci_config(const struct oci_image *image)
+{
+	return &image->config;
+}
+
+static void blob_name(const struct mvm_digest *digest, char ret[NAME_SIZE])
+{
+	char hex[DIGEST_HEX_SIZE];
+	digest_hex(digest, hex);
+	(void)snprintf(ret, NAME_SIZE, "blobs/sha256/%s", hex);
+}
+
+static int wrong_digest(const struct oci_image *image, const char *name, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EBADMSG,
+			     "'%s' is damaged: '%s' in it is not what its digest says",
+			     image->files.path, name);
+}
+
+/* The text of a blob that a descriptor names, checked. */
+static int read_blob(const struct oci_image *image, const struct oci_descriptor *d,
+		     char ret_name[NAME_SIZE], char **ret, size_t *ret_len, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	struct mvm_digest digest;
+
+	blob_name(&d->digest, ret_name);
+	int r = oci_file_read(&image->files, ret_name, OCI_JSON_MAX, &text, ret_len, err);
+	if (r < 0)
+		return r;
+	sha256_buf(text, *ret_len, &digest);
+	if (*ret_len != d->size || !digest_equal(&digest, &d->digest))
+		return wrong_digest(image, ret_name, err);
+	*ret = TAKE_PTR(text);
+	return 0;
+}
+
+static int check_config(const struct oci_image *image, const char *arch, size_t n_layers,
+			struct mvm_error *err)
+{
+	const struct oci_config *c = &image->config;
+
+	if (strcmp(c->os, "linux") != 0 || strcmp(c->arch, arch) != 0)
+		return mvm_error_set(err, -EINVAL, "'%s' is an image for %.50s/%.50s, not linux/%s",
+				     image->files.path, c->os, c->arch, arch);
+	if (c->n != n_layers)
+		return mvm_error_set(err, -EBADMSG,
+				     "'%s' is damaged: it has %zu layers and digests for %zu",
+				     image->files.path, n_layers, c->n);
+	return 0;
+}
+
+static int alloc_layers(struct oci_image *image, struct mvm_error *err)
+{
+	size_t n = image->config.n;
+
+	image->layers = calloc(n ? n : 1, sizeof(*image->layers));
+	if (!image->layers)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < n; i++)
+		image->layers[i].file.fd = -1;
+	return 0;
+}
+
+static int open_layer(struct oci_image *image, struct layer *layer, const char *name,
+		      struct mvm_error *err)
+{
+	layer->name = str_printf("%s/%s", image->files.path, name);
+	return layer->name ? oci_file_open(&image->files, name, &layer->file, err)
+			   : mvm_error_oom(err);
+}
+
+/* ---- OCI layouts ---- */
+
+static int read_manifest(struct oci_image *image, const struct oci_descriptor *d, const char *arch,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(oci_manifest) m = { 0 };
+	AUTO_FREE char *text = NULL, *config = NULL;
+	char name[NAME_SIZE];
+	size_t len;
+
+	int r = read_blob(image, d, name, &text, &len, err);
+	if (r == 0)
+		r = oci_manifest_parse(text, len, name, &m, err);
+	if (r == 0)
+		r = read_blob(image, &m.config, name, &config, &len, err);
+	if (r == 0)
+		r = oci_config_parse(config, len, name, &image->config, err);
+	if (r == 0)
+		r = check_config(image, arch, m.n, err);
+	if (r == 0)
+		r = alloc_layers(image, err);
+	for (size_t i = 0; r == 0 && i < m.n; i++) {
+		struct layer *layer = &image->layers[i];
+		blob_name(&m.layers[i].digest, name);
+		layer->digest = m.layers[i].digest;
+		layer->has_digest = true;
+		r = open_layer(image, layer, name, err);
+		if (r == 0 && layer->file.size != m.layers[i].size)
+			r = wrong_digest(image, name, err);
+	}
+	image->lock = d->digest;
+	return r;
+}
+
+/* From an index down to the manifest of a platform. */
+static int descend(struct oci_image *image, const struct oci_index *index, const char *ref_name,
+		   const char *arch, unsigned depth, struct mvm_error *err)
+{
+	AUTO_DONE(oci_index) below = { 0 };
+	AUTO_FREE char *text = NULL;
+	const struct oci_descriptor *d;
+	char name[NAME_SIZE];
+	size_t len;
+
+	int r = oci_choose_platform(index, ref_name, arch, image->files.path, &d, err);
+	if (r < 0)
+		return r;
+	if (d->media == OCI_MEDIA_MANIFEST)
+		return read_manifest(image, d, arch, err);
+	if (depth == 0)
+		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: indexes lead to indexes",
+				     image->files.path);
+	r = read_blob(image, d, name, &text, &len, err);
+	if (r == 0)
+		r = oci_index_parse(text, len, name, &below, err);
+	return r < 0 ? r : descend(image, &below, NULL, arch, depth - 1, err);
+}
+
+static int open_layout(struct oci_image *image, const char *tag, const char *arch,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(oci_index) index = { 0 };
+	AUTO_FREE char *layout = NULL, *text = NULL;
+	const char *ref_name;
+	size_t len;
+
+	int r = oci_file_read(&image->files, "oci-layout", LAYOUT_MAX, &layout, &len, err);
+	if (r == -ENOENT)
+		return mvm_error_set(err, -EINVAL, "'%s' is no OCI image: it has no oci-layout",
+				     image->files.path);
+	if (r == 0 && !strstr(layout, "\"1."))
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "'%s': this is not version 1 of the OCI image layout",
+				     image->files.path);
+	if (r == 0)
+		r = oci_file_read(&image->files, "index.json", OCI_JSON_MAX, &text, &len, err);
+	if (r == 0)
+		r = oci_index_parse(text, len, "index.json", &index, err);
+	if (r == 0)
+		r = oci_choose_tag(&index, tag, image->files.path, &ref_name, err);
+	return r < 0 ? r : descend(image, &index, ref_name, arch, INDEX_DEPTH, err);
+}
+
+/* ---- docker save ---- */
+
+/* A file's name may be its digest: "<hex>.json", "blobs/sha256/<hex>". */
+static bool digest_in_name(const char *name, struct mvm_digest *ret)
+{
+	const char *base = strrchr(name, '/');
+	char hex[DIGEST_HEX_SIZE];
+
+	base = base ? base + 1 : name;
+	(void)snprintf(hex, sizeof(hex), "%s", base); /* what is behind is an ending */
+	return digest_parse(hex, ret) == 0;
+}
+
+static int read_saved(struct oci_image *image, const struct oci_saved *saved, const char *arch,
+		      struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	struct mvm_digest named;
+	size_t len;
+
+	int r = oci_file_read(&image->files, saved->config, OCI_JSON_MAX, &text, &len, err);
+	if (r < 0)
+		return r;
+	sha256_buf(text, len, &image->lock);
+	if (digest_in_name(saved->config, &named) && !digest_equal(&named, &image->lock))
+		return wrong_digest(image, saved->config, err);
+	r = oci_config_parse(text, len, saved->config, &image->config, err);
+	if (r == 0)
+		r = check_config(image, arch, saved->layers.n, err);
+	if (r == 0)
+		r = alloc_layers(image, err);
+	for (size_t i = 0; r == 0 && i < saved->layers.n; i++)
+		r = open_layer(image, &image->layers[i], saved->layers.v[i], err);
+	return r;
+}
+
+static int open_saved(struct oci_image *image, const char *tag, const char *arch,
+		      struct mvm_error *err)
+{
+	AUTO_DONE(oci_saved_list) list = { 0 };
+	AUTO_FREE char *text = NULL;
+	const struct oci_saved *saved;
+	size_t len;
+
+	int r = oci_file_read(&image->files, "manifest.json", OCI_JSON_MAX, &text, &len, err);
+	if (r == -ENOENT)
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no docker-archive: it has no manifest.json",
+				     image->files.path);
+	if (r == 0)
+		r = oci_saved_parse(text, len, "manifest.json", &list, err);
+	if (r == 0)
+		r = oci_choose_saved(&list, tag, image->files.path, &saved, err);
+	return r < 0 ? r : read_saved(image, saved, arch, err);
+}
+
+/* ---- any of them ---- */
+
+/* Where the path ends and the tag begins: a path may hold colons as well, so it is the longest
+ * that is there.  Without any, the path ends at the last colon behind which no slash comes. */
+static void split(char *source, const char **ret_tag)
+{
+	*ret_tag = NULL;
+	if (access(source, F_OK) == 0)
+		return;
+	for (char *at = source + strlen(source); at > source; at--) {
+		if (*at != ':')
+			continue;
+		*at = '\0';
+		bool there = access(source, F_OK) == 0;
+		*at = ':';
+		if (!there)
+			continue;
+		*at = '\0';
+		*ret_tag = at + 1;
+		return;
+	}
+	char *colon = strrchr(source, ':');
+	if (colon && !strchr(colon, '/')) {
+		*colon = '\0';
+		*ret_tag = colon + 1;
+	}
+}
+
+int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oci_image **ret,
+	     struct mvm_error *err)
+{
+	AUTO(oci_image) image = calloc(1, sizeof(*image));
+	AUTO_FREE char *path = strdup(source);
+	const char *tag;
+
+	if (image)
+		image->files = (struct oci_files)OCI_FILES_NONE;
+	if (!image || !path)
+		return mvm_error_oom(err);
+	arch = arch ? arch : oci_host_arch();
+	split(path, &tag);
+	if (tag && !*tag)
+		return mvm_error_set(err, -EINVAL, "'%s' ends in an empty tag", source);
+	int r = oci_files_open(path, kind != OCI_LAYOUT, &image->files, err);
+	if (r == 0)
+		r = kind == OCI_DOCKER_ARCHIVE ? open_saved(image, tag, arch, err)
+					       : open_layout(image, tag, arch, err);
+	if (r == 0)
+		*ret = TAKE_PTR(image);
+	return r;
+}
+
+static int check_layers(const struct oci_image *image, struct mvm_error *err)
+{
+	struct mvm_digest digest;
+
+	for (size_t i = 0; i < image->config.n; i++) {
+		const struct layer *layer = &image->layers[i];
+		if (!layer->has_digest)
+			continue; /* its contents have one, which is checked when they are read */
+		int r = oci_file_digest(&image->files, &layer->file, layer->name, &digest, err);
+		if (r < 0)
+			return r;
+		if (!digest_equal(&digest, &layer->digest))
+			return mvm_error_set(err, -EBADMSG,
+					     "'%s' is damaged: it is not what its digest says",
+					     layer->name);
+	}
+	return 0;
+}
+
+static int write_tree(struct tree *t, const struct layer_source *layers, size_t n, int out_fd,
+		      const struct ext4_options *options, const char *name, struct mvm_error *err)
+{
+	AUTO(ext4_writer) w = NULL;
+
+	int r = ext4_begin(out_fd, t, options, &w, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", name);
+	r = layers_read(layers, n, NULL, t, ext4_write, w, err);
+	if (r < 0)
+		return r;
+	r = ext4_finish(w, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s'", name) : 0;
+}
+
+int oci_write_image(const struct oci_image *image, int out_fd, uint64_t size_bytes,
+		    struct mvm_error *err)
+{
+	struct ext4_options options = { .size_bytes = size_bytes };
+	AUTO(tree) t = NULL;
+	size_t n = image->config.n;
+
+	AUTO_FREE struct layer_source *layers = calloc(n ? n : 1, sizeof(*layers));
+	if (!layers)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < n; i++)
+		layers[i] = (struct layer_source){
+			.fd = image->layers[i].file.fd,
+			.offset = image->layers[i].file.offset,
+			.size = image->layers[i].file.size,
+			.name = image->layers[i].name,
+			.diff_id = image->config.diff_ids[i],
+		};
+	int r = image_epoch(&options.now, err);
+	if (r == 0)
+		r = check_layers(image, err);
+	if (r == 0)
+		r = layers_scan(layers, n, options.now, NULL, &t, err);
+	return r < 0 ? r : write_tree(t, layers, n, out_fd, &options, image->files.path, err);
+}

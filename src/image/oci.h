@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_OCI_H
+#define IMAGE_OCI_H
+
+/*
+ * OCI and Docker images as sources of root filesystem images.
+ *
+ * oci_open chooses the manifest (tag, then platform), and checks manifest and configuration
+ * against their digests before it reads them.  oci_write_image checks every layer in the same way,
+ * merges them in memory and writes the ext4 image (rules: image/layer.h).
+ */
+
+#include "image/oci_manifest.h"
+
+enum oci_kind {
+	OCI_LAYOUT,	    /* a folder with oci-layout, index.json and blobs/ */
+	OCI_ARCHIVE,	    /* that folder as an uncompressed tar */
+	OCI_DOCKER_ARCHIVE, /* what `docker save` writes */
+};
+
+struct oci_image;
+
+/*
+ * Open an image.
+ *
+ *   source  PATH or PATH:TAG.  Without a tag: the only image, else the one tagged "latest"
+ *   arch    as Go calls it ("amd64"); NULL: this machine's
+ *   ret     the caller's
+ *
+ * Returns 0; -ENOENT (no such path, tag, platform or blob; the text says what there is), -EINVAL
+ * (more than one image could be meant; no image), -EBADMSG (damaged, a wrong digest),
+ * -EOPNOTSUPP (compressed as a whole, or no image of a file system), -EFBIG, -ENOMEM or errno.
+ */
+int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oci_image **ret,
+	     struct mvm_error *err);
+void oci_free(struct oci_image *image);
+DEFINE_AUTO(oci_image, oci_free)
+
+/* What pins the image: the manifest's digest; of a docker-archive, which has none, the
+ * configuration's, which is the image's id and covers all layers as well.  Borrowed. */
+const struct mvm_digest *oci_lock(const struct oci_image *image);
+
+/* Borrowed. */
+const struct oci_config *oci_config(const struct oci_image *image);
+
+/*
+ * Write the root filesystem.
+ *
+ *   out_fd, size_bytes  as in image_from_tar()
+ *
+ * Returns as image_from_tar(); also -EBADMSG for a layer that is not what its digest says.
+ * Every layer is read three times: to check it, for its names, for its contents.
+ */
+int oci_write_image(const struct oci_image *image, int out_fd, uint64_t size_bytes,
+		    struct mvm_error *err);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_OCI_DIGEST_H
+#define IMAGE_OCI_DIGEST_H
+
+/* Digests as OCI documents write them: "sha256:" and 64 hex digits. */
+
+#include <mvm/digest.h>
+
+#include "codec/json.h"
+
+/* Returns 0, -EINVAL, or -EOPNOTSUPP for another algorithm. */
+int oci_digest_parse(const char *s, struct mvm_digest *ret);
+
+/* A required member that is one. */
+int oci_get_digest(const struct json_at *at, const char *key, struct mvm_digest *ret,
+		   struct mvm_error *err);
+
+/* Describe what oci_digest_parse() said about a text at a place.  Returns a negative errno. */
+int oci_digest_error(const struct json_at *at, const char *key, int r, const char *text,
+		     struct mvm_error *err);
+
+#endif

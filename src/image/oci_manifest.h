@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef IMAGE_OCI_MANIFEST_H
+#define IMAGE_OCI_MANIFEST_H
+
+/*
+ * The JSON documents of OCI and Docker images, from text to structs.
+ *
+ * Everything is bounded: documents by OCI_JSON_MAX, lists as said below.  What is wrong in a
+ * document is -EBADMSG and names file and key.
+ *
+ * Source: OCI image-spec v1.1: descriptor.md, image-index.md, manifest.md, config.md,
+ * annotations.md; the Docker Image Specification v1.2.0 for manifest.json.
+ */
+
+#include <mvm/digest.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "base/str.h"
+
+#define OCI_JSON_MAX	  ((size_t)4 << 20)
+#define OCI_MANIFESTS_MAX 1024u
+#define OCI_LAYERS_MAX	  256u
+
+enum oci_media {
+	OCI_MEDIA_OTHER, /* nothing that we read */
+	OCI_MEDIA_INDEX, /* OCI index or Docker manifest list */
+	OCI_MEDIA_MANIFEST,
+	OCI_MEDIA_CONFIG,
+	OCI_MEDIA_LAYER,
+};
+
+/* What a document refers to. */
+struct oci_descriptor {
+	enum oci_media media;
+	char *media_type; /* as written */
+	struct mvm_digest digest;
+	uint64_t size;
+	char *os, *arch; /* of the platform; NULL: it has none */
+	char *ref_name;	 /* the tag; NULL: none */
+};
+
+/* An index or a manifest list. */
+struct oci_index {
+	struct oci_descriptor *manifests;
+	size_t n;
+};
+void oci_index_done(struct oci_index *x);
+DEFINE_AUTO_DONE(oci_index, oci_index_done)
+
+struct oci_manifest {
+	struct oci_descriptor config;
+	struct oci_descriptor *layers; /* lowest first */
+	size_t n;
+};
+void oci_manifest_done(struct oci_manifest *m);
+DEFINE_AUTO_DONE(oci_manifest, oci_manifest_done)
+
+/* How the image is to be run, and what its layers contain. */
+struct oci_config {
+	char *os, *arch;
+	struct strv command; /* entrypoint and cmd */
+	struct strv env;     /* "NAME=value" */
+	char *workdir;	     /* absolute; NULL: not given */
+	char *user;	     /* NULL: not given */
+	struct mvm_digest *diff_ids;
+	size_t n;
+};
+void oci_config_done(struct oci_config *c);
+DEFINE_AUTO_DONE(oci_config, oci_config_done)
+
+/* One image in the manifest.json of `docker save`: names of files in the archive. */
+struct oci_saved {
+	char *config;
+	struct strv tags, layers;
+};
+struct oci_saved_list {
+	struct oci_saved *images;
+	size_t n;
+};
+void oci_saved_list_done(struct oci_saved_list *l);
+DEFINE_AUTO_DONE(oci_saved_list, oci_saved_list_done)
+
+/*
+ * Parse a document.
+ *
+ *   name  what errors call it
+ *   ret   done with the function above; set on success only
+ *
+ * Returns 0; -EBADMSG, -EOPNOTSUPP (a digest that is not SHA-256), -EFBIG or -ENOMEM.
+ */
+int oci_index_parse(const char *text, size_t len, const char *name, struct oci_index *ret,
+		    struct mvm_error *err);
+int oci_manifest_parse(const char *text, size_t len, const char *name, struct oci_manifest *ret,
+		       struct mvm_error *err);
+int oci_config_parse(const char *text, size_t len, const char *name, struct oci_config *ret,
+		     struct mvm_error *err);
+int oci_saved_parse(const char *text, size_t len, const char *name, struct oci_saved_list *ret,
+		    struct mvm_error *err);
+
+#endif
