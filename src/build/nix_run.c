@@ -67,6 +67,7 @@ struct run {
 	bool ended;    /* the child */
 	bool too_long; /* its output */
 	bool failing;  /* "error: ..." has begun, which the caller reports */
+	enum { TEXT, ESCAPE, SEQUENCE } state; /* of a terminal's control sequences */
 	char line[NOTE_MAX];
 	size_t line_len;
 	size_t logged;
@@ -93,18 +94,41 @@ static void follow_lines(struct run *run, const char *data, size_t len)
 	}
 }
 
-static void take_errors(struct run *run, const char *data, size_t len)
+/*
+ * Drop what builders say to a terminal: ESC [ parameters letter, or ESC and one letter (Source:
+ * ECMA-48, 5.4).  Tabs become spaces.  In place; returns the new length.
+ */
+static size_t plain_text(struct run *run, char *data, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = data[i];
+		if (c == '\033')
+			run->state = ESCAPE;
+		else if (run->state == ESCAPE)
+			run->state = c == '[' ? SEQUENCE : TEXT;
+		else if (run->state == SEQUENCE)
+			run->state = c >= '@' && c <= '~' ? TEXT : SEQUENCE;
+		else
+			data[n++] = c == '\t' ? ' ' : c;
+	}
+	return n;
+}
+
+static void take_errors(struct run *run, char *data, size_t len)
 {
 	struct strbuf *errors = &run->result->errors;
 
-	strbuf_add(errors, data, len);
-	if (!errors->failed && errors->len > 2 * NIX_ERRORS_MAX) /* seldom, as it moves them */
-		strbuf_consume(errors, errors->len - NIX_ERRORS_MAX);
 	if (run->nix->log_fd >= 0 && run->logged < NIX_LOG_MAX) {
 		/* a full disk shows where it matters; the build goes on without its log */
 		(void)file_write_all(run->nix->log_fd, data, len);
 		run->logged += len;
 	}
+	len = plain_text(run, data, len);
+	strbuf_add(errors, data, len);
+	if (!errors->failed && errors->len > 2 * NIX_ERRORS_MAX) /* seldom, as it moves them */
+		strbuf_consume(errors, errors->len - NIX_ERRORS_MAX);
 	follow_lines(run, data, len);
 }
 
