@@ -8,15 +8,10 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
+#include "progress.h"
 
 DEFINE_AUTO_DONE(mvm_template_config, mvm_template_config_done)
 DEFINE_AUTO_DONE(mvm_strings, mvm_strings_done)
-
-static void note(struct cli_context *c, const char *text)
-{
-	struct mvm_progress_event event = { .kind = MVM_PROGRESS_NOTE, .text = text };
-	c->progress.fn(c->progress.arg, &event);
-}
 
 static int load_config(struct cli_context *c, const char *path, bool strict,
 		       struct mvm_template_config *ret)

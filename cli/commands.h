@@ -54,9 +54,14 @@ extern const struct command command_template_build;
 extern const struct command command_template_create;
 extern const struct command command_template_create_multi;
 extern const struct command command_template_delete;
+extern const struct command command_template_diff;
 extern const struct command command_template_edit;
+extern const struct command command_template_history;
 extern const struct command command_template_info;
 extern const struct command command_template_list;
+extern const struct command command_template_prune;
+extern const struct command command_template_rollback;
+extern const struct command command_template_verify;
 extern const struct command command_version;
 
 #define SECTION_COMMANDS_MAX 24

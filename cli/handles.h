@@ -8,6 +8,7 @@
 #include <mvm/instance.h>
 #include <mvm/kernel.h>
 #include <mvm/mvm.h>
+#include <mvm/revisions.h>
 #include <mvm/store.h>
 
 #include "base/own.h"
@@ -16,6 +17,9 @@ DEFINE_AUTO(mvm, mvm_close)
 DEFINE_AUTO(mvm_instance, mvm_instance_close)
 DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
+DEFINE_AUTO_DONE(mvm_template_diff, mvm_template_diff_done)
+DEFINE_AUTO_DONE(mvm_verify_result, mvm_verify_result_done)
+DEFINE_AUTO_DONE(mvm_prune_result, mvm_prune_result_done)
 
 /* Arrays of owned pointers, as the library's lists give them. */
 #define DEFINE_LIST(tag, free_fn)                                                                  \
@@ -34,6 +38,7 @@ DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
 DEFINE_LIST(mvm_instance_info, mvm_instance_info_free)
 DEFINE_LIST(mvm_kernel, mvm_kernel_free)
 DEFINE_LIST(mvm_template_summary, mvm_template_summary_free)
+DEFINE_LIST(mvm_revision_summary, mvm_revision_summary_free)
 DEFINE_LIST(mvm_backend_info, mvm_backend_info_free)
 
 #endif

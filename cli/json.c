@@ -86,6 +86,12 @@ void jsonw_u64(struct jsonw *j, const char *key, uint64_t value)
 	strbuf_addf(&j->text, "%" PRIu64, value);
 }
 
+void jsonw_raw(struct jsonw *j, const char *key, const char *json)
+{
+	begin_value(j, key);
+	strbuf_adds(&j->text, json);
+}
+
 void jsonw_bool(struct jsonw *j, const char *key, bool value)
 {
 	begin_value(j, key);

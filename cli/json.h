@@ -36,6 +36,7 @@ void jsonw_open(struct jsonw *j, const char *key, char bracket); /* '{' or '[' *
 void jsonw_close(struct jsonw *j);
 void jsonw_string(struct jsonw *j, const char *key, const char *value); /* NULL writes null */
 void jsonw_u64(struct jsonw *j, const char *key, uint64_t value);
+void jsonw_raw(struct jsonw *j, const char *key, const char *json); /* a value, as it is */
 void jsonw_bool(struct jsonw *j, const char *key, bool value);
 
 /* Print with a newline.  Returns 0, -ENOMEM or -EIO; everything must be closed. */

@@ -128,3 +128,9 @@ void progress_view_leave(struct progress_view *v)
 		(void)fputc('\n', stderr);
 	v->line_open = false;
 }
+
+void note(const struct cli_context *c, const char *text)
+{
+	struct mvm_progress_event event = { .kind = MVM_PROGRESS_NOTE, .text = text };
+	c->progress.fn(c->progress.arg, &event);
+}

@@ -13,6 +13,8 @@
 #include <mvm/progress.h>
 #include <stdbool.h>
 
+#include "command.h"
+
 struct progress_view {
 	bool terminal, json;
 	bool line_open; /* the cursor stands behind a step's text */
@@ -23,6 +25,9 @@ void progress_view_init(struct progress_view *v, bool json);
 
 /* The receiver; arg is the struct progress_view. */
 void progress_view_event(void *arg, const struct mvm_progress_event *event);
+
+/* Say something outside of steps, by the command's receiver. */
+void note(const struct cli_context *c, const char *text);
 
 /* Leave the line, before anything else is printed to standard error. */
 void progress_view_leave(struct progress_view *v);

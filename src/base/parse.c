@@ -112,3 +112,26 @@ int parse_duration_ms(const char *s, int64_t max_ms, int64_t *ret)
 	}
 	return -EINVAL;
 }
+
+int parse_age_s(const char *s, int64_t *ret)
+{
+	static const struct {
+		char unit;
+		uint64_t seconds;
+	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 } };
+	const uint64_t max = UINT64_C(100) * 366 * 86400;
+	uint64_t value;
+
+	int r = take_digits(&s, &value);
+	if (r == -EINVAL)
+		return r;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (s[0] != units[i].unit || s[1])
+			continue;
+		if (r < 0 || value == 0 || value > max / units[i].seconds)
+			return -ERANGE;
+		*ret = (int64_t)(value * units[i].seconds);
+		return 0;
+	}
+	return -EINVAL;
+}

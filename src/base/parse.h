@@ -23,4 +23,8 @@ int parse_size_mib(const char *s, uint64_t max_mib, uint32_t *ret);
 /* Seconds: `90`, `90s`, `5m`, `2h`, `250ms`.  Returns 0, -EINVAL or -ERANGE. */
 int parse_duration_ms(const char *s, int64_t max_ms, int64_t *ret);
 
+/* Seconds of an age: `30d`, `4w`, `12h`, `90m`, `45s`; the unit is needed.  Returns 0, -EINVAL or
+ * -ERANGE (nothing, or over a hundred years). */
+int parse_age_s(const char *s, int64_t *ret);
+
 #endif

@@ -130,6 +130,38 @@ static void durations_are_seconds_or_say_their_unit(void **state)
 	}
 }
 
+static void ages_need_their_unit(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		int r;
+		int64_t seconds;
+	} cases[] = {
+		{ "45s", 0, 45 },
+		{ "90m", 0, 5400 },
+		{ "12h", 0, 43200 },
+		{ "30d", 0, 2592000 },
+		{ "4w", 0, 2419200 },
+		{ "30", -EINVAL, 0 },
+		{ "", -EINVAL, 0 },
+		{ "d", -EINVAL, 0 },
+		{ "1.5d", -EINVAL, 0 },
+		{ "-1d", -EINVAL, 0 },
+		{ "1dd", -EINVAL, 0 },
+		{ "1y", -EINVAL, 0 },
+		{ "0d", -ERANGE, 0 },
+		{ "36601d", -ERANGE, 0 },
+		{ "99999999999999999999s", -ERANGE, 0 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		int64_t seconds = 4711;
+		int r = parse_age_s(cases[i].text, &seconds);
+		if (r != cases[i].r || seconds != (r == 0 ? cases[i].seconds : 4711))
+			fail_msg("'%s' gives %d, %jd", cases[i].text, r, (intmax_t)seconds);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +170,7 @@ int main(void)
 		cmocka_unit_test(sizes_are_whole_mebibytes),
 		cmocka_unit_test(a_size_limit_beyond_32_bits_does_not_wrap),
 		cmocka_unit_test(durations_are_seconds_or_say_their_unit),
+		cmocka_unit_test(ages_need_their_unit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

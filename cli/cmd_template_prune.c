@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* template prune */
+#include <stdio.h>
+
+#include "base/parse.h"
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "when.h"
+
+static int print_json(const struct mvm_prune_result *p, bool dry_run)
+{
+	AUTO_DONE(jsonw) j = { 0 };
+
+	jsonw_open(&j, NULL, '{');
+	jsonw_bool(&j, "dry_run", dry_run);
+	jsonw_open(&j, "revisions", '[');
+	for (size_t i = 0; i < p->n_revisions; i++) {
+		const struct mvm_pruned_revision *x = &p->revisions[i];
+		char built[WHEN_SIZE];
+		when_text(x->built_at, built);
+		jsonw_open(&j, NULL, '{');
+		jsonw_string(&j, "template_id", x->template_id);
+		jsonw_string(&j, "revision_hash", x->revision);
+		jsonw_string(&j, "built_at", x->built_at ? built : NULL);
+		jsonw_u64(&j, "disk_bytes", x->disk_bytes);
+		jsonw_close(&j);
+	}
+	jsonw_close(&j);
+	jsonw_u64(&j, "in_use", p->n_in_use);
+	jsonw_u64(&j, "cached_builds", p->n_cached);
+	jsonw_u64(&j, "blobs", p->n_blobs);
+	jsonw_u64(&j, "freed_bytes", p->freed_bytes);
+	jsonw_close(&j);
+	return jsonw_print(&j, stdout);
+}
+
+static void print_text_result(const struct mvm_prune_result *p, bool dry_run)
+{
+	char bytes[24];
+
+	for (size_t i = 0; i < p->n_revisions; i++) {
+		const struct mvm_pruned_revision *x = &p->revisions[i];
+		char built[WHEN_SIZE];
+		when_text(x->built_at, built);
+		(void)printf("%s@%s  built %s\n", x->template_id, x->revision, built);
+	}
+	str_bytes(p->freed_bytes, bytes, sizeof(bytes));
+	(void)printf("%s %zu revisions, %zu cached builds, %zu files: %s\n",
+		     dry_run ? "would remove" : "removed", p->n_revisions, p->n_cached, p->n_blobs,
+		     bytes);
+	if (p->n_in_use)
+		(void)printf("%zu more are in use by VMs\n", p->n_in_use);
+}
+
+static int prune(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_prune_result) result = { 0 };
+	const char *age = args_string(a, "older-than");
+	struct mvm_prune_options options = {
+		.id = args_at(a, 0),
+		.keep = args_u32(a, "keep", MVM_PRUNE_KEEP),
+		.dry_run = args_flag(a, "dry-run"),
+	};
+
+	if (age && parse_age_s(age, &options.older_than_s) < 0)
+		return cli_usage(
+			c, "option '--older-than': '%s' is not an age such as 12h, 30d or 4w", age);
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r < 0)
+		return r;
+	r = mvm_template_prune(mvm, &options, &c->progress, &result, &c->err);
+	if (r < 0)
+		return r;
+	if (c->json)
+		return print_json(&result, options.dry_run);
+	print_text_result(&result, options.dry_run);
+	return 0;
+}
+
+static const struct option prune_options[] = {
+	{ .name = "keep",
+	  .letter = 'k',
+	  .kind = OPTION_U32,
+	  .value = "N",
+	  .help = "how many of the newest revisions of each template stay (3)" },
+	{ .name = "older-than",
+	  .kind = OPTION_STRING,
+	  .value = "AGE",
+	  .help = "only what was built longer ago: 12h, 30d, 4w" },
+	{ .name = "dry-run",
+	  .letter = 'n',
+	  .kind = OPTION_FLAG,
+	  .help = "say what would go, change nothing" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+const struct command command_template_prune = {
+	.path = "template prune",
+	.summary = "Remove old revisions and what nothing needs any longer",
+	.details = "The current revision and those that VMs run from always stay. Afterwards "
+		   "cached builds that no revision has any longer go, and files that nothing "
+		   "names.",
+	.examples = "mvm template prune --dry-run\n"
+		    "mvm template prune --keep 1 --older-than 30d",
+	.positionals = { { .name = "ID",
+			   .help = "only this template's revisions",
+			   .optional = true,
+			   .hint = VALUE_TEMPLATE } },
+	.options = prune_options,
+	.run = prune,
+};
