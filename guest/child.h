@@ -37,8 +37,13 @@ struct children {
 int children_watch(struct children *c, struct loop *loop);
 void children_done(struct children *c);
 
+/* What a child does that executes no program.  Returns its exit status. */
+typedef int (*child_main_fn)(const void *arg);
+
 struct spawn_spec {
-	char *const *argv;
+	char *const *argv;  /* argv[0] names the child in errors in any case */
+	child_main_fn main; /* NULL: execute argv */
+	const void *main_arg;
 	char *const *env;    /* its PATH is searched when argv[0] has no slash */
 	const char *workdir; /* NULL: "/" */
 	const struct user *user;

@@ -82,6 +82,8 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 
 	struct spawn_spec spec = {
 		.argv = cmd->args->v,
+		.main = cmd->main,
+		.main_arg = cmd->main_arg,
 		.env = env.v,
 		.workdir = cmd->workdir,
 		.user = &user,

@@ -14,10 +14,12 @@
 
 struct command {
 	const struct strv *args; /* at least one */
-	const struct strv *env;	 /* on top of the workload's; may be NULL */
-	const char *workdir;	 /* NULL: "/" */
-	const char *user;	 /* NULL: root */
-	int fds[3];		 /* -1: /dev/null */
+	child_main_fn main;	 /* runs in place of a program; NULL: execute args */
+	const void *main_arg;
+	const struct strv *env; /* on top of the workload's; may be NULL */
+	const char *workdir;	/* NULL: "/" */
+	const char *user;	/* NULL: root */
+	int fds[3];		/* -1: /dev/null */
 	bool tty;
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "command.h"
+#include "copy.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "pipes.h"
@@ -342,11 +343,25 @@ static const struct stream_ops exec_ops = {
 
 /* Start ------------------------------------------------------------------------------------ */
 
+static int put_main(const void *arg)
+{
+	return copy_put(arg);
+}
+
+static int get_main(const void *arg)
+{
+	return copy_get(arg);
+}
+
 static int start(struct agent *a, struct exec *e, const struct request *q, struct mvm_error *err)
 {
+	static char copy_text[] = "mvm-agent copy";
+	static char *copy_name[] = { copy_text, NULL };
+	static const struct strv copy_args = { .v = copy_name, .n = 1 };
 	struct stdio io = STDIO_NONE;
-	int r = q->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
-		       : stdio_pipes(q->has_stdin, &io);
+	bool copies = q->call != CALL_EXEC;
+	int r = e->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
+		       : stdio_pipes(copies ? q->call == CALL_PUT : q->has_stdin, &io);
 	e->out[0].fd = io.out[0];
 	e->out[1].fd = io.out[1];
 	e->stdin_fd = io.in;
@@ -354,7 +369,11 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 		(void)mvm_error_set(err, r, "cannot make the command's streams: %s", strerror(-r));
 	} else {
 		struct command cmd = {
-			.args = &q->args,
+			.args = copies ? &copy_args : &q->args,
+			.main = !copies		      ? NULL
+				: q->call == CALL_PUT ? put_main
+						      : get_main,
+			.main_arg = q,
 			.env = &q->env,
 			.workdir = q->workdir,
 			.user = q->user,
@@ -371,16 +390,17 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 void exec_call(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
-	struct exec *e = q->args.n > 0 ? calloc(1, sizeof(*e)) : NULL;
+	bool lacks_args = q->call == CALL_EXEC && q->args.n == 0;
+	struct exec *e = lacks_args ? NULL : calloc(1, sizeof(*e));
 	if (!e) {
-		stream_reply(a, id, q->args.n > 0 ? -ENOMEM : -EINVAL,
-			     q->args.n > 0 ? "out of memory" : "no command was given", NULL);
+		stream_reply(a, id, lacks_args ? -EINVAL : -ENOMEM,
+			     lacks_args ? "no command was given" : "out of memory", NULL);
 		return;
 	}
 	e->out[0] = (struct output){ .exec = e, .fd = -1, .channel = DATA_STDOUT };
 	e->out[1] = (struct output){ .exec = e, .fd = -1, .channel = DATA_STDERR };
 	e->stdin_fd = -1;
-	e->tty = q->tty;
+	e->tty = q->call == CALL_EXEC && q->tty;
 	e->send_window = e->receive_window = WINDOW_BYTES;
 	stream_open(a, &e->stream, &exec_ops, id);
 

@@ -2,8 +2,9 @@
 #ifndef GUEST_EXEC_H
 #define GUEST_EXEC_H
 
-/* CALL_EXEC: a command whose streams the host holds.  Bytes move only while there is credit, so
- * neither a slow process nor a slow host makes the agent wait or remember more than a window. */
+/* CALL_EXEC, CALL_PUT, CALL_GET: a command whose streams the host holds.  Bytes move only while
+ * there is credit, so neither a slow process nor a slow host makes the agent wait or remember more
+ * than a window. */
 
 #include "agent.h"
 #include "request.h"

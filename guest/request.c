@@ -29,6 +29,10 @@ static const struct {
 	{ FIELD_ROWS, NUMBER, "ROWS", AT(rows), UINT16_MAX },
 	{ FIELD_COLUMNS, NUMBER, "COLUMNS", AT(columns), UINT16_MAX },
 	{ FIELD_STDIN, NUMBER, "STDIN", AT(has_stdin), 1 },
+	{ FIELD_CONTENTS, NUMBER, "CONTENTS", AT(contents), 1 },
+	{ FIELD_FOLLOW, NUMBER, "FOLLOW", AT(follow), 1 },
+	{ FIELD_PATH, TEXT, "PATH", AT(path), 4095 },
+	{ FIELD_NAME, TEXT, "NAME", AT(name), 255 },
 	{ FIELD_HOSTNAME, TEXT, "HOSTNAME", AT(hostname), HOSTNAME_MAX },
 	{ FIELD_MACHINE_ID, TEXT, "MACHINE_ID", AT(machine_id), 32 },
 	{ FIELD_GENERATION, TEXT, "GENERATION", AT(generation), GENERATION_MAX },
@@ -135,8 +139,9 @@ int request_parse(const void *payload, size_t len, struct request *ret, struct m
 
 void request_done(struct request *q)
 {
-	char *texts[] = { q->hostname, q->machine_id, q->generation, q->address,    q->gateway,
-			  q->dns,      q->workdir,    q->user,	     q->health_http };
+	char *texts[] = { q->hostname,	  q->machine_id, q->generation, q->address,
+			  q->gateway,	  q->dns,	 q->workdir,	q->user,
+			  q->health_http, q->path,	 q->name };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	strv_done(&q->args);

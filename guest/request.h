@@ -23,10 +23,11 @@ struct request {
 	char *hostname, *machine_id, *generation; /* NULL: not given, as for all text */
 	char *address, *gateway, *dns;
 	char *workdir, *user, *health_http;
+	char *path, *name;
 	uint8_t entropy[ENTROPY_MAX];
 	uint64_t entropy_len;
 	uint64_t time_ns, interval_ms, timeout_ms, health_tcp; /* 0: not given */
-	uint64_t tty, rows, columns, has_stdin;
+	uint64_t tty, rows, columns, has_stdin, contents, follow;
 };
 
 /*

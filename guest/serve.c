@@ -105,7 +105,8 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 /* Why this call cannot be answered now; NULL when it can. */
 static const char *not_now(const struct agent *a, uint64_t call)
 {
-	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE)
+	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
+	    call != CALL_GET)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -136,6 +137,8 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 		health_call(a, id, q);
 		break;
 	case CALL_EXEC:
+	case CALL_PUT:
+	case CALL_GET:
 		exec_call(a, id, q);
 		break;
 	case CALL_PREPARE:

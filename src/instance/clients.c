@@ -181,6 +181,8 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_HEALTH:
 		return open_stream(client, f, false);
 	case CALL_EXEC:
+	case CALL_PUT:
+	case CALL_GET:
 		return open_stream(client, f, true);
 	case CALL_INSPECT:
 	case CALL_STOP:

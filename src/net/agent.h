@@ -40,6 +40,7 @@ enum frame_type {
 	FRAME_RESIZE = 7, /* host -> agent: u16 rows, u16 columns */
 	FRAME_END = 8,	  /* agent -> host: EXIT_CODE or SIGNAL */
 	FRAME_RESET = 9,  /* host -> agent: abandon the stream; no payload */
+	FRAME_LOG = 10,	  /* agent -> host, stream 0: what the workload has printed */
 };
 
 enum data_channel {
@@ -96,6 +97,18 @@ enum agent_call {
 	/* Sync and power off.  The reply comes first.  With systemd and the like as PID 1 it is
 	 * asked to shut down properly; what has not ended after TIMEOUT_MS (optional) is killed. */
 	CALL_SHUTDOWN = 8,
+	/*
+	 * Files into the guest: a stream as of CALL_EXEC whose stdin is a tar.  PATH: an existing
+	 * folder to put it into, else the new name of the one thing in it; CONTENTS 1: the folder
+	 * that everything goes into, made if missing.  The end's EXIT_CODE is 0 or the errno of
+	 * what stderr says.
+	 */
+	CALL_PUT = 9,
+	/*
+	 * Files out of the guest: a stream whose stdout is a tar of PATH.  NAME is what it is
+	 * called there, "." for the contents of a folder; FOLLOW 1: PATH may be a link to it.
+	 */
+	CALL_GET = 10,
 
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
@@ -148,6 +161,10 @@ enum agent_field {
 	FIELD_EXIT_CODE,
 	FIELD_SIGNAL,
 	FIELD_JSON,
+	FIELD_PATH, /* text: an absolute path in the guest */
+	FIELD_NAME,
+	FIELD_CONTENTS, /* 0 or 1 */
+	FIELD_FOLLOW,	/* 0 or 1 */
 };
 
 #endif
