@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -16,36 +15,6 @@ static struct qemu *qemu_of(struct vmm *v)
 	return (struct qemu *)v;
 }
 
-/* Keep the tail of what QEMU says, and copy it to the log. */
-static void read_words(struct qemu *q)
-{
-	char chunk[2048];
-	while (q->words_fd >= 0) {
-		ssize_t n = read(q->words_fd, chunk, sizeof(chunk));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n <= 0) {
-			loop_source_free(TAKE_PTR(q->words_source));
-			(void)close(TAKE_FD(q->words_fd));
-			return;
-		}
-		if (q->log_fd >= 0)
-			(void)file_write_all(q->log_fd, chunk, (size_t)n); /* a full disk must not
-									      stop the VM */
-		strbuf_add(&q->words, chunk, (size_t)n);
-		if (q->words.len > QEMU_WORDS_MAX)
-			strbuf_consume(&q->words, q->words.len - QEMU_WORDS_MAX);
-	}
-}
-
-static void on_words(void *arg, uint32_t events)
-{
-	(void)events;
-	read_words(arg);
-}
-
 static void on_exit_fd(void *arg, uint32_t events)
 {
 	(void)events;
@@ -54,7 +23,7 @@ static void on_exit_fd(void *arg, uint32_t events)
 	if (process_wait(&q->vmm.process, 0, &status) < 0)
 		return; /* not yet */
 	loop_source_free(TAKE_PTR(q->exit_source));
-	read_words(q);
+	words_read(&q->words);
 	qmp_process(q->qmp); /* its last events tell why it ended */
 	q->vmm.exit_status = status;
 	q->vmm.state = VMM_ENDED;
@@ -82,23 +51,6 @@ static void on_event(void *arg, const char *name, json_t *data)
 	}
 }
 
-/* QEMU's words on one line, without its own name in front of each. */
-static void tidy_words(const struct qemu *q, struct strbuf *ret)
-{
-	const char *p = q->words.data ? q->words.data : "";
-	while (*p) {
-		size_t len = strcspn(p, "\r\n");
-		if (str_starts(p, QEMU_BINARY ": ")) {
-			p += strlen(QEMU_BINARY ": ");
-			len -= strlen(QEMU_BINARY ": ");
-		}
-		if (len)
-			strbuf_addf(ret, "%s%.*s", ret->len ? "; " : "", (int)len, p);
-		p += len;
-		p += strspn(p, "\r\n");
-	}
-}
-
 int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *err)
 {
 	if (r >= 0 || (!qmp_is_dead(q->qmp) && q->vmm.state != VMM_ENDED))
@@ -113,14 +65,7 @@ int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *e
 	if (q->vmm.state != VMM_ENDED)
 		return r;
 
-	AUTO_DONE(strbuf) words = { 0 };
-	tidy_words(q, &words);
-	int status = q->vmm.exit_status;
-	bool killed = WIFSIGNALED(status);
-	return mvm_error_set(err, -EREMOTEIO, "QEMU %s %d%s%s",
-			     killed ? "was killed by signal" : "ended with status",
-			     killed ? WTERMSIG(status) : WEXITSTATUS(status),
-			     words.data ? ": " : "", words.data ? words.data : "");
+	return words_explain(&q->words, "QEMU", QEMU_BINARY ": ", q->vmm.exit_status, err);
 }
 
 static void qemu_free(struct vmm *v)
@@ -130,14 +75,9 @@ static void qemu_free(struct vmm *v)
 		return;
 	loop_source_free(q->exit_source);
 	process_kill(&q->vmm.process);
-	read_words(q); /* the log shall have all of it */
-	loop_source_free(q->words_source);
+	words_read(&q->words); /* the log shall have all of it */
+	words_done(&q->words);
 	qmp_free(q->qmp);
-	strbuf_done(&q->words);
-	if (q->words_fd >= 0)
-		(void)close(q->words_fd);
-	if (q->log_fd >= 0)
-		(void)close(q->log_fd);
 	free(q->vmm.name);
 	free(q);
 }
@@ -151,16 +91,16 @@ DEFINE_AUTO(qemu, free_qemu)
 static int start_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
 			 struct mvm_error *err)
 {
-	int pair[2], pipe_fds[2];
+	int pair[2], to = -1;
 	int r = sock_pair(pair);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket: %s", strerror(-r));
 	AUTO_CLOSE int ours = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
-	q->words_fd = pipe_fds[0];
-	AUTO_CLOSE int words_to = pipe_fds[1];
+	r = words_open(&q->words, c->log_fd, &to);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
+	AUTO_CLOSE int words_to = to;
 
 	int fds[] = { theirs, c->agent_fd, c->console_fd, c->memory_dir_fd };
 	struct process_spec spec = {
@@ -180,7 +120,6 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 	r = process_spawn(&spec, &q->vmm.process);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", args->v[0], strerror(-r));
-	(void)fcntl(q->words_fd, F_SETFL, O_NONBLOCK); /* of a pipe of ours: cannot fail */
 
 	r = qmp_new(q->loop, ours, on_event, q, &q->qmp);
 	if (r == 0)
@@ -189,7 +128,7 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 		r = loop_add_fd(q->loop, q->vmm.process.pidfd, EPOLLIN, on_exit_fd, q,
 				&q->exit_source);
 	if (r == 0)
-		r = loop_add_fd(q->loop, q->words_fd, EPOLLIN, on_words, q, &q->words_source);
+		r = words_watch(&q->words, q->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
 
@@ -230,16 +169,13 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	AUTO(qemu) q = calloc(1, sizeof(*q));
 	if (!q)
 		return mvm_error_oom(err);
-	q->words_fd = q->log_fd = -1;
+	q->words = (struct words)WORDS_NONE;
 	q->loop = loop;
 	q->vmm.ops = &vmm_qemu;
 	q->vmm.memory = c->memory;
 	q->vmm.name = strdup(c->name);
 	if (!q->vmm.name)
 		return mvm_error_oom(err);
-	if (c->log_fd >= 0 && (q->log_fd = fcntl(c->log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
-		return mvm_error_set(err, -errno, "cannot keep the log open: %s", strerror(errno));
-
 	int r = c->memory == VMM_MEMORY_CAPTURE ? make_memory_file(c, err) : 0;
 	if (r < 0)
 		return r;

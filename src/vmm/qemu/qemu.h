@@ -12,6 +12,7 @@
 
 #include "net/qmp.h"
 #include "vmm/vmm.h"
+#include "vmm/words.h"
 
 extern const struct vmm_ops vmm_qemu;
 
@@ -49,18 +50,14 @@ int qemu_probe(struct vmm_probe *ret, struct mvm_error *err);
  * bytes of text. */
 const char *qemu_version_of(const char *text, size_t *ret_len);
 
-#define QEMU_WORDS_MAX 4096u
-
 enum qemu_migration { MIGRATION_NONE, MIGRATION_COMPLETED, MIGRATION_FAILED };
 
 struct qemu {
 	struct vmm vmm; /* first */
 	struct loop *loop;
 	struct qmp *qmp;
-	struct loop_source *exit_source, *words_source;
-	int words_fd;	     /* QEMU's standard error, and output; -1 at its end */
-	int log_fd;	     /* a copy goes there; -1: nowhere */
-	struct strbuf words; /* its tail */
+	struct loop_source *exit_source;
+	struct words words; /* its standard error, and output */
 	enum qemu_migration migration;
 };
 

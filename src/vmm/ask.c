@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/ask.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+
+#include "base/clock.h"
+#include "base/process.h"
+
+/* Everything that comes out of the pipe before its end, up to a limit and a deadline. */
+static int read_all(int fd, int64_t deadline_ns, char ret[ASK_TEXT_MAX])
+{
+	size_t len = 0;
+	for (;;) {
+		struct pollfd pfd = { .fd = fd, .events = POLLIN };
+		int n = poll(&pfd, 1, clock_remaining_ms(deadline_ns));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ETIMEDOUT;
+		ssize_t got = read(fd, ret + len, ASK_TEXT_MAX - 1 - len);
+		if (got < 0)
+			return -errno;
+		len += (size_t)got;
+		if (got == 0 || len == ASK_TEXT_MAX - 1)
+			break;
+	}
+	ret[len] = '\0';
+	return 0;
+}
+
+int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, char ret[ASK_TEXT_MAX])
+{
+	int fds[2], status = 0;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	AUTO_CLOSE int from = fds[0];
+	AUTO_CLOSE int to = fds[1];
+	AUTO_DONE(process) p = { 0 };
+	struct process_spec spec = {
+		.argv = argv,
+		.cwd_fd = cwd_fd,
+		.stdin_fd = -1,
+		.stdout_fd = to,
+		.stderr_fd = to,
+		.flags = PROCESS_DIE_WITH_PARENT,
+	};
+	int r = process_spawn(&spec, &p);
+	if (r < 0)
+		return r;
+	(void)close(TAKE_FD(to)); /* the pipe ends when the program does */
+	r = read_all(from, deadline_ns, ret);
+	(void)close(TAKE_FD(from)); /* one that goes on printing ends by SIGPIPE */
+	if (r == 0)
+		r = process_wait(&p, deadline_ns, &status);
+	return r < 0 ? r : status;
+}
