@@ -18,7 +18,9 @@ static int take_away(struct store *s, int dir_fd, const char *name, struct mvm_e
 	int r = store_stage(s, &st, err);
 	if (r < 0)
 		return r;
-	if (renameat(dir_fd, name, st.fd, "removed") < 0)
+	/* over the empty staging folder, so that sweepers see readers' locks (store_revision_open)
+	 */
+	if (renameat(dir_fd, name, st.tmp_fd, st.name) < 0)
 		r = -errno;
 	else
 		r = dir_sync(dir_fd);

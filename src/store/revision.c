@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +48,23 @@ int store_revision_list(struct store *s, const char *id, struct strv *ret, struc
 	return 0;
 }
 
+/* A folder with a shared lock, which keeps it from being swept once another one took its place.
+ * One that was replaced before the lock was there is not the one: again. */
+static int open_locked(int dir_fd, const char *name)
+{
+	for (;;) {
+		AUTO_CLOSE int fd = dir_open_at(dir_fd, name);
+		if (fd < 0)
+			return fd;
+		while (flock(fd, LOCK_SH) < 0) {
+			if (errno != EINTR)
+				return -errno;
+		}
+		if (is_at(fd, dir_fd, name))
+			return TAKE_FD(fd);
+	}
+}
+
 int store_revision_open(struct store *s, const char *id, const char *revision,
 			struct mvm_error *err)
 {
@@ -57,12 +75,19 @@ int store_revision_open(struct store *s, const char *id, const char *revision,
 	if (dir < 0)
 		return dir;
 	AUTO_CLOSE int artifacts = dir_open_at(dir, "artifacts");
-	int fd = artifacts < 0 ? artifacts : dir_open_at(artifacts, revision);
+	int fd = artifacts < 0 ? artifacts : open_locked(artifacts, revision);
 	if (fd == -ENOENT)
 		return no_revision(id, revision, err);
 	return fd >= 0 ? fd
 		       : mvm_error_set(err, fd, "cannot open revision '%s' of '%s': %s", revision,
 				       id, strerror(-fd));
+}
+
+/* Was the revision removed after it was opened, perhaps with its template? */
+static bool is_gone(struct store *s, const char *id, const char *revision, struct mvm_error *err)
+{
+	AUTO_CLOSE int dir = store_revision_open(s, id, revision, err);
+	return dir == -ENOENT;
 }
 
 int store_revision_load(struct store *s, const char *id, const char *revision,
@@ -77,6 +102,8 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 		return dir;
 	(void)snprintf(name, sizeof(name), "templates/%s/artifacts/%s/revision.json", id, revision);
 	int r = file_read_at(dir, "revision.json", REVISION_MAX, &text, &len);
+	if (r == -ENOENT && is_gone(s, id, revision, err))
+		return -ENOENT;
 	if (r == -ENOENT)
 		return mvm_error_set(err, -EBADMSG, "%s: is missing", name);
 	if (r < 0)
@@ -188,6 +215,7 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 			err, moved, "cannot publish revision '%s' of '%s': %s", revision, id,
 			moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
 					     : strerror(-moved));
+	(void)flock(st->fd, LOCK_UN); /* it has left the staging; readers wait for this lock */
 	r = dir_sync(artifacts);
 	if (r >= 0)
 		r = dir_sync(st->tmp_fd);

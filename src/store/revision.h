@@ -65,7 +65,8 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 /* The names of a template's revisions, sorted. */
 int store_revision_list(struct store *s, const char *id, struct strv *ret, struct mvm_error *err);
 
-/* The revision's folder.  Returns a descriptor to close; -ENOENT. */
+/* The revision's folder.  Its files stay as long as the descriptor is open, also when the revision
+ * is replaced meanwhile.  Returns a descriptor to close; -ENOENT. */
 int store_revision_open(struct store *s, const char *id, const char *revision,
 			struct mvm_error *err);
 

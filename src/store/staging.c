@@ -10,15 +10,14 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
-#include "store/store.h"
+#include "store/store_priv.h"
 
 #define STAGE_TRIES 100
 
 /* A plain file in tmp/ has no owner to ask for; nobody needs a day to write and rename one. */
 #define FILE_AGE_S (24 * 60 * 60)
 
-/* Does the name still lead to what fd has open? */
-static bool is_at(int fd, int dir_fd, const char *name)
+bool is_at(int fd, int dir_fd, const char *name)
 {
 	struct stat a, b;
 	return fstat(fd, &a) == 0 && fstatat(dir_fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -57,15 +56,6 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 	return 0;
 }
 
-void staging_done(struct staging *st)
-{
-	if (st->fd < 0)
-		return;
-	(void)tree_remove_at(st->tmp_fd, st->name); /* else the next sweep's */
-	(void)close(st->fd);
-	*st = (struct staging)STAGING_NONE;
-}
-
 static bool is_old_file(int tmp_fd, const char *name)
 {
 	struct stat st;
@@ -81,6 +71,20 @@ static bool sweep_one(int tmp_fd, const char *name)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_at(fd, tmp_fd, name))
 		return false;
 	return tree_remove_at(tmp_fd, name) == 0;
+}
+
+void staging_done(struct staging *st)
+{
+	if (st->fd < 0)
+		return;
+	/* an old revision that was exchanged for ours may have readers: then the sweep of a later
+	 * command has it */
+	if (is_at(st->fd, st->tmp_fd, st->name))
+		(void)tree_remove_at(st->tmp_fd, st->name);
+	else
+		(void)sweep_one(st->tmp_fd, st->name);
+	(void)close(st->fd);
+	*st = (struct staging)STAGING_NONE;
 }
 
 int store_sweep(struct store *s)

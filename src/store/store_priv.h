@@ -13,6 +13,9 @@ void store_note_copy(struct store *s);
  * descriptor to close; -ENOENT "no template '...'". */
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err);
 
+/* Does the name still lead to what fd has open? */
+bool is_at(int fd, int dir_fd, const char *name);
+
 /* fsync every file and folder below fd, and fd itself. */
 int tree_sync(int fd);
 

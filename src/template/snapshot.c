@@ -259,6 +259,9 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 		    const struct mvm_progress *progress, struct mvm_build_result *result,
 		    struct mvm_error *err)
 {
+	/* before the revision, so that this is let go of after it: the staging's end removes the
+	 * folder that was replaced, unless somebody has it open */
+	AUTO_DONE(capture) c = { .staging = STAGING_NONE, .snapshot_fd = -1 };
 	AUTO_DONE(revision) revision = REVISION_NONE;
 	AUTO_DONE(vmm_probe) probe = { 0 };
 	const struct vmm_ops *ops;
@@ -280,15 +283,11 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 	if (!options->force && is_usable(&revision, ops, &probe))
 		return 0;
 
-	AUTO_DONE(capture) c = {
-		.mvm = mvm,
-		.progress = progress,
-		.ops = ops,
-		.probe = &probe,
-		.revision = &revision,
-		.staging = STAGING_NONE,
-		.snapshot_fd = -1,
-	};
+	c.mvm = mvm;
+	c.progress = progress;
+	c.ops = ops;
+	c.probe = &probe;
+	c.revision = &revision;
 	int64_t start_ns = clock_now_ns();
 	r = take_snapshot(&c, result, err);
 	if (r < 0)

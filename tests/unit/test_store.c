@@ -299,8 +299,6 @@ static void a_revision_is_replaced_whole(void **state)
 
 	save_spec(f->store, "web");
 	assert_int_equal(publish(f->store, "web", "r1", "text"), 1);
-	AUTO_CLOSE int old = store_revision_open(f->store, "web", "r1", NULL);
-	assert_true(old >= 0);
 
 	assert_int_equal(store_stage_revision(f->store, "web", "r1", &st, NULL), 0);
 	assert_int_equal(mkdirat(st.fd, "snapshot", 0700), 0);
@@ -319,8 +317,38 @@ static void a_revision_is_replaced_whole(void **state)
 	/* only the store's own scratch folder is left in tmp */
 	assert_int_equal(dir_list(store_dir(f->store, STORE_TMP), &left), 0);
 	assert_int_equal(left.n, 1);
-	/* who had the old folder open sees it empty, and nothing that is half new */
-	assert_int_equal(faccessat(old, "rootfs.ext4", F_OK, 0), -1);
+}
+
+static void readers_keep_the_files_of_a_revision_that_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	save_spec(f->store, "web");
+	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
+	AUTO_CLOSE int dir = store_revision_open(f->store, "web", "r1", NULL);
+	assert_true(dir >= 0);
+	assert_int_equal(publish(f->store, "web", "r1", "new"), 0);
+	assert_int_equal(store_sweep(f->store), 0);
+	assert_file(dir, "rootfs.ext4", "old");
+	AUTO_CLOSE int now = store_revision_open(f->store, "web", "r1", NULL);
+	assert_file(now, "rootfs.ext4", "new");
+
+	assert_int_equal(close(TAKE_FD(dir)), 0);
+	assert_int_equal(store_sweep(f->store), 1);
+	assert_file(now, "rootfs.ext4", "new");
+}
+
+static void readers_keep_the_files_of_a_revision_that_is_removed(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	save_spec(f->store, "web");
+	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
+	AUTO_CLOSE int dir = store_revision_open(f->store, "web", "r1", NULL);
+	assert_int_equal(store_revision_remove(f->store, "web", "r1", NULL), 0);
+	assert_file(dir, "rootfs.ext4", "old");
+	assert_int_equal(store_revision_load(f->store, "web", "r1", &rev, NULL, NULL), -ENOENT);
+	assert_int_equal(close(TAKE_FD(dir)), 0);
+	assert_int_equal(store_sweep(f->store), 1);
 }
 
 static void current_links_of_other_programs_are_read(void **state)
@@ -601,6 +629,8 @@ int main(void)
 		TEST(only_regular_files_become_blobs),
 		TEST(a_published_revision_is_found_and_loaded),
 		TEST(a_revision_is_replaced_whole),
+		TEST(readers_keep_the_files_of_a_revision_that_is_replaced),
+		TEST(readers_keep_the_files_of_a_revision_that_is_removed),
 		TEST(current_links_of_other_programs_are_read),
 		TEST(damage_is_found_and_named),
 		TEST(staging_of_the_living_stays_and_of_the_dead_goes),
