@@ -13,27 +13,18 @@ import glob
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 
 import harness
+from tiny_kernel import tiny_kernel
 
 FAULTS = os.environ["FAULTS"]
 DRIVER = os.environ["CRASH_DRIVER"]
 STEP = int(os.environ.get("CRASH_STEP", "1"))
 KILLS = ("kill-before", "kill-after", "kill-half")
 ERRORS = ("EIO", "ENOSPC")
-
-
-def tiny_kernel(version):
-    """An ELF program for x86-64 with Linux's banner in it: enough to be added, not to boot."""
-    text = f"Linux version {version} (nobody@nowhere)\0".encode()
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1,
-                         64, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 120 + len(text), 120 + len(text), 4096)
-    return header + segment + text
 
 
 class Crash(harness.TestCase):
