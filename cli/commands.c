@@ -14,7 +14,7 @@ const struct command_section command_sections[] = {
 	    &command_template_rollback, &command_template_diff, &command_template_verify,
 	    &command_template_prune } },
 	{ "Instances",
-	  { &command_run, &command_ps, &command_inspect, &command_exec, &command_logs,
+	  { &command_run, &command_ps, &command_inspect, &command_exec, &command_cp, &command_logs,
 	    &command_pause, &command_resume, &command_stop, &command_rm } },
 	{ "Kernels", { &command_kernel_add, &command_kernel_list, &command_kernel_rm } },
 	{ "This host", { &command_backends } },

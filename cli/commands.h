@@ -36,6 +36,7 @@
 
 extern const struct command command_backends;
 extern const struct command command_completion;
+extern const struct command command_cp;
 extern const struct command command_exec;
 extern const struct command command_help;
 extern const struct command command_inspect;

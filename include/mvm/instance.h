@@ -144,6 +144,39 @@ struct mvm_exec_options {
 MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_exec_options *options,
 			      int *ret_status, struct mvm_error *err);
 
+/* What a copy may bring onto this host when nothing else is said: 64 GiB. */
+#define MVM_COPY_MAX_BYTES (UINT64_C(64) << 30)
+
+struct mvm_copy_options {
+	bool follow_link;   /* the source may be a symbolic link to what is meant */
+	uint64_t max_bytes; /* out of the guest; 0: MVM_COPY_MAX_BYTES */
+	int stream_fd;	    /* the tar stream, where the host's path is NULL */
+	int64_t timeout_ms; /* negative: none */
+};
+
+/*
+ * Copy a file, link or folder into the guest, or out of it, with modes and times.
+ *
+ *   host_path   NULL: a tar stream from or to options->stream_fd
+ *   guest_path  absolute
+ *   note        gets a note when something was left out (devices, pipes, sockets); may be NULL
+ *
+ * A destination that is a folder gets the source into it; else it is the new name, in a folder that
+ * must exist.  A source that ends in "/." means what is in that folder, and the destination is then
+ * the folder for it, made if missing; so it is for a tar stream.  Owners do not travel: in the
+ * guest all belongs to root, here to the caller, and set-user-id bits are dropped.  Nothing is
+ * written outside the destination: names, links and ".." that would lead there are refused.
+ *
+ * Errors: -ENOENT, -EPERM and -EBADMSG (the stream was refused), -EISDIR, -ENOTDIR, -EFBIG (over
+ * max_bytes), -ENOSPC, -EREMOTEIO (the VM has ended), -ETIMEDOUT and others.
+ */
+MVM_API int mvm_instance_copy_in(struct mvm_instance *instance, const char *host_path,
+				 const char *guest_path, const struct mvm_copy_options *options,
+				 const struct mvm_progress *note, struct mvm_error *err);
+MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *guest_path,
+				  const char *host_path, const struct mvm_copy_options *options,
+				  const struct mvm_progress *note, struct mvm_error *err);
+
 /*
  * End the VM behind a handle and wait until it is gone; an attached instance is then removed.
  *
@@ -171,14 +204,24 @@ MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_er
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
 				struct mvm_error *err);
 
+struct mvm_logs_options {
+	bool console;	   /* what the kernel, the image's init and the agent print */
+	bool workload;	   /* what the template's command prints; neither of the two: both */
+	bool timestamps;   /* begin each line with when it came */
+	int64_t tail;	   /* only so many of the last lines; negative: all */
+	const char *since; /* only what came from then on: RFC 3339, or "10m" ago; NULL: all */
+	bool follow;	   /* go on until the instance has ended */
+	int cancel_fd;	   /* stop following when this becomes readable; -1: never */
+	int out_fd;
+};
+
 /*
- * Copy an instance's console log to a descriptor.
+ * Copy what an instance has printed to a descriptor, the oldest first.
  *
- *   from_end   skip what is there already
- *   follow     go on until the VM ends
- *   cancel_fd  stop following when this becomes readable; -1: never
+ * Each of its two logs keeps between one and two times its size limit.  Errors: -EINVAL (since),
+ * -ENOENT, and what writing says.
  */
-MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name, int out_fd, bool from_end,
-			      bool follow, int cancel_fd, struct mvm_error *err);
+MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name,
+			      const struct mvm_logs_options *options, struct mvm_error *err);
 
 #endif

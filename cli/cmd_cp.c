@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "handles.h"
+#include "options.h"
+
+/* One side of a copy: a path here, "-", or NAME:PATH. */
+struct side {
+	char name[64]; /* the instance; "" on this host */
+	const char *path;
+};
+
+/* "./a:b" and "/a:b" are files here. */
+static struct side parse_side(const char *text)
+{
+	struct side s = { .path = text };
+	size_t len = strcspn(text, ":/");
+	if (text[len] == ':' && len > 0 && len < sizeof(s.name)) {
+		memcpy(s.name, text, len);
+		s.path = text + len + 1;
+	}
+	return s;
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_instance) instance = NULL;
+	const struct side from = parse_side(args_at(a, 0)), to = parse_side(args_at(a, 1));
+	const struct side *here = from.name[0] ? &to : &from, *guest = from.name[0] ? &from : &to;
+
+	if (!from.name[0] == !to.name[0])
+		return cli_usage(c, "one of SRC and DST is NAME:PATH, the other a path here or -");
+	if (guest->path[0] != '/')
+		return cli_usage(c, "'%s': a path in the guest begins with a slash", guest->path);
+	bool stream = str_eq(here->path, "-");
+	if (stream && here == &to && isatty(STDOUT_FILENO))
+		return cli_usage(c, "a tar does not belong on a terminal: send it into a file");
+	if (!here->path[0])
+		return cli_usage(c, "which file or folder here?");
+	const struct mvm_copy_options options = {
+		.follow_link = args_flag(a, "follow-link"),
+		.max_bytes = (uint64_t)args_u32(a, "max-size", 0) << 20,
+		.stream_fd = here == &to ? STDOUT_FILENO : STDIN_FILENO,
+		.timeout_ms = args_ms(a, "timeout", -1),
+	};
+	const char *path = stream ? NULL : here->path;
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_open(mvm, guest->name, &instance, &c->err);
+	if (r < 0)
+		return r;
+	if (here == &from)
+		return mvm_instance_copy_in(instance, path, guest->path, &options, &c->progress,
+					    &c->err);
+	return mvm_instance_copy_out(instance, guest->path, path, &options, &c->progress, &c->err);
+}
+
+static const struct option options[] = {
+	{ .name = "follow-link",
+	  .letter = 'L',
+	  .kind = OPTION_FLAG,
+	  .help = "if SRC is a symbolic link, copy what it leads to" },
+	{ .name = "max-size",
+	  .kind = OPTION_SIZE,
+	  .value = "SIZE",
+	  .min = 1,
+	  .help = "refuse more than this out of a guest (64G)" },
+	{ .name = "timeout",
+	  .kind = OPTION_DURATION,
+	  .value = "TIME",
+	  .help = "give up after this time" },
+	{ 0 },
+};
+
+const struct command command_cp = {
+	.path = "cp",
+	.summary = "Copy files into or out of a running VM",
+	.details = "Files, folders and symbolic links with their modes and times; owners are not "
+		   "taken over. If DST is a folder SRC is put into it, else DST is the new name. A "
+		   "SRC that ends in '/.' means what is in that folder. With - in place of a path "
+		   "here, a tar comes from standard input, or goes to standard output.\n\n"
+		   "Nothing is written outside DST: absolute names, '..' and links that would lead "
+		   "there are refused, whoever made them. A ':' in a path here needs a './' before "
+		   "it.",
+	.examples = "mvm cp ./app http-1:/srv/app\n"
+		    "mvm cp http-1:/var/log/. ./logs\n"
+		    "mvm cp http-1:/etc - | tar t",
+	.positionals = { { .name = "SRC", .help = "a path here, NAME:PATH, or -" },
+			 { .name = "DST", .help = "a path here, NAME:PATH, or -" } },
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "copy/pack.h"
+#include "copy/unpack.h"
+#include "net/agent.h"
+#include "net/wire.h"
+
+void volume_done(struct volume *v)
+{
+	free(v->host);
+	free(v->guest);
+	*v = (struct volume){ 0 };
+}
+
+/* "a/b/." and "a/b/.." mean what is in a folder, and so does "/". */
+static bool means_contents(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *last = slash ? slash + 1 : path;
+	return str_eq(last, ".") || str_eq(last, "..") || path[strspn(path, "/")] == '\0';
+}
+
+/* The last component of a path, slashes behind it or not; the caller's. */
+static char *last_name(const char *path)
+{
+	size_t end = strlen(path), start;
+	while (end > 0 && path[end - 1] == '/')
+		end--;
+	for (start = end; start > 0 && path[start - 1] != '/';)
+		start--;
+	return strndup(path + start, end - start);
+}
+
+static int check_guest_path(const char *path, struct mvm_error *err)
+{
+	if (path[0] != '/')
+		return mvm_error_set(err, -EINVAL, "'%s': a path in the guest begins with a slash",
+				     path);
+	return 0;
+}
+
+/* What the guest said at the end: 0, or the errno of what it says on its standard error. */
+static int guest_result(int status, const struct strbuf *words, struct strbuf *ret_note,
+			struct mvm_error *err)
+{
+	const char *text = words->len ? words->data : "no reason given";
+	if (status == 0) {
+		strbuf_adds(ret_note, words->len ? text : "");
+		return 0;
+	}
+	if (status > 125)
+		return mvm_error_set(err, -EREMOTEIO, "the copy was interrupted in the guest");
+	return mvm_error_set(err, -status, "in the guest: %s", text);
+}
+
+static int carry(struct control *c, unsigned call, const struct strbuf *args,
+		 const struct session_io *io, int stdin_fd, int stdout_fd,
+		 const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) words = { 0 };
+	int status = 0;
+	const struct session_spec spec = {
+		.call = call,
+		.args = args,
+		.io = io,
+		.stdin_fd = stdin_fd,
+		.stdout_fd = stdout_fd,
+		.stderr_fd = -1,
+		.words = &words,
+		.signal_fd = -1,
+		.tty_fd = -1,
+		.deadline_ns = clock_deadline_ns(o->timeout_ms),
+	};
+	if (args->failed)
+		return mvm_error_oom(err);
+	int r = session_run(c, &spec, &status, err);
+	return r < 0 ? r : guest_result(status, &words, ret_note, err);
+}
+
+static ssize_t read_pack(void *arg, void *data, size_t len, struct mvm_error *err)
+{
+	return pack_read(arg, data, len, err);
+}
+
+int copy_in(struct control *c, const char *host_path, const char *guest_path,
+	    const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_FREE char *name = NULL;
+	AUTO(pack) p = NULL;
+	const char *first;
+
+	int r = check_guest_path(guest_path, err);
+	if (r < 0)
+		return r;
+	bool contents = !host_path || means_contents(host_path);
+	wire_put_str(&args, FIELD_PATH, guest_path);
+	wire_put_u64(&args, FIELD_CONTENTS, contents);
+	if (!host_path)
+		return carry(c, CALL_PUT, &args, NULL, o->stream_fd, -1, o, ret_note, err);
+
+	name = contents ? strdup(".") : last_name(host_path);
+	if (!name)
+		return mvm_error_oom(err);
+	r = pack_open(AT_FDCWD, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
+	if (r < 0)
+		return r;
+	const struct session_io io = { .read = read_pack, .arg = p };
+	r = carry(c, CALL_PUT, &args, &io, -1, -1, o, ret_note, err);
+	uint64_t n = pack_left_out(p, &first);
+	if (r == 0 && n > 0)
+		strbuf_addf(ret_note, "left out %llu devices, pipes or sockets: '%s'%s",
+			    (unsigned long long)n, first ? first : "", n > 1 ? " and others" : "");
+	return r;
+}
+
+static int write_unpack(void *arg, const void *data, size_t len, struct mvm_error *err)
+{
+	return unpack_write(arg, data, len, err);
+}
+
+static int copy_out_flags(struct control *c, const char *guest_path, const char *host_path,
+			  const struct mvm_copy_options *o, unsigned flags, struct strbuf *ret_note,
+			  struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_FREE char *name = NULL;
+	AUTO(unpack) u = NULL;
+
+	int r = check_guest_path(guest_path, err);
+	if (r < 0)
+		return r;
+	bool contents = means_contents(guest_path);
+	name = contents ? strdup(".") : last_name(guest_path);
+	if (!name)
+		return mvm_error_oom(err);
+	wire_put_str(&args, FIELD_PATH, guest_path);
+	wire_put_u64(&args, FIELD_FOLLOW, o->follow_link);
+	if (!host_path) {
+		wire_put_str(&args, FIELD_NAME, name);
+		return carry(c, CALL_GET, &args, NULL, -1, o->stream_fd, o, ret_note, err);
+	}
+	const struct unpack_options options = {
+		.dir_fd = AT_FDCWD,
+		.path = host_path,
+		.name = contents ? NULL : name,
+		.flags = flags | UNPACK_GUARDED | (contents ? (unsigned)UNPACK_CONTENTS : 0),
+		.max_bytes = o->max_bytes ? o->max_bytes : MVM_COPY_MAX_BYTES,
+	};
+	r = unpack_open(&options, &u, err);
+	if (r < 0)
+		return r;
+	wire_put_str(&args, FIELD_NAME, contents ? "." : unpack_name(u));
+	const struct session_io io = { .write = write_unpack, .arg = u };
+	r = carry(c, CALL_GET, &args, &io, -1, -1, o, ret_note, err);
+	return r < 0 ? r : unpack_finish(u, err);
+}
+
+int copy_out(struct control *c, const char *guest_path, const char *host_path,
+	     const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+{
+	return copy_out_flags(c, guest_path, host_path, o, 0, ret_note, err);
+}
+
+static const struct mvm_copy_options volume_options = { .stream_fd = -1, .timeout_ms = -1 };
+
+int volume_copy_in(struct control *c, const struct volume *v, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) note = { 0 };
+	AUTO_FREE char *from = str_printf("%s/.", v->host);
+	int r = from ? copy_in(c, from, v->guest, &volume_options, &note, err) : mvm_error_oom(err);
+	return r < 0 ? mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest) : 0;
+}
+
+int volume_copy_back(struct control *c, const struct volume *v, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) note = { 0 };
+	AUTO_FREE char *from = str_printf("%s/.", v->guest);
+	int r = from ? copy_out_flags(c, from, v->host, &volume_options, UNPACK_KEEP_SAME, &note,
+				      err)
+		     : mvm_error_oom(err);
+	return r < 0 ? mvm_error_context(err, r, "copying '%s' back to '%s'", v->guest, v->host)
+		     : 0;
+}
