@@ -13,22 +13,55 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int signals = follow ? guest_signals_block(false) : -1;
-	return mvm_instance_logs(mvm, args_at(a, 0), STDOUT_FILENO, false, follow, signals,
-				 &c->err);
+	const struct mvm_logs_options options = {
+		.console = args_flag(a, "console"),
+		.workload = args_flag(a, "workload"),
+		.timestamps = args_flag(a, "timestamps"),
+		.tail = args_given(a, "tail") ? (int64_t)args_u32(a, "tail", 0) : -1,
+		.since = args_string(a, "since"),
+		.follow = follow,
+		.cancel_fd = signals,
+		.out_fd = STDOUT_FILENO,
+	};
+	r = mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err);
+	if (r == -EINVAL)
+		c->usage = true;
+	return r;
 }
 
 static const struct option options[] = {
 	{ .name = "follow",
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
-	  .help = "go on until the VM ends or ^C is pressed" },
+	  .help = "go on until the instance ends or ^C is pressed" },
+	{ .name = "tail",
+	  .letter = 'n',
+	  .kind = OPTION_U32,
+	  .value = "N",
+	  .help = "only the last N lines" },
+	{ .name = "since",
+	  .kind = OPTION_STRING,
+	  .value = "TIME",
+	  .help = "only what came since then: 2026-01-31T12:00:00Z, or 10m ago" },
+	{ .name = "timestamps",
+	  .letter = 't',
+	  .kind = OPTION_FLAG,
+	  .help = "begin each line with when it came" },
+	{ .name = "console",
+	  .kind = OPTION_FLAG,
+	  .help = "only what the kernel, the image's init and the agent print" },
+	{ .name = "workload", .kind = OPTION_FLAG, .help = "only what the command prints" },
 	{ 0 },
 };
 
 const struct command command_logs = {
 	.path = "logs",
-	.summary = "Print an instance's console",
+	.summary = "Print what an instance has printed",
+	.details = "The guest's console and the output of the template's command are kept apart, "
+		   "and shown together, by time, unless one of them is asked for.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
+	.examples = "mvm logs -f web\n"
+		    "mvm logs --workload --tail 20 --since 10m web",
 	.run = run,
 };

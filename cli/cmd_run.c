@@ -34,12 +34,17 @@ static int print_started(struct cli_context *c, struct mvm *mvm, struct mvm_inst
 	return r;
 }
 
-/* The console on standard output until the VM ends or somebody presses ^C. */
+/* All it prints on standard output until the VM ends or somebody presses ^C. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance)
 {
 	AUTO_CLOSE int signals = guest_signals_block(false);
-	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), STDOUT_FILENO, false, true,
-				  signals, &c->err);
+	const struct mvm_logs_options logs = {
+		.tail = -1,
+		.follow = true,
+		.cancel_fd = signals,
+		.out_fd = STDOUT_FILENO,
+	};
+	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), &logs, &c->err);
 	if (r < 0)
 		return r;
 	return mvm_instance_finish(instance, STOP_MS, &c->err);

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "output.h"
 #include "stream.h"
 
 int agent_init(struct agent *a, int port_fd)
@@ -11,6 +12,7 @@ int agent_init(struct agent *a, int port_fd)
 		.channel = { .fd = port_fd },
 		.cgroup_fd = -1,
 		.children = { .signal_fd = -1 },
+		.output_fd = -1,
 	};
 	return loop_new(&a->loop);
 }
@@ -20,6 +22,7 @@ void agent_done(struct agent *a)
 	while (a->streams)
 		stream_close(a->streams);
 	children_done(&a->children);
+	output_done(a);
 	loop_source_free(a->channel_source);
 	loop_source_free(a->hangup_timer);
 	loop_source_free(a->shutdown_timer);
@@ -34,5 +37,5 @@ void agent_done(struct agent *a)
 	strv_done(&a->stages);
 	network_done(&a->network);
 	slots_done(&a->slots);
-	*a = (struct agent){ .channel = { .fd = -1 }, .cgroup_fd = -1 };
+	*a = (struct agent){ .channel = { .fd = -1 }, .cgroup_fd = -1, .output_fd = -1 };
 }

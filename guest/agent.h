@@ -60,6 +60,9 @@ struct agent {
 	enum workload_state workload;
 	struct child workload_child;
 	int workload_status; /* as wait(2) gives it */
+	int output_fd;	     /* what it prints (output.h); -1: nobody writes there */
+	struct loop_source *output_source;
+	uint64_t output_lost; /* bytes dropped since the last time this was said */
 
 	bool shutting_down;
 	struct loop_source *shutdown_timer;

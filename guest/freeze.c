@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "cgroup.h"
 #include "disks.h"
+#include "output.h"
 
 #define FREEZE_TIMEOUT_MS 10000
 
@@ -49,6 +50,7 @@ int freeze_guest(struct agent *a, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	a->frozen = true;
+	output_drain(a); /* it belongs to this machine, not to its clones */
 	r = slots_prepare(&a->slots, a->cgroup_fd, err);
 	if (r < 0) {
 		(void)thaw_guest(a, NULL); /* the first failure is reported */

@@ -85,7 +85,10 @@ static void pause_until_next(struct health *h)
 	command_sweep(h->stream.agent);
 	h->state = HEALTH_PAUSE;
 	int64_t next = clock_deadline_ns(h->interval_ms);
-	loop_source_arm(h->timer, next < h->deadline_ns ? next : h->deadline_ns);
+	if (next < h->deadline_ns)
+		loop_source_arm(h->timer, next);
+	else
+		finish(h, -ETIMEDOUT, h->answer); /* there will be no other attempt */
 }
 
 static void __attribute__((format(printf, 2, 3)))

@@ -2,6 +2,7 @@
 #include "power.h"
 
 #include <linux/reboot.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -11,17 +12,33 @@
 #include "cgroup.h"
 #include "disks.h"
 #include "freeze.h"
+#include "output.h"
 
 #define WORKLOAD_GRACE_MS 5000
 #define INIT_GRACE_MS	  30000
+#define LAST_WORDS_MS	  500
 
 /* systemd(1): SIGRTMIN+5 starts reboot.target.  Its SIGRTMIN is glibc's, 34; musl's is 35. */
 #define SIGNAL_SYSTEMD_REBOOT (34 + 5)
 
-_Noreturn void power_off(const struct agent *a)
+/* What was printed last, and answers that still wait, get this long to reach the host. */
+static void send_last_words(struct agent *a)
+{
+	int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
+	output_drain(a);
+	while (a->channel.fd >= 0 && channel_wants_write(&a->channel)) {
+		struct pollfd p = { .fd = a->channel.fd, .events = POLLOUT };
+		if (poll(&p, 1, clock_remaining_ms(deadline_ns)) <= 0 || (p.revents & POLLHUP) ||
+		    channel_flush(&a->channel) < 0)
+			return;
+	}
+}
+
+_Noreturn void power_off(struct agent *a)
 {
 	if (a->cgroup_fd >= 0)
 		cgroup_kill_others(a->cgroup_fd, AGENT_CGROUP);
+	send_last_words(a);
 	sync();
 	disks_seal();
 	/*

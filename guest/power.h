@@ -14,6 +14,6 @@ void power_shutdown(struct agent *a, uint64_t grace_ms);
 void power_workload_ended(struct agent *a);
 
 /* Kill what runs, write everything to disk, end the VM.  Does not return. */
-_Noreturn void power_off(const struct agent *a);
+_Noreturn void power_off(struct agent *a);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cgroup.h"
 #include "command.h"
+#include "output.h"
 #include "power.h"
 #include "stream.h"
 
@@ -27,6 +28,7 @@ static void on_workload_exit(void *arg, int status)
 	a->workload_status = status;
 	child_describe(status, what);
 	agent_log("workload ended with %s", what);
+	output_drain(a); /* before anybody is told */
 	for (struct stream *s = a->streams, *next; s; s = next) {
 		next = s->next;
 		if (s->ops->workload_ended)
@@ -38,13 +40,14 @@ static void on_workload_exit(void *arg, int status)
 static int start_command(struct agent *a, const struct request *q, struct mvm_error *err)
 {
 	char cgroup[COMMAND_CGROUP_SIZE] = WORKLOAD_CGROUP;
-	/* a description of its own: the agent's console must not block, the workload's may */
-	AUTO_CLOSE int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	AUTO_CLOSE int output = output_open(a);
+	if (output < 0)
+		return mvm_error_set(err, output, "cannot make a pipe: %s", strerror(-output));
 	struct command cmd = {
 		.args = &q->args,
 		.workdir = q->workdir,
 		.user = q->user,
-		.fds = { -1, console, console },
+		.fds = { -1, output, output },
 	};
 	int r = children_watch(&a->children, a->loop);
 	if (r < 0)

@@ -39,6 +39,8 @@ static void take_frame(struct agent_client *a, const struct frame *f)
 	if (f->stream == 0) {
 		if (f->type == FRAME_HELLO)
 			take_hello(a, f);
+		else if (f->type == FRAME_LOG && a->on_log)
+			a->on_log(a->log_arg, f);
 		else
 			mark_broken(a, "the agent sent an unknown message");
 		return;

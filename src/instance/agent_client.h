@@ -34,6 +34,8 @@ struct agent_client {
 	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
+	agent_frame_fn on_log; /* FRAME_LOG, the workload's output; set from the beginning */
+	void *log_arg;
 };
 
 /* Watch fd (non-blocking; taken over) on the loop. */

@@ -3,50 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
-
-static int open_log(struct console *c)
-{
-	int fd = openat(c->dir_fd, CONSOLE_LOG_NAME,
-			O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	c->log_fd = fd;
-	c->log_bytes = 0;
-	return 0;
-}
-
-static void log_bytes(struct console *c, const char *data, size_t len)
-{
-	if (c->log_fd < 0)
-		return;
-	/* a full disk costs log lines, not the guest */
-	(void)file_write_all(c->log_fd, data, len);
-	c->log_bytes += len;
-	if (c->log_bytes < CONSOLE_LOG_MAX)
-		return;
-	(void)close(TAKE_FD(c->log_fd));
-	(void)renameat(c->dir_fd, CONSOLE_LOG_NAME, c->dir_fd, CONSOLE_LOG_NAME ".1");
-	(void)open_log(c);
-}
-
-static void keep_tail(struct console *c, const char *data, size_t len)
-{
-	if (len > CONSOLE_TAIL_MAX) {
-		data += len - CONSOLE_TAIL_MAX;
-		len = CONSOLE_TAIL_MAX;
-	}
-	if (c->tail_len + len >= sizeof(c->tail)) {
-		size_t keep = CONSOLE_TAIL_MAX - 1;
-		memmove(c->tail, c->tail + c->tail_len - keep, keep);
-		c->tail_len = keep;
-	}
-	memcpy(c->tail + c->tail_len, data, len);
-	c->tail_len += len;
-}
+#define CHUNKS_AT_ONCE 16
 
 static void on_ready(void *arg, uint32_t events)
 {
@@ -54,7 +13,8 @@ static void on_ready(void *arg, uint32_t events)
 	char chunk[16384];
 	(void)events;
 
-	for (;;) {
+	/* bounded: a guest that prints without end must not keep everybody else waiting */
+	for (int i = 0; i < CHUNKS_AT_ONCE; i++) {
 		ssize_t n = read(c->fd, chunk, sizeof(chunk));
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -64,15 +24,14 @@ static void on_ready(void *arg, uint32_t events)
 			loop_source_free(TAKE_PTR(c->source)); /* the VMM has gone */
 			return;
 		}
-		log_bytes(c, chunk, (size_t)n);
-		keep_tail(c, chunk, (size_t)n);
+		logfile_add(&c->log, chunk, (size_t)n);
 	}
 }
 
-int console_init(struct console *c, struct loop *loop, int fd, int dir_fd)
+int console_init(struct console *c, struct loop *loop, int fd, int dir_fd, uint64_t max_bytes)
 {
-	*c = (struct console){ .fd = fd, .dir_fd = dir_fd, .log_fd = -1 };
-	int r = open_log(c);
+	*c = (struct console){ .fd = fd };
+	int r = logfile_open(&c->log, dir_fd, CONSOLE_LOG_NAME, max_bytes);
 	if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		r = -errno;
 	return r < 0 ? r : loop_add_fd(loop, fd, EPOLLIN, on_ready, c, &c->source);
@@ -81,20 +40,8 @@ int console_init(struct console *c, struct loop *loop, int fd, int dir_fd)
 const char *console_tail(struct console *c)
 {
 	if (c->source)
-		on_ready(c, EPOLLIN); /* what was printed just before the end */
-
-	size_t len = c->tail_len < sizeof(c->tail) ? c->tail_len : sizeof(c->tail) - 1, to = 0;
-	size_t from = len > 700 ? len - 700 : 0;
-	for (; from < len; from++) {
-		unsigned char ch = (unsigned char)c->tail[from];
-		if (ch == '\n' || ch == '\t' || (ch >= ' ' && ch < 0x7f))
-			c->tail[to++] = (char)ch;
-	}
-	while (to > 0 && c->tail[to - 1] == '\n')
-		to--;
-	c->tail[to] = '\0';
-	c->tail_len = to;
-	return c->tail;
+		on_ready(c, EPOLLIN);
+	return logfile_tail(&c->log);
 }
 
 void console_done(struct console *c)
@@ -102,7 +49,6 @@ void console_done(struct console *c)
 	loop_source_free(c->source);
 	if (c->fd > 0)
 		(void)close(c->fd);
-	if (c->log_fd > 0)
-		(void)close(c->log_fd);
+	logfile_close(&c->log);
 	*c = (struct console){ 0 };
 }

@@ -10,6 +10,8 @@
  * Functions take instances_fd, the open folder of all instances.
  */
 
+#include <mvm/instance.h>
+
 #include "instance/control.h"
 #include "instance/record.h"
 
@@ -59,8 +61,8 @@ int instance_remove(int instances_fd, const char *name, struct mvm_error *err);
 /* Stop a running instance and wait until its VMM and supervisor are gone. */
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
 
-/* Copy console.log to out_fd; see mvm_instance_logs(). */
-int instance_logs(int instances_fd, const char *name, int out_fd, bool from_end, bool follow,
-		  int cancel_fd, struct mvm_error *err);
+/* See mvm_instance_logs(). */
+int instance_logs(int instances_fd, const char *name, const struct mvm_logs_options *options,
+		  struct mvm_error *err);
 
 #endif

@@ -1,36 +1,116 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/parse.h"
 #include "base/sock.h"
-#include "instance/console.h"
 #include "instance/instance.h"
+#include "instance/logcursor.h"
 
-static int copy_new(int log_fd, int out_fd)
+#define OUT_HIGH  ((size_t)64 * 1024)
+#define AGO_MAX	  INT64_C(31536000000) /* a year */
+#define N_SOURCES 2
+
+struct view {
+	const struct mvm_logs_options *options;
+	struct log_cursor cursors[N_SOURCES];
+	unsigned n;
+	char since[LOGFILE_TIME_SIZE]; /* "" for all */
+	uint64_t skip;		       /* lines still to be left out for --tail */
+	struct strbuf out;
+	const struct log_cursor
+		*open_line; /* whose part was printed last; NULL at a line's start */
+};
+
+/* The cursor whose entry is the oldest one now; NULL when there is none. */
+static int next_entry(struct view *v, struct log_cursor **ret)
 {
-	char chunk[16384];
-	for (;;) {
-		ssize_t n = read(log_fd, chunk, sizeof(chunk));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		int r = file_write_all(out_fd, chunk, (size_t)n);
+	*ret = NULL;
+	for (unsigned i = 0; i < v->n; i++) {
+		struct log_cursor *c = &v->cursors[i];
+		int r;
+		while ((r = log_cursor_peek(c)) > 0 && strcmp(c->entry.time, v->since) < 0)
+			log_cursor_pop(c);
 		if (r < 0)
 			return r;
+		if (r > 0 && (!*ret || strcmp(c->entry.time, (*ret)->entry.time) < 0))
+			*ret = c;
 	}
+	return *ret != NULL;
 }
 
-static int open_log(int dir_fd)
+/* Go on to an entry of c.  Returns whether another log's unfinished line is cut off by it. */
+static bool cut_line(struct view *v, const struct log_cursor *c)
 {
-	int fd = openat(dir_fd, CONSOLE_LOG_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? -errno : fd;
+	bool cut = v->open_line && v->open_line != c;
+	v->open_line = c->entry.full ? NULL : c;
+	return cut;
+}
+
+static int count_lines(struct view *v, uint64_t *ret)
+{
+	struct log_cursor *c;
+	int r;
+	while ((r = next_entry(v, &c)) > 0) {
+		*ret += cut_line(v, c);
+		*ret += c->entry.full;
+		log_cursor_pop(c);
+	}
+	*ret += v->open_line != NULL; /* a prompt, say */
+	v->open_line = NULL;
+	for (unsigned i = 0; i < v->n; i++)
+		log_cursor_rewind(&v->cursors[i]);
+	return r;
+}
+
+static void show(struct view *v, const struct log_cursor *c)
+{
+	const struct log_entry *e = &c->entry;
+	bool begins = v->open_line != c;
+
+	if (cut_line(v, c)) {
+		if (v->skip > 0)
+			v->skip--;
+		else
+			strbuf_adds(&v->out, "\n");
+	}
+	if (v->skip > 0) {
+		v->skip -= e->full;
+		return;
+	}
+	if (v->options->timestamps && begins)
+		strbuf_addf(&v->out, "%s ", e->time);
+	strbuf_add(&v->out, e->text, e->len);
+	if (e->full)
+		strbuf_adds(&v->out, "\n");
+}
+
+static int flush(struct view *v)
+{
+	if (v->out.failed)
+		return -ENOMEM;
+	int r = v->out.len ? file_write_all(v->options->out_fd, v->out.data, v->out.len) : 0;
+	strbuf_consume(&v->out, v->out.len);
+	return r;
+}
+
+/* Print what there is now. */
+static int show_all(struct view *v)
+{
+	struct log_cursor *c;
+	int r;
+	while ((r = next_entry(v, &c)) > 0) {
+		show(v, c);
+		log_cursor_pop(c);
+		if (v->out.len >= OUT_HIGH && (r = flush(v)) < 0)
+			return r;
+	}
+	return r < 0 ? r : flush(v);
 }
 
 /* Wait for more to read.  1: go on, 0: the supervisor has gone or we were cancelled. */
@@ -41,66 +121,98 @@ static int wait_for_more(int watch_fd, int control_fd, int cancel_fd)
 		{ .fd = control_fd, .events = POLLIN },
 		{ .fd = cancel_fd, .events = POLLIN },
 	};
-	char events[4096];
-
-	if (poll(fds, 3, -1) < 0)
-		return errno == EINTR ? 1 : -errno;
-	if (fds[0].revents && read(watch_fd, events, sizeof(events)) < 0 && errno != EAGAIN)
+	int r;
+	do
+		r = poll(fds, 3, -1);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
 		return -errno;
+
+	char events[4096];
+	(void)!read(watch_fd, events, sizeof(events)); /* that there was one is all we want */
 	return !fds[1].revents && !fds[2].revents;
 }
 
-/* The log was rotated: what is open here is console.log.1 now. */
-static int reopen_if_rotated(int dir_fd, int *log_fd, int out_fd)
-{
-	struct stat open_st, name_st;
-	if (fstat(*log_fd, &open_st) < 0 ||
-	    fstatat(dir_fd, CONSOLE_LOG_NAME, &name_st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    open_st.st_ino == name_st.st_ino)
-		return 0;
-	int fd = open_log(dir_fd);
-	if (fd < 0)
-		return fd;
-	(void)close(*log_fd);
-	*log_fd = fd;
-	return copy_new(fd, out_fd);
-}
-
-static int follow_log(int dir_fd, int *log_fd, int out_fd, int cancel_fd)
+static int follow(struct view *v, int dir_fd)
 {
 	AUTO_CLOSE int watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	char path[FD_PATH_SIZE];
 	fd_path(dir_fd, path);
-	if (watch_fd < 0 || inotify_add_watch(watch_fd, path, IN_MODIFY | IN_CREATE) < 0)
+	if (watch_fd < 0 ||
+	    inotify_add_watch(watch_fd, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
 		return -errno;
 
 	/* hangs up when the supervisor ends; when nobody listens, there is nothing to wait for */
 	AUTO_CLOSE int control_fd = sock_connect_at(dir_fd, "control.sock");
-	int r = control_fd >= 0;
+	int more = control_fd >= 0;
 	for (;;) {
-		int copied = copy_new(*log_fd, out_fd);
-		if (copied == 0)
-			copied = reopen_if_rotated(dir_fd, log_fd, out_fd);
-		if (copied < 0 || r <= 0)
-			return copied < 0 ? copied : r;
-		r = wait_for_more(watch_fd, control_fd, cancel_fd);
+		int r = show_all(v);
+		if (r < 0 || more <= 0)
+			return r < 0 ? r : more;
+		more = wait_for_more(watch_fd, control_fd, v->options->cancel_fd);
 	}
 }
 
-int instance_logs(int instances_fd, const char *name, int out_fd, bool from_end, bool follow,
-		  int cancel_fd, struct mvm_error *err)
+/* "2026-01-31T12:00:00Z", or how long ago: "10m". */
+static int parse_since(const char *since, char ret[LOGFILE_TIME_SIZE], struct mvm_error *err)
+{
+	int64_t seconds, ms;
+	if (!since)
+		return 0;
+	if (clock_parse(since, &seconds) == 0 && seconds >= 0)
+		logfile_time(seconds * NS_PER_S, ret);
+	else if (parse_duration_ms(since, AGO_MAX, &ms) == 0)
+		logfile_time(clock_wall_ns() - ms * NS_PER_MS, ret);
+	else
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no time: write 2026-01-31T12:00:00Z, or how long "
+				     "ago, as in 10m",
+				     since);
+	return 0;
+}
+
+static void view_done(struct view *v)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		log_cursor_done(&v->cursors[i]);
+	strbuf_done(&v->out);
+	free(v);
+}
+DEFINE_AUTO(view, view_done)
+
+static int open_cursors(struct view *v, int dir_fd)
+{
+	const struct mvm_logs_options *o = v->options;
+	bool both = o->console == o->workload;
+	int r = 0;
+	if (o->console || both)
+		r = log_cursor_open(&v->cursors[v->n++], dir_fd, CONSOLE_LOG_NAME);
+	if (r == 0 && (o->workload || both))
+		r = log_cursor_open(&v->cursors[v->n++], dir_fd, WORKLOAD_LOG_NAME);
+	return r;
+}
+
+int instance_logs(int instances_fd, const char *name, const struct mvm_logs_options *o,
+		  struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	AUTO_CLOSE int dir_fd = -1;
-	int r = instance_load(instances_fd, name, &rec, &dir_fd, err);
+	AUTO(view) v = calloc(1, sizeof(*v)); /* too large for the stack */
+	if (!v)
+		return mvm_error_oom(err);
+	v->options = o;
+	int r = parse_since(o->since, v->since, err);
+	if (r == 0)
+		r = instance_load(instances_fd, name, &rec, &dir_fd, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int log_fd = open_log(dir_fd);
-	if (log_fd < 0)
-		return mvm_error_set(err, log_fd, "instance '%s' has no console log: %s", name,
-				     strerror(-log_fd));
-	if (from_end && lseek(log_fd, 0, SEEK_END) < 0)
-		return mvm_error_set(err, -errno, "console log of '%s': %s", name, strerror(errno));
-	r = follow ? follow_log(dir_fd, &log_fd, out_fd, cancel_fd) : copy_new(log_fd, out_fd);
-	return r < 0 ? mvm_error_set(err, r, "console log of '%s': %s", name, strerror(-r)) : 0;
+	r = open_cursors(v, dir_fd);
+	if (r == 0 && o->tail >= 0) {
+		uint64_t lines = 0;
+		r = count_lines(v, &lines);
+		v->skip = lines > (uint64_t)o->tail ? lines - (uint64_t)o->tail : 0;
+	}
+	if (r == 0)
+		r = o->follow ? follow(v, dir_fd) : show_all(v);
+	return r < 0 ? mvm_error_set(err, r, "logs of '%s': %s", name, strerror(-r)) : 0;
 }

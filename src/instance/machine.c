@@ -28,21 +28,33 @@ static void on_vmm_ended(void *arg, int status)
 	m->exit_status = status;
 }
 
+static void on_log(void *arg, const struct frame *f)
+{
+	struct machine *m = arg;
+	logfile_add(&m->workload_log, f->payload, f->len);
+}
+
+static void add_tail(struct mvm_error *err, const char *what, const char *tail)
+{
+	size_t len = strlen(err->text);
+	if (tail[0])
+		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s ended with:\n%s",
+			       what, tail);
+}
+
 /* The guest's last words belong to the error of whoever waited for it. */
 static int with_console(struct machine *m, int r, struct mvm_error *err)
 {
-	const char *tail = console_tail(&m->console);
-	if (err && tail[0]) {
-		size_t len = strlen(err->text);
-		(void)snprintf(err->text + len, sizeof(err->text) - len,
-			       "; the guest's console ended with:\n%s", tail);
-	}
+	if (!err)
+		return r;
+	add_tail(err, "the workload's output", logfile_tail(&m->workload_log));
+	add_tail(err, "the guest's console", console_tail(&m->console));
 	return r;
 }
 
 int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *ops,
 		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
-		  int64_t deadline_ns, struct mvm_error *err)
+		  uint64_t log_max_bytes, int64_t deadline_ns, struct mvm_error *err)
 {
 	int agent[2], console[2];
 
@@ -58,9 +70,13 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
 	AUTO_CLOSE int console_theirs = console[1];
-	r = console_init(&m->console, loop, console[0], dir_fd);
+	m->agent.on_log = on_log;
+	m->agent.log_arg = m;
+	r = console_init(&m->console, loop, console[0], dir_fd, log_max_bytes);
+	if (r == 0)
+		r = logfile_open(&m->workload_log, dir_fd, WORKLOAD_LOG_NAME, log_max_bytes);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot write %s: %s", CONSOLE_LOG_NAME, strerror(-r));
+		return mvm_error_set(err, r, "cannot write the guest's logs: %s", strerror(-r));
 
 	config->agent_fd = agent_theirs;
 	config->console_fd = console_theirs;
@@ -142,10 +158,12 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	wire_put_u64(&args, FIELD_INTERVAL_MS, interval_ms);
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_s * 1000);
 
+	char what[64];
+	(void)snprintf(what, sizeof(what), "the guest did not become healthy (deadline %u s)",
+		       timeout_s);
 	int64_t deadline_ns = clock_deadline_ns((int64_t)timeout_s * 1000 + 10000);
-	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH,
-				  "the guest did not become healthy", &args, &m->ended, deadline_ns,
-				  NULL, err);
+	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH, what, &args, &m->ended,
+				  deadline_ns, NULL, err);
 	return r < 0 ? with_console(m, r, err) : 0;
 }
 
@@ -233,4 +251,5 @@ void machine_free(struct machine *m)
 	vmm_free(TAKE_PTR(m->vmm));
 	agent_client_done(&m->agent);
 	console_done(&m->console);
+	logfile_close(&m->workload_log);
 }

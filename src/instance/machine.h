@@ -31,6 +31,7 @@ struct machine {
 	struct vmm *vmm;
 	struct agent_client agent;
 	struct console console;
+	struct logfile workload_log;
 	bool ended;	 /* the VMM is gone */
 	int exit_status; /* wait status, once ended */
 	char hostname[64];
@@ -44,13 +45,14 @@ struct machine {
  * Start the VMM.
  *
  *   config  as for vmm_spawn; agent_fd and console_fd are set here
- *   dir_fd  the instance's folder, for console.log; borrowed for the machine's life
+ *   dir_fd  the instance's folder, for its logs; borrowed for the machine's life
+ *   log_max_bytes  as in logfile_open()
  *
  * On failure machine_free must still be called.
  */
 int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *ops,
 		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
-		  int64_t deadline_ns, struct mvm_error *err);
+		  uint64_t log_max_bytes, int64_t deadline_ns, struct mvm_error *err);
 
 /* Let the guest boot, give it its identity and workload, wait until it is healthy. */
 int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,

@@ -14,6 +14,13 @@ static const char *const state_names[] = {
 	[RECORD_EXITED] = "exited",	[RECORD_FAILED] = "failed",
 };
 
+static const char *const health_names[] = {
+	[RECORD_HEALTH_NONE] = "none",
+	[RECORD_HEALTH_STARTING] = "starting",
+	[RECORD_HEALTH_HEALTHY] = "healthy",
+	[RECORD_HEALTH_UNHEALTHY] = "unhealthy",
+};
+
 static const char *const start_names[] = { "boot", "restore" };
 
 static const char *const purpose_names[] = {
@@ -25,6 +32,11 @@ static const char *const purpose_names[] = {
 const char *record_state_name(enum record_state state)
 {
 	return state_names[state];
+}
+
+const char *record_health_name(enum record_health health)
+{
+	return health_names[health];
 }
 
 /* The index of a member's text among the names. */
@@ -46,7 +58,7 @@ static int get_choice(const struct json_at *root, const char *key, const char *c
 
 static int get_choices(const struct json_at *root, struct record *ret, struct mvm_error *err)
 {
-	size_t state = 0, start = 0, purpose = 0;
+	size_t state = 0, start = 0, purpose = 0, health = 0;
 	int r = get_choice(root, "state", state_names, MVM_ARRAY_SIZE(state_names), &state, err);
 	if (r >= 0)
 		r = get_choice(root, "start", start_names, MVM_ARRAY_SIZE(start_names), &start,
@@ -54,6 +66,10 @@ static int get_choices(const struct json_at *root, struct record *ret, struct mv
 	if (r >= 0)
 		r = get_choice(root, "purpose", purpose_names, MVM_ARRAY_SIZE(purpose_names),
 			       &purpose, err);
+	if (r >= 0)
+		r = get_choice(root, "health", health_names, MVM_ARRAY_SIZE(health_names), &health,
+			       err);
+	ret->health = (enum record_health)health;
 	ret->state = (enum record_state)state;
 	ret->restore = start != 0;
 	ret->purpose = (enum record_purpose)purpose;
@@ -146,6 +162,11 @@ static int get_strings(const struct json_at *root, struct record *ret, struct mv
 		{ "hostname", &ret->hostname, JSON_NULLABLE },
 		{ "machine_id", &ret->machine_id, JSON_NULLABLE },
 		{ "error", &ret->error, JSON_NULLABLE },
+		{ "boot_id", &ret->boot_id, JSON_NULLABLE },
+		{ "expires_at", &ret->expires_at, JSON_NULLABLE },
+		{ "health_message", &ret->health_message, JSON_NULLABLE },
+		{ "cgroup", &ret->cgroup, JSON_NULLABLE },
+		{ "cgroup_limits", &ret->cgroup_limits, JSON_NULLABLE },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++) {
 		int r = json_get_string(root, strings[i].key, strings[i].presence, strings[i].to,
@@ -156,9 +177,26 @@ static int get_strings(const struct json_at *root, struct record *ret, struct mv
 	return 0;
 }
 
+static int get_wishes(const struct json_at *root, struct record *ret, uint64_t *ttl_ms,
+		      uint64_t *restarts, struct mvm_error *err)
+{
+	int r = json_get_u64(root, "log_max_bytes", 0, JSON_U64_MAX, JSON_REQUIRED,
+			     &ret->log_max_bytes, err);
+	if (r >= 0)
+		r = json_get_u64(root, "ttl_ms", 0, INT64_MAX, JSON_REQUIRED, ttl_ms, err);
+	if (r >= 0)
+		r = json_get_u64(root, "restarts", 0, UINT32_MAX, JSON_REQUIRED, restarts, err);
+	if (r >= 0)
+		r = json_get_bool(root, "restart_on_failure", JSON_REQUIRED,
+				  &ret->restart_on_failure, err);
+	if (r >= 0)
+		r = json_get_bool(root, "remove_at_end", JSON_REQUIRED, &ret->remove_at_end, err);
+	return r;
+}
+
 static int get_numbers(const struct json_at *root, struct record *ret, struct mvm_error *err)
 {
-	uint64_t vcpus = 0, mem_mib = 0, supervisor_pid = 0, vmm_pid = 0;
+	uint64_t vcpus = 0, mem_mib = 0, supervisor_pid = 0, vmm_pid = 0, ttl_ms = 0, restarts = 0;
 	int r = json_get_u64(root, "vcpus", 1, 255, JSON_REQUIRED, &vcpus, err);
 	if (r >= 0)
 		r = json_get_u64(root, "mem_mib", 1, UINT32_MAX, JSON_REQUIRED, &mem_mib, err);
@@ -169,6 +207,10 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 		r = json_get_u64(root, "vmm_pid", 0, INT32_MAX, JSON_OPTIONAL, &vmm_pid, err);
 	if (r >= 0)
 		r = json_get_bool(root, "attached", JSON_REQUIRED, &ret->attached, err);
+	if (r >= 0)
+		r = get_wishes(root, ret, &ttl_ms, &restarts, err);
+	ret->ttl_ms = (int64_t)ttl_ms;
+	ret->restarts = (unsigned)restarts;
 	ret->vcpus = (unsigned)vcpus;
 	ret->mem_mib = (uint32_t)mem_mib;
 	ret->supervisor_pid = (int64_t)supervisor_pid;
@@ -231,6 +273,17 @@ static void put_nullable(struct json_out *out, json_t *o, const char *key, const
 		json_put(out, o, key, json_null());
 }
 
+static json_t *usage_json(struct json_out *out, const struct usage *u)
+{
+	json_t *o = json_new(out);
+	json_put_u64(out, o, "cpu_ns", u->cpu_ns);
+	json_put_u64(out, o, "memory_private_bytes", u->memory_private_bytes);
+	json_put_u64(out, o, "memory_shared_bytes", u->memory_shared_bytes);
+	json_put_u64(out, o, "supervisor_private_bytes", u->supervisor_private_bytes);
+	json_put_u64(out, o, "disk_bytes", u->disk_bytes);
+	return o;
+}
+
 char *record_to_json(const struct record *r)
 {
 	struct json_out out = { 0 };
@@ -263,6 +316,19 @@ char *record_to_json(const struct record *r)
 		json_put_u64(&out, stages, r->stages[i].name, (uint64_t)r->stages[i].ns);
 	json_put(&out, o, "stages_ns", stages);
 	put_nullable(&out, o, "error", r->error);
+	json_put_string(&out, o, "health", record_health_name(r->health));
+	put_nullable(&out, o, "health_message", r->health_message);
+	json_put(&out, o, "restart_on_failure", json_boolean(r->restart_on_failure));
+	json_put_u64(&out, o, "restarts", r->restarts);
+	json_put_u64(&out, o, "ttl_ms", (uint64_t)r->ttl_ms);
+	put_nullable(&out, o, "expires_at", r->expires_at);
+	json_put(&out, o, "remove_at_end", json_boolean(r->remove_at_end));
+	json_put_u64(&out, o, "log_max_bytes", r->log_max_bytes);
+	put_nullable(&out, o, "cgroup", r->cgroup);
+	put_nullable(&out, o, "cgroup_limits", r->cgroup_limits);
+	put_nullable(&out, o, "boot_id", r->boot_id);
+	if (r->has_usage)
+		json_put(&out, o, "usage", usage_json(&out, &r->usage));
 
 	char *text = NULL;
 	return json_out_text(&out, o, JSON_TEXT_PRETTY, &text, NULL) < 0 ? NULL : text;
@@ -283,11 +349,13 @@ int record_save(int dir_fd, const struct record *r, struct mvm_error *err)
 void record_done(struct record *r)
 {
 	char **strings[] = {
-		&r->name,	&r->template_id,     &r->revision,
-		&r->backend,	&r->backend_version, &r->accelerator,
-		&r->reason,	&r->cmdline,	     &r->created_at,
-		&r->started_at, &r->ended_at,	     &r->hostname,
-		&r->machine_id, &r->error,
+		&r->name,	   &r->template_id,	&r->revision,
+		&r->backend,	   &r->backend_version, &r->accelerator,
+		&r->reason,	   &r->cmdline,		&r->created_at,
+		&r->started_at,	   &r->ended_at,	&r->hostname,
+		&r->machine_id,	   &r->error,		&r->boot_id,
+		&r->expires_at,	   &r->health_message,	&r->cgroup,
+		&r->cgroup_limits,
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(*strings[i]);

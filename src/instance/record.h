@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "instance/usage.h"
 #include "vmm/vmm.h"
 
 #define RECORD_NAME	    "instance.json"
@@ -30,6 +31,14 @@ enum record_state {
 	RECORD_FAILED, /* it did not start, or its VMM died */
 };
 const char *record_state_name(enum record_state state);
+
+enum record_health {
+	RECORD_HEALTH_NONE,	/* does not run */
+	RECORD_HEALTH_STARTING, /* not asked yet */
+	RECORD_HEALTH_HEALTHY,
+	RECORD_HEALTH_UNHEALTHY,
+};
+const char *record_health_name(enum record_health health);
 
 /* What an instance is for.  Only those for the user are listed. */
 enum record_purpose {
@@ -62,6 +71,25 @@ struct record {
 	struct record_stage stages[RECORD_STAGES_MAX];
 	size_t n_stages;
 	char *error; /* why it failed */
+
+	/* what the starter wants beyond the machine */
+	uint64_t log_max_bytes; /* of each log; 0: the default */
+	bool restart_on_failure;
+	bool remove_at_end; /* and not only when it is attached */
+	int64_t ttl_ms;	    /* stop it after that; 0: never */
+
+	/* what became of it */
+	char *boot_id;	  /* of the host: a VM does not outlive its boot */
+	char *expires_at; /* when its time to live is over */
+	enum record_health health;
+	char *health_message; /* what the last failed check said */
+	unsigned restarts;    /* how often the VMM died and was started again */
+	char *cgroup;	      /* path below the cgroup2 mount; NULL: it has none of its own */
+	char *cgroup_limits;  /* "memory cpu pids", as far as they could be set */
+
+	/* of this moment, set by those who look; not stored */
+	bool has_usage;
+	struct usage usage;
 };
 
 /* Read and check a record.  -ENOENT, -EBADMSG and others. */

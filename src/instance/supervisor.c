@@ -163,7 +163,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int sn
 		.log_fd = -1,
 	};
 	r = machine_spawn(&s->machine, s->loop, ops, &probe, &config, SUPERVISOR_FD_INSTANCE,
-			  deadline_ns, err);
+			  rec->log_max_bytes, deadline_ns, err);
 	if (r < 0)
 		return r;
 	if (s->stopping)

@@ -370,9 +370,9 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	return r < 0 ? r : instance_remove(fd, name, err);
 }
 
-int mvm_instance_logs(struct mvm *mvm, const char *name, int out_fd, bool from_end, bool follow,
-		      int cancel_fd, struct mvm_error *err)
+int mvm_instance_logs(struct mvm *mvm, const char *name, const struct mvm_logs_options *options,
+		      struct mvm_error *err)
 {
 	int fd = instances_dir(mvm, err);
-	return fd < 0 ? fd : instance_logs(fd, name, out_fd, from_end, follow, cancel_fd, err);
+	return fd < 0 ? fd : instance_logs(fd, name, options, err);
 }

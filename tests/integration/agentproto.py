@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 
-HELLO, CALL, REPLY, DATA, CREDIT, SIGNAL, RESIZE, END, RESET = range(1, 10)
+HELLO, CALL, REPLY, DATA, CREDIT, SIGNAL, RESIZE, END, RESET, LOG = range(1, 11)
 STDIN, STDOUT, STDERR = 0, 1, 2
 (PING, CONFIGURE, HEALTH, EXEC, PREPARE, RESTORED, THAW, SHUTDOWN) = range(1, 9)
 WINDOW = 256 * 1024
@@ -104,6 +104,7 @@ class Agent:
         self.sock = sock
         self.buffer = b""
         self.waiting = {}
+        self.log = b"" # what the workload has printed
         self.last_id = 0
 
     def send(self, kind, stream, payload=b"", deadline=None):
@@ -132,6 +133,9 @@ class Agent:
         deadline = time.monotonic() + timeout
         while not self.waiting.get(stream):
             kind, other, payload = self._frame(deadline)
+            if (kind, other) == (LOG, 0):
+                self.log += payload
+                continue
             self.waiting.setdefault(other, []).append((kind, payload))
         return self.waiting[stream].pop(0)
 

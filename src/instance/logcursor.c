@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/logcursor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+static int open_at(const struct log_cursor *c, const char *suffix)
+{
+	char name[64];
+	(void)snprintf(name, sizeof(name), "%s%s", c->name, suffix);
+	int fd = openat(c->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino;
+}
+
+int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name)
+{
+	c->dir_fd = dir_fd;
+	c->name = name;
+	c->have = false;
+	c->at = c->len = 0;
+	/* in this order, so that a rotation in between shows a file twice rather than never */
+	c->fd = open_at(c, "");
+	c->old_fd = open_at(c, LOGFILE_OLD_SUFFIX);
+	if (c->fd >= 0 && c->old_fd >= 0 && same_file(c->fd, c->old_fd)) {
+		(void)close(c->old_fd);
+		c->old_fd = -ENOENT;
+	}
+	int r = c->fd < 0 && c->fd != -ENOENT ? c->fd : 0;
+	if (c->old_fd < 0)
+		c->old_fd = -1;
+	if (c->fd < 0)
+		c->fd = -1;
+	return r;
+}
+
+/* "2026-01-31T12:00:00.123456789Z F text"; anything else is shown as it is. */
+static void parse(struct log_cursor *c, const char *line, size_t len, bool newline)
+{
+	struct log_entry *e = &c->entry;
+	size_t time = LOGFILE_TIME_SIZE - 1;
+
+	*e = (struct log_entry){ .full = newline, .text = line, .len = len };
+	if (len < LOGFILE_HEADER_SIZE || line[time - 1] != 'Z' || line[time] != ' ' ||
+	    (line[time + 1] != 'F' && line[time + 1] != 'P') || line[time + 2] != ' ')
+		return;
+	memcpy(e->time, line, time);
+	e->full = line[time + 1] == 'F';
+	e->text = line + LOGFILE_HEADER_SIZE;
+	e->len = len - LOGFILE_HEADER_SIZE;
+}
+
+/* The next entry out of the buffer, if a whole one is in it. */
+static bool take_line(struct log_cursor *c)
+{
+	char *line = c->buffer + c->at;
+	size_t left = c->len - c->at;
+	const char *end = memchr(line, '\n', left);
+
+	if (!end && left < LOGFILE_LINE_MAX)
+		return false;
+	size_t len = end ? (size_t)(end - line) : left;
+	parse(c, line, len, end != NULL);
+	c->at += len + (end != NULL);
+	return c->have = true;
+}
+
+/* Read on.  Returns bytes, 0 at the end of what there is, or -errno. */
+static ssize_t fill(struct log_cursor *c)
+{
+	for (;;) {
+		int fd = c->old_fd >= 0 ? c->old_fd : c->fd;
+		if (fd < 0) {
+			c->fd = open_at(c, "");
+			if (c->fd < 0)
+				return c->fd == -ENOENT ? 0 : c->fd;
+			continue;
+		}
+		memmove(c->buffer, c->buffer + c->at, c->len - c->at);
+		c->len -= c->at;
+		c->at = 0;
+		ssize_t n = read(fd, c->buffer + c->len, sizeof(c->buffer) - c->len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != 0) {
+			c->len += n > 0 ? (size_t)n : 0;
+			return n < 0 ? -errno : n;
+		}
+		if (c->old_fd >= 0) {
+			(void)close(TAKE_FD(c->old_fd));
+			continue;
+		}
+		/* has it been rotated?  What was written to it before that has been read now, or
+		 * will be in the next round */
+		AUTO_CLOSE int fresh = open_at(c, "");
+		if (fresh < 0 || same_file(fresh, c->fd))
+			return 0;
+		c->old_fd = c->fd;
+		c->fd = TAKE_FD(fresh);
+	}
+}
+
+int log_cursor_peek(struct log_cursor *c)
+{
+	while (!c->have && !take_line(c)) {
+		ssize_t n = fill(c);
+		if (n <= 0)
+			return (int)n;
+	}
+	return 1;
+}
+
+void log_cursor_rewind(struct log_cursor *c)
+{
+	int dir_fd = c->dir_fd;
+	const char *name = c->name;
+	log_cursor_done(c);
+	(void)log_cursor_open(c, dir_fd, name); /* what cannot be opened shows as empty */
+}
+
+void log_cursor_done(struct log_cursor *c)
+{
+	if (c->name && c->fd >= 0)
+		(void)close(c->fd);
+	if (c->name && c->old_fd >= 0)
+		(void)close(c->old_fd);
+	c->fd = c->old_fd = -1;
+	c->name = NULL;
+}

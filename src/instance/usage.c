@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/usage.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#define PROC_FILE_MAX ((size_t)64 * 1024)
+
+static char *read_proc(pid_t pid, const char *name)
+{
+	char path[64], *text = NULL;
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && file_read_fd(fd, PROC_FILE_MAX, &text, NULL) >= 0 ? text : NULL;
+}
+
+/* The sum of the lines "<key>   123 kB", in bytes. */
+static uint64_t rollup(const char *text, const char *key)
+{
+	uint64_t sum = 0;
+	unsigned long long kib;
+	for (const char *p = text; (p = strstr(p, key)); p++) {
+		const char *colon = strchr(p, ':');
+		if (colon && sscanf(colon, ": %llu kB", &kib) == 1)
+			sum += (uint64_t)kib * 1024;
+	}
+	return sum;
+}
+
+/* utime and stime, fields 14 and 15 of proc_pid_stat(5); the name before them may hold anything
+ * but ends with the last ')'. */
+static uint64_t cpu_ns(const char *stat)
+{
+	unsigned long long user = 0, system = 0;
+	const char *p = strrchr(stat, ')');
+	if (!p || sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+			 &system) != 2)
+		return 0;
+	return (uint64_t)(user + system) * (uint64_t)(NS_PER_S / sysconf(_SC_CLK_TCK));
+}
+
+static uint64_t disk_bytes(int dir_fd)
+{
+	AUTO_DONE(strv) names = { 0 };
+	uint64_t sum = 0;
+	struct stat st;
+	if (dir_list(dir_fd, &names) < 0)
+		return 0;
+	for (size_t i = 0; i < names.n; i++) {
+		if (fstatat(dir_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			sum += (uint64_t)st.st_blocks * 512;
+	}
+	return sum;
+}
+
+void usage_read(pid_t vmm_pid, pid_t supervisor_pid, int dir_fd, struct usage *ret)
+{
+	AUTO_FREE char *stat = vmm_pid > 0 ? read_proc(vmm_pid, "stat") : NULL;
+	AUTO_FREE char *maps = vmm_pid > 0 ? read_proc(vmm_pid, "smaps_rollup") : NULL;
+	AUTO_FREE char *own = supervisor_pid > 0 ? read_proc(supervisor_pid, "smaps_rollup") : NULL;
+
+	*ret = (struct usage){ .disk_bytes = disk_bytes(dir_fd) };
+	if (stat)
+		ret->cpu_ns = cpu_ns(stat);
+	if (maps) {
+		ret->memory_private_bytes = rollup(maps, "\nPrivate_");
+		ret->memory_shared_bytes = rollup(maps, "\nShared_");
+	}
+	if (own)
+		ret->supervisor_private_bytes = rollup(own, "\nPrivate_");
+}
