@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OCI images as sources: what becomes of them, and what is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import unittest
+
+import harness
+import oci_images as oci
+from oci_images import file, folder, hard_link, opaque, symlink, tar_of, whiteout, xattrs
+
+# The root, folders that no entry describes, and what holds those have the time of the unpacking.
+MADE_BY_UMOCI = (".: mtime", "usr: mtime", "usr/lib: mtime", "usr/lib/deep: mtime")
+KERNEL = os.path.join(harness.SOURCE_DIR, "tests/fuzz/corpus/kernel/vmlinux")
+BASE = tar_of(folder("etc", mode=0o751, uid=70000, gid=80000), file("etc/hostname", b"base\n"),
+              folder("gone"), file("gone/a"), folder("kept"), file("kept/a"),
+              folder("emptied"), file("emptied/old"), folder("emptied/deep"),
+              file("emptied/deep/old"), symlink("sbin", "usr/bin"), folder("usr/bin"),
+              symlink("lib", "/usr/lib"), folder("usr/lib"))
+
+
+def run(*command, **more):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    if done.returncode != 0:
+        raise AssertionError(f"{command}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class OciCase(harness.TestCase):
+    def build(self, flake_ref, template="t", **more):
+        """The path of the root image."""
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k", "--force")
+        self.mvm_ok("template", "create", template, "--flake", flake_ref, "--force", **more)
+        self.mvm_ok("template", "build", template, **more)
+        return self.artifact(template, "rootfs.ext4")
+
+    def artifact(self, template, name):
+        return os.path.join(self.data_dir, "templates", template, "current", name)
+
+    def revision(self, template="t"):
+        with open(self.artifact(template, "revision.json"), encoding="utf-8") as text:
+            return json.load(text)
+
+    def describe_image(self, image):
+        run("e2fsck", "-fn", image)
+        mount = self.path("mount")
+        os.makedirs(mount, exist_ok=True)
+        run("mount", "-o", "ro,loop,noload", image, mount)
+        try:
+            return oci.describe(mount)
+        finally:
+            run("umount", mount)
+
+    def unpack(self, layout, tag="latest"):
+        """What umoci makes of it."""
+        bundle = self.path("bundle")
+        run("umoci", "unpack", "--image", f"{layout}:{tag}", bundle)
+        try:
+            return oci.describe(os.path.join(bundle, "rootfs"))
+        finally:
+            shutil.rmtree(bundle)
+
+    def assert_same(self, ours, theirs, but=()):
+        lines = [line for line in oci.differences(ours, theirs) if not line.startswith(but)]
+        self.assertEqual(lines, [])
+
+
+@harness.needs_program("umoci")
+@unittest.skipIf(oci.why_no_mounts(), oci.why_no_mounts())
+class AsUmociUnpacksIt(OciCase):
+    """File by file: type, mode, owner, size, time, target, device, attributes, contents."""
+
+    def compare(self, *layers, packed="+gzip", but=()):
+        image = oci.Image()
+        for layer in layers:
+            image.layer(layer, packed)
+        layout = self.path("image")
+        shutil.rmtree(layout, ignore_errors=True)
+        image.save(layout)
+        ours = self.describe_image(self.build(f"oci:{layout}"))
+        self.assert_same(ours, self.unpack(layout), but)
+        return ours
+
+    def test_one_layer_with_everything_in_it(self):
+        long_name = "n" * 200 + "/" + "m" * 200
+        ours = self.compare(tar_of(
+            folder(".", mode=0o755),
+            file("suid", b"x" * 70000, mode=0o4755, uid=100000, gid=4000000000),
+            file("twice", b"same"), hard_link("dir/again", "twice"),
+            symlink("link", "twice"), symlink("far", "/" + "x/" * 100),
+            folder("dir", mode=0o1777),
+            oci.entry("dev/null", tarfile.CHRTYPE, device=(1, 3), mode=0o666),
+            oci.entry("dev/sda", tarfile.BLKTYPE, device=(8, 300), mode=0o660),
+            oci.entry("fifo", tarfile.FIFOTYPE, mode=0o600),
+            file("attributes", b"a", pax_headers=xattrs(user__one="1", user__two="zwei")),
+            folder("attributed", pax_headers=xattrs(user__of="folder")),
+            file(long_name, b"long"), file("ümlaut-" + "ö" * 60, b"utf-8"),
+            symlink("zu-weit", "ä" * 150),
+            file("ping", pax_headers=xattrs(security__capability="\1\0\0\2\0 " + "\0" * 14)),
+        ), but=MADE_BY_UMOCI + ("dev: mtime", "n" * 200 + ": mtime"))
+        self.assertEqual(ours["suid"]["owner"], (100000, 4000000000))
+
+    def test_names_are_bytes_in_every_form_of_tar(self):
+        for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            with self.subTest(form=form):
+                entries = [file("ü", b"1"), file("\udcff\udcfe", b"2")]
+                if form != tarfile.USTAR_FORMAT:
+                    entries += [file("long" * 40 + "é", b"3"), file("b" * 101 + "\udcff", b"4")]
+                if form == tarfile.PAX_FORMAT: # pax names are UTF-8
+                    entries = [each for each in entries if "\udcff" not in each[0].name]
+                self.compare(tar_of(*entries, form=form), but=MADE_BY_UMOCI)
+
+    def test_whiteouts_opaque_folders_and_links_between_layers(self):
+        ours = self.compare(
+            BASE,
+            tar_of(whiteout("gone"), whiteout("never-there"), whiteout("nowhere/x"),
+                   file("emptied/new", b"n"), opaque("emptied"),
+                   folder("emptied", mode=0o700), file("sbin/tool", b"tool"),
+                   file("lib/deep/so", b"so"), hard_link("alias", "sbin/tool"),
+                   file("kept/b", b"b"), whiteout("kept/a")),
+            tar_of(file("etc/hostname", b"upper\n", mode=0o600), symlink("etc/link", "hostname"),
+                   folder("gone"), file("kept", b"a file now")),
+            but=MADE_BY_UMOCI)
+        self.assertNotIn("gone/a", ours)
+        self.assertNotIn("emptied/old", ours)
+        self.assertNotIn("emptied/deep", ours)
+        self.assertIn("emptied/new", ours)
+        self.assertEqual(ours["usr/bin/tool"]["names"], ["alias", "usr/bin/tool"])
+        self.assertEqual(ours["kept"]["type"], "-")
+
+    def test_compressions(self):
+        for packed in ("", "+gzip"):
+            with self.subTest(packed=packed):
+                self.compare(BASE, packed=packed, but=MADE_BY_UMOCI)
+
+    def test_sparse_files(self):
+        source = self.path("sparse-source")
+        os.makedirs(source)
+        with open(os.path.join(source, "holes"), "wb") as out:
+            out.truncate(5 << 20)
+            out.seek(1 << 20)
+            out.write(b"middle" * 1000)
+            out.seek((5 << 20) - 10)
+            out.write(b"end")
+        for form in ("gnu", "posix"):
+            with self.subTest(form=form):
+                tar = self.path("sparse.tar")
+                run("tar", "--sparse", f"--format={form}", "-C", source, "-cf", tar, ".")
+                with open(tar, "rb") as layer:
+                    image = oci.Image().layer(layer.read())
+                layout = self.path("image")
+                shutil.rmtree(layout, ignore_errors=True)
+                image.save(layout)
+                ours = self.describe_image(self.build(f"oci:{layout}"))
+                self.assertEqual(ours["holes"]["sha256"],
+                                 oci.digest_of_file(os.path.join(source, "holes")))
+
+
+@harness.needs_program("skopeo")
+class Conversions(OciCase):
+    """One image in every form that skopeo writes is one root image."""
+
+    def test_every_form_gives_the_same_bytes(self):
+        layout = self.path("image")
+        oci.Image(Cmd=["/bin/true"]).layer(BASE).layer(tar_of(whiteout("gone"))).save(layout)
+        first = oci.digest_of_file(self.build(f"oci:{layout}"))
+        forms = [("oci", "zstd:zz", ["--dest-compress-format", "zstd", "--dest-compress"]),
+                 ("oci-archive", "a.tar:tag", []), ("docker-archive", "d.tar:web/api:v1", [])]
+        for kind, name, options in forms:
+            with self.subTest(form=kind, options=options):
+                run("skopeo", "copy", "--insecure-policy", *options, f"oci:{layout}:latest",
+                    f"{kind}:{self.path(name)}", env={**os.environ, "TMPDIR": self.folder})
+                image = self.build(f"{kind}:{self.path(name)}")
+                self.assertEqual(oci.digest_of_file(image), first)
+                self.assertEqual(self.revision()["run"]["command"], ["/bin/true"])
+        for name in ("d.tar:v1", "d.tar:web/api:v1", "d.tar:api:v1", "d.tar"):
+            self.build("docker-archive:" + self.path(name))
+        self.mvm_ok("template", "create", "t", "--flake",
+                    "docker-archive:" + self.path("d.tar:v2"), "--force")
+        self.mvm_fails(3, "template", "build", "t", says="no image named 'v2'; it has")
+
+    @harness.needs_program("zstd")
+    def test_layers_compressed_with_zstd(self):
+        layout = self.path("image")
+        oci.Image().layer(BASE, "+zstd").save(layout)
+        packed = oci.digest_of_file(self.build(f"oci:{layout}"))
+        shutil.rmtree(layout)
+        oci.Image().layer(BASE, "").save(layout)
+        self.assertEqual(oci.digest_of_file(self.build(f"oci:{layout}", "other")), packed)
+
+
+class Choosing(OciCase):
+    def fails(self, status, flake_ref, says):
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k", "--force")
+        self.mvm_ok("template", "create", "t", "--flake", flake_ref, "--force")
+        self.mvm_fails(status, "template", "build", "t", says=says)
+        self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
+
+    def two_platforms(self, layout, nested):
+        mine = oci.Image().layer(tar_of(file("mine")))
+        other = oci.Image(arch="riscv64").layer(tar_of(file("other")))
+        blobs, manifests = {}, []
+        for image in (other, mine):
+            descriptor = image.manifest()
+            descriptor["platform"] = {"os": "linux", "architecture": image.config["architecture"]}
+            manifests.append(descriptor)
+            blobs.update(image.blobs)
+        lock = manifests[1]["digest"].removeprefix("sha256:")
+        if nested:
+            top = oci.Image()
+            index = top.blob(json.dumps({"schemaVersion": 2, "manifests": manifests}).encode(),
+                             "application/vnd.oci.image.index.v1+json")
+            index["annotations"] = {"org.opencontainers.image.ref.name": "multi"}
+            blobs.update(top.blobs)
+            manifests = [index]
+        oci.save_layout(layout, manifests, blobs)
+        return lock
+
+    def test_the_platform_is_this_machines_and_its_manifest_is_the_lock(self):
+        for nested in (False, True):
+            with self.subTest(nested=nested):
+                lock = self.two_platforms(self.path("image"), nested)
+                self.build("oci:" + self.path("image"))
+                self.assertEqual(self.revision()["flake_lock_hash"], lock)
+                self.assertEqual(self.revision()["build"]["builder"], "oci")
+
+    def test_no_such_tag_platform_or_path(self):
+        layout = self.path("image")
+        images = {"one": oci.Image().layer(tar_of(file("a"))),
+                  "two": oci.Image().layer(tar_of(file("b")))}
+        manifests, blobs = [], {}
+        for tag, image in images.items():
+            manifests.append({**image.manifest(),
+                              "annotations": {"org.opencontainers.image.ref.name": tag}})
+            blobs.update(image.blobs)
+        oci.save_layout(layout, manifests, blobs)
+        self.fails(1, f"oci:{layout}", "several images: put :TAG behind its path; it has one, two")
+        self.fails(3, f"oci:{layout}:three", "no image tagged 'three'; it has one, two")
+        self.fails(3, f"oci:{layout}x:one", "cannot open the image")
+        self.build(f"oci:{layout}:two")
+        shutil.rmtree(layout)
+        oci.Image(arch="riscv64").layer(BASE).save(layout)
+        self.fails(1, f"oci:{layout}", "is an image for linux/riscv64, not linux/")
+        self.fails(1, f"oci:{self.folder}", "is no OCI image: it has no oci-layout")
+        self.write("text", "x" * 2000)
+        self.fails(5, "oci-archive:" + self.path("text"), "it is no tar")
+        oci.write(self.path("z"), oci.PACK["+gzip"](b"x" * 2000))
+        self.fails(6, "oci-archive:" + self.path("z"), "compressed as a whole")
+
+
+class RunSettings(OciCase):
+    CONFIG = {"Entrypoint": ["/bin/server", "--port"], "Cmd": ["80"], "User": "app:staff",
+              "Env": ["PATH=/bin", "MODE=image", "EMPTY=", "UNSET"], "WorkingDir": "/srv"}
+
+    def test_the_images_settings_reach_the_revision_through_the_cache_too(self):
+        layout = self.path("image")
+        oci.Image(**self.CONFIG).layer(BASE).save(layout)
+        self.build(f"oci:{layout}")
+        want = {"command": ["/bin/server", "--port", "80"],
+                "env": {"PATH": "/bin", "MODE": "image", "EMPTY": ""},
+                "workdir": "/srv", "user": "app:staff"}
+        self.assertEqual(self.revision()["run"], want)
+        self.build(f"oci:{layout}", "second")
+        self.assertEqual(self.revision("second")["run"], want)
+
+    def test_the_templates_settings_win(self):
+        layout = self.path("image")
+        oci.Image(**self.CONFIG).layer(BASE).save(layout)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        config = self.write("template.toml", f"""
+            template_id = "t"
+            flake_ref = "oci:{layout}"
+            command = ["/bin/other"]
+            env = {{ MODE = "template", MORE = "1" }}
+            [[variants]]
+            name = "t"
+            role = "worker"
+            vcpus = 1
+            mem_mib = 256
+            """)
+        self.mvm_ok("template", "build", "--config", config)
+        run_settings = self.revision()["run"]
+        self.assertEqual(run_settings["command"], ["/bin/other"])
+        self.assertEqual(run_settings["env"], {"PATH": "/bin", "EMPTY": "", "MODE": "template",
+                                               "MORE": "1"})
+        self.assertEqual(run_settings["user"], "app:staff")
+
+
+class Hostile(OciCase):
+    """What is damaged or a trap is refused, with the right status, and leaves nothing."""
+
+    def fails(self, status, says, prepare=lambda layout: None, image=None):
+        layout = self.path("image")
+        shutil.rmtree(layout, ignore_errors=True)
+        image = image or oci.Image().layer(BASE)
+        image.save(layout)
+        prepare(layout)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k", "--force")
+        self.mvm_ok("template", "create", "t", "--flake", f"oci:{layout}", "--force")
+        self.mvm_fails(status, "template", "build", "t", says=says)
+        self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
+        self.assertFalse(os.path.exists(os.path.join(self.data_dir, "templates", "t", "current")))
+
+    def blob(self, layout, name):
+        return os.path.join(layout, "blobs", *name.split(":"))
+
+    def test_blobs_that_are_not_what_their_digests_say(self):
+        for which in ("manifest", "config", "layer"):
+            for harm in ("changed", "longer", "shorter", "missing", "link", "folder"):
+                with self.subTest(which=which, harm=harm):
+                    image = oci.Image().layer(BASE)
+                    name = {"manifest": image.manifest()["digest"],
+                            "config": oci.digest(json.dumps(image.config).encode()),
+                            "layer": image.layers[0]["digest"]}[which]
+                    path = self.blob(self.path("image"), name)
+
+                    def damage(_, path=path, harm=harm):
+                        with open(path, "rb") as blob:
+                            data = blob.read()
+                        os.unlink(path)
+                        if harm == "folder":
+                            os.mkdir(path)
+                        elif harm == "link":
+                            os.symlink("/etc/passwd", path)
+                        elif harm != "missing":
+                            oci.write(path, {"changed": data[:-1] + bytes([data[-1] ^ 1]),
+                                             "longer": data + b" ", "shorter": data[:-1]}[harm])
+
+                    status = {"missing": 3, "link": 1, "folder": 1}.get(harm, 5)
+                    self.fails(status, "", damage, image)
+
+    def test_layers_that_are_not_what_the_configuration_says(self):
+        self.fails(5, "are not those that the image's configuration names",
+                   image=oci.Image().layer(BASE, diff_id=oci.digest(b"other")))
+        image = oci.Image().layer(BASE)
+        image.config["rootfs"]["diff_ids"] *= 2
+        self.fails(5, "it has 1 layers and digests for 2", image=image)
+
+    def test_streams_that_end_too_early(self):
+        for packed in ("", "+gzip"):
+            with self.subTest(packed=packed):
+                image = oci.Image()
+                data = oci.PACK[packed](BASE)[:-5000 if not packed else -20]
+                image.layers.append(image.blob(data, oci.TAR_LAYER + packed))
+                image.config["rootfs"]["diff_ids"].append(oci.digest(BASE))
+                self.fails(5, "is damaged", image=image)
+
+    @harness.needs_program("zstd")
+    def test_a_bomb_is_refused_at_once(self):
+        image = oci.Image()
+        info = tarfile.TarInfo("bomb")
+        info.size = 1 << 40
+        head = info.tobuf(tarfile.GNU_FORMAT)
+        image.layer(head + b"\0" * 1000000, "+zstd")
+        self.fails(1, "the files hold more than", image=image)
+
+    def test_what_is_no_image_of_a_file_system(self):
+        def is_signature(layout):
+            with open(os.path.join(layout, "index.json"), encoding="utf-8") as text:
+                index = json.load(text)
+            index["manifests"][0]["mediaType"] = "application/vnd.example+json"
+            oci.write(os.path.join(layout, "index.json"), json.dumps(index).encode())
+        self.fails(3, "has no image for linux/", is_signature)
+
+
+if __name__ == "__main__":
+    harness.main()
