@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands about templates: apply, build, list, info. */
+/* template apply, build, list */
 #include <inttypes.h>
 #include <mvm/build.h>
 #include <stdio.h>
@@ -58,11 +58,27 @@ static int apply(struct cli_context *c, const struct args *a)
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
 
+static void report_plan(const struct mvm_build_result *b)
+{
+	(void)printf("%s@%s  would %s%s: %s\n", b->template_id, b->revision[0] ? b->revision : "?",
+		     !b->new_revision ? "change nothing"
+		     : b->cached      ? "publish a revision"
+				      : "build a revision",
+		     b->new_snapshot   ? " and make a snapshot"
+		     : b->has_snapshot ? " and keep the snapshot"
+				       : "",
+		     b->why);
+}
+
 static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool as_json)
 {
 	char rootfs[24], memory[24];
 	str_bytes(b->rootfs_bytes, rootfs, sizeof(rootfs));
 	str_bytes(b->snapshot_disk_bytes, memory, sizeof(memory));
+	if (!as_json && b->why[0]) {
+		report_plan(b);
+		return;
+	}
 	if (!as_json) {
 		(void)printf("%s@%s  %s, image %s", b->template_id, b->revision,
 			     b->new_revision ? "new" : "unchanged", rootfs);
@@ -75,7 +91,8 @@ static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool
 	}
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "template_id", b->template_id);
-	jsonw_string(j, "revision_hash", b->revision);
+	jsonw_string(j, "revision_hash", b->revision[0] ? b->revision : NULL);
+	jsonw_string(j, "cache_key", b->cache_key);
 	jsonw_bool(j, "new_revision", b->new_revision);
 	jsonw_bool(j, "cached", b->cached);
 	jsonw_bool(j, "has_snapshot", b->has_snapshot);
@@ -85,58 +102,67 @@ static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool
 	jsonw_u64(j, "snapshot_disk_bytes", b->snapshot_disk_bytes);
 	jsonw_u64(j, "build_ns", (uint64_t)b->build_ns);
 	jsonw_u64(j, "snapshot_ns", (uint64_t)b->snapshot_ns);
+	if (b->why[0])
+		jsonw_string(j, "why", b->why);
 	jsonw_close(j);
 }
 
-/* Which templates to build: the one that was named, or all of a config, applied first. */
-static int collect(struct cli_context *c, const struct args *a, struct mvm *mvm, struct strv *ret)
+static int build_variants(struct cli_context *c, const struct args *a, struct mvm *mvm,
+			  const struct mvm_build_options *options, struct jsonw *j)
 {
 	AUTO_DONE(mvm_template_config) config = { 0 };
-	const char *path = args_string(a, "config");
 
-	if (!path == !args_at(a, 0))
-		return cli_usage(c, "name either a template or a --config file");
-	if (!path) {
-		strv_add(ret, args_at(a, 0));
-		return 0;
-	}
-	int r = load_config(c, path, args_flag(a, "strict"), &config);
-	for (size_t i = 0; r >= 0 && i < config.n_variants; i++) {
+	int r = load_config(c, args_string(a, "config"), args_flag(a, "strict"), &config);
+	/* all are applied before the first is built: a mistake in one costs no build */
+	for (size_t i = 0; r >= 0 && !options->dry_run && i < config.n_variants; i++)
 		r = mvm_template_apply(mvm, &config, &config.variants[i], &c->err);
-		strv_add(ret, config.variants[i].name);
+	for (size_t i = 0; r >= 0 && i < config.n_variants; i++) {
+		struct mvm_build_result result;
+		r = options->dry_run
+			    ? mvm_template_build_variant_plan(mvm, &config, &config.variants[i],
+							      options, &result, &c->err)
+			    : mvm_template_build(mvm, config.variants[i].name, options,
+						 &c->progress, &result, &c->err);
+		if (r >= 0)
+			report_build(&result, j, c->json);
 	}
-	return r < 0 ? r : 0;
+	return r;
+}
+
+static int build_one(struct cli_context *c, const char *id, struct mvm *mvm,
+		     const struct mvm_build_options *options, struct jsonw *j)
+{
+	struct mvm_build_result result;
+	int r = mvm_template_build(mvm, id, options, &c->progress, &result, &c->err);
+	if (r >= 0)
+		report_build(&result, j, c->json);
+	return r;
 }
 
 static int build(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(strv) ids = { 0 };
 	AUTO_DONE(jsonw) j = { 0 };
-	struct mvm_build_options options = {
+	const struct mvm_build_options options = {
 		.snapshot = args_flag(a, "snapshot"),
 		.force = args_flag(a, "force"),
 		.no_wait = args_flag(a, "no-wait"),
+		.dry_run = args_flag(a, "dry-run"),
 		.backend = args_string(a, "backend"),
 		.allow_pre_build = args_flag(a, "allow-pre-build"),
 		.update_hash = args_flag(a, "update-hash"),
 	};
 
+	if (!args_given(a, "config") == !args_at(a, 0))
+		return cli_usage(c, "name either a template or a --config file");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
-		r = collect(c, a, mvm, &ids);
 	if (r < 0)
 		return r;
-	if (ids.failed)
-		return -ENOMEM;
 	jsonw_open(&j, NULL, '[');
-	for (size_t i = 0; i < ids.n; i++) {
-		struct mvm_build_result result;
-		r = mvm_template_build(mvm, ids.v[i], &options, &c->progress, &result, &c->err);
-		if (r < 0)
-			return r;
-		report_build(&result, &j, c->json);
-	}
+	r = args_at(a, 0) ? build_one(c, args_at(a, 0), mvm, &options, &j)
+			  : build_variants(c, a, mvm, &options, &j);
+	if (r < 0)
+		return r;
 	jsonw_close(&j);
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
@@ -202,18 +228,6 @@ static int list(struct cli_context *c, const struct args *a)
 	return table_print(&t, stdout);
 }
 
-static int info(struct cli_context *c, const struct args *a)
-{
-	AUTO(mvm) mvm = NULL;
-	AUTO_FREE char *json = NULL;
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
-		r = mvm_template_info(mvm, args_at(a, 0), &json, &c->err);
-	if (r == 0)
-		(void)fputs(json, stdout); /* main looks at the stream's errors */
-	return r;
-}
-
 #define OPTION_STRICT                                                                              \
 	{                                                                                          \
 		.name = "strict", .kind = OPTION_FLAG,                                             \
@@ -243,6 +257,10 @@ static const struct option build_options[] = {
 	{ .name = "allow-pre-build",
 	  .kind = OPTION_FLAG,
 	  .help = "run pre-build.sh beside flake.nix first; the build is then never cached" },
+	{ .name = "dry-run",
+	  .letter = 'n',
+	  .kind = OPTION_FLAG,
+	  .help = "say what would happen and why, change nothing" },
 	{ .name = "no-wait",
 	  .kind = OPTION_FLAG,
 	  .help = "fail when the template is being built already" },
@@ -287,12 +305,4 @@ const struct command command_template_list = {
 	.summary = "List templates",
 	.options = json_options,
 	.run = list,
-};
-
-const struct command command_template_info = {
-	.path = "template info",
-	.summary = "Show everything about a template or revision, as JSON",
-	.positionals = { { .name = "ID[@REV]", .help = "the template", .hint = VALUE_TEMPLATE } },
-	.options = json_options,
-	.run = info,
 };

@@ -7,6 +7,7 @@
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
+#include <mvm/template.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@ struct mvm_build_options {
 	bool force;	     /* ignore the build cache; make a new snapshot although there is one */
 	bool no_wait;	     /* -EBUSY instead of waiting for another build of this template */
 	const char *backend; /* for the snapshot; NULL: the first usable one */
+	bool dry_run;	     /* change nothing, fill the result with what would happen */
 	/* Nix flakes on this machine; no effect on other sources */
 	bool allow_pre_build; /* run pre-build.sh beside flake.nix; such a build is never cached */
 	bool update_hash;     /* write the hashes that Nix finds into flake.nix */
@@ -22,7 +24,8 @@ struct mvm_build_options {
 
 struct mvm_build_result {
 	char template_id[64];
-	char revision[65];
+	char revision[65]; /* "" in a dry run that cannot know it without building */
+	char cache_key[65];
 	bool cached;	   /* the build cache had the artifacts */
 	bool new_revision; /* this build published it; else it was there already */
 	bool has_snapshot; /* on return */
@@ -31,6 +34,7 @@ struct mvm_build_result {
 	uint64_t snapshot_mem_bytes;  /* apparent size */
 	uint64_t snapshot_disk_bytes; /* what memory and device state take on disk */
 	int64_t build_ns, snapshot_ns;
+	char why[160]; /* in a dry run: why it would build, or need not */
 };
 
 /*
@@ -53,5 +57,17 @@ MVM_API int mvm_template_build(struct mvm *mvm, const char *id,
 			       const struct mvm_build_options *options,
 			       const struct mvm_progress *progress, struct mvm_build_result *ret,
 			       struct mvm_error *err);
+
+/*
+ * A dry run for a variant of a config, whether or not it was applied.
+ *
+ *   options  borrowed; dry_run is implied
+ *   ret      as for mvm_template_build()
+ */
+MVM_API int mvm_template_build_variant_plan(struct mvm *mvm,
+					    const struct mvm_template_config *config,
+					    const struct mvm_template_variant *variant,
+					    const struct mvm_build_options *options,
+					    struct mvm_build_result *ret, struct mvm_error *err);
 
 #endif

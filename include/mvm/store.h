@@ -101,6 +101,32 @@ MVM_API void mvm_template_summary_free(struct mvm_template_summary *summary);
 MVM_API int mvm_template_list(struct mvm *mvm, struct mvm_template_summary ***ret, size_t *ret_n,
 			      struct mvm_error *err);
 
+/* What `run` would do with a revision on this host. */
+enum mvm_start_outlook {
+	MVM_START_IMPOSSIBLE,
+	MVM_START_WOULD_BOOT,
+	MVM_START_WOULD_RESTORE,
+};
+
+/* A template and one of its revisions. */
+struct mvm_template_details {
+	struct mvm_template_spec spec;
+	bool has_revision; /* something was built; what follows is set only then */
+	bool is_current;
+	struct mvm_template_revision revision;
+	char cache_key[MVM_CACHE_KEY_SIZE];
+	uint64_t disk_bytes;   /* what its files take, shared ones included */
+	bool kind_is_snapshot; /* its kind on this host's backend */
+	enum mvm_start_outlook start;
+	char *backend;	    /* NULL: none is usable */
+	char *start_reason; /* why not restored, or not at all; may be NULL */
+};
+MVM_API void mvm_template_details_done(struct mvm_template_details *details);
+
+/* Fill in the details of "ID" (its current revision, if there is one) or "ID@REVISION". */
+MVM_API int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details *ret,
+				 struct mvm_error *err);
+
 /*
  * Everything about one template or revision.
  *

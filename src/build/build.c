@@ -43,6 +43,7 @@ struct inputs {
 	struct build_lock lock;
 	struct mvm_digest agent;
 	struct mvm_kernel *kernel; /* NULL: the image is to bring one */
+	bool kernel_named;	   /* by the template: the image's own is not used */
 	int kernel_fd;		   /* its folder */
 	int agent_fd;
 };
@@ -76,6 +77,7 @@ static int open_agent(struct inputs *in, struct mvm_error *err)
 static int find_kernel(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
 		       struct mvm_error *err)
 {
+	in->kernel_named = spec->run.kernel != NULL;
 	int r = kernels_find(s, spec->run.kernel, &in->kernel, &in->kernel_fd, err);
 	bool choice = r == -ENOENT || r == -EINVAL; /* none, or more than one */
 	return choice && !spec->run.kernel && in->builder->brings_kernel ? 0 : r;
@@ -99,7 +101,7 @@ static int find_inputs(struct store *s, const struct mvm_template_spec *spec,
 	int r = find_kernel(s, spec, in, err);
 	if (r == 0)
 		r = open_agent(in, err);
-	if (r == 0 && in->builder->prepare)
+	if (r == 0 && in->builder->prepare && !options->dry_run)
 		r = in->builder->prepare(&in->source, err);
 	if (r == 0)
 		r = in->builder->lock(&in->source, &in->lock, err);
@@ -131,6 +133,8 @@ static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
 	if (epoch)
 		sha256_add(&h, epoch, strlen(epoch));
 	sha256_add(&h, "", 1);
+	/* of an image with a kernel, the same one gives another result when it is named */
+	sha256_add(&h, in->builder->brings_kernel && in->kernel_named ? "named" : "", 1);
 	if (in->lock.attribute)
 		sha256_add(&h, in->lock.attribute, strlen(in->lock.attribute));
 	sha256_end(&h, &digest);
@@ -380,7 +384,10 @@ int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
 		return r;
 	mvm_template_cache_key(a.lock, spec->profile, spec->role, key);
 	r = options->force || in.lock.impure ? 0 : look_up(s, key, print, &a, err);
-	if (r == 0) {
+	a.impure = in.lock.impure;
+	if (r == 0 && options->dry_run) {
+		; /* nothing is made */
+	} else if (r == 0) {
 		r = make_all(s, spec, &in, &a, err);
 		if (r == 0 && !in.lock.impure)
 			r = remember(s, key, print, &a, err);

@@ -18,6 +18,7 @@ struct build_artifacts {
 	struct mvm_run run;	    /* the image's own settings */
 	uint64_t nix_closure_bytes;
 	bool cached;
+	bool impure; /* of a kind that is never cached */
 };
 void build_artifacts_done(struct build_artifacts *a);
 DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
@@ -25,7 +26,8 @@ DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
 /*
  * Make the artifacts of a spec, or find them in the cache.
  *
- *   options  force ignores the cache; allow_pre_build and update_hash are for Nix
+ *   options  force ignores the cache; allow_pre_build and update_hash are for Nix; dry_run builds
+ *            nothing: what is not cached then has no artifacts
  *
  * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel), -EOPNOTSUPP (no builder).
  * After a crash there are more blobs, or not; nothing names them.

@@ -18,6 +18,7 @@
 #include "template/context.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
+#include "template/start.h"
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
@@ -133,22 +134,24 @@ static int hash_revision(const struct mvm_template_spec *spec, const struct buil
 }
 
 /* Is this revision there and whole?  1 or 0. */
-static bool have_revision(struct store *s, const char *id, const char *hash)
+static bool have_revision(struct mvm *mvm, const char *id, const char *hash)
 {
-	AUTO_DONE(mvm_template_revision) rev = { 0 };
-	struct mvm_error ignored; /* a damaged one is published again */
-	return store_revision_load(s, id, hash, &rev, NULL, &ignored) >= 0;
+	AUTO_DONE(revision) revision = REVISION_NONE;
+	AUTO_FREE char *ref = str_printf("%s@%s", id, hash);
+	struct mvm_error ignored; /* one that cannot be run is published again */
+	return ref && revision_open(mvm, ref, &revision, &ignored) == 0;
 }
 
-static int publish(struct store *s, const struct mvm_template_spec *spec,
+static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 		   const struct build_artifacts *a, const struct mvm_progress *progress,
 		   struct mvm_build_result *result, struct mvm_error *err)
 {
 	char current[STORE_REVISION_SIZE] = "";
+	struct store *s = mvm->store;
 	struct mvm_error ignored;
 	int r = 0;
 
-	if (!have_revision(s, spec->template_id, result->revision)) {
+	if (!have_revision(mvm, spec->template_id, result->revision)) {
 		AUTO_DONE(staging) st = STAGING_NONE;
 		AUTO_DONE(progress_step) step = { 0 };
 		progress_begin(&step, progress, "publishing %s@%.12s", spec->template_id,
@@ -172,32 +175,110 @@ static int publish(struct store *s, const struct mvm_template_spec *spec,
 	return 0;
 }
 
+static int check_spec(const struct mvm_template_spec *spec, struct mvm_error *err)
+{
+	int r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
+	if (r == 0 && spec->data_disk_mib)
+		r = mvm_error_set(err, -EOPNOTSUPP,
+				  "data_disk_mib: this version of mvm makes no data disks");
+	return r;
+}
+
+/* The artifacts and the revision that they make. */
+static int prepare(struct mvm *mvm, struct mvm_template_spec *spec,
+		   const struct mvm_build_options *options, const struct mvm_progress *progress,
+		   struct build_artifacts *a, struct mvm_build_result *result,
+		   struct mvm_error *err)
+{
+	int r = build_artifacts(mvm->store, spec, options, progress, a, err);
+	if (r < 0)
+		return r;
+	mvm_template_cache_key(a->lock, spec->profile, spec->role, result->cache_key);
+	result->cached = a->cached;
+	result->rootfs_bytes = a->rootfs_bytes;
+	if (options->dry_run && !a->cached)
+		return 0;
+	/* what is not said in the template comes from the image */
+	r = run_over_image(&spec->run, &a->run, &spec->run, err);
+	return r < 0 ? r : hash_revision(spec, a, result->revision, err);
+}
+
+/* Did a prune collect an artifact before the revision could link it? */
+static bool was_collected(struct store *s, const struct build_artifacts *a)
+{
+	return !store_blob_has(s, &a->vmlinux, NULL) || !store_blob_has(s, &a->rootfs, NULL) ||
+	       !store_blob_has(s, &a->initrd, NULL);
+}
+
+#define TRIES 5
+
 static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 			const struct mvm_build_options *options,
 			const struct mvm_progress *progress, struct mvm_build_result *result,
 			struct mvm_error *err)
 {
-	AUTO_DONE(build_artifacts) a = { 0 };
 	int64_t start_ns = clock_now_ns();
+	bool again = true;
 
-	int r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
-	if (r == 0 && spec->data_disk_mib)
-		r = mvm_error_set(err, -EOPNOTSUPP,
-				  "data_disk_mib: this version of mvm makes no data disks");
-	if (r == 0)
-		r = build_artifacts(mvm->store, spec, options, progress, &a, err);
-	if (r == 0) /* what is not said in the template comes from the image */
-		r = run_over_image(&spec->run, &a.run, &spec->run, err);
-	if (r == 0)
-		r = hash_revision(spec, &a, result->revision, err);
-	if (r == 0)
-		r = publish(mvm->store, spec, &a, progress, result, err);
+	int r = check_spec(spec, err);
+	for (int i = 0; r == 0 && again && i < TRIES; i++) {
+		AUTO_DONE(build_artifacts) a = { 0 };
+		r = prepare(mvm, spec, options, progress, &a, result, err);
+		if (r == 0)
+			r = publish(mvm, spec, &a, progress, result, err);
+		again = r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);
+		if (again)
+			r = 0;
+	}
 	if (r < 0)
 		return r;
-	result->cached = a.cached;
-	result->rootfs_bytes = a.rootfs_bytes;
 	result->build_ns = clock_now_ns() - start_ns;
 	return snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
+}
+
+/* What a build would do, found out without changing anything. */
+static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
+		const struct mvm_build_options *options, struct mvm_build_result *result,
+		struct mvm_error *err)
+{
+	AUTO_DONE(build_artifacts) a = { 0 };
+
+	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", spec->template_id);
+	int r = check_spec(spec, err);
+	if (r == 0)
+		r = prepare(mvm, spec, options, NULL, &a, result, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", spec->template_id);
+	const char *why = a.cached	   ? "the build cache has its artifacts"
+			  : options->force ? "--force was given"
+			  : a.impure	   ? "it runs a script, so it is never cached"
+					   : "the build cache has nothing for this source, kernel "
+					     "and agent";
+	(void)snprintf(result->why, sizeof(result->why), "%s", why);
+	result->new_revision = !a.cached ||
+			       !have_revision(mvm, spec->template_id, result->revision);
+	if (!result->new_revision)
+		return snapshot_ensure(mvm, spec->template_id, options, NULL, result, err);
+	result->new_snapshot = options->snapshot;
+	return 0;
+}
+
+int mvm_template_build_variant_plan(struct mvm *mvm, const struct mvm_template_config *config,
+				    const struct mvm_template_variant *variant,
+				    const struct mvm_build_options *options,
+				    struct mvm_build_result *ret, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	struct mvm_build_options dry = *options;
+	struct mvm_build_result result = { 0 };
+
+	dry.dry_run = true;
+	int r = mvm_template_spec_from_variant(config, variant, 0, &spec, err);
+	if (r == 0)
+		r = plan(mvm, &spec, &dry, &result, err);
+	if (r == 0)
+		*ret = result;
+	return r;
 }
 
 int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
@@ -213,6 +294,12 @@ int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_o
 	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
 	if (r < 0)
 		return r;
+	if (options->dry_run) {
+		r = plan(mvm, &spec, options, &result, err);
+		if (r == 0 && ret)
+			*ret = result;
+		return r;
+	}
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template build", options->no_wait,
 					       progress, err);
 	if (lock_fd < 0)

@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The templates of a data folder: apply, list, info. */
+/* The templates of a data folder: apply, list. */
 #include <errno.h>
-#include <jansson.h>
 #include <mvm/store.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "codec/json.h"
 #include "store/revision.h"
 #include "template/spec_rules.h"
-#include "template/start.h"
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
-DEFINE_AUTO_DONE(mvm_template_kind, mvm_template_kind_done)
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 
 /* ---- apply ---- */
@@ -128,92 +124,4 @@ int mvm_template_list(struct mvm *mvm, struct mvm_template_summary ***ret, size_
 	*ret = list;
 	*ret_n = n;
 	return 0;
-}
-
-/* ---- info ---- */
-
-/* Text that one of our own writers made, as a value again. */
-static json_t *parsed(char *text)
-{
-	AUTO_FREE char *owned = text;
-	return owned ? json_loads(owned, JSON_DECODE_ANY, NULL) : NULL;
-}
-
-/* What `run` would do here, and why. */
-static json_t *start_json(struct mvm *mvm, const struct revision *revision,
-			  const struct vmm_ops **ret_ops)
-{
-	AUTO_DONE(start_plan) plan = { 0 };
-	AUTO_DONE(vmm_probe) probe = { 0 };
-	struct mvm_error why = { 0 };
-	const struct vmm_ops *ops = NULL;
-
-	int r = context_backend(mvm, NULL, &ops, &probe, &why);
-	*ret_ops = r < 0 ? NULL : ops;
-	struct start_request request = { .revision = revision, .ops = ops, .probe = &probe };
-	if (r == 0)
-		r = start_decide(&request, &plan, &why);
-	const char *start = r < 0 ? "none" : plan.restore ? "restore" : "boot";
-	const char *reason = r < 0 ? why.text : plan.reason;
-	return json_pack("{s:s?, s:s, s:s?}", "backend", *ret_ops ? (*ret_ops)->name : NULL,
-			 "start", start, "reason", reason);
-}
-
-static int put_revision(struct mvm *mvm, const char *ref, struct json_out *out, json_t *o,
-			struct mvm_error *err)
-{
-	AUTO_DONE(revision) revision = REVISION_NONE;
-	AUTO_DONE(mvm_template_kind) kind = { 0 };
-	const struct vmm_ops *ops = NULL;
-	char key[MVM_CACHE_KEY_SIZE], *text = NULL, *kind_text = NULL;
-
-	int r = revision_open(mvm, ref, &revision, err);
-	if (r < 0)
-		return r;
-	r = mvm_template_revision_format(&revision.rev, &text, err);
-	if (r < 0)
-		return r;
-	json_put(out, o, "revision", parsed(text));
-	json_t *start = start_json(mvm, &revision, &ops);
-	r = mvm_template_kind_of(&revision.rev, ops ? ops->name : "", ops && ops->caps.snapshots,
-				 &kind, err);
-	if (r == 0)
-		r = mvm_template_kind_format(&kind, &kind_text, err);
-	if (r < 0) {
-		json_decref(start);
-		return r;
-	}
-	json_put(out, o, "kind", parsed(kind_text));
-	mvm_template_revision_cache_key(&revision.rev, key);
-	json_put_string(out, o, "cache_key", key);
-	json_put(out, o, "run", start);
-	return 0;
-}
-
-int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json, struct mvm_error *err)
-{
-	AUTO_DONE(mvm_template_spec) spec = { 0 };
-	char id[STORE_ID_SIZE], current[STORE_REVISION_SIZE], *text = NULL;
-	size_t len = strcspn(ref, "@");
-	struct json_out out = { 0 };
-
-	(void)snprintf(id, sizeof(id), "%.*s", len < sizeof(id) ? (int)len : 0, ref);
-	int r = store_spec_load(mvm->store, id, &spec, err);
-	if (r == 0)
-		r = mvm_template_spec_format(&spec, &text, err);
-	if (r < 0)
-		return r;
-	json_t *o = json_new(&out);
-	json_put(&out, o, "spec", parsed(text));
-	if (!ref[len] && store_current_get(mvm->store, id, current, err) == -ENOENT) {
-		json_put(&out, o, "revision", json_null());
-		json_put(&out, o, "kind", json_null());
-	} else {
-		r = put_revision(mvm, ref, &out, o, err);
-		if (r < 0) {
-			json_decref(o);
-			return r;
-		}
-	}
-	return json_out_text(&out, o, JSON_TEXT_PRETTY, ret_json, err);
 }

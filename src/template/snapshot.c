@@ -283,6 +283,10 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 	if (!options->force && is_usable(&revision, ops, &probe))
 		return 0;
 
+	if (options->dry_run) {
+		result->new_snapshot = true;
+		return 0;
+	}
 	c.mvm = mvm;
 	c.progress = progress;
 	c.ops = ops;

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All that is known of one template and revision, as a struct and as JSON. */
+#include <errno.h>
+#include <mvm/store.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "model/model_json.h"
+#include "template/history.h"
+#include "template/start.h"
+
+void mvm_template_details_done(struct mvm_template_details *d)
+{
+	mvm_template_spec_done(&d->spec);
+	mvm_template_revision_done(&d->revision);
+	free(d->backend);
+	free(d->start_reason);
+	*d = (struct mvm_template_details){ 0 };
+}
+DEFINE_AUTO_DONE(mvm_template_details, mvm_template_details_done)
+
+/* What `run` would do here, and why. */
+static int look_ahead(struct mvm *mvm, const struct revision *revision,
+		      struct mvm_template_details *d, struct mvm_error *err)
+{
+	AUTO_DONE(start_plan) plan = { 0 };
+	AUTO_DONE(vmm_probe) probe = { 0 };
+	struct mvm_error why = { 0 };
+	const struct vmm_ops *ops = NULL;
+	bool failed = false;
+
+	int r = context_backend(mvm, NULL, &ops, &probe, &why);
+	if (r == 0)
+		d->backend = str_dup(ops->name, &failed);
+	const struct start_request request = { .revision = revision, .ops = ops, .probe = &probe };
+	if (r == 0) {
+		AUTO_DONE(mvm_template_kind) kind = { 0 };
+		r = mvm_template_kind_of(&revision->rev, ops->name, ops->caps.snapshots, &kind,
+					 &why);
+		d->kind_is_snapshot = kind.is_snapshot;
+	}
+	if (r == 0)
+		r = start_decide(&request, &plan, &why);
+	if (r == -ENOMEM || failed)
+		return mvm_error_oom(err);
+	d->start = r < 0	  ? MVM_START_IMPOSSIBLE
+		   : plan.restore ? MVM_START_WOULD_RESTORE
+				  : MVM_START_WOULD_BOOT;
+	d->start_reason = str_dup(r < 0 ? why.text : plan.reason, &failed);
+	return failed ? mvm_error_oom(err) : 0;
+}
+
+static int load_revision(struct mvm *mvm, const char *ref, const char *current,
+			 struct mvm_template_details *d, struct mvm_error *err)
+{
+	AUTO_DONE(revision) revision = REVISION_NONE;
+
+	int r = revision_open(mvm, ref, &revision, err);
+	if (r == 0)
+		r = look_ahead(mvm, &revision, d, err);
+	if (r < 0)
+		return r;
+	d->has_revision = true;
+	d->is_current = str_eq(revision.hash, current);
+	d->disk_bytes = revision_disk_bytes(revision.dir_fd);
+	mvm_template_revision_cache_key(&revision.rev, d->cache_key);
+	d->revision = revision.rev;
+	revision.rev = (struct mvm_template_revision){ 0 };
+	return 0;
+}
+
+int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details *ret,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_details) d = { 0 };
+	char current[STORE_REVISION_SIZE] = "";
+	size_t len = strcspn(ref, "@");
+	AUTO_FREE char *id = strndup(ref, len);
+
+	if (!id)
+		return mvm_error_oom(err);
+	int r = store_spec_load(mvm->store, id, &d.spec, err);
+	if (r < 0)
+		return r;
+	r = store_current_get(mvm->store, id, current, err);
+	if (ref[len] || r != -ENOENT) /* a damaged link is an error only if it is needed */
+		r = ref[len] || r == 0 ? load_revision(mvm, ref, current, &d, err) : r;
+	else
+		r = 0; /* not built yet */
+	if (r < 0)
+		return r;
+	*ret = d;
+	d = (struct mvm_template_details){ 0 };
+	return 0;
+}
+
+/* ---- as JSON ---- */
+
+static json_t *start_json(const struct mvm_template_details *d)
+{
+	static const char *const words[] = {
+		[MVM_START_IMPOSSIBLE] = "none",
+		[MVM_START_WOULD_BOOT] = "boot",
+		[MVM_START_WOULD_RESTORE] = "restore",
+	};
+	return json_pack("{s:s?, s:s, s:s?}", "backend", d->backend, "start", words[d->start],
+			 "reason", d->start_reason);
+}
+
+int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_details) d = { 0 };
+	struct json_out out = { 0 };
+
+	int r = mvm_template_details(mvm, ref, &d, err);
+	if (r < 0)
+		return r;
+	json_t *o = json_new(&out);
+	json_put(&out, o, "spec", template_spec_json(&out, &d.spec));
+	if (!d.has_revision) {
+		json_put(&out, o, "revision", json_null());
+		json_put(&out, o, "kind", json_null());
+		return json_out_text(&out, o, JSON_TEXT_PRETTY, ret_json, err);
+	}
+	const struct mvm_template_kind kind = {
+		.is_snapshot = d.kind_is_snapshot, .snapshot = d.revision.snapshot, /* lent */
+	};
+	json_put(&out, o, "revision", template_revision_json(&out, &d.revision));
+	json_put(&out, o, "current", json_boolean(d.is_current));
+	json_put(&out, o, "kind", template_kind_json(&out, &kind));
+	json_put_string(&out, o, "cache_key", d.cache_key);
+	json_put_u64(&out, o, "disk_bytes", d.disk_bytes);
+	json_put(&out, o, "run", start_json(&d));
+	return json_out_text(&out, o, JSON_TEXT_PRETTY, ret_json, err);
+}
