@@ -64,6 +64,7 @@ struct run {
 	const struct nix *nix;
 	struct nix_result *result;
 	struct stream out, errors;
+	bool merged;   /* standard output is like standard error */
 	bool ended;    /* the child */
 	bool too_long; /* its output */
 	bool failing;  /* "error: ..." has begun, which the caller reports */
@@ -235,7 +236,7 @@ static int run_child(struct run *run, char *const *argv, char *const *env, int c
 							  .env = env,
 							  .cwd_fd = cwd_fd,
 							  .stdin_fd = -1,
-							  .stdout_fd = out,
+							  .stdout_fd = run->merged ? errors : out,
 							  .stderr_fd = errors,
 							  .flags = PROCESS_DIE_WITH_PARENT },
 				  &child);
@@ -262,11 +263,10 @@ static void log_command(const struct nix *n, char *const *argv)
 		(void)file_write_all(n->log_fd, line.data, line.len); /* as in take_errors() */
 }
 
-int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct nix_result *ret,
-		    struct mvm_error *err)
+static int run_program(struct run *run, char *const *argv, int cwd_fd, struct mvm_error *err)
 {
 	AUTO_DONE(strv) env = { 0 };
-	struct run run = { .nix = n, .result = ret, .out.fd = -1, .errors.fd = -1 };
+	run->out.fd = run->errors.fd = -1;
 
 	for (size_t i = 0; environ[i]; i++) {
 		if (!str_starts(environ[i], GIT_PROMPT))
@@ -275,13 +275,20 @@ int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct n
 	strv_add(&env, GIT_PROMPT "0"); /* it would ask on a terminal that nobody watches */
 	if (env.failed)
 		return mvm_error_oom(err);
-	log_command(n, argv);
-	int r = run_child(&run, argv, env.v, cwd_fd);
+	log_command(run->nix, argv);
+	int r = run_child(run, argv, env.v, cwd_fd);
 	if (r == -EFBIG)
 		return mvm_error_set(err, r, "'%s' printed more than 16 MiB", argv[0]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot run '%s': %s", argv[0], strerror(-r));
-	return WIFEXITED(ret->status) && WEXITSTATUS(ret->status) == 0;
+	return WIFEXITED(run->result->status) && WEXITSTATUS(run->result->status) == 0;
+}
+
+int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct nix_result *ret,
+		    struct mvm_error *err)
+{
+	struct run run = { .nix = n, .result = ret, .merged = true };
+	return run_program(&run, argv, cwd_fd, err);
 }
 
 int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix_result *ret,
@@ -303,5 +310,6 @@ int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix
 		strv_add(&argv, args[i]);
 	if (argv.failed)
 		return mvm_error_oom(err);
-	return nix_run_program(n, argv.v, cwd_fd, ret, err);
+	struct run run = { .nix = n, .result = ret };
+	return run_program(&run, argv.v, cwd_fd, err);
 }

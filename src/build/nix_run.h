@@ -51,7 +51,8 @@ DEFINE_AUTO_DONE(nix_result, nix_result_done)
 int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix_result *ret,
 	    struct mvm_error *err);
 
-/* The same for any program, by its whole argument vector. */
+/* The same for any program, by its whole argument vector; both its streams count as what it says.
+ */
 int nix_run_program(const struct nix *n, char *const *argv, int cwd_fd, struct nix_result *ret,
 		    struct mvm_error *err);
 
