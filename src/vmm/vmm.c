@@ -8,16 +8,18 @@
 #include <string.h>
 
 #include "vmm/accel.h"
+#include "vmm/firecracker/firecracker.h"
 #include "vmm/probe_cache.h"
 #include "vmm/qemu/qemu.h"
 
-const struct vmm_ops *const vmm_backends[] = { &vmm_qemu, NULL };
+const struct vmm_ops *const vmm_backends[] = { &vmm_firecracker, &vmm_qemu, NULL };
 
 void vmm_probe_done(struct vmm_probe *p)
 {
 	free(p->reason);
 	free(p->binary);
 	free(p->version);
+	free(p->state_format);
 	free(p->accel_reason);
 	*p = (struct vmm_probe){ 0 };
 }
@@ -132,6 +134,15 @@ static int check_config(const struct vmm_ops *ops, const struct vmm_probe *probe
 		return mvm_error_set(err, -EOPNOTSUPP, "snapshots are not supported by %s",
 				     ops->name);
 	return 0;
+}
+
+const struct vmm_drive *vmm_own_drive(const struct vmm_config *c)
+{
+	for (size_t i = 0; i < c->n_drives; i++) {
+		if (c->drives[i].own)
+			return &c->drives[i];
+	}
+	return NULL;
 }
 
 int vmm_spawn(const struct vmm_ops *ops, const struct vmm_probe *probe,

@@ -28,9 +28,10 @@ enum vmm_accel { VMM_ACCEL_TCG, VMM_ACCEL_KVM };
 /* What a backend is and can do here.  Filled by probe; strings are owned. */
 struct vmm_probe {
 	bool usable;
-	char *reason;  /* why not usable, with the next step; NULL if usable */
-	char *binary;  /* absolute path; NULL if not found */
-	char *version; /* full version string, package suffix included */
+	char *reason;	    /* why not usable, with the next step; NULL if usable */
+	char *binary;	    /* absolute path; NULL if not found */
+	char *version;	    /* full version string, package suffix included */
+	char *state_format; /* version of its device state files; NULL: `version` tells it */
 	enum vmm_accel accel;
 	char *accel_reason; /* why this accelerator: "KVM is usable", "no vmx or svm in ..." */
 	uint32_t tsc_khz;   /* the host's, which guests are told; see accel.h */
@@ -62,11 +63,13 @@ struct vmm_forward {
 struct vmm_drive {
 	const char *name; /* file, relative to dir_fd */
 	bool read_only;
+	bool own; /* relative to own_dir_fd instead: this VM's data disk */
 };
 
 /*
- * What to run.  Borrowed for vmm_spawn only.  File names are relative to dir_fd, which becomes the
- * VMM's working folder, so that a revision that is replaced meanwhile stays whole for it.
+ * What to run.  Borrowed for vmm_spawn only, but for work_fd, whose folder outlives the VM.  File
+ * names are relative to dir_fd, which becomes the VMM's working folder, so that a revision that is
+ * replaced meanwhile stays whole for it.
  */
 struct vmm_config {
 	const char *name; /* of the VM, for messages and the process title */
@@ -78,16 +81,21 @@ struct vmm_config {
 	const char *cmdline; /* the whole of it, from vmm_cmdline() */
 	struct vmm_drive drives[4];
 	size_t n_drives;
-	bool network; /* user networking */
+	int own_dir_fd; /* folder of the drives that are its own; unused without any */
+	bool network;	/* user networking */
 	const struct vmm_forward *forwards;
 	size_t n_forwards;
 	enum vmm_memory memory;
 	int memory_dir_fd;	 /* folder of memory_name; unused for VMM_MEMORY_PRIVATE */
 	const char *memory_name; /* "mem.bin" */
-	int agent_fd;		 /* the VMM's end of the agent channel; connected stream socket */
-	int console_fd;		 /* the VMM's end of the console; connected stream socket */
-	int log_fd;		 /* the VMM's standard error; -1: /dev/null */
+	int work_fd;	/* a folder of this VM's own, for what a backend must keep in files */
+	int agent_fd;	/* the VMM's end of the agent channel; connected stream socket */
+	int console_fd; /* the VMM's end of the console; connected stream socket */
+	int log_fd;	/* the VMM's standard error; -1: /dev/null */
 };
+
+/* The drive that is the VM's own, its data disk; NULL when it has none. */
+const struct vmm_drive *vmm_own_drive(const struct vmm_config *c);
 
 enum vmm_state {
 	VMM_SPAWNED, /* the process is up and has answered; the guest has not run */

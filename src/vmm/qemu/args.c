@@ -52,13 +52,32 @@ static int add_memory(struct strv *args, const struct vmm_config *c, struct mvm_
 			err);
 }
 
+/* A disk of its own does not outlive the host, like the rest of the instance: what the guest
+ * flushes need not reach the host's disk.  What it discards becomes holes. */
+static json_t *own_drive_json(const char *name)
+{
+	return json_pack("{s:s, s:s, s:s, s:{s:b}}", "driver", "file", "filename", name, "discard",
+			 "unmap", "cache", "no-flush", 1);
+}
+
 static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t index,
 		     struct mvm_error *err)
 {
+	if (!drive->own)
+		return add_json(args, "-blockdev",
+				json_pack("{s:s, s:o, s:b, s:{s:s, s:s}}", "driver", "raw",
+					  "node-name", json_sprintf("drive%zu", index), "read-only",
+					  drive->read_only, "file", "driver", "file", "filename",
+					  drive->name),
+				err);
+	AUTO_FREE char *path = str_printf("/proc/self/fd/%d/%s", QEMU_FD_OWN_DIR, drive->name);
+	if (!path)
+		return mvm_error_oom(err);
 	return add_json(args, "-blockdev",
-			json_pack("{s:s, s:o, s:b, s:{s:s, s:s}}", "driver", "raw", "node-name",
-				  json_sprintf("drive%zu", index), "read-only", drive->read_only,
-				  "file", "driver", "file", "filename", drive->name),
+			json_pack("{s:s, s:o, s:b, s:s, s:{s:b}, s:o}", "driver", "raw",
+				  "node-name", json_sprintf("drive%zu", index), "read-only",
+				  drive->read_only, "discard", "unmap", "cache", "no-flush", 1,
+				  "file", own_drive_json(path)),
 			err);
 }
 
@@ -259,7 +278,6 @@ int qemu_args(const struct vmm_probe *probe, const struct vmm_config *c, struct 
 int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, const char *additions,
 		 char **ret, struct mvm_error *err)
 {
-	(void)c;
 	AUTO_DONE(strbuf) line = { 0 };
 	/* a panic ends the VM at once, and so does a reboot: QEMU runs with -no-reboot */
 	strbuf_adds(&line, "console=ttyS0 panic=-1 reboot=t");
@@ -271,6 +289,8 @@ int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, cons
 			return mvm_error_set(err, -EINVAL,
 					     "the kernel arguments hold a control character");
 	}
+	if (vmm_own_drive(c))
+		strbuf_adds(&line, " mvm.data=/dev/vdb");
 	if (!str_empty(additions))
 		strbuf_addf(&line, " %s", additions);
 	if (line.len > CMDLINE_MAX)

@@ -43,7 +43,7 @@ static int fill_version(struct vmm_probe *p)
 int qemu_probe(struct vmm_probe *ret, struct mvm_error *err)
 {
 	AUTO_DONE(vmm_probe) p = { 0 };
-	const char *accel_reason = NULL, *missing = NULL;
+	const char *accel_reason = NULL;
 	p.accel = vmm_accel_choose(&accel_reason);
 	p.accel_reason = strdup(accel_reason);
 	if (!p.accel_reason)
@@ -53,18 +53,16 @@ int qemu_probe(struct vmm_probe *ret, struct mvm_error *err)
 	if (r == -ENOMEM)
 		return mvm_error_oom(err);
 	const char *named = getenv(QEMU_BINARY_ENV);
-	if (r < 0 && named && *named) {
-		p.reason = str_printf(QEMU_BINARY_ENV " names '%s', which is no program", named);
-		if (!p.reason)
-			return mvm_error_oom(err);
-	} else if (r < 0)
-		missing = "there is no " QEMU_BINARY
-			  " on PATH (package qemu-system-x86), and " QEMU_BINARY_ENV " names none";
+	if (r < 0 && !str_empty(named))
+		p.reason = str_printf(QEMU_BINARY_ENV " names '%s': %s", named, strerror(-r));
+	else if (r < 0)
+		p.reason = strdup("there is no " QEMU_BINARY " on PATH (package qemu-system-x86)"
+				  ", and " QEMU_BINARY_ENV " names none");
 	else if (tsc_khz_find(&p.tsc_khz) < 0)
-		missing = "this host's CPU is not x86_64";
-	if (missing)
-		p.reason = strdup(missing);
-	if (missing ? !p.reason : !p.reason && fill_version(&p) < 0)
+		p.reason = strdup("this host's CPU is not x86_64");
+	else if (fill_version(&p) < 0)
+		return mvm_error_oom(err);
+	if (!p.usable && !p.reason)
 		return mvm_error_oom(err);
 	*ret = p;
 	p = (struct vmm_probe){ 0 };

@@ -102,7 +102,9 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
 	AUTO_CLOSE int words_to = to;
 
-	int fds[] = { theirs, c->agent_fd, c->console_fd, c->memory_dir_fd };
+	bool own = vmm_own_drive(c) != NULL, memory = c->memory != VMM_MEMORY_PRIVATE;
+	int fds[] = { theirs, c->agent_fd, c->console_fd, memory ? c->memory_dir_fd : c->own_dir_fd,
+		      c->own_dir_fd };
 	struct process_spec spec = {
 		.argv = args->v,
 		.cwd_fd = c->dir_fd,
@@ -110,7 +112,9 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 		.stdout_fd = words_to,
 		.stderr_fd = words_to,
 		.fds = fds,
-		.n_fds = c->memory == VMM_MEMORY_PRIVATE ? 3 : 4,
+		.n_fds = own	  ? 5
+			 : memory ? 4
+				  : 3,
 		.flags = PROCESS_DIE_WITH_PARENT,
 	};
 	/* QEMU asks for huge pages for its code buffer; a clone's share of memory is a fifth less

@@ -25,6 +25,7 @@ enum qemu_fd {
 	QEMU_FD_AGENT,
 	QEMU_FD_CONSOLE,
 	QEMU_FD_MEMORY_DIR, /* not with VMM_MEMORY_PRIVATE */
+	QEMU_FD_OWN_DIR,    /* of drives of its own */
 };
 
 /* args.c.  Pure: the same probe and config give the same text. */

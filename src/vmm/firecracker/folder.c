@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/firecracker/folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+
+/* Between bind(2), which inotify sees, and listen(2), which nothing tells, lie microseconds. */
+#define LISTEN_RETRY_NS (NS_PER_MS / 2)
+
+static int add_link(int dir_fd, const char *name, enum fc_fd through, const char *file,
+		    struct mvm_error *err)
+{
+	AUTO_FREE char *target = str_printf("/proc/self/fd/%d/%s", through, file);
+	if (!target)
+		return mvm_error_oom(err);
+	if (strchr(name, '/'))
+		return mvm_error_set(err, -EINVAL, "'%s' is no plain file name", name);
+	if (symlinkat(target, dir_fd, name) == 0)
+		return 0;
+	/* two uses of one file share its link */
+	if (errno == EEXIST && through == FC_FD_REVISION)
+		return 0;
+	return mvm_error_set(err, -errno, "cannot link '%s': %s", name, strerror(errno));
+}
+
+static int add_links(int dir_fd, const struct vmm_config *c, struct mvm_error *err)
+{
+	int r = 0;
+	if (c->memory != VMM_MEMORY_PRIVATE) /* first: no other file may go by its name */
+		r = add_link(dir_fd, FC_MEMORY_FILE, FC_FD_MEMORY_DIR, c->memory_name, err);
+	if (r == 0 && c->memory != VMM_MEMORY_CLONE) { /* a clone's kernel is in its memory */
+		r = add_link(dir_fd, c->kernel, FC_FD_REVISION, c->kernel, err);
+		if (r == 0 && c->initrd)
+			r = add_link(dir_fd, c->initrd, FC_FD_REVISION, c->initrd, err);
+	}
+	for (size_t i = 0; r == 0 && i < c->n_drives; i++)
+		r = add_link(dir_fd, c->drives[i].name, FC_FD_REVISION, c->drives[i].name, err);
+	return r;
+}
+
+int fc_folder_make(const struct vmm_config *c, struct fc_folder *ret, struct mvm_error *err)
+{
+	AUTO_DONE(fc_folder) folder = FC_FOLDER_NONE;
+	folder.parent_fd = fcntl(c->work_fd, F_DUPFD_CLOEXEC, 3);
+	if (folder.parent_fd >= 0)
+		folder.fd = dir_make_unique_at(folder.parent_fd, "firecracker-", folder.name);
+	int r = folder.parent_fd < 0 ? -errno : folder.fd < 0 ? folder.fd : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a working folder: %s", strerror(-r));
+	r = add_links(folder.fd, c, err);
+	if (r < 0)
+		return r;
+	*ret = folder;
+	folder = (struct fc_folder)FC_FOLDER_NONE;
+	return 0;
+}
+
+void fc_folder_done(struct fc_folder *folder)
+{
+	if (folder->fd >= 0) {
+		(void)close(folder->fd);
+		(void)tree_remove_at(folder->parent_fd, folder->name); /* `rm` takes what stays */
+	}
+	if (folder->parent_fd >= 0)
+		(void)close(folder->parent_fd);
+	*folder = (struct fc_folder)FC_FOLDER_NONE;
+}
+
+/* What it tells does not matter: the connection is tried after each event. */
+static void on_inotify(void *arg, uint32_t events)
+{
+	const int *fd = arg;
+	char buffer[4096];
+	(void)events;
+	while (read(*fd, buffer, sizeof(buffer)) > 0)
+		;
+}
+
+static void on_timer(void *arg)
+{
+	(void)arg; /* the loop's turn is all that was wanted */
+}
+
+static int wait_and_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
+			    struct loop_source *timer, const enum vmm_state *state,
+			    int64_t deadline_ns)
+{
+	for (;;) {
+		if (clock_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+		int fd = sock_connect_at(folder->fd, name);
+		if (fd >= 0 || (fd != -ENOENT && fd != -ECONNREFUSED))
+			return fd;
+		if (*state == VMM_ENDED)
+			return -ECANCELED;
+		if (fd == -ECONNREFUSED)
+			loop_source_arm(timer, clock_now_ns() + LISTEN_RETRY_NS);
+		int r = loop_run_once(loop, deadline_ns);
+		if (r < 0)
+			return r;
+	}
+}
+
+int fc_folder_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
+		      int (*start)(void *arg, struct mvm_error *err), void *start_arg,
+		      const enum vmm_state *state, int64_t deadline_ns, struct mvm_error *err)
+{
+	AUTO(loop_source) timer = NULL;
+	AUTO(loop_source) source = NULL;
+	char path[FD_PATH_SIZE];
+	AUTO_CLOSE int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	fd_path(folder->fd, path);
+	int r = inotify_fd < 0 || inotify_add_watch(inotify_fd, path, IN_CREATE) < 0 ? -errno : 0;
+	if (r == 0)
+		r = loop_add_fd(loop, inotify_fd, EPOLLIN, on_inotify, &inotify_fd, &source);
+	if (r == 0)
+		r = loop_add_timer(loop, DEADLINE_NONE, on_timer, NULL, &timer);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot watch the working folder: %s", strerror(-r));
+	r = start(start_arg, err);
+	if (r < 0)
+		return r;
+	r = wait_and_connect(folder, name, loop, timer, state, deadline_ns);
+	if (r == -ETIMEDOUT)
+		return mvm_error_set(err, r, "Firecracker did not open its API in time");
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot reach Firecracker's API: %s", strerror(-r));
+	return r;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "vmm/firecracker/firecracker.h"
+
+static struct firecracker *fc_of(struct vmm *v)
+{
+	return (struct firecracker *)v;
+}
+
+static void on_exit_fd(void *arg, uint32_t events)
+{
+	(void)events;
+	struct firecracker *f = arg;
+	int status = 0;
+	if (process_wait(&f->vmm.process, 0, &status) < 0)
+		return; /* not yet */
+	loop_source_free(TAKE_PTR(f->exit_source));
+	words_read(&f->words);
+	/* nobody but the guest makes a running Firecracker end well */
+	f->vmm.guest_stopped = f->vmm.state == VMM_RUNNING && WIFEXITED(status) &&
+			       WEXITSTATUS(status) == 0;
+	f->vmm.exit_status = status;
+	f->vmm.state = VMM_ENDED;
+	if (f->vmm.on_ended)
+		f->vmm.on_ended(f->vmm.on_ended_arg, status); /* last: it may be the end of f */
+}
+
+static void fc_free(struct vmm *v)
+{
+	struct firecracker *f = fc_of(v);
+	if (!f)
+		return;
+	loop_source_free(f->exit_source);
+	process_kill(&f->vmm.process);
+	words_read(&f->words); /* the log shall have all of it */
+	words_done(&f->words);
+	http_free(f->http);
+	fc_agent_done(&f->agent);
+	fc_folder_done(&f->folder);
+	free(f->binary);
+	free(f->state_format);
+	free(f->vmm.name);
+	free(f);
+}
+
+static void free_firecracker(struct firecracker *f)
+{
+	fc_free(f ? &f->vmm : NULL);
+}
+DEFINE_AUTO(firecracker, free_firecracker)
+
+/* What starting the process needs, for fc_folder_connect(). */
+struct launch {
+	struct firecracker *f;
+	const struct vmm_config *config;
+};
+
+/*
+ * The log goes where the last words are read; on standard output it would mix with the console.
+ * An API socket that Firecracker cannot make ends it.
+ */
+static int start_process(void *arg, struct mvm_error *err)
+{
+	const struct launch *l = arg;
+	struct firecracker *f = l->f;
+	const struct vmm_config *c = l->config;
+	char id[FC_ID_SIZE];
+	int to = -1;
+	fc_id(c->name, id);
+	char *const argv[] = {
+		f->binary,
+		(char[]){ "--api-sock" },
+		(char[]){ FC_API_SOCKET },
+		(char[]){ "--id" },
+		id,
+		(char[]){ "--log-path" },
+		(char[]){ "/proc/self/fd/2" },
+		(char[]){ "--level" },
+		(char[]){ "Warn" },
+		NULL,
+	};
+	int r = words_open(&f->words, c->log_fd, &to);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
+	AUTO_CLOSE int words_to = to;
+	const int fds[] = { c->dir_fd, c->memory_dir_fd };
+	struct process_spec spec = {
+		.argv = argv,
+		.cwd_fd = f->folder.fd,
+		.stdin_fd = -1,
+		.stdout_fd = c->console_fd,
+		.stderr_fd = words_to,
+		.fds = fds,
+		.n_fds = c->memory == VMM_MEMORY_PRIVATE ? 1 : 2,
+		.flags = PROCESS_DIE_WITH_PARENT,
+	};
+	if (c->memory == VMM_MEMORY_CLONE)
+		spec.flags |= PROCESS_NO_HUGE_PAGES;
+	r = process_spawn(&spec, &f->vmm.process);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start '%s': %s", f->binary, strerror(-r));
+	r = loop_add_fd(f->loop, f->vmm.process.pidfd, EPOLLIN, on_exit_fd, f, &f->exit_source);
+	if (r == 0)
+		r = words_watch(&f->words, f->loop);
+	return r < 0 ? mvm_error_set(err, r, "cannot watch Firecracker: %s", strerror(-r)) : 0;
+}
+
+/* Sparse and of the right size: a Diff snapshot then fills in the pages that the guest touched. */
+static int make_memory_file(const struct vmm_config *c, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = openat(c->memory_dir_fd, c->memory_name,
+				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot create '%s': %s", c->memory_name,
+				     strerror(errno));
+	if (ftruncate(fd, (off_t)c->mem_mib << 20) < 0)
+		return mvm_error_set(err, -errno, "cannot size '%s': %s", c->memory_name,
+				     strerror(errno));
+	return 0;
+}
+
+static int connect_api(struct firecracker *f, const struct vmm_config *c, int64_t deadline_ns,
+		       struct mvm_error *err)
+{
+	struct launch launch = { f, c };
+	int fd = fc_folder_connect(&f->folder, FC_API_SOCKET, f->loop, start_process, &launch,
+				   &f->vmm.state, deadline_ns, err);
+	if (fd < 0)
+		return fc_explain(f, fd, deadline_ns, err);
+	int r = http_new(f->loop, fd, "Firecracker", &f->http);
+	if (r < 0) {
+		(void)close(fd);
+		return mvm_error_set(err, r, "cannot watch Firecracker: %s", strerror(-r));
+	}
+	return 0;
+}
+
+/* A clone's machine comes from the snapshot; telling about it would spoil the load. */
+static int describe_machine(struct firecracker *f, const struct vmm_config *c, int64_t deadline_ns,
+			    struct mvm_error *err)
+{
+	AUTO_DONE(fc_requests) requests = { 0 };
+	if (c->memory == VMM_MEMORY_CLONE)
+		return 0;
+	int r = fc_requests_config(c, &requests, err);
+	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
+}
+
+static int start(struct firecracker *f, const struct vmm_config *c, int64_t deadline_ns,
+		 struct mvm_error *err)
+{
+	int r = fc_folder_make(c, &f->folder, err);
+	if (r < 0)
+		return r;
+	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c->agent_fd);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot listen for the agent: %s", strerror(-r));
+	r = connect_api(f, c, deadline_ns, err);
+	if (r == 0)
+		r = describe_machine(f, c, deadline_ns, err);
+	if (r == 0)
+		f->vmm.spawned_ns = clock_now_ns();
+	return r;
+}
+
+static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
+		    int64_t deadline_ns, struct vmm **ret, struct mvm_error *err)
+{
+	AUTO(firecracker) f = calloc(1, sizeof(*f));
+	bool failed = false;
+	if (!f)
+		return mvm_error_oom(err);
+	f->words = (struct words)WORDS_NONE;
+	f->folder = (struct fc_folder)FC_FOLDER_NONE;
+	f->agent = (struct fc_agent)FC_AGENT_NONE;
+	f->loop = loop;
+	f->vmm.ops = &vmm_firecracker;
+	f->vmm.memory = c->memory;
+	f->vmm.name = str_dup(c->name, &failed);
+	f->binary = str_dup(probe->binary, &failed);
+	f->state_format = str_dup(probe->state_format, &failed);
+	f->pause_breaks_vsock = fc_pause_breaks_vsock(probe->version);
+	if (failed)
+		return mvm_error_oom(err);
+
+	int r = c->memory == VMM_MEMORY_CAPTURE ? make_memory_file(c, err) : 0;
+	if (r < 0)
+		return r;
+	r = start(f, c, deadline_ns, err);
+	if (r < 0) {
+		if (c->memory == VMM_MEMORY_CAPTURE)
+			(void)unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
+		return r;
+	}
+	*ret = &TAKE_PTR(f)->vmm;
+	return 0;
+}
+
+static int act(struct vmm *v, enum fc_action action, int64_t deadline_ns, struct mvm_error *err)
+{
+	AUTO_DONE(fc_requests) requests = { 0 };
+	int r = fc_requests_action(action, &requests, err);
+	return r < 0 ? r : fc_do(fc_of(v), &requests, deadline_ns, err);
+}
+
+static int fc_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	return act(v, FC_START, deadline_ns, err);
+}
+
+/* A machine that is to be captured stays paused, so the capture may pause it with any release. */
+static int fc_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (fc_of(v)->pause_breaks_vsock && v->memory != VMM_MEMORY_CAPTURE)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "Firecracker 1.16 loses the agent's connection when a paused "
+				     "VM goes on; other releases do not");
+	return act(v, FC_PAUSE, deadline_ns, err);
+}
+
+static int fc_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	return act(v, FC_RESUME, deadline_ns, err);
+}
+
+const struct vmm_ops vmm_firecracker = {
+	.name = "firecracker",
+	.caps = {
+		.snapshots = true,
+		.pause = true,
+		.network_user = false,
+		.shared_memory_clones = true,
+		.agent_transport = "vsock",
+	},
+	.binary = FC_BINARY,
+	.binary_env = FC_BINARY_ENV,
+	.probe = fc_probe,
+	.cmdline = fc_cmdline,
+	.facts = fc_facts,
+	.spawn = fc_spawn,
+	.boot = fc_boot,
+	.pause = fc_pause,
+	.resume = fc_resume,
+	.snapshot = fc_snapshot,
+	.restore = fc_restore,
+	.free = fc_free,
+};

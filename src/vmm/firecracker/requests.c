@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What Firecracker is told: the definitions of its OpenAPI description, with only the properties
+ * that every release from 1.13 on knows.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "vmm/firecracker/firecracker.h"
+
+#define CMDLINE_MAX 2047u /* COMMAND_LINE_SIZE of Linux on x86, less the NUL */
+#define GUEST_CID   3	  /* the same for all: each VM's vsock is its own process's */
+
+void fc_requests_done(struct fc_requests *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->v[i].path);
+		free(l->v[i].body);
+	}
+	*l = (struct fc_requests){ 0 };
+}
+
+/* Takes the body over; NULL (no memory, or no UTF-8 in it) is an error. */
+static int add(struct fc_requests *l, const char *method, const char *path, json_t *body,
+	       struct mvm_error *err)
+{
+	struct fc_request q = {
+		.method = method,
+		.path = strdup(path),
+		.body = body ? json_dumps(body, JSON_COMPACT) : NULL,
+	};
+	bool no_text = !body;
+	json_decref(body);
+	if (q.path && q.body && l->n < FC_REQUESTS_MAX) {
+		l->v[l->n++] = q;
+		return 0;
+	}
+	free(q.path);
+	free(q.body);
+	if (no_text)
+		return mvm_error_set(err, -EINVAL, "a name for Firecracker's %s is not UTF-8",
+				     path);
+	return mvm_error_oom(err);
+}
+
+static int add_machine(struct fc_requests *l, const struct vmm_config *c, struct mvm_error *err)
+{
+	int r = add(l, "PUT", "/machine-config",
+		    json_pack("{s:i, s:I, s:b, s:b}", "vcpu_count", (int)c->vcpus, "mem_size_mib",
+			      (json_int_t)c->mem_mib, "smt", 0, "track_dirty_pages", 0),
+		    err);
+	if (r < 0)
+		return r;
+	return add(l, "PUT", "/boot-source",
+		   json_pack("{s:s, s:s*, s:s}", "kernel_image_path", c->kernel, "initrd_path",
+			     c->initrd, "boot_args", c->cmdline),
+		   err);
+}
+
+/*
+ * No drive is the root device: Firecracker would add root= to the command line, which the initrd
+ * does not need.  "Writeback" makes the guest's flushes reach the disk.
+ */
+static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_t index,
+		     struct mvm_error *err)
+{
+	char id[24], path[40];
+	(void)snprintf(id, sizeof(id), "drive%zu", index);
+	(void)snprintf(path, sizeof(path), "/drives/%s", id);
+	return add(l, "PUT", path,
+		   json_pack("{s:s, s:s, s:b, s:b, s:s}", "drive_id", id, "path_on_host",
+			     drive->name, "is_root_device", 0, "is_read_only", drive->read_only,
+			     "cache_type", drive->read_only ? "Unsafe" : "Writeback"),
+		   err);
+}
+
+int fc_requests_config(const struct vmm_config *c, struct fc_requests *ret, struct mvm_error *err)
+{
+	AUTO_DONE(fc_requests) list = { 0 };
+	int r = add_machine(&list, c, err);
+	for (size_t i = 0; i < c->n_drives && r == 0; i++)
+		r = add_drive(&list, &c->drives[i], i, err);
+	if (r == 0)
+		r = add(&list, "PUT", "/vsock",
+			json_pack("{s:i, s:s}", "guest_cid", GUEST_CID, "uds_path", FC_VSOCK), err);
+	if (r == 0)
+		r = add(&list, "PUT", "/entropy", json_object(), err);
+	if (r < 0)
+		return r;
+	*ret = list;
+	list = (struct fc_requests){ 0 };
+	return 0;
+}
+
+static json_t *snapshot_body(const char *type)
+{
+	return json_pack("{s:s, s:s, s:s}", "snapshot_type", type, "snapshot_path", FC_STATE_FILE,
+			 "mem_file_path", FC_MEMORY_FILE);
+}
+
+int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mvm_error *err)
+{
+	switch (action) {
+	case FC_START:
+		return add(ret, "PUT", "/actions",
+			   json_pack("{s:s}", "action_type", "InstanceStart"), err);
+	case FC_PAUSE:
+		return add(ret, "PATCH", "/vm", json_pack("{s:s}", "state", "Paused"), err);
+	case FC_RESUME:
+		return add(ret, "PATCH", "/vm", json_pack("{s:s}", "state", "Resumed"), err);
+	case FC_SNAPSHOT_DIFF:
+		return add(ret, "PUT", "/snapshot/create", snapshot_body("Diff"), err);
+	case FC_SNAPSHOT_FULL:
+		return add(ret, "PUT", "/snapshot/create", snapshot_body("Full"), err);
+	case FC_LOAD:
+		break;
+	}
+	return add(ret, "PUT", "/snapshot/load",
+		   json_pack("{s:s, s:{s:s, s:s}, s:b}", "snapshot_path", FC_STATE_FILE,
+			     "mem_backend", "backend_type", "File", "backend_path", FC_MEMORY_FILE,
+			     "resume_vm", 1),
+		   err);
+}
+
+void fc_id(const char *name, char ret[FC_ID_SIZE])
+{
+	size_t n = 0;
+	for (; name[n] && n < FC_ID_SIZE - 1; n++) {
+		char c = name[n];
+		bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			    (c >= '0' && c <= '9');
+		ret[n] = fine ? c : '-';
+	}
+	ret[n] = '\0';
+}
+
+int fc_device_layout(const struct vmm_config *c, char **ret, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	for (size_t i = 0; i < c->n_drives; i++)
+		strbuf_addf(&text, "drive%zu:%s:%s ", i, c->drives[i].read_only ? "ro" : "rw",
+			    c->drives[i].name);
+	strbuf_addf(&text, "vsock:%d entropy", GUEST_CID);
+	char *layout = text.failed ? NULL : strbuf_take(&text);
+	if (!layout)
+		return mvm_error_oom(err);
+	*ret = layout;
+	return 0;
+}
+
+int fc_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, const char *additions,
+	       char **ret, struct mvm_error *err)
+{
+	(void)probe;
+	(void)c;
+	AUTO_DONE(strbuf) line = { 0 };
+	/* a reset by the keyboard controller is what ends Firecracker; it has no PCI by default */
+	strbuf_adds(&line, "console=ttyS0 panic=-1 reboot=k pci=off");
+	for (const char *p = additions ? additions : ""; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return mvm_error_set(err, -EINVAL,
+					     "the kernel arguments hold a control character");
+	}
+	if (!str_empty(additions))
+		strbuf_addf(&line, " %s", additions);
+	if (line.len > CMDLINE_MAX)
+		return mvm_error_set(err, -EINVAL,
+				     "the kernel arguments are longer than %u characters",
+				     CMDLINE_MAX);
+	char *text = line.failed ? NULL : strbuf_take(&line);
+	if (!text)
+		return mvm_error_oom(err);
+	*ret = text;
+	return 0;
+}

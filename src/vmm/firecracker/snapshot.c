@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Device state passes through the working folder, where Firecracker writes and reads it under the
+ * one name it knows; here it is checked on its way, so that what is stored and what is loaded are
+ * the bytes that were checked.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "vmm/ask.h"
+#include "vmm/firecracker/firecracker.h"
+
+#define STATE_MAX (64u << 20)
+
+/* The text of the device state in a folder, found whole. */
+static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	int r = file_read_at(dir_fd, FC_STATE_FILE, STATE_MAX, &text, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '" FC_STATE_FILE "': %s", strerror(-r));
+	if (len < 8 || crc64_jones(0, text, len) != 0)
+		return mvm_error_set(err, -EBADMSG,
+				     "'" FC_STATE_FILE "' is damaged: its checksum is wrong");
+	*ret = TAKE_PTR(text);
+	*ret_len = len;
+	return 0;
+}
+
+/* The file's own account of its format, against what this Firecracker said of itself. */
+static int check_format(const struct firecracker *f, int64_t deadline_ns, struct mvm_error *err)
+{
+	char text[ASK_TEXT_MAX];
+	size_t len = 0;
+	char *const argv[] = { f->binary, (char[]){ "--describe-snapshot" },
+			       (char[]){ FC_STATE_FILE }, NULL };
+	int r = program_ask(argv, f->folder.fd, deadline_ns, text);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot ask Firecracker for the snapshot's format: %s",
+				     strerror(-r));
+	const char *format = fc_format_of(text, &len);
+	if (!format || !f->state_format || strlen(f->state_format) != len ||
+	    memcmp(format, f->state_format, len) != 0)
+		return mvm_error_set(
+			err, -EPROTO, "the snapshot's format is not Firecracker's '%s' but '%.*s'",
+			f->state_format ? f->state_format : "", (int)strcspn(text, "\n"), text);
+	return 0;
+}
+
+/* Diff finds the touched pages with mincore(2), which does not see those that were swapped out. */
+static bool swap_is_on(void)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_CLOSE int fd = open("/proc/swaps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno != ENOENT; /* a kernel without swap has no such file */
+	if (file_read_fd(fd, 65536, &text, NULL) < 0)
+		return true;
+	const char *first = strchr(text, '\n');
+	return first && first[1];
+}
+
+static int do_action(struct firecracker *f, enum fc_action action, int64_t deadline_ns,
+		     struct mvm_error *err)
+{
+	AUTO_DONE(fc_requests) requests = { 0 };
+	int r = fc_requests_action(action, &requests, err);
+	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
+}
+
+static int store_state(const struct firecracker *f, int dir_fd, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	int r = read_state(f->folder.fd, &text, &len, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600);
+	if (r < 0 && r != -EEXIST)
+		(void)unlinkat(dir_fd, FC_STATE_FILE, 0); /* the first failure is the one to
+							     report */
+	return r < 0 ? mvm_error_set(err, r, "cannot create '" FC_STATE_FILE "': %s", strerror(-r))
+		     : 0;
+}
+
+int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct firecracker *f = (struct firecracker *)v;
+	/* before the memory file is touched, which belongs to the state that is there */
+	if (faccessat(dir_fd, FC_STATE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return mvm_error_set(err, -EEXIST, "cannot create '" FC_STATE_FILE "': %s",
+				     strerror(EEXIST));
+	int r = do_action(f, swap_is_on() ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
+	if (r == 0)
+		r = check_format(f, deadline_ns, err);
+	if (r == 0)
+		r = store_state(f, dir_fd, err);
+	(void)unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* goes with its folder at the latest */
+	return r;
+}
+
+int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct firecracker *f = (struct firecracker *)v;
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	int r = read_state(dir_fd, &text, &len, err);
+	if (r < 0)
+		return r;
+	r = file_replace_unsynced_at(f->folder.fd, FC_STATE_FILE, text, len, 0600);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot hand over '" FC_STATE_FILE "': %s",
+				     strerror(-r));
+	r = do_action(f, FC_LOAD, deadline_ns, err);
+	if (r < 0)
+		return r;
+	v->loaded_ns = v->resumed_ns = clock_now_ns(); /* one call does both */
+	return 0;
+}
