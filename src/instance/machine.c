@@ -78,6 +78,7 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot write the guest's logs: %s", strerror(-r));
 
+	config->work_fd = dir_fd;
 	config->agent_fd = agent_theirs;
 	config->console_fd = console_theirs;
 	r = vmm_spawn(ops, probe, config, loop, deadline_ns, &m->vmm, err);
