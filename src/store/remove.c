@@ -39,6 +39,7 @@ int store_revision_remove(struct store *s, const char *id, const char *revision,
 	AUTO_CLOSE int rev = store_revision_open(s, id, revision, err);
 	if (rev < 0)
 		return rev;
+	(void)close(TAKE_FD(rev)); /* else we would be a reader ourselves */
 	AUTO_CLOSE int dir = template_open(s, id, false, err);
 	if (dir < 0)
 		return dir;

@@ -81,6 +81,8 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 				     strerror(-claim));
 	AUTO_CLOSE int dir_fd = store_revision_open(s, id, e->name, err);
 	int r = dir_fd < 0 ? dir_fd : gc_count_revision(run->gc, dir_fd, &bytes, err);
+	if (dir_fd >= 0)
+		(void)close(TAKE_FD(dir_fd)); /* who has it open keeps its files */
 	if (r == 0 && !dry)
 		r = store_revision_remove(s, id, e->name, err);
 	if (r < 0)

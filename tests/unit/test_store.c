@@ -349,6 +349,11 @@ static void readers_keep_the_files_of_a_revision_that_is_removed(void **state)
 	assert_int_equal(store_revision_load(f->store, "web", "r1", &rev, NULL, NULL), -ENOENT);
 	assert_int_equal(close(TAKE_FD(dir)), 0);
 	assert_int_equal(store_sweep(f->store), 1);
+
+	/* without readers nothing waits for the sweep */
+	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
+	assert_int_equal(store_revision_remove(f->store, "web", "r1", NULL), 0);
+	assert_int_equal(store_sweep(f->store), 0);
 }
 
 static void current_links_of_other_programs_are_read(void **state)
