@@ -3,9 +3,8 @@
 /*
  * What the crash tests need of the store and no command of mvm does alone.
  *
- *   crash-driver DIR check            is everything in this data folder whole?
- *   crash-driver DIR snapshot ID      publish the current revision again, with a snapshot
- *   crash-driver DIR current ID REV   make a revision current
+ *   crash-driver DIR check        is everything in this data folder whole?
+ *   crash-driver DIR snapshot ID  publish the current revision again, with a snapshot
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,14 +51,6 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 	if (r >= 0)
 		r = store_revision_save(st.fd, &rev, err);
 	return r < 0 ? r : store_revision_publish(s, &st, id, current, err);
-}
-
-static int set_current(struct store *s, const char *id, const char *revision, struct mvm_error *err)
-{
-	AUTO_CLOSE int lock = store_lock_template(s, id, 0, "crash test", NULL);
-	if (lock < 0)
-		return mvm_error_set(err, lock, "cannot lock '%s': %s", id, strerror(-lock));
-	return store_current_set(s, id, revision, err);
 }
 
 static int list(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err)
@@ -159,10 +150,8 @@ int main(int argc, char **argv)
 		r = check(s, &err);
 	else if (r >= 0 && argc == 4 && strcmp(argv[2], "snapshot") == 0)
 		r = add_snapshot(s, argv[3], &err);
-	else if (r >= 0 && argc == 5 && strcmp(argv[2], "current") == 0)
-		r = set_current(s, argv[3], argv[4], &err);
 	else if (r >= 0)
-		r = mvm_error_set(&err, -EINVAL, "usage: crash-driver DIR check|snapshot|current");
+		r = mvm_error_set(&err, -EINVAL, "usage: crash-driver DIR check|snapshot ID");
 	if (r < 0)
 		fprintf(stderr, "crash-driver: %s\n", err.text);
 	return r < 0;

@@ -7,7 +7,7 @@
  *   MVM_FAULT_LOG=FILE   append "<number> <call>" for every such call
  *   MVM_FAULT_AT=N       the call to act at, from 1
  *   MVM_FAULT_DO=WHAT    kill-before, kill-after, kill-half (a write cut in two);
- *                        EIO (this call fails); ENOSPC (from this call on, whatever needs room)
+ *                        stop (SIGSTOP before it); EIO (this call fails); ENOSPC (from this call on, whatever needs room)
  *
  * Writes to anything but regular files do not count, nor do opens that create or cut nothing.
  */
@@ -75,6 +75,8 @@ static int enter(const char *name, unsigned flags)
 		return 0;
 	if (strcmp(fault_do, "kill-before") == 0)
 		die();
+	if (strcmp(fault_do, "stop") == 0)
+		(void)syscall(SYS_kill, getpid(), SIGSTOP);
 	return strcmp(fault_do, "EIO") == 0 ? EIO : 0;
 }
 

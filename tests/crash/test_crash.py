@@ -13,6 +13,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,9 +68,7 @@ class Crash(harness.TestCase):
     def one(self, command, what, at, after):
         """One run with one fault."""
         where = f"{' '.join(command[1:])}: {what} at call {at}"
-        data = tempfile.mkdtemp(prefix="d", dir=self.folder)
-        os.rmdir(data)
-        subprocess.run(["cp", "-a", self.base, data], check=True)
+        data = self.copy_of_base()
         done = self.run_in(data, command, {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
         if what in ERRORS:
             self.assertIn(done.returncode, range(0, 7), f"{where}: {done.stderr}")
@@ -88,24 +87,59 @@ class Crash(harness.TestCase):
         after(data)
         shutil.rmtree(data)
 
-    def everywhere(self, *command, after=lambda data: None):
-        """The command with every fault at every call (CRASH_STEP)."""
-        data = self.path("counted")
-        log = self.path("calls")
+    def meanwhile(self, command, other, at):
+        """The command stands still at a call while another one runs; both must do their work."""
+        data = self.copy_of_base()
+        env = self.environment({"MVM_DATA_DIR": data, "LD_PRELOAD": FAULTS,
+                                "MVM_FAULT_AT": str(at), "MVM_FAULT_DO": "stop"})
+        with subprocess.Popen(command, env=env, cwd=self.folder, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True) as first:
+            os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            with subprocess.Popen(other, env=self.environment({"MVM_DATA_DIR": data}),
+                                  cwd=self.folder, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  text=True) as second:
+                try:
+                    second.wait(0.5)
+                except subprocess.TimeoutExpired:
+                    pass # it waits for a lock
+                first.send_signal(signal.SIGCONT)
+                for each, name in (first, "stopped"), (second, "other"):
+                    said = each.communicate(timeout=60)[1]
+                    self.assertEqual(each.returncode, 0, f"at call {at}, {name}: {said}")
+        self.whole(data, f"at call {at}")
+        shutil.rmtree(data)
+
+    def copy_of_base(self):
+        data = tempfile.mkdtemp(prefix="d", dir=self.folder)
+        os.rmdir(data)
         subprocess.run(["cp", "-a", self.base, data], check=True)
-        done = self.run_in(data, command, {"MVM_FAULT_LOG": log})
+        return data
+
+    def calls_of(self, command):
+        """The names of the calls that a command makes."""
+        log = self.path("calls")
+        done = self.run_in(self.copy_of_base(), command, {"MVM_FAULT_LOG": log})
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(log, encoding="ascii") as file:
-            calls = [line.split()[1] for line in file]
+            return [line.split()[1] for line in file]
+
+    def in_parallel(self, function, arguments):
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for result in [pool.submit(function, *each) for each in arguments]:
+                result.result()
+
+    def everywhere(self, *command, after=lambda data: None):
+        """The command with every fault at every call (CRASH_STEP)."""
+        calls = self.calls_of(command)
         self.assertGreater(len(calls), 3)
         points = []
         for n, what in enumerate(KILLS + ERRORS):
             for at in range(1 + n % STEP, len(calls) + 1, STEP):
                 if what != "kill-half" or "write" in calls[at - 1]:
                     points.append((what, at))
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for result in [pool.submit(self.one, command, what, at, after) for what, at in points]:
-                result.result()
+        self.in_parallel(self.one, [(command, what, at, after) for what, at in points])
         print(f"# {' '.join(command[1:])}: {len(calls)} calls, {len(points)} faults",
               file=sys.stdout, flush=True)
 
@@ -174,13 +208,44 @@ class Crash(harness.TestCase):
                          .returncode, 0)
         self.everywhere(DRIVER, "DATA", "snapshot", "web-worker")
 
-    def test_rolling_back(self):
+    def two_revisions(self):
         old = self.current(self.base)
         self.write("root/etc/hostname", "two\n")
         self.in_base("template", "build", "web-worker")
-        self.assertNotEqual(self.current(self.base), old)
-        self.everywhere(DRIVER, "DATA", "current", "web-worker", old,
+        new = self.current(self.base)
+        self.assertNotEqual(new, old)
+        return old, new
+
+    def test_rolling_back(self):
+        old, _ = self.two_revisions()
+        self.everywhere(harness.MVM, "template", "rollback", "web-worker", old,
                         after=lambda data: self.assertEqual(self.current(data), old))
+
+    def test_pruning(self):
+        _, new = self.two_revisions()
+
+        def after(data):
+            self.assertEqual(os.listdir(data + "/templates/web-worker/artifacts"), [new])
+            blobs = os.listdir(data + "/blobs/sha256")
+            self.assertEqual(len(blobs), 3, "kernel, image and initramfs")
+            self.assertEqual(len(os.listdir(data + "/cache/builds")), 1)
+
+        self.everywhere(harness.MVM, "template", "prune", "--keep", "1", after=after)
+
+    def prune_beside(self, *command):
+        calls = self.calls_of(command)
+        prune = [harness.MVM, "template", "prune", "--keep", "1"]
+        self.in_parallel(self.meanwhile, [(command, prune, at)
+                                          for at in range(1, len(calls) + 1, STEP)])
+
+    def test_pruning_beside_a_build(self):
+        self.write("root/etc/hostname", "two\n")
+        self.prune_beside(harness.MVM, "template", "build", "web-worker")
+
+    def test_pruning_beside_a_build_from_the_cache(self):
+        self.config("new", 1)
+        self.in_base("template", "delete", "web-worker", "--force")
+        self.prune_beside(harness.MVM, "template", "build", "--config", self.path("new.toml"))
 
 
 if __name__ == "__main__":

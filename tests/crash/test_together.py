@@ -40,7 +40,7 @@ class Worker(threading.Thread):
 
     def run(self):
         jobs = [self.edit, self.edit, self.build, self.build, self.come_and_go, self.apply,
-                self.list, self.list, self.info, self.snapshot]
+                self.list, self.list, self.info, self.snapshot, self.rollback, self.prune]
         try:
             while time.monotonic() < self.until and not self.wrong:
                 job = self.random.choice(jobs)
@@ -72,10 +72,11 @@ class Worker(threading.Thread):
         self.mvm("template", "apply", config)
 
     def come_and_go(self, _):
-        """Templates that others delete meanwhile."""
+        """Templates that others delete meanwhile, of sources that nobody else has: what they were
+        built from is garbage in between, and is wanted again."""
         name = self.random.choice(["brief-0", "brief-1"])
-        self.mvm("template", "create", name, "--flake", "dir:" + self.test.path("root"), "--force",
-                 good=(0, BUSY))
+        source = self.test.path(f"brief-root-{self.random.randrange(3)}")
+        self.mvm("template", "create", name, "--flake", "dir:" + source, "--force", good=(0, BUSY))
         self.mvm("template", "build", name, good=(0, MISSING))
         self.mvm("template", "delete", name, "--force", good=(0, MISSING))
 
@@ -95,6 +96,14 @@ class Worker(threading.Thread):
         if not self.wrong and json.loads(done.stdout)["spec"]["template_id"] != template:
             self.wrong = done.stdout
 
+    def rollback(self, template):
+        done = self.mvm("template", "rollback", template, good=(0, 1, MISSING))
+        if done.returncode == 1 and "no earlier" not in done.stderr:
+            self.wrong = done.stderr
+
+    def prune(self, _):
+        self.mvm("template", "prune", "--keep", "2", *self.random.choice([[], ["--dry-run"]]))
+
     def snapshot(self, template):
         """Exchanges the current revision's folder under whoever reads it."""
         done = self.mvm(self.test.data_dir, "snapshot", template, good=(0, 1), program=DRIVER)
@@ -110,6 +119,8 @@ class Together(harness.TestCase):
     def test_sixteen_processes_in_one_data_folder(self):
         print("# seed", SEED)
         self.write("root/etc/hostname", "one\n")
+        for number in range(3):
+            self.write(f"brief-root-{number}/etc/hostname", f"{number}\n")
         with open(self.path("vmlinux"), "wb") as file:
             file.write(tiny_kernel("6.1.0-test"))
         self.mvm_ok("kernel", "add", self.path("vmlinux"))
