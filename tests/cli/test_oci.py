@@ -134,7 +134,7 @@ class AsUmociUnpacksIt(OciCase):
     def test_compressions(self):
         for packed in ("", "+gzip"):
             with self.subTest(packed=packed):
-                self.compare(BASE, packed=packed, but=MADE_BY_UMOCI)
+                self.compare(BASE, tar_of(), packed=packed, but=MADE_BY_UMOCI)
 
     def test_sparse_files(self):
         source = self.path("sparse-source")

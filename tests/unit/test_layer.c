@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "corpus_table.h"
+#include "layer_input.h"
+
+/* Every name with a letter for its type: - file, / folder, @ link, c b device, p fifo. */
+static void show(const struct tree_node *folder, struct strbuf *ret)
+{
+	for (size_t i = 0; i < folder->n_children; i++) {
+		const struct tree_node *n = folder->children[i];
+		char path[TREE_PATH_SIZE];
+		tree_path(n, path);
+		strbuf_addf(ret, "%s%s%c", ret->len ? " " : "", path, "?-/@cbps"[n->inode->type]);
+		if (n->inode->type == TREE_FOLDER)
+			show(n, ret);
+	}
+}
+
+static int merge(const char *text, size_t len, struct strbuf *ret_shown, struct mvm_error *err)
+{
+	AUTO_DONE(layer_input) in = LAYER_INPUT_NONE;
+	AUTO(tree) t = NULL;
+
+	assert_int_equal(layer_input_read((const uint8_t *)text, len, &in), 0);
+	int r = layers_scan(in.layers, in.n, 0, &layer_input_limits, &t, err);
+	if (r < 0)
+		return r;
+	show(t->root, ret_shown);
+	return layers_read(in.layers, in.n, &layer_input_limits, t, layer_input_check, NULL, err);
+}
+
+static void hostile_layers_have_the_documented_result(void **state)
+{
+	static const struct expected table[] = {
+		{ "absolute", 0, "etc/ etc/passwd-" },
+		{ "aufs-notes", 0, "d/ d/old- f- l@" },
+		{ "bad-checksum", -EBADMSG, "is damaged: Unrecognized archive format" },
+		{ "control-characters", 0, "a\nb\x1b[31m-" },
+		{ "cut-contents", -EBADMSG, "Truncated input file" },
+		{ "cut-end", -EBADMSG, "is damaged: it ends too early" },
+		{ "cut-gzip", -EBADMSG, "is damaged: truncated gzip input" },
+		{ "cut-header", -EBADMSG, "is damaged: Truncated tar archive" },
+		{ "deep", -EFBIG, "the folders around 'd' are more than 32 deep" },
+		{ "device-out-of-range", -EINVAL,
+		  "entry 'n' is a device that Linux cannot number" },
+		{ "devices", 0, "diskb nullc" },
+		{ "dotdot", -EINVAL, "entry '../escape' leaves the tree by '..'" },
+		{ "dotdot-inside", -EINVAL, "entry 'd/../../escape' leaves the tree by '..'" },
+		{ "duplicates", 0, "f-" },
+		{ "empty", -EBADMSG, "is damaged: Unrecognized archive format" },
+		{ "empty-tar", 0, "d/ d/old- f- l@" },
+		{ "empty-target", -EINVAL, "entry 'l' is a symbolic link to nothing" },
+		{ "fifo", 0, "pp" },
+		{ "file-to-folder", 0, "d/ d/old- f/ f/x- l@" },
+		{ "folder-to-file", 0, "d- f- l@" },
+		{ "folder-to-link-to-folder", 0, "d/ d/x- f- l@" },
+		{ "gzip-in-gzip", -EFBIG, "79 bytes unpack to more than 1048576" },
+		{ "hard-link-absolute", 0, "f- h-" },
+		{ "hard-link-out", -EINVAL,
+		  "entry 'h': its target '../../etc/passwd' leaves the tree by '..'" },
+		{ "hard-link-over-its-folder", -EINVAL,
+		  "entry 'd' takes the place of the folder that its target is in" },
+		{ "hard-link-through-link", 0, "d/ d/old- f- h- l@" },
+		{ "hard-link-to-folder", -EINVAL, "entry 'h' is a hard link to a folder" },
+		{ "hard-link-to-itself", -EINVAL,
+		  "entry 'h' is a hard link to something that did not come before it" },
+		{ "hard-link-to-none", -EINVAL,
+		  "entry 'h' is a hard link to something that did not come before it" },
+		{ "hard-link-to-root", -EINVAL,
+		  "entry 'h' is a hard link to something that did not come before it" },
+		{ "huge-file", -EFBIG, "with entry 'f' the files hold more than 16777216 bytes" },
+		{ "huge-sum", -EFBIG, "with entry 'f' the files hold more than 16777216 bytes" },
+		{ "link-grows", -EINVAL,
+		  "entry 'a/f' lies behind links to a path that is too long" },
+		{ "link-loop", -EINVAL, "entry 'a/f' lies behind more than 40 symbolic links" },
+		{ "link-out", 0, "etc/ etc/passwd- out@" },
+		{ "link-to-itself", -EINVAL,
+		  "entry 'a/f' lies behind more than 40 symbolic links" },
+		{ "link-to-nothing", 0, "a@ none/ none/f-" },
+		{ "link-to-root", 0, "f- out@" },
+		{ "links-through-links", 0, "a@ b@ c@ d/ f-" },
+		{ "long-name", -EINVAL, "has a name of more than 255 bytes" },
+		{ "long-path", -EINVAL,
+		  "entry "
+		  "'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn/"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn/"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn/"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn/"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+		  "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn/nn" },
+		{ "long-target", -EINVAL,
+		  "entry 'l': the symbolic link 'l' points to more than 4095 bytes" },
+		{ "many-entries", -EFBIG, "the layers have more than 1000 entries" },
+		{ "many-files", -EFBIG, "entry 'f499': there are more than 500 files" },
+		{ "no-layers", 0, "" },
+		{ "no-tar", -EBADMSG, "is damaged: Unrecognized archive format" },
+		{ "not-utf8", 0, "\xff\xfe\x80-" },
+		{ "opaque-first-and-last", 0, "d/ d/new- f- l@" },
+		{ "opaque-of-a-file", 0, "d/ d/old- f- l@" },
+		{ "opaque-root", 0, "new-" },
+		{ "owner-out-of-range", -EINVAL, "entry 'f' has an owner that is out of range" },
+		{ "root-is-a-file", -EINVAL,
+		  "entry '.' makes the root something else than a folder" },
+		{ "root-is-a-hard-link", -EINVAL,
+		  "entry './' makes the root something else than a folder" },
+		{ "root-is-a-link", -EINVAL,
+		  "entry '/' makes the root something else than a folder" },
+		{ "root-twice", 0, "" },
+		{ "second-is-damaged", -EBADMSG, "is damaged: Unrecognized archive format" },
+		{ "under-a-device", -EINVAL, "entry 'n/g' lies in something that is no folder" },
+		{ "under-a-file", -EINVAL, "entry 'f/g' lies in something that is no folder" },
+		{ "whiteout", 0, "d/ l@" },
+		{ "whiteout-in-first-layer", 0, "f-" },
+		{ "whiteout-keeps-its-layer", 0, "d/ d/new- f- l@" },
+		{ "whiteout-leaves", -EINVAL, "entry '../.wh.f' leaves the tree by '..'" },
+		{ "whiteout-of-dot", -EINVAL,
+		  "entry '.wh..' is a whiteout of no file that can be" },
+		{ "whiteout-of-dotdot", -EINVAL,
+		  "entry 'd/.wh...' is a whiteout of no file that can be" },
+		{ "whiteout-of-nothing", -EINVAL,
+		  "entry '.wh.' is a whiteout of no file that can be" },
+		{ "wrong-digest", -EBADMSG,
+		  "is damaged: its contents are not those that the image's configuration names" },
+		{ "xz", -EBADMSG, "is damaged: Unrecognized archive format" },
+		{ "zeros-behind-the-end", -EFBIG, "4156 bytes unpack to more than 1048576" },
+	};
+	(void)state;
+	check_corpus("layer", table, MVM_ARRAY_SIZE(table), merge);
+}
+
+/* Collects "path=contents" in the order of arrival. */
+static int note(void *arg, struct tree_node *n, uint64_t offset, const void *data, size_t len,
+		struct mvm_error *err)
+{
+	char path[TREE_PATH_SIZE];
+
+	(void)offset;
+	(void)err;
+	tree_path(n, path);
+	strbuf_addf(arg, "%s=%.*s ", path, (int)len, (const char *)data);
+	return 0;
+}
+
+static void contents_come_from_the_entry_that_stayed(void **state)
+{
+	static const struct {
+		const char *input, *contents;
+	} cases[] = {
+		{ "duplicates", "f=333 " },
+		{ "hard-link-through-link", "d/old=old f=contents " },
+		{ "whiteout-keeps-its-layer", "f=2 " },
+		{ "folder-to-file", "f=contents d=x " },
+		{ "opaque-root", "" },
+	};
+	(void)state;
+	AUTO_CLOSE int dir_fd = open_corpus("layer");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(layer_input) in = LAYER_INPUT_NONE;
+		AUTO_DONE(strbuf) got = { 0 };
+		AUTO_FREE char *text = NULL;
+		AUTO(tree) t = NULL;
+		size_t len;
+
+		assert_int_equal(file_read_at(dir_fd, cases[i].input, 1 << 20, &text, &len), 0);
+		assert_int_equal(layer_input_read((const uint8_t *)text, len, &in), 0);
+		assert_int_equal(layers_scan(in.layers, in.n, 0, NULL, &t, NULL), 0);
+		assert_int_equal(layers_read(in.layers, in.n, NULL, t, note, &got, NULL), 0);
+		assert_string_equal(got.data ? got.data : "", cases[i].contents);
+	}
+}
+
+static void a_layer_that_changes_between_the_passes_is_noticed(void **state)
+{
+	AUTO_DONE(layer_input) in = LAYER_INPUT_NONE;
+	AUTO_FREE char *text = NULL;
+	AUTO(tree) t = NULL;
+	struct mvm_error err = { 0 };
+	size_t len;
+
+	(void)state;
+	AUTO_CLOSE int dir_fd = open_corpus("layer");
+	assert_int_equal(file_read_at(dir_fd, "duplicates", 1 << 20, &text, &len), 0);
+	assert_int_equal(layer_input_read((const uint8_t *)text, len, &in), 0);
+	assert_int_equal(layers_scan(in.layers, in.n, 0, NULL, &t, &err), 0);
+	char *contents = memmem(text, len, "333", 3);
+	assert_non_null(contents);
+	assert_int_equal(pwrite(in.fd, "666", 3, contents - text), 3);
+	assert_int_equal(layers_read(in.layers, in.n, NULL, t, layer_input_check, NULL, &err),
+			 -EBADMSG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(hostile_layers_have_the_documented_result),
+		cmocka_unit_test(contents_come_from_the_entry_that_stayed),
+		cmocka_unit_test(a_layer_that_changes_between_the_passes_is_noticed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
