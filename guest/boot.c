@@ -46,17 +46,24 @@ static void open_console(void)
 		(void)close(fd); /* its copies stay */
 }
 
-static int read_cmdline(char ret_root[256], char ret_fstype[32], struct mvm_error *err)
+/* What the kernel's command line says; data is "" when there is no data disk. */
+struct disks {
+	char root[256], fstype[32], data[256];
+};
+
+static int read_cmdline(struct disks *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *cmdline = NULL;
 	AUTO_CLOSE int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : file_read_fd(fd, CMDLINE_MAX, &cmdline, NULL);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '/proc/cmdline': %s", strerror(-r));
-	if (!boot_option(cmdline, "mvm.root", ret_root, 256))
-		(void)strcpy(ret_root, "/dev/vda");
-	if (!boot_option(cmdline, "mvm.rootfstype", ret_fstype, 32))
-		(void)strcpy(ret_fstype, "ext4");
+	if (!boot_option(cmdline, "mvm.root", ret->root, sizeof(ret->root)))
+		(void)strcpy(ret->root, "/dev/vda");
+	if (!boot_option(cmdline, "mvm.rootfstype", ret->fstype, sizeof(ret->fstype)))
+		(void)strcpy(ret->fstype, "ext4");
+	if (!boot_option(cmdline, "mvm.data", ret->data, sizeof(ret->data)))
+		ret->data[0] = '\0';
 	return 0;
 }
 
@@ -76,7 +83,7 @@ static int open_cgroup(void)
 	return TAKE_FD(fd);
 }
 
-static int find_devices(struct agent *a, char root[256], int *ret_port, struct mvm_error *err)
+static int find_devices(struct agent *a, struct disks *disks, int *ret_port, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(DEVICE_TIMEOUT_MS);
 	AUTO_CLOSE int uevents = device_listen();
@@ -89,26 +96,31 @@ static int find_devices(struct agent *a, char root[256], int *ret_port, struct m
 	if (port < 0)
 		return port;
 	agent_stage(a, "port");
-	int r = device_wait(uevents, deadline_ns, exists, root);
+	int r = device_wait(uevents, deadline_ns, exists, disks->root);
 	if (r < 0)
-		return mvm_error_set(err, r, "no root device '%s': %s", root, strerror(-r));
+		return mvm_error_set(err, r, "no root device '%s': %s", disks->root, strerror(-r));
+	r = disks->data[0] ? device_wait(uevents, deadline_ns, exists, disks->data) : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "no data disk '%s': %s", disks->data, strerror(-r));
 	*ret_port = TAKE_FD(port);
 	return 0;
 }
 
 int boot(struct agent *a, struct mvm_error *err)
 {
-	char root[256], fstype[32];
+	struct disks disks;
 	int r = mounts_early(err);
 	open_console(); /* also to say why, if that has failed */
 	if (r < 0)
 		return r;
 	agent_stage(a, "init");
-	r = read_cmdline(root, fstype, err);
+	r = read_cmdline(&disks, err);
 	if (r == 0)
-		r = find_devices(a, root, &a->channel.fd, err);
+		r = find_devices(a, &disks, &a->channel.fd, err);
 	if (r == 0)
-		r = mounts_switch_root(root, fstype, err);
+		r = mounts_switch_root(disks.root, disks.fstype, err);
+	if (r == 0 && disks.data[0])
+		r = mounts_data(disks.data, err);
 	if (r < 0)
 		return r;
 	a->cgroup_fd = open_cgroup();

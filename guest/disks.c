@@ -4,12 +4,20 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <mntent.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/own.h"
 #include "base/str.h"
 #include "mounts.h"
+
+/* musl's hasmntopt() looks for any substring, and "errors=remount-ro" is one. */
+static bool is_read_only(const struct mntent *m)
+{
+	return strncmp(m->mnt_opts, "ro", 2) == 0 && (m->mnt_opts[2] == ',' || !m->mnt_opts[2]);
+}
 
 static void each_writable(void (*fn)(const char *folder))
 {
@@ -18,7 +26,7 @@ static void each_writable(void (*fn)(const char *folder))
 	if (!mounts)
 		return;
 	while ((m = getmntent(mounts))) {
-		if (str_starts(m->mnt_fsname, "/dev/") && !hasmntopt(m, "ro"))
+		if (str_starts(m->mnt_fsname, "/dev/") && !is_read_only(m))
 			fn(m->mnt_dir);
 	}
 	(void)endmntent(mounts); /* always 1 */

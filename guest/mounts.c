@@ -135,6 +135,17 @@ int mounts_switch_root(const char *device, const char *fstype, struct mvm_error 
 	return mount_all(late, MVM_ARRAY_SIZE(late), err);
 }
 
+int mounts_data(const char *device, struct mvm_error *err)
+{
+	/* after an error it is read-only rather than wrong; nobody needs to wait for access times
+	 */
+	const struct mount_point data = {
+		device, "/data", "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "errors=remount-ro",
+		false,
+	};
+	return mount_all(&data, 1, err);
+}
+
 void mounts_make_read_only(const char *folder)
 {
 	(void)mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL); /* EBUSY: being written */

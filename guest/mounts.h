@@ -18,6 +18,9 @@ int mounts_early(struct mvm_error *err);
  */
 int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err);
 
+/* Mount the data disk at /data of the root that was entered. */
+int mounts_data(const char *device, struct mvm_error *err);
+
 /* Remount one file system read-only; one that cannot be stays as it is. */
 void mounts_make_read_only(const char *folder);
 

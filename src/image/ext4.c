@@ -222,6 +222,7 @@ int ext4_begin(int fd, struct tree *t, const struct ext4_options *options, struc
 		return mvm_error_oom(err);
 	w->fd = fd;
 	w->tree = t;
+	w->journal = options->journal;
 	int r = begin(w, options, err);
 	if (r < 0)
 		return r;
@@ -250,7 +251,15 @@ int ext4_finish(struct ext4_writer *w, struct mvm_error *err)
 		r = write_rest(w, w->tree->root, err);
 	if (r < 0)
 		return r;
-	errcode_t e = ext2fs_set_gdt_csum(w->fs);
+	/* its blocks are not zeroed: the file was empty, so they are holes */
+	errcode_t e = w->journal ? ext2fs_add_journal_inode(
+					   w->fs,
+					   ext2fs_default_journal_size(
+						   ext2fs_blocks_count(w->fs->super)),
+					   EXT2_MKJOURNAL_LAZYINIT | EXT2_MKJOURNAL_NO_MNT_CHECK)
+				 : 0;
+	if (!e)
+		e = ext2fs_set_gdt_csum(w->fs);
 	if (!e)
 		e = ext2fs_close2(w->fs, EXT2_FLAG_FLUSH_NO_SYNC);
 	if (e)

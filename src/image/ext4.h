@@ -25,6 +25,7 @@ struct ext4_writer;
 struct ext4_options {
 	uint64_t size_bytes; /* of the image, cut to whole blocks; 0: the tree and some headroom */
 	const char *label;   /* at most 16 bytes; NULL: none */
+	bool journal;	     /* it will be written to: a crash must not cost its contents */
 	int64_t now;	     /* seconds since 1970 that the superblock carries; 0 reads as 1 */
 };
 

@@ -33,6 +33,7 @@ struct ext4_writer {
 	ext2_filsys fs;
 	int fd;
 	struct tree *tree;
+	bool journal;		     /* make one at the end */
 	bool own_lost_found;	     /* the tree has none */
 	uint64_t run_start, run_len; /* free blocks, next to be handed out */
 	struct ext4_map map;	     /* of `current`, or of a folder */

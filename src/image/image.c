@@ -92,7 +92,7 @@ int image_from_tar(int tar_fd, const char *tar_name, int out_fd, uint64_t size_b
 
 int image_format_empty(int out_fd, uint64_t size_bytes, const char *label, struct mvm_error *err)
 {
-	struct ext4_options options = { .size_bytes = size_bytes, .label = label };
+	struct ext4_options options = { .size_bytes = size_bytes, .label = label, .journal = true };
 	AUTO(ext4_writer) w = NULL;
 	AUTO(tree) t = NULL;
 

@@ -53,7 +53,8 @@ int image_lock_dir(int dir_fd, const char *dir_name, struct mvm_digest *ret_lock
 int image_from_tar(int tar_fd, const char *tar_name, int out_fd, uint64_t size_bytes,
 		   struct mvm_error *err);
 
-/* An empty file system; label as in struct ext4_options. */
+/* An empty file system with a journal, for disks that are written to; label as in struct
+ * ext4_options. */
 int image_format_empty(int out_fd, uint64_t size_bytes, const char *label, struct mvm_error *err);
 
 #endif

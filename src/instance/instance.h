@@ -34,7 +34,9 @@ struct instance_launch {
 	int revision_fd;       /* the revision's folder */
 	int lease_fd;	       /* -1: none is needed */
 	int cache_fd;	       /* for probe results */
+	int data_disk_fd;      /* the disk to copy; -1: it has none */
 	int capture_fd;	       /* -1 unless it is to be captured */
+	int logs_fd;	       /* folder of events; -1: none */
 };
 
 /*

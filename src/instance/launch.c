@@ -15,6 +15,7 @@
 #include "base/program.h"
 #include "base/sock.h"
 #include "instance/clients.h"
+#include "instance/data_disk.h"
 #include "instance/instance.h"
 #include "instance/supervisor.h"
 #include "model/name.h"
@@ -103,6 +104,7 @@ static int spawn_supervisor(const struct instance_launch *l, int dir_fd, int loc
 		l->lease_fd >= 0 ? l->lease_fd : null_fd,
 		l->cache_fd,
 		l->capture_fd >= 0 ? l->capture_fd : null_fd,
+		l->logs_fd >= 0 ? l->logs_fd : null_fd,
 	};
 	struct process_spec spec = {
 		.argv = argv,
@@ -122,13 +124,19 @@ static int spawn_supervisor(const struct instance_launch *l, int dir_fd, int loc
 static int launch_in(const struct instance_launch *l, int dir_fd, struct mvm_instance *i,
 		     struct mvm_error *err)
 {
-	int r = record_save(dir_fd, l->record, err);
-	if (r < 0)
-		return r;
-	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "", NULL);
+	/* before there is a record, so that nobody takes the instance for one that was left behind;
+	 * who only asks whether the lock is held may hold it for an instant */
+	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, 0, "", NULL);
 	if (lock_fd < 0)
 		return mvm_error_set(err, lock_fd, "cannot lock the new instance: %s",
 				     strerror(-lock_fd));
+	int r = l->data_disk_fd < 0 ? 0 : data_disk_copy(l->data_disk_fd, dir_fd, err);
+	if (r < 0)
+		return r;
+	l->record->data_disk_reflinked = r > 0;
+	r = record_save(dir_fd, l->record, err);
+	if (r < 0)
+		return r;
 	int leash[2];
 	r = sock_pair(leash);
 	if (r < 0)

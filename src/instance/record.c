@@ -23,6 +23,9 @@ static const char *const health_names[] = {
 
 static const char *const start_names[] = { "boot", "restore" };
 
+/* how the data disk was copied */
+static const char *const copy_names[] = { "sparse", "reflink" };
+
 static const char *const purpose_names[] = {
 	[RECORD_FOR_USER] = "user",
 	[RECORD_FOR_CAPTURE] = "capture",
@@ -218,6 +221,22 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 	return r;
 }
 
+static int get_data_disk(const struct json_at *root, struct record *ret, struct mvm_error *err)
+{
+	struct json_at disk;
+	uint64_t mib = 0;
+	size_t copy = 0;
+	int r = json_get_object(root, "data_disk", JSON_OPTIONAL, &disk, err);
+	if (r <= 0)
+		return r;
+	r = json_get_u64(&disk, "size_mib", 1, UINT32_MAX, JSON_REQUIRED, &mib, err);
+	if (r >= 0)
+		r = get_choice(&disk, "copy", copy_names, MVM_ARRAY_SIZE(copy_names), &copy, err);
+	ret->data_disk_mib = (uint32_t)mib;
+	ret->data_disk_reflinked = copy != 0;
+	return r;
+}
+
 int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -242,6 +261,8 @@ int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 		r = get_forwards(&root, &rec, err);
 	if (r >= 0)
 		r = get_stages(&root, &rec, err);
+	if (r >= 0)
+		r = get_data_disk(&root, &rec, err);
 	if (r < 0)
 		return r;
 	*ret = rec;
@@ -300,6 +321,12 @@ char *record_to_json(const struct record *r)
 	put_nullable(&out, o, "accelerator", r->accelerator);
 	json_put_u64(&out, o, "vcpus", r->vcpus);
 	json_put_u64(&out, o, "mem_mib", r->mem_mib);
+	if (r->data_disk_mib) {
+		json_t *disk = json_new(&out);
+		json_put_u64(&out, disk, "size_mib", r->data_disk_mib);
+		json_put_string(&out, disk, "copy", copy_names[r->data_disk_reflinked]);
+		json_put(&out, o, "data_disk", disk);
+	}
 	json_put(&out, o, "forwards", forwards_json(&out, r));
 	put_nullable(&out, o, "hostname", r->hostname);
 	put_nullable(&out, o, "machine_id", r->machine_id);

@@ -65,6 +65,8 @@ struct record {
 	char *cmdline; /* the kernel's whole command line */
 	struct vmm_forward forwards[RECORD_FORWARDS_MAX];
 	size_t n_forwards;
+	uint32_t data_disk_mib;	  /* 0: it has none */
+	bool data_disk_reflinked; /* how its copy was made: shared blocks, or a sparse copy */
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
 	char *hostname, *machine_id;
 	int64_t supervisor_pid, vmm_pid; /* 0: none */

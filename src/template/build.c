@@ -12,10 +12,12 @@
 #include "build/build.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
+#include "instance/data_disk.h"
 #include "model/run.h"
 #include "store/blob.h"
 #include "store/revision.h"
 #include "template/context.h"
+#include "template/data_disk.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
 #include "template/start.h"
@@ -92,21 +94,24 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 			  const struct build_artifacts *a, const char *hash, struct staging *st,
 			  struct mvm_error *err)
 {
-	const struct mvm_artifact known[] = {
+	struct mvm_artifact known[] = {
 		{ NAME_VMLINUX, a->vmlinux },
 		{ NAME_ROOTFS, a->rootfs },
 		{ NAME_INITRD, a->initrd },
+		{ DATA_DISK_NAME, { { 0 } } },
 	};
+	size_t n_known = spec->data_disk_mib ? 4 : 3;
 	AUTO_DONE(mvm_template_revision) rev = { 0 };
 
 	int r = store_stage(s, st, err);
-	for (size_t i = 0; r == 0 && i < MVM_ARRAY_SIZE(known); i++)
+	if (r == 0 && spec->data_disk_mib)
+		r = data_disk_blob(s, spec->data_disk_mib, &known[3].digest, err);
+	for (size_t i = 0; r == 0 && i < n_known; i++)
 		r = store_blob_link(s, &known[i].digest, st->fd, known[i].name, err);
 	if (r == 0)
 		r = write_fc_config(st->fd, spec, err);
 	if (r == 0)
-		r = store_checksums_write(st->fd, spec->template_id, hash, known,
-					  MVM_ARRAY_SIZE(known), err);
+		r = store_checksums_write(st->fd, spec->template_id, hash, known, n_known, err);
 	if (r == 0)
 		r = fill_revision(spec, a, hash, &rev, err);
 	return r < 0 ? r : store_revision_save(st->fd, &rev, err);
@@ -178,10 +183,7 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 static int check_spec(const struct mvm_template_spec *spec, struct mvm_error *err)
 {
 	int r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
-	if (r == 0 && spec->data_disk_mib)
-		r = mvm_error_set(err, -EOPNOTSUPP,
-				  "data_disk_mib: this version of mvm makes no data disks");
-	return r;
+	return r < 0 ? r : data_disk_check(spec->data_disk_mib, err);
 }
 
 /* The artifacts and the revision that they make. */

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "codec/sha256.h"
+#include "instance/data_disk.h"
 #include "template/facts.h"
 #include "template/memory_file.h"
 #include "template/start.h"
@@ -32,8 +33,9 @@ static struct vmm_config describe_config(const struct start_request *q, const st
 		.kernel = rev->artifact_paths.vmlinux,
 		.initrd = rev->artifact_paths.initrd,
 		.cmdline = p->cmdline,
-		.drives = { { .name = rev->artifact_paths.rootfs, .read_only = true } },
-		.n_drives = 1,
+		.drives = { { .name = rev->artifact_paths.rootfs, .read_only = true },
+			    { .name = DATA_DISK_NAME, .own = true } },
+		.n_drives = rev->data_disk_mib ? 2 : 1,
 		.network = rev->run.network != MVM_NETWORK_NONE,
 	};
 }
@@ -72,6 +74,8 @@ static int check_file(int snapshot_fd, const char *name, const char *expected_he
 	if (r == 0)
 		return damaged(err, str_eq(name, "mem.bin")
 					    ? "mem.bin is not the memory that was captured"
+				    : str_eq(name, DATA_DISK_NAME)
+					    ? DATA_DISK_NAME " is not the disk that was captured"
 					    : "vmstate.bin is not the state that was captured");
 	if (r == -ENOENT)
 		return damaged(err, "one of its files is missing");
@@ -89,9 +93,13 @@ static int check_files(const struct revision *revision, struct mvm_error *err)
 	if (fd < 0)
 		return damaged(err, "its folder is missing");
 	int r = check_file(fd, "vmstate.bin", revision->vmstate_sha256, NULL, err);
-	return r < 0 ? r
-		     : check_file(fd, "mem.bin", revision->mem_sha256,
-				  mvm_snapshot_info_compat(info, "mem_file"), err);
+	if (r == 0)
+		r = check_file(fd, "mem.bin", revision->mem_sha256,
+			       mvm_snapshot_info_compat(info, "mem_file"), err);
+	if (r == 0 && revision->rev.data_disk_mib)
+		r = check_file(fd, DATA_DISK_NAME, revision->data_sha256,
+			       mvm_snapshot_info_compat(info, "data_file"), err);
+	return r;
 }
 
 static int consider_snapshot(const struct start_request *q, struct start_plan *plan,

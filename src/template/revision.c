@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
+#include "instance/data_disk.h"
 #include "model/load.h"
 #include "store/revision.h"
 #include "template/start.h"
@@ -26,6 +27,7 @@ void revision_done(struct revision *r)
 	strv_done(&r->artifacts);
 	free(r->vmstate_sha256);
 	free(r->mem_sha256);
+	free(r->data_sha256);
 	*r = (struct revision)REVISION_NONE;
 }
 
@@ -50,6 +52,7 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 		{ "vmlinux", paths->vmlinux },
 		{ "rootfs", paths->rootfs },
 		{ "initrd", paths->initrd },
+		{ "data_disk", ret->rev.data_disk_mib ? DATA_DISK_NAME : NULL },
 	};
 	AUTO_FREE char *text = NULL;
 	AUTO_JSON json_t *doc = NULL;
@@ -78,6 +81,9 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 				err);
 	if (r >= 0)
 		r = checksum_of(&files, "snapshot/mem.bin", JSON_OPTIONAL, &ret->mem_sha256, err);
+	if (r >= 0)
+		r = checksum_of(&files, "snapshot/" DATA_DISK_NAME, JSON_OPTIONAL,
+				&ret->data_sha256, err);
 	if (r >= 0 && ret->artifacts.failed)
 		return mvm_error_oom(err);
 	return r < 0 ? r : 0;

@@ -15,6 +15,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "store/revision.h"
+#include "template/data_disk.h"
 #include "template/memory_file.h"
 #include "template/start.h"
 
@@ -136,6 +137,13 @@ static int describe(struct capture *c, const char *identity, uint64_t mem_size,
 	strv_addf(&compat, "mem_file=%s", identity);
 	strv_addf(&compat, "nonce_sha256=%s", c->nonce_sha256);
 
+	if (c->revision->rev.data_disk_mib) {
+		AUTO_FREE char *data = NULL;
+		int r = data_disk_identity(c->snapshot_fd, &data, err);
+		if (r < 0)
+			return r;
+		strv_addf(&compat, "data_file=%s", data);
+	}
 	char *boot_args = strdup(c->plan.cmdline);
 	if (compat.failed || !boot_args) {
 		free(boot_args);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "template/data_disk.h"
 
 static void put_time(char **to, bool *failed)
 {
@@ -26,6 +27,7 @@ static int make_record(const struct start_request *q, const struct start_plan *p
 		.purpose = o->purpose,
 		.vcpus = plan->vcpus,
 		.mem_mib = plan->mem_mib,
+		.data_disk_mib = q->revision->rev.data_disk_mib,
 		.n_forwards = o->n_forwards,
 	};
 
@@ -69,7 +71,10 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 	if (instances_fd < 0 || cache_fd < 0)
 		return instances_fd < 0 ? instances_fd : cache_fd;
 
-	int r = make_record(q, plan, o, &rec, err);
+	AUTO_CLOSE int data_disk_fd = data_disk_open(q->revision, plan->restore, err);
+	int r = q->revision->rev.data_disk_mib && data_disk_fd < 0 ? data_disk_fd : 0;
+	if (r == 0)
+		r = make_record(q, plan, o, &rec, err);
 	if (r < 0)
 		return r;
 	const struct instance_launch launch = {
@@ -77,6 +82,7 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		.revision_fd = q->revision->dir_fd,
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,
+		.data_disk_fd = data_disk_fd,
 		.capture_fd = o->capture_fd,
 	};
 	return instance_launch(instances_fd, &launch, ret, err);

@@ -21,6 +21,7 @@ struct revision {
 	struct mvm_template_revision rev;
 	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
 	char *vmstate_sha256, *mem_sha256; /* likewise; NULL without a snapshot */
+	char *data_sha256;		   /* the snapshot's data disk; NULL without one */
 };
 #define REVISION_NONE                                                                              \
 	{                                                                                          \
