@@ -9,6 +9,7 @@
 #include "codec/sha256.h"
 
 #define READ_BLOCK 131072u
+#define TAR_BLOCK  512u
 
 struct layer_state {
 	const struct layer_source *source;
@@ -17,6 +18,7 @@ struct layer_state {
 	uint64_t at;	   /* compressed bytes read */
 	uint64_t unpacked; /* bytes given on */
 	uint64_t max_bytes;
+	bool ended; /* no more bytes to give on */
 	struct sha256 sha;
 	int failed; /* a negative errno, described in `error` */
 	struct mvm_error error;
@@ -74,12 +76,26 @@ static la_ssize_t next_unpacked(struct layer_state *st, const void **ret)
 	return (la_ssize_t)len;
 }
 
+/*
+ * The same as libarchive asks for it.  Some writers (umoci insert) leave out what ends a tar: the
+ * rest of the last block and two blocks of zeros.  Since the digest says whether a layer is whole,
+ * these are made up; the digest does not cover them.
+ */
 static la_ssize_t read_unpacked(struct archive *a, void *arg, const void **ret)
 {
-	la_ssize_t n = next_unpacked(arg, ret);
-	if (n < 0)
+	static const char zeros[3 * TAR_BLOCK];
+	struct layer_state *st = arg;
+
+	la_ssize_t n = next_unpacked(st, ret);
+	if (n < 0) {
 		archive_set_error(a, (int)-n, "cannot be read");
-	return n < 0 ? -1 : n;
+		return -1;
+	}
+	if (n > 0 || st->ended)
+		return n;
+	st->ended = true;
+	*ret = zeros;
+	return (la_ssize_t)(sizeof(zeros) - st->unpacked % TAR_BLOCK);
 }
 
 static int open_raw(struct layer_state *st, struct mvm_error *err)

@@ -104,6 +104,7 @@ LAYERS = {
     "cut-header": [BASE[:700]],
     "cut-contents": [raw("f", 5000) + b"x" * 1000],
     "cut-end": [BASE[:512]],
+    "umoci-insert": [raw("f", 6) + b"hello\n"], # the digest says that this is all of it
     "cut-gzip": [GZIP(BASE)[:-20]],
     "bad-checksum": [BASE[:20] + b"X" + BASE[21:]],
     "second-is-damaged": [BASE, b"x" * 3000],
