@@ -12,6 +12,8 @@
 #define MODULES_MAX 20000u
 
 static const char *const wanted[] = {
+	"crc32c_generic", /* what ext4 asks modprobe for; newer kernels have it built in */
+	"ext4",
 	"virtio_mmio",
 	"virtio_pci",
 	"virtio_blk",

@@ -57,8 +57,8 @@ int module_add_dep(struct module_list *l, const char *path, const char *depends,
 bool module_is_path(const char *path);
 
 /*
- * What a guest of mvm needs, in load order: virtio's transports and devices, vsock and overlay,
- * and what they depend on.  What is not in the list counts as built in.
+ * What a guest of mvm needs, in load order: ext4, virtio's transports and devices, vsock and
+ * overlay, and what they depend on.  What is not in the list counts as built in.
  *
  *   ret   pointers into l, the array the caller's
  *
