@@ -151,7 +151,7 @@ static int read_flake(int dir_fd, char **ret, size_t *ret_len, struct stat *ret_
 int nix_hash_open(const char *folder, struct nix_hash_edit *ret, struct mvm_error *err)
 {
 	AUTO_DONE(nix_hash_edit) e = NIX_HASH_EDIT_NONE;
-	struct stat st;
+	struct stat st = { 0 };
 
 	e.dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = e.dir_fd < 0 ? -errno : read_flake(e.dir_fd, &e.original, &e.original_len, &st);
@@ -170,7 +170,7 @@ int nix_hash_open(const char *folder, struct nix_hash_edit *ret, struct mvm_erro
 static int check_unchanged(const struct nix_hash_edit *e, struct mvm_error *err)
 {
 	AUTO_FREE char *now = NULL;
-	struct stat st;
+	struct stat st = { 0 };
 	size_t len = 0;
 	const char *expected = e->current ? e->current : e->original;
 	size_t expected_len = e->current ? e->current_len : e->original_len;
@@ -178,7 +178,7 @@ static int check_unchanged(const struct nix_hash_edit *e, struct mvm_error *err)
 	int r = read_flake(e->dir_fd, &now, &len, &st);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read " FLAKE_NIX ": %s", strerror(-r));
-	if (len != expected_len || memcmp(now, expected, len) != 0)
+	if (len != expected_len || !now || memcmp(now, expected, len) != 0)
 		return mvm_error_set(err, -EBUSY,
 				     FLAKE_NIX " was changed by somebody else meanwhile");
 	return 0;
@@ -201,7 +201,7 @@ int nix_hash_update(struct nix_hash_edit *e, const char *specified, const char *
 {
 	AUTO_FREE char *changed = NULL;
 	const char *text = e->current ? e->current : e->original;
-	size_t len;
+	size_t len = 0;
 
 	int r = nix_hash_replace(text, e->current ? e->current_len : e->original_len, specified,
 				 got, &changed, &len, err);

@@ -62,15 +62,15 @@ static int read_super(int fd, struct super *ret)
 
 int image_is_ext4(int fd)
 {
-	struct super s;
+	struct super s = { 0 };
 	int r = read_super(fd, &s);
 	return r < 0 ? r : r && s.magic == EXT4_MAGIC;
 }
 
 static int check(int fd, const char *name, struct mvm_error *err)
 {
-	struct super s;
-	struct stat st;
+	struct super s = { 0 };
+	struct stat st = { 0 };
 
 	int r = fstat(fd, &st) < 0 ? -errno : read_super(fd, &s);
 	if (r < 0)

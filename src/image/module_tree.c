@@ -64,7 +64,7 @@ static int read_module(const struct module_tree *t, const char *path, char **ret
 		       struct mvm_error *err)
 {
 	AUTO_FREE char *packed = NULL;
-	size_t len;
+	size_t len = 0;
 
 	AUTO_CLOSE int fd = open_inside(t, path, 0, err);
 	if (fd < 0)
@@ -108,7 +108,7 @@ static int scan_entry(struct module_tree *t, const char *path, unsigned depth,
 {
 	AUTO_FREE char *data = NULL;
 	struct stat st;
-	size_t len;
+	size_t len = 0;
 
 	if (++t->n_entries > ENTRIES_MAX)
 		return mvm_error_set(err, -EFBIG, "'%s' holds more than %u files", t->name,
@@ -153,7 +153,7 @@ static int scan(struct module_tree *t, const char *folder, unsigned depth, struc
 static int list_modules(struct module_tree *t, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	size_t len;
+	size_t len = 0;
 
 	AUTO_CLOSE int fd = openat(t->release_fd, "modules.dep", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
@@ -183,7 +183,7 @@ static int write_modules(struct module_tree *t, int dest_dir_fd, struct kernel_i
 	for (size_t i = 0; i < t->n_order; i++) {
 		AUTO_FREE char *data = NULL;
 		char name[MODULE_NAME_SIZE + 4];
-		size_t len;
+		size_t len = 0;
 		int r = read_module(t, t->order[i]->path, &data, &len, err);
 		if (r < 0)
 			return r;
