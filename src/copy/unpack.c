@@ -340,10 +340,29 @@ static int take_data(void *arg, const void *data, size_t len, struct mvm_error *
 
 /* The place ---------------------------------------------------------------------------------- */
 
+/* mkdir -p: the path is the user's own, links in it included. */
+static int make_path(int dir_fd, const char *path)
+{
+	AUTO_FREE char *copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	for (char *p = copy + strspn(copy, "/"); *p;) {
+		p += strcspn(p, "/");
+		char slash = *p;
+		*p = '\0';
+		if (mkdirat(dir_fd, copy, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*p = slash;
+		p += strspn(p, "/");
+	}
+	return 0;
+}
+
 static int place_contents(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
 {
-	if (mkdirat(o->dir_fd, o->path, 0755) < 0 && errno != EEXIST)
-		return cannot(-errno, "make", o->path, err);
+	int r = make_path(o->dir_fd, o->path);
+	if (r < 0)
+		return cannot(r, "make", o->path, err);
 	u->levels[0].fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return u->levels[0].fd < 0 ? cannot(-errno, "open", o->path, err) : 0;
 }
