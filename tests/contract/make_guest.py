@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the guest of the contract tests: vmlinux and initrd from a Debian kernel package.
 
-    make_guest.py KERNEL.deb OUTPUT-FOLDER
+    make_guest.py KERNEL.deb OUTPUT-FOLDER VSOCK-GUEST
 
 The guest is busybox with a shell script as /init.  It loads the virtio modules and answers lines on
 the port dev.mvm.agent: "nonce" with a random text that lives only in its memory, "count" with a
-number that grows by one, "off" by powering off.  Needs the lz4 program and a static busybox.
+number that grows by one, "off" by powering off.  Where there is no such device it runs VSOCK-GUEST
+instead, a static program that does the same over vsock.  Needs the lz4 program and a static
+busybox.
 """
 import io
 import os
@@ -18,7 +20,8 @@ import sys
 import tarfile
 
 MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk",
-           "virtio-rng", "failover", "net_failover", "virtio_net"]
+           "virtio-rng", "failover", "net_failover", "virtio_net", "vsock",
+           "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"]
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev
@@ -26,6 +29,12 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mount -t sysfs none /sys
 /bin/busybox mount -t devtmpfs none /dev
 for m in %s; do /bin/busybox insmod /m/$m.ko; done
+# 3: a virtio console, see virtio 1.2, 5
+if ! /bin/busybox grep -q 0x0003 /sys/bus/virtio/devices/*/device; then
+	echo "guest is up"
+	/bin/vsock_guest
+	/bin/busybox reboot -f
+fi
 port=
 while [ -z "$port" ]; do
 	for p in /sys/class/virtio-ports/*; do
@@ -86,13 +95,14 @@ def cpio_entry(name, mode, data=b"", rdev=(0, 0)):
     return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
 
 
-def initrd(modules):
+def initrd(modules, vsock_guest):
     busybox = shutil.which("busybox")
     if not busybox:
         sys.exit("make_guest: no busybox")
     out = [cpio_entry("bin", 0o40755), cpio_entry("m", 0o40755), cpio_entry("dev", 0o40755),
            cpio_entry("dev/console", 0o20600, rdev=(5, 1)),
            cpio_entry("bin/busybox", 0o100755, open(busybox, "rb").read()),
+           cpio_entry("bin/vsock_guest", 0o100755, open(vsock_guest, "rb").read()),
            cpio_entry("init", 0o100755, (INIT % " ".join(MODULES)).encode())]
     out += [cpio_entry(f"m/{name}.ko", 0o100644, modules[name]) for name in MODULES]
     return b"".join(out) + cpio_entry("TRAILER!!!", 0)
@@ -104,7 +114,7 @@ def write(folder, name, data):
 
 
 def main():
-    deb, folder = sys.argv[1:3]
+    deb, folder, vsock_guest = sys.argv[1:4]
     image, modules = None, {}
     with package_files(deb) as tar:
         for member in tar:
@@ -118,7 +128,7 @@ def main():
         sys.exit(f"make_guest: '{deb}' lacks a kernel or the modules {missing}")
     os.makedirs(folder, exist_ok=True)
     write(folder, "vmlinux", vmlinux(image))
-    write(folder, "initrd", initrd(modules))
+    write(folder, "initrd", initrd(modules, vsock_guest))
     write(folder, "rootfs.ext4", b"MVMDISK\n" + b"\0" * (1 << 20))
 
 

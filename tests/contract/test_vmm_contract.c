@@ -101,10 +101,11 @@ static struct vmm_config config_of(enum vmm_memory memory)
 		.cmdline = B.cmdline,
 		.drives = { { .name = "rootfs.ext4", .read_only = true } },
 		.n_drives = 1,
-		.network = true,
+		.network = B.ops->caps.network_user,
 		.memory = memory,
 		.memory_dir_fd = B.snap_fd,
 		.memory_name = "mem.bin",
+		.work_fd = B.dir_fd,
 		.log_fd = -1,
 	};
 }
@@ -266,21 +267,6 @@ static void what_does_not_fit_the_state_is_refused(void **state)
 	assert_string_equal(err.text, "VM 'subject' is running");
 }
 
-static void pause_stops_the_guest_and_resume_continues_it(void **state)
-{
-	(void)state;
-	need_backend();
-	struct mvm_error err;
-	char line[ANSWER_MAX];
-	ok(vmm_pause(origin.vmm, soon(), &err), &err);
-	assert_int_equal(origin.vmm->state, VMM_PAUSED);
-	tell(&origin, "count\n");
-	assert_int_equal(hear(&origin, clock_deadline_ns(200), line), -ETIMEDOUT);
-	ok(vmm_resume(origin.vmm, soon(), &err), &err);
-	assert_int_equal(hear(&origin, soon(), line), 0);
-	assert_string_equal(line, "count 2");
-}
-
 static void a_paused_machine_is_captured(void **state)
 {
 	(void)state;
@@ -308,14 +294,36 @@ static void a_clone_knows_what_lived_only_in_memory(void **state)
 	struct mvm_error err;
 	start_clone(&m);
 	expect(&m, "nonce\n", B.nonce);
-	expect(&m, "count\n", "count 3");
+	expect(&m, "count\n", "count 2");
 	ok(vmm_pause(m.vmm, soon(), &err), &err);
 	ok(vmm_resume(m.vmm, soon(), &err), &err);
-	expect(&m, "count\n", "count 4");
+	expect(&m, "count\n", "count 3");
 	expect(&m, "disk\n", "disk MVMDISK");
 	/* a clone's memory is private: it cannot be captured in turn */
 	ok(vmm_pause(m.vmm, soon(), &err), &err);
 	assert_int_equal(vmm_snapshot(m.vmm, B.dir_fd, soon(), &err), -EBUSY);
+	drop(&m);
+	nothing_is_left_running();
+}
+
+static void pause_stops_the_guest_and_resume_continues_it(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	char line[ANSWER_MAX];
+	start_clone(&m);
+	expect(&m, "count\n", "count 2");
+	ok(vmm_pause(m.vmm, soon(), &err), &err);
+	assert_int_equal(m.vmm->state, VMM_PAUSED);
+	tell(&m, "count\n");
+	assert_int_equal(hear(&m, clock_deadline_ns(200), line), -ETIMEDOUT);
+	ok(vmm_resume(m.vmm, soon(), &err), &err);
+	assert_int_equal(hear(&m, soon(), line), 0);
+	assert_string_equal(line, "count 3");
+	/* one that is paused can be ended */
+	ok(vmm_pause(m.vmm, soon(), &err), &err);
 	drop(&m);
 	nothing_is_left_running();
 }
@@ -329,11 +337,11 @@ static void clones_share_nothing_that_they_write(void **state)
 	digest_memory(&before);
 	start_clone(&a);
 	start_clone(&b);
+	expect(&a, "count\n", "count 2");
 	expect(&a, "count\n", "count 3");
-	expect(&a, "count\n", "count 4");
-	expect(&b, "count\n", "count 3");
+	expect(&b, "count\n", "count 2");
 	drop(&a);
-	expect(&b, "count\n", "count 4");
+	expect(&b, "count\n", "count 3");
 	drop(&b);
 	digest_memory(&after);
 	assert_true(digest_equal(&before, &after));
@@ -394,7 +402,8 @@ static void damaged_device_state_fails_and_leaves_nothing(void **state)
 	assert_int_equal(file_create_at(cut_fd, "vmstate.bin", text, len / 2, 0600), 0);
 
 	ok(spawn(&m, &c, soon(), &err), &err);
-	assert_int_equal(vmm_restore(m.vmm, cut_fd, soon(), &err), -EREMOTEIO);
+	int r = vmm_restore(m.vmm, cut_fd, soon(), &err);
+	assert_true(r == -EREMOTEIO || r == -EBADMSG); /* the VMM noticed, or we did */
 	assert_true(str_starts(err.text, "VM 'subject': "));
 	print_message("truncated: %s\n", err.text);
 	drop(&m);
@@ -416,7 +425,7 @@ static void a_kernel_that_is_none_is_reported_in_the_vmms_words(void **state)
 	c.kernel = "no-such-kernel";
 	assert_int_equal(spawn(&m, &c, soon(), &err), -EREMOTEIO);
 	print_message("no kernel: %s\n", err.text);
-	assert_non_null(strstr(err.text, "could not"));
+	assert_true(strstr(err.text, "could not") || strstr(err.text, "cannot"));
 	nothing_is_left_running();
 }
 
@@ -500,6 +509,20 @@ static void a_failure_at_any_op_names_the_vm_and_leaves_nothing(void **state)
 	}
 }
 
+static const char *copy_guest(const char *from)
+{
+	static const char *const names[] = { "vmlinux", "initrd", "rootfs.ext4" };
+	AUTO_CLOSE int dir_fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		AUTO_CLOSE int in = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC);
+		AUTO_CLOSE int out = openat(B.dir_fd, names[i],
+					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (in < 0 || out < 0 || file_copy_fd(in, out) < 0)
+			return "MVM_TEST_GUEST_DIR holds no guest";
+	}
+	return NULL;
+}
+
 /* The guest's files: for the fake any will do, for the others from the kernel package. */
 static const char *make_guest(void)
 {
@@ -508,11 +531,15 @@ static const char *make_guest(void)
 		return NULL;
 	}
 	const char *deb = getenv("MVM_TEST_KERNEL_DEB"), *dir = getenv("MVM_TEST_CONTRACT_DIR");
-	if (!deb || !dir)
+	const char *vsock_guest = getenv("MVM_TEST_VSOCK_GUEST");
+	if (getenv("MVM_TEST_GUEST_DIR"))
+		return copy_guest(getenv("MVM_TEST_GUEST_DIR"));
+	if (!deb || !dir || !vsock_guest)
 		return "MVM_TEST_KERNEL_DEB names no kernel package";
 	AUTO_FREE char *script = str_printf("%s/make_guest.py", dir);
 	struct process_spec spec = {
-		.argv = (char *[]){ (char[]){ "python3" }, script, (char *)deb, B.folder, NULL },
+		.argv = (char *[]){ (char[]){ "python3" }, script, (char *)deb, B.folder,
+				    (char *)vsock_guest, NULL },
 		.cwd_fd = AT_FDCWD,
 		.stdin_fd = -1,
 		.stdout_fd = -1,
@@ -561,12 +588,15 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], FAKE_GUEST_ARG) == 0)
 		fake_guest_main(argc, argv);
+	const char *firecracker = getenv("MVM_TEST_FIRECRACKER");
+	if (firecracker)
+		(void)setenv("MVM_FIRECRACKER", firecracker, 1);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_machine_boots_and_answers),
 		cmocka_unit_test(what_does_not_fit_the_state_is_refused),
-		cmocka_unit_test(pause_stops_the_guest_and_resume_continues_it),
 		cmocka_unit_test_teardown(a_paused_machine_is_captured, drop_origin),
 		cmocka_unit_test(a_clone_knows_what_lived_only_in_memory),
+		cmocka_unit_test(pause_stops_the_guest_and_resume_continues_it),
 		cmocka_unit_test(clones_share_nothing_that_they_write),
 		cmocka_unit_test(a_guest_may_power_itself_off),
 		cmocka_unit_test(a_killed_vmm_is_reported),

@@ -45,13 +45,13 @@ void fc_folder_done(struct fc_folder *folder);
 DEFINE_AUTO_DONE(fc_folder, fc_folder_done)
 
 /*
- * Connect to the socket `name` as soon as somebody listens there; inotify(7) tells.  A *stop that
- * becomes true ends the wait.
+ * Connect to the socket `name` as soon as somebody listens there; inotify(7) tells.
  *
  *   start      starts whoever will listen, once watching has begun
  *   start_arg  its argument
+ *   state      of that process; VMM_ENDED ends the wait
  *
- * Returns the connected socket, what start returned, -ECANCELED (*stop), -ETIMEDOUT or -errno.
+ * Returns the connected socket, what start returned, -ECANCELED (it ended), -ETIMEDOUT or -errno.
  */
 int fc_folder_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
 		      int (*start)(void *arg, struct mvm_error *err), void *start_arg,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -213,18 +214,34 @@ static int fc_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return act(v, FC_START, deadline_ns, err);
 }
 
-/* A machine that is to be captured stays paused, so the capture may pause it with any release. */
+/* The guest sees its CPUs stand still, as on a host that is too busy. */
+static int signal_process(struct firecracker *f, int sig, struct mvm_error *err)
+{
+	if (kill(f->vmm.process.pid, sig) < 0) /* ours and not reaped yet */
+		return mvm_error_set(err, -errno, "cannot signal Firecracker: %s", strerror(errno));
+	return 0;
+}
+
+/* A machine that is to be captured must be paused by Firecracker itself, and stays paused. */
+static bool pauses_by_signal(const struct firecracker *f)
+{
+	return f->pause_breaks_vsock && f->vmm.memory != VMM_MEMORY_CAPTURE;
+}
+
 static int fc_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
-	if (fc_of(v)->pause_breaks_vsock && v->memory != VMM_MEMORY_CAPTURE)
-		return mvm_error_set(err, -EOPNOTSUPP,
-				     "Firecracker 1.16 loses the agent's connection when a paused "
-				     "VM goes on; other releases do not");
+	if (pauses_by_signal(fc_of(v)))
+		return signal_process(fc_of(v), SIGSTOP, err);
 	return act(v, FC_PAUSE, deadline_ns, err);
 }
 
 static int fc_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
+	if (pauses_by_signal(fc_of(v)))
+		return signal_process(fc_of(v), SIGCONT, err);
+	if (fc_of(v)->pause_breaks_vsock)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "Firecracker 1.16 would lose the agent's connection");
 	return act(v, FC_RESUME, deadline_ns, err);
 }
 
