@@ -59,6 +59,7 @@ extern const struct command command_template_diff;
 extern const struct command command_template_edit;
 extern const struct command command_template_history;
 extern const struct command command_template_info;
+extern const struct command command_template_init;
 extern const struct command command_template_list;
 extern const struct command command_template_prune;
 extern const struct command command_template_rollback;

@@ -44,6 +44,23 @@ MVM_API int mvm_template_create(struct mvm *mvm, const struct mvm_template_spec 
 MVM_API int mvm_template_role_id(const char *base, const char *role, char **ret,
 				 struct mvm_error *err);
 
+/* Names of the presets of mvm_template_init(), the default one first; ends with NULL.  Static. */
+MVM_API const char *const *mvm_template_presets(void);
+
+/*
+ * Write a commented template.toml to start from, and the files that it is built from.
+ *
+ *   dir        created if it is missing; templates get their name from it
+ *   preset     NULL: the default one
+ *   ret_files  paths in dir of what was written; mvm_strings_done(); may be NULL
+ *
+ * Every preset contains a static busybox, which is copied from this host.
+ * Errors: -EEXIST naming a file that is there already (nothing is written then), -EINVAL (no such
+ * preset), -ENOENT (no static busybox here).
+ */
+MVM_API int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *ret_files,
+			      struct mvm_error *err);
+
 /* Parts of a spec that an edit names. */
 enum mvm_template_field {
 	MVM_FIELD_FLAKE_REF = 1u << 0,

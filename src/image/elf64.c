@@ -122,3 +122,20 @@ bool elf_has_note(const struct elf *e, const char *owner, uint32_t type)
 	}
 	return false;
 }
+
+bool elf_is_static(const struct elf *e)
+{
+	Elf64_Phdr p;
+	Elf64_Ehdr h;
+
+	if (get(e, 0, &h, sizeof(h)) < 0 || le16toh(h.e_phentsize) != sizeof(p))
+		return false;
+	uint64_t table = le64toh(h.e_phoff);
+	for (uint64_t i = 0; i < le16toh(h.e_phnum); i++) {
+		uint64_t offset = table + i * sizeof(p);
+		if (offset < table || get(e, offset, &p, sizeof(p)) < 0 ||
+		    le32toh(p.p_type) == PT_INTERP)
+			return false;
+	}
+	return e->type == ET_EXEC || e->type == ET_DYN;
+}

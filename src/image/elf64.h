@@ -27,6 +27,9 @@ int elf_open(const void *data, size_t size, struct elf *ret);
  * points to lies inside the file. */
 int elf_section(const struct elf *e, const char *name, const uint8_t **ret, size_t *ret_size);
 
+/* Is it a program that names no dynamic linker, and so runs without any library? */
+bool elf_is_static(const struct elf *e);
+
 /* Is there a note of that owner and type in a program header's notes? */
 bool elf_has_note(const struct elf *e, const char *owner, uint32_t type);
 

@@ -79,6 +79,14 @@ static int seal(int fd, const char *name, struct mvm_digest *ret, uint64_t *ret_
 	return r < 0 ? mvm_error_set(err, r, "cannot store '%s': %s", name, strerror(-r)) : 0;
 }
 
+/* Does a blob hold what its name says?  Else what was just built must not be replaced by it. */
+static bool is_sound(int blobs, const char *hex, const struct mvm_digest *digest)
+{
+	struct mvm_digest actual;
+	AUTO_CLOSE int fd = openat(blobs, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd >= 0 && sha256_fd(fd, &actual, NULL) == 0 && digest_equal(digest, &actual);
+}
+
 int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_digest *ret_digest,
 		    uint64_t *ret_bytes, struct mvm_error *err)
 {
@@ -97,19 +105,20 @@ int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_di
 		return r;
 	digest_hex(&digest, hex);
 
-	bool have = store_blob_has(s, &digest, &stored);
-	if (have && stored == bytes)
+	bool have = store_blob_has(s, &digest, &stored) && stored == bytes &&
+		    is_sound(blobs, hex, &digest);
+	if (have)
 		r = replace_by_link(s, blobs, hex, dir_fd, name, err);
 	if (r == -ENOENT) /* collected in this moment */
 		have = false;
-	if (!have || stored != bytes) /* none yet, or one that was cut short */
+	if (!have) /* none yet, or a damaged one */
 		r = replace_by_link(s, dir_fd, name, blobs, hex, err);
 	if (r < 0)
 		return r;
 	*ret_digest = digest;
 	if (ret_bytes)
 		*ret_bytes = bytes;
-	return have && stored == bytes ? 0 : 1;
+	return have ? 0 : 1;
 }
 
 int store_blob_link(struct store *s, const struct mvm_digest *digest, int dir_fd, const char *name,

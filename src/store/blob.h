@@ -24,7 +24,8 @@
  *   ret_digest    what the bytes hash to
  *   ret_bytes     how many; may be NULL
  *
- * Returns 1 if the blob is new, 0 if there was one with these bytes already.
+ * Returns 1 if the blob is new, 0 if there was one with these bytes already; it is read again to
+ * be sure, and a damaged one is replaced.
  */
 int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_digest *ret_digest,
 		    uint64_t *ret_bytes, struct mvm_error *err);

@@ -147,8 +147,16 @@ static bool have_revision(struct mvm *mvm, const char *id, const char *hash)
 	return ref && revision_open(mvm, ref, &revision, &ignored) == 0;
 }
 
+/* --force mends what verify finds: is every file of the revision what it was? */
+static bool is_sound(struct store *s, const char *id, const char *hash)
+{
+	struct mvm_error ignored;
+	AUTO_CLOSE int dir_fd = store_revision_open(s, id, hash, &ignored);
+	return dir_fd >= 0 && store_revision_verify(dir_fd, &ignored) == 0;
+}
+
 static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
-		   const struct build_artifacts *a, const struct mvm_progress *progress,
+		   const struct build_artifacts *a, bool force, const struct mvm_progress *progress,
 		   struct mvm_build_result *result, struct mvm_error *err)
 {
 	char current[STORE_REVISION_SIZE] = "";
@@ -156,7 +164,8 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 	struct mvm_error ignored;
 	int r = 0;
 
-	if (!have_revision(mvm, spec->template_id, result->revision)) {
+	if (!have_revision(mvm, spec->template_id, result->revision) ||
+	    (force && !is_sound(s, spec->template_id, result->revision))) {
 		AUTO_DONE(staging) st = STAGING_NONE;
 		AUTO_DONE(progress_step) step = { 0 };
 		progress_begin(&step, progress, "publishing %s@%.12s", spec->template_id,
@@ -227,7 +236,7 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 		AUTO_DONE(build_artifacts) a = { 0 };
 		r = prepare(mvm, spec, options, progress, &a, result, err);
 		if (r == 0)
-			r = publish(mvm, spec, &a, progress, result, err);
+			r = publish(mvm, spec, &a, options->force, progress, result, err);
 		again = r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);
 		if (again)
 			r = 0;

@@ -322,6 +322,20 @@ class Verify(Revisions):
             file.write("[]")
         self.assertIn("template.json", [p["file"] for p in self.broken()[0]])
 
+    def test_a_forced_build_mends_a_revision_and_its_blobs(self):
+        revision = self.build()
+        path = self.revision_path(revision, "rootfs.ext4")
+        os.chmod(path, 0o644)
+        with open(path, "r+b") as file: # the blob's own bytes, shared by its links
+            file.write(b"damage")
+        self.assertEqual(len(self.broken()[0]), 1)
+        self.assertEqual(self.build("web", "--force"), revision)
+        self.assertEqual(self.mvm_json("template", "verify")["problems"], [])
+        self.damage(revision, "fc-base.json")
+        self.assertEqual(len(self.broken()[0]), 1)
+        self.assertEqual(self.build("web", "--force"), revision)
+        self.assertEqual(self.mvm_json("template", "verify")["problems"], [])
+
     def test_what_is_not_there_is_not_found(self):
         self.mvm_fails(3, "template", "verify", "nix", says="no template 'nix'")
         self.mvm_fails(3, "template", "verify", "web@abcd", says="has no revision")

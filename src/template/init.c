@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <mvm/store.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "image/elf64.h"
+#include "model/name.h"
+#include "model/strings.h"
+#include "template/presets.h"
+
+#define BUSYBOX_MAX ((size_t)16 << 20)
+
+const char *const *mvm_template_presets(void)
+{
+	static const char *const names[] = { "busybox", "http", "nix", NULL };
+	return names;
+}
+
+static const struct preset *find_preset(const char *name)
+{
+	for (const struct preset *p = presets; p->name; p++) {
+		if (!name || strcmp(p->name, name) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* The template's name: the folder's, as far as it can be one. */
+static char *id_of(const char *dir, const char *fallback)
+{
+	AUTO_FREE char *path = realpath(dir, NULL);
+	const char *base = path ? strrchr(path, '/') : NULL;
+	char id[40]; /* leaves room for -<role> */
+
+	(void)snprintf(id, sizeof(id), "%s", base ? base + 1 : "");
+	return strdup(name_valid(NAME_TEMPLATE, id) ? id : fallback);
+}
+
+/* The host's busybox, if it can run in a root filesystem without libraries. */
+static int read_busybox(char **ret, size_t *ret_len, struct mvm_error *err)
+{
+	static const char *const paths[] = { "/bin/busybox", "/usr/bin/busybox",
+					     "/bin/busybox-static", "/usr/local/bin/busybox" };
+	struct elf elf;
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(paths); i++) {
+		AUTO_FREE char *data = NULL;
+		size_t len;
+		if (file_read_at(AT_FDCWD, paths[i], BUSYBOX_MAX, &data, &len) < 0 ||
+		    elf_open(data, len, &elf) < 0 || !elf_is_static(&elf))
+			continue;
+		*ret = TAKE_PTR(data);
+		*ret_len = len;
+		return 0;
+	}
+	int r = mvm_error_set(err, -ENOENT, "there is no static busybox on this host");
+	return mvm_error_hint(err, r, "install one: Debian's package is busybox-static");
+}
+
+/* The text with every @ID@ replaced. */
+static char *fill_in(const char *text, const char *id)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	const char *at;
+
+	while ((at = strstr(text, "@ID@"))) {
+		strbuf_add(&b, text, (size_t)(at - text));
+		strbuf_adds(&b, id);
+		text = at + strlen("@ID@");
+	}
+	strbuf_adds(&b, text);
+	return strbuf_take(&b);
+}
+
+/* Open the folder that a path's last part lies in, making those on the way (mode 0755). */
+static int open_parent(int dir_fd, const char *path, const char **ret_name)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *slash;
+
+	if (fd < 0)
+		return -errno;
+	while ((slash = strchr(path, '/'))) {
+		char name[64];
+		(void)snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
+		if (mkdirat(fd, name, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		int next = dir_open_at(fd, name);
+		if (next < 0)
+			return next;
+		(void)close(fd);
+		fd = next;
+		path = slash + 1;
+	}
+	*ret_name = path;
+	return TAKE_FD(fd);
+}
+
+struct writing {
+	int dir_fd;
+	const char *id;
+	char *busybox;
+	size_t busybox_len;
+};
+
+static int write_text(int dir_fd, const char *name, const char *content, const char *id)
+{
+	AUTO_FREE char *text = fill_in(content, id);
+	return text ? file_create_at(dir_fd, name, text, strlen(text), 0644) : -ENOMEM;
+}
+
+static int write_file(const struct writing *w, const struct preset_file *f)
+{
+	const char *name = NULL;
+	AUTO_CLOSE int fd = open_parent(w->dir_fd, f->path, &name);
+
+	if (fd < 0)
+		return fd;
+	if (f->kind == PRESET_FOLDER)
+		return mkdirat(fd, name, 0755) < 0 ? -errno : 0;
+	if (f->kind == PRESET_LINK)
+		return symlinkat(f->content, fd, name) < 0 ? -errno : 0;
+	if (f->kind == PRESET_BUSYBOX)
+		return file_create_at(fd, name, w->busybox, w->busybox_len, 0755);
+	return write_text(fd, name, f->content, w->id);
+}
+
+/* Nothing is written when something would be overwritten. */
+static int refuse_existing(int dir_fd, const char *dir, const struct preset *p,
+			   struct mvm_error *err)
+{
+	for (const struct preset_file *f = p->files; f->path; f++) {
+		struct stat st;
+		if (fstatat(dir_fd, f->path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+			int r = mvm_error_set(err, -EEXIST, "'%s/%s' exists", dir, f->path);
+			return mvm_error_hint(err, r, "name another folder; nothing was written");
+		}
+		if (errno != ENOENT)
+			return mvm_error_set(err, -errno, "'%s/%s': %s", dir, f->path,
+					     strerror(errno));
+	}
+	return 0;
+}
+
+static int open_target(const char *dir, struct mvm_error *err)
+{
+	int r = mkdir(dir, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	int fd = r < 0 ? r : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && r == 0)
+		fd = -errno;
+	return fd < 0 ? mvm_error_set(err, fd, "cannot make folder '%s': %s", dir, strerror(-fd))
+		      : fd;
+}
+
+int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *ret_files,
+		      struct mvm_error *err)
+{
+	const struct preset *p = find_preset(preset);
+	AUTO_FREE char *busybox = NULL;
+	AUTO_FREE char *id = NULL;
+	AUTO_DONE(strv) files = { 0 };
+	size_t len = 0;
+
+	if (!p)
+		return mvm_error_set(err, -EINVAL,
+				     "there is no preset '%s': use busybox, http or nix", preset);
+	int r = read_busybox(&busybox, &len, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir_fd = open_target(dir, err);
+	r = dir_fd < 0 ? dir_fd : refuse_existing(dir_fd, dir, p, err);
+	if (r < 0)
+		return r;
+	id = id_of(dir, p->name);
+	if (!id)
+		return mvm_error_oom(err);
+	const struct writing w = { dir_fd, id, busybox, len };
+	for (const struct preset_file *f = p->files; f->path; f++) {
+		r = write_file(&w, f);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot write '%s/%s': %s", dir, f->path,
+					     strerror(-r));
+		strv_add(&files, f->path);
+	}
+	if (files.failed)
+		return mvm_error_oom(err);
+	if (ret_files)
+		return strings_take(&files, ret_files) < 0 ? mvm_error_oom(err) : 0;
+	return 0;
+}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""template init: what it writes builds as it is, and it overwrites nothing."""
+
+import os
+import shutil
+import unittest
+
+import harness
+
+KERNEL = os.path.join(harness.SOURCE_DIR, "tests", "fuzz", "corpus", "kernel", "vmlinux")
+
+
+def why_no_busybox():
+    """None when this host has a static busybox to copy, else why not."""
+    for path in ("/bin/busybox", "/usr/bin/busybox"):
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                if b"/lib64/ld-" not in file.read():
+                    return None
+    return "there is no static busybox"
+
+
+@unittest.skipIf(why_no_busybox(), why_no_busybox())
+class Init(harness.TestCase):
+    def environment(self, extra=None):
+        # the flake needs nothing from elsewhere, so nothing is to be asked for
+        return super().environment({"MVM_LIBEXEC_DIR": self.path("lib"),
+                                    "NIX_CONFIG": "substitute = false", **(extra or {})})
+
+    def build(self, preset):
+        folder = self.path("shop")
+        made = self.mvm_json("template", "init", folder, "--preset", preset)
+        self.assertEqual(made["dir"], folder)
+        for name in made["files"]:
+            self.assertTrue(os.path.lexists(os.path.join(folder, name)), name)
+        self.write("lib/mvm-agent", "agent")
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        built = self.mvm_json("template", "build", "--strict", "--config",
+                              os.path.join(folder, "template.toml"))
+        self.assertEqual([b["template_id"] for b in built], ["shop-worker"])
+        self.assertTrue(built[0]["new_revision"])
+
+    def test_busybox_builds(self):
+        self.build("busybox")
+
+    def test_http_builds(self):
+        self.build("http")
+
+    @harness.needs_program("nix")
+    def test_nix_builds(self):
+        self.build("nix")
+
+    def test_busybox_is_the_default_and_a_bad_name_for_a_template_is_not_used(self):
+        made = self.mvm_json("template", "init", self.path("My Shop"))
+        self.assertIn("rootfs/bin/busybox", made["files"])
+        with open(self.path("My Shop", "template.toml"), encoding="utf-8") as file:
+            self.assertIn('template_id = "busybox"', file.read())
+
+    def test_nothing_is_overwritten_and_then_nothing_is_written(self):
+        mine = self.write("shop/template.toml", "mine")
+        self.mvm_fails(1, "template", "init", self.path("shop"),
+                       says="shop/template.toml' exists")
+        self.assertEqual(os.listdir(self.path("shop")), ["template.toml"])
+        with open(mine, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "mine")
+        os.unlink(mine)
+        self.mvm_ok("template", "init", self.path("shop"))
+        self.mvm_fails(1, "template", "init", self.path("shop"), says="exists")
+        shutil.rmtree(self.path("shop"))
+        self.write("shop", "a file")
+        self.mvm_fails(1, "template", "init", self.path("shop"), says="cannot make folder")
+
+    def test_every_choice_is_a_preset(self):
+        self.mvm_fails(2, "template", "init", "x", "--preset", "debian", says="busybox, http or")
+
+
+if __name__ == "__main__":
+    harness.main()
