@@ -29,21 +29,23 @@ static int ps(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(mvm_instance_info_list) list = { 0 };
-	AUTO_DONE(table) t = { .columns = 6 };
+	AUTO_DONE(table) t = { .columns = 8 };
 	(void)a;
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_settle(mvm, &c->progress, &c->err);
 	if (r == 0)
 		r = mvm_instance_list(mvm, &list.v, &list.n, &c->err);
 	if (r < 0)
 		return r;
 	if (c->json)
 		return print_ps_json(&list);
-	table_row(&t, "NAME", "TEMPLATE", "STATE", "START", "STARTED", "PORTS");
+	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS");
 	for (size_t i = 0; i < list.n; i++) {
 		const struct mvm_instance_info *info = list.v[i];
 		AUTO_DONE(strbuf) forwards = { 0 };
-		char start[48];
+		char start[48], memory[32];
 		format_forwards(info, &forwards);
 		if (info->start_ns)
 			(void)snprintf(start, sizeof(start), "%s, %" PRId64 " ms",
@@ -51,8 +53,13 @@ static int ps(struct cli_context *c, const struct args *a)
 				       info->start_ns / 1000000);
 		else
 			(void)snprintf(start, sizeof(start), "-");
+		if (info->vmm_pid > 0)
+			str_bytes(info->memory_private_bytes, memory, sizeof(memory));
+		else
+			(void)snprintf(memory, sizeof(memory), "-");
 		table_row(&t, info->name, info->template_id, mvm_instance_state_name(info->state),
-			  start, info->started_at ? info->started_at : "-", forwards.data);
+			  str_eq(info->health, "none") ? "-" : info->health, start,
+			  info->started_at ? info->started_at : "-", memory, forwards.data);
 	}
 	return table_print(&t, stdout);
 }
@@ -164,6 +171,7 @@ static const struct option rm_options[] = {
 const struct command command_ps = {
 	.path = "ps",
 	.summary = "List instances",
+	.details = "MEMORY is what an instance's VMM has for itself; 'mvm stats' shows more.",
 	.options = json_options,
 	.run = ps,
 };

@@ -21,6 +21,30 @@ static int parse_forwards(struct cli_context *c, const struct strv *list, struct
 	return 0;
 }
 
+struct volumes {
+	struct mvm_volume v[MVM_VOLUMES_MAX];
+	size_t n;
+};
+
+static void volumes_done(struct volumes *l)
+{
+	while (l->n > 0)
+		mvm_volume_done(&l->v[--l->n]);
+}
+DEFINE_AUTO_DONE(volumes, volumes_done)
+
+static int parse_volumes(struct cli_context *c, const struct strv *list, struct volumes *to)
+{
+	if (list->n > MVM_VOLUMES_MAX)
+		return cli_usage(c, "more than %d volumes", MVM_VOLUMES_MAX);
+	for (size_t i = 0; i < list->n; i++, to->n++) {
+		int r = mvm_volume_parse(list->v[i], &to->v[i], &c->err);
+		if (r < 0)
+			return c->usage = r == -EINVAL, r;
+	}
+	return 0;
+}
+
 static int print_started(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance)
 {
 	AUTO(mvm_instance_info) info = NULL;
@@ -45,6 +69,8 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.out_fd = STDOUT_FILENO,
 	};
 	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), &logs, &c->err);
+	if (r >= 0)
+		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
 	if (r < 0)
 		return r;
 	return mvm_instance_finish(instance, STOP_MS, &c->err);
@@ -55,6 +81,7 @@ static int run(struct cli_context *c, const struct args *a)
 	struct mvm_forward forwards[FORWARDS_MAX];
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
+	AUTO_DONE(volumes) volumes = { 0 };
 	bool detach = args_flag(a, "detach"), with_command = a->n_rest > 0;
 
 	if (with_command)
@@ -70,6 +97,8 @@ static int run(struct cli_context *c, const struct args *a)
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
 	const struct strv *ports = args_list(a, "publish");
 	int r = parse_forwards(c, ports, forwards);
+	if (r >= 0)
+		r = parse_volumes(c, args_list(a, "volume"), &volumes);
 	if (r < 0)
 		return r;
 
@@ -85,6 +114,12 @@ static int run(struct cli_context *c, const struct args *a)
 		.mem_mib = args_u32(a, "mem", 0),
 		.forwards = forwards,
 		.n_forwards = ports->n,
+		.restart_on_failure = str_eq(args_string(a, "restart"), "on-failure"),
+		.remove_at_end = args_flag(a, "rm"),
+		.ttl_ms = args_ms(a, "ttl", 0),
+		.log_max_bytes = (uint64_t)args_u32(a, "log-size", 0) << 20,
+		.volumes = volumes.v,
+		.n_volumes = volumes.n,
 	};
 	r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -103,6 +138,11 @@ static int run(struct cli_context *c, const struct args *a)
 		.timeout_ms = -1,
 	};
 	int status = guest_command_run(c, instance, &command);
+	if (status >= 0) {
+		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
+		if (r < 0)
+			status = r;
+	}
 	struct mvm_error ignored; /* the command's result counts; closing the handle ends the VM */
 	(void)mvm_instance_finish(instance, 0, &ignored);
 	return status;
@@ -135,6 +175,12 @@ static const struct option options[] = {
 	  .kind = OPTION_LIST,
 	  .value = "NAME=VALUE",
 	  .help = "environment of COMMAND" },
+	{ .name = "volume",
+	  .letter = 'v',
+	  .kind = OPTION_LIST,
+	  .value = "HOST:GUEST[:rw]",
+	  .help = "copy this folder into the guest once it has started; with :rw copy it back "
+		  "when the VM is stopped" },
 	{ .name = "cold",
 	  .kind = OPTION_FLAG,
 	  .help = "boot, even if there is a snapshot",
@@ -161,6 +207,30 @@ static const struct option options[] = {
 	  .min = 96,
 	  .help = "memory; other than the snapshot's means a cold boot",
 	  .group = "Machine" },
+	{ .name = "restart",
+	  .kind = OPTION_CHOICE,
+	  .value = "WHEN",
+	  .choices = "no|on-failure",
+	  .help = "on-failure: start it again when its VMM dies, after a pause that grows from a "
+		  "second to a minute; it stays down after ten failures in a row",
+	  .group = "Life" },
+	{ .name = "ttl",
+	  .kind = OPTION_DURATION,
+	  .value = "TIME",
+	  .help = "stop it after that",
+	  .group = "Life" },
+	{ .name = "rm",
+	  .kind = OPTION_FLAG,
+	  .help = "remove it when it has ended; without --detach it always is",
+	  .group = "Life" },
+	{ .name = "log-size",
+	  .kind = OPTION_SIZE,
+	  .value = "SIZE",
+	  .min = 1,
+	  .max = 65536,
+	  .help = "limit of each of its two logs (8M); as much again of what was written before "
+		  "is kept",
+	  .group = "Life" },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -37,6 +37,7 @@
 extern const struct command command_backends;
 extern const struct command command_completion;
 extern const struct command command_cp;
+extern const struct command command_events;
 extern const struct command command_exec;
 extern const struct command command_help;
 extern const struct command command_inspect;
@@ -49,6 +50,7 @@ extern const struct command command_ps;
 extern const struct command command_resume;
 extern const struct command command_rm;
 extern const struct command command_run;
+extern const struct command command_stats;
 extern const struct command command_stop;
 extern const struct command command_template_apply;
 extern const struct command command_template_build;
@@ -65,6 +67,7 @@ extern const struct command command_template_prune;
 extern const struct command command_template_rollback;
 extern const struct command command_template_verify;
 extern const struct command command_version;
+extern const struct command command_wait;
 
 #define SECTION_COMMANDS_MAX 24
 

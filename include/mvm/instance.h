@@ -48,6 +48,23 @@ struct mvm_forward {
  */
 MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
 
+/* A folder of this host that is copied into the guest when it has started. */
+struct mvm_volume {
+	char *host, *guest; /* absolute; owned */
+	bool write_back;    /* and copied back when the VM is stopped */
+};
+MVM_API void mvm_volume_done(struct mvm_volume *v);
+
+/*
+ * Parse "HOST:GUEST[:ro|:rw]".  HOST must be a folder and is made absolute, GUEST is absolute.
+ *
+ * Returns 0; -EINVAL with what is wrong; -ENOENT, -ENOTDIR or other reasons why HOST cannot be
+ * used.
+ */
+MVM_API int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error *err);
+
+#define MVM_VOLUMES_MAX 16
+
 enum mvm_start_kind {
 	MVM_START_AUTO,		    /* restore if possible, else boot and say why */
 	MVM_START_COLD,		    /* boot, whatever there is */
@@ -64,6 +81,12 @@ struct mvm_start_options {
 	uint32_t mem_mib;    /* 0: the template's */
 	const struct mvm_forward *forwards;
 	size_t n_forwards;
+	const struct mvm_volume *volumes;
+	size_t n_volumes;	 /* at most MVM_VOLUMES_MAX */
+	bool restart_on_failure; /* start it again when its VMM dies, after a growing pause */
+	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
+	int64_t ttl_ms;		 /* stop it after that; 0: never */
+	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
 };
 
 /*
@@ -108,10 +131,25 @@ struct mvm_instance_info {
 	size_t n_forwards;
 	int64_t start_ns; /* how long the start took; 0 if it is not over */
 	int64_t supervisor_pid, vmm_pid;
-	char *error; /* why it failed */
-	char *json;  /* all of it, as instance.json has it */
+	char *error;	      /* why it failed */
+	char *health;	      /* "none" (does not run), "starting", "healthy", "unhealthy" */
+	char *health_message; /* what the last failed check said */
+	char *expires_at;
+	unsigned restarts;
+	/* of a running one, at the moment of asking: what its VMM takes */
+	uint64_t cpu_ns;
+	uint64_t memory_private_bytes, memory_shared_bytes;
+	uint64_t disk_bytes; /* its folder */
+	char *json;	     /* all of it, as instance.json has it, and the usage */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
+
+/*
+ * Find the instances that were left behind, by a supervisor that was killed or a host that went
+ * down: progress gets a note for each, its record says so from then on, its sockets are removed.
+ */
+MVM_API int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress,
+				struct mvm_error *err);
 
 /* Look an instance up, running or not.  *ret is the caller's. */
 MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
@@ -120,6 +158,29 @@ MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_i
 /* All instances by name; free each one and the array.  An unreadable one is left out. */
 MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
 			      struct mvm_error *err);
+
+/* Something that happened to an instance.  All borrowed; message may be NULL. */
+struct mvm_event {
+	const char *time;  /* RFC 3339 with nanoseconds */
+	const char *event; /* started, healthy, unhealthy, paused, resumed, restarting, stopped,
+			    * exited, failed, removed */
+	const char *instance, *template_id;
+	const char *message;
+	const char *json; /* all of it on one line */
+};
+
+/* Returns 0 to go on; anything else ends the reading. */
+typedef int (*mvm_event_fn)(void *arg, const struct mvm_event *event);
+
+struct mvm_events_options {
+	const char *since; /* as in struct mvm_logs_options */
+	bool follow;	   /* go on until cancel_fd is readable */
+	int cancel_fd;	   /* -1: none */
+};
+
+/* What happened to all instances, the oldest first: the last four to eight megabytes of it. */
+MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
+		       void *arg, struct mvm_error *err);
 
 struct mvm_exec_options {
 	const char *const *command; /* NULL-terminated argument vector */
@@ -178,6 +239,14 @@ MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *gue
 				  const struct mvm_progress *note, struct mvm_error *err);
 
 /*
+ * Copy an instance's volumes with write_back from its guest back to this host, which
+ * mvm_instance_stop() does by itself.  A file that is as it was here, in size, time and mode, is
+ * not touched, and what has been removed in the guest stays here.  Nothing to do is success.
+ * -EBUSY when it does not run, else as mvm_instance_copy_out().
+ */
+MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name, struct mvm_error *err);
+
+/*
  * End the VM behind a handle and wait until it is gone; an attached instance is then removed.
  *
  *   timeout_ms  for the guest to shut down by itself; 0: it is killed at once
@@ -190,8 +259,9 @@ MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms,
 			      struct mvm_error *err);
 
 /*
- * Shut the guest down; when it has not ended by the timeout, kill it.  Returns when it is gone.
- * The instance stays listed until it is removed.  -EBUSY when it does not run.
+ * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
+ * copied), then shut the guest down; when it has not ended by the timeout, kill it.  Returns when
+ * it is gone. The instance stays listed until it is removed.  -EBUSY when it does not run.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);

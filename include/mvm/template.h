@@ -62,6 +62,7 @@ enum mvm_health_kind {
 
 #define MVM_HEALTH_INTERVAL_MS 200u
 #define MVM_HEALTH_TIMEOUT_S   60u
+#define MVM_HEALTH_RETRIES     3u
 
 struct mvm_health {
 	bool set; /* the template says something about health */
@@ -71,6 +72,8 @@ struct mvm_health {
 	uint16_t tcp;		 /* MVM_HEALTH_TCP */
 	uint32_t interval_ms;	 /* 0: MVM_HEALTH_INTERVAL_MS */
 	uint32_t timeout_s;	 /* 0: MVM_HEALTH_TIMEOUT_S */
+	uint32_t retries;	 /* failures in a row that make it unhealthy; 0: the default */
+	uint32_t start_grace_s;	 /* failures so soon after the start do not count */
 	struct json_t *other;
 };
 

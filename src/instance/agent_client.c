@@ -34,6 +34,21 @@ static void take_hello(struct agent_client *a, const struct frame *f)
 	a->hello = true;
 }
 
+static void take_answer(struct agent_client *a, const struct frame *f)
+{
+	AUTO_FREE char *message = NULL;
+	struct wire_field field;
+	uint64_t status;
+
+	a->later_stream = 0;
+	if (wire_find(f->payload, f->len, FIELD_STATUS, &field) <= 0 ||
+	    wire_get_u64(&field, &status) < 0 || status > 4095)
+		status = EPROTO;
+	if (status && wire_find(f->payload, f->len, FIELD_MESSAGE, &field) > 0)
+		(void)wire_get_str(&field, &message); /* else the number has to do */
+	a->on_answer(a->answer_arg, (int)status, message ? message : strerror((int)status));
+}
+
 static void take_frame(struct agent_client *a, const struct frame *f)
 {
 	if (f->stream == 0) {
@@ -46,6 +61,10 @@ static void take_frame(struct agent_client *a, const struct frame *f)
 		return;
 	}
 	if (f->stream >= AGENT_OWN_STREAMS) {
+		if (f->stream == a->later_stream && f->type == FRAME_REPLY) {
+			take_answer(a, f);
+			return;
+		}
 		/* an answer that comes after we gave up waiting is no fault */
 		if (f->stream != a->own_stream || f->type != FRAME_REPLY || a->replied)
 			return;
@@ -191,4 +210,34 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 		a->reply = (struct strbuf){ 0 };
 	}
 	return r;
+}
+
+int agent_client_begin(struct agent_client *a, unsigned call, const struct strbuf *args,
+		       agent_answer_fn fn, void *arg)
+{
+	AUTO_DONE(strbuf) payload = { 0 };
+	if (a->later_stream)
+		return -EBUSY;
+	wire_put_u64(&payload, FIELD_CALL, call);
+	strbuf_add(&payload, args->data, args->len);
+	if (payload.failed || args->failed)
+		return -ENOMEM;
+	if (payload.len > FRAME_PAYLOAD_MAX)
+		return -EFBIG;
+	uint32_t stream = AGENT_OWN_STREAMS | ++a->last_own_stream;
+	int r = agent_client_send(a, FRAME_CALL, stream, payload.data, payload.len);
+	if (r < 0)
+		return r;
+	a->later_stream = stream;
+	a->on_answer = fn;
+	a->answer_arg = arg;
+	return 0;
+}
+
+void agent_client_cancel(struct agent_client *a)
+{
+	if (!a->later_stream)
+		return;
+	(void)agent_client_send(a, FRAME_RESET, a->later_stream, NULL, 0); /* gone is fine */
+	a->later_stream = 0;
 }

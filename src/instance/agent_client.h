@@ -21,6 +21,9 @@
 typedef void (*agent_frame_fn)(void *arg, const struct frame *frame);
 typedef void (*agent_broken_fn)(void *arg);
 
+/* status: 0 or a positive errno, then with the agent's message. */
+typedef void (*agent_answer_fn)(void *arg, int status, const char *message);
+
 struct agent_client {
 	struct channel channel;
 	struct loop_source *source;
@@ -34,6 +37,9 @@ struct agent_client {
 	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
+	uint32_t later_stream; /* of agent_client_begin(), 0: none */
+	agent_answer_fn on_answer;
+	void *answer_arg;
 	agent_frame_fn on_log; /* FRAME_LOG, the workload's output; set from the beginning */
 	void *log_arg;
 };
@@ -63,5 +69,11 @@ int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const boo
 int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, const char *what,
 		      const struct strbuf *args, const bool *stop, int64_t deadline_ns,
 		      struct strbuf *ret_reply, struct mvm_error *err);
+
+/* Make a call and go on; fn is called from the loop with the answer.  One at a time: -EBUSY.
+ * agent_client_cancel() takes it back, and the guest stops working on it. */
+int agent_client_begin(struct agent_client *a, unsigned call, const struct strbuf *args,
+		       agent_answer_fn fn, void *arg);
+void agent_client_cancel(struct agent_client *a);
 
 #endif

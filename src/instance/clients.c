@@ -133,6 +133,8 @@ static bool queue_job(struct client *client, const struct frame *f, unsigned cal
 	j->call = call;
 	*c->jobs_end = j;
 	c->jobs_end = &j->next;
+	if (c->on_job)
+		c->on_job(c->arg, call);
 	return true;
 }
 

@@ -11,13 +11,6 @@
 #include "net/agent.h"
 #include "net/wire.h"
 
-void volume_done(struct volume *v)
-{
-	free(v->host);
-	free(v->guest);
-	*v = (struct volume){ 0 };
-}
-
 /* "a/b/." and "a/b/.." mean what is in a folder, and so does "/". */
 static bool means_contents(const char *path)
 {
@@ -170,7 +163,7 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 
 static const struct mvm_copy_options volume_options = { .stream_fd = -1, .timeout_ms = -1 };
 
-int volume_copy_in(struct control *c, const struct volume *v, struct mvm_error *err)
+int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) note = { 0 };
 	AUTO_FREE char *from = str_printf("%s/.", v->host);
@@ -178,7 +171,7 @@ int volume_copy_in(struct control *c, const struct volume *v, struct mvm_error *
 	return r < 0 ? mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest) : 0;
 }
 
-int volume_copy_back(struct control *c, const struct volume *v, struct mvm_error *err)
+int volume_copy_back(struct control *c, const struct record_volume *v, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) note = { 0 };
 	AUTO_FREE char *from = str_printf("%s/.", v->guest);

@@ -7,14 +7,8 @@
 
 #include <mvm/instance.h>
 
+#include "instance/record.h"
 #include "instance/session.h"
-
-/* A host folder that a guest has a copy of. */
-struct volume {
-	char *host, *guest;
-	bool write_back;
-};
-void volume_done(struct volume *v);
 
 /*
  * Copy, as mvm_instance_copy_in() and mvm_instance_copy_out() do.
@@ -29,7 +23,7 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 
 /* A volume's folder into the guest, and back into a folder whose unchanged files stay as they
  * are. */
-int volume_copy_in(struct control *c, const struct volume *v, struct mvm_error *err);
-int volume_copy_back(struct control *c, const struct volume *v, struct mvm_error *err);
+int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err);
+int volume_copy_back(struct control *c, const struct record_volume *v, struct mvm_error *err);
 
 #endif

@@ -57,7 +57,8 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 		rec.state = RECORD_FAILED;
 		rec.vmm_pid = rec.supervisor_pid = 0;
 		free(rec.error);
-		rec.error = strdup("its supervisor was killed");
+		rec.error = strdup(instance_lost_reason(&rec));
+		rec.health = RECORD_HEALTH_NONE;
 	}
 	if (!str_eq(rec.name, name))
 		return mvm_error_set(err, -EBADMSG, "instance '%s': its record is about '%s'", name,

@@ -57,6 +57,21 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 int instance_load(int instances_fd, const char *name, struct record *ret, int *ret_dir_fd,
 		  struct mvm_error *err);
 
+#define HOST_BOOT_ID_SIZE 40
+void host_boot_id(char ret[HOST_BOOT_ID_SIZE]); /* "" when it cannot be read */
+
+/* Why an instance that was not ended properly does not run any more.  Static. */
+const char *instance_lost_reason(const struct record *r);
+
+/*
+ * If an instance was left behind, by a supervisor that was killed or a host that went down, say so
+ * in its record and remove what only a running one has; one that was to be removed at its end is.
+ *
+ * Returns 1 with ret_why (static) if it was one, 0 if not.
+ */
+int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
+		    struct mvm_error *err);
+
 /* Remove the folder of an instance that does not run.  -EBUSY when it does. */
 int instance_remove(int instances_fd, const char *name, struct mvm_error *err);
 

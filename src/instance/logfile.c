@@ -9,8 +9,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/file.h"
+#include "base/parse.h"
 #include "base/str.h"
+
+#define AGO_MAX_MS INT64_C(31536000000) /* a year */
 
 static int reopen(struct logfile *l)
 {
@@ -120,4 +124,21 @@ void logfile_close(struct logfile *l)
 	if (l->name && l->fd >= 0)
 		(void)close(l->fd); /* written for those who look; see logfile_add() */
 	*l = (struct logfile){ .fd = -1 };
+}
+
+int logfile_parse_since(const char *since, char ret[LOGFILE_TIME_SIZE], struct mvm_error *err)
+{
+	int64_t seconds, ms;
+	if (!since)
+		return 0;
+	if (clock_parse(since, &seconds) == 0 && seconds >= 0)
+		logfile_time(seconds * NS_PER_S, ret);
+	else if (parse_duration_ms(since, AGO_MAX_MS, &ms) == 0)
+		logfile_time(clock_wall_ns() - ms * NS_PER_MS, ret);
+	else
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no time: write 2026-01-31T12:00:00Z, or how long "
+				     "ago, as in 10m",
+				     since);
+	return 0;
 }

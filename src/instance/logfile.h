@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <mvm/error.h>
+
 #include "base/own.h"
 
 #define CONSOLE_LOG_NAME   "console.log"
@@ -53,5 +55,9 @@ void logfile_close(struct logfile *l);
 
 /* A time as in the log; ns since 1970. */
 void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE]);
+
+/* What a person writes for it: "2026-01-31T12:00:00Z", or how long ago, "10m".  NULL changes
+ * nothing.  -EINVAL with a sentence. */
+int logfile_parse_since(const char *since, char ret[LOGFILE_TIME_SIZE], struct mvm_error *err);
 
 #endif

@@ -5,15 +5,12 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "base/parse.h"
 #include "base/sock.h"
 #include "instance/instance.h"
 #include "instance/logcursor.h"
 
 #define OUT_HIGH  ((size_t)64 * 1024)
-#define AGO_MAX	  INT64_C(31536000000) /* a year */
 #define N_SOURCES 2
 
 struct view {
@@ -153,24 +150,6 @@ static int follow(struct view *v, int dir_fd)
 	}
 }
 
-/* "2026-01-31T12:00:00Z", or how long ago: "10m". */
-static int parse_since(const char *since, char ret[LOGFILE_TIME_SIZE], struct mvm_error *err)
-{
-	int64_t seconds, ms;
-	if (!since)
-		return 0;
-	if (clock_parse(since, &seconds) == 0 && seconds >= 0)
-		logfile_time(seconds * NS_PER_S, ret);
-	else if (parse_duration_ms(since, AGO_MAX, &ms) == 0)
-		logfile_time(clock_wall_ns() - ms * NS_PER_MS, ret);
-	else
-		return mvm_error_set(err, -EINVAL,
-				     "'%s' is no time: write 2026-01-31T12:00:00Z, or how long "
-				     "ago, as in 10m",
-				     since);
-	return 0;
-}
-
 static void view_done(struct view *v)
 {
 	for (unsigned i = 0; i < v->n; i++)
@@ -201,7 +180,7 @@ int instance_logs(int instances_fd, const char *name, const struct mvm_logs_opti
 	if (!v)
 		return mvm_error_oom(err);
 	v->options = o;
-	int r = parse_since(o->since, v->since, err);
+	int r = logfile_parse_since(o->since, v->since, err);
 	if (r == 0)
 		r = instance_load(instances_fd, name, &rec, &dir_fd, err);
 	if (r < 0)

@@ -15,6 +15,8 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_DNS     "10.0.2.3"
 
+#define DRAIN_MS 500
+
 static void stage(struct machine *m, const char *name, int64_t at_ns)
 {
 	if (m->n_stages < MACHINE_STAGES_MAX)
@@ -140,6 +142,19 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 	return r < 0 ? with_console(m, r, err) : 0;
 }
 
+void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
+			struct strbuf *args)
+{
+	if (health->kind == MVM_HEALTH_HTTP)
+		wire_put_str(args, FIELD_HEALTH_HTTP, health->http);
+	else if (health->kind == MVM_HEALTH_TCP)
+		wire_put_u64(args, FIELD_HEALTH_TCP, health->tcp);
+	else if (health->kind == MVM_HEALTH_EXEC)
+		put_strings(args, FIELD_ARG, &health->exec);
+	wire_put_u64(args, FIELD_INTERVAL_MS, interval_ms);
+	wire_put_u64(args, FIELD_TIMEOUT_MS, timeout_ms);
+}
+
 /* The agent does the attempts; we wait a little longer than it does, for its last answer. */
 static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
 {
@@ -148,16 +163,9 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 
 	if (health->kind == MVM_HEALTH_AGENT)
 		return 0;
-	if (health->kind == MVM_HEALTH_HTTP)
-		wire_put_str(&args, FIELD_HEALTH_HTTP, health->http);
-	else if (health->kind == MVM_HEALTH_TCP)
-		wire_put_u64(&args, FIELD_HEALTH_TCP, health->tcp);
-	else
-		put_strings(&args, FIELD_ARG, &health->exec);
 	uint32_t interval_ms = health->interval_ms ? health->interval_ms : MVM_HEALTH_INTERVAL_MS;
 	uint32_t timeout_s = health->timeout_s ? health->timeout_s : MVM_HEALTH_TIMEOUT_S;
-	wire_put_u64(&args, FIELD_INTERVAL_MS, interval_ms);
-	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_s * 1000);
+	machine_put_health(health, interval_ms, (uint64_t)timeout_s * 1000, &args);
 
 	char what[64];
 	(void)snprintf(what, sizeof(what), "the guest did not become healthy (deadline %u s)",
@@ -213,8 +221,14 @@ int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_f
 	put_identity(m, run, &args);
 	r = agent_client_call(&m->agent, m->loop, CALL_RESTORED, "giving the clone its identity",
 			      &args, &m->ended, deadline_ns, &reply, err);
-	if (r < 0)
-		return with_console(m, r, err);
+	if (r < 0) {
+		/* the guest said no: what is wrong with this clone is wrong with each, so nobody
+		 * should try again in another way and hide it */
+		bool refused = r == -EREMOTEIO && !m->ended && !m->agent.broken[0];
+		if (refused && err)
+			err->code = -EIO;
+		return with_console(m, refused ? -EIO : r, err);
+	}
 	stage(m, "agent", clock_now_ns());
 	return take_nonce(&reply, ret_nonce, err);
 }
@@ -244,6 +258,14 @@ void machine_shutdown(struct machine *m, int64_t deadline_ns)
 			      deadline_ns, NULL, &ignored) < 0)
 		return;
 	while (!m->ended && loop_run_once(m->loop, deadline_ns) == 0)
+		;
+}
+
+void machine_drain(struct machine *m)
+{
+	int64_t deadline_ns = clock_deadline_ns(DRAIN_MS);
+	while (m->ended && (m->console.source || (m->agent.source && !m->agent.broken[0])) &&
+	       loop_run_once(m->loop, deadline_ns) == 0)
 		;
 }
 

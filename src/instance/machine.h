@@ -54,6 +54,10 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
 		  uint64_t log_max_bytes, int64_t deadline_ns, struct mvm_error *err);
 
+/* The arguments of CALL_HEALTH for a check of the template's; the call itself does the attempts. */
+void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
+			struct strbuf *args);
+
 /* Let the guest boot, give it its identity and workload, wait until it is healthy. */
 int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		 struct mvm_error *err);
@@ -73,6 +77,10 @@ int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 
 /* Ask the guest to power off, wait for that until the deadline, then kill the VMM.  Never fails. */
 void machine_shutdown(struct machine *m, int64_t deadline_ns);
+
+/* Once the VMM has ended: take what it and the guest have said last.  Ends when they have hung up,
+ * which they have; the deadline is for children that a VMM may have left. */
+void machine_drain(struct machine *m);
 
 void machine_free(struct machine *m);
 

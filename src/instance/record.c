@@ -237,6 +237,44 @@ static int get_data_disk(const struct json_at *root, struct record *ret, struct 
 	return r;
 }
 
+static int get_volumes(const struct json_at *root, struct record *ret, struct mvm_error *err)
+{
+	struct json_at list, item;
+	int r = json_get_array(root, "volumes", JSON_OPTIONAL, &list, err);
+	if (r <= 0)
+		return r;
+	size_t n = json_array_size(list.value);
+	if (n > RECORD_VOLUMES_MAX)
+		return json_error(root, "volumes", err, "more than %u", RECORD_VOLUMES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		struct record_volume *v = &ret->volumes[i];
+		json_item(&list, i, &item);
+		ret->n_volumes++;
+		r = json_get_string(&item, "host", JSON_REQUIRED, &v->host, err);
+		if (r >= 0)
+			r = json_get_string(&item, "guest", JSON_REQUIRED, &v->guest, err);
+		if (r >= 0)
+			r = json_get_bool(&item, "write_back", JSON_REQUIRED, &v->write_back, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static json_t *volumes_json(struct json_out *out, const struct record *r)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < r->n_volumes; i++) {
+		json_t *o = json_new(out);
+		json_put_string(out, o, "host", r->volumes[i].host);
+		json_put_string(out, o, "guest", r->volumes[i].guest);
+		json_put(out, o, "write_back", json_boolean(r->volumes[i].write_back));
+		if (json_array_append_new(list, o) < 0)
+			out->failed = true;
+	}
+	return list;
+}
+
 int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -263,6 +301,8 @@ int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 		r = get_stages(&root, &rec, err);
 	if (r >= 0)
 		r = get_data_disk(&root, &rec, err);
+	if (r >= 0)
+		r = get_volumes(&root, &rec, err);
 	if (r < 0)
 		return r;
 	*ret = rec;
@@ -327,6 +367,8 @@ char *record_to_json(const struct record *r)
 		json_put_string(&out, disk, "copy", copy_names[r->data_disk_reflinked]);
 		json_put(&out, o, "data_disk", disk);
 	}
+	if (r->n_volumes)
+		json_put(&out, o, "volumes", volumes_json(&out, r));
 	json_put(&out, o, "forwards", forwards_json(&out, r));
 	put_nullable(&out, o, "hostname", r->hostname);
 	put_nullable(&out, o, "machine_id", r->machine_id);
@@ -386,5 +428,9 @@ void record_done(struct record *r)
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(*strings[i]);
+	for (size_t i = 0; i < r->n_volumes; i++) {
+		free(r->volumes[i].host);
+		free(r->volumes[i].guest);
+	}
 	*r = (struct record){ 0 };
 }

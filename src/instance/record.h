@@ -52,6 +52,13 @@ struct record_stage {
 	int64_t ns; /* since the start began */
 };
 
+/* A host folder that the guest has a copy of. */
+struct record_volume {
+	char *host, *guest; /* absolute */
+	bool write_back;
+};
+#define RECORD_VOLUMES_MAX 16u
+
 struct record {
 	char *name, *template_id, *revision;
 	enum record_state state;
@@ -65,6 +72,8 @@ struct record {
 	char *cmdline; /* the kernel's whole command line */
 	struct vmm_forward forwards[RECORD_FORWARDS_MAX];
 	size_t n_forwards;
+	struct record_volume volumes[RECORD_VOLUMES_MAX];
+	size_t n_volumes;
 	uint32_t data_disk_mib;	  /* 0: it has none */
 	bool data_disk_reflinked; /* how its copy was made: shared blocks, or a sparse copy */
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */

@@ -2,17 +2,19 @@
 /*
  * mvm-supervisor: owns one instance from its start to its end.
  *
- * It is started by whoever starts the instance, with everything it needs as open descriptors (the
- * enum below) and the rest in instance.json, so it looks nothing up by path.  It starts the VMM,
- * brings the guest up, answers on the leash, then serves control.sock until the VM has ended.
- * Nothing here polls; everything happens in one event loop.  Sequences that wait (a stop, a
- * capture) run from the main loop as jobs, one at a time, while the loop goes on serving streams.
+ * It is started by whoever starts the instance, with everything it needs as open descriptors
+ * (supervisor.h) and the rest in instance.json, so it looks nothing up by path.  It starts the VMM,
+ * brings the guest up, answers on the leash, then serves control.sock until the VM has ended; a VMM
+ * that dies is started again where the record asks for that.  Nothing here polls; everything
+ * happens in one event loop.  Sequences that wait (a stop, a capture) run from the main loop as
+ * jobs, one at a time, while the loop goes on serving streams.
  */
 #include "instance/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -23,33 +25,21 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sock.h"
-#include "codec/sha256.h"
-#include "instance/clients.h"
-#include "instance/machine.h"
-#include "instance/record.h"
+#include "instance/data_disk.h"
+#include "instance/events.h"
+#include "instance/supervise.h"
 #include "model/load.h"
 #include "net/wire.h"
 
-#define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting; TCG on a busy host is slow */
-#define RESTORE_DEADLINE_MS INT64_C(30000)
 #define CAPTURE_DEADLINE_MS INT64_C(120000)
 #define STOP_DEFAULT_MS	    INT64_C(10000)
 #define LAST_WORDS_MS	    1000
 
-struct supervisor {
-	struct loop *loop;
-	struct record record;
-	struct mvm_template_revision revision;
-	struct machine machine;
-	struct clients clients;
-	struct loop_source *signal_source;
-	int signal_fd;
-	bool started; /* the guest is up; the leash has its answer */
-	bool leash_gone;
-	bool stopping;	     /* asked to end by a signal, or nobody holds the leash any more */
-	bool stopped;	     /* ended because we wanted it to */
-	struct job *waiting; /* STOP and WAIT calls, answered at the end */
-};
+/* Pauses between restarts: 1 s, doubled for each failure in a row up to a minute. */
+#define RESTART_PAUSE_MS     INT64_C(1000)
+#define RESTART_PAUSE_MAX_MS INT64_C(60000)
+#define RESTART_FAILURES_MAX 10u
+#define RESTART_STEADY_NS    (60 * NS_PER_S) /* ran so long: the failures before do not count */
 
 static void kill_vmm(struct supervisor *s)
 {
@@ -57,11 +47,19 @@ static void kill_vmm(struct supervisor *s)
 		(void)kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
 }
 
+/* End soon: in order when the guest is up, at once when it is not. */
+static void end_soon(struct supervisor *s)
+{
+	s->stopping = true;
+	if (!s->started)
+		kill_vmm(s);
+}
+
 static void on_leash_gone(void *arg)
 {
 	struct supervisor *s = arg;
 	s->leash_gone = true;
-	if (s->started && !s->record.attached)
+	if (s->up_since_ns && !s->record.attached)
 		return; /* it runs on its own now */
 	s->stopping = true;
 	kill_vmm(s);
@@ -73,23 +71,29 @@ static void on_signal(void *arg, uint32_t events)
 	struct signalfd_siginfo info;
 	(void)events;
 
-	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-		return;
-	s->stopping = true;
-	if (!s->started)
-		kill_vmm(s);
+	if (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		end_soon(s);
 }
 
-static void on_agent_broken(void *arg)
+static void on_ttl(void *arg)
 {
 	struct supervisor *s = arg;
-	clients_guest_gone(&s->clients);
+	s->expired = true;
+	end_soon(s);
 }
 
-static void on_guest_frame(void *arg, const struct frame *f)
+static void on_restart_due(void *arg)
 {
 	struct supervisor *s = arg;
-	clients_on_guest_frame(&s->clients, f);
+	s->restart_due = true;
+}
+
+/* A stop must not wait for a start that is under way. */
+static void on_job(void *arg, unsigned call)
+{
+	struct supervisor *s = arg;
+	if (call == CALL_STOP && !s->started)
+		end_soon(s);
 }
 
 static int watch_signals(struct supervisor *s)
@@ -110,13 +114,14 @@ static int watch_signals(struct supervisor *s)
 static void set_string(char **to, const char *text)
 {
 	free(*to);
-	*to = strdup(text); /* without memory the record lacks a line, the VM lacks nothing */
+	*to = text ? strdup(text)
+		   : NULL; /* without memory the record lacks a line, the VM lacks nothing */
 }
 
-static void set_time(char **to)
+static void set_time(char **to, int64_t from_now_ms)
 {
 	char text[RFC3339_SIZE];
-	clock_format(clock_wall_ns() / NS_PER_S, text);
+	clock_format((clock_wall_ns() + from_now_ms * NS_PER_MS) / NS_PER_S, text);
 	set_string(to, text);
 }
 
@@ -127,119 +132,74 @@ static void save_record(struct supervisor *s, enum record_state state)
 	(void)record_save(SUPERVISOR_FD_INSTANCE, &s->record, NULL);
 }
 
-static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int snapshot_fd,
-			 int64_t deadline_ns, struct mvm_error *err)
+static void tell(const struct supervisor *s, const char *event, const char *message)
 {
-	struct record *rec = &s->record;
-	AUTO_DONE(vmm_probe) probe = { 0 };
-	int r = vmm_backend_probe(ops, SUPERVISOR_FD_CACHE, &probe, err);
-	if (r < 0)
-		return r;
-	if (!probe.usable)
-		return mvm_error_set(err, -EOPNOTSUPP, "backend %s: %s", ops->name,
-				     probe.reason ? probe.reason : "not usable here");
-
-	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
-	if (rec->restore)
-		memory = VMM_MEMORY_CLONE;
-	else if (rec->purpose == RECORD_FOR_CAPTURE)
-		memory = VMM_MEMORY_CAPTURE;
-	struct vmm_config config = {
-		.name = rec->name,
-		.vcpus = rec->vcpus,
-		.mem_mib = rec->mem_mib,
-		.dir_fd = SUPERVISOR_FD_REVISION,
-		.kernel = s->revision.artifact_paths.vmlinux,
-		.initrd = s->revision.artifact_paths.initrd,
-		.cmdline = rec->cmdline,
-		.drives = { { .name = s->revision.artifact_paths.rootfs, .read_only = true } },
-		.n_drives = 1,
-		.network = s->revision.run.network != MVM_NETWORK_NONE,
-		.forwards = rec->forwards,
-		.n_forwards = rec->n_forwards,
-		.memory = memory,
-		.memory_dir_fd = rec->restore ? snapshot_fd : SUPERVISOR_FD_CAPTURE,
-		.memory_name = "mem.bin",
-		.log_fd = -1,
-	};
-	r = machine_spawn(&s->machine, s->loop, ops, &probe, &config, SUPERVISOR_FD_INSTANCE,
-			  rec->log_max_bytes, deadline_ns, err);
-	if (r < 0)
-		return r;
-	if (s->stopping)
-		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
-	rec->vmm_pid = s->machine.vmm->process.pid;
-	s->machine.agent.on_frame = on_guest_frame;
-	s->machine.agent.on_broken = on_agent_broken;
-	s->machine.agent.arg = s;
-	return 0;
+	events_add(SUPERVISOR_FD_LOGS, event, &s->record, message);
 }
 
-/* The nonce lived only in the snapshot's RAM: whoever knows it was restored from there. */
-static int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],
-		       struct mvm_error *err)
+static void on_health(void *arg, enum record_health health, const char *message)
 {
-	const char *expected = mvm_snapshot_info_compat(&s->revision.snapshot, "nonce_sha256");
-	struct mvm_digest digest;
-	char hex[65];
-
-	sha256_buf(nonce, NONCE_BYTES, &digest);
-	digest_hex(&digest, hex);
-	if (!str_eq(expected, hex))
-		return mvm_error_set(err, -EBADMSG,
-				     "the restored guest does not know the snapshot's nonce");
-	return 0;
-}
-
-static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
-{
-	int64_t deadline_ns = clock_deadline_ns(RESTORE_DEADLINE_MS);
-	uint8_t nonce[NONCE_BYTES];
-	AUTO_CLOSE int snapshot_fd = dir_open_at(SUPERVISOR_FD_REVISION, "snapshot");
-
-	if (snapshot_fd < 0)
-		return mvm_error_set(err, snapshot_fd, "cannot open the snapshot: %s",
-				     strerror(-snapshot_fd));
-	int r = spawn_machine(s, ops, snapshot_fd, deadline_ns, err);
-	if (r == 0)
-		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
-				    err);
-	return r < 0 ? r : check_nonce(s, nonce, err);
-}
-
-static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
-{
-	int64_t deadline_ns = clock_deadline_ns(BOOT_DEADLINE_MS);
-	int r = spawn_machine(s, ops, -1, deadline_ns, err);
-	return r < 0 ? r : machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
+	struct supervisor *s = arg;
+	s->record.health = health;
+	set_string(&s->record.health_message, message);
+	save_record(s, s->record.state);
+	tell(s, record_health_name(health), message);
 }
 
 static void note_start(struct supervisor *s)
 {
 	struct record *rec = &s->record;
+	rec->n_stages = 0;
+	set_string(&rec->error, NULL);
 	set_string(&rec->hostname, s->machine.hostname);
 	set_string(&rec->machine_id, s->machine.machine_id);
-	set_time(&rec->started_at);
+	set_time(&rec->started_at, 0);
 	for (size_t i = 0; i < s->machine.n_stages && rec->n_stages < RECORD_STAGES_MAX; i++) {
 		struct record_stage *to = &rec->stages[rec->n_stages++];
 		(void)snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
 		to->ns = s->machine.stages[i].ns;
 	}
+	/* a boot has waited for the check; a clone has shown that its agent is well */
+	rec->health = !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
+			      ? RECORD_HEALTH_HEALTHY
+			      : RECORD_HEALTH_STARTING;
+	s->up_since_ns = clock_now_ns();
+	s->started = true;
+}
+
+/* What can wait until the starter has its answer. */
+static void settle_in(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	char text[64];
+
+	if (rec->purpose != RECORD_FOR_USER)
+		return;
+	(void)snprintf(text, sizeof(text), "%s in %.0f ms", rec->restore ? "restored" : "booted",
+		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0);
+	tell(s, "started", text);
+	if (rec->health == RECORD_HEALTH_HEALTHY)
+		tell(s, "healthy", NULL);
+	/* without memory for a timer health just stays as the start has shown it */
+	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
+				rec->health, on_health, s);
+	confine(rec);
+	if (rec->cgroup)
+		save_record(s, rec->state);
+}
+
+static int listen_for_clients(struct supervisor *s, struct mvm_error *err)
+{
+	int fd = sock_listen_at(SUPERVISOR_FD_INSTANCE, "control.sock");
+	int r = fd < 0 ? fd : clients_listen(&s->clients, fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot listen on control.sock: %s", strerror(-r)) : 0;
 }
 
 static int start(struct supervisor *s, struct mvm_error *err)
 {
-	const struct vmm_ops *ops;
-	int r = vmm_backend_find(s->record.backend, &ops, err);
+	int r = bring_up(s, err);
 	if (r == 0)
-		r = s->record.restore ? start_restore(s, ops, err) : start_boot(s, ops, err);
-	if (r == 0) {
-		int fd = sock_listen_at(SUPERVISOR_FD_INSTANCE, "control.sock");
-		r = fd < 0 ? fd : clients_listen(&s->clients, fd);
-		if (r < 0)
-			r = mvm_error_set(err, r, "cannot listen on control.sock: %s",
-					  strerror(-r));
-	}
+		r = listen_for_clients(s, err);
 	if (r == 0 && s->leash_gone)
 		r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
 	return r;
@@ -264,6 +224,7 @@ static void answer(struct supervisor *s, const struct job *j, int code, const st
 static void stop_guest(struct supervisor *s, int64_t timeout_ms)
 {
 	s->stopped = true;
+	healthwatch_stop(&s->health);
 	machine_shutdown(&s->machine, clock_deadline_ns(timeout_ms));
 	if (!s->machine.ended)
 		kill_vmm(s);
@@ -282,6 +243,8 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
 	int r = machine_capture(&s->machine, SUPERVISOR_FD_CAPTURE,
 				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, err);
+	if (r == 0 && s->revision.data_disk_mib) /* paused: of the same moment as memory */
+		r = data_disk_capture(SUPERVISOR_FD_INSTANCE, SUPERVISOR_FD_CAPTURE, err);
 	if (r == 0)
 		wire_put_bytes(fields, FIELD_NONCE, nonce, sizeof(nonce));
 	return r;
@@ -290,13 +253,20 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(STOP_DEFAULT_MS);
+	if (s->machine.ended)
+		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
 	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)
 		      : vmm_resume(s->machine.vmm, deadline_ns, err);
-	if (r == 0) {
-		s->clients.guest_paused = pause;
-		save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
-	}
-	return r;
+	if (r < 0)
+		return r;
+	s->clients.guest_paused = pause;
+	if (pause)
+		healthwatch_pause(&s->health);
+	else
+		healthwatch_resume(&s->health);
+	save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
+	tell(s, pause ? "paused" : "resumed", NULL);
+	return 0;
 }
 
 static int64_t timeout_of(const struct job *j)
@@ -332,6 +302,7 @@ static void run_job(struct supervisor *s, struct job *taken)
 	case CALL_STOP: {
 		int64_t timeout_ms = timeout_of(j);
 		wait_for_end(s, TAKE_PTR(j));
+		s->stopping = s->stopped = true;
 		stop_guest(s, timeout_ms);
 		return;
 	}
@@ -342,6 +313,7 @@ static void run_job(struct supervisor *s, struct job *taken)
 	answer(s, j, r, &err, &fields);
 }
 
+/* Until the VM has ended. */
 static int serve(struct supervisor *s)
 {
 	while (!s->machine.ended) {
@@ -350,8 +322,7 @@ static int serve(struct supervisor *s)
 			run_job(s, j);
 			continue;
 		}
-		if (s->stopping) {
-			s->stopping = false;
+		if (s->stopping && !s->stopped) {
 			stop_guest(s, STOP_DEFAULT_MS);
 			continue;
 		}
@@ -362,24 +333,114 @@ static int serve(struct supervisor *s)
 	return 0;
 }
 
-static void note_end(struct supervisor *s)
+static bool ended_cleanly(const struct supervisor *s)
 {
 	int status = s->machine.exit_status;
-	bool clean = s->stopped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	return s->stopped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
 
-	set_time(&s->record.ended_at);
-	if (!clean) {
-		char text[64];
-		if (WIFSIGNALED(status))
-			(void)snprintf(text, sizeof(text), "the VMM was killed by signal %d",
-				       WTERMSIG(status));
-		else
-			(void)snprintf(text, sizeof(text), "the VMM ended with status %d",
-				       WEXITSTATUS(status));
-		set_string(&s->record.error, text);
+static void describe_end(const struct supervisor *s, struct mvm_error *ret)
+{
+	int status = s->machine.exit_status;
+	if (WIFSIGNALED(status))
+		(void)mvm_error_set(ret, -EREMOTEIO, "the VMM was killed by signal %d",
+				    WTERMSIG(status));
+	else
+		(void)mvm_error_set(ret, -EREMOTEIO, "the VMM ended with status %d",
+				    WEXITSTATUS(status));
+}
+
+/* Answer what can be answered while there is no guest, until it is time or we are to end. */
+static int wait_for_restart(struct supervisor *s, int64_t pause_ms)
+{
+	s->restart_due = false;
+	loop_source_arm(s->restart_timer, clock_deadline_ns(pause_ms));
+	while (!s->restart_due && !s->stopping) {
+		struct job *j = clients_next_job(&s->clients);
+		if (j && j->call == CALL_STOP) {
+			wait_for_end(s, j);
+			s->stopping = true;
+		} else if (j) {
+			run_job(s, j);
+		} else {
+			int r = loop_run_once(s->loop, DEADLINE_NONE);
+			if (r < 0)
+				return r;
+		}
 	}
+	return 0;
+}
+
+static int64_t restart_pause_ms(unsigned failures)
+{
+	int64_t pause_ms = RESTART_PAUSE_MS << (failures > 6 ? 6 : failures - 1);
+	return pause_ms < RESTART_PAUSE_MAX_MS ? pause_ms : RESTART_PAUSE_MAX_MS;
+}
+
+/* The machine has ended, or could not be started: let go of it. */
+static void put_away(struct supervisor *s)
+{
+	s->started = false;
+	healthwatch_stop(&s->health);
+	machine_drain(&s->machine);
+	clients_guest_gone(&s->clients);
+	machine_free(&s->machine);
+	s->machine.ended = true;
 	s->record.vmm_pid = 0;
+	s->record.health = RECORD_HEALTH_NONE;
+	confine_end(s->record.cgroup);
+	set_string(&s->record.cgroup, NULL);
+	set_string(&s->record.cgroup_limits, NULL);
+}
+
+/*
+ * Start the VM again after its VMM has died, as often as it takes.
+ *
+ *   err  why it is down; afterwards why it stays down
+ *
+ * Returns whether it is up.
+ */
+static bool restart(struct supervisor *s, struct mvm_error *err)
+{
+	if (clock_now_ns() - s->up_since_ns >= RESTART_STEADY_NS)
+		s->failures = 0;
+	while (!s->stopping && ++s->failures <= RESTART_FAILURES_MAX) {
+		int64_t pause_ms = restart_pause_ms(s->failures);
+		char text[sizeof(err->text) + 64];
+		(void)snprintf(text, sizeof(text), "%s; starting again in %lld s", err->text,
+			       (long long)(pause_ms / 1000));
+		set_string(&s->record.error, err->text);
+		save_record(s, RECORD_STARTING);
+		tell(s, "restarting", text);
+		if (wait_for_restart(s, pause_ms) < 0 || s->stopping)
+			break;
+		s->record.restarts++;
+		s->clients.guest_paused = false;
+		if (bring_up(s, err) == 0) {
+			s->clients.guest_gone = false;
+			note_start(s);
+			save_record(s, RECORD_RUNNING);
+			settle_in(s);
+			return true;
+		}
+		put_away(s);
+	}
+	s->stopped = s->stopping;
+	return false;
+}
+
+/* The VM is down for good. */
+static void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
+{
+	set_time(&s->record.ended_at, 0);
+	set_string(&s->record.error, clean ? NULL : err->text);
 	save_record(s, clean ? RECORD_EXITED : RECORD_FAILED);
+	if (!clean)
+		tell(s, "failed", err->text);
+	else if (s->stopped)
+		tell(s, "stopped", s->expired ? "its time to live is over" : NULL);
+	else
+		tell(s, "exited", NULL);
 }
 
 /* Tell everybody who waits, and let them take their last bytes. */
@@ -398,43 +459,65 @@ static void say_goodbye(struct supervisor *s)
 		;
 }
 
-/* An attached instance leaves nothing behind, whatever became of the one who started it. */
+/* What leaves nothing behind, whatever became of the one who started it. */
 static void remove_instance(const struct supervisor *s)
 {
 	AUTO_CLOSE int parent_fd = openat(SUPERVISOR_FD_INSTANCE, "..",
 					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (parent_fd >= 0)
-		(void)tree_remove_at(parent_fd, s->record.name); /* `rm` takes what stays */
+	if (parent_fd >= 0 && tree_remove_at(parent_fd, s->record.name) == 0)
+		tell(s, "removed", NULL); /* else `rm` takes what stays */
+}
+
+static void give_up_start(struct supervisor *s, int r, const struct mvm_error *err)
+{
+	set_string(&s->record.error, err->text);
+	machine_free(&s->machine);
+	s->record.vmm_pid = 0;
+	save_record(s, RECORD_FAILED);
+	if (s->leash_gone)
+		remove_instance(s); /* the starter would have done it */
+	answer_start(s, -r, err->text);
+	say_goodbye(s);
 }
 
 static int run(struct supervisor *s)
 {
 	struct mvm_error err = { 0 };
+	bool clean = false;
 	int r = start(s, &err);
 	if (r < 0) {
-		set_string(&s->record.error, err.text);
-		machine_free(&s->machine);
-		s->record.vmm_pid = 0;
-		save_record(s, RECORD_FAILED);
-		if (s->leash_gone)
-			remove_instance(s); /* the starter would have done it */
-		answer_start(s, -r, err.text);
-		say_goodbye(s);
+		give_up_start(s, r, &err);
 		return 1;
 	}
-	s->started = true;
 	note_start(s);
 	save_record(s, RECORD_RUNNING);
 	answer_start(s, 0, NULL);
-	r = serve(s);
-	machine_shutdown(&s->machine, 0);
-	note_end(s);
-	machine_free(&s->machine);
+	settle_in(s);
+	do {
+		r = serve(s);
+		machine_shutdown(&s->machine, 0);
+		clean = ended_cleanly(s);
+		describe_end(s, &err);
+		put_away(s);
+	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
+	note_end(s, clean || s->stopped, &err);
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, "control.sock", 0);
-	if (s->record.attached)
+	if (s->record.attached || s->record.remove_at_end)
 		remove_instance(s);
 	say_goodbye(s);
 	return r < 0;
+}
+
+static int start_timers(struct supervisor *s)
+{
+	int64_t ttl_ns = DEADLINE_NONE;
+	if (s->record.ttl_ms > 0) {
+		ttl_ns = clock_deadline_ns(s->record.ttl_ms);
+		set_time(&s->record.expires_at, s->record.ttl_ms);
+	}
+	int r = loop_add_timer(s->loop, ttl_ns, on_ttl, s, &s->ttl_timer);
+	return r < 0 ? r
+		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
 
 static int prepare(struct supervisor *s, struct mvm_error *err)
@@ -450,6 +533,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
 	s->clients.on_leash_gone = on_leash_gone;
+	s->clients.on_job = on_job;
 	s->clients.arg = s;
 	r = watch_signals(s);
 	if (r == 0)
@@ -460,6 +544,9 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	s->record.supervisor_pid = getpid();
+	r = start_timers(s);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
 	return revision_load_at(SUPERVISOR_FD_REVISION, &s->revision, err);
 }
 
@@ -479,6 +566,8 @@ int main(void)
 
 	clients_done(&s.clients);
 	loop_source_free(s.signal_source);
+	loop_source_free(s.ttl_timer);
+	loop_source_free(s.restart_timer);
 	if (s.signal_fd >= 0)
 		(void)close(s.signal_fd);
 	mvm_template_revision_done(&s.revision);

@@ -39,7 +39,8 @@ void mvm_template_config_done(struct mvm_template_config *config)
 
 static int read_health(const struct toml_table *t, struct mvm_health *ret, struct mvm_error *err)
 {
-	static const char *const known[] = { "exec", "http", "tcp", "interval_ms", "timeout_s" };
+	static const char *const known[] = { "exec",	  "http",    "tcp",	     "interval_ms",
+					     "timeout_s", "retries", "start_grace_s" };
 	struct toml_table table;
 	uint32_t port = 0;
 	int exec, http, tcp;
@@ -62,7 +63,9 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 		    : tcp  ? MVM_HEALTH_TCP
 			   : MVM_HEALTH_AGENT;
 	if ((r = toml_get_u32(&table, "interval_ms", 1, 3600000, &ret->interval_ms, err)) < 0 ||
-	    (r = toml_get_u32(&table, "timeout_s", 1, 86400, &ret->timeout_s, err)) < 0)
+	    (r = toml_get_u32(&table, "timeout_s", 1, 86400, &ret->timeout_s, err)) < 0 ||
+	    (r = toml_get_u32(&table, "retries", 1, 1000, &ret->retries, err)) < 0 ||
+	    (r = toml_get_u32(&table, "start_grace_s", 1, 86400, &ret->start_grace_s, err)) < 0)
 		return r;
 	return toml_check_keys(&table, known, MVM_ARRAY_SIZE(known), err);
 }

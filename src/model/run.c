@@ -171,7 +171,8 @@ void run_tidy(struct mvm_run *run)
 	tidy_text(&run->kernel);
 	tidy_text(&run->boot_args);
 	tidy_list(&run->on_restore);
-	if (h->kind == MVM_HEALTH_AGENT && !h->interval_ms && !h->timeout_s && !h->other)
+	if (h->kind == MVM_HEALTH_AGENT && !h->interval_ms && !h->timeout_s && !h->retries &&
+	    !h->start_grace_s && !h->other)
 		h->set = false;
 }
 

@@ -31,7 +31,8 @@ static int read_bounded(const struct json_at *at, const char *key, uint64_t max,
 
 static int health_read(const struct json_at *at, struct mvm_health *ret, struct mvm_error *err)
 {
-	static const char *const known[] = { "exec", "http", "tcp", "interval_ms", "timeout_s" };
+	static const char *const known[] = { "exec",	  "http",    "tcp",	     "interval_ms",
+					     "timeout_s", "retries", "start_grace_s" };
 	uint32_t port = 0;
 	int exec, http, tcp;
 
@@ -53,6 +54,10 @@ static int health_read(const struct json_at *at, struct mvm_health *ret, struct 
 	int r = read_bounded(at, "interval_ms", UINT32_MAX, &ret->interval_ms, err);
 	if (r >= 0)
 		r = read_bounded(at, "timeout_s", UINT32_MAX, &ret->timeout_s, err);
+	if (r >= 0)
+		r = read_bounded(at, "retries", UINT32_MAX, &ret->retries, err);
+	if (r >= 0)
+		r = read_bounded(at, "start_grace_s", UINT32_MAX, &ret->start_grace_s, err);
 	if (r >= 0)
 		r = json_unknown(at, known, MVM_ARRAY_SIZE(known), &ret->other, err);
 	return r;
@@ -113,6 +118,10 @@ static json_t *health_json(struct json_out *out, const struct mvm_health *h)
 		json_put_u64(out, o, "interval_ms", h->interval_ms);
 	if (h->timeout_s)
 		json_put_u64(out, o, "timeout_s", h->timeout_s);
+	if (h->retries)
+		json_put_u64(out, o, "retries", h->retries);
+	if (h->start_grace_s)
+		json_put_u64(out, o, "start_grace_s", h->start_grace_s);
 	json_put_others(out, o, h->other);
 	return o;
 }

@@ -10,11 +10,13 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "base/progress.h"
+#include "instance/events.h"
 #include "instance/instance.h"
 #include "instance/session.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "template/start.h"
+#include "template/volumes.h"
 
 #define KILL_GRACE_MS	  INT64_C(60000)
 #define PAUSE_DEADLINE_MS INT64_C(30000)
@@ -56,6 +58,12 @@ static int launch(struct mvm *mvm, const struct start_request *request,
 		.capture_fd = -1,
 		.forwards = o->forwards,
 		.n_forwards = o->n_forwards,
+		.volumes = o->volumes,
+		.n_volumes = o->n_volumes,
+		.restart_on_failure = o->restart_on_failure,
+		.remove_at_end = o->remove_at_end,
+		.ttl_ms = o->ttl_ms,
+		.log_max_bytes = o->log_max_bytes,
 	};
 	return start_instance(mvm, request, plan, &options, ret, err);
 }
@@ -88,6 +96,7 @@ int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
 
 	if (!err)
 		err = &local;
+	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
 	int r = revision_open(mvm, o->template_ref, &revision, err);
 	if (r == 0)
 		r = context_backend(mvm, o->backend, &ops, &probe, err);
@@ -111,12 +120,12 @@ int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
 		progress_note(progress, "booting instead of restoring: %s", plan.reason);
 	r = launch(mvm, &request, o, &plan, ret, err);
 	if (r < 0 && plan.restore && o->kind == MVM_START_AUTO && r != -EEXIST &&
-	    r != -EADDRINUSE && r != -EINVAL && r != -ECANCELED && r != -EBADMSG)
+	    r != -EADDRINUSE && r != -EINVAL && r != -EIO && r != -ECANCELED && r != -EBADMSG)
 		r = fall_back(mvm, &request, o, progress, ret, err);
 	if (r < 0)
 		return r;
 	note_start(mvm, mvm_instance_name(*ret), progress);
-	return 0;
+	return volumes_fill(mvm, ret, o->attached, err);
 }
 
 int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err)
@@ -235,9 +244,11 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 {
 	if (!info)
 		return;
-	char *strings[] = { info->name,	   info->template_id, info->revision,	info->reason,
-			    info->backend, info->created_at,  info->started_at, info->ended_at,
-			    info->error,   info->json };
+	char *strings[] = { info->name,	      info->template_id, info->revision,
+			    info->reason,     info->backend,	 info->created_at,
+			    info->started_at, info->ended_at,	 info->error,
+			    info->json,	      info->health,	 info->health_message,
+			    info->expires_at };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(strings[i]);
 	free(info->forwards);
@@ -246,8 +257,10 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
 
 /* Takes the record's strings. */
-static struct mvm_instance_info *info_from_record(struct record *rec)
+static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd)
 {
+	rec->has_usage = true;
+	usage_read((pid_t)rec->vmm_pid, (pid_t)rec->supervisor_pid, dir_fd, &rec->usage);
 	AUTO(mvm_instance_info) info = calloc(1, sizeof(*info));
 	if (!info)
 		return NULL;
@@ -274,6 +287,16 @@ static struct mvm_instance_info *info_from_record(struct record *rec)
 	info->started_at = TAKE_PTR(rec->started_at);
 	info->ended_at = TAKE_PTR(rec->ended_at);
 	info->error = TAKE_PTR(rec->error);
+	info->health = strdup(record_health_name(rec->health));
+	if (!info->health)
+		return NULL;
+	info->health_message = TAKE_PTR(rec->health_message);
+	info->expires_at = TAKE_PTR(rec->expires_at);
+	info->restarts = rec->restarts;
+	info->cpu_ns = rec->usage.cpu_ns;
+	info->memory_private_bytes = rec->usage.memory_private_bytes;
+	info->memory_shared_bytes = rec->usage.memory_shared_bytes;
+	info->disk_bytes = rec->usage.disk_bytes;
 	info->vcpus = rec->vcpus;
 	info->mem_mib = rec->mem_mib;
 	info->start_ns = rec->n_stages ? rec->stages[rec->n_stages - 1].ns : 0;
@@ -296,10 +319,11 @@ int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_
 {
 	AUTO_DONE(record) rec = { 0 };
 	int fd = instances_dir(mvm, err);
-	int r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
+	AUTO_CLOSE int dir_fd = -1;
+	int r = fd < 0 ? fd : instance_load(fd, name, &rec, &dir_fd, err);
 	if (r < 0)
 		return r;
-	*ret = info_from_record(&rec);
+	*ret = info_from_record(&rec, dir_fd);
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
@@ -320,10 +344,11 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 	for (size_t i = 0; i < names.n; i++) {
 		AUTO_DONE(record) rec = { 0 };
 		struct mvm_error ignored; /* it may just be coming or going */
-		if (instance_load(fd, names.v[i], &rec, NULL, &ignored) < 0 ||
+		AUTO_CLOSE int dir_fd = -1;
+		if (instance_load(fd, names.v[i], &rec, &dir_fd, &ignored) < 0 ||
 		    rec.purpose != RECORD_FOR_USER)
 			continue;
-		list[n] = info_from_record(&rec);
+		list[n] = info_from_record(&rec, dir_fd);
 		n += list[n] != NULL;
 	}
 	*ret = list;
@@ -334,7 +359,8 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, struct mvm_error *err)
 {
 	int fd = instances_dir(mvm, err);
-	return fd < 0 ? fd : instance_stop(fd, name, timeout_ms, err);
+	int r = fd < 0 ? fd : timeout_ms == 0 ? 0 : mvm_instance_copy_back(mvm, name, err);
+	return r < 0 ? r : instance_stop(fd, name, timeout_ms, err);
 }
 
 static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct mvm_error *err)
@@ -363,11 +389,19 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	int fd = instances_dir(mvm, err);
 	if (fd < 0)
 		return fd;
+	AUTO_DONE(record) rec = { 0 };
+	bool known = instance_load(fd, name, &rec, NULL, err) == 0; /* a damaged one goes as well */
 	int r = instance_remove(fd, name, err);
-	if (r != -EBUSY || !force)
-		return r;
-	r = instance_stop(fd, name, 0, err);
-	return r < 0 ? r : instance_remove(fd, name, err);
+	if (r == -EBUSY && force) {
+		r = instance_stop(fd, name, 0, err);
+		if (r == 0)
+			r = instance_remove(fd, name, err);
+		if (r == -ENOENT)
+			return 0; /* it removed itself */
+	}
+	if (r >= 0 && known)
+		events_add(store_dir(mvm->store, STORE_LOGS), "removed", &rec, NULL);
+	return r;
 }
 
 int mvm_instance_logs(struct mvm *mvm, const char *name, const struct mvm_logs_options *options,

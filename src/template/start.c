@@ -29,7 +29,12 @@ static int make_record(const struct start_request *q, const struct start_plan *p
 		.mem_mib = plan->mem_mib,
 		.data_disk_mib = q->revision->rev.data_disk_mib,
 		.n_forwards = o->n_forwards,
+		.restart_on_failure = o->restart_on_failure,
+		.remove_at_end = o->remove_at_end,
+		.ttl_ms = o->ttl_ms,
+		.log_max_bytes = o->log_max_bytes,
 	};
+	char boot_id[HOST_BOOT_ID_SIZE];
 
 	if (o->n_forwards > RECORD_FORWARDS_MAX)
 		return mvm_error_set(err, -EINVAL, "more than %u ports", RECORD_FORWARDS_MAX);
@@ -46,6 +51,14 @@ static int make_record(const struct start_request *q, const struct start_plan *p
 		(void)snprintf(to->host_address, sizeof(to->host_address), "%s",
 			       from->host_address[0] ? from->host_address : "127.0.0.1");
 	}
+	if (o->n_volumes > RECORD_VOLUMES_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %u volumes", RECORD_VOLUMES_MAX);
+	for (size_t i = 0; i < o->n_volumes; i++)
+		rec.volumes[rec.n_volumes++] = (struct record_volume){
+			.host = str_dup(o->volumes[i].host, &failed),
+			.guest = str_dup(o->volumes[i].guest, &failed),
+			.write_back = o->volumes[i].write_back,
+		};
 	rec.name = str_dup(o->name, &failed);
 	rec.template_id = str_dup(q->revision->id, &failed);
 	rec.revision = str_dup(q->revision->hash, &failed);
@@ -54,6 +67,8 @@ static int make_record(const struct start_request *q, const struct start_plan *p
 	rec.accelerator = str_dup(vmm_accel_name(q->probe->accel), &failed);
 	rec.reason = str_dup(plan->reason, &failed);
 	rec.cmdline = str_dup(plan->cmdline, &failed);
+	host_boot_id(boot_id);
+	rec.boot_id = str_dup(boot_id, &failed);
 	put_time(&rec.created_at, &failed);
 	if (failed)
 		return mvm_error_oom(err);
@@ -84,6 +99,7 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		.cache_fd = cache_fd,
 		.data_disk_fd = data_disk_fd,
 		.capture_fd = o->capture_fd,
+		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* only events are lost without */
 	};
 	return instance_launch(instances_fd, &launch, ret, err);
 }

@@ -70,13 +70,21 @@ struct start_options {
 	bool attached;
 	enum record_purpose purpose;
 	int capture_fd; /* -1 unless RECORD_FOR_CAPTURE */
+	bool restart_on_failure, remove_at_end;
+	int64_t ttl_ms;		/* 0: none */
+	uint64_t log_max_bytes; /* 0: the default */
 	const struct mvm_forward *forwards;
 	size_t n_forwards;
+	const struct mvm_volume *volumes;
+	size_t n_volumes;
 };
 
 /* Start an instance as planned. */
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		   const struct start_options *options, struct mvm_instance **ret,
 		   struct mvm_error *err);
+
+/* Once per boot of the host: look for instances that went down with it, and say so. */
+int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress);
 
 #endif

@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import signal
 import stat
 import subprocess
@@ -27,7 +26,7 @@ exec /bin/busybox httpd -f -p 8080 -h /www''']
 [health]
 exec        = ["/bin/busybox", "sh", "-c", "test ! -e /tmp/sick || { echo it is sick; exit 1; }"]
 interval_ms = 1000
-
+retries     = 2
 """ + guests.VARIANT
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z "
@@ -102,6 +101,290 @@ class Logs(TestCase):
         numbers = [int(line.split("-")[1]) for line in lines]
         self.assertEqual(numbers, list(range(30000 - len(numbers) + 1, 30001)))
         self.assertFalse(os.path.exists(self.data("instances", name, "console.log.2")))
+
+
+@harness.needs_guests
+class Life(TestCase):
+    def test_health_is_watched_after_the_start(self):
+        record = self.run_detached()
+        name = record["name"]
+        self.wait_for_event(name, "healthy")
+        self.exec(name, "busybox", "touch", "/tmp/sick")
+        self.wait_for_event(name, "unhealthy")
+        record = self.inspect(name)
+        self.assertEqual(record["health"], "unhealthy")
+        self.assertIn("exit status 1: it is sick", record["health_message"])
+        self.assertIn("unhealthy", self.mvm_ok("ps"))
+        self.mvm_ok("pause", name) # nothing is asked, so nothing fails
+        self.mvm_ok("resume", name)
+        self.exec(name, "busybox", "rm", "/tmp/sick")
+        self.assertTrue(guests.wait_until(
+            lambda: self.inspect(name)["health"] == "healthy", 20))
+        self.assertIsNone(self.inspect(name)["health_message"])
+        self.mvm_ok("stop", name)
+        self.mvm_ok("rm", name)
+        events = self.events(name)
+        self.assertEqual([e["event"] for e in events],
+                         ["started", "healthy", "unhealthy", "paused", "resumed", "healthy",
+                          "stopped", "removed"])
+        self.assertRegex(events[0]["message"], r"^restored in \d+ ms$")
+        self.assertIn("it is sick", events[2]["message"])
+        self.assertEqual(sorted(e["time"] for e in events), [e["time"] for e in events])
+        self.assertEqual(events[0]["template_id"], "web-worker")
+        self.assertEqual(self.mvm_ok("events", "--since", "2099-01-01T00:00:00Z"), "")
+        self.mvm_fails(2, "events", "--since", "then", says="'then' is no time")
+
+    def test_ps_and_stats_show_what_a_clone_takes(self):
+        name = self.run_detached()["name"]
+        other = self.run_detached()["name"]
+        self.exec(name, "true")
+        header, *rows = self.mvm_ok("ps").splitlines()
+        self.assertEqual(header.split(), ["NAME", "TEMPLATE", "STATE", "HEALTH", "START",
+                                          "STARTED", "MEMORY", "PORTS"])
+        self.assertTrue(any(row.startswith(name) for row in rows))
+        stats = {s["name"]: s for s in self.mvm_json("stats")}
+        self.assertEqual(set(stats), {name, other})
+        for key in ("cpu_ns", "memory_private_bytes", "memory_shared_bytes"):
+            self.assertGreater(stats[name][key], 0, key)
+        record = json.loads(self.mvm_ok("inspect", name))
+        with open(f"/proc/{record['vmm_pid']}/smaps_rollup", encoding="utf-8") as file:
+            private = sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+        self.assertAlmostEqual(record["usage"]["memory_private_bytes"] / 1024, private,
+                               delta=private / 2)
+        self.assertEqual([s["name"] for s in self.mvm_json("stats", name)], [name])
+        self.mvm_fails(3, "stats", "nobody", says="there is no instance 'nobody'")
+        watcher = self.start_mvm("stats", "--watch", "--json", name)
+        lines = [json.loads(watcher.stdout.readline()) for _ in range(2)]
+        watcher.send_signal(signal.SIGINT)
+        self.assertEqual(watcher.wait(10), 0)
+        self.assertLessEqual(lines[0][0]["cpu_ns"], lines[1][0]["cpu_ns"])
+
+    def test_wait_tells_what_became_of_it(self):
+        name = self.run_detached()["name"]
+        self.mvm_fails(4, "wait", name, "--timeout", "100ms", says="still runs")
+        waiter = self.start_mvm("wait", name)
+        self.mvm_ok("stop", name)
+        self.assertEqual(waiter.communicate(timeout=20)[0], "exited\n")
+        self.assertEqual(waiter.returncode, 0)
+        self.assertEqual(self.mvm_ok("wait", name), "exited\n")
+        record = self.run_detached()
+        waiter = self.start_mvm("wait", record["name"])
+        os.kill(record["vmm_pid"], signal.SIGKILL)
+        self.assertIn("was killed by signal 9", waiter.communicate(timeout=20)[1])
+        self.assertEqual(waiter.returncode, 1)
+        self.mvm_fails(3, "wait", "nobody", says="there is no instance")
+
+    def test_events_can_be_followed(self):
+        follower = self.start_mvm("events", "-f", "--json")
+        name = self.run_detached("web-worker", "--name", "followed")["name"]
+        for line in follower.stdout:
+            event = json.loads(line)
+            if event["instance"] == name and event["event"] == "started":
+                break
+        else:
+            self.fail("no event")
+        follower.send_signal(signal.SIGINT)
+        self.assertEqual(follower.wait(10), 0)
+
+    def test_a_vmm_that_dies_is_started_again(self):
+        record = self.run_detached("web-worker", "--restart", "on-failure")
+        name = record["name"]
+        waiter = self.start_mvm("wait", name)
+        os.kill(record["vmm_pid"], signal.SIGKILL)
+        self.wait_for_event(name, "restarting")
+        self.assertTrue(guests.wait_until(
+            lambda: self.inspect(name)["state"] == "running", 20))
+        again = self.inspect(name)
+        self.assertEqual(again["restarts"], 1)
+        self.assertNotEqual(again["vmm_pid"], record["vmm_pid"])
+        self.assertEqual(again["supervisor_pid"], record["supervisor_pid"])
+        self.assertEqual(self.exec(name, "hostname"), name + "\n")
+        self.assertIsNone(again["error"])
+
+        os.kill(again["vmm_pid"], signal.SIGKILL) # and is stopped during the pause
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name)["state"] == "starting"))
+        self.assertEqual(self.mvm("exec", name, "--", "true").returncode, 125)
+        self.mvm_ok("stop", name)
+        self.assertEqual(waiter.wait(10), 0)
+        self.assertEqual(self.inspect(name)["state"], "exited")
+        kinds = [e["event"] for e in self.events(name) if e["event"] != "healthy"]
+        self.assertEqual(kinds, ["started", "restarting", "started", "restarting", "stopped"])
+
+    def test_without_a_policy_a_dead_vmm_stays_dead(self):
+        record = self.run_detached("web-worker", "--restart", "no")
+        os.kill(record["vmm_pid"], signal.SIGKILL)
+        self.wait_for_event(record["name"], "failed")
+        self.assertTrue(guests.wait_until(
+            lambda: not guests.is_alive(record["supervisor_pid"])))
+
+    def test_time_to_live_ends_an_instance(self):
+        name = self.run_detached("web-worker", "--ttl", "1s")["name"]
+        self.assertIsNotNone(self.inspect(name)["expires_at"])
+        self.wait_for_event(name, "stopped")
+        self.assertEqual(self.events(name)[-1]["message"], "its time to live is over")
+        self.assertEqual(self.inspect(name)["state"], "exited")
+        gone = self.run_detached("web-worker", "--ttl", "1s", "--rm")["name"]
+        self.wait_for_event(gone, "removed")
+        self.assertNotIn(gone, self.instances())
+
+    def test_the_terminal_and_the_command_may_go(self):
+        env = self.environment()
+        leader = subprocess.Popen(
+            ["setsid", "sh", "-c", f"{harness.MVM} run --template web-worker -d --name stays; "
+             "sleep 100"], env=env, stdout=subprocess.PIPE, text=True, cwd=self.folder)
+        self.addCleanup(leader.stdout.close)
+        self.assertEqual(leader.stdout.readline(), "stays\n")
+        os.killpg(leader.pid, signal.SIGHUP)
+        leader.wait(10)
+        self.assertEqual(self.exec("stays", "hostname"), "stays\n")
+
+
+@harness.needs_guests
+class LeftBehind(TestCase):
+    def test_a_killed_supervisor_is_told_once(self):
+        record = self.run_detached()
+        os.kill(record["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        done = self.mvm("ps", status=0)
+        self.assertIn(f"instance '{record['name']}' was lost: its supervisor was killed",
+                      done.stderr)
+        self.assertNotIn("lost", self.mvm("ps", status=0).stderr)
+        self.assertEqual(self.inspect(record["name"])["state"], "failed")
+        self.assertFalse(os.path.exists(self.data("instances", record["name"], "control.sock")))
+        self.mvm_ok("rm", record["name"])
+
+    def test_after_a_crash_of_the_host_the_next_start_says_so(self):
+        record = self.run_detached()
+        path = self.data("instances", record["name"], "instance.json")
+        os.kill(record["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        with open(path, encoding="utf-8") as file:
+            old = json.load(file)
+        old["boot_id"] = "00000000-0000-4000-8000-000000000000"
+        self.write(path, json.dumps(old), 0o600)
+        os.unlink(self.data("locks", "boot_id"))
+        done = self.mvm("run", "--template", "web-worker", "-d", "--name", "next", status=0)
+        self.assertIn("was lost: the host went down while it ran", done.stderr)
+        done = self.mvm("exec", record["name"], "--", "true", status=125)
+        self.assertIn("the host went down while it ran", done.stderr)
+        self.assertEqual(self.events(record["name"])[-1]["event"], "failed")
+        self.mvm_ok("rm", record["name"])
+
+    def test_what_was_to_be_removed_is(self):
+        record = self.run_detached("web-worker", "--rm")
+        os.kill(record["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        self.mvm_ok("ps")
+        self.assertNotIn(record["name"], self.instances())
+
+
+@harness.needs_guests
+class Privacy(TestCase):
+    def test_files_are_for_their_owner_only(self):
+        name = self.run_detached()["name"]
+        for folder, names, files in os.walk(self.data("instances")):
+            for entry in names + files:
+                path = os.path.join(folder, entry)
+                mode = stat.S_IMODE(os.lstat(path).st_mode)
+                self.assertEqual(mode & 0o077, 0, f"{path}: {mode:o}")
+        self.assertEqual(stat.S_IMODE(os.stat(self.data("logs", "events.jsonl")).st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(os.stat(self.data("instances", name)).st_mode), 0o700)
+
+    @unittest.skipIf(os.getuid(), "needs root to become somebody else")
+    def test_the_control_socket_serves_its_owner_and_root(self):
+        name = self.run_detached()["name"]
+        socket = self.data("instances", name, "control.sock")
+        # open every door in front of it: it must not rely on them
+        folder = os.path.dirname(socket)
+        opened = [socket, folder]
+        while folder != "/tmp":
+            folder = os.path.dirname(folder)
+            opened.append(folder)
+        modes = [(path, stat.S_IMODE(os.stat(path).st_mode)) for path in opened]
+        probe = ("import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(10); "
+                 "s.connect(sys.argv[1]); "
+                 # a CALL on stream 1: field CALL = INSPECT
+                 "s.sendall(bytes.fromhex('0e0000000100000002000000"
+                 "0100080000004000000000000000')); print(len(s.recv(65536)))")
+        try:
+            for path, mode in modes:
+                if path != "/tmp":
+                    os.chmod(path, mode | 0o077)
+            command = ["python3", "-c", probe, socket]
+            owner = subprocess.run(command, capture_output=True, text=True, timeout=30,
+                                   check=True)
+            self.assertGreater(int(owner.stdout), 100)
+            other = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534",
+                                    "--clear-groups", *command], capture_output=True, text=True,
+                                   timeout=30, check=False)
+            self.assertTrue(other.stdout == "0\n" or "Error" in other.stderr, other)
+            self.assertNotIn("Permission denied", other.stderr)
+        finally:
+            for path, mode in modes:
+                os.chmod(path, mode)
+
+    @unittest.skipIf(os.getuid(), "needs root to become somebody else")
+    def test_everything_works_without_privileges(self):
+        os.chmod(self.folder, 0o755)
+        self.own_data()
+        subprocess.run(["chown", "-R", "65534:65534", self.data_dir], check=True)
+        os.chmod(self.shared, 0o755) # the revision's source is only read
+
+        def mvm(*args):
+            done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                                   harness.MVM, *args], env=self.environment(), text=True,
+                                  capture_output=True, timeout=120, check=False, cwd="/")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
+        mvm("run", "--template", "web-worker", "-d", "--name", "plain", "--require-snapshot")
+        self.assertEqual(mvm("exec", "plain", "--", "hostname"), "plain\n")
+        record = json.loads(mvm("inspect", "plain"))
+        self.assertEqual(os.stat(f"/proc/{record['vmm_pid']}").st_uid, 65534)
+        self.assertEqual(os.stat(f"/proc/{record['supervisor_pid']}").st_uid, 65534)
+        self.assertGreater(record["usage"]["memory_private_bytes"], 0)
+        mvm("run", "--template", "web-worker", "--cold", "--", "true")
+        mvm("stop", "plain")
+        mvm("rm", "plain")
+
+
+def mount_cgroup2(folder):
+    """Is there a cgroup v2 to use here?  Mounted at folder; the reason if not."""
+    if os.getuid():
+        return "needs root to mount cgroup2"
+    os.mkdir(folder)
+    done = subprocess.run(["mount", "-t", "cgroup2", "none", folder], capture_output=True,
+                          text=True, check=False)
+    return done.stderr.strip() if done.returncode else None
+
+
+@harness.needs_guests
+class Cgroup(TestCase):
+    def test_an_instance_gets_a_cgroup_where_one_is_delegated(self):
+        mounted = self.path("cgroup2")
+        why_not = mount_cgroup2(mounted)
+        if why_not:
+            self.skipTest(why_not)
+        self.addCleanup(subprocess.run, ["umount", mounted], check=False)
+        parent = os.path.join(mounted, f"mvm-test-{os.getpid()}")
+        os.mkdir(parent)
+        self.addCleanup(os.rmdir, parent)
+        env = {"MVM_CGROUP": parent}
+        record = self.mvm_json("run", "--template", "web-worker", "-d", "--name", "fenced", env=env)
+        self.assertTrue(guests.wait_until(lambda: self.inspect("fenced")["cgroup"]))
+        cgroup = self.inspect("fenced")["cgroup"]
+        self.assertTrue(cgroup.startswith(parent + "/mvm-fenced-"))
+        with open(os.path.join(cgroup, "cgroup.procs"), encoding="ascii") as file:
+            self.assertEqual(file.read().split(), [str(record["vmm_pid"])])
+        for controller in (self.inspect("fenced")["cgroup_limits"] or "").split():
+            with open(os.path.join(cgroup, controller + ".max"), encoding="ascii") as file:
+                self.assertNotIn("max", file.read().split()[0])
+        self.mvm_ok("stop", "fenced")
+        self.assertEqual([e for e in os.listdir(parent) if e.startswith("mvm-")], [])
+
+    def test_without_one_nothing_is_claimed(self):
+        record = self.mvm_json("run", "--template", "web-worker", "-d",
+                               env={"MVM_CGROUP": self.folder})
+        self.assertIsNone(self.inspect(record["name"])["cgroup"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "guest_command.h"
+#include "handles.h"
+#include "options.h"
+
+static int show(void *arg, const struct mvm_event *e)
+{
+	const struct cli_context *c = arg;
+	if (c->json)
+		(void)puts(e->json); /* main looks at the stream's errors, here and below */
+	else
+		(void)printf("%s %-10s %s%s%s\n", e->time, e->event, e->instance,
+			     e->message ? ": " : "", e->message ? e->message : "");
+	/* whoever follows wants each one now; one who has gone wants no more */
+	return fflush(stdout) == 0 ? 0 : -EPIPE;
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	bool follow = args_flag(a, "follow");
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int signals = follow ? guest_signals_block(false) : -1;
+	const struct mvm_events_options options = {
+		.since = args_string(a, "since"),
+		.follow = follow,
+		.cancel_fd = signals,
+	};
+	r = mvm_events(mvm, &options, show, c, &c->err);
+	if (r == -EINVAL)
+		c->usage = true;
+	return r;
+}
+
+static const struct option options[] = {
+	{ .name = "follow",
+	  .letter = 'f',
+	  .kind = OPTION_FLAG,
+	  .help = "go on until ^C is pressed" },
+	{ .name = "since",
+	  .kind = OPTION_STRING,
+	  .value = "TIME",
+	  .help = "only what happened since then: 2026-01-31T12:00:00Z, or 10m ago" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+const struct command command_events = {
+	.path = "events",
+	.summary = "Print what happened to instances",
+	.details = "The events are started, healthy, unhealthy, paused, resumed, restarting, "
+		   "stopped (by somebody or its time to live), exited (the guest ended by itself), "
+		   "failed and removed. With --json each is an object on a line of its own.",
+	.options = options,
+	.examples = "mvm events --since 1h\n"
+		    "mvm events -f --json",
+	.run = run,
+};

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "handles.h"
+#include "options.h"
+
+/* What became of it: an error when it failed. */
+static int report(struct cli_context *c, struct mvm *mvm, const char *name)
+{
+	AUTO(mvm_instance_info) info = NULL;
+	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
+	if (r == -ENOENT)
+		return 0; /* it was to be removed at its end */
+	if (r < 0)
+		return r;
+	if (info->state == MVM_INSTANCE_FAILED)
+		return cli_error(c, -EIO, "instance '%s' failed: %s", name,
+				 info->error ? info->error : "nobody knows why");
+	(void)puts(mvm_instance_state_name(info->state)); /* main looks at the stream's errors */
+	return 0;
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_instance) instance = NULL;
+	AUTO(mvm_instance_info) info = NULL;
+	const char *name = args_at(a, 0);
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_inspect(mvm, name, &info, &c->err);
+	if (r < 0)
+		return r;
+	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED)
+		return report(c, mvm, name);
+	r = mvm_instance_open(mvm, name, &instance, &c->err);
+	if (r == 0)
+		r = mvm_instance_wait(instance, args_ms(a, "timeout", -1), &c->err);
+	if (r == -ETIMEDOUT)
+		return cli_error(c, -EBUSY, "instance '%s' still runs", name);
+	return r < 0 ? r : report(c, mvm, name);
+}
+
+static const struct option options[] = {
+	{ .name = "timeout",
+	  .letter = 't',
+	  .kind = OPTION_DURATION,
+	  .value = "TIME",
+	  .help = "give up after that" },
+	{ 0 },
+};
+
+const struct command command_wait = {
+	.path = "wait",
+	.summary = "Wait until an instance has ended",
+	.details = "Exits with 0 when the guest ended by itself or was stopped, with 1 when the "
+		   "VM failed, and with 4 when it still runs after the timeout. One that is "
+		   "started again on failure has ended when it stays down.",
+	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
+	.options = options,
+	.examples = "mvm wait web --timeout 5m",
+	.run = run,
+};

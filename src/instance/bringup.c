@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a supervisor brings its machine up: restore or boot, and proof of what was restored. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "codec/sha256.h"
+#include "instance/data_disk.h"
+#include "instance/supervise.h"
+
+#define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting; TCG on a busy host is slow */
+#define RESTORE_DEADLINE_MS INT64_C(30000)
+
+static void on_agent_broken(void *arg)
+{
+	clients_guest_gone(arg);
+}
+
+static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int snapshot_fd,
+			 int64_t deadline_ns, struct mvm_error *err)
+{
+	struct record *rec = &s->record;
+	AUTO_DONE(vmm_probe) probe = { 0 };
+	int r = vmm_backend_probe(ops, SUPERVISOR_FD_CACHE, &probe, err);
+	if (r < 0)
+		return r;
+	if (!probe.usable)
+		return mvm_error_set(err, -EOPNOTSUPP, "backend %s: %s", ops->name,
+				     probe.reason ? probe.reason : "not usable here");
+
+	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
+	if (rec->restore)
+		memory = VMM_MEMORY_CLONE;
+	else if (rec->purpose == RECORD_FOR_CAPTURE)
+		memory = VMM_MEMORY_CAPTURE;
+	struct vmm_config config = {
+		.name = rec->name,
+		.vcpus = rec->vcpus,
+		.mem_mib = rec->mem_mib,
+		.dir_fd = SUPERVISOR_FD_REVISION,
+		.kernel = s->revision.artifact_paths.vmlinux,
+		.initrd = s->revision.artifact_paths.initrd,
+		.cmdline = rec->cmdline,
+		.drives = { { .name = s->revision.artifact_paths.rootfs, .read_only = true },
+			    { .name = DATA_DISK_NAME, .own = true } },
+		.n_drives = s->revision.data_disk_mib ? 2 : 1,
+		.own_dir_fd = SUPERVISOR_FD_INSTANCE,
+		.network = s->revision.run.network != MVM_NETWORK_NONE,
+		.forwards = rec->forwards,
+		.n_forwards = rec->n_forwards,
+		.memory = memory,
+		.memory_dir_fd = rec->restore ? snapshot_fd : SUPERVISOR_FD_CAPTURE,
+		.memory_name = "mem.bin",
+		.log_fd = -1,
+	};
+	r = machine_spawn(&s->machine, s->loop, ops, &probe, &config, SUPERVISOR_FD_INSTANCE,
+			  rec->log_max_bytes, deadline_ns, err);
+	if (r < 0)
+		return r;
+	if (s->stopping)
+		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
+	rec->vmm_pid = s->machine.vmm->process.pid;
+	s->machine.agent.on_frame = clients_on_guest_frame;
+	s->machine.agent.on_broken = on_agent_broken;
+	s->machine.agent.arg = &s->clients;
+	return 0;
+}
+
+/* The nonce lived only in the snapshot's RAM: whoever knows it was restored from there. */
+static int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],
+		       struct mvm_error *err)
+{
+	const char *expected = mvm_snapshot_info_compat(&s->revision.snapshot, "nonce_sha256");
+	struct mvm_digest digest;
+	char hex[65];
+
+	sha256_buf(nonce, NONCE_BYTES, &digest);
+	digest_hex(&digest, hex);
+	if (!str_eq(expected, hex))
+		return mvm_error_set(err, -EBADMSG,
+				     "the restored guest does not know the snapshot's nonce");
+	return 0;
+}
+
+static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(RESTORE_DEADLINE_MS);
+	uint8_t nonce[NONCE_BYTES];
+	AUTO_CLOSE int snapshot_fd = dir_open_at(SUPERVISOR_FD_REVISION, "snapshot");
+
+	if (snapshot_fd < 0)
+		return mvm_error_set(err, snapshot_fd, "cannot open the snapshot: %s",
+				     strerror(-snapshot_fd));
+	int r = spawn_machine(s, ops, snapshot_fd, deadline_ns, err);
+	if (r == 0)
+		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
+				    err);
+	return r < 0 ? r : check_nonce(s, nonce, err);
+}
+
+static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(BOOT_DEADLINE_MS);
+	int r = spawn_machine(s, ops, -1, deadline_ns, err);
+	return r < 0 ? r : machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
+}
+
+int bring_up(struct supervisor *s, struct mvm_error *err)
+{
+	const struct vmm_ops *ops;
+	int r = vmm_backend_find(s->record.backend, &ops, err);
+	if (r < 0)
+		return r;
+	return s->record.restore ? start_restore(s, ops, err) : start_boot(s, ops, err);
+}

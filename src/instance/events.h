@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_EVENTS_H
+#define INSTANCE_EVENTS_H
+
+/*
+ * What happened to instances, one JSON object per line in logs/events.jsonl:
+ *
+ *	{"event":"started","instance":"web-1","message":"restored in 68 ms","revision_hash":"...",
+ *	 "template_id":"web","time":"2026-01-31T12:00:00.123456789Z"}
+ *
+ * Supervisors and commands append to it, each line with one write(2) to a file opened with
+ * O_APPEND, so lines stay whole without a lock.  A file over EVENTS_MAX_BYTES becomes
+ * events.jsonl.1 and a new one begins.  It is a record for people and programs that look: an event
+ * that cannot be written is lost, and nothing else.
+ */
+
+#include <mvm/instance.h>
+
+#include "instance/record.h"
+
+#define EVENTS_NAME	 "events.jsonl"
+#define EVENTS_MAX_BYTES (4 << 20)
+
+/*
+ * Append one.
+ *
+ *   logs_fd  the folder; negative: nobody wants to know
+ *   event    "started", ...
+ *   r        of whom; only instances of the user's have events
+ *   message  for people; NULL for none
+ */
+void events_add(int logs_fd, const char *event, const struct record *r, const char *message);
+
+/* Read all, then follow if asked to; see mvm_events(). */
+int events_read(int logs_fd, const struct mvm_events_options *options, mvm_event_fn fn, void *arg,
+		struct mvm_error *err);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_HEALTHWATCH_H
+#define INSTANCE_HEALTHWATCH_H
+
+/*
+ * The template's health check, repeated for as long as the guest runs.
+ *
+ * After a start, each check is one attempt.  They come every interval_ms of the template, though
+ * not more often than once a second, and every ten seconds where the template says nothing: what
+ * is asked while a guest starts, five times a second, would keep idle clones busy.  A guest is
+ * unhealthy after `retries` failures in a row and healthy after one success; failures within
+ * start_grace_s of the start do not count.  Without a check of the template's own the agent is
+ * asked whether it is alive.
+ */
+
+#include <mvm/template.h>
+
+#include "base/loop.h"
+#include "instance/agent_client.h"
+#include "instance/record.h"
+
+/* The state has changed; message: what the last failed check said, or NULL. */
+typedef void (*healthwatch_fn)(void *arg, enum record_health health, const char *message);
+
+struct healthwatch {
+	const struct mvm_health *health; /* borrowed */
+	struct agent_client *agent;	 /* borrowed */
+	healthwatch_fn fn;
+	void *arg;
+	struct loop_source *timer;
+	enum record_health state;
+	bool waiting; /* for an answer */
+	unsigned failures;
+	int64_t grace_ends_ns;
+	char message[512]; /* of the last failure; "" after a success */
+};
+
+/* Begin.  known: what the start has already shown. */
+int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
+		      struct agent_client *agent, enum record_health known, healthwatch_fn fn,
+		      void *arg);
+
+/* While the virtual CPUs stand still nothing is asked. */
+void healthwatch_pause(struct healthwatch *w);
+void healthwatch_resume(struct healthwatch *w);
+
+/* NULL-safe in the sense that a zeroed one is fine. */
+void healthwatch_stop(struct healthwatch *w);
+
+#endif

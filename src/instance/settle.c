@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Instances that were left behind: their supervisor was killed, or the whole host went down. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "instance/events.h"
+#include "instance/instance.h"
+#include "instance/supervise.h"
+
+void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_CLOSE int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ret[0] = '\0';
+	if (fd >= 0 && file_read_fd(fd, HOST_BOOT_ID_SIZE, &text, NULL) >= 0)
+		(void)snprintf(ret, HOST_BOOT_ID_SIZE, "%.36s", text);
+}
+
+const char *instance_lost_reason(const struct record *r)
+{
+	char now[HOST_BOOT_ID_SIZE];
+	host_boot_id(now);
+	return r->boot_id && now[0] && !str_eq(r->boot_id, now) ? "the host went down while it ran"
+								: "its supervisor was killed";
+}
+
+static bool is_over(const struct record *r)
+{
+	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
+}
+
+static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_error *err)
+{
+	char now[RFC3339_SIZE];
+	clock_format(clock_wall_ns() / NS_PER_S, now);
+	free(r->error);
+	free(r->ended_at);
+	r->error = strdup(why);
+	r->ended_at = strdup(now);
+	if (!r->error || !r->ended_at)
+		return mvm_error_oom(err);
+	r->state = RECORD_FAILED;
+	r->health = RECORD_HEALTH_NONE;
+	r->vmm_pid = r->supervisor_pid = 0;
+	confine_end(r->cgroup);
+	free(TAKE_PTR(r->cgroup));
+	free(TAKE_PTR(r->cgroup_limits));
+	(void)unlinkat(dir_fd, "control.sock", 0); /* nobody listens there */
+	return record_save(dir_fd, r, err);
+}
+
+int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(record) r = { 0 };
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
+	/* one without a record yet is being started: its lock is not ours to take */
+	if (dir_fd < 0 || lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME) ||
+	    record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
+		return 0;
+	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "settle",
+					      NULL);
+	if (lock_fd < 0)
+		return 0; /* somebody else is at it */
+	/* it may have ended properly between the two looks */
+	record_done(&r);
+	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
+		return 0;
+	*ret_why = instance_lost_reason(&r);
+	int result = write_down(dir_fd, &r, *ret_why, err);
+	if (result < 0)
+		return result;
+	events_add(logs_fd, "failed", &r, *ret_why);
+	if (r.attached || r.remove_at_end || r.purpose != RECORD_FOR_USER) {
+		result = tree_remove_at(instances_fd, name);
+		if (result < 0)
+			return mvm_error_set(err, result, "cannot remove instance '%s': %s", name,
+					     strerror(-result));
+		events_add(logs_fd, "removed", &r, NULL);
+	}
+	return 1;
+}

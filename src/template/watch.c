@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events, and instances that were left behind. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "instance/events.h"
+#include "instance/instance.h"
+#include "template/start.h"
+
+#define BOOT_ID_NAME "boot_id" /* in locks/: the boot in which instances were looked at last */
+
+int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
+	       void *arg, struct mvm_error *err)
+{
+	int fd = store_dir_get(mvm->store, STORE_LOGS, err);
+	return fd < 0 ? fd : events_read(fd, options, fn, arg, err);
+}
+
+int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int logs_fd = store_dir_get(mvm->store, STORE_LOGS, err);
+	if (fd < 0 || logs_fd < 0)
+		return fd < 0 ? fd : logs_fd;
+	int r = dir_list(fd, &names);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list instances: %s", strerror(-r));
+	for (size_t i = 0; i < names.n; i++) {
+		const char *why;
+		r = instance_settle(fd, names.v[i], logs_fd, &why, err);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			progress_note(progress, "instance '%s' was lost: %s", names.v[i], why);
+	}
+	return 0;
+}
+
+int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress)
+{
+	char now[HOST_BOOT_ID_SIZE];
+	AUTO_FREE char *before = NULL;
+	struct mvm_error ignored; /* what could not be settled now is the next one's */
+	int fd = store_dir(mvm->store, STORE_LOCKS);
+	if (fd < 0)
+		return fd;
+	host_boot_id(now);
+	if (file_read_at(fd, BOOT_ID_NAME, 64, &before, NULL) >= 0 && str_eq(before, now))
+		return 0;
+	int r = mvm_instance_settle(mvm, progress, &ignored);
+	return r < 0 ? r : file_replace_unsynced_at(fd, BOOT_ID_NAME, now, strlen(now), 0600);
+}
