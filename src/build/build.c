@@ -22,8 +22,6 @@
 #include "store/blob.h"
 #include "store/cache.h"
 
-DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
-
 #define AGENT_PROGRAM "mvm-agent"
 
 void build_artifacts_done(struct build_artifacts *a)
