@@ -15,6 +15,7 @@ static const struct cause {
 	const char *says;
 	int code;
 	const char *hint;
+	bool anywhere; /* also in what builders say */
 } causes[] = {
 	{ NIX_SAYS_OLD_LOCK, -EINVAL,
 	  "flake.lock does not fit flake.nix: run 'nix flake lock' in the flake's folder" },
@@ -24,7 +25,7 @@ static const struct cause {
 	{ "NAR hash mismatch in input", -EINVAL,
 	  "an input is not what flake.lock says: run 'nix flake update' in the flake's folder" },
 	{ "No space left on device", -ENOSPC,
-	  "make room in the Nix store, for instance with 'nix-collect-garbage'" },
+	  "make room in the Nix store, for instance with 'nix-collect-garbage'", true },
 	{ "build-users-group", -EINVAL,
 	  "create the group nixbld with members, or set 'build-users-group =' in nix.conf" },
 	{ "build users group", -EINVAL,
@@ -96,16 +97,46 @@ static size_t trimmed_len(const char *errors)
 	}
 }
 
+static bool line_has(const char *line, size_t len, const char *text)
+{
+	return memmem(line, len, text, strlen(text)) != NULL;
+}
+
+/*
+ * Is this among what Nix itself says: from its first "error:" on, without the lines of a builder's
+ * log that newer versions repeat there, behind a '>'?
+ */
+static bool nix_says(const char *errors, const char *text)
+{
+	bool begun = false;
+
+	while (*errors) {
+		size_t len = strcspn(errors, "\n");
+		begun = begun || str_starts(errors, "error:");
+		if (begun && errors[strspn(errors, " ")] != '>' && line_has(errors, len, text))
+			return true;
+		errors += len + (errors[len] == '\n');
+	}
+	return false;
+}
+
+static const struct cause *find_cause(const char *errors)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(causes); i++) {
+		if (causes[i].anywhere ? strstr(errors, causes[i].says) != NULL
+				       : nix_says(errors, causes[i].says))
+			return &causes[i];
+	}
+	return NULL;
+}
+
 int nix_explain(const char *what, const char *errors, const char *log_path, struct mvm_error *err)
 {
-	const struct cause *cause = NULL;
 	const char *log = log_path ? log_path : "";
 
 	if (!errors)
 		errors = "";
-	for (size_t i = 0; !cause && i < MVM_ARRAY_SIZE(causes); i++)
-		cause = strstr(errors, causes[i].says) ? &causes[i] : NULL;
-
+	const struct cause *cause = find_cause(errors);
 	int code = cause ? cause->code : -EREMOTEIO;
 	size_t len = trimmed_len(errors);
 	const char *tail = tail_of(errors, len);

@@ -217,6 +217,15 @@ static void usual_causes_have_a_code_and_a_hint(void **state)
 		{ "error: experimental Nix feature 'ca-derivations' is disabled", -EOPNOTSUPP,
 		  "experimental-features" },
 		{ "error: something nobody has heard of", -EREMOTEIO, NULL },
+		/* newer versions put what they were doing before it */
+		{ "error:\n       while doing x\n       error: syntax error, unexpected '}'",
+		  -EINVAL, "flake.nix" },
+		/* what builders say is not what Nix says */
+		{ "guest> sh: syntax error\nerror: builder failed", -EREMOTEIO, NULL },
+		{ "error: Cannot build 'x'.\n       Last 1 log lines:\n       > syntax error",
+		  -EREMOTEIO, NULL },
+		{ "guest> cp: No space left on device\nerror: builder failed", -ENOSPC,
+		  "nix-collect-garbage" },
 		{ "", -EREMOTEIO, NULL },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
