@@ -413,6 +413,69 @@ class Hashes(TestCase):
         self.assertIn("is not in flake.nix", self.build_fails(NOT_FOUND, "--update-hash"))
 
 
+class DryRun(TestCase):
+    def test_it_says_what_would_happen_and_changes_nothing(self):
+        self.flake({"default": rootfs_with("x")})
+        self.write("flake/pre-build.sh", "#!/bin/sh\ntouch ran\n", 0o755)
+        before = read(self.path("flake", "flake.nix"))
+        for options in ([], ["--update-hash", "--allow-pre-build"]):
+            self.mvm_ok("template", "build", "--config", self.config(), "--dry-run", *options)
+        self.assertEqual(self.nix_builds(), 0)
+        self.assertEqual(read(self.path("flake", "flake.nix")), before)
+        self.assertEqual(sorted(os.listdir(self.path("flake"))),
+                         ["bin", "flake.nix", "pre-build.sh"])
+        self.assertFalse(os.path.lexists(self.current()))
+
+
+class Example(TestCase):
+    """examples/nixos, with a stand-in for nixpkgs."""
+
+    STAND_IN = '''{ outputs = { self }: let
+  bb = "${./bin}/busybox";
+  make = name: script: derivation {
+    inherit name bb; system = "SYSTEM"; builder = bb;
+    args = [ "sh" "-euc"
+      ("mkdir() { $bb mkdir \\"$@\\"; }; ln() { $bb ln \\"$@\\"; }; " + script) ];
+  };
+in {
+  legacyPackages."SYSTEM" = {
+    runCommand = name: env: script: make name script;
+    callPackage = path: { storePaths, volumeLabel, populateImageCommands }:
+      make "image" (populateImageCommands + "$bb cp ${./image.ext4} $out");
+  };
+  # every module is read and must be a function
+  lib.nixosSystem = { system, modules }:
+    assert builtins.all (m: builtins.isFunction (import m)) modules; {
+      config.system.build.toplevel = make "nixos" "mkdir $out";
+      config.system.modulesTree = ./.;
+      config.boot.kernelPackages.kernel = ./.;
+    };
+}; }'''
+
+    def test_it_has_what_its_templates_want(self):
+        shutil.copytree(os.path.join(harness.SOURCE_DIR, "examples", "nixos"), self.path("nixos"))
+        self.write("nixpkgs/flake.nix", self.STAND_IN.replace("SYSTEM", SYSTEM))
+        shutil.copytree(self.path("flake", "bin"), self.path("nixpkgs", "bin"))
+        shutil.copy(self.path("kernel.elf"), self.path("nixpkgs", "bzImage"))
+        self.write("nixpkgs/lib/modules/6.1.0-test/modules.dep", "")
+        Outputs.ext4(self, "nixpkgs/image.ext4")
+
+        text = read(self.path("nixos", "flake.nix")).decode()
+        where = "github:NixOS/nixpkgs/nixos-24.11"
+        self.assertIn(where, text)
+        text = text.replace(where, "path:" + self.path("nixpkgs"))
+        self.write("nixos/flake.nix", text.replace("x86_64-linux", SYSTEM))
+        self.nix("flake", "lock", "path:" + self.path("nixos"))
+
+        self.mvm_ok("template", "build", "--config", self.path("nixos", "template.toml"))
+        for role in ("worker", "web"):
+            name = "nixos-" + role
+            self.assertEqual(self.revision(name)["build"]["attribute"], role)
+            self.assertEqual(self.guest_file("/etc/name", name), b"ext4\n")
+            self.assertEqual(read(self.current("vmlinux", name=name)),
+                             read(self.path("kernel.elf")))
+
+
 class PreBuild(TestCase):
     def setUp(self):
         super().setUp()
