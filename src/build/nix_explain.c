@@ -15,7 +15,6 @@ static const struct cause {
 	const char *says;
 	int code;
 	const char *hint;
-	bool anywhere; /* also in what builders say */
 } causes[] = {
 	{ NIX_SAYS_OLD_LOCK, -EINVAL,
 	  "flake.lock does not fit flake.nix: run 'nix flake lock' in the flake's folder" },
@@ -25,7 +24,7 @@ static const struct cause {
 	{ "NAR hash mismatch in input", -EINVAL,
 	  "an input is not what flake.lock says: run 'nix flake update' in the flake's folder" },
 	{ "No space left on device", -ENOSPC,
-	  "make room in the Nix store, for instance with 'nix-collect-garbage'", true },
+	  "make room in the Nix store, for instance with 'nix-collect-garbage'" },
 	{ "build-users-group", -EINVAL,
 	  "create the group nixbld with members, or set 'build-users-group =' in nix.conf" },
 	{ "build users group", -EINVAL,
@@ -123,8 +122,9 @@ static bool nix_says(const char *errors, const char *text)
 static const struct cause *find_cause(const char *errors)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(causes); i++) {
-		if (causes[i].anywhere ? strstr(errors, causes[i].says) != NULL
-				       : nix_says(errors, causes[i].says))
+		/* a disk is as full for builders as it is for Nix */
+		if (causes[i].code == -ENOSPC ? strstr(errors, causes[i].says) != NULL
+					      : nix_says(errors, causes[i].says))
 			return &causes[i];
 	}
 	return NULL;
