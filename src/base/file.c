@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len)
@@ -39,21 +41,55 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len)
 	return 0;
 }
 
-int file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len)
+/* One read, if the file is as large as it says; /proc's are not. */
+static int read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_len)
 {
-	/* O_NONBLOCK: a fifo put in a file's place must not hang us */
-	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (size > max)
+		return -EFBIG;
+	AUTO_FREE char *text = malloc(size + 1);
+	if (!text)
+		return -ENOMEM;
+	if (pread(fd, text, size + 1, 0) != (ssize_t)size)
+		return file_read_fd(fd, max, ret, ret_len);
+	text[size] = '\0';
+	*ret = TAKE_PTR(text);
+	if (ret_len)
+		*ret_len = size;
+	return 0;
+}
+
+static int read_regular(int fd, size_t max, char **ret, size_t *ret_len)
+{
 	struct stat st;
 
-	if (fd < 0)
-		return -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	return file_read_fd(fd, max, ret, ret_len);
+	return read_sized(fd, (size_t)st.st_size, max, ret, ret_len);
+}
+
+/* O_NONBLOCK: a fifo put in a file's place must not hang us */
+#define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+int file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, name, READ_FLAGS);
+	return fd < 0 ? -errno : read_regular(fd, max, ret, ret_len);
+}
+
+int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	const struct open_how how = {
+		.flags = READ_FLAGS,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	AUTO_CLOSE int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+	if (fd < 0 && errno == ENOSYS) /* some sandboxes; then the last part at least is checked */
+		fd = openat(dir_fd, path, READ_FLAGS | O_NOFOLLOW);
+	return fd < 0 ? -errno : read_regular(fd, max, ret, ret_len);
 }
 
 int file_write_all(int fd, const void *data, size_t len)

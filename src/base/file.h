@@ -20,6 +20,10 @@
  * ret_len may be NULL.  -EFBIG over max; -EINVAL when it is no regular file. */
 int file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len);
 
+/* The same by a path below dir_fd of which no part is a symbolic link (-ELOOP), nor leads
+ * out of it (-EXDEV).  One system call instead of one for each folder on the way. */
+int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len);
+
 /* The same from an open descriptor, from its current offset on; pipes and /proc work too. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 

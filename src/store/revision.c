@@ -97,11 +97,19 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 	char name[STORE_ID_SIZE + STORE_REVISION_SIZE + 48];
 	size_t len;
 
-	AUTO_CLOSE int dir = store_revision_open(s, id, revision, err);
-	if (dir < 0)
+	AUTO_CLOSE int dir = ret_dir_fd ? store_revision_open(s, id, revision, err) : -1;
+	if (ret_dir_fd && dir < 0)
 		return dir;
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r >= 0)
+		r = name_check(NAME_REVISION, revision, err);
+	if (r < 0)
+		return r;
 	(void)snprintf(name, sizeof(name), "templates/%s/artifacts/%s/revision.json", id, revision);
-	int r = file_read_at(dir, "revision.json", REVISION_MAX, &text, &len);
+	if (ret_dir_fd)
+		r = file_read_at(dir, "revision.json", REVISION_MAX, &text, &len);
+	else
+		r = file_read_below(store_root(s), name, REVISION_MAX, &text, &len);
 	if (r == -ENOENT && is_gone(s, id, revision, err))
 		return -ENOENT;
 	if (r == -ENOENT)

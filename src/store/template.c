@@ -77,15 +77,17 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 	char name[STORE_ID_SIZE + 32];
 	size_t len;
 
-	AUTO_CLOSE int dir = template_open(s, id, false, err);
-	if (dir < 0)
-		return dir;
-	int r = file_read_at(dir, "template.json", SPEC_MAX, &text, &len);
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(name, sizeof(name), "templates/%s/template.json", id);
+	r = store_dir(s, STORE_TEMPLATES);
+	if (r >= 0)
+		r = file_read_below(r, name + strlen("templates/"), SPEC_MAX, &text, &len);
 	if (r == -ENOENT)
 		return no_template(id, err);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read template '%s': %s", id, strerror(-r));
-	(void)snprintf(name, sizeof(name), "templates/%s/template.json", id);
 	return mvm_template_spec_parse(text, len, name, ret, err);
 }
 
@@ -130,13 +132,22 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
 		      struct mvm_error *err)
 {
-	char target[STORE_REVISION_SIZE + 32];
+	char target[STORE_REVISION_SIZE + 32], path[STORE_ID_SIZE + 16];
 
-	AUTO_CLOSE int dir = template_open(s, id, false, err);
-	if (dir < 0)
-		return dir;
-	ssize_t n = readlinkat(dir, "current", target, sizeof(target) - 1);
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "%s/current", id);
+	int templates = store_dir(s, STORE_TEMPLATES);
+	if (templates == -ENOENT)
+		return no_template(id, err);
+	if (templates < 0)
+		return store_dir_get(s, STORE_TEMPLATES, err);
+	ssize_t n = readlinkat(templates, path, target, sizeof(target) - 1);
 	if (n < 0 && errno == ENOENT) {
+		AUTO_CLOSE int dir = template_open(s, id, false, err);
+		if (dir < 0)
+			return dir; /* no such template */
 		(void)mvm_error_set(err, -ENOENT, "template '%s' has not been built", id);
 		return mvm_error_hint(err, -ENOENT, "build it with `mvm template build ID`");
 	}

@@ -66,6 +66,40 @@ static void what_is_no_regular_file_is_not_read(void **state)
 	assert_null(text);
 }
 
+static void a_file_below_a_folder_is_read_but_not_through_links(void **state)
+{
+	int dir = scratch_fd(state);
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	assert_int_equal(mkdirat(dir, "d", 0700), 0);
+	AUTO_CLOSE int below = dir_open_at(dir, "d");
+	put(below, "f", "hello");
+	assert_int_equal(file_read_below(dir, "d/f", 4, &text, &len), -EFBIG);
+	assert_int_equal(file_read_below(dir, "d/none", 5, &text, &len), -ENOENT);
+	assert_int_equal(file_read_below(dir, "none/f", 5, &text, &len), -ENOENT);
+	assert_int_equal(file_read_below(dir, "d", 5, &text, &len), -EISDIR);
+	assert_int_equal(file_read_below(below, "../d/f", 5, &text, &len), -EXDEV);
+	assert_int_equal(symlinkat("d", dir, "link"), 0);
+	assert_int_equal(file_read_below(dir, "link/f", 5, &text, &len), -ELOOP);
+	assert_int_equal(symlinkat("f", below, "link"), 0);
+	assert_int_equal(file_read_below(dir, "d/link", 5, &text, &len), -ELOOP);
+	assert_null(text);
+	assert_int_equal(file_read_below(dir, "d/f", 5, &text, &len), 0);
+	assert_string_equal(text, "hello");
+	assert_int_equal(len, 5);
+}
+
+static void files_that_do_not_know_their_size_are_read_whole(void **state)
+{
+	(void)state;
+	AUTO_FREE char *text = NULL;
+	size_t len;
+	assert_int_equal(file_read_at(AT_FDCWD, "/proc/self/status", 65536, &text, &len), 0);
+	assert_true(len > 100);
+	assert_non_null(strstr(text, "VmRSS:"));
+}
+
 static void a_created_file_has_its_mode_and_is_never_replaced(void **state)
 {
 	int dir = scratch_fd(state);
@@ -301,6 +335,8 @@ int main(void)
 		T(a_file_is_read_whole_up_to_its_limit),
 		T(an_empty_file_is_an_empty_text),
 		T(what_is_no_regular_file_is_not_read),
+		T(a_file_below_a_folder_is_read_but_not_through_links),
+		T(files_that_do_not_know_their_size_are_read_whole),
 		T(a_created_file_has_its_mode_and_is_never_replaced),
 		T(replacing_is_whole_and_leaves_no_temporary),
 		T(replacing_does_not_write_through_a_link),
