@@ -10,9 +10,8 @@
 
 int fc_explain(struct firecracker *f, int r, int64_t deadline_ns, struct mvm_error *err)
 {
-	if (r >= 0 || r == -ETIMEDOUT)
-		return r;
-	if (f->vmm.state != VMM_ENDED && (!f->http || !http_is_dead(f->http)))
+	bool going = f->vmm.state == VMM_ENDED || (r == -EREMOTEIO && http_is_dead(f->http));
+	if (r >= 0 || r == -ETIMEDOUT || !going)
 		return r;
 	int64_t patience = clock_deadline_ns(LAST_WORDS_MS);
 	if (deadline_ns < patience)

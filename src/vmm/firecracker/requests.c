@@ -65,7 +65,7 @@ static int add_machine(struct fc_requests *l, const struct vmm_config *c, struct
 static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_t index,
 		     struct mvm_error *err)
 {
-	char id[24], path[40];
+	char id[32], path[48];
 	(void)snprintf(id, sizeof(id), "drive%zu", index);
 	(void)snprintf(path, sizeof(path), "/drives/%s", id);
 	return add(l, "PUT", path,

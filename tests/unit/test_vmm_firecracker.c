@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What Firecracker is told, what is understood of its answers, and how the agent's bytes travel. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "net/agent.h"
+#include "vmm/firecracker/firecracker.h"
+
+static char version[] = "1.16.1", format[] = "10.0.0", binary[] = "/usr/bin/firecracker";
+
+static const struct vmm_probe probe = {
+	.usable = true,
+	.binary = binary,
+	.version = version,
+	.state_format = format,
+	.accel = VMM_ACCEL_KVM,
+	.tsc_khz = 2600000,
+};
+
+static struct vmm_config full_config(void)
+{
+	return (struct vmm_config){
+		.name = "web",
+		.vcpus = 2,
+		.mem_mib = 256,
+		.kernel = "vmlinux",
+		.initrd = "initrd",
+		.cmdline = "console=ttyS0 a=\"b\"",
+		.drives = { { .name = "rootfs.ext4", .read_only = true }, { .name = "data.ext4" } },
+		.n_drives = 2,
+	};
+}
+
+static void assert_requests(const struct fc_requests *got, const char *wanted)
+{
+	AUTO_DONE(strbuf) text = { 0 };
+	for (size_t i = 0; i < got->n; i++)
+		strbuf_addf(&text, "%s %s %s\n", got->v[i].method, got->v[i].path, got->v[i].body);
+	assert_string_equal(text.data, wanted);
+}
+
+static void a_machine_is_described_call_by_call(void **state)
+{
+	(void)state;
+	struct vmm_config c = full_config();
+	struct mvm_error err;
+	AUTO_DONE(fc_requests) requests = { 0 };
+	assert_int_equal(fc_requests_config(&c, &requests, &err), 0);
+	assert_requests(
+		&requests,
+		"PUT /machine-config {\"vcpu_count\":2,\"mem_size_mib\":256,\"smt\":false,"
+		"\"track_dirty_pages\":false}\n"
+		"PUT /boot-source {\"kernel_image_path\":\"vmlinux\","
+		"\"initrd_path\":\"initrd\","
+		"\"boot_args\":\"console=ttyS0 a=\\\"b\\\"\"}\n"
+		"PUT /drives/drive0 {\"drive_id\":\"drive0\",\"path_on_host\":"
+		"\"rootfs.ext4\",\"is_root_device\":false,\"is_read_only\":true,"
+		"\"cache_type\":\"Unsafe\"}\n"
+		"PUT /drives/drive1 {\"drive_id\":\"drive1\",\"path_on_host\":\"data.ext4\","
+		"\"is_root_device\":false,\"is_read_only\":false,"
+		"\"cache_type\":\"Writeback\"}\n"
+		"PUT /vsock {\"guest_cid\":3,\"uds_path\":\"v.sock\"}\n"
+		"PUT /entropy {}\n");
+}
+
+static void a_machine_may_have_no_initrd(void **state)
+{
+	(void)state;
+	struct vmm_config c = full_config();
+	struct mvm_error err;
+	AUTO_DONE(fc_requests) requests = { 0 };
+	c.initrd = NULL;
+	assert_int_equal(fc_requests_config(&c, &requests, &err), 0);
+	assert_string_equal(requests.v[1].body, "{\"kernel_image_path\":\"vmlinux\","
+						"\"boot_args\":\"console=ttyS0 a=\\\"b\\\"\"}");
+}
+
+static void a_name_that_is_no_utf8_is_refused(void **state)
+{
+	(void)state;
+	struct vmm_config c = full_config();
+	struct mvm_error err;
+	AUTO_DONE(fc_requests) requests = { 0 };
+	c.kernel = "vm\xfflinux";
+	assert_int_equal(fc_requests_config(&c, &requests, &err), -EINVAL);
+	assert_string_equal(err.text, "a name for Firecracker's /boot-source is not UTF-8");
+}
+
+static void actions_are_single_calls(void **state)
+{
+	(void)state;
+	static const struct {
+		enum fc_action action;
+		const char *says;
+	} cases[] = {
+		{ FC_START, "PUT /actions {\"action_type\":\"InstanceStart\"}\n" },
+		{ FC_PAUSE, "PATCH /vm {\"state\":\"Paused\"}\n" },
+		{ FC_RESUME, "PATCH /vm {\"state\":\"Resumed\"}\n" },
+		{ FC_SNAPSHOT_DIFF, "PUT /snapshot/create {\"snapshot_type\":\"Diff\","
+				    "\"snapshot_path\":\"vmstate.bin\","
+				    "\"mem_file_path\":\"mem.bin\"}\n" },
+		{ FC_SNAPSHOT_FULL, "PUT /snapshot/create {\"snapshot_type\":\"Full\","
+				    "\"snapshot_path\":\"vmstate.bin\","
+				    "\"mem_file_path\":\"mem.bin\"}\n" },
+		{ FC_LOAD, "PUT /snapshot/load {\"snapshot_path\":\"vmstate.bin\","
+			   "\"mem_backend\":{\"backend_type\":\"File\","
+			   "\"backend_path\":\"mem.bin\"},\"resume_vm\":true}\n" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(fc_requests) requests = { 0 };
+		struct mvm_error err;
+		assert_int_equal(fc_requests_action(cases[i].action, &requests, &err), 0);
+		assert_requests(&requests, cases[i].says);
+	}
+}
+
+static void names_become_ids_that_firecracker_accepts(void **state)
+{
+	(void)state;
+	char id[FC_ID_SIZE], longest[100];
+	fc_id("web_1.x-Y", id);
+	assert_string_equal(id, "web-1-x-Y");
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	fc_id(longest, id);
+	assert_int_equal(strlen(id), 64);
+}
+
+static void the_command_line_ends_with_the_templates_additions(void **state)
+{
+	(void)state;
+	struct vmm_config c = full_config();
+	struct mvm_error err;
+	AUTO_FREE char *plain = NULL, *more = NULL, *bad = NULL;
+	char longest[3000];
+	assert_int_equal(fc_cmdline(&probe, &c, NULL, &plain, &err), 0);
+	assert_string_equal(plain, "console=ttyS0 panic=-1 reboot=k pci=off");
+	assert_int_equal(fc_cmdline(&probe, &c, "quiet", &more, &err), 0);
+	assert_string_equal(more, "console=ttyS0 panic=-1 reboot=k pci=off quiet");
+	assert_int_equal(fc_cmdline(&probe, &c, "a\nb", &bad, &err), -EINVAL);
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	assert_int_equal(fc_cmdline(&probe, &c, longest, &bad, &err), -EINVAL);
+}
+
+static void a_snapshot_depends_on_all_that_firecracker_says(void **state)
+{
+	(void)state;
+	struct vmm_config c = full_config();
+	struct mvm_error err;
+	AUTO_DONE(strv) facts = { 0 };
+	AUTO_DONE(strbuf) text = { 0 };
+	assert_int_equal(fc_facts_for(&probe, &c, "CPU 1", "6.1.0", &facts, &err), 0);
+	for (size_t i = 0; i < facts.n; i++)
+		strbuf_addf(&text, "%s\n", facts.v[i]);
+	assert_string_equal(text.data, "version=1.16.1\n"
+				       "state_format=10.0.0\n"
+				       "accelerator=kvm\n"
+				       "cpu=CPU 1\n"
+				       "host_kernel=6.1.0\n"
+				       "tsc_khz=2600000\n"
+				       "devices=drive0:ro:rootfs.ext4 drive1:rw:data.ext4 "
+				       "vsock:3 entropy\n");
+}
+
+static void versions_are_read_and_compared(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *version;
+	} cases[] = {
+		{ "Firecracker v1.16.1\n\n", "1.16.1" },
+		{ "Firecracker v1.17.0-dev\n", "1.17.0-dev" },
+		{ "Firecracker v\n", NULL },
+		{ "Firecracker x", NULL },
+		{ "QEMU emulator version 7.2\n", NULL },
+		{ "", NULL },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		size_t len = 0;
+		const char *found = fc_version_of(cases[i].text, &len);
+		AUTO_FREE char *copy = found ? strndup(found, len) : NULL;
+		assert_true(str_eq(copy, cases[i].version));
+	}
+	size_t len = 0;
+	assert_int_equal(strncmp(fc_format_of("v10.0.0\n", &len), "10.0.0", 6), 0);
+	assert_int_equal(len, 6);
+	assert_null(fc_format_of("Error: no file", &len));
+
+	assert_true(fc_version_at_least("1.13.0", 1, 13));
+	assert_true(fc_version_at_least("2.0.0", 1, 13));
+	assert_true(fc_version_at_least("1.100", 1, 13));
+	assert_false(fc_version_at_least("1.12.9", 1, 13));
+	assert_false(fc_version_at_least("0.25.0", 1, 13));
+	assert_true(fc_pause_breaks_vsock("1.16.1"));
+	assert_false(fc_pause_breaks_vsock("1.15.1"));
+	assert_false(fc_pause_breaks_vsock("1.17.0-dev"));
+}
+
+/* Known values: the catalogue of CRCs calls it CRC-64/REDIS, whose check of these digits this is.
+ */
+static void the_checksum_is_that_of_jones(void **state)
+{
+	(void)state;
+	const char digits[] = "123456789";
+	assert_true(crc64_jones(0, digits, 9) == UINT64_C(0xe9c6d914c4b8d9ca));
+	assert_true(crc64_jones(crc64_jones(0, digits, 4), digits + 4, 5) ==
+		    UINT64_C(0xe9c6d914c4b8d9ca));
+	assert_true(crc64_jones(0, "", 0) == 0);
+	uint8_t whole[9 + 8] = "123456789";
+	for (int i = 0; i < 8; i++)
+		whole[9 + i] = (uint8_t)(UINT64_C(0xe9c6d914c4b8d9ca) >> (8 * i));
+	assert_true(crc64_jones(0, whole, sizeof(whole)) == 0);
+	whole[3] ^= 1;
+	assert_false(crc64_jones(0, whole, sizeof(whole)) == 0);
+}
+
+/* A folder for sockets, a loop, and the agent's channel with our end of it. */
+struct relay {
+	char path[64];
+	int dir_fd, agent_fd;
+	struct loop *loop;
+	struct fc_agent agent;
+};
+
+static int set_up(void **state)
+{
+	static struct relay r;
+	int pair[2];
+	r = (struct relay){ .agent = FC_AGENT_NONE };
+	(void)snprintf(r.path, sizeof(r.path), "/tmp/mvm-firecracker.XXXXXX");
+	assert_non_null(mkdtemp(r.path));
+	r.dir_fd = open(r.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(loop_new(&r.loop), 0);
+	assert_int_equal(sock_pair(pair), 0);
+	assert_int_equal(fc_agent_listen(&r.agent, r.loop, r.dir_fd, pair[1]), 0);
+	(void)close(pair[1]);
+	r.agent_fd = pair[0];
+	*state = &r;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct relay *r = *state;
+	fc_agent_done(&r->agent);
+	loop_free(r->loop);
+	if (r->agent_fd >= 0)
+		(void)close(r->agent_fd);
+	(void)close(r->dir_fd);
+	return tree_remove_at(AT_FDCWD, r->path);
+}
+
+/* Run the loop until a byte, or the end, has come at fd. */
+static ssize_t receive(struct relay *r, int fd, char *buffer, size_t len)
+{
+	int64_t deadline_ns = clock_deadline_ns(10000);
+	for (;;) {
+		ssize_t n = recv(fd, buffer, len, MSG_DONTWAIT);
+		if (n >= 0 || errno != EAGAIN)
+			return n;
+		assert_int_equal(loop_run_once(r->loop, deadline_ns), 0);
+	}
+}
+
+static int dial(struct relay *r)
+{
+	int fd = sock_connect_at(r->dir_fd, FC_AGENT_SOCKET);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void the_socket_is_where_firecracker_connects_to(void **state)
+{
+	(void)state;
+	char name[64];
+	(void)snprintf(name, sizeof(name), "%s_%u", FC_VSOCK, AGENT_VSOCK_PORT);
+	assert_string_equal(name, FC_AGENT_SOCKET);
+}
+
+static void what_was_sent_before_the_guest_dialled_reaches_it(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	assert_int_equal(send(r->agent_fd, "early", 5, 0), 5);
+	int guest = dial(r);
+	assert_int_equal(receive(r, guest, got, sizeof(got)), 5);
+	assert_int_equal(send(guest, "answer", 6, 0), 6);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 6);
+	assert_memory_equal(got, "answer", 6);
+	(void)close(guest);
+}
+
+static void only_the_first_connection_counts(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	int guest = dial(r);
+	assert_int_equal(send(guest, "1", 1, 0), 1);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 1);
+	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ENOENT);
+	(void)close(guest);
+}
+
+static void the_end_comes_after_the_last_bytes(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	int guest = dial(r);
+	assert_int_equal(send(guest, "last", 4, 0), 4);
+	(void)close(guest);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 4);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
+}
+
+static void the_end_goes_the_other_way_too(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	int guest = dial(r);
+	assert_int_equal(send(r->agent_fd, "last", 4, 0), 4);
+	(void)close(TAKE_FD(r->agent_fd));
+	assert_int_equal(receive(r, guest, got, sizeof(got)), 4);
+	assert_int_equal(receive(r, guest, got, sizeof(got)), 0);
+	(void)close(guest);
+}
+
+static void more_than_the_buffers_hold_arrives_in_order(void **state)
+{
+	struct relay *r = *state;
+	enum { TOTAL = 4 << 20 };
+	static uint32_t words[4096], got[4096];
+	uint32_t sent = 0, received = 0;
+	int guest = dial(r);
+	assert_int_equal(fcntl(guest, F_SETFL, O_NONBLOCK), 0);
+	size_t partial = 0; /* bytes of the current block that were sent */
+	int64_t deadline_ns = clock_deadline_ns(20000);
+	while (received < TOTAL / 4) {
+		if (sent < TOTAL / 4) {
+			for (uint32_t i = 0; i < MVM_ARRAY_SIZE(words); i++)
+				words[i] = sent + i;
+			ssize_t n = send(guest, (char *)words + partial, sizeof(words) - partial,
+					 MSG_DONTWAIT);
+			partial += n > 0 ? (size_t)n : 0;
+			if (partial == sizeof(words)) {
+				sent += MVM_ARRAY_SIZE(words);
+				partial = 0;
+			}
+		}
+		assert_true(clock_now_ns() < deadline_ns);
+		(void)loop_run_once(r->loop, clock_now_ns()); /* what is ready */
+		ssize_t n = recv(r->agent_fd, got, sizeof(got), MSG_DONTWAIT | MSG_PEEK);
+		if (n < (ssize_t)sizeof(got[0]))
+			continue;
+		n -= n % 4;
+		assert_int_equal(recv(r->agent_fd, got, (size_t)n, MSG_DONTWAIT), n);
+		for (ssize_t i = 0; i < n / 4; i++)
+			assert_int_equal(got[i], received++);
+	}
+	(void)close(guest);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_machine_is_described_call_by_call),
+		cmocka_unit_test(a_machine_may_have_no_initrd),
+		cmocka_unit_test(a_name_that_is_no_utf8_is_refused),
+		cmocka_unit_test(actions_are_single_calls),
+		cmocka_unit_test(names_become_ids_that_firecracker_accepts),
+		cmocka_unit_test(the_command_line_ends_with_the_templates_additions),
+		cmocka_unit_test(a_snapshot_depends_on_all_that_firecracker_says),
+		cmocka_unit_test(versions_are_read_and_compared),
+		cmocka_unit_test(the_checksum_is_that_of_jones),
+		cmocka_unit_test(the_socket_is_where_firecracker_connects_to),
+		cmocka_unit_test_setup_teardown(what_was_sent_before_the_guest_dialled_reaches_it,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(only_the_first_connection_counts, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(the_end_comes_after_the_last_bytes, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(the_end_goes_the_other_way_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(more_than_the_buffers_hold_arrives_in_order, set_up,
+						tear_down),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

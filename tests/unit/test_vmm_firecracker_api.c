@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Firecracker backend against a scripted peer: this program, started as Firecracker would be.
+ * PEER in the environment says what it does: "<what> <path>", at the call of that path.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "vmm/firecracker/firecracker.h"
+
+#define NO_CONTENT "HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
+#define FAULT                                                                                      \
+	"HTTP/1.1 400 \r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n"            \
+	"{\"fault_message\":\"not today\"}"
+#define NO_REASON "HTTP/1.1 500 \r\nContent-Length: 4\r\n\r\nOops"
+
+/* ---- the peer ---- */
+
+static void answer(int fd, const char *text)
+{
+	(void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
+}
+
+/* "device state" and its checksum, or a wrong one. */
+static void write_state(bool good)
+{
+	uint8_t text[20] = "device state";
+	uint64_t crc = crc64_jones(0, text, 12) ^ !good;
+	for (int i = 0; i < 8; i++)
+		text[12 + i] = (uint8_t)(crc >> (8 * i));
+	(void)file_create_at(AT_FDCWD, FC_STATE_FILE, text, sizeof(text), 0600);
+}
+
+static void call_as_the_guest(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = FC_AGENT_SOCKET };
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		answer(fd, "hi"); /* and the connection stays */
+}
+
+/* Do what the script says, or else what is expected. */
+static void act(int fd, const char *what, const char *path)
+{
+	if (str_eq(what, "refuse"))
+		answer(fd, FAULT);
+	else if (str_eq(what, "no-reason"))
+		answer(fd, NO_REASON);
+	else if (str_eq(what, "garbage"))
+		answer(fd, "garbage\r\n\r\n");
+	else if (str_eq(what, "hang-up"))
+		(void)close(fd);
+	else if (str_eq(what, "die"))
+		(void)!write(2, "it went wrong\n", 14);
+	else if (!str_eq(what, "mute"))
+		answer(fd, NO_CONTENT);
+	if (str_eq(what, "die"))
+		_exit(5);
+	if (str_eq(what, "refuse") && str_eq(path, "/snapshot/load"))
+		_exit(1); /* as the real one does */
+	if (str_eq(what, "mute") || str_eq(what, "hang-up"))
+		(void)pause();
+}
+
+/* One request; its path. */
+static void read_request(int fd, char path[64])
+{
+	static char text[65536];
+	static size_t len;
+	for (;;) {
+		char *end = memmem(text, len, "\r\n\r\n", 4), *field = NULL;
+		size_t body = 0, head = end ? (size_t)(end - text) + 4 : 0;
+		if (end && (field = memmem(text, head, "Content-Length: ", 16)))
+			body = strtoul(field + 16, NULL, 10);
+		if (end && len >= head + body) {
+			(void)sscanf(text, "%*s %63s", path);
+			len -= head + body;
+			memmove(text, text + head + body, len);
+			return;
+		}
+		ssize_t n = recv(fd, text + len, sizeof(text) - len, 0);
+		if (n <= 0)
+			_exit(0);
+		len += (size_t)n;
+	}
+}
+
+static _Noreturn void serve(int fd, const char *what, const char *where)
+{
+	for (;;) {
+		char path[64] = "";
+		read_request(fd, path);
+		bool here = str_eq(path, where);
+		if (str_eq(path, "/snapshot/create") && !(here && str_eq(what, "no-state")))
+			write_state(!(here && str_eq(what, "bad-state")));
+		if (str_eq(path, "/actions"))
+			call_as_the_guest();
+		act(fd, here ? what : "", path);
+	}
+}
+
+static _Noreturn void be_the_peer(char **argv)
+{
+	char what[32] = "", where[64] = "";
+	const char *script = getenv("PEER");
+	(void)sscanf(script ? script : "", "%31s %63s", what, where);
+	if (strcmp(argv[1], "--describe-snapshot") == 0) {
+		(void)printf("%s\n", str_eq(what, "other-format") ? "v9.9.9" : "v10.0.0");
+		(void)fflush(stdout);
+		_exit(0);
+	}
+	if (str_eq(what, "end")) {
+		(void)!write(2, "it went wrong\n", 14);
+		_exit(3);
+	}
+	if (str_eq(what, "sleep"))
+		(void)pause();
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = FC_API_SOCKET };
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		_exit(4);
+	if (str_eq(what, "late"))
+		(void)poll(NULL, 0, 30); /* bound, and refusing */
+	(void)listen(fd, 1);
+	int client = accept(fd, NULL, NULL);
+	serve(client, what, where);
+}
+
+/* ---- the tests ---- */
+
+static struct {
+	char path[64];
+	int dir_fd, snap_fd, agent_fd;
+	struct loop *loop;
+	struct vmm *vmm;
+} T;
+
+static char version[] = "1.15.1", format[] = "10.0.0", self[] = "/proc/self/exe";
+
+static int spawn(enum vmm_memory memory, int64_t deadline_ns, struct mvm_error *err)
+{
+	static const struct vmm_probe probe = {
+		.usable = true,
+		.binary = self,
+		.version = version,
+		.state_format = format,
+	};
+	int pair[2];
+	assert_int_equal(sock_pair(pair), 0);
+	struct vmm_config c = {
+		.name = "web",
+		.vcpus = 1,
+		.mem_mib = 1,
+		.dir_fd = T.dir_fd,
+		.kernel = "vmlinux",
+		.cmdline = "quiet",
+		.drives = { { .name = "rootfs.ext4", .read_only = true } },
+		.n_drives = 1,
+		.memory = memory,
+		.memory_dir_fd = T.snap_fd,
+		.memory_name = "mem.bin",
+		.work_fd = T.dir_fd,
+		.agent_fd = pair[1],
+		.console_fd = pair[1],
+		.log_fd = -1,
+	};
+	int r = vmm_spawn(&vmm_firecracker, &probe, &c, T.loop, deadline_ns, &T.vmm, err);
+	(void)close(pair[1]);
+	T.agent_fd = pair[0];
+	return r;
+}
+
+static void drop(void)
+{
+	vmm_free(TAKE_PTR(T.vmm));
+	if (T.agent_fd >= 0)
+		(void)close(TAKE_FD(T.agent_fd));
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+static int64_t soon(void)
+{
+	return clock_deadline_ns(10000);
+}
+
+static void assert_no_folder_is_left(void)
+{
+	AUTO_DONE(strv) names = { 0 };
+	assert_int_equal(dir_list(T.dir_fd, &names), 0);
+	for (size_t i = 0; i < names.n; i++)
+		assert_false(str_starts(names.v[i], "firecracker-"));
+}
+
+/* Boot and capture as far as it goes. */
+static int capture(struct mvm_error *err)
+{
+	int r = spawn(VMM_MEMORY_CAPTURE, soon(), err);
+	if (r == 0)
+		r = vmm_boot(T.vmm, soon(), err);
+	if (r == 0)
+		r = vmm_pause(T.vmm, soon(), err);
+	return r < 0 ? r : vmm_snapshot(T.vmm, T.snap_fd, soon(), err);
+}
+
+static int restore(struct mvm_error *err)
+{
+	int r = spawn(VMM_MEMORY_CLONE, soon(), err);
+	return r < 0 ? r : vmm_restore(T.vmm, T.snap_fd, soon(), err);
+}
+
+static void remove_snapshot(void)
+{
+	(void)unlinkat(T.snap_fd, "mem.bin", 0); /* may not be there */
+	(void)unlinkat(T.snap_fd, FC_STATE_FILE, 0);
+}
+
+static void a_machine_is_captured_and_cloned(void **state)
+{
+	(void)state;
+	static const char *const scripts[] = { "", "late" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(scripts); i++) {
+		struct mvm_error err = { 0 };
+		struct stat st;
+		char got[8];
+		assert_int_equal(setenv("PEER", scripts[i], 1), 0);
+		if (capture(&err) < 0)
+			fail_msg("%s", err.text);
+		assert_int_equal(fstatat(T.snap_fd, "mem.bin", &st, 0), 0);
+		assert_int_equal(st.st_size, 1 << 20);
+		assert_int_equal(st.st_mode & 0777, 0600);
+		assert_int_equal(fstatat(T.snap_fd, FC_STATE_FILE, &st, 0), 0);
+		assert_int_equal(st.st_size, 20);
+		while (recv(T.agent_fd, got, sizeof(got), MSG_DONTWAIT) < 0)
+			assert_int_equal(loop_run_once(T.loop, soon()), 0);
+		assert_memory_equal(got, "hi", 2);
+		/* never over an older one */
+		assert_int_equal(vmm_snapshot(T.vmm, T.snap_fd, soon(), &err), -EEXIST);
+		drop();
+		if (restore(&err) < 0)
+			fail_msg("%s", err.text);
+		assert_int_equal(T.vmm->state, VMM_RUNNING);
+		drop();
+		assert_no_folder_is_left();
+		remove_snapshot();
+	}
+}
+
+static void every_failure_says_what_firecracker_said(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *peer;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ "end", -EREMOTEIO, "VM 'web': Firecracker ended with status 3: it went wrong" },
+		{ "refuse /machine-config", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /machine-config: not today" },
+		{ "refuse /boot-source", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /boot-source: not today" },
+		{ "refuse /drives/drive0", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /drives/drive0: not today" },
+		{ "refuse /vsock", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /vsock: not today" },
+		{ "refuse /entropy", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /entropy: not today" },
+		{ "refuse /actions", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /actions: not today" },
+		{ "refuse /vm", -EREMOTEIO, "VM 'web': Firecracker refused PATCH /vm: not today" },
+		{ "refuse /snapshot/create", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /snapshot/create: not today" },
+		{ "no-reason /actions", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /actions with status 500 and no reason" },
+		{ "garbage /vsock", -EPROTO,
+		  "VM 'web': PUT /vsock: Firecracker broke the protocol: the answer does not begin "
+		  "as HTTP does" },
+		{ "die /actions", -EREMOTEIO,
+		  "VM 'web': PUT /actions: Firecracker ended with status 5: it went wrong" },
+		{ "die /snapshot/create", -EREMOTEIO,
+		  "VM 'web': PUT /snapshot/create: Firecracker ended with status 5: it went "
+		  "wrong" },
+		{ "bad-state /snapshot/create", -EBADMSG,
+		  "VM 'web': 'vmstate.bin' is damaged: its checksum is wrong" },
+		{ "no-state /snapshot/create", -ENOENT,
+		  "VM 'web': cannot read 'vmstate.bin': No such file or directory" },
+		{ "other-format", -EPROTO,
+		  "VM 'web': the snapshot's format is not Firecracker's '10.0.0' but 'v9.9.9'" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct mvm_error err = { 0 };
+		assert_int_equal(setenv("PEER", cases[i].peer, 1), 0);
+		int r = capture(&err);
+		bool spawned = T.vmm;
+		assert_string_equal(err.text, cases[i].says);
+		assert_int_equal(r, cases[i].code);
+		drop();
+		assert_no_folder_is_left();
+		/* a capture that did not start leaves no memory, and a failed one no state */
+		assert_int_equal(faccessat(T.snap_fd, "mem.bin", F_OK, 0), spawned ? 0 : -1);
+		assert_int_equal(faccessat(T.snap_fd, FC_STATE_FILE, F_OK, 0), -1);
+		remove_snapshot();
+	}
+}
+
+static void a_clone_fails_with_firecrackers_words_too(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *peer;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ "refuse /snapshot/load", -EREMOTEIO,
+		  "VM 'web': Firecracker refused PUT /snapshot/load: not today" },
+		{ "die /snapshot/load", -EREMOTEIO,
+		  "VM 'web': PUT /snapshot/load: Firecracker ended with status 5: it went wrong" },
+	};
+	struct mvm_error err = { 0 };
+	assert_int_equal(setenv("PEER", "", 1), 0);
+	assert_int_equal(capture(&err), 0);
+	drop();
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		assert_int_equal(setenv("PEER", cases[i].peer, 1), 0);
+		int r = restore(&err);
+		assert_string_equal(err.text, cases[i].says);
+		assert_int_equal(r, cases[i].code);
+		drop();
+		assert_no_folder_is_left();
+	}
+	remove_snapshot();
+}
+
+static void silence_ends_with_the_deadline(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *peer, *says;
+	} cases[] = {
+		{ "sleep", "VM 'web': Firecracker did not open its API in time" },
+		{ "mute /machine-config",
+		  "VM 'web': PUT /machine-config: Firecracker did not answer in time" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct mvm_error err = { 0 };
+		assert_int_equal(setenv("PEER", cases[i].peer, 1), 0);
+		assert_int_equal(spawn(VMM_MEMORY_PRIVATE, clock_deadline_ns(300), &err),
+				 -ETIMEDOUT);
+		assert_string_equal(err.text, cases[i].says);
+		drop();
+		assert_no_folder_is_left();
+	}
+}
+
+static void network_is_refused_in_words(void **state)
+{
+	(void)state;
+	static const struct vmm_probe probe = { .usable = true };
+	struct vmm_config c = { .name = "web", .network = true };
+	struct mvm_error err = { 0 };
+	assert_int_equal(vmm_spawn(&vmm_firecracker, &probe, &c, T.loop, soon(), &T.vmm, &err),
+			 -EOPNOTSUPP);
+	assert_string_equal(err.text, "VM 'web': user networking is not supported by firecracker");
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	(void)snprintf(T.path, sizeof(T.path), "/tmp/mvm-firecracker.XXXXXX");
+	assert_non_null(mkdtemp(T.path));
+	T.agent_fd = -1;
+	T.dir_fd = open(T.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	T.snap_fd = dir_make_at(T.dir_fd, "snapshot");
+	assert_true(T.snap_fd >= 0);
+	return loop_new(&T.loop);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	vmm_free(TAKE_PTR(T.vmm));
+	loop_free(T.loop);
+	(void)close(T.snap_fd);
+	(void)close(T.dir_fd);
+	return tree_remove_at(AT_FDCWD, T.path);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 2)
+		be_the_peer(argv);
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_machine_is_captured_and_cloned),
+		cmocka_unit_test(every_failure_says_what_firecracker_said),
+		cmocka_unit_test(a_clone_fails_with_firecrackers_words_too),
+		cmocka_unit_test(silence_ends_with_the_deadline),
+		cmocka_unit_test(network_is_refused_in_words),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
