@@ -39,8 +39,13 @@ static int probe(struct mvm *mvm, const struct vmm_ops *ops, struct vmm_probe *r
 	return vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), ret, err);
 }
 
-int context_backend(struct mvm *mvm, const char *name, const struct vmm_ops **ret,
-		    struct vmm_probe *ret_probe, struct mvm_error *err)
+static bool has_network_for(const struct vmm_ops *ops, const struct mvm_template_revision *revision)
+{
+	return ops->caps.network_user || revision->run.network == MVM_NETWORK_NONE;
+}
+
+int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
+		    const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err)
 {
 	const struct vmm_ops *only = NULL;
 	AUTO_DONE(strbuf) reasons = { 0 };
@@ -55,14 +60,17 @@ int context_backend(struct mvm *mvm, const char *name, const struct vmm_ops **re
 		r = probe(mvm, vmm_backends[i], &found, err);
 		if (r < 0)
 			return r;
-		if (found.usable) {
+		if (found.usable && has_network_for(vmm_backends[i], revision)) {
 			*ret = vmm_backends[i];
 			*ret_probe = found;
 			found = (struct vmm_probe){ 0 };
 			return 0;
 		}
 		strbuf_addf(&reasons, "%s%s: %s", reasons.len ? "; " : "", vmm_backends[i]->name,
-			    found.reason ? found.reason : "not usable");
+			    found.usable   ? "it has no network, which the template wants "
+					     "(network = \"none\" would do without)"
+			    : found.reason ? found.reason
+					   : "not usable");
 	}
 	r = mvm_error_set(err, -EOPNOTSUPP, "nothing here can run a VM: %s",
 			  reasons.data ? reasons.data : "no backends");

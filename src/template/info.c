@@ -29,7 +29,7 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 	const struct vmm_ops *ops = NULL;
 	bool failed = false;
 
-	int r = context_backend(mvm, NULL, &ops, &probe, &why);
+	int r = context_backend(mvm, NULL, &revision->rev, &ops, &probe, &why);
 	if (r == 0)
 		d->backend = str_dup(ops->name, &failed);
 	const struct start_request request = { .revision = revision, .ops = ops, .probe = &probe };

@@ -99,7 +99,7 @@ int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
 	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
 	int r = revision_open(mvm, o->template_ref, &revision, err);
 	if (r == 0)
-		r = context_backend(mvm, o->backend, &ops, &probe, err);
+		r = context_backend(mvm, o->backend, &revision.rev, &ops, &probe, err);
 	if (r < 0)
 		return r;
 	struct start_request request = {
