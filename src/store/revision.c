@@ -90,6 +90,15 @@ static bool is_gone(struct store *s, const char *id, const char *revision, struc
 	return dir == -ENOENT;
 }
 
+/* name: from the data folder on. */
+static int read_by_path(struct store *s, const char *name, char **ret, size_t *ret_len)
+{
+	int templates = store_dir(s, STORE_TEMPLATES);
+	return templates < 0 ? templates
+			     : file_read_below(templates, name + strlen("templates/"), REVISION_MAX,
+					       ret, ret_len);
+}
+
 int store_revision_load(struct store *s, const char *id, const char *revision,
 			struct mvm_template_revision *ret, int *ret_dir_fd, struct mvm_error *err)
 {
@@ -109,7 +118,7 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 	if (ret_dir_fd)
 		r = file_read_at(dir, "revision.json", REVISION_MAX, &text, &len);
 	else
-		r = file_read_below(store_root(s), name, REVISION_MAX, &text, &len);
+		r = read_by_path(s, name, &text, &len);
 	if (r == -ENOENT && is_gone(s, id, revision, err))
 		return -ENOENT;
 	if (r == -ENOENT)

@@ -120,7 +120,7 @@ static int check_cache(struct store *s, const char *name, struct mvm_error *err)
 
 static int check(struct store *s, struct mvm_error *err)
 {
-	AUTO_DONE(strv) ids = { 0 }, blobs = { 0 }, kernels = { 0 }, builds = { 0 }, staged = { 0 };
+	AUTO_DONE(strv) ids = { 0 }, blobs = { 0 }, kernels = { 0 }, builds = { 0 };
 
 	int r = store_template_list(s, &ids, err);
 	for (size_t i = 0; r >= 0 && i < ids.n; i++)
