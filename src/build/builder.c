@@ -94,7 +94,9 @@ static int tar_build(const struct build_source *source, const struct build_lock 
 }
 
 #define OCI_BUILDER(of)                                                                            \
-	{ .name = "oci", .prefix = (of), .lock = oci_source_lock, .build = oci_source_build }
+	{                                                                                          \
+		.name = "oci", .prefix = (of), .lock = oci_source_lock, .build = oci_source_build  \
+	}
 
 static const struct builder builders[] = {
 	{ .name = "dir", .prefix = "dir:", .lock = dir_lock, .build = dir_build },
