@@ -59,7 +59,7 @@ static int import_image(struct import *im, const void *data, size_t len, const c
 static la_ssize_t read_inner(struct archive *a, void *outer, const void **ret)
 {
 	la_int64_t offset;
-	size_t len;
+	size_t len = 0;
 
 	int r = archive_read_data_block(outer, ret, &len, &offset);
 	if (r == ARCHIVE_EOF)
@@ -147,7 +147,7 @@ static int read_module(struct import *im, struct archive *a, const char *path, c
 		       size_t *ret_len, struct mvm_error *err)
 {
 	AUTO_FREE char *packed = NULL;
-	size_t len;
+	size_t len = 0;
 
 	int r = unpack_entry(a, path, MODULE_MAX, &packed, &len, err);
 	if (r == 0 && strcmp(path + strlen(path) - 3, ".ko") != 0)
@@ -163,7 +163,7 @@ static int read_module(struct import *im, struct archive *a, const char *path, c
 static int look_at(struct import *im, struct archive *a, const char *path, struct mvm_error *err)
 {
 	AUTO_FREE char *data = NULL;
-	size_t len;
+	size_t len = 0;
 
 	if ((str_starts(path, "boot/vmlinuz") || str_starts(path, "boot/vmlinux")) &&
 	    !im->have_kernel) {
@@ -187,7 +187,7 @@ static int take_module(struct import *im, struct archive *a, const char *path,
 
 	for (size_t i = 0; i < im->n_order; i++) {
 		AUTO_FREE char *data = NULL;
-		size_t len;
+		size_t len = 0;
 		if (strcmp(path, im->order[i]->path) != 0)
 			continue;
 		int r = read_module(im, a, path, &data, &len, err);
@@ -236,7 +236,7 @@ static int import_any(struct import *im, int fd, struct mvm_error *err)
 {
 	AUTO_FREE char *data = NULL;
 	char start[sizeof(DEB_MAGIC) - 1] = { 0 };
-	size_t len;
+	size_t len = 0;
 
 	ssize_t n = pread(fd, start, sizeof(start), 0);
 	if (n == (ssize_t)sizeof(start) && memcmp(start, DEB_MAGIC, sizeof(start)) == 0)

@@ -11,16 +11,11 @@
 
 #define MODULES_MAX 20000u
 
+/* crc32c_generic is what ext4 asks modprobe for; newer kernels have it built in. */
 static const char *const wanted[] = {
-	"crc32c_generic", /* what ext4 asks modprobe for; newer kernels have it built in */
-	"ext4",
-	"virtio_mmio",
-	"virtio_pci",
-	"virtio_blk",
-	"virtio_net",
-	"virtio_console",
-	"virtio_rng",
-	"vmw_vsock_virtio_transport",
+	"crc32c_generic", "ext4",	"virtio_mmio",
+	"virtio_pci",	  "virtio_blk", "virtio_net",
+	"virtio_console", "virtio_rng", "vmw_vsock_virtio_transport",
 	"overlay",
 };
 
