@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "template/volumes.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "instance/copy.h"
+#include "instance/instance.h"
+#include "template/context.h"
+
+void mvm_volume_done(struct mvm_volume *v)
+{
+	free(v->host);
+	free(v->guest);
+	*v = (struct mvm_volume){ 0 };
+}
+DEFINE_AUTO_DONE(mvm_volume, mvm_volume_done)
+
+int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_volume) v = { 0 };
+	struct stat st;
+	size_t host_len = strcspn(text, ":");
+	const char *guest = text + host_len + (text[host_len] == ':');
+	size_t guest_len = strcspn(guest, ":");
+	const char *mode = guest + guest_len;
+
+	v.write_back = str_eq(mode, ":rw");
+	if (host_len == 0 || guest[0] != '/' || (*mode && !v.write_back && !str_eq(mode, ":ro")))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no volume: write HOST:GUEST or HOST:GUEST:rw, as in "
+				     "./data:/srv/data",
+				     text);
+	AUTO_FREE char *host = strndup(text, host_len);
+	v.guest = strndup(guest, guest_len);
+	if (!host || !v.guest)
+		return mvm_error_oom(err);
+	v.host = realpath(host, NULL);
+	int r = !v.host || stat(v.host, &st) < 0 ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot use '%s' as a volume: %s", host, strerror(-r));
+	*ret = v;
+	v = (struct mvm_volume){ 0 };
+	return 0;
+}
+
+int volumes_fill(struct mvm *mvm, struct mvm_instance **instance, bool attached,
+		 struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_FREE char *name = NULL;
+	struct mvm_instance *i = *instance;
+	int fd = store_dir(mvm->store, STORE_INSTANCES);
+	int r = instance_load(fd, i->name, &rec, NULL, err);
+	for (size_t k = 0; r == 0 && k < rec.n_volumes; k++)
+		r = volume_copy_in(&i->control, &rec.volumes[k], err);
+	if (r == 0)
+		return 0;
+	struct mvm_error ignored; /* the copy's error counts */
+	name = strdup(i->name);
+	if (attached)
+		(void)mvm_instance_finish(i, 0, &ignored);
+	mvm_instance_close(i);
+	*instance = NULL;
+	if (name && !attached && instance_stop(fd, name, 0, &ignored) == 0)
+		(void)instance_remove(fd, name, &ignored);
+	return r;
+}
+
+int mvm_instance_copy_back(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	struct mvm_instance *i = NULL;
+	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
+	if (r < 0)
+		return r;
+	bool wanted = false;
+	for (size_t k = 0; k < rec.n_volumes; k++)
+		wanted |= rec.volumes[k].write_back;
+	if (!wanted)
+		return 0;
+	r = mvm_instance_open(mvm, name, &i, err);
+	for (size_t k = 0; r == 0 && k < rec.n_volumes; k++) {
+		if (rec.volumes[k].write_back)
+			r = volume_copy_back(&i->control, &rec.volumes[k], err);
+	}
+	mvm_instance_close(i);
+	return r;
+}
