@@ -476,6 +476,29 @@ in {
                              read(self.path("kernel.elf")))
 
 
+@harness.needs_guests
+class Guests(TestCase):
+    @harness.needs_program("dpkg-deb")
+    def test_a_guest_boots_with_the_flake_s_own_kernel_and_modules(self):
+        self.mvm_ok("kernel", "rm", "tiny")
+        subprocess.run(["dpkg-deb", "-x", os.environ["MVM_TEST_KERNEL_DEB"], self.path("deb")],
+                       check=True, timeout=60)
+        boot, modules = self.path("deb", "boot"), self.path("deb", "lib", "modules")
+        vmlinuz = next(n for n in os.listdir(boot) if n.startswith("vmlinuz"))
+        shutil.copy(os.path.join(boot, vmlinuz), self.path("flake", "vmlinuz"))
+        shutil.copytree(modules, self.path("flake", "modules"), symlinks=True)
+        self.flake({"default": rootfs_with("nix") + "; $bb mkdir -p $out/lib $out/rootfs/bin; "
+                    "$bb cp $bb $out/rootfs/bin/busybox; $bb ln -s busybox $out/rootfs/bin/sh; "
+                    "$bb ln -s busybox $out/rootfs/bin/cat; $bb ln -s ${./vmlinuz} $out/kernel; "
+                    "$bb ln -s ${./modules} $out/lib/modules"})
+        config = self.config()
+        text = read(config).decode().replace(
+            "[[variants]]", 'command = ["/bin/busybox", "tail", "-f", "/dev/null"]\n[[variants]]')
+        self.build(config=self.write("boot.toml", text))
+        self.assertEqual(self.mvm_ok("run", "--template", "t", "--", "/bin/cat", "/etc/name"),
+                         "nix\n")
+
+
 class PreBuild(TestCase):
     def setUp(self):
         super().setUp()
