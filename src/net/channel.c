@@ -35,6 +35,12 @@ static int parse_frame(const struct channel *c, struct frame *ret)
 	return 1;
 }
 
+/* The peer has gone; a vsock connection that did not survive a snapshot says ENOTCONN. */
+static int error_of(int err)
+{
+	return err == ECONNRESET || err == ENOTCONN ? -EPIPE : -err;
+}
+
 int channel_receive(struct channel *c, struct frame *ret)
 {
 	for (;;) {
@@ -51,7 +57,7 @@ int channel_receive(struct channel *c, struct frame *ret)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return errno == EAGAIN ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+			return errno == EAGAIN ? 0 : error_of(errno);
 		if (n == 0)
 			return -EPIPE;
 		strbuf_add(&c->in, chunk, (size_t)n);
@@ -76,7 +82,7 @@ int channel_flush(struct channel *c)
 			continue;
 		if (n < 0) {
 			if (errno != EAGAIN)
-				r = errno == ECONNRESET ? -EPIPE : -errno;
+				r = error_of(errno);
 			break;
 		}
 		c->out_used += (size_t)n;
