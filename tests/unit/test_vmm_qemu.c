@@ -177,7 +177,7 @@ static void the_command_line_ends_in_the_templates_additions(void **state)
 	} cases[] = {
 		{ VMM_ACCEL_TCG, "quiet",
 		  "console=ttyS0 panic=-1 reboot=t no_timer_check tsc_early_khz=2600000 "
-		  "lpj=4000000 quiet" },
+		  "tsc=reliable lpj=4000000 quiet" },
 		{ VMM_ACCEL_KVM, NULL, "console=ttyS0 panic=-1 reboot=t" },
 		{ VMM_ACCEL_KVM, "", "console=ttyS0 panic=-1 reboot=t" },
 		{ VMM_ACCEL_KVM, "a\nb", NULL },
