@@ -117,6 +117,16 @@ static _Noreturn void serve(int fd, const char *what, const char *where)
 	}
 }
 
+/* "--version" and "--snapshot-version" */
+static _Noreturn void tell_versions(const char *question)
+{
+	const char *version = getenv("PEER_VERSION");
+	bool of_program = str_eq(question, "--version");
+	(void)printf("%s%s\n", of_program ? "" : "v", of_program ? version : "10.0.0");
+	(void)fflush(stdout);
+	_exit(0);
+}
+
 static _Noreturn void be_the_peer(char **argv)
 {
 	char what[32] = "", where[64] = "";
@@ -381,6 +391,53 @@ static void network_is_refused_in_words(void **state)
 	assert_string_equal(err.text, "VM 'web': user networking is not supported by firecracker");
 }
 
+static void a_probe_tells_versions_or_a_reason(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *accel, *binary, *version, *reason;
+	} cases[] = {
+		{ "kvm", self, "Firecracker v1.13.0\n", NULL },
+		{ "kvm", self, "Firecracker v1.12.1\n",
+		  "Firecracker 1.12.1 is too old: 1.13 or newer is needed" },
+		{ "kvm", self, "QEMU emulator version 7", "--version says 'QEMU emulator version" },
+		{ "tcg", self, "Firecracker v1.13.0\n",
+		  "Firecracker needs KVM: MVM_ACCEL says so" },
+		{ "kvm", "/nonexistent", "", "MVM_FIRECRACKER names '/nonexistent': No such file" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(vmm_probe) p = { 0 };
+		struct mvm_error err;
+		assert_int_equal(setenv("MVM_ACCEL", cases[i].accel, 1), 0);
+		assert_int_equal(setenv(FC_BINARY_ENV, cases[i].binary, 1), 0);
+		assert_int_equal(setenv("PEER_VERSION", cases[i].version, 1), 0);
+		assert_int_equal(vmm_backend_probe(&vmm_firecracker, -1, &p, &err), 0);
+		assert_int_equal(p.usable, !cases[i].reason);
+		if (cases[i].reason)
+			assert_non_null(strstr(p.reason, cases[i].reason));
+		else
+			assert_string_equal(p.version, "1.13.0");
+	}
+}
+
+static void both_versions_are_kept_with_the_probe(void **state)
+{
+	(void)state;
+	assert_int_equal(setenv("MVM_ACCEL", "kvm", 1), 0);
+	assert_int_equal(setenv(FC_BINARY_ENV, self, 1), 0);
+	assert_int_equal(setenv("PEER_VERSION", "Firecracker v1.14.0", 1), 0);
+	for (int i = 0; i < 2; i++) {
+		AUTO_DONE(vmm_probe) p = { 0 };
+		struct mvm_error err;
+		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, &p, &err), 0);
+		assert_string_equal(p.version, "1.14.0");
+		assert_string_equal(p.state_format, "10.0.0");
+		/* the second time nobody is asked */
+		assert_int_equal(setenv("PEER_VERSION", "", 1), 0);
+	}
+	assert_int_equal(unlinkat(T.snap_fd, "firecracker.json", 0), 0);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -405,6 +462,8 @@ static int tear_down(void **state)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && str_eq(argv[1] + strlen(argv[1]) - 7, "version"))
+		tell_versions(argv[1]);
 	if (argc > 2)
 		be_the_peer(argv);
 	const struct CMUnitTest tests[] = {
@@ -413,6 +472,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_clone_fails_with_firecrackers_words_too),
 		cmocka_unit_test(silence_ends_with_the_deadline),
 		cmocka_unit_test(network_is_refused_in_words),
+		cmocka_unit_test(a_probe_tells_versions_or_a_reason),
+		cmocka_unit_test(both_versions_are_kept_with_the_probe),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
