@@ -111,6 +111,17 @@ static void show_json(const struct cli_context *c, const char *hint)
 	(void)jsonw_print(&j, stderr); /* nobody is left to tell */
 }
 
+/* Errors may quote lines, of a guest's console for one; set off, so that none passes for ours. */
+static void print_lines(FILE *out, const char *text)
+{
+	for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
+		AUTO_FREE char *line = strndup(text, (size_t)(end - text));
+		print_text(out, line ? line : "");
+		(void)fputs("\n  ", out); /* errors of the stream are looked at in the end */
+	}
+	print_text(out, text);
+}
+
 int show_error(const struct cli_context *c, const char *command)
 {
 	char see[128];
@@ -126,7 +137,7 @@ int show_error(const struct cli_context *c, const char *command)
 		return status_of(c);
 	}
 	(void)fputs("mvm: ", stderr);
-	print_text(stderr, c->err.text[0] ? c->err.text : strerror(-c->err.code));
+	print_lines(stderr, c->err.text[0] ? c->err.text : strerror(-c->err.code));
 	(void)fputc('\n', stderr);
 	if (hint) {
 		(void)fputs("hint: ", stderr);
