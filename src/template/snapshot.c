@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -219,6 +221,24 @@ static int test_restore(struct capture *c, struct mvm_error *err)
 	return 0;
 }
 
+/*
+ * The guest's memory is a file with holes that fill while it runs.  A VMM that finds no block for
+ * one is killed by SIGBUS and cannot say why.
+ */
+static int explain_full_disk(const struct capture *c, int r, struct mvm_error *err)
+{
+	struct statvfs fs;
+	char why[256];
+	if (r != -EREMOTEIO || !err || fstatvfs(c->snapshot_fd, &fs) < 0 ||
+	    fs.f_bavail >= ((uint64_t)c->plan.mem_mib << 20) / fs.f_frsize)
+		return r;
+	(void)snprintf(why, sizeof(why), "%s", err->text);
+	return mvm_error_set(err, -ENOSPC,
+			     "no space left for the guest's memory: it may take %u MiB, the data "
+			     "folder's disk has %" PRIu64 " MiB (%s)",
+			     c->plan.mem_mib, (uint64_t)fs.f_bavail * fs.f_frsize >> 20, why);
+}
+
 static int take_snapshot(struct capture *c, struct mvm_build_result *result, struct mvm_error *err)
 {
 	AUTO(mvm_instance) vm = NULL;
@@ -235,9 +255,10 @@ static int take_snapshot(struct capture *c, struct mvm_build_result *result, str
 	r = boot(c, &vm, err);
 	if (r == 0)
 		r = capture(c, vm, err);
-	if (r == 0)
-		r = finish_memory(c, &identity, &result->snapshot_mem_bytes,
-				  &result->snapshot_disk_bytes, err);
+	if (r < 0)
+		return explain_full_disk(c, r, err);
+	r = finish_memory(c, &identity, &result->snapshot_mem_bytes, &result->snapshot_disk_bytes,
+			  err);
 	if (r == 0)
 		r = write_metadata(c, identity, result->snapshot_mem_bytes, err);
 	if (r == 0)
