@@ -55,11 +55,12 @@ class Kernel:
     @classmethod
     def data(cls):
         if not cls.folder:
-            cls.folder = tempfile.mkdtemp(prefix="mvm-test-")
-            data = os.path.join(cls.folder, "data")
+            folder = tempfile.mkdtemp(prefix="mvm-test-")
+            data = os.path.join(folder, "data")
             subprocess.run([harness.MVM, "--data-dir", data, "kernel", "add",
                             os.environ["MVM_TEST_KERNEL_DEB"], "--name", "debian"],
                            check=True, timeout=120, stdout=subprocess.DEVNULL)
+            cls.folder = folder
         return os.path.join(cls.folder, "data")
 
     @classmethod

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong is refused with a sentence that says what to do, and nothing stays behind."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import unittest
+
+import guests
+import harness
+
+UNHEALTHY = """
+template_id = "sick"
+flake_ref   = "dir:root"
+kernel      = "debian"
+command     = ["/bin/sh", "-c", "echo last-words >/dev/console; {then}"]
+
+[health]
+tcp       = 8080
+timeout_s = {timeout}
+""" + guests.VARIANT
+
+needs_root = unittest.skipUnless(os.getuid() == 0, "needs root, to mount")
+
+
+class Inputs(guests.TestCase):
+    """Before any guest is started, so these need none."""
+
+    @classmethod
+    def setUpClass(cls):
+        harness.TestCase.setUpClass()
+
+    def setUp(self):
+        harness.TestCase.setUp(self)
+        guests.make_root(self.folder)
+
+    def build_fails(self, status, config, *options):
+        path = self.write("template.toml", config)
+        says = self.mvm_fails(status, "template", "build", "--config", path, *options)
+        self.assert_nothing_left()
+        self.assertFalse(os.path.lexists(self.data("templates", "web-worker", "current")))
+        return says
+
+    def test_a_wrong_type_is_named_with_file_line_and_key(self):
+        config = guests.CONFIG.replace("vcpus   = 1", 'vcpus   = "two"')
+        line = config[:config.index('"two"')].count("\n") + 1
+        says = self.build_fails(1, config, "--snapshot")
+        self.assertIn(f"template.toml:{line}: variants[0].vcpus: ", says)
+        self.assertIn("whole number, not a string", says)
+        self.assertEqual(self.mvm_json("template", "list"), [])
+
+    def test_each_wrong_value_is_named_with_its_key(self):
+        cases = (
+            ("vcpus   = 1", "vcpus = 300", "variants[0].vcpus"),
+            ("vcpus   = 1", "", "vcpus"),
+            ("mem_mib = 128", "mem_mib = -1", "variants[0].mem_mib"),
+            ('role    = "worker"', 'role = "../up"', "role"),
+            ('http = "', "htp = 1 #", "htp"),
+            ('"/www"]', '"/www", 1]', "command"),
+            ('"dir:root"', "[]", "flake_ref"),
+        )
+        for old, new, key in cases:
+            with self.subTest(new):
+                config = guests.CONFIG.replace(old, new, 1)
+                self.assertNotEqual(config, guests.CONFIG)
+                says = self.build_fails(1, config, "--strict")
+                self.assertIn(key, says)
+                self.assertIn("template.toml", says)
+
+    def test_text_that_is_no_toml_is_named_with_its_line(self):
+        self.assertIn("template.toml:2", self.build_fails(1, "a = 1\nb = = 2\n"))
+
+    def test_a_machine_too_small_or_too_large_is_refused(self):
+        for old, new in (("mem_mib = 128", "mem_mib = 16"), ("vcpus   = 1", "vcpus = 200")):
+            says = self.build_fails(1, guests.CONFIG.replace(old, new))
+            self.assertIn(new.partition(" =")[2].strip(), says)
+
+    def test_without_a_kernel_it_says_how_to_add_one(self):
+        for config in (guests.CONFIG, guests.CONFIG.replace('kernel      = "debian"', "")):
+            says = self.build_fails(3, config)
+            self.assertIn("kernel", says)
+            self.assertIn("mvm kernel add", says)
+
+    def test_what_is_no_kernel_is_refused(self):
+        self.write("text", "hello\n")
+        self.write("empty", "")
+        with open(self.path("half.deb"), "wb") as file:
+            file.write(b"!<arch>\ndebian-binary   0           0     0     100644  4         `\n2.0\n")
+        with open(self.path("elf"), "wb") as file:
+            file.write(b"\x7fELF\x02\x01\x01" + bytes(4096))
+        for name in ("text", "empty", "half.deb", "elf", "root"):
+            with self.subTest(name):
+                says = self.mvm_fails(1, "kernel", "add", self.path(name), "--name", "k")
+                self.assertIn(name, says)
+                self.assertEqual(self.mvm_json("kernel", "list"), [])
+                self.assert_nothing_left()
+        # a program is an ELF file, but no kernel
+        self.mvm_fails(1, "kernel", "add", shutil.which("busybox"), "--name", "k", says="busybox")
+        self.assertEqual(self.mvm_json("kernel", "list"), [])
+        self.mvm_fails(3, "kernel", "add", self.path("none"), says="none")
+
+    def test_what_is_not_there_has_status_3(self):
+        for args in (("template", "build", "no-such"), ("template", "info", "no-such"),
+                     ("run", "--template", "no-such", "-d"), ("inspect", "no-such"),
+                     ("stop", "no-such"), ("rm", "no-such"), ("logs", "no-such"),
+                     ("pause", "no-such")):
+            with self.subTest(args):
+                self.mvm_fails(3, *args, says="'no-such'")
+        self.assert_nothing_left()
+
+    def test_a_data_folder_that_cannot_be_one_is_refused(self):
+        self.write("file", "")
+        says = self.mvm_fails(1, "--data-dir", self.path("file", "data"), "template", "list")
+        self.assertIn("Not a directory", says)
+        self.assertIn("--data-dir", says)
+        self.mvm_fails(1, "--data-dir", self.path("file"), "template", "list", says="file")
+
+    def test_a_data_folder_that_others_may_write_is_refused(self):
+        for mode in (0o777, 0o775, 0o702):
+            folder = self.path(f"mode-{mode:o}")
+            os.mkdir(folder)
+            os.chmod(folder, mode)
+            says = self.mvm_fails(1, "--data-dir", folder, "template", "list")
+            self.assertIn("may be written by others", says)
+            self.assertIn("chmod go-w", says)
+            self.assertEqual(os.listdir(folder), [])
+
+    @needs_root
+    def test_a_data_folder_that_is_read_only_is_refused(self):
+        os.makedirs(self.data_dir, 0o700)
+        enter = guests.in_own_mounts(
+            (self.data_dir, self.data_dir, "", guests.MS_BIND, ""),
+            ("none", self.data_dir, "", guests.MS_BIND | guests.MS_REMOUNT | guests.MS_RDONLY, ""))
+        config = self.write("template.toml", guests.CONFIG)
+        try:
+            done = subprocess.run([harness.MVM, "template", "build", "--config", config],
+                                  env=self.environment(), preexec_fn=enter, text=True,
+                                  capture_output=True, check=False, timeout=60)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"cannot mount here: {error}")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("not writable", done.stderr)
+        self.assertIn("--data-dir", done.stderr)
+        self.assertEqual(os.listdir(self.data_dir), [])
+
+
+@harness.needs_guests
+class Sources(guests.TestCase):
+    """With a kernel there, the source is what is wrong."""
+
+    config = None
+
+    def build_fails(self, status, flake_ref):
+        self.own_data(kernel_only=True)
+        config = self.write("template.toml", guests.CONFIG.replace("dir:root", flake_ref))
+        says = self.mvm_fails(status, "template", "build", "--config", config, "--snapshot")
+        self.assertIn("'web-worker'", says)
+        self.assert_nothing_left()
+        self.assertIsNone(self.mvm_json("template", "list")[0]["revision_hash"])
+        self.assertFalse(os.path.lexists(self.data("templates", "web-worker", "current")))
+        return says
+
+    def test_a_missing_config_is_named(self):
+        self.mvm_fails(3, "template", "build", "--config", "none.toml", says="none.toml")
+
+    def test_a_missing_folder_is_named_by_its_whole_path(self):
+        says = self.build_fails(3, "dir:not-here")
+        self.assertIn(self.path("not-here"), says)
+        self.assertIn("hint: check flake_ref", says)
+
+    def test_a_missing_archive_is_named(self):
+        self.assertIn(self.path("none.tar"), self.build_fails(3, "tar:none.tar"))
+
+    def test_what_is_no_archive_is_damaged(self):
+        self.write("notes.tar", "not an archive at all\n" * 100)
+        self.assertIn(self.path("notes.tar"), self.build_fails(5, "tar:notes.tar"))
+
+    def test_a_file_is_no_folder(self):
+        self.write("file", "")
+        self.assertIn(self.path("file"), self.build_fails(1, "dir:file"))
+
+
+@harness.needs_guests
+class Sick(guests.TestCase):
+    """Guests that never become healthy."""
+
+    config = guests.CONFIG
+    snapshot = False
+
+    def build_sick(self, **what):
+        self.own_data(kernel_only=True)
+        guests.make_root(self.folder)
+        config = self.write("template.toml", UNHEALTHY.format(**what))
+        says = self.mvm_fails(1, "template", "build", "--config", config, "--snapshot")
+        self.assert_nothing_left()
+        info = self.mvm_json("template", "info", "sick-worker")
+        self.assertEqual(info["kind"], "Image")
+        self.assertTrue(os.path.isfile(self.current("sick-worker", "rootfs.ext4")))
+        self.assertFalse(os.path.exists(self.current("sick-worker", "snapshot")))
+        return says
+
+    def test_one_that_never_answers_fails_with_deadline_last_answer_and_console(self):
+        says = self.build_sick(then="sleep 1000", timeout=1)
+        self.assertIn("'sick-worker'", says)
+        self.assertIn("did not become healthy (deadline 1 s)", says)
+        self.assertIn("Connection refused", says)
+        self.assertRegex(says, r"(?m)^  last-words$")
+
+    def test_a_workload_that_ends_is_not_waited_for(self):
+        says = self.build_sick(then="exit 3", timeout=600)
+        self.assertIn("workload has ended with exit status 3", says)
+        self.assertIn("last-words", says)
+
+    def test_run_of_one_fails_the_same_way(self):
+        self.own_data(kernel_only=True)
+        guests.make_root(self.folder)
+        config = self.write("template.toml", UNHEALTHY.format(then="sleep 1000", timeout=1))
+        self.mvm_ok("template", "build", "--config", config)
+        says = self.mvm_fails(1, "run", "--template", "sick-worker", "-d")
+        self.assertIn("did not become healthy", says)
+        self.assert_nothing_left()
+        self.mvm_fails(125, "run", "--template", "sick-worker", "--", "true", says="healthy")
+        self.assert_nothing_left()
+
+    def test_without_qemu_the_image_is_built_and_the_package_named(self):
+        self.own_data(kernel_only=True)
+        guests.make_root(self.folder)
+        config = self.write("template.toml", guests.CONFIG)
+        nowhere = {"PATH": self.path("empty")}
+        says = self.mvm_fails(6, "template", "build", "--config", config, "--snapshot",
+                              env=nowhere)
+        self.assertIn("qemu-system-x86", says)
+        self.assert_nothing_left()
+        self.assertEqual(self.mvm_json("template", "info", "web-worker", env=nowhere)["kind"],
+                         "Image")
+        self.mvm_ok("template", "build", "--config", config, env=nowhere) # needs none
+        says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", env=nowhere)
+        self.assertIn("qemu-system-x86", says)
+        self.mvm_fails(125, "run", "--template", "web-worker", "--", "true", env=nowhere)
+        says = self.mvm_fails(6, "run", "--template", "web-worker", "-d",
+                              env={"MVM_QEMU": "/no/such/qemu"})
+        self.assertIn("/no/such/qemu", says)
+        self.assert_nothing_left()
+        self.assertEqual([backend for backend in self.mvm_json("backends", env=nowhere)
+                          if backend["usable"]], [])
+
+
+@harness.needs_guests
+class Damaged(guests.TestCase):
+    config = guests.CONFIG
+
+    def setUp(self):
+        super().setUp()
+        self.own_data()
+
+    def run_refused(self):
+        """Each way to start it is refused with 5, and nothing of it ever runs."""
+        says = self.mvm_fails(5, "run", "--template", "web-worker", "-d")
+        self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--require-snapshot")
+        self.mvm_fails(125, "run", "--template", "web-worker", "--", "true")
+        self.assert_nothing_left()
+        return says
+
+    def mends(self):
+        """And what the message advises helps."""
+        self.mvm_ok("template", "build", "web-worker", "--snapshot", "--force")
+        self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--",
+                                     "echo", "well"), "well\n")
+
+    def test_a_revision_json_that_is_damaged_is_reported_and_not_run(self):
+        path = self.current("web-worker", "revision.json")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        for damage in (text[:len(text) // 2], "", "[]", text.replace('"vcpus": 1,', '"vcpus": "1",'),
+                       text.replace('"rootfs.ext4"', '"../../../../rootfs.ext4"')):
+            with self.subTest(damage[-20:]):
+                self.assertNotEqual(damage, text)
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(damage)
+                self.mvm_fails(5, "template", "info", "web-worker", says="revision.json")
+                self.assertIn("revision.json", self.run_refused())
+                self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--cold")
+        self.assertEqual(len(self.mvm_json("template", "list")), 1) # which still works
+        self.mvm_ok("template", "build", "web-worker")
+        self.mvm_ok("template", "info", "web-worker")
+
+    def test_device_state_with_a_flipped_bit_is_never_loaded(self):
+        path = self.current("web-worker", "snapshot", "vmstate.bin")
+        with open(path, "r+b") as file:
+            file.seek(1000)
+            byte = file.read(1)[0]
+            file.seek(1000)
+            file.write(bytes([byte ^ 1]))
+        self.assertIn("vmstate.bin", self.run_refused())
+        self.mends()
+
+    def test_memory_that_was_cut_is_never_loaded(self):
+        path = self.current("web-worker", "snapshot", "mem.bin")
+        os.truncate(path, 100 << 20)
+        self.assertIn("mem.bin", self.run_refused())
+        self.mends()
+
+    def test_memory_with_a_flipped_bit_is_never_loaded(self):
+        path = self.current("web-worker", "snapshot", "mem.bin")
+        with open(path, "r+b") as file:
+            file.seek(64 << 20)
+            byte = file.read(1)[0]
+            file.seek(64 << 20)
+            file.write(bytes([byte ^ 1]))
+        says = self.run_refused()
+        self.assertIn("mem.bin", says)
+        self.assertIn("--snapshot --force", says)
+        # the image is whole, and boots
+        self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--cold", "--", "echo",
+                                     "cold"), "cold\n")
+
+    def test_missing_snapshot_files_are_reported(self):
+        os.unlink(self.current("web-worker", "snapshot", "vmstate.bin"))
+        self.assertIn("missing", self.run_refused())
+        shutil.rmtree(self.current("web-worker", "snapshot"))
+        self.assertIn("missing", self.run_refused())
+
+    def test_a_copied_data_folder_still_restores(self):
+        # another inode and ctime: the memory is hashed again, and found whole
+        done = self.mvm("run", "--template", "web-worker", "--require-snapshot", "--", "true",
+                        status=0)
+        self.assertIn("restored", done.stderr)
+
+
+@harness.needs_guests
+class Starts(guests.TestCase):
+    """What is refused before a guest runs, on a template that could."""
+
+    config = guests.CONFIG
+
+    def refused(self, status, *options, says):
+        text = self.mvm_fails(status, "run", "--template", "web-worker", "-d", *options, says=says)
+        self.assert_nothing_left()
+        return text
+
+    def test_names_that_are_none_are_refused(self):
+        for name in ("Upper", "../up", "a/b", "", "-x", "x" * 64, "dot.ted"):
+            with self.subTest(name):
+                self.refused(1, f"--name={name}", says="no valid instance name")
+        self.refused(1, "--name=.", says="no valid instance name")
+
+    def test_a_port_that_somebody_has_is_named(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            text = self.refused(1, "-p", f"{port}:8080", says="Address already in use")
+            self.assertIn(str(port), text)
+
+    def test_ports_that_are_none_are_usage_errors(self):
+        for port in ("80", "x:y", "1:70000", "1:0", "256.0.0.1:1:2", "1:2/sctp", "::1:1:2"):
+            with self.subTest(port):
+                self.refused(2, "-p", port, says="no port forward")
+
+    def test_a_backend_that_is_none_and_sizes_beyond_limits_are_refused(self):
+        self.assertRegex(self.refused(1, "--backend", "xen", says="xen"), "qemu")
+        self.refused(2, "--cpus", "0", says="--cpus")
+        self.refused(2, "--mem", "1M", says="--mem")
+
+    def test_a_revision_that_is_not_there_is_named(self):
+        self.mvm_fails(3, "run", "--template", "web-worker@0123abc", "-d", says="0123abc")
+        says = self.mvm_fails(1, "run", "--template", "web-worker@../..", "-d")
+        self.assertIn("../..", says)
+        self.assert_nothing_left()
+
+    def test_an_error_is_json_when_json_is_asked_for(self):
+        done = self.mvm("run", "--json", "--template", "no-such", "-d", status=3)
+        error = json.loads(done.stderr)["error"]
+        self.assertEqual((error["code"], error["exit_status"]), ("ENOENT", 3))
+        self.assertTrue(re.search("no-such", error["message"]))
+
+
+if __name__ == "__main__":
+    guests.main()

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9, interrupts, races and a full disk: the old state or the new one, and nothing leaks.
+
+MVM_TEST_LONG=1 kills at more moments.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+import guests
+import harness
+
+KILLS = 60 if os.environ.get("MVM_TEST_LONG") else 12
+
+
+def killed(pid, number=signal.SIGKILL):
+    os.kill(pid, number)
+    return guests.wait_until(lambda: not guests.is_alive(pid))
+
+
+@harness.needs_guests
+class Builds(guests.TestCase):
+    config = guests.CONFIG
+
+    def change_source(self, text):
+        with open(os.path.join(self.folder, "root", "www", "index.html"), "w",
+                  encoding="utf-8") as file:
+            file.write(text)
+
+    def setUp(self):
+        super().setUp()
+        guests.make_root(self.folder)
+        self.own_config = self.write("template.toml", guests.CONFIG)
+
+    def check_state(self, revisions):
+        """`current` resolves to a revision that is whole; returns its name."""
+        link = self.data("templates", "web-worker", "current")
+        if not os.path.lexists(link):
+            self.assertEqual(revisions, set())
+            return None
+        self.assertTrue(os.path.isdir(link), os.readlink(link))
+        self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)),
+                        harness.processes_of(self.data_dir))
+        info = self.mvm_json("template", "info", "web-worker")
+        self.assertEqual(os.listdir(self.data("tmp")), []) # swept by that command
+        revision = info["revision"]["revision_hash"]
+        with open(self.current("web-worker", "checksums.json"), encoding="utf-8") as file:
+            sums = json.load(file)["files"]
+        for name, digest in sums.items():
+            self.assertEqual(guests.sha256(self.current("web-worker", name)), digest, name)
+        self.assertEqual("snapshot/mem.bin" in sums, info["kind"] != "Image")
+        return revision
+
+    def test_killed_at_any_moment_it_leaves_the_old_or_the_new(self):
+        self.own_data()
+        build = ("template", "build", "--config", self.own_config, "--snapshot")
+        self.mvm_ok(*build)
+        revisions = {self.check_state(set())}
+        self.change_source("how long does one take?")
+        start = time.monotonic()
+        self.mvm_ok(*build)
+        whole = time.monotonic() - start
+        revisions.add(self.check_state(revisions))
+
+        seed = int(os.environ.get("MVM_TEST_SEED", "0")) or random.randrange(1 << 30)
+        print(f"# MVM_TEST_SEED={seed}, a build takes {whole:.2f} s", flush=True)
+        rng = random.Random(seed)
+        outcomes = {"old": 0, "image": 0, "snapshot": 0}
+        for i in range(KILLS):
+            # one in three in the first moments, where the image is made and published
+            spread = 0.06 if i % 3 == 0 else whole * 1.05
+            delay = rng.random() * spread
+            with self.subTest(f"killed after {delay:.3f} s"):
+                before = self.check_state(revisions)
+                self.change_source(f"change {i}")
+                process = self.start_mvm(*build)
+                time.sleep(delay) # any moment will do
+                process.kill()
+                process.wait(timeout=10)
+                link = self.data("templates", "web-worker", "current")
+                self.assertTrue(os.path.isdir(link))
+                after = self.check_state(revisions)
+                self.assertEqual(self.instances(), [])
+                kind = self.mvm_json("template", "info", "web-worker")["kind"]
+                outcomes["old" if after == before else "image" if kind == "Image" else
+                         "snapshot"] += 1
+                revisions.add(after)
+        print(f"# left behind: {outcomes}", flush=True)
+        result, = self.mvm_json(*build)
+        self.assertTrue(result["has_snapshot"])
+        self.check_state(revisions)
+        self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--",
+                                     "cat", "/www/index.html"), f"change {KILLS - 1}")
+
+    def test_killed_before_the_first_revision_it_leaves_none_or_a_whole_one(self):
+        for delay in (0.005, 0.015, 0.03):
+            with self.subTest(delay):
+                self.own_data(kernel_only=True)
+                process = self.start_mvm("template", "build", "--config", self.own_config)
+                time.sleep(delay)
+                process.kill()
+                process.wait(timeout=10)
+                artifacts = self.data("templates", "web-worker", "artifacts")
+                self.check_state(set(os.listdir(artifacts) if os.path.lexists(
+                    self.data("templates", "web-worker", "current")) else ()))
+                result, = self.mvm_json("template", "build", "--config", self.own_config)
+                self.check_state({result["revision_hash"]})
+                subprocess.run(["rm", "-r", self.data_dir], check=True, timeout=60)
+
+    def test_a_second_build_waits_and_says_for_whom(self):
+        self.own_data()
+        self.change_source("built by two")
+        build = ("template", "build", "--config", self.own_config, "--snapshot")
+        first = self.start_mvm(*build)
+        self.assertTrue(guests.wait_until(lambda: self.instances(), 20)) # it boots: 2 s from here
+        says = self.mvm_fails(4, *build, "--no-wait")
+        self.assertIn(f"process {first.pid}", says)
+        self.assertIn("'web-worker'", says)
+        second = self.start_mvm(*build, "--json")
+        out, err = second.communicate(timeout=120)
+        self.assertEqual(second.returncode, 0, err)
+        self.assertRegex(err, rf"web-worker: waiting for process {first.pid}\b")
+        self.assertIsNotNone(first.poll())
+        self.assertEqual(first.returncode, 0)
+        result, = json.loads(out)
+        self.assertFalse(result["new_revision"] or result["new_snapshot"])
+        self.assertTrue(result["has_snapshot"])
+
+    def test_a_waiting_build_goes_on_when_the_first_is_killed(self):
+        self.own_data()
+        self.change_source("built by the second")
+        build = ("template", "build", "--config", self.own_config, "--snapshot")
+        first = self.start_mvm(*build)
+        self.assertTrue(guests.wait_until(lambda: self.instances(), 20))
+        second = self.start_mvm(*build, "--json")
+        time.sleep(0.3) # it waits by then, or comes to an open door: both must work
+        first.kill()
+        out, err = second.communicate(timeout=120)
+        self.assertEqual(second.returncode, 0, err)
+        self.assertTrue(json.loads(out)[0]["new_snapshot"])
+        self.mvm_ok("ps") # what the first left in staging goes with any next command
+        self.assert_nothing_left()
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
+    def test_a_full_disk_is_a_sentence_and_publishes_nothing_half(self):
+        small = self.path("small")
+        os.mkdir(small, 0o700)
+        # 53 MiB of kernel fit in the first, the image in the second, its memory in none
+        for mib, fails_in in ((40, "kernel"), (55, "image"), (80, "snapshot"),
+                              (100, "snapshot")):
+            with self.subTest(fails_in, mib=mib):
+                enter = guests.in_own_mounts(("tmpfs", small, "tmpfs", 0,
+                                              f"size={mib}m,mode=0700"))
+                try:
+                    done = self.in_mounts(enter, small)
+                except subprocess.SubprocessError as error:
+                    self.skipTest(f"cannot mount here: {error}")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                steps = json.loads(done.stdout)
+                step = steps[0 if fails_in == "kernel" else 1]
+                self.assertEqual(step["status"], 1, steps)
+                self.assertRegex(step["stderr"], "(?i)no space left", steps)
+                for step in steps:
+                    self.assertEqual((step["tmp"], step["instances"]), ([], []), steps)
+                    self.assertTrue(step["whole"], steps)
+
+    def in_mounts(self, enter, folder):
+        """Run the whole job in a folder that only the job's processes see."""
+        script = r"""
+import hashlib, json, os, subprocess, sys
+mvm, deb, config, data = sys.argv[1:]
+steps = []
+def names(name):
+    path = os.path.join(data, name)
+    return os.listdir(path) if os.path.isdir(path) else []
+def whole():
+    for template in names("templates"):
+        link = os.path.join(data, "templates", template, "current")
+        if not os.path.lexists(link):
+            continue
+        with open(os.path.join(link, "checksums.json")) as file:
+            for name, digest in json.load(file)["files"].items():
+                with open(os.path.join(link, name), "rb") as artifact:
+                    if hashlib.sha256(artifact.read()).hexdigest() != digest:
+                        return False
+    for kernel in names("kernels"):
+        with open(os.path.join(data, "kernels", kernel, "kernel.json")) as file:
+            json.load(file)
+    return True
+for args in (["kernel", "add", deb, "--name", "debian"],
+             ["template", "build", "--config", config, "--snapshot"],
+             ["template", "list"]):
+    done = subprocess.run([mvm, "--data-dir", data, *args], capture_output=True, text=True)
+    steps.append({"args": args[:2], "status": done.returncode, "stderr": done.stderr,
+                  "tmp": names("tmp"), "instances": names("instances"), "whole": whole()})
+print(json.dumps(steps))
+"""
+        return subprocess.run(["python3", "-c", script, harness.MVM,
+                               os.environ["MVM_TEST_KERNEL_DEB"], self.own_config, folder],
+                              capture_output=True, text=True, preexec_fn=enter, check=False,
+                              env=self.environment(), timeout=180)
+
+
+@harness.needs_guests
+class Instances(guests.TestCase):
+    config = guests.CONFIG
+
+    def test_a_vmm_that_was_killed_is_noticed_and_removed(self):
+        record = self.run_detached("web-worker", "--name", "one", "-p", "0:8080")
+        self.assertTrue(killed(record["vmm_pid"]))
+        self.assertTrue(guests.wait_until(lambda: self.inspect("one")["state"] == "failed"))
+        row = self.inspect("one")
+        self.assertIn("killed by signal 9", row["error"])
+        self.assertRegex(self.mvm_ok("ps"), r"one +web-worker +failed")
+        self.mvm_fails(125, "exec", "one", "--", "true", says="killed by signal 9")
+        self.mvm_fails(4, "stop", "one", says="does not run")
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["supervisor_pid"])))
+        self.assertFalse(os.path.exists(self.data("instances", "one", "control.sock")))
+        self.mvm_ok("rm", "one")
+        self.assert_nothing_left()
+        # its port is free again
+        port = record["forwards"][0]["host_port"]
+        self.assertEqual(self.run_detached("web-worker", "-p", f"{port}:8080")["start"], "restore")
+
+    def test_a_command_that_ran_when_the_vmm_was_killed_ends_with_125(self):
+        record = self.run_detached("web-worker", "--name", "one")
+        process = self.start_mvm("exec", "one", "--", "sh", "-c", "echo runs; sleep 1000")
+        self.assertEqual(process.stdout.readline(), "runs\n")
+        killed(record["vmm_pid"])
+        _, err = process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 125)
+        self.assertIn("mvm: ", err)
+
+    def test_a_killed_supervisor_takes_its_vm_along_and_is_noticed(self):
+        record = self.run_detached("web-worker", "--name", "one")
+        self.assertTrue(killed(record["supervisor_pid"]))
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        row = self.inspect("one")
+        self.assertEqual(row["state"], "failed")
+        self.assertIn("supervisor was killed", row["error"])
+        self.mvm_fails(4, "stop", "one", says="supervisor was killed")
+        self.mvm_fails(125, "exec", "one", "--", "true", says="supervisor was killed")
+        self.mvm_ok("rm", "one")
+        self.assert_nothing_left()
+
+    def test_a_killed_run_takes_its_vm_along(self):
+        process = self.start_mvm("run", "--template", "web-worker", "--", "sh", "-c",
+                                 "echo runs; sleep 1000")
+        self.assertEqual(process.stdout.readline(), "runs\n")
+        self.assertEqual(len(self.instances()), 1)
+        process.kill()
+        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_nothing_left()
+
+    def test_a_run_killed_while_it_starts_leaves_nothing(self):
+        for options in (("-d", "--cold"), ("-d",), ("--cold",)):
+            for delay in (0.0, 0.02, 0.05, 0.1):
+                with self.subTest(options=options, delay=delay):
+                    process = self.start_mvm("run", "--template", "web-worker", *options)
+                    guests.wait_until(self.instances, 10)
+                    time.sleep(delay)
+                    process.kill()
+                    process.wait(timeout=10)
+                    if "--cold" in options: # it was far from done
+                        self.assert_nothing_left()
+                        continue
+                    # all of it, running on its own, or nothing
+                    guests.wait_until(lambda: not self.instances())
+                    for name in self.instances():
+                        self.assertEqual(self.inspect(name)["state"], "running")
+                        self.mvm_ok("rm", "--force", name)
+                    self.assert_nothing_left()
+
+    def test_run_in_the_foreground_ends_with_its_signal(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(number.name):
+                process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
+                self.assertTrue(guests.wait_until(
+                    lambda: [r["state"] for r in self.mvm_json("ps")] == ["running"], 20))
+                process.send_signal(number)
+                process.communicate(timeout=30)
+                self.assertEqual(process.returncode, 0)
+                self.assert_nothing_left()
+
+    def test_a_signal_goes_to_the_command(self):
+        process = self.start_mvm("run", "--template", "web-worker", "--", "sh", "-c",
+                                 "trap 'echo told; exit 5' TERM; echo runs; "
+                                 "while :; do sleep 0.05; done")
+        self.assertEqual(process.stdout.readline(), "runs\n")
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+        self.assertEqual((out, process.returncode), ("told\n", 5))
+        self.assert_nothing_left()
+
+    def test_a_guest_that_powers_off_has_ended_well(self):
+        record = self.run_detached("web-worker", "--name", "one")
+        self.mvm("exec", "one", "--", "poweroff", "-f")
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"]), 20))
+        self.assertTrue(guests.wait_until(lambda: self.inspect("one")["state"] == "exited"))
+        self.assertIsNone(self.inspect("one")["error"])
+
+    def test_logs_that_are_followed_end_with_the_vm(self):
+        record = self.run_detached("web-worker", "--name", "one")
+        process = self.start_mvm("logs", "-f", "one")
+        self.exec("one", "sh", "-c", "echo seen-by-log >/dev/console")
+        lines = iter(process.stdout.readline, "")
+        self.assertTrue(any("seen-by-log" in line for line in lines))
+        killed(record["vmm_pid"])
+        process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 0)
+
+    def test_ten_clones_started_at_once_all_run(self):
+        starts = [self.start_mvm("run", "--template", "web-worker", "-d", "--json")
+                  for _ in range(10)]
+        records = []
+        for process in starts:
+            out, err = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, 0, err)
+            records.append(json.loads(out))
+        self.assertEqual({record["start"] for record in records}, {"restore"})
+        self.assertEqual(len({record["machine_id"] for record in records}), 10)
+        self.assertEqual(len(re.findall("running", self.mvm_ok("ps"))), 10)
+        self.mvm_ok("rm", "--force", *(record["name"] for record in records))
+        self.assert_nothing_left()
+
+
+if __name__ == "__main__":
+    guests.main()
