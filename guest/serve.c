@@ -96,6 +96,15 @@ static void call_thaw(struct agent *a, uint32_t id)
 	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
 }
 
+static void call_clock(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	int r = 0;
+	if (q->time_ns > (uint64_t)clock_wall_ns())
+		r = identity_set_clock(q->time_ns, &err);
+	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
+}
+
 static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 {
 	stream_reply(a, id, 0, NULL, NULL);
@@ -106,7 +115,7 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
-	    call != CALL_GET)
+	    call != CALL_GET && call != CALL_CLOCK)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -140,6 +149,9 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_PUT:
 	case CALL_GET:
 		exec_call(a, id, q);
+		break;
+	case CALL_CLOCK:
+		call_clock(a, id, q);
 		break;
 	case CALL_PREPARE:
 		clone_prepare(a, id);

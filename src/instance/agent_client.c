@@ -34,19 +34,38 @@ static void take_hello(struct agent_client *a, const struct frame *f)
 	a->hello = true;
 }
 
-static void take_answer(struct agent_client *a, const struct frame *f)
+static struct agent_later *find_later(const struct agent_client *a, uint32_t stream)
+{
+	struct agent_later *l = a->later;
+	while (l && l->stream != stream)
+		l = l->next;
+	return l;
+}
+
+static void forget_later(struct agent_client *a, struct agent_later *l)
+{
+	struct agent_later **at = &a->later;
+	while (*at && *at != l)
+		at = &(*at)->next;
+	if (*at)
+		*at = l->next;
+	l->next = NULL;
+	l->stream = 0;
+}
+
+static void take_answer(struct agent_client *a, struct agent_later *l, const struct frame *f)
 {
 	AUTO_FREE char *message = NULL;
 	struct wire_field field;
 	uint64_t status;
 
-	a->later_stream = 0;
+	forget_later(a, l);
 	if (wire_find(f->payload, f->len, FIELD_STATUS, &field) <= 0 ||
 	    wire_get_u64(&field, &status) < 0 || status > 4095)
 		status = EPROTO;
 	if (status && wire_find(f->payload, f->len, FIELD_MESSAGE, &field) > 0)
 		(void)wire_get_str(&field, &message); /* else the number has to do */
-	a->on_answer(a->answer_arg, (int)status, message ? message : strerror((int)status));
+	l->on_answer(l->arg, (int)status, message ? message : strerror((int)status));
 }
 
 static void take_frame(struct agent_client *a, const struct frame *f)
@@ -61,8 +80,9 @@ static void take_frame(struct agent_client *a, const struct frame *f)
 		return;
 	}
 	if (f->stream >= AGENT_OWN_STREAMS) {
-		if (f->stream == a->later_stream && f->type == FRAME_REPLY) {
-			take_answer(a, f);
+		struct agent_later *l = f->type == FRAME_REPLY ? find_later(a, f->stream) : NULL;
+		if (l) {
+			take_answer(a, l, f);
 			return;
 		}
 		/* an answer that comes after we gave up waiting is no fault */
@@ -212,11 +232,11 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 	return r;
 }
 
-int agent_client_begin(struct agent_client *a, unsigned call, const struct strbuf *args,
-		       agent_answer_fn fn, void *arg)
+int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned call,
+		       const struct strbuf *args, agent_answer_fn fn, void *arg)
 {
 	AUTO_DONE(strbuf) payload = { 0 };
-	if (a->later_stream)
+	if (l->stream)
 		return -EBUSY;
 	wire_put_u64(&payload, FIELD_CALL, call);
 	strbuf_add(&payload, args->data, args->len);
@@ -228,16 +248,17 @@ int agent_client_begin(struct agent_client *a, unsigned call, const struct strbu
 	int r = agent_client_send(a, FRAME_CALL, stream, payload.data, payload.len);
 	if (r < 0)
 		return r;
-	a->later_stream = stream;
-	a->on_answer = fn;
-	a->answer_arg = arg;
+	*l = (struct agent_later){
+		.next = a->later, .stream = stream, .on_answer = fn, .arg = arg
+	};
+	a->later = l;
 	return 0;
 }
 
-void agent_client_cancel(struct agent_client *a)
+void agent_client_cancel(struct agent_client *a, struct agent_later *l)
 {
-	if (!a->later_stream)
+	if (!l->stream)
 		return;
-	(void)agent_client_send(a, FRAME_RESET, a->later_stream, NULL, 0); /* gone is fine */
-	a->later_stream = 0;
+	(void)agent_client_send(a, FRAME_RESET, l->stream, NULL, 0); /* gone is fine */
+	forget_later(a, l);
 }

@@ -24,6 +24,14 @@ typedef void (*agent_broken_fn)(void *arg);
 /* status: 0 or a positive errno, then with the agent's message. */
 typedef void (*agent_answer_fn)(void *arg, int status, const char *message);
 
+/* A call of which nobody waits for the answer; its caller's, from begin to answer or cancel. */
+struct agent_later {
+	struct agent_later *next;
+	uint32_t stream; /* 0: not under way */
+	agent_answer_fn on_answer;
+	void *arg;
+};
+
 struct agent_client {
 	struct channel channel;
 	struct loop_source *source;
@@ -37,10 +45,8 @@ struct agent_client {
 	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
-	uint32_t later_stream; /* of agent_client_begin(), 0: none */
-	agent_answer_fn on_answer;
-	void *answer_arg;
-	agent_frame_fn on_log; /* FRAME_LOG, the workload's output; set from the beginning */
+	struct agent_later *later; /* calls of agent_client_begin() */
+	agent_frame_fn on_log;	   /* FRAME_LOG, the workload's output; set from the beginning */
 	void *log_arg;
 };
 
@@ -70,10 +76,10 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 		      const struct strbuf *args, const bool *stop, int64_t deadline_ns,
 		      struct strbuf *ret_reply, struct mvm_error *err);
 
-/* Make a call and go on; fn is called from the loop with the answer.  One at a time: -EBUSY.
- * agent_client_cancel() takes it back, and the guest stops working on it. */
-int agent_client_begin(struct agent_client *a, unsigned call, const struct strbuf *args,
-		       agent_answer_fn fn, void *arg);
-void agent_client_cancel(struct agent_client *a);
+/* Make a call and go on; fn is called from the loop with the answer.  -EBUSY while this one is
+ * under way.  agent_client_cancel() takes it back, and the guest stops working on it. */
+int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned call,
+		       const struct strbuf *args, agent_answer_fn fn, void *arg);
+void agent_client_cancel(struct agent_client *a, struct agent_later *l);
 
 #endif

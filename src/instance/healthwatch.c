@@ -33,7 +33,6 @@ static void set_state(struct healthwatch *w, enum record_health state)
 
 static void next(struct healthwatch *w)
 {
-	w->waiting = false;
 	loop_source_arm(w->timer, clock_deadline_ns(interval_ms(w)));
 }
 
@@ -65,8 +64,8 @@ static void on_timer(void *arg)
 	struct healthwatch *w = arg;
 	AUTO_DONE(strbuf) args = { 0 };
 
-	if (w->waiting) {
-		agent_client_cancel(w->agent);
+	if (w->call.stream) {
+		agent_client_cancel(w->agent, &w->call);
 		failed(w, "the guest's agent did not answer");
 		return;
 	}
@@ -75,12 +74,11 @@ static void on_timer(void *arg)
 		call = CALL_HEALTH;
 		machine_put_health(w->health, ATTEMPT_MS, ATTEMPT_MS, &args);
 	}
-	int r = agent_client_begin(w->agent, call, &args, on_answer, w);
+	int r = agent_client_begin(w->agent, &w->call, call, &args, on_answer, w);
 	if (r < 0) {
 		failed(w, "the guest's agent cannot be reached");
 		return;
 	}
-	w->waiting = true;
 	loop_source_arm(w->timer, clock_deadline_ns(ATTEMPT_MS + ANSWER_GRACE_MS));
 }
 
@@ -103,8 +101,7 @@ void healthwatch_pause(struct healthwatch *w)
 {
 	if (!w->timer)
 		return;
-	agent_client_cancel(w->agent);
-	w->waiting = false;
+	agent_client_cancel(w->agent, &w->call);
 	loop_source_arm(w->timer, DEADLINE_NONE);
 }
 
@@ -118,6 +115,6 @@ void healthwatch_stop(struct healthwatch *w)
 {
 	if (!w->timer)
 		return;
-	agent_client_cancel(w->agent);
+	agent_client_cancel(w->agent, &w->call);
 	loop_source_free(TAKE_PTR(w->timer));
 }

@@ -29,7 +29,7 @@ struct healthwatch {
 	void *arg;
 	struct loop_source *timer;
 	enum record_health state;
-	bool waiting; /* for an answer */
+	struct agent_later call;
 	unsigned failures;
 	int64_t grace_ends_ns;
 	char message[512]; /* of the last failure; "" after a success */

@@ -9,6 +9,7 @@
 
 #include "base/loop.h"
 #include "instance/clients.h"
+#include "instance/clocksync.h"
 #include "instance/healthwatch.h"
 #include "instance/machine.h"
 #include "instance/record.h"
@@ -21,6 +22,7 @@ struct supervisor {
 	struct machine machine;
 	struct clients clients;
 	struct healthwatch health;
+	struct clocksync clock;
 	struct loop_source *signal_source, *ttl_timer, *restart_timer;
 	int signal_fd;
 	bool started; /* the guest is up; the leash has its answer */

@@ -183,6 +183,7 @@ static void settle_in(struct supervisor *s)
 	/* without memory for a timer health just stays as the start has shown it */
 	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
 				rec->health, on_health, s);
+	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent); /* likewise */
 	confine(rec);
 	if (rec->cgroup)
 		save_record(s, rec->state);
@@ -225,6 +226,7 @@ static void stop_guest(struct supervisor *s, int64_t timeout_ms)
 {
 	s->stopped = true;
 	healthwatch_stop(&s->health);
+	clocksync_stop(&s->clock);
 	machine_shutdown(&s->machine, clock_deadline_ns(timeout_ms));
 	if (!s->machine.ended)
 		kill_vmm(s);
@@ -260,10 +262,14 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	s->clients.guest_paused = pause;
-	if (pause)
+	if (pause) {
 		healthwatch_pause(&s->health);
-	else
+		clocksync_stop(&s->clock);
+	} else {
 		healthwatch_resume(&s->health);
+		/* without memory for it the clock just stays behind */
+		(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	}
 	save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
 	tell(s, pause ? "paused" : "resumed", NULL);
 	return 0;
@@ -382,6 +388,7 @@ static void put_away(struct supervisor *s)
 {
 	s->started = false;
 	healthwatch_stop(&s->health);
+	clocksync_stop(&s->clock);
 	machine_drain(&s->machine);
 	clients_guest_gone(&s->clients);
 	machine_free(&s->machine);

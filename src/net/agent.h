@@ -110,6 +110,12 @@ enum agent_call {
 	 */
 	CALL_GET = 10,
 
+	/*
+	 * Set the wall clock to TIME_NS if it is behind it; never back, since TIME_NS is older than
+	 * the call's arrival by an unknown time.  EBUSY: not configured, or frozen.
+	 */
+	CALL_CLOCK = 11,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
 	CALL_INSPECT = 64,

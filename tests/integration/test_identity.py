@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clones of one snapshot are machines of their own before anything of theirs runs."""
+
+import socket
+import time
+
+import agentproto
+import guests
+import harness
+
+CLONES = 20
+CLOCK_MS = 100
+
+# Without a fork in its loop, so that what it prints was read in the same moment.  on_restore keeps
+# what it saw, and fails in a clone whose name says so.
+CONFIG = """
+template_id = "web"
+flake_ref   = "dir:root"
+kernel      = "debian"
+command     = ["/bin/busybox", "sh", "-c", '''
+while :; do
+	read name </proc/sys/kernel/hostname
+	read id </etc/machine-id
+	echo "$name $id"
+	sleep 0.5
+done''']
+on_restore  = ["/bin/busybox", "sh", "-c", '''
+cat /proc/sys/kernel/hostname /etc/machine-id /run/mvm/generation >/tmp/at-restore
+case $(hostname) in
+bad*) echo cannot reload >/dev/console; exit 3 ;;
+esac''']
+""" + guests.VARIANT
+
+LOOK = """
+cat /proc/sys/kernel/hostname /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id
+cat /run/mvm/generation
+head -c 32 /dev/urandom | hexdump -e '32/1 "%02x" "\\n"'
+cat /tmp/at-restore
+busybox grep -c mvm /etc/hosts
+"""
+
+
+@harness.needs_guests
+class Identity(guests.TestCase):
+    config = CONFIG
+
+    def clock_off_ms(self, name):
+        """How far the guest's wall clock is from this host's, at least."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.data("instances", name, "control.sock"))
+            before = time.time_ns()
+            clock = agentproto.Agent(sock).call(agentproto.PING)["TIME_NS"]
+            return max(before - clock, clock - time.time_ns(), 0) / 1e6
+
+    def look(self, name):
+        lines = self.exec(name, "sh", "-c", LOOK).splitlines()
+        (hostname, etc_hostname, machine_id, boot_id, generation, random, at_name, at_id,
+         at_generation, hosts) = lines
+        self.assertEqual((hostname, etc_hostname, hosts), (name, name, "1"))
+        # on_restore ran when all of it was in place
+        self.assertEqual((at_name, at_id, at_generation), (hostname, machine_id, generation))
+        self.assertLess(self.clock_off_ms(name), CLOCK_MS, f"the clock of {name} is off")
+        return {"hostname": hostname, "machine-id": machine_id, "boot id": boot_id,
+                "generation": generation, "random numbers": random}
+
+    def test_twenty_clones_differ_in_every_pair(self):
+        names = [f"clone-{i}" for i in range(CLONES)]
+        for name in names:
+            record = self.run_detached("web-worker", "--name", name, "--require-snapshot")
+            self.assertEqual(record["start"], "restore")
+        seen = [self.look(name) for name in names]
+        for what in seen[0]:
+            values = [clone[what] for clone in seen]
+            self.assertTrue(all(values), what)
+            self.assertEqual(len(set(values)), CLONES, f"{what}: {values}")
+
+        # the workload was frozen in the middle of its loop and has never been somebody else
+        for name, clone in zip(names, seen):
+            said = set(self.mvm_ok("logs", "--workload", name).splitlines())
+            self.assertTrue(said)
+            self.assertEqual(said, {f"{name} {clone['machine-id']}"})
+
+    def test_the_same_name_twice_is_two_machines(self):
+        self.run_detached("web-worker", "--name", "same")
+        first = self.look("same")
+        self.mvm_ok("rm", "-f", "same")
+        self.run_detached("web-worker", "--name", "same")
+        second = self.look("same")
+        for what in first:
+            (self.assertEqual if what == "hostname" else self.assertNotEqual)(
+                first[what], second[what], what)
+
+    def test_a_clone_that_cannot_become_itself_is_not_handed_out(self):
+        says = self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "bad-1",
+                              says="on_restore ended with exit status 3")
+        self.assertIn("cannot reload", says) # what it said on the console
+        self.assertNotIn("booting instead", says)
+        self.assert_nothing_left()
+        self.mvm_fails(125, "run", "--template", "web-worker", "--name", "bad-2", "--", "true",
+                       says="on_restore ended with exit status 3")
+        self.assert_nothing_left()
+
+    def test_the_clock_is_right_after_a_pause(self):
+        name = self.run_detached()["name"]
+        self.mvm_ok("pause", name)
+        time.sleep(1) # the virtual CPUs miss this
+        self.mvm_ok("resume", name)
+        self.assertTrue(guests.wait_until(lambda: self.clock_off_ms(name) < CLOCK_MS))
+
+
+if __name__ == "__main__":
+    guests.main()
