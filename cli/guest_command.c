@@ -60,6 +60,9 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved); /* nothing more can be done */
 	if (r >= 0)
 		return status;
-	c->failure_status = r == -ENOENT ? 127 : r == -EACCES ? 126 : 125;
+	/* no such folder, no such user, not a program: it could not be started */
+	bool refused = r == -EACCES || r == -ENOTDIR || r == -EINVAL || r == -EPERM ||
+		       r == -ENOEXEC || r == -ELOOP || r == -EISDIR;
+	c->failure_status = r == -ENOENT ? 127 : refused ? 126 : 125;
 	return r;
 }

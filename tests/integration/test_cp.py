@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files into and out of real guests, and folders that go along with them."""
+
+import io
+import os
+import stat
+import tarfile
+
+import guests
+import harness
+
+
+def snapshot(folder):
+    """{path: what is there} of a folder, times of files and folders included."""
+    found = {}
+    for where, folders, files in os.walk(folder):
+        for name in [""] + files + [f for f in folders if os.path.islink(f"{where}/{f}")]:
+            path = os.path.join(where, name) if name else where
+            st = os.lstat(path)
+            key = os.path.relpath(path, folder)
+            if stat.S_ISLNK(st.st_mode):
+                found[key] = ("link", os.readlink(path))
+            elif stat.S_ISDIR(st.st_mode):
+                found[key] = ("folder", stat.S_IMODE(st.st_mode), st.st_mtime_ns)
+            else:
+                found[key] = ("file", stat.S_IMODE(st.st_mode), st.st_mtime_ns,
+                              guests.sha256(path))
+    return found
+
+
+@harness.needs_guests
+class Copies(guests.TestCase):
+    config = guests.CONFIG
+
+    def make_tree(self):
+        tree = self.path("tree")
+        os.makedirs(f"{tree}/sub/deep")
+        for name, size, mode in [("a", 5, 0o640), ("sub/big", 3000001, 0o755),
+                                 ("sub/deep/empty", 0, 0o400), ("name with spaces\n", 1, 0o600),
+                                 ("n" * 200, 1, 0o644)]:
+            with open(f"{tree}/{name}", "wb") as file:
+                file.write(os.urandom(size))
+            os.chmod(f"{tree}/{name}", mode)
+            os.utime(f"{tree}/{name}", ns=(0, 1000000000_123456789))
+        os.symlink("../a", f"{tree}/sub/up")
+        os.symlink("/etc/shadow", f"{tree}/abs")
+        os.symlink("nowhere" * 30, f"{tree}/dangling")
+        os.chmod(f"{tree}/sub/deep", 0o700)
+        for folder in ("sub/deep", "sub", ""):
+            os.utime(f"{tree}/{folder}", ns=(0, 1234567890_987654321))
+        return tree
+
+    def test_trees_go_in_and_come_out_as_they_are(self):
+        tree, name = self.make_tree(), self.run_detached()["name"]
+        before = snapshot(tree)
+        self.mvm_ok("cp", tree, f"{name}:/tmp")          # into a folder that is there
+        self.mvm_ok("cp", tree, f"{name}:/tmp/renamed")  # under a new name
+        self.mvm_ok("cp", tree + "/.", f"{name}:/tmp/new/contents")
+        self.mvm_ok("cp", tree, f"{name}:/tmp")          # over itself
+        for path in ("/tmp/tree", "/tmp/renamed", "/tmp/new/contents/."):
+            out = self.path("out" + path.replace("/", "_"))
+            self.mvm_ok("cp", f"{name}:{path}", out)
+            after = snapshot(out)
+            if "contents" in path: # the place for them is the user's
+                after["."] = before["."]
+            self.assertEqual(after, before)
+        os.mkdir(self.path("in"))
+        self.mvm_ok("cp", f"{name}:/tmp/tree", self.path("in"))
+        self.assertEqual(os.listdir(self.path("in")), ["tree"])
+
+        # single files, and links to them
+        self.mvm_ok("cp", f"{tree}/a", f"{name}:/tmp/one")
+        self.mvm_ok("cp", f"{name}:/tmp/one", self.path("one"))
+        self.assertEqual(guests.sha256(self.path("one")), guests.sha256(f"{tree}/a"))
+        self.mvm_ok("cp", f"{name}:/tmp/tree/sub/up", self.path("up"))
+        self.assertEqual(os.readlink(self.path("up")), "../a")
+        self.mvm_ok("cp", "-L", f"{name}:/tmp/tree/sub/up", self.path("followed"))
+        self.assertFalse(os.path.islink(self.path("followed")))
+
+        # tar streams
+        out = self.mvm_bytes("cp", f"{name}:/tmp/tree", "-")
+        self.assertEqual(out.returncode, 0, out.stderr)
+        with tarfile.open(fileobj=io.BytesIO(out.stdout)) as tar:
+            self.assertIn("tree/sub/big", tar.getnames())
+        done = self.mvm_bytes("cp", "-", f"{name}:/tmp/untar", stdin=out.stdout)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.mvm_ok("cp", f"{name}:/tmp/untar/tree", self.path("again"))
+        self.assertEqual(snapshot(self.path("again")), before)
+
+        # what goes wrong is said, with a status
+        for status, source, target, says in [
+                (3, self.path("none"), f"{name}:/tmp", "No such file"),
+                (3, f"{name}:/none", self.path("x"), "in the guest: cannot read '/none'"),
+                (3, tree, f"{name}:/none/of/these", "No such file"),
+                (1, f"{tree}/.", f"{name}:/tmp/one", "in the guest"),
+                (3, f"{tree}/.", f"{name}:/proc/x", "in the guest"),
+                (1, f"{tree}/a", f"{name}:/tmp/tree/sub/big/x", "Not a directory"),
+                (2, tree, self.path("x"), "NAME:PATH"),
+                (2, f"{name}:/a", f"{name}:/b", "NAME:PATH"),
+                (2, f"{name}:a", self.path("x"), "begins with a slash"),
+                (3, "nobody:/a", self.path("x"), "no instance")]:
+            with self.subTest(source=source, target=target):
+                self.mvm_fails(status, "cp", source, target, says=says)
+        self.assertFalse(os.path.lexists(self.path("x")))
+
+    def test_streams_cannot_leave_their_place(self):
+        """From a user's tar into the guest, where the agent refuses, and from a guest that lies."""
+        name = self.run_detached()["name"]
+
+        def tar_of(*members):
+            stream = io.BytesIO()
+            with tarfile.open(fileobj=stream, mode="w") as tar:
+                for path, kind, target in members:
+                    info = tarfile.TarInfo(path)
+                    info.type, info.linkname, info.size = kind, target, 0
+                    tar.addfile(info)
+            return stream.getvalue()
+        reg, sym, hard, dev = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE,
+                               tarfile.CHRTYPE)
+        for members in ([("../evil", reg, "")], [("/tmp/evil", reg, "")],
+                        [("l", sym, "/tmp"), ("l/evil", reg, "")],
+                        [("l", sym, "m"), ("m", sym, ".."), ("l/evil", reg, "")],
+                        [("h", hard, "../www/index.html")], [("d", dev, "")]):
+            with self.subTest(members=members):
+                done = self.mvm_bytes("cp", "-", f"{name}:/tmp/place", stdin=tar_of(*members))
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"refused", done.stderr)
+        self.assertEqual(self.mvm("exec", name, "--", "ls", "/tmp/evil").returncode, 1)
+
+    def test_volumes_go_along(self):
+        host = self.path("host")
+        os.mkdir(host)
+        for file in ("same", "changed", "removed"):
+            self.write(f"host/{file}", file)
+        same = os.stat(f"{host}/same")
+        out = self.mvm_ok("run", "-T", "web-worker", "-v", f"{host}:/srv/a/b:rw", "--", "sh", "-c",
+                          "cat /srv/a/b/same; cd /srv/a/b; echo new > new; echo x > changed;"
+                          "busybox rm removed")
+        self.assertEqual(out, "same")
+        after = os.stat(f"{host}/same")
+        self.assertEqual((after.st_ino, after.st_ctime_ns), (same.st_ino, same.st_ctime_ns))
+        self.assertEqual(sorted(os.listdir(host)), ["changed", "new", "removed", "same"])
+        with open(f"{host}/changed", encoding="ascii") as file:
+            self.assertEqual(file.read(), "x\n")
+
+        record = self.run_detached("web-worker", "-v", f"{host}:/v:rw", "-v", f"{host}:/ro")
+        name = record["name"]
+        self.exec(name, "sh", "-c", "echo late > /v/late; echo no > /ro/no")
+        self.mvm_ok("stop", name)
+        self.assertTrue(os.path.exists(f"{host}/late"))
+        self.assertFalse(os.path.exists(f"{host}/no"))
+
+        # a volume that cannot be had leaves no instance
+        self.mvm_ok("rm", name)
+        self.mvm_fails(2, "run", "-T", "web-worker", "-d", "-v", f"{host}:v", says="no volume")
+        self.mvm_fails(3, "run", "-T", "web-worker", "-d", "-v", self.path("none") + ":/v",
+                       says="cannot use")
+        self.mvm("run", "-T", "web-worker", "-d", "-v", f"{host}:/proc/none")
+        self.assertEqual(self.instances(), [])
+
+    def test_a_copy_that_is_killed_leaves_no_half_file(self):
+        name = self.run_detached()["name"]
+        target = self.path("out")
+        process = self.start_mvm("cp", f"{name}:/dev/.", self.path("devices"))
+        self.assertEqual(process.wait(60), 0) # nothing but what is not copied
+        self.exec(name, "sh", "-c", "busybox truncate -s 2G /tmp/large")
+        process = self.start_mvm("cp", f"{name}:/tmp/large", target)
+        self.assertTrue(guests.wait_until(
+            lambda: [f for f in os.listdir(self.folder) if f.startswith(".mvm-")], 30))
+        process.kill()
+        process.wait(30)
+        self.assertFalse(os.path.exists(target))
+        done = self.mvm("cp", "--max-size", "1M", f"{name}:/tmp/large", target)
+        self.assertIn("may be copied", done.stderr)
+        self.assertEqual(self.exec(name, "echo", "ok"), "ok\n")
+
+
+if __name__ == "__main__":
+    guests.main()

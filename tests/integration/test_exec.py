@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands in real guests: their streams, their end, and many of them at once."""
+
+import fcntl
+import hashlib
+import os
+import pty
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+
+import guests
+import harness
+
+MIB = 1 << 20
+
+UDP_ECHO = """
+#include <arpa/inet.h>
+#include <sys/socket.h>
+int main(void)
+{
+	char data[64];
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(7) };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return 1;
+	for (;;) {
+		socklen_t len = sizeof(a);
+		ssize_t n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&a, &len);
+		if (n > 0)
+			sendto(fd, data, n, 0, (struct sockaddr *)&a, len);
+	}
+}
+"""
+LONG = "long" in os.environ.get("MVM_TEST_EXTENT", "")
+
+
+@harness.needs_guests
+class Exec(guests.TestCase):
+    config = guests.CONFIG.replace("mem_mib = 128", "mem_mib = 256")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # one guest for the class: what its tests do in it does not meet
+        done = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "run", "-T",
+                               "web-worker", "-d", "--name", "shared"], check=False,
+                              capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise AssertionError(done.stderr)
+        cls.addClassCleanup(subprocess.run, [harness.MVM, "--data-dir", cls.shared_data, "rm",
+                                             "--force", "shared"], check=False, timeout=60,
+                            stdout=subprocess.DEVNULL)
+
+    def leave_no_instance(self):
+        """The class's stays."""
+
+    def leave_no_process(self):
+        """The class's guest goes on."""
+
+    def sh(self, script, *options, **kwargs):
+        return self.mvm("exec", *options, "shared", "--", "sh", "-c", script, **kwargs)
+
+    def test_streams_status_and_signals_are_the_commands_own(self):
+        cases = [
+            (["-i"], "cat; echo err >&2; exit 7", "in", 7, "in", "err\n"),
+            ([], "cat; exit 0", "in", 0, "", ""),
+            ([], "kill -9 $$", "", 137, "", ""),
+            ([], "kill -TERM $$", "", 143, "", ""),
+            (["-e", "A=b c", "-e", "B="], "echo \"$A-$B\"", "", 0, "b c-\n", ""),
+            (["--workdir", "/bin"], "pwd", "", 0, "/bin\n", ""),
+            (["--user", "1234:99"], "id -u; id -g", "", 0, "1234\n99\n", ""),
+        ]
+        for options, script, stdin, status, out, err in cases:
+            with self.subTest(script=script, options=options):
+                done = self.sh(script, *options, stdin=stdin)
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (status, out, err))
+
+    def test_what_cannot_be_run_is_told_apart(self):
+        for status, command, options in [(127, "/no/such", []), (127, "no-such", []),
+                                         (126, "/www", []), (126, "true", ["-w", "/nowhere"]),
+                                         (126, "true", ["-u", "nobody-of-that-name"])]:
+            with self.subTest(command=command, options=options):
+                self.mvm("exec", *options, "shared", "--", command, status=status)
+        self.mvm("exec", "nobody", "--", "true", status=125)
+
+    def test_a_timeout_kills_the_command_and_all_it_started(self):
+        begin = time.monotonic()
+        done = self.sh("sleep 4711 & sleep 4711", "--timeout", "500ms", status=125)
+        self.assertIn("did not end in time", done.stderr)
+        self.assertLess(time.monotonic() - begin, 20)
+        self.assertTrue(guests.wait_until(
+            lambda: "sleep 4711" not in self.exec("shared", "busybox", "ps"), 10))
+
+    def test_signals_are_passed_on(self):
+        process = self.start_mvm("exec", "shared", "--", "sh", "-c",
+                                 "trap 'echo got; exit 3' INT; echo ready; while :; do sleep 1; done")
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.stdout.readline(), "got\n")
+        self.assertEqual(process.wait(30), 3)
+
+    def test_a_killed_client_takes_its_command_along(self):
+        process = self.start_mvm("exec", "shared", "--", "sh", "-c", "echo on; exec sleep 815")
+        self.assertEqual(process.stdout.readline(), "on\n")
+        process.kill()
+        self.assertTrue(guests.wait_until(
+            lambda: "sleep 815" not in self.exec("shared", "busybox", "ps"), 10))
+
+    def test_a_terminal_has_a_size_and_learns_of_new_ones(self):
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+        script = "trap 'stty size' WINCH; stty size; until read line; do :; done; echo \"<$line>\"; tty; exit 5"
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+            for fd in range(3):
+                os.dup2(slave, fd)
+            os.execve(harness.MVM, [harness.MVM, "exec", "-it", "shared", "--", "sh", "-c",
+                                    script.replace("stty", "busybox stty")], self.environment())
+        os.close(slave)
+        seen = b""
+
+        def read_until(text):
+            nonlocal seen
+            deadline = time.monotonic() + 30
+            while text not in seen:
+                if not select.select([master], [], [], deadline - time.monotonic())[0]:
+                    self.fail(f"no {text} in {seen}")
+                try:
+                    seen += os.read(master, 4096)
+                except OSError: # EIO: the other end is closed
+                    self.fail(f"no {text} in {seen}")
+        read_until(b"33 77")
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0))
+        os.kill(child, signal.SIGWINCH) # as the kernel does for whoever is in the foreground
+        read_until(b"44 88")
+        os.write(master, b"typed\r")
+        read_until(b"<typed>")
+        read_until(b"/dev/pts/")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 5)
+
+    def through_a_pipe(self, size):
+        """Both ways at once, between different paces."""
+        process = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "cat"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   env=self.environment())
+        self.addCleanup(process.kill)
+        block = hashlib.sha512(b"seed").digest() * 1024
+        sent = hashlib.sha256()
+
+        def feed():
+            for _ in range(size // len(block)):
+                process.stdin.write(block)
+                sent.update(block)
+            process.stdin.close()
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        got = hashlib.sha256()
+        while data := process.stdout.read1(1 << 16):
+            got.update(data)
+        feeder.join()
+        process.stdout.close()
+        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(got.hexdigest(), sent.hexdigest())
+
+    def test_a_pipe_carries_every_byte(self):
+        self.through_a_pipe(1024 * MIB if LONG else 64 * MIB)
+
+    def test_a_consumer_that_waits_for_its_input_is_served(self):
+        """Nobody reads the output before all input is written, within the windows' size."""
+        process = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "cat"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   env=self.environment())
+        self.addCleanup(process.kill)
+        data = os.urandom(300000)
+        process.stdin.write(data) # more than two pipes hold
+        process.stdin.close()
+        self.assertEqual(process.stdout.read(), data)
+        process.stdout.close()
+        self.assertEqual(process.wait(30), 0)
+
+    def test_a_slow_reader_stalls_nobody_else(self):
+        slow = subprocess.Popen([harness.MVM, "exec", "shared", "--", "cat", "/dev/zero"],
+                                stdout=subprocess.PIPE, env=self.environment())
+        self.addCleanup(slow.wait)
+        self.addCleanup(slow.kill)
+        self.addCleanup(slow.stdout.close)
+        self.assertTrue(slow.stdout.read(1)) # and no more
+        deaf = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "sleep", "600"],
+                                stdin=subprocess.PIPE, env=self.environment())
+        self.addCleanup(deaf.wait)
+        self.addCleanup(deaf.kill)
+        os.set_blocking(deaf.stdin.fileno(), False)
+        with self.assertRaises(BlockingIOError): # a command that never reads
+            while True:
+                os.write(deaf.stdin.fileno(), bytes(65536))
+                time.sleep(0.001)
+        begin = time.monotonic()
+        for _ in range(10):
+            self.assertEqual(self.exec("shared", "echo", "hi"), "hi\n")
+        self.assertLess(time.monotonic() - begin, 20)
+        self.assertEqual(self.inspect("shared")["state"], "running")
+
+    def test_two_hundred_commands_run_at_once(self):
+        """All of them are there at the same time: each waits for a file that comes last."""
+        n = 200
+        self.sh("rm -f /tmp/go; mkdir -p /tmp/here", status=0)
+        script = "echo > /tmp/here/$0; while [ ! -e /tmp/go ]; do sleep 1; done; echo $0"
+        commands = [subprocess.Popen([harness.MVM, "exec", "shared", "--", "sh", "-c",
+                                      script.replace("$0", str(i))], env=self.environment(),
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    for i in range(n)]
+        try:
+            self.assertTrue(guests.wait_until(
+                lambda: len(self.exec("shared", "ls", "/tmp/here").split()) == n, 120))
+            self.sh("echo > /tmp/go", status=0)
+            for i, command in enumerate(commands):
+                out, err = command.communicate(timeout=120)
+                self.assertEqual((command.returncode, out, err), (0, f"{i}\n", ""))
+        finally:
+            for command in commands:
+                command.kill()
+                command.communicate()
+
+    def test_more_commands_than_there_is_room_for_are_refused(self):
+        commands = [self.start_mvm("exec", "shared", "--", "sleep", "600") for _ in range(270)]
+        self.assertTrue(guests.wait_until(
+            lambda: sum(command.poll() is not None for command in commands) >= 14, 60))
+        refused = [command for command in commands if command.poll() is not None]
+        for command in refused:
+            self.assertEqual(command.returncode, 125, command.stderr.read())
+        for command in commands:
+            command.kill()
+        self.assertTrue(guests.wait_until(
+            lambda: self.mvm("exec", "shared", "--", "true").returncode == 0, 30))
+
+
+@harness.needs_guests
+class Network(guests.TestCase):
+    config = guests.CONFIG + guests.VARIANT.replace("worker", "alone") + 'network = "none"\n'
+    snapshot = False
+
+    @harness.needs_program("musl-gcc")
+    def test_a_guest_reaches_out_and_is_reached(self):
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        port.bind(("127.0.0.1", 0))
+        number = port.getsockname()[1]
+
+        # a port that is taken is told before anything starts
+        taken = server.getsockname()[1]
+        self.mvm_fails(1, "run", "-T", "web-worker", "-d", "-p", f"{taken}:80",
+                       says=f"cannot forward port {taken} of 127.0.0.1: Address already in use")
+        self.mvm_fails(1, "run", "-T", "web-worker", "-d", "-p", f"{number}:80/udp",
+                       says=f"cannot forward port {number}")
+        self.assertEqual(self.instances(), [])
+        port.close()
+
+        record = self.run_detached("web-worker", "-p", "0:8080", "-p", f"{number}:7/udp")
+        name = record["name"]
+        tcp = next(f for f in record["forwards"] if f["protocol"] == "tcp")
+        self.assertEqual(tcp["host_address"], "127.0.0.1")
+        self.assertTrue(guests.get(tcp["host_port"]))
+
+        # UDP both ways
+        program = self.path("echo")
+        subprocess.run(["musl-gcc", "-static", "-Os", "-o", program,
+                        self.write("echo.c", UDP_ECHO)], check=True, timeout=60)
+        self.mvm_ok("cp", program, f"{name}:/bin/udp-echo")
+        echo = self.start_mvm("exec", name, "--", "udp-echo")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(0.5)
+            for _ in range(20):
+                client.sendto(b"ping", ("127.0.0.1", number))
+                try:
+                    self.assertEqual(client.recv(64), b"ping")
+                    break
+                except TimeoutError:
+                    self.assertIsNone(echo.poll(), "the echo has ended")
+            else:
+                self.fail("no answer over UDP")
+
+        # outbound: the gateway is this host
+        answers = []
+
+        def serve():
+            peer, _ = server.accept()
+            with peer:
+                answers.append(peer.recv(64))
+                peer.sendall(b"hello\n")
+        thread = threading.Thread(target=serve)
+        thread.start()
+        out = self.exec(name, "sh", "-c", f"echo out | busybox nc -w 5 10.0.2.2 {taken}")
+        thread.join(30)
+        self.assertEqual((answers, out), ([b"out\n"], "hello\n"))
+
+        self.assertIn("nameserver 10.0.2.3", self.exec(name, "cat", "/etc/resolv.conf"))
+        try:
+            socket.getaddrinfo("deb.debian.org", 80)
+        except OSError as error:
+            print(f"# no names are looked up in the guest: this host cannot either ({error})",
+                  file=sys.stderr)
+        else:
+            self.assertIn("Address", self.exec(name, "busybox", "nslookup", "deb.debian.org"))
+
+    def test_a_guest_without_a_network_has_no_card(self):
+        self.mvm_fails(1, "run", "-T", "web-alone", "-d", "-p", "0:80", says="has no network")
+        name = self.run_detached("web-alone")["name"]
+        self.assertEqual(self.exec(name, "ls", "/sys/class/net").split(), ["lo"])
+
+
+if __name__ == "__main__":
+    guests.main()
