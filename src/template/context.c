@@ -72,7 +72,9 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			    : found.reason ? found.reason
 					   : "not usable");
 	}
-	r = mvm_error_set(err, -EOPNOTSUPP, "nothing here can run a VM: %s",
+	r = mvm_error_set(err, -EOPNOTSUPP, "%s: %s",
+			  only ? "this VM cannot run on the backend that was asked for"
+			       : "nothing here can run this VM",
 			  reasons.data ? reasons.data : "no backends");
 	return mvm_error_hint(err, r, "see 'mvm backends'; Debian's package is qemu-system-x86");
 }
