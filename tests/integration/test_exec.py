@@ -38,7 +38,7 @@ int main(void)
 	}
 }
 """
-LONG = "long" in os.environ.get("MVM_TEST_EXTENT", "")
+LONG = os.environ.get("MVM_TEST_LONG") == "1"
 
 
 @harness.needs_guests
