@@ -3,7 +3,8 @@
 #define INSTANCE_SUPERVISE_H
 
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
- * its machine, confine.c limits it. */
+ * its machine, restart.c starts it again, jobs.c answers calls, notes.c writes down what happens,
+ * confine.c sets limits. */
 
 #include <mvm/template.h>
 
@@ -36,8 +37,54 @@ struct supervisor {
 	struct job *waiting; /* STOP and WAIT calls, answered at the end */
 };
 
+#define STOP_DEFAULT_MS INT64_C(10000)
+
 /* Spawn the VMM and bring the guest up as the record says.  After a failure machine_free. */
 int bring_up(struct supervisor *s, struct mvm_error *err);
+
+/* The machine has ended, or could not be started: let go of it. */
+void put_away(struct supervisor *s);
+
+/*
+ * Start the VM again after its VMM has died; gives up after ten failures in a row.
+ *
+ *   err  why it is down; afterwards why it stays down
+ *
+ * Returns whether it is up.
+ */
+bool restart(struct supervisor *s, struct mvm_error *err);
+
+/* SIGKILL, if there is one. */
+void kill_vmm(struct supervisor *s);
+
+/* Have the guest shut down; kill it when it has not by then. */
+void stop_guest(struct supervisor *s, int64_t timeout_ms);
+
+/* Do what a call asks for and answer it; takes it over.  Calls that wait for the end are kept. */
+void run_job(struct supervisor *s, struct job *taken);
+void wait_for_end(struct supervisor *s, struct job *j);
+void answer(struct supervisor *s, const struct job *j, int code, const struct mvm_error *err,
+	    const struct strbuf *fields);
+
+/* Replace a text of the record's; NULL empties it. */
+void set_string(char **to, const char *text);
+
+/* Save the record with a new state.  It is for those who look: a full disk must not end the VM. */
+void save_record(struct supervisor *s, enum record_state state);
+
+/* Record an event. */
+void tell(const struct supervisor *s, const char *event, const char *message);
+
+/* The guest is up: what the record says from now on.  settle_in() does what can wait until the
+ * starter has its answer. */
+void note_start(struct supervisor *s);
+void settle_in(struct supervisor *s);
+
+/* Now, or some time from now, as a text of the record's. */
+void set_time(char **to, int64_t from_now_ms);
+
+/* The VM is down for good. */
+void note_end(struct supervisor *s, bool clean, const struct mvm_error *err);
 
 /*
  * Put the VMM into a cgroup of its own with limits somewhat above the machine's size, if this

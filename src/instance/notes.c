@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a supervisor writes down about its instance: the record, and events. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "instance/events.h"
+#include "instance/supervise.h"
+
+void set_string(char **to, const char *text)
+{
+	free(*to);
+	*to = text ? strdup(text)
+		   : NULL; /* without memory the record lacks a line, the VM lacks nothing */
+}
+
+void set_time(char **to, int64_t from_now_ms)
+{
+	char text[RFC3339_SIZE];
+	clock_format((clock_wall_ns() + from_now_ms * NS_PER_MS) / NS_PER_S, text);
+	set_string(to, text);
+}
+
+/* The record is for those who look; a full disk must not end the VM. */
+void save_record(struct supervisor *s, enum record_state state)
+{
+	s->record.state = state;
+	(void)record_save(SUPERVISOR_FD_INSTANCE, &s->record, NULL);
+}
+
+void tell(const struct supervisor *s, const char *event, const char *message)
+{
+	events_add(SUPERVISOR_FD_LOGS, event, &s->record, message);
+}
+
+static void on_health(void *arg, enum record_health health, const char *message)
+{
+	struct supervisor *s = arg;
+	s->record.health = health;
+	set_string(&s->record.health_message, message);
+	save_record(s, s->record.state);
+	tell(s, record_health_name(health), message);
+}
+
+void note_start(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	rec->n_stages = 0;
+	set_string(&rec->error, NULL);
+	set_string(&rec->hostname, s->machine.hostname);
+	set_string(&rec->machine_id, s->machine.machine_id);
+	set_time(&rec->started_at, 0);
+	for (size_t i = 0; i < s->machine.n_stages && rec->n_stages < RECORD_STAGES_MAX; i++) {
+		struct record_stage *to = &rec->stages[rec->n_stages++];
+		(void)snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
+		to->ns = s->machine.stages[i].ns;
+	}
+	/* a boot has waited for the check; a clone has shown that its agent is well */
+	rec->health = !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
+			      ? RECORD_HEALTH_HEALTHY
+			      : RECORD_HEALTH_STARTING;
+	s->up_since_ns = clock_now_ns();
+	s->started = true;
+}
+
+/* What can wait until the starter has its answer. */
+void settle_in(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	char text[64];
+
+	if (rec->purpose != RECORD_FOR_USER)
+		return;
+	(void)snprintf(text, sizeof(text), "%s in %.0f ms", rec->restore ? "restored" : "booted",
+		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0);
+	tell(s, "started", text);
+	if (rec->health == RECORD_HEALTH_HEALTHY)
+		tell(s, "healthy", NULL);
+	/* without memory for a timer health just stays as the start has shown it */
+	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
+				rec->health, on_health, s);
+	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent); /* likewise */
+	confine(rec);
+	if (rec->cgroup)
+		save_record(s, rec->state);
+}
+
+/* The VM is down for good. */
+void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
+{
+	set_time(&s->record.ended_at, 0);
+	set_string(&s->record.error, clean ? NULL : err->text);
+	save_record(s, clean ? RECORD_EXITED : RECORD_FAILED);
+	if (!clean)
+		tell(s, "failed", err->text);
+	else if (s->stopped)
+		tell(s, "stopped", s->expired ? "its time to live is over" : NULL);
+	else
+		tell(s, "exited", NULL);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "instance/logcursor.h"
+#include "scratch.h"
+
+static int dir_of(void **state)
+{
+	struct scratch *s = *state;
+	return s->fd;
+}
+
+/* What a reader gets, parts joined: "a\nb". */
+static char *read_all(struct log_cursor *c)
+{
+	AUTO_DONE(strbuf) out = { 0 };
+	while (log_cursor_peek(c) > 0) {
+		strbuf_add(&out, c->entry.text, c->entry.len);
+		if (c->entry.full)
+			strbuf_adds(&out, "\n");
+		log_cursor_pop(c);
+	}
+	return strbuf_take(&out);
+}
+
+static void add(struct logfile *l, const char *text)
+{
+	logfile_add(l, text, strlen(text));
+}
+
+static void what_is_added_comes_back_line_by_line(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	add(&l, "one\ntwo\n\npart");
+	AUTO_FREE char *first = read_all(&c);
+	assert_string_equal(first, "one\ntwo\n\npart");
+	add(&l, " and rest\n");
+	AUTO_FREE char *second = read_all(&c);
+	assert_string_equal(second, " and rest\n");
+	assert_int_equal(strlen(c.entry.time), LOGFILE_TIME_SIZE - 1);
+	assert_string_equal(logfile_tail(&l), "one\ntwo\n\npart and rest");
+	log_cursor_done(&c);
+	logfile_close(&l);
+}
+
+static void a_log_stays_within_twice_its_limit_and_loses_only_its_beginning(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+	struct stat st;
+	int number = -1, expected = 0;
+
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 4096), 0);
+	for (int i = 0; i < 500; i++) {
+		char line[32];
+		(void)snprintf(line, sizeof(line), "line %d\n", i);
+		add(&l, line);
+	}
+	assert_int_equal(fstatat(dir_of(state), "a.log", &st, 0), 0);
+	assert_in_range(st.st_size, 1, 4096);
+	assert_int_equal(fstatat(dir_of(state), "a.log.1", &st, 0), 0);
+	assert_in_range(st.st_size, 3072, 4096);
+
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	while (log_cursor_peek(&c) > 0) {
+		assert_int_equal(sscanf(c.entry.text, "line %d", &number), 1);
+		assert_true(expected == 0 || number == expected);
+		expected = number + 1;
+		log_cursor_pop(&c);
+	}
+	assert_int_equal(number, 499);
+	log_cursor_done(&c);
+	logfile_close(&l);
+}
+
+static void a_reader_that_keeps_up_misses_nothing_in_a_rotation(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+	int expected = 0;
+
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 512), 0);
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	for (int i = 0; i < 300; i++) {
+		char line[32];
+		(void)snprintf(line, sizeof(line), "%d\n", i);
+		add(&l, line);
+		if (i % 7)
+			continue;
+		while (log_cursor_peek(&c) > 0)
+			assert_int_equal(atoi((log_cursor_pop(&c), c.entry.text)), expected++);
+	}
+	while (log_cursor_peek(&c) > 0)
+		assert_int_equal(atoi((log_cursor_pop(&c), c.entry.text)), expected++);
+	assert_int_equal(expected, 300);
+	log_cursor_done(&c);
+	logfile_close(&l);
+}
+
+static void long_lines_come_in_parts_and_foreign_files_as_they_are(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+	static char text[3 * LOGFILE_PART_MAX];
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\n';
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	logfile_add(&l, text, sizeof(text));
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	AUTO_FREE char *back = read_all(&c);
+	assert_int_equal(strlen(back), sizeof(text));
+	assert_memory_equal(back, text, sizeof(text));
+	log_cursor_done(&c);
+	logfile_close(&l);
+
+	memset(text, 'y', sizeof(text)); /* no line of ours, no newline at all */
+	assert_int_equal(file_create_at(dir_of(state), "b.log", text, sizeof(text), 0600), 0);
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "b.log"), 0);
+	assert_int_equal(log_cursor_peek(&c), 1);
+	assert_string_equal(c.entry.time, "");
+	assert_false(c.entry.full);
+	assert_in_range(c.entry.len, LOGFILE_LINE_MAX, 2 * LOGFILE_LINE_MAX);
+	log_cursor_done(&c);
+}
+
+static void a_log_that_is_not_there_yet_is_empty(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	assert_int_equal(log_cursor_peek(&c), 0);
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	add(&l, "there\n");
+	assert_int_equal(log_cursor_peek(&c), 1);
+	log_cursor_done(&c);
+	logfile_close(&l);
+}
+
+static void times_are_what_people_write(void **state)
+{
+	(void)state;
+	char text[LOGFILE_TIME_SIZE] = "";
+	struct mvm_error err;
+
+	assert_int_equal(logfile_parse_since("2026-01-31T13:00:00+01:00", text, &err), 0);
+	assert_string_equal(text, "2026-01-31T12:00:00.000000000Z");
+	assert_int_equal(logfile_parse_since("10m", text, &err), 0);
+	assert_true(strcmp(text, "2026") > 0);
+	assert_int_equal(logfile_parse_since("teatime", text, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "'teatime' is no time"));
+}
+
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_SCRATCH(what_is_added_comes_back_line_by_line),
+		IN_SCRATCH(a_log_stays_within_twice_its_limit_and_loses_only_its_beginning),
+		IN_SCRATCH(a_reader_that_keeps_up_misses_nothing_in_a_rotation),
+		IN_SCRATCH(long_lines_come_in_parts_and_foreign_files_as_they_are),
+		IN_SCRATCH(a_log_that_is_not_there_yet_is_empty),
+		cmocka_unit_test(times_are_what_people_write),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
