@@ -176,6 +176,48 @@ static void a_snapshot_depends_on_all_that_firecracker_says(void **state)
 				       "vsock:3 entropy\n");
 }
 
+static void assert_link(const struct fc_folder *folder, const char *name, const char *target)
+{
+	char got[64] = "";
+	ssize_t n = readlinkat(folder->fd, name, got, sizeof(got) - 1);
+	assert_string_equal(n < 0 ? "none" : got, target);
+}
+
+static void the_working_folder_links_to_what_the_vm_needs(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/mvm-firecracker.XXXXXX";
+	struct mvm_error err;
+	assert_non_null(mkdtemp(path));
+	AUTO_CLOSE int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct vmm_config c = full_config();
+	c.work_fd = dir_fd;
+	c.drives[1].own = true;
+	c.memory = VMM_MEMORY_CAPTURE;
+	c.memory_name = "new.bin";
+	struct fc_folder folder = FC_FOLDER_NONE;
+	assert_int_equal(fc_folder_make(&c, &folder, &err), 0);
+	assert_link(&folder, "vmlinux", "/proc/self/fd/3/vmlinux");
+	assert_link(&folder, "initrd", "/proc/self/fd/3/initrd");
+	assert_link(&folder, "rootfs.ext4", "/proc/self/fd/3/rootfs.ext4");
+	assert_link(&folder, "data.ext4", "/proc/self/fd/4/data.ext4");
+	assert_link(&folder, "mem.bin", "/proc/self/fd/5/new.bin");
+	fc_folder_done(&folder);
+
+	c.initrd = c.kernel; /* two uses of one file */
+	assert_int_equal(fc_folder_make(&c, &folder, &err), 0);
+	fc_folder_done(&folder);
+
+	/* names that others chose must not lead elsewhere */
+	static const char *const bad[] = { "../rootfs.ext4", "mem.bin" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(bad); i++) {
+		c.drives[0].name = bad[i];
+		assert_true(fc_folder_make(&c, &folder, &err) < 0);
+		assert_int_equal(folder.fd, -1);
+	}
+	assert_int_equal(rmdir(path), 0); /* nothing is left in it */
+}
+
 static void versions_are_read_and_compared(void **state)
 {
 	(void)state;
@@ -383,6 +425,7 @@ int main(void)
 		cmocka_unit_test(names_become_ids_that_firecracker_accepts),
 		cmocka_unit_test(the_command_line_ends_with_the_templates_additions),
 		cmocka_unit_test(a_snapshot_depends_on_all_that_firecracker_says),
+		cmocka_unit_test(the_working_folder_links_to_what_the_vm_needs),
 		cmocka_unit_test(versions_are_read_and_compared),
 		cmocka_unit_test(the_checksum_is_that_of_jones),
 		cmocka_unit_test(the_socket_is_where_firecracker_connects_to),

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -14,6 +15,15 @@
 /* Between bind(2), which inotify sees, and listen(2), which nothing tells, lie microseconds. */
 #define LISTEN_RETRY_NS (NS_PER_MS / 2)
 
+static bool leads_to(int dir_fd, const char *name, const char *target)
+{
+	char got[PATH_MAX];
+	ssize_t n = readlinkat(dir_fd, name, got, sizeof(got));
+	bool same = n >= 0 && (size_t)n == strlen(target) && memcmp(got, target, (size_t)n) == 0;
+	errno = EEXIST; /* what the caller reports when it is not */
+	return same;
+}
+
 static int add_link(int dir_fd, const char *name, enum fc_fd through, const char *file,
 		    struct mvm_error *err)
 {
@@ -22,10 +32,8 @@ static int add_link(int dir_fd, const char *name, enum fc_fd through, const char
 		return mvm_error_oom(err);
 	if (strchr(name, '/'))
 		return mvm_error_set(err, -EINVAL, "'%s' is no plain file name", name);
-	if (symlinkat(target, dir_fd, name) == 0)
-		return 0;
-	/* two uses of one file share its link */
-	if (errno == EEXIST && through == FC_FD_REVISION)
+	if (symlinkat(target, dir_fd, name) == 0 ||
+	    (errno == EEXIST && leads_to(dir_fd, name, target))) /* two uses of one file */
 		return 0;
 	return mvm_error_set(err, -errno, "cannot link '%s': %s", name, strerror(errno));
 }
@@ -40,8 +48,11 @@ static int add_links(int dir_fd, const struct vmm_config *c, struct mvm_error *e
 		if (r == 0 && c->initrd)
 			r = add_link(dir_fd, c->initrd, FC_FD_REVISION, c->initrd, err);
 	}
-	for (size_t i = 0; r == 0 && i < c->n_drives; i++)
-		r = add_link(dir_fd, c->drives[i].name, FC_FD_REVISION, c->drives[i].name, err);
+	for (size_t i = 0; r == 0 && i < c->n_drives; i++) {
+		const struct vmm_drive *drive = &c->drives[i];
+		r = add_link(dir_fd, drive->name, drive->own ? FC_FD_OWN_DIR : FC_FD_REVISION,
+			     drive->name, err);
+	}
 	return r;
 }
 

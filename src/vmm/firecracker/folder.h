@@ -5,7 +5,7 @@
 /*
  * The working folder of one Firecracker process, below the VM's own:
  *
- *	vmlinux, initrd, rootfs.ext4 ...   links to the files of the revision
+ *	vmlinux, initrd, rootfs.ext4 ...   links to the files of the revision and to own drives
  *	mem.bin                            a link to the memory file
  *	vmstate.bin                        device state, on its way out or in
  *	api.sock, v.sock, v.sock_10240     the API; vsock; where the agent calls
@@ -16,11 +16,13 @@
 
 #include "vmm/vmm.h"
 
-/* Descriptors as Firecracker has them; process_spawn() numbers its list from 3. */
+/* Folders as Firecracker has them open; process_spawn() numbers its list from 3. */
 enum fc_fd {
 	FC_FD_REVISION = 3,
-	FC_FD_MEMORY_DIR, /* not with VMM_MEMORY_PRIVATE */
+	FC_FD_OWN_DIR,	  /* of the drives that are the VM's own */
+	FC_FD_MEMORY_DIR, /* of the memory file */
 };
+#define FC_FD_COUNT 3u
 
 #define FC_API_SOCKET	"api.sock"
 #define FC_VSOCK	"v.sock"

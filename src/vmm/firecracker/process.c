@@ -89,7 +89,12 @@ static int start_process(void *arg, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
 	AUTO_CLOSE int words_to = to;
-	const int fds[] = { c->dir_fd, c->memory_dir_fd };
+	/* in the order of enum fc_fd; the revision's stands in for what this VM does not have */
+	const int fds[FC_FD_COUNT] = {
+		c->dir_fd,
+		vmm_own_drive(c) ? c->own_dir_fd : c->dir_fd,
+		c->memory == VMM_MEMORY_PRIVATE ? c->dir_fd : c->memory_dir_fd,
+	};
 	struct process_spec spec = {
 		.argv = argv,
 		.cwd_fd = f->folder.fd,
@@ -97,7 +102,7 @@ static int start_process(void *arg, struct mvm_error *err)
 		.stdout_fd = c->console_fd,
 		.stderr_fd = words_to,
 		.fds = fds,
-		.n_fds = c->memory == VMM_MEMORY_PRIVATE ? 1 : 2,
+		.n_fds = FC_FD_COUNT,
 		.flags = PROCESS_DIE_WITH_PARENT,
 	};
 	if (c->memory == VMM_MEMORY_CLONE)
