@@ -150,6 +150,10 @@ static void the_command_line_ends_with_the_templates_additions(void **state)
 	assert_string_equal(plain, "console=ttyS0 panic=-1 reboot=k pci=off");
 	assert_int_equal(fc_cmdline(&probe, &c, "quiet", &more, &err), 0);
 	assert_string_equal(more, "console=ttyS0 panic=-1 reboot=k pci=off quiet");
+	c.drives[1].own = true;
+	AUTO_FREE char *data = NULL;
+	assert_int_equal(fc_cmdline(&probe, &c, NULL, &data, &err), 0);
+	assert_string_equal(data, "console=ttyS0 panic=-1 reboot=k pci=off mvm.data=/dev/vdb");
 	assert_int_equal(fc_cmdline(&probe, &c, "a\nb", &bad, &err), -EINVAL);
 	memset(longest, 'a', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';

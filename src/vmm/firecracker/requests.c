@@ -7,10 +7,10 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "vmm/cmdline.h"
 #include "vmm/firecracker/firecracker.h"
 
-#define CMDLINE_MAX 2047u /* COMMAND_LINE_SIZE of Linux on x86, less the NUL */
-#define GUEST_CID   3	  /* the same for all: each VM's vsock is its own process's */
+#define GUEST_CID 3 /* the same for all: each VM's vsock is its own process's */
 
 void fc_requests_done(struct fc_requests *l)
 {
@@ -153,24 +153,8 @@ int fc_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, const 
 	       char **ret, struct mvm_error *err)
 {
 	(void)probe;
-	(void)c;
 	AUTO_DONE(strbuf) line = { 0 };
 	/* a reset by the keyboard controller is what ends Firecracker; it has no PCI by default */
 	strbuf_adds(&line, "console=ttyS0 panic=-1 reboot=k pci=off");
-	for (const char *p = additions ? additions : ""; *p; p++) {
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return mvm_error_set(err, -EINVAL,
-					     "the kernel arguments hold a control character");
-	}
-	if (!str_empty(additions))
-		strbuf_addf(&line, " %s", additions);
-	if (line.len > CMDLINE_MAX)
-		return mvm_error_set(err, -EINVAL,
-				     "the kernel arguments are longer than %u characters",
-				     CMDLINE_MAX);
-	char *text = line.failed ? NULL : strbuf_take(&line);
-	if (!text)
-		return mvm_error_oom(err);
-	*ret = text;
-	return 0;
+	return cmdline_finish(&line, c, additions, ret, err);
 }

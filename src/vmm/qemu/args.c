@@ -4,9 +4,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "vmm/cmdline.h"
 #include "vmm/qemu/qemu.h"
-
-#define CMDLINE_MAX 2047u /* COMMAND_LINE_SIZE of Linux on x86, less the NUL */
 
 /*
  * Under TCG the guest needs the old timer chips: it can calibrate the TSC on nothing else, and
@@ -287,22 +286,5 @@ int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, cons
 		 * kept time by counting what ticks were left, 2 to 7 % too slow */
 		strbuf_addf(&line, " no_timer_check tsc_early_khz=%u tsc=reliable lpj=4000000",
 			    probe->tsc_khz);
-	for (const char *p = additions ? additions : ""; *p; p++) {
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return mvm_error_set(err, -EINVAL,
-					     "the kernel arguments hold a control character");
-	}
-	if (vmm_own_drive(c))
-		strbuf_adds(&line, " mvm.data=/dev/vdb");
-	if (!str_empty(additions))
-		strbuf_addf(&line, " %s", additions);
-	if (line.len > CMDLINE_MAX)
-		return mvm_error_set(err, -EINVAL,
-				     "the kernel arguments are longer than %u characters",
-				     CMDLINE_MAX);
-	char *text = line.failed ? NULL : strbuf_take(&line);
-	if (!text)
-		return mvm_error_oom(err);
-	*ret = text;
-	return 0;
+	return cmdline_finish(&line, c, additions, ret, err);
 }
