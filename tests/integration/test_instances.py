@@ -17,6 +17,7 @@ CONFIG = """
 template_id = "web"
 flake_ref   = "dir:root"
 kernel      = "debian"
+boot_args   = "loglevel=1" # the kernel says nothing in between
 command     = ["/bin/busybox", "sh", "-c", '''
 echo hello from the workload
 echo and this is stderr >&2
