@@ -22,7 +22,7 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	return code;
 }
 
-int mvm_error_context(struct mvm_error *err, int code, const char *fmt, ...)
+int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
 {
 	assert(code < 0);
 	if (!err)
@@ -40,8 +40,9 @@ int mvm_error_context(struct mvm_error *err, int code, const char *fmt, ...)
 	return code;
 }
 
-int mvm_error_hint(struct mvm_error *err, int code, const char *hint)
+int mvm_error_hint_text(struct mvm_error *err, int code, const char *hint)
 {
+	assert(code < 0);
 	if (err)
 		err->hint = hint;
 	return code;

@@ -21,30 +21,32 @@
  *
  * Returns code, so that a failing function can end in `return mvm_error_set(...)`.
  */
-#define mvm_error_set(err, code, ...) MVM_ERROR_NEGATIVE(mvm_error_set_text(err, code, __VA_ARGS__))
+#define mvm_error_set(err, code, ...) mvm_error_negative(mvm_error_set_text(err, code, __VA_ARGS__))
 int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* An error code is negative (asserted where it is set), and compilers and analysers should know. */
-#define MVM_ERROR_NEGATIVE(call)                                                                   \
-	__extension__({                                                                            \
-		int code_ = (call);                                                                \
-		if (code_ >= 0)                                                                    \
-			__builtin_unreachable();                                                   \
-		code_;                                                                             \
-	})
+static inline int mvm_error_negative(int code)
+{
+	if (code >= 0)
+		__builtin_unreachable();
+	return code;
+}
 
 /*
  * Put "<context>: " in front of an error's text.  Code and hint stay.
  *
  * Returns code, which must be the one that err carries.
  */
-int mvm_error_context(struct mvm_error *err, int code, const char *fmt, ...)
+#define mvm_error_context(err, code, ...)                                                          \
+	mvm_error_negative(mvm_error_context_text(err, code, __VA_ARGS__))
+int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Attach the user's next step.  hint: static text, borrowed for good.  Returns err->code, or
  * code when err is NULL. */
-int mvm_error_hint(struct mvm_error *err, int code, const char *hint);
+#define mvm_error_hint(err, code, hint) mvm_error_negative(mvm_error_hint_text(err, code, hint))
+int mvm_error_hint_text(struct mvm_error *err, int code, const char *hint);
 
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
 #define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")

@@ -91,8 +91,8 @@ static void add_place(struct strbuf *b, const struct json_at *at)
 		strbuf_addf(b, "%s%s", at->up->up ? "." : "", at->key);
 }
 
-int json_error(const struct json_at *at, const char *key, struct mvm_error *err, const char *fmt,
-	       ...)
+int json_error_text(const struct json_at *at, const char *key, struct mvm_error *err,
+		    const char *fmt, ...)
 {
 	AUTO_DONE(strbuf) place = { 0 };
 	char what[512];
@@ -157,7 +157,7 @@ static int wrong_type(const struct json_at *at, const char *key, const char *wan
 int json_get_string(const struct json_at *at, const char *key, enum json_presence presence,
 		    char **ret, struct mvm_error *err)
 {
-	json_t *value;
+	json_t *value = NULL;
 	int r = get(at, key, presence, &value, err);
 	if (r <= 0)
 		return r;
@@ -174,7 +174,7 @@ int json_get_string(const struct json_at *at, const char *key, enum json_presenc
 int json_get_u64(const struct json_at *at, const char *key, uint64_t min, uint64_t max,
 		 enum json_presence presence, uint64_t *ret, struct mvm_error *err)
 {
-	json_t *value;
+	json_t *value = NULL;
 	int r = get(at, key, presence, &value, err);
 	if (r <= 0)
 		return r;
@@ -189,7 +189,7 @@ int json_get_u64(const struct json_at *at, const char *key, uint64_t min, uint64
 int json_get_bool(const struct json_at *at, const char *key, enum json_presence presence, bool *ret,
 		  struct mvm_error *err)
 {
-	json_t *value;
+	json_t *value = NULL;
 	int r = get(at, key, presence, &value, err);
 	if (r <= 0)
 		return r;
@@ -202,7 +202,7 @@ int json_get_bool(const struct json_at *at, const char *key, enum json_presence 
 static int get_container(const struct json_at *at, const char *key, enum json_presence presence,
 			 json_type type, struct json_at *ret, struct mvm_error *err)
 {
-	json_t *value;
+	json_t *value = NULL;
 	int r = get(at, key, presence, &value, err);
 	if (r <= 0)
 		return r;
@@ -228,7 +228,7 @@ int json_get_array(const struct json_at *at, const char *key, enum json_presence
 int json_get_strings(const struct json_at *at, const char *key, enum json_presence presence,
 		     struct strv *ret, struct mvm_error *err)
 {
-	struct json_at list, item;
+	struct json_at list = { 0 }, item;
 	int r = json_get_array(at, key, presence, &list, err);
 	if (r <= 0)
 		return r;
@@ -244,7 +244,7 @@ int json_get_strings(const struct json_at *at, const char *key, enum json_presen
 int json_get_pairs(const struct json_at *at, const char *key, enum json_presence presence,
 		   struct strv *ret, struct mvm_error *err)
 {
-	struct json_at pairs;
+	struct json_at pairs = { 0 };
 	const char *name;
 	json_t *value;
 
@@ -266,7 +266,7 @@ int json_get_pairs(const struct json_at *at, const char *key, enum json_presence
 int json_get_time(const struct json_at *at, const char *key, enum json_presence presence,
 		  int64_t *ret, struct mvm_error *err)
 {
-	json_t *value;
+	json_t *value = NULL;
 	int r = get(at, key, presence, &value, err);
 	if (r <= 0)
 		return r;

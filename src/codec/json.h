@@ -75,8 +75,9 @@ enum json_presence {
 };
 
 /* Describe what is wrong at a place, or at one of its members (key not NULL).  -EBADMSG. */
-int json_error(const struct json_at *at, const char *key, struct mvm_error *err, const char *fmt,
-	       ...) __attribute__((format(printf, 4, 5)));
+#define json_error(at, key, err, ...) mvm_error_negative(json_error_text(at, key, err, __VA_ARGS__))
+int json_error_text(const struct json_at *at, const char *key, struct mvm_error *err,
+		    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /* An owned copy replaces *ret, which is freed.  Strings never hold NUL bytes. */
 int json_get_string(const struct json_at *at, const char *key, enum json_presence presence,
