@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,11 +25,10 @@ static char *read_proc(pid_t pid, const char *name)
 static uint64_t rollup(const char *text, const char *key)
 {
 	uint64_t sum = 0;
-	unsigned long long kib;
 	for (const char *p = text; (p = strstr(p, key)); p++) {
 		const char *colon = strchr(p, ':');
-		if (colon && sscanf(colon, ": %llu kB", &kib) == 1)
-			sum += (uint64_t)kib * 1024;
+		if (colon)
+			sum += (uint64_t)strtoull(colon + 1, NULL, 10) * 1024;
 	}
 	return sum;
 }
@@ -37,10 +37,15 @@ static uint64_t rollup(const char *text, const char *key)
  * but ends with the last ')'. */
 static uint64_t cpu_ns(const char *stat)
 {
-	unsigned long long user = 0, system = 0;
+	char *user_end, *system_end;
 	const char *p = strrchr(stat, ')');
-	if (!p || sscanf(p, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-			 &system) != 2)
+	for (int field = 3; p && field <= 14; field++)
+		p = strchr(p + 1, ' '); /* the space before it */
+	if (!p)
+		return 0;
+	unsigned long long user = strtoull(p, &user_end, 10);
+	unsigned long long system = strtoull(user_end, &system_end, 10);
+	if (user_end == p || system_end == user_end)
 		return 0;
 	return (uint64_t)(user + system) * (uint64_t)(NS_PER_S / sysconf(_SC_CLK_TCK));
 }
