@@ -237,16 +237,13 @@ static int merge_entry(struct merge *m, struct archive_entry *e, struct mvm_erro
 		      : add_file(m, parent, path.name, as_given, type, e, err);
 }
 
-static int merge_layer(struct merge *m, const struct layer_source *layer, struct mvm_error *err)
+static int merge_stream(struct merge *m, const struct layer_source *layer, struct layer_stream *s,
+			struct mvm_error *err)
 {
-	AUTO_DONE(layer_stream) s = { 0 };
 	struct archive_entry *e;
+	int r;
 
-	int r = layer_stream_open(&s, layer, layer_max_unpacked(&m->limits, layer), err);
-	if (r < 0)
-		return r;
-	m->tar = &s.tar;
-	while ((r = tar_next(&s.tar, &e, err)) > 0) {
+	while ((r = tar_next(&s->tar, &e, err)) > 0) {
 		if (++m->entries > m->limits.entries)
 			return mvm_error_set(err, -EFBIG,
 					     "'%s': the layers have more than %llu entries",
@@ -255,7 +252,20 @@ static int merge_layer(struct merge *m, const struct layer_source *layer, struct
 		if (r < 0)
 			return r;
 	}
-	return r < 0 ? layer_stream_error(&s, r, err) : layer_stream_finish(&s, err);
+	return r < 0 ? layer_stream_error(s, r, err) : layer_stream_finish(s, err);
+}
+
+static int merge_layer(struct merge *m, const struct layer_source *layer, struct mvm_error *err)
+{
+	AUTO_DONE(layer_stream) s = { 0 };
+
+	int r = layer_stream_open(&s, layer, layer_max_unpacked(&m->limits, layer), err);
+	if (r < 0)
+		return r;
+	m->tar = &s.tar;
+	r = merge_stream(m, layer, &s, err);
+	m->tar = NULL;
+	return r;
 }
 
 int layers_scan(const struct layer_source *layers, size_t n, int64_t mtime,
