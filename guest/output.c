@@ -11,8 +11,7 @@
 #include "stream.h"
 
 #define CHUNK	  16384u
-#define DRAIN_MAX 64u /* chunks: four times what a pipe holds; what writes on has its turn later   \
-		       */
+#define DRAIN_MAX 64u /* chunks, four times a full pipe; what writes on has its turn later */
 
 static void send_output(struct agent *a, const char *data, size_t len)
 {

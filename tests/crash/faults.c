@@ -7,7 +7,8 @@
  *   MVM_FAULT_LOG=FILE   append "<number> <call>" for every such call
  *   MVM_FAULT_AT=N       the call to act at, from 1
  *   MVM_FAULT_DO=WHAT    kill-before, kill-after, kill-half (a write cut in two);
- *                        stop (SIGSTOP before it); EIO (this call fails); ENOSPC (from this call on, whatever needs room)
+ *                        stop (SIGSTOP before it); EIO (this call fails); ENOSPC (from this call
+ *                        on, whatever needs room)
  *
  * Writes to anything but regular files do not count, nor do opens that create or cut nothing.
  */
