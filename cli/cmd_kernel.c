@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <stdio.h>
 
 #include "handles.h"
@@ -31,6 +32,7 @@ static int add(struct cli_context *c, const struct args *a)
 				   args_flag(a, "force"), &kernel, &c->err);
 	if (r < 0)
 		return r;
+	assert(kernel);
 	if (c->json) {
 		AUTO_DONE(jsonw) j = { 0 };
 		kernel_json(&j, kernel);

@@ -86,7 +86,7 @@ static int rollback(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
-	char from[65], to[65];
+	char from[65] = "", to[65] = "";
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -168,9 +168,11 @@ static int print_diff_json(const struct mvm_template_diff *d)
 static const char *file_text(const char *digest, uint64_t bytes, char *buf, size_t size)
 {
 	char amount[24];
+	if (!digest)
+		return "-";
 	str_bytes(bytes, amount, sizeof(amount));
 	(void)snprintf(buf, size, "%s %.12s", amount, digest);
-	return digest ? buf : "-";
+	return buf;
 }
 
 static int print_diff(const struct mvm_template_diff *d)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/str.h"
@@ -33,6 +34,7 @@ static int run(struct cli_context *c, const struct args *a)
 		r = mvm_instance_inspect(mvm, name, &info, &c->err);
 	if (r < 0)
 		return r;
+	assert(info);
 	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED)
 		return report(c, mvm, name);
 	r = mvm_instance_open(mvm, name, &instance, &c->err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "boot.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -58,6 +59,7 @@ static int read_cmdline(struct disks *ret, struct mvm_error *err)
 	int r = fd < 0 ? -errno : file_read_fd(fd, CMDLINE_MAX, &cmdline, NULL);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '/proc/cmdline': %s", strerror(-r));
+	assert(cmdline);
 	if (!boot_option(cmdline, "mvm.root", ret->root, sizeof(ret->root)))
 		(void)strcpy(ret->root, "/dev/vda");
 	if (!boot_option(cmdline, "mvm.rootfstype", ret->fstype, sizeof(ret->fstype)))

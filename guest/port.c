@@ -42,7 +42,7 @@ static bool find_entry(const char *folder, const char *file, const char *text, c
 		return false;
 	for (size_t i = 0; i < names.n; i++) {
 		if (strlen(names.v[i]) < 256 && file_says(dir, names.v[i], file, text)) {
-			(void)strcpy(ret, names.v[i]);
+			(void)snprintf(ret, 256, "%s", names.v[i]);
 			return true;
 		}
 	}

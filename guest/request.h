@@ -15,7 +15,7 @@
 #define ENTROPY_MAX    512u
 #define HOSTNAME_MAX   64u
 #define GENERATION_MAX 256u
-#define TIMEOUT_MS_MAX (24 * 3600 * UINT64_C(1000))
+#define TIMEOUT_MS_MAX (UINT64_C(24) * 3600 * 1000)
 
 struct request {
 	uint64_t call;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/process.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -145,6 +146,7 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 	int r = process_find(spec->argv[0], &path);
 	if (r < 0)
 		return r;
+	assert(path);
 
 	AUTO_FREE int *moved = calloc(spec->n_fds + 3, sizeof(*moved));
 	int pipe_fds[2];

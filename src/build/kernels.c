@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "build/kernels.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -197,7 +198,7 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		struct mvm_kernel **ret, struct mvm_error *err)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;
-	struct kernel_info info;
+	struct kernel_info info = { 0 };
 
 	int r = name ? name_check(NAME_KERNEL, name, err) : 0;
 	if (r == 0)
@@ -245,8 +246,10 @@ int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struc
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < names.n; i++) {
 		struct mvm_error ignored; /* a damaged one is reported when it is asked for */
-		if (load(s, names.v[i], &list[n], NULL, &ignored) == 0)
-			n++;
+		if (load(s, names.v[i], &list[n], NULL, &ignored) < 0)
+			continue;
+		assert(list[n]);
+		n++;
 	}
 	*ret = list;
 	*ret_n = n;

@@ -47,6 +47,7 @@ static void put_record(struct strbuf *to, const char *key, const char *value)
 static void put_block(struct strbuf *to, char type, const char *name, const char *link, mode_t mode,
 		      uint64_t size, int64_t mtime)
 {
+	static const char magic[] = { 'u', 's', 't', 'a', 'r', '\0', '0', '0' };
 	char h[TAR_BLOCK] = { 0 };
 	unsigned sum = 0;
 
@@ -58,7 +59,7 @@ static void put_block(struct strbuf *to, char type, const char *name, const char
 	put_octal(h + MTIME, 12, mtime >= 0 && mtime <= MTIME_OCTAL_MAX ? (uint64_t)mtime : 0);
 	h[TYPE] = type;
 	(void)strncpy(h + LINK, link, LINK_SIZE); /* as above */
-	memcpy(h + MAGIC, "ustar\00000", 8);
+	memcpy(h + MAGIC, magic, sizeof(magic));
 	memset(h + CHECKSUM, ' ', 8);
 	for (size_t i = 0; i < TAR_BLOCK; i++)
 		sum += (unsigned char)h[i];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "copy/unpack.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -117,6 +118,7 @@ static int enter(struct unpack *u, const struct strv *parts, size_t n, const cha
 		 struct mvm_error *err)
 {
 	size_t same = 0;
+	assert(n == 0 || parts->v);
 	while (same < n && same + 1 < u->n_levels &&
 	       str_eq(u->levels[same + 1].name, parts->v[same]))
 		same++;

@@ -60,6 +60,7 @@ int ext4_map_add(struct ext4_writer *w, uint32_t file_block, uint64_t block, uin
 		m->extents = extents;
 		m->cap = cap;
 	}
+	assert(m->extents);
 	m->extents[m->n++] = (struct ext4_extent){ file_block, (uint32_t)count, block };
 	return 0;
 }
@@ -108,7 +109,7 @@ static int push_level(struct ext4_writer *w, uint32_t ino, unsigned depth, struc
 
 	for (size_t at = 0; at < m->n; n_nodes++) {
 		size_t n = m->n - at < EXTENTS_IN_BLOCK ? m->n - at : EXTENTS_IN_BLOCK;
-		uint64_t block, len;
+		uint64_t block = 0, len;
 		int r = ext4_take_blocks(w, 1, &block, &len, err);
 		if (r < 0)
 			return r;

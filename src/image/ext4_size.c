@@ -16,7 +16,7 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
 /* Blocks of an extent tree in the worst case: every second 64 KiB is a hole. */
 static uint64_t extent_blocks(uint64_t size)
 {
-	uint64_t extents = size / (2 * 65536);
+	uint64_t extents = size / (UINT64_C(2) * 65536);
 	return extents <= 2 ? 0 : 1 + divide_up(extents, 340) + extents / 340 / 340;
 }
 

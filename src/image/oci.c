@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/oci.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,7 +188,7 @@ static int open_layout(struct oci_image *image, const char *tag, const char *arc
 {
 	AUTO_DONE(oci_index) index = { 0 };
 	AUTO_FREE char *layout = NULL, *text = NULL;
-	const char *ref_name;
+	const char *ref_name = NULL;
 	size_t len;
 
 	int r = oci_file_read(&image->files, "oci-layout", LAYOUT_MAX, &layout, &len, err);
@@ -248,7 +249,7 @@ static int open_saved(struct oci_image *image, const char *tag, const char *arch
 {
 	AUTO_DONE(oci_saved_list) list = { 0 };
 	AUTO_FREE char *text = NULL;
-	const struct oci_saved *saved;
+	const struct oci_saved *saved = NULL;
 	size_t len;
 
 	int r = oci_file_read(&image->files, "manifest.json", OCI_JSON_MAX, &text, &len, err);
@@ -260,7 +261,10 @@ static int open_saved(struct oci_image *image, const char *tag, const char *arch
 		r = oci_saved_parse(text, len, "manifest.json", &list, err);
 	if (r == 0)
 		r = oci_choose_saved(&list, tag, image->files.path, &saved, err);
-	return r < 0 ? r : read_saved(image, saved, arch, err);
+	if (r < 0)
+		return r;
+	assert(saved);
+	return read_saved(image, saved, arch, err);
 }
 
 /* ---- any of them ---- */

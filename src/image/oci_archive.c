@@ -187,10 +187,11 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 {
 	struct oci_archive *a = s->archive;
 	bool is_file = h->type == '0' || h->type == '\0' || h->type == '7';
+	bool is_symlink = h->type == '2';
 	bool ustar = memcmp(h->magic, "ustar", 6) == 0;
 	struct layer_path path, target;
 
-	if (!is_file && h->type != '1' && h->type != '2')
+	if (!is_file && !is_symlink && h->type != '1')
 		return 0;
 	AUTO_FREE char *name = s->name ? TAKE_PTR(s->name)
 				       : str_printf("%.155s%s%.100s", ustar ? h->prefix : "",
@@ -202,7 +203,7 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 		return mvm_error_oom(err);
 	if (layer_path_clean(name, &path))
 		return 0; /* no name that anything asks for */
-	if (h->type == '2') {
+	if (is_symlink) {
 		char *from_root = symlink_from_root(&path, to);
 		if (!from_root)
 			return mvm_error_oom(err);

@@ -129,7 +129,7 @@ static int read_run(const struct json_at *root, struct oci_config *ret, struct m
 		return r;
 	r = get_words(&config, "Entrypoint", WORDS_MAX, &ret->command, err);
 	if (r == 0)
-		r = get_words(&config, "Cmd", 2 * WORDS_MAX, &ret->command, err);
+		r = get_words(&config, "Cmd", (size_t)2 * WORDS_MAX, &ret->command, err);
 	if (r == 0 && ret->command.n && !*ret->command.v[0])
 		r = json_error(&config, NULL, err, "Entrypoint and Cmd name no program");
 	if (r == 0)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -110,6 +111,7 @@ void confine(struct record *r)
 	AUTO_CLOSE int parent_fd = open_parent(&parent);
 	if (parent_fd < 0 || r->vmm_pid <= 0)
 		return;
+	assert(parent);
 	char name[128], pid[16];
 	(void)snprintf(name, sizeof(name), OWN_PREFIX "%s-%d", r->name, (int)getpid());
 	(void)snprintf(pid, sizeof(pid), "%d", (int)r->vmm_pid);

@@ -76,7 +76,7 @@ int control_check_reply(const struct frame *f, const char *what, struct mvm_erro
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
 		       struct strbuf *ret_reply, struct mvm_error *err)
 {
-	struct frame f;
+	struct frame f = { 0 };
 	do {
 		int r = next_frame(c, deadline_ns, &f, err);
 		if (r < 0)

@@ -58,7 +58,7 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
 		  uint64_t log_max_bytes, int64_t deadline_ns, struct mvm_error *err)
 {
-	int agent[2], console[2];
+	int agent[2], console[2] = { -1, -1 };
 
 	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
 	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);

@@ -27,7 +27,7 @@
 #define AGENT_PROTOCOL	 1u
 #define AGENT_PORT_NAME	 "dev.mvm.agent"
 #define AGENT_VSOCK_PORT 10240u
-#define WINDOW_BYTES	 (256u * 1024u)
+#define WINDOW_BYTES	 262144u
 #define DATA_MAX	 32768u /* bytes of one FRAME_DATA, its channel byte not counted */
 
 enum frame_type {

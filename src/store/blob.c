@@ -91,7 +91,7 @@ int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_di
 		    uint64_t *ret_bytes, struct mvm_error *err)
 {
 	struct mvm_digest digest;
-	uint64_t bytes, stored;
+	uint64_t bytes = 0, stored;
 	char hex[DIGEST_HEX_SIZE];
 
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

@@ -15,7 +15,7 @@
 #define STAGE_TRIES 100
 
 /* A plain file in tmp/ has no owner to ask for; nobody needs a day to write and rename one. */
-#define FILE_AGE_S (24 * 60 * 60)
+#define FILE_AGE_S (INT64_C(24) * 60 * 60)
 
 bool is_at(int fd, int dir_fd, const char *name)
 {

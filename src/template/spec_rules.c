@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "template/spec_rules.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,7 +58,10 @@ int spec_same(const struct mvm_template_spec *a, const struct mvm_template_spec 
 	int r = format_as_of(a, 0, &first, err);
 	if (r == 0)
 		r = format_as_of(b, 0, &second, err);
-	return r < 0 ? r : strcmp(first, second) == 0;
+	if (r < 0)
+		return r;
+	assert(first && second);
+	return strcmp(first, second) == 0;
 }
 
 int spec_flake_ref(const char *ref, char **ret, struct mvm_error *err)

@@ -114,9 +114,10 @@ int cpuinfo_fingerprint(const char *cpuinfo, char **ret)
 enum vmm_accel vmm_accel_choose(const char **ret_reason)
 {
 	const char *wish = getenv("MVM_ACCEL");
-	if (str_eq(wish, "kvm") || str_eq(wish, "tcg")) {
+	bool wants_kvm = str_eq(wish, "kvm");
+	if (wants_kvm || str_eq(wish, "tcg")) {
 		*ret_reason = "MVM_ACCEL says so";
-		return *wish == 'k' ? VMM_ACCEL_KVM : VMM_ACCEL_TCG;
+		return wants_kvm ? VMM_ACCEL_KVM : VMM_ACCEL_TCG;
 	}
 	AUTO_CLOSE int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (fd < 0) {

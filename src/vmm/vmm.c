@@ -59,10 +59,12 @@ static int make_key(const struct vmm_ops *ops, struct probe_key *ret, char **ret
 		    char **ret_cpu, const char **ret_accel_reason)
 {
 	AUTO_FREE char *cpuinfo = NULL;
-	if (!ops->binary || vmm_backend_binary(ops, ret_binary) < 0 ||
-	    stat(*ret_binary, &ret->st) < 0 || cpuinfo_read(&cpuinfo) < 0 ||
-	    cpuinfo_fingerprint(cpuinfo, ret_cpu) < 0)
+	if (!ops->binary || vmm_backend_binary(ops, ret_binary) < 0)
 		return 0; /* the probe itself says what is wrong */
+	assert(*ret_binary);
+	if (stat(*ret_binary, &ret->st) < 0 || cpuinfo_read(&cpuinfo) < 0 ||
+	    cpuinfo_fingerprint(cpuinfo, ret_cpu) < 0)
+		return 0; /* as above */
 	ret->binary = *ret_binary;
 	ret->cpu = *ret_cpu;
 	ret->accel = vmm_accel_choose(ret_accel_reason);

@@ -126,7 +126,7 @@ int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mv
 void fc_id(const char *name, char ret[FC_ID_SIZE])
 {
 	size_t n = 0;
-	for (; name[n] && n < FC_ID_SIZE - 1; n++) {
+	for (; n < FC_ID_SIZE - 1 && name[n]; n++) {
 		char c = name[n];
 		bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
 			    (c >= '0' && c <= '9');
