@@ -42,7 +42,8 @@ class Mvm:
         self.serial += 1
         name = f"bench-{os.getpid()}-{self.serial}"
         began = time.perf_counter()
-        self.run("run", "--template", self.template, "--name", name, "-d", *options)
+        self.run("run", "--template", self.template, "--name", name, "-d", "--backend", "qemu",
+                 *options)
         wall = (time.perf_counter() - began) * 1000
         return json.loads(self.run("inspect", name)), wall
 
@@ -97,7 +98,7 @@ def clone_arguments(record):
 
 
 def measure_restores(mvm, revision, n):
-    record, _ = mvm.start("--require-snapshot") # warms the page cache
+    record, _ = mvm.start("--require-snapshot")  # warms the page cache
     bare = floor.Floor(clone_arguments(record), revision)
     mvm.remove(record)
     bare.sample()
@@ -180,13 +181,13 @@ def main():
     given = options.parse_args()
 
     mvm = Mvm(given.mvm, given.template)
-    info = json.loads(mvm.run("template", "info", given.template))
+    info = json.loads(mvm.run("template", "info", given.template, "--json"))
     revision = os.path.join(os.environ["MVM_DATA_DIR"], "templates", given.template, "artifacts",
                             info["revision"]["revision_hash"])
     result = measure_restores(mvm, revision, given.n)
     result["cold_boot"] = measure_boots(mvm, given.boots)
     result["clones"] = measure_memory(mvm)
-    backend = json.loads(mvm.run("backends", "--json"))[0]
+    backend = next(b for b in json.loads(mvm.run("backends", "--json")) if b["name"] == "qemu")
     result["machine"] = machine()
     result["backend"] = f"{backend['name']} {backend['version']}, {backend['accelerator']}"
     result["ratio_to_floor"] = result["restore"]["p50_ms"] / result["floor"]["p50_ms"]
