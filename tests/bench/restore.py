@@ -179,6 +179,7 @@ def main():
     options.add_argument("--boots", type=int, default=5)
     options.add_argument("--json")
     given = options.parse_args()
+    target = given.json and os.path.abspath(given.json)  # samples of the floor change folders
 
     mvm = Mvm(given.mvm, given.template)
     info = json.loads(mvm.run("template", "info", given.template, "--json"))
@@ -193,8 +194,8 @@ def main():
     result["ratio_to_floor"] = result["restore"]["p50_ms"] / result["floor"]["p50_ms"]
     result["times_faster_than_boot"] = result["cold_boot"]["p50_ms"] / result["restore"]["p50_ms"]
     report(result)
-    if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
+    if target:
+        with open(target, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=2)
             file.write("\n")
 
