@@ -102,12 +102,22 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	return 0;
 }
 
+/* Has the VM's end been recorded?  Then its supervisor is about to let go of the lock. */
+static bool has_ended(int dir_fd)
+{
+	AUTO_DONE(record) rec = { 0 };
+	return record_load(dir_fd, &rec, NULL) == 0 &&
+	       (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
+}
+
 int instance_remove(int instances_fd, const char *name, struct mvm_error *err)
 {
 	AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
 	if (dir_fd < 0)
 		return dir_fd;
 	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "rm", NULL);
+	if (lock_fd == -EBUSY && has_ended(dir_fd))
+		lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, 0, "rm", NULL);
 	if (lock_fd == -EBUSY)
 		return mvm_error_hint(err,
 				      mvm_error_set(err, lock_fd, "instance '%s' is running", name),

@@ -353,9 +353,8 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	bool known = instance_load(fd, name, &rec, NULL, err) == 0; /* a damaged one goes as well */
 	int r = instance_remove(fd, name, err);
 	if (r == -EBUSY && force) {
-		r = instance_stop(fd, name, 0, err);
-		if (r == 0)
-			r = instance_remove(fd, name, err);
+		(void)instance_stop(fd, name, 0, err); /* it may end by itself just now */
+		r = instance_remove(fd, name, err);
 		if (r == -ENOENT)
 			return 0; /* it removed itself */
 	}
