@@ -116,20 +116,30 @@ static void run_on_restore(struct agent *a, uint32_t id)
 
 static int become_another(struct agent *a, const struct request *q, struct mvm_error *err)
 {
+	if (!a->prepared || !a->frozen)
+		return mvm_error_set(err, -EBUSY, "the guest was not prepared for a snapshot");
 	int r = slots_apply(&a->slots, q, err);
+	return r < 0 ? r : network_configure(&a->network, q->address, q->gateway, q->dns, err);
+}
+
+void clone_rehearse(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	int r = become_another(a, q, &err);
 	if (r == 0)
-		r = network_configure(&a->network, q->address, q->gateway, q->dns, err);
-	return r < 0 ? r : thaw_guest(a, err);
+		r = slots_stay_frozen(&a->slots);
+	if (r < 0)
+		stream_reply(a, id, r, err.text[0] ? err.text : "cannot rehearse", NULL);
+	else
+		reply_nonce(a, id);
 }
 
 void clone_restored(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
-	if (!a->prepared || !a->frozen) {
-		stream_reply(a, id, -EBUSY, "the guest was not prepared for a snapshot", NULL);
-		return;
-	}
 	int r = become_another(a, q, &err);
+	if (r == 0)
+		r = thaw_guest(a, &err);
 	if (r < 0)
 		stream_reply(a, id, r, err.text, NULL);
 	else if (a->on_restore.n > 0)

@@ -159,6 +159,9 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_RESTORED:
 		clone_restored(a, id, q);
 		break;
+	case CALL_REHEARSE:
+		clone_rehearse(a, id, q);
+		break;
 	case CALL_THAW:
 		call_thaw(a, id);
 		break;

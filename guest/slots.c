@@ -186,15 +186,25 @@ int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)
 	return r < 0 ? r : apply_boot_id(s, err);
 }
 
-int slots_thaw(struct slots *s)
+static int write_freezers(struct slots *s, const char *value)
 {
 	int result = 0;
 	for (size_t i = 0; i < s->n_freeze; i++) {
 		/* ENODEV: an empty group that went away */
-		if (pwrite(s->freeze_fds[i], "0", 1, 0) < 0 && errno != ENODEV && result == 0)
+		if (pwrite(s->freeze_fds[i], value, 1, 0) < 0 && errno != ENODEV && result == 0)
 			result = -errno;
 	}
 	return result;
+}
+
+int slots_thaw(struct slots *s)
+{
+	return write_freezers(s, "0");
+}
+
+int slots_stay_frozen(struct slots *s)
+{
+	return write_freezers(s, "1");
 }
 
 void slots_done(struct slots *s)

@@ -49,6 +49,9 @@ int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)
 /* Let all frozen processes run. */
 int slots_thaw(struct slots *s);
 
+/* Tell the frozen ones to be frozen: the thaw's way through the kernel, without a thaw. */
+int slots_stay_frozen(struct slots *s);
+
 void slots_done(struct slots *s);
 
 #endif

@@ -116,6 +116,13 @@ enum agent_call {
 	 */
 	CALL_CLOCK = 11,
 
+	/*
+	 * Do what CALL_RESTORED does, with the same arguments, but thaw nothing and run nothing:
+	 * the guest stays frozen, and a CALL_RESTORED with its real identity is to follow.  After
+	 * it the code and pages that this takes are warm.  Result: NONCE.
+	 */
+	CALL_REHEARSE = 12,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
 	CALL_INSPECT = 64,
@@ -129,6 +136,12 @@ enum agent_call {
 	CALL_CAPTURE = 68,
 	/* Wait until the VM has ended. */
 	CALL_WAIT = 69,
+	/*
+	 * Make a VM of the pool the caller's instance.  JSON: its record; NONCE_SHA256: of the
+	 * snapshot that is wanted.  From the call on the caller holds the VM's leash.  Result:
+	 * JSON, the record as it is then.  After any other STATUS the VM ends.
+	 */
+	CALL_ADOPT = 70,
 };
 
 enum agent_field {
@@ -171,6 +184,7 @@ enum agent_field {
 	FIELD_NAME,
 	FIELD_CONTENTS, /* 0 or 1 */
 	FIELD_FOLLOW,	/* 0 or 1 */
+	FIELD_NONCE_SHA256, /* 64 hex digits */
 };
 
 #endif

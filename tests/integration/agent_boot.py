@@ -310,6 +310,20 @@ class AgentWithCommand(Booted):
         self.agent.call(proto.RESTORED, timeout=20, HOSTNAME="web-1", MACHINE_ID=MACHINE_ID,
                         GENERATION="first", TIME_NS=time.time_ns(), ENTROPY=os.urandom(32))
 
+    def test_a_rehearsal_leaves_the_guest_frozen(self):
+        self.refused(errno.EBUSY, proto.REHEARSE)
+        nonce = self.agent.call(proto.PREPARE, timeout=20)["NONCE"]
+        identity = {"HOSTNAME": "rehearsed", "MACHINE_ID": MACHINE_ID[::-1],
+                    "GENERATION": "none", "TIME_NS": time.time_ns(), "ENTROPY": os.urandom(32)}
+        for _ in range(2):
+            got = self.agent.call(proto.REHEARSE, timeout=20, **identity)
+            self.assertEqual(got["NONCE"], nonce)
+            self.assertEqual(self.agent.call(proto.PING)["FROZEN"], 1)
+        self.agent.call(proto.RESTORED, timeout=20, HOSTNAME="web-1", MACHINE_ID=MACHINE_ID,
+                        GENERATION="first", TIME_NS=time.time_ns(), ENTROPY=os.urandom(32))
+        self.assertEqual(self.agent.call(proto.PING)["FROZEN"], 0)
+        self.assertEqual(self.output("hostname"), "web-1\n")
+
     def test_an_unknown_call_and_a_damaged_one_are_refused(self):
         self.refused(errno.EOPNOTSUPP, 33)
         self.agent.last_id += 1

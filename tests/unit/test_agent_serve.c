@@ -218,6 +218,8 @@ static void before_configure_only_ping_is_answered(void **state)
 	assert_int_equal(reply_status(h, 8), EOPNOTSUPP);
 	call(h, 9, CALL_RESTORED, NULL);
 	assert_int_equal(reply_status(h, 9), EBUSY);
+	call(h, 10, CALL_REHEARSE, NULL);
+	assert_int_equal(reply_status(h, 10), EBUSY);
 }
 
 static void a_command_has_its_output_and_status_passed_on(void **state)
