@@ -14,7 +14,7 @@
 struct mvm_build_options {
 	bool snapshot;	     /* also boot it, wait until it is healthy, capture it */
 	bool force;	     /* ignore the build cache; make a new snapshot although there is one */
-	bool no_wait;	     /* -EBUSY instead of waiting for another build of this template */
+	bool no_wait;	     /* -EBUSY instead of waiting for a build of this template or source */
 	const char *backend; /* for the snapshot; NULL: the first usable one */
 	bool dry_run;	     /* change nothing, fill the result with what would happen */
 	/* Nix flakes on this machine; no effect on other sources */

@@ -10,7 +10,8 @@
  * behind, and a child that inherits the descriptor goes on holding it.  The holder of an
  * exclusive lock writes "<pid> <what>" into the file; that text is only for people.
  *
- * Order, outermost first: template build lock, store lock.  Leases are shared locks taken last.
+ * Order, outermost first: template build lock, turn (store/turn.h), store lock.  Leases are shared
+ * locks taken last.
  */
 
 #include <stdbool.h>

@@ -6,21 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/parse.h"
 #include "base/program.h"
 #include "base/str.h"
+#include "build/build_cache.h"
 #include "build/builder.h"
 #include "build/kernels.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/image.h"
 #include "image/initramfs.h"
-#include "model/strings.h"
 #include "store/blob.h"
-#include "store/cache.h"
+#include "store/turn.h"
 
 #define AGENT_PROGRAM "mvm-agent"
 
@@ -151,95 +149,6 @@ static int fill_info(const struct inputs *in, const char *print, struct build_ar
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-/* Which artifact has which name in the cache. */
-struct slot {
-	const char *name;
-	struct mvm_digest *digest;
-	uint64_t *bytes;
-};
-#define SLOTS 3
-static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
-{
-	ret[0] = (struct slot){ "vmlinux", &a->vmlinux, &a->vmlinux_bytes };
-	ret[1] = (struct slot){ "rootfs", &a->rootfs, &a->rootfs_bytes };
-	ret[2] = (struct slot){ "initrd", &a->initrd, &a->initrd_bytes };
-}
-
-/* What is known of a build beside its artifacts: the cache's facts. */
-#define FACT_CLOSURE "nix_closure_bytes="
-
-static int read_facts(const struct mvm_strings *facts, struct build_artifacts *ret)
-{
-	for (size_t i = 0; i < facts->n; i++) {
-		const char *fact = facts->v[i];
-		if (str_starts(fact, FACT_CLOSURE) &&
-		    parse_u64(fact + strlen(FACT_CLOSURE), 0, JSON_U64_MAX,
-			      &ret->nix_closure_bytes) < 0)
-			return -EINVAL;
-	}
-	return 0;
-}
-
-static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
-		       struct mvm_error *err)
-{
-	AUTO_DONE(strv) facts = { 0 };
-
-	if (a->nix_closure_bytes)
-		strv_addf(&facts, FACT_CLOSURE "%llu", (unsigned long long)a->nix_closure_bytes);
-	return strings_take(&facts, ret) < 0 ? mvm_error_oom(err) : 0;
-}
-
-/* 1 when the cache has all of it. */
-static int look_up(struct store *s, const char *key, const char *print, struct build_artifacts *ret,
-		   struct mvm_error *err)
-{
-	AUTO_DONE(store_build) cached = { 0 };
-	struct slot slots[SLOTS];
-	int r = store_cache_get(s, key, print, &cached, err);
-	if (r <= 0)
-		return r;
-	slots_of(ret, slots);
-	for (size_t i = 0; i < SLOTS; i++) {
-		size_t k = 0;
-		while (k < cached.n_artifacts &&
-		       strcmp(cached.artifacts[k].name, slots[i].name) != 0)
-			k++;
-		if (k == cached.n_artifacts)
-			return 0;
-		*slots[i].digest = cached.artifacts[k].digest;
-		if (!store_blob_has(s, slots[i].digest, slots[i].bytes))
-			return 0;
-	}
-	if (read_facts(&cached.facts, ret) < 0)
-		return 0;
-	ret->run = cached.run;
-	cached.run = (struct mvm_run){ 0 };
-	ret->cached = true;
-	return 1;
-}
-
-static int remember(struct store *s, const char *key, const char *print, struct build_artifacts *a,
-		    struct mvm_error *err)
-{
-	AUTO_DONE(store_build) build = { .built_at = clock_wall_ns() / NS_PER_S };
-	struct slot slots[SLOTS];
-
-	slots_of(a, slots);
-	for (size_t i = 0; i < SLOTS; i++) {
-		struct store_cached_artifact *to = &build.artifacts[build.n_artifacts++];
-		(void)snprintf(to->name, sizeof(to->name), "%s", slots[i].name);
-		to->digest = *slots[i].digest;
-	}
-	build.fingerprint = strdup(print);
-	if (!build.fingerprint)
-		return mvm_error_oom(err);
-	int r = mvm_run_copy(&a->run, &build.run, err);
-	if (r == 0)
-		r = write_facts(a, &build.facts, err);
-	return r < 0 ? r : store_cache_put(s, key, &build, err);
-}
-
 /* A new file in staging, made by fn, becomes a blob. */
 static int create_file(int dir_fd, const char *name, struct mvm_error *err)
 {
@@ -365,13 +274,61 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 	return 0;
 }
 
+/* Others may be building the same: then it is there when they are done. */
+static int take_turn(struct store *s, const struct mvm_template_spec *spec, const char *key,
+		     const struct mvm_build_options *options, const struct mvm_progress *progress,
+		     struct turn *ret, struct mvm_error *err)
+{
+	char what[LOCK_HOLDER_SIZE], holder[LOCK_HOLDER_SIZE];
+
+	(void)snprintf(what, sizeof(what), "template build %s", spec->template_id);
+	int r = turn_take(s, key, LOCK_NOWAIT, what, ret, holder);
+	const char *who = r == -EBUSY && holder[0] ? holder : "that has just begun";
+	if (r == -EBUSY && options->no_wait) {
+		r = mvm_error_set(err, r, "the same source is being built by process %s", who);
+		return mvm_error_hint(err, r, "try again when that process is done");
+	}
+	if (r == -EBUSY) {
+		progress_note(progress,
+			      "%s: waiting for process %s, which builds from the same source",
+			      spec->template_id, who);
+		r = turn_take(s, key, 0, what, ret, NULL);
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot lock the build: %s", strerror(-r)) : 0;
+}
+
+/* From the cache or made; 1 when it was the cache. */
+static int get_or_make(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
+		       const char *print, const struct mvm_build_options *options,
+		       const struct mvm_progress *progress, struct build_artifacts *a,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(turn) turn = TURN_NONE;
+	char key[MVM_CACHE_KEY_SIZE];
+	bool look = !options->force && !in->lock.impure;
+
+	mvm_template_cache_key(a->lock, spec->profile, spec->role, key);
+	int r = look ? build_cache_get(s, key, print, a, err) : 0;
+	if (r != 0 || options->dry_run)
+		return r;
+	if (in->lock.impure)
+		return make_all(s, spec, in, a, err);
+	r = take_turn(s, spec, key, options, progress, &turn, err);
+	if (r == 0 && look)
+		r = build_cache_get(s, key, print, a, err);
+	if (r != 0)
+		return r;
+	r = make_all(s, spec, in, a, err);
+	return r < 0 ? r : build_cache_put(s, key, print, a, err);
+}
+
 int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
 		    const struct mvm_build_options *options, const struct mvm_progress *progress,
 		    struct build_artifacts *ret, struct mvm_error *err)
 {
 	AUTO_DONE(build_artifacts) a = { 0 };
 	AUTO_DONE(inputs) in = { .kernel_fd = -1, .agent_fd = -1 };
-	char key[MVM_CACHE_KEY_SIZE], print[DIGEST_HEX_SIZE];
+	char print[DIGEST_HEX_SIZE];
 
 	int r = find_inputs(s, spec, options, progress, &in, err);
 	if (r == 0) {
@@ -380,19 +337,11 @@ int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
 	}
 	if (r < 0)
 		return r;
-	mvm_template_cache_key(a.lock, spec->profile, spec->role, key);
-	r = options->force || in.lock.impure ? 0 : look_up(s, key, print, &a, err);
 	a.impure = in.lock.impure;
-	if (r == 0 && options->dry_run) {
-		; /* nothing is made */
-	} else if (r == 0) {
-		r = make_all(s, spec, &in, &a, err);
-		if (r == 0 && !in.lock.impure)
-			r = remember(s, key, print, &a, err);
-	} else if (r > 0) {
+	r = get_or_make(s, spec, &in, print, options, progress, &a, err);
+	if (r > 0)
 		progress_note(progress, "%s: source unchanged, artifacts taken from the cache",
 			      spec->template_id);
-	}
 	if (r < 0)
 		return r;
 	*ret = a;

@@ -11,6 +11,7 @@
 #include "codec/sha256.h"
 #include "store/cache.h"
 #include "store/revision.h"
+#include "store/turn.h"
 
 void gc_done(struct gc *gc)
 {
@@ -115,6 +116,7 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 		if (lock < 0)
 			return mvm_error_set(err, lock, "cannot lock the store: %s",
 					     strerror(-lock));
+		(void)turn_sweep(gc->store); /* a few empty files */
 	}
 	int blobs_fd = store_dir_get(gc->store, STORE_BLOBS, err);
 	if (blobs_fd < 0)

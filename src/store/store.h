@@ -10,9 +10,9 @@
  * folder is flock(2)ed by the process that made it; store_open() removes those whose owner is
  * gone.
  *
- * Lock order, outermost first: template lock, store lock, lease.  Locks are taken around changes
- * to files, never around the network or a VM; the lease, a shared lock that a running VM holds on
- * its revision, is the exception.
+ * Lock order, outermost first: template lock, turn (store/turn.h), store lock, lease.  Locks are
+ * taken around changes to files, never around the network or a VM; the lease, a shared lock that a
+ * running VM holds on its revision, is the exception.
  */
 
 #include <mvm/template.h>

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "build/build_cache.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "base/str.h"
+#include "codec/json.h"
+#include "model/strings.h"
+#include "store/blob.h"
+#include "store/cache.h"
+
+/* Which artifact has which name in the cache. */
+struct slot {
+	const char *name;
+	struct mvm_digest *digest;
+	uint64_t *bytes;
+};
+#define SLOTS 3
+static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
+{
+	ret[0] = (struct slot){ "vmlinux", &a->vmlinux, &a->vmlinux_bytes };
+	ret[1] = (struct slot){ "rootfs", &a->rootfs, &a->rootfs_bytes };
+	ret[2] = (struct slot){ "initrd", &a->initrd, &a->initrd_bytes };
+}
+
+/* What is known of a build beside its artifacts: the cache's facts. */
+#define FACT_CLOSURE "nix_closure_bytes="
+
+static int read_facts(const struct mvm_strings *facts, struct build_artifacts *ret)
+{
+	for (size_t i = 0; i < facts->n; i++) {
+		const char *fact = facts->v[i];
+		if (str_starts(fact, FACT_CLOSURE) &&
+		    parse_u64(fact + strlen(FACT_CLOSURE), 0, JSON_U64_MAX,
+			      &ret->nix_closure_bytes) < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(strv) facts = { 0 };
+
+	if (a->nix_closure_bytes)
+		strv_addf(&facts, FACT_CLOSURE "%llu", (unsigned long long)a->nix_closure_bytes);
+	return strings_take(&facts, ret) < 0 ? mvm_error_oom(err) : 0;
+}
+
+int build_cache_get(struct store *s, const char *key, const char *print,
+		    struct build_artifacts *ret, struct mvm_error *err)
+{
+	AUTO_DONE(store_build) cached = { 0 };
+	struct slot slots[SLOTS];
+	int r = store_cache_get(s, key, print, &cached, err);
+	if (r <= 0)
+		return r;
+	slots_of(ret, slots);
+	for (size_t i = 0; i < SLOTS; i++) {
+		size_t k = 0;
+		while (k < cached.n_artifacts &&
+		       strcmp(cached.artifacts[k].name, slots[i].name) != 0)
+			k++;
+		if (k == cached.n_artifacts)
+			return 0;
+		*slots[i].digest = cached.artifacts[k].digest;
+		if (!store_blob_has(s, slots[i].digest, slots[i].bytes))
+			return 0;
+	}
+	if (read_facts(&cached.facts, ret) < 0)
+		return 0;
+	ret->run = cached.run;
+	cached.run = (struct mvm_run){ 0 };
+	ret->cached = true;
+	return 1;
+}
+
+int build_cache_put(struct store *s, const char *key, const char *print, struct build_artifacts *a,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(store_build) build = { .built_at = clock_wall_ns() / NS_PER_S };
+	struct slot slots[SLOTS];
+
+	slots_of(a, slots);
+	for (size_t i = 0; i < SLOTS; i++) {
+		struct store_cached_artifact *to = &build.artifacts[build.n_artifacts++];
+		(void)snprintf(to->name, sizeof(to->name), "%s", slots[i].name);
+		to->digest = *slots[i].digest;
+	}
+	build.fingerprint = strdup(print);
+	if (!build.fingerprint)
+		return mvm_error_oom(err);
+	int r = mvm_run_copy(&a->run, &build.run, err);
+	if (r == 0)
+		r = write_facts(a, &build.facts, err);
+	return r < 0 ? r : store_cache_put(s, key, &build, err);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/turn.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "store/store_priv.h"
+
+#define PREFIX "build."
+
+int turn_take(struct store *s, const char *cache_key, unsigned flags, const char *what,
+	      struct turn *ret, char ret_holder[LOCK_HOLDER_SIZE])
+{
+	struct turn t = TURN_NONE;
+
+	t.locks_fd = store_dir(s, STORE_LOCKS);
+	if (t.locks_fd < 0)
+		return t.locks_fd;
+	if ((size_t)snprintf(t.name, sizeof(t.name), PREFIX "%s", cache_key) >= sizeof(t.name))
+		return -ENAMETOOLONG;
+	if (ret_holder)
+		ret_holder[0] = '\0';
+	for (;;) {
+		AUTO_CLOSE int fd = lock_take_at(t.locks_fd, t.name, flags, what, ret_holder);
+		if (fd < 0)
+			return fd;
+		if (!is_at(fd, t.locks_fd, t.name))
+			continue; /* its turn ended while we waited */
+		t.fd = TAKE_FD(fd);
+		*ret = t;
+		return 0;
+	}
+}
+
+void turn_done(struct turn *t)
+{
+	if (t->fd < 0)
+		return;
+	(void)unlinkat(t->locks_fd, t->name, 0); /* one that stays is taken again */
+	(void)close(t->fd);
+	*t = (struct turn)TURN_NONE;
+}
+
+int turn_sweep(struct store *s)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int locks_fd = store_dir(s, STORE_LOCKS);
+	int r = locks_fd < 0 ? locks_fd : dir_list(locks_fd, &names);
+
+	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+		if (!str_starts(names.v[i], PREFIX))
+			continue;
+		AUTO_DONE(turn) left = TURN_NONE;
+		(void)turn_take(s, names.v[i] + strlen(PREFIX), LOCK_NOWAIT, "sweep", &left, NULL);
+	}
+	return r < 0 ? r : 0;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_TURN_H
+#define STORE_TURN_H
+
+/*
+ * Turns: builds of one cache key go one after the other, so that the second finds in the cache
+ * what the first has made.
+ *
+ * A turn is an exclusive lock locks/build.<cache key>, taken after a template's lock and before
+ * the store lock.  There is a key for every state of every source, so the file goes with its
+ * turn: whoever waited for one that is gone waits again for the one that is there.
+ */
+
+#include "base/lock.h"
+#include "store/store.h"
+
+struct turn {
+	int fd;
+	int locks_fd; /* borrowed */
+	char name[96];
+};
+
+#define TURN_NONE                                                                                  \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+
+/*
+ * Take the turn of a cache key.
+ *
+ *   flags       LOCK_NOWAIT: -EBUSY instead of waiting, without a deadline, for others
+ *   what        what the holder does, for those who wait
+ *   ret         turn_done() it, while the store is open; it ends with the process too
+ *   ret_holder  on -EBUSY "<pid> <what>" of the holder, "" in its first moment; may be NULL
+ *
+ * Returns 0 or -errno.
+ */
+int turn_take(struct store *s, const char *cache_key, unsigned flags, const char *what,
+	      struct turn *ret, char ret_holder[LOCK_HOLDER_SIZE]);
+
+void turn_done(struct turn *t);
+DEFINE_AUTO_DONE(turn, turn_done)
+
+/* Remove the files of turns whose holders were killed. */
+int turn_sweep(struct store *s);
+
+#endif
