@@ -230,6 +230,16 @@ int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 	return 0;
 }
 
+int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
+		struct mvm_error *err)
+{
+	if (!v->ops->forward)
+		return unsupported(v, "forwarding ports of a VM that is there already", err);
+	if (v->state == VMM_ENDED)
+		return check_state(v, VMM_RUNNING, err);
+	return in_context(v, v->ops->forward(v, forward, deadline_ns, err), err);
+}
+
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg)
 {
 	v->on_ended = fn;

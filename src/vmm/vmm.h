@@ -158,6 +158,11 @@ struct vmm_ops {
 	 * config.memory CLONE.  After a failure only vmm_free is left.  NULL if not supported. */
 	int (*restore)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
+	/* Forward a port of the host from now on, in any state but ENDED.  config.network was set.
+	 * NULL: only vmm_spawn() can. */
+	int (*forward)(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
+		       struct mvm_error *err);
+
 	/* Kill and reap the process if it runs, free everything.  Cannot fail. */
 	void (*free)(struct vmm *v);
 };
@@ -210,6 +215,9 @@ int vmm_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 int vmm_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+/* -EADDRINUSE when the port cannot be bound. */
+int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
+		struct mvm_error *err);
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
 void vmm_free(struct vmm *v);
 DEFINE_AUTO(vmm, vmm_free)

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -387,6 +389,39 @@ static void a_killed_vmm_is_reported(void **state)
 	nothing_is_left_running();
 }
 
+/* The machine has not even run: a forward is the VMM's affair. */
+static void a_port_can_be_forwarded_later(void **state)
+{
+	(void)state;
+	need_backend();
+	struct mvm_error err = { 0 };
+	struct machine m;
+	struct vmm_config c = config_of(VMM_MEMORY_PRIVATE);
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(addr);
+
+	assert_int_equal(spawn(&m, &c, soon(), &err), 0);
+	int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(taken, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(getsockname(taken, (struct sockaddr *)&addr, &len), 0);
+	assert_int_equal(listen(taken, 1), 0);
+	struct vmm_forward f = { .host_address = "127.0.0.1",
+				 .host_port = ntohs(addr.sin_port),
+				 .guest_port = 80 };
+	int r = vmm_forward(m.vmm, &f, soon(), &err);
+	assert_int_equal(r, B.ops->forward ? -EADDRINUSE : -EOPNOTSUPP);
+	(void)close(taken);
+	if (B.ops->forward) {
+		assert_int_equal(vmm_forward(m.vmm, &f, soon(), &err), 0);
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+		(void)close(fd);
+	}
+	drop(&m);
+	nothing_is_left_running();
+}
+
 static void damaged_device_state_fails_and_leaves_nothing(void **state)
 {
 	(void)state;
@@ -600,6 +635,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(clones_share_nothing_that_they_write),
 		cmocka_unit_test(a_guest_may_power_itself_off),
 		cmocka_unit_test(a_killed_vmm_is_reported),
+		cmocka_unit_test(a_port_can_be_forwarded_later),
 		cmocka_unit_test(damaged_device_state_fails_and_leaves_nothing),
 		cmocka_unit_test(a_kernel_that_is_none_is_reported_in_the_vmms_words),
 		cmocka_unit_test(a_capture_that_does_not_start_leaves_no_memory_file),

@@ -80,28 +80,32 @@ static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t in
 			err);
 }
 
-/* tcp:127.0.0.1:8080-:80 */
-static json_t *forward_text(const struct vmm_forward *f)
+int qemu_forward_text(const struct vmm_forward *f, char ret[QEMU_FORWARD_SIZE],
+		      struct mvm_error *err)
 {
-	return json_sprintf("%s:%s:%u-:%u", f->udp ? "udp" : "tcp", f->host_address, f->host_port,
-			    f->guest_port);
+	struct in_addr address;
+	if (inet_pton(AF_INET, f->host_address, &address) != 1)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "QEMU forwards ports of IPv4 addresses only, not '%s'",
+				     f->host_address);
+	(void)snprintf(ret, QEMU_FORWARD_SIZE, "%s:%s:%u-:%u", f->udp ? "udp" : "tcp",
+		       f->host_address, f->host_port, f->guest_port);
+	return 0;
 }
 
 static int add_netdev(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
 {
-	json_t *net = json_pack("{s:s, s:s}", "type", "user", "id", "net0");
+	json_t *net = json_pack("{s:s, s:s}", "type", "user", "id", QEMU_NETDEV);
 	json_t *list = json_array();
 	for (size_t i = 0; i < c->n_forwards; i++) {
-		struct in_addr address;
-		if (inet_pton(AF_INET, c->forwards[i].host_address, &address) != 1) {
+		char text[QEMU_FORWARD_SIZE];
+		int r = qemu_forward_text(&c->forwards[i], text, err);
+		if (r < 0) {
 			json_decref(net);
 			json_decref(list);
-			return mvm_error_set(err, -EOPNOTSUPP,
-					     "QEMU forwards ports of IPv4 addresses only, not '%s'",
-					     c->forwards[i].host_address);
+			return r;
 		}
-		(void)json_array_append_new(
-			list, json_pack("{s:o}", "str", forward_text(&c->forwards[i])));
+		(void)json_array_append_new(list, json_pack("{s:s}", "str", text));
 	}
 	if (json_array_size(list) != c->n_forwards) {
 		json_decref(net);
@@ -128,7 +132,7 @@ static int add_devices(struct strv *args, const struct vmm_config *c, struct mvm
 	if (r == 0 && c->network)
 		r = add_json(args, "-device",
 			     json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-device", "netdev",
-				       "net0", "mac", "52:54:00:6d:76:6d"),
+				       QEMU_NETDEV, "mac", "52:54:00:6d:76:6d"),
 			     err);
 	if (r == 0)
 		r = add_json(args, "-device",

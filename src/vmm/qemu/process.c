@@ -212,6 +212,28 @@ static int qemu_stop(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return simple_call(v, "stop", deadline_ns, err);
 }
 
+/* Only the human monitor can; what it prints is the failure.  Nothing in the text needs quoting. */
+static int qemu_forward(struct vmm *v, const struct vmm_forward *f, int64_t deadline_ns,
+			struct mvm_error *err)
+{
+	struct qemu *q = qemu_of(v);
+	char text[QEMU_FORWARD_SIZE];
+	int r = qemu_forward_text(f, text, err);
+	if (r < 0)
+		return r;
+	json_t *args = json_pack("{s:o}", "command-line",
+				 json_sprintf("hostfwd_add " QEMU_NETDEV " %s", text));
+	if (!args)
+		return mvm_error_oom(err);
+	json_t *said = NULL;
+	r = qmp_call(q->qmp, "human-monitor-command", args, -1, deadline_ns, &said, err);
+	if (r == 0 && json_string_length(said) > 0)
+		r = mvm_error_set(err, -EADDRINUSE, "cannot forward port %u of %s: QEMU says '%s'",
+				  f->host_port, f->host_address, json_string_value(said));
+	json_decref(said);
+	return qemu_explain(q, r, deadline_ns, err);
+}
+
 const struct vmm_ops vmm_qemu = {
 	.name = "qemu",
 	.caps = {
@@ -232,5 +254,6 @@ const struct vmm_ops vmm_qemu = {
 	.resume = qemu_cont,
 	.snapshot = qemu_snapshot,
 	.restore = qemu_restore,
+	.forward = qemu_forward,
 	.free = qemu_free,
 };

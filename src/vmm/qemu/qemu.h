@@ -28,11 +28,16 @@ enum qemu_fd {
 	QEMU_FD_OWN_DIR,    /* of drives of its own */
 };
 
+#define QEMU_NETDEV	  "net0"
+#define QEMU_FORWARD_SIZE 80 /* of "tcp:127.0.0.1:8080-:80" */
+
 /* args.c.  Pure: the same probe and config give the same text. */
 int qemu_args(const struct vmm_probe *probe, const struct vmm_config *config, struct strv *ret,
 	      struct mvm_error *err);
 int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *config,
 		 const char *additions, char **ret, struct mvm_error *err);
+int qemu_forward_text(const struct vmm_forward *f, char ret[QEMU_FORWARD_SIZE],
+		      struct mvm_error *err);
 
 /* facts.c: also asks for the CPU, with KVM. */
 int qemu_facts(const struct vmm_probe *probe, const struct vmm_config *config, struct strv *ret,
