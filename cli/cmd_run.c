@@ -211,7 +211,7 @@ static const struct option options[] = {
 	  .kind = OPTION_CHOICE,
 	  .value = "WHEN",
 	  .choices = "no|on-failure",
-	  .help = "on-failure: start it again when its VMM dies, after a pause that grows from a "
+	  .help = "on-failure: start it again when it fails, after a pause that grows from a "
 		  "second to a minute; it stays down after ten failures in a row",
 	  .group = "Life" },
 	{ .name = "ttl",

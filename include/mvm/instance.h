@@ -27,7 +27,7 @@ enum mvm_instance_state {
 	MVM_INSTANCE_RUNNING,
 	MVM_INSTANCE_PAUSED,
 	MVM_INSTANCE_EXITED, /* the guest ended by itself, or was stopped */
-	MVM_INSTANCE_FAILED, /* it did not start, or its VMM or supervisor died */
+	MVM_INSTANCE_FAILED, /* it did not start, its kernel panicked, its VMM or supervisor died */
 };
 
 /* The state's name as it appears in JSON: "running".  Static. */
@@ -83,7 +83,7 @@ struct mvm_start_options {
 	size_t n_forwards;
 	const struct mvm_volume *volumes;
 	size_t n_volumes;	 /* at most MVM_VOLUMES_MAX */
-	bool restart_on_failure; /* start it again when its VMM dies, after a growing pause */
+	bool restart_on_failure; /* start it again when it fails, after a growing pause */
 	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
 	int64_t ttl_ms;		 /* stop it after that; 0: never */
 	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */

@@ -25,6 +25,7 @@ static void on_ready(void *arg, uint32_t events)
 			return;
 		}
 		logfile_add(&c->log, chunk, (size_t)n);
+		panic_watch_add(&c->panic, chunk, (size_t)n);
 	}
 }
 

@@ -2,15 +2,18 @@
 #ifndef INSTANCE_CONSOLE_H
 #define INSTANCE_CONSOLE_H
 
-/* A guest's console: everything it prints goes to console.log in the instance's folder. */
+/* A guest's console: everything it prints goes to console.log in the instance's folder, and a
+ * kernel that panics is noticed. */
 
 #include "base/loop.h"
 #include "instance/logfile.h"
+#include "instance/panic.h"
 
 struct console {
 	int fd;			    /* our end */
 	struct loop_source *source; /* NULL once the VMM has hung up */
 	struct logfile log;
+	struct panic_watch panic;
 };
 
 /* Take over fd (connected socket) and log to dir_fd; max_bytes as in logfile_open(). */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -36,12 +37,11 @@ static void on_log(void *arg, const struct frame *f)
 	logfile_add(&m->workload_log, f->payload, f->len);
 }
 
-static void add_tail(struct mvm_error *err, const char *what, const char *tail)
+static void add_text(struct mvm_error *err, const char *what, const char *text)
 {
 	size_t len = strlen(err->text);
-	if (tail[0])
-		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s ended with:\n%s",
-			       what, tail);
+	if (text && text[0])
+		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s%s", what, text);
 }
 
 /* The guest's last words belong to the error of whoever waited for it. */
@@ -49,8 +49,11 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 {
 	if (!err)
 		return r;
-	add_tail(err, "the workload's output", logfile_tail(&m->workload_log));
-	add_tail(err, "the guest's console", console_tail(&m->console));
+	const char *console = console_tail(&m->console); /* looks for what has just come, too */
+	/* a panic's trace is longer than what is shown of the console */
+	add_text(err, "the guest's kernel panicked: ", panic_watch_text(&m->console.panic));
+	add_text(err, "the workload's output ended with:\n", logfile_tail(&m->workload_log));
+	add_text(err, "the guest's console ended with:\n", console);
 	return r;
 }
 
@@ -267,6 +270,24 @@ void machine_drain(struct machine *m)
 	while (m->ended && (m->console.source || (m->agent.source && !m->agent.broken[0])) &&
 	       loop_run_once(m->loop, deadline_ns) == 0)
 		;
+}
+
+int machine_check_end(const struct machine *m, struct mvm_error *err)
+{
+	const char *panic = panic_watch_text(&m->console.panic);
+	int status = m->exit_status;
+
+	if (WIFSIGNALED(status))
+		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d",
+				     WTERMSIG(status));
+	if (WEXITSTATUS(status) != 0)
+		return mvm_error_set(err, -EREMOTEIO, "the VMM ended with status %d",
+				     WEXITSTATUS(status));
+	if (panic)
+		return mvm_error_set(err, -EREMOTEIO, "the guest's kernel panicked: %s", panic);
+	if (!m->vmm || !m->vmm->guest_stopped)
+		return mvm_error_set(err, -EREMOTEIO, "the VMM was told to end by somebody else");
+	return 0;
 }
 
 void machine_free(struct machine *m)

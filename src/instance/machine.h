@@ -82,6 +82,16 @@ void machine_shutdown(struct machine *m, int64_t deadline_ns);
  * which they have; the deadline is for children that a VMM may have left. */
 void machine_drain(struct machine *m);
 
+/*
+ * Once the VMM has ended and has been drained: did the guest mean to?
+ *
+ * It did when it powered off or reset itself in good order.  It did not when the VMM was killed,
+ * failed or was told to end by somebody else, and when the guest's kernel panicked.
+ *
+ * Returns 0, or -EREMOTEIO with what happened.
+ */
+int machine_check_end(const struct machine *m, struct mvm_error *err);
+
 void machine_free(struct machine *m);
 
 #endif

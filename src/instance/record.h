@@ -28,7 +28,7 @@ enum record_state {
 	RECORD_RUNNING,
 	RECORD_PAUSED,
 	RECORD_EXITED, /* the guest ended, or was stopped */
-	RECORD_FAILED, /* it did not start, or its VMM died */
+	RECORD_FAILED, /* it did not start, its VMM died, or its kernel panicked */
 };
 const char *record_state_name(enum record_state state);
 
@@ -94,7 +94,7 @@ struct record {
 	char *expires_at; /* when its time to live is over */
 	enum record_health health;
 	char *health_message; /* what the last failed check said */
-	unsigned restarts;    /* how often the VMM died and was started again */
+	unsigned restarts;    /* how often it failed and was started again */
 	char *cgroup;	      /* path below the cgroup2 mount; NULL: it has none of its own */
 	char *cgroup_limits;  /* "memory cpu pids", as far as they could be set */
 

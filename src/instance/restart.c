@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting a VM again whose VMM has died. */
+/* Starting a VM again that has failed. */
 #include <stdio.h>
 
 #include "base/clock.h"

@@ -46,7 +46,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err);
 void put_away(struct supervisor *s);
 
 /*
- * Start the VM again after its VMM has died; gives up after ten failures in a row.
+ * Start the VM again after it has failed; gives up after ten failures in a row.
  *
  *   err  why it is down; afterwards why it stays down
  *

@@ -19,7 +19,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -143,23 +142,6 @@ static int serve(struct supervisor *s)
 	return 0;
 }
 
-static bool ended_cleanly(const struct supervisor *s)
-{
-	int status = s->machine.exit_status;
-	return s->stopped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-static void describe_end(const struct supervisor *s, struct mvm_error *ret)
-{
-	int status = s->machine.exit_status;
-	if (WIFSIGNALED(status))
-		(void)mvm_error_set(ret, -EREMOTEIO, "the VMM was killed by signal %d",
-				    WTERMSIG(status));
-	else
-		(void)mvm_error_set(ret, -EREMOTEIO, "the VMM ended with status %d",
-				    WEXITSTATUS(status));
-}
-
 /* Tell everybody who waits, and let them take their last bytes. */
 static void say_goodbye(struct supervisor *s)
 {
@@ -213,8 +195,8 @@ static int run(struct supervisor *s)
 	do {
 		r = serve(s);
 		machine_shutdown(&s->machine, 0);
-		clean = ended_cleanly(s);
-		describe_end(s, &err);
+		machine_drain(&s->machine);
+		clean = machine_check_end(&s->machine, &err) == 0 || s->stopped;
 		put_away(s);
 	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
 	note_end(s, clean || s->stopped, &err);

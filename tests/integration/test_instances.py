@@ -218,6 +218,44 @@ class Life(TestCase):
         self.assertTrue(guests.wait_until(
             lambda: not guests.is_alive(record["supervisor_pid"])))
 
+    def test_how_a_guest_ends_decides_whether_it_failed(self):
+        """To the VMM a panic looks like a reboot."""
+        crash = "echo c >/proc/sysrq-trigger"
+        for how, state, says in [
+                (lambda r: self.mvm("exec", r["name"], "--", "sh", "-c", crash), "failed",
+                 "the guest's kernel panicked: sysrq triggered crash"),
+                (lambda r: self.mvm("exec", r["name"], "--", "busybox", "reboot", "-f"),
+                 "exited", None),
+                (lambda r: self.mvm("exec", r["name"], "--", "busybox", "poweroff", "-f"),
+                 "exited", None),
+                (lambda r: os.kill(r["vmm_pid"], signal.SIGTERM), "failed",
+                 "the VMM was told to end by somebody else")]:
+            record = self.run_detached()
+            how(record)
+            self.mvm("wait", record["name"], status=int(state == "failed"))
+            record = self.inspect(record["name"])
+            self.assertEqual((record["state"], record["error"]), (state, says))
+            self.assertEqual(self.events(record["name"])[-1]["event"], state)
+
+        name = self.run_detached("web-worker", "--restart", "on-failure")["name"]
+        self.mvm("exec", name, "--", "sh", "-c", crash)
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name)["restarts"] == 1, 20))
+        self.assertTrue(guests.wait_until(
+            lambda: self.inspect(name)["state"] == "running", 20))
+        self.assertEqual(self.exec(name, "hostname"), name + "\n")
+        restarting = [e for e in self.events(name) if e["event"] == "restarting"]
+        self.assertIn("panicked: sysrq triggered crash", restarting[0]["message"])
+
+    def test_a_panic_while_it_starts_is_in_the_error(self):
+        # an init that is no program: the kernel cannot go on
+        self.own_data()
+        path = self.write("panic.toml", CONFIG.replace("loglevel=1", "loglevel=1 init=/ rdinit=/nowhere")
+                          .replace('template_id = "web"', 'template_id = "bad"')
+                          .replace("dir:root", "dir:" + self.root))
+        self.mvm_ok("template", "build", "--config", path)
+        self.mvm_fails(1, "run", "--template", "bad-worker", "-d",
+                       says="the guest's kernel panicked: ")
+
     def test_time_to_live_ends_an_instance(self):
         name = self.run_detached("web-worker", "--ttl", "1s")["name"]
         self.assertIsNotNone(self.inspect(name)["expires_at"])
