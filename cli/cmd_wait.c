@@ -22,22 +22,31 @@ static int report(struct cli_context *c, struct mvm *mvm, const char *name)
 	return 0;
 }
 
+/* 1, 0 while it may still run, or an error: there is none of that name. */
+static int has_ended(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	AUTO(mvm_instance_info) info = NULL;
+	int r = mvm_instance_inspect(mvm, name, &info, err);
+	if (r < 0)
+		return r;
+	assert(info);
+	return info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
+}
+
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
-	AUTO(mvm_instance_info) info = NULL;
 	const char *name = args_at(a, 0);
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_instance_inspect(mvm, name, &info, &c->err);
-	if (r < 0)
-		return r;
-	assert(info);
-	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED)
-		return report(c, mvm, name);
+		r = has_ended(mvm, name, &c->err);
+	if (r != 0)
+		return r < 0 ? r : report(c, mvm, name);
 	r = mvm_instance_open(mvm, name, &instance, &c->err);
+	if (r < 0 && has_ended(mvm, name, NULL) != 0)
+		return report(c, mvm, name); /* it has just come to its end, or is gone by now */
 	if (r == 0)
 		r = mvm_instance_wait(instance, args_ms(a, "timeout", -1), &c->err);
 	if (r == -ETIMEDOUT)

@@ -175,6 +175,13 @@ class Life(TestCase):
         self.assertEqual(waiter.returncode, 1)
         self.mvm_fails(3, "wait", "nobody", says="there is no instance")
 
+    def test_wait_may_come_while_it_ends(self):
+        for delay_ms in range(6):
+            record = self.run_detached()
+            os.kill(record["vmm_pid"], signal.SIGKILL)
+            time.sleep(delay_ms / 1000)
+            self.mvm_fails(1, "wait", record["name"], says="was killed by signal 9")
+
     def test_events_can_be_followed(self):
         follower = self.start_mvm("events", "-f", "--json")
         name = self.run_detached("web-worker", "--name", "followed")["name"]
