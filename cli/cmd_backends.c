@@ -5,6 +5,7 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
+#include "progress.h"
 
 static void backend_json(struct jsonw *j, const struct mvm_backend_info *b)
 {
@@ -12,6 +13,7 @@ static void backend_json(struct jsonw *j, const struct mvm_backend_info *b)
 	jsonw_string(j, "name", b->name);
 	jsonw_bool(j, "usable", b->usable);
 	jsonw_string(j, "reason", b->reason);
+	jsonw_string(j, "mend", b->mend);
 	jsonw_string(j, "binary", b->binary);
 	jsonw_string(j, "version", b->version);
 	jsonw_string(j, "accelerator", b->accelerator);
@@ -55,7 +57,14 @@ static int run(struct cli_context *c, const struct args *a)
 		table_row(&t, b->name, b->usable ? "yes" : "no", accel, b->snapshots ? "yes" : "no",
 			  b->usable ? b->version : b->reason);
 	}
-	return table_print(&t, stdout);
+	r = table_print(&t, stdout);
+	(void)fflush(stdout); /* an error shows when the program ends */
+	for (size_t i = 0; i < all.n; i++) {
+		AUTO_FREE char *text = str_printf("%s: %s", all.v[i]->name, all.v[i]->mend);
+		if (all.v[i]->mend && text)
+			note(c, text);
+	}
+	return r;
 }
 
 static const struct option options[] = { OPTION_JSON, { 0 } };

@@ -18,7 +18,7 @@ const struct command_section command_sections[] = {
 	    &command_logs, &command_events, &command_wait, &command_pause, &command_resume,
 	    &command_stop, &command_rm } },
 	{ "Kernels", { &command_kernel_add, &command_kernel_list, &command_kernel_rm } },
-	{ "This host", { &command_backends } },
+	{ "This host", { &command_backends, &command_doctor } },
 	{ "mvm itself", { &command_version, &command_help, &command_completion } },
 	{ 0 },
 };

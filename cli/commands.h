@@ -37,6 +37,7 @@
 extern const struct command command_backends;
 extern const struct command command_completion;
 extern const struct command command_cp;
+extern const struct command command_doctor;
 extern const struct command command_events;
 extern const struct command command_exec;
 extern const struct command command_help;

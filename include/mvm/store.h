@@ -166,6 +166,7 @@ struct mvm_backend_info {
 	char *accelerator_reason;
 	bool snapshots, pause, network, shared_memory;
 	const char *agent_transport;
+	const char *mend; /* what makes it usable, or faster; NULL if it is as it should be */
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 

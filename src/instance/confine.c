@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "instance/confine.h"
 #include "instance/supervise.h"
 
 #define CGROUP_MOUNT "/sys/fs/cgroup"
@@ -57,7 +58,7 @@ static bool is_delegated(int fd)
 	return str_eq(own, CGROUP_MOUNT "/") && faccessat(fd, "cgroup.type", F_OK, 0) == 0;
 }
 
-static int open_parent(char **ret_path)
+int confine_open_parent(char **ret_path)
 {
 	const char *named = getenv("MVM_CGROUP");
 	bool chosen = !str_empty(named);
@@ -108,7 +109,7 @@ static char *set_limits(int parent_fd, int fd, const struct record *r)
 void confine(struct record *r)
 {
 	AUTO_FREE char *parent = NULL;
-	AUTO_CLOSE int parent_fd = open_parent(&parent);
+	AUTO_CLOSE int parent_fd = confine_open_parent(&parent);
 	if (parent_fd < 0 || r->vmm_pid <= 0)
 		return;
 	assert(parent);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "template/context.h"
+#include "template/doctor.h"
 
 void mvm_backend_info_free(struct mvm_backend_info *b)
 {
@@ -28,6 +29,7 @@ static int describe(struct mvm *mvm, const struct vmm_ops *ops, struct mvm_backe
 	*b = (struct mvm_backend_info){
 		.name = ops->name,
 		.usable = probe.usable,
+		.mend = doctor_mend_backend(ops, &probe), /* before its parts are taken */
 		.reason = TAKE_PTR(probe.reason),
 		.binary = TAKE_PTR(probe.binary),
 		.version = TAKE_PTR(probe.version),

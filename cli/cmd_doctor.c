@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <mvm/doctor.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "text.h"
+
+#define TEXT_COLUMN 22
+
+DEFINE_LIST(mvm_check, mvm_check_free)
+
+static const char *const levels[] = {
+	[MVM_CHECK_OK] = "ok",
+	[MVM_CHECK_WARN] = "warn",
+	[MVM_CHECK_FAIL] = "fail",
+};
+
+static int print_json(const struct mvm_check_list *l, int worst)
+{
+	AUTO_DONE(jsonw) j = { 0 };
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "result", levels[worst]);
+	jsonw_open(&j, "checks", '[');
+	for (size_t i = 0; i < l->n; i++) {
+		jsonw_open(&j, NULL, '{');
+		jsonw_string(&j, "name", l->v[i]->name);
+		jsonw_string(&j, "level", levels[l->v[i]->level]);
+		jsonw_string(&j, "message", l->v[i]->text);
+		jsonw_string(&j, "mend", l->v[i]->mend);
+		jsonw_close(&j);
+	}
+	jsonw_close(&j);
+	jsonw_close(&j);
+	return jsonw_print(&j, stdout);
+}
+
+/* On one line, whole, so that it can be copied. */
+static void print_check(const struct mvm_check *check)
+{
+	(void)printf("%-5s %-*s", levels[check->level], TEXT_COLUMN - 6, check->name);
+	print_text(stdout, check->text);
+	if (check->mend) {
+		(void)printf("\n%*s", TEXT_COLUMN, "mend: ");
+		print_text(stdout, check->mend);
+	}
+	(void)putchar('\n');
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO_DONE(mvm_check_list) list = { 0 };
+	(void)a;
+
+	int worst = mvm_doctor(c->data_dir, &list.v, &list.n, &c->err);
+	if (worst < 0)
+		return worst;
+	int r = 0;
+	if (c->json)
+		r = print_json(&list, worst);
+	for (size_t i = 0; i < list.n && !c->json; i++)
+		print_check(list.v[i]);
+	return r < 0 ? r : worst == MVM_CHECK_FAIL;
+}
+
+static const struct option options[] = { OPTION_JSON, { 0 } };
+
+const struct command command_doctor = {
+	.path = "doctor",
+	.summary = "Show what is missing or slow on this host, and what mends it",
+	.details = "Looks at the data folder, the accelerator, the backends, mvm's own programs "
+		   "and whether the snapshots that are here can be restored here. A finding is "
+		   "ok, warn (something is missing or slow) or fail (no VM can be built or run). "
+		   "The exit status is 1 when something fails.",
+	.examples = "mvm doctor\n"
+		    "mvm doctor --json",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MVM_DOCTOR_H
+#define MVM_DOCTOR_H
+
+/* What is there, missing or slow on this host, and what mends it. */
+
+#include <mvm/error.h>
+#include <mvm/visibility.h>
+#include <stddef.h>
+
+enum mvm_check_level {
+	MVM_CHECK_OK,
+	MVM_CHECK_WARN, /* something is missing or slow; the rest works */
+	MVM_CHECK_FAIL, /* no VM can be built or run like this */
+};
+
+struct mvm_check {
+	const char *name; /* "kvm", "qemu", "data"; static */
+	enum mvm_check_level level;
+	char *text; /* one sentence */
+	char *mend; /* a command, or where to read on; NULL when nothing needs mending */
+};
+MVM_API void mvm_check_free(struct mvm_check *check);
+
+/*
+ * Look at everything.
+ *
+ *   data_dir  as for mvm_open(); one that cannot be opened is a finding, not an error.  Created if
+ *             it is missing
+ *   ret       in a fixed order; free each one and the array
+ *
+ * Starts the backends' programs once to ask for their versions, and writes two small files into the
+ * data folder to see what its file system can do; they are gone at the end.
+ * Returns the worst level found, or a negative errno.
+ */
+MVM_API int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n,
+		       struct mvm_error *err);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "template/doctor.h"
+
+#include <fcntl.h>
+#include <mvm/mvm.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "vmm/accel.h"
+
+#define PROC_FILE_MAX 65536u
+
+void mvm_check_free(struct mvm_check *check)
+{
+	if (!check)
+		return;
+	free(check->text);
+	free(check->mend);
+	free(check);
+}
+
+void doctor_done(struct doctor *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		mvm_check_free(d->v[i]);
+	free(d->v);
+	mvm_close(d->mvm);
+	*d = (struct doctor){ 0 };
+}
+
+void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, const char *mend,
+		const char *fmt, ...)
+{
+	struct mvm_check *check = calloc(1, sizeof(*check));
+	struct mvm_check **grown = realloc(d->v, (d->n + 1) * sizeof(*grown));
+	va_list args;
+
+	if (grown)
+		d->v = grown;
+	d->failed |= !check || !grown;
+	if (!check || !grown) {
+		free(check);
+		return;
+	}
+	check->name = name;
+	check->level = level;
+	check->mend = str_dup(mend, &d->failed);
+	va_start(args, fmt);
+	if (vasprintf(&check->text, fmt, args) < 0) {
+		check->text = NULL;
+		d->failed = true;
+	}
+	va_end(args);
+	d->v[d->n++] = check;
+}
+
+/* A file of the kernel's as text; NULL when it cannot be read. */
+static char *read_proc(const char *path)
+{
+	char *text = NULL;
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || file_read_fd(fd, PROC_FILE_MAX, &text, NULL) < 0)
+		return NULL;
+	return text;
+}
+
+static void look_at_host(struct doctor *d)
+{
+	AUTO_FREE char *cpuinfo = NULL;
+	AUTO_FREE char *meminfo = read_proc("/proc/meminfo");
+	AUTO_FREE char *overcommit = read_proc("/proc/sys/vm/overcommit_memory");
+	AUTO_FREE char *swaps = read_proc("/proc/swaps");
+
+	if (cpuinfo_read(&cpuinfo) < 0)
+		cpuinfo = NULL;
+	doctor_kvm(d, "/dev/kvm", cpuinfo, getenv("MVM_ACCEL"));
+	doctor_backends(d);
+	doctor_helpers(d);
+	doctor_nix(d);
+	doctor_memory(d, meminfo, overcommit, swaps);
+	doctor_cgroup(d);
+}
+
+int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n, struct mvm_error *err)
+{
+	AUTO_DONE(doctor) d = { 0 };
+	enum mvm_check_level worst = MVM_CHECK_OK;
+
+	doctor_data(&d, data_dir);
+	if (d.mvm) {
+		doctor_links(&d);
+		doctor_kernels(&d);
+	}
+	look_at_host(&d);
+	if (d.mvm)
+		doctor_snapshots(&d);
+	if (d.failed)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < d.n; i++)
+		worst = d.v[i]->level > worst ? d.v[i]->level : worst;
+	*ret = TAKE_PTR(d.v);
+	*ret_n = d.n;
+	d.n = 0;
+	return (int)worst;
+}

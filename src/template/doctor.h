@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_DOCTOR_H
+#define TEMPLATE_DOCTOR_H
+
+/*
+ * Checks of `mvm doctor`: each looks at one thing and adds one finding.
+ *
+ * doctor.c runs them, doctor_host.c looks at the host, doctor_data.c at the data folder and what
+ * is in it.  What depends on a file of the host gets its path or its text, so that tests can give
+ * another.
+ */
+
+#include <mvm/doctor.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/own.h"
+#include "vmm/vmm.h"
+
+struct mvm;
+
+struct doctor {
+	struct mvm *mvm; /* NULL: the data folder cannot be opened */
+	struct mvm_check **v;
+	size_t n;
+	bool failed; /* memory ran out */
+};
+void doctor_done(struct doctor *d);
+DEFINE_AUTO_DONE(doctor, doctor_done)
+
+/* Add a finding.  mend may be NULL, and is copied; memory that runs out is remembered. */
+void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, const char *mend,
+		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* ---- doctor_host.c ---- */
+
+/*
+ * Can guests use KVM, and if not, why?
+ *
+ *   device   "/dev/kvm"
+ *   cpuinfo  as cpuinfo_read() gives it; NULL: it could not be read
+ *   wish     MVM_ACCEL; may be NULL
+ */
+void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const char *wish);
+
+/* One finding for each backend, and a failure when none can be used. */
+void doctor_backends(struct doctor *d);
+/* The command that makes a backend usable, or faster; NULL: none is needed or known.  Static. */
+const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe);
+
+void doctor_helpers(struct doctor *d);
+void doctor_nix(struct doctor *d);
+void doctor_cgroup(struct doctor *d);
+
+/*
+ * Memory for guests.
+ *
+ *   meminfo, swaps  the text of the files in /proc; NULL: could not be read
+ *   overcommit      of /proc/sys/vm/overcommit_memory; NULL as well
+ */
+void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit,
+		   const char *swaps);
+
+/* ---- doctor_data.c ---- */
+
+/* The data folder.  -ENOMEM is remembered; other failures to open it are findings. */
+void doctor_data(struct doctor *d, const char *data_dir);
+void doctor_links(struct doctor *d);
+void doctor_kernels(struct doctor *d);
+void doctor_snapshots(struct doctor *d);
+
+#endif

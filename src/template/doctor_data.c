@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <mvm/kernel.h>
+#include <mvm/store.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "template/context.h"
+#include "template/doctor.h"
+
+#define LITTLE_SPACE_BYTES (UINT64_C(2) << 30)
+#define NO_SPACE_BYTES	   (UINT64_C(128) << 20)
+#define SNAPSHOTS_MAX	   200u
+
+#define XFS_MAGIC      0x58465342
+#define ZFS_MAGIC      0x2fc12fc1
+#define BCACHEFS_MAGIC 0xca451a4e
+
+enum fs_trait { FS_LOCAL, FS_VOLATILE, FS_REMOTE };
+
+static const struct fs_kind {
+	unsigned long magic;
+	const char *name;
+	enum fs_trait trait;
+} fs_kinds[] = {
+	{ EXT4_SUPER_MAGIC, "ext4", FS_LOCAL },
+	{ XFS_MAGIC, "xfs", FS_LOCAL },
+	{ BTRFS_SUPER_MAGIC, "btrfs", FS_LOCAL },
+	{ ZFS_MAGIC, "zfs", FS_LOCAL },
+	{ BCACHEFS_MAGIC, "bcachefs", FS_LOCAL },
+	{ F2FS_SUPER_MAGIC, "f2fs", FS_LOCAL },
+	{ OVERLAYFS_SUPER_MAGIC, "overlayfs", FS_LOCAL },
+	{ TMPFS_MAGIC, "tmpfs", FS_VOLATILE },
+	{ RAMFS_MAGIC, "ramfs", FS_VOLATILE },
+	{ NFS_SUPER_MAGIC, "NFS", FS_REMOTE },
+	{ SMB2_SUPER_MAGIC, "SMB", FS_REMOTE },
+	{ CIFS_SUPER_MAGIC, "SMB", FS_REMOTE },
+	{ V9FS_MAGIC, "9p", FS_REMOTE },
+};
+
+static const struct fs_kind *kind_of(unsigned long magic)
+{
+	static const struct fs_kind other = { 0, "another file system", FS_LOCAL };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(fs_kinds); i++) {
+		if (fs_kinds[i].magic == magic)
+			return &fs_kinds[i];
+	}
+	return &other;
+}
+
+static void describe_folder(struct doctor *d, int fd, const char *path)
+{
+	struct statfs fs;
+	char space[24];
+
+	if (fstatfs(fd, &fs) < 0) {
+		doctor_add(d, "data", MVM_CHECK_WARN, NULL, "'%s': %s", path, strerror(errno));
+		return;
+	}
+	const struct fs_kind *kind = kind_of((unsigned long)fs.f_type & 0xffffffffUL);
+	uint64_t free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+	str_bytes(free_bytes, space, sizeof(space));
+	if (free_bytes < LITTLE_SPACE_BYTES)
+		doctor_add(d, "data", free_bytes < NO_SPACE_BYTES ? MVM_CHECK_FAIL : MVM_CHECK_WARN,
+			   "mvm template prune, or another folder with --data-dir",
+			   "'%s' has only %s free", path, space);
+	else if (kind->trait == FS_VOLATILE)
+		doctor_add(d, "data", MVM_CHECK_WARN, "another folder with --data-dir",
+			   "'%s' is on %s: it takes memory and is lost at a reboot; %s free", path,
+			   kind->name, space);
+	else if (kind->trait == FS_REMOTE)
+		doctor_add(d, "data", MVM_CHECK_WARN, "a local folder with --data-dir",
+			   "'%s' is on %s: slow, and locks may not hold; %s free", path, kind->name,
+			   space);
+	else
+		doctor_add(d, "data", MVM_CHECK_OK, NULL, "'%s' on %s, %s free", path, kind->name,
+			   space);
+}
+
+void doctor_data(struct doctor *d, const char *data_dir)
+{
+	struct mvm_error err = { 0 };
+	char link[FD_PATH_SIZE], path[512];
+
+	int r = mvm_open(data_dir, &d->mvm, &err);
+	if (r < 0) {
+		d->mvm = NULL;
+		d->failed |= r == -ENOMEM;
+		doctor_add(d, "data", MVM_CHECK_FAIL, err.hint, "%s", err.text);
+		return;
+	}
+	int fd = store_root(d->mvm->store);
+	fd_path(fd, link);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	describe_folder(d, fd, path);
+}
+
+/* Does any template want a disk that each clone gets a copy of? */
+static bool has_data_disks(struct doctor *d)
+{
+	struct mvm_template_summary **list = NULL;
+	size_t n = 0;
+	bool found = false;
+
+	if (mvm_template_list(d->mvm, &list, &n, NULL) < 0)
+		return false; /* the finding about snapshots says it */
+	for (size_t i = 0; i < n; i++) {
+		found |= list[i]->spec.data_disk_mib > 0;
+		mvm_template_summary_free(list[i]);
+	}
+	free(list);
+	return found;
+}
+
+/* What the file system can do, by doing it: 1, 0 or -errno. */
+static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
+{
+	static const char from_name[] = "doctor-from", link_name[] = "doctor-link",
+			  to_name[] = "doctor-to";
+	static const char block[4096] = { 1 };
+	const int how = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+	AUTO_CLOSE int from = openat(dir_fd, from_name, how, 0600);
+	AUTO_CLOSE int to = openat(dir_fd, to_name, how, 0600);
+	int r = from < 0 || to < 0 ? -errno : file_write_all(from, block, sizeof(block));
+	if (r == 0) {
+		*ret_hard = linkat(dir_fd, from_name, dir_fd, link_name, 0) == 0;
+		*ret_reflink = ioctl(to, FICLONE, from) == 0;
+	}
+	(void)unlinkat(dir_fd, from_name, 0); /* in a folder that is swept anyway */
+	(void)unlinkat(dir_fd, link_name, 0);
+	(void)unlinkat(dir_fd, to_name, 0);
+	return r;
+}
+
+void doctor_links(struct doctor *d)
+{
+	struct mvm_error err = { 0 };
+	bool hard = false, reflink = false;
+
+	int dir_fd = store_scratch(d->mvm->store, &err);
+	if (dir_fd < 0) {
+		doctor_add(d, "links", MVM_CHECK_FAIL, "another folder with --data-dir", "%s",
+			   err.text);
+		return;
+	}
+	int r = try_links(dir_fd, &hard, &reflink);
+	if (r < 0)
+		doctor_add(d, "links", MVM_CHECK_FAIL, "another folder with --data-dir",
+			   "the data folder takes no files: %s", strerror(-r));
+	else if (!hard)
+		doctor_add(d, "links", MVM_CHECK_WARN, "another folder with --data-dir",
+			   "the data folder has no hard links: every revision keeps a copy of all "
+			   "of its files");
+	else if (!reflink && has_data_disks(d))
+		doctor_add(d, "links", MVM_CHECK_WARN, "a folder on xfs or btrfs with --data-dir",
+			   "hard links work, reflinks do not: each clone of a template with a data "
+			   "disk copies what is on it");
+	else
+		doctor_add(d, "links", MVM_CHECK_OK, NULL, "hard links work%s",
+			   reflink ? ", and so do reflinks"
+				   : "; reflinks do not, which only data disks would use");
+}
+
+void doctor_kernels(struct doctor *d)
+{
+	struct mvm_error err = { 0 };
+	struct mvm_kernel **list = NULL;
+	AUTO_DONE(strbuf) names = { 0 };
+	size_t n = 0;
+
+	if (mvm_kernel_list(d->mvm, &list, &n, &err) < 0) {
+		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", err.text);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		strbuf_addf(&names, "%s%s", i ? ", " : "", list[i]->name);
+		mvm_kernel_free(list[i]);
+	}
+	free(list);
+	d->failed |= names.failed;
+	if (n == 0)
+		doctor_add(d, "kernels", MVM_CHECK_WARN,
+			   "mvm kernel add FILE.deb, of the package that 'apt-cache depends "
+			   "linux-image-cloud-amd64' names",
+			   "no guest kernel has been added: only images that bring one can be "
+			   "built");
+	else
+		doctor_add(d, "kernels", MVM_CHECK_OK, NULL, "%s", names.data);
+}
+
+/* The first template whose snapshot is no use here, of those looked at. */
+struct stale {
+	size_t snapshots, looked_at, n;
+	char *id, *reason;
+};
+
+static void look_at_snapshot(struct doctor *d, const char *id, struct stale *s)
+{
+	struct mvm_template_details details = { 0 };
+	struct mvm_error err = { 0 };
+
+	s->looked_at++;
+	int r = mvm_template_details(d->mvm, id, &details, &err);
+	d->failed |= r == -ENOMEM;
+	if (r < 0 || details.start != MVM_START_WOULD_RESTORE) {
+		s->n++;
+		if (!s->id) {
+			s->id = str_dup(id, &d->failed);
+			s->reason = str_dup(r < 0 ? err.text : details.start_reason, &d->failed);
+		}
+	}
+	mvm_template_details_done(&details);
+}
+
+static void add_snapshots(struct doctor *d, const struct stale *s)
+{
+	AUTO_FREE char *mend = NULL;
+
+	if (s->n == 0) {
+		doctor_add(d, "snapshots", MVM_CHECK_OK, NULL,
+			   s->looked_at < s->snapshots
+				   ? "%zu of %zu looked at, all can be restored here"
+				   : "all %zu can be restored here",
+			   s->looked_at, s->snapshots);
+		return;
+	}
+	mend = str_printf("mvm template build %s --snapshot --force", s->id);
+	d->failed |= !mend;
+	doctor_add(d, "snapshots", MVM_CHECK_WARN, mend,
+		   "%zu of %zu cannot be restored here, so those templates boot; '%s': %s", s->n,
+		   s->looked_at, s->id, s->reason ? s->reason : "no reason known");
+}
+
+void doctor_snapshots(struct doctor *d)
+{
+	struct mvm_template_summary **list = NULL;
+	struct mvm_error err = { 0 };
+	struct stale s = { 0 };
+	size_t n = 0;
+
+	if (mvm_template_list(d->mvm, &list, &n, &err) < 0) {
+		doctor_add(d, "snapshots", MVM_CHECK_WARN, "mvm template list", "%s", err.text);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		s.snapshots += list[i]->has_snapshot;
+		if (list[i]->has_snapshot && s.looked_at < SNAPSHOTS_MAX)
+			look_at_snapshot(d, list[i]->spec.template_id, &s);
+		mvm_template_summary_free(list[i]);
+	}
+	free(list);
+	if (s.snapshots == 0)
+		doctor_add(d, "snapshots", MVM_CHECK_OK, NULL, "no template has one");
+	else
+		add_snapshots(d, &s);
+	free(s.id);
+	free(s.reason);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/program.h"
+#include "base/str.h"
+#include "build/nix_run.h"
+#include "instance/confine.h"
+#include "instance/supervisor.h"
+#include "store/store.h"
+#include "template/context.h"
+#include "template/doctor.h"
+#include "vmm/accel.h"
+
+#define QEMU_TESTED_MAJOR 7u
+#define QEMU_TESTED_MINOR 2u
+
+static const char install_qemu[] = "apt-get install qemu-system-x86";
+static const char get_firecracker[] = "put a release's firecracker on PATH, or name it with "
+				      "MVM_FIRECRACKER; see doc/firecracker.md";
+
+static void explain_kvm_open(struct doctor *d, const char *device, const char *cpuinfo, int code)
+{
+	bool intel = cpuinfo && cpuinfo_has_flag(cpuinfo, "vmx");
+	bool amd = cpuinfo && cpuinfo_has_flag(cpuinfo, "svm");
+
+	if (code == -EACCES || code == -EPERM)
+		doctor_add(d, "kvm", MVM_CHECK_WARN,
+			   "sudo usermod -aG kvm \"$USER\", then log in again",
+			   "%s may not be opened by this user, so guests are emulated, which is "
+			   "many times slower",
+			   device);
+	else if (code == -ENOENT && (intel || amd))
+		doctor_add(d, "kvm", MVM_CHECK_WARN,
+			   intel ? "sudo modprobe kvm_intel" : "sudo modprobe kvm_amd",
+			   "there is no %s, so guests are emulated, which is many times slower",
+			   device);
+	else if (code == -ENOENT)
+		doctor_add(d, "kvm", MVM_CHECK_WARN,
+			   "enable virtualisation in the firmware, or nested virtualisation for "
+			   "this machine if it is virtual itself",
+			   "there is no %s and the CPU shows neither vmx nor svm, so guests are "
+			   "emulated, which is many times slower",
+			   device);
+	else
+		doctor_add(d, "kvm", MVM_CHECK_WARN, "sudo dmesg | grep -i kvm",
+			   "%s cannot be opened (%s), so guests are emulated, which is many times "
+			   "slower",
+			   device, strerror(-code));
+}
+
+void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const char *wish)
+{
+	AUTO_CLOSE int fd = open(device, O_RDWR | O_CLOEXEC);
+	int code = fd < 0 ? -errno : 0;
+	bool has_flags = cpuinfo &&
+			 (cpuinfo_has_flag(cpuinfo, "vmx") || cpuinfo_has_flag(cpuinfo, "svm"));
+
+	if (fd < 0)
+		explain_kvm_open(d, device, cpuinfo, code);
+	else if (!has_flags)
+		doctor_add(d, "kvm", MVM_CHECK_WARN,
+			   "enable nested virtualisation for this machine",
+			   "%s opens, but the CPU has neither vmx nor svm: a paravirtual KVM that "
+			   "would crawl, so guests are emulated",
+			   device);
+	else if (str_eq(wish, "tcg"))
+		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
+			   "KVM is usable, but MVM_ACCEL=tcg has guests emulated");
+	else
+		doctor_add(d, "kvm", MVM_CHECK_OK, NULL, "KVM is usable");
+}
+
+const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe)
+{
+	if (probe->accel != VMM_ACCEL_KVM && (probe->usable || probe->binary))
+		return "mvm doctor"; /* it says what is the matter with KVM */
+	if (probe->usable)
+		return NULL;
+	return str_eq(ops->name, "firecracker") ? get_firecracker : install_qemu;
+}
+
+static bool is_older_qemu(const char *version)
+{
+	unsigned major = 0, minor = 0;
+	return sscanf(version, "%u.%u", &major, &minor) == 2 &&
+	       (major < QEMU_TESTED_MAJOR ||
+		(major == QEMU_TESTED_MAJOR && minor < QEMU_TESTED_MINOR));
+}
+
+static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struct vmm_probe *p,
+			bool is_last_hope)
+{
+	if (p->usable && str_eq(ops->name, "qemu") && is_older_qemu(p->version))
+		doctor_add(d, ops->name, MVM_CHECK_WARN, install_qemu,
+			   "QEMU %s is older than %u.%u, the oldest that mvm is tested with",
+			   p->version, QEMU_TESTED_MAJOR, QEMU_TESTED_MINOR);
+	else if (p->usable)
+		doctor_add(d, ops->name, MVM_CHECK_OK, NULL, "version %s, %s", p->version,
+			   p->binary);
+	else if (p->accel != VMM_ACCEL_KVM && str_eq(ops->name, "firecracker"))
+		doctor_add(d, ops->name, MVM_CHECK_OK, NULL,
+			   "Firecracker needs KVM, which cannot be used; the backend qemu does "
+			   "not");
+	else
+		doctor_add(d, ops->name, is_last_hope ? MVM_CHECK_FAIL : MVM_CHECK_WARN,
+			   doctor_mend_backend(ops, p), "%s", p->reason ? p->reason : "not usable");
+}
+
+/* `qemu` is what runs everywhere, so it is the one to install when nothing is usable. */
+void doctor_backends(struct doctor *d)
+{
+	bool any = false;
+	for (size_t i = 0; vmm_backends[i]; i++) {
+		AUTO_DONE(vmm_probe) p = { 0 };
+		int cache_fd = d->mvm ? store_dir(d->mvm->store, STORE_CACHE) : -1;
+		if (vmm_backend_probe(vmm_backends[i], cache_fd, &p, NULL) < 0) {
+			d->failed = true; /* its only error */
+			return;
+		}
+		any |= p.usable;
+		add_backend(d, vmm_backends[i], &p, !any && !vmm_backends[i + 1]);
+	}
+}
+
+void doctor_helpers(struct doctor *d)
+{
+	static const struct {
+		const char *program, *does;
+	} helpers[] = {
+		{ SUPERVISOR_PROGRAM, "nothing can be started" },
+		{ "mvm-agent", "no image can be built" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(helpers); i++) {
+		AUTO_FREE char *path = NULL;
+		int r = program_helper_path(helpers[i].program, &path);
+		if (r == -ENOMEM)
+			d->failed = true;
+		else if (r < 0)
+			doctor_add(d, helpers[i].program, MVM_CHECK_FAIL,
+				   "install mvm again, or name their folder with MVM_LIBEXEC_DIR",
+				   "%s was not found beside mvm: %s without it", helpers[i].program,
+				   helpers[i].does);
+		else
+			doctor_add(d, helpers[i].program, MVM_CHECK_OK, NULL, "%s", path);
+	}
+}
+
+void doctor_nix(struct doctor *d)
+{
+	AUTO_DONE(nix) nix = { .log_fd = -1 };
+	int r = nix_find(&nix, NULL);
+	if (r == -ENOMEM)
+		d->failed = true;
+	else if (r < 0)
+		doctor_add(d, "nix", MVM_CHECK_WARN, "apt-get install nix-bin",
+			   "there is no nix: images from flakes cannot be built here, those from "
+			   "folders, archives and OCI images can");
+	else
+		doctor_add(d, "nix", MVM_CHECK_OK, NULL, "%s", nix.program);
+}
+
+void doctor_cgroup(struct doctor *d)
+{
+	AUTO_FREE char *path = NULL;
+	AUTO_CLOSE int fd = confine_open_parent(&path);
+	if (fd >= 0)
+		doctor_add(d, "cgroup", MVM_CHECK_OK, NULL,
+			   "each VM gets a cgroup with limits below %s", path);
+	else if (fd == -ENOENT)
+		doctor_add(d, "cgroup", MVM_CHECK_WARN,
+			   "boot with systemd.unified_cgroup_hierarchy=1, or name a cgroup v2 "
+			   "folder with MVM_CGROUP",
+			   "this process is in no cgroup v2: VMs have no limits beyond their size");
+	else
+		doctor_add(d, "cgroup", MVM_CHECK_WARN,
+			   geteuid() == 0
+				   ? "systemd-run --scope -p Delegate=yes mvm run ...; see "
+				     "doc/instances.md"
+				   : "systemd-run --user --scope -p Delegate=yes mvm run ...; see "
+				     "doc/instances.md",
+			   "no cgroup v2 is delegated to this process: VMs have no limits beyond "
+			   "their size");
+}
+
+/* "MemAvailable:   123 kB" */
+static bool read_kib(const char *meminfo, const char *key, unsigned long long *ret)
+{
+	const char *line = meminfo ? strstr(meminfo, key) : NULL;
+	return line && sscanf(line + strlen(key), " %llu", ret) == 1;
+}
+
+void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit, const char *swaps)
+{
+	const unsigned long long little_kib = 512u << 10;
+	unsigned long long available = 0;
+	const char *first_swap = swaps ? strchr(swaps, '\n') : NULL;
+	char size[24];
+
+	if (!read_kib(meminfo, "MemAvailable:", &available)) {
+		doctor_add(d, "memory", MVM_CHECK_WARN, "mount -t proc proc /proc",
+			   "/proc/meminfo does not say how much memory is available");
+		return;
+	}
+	str_bytes((uint64_t)available << 10, size, sizeof(size));
+	if (overcommit && overcommit[0] == '2')
+		doctor_add(d, "memory", MVM_CHECK_WARN, "sudo sysctl vm.overcommit_memory=0",
+			   "overcommitting memory is off: each clone is charged for all of its "
+			   "memory, although it shares most; %s available",
+			   size);
+	else if (available < little_kib)
+		doctor_add(d, "memory", MVM_CHECK_WARN, "end what else runs, or mvm stop NAME",
+			   "only %s of memory available", size);
+	else
+		doctor_add(d, "memory", MVM_CHECK_OK, NULL, "%s available%s", size,
+			   first_swap && first_swap[1]
+				   ? "; with swap, Firecracker's captures read all memory"
+				   : "");
+}

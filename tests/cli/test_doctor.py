@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mvm doctor` and `mvm backends` on hosts where something is missing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+
+import harness
+
+
+class Doctor(harness.TestCase):
+    def checks(self, status=0, **env):
+        done = self.mvm("doctor", "--json", status=status, env=env)
+        result = json.loads(done.stdout)
+        levels = [check["level"] for check in result["checks"]]
+        self.assertLessEqual(set(levels), {"ok", "warn", "fail"})
+        self.assertEqual(result["result"],
+                         next(l for l in ("fail", "warn", "ok") if l in levels))
+        self.assertEqual(status, 1 if "fail" in levels else 0)
+        names = [check["name"] for check in result["checks"]]
+        self.assertEqual(len(names), len(set(names)))
+        for check in result["checks"]:
+            self.assertTrue(check["message"])
+            self.assertNotIn("\n", check["message"] + (check["mend"] or ""))
+            if check["level"] == "ok":
+                self.assertIsNone(check["mend"], check)
+        return {check["name"]: check for check in result["checks"]}
+
+    def program(self, name, *lines):
+        """A program of that name on a PATH that has nothing else; returns the PATH."""
+        folder = os.path.dirname(self.write(f"bin/{name}", "#!/bin/sh\n" + "\n".join(lines) + "\n",
+                                            0o755))
+        return folder
+
+    def test_every_part_is_looked_at(self):
+        status = self.mvm("doctor").returncode
+        checks = self.checks(status)
+        self.assertLessEqual({"data", "links", "kernels", "kvm", "qemu", "firecracker", "nix",
+                              "mvm-agent", "mvm-supervisor", "memory", "cgroup", "snapshots"},
+                             set(checks))
+
+    def test_text_and_json_say_the_same(self):
+        done = self.mvm("doctor")
+        for name, check in self.checks(done.returncode).items():
+            if name not in ("memory", "data"): # amounts change
+                self.assertRegex(done.stdout, rf"(?m)^{check['level']} +{name} +")
+                self.assertIn(check["message"], done.stdout)
+
+    def test_a_host_without_anything_fails_and_names_the_packages(self):
+        checks = self.checks(1, PATH=self.path("empty"), MVM_QEMU="", MVM_FIRECRACKER="")
+        self.assertEqual(checks["qemu"]["level"], "fail")
+        self.assertEqual(checks["qemu"]["mend"], "apt-get install qemu-system-x86")
+        self.assertEqual(checks["nix"]["mend"] or "apt-get install nix-bin",
+                         "apt-get install nix-bin") # its installers' folder is looked into too
+
+    def test_an_old_qemu_is_a_warning(self):
+        path = self.program("qemu-system-x86_64", "echo 'QEMU emulator version 6.2.0'")
+        qemu = self.checks(PATH=path)["qemu"]
+        self.assertEqual(qemu["level"], "warn")
+        self.assertIn("6.2.0", qemu["message"])
+
+    def test_what_is_no_qemu_is_not_one(self):
+        path = self.program("qemu-system-x86_64", "echo hello")
+        qemu = self.checks(1, PATH=path)["qemu"]
+        self.assertIn("hello", qemu["message"])
+
+    def test_an_old_firecracker_is_named_where_kvm_would_do(self):
+        path = self.program("firecracker", "echo 'Firecracker v1.7.0'")
+        firecracker = self.checks(1, PATH=path, MVM_ACCEL="kvm")["firecracker"]
+        self.assertEqual(firecracker["level"], "warn")
+        self.assertIn("1.7.0 is too old", firecracker["message"])
+        self.assertIn("doc/firecracker.md", firecracker["mend"])
+
+    def test_a_firecracker_that_is_not_there_is_a_warning_where_kvm_would_do(self):
+        checks = self.checks(1, PATH=self.path("empty"), MVM_ACCEL="kvm")
+        self.assertEqual(checks["firecracker"]["level"], "warn")
+        self.assertEqual(self.checks(1, PATH=self.path("empty"), MVM_ACCEL="tcg")
+                         ["firecracker"]["level"], "ok")
+
+    def test_helpers_that_are_missing_fail(self):
+        folder = self.path("libexec")
+        os.mkdir(folder)
+        mvm = shutil.copy(harness.MVM, folder) # beside itself it finds nothing either
+        done = subprocess.run([mvm, "doctor", "--json"], text=True, capture_output=True, timeout=60,
+                              env=self.environment({"MVM_LIBEXEC_DIR": folder}), check=False)
+        checks = {c["name"]: c for c in json.loads(done.stdout)["checks"]}
+        if checks["mvm-agent"]["level"] == "ok":
+            self.assertNotIn(folder, checks["mvm-agent"]["message"])
+            self.skipTest("mvm is installed on this machine")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(checks["mvm-supervisor"]["level"], "fail")
+        self.assertIn("MVM_LIBEXEC_DIR", checks["mvm-agent"]["mend"])
+
+    def test_a_data_folder_that_others_may_write_is_a_finding(self):
+        os.mkdir(self.data_dir)
+        os.chmod(self.data_dir, 0o777)
+        data = self.checks(1)["data"]
+        self.assertEqual(data["level"], "fail")
+        self.assertIn("chmod", data["mend"])
+
+    def test_a_data_folder_in_memory_is_a_warning(self):
+        where = "/dev/shm"
+        if not os.path.isdir(where) or not os.access(where, os.W_OK):
+            self.skipTest("there is no /dev/shm to write to")
+        self.data_dir = os.path.join(where, os.path.basename(self.folder))
+        self.addCleanup(shutil.rmtree, self.data_dir, ignore_errors=True)
+        status = self.mvm("doctor").returncode
+        data = self.checks(status)["data"]
+        self.assertIn(data["level"], ("warn", "fail"))
+        if data["level"] == "warn" and "tmpfs" not in data["message"]:
+            self.skipTest("/dev/shm is no tmpfs, or small")
+
+    def test_nothing_stays_of_what_was_tried(self):
+        self.mvm("doctor")
+        found = [name for _, _, names in os.walk(self.data_dir) for name in names]
+        self.assertEqual([name for name in found if name.startswith("doctor-")], [])
+
+    @unittest.skipUnless(sys.platform == "linux" and os.geteuid() == 0, "not root")
+    @harness.needs_program("setpriv")
+    def test_a_user_outside_of_group_kvm_is_told_so(self):
+        if not os.path.exists("/dev/kvm") or os.stat("/dev/kvm").st_mode & 0o006:
+            self.skipTest("there is no /dev/kvm, or everybody may open it")
+        os.chmod(self.folder, 0o777)
+        done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                               harness.MVM, "doctor", "--json"], text=True, capture_output=True,
+                              env=self.environment(), timeout=60, check=False)
+        if done.returncode == 127 or "Permission denied" in done.stderr:
+            self.skipTest("another user cannot run mvm where it was built")
+        kvm = {c["name"]: c for c in json.loads(done.stdout)["checks"]}["kvm"]
+        self.assertEqual(kvm["level"], "warn")
+        self.assertIn("usermod -aG kvm", kvm["mend"])
+
+
+class Backends(harness.TestCase):
+    def test_what_is_missing_comes_with_what_mends_it(self):
+        nowhere = {"PATH": self.path("empty"), "MVM_ACCEL": "kvm"}
+        mends = {b["name"]: b["mend"] for b in self.mvm_json("backends", env=nowhere)}
+        self.assertEqual(mends["qemu"], "apt-get install qemu-system-x86")
+        self.assertIn("MVM_FIRECRACKER", mends["firecracker"])
+        done = self.mvm("backends", env=nowhere, status=0)
+        self.assertIn("qemu: apt-get install qemu-system-x86", done.stderr)
+        self.assertNotIn("apt-get", done.stdout)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "template/doctor.h"
+
+/* The one finding. */
+static void assert_says(const struct doctor *d, enum mvm_check_level level, const char *text,
+			const char *mend)
+{
+	assert_false(d->failed);
+	assert_int_equal(d->n, 1);
+	assert_int_equal(d->v[0]->level, level);
+	assert_non_null(strstr(d->v[0]->text, text));
+	if (mend)
+		assert_non_null(strstr(d->v[0]->mend, mend));
+	else
+		assert_null(d->v[0]->mend);
+}
+
+static void kvm_that_cannot_be_used_has_a_cause_and_a_cure(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *device, *cpuinfo, *wish;
+		enum mvm_check_level level;
+		const char *text, *mend;
+	} cases[] = {
+		{ "/dev/null", "flags : vmx\n", NULL, MVM_CHECK_OK, "KVM is usable", NULL },
+		{ "/dev/null", "flags : svm\n", "kvm", MVM_CHECK_OK, "KVM is usable", NULL },
+		{ "/dev/null", "flags : vmx\n", "tcg", MVM_CHECK_WARN, "MVM_ACCEL", "unset" },
+		{ "/dev/null", "flags : sse\n", NULL, MVM_CHECK_WARN, "neither", "nested" },
+		{ "/dev/null", NULL, NULL, MVM_CHECK_WARN, "neither", "nested" },
+		{ "/nowhere/kvm", "flags : vmx\n", NULL, MVM_CHECK_WARN, "there is no",
+		  "modprobe kvm_intel" },
+		{ "/nowhere/kvm", "flags : svm\n", NULL, MVM_CHECK_WARN, "there is no",
+		  "modprobe kvm_amd" },
+		{ "/nowhere/kvm", "flags : sse\n", NULL, MVM_CHECK_WARN, "there is no",
+		  "firmware" },
+		{ "/", "flags : vmx\n", NULL, MVM_CHECK_WARN, "cannot be opened", "dmesg" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(doctor) d = { 0 };
+		doctor_kvm(&d, cases[i].device, cases[i].cpuinfo, cases[i].wish);
+		assert_says(&d, cases[i].level, cases[i].text, cases[i].mend);
+	}
+}
+
+static void memory_that_is_short_or_not_lent_is_told(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *meminfo, *overcommit, *swaps;
+		enum mvm_check_level level;
+		const char *text, *mend;
+	} cases[] = {
+		{ "MemTotal: 9 kB\nMemAvailable:    8388608 kB\n", "0\n", "Filename\n",
+		  MVM_CHECK_OK, "8 GiB available", NULL },
+		{ "MemAvailable: 8388608 kB\n", "1\n", "Filename\n/dev/x\n", MVM_CHECK_OK,
+		  "with swap", NULL },
+		{ "MemAvailable: 8388608 kB\n", "2\n", NULL, MVM_CHECK_WARN, "overcommitting",
+		  "vm.overcommit_memory=0" },
+		{ "MemAvailable: 1024 kB\n", NULL, NULL, MVM_CHECK_WARN, "only 1 MiB", "stop" },
+		{ "MemAvailable: many\n", NULL, NULL, MVM_CHECK_WARN, "does not say", "proc" },
+		{ NULL, NULL, NULL, MVM_CHECK_WARN, "does not say", "proc" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(doctor) d = { 0 };
+		doctor_memory(&d, cases[i].meminfo, cases[i].overcommit, cases[i].swaps);
+		assert_says(&d, cases[i].level, cases[i].text, cases[i].mend);
+	}
+}
+
+static void backends_have_a_cure_unless_they_are_as_they_should_be(void **state)
+{
+	(void)state;
+	const struct vmm_ops *qemu, *firecracker;
+	char binary[] = "/usr/bin/x";
+	assert_int_equal(vmm_backend_find("qemu", &qemu, NULL), 0);
+	assert_int_equal(vmm_backend_find("firecracker", &firecracker, NULL), 0);
+	const struct {
+		const struct vmm_ops *ops;
+		struct vmm_probe probe;
+		const char *mend;
+	} cases[] = {
+		{ qemu, { .usable = true, .binary = binary, .accel = VMM_ACCEL_KVM }, NULL },
+		{ qemu,
+		  { .usable = true, .binary = binary, .accel = VMM_ACCEL_TCG },
+		  "mvm doctor" },
+		{ qemu, { .accel = VMM_ACCEL_KVM }, "qemu-system-x86" },
+		{ qemu, { .accel = VMM_ACCEL_TCG }, "qemu-system-x86" },
+		{ firecracker, { .usable = true, .binary = binary, .accel = VMM_ACCEL_KVM }, NULL },
+		{ firecracker, { .binary = binary, .accel = VMM_ACCEL_TCG }, "mvm doctor" },
+		{ firecracker, { .binary = binary, .accel = VMM_ACCEL_KVM }, "MVM_FIRECRACKER" },
+		{ firecracker, { .accel = VMM_ACCEL_KVM }, "MVM_FIRECRACKER" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		const char *mend = doctor_mend_backend(cases[i].ops, &cases[i].probe);
+		if (cases[i].mend)
+			assert_non_null(strstr(mend ? mend : "", cases[i].mend));
+		else
+			assert_null(mend);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(kvm_that_cannot_be_used_has_a_cause_and_a_cure),
+		cmocka_unit_test(memory_that_is_short_or_not_lent_is_told),
+		cmocka_unit_test(backends_have_a_cure_unless_they_are_as_they_should_be),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
