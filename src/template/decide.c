@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -58,19 +59,32 @@ static int digest_holds(int fd, const char *expected_hex)
 	return r < 0 ? r : digest_equal(&expected, &actual);
 }
 
-static int check_file(int snapshot_fd, const char *name, const char *expected_hex,
-		      const char *expected_identity, struct mvm_error *err)
+/* What a file of the snapshot has to be. */
+struct expected {
+	const char *name;
+	const char *sha256;
+	const char *identity; /* which saves reading it all; NULL: read it */
+	uint64_t bytes;
+};
+
+static int check_file(int snapshot_fd, const struct expected *e, struct mvm_error *err)
 {
 	AUTO_FREE char *identity = NULL;
+	const char *name = e->name;
+	struct stat st;
 	AUTO_CLOSE int fd = openat(snapshot_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	int r = fd < 0 ? -errno : 0;
+	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 1;
 
-	if (r == 0 && expected_identity)
+	if (r > 0)
+		r = S_ISREG(st.st_mode) && (uint64_t)st.st_size == e->bytes;
+	if (r > 0 && e->identity) {
 		r = memory_file_identity(fd, &identity);
-	if (r == 0 && expected_identity && str_eq(identity, expected_identity))
-		return 0;
-	if (r == 0)
-		r = digest_holds(fd, expected_hex);
+		if (r == 0 && str_eq(identity, e->identity))
+			return 0;
+		r = r < 0 ? r : 1;
+	}
+	if (r > 0)
+		r = digest_holds(fd, e->sha256);
 	if (r == 0)
 		return damaged(err, str_eq(name, "mem.bin")
 					    ? "mem.bin is not the memory that was captured"
@@ -92,13 +106,18 @@ static int check_files(const struct revision *revision, struct mvm_error *err)
 	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
 	if (fd < 0)
 		return damaged(err, "its folder is missing");
-	int r = check_file(fd, "vmstate.bin", revision->vmstate_sha256, NULL, err);
-	if (r == 0)
-		r = check_file(fd, "mem.bin", revision->mem_sha256,
-			       mvm_snapshot_info_compat(info, "mem_file"), err);
-	if (r == 0 && revision->rev.data_disk_mib)
-		r = check_file(fd, DATA_DISK_NAME, revision->data_sha256,
-			       mvm_snapshot_info_compat(info, "data_file"), err);
+	const struct expected files[] = {
+		{ "vmstate.bin", revision->vmstate_sha256, NULL, info->vmstate_size_bytes },
+		{ "mem.bin", revision->mem_sha256, mvm_snapshot_info_compat(info, FACT_MEM_FILE),
+		  info->mem_size_bytes },
+		{ DATA_DISK_NAME, revision->data_sha256,
+		  mvm_snapshot_info_compat(info, FACT_DATA_FILE),
+		  (uint64_t)revision->rev.data_disk_mib << 20 },
+	};
+	size_t n = MVM_ARRAY_SIZE(files) - (revision->rev.data_disk_mib == 0);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = check_file(fd, &files[i], err);
 	return r;
 }
 

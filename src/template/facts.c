@@ -49,6 +49,9 @@ int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_erro
 	int r = in->ops->facts(in->probe, in->config, ret, err);
 	if (r < 0)
 		return r;
+	/* after the version, which says more to people; a build of one's own may keep that */
+	if (in->probe->binary_digest)
+		strv_addf(ret, "binary_sha256=%s", in->probe->binary_digest);
 	strv_addf(ret, "boot_args=%s", in->config->cmdline);
 	strv_addf(ret, "vcpus=%u", in->config->vcpus);
 	strv_addf(ret, "mem_mib=%u", in->config->mem_mib);
@@ -70,12 +73,83 @@ static const char *describe(const char *key, size_t len)
 		{ "mem_mib", "the memory size in MiB" },
 		{ "agent_protocol", "the agent's protocol" },
 		{ "arch", "the architecture" },
+		{ "version", "the VMM's version" },
+		{ "binary_sha256", "the VMM's program" },
+		{ "state_format", "the format of the VMM's device state" },
+		{ "host_kernel", "the host's kernel" },
+		{ "tsc_khz", "the TSC's frequency in kHz" },
+		{ "cpu", "the CPU" },
+		{ "machine", "the machine type" },
+		{ "devices", "the list of devices" },
+		{ "vmlinux", "the kernel" },
+		{ "rootfs", "the root filesystem" },
+		{ "data_disk", "the data disk" },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (strlen(names[i].key) == len && memcmp(names[i].key, key, len) == 0)
 			return names[i].name;
 	}
 	return NULL;
+}
+
+/* The value of "key=value" in a list, or NULL. */
+static const char *find(const struct strv *list, const char *key, size_t len)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (strncmp(list->v[i], key, len) == 0 && list->v[i][len] == '=')
+			return list->v[i] + len + 1;
+	}
+	return NULL;
+}
+
+static int differs(const char *key, size_t len, const char *theirs, const char *ours,
+		   char **ret_reason)
+{
+	const char *name = describe(key, len);
+	*ret_reason = str_printf("%.*s differs: the snapshot has '%s', here is '%s'",
+				 name ? (int)strlen(name) : (int)len, name ? name : key,
+				 theirs ? theirs : "nothing", ours ? ours : "nothing");
+	return *ret_reason ? 0 : -ENOMEM;
+}
+
+/* What its maker wrote beside the facts, and readers of the base format rely on. */
+static int compare_info(const struct mvm_snapshot_info *snapshot, const struct strv *here,
+			char **ret_reason)
+{
+	char vcpus[4], mem_mib[12];
+	(void)snprintf(vcpus, sizeof(vcpus), "%u", snapshot->vcpus);
+	(void)snprintf(mem_mib, sizeof(mem_mib), "%u", snapshot->mem_mib);
+	const struct {
+		const char *key, *value;
+	} infos[] = {
+		{ "boot_args", snapshot->boot_args },
+		{ "vcpus", vcpus },
+		{ "mem_mib", mem_mib },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(infos); i++) {
+		size_t len = strlen(infos[i].key);
+		const char *ours = find(here, infos[i].key, len);
+		if (!str_eq(infos[i].value, ours))
+			return differs(infos[i].key, len, infos[i].value, ours, ret_reason);
+	}
+	return 1;
+}
+
+/* A key that we do not know is a dependency that only its maker can judge. */
+static int compare_rest(const struct mvm_snapshot_info *snapshot, const struct strv *here,
+			char **ret_reason)
+{
+	static const char *const proofs[] = { FACT_MEM_FILE, FACT_DATA_FILE, FACT_NONCE };
+	for (size_t i = 0; i < snapshot->compat.n; i++) {
+		const char *pair = snapshot->compat.v[i];
+		size_t len = strcspn(pair, "=");
+		bool known = find(here, pair, len) != NULL;
+		for (size_t k = 0; k < MVM_ARRAY_SIZE(proofs); k++)
+			known |= strlen(proofs[k]) == len && memcmp(proofs[k], pair, len) == 0;
+		if (!known)
+			return differs(pair, len, pair + len + 1, NULL, ret_reason);
+	}
+	return 1;
 }
 
 int facts_compare(const struct mvm_snapshot_info *snapshot, const struct strv *here,
@@ -89,12 +163,9 @@ int facts_compare(const struct mvm_snapshot_info *snapshot, const struct strv *h
 			return -ENOMEM;
 		const char *theirs = mvm_snapshot_info_compat(snapshot, key);
 		const char *ours = fact + len + 1;
-		if (str_eq(theirs, ours))
-			continue;
-		const char *name = describe(key, len);
-		*ret_reason = str_printf("%s differs: the snapshot has '%s', here is '%s'",
-					 name ? name : key, theirs ? theirs : "nothing", ours);
-		return *ret_reason ? 0 : -ENOMEM;
+		if (!str_eq(theirs, ours))
+			return differs(key, len, theirs, ours, ret_reason);
 	}
-	return 1;
+	int r = compare_rest(snapshot, here, ret_reason);
+	return r == 1 ? compare_info(snapshot, here, ret_reason) : r;
 }

@@ -16,6 +16,11 @@
 #include "base/str.h"
 #include "vmm/vmm.h"
 
+/* Of the files' integrity, and therefore not of what is here: */
+#define FACT_MEM_FILE  "mem_file"     /* memory_file_identity() of mem.bin */
+#define FACT_DATA_FILE "data_file"    /* likewise of the frozen data disk */
+#define FACT_NONCE     "nonce_sha256" /* of what only the snapshot's memory knows */
+
 struct facts_input {
 	const struct vmm_ops *ops;
 	const struct vmm_probe *probe;
@@ -27,7 +32,8 @@ struct facts_input {
 int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_error *err);
 
 /*
- * Compare a snapshot's facts with those of this host.
+ * Compare a snapshot's facts with those of this host, in the order of the latter; then see that the
+ * snapshot depends on nothing else, and that boot_args, vcpus and mem_mib of its info agree.
  *
  *   ret_reason  the first difference with both values, ready for people; the caller's
  *

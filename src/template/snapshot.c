@@ -18,6 +18,7 @@
 #include "net/wire.h"
 #include "store/revision.h"
 #include "template/data_disk.h"
+#include "template/facts.h"
 #include "template/memory_file.h"
 #include "template/start.h"
 
@@ -136,15 +137,15 @@ static int describe(struct capture *c, const char *identity, uint64_t mem_size,
 	AUTO_DONE(strv) compat = { 0 };
 	for (size_t i = 0; i < c->plan.facts.n; i++)
 		strv_add(&compat, c->plan.facts.v[i]);
-	strv_addf(&compat, "mem_file=%s", identity);
-	strv_addf(&compat, "nonce_sha256=%s", c->nonce_sha256);
+	strv_addf(&compat, FACT_MEM_FILE "=%s", identity);
+	strv_addf(&compat, FACT_NONCE "=%s", c->nonce_sha256);
 
 	if (c->revision->rev.data_disk_mib) {
 		AUTO_FREE char *data = NULL;
 		int r = data_disk_identity(c->snapshot_fd, &data, err);
 		if (r < 0)
 			return r;
-		strv_addf(&compat, "data_file=%s", data);
+		strv_addf(&compat, FACT_DATA_FILE "=%s", data);
 	}
 	char *boot_args = strdup(c->plan.cmdline);
 	if (compat.failed || !boot_args) {

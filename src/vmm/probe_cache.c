@@ -33,10 +33,11 @@ static int file_name(const char *backend, char **ret)
 static int from_json(json_t *root, const struct probe_key *key, struct vmm_probe *ret)
 {
 	json_t *stored = NULL;
-	const char *version, *format = NULL;
+	const char *version, *digest, *format = NULL;
 	json_int_t tsc_khz;
-	if (json_unpack_ex(root, NULL, JSON_STRICT, "{s:o, s:s, s?s, s:I}", "key", &stored,
-			   "version", &version, "state_format", &format, "tsc_khz", &tsc_khz) < 0)
+	if (json_unpack_ex(root, NULL, JSON_STRICT, "{s:o, s:s, s:s, s?s, s:I}", "key", &stored,
+			   "binary_digest", &digest, "version", &version, "state_format", &format,
+			   "tsc_khz", &tsc_khz) < 0)
 		return 0;
 	json_t *wanted = key_to_json(key);
 	if (!wanted)
@@ -50,6 +51,7 @@ static int from_json(json_t *root, const struct probe_key *key, struct vmm_probe
 	AUTO_DONE(vmm_probe) p = {
 		.usable = true,
 		.binary = str_dup(key->binary, &failed),
+		.binary_digest = str_dup(digest, &failed),
 		.version = str_dup(version, &failed),
 		.state_format = str_dup(format, &failed),
 		.accel = key->accel,
@@ -86,8 +88,9 @@ int probe_cache_save(int dir_fd, const char *backend, const struct probe_key *ke
 	int r = file_name(backend, &name);
 	if (r < 0)
 		return r;
-	json_t *root = json_pack("{s:o, s:s, s:s*, s:I}", "key", key_to_json(key), "version",
-				 probe->version, "state_format", probe->state_format, "tsc_khz",
+	json_t *root = json_pack("{s:o, s:s, s:s, s:s*, s:I}", "key", key_to_json(key),
+				 "binary_digest", probe->binary_digest, "version", probe->version,
+				 "state_format", probe->state_format, "tsc_khz",
 				 (json_int_t)probe->tsc_khz);
 	AUTO_FREE char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	json_decref(root);

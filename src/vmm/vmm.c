@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "codec/sha256.h"
 #include "vmm/accel.h"
 #include "vmm/firecracker/firecracker.h"
 #include "vmm/probe_cache.h"
@@ -18,6 +21,7 @@ void vmm_probe_done(struct vmm_probe *p)
 {
 	free(p->reason);
 	free(p->binary);
+	free(p->binary_digest);
 	free(p->version);
 	free(p->state_format);
 	free(p->accel_reason);
@@ -71,6 +75,21 @@ static int make_key(const struct vmm_ops *ops, struct probe_key *ret, char **ret
 	return 1;
 }
 
+/* The digest of what was asked.  A program that may be run but not read has an empty one: only the
+ * version tells it from others. */
+static int add_binary_digest(struct vmm_probe *p)
+{
+	struct mvm_digest digest;
+	char hex[DIGEST_HEX_SIZE] = "";
+	if (!p->binary)
+		return 0;
+	AUTO_CLOSE int fd = open(p->binary, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && sha256_fd(fd, &digest, NULL) == 0)
+		digest_hex(&digest, hex);
+	p->binary_digest = strdup(hex);
+	return p->binary_digest ? 0 : -ENOMEM;
+}
+
 int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe *ret,
 		      struct mvm_error *err)
 {
@@ -91,6 +110,8 @@ int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe 
 		r = ops->probe(&p, err);
 		if (r < 0)
 			return r;
+		if (p.usable && add_binary_digest(&p) < 0)
+			return mvm_error_oom(err);
 		if (cacheable && p.usable)
 			(void)probe_cache_save(cache_fd, ops->name, &key, &p); /* only slower */
 	}

@@ -28,10 +28,11 @@ enum vmm_accel { VMM_ACCEL_TCG, VMM_ACCEL_KVM };
 /* What a backend is and can do here.  Filled by probe; strings are owned. */
 struct vmm_probe {
 	bool usable;
-	char *reason;	    /* why not usable, with the next step; NULL if usable */
-	char *binary;	    /* absolute path; NULL if not found */
-	char *version;	    /* full version string, package suffix included */
-	char *state_format; /* version of its device state files; NULL: `version` tells it */
+	char *reason;	     /* why not usable, with the next step; NULL if usable */
+	char *binary;	     /* absolute path; NULL if not found */
+	char *binary_digest; /* SHA-256 of the binary, hex; NULL without a binary */
+	char *version;	     /* full version string, package suffix included */
+	char *state_format;  /* version of its device state files; NULL: `version` tells it */
 	enum vmm_accel accel;
 	char *accel_reason; /* why this accelerator: "KVM is usable", "no vmx or svm in ..." */
 	uint32_t tsc_khz;   /* the host's, which guests are told; see accel.h */
