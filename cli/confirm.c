@@ -17,6 +17,7 @@ int confirm(struct cli_context *c, const char *question)
 		return cli_usage(c, "there is no terminal to ask on: give --force to do it");
 	print_text(stderr, question);
 	(void)fputs("? [y/N] ", stderr);
+	(void)fflush(stderr);
 	if (!fgets(answer, sizeof(answer), stdin))
 		(void)fputc('\n', stderr);
 	answer[strcspn(answer, "\n")] = '\0';

@@ -4,11 +4,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "json.h"
 #include "text.h"
+
+#define BAR_WIDTH 20
 
 void progress_view_init(struct progress_view *v, bool json)
 {
@@ -17,6 +21,8 @@ void progress_view_init(struct progress_view *v, bool json)
 		.terminal = isatty(STDERR_FILENO) == 1 && term && !str_eq(term, "dumb"),
 		.json = json,
 	};
+	/* a line is one write; what is no whole line is flushed where it is printed */
+	(void)setvbuf(stderr, NULL, _IOLBF, 0);
 }
 
 /* 850 us, 12 ms, 3.4 s, 2 min 5 s */
@@ -47,56 +53,62 @@ static void open_line(struct progress_view *v, const char *text)
 	v->line_open = true;
 }
 
+/* [#####---------------]  25%  256 MiB of 1.0 GiB */
+static void say_bytes(const struct mvm_progress_event *event, char *ret, size_t size)
+{
+	char done[32], total[32], bar[BAR_WIDTH + 1];
+
+	str_bytes(event->done_bytes, done, sizeof(done));
+	if (!event->total_bytes) {
+		(void)snprintf(ret, size, "%s", done);
+		return;
+	}
+	str_bytes(event->total_bytes, total, sizeof(total));
+	double part = (double)event->done_bytes / (double)event->total_bytes;
+	int filled = part < 1 ? (int)(part * BAR_WIDTH) : BAR_WIDTH;
+	memset(bar, '-', BAR_WIDTH);
+	memset(bar, '#', (size_t)filled);
+	bar[BAR_WIDTH] = '\0';
+	(void)snprintf(ret, size, "[%s] %3d%%  %s of %s", bar, part < 1 ? (int)(part * 100) : 100,
+		       done, total);
+}
+
+/* One line that fits, because what is wrapped cannot be taken back: the name gives way. */
 static void show_bytes(struct progress_view *v, const struct mvm_progress_event *event)
 {
-	char done[32], total[32];
+	struct winsize window = { 0 };
+	char bytes[128];
 
-	open_line(v, event->text);
-	str_bytes(event->done_bytes, done, sizeof(done));
-	if (event->total_bytes) {
-		str_bytes(event->total_bytes, total, sizeof(total));
-		(void)fprintf(stderr, " %s of %s, %" PRIu64 "%%", done, total,
-			      event->done_bytes / (event->total_bytes / 100 + 1));
-	} else {
-		(void)fprintf(stderr, " %s", done);
-	}
+	say_bytes(event, bytes, sizeof(bytes));
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
+		window.ws_col = TEXT_COLUMNS;
+	size_t taken = strlen(bytes) + strlen(" ... ") + 1;
+	size_t room = window.ws_col > taken ? window.ws_col - taken : 0;
+
+	(void)fputs("\r\033[K", stderr);
+	print_start(stderr, event->text, room);
+	(void)fprintf(stderr, " ... %s", bytes);
+	v->line_open = true;
 }
 
 static void show_end(struct progress_view *v, const struct mvm_progress_event *event)
 {
-	char time[32];
+	char time[32], bytes[32];
 
 	open_line(v, event->text);
 	say_duration(event->elapsed_ns, time, sizeof(time));
 	(void)fprintf(stderr, " %s", time);
-	if (event->detail) {
+	str_bytes(event->done_bytes, bytes, sizeof(bytes));
+	if (event->detail || event->done_bytes) {
 		(void)fputs(" (", stderr);
-		print_text(stderr, event->detail);
+		print_text(stderr, event->detail ? event->detail : bytes);
 		(void)fputc(')', stderr);
 	}
 	progress_view_leave(v);
 }
 
-static void show_note_json(const char *text)
+static void show_text(struct progress_view *v, const struct mvm_progress_event *event)
 {
-	AUTO_DONE(jsonw) j = { .compact = true };
-	jsonw_open(&j, NULL, '{');
-	jsonw_open(&j, "note", '{');
-	jsonw_string(&j, "message", text);
-	jsonw_close(&j);
-	jsonw_close(&j);
-	(void)jsonw_print(&j, stderr); /* a note that cannot be shown stops nothing */
-}
-
-void progress_view_event(void *arg, const struct mvm_progress_event *event)
-{
-	struct progress_view *v = arg;
-
-	if (v->json) {
-		if (event->kind == MVM_PROGRESS_NOTE)
-			show_note_json(event->text);
-		return;
-	}
 	switch (event->kind) {
 	case MVM_PROGRESS_BEGIN:
 		progress_view_leave(v);
@@ -120,6 +132,45 @@ void progress_view_event(void *arg, const struct mvm_progress_event *event)
 		(void)fputc('\n', stderr);
 		break;
 	}
+	(void)fflush(stderr);
+}
+
+static void show_json(const struct mvm_progress_event *event)
+{
+	static const char *const names[] = {
+		[MVM_PROGRESS_BEGIN] = "begin",
+		[MVM_PROGRESS_UPDATE] = "update",
+		[MVM_PROGRESS_END] = "end",
+		[MVM_PROGRESS_FAILED] = "failed",
+	};
+	AUTO_DONE(jsonw) j = { .compact = true };
+
+	jsonw_open(&j, NULL, '{');
+	if (event->kind == MVM_PROGRESS_NOTE) {
+		jsonw_open(&j, "note", '{');
+		jsonw_string(&j, "message", event->text);
+	} else {
+		jsonw_open(&j, "progress", '{');
+		jsonw_string(&j, "event", names[event->kind]);
+		jsonw_string(&j, "step", event->text);
+		jsonw_string(&j, "detail", event->detail);
+		jsonw_u64(&j, "done_bytes", event->done_bytes);
+		jsonw_u64(&j, "total_bytes", event->total_bytes);
+		jsonw_u64(&j, "elapsed_ns", (uint64_t)event->elapsed_ns);
+	}
+	jsonw_close(&j);
+	jsonw_close(&j);
+	(void)jsonw_print(&j, stderr); /* what cannot be shown stops nothing */
+}
+
+void progress_view_event(void *arg, const struct mvm_progress_event *event)
+{
+	struct progress_view *v = arg;
+
+	if (v->json)
+		show_json(event);
+	else
+		show_text(v, event);
 }
 
 void progress_view_leave(struct progress_view *v)

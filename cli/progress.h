@@ -5,9 +5,9 @@
 /*
  * Progress on standard error.
  *
- * On a terminal one line shows the step that is under way and its bytes, and stays behind with
- * its time when the step is done.  Elsewhere each step is one plain line, "step ... 12 ms".  With
- * --json steps are silent and a note is the line {"note":{"message":...}}.
+ * On a terminal one line shows the step that is under way, with a bar once it counts bytes, and
+ * stays behind with its time when the step is done.  Elsewhere each step is one plain line, "step
+ * ... 12 ms (3.0 MiB)".  With --json every event is a line (doc/cli-json.md).  Each is one write.
  */
 
 #include <mvm/progress.h>

@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 static bool continues(char c)
@@ -48,7 +49,12 @@ size_t text_width(const char *s)
 
 void print_text(FILE *out, const char *s)
 {
-	while (*s) {
+	print_start(out, s, SIZE_MAX);
+}
+
+void print_start(FILE *out, const char *s, size_t columns)
+{
+	for (; *s && columns > 0; columns--) {
 		size_t len = utf8_len(s);
 		if (len == 0 || is_control(s))
 			(void)fputc('?', out); /* errors of the stream are looked at in the end */

@@ -16,6 +16,9 @@ size_t text_width(const char *s);
 /* Print s with control characters and bytes that are no UTF-8 as '?'. */
 void print_text(FILE *out, const char *s);
 
+/* The same, but not more than so many columns of it. */
+void print_start(FILE *out, const char *s, size_t columns);
+
 #define TEXT_COLUMNS 80
 
 /*

@@ -25,7 +25,7 @@ void progress_begin(struct progress_step *s, const struct mvm_progress *to, cons
 	if (!to || !to->fn)
 		return;
 	s->to = to;
-	s->started_ns = clock_now_ns();
+	s->started_ns = s->updated_ns = clock_now_ns();
 
 	va_list ap;
 	va_start(ap, fmt);

@@ -30,7 +30,8 @@ struct progress_step {
 void progress_begin(struct progress_step *s, const struct mvm_progress *to, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* How far the step is; total 0 when unknown.  Cheap: passed on at most ten times a second. */
+/* How far the step is; total 0 when unknown.  Cheap: passed on at most ten times a second, and not
+ * in a step's first tenth. */
 void progress_bytes(struct progress_step *s, uint64_t done, uint64_t total);
 
 /* The step is done.  fmt: what came of it, or NULL. */

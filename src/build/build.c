@@ -254,7 +254,9 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 	if (r < 0)
 		return r;
 	progress_begin(&step, in->source.progress, "root image from %s", in->source.path);
+	in->source.step = &step;
 	r = make_rootfs(s, in, &st, ret, &product, err);
+	in->source.step = NULL;
 	if (r >= 0)
 		r = choose_kernel(s, spec, in, &product, &kernel, err);
 	if (r < 0)

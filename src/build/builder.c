@@ -46,48 +46,68 @@ static int open_source(const struct build_source *source, int flags, struct mvm_
 static int dir_lock(const struct build_source *source, struct build_lock *ret,
 		    struct mvm_error *err)
 {
+	AUTO_DONE(progress_step) step = { 0 };
 	AUTO_CLOSE int fd = open_source(source, O_DIRECTORY, err);
-	return fd < 0 ? fd : image_lock_dir(fd, source->path, &ret->lock, err);
+	if (fd < 0)
+		return fd;
+	progress_begin(&step, source->progress, "reading %s", source->path);
+	int r = image_lock_dir(fd, source->path, &step, &ret->lock, err);
+	if (r == 0)
+		progress_end(&step, NULL);
+	return r;
 }
 
 static int dir_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
+	const struct image_options options = { .step = source->step };
 	struct mvm_digest read;
 
 	(void)work_fd;
 	(void)ret; /* a folder is all that it is */
 	AUTO_CLOSE int fd = open_source(source, O_DIRECTORY, err);
-	int r = fd < 0 ? fd : image_from_dir(fd, source->path, out_fd, 0, &read, err);
+	int r = fd < 0 ? fd : image_from_dir(fd, source->path, out_fd, &options, &read, err);
 	if (r == 0 && !digest_equal(&read, &lock->lock))
 		r = build_source_changed(source, err);
 	return r;
 }
 
-static int digest_file(int fd, const char *path, struct mvm_digest *ret, struct mvm_error *err)
+static int digest_file(int fd, const char *path, struct progress_step *step, struct mvm_digest *ret,
+		       struct mvm_error *err)
 {
-	int r = sha256_fd(fd, ret, NULL);
+	uint64_t bytes = 0;
+	int r = sha256_fd(fd, ret, &bytes);
+	if (r >= 0 && step)
+		progress_bytes(step, bytes, bytes);
 	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
 }
 
 static int tar_lock(const struct build_source *source, struct build_lock *ret,
 		    struct mvm_error *err)
 {
+	AUTO_DONE(progress_step) step = { 0 };
 	AUTO_CLOSE int fd = open_source(source, 0, err);
-	return fd < 0 ? fd : digest_file(fd, source->path, &ret->lock, err);
+	if (fd < 0)
+		return fd;
+	progress_begin(&step, source->progress, "reading %s", source->path);
+	int r = digest_file(fd, source->path, &step, &ret->lock, err);
+	if (r == 0)
+		progress_end(&step, NULL);
+	return r;
 }
 
 static int tar_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
+	const struct image_options options = { .step = source->step };
 	struct mvm_digest after;
 
 	(void)work_fd;
 	(void)ret; /* a tar is all that it is */
 	AUTO_CLOSE int fd = open_source(source, 0, err);
-	int r = fd < 0 ? fd : image_from_tar(fd, source->path, out_fd, 0, err);
+	int r = fd < 0 ? fd : image_from_tar(fd, source->path, out_fd, &options, err);
 	if (r == 0)
-		r = digest_file(fd, source->path, &after, err);
+		r = digest_file(fd, source->path, NULL, &after, err);
 	if (r == 0 && !digest_equal(&lock->lock, &after))
 		r = build_source_changed(source, err);
 	return r;

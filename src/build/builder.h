@@ -26,6 +26,7 @@ struct build_source {
 	const char *path;      /* flake_ref without the builder's prefix */
 	const char *profile, *role;
 	const struct mvm_progress *progress; /* may be NULL */
+	struct progress_step *step;	     /* build(): the one it is part of; may be NULL */
 	bool allow_pre_build, update_hash;   /* struct mvm_build_options */
 };
 

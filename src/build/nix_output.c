@@ -67,8 +67,10 @@ static int no_rootfs(const struct output *o, struct mvm_error *err)
 		names.n ? list.data : "nothing");
 }
 
-static int take_rootfs(const struct output *o, int out_fd, struct mvm_error *err)
+static int take_rootfs(const struct output *o, int out_fd, struct progress_step *step,
+		       struct mvm_error *err)
 {
+	const struct image_options options = { .step = step };
 	static const char *const names[2] = { "rootfs.ext4", "rootfs" };
 	const char *name;
 	struct stat st;
@@ -83,7 +85,7 @@ static int take_rootfs(const struct output *o, int out_fd, struct mvm_error *err
 		return mvm_error_oom(err);
 	int r = fstat(fd, &st) < 0 ? -errno : 0;
 	if (r == 0 && S_ISDIR(st.st_mode))
-		return image_from_dir(fd, path, out_fd, 0, NULL, err);
+		return image_from_dir(fd, path, out_fd, &options, NULL, err);
 	if (r == 0 && !S_ISREG(st.st_mode))
 		return mvm_error_set(err, -EINVAL, "'%s' is neither a file nor a folder", path);
 	if (r == 0)
@@ -91,7 +93,7 @@ static int take_rootfs(const struct output *o, int out_fd, struct mvm_error *err
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r));
 	return r ? image_copy_ext4(fd, path, out_fd, err)
-		 : image_from_tar(fd, path, out_fd, 0, err);
+		 : image_from_tar(fd, path, out_fd, &options, err);
 }
 
 static int take_modules(const struct output *o, int kernel_fd, struct kernel_info *info,
@@ -134,8 +136,8 @@ static int take_kernel(const struct output *o, int work_fd, int *ret_fd, struct 
 	return r;
 }
 
-int nix_output_take(const char *path, int out_fd, int work_fd, struct build_product *ret,
-		    struct mvm_error *err)
+int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
+		    struct build_product *ret, struct mvm_error *err)
 {
 	const char *slash = strrchr(path, '/');
 	AUTO_FREE char *store = slash && slash > path ? strndup(path, (size_t)(slash - path))
@@ -153,6 +155,6 @@ int nix_output_take(const char *path, int out_fd, int work_fd, struct build_prod
 	if (!store)
 		return mvm_error_oom(err);
 	struct output o = { .path = path, .store = store, .fd = fd };
-	int r = take_rootfs(&o, out_fd, err);
+	int r = take_rootfs(&o, out_fd, step, err);
 	return r < 0 ? r : take_kernel(&o, work_fd, &ret->kernel_fd, err);
 }

@@ -18,12 +18,13 @@
  *   path     of the output, absolute
  *   out_fd   gets the root filesystem: an empty regular file
  *   work_fd  an empty folder that gets the kernel
+ *   step     told of the bytes; may be NULL
  *   ret      its kernel_fd is set when there is a kernel
  *
  * Errors: -EINVAL (it is not such a folder; the text says what it holds), -EACCES (a link leads out
  * of the store), and those of image/image.h, image/image_ext4.h, image/kernel.h.
  */
-int nix_output_take(const char *path, int out_fd, int work_fd, struct build_product *ret,
-		    struct mvm_error *err);
+int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
+		    struct build_product *ret, struct mvm_error *err);
 
 #endif

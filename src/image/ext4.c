@@ -222,6 +222,7 @@ int ext4_begin(int fd, struct tree *t, const struct ext4_options *options, struc
 		return mvm_error_oom(err);
 	w->fd = fd;
 	w->tree = t;
+	w->step = options->step;
 	w->journal = options->journal;
 	int r = begin(w, options, err);
 	if (r < 0)
@@ -247,6 +248,8 @@ static int write_rest(struct ext4_writer *w, const struct tree_node *folder, str
 int ext4_finish(struct ext4_writer *w, struct mvm_error *err)
 {
 	int r = ext4_close_file(w, err);
+	if (w->step)
+		progress_bytes(w->step, w->tree->file_bytes, w->tree->file_bytes);
 	if (r == 0)
 		r = write_rest(w, w->tree->root, err);
 	if (r < 0)

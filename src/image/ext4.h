@@ -18,6 +18,7 @@
  * Source: the kernel's Documentation/filesystems/ext4; libext2fs 1.47.0.
  */
 
+#include "base/progress.h"
 #include "image/tree.h"
 
 struct ext4_writer;
@@ -27,6 +28,7 @@ struct ext4_options {
 	const char *label;   /* at most 16 bytes; NULL: none */
 	bool journal;	     /* it will be written to: a crash must not cost its contents */
 	int64_t now;	     /* seconds since 1970 that the superblock carries; 0 reads as 1 */
+	struct progress_step *step; /* told of the contents written so far; borrowed; may be NULL */
 };
 
 /*

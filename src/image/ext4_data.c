@@ -127,6 +127,9 @@ int ext4_write(void *arg, struct tree_node *n, uint64_t offset, const void *data
 		offset += take;
 		len -= take;
 	}
+	w->done_bytes += offset - w->next_offset;
 	w->next_offset = offset;
+	if (w->step)
+		progress_bytes(w->step, w->done_bytes, w->tree->file_bytes);
 	return 0;
 }

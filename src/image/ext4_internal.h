@@ -33,6 +33,8 @@ struct ext4_writer {
 	ext2_filsys fs;
 	int fd;
 	struct tree *tree;
+	struct progress_step *step;  /* may be NULL */
+	uint64_t done_bytes;	     /* contents, holes included */
 	bool journal;		     /* make one at the end */
 	bool own_lost_found;	     /* the tree has none */
 	uint64_t run_start, run_len; /* free blocks, next to be handed out */

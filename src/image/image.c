@@ -56,38 +56,74 @@ static int write_image(int fd, const char *name, struct tree *t, read_fn read, i
 	return r < 0 ? mvm_error_context(err, r, "'%s'", name) : 0;
 }
 
-int image_from_dir(int dir_fd, const char *dir_name, int out_fd, uint64_t size_bytes,
-		   struct mvm_digest *ret_lock, struct mvm_error *err)
+/* What the writer is to know. */
+static int writer_options(const struct image_options *from, struct ext4_options *ret,
+			  struct mvm_error *err)
 {
-	struct ext4_options options = { .size_bytes = size_bytes };
-	AUTO(tree) t = NULL;
-
-	int r = image_epoch(&options.now, err);
-	if (r == 0)
-		r = tree_dir_scan(dir_fd, dir_name, options.now, &t, err);
-	return r < 0 ? r
-		     : write_image(dir_fd, dir_name, t, read_dir, out_fd, &options, ret_lock, err);
+	*ret = (struct ext4_options){ 0 };
+	if (from) {
+		ret->size_bytes = from->size_bytes;
+		ret->step = from->step;
+	}
+	return image_epoch(&ret->now, err);
 }
 
-int image_lock_dir(int dir_fd, const char *dir_name, struct mvm_digest *ret_lock,
+int image_from_dir(int dir_fd, const char *dir_name, int out_fd,
+		   const struct image_options *options, struct mvm_digest *ret_lock,
 		   struct mvm_error *err)
+{
+	struct ext4_options to;
+	AUTO(tree) t = NULL;
+
+	int r = writer_options(options, &to, err);
+	if (r == 0)
+		r = tree_dir_scan(dir_fd, dir_name, to.now, &t, err);
+	return r < 0 ? r : write_image(dir_fd, dir_name, t, read_dir, out_fd, &to, ret_lock, err);
+}
+
+/* Contents that are only counted. */
+struct counter {
+	struct progress_step *step;
+	uint64_t done_bytes, total_bytes;
+};
+
+static int count(void *arg, struct tree_node *n, uint64_t offset, const void *data, size_t len,
+		 struct mvm_error *err)
+{
+	struct counter *c = arg;
+
+	(void)n;
+	(void)offset;
+	(void)data;
+	(void)err;
+	c->done_bytes += len;
+	if (c->step)
+		progress_bytes(c->step, c->done_bytes, c->total_bytes);
+	return 0;
+}
+
+int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,
+		   struct mvm_digest *ret_lock, struct mvm_error *err)
 {
 	AUTO(tree) t = NULL;
 
 	int r = tree_dir_scan(dir_fd, dir_name, 0, &t, err);
-	return r < 0 ? r : tree_dir_read(dir_fd, dir_name, t, NULL, NULL, ret_lock, err);
+	if (r < 0)
+		return r;
+	struct counter c = { .step = step, .total_bytes = t->file_bytes };
+	return tree_dir_read(dir_fd, dir_name, t, count, &c, ret_lock, err);
 }
 
-int image_from_tar(int tar_fd, const char *tar_name, int out_fd, uint64_t size_bytes,
-		   struct mvm_error *err)
+int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
+		   const struct image_options *options, struct mvm_error *err)
 {
-	struct ext4_options options = { .size_bytes = size_bytes };
+	struct ext4_options to;
 	AUTO(tree) t = NULL;
 
-	int r = image_epoch(&options.now, err);
+	int r = writer_options(options, &to, err);
 	if (r == 0)
-		r = tree_tar_scan(tar_fd, tar_name, options.now, NULL, &t, err);
-	return r < 0 ? r : write_image(tar_fd, tar_name, t, read_tar, out_fd, &options, NULL, err);
+		r = tree_tar_scan(tar_fd, tar_name, to.now, NULL, &t, err);
+	return r < 0 ? r : write_image(tar_fd, tar_name, t, read_tar, out_fd, &to, NULL, err);
 }
 
 int image_format_empty(int out_fd, uint64_t size_bytes, const char *label, struct mvm_error *err)

@@ -15,6 +15,8 @@
 #include <mvm/error.h>
 #include <stdint.h>
 
+#include "base/progress.h"
+
 /* Raised whenever the same source would give other bytes than before: part of the build cache's
  * fingerprint. */
 #define IMAGE_FORMAT_VERSION 1u
@@ -22,25 +24,31 @@
 /* SOURCE_DATE_EPOCH, or 0 when it is not set.  -EINVAL when it is no number of seconds. */
 int image_epoch(int64_t *ret, struct mvm_error *err);
 
+struct image_options {
+	uint64_t size_bytes;	    /* of the image; 0: what the files take and some headroom */
+	struct progress_step *step; /* told of the bytes; borrowed; may be NULL */
+};
+
 /*
  * A folder becomes an ext4 image (rules: image/tree_dir.h).
  *
- *   dir_fd      the folder; borrowed
- *   dir_name    for messages
- *   out_fd      borrowed
- *   size_bytes  of the image; 0: what the files take and some headroom
- *   ret_lock    the digest of the folder as it was read; may be NULL
+ *   dir_fd    the folder; borrowed
+ *   dir_name  for messages
+ *   out_fd    borrowed
+ *   options   borrowed; NULL: all defaults
+ *   ret_lock  the digest of the folder as it was read; may be NULL
  *
  * Returns 0; -EINVAL (something that is no file, folder or symbolic link), -EBUSY (changed while
- * it was read), -ENOSPC (size_bytes is too small), -EFBIG, -ENOMEM, or errno.
+ * it was read), -ENOSPC (options->size_bytes is too small), -EFBIG, -ENOMEM, or errno.
  * One pass over the contents, about 3 MiB of memory besides the names.
  */
-int image_from_dir(int dir_fd, const char *dir_name, int out_fd, uint64_t size_bytes,
-		   struct mvm_digest *ret_lock, struct mvm_error *err);
-
-/* The digest alone, as image_from_dir gives it. */
-int image_lock_dir(int dir_fd, const char *dir_name, struct mvm_digest *ret_lock,
+int image_from_dir(int dir_fd, const char *dir_name, int out_fd,
+		   const struct image_options *options, struct mvm_digest *ret_lock,
 		   struct mvm_error *err);
+
+/* The digest alone, as image_from_dir gives it.  step: told of the bytes; may be NULL. */
+int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,
+		   struct mvm_digest *ret_lock, struct mvm_error *err);
 
 /*
  * A tar, compressed or not, becomes an ext4 image (rules: image/tree_tar.h).
@@ -50,8 +58,8 @@ int image_lock_dir(int dir_fd, const char *dir_name, struct mvm_digest *ret_lock
  * Returns 0; -EBADMSG (cut, damaged or no tar), -EINVAL (an entry that cannot be in an image),
  * else as image_from_dir.
  */
-int image_from_tar(int tar_fd, const char *tar_name, int out_fd, uint64_t size_bytes,
-		   struct mvm_error *err);
+int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
+		   const struct image_options *options, struct mvm_error *err);
 
 /* An empty file system with a journal, for disks that are written to; label as in struct
  * ext4_options. */

@@ -353,10 +353,10 @@ static int write_tree(struct tree *t, const struct layer_source *layers, size_t 
 	return r < 0 ? mvm_error_context(err, r, "'%s'", name) : 0;
 }
 
-int oci_write_image(const struct oci_image *image, int out_fd, uint64_t size_bytes,
+int oci_write_image(const struct oci_image *image, int out_fd, const struct image_options *options,
 		    struct mvm_error *err)
 {
-	struct ext4_options options = { .size_bytes = size_bytes };
+	struct ext4_options to = { 0 };
 	AUTO(tree) t = NULL;
 	size_t n = image->config.n;
 
@@ -371,10 +371,14 @@ int oci_write_image(const struct oci_image *image, int out_fd, uint64_t size_byt
 			.name = image->layers[i].name,
 			.diff_id = image->config.diff_ids[i],
 		};
-	int r = image_epoch(&options.now, err);
+	if (options) {
+		to.size_bytes = options->size_bytes;
+		to.step = options->step;
+	}
+	int r = image_epoch(&to.now, err);
 	if (r == 0)
 		r = check_layers(image, err);
 	if (r == 0)
-		r = layers_scan(layers, n, options.now, NULL, &t, err);
-	return r < 0 ? r : write_tree(t, layers, n, out_fd, &options, image->files.path, err);
+		r = layers_scan(layers, n, to.now, NULL, &t, err);
+	return r < 0 ? r : write_tree(t, layers, n, out_fd, &to, image->files.path, err);
 }

@@ -10,6 +10,7 @@
  * merges them in memory and writes the ext4 image (rules: image/layer.h).
  */
 
+#include "image/image.h"
 #include "image/oci_manifest.h"
 
 enum oci_kind {
@@ -46,12 +47,12 @@ const struct oci_config *oci_config(const struct oci_image *image);
 /*
  * Write the root filesystem.
  *
- *   out_fd, size_bytes  as in image_from_tar()
+ *   out_fd, options  as in image_from_tar()
  *
  * Returns as image_from_tar(); also -EBADMSG for a layer that is not what its digest says.
  * Every layer is read three times: to check it, for its names, for its contents.
  */
-int oci_write_image(const struct oci_image *image, int out_fd, uint64_t size_bytes,
+int oci_write_image(const struct oci_image *image, int out_fd, const struct image_options *options,
 		    struct mvm_error *err);
 
 #endif

@@ -51,7 +51,8 @@ static int build(const char *source, const char *image, uint64_t size, struct mv
 	AUTO_CLOSE int dir = dir_open_at(work_fd, source);
 	AUTO_CLOSE int fd = open_image(image);
 	assert_true(dir >= 0);
-	return image_from_dir(dir, source, fd, size, lock, err);
+	return image_from_dir(dir, source, fd, &(struct image_options){ .size_bytes = size }, lock,
+			      err);
 }
 
 static void the_same_folder_elsewhere_gives_the_same_bytes(void **state)
@@ -70,7 +71,7 @@ static void the_same_folder_elsewhere_gives_the_same_bytes(void **state)
 	assert_clean("one.img");
 
 	AUTO_CLOSE int dir = dir_open_at(work_fd, "two");
-	assert_int_equal(image_lock_dir(dir, "two", &c, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "two", NULL, &c, NULL), 0);
 	assert_true(digest_equal(&a, &c));
 }
 
@@ -107,30 +108,30 @@ static void the_lock_covers_paths_modes_contents_and_targets(void **state)
 
 	make_source("locked", 0);
 	AUTO_CLOSE int dir = dir_open_at(work_fd, "locked");
-	assert_int_equal(image_lock_dir(dir, "locked", &before, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "locked", NULL, &before, NULL), 0);
 
 	assert_int_equal(fchmodat(dir, "etc/hostname", 0600, 0), 0);
-	assert_int_equal(image_lock_dir(dir, "locked", &after, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "locked", NULL, &after, NULL), 0);
 	assert_false(digest_equal(&before, &after));
 	assert_int_equal(fchmodat(dir, "etc/hostname", 0644, 0), 0);
 
 	assert_int_equal(renameat(dir, "etc/hostname", dir, "etc/hostnamf"), 0);
-	assert_int_equal(image_lock_dir(dir, "locked", &after, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "locked", NULL, &after, NULL), 0);
 	assert_false(digest_equal(&before, &after));
 	assert_int_equal(renameat(dir, "etc/hostnamf", dir, "etc/hostname"), 0);
 
 	assert_int_equal(unlinkat(dir, "etc/link", 0), 0);
 	assert_int_equal(symlinkat("../bin/tooL", dir, "etc/link"), 0);
-	assert_int_equal(image_lock_dir(dir, "locked", &after, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "locked", NULL, &after, NULL), 0);
 	assert_false(digest_equal(&before, &after));
 	assert_int_equal(unlinkat(dir, "etc/link", 0), 0);
 	assert_int_equal(symlinkat("../bin/tool", dir, "etc/link"), 0);
 
 	put_text("locked/etc/hostname", "mvn\n", 0644);
-	assert_int_equal(image_lock_dir(dir, "locked", &after, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "locked", NULL, &after, NULL), 0);
 	assert_false(digest_equal(&before, &after));
 	put_text("locked/etc/hostname", "mvm\n", 0644);
-	assert_int_equal(image_lock_dir(dir, "locked", &after, NULL), 0);
+	assert_int_equal(image_lock_dir(dir, "locked", NULL, &after, NULL), 0);
 	assert_true(digest_equal(&before, &after));
 }
 

@@ -72,7 +72,7 @@ static int build(const char *name, const char *image, struct mvm_error *err)
 	AUTO_CLOSE int fd = openat(work_fd, name, O_RDONLY | O_CLOEXEC);
 	AUTO_CLOSE int out = open_image(image);
 	assert_true(fd >= 0);
-	return image_from_tar(fd, name, out, 0, err);
+	return image_from_tar(fd, name, out, NULL, err);
 }
 
 static const struct item root_items[] = {

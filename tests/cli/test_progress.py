@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What long work shows on standard error: plain lines, a bar on a terminal, JSON."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import socket
+import struct
+import subprocess
+import sys
+import termios
+
+import harness
+
+sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
+from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
+
+LONG = 1 << 30 # bytes that take more than a tenth of a second to read
+TIME = r"\d+(\.\d)? (us|ms|s)"
+
+
+class Progress(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        with open(self.path("kernel.elf"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-test"))
+        self.mvm_ok("kernel", "add", self.path("kernel.elf"), "--name", "tiny")
+        self.write("root/etc/hostname", "one\n")
+        self.config = self.write("t.toml", 'template_id = "t"\nflake_ref = "dir:root"\n[[variants]]'
+                                 '\nname = "t"\nrole = "worker"\nvcpus = 1\nmem_mib = 128\n')
+
+    def make_long(self):
+        with open(self.path("root", "large"), "wb") as file:
+            file.truncate(LONG)
+
+    def build(self, *args, stderr=subprocess.PIPE, env=None):
+        return subprocess.run([harness.MVM, "template", "build", "--config", self.config, *args],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+                              env=self.environment(env), cwd=self.folder, timeout=60, check=False)
+
+    def on_terminal(self, columns, term="xterm"):
+        """What a build writes to a terminal of that width."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([harness.MVM, "template", "build", "--config", self.config],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=theirs, cwd=self.folder,
+                                   env=self.environment({"TERM": term}))
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                got = os.read(ours, 65536)
+            except OSError: # its other end is closed
+                break
+            text += got
+        os.close(ours)
+        self.assertEqual(process.wait(timeout=60), 0)
+        return text.decode()
+
+    def test_a_step_is_one_line_with_time_and_bytes(self):
+        root = re.escape(self.path("root"))
+        lines = self.build().stderr.decode().splitlines()
+        self.assertEqual(len(lines), 4, lines)
+        for line, wanted in zip(lines, (
+                rf"reading {root} \.\.\. {TIME} \(4 B\)",
+                rf"root image from {root} \.\.\. {TIME} \([\d.]+ MiB\)",
+                rf"initramfs for kernel 6\.1\.0-test \.\.\. {TIME} \([\d.]+ KiB\)",
+                rf"publishing t@[0-9a-f]{{12}} \.\.\. {TIME}")):
+            self.assertRegex(line, f"^{wanted}$")
+
+    def test_a_line_is_not_written_byte_by_byte(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            self.assertEqual(self.build(stderr=theirs).returncode, 0)
+            theirs.close()
+            writes = list(iter(lambda: ours.recv(65536), b""))
+        self.assertEqual(b"".join(writes).count(b"\n"), 4)
+        self.assertEqual(len(writes), 8, writes) # a step's beginning and its end
+
+    def test_json_has_a_line_for_each_event(self):
+        self.make_long()
+        done = self.build("--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        json.loads(done.stdout)
+        steps = {}
+        for line in done.stderr.splitlines():
+            (kind, event), = json.loads(line).items()
+            self.assertEqual(kind, "progress")
+            self.assertEqual(sorted(event), ["detail", "done_bytes", "elapsed_ns", "event", "step",
+                                             "total_bytes"])
+            steps.setdefault(event["step"], []).append(event)
+        self.assertEqual(len(steps), 4)
+        for name, events in steps.items():
+            words = [event["event"] for event in events]
+            self.assertEqual(words, ["begin"] + ["update"] * (len(words) - 2) + ["end"], name)
+            for before, after in zip(events, events[1:]):
+                self.assertLessEqual(before["done_bytes"], after["done_bytes"])
+                self.assertLessEqual(before["elapsed_ns"], after["elapsed_ns"])
+        for name in (f"reading {self.path('root')}", f"root image from {self.path('root')}"):
+            self.assertGreater(len(steps[name]), 2, steps[name])
+            last = steps[name][-1]
+            self.assertEqual((last["done_bytes"], last["total_bytes"]), (LONG + 4, LONG + 4))
+        self.assertRegex(steps[name][-1]["detail"], "iB$")
+
+    def test_json_tells_of_a_step_that_failed(self):
+        os.mkfifo(self.path("root", "fifo"))
+        done = self.build("--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout, b"")
+        events = [json.loads(line) for line in done.stderr.splitlines()]
+        self.assertEqual([e.get("progress", {}).get("event") for e in events],
+                         ["begin", "failed", None])
+        self.assertIn("is a fifo", events[-1]["error"]["message"])
+
+    def test_a_terminal_gets_a_bar_that_fits(self):
+        self.make_long()
+        for columns in (120, 60, 10):
+            text = self.on_terminal(columns)
+            bars = re.findall(r"\r\x1b\[K([^\r\n]*\[#*-*\][^\r\n]*)", text)
+            self.assertTrue(bars, text)
+            for bar in bars:
+                self.assertRegex(bar, r"\[#*-{0,20}\] +\d+%  [\d.]+ \w+ of 1(\.0)? GiB$")
+                if columns > 50:
+                    self.assertLess(len(bar), columns)
+            self.write("root/etc/hostname", f"{columns}\n") # to build again
+
+    def test_a_dumb_terminal_gets_plain_lines(self):
+        self.make_long()
+        text = self.on_terminal(80, "dumb")
+        self.assertNotIn("\x1b", text)
+        self.assertEqual(text.count("\n"), 4, text)
+
+
+if __name__ == "__main__":
+    harness.main()
