@@ -37,7 +37,7 @@ static int describe(struct mvm *mvm, const struct vmm_ops *ops, struct mvm_backe
 		.accelerator_reason = TAKE_PTR(probe.accel_reason),
 		.snapshots = ops->caps.snapshots,
 		.pause = ops->caps.pause,
-		.network = ops->caps.network_user,
+		.network = !vmm_network_obstacle(ops),
 		.shared_memory = ops->caps.shared_memory_clones,
 		.agent_transport = ops->caps.agent_transport,
 	};

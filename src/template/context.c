@@ -39,9 +39,11 @@ static int probe(struct mvm *mvm, const struct vmm_ops *ops, struct vmm_probe *r
 	return vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), ret, err);
 }
 
-static bool has_network_for(const struct vmm_ops *ops, const struct mvm_template_revision *revision)
+/* Why a backend cannot give a revision the network that it wants; NULL if it can. */
+static const char *lacks_network(const struct vmm_ops *ops,
+				 const struct mvm_template_revision *revision)
 {
-	return ops->caps.network_user || revision->run.network == MVM_NETWORK_NONE;
+	return revision->run.network == MVM_NETWORK_NONE ? NULL : vmm_network_obstacle(ops);
 }
 
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
@@ -60,17 +62,19 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 		r = probe(mvm, vmm_backends[i], &found, err);
 		if (r < 0)
 			return r;
-		if (found.usable && has_network_for(vmm_backends[i], revision)) {
+		const char *obstacle = lacks_network(vmm_backends[i], revision);
+		if (found.usable && !obstacle) {
 			*ret = vmm_backends[i];
 			*ret_probe = found;
 			found = (struct vmm_probe){ 0 };
 			return 0;
 		}
-		strbuf_addf(&reasons, "%s%s: %s", reasons.len ? "; " : "", vmm_backends[i]->name,
-			    found.usable   ? "it has no network, which the template wants "
-					     "(network = \"none\" would do without)"
+		strbuf_addf(&reasons, "%s%s: %s%s", reasons.len ? "; " : "", vmm_backends[i]->name,
+			    found.usable   ? obstacle
 			    : found.reason ? found.reason
-					   : "not usable");
+					   : "not usable",
+			    found.usable ? " (a template with network = \"none\" would do without)"
+					 : "");
 	}
 	r = mvm_error_set(err, -EOPNOTSUPP, "%s: %s",
 			  only ? "this VM cannot run on the backend that was asked for"

@@ -95,8 +95,10 @@ int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n, str
 		doctor_kernels(&d);
 	}
 	look_at_host(&d);
-	if (d.mvm)
+	if (d.mvm) {
+		doctor_network(&d);
 		doctor_snapshots(&d);
+	}
 	if (d.failed)
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < d.n; i++)

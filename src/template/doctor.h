@@ -48,6 +48,9 @@ void doctor_backends(struct doctor *d);
 /* The command that makes a backend usable, or faster; NULL: none is needed or known.  Static. */
 const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe);
 
+/* Can every backend that is usable give VMs a network? */
+void doctor_network(struct doctor *d);
+
 void doctor_helpers(struct doctor *d);
 void doctor_nix(struct doctor *d);
 void doctor_cgroup(struct doctor *d);

@@ -127,6 +127,25 @@ void doctor_backends(struct doctor *d)
 	}
 }
 
+void doctor_network(struct doctor *d)
+{
+	for (size_t i = 0; vmm_backends[i]; i++) {
+		AUTO_DONE(vmm_probe) p = { 0 };
+		const char *obstacle = vmm_network_obstacle(vmm_backends[i]);
+		if (!obstacle)
+			continue;
+		if (vmm_backend_probe(vmm_backends[i], store_dir(d->mvm->store, STORE_CACHE), &p,
+				      NULL) < 0) {
+			d->failed = true; /* its only error */
+			return;
+		}
+		if (p.usable)
+			doctor_add(d, "network", MVM_CHECK_WARN, "see doc/firecracker.md",
+				   "VMs on backend %s can have no network: %s",
+				   vmm_backends[i]->name, obstacle);
+	}
+}
+
 void doctor_helpers(struct doctor *d)
 {
 	static const struct {

@@ -141,6 +141,13 @@ static int unsupported(const struct vmm *v, const char *what, struct mvm_error *
 	return mvm_error_set(err, -EOPNOTSUPP, "%s is not supported by %s", what, v->ops->name);
 }
 
+const char *vmm_network_obstacle(const struct vmm_ops *ops)
+{
+	if (!ops->caps.network_user)
+		return "it has no network";
+	return ops->network_obstacle ? ops->network_obstacle() : NULL;
+}
+
 static int check_config(const struct vmm_ops *ops, const struct vmm_probe *probe,
 			const struct vmm_config *c, struct mvm_error *err)
 {
@@ -150,9 +157,10 @@ static int check_config(const struct vmm_ops *ops, const struct vmm_probe *probe
 	if (c->n_drives > MVM_ARRAY_SIZE(c->drives))
 		return mvm_error_set(err, -EINVAL, "more than %zu drives",
 				     MVM_ARRAY_SIZE(c->drives));
-	if (c->network && !ops->caps.network_user)
-		return mvm_error_set(err, -EOPNOTSUPP, "user networking is not supported by %s",
-				     ops->name);
+	const char *obstacle = c->network ? vmm_network_obstacle(ops) : NULL;
+	if (obstacle)
+		return mvm_error_set(err, -EOPNOTSUPP, "no network on backend %s: %s", ops->name,
+				     obstacle);
 	if (c->memory != VMM_MEMORY_PRIVATE && !ops->caps.snapshots)
 		return mvm_error_set(err, -EOPNOTSUPP, "snapshots are not supported by %s",
 				     ops->name);

@@ -44,7 +44,7 @@ DEFINE_AUTO_DONE(vmm_probe, vmm_probe_done)
 struct vmm_caps {
 	bool snapshots;
 	bool pause;
-	bool network_user;	     /* outbound NAT and port forwards without privileges */
+	bool network_user;	     /* outbound NAT and port forwards; see network_obstacle() */
 	bool shared_memory_clones;   /* clones map the snapshot's memory file copy-on-write */
 	const char *agent_transport; /* "virtio-serial", "vsock" */
 };
@@ -126,6 +126,10 @@ struct vmm_ops {
 	 * our own failures (no memory): a missing binary is usable == false with a reason. */
 	int (*probe)(struct vmm_probe *ret, struct mvm_error *err);
 
+	/* Why VMs can have no network on this host as this user, with what mends it; NULL if they
+	 * can.  Static text.  Optional: where there is user networking there is no obstacle. */
+	const char *(*network_obstacle)(void);
+
 	/* The whole kernel command line for a config, the template's additions at its end. */
 	int (*cmdline)(const struct vmm_probe *probe, const struct vmm_config *config,
 		       const char *additions, char **ret, struct mvm_error *err);
@@ -199,6 +203,10 @@ int vmm_backend_binary(const struct vmm_ops *ops, char **ret);
  */
 int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe *ret,
 		      struct mvm_error *err);
+
+/* Why a VM of this backend can have no network here, with what mends it; NULL if it can.  Static.
+ */
+const char *vmm_network_obstacle(const struct vmm_ops *ops);
 
 /* Which accelerator this host has: KVM when /dev/kvm opens read-write and the CPU has vmx or svm;
  * MVM_ACCEL=kvm|tcg overrides.  ret_reason is static text. */

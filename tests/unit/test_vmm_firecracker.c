@@ -76,6 +76,24 @@ static void a_machine_is_described_call_by_call(void **state)
 		"PUT /entropy {}\n");
 }
 
+static void a_network_is_one_more_device(void **state)
+{
+	(void)state;
+	struct vmm_config c = full_config();
+	struct mvm_error err;
+	AUTO_DONE(fc_requests) requests = { 0 };
+	AUTO_FREE char *layout = NULL;
+	c.network = true;
+	c.n_drives = 1;
+	assert_int_equal(fc_requests_config(&c, &requests, &err), 0);
+	assert_int_equal(requests.n, 6);
+	assert_string_equal(requests.v[3].path, "/network-interfaces/eth0");
+	assert_string_equal(requests.v[3].body, "{\"iface_id\":\"eth0\",\"host_dev_name\":\"tap0\","
+						"\"guest_mac\":\"52:54:00:6d:76:6d\"}");
+	assert_int_equal(fc_device_layout(&c, &layout, &err), 0);
+	assert_string_equal(layout, "drive0:ro:rootfs.ext4 net:52:54:00:6d:76:6d vsock:3 entropy");
+}
+
 static void a_machine_may_have_no_initrd(void **state)
 {
 	(void)state;
@@ -423,6 +441,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_machine_is_described_call_by_call),
+		cmocka_unit_test(a_network_is_one_more_device),
 		cmocka_unit_test(a_machine_may_have_no_initrd),
 		cmocka_unit_test(a_name_that_is_no_utf8_is_refused),
 		cmocka_unit_test(actions_are_single_calls),

@@ -383,12 +383,15 @@ static void silence_ends_with_the_deadline(void **state)
 static void network_is_refused_in_words(void **state)
 {
 	(void)state;
+	if (!vmm_network_obstacle(&vmm_firecracker))
+		skip(); /* root on a host that forwards packets has it */
 	static const struct vmm_probe probe = { .usable = true };
 	struct vmm_config c = { .name = "web", .network = true };
 	struct mvm_error err = { 0 };
 	assert_int_equal(vmm_spawn(&vmm_firecracker, &probe, &c, T.loop, soon(), &T.vmm, &err),
 			 -EOPNOTSUPP);
-	assert_string_equal(err.text, "VM 'web': user networking is not supported by firecracker");
+	assert_non_null(strstr(err.text, "VM 'web': no network on backend firecracker: its network "
+					 "needs"));
 }
 
 static void a_probe_tells_versions_or_a_reason(void **state)

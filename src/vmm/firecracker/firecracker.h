@@ -19,6 +19,7 @@
 #include "net/http.h"
 #include "vmm/firecracker/agent.h"
 #include "vmm/firecracker/folder.h"
+#include "vmm/netns/netns.h"
 #include "vmm/vmm.h"
 #include "vmm/words.h"
 
@@ -37,6 +38,7 @@ struct firecracker {
 	struct words words;
 	struct fc_folder folder;
 	struct fc_agent agent;
+	struct netns *netns;	     /* NULL without a network */
 	char *binary, *state_format; /* the probe's */
 	bool pause_breaks_vsock;     /* see fc_pause_breaks_vsock() */
 };

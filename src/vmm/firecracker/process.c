@@ -42,6 +42,7 @@ static void fc_free(struct vmm *v)
 	words_done(&f->words);
 	http_free(f->http);
 	fc_agent_done(&f->agent);
+	netns_free(f->netns);
 	fc_folder_done(&f->folder);
 	free(f->binary);
 	free(f->state_format);
@@ -107,7 +108,8 @@ static int start_process(void *arg, struct mvm_error *err)
 	};
 	if (c->memory == VMM_MEMORY_CLONE)
 		spec.flags |= PROCESS_NO_HUGE_PAGES;
-	r = process_spawn(&spec, &f->vmm.process);
+	r = f->netns ? netns_spawn(f->netns, &spec, &f->vmm.process)
+		     : process_spawn(&spec, &f->vmm.process);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", f->binary, strerror(-r));
 	r = loop_add_fd(f->loop, f->vmm.process.pidfd, EPOLLIN, on_exit_fd, f, &f->exit_source);
@@ -161,6 +163,10 @@ static int start(struct firecracker *f, const struct vmm_config *c, int64_t dead
 		 struct mvm_error *err)
 {
 	int r = fc_folder_make(c, &f->folder, err);
+	if (r < 0)
+		return r;
+	if (c->network)
+		r = netns_new(f->loop, c->forwards, c->n_forwards, (uid_t)-1, &f->netns, err);
 	if (r < 0)
 		return r;
 	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c->agent_fd);
@@ -255,13 +261,14 @@ const struct vmm_ops vmm_firecracker = {
 	.caps = {
 		.snapshots = true,
 		.pause = true,
-		.network_user = false,
+		.network_user = true,
 		.shared_memory_clones = true,
 		.agent_transport = "vsock",
 	},
 	.binary = FC_BINARY,
 	.binary_env = FC_BINARY_ENV,
 	.probe = fc_probe,
+	.network_obstacle = netns_obstacle,
 	.cmdline = fc_cmdline,
 	.facts = fc_facts,
 	.spawn = fc_spawn,

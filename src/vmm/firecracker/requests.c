@@ -11,6 +11,7 @@
 #include "vmm/firecracker/firecracker.h"
 
 #define GUEST_CID 3 /* the same for all: each VM's vsock is its own process's */
+#define GUEST_MAC "52:54:00:6d:76:6d"
 
 void fc_requests_done(struct fc_requests *l)
 {
@@ -75,12 +76,23 @@ static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_
 		   err);
 }
 
+/* The device is the same in every VM's network namespace, and its address in every guest. */
+static int add_network(struct fc_requests *l, struct mvm_error *err)
+{
+	return add(l, "PUT", "/network-interfaces/eth0",
+		   json_pack("{s:s, s:s, s:s}", "iface_id", "eth0", "host_dev_name", NETNS_TAP,
+			     "guest_mac", GUEST_MAC),
+		   err);
+}
+
 int fc_requests_config(const struct vmm_config *c, struct fc_requests *ret, struct mvm_error *err)
 {
 	AUTO_DONE(fc_requests) list = { 0 };
 	int r = add_machine(&list, c, err);
 	for (size_t i = 0; i < c->n_drives && r == 0; i++)
 		r = add_drive(&list, &c->drives[i], i, err);
+	if (r == 0 && c->network)
+		r = add_network(&list, err);
 	if (r == 0)
 		r = add(&list, "PUT", "/vsock",
 			json_pack("{s:i, s:s}", "guest_cid", GUEST_CID, "uds_path", FC_VSOCK), err);
@@ -141,6 +153,8 @@ int fc_device_layout(const struct vmm_config *c, char **ret, struct mvm_error *e
 	for (size_t i = 0; i < c->n_drives; i++)
 		strbuf_addf(&text, "drive%zu:%s:%s ", i, c->drives[i].read_only ? "ro" : "rw",
 			    c->drives[i].name);
+	if (c->network)
+		strbuf_adds(&text, "net:" GUEST_MAC " ");
 	strbuf_addf(&text, "vsock:%d entropy", GUEST_CID);
 	char *layout = text.failed ? NULL : strbuf_take(&text);
 	if (!layout)

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/netns/link.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#define FLOW_SIZE 65536u
+
+/* One direction. */
+struct flow {
+	int from, to;
+	size_t start, len; /* what waits in data */
+	bool ended;	   /* no more will come */
+	bool told;	   /* and `to` knows */
+	char data[FLOW_SIZE];
+};
+
+struct link {
+	struct loop_source *a_source, *b_source;
+	void (*on_end)(void *arg, struct link *l);
+	void *arg;
+	bool broken; /* one of the sockets has failed */
+	struct flow a_to_b, b_to_a;
+};
+
+static void take(struct link *l, struct flow *flow)
+{
+	if (flow->len > 0 || flow->ended)
+		return;
+	ssize_t n = recv(flow->from, flow->data, FLOW_SIZE, MSG_DONTWAIT);
+	flow->start = 0;
+	if (n > 0)
+		flow->len = (size_t)n;
+	else if (n == 0)
+		flow->ended = true;
+	else if (errno != EAGAIN && errno != EINTR)
+		l->broken = true;
+}
+
+static void give(struct link *l, struct flow *flow)
+{
+	if (flow->len > 0) {
+		ssize_t n = send(flow->to, flow->data + flow->start, flow->len,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			l->broken = true;
+		if (n <= 0)
+			return;
+		flow->start += (size_t)n;
+		flow->len -= (size_t)n;
+	}
+	if (flow->ended && flow->len == 0 && !flow->told) {
+		flow->told = true;
+		(void)shutdown(flow->to, SHUT_WR); /* one that is gone shows when it is read */
+	}
+}
+
+static bool is_over(const struct flow *flow)
+{
+	return flow->told;
+}
+
+/* What to wait for at a socket that `in` comes from and `out` goes to. */
+static uint32_t events_of(const struct flow *in, const struct flow *out)
+{
+	return (!in->ended && in->len == 0 ? EPOLLIN : 0) | (out->len ? EPOLLOUT : 0);
+}
+
+static void pass_on(struct link *l)
+{
+	take(l, &l->a_to_b);
+	take(l, &l->b_to_a);
+	give(l, &l->a_to_b);
+	give(l, &l->b_to_a);
+	if (l->broken || (is_over(&l->a_to_b) && is_over(&l->b_to_a)) ||
+	    loop_source_set_events(l->a_source, events_of(&l->a_to_b, &l->b_to_a)) < 0 ||
+	    loop_source_set_events(l->b_source, events_of(&l->b_to_a, &l->a_to_b)) < 0)
+		l->on_end(l->arg, l);
+}
+
+/* A hang-up is told even to who waits for nothing, again and again: then nobody reads any more. */
+static void on_socket(void *arg, uint32_t events)
+{
+	struct link *l = arg;
+	if ((events & EPOLLERR) || ((events & EPOLLHUP) && l->a_to_b.ended && l->b_to_a.ended))
+		l->broken = true;
+	pass_on(l);
+}
+
+int link_new(struct loop *loop, int a_fd, int b_fd, void (*on_end)(void *arg, struct link *l),
+	     void *arg, struct link **ret)
+{
+	struct link *l = malloc(sizeof(*l)); /* not zeroed: most of it is room for data */
+	if (!l)
+		return -ENOMEM;
+	l->a_source = l->b_source = NULL;
+	l->on_end = on_end;
+	l->arg = arg;
+	l->broken = false;
+	l->a_to_b.from = l->b_to_a.to = a_fd;
+	l->b_to_a.from = l->a_to_b.to = b_fd;
+	l->a_to_b.start = l->a_to_b.len = l->b_to_a.start = l->b_to_a.len = 0;
+	l->a_to_b.ended = l->a_to_b.told = l->b_to_a.ended = l->b_to_a.told = false;
+	int r = loop_add_fd(loop, a_fd, EPOLLIN, on_socket, l, &l->a_source);
+	if (r == 0)
+		r = loop_add_fd(loop, b_fd, EPOLLIN, on_socket, l, &l->b_source);
+	if (r < 0) {
+		loop_source_free(l->a_source);
+		free(l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+void link_free(struct link *l)
+{
+	if (!l)
+		return;
+	loop_source_free(l->a_source);
+	loop_source_free(l->b_source);
+	(void)close(l->a_to_b.from);
+	(void)close(l->b_to_a.from);
+	free(l);
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/netns/netns.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "base/file.h"
+#include "vmm/netns/netns_priv.h"
+#include "vmm/netns/relay.h"
+
+#define RESOLV_CONF	"/etc/resolv.conf"
+#define RESOLV_CONF_MAX 65536u
+#define DNS_PORT	53
+#define BACKLOG		128
+
+/* One relay and where it leads. */
+struct port {
+	struct relay *relay;
+	struct netns *netns;
+	uint16_t guest_port; /* 0: the host's name server */
+};
+
+struct netns {
+	struct netns_parts parts;
+	size_t n_ports;
+	struct port ports[]; /* of the forwards, and two for names */
+};
+
+static bool has_capability(unsigned which)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+	return syscall(SYS_capget, &head, data) == 0 &&
+	       (data[which / 32].effective & (1u << which % 32)) != 0;
+}
+
+const char *netns_obstacle(void)
+{
+	char value = '0';
+	if (!has_capability(CAP_NET_ADMIN) || !has_capability(CAP_SYS_ADMIN))
+		return "its network needs root, to make network namespaces and tap devices";
+	if (access("/dev/net/tun", R_OK | W_OK) < 0)
+		return "its network needs /dev/net/tun: modprobe tun";
+	AUTO_CLOSE int fd = open("/proc/sys/net/ipv4/ip_forward", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, &value, 1) != 1 || value == '0')
+		return "its network needs this host to forward packets: sysctl -w "
+		       "net.ipv4.ip_forward=1";
+	return NULL;
+}
+
+/* ---- where relays lead ---- */
+
+int netns_name_server(const char *text, struct sockaddr_storage *ret)
+{
+	static const char keyword[] = "nameserver";
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(DNS_PORT) };
+		struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT) };
+		char address[INET6_ADDRSTRLEN];
+		const char *p = line + sizeof(keyword) - 1;
+		if (!str_starts(line, keyword) || (*p != ' ' && *p != '\t'))
+			continue;
+		p += strspn(p, " \t");
+		(void)snprintf(address, sizeof(address), "%.*s", (int)strcspn(p, " \t\r\n"), p);
+		memset(ret, 0, sizeof(*ret));
+		if (inet_pton(AF_INET, address, &in.sin_addr) == 1)
+			memcpy(ret, &in, sizeof(in));
+		else if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1)
+			memcpy(ret, &in6, sizeof(in6));
+		else
+			continue;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Asked anew each time: the host may have moved to another network. */
+static int find_name_server(struct sockaddr_storage *ret)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_CLOSE int fd = open(RESOLV_CONF, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int r = file_read_fd(fd, RESOLV_CONF_MAX, &text, NULL);
+	return r < 0 ? r : netns_name_server(text, ret);
+}
+
+static int connect_to(const struct sockaddr_storage *to, int type)
+{
+	socklen_t len = to->ss_family == AF_INET ? sizeof(struct sockaddr_in)
+						 : sizeof(struct sockaddr_in6);
+	AUTO_CLOSE int fd = socket(to->ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)to, len) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static struct sockaddr_storage ipv4(const char *address, uint16_t port)
+{
+	struct sockaddr_storage ret = { 0 };
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+	(void)inet_pton(AF_INET, address, &in.sin_addr); /* our own constants, or checked */
+	memcpy(&ret, &in, sizeof(in));
+	return ret;
+}
+
+static int dial(void *arg, int type)
+{
+	struct port *p = arg;
+	struct sockaddr_storage to;
+	if (p->guest_port == 0) {
+		int r = find_name_server(&to);
+		return r < 0 ? r : connect_to(&to, type);
+	}
+	to = ipv4(NETNS_GUEST, p->guest_port);
+	int r = netns_enter(&p->netns->parts);
+	if (r < 0)
+		return r;
+	int fd = connect_to(&to, type);
+	r = netns_leave(&p->netns->parts);
+	if (r < 0 && fd >= 0)
+		(void)close(TAKE_FD(fd));
+	return r < 0 ? r : fd;
+}
+
+/* ---- where they listen ---- */
+
+static int listen_on(const char *address, uint16_t port, bool udp)
+{
+	const int one = 1;
+	struct sockaddr_storage at = ipv4(address, port);
+	AUTO_CLOSE int fd = socket(
+		AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* connections that are still closing do not keep a port; not for UDP, where it would share
+	 * a port with another socket */
+	if (!udp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	if (bind(fd, (const struct sockaddr *)&at, sizeof(struct sockaddr_in)) < 0)
+		return -errno;
+	if (!udp && listen(fd, BACKLOG) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int add_port(struct netns *n, struct loop *loop, int fd, bool udp, uint16_t guest_port)
+{
+	struct port *p = &n->ports[n->n_ports];
+	if (fd < 0)
+		return fd;
+	p->netns = n;
+	p->guest_port = guest_port;
+	int r = relay_new(loop, fd, udp, dial, p, &p->relay);
+	if (r < 0)
+		(void)close(fd);
+	else
+		n->n_ports++;
+	return r;
+}
+
+static int add_forwards(struct netns *n, struct loop *loop, const struct vmm_forward *f,
+			size_t n_forwards, struct mvm_error *err)
+{
+	struct in_addr address;
+	for (size_t i = 0; i < n_forwards; i++) {
+		if (inet_pton(AF_INET, f[i].host_address, &address) != 1)
+			return mvm_error_set(err, -EOPNOTSUPP,
+					     "ports of IPv4 addresses only can be forwarded, not "
+					     "of '%s'",
+					     f[i].host_address);
+		int fd = listen_on(f[i].host_address, f[i].host_port, f[i].udp);
+		int r = add_port(n, loop, fd, f[i].udp, f[i].guest_port);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot forward %s port %u of %s: %s",
+					     f[i].udp ? "UDP" : "TCP", f[i].host_port,
+					     f[i].host_address, strerror(-r));
+	}
+	return 0;
+}
+
+static int add_name_service(struct netns *n, struct loop *loop, struct mvm_error *err)
+{
+	int r = netns_enter(&n->parts);
+	if (r == 0) {
+		int tcp = listen_on(NETNS_DNS, DNS_PORT, false);
+		int udp = listen_on(NETNS_DNS, DNS_PORT, true);
+		r = netns_leave(&n->parts);
+		int added = add_port(n, loop, tcp, false, 0);
+		if (added == 0)
+			added = add_port(n, loop, udp, true, 0);
+		else if (udp >= 0)
+			(void)close(udp);
+		r = r < 0 ? r : added;
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot serve names to the VM: %s", strerror(-r)) : 0;
+}
+
+int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
+	      uid_t tap_uid, struct netns **ret, struct mvm_error *err)
+{
+	AUTO(netns) n = calloc(1, sizeof(*n) + (n_forwards + 2) * sizeof(n->ports[0]));
+	if (!n)
+		return mvm_error_oom(err);
+	n->parts = (struct netns_parts)NETNS_PARTS_NONE;
+	const char *obstacle = netns_obstacle();
+	if (obstacle)
+		return mvm_error_set(err, -EOPNOTSUPP, "%s", obstacle);
+	int r = add_forwards(n, loop, forwards, n_forwards, err); /* what fails most often */
+	if (r == 0)
+		r = netns_build(&n->parts, tap_uid, err);
+	if (r == 0)
+		r = add_name_service(n, loop, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(n);
+	return 0;
+}
+
+int netns_spawn(struct netns *n, const struct process_spec *spec, struct process *ret)
+{
+	int r = netns_enter(&n->parts);
+	if (r < 0)
+		return r;
+	r = process_spawn(spec, ret);
+	int left = netns_leave(&n->parts);
+	if (left == 0 || r < 0)
+		return r;
+	process_kill(ret);
+	return left;
+}
+
+void netns_free(struct netns *n)
+{
+	if (!n)
+		return;
+	for (size_t i = 0; i < n->n_ports; i++)
+		relay_free(n->ports[i].relay);
+	netns_parts_done(&n->parts);
+	free(n);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_NETNS_NETNS_H
+#define VMM_NETNS_NETNS_H
+
+/*
+ * The network of one VM: a network namespace of its own, in which every VM has the same tap device
+ * and the same addresses, so that clones of one snapshot need no change.
+ *
+ *	host's namespace            |  the VM's namespace
+ *	mvm123  198.18.x.y+1/30  ---|---  up0   198.18.x.y+2/30
+ *	   (NAT to the host's       |       (NAT to up0's address)
+ *	    address)                |     tap0  10.0.2.2/24, 10.0.2.3/24   <- the guest, 10.0.2.15
+ *
+ * Forwarded ports are sockets of ours on the host whose connections we pass on to sockets in the
+ * VM's namespace (relay.h), and 10.0.2.3 is passed on to the host's name server in the same way.
+ * The guest sees what it would see with QEMU's user network.
+ *
+ * The namespace has no name: it, its devices and mvm123 are gone when the VMM and we are, and the
+ * kernel takes the NAT rules away with the sockets that made them (nat.h).  Nothing is left to be
+ * cleaned up, whoever is killed.
+ *
+ * Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, as root has them, and net.ipv4.ip_forward.  198.18.0.0/15
+ * is set aside for tests and routed nowhere (RFC 2544).
+ */
+
+#include "base/loop.h"
+#include "base/process.h"
+#include "vmm/vmm.h"
+
+#define NETNS_TAP "tap0"
+
+struct netns;
+
+/* Why this process cannot make one; NULL if it can.  Static. */
+const char *netns_obstacle(void);
+
+/*
+ * Make one.
+ *
+ *   forwards  bound at once: -EADDRINUSE names the port
+ *   tap_uid   who may open the tap device besides root; (uid_t)-1: nobody
+ *
+ * Costs about as much as starting a process.
+ */
+int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
+	      uid_t tap_uid, struct netns **ret, struct mvm_error *err);
+
+/* process_spawn() in it. */
+int netns_spawn(struct netns *n, const struct process_spec *spec, struct process *ret);
+
+void netns_free(struct netns *n);
+DEFINE_AUTO(netns, netns_free)
+
+/* The first name server in the text of a resolv.conf(5), with port 53.  0 or -ENOENT.  Pure. */
+struct sockaddr_storage;
+int netns_name_server(const char *resolv_conf, struct sockaddr_storage *ret);
+
+#endif

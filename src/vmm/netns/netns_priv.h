@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_NETNS_NETNS_PRIV_H
+#define VMM_NETNS_NETNS_PRIV_H
+
+/*
+ * The kernel's part of a VM's network: the namespace, its devices and their addresses, NAT.
+ */
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define NETNS_GATEWAY "10.0.2.2"
+#define NETNS_DNS     "10.0.2.3"
+#define NETNS_GUEST   "10.0.2.15"
+
+struct netns_parts {
+	int host_fd, vm_fd;	    /* the namespaces */
+	int host_nat_fd, vm_nat_fd; /* sockets that own the NAT rules of each */
+	int index;		    /* of the pair of links, for its name and addresses; -1: none */
+};
+#define NETNS_PARTS_NONE                                                                           \
+	{                                                                                          \
+		.host_fd = -1, .vm_fd = -1, .host_nat_fd = -1, .vm_nat_fd = -1, .index = -1        \
+	}
+
+/* Make it; *p is NETNS_PARTS_NONE and to be done also after a failure.  tap_uid as in netns.h. */
+int netns_build(struct netns_parts *p, uid_t tap_uid, struct mvm_error *err);
+void netns_parts_done(struct netns_parts *p);
+
+/* Be in the VM's namespace for a while: this thread only.  No waiting in between. */
+int netns_enter(const struct netns_parts *p);
+int netns_leave(const struct netns_parts *p);
+
+#endif

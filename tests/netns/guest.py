@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a VMM and its guest: started in a VM's network namespace, it opens tap0 and passes its
+frames on to the card of a guest, which is one more network namespace.
+
+    guest.py NAME
+
+The guest answers on TCP port 8080, one line for one line:
+
+    hello            NAME saw ADDRESS
+    tcp ADDRESS PORT what a connection from the guest is told
+    udp ADDRESS PORT TEXT  the answer to a datagram
+    echo             everything that follows, until its end
+
+and on UDP port 8081 with "NAME saw ADDRESS: DATAGRAM".
+"""
+
+import ctypes
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+CLONE_NEWNET = 0x40000000
+NAME = sys.argv[1]
+
+
+def open_tap(name):
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+    return fd
+
+
+def pass_on_frames(a, b):
+    while True:
+        for fd in select.select([a, b], [], [])[0]:
+            try:
+                os.write(b if fd == a else a, os.read(fd, 65536))
+            except OSError:
+                pass # a card that is not up yet
+
+
+def ask_tcp(address, port):
+    with socket.create_connection((address, int(port)), timeout=3) as sock:
+        return sock.recv(200).decode()
+
+
+def ask_udp(address, port, text):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(3)
+        sock.connect((address, int(port)))
+        sock.send(text.encode())
+        return sock.recv(2000).decode()
+
+
+def echo(sock):
+    while data := sock.recv(65536):
+        sock.sendall(data)
+
+
+def serve_connection(sock, peer):
+    with sock, sock.makefile("rw", buffering=1, newline="\n") as file:
+        words = file.readline().split()
+        if words == ["echo"]:
+            file.flush()
+            echo(sock)
+            return
+        try:
+            answer = {"hello": lambda: f"{NAME} saw {peer[0]}",
+                      "tcp": lambda: ask_tcp(*words[1:]),
+                      "udp": lambda: ask_udp(*words[1:])}[words[0]]()
+        except OSError as error:
+            answer = f"failed: {error}"
+        print(answer, file=file)
+
+
+def serve_datagrams(sock):
+    while True:
+        data, peer = sock.recvfrom(2000)
+        sock.sendto(f"{NAME} saw {peer[0]}: ".encode() + data, peer)
+
+
+def main():
+    tap = open_tap("tap0")
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
+    card = open_tap("eth0")
+    for command in ("link set lo up", "addr add 10.0.2.15/24 dev eth0", "link set eth0 up",
+                    "route add default via 10.0.2.2"):
+        subprocess.run(["ip", *command.split()], check=True)
+    threading.Thread(target=pass_on_frames, args=(tap, card), daemon=True).start()
+
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind(("0.0.0.0", 8081))
+    threading.Thread(target=serve_datagrams, args=(datagrams,), daemon=True).start()
+    with socket.create_server(("0.0.0.0", 8080)) as server:
+        print("guest is up", flush=True)
+        while True:
+            threading.Thread(target=serve_connection, args=server.accept(), daemon=True).start()
+
+
+main()

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network that a VM gets from src/vmm/netns, with a process in the VM's place.
+
+What the tests call the host is a network namespace of theirs, so nothing of the real one changes:
+
+    world 192.0.2.2 --- 192.0.2.1 host --- the VM's namespace --- guest (guest.py)
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+import unittest
+
+import harness
+
+HOST_PROGRAM = os.environ.get("MVM_TEST_NETNS_HOST", "")
+GUEST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guest.py")
+
+WORLD = """
+    import socket, threading
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("0.0.0.0", 53))
+    tcp = socket.create_server(("0.0.0.0", 7))
+    names = socket.create_server(("0.0.0.0", 53))
+    def datagrams():
+        while True:
+            data, peer = udp.recvfrom(2000)
+            udp.sendto(f"{peer[0]} asked ".encode() + data, peer)
+    def connections(server, text):
+        while True:
+            sock, peer = server.accept()
+            sock.sendall(f"{text} {peer[0]}".encode())
+            sock.close()
+    threading.Thread(target=datagrams, daemon=True).start()
+    threading.Thread(target=connections, args=(names, "names for"), daemon=True).start()
+    print("ready", flush=True)
+    connections(tcp, "you are")
+"""
+
+
+def why_not():
+    if os.geteuid() != 0:
+        return "only root makes network namespaces"
+    if not os.path.exists("/dev/net/tun"):
+        return "there is no /dev/net/tun"
+    for name in ("ip", "unshare", "nsenter", "nft"):
+        if not shutil.which(name):
+            return f"{name} is not installed"
+    done = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False)
+    return None if done.returncode == 0 else "namespaces cannot be made here"
+
+
+@unittest.skipIf(why_not(), why_not())
+class Network(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.host = self.namespace("--net", "--mount")
+        self.world = self.namespace("--net")
+        self.in_host("ip", "link", "add", "w0", "type", "veth", "peer", "name", "w1", "netns",
+                     str(self.world))
+        for device, address in (("lo", None), ("w0", "192.0.2.1/24")):
+            self.set_up(self.in_host, device, address)
+        for device, address in (("lo", None), ("w1", "192.0.2.2/24")):
+            self.set_up(self.in_world, device, address)
+        self.in_world("ip", "route", "add", "198.18.0.0/15", "via", "192.0.2.1")
+        self.forward_packets("1")
+        resolv = self.write("resolv.conf", "nameserver 192.0.2.2\n")
+        self.in_host("mount", "--bind", resolv, os.path.realpath("/etc/resolv.conf"))
+        self.start(self.world, sys.executable, "-c", textwrap.dedent(WORLD))
+
+    def namespace(self, *kinds):
+        """The pid of a process that keeps new namespaces."""
+        process = subprocess.Popen(["unshare", *kinds, "sh", "-c", "echo ready; exec sleep 1000"],
+                                   stdout=subprocess.PIPE, text=True)
+        self.addCleanup(self.end, process)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        return process.pid
+
+    def end(self, process):
+        process.kill()
+        process.wait()
+        for file in (process.stdin, process.stdout, process.stderr):
+            if file:
+                file.close()
+
+    @staticmethod
+    def inside(pid):
+        return ["nsenter", "-t", str(pid), "--net", "--mount"]
+
+    def start(self, pid, *command, **kwargs):
+        """Start a program that says when it is ready."""
+        process = subprocess.Popen([*self.inside(pid), *command], stdout=subprocess.PIPE,
+                                   stdin=subprocess.PIPE, text=True, **kwargs)
+        self.addCleanup(self.end, process)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        return process
+
+    def in_host(self, *command):
+        return subprocess.run([*self.inside(self.host), *command], check=True, text=True,
+                              capture_output=True, timeout=30).stdout
+
+    def in_world(self, *command):
+        subprocess.run([*self.inside(self.world), *command], check=True, timeout=30)
+
+    @staticmethod
+    def set_up(run, device, address):
+        if address:
+            run("ip", "addr", "add", address, "dev", device)
+        run("ip", "link", "set", device, "up")
+
+    def forward_packets(self, value):
+        self.in_host("sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward")
+
+    def vm(self, name, *forwards):
+        """A VM with its network; returns the process that keeps it."""
+        process = self.start(self.host, HOST_PROGRAM, *forwards, "--", sys.executable, GUEST, name,
+                             stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 20
+        said = ""
+        while "guest is up" not in said: # it waits for nothing else
+            self.assertTrue(select.select([process.stderr], [], [],
+                                          max(0, deadline - time.monotonic()))[0], said)
+            line = process.stderr.readline()
+            self.assertTrue(line, said)
+            said += line
+        return process
+
+    def fails_to_start(self, *command):
+        done = subprocess.run([*self.inside(self.host), *command, HOST_PROGRAM, "18080:8080", "--",
+                               "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False, timeout=30)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr
+
+    def client(self, program):
+        """Run a Python program on the host; returns what it prints."""
+        return self.in_host(sys.executable, "-c", "import socket, sys\n" +
+                            textwrap.dedent(program)).strip()
+
+    def ask(self, port, line):
+        return self.client(f"""
+            with socket.create_connection(("127.0.0.1", {port}), timeout=10) as sock:
+                sock.sendall({line.encode() + b'''
+'''!r})
+                print(sock.makefile().readline())
+            """)
+
+    def devices(self):
+        return [line.split()[1].split("@")[0] for line in
+                self.in_host("ip", "-o", "link").splitlines() if ": mvm" in line]
+
+    def assert_nothing_stays(self):
+        deadline = time.monotonic() + 10 # the kernel takes namespaces apart when it has time
+        while (self.devices() or self.in_host("nft", "list", "ruleset")) and \
+                time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(self.devices(), [])
+        self.assertEqual(self.in_host("nft", "list", "ruleset"), "")
+
+    def test_a_forwarded_port_reaches_the_guest(self):
+        self.vm("one", "18080:8080")
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+
+    def test_datagrams_are_forwarded_with_their_answers(self):
+        self.vm("one", "18081:8081/udp")
+        for _ in range(2): # two senders
+            self.assertEqual(self.client("""
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.settimeout(10)
+                    sock.connect(("127.0.0.1", 18081))
+                    for text in (b"a", b"b" * 1400):
+                        sock.send(text)
+                        print(sock.recv(2000).decode()[:19])
+                """).splitlines(), ["one saw 10.0.2.2: a", "one saw 10.0.2.2: b"])
+
+    def test_what_the_guest_sends_has_the_hosts_address(self):
+        self.vm("one", "18080:8080")
+        self.assertEqual(self.ask(18080, "tcp 192.0.2.2 7"), "you are 192.0.2.1")
+        self.assertEqual(self.ask(18080, "udp 192.0.2.2 53 x"), "192.0.2.1 asked x")
+
+    def test_the_hosts_name_server_answers(self):
+        self.vm("one", "18080:8080")
+        self.assertEqual(self.ask(18080, "udp 10.0.2.3 53 who"), "192.0.2.1 asked who")
+        self.assertEqual(self.ask(18080, "tcp 10.0.2.3 53"), "names for 192.0.2.1")
+
+    def test_two_have_the_same_addresses_and_never_meet(self):
+        self.vm("one", "18080:8080")
+        self.vm("two", "18090:8080")
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+        self.assertEqual(self.ask(18090, "hello"), "two saw 10.0.2.2")
+        self.assertEqual(self.ask(18090, "tcp 192.0.2.2 7"), "you are 192.0.2.1")
+        self.assertEqual(len(self.devices()), 2)
+        answers = [self.ask(18080, f"tcp {address} 8080") for address in self.pool_addresses()]
+        self.assertEqual(sorted(answer.rpartition(" ")[2] for answer in answers),
+                         ["out", "refused"]) # the other's, its own
+
+    def pool_addresses(self):
+        """The VMs' ends of the pairs, that an outsider would have to know."""
+        lines = self.in_host("ip", "-o", "-4", "addr").splitlines()
+        ours = [line.split()[3].split("/")[0] for line in lines if ": mvm" in line]
+        self.assertTrue(all(address.startswith("198.18.") or address.startswith("198.19.")
+                            for address in ours), ours)
+        return [address.rpartition(".")[0] + "." + str(int(address.rpartition(".")[2]) + 1)
+                for address in ours]
+
+    def test_nobody_outside_begins_a_connection_but_by_a_forwarded_port(self):
+        self.vm("one", "18080:8080")
+        done = subprocess.run([*self.inside(self.world), sys.executable, "-c", textwrap.dedent(f"""
+            import socket
+            try:
+                socket.create_connection(("{self.pool_addresses()[0]}", 8080), timeout=1)
+            except OSError as error:
+                print(error)
+            """)], capture_output=True, text=True, check=True, timeout=30)
+        self.assertEqual(done.stdout, "timed out\n")
+
+    def test_every_byte_arrives_and_so_does_the_end(self):
+        self.vm("one", "18080:8080")
+        self.assertEqual(self.client("""
+            import hashlib, os, threading
+            sent, got = hashlib.sha256(), hashlib.sha256()
+            sock = socket.create_connection(("127.0.0.1", 18080), timeout=30)
+            sock.sendall(b"echo\\n")
+            def send():
+                for _ in range(100):
+                    data = os.urandom(50000)
+                    sent.update(data)
+                    sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+            thread = threading.Thread(target=send)
+            thread.start()
+            while data := sock.recv(65536):
+                got.update(data)
+            thread.join()
+            print(sent.digest() == got.digest())
+            """), "True")
+
+    def test_a_port_where_nobody_listens_in_the_guest_is_hung_up(self):
+        self.vm("one", "18080:8085")
+        self.assertEqual(self.ask(18080, "hello"), "")
+
+    def test_many_connections_at_once(self):
+        self.vm("one", "18080:8080")
+        self.assertEqual(self.client("""
+            socks = [socket.create_connection(("127.0.0.1", 18080), timeout=20) for _ in range(100)]
+            for sock in socks:
+                sock.sendall(b"hello\\n")
+            print({sock.makefile().readline() for sock in socks})
+            """), "{'one saw 10.0.2.2\\n'}")
+
+    def test_nothing_stays_when_it_ends(self):
+        process = self.vm("one", "18080:8080")
+        self.assertEqual(len(self.devices()), 1)
+        self.assertIn("masquerade", self.in_host("nft", "list", "ruleset"))
+        process.stdin.close()
+        self.assertEqual(process.wait(10), 0)
+        self.assert_nothing_stays()
+
+    def test_nothing_stays_when_it_is_killed(self):
+        process = self.vm("one", "18080:8080")
+        process.kill()
+        process.wait()
+        self.assert_nothing_stays()
+        self.vm("one", "18080:8080") # the port is free again
+
+    def test_a_port_that_is_taken_is_named(self):
+        with contextlib.ExitStack():
+            self.vm("one", "18080:8080")
+            self.assertIn("cannot forward TCP port 18080 of 127.0.0.1: Address already in use",
+                          self.fails_to_start())
+        self.assertEqual(len(self.devices()), 1)
+
+    def test_a_host_that_does_not_forward_packets_is_told_how(self):
+        self.forward_packets("0")
+        self.assertIn("sysctl -w net.ipv4.ip_forward=1", self.fails_to_start())
+
+    @harness.needs_program("setpriv")
+    def test_it_needs_root(self):
+        self.assertIn("needs root", self.fails_to_start("setpriv", "--bounding-set=-net_admin"))
+
+
+if __name__ == "__main__":
+    harness.main()
