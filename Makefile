@@ -29,8 +29,8 @@ demo: ## the main job on a real guest, step by step
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) scripts/demo
 
-bench: all ## measure restore, cold boot and start times
-	@scripts/install-deps demo
+bench: all ## measure restore, cold boot, start times and image building
+	@scripts/install-deps demo bench
 	@BUILD=$(BUILD) scripts/bench
 
 install: all ## install to PREFIX (/usr/local)

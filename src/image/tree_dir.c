@@ -184,12 +184,14 @@ static int read_entry_file(struct walk *w, int dir_fd, struct tree_node *n, stru
 		return cannot_read(w, n, -errno, err);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != n->inode->size)
 		return changed(w, n, err);
-	sha256_init(&h);
+	if (w->hash)
+		sha256_init(&h);
 	int r = read_file(w, fd, n, &h, err);
+	if (r < 0 || !w->hash)
+		return r;
 	sha256_end(&h, &digest);
-	if (r == 0 && w->hash)
-		sha256_add(&w->lock, &digest, sizeof(digest));
-	return r;
+	sha256_add(&w->lock, &digest, sizeof(digest));
+	return 0;
 }
 
 static void lock_node(struct walk *w, const struct tree_node *n)
