@@ -2,6 +2,7 @@
 #include "store/turn.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
