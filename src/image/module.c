@@ -10,6 +10,7 @@
 #include "image/elf64.h"
 
 #define MODULES_MAX 20000u
+#define CHAIN_MAX   64u /* of modules that need one another; real ones have about ten */
 
 /* crc32c_generic is what ext4 asks modprobe for; newer kernels have it built in. */
 static const char *const wanted[] = {
@@ -165,7 +166,7 @@ int module_add(struct module_list *l, const void *data, size_t len, const char *
 	return r < 0 ? r : add_parsed(l, parse(data, len, path, &m), &m, path, err);
 }
 
-int module_add_dep(struct module_list *l, const char *path, const char *depends,
+static int add_dep(struct module_list *l, const char *path, const char *depends,
 		   struct mvm_error *err)
 {
 	char name[MODULE_NAME_SIZE];
@@ -186,6 +187,24 @@ int module_add_dep(struct module_list *l, const char *path, const char *depends,
 	if (r == 0 && m.depends.failed)
 		r = -ENOMEM;
 	return add_parsed(l, r, &m, path, err);
+}
+
+int module_read_dep(struct module_list *l, char *text, size_t len, struct mvm_error *err)
+{
+	char *save = NULL;
+	int r = 0;
+
+	if (strlen(text) != len)
+		return mvm_error_set(err, -EBADMSG, "a byte of it is zero");
+	for (char *line = strtok_r(text, "\n", &save); r == 0 && line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char *colon = strchr(line, ':');
+		if (!colon)
+			return mvm_error_set(err, -EBADMSG, "a line has no colon");
+		*colon = '\0';
+		r = add_dep(l, line, colon + 1, err);
+	}
+	return r;
 }
 
 enum { MARK_NEW, MARK_OPEN, MARK_DONE };
@@ -214,10 +233,14 @@ static struct module *find(struct module_list *l, const char *name)
 }
 
 /* What a module depends on goes before it.  A circle cannot load anyway, and ends here. */
-static int visit(struct ordering *o, struct module *m, struct mvm_error *err)
+static int visit(struct ordering *o, struct module *m, unsigned depth, struct mvm_error *err)
 {
 	if (m->mark != MARK_NEW)
 		return 0;
+	if (depth > CHAIN_MAX)
+		return mvm_error_set(err, -EFBIG,
+				     "module '%s' is needed through more than %u others", m->name,
+				     CHAIN_MAX);
 	m->mark = MARK_OPEN;
 	for (size_t i = 0; i < m->depends.n; i++) {
 		struct module *d = find(o->l, m->depends.v[i]);
@@ -225,7 +248,7 @@ static int visit(struct ordering *o, struct module *m, struct mvm_error *err)
 			return mvm_error_set(err, -EBADMSG,
 					     "module '%s' needs '%s', which is not there", m->name,
 					     m->depends.v[i]);
-		int r = visit(o, d, err);
+		int r = visit(o, d, depth + 1, err);
 		if (r < 0)
 			return r;
 	}
@@ -246,7 +269,7 @@ int module_order(struct module_list *l, const struct module ***ret, size_t *ret_
 		qsort(l->v, l->n, sizeof(*l->v), by_name);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(wanted); i++) {
 		struct module *m = find(l, wanted[i]);
-		int r = m ? visit(&o, m, err) : 0;
+		int r = m ? visit(&o, m, 0, err) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -43,15 +43,15 @@ int module_add(struct module_list *l, const void *data, size_t len, const char *
 	       struct mvm_error *err);
 
 /*
- * Add one module by what modules.dep says of it.
+ * Add the modules of a modules.dep: a line "PATH: PATH PATH ..." for each, which names it and what
+ * it needs.
  *
- *   path     "kernel/drivers/virtio/virtio_blk.ko.xz"; the name follows from it
- *   depends  paths of what it needs, separated by spaces
+ *   text  as read, len bytes and a NUL; overwritten
  *
- * Errors as module_add.
+ * Errors as module_add, -EBADMSG also for lines of another form.
+ * Source: modules.dep(5).
  */
-int module_add_dep(struct module_list *l, const char *path, const char *depends,
-		   struct mvm_error *err);
+int module_read_dep(struct module_list *l, char *text, size_t len, struct mvm_error *err);
 
 /* Is this the path of a module, compressed or not? */
 bool module_is_path(const char *path);
@@ -62,7 +62,8 @@ bool module_is_path(const char *path);
  *
  *   ret   pointers into l, the array the caller's
  *
- * Returns 0; -EBADMSG (a needed module depends on one that is not there), -ENOMEM.
+ * Returns 0; -EBADMSG (a needed module depends on one that is not there), -EFBIG (through more than
+ * 64 others), -ENOMEM.
  */
 int module_order(struct module_list *l, const struct module ***ret, size_t *ret_n,
 		 struct mvm_error *err);

@@ -82,25 +82,6 @@ static int read_module(const struct module_tree *t, const char *path, char **ret
 	return 0;
 }
 
-/* modules.dep: a line "PATH: PATH PATH ..." for each module. */
-static int read_dep(struct module_tree *t, char *text, struct mvm_error *err)
-{
-	char *save = NULL;
-	int r = 0;
-
-	for (char *line = strtok_r(text, "\n", &save); r == 0 && line;
-	     line = strtok_r(NULL, "\n", &save)) {
-		char *colon = strchr(line, ':');
-		if (!colon)
-			return mvm_error_set(err, -EBADMSG,
-					     "'%s/modules.dep' has a line without a colon",
-					     t->name);
-		*colon = '\0';
-		r = module_add_dep(&t->modules, line, colon + 1, err);
-	}
-	return r;
-}
-
 static int scan(struct module_tree *t, const char *folder, unsigned depth, struct mvm_error *err);
 
 static int scan_entry(struct module_tree *t, const char *path, unsigned depth,
@@ -165,9 +146,8 @@ static int list_modules(struct module_tree *t, struct mvm_error *err)
 	r = file_read_fd(fd, DEP_MAX, &text, &len);
 	if (r < 0)
 		return cannot_read(t, "modules.dep", r, err);
-	if (strlen(text) != len)
-		return mvm_error_set(err, -EBADMSG, "'%s/modules.dep' is damaged", t->name);
-	return read_dep(t, text, err);
+	r = module_read_dep(&t->modules, text, len, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s/modules.dep'", t->name) : 0;
 }
 
 static int write_modules(struct module_tree *t, int dest_dir_fd, struct kernel_info *info,
