@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* template apply, build, list */
+/* template apply, build */
 #include <inttypes.h>
 #include <mvm/build.h>
 #include <stdio.h>
@@ -167,67 +167,6 @@ static int build(struct cli_context *c, const struct args *a)
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
 
-static int print_list_json(const struct mvm_template_summary_list *list)
-{
-	AUTO_DONE(jsonw) j = { 0 };
-	jsonw_open(&j, NULL, '[');
-	for (size_t i = 0; i < list->n; i++) {
-		const struct mvm_template_summary *s = list->v[i];
-		jsonw_open(&j, NULL, '{');
-		jsonw_string(&j, "template_id", s->spec.template_id);
-		jsonw_string(&j, "problem", s->problem);
-		if (!s->problem) {
-			jsonw_string(&j, "role", s->spec.role);
-			jsonw_string(&j, "profile", s->spec.profile);
-			jsonw_u64(&j, "vcpus", s->spec.vcpus);
-			jsonw_u64(&j, "mem_mib", s->spec.mem_mib);
-			jsonw_string(&j, "revision_hash", s->revision);
-			jsonw_u64(&j, "rootfs_bytes", s->rootfs_bytes);
-			jsonw_bool(&j, "has_snapshot", s->has_snapshot);
-			jsonw_u64(&j, "snapshot_mem_bytes", s->snapshot_mem_bytes);
-		}
-		jsonw_close(&j);
-	}
-	jsonw_close(&j);
-	return jsonw_print(&j, stdout);
-}
-
-static int list(struct cli_context *c, const struct args *a)
-{
-	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(mvm_template_summary_list) all = { 0 };
-	AUTO_DONE(table) t = { .columns = 8 };
-	(void)a;
-
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
-		r = mvm_template_list(mvm, &all.v, &all.n, &c->err);
-	if (r < 0)
-		return r;
-	if (c->json)
-		return print_list_json(&all);
-	table_row(&t, "ID", "ROLE", "PROFILE", "CPUS", "MEMORY", "REVISION", "IMAGE", "SNAPSHOT");
-	for (size_t i = 0; i < all.n; i++) {
-		const struct mvm_template_summary *s = all.v[i];
-		char cpus[8], memory[24], image[24] = "-";
-		if (s->problem) {
-			note(c, s->problem);
-			table_row(&t, s->spec.template_id, "-", "-", "-", "-", "damaged", "-", "-");
-			continue;
-		}
-		(void)snprintf(cpus, sizeof(cpus), "%u", s->spec.vcpus);
-		str_bytes((uint64_t)s->spec.mem_mib << 20, memory, sizeof(memory));
-		if (s->revision)
-			str_bytes(s->rootfs_bytes, image, sizeof(image));
-		char revision[13];
-		(void)snprintf(revision, sizeof(revision), "%.12s",
-			       s->revision ? s->revision : "not built");
-		table_row(&t, s->spec.template_id, s->spec.role, s->spec.profile, cpus, memory,
-			  revision, image, s->has_snapshot ? "yes" : "no");
-	}
-	return table_print(&t, stdout);
-}
-
 #define OPTION_STRICT                                                                              \
 	{                                                                                          \
 		.name = "strict", .kind = OPTION_FLAG,                                             \
@@ -273,8 +212,6 @@ static const struct option build_options[] = {
 	{ 0 },
 };
 
-static const struct option json_options[] = { OPTION_JSON, { 0 } };
-
 const struct command command_template_apply = {
 	.path = "template apply",
 	.summary = "Create or update the templates of a config, build nothing",
@@ -298,11 +235,4 @@ const struct command command_template_build = {
 			   .hint = VALUE_TEMPLATE } },
 	.options = build_options,
 	.run = build,
-};
-
-const struct command command_template_list = {
-	.path = "template list",
-	.summary = "List templates",
-	.options = json_options,
-	.run = list,
 };

@@ -72,13 +72,14 @@ static int collect_ids(struct cli_context *c, const char *base, const struct str
 /* All or none, as far as can be seen beforehand. */
 static int refuse_existing(struct cli_context *c, struct mvm *mvm, const struct strv *ids)
 {
-	AUTO_DONE(mvm_template_summary_list) all = { 0 };
+	const char *id = NULL;
+	int r = 0;
 
-	int r = mvm_template_list(mvm, &all.v, &all.n, &c->err);
-	for (size_t i = 0; r == 0 && i < all.n; i++) {
-		const char *id = all.v[i]->spec.template_id;
-		if (!strv_has(ids, id))
-			continue;
+	for (size_t i = 0; r == 0 && i < ids->n; i++) {
+		id = ids->v[i];
+		r = mvm_template_exists(mvm, id, &c->err);
+	}
+	if (r > 0) {
 		r = cli_error(c, -EEXIST, "template '%s' exists; nothing was created", id);
 		c->err.hint = "replace those that exist with --force";
 	}

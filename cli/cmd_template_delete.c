@@ -9,17 +9,13 @@
 
 static int ask(struct cli_context *c, struct mvm *mvm, const char *id)
 {
-	AUTO_DONE(mvm_template_summary_list) all = { 0 };
 	AUTO_FREE char *question = str_printf("delete template '%s' and all its revisions", id);
-	bool found = false;
 
 	if (!question)
 		return -ENOMEM;
-	int r = mvm_template_list(mvm, &all.v, &all.n, &c->err);
-	for (size_t i = 0; i < all.n; i++)
-		found = found || str_eq(all.v[i]->spec.template_id, id);
+	int r = mvm_template_exists(mvm, id, &c->err);
 	/* nobody is asked about what is not there: the library then says so */
-	return r < 0 ? r : found ? confirm(c, question) : 0;
+	return r > 0 ? confirm(c, question) : r;
 }
 
 static int delete_template(struct cli_context *c, const struct args *a)

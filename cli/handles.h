@@ -37,7 +37,6 @@ DEFINE_AUTO_DONE(mvm_prune_result, mvm_prune_result_done)
 
 DEFINE_LIST(mvm_instance_info, mvm_instance_info_free)
 DEFINE_LIST(mvm_kernel, mvm_kernel_free)
-DEFINE_LIST(mvm_template_summary, mvm_template_summary_free)
 DEFINE_LIST(mvm_revision_summary, mvm_revision_summary_free)
 DEFINE_LIST(mvm_backend_info, mvm_backend_info_free)
 

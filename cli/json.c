@@ -98,10 +98,20 @@ void jsonw_bool(struct jsonw *j, const char *key, bool value)
 	strbuf_adds(&j->text, value ? "true" : "false");
 }
 
+int jsonw_flush(struct jsonw *j, FILE *out)
+{
+	if (j->text.failed)
+		return -ENOMEM;
+	size_t len = j->text.len;
+	if (len && fwrite(j->text.data, 1, len, out) != len)
+		return -EIO;
+	strbuf_consume(&j->text, len);
+	return 0;
+}
+
 int jsonw_print(struct jsonw *j, FILE *out)
 {
 	assert(j->depth == 0);
-	if (j->text.failed)
-		return -ENOMEM;
-	return fprintf(out, "%s\n", j->text.data ? j->text.data : "null") < 0 ? -EIO : 0;
+	strbuf_adds(&j->text, "\n");
+	return jsonw_flush(j, out);
 }

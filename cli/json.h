@@ -39,6 +39,9 @@ void jsonw_u64(struct jsonw *j, const char *key, uint64_t value);
 void jsonw_raw(struct jsonw *j, const char *key, const char *json); /* a value, as it is */
 void jsonw_bool(struct jsonw *j, const char *key, bool value);
 
+/* Print what there is so far and forget it, within a long value.  Returns 0, -ENOMEM or -EIO. */
+int jsonw_flush(struct jsonw *j, FILE *out);
+
 /* Print with a newline.  Returns 0, -ENOMEM or -EIO; everything must be closed. */
 int jsonw_print(struct jsonw *j, FILE *out);
 

@@ -22,11 +22,6 @@ void table_row(struct table *t, ...)
 	va_end(ap);
 }
 
-struct column {
-	size_t width;
-	bool right;
-};
-
 /* A number, with a unit or without: "3", "62.6 MiB".  Dates, versions and addresses are none. */
 static bool is_amount(const char *cell)
 {
@@ -40,42 +35,53 @@ static bool is_amount(const char *cell)
 	return true;
 }
 
-static struct column measure(const struct table *t, size_t column)
+static void measure(struct table *t, size_t column)
 {
-	struct column c = { .right = t->cells.n > t->columns };
+	size_t width = t->column[column].width;
+	bool right = t->cells.n > t->columns;
+
 	for (size_t i = column; i < t->cells.n; i += t->columns) {
 		const char *cell = t->cells.v[i];
-		size_t width = text_width(cell);
-		if (width > c.width)
-			c.width = width;
+		size_t w = text_width(cell);
+		if (w > width)
+			width = w;
 		if (i >= t->columns && *cell && strcmp(cell, "-") != 0 && !is_amount(cell))
-			c.right = false;
+			right = false;
 	}
-	return c;
+	t->column[column].width = width;
+	if (!t->begun)
+		t->column[column].right = right;
 }
 
-int table_print(const struct table *t, FILE *out)
+static void pad(FILE *out, size_t n)
 {
-	struct column columns[TABLE_COLUMNS_MAX];
+	for (; n > 0; n--)
+		(void)fputc(' ', out);
+}
 
+int table_print(struct table *t, FILE *out)
+{
 	assert(t->columns > 0 && t->columns <= TABLE_COLUMNS_MAX);
 	if (t->cells.failed)
 		return -ENOMEM;
 	for (size_t i = 0; i < t->columns; i++)
-		columns[i] = measure(t, i);
+		measure(t, i);
 	for (size_t i = 0; i < t->cells.n; i++) {
 		const char *cell = t->cells.v[i];
-		const struct column *c = &columns[i % t->columns];
-		bool last = (i + 1) % t->columns == 0;
-		int pad = (int)(c->width - text_width(cell));
+		size_t column = i % t->columns;
+		bool right = t->column[column].right;
+		bool last = column + 1 == t->columns;
+		size_t space = t->column[column].width - text_width(cell);
 
-		(void)fprintf(out, "%*s", c->right ? pad : 0, "");
+		pad(out, right ? space : 0);
 		print_text(out, cell);
 		if (last)
 			(void)fputc('\n', out);
 		else
-			(void)fprintf(out, "%*s", (c->right ? 0 : pad) + 2, "");
+			pad(out, (right ? 0 : space) + 2);
 	}
+	t->begun = true;
+	strv_done(&t->cells);
 	return 0;
 }
 

@@ -24,13 +24,18 @@
 struct table {
 	size_t columns;
 	struct strv cells;
+	bool begun; /* rows were printed: alignment stays, and columns only get wider */
+	struct {
+		size_t width;
+		bool right;
+	} column[TABLE_COLUMNS_MAX];
 };
 
 /* Add t->columns cells, all const char *; NULL is an empty cell. */
 void table_row(struct table *t, ...);
 
-/* Returns 0 or -ENOMEM. */
-int table_print(const struct table *t, FILE *out);
+/* Print the rows and forget them; a long table is printed in pieces.  Returns 0 or -ENOMEM. */
+int table_print(struct table *t, FILE *out);
 
 static inline void table_done(struct table *t)
 {

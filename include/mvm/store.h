@@ -102,20 +102,35 @@ MVM_API int mvm_template_edit(struct mvm *mvm, const char *id,
 MVM_API int mvm_template_delete(struct mvm *mvm, const char *id,
 				const struct mvm_progress *progress, struct mvm_error *err);
 
+/* Is there a template of this id, whole or damaged?  1 or 0; -EINVAL: it cannot be an id. */
+MVM_API int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_error *err);
+
 /* One line of a listing. */
 struct mvm_template_summary {
-	struct mvm_template_spec spec;
-	char *revision; /* current; NULL when nothing has been built */
+	const char *template_id;
+	const char *problem; /* why it cannot be read; then the rest is not set */
+	const char *role, *profile;
+	uint8_t vcpus;
+	uint32_t mem_mib, data_disk_mib;
+	const char *revision; /* current; NULL when nothing has been built */
 	int64_t built_at;
 	uint64_t rootfs_bytes;
 	bool has_snapshot;
 	uint64_t snapshot_mem_bytes;
-	char *problem; /* why it cannot be read; then only spec.template_id is set */
 };
-MVM_API void mvm_template_summary_free(struct mvm_template_summary *summary);
 
-/* All templates by id; free each one and the array. */
-MVM_API int mvm_template_list(struct mvm *mvm, struct mvm_template_summary ***ret, size_t *ret_n,
+/* The summary is lent for the call.  0 to go on; anything else ends the listing. */
+typedef int (*mvm_template_fn)(void *arg, const struct mvm_template_summary *summary);
+
+/*
+ * Call fn with every template, by id.
+ *
+ * What is known of each is remembered in the data folder (cache/templates.index) and used as long
+ * as its files have not changed; without that file the listing only takes longer.
+ *
+ * Returns 0, what fn returned, or a negative errno.
+ */
+MVM_API int mvm_template_list(struct mvm *mvm, mvm_template_fn fn, void *arg,
 			      struct mvm_error *err);
 
 /* What `run` would do with a revision on this host. */

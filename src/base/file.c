@@ -354,6 +354,13 @@ int file_copy_fd(int from_fd, int to_fd)
 	return 0;
 }
 
+bool file_is_at(int fd, int dir_fd, const char *name)
+{
+	struct stat a, b;
+	return fstat(fd, &a) == 0 && fstatat(dir_fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 int dir_sync(int dir_fd)
 {
 	return fsync(dir_fd) < 0 ? -errno : 0;

@@ -71,6 +71,9 @@ int tree_remove_at(int dir_fd, const char *name);
  * Returns 1 if reflinked, 0 if copied. */
 int file_copy_fd(int from_fd, int to_fd);
 
+/* Does the name still lead to what fd has open? */
+bool file_is_at(int fd, int dir_fd, const char *name);
+
 /* fsync a folder, so that renames and links in it are on disk. */
 int dir_sync(int dir_fd);
 

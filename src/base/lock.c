@@ -28,29 +28,83 @@ static void read_holder(int fd, char ret[LOCK_HOLDER_SIZE])
 	ret[strcspn(ret, "\n")] = '\0';
 }
 
+static int open_lock(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static void write_holder(int fd, const char *what)
+{
+	char text[LOCK_HOLDER_SIZE];
+	int n = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(), what ? what : "");
+	/* only for people: a full disk must not stop who holds the lock */
+	if (ftruncate(fd, 0) == 0)
+		(void)!write(fd, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE])
 {
-	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
+	const int how = (flags & LOCK_SHARED ? LOCK_SH : LOCK_EX) |
+			(flags & LOCK_NOWAIT ? LOCK_NB : 0);
 
-	int how = (flags & LOCK_SHARED ? LOCK_SH : LOCK_EX) | (flags & LOCK_NOWAIT ? LOCK_NB : 0);
-	int r = flock_retry(fd, how);
-	if (r == -EBUSY && ret_holder)
-		read_holder(fd, ret_holder);
-	if (r < 0)
-		return r;
-
-	if (!(flags & LOCK_SHARED)) {
-		char text[LOCK_HOLDER_SIZE];
-		int n = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(), what ? what : "");
-		/* only for people: a full disk must not stop who holds the lock */
-		if (ftruncate(fd, 0) == 0)
-			(void)!write(fd, text,
-				     n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
+	for (;;) {
+		AUTO_CLOSE int fd = open_lock(dir_fd, name);
+		int r = fd < 0 ? fd : flock_retry(fd, how);
+		if (r == -EBUSY && ret_holder)
+			read_holder(fd, ret_holder);
+		if (r < 0)
+			return r;
+		if (!file_is_at(fd, dir_fd, name))
+			continue; /* it was removed while we waited */
+		if (!(flags & LOCK_SHARED))
+			write_holder(fd, what);
+		return TAKE_FD(fd);
 	}
-	return TAKE_FD(fd);
+}
+
+void lock_remove_at(int dir_fd, const char *name)
+{
+	(void)unlinkat(dir_fd, name, 0); /* one that stays is only taken again */
+}
+
+/* An open file description lock (fcntl(2)): like flock(2) it is the descriptor's, not the
+ * process's. */
+static struct flock span(const struct lock_span *s, int type)
+{
+	return (struct flock){
+		.l_type = (short)type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)s->first,
+		.l_len = (off_t)s->n,
+	};
+}
+
+int lock_span_at(int dir_fd, const char *name, const struct lock_span *s, unsigned flags)
+{
+	struct flock want = span(s, flags & LOCK_SHARED ? F_RDLCK : F_WRLCK);
+
+	for (;;) {
+		AUTO_CLOSE int fd = open_lock(dir_fd, name);
+		if (fd < 0)
+			return fd;
+		while (fcntl(fd, flags & LOCK_NOWAIT ? F_OFD_SETLK : F_OFD_SETLKW, &want) < 0) {
+			if (errno == EAGAIN || errno == EACCES)
+				return -EBUSY;
+			if (errno != EINTR)
+				return -errno;
+		}
+		if (file_is_at(fd, dir_fd, name))
+			return TAKE_FD(fd);
+	}
+}
+
+bool lock_span_is_held_at(int dir_fd, const char *name, const struct lock_span *s)
+{
+	struct flock other = span(s, F_WRLCK);
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && fcntl(fd, F_OFD_GETLK, &other) == 0 && other.l_type != F_UNLCK;
 }
 
 bool lock_is_held_at(int dir_fd, const char *name)

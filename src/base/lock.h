@@ -5,16 +5,20 @@
 /*
  * Locks that name their holder.
  *
- * A lock is flock(2) on a file of its own, which is never removed while others may hold it.  It
- * goes with the last descriptor of the process that took it, so a killed holder leaves none
- * behind, and a child that inherits the descriptor goes on holding it.  The holder of an
- * exclusive lock writes "<pid> <what>" into the file; that text is only for people.
+ * A lock is flock(2) on a file of its own.  It goes with the last descriptor of the process that
+ * took it, so a killed holder leaves none behind, and a child that inherits the descriptor goes on
+ * holding it.  The holder of an exclusive lock writes "<pid> <what>" into the file; that text is
+ * only for people.
+ *
+ * The file may be removed by who holds it exclusively, while it is held: whoever gets a lock makes
+ * sure that it is on the file that is there now, and starts again if it is not.
  *
  * Order, outermost first: template build lock, turn (store/turn.h), store lock.  Leases are shared
  * locks taken last.
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum lock_flags {
 	LOCK_SHARED = 1u << 0,
@@ -38,5 +42,23 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 
 /* Is an exclusive lock on this file held by somebody?  A missing file is not locked. */
 bool lock_is_held_at(int dir_fd, const char *name);
+
+/* Remove a lock's file before letting go of it.  The caller holds all of it exclusively. */
+void lock_remove_at(int dir_fd, const char *name);
+
+/*
+ * Many locks in one file: each is a number, and several neighbours can be taken at once.
+ *
+ * They are open file description locks, which do not see flock(2): a file has locks of one kind.
+ */
+struct lock_span {
+	uint64_t first, n; /* n 0: to the last; both below 2^63 */
+};
+
+/* flags: enum lock_flags.  Returns a descriptor that holds the locks, or -errno as above. */
+int lock_span_at(int dir_fd, const char *name, const struct lock_span *span, unsigned flags);
+
+/* Is one of these held by somebody, shared or not?  A missing file is not locked. */
+bool lock_span_is_held_at(int dir_fd, const char *name, const struct lock_span *span);
 
 #endif

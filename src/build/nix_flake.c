@@ -24,7 +24,7 @@ void nix_flake_done(struct nix_flake *f)
 
 static int open_log(struct nix_flake *f, int flags, struct mvm_error *err)
 {
-	AUTO_FREE char *name = str_printf("nix-%s.log", f->source->template_id);
+	AUTO_FREE char *name = str_printf(NIX_LOG_NAME, f->source->template_id);
 	int logs_fd = store_dir_get(f->source->store, STORE_LOGS, err);
 	if (logs_fd < 0)
 		return logs_fd;

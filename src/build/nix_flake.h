@@ -32,6 +32,9 @@ struct nix_flake {
 void nix_flake_done(struct nix_flake *f);
 DEFINE_AUTO_DONE(nix_flake, nix_flake_done)
 
+/* In logs/: what the last build of a template said.  Goes with the template. */
+#define NIX_LOG_NAME "nix-%s.log"
+
 enum nix_log {
 	NIX_LOG_NONE, /* questions to Nix: what it says when they fail is in the error */
 	NIX_LOG_NEW,  /* forget the build before */

@@ -116,7 +116,8 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 		if (lock < 0)
 			return mvm_error_set(err, lock, "cannot lock the store: %s",
 					     strerror(-lock));
-		(void)turn_sweep(gc->store); /* a few empty files */
+		(void)turn_sweep(gc->store); /* a few empty files, and so are these */
+		(void)store_sweep_locks(gc->store);
 	}
 	int blobs_fd = store_dir_get(gc->store, STORE_BLOBS, err);
 	if (blobs_fd < 0)

@@ -60,7 +60,7 @@ static int open_locked(int dir_fd, const char *name)
 			if (errno != EINTR)
 				return -errno;
 		}
-		if (is_at(fd, dir_fd, name))
+		if (file_is_at(fd, dir_fd, name))
 			return TAKE_FD(fd);
 	}
 }

@@ -17,13 +17,6 @@
 /* A plain file in tmp/ has no owner to ask for; nobody needs a day to write and rename one. */
 #define FILE_AGE_S (INT64_C(24) * 60 * 60)
 
-bool is_at(int fd, int dir_fd, const char *name)
-{
-	struct stat a, b;
-	return fstat(fd, &a) == 0 && fstatat(dir_fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 /* Make and lock a folder.  Between the two a sweeper may have taken it for an orphan: then it
  * holds the lock, or the name is gone, and the caller tries again with another name. */
 static int try_stage(int tmp_fd, struct staging *ret)
@@ -33,7 +26,7 @@ static int try_stage(int tmp_fd, struct staging *ret)
 		return fd == -ENOENT ? -EAGAIN : fd;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-	if (!is_at(fd, tmp_fd, ret->name))
+	if (!file_is_at(fd, tmp_fd, ret->name))
 		return -EAGAIN;
 	ret->fd = TAKE_FD(fd);
 	ret->tmp_fd = tmp_fd;
@@ -43,6 +36,10 @@ static int try_stage(int tmp_fd, struct staging *ret)
 int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 {
 	struct staging st = STAGING_NONE;
+
+	if (store_read_only(s))
+		return mvm_error_set(err, -EROFS, "cannot write to data folder '%s': %s",
+				     store_path(s), strerror(EROFS));
 	int tmp_fd = store_dir_get(s, STORE_TMP, err);
 	if (tmp_fd < 0)
 		return tmp_fd;
@@ -68,7 +65,7 @@ static bool sweep_one(int tmp_fd, const char *name)
 	AUTO_CLOSE int fd = dir_open_at(tmp_fd, name);
 	if (fd < 0)
 		return is_old_file(tmp_fd, name) && unlinkat(tmp_fd, name, 0) == 0;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_at(fd, tmp_fd, name))
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !file_is_at(fd, tmp_fd, name))
 		return false;
 	return tree_remove_at(tmp_fd, name) == 0;
 }
@@ -79,7 +76,7 @@ void staging_done(struct staging *st)
 		return;
 	/* an old revision that was exchanged for ours may have readers: then the sweep of a later
 	 * command has it */
-	if (is_at(st->fd, st->tmp_fd, st->name))
+	if (file_is_at(st->fd, st->tmp_fd, st->name))
 		(void)tree_remove_at(st->tmp_fd, st->name);
 	else
 		(void)sweep_one(st->tmp_fd, st->name);

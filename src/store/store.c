@@ -10,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "model/name.h"
 #include "store/blob.h"
 #include "store/store_priv.h"
 
@@ -35,6 +34,7 @@ static const struct {
 	[STORE_TMP] = { NULL, "tmp" },
 	[STORE_LOCKS] = { NULL, "locks" },
 	[STORE_LOGS] = { NULL, "logs" },
+	[STORE_POOL] = { NULL, "pool" },
 };
 
 void store_free(struct store *s)
@@ -140,6 +140,11 @@ int store_root(const struct store *s)
 	return s->root_fd;
 }
 
+bool store_read_only(const struct store *s)
+{
+	return s->flags & STORE_READ_ONLY;
+}
+
 void store_note_copy(struct store *s)
 {
 	s->copied = true;
@@ -189,64 +194,4 @@ int store_scratch(struct store *s, struct mvm_error *err)
 			return r;
 	}
 	return s->scratch.fd;
-}
-
-static int take(struct store *s, const char *name, unsigned flags, const char *what,
-		char ret_holder[LOCK_HOLDER_SIZE])
-{
-	int locks = store_dir(s, STORE_LOCKS);
-	if (ret_holder)
-		ret_holder[0] = '\0';
-	return locks < 0 ? locks : lock_take_at(locks, name, flags, what, ret_holder);
-}
-
-int store_lock_template(struct store *s, const char *id, unsigned flags, const char *what,
-			char ret_holder[LOCK_HOLDER_SIZE])
-{
-	char name[128];
-
-	if (!name_valid(NAME_TEMPLATE, id))
-		return -EINVAL;
-	(void)snprintf(name, sizeof(name), "template.%s", id);
-	return take(s, name, flags, what, ret_holder);
-}
-
-int store_lock(struct store *s, unsigned flags, const char *what, char ret_holder[LOCK_HOLDER_SIZE])
-{
-	return take(s, "store", flags, what, ret_holder);
-}
-
-/* Neither ids nor revisions have dots, so the names are unambiguous. */
-static int take_lease(struct store *s, const char *id, const char *revision, unsigned flags)
-{
-	char name[192];
-
-	if (!name_valid(NAME_TEMPLATE, id) || !name_valid(NAME_REVISION, revision))
-		return -EINVAL;
-	(void)snprintf(name, sizeof(name), "lease.%s.%s", id, revision);
-	return take(s, name, flags, "removes the revision", NULL);
-}
-
-int store_lease_revision(struct store *s, const char *id, const char *revision)
-{
-	return take_lease(s, id, revision, LOCK_SHARED);
-}
-
-int store_claim_revision(struct store *s, const char *id, const char *revision)
-{
-	return take_lease(s, id, revision, LOCK_NOWAIT);
-}
-
-bool store_revision_in_use(struct store *s, const char *id, const char *revision)
-{
-	char name[192];
-	int locks = store_dir(s, STORE_LOCKS);
-
-	/* looking must not create a file for every revision */
-	(void)snprintf(name, sizeof(name), "lease.%s.%s", id, revision);
-	if (locks < 0 || !name_valid(NAME_TEMPLATE, id) || !name_valid(NAME_REVISION, revision) ||
-	    faccessat(locks, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		return false;
-	AUTO_CLOSE int fd = store_claim_revision(s, id, revision);
-	return fd == -EBUSY;
 }

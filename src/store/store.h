@@ -25,7 +25,8 @@
 struct store;
 
 enum store_flags {
-	STORE_READ_ONLY = 1u << 0, /* create nothing; a data folder that is missing is empty */
+	/* Create nothing and lock nothing (-EROFS); a data folder that is missing is empty. */
+	STORE_READ_ONLY = 1u << 0,
 };
 
 /*
@@ -60,6 +61,7 @@ enum store_dir {
 	STORE_TMP,
 	STORE_LOCKS,
 	STORE_LOGS,
+	STORE_POOL,
 	STORE_DIR_COUNT,
 };
 
@@ -104,8 +106,18 @@ int store_lease_revision(struct store *s, const char *id, const char *revision);
 /* What a remover holds: waits for nobody.  -EBUSY while there are leases. */
 int store_claim_revision(struct store *s, const char *id, const char *revision);
 
+/* The same for all revisions of a template, those that do not exist yet included. */
+int store_claim_template(struct store *s, const char *id);
+
 /* Is there a lease now?  Only for display; removers claim. */
 bool store_revision_in_use(struct store *s, const char *id, const char *revision);
+
+/* Remove the lock files of a template that is gone, unless somebody holds them. */
+void store_forget_locks(struct store *s, const char *id);
+
+/* The same for all templates that are gone: whoever waited for a lock while the template was
+ * deleted has made a file again.  A collection of garbage does it.  0 or -errno. */
+int store_sweep_locks(struct store *s);
 
 /* ---- Staging ---- */
 

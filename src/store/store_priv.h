@@ -6,15 +6,14 @@
 
 #include "store/store.h"
 
+bool store_read_only(const struct store *s);
+
 /* Remember that a file was copied because it could not be linked. */
 void store_note_copy(struct store *s);
 
 /* The folder of a template; create: make it if it is missing.  The name is checked.  Returns a
  * descriptor to close; -ENOENT "no template '...'". */
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err);
-
-/* Does the name still lead to what fd has open? */
-bool is_at(int fd, int dir_fd, const char *name);
 
 /* fsync every file and folder below fd, and fd itself. */
 int tree_sync(int fd);

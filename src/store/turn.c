@@ -23,23 +23,18 @@ int turn_take(struct store *s, const char *cache_key, unsigned flags, const char
 		return -ENAMETOOLONG;
 	if (ret_holder)
 		ret_holder[0] = '\0';
-	for (;;) {
-		AUTO_CLOSE int fd = lock_take_at(t.locks_fd, t.name, flags, what, ret_holder);
-		if (fd < 0)
-			return fd;
-		if (!is_at(fd, t.locks_fd, t.name))
-			continue; /* its turn ended while we waited */
-		t.fd = TAKE_FD(fd);
-		*ret = t;
-		return 0;
-	}
+	t.fd = lock_take_at(t.locks_fd, t.name, flags, what, ret_holder);
+	if (t.fd < 0)
+		return t.fd;
+	*ret = t;
+	return 0;
 }
 
 void turn_done(struct turn *t)
 {
 	if (t->fd < 0)
 		return;
-	(void)unlinkat(t->locks_fd, t->name, 0); /* one that stays is taken again */
+	lock_remove_at(t->locks_fd, t->name);
 	(void)close(t->fd);
 	*t = (struct turn)TURN_NONE;
 }

@@ -3,24 +3,12 @@
 #include <mvm/instance.h>
 #include <mvm/store.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "build/nix_flake.h"
 #include "store/revision.h"
 #include "template/spec_rules.h"
-
-/* Claims on all revisions of a template, held until it is gone. */
-struct claims {
-	int *fds;
-	size_t n;
-};
-
-static void claims_done(struct claims *c)
-{
-	for (size_t i = 0; i < c->n; i++)
-		(void)close(c->fds[i]);
-	free(c->fds);
-}
-DEFINE_AUTO_DONE(claims, claims_done)
 
 /* The name of an instance that uses a revision, or NULL. */
 static char *find_user(struct mvm *mvm, const char *id, const char *revision)
@@ -50,46 +38,58 @@ static int in_use(struct mvm *mvm, const char *id, const char *revision, struct 
 	return mvm_error_hint(err, r, "stop it first: see 'mvm ps' and 'mvm stop'");
 }
 
-static int claim_all(struct mvm *mvm, const char *id, struct claims *c, struct mvm_error *err)
+/* Which of the revisions is it that somebody uses? */
+static int find_used(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(strv) revisions = { 0 };
 
 	int r = store_revision_list(mvm->store, id, &revisions, err);
-	if (r < 0)
-		return r;
-	c->fds = calloc(revisions.n + 1, sizeof(*c->fds));
-	if (!c->fds)
-		return mvm_error_oom(err);
-	for (size_t i = 0; i < revisions.n; i++) {
-		int fd = store_claim_revision(mvm->store, id, revisions.v[i]);
-		if (fd == -EBUSY)
+	for (size_t i = 0; r == 0 && i < revisions.n; i++) {
+		if (store_revision_in_use(mvm->store, id, revisions.v[i]))
 			return in_use(mvm, id, revisions.v[i], err);
-		if (fd < 0)
-			return mvm_error_set(err, fd, "cannot claim %s@%s: %s", id, revisions.v[i],
-					     strerror(-fd));
-		c->fds[c->n++] = fd;
 	}
-	return 0;
+	return r < 0 ? r : mvm_error_set(err, -EBUSY, "one of its revisions is in use");
+}
+
+static int remove_claimed(struct mvm *mvm, const char *id, struct mvm_error *err)
+{
+	/* nothing starts from it from here on */
+	AUTO_CLOSE int claim = store_claim_template(mvm->store, id);
+	if (claim == -EBUSY)
+		return find_used(mvm, id, err);
+	if (claim < 0)
+		return mvm_error_set(err, claim, "cannot claim its revisions: %s",
+				     strerror(-claim));
+	return store_template_remove(mvm->store, id, err);
+}
+
+/* What else has its name; a file that stays does no harm. */
+static void forget(struct mvm *mvm, const char *id)
+{
+	AUTO_FREE char *log = str_printf(NIX_LOG_NAME, id);
+	int logs_fd = store_dir(mvm->store, STORE_LOGS);
+	if (log && logs_fd >= 0)
+		(void)unlinkat(logs_fd, log, 0);
+	store_forget_locks(mvm->store, id);
 }
 
 int mvm_template_delete(struct mvm *mvm, const char *id, const struct mvm_progress *progress,
 			struct mvm_error *err)
 {
-	AUTO_DONE(claims) claims = { 0 };
-	AUTO_DONE(strv) all = { 0 };
-
-	int r = store_template_list(mvm->store, &all, err);
-	if (r < 0)
-		return r;
-	if (!strv_has(&all, id)) { /* before a lock file is made for it */
+	int r = mvm_template_exists(mvm, id, err); /* before a lock file is made for it */
+	if (r == 0) {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
 		return mvm_error_hint(err, r, "see 'mvm template list'");
 	}
+	if (r < 0)
+		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template delete", false, progress, err);
 	if (lock_fd < 0)
 		return lock_fd;
-	r = claim_all(mvm, id, &claims, err);
-	if (r == 0)
-		r = store_template_remove(mvm->store, id, err);
-	return r < 0 ? mvm_error_context(err, r, "template '%s'", id) : 0;
+	r = remove_claimed(mvm, id, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", id);
+	(void)close(TAKE_FD(lock_fd));
+	forget(mvm, id);
+	return 0;
 }

@@ -103,21 +103,17 @@ void doctor_data(struct doctor *d, const char *data_dir)
 	describe_folder(d, fd, path);
 }
 
+static int is_with_data_disk(void *arg, const struct mvm_template_summary *template)
+{
+	(void)arg;
+	return template->data_disk_mib > 0;
+}
+
 /* Does any template want a disk that each clone gets a copy of? */
 static bool has_data_disks(struct doctor *d)
 {
-	struct mvm_template_summary **list = NULL;
-	size_t n = 0;
-	bool found = false;
-
-	if (mvm_template_list(d->mvm, &list, &n, NULL) < 0)
-		return false; /* the finding about snapshots says it */
-	for (size_t i = 0; i < n; i++) {
-		found |= list[i]->spec.data_disk_mib > 0;
-		mvm_template_summary_free(list[i]);
-	}
-	free(list);
-	return found;
+	/* a failure is in the finding about snapshots */
+	return mvm_template_list(d->mvm, is_with_data_disk, NULL, NULL) > 0;
 }
 
 /* What the file system can do, by doing it: 1, 0 or -errno. */
@@ -198,6 +194,7 @@ void doctor_kernels(struct doctor *d)
 
 /* The first template whose snapshot is no use here, of those looked at. */
 struct stale {
+	struct doctor *doctor;
 	size_t snapshots, looked_at, n;
 	char *id, *reason;
 };
@@ -239,25 +236,26 @@ static void add_snapshots(struct doctor *d, const struct stale *s)
 		   s->looked_at, s->id, s->reason ? s->reason : "no reason known");
 }
 
+static int count_snapshot(void *arg, const struct mvm_template_summary *template)
+{
+	struct stale *s = arg;
+
+	if (!template->has_snapshot)
+		return 0;
+	s->snapshots++;
+	if (s->looked_at < SNAPSHOTS_MAX)
+		look_at_snapshot(s->doctor, template->template_id, s);
+	return 0;
+}
+
 void doctor_snapshots(struct doctor *d)
 {
-	struct mvm_template_summary **list = NULL;
 	struct mvm_error err = { 0 };
-	struct stale s = { 0 };
-	size_t n = 0;
+	struct stale s = { .doctor = d };
 
-	if (mvm_template_list(d->mvm, &list, &n, &err) < 0) {
+	if (mvm_template_list(d->mvm, count_snapshot, &s, &err) < 0)
 		doctor_add(d, "snapshots", MVM_CHECK_WARN, "mvm template list", "%s", err.text);
-		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		s.snapshots += list[i]->has_snapshot;
-		if (list[i]->has_snapshot && s.looked_at < SNAPSHOTS_MAX)
-			look_at_snapshot(d, list[i]->spec.template_id, &s);
-		mvm_template_summary_free(list[i]);
-	}
-	free(list);
-	if (s.snapshots == 0)
+	else if (s.snapshots == 0)
 		doctor_add(d, "snapshots", MVM_CHECK_OK, NULL, "no template has one");
 	else
 		add_snapshots(d, &s);

@@ -8,11 +8,13 @@ import fcntl
 import json
 import os
 import re
+import struct
 import subprocess
 import time
 
 import harness
 
+F_OFD_SETLK = 37 # Python's fcntl has no name for it
 KERNEL = os.path.join(harness.SOURCE_DIR, "tests", "fuzz", "corpus", "kernel", "vmlinux")
 
 
@@ -60,11 +62,15 @@ class Revisions(harness.TestCase):
 
     def lease(self, revision, template="web"):
         """What a running VM holds; close it to let go."""
-        path = os.path.join(self.data_dir, "locks", f"lease.{template}.{revision}")
+        path = os.path.join(self.data_dir, "locks", f"lease.{template}")
         # pylint: disable-next=consider-using-with
-        file = open(path, "a", encoding="ascii")
+        file = open(path, "a+", encoding="ascii")
         self.addCleanup(file.close)
-        fcntl.flock(file, fcntl.LOCK_SH)
+        number = 0xcbf29ce484222325
+        for byte in revision.encode():
+            number = (number ^ byte) * 0x100000001b3 % 2**64
+        fcntl.fcntl(file, F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET,
+                                                   number >> 2, 1, 0))
         return file
 
     def blobs(self):
@@ -406,6 +412,19 @@ class Prune(Revisions):
         lease.close()
         self.assertEqual([r["revision_hash"] for r in self.prune("--keep", "0")["revisions"]], [a])
 
+    def test_locks_left_by_templates_that_are_gone_go_with_a_prune(self):
+        self.build_three()
+        locks = os.path.join(self.data_dir, "locks")
+        for name in "template.gone", "lease.gone", "lease.web":
+            self.write(os.path.join(locks, name), "")
+        lease = self.lease("a" * 32, template="late")
+        self.prune("--keep", "1", "-n")
+        self.assertIn("template.gone", os.listdir(locks))
+        self.prune("--keep", "1")
+        self.assertEqual(sorted(name for name in os.listdir(locks) if "." in name),
+                         ["lease.late", "lease.web", "template.web"])
+        lease.close()
+
     def test_only_what_is_old_enough_goes(self):
         a, b, _ = self.build_three()
         path = self.revision_path(a, "revision.json")
@@ -502,6 +521,18 @@ class Delete(Revisions):
         lease.close()
         self.mvm_ok("template", "delete", "web", "--force")
         self.assertEqual(self.mvm_json("template", "list"), [])
+
+    def test_nothing_of_a_deleted_template_stays_but_shared_files(self):
+        self.build_three()
+        self.lease("a" * 32).close() # as VMs that have run leave them
+        logs = os.path.join(self.data_dir, "logs")
+        os.makedirs(logs, exist_ok=True)
+        for name in "nix-web.log", "nix-web2.log":
+            self.write(os.path.join(logs, name), "built\n")
+        self.mvm_ok("template", "delete", "web", "--force")
+        self.assertEqual(os.listdir(logs), ["nix-web2.log"])
+        left = os.listdir(os.path.join(self.data_dir, "locks"))
+        self.assertEqual([name for name in left if "web" in name], [])
 
 
 if __name__ == "__main__":

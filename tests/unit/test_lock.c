@@ -97,6 +97,92 @@ static void a_killed_holder_leaves_no_lock_behind(void **state)
 	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
+/* A child that waits for a lock, tells that it has it, and ends when told to. */
+static pid_t start_waiting(int dir, int (*take)(int dir), int ret_has[2], int ret_end[2])
+{
+	assert_int_equal(pipe(ret_has), 0);
+	assert_int_equal(pipe(ret_end), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char byte;
+		(void)close(ret_end[1]);
+		if (take(dir) >= 0 && write(ret_has[1], "x", 1) == 1)
+			(void)!read(ret_end[0], &byte, 1);
+		_exit(0);
+	}
+	return child;
+}
+
+static int take_l(int dir)
+{
+	return lock_take_at(dir, "l", 0, "waited", NULL);
+}
+
+static int take_span_l(int dir)
+{
+	static const struct lock_span third = { .first = 3, .n = 1 };
+	return lock_span_at(dir, "l", &third, LOCK_SHARED);
+}
+
+static void who_waited_for_a_removed_lock_gets_the_one_that_is_there(void **state)
+{
+	static const struct lock_span all = { 0 };
+	static const struct {
+		int (*take)(int dir);
+		bool span;
+	} cases[] = { { take_l, false }, { take_span_l, true } };
+	int dir = scratch_fd(state);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int has[2], end[2];
+		char byte;
+		AUTO_CLOSE int held = cases[i].span ? lock_span_at(dir, "l", &all, 0)
+						    : lock_take_at(dir, "l", 0, "remove", NULL);
+		assert_true(held >= 0);
+		pid_t child = start_waiting(dir, cases[i].take, has, end);
+		lock_remove_at(dir, "l");
+		assert_int_equal(faccessat(dir, "l", F_OK, 0), -1);
+		(void)close(TAKE_FD(held));
+		assert_int_equal(read(has[0], &byte, 1), 1);
+		/* what it has keeps out whoever comes now */
+		assert_int_equal(cases[i].span ? lock_span_at(dir, "l", &all, LOCK_NOWAIT)
+					       : lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL),
+				 -EBUSY);
+		assert_int_equal(write(end[1], "x", 1), 1);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		for (size_t k = 0; k < 2; k++) {
+			(void)close(has[k]);
+			(void)close(end[k]);
+		}
+	}
+}
+
+static void locks_of_one_file_are_told_apart_by_their_number(void **state)
+{
+	static const struct lock_span all = { 0 }, one = { 1, 1 }, two = { 2, 1 },
+				      far = { UINT64_MAX >> 2, 1 };
+	int dir = scratch_fd(state);
+
+	assert_false(lock_span_is_held_at(dir, "l", &all));
+	AUTO_CLOSE int a = lock_span_at(dir, "l", &one, LOCK_SHARED);
+	AUTO_CLOSE int b = lock_span_at(dir, "l", &one, LOCK_SHARED | LOCK_NOWAIT);
+	AUTO_CLOSE int c = lock_span_at(dir, "l", &far, LOCK_NOWAIT);
+	assert_true(a >= 0 && b >= 0 && c >= 0);
+	assert_true(lock_span_is_held_at(dir, "l", &one));
+	assert_true(lock_span_is_held_at(dir, "l", &far));
+	assert_false(lock_span_is_held_at(dir, "l", &two));
+	assert_int_equal(lock_span_at(dir, "l", &one, LOCK_NOWAIT), -EBUSY);
+	assert_int_equal(lock_span_at(dir, "l", &all, LOCK_NOWAIT), -EBUSY);
+	(void)close(TAKE_FD(a));
+	assert_true(lock_span_is_held_at(dir, "l", &one));
+	(void)close(TAKE_FD(b));
+	(void)close(TAKE_FD(c));
+	AUTO_CLOSE int d = lock_span_at(dir, "l", &all, LOCK_NOWAIT);
+	assert_true(d >= 0);
+	assert_true(lock_span_is_held_at(dir, "l", &two));
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -108,6 +194,8 @@ int main(void)
 		T(a_missing_lock_file_is_not_locked),
 		T(a_link_is_no_lock_file),
 		T(a_killed_holder_leaves_no_lock_behind),
+		T(who_waited_for_a_removed_lock_gets_the_one_that_is_there),
+		T(locks_of_one_file_are_told_apart_by_their_number),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* template list */
+#include <stdio.h>
+
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "out.h"
+#include "progress.h"
+
+/* How many rows are kept before they are printed. */
+#define ROWS_MAX 1000
+
+struct listing {
+	struct cli_context *c;
+	struct table table;
+	struct jsonw json;
+	size_t rows;
+};
+
+static int print_rows(struct listing *l)
+{
+	l->rows = 0;
+	return l->c->json ? jsonw_flush(&l->json, stdout) : table_print(&l->table, stdout);
+}
+
+static void add_json(struct jsonw *j, const struct mvm_template_summary *s)
+{
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "template_id", s->template_id);
+	jsonw_string(j, "problem", s->problem);
+	if (!s->problem) {
+		jsonw_string(j, "role", s->role);
+		jsonw_string(j, "profile", s->profile);
+		jsonw_u64(j, "vcpus", s->vcpus);
+		jsonw_u64(j, "mem_mib", s->mem_mib);
+		jsonw_string(j, "revision_hash", s->revision);
+		jsonw_u64(j, "rootfs_bytes", s->rootfs_bytes);
+		jsonw_bool(j, "has_snapshot", s->has_snapshot);
+		jsonw_u64(j, "snapshot_mem_bytes", s->snapshot_mem_bytes);
+	}
+	jsonw_close(j);
+}
+
+static void add_row(struct listing *l, const struct mvm_template_summary *s)
+{
+	char cpus[8], memory[24], image[24] = "-", revision[13];
+
+	if (s->problem) {
+		note(l->c, s->problem);
+		table_row(&l->table, s->template_id, "-", "-", "-", "-", "damaged", "-", "-");
+		return;
+	}
+	(void)snprintf(cpus, sizeof(cpus), "%u", s->vcpus);
+	str_bytes((uint64_t)s->mem_mib << 20, memory, sizeof(memory));
+	if (s->revision)
+		str_bytes(s->rootfs_bytes, image, sizeof(image));
+	(void)snprintf(revision, sizeof(revision), "%.12s",
+		       s->revision ? s->revision : "not built");
+	table_row(&l->table, s->template_id, s->role, s->profile, cpus, memory, revision, image,
+		  s->has_snapshot ? "yes" : "no");
+}
+
+static int add(void *arg, const struct mvm_template_summary *s)
+{
+	struct listing *l = arg;
+
+	if (l->c->json)
+		add_json(&l->json, s);
+	else
+		add_row(l, s);
+	return ++l->rows < ROWS_MAX ? 0 : print_rows(l);
+}
+
+static int list(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	struct listing l = { .c = c, .table.columns = 8 };
+	(void)a;
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r < 0)
+		return r;
+	table_row(&l.table, "ID", "ROLE", "PROFILE", "CPUS", "MEMORY", "REVISION", "IMAGE",
+		  "SNAPSHOT");
+	jsonw_open(&l.json, NULL, '[');
+	r = mvm_template_list(mvm, add, &l, &c->err);
+	jsonw_close(&l.json);
+	if (r == 0)
+		r = c->json ? jsonw_print(&l.json, stdout) : table_print(&l.table, stdout);
+	table_done(&l.table);
+	jsonw_done(&l.json);
+	return r;
+}
+
+static const struct option list_options[] = { OPTION_JSON, { 0 } };
+
+const struct command command_template_list = {
+	.path = "template list",
+	.summary = "List templates",
+	.options = list_options,
+	.run = list,
+};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_LIST_INDEX_H
+#define TEMPLATE_LIST_INDEX_H
+
+/*
+ * What a listing knows of templates, in cache/templates.index: so that only those whose files
+ * changed are read again.
+ *
+ * The file is a header and one record for each template, by id, as struct list_record has them.
+ * Each record has a sum over itself, and the first that is damaged or out of order ends the
+ * reading: what cannot be used is only read from the templates again.  The file is replaced by
+ * rename when something changed, and not synced.
+ *
+ * A record holds the stat(2) of the files that it was made from.  Two edits within one tick of the
+ * file system's clock look the same, so nothing is recorded of a file that was changed less than
+ * LIST_RACY_NS before it was read, by that same clock (as git has it: racy-git in its technical
+ * documentation).
+ *
+ *	struct list_index ix;
+ *	list_index_open(s, &ix);
+ *	for each id in order:
+ *		record = list_index_find(&ix, id);
+ *		if record and its files are as they were:
+ *			list_index_keep(&ix);
+ *		else:
+ *			now_ns = list_index_now(&ix);
+ *			... read the files ...
+ *			list_index_add(&ix, &new_record);	if it may be recorded
+ *	list_index_save(&ix);
+ *	list_index_done(&ix);
+ *
+ * None of this can fail: without an index, all is read.
+ */
+
+#include <mvm/store.h>
+#include <stdio.h>
+
+#include "template/context.h"
+
+/* Some file systems count seconds. */
+#define LIST_RACY_NS (INT64_C(2) * 1000 * 1000 * 1000)
+
+struct list_key {
+	uint64_t ino, size;
+	int64_t mtime_ns, ctime_ns;
+};
+
+/* As it is in the file; what is not used is zero. */
+struct list_record {
+	uint64_t sum;
+	struct list_key spec;	  /* template.json */
+	struct list_key revision; /* the current revision's revision.json, if there is one */
+	int64_t built_at;
+	uint64_t rootfs_bytes, snapshot_mem_bytes;
+	uint32_t mem_mib, data_disk_mib;
+	uint8_t vcpus;
+	uint8_t has_snapshot;
+	char id[64], role[64], profile[64];
+	char current[70]; /* "": nothing was built */
+};
+_Static_assert(sizeof(struct list_record) == 368, "no padding, and the version tells apart others");
+
+struct list_index {
+	struct store *store;
+	FILE *old, *new;
+	struct list_record next; /* of the old file */
+	bool have_next;
+	size_t n_kept; /* records at the beginning of the old file that stay */
+	bool dirty;    /* the new file is to replace the old one and has these records, too */
+	bool failed;   /* there will be no new file */
+	int64_t now_ns;
+};
+
+void list_index_open(struct store *s, struct list_index *ret);
+
+/* mvm_template_list() with another LIST_RACY_NS, for tests, which do not wait. */
+int template_list(struct mvm *mvm, int64_t racy_ns, mvm_template_fn fn, void *arg,
+		  struct mvm_error *err);
+
+/* What was known of a template, or NULL; good until the next call. */
+const struct list_record *list_index_find(struct list_index *ix, const char *id);
+
+/* The record that was found stays. */
+void list_index_keep(struct list_index *ix);
+
+/* A time before now by the file system's clock; INT64_MIN if nothing can be recorded. */
+int64_t list_index_now(struct list_index *ix);
+
+/* Takes the place of the one that was found, if any; gets its sum here. */
+void list_index_add(struct list_index *ix, struct list_record *record);
+
+/* After the last template. */
+void list_index_save(struct list_index *ix);
+
+void list_index_done(struct list_index *ix);
+DEFINE_AUTO_DONE(list_index, list_index_done)
+
+#endif
