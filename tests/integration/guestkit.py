@@ -148,8 +148,8 @@ class Guest:
         command = f"console=ttyS0 quiet panic=-1 {arguments}"
         options = ["-accel", "kvm", "-cpu", "host"]
         if accel == "tcg":
-            options = ["-accel", "tcg,tb-size=64", "-cpu", "max"]
-            command += f" no_timer_check tsc_early_khz={tsc_khz()} lpj=4000000"
+            options = ["-accel", "tcg,tb-size=64", "-cpu", "max,-erms,-fsrm"]
+            command += f" no_timer_check tsc_early_khz={tsc_khz()} tsc=reliable lpj=4000000"
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-M", machine, *options, "-m", str(memory), "-smp", "1",
              "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

@@ -103,7 +103,7 @@ static void a_machine_to_capture_under_tcg(void **state)
 			    "-M microvm,pit=on,pic=on,rtc=on,acpi=on,x-option-roms=off,"
 			    "auto-kernel-cmdline=off,memory-backend=m\n"
 			    "-accel tcg,tb-size=64\n"
-			    "-cpu max\n" COMMON_FLAGS
+			    "-cpu max,-erms,-fsrm\n" COMMON_FLAGS
 			    "-object {\"qom-type\":\"memory-backend-file\",\"id\":\"m\","
 			    "\"size\":268435456,\"mem-path\":\"/proc/self/fd/6/mem.bin\","
 			    "\"share\":true}\n" COMMON_MIDDLE COMMON_TAIL "-kernel vmlinux\n"
@@ -217,7 +217,7 @@ static void facts_name_the_machine_and_nothing_of_the_host(void **state)
 	assert_string_equal(fa.v[1], "accelerator=tcg");
 	assert_string_equal(fa.v[2], "machine=microvm,pit=on,pic=on,rtc=on,acpi=on,"
 				     "x-option-roms=off,auto-kernel-cmdline=off");
-	assert_string_equal(fa.v[3], "cpu=max");
+	assert_string_equal(fa.v[3], "cpu=" QEMU_CPU_TCG);
 	assert_string_equal(fa.v[4], "tsc_khz=2600000");
 	assert_true(str_starts(fa.v[5], "devices={\"driver\":\"virtio-blk-device\""));
 	assert_non_null(strstr(fa.v[5], " drive0:ro drive1:rw"));

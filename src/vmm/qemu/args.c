@@ -192,7 +192,7 @@ static void add_machine(struct strv *args, const struct vmm_probe *probe,
 	strv_add(args, "-accel");
 	strv_add(args, kvm ? "kvm" : "tcg,tb-size=64");
 	strv_add(args, "-cpu");
-	strv_add(args, kvm ? "host" : "max");
+	strv_add(args, kvm ? "host" : QEMU_CPU_TCG);
 	strv_add(args, "-smp");
 	strv_addf(args, "%u", c->vcpus);
 	static const char *const fixed[] = {

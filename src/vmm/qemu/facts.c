@@ -19,7 +19,7 @@ int qemu_facts_for(const struct vmm_probe *probe, const struct vmm_config *confi
 	if (probe->accel == VMM_ACCEL_KVM)
 		strv_addf(ret, "cpu=host, %s", cpu);
 	else
-		strv_add(ret, "cpu=max"); /* emulated: the same everywhere */
+		strv_add(ret, "cpu=" QEMU_CPU_TCG); /* emulated: the same everywhere */
 	strv_addf(ret, "tsc_khz=%u", probe->tsc_khz);
 	strv_addf(ret, "devices=%s", layout);
 	return ret->failed ? mvm_error_oom(err) : 0;

@@ -31,6 +31,10 @@ enum qemu_fd {
 #define QEMU_NETDEV	  "net0"
 #define QEMU_FORWARD_SIZE 80 /* of "tcp:127.0.0.1:8080-:80" */
 
+/* TCG does a string instruction step by step, and with ERMS the kernel copies by single bytes:
+ * eight at a time without it. */
+#define QEMU_CPU_TCG "max,-erms,-fsrm"
+
 /* args.c.  Pure: the same probe and config give the same text. */
 int qemu_args(const struct vmm_probe *probe, const struct vmm_config *config, struct strv *ret,
 	      struct mvm_error *err);
