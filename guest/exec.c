@@ -9,6 +9,7 @@
 #include <termios.h>
 
 #include "base/error.h"
+#include "base/queue.h"
 #include "command.h"
 #include "copy.h"
 #include "net/agent.h"
@@ -16,7 +17,13 @@
 #include "pipes.h"
 #include "stream.h"
 
-#define CREDIT_MAX	  (16u << 20) /* a host that grants more than this gets this */
+#define CREDIT_MAX (16u << 20) /* a host that grants more than this gets this */
+/* A frame with this much is what virtio_console takes in one write: one byte more would cost
+ * another trip to the VMM and another interrupt. */
+#define PIECE_MAX (32768u - FRAME_HEADER_SIZE - 1)
+/* Consumed input is credited when it is this much, for the same reason; the rest of the window is
+ * the host's meanwhile. */
+#define CREDIT_PIECE	  (WINDOW_BYTES / 4)
 #define TERMINAL_LEFT_MAX 65536u
 #define END_OF_FILE	  4 /* Ctrl-D: how a terminal says that its input is over */
 
@@ -44,9 +51,10 @@ struct exec {
 
 	int stdin_fd;			  /* -1: closed, or never wanted */
 	struct loop_source *stdin_source; /* only while input waits */
-	struct strbuf input;
+	struct queue input;
 	bool input_ended;
 	uint32_t receive_window;
+	uint32_t consumed; /* and not credited yet */
 };
 
 static void free_source(struct loop_source **s)
@@ -83,7 +91,7 @@ static void free_exec(struct stream *s)
 	close_stdin(e);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(e->out); i++)
 		close_output(&e->out[i]);
-	strbuf_done(&e->input);
+	queue_done(&e->input);
 	free(e);
 }
 
@@ -100,11 +108,11 @@ static bool pump_output(struct output *o)
 {
 	struct exec *e = o->exec;
 	struct agent *a = e->stream.agent;
-	uint8_t frame[1 + DATA_MAX];
+	uint8_t frame[1 + PIECE_MAX];
 
 	if (o->fd < 0 || e->send_window == 0 || !stream_may_send(a))
 		return false;
-	size_t max = e->send_window < DATA_MAX ? e->send_window : DATA_MAX;
+	size_t max = e->send_window < PIECE_MAX ? e->send_window : PIECE_MAX;
 	if (e->exited && o->left < max)
 		max = o->left;
 	ssize_t n = max ? read(o->fd, frame + 1, max) : 0;
@@ -203,10 +211,12 @@ static void resume(struct stream *s)
 
 static void grant(struct exec *e, size_t n)
 {
-	uint32_t le = htole32((uint32_t)n);
-	if (n == 0)
+	e->consumed += (uint32_t)n;
+	if (e->consumed < CREDIT_PIECE)
 		return;
-	e->receive_window += (uint32_t)n;
+	uint32_t le = htole32(e->consumed);
+	e->receive_window += e->consumed;
+	e->consumed = 0;
 	stream_send(e->stream.agent, FRAME_CREDIT, e->stream.id, &le, sizeof(le));
 }
 
@@ -220,9 +230,9 @@ static void on_stdin(void *arg, uint32_t events)
 
 static void pump_input(struct exec *e)
 {
-	size_t done = 0;
-	while (e->stdin_fd >= 0 && done < e->input.len) {
-		ssize_t n = write(e->stdin_fd, e->input.data + done, e->input.len - done);
+	size_t done = 0, len = queue_len(&e->input);
+	while (e->stdin_fd >= 0 && done < len) {
+		ssize_t n = write(e->stdin_fd, queue_front(&e->input) + done, len - done);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -233,18 +243,18 @@ static void pump_input(struct exec *e)
 			done += (size_t)n;
 	}
 	if (e->stdin_fd < 0)
-		done = e->input.len;
-	strbuf_consume(&e->input, done);
+		done = len;
+	queue_take(&e->input, done);
 	grant(e, done);
 
 	if (e->stdin_fd < 0)
 		return;
-	if (e->input.len > 0 && !e->stdin_source) {
+	if (done < len && !e->stdin_source) {
 		int r = loop_add_fd(e->stream.agent->loop, e->stdin_fd, EPOLLOUT, on_stdin, e,
 				    &e->stdin_source);
 		if (r < 0)
 			close_stdin(e); /* out of memory: the process sees its input end */
-	} else if (e->input.len == 0) {
+	} else if (done == len) {
 		free_source(&e->stdin_source);
 		if (e->input_ended)
 			close_stdin(e);
@@ -273,10 +283,10 @@ static void take_input(struct exec *e, const struct frame *f)
 	if (len == 0) {
 		e->input_ended = true;
 		if (e->tty)
-			strbuf_add(&e->input, &(char){ END_OF_FILE }, 1);
+			queue_add(&e->input, &(char){ END_OF_FILE }, 1);
 	}
-	strbuf_add(&e->input, f->payload + 1, len);
-	if (e->input.failed)
+	queue_add(&e->input, f->payload + 1, len);
+	if (e->input.buf.failed)
 		break_off(e);
 	else
 		pump_input(e);

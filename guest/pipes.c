@@ -7,6 +7,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+/* Each time that a pipe is full or empty the processes at its ends take turns. */
+#define PIPE_BYTES (256 << 10)
+
 /* Both ends close-on-exec; only ours must not block. */
 static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
 {
@@ -15,6 +18,7 @@ static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
 		return -errno;
 	*ret_ours = fds[we_read ? 0 : 1];
 	*ret_theirs = fds[we_read ? 1 : 0];
+	(void)fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works as well */
 	return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 

@@ -40,6 +40,17 @@ void strbuf_add(struct strbuf *b, const void *data, size_t len)
 	b->data[b->len] = '\0';
 }
 
+char *strbuf_room(struct strbuf *b, size_t len)
+{
+	return reserve(b, len) ? b->data + b->len : NULL;
+}
+
+void strbuf_added(struct strbuf *b, size_t len)
+{
+	b->len += len;
+	b->data[b->len] = '\0';
+}
+
 void strbuf_adds(struct strbuf *b, const char *s)
 {
 	strbuf_add(b, s, strlen(s));

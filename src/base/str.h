@@ -27,6 +27,11 @@ void strbuf_add(struct strbuf *b, const void *data, size_t len);
 void strbuf_adds(struct strbuf *b, const char *s);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Room for len more bytes at the end, to be filled there and counted with strbuf_added(); NULL when
+ * memory ran out. */
+char *strbuf_room(struct strbuf *b, size_t len);
+void strbuf_added(struct strbuf *b, size_t len); /* no more than there was asked room for */
+
 /* Drop the first n bytes (n <= len). */
 void strbuf_consume(struct strbuf *b, size_t n);
 

@@ -12,6 +12,8 @@
 /* What clients may have on its way to a guest that takes nothing: a window for each stream that an
  * agent has open, their headers, and calls. */
 #define QUEUE_MAX ((size_t)96 << 20)
+/* and beyond that, so that what is abandoned is abandoned: a RESET for each stream, once */
+#define RESETS_MAX ((size_t)64 << 10)
 
 static void mark_broken(struct agent_client *a, const char *why)
 {
@@ -120,7 +122,6 @@ static void on_ready(void *arg, uint32_t events)
 int agent_client_init(struct agent_client *a, struct loop *loop, int fd)
 {
 	a->channel.fd = fd;
-	a->channel.out_limit = QUEUE_MAX;
 	int r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 	return r < 0 ? r : loop_add_fd(loop, fd, EPOLLIN, on_ready, a, &a->source);
 }
@@ -140,6 +141,7 @@ int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, con
 {
 	if (a->broken[0])
 		return -EPIPE;
+	a->channel.out_limit = QUEUE_MAX + (type == FRAME_RESET ? RESETS_MAX : 0);
 	int r = channel_send(&a->channel, type, stream, payload, len);
 	if (r < 0)
 		return r;

@@ -34,6 +34,11 @@ static struct client *find_client(const struct clients *c, uint64_t id)
 	return client;
 }
 
+bool clients_has(const struct clients *c, uint64_t client_id)
+{
+	return find_client(c, client_id) != NULL;
+}
+
 static struct stream *find_stream(struct clients *c, const struct client *client, uint32_t stream)
 {
 	for (unsigned i = 0; i < STREAMS_MAX; i++) {
@@ -252,20 +257,32 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 	struct client *client = s->client_id ? find_client(c, s->client_id) : NULL;
 	uint32_t client_stream = s->client_stream;
 
+	/* What goes on to a client that may be slow is bounded by its window, or comes once: else
+	 * the guest could fill our memory with it. */
 	if (f->type == FRAME_DATA) {
 		uint32_t bytes = f->len ? f->len - 1 : 0;
+		unsigned channel = f->len ? 1u << (f->payload[0] & 7u) : UINT8_MAX;
 		if (bytes > s->guest_window) {
 			if (client)
 				drop_client(client); /* resets the stream as well */
 			return;
 		}
+		if (s->ended & channel || f->len == 0)
+			return;
+		if (bytes == 0)
+			s->ended |= (uint8_t)channel;
 		s->guest_window -= bytes;
 	} else if (f->type == FRAME_CREDIT) {
-		uint32_t credit = credit_of(f), room = WINDOW_BYTES - s->client_window;
-		s->client_window += credit < room ? credit : room;
+		uint32_t credit = credit_of(f);
+		if (credit == 0 || credit > WINDOW_BYTES - s->client_window)
+			return; /* more than was sent */
+		s->client_window += credit;
 	} else if (f->type == FRAME_END) {
 		s->used = false;
 	} else if (f->type == FRAME_REPLY) {
+		if (s->started)
+			return;
+		s->started = true;
 		struct wire_field field;
 		uint64_t status = 0;
 		bool started = s->exec && wire_find(f->payload, f->len, FIELD_STATUS, &field) > 0 &&

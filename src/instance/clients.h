@@ -37,6 +37,8 @@ DEFINE_AUTO(job, job_free)
 struct stream {
 	bool used;
 	bool exec;	    /* ends with FRAME_END, not with the reply */
+	bool started;	    /* the reply has come */
+	uint8_t ended;	    /* channels that the guest has ended: 1u << enum data_channel */
 	uint64_t client_id; /* 0: the client has gone, the guest has not answered RESET yet */
 	uint32_t client_stream;
 	uint32_t guest_window;	/* bytes that the guest may still send */
@@ -62,6 +64,9 @@ struct clients {
 
 int clients_init(struct clients *c, struct loop *loop, struct agent_client *agent);
 void clients_done(struct clients *c);
+
+/* Is it still there? */
+bool clients_has(const struct clients *c, uint64_t client_id);
 
 /* The agent client's on_frame; arg is the struct clients. */
 void clients_on_guest_frame(void *arg, const struct frame *f);

@@ -35,6 +35,16 @@ void stop_guest(struct supervisor *s, int64_t timeout_ms)
 
 void wait_for_end(struct supervisor *s, struct job *j)
 {
+	/* who gave up waiting does not say so, and a VM may run for years */
+	for (struct job **at = &s->waiting; *at;) {
+		struct job *other = *at;
+		if (clients_has(&s->clients, other->client_id)) {
+			at = &other->next;
+		} else {
+			*at = other->next;
+			job_free(other);
+		}
+	}
 	j->next = s->waiting;
 	s->waiting = j;
 }

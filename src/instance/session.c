@@ -16,18 +16,23 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/queue.h"
 #include "net/agent.h"
 #include "net/wire.h"
 
 /* How long the guest may take to say END after it was told to give up. */
 #define RESET_MS 2000
 
+/* What was taken is credited when it is this much: each CREDIT costs the guest an interrupt, and it
+ * has the rest of its window meanwhile. */
+#define CREDIT_PIECE (WINDOW_BYTES / 4)
+
 /* One of our own outputs. */
 struct sink {
 	int fd;
-	bool own_fd;	   /* a description of our own, non-blocking; to close */
-	size_t max;	   /* bytes that one write may have without blocking once poll says so */
-	struct strbuf out; /* what its reader has not taken yet: a window at most */
+	bool own_fd;	  /* a description of our own, non-blocking; to close */
+	size_t max;	  /* bytes that one write may have without blocking once poll says so */
+	struct queue out; /* what its reader has not taken yet: a window at most */
 };
 
 struct session {
@@ -36,6 +41,7 @@ struct session {
 	struct mvm_error *err;
 	uint32_t stream;
 	uint32_t window; /* bytes of input that we may send */
+	uint32_t taken;	 /* bytes of output that are not credited yet */
 	bool stdin_open;
 	bool ended;
 	int io_error; /* what io->read or io->write gave; the guest is told to stop */
@@ -69,19 +75,19 @@ static void sink_done(struct sink *s)
 {
 	if (s->own_fd)
 		(void)close(s->fd); /* what had to be written was written, or failed */
-	strbuf_done(&s->out);
+	queue_done(&s->out);
 }
 
 /* Write what its reader takes.  Returns how many bytes, or -errno. */
 static ssize_t sink_flush(struct sink *s)
 {
-	size_t len = s->out.len < s->max ? s->out.len : s->max;
-	ssize_t n = send(s->fd, s->out.data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t len = queue_len(&s->out) < s->max ? queue_len(&s->out) : s->max;
+	ssize_t n = send(s->fd, queue_front(&s->out), len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0 && errno == ENOTSOCK)
-		n = write(s->fd, s->out.data, len);
+		n = write(s->fd, queue_front(&s->out), len);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	strbuf_consume(&s->out, (size_t)n);
+	queue_take(&s->out, (size_t)n);
 	return n;
 }
 
@@ -92,8 +98,12 @@ static int send_frame(struct session *s, uint8_t type, const void *payload, size
 
 static int send_credit(struct session *s, size_t n)
 {
-	uint32_t credit = htole32((uint32_t)n);
-	return n ? send_frame(s, FRAME_CREDIT, &credit, sizeof(credit)) : 0;
+	s->taken += (uint32_t)n;
+	if (s->taken < CREDIT_PIECE)
+		return 0;
+	uint32_t credit = htole32(s->taken);
+	s->taken = 0;
+	return send_frame(s, FRAME_CREDIT, &credit, sizeof(credit));
 }
 
 /* Our own side has failed: what is worth saying is in err, and the guest has no more to do. */
@@ -173,10 +183,10 @@ static int take_output(struct session *s, const struct frame *f)
 	struct sink *to = is_stdout ? &s->out : &s->words;
 	if ((is_stdout && io) || to->fd < 0)
 		return send_credit(s, len);
-	if (to->out.len + len > WINDOW_BYTES)
+	if (queue_len(&to->out) + len > WINDOW_BYTES)
 		return -EPROTO; /* more than it may send */
-	strbuf_add(&to->out, data, len);
-	return to->out.failed ? -ENOMEM : 0;
+	queue_add(&to->out, data, len);
+	return to->out.buf.failed ? -ENOMEM : 0;
 }
 
 static int take_end(struct session *s, const struct frame *f)
@@ -245,8 +255,8 @@ static int turn(struct session *s, int64_t deadline_ns)
 		{ .fd = s->ended ? -1 : ch->fd, .events = (short)(POLLIN | out) },
 		{ .fd = input && !made ? spec->stdin_fd : -1, .events = POLLIN },
 		{ .fd = s->ended ? -1 : spec->signal_fd, .events = POLLIN },
-		{ .fd = s->out.out.len ? s->out.fd : -1, .events = POLLOUT },
-		{ .fd = s->words.out.len ? s->words.fd : -1, .events = POLLOUT },
+		{ .fd = queue_len(&s->out.out) ? s->out.fd : -1, .events = POLLOUT },
+		{ .fd = queue_len(&s->words.out) ? s->words.fd : -1, .events = POLLOUT },
 	};
 	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
 	if (n < 0)
@@ -274,7 +284,8 @@ static int carry(struct session *s)
 			return s->io_error ? s->io_error : r;
 		if (s->io_error && deadline_ns == s->spec->deadline_ns)
 			deadline_ns = clock_deadline_ns(RESET_MS);
-		if (s->ended && (s->io_error || (!s->out.out.len && !s->words.out.len)))
+		if (s->ended &&
+		    (s->io_error || (!queue_len(&s->out.out) && !queue_len(&s->words.out))))
 			return s->io_error;
 		r = turn(s, s->ended ? DEADLINE_NONE : deadline_ns);
 		if (r == -ETIMEDOUT && s->io_error)

@@ -146,8 +146,13 @@ static int serve(struct supervisor *s)
 static void say_goodbye(struct supervisor *s)
 {
 	clients_guest_gone(&s->clients);
-	for (struct job *j; (j = clients_next_job(&s->clients));)
-		wait_for_end(s, j);
+	for (struct job *next; (next = clients_next_job(&s->clients));) {
+		AUTO(job) j = next;
+		struct mvm_error err = { 0 };
+		bool wanted = j->call == CALL_WAIT || j->call == CALL_STOP;
+		int r = wanted ? 0 : mvm_error_set(&err, -ESRCH, "the VM has ended");
+		answer(s, j, r, &err, NULL);
+	}
 	while (s->waiting) {
 		AUTO(job) j = s->waiting;
 		s->waiting = j->next;

@@ -13,12 +13,12 @@
 /* Parse one frame at the front of what has arrived.  1, 0 (not whole yet) or -EPROTO. */
 static int parse_frame(const struct channel *c, struct frame *ret)
 {
-	const uint8_t *p = (const uint8_t *)c->in.data + c->in_used;
-	size_t have = c->in.len - c->in_used;
+	size_t have = queue_len(&c->in);
 	uint32_t len, stream;
 
 	if (have < FRAME_HEADER_SIZE)
 		return 0;
+	const uint8_t *p = (const uint8_t *)queue_front(&c->in);
 	memcpy(&len, p, sizeof(len));
 	memcpy(&stream, p + 4, sizeof(stream));
 	len = le32toh(len);
@@ -43,27 +43,33 @@ static int error_of(int err)
 
 int channel_receive(struct channel *c, struct frame *ret)
 {
+	queue_take(&c->in, c->handed);
+	c->handed = 0;
 	for (;;) {
-		int r = c->in.len ? parse_frame(c, ret) : 0;
+		int r = parse_frame(c, ret);
 		if (r > 0)
-			c->in_used += FRAME_HEADER_SIZE + ret->len;
+			c->handed = FRAME_HEADER_SIZE + ret->len;
 		if (r != 0)
 			return r;
+		if (c->reads++ >= CHANNEL_READS_MAX)
+			break;
 
-		strbuf_consume(&c->in, c->in_used);
-		c->in_used = 0;
-		char chunk[READ_SIZE];
-		ssize_t n = read(c->fd, chunk, sizeof(chunk));
+		char *room = strbuf_room(&c->in.buf, READ_SIZE);
+		if (!room)
+			return -ENOMEM;
+		ssize_t n = read(c->fd, room, READ_SIZE);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
 		if (n < 0)
-			return errno == EAGAIN ? 0 : error_of(errno);
+			return error_of(errno);
 		if (n == 0)
 			return -EPIPE;
-		strbuf_add(&c->in, chunk, (size_t)n);
-		if (c->in.failed)
-			return -ENOMEM;
+		strbuf_added(&c->in.buf, (size_t)n);
 	}
+	c->reads = 0;
+	return 0;
 }
 
 /* Sockets must not raise SIGPIPE in a library's caller; the guest's port is no socket. */
@@ -77,7 +83,7 @@ int channel_flush(struct channel *c)
 {
 	int r = 0;
 	while (channel_queued(c) > 0) {
-		ssize_t n = write_some(c->fd, c->out.data + c->out_used, channel_queued(c));
+		ssize_t n = write_some(c->fd, queue_front(&c->out), channel_queued(c));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
@@ -85,12 +91,7 @@ int channel_flush(struct channel *c)
 				r = error_of(errno);
 			break;
 		}
-		c->out_used += (size_t)n;
-	}
-	/* moving what is left to the front costs as much as it is long: not after every write */
-	if (c->out_used > c->out.len / 2) {
-		strbuf_consume(&c->out, c->out_used);
-		c->out_used = 0;
+		queue_take(&c->out, (size_t)n);
 	}
 	return r;
 }
@@ -107,15 +108,15 @@ int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *p
 	memcpy(header, &le_len, sizeof(le_len));
 	memcpy(header + 4, &le_stream, sizeof(le_stream));
 	header[8] = type;
-	strbuf_add(&c->out, header, sizeof(header));
-	strbuf_add(&c->out, payload, len);
-	if (c->out.failed)
+	queue_add(&c->out, header, sizeof(header));
+	queue_add(&c->out, payload, len);
+	if (c->out.buf.failed)
 		return -ENOMEM;
 	return channel_flush(c);
 }
 
 void channel_done(struct channel *c)
 {
-	strbuf_done(&c->in);
-	strbuf_done(&c->out);
+	queue_done(&c->in);
+	queue_done(&c->out);
 }

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/str.h"
+#include "base/queue.h"
 
 #define FRAME_HEADER_SIZE 12u
 #define FRAME_PAYLOAD_MAX 65536u
@@ -29,18 +29,24 @@ struct frame {
 };
 
 struct channel {
-	int fd;		   /* borrowed; non-blocking */
-	struct strbuf in;  /* what arrived and was not handed out yet */
-	size_t in_used;	   /* bytes at the front that were handed out */
-	struct strbuf out; /* what the peer has not taken yet */
-	size_t out_used;   /* bytes at its front that the peer has taken */
-	size_t out_limit;  /* -ENOBUFS beyond; 0: CHANNEL_OUT_DEFAULT */
+	int fd;		  /* borrowed; non-blocking */
+	struct queue in;  /* what arrived and was not handed out yet */
+	size_t handed;	  /* bytes at its front: the frame that was handed out last */
+	unsigned reads;	  /* since channel_receive() said 0 */
+	struct queue out; /* what the peer has not taken yet */
+	size_t out_limit; /* -ENOBUFS beyond; 0: CHANNEL_OUT_DEFAULT */
 };
 
 #define CHANNEL_OUT_DEFAULT (4u << 20)
+#define CHANNEL_READS_MAX   32u /* of up to 32 KiB */
 
-/* Take what the kernel has, hand out the next whole frame.  Returns 1 with a frame, 0 when there
- * is none yet, -EPIPE when the peer has closed, -EPROTO on a bad header, or -errno. */
+/*
+ * Take what the kernel has, hand out the next whole frame.
+ *
+ * Returns 1 with a frame, 0 when it is time to wait for the descriptor, -EPIPE when the peer has
+ * closed, -EPROTO on a bad header, or -errno.  A peer that never stops does not keep its reader
+ * from everything else: after CHANNEL_READS_MAX reads the answer is 0, and the descriptor readable.
+ */
 int channel_receive(struct channel *c, struct frame *ret);
 
 /* Queue a frame and write what the kernel takes.  Returns 0, -ENOBUFS (over the limit, nothing
@@ -53,7 +59,7 @@ int channel_flush(struct channel *c);
 /* Bytes that wait for the peer. */
 static inline size_t channel_queued(const struct channel *c)
 {
-	return c->out.len - c->out_used;
+	return queue_len(&c->out);
 }
 
 static inline bool channel_wants_write(const struct channel *c)

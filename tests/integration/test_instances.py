@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person does with a running VM: logs, ps, stats, events, wait, health, restart, ttl."""
 
+import errno
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
 import unittest
 
+import agentproto
 import guests
 import harness
 
@@ -29,6 +32,8 @@ exec        = ["/bin/busybox", "sh", "-c", "test ! -e /tmp/sick || { echo it is 
 interval_ms = 1000
 retries     = 2
 """ + guests.VARIANT
+
+INSPECT, STOP, PAUSE, RESUME, CAPTURE, WAIT = range(64, 70) # calls of the supervisor
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z "
 
@@ -224,6 +229,36 @@ class Life(TestCase):
         self.wait_for_event(record["name"], "failed")
         self.assertTrue(guests.wait_until(
             lambda: not guests.is_alive(record["supervisor_pid"])))
+
+    def connect(self, name):
+        sock = socket.socket(socket.AF_UNIX)
+        self.addCleanup(sock.close)
+        sock.connect(self.data("instances", name, "control.sock"))
+        return agentproto.Agent(sock)
+
+    def test_what_comes_too_late_is_told_so(self):
+        client = self.connect(self.run_detached()["name"])
+        stop = client.open(STOP, TIMEOUT_MS=10000)
+        late = [client.open(call) for call in (PAUSE, INSPECT, WAIT)]
+        client.reply(stop, 30)
+        for stream in late[:2]: # asked before the end, and answered after it
+            with self.assertRaises(agentproto.Refused) as refused:
+                client.reply(stream)
+            self.assertEqual(refused.exception.status, errno.ESRCH)
+        client.reply(late[2])
+
+    def test_clients_that_give_up_waiting_leave_nothing_behind(self):
+        name = self.run_detached()["name"]
+
+        def come_and_go(times):
+            for _ in range(times):
+                client = self.connect(name)
+                client.open(WAIT)
+                client.call(INSPECT) # the one before has been taken
+                client.sock.close()
+            return self.inspect(name)["usage"]["supervisor_private_bytes"]
+        before = come_and_go(100)
+        self.assertLess(come_and_go(3000), before + (128 << 10))
 
     def test_how_a_guest_ends_decides_whether_it_failed(self):
         """To the VMM a panic looks like a reboot."""

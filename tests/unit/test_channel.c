@@ -124,7 +124,7 @@ static void what_the_peer_does_not_take_waits_up_to_the_limit(void **state)
 		sent++;
 	assert_int_equal(r, -ENOBUFS);
 	assert_true(channel_wants_write(&p->c));
-	assert_true(p->c.out.len <= 20000);
+	assert_true(channel_queued(&p->c) <= 20000);
 
 	AUTO_DONE(channel) other = { .fd = p->fds[1] };
 	while (received < sent) {
@@ -137,6 +137,24 @@ static void what_the_peer_does_not_take_waits_up_to_the_limit(void **state)
 	}
 	assert_false(channel_wants_write(&p->c));
 	assert_int_equal(channel_receive(&other, &f), 0);
+}
+
+static void a_peer_that_never_stops_does_not_keep_its_reader(void **state)
+{
+	(void)state;
+	AUTO_DONE(channel) c = { .fd = open("/dev/zero", O_RDONLY | O_CLOEXEC) };
+	struct frame f;
+
+	assert_true(c.fd >= 0);
+	for (int turn = 0; turn < 3; turn++) {
+		unsigned n = 0;
+		int r;
+		while ((r = channel_receive(&c, &f)) > 0) /* zeros are empty frames */
+			n++;
+		assert_int_equal(r, 0);
+		assert_in_range(n, 32 * 32768 / FRAME_HEADER_SIZE - 1, 100000);
+	}
+	(void)close(c.fd);
 }
 
 static void a_closed_peer_is_a_broken_pipe(void **state)
@@ -161,6 +179,7 @@ int main(void)
 		TEST(what_the_peer_does_not_take_waits_up_to_the_limit),
 		TEST(a_closed_peer_is_a_broken_pipe),
 		cmocka_unit_test(bad_headers_break_the_protocol),
+		cmocka_unit_test(a_peer_that_never_stops_does_not_keep_its_reader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a supervisor passes on between a client and a guest that keeps to nothing. */
+#include <endian.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "instance/clients.h"
+#include "net/wire.h"
+
+struct fixture {
+	struct loop *loop;
+	struct agent_client agent;
+	struct clients clients;
+	struct channel guest, client; /* the other ends */
+};
+
+static void pair(int fds[2])
+{
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
+}
+
+static int setup(void **state)
+{
+	struct fixture *x = calloc(1, sizeof(*x));
+	int fds[2];
+	if (!x || loop_new(&x->loop) < 0)
+		return -1;
+	pair(fds);
+	x->guest.fd = fds[1];
+	assert_int_equal(agent_client_init(&x->agent, x->loop, fds[0]), 0);
+	assert_int_equal(clients_init(&x->clients, x->loop, &x->agent), 0);
+	x->agent.on_frame = clients_on_guest_frame;
+	x->agent.arg = &x->clients;
+	pair(fds);
+	x->client = (struct channel){ .fd = fds[1], .out_limit = 1u << 20 };
+	assert_int_equal(clients_add_leash(&x->clients, fds[0]), 0);
+	*state = x;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *x = *state;
+	clients_done(&x->clients);
+	agent_client_done(&x->agent);
+	channel_done(&x->guest);
+	channel_done(&x->client);
+	(void)close(x->guest.fd);
+	(void)close(x->client.fd);
+	loop_free(x->loop);
+	free(x);
+	return 0;
+}
+
+/* Let the supervisor do what there is to do. */
+static void settle(struct fixture *x)
+{
+	while (loop_run_once(x->loop, clock_deadline_ns(0)) == 0)
+		;
+}
+
+static void send_frame(struct channel *c, uint8_t type, uint32_t stream, const void *data,
+		       size_t len)
+{
+	assert_int_equal(channel_send(c, type, stream, data, len), 0);
+}
+
+static void send_call(struct channel *c, uint32_t stream, uint64_t call)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	wire_put_u64(&b, FIELD_CALL, call);
+	send_frame(c, FRAME_CALL, stream, b.data, b.len);
+}
+
+static void send_reply(struct channel *c, uint32_t stream)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	wire_put_u64(&b, FIELD_STATUS, 0);
+	send_frame(c, FRAME_REPLY, stream, b.data, b.len);
+}
+
+/* An EXEC of the client's on stream 7; returns the guest's id of it. */
+static uint32_t start_exec(struct fixture *x)
+{
+	struct frame f;
+	send_call(&x->client, 7, CALL_EXEC);
+	settle(x);
+	assert_int_equal(channel_receive(&x->guest, &f), 1);
+	assert_int_equal(f.type, FRAME_CALL);
+	return f.stream;
+}
+
+static unsigned count(struct channel *c, uint8_t type)
+{
+	struct frame f;
+	unsigned n = 0;
+	while (channel_receive(c, &f) > 0) {
+		assert_int_equal(f.type, type);
+		assert_int_equal(f.stream, 7);
+		n++;
+	}
+	return n;
+}
+
+static void a_guest_cannot_fill_memory_with_frames_that_no_window_bounds(void **state)
+{
+	struct fixture *x = *state;
+	uint32_t stream = start_exec(x);
+	static const uint8_t end_of_stdout[1] = { DATA_STDOUT };
+	uint32_t credit = htole32(1);
+
+	for (int i = 0; i < 100; i++)
+		send_reply(&x->guest, stream);
+	settle(x);
+	assert_int_equal(count(&x->client, FRAME_REPLY), 1);
+	for (int i = 0; i < 100; i++)
+		send_frame(&x->guest, FRAME_DATA, stream, end_of_stdout, 1);
+	settle(x);
+	assert_int_equal(count(&x->client, FRAME_DATA), 1);
+	for (int i = 0; i < 100; i++) {
+		send_frame(&x->guest, FRAME_CREDIT, stream, &credit, sizeof(credit));
+		send_frame(&x->guest, FRAME_DATA, stream, NULL, 0);
+	}
+	settle(x);
+	assert_int_equal(count(&x->client, FRAME_CREDIT), 0);
+}
+
+static void credit_for_what_was_sent_is_passed_on(void **state)
+{
+	struct fixture *x = *state;
+	uint32_t stream = start_exec(x), credit = htole32(3);
+	struct frame f;
+
+	send_frame(&x->client, FRAME_DATA, 7, "\0abc", 4);
+	settle(x);
+	assert_int_equal(channel_receive(&x->guest, &f), 1);
+	assert_int_equal(f.stream, stream);
+	send_frame(&x->guest, FRAME_CREDIT, stream, &credit, sizeof(credit));
+	settle(x);
+	assert_int_equal(count(&x->client, FRAME_CREDIT), 1);
+}
+
+static void what_is_abandoned_is_abandoned_although_the_guest_takes_nothing(void **state)
+{
+	struct fixture *x = *state;
+	static uint8_t data[FRAME_PAYLOAD_MAX];
+	uint32_t stream = start_exec(x);
+	struct frame f = { 0 };
+	int r;
+
+	while ((r = agent_client_send(&x->agent, FRAME_DATA, 0x70000000, data, sizeof(data))) == 0)
+		;
+	assert_int_equal(r, -ENOBUFS);
+	send_frame(&x->client, FRAME_RESET, 7, NULL, 0);
+	settle(x);
+	/* the guest wakes up */
+	do {
+		settle(x);
+		r = channel_receive(&x->guest, &f);
+	} while (r == 0 || (r == 1 && f.type == FRAME_DATA));
+	assert_int_equal(r, 1);
+	assert_int_equal(f.type, FRAME_RESET);
+	assert_int_equal(f.stream, stream);
+}
+
+static void a_client_that_has_gone_is_known_to_have(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t id = x->clients.leash_id;
+	assert_true(clients_has(&x->clients, id));
+	(void)shutdown(x->client.fd, SHUT_RDWR);
+	settle(x);
+	assert_false(clients_has(&x->clients, id));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
+		TEST(credit_for_what_was_sent_is_passed_on),
+		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
+		TEST(a_client_that_has_gone_is_known_to_have),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
