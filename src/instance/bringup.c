@@ -68,9 +68,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int sn
 	return 0;
 }
 
-/* The nonce lived only in the snapshot's RAM: whoever knows it was restored from there. */
-static int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],
-		       struct mvm_error *err)
+int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES], struct mvm_error *err)
 {
 	const char *expected = mvm_snapshot_info_compat(&s->revision.snapshot, "nonce_sha256");
 	struct mvm_digest digest;
@@ -94,7 +92,10 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 		return mvm_error_set(err, snapshot_fd, "cannot open the snapshot: %s",
 				     strerror(-snapshot_fd));
 	int r = spawn_machine(s, ops, snapshot_fd, deadline_ns, err);
-	if (r == 0)
+	if (r == 0 && s->record.purpose == RECORD_FOR_POOL)
+		r = machine_stand_by(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
+				     err);
+	else if (r == 0)
 		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
 				    err);
 	return r < 0 ? r : check_nonce(s, nonce, err);

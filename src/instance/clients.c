@@ -197,6 +197,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_RESUME:
 	case CALL_CAPTURE:
 	case CALL_WAIT:
+	case CALL_ADOPT:
 		return queue_job(client, f, (unsigned)call);
 	default:
 		return refuse(client, f->stream, EOPNOTSUPP, "no such call");
@@ -370,6 +371,20 @@ int clients_init(struct clients *c, struct loop *loop, struct agent_client *agen
 int clients_add_leash(struct clients *c, int fd)
 {
 	return add_client(c, fd, &c->leash_id);
+}
+
+uint64_t clients_move_leash(struct clients *c, uint64_t client_id)
+{
+	uint64_t before = c->leash_id;
+	c->leash_id = client_id;
+	return before;
+}
+
+void clients_hang_up(struct clients *c, uint64_t client_id)
+{
+	struct client *client = find_client(c, client_id);
+	if (client)
+		drop_client(client);
 }
 
 int clients_listen(struct clients *c, int listen_fd)

@@ -74,6 +74,12 @@ void clients_on_guest_frame(void *arg, const struct frame *f);
 /* Take over a connected socket as the leash. */
 int clients_add_leash(struct clients *c, int fd);
 
+/* Make a client the one that holds the leash.  Returns the one that did, which stays connected. */
+uint64_t clients_move_leash(struct clients *c, uint64_t client_id);
+
+/* Hang up on a client; one that has gone is fine. */
+void clients_hang_up(struct clients *c, uint64_t client_id);
+
 /* Accept connections from listen_fd (taken over) of our own uid and root. */
 int clients_listen(struct clients *c, int listen_fd);
 

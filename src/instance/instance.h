@@ -40,13 +40,36 @@ struct instance_launch {
 };
 
 /*
- * Create the instance's folder, start its supervisor and wait until the guest is up.
+ * Start an instance: begin creates its folder and starts its supervisor, wait returns when the
+ * guest is up, so that several can be under way at once.
  *
- * The descriptors stay the caller's.  On failure the folder is removed again.  Errors: -EEXIST,
- * -EADDRINUSE, and what the supervisor reports.
+ * The descriptors stay the caller's.  On failure the folder is removed again; after a failed wait
+ * only closing is left.  Errors: -EEXIST, -EADDRINUSE, and what the supervisor reports.
  */
-int instance_launch(int instances_fd, const struct instance_launch *launch,
-		    struct mvm_instance **ret, struct mvm_error *err);
+int instance_launch_begin(int instances_fd, const struct instance_launch *launch,
+			  struct mvm_instance **ret, struct mvm_error *err);
+int instance_launch_wait(int instances_fd, struct mvm_instance *i, struct mvm_error *err);
+
+/*
+ * Make a VM that waits in a pool an instance; in place of launching one.
+ *
+ *   waiting       the name under which it waits
+ *   record        as in struct instance_launch, its name filled in
+ *   nonce_sha256  of the snapshot that it must have been restored from
+ *   began_ns      when the start began; its stages count from there
+ *
+ * Errors: -ENOENT, -ECONNREFUSED and others when nobody is there; -ESTALE when it is not what the
+ * record says; what the supervisor reports.  Whatever the error, the waiting VM is lost.
+ */
+int instance_adopt(int instances_fd, const char *waiting, const struct record *record,
+		   const char *nonce_sha256, int64_t began_ns, struct mvm_instance **ret,
+		   struct mvm_error *err);
+
+/* Say so now rather than let the VMM fail: can the ports be bound?  Port 0 becomes a free one. */
+int instance_check_ports(struct record *record, struct mvm_error *err);
+
+/* Give a record without a name "<template>-<random>". */
+int instance_make_name(struct record *record, struct mvm_error *err);
 
 /* Connect to a running instance's supervisor. */
 int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,

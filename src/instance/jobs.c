@@ -66,6 +66,8 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(STOP_DEFAULT_MS);
+	if (s->record.purpose == RECORD_FOR_POOL)
+		return mvm_error_set(err, -EBUSY, "this VM waits in a pool");
 	if (s->machine.ended)
 		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
 	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)
@@ -123,6 +125,9 @@ void run_job(struct supervisor *s, struct job *taken)
 		stop_guest(s, timeout_ms);
 		return;
 	}
+	case CALL_ADOPT:
+		adopt(s, j);
+		return;
 	default: /* CALL_WAIT: the queue takes no other */
 		wait_for_end(s, TAKE_PTR(j));
 		return;

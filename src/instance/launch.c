@@ -20,7 +20,6 @@
 #include "instance/supervisor.h"
 #include "model/name.h"
 
-/* Say so now rather than let the VMM fail: can the port be bound?  Port 0 becomes a free one. */
 static int check_port(struct vmm_forward *f, struct mvm_error *err)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(f->host_port) };
@@ -43,6 +42,24 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 	return 0;
 }
 
+int instance_check_ports(struct record *record, struct mvm_error *err)
+{
+	int r = 0;
+	for (size_t i = 0; i < record->n_forwards && r == 0; i++)
+		r = check_port(&record->forwards[i], err);
+	return r;
+}
+
+int instance_make_name(struct record *rec, struct mvm_error *err)
+{
+	uint8_t random[3];
+	char hex[2 * sizeof(random) + 1];
+	random_bytes(random, sizeof(random));
+	str_hex(random, sizeof(random), hex);
+	rec->name = str_printf("%.56s-%s", rec->template_id, hex);
+	return rec->name ? 0 : mvm_error_oom(err);
+}
+
 /* Make the folder; without a name try "<template>-<random>" until one is free. */
 static int create_folder(int instances_fd, struct record *rec, struct mvm_error *err)
 {
@@ -62,20 +79,15 @@ static int create_folder(int instances_fd, struct record *rec, struct mvm_error 
 				     strerror(errno));
 	}
 	for (int attempt = 0; attempt < 100; attempt++) {
-		uint8_t random[3];
-		char hex[2 * sizeof(random) + 1];
-		random_bytes(random, sizeof(random));
-		str_hex(random, sizeof(random), hex);
-		AUTO_FREE char *name = str_printf("%.56s-%s", rec->template_id, hex);
-		if (!name)
-			return mvm_error_oom(err);
-		if (mkdirat(instances_fd, name, 0700) == 0) {
-			rec->name = TAKE_PTR(name);
+		int r = instance_make_name(rec, err);
+		if (r < 0)
+			return r;
+		if (mkdirat(instances_fd, rec->name, 0700) == 0)
 			return 0;
-		}
 		if (errno != EEXIST)
-			return mvm_error_set(err, -errno, "cannot create instance '%s': %s", name,
-					     strerror(errno));
+			return mvm_error_set(err, -errno, "cannot create instance '%s': %s",
+					     rec->name, strerror(errno));
+		free(TAKE_PTR(rec->name));
 	}
 	return mvm_error_set(err, -EEXIST, "cannot find a free name for an instance");
 }
@@ -145,28 +157,24 @@ static int launch_in(const struct instance_launch *l, int dir_fd, struct mvm_ins
 	r = control_init(&i->control, leash[0]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
-	r = spawn_supervisor(l, dir_fd, lock_fd, theirs, err);
-	if (r < 0)
-		return r;
-	(void)close(TAKE_FD(theirs)); /* so that its death is seen */
-	(void)close(TAKE_FD(lock_fd));
-
-	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
-	return control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, NULL, err);
+	/* its ends of socket and lock are closed here right after, so that its death is seen */
+	return spawn_supervisor(l, dir_fd, lock_fd, theirs, err);
 }
 
-int instance_launch(int instances_fd, const struct instance_launch *l, struct mvm_instance **ret,
-		    struct mvm_error *err)
+/* What did not start leaves nothing behind; the start's error counts. */
+static void abandon(int instances_fd, struct mvm_instance *i, const char *name)
 {
-	for (size_t k = 0; k < l->record->n_forwards; k++) {
-		int r = check_port(&l->record->forwards[k], err);
-		if (r < 0)
-			return r;
-	}
+	control_done(&i->control);
+	(void)tree_remove_at(instances_fd, name);
+}
+
+int instance_launch_begin(int instances_fd, const struct instance_launch *l,
+			  struct mvm_instance **ret, struct mvm_error *err)
+{
 	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
-	if (!i)
-		return mvm_error_oom(err);
-	int r = create_folder(instances_fd, l->record, err);
+	int r = i ? instance_check_ports(l->record, err) : mvm_error_oom(err);
+	if (r == 0)
+		r = create_folder(instances_fd, l->record, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, l->record->name);
@@ -179,10 +187,18 @@ int instance_launch(int instances_fd, const struct instance_launch *l, struct mv
 	else
 		r = launch_in(l, dir_fd, i, err);
 	if (r < 0) {
-		control_done(&i->control);
-		(void)tree_remove_at(instances_fd, l->record->name); /* the start's error counts */
+		abandon(instances_fd, i, l->record->name);
 		return r;
 	}
 	*ret = TAKE_PTR(i);
 	return 0;
+}
+
+int instance_launch_wait(int instances_fd, struct mvm_instance *i, struct mvm_error *err)
+{
+	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
+	int r = control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, NULL, err);
+	if (r < 0)
+		abandon(instances_fd, i, i->name);
+	return r;
 }

@@ -210,20 +210,25 @@ static int take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], stru
 	return 0;
 }
 
-int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
-		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+static int load(struct machine *m, int snapshot_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	int r = vmm_restore(m->vmm, snapshot_fd, deadline_ns, err);
 	if (r < 0)
 		return r;
 	stage(m, "load", m->vmm->loaded_ns);
 	stage(m, "resume", m->vmm->resumed_ns);
+	return 0;
+}
 
+/* call: CALL_RESTORED, or CALL_REHEARSE with an identity that nobody will have. */
+static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
+		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
 	put_identity(m, run, &args);
-	r = agent_client_call(&m->agent, m->loop, CALL_RESTORED, "giving the clone its identity",
-			      &args, &m->ended, deadline_ns, &reply, err);
+	int r = agent_client_call(&m->agent, m->loop, call, "giving the clone its identity", &args,
+				  &m->ended, deadline_ns, &reply, err);
 	if (r < 0) {
 		/* the guest said no: what is wrong with this clone is wrong with each, so nobody
 		 * should try again in another way and hide it */
@@ -234,6 +239,39 @@ int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_f
 	}
 	stage(m, "agent", clock_now_ns());
 	return take_nonce(&reply, ret_nonce, err);
+}
+
+int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = load(m, snapshot_fd, deadline_ns, err);
+	return r < 0 ? r : identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
+}
+
+int machine_stand_by(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		     int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = load(m, snapshot_fd, deadline_ns, err);
+	if (r == 0)
+		r = identify(m, CALL_REHEARSE, run, deadline_ns, ret_nonce, err);
+	return r < 0 ? r : vmm_pause(m->vmm, deadline_ns, err);
+}
+
+int machine_awake(struct machine *m, const char *hostname, const struct mvm_run *run,
+		  const struct vmm_forward *forwards, size_t n_forwards, int64_t deadline_ns,
+		  uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = 0;
+	m->n_stages = 0;
+	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", hostname);
+	for (size_t i = 0; i < n_forwards && r == 0; i++)
+		r = vmm_forward(m->vmm, &forwards[i], deadline_ns, err);
+	if (r == 0)
+		r = vmm_resume(m->vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	stage(m, "resume", m->vmm->resumed_ns);
+	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
 int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,

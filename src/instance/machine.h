@@ -71,6 +71,21 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
 		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
 
+/*
+ * The same, but instead of an identity of its own the guest gets a rehearsal: everything that an
+ * identity takes has been run once.  Then it is paused, its processes still frozen.
+ */
+int machine_stand_by(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		     int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+
+/*
+ * The end of a restore for a machine that stands by: ports, resume, identity.  Stages count from
+ * began_ns, which the caller sets.  Under TCG about a tenth of a restore's time.
+ */
+int machine_awake(struct machine *m, const char *hostname, const struct mvm_run *run,
+		  const struct vmm_forward *forwards, size_t n_forwards, int64_t deadline_ns,
+		  uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+
 /* Have the guest prepare, pause it, write device state into snapshot_fd.  It stays paused. */
 int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);

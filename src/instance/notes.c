@@ -21,6 +21,14 @@ void set_time(char **to, int64_t from_now_ms)
 	set_string(to, text);
 }
 
+void limit_life(struct supervisor *s)
+{
+	if (s->record.ttl_ms <= 0)
+		return;
+	loop_source_arm(s->ttl_timer, clock_deadline_ns(s->record.ttl_ms));
+	set_time(&s->record.expires_at, s->record.ttl_ms);
+}
+
 /* The record is for those who look; a full disk must not end the VM. */
 void save_record(struct supervisor *s, enum record_state state)
 {

@@ -25,10 +25,11 @@ const char *const record_start_names[2] = { "boot", "restore" };
 /* how the data disk was copied */
 const char *const record_copy_names[2] = { "sparse", "reflink" };
 
-const char *const record_purpose_names[RECORD_FOR_CHECK + 1] = {
+const char *const record_purpose_names[RECORD_FOR_POOL + 1] = {
 	[RECORD_FOR_USER] = "user",
 	[RECORD_FOR_CAPTURE] = "capture",
 	[RECORD_FOR_CHECK] = "check",
+	[RECORD_FOR_POOL] = "pool",
 };
 
 const char *record_state_name(enum record_state state)
@@ -101,6 +102,7 @@ char *record_to_json(const struct record *r)
 	json_put_string(&out, o, "state", record_state_name(r->state));
 	json_put_string(&out, o, "start", record_start_names[r->restore]);
 	put_nullable(&out, o, "reason", r->reason);
+	json_put(&out, o, "from_pool", json_boolean(r->from_pool));
 	json_put_string(&out, o, "backend", r->backend);
 	put_nullable(&out, o, "backend_version", r->backend_version);
 	put_nullable(&out, o, "accelerator", r->accelerator);

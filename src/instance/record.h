@@ -45,6 +45,7 @@ enum record_purpose {
 	RECORD_FOR_USER,
 	RECORD_FOR_CAPTURE, /* its memory becomes a snapshot */
 	RECORD_FOR_CHECK,   /* proves that a snapshot can be restored */
+	RECORD_FOR_POOL,    /* restored and paused until somebody wants it */
 };
 
 struct record_stage {
@@ -63,9 +64,10 @@ struct record {
 	char *name, *template_id, *revision;
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
-	bool restore;  /* start kind: "restore" or "boot" */
-	char *reason;  /* why this kind; NULL when there is nothing to say */
-	bool attached; /* stop and remove it when the starter goes away */
+	bool restore;	/* start kind: "restore" or "boot" */
+	char *reason;	/* why this kind; NULL when there is nothing to say */
+	bool from_pool; /* it was waiting for us */
+	bool attached;	/* stop and remove it when the starter goes away */
 	enum record_purpose purpose;
 	unsigned vcpus;
 	uint32_t mem_mib;
@@ -105,6 +107,9 @@ struct record {
 
 /* Read and check a record.  -ENOENT, -EBADMSG and others. */
 int record_load(int dir_fd, struct record *ret, struct mvm_error *err);
+
+/* The same from text, as a supervisor gets it that is to become another instance. */
+int record_parse(const char *text, size_t len, struct record *ret, struct mvm_error *err);
 
 /* Replace the record whole. */
 int record_save(int dir_fd, const struct record *r, struct mvm_error *err);

@@ -178,6 +178,8 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 	if (r >= 0)
 		r = json_get_bool(root, "attached", JSON_REQUIRED, &ret->attached, err);
 	if (r >= 0)
+		r = json_get_bool(root, "from_pool", JSON_OPTIONAL, &ret->from_pool, err);
+	if (r >= 0)
 		r = get_wishes(root, ret, &ttl_ms, &restarts, err);
 	ret->ttl_ms = (int64_t)ttl_ms;
 	ret->restarts = (unsigned)restarts;
@@ -232,15 +234,20 @@ static int get_volumes(const struct json_at *root, struct record *ret, struct mv
 int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	AUTO_JSON json_t *doc = NULL;
-	AUTO_DONE(record) rec = { 0 };
-	struct json_at root;
 	size_t len;
-
 	int r = file_read_at(dir_fd, RECORD_NAME, RECORD_MAX_BYTES, &text, &len);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read %s: %s", RECORD_NAME, strerror(-r));
-	r = json_read(text, len, RECORD_NAME, &doc, err);
+	return record_parse(text, len, ret, err);
+}
+
+int record_parse(const char *text, size_t len, struct record *ret, struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	AUTO_DONE(record) rec = { 0 };
+	struct json_at root;
+
+	int r = json_read(text, len, RECORD_NAME, &doc, err);
 	if (r < 0)
 		return r;
 	json_root(&root, RECORD_NAME, doc);

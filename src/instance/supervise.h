@@ -4,7 +4,8 @@
 
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
  * its machine, restart.c starts it again, jobs.c answers calls, notes.c writes down what happens,
- * confine.c sets limits. */
+ * standby.c makes a VM of a pool somebody's
+ * instance, confine.c sets limits. */
 
 #include <mvm/template.h>
 
@@ -42,6 +43,16 @@ struct supervisor {
 /* Spawn the VMM and bring the guest up as the record says.  After a failure machine_free. */
 int bring_up(struct supervisor *s, struct mvm_error *err);
 
+/* The nonce lived only in the snapshot's RAM: whoever knows it was restored from there. */
+int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],
+		struct mvm_error *err);
+
+/*
+ * A VM of a pool becomes the instance that a call asks for: its folder gets that name, its guest an
+ * identity, and the caller its leash.  Answers the call; what goes wrong ends the VM.
+ */
+void adopt(struct supervisor *s, const struct job *j);
+
 /* The machine has ended, or could not be started: let go of it. */
 void put_away(struct supervisor *s);
 
@@ -74,6 +85,9 @@ void save_record(struct supervisor *s, enum record_state state);
 
 /* Record an event. */
 void tell(const struct supervisor *s, const char *event, const char *message);
+
+/* From now on the time to live counts, if there is one. */
+void limit_life(struct supervisor *s);
 
 /* The guest is up: what the record says from now on.  settle_in() does what can wait until the
  * starter has its answer. */

@@ -194,7 +194,8 @@ static int run(struct supervisor *s)
 		return 1;
 	}
 	note_start(s);
-	save_record(s, RECORD_RUNNING);
+	s->clients.guest_paused = s->record.purpose == RECORD_FOR_POOL;
+	save_record(s, s->clients.guest_paused ? RECORD_PAUSED : RECORD_RUNNING);
 	answer_start(s, 0, NULL);
 	settle_in(s);
 	do {
@@ -214,14 +215,11 @@ static int run(struct supervisor *s)
 
 static int start_timers(struct supervisor *s)
 {
-	int64_t ttl_ns = DEADLINE_NONE;
-	if (s->record.ttl_ms > 0) {
-		ttl_ns = clock_deadline_ns(s->record.ttl_ms);
-		set_time(&s->record.expires_at, s->record.ttl_ms);
-	}
-	int r = loop_add_timer(s->loop, ttl_ns, on_ttl, s, &s->ttl_timer);
-	return r < 0 ? r
-		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
+	int r = loop_add_timer(s->loop, DEADLINE_NONE, on_ttl, s, &s->ttl_timer);
+	if (r < 0)
+		return r;
+	limit_life(s);
+	return loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
 
 static int prepare(struct supervisor *s, struct mvm_error *err)

@@ -15,9 +15,8 @@ static void put_time(char **to, bool *failed)
 	*to = str_dup(text, failed);
 }
 
-/* Everything that the supervisor has to know beyond the revision. */
-static int make_record(const struct start_request *q, const struct start_plan *plan,
-		       const struct start_options *o, struct record *ret, struct mvm_error *err)
+int start_record(const struct start_request *q, const struct start_plan *plan,
+		 const struct start_options *o, struct record *ret, struct mvm_error *err)
 {
 	bool failed = false;
 	AUTO_DONE(record) rec = {
@@ -77,8 +76,8 @@ static int make_record(const struct start_request *q, const struct start_plan *p
 	return 0;
 }
 
-int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		   const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	int instances_fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
@@ -89,7 +88,7 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 	AUTO_CLOSE int data_disk_fd = data_disk_open(q->revision, plan->restore, err);
 	int r = q->revision->rev.data_disk_mib && data_disk_fd < 0 ? data_disk_fd : 0;
 	if (r == 0)
-		r = make_record(q, plan, o, &rec, err);
+		r = start_record(q, plan, o, &rec, err);
 	if (r < 0)
 		return r;
 	const struct instance_launch launch = {
@@ -101,5 +100,22 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		.capture_fd = o->capture_fd,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* only events are lost without */
 	};
-	return instance_launch(instances_fd, &launch, ret, err);
+	return instance_launch_begin(instances_fd, &launch, ret, err);
+}
+
+int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
+{
+	return instance_launch_wait(store_dir(mvm->store, STORE_INSTANCES), i, err);
+}
+
+int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		   const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	int r = start_begin(mvm, q, plan, o, &i, err);
+	if (r == 0)
+		r = start_wait(mvm, i, err);
+	if (r == 0)
+		*ret = TAKE_PTR(i);
+	return r;
 }

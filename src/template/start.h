@@ -79,7 +79,15 @@ struct start_options {
 	size_t n_volumes;
 };
 
-/* Start an instance as planned. */
+/* Everything that the supervisor has to know beyond the revision. */
+int start_record(const struct start_request *q, const struct start_plan *plan,
+		 const struct start_options *options, struct record *ret, struct mvm_error *err);
+
+/* Start an instance as planned; in two halves, so that several can start at once. */
+int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		const struct start_options *options, struct mvm_instance **ret,
+		struct mvm_error *err);
+int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		   const struct start_options *options, struct mvm_instance **ret,
 		   struct mvm_error *err);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The caller's side of standby.c. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "instance/instance.h"
+#include "net/agent.h"
+#include "net/wire.h"
+
+/* A VM that needs longer is of no use: a restore takes less. */
+#define ADOPT_DEADLINE_MS INT64_C(5000)
+
+static int connect_to(int instances_fd, const char *waiting, struct control *c,
+		      struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, waiting);
+	int fd = dir_fd < 0 ? dir_fd : sock_connect_at(dir_fd, "control.sock");
+	int r = fd < 0 ? fd : control_init(c, fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot reach '%s': %s", waiting, strerror(-r)) : 0;
+}
+
+int instance_adopt(int instances_fd, const char *waiting, const struct record *record,
+		   const char *nonce_sha256, int64_t began_ns, struct mvm_instance **ret,
+		   struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
+	AUTO_FREE char *json = record_to_json(record);
+	if (!i || !json)
+		return mvm_error_oom(err);
+	wire_put_str(&args, FIELD_JSON, json);
+	wire_put_str(&args, FIELD_NONCE_SHA256, nonce_sha256);
+	wire_put_u64(&args, FIELD_TIME_NS, (uint64_t)began_ns);
+
+	i->name = strdup(record->name);
+	int r = i->name ? connect_to(instances_fd, waiting, &i->control, err) : mvm_error_oom(err);
+	if (r == 0)
+		r = control_call(&i->control, CALL_ADOPT, NULL, &args,
+				 clock_deadline_ns(ADOPT_DEADLINE_MS), NULL, err);
+	if (r == 0)
+		*ret = TAKE_PTR(i);
+	return r;
+}
