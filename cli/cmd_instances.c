@@ -49,7 +49,9 @@ static int ps(struct cli_context *c, const struct args *a)
 		format_forwards(info, &forwards);
 		if (info->start_ns)
 			(void)snprintf(start, sizeof(start), "%s, %" PRId64 " ms",
-				       info->restored ? "restored" : "booted",
+				       info->from_pool	? "pool"
+				       : info->restored ? "restored"
+							: "booted",
 				       info->start_ns / 1000000);
 		else
 			(void)snprintf(start, sizeof(start), "-");

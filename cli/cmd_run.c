@@ -45,16 +45,39 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, struct 
 	return 0;
 }
 
-static int print_started(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance)
+struct instances {
+	struct mvm_instance **v;
+	uint32_t n;
+};
+
+static void instances_done(struct instances *l)
 {
-	AUTO(mvm_instance_info) info = NULL;
-	if (!c->json) {
-		(void)puts(mvm_instance_name(instance)); /* main looks at the stream's errors */
-		return 0;
+	for (uint32_t i = 0; i < l->n; i++)
+		mvm_instance_close(l->v[i]);
+	free(l->v);
+}
+DEFINE_AUTO_DONE(instances, instances_done)
+
+/* Names, a line each; as JSON one record, or an array of them when a count was given. */
+static int print_started(struct cli_context *c, struct mvm *mvm, const struct instances *list,
+			 bool counted)
+{
+	int r = 0;
+	if (c->json && counted)
+		(void)puts("["); /* main looks at the stream's errors */
+	for (uint32_t i = 0; i < list->n && r == 0; i++) {
+		AUTO(mvm_instance_info) info = NULL;
+		const char *name = mvm_instance_name(list->v[i]);
+		if (!c->json) {
+			(void)puts(name);
+			continue;
+		}
+		r = mvm_instance_inspect(mvm, name, &info, &c->err);
+		if (r == 0)
+			(void)printf("%s%s", i ? "," : "", info->json);
 	}
-	int r = mvm_instance_inspect(mvm, mvm_instance_name(instance), &info, &c->err);
-	if (r == 0)
-		(void)fputs(info->json, stdout);
+	if (c->json && counted)
+		(void)puts("]");
 	return r;
 }
 
@@ -80,7 +103,7 @@ static int run(struct cli_context *c, const struct args *a)
 {
 	struct mvm_forward forwards[FORWARDS_MAX];
 	AUTO(mvm) mvm = NULL;
-	AUTO(mvm_instance) instance = NULL;
+	AUTO_DONE(instances) started = { 0 };
 	AUTO_DONE(volumes) volumes = { 0 };
 	bool detach = args_flag(a, "detach"), with_command = a->n_rest > 0;
 
@@ -96,7 +119,19 @@ static int run(struct cli_context *c, const struct args *a)
 	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
 	const struct strv *ports = args_list(a, "publish");
+	uint32_t count = args_u32(a, "count", 1);
+	if (count > 1 && !detach)
+		return cli_usage(c,
+				 "--count starts several that go on by themselves: add --detach");
 	int r = parse_forwards(c, ports, forwards);
+	for (size_t i = 0; r >= 0 && i < ports->n; i++) {
+		if (count > 1 && forwards[i].host_port != 0)
+			r = cli_usage(
+				c,
+				"with --count every VM needs a port of its own: let HOST be 0 "
+				"in '%s'",
+				ports->v[i]);
+	}
 	if (r >= 0)
 		r = parse_volumes(c, args_list(a, "volume"), &volumes);
 	if (r < 0)
@@ -122,12 +157,18 @@ static int run(struct cli_context *c, const struct args *a)
 		.n_volumes = volumes.n,
 	};
 	r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
-		r = mvm_instance_start(mvm, &options, &c->progress, &instance, &c->err);
 	if (r < 0)
 		return r;
+	started.v = calloc(count, sizeof(struct mvm_instance *));
+	if (!started.v)
+		return cli_error(c, -ENOMEM, "out of memory");
+	r = mvm_instance_start_many(mvm, &options, count, &c->progress, started.v, &c->err);
+	if (r < 0)
+		return r;
+	started.n = count;
 	if (detach)
-		return print_started(c, mvm, instance);
+		return print_started(c, mvm, &started, args_given(a, "count"));
+	struct mvm_instance *instance = started.v[0];
 	if (!with_command)
 		return follow(c, mvm, instance);
 
@@ -164,6 +205,12 @@ static const struct option options[] = {
 	  .letter = 'd',
 	  .kind = OPTION_FLAG,
 	  .help = "leave it running and print its name" },
+	{ .name = "count",
+	  .kind = OPTION_U32,
+	  .value = "N",
+	  .min = 1,
+	  .max = MVM_START_MANY_MAX,
+	  .help = "start N of them, all or none; with --name they are NAME-1, NAME-2, ..." },
 	{ .name = "publish",
 	  .letter = 'p',
 	  .kind = OPTION_LIST,
@@ -246,6 +293,7 @@ const struct command command_run = {
 		"shows the console until the VM ends or ^C is pressed, then stops and removes it. "
 		"With --detach the VM goes on by itself; see 'mvm ps'.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
+		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"
 		    "echo hello | mvm run --template http-worker -- cat",
 	.rest = "COMMAND",

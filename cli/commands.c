@@ -17,6 +17,8 @@ const struct command_section command_sections[] = {
 	  { &command_run, &command_ps, &command_stats, &command_inspect, &command_exec, &command_cp,
 	    &command_logs, &command_events, &command_wait, &command_pause, &command_resume,
 	    &command_stop, &command_rm } },
+	{ "Pools of waiting VMs",
+	  { &command_pool_set, &command_pool_list, &command_pool_serve } },
 	{ "Kernels", { &command_kernel_add, &command_kernel_list, &command_kernel_rm } },
 	{ "This host", { &command_backends, &command_doctor } },
 	{ "mvm itself", { &command_version, &command_help, &command_completion } },

@@ -8,6 +8,7 @@
 #include <mvm/instance.h>
 #include <mvm/kernel.h>
 #include <mvm/mvm.h>
+#include <mvm/pool.h>
 #include <mvm/revisions.h>
 #include <mvm/store.h>
 
@@ -37,6 +38,7 @@ DEFINE_AUTO_DONE(mvm_prune_result, mvm_prune_result_done)
 
 DEFINE_LIST(mvm_instance_info, mvm_instance_info_free)
 DEFINE_LIST(mvm_kernel, mvm_kernel_free)
+DEFINE_LIST(mvm_pool_info, mvm_pool_info_free)
 DEFINE_LIST(mvm_revision_summary, mvm_revision_summary_free)
 DEFINE_LIST(mvm_backend_info, mvm_backend_info_free)
 

@@ -106,6 +106,20 @@ MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *
 			       const struct mvm_progress *progress, struct mvm_instance **ret,
 			       struct mvm_error *err);
 
+/*
+ * Start n instances as one operation: all of them, or none is left.
+ *
+ *   n    1 to MVM_START_MANY_MAX
+ *   ret  array of n connections, each to be closed; all NULL after a failure
+ *
+ * With a name, they are called NAME-1, NAME-2 and so on; a forwarded host port must be 0.  A few
+ * are started at a time.  Errors as mvm_instance_start().
+ */
+#define MVM_START_MANY_MAX 1000u
+MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options,
+				    uint32_t n, const struct mvm_progress *progress,
+				    struct mvm_instance **ret, struct mvm_error *err);
+
 /* Connect to a running instance.  -ENOENT when there is none of that name, -EBUSY when it does not
  * run (the text says what became of it). */
 MVM_API int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
@@ -121,8 +135,9 @@ MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);
 struct mvm_instance_info {
 	char *name, *template_id, *revision;
 	enum mvm_instance_state state;
-	bool restored; /* start kind: restored from a snapshot, or booted */
-	char *reason;  /* why it was booted */
+	bool restored;	/* start kind: restored from a snapshot, or booted */
+	bool from_pool; /* it was restored before it was wanted (mvm/pool.h) */
+	char *reason;	/* why it was booted */
 	char *backend;
 	char *created_at, *started_at, *ended_at;
 	unsigned vcpus;

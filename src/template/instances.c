@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The public face of instances (mvm/instance.h): start them, and everything by name. */
+/* The public face of instances (mvm/instance.h) but for starting them: by handle, by name. */
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -22,108 +22,6 @@
 static int instances_dir(struct mvm *mvm, struct mvm_error *err)
 {
 	return store_dir_get(mvm->store, STORE_INSTANCES, err);
-}
-
-/* ---- start ---- */
-
-/* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */
-static void note_start(struct mvm *mvm, const char *name, const struct mvm_progress *progress)
-{
-	AUTO_DONE(record) rec = { 0 };
-	AUTO_DONE(strbuf) text = { 0 };
-	int64_t before = 0;
-	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
-
-	if (!progress || instance_load(instances_fd, name, &rec, NULL, NULL) < 0)
-		return;
-	for (size_t i = 0; i < rec.n_stages; i++) {
-		strbuf_addf(&text, "%s%s %.0f", i ? ", " : "", rec.stages[i].name,
-			    (double)(rec.stages[i].ns - before) / NS_PER_MS);
-		before = rec.stages[i].ns;
-	}
-	progress_note(progress, "%s: %s in %.0f ms (%s)", name, rec.restore ? "restored" : "booted",
-		      (double)before / NS_PER_MS, text.data ? text.data : "");
-}
-
-static int launch(struct mvm *mvm, const struct start_request *request,
-		  const struct mvm_start_options *o, const struct start_plan *plan,
-		  struct mvm_instance **ret, struct mvm_error *err)
-{
-	const struct start_options options = {
-		.name = o->name,
-		.attached = o->attached,
-		.purpose = RECORD_FOR_USER,
-		.capture_fd = -1,
-		.forwards = o->forwards,
-		.n_forwards = o->n_forwards,
-		.volumes = o->volumes,
-		.n_volumes = o->n_volumes,
-		.restart_on_failure = o->restart_on_failure,
-		.remove_at_end = o->remove_at_end,
-		.ttl_ms = o->ttl_ms,
-		.log_max_bytes = o->log_max_bytes,
-	};
-	return start_instance(mvm, request, plan, &options, ret, err);
-}
-
-/* The snapshot looked right and still could not be restored. */
-static int fall_back(struct mvm *mvm, struct start_request *request,
-		     const struct mvm_start_options *o, const struct mvm_progress *progress,
-		     struct mvm_instance **ret, struct mvm_error *err)
-{
-	AUTO_DONE(start_plan) plan = { 0 };
-	progress_note(progress, "booting instead of restoring: %s", err->text);
-	request->cold = true;
-	int r = start_decide(request, &plan, err);
-	if (r == 0) {
-		plan.reason = strdup("the snapshot could not be restored");
-		r = launch(mvm, request, o, &plan, ret, err);
-	}
-	return r;
-}
-
-int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
-		       const struct mvm_progress *progress, struct mvm_instance **ret,
-		       struct mvm_error *err)
-{
-	AUTO_DONE(revision) revision = REVISION_NONE;
-	AUTO_DONE(vmm_probe) probe = { 0 };
-	AUTO_DONE(start_plan) plan = { 0 };
-	struct mvm_error local = { 0 };
-	const struct vmm_ops *ops;
-
-	if (!err)
-		err = &local;
-	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
-	int r = revision_open(mvm, o->template_ref, &revision, err);
-	if (r == 0)
-		r = context_backend(mvm, o->backend, &revision.rev, &ops, &probe, err);
-	if (r < 0)
-		return r;
-	struct start_request request = {
-		.revision = &revision,
-		.ops = ops,
-		.probe = &probe,
-		.vcpus = o->vcpus,
-		.mem_mib = o->mem_mib,
-		.cold = o->kind == MVM_START_COLD,
-	};
-	r = start_decide(&request, &plan, err);
-	if (r < 0)
-		return r;
-	if (!plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
-		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
-				     plan.reason);
-	if (plan.reason)
-		progress_note(progress, "booting instead of restoring: %s", plan.reason);
-	r = launch(mvm, &request, o, &plan, ret, err);
-	if (r < 0 && plan.restore && o->kind == MVM_START_AUTO && r != -EEXIST &&
-	    r != -EADDRINUSE && r != -EINVAL && r != -EIO && r != -ECANCELED && r != -EBADMSG)
-		r = fall_back(mvm, &request, o, progress, ret, err);
-	if (r < 0)
-		return r;
-	note_start(mvm, mvm_instance_name(*ret), progress);
-	return volumes_fill(mvm, ret, o->attached, err);
 }
 
 /* ---- one instance, by its handle ---- */
@@ -241,6 +139,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->revision = TAKE_PTR(rec->revision);
 	info->state = (enum mvm_instance_state)rec->state; /* the same order, see below */
 	info->restored = rec->restore;
+	info->from_pool = rec->from_pool;
 	info->reason = TAKE_PTR(rec->reason);
 	info->backend = TAKE_PTR(rec->backend);
 	info->created_at = TAKE_PTR(rec->created_at);

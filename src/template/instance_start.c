@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting instances: from the pool, by a restore, or by a boot, one or many at once. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/progress.h"
+#include "instance/instance.h"
+#include "template/pool.h"
+#include "template/start.h"
+#include "template/volumes.h"
+
+/* One call of mvm_instance_start_many(). */
+struct batch {
+	struct mvm *mvm;
+	const struct mvm_start_options *options;
+	const struct mvm_progress *progress;
+	struct revision revision;
+	struct vmm_probe probe;
+	struct start_request request;
+	struct start_plan plan;
+	uint32_t n;
+	uint32_t begun, up; /* of the n, in order */
+	uint32_t from_pool;
+	uint8_t *taken; /* by index: came from the pool, so it is up already */
+	struct mvm_instance **list;
+};
+
+static void batch_done(struct batch *b)
+{
+	start_plan_done(&b->plan);
+	vmm_probe_done(&b->probe);
+	revision_done(&b->revision);
+	free(b->taken);
+}
+DEFINE_AUTO_DONE(batch, batch_done)
+
+/* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */
+static void note_start(struct batch *b, const char *name)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_DONE(strbuf) text = { 0 };
+	int64_t before = 0;
+	int instances_fd = store_dir(b->mvm->store, STORE_INSTANCES);
+
+	if (!b->progress || instance_load(instances_fd, name, &rec, NULL, NULL) < 0)
+		return;
+	for (size_t i = 0; i < rec.n_stages; i++) {
+		strbuf_addf(&text, "%s%s %.0f", i ? ", " : "", rec.stages[i].name,
+			    (double)(rec.stages[i].ns - before) / NS_PER_MS);
+		before = rec.stages[i].ns;
+	}
+	progress_note(b->progress, "%s: %s in %.0f ms (%s)", name,
+		      rec.from_pool ? "taken from the pool"
+		      : rec.restore ? "restored"
+				    : "booted",
+		      (double)before / NS_PER_MS, text.data ? text.data : "");
+}
+
+/* The i-th instance's options; `name` is made here when several have a common one. */
+static struct start_options describe(const struct batch *b, uint32_t i, char *name, size_t size)
+{
+	const struct mvm_start_options *o = b->options;
+	if (o->name && b->n > 1)
+		(void)snprintf(name, size, "%s-%" PRIu32, o->name, i + 1);
+	return (struct start_options){
+		.name = o->name && b->n > 1 ? name : o->name,
+		.attached = o->attached,
+		.purpose = RECORD_FOR_USER,
+		.capture_fd = -1,
+		.forwards = o->forwards,
+		.n_forwards = o->n_forwards,
+		.volumes = o->volumes,
+		.n_volumes = o->n_volumes,
+		.restart_on_failure = o->restart_on_failure,
+		.remove_at_end = o->remove_at_end,
+		.ttl_ms = o->ttl_ms,
+		.log_max_bytes = o->log_max_bytes,
+	};
+}
+
+static int begin_one(struct batch *b, struct mvm_error *err)
+{
+	char name[128];
+	uint32_t i = b->begun;
+	const struct start_options options = describe(b, i, name, sizeof(name));
+	int r = pool_take(b->mvm, &b->request, &b->plan, &options, b->progress, &b->list[i]);
+	b->taken[i] = r > 0;
+	b->from_pool += r > 0;
+	if (r == 0)
+		r = start_begin(b->mvm, &b->request, &b->plan, &options, &b->list[i], err);
+	b->begun += r >= 0;
+	return r;
+}
+
+/* May a boot be tried in place of a restore that failed so? */
+static bool may_boot_instead(const struct batch *b, int r)
+{
+	return b->plan.restore && b->options->kind == MVM_START_AUTO && r != -EEXIST &&
+	       r != -EADDRINUSE && r != -EINVAL && r != -EIO && r != -ECANCELED && r != -EBADMSG;
+}
+
+/* The snapshot looked right and still could not be restored. */
+static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
+{
+	AUTO_DONE(start_plan) plan = { 0 };
+	struct start_request request = b->request;
+	char name[128];
+	const struct start_options options = describe(b, i, name, sizeof(name));
+
+	progress_note(b->progress, "booting instead of restoring: %s", err->text);
+	request.cold = true;
+	int r = start_decide(&request, &plan, err);
+	if (r < 0)
+		return r;
+	plan.reason = strdup("the snapshot could not be restored");
+	mvm_instance_close(TAKE_PTR(b->list[i]));
+	return start_instance(b->mvm, &request, &plan, &options, &b->list[i], err);
+}
+
+static int wait_for_next(struct batch *b, struct mvm_error *err)
+{
+	uint32_t i = b->up;
+	int r = b->taken[i] ? 0 : start_wait(b->mvm, b->list[i], err);
+	if (r < 0 && may_boot_instead(b, r))
+		r = boot_instead(b, i, err);
+	if (r < 0)
+		return r;
+	b->up++;
+	if (b->n == 1)
+		note_start(b, mvm_instance_name(b->list[i]));
+	return volumes_fill(b->mvm, &b->list[i], b->options->attached, err);
+}
+
+/* All or none.  What is still starting may come up at any moment, so that is waited for. */
+static void undo(struct batch *b)
+{
+	for (uint32_t i = 0; i < b->begun; i++) {
+		struct mvm_error ignored; /* the failure that led here counts */
+		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
+		bool is_up = i < b->up || b->taken[i];
+		if (!is_up && i > b->up) /* the one at `up` is the one that failed */
+			is_up = start_wait(b->mvm, vm, &ignored) == 0;
+		if (vm && is_up)
+			(void)mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
+	}
+}
+
+/* So many at a time: more would only wait for a processor. */
+static uint32_t window(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	return cpus > 0 ? 2 * (uint32_t)cpus : 2;
+}
+
+static int start_all(struct batch *b, struct mvm_error *err)
+{
+	int64_t began_ns = clock_now_ns();
+	int r = 0;
+
+	b->taken = calloc(b->n, sizeof(*b->taken));
+	if (!b->taken)
+		return mvm_error_oom(err);
+	while (r >= 0 && b->up < b->n) {
+		if (b->begun < b->n && b->begun - b->up < window())
+			r = begin_one(b, err);
+		else
+			r = wait_for_next(b, err);
+	}
+	if (r < 0) {
+		undo(b);
+		return b->n == 1 ? r
+				 : mvm_error_context(err, r, "of %" PRIu32 " none is left", b->n);
+	}
+	double ms = (double)(clock_now_ns() - began_ns) / NS_PER_MS;
+	if (b->n > 1)
+		progress_note(b->progress,
+			      "%" PRIu32 " %s in %.0f ms, %.0f ms each; %" PRIu32 " from the pool",
+			      b->n, b->plan.restore ? "restored" : "booted", ms, ms / b->n,
+			      b->from_pool);
+	return 0;
+}
+
+int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, uint32_t n,
+			    const struct mvm_progress *progress, struct mvm_instance **ret,
+			    struct mvm_error *err)
+{
+	struct mvm_error local = { 0 };
+	AUTO_DONE(batch) b = {
+		.mvm = mvm,
+		.options = o,
+		.progress = progress,
+		.revision = REVISION_NONE,
+		.n = n,
+		.list = ret,
+	};
+	const struct vmm_ops *ops;
+
+	if (!err)
+		err = &local;
+	memset(ret, 0, n * sizeof(*ret));
+	if (n == 0 || n > MVM_START_MANY_MAX)
+		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",
+				     MVM_START_MANY_MAX);
+	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
+	int r = revision_open(mvm, o->template_ref, &b.revision, err);
+	if (r == 0)
+		r = context_backend(mvm, o->backend, &b.revision.rev, &ops, &b.probe, err);
+	if (r < 0)
+		return r;
+	b.request = (struct start_request){
+		.revision = &b.revision,
+		.ops = ops,
+		.probe = &b.probe,
+		.vcpus = o->vcpus,
+		.mem_mib = o->mem_mib,
+		.cold = o->kind == MVM_START_COLD,
+	};
+	r = start_decide(&b.request, &b.plan, err);
+	if (r < 0)
+		return r;
+	if (!b.plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
+		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
+				     b.plan.reason);
+	if (b.plan.reason)
+		progress_note(progress, "booting instead of restoring: %s", b.plan.reason);
+	return start_all(&b, err);
+}
+
+int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
+		       const struct mvm_progress *progress, struct mvm_instance **ret,
+		       struct mvm_error *err)
+{
+	return mvm_instance_start_many(mvm, o, 1, progress, ret, err);
+}

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools: VMs that wait, and what becomes of them; and many started at once."""
+
+import os
+import signal
+
+import guests
+import harness
+
+CONFIG = """
+template_id = "web"
+flake_ref   = "dir:root"
+kernel      = "debian"
+command     = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
+[health]
+http = "http://127.0.0.1:8080/"
+""" + guests.VARIANT
+
+DEADLINE_S = 60
+
+
+@harness.needs_guests
+class Pool(guests.TestCase):
+    config = CONFIG
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.forget_pools)
+
+    def forget_pools(self):
+        for template in ("web-worker", "bare"):
+            self.mvm("pool", "set", template, "--size", "0")
+
+    def serve(self, *options):
+        server = self.start_mvm("pool", "serve", *options)
+        self.addCleanup(self.end_server, server)
+        return server
+
+    def end_server(self, server):
+        if server.poll() is None:
+            server.send_signal(signal.SIGTERM)
+            server.wait(DEADLINE_S)
+
+    def pool(self, template="web-worker"):
+        listed = self.mvm_json("pool", "list")
+        return next((p for p in listed["pools"] if p["template_id"] == template), None)
+
+    def wait_ready(self, n):
+        guests.wait_until(lambda: self.pool()["ready"] == n, DEADLINE_S)
+        self.assertEqual(self.pool()["ready"], n, self.pool()["note"])
+
+    def full(self, size, *options):
+        self.mvm_ok("pool", "set", "web-worker", "--size", str(size))
+        server = self.serve(*options)
+        self.wait_ready(size)
+        return server
+
+    def test_run_takes_a_waiting_vm_and_another_takes_its_place(self):
+        server = self.full(2)
+        self.assertEqual(self.mvm_json("ps"), [])  # what waits is nobody's instance
+        records = [self.run_detached("web-worker", "--name", f"c{i}", "-p", "0:8080")
+                   for i in range(2)]
+        seen = set()
+        for i, record in enumerate(records):
+            self.assertTrue(record["from_pool"])
+            self.assertEqual((record["name"], record["start"]), (f"c{i}", "restore"))
+            self.assertEqual(record["hostname"], f"c{i}")
+            self.assertIn("microVM", guests.get(record["forwards"][0]["host_port"]))
+            seen.add(self.exec(f"c{i}", "cat", "/etc/machine-id", "/etc/hostname",
+                               "/proc/sys/kernel/random/boot_id", "/run/mvm/generation"))
+        self.assertEqual(len(seen), 2)
+        self.assertEqual(self.exec("c0", "hostname"), "c0\n")
+        self.wait_ready(2)
+        self.end_server(server)
+        # what was taken goes on, what waited is gone
+        self.assertEqual(self.exec("c0", "echo", "alive"), "alive\n")
+        self.assertEqual(sorted(self.instances()), ["c0", "c1"])
+        self.assertEqual(self.pool()["ready"], 0)
+
+    def test_a_command_runs_in_a_vm_of_the_pool_and_nothing_stays(self):
+        server = self.full(1)
+        done = self.mvm_ok("run", "--template", "web-worker", "--", "hostname")
+        self.assertTrue(done.startswith("web-worker-"))
+        self.end_server(server)
+        self.assertEqual(self.instances(), [])
+
+    def test_a_killed_server_makes_no_start_fail(self):
+        server = self.full(1)
+        server.kill()
+        server.wait(DEADLINE_S)
+        record = self.run_detached("web-worker", "--name", "after")
+        self.assertFalse(record["from_pool"])
+        self.assertEqual(record["start"], "restore")
+        guests.wait_until(lambda: self.instances() == ["after"], DEADLINE_S)
+        self.assertEqual(self.instances(), ["after"])
+
+    def test_a_vm_that_died_while_it_waited_is_passed_over_and_replaced(self):
+        self.full(1)
+        waiting, = self.instances()
+        os.kill(self.inspect(waiting)["supervisor_pid"], signal.SIGKILL)
+        record = self.run_detached("web-worker", "--name", "next")
+        self.assertEqual(record["start"], "restore")
+        guests.wait_until(lambda: waiting not in self.instances(), DEADLINE_S)
+        self.assertNotIn(waiting, self.instances())
+        self.wait_ready(1)
+
+    def test_a_start_that_is_killed_while_it_takes_one_costs_no_more_than_that(self):
+        self.full(1)
+        waiting, = self.instances()
+        file, = os.listdir(self.data("pool", "web-worker"))
+        os.unlink(self.data("pool", "web-worker", file))  # all that a claim is
+        self.assertTrue(guests.wait_until(lambda: waiting not in self.instances(), DEADLINE_S))
+        self.wait_ready(1)
+
+    def test_a_new_snapshot_replaces_the_vms_that_wait(self):
+        self.full(1)
+        before = self.instances()
+        self.mvm_ok("template", "build", "web-worker", "--snapshot", "--force")
+        guests.wait_until(lambda: self.instances() and self.instances() != before, DEADLINE_S)
+        self.wait_ready(1)
+        self.assertNotEqual(self.instances(), before)
+        self.assertTrue(self.run_detached("web-worker", "--name", "new")["from_pool"])
+
+    def test_what_the_pool_cannot_give_is_started_as_ever(self):
+        self.full(1)
+        for name, options in (("cold", ["--cold"]), ("large", ["--mem", "300M"])):
+            record = self.run_detached("web-worker", "--name", name, *options)
+            self.assertEqual((record["from_pool"], record["start"]), (False, "boot"))
+            self.mvm_ok("rm", "--force", name)
+        self.assertEqual(self.pool()["ready"], 1)
+
+    def test_a_name_in_use_costs_no_instance(self):
+        self.full(1)
+        self.run_detached("web-worker", "--name", "mine")
+        self.wait_ready(1)
+        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "mine",
+                       says="there is an instance 'mine' already")
+        self.wait_ready(1)
+
+    def test_a_waiting_vm_cannot_be_woken_without_an_identity(self):
+        self.full(1)
+        waiting, = self.instances()
+        self.mvm_fails(4, "resume", waiting, says="waits in a pool")
+        self.mvm_fails(125, "exec", waiting, "--", "true", says="paused")
+        self.wait_ready(1)
+
+    def test_memory_is_bounded(self):
+        self.mvm_ok("pool", "set", "web-worker", "--size", "8")
+        self.serve("--max-memory", "100M")
+        guests.wait_until(lambda: self.pool()["note"], DEADLINE_S)
+        self.assertIn("of at most 100", self.pool()["note"])
+        self.assertGreater(self.pool()["ready"], 0)
+        self.assertLess(self.pool()["ready"], 8)
+
+    def test_a_pool_may_grow_and_shrink_while_it_is_served(self):
+        server = self.full(1)
+        self.mvm_ok("pool", "set", "web-worker", "--size", "3")
+        self.wait_ready(3)
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        self.wait_ready(1)
+        self.mvm_ok("pool", "set", "web-worker", "--size", "0")
+        guests.wait_until(lambda: not self.instances(), DEADLINE_S)
+        self.assertEqual(self.instances(), [])
+        self.assertIsNone(self.pool())
+        self.assertIsNone(server.poll())
+
+    def test_only_one_serves(self):
+        self.full(1)
+        self.mvm_fails(4, "pool", "serve", says="served already")
+
+    def test_without_a_snapshot_it_says_why_it_is_empty(self):
+        self.mvm_ok("template", "create", "bare", "--flake", "dir:" + self.path("nothing"))
+        self.mvm_ok("pool", "set", "bare", "--size", "1")
+        self.serve()
+        guests.wait_until(lambda: self.pool("bare")["note"], DEADLINE_S)
+        self.assertIn("bare", self.pool("bare")["note"])
+
+    def test_a_damaged_pool_file_is_said_and_harms_no_start(self):
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        with open(self.data("pool", "web-worker.json"), "w", encoding="utf-8") as file:
+            file.write('{"size": 1e9}')
+        self.mvm_fails(5, "pool", "list", says="web-worker.json: size")
+        self.assertEqual(self.run_detached("web-worker")["start"], "restore")
+
+
+@harness.needs_guests
+class Many(guests.TestCase):
+    config = CONFIG
+
+    def test_many_start_as_one(self):
+        started = self.mvm_json("run", "--template", "web-worker", "-d", "--count", "6",
+                                "--name", "many", "-p", "0:8080")
+        self.assertEqual([r["name"] for r in started], [f"many-{i}" for i in range(1, 7)])
+        ids = {r["machine_id"] for r in started}
+        ports = {r["forwards"][0]["host_port"] for r in started}
+        self.assertEqual((len(ids), len(ports)), (6, 6))
+        for port in ports:
+            self.assertIn("microVM", guests.get(port))
+
+    def test_all_or_none(self):
+        self.run_detached("web-worker", "--name", "many-3")
+        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4", "--name", "many",
+                       says="none is left")
+        self.assertEqual(self.instances(), ["many-3"])
+
+    def test_what_makes_no_sense_is_refused(self):
+        self.mvm_fails(2, "run", "--template", "web-worker", "--count", "2", says="--detach")
+        self.mvm_fails(2, "run", "--template", "web-worker", "-d", "--count", "2", "-p", "80:80",
+                       says="port of its own")
+        self.mvm_fails(2, "run", "--template", "web-worker", "-d", "--count", "0")
+
+
+class NoGuest(harness.TestCase):
+    def test_a_pool_needs_a_template(self):
+        self.mvm_fails(3, "pool", "set", "nobody", "--size", "1", says="nobody")
+        self.mvm_fails(2, "pool", "set", "nobody", says="--size")
+        self.assertEqual(self.mvm_json("pool", "list"), {"server": None, "pools": []})
+
+
+if __name__ == "__main__":
+    guests.main()
