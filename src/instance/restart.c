@@ -71,8 +71,12 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 			break;
 		s->record.restarts++;
 		s->clients.guest_paused = false;
-		if (bring_up(s, err) == 0) {
-			s->clients.guest_gone = false;
+		int r = bring_up(s, err);
+		if (r == 0) {
+			s->clients.guest_gone = false; /* volumes go that way, too */
+			r = refill_volumes(s, err);
+		}
+		if (r == 0) {
 			note_start(s);
 			save_record(s, RECORD_RUNNING);
 			settle_in(s);

@@ -3,9 +3,9 @@
 #define INSTANCE_SUPERVISE_H
 
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
- * its machine, restart.c starts it again, jobs.c answers calls, notes.c writes down what happens,
- * standby.c makes a VM of a pool somebody's
- * instance, confine.c sets limits. */
+ * its machine, restart.c starts it again and refill.c copies its volumes then, jobs.c answers calls,
+ * notes.c writes down what happens, standby.c makes a VM of a pool somebody's instance, confine.c sets
+ * limits. */
 
 #include <mvm/template.h>
 
@@ -64,6 +64,9 @@ void put_away(struct supervisor *s);
  * Returns whether it is up.
  */
 bool restart(struct supervisor *s, struct mvm_error *err);
+
+/* Copy the volumes that the record names into a guest that was started again. */
+int refill_volumes(struct supervisor *s, struct mvm_error *err);
 
 /* SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);

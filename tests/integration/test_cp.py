@@ -3,6 +3,7 @@
 
 import io
 import os
+import signal
 import stat
 import tarfile
 
@@ -149,6 +150,27 @@ class Copies(guests.TestCase):
         self.mvm_ok("stop", name)
         self.assertTrue(os.path.exists(f"{host}/late"))
         self.assertFalse(os.path.exists(f"{host}/no"))
+
+        # one that is started again has them as well
+        record = self.run_detached("web-worker", "--restart", "on-failure", "-v", f"{host}:/v:rw")
+        again = record["name"]
+        for restarts in (1, 2):
+            self.exec(again, "sh", "-c", "echo lost > /v/same")
+            self.write(f"host/at-{restarts}", "")
+            os.kill(self.inspect(again)["vmm_pid"], signal.SIGKILL)
+            self.assertTrue(guests.wait_until(
+                lambda n=restarts: self.inspect(again)["restarts"] == n
+                and self.inspect(again)["state"] == "running", 20))
+            self.assertEqual(self.exec(again, "sh", "-c", f"cat /v/same; ls /v/at-{restarts}"),
+                             f"same/v/at-{restarts}\n")
+        os.rename(host, host + "2")
+        os.kill(self.inspect(again)["vmm_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(
+            lambda: "No such file" in (self.inspect(again)["error"] or ""), 20))
+        self.assertIn(f"copying '{host}' to '/v'", self.inspect(again)["error"])
+        os.rename(host + "2", host)
+        self.assertTrue(guests.wait_until(lambda: self.inspect(again)["state"] == "running", 30))
+        self.mvm_ok("rm", "--force", again)
 
         # a volume that cannot be had leaves no instance
         self.mvm_ok("rm", name)
