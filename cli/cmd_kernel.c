@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "handles.h"
 #include "json.h"
@@ -19,7 +21,32 @@ static void kernel_json(struct jsonw *j, const struct mvm_kernel *k)
 	jsonw_u64(j, "vmlinux_bytes", k->vmlinux_bytes);
 	jsonw_u64(j, "modules", k->n_modules);
 	jsonw_bool(j, "pvh", k->pvh);
+	jsonw_open(j, "features", '{');
+	for (unsigned i = 0; i < MVM_KERNEL_FEATURES; i++)
+		jsonw_string(j, mvm_kernel_feature_name(i), mvm_kernel_has_name(k->features[i]));
 	jsonw_close(j);
+	jsonw_close(j);
+}
+
+/* "pvh virtio_mmio ext4": what it has. */
+static char *feature_list(const struct mvm_kernel *k)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	bool unknown = false;
+
+	if (k->pvh)
+		strbuf_adds(&b, "pvh");
+	for (unsigned i = 0; i < MVM_KERNEL_FEATURES; i++) {
+		unknown |= k->features[i] == MVM_KERNEL_UNKNOWN;
+		if (k->features[i] == MVM_KERNEL_MODULE || k->features[i] == MVM_KERNEL_BUILTIN)
+			strbuf_addf(&b, "%s%s", b.len ? " " : "", mvm_kernel_feature_name(i));
+	}
+	if (unknown)
+		strbuf_addf(&b, "%sothers unknown", b.len ? ", " : "");
+	if (b.failed)
+		return NULL;
+	char *text = b.data ? TAKE_PTR(b.data) : strdup("");
+	return text;
 }
 
 static int add(struct cli_context *c, const struct args *a)
@@ -62,13 +89,17 @@ static int list(struct cli_context *c, const struct args *a)
 		jsonw_close(&j);
 		return jsonw_print(&j, stdout);
 	}
-	AUTO_DONE(table) t = { .columns = 5 };
-	table_row(&t, "NAME", "VERSION", "SIZE", "MODULES", "ADDED");
+	AUTO_DONE(table) t = { .columns = 6 };
+	table_row(&t, "NAME", "VERSION", "SIZE", "MODULES", "ADDED", "FEATURES");
 	for (size_t i = 0; i < all.n; i++) {
 		char size[24], modules[16];
 		str_bytes(all.v[i]->vmlinux_bytes, size, sizeof(size));
 		(void)snprintf(modules, sizeof(modules), "%u", all.v[i]->n_modules);
-		table_row(&t, all.v[i]->name, all.v[i]->version, size, modules, all.v[i]->added_at);
+		AUTO_FREE char *features = feature_list(all.v[i]);
+		if (!features)
+			return -ENOMEM;
+		table_row(&t, all.v[i]->name, all.v[i]->version, size, modules, all.v[i]->added_at,
+			  features);
 	}
 	return table_print(&t, stdout);
 }

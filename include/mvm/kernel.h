@@ -14,6 +14,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a guest may want of its kernel.  Later versions may know more. */
+enum mvm_kernel_feature {
+	MVM_KERNEL_VIRTIO_MMIO,
+	MVM_KERNEL_VIRTIO_PCI,
+	MVM_KERNEL_VIRTIO_BLK,
+	MVM_KERNEL_VIRTIO_NET,
+	MVM_KERNEL_VIRTIO_CONSOLE,
+	MVM_KERNEL_VSOCK, /* over virtio */
+	MVM_KERNEL_EXT4,
+	MVM_KERNEL_OVERLAY,
+	MVM_KERNEL_FEATURES,
+};
+
+enum mvm_kernel_has {
+	MVM_KERNEL_UNKNOWN, /* the kernel came without its configuration */
+	MVM_KERNEL_NO,
+	MVM_KERNEL_MODULE, /* among the modules that guests get */
+	MVM_KERNEL_BUILTIN,
+};
+
+/* "virtio_mmio", ...; "unknown", "no", "module", "builtin".  NULL: no such value. */
+MVM_API const char *mvm_kernel_feature_name(unsigned feature);
+MVM_API const char *mvm_kernel_has_name(unsigned has);
+
 struct mvm_kernel {
 	char *name;    /* what `kernel = "..."` in a template says */
 	char *version; /* release, "6.1.0-56-cloud-amd64"; "" when the file does not say */
@@ -22,7 +46,8 @@ struct mvm_kernel {
 	struct mvm_digest modules; /* of the modules and their order; zero without modules */
 	uint64_t vmlinux_bytes;
 	uint32_t n_modules;
-	bool pvh; /* can be booted by QEMU directly */
+	bool pvh;			       /* can be booted by QEMU directly */
+	uint8_t features[MVM_KERNEL_FEATURES]; /* enum mvm_kernel_has each */
 };
 MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
 

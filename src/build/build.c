@@ -181,6 +181,7 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 struct chosen_kernel {
 	const struct mvm_kernel *added; /* NULL: the image's */
 	int dir_fd;
+	struct build_kernel can;
 };
 
 static int choose_kernel(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
@@ -188,7 +189,10 @@ static int choose_kernel(struct store *s, const struct mvm_template_spec *spec, 
 			 struct mvm_error *err)
 {
 	if (product->kernel_fd >= 0 && !spec->run.kernel) {
-		*ret = (struct chosen_kernel){ .dir_fd = product->kernel_fd };
+		*ret = (struct chosen_kernel){ .dir_fd = product->kernel_fd,
+					       .can = { .known = true,
+							.pvh = product->kernel.pvh } };
+		memcpy(ret->can.features, product->kernel.features, sizeof(ret->can.features));
 		return 0;
 	}
 	if (!in->kernel) { /* now it matters why there is none */
@@ -196,7 +200,10 @@ static int choose_kernel(struct store *s, const struct mvm_template_spec *spec, 
 		if (r < 0)
 			return r;
 	}
-	*ret = (struct chosen_kernel){ .added = in->kernel, .dir_fd = in->kernel_fd };
+	*ret = (struct chosen_kernel){ .added = in->kernel,
+				       .dir_fd = in->kernel_fd,
+				       .can = { .known = true, .pvh = in->kernel->pvh } };
+	memcpy(ret->can.features, in->kernel->features, sizeof(ret->can.features));
 	return 0;
 }
 
@@ -261,6 +268,7 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 		r = choose_kernel(s, spec, in, &product, &kernel, err);
 	if (r < 0)
 		return r;
+	ret->kernel = kernel.can;
 	str_bytes(ret->rootfs_bytes, size, sizeof(size));
 	progress_end(&step, "%s", size);
 

@@ -5,10 +5,18 @@
 /* From a template's spec to its artifacts as blobs, through the build cache. */
 
 #include <mvm/build.h>
+#include <mvm/kernel.h>
 #include <mvm/template.h>
 
 #include "base/progress.h"
 #include "store/store.h"
+
+/* What the kernel of a build can do. */
+struct build_kernel {
+	bool known; /* not in builds that an older mvm left in the cache */
+	bool pvh;
+	uint8_t features[MVM_KERNEL_FEATURES]; /* enum mvm_kernel_has */
+};
 
 struct build_artifacts {
 	struct mvm_digest vmlinux, rootfs, initrd;
@@ -16,6 +24,7 @@ struct build_artifacts {
 	char lock[65];		    /* flake_lock_hash */
 	struct mvm_build_info info; /* done with build_artifacts_done() */
 	struct mvm_run run;	    /* the image's own settings */
+	struct build_kernel kernel;
 	uint64_t nix_closure_bytes;
 	bool cached;
 	bool impure; /* of a kind that is never cached */

@@ -29,6 +29,21 @@ static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
 
 /* What is known of a build beside its artifacts: the cache's facts. */
 #define FACT_CLOSURE "nix_closure_bytes="
+#define FACT_KERNEL  "kernel="
+
+/* "1" or "0" for PVH, and a digit for each feature. */
+static void read_kernel(const char *digits, struct build_kernel *ret)
+{
+	struct build_kernel k = { .known = true, .pvh = digits[0] == '1' };
+
+	for (size_t i = 0; i < MVM_KERNEL_FEATURES; i++) {
+		char c = digits[0] ? digits[i + 1] : '\0';
+		if (c < '0' || !mvm_kernel_has_name((unsigned)(c - '0')))
+			return; /* of another mvm */
+		k.features[i] = (uint8_t)(c - '0');
+	}
+	*ret = k;
+}
 
 static int read_facts(const struct mvm_strings *facts, struct build_artifacts *ret)
 {
@@ -38,6 +53,8 @@ static int read_facts(const struct mvm_strings *facts, struct build_artifacts *r
 		    parse_u64(fact + strlen(FACT_CLOSURE), 0, JSON_U64_MAX,
 			      &ret->nix_closure_bytes) < 0)
 			return -EINVAL;
+		if (str_starts(fact, FACT_KERNEL))
+			read_kernel(fact + strlen(FACT_KERNEL), &ret->kernel);
 	}
 	return 0;
 }
@@ -49,6 +66,13 @@ static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
 
 	if (a->nix_closure_bytes)
 		strv_addf(&facts, FACT_CLOSURE "%llu", (unsigned long long)a->nix_closure_bytes);
+	if (a->kernel.known) {
+		char digits[MVM_KERNEL_FEATURES + 2] = "";
+		digits[0] = a->kernel.pvh ? '1' : '0';
+		for (size_t i = 0; i < MVM_KERNEL_FEATURES; i++)
+			digits[i + 1] = (char)('0' + a->kernel.features[i]);
+		strv_addf(&facts, FACT_KERNEL "%s", digits);
+	}
 	return strings_take(&facts, ret) < 0 ? mvm_error_oom(err) : 0;
 }
 

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/own.h"
 #include "base/progress.h"
+#include "image/kernel.h"
 #include "store/store.h"
 
 /* What is to be built.  Borrowed. */
@@ -44,6 +45,7 @@ DEFINE_AUTO_DONE(build_lock, build_lock_done)
 struct build_product {
 	struct mvm_run run; /* the image's own settings; the template's override them */
 	int kernel_fd;	    /* folder as kernel_import() makes it, kernel.h; -1: brings none */
+	struct kernel_info kernel;
 	uint64_t nix_closure_bytes;
 };
 #define BUILD_PRODUCT_NONE                                                                         \

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/kernel.h"
@@ -51,6 +52,11 @@ static int write_record(int dir_fd, const struct kernel_info *info, const char *
 	json_put_string(&out, o, "modules_sha256", modules);
 	json_put_u64(&out, o, "modules", info->n_modules);
 	json_put(&out, o, "pvh", json_boolean(info->pvh));
+	json_t *features = json_new(&out);
+	for (unsigned i = 0; i < MVM_KERNEL_FEATURES; i++)
+		json_put_string(&out, features, mvm_kernel_feature_name(i),
+				mvm_kernel_has_name(info->features[i]));
+	json_put(&out, o, "features", features);
 	int r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
 	if (r < 0)
 		return r;
@@ -65,6 +71,27 @@ static int get_digest(const struct json_at *at, const char *key, struct mvm_dige
 	int r = json_get_string(at, key, JSON_REQUIRED, &hex, err);
 	if (r >= 0 && digest_parse(hex, ret) < 0)
 		return json_error(at, key, err, "expected 64 hex digits");
+	return r;
+}
+
+/* A record from before there were features, or one that knows more, is as good. */
+static int get_features(const struct json_at *root, uint8_t ret[MVM_KERNEL_FEATURES],
+			struct mvm_error *err)
+{
+	struct json_at at;
+	int r = json_get_object(root, "features", JSON_OPTIONAL, &at, err);
+
+	for (unsigned i = 0; r > 0 && i < MVM_KERNEL_FEATURES; i++) {
+		AUTO_FREE char *word = NULL;
+		int found = json_get_string(&at, mvm_kernel_feature_name(i), JSON_OPTIONAL, &word,
+					    err);
+		if (found < 0)
+			return found;
+		for (uint8_t has = 0; found && mvm_kernel_has_name(has); has++) {
+			if (str_eq(word, mvm_kernel_has_name(has)))
+				ret[i] = has;
+		}
+	}
 	return r;
 }
 
@@ -101,6 +128,8 @@ static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, st
 		r = json_get_u64(&root, "modules", 0, 10000, JSON_REQUIRED, &n_modules, err);
 	if (r >= 0)
 		r = json_get_bool(&root, "pvh", JSON_REQUIRED, &k->pvh, err);
+	if (r >= 0)
+		r = get_features(&root, k->features, err);
 	if (r < 0)
 		return r;
 	k->n_modules = (uint32_t)n_modules;
@@ -152,8 +181,8 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 	int r = load(s, name, &old, NULL, &ignored);
 	if (r == -ENOENT || (r < 0 && force))
 		return 1;
-	if (r == 0 && same_kernel(old, info))
-		return 0;
+	if (r == 0 && same_kernel(old, info)) /* an older mvm may have known less of it */
+		return memcmp(old->features, info->features, sizeof(old->features)) != 0;
 	if (force)
 		return 1;
 	r = mvm_error_set(err, -EEXIST, "there is another kernel '%s' already%s%s", name,

@@ -110,10 +110,11 @@ static int take_modules(const struct output *o, int kernel_fd, struct kernel_inf
 		    : mvm_error_oom(err);
 }
 
-static int take_kernel(const struct output *o, int work_fd, int *ret_fd, struct mvm_error *err)
+static int take_kernel(const struct output *o, int work_fd, struct build_product *ret,
+		       struct mvm_error *err)
 {
 	static const char *const names[2] = { "vmlinux", "kernel" };
-	struct kernel_info info;
+	struct kernel_info info = { 0 };
 	const char *name;
 
 	AUTO_CLOSE int fd = open_first(o, names, &name, err);
@@ -131,9 +132,11 @@ static int take_kernel(const struct output *o, int work_fd, int *ret_fd, struct 
 	int r = kernel_import(fd, path, kernel_fd, &info, err);
 	if (r == 0)
 		r = take_modules(o, kernel_fd, &info, err);
-	if (r == 0)
-		*ret_fd = TAKE_FD(kernel_fd);
-	return r;
+	if (r < 0)
+		return r;
+	ret->kernel = info;
+	ret->kernel_fd = TAKE_FD(kernel_fd);
+	return 0;
 }
 
 int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
@@ -156,5 +159,5 @@ int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_s
 		return mvm_error_oom(err);
 	struct output o = { .path = path, .store = store, .fd = fd };
 	int r = take_rootfs(&o, out_fd, step, err);
-	return r < 0 ? r : take_kernel(&o, work_fd, &ret->kernel_fd, err);
+	return r < 0 ? r : take_kernel(&o, work_fd, ret, err);
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "codec/sha256.h"
+#include "image/kernel_features.h"
 #include "image/kernel_image.h"
 #include "image/module.h"
 #include "image/unpack.h"
@@ -22,6 +23,7 @@ struct import {
 	int dest_fd;
 	struct kernel_info info;
 	bool have_kernel;
+	char *config, *builtin; /* the package's boot/config-* and modules.builtin; NULL: none */
 	struct module_list modules;
 	const struct module **order; /* the ones that are needed, in load order */
 	size_t n_order;
@@ -159,6 +161,13 @@ static int read_module(struct import *im, struct archive *a, const char *path, c
 	return 0;
 }
 
+/* "lib/modules/<release>/modules.builtin" */
+static bool is_builtin_list(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash && str_eq(slash, "/modules.builtin");
+}
+
 /* The first pass: the kernel, and what the modules say about themselves. */
 static int look_at(struct import *im, struct archive *a, const char *path, struct mvm_error *err)
 {
@@ -170,9 +179,13 @@ static int look_at(struct import *im, struct archive *a, const char *path, struc
 		int r = unpack_entry(a, path, KERNEL_IMAGE_MAX, &data, &len, err);
 		return r < 0 ? r : import_image(im, data, len, path, err);
 	}
+	if (str_starts(path, "boot/config-") && !im->config)
+		return unpack_entry(a, path, KERNEL_CONFIG_MAX, &im->config, &len, err);
 	if (!str_starts(path, "lib/modules/"))
 		return 0;
 	take_version(im, path);
+	if (!im->builtin && is_builtin_list(path))
+		return unpack_entry(a, path, KERNEL_CONFIG_MAX, &im->builtin, &len, err);
 	if (!module_is_path(path))
 		return 0;
 	int r = read_module(im, a, path, &data, &len, err);
@@ -213,6 +226,11 @@ static int import_package(struct import *im, int fd, struct mvm_error *err)
 	r = module_order(&im->modules, &im->order, &im->n_order, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "'%s'", im->src_name);
+	if (im->config)
+		kernel_features_config(im->config, im->info.features);
+	if (im->builtin)
+		kernel_features_builtin(im->builtin, im->info.features);
+	kernel_features_modules(im->order, im->n_order, im->info.features);
 	if (im->n_order == 0)
 		return 0;
 	im->digests = calloc(im->n_order, sizeof(*im->digests));
@@ -267,6 +285,8 @@ int kernel_import(int src_fd, const char *src_name, int dest_dir_fd, struct kern
 	module_list_done(&im.modules);
 	free(im.order);
 	free(im.digests);
+	free(im.config);
+	free(im.builtin);
 	if (im.modules_fd >= 0) {
 		if (r == 0 && dir_sync(im.modules_fd) < 0)
 			r = mvm_error_set(err, -errno, "cannot write 'modules': %s",

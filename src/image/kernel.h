@@ -12,6 +12,7 @@
  */
 
 #include <mvm/digest.h>
+#include <mvm/kernel.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -27,6 +28,7 @@ struct kernel_info {
 	struct mvm_digest vmlinux; /* SHA-256 of the ELF */
 	struct mvm_digest modules; /* SHA-256 over, in load order: file name, NUL, SHA-256 of the
 				    * file; zero without modules */
+	uint8_t features[MVM_KERNEL_FEATURES]; /* enum mvm_kernel_has */
 };
 
 /*

@@ -8,6 +8,7 @@
 
 #include "codec/sha256.h"
 #include "image/elf64.h"
+#include "image/kernel_features.h"
 #include "image/unpack.h"
 
 #define SETUP_SECTS	 0x1f1u
@@ -129,6 +130,7 @@ int kernel_image_describe(const void *data, size_t len, const char *name, struct
 		memcpy(ret->version, version, sizeof(version));
 	ret->pvh = elf_has_note(&elf, "Xen", XEN_PHYS32_ENTRY);
 	ret->vmlinux_bytes = len;
+	kernel_features_ikconfig(data, len, ret->features);
 	sha256_buf(data, len, &ret->vmlinux);
 	return 0;
 }

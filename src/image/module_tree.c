@@ -10,13 +10,15 @@
 
 #include "base/file.h"
 #include "codec/sha256.h"
+#include "image/kernel_features.h"
 #include "image/module.h"
 #include "image/unpack.h"
 
-#define MODULE_MAX  ((size_t)64 << 20)
-#define DEP_MAX	    ((size_t)16 << 20)
-#define DEPTH_MAX   16u
-#define ENTRIES_MAX 200000u
+#define MODULE_MAX   ((size_t)64 << 20)
+#define DEP_MAX	     ((size_t)16 << 20)
+#define DEPTH_MAX    16u
+#define BUILTIN_LIST "modules.builtin"
+#define ENTRIES_MAX  200000u
 
 struct module_tree {
 	const char *name, *inside;
@@ -150,6 +152,26 @@ static int list_modules(struct module_tree *t, struct mvm_error *err)
 	return r < 0 ? mvm_error_context(err, r, "'%s/modules.dep'", t->name) : 0;
 }
 
+/* What is built in, where the list is there. */
+static int read_builtin(struct module_tree *t, struct kernel_info *info, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+
+	AUTO_CLOSE int fd = openat(t->release_fd, BUILTIN_LIST, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	int r = fd < 0 ? cannot_read(t, BUILTIN_LIST, -errno, err)
+		       : module_tree_inside(fd, t->inside, BUILTIN_LIST, err);
+	if (r < 0)
+		return r;
+	r = file_read_fd(fd, KERNEL_CONFIG_MAX, &text, &len);
+	if (r < 0)
+		return cannot_read(t, BUILTIN_LIST, r, err);
+	kernel_features_builtin(text, info->features);
+	return 0;
+}
+
 static int write_modules(struct module_tree *t, int dest_dir_fd, struct kernel_info *info,
 			 struct mvm_error *err)
 {
@@ -218,6 +240,10 @@ int module_tree_import(int tree_fd, const char *tree_name, const char *inside, i
 		r = list_modules(&t, err);
 	if (r == 0)
 		r = module_order(&t.modules, &t.order, &t.n_order, err);
+	if (r == 0)
+		r = read_builtin(&t, info, err);
+	if (r == 0)
+		kernel_features_modules(t.order, t.n_order, info->features);
 	if (r == 0 && t.n_order > 0)
 		r = write_modules(&t, dest_dir_fd, info, err);
 	free(t.order);

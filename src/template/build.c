@@ -18,6 +18,7 @@
 #include "store/revision.h"
 #include "template/context.h"
 #include "template/data_disk.h"
+#include "template/kernel_needs.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
 #include "template/start.h"
@@ -235,6 +236,8 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 	for (int i = 0; r == 0 && again && i < TRIES; i++) {
 		AUTO_DONE(build_artifacts) a = { 0 };
 		r = prepare(mvm, spec, options, progress, &a, result, err);
+		if (r == 0 && i == 0)
+			r = kernel_needs_check(spec, &a.kernel, options, progress, err);
 		if (r == 0)
 			r = publish(mvm, spec, &a, options->force, progress, result, err);
 		again = r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);

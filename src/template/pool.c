@@ -148,6 +148,7 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 	struct mvm_error err = { 0 };
 
 	if (dir_fd < 0 || instances_fd < 0 || !nonce ||
+	    (options->n_forwards && !q->ops->forward) ||
 	    start_record(q, plan, options, &rec, &err) < 0 || !is_possible(instances_fd, &rec))
 		return 0;
 	pool_key(rev, key);

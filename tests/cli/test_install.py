@@ -85,6 +85,17 @@ class Installed(harness.TestCase):
         self.assertGreater(len(declared), 50)
         self.assertEqual(exported, declared)
 
+    def test_the_units_start_the_installed_program(self):
+        for manager in "user", "system":
+            [unit] = glob.glob(f"{self.root}/**/lib/systemd/{manager}/mvm-pool.service",
+                               recursive=True)
+            with open(unit, encoding="utf-8") as file:
+                text = file.read()
+            [start] = re.findall(r"^ExecStart=(\S+) pool serve$", text, re.M)
+            self.assertTrue(os.access(self.root + start, os.X_OK), start)
+            self.assertIn("KillMode=process\n", text)  # or instances would end with the service
+            self.assertNotIn("@", text)
+
     def test_every_header_is_installed_and_compiles_alone(self):
         [include] = glob.glob(f"{self.root}/**/include/mvm", recursive=True)
         self.assertEqual(sorted(os.listdir(include)), HEADERS)

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "template/kernel_needs.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+#define NEEDS(feature) (1u << (feature))
+
+/* The devices that each backend gives a guest, and what the guest's own part needs. */
+#define NEEDS_ALWAYS                                                                               \
+	(NEEDS(MVM_KERNEL_VIRTIO_MMIO) | NEEDS(MVM_KERNEL_VIRTIO_BLK) | NEEDS(MVM_KERNEL_EXT4) |   \
+	 NEEDS(MVM_KERNEL_OVERLAY))
+
+static const struct needs {
+	const char *backend;
+	unsigned features;
+	bool pvh; /* boots an ELF kernel in no other way */
+} needs[] = {
+	{ "qemu", NEEDS_ALWAYS | NEEDS(MVM_KERNEL_VIRTIO_CONSOLE), true },
+	{ "firecracker", NEEDS_ALWAYS | NEEDS(MVM_KERNEL_VSOCK), false },
+};
+
+/* "pvh, virtio_mmio"; empty when nothing is. */
+static void list_missing(const struct needs *n, const struct mvm_template_spec *spec,
+			 const struct build_kernel *kernel, struct strbuf *ret)
+{
+	unsigned wanted = n->features;
+
+	if (spec->run.network != MVM_NETWORK_NONE)
+		wanted |= NEEDS(MVM_KERNEL_VIRTIO_NET);
+	if (n->pvh && !kernel->pvh)
+		strbuf_adds(ret, "pvh");
+	for (unsigned i = 0; i < MVM_KERNEL_FEATURES; i++) {
+		if ((wanted & NEEDS(i)) && kernel->features[i] == MVM_KERNEL_NO)
+			strbuf_addf(ret, "%s%s", ret->len ? ", " : "", mvm_kernel_feature_name(i));
+	}
+}
+
+int kernel_needs_check(const struct mvm_template_spec *spec, const struct build_kernel *kernel,
+		       const struct mvm_build_options *options, const struct mvm_progress *progress,
+		       struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reasons = { 0 };
+	bool one_can = false;
+
+	if (!kernel->known)
+		return 0;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(needs); i++) {
+		AUTO_DONE(strbuf) missing = { 0 };
+		if (options->backend && !str_eq(options->backend, needs[i].backend))
+			continue;
+		list_missing(&needs[i], spec, kernel, &missing);
+		if (missing.failed)
+			return mvm_error_oom(err);
+		if (!missing.len) {
+			one_can = true;
+			continue;
+		}
+		progress_note(progress, "%s: the kernel has no %s, so %s cannot run this template",
+			      spec->template_id, missing.data, needs[i].backend);
+		strbuf_addf(&reasons, "%s%s needs %s", reasons.len ? "; " : "", needs[i].backend,
+			    missing.data);
+	}
+	if (one_can || !options->snapshot || !reasons.len)
+		return 0;
+	int r = mvm_error_set(
+		err, -EOPNOTSUPP,
+		"no snapshot can be made with this kernel: %s, which it does not have",
+		reasons.data);
+	return mvm_error_hint(
+		err, r, "the kernel of Debian's linux-image-cloud-amd64 has all that is needed");
+}

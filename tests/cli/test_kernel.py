@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guest kernels: what they can do, and what templates are told of it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import harness
+
+sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
+from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
+
+UNSUPPORTED = 6
+ALL = {"virtio_mmio": "builtin", "virtio_pci": "builtin", "virtio_blk": "builtin",
+       "virtio_net": "builtin", "virtio_console": "builtin", "vsock": "builtin",
+       "ext4": "builtin", "overlay": "builtin"}
+OPTIONS = {"VIRTIO_MMIO": "y", "VIRTIO_PCI": "y", "VIRTIO_BLK": "y", "VIRTIO_NET": "y",
+           "VIRTIO_CONSOLE": "y", "VIRTIO_VSOCKETS": "y", "EXT4_FS": "y", "OVERLAY_FS": "y"}
+
+
+def config(**changes):
+    """A kernel's configuration; an option that is None is not set."""
+    lines = ["#", "# Linux/x86 6.1.0 Kernel Configuration", "#", "CONFIG_EXT4_FS_SECURITY=y"]
+    for name, value in {**OPTIONS, **changes}.items():
+        lines.append(f"CONFIG_{name}={value}" if value else f"# CONFIG_{name} is not set")
+    return "\n".join(lines) + "\n"
+
+
+class TestCase(harness.TestCase):
+    def add(self, text=None, *args, name="tiny", pvh=True):
+        with open(self.path("vmlinux"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-test", text, pvh))
+        return self.mvm_ok("kernel", "add", self.path("vmlinux"), "--name", name, *args)
+
+    def features(self):
+        kernel, = self.mvm_json("kernel", "list")
+        return kernel["features"]
+
+
+class Features(TestCase):
+    def test_the_kernel_s_own_configuration_tells(self):
+        self.add(config())
+        self.assertEqual(self.features(), ALL)
+        self.assertRegex(self.mvm_ok("kernel", "list"), r"pvh virtio_mmio .* overlay\n$")
+        self.add(config(OVERLAY_FS=None, VIRTIO_VSOCKETS=None, VIRTIO_PCI="m"), "--force")
+        self.assertEqual(self.features(), {**ALL, "overlay": "no", "vsock": "no",
+                                           "virtio_pci": "no"}) # a module that nobody brings
+        table = self.mvm_ok("kernel", "list")
+        self.assertNotIn("overlay", table)
+        self.assertNotIn("unknown", table)
+
+    def test_without_a_configuration_they_are_unknown(self):
+        for text in (None, "", "no configuration\n"):
+            self.add(text, "--force")
+            self.assertEqual(self.features(), dict.fromkeys(ALL, "unknown"))
+        self.assertRegex(self.mvm_ok("kernel", "list"), r"pvh, others unknown\n$")
+        self.add(None, "--force", pvh=False)
+        self.assertRegex(self.mvm_ok("kernel", "list"), r"Z  others unknown\n$")
+
+    def test_a_damaged_configuration_is_none(self):
+        whole = tiny_kernel("6.1.0-test", config())
+        start = whole.index(b"IKCFG_ST")
+        for damaged in (whole[:start + 40], whole[:start + 40] + b"IKCFG_ED",
+                        whole[:start] + b"IKCFG_STIKCFG_ED"):
+            with open(self.path("vmlinux"), "wb") as file:
+                file.write(damaged)
+            self.mvm_ok("kernel", "add", self.path("vmlinux"), "--name", "tiny", "--force")
+            self.assertEqual(self.features(), dict.fromkeys(ALL, "unknown"))
+
+    @harness.needs_program("dpkg-deb")
+    def test_a_package_tells_by_its_configuration_and_modules(self):
+        modules = "deb/lib/modules/6.1.0-test/"
+        corpus = os.path.join(harness.SOURCE_DIR, "tests", "fuzz", "corpus", "module")
+        with open(os.path.join(corpus, "overlay.ko"), "rb") as file:
+            overlay = file.read()
+        self.write("deb/DEBIAN/control", "Package: k\nVersion: 1\nArchitecture: all\n"
+                   "Maintainer: n <n@example>\nDescription: k\n")
+        self.write("deb/boot/config-6.1.0-test", config(OVERLAY_FS="m", VIRTIO_NET="m",
+                                                        VIRTIO_PCI=None))
+        with open(self.path("deb/boot/vmlinuz-6.1.0-test"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-test"))
+        self.write(modules + "modules.builtin", "kernel/drivers/virtio/virtio-mmio.ko\n")
+        with open(self.path(modules, "overlay.ko"), "wb") as file:
+            file.write(overlay)
+
+        def add():
+            subprocess.run(["dpkg-deb", "-b", self.path("deb"), self.path("k.deb")], check=True,
+                           stdout=subprocess.DEVNULL, timeout=60)
+            self.mvm_ok("kernel", "add", self.path("k.deb"), "--name", "tiny", "--force")
+
+        add()
+        self.assertEqual(self.features(), {**ALL, "overlay": "module", "virtio_net": "no",
+                                           "virtio_pci": "no"})
+        os.unlink(self.path("deb/boot/config-6.1.0-test"))
+        add()
+        self.assertEqual(self.features(), {**dict.fromkeys(ALL, "no"), "overlay": "module",
+                                           "virtio_mmio": "builtin"})
+        os.unlink(self.path(modules, "modules.builtin"))
+        add()
+        self.assertEqual(self.features(), {**dict.fromkeys(ALL, "unknown"), "overlay": "module"})
+
+    def test_a_record_of_an_older_mvm_is_as_good(self):
+        self.add(config())
+        path = os.path.join(self.data_dir, "kernels", "tiny", "kernel.json")
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        self.assertEqual(record["features"], ALL)
+        for features in (None, {"ext4": "builtin", "teleport": "builtin", "vsock": "perhaps"}):
+            record.pop("features", None)
+            if features:
+                record["features"] = features
+            os.unlink(path)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(record, file)
+            self.assertEqual(self.features(), {**dict.fromkeys(ALL, "unknown"),
+                                               **({"ext4": "builtin"} if features else {})})
+        self.add(config()) # adding it again tells more
+        self.assertEqual(self.features(), ALL)
+
+
+class Needs(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.write("root/etc/hostname", "x\n")
+
+    def build(self, *args, status=0, network="user"):
+        path = self.write("t.toml", f'flake_ref = "dir:root"\nnetwork = "{network}"\n[[variants]]\n'
+                          'name = "t"\nrole = "worker"\nvcpus = 1\nmem_mib = 128\n')
+        return self.mvm("template", "build", "--config", path, *args, status=status).stderr
+
+    def test_a_kernel_that_has_all_needs_no_word(self):
+        self.add(config())
+        self.assertNotIn("the kernel has no", self.build())
+        self.add(None, "--force") # nor does one of which nothing is known
+        self.assertNotIn("the kernel has no", self.build())
+
+    def test_what_a_backend_misses_is_said_at_build_time(self):
+        self.add(config(VIRTIO_VSOCKETS=None))
+        says = self.build()
+        self.assertIn("t: the kernel has no vsock, so firecracker cannot run this template\n", says)
+        self.assertNotIn("qemu", says)
+        self.assertIn("the kernel has no vsock", self.build()) # also when the cache had it
+        self.assertNotIn("the kernel has no", self.build("--backend", "qemu"))
+        self.add(config(OVERLAY_FS=None, VIRTIO_NET=None), "--force", pvh=False)
+        says = self.build()
+        self.assertIn("t: the kernel has no pvh, virtio_net, overlay, so qemu cannot", says)
+        self.assertIn("t: the kernel has no virtio_net, overlay, so firecracker cannot", says)
+        self.assertIn("the kernel has no overlay, so firecracker", self.build(network="none"))
+
+    def test_a_snapshot_that_no_backend_could_make_is_an_error(self):
+        self.add(config(EXT4_FS=None))
+        says = self.build("--snapshot", status=UNSUPPORTED)
+        self.assertIn("no snapshot can be made with this kernel: qemu needs ext4; firecracker "
+                      "needs ext4, which it does not have", says)
+        self.assertIn("hint: ", says)
+        says = self.build("--snapshot", "--backend", "qemu", status=UNSUPPORTED)
+        self.assertIn("with this kernel: qemu needs ext4, which", says)
+
+
+if __name__ == "__main__":
+    harness.main()
