@@ -21,7 +21,7 @@ static void reply_nonce(struct agent *a, uint32_t id)
 	stream_reply(a, id, 0, NULL, &results);
 }
 
-void clone_prepare(struct agent *a, uint32_t id)
+void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
 	if (a->frozen) {
@@ -33,7 +33,7 @@ void clone_prepare(struct agent *a, uint32_t id)
 		stream_reply(a, id, -EBUSY, "other calls are still being answered", NULL);
 		return;
 	}
-	int r = freeze_guest(a, &err);
+	int r = freeze_guest(a, q->memory_bytes, &err);
 	if (r < 0) {
 		stream_reply(a, id, r, err.text, NULL);
 		return;

@@ -7,7 +7,7 @@
 #include "agent.h"
 #include "request.h"
 
-void clone_prepare(struct agent *a, uint32_t id);
+void clone_prepare(struct agent *a, uint32_t id, const struct request *q);
 void clone_restored(struct agent *a, uint32_t id, const struct request *q);
 void clone_rehearse(struct agent *a, uint32_t id, const struct request *q);
 

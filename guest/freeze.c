@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "cgroup.h"
 #include "disks.h"
+#include "freemem.h"
 #include "output.h"
 
 #define FREEZE_TIMEOUT_MS 10000
@@ -41,7 +42,7 @@ void freeze_come_first(bool first)
 	(void)syscall(SYS_sched_setscheduler, 0, policy, &param);
 }
 
-int freeze_guest(struct agent *a, struct mvm_error *err)
+int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(FREEZE_TIMEOUT_MS);
 	if (a->cgroup_fd < 0)
@@ -59,6 +60,7 @@ int freeze_guest(struct agent *a, struct mvm_error *err)
 	sync();
 	disks_trim();
 	drop_caches();
+	(void)freemem_zero(memory_bytes);
 	freeze_come_first(true);
 	return 0;
 }

@@ -154,7 +154,7 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 		call_clock(a, id, q);
 		break;
 	case CALL_PREPARE:
-		clone_prepare(a, id);
+		clone_prepare(a, id, q);
 		break;
 	case CALL_RESTORED:
 		clone_restored(a, id, q);

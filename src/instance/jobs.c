@@ -52,14 +52,17 @@ void wait_for_end(struct supervisor *s, struct job *j)
 static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES];
+	int64_t prepare_ns;
 	if (s->record.purpose != RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
 	int r = machine_capture(&s->machine, SUPERVISOR_FD_CAPTURE,
-				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, err);
+				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, &prepare_ns, err);
 	if (r == 0 && s->revision.data_disk_mib) /* paused: of the same moment as memory */
 		r = data_disk_capture(SUPERVISOR_FD_INSTANCE, SUPERVISOR_FD_CAPTURE, err);
-	if (r == 0)
+	if (r == 0) {
 		wire_put_bytes(fields, FIELD_NONCE, nonce, sizeof(nonce));
+		wire_put_u64(fields, FIELD_TIME_NS, (uint64_t)prepare_ns);
+	}
 	return r;
 }
 

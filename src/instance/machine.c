@@ -2,7 +2,9 @@
 #include "instance/machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,16 +276,30 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
-int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
-		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+/* How much of its memory a guest has ever touched: what the file has no holes for.  The rest is
+ * zero without anybody's doing.  0 when the memory is in no file. */
+static uint64_t touched_bytes(int snapshot_fd)
 {
+	struct stat st;
+	if (fstatat(snapshot_fd, "mem.bin", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
+}
+
+int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
+		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
-	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", NULL,
+	int64_t began_ns = clock_now_ns();
+	wire_put_u64(&args, FIELD_MEMORY_BYTES, touched_bytes(snapshot_fd));
+	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", &args,
 				  &m->ended, deadline_ns, &reply, err);
 	if (r == 0)
 		r = take_nonce(&reply, ret_nonce, err);
 	if (r < 0)
 		return with_console(m, r, err);
+	*ret_prepare_ns = clock_now_ns() - began_ns;
 	r = vmm_pause(m->vmm, deadline_ns, err);
 	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
 }

@@ -79,7 +79,8 @@ enum agent_call {
 	CALL_EXEC = 4,
 	/*
 	 * Get ready for a snapshot: freeze every process but the agent, sync, trim, drop caches,
-	 * make 32 random bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while
+	 * write zeros over free memory (at most MEMORY_BYTES of it; absent: none), make 32 random
+	 * bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while
 	 * other streams are open, since their hosts would be in another life; from the call until
 	 * its reply the host sends nothing, so that no frame is cut by the snapshot.
 	 */
@@ -132,7 +133,7 @@ enum agent_call {
 	CALL_PAUSE = 66,
 	CALL_RESUME = 67,
 	/* Capture device state and memory into the folder that the machine was started for;
-	 * Result: NONCE, STAGE repeated.  The guest stays paused. */
+	 * Result: NONCE, TIME_NS (how long the guest prepared).  The guest stays paused. */
 	CALL_CAPTURE = 68,
 	/* Wait until the VM has ended. */
 	CALL_WAIT = 69,
@@ -185,6 +186,7 @@ enum agent_field {
 	FIELD_CONTENTS, /* 0 or 1 */
 	FIELD_FOLLOW,	/* 0 or 1 */
 	FIELD_NONCE_SHA256, /* 64 hex digits */
+	FIELD_MEMORY_BYTES,
 };
 
 #endif
