@@ -9,6 +9,7 @@
 #include "options.h"
 #include "out.h"
 #include "progress.h"
+#include "snapshot_steps.h"
 
 DEFINE_AUTO_DONE(mvm_template_config, mvm_template_config_done)
 DEFINE_AUTO_DONE(mvm_strings, mvm_strings_done)
@@ -102,6 +103,7 @@ static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool
 	jsonw_u64(j, "snapshot_disk_bytes", b->snapshot_disk_bytes);
 	jsonw_u64(j, "build_ns", (uint64_t)b->build_ns);
 	jsonw_u64(j, "snapshot_ns", (uint64_t)b->snapshot_ns);
+	snapshot_steps_json(j, b);
 	if (b->why[0])
 		jsonw_string(j, "why", b->why);
 	jsonw_close(j);

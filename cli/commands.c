@@ -12,7 +12,7 @@ const struct command_section command_sections[] = {
 	    &command_template_create, &command_template_create_multi, &command_template_edit,
 	    &command_template_list, &command_template_info, &command_template_delete,
 	    &command_template_history, &command_template_rollback, &command_template_diff,
-	    &command_template_verify, &command_template_prune } },
+	    &command_template_snapshot, &command_template_verify, &command_template_prune } },
 	{ "Instances",
 	  { &command_run, &command_ps, &command_stats, &command_inspect, &command_exec, &command_cp,
 	    &command_logs, &command_events, &command_wait, &command_pause, &command_resume,

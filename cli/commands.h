@@ -69,6 +69,7 @@ extern const struct command command_template_init;
 extern const struct command command_template_list;
 extern const struct command command_template_prune;
 extern const struct command command_template_rollback;
+extern const struct command command_template_snapshot;
 extern const struct command command_template_verify;
 extern const struct command command_version;
 extern const struct command command_wait;

@@ -9,6 +9,7 @@
 #include <mvm/progress.h>
 #include <mvm/template.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct mvm_build_options {
@@ -22,6 +23,15 @@ struct mvm_build_options {
 	bool update_hash;     /* write the hashes that Nix finds into flake.nix */
 };
 
+/* What making a snapshot consists of, in order: "boot", "prepare" (the guest), "state" (of the
+ * devices), "memory", "digests", "test", "publish". */
+struct mvm_snapshot_step {
+	const char *name; /* static */
+	int64_t ns;
+	uint64_t bytes; /* what it has left on disk, or read ahead in later restores ("test") */
+};
+#define MVM_SNAPSHOT_STEPS_MAX 8
+
 struct mvm_build_result {
 	char template_id[64];
 	char revision[65]; /* "" in a dry run that cannot know it without building */
@@ -32,8 +42,10 @@ struct mvm_build_result {
 	bool new_snapshot; /* this build made it */
 	uint64_t rootfs_bytes;
 	uint64_t snapshot_mem_bytes;  /* apparent size */
-	uint64_t snapshot_disk_bytes; /* what memory and device state take on disk */
+	uint64_t snapshot_disk_bytes; /* what memory takes on disk */
 	int64_t build_ns, snapshot_ns;
+	struct mvm_snapshot_step snapshot_steps[MVM_SNAPSHOT_STEPS_MAX]; /* of a new snapshot */
+	size_t n_snapshot_steps;
 	char why[160]; /* in a dry run: why it would build, or need not */
 };
 
@@ -57,6 +69,32 @@ MVM_API int mvm_template_build(struct mvm *mvm, const char *id,
 			       const struct mvm_build_options *options,
 			       const struct mvm_progress *progress, struct mvm_build_result *ret,
 			       struct mvm_error *err);
+
+struct mvm_snapshot_options {
+	bool remove;	     /* instead of making one */
+	bool no_wait;	     /* -EBUSY instead of waiting for another who works on this template */
+	const char *backend; /* that makes it; NULL: the first usable one */
+};
+
+/*
+ * Add a snapshot to a revision that exists, replace the one it has, or remove it; build nothing.
+ *
+ *   ref      "ID" (its current revision) or "ID@REV"
+ *   options  borrowed; NULL: all defaults
+ *   ret      as for mvm_template_build(): has_snapshot, new_snapshot and what comes after; may be
+ *            NULL
+ *
+ * The revision is exchanged as a whole in one rename: VMs that run from the old snapshot go on, and
+ * after a crash there is the old one or the new one.  Returns 1, or 0 when there was nothing to
+ * remove.
+ *
+ * Errors: -ENOENT (no such revision), -EBUSY (no_wait), -EOPNOTSUPP (nothing here can make one),
+ * -ETIMEDOUT (the guest did not become healthy), -ENOSPC.
+ */
+MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
+				  const struct mvm_snapshot_options *options,
+				  const struct mvm_progress *progress, struct mvm_build_result *ret,
+				  struct mvm_error *err);
 
 /*
  * A dry run for a variant of a config, whether or not it was applied.

@@ -13,38 +13,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
-#include "codec/sha256.h"
 #include "net/agent.h"
 #include "net/wire.h"
-#include "store/revision.h"
-#include "template/data_disk.h"
-#include "template/facts.h"
-#include "template/memory_file.h"
-#include "template/start.h"
+#include "template/capture.h"
 
 #define CONTROL_DEADLINE_MS INT64_C(180000)
-
-/* One capture, from the revision as it is to the one with a snapshot. */
-struct capture {
-	struct mvm *mvm;
-	const struct mvm_progress *progress;
-	const struct vmm_ops *ops;
-	const struct vmm_probe *probe;
-	struct revision *revision; /* as published */
-	struct start_plan plan;	   /* of its cold boot */
-	struct staging staging;	   /* the revision anew */
-	int snapshot_fd;	   /* its folder "snapshot" */
-	char nonce_sha256[DIGEST_HEX_SIZE];
-};
-
-static void capture_done(struct capture *c)
-{
-	start_plan_done(&c->plan);
-	if (c->snapshot_fd >= 0)
-		(void)close(c->snapshot_fd);
-	staging_done(&c->staging);
-}
-DEFINE_AUTO_DONE(capture, capture_done)
 
 /* The VM has done its work: gone before anybody looks at its files. */
 static int end_instance(struct mvm_instance *i, struct mvm_error *err)
@@ -85,117 +58,41 @@ static int capture(struct capture *c, struct mvm_instance *vm, struct mvm_error 
 {
 	AUTO_DONE(progress_step) step = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
-	struct wire_field nonce;
+	struct wire_field nonce, time;
 	struct mvm_digest digest;
+	struct stat st = { 0 };
+	uint64_t prepare_ns = 0;
+	int64_t began_ns = clock_now_ns();
+	char size[24];
 
-	progress_begin(&step, c->progress, "capturing memory and device state");
+	progress_begin(&step, c->progress, "preparing the guest and capturing it");
 	int r = control_call(&vm->control, CALL_CAPTURE, NULL, NULL,
 			     clock_deadline_ns(CONTROL_DEADLINE_MS), &reply, err);
 	if (r < 0)
 		return r;
-	if (wire_find(reply.data, reply.len, FIELD_NONCE, &nonce) <= 0)
+	if (wire_find(reply.data, reply.len, FIELD_NONCE, &nonce) <= 0 ||
+	    wire_find(reply.data, reply.len, FIELD_TIME_NS, &time) <= 0 ||
+	    wire_get_u64(&time, &prepare_ns) < 0)
 		return mvm_error_set(err, -EPROTO, "the supervisor's answer has no nonce");
 	sha256_buf(nonce.data, nonce.len, &digest);
 	digest_hex(&digest, c->nonce_sha256);
+	capture_step(c, "prepare", clock_now_ns() - (int64_t)prepare_ns, 0);
 	r = end_instance(vm, err);
 	if (r < 0)
 		return r;
-	progress_end(&step, NULL);
+	(void)fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW); /* later missed */
+	str_bytes((uint64_t)st.st_size, size, sizeof(size));
+	capture_step(c, "state", began_ns + (int64_t)prepare_ns, (uint64_t)st.st_size);
+	progress_end(&step, "prepared in %" PRIu64 " ms, device state %s", prepare_ns / NS_PER_MS,
+		     size);
 	return 0;
 }
 
-static int finish_memory(struct capture *c, char **ret_identity, uint64_t *ret_size,
-			 uint64_t *ret_disk, struct mvm_error *err)
+/* A clone from staging; the supervisor checks that it knows the nonce. */
+static int restore_clone(struct capture *c, struct mvm_instance **ret, struct mvm_error *err)
 {
-	AUTO_DONE(progress_step) step = { 0 };
-	struct stat st;
-	char size[24], disk[24];
-	AUTO_CLOSE int fd = openat(c->snapshot_fd, "mem.bin", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-
-	progress_begin(&step, c->progress, "writing memory out, zero pages as holes");
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot open mem.bin: %s", strerror(errno));
-	int r = memory_file_punch(fd, NULL, err);
-	if (r < 0)
-		return r;
-	if (fchmod(fd, 0600) < 0 || fsync(fd) < 0 || fstat(fd, &st) < 0)
-		return mvm_error_set(err, -errno, "cannot write mem.bin: %s", strerror(errno));
-	r = memory_file_identity(fd, ret_identity);
-	if (r < 0)
-		return mvm_error_set(err, r, "mem.bin: %s", strerror(-r));
-	*ret_size = (uint64_t)st.st_size;
-	*ret_disk = (uint64_t)st.st_blocks * 512;
-	str_bytes(*ret_size, size, sizeof(size));
-	str_bytes(*ret_disk, disk, sizeof(disk));
-	progress_end(&step, "%s of %s", disk, size);
-	return 0;
-}
-
-static int describe(struct capture *c, const char *identity, uint64_t mem_size,
-		    uint64_t vmstate_size, struct mvm_snapshot_info *ret, struct mvm_error *err)
-{
-	AUTO_DONE(strv) compat = { 0 };
-	for (size_t i = 0; i < c->plan.facts.n; i++)
-		strv_add(&compat, c->plan.facts.v[i]);
-	strv_addf(&compat, FACT_MEM_FILE "=%s", identity);
-	strv_addf(&compat, FACT_NONCE "=%s", c->nonce_sha256);
-
-	if (c->revision->rev.data_disk_mib) {
-		AUTO_FREE char *data = NULL;
-		int r = data_disk_identity(c->snapshot_fd, &data, err);
-		if (r < 0)
-			return r;
-		strv_addf(&compat, FACT_DATA_FILE "=%s", data);
-	}
-	char *boot_args = strdup(c->plan.cmdline);
-	if (compat.failed || !boot_args) {
-		free(boot_args);
-		return mvm_error_oom(err);
-	}
-	*ret = (struct mvm_snapshot_info){
-		.created_at = clock_wall_ns() / NS_PER_S,
-		.vmstate_size_bytes = vmstate_size,
-		.mem_size_bytes = mem_size,
-		.boot_args = boot_args,
-		.vcpus = (uint8_t)c->plan.vcpus,
-		.mem_mib = c->plan.mem_mib,
-		.compat = { .v = compat.v, .n = compat.n },
-	};
-	compat = (struct strv){ 0 }; /* the info's now */
-	return 0;
-}
-
-/* revision.json and checksums.json of the revision with its snapshot, into staging. */
-static int write_metadata(struct capture *c, const char *identity, uint64_t mem_size,
-			  struct mvm_error *err)
-{
-	struct mvm_template_revision rev = c->revision->rev; /* borrowed but for the snapshot */
-	struct mvm_snapshot_info info = { 0 };
-	struct stat st;
-
-	if (fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return mvm_error_set(err, -errno, "vmstate.bin: %s", strerror(errno));
-	int r = describe(c, identity, mem_size, (uint64_t)st.st_size, &info, err);
-	if (r < 0)
-		return r;
-	rev.has_snapshot = true;
-	rev.snapshot = info;
-	r = store_checksums_write(c->staging.fd, c->revision->id, c->revision->hash, NULL, 0, err);
-	if (r == 0)
-		r = store_revision_save(c->staging.fd, &rev, err);
-	mvm_snapshot_info_done(&info);
-	return r;
-}
-
-/* Restore a clone from staging; the supervisor checks that it knows the nonce. */
-static int test_restore(struct capture *c, struct mvm_error *err)
-{
-	AUTO_DONE(progress_step) step = { 0 };
 	AUTO_DONE(revision) staged = REVISION_NONE;
 	AUTO_DONE(start_plan) plan = { 0 };
-	AUTO(mvm_instance) vm = NULL;
-
-	progress_begin(&step, c->progress, "testing: restoring a clone");
 	int r = revision_read(c->staging.fd, c->revision->id, &staged, err);
 	const struct start_request request = {
 		.revision = &staged,
@@ -212,13 +109,38 @@ static int test_restore(struct capture *c, struct mvm_error *err)
 	if (r == 0 && !plan.restore)
 		r = mvm_error_set(err, -EPROTO, "a fresh snapshot cannot be used: %s",
 				  plan.reason ? plan.reason : "no reason given");
+	return r < 0 ? r : start_instance(c->mvm, &request, &plan, &options, ret, err);
+}
+
+static int record_working_set(struct capture *c, const struct mvm_instance *vm, uint64_t *ret_bytes,
+			      struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	int instances_fd = store_dir_get(c->mvm->store, STORE_INSTANCES, err);
+	int r = instances_fd < 0 ? instances_fd
+				 : instance_load(instances_fd, vm->name, &rec, NULL, err);
+	return r < 0 ? r : capture_add_working_set(c, (pid_t)rec.vmm_pid, ret_bytes, err);
+}
+
+static int test_restore(struct capture *c, struct mvm_error *err)
+{
+	AUTO_DONE(progress_step) step = { 0 };
+	AUTO(mvm_instance) vm = NULL;
+	int64_t began_ns = clock_now_ns();
+	uint64_t bytes = 0;
+	char size[24];
+
+	progress_begin(&step, c->progress, "testing: restoring a clone");
+	int r = restore_clone(c, &vm, err);
 	if (r == 0)
-		r = start_instance(c->mvm, &request, &plan, &options, &vm, err);
+		r = record_working_set(c, vm, &bytes, err);
 	if (r == 0)
 		r = end_instance(vm, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "the snapshot does not work and was dropped");
-	progress_end(&step, "it answers");
+	capture_step(c, "test", began_ns, bytes);
+	str_bytes(bytes, size, sizeof(size));
+	progress_end(&step, "it answers; that takes %s of its memory", size);
 	return 0;
 }
 
@@ -240,10 +162,34 @@ static int explain_full_disk(const struct capture *c, int r, struct mvm_error *e
 			     c->plan.mem_mib, (uint64_t)fs.f_bavail * fs.f_frsize >> 20, why);
 }
 
-static int take_snapshot(struct capture *c, struct mvm_build_result *result, struct mvm_error *err)
+static int publish(struct capture *c, struct mvm_error *err)
+{
+	int64_t began_ns = clock_now_ns();
+	int r = store_revision_publish(c->mvm->store, &c->staging, c->revision->id,
+				       c->revision->hash, err);
+	if (r < 0)
+		return r;
+	capture_step(c, "publish", began_ns, 0);
+	return 0;
+}
+
+static int digest_files(struct capture *c, struct mvm_error *err)
+{
+	AUTO_DONE(progress_step) step = { 0 };
+	int64_t began_ns = clock_now_ns();
+	progress_begin(&step, c->progress, "computing digests");
+	int r = capture_write_metadata(c, err);
+	if (r < 0)
+		return r;
+	capture_step(c, "digests", began_ns, 0);
+	progress_end(&step, NULL);
+	return 0;
+}
+
+static int take_snapshot(struct capture *c, struct mvm_error *err)
 {
 	AUTO(mvm_instance) vm = NULL;
-	AUTO_FREE char *identity = NULL;
+	int64_t began_ns = clock_now_ns();
 
 	int r = store_stage_revision(c->mvm->store, c->revision->id, c->revision->hash, &c->staging,
 				     err);
@@ -254,21 +200,44 @@ static int take_snapshot(struct capture *c, struct mvm_build_result *result, str
 		return mvm_error_set(err, c->snapshot_fd, "cannot create the snapshot's folder: %s",
 				     strerror(-c->snapshot_fd));
 	r = boot(c, &vm, err);
-	if (r == 0)
+	if (r == 0) {
+		capture_step(c, "boot", began_ns, 0);
 		r = capture(c, vm, err);
+	}
 	if (r < 0)
 		return explain_full_disk(c, r, err);
-	r = finish_memory(c, &identity, &result->snapshot_mem_bytes, &result->snapshot_disk_bytes,
-			  err);
+	r = capture_finish_memory(c, err);
 	if (r == 0)
-		r = write_metadata(c, identity, result->snapshot_mem_bytes, err);
+		r = digest_files(c, err);
 	if (r == 0)
 		r = test_restore(c, err);
+	return r < 0 ? r : publish(c, err);
+}
+
+int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_ops *ops,
+		  const struct vmm_probe *probe, const struct mvm_progress *progress,
+		  struct mvm_build_result *result, struct mvm_error *err)
+{
+	AUTO_DONE(capture) c = CAPTURE_NONE;
+	int64_t began_ns = clock_now_ns();
+
+	if (!ops->caps.snapshots)
+		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot make snapshots",
+				     ops->name);
+	c.mvm = mvm;
+	c.progress = progress;
+	c.ops = ops;
+	c.probe = probe;
+	c.revision = revision;
+	c.result = result;
+	int r = take_snapshot(&c, err);
+	/* the staging's end removes the folder that was replaced, unless somebody has it open */
+	revision_done(revision);
 	if (r < 0)
-		return r;
-	r = store_revision_publish(c->mvm->store, &c->staging, c->revision->id, c->revision->hash,
-				   err);
-	return r < 0 ? r : 0;
+		return mvm_error_context(err, r, "making the snapshot");
+	result->has_snapshot = result->new_snapshot = true;
+	result->snapshot_ns = clock_now_ns() - began_ns;
+	return 0;
 }
 
 /* Is there a snapshot already that would be restored here? */
@@ -289,9 +258,6 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 		    const struct mvm_progress *progress, struct mvm_build_result *result,
 		    struct mvm_error *err)
 {
-	/* before the revision, so that this is let go of after it: the staging's end removes the
-	 * folder that was replaced, unless somebody has it open */
-	AUTO_DONE(capture) c = { .staging = STAGING_NONE, .snapshot_fd = -1 };
 	AUTO_DONE(revision) revision = REVISION_NONE;
 	AUTO_DONE(vmm_probe) probe = { 0 };
 	const struct vmm_ops *ops;
@@ -307,26 +273,10 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 	r = context_backend(mvm, options->backend, &revision.rev, &ops, &probe, err);
 	if (r < 0)
 		return r;
-	if (!ops->caps.snapshots)
-		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot make snapshots",
-				     ops->name);
 	if (!options->force && is_usable(&revision, ops, &probe))
 		return 0;
-
-	if (options->dry_run) {
-		result->new_snapshot = true;
-		return 0;
-	}
-	c.mvm = mvm;
-	c.progress = progress;
-	c.ops = ops;
-	c.probe = &probe;
-	c.revision = &revision;
-	int64_t start_ns = clock_now_ns();
-	r = take_snapshot(&c, result, err);
-	if (r < 0)
-		return mvm_error_context(err, r, "making the snapshot");
-	result->has_snapshot = result->new_snapshot = true;
-	result->snapshot_ns = clock_now_ns() - start_ns;
+	if (!options->dry_run)
+		return snapshot_make(mvm, &revision, ops, &probe, progress, result, err);
+	result->new_snapshot = true;
 	return 0;
 }

@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "template/data_disk.h"
+#include "template/working_set.h"
 
 static void put_time(char **to, bool *failed)
 {
@@ -76,6 +78,14 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 	return 0;
 }
 
+/* While the supervisor and the VMM start, the disk has nothing else to do. */
+static void read_ahead(const struct revision *revision)
+{
+	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
+	if (fd >= 0) /* else the supervisor says what is wrong */
+		(void)working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
+}
+
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
 {
@@ -100,7 +110,10 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.capture_fd = o->capture_fd,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* only events are lost without */
 	};
-	return instance_launch_begin(instances_fd, &launch, ret, err);
+	r = instance_launch_begin(instances_fd, &launch, ret, err);
+	if (r == 0 && plan->restore)
+		read_ahead(q->revision);
+	return r;
 }
 
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)

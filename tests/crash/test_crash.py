@@ -208,6 +208,15 @@ class Crash(harness.TestCase):
                          .returncode, 0)
         self.everywhere(DRIVER, "DATA", "snapshot", "web-worker")
 
+    def test_removing_a_snapshot(self):
+        self.assertEqual(self.run_in(self.base, [DRIVER, "DATA", "snapshot", "web-worker"])
+                         .returncode, 0)
+
+        def after(data):
+            self.assertEqual(glob.glob(data + "/templates/web-worker/current/snapshot"), [])
+
+        self.everywhere(harness.MVM, "template", "snapshot", "web-worker", "--rm", after=after)
+
     def two_revisions(self):
         old = self.current(self.base)
         self.write("root/etc/hostname", "two\n")

@@ -124,7 +124,7 @@ class Building(guests.TestCase):
         self.assertEqual(sums["revision_hash"], revision)
         self.assertEqual(list(sums["files"]), ["fc-base.json", "initrd", "rootfs.ext4",
                                                "snapshot/mem.bin", "snapshot/vmstate.bin",
-                                               "vmlinux"])
+                                               "snapshot/working-set.bin", "vmlinux"])
         found = [os.path.relpath(os.path.join(folder, name), self.current("web-worker"))
                  for folder, _, names in os.walk(self.current("web-worker")) for name in names]
         self.assertEqual(sorted(found),
