@@ -94,7 +94,8 @@ int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm
 		.arg = arg,
 		.grace_ends_ns = clock_deadline_ns((int64_t)health->start_grace_s * 1000),
 	};
-	return loop_add_timer(loop, clock_deadline_ns(interval_ms(w)), on_timer, w, &w->timer);
+	int64_t first_ms = known == RECORD_HEALTH_STARTING ? 0 : interval_ms(w);
+	return loop_add_timer(loop, clock_deadline_ns(first_ms), on_timer, w, &w->timer);
 }
 
 void healthwatch_pause(struct healthwatch *w)
