@@ -45,7 +45,8 @@ static int apply(struct cli_context *c, const struct args *a)
 		return r;
 	jsonw_open(&j, NULL, '[');
 	for (size_t i = 0; i < config.n_variants; i++) {
-		r = mvm_template_apply(mvm, &config, &config.variants[i], &c->err);
+		r = mvm_template_apply(mvm, &config, &config.variants[i], args_flag(a, "no-wait"),
+				       &c->progress, &c->err);
 		if (r < 0)
 			return r;
 		if (!c->json)
@@ -117,7 +118,8 @@ static int build_variants(struct cli_context *c, const struct args *a, struct mv
 	int r = load_config(c, args_string(a, "config"), args_flag(a, "strict"), &config);
 	/* all are applied before the first is built: a mistake in one costs no build */
 	for (size_t i = 0; r >= 0 && !options->dry_run && i < config.n_variants; i++)
-		r = mvm_template_apply(mvm, &config, &config.variants[i], &c->err);
+		r = mvm_template_apply(mvm, &config, &config.variants[i], options->no_wait,
+				       &c->progress, &c->err);
 	for (size_t i = 0; r >= 0 && i < config.n_variants; i++) {
 		struct mvm_build_result result;
 		r = options->dry_run
@@ -175,7 +177,14 @@ static int build(struct cli_context *c, const struct args *a)
 		.help = "unknown keys in the config are errors"                                    \
 	}
 
-static const struct option apply_options[] = { OPTION_STRICT, OPTION_JSON, { 0 } };
+static const struct option apply_options[] = {
+	{ .name = "no-wait",
+	  .kind = OPTION_FLAG,
+	  .help = "fail when a template that changes is being built" },
+	OPTION_STRICT,
+	OPTION_JSON,
+	{ 0 },
+};
 
 static const struct option build_options[] = {
 	{ .name = "config",

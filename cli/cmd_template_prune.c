@@ -8,55 +8,84 @@
 #include "options.h"
 #include "when.h"
 
-static int print_json(const struct mvm_prune_result *p, bool dry_run)
-{
-	AUTO_DONE(jsonw) j = { 0 };
+struct pruning {
+	struct cli_context *c;
+	struct jsonw json;
+	size_t rows;
+	int failed; /* of the output */
+};
 
-	jsonw_open(&j, NULL, '{');
-	jsonw_bool(&j, "dry_run", dry_run);
-	jsonw_open(&j, "revisions", '[');
-	for (size_t i = 0; i < p->n_revisions; i++) {
-		const struct mvm_pruned_revision *x = &p->revisions[i];
-		char built[WHEN_SIZE];
-		when_text(x->built_at, built);
-		jsonw_open(&j, NULL, '{');
-		jsonw_string(&j, "template_id", x->template_id);
-		jsonw_string(&j, "revision_hash", x->revision);
-		jsonw_string(&j, "built_at", x->built_at ? built : NULL);
-		jsonw_u64(&j, "disk_bytes", x->disk_bytes);
-		jsonw_close(&j);
+/* How many revisions are kept before they are printed. */
+#define ROWS_MAX 1000
+
+static void add(void *arg, const struct mvm_pruned_revision *x)
+{
+	struct pruning *p = arg;
+	struct jsonw *j = &p->json;
+	char built[WHEN_SIZE];
+
+	when_text(x->built_at, built);
+	if (!p->c->json) {
+		(void)printf("%s@%s  built %s\n", x->template_id, x->revision, built);
+		return;
 	}
-	jsonw_close(&j);
-	jsonw_u64(&j, "in_use", p->n_in_use);
-	jsonw_u64(&j, "cached_builds", p->n_cached);
-	jsonw_u64(&j, "blobs", p->n_blobs);
-	jsonw_u64(&j, "freed_bytes", p->freed_bytes);
-	jsonw_close(&j);
-	return jsonw_print(&j, stdout);
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "template_id", x->template_id);
+	jsonw_string(j, "revision_hash", x->revision);
+	jsonw_string(j, "built_at", x->built_at ? built : NULL);
+	jsonw_u64(j, "disk_bytes", x->disk_bytes);
+	jsonw_close(j);
+	if (++p->rows % ROWS_MAX == 0 && p->failed == 0)
+		p->failed = jsonw_flush(j, stdout);
 }
 
-static void print_text_result(const struct mvm_prune_result *p, bool dry_run)
+static int print_json(struct jsonw *j, const struct mvm_prune_result *p)
+{
+	jsonw_close(j);
+	jsonw_u64(j, "in_use", p->n_in_use);
+	jsonw_u64(j, "cached_builds", p->n_cached);
+	jsonw_u64(j, "blobs", p->n_blobs);
+	jsonw_u64(j, "freed_bytes", p->freed_bytes);
+	jsonw_close(j);
+	return jsonw_print(j, stdout);
+}
+
+static int print_sums(const struct mvm_prune_result *p, bool dry_run)
 {
 	char bytes[24];
 
-	for (size_t i = 0; i < p->n_revisions; i++) {
-		const struct mvm_pruned_revision *x = &p->revisions[i];
-		char built[WHEN_SIZE];
-		when_text(x->built_at, built);
-		(void)printf("%s@%s  built %s\n", x->template_id, x->revision, built);
-	}
 	str_bytes(p->freed_bytes, bytes, sizeof(bytes));
 	(void)printf("%s %zu revisions, %zu cached builds, %zu files: %s\n",
 		     dry_run ? "would remove" : "removed", p->n_revisions, p->n_cached, p->n_blobs,
 		     bytes);
 	if (p->n_in_use)
 		(void)printf("%zu more are in use by VMs\n", p->n_in_use);
+	return 0;
+}
+
+static int run_prune(struct cli_context *c, const struct mvm_prune_options *options)
+{
+	AUTO(mvm) mvm = NULL;
+	struct mvm_prune_result result;
+	struct pruning p = { .c = c };
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r < 0)
+		return r;
+	jsonw_open(&p.json, NULL, '{');
+	jsonw_bool(&p.json, "dry_run", options->dry_run);
+	jsonw_open(&p.json, "revisions", '[');
+	r = mvm_template_prune(mvm, options, add, &p, &c->progress, &result, &c->err);
+	if (r == 0)
+		r = p.failed;
+	if (r == 0)
+		r = c->json ? print_json(&p.json, &result) : print_sums(&result, options->dry_run);
+	jsonw_done(&p.json);
+	return r;
 }
 
 static int prune(struct cli_context *c, const struct args *a)
 {
-	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(mvm_prune_result) result = { 0 };
 	const char *age = args_string(a, "older-than");
 	struct mvm_prune_options options = {
 		.id = args_at(a, 0),
@@ -67,16 +96,7 @@ static int prune(struct cli_context *c, const struct args *a)
 	if (age && parse_age_s(age, &options.older_than_s) < 0)
 		return cli_usage(
 			c, "option '--older-than': '%s' is not an age such as 12h, 30d or 4w", age);
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r < 0)
-		return r;
-	r = mvm_template_prune(mvm, &options, &c->progress, &result, &c->err);
-	if (r < 0)
-		return r;
-	if (c->json)
-		return print_json(&result, options.dry_run);
-	print_text_result(&result, options.dry_run);
-	return 0;
+	return run_prune(c, &options);
 }
 
 static const struct option prune_options[] = {

@@ -20,7 +20,6 @@ DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
 DEFINE_AUTO_DONE(mvm_template_diff, mvm_template_diff_done)
 DEFINE_AUTO_DONE(mvm_verify_result, mvm_verify_result_done)
-DEFINE_AUTO_DONE(mvm_prune_result, mvm_prune_result_done)
 
 /* Arrays of owned pointers, as the library's lists give them. */
 #define DEFINE_LIST(tag, free_fn)                                                                  \

@@ -129,21 +129,22 @@ struct mvm_prune_options {
 };
 
 struct mvm_pruned_revision {
-	char *template_id;
-	char *revision;
+	const char *template_id;
+	const char *revision;
 	int64_t built_at;    /* 0 if unknown */
 	uint64_t disk_bytes; /* of its own; what it shares counts when the last user goes */
 };
 
+/* The revision is lent for the call. */
+typedef void (*mvm_pruned_fn)(void *arg, const struct mvm_pruned_revision *revision);
+
 struct mvm_prune_result {
-	struct mvm_pruned_revision *revisions; /* that went, or would go */
-	size_t n_revisions;
+	size_t n_revisions;   /* that went, or would go */
 	size_t n_in_use;      /* would have gone but for the VMs that run from them */
 	size_t n_cached;      /* entries of the build cache that nothing uses any longer */
 	size_t n_blobs;	      /* files that nothing names any longer */
 	uint64_t freed_bytes; /* in all */
 };
-MVM_API void mvm_prune_result_done(struct mvm_prune_result *result);
 
 /*
  * Remove old revisions, and then what nothing needs any longer.
@@ -152,11 +153,15 @@ MVM_API void mvm_prune_result_done(struct mvm_prune_result *result);
  * that a newer mvm wrote.  Templates that somebody else has locked are left for the next time,
  * with a note.
  *
- *   options  borrowed
- *   ret      what went, also when the call failed half-way; mvm_prune_result_done()
+ *   options   borrowed
+ *   fn        hears of every revision that goes, or would go; may be NULL
+ *   progress  may be NULL
+ *   ret       what went, also when the call failed half-way
+ *
+ * Memory does not grow with the number of revisions; a template's are removed with one fsync.
  */
 MVM_API int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
-			       const struct mvm_progress *progress, struct mvm_prune_result *ret,
-			       struct mvm_error *err);
+			       mvm_pruned_fn fn, void *arg, const struct mvm_progress *progress,
+			       struct mvm_prune_result *ret, struct mvm_error *err);
 
 #endif

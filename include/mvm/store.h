@@ -19,11 +19,15 @@ enum mvm_apply_result {
  * Create a variant's template, or bring an existing one in line with it.  Nothing is built.
  *
  *   config, variant  as loaded; the variant is one of the config's
+ *   no_wait          -EBUSY naming the holder when the template has to be changed and is locked, by
+ *                    a build for one
+ *   progress         hears for whom it waits; may be NULL
  *
  * Returns enum mvm_apply_result, or a negative errno.
  */
 MVM_API int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config,
-			       const struct mvm_template_variant *variant, struct mvm_error *err);
+			       const struct mvm_template_variant *variant, bool no_wait,
+			       const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Create a template from a spec.  Nothing is built.

@@ -23,13 +23,20 @@ static uint64_t disk_bytes(const struct stat *st)
 	return (uint64_t)st->st_blocks * 512;
 }
 
-/* How many names a file has, without those that a dry run counted away.  -ENOMEM. */
-static int links_left(struct gc *gc, const struct stat *st)
+/* How many names a file has, without those that a dry run counted away. */
+static nlink_t links_left(const struct gc *gc, const struct stat *st)
 {
-	if (!gc->dry_run)
-		return (int)st->st_nlink;
-	const struct inode *i = inodes_get(&gc->gone, st);
-	return i ? (int)st->st_nlink - (int)i->links : -ENOMEM;
+	const struct inode *i = inodes_find(&gc->gone, st);
+	return i ? st->st_nlink - i->links : st->st_nlink;
+}
+
+/* A dry run counts a name away.  A file with one name will not be met again.  0 or -ENOMEM. */
+static int count_away(struct gc *gc, const struct stat *st)
+{
+	struct inode *i = st->st_nlink > 1 ? inodes_get(&gc->gone, st) : NULL;
+	if (i)
+		i->links++;
+	return i || st->st_nlink <= 1 ? 0 : -ENOMEM;
 }
 
 int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm_error *err)
@@ -44,12 +51,10 @@ int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm
 	for (size_t i = 0; r == 0 && i < paths.n; i++) {
 		if (fstatat(dir_fd, paths.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		int left = links_left(gc, &st);
-		if (left == 1)
+		if (links_left(gc, &st) == 1)
 			bytes += disk_bytes(&st);
-		if (left > 0 && gc->dry_run)
-			inodes_get(&gc->gone, &st)->links++; /* links_left() has added it */
-		r = left < 0 ? left : 0;
+		if (gc->dry_run)
+			r = count_away(gc, &st);
 	}
 	if (r < 0)
 		return mvm_error_oom(err);
@@ -57,26 +62,22 @@ int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm
 	return 0;
 }
 
-/* Does a revision, staging folder or kernel have this blob too?  1, 0 also when it is missing, or
- * -ENOMEM. */
-static int has_other_user(struct gc *gc, const struct mvm_digest *digest)
+/* Does a revision, staging folder or kernel have this blob too?  Not when it is missing. */
+static bool has_other_user(const struct gc *gc, const struct mvm_digest *digest)
 {
 	char hex[DIGEST_HEX_SIZE];
 	struct stat st;
 
 	digest_hex(digest, hex);
-	if (fstatat(store_dir(gc->store, STORE_BLOBS), hex, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	int left = links_left(gc, &st);
-	return left < 0 ? left : left > 1;
+	return fstatat(store_dir(gc->store, STORE_BLOBS), hex, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       links_left(gc, &st) > 1;
 }
 
 static int keep_build(void *arg, const struct store_build *build)
 {
 	for (size_t i = 0; i < build->n_artifacts; i++) {
-		int r = has_other_user(arg, &build->artifacts[i].digest);
-		if (r <= 0)
-			return r;
+		if (!has_other_user(arg, &build->artifacts[i].digest))
+			return 0;
 	}
 	return 1;
 }
@@ -93,10 +94,7 @@ static int collect_blobs(struct gc *gc, int blobs_fd, struct mvm_error *err)
 		if (digest_parse(names.v[i], &digest) < 0 ||
 		    fstatat(blobs_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		int left = links_left(gc, &st);
-		if (left < 0)
-			return mvm_error_oom(err);
-		if (left > 1)
+		if (links_left(gc, &st) > 1)
 			continue;
 		if (!gc->dry_run && unlinkat(blobs_fd, names.v[i], 0) < 0)
 			return mvm_error_set(err, -errno, "cannot remove blob '%s': %s", names.v[i],

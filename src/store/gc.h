@@ -15,7 +15,7 @@
  *	struct gc gc = { .store = s, .dry_run = ... };
  *	for each revision to be removed:
  *		gc_count_revision(&gc, dir_fd, &bytes, err);
- *		store_revision_remove(s, id, revision, err);	not in a dry run
+ *		store_removal_add(s, &removal, revision, err);	not in a dry run
  *	gc_collect(&gc, err);
  *	gc_done(&gc);
  *
@@ -28,7 +28,7 @@
 struct gc {
 	struct store *store; /* borrowed */
 	bool dry_run;
-	struct inodes gone; /* links that a dry run counts away */
+	struct inodes gone; /* links of shared files that a dry run counts away */
 	size_t n_cached, n_blobs;
 	uint64_t freed_bytes; /* by gc_collect(): on disk */
 };

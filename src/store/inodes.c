@@ -52,3 +52,9 @@ struct inode *inodes_get(struct inodes *t, const struct stat *st)
 	}
 	return i;
 }
+
+struct inode *inodes_find(const struct inodes *t, const struct stat *st)
+{
+	struct inode *i = t->size ? find(t->slots, t->size, st->st_dev, st->st_ino) : NULL;
+	return i && i->used ? i : NULL;
+}

@@ -35,4 +35,7 @@ DEFINE_AUTO_DONE(inodes, inodes_done)
 /* The entry of a file, added when it is new; good until the next call.  NULL: out of memory. */
 struct inode *inodes_get(struct inodes *t, const struct stat *st);
 
+/* The entry of a file, or NULL when there is none. */
+struct inode *inodes_find(const struct inodes *t, const struct stat *st);
+
 #endif

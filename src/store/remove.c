@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Taking templates and revisions away: one rename into staging, which is then removed. */
+/* Taking templates and revisions away: a rename into staging each, one sync, then the removal. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -10,41 +10,69 @@
 #include "store/revision.h"
 #include "store/store_priv.h"
 
-/* The name is gone from disk when this returns; what it named goes with the staging. */
-static int take_away(struct store *s, int dir_fd, const char *name, struct mvm_error *err)
+void removal_done(struct removal *r)
+{
+	for (size_t i = 0; i < r->staged.n; i++)
+		(void)sweep_one(r->tmp_fd, r->staged.v[i]); /* or the next command does */
+	strv_done(&r->staged);
+	auto_close(&r->dir_fd);
+	*r = (struct removal)REMOVAL_NONE;
+}
+
+static int take_away(struct store *s, struct removal *r, const char *name, struct mvm_error *err)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;
 
-	int r = store_stage(s, &st, err);
-	if (r < 0)
-		return r;
+	int e = store_stage(s, &st, err);
+	if (e < 0)
+		return e;
 	/* over the empty staging folder, so that sweepers see readers' locks (store_revision_open)
 	 */
-	if (renameat(dir_fd, name, st.tmp_fd, st.name) < 0)
-		r = -errno;
-	else
-		r = dir_sync(dir_fd);
-	return r < 0 ? mvm_error_set(err, r, "cannot remove '%s': %s", name, strerror(-r)) : 0;
+	if (renameat(r->dir_fd, name, st.tmp_fd, st.name) < 0)
+		return mvm_error_set(err, -errno, "cannot remove '%s': %s", name, strerror(errno));
+	r->tmp_fd = st.tmp_fd;
+	strv_add(&r->staged, st.name); /* without memory, the next command sweeps it */
+	(void)close(st.fd);
+	st = (struct staging)STAGING_NONE;
+	return 0;
+}
+
+int store_removal_start(struct store *s, const char *id, struct removal *ret, struct mvm_error *err)
+{
+	AUTO_CLOSE int dir = template_open(s, id, false, err);
+	if (dir < 0)
+		return dir;
+	int artifacts = dir_open_at(dir, "artifacts");
+	if (artifacts < 0)
+		return mvm_error_set(err, artifacts, "template '%s': %s", id, strerror(-artifacts));
+	*ret = (struct removal)REMOVAL_NONE;
+	ret->dir_fd = artifacts;
+	return 0;
+}
+
+int store_removal_add(struct store *s, struct removal *r, const char *revision,
+		      struct mvm_error *err)
+{
+	int e = name_check(NAME_REVISION, revision, err);
+	return e < 0 ? e : take_away(s, r, revision, err);
+}
+
+int store_removal_commit(struct removal *r, struct mvm_error *err)
+{
+	int e = r->staged.n ? dir_sync(r->dir_fd) : 0;
+	return e < 0 ? mvm_error_set(err, e, "what was removed may come back: %s", strerror(-e))
+		     : 0;
 }
 
 int store_template_remove(struct store *s, const char *id, struct mvm_error *err)
 {
-	AUTO_CLOSE int dir = template_open(s, id, false, err);
-	return dir < 0 ? dir : take_away(s, store_dir(s, STORE_TEMPLATES), id, err);
-}
-
-int store_revision_remove(struct store *s, const char *id, const char *revision,
-			  struct mvm_error *err)
-{
-	AUTO_CLOSE int rev = store_revision_open(s, id, revision, err);
-	if (rev < 0)
-		return rev;
-	(void)close(TAKE_FD(rev)); /* else we would be a reader ourselves */
+	AUTO_DONE(removal) removal = REMOVAL_NONE;
 	AUTO_CLOSE int dir = template_open(s, id, false, err);
 	if (dir < 0)
 		return dir;
-	AUTO_CLOSE int artifacts = dir_open_at(dir, "artifacts");
-	if (artifacts < 0)
-		return mvm_error_set(err, artifacts, "template '%s': %s", id, strerror(-artifacts));
-	return take_away(s, artifacts, revision, err);
+	removal.dir_fd = fcntl(store_dir(s, STORE_TEMPLATES), F_DUPFD_CLOEXEC, 0);
+	if (removal.dir_fd < 0)
+		return mvm_error_set(err, -errno, "cannot open the templates: %s", strerror(errno));
+	int r = take_away(s, &removal, id, err);
+	return r < 0 ? r : store_removal_commit(&removal, err);
 }

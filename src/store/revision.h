@@ -96,14 +96,41 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 /* ---- Removing ---- */
 
 /*
- * Remove a template with everything in it, or one revision; the caller holds the template's lock
- * and the claims of the revisions.
+ * Remove a template with everything in it.  The caller holds its lock and the claim on it.
  *
  * One rename into staging is the commit point.  -ENOENT when it is not there.
  */
 int store_template_remove(struct store *s, const char *id, struct mvm_error *err);
-int store_revision_remove(struct store *s, const char *id, const char *revision,
-			  struct mvm_error *err);
+
+/*
+ * Remove revisions of a template, whose lock the caller holds:
+ *
+ *	AUTO_DONE(removal) removal = REMOVAL_NONE;
+ *	store_removal_start(s, id, &removal, err);
+ *	store_removal_add(s, &removal, revision, err);	for each, while it is claimed
+ *	store_removal_commit(&removal, err);
+ *
+ * Each add is a rename into staging, after which the revision is gone for everybody; the commit is
+ * one fsync for all, after which a crash does not bring them back.  The files go with
+ * removal_done(), those that somebody reads with a later sweep.
+ */
+struct removal {
+	int dir_fd;
+	int tmp_fd;	    /* borrowed from the store, which must be open until removal_done() */
+	struct strv staged; /* in tmp/ */
+};
+#define REMOVAL_NONE                                                                               \
+	{                                                                                          \
+		.dir_fd = -1                                                                       \
+	}
+void removal_done(struct removal *r);
+DEFINE_AUTO_DONE(removal, removal_done)
+
+int store_removal_start(struct store *s, const char *id, struct removal *ret,
+			struct mvm_error *err);
+int store_removal_add(struct store *s, struct removal *r, const char *revision,
+		      struct mvm_error *err);
+int store_removal_commit(struct removal *r, struct mvm_error *err);
 
 /* ---- Checksums ---- */
 

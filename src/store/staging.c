@@ -60,7 +60,7 @@ static bool is_old_file(int tmp_fd, const char *name)
 	       clock_wall_ns() / NS_PER_S - st.st_mtim.tv_sec > FILE_AGE_S;
 }
 
-static bool sweep_one(int tmp_fd, const char *name)
+bool sweep_one(int tmp_fd, const char *name)
 {
 	AUTO_CLOSE int fd = dir_open_at(tmp_fd, name);
 	if (fd < 0)

@@ -182,6 +182,8 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)
 	if (fd >= 0)
 		return fd;
 	const char *parent = dir_names[which].parent;
+	if (fd == -ENOENT && store_read_only(s))
+		fd = -EROFS; /* it would have been created */
 	return mvm_error_set(err, fd, "cannot open '%s/%s%s%s': %s", s->path, parent ? parent : "",
 			     parent ? "/" : "", dir_names[which].name, strerror(-fd));
 }

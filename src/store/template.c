@@ -104,6 +104,8 @@ int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struc
 	if (scratch < 0)
 		return scratch;
 	r = file_replace_at(scratch, dir, "template.json", text, strlen(text), 0600);
+	if (r < 0) /* a folder that was made for it, and is empty, goes again */
+		(void)unlinkat(store_dir(s, STORE_TEMPLATES), spec->template_id, AT_REMOVEDIR);
 	return r < 0 ? mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
 				     strerror(-r))
 		     : 0;

@@ -11,6 +11,8 @@ int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err)
 	if (!mvm)
 		return mvm_error_oom(err);
 	int r = store_open(data_dir, 0, &mvm->store, err);
+	if (r == -EROFS) /* what only reads goes on, and what writes says that it cannot */
+		r = store_open(data_dir, STORE_READ_ONLY, &mvm->store, err);
 	if (r < 0) {
 		free(mvm);
 		return r;

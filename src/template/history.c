@@ -19,47 +19,49 @@
 
 void history_done(struct history *h)
 {
-	for (size_t i = 0; i < h->n; i++) {
-		mvm_template_revision_done(&h->v[i].rev);
-		free(h->v[i].problem);
-	}
 	free(h->v);
 	*h = (struct history){ 0 };
 }
 
-/* fc-base.json is written once, when the revision is built, and only linked afterwards: it tells
- * apart builds of one second. */
-static int64_t built_ns(int dir_fd, int64_t built_at)
+static int64_t mtime_ns(int templates_fd, const char *id, const char *revision, const char *file)
 {
+	char path[STORE_ID_SIZE + STORE_REVISION_SIZE + 32];
 	struct stat st;
-	if (fstatat(dir_fd, "fc-base.json", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_mtim.tv_sec - built_at <= 1 && built_at - st.st_mtim.tv_sec <= 1)
-		return st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
-	return built_at * NS_PER_S;
+
+	(void)snprintf(path, sizeof(path), "%s/artifacts/%s%s", id, revision, file);
+	if (fstatat(templates_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
 }
 
-static int load_entry(struct mvm *mvm, const char *id, const char *name, struct history_entry *e,
-		      struct mvm_error *err)
+/* Files may name any year; those that nanoseconds since 1970 cannot hold are at the end of it. */
+static int64_t ns_of(int64_t seconds)
 {
-	struct mvm_error why = { 0 };
-	AUTO_CLOSE int dir_fd = -1;
-	struct stat st;
+	if (seconds > INT64_MAX / NS_PER_S)
+		return INT64_MAX;
+	return seconds < INT64_MIN / NS_PER_S ? INT64_MIN : seconds * NS_PER_S;
+}
+
+static int load_entry(struct mvm *mvm, const char *id, const char *name, struct history_entry *e)
+{
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	int templates_fd = store_dir(mvm->store, STORE_TEMPLATES);
+	struct mvm_error ignored;
 
 	(void)snprintf(e->name, sizeof(e->name), "%s", name);
-	int r = store_revision_load(mvm->store, id, name, &e->rev, &dir_fd, &why);
-	if (r == 0) {
-		e->built_ns = built_ns(dir_fd, e->rev.built_at);
+	e->code = store_revision_load(mvm->store, id, name, &rev, NULL, &ignored);
+	if (e->code == -ENOMEM || e->code == -ENOENT)
+		return e->code;
+	if (e->code < 0) { /* as good a guess as there is */
+		e->built_ns = mtime_ns(templates_fd, id, name, "");
 		return 0;
 	}
-	if (r == -ENOMEM || r == -ENOENT)
-		return r == -ENOMEM ? mvm_error_oom(err) : r;
-	e->code = r;
-	e->problem = strdup(why.text);
-	if (!e->problem)
-		return mvm_error_oom(err);
-	dir_fd = store_revision_open(mvm->store, id, name, NULL);
-	if (dir_fd >= 0 && fstat(dir_fd, &st) == 0) /* as good a guess as there is */
-		e->built_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+	/* fc-base.json is written once, when the revision is built, and only linked afterwards: it
+	 * tells apart builds of one second */
+	int64_t made_ns = mtime_ns(templates_fd, id, name, "/fc-base.json");
+	int64_t apart_s = made_ns / NS_PER_S - rev.built_at;
+	e->built_at = rev.built_at;
+	e->built_ns = apart_s >= -1 && apart_s <= 1 ? made_ns : ns_of(rev.built_at);
 	return 0;
 }
 
@@ -84,12 +86,11 @@ int history_load(struct mvm *mvm, const char *id, struct history *ret, struct mv
 	if (!h.v)
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < names.n; i++) {
-		r = load_entry(mvm, id, names.v[i], &h.v[h.n], err);
-		if (r == -ENOENT) /* pruned meanwhile */
-			continue;
-		h.n++;
-		if (r < 0)
-			return r;
+		r = load_entry(mvm, id, names.v[i], &h.v[h.n]);
+		if (r == -ENOMEM)
+			return mvm_error_oom(err);
+		if (r == 0) /* else it was pruned meanwhile */
+			h.n++;
 	}
 	qsort(h.v, h.n, sizeof(*h.v), newest_first);
 	/* none, or a link that leads nowhere, is the same here: no revision is current */
@@ -126,33 +127,33 @@ uint64_t revision_disk_bytes(int dir_fd)
 	return bytes;
 }
 
-static struct mvm_revision_summary *summarise(struct mvm *mvm, const char *id,
-					      const struct history *h, struct history_entry *e)
+static int summarise(struct mvm *mvm, const char *id, const char *current,
+		     const struct history_entry *e, struct mvm_revision_summary *s)
 {
-	struct mvm_revision_summary *s = calloc(1, sizeof(*s));
-	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, e->name, NULL);
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	AUTO_CLOSE int dir_fd = -1;
+	struct mvm_error why = { 0 };
+	bool failed = false;
 
-	if (!s)
-		return NULL;
-	*s = (struct mvm_revision_summary){
-		.revision = strdup(e->name),
-		.current = strcmp(h->current, e->name) == 0,
-		.in_use = store_revision_in_use(mvm->store, id, e->name),
-		.built_at = e->problem ? 0 : e->rev.built_at,
-		.vcpus = e->rev.vcpus,
-		.mem_mib = e->rev.mem_mib,
-		.rootfs_bytes = e->rev.artifact_paths.sizes.rootfs_bytes,
-		.disk_bytes = dir_fd < 0 ? 0 : revision_disk_bytes(dir_fd),
-		.has_snapshot = e->rev.has_snapshot,
-		.snapshot_at = e->rev.snapshot.created_at,
-		.snapshot_mem_bytes = e->rev.snapshot.mem_size_bytes,
-		.problem = TAKE_PTR(e->problem),
-	};
-	if (!s->revision) {
-		mvm_revision_summary_free(s);
-		return NULL;
+	int r = store_revision_load(mvm->store, id, e->name, &rev, &dir_fd, &why);
+	if (r == -ENOMEM || r == -ENOENT)
+		return r;
+	if (r < 0) {
+		s->problem = str_dup(why.text, &failed);
+		dir_fd = store_revision_open(mvm->store, id, e->name, NULL);
 	}
-	return s;
+	s->revision = str_dup(e->name, &failed);
+	s->current = strcmp(current, e->name) == 0;
+	s->in_use = store_revision_in_use(mvm->store, id, e->name);
+	s->built_at = rev.built_at;
+	s->vcpus = rev.vcpus;
+	s->mem_mib = rev.mem_mib;
+	s->rootfs_bytes = rev.artifact_paths.sizes.rootfs_bytes;
+	s->disk_bytes = dir_fd < 0 ? 0 : revision_disk_bytes(dir_fd);
+	s->has_snapshot = rev.has_snapshot;
+	s->snapshot_at = rev.snapshot.created_at;
+	s->snapshot_mem_bytes = rev.snapshot.mem_size_bytes;
+	return failed ? -ENOMEM : 0;
 }
 
 int mvm_template_history(struct mvm *mvm, const char *id, struct mvm_revision_summary ***ret,
@@ -160,6 +161,7 @@ int mvm_template_history(struct mvm *mvm, const char *id, struct mvm_revision_su
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	AUTO_DONE(history) h = { 0 };
+	size_t n = 0;
 
 	int r = store_spec_load(mvm->store, id, &spec, err);
 	if (r < 0 && r != -EBADMSG) /* its revisions may still be fine */
@@ -168,18 +170,24 @@ int mvm_template_history(struct mvm *mvm, const char *id, struct mvm_revision_su
 	if (r < 0)
 		return r;
 	struct mvm_revision_summary **list = calloc(h.n + 1, sizeof(*list));
-	if (!list)
-		return mvm_error_oom(err);
-	for (size_t i = 0; i < h.n; i++) {
-		list[i] = summarise(mvm, id, &h, &h.v[i]);
-		if (list[i])
-			continue;
-		while (i)
-			mvm_revision_summary_free(list[--i]);
+	r = list ? 0 : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < h.n; i++) {
+		struct mvm_revision_summary *s = calloc(1, sizeof(*s));
+		r = s ? summarise(mvm, id, h.current, &h.v[i], s) : -ENOMEM;
+		if (r == 0)
+			list[n++] = s;
+		else
+			mvm_revision_summary_free(s);
+		if (r == -ENOENT)
+			r = 0; /* pruned meanwhile */
+	}
+	if (r < 0) {
+		while (n)
+			mvm_revision_summary_free(list[--n]);
 		free(list);
 		return mvm_error_oom(err);
 	}
 	*ret = list;
-	*ret_n = h.n;
+	*ret_n = n;
 	return 0;
 }

@@ -12,9 +12,8 @@
 struct history_entry {
 	char name[STORE_REVISION_SIZE];
 	int64_t built_ns; /* since 1970; a guess when revision.json cannot be read */
-	struct mvm_template_revision rev;
-	char *problem; /* why it cannot be read, or NULL */
-	int code;      /* the problem's, negative errno */
+	int64_t built_at; /* what revision.json says, in seconds; 0 if unknown */
+	int code;	  /* why it cannot be read, negative errno; 0 if it can */
 };
 
 struct history {

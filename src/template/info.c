@@ -54,10 +54,17 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current,
 			 struct mvm_template_details *d, struct mvm_error *err)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
+	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
 
-	int r = revision_open(mvm, ref, &revision, err);
-	if (r == 0)
-		r = look_ahead(mvm, &revision, d, err);
+	/* without a lease: nothing is run, and what is open can be read to its end */
+	int r = store_template_resolve(mvm->store, ref, id, hash, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, hash, err);
+	r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, &revision, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s', revision %.12s", id, hash);
+	r = look_ahead(mvm, &revision, d, err);
 	if (r < 0)
 		return r;
 	d->has_revision = true;

@@ -33,7 +33,8 @@ static int load_and_compare(struct mvm *mvm, struct mvm_template_spec *spec, str
 }
 
 int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config,
-		       const struct mvm_template_variant *variant, struct mvm_error *err)
+		       const struct mvm_template_variant *variant, bool no_wait,
+		       const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	int64_t now = clock_wall_ns() / NS_PER_S;
@@ -45,11 +46,10 @@ int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config
 	r = load_and_compare(mvm, &spec, err);
 	if (r < 0 || r == MVM_APPLY_UNCHANGED)
 		return r;
-	AUTO_CLOSE int lock_fd = store_lock_template(mvm->store, spec.template_id, 0,
-						     "template apply", NULL);
+	AUTO_CLOSE int lock_fd = template_lock(mvm, spec.template_id, "template apply", no_wait,
+					       progress, err);
 	if (lock_fd < 0)
-		return mvm_error_set(err, lock_fd, "cannot lock template '%s': %s",
-				     spec.template_id, strerror(-lock_fd));
+		return lock_fd;
 	int result = load_and_compare(mvm, &spec, err);
 	if (result < 0 || result == MVM_APPLY_UNCHANGED)
 		return result;

@@ -90,6 +90,14 @@ static void readers_keep_the_files_of_a_revision_that_is_replaced(void **state)
 	assert_file(now, "rootfs.ext4", "new");
 }
 
+static void remove_revision(struct store *s, const char *id, const char *revision)
+{
+	AUTO_DONE(removal) removal = REMOVAL_NONE;
+	assert_int_equal(store_removal_start(s, id, &removal, NULL), 0);
+	assert_int_equal(store_removal_add(s, &removal, revision, NULL), 0);
+	assert_int_equal(store_removal_commit(&removal, NULL), 0);
+}
+
 static void readers_keep_the_files_of_a_revision_that_is_removed(void **state)
 {
 	struct fixture *f = *state;
@@ -97,7 +105,7 @@ static void readers_keep_the_files_of_a_revision_that_is_removed(void **state)
 	save_spec(f->store, "web");
 	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
 	AUTO_CLOSE int dir = store_revision_open(f->store, "web", "r1", NULL);
-	assert_int_equal(store_revision_remove(f->store, "web", "r1", NULL), 0);
+	remove_revision(f->store, "web", "r1");
 	assert_file(dir, "rootfs.ext4", "old");
 	assert_int_equal(store_revision_load(f->store, "web", "r1", &rev, NULL, NULL), -ENOENT);
 	assert_int_equal(close(TAKE_FD(dir)), 0);
@@ -105,8 +113,34 @@ static void readers_keep_the_files_of_a_revision_that_is_removed(void **state)
 
 	/* without readers nothing waits for the sweep */
 	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
-	assert_int_equal(store_revision_remove(f->store, "web", "r1", NULL), 0);
+	remove_revision(f->store, "web", "r1");
 	assert_int_equal(store_sweep(f->store), 0);
+}
+
+static void revisions_removed_together_are_gone_at_once(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(removal) removal = REMOVAL_NONE;
+	AUTO_DONE(strv) left = { 0 };
+	int tmp = store_dir(f->store, STORE_TMP);
+
+	assert_int_equal(publish(f->store, "web", "r1", "one"), 1);
+	assert_int_equal(publish(f->store, "web", "r2", "two"), 1);
+	assert_int_equal(publish(f->store, "web", "r3", "three"), 1);
+	assert_int_equal(store_removal_start(f->store, "web", &removal, NULL), 0);
+	assert_int_equal(store_removal_add(f->store, &removal, "r1", NULL), 0);
+	assert_int_equal(store_removal_add(f->store, &removal, "r1", NULL), -ENOENT);
+	assert_int_equal(store_removal_add(f->store, &removal, "../r2", NULL), -EINVAL);
+	assert_int_equal(store_removal_add(f->store, &removal, "r3", NULL), 0);
+	assert_int_equal(store_revision_list(f->store, "web", &left, NULL), 0);
+	assert_int_equal(left.n, 1);
+	assert_string_equal(left.v[0], "r2");
+	assert_int_equal(store_removal_commit(&removal, NULL), 0);
+	removal_done(&removal);
+	strv_done(&left);
+	left = (struct strv){ 0 };
+	assert_int_equal(dir_list(tmp, &left), 0);
+	assert_int_equal(left.n, 1); /* the store's scratch folder */
 }
 
 static void current_links_of_other_programs_are_read(void **state)
@@ -246,6 +280,7 @@ int main(void)
 		TEST(a_revision_is_replaced_whole),
 		TEST(readers_keep_the_files_of_a_revision_that_is_replaced),
 		TEST(readers_keep_the_files_of_a_revision_that_is_removed),
+		TEST(revisions_removed_together_are_gone_at_once),
 		TEST(current_links_of_other_programs_are_read),
 		TEST(damage_is_found_and_named),
 		TEST(a_publisher_killed_at_any_moment_leaves_a_whole_store),

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data folders on file systems that are read-only or full; templates that somebody builds; many."""
+
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import unittest
+
+import harness
+from test_template_revisions import KERNEL, Revisions
+
+# mounts that only the command below sees, and that go with it
+OWN_MOUNTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+
+
+def can_mount():
+    try:
+        return subprocess.run([*OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"],
+                              capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+class Mounted(Revisions):
+    def under(self, mount, commands):
+        """[(exit status, stdout, stderr)] of commands that see the data folder so mounted."""
+        out = self.path("out")
+        os.makedirs(out)
+        data = shlex.quote(self.data_dir)
+        script = [f"mount {how.format(data=data)}" for how in mount]
+        for n, command in enumerate(commands):
+            words = command[1:] if command[0] == "sh" else [harness.MVM, *command]
+            script.append(f"{shlex.join(words)} >{out}/{n}.1 2>{out}/{n}.2 </dev/null"
+                          f" && echo 0 >{out}/{n} || echo $? >{out}/{n}")
+        subprocess.run([*OWN_MOUNTS, "sh", "-ec", "\n".join(script)], check=True, cwd=self.folder,
+                       env=self.environment(), timeout=self.timeout)
+        found = []
+        for n in range(len(commands)):
+            parts = []
+            for end in "", ".1", ".2":
+                with open(f"{out}/{n}{end}", encoding="utf-8") as file:
+                    parts.append(file.read())
+            found.append((int(parts[0]), parts[1], parts[2]))
+        return found
+
+
+@unittest.skipUnless(can_mount(), "nothing may be mounted here")
+class ReadOnly(Mounted):
+    MOUNT = ["--bind {data} {data}", "-o remount,bind,ro {data}"]
+
+    def test_what_only_reads_works(self):
+        a, *_ = self.build_three()
+        commands = [["template", "list"], ["template", "list", "--json"],
+                    ["template", "info", "web"], ["template", "info", "web@" + a, "--json"],
+                    ["template", "history", "web"], ["template", "diff", "web@" + a, "web"],
+                    ["template", "verify"], ["template", "prune", "--keep", "1", "-n"]]
+        normal = [self.mvm_ok(*command) for command in commands]
+        for command, before, (status, out, err) in zip(commands, normal,
+                                                       self.under(self.MOUNT, commands)):
+            self.assertEqual((status, out), (0, before), f"{command}: {err}")
+
+    def test_what_writes_says_that_it_cannot(self):
+        a, *_ = self.build_three()
+        before = self.files()
+        commands = [["create", "x", "--flake", "dir:root"], ["edit", "web", "--cpus", "3"],
+                    ["delete", "web", "--force"], ["rollback", "web", a], ["build", "web"],
+                    ["prune"]]
+        for command, (status, out, err) in zip(commands, self.under(
+                self.MOUNT, [["template", *command] for command in commands])):
+            self.assertEqual((status, out), (1, ""), command)
+            self.assertRegex(err, r"^mvm: cannot \S.*: Read-only file system\n", command)
+        self.assertEqual(self.files(), before)
+
+
+@unittest.skipUnless(can_mount(), "nothing may be mounted here")
+class Full(Mounted):
+    def test_commands_say_that_the_disk_is_full_and_leave_nothing(self):
+        self.source("two")
+        data = self.data_dir
+        fill = ["sh", "dd", "if=/dev/zero", f"of={data}/fill", "bs=64k"]
+        commands = [
+            ["kernel", "add", self.path("kernel"), "--name", "k"],
+            ["template", "create", "web", "--flake", "dir:root", "--", "/bin/x"],
+            ["template", "build", "web"],
+            fill,
+            ["template", "create", "x", "--flake", "dir:root"], # 4
+            ["template", "edit", "web", "--cpus", "3"],
+            ["template", "build", "web", "--force"],
+            ["template", "list"],
+            ["template", "verify"], # 8
+            ["template", "delete", "web", "--force"],
+            ["sh", "find", f"{data}/templates", f"{data}/tmp", "-mindepth", "1"],
+            ["sh", "rm", f"{data}/fill"],
+            ["template", "create", "web", "--flake", "dir:root", "--", "/bin/x"], # 12
+            ["template", "build", "web"],
+        ]
+        subprocess.run(["cp", KERNEL, self.path("kernel")], check=True)
+        done = self.under(["-t tmpfs -o size=3m,mode=700 none {data}"], commands)
+        for n, (status, _, err) in enumerate(done):
+            if n in (4, 5, 6):
+                self.assertEqual(status, 1, f"{commands[n]}: {err}")
+                self.assertIn("No space left on device\n", err, commands[n])
+            elif n != 3:
+                self.assertEqual(status, 0, f"{commands[n]}: {err}")
+        self.assertEqual(done[10][1], "", "left behind")
+        self.assertIn("all sound", done[8][1])
+
+
+class Locked(Revisions):
+    def setUp(self):
+        super().setUp()
+        self.write("web.toml", 'flake_ref = "dir:root"\n[[variants]]\nname = "web"\n'
+                   'role = "worker"\nvcpus = 2\nmem_mib = 1024\n')
+        self.mvm_ok("template", "apply", self.path("web.toml"))
+
+    def hold(self):
+        """The lock that a build holds."""
+        path = os.path.join(self.data_dir, "locks", "template.web")
+        # pylint: disable-next=consider-using-with
+        file = open(path, "w", encoding="ascii")
+        self.addCleanup(file.close)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4242 template build\n")
+        file.flush()
+        return file
+
+    def change(self):
+        self.write("web.toml", 'flake_ref = "dir:root"\n[[variants]]\nname = "web"\n'
+                   'role = "worker"\nvcpus = 4\nmem_mib = 1024\n')
+
+    def test_apply_of_what_did_not_change_need_not_wait(self):
+        self.hold()
+        self.assertEqual(self.mvm_ok("template", "apply", self.path("web.toml")),
+                         "web unchanged\n")
+
+    def test_apply_and_build_fail_when_they_are_not_to_wait(self):
+        self.hold()
+        self.change()
+        for command in ("apply",), ("build", "--config"):
+            self.mvm_fails(4, "template", *command, self.path("web.toml"), "--no-wait",
+                           says="template 'web' is locked by process 4242 template build")
+
+    def test_apply_says_for_whom_it_waits(self):
+        file = self.hold()
+        self.change()
+        with subprocess.Popen([harness.MVM, "template", "apply", self.path("web.toml")],
+                              env=self.environment(), cwd=self.folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            self.assertIn("web: waiting for process 4242 template build",
+                          process.stderr.readline())
+            file.close()
+            self.assertEqual(process.communicate(timeout=30)[0], "web updated\n")
+        self.assertEqual(process.returncode, 0)
+
+
+class Many(harness.TestCase):
+    """More templates than are printed in one piece."""
+
+    def setUp(self):
+        super().setUp()
+        moment = "2025-01-01T00:00:00Z"
+        self.names = [f"t{n:04}" for n in range(2500)]
+        for n, name in enumerate(self.names):
+            folder = os.path.join(self.data_dir, "templates", name)
+            os.makedirs(folder, mode=0o700)
+            with open(folder + "/template.json", "w", encoding="utf-8") as file:
+                json.dump({"template_id": name, "flake_ref": "dir:/x", "profile": "minimal",
+                           "role": "w" * (n // 100 + 1), "vcpus": 1, "mem_mib": 128,
+                           "data_disk_mib": 0, "created_at": moment, "updated_at": moment}, file)
+
+    def test_a_long_list_is_whole(self):
+        for _ in range(2): # read from the files, and from the index
+            found = self.mvm_json("template", "list")
+            self.assertEqual([one["template_id"] for one in found], self.names)
+            self.assertEqual([len(one["role"]) for one in found],
+                             [n // 100 + 1 for n in range(2500)])
+            lines = self.mvm_ok("template", "list").splitlines()
+            self.assertEqual([line.split()[0] for line in lines], ["ID", *self.names])
+            self.assertEqual(len(lines[1].split()), 10)
+
+
+if __name__ == "__main__":
+    harness.main()
