@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "vmm/firecracker/firecracker.h"
+#include "vmm/memory.h"
 
 static struct firecracker *fc_of(struct vmm *v)
 {
@@ -118,20 +119,6 @@ static int start_process(void *arg, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot watch Firecracker: %s", strerror(-r)) : 0;
 }
 
-/* Sparse and of the right size: a Diff snapshot then fills in the pages that the guest touched. */
-static int make_memory_file(const struct vmm_config *c, struct mvm_error *err)
-{
-	AUTO_CLOSE int fd = openat(c->memory_dir_fd, c->memory_name,
-				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot create '%s': %s", c->memory_name,
-				     strerror(errno));
-	if (ftruncate(fd, (off_t)c->mem_mib << 20) < 0)
-		return mvm_error_set(err, -errno, "cannot size '%s': %s", c->memory_name,
-				     strerror(errno));
-	return 0;
-}
-
 static int connect_api(struct firecracker *f, const struct vmm_config *c, int64_t deadline_ns,
 		       struct mvm_error *err)
 {
@@ -200,7 +187,7 @@ static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, s
 	if (failed)
 		return mvm_error_oom(err);
 
-	int r = c->memory == VMM_MEMORY_CAPTURE ? make_memory_file(c, err) : 0;
+	int r = c->memory == VMM_MEMORY_CAPTURE ? vmm_memory_make(c, err) : 0;
 	if (r < 0)
 		return r;
 	r = start(f, c, deadline_ns, err);

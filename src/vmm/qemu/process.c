@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sock.h"
+#include "vmm/memory.h"
 #include "vmm/qemu/qemu.h"
 
 #define LAST_WORDS_MS 2000
@@ -136,20 +137,6 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
 
-/* The file must be ours and new; QEMU would take any that is there, and make it 0644. */
-static int make_memory_file(const struct vmm_config *c, struct mvm_error *err)
-{
-	AUTO_CLOSE int fd = openat(c->memory_dir_fd, c->memory_name,
-				   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot create '%s': %s", c->memory_name,
-				     strerror(errno));
-	if (ftruncate(fd, (off_t)c->mem_mib << 20) < 0)
-		return mvm_error_set(err, -errno, "cannot size '%s': %s", c->memory_name,
-				     strerror(errno));
-	return 0;
-}
-
 static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
 			   const struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err)
 {
@@ -180,7 +167,7 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	q->vmm.name = strdup(c->name);
 	if (!q->vmm.name)
 		return mvm_error_oom(err);
-	int r = c->memory == VMM_MEMORY_CAPTURE ? make_memory_file(c, err) : 0;
+	int r = c->memory == VMM_MEMORY_CAPTURE ? vmm_memory_make(c, err) : 0;
 	if (r < 0)
 		return r;
 	r = start_and_greet(q, probe, c, deadline_ns, err);
