@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools: VMs that wait, and what becomes of them; and many started at once."""
 
+import json
 import os
 import signal
 
@@ -76,6 +77,20 @@ class Pool(guests.TestCase):
         self.assertEqual(self.exec("c0", "echo", "alive"), "alive\n")
         self.assertEqual(sorted(self.instances()), ["c0", "c1"])
         self.assertEqual(self.pool()["ready"], 0)
+
+    def test_starts_at_the_same_time_get_a_vm_each(self):
+        self.full(3)
+        starts = [self.start_mvm("run", "--template", "web-worker", "-d", "--json")
+                  for _ in range(8)]
+        records = []
+        for start in starts:
+            out, err = start.communicate(timeout=DEADLINE_S)
+            self.assertEqual(start.returncode, 0, err)
+            records.append(json.loads(out))
+        self.assertEqual(len({r["machine_id"] for r in records}), 8)
+        self.assertEqual(len({r["supervisor_pid"] for r in records}), 8)
+        self.assertGreaterEqual(sum(r["from_pool"] for r in records), 3)
+        self.wait_ready(3)
 
     def test_a_command_runs_in_a_vm_of_the_pool_and_nothing_stays(self):
         server = self.full(1)
