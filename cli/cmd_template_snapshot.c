@@ -27,7 +27,7 @@ static int print_json(const struct mvm_build_result *b, const char *word)
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	struct mvm_build_result result;
+	struct mvm_build_result result = { 0 };
 	const struct mvm_snapshot_options options = {
 		.remove = args_flag(a, "rm"),
 		.no_wait = args_flag(a, "no-wait"),

@@ -71,7 +71,7 @@ static int check_file(int snapshot_fd, const struct expected *e, struct mvm_erro
 {
 	AUTO_FREE char *identity = NULL;
 	const char *name = e->name;
-	struct stat st;
+	struct stat st = { 0 };
 	AUTO_CLOSE int fd = openat(snapshot_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 1;
 

@@ -15,6 +15,7 @@
 #include "boot.h"
 #include "command.h"
 #include "etc.h"
+#include "freemem.h"
 #include "http.h"
 #include "identity.h"
 #include "net/agent.h"
@@ -298,6 +299,14 @@ static void requests_out_of_range_are_refused(void **state)
 	}
 }
 
+static void free_memory_is_zeroed_in_whole_mebibytes_and_no_more_than_asked_for(void **state)
+{
+	(void)state;
+	assert_int_equal(freemem_zero(0), 0);
+	assert_int_equal(freemem_zero((1u << 20) - 1), 0);
+	assert_int_equal(freemem_zero((3u << 20) + 4096), 3u << 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -314,6 +323,8 @@ int main(void)
 		cmocka_unit_test(kernel_options_are_whole_words),
 		cmocka_unit_test(requests_are_checked_once),
 		cmocka_unit_test(requests_out_of_range_are_refused),
+		cmocka_unit_test(
+			free_memory_is_zeroed_in_whole_mebibytes_and_no_more_than_asked_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
