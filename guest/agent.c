@@ -33,6 +33,8 @@ void agent_done(struct agent *a)
 	if (a->cgroup_fd >= 0)
 		(void)close(a->cgroup_fd); /* a folder */
 	strv_done(&a->env);
+	free(a->workdir);
+	free(a->user);
 	strv_done(&a->on_restore);
 	strv_done(&a->stages);
 	network_done(&a->network);

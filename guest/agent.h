@@ -52,6 +52,7 @@ struct agent {
 	bool configured, frozen, prepared;
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */
+	char *workdir, *user;	   /* the workload's too; NULL: "/", root */
 	struct strv on_restore;
 	struct strv stages;	/* "name=nanoseconds" */
 	struct network network; /* as it was configured last */

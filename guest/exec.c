@@ -385,8 +385,8 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 						      : get_main,
 			.main_arg = q,
 			.env = &q->env,
-			.workdir = q->workdir,
-			.user = q->user,
+			.workdir = q->workdir || copies ? q->workdir : a->workdir,
+			.user = q->user || copies ? q->user : a->user,
 			.fds = { io.theirs[0], io.theirs[1], io.theirs[2] },
 			.tty = e->tty,
 		};

@@ -45,8 +45,8 @@ static int start_command(struct agent *a, const struct request *q, struct mvm_er
 		return mvm_error_set(err, output, "cannot make a pipe: %s", strerror(-output));
 	struct command cmd = {
 		.args = &q->args,
-		.workdir = q->workdir,
-		.user = q->user,
+		.workdir = a->workdir,
+		.user = a->user,
 		.fds = { -1, output, output },
 	};
 	int r = children_watch(&a->children, a->loop);

@@ -201,7 +201,7 @@ struct mvm_exec_options {
 	const char *const *command; /* NULL-terminated argument vector */
 	const char *const *env;	    /* NULL-terminated "K=V"; may be NULL */
 	const char *workdir;	    /* NULL: the workload's, else / */
-	const char *user;	    /* "name", "uid" or "uid:gid"; NULL: root */
+	const char *user;	    /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
 	bool tty;		    /* give the command a terminal */
 	int stdin_fd;		    /* -1: it reads nothing */
 	int stdout_fd, stderr_fd;

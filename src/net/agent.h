@@ -71,8 +71,8 @@ enum agent_call {
 	 */
 	CALL_HEALTH = 3,
 	/*
-	 * Run a command.  ARG repeated, ENV repeated, WORKDIR, USER, TTY (1), ROWS, COLUMNS,
-	 * STDIN (1: the host will send it; 0 or absent: /dev/null).  Reply: STATUS 0 and PID; or
+	 * Run a command.  ARG repeated, ENV repeated, WORKDIR and USER (else the workload's), TTY
+	 * (1), ROWS, COLUMNS, STDIN (1: the host will send it; 0 or absent: /dev/null).  Reply: STATUS 0 and PID; or
 	 * ENOENT (no such program: 127), EACCES and others (cannot be executed: 126; ENOTDIR: no
 	 * such WORKDIR; EINVAL: no such USER) with MESSAGE.  EBUSY: not configured, or frozen.
 	 */
