@@ -68,7 +68,9 @@ static int place_fds(struct child_plan *plan)
 static int become_child(struct child_plan *plan)
 {
 	const struct process_spec *spec = plan->spec;
-
+	int r = spec->in_child ? spec->in_child(spec->in_child_arg) : 0;
+	if (r < 0)
+		return r;
 	if (spec->flags & PROCESS_DIE_WITH_PARENT) {
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 			return -errno;
@@ -87,7 +89,7 @@ static int become_child(struct child_plan *plan)
 	reset_signals();
 	if (spec->cwd_fd != AT_FDCWD && fchdir(spec->cwd_fd) < 0)
 		return -errno;
-	int r = place_fds(plan);
+	r = place_fds(plan);
 	if (r < 0)
 		return r;
 	(void)execve(plan->path, spec->argv, spec->env ? spec->env : environ);

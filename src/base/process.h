@@ -32,6 +32,10 @@ struct process_spec {
 	const int *fds; /* further descriptors; the child gets them as 3, 4, ... */
 	size_t n_fds;
 	unsigned flags;
+	/* Called in the child before anything of it is changed: makes only system calls, returns 0
+	 * or the -errno that process_spawn() then fails with.  NULL: nothing to do. */
+	int (*in_child)(void *arg);
+	void *in_child_arg;
 };
 
 /*

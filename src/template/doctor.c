@@ -97,6 +97,7 @@ int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n, str
 	look_at_host(&d);
 	if (d.mvm) {
 		doctor_network(&d);
+		doctor_isolation(&d);
 		doctor_snapshots(&d);
 	}
 	if (d.failed)

@@ -51,6 +51,9 @@ const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_prob
 /* Can every backend that is usable give VMs a network? */
 void doctor_network(struct doctor *d);
 
+/* Is the backend that `auto` would take kept from what is the user's? */
+void doctor_isolation(struct doctor *d);
+
 void doctor_helpers(struct doctor *d);
 void doctor_nix(struct doctor *d);
 void doctor_cgroup(struct doctor *d);

@@ -146,6 +146,29 @@ void doctor_network(struct doctor *d)
 	}
 }
 
+void doctor_isolation(struct doctor *d)
+{
+	for (size_t i = 0; vmm_backends[i]; i++) {
+		AUTO_DONE(vmm_probe) p = { 0 };
+		const char *how = NULL;
+		if (vmm_backend_probe(vmm_backends[i], store_dir(d->mvm->store, STORE_CACHE), &p,
+				      NULL) < 0) {
+			d->failed = true; /* its only error */
+			return;
+		}
+		if (!p.usable)
+			continue;
+		bool confined = vmm_backends[i]->confines(
+			&p, store_dir(d->mvm->store, STORE_INSTANCES), &how);
+		doctor_add(d, "isolation", confined ? MVM_CHECK_OK : MVM_CHECK_WARN,
+			   confined ? NULL
+				    : "run mvm as an ordinary user, or Firecracker in its jailer; "
+				      "see doc/firecracker.md",
+			   "%s", how);
+		return;
+	}
+}
+
 void doctor_helpers(struct doctor *d)
 {
 	static const struct {

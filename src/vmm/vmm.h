@@ -130,6 +130,11 @@ struct vmm_ops {
 	 * can.  Static text.  Optional: where there is user networking there is no obstacle. */
 	const char *(*network_obstacle)(void);
 
+	/* Is a VMM process that this user starts kept from what is the user's, as far as the
+	 * backend can?  *ret_how: static text, how or why not.  dir_fd: where VMs have their
+	 * folders. */
+	bool (*confines)(const struct vmm_probe *probe, int dir_fd, const char **ret_how);
+
 	/* The whole kernel command line for a config, the template's additions at its end. */
 	int (*cmdline)(const struct vmm_probe *probe, const struct vmm_config *config,
 		       const char *additions, char **ret, struct mvm_error *err);

@@ -4,15 +4,38 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
 
+static int copy_log(struct words *w, int log_fd)
+{
+	if (log_fd >= 0 && (w->log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
+		return -errno;
+	return 0;
+}
+
+int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int *ret_to)
+{
+	int r = copy_log(w, log_fd);
+	if (r < 0)
+		return r;
+	if (mkfifoat(dir_fd, name, 0600) < 0)
+		return -errno;
+	w->fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (w->fd < 0)
+		return -errno;
+	*ret_to = openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW); /* there is a reader */
+	return *ret_to < 0 ? -errno : 0;
+}
+
 int words_open(struct words *w, int log_fd, int *ret_to)
 {
 	int fds[2];
-	if (log_fd >= 0 && (w->log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
-		return -errno;
+	int r = copy_log(w, log_fd);
+	if (r < 0)
+		return r;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	w->fd = fds[0];

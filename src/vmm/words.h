@@ -29,6 +29,9 @@ struct words {
 /* Make the pipe.  log_fd is duplicated (-1: none); *ret_to, the process's end, is the caller's. */
 int words_open(struct words *w, int log_fd, int *ret_to);
 
+/* The same, and the pipe has a name, made in dir_fd, by which the process can open it again. */
+int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int *ret_to);
+
 /* Serve it from the loop. */
 int words_watch(struct words *w, struct loop *loop);
 

@@ -287,6 +287,14 @@ static int fake_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct m
 	return r;
 }
 
+static bool fake_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
+{
+	(void)probe;
+	(void)dir_fd;
+	*ret_how = "nothing to confine";
+	return true;
+}
+
 const struct vmm_ops vmm_fake = {
 	.name = "fake",
 	.caps = {
@@ -298,6 +306,7 @@ const struct vmm_ops vmm_fake = {
 	},
 	.probe = fake_probe,
 	.cmdline = fake_cmdline,
+	.confines = fake_confines,
 	.facts = fake_facts,
 	.spawn = fake_spawn,
 	.boot = fake_boot,

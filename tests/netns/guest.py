@@ -63,11 +63,18 @@ def echo(sock):
         sock.sendall(data)
 
 
+def read_line(sock):
+    """Not a byte more: what follows may be anything."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := sock.recv(1)):
+        line += byte
+    return line.decode()
+
+
 def serve_connection(sock, peer):
-    with sock, sock.makefile("rw", buffering=1, newline="\n") as file:
-        words = file.readline().split()
+    with sock:
+        words = read_line(sock).split()
         if words == ["echo"]:
-            file.flush()
             echo(sock)
             return
         try:
@@ -76,7 +83,7 @@ def serve_connection(sock, peer):
                       "udp": lambda: ask_udp(*words[1:])}[words[0]]()
         except OSError as error:
             answer = f"failed: {error}"
-        print(answer, file=file)
+        sock.sendall(answer.encode() + b"\n")
 
 
 def serve_datagrams(sock):

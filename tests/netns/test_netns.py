@@ -101,8 +101,10 @@ class Network(harness.TestCase):
         return process
 
     def in_host(self, *command):
-        return subprocess.run([*self.inside(self.host), *command], check=True, text=True,
-                              capture_output=True, timeout=30).stdout
+        done = subprocess.run([*self.inside(self.host), *command], check=False, text=True,
+                              capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
 
     def in_world(self, *command):
         subprocess.run([*self.inside(self.world), *command], check=True, timeout=30)

@@ -218,7 +218,7 @@ static void the_working_folder_links_to_what_the_vm_needs(void **state)
 	c.memory = VMM_MEMORY_CAPTURE;
 	c.memory_name = "new.bin";
 	struct fc_folder folder = FC_FOLDER_NONE;
-	assert_int_equal(fc_folder_make(&c, &folder, &err), 0);
+	assert_int_equal(fc_folder_make(&c, NULL, NULL, &folder, &err), 0);
 	assert_link(&folder, "vmlinux", "/proc/self/fd/3/vmlinux");
 	assert_link(&folder, "initrd", "/proc/self/fd/3/initrd");
 	assert_link(&folder, "rootfs.ext4", "/proc/self/fd/3/rootfs.ext4");
@@ -227,14 +227,14 @@ static void the_working_folder_links_to_what_the_vm_needs(void **state)
 	fc_folder_done(&folder);
 
 	c.initrd = c.kernel; /* two uses of one file */
-	assert_int_equal(fc_folder_make(&c, &folder, &err), 0);
+	assert_int_equal(fc_folder_make(&c, NULL, NULL, &folder, &err), 0);
 	fc_folder_done(&folder);
 
 	/* names that others chose must not lead elsewhere */
 	static const char *const bad[] = { "../rootfs.ext4", "mem.bin" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(bad); i++) {
 		c.drives[0].name = bad[i];
-		assert_true(fc_folder_make(&c, &folder, &err) < 0);
+		assert_true(fc_folder_make(&c, NULL, NULL, &folder, &err) < 0);
 		assert_int_equal(folder.fd, -1);
 	}
 	assert_int_equal(rmdir(path), 0); /* nothing is left in it */

@@ -256,7 +256,7 @@ static void a_machine_is_captured_and_cloned(void **state)
 			fail_msg("%s", err.text);
 		assert_int_equal(fstatat(T.snap_fd, "mem.bin", &st, 0), 0);
 		assert_int_equal(st.st_size, 1 << 20);
-		assert_int_equal(st.st_mode & 0777, 0600);
+		assert_int_equal(st.st_mode & 0777, 0644);
 		assert_int_equal(fstatat(T.snap_fd, FC_STATE_FILE, &st, 0), 0);
 		assert_int_equal(st.st_size, 20);
 		while (recv(T.agent_fd, got, sizeof(got), MSG_DONTWAIT) < 0)

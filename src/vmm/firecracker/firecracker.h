@@ -7,7 +7,7 @@
  *
  * requests.c decides what it is told, probe.c what it is, folder.c lays out its working folder,
  * process.c starts and ends it, api.c speaks to it, agent.c carries the agent's vsock connection,
- * snapshot.c saves and loads its state, crc64.c checks that.
+ * snapshot.c saves and loads its state, crc64.c checks that, jail.c is about Firecracker's jailer.
  *
  * A snapshot names its disk and sockets by path and has to find them there again, so every path
  * is a bare name in the working folder, which each VM has for itself: clones never meet.
@@ -19,6 +19,7 @@
 #include "net/http.h"
 #include "vmm/firecracker/agent.h"
 #include "vmm/firecracker/folder.h"
+#include "vmm/firecracker/jail.h"
 #include "vmm/netns/netns.h"
 #include "vmm/vmm.h"
 #include "vmm/words.h"
@@ -38,6 +39,7 @@ struct firecracker {
 	struct words words;
 	struct fc_folder folder;
 	struct fc_agent agent;
+	struct fc_jail jail;
 	struct netns *netns;	     /* NULL without a network */
 	char *binary, *state_format; /* the probe's */
 	bool pause_breaks_vsock;     /* see fc_pause_breaks_vsock() */

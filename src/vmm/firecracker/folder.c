@@ -38,34 +38,80 @@ static int add_link(int dir_fd, const char *name, enum fc_fd through, const char
 	return mvm_error_set(err, -errno, "cannot link '%s': %s", name, strerror(errno));
 }
 
-static int add_links(int dir_fd, const struct vmm_config *c, struct mvm_error *err)
+/* Where the files are found, and where they are to be seen. */
+struct files {
+	const struct vmm_config *config;
+	int dir_fd;
+	struct fc_jail *jail; /* NULL: by links */
+};
+
+static int add_file(const struct files *f, enum fc_fd through, const char *file, const char *name,
+		    enum fc_jail_access access, struct mvm_error *err)
 {
+	const struct vmm_config *c = f->config;
+	if (!f->jail)
+		return add_link(f->dir_fd, name, through, file, err);
+	int dir_fd = through == FC_FD_MEMORY_DIR ? c->memory_dir_fd
+		     : through == FC_FD_OWN_DIR	 ? c->own_dir_fd
+						 : c->dir_fd;
+	return fc_jail_add(f->jail, dir_fd, file, name, access, err);
+}
+
+static int add_files(const struct files *f, struct mvm_error *err)
+{
+	const struct vmm_config *c = f->config;
 	int r = 0;
 	if (c->memory != VMM_MEMORY_PRIVATE) /* first: no other file may go by its name */
-		r = add_link(dir_fd, FC_MEMORY_FILE, FC_FD_MEMORY_DIR, c->memory_name, err);
+		r = add_file(f, FC_FD_MEMORY_DIR, c->memory_name, FC_MEMORY_FILE,
+			     c->memory == VMM_MEMORY_CAPTURE ? FC_JAIL_WRITE : FC_JAIL_READ, err);
 	if (r == 0 && c->memory != VMM_MEMORY_CLONE) { /* a clone's kernel is in its memory */
-		r = add_link(dir_fd, c->kernel, FC_FD_REVISION, c->kernel, err);
+		r = add_file(f, FC_FD_REVISION, c->kernel, c->kernel, FC_JAIL_READ, err);
 		if (r == 0 && c->initrd)
-			r = add_link(dir_fd, c->initrd, FC_FD_REVISION, c->initrd, err);
+			r = add_file(f, FC_FD_REVISION, c->initrd, c->initrd, FC_JAIL_READ, err);
 	}
 	for (size_t i = 0; r == 0 && i < c->n_drives; i++) {
 		const struct vmm_drive *drive = &c->drives[i];
-		r = add_link(dir_fd, drive->name, drive->own ? FC_FD_OWN_DIR : FC_FD_REVISION,
-			     drive->name, err);
+		r = add_file(f, drive->own ? FC_FD_OWN_DIR : FC_FD_REVISION, drive->name,
+			     drive->name, drive->read_only ? FC_JAIL_READ : FC_JAIL_WRITE, err);
 	}
 	return r;
 }
 
-int fc_folder_make(const struct vmm_config *c, struct fc_folder *ret, struct mvm_error *err)
+/* Folders one in the other.  Returns the innermost. */
+static int make_path(int dir_fd, const char *path)
+{
+	AUTO_CLOSE int at = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+	while (at >= 0 && *path) {
+		size_t len = strcspn(path, "/");
+		AUTO_FREE char *name = strndup(path, len);
+		int next = name ? dir_make_at(at, name) : -ENOMEM;
+		(void)close(at);
+		at = next;
+		path += len;
+		path += *path == '/';
+	}
+	return at == -1 ? -errno : TAKE_FD(at);
+}
+
+int fc_folder_make(const struct vmm_config *c, struct fc_jail *jail, const char *root,
+		   struct fc_folder *ret, struct mvm_error *err)
 {
 	AUTO_DONE(fc_folder) folder = FC_FOLDER_NONE;
+	int r = 0;
 	folder.parent_fd = fcntl(c->work_fd, F_DUPFD_CLOEXEC, 3);
-	if (folder.parent_fd >= 0)
-		folder.fd = dir_make_unique_at(folder.parent_fd, "firecracker-", folder.name);
-	int r = folder.parent_fd < 0 ? -errno : folder.fd < 0 ? folder.fd : 0;
+	if (folder.parent_fd < 0)
+		r = -errno;
+	if (r == 0)
+		r = folder.base_fd = dir_make_unique_at(folder.parent_fd, "firecracker-",
+							folder.name);
+	if (r >= 0)
+		r = folder.fd = make_path(folder.base_fd, jail ? root : "");
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a working folder: %s", strerror(-r));
-	r = add_links(folder.fd, c, err);
+	if (jail)
+		jail->root_fd = folder.fd;
+	const struct files files = { c, folder.fd, jail };
+	r = add_files(&files, err);
 	if (r < 0)
 		return r;
 	*ret = folder;
@@ -75,8 +121,9 @@ int fc_folder_make(const struct vmm_config *c, struct fc_folder *ret, struct mvm
 
 void fc_folder_done(struct fc_folder *folder)
 {
-	if (folder->fd >= 0) {
-		(void)close(folder->fd);
+	auto_close(&folder->fd);
+	if (folder->base_fd >= 0) {
+		(void)close(folder->base_fd);
 		(void)tree_remove_at(folder->parent_fd, folder->name); /* `rm` takes what stays */
 	}
 	if (folder->parent_fd >= 0)

@@ -10,10 +10,12 @@
  *	vmstate.bin                        device state, on its way out or in
  *	api.sock, v.sock, v.sock_10240     the API; vsock; where the agent calls
  *
- * The links lead through folders that Firecracker inherits open ("/proc/self/fd/3/vmlinux"), so
- * that it stays with a revision that is replaced meanwhile.
+ * In a jail (jail.h) it holds the jail's root folder, in which files are mounted instead of linked.
+ * Elsewhere the links lead through folders that Firecracker inherits open
+ *("/proc/self/fd/3/vmlinux"), so that it stays with a revision that is replaced meanwhile.
  */
 
+#include "vmm/firecracker/jail.h"
 #include "vmm/vmm.h"
 
 /* Folders as Firecracker has them open; process_spawn() numbers its list from 3. */
@@ -28,19 +30,27 @@ enum fc_fd {
 #define FC_VSOCK	"v.sock"
 #define FC_AGENT_SOCKET "v.sock_10240" /* FC_VSOCK "_" and AGENT_VSOCK_PORT */
 #define FC_MEMORY_FILE	"mem.bin"
+#define FC_LOG_FIFO	"log" /* in a jail */
 
 struct fc_folder {
 	int parent_fd;
-	int fd; /* -1: there is none */
+	int base_fd; /* the folder; -1: there is none */
+	int fd;	     /* where Firecracker is: the same, or the jail's root */
 	char name[64];
 };
 #define FC_FOLDER_NONE                                                                             \
 	{                                                                                          \
-		.parent_fd = -1, .fd = -1                                                          \
+		.parent_fd = -1, .base_fd = -1, .fd = -1                                           \
 	}
 
-/* Make it in config->work_fd, with its links. */
-int fc_folder_make(const struct vmm_config *config, struct fc_folder *ret, struct mvm_error *err);
+/*
+ * Make it in config->work_fd, with its links.
+ *
+ *   jail  NULL: none; else opened, and then bound to the folder and given the files
+ *   root  where the jail's root folder is
+ */
+int fc_folder_make(const struct vmm_config *config, struct fc_jail *jail, const char *root,
+		   struct fc_folder *ret, struct mvm_error *err);
 
 /* Remove it with all that is in it. */
 void fc_folder_done(struct fc_folder *folder);

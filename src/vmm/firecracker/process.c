@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -44,6 +45,7 @@ static void fc_free(struct vmm *v)
 	http_free(f->http);
 	fc_agent_done(&f->agent);
 	netns_free(f->netns);
+	fc_jail_done(&f->jail);
 	fc_folder_done(&f->folder);
 	free(f->binary);
 	free(f->state_format);
@@ -63,31 +65,62 @@ struct launch {
 	const struct vmm_config *config;
 };
 
-/*
- * The log goes where the last words are read; on standard output it would mix with the console.
- * An API socket that Firecracker cannot make ends it.
- */
+/* What Firecracker is told, by the jailer if there is one. */
+static int arguments(const struct firecracker *f, struct strv *ret)
+{
+	char id[FC_ID_SIZE];
+	fc_id(f->vmm.name, id);
+	if (f->jail.jailer) {
+		fc_jail_args(&f->jail, f->binary, id, ret);
+	} else {
+		strv_add(ret, f->binary);
+		strv_add(ret, "--id");
+		strv_add(ret, id);
+	}
+	strv_add(ret, "--api-sock"); /* one that it cannot make ends it */
+	strv_add(ret, FC_API_SOCKET);
+	/* where the last words are read; on standard output it would mix with the console */
+	strv_add(ret, "--log-path");
+	strv_add(ret, f->jail.jailer ? FC_LOG_FIFO : "/proc/self/fd/2");
+	strv_add(ret, "--level");
+	strv_add(ret, "Warn");
+	return ret->failed ? -ENOMEM : 0;
+}
+
+/* A jail has no /proc, so there the pipe has a name. */
+static int open_words(struct firecracker *f, int log_fd, int *ret_to)
+{
+	if (!f->jail.jailer)
+		return words_open(&f->words, log_fd, ret_to);
+	int r = words_open_at(&f->words, f->folder.fd, FC_LOG_FIFO, log_fd, ret_to);
+	return r < 0 ? r : fc_jail_own(&f->jail, FC_LOG_FIFO);
+}
+
+static int spawn_process(struct firecracker *f, struct process_spec *spec)
+{
+	if (f->jail.jailer) {
+		spec->cwd_fd = f->folder.base_fd;
+		spec->in_child = fc_jail_enter;
+		spec->in_child_arg = &f->jail;
+	}
+	int r = f->netns ? netns_spawn(f->netns, spec, &f->vmm.process)
+			 : process_spawn(spec, &f->vmm.process);
+	if (r == 0 && f->jail.jailer)
+		r = fc_jail_tie(&f->jail, f->vmm.process.pid);
+	return r;
+}
+
 static int start_process(void *arg, struct mvm_error *err)
 {
 	const struct launch *l = arg;
 	struct firecracker *f = l->f;
 	const struct vmm_config *c = l->config;
-	char id[FC_ID_SIZE];
+	AUTO_DONE(strv) argv = { 0 };
 	int to = -1;
-	fc_id(c->name, id);
-	char *const argv[] = {
-		f->binary,
-		(char[]){ "--api-sock" },
-		(char[]){ FC_API_SOCKET },
-		(char[]){ "--id" },
-		id,
-		(char[]){ "--log-path" },
-		(char[]){ "/proc/self/fd/2" },
-		(char[]){ "--level" },
-		(char[]){ "Warn" },
-		NULL,
-	};
-	int r = words_open(&f->words, c->log_fd, &to);
+	int r = arguments(f, &argv);
+	if (r < 0)
+		return mvm_error_oom(err);
+	r = open_words(f, c->log_fd, &to);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
 	AUTO_CLOSE int words_to = to;
@@ -98,7 +131,7 @@ static int start_process(void *arg, struct mvm_error *err)
 		c->memory == VMM_MEMORY_PRIVATE ? c->dir_fd : c->memory_dir_fd,
 	};
 	struct process_spec spec = {
-		.argv = argv,
+		.argv = argv.v,
 		.cwd_fd = f->folder.fd,
 		.stdin_fd = -1,
 		.stdout_fd = c->console_fd,
@@ -109,10 +142,9 @@ static int start_process(void *arg, struct mvm_error *err)
 	};
 	if (c->memory == VMM_MEMORY_CLONE)
 		spec.flags |= PROCESS_NO_HUGE_PAGES;
-	r = f->netns ? netns_spawn(f->netns, &spec, &f->vmm.process)
-		     : process_spawn(&spec, &f->vmm.process);
+	r = spawn_process(f, &spec);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot start '%s': %s", f->binary, strerror(-r));
+		return mvm_error_set(err, r, "cannot start '%s': %s", argv.v[0], strerror(-r));
 	r = loop_add_fd(f->loop, f->vmm.process.pidfd, EPOLLIN, on_exit_fd, f, &f->exit_source);
 	if (r == 0)
 		r = words_watch(&f->words, f->loop);
@@ -146,17 +178,48 @@ static int describe_machine(struct firecracker *f, const struct vmm_config *c, i
 	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
 }
 
+/* The jailer is used where it can be; one that was asked for by name must be. */
+static int open_jail(struct firecracker *f, const struct vmm_config *c, struct mvm_error *err)
+{
+	AUTO_FREE char *jailer = NULL;
+	const char *obstacle;
+	int r = fc_jailer_find(f->binary, &jailer);
+	if (r < 0)
+		return mvm_error_set(err, r, FC_JAILER_ENV " names '%s': %s", getenv(FC_JAILER_ENV),
+				     strerror(-r));
+	if (r == 0)
+		return 0;
+	obstacle = fc_jail_obstacle(f->binary, c->work_fd);
+	if (obstacle && getenv(FC_JAILER_ENV))
+		return mvm_error_set(err, -EOPNOTSUPP, FC_JAILER_ENV " cannot be had: %s",
+				     obstacle);
+	return obstacle ? 0 : fc_jail_open(&f->jail, jailer, err);
+}
+
+static int make_folder(struct firecracker *f, const struct vmm_config *c, struct mvm_error *err)
+{
+	char id[FC_ID_SIZE];
+	fc_id(c->name, id);
+	if (!f->jail.jailer)
+		return fc_folder_make(c, NULL, NULL, &f->folder, err);
+	AUTO_FREE char *root = fc_jail_root(f->binary, id);
+	return root ? fc_folder_make(c, &f->jail, root, &f->folder, err) : mvm_error_oom(err);
+}
+
 static int start(struct firecracker *f, const struct vmm_config *c, int64_t deadline_ns,
 		 struct mvm_error *err)
 {
-	int r = fc_folder_make(c, &f->folder, err);
-	if (r < 0)
-		return r;
-	if (c->network)
-		r = netns_new(f->loop, c->forwards, c->n_forwards, (uid_t)-1, &f->netns, err);
+	int r = open_jail(f, c, err);
+	if (r == 0)
+		r = make_folder(f, c, err);
+	if (r == 0 && c->network)
+		r = netns_new(f->loop, c->forwards, c->n_forwards,
+			      f->jail.jailer ? f->jail.uid : (uid_t)-1, &f->netns, err);
 	if (r < 0)
 		return r;
 	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c->agent_fd);
+	if (r == 0 && f->jail.jailer)
+		r = fc_jail_own(&f->jail, FC_AGENT_SOCKET);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot listen for the agent: %s", strerror(-r));
 	r = connect_api(f, c, deadline_ns, err);
@@ -177,6 +240,7 @@ static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, s
 	f->words = (struct words)WORDS_NONE;
 	f->folder = (struct fc_folder)FC_FOLDER_NONE;
 	f->agent = (struct fc_agent)FC_AGENT_NONE;
+	f->jail = (struct fc_jail)FC_JAIL_NONE;
 	f->loop = loop;
 	f->vmm.ops = &vmm_firecracker;
 	f->vmm.memory = c->memory;
@@ -190,6 +254,11 @@ static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, s
 	int r = c->memory == VMM_MEMORY_CAPTURE ? vmm_memory_make(c, err) : 0;
 	if (r < 0)
 		return r;
+	/* clones in jails read it as users of their own; nobody else gets that far */
+	if (c->memory == VMM_MEMORY_CAPTURE &&
+	    fchmodat(c->memory_dir_fd, c->memory_name, 0644, 0) < 0)
+		return mvm_error_set(err, -errno, "cannot change the mode of '%s': %s",
+				     c->memory_name, strerror(errno));
 	r = start(f, c, deadline_ns, err);
 	if (r < 0) {
 		if (c->memory == VMM_MEMORY_CAPTURE)
@@ -243,6 +312,29 @@ static int fc_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return act(v, FC_RESUME, deadline_ns, err);
 }
 
+static int fc_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
+		      struct mvm_error *err)
+{
+	(void)deadline_ns; /* nothing is waited for */
+	return netns_forward(fc_of(v)->netns, forward, err);
+}
+
+static bool fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
+{
+	AUTO_FREE char *jailer = NULL;
+	if (geteuid() != 0) {
+		*ret_how = "Firecracker runs as this user, with its seccomp filters";
+		return true;
+	}
+	if (fc_jailer_find(probe->binary, &jailer) != 1) {
+		*ret_how = "Firecracker runs as root: there is no jailer beside it";
+		return false;
+	}
+	const char *obstacle = fc_jail_obstacle(probe->binary, dir_fd);
+	*ret_how = obstacle ? obstacle : "Firecracker runs in its jailer";
+	return !obstacle;
+}
+
 const struct vmm_ops vmm_firecracker = {
 	.name = "firecracker",
 	.caps = {
@@ -257,11 +349,13 @@ const struct vmm_ops vmm_firecracker = {
 	.probe = fc_probe,
 	.network_obstacle = netns_obstacle,
 	.cmdline = fc_cmdline,
+	.confines = fc_confines,
 	.facts = fc_facts,
 	.spawn = fc_spawn,
 	.boot = fc_boot,
 	.pause = fc_pause,
 	.resume = fc_resume,
+	.forward = fc_forward,
 	.snapshot = fc_snapshot,
 	.restore = fc_restore,
 	.free = fc_free,

@@ -95,6 +95,7 @@ int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 		return mvm_error_set(err, -EEXIST, "cannot create '" FC_STATE_FILE "': %s",
 				     strerror(EEXIST));
 	int r = do_action(f, swap_is_on() ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
+	fc_jail_give_back(&f->jail);
 	if (r == 0)
 		r = check_format(f, deadline_ns, err);
 	if (r == 0)
@@ -111,7 +112,7 @@ int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error 
 	int r = read_state(dir_fd, &text, &len, err);
 	if (r < 0)
 		return r;
-	r = file_replace_unsynced_at(f->folder.fd, FC_STATE_FILE, text, len, 0600);
+	r = file_replace_unsynced_at(f->folder.fd, FC_STATE_FILE, text, len, 0644);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot hand over '" FC_STATE_FILE "': %s",
 				     strerror(-r));

@@ -17,12 +17,15 @@ struct flow {
 };
 
 struct link {
-	struct loop_source *a_source, *b_source;
+	struct loop *loop;
+	struct loop_source *a_source, *b_source; /* NULL while nothing is wanted of them */
 	void (*on_end)(void *arg, struct link *l);
 	void *arg;
 	bool broken; /* one of the sockets has failed */
 	struct flow a_to_b, b_to_a;
 };
+
+static void on_socket(void *arg, uint32_t events);
 
 static void take(struct link *l, struct flow *flow)
 {
@@ -61,6 +64,18 @@ static bool is_over(const struct flow *flow)
 	return flow->told;
 }
 
+/* A socket of which nothing is wanted now is not watched at all: a hang-up would be told again and
+ * again, though what came before it still waits for the other side. */
+static int watch(struct link *l, int fd, uint32_t events, struct loop_source **source)
+{
+	if (events && *source)
+		return loop_source_set_events(*source, events);
+	if (events)
+		return loop_add_fd(l->loop, fd, events, on_socket, l, source);
+	loop_source_free(TAKE_PTR(*source));
+	return 0;
+}
+
 /* What to wait for at a socket that `in` comes from and `out` goes to. */
 static uint32_t events_of(const struct flow *in, const struct flow *out)
 {
@@ -74,18 +89,15 @@ static void pass_on(struct link *l)
 	give(l, &l->a_to_b);
 	give(l, &l->b_to_a);
 	if (l->broken || (is_over(&l->a_to_b) && is_over(&l->b_to_a)) ||
-	    loop_source_set_events(l->a_source, events_of(&l->a_to_b, &l->b_to_a)) < 0 ||
-	    loop_source_set_events(l->b_source, events_of(&l->b_to_a, &l->a_to_b)) < 0)
+	    watch(l, l->a_to_b.from, events_of(&l->a_to_b, &l->b_to_a), &l->a_source) < 0 ||
+	    watch(l, l->b_to_a.from, events_of(&l->b_to_a, &l->a_to_b), &l->b_source) < 0)
 		l->on_end(l->arg, l);
 }
 
-/* A hang-up is told even to who waits for nothing, again and again: then nobody reads any more. */
 static void on_socket(void *arg, uint32_t events)
 {
-	struct link *l = arg;
-	if ((events & EPOLLERR) || ((events & EPOLLHUP) && l->a_to_b.ended && l->b_to_a.ended))
-		l->broken = true;
-	pass_on(l);
+	(void)events; /* reading and writing tell the same */
+	pass_on(arg);
 }
 
 int link_new(struct loop *loop, int a_fd, int b_fd, void (*on_end)(void *arg, struct link *l),
@@ -94,6 +106,7 @@ int link_new(struct loop *loop, int a_fd, int b_fd, void (*on_end)(void *arg, st
 	struct link *l = malloc(sizeof(*l)); /* not zeroed: most of it is room for data */
 	if (!l)
 		return -ENOMEM;
+	l->loop = loop;
 	l->a_source = l->b_source = NULL;
 	l->on_end = on_end;
 	l->arg = arg;

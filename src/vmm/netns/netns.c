@@ -28,9 +28,10 @@ struct port {
 };
 
 struct netns {
+	struct loop *loop;
 	struct netns_parts parts;
 	size_t n_ports;
-	struct port ports[]; /* of the forwards, and two for names */
+	struct port **ports; /* of the forwards, and two for names */
 };
 
 static bool has_capability(unsigned which)
@@ -153,54 +154,55 @@ static int listen_on(const char *address, uint16_t port, bool udp)
 	return TAKE_FD(fd);
 }
 
-static int add_port(struct netns *n, struct loop *loop, int fd, bool udp, uint16_t guest_port)
+/* Takes the socket over, or -errno instead of one. */
+static int add_port(struct netns *n, int listen_fd, bool udp, uint16_t guest_port)
 {
-	struct port *p = &n->ports[n->n_ports];
+	AUTO_CLOSE int fd = listen_fd;
 	if (fd < 0)
 		return fd;
+	struct port **grown = realloc(n->ports, (n->n_ports + 1) * sizeof(struct port *));
+	if (!grown)
+		return -ENOMEM;
+	n->ports = grown;
+	AUTO_FREE struct port *p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
 	p->netns = n;
 	p->guest_port = guest_port;
-	int r = relay_new(loop, fd, udp, dial, p, &p->relay);
+	int r = relay_new(n->loop, fd, udp, dial, p, &p->relay);
 	if (r < 0)
-		(void)close(fd);
-	else
-		n->n_ports++;
-	return r;
-}
-
-static int add_forwards(struct netns *n, struct loop *loop, const struct vmm_forward *f,
-			size_t n_forwards, struct mvm_error *err)
-{
-	struct in_addr address;
-	for (size_t i = 0; i < n_forwards; i++) {
-		if (inet_pton(AF_INET, f[i].host_address, &address) != 1)
-			return mvm_error_set(err, -EOPNOTSUPP,
-					     "ports of IPv4 addresses only can be forwarded, not "
-					     "of '%s'",
-					     f[i].host_address);
-		int fd = listen_on(f[i].host_address, f[i].host_port, f[i].udp);
-		int r = add_port(n, loop, fd, f[i].udp, f[i].guest_port);
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot forward %s port %u of %s: %s",
-					     f[i].udp ? "UDP" : "TCP", f[i].host_port,
-					     f[i].host_address, strerror(-r));
-	}
+		return r;
+	(void)TAKE_FD(fd);
+	n->ports[n->n_ports++] = TAKE_PTR(p);
 	return 0;
 }
 
-static int add_name_service(struct netns *n, struct loop *loop, struct mvm_error *err)
+int netns_forward(struct netns *n, const struct vmm_forward *f, struct mvm_error *err)
+{
+	struct in_addr address;
+	if (inet_pton(AF_INET, f->host_address, &address) != 1)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "ports of IPv4 addresses only can be forwarded, not of '%s'",
+				     f->host_address);
+	int r = add_port(n, listen_on(f->host_address, f->host_port, f->udp), f->udp,
+			 f->guest_port);
+	return r < 0 ? mvm_error_set(err, r, "cannot forward %s port %u of %s: %s",
+				     f->udp ? "UDP" : "TCP", f->host_port, f->host_address,
+				     strerror(-r))
+		     : 0;
+}
+
+static int add_name_service(struct netns *n, struct mvm_error *err)
 {
 	int r = netns_enter(&n->parts);
 	if (r == 0) {
-		int tcp = listen_on(NETNS_DNS, DNS_PORT, false);
-		int udp = listen_on(NETNS_DNS, DNS_PORT, true);
+		AUTO_CLOSE int tcp = listen_on(NETNS_DNS, DNS_PORT, false);
+		AUTO_CLOSE int udp = listen_on(NETNS_DNS, DNS_PORT, true);
 		r = netns_leave(&n->parts);
-		int added = add_port(n, loop, tcp, false, 0);
-		if (added == 0)
-			added = add_port(n, loop, udp, true, 0);
-		else if (udp >= 0)
-			(void)close(udp);
-		r = r < 0 ? r : added;
+		if (r == 0)
+			r = add_port(n, TAKE_FD(tcp), false, 0);
+		if (r == 0)
+			r = add_port(n, TAKE_FD(udp), true, 0);
 	}
 	return r < 0 ? mvm_error_set(err, r, "cannot serve names to the VM: %s", strerror(-r)) : 0;
 }
@@ -208,18 +210,21 @@ static int add_name_service(struct netns *n, struct loop *loop, struct mvm_error
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
 	      uid_t tap_uid, struct netns **ret, struct mvm_error *err)
 {
-	AUTO(netns) n = calloc(1, sizeof(*n) + (n_forwards + 2) * sizeof(n->ports[0]));
-	if (!n)
-		return mvm_error_oom(err);
-	n->parts = (struct netns_parts)NETNS_PARTS_NONE;
 	const char *obstacle = netns_obstacle();
 	if (obstacle)
 		return mvm_error_set(err, -EOPNOTSUPP, "%s", obstacle);
-	int r = add_forwards(n, loop, forwards, n_forwards, err); /* what fails most often */
+	AUTO(netns) n = calloc(1, sizeof(*n));
+	if (!n)
+		return mvm_error_oom(err);
+	n->loop = loop;
+	n->parts = (struct netns_parts)NETNS_PARTS_NONE;
+	int r = 0;
+	for (size_t i = 0; i < n_forwards && r == 0; i++) /* first what fails most often */
+		r = netns_forward(n, &forwards[i], err);
 	if (r == 0)
 		r = netns_build(&n->parts, tap_uid, err);
 	if (r == 0)
-		r = add_name_service(n, loop, err);
+		r = add_name_service(n, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(n);
@@ -243,8 +248,11 @@ void netns_free(struct netns *n)
 {
 	if (!n)
 		return;
-	for (size_t i = 0; i < n->n_ports; i++)
-		relay_free(n->ports[i].relay);
+	for (size_t i = 0; i < n->n_ports; i++) {
+		relay_free(n->ports[i]->relay);
+		free(n->ports[i]);
+	}
+	free(n->ports);
 	netns_parts_done(&n->parts);
 	free(n);
 }

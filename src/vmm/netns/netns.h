@@ -45,6 +45,9 @@ const char *netns_obstacle(void);
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
 	      uid_t tap_uid, struct netns **ret, struct mvm_error *err);
 
+/* Forward one more port. */
+int netns_forward(struct netns *n, const struct vmm_forward *forward, struct mvm_error *err);
+
 /* process_spawn() in it. */
 int netns_spawn(struct netns *n, const struct process_spec *spec, struct process *ret);
 

@@ -221,6 +221,16 @@ static int qemu_forward(struct vmm *v, const struct vmm_forward *f, int64_t dead
 	return qemu_explain(q, r, deadline_ns, err);
 }
 
+static bool qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
+{
+	(void)probe;
+	(void)dir_fd;
+	bool root = geteuid() == 0;
+	*ret_how = root ? "QEMU runs as root, in its seccomp sandbox"
+			: "QEMU runs as this user, in its seccomp sandbox";
+	return !root;
+}
+
 const struct vmm_ops vmm_qemu = {
 	.name = "qemu",
 	.caps = {
@@ -234,6 +244,7 @@ const struct vmm_ops vmm_qemu = {
 	.binary_env = QEMU_BINARY_ENV,
 	.probe = qemu_probe,
 	.cmdline = qemu_cmdline,
+	.confines = qemu_confines,
 	.facts = qemu_facts,
 	.spawn = qemu_spawn,
 	.boot = qemu_cont,

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "vmm/ask.h"
+#include "vmm/firecracker/jail.h"
+
+
+static void the_jailer_is_told_where_and_as_whom(void **state)
+{
+	(void)state;
+	AUTO_DONE(strv) args = { 0 };
+	AUTO_DONE(strbuf) line = { 0 };
+	char jailer[] = "/opt/fc/jailer";
+	const struct fc_jail jail = { .jailer = jailer, .uid = 1879048195 };
+	fc_jail_args(&jail, "/opt/fc/firecracker", "web-1", &args);
+	for (size_t i = 0; i < args.n; i++)
+		strbuf_addf(&line, "%s%s", i ? " " : "", args.v[i]);
+	assert_string_equal(line.data, "/opt/fc/jailer --id web-1 --exec-file /opt/fc/firecracker "
+				       "--uid 1879048195 --gid 1879048195 --chroot-base-dir . --");
+	AUTO_FREE char *root = fc_jail_root("/opt/fc/firecracker", "web-1");
+	assert_string_equal(root, "firecracker/web-1/root");
+}
+
+static void the_jailer_is_the_one_beside_firecracker_or_the_one_that_is_named(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/mvm-jail-XXXXXX";
+	assert_non_null(mkdtemp(dir));
+	AUTO_CLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *files[] = { "jailer", "jailer-v1.16.1-x86_64" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++)
+		assert_int_equal(file_create_at(dir_fd, files[i], "x", 1, 0755), 0);
+	static const struct {
+		const char *binary, *named;
+		int result;
+		const char *found;
+	} cases[] = {
+		{ "firecracker", NULL, 1, "jailer" },
+		{ "firecracker-v1.16.1-x86_64", NULL, 1, "jailer-v1.16.1-x86_64" },
+		{ "firecracker-v1.15.0-x86_64", NULL, 0, NULL },
+		{ "my-vmm", NULL, 0, NULL },
+		{ "firecracker", "none", 0, NULL },
+		{ "firecracker", "", 0, NULL },
+		{ "my-vmm", "/bin/sh", 1, "/bin/sh" },
+		{ "firecracker", "/nowhere/jailer", -ENOENT, NULL },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_FREE char *found = NULL;
+		AUTO_FREE char *binary = str_printf("%s/%s", dir, cases[i].binary);
+		if (cases[i].named)
+			assert_int_equal(setenv(FC_JAILER_ENV, cases[i].named, 1), 0);
+		else
+			assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+		assert_int_equal(fc_jailer_find(binary, &found), cases[i].result);
+		if (cases[i].result == 1)
+			assert_string_equal(found + (cases[i].named ? 0 : strlen(dir) + 1),
+					    cases[i].found);
+	}
+	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+	assert_int_equal(tree_remove_at(AT_FDCWD, dir), 0);
+}
+
+static void no_two_jails_have_the_same_user(void **state)
+{
+	(void)state;
+	struct fc_jail jails[20];
+	struct mvm_error err;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(jails); i++) {
+		jails[i] = (struct fc_jail)FC_JAIL_NONE;
+		assert_int_equal(fc_jail_open(&jails[i], "/bin/true", &err), 0);
+		assert_true(jails[i].uid >= 0x70000000u && jails[i].uid < 0x70010000u);
+		for (size_t j = 0; j < i; j++)
+			assert_int_not_equal(jails[i].uid, jails[j].uid);
+	}
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(jails); i++)
+		fc_jail_done(&jails[i]);
+}
+
+static void a_program_that_needs_the_hosts_loader_cannot_be_jailed(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip(); /* that is said first then */
+	assert_non_null(strstr(fc_jail_obstacle("/proc/self/exe", -1), "statically"));
+	assert_non_null(strstr(fc_jail_obstacle("/nowhere", -1), "statically"));
+}
+
+/* A folder with a root and files for it. */
+struct fixture {
+	char path[64];
+	int fd, root_fd;
+	struct fc_jail jail;
+};
+
+static void prepare(struct fixture *f)
+{
+	struct mvm_error err;
+	(void)snprintf(f->path, sizeof(f->path), "/tmp/mvm-jail-XXXXXX");
+	assert_non_null(mkdtemp(f->path));
+	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	f->root_fd = dir_make_at(f->fd, "root");
+	assert_true(f->root_fd >= 0);
+	assert_int_equal(file_create_at(f->fd, "kernel", "KERNEL", 6, 0444), 0);
+	assert_int_equal(file_create_at(f->fd, "disk", "DISK", 4, 0600), 0);
+	f->jail = (struct fc_jail)FC_JAIL_NONE;
+	assert_int_equal(fc_jail_open(&f->jail, "/bin/true", &err), 0);
+	f->jail.root_fd = f->root_fd;
+}
+
+static void finish(struct fixture *f)
+{
+	fc_jail_done(&f->jail);
+	(void)close(f->root_fd);
+	(void)close(f->fd);
+	assert_int_equal(tree_remove_at(AT_FDCWD, f->path), 0);
+}
+
+static uid_t owner_of(int dir_fd, const char *name)
+{
+	struct stat st;
+	assert_int_equal(fstatat(dir_fd, name, &st, 0), 0);
+	return st.st_uid;
+}
+
+/* What a shell prints that runs where Firecracker would. */
+static void run_in_jail(struct fixture *f, const char *script, char ret[ASK_TEXT_MAX])
+{
+	int fds[2];
+	AUTO_DONE(process) p = { 0 };
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	const struct process_spec spec = {
+		.argv = (char *const[]){ (char[]){ "/bin/sh" }, (char[]){ "-c" }, (char *)script,
+					 NULL },
+		.cwd_fd = AT_FDCWD,
+		.stdin_fd = -1,
+		.stdout_fd = fds[1],
+		.stderr_fd = fds[1],
+		.in_child = fc_jail_enter,
+		.in_child_arg = &f->jail,
+	};
+	assert_int_equal(process_spawn(&spec, &p), 0);
+	(void)close(fds[1]);
+	ssize_t n, len = 0;
+	while ((n = read(fds[0], ret + len, ASK_TEXT_MAX - 1 - (size_t)len)) > 0)
+		len += n;
+	ret[len] = '\0';
+	(void)close(fds[0]);
+	assert_int_equal(process_wait(&p, clock_deadline_ns(10000), NULL), 0);
+}
+
+static void files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct mvm_error err = { 0 };
+	char text[ASK_TEXT_MAX];
+	struct stat st;
+	if (geteuid() != 0)
+		skip(); /* only root mounts */
+	prepare(&f);
+	assert_int_equal(fc_jail_add(&f.jail, f.fd, "kernel", "vmlinux", FC_JAIL_READ, &err), 0);
+	assert_int_equal(fc_jail_add(&f.jail, f.fd, "disk", "data.ext4", FC_JAIL_WRITE, &err), 0);
+	assert_int_equal(owner_of(f.fd, "disk"), f.jail.uid);
+	assert_int_equal(owner_of(f.fd, "kernel"), 0);
+
+	run_in_jail(&f, "cat vmlinux data.ext4; echo; echo more > vmlinux; echo MORE > data.ext4",
+		    text);
+	assert_non_null(strstr(text, "KERNELDISK\n"));
+	assert_non_null(strstr(text, "Read-only file system"));
+	AUTO_FREE char *disk = NULL;
+	assert_int_equal(file_read_at(f.fd, "disk", 100, &disk, NULL), 0);
+	assert_string_equal(disk, "MORE\n");
+	assert_int_equal(fstatat(f.root_fd, "vmlinux", &st, 0), 0); /* outside nothing is mounted */
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(fstatat(f.fd, "kernel", &st, 0), 0);
+	assert_int_equal(st.st_nlink, 1);
+
+	fc_jail_give_back(&f.jail);
+	assert_int_equal(owner_of(f.fd, "disk"), 0);
+	finish(&f);
+}
+
+static void names_in_a_jail_are_plain_and_each_is_one_file(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct mvm_error err = { 0 };
+	if (geteuid() != 0)
+		skip(); /* only root mounts */
+	prepare(&f);
+	assert_int_equal(fc_jail_add(&f.jail, f.fd, "kernel", "../x", FC_JAIL_READ, &err), -EINVAL);
+	assert_int_equal(fc_jail_add(&f.jail, f.fd, "missing", "x", FC_JAIL_READ, &err), -ENOENT);
+	assert_string_equal(err.text, "cannot put 'x' into the jail: No such file or directory");
+	assert_int_equal(fc_jail_add(&f.jail, f.fd, "kernel", "k", FC_JAIL_READ, &err), 0);
+	assert_int_equal(fc_jail_add(&f.jail, f.fd, "kernel", "k", FC_JAIL_READ, &err), 0);
+	assert_int_equal(f.jail.n_files, 1);
+	assert_int_equal(fc_jail_add(&f.jail, f.root_fd, "kernel", "k", FC_JAIL_READ, &err),
+			 -EEXIST);
+	finish(&f);
+}
+
+/* A process that has changed its user, tied to one that is killed. */
+static _Noreturn void be_the_killed_one(int report_fd)
+{
+	struct fc_jail jail = FC_JAIL_NONE;
+	pid_t pid;
+	if (fc_jail_open(&jail, "/bin/true", NULL) < 0)
+		_exit(1);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(jail.life_fds[0]);
+		(void)close(jail.life_fds[1]);
+		if (geteuid() == 0 && setresuid(jail.uid, jail.uid, jail.uid) < 0)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	if (pid < 0 || fc_jail_tie(&jail, pid) < 0 ||
+	    write(report_fd, &pid, sizeof(pid)) != (ssize_t)sizeof(pid))
+		_exit(1);
+	(void)close(report_fd);
+	(void)raise(SIGKILL);
+	_exit(1);
+}
+
+static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
+{
+	(void)state;
+	int fds[2], status = 0;
+	char byte;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0)
+		be_the_killed_one(fds[1]);
+	(void)close(fds[1]);
+	pid_t tied = 0;
+	assert_int_equal(read(fds[0], &tied, sizeof(tied)), sizeof(tied));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(read(fds[0], &byte, 1), 0); /* the tied one had the pipe's end, too */
+	(void)close(fds[0]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_jailer_is_told_where_and_as_whom),
+		cmocka_unit_test(the_jailer_is_the_one_beside_firecracker_or_the_one_that_is_named),
+		cmocka_unit_test(no_two_jails_have_the_same_user),
+		cmocka_unit_test(a_program_that_needs_the_hosts_loader_cannot_be_jailed),
+		cmocka_unit_test(files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used),
+		cmocka_unit_test(names_in_a_jail_are_plain_and_each_is_one_file),
+		cmocka_unit_test(whoever_is_tied_dies_with_us_also_as_another_user),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
