@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
-#include "guest_command.h"
+#include "follow.h"
 #include "handles.h"
 #include "options.h"
 
@@ -20,20 +20,16 @@ static int show(void *arg, const struct mvm_event *e)
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	bool follow = args_flag(a, "follow");
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	AUTO_CLOSE int cancel_fd = -1;
+	int r = follow_open(c, a, &mvm, &cancel_fd);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int signals = follow ? guest_signals_block(false) : -1;
 	const struct mvm_events_options options = {
 		.since = args_string(a, "since"),
-		.follow = follow,
-		.cancel_fd = signals,
+		.follow = args_flag(a, "follow"),
+		.cancel_fd = cancel_fd,
 	};
-	r = mvm_events(mvm, &options, show, c, &c->err);
-	if (r == -EINVAL)
-		c->usage = true;
-	return r;
+	return follow_result(c, mvm_events(mvm, &options, show, c, &c->err));
 }
 
 static const struct option options[] = {

@@ -1,32 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <unistd.h>
 
-#include "guest_command.h"
+#include "follow.h"
 #include "handles.h"
 #include "options.h"
 
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	bool follow = args_flag(a, "follow");
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	AUTO_CLOSE int cancel_fd = -1;
+	int r = follow_open(c, a, &mvm, &cancel_fd);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int signals = follow ? guest_signals_block(false) : -1;
 	const struct mvm_logs_options options = {
 		.console = args_flag(a, "console"),
 		.workload = args_flag(a, "workload"),
 		.timestamps = args_flag(a, "timestamps"),
 		.tail = args_given(a, "tail") ? (int64_t)args_u32(a, "tail", 0) : -1,
 		.since = args_string(a, "since"),
-		.follow = follow,
-		.cancel_fd = signals,
+		.follow = args_flag(a, "follow"),
+		.cancel_fd = cancel_fd,
 		.out_fd = STDOUT_FILENO,
 	};
-	r = mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err);
-	if (r == -EINVAL)
-		c->usage = true;
-	return r;
+	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err));
 }
 
 static const struct option options[] = {
