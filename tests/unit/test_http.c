@@ -2,13 +2,11 @@
 /* The HTTP client against a scripted peer in a child process. */
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -17,59 +15,9 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "net/http.h"
+#include "scripted_peer.h"
 
 #define NO_CONTENT "HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\n"
-
-/* What the peer does, step by step.  An empty entry ends the script. */
-struct step {
-	const char *expect; /* read until this text has come; NULL: say `say` instead */
-	const char *say;
-	size_t repeat; /* say it so often more */
-	bool bytewise; /* one byte per packet */
-	bool hang;     /* stay silent until killed */
-};
-
-static void say(int fd, const struct step *s)
-{
-	for (size_t i = 0; i <= s->repeat; i++) {
-		size_t len = strlen(s->say), piece = s->bytewise ? 1 : len;
-		for (size_t at = 0; at < len; at += piece) {
-			if (send(fd, s->say + at, piece, MSG_NOSIGNAL) < 0)
-				_exit(0); /* the client has given up */
-		}
-	}
-}
-
-/* What has been read is kept between steps. */
-static void expect(int fd, const struct step *s)
-{
-	static char seen[65536];
-	static size_t len, from;
-	for (;;) {
-		char *at = memmem(seen + from, len - from, s->expect, strlen(s->expect));
-		if (at) {
-			from = (size_t)(at - seen) + strlen(s->expect);
-			return;
-		}
-		ssize_t n = recv(fd, seen + len, sizeof(seen) - len, 0);
-		if (n <= 0)
-			_exit(3);
-		len += (size_t)n;
-	}
-}
-
-static void play(int fd, const struct step *script)
-{
-	for (; script->expect || script->say || script->hang; script++) {
-		if (script->hang)
-			(void)pause();
-		else if (script->expect)
-			expect(fd, script);
-		else
-			say(fd, script);
-	}
-	_exit(0);
-}
 
 struct fixture {
 	struct loop *loop;
@@ -79,25 +27,16 @@ struct fixture {
 
 static void start(struct fixture *f, const struct step *script)
 {
-	int fds[2];
-	assert_int_equal(sock_pair(fds), 0);
-	f->peer = fork();
-	assert_true(f->peer >= 0);
-	if (f->peer == 0) {
-		(void)close(fds[0]);
-		play(fds[1], script);
-	}
-	(void)close(fds[1]);
+	int fd = peer_start(script, &f->peer);
 	assert_int_equal(loop_new(&f->loop), 0);
-	assert_int_equal(http_new(f->loop, fds[0], "the peer", &f->http), 0);
+	assert_int_equal(http_new(f->loop, fd, "the peer", &f->http), 0);
 }
 
 static void stop(struct fixture *f)
 {
 	http_free(f->http);
 	loop_free(f->loop);
-	(void)kill(f->peer, SIGKILL);
-	assert_int_equal(waitpid(f->peer, NULL, 0), f->peer);
+	peer_stop(f->peer);
 }
 
 static int64_t soon(void)

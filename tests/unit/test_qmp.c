@@ -2,91 +2,26 @@
 /* The QMP client against a scripted peer in a child process. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/sock.h"
 #include "net/qmp.h"
+#include "scripted_peer.h"
 
 #define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
 #define AGREED	 "{\"return\": {}, \"id\": 1}\r\n"
-
-/* What the peer does, step by step.  An empty entry ends the script. */
-struct step {
-	const char *expect; /* read until this text has come; NULL: say `say` instead */
-	const char *say;
-	size_t repeat; /* say it so often; 0: once */
-	bool bytewise; /* one byte per packet */
-	bool hang;     /* stay silent until killed */
-	bool want_fd;  /* while expecting: a descriptor must come along */
-};
-
-static void say(int fd, const struct step *s)
-{
-	for (size_t i = 0; i <= s->repeat; i++) {
-		size_t len = strlen(s->say), piece = s->bytewise ? 1 : len;
-		for (size_t at = 0; at < len; at += piece) {
-			if (send(fd, s->say + at, piece, MSG_NOSIGNAL) < 0)
-				_exit(0); /* the client has given up */
-		}
-	}
-}
-
-/* What has been read is kept between steps: commands may come ahead of their turn. */
-static void expect(int fd, const struct step *s)
-{
-	static char seen[65536];
-	static size_t len;
-	bool got_fd = false;
-	for (;;) {
-		char *at = len ? memmem(seen, len, s->expect, strlen(s->expect)) : NULL;
-		if (at && (got_fd || !s->want_fd))
-			return;
-		char control[64];
-		struct iovec iov = { seen + len, sizeof(seen) - len };
-		struct msghdr msg = {
-			.msg_iov = &iov,
-			.msg_iovlen = 1,
-			.msg_control = control,
-			.msg_controllen = sizeof(control),
-		};
-		ssize_t n = recvmsg(fd, &msg, 0);
-		if (n <= 0)
-			_exit(3);
-		len += (size_t)n;
-		got_fd = got_fd || msg.msg_controllen > 0;
-	}
-}
-
-static void play(int fd, const struct step *script)
-{
-	for (; script->expect || script->say || script->hang; script++) {
-		if (script->hang)
-			(void)pause();
-		else if (script->expect)
-			expect(fd, script);
-		else
-			say(fd, script);
-	}
-	_exit(0);
-}
 
 struct fixture {
 	struct loop *loop;
 	struct qmp *qmp;
 	pid_t peer;
-	int peer_fd;
 	char events[256]; /* names, each followed by a space */
 };
 
@@ -100,25 +35,16 @@ static void on_event(void *arg, const char *name, json_t *data)
 
 static void start(struct fixture *f, const struct step *script)
 {
-	int fds[2];
-	assert_int_equal(sock_pair(fds), 0);
-	f->peer = fork();
-	assert_true(f->peer >= 0);
-	if (f->peer == 0) {
-		(void)close(fds[0]);
-		play(fds[1], script);
-	}
-	(void)close(fds[1]);
+	int fd = peer_start(script, &f->peer);
 	assert_int_equal(loop_new(&f->loop), 0);
-	assert_int_equal(qmp_new(f->loop, fds[0], on_event, f, &f->qmp), 0);
+	assert_int_equal(qmp_new(f->loop, fd, on_event, f, &f->qmp), 0);
 }
 
 static void stop(struct fixture *f)
 {
 	qmp_free(f->qmp);
 	loop_free(f->loop);
-	(void)kill(f->peer, SIGKILL);
-	assert_int_equal(waitpid(f->peer, NULL, 0), f->peer);
+	peer_stop(f->peer);
 }
 
 static int64_t soon(void)

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_CONTRACT_SUBJECT_H
+#define TESTS_CONTRACT_SUBJECT_H
+
+/* The backend that the contract is tested on, its guest, and VMs of it. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fake.h"
+
+#define ANSWER_MAX 128
+
+/* The backend under test and what its tests hand on. */
+struct subject {
+	const struct vmm_ops *ops;
+	const char *skip; /* why its tests cannot run */
+	struct vmm_probe probe;
+	struct loop *loop;
+	char folder[64];     /* holds the guest's files; under it "snapshot" */
+	int dir_fd, snap_fd; /* of folder and of folder/snapshot */
+	char *cmdline;
+	char nonce[ANSWER_MAX];
+};
+extern struct subject B;
+
+/* One VM with our ends of its sockets. */
+struct machine {
+	struct vmm *vmm;
+	int agent_fd;
+	int console_fd;
+	struct loop_source *console_source;
+	char console[2048]; /* its tail */
+	size_t console_len;
+	int ended; /* calls of on_ended */
+};
+
+/* Setup and teardown of a group: a folder with the guest's files, or B.skip with the reason. */
+int set_up(void **state);
+int tear_down(void **state);
+void need_backend(void); /* skip the test without it */
+
+/* For a VM of the usual kind; spawn() adds its channels. */
+struct vmm_config config_of(enum vmm_memory memory);
+int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err);
+void start_clone(struct machine *m);
+void drop(struct machine *m);
+void nothing_is_left_running(void);
+
+/* The guest answers lines with lines. */
+void tell(struct machine *m, const char *line);
+int hear(struct machine *m, int64_t deadline_ns, char ret[ANSWER_MAX]); /* 0 or -ETIMEDOUT */
+void ask(struct machine *m, const char *line, char ret[ANSWER_MAX]);
+void expect(struct machine *m, const char *line, const char *answer);
+
+int64_t soon(void);
+void ok(int r, const struct mvm_error *err); /* fails with the error's text */
+
+#endif
