@@ -48,7 +48,8 @@ static void add_row(struct listing *l, const struct mvm_template_summary *s)
 
 	if (s->problem) {
 		note(l->c, s->problem);
-		table_row(&l->table, s->template_id, "-", "-", "-", "-", "damaged", "-", "-");
+		table_row(&l->table, s->template_id, "-", "-", "-", "-",
+			  s->problem_code == -EBADMSG ? "damaged" : "unreadable", "-", "-");
 		return;
 	}
 	(void)snprintf(cpus, sizeof(cpus), "%u", s->vcpus);

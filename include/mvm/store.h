@@ -112,7 +112,8 @@ MVM_API int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_erro
 /* One line of a listing. */
 struct mvm_template_summary {
 	const char *template_id;
-	const char *problem; /* why it cannot be read; then the rest is not set */
+	const char *problem; /* why it cannot be read, or NULL; then the rest is not set */
+	int problem_code;    /* a negative errno: -EBADMSG damaged, -EOPNOTSUPP from a newer mvm */
 	const char *role, *profile;
 	uint8_t vcpus;
 	uint32_t mem_mib, data_disk_mib;

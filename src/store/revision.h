@@ -60,6 +60,10 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
 		      struct mvm_error *err);
 
+/* The same of a link that leads to a revision: -EBADMSG when that is not there. */
+int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+		       struct mvm_error *err);
+
 /* ---- Revisions ---- */
 
 /* The names of a template's revisions, sorted. */

@@ -17,7 +17,7 @@
 static int no_template(const char *id, struct mvm_error *err)
 {
 	(void)mvm_error_set(err, -ENOENT, "no template '%s'", id);
-	return mvm_error_hint(err, -ENOENT, "see `mvm template list`");
+	return mvm_error_hint(err, -ENOENT, "see 'mvm template list'");
 }
 
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err)
@@ -151,7 +151,7 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 		if (dir < 0)
 			return dir; /* no such template */
 		(void)mvm_error_set(err, -ENOENT, "template '%s' has not been built", id);
-		return mvm_error_hint(err, -ENOENT, "build it with `mvm template build ID`");
+		return mvm_error_hint(err, -ENOENT, "build it with 'mvm template build ID'");
 	}
 	if (n < 0)
 		return mvm_error_set(err, -errno, "template '%s': cannot read its current link: %s",
@@ -166,6 +166,36 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 				     id, target);
 	memcpy(ret, revision, strlen(revision) + 1);
 	return 0;
+}
+
+int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+		       struct mvm_error *err)
+{
+	char path[STORE_ID_SIZE + STORE_REVISION_SIZE + 16], revision[STORE_REVISION_SIZE];
+	char missing[STORE_REVISION_SIZE] = "";
+
+	for (;;) {
+		int r = store_current_get(s, id, revision, err);
+		if (r < 0)
+			return r;
+		(void)snprintf(path, sizeof(path), "%s/artifacts/%s", id, revision);
+		if (faccessat(store_dir(s, STORE_TEMPLATES), path, F_OK, AT_SYMLINK_NOFOLLOW) ==
+		    0) {
+			memcpy(ret, revision, sizeof(revision));
+			return 0;
+		}
+		if (errno != ENOENT)
+			return mvm_error_set(err, -errno, "template '%s': revision '%s': %s", id,
+					     revision, strerror(errno));
+		if (strcmp(missing, revision) == 0)
+			break;
+		/* another one may have become current, and this one be pruned, in between */
+		memcpy(missing, revision, sizeof(revision));
+	}
+	(void)mvm_error_set(err, -EBADMSG, "template '%s': its current revision '%s' is not there",
+			    id, revision);
+	return mvm_error_hint(err, -EBADMSG,
+			      "choose one with 'mvm template rollback ID REV', or build it");
 }
 
 #define PREFIX_MIN 4
@@ -197,7 +227,7 @@ static int find_revision(struct store *s, const char *id, const char *wanted,
 	}
 	if (!found) {
 		(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, wanted);
-		return mvm_error_hint(err, -ENOENT, "see `mvm template history ID`");
+		return mvm_error_hint(err, -ENOENT, "see 'mvm template history ID'");
 	}
 	memcpy(ret, found, strlen(found) + 1);
 	return 0;
@@ -216,7 +246,7 @@ int store_template_resolve(struct store *s, const char *name, char ret_id[STORE_
 	if (r < 0)
 		return r;
 	r = name[id_len] ? find_revision(s, id, name + id_len + 1, revision, err)
-			 : store_current_get(s, id, revision, err);
+			 : store_current_find(s, id, revision, err);
 	if (r < 0)
 		return r;
 	memcpy(ret_id, id, id_len + 1);

@@ -101,18 +101,6 @@ static bool is_fresh(const struct listing *l, const struct list_record *r)
 
 /* ---- what the files say ---- */
 
-/* Its current revision is not there: is that so, or was another one made current meanwhile? */
-static int missing(const struct listing *l, const struct list_record *r, struct mvm_error *err)
-{
-	char current[STORE_REVISION_SIZE] = "";
-	struct mvm_error ignored;
-
-	if (store_current_get(l->mvm->store, r->id, current, &ignored) < 0 ||
-	    strcmp(current, r->current) != 0)
-		return -EAGAIN;
-	return mvm_error_set(err, -EBADMSG, "its current revision '%s' is not there", r->current);
-}
-
 /* 0, -ENOENT when there is no such template, -EAGAIN, or what is wrong with it. */
 static int read_once(const struct listing *l, const char *id, struct list_record *to,
 		     struct mvm_error *err)
@@ -131,7 +119,7 @@ static int read_once(const struct listing *l, const char *id, struct list_record
 	to->vcpus = spec.vcpus;
 	to->mem_mib = spec.mem_mib;
 	to->data_disk_mib = spec.data_disk_mib;
-	r = store_current_get(s, id, to->current, err);
+	r = store_current_find(s, id, to->current, err);
 	if (r == -ENOENT)
 		return 0; /* not built yet */
 	if (r < 0)
@@ -139,7 +127,7 @@ static int read_once(const struct listing *l, const char *id, struct list_record
 	revision_key(l, id, to->current, &to->revision);
 	r = store_revision_load(s, id, to->current, &rev, NULL, err);
 	if (r == -ENOENT)
-		return missing(l, to, err);
+		return -EAGAIN; /* no longer current, or the template was deleted */
 	to->built_at = rev.built_at;
 	to->rootfs_bytes = rev.artifact_paths.sizes.rootfs_bytes;
 	to->has_snapshot = rev.has_snapshot;
@@ -185,12 +173,12 @@ static int show(const struct listing *l, const struct list_record *r)
 	return l->fn(l->arg, &s);
 }
 
-static int show_problem(const struct listing *l, const char *id, const char *why,
-			struct mvm_error *err)
+static int show_problem(const struct listing *l, const char *id, const struct mvm_error *why)
 {
-	AUTO_FREE char *problem = str_printf("template '%s': %s", id, why);
-	const struct mvm_template_summary s = { .template_id = id, .problem = problem };
-	return problem ? l->fn(l->arg, &s) : mvm_error_oom(err);
+	const struct mvm_template_summary s = { .template_id = id,
+						.problem = why->text,
+						.problem_code = why->code };
+	return l->fn(l->arg, &s);
 }
 
 static int list_one(const struct listing *l, const char *id, struct mvm_error *err)
@@ -211,7 +199,7 @@ static int list_one(const struct listing *l, const char *id, struct mvm_error *e
 	if (r == -ENOMEM)
 		return mvm_error_oom(err);
 	if (r < 0)
-		return show_problem(l, id, why.text, err);
+		return show_problem(l, id, &why);
 	if (may_record(l, &fresh, now_ns))
 		list_index_add(l->index, &fresh);
 	return show(l, &fresh);

@@ -134,12 +134,9 @@ static int check_template(struct run *run)
 		r = add_problem(run, "template.json", why.text);
 	if (r < 0)
 		return 0; /* deleted meanwhile */
-	r = store_current_get(run->mvm->store, run->id, current, &why);
-	if (r == -ENOENT)
-		return 0; /* not built yet */
-	AUTO_CLOSE int fd = r < 0 ? r
-				  : store_revision_open(run->mvm->store, run->id, current, &why);
-	return fd < 0 ? add_problem(run, "current", why.text) : 0;
+	r = store_current_find(run->mvm->store, run->id, current, &why);
+	/* -ENOENT: not built yet */
+	return r < 0 && r != -ENOENT ? add_problem(run, "current", why.text) : 0;
 }
 
 /* All revisions of a template, or the one. */
@@ -222,10 +219,14 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 	if (result->n_problems == 0)
 		return 0;
 	const struct mvm_verify_problem *first = &result->problems[0];
+	/* a problem of the template itself names it */
 	int r = first->revision ? mvm_error_set(err, -EBADMSG, "%s@%.12s: %s", first->template_id,
 						first->revision, first->text)
-				: mvm_error_set(err, -EBADMSG, "template '%s': %s",
-						first->template_id, first->text);
+				: mvm_error_set(err, -EBADMSG, "%s", first->text);
+	if (str_eq(first->file, "template.json"))
+		return mvm_error_hint(err, r,
+				      "write it anew with 'mvm template apply' or "
+				      "'mvm template create --force'");
 	return mvm_error_hint(err, r,
 			      "go back with 'mvm template rollback ID', or build it anew with "
 			      "'mvm template build ID --force'");

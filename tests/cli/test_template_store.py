@@ -155,6 +155,33 @@ class Locked(Revisions):
         self.assertEqual(process.returncode, 0)
 
 
+class Damaged(Revisions):
+    def test_a_current_link_that_leads_nowhere_is_damage(self):
+        a, *_ = self.build_three()
+        link = os.path.join(self.data_dir, "templates", "web", "current")
+        os.unlink(link)
+        os.symlink("artifacts/none", link)
+        says = "template 'web': its current revision 'none' is not there"
+        for command in (["template", "info", "web"], ["run", "--template", "web"],
+                        ["template", "diff", "web", "web@" + a]):
+            self.mvm_fails(5, *command, says=says)
+        self.assertIn(says, self.mvm("template", "verify", status=5).stderr)
+        self.assertEqual(self.mvm_json("template", "list")[0]["problem"], says)
+        self.mvm_ok("template", "rollback", "web", a)
+        self.mvm_ok("template", "info", "web")
+
+    def test_a_template_of_a_newer_mvm_is_not_called_damaged(self):
+        path = os.path.join(self.data_dir, "templates", "web", "template.json")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace('"schema_version": 1', '"schema_version": 2'))
+        done = self.mvm("template", "list", status=0)
+        self.assertRegex(done.stdout, r"web .* unreadable ")
+        self.assertIn("written by a newer mvm", done.stderr)
+        self.mvm_fails(6, "template", "edit", "web", "--cpus", "3", says="written by a newer mvm")
+
+
 class Many(harness.TestCase):
     """More templates than are printed in one piece."""
 

@@ -159,6 +159,7 @@ static void current_links_of_other_programs_are_read(void **state)
 		{ "artifacts/R", -EBADMSG },
 	};
 	char rev[STORE_REVISION_SIZE];
+	struct mvm_error err = { 0 };
 
 	save_spec(f->store, "web");
 	AUTO_FREE char *link = str_printf("%s/templates/web/current", f->dir);
@@ -169,11 +170,16 @@ static void current_links_of_other_programs_are_read(void **state)
 		if (cases[i].code == 0)
 			assert_string_equal(rev, "r1");
 	}
+	/* the last good one leads to nothing */
+	(void)unlink(link);
+	assert_int_equal(symlink("artifacts/r1", link), 0);
+	assert_int_equal(store_current_find(f->store, "web", rev, &err), -EBADMSG);
+	assert_string_equal(err.text, "template 'web': its current revision 'r1' is not there");
 	/* and replaced by ours, but only for a revision that exists */
 	assert_int_equal(store_current_set(f->store, "web", "r1", NULL), -ENOENT);
 	assert_int_equal(publish(f->store, "web", "r1", "x"), 1);
 	assert_int_equal(store_current_set(f->store, "web", "r1", NULL), 0);
-	assert_int_equal(store_current_get(f->store, "web", rev, NULL), 0);
+	assert_int_equal(store_current_find(f->store, "web", rev, NULL), 0);
 }
 
 static void damage_is_found_and_named(void **state)
