@@ -4,6 +4,14 @@
 #include "follow.h"
 #include "handles.h"
 #include "options.h"
+#include "text.h"
+
+static void print_event(const struct mvm_event *e)
+{
+	(void)printf("%s %-10s %s%s", e->time, e->event, e->instance, e->message ? ": " : "");
+	print_text(stdout, e->message ? e->message : ""); /* it may quote a guest */
+	(void)putchar('\n');
+}
 
 static int show(void *arg, const struct mvm_event *e)
 {
@@ -11,8 +19,7 @@ static int show(void *arg, const struct mvm_event *e)
 	if (c->json)
 		(void)puts(e->json); /* main looks at the stream's errors, here and below */
 	else
-		(void)printf("%s %-10s %s%s%s\n", e->time, e->event, e->instance,
-			     e->message ? ": " : "", e->message ? e->message : "");
+		print_event(e);
 	/* whoever follows wants each one now; one who has gone wants no more */
 	return fflush(stdout) == 0 ? 0 : -EPIPE;
 }

@@ -6,14 +6,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "text.h"
+#include "base/str.h"
 
 static void add_string(struct strbuf *b, const char *s)
 {
 	strbuf_adds(b, "\"");
 	while (*s) {
 		unsigned char c = (unsigned char)*s;
-		size_t len = utf8_len(s);
+		size_t len = str_utf8_len(s);
 		if (len == 0) {
 			strbuf_adds(b, "\xef\xbf\xbd");
 			len = 1;

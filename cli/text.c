@@ -5,29 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-static bool continues(char c)
-{
-	return ((unsigned char)c & 0xc0) == 0x80;
-}
-
-size_t utf8_len(const char *s)
-{
-	unsigned char a = (unsigned char)s[0], b = (unsigned char)s[1];
-
-	if (a < 0x80)
-		return a ? 1 : 0;
-	if (a < 0xc2 || a > 0xf4 || !continues(s[1]))
-		return 0;
-	if (a < 0xe0)
-		return 2;
-	if ((a == 0xe0 && b < 0xa0) || (a == 0xed && b > 0x9f) || !continues(s[2]))
-		return 0;
-	if (a < 0xf0)
-		return 3;
-	if ((a == 0xf0 && b < 0x90) || (a == 0xf4 && b > 0x8f) || !continues(s[3]))
-		return 0;
-	return 4;
-}
+#include "base/str.h"
 
 /* C0, DEL and, as U+0080 to U+009F, C1. */
 static bool is_control(const char *s)
@@ -40,7 +18,7 @@ size_t text_width(const char *s)
 {
 	size_t width = 0;
 	while (*s) {
-		size_t len = utf8_len(s);
+		size_t len = str_utf8_len(s);
 		s += len ? len : 1;
 		width++;
 	}
@@ -55,7 +33,7 @@ void print_text(FILE *out, const char *s)
 void print_start(FILE *out, const char *s, size_t columns)
 {
 	for (; *s && columns > 0; columns--) {
-		size_t len = utf8_len(s);
+		size_t len = str_utf8_len(s);
 		if (len == 0 || is_control(s))
 			(void)fputc('?', out); /* errors of the stream are looked at in the end */
 		else

@@ -7,9 +7,6 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Bytes of the valid UTF-8 character at s (RFC 3629); 0 when it is none. */
-size_t utf8_len(const char *s);
-
 /* Columns that s takes as print_text() prints it, one for each character. */
 size_t text_width(const char *s);
 

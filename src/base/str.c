@@ -247,6 +247,30 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
 	return nearest;
 }
 
+static bool continues(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+size_t str_utf8_len(const char *s)
+{
+	unsigned char a = (unsigned char)s[0], b = (unsigned char)s[1];
+
+	if (a < 0x80)
+		return a ? 1 : 0;
+	if (a < 0xc2 || a > 0xf4 || !continues(s[1]))
+		return 0;
+	if (a < 0xe0)
+		return 2;
+	if ((a == 0xe0 && b < 0xa0) || (a == 0xed && b > 0x9f) || !continues(s[2]))
+		return 0;
+	if (a < 0xf0)
+		return 3;
+	if ((a == 0xf0 && b < 0x90) || (a == 0xf4 && b > 0x8f) || !continues(s[3]))
+		return 0;
+	return 4;
+}
+
 void str_hex(const void *data, size_t len, char *ret)
 {
 	static const char digits[] = "0123456789abcdef";

@@ -73,6 +73,10 @@ char *str_dup(const char *s, bool *failed);
 /* The candidate nearest to word by edit distance, or NULL when none is near enough to be meant. */
 const char *str_nearest(const char *word, const char *const *candidates, size_t n);
 
+/* Bytes of the UTF-8 character at s; 0 at the end, and where there is none (Unicode 15, table 3-7).
+ */
+size_t str_utf8_len(const char *s);
+
 /* Lower-case hex of len bytes, into 2 * len + 1 bytes at ret. */
 void str_hex(const void *data, size_t len, char *ret);
 

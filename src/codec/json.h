@@ -128,6 +128,9 @@ struct json_out {
 json_t *json_new(struct json_out *out); /* an empty object */
 void json_put(struct json_out *out, json_t *object, const char *key, json_t *value);
 void json_put_string(struct json_out *out, json_t *object, const char *key, const char *s);
+/* The same for a text of which nobody knows where it comes from, a guest say: bytes that are no
+ * UTF-8 become '?', while json_put_string() fails. */
+void json_put_text(struct json_out *out, json_t *object, const char *key, const char *s);
 void json_put_u64(struct json_out *out, json_t *object, const char *key, uint64_t n);
 void json_put_time(struct json_out *out, json_t *object, const char *key, int64_t unix_seconds);
 void json_put_strings(struct json_out *out, json_t *object, const char *key, char *const *v,

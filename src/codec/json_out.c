@@ -25,6 +25,18 @@ void json_put_string(struct json_out *out, json_t *object, const char *key, cons
 	json_put(out, object, key, json_string(s));
 }
 
+void json_put_text(struct json_out *out, json_t *object, const char *key, const char *s)
+{
+	AUTO_FREE char *copy = strdup(s);
+	for (char *p = copy; p && *p;) {
+		size_t len = str_utf8_len(p);
+		if (len == 0)
+			*p = '?';
+		p += len ? len : 1;
+	}
+	json_put(out, object, key, copy ? json_string(copy) : NULL);
+}
+
 void json_put_u64(struct json_out *out, json_t *object, const char *key, uint64_t n)
 {
 	json_put(out, object, key, json_integer((json_int_t)n));

@@ -50,7 +50,7 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 	json_put_string(&out, o, "template_id", r->template_id);
 	json_put_string(&out, o, "revision_hash", r->revision);
 	if (message)
-		json_put_string(&out, o, "message", message);
+		json_put_text(&out, o, "message", message);
 	if (json_out_text(&out, o, JSON_TEXT_SORTED, &text, NULL) < 0)
 		return;
 	AUTO_FREE char *line = str_printf("%s\n", text);

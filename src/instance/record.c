@@ -75,7 +75,7 @@ static json_t *forwards_json(struct json_out *out, const struct record *r)
 static void put_nullable(struct json_out *out, json_t *o, const char *key, const char *value)
 {
 	if (value)
-		json_put_string(out, o, key, value);
+		json_put_text(out, o, key, value); /* errors may quote a guest */
 	else
 		json_put(out, o, key, json_null());
 }

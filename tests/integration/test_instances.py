@@ -29,7 +29,7 @@ printf 'no newline'
 exec /bin/busybox httpd -f -p 8080 -h /www''']
 
 [health]
-exec        = ["/bin/busybox", "sh", "-c", "test ! -e /tmp/sick || { echo it is sick; exit 1; }"]
+exec        = ["/bin/busybox", "sh", "-c", "test ! -e /tmp/sick || { echo it is sick $(cat /tmp/sick); exit 1; }"]
 interval_ms = 1000
 retries     = 2
 """ + guests.VARIANT
@@ -142,6 +142,20 @@ class Life(TestCase):
         self.assertEqual(events[0]["template_id"], "web-worker")
         self.assertEqual(self.mvm_ok("events", "--since", "2099-01-01T00:00:00Z"), "")
         self.mvm_fails(2, "events", "--since", "then", says="'then' is no time")
+
+    def test_what_a_guest_says_harms_neither_record_nor_terminal(self):
+        name = self.run_detached()["name"]
+        # no UTF-8, a terminal's escape sequence, and a letter that a limit may cut in two
+        self.exec(name, "sh", "-c", "printf '\\377\\033[31m' >/tmp/sick; i=0; while [ $i -lt 300 ]; do "
+                  "printf '\\303\\244' >>/tmp/sick; i=$((i+1)); done")
+        self.wait_for_event(name, "unhealthy")
+        message = self.inspect(name)["health_message"]
+        self.assertIn("it is sick ?", message)
+        self.assertIn("ää", message)
+        for text in (self.mvm_ok("events"), self.mvm_ok("ps")):
+            self.assertNotIn("\033", text)
+        self.mvm_ok("stop", name)
+        self.assertEqual(self.inspect(name)["state"], "exited")
 
     def test_ps_and_stats_show_what_a_clone_takes(self):
         name = self.run_detached()["name"]
