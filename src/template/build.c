@@ -250,6 +250,24 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 	return snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
 }
 
+/* What is not as it was when the current revision was built. */
+static const char *why_not_cached(struct mvm *mvm, const char *id, const struct build_artifacts *a)
+{
+	AUTO_DONE(revision) current = REVISION_NONE;
+	struct mvm_error ignored; /* without a current revision, or with a damaged one */
+
+	if (revision_open(mvm, id, &current, &ignored) < 0)
+		return "it has not been built, and the build cache has nothing for this source, "
+		       "kernel and agent";
+	const struct mvm_template_revision *rev = &current.rev;
+	if (!rev->flake_lock_hash || strcmp(rev->flake_lock_hash, a->lock) != 0)
+		return "the source is not what the current revision was built from";
+	if (!rev->build.source_fingerprint ||
+	    strcmp(rev->build.source_fingerprint, a->info.source_fingerprint) != 0)
+		return "the lock is the same, but the source, the kernel or mvm's own part is not";
+	return "the build cache no longer has its artifacts";
+}
+
 /* What a build would do, found out without changing anything. */
 static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 		const struct mvm_build_options *options, struct mvm_build_result *result,
@@ -266,8 +284,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 	const char *why = a.cached	   ? "the build cache has its artifacts"
 			  : options->force ? "--force was given"
 			  : a.impure	   ? "it runs a script, so it is never cached"
-					   : "the build cache has nothing for this source, kernel "
-					     "and agent";
+					   : why_not_cached(mvm, spec->template_id, &a);
 	(void)snprintf(result->why, sizeof(result->why), "%s", why);
 	result->new_revision = !a.cached ||
 			       !have_revision(mvm, spec->template_id, result->revision);

@@ -183,9 +183,25 @@ class Folder(TestCase):
         self.mvm_ok("template", "edit", "t", "--mem", "512M")
         self.assertIn("would publish a revision: the build cache has its artifacts",
                       self.mvm_ok("template", "build", "t", "--dry-run"))
+        self.template("dir:" + self.path("root"), "new")
+        self.assertIn("would publish a revision: ", # another template's build is as good
+                      self.mvm_ok("template", "build", "new", "--dry-run"))
+        self.mvm_ok("template", "edit", "t", "--mem", "256M")
+        self.build()
         self.overwrite("root/etc/one", "third\n")
-        self.assertIn("would build a revision: the build cache has nothing for this source, kernel "
-                      "and agent", self.mvm_ok("template", "build", "t", "--dry-run"))
+        for name, why in (("t", "the source is not what the current revision was built from"),
+                          ("new", "it has not been built, and the build cache has nothing for")):
+            self.assertIn("would build a revision: " + why,
+                          self.mvm_ok("template", "build", name, "--dry-run"))
+        self.overwrite("root/etc/one", "first\n")
+        with open(self.path("kernel.elf"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-other"))
+        self.mvm_ok("kernel", "add", self.path("kernel.elf"), "--name", "tiny", "--force")
+        self.assertIn("the lock is the same, but the source, the kernel or mvm's own part is not",
+                      self.plan()["why"])
+        self.build()
+        shutil.rmtree(os.path.join(self.data_dir, "cache", "builds"))
+        self.assertIn("the build cache no longer has its artifacts", self.plan()["why"])
 
 
 class Archive(TestCase):
