@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The installed library as another project sees it: headers, libmvm.so, pkg-config."""
+"""The installed library as another project sees it: headers, libmvm.so and .a, pkg-config."""
 
 import glob
 import os
@@ -51,10 +51,10 @@ class Installed(harness.TestCase):
                    PKG_CONFIG_PATH=os.path.dirname(self.pc))
         return run("pkg-config", *args, "mvm", env=env).split()
 
-    def build_and_run(self, compiler, *flags):
+    def build_and_run(self, compiler, *flags, static=()):
         program = self.path("variants-" + compiler)
         run(compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", *flags, EXAMPLE, "-x", "none",
-            "-o", program, *self.pkg_config("--cflags", "--libs"))
+            "-o", program, *self.pkg_config("--cflags", "--libs", *static))
         config = self.write("template.toml", CONFIG)
         env = dict(os.environ, LD_LIBRARY_PATH=self.lib_dir)
         return run(program, config, "lock1", env=env)
@@ -73,6 +73,24 @@ class Installed(harness.TestCase):
 
     def test_the_same_program_is_cpp17(self):
         self.check_output(self.build_and_run("c++", "-std=c++17", "-x", "c++"))
+
+    def test_a_program_can_have_the_library_in_itself(self):
+        for shared in glob.glob(self.lib_dir + "/libmvm.so*"):
+            os.unlink(shared)
+        # names of ours that a program may well use for itself
+        own = self.write("own.c", "int store_open(void);\nint store_open(void) { return 7; }\n"
+                         "int file_read_at(void);\nint file_read_at(void) { return 7; }\n")
+        for how in (), ("-static",):
+            with self.subTest(how=how):
+                self.check_output(self.build_and_run("cc", "-std=c11", own, *how,
+                                                     static=["--static"]))
+
+    def test_the_static_library_shows_what_the_shared_one_shows(self):
+        shown = [{line.split()[-1] for line in run("nm", *how).splitlines() if line.split()[1:]}
+                 for how in (("-g", "--defined-only", self.lib_dir + "/libmvm.a"),
+                             ("-D", "--defined-only", self.lib_dir + "/libmvm.so"))]
+        # inline functions of the C++ library are in every program that uses them
+        self.assertEqual({name for name in shown[0] if not name.startswith("_Z")}, shown[1])
 
     def test_the_library_exports_what_the_headers_declare_and_nothing_else(self):
         declared = set()
