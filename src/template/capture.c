@@ -51,7 +51,7 @@ int capture_finish_memory(struct capture *c, struct mvm_error *err)
 	int r = memory_file_punch(fd, NULL, err);
 	if (r < 0)
 		return r;
-	if (fchmod(fd, 0600) < 0 || fsync(fd) < 0 || fstat(fd, &st) < 0)
+	if (fsync(fd) < 0 || fstat(fd, &st) < 0)
 		return mvm_error_set(err, -errno, "cannot write mem.bin: %s", strerror(errno));
 	r = memory_file_identity(fd, &c->memory_identity);
 	if (r < 0)

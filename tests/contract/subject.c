@@ -189,7 +189,8 @@ static const char *copy_guest(const char *from)
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		AUTO_CLOSE int in = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC);
 		AUTO_CLOSE int out = openat(B.dir_fd, names[i],
-					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+					    0444); /* as a revision's are */
 		if (in < 0 || out < 0 || file_copy_fd(in, out) < 0)
 			return "MVM_TEST_GUEST_DIR holds no guest";
 	}
