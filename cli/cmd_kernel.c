@@ -89,17 +89,19 @@ static int list(struct cli_context *c, const struct args *a)
 		jsonw_close(&j);
 		return jsonw_print(&j, stdout);
 	}
-	AUTO_DONE(table) t = { .columns = 6 };
-	table_row(&t, "NAME", "VERSION", "SIZE", "MODULES", "ADDED", "FEATURES");
+	AUTO_DONE(table) t = { .columns = 7 };
+	table_row(&t, "NAME", "VERSION", "DIGEST", "SIZE", "MODULES", "ADDED", "FEATURES");
 	for (size_t i = 0; i < all.n; i++) {
-		char size[24], modules[16];
+		char size[24], modules[16], digest[65];
+		str_hex(all.v[i]->vmlinux.bytes, sizeof(all.v[i]->vmlinux.bytes), digest);
+		digest[12] = '\0'; /* enough to tell two apart */
 		str_bytes(all.v[i]->vmlinux_bytes, size, sizeof(size));
 		(void)snprintf(modules, sizeof(modules), "%u", all.v[i]->n_modules);
 		AUTO_FREE char *features = feature_list(all.v[i]);
 		if (!features)
 			return -ENOMEM;
-		table_row(&t, all.v[i]->name, all.v[i]->version, size, modules, all.v[i]->added_at,
-			  features);
+		table_row(&t, all.v[i]->name, all.v[i]->version, digest, size, modules,
+			  all.v[i]->added_at, features);
 	}
 	return table_print(&t, stdout);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guest kernels: what they can do, and what templates are told of it."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -42,7 +43,10 @@ class Features(TestCase):
     def test_the_kernel_s_own_configuration_tells(self):
         self.add(config())
         self.assertEqual(self.features(), ALL)
-        self.assertRegex(self.mvm_ok("kernel", "list"), r"pvh virtio_mmio .* overlay\n$")
+        table = self.mvm_ok("kernel", "list")
+        self.assertRegex(table, r"pvh virtio_mmio .* overlay\n$")
+        with open(self.path("vmlinux"), "rb") as file:
+            self.assertIn(hashlib.sha256(file.read()).hexdigest()[:12], table)
         self.add(config(OVERLAY_FS=None, VIRTIO_VSOCKETS=None, VIRTIO_PCI="m"), "--force")
         self.assertEqual(self.features(), {**ALL, "overlay": "no", "vsock": "no",
                                            "virtio_pci": "no"}) # a module that nobody brings
