@@ -126,6 +126,22 @@ int agent_client_init(struct agent_client *a, struct loop *loop, int fd)
 	return r < 0 ? r : loop_add_fd(loop, fd, EPOLLIN, on_ready, a, &a->source);
 }
 
+int agent_client_move(struct agent_client *a, struct loop *loop, int fd)
+{
+	struct loop_source *source;
+	if (a->broken[0] || a->hello)
+		return -EPIPE;
+	int r = loop_add_fd(loop, fd, EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0),
+			    on_ready, a, &source);
+	if (r < 0)
+		return r;
+	loop_source_free(a->source);
+	(void)close(a->channel.fd);
+	a->source = source;
+	a->channel.fd = fd;
+	return 0;
+}
+
 void agent_client_done(struct agent_client *a)
 {
 	loop_source_free(a->source);

@@ -54,6 +54,15 @@ struct agent_client {
 int agent_client_init(struct agent_client *a, struct loop *loop, int fd);
 void agent_client_done(struct agent_client *a);
 
+/*
+ * Go on by another connection, before the agent has said anything by the first.
+ *
+ *   fd  non-blocking; taken over on success
+ *
+ * Returns 0, -EPIPE (the channel is broken) or -errno.
+ */
+int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
+
 /* Send a frame of a client's stream.  -ENOBUFS when the guest takes nothing any more. */
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);

@@ -39,6 +39,12 @@ static void on_log(void *arg, const struct frame *f)
 	logfile_add(&m->workload_log, f->payload, f->len);
 }
 
+static int on_agent(void *arg, int fd)
+{
+	struct machine *m = arg;
+	return agent_client_move(&m->agent, m->loop, fd);
+}
+
 static void add_text(struct mvm_error *err, const char *what, const char *text)
 {
 	size_t len = strlen(err->text);
@@ -87,6 +93,8 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 
 	config->work_fd = dir_fd;
 	config->agent_fd = agent_theirs;
+	config->on_agent = on_agent;
+	config->on_agent_arg = m;
 	config->console_fd = console_theirs;
 	r = vmm_spawn(ops, probe, config, loop, deadline_ns, &m->vmm, err);
 	if (r < 0)

@@ -89,8 +89,17 @@ struct vmm_config {
 	enum vmm_memory memory;
 	int memory_dir_fd;	 /* folder of memory_name; unused for VMM_MEMORY_PRIVATE */
 	const char *memory_name; /* "mem.bin" */
-	int work_fd;	/* a folder of this VM's own, for what a backend must keep in files */
-	int agent_fd;	/* the VMM's end of the agent channel; connected stream socket */
+	int work_fd;  /* a folder of this VM's own, for what a backend must keep in files */
+	int agent_fd; /* the VMM's end of the agent channel; connected stream socket */
+	/*
+	 * Called once, from the loop, when a guest that dials (as over vsock) has done so: fd,
+	 * connected and non-blocking, is the agent's channel from now on, and the callee's if it
+	 * returns 0; it has carried nothing yet, nor has agent_fd, which only hangs up should the
+	 * VMM end before.  NULL: bytes are passed on between both, which costs a copy each.  A
+	 * backend that gives agent_fd to its VMM never calls it.
+	 */
+	int (*on_agent)(void *arg, int fd);
+	void *on_agent_arg;
 	int console_fd; /* the VMM's end of the console; connected stream socket */
 	int log_fd;	/* the VMM's standard error; -1: /dev/null */
 };

@@ -298,23 +298,47 @@ struct relay {
 	int dir_fd, agent_fd;
 	struct loop *loop;
 	struct fc_agent agent;
+	int taken_fd, taking_fails;
 };
 
-static int set_up(void **state)
+static int take(void *arg, int fd)
+{
+	struct relay *r = arg;
+	if (r->taking_fails == 0)
+		r->taken_fd = fd;
+	return r->taking_fails;
+}
+
+static int prepare(void **state, int (*on_agent)(void *arg, int fd))
 {
 	static struct relay r;
 	int pair[2];
-	r = (struct relay){ .agent = FC_AGENT_NONE };
+	r = (struct relay){ .agent = FC_AGENT_NONE, .taken_fd = -1 };
 	(void)snprintf(r.path, sizeof(r.path), "/tmp/mvm-firecracker.XXXXXX");
 	assert_non_null(mkdtemp(r.path));
 	r.dir_fd = open(r.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(loop_new(&r.loop), 0);
 	assert_int_equal(sock_pair(pair), 0);
-	assert_int_equal(fc_agent_listen(&r.agent, r.loop, r.dir_fd, pair[1]), 0);
+	const struct vmm_config config = {
+		.agent_fd = pair[1],
+		.on_agent = on_agent,
+		.on_agent_arg = &r,
+	};
+	assert_int_equal(fc_agent_listen(&r.agent, r.loop, r.dir_fd, &config), 0);
 	(void)close(pair[1]);
 	r.agent_fd = pair[0];
 	*state = &r;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return prepare(state, NULL);
+}
+
+static int set_up_with_a_taker(void **state)
+{
+	return prepare(state, take);
 }
 
 static int tear_down(void **state)
@@ -324,6 +348,8 @@ static int tear_down(void **state)
 	loop_free(r->loop);
 	if (r->agent_fd >= 0)
 		(void)close(r->agent_fd);
+	if (r->taken_fd >= 0)
+		(void)close(r->taken_fd);
 	(void)close(r->dir_fd);
 	return tree_remove_at(AT_FDCWD, r->path);
 }
@@ -437,6 +463,31 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 	(void)close(guest);
 }
 
+static void a_connection_is_handed_over_to_who_takes_it(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	int guest = dial(r);
+	while (r->taken_fd < 0)
+		assert_int_equal(loop_run_once(r->loop, clock_deadline_ns(10000)), 0);
+	assert_int_equal(send(guest, "hello", 5, 0), 5);
+	assert_int_equal(recv(r->taken_fd, got, sizeof(got), 0), 5); /* no loop in between */
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
+	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ENOENT);
+	(void)close(guest);
+}
+
+static void a_connection_that_nobody_takes_ends_the_channel(void **state)
+{
+	struct relay *r = *state;
+	char got[8];
+	r->taking_fails = -EPIPE;
+	int guest = dial(r);
+	assert_int_equal(receive(r, guest, got, sizeof(got)), 0);
+	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
+	(void)close(guest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -454,6 +505,10 @@ int main(void)
 		cmocka_unit_test(the_socket_is_where_firecracker_connects_to),
 		cmocka_unit_test_setup_teardown(what_was_sent_before_the_guest_dialled_reaches_it,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_connection_is_handed_over_to_who_takes_it,
+						set_up_with_a_taker, tear_down),
+		cmocka_unit_test_setup_teardown(a_connection_that_nobody_takes_ends_the_channel,
+						set_up_with_a_taker, tear_down),
 		cmocka_unit_test_setup_teardown(only_the_first_connection_counts, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(the_end_comes_after_the_last_bytes, set_up,

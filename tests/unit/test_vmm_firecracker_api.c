@@ -161,7 +161,16 @@ static struct {
 	int dir_fd, snap_fd, agent_fd;
 	struct loop *loop;
 	struct vmm *vmm;
+	bool takes_over; /* the guest's connection */
 } T;
+
+static int take_over(void *arg, int fd)
+{
+	(void)arg;
+	(void)close(T.agent_fd);
+	T.agent_fd = fd;
+	return 0;
+}
 
 static char version[] = "1.15.1", format[] = "10.0.0", self[] = "/proc/self/exe";
 
@@ -189,6 +198,7 @@ static int spawn(enum vmm_memory memory, int64_t deadline_ns, struct mvm_error *
 		.memory_name = "mem.bin",
 		.work_fd = T.dir_fd,
 		.agent_fd = pair[1],
+		.on_agent = T.takes_over ? take_over : NULL,
 		.console_fd = pair[1],
 		.log_fd = -1,
 	};
@@ -246,12 +256,16 @@ static void remove_snapshot(void)
 static void a_machine_is_captured_and_cloned(void **state)
 {
 	(void)state;
-	static const char *const scripts[] = { "", "late" };
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(scripts); i++) {
+	static const struct {
+		const char *peer;
+		bool takes_over;
+	} cases[] = { { "", false }, { "late", false }, { "", true } };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		struct mvm_error err = { 0 };
 		struct stat st;
 		char got[8];
-		assert_int_equal(setenv("PEER", scripts[i], 1), 0);
+		T.takes_over = cases[i].takes_over;
+		assert_int_equal(setenv("PEER", cases[i].peer, 1), 0);
 		if (capture(&err) < 0)
 			fail_msg("%s", err.text);
 		assert_int_equal(fstatat(T.snap_fd, "mem.bin", &st, 0), 0);
@@ -272,6 +286,7 @@ static void a_machine_is_captured_and_cloned(void **state)
 		assert_no_folder_is_left();
 		remove_snapshot();
 	}
+	T.takes_over = false;
 }
 
 static void every_failure_says_what_firecracker_said(void **state)

@@ -180,6 +180,8 @@ static int add(struct fc_jail *jail, int dir_fd, const char *file, const char *n
 	       enum fc_jail_access access)
 {
 	struct fc_jail_file *f = &jail->files[jail->n_files];
+	if (faccessat(dir_fd, file, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return 0;
 	AUTO_CLOSE int place = openat(jail->root_fd, name,
 				      O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0400);
 	if (place < 0)

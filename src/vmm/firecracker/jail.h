@@ -78,8 +78,8 @@ enum fc_jail_access {
 	FC_JAIL_WRITE, /* it becomes the jail's user's, until fc_jail_give_back() */
 };
 
-/* Let Firecracker see a file under a name of its own, which is created in root_fd.  -EEXIST when
- * that is another file's already. */
+/* Let Firecracker see a file under a name of its own, which is created in root_fd.  One that is
+ * missing stays missing, for Firecracker to say so.  -EEXIST when the name is another file's. */
 int fc_jail_add(struct fc_jail *jail, int dir_fd, const char *file, const char *name,
 		enum fc_jail_access access, struct mvm_error *err);
 

@@ -217,7 +217,7 @@ static int start(struct firecracker *f, const struct vmm_config *c, int64_t dead
 			      f->jail.jailer ? f->jail.uid : (uid_t)-1, &f->netns, err);
 	if (r < 0)
 		return r;
-	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c->agent_fd);
+	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c);
 	if (r == 0 && f->jail.jailer)
 		r = fc_jail_own(&f->jail, FC_AGENT_SOCKET);
 	if (r < 0)
@@ -316,6 +316,8 @@ static int fc_forward(struct vmm *v, const struct vmm_forward *forward, int64_t 
 		      struct mvm_error *err)
 {
 	(void)deadline_ns; /* nothing is waited for */
+	if (!fc_of(v)->netns)
+		return mvm_error_set(err, -EOPNOTSUPP, "the VM has no network");
 	return netns_forward(fc_of(v)->netns, forward, err);
 }
 

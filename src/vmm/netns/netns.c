@@ -19,6 +19,8 @@
 #define RESOLV_CONF_MAX 65536u
 #define DNS_PORT	53
 #define BACKLOG		128
+#define FORWARD_MAX	192 /* connections of one port */
+#define NAMES_MAX	64  /* the guest must not use up our descriptors */
 
 /* One relay and where it leads. */
 struct port {
@@ -169,7 +171,8 @@ static int add_port(struct netns *n, int listen_fd, bool udp, uint16_t guest_por
 		return -ENOMEM;
 	p->netns = n;
 	p->guest_port = guest_port;
-	int r = relay_new(n->loop, fd, udp, dial, p, &p->relay);
+	size_t max = guest_port ? FORWARD_MAX : NAMES_MAX;
+	int r = relay_new(n->loop, fd, udp, max, dial, p, &p->relay);
 	if (r < 0)
 		return r;
 	(void)TAKE_FD(fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/netns/relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #define DATAGRAM_MAX	 65536u
 #define DATAGRAMS_A_TURN 64u /* then others get theirs */
 #define SILENT_NS	 (120 * NS_PER_S)
+#define PAUSE_NS	 (100 * NS_PER_MS)
 
 /* Who sends datagrams, and the socket by which they go on and answers come. */
 struct sender {
@@ -29,7 +31,7 @@ struct relay {
 	int listen_fd;
 	relay_dial_fn dial;
 	void *arg;
-	size_t n;
+	size_t n, max;
 	struct link *links[RELAY_MAX];	   /* TCP */
 	struct sender *senders[RELAY_MAX]; /* UDP */
 	char *datagram;
@@ -52,7 +54,7 @@ static void on_link_end(void *arg, struct link *l)
 static void connect_through(struct relay *r, int fd)
 {
 	AUTO_CLOSE int from = fd;
-	AUTO_CLOSE int to = r->n < RELAY_MAX ? r->dial(r->arg, SOCK_STREAM) : -EBUSY;
+	AUTO_CLOSE int to = r->n < r->max ? r->dial(r->arg, SOCK_STREAM) : -EBUSY;
 	if (to < 0 || link_new(r->loop, from, to, on_link_end, r, &r->links[r->n]) < 0)
 		return; /* closing it says so */
 	(void)TAKE_FD(from);
@@ -65,8 +67,19 @@ static void on_connection(void *arg, uint32_t events)
 	struct relay *r = arg;
 	(void)events;
 	int fd = sock_accept(r->listen_fd);
-	if (fd >= 0)
+	if (fd >= 0) {
 		connect_through(r, fd);
+	} else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
+		/* it stays ready: look away for a moment */
+		(void)loop_source_set_events(r->source, 0);
+		loop_source_arm(r->timer, clock_now_ns() + PAUSE_NS);
+	}
+}
+
+static void on_pause_over(void *arg)
+{
+	struct relay *r = arg;
+	(void)loop_source_set_events(r->source, EPOLLIN); /* nothing allocates here */
 }
 
 /* ---- UDP ---- */
@@ -137,7 +150,7 @@ static struct sender *add_sender(struct relay *r, const struct sockaddr_storage 
 		sender_free(s);
 		return NULL;
 	}
-	if (r->n == RELAY_MAX)
+	if (r->n == r->max)
 		forget_the_most_silent(r);
 	if (r->n == 0)
 		loop_source_arm(r->timer, clock_now_ns() + SILENT_NS);
@@ -177,14 +190,16 @@ static void on_datagram(void *arg, uint32_t events)
 
 /* ---- both ---- */
 
-int relay_new(struct loop *loop, int listen_fd, bool udp, relay_dial_fn dial, void *arg,
+int relay_new(struct loop *loop, int listen_fd, bool udp, size_t max, relay_dial_fn dial, void *arg,
 	      struct relay **ret)
 {
+	assert(max > 0 && max <= RELAY_MAX);
 	AUTO(relay) r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
 	r->loop = loop;
 	r->listen_fd = -1; /* not ours yet */
+	r->max = max;
 	r->dial = dial;
 	r->arg = arg;
 	if (udp && !(r->datagram = malloc(DATAGRAM_MAX)))
@@ -192,7 +207,8 @@ int relay_new(struct loop *loop, int listen_fd, bool udp, relay_dial_fn dial, vo
 	int code = loop_add_fd(loop, listen_fd, EPOLLIN, udp ? on_datagram : on_connection, r,
 			       &r->source);
 	if (code == 0)
-		code = loop_add_timer(loop, DEADLINE_NONE, on_timer, r, &r->timer);
+		code = loop_add_timer(loop, DEADLINE_NONE, udp ? on_timer : on_pause_over, r,
+				      &r->timer);
 	if (code < 0)
 		return code;
 	r->listen_fd = listen_fd;

@@ -31,12 +31,12 @@ typedef int (*relay_dial_fn)(void *arg, int type);
  *   listen_fd  a TCP socket that listens, or a UDP socket that is bound; non-blocking; taken over
  *              on success
  *   udp        which of the two
- *
- * At most RELAY_MAX connections at once, and senders of datagrams: further connections are closed,
- * and of senders the one that was silent for longest makes room.
+ *   max        connections at once, or senders of datagrams, at most RELAY_MAX: further connections
+ *              are closed, and of senders the one that was silent for longest makes room.  Each
+ *              connection takes two descriptors, each sender one
  */
 #define RELAY_MAX 512u
-int relay_new(struct loop *loop, int listen_fd, bool udp, relay_dial_fn dial, void *arg,
+int relay_new(struct loop *loop, int listen_fd, bool udp, size_t max, relay_dial_fn dial, void *arg,
 	      struct relay **ret);
 
 void relay_free(struct relay *r);
