@@ -53,6 +53,7 @@ struct agent {
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */
 	char *workdir, *user;	   /* the workload's too; NULL: "/", root */
+	int stop_signal;	   /* 0: SIGTERM */
 	struct strv on_restore;
 	struct strv stages;	/* "name=nanoseconds" */
 	struct network network; /* as it was configured last */

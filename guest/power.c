@@ -81,7 +81,8 @@ void power_shutdown(struct agent *a, uint64_t grace_ms)
 		grace = grace_ms ? (int64_t)grace_ms : INIT_GRACE_MS;
 		(void)kill(1, init_reboot_signal()); /* if not, the grace ends */
 	} else if (a->workload == WORKLOAD_RUNS) {
-		(void)kill(a->workload_child.pid, SIGTERM); /* as above */
+		(void)kill(a->workload_child.pid, /* as above */
+			   a->stop_signal ? a->stop_signal : SIGTERM);
 	} else {
 		power_off(a);
 	}

@@ -62,6 +62,7 @@ static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 	q->env = (struct strv){ 0 };
 	a->workdir = TAKE_PTR(q->workdir);
 	a->user = TAKE_PTR(q->user);
+	a->stop_signal = (int)q->stop_signal;
 	a->on_restore = q->restore_args;
 	q->restore_args = (struct strv){ 0 };
 	r = workload_start(a, q, err);

@@ -201,9 +201,9 @@ struct mvm_exec_options {
 	const char *const *command; /* NULL-terminated argument vector */
 	const char *const *env;	    /* NULL-terminated "K=V"; may be NULL */
 	const char *workdir;	    /* NULL: the workload's, else / */
-	const char *user;	    /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
-	bool tty;		    /* give the command a terminal */
-	int stdin_fd;		    /* -1: it reads nothing */
+	const char *user; /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
+	bool tty;	  /* give the command a terminal */
+	int stdin_fd;	  /* -1: it reads nothing */
 	int stdout_fd, stderr_fd;
 	int signal_fd;	    /* signalfd(2) of signals to pass on, SIGWINCH as a resize; -1: none */
 	int64_t timeout_ms; /* negative: none */

@@ -83,6 +83,7 @@ struct mvm_run {
 	struct mvm_strings env;	    /* "NAME=value" */
 	char *workdir;		    /* absolute, in the guest; from images */
 	char *user;		    /* "name", "uid", "uid:gid"; from images */
+	uint32_t stop_signal;	    /* what `mvm stop` sends; 0: SIGTERM; from images */
 	enum mvm_network network;
 	char *kernel;	 /* name of a kernel added by `mvm kernel add` */
 	char *boot_args; /* added to the default kernel arguments */

@@ -48,6 +48,7 @@ static int copy_run(const struct oci_config *from, struct mvm_run *ret, struct m
 		return r;
 	ret->workdir = str_dup(from->workdir, &failed);
 	ret->user = str_dup(from->user, &failed);
+	ret->stop_signal = from->stop_signal;
 	return failed ? mvm_error_oom(err) : 0;
 }
 

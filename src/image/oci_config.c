@@ -3,15 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/parse.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/oci_digest.h"
 #include "image/oci_manifest.h"
 
-#define SHA256_PREFIX  "sha256:"
-#define WORDS_MAX      4096u /* arguments, variables, tags */
-#define PATH_BYTES_MAX 4095u
-#define USER_BYTES_MAX 255u
+#define SHA256_PREFIX	 "sha256:"
+#define WORDS_MAX	 4096u /* arguments, variables, tags */
+#define PATH_BYTES_MAX	 4095u
+#define USER_BYTES_MAX	 255u
+#define SIGNAL_MAX	 64u
+#define SIGNAL_RTMIN	 34u /* as C libraries and container tools count */
+#define SIGNAL_BYTES_MAX 32u
 
 int oci_digest_parse(const char *s, struct mvm_digest *ret)
 {
@@ -120,6 +124,39 @@ static int get_workdir(const struct json_at *at, char **ret, struct mvm_error *e
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
+/* "SIGQUIT", "QUIT", "3", "SIGRTMIN+3"; 0: there is no such signal. */
+static unsigned signal_parse(const char *s)
+{
+	uint64_t n = 0;
+
+	if (parse_u64(s, 1, SIGNAL_MAX, &n) == 0)
+		return (unsigned)n;
+	if (str_starts(s, "SIG"))
+		s += strlen("SIG");
+	if (str_eq(s, "RTMIN"))
+		return SIGNAL_RTMIN;
+	if (str_starts(s, "RTMIN+") &&
+	    parse_u64(s + strlen("RTMIN+"), 1, SIGNAL_MAX - SIGNAL_RTMIN, &n) == 0)
+		return SIGNAL_RTMIN + (unsigned)n;
+	for (unsigned i = 1; i < SIGNAL_RTMIN; i++) {
+		const char *name = sigabbrev_np((int)i);
+		if (name && str_eq(s, name))
+			return i;
+	}
+	return 0;
+}
+
+static int get_stop_signal(const struct json_at *at, unsigned *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+
+	int r = get_text(at, "StopSignal", SIGNAL_BYTES_MAX, &text, err);
+	if (r < 0 || !text)
+		return r;
+	*ret = signal_parse(text);
+	return *ret ? 0 : json_error(at, "StopSignal", err, "'%s' is no signal", text);
+}
+
 static int read_run(const struct json_at *root, struct oci_config *ret, struct mvm_error *err)
 {
 	struct json_at config;
@@ -136,6 +173,8 @@ static int read_run(const struct json_at *root, struct oci_config *ret, struct m
 		r = get_env(&config, &ret->env, err);
 	if (r == 0)
 		r = get_workdir(&config, &ret->workdir, err);
+	if (r == 0)
+		r = get_stop_signal(&config, &ret->stop_signal, err);
 	return r < 0 ? r : get_text(&config, "User", USER_BYTES_MAX, &ret->user, err);
 }
 

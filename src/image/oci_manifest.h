@@ -60,10 +60,11 @@ DEFINE_AUTO_DONE(oci_manifest, oci_manifest_done)
 /* How the image is to be run, and what its layers contain. */
 struct oci_config {
 	char *os, *arch;
-	struct strv command; /* entrypoint and cmd */
-	struct strv env;     /* "NAME=value" */
-	char *workdir;	     /* absolute; NULL: not given */
-	char *user;	     /* NULL: not given */
+	struct strv command;  /* entrypoint and cmd */
+	struct strv env;      /* "NAME=value" */
+	char *workdir;	      /* absolute; NULL: not given */
+	char *user;	      /* NULL: not given */
+	unsigned stop_signal; /* 0: not given */
 	struct mvm_digest *diff_ids;
 	size_t n;
 };

@@ -149,6 +149,8 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 	put_strings(&args, FIELD_ENV, &run->env);
 	wire_put_str(&args, FIELD_WORKDIR, run->workdir);
 	wire_put_str(&args, FIELD_USER, run->user);
+	if (run->stop_signal)
+		wire_put_u64(&args, FIELD_SIGNAL, run->stop_signal);
 	put_strings(&args, FIELD_RESTORE_ARG, &run->on_restore);
 	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
 				  &args, &m->ended, deadline_ns, NULL, err);

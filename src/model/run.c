@@ -74,6 +74,8 @@ int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 	inherit_list(&to->env, &from->env, &failed);
 	inherit_text(&to->workdir, from->workdir, &failed);
 	inherit_text(&to->user, from->user, &failed);
+	if (!to->stop_signal)
+		to->stop_signal = from->stop_signal;
 	if (to->network == MVM_NETWORK_UNSET)
 		to->network = from->network;
 	inherit_text(&to->kernel, from->kernel, &failed);
@@ -135,6 +137,8 @@ int run_over_image(const struct mvm_run *run, const struct mvm_run *image, struc
 	inherit_list(&out.command, &image->command, &failed);
 	inherit_text(&out.workdir, image->workdir, &failed);
 	inherit_text(&out.user, image->user, &failed);
+	if (!out.stop_signal)
+		out.stop_signal = image->stop_signal;
 	if (image->env.n && merge_env(&run->env, &image->env, &out.env) < 0)
 		failed = true;
 	if (failed) {
@@ -179,7 +183,7 @@ void run_tidy(struct mvm_run *run)
 bool mvm_run_empty(const struct mvm_run *run)
 {
 	return !run->command.n && !run->env.n && str_empty(run->workdir) && str_empty(run->user) &&
-	       run->network == MVM_NETWORK_UNSET && str_empty(run->kernel) &&
+	       !run->stop_signal && run->network == MVM_NETWORK_UNSET && str_empty(run->kernel) &&
 	       str_empty(run->boot_args) && !run->health.set && !run->on_restore.n && !run->other;
 }
 

@@ -19,6 +19,8 @@ static int read_list(const struct json_at *at, const char *key, list_getter *get
 	return strings_take(&list, ret) < 0 ? mvm_error_oom(err) : 1;
 }
 
+#define SIGNAL_MAX 64u
+
 static int read_bounded(const struct json_at *at, const char *key, uint64_t max, uint32_t *ret,
 			struct mvm_error *err)
 {
@@ -74,9 +76,9 @@ static int read_network(const struct json_at *at, enum mvm_network *ret, struct 
 
 int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
 {
-	static const char *const known[] = { "command",	  "env",	"workdir",
-					     "user",	  "network",	"kernel",
-					     "boot_args", "on_restore", "health" };
+	static const char *const known[] = { "command", "env",	      "workdir",   "user",
+					     "network", "kernel",     "boot_args", "on_restore",
+					     "health",	"stop_signal" };
 	const char *key;
 	struct json_at health;
 	int r;
@@ -85,6 +87,7 @@ int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *er
 	    (r = read_list(at, "env", json_get_pairs, &ret->env, err)) < 0 ||
 	    (r = json_get_string(at, "workdir", JSON_OPTIONAL, &ret->workdir, err)) < 0 ||
 	    (r = json_get_string(at, "user", JSON_OPTIONAL, &ret->user, err)) < 0 ||
+	    (r = read_bounded(at, "stop_signal", SIGNAL_MAX, &ret->stop_signal, err)) < 0 ||
 	    (r = read_network(at, &ret->network, err)) < 0 ||
 	    (r = json_get_string(at, "kernel", JSON_OPTIONAL, &ret->kernel, err)) < 0 ||
 	    (r = json_get_string(at, "boot_args", JSON_OPTIONAL, &ret->boot_args, err)) < 0 ||
@@ -141,6 +144,8 @@ json_t *run_json(struct json_out *out, const struct mvm_run *run)
 		json_put_pairs(out, o, "env", run->env.v, run->env.n);
 	put_text(out, o, "workdir", run->workdir);
 	put_text(out, o, "user", run->user);
+	if (run->stop_signal)
+		json_put_u64(out, o, "stop_signal", run->stop_signal);
 	put_text(out, o, "network", network_name(run->network));
 	put_text(out, o, "kernel", run->kernel);
 	put_text(out, o, "boot_args", run->boot_args);

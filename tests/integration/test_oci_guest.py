@@ -13,6 +13,7 @@ BUSY = shutil.which("busybox")
 
 SCRIPT = """#!/bin/sh
 trap 'echo told to end; sleep 0.2; echo ends in good order; exit 43' TERM
+trap 'echo asked to end; exit 0' INT
 trap 'echo another signal' USR1
 echo $$ >/tmp/pid
 echo "args $# $1 $2"
@@ -27,7 +28,7 @@ def make_image(path):
     tools = ("sh", "id", "sleep", "cat")
     image = oci.Image(Entrypoint=["/srv/app/serve.sh"], Cmd=["one word", "two"],
                       Env=["PATH=/tools:/bin", "MODE=image", "EMPTY="], WorkingDir="/srv/app",
-                      User="app")
+                      User="app", StopSignal="SIGINT")
     image.layer(oci.tar_of(
         oci.file("bin/busybox", busybox, mode=0o755),
         *(oci.symlink("bin/" + tool, "busybox") for tool in tools),
@@ -98,15 +99,16 @@ retries = 1
         self.mvm("exec", name, "--", "sh", "-c", "kill -TERM $$", status=128 + 15)
         self.exec(name, "sh", "-c", "kill -USR1 $(cat /tmp/pid)")
         self.assertTrue(guests.wait_until(lambda: "another signal" in self.said(name)))
-        self.mvm_ok("stop", name) # the workload gets SIGTERM and the time that it takes
-        self.assertRegex(self.said(name), r"told to end\nends in good order\n$")
-        self.assertIn("workload ended with exit status 43", self.mvm_ok("logs", name))
+        self.mvm_ok("stop", name) # sends what the image wants
+        self.assertRegex(self.said(name), r"another signal\nasked to end\n$")
 
         name = self.start()
         self.exec(name, "sh", "-c", "kill -TERM $(cat /tmp/pid)")
         self.assertTrue(guests.wait_until(
             lambda: self.inspect(name)["health"] == "unhealthy", 30), self.inspect(name))
         self.assertIn("43", self.inspect(name)["health_message"])
+        self.assertRegex(self.said(name), r"told to end\nends in good order\n$")
+        self.assertIn("workload ended with exit status 43", self.mvm_ok("logs", name))
 
 
 if __name__ == "__main__":

@@ -157,6 +157,7 @@ static void a_configuration_says_how_its_image_is_run(void **state)
 	static const char text[] =
 		"{\"os\":\"linux\",\"architecture\":\"amd64\",\"rootfs\":{\"diff_ids\":[]},"
 		"\"config\":{\"Entrypoint\":[\"/a\"],\"Cmd\":[\"b\",\"\"],\"User\":\"1:2\","
+		"\"StopSignal\":\"SIGQUIT\","
 		"\"Env\":[\"A=b=c\",\"NONE\"],\"WorkingDir\":\"srv\"}}";
 	AUTO_DONE(oci_config) c = { 0 };
 
@@ -170,6 +171,34 @@ static void a_configuration_says_how_its_image_is_run(void **state)
 	assert_string_equal(c.env.v[0], "A=b=c");
 	assert_string_equal(c.workdir, "/srv");
 	assert_string_equal(c.user, "1:2");
+	assert_int_equal(c.stop_signal, 3);
+}
+
+static void a_stop_signal_is_a_name_or_a_number(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned signal; /* 0: refused */
+	} cases[] = {
+		{ "SIGTERM", 15 },    { "INT", 2 },    { "9", 9 },	    { "64", 64 },
+		{ "SIGRTMIN+3", 37 }, { "RTMIN", 34 }, { "", 0 },	    { "SIGRTMIN+30", 64 },
+		{ "SIGRTMIN+31", 0 }, { "0", 0 },      { "65", 0 },	    { "-1", 0 },
+		{ "sigterm", 0 },     { "SIG", 0 },    { "SIGSIGTERM", 0 }, { "TERM ", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(oci_config) c = { 0 };
+		char text[256];
+		int n = snprintf(text, sizeof(text),
+				 "{\"os\":\"linux\",\"architecture\":\"amd64\",\"rootfs\":"
+				 "{\"diff_ids\":[]},\"config\":{\"StopSignal\":\"%s\"}}",
+				 cases[i].text);
+		int r = oci_config_parse(text, (size_t)n, "x", &c, NULL);
+		bool good = cases[i].signal || !*cases[i].text; /* empty is as good as none */
+		assert_int_equal(r, good ? 0 : -EBADMSG);
+		assert_int_equal(c.stop_signal, good ? cases[i].signal : 0);
+	}
 }
 
 static void the_platform_that_is_named_comes_before_the_one_that_is_not(void **state)
@@ -205,6 +234,7 @@ int main(void)
 		cmocka_unit_test(archives_have_the_documented_result),
 		cmocka_unit_test(links_in_an_archive_lead_to_their_file),
 		cmocka_unit_test(a_configuration_says_how_its_image_is_run),
+		cmocka_unit_test(a_stop_signal_is_a_name_or_a_number),
 		cmocka_unit_test(the_platform_that_is_named_comes_before_the_one_that_is_not),
 	};
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);
