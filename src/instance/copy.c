@@ -73,6 +73,8 @@ static int carry(struct control *c, unsigned call, const struct strbuf *args,
 	if (args->failed)
 		return mvm_error_oom(err);
 	int r = session_run(c, &spec, &status, err);
+	if (r == -ETIMEDOUT)
+		return mvm_error_set(err, r, "the copy did not end in time");
 	return r < 0 ? r : guest_result(status, &words, ret_note, err);
 }
 

@@ -1,14 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files into and out of real guests, and folders that go along with them."""
 
+import fcntl
 import io
+import json
 import os
+import shutil
 import signal
+import socket
 import stat
 import tarfile
+import threading
 
+import agentproto as proto
 import guests
 import harness
+
+
+def tar_of(*members, data=b""):
+    """(path, type, target or mode) each; files hold data."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path, kind, more in members:
+            info = tarfile.TarInfo(path)
+            info.type, info.mode = kind, more if isinstance(more, int) else 0o755
+            info.linkname = more if isinstance(more, str) else ""
+            info.size = len(data) if kind == tarfile.REGTYPE else 0
+            tar.addfile(info, io.BytesIO(data) if info.size else None)
+    return stream.getvalue()
+
+
+REG, DIR, SYM, HARD, DEV, FIFO = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE,
+                                  tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
+
+
+class Liar:
+    """Somebody else in an instance's place: answers each call with what a test says, as a guest whose
+    agent is not ours can."""
+
+    def __init__(self, folder):
+        path = os.path.join(folder, "instance.json")
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(record | {"state": "running"}, file)
+        self.lock = open(os.path.join(folder, "lock"), "rb") # pylint: disable=consider-using-with
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(os.path.join(folder, "control.sock"))
+        self.listener.listen()
+
+    def answer(self, *frames):
+        """(type, payload) each, to the next client's call; then hang up."""
+        def serve():
+            client, _ = self.listener.accept()
+            with client:
+                agent = proto.Agent(client)
+                try:
+                    _, stream, _ = agent._frame(proto.time.monotonic() + 10) # pylint: disable=protected-access
+                    for kind, payload in frames:
+                        agent.send(kind, stream, payload)
+                    while agent._frame(proto.time.monotonic() + 10)[0] != proto.RESET: # pylint: disable=protected-access
+                        pass # its credits
+                except (OSError, proto.Closed):
+                    pass # it has seen enough
+        thread = threading.Thread(target=serve)
+        thread.start()
+        return thread
+
+    def close(self):
+        self.listener.close()
+        self.lock.close()
+
+
+OK = (proto.REPLY, proto.encode(STATUS=0))
+
+
+def stdout_frames(data):
+    return [(proto.DATA, bytes([proto.STDOUT]) + data[at : at + proto.DATA_MAX])
+            for at in range(0, len(data), proto.DATA_MAX)]
+
+
+def end_frame(code):
+    return (proto.END, proto.encode(EXIT_CODE=code))
 
 
 def snapshot(folder):
@@ -105,28 +179,92 @@ class Copies(guests.TestCase):
         self.assertFalse(os.path.lexists(self.path("x")))
 
     def test_streams_cannot_leave_their_place(self):
-        """From a user's tar into the guest, where the agent refuses, and from a guest that lies."""
+        """From a user's tar into the guest, where the agent refuses."""
         name = self.run_detached()["name"]
-
-        def tar_of(*members):
-            stream = io.BytesIO()
-            with tarfile.open(fileobj=stream, mode="w") as tar:
-                for path, kind, target in members:
-                    info = tarfile.TarInfo(path)
-                    info.type, info.linkname, info.size = kind, target, 0
-                    tar.addfile(info)
-            return stream.getvalue()
-        reg, sym, hard, dev = (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE,
-                               tarfile.CHRTYPE)
-        for members in ([("../evil", reg, "")], [("/tmp/evil", reg, "")],
-                        [("l", sym, "/tmp"), ("l/evil", reg, "")],
-                        [("l", sym, "m"), ("m", sym, ".."), ("l/evil", reg, "")],
-                        [("h", hard, "../www/index.html")], [("d", dev, "")]):
+        for members in ([("../evil", REG, "")], [("/tmp/evil", REG, "")],
+                        [("l", SYM, "/tmp"), ("l/evil", REG, "")],
+                        [("l", SYM, "m"), ("m", SYM, ".."), ("l/evil", REG, "")],
+                        [("h", HARD, "../www/index.html")], [("d", DEV, "")]):
             with self.subTest(members=members):
                 done = self.mvm_bytes("cp", "-", f"{name}:/tmp/place", stdin=tar_of(*members))
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(b"refused", done.stderr)
         self.assertEqual(self.mvm("exec", name, "--", "ls", "/tmp/evil").returncode, 1)
+
+    def test_a_guest_that_lies_gets_nothing_out_of_its_place(self):
+        self.own_data()
+        name = self.run_detached()["name"]
+        self.mvm_ok("stop", name)
+        liar = Liar(self.data("instances", name))
+        self.addCleanup(liar.close)
+        outside = self.write("outside", "precious")
+        os.mkdir(self.path("place"))
+        def around():
+            st = os.lstat(outside)
+            return (guests.sha256(outside), st.st_mtime_ns, st.st_mode, st.st_nlink,
+                    sorted(os.listdir(self.folder)))
+        before = around()
+        big = tarfile.TarInfo("new")
+        big.size = 1 << 50
+        whole = tar_of(("new", REG, 0o644), data=b"x" * 100000)
+
+        def copy(*frames, to="place/new", options=()):
+            thread = liar.answer(*frames)
+            done = self.mvm("cp", "--timeout", "500ms", *options, f"{name}:/asked", self.path(to))
+            thread.join(20)
+            return done
+        for says, stream in [
+                ("was not asked for", tar_of(("asked", REG, 0))), # under the name that it gets here
+                ("refused", tar_of(("../outside", REG, 0), data=b"evil")),
+                ("refused", tar_of(("new", DIR, ""), ("new/../../outside", REG, 0))),
+                ("refused", tar_of((outside, REG, 0))),
+                ("refused", tar_of(("new", DIR, ""), ("new/l", SYM, self.folder),
+                                   ("new/l/outside", REG, 0))),
+                ("refused", tar_of(("new", SYM, outside), ("new", HARD, outside))),
+                ("refused", tar_of(("new", DIR, ""), ("new/h", HARD, "../outside"))),
+                ("refused", tar_of(("new", DEV, ""))), ("refused", tar_of(("new", FIFO, ""))),
+                ("may be copied", big.tobuf()), ("", bytes(511) + b"x"), ("", whole[:50000]),
+                ("", b"\xff" * 4096)]:
+            with self.subTest(stream=stream[:120]):
+                done = copy(OK, *stdout_frames(stream), end_frame(0))
+                self.assertNotEqual(done.returncode, 0, stream[:200])
+                self.assertIn(says, done.stderr)
+                if os.path.lexists(self.path("place/new")):
+                    # what came before the lie, in its place: a folder, a link that leads nowhere else
+                    self.remove("place/new")
+                self.assertEqual(around(), before)
+
+        self.assertIn("the copy did not end in time", copy(OK).stderr)
+        for frames in ([], # hung up
+                       [OK, (proto.DATA, b"")], [OK, (proto.DATA, b"\x07abc")],
+                       [OK, (proto.END, b"")], [OK, (proto.END, b"\xff" * 9)],
+                       [(proto.REPLY, b"")], [(proto.REPLY, proto.encode(STATUS=1 << 40))],
+                       [OK, *stdout_frames(whole)], # no end: until the timeout
+                       [OK, *stdout_frames(whole), end_frame(5)],
+                       [(proto.REPLY, proto.encode(STATUS=2, MESSAGE="\033[31mred\nmvm: fine"))]):
+            with self.subTest(frames=[f[:1] for f in frames]):
+                done = copy(*frames)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertNotIn("\033", done.stderr)
+                self.assertNotIn("\nmvm: fine", done.stderr)
+                if os.path.lexists(self.path("place/new")): # then it is whole
+                    self.assertEqual(os.path.getsize(self.path("place/new")), 100000)
+                    self.remove("place/new")
+
+        # and the truth is taken, without what only the guest's root could want
+        done = copy(OK, *stdout_frames(tar_of(("new", REG, 0o6755), data=b"x" * 300000)),
+                    end_frame(0))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path("place/new")).st_mode), 0o755)
+        self.assertEqual(os.stat(self.path("place/new")).st_size, 300000)
+        self.assertEqual([f for f in os.listdir(self.path("place")) if f.startswith(".mvm-")], [])
+
+    def remove(self, name):
+        path = self.path(name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
     def test_volumes_go_along(self):
         host = self.path("host")

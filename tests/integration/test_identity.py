@@ -26,6 +26,7 @@ while :; do
 done''']
 on_restore  = ["/bin/busybox", "sh", "-c", '''
 cat /proc/sys/kernel/hostname /etc/machine-id /run/mvm/generation >/tmp/at-restore
+head -c 32 /dev/urandom | hexdump -e '32/1 "%02x" "\\n"' >>/tmp/at-restore
 case $(hostname) in
 bad*) echo cannot reload >/dev/console; exit 3 ;;
 esac''']
@@ -55,13 +56,14 @@ class Identity(guests.TestCase):
     def look(self, name):
         lines = self.exec(name, "sh", "-c", LOOK).splitlines()
         (hostname, etc_hostname, machine_id, boot_id, generation, random, at_name, at_id,
-         at_generation, hosts) = lines
+         at_generation, at_random, hosts) = lines
         self.assertEqual((hostname, etc_hostname, hosts), (name, name, "1"))
         # on_restore ran when all of it was in place
         self.assertEqual((at_name, at_id, at_generation), (hostname, machine_id, generation))
         self.assertLess(self.clock_off_ms(name), CLOCK_MS, f"the clock of {name} is off")
         return {"hostname": hostname, "machine-id": machine_id, "boot id": boot_id,
-                "generation": generation, "random numbers": random}
+                "generation": generation, "random numbers": random,
+                "first random numbers": at_random}
 
     def test_twenty_clones_differ_in_every_pair(self):
         names = [f"clone-{i}" for i in range(CLONES)]
