@@ -55,7 +55,8 @@ int agent_client_init(struct agent_client *a, struct loop *loop, int fd);
 void agent_client_done(struct agent_client *a);
 
 /*
- * Go on by another connection, before the agent has said anything by the first.
+ * Go on by another connection, before the agent has said anything by the first.  What was written
+ * to that one already is the caller's to pass on; what waits to be written goes here.
  *
  *   fd  non-blocking; taken over on success
  *

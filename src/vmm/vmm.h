@@ -94,9 +94,9 @@ struct vmm_config {
 	/*
 	 * Called once, from the loop, when a guest that dials (as over vsock) has done so: fd,
 	 * connected and non-blocking, is the agent's channel from now on, and the callee's if it
-	 * returns 0; it has carried nothing yet, nor has agent_fd, which only hangs up should the
-	 * VMM end before.  NULL: bytes are passed on between both, which costs a copy each.  A
-	 * backend that gives agent_fd to its VMM never calls it.
+	 * returns 0; what was sent by agent_fd before has been passed on.  agent_fd only hangs up
+	 * should the VMM end before.  NULL: bytes are passed on between both, which costs a copy
+	 * each.  A backend that gives agent_fd to its VMM never calls it.
 	 */
 	int (*on_agent)(void *arg, int fd);
 	void *on_agent_arg;

@@ -467,9 +467,11 @@ static void a_connection_is_handed_over_to_who_takes_it(void **state)
 {
 	struct relay *r = *state;
 	char got[8];
+	assert_int_equal(send(r->agent_fd, "early", 5, 0), 5);
 	int guest = dial(r);
 	while (r->taken_fd < 0)
 		assert_int_equal(loop_run_once(r->loop, clock_deadline_ns(10000)), 0);
+	assert_int_equal(recv(guest, got, sizeof(got), 0), 5);
 	assert_int_equal(send(guest, "hello", 5, 0), 5);
 	assert_int_equal(recv(r->taken_fd, got, sizeof(got), 0), 5); /* no loop in between */
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);

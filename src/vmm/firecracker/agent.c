@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/sock.h"
@@ -24,6 +25,21 @@ static void on_link_end(void *arg, struct link *l)
 	link_free(l);
 }
 
+/* What was sent before the guest had dialled: calls, which are small.  0 or -errno. */
+static int pass_early_bytes(int host, int guest)
+{
+	char buffer[4096];
+	for (;;) {
+		ssize_t n = recv(host, buffer, sizeof(buffer), MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n == 0 || errno == EAGAIN ? 0 : -errno;
+		if (send(guest, buffer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) != n)
+			return -ENOBUFS;
+	}
+}
+
 /* What fails here closes both sockets: whoever waits for the agent sees the channel end. */
 static void on_guest(void *arg, uint32_t events)
 {
@@ -35,7 +51,7 @@ static void on_guest(void *arg, uint32_t events)
 	stop_listening(a);
 	AUTO_CLOSE int host = TAKE_FD(a->host_fd);
 	if (a->on_agent) {
-		if (a->on_agent(a->arg, guest) == 0)
+		if (pass_early_bytes(host, guest) == 0 && a->on_agent(a->arg, guest) == 0)
 			(void)TAKE_FD(guest);
 	} else if (link_new(a->loop, guest, host, on_link_end, a, &a->link) == 0) {
 		(void)TAKE_FD(guest);
