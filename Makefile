@@ -29,9 +29,9 @@ demo: ## the main job on a real guest, step by step
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) scripts/demo
 
-bench: all ## measure restore, cold boot, start times and image building
+bench: all ## measure starts beside QEMU and libvirt, images, long lists; N=100 samples
 	@scripts/install-deps demo bench
-	@BUILD=$(BUILD) scripts/bench
+	@BUILD=$(BUILD) scripts/bench $(if $(N),-n $(N))
 
 install: all ## install to PREFIX (/usr/local)
 	@meson configure --prefix $(PREFIX) $(BUILD)

@@ -17,7 +17,8 @@ import statistics
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import restore
+from measure import machine, summary
+from mvm_cli import Mvm, stages_ms
 
 FILES = ("snapshot/mem.bin", "snapshot/vmstate.bin", "snapshot/working-set.bin", "vmlinux",
          "rootfs.ext4", "initrd")
@@ -58,7 +59,7 @@ def sample(mvm, folder, kind):
     else:
         record, wall = mvm.start("--require-snapshot")
     mvm.remove(record)
-    return restore.stages_ms(record)[0], wall
+    return stages_ms(record)[0], wall
 
 
 def measure(mvm, folder, n):
@@ -72,7 +73,7 @@ def measure(mvm, folder, n):
             parts, wall = sample(mvm, folder, kind)
             stages[kind].append(parts)
             walls[kind].append(wall)
-    return {kind: restore.summary(walls[kind]) | {
+    return {kind: summary(walls[kind]) | {
         "stages_p50_ms": {name: round(statistics.median(s[name] for s in stages[kind]), 1)
                           for name in stages[kind][0]}} for kind in KINDS}
 
@@ -91,15 +92,15 @@ def main():
     options.add_argument("--json")
     given = options.parse_args()
 
-    mvm = restore.Mvm(given.mvm, given.template)
+    mvm = Mvm(given.mvm, given.template)
     info = json.loads(mvm.run("template", "info", given.template, "--json"))
     folder = os.path.join(os.environ["MVM_DATA_DIR"], "templates", given.template, "artifacts",
                           info["revision"]["revision_hash"])
     if not os.path.exists(os.path.join(folder, SET)):
         sys.exit("bench: this snapshot has no working set")
-    result = {"machine": restore.machine(), "working_set_mib": round(set_bytes(folder) / 2**20, 1),
+    result = {"machine": machine(), "working_set_mib": round(set_bytes(folder) / 2**20, 1),
               "start": measure(mvm, folder, given.n)}
-    print(f"machine  {result['machine']}\nworking set  {result['working_set_mib']} MiB\n")
+    print(f"machine  {result['machine']['cpu']}\nworking set  {result['working_set_mib']} MiB\n")
     print(f"{'mvm run -d, wall time':28}{'n':>4}{'p50':>10}{'p95':>10}{'min':>10}{'max':>10}   ms")
     for kind, row in result["start"].items():
         print(f"{kind:28}{row['n']:>4}" + "".join(

@@ -21,22 +21,24 @@ DEADLINE_S = 30
 PING = struct.pack("<IIB3x", 14, 1, 2) + struct.pack("<HIQ", 1, 8, 1)  # CALL on stream 1: PING
 
 
-def command(name, **arguments):
+def command(name, number=None, **arguments):
     text = {"execute": name}
+    if number is not None:
+        text["id"] = number
     if arguments:
         text["arguments"] = arguments
     return json.dumps(text, separators=(",", ":")).encode()
 
 
-CAPABILITIES = command("migrate-set-capabilities", capabilities=[
-    {"capability": "x-ignore-shared", "state": True}, {"capability": "events", "state": True}])
-LOAD = [command("migrate-incoming", uri="fd:s"), command("cont")]
+EVENTS = [{"capability": "events", "state": True}]
+SHARED_MEMORY = [{"capability": "x-ignore-shared", "state": True}, *EVENTS]
 
 
 class Clone:
     """One QEMU and our ends of its sockets."""
 
-    def __init__(self, argv, snapshot_fd):
+    def __init__(self, argv, snapshot_fd, folder):
+        os.chdir(folder) # arguments name files beside each other
         pairs = [socket.socketpair() for _ in range(3)]
         self.qmp, self.agent, self.console = (ours for ours, _ in pairs)
         for ours, _ in pairs:
@@ -68,15 +70,20 @@ class Clone:
     def stage(self):
         return (time.perf_counter() - self.start) * 1000
 
-    def restore(self, state_fd):
+    def send_fd(self, text, fd):
+        self.qmp.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+
+    def restore(self, state_fd, capabilities=SHARED_MEMORY):
+        """Load a migration stream, or with -1 only let run what -loadvm has loaded."""
         self.qmp.sendall(command("qmp_capabilities"))
         while "return" not in self.message():
             pass
         spawned = self.stage()
-        self.qmp.sendall(CAPABILITIES)
-        self.qmp.sendmsg([command("getfd", fdname="s")],
-                         [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [state_fd]))])
-        self.qmp.sendall(b"".join(LOAD))
+        if state_fd >= 0:
+            self.qmp.sendall(command("migrate-set-capabilities", capabilities=capabilities))
+            self.send_fd(command("getfd", fdname="s"), state_fd)
+            self.qmp.sendall(command("migrate-incoming", uri="fd:s"))
+        self.qmp.sendall(command("cont"))
         while self.message().get("event") != "RESUME":
             pass
         return spawned, self.stage()
@@ -89,24 +96,39 @@ class Clone:
 
 
 class Floor:
-    """What a restore of one revision costs without mvm."""
+    """What a restore of one revision costs without mvm.  Others load another state."""
 
-    def __init__(self, argv, revision):
+    def __init__(self, argv, revision, state="snapshot/vmstate.bin", capabilities=SHARED_MEMORY):
         self.argv = [shutil.which(argv[0]) or sys.exit(f"floor: no program '{argv[0]}'"), *argv[1:]]
         self.revision = os.path.realpath(revision)
         self.snapshot_fd = os.open(os.path.join(revision, "snapshot"), os.O_RDONLY | os.O_DIRECTORY)
+        self.state = state and os.path.join(self.revision, state)
+        self.capabilities = capabilities
+
+    def start(self, kind=Clone):
+        """A restored machine; returns it with the milliseconds to a ready QEMU and to now."""
+        state_fd = os.open(self.state, os.O_RDONLY) if self.state else -1
+        machine = kind(self.argv, self.snapshot_fd, self.revision)
+        try:
+            return machine, *machine.restore(state_fd, self.capabilities)
+        except BaseException:
+            machine.end()
+            raise
+        finally:
+            if self.state:
+                os.close(state_fd)
+
+    def answer(self, clone, frame=PING):
+        """Ask the guest; returns when the first byte of its answer is there."""
+        clone.agent.sendall(frame)
+        if not clone.agent.recv(1):
+            sys.exit("floor: the agent's port was closed")
+        return clone.stage()
 
     def sample(self, frame=PING):
         """One restore: milliseconds to a ready QEMU, to a running guest, to its first answer."""
-        os.chdir(self.revision)
-        state_fd = os.open("snapshot/vmstate.bin", os.O_RDONLY)
-        clone = Clone(self.argv, self.snapshot_fd)
+        clone, spawned, resumed = self.start()
         try:
-            spawned, resumed = clone.restore(state_fd)
-            clone.agent.sendall(frame)
-            if not clone.agent.recv(1):
-                sys.exit("floor: the agent's port was closed")
-            return spawned, resumed, clone.stage()
+            return spawned, resumed, self.answer(clone, frame)
         finally:
             clone.end()
-            os.close(state_fd)

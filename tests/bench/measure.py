@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark does with its samples, and what it must say about the machine."""
+
+import ctypes
+import math
+import mmap
+import os
+import platform
+import statistics
+import subprocess
+
+PERCENTILES = (50, 95, 99)
+SEEK_DATA, SEEK_HOLE = 3, 4
+
+
+def percentile(samples, percent):
+    """The smallest sample that so many percent are not above (nearest rank)."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def summary(samples):
+    result = {"n": len(samples)}
+    for percent in PERCENTILES:
+        result[f"p{percent}_ms"] = round(percentile(samples, percent), 2)
+    result["min_ms"], result["max_ms"] = round(min(samples), 2), round(max(samples), 2)
+    return result
+
+
+def medians(stages):
+    """[{stage: ms}] to {stage: median ms}; the stages of all samples are the same."""
+    return {name: round(statistics.median(sample[name] for sample in stages), 2)
+            for name in stages[0]}
+
+
+def data_extents(fd):
+    """(offset, length) of what is no hole."""
+    size, at = os.fstat(fd).st_size, 0
+    while at < size:
+        try:
+            at = os.lseek(fd, at, SEEK_DATA)
+        except OSError: # nothing but a hole is left
+            return
+        end = os.lseek(fd, at, SEEK_HOLE)
+        yield at, end - at
+        at = end
+
+
+def warm(*paths):
+    """Have files in the page cache, but for their holes."""
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        for offset, length in data_extents(fd):
+            while length > 0:
+                n = len(os.pread(fd, min(length, 1 << 20), offset))
+                offset, length = offset + n, length - n if n else 0
+        os.close(fd)
+
+
+def cool(*paths):
+    """Drop files from the page cache; whoever maps a page of them keeps it there."""
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def resident_bytes(path):
+    """How much of a file is in the page cache."""
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED) as pages:
+        count = (len(pages) + mmap.PAGESIZE - 1) // mmap.PAGESIZE
+        there = (ctypes.c_ubyte * count)()
+        buffer = ctypes.c_char.from_buffer(pages)
+        libc = ctypes.CDLL(None, use_errno=True)
+        r = libc.mincore(ctypes.c_void_p(ctypes.addressof(buffer)), ctypes.c_size_t(len(pages)),
+                         there)
+        del buffer
+        if r < 0:
+            raise OSError(ctypes.get_errno(), "mincore")
+        return sum(page & 1 for page in there) * mmap.PAGESIZE
+
+
+def memory_mib(pid, guest_mib):
+    """What a VMM has for itself and what it shares, of the guest's memory and of all the rest.
+    The guest's memory is the mapping of a file mem.bin or one of just its size."""
+    sizes = {"guest_private": 0, "guest_shared": 0, "vmm_private": 0}
+    inside = False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as file:
+        for line in file:
+            words = line.split()
+            if "-" in words[0] and not words[0].endswith(":"):
+                start, end = (int(address, 16) for address in words[0].split("-"))
+                inside = line.rstrip().endswith("/mem.bin") or end - start == guest_mib << 20
+            elif words[0] == "Private_Dirty:":
+                sizes["guest_private" if inside else "vmm_private"] += int(words[1])
+            elif words[0] == "Private_Clean:": # of a file: the page cache's, whoever maps it
+                sizes["guest_shared" if inside else "vmm_private"] += int(words[1])
+            elif words[0].startswith("Shared_") and inside:
+                sizes["guest_shared"] += int(words[1])
+    return {f"{name}_mib": round(kib / 1024, 1) for name, kib in sizes.items()}
+
+
+def first_line(argv):
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60,
+                          stdin=subprocess.DEVNULL)
+    return (done.stdout.splitlines() or [""])[0]
+
+
+def machine():
+    """Where numbers come from."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file
+                      if line.startswith("model name")), "unknown CPU")
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        memory_kib = int(file.readline().split()[1])
+    return {"cpu": model, "cores": os.cpu_count(), "memory_mib": memory_kib >> 10,
+            "kernel": platform.release(), "load_before": os.getloadavg()[0]}

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mvm program as the benchmark drives it, and what a started instance says about itself."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+DEADLINE_S = 300
+POOL_READY_S = 60
+
+
+class Mvm:
+    def __init__(self, program, template):
+        self.program = os.path.abspath(program)
+        self.template = template
+        self.serial = 0
+
+    def run(self, *args):
+        done = subprocess.run([self.program, *args], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=DEADLINE_S)
+        if done.returncode != 0:
+            sys.exit(f"bench: mvm {' '.join(args)}: {done.stderr}")
+        return done.stdout
+
+    def timed(self, *args):
+        """The wall time of a command, in milliseconds."""
+        began = time.perf_counter()
+        self.run(*args)
+        return (time.perf_counter() - began) * 1000
+
+    def start(self, *options):
+        """Start an instance; returns its record and the wall time of `mvm run -d` in ms."""
+        self.serial += 1
+        name = f"bench-{os.getpid()}-{self.serial}"
+        wall = self.timed("run", "--template", self.template, "--name", name, "-d", "--backend",
+                          "qemu", *options)
+        return json.loads(self.run("inspect", name)), wall
+
+    def remove(self, *records):
+        self.run("rm", "--force", *[record["name"] for record in records])
+
+    def revision(self):
+        """The current revision's record."""
+        return json.loads(self.run("template", "info", self.template, "--json"))["revision"]
+
+    def folder(self, revision):
+        return os.path.realpath(os.path.join(os.environ["MVM_DATA_DIR"], "templates",
+                                             self.template, "artifacts",
+                                             revision["revision_hash"]))
+
+    def knows(self, command):
+        done = subprocess.run([self.program, "help", *command.split()], capture_output=True,
+                              check=False, stdin=subprocess.DEVNULL, timeout=DEADLINE_S)
+        return done.returncode == 0
+
+
+def stages_ms(record):
+    """{stage: ms}; the last stage's end is the whole start."""
+    ends = sorted(record["stages_ns"].items(), key=lambda item: item[1])
+    result, before = {}, 0
+    for name, end in ends:
+        result[name] = (end - before) / 1e6
+        before = end
+    return result, before / 1e6
+
+
+class Pool:
+    """A server of pools.  The template's pool is empty but for filled(): other starts would take
+    its VMs too."""
+
+    def __init__(self, mvm):
+        self.mvm = mvm
+        self.set(0)
+        self.server = subprocess.Popen([mvm.program, "pool", "serve"], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def set(self, size):
+        self.mvm.run("pool", "set", self.mvm.template, "--size", str(size))
+
+    def ready(self):
+        rows = json.loads(self.mvm.run("pool", "list", "--json"))["pools"]
+        return sum(row["ready"] for row in rows if row["template_id"] == self.mvm.template)
+
+    def wait(self, size):
+        """Until so many VMs wait; sys.exit() when they do not in time."""
+        deadline = time.monotonic() + POOL_READY_S
+        while self.ready() != size:
+            if time.monotonic() > deadline:
+                sys.exit(f"bench: the pool had not {size} VMs within {POOL_READY_S} s")
+            time.sleep(0.05)
+
+    def filled(self):
+        self.set(1)
+        self.wait(1)
+
+    def emptied(self):
+        self.set(0)
+        self.wait(0)
+
+    def end(self):
+        self.set(0)
+        self.server.terminate()
+        self.server.wait(DEADLINE_S)

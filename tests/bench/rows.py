@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of the benchmark.
+
+sample() gives {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the whole `mvm run -d`)
+and "first_exec" (a first `mvm exec` after it).  memory() gives what one more clone has for itself.
+"""
+
+import shutil
+
+import libvirt_row
+import measure
+import mvm_cli
+
+Unavailable = libvirt_row.Unavailable
+
+LABELS = {
+    "cold_boot": "mvm: cold boot, to healthy",
+    "cold_boot.command": "mvm: cold boot, whole command",
+    "restore": "mvm: restore, to the agent's acknowledgement",
+    "restore.command": "mvm: restore, whole command",
+    "restore.first_exec": "mvm: first exec in it, whole command",
+    "restore_cold": "mvm: restore, snapshot not in the page cache",
+    "restore_cold.command": "mvm: the same, whole command",
+    "restore_cold.first_exec": "mvm: first exec in that",
+    "pool": "mvm: restore from the pool",
+    "pool.command": "mvm: from the pool, whole command",
+    "pool.first_exec": "mvm: first exec in that one",
+    "run_command": "mvm: run -- true, VM and all",
+    "floor": "bare floor: QEMU with these flags, to a ping",
+    "floor_cold": "bare floor, snapshot not in the page cache",
+    "loadvm": "QEMU -loadvm from qcow2, to a ping",
+    "incoming": "QEMU -incoming with all memory, to a ping",
+    "q35_incoming": "QEMU q35 -incoming with all memory, to a ping",
+    "libvirt": "libvirt restore (q35), to a ping",
+}
+
+
+class Row:
+    key = ""
+
+    def memory(self):
+        return None
+
+    def end(self):
+        """Nothing is left running between samples."""
+
+
+class MvmRow(Row):
+    options = ()
+
+    def __init__(self, mvm):
+        self.mvm = mvm
+
+    def take(self):
+        """Start an instance; returns its record and the sample."""
+        record, wall = self.mvm.start(*self.options)
+        stages, total = mvm_cli.stages_ms(record)
+        return record, {"total": total, "stages": stages, "command": wall}
+
+
+class ColdBoot(MvmRow):
+    key = "cold_boot"
+    options = ("--cold",)
+
+    def sample(self):
+        record, sample = self.take()
+        self.mvm.remove(record)
+        return sample
+
+
+class Restore(MvmRow):
+    key = "restore"
+    options = ("--require-snapshot",)
+
+    def sample(self):
+        record, sample = self.take()
+        sample["first_exec"] = self.mvm.timed("exec", record["name"], "--", "true")
+        self.mvm.remove(record)
+        return sample
+
+    def memory(self):
+        records = [self.take()[0] for _ in range(2)]
+        try:
+            return measure.memory_mib(records[1]["vmm_pid"], records[1]["mem_mib"])
+        finally:
+            self.mvm.remove(*records)
+
+
+class FromPool(Restore):
+    """The VM waits before a sample begins, and nothing is made ready while others are sampled."""
+
+    key = "pool"
+
+    def __init__(self, mvm):
+        super().__init__(mvm)
+        if not mvm.knows("pool serve"):
+            raise Unavailable("this mvm has no pool")
+        self.pool = mvm_cli.Pool(mvm)
+
+    def sample(self):
+        self.pool.filled()
+        sample = super().sample()
+        self.pool.emptied()
+        return sample
+
+    def memory(self):
+        return None
+
+    def end(self):
+        self.pool.end()
+
+
+class RunCommand(MvmRow):
+    key = "run_command"
+
+    def sample(self):
+        wall = self.mvm.timed("run", "--template", self.mvm.template, "--backend", "qemu",
+                              "--require-snapshot", "--", "true")
+        return {"total": wall, "stages": {}}
+
+
+class Cold(Row):
+    """Another row's sample with the snapshot's files out of the page cache."""
+
+    def __init__(self, key, row, files):
+        self.key, self.row, self.files = key, row, files
+        measure.cool(*files)
+        if any(measure.resident_bytes(path) for path in files):
+            raise Unavailable("the snapshot cannot be dropped from the page cache here")
+
+    def sample(self):
+        measure.cool(*self.files)
+        sample = self.row.sample()
+        measure.warm(*self.files)
+        return sample
+
+
+class Qemu(Row):
+    """QEMU driven by floor.py, however it loads its state."""
+
+    def __init__(self, key, make, guest_mib):
+        if not shutil.which("qemu-img"):
+            raise Unavailable("qemu-img is not installed (package qemu-utils)")
+        self.key = key
+        self.machine = make()
+        self.guest_mib = guest_mib
+
+    def sample(self):
+        spawned, resumed, answered = self.machine.sample()
+        return {"total": answered, "stages": {"spawn": spawned, "load": resumed - spawned,
+                                              "agent": answered - resumed}}
+
+    def memory(self):
+        clones = []
+        try:
+            for _ in range(1 if self.key == "loadvm" else 2): # one file, one VM
+                clones.append(self.machine.start()[0])
+                self.machine.answer(clones[-1])
+            return measure.memory_mib(clones[-1].pid, self.guest_mib)
+        finally:
+            for clone in clones:
+                clone.end()
+
+
+class Libvirt(Row):
+    key = "libvirt"
+
+    def __init__(self, guest, revision_record, revision, folder, kvm):
+        self.guest_mib = revision_record["mem_mib"]
+        self.libvirt = libvirt_row.Libvirt(guest, revision_record, revision, folder, kvm)
+
+    def sample(self):
+        restored, answered = self.libvirt.sample()
+        return {"total": answered, "stages": {"restore": restored, "agent": answered - restored}}
+
+    def memory(self):
+        sock, _, _ = self.libvirt.start()
+        try:
+            return measure.memory_mib(self.libvirt.pid(), self.guest_mib)
+        finally:
+            sock.close()
+            self.libvirt.stop()
+
+    def end(self):
+        self.libvirt.end()
