@@ -124,6 +124,12 @@ class Folder(TestCase):
                 change()
                 self.assert_seen()
 
+    def test_writes_through_memory_are_seen_though_no_time_changes(self):
+        with open(self.path("root/etc/one"), "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+            for letter in b"123": # after the first, the kernel changes no time until it writes back
+                memory[0] = letter
+                self.assert_seen()
+
     def test_what_is_not_in_an_image_costs_no_build(self):
         changes = {
             "times": lambda: os.utime(self.path("root/etc/one"), (1, 1)),
