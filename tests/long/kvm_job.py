@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is different on KVM; test_nested_kvm.py runs it in a VM that has it.
+
+With MVM_TEST_FIRECRACKER also the main job on Firecracker.
+"""
+
+import json
+import os
+import re
+import unittest
+
+import guests
+import harness
+
+
+def told(mvm_json, name):
+    """The row of `mvm backends` for one backend."""
+    return next(row for row in mvm_json("backends") if row["name"] == name)
+
+
+@harness.needs_guests
+@harness.needs_kvm
+class OnQemu(guests.TestCase):
+    config = guests.CONFIG
+
+    def test_backends_say_kvm(self):
+        row = told(self.mvm_json, "qemu")
+        self.assertTrue(row["usable"], row)
+        self.assertEqual((row["accelerator"], row["accelerator_reason"]), ("kvm", "KVM is usable"))
+        self.assertRegex(self.mvm_ok("backends"), r"qemu +yes +kvm \(KVM is usable\) +yes +\d")
+
+    def test_the_vmm_is_told_to_use_kvm(self):
+        record = self.run_detached()
+        with open(f"/proc/{record['vmm_pid']}/cmdline", encoding="utf-8") as file:
+            argv = file.read().split("\0")
+        self.assertEqual(argv[argv.index("-accel") + 1], "kvm")
+        self.assertEqual(argv[argv.index("-cpu") + 1], "host")
+        opened = {os.readlink(f"/proc/{record['vmm_pid']}/fd/{fd}")
+                  for fd in os.listdir(f"/proc/{record['vmm_pid']}/fd")}
+        self.assertIn("/dev/kvm", opened)
+        self.assertIn("anon_inode:kvm-vm", opened)
+
+    def test_the_guest_sees_this_cpu_and_kvms_clock(self):
+        record = self.run_detached()
+        with open("/proc/cpuinfo", encoding="ascii") as file:
+            model = re.search(r"^model name.*$", file.read(), re.M)[0]
+        self.assertIn(model, self.exec(record["name"], "cat", "/proc/cpuinfo"))
+        clock = self.exec(record["name"], "cat",
+                          "/sys/devices/system/clocksource/clocksource0/current_clocksource")
+        self.assertEqual(clock, "kvm-clock\n")
+
+    def test_a_snapshot_depends_on_the_cpu_and_its_clock(self):
+        info = self.mvm_json("template", "info", "web-worker")
+        facts = info["revision"]["snapshot"]["compat"]
+        self.assertEqual(facts["accelerator"], "kvm")
+        self.assertRegex(facts["cpu"], r"^host, \w+ \d+-\d+-\d+ microcode \S+ flags [0-9a-f]{16}$")
+        self.assertRegex(facts["tsc_khz"], r"^[1-9]\d{5,6}$")
+
+    def test_the_facts_are_the_same_at_every_probe(self):
+        seen = set()
+        for _ in range(5):
+            os.unlink(self.data("cache", "qemu.json")) # the probe's, with the TSC's frequency
+            seen.add(json.dumps(self.mvm_json("template", "info", "web-worker")["run"]))
+        self.assertEqual(len(seen), 1, seen)
+        self.assertEqual(json.loads(seen.pop())["start"], "restore")
+
+    def test_a_snapshot_of_kvm_is_none_for_tcg(self):
+        says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", "--require-snapshot",
+                              env={"MVM_ACCEL": "tcg"})
+        self.assertIn("accelerator", says)
+        self.assertIn("'kvm'", says)
+        self.assertIn("'tcg'", says)
+
+    def test_twenty_restores_in_a_row_all_answer(self):
+        times = []
+        for i in range(20):
+            record = self.run_detached("web-worker", "--name", f"r{i}", "--require-snapshot")
+            times.append(max(record["stages_ns"].values()) // 1_000_000)
+            self.assertEqual(self.exec(record["name"], "hostname"), f"r{i}\n")
+            self.mvm_ok("rm", "--force", record["name"])
+        print("# restores, ms:", *sorted(times))
+
+
+FIRECRACKER = os.environ.get("MVM_TEST_FIRECRACKER")
+
+
+@harness.needs_guests
+@harness.needs_kvm
+@unittest.skipUnless(FIRECRACKER, "MVM_TEST_FIRECRACKER names no firecracker")
+class OnFirecracker(guests.TestCase):
+    config = guests.CONFIG.replace("[health]", 'network = "none"\n\n[health]')
+
+    @classmethod
+    def setUpClass(cls):
+        os.environ["MVM_FIRECRACKER"] = FIRECRACKER
+        cls.addClassCleanup(os.environ.pop, "MVM_FIRECRACKER")
+        super().setUpClass()
+
+    def test_it_is_told_and_taken(self):
+        self.assertTrue(told(self.mvm_json, "firecracker")["usable"])
+        record = self.run_detached("web-worker", "--require-snapshot")
+        self.assertEqual((record["backend"], record["start"]), ("firecracker", "restore"))
+        self.assertEqual(self.exec(record["name"], "hostname"), record["name"] + "\n")
+
+    def test_a_command_runs_in_a_fresh_vm(self):
+        done = self.mvm("run", "--template", "web-worker", "--", "sh", "-c", "echo out; exit 7",
+                        status=7)
+        self.assertEqual(done.stdout, "out\n")
+        self.assert_nothing_left()
+
+    def test_it_boots_cold(self):
+        record = self.run_detached("web-worker", "--cold")
+        self.assertEqual((record["backend"], record["start"]), ("firecracker", "boot"))
+        self.mvm_ok("stop", record["name"])
+
+
+if __name__ == "__main__":
+    guests.main()

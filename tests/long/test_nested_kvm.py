@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The QEMU backend on real KVM: its contract, the main job, and what is different there.
+
+The tests run in a VM that has KVM (outer_vm.py) on hosts that have none, and are the same as
+elsewhere: the built contract program and the tests of tests/integration, with this host's python.
+Each of their results is one of ours.  With MVM_TEST_FIRECRACKER the same for Firecracker.
+
+Environment: MVM, MVM_TEST_KERNEL_DEB, MVM_TEST_CONTRACT (the built program), MVM_TEST_VSOCK_GUEST;
+MVM_TEST_NESTED may name single steps, and MVM_TEST_NESTED_KEEP a folder that the logs stay in.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(SOURCE_DIR, "tests", "integration"))
+import harness
+import outer_vm
+import summary
+
+BOOT_S = 180
+# what runs inside: name, deadline in seconds, program (the paths there)
+STEPS = (
+    ("contract", 600, "/mvm/contract"),
+    ("kvm_job", 900, "/src/tests/long/kvm_job.py"),
+    ("main_job", 2400, "/src/tests/integration/test_main_job.py"),
+)
+BEGIN, END = "@begin ", "@end "
+
+
+def why_not():
+    for name in ("MVM_TEST_CONTRACT", "MVM_TEST_VSOCK_GUEST"):
+        if not os.path.exists(os.environ.get(name, "")):
+            return f"{name} names no program"
+    return harness.why_no_guests() or outer_vm.why_not()
+
+
+def steps():
+    wanted = os.environ.get("MVM_TEST_NESTED", "").split()
+    return [step for step in STEPS if not wanted or step[0] in wanted]
+
+
+def make_vm(folder):
+    """The VM with everything that the steps need in it; returns it and the path of its python."""
+    deb = os.environ["MVM_TEST_KERNEL_DEB"]
+    vm = outer_vm.OuterVm(folder, deb)
+    image = vm.image
+    image.add_qemu()
+    python = image.add_python()
+    for name in ("cp", "setpriv", "e2fsck"):
+        if shutil.which(name):
+            image.add_program(shutil.which(name), "/usr/bin/" + name)
+    for name in ("mvm", "mvm-supervisor", "mvm-agent"):
+        image.add_program(os.path.join(os.path.dirname(harness.MVM), name), "/mvm/" + name)
+    image.add_program(os.environ["MVM_TEST_CONTRACT"], "/mvm/contract")
+    firecracker = os.environ.get("MVM_TEST_FIRECRACKER")
+    if firecracker:
+        image.add_program(firecracker, "/mvm/firecracker")
+    image.add_file(deb, "/mvm/" + os.path.basename(deb))
+    for part in ("tests/integration", "tests/long", "examples/http/rootfs"):
+        image.add_tree(os.path.join(SOURCE_DIR, part), "/src/" + part)
+    image.add_file(os.path.join(SOURCE_DIR, "tests", "harness.py"), "/src/tests/harness.py")
+
+    guest = os.path.join(folder, "guest")
+    subprocess.run([sys.executable, os.path.join(SOURCE_DIR, "tests/contract/make_guest.py"), deb,
+                    guest, os.environ["MVM_TEST_VSOCK_GUEST"]], check=True, timeout=300)
+    image.add_tree(guest, "/mvm/guest")
+    return vm, python
+
+
+def script(python):
+    """What the VM runs: every step within its deadline, between marks."""
+    deb = os.path.basename(os.environ["MVM_TEST_KERNEL_DEB"])
+    lines = [f"export MVM=/mvm/mvm MVM_TEST_KERNEL_DEB=/mvm/{deb} MVM_TEST_GUEST_DIR=/mvm/guest",
+             "export PYTHONPATH=/src/tests:/src/tests/integration PYTHONDONTWRITEBYTECODE=1"]
+    if os.environ.get("MVM_TEST_FIRECRACKER"):
+        lines.append("export MVM_TEST_FIRECRACKER=/mvm/firecracker")
+    for name, seconds, program in steps():
+        command = f"{python} {program}" if program.endswith(".py") else program
+        lines += [f"echo '{BEGIN}{name}'", f"timeout -s KILL {seconds} {command}",
+                  f"echo '{END}{name}' $?"]
+    return "\n".join(lines)
+
+
+def wait(vm, process):
+    """Until the VM ends, or does not in time.  Says every step's end as it comes."""
+    deadline = time.monotonic() + BOOT_S + sum(seconds for _, seconds, _ in steps())
+    began, seen = time.monotonic(), 0
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            pass
+        if not vm.output() and time.monotonic() > began + BOOT_S:
+            break # it never came up
+        ends = vm.output().count("\n" + END)
+        if ends != seen:
+            print(f"# {ends} of {len(steps())} steps after {time.monotonic() - began:.0f} s",
+                  flush=True)
+            seen = ends
+    process.kill()
+    process.wait(30)
+
+
+def parts(output):
+    """{step: (what it printed, its exit status or None)}"""
+    result = {}
+    for chunk in output.split(BEGIN)[1:]:
+        name, _, text = chunk.partition("\n")
+        text, mark, status = text.partition(f"{END}{name} ")
+        result[name] = (text, int(status.split("\n")[0] or -1) if mark else None)
+    return result
+
+
+def cmocka_results(text):
+    """The contract's program says the backend before its tests, and why one skips."""
+    backend, reason, running = "", "", False
+    for line in text.splitlines():
+        found = summary.CMOCKA.match(line)
+        if line.startswith("backend: "):
+            backend = line.removeprefix("backend: ")
+        elif line.startswith("skipped: "):
+            reason = line.removeprefix("skipped: ")
+        elif found and found[1] == "RUN":
+            running = True
+        elif found and running: # a list of the skipped ones comes at a group's end again
+            running = False
+            yield f"{backend}: {found[2]}", {"OK": "ok", "FAILED": "failed"}.get(found[1], reason)
+
+
+def results(text):
+    """(test, "ok", "failed" or the reason of a skip) of a program's tests, by its output."""
+    if summary.CMOCKA.search(text):
+        yield from cmocka_results(text)
+        return
+    for state, name, directive, reason in summary.TAP.findall(text):
+        if directive.upper() == "SKIP":
+            yield name, reason or "skipped"
+        else:
+            yield name, "ok" if state.lower() == "ok" else "failed"
+
+
+class Tap:
+    def __init__(self):
+        self.number, self.bad = 0, 0
+
+    def say(self, name, state):
+        self.number += 1
+        self.bad += state == "failed"
+        skip = "" if state in ("ok", "failed") else f" # SKIP {state}"
+        print(f"{'not ' * (state == 'failed')}ok {self.number} - {name}{skip}", flush=True)
+
+    def report(self, step, text, status):
+        """A step's tests, and the step itself when it failed without one of them failing."""
+        found = list(results(text))
+        for name, state in found:
+            self.say(f"{step}: {name}", state)
+        for line in text.splitlines():
+            if status != 0 or line.startswith("#"):
+                print("#", line.lstrip("# "))
+        if status != 0 and not any(state == "failed" for _, state in found):
+            self.say(f"{step} ends well (it ended with {status})", "failed")
+
+
+def main():
+    reason = why_not()
+    if reason:
+        print(f"1..0 # SKIP {reason}")
+        return 0
+    folder = tempfile.mkdtemp(prefix="mvm-test-")
+    tap = Tap()
+    try:
+        vm, python = make_vm(folder)
+        wait(vm, vm.start(script(python)))
+        done = parts(vm.output())
+        for name, _, _ in steps():
+            tap.report(name, *done.get(name, ("", None)))
+        if tap.bad:
+            print("\n".join("# " + line for line in vm.last_words().splitlines()))
+    finally:
+        keep = os.environ.get("MVM_TEST_NESTED_KEEP")
+        if keep:
+            for name in ("qemu.log", "console.log", "said.log"):
+                if os.path.exists(os.path.join(folder, name)):
+                    shutil.copy(os.path.join(folder, name), keep)
+        shutil.rmtree(folder)
+    print(f"1..{tap.number}")
+    return 1 if tap.bad or not tap.number else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
