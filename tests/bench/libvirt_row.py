@@ -53,6 +53,10 @@ DOMAIN = """<domain type='{kind}'>
 """
 
 
+# called for every error, which is asked for where it is understood
+QUIET = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(lambda _, error: None)
+
+
 class Unavailable(Exception):
     """Why there is no row for libvirt."""
 
@@ -65,7 +69,7 @@ def load_library():
     for name in ("virConnectOpen", "virDomainCreateXML", "virDomainLookupByName"):
         getattr(library, name).restype = ctypes.c_void_p
     library.virGetLastErrorMessage.restype = ctypes.c_char_p
-    library.virSetErrorFunc(None, ctypes.cast(library.virResetLastError, ctypes.c_void_p))
+    library.virSetErrorFunc(None, QUIET)
     return library
 
 
