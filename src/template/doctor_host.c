@@ -86,10 +86,19 @@ const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_prob
 
 static bool is_older_qemu(const char *version)
 {
-	unsigned major = 0, minor = 0;
-	return sscanf(version, "%u.%u", &major, &minor) == 2 &&
-	       (major < QEMU_TESTED_MAJOR ||
-		(major == QEMU_TESTED_MAJOR && minor < QEMU_TESTED_MINOR));
+	char *end = NULL;
+	unsigned long major = strtoul(version, &end, 10);
+	unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+	return end != version && (major < QEMU_TESTED_MAJOR ||
+				  (major == QEMU_TESTED_MAJOR && minor < QEMU_TESTED_MINOR));
+}
+
+/* Unusable, where memory runs out. */
+static void probe(struct doctor *d, const struct vmm_ops *ops, struct vmm_probe *ret)
+{
+	int cache_fd = d->mvm ? store_dir(d->mvm->store, STORE_CACHE) : -1;
+	if (vmm_backend_probe(ops, cache_fd, ret, NULL) < 0)
+		d->failed = true;
 }
 
 static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struct vmm_probe *p,
@@ -117,11 +126,7 @@ void doctor_backends(struct doctor *d)
 	bool any = false;
 	for (size_t i = 0; vmm_backends[i]; i++) {
 		AUTO_DONE(vmm_probe) p = { 0 };
-		int cache_fd = d->mvm ? store_dir(d->mvm->store, STORE_CACHE) : -1;
-		if (vmm_backend_probe(vmm_backends[i], cache_fd, &p, NULL) < 0) {
-			d->failed = true; /* its only error */
-			return;
-		}
+		probe(d, vmm_backends[i], &p);
 		any |= p.usable;
 		add_backend(d, vmm_backends[i], &p, !any && !vmm_backends[i + 1]);
 	}
@@ -134,11 +139,7 @@ void doctor_network(struct doctor *d)
 		const char *obstacle = vmm_network_obstacle(vmm_backends[i]);
 		if (!obstacle)
 			continue;
-		if (vmm_backend_probe(vmm_backends[i], store_dir(d->mvm->store, STORE_CACHE), &p,
-				      NULL) < 0) {
-			d->failed = true; /* its only error */
-			return;
-		}
+		probe(d, vmm_backends[i], &p);
 		if (p.usable)
 			doctor_add(d, "network", MVM_CHECK_WARN, "see doc/firecracker.md",
 				   "VMs on backend %s can have no network: %s",
@@ -151,11 +152,7 @@ void doctor_isolation(struct doctor *d)
 	for (size_t i = 0; vmm_backends[i]; i++) {
 		AUTO_DONE(vmm_probe) p = { 0 };
 		const char *how = NULL;
-		if (vmm_backend_probe(vmm_backends[i], store_dir(d->mvm->store, STORE_CACHE), &p,
-				      NULL) < 0) {
-			d->failed = true; /* its only error */
-			return;
-		}
+		probe(d, vmm_backends[i], &p);
 		if (!p.usable)
 			continue;
 		bool confined = vmm_backends[i]->confines(
@@ -232,8 +229,12 @@ void doctor_cgroup(struct doctor *d)
 /* "MemAvailable:   123 kB" */
 static bool read_kib(const char *meminfo, const char *key, unsigned long long *ret)
 {
+	char *end = NULL;
 	const char *line = meminfo ? strstr(meminfo, key) : NULL;
-	return line && sscanf(line + strlen(key), " %llu", ret) == 1;
+	if (!line)
+		return false;
+	*ret = strtoull(line + strlen(key), &end, 10);
+	return end != line + strlen(key);
 }
 
 void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit, const char *swaps)

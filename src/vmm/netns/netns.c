@@ -119,7 +119,7 @@ static struct sockaddr_storage ipv4(const char *address, uint16_t port)
 static int dial(void *arg, int type)
 {
 	struct port *p = arg;
-	struct sockaddr_storage to;
+	struct sockaddr_storage to = { 0 };
 	if (p->guest_port == 0) {
 		int r = find_name_server(&to);
 		return r < 0 ? r : connect_to(&to, type);
