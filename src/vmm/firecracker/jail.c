@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <sys/un.h>
 
 #include "base/file.h"
+#include "vmm/privilege.h"
 
 /* systemd's table of uids calls 0x70000000 and above unused. */
 #define UID_FIRST    0x70000000u
@@ -69,6 +71,10 @@ const char *fc_jail_obstacle(const char *binary, int dir_fd)
 	struct statvfs fs;
 	if (geteuid() != 0)
 		return "only root can use the jailer";
+	if (!privilege_has(CAP_SYS_ADMIN) || !privilege_has(CAP_MKNOD) ||
+	    !privilege_has(CAP_SYS_CHROOT) || !privilege_has(CAP_SETUID) ||
+	    !privilege_has(CAP_CHOWN))
+		return "this root may not mount, make devices or change users, as the jailer must";
 	if (!is_static(binary))
 		return "this Firecracker is not linked statically, so it cannot run in a jail";
 	if (dir_fd >= 0 && fstatvfs(dir_fd, &fs) == 0 && (fs.f_flag & (ST_NODEV | ST_NOEXEC)))

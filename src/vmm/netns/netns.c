@@ -9,11 +9,11 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "base/file.h"
 #include "vmm/netns/netns_priv.h"
 #include "vmm/netns/relay.h"
+#include "vmm/privilege.h"
 
 #define RESOLV_CONF	"/etc/resolv.conf"
 #define RESOLV_CONF_MAX 65536u
@@ -36,18 +36,10 @@ struct netns {
 	struct port **ports; /* of the forwards, and two for names */
 };
 
-static bool has_capability(unsigned which)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
-	return syscall(SYS_capget, &head, data) == 0 &&
-	       (data[which / 32].effective & (1u << which % 32)) != 0;
-}
-
 const char *netns_obstacle(void)
 {
 	char value = '0';
-	if (!has_capability(CAP_NET_ADMIN) || !has_capability(CAP_SYS_ADMIN))
+	if (!privilege_has(CAP_NET_ADMIN) || !privilege_has(CAP_SYS_ADMIN))
 		return "its network needs root, to make network namespaces and tap devices";
 	if (access("/dev/net/tun", R_OK | W_OK) < 0)
 		return "its network needs /dev/net/tun: modprobe tun";
