@@ -6,6 +6,7 @@
 #include "handles.h"
 #include "json.h"
 #include "options.h"
+#include "text.h"
 #include "when.h"
 
 struct pruning {
@@ -55,11 +56,11 @@ static int print_sums(const struct mvm_prune_result *p, bool dry_run)
 	char bytes[24];
 
 	str_bytes(p->freed_bytes, bytes, sizeof(bytes));
-	(void)printf("%s %zu revisions, %zu cached builds, %zu files: %s\n",
-		     dry_run ? "would remove" : "removed", p->n_revisions, p->n_cached, p->n_blobs,
-		     bytes);
+	(void)printf("%s %zu revision%s, %zu cached build%s, %zu file%s: %s\n",
+		     dry_run ? "would remove" : "removed", p->n_revisions, plural(p->n_revisions),
+		     p->n_cached, plural(p->n_cached), p->n_blobs, plural(p->n_blobs), bytes);
 	if (p->n_in_use)
-		(void)printf("%zu more are in use by VMs\n", p->n_in_use);
+		(void)printf("in use by VMs, so kept: %zu\n", p->n_in_use);
 	return 0;
 }
 

@@ -16,6 +16,12 @@ void print_text(FILE *out, const char *s);
 /* The same, but not more than so many columns of it. */
 void print_start(FILE *out, const char *s, size_t columns);
 
+/* What a word gets that stands behind a number. */
+static inline const char *plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 #define TEXT_COLUMNS 80
 
 /*

@@ -4,6 +4,7 @@
 import fcntl
 import json
 import os
+import pty
 import shlex
 import subprocess
 import unittest
@@ -153,6 +154,36 @@ class Locked(Revisions):
             file.close()
             self.assertEqual(process.communicate(timeout=30)[0], "web updated\n")
         self.assertEqual(process.returncode, 0)
+
+
+class OnTerminal(Revisions):
+    def answer(self, text):
+        """delete on a terminal where somebody types this; exit status and what was shown."""
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execve(harness.MVM, [harness.MVM, "template", "delete", "web"], self.environment())
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(fd, 4096)
+        os.write(fd, text)
+        try:
+            while part := os.read(fd, 4096):
+                shown += part
+        except OSError:
+            pass # the terminal's other end is closed
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+    def test_delete_asks_and_only_a_yes_deletes(self):
+        for text in b"n\n", b"\n", b"yellow\n", b"\x04":
+            status, shown = self.answer(text)
+            self.assertIn("delete template 'web' and all its revisions?", shown)
+            self.assertIn("not confirmed, nothing was changed", shown)
+            self.assertEqual(status, 1)
+        self.assertEqual(len(self.mvm_json("template", "list")), 1)
+        status, shown = self.answer(b"y\n")
+        self.assertEqual(status, 0, shown)
+        self.assertEqual(self.mvm_json("template", "list"), [])
 
 
 class Damaged(Revisions):

@@ -8,7 +8,7 @@
  *   MVM_FAULT_AT=N       the call to act at, from 1
  *   MVM_FAULT_DO=WHAT    kill-before, kill-after, kill-half (a write cut in two);
  *                        stop (SIGSTOP before it); EIO (this call fails); ENOSPC (from this call
- *                        on, whatever needs room)
+ *                        on, whatever needs room); no-links (from this call on, hard links)
  *
  * Writes to anything but regular files do not count, nor do opens that create or cut nothing.
  */
@@ -72,6 +72,8 @@ static int enter(const char *name, unsigned flags)
 		return 0;
 	if (strcmp(fault_do, "ENOSPC") == 0)
 		return flags & NEEDS_ROOM ? ENOSPC : 0;
+	if (strcmp(fault_do, "no-links") == 0)
+		return strcmp(name, "link") == 0 || strcmp(name, "linkat") == 0 ? EMLINK : 0;
 	if (count != fault_at)
 		return 0;
 	if (strcmp(fault_do, "kill-before") == 0)

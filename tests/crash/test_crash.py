@@ -241,6 +241,24 @@ class Crash(harness.TestCase):
 
         self.everywhere(harness.MVM, "template", "prune", "--keep", "1", after=after)
 
+    def test_where_files_cannot_be_linked_they_are_copied_and_that_is_said(self):
+        without = {"MVM_FAULT_AT": "1", "MVM_FAULT_DO": "no-links"}
+        data = self.copy_of_base()
+        self.write("root/etc/hostname", "two\n")
+        build = [harness.MVM, "template", "build", "web-worker"]
+        done = self.run_in(data, build, without)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("cannot link files, so artifacts were copied", done.stderr)
+        image = os.stat(data + "/templates/web-worker/current/rootfs.ext4")
+        self.assertEqual((image.st_nlink, image.st_mode & 0o7777), (1, 0o444))
+        self.whole(data, "copied")
+        for command in (build, [harness.MVM, "template", "prune", "--keep", "1"],
+                        [harness.MVM, "template", "verify"], build,
+                        [harness.MVM, "template", "delete", "web-worker", "--force"]):
+            done = self.run_in(data, command, without)
+            self.assertEqual(done.returncode, 0, f"{command}: {done.stderr}")
+            self.whole(data, "copied, " + " ".join(command[1:]))
+
     def prune_beside(self, *command):
         calls = self.calls_of(command)
         prune = [harness.MVM, "template", "prune", "--keep", "1"]

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/resource.h>
+
 #include "store_fixture.h"
 #include "template/list_index.h"
 
@@ -257,6 +259,33 @@ static void a_store_that_is_only_read_is_listed(void **state)
 	assert_string_equal(after.data, LISTED);
 }
 
+static void an_index_that_cannot_be_written_is_done_without(void **state)
+{
+	struct rlimit small = { .rlim_cur = 500 }, old;
+	struct list_record records[16];
+
+	make_three(state);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_listed(state, LISTED);
+	assert_false(has_index(state));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_listed(state, LISTED);
+	assert_int_equal(read_index(state, records), 3);
+
+	/* one that is there stays when the next cannot be written */
+	save_spec(((struct fixture *)*state)->store, "d");
+	next_tick(state);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_listed(state, LISTED "d worker 128 -\n");
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(read_index(state, records), 3);
+	assert_listed(state, LISTED "d worker 128 -\n");
+	assert_int_equal(read_index(state, records), 4);
+}
+
 static int stop(void *arg, const struct mvm_template_summary *s)
 {
 	(void)arg;
@@ -281,6 +310,7 @@ int main(void)
 		TEST(templates_that_come_and_go_come_and_go_in_the_index),
 		TEST(a_damaged_index_is_only_read_past),
 		TEST(a_store_that_is_only_read_is_listed),
+		TEST(an_index_that_cannot_be_written_is_done_without),
 		TEST(a_listing_ends_when_it_is_told_to),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
