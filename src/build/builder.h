@@ -46,6 +46,7 @@ struct build_product {
 	struct mvm_run run; /* the image's own settings; the template's override them */
 	int kernel_fd;	    /* folder as kernel_import() makes it, kernel.h; -1: brings none */
 	struct kernel_info kernel;
+	bool unused_initrd; /* it brings an initrd of its own */
 	uint64_t nix_closure_bytes;
 };
 #define BUILD_PRODUCT_NONE                                                                         \

@@ -98,7 +98,15 @@ static int nix_build(const struct build_source *source, const struct build_lock 
 		r = check_source(&f, lock, err);
 	if (r == 0)
 		r = read_closure(&f, path, &ret->nix_closure_bytes, err);
-	return r < 0 ? r : nix_output_take(path, out_fd, work_fd, source->step, ret, err);
+	if (r >= 0)
+		r = nix_output_take(path, out_fd, work_fd, source->step, ret, err);
+	if (r >= 0 && ret->unused_initrd)
+		progress_note(
+			source->progress,
+			"%s: the flake's initrd is not used: guests boot with mvm's, which has "
+			"the agent",
+			source->template_id);
+	return r;
 }
 
 const struct builder nix_builder = {

@@ -159,5 +159,6 @@ int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_s
 		return mvm_error_oom(err);
 	struct output o = { .path = path, .store = store, .fd = fd };
 	int r = take_rootfs(&o, out_fd, step, err);
+	ret->unused_initrd = faccessat(fd, "initrd", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	return r < 0 ? r : take_kernel(&o, work_fd, ret, err);
 }

@@ -94,7 +94,7 @@ static const char nix_flake[] =
 	"    let\n"
 	"      # The output holds `rootfs` (a folder, a tar or an ext4 image) and, if the image "
 	"brings\n"
-	"      # its own, `vmlinux`, `initrd` and `lib/modules`.\n"
+	"      # its own, `vmlinux` and `lib/modules`.\n"
 	"      rootfs = system: derivation {\n"
 	"        name = \"rootfs\";\n"
 	"        inherit system;\n"

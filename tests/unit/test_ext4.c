@@ -168,6 +168,34 @@ static void a_large_hole_costs_nothing(void **state)
 	assert_non_null(strstr(out, "Size: 21474836480"));
 }
 
+#define FAR (UINT64_C(5) << 30)
+static struct tree_node *far_node;
+
+static void fill_far(struct ext4_writer *w)
+{
+	assert_int_equal(ext4_write(w, far_node, 4, "begin", 5, NULL), 0);
+	assert_int_equal(ext4_write(w, far_node, FAR + 7, "end", 3, NULL), 0);
+}
+
+static void contents_beyond_4_gib_are_where_they_belong(void **state)
+{
+	(void)state;
+	AUTO(tree) t = new_tree();
+	char command[64], text[8] = "";
+
+	far_node = add_file(t, "far", FAR + 10);
+	make_image("far.img", t, fill_far, NULL);
+	(void)snprintf(command, sizeof(command), "bmap /far %llu", (unsigned long long)FAR / 4096);
+	AUTO_FREE char *out = debugfs("far.img", command);
+	off_t block = (off_t)strtoull(out, NULL, 10);
+	assert_true(block > 0);
+	AUTO_CLOSE int fd = openat(work_fd, "far.img", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(pread(fd, text, 3, block * 4096 + 7), 3);
+	assert_string_equal(text, "end");
+	AUTO_FREE char *stat_out = debugfs("far.img", "stat /far");
+	assert_non_null(strstr(stat_out, "Size: 5368709130"));
+}
+
 static void large_folders_keep_every_name(void **state)
 {
 	(void)state;
@@ -304,6 +332,7 @@ int main(void)
 		cmocka_unit_test(contents_of_every_size_read_back),
 		cmocka_unit_test(files_with_many_holes_have_an_extent_tree),
 		cmocka_unit_test(a_large_hole_costs_nothing),
+		cmocka_unit_test(contents_beyond_4_gib_are_where_they_belong),
 		cmocka_unit_test(large_folders_keep_every_name),
 		cmocka_unit_test(every_kind_of_file_is_kept),
 		cmocka_unit_test(the_tree_may_bring_its_own_lost_and_found),
