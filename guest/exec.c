@@ -103,34 +103,37 @@ static void end_output(struct output *o)
 	stream_send(o->exec->stream.agent, FRAME_DATA, o->exec->stream.id, &o->channel, 1);
 }
 
-/* Pass on one piece.  Returns true when there may be more to do right now. */
+/* Pass on what there is, within the window.  True when there may be more to do right now. */
 static bool pump_output(struct output *o)
 {
 	struct exec *e = o->exec;
 	struct agent *a = e->stream.agent;
-	uint8_t frame[1 + PIECE_MAX];
+	int sent = 0;
 
 	if (o->fd < 0 || e->send_window == 0 || !stream_may_send(a))
 		return false;
-	size_t max = e->send_window < PIECE_MAX ? e->send_window : PIECE_MAX;
+	size_t max = e->send_window;
 	if (e->exited && o->left < max)
 		max = o->left;
-	ssize_t n = max ? read(o->fd, frame + 1, max) : 0;
-	if (n < 0 && errno == EINTR)
+	/* in one go: each read of a full pipe makes the process run, and us wait for our turn */
+	ssize_t n = max ? channel_send_from(&a->channel, FRAME_DATA, e->stream.id, o->channel,
+					    o->fd, max, PIECE_MAX, &sent)
+			: 0;
+	if (n == -EINTR)
 		return true;
-	if (n < 0 && errno == EAGAIN && !e->exited)
+	if (n == -EAGAIN && !e->exited)
 		return false;
+	if ((n == -ENOMEM || sent < 0) && a->channel_error == 0)
+		a->channel_error = n < 0 ? (int)n : sent;
 	if (n <= 0) {
 		/* The end (EIO on a terminal).  Or all that the process left behind, in a pipe that
 		 * something in the background still holds: nobody waits for that one. */
 		end_output(o);
 		return false;
 	}
-	frame[0] = o->channel;
 	e->send_window -= (uint32_t)n;
 	if (e->exited)
 		o->left -= (size_t)n;
-	stream_send(a, FRAME_DATA, e->stream.id, frame, 1 + (size_t)n);
 	return true;
 }
 
@@ -140,7 +143,7 @@ static void on_output(void *arg, uint32_t events)
 {
 	struct output *o = arg;
 	(void)events;
-	(void)pump_output(o); /* one piece per turn: others want theirs */
+	(void)pump_output(o); /* a window at most: others want their turn */
 	settle(o->exec);
 }
 

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#define READ_SIZE 32768u
+#define READ_SIZE	32768u
+#define FROM_FRAMES_MAX 8u /* a window, in the pieces that an agent sends */
 
 /* Parse one frame at the front of what has arrived.  1, 0 (not whole yet) or -EPROTO. */
 static int parse_frame(const struct channel *c, struct frame *ret)
@@ -96,18 +98,66 @@ int channel_flush(struct channel *c)
 	return r;
 }
 
-int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *payload, size_t len)
+static void put_header(void *to, uint8_t type, uint32_t stream, size_t len)
 {
 	uint8_t header[FRAME_HEADER_SIZE] = { 0 };
 	uint32_t le_len = htole32((uint32_t)len), le_stream = htole32(stream);
-	size_t limit = c->out_limit ? c->out_limit : CHANNEL_OUT_DEFAULT;
-
-	assert(len <= FRAME_PAYLOAD_MAX);
-	if (channel_queued(c) + sizeof(header) + len > limit)
-		return -ENOBUFS;
 	memcpy(header, &le_len, sizeof(le_len));
 	memcpy(header + 4, &le_stream, sizeof(le_stream));
 	header[8] = type;
+	memcpy(to, header, sizeof(header));
+}
+
+static bool has_room(const struct channel *c, size_t len)
+{
+	return channel_queued(c) + len <= (c->out_limit ? c->out_limit : CHANNEL_OUT_DEFAULT);
+}
+
+ssize_t channel_send_from(struct channel *c, uint8_t type, uint32_t stream, uint8_t first, int fd,
+			  size_t max, size_t piece, int *ret_sent)
+{
+	const size_t head = FRAME_HEADER_SIZE + 1;
+	struct iovec parts[FROM_FRAMES_MAX];
+	size_t n_parts = 0;
+
+	assert(piece > 0 && piece < FRAME_PAYLOAD_MAX);
+	*ret_sent = 0;
+	char *room = strbuf_room(&c->out.buf, FROM_FRAMES_MAX * (head + piece));
+	if (!room)
+		return -ENOMEM;
+	for (; max > 0 && n_parts < FROM_FRAMES_MAX; n_parts++) {
+		size_t len = max < piece ? max : piece;
+		parts[n_parts] = (struct iovec){ room + n_parts * (head + piece) + head, len };
+		max -= len;
+	}
+	ssize_t n = readv(fd, parts, (int)n_parts);
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	size_t added = 0;
+	for (size_t left = (size_t)n; left > 0;) {
+		size_t len = left < piece ? left : piece;
+		put_header(room + added, type, stream, len + 1);
+		room[added + FRAME_HEADER_SIZE] = (char)first;
+		added += head + len;
+		left -= len;
+	}
+	if (!has_room(c, added)) {
+		*ret_sent = -ENOBUFS;
+		return n;
+	}
+	strbuf_added(&c->out.buf, added);
+	*ret_sent = channel_flush(c);
+	return n;
+}
+
+int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *payload, size_t len)
+{
+	uint8_t header[FRAME_HEADER_SIZE];
+
+	assert(len <= FRAME_PAYLOAD_MAX);
+	if (!has_room(c, sizeof(header) + len))
+		return -ENOBUFS;
+	put_header(header, type, stream, len);
 	queue_add(&c->out, header, sizeof(header));
 	queue_add(&c->out, payload, len);
 	if (c->out.buf.failed)

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/queue.h"
 
@@ -52,6 +53,21 @@ int channel_receive(struct channel *c, struct frame *ret);
 /* Queue a frame and write what the kernel takes.  Returns 0, -ENOBUFS (over the limit, nothing
  * queued), -EPIPE or -errno.  len is at most FRAME_PAYLOAD_MAX. */
 int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *payload, size_t len);
+
+/*
+ * Read from a descriptor and queue what comes as frames, without copying it, and write what the
+ * kernel takes.
+ *
+ *   first  the first byte of each payload
+ *   fd     pipe or terminal; one readv(2)
+ *   max    bytes to read at most, not 0
+ *   piece  bytes of it in a frame at most
+ *
+ * Returns how many bytes were read, 0 at the end, -EAGAIN and others from reading; *ret_sent is
+ * what channel_send() would have returned, and 0 unless something was read.
+ */
+ssize_t channel_send_from(struct channel *c, uint8_t type, uint32_t stream, uint8_t first, int fd,
+			  size_t max, size_t piece, int *ret_sent);
 
 /* Write more of the queue.  Returns 0, -EPIPE or -errno. */
 int channel_flush(struct channel *c);

@@ -139,6 +139,48 @@ static void what_the_peer_does_not_take_waits_up_to_the_limit(void **state)
 	assert_int_equal(channel_receive(&other, &f), 0);
 }
 
+static void what_is_read_from_a_pipe_becomes_frames(void **state)
+{
+	struct pair *p = *state;
+	AUTO_DONE(channel) other = { .fd = p->fds[1] };
+	static const size_t cases[] = { 1, 9, 10, 11, 79, 80, 500 };
+	char data[500];
+	int fds[2], sent;
+	struct frame f;
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)i;
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(channel_send_from(&p->c, 4, 7, 1, fds[0], 100, 10, &sent), -EAGAIN);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t got = 0;
+		assert_int_equal(write(fds[1], data, cases[i]), cases[i]);
+		while (got < cases[i]) {
+			ssize_t n = channel_send_from(&p->c, 4, 7, 1, fds[0], 95, 10, &sent);
+			assert_int_equal(sent, 0);
+			/* as much as eight frames hold */
+			assert_int_equal(n, cases[i] - got < 80 ? cases[i] - got : 80);
+			for (size_t end = got + (size_t)n; got < end;) {
+				assert_int_equal(channel_receive(&other, &f), 1);
+				assert_int_equal(f.type, 4);
+				assert_int_equal(f.stream, 7);
+				assert_int_equal(f.payload[0], 1);
+				assert_in_range(f.len, 2, 11);
+				assert_memory_equal(f.payload + 1, data + got, f.len - 1);
+				got += f.len - 1;
+			}
+		}
+		assert_int_equal(channel_receive(&other, &f), 0);
+	}
+	p->c.out_limit = 1;
+	assert_int_equal(write(fds[1], data, 3), 3);
+	assert_int_equal(channel_send_from(&p->c, 4, 7, 1, fds[0], 95, 10, &sent), 3);
+	assert_int_equal(sent, -ENOBUFS);
+	(void)close(fds[1]);
+	assert_int_equal(channel_send_from(&p->c, 4, 7, 1, fds[0], 95, 10, &sent), 0);
+	(void)close(fds[0]);
+}
+
 static void a_peer_that_never_stops_does_not_keep_its_reader(void **state)
 {
 	(void)state;
@@ -176,6 +218,7 @@ int main(void)
 		TEST(a_frame_is_handed_out_when_its_last_byte_has_come),
 		TEST(frames_that_come_together_are_handed_out_one_by_one),
 		TEST(the_largest_frame_passes),
+		TEST(what_is_read_from_a_pipe_becomes_frames),
 		TEST(what_the_peer_does_not_take_waits_up_to_the_limit),
 		TEST(a_closed_peer_is_a_broken_pipe),
 		cmocka_unit_test(bad_headers_break_the_protocol),
