@@ -53,7 +53,7 @@ void etc_hosts_common(const char *old, struct strbuf *ret)
 
 void etc_hosts_add(struct strbuf *hosts, const char *hostname)
 {
-	strbuf_addf(hosts, "127.0.1.1\t%s " MARK "\n", hostname);
+	strbuf_addf(hosts, "127.0.1.1\t%-*s " MARK "\n", (int)HOSTNAME_MAX, hostname);
 }
 
 void etc_set_hostname(const char *hostname)

@@ -15,7 +15,7 @@ void etc_write(const char *name, const char *text, mode_t mode);
 /* Add old's lines (NULL: those of a new /etc/hosts) but the marked one that names this machine. */
 void etc_hosts_common(const char *old, struct strbuf *ret);
 
-/* Add the marked line that names this machine. */
+/* Add the marked line that names this machine.  It has the same length for every name. */
 void etc_hosts_add(struct strbuf *hosts, const char *hostname);
 
 /* Write /etc/hostname and /etc/hosts. */

@@ -30,6 +30,17 @@ bool identity_machine_id_ok(const char *id)
 	return strlen(id) == 32 && strspn(id, "0123456789abcdef") == 32;
 }
 
+bool identity_boot_id_ok(const char *id)
+{
+	size_t i = 0;
+	for (; id[i]; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+		if (dash ? id[i] != '-' : !strchr("0123456789abcdef", id[i]))
+			return false;
+	}
+	return i == 36;
+}
+
 /* random(4): the count is in bits, and credited, since the host's generator made them. */
 int identity_add_entropy(int random_fd, const uint8_t *data, size_t len, struct mvm_error *err)
 {

@@ -15,6 +15,7 @@ bool identity_hostname_ok(const char *name);
 
 /* 32 lower-case hex digits, as machine-id(5) has it. */
 bool identity_machine_id_ok(const char *id);
+bool identity_boot_id_ok(const char *id); /* a lower-case UUID */
 
 /*
  * Take over what a request brings: entropy (and reseed), clock, hostname, machine-id, generation

@@ -38,6 +38,7 @@ static const struct {
 	{ FIELD_HOSTNAME, TEXT, "HOSTNAME", AT(hostname), HOSTNAME_MAX },
 	{ FIELD_MACHINE_ID, TEXT, "MACHINE_ID", AT(machine_id), 32 },
 	{ FIELD_GENERATION, TEXT, "GENERATION", AT(generation), GENERATION_MAX },
+	{ FIELD_BOOT_ID, TEXT, "BOOT_ID", AT(boot_id), 36 },
 	{ FIELD_ADDRESS, TEXT, "ADDRESS", AT(address), 64 },
 	{ FIELD_GATEWAY, TEXT, "GATEWAY", AT(gateway), 64 },
 	{ FIELD_DNS, TEXT, "DNS", AT(dns), 64 },
@@ -141,9 +142,9 @@ int request_parse(const void *payload, size_t len, struct request *ret, struct m
 
 void request_done(struct request *q)
 {
-	char *texts[] = { q->hostname,	  q->machine_id, q->generation, q->address,
-			  q->gateway,	  q->dns,	 q->workdir,	q->user,
-			  q->health_http, q->path,	 q->name };
+	char *texts[] = { q->hostname, q->machine_id,  q->generation, q->boot_id,
+			  q->address,  q->gateway,     q->dns,	      q->workdir,
+			  q->user,     q->health_http, q->path,	      q->name };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(texts); i++)
 		free(texts[i]);
 	strv_done(&q->args);

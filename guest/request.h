@@ -20,7 +20,7 @@
 struct request {
 	uint64_t call;
 	struct strv args, env, restore_args;
-	char *hostname, *machine_id, *generation; /* NULL: not given, as for all text */
+	char *hostname, *machine_id, *generation, *boot_id; /* NULL: not given, as for all text */
 	char *address, *gateway, *dns;
 	char *workdir, *user, *health_http;
 	char *path, *name;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #define SLOTS_DIR      "/run/mvm"
 #define SLOT_TEXT_MAX  (256u << 10)
 #define BOOT_ID_LENGTH 36
+#define PAGE	       ((size_t)4096)
 
 static const struct {
 	const char *name;  /* in SLOTS_DIR */
@@ -37,52 +39,74 @@ static bool is_mounted_there(int fd, const char *place)
 	       ours.st_ino == theirs.st_ino;
 }
 
-/* A copy of the file at its place, opened, and shown there from now on. */
-static int open_slot(struct slots *s, enum slot which, int dir_fd)
+/* What the file is to hold when the snapshot is taken: what is there now. */
+static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 {
-	const char *name = places[which].name, *place = places[which].place;
+	const char *place = places[which].place;
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
 
-	/* what the guest has there now; read as a stream, since files in /proc have no size */
+	/* read as a stream, since files in /proc have no size */
 	AUTO_CLOSE int old = open(place ? place : SLOTS_DIR "/generation", O_RDONLY | O_CLOEXEC);
 	int r = old < 0 ? -errno : file_read_fd(old, SLOT_TEXT_MAX, &text, &len);
 	if (r < 0 && r != -ENOENT)
 		return r;
+	if (which == SLOT_HOSTS) { /* with the line that clones replace at its end */
+		char name[HOSTNAME_MAX + 1] = "";
+		etc_hosts_common(text, ret);
+		s->hosts_common = ret->len;
+		if (gethostname(name, sizeof(name)) < 0 || !name[0])
+			(void)snprintf(name, sizeof(name), "localhost");
+		etc_hosts_add(ret, name);
+	} else {
+		strbuf_add(ret, text, len);
+	}
+	return ret->failed ? -ENOMEM : 0;
+}
+
+/* Its pages, written to once so that they are in the page table.  Without it is only slower. */
+static void map_slot(struct slots *s, enum slot which)
+{
+	size_t room = (s->sizes[which] + PAGE - 1) / PAGE * PAGE;
+	if (room == 0)
+		return; /* there is no page yet */
+	char *at = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, s->fds[which], 0);
+	if (at == MAP_FAILED)
+		return;
+	for (size_t i = 0; i < s->sizes[which]; i += PAGE)
+		*(volatile char *)(at + i) = at[i];
+	s->maps[which] = at;
+	s->rooms[which] = room;
+}
+
+/* A copy of the file at its place, opened, and shown there from now on. */
+static int open_slot(struct slots *s, enum slot which, int dir_fd)
+{
+	const char *name = places[which].name, *place = places[which].place;
+	AUTO_DONE(strbuf) text = { 0 };
+
+	int r = read_place(s, which, &text);
+	if (r < 0)
+		return r;
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return -errno;
-	if (place && is_mounted_there(fd, place)) {
-		s->sizes[which] = (off_t)len;
-		s->fds[which] = TAKE_FD(fd);
-		return 0;
-	}
-	r = ftruncate(fd, 0) < 0 ? -errno : file_write_all(fd, text ? text : "", len);
+	r = ftruncate(fd, 0) < 0 ? -errno
+				 : file_write_all(fd, text.data ? text.data : "", text.len);
 	if (r == 0 && fchmod(fd, 0444) < 0)
 		r = -errno;
 	if (r < 0)
 		return r;
-	if (place) {
+	if (place && !is_mounted_there(fd, place)) {
 		char path[FD_PATH_SIZE];
 		fd_path(fd, path);
 		if (mount(path, place, NULL, MS_BIND, NULL) < 0)
 			return -errno;
 	}
-	s->sizes[which] = (off_t)len;
+	s->sizes[which] = text.len;
 	s->fds[which] = TAKE_FD(fd);
+	map_slot(s, which);
 	return 0;
-}
-
-/* /etc/hosts without the line that names this machine, for slots_apply to add the new one to. */
-static int remember_hosts(struct slots *s)
-{
-	AUTO_FREE char *text = NULL;
-	int r = file_read_at(AT_FDCWD, places[SLOT_HOSTS].place, SLOT_TEXT_MAX, &text, NULL);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	strbuf_done(&s->hosts);
-	etc_hosts_common(text, &s->hosts);
-	return s->hosts.failed ? -ENOMEM : 0;
 }
 
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
@@ -96,8 +120,6 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 	int r = dir_fd < 0 ? dir_fd : 0;
 	if (r == 0 && fchmod(dir_fd, 0755) < 0)
 		r = -errno;
-	if (r == 0)
-		r = remember_hosts(s);
 	if (r == 0 && s->random_fd < 0)
 		r = -ENODEV;
 	if (r == 0)
@@ -112,21 +134,26 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot prepare for clones: %s", strerror(-r)) : 0;
 }
 
-static int write_slot(struct slots *s, enum slot which, const char *text, size_t len,
+/* Replace what a file has from an offset on. */
+static int write_slot(struct slots *s, enum slot which, size_t offset, const char *text, size_t len,
 		      struct mvm_error *err)
 {
-	int fd = s->fds[which];
+	int fd = s->fds[which], r = 0;
+	size_t size = offset + len;
 	if (fd < 0)
 		return 0; /* said so when it was prepared */
-	ssize_t n = pwrite(fd, text, len, 0);
-	int r = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
-	if (r == 0 && s->sizes[which] != (off_t)len) {
-		r = ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
-		s->sizes[which] = (off_t)len;
+	if (s->sizes[which] != size && ftruncate(fd, (off_t)size) < 0)
+		r = -errno;
+	if (r == 0 && s->maps[which] && size <= s->rooms[which]) {
+		memcpy(s->maps[which] + offset, text, len);
+	} else if (r == 0) {
+		ssize_t n = pwrite(fd, text, len, (off_t)offset);
+		r = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
 	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot write %s: %s", places[which].name,
 				     strerror(-r));
+	s->sizes[which] = size;
 	return 0;
 }
 
@@ -134,31 +161,34 @@ static int write_line(struct slots *s, enum slot which, const char *text, struct
 {
 	char line[GENERATION_MAX + 2];
 	int n = snprintf(line, sizeof(line), "%s\n", text);
-	return write_slot(s, which, line, (size_t)n, err);
+	return write_slot(s, which, 0, line, (size_t)n, err);
 }
 
 static int apply_hostname(struct slots *s, const char *name, struct mvm_error *err)
 {
-	AUTO_DONE(strbuf) hosts = { 0 };
+	AUTO_DONE(strbuf) line = { 0 };
 
 	int r = identity_set_hostname(name, err);
 	if (r == 0)
 		r = write_line(s, SLOT_HOSTNAME, name, err);
 	if (r < 0)
 		return r;
-	strbuf_add(&hosts, s->hosts.data, s->hosts.len);
-	etc_hosts_add(&hosts, name);
-	if (hosts.failed)
+	etc_hosts_add(&line, name);
+	if (line.failed)
 		return mvm_error_oom(err);
-	return write_slot(s, SLOT_HOSTS, hosts.data, hosts.len, err);
+	return write_slot(s, SLOT_HOSTS, s->hosts_common, line.data, line.len, err);
 }
 
-/* A version 4 UUID, as the kernel's own boot id is. */
-static int apply_boot_id(struct slots *s, struct mvm_error *err)
+/* Made here when the host sends none: a version 4 UUID, as the kernel's own boot id is. */
+static int apply_boot_id(struct slots *s, const char *from_host, struct mvm_error *err)
 {
 	uint8_t id[16];
 	char hex[2 * sizeof(id) + 1], text[BOOT_ID_LENGTH + 1];
 
+	if (from_host && !identity_boot_id_ok(from_host))
+		return mvm_error_set(err, -EINVAL, "'%s' is no boot id", from_host);
+	if (from_host)
+		return write_line(s, SLOT_BOOT_ID, from_host, err);
 	random_bytes(id, sizeof(id));
 	id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
 	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
@@ -183,7 +213,7 @@ int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)
 		r = write_line(s, SLOT_MACHINE_ID, q->machine_id, err);
 	if (r == 0 && q->generation)
 		r = write_line(s, SLOT_GENERATION, q->generation, err);
-	return r < 0 ? r : apply_boot_id(s, err);
+	return r < 0 ? r : apply_boot_id(s, q->boot_id, err);
 }
 
 static int write_freezers(struct slots *s, const char *value)
@@ -211,6 +241,8 @@ void slots_done(struct slots *s)
 {
 	if (s->ready) {
 		for (size_t i = 0; i < SLOT_COUNT; i++) {
+			if (s->maps[i])
+				(void)munmap(s->maps[i], s->rooms[i]);
 			if (s->fds[i] >= 0)
 				(void)close(s->fds[i]);
 		}
@@ -220,6 +252,5 @@ void slots_done(struct slots *s)
 	for (size_t i = 0; i < s->n_freeze; i++)
 		(void)close(s->freeze_fds[i]);
 	free(s->freeze_fds);
-	strbuf_done(&s->hosts);
 	*s = (struct slots){ 0 };
 }

@@ -9,7 +9,8 @@
  * Every path of the kernel that a clone takes for the first time costs it page faults and, under
  * TCG, the translation of that code; replacing files in /etc the usual way took 40 ms.  So the
  * files that tell clones apart live in /run/mvm, are bind-mounted over their places, as container
- * runtimes do with the same files, and stay open.
+ * runtimes do with the same files, and stay open and mapped: what keeps its length is then written
+ * without the kernel.
  */
 
 #include <stdint.h>
@@ -29,8 +30,10 @@ enum slot {
 struct slots {
 	bool ready;
 	int fds[SLOT_COUNT];
-	off_t sizes[SLOT_COUNT];
-	struct strbuf hosts; /* /etc/hosts without the line that names this machine */
+	char *maps[SLOT_COUNT];	  /* their pages, in the page table already; NULL: none yet */
+	size_t rooms[SLOT_COUNT]; /* sizes of the maps */
+	size_t sizes[SLOT_COUNT];
+	size_t hosts_common; /* bytes of /etc/hosts before the line that names this machine */
 	int random_fd;	     /* /dev/random */
 	int *freeze_fds;     /* cgroup.freeze of all that is frozen */
 	size_t n_freeze;

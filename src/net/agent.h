@@ -187,6 +187,7 @@ enum agent_field {
 	FIELD_FOLLOW,	/* 0 or 1 */
 	FIELD_NONCE_SHA256, /* 64 hex digits */
 	FIELD_MEMORY_BYTES,
+	FIELD_BOOT_ID, /* text: a UUID */
 };
 
 #endif

@@ -75,17 +75,22 @@ int channel_receive(struct channel *c, struct frame *ret)
 }
 
 /* Sockets must not raise SIGPIPE in a library's caller; the guest's port is no socket. */
-static ssize_t write_some(int fd, const void *data, size_t len)
+static ssize_t write_some(struct channel *c, const void *data, size_t len)
 {
-	ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-	return n < 0 && errno == ENOTSOCK ? write(fd, data, len) : n;
+	if (!c->is_file) {
+		ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
+		if (n >= 0 || errno != ENOTSOCK)
+			return n;
+		c->is_file = true; /* asked once: in a fresh clone even that takes its time */
+	}
+	return write(c->fd, data, len);
 }
 
 int channel_flush(struct channel *c)
 {
 	int r = 0;
 	while (channel_queued(c) > 0) {
-		ssize_t n = write_some(c->fd, queue_front(&c->out), channel_queued(c));
+		ssize_t n = write_some(c, queue_front(&c->out), channel_queued(c));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {

@@ -31,6 +31,7 @@ struct frame {
 
 struct channel {
 	int fd;		  /* borrowed; non-blocking */
+	bool is_file;	  /* no socket, as has turned out */
 	struct queue in;  /* what arrived and was not handed out yet */
 	size_t handed;	  /* bytes at its front: the frame that was handed out last */
 	unsigned reads;	  /* since channel_receive() said 0 */

@@ -206,16 +206,29 @@ static char *hosts_for(const char *old, const char *hostname)
 	return strbuf_take(&text);
 }
 
-static void hosts_has_one_line_for_the_hostname(void **state)
+#define PAD_61 "                                                             "
+
+static void hosts_has_one_line_of_one_length_for_the_hostname(void **state)
 {
 	(void)state;
 	AUTO_FREE char *first = hosts_for("1.2.3.4 db", "one");
-	assert_string_equal(first, "1.2.3.4 db\n127.0.1.1\tone # mvm\n");
+	assert_string_equal(first, "1.2.3.4 db\n127.0.1.1\tone" PAD_61 " # mvm\n");
 	AUTO_FREE char *second = hosts_for(first, "two");
-	assert_string_equal(second, "1.2.3.4 db\n127.0.1.1\ttwo # mvm\n");
+	assert_string_equal(second, "1.2.3.4 db\n127.0.1.1\ttwo" PAD_61 " # mvm\n");
 	AUTO_FREE char *fresh = hosts_for(NULL, "three");
-	assert_string_equal(fresh, "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
-				   "127.0.1.1\tthree # mvm\n");
+	assert_true(str_starts(fresh, "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\tthree "));
+}
+
+static void boot_ids_are_uuids(void **state)
+{
+	(void)state;
+	assert_true(identity_boot_id_ok("01234567-89ab-4def-8123-456789abcdef"));
+	assert_false(identity_boot_id_ok("01234567-89AB-4def-8123-456789abcdef"));
+	assert_false(identity_boot_id_ok("0123456789ab4def8123456789abcdef"));
+	assert_false(identity_boot_id_ok("01234567-89ab-4def-8123-456789abcde"));
+	assert_false(identity_boot_id_ok("01234567-89ab-4def-8123-456789abcdef0"));
+	assert_false(identity_boot_id_ok("01234567089ab-4def-8123-456789abcdef"));
+	assert_false(identity_boot_id_ok(""));
 }
 
 static void names_and_ids_are_checked(void **state)
@@ -318,7 +331,8 @@ int main(void)
 		cmocka_unit_test(bad_urls_are_refused),
 		cmocka_unit_test(status_lines_are_read_when_complete),
 		cmocka_unit_test(addresses_have_a_prefix_length),
-		cmocka_unit_test(hosts_has_one_line_for_the_hostname),
+		cmocka_unit_test(hosts_has_one_line_of_one_length_for_the_hostname),
+		cmocka_unit_test(boot_ids_are_uuids),
 		cmocka_unit_test(names_and_ids_are_checked),
 		cmocka_unit_test(kernel_options_are_whole_words),
 		cmocka_unit_test(requests_are_checked_once),
