@@ -223,14 +223,6 @@ static void grant(struct exec *e, size_t n)
 	stream_send(e->stream.agent, FRAME_CREDIT, e->stream.id, &le, sizeof(le));
 }
 
-static void pump_input(struct exec *e);
-
-static void on_stdin(void *arg, uint32_t events)
-{
-	(void)events;
-	pump_input(arg);
-}
-
 static void pump_input(struct exec *e)
 {
 	size_t done = 0, len = queue_len(&e->input);
@@ -250,18 +242,30 @@ static void pump_input(struct exec *e)
 	queue_take(&e->input, done);
 	grant(e, done);
 
-	if (e->stdin_fd < 0)
-		return;
-	if (done < len && !e->stdin_source) {
-		int r = loop_add_fd(e->stream.agent->loop, e->stdin_fd, EPOLLOUT, on_stdin, e,
-				    &e->stdin_source);
-		if (r < 0)
-			close_stdin(e); /* out of memory: the process sees its input end */
-	} else if (done == len) {
+	if (done == len) {
 		free_source(&e->stdin_source);
 		if (e->input_ended)
 			close_stdin(e);
 	}
+}
+
+static void on_stdin(void *arg, uint32_t events)
+{
+	(void)events;
+	pump_input(arg);
+}
+
+/* Not at once: what comes in the same turn goes to the process together, which is woken once. */
+static void pump_input_soon(struct exec *e)
+{
+	int r = 0;
+	if (e->stdin_fd >= 0 && !e->stdin_source)
+		r = loop_add_fd(e->stream.agent->loop, e->stdin_fd, EPOLLOUT, on_stdin, e,
+				&e->stdin_source);
+	if (r < 0)
+		close_stdin(e); /* out of memory: the process sees its input end */
+	if (e->stdin_fd < 0)
+		pump_input(e); /* into nothing */
 }
 
 static void break_off(struct exec *e)
@@ -292,7 +296,7 @@ static void take_input(struct exec *e, const struct frame *f)
 	if (e->input.buf.failed)
 		break_off(e);
 	else
-		pump_input(e);
+		pump_input_soon(e);
 }
 
 static void take_credit(struct exec *e, const struct frame *f)
