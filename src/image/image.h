@@ -19,7 +19,7 @@
 
 /* Raised whenever the same source would give other bytes than before: part of the build cache's
  * fingerprint. */
-#define IMAGE_FORMAT_VERSION 1u
+#define IMAGE_FORMAT_VERSION 2u
 
 /* SOURCE_DATE_EPOCH, or 0 when it is not set.  -EINVAL when it is no number of seconds. */
 int image_epoch(int64_t *ret, struct mvm_error *err);

@@ -353,6 +353,41 @@ static int write_tree(struct tree *t, const struct layer_source *layers, size_t 
 	return r < 0 ? mvm_error_context(err, r, "'%s'", name) : 0;
 }
 
+/* A working folder that no layer has is made, as container tools do.  What leads through a link or
+ * a file is left to the guest, which says so. */
+static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct mvm_error *err)
+{
+	struct tree_node *n = t->root;
+	char name[TREE_NAME_MAX + 1];
+	bool made = false;
+
+	for (; *(path += strspn(path, "/")); path += strlen(name)) {
+		size_t len = strcspn(path, "/");
+		if (len > TREE_NAME_MAX)
+			return mvm_error_set(err, -ENAMETOOLONG,
+					     "the image's working folder has a name of more than "
+					     "%u bytes",
+					     TREE_NAME_MAX);
+		memcpy(name, path, len);
+		name[len] = '\0';
+		if (str_eq(name, "."))
+			continue;
+		if (str_eq(name, "..") || n->inode->type != TREE_FOLDER)
+			break;
+		struct tree_node *child = tree_child(n, name);
+		if (!child) {
+			int r = tree_add(t, n, name, TREE_FOLDER, NULL, &child, err);
+			if (r < 0)
+				return r;
+			child->inode->mode = 0755;
+			child->inode->mtime = mtime;
+			made = true;
+		}
+		n = child;
+	}
+	return made ? tree_seal(t, err) : 0;
+}
+
 int oci_write_image(const struct oci_image *image, int out_fd, const struct image_options *options,
 		    struct mvm_error *err)
 {
@@ -380,5 +415,7 @@ int oci_write_image(const struct oci_image *image, int out_fd, const struct imag
 		r = check_layers(image, err);
 	if (r == 0)
 		r = layers_scan(layers, n, to.now, NULL, &t, err);
+	if (r == 0 && image->config.workdir)
+		r = make_workdir(t, image->config.workdir, to.now, err);
 	return r < 0 ? r : write_tree(t, layers, n, out_fd, &to, image->files.path, err);
 }

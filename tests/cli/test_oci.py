@@ -249,7 +249,8 @@ class Choosing(OciCase):
 
 class RunSettings(OciCase):
     CONFIG = {"Entrypoint": ["/bin/server", "--port"], "Cmd": ["80"], "User": "app:staff",
-              "Env": ["PATH=/bin", "MODE=image", "EMPTY=", "UNSET"], "WorkingDir": "/srv"}
+              "Env": ["PATH=/bin", "MODE=image", "EMPTY=", "UNSET"], "WorkingDir": "/srv",
+              "StopSignal": "SIGQUIT"}
 
     def test_the_images_settings_reach_the_revision_through_the_cache_too(self):
         layout = self.path("image")
@@ -257,10 +258,26 @@ class RunSettings(OciCase):
         self.build(f"oci:{layout}")
         want = {"command": ["/bin/server", "--port", "80"],
                 "env": {"PATH": "/bin", "MODE": "image", "EMPTY": ""},
-                "workdir": "/srv", "user": "app:staff"}
+                "workdir": "/srv", "user": "app:staff", "stop_signal": 3}
         self.assertEqual(self.revision()["run"], want)
         self.build(f"oci:{layout}", "second")
         self.assertEqual(self.revision("second")["run"], want)
+
+    @harness.needs_program("debugfs")
+    def test_a_working_folder_that_no_layer_has_is_made(self):
+        layer = tar_of(folder("srv", mode=0o750), symlink("link", "srv"), file("file"))
+        for workdir, made in (("/srv//new/./deep", {"srv/new", "srv/new/deep"}), ("new", {"new"}),
+                              ("/srv", set()), ("/", set()), ("/link/new", set()),
+                              ("/file/new", set()), ("/../up", set())):
+            with self.subTest(workdir=workdir):
+                layout = self.path("image")
+                shutil.rmtree(layout, ignore_errors=True)
+                oci.Image(WorkingDir=workdir).layer(layer).save(layout)
+                found = self.describe_image(self.build(f"oci:{layout}"))
+                self.assertEqual(set(found) - {".", "srv", "link", "file"}, made)
+                for path in made:
+                    self.assertEqual((found[path]["type"], found[path]["mode"]), ("d", "0o755"))
+                self.assertEqual(found["srv"]["mode"], "0o750")
 
     def test_the_templates_settings_win(self):
         layout = self.path("image")
