@@ -18,6 +18,30 @@ static void on_agent_broken(void *arg)
 	clients_guest_gone(arg);
 }
 
+/* It was decided with the VMM that was here then; an upgrade may have come since, above all before
+ * a start that is not the first. */
+static int check_same_vmm(const struct mvm_snapshot_info *snapshot, const struct vmm_probe *probe,
+			  struct mvm_error *err)
+{
+	const struct {
+		const char *key, *here;
+	} facts[] = {
+		{ "version", probe->version },
+		{ "binary_sha256", probe->binary_digest },
+		{ "accelerator", vmm_accel_name(probe->accel) },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(facts); i++) {
+		const char *theirs = mvm_snapshot_info_compat(snapshot, facts[i].key);
+		if (!str_eq(theirs, facts[i].here))
+			return mvm_error_set(err, -EOPNOTSUPP,
+					     "the VMM is another than the snapshot was made with: "
+					     "%s '%s', here is '%s'",
+					     facts[i].key, theirs ? theirs : "nothing",
+					     facts[i].here ? facts[i].here : "nothing");
+	}
+	return 0;
+}
+
 static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int snapshot_fd,
 			 int64_t deadline_ns, struct mvm_error *err)
 {
@@ -29,6 +53,9 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int sn
 	if (!probe.usable)
 		return mvm_error_set(err, -EOPNOTSUPP, "backend %s: %s", ops->name,
 				     probe.reason ? probe.reason : "not usable here");
+	r = rec->restore ? check_same_vmm(&s->revision.snapshot, &probe, err) : 0;
+	if (r < 0)
+		return r;
 
 	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
 	if (rec->restore)

@@ -154,6 +154,18 @@ class Snapshots(guests.TestCase):
         self.assertEqual(record["start"], "boot")
         self.assertIn("here is '99.1'", record["reason"])
 
+    def test_one_that_is_started_again_is_not_restored_on_another_version(self):
+        version = "QEMU emulator version " + self.snapshot_of()["compat"]["version"]
+        script = '#!/bin/sh\ncase "$*" in --version) echo "%s";;\n*) exec qemu-system-x86_64 "$@";; esac\n'
+        env = {"MVM_QEMU": self.write("qemu", script % version, 0o755)}
+        self.mvm_ok("template", "snapshot", "web-worker", env=env)
+        self.mvm_ok("run", "--template", "web-worker", "-d", "--name", "again",
+                    "--require-snapshot", "--restart", "on-failure", env=env)
+        self.write("qemu", script % "QEMU emulator version 99.1", 0o755)
+        os.kill(self.inspect("again")["vmm_pid"], 9)
+        self.assertTrue(guests.wait_until(
+            lambda: "here is '99.1'" in (self.inspect("again").get("error") or ""), 20))
+
     def test_another_program_of_the_same_version_is_another(self):
         self.differs("the VMM's program", self.snapshot_of()["compat"]["binary_sha256"],
                      env=self.wrapper("same", 'exec qemu-system-x86_64 "$@"\n'))
@@ -261,6 +273,20 @@ class Snapshots(guests.TestCase):
         self.restores()
         os.unlink(path)
         self.restores()
+
+
+@harness.needs_guests
+class Memory(guests.TestCase):
+    """A guest that has used and freed a lot before it became healthy."""
+
+    config = guests.CONFIG.replace(
+        '"/bin/busybox", "httpd", "-f"',
+        '"/bin/busybox", "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=24; rm /big; '
+        'exec busybox httpd -f -p 8080 -h /www", "ignored"')
+
+    def test_what_it_has_freed_takes_no_room(self):
+        memory = os.stat(self.current("web-worker", "snapshot", "mem.bin"))
+        self.assertLess(memory.st_blocks * 512, 60 << 20) # the kernel and its slabs: 50 MiB
 
 
 if __name__ == "__main__":
