@@ -92,8 +92,7 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
  *   ret_prepare_ns  how long the guest took to prepare
  */
 int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
-		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns,
-		    struct mvm_error *err);
+		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns, struct mvm_error *err);
 
 /* Ask the guest to power off, wait for that until the deadline, then kill the VMM.  Never fails. */
 void machine_shutdown(struct machine *m, int64_t deadline_ns);

@@ -3,9 +3,9 @@
 #define INSTANCE_SUPERVISE_H
 
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
- * its machine, restart.c starts it again and refill.c copies its volumes then, jobs.c answers calls,
- * notes.c writes down what happens, standby.c makes a VM of a pool somebody's instance, confine.c sets
- * limits. */
+ * its machine, restart.c starts it again and refill.c copies its volumes then, jobs.c answers
+ * calls, notes.c writes down what happens, standby.c makes a VM of a pool somebody's instance,
+ * confine.c sets limits. */
 
 #include <mvm/template.h>
 
