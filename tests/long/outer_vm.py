@@ -2,8 +2,9 @@
 """A test VM with KVM in it, for hosts that have none.
 
 QEMU's TCG emulates AMD's SVM, so a kernel in such a VM offers a /dev/kvm that runs guests for real
-(nested paging, VM exits), only slowly.  It has one CPU: with two, which TCG runs on threads of their
-own, guests were seen to hang or to reset themselves while they booted (doc/nested-kvm.md).
+(nested paging, VM exits), only slowly.  It has one CPU: with two, each a thread of TCG's, guests
+were seen to hang or to reset themselves while they booted (doc/nested-kvm.md).  What is_dead()
+says was seen with both.
 
 The VM is a kernel out of a Debian package and an initramfs that holds programs of this host with
 the libraries they load; it runs one shell script, whose output comes over the second serial port,
@@ -16,12 +17,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 
 import guestkit
 
 MODULES = ("irqbypass", "kvm", "kvm-amd")
 FOLDERS = ("proc", "sys", "dev", "tmp", "root", "etc", "run", "usr/bin", "sbin")
 MEMORY_MIB = 4096
+BEAT_S, DEAD_S = 5, 90
 
 # parts of python's library that no test imports
 LEFT_OUT = re.compile(r"/(test|tests|site-packages|dist-packages|config-[^/]*|idlelib|ensurepip|"
@@ -36,6 +39,7 @@ mount -t devtmpfs none /dev
 mount -t tmpfs -o size=3g none /tmp
 for m in {modules}; do insmod /m/$m.ko; done
 ip link set lo up
+while sleep {beat}; do echo beat >/dev/ttyS0; done &
 exec </dev/null >/dev/ttyS1 2>&1
 {script}
 poweroff -f
@@ -163,32 +167,39 @@ class OuterVm:
         self.console = os.path.join(folder, "console.log")
         self.said = os.path.join(folder, "said.log")
 
-    def start(self, script):
-        """Run the script as root in the VM; returns the process, which ends when the script has
-        and must be killed when it does not in time.  What the script prints lands in self.said."""
-        init = INIT.format(modules=" ".join(MODULES), script=script)
+    def make(self, script):
+        """Write the initramfs.  The script is run as root; $step in it is what start() got."""
+        init = INIT.format(modules=" ".join(MODULES), script=script, beat=BEAT_S)
         self.image.add_bytes("/init", init.encode(), 0o755)
-        initrd = os.path.join(self.folder, "outer.cpio")
-        self.image.write(initrd)
+        self.initrd = os.path.join(self.folder, "outer.cpio")
+        self.image.write(self.initrd)
+
+    def start(self, step):
+        """Returns the process, which ends when the script has and must be killed when it does not
+        in time.  What the script prints lands in self.said."""
+        for path in (self.said, self.console):
+            with open(path, "wb"):
+                pass
         # as in every guest under TCG: its clock is the host's, told and not measured
         command = ("console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable lpj=4000000 "
-                   f"tsc_early_khz={guestkit.tsc_khz()}")
+                   f"tsc_early_khz={guestkit.tsc_khz()} step={step}")
         with open(os.path.join(self.folder, "qemu.log"), "wb") as log:
             return subprocess.Popen(
                 ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "EPYC,+svm,+npt",
                  "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
-                 "-display", "none", "-no-reboot", "-kernel", self.kernel, "-initrd", initrd,
+                 "-display", "none", "-no-reboot", "-kernel", self.kernel, "-initrd", self.initrd,
                  "-append", command, "-serial", f"file:{self.console}", "-serial",
                  f"file:{self.said}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def output(self):
         """Everything that the script has printed so far."""
-        try:
-            with open(self.said, encoding="utf-8", errors="replace") as file:
-                return file.read().replace("\r\n", "\n")
-        except FileNotFoundError:
-            return ""
+        with open(self.said, encoding="utf-8", errors="replace") as file:
+            return file.read().replace("\r\n", "\n")
+
+    def is_dead(self):
+        """Its own clock has stopped: a program in it prints a line every BEAT_S seconds."""
+        return time.time() - os.stat(self.console).st_mtime > DEAD_S
 
     def last_words(self):
         """For whoever must find out why: the ends of QEMU's log and of the kernel's."""
@@ -198,6 +209,6 @@ class OuterVm:
             if os.path.exists(path):
                 with open(path, encoding="utf-8", errors="replace") as file:
                     lines = [line for line in file.read().splitlines()
-                             if "TCG doesn't support" not in line]
+                             if "TCG doesn't support" not in line and line != "beat"]
                 parts += [f"{name}: {line}" for line in lines[-15:]]
         return "\n".join(parts)
