@@ -95,14 +95,11 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 {
 	uint8_t nonce[NONCE_BYTES];
 	struct machine *m = &s->machine;
-	int r = take_name(s, wanted->name, err);
-	if (r < 0)
-		return r;
 	m->console.log.max_bytes = m->workload_log.max_bytes = wanted->log_max_bytes
 								       ? wanted->log_max_bytes
 								       : LOGFILE_MAX_DEFAULT;
-	r = machine_awake(m, wanted->name, &s->revision.run, wanted->forwards, wanted->n_forwards,
-			  clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
+	int r = machine_awake(m, wanted->name, &s->revision.run, wanted->forwards,
+			      wanted->n_forwards, clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 
@@ -132,12 +129,18 @@ void adopt(struct supervisor *s, const struct job *j)
 	}
 	s->machine.began_ns = began_ns(j);
 	uint64_t pool = clients_move_leash(&s->clients, j->client_id);
-	int r = read_offer(s, j, &wanted, &err);
+	AUTO_FREE char *name = strdup(s->record.name);
+	int r = name ? read_offer(s, j, &wanted, &err) : mvm_error_oom(&err);
+	if (r == 0)
+		r = take_name(s, wanted.name, &err);
 	if (r == 0)
 		r = awake(s, &wanted, &err);
 	if (r == 0 && s->leash_gone)
 		r = mvm_error_set(&err, -ECANCELED, "the start was interrupted");
 	if (r < 0) {
+		/* the caller goes on in another way, and needs the name for it */
+		if (name && !str_eq(s->record.name, name))
+			(void)take_name(s, name, NULL);
 		answer(s, j, r, &err, NULL);
 		s->stopped = true;
 		kill_vmm(s);

@@ -147,8 +147,7 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 
 	struct mvm_error err = { 0 };
 
-	if (dir_fd < 0 || instances_fd < 0 || !nonce ||
-	    (options->n_forwards && !q->ops->forward) ||
+	if (dir_fd < 0 || instances_fd < 0 || !nonce || (options->n_forwards && !q->ops->forward) ||
 	    start_record(q, plan, options, &rec, &err) < 0 || !is_possible(instances_fd, &rec))
 		return 0;
 	pool_key(rev, key);
@@ -160,6 +159,9 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 			return 1;
 		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* gone with its server */
 			progress_note(progress, "a VM of the pool is of no use: %s", err.text);
+		/* a supervisor that was killed in the midst of it has left the name in use */
+		const char *why;
+		(void)instance_settle(instances_fd, rec.name, -1, &why, &err);
 	}
 	return 0;
 }
