@@ -176,16 +176,20 @@ int store_dir(struct store *s, enum store_dir which)
 	return fd;
 }
 
+int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err)
+{
+	const char *parent = dir_names[which].parent;
+	if (code == -ENOENT && store_read_only(s))
+		code = -EROFS; /* it would have been created */
+	return mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path,
+			     parent ? parent : "", parent ? "/" : "", dir_names[which].name,
+			     strerror(-code));
+}
+
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)
 {
 	int fd = store_dir(s, which);
-	if (fd >= 0)
-		return fd;
-	const char *parent = dir_names[which].parent;
-	if (fd == -ENOENT && store_read_only(s))
-		fd = -EROFS; /* it would have been created */
-	return mvm_error_set(err, fd, "cannot open '%s/%s%s%s': %s", s->path, parent ? parent : "",
-			     parent ? "/" : "", dir_names[which].name, strerror(-fd));
+	return fd < 0 ? store_dir_failed(s, which, fd, err) : fd;
 }
 
 int store_scratch(struct store *s, struct mvm_error *err)

@@ -75,6 +75,9 @@ int store_dir(struct store *s, enum store_dir which);
 /* The same with a sentence on failure. */
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err);
 
+/* The sentence alone: store_dir() failed with this code, which it returns. */
+int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err);
+
 /*
  * A private folder on the store's file system for temporaries of file_replace_at() and
  * link_replace_at(), swept like all staging.  Borrowed.  -errno with a sentence.

@@ -29,7 +29,7 @@ int template_open(struct store *s, const char *id, bool create, struct mvm_error
 	if (templates == -ENOENT)
 		return no_template(id, err);
 	if (templates < 0)
-		return store_dir_get(s, STORE_TEMPLATES, err);
+		return store_dir_failed(s, STORE_TEMPLATES, templates, err);
 	int fd = dir_open_at(templates, id);
 	if (fd == -ENOENT && create) {
 		fd = dir_make_at(templates, id);
@@ -53,7 +53,7 @@ int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err
 	if (templates == -ENOENT)
 		return 0;
 	if (templates < 0)
-		return store_dir_get(s, STORE_TEMPLATES, err);
+		return store_dir_failed(s, STORE_TEMPLATES, templates, err);
 	int r = dir_list(templates, &names);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot list the templates: %s", strerror(-r));
@@ -144,7 +144,7 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 	if (templates == -ENOENT)
 		return no_template(id, err);
 	if (templates < 0)
-		return store_dir_get(s, STORE_TEMPLATES, err);
+		return store_dir_failed(s, STORE_TEMPLATES, templates, err);
 	ssize_t n = readlinkat(templates, path, target, sizeof(target) - 1);
 	if (n < 0 && errno == ENOENT) {
 		AUTO_CLOSE int dir = template_open(s, id, false, err);

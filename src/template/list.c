@@ -29,7 +29,7 @@ int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_error *err)
 	if (templates == -ENOENT)
 		return 0;
 	if (templates < 0)
-		return store_dir_get(mvm->store, STORE_TEMPLATES, err);
+		return store_dir_failed(mvm->store, STORE_TEMPLATES, templates, err);
 	(void)snprintf(path, sizeof(path), "%s/template.json", id);
 	return faccessat(templates, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
@@ -218,7 +218,7 @@ int template_list(struct mvm *mvm, int64_t racy_ns, mvm_template_fn fn, void *ar
 	if (l.templates_fd == -ENOENT)
 		return 0;
 	if (l.templates_fd < 0)
-		return store_dir_get(mvm->store, STORE_TEMPLATES, err);
+		return store_dir_failed(mvm->store, STORE_TEMPLATES, l.templates_fd, err);
 	int r = dir_list(l.templates_fd, &names);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot list the templates: %s", strerror(-r));
