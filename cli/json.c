@@ -8,10 +8,25 @@
 
 #include "base/str.h"
 
+/* How much at the beginning of s is ASCII that stands for itself. */
+static size_t plain_len(const char *s)
+{
+	size_t n = 0;
+	while (s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+		n++;
+	return n;
+}
+
 static void add_string(struct strbuf *b, const char *s)
 {
 	strbuf_adds(b, "\"");
 	while (*s) {
+		size_t plain = plain_len(s);
+		if (plain) {
+			strbuf_add(b, s, plain);
+			s += plain;
+			continue;
+		}
 		unsigned char c = (unsigned char)*s;
 		size_t len = str_utf8_len(s);
 		if (len == 0) {
@@ -35,8 +50,10 @@ static void add_string(struct strbuf *b, const char *s)
 
 static void new_line(struct jsonw *j)
 {
+	static const char line[] = "\n                                "; /* JSON_DEPTH_MAX * 2 */
+	_Static_assert(sizeof(line) == 1 + JSON_DEPTH_MAX * 2 + 1, "room for every depth");
 	if (!j->compact)
-		strbuf_addf(&j->text, "\n%*s", (int)j->depth * 2, "");
+		strbuf_add(&j->text, line, 1 + (size_t)j->depth * 2);
 }
 
 static void begin_value(struct jsonw *j, const char *key)
