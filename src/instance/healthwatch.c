@@ -9,6 +9,7 @@
 
 #define INTERVAL_MS_DEFAULT 10000u
 #define INTERVAL_MS_MIN	    1000u
+#define FIRST_MS	    250	  /* of a clone: after what is first asked of it */
 #define ATTEMPT_MS	    5000u /* the agent's own limit */
 #define ANSWER_GRACE_MS	    5000  /* for an answer to arrive from a busy guest */
 
@@ -94,7 +95,7 @@ int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm
 		.arg = arg,
 		.grace_ends_ns = clock_deadline_ns((int64_t)health->start_grace_s * 1000),
 	};
-	int64_t first_ms = known == RECORD_HEALTH_STARTING ? 0 : interval_ms(w);
+	int64_t first_ms = known == RECORD_HEALTH_STARTING ? FIRST_MS : interval_ms(w);
 	return loop_add_timer(loop, clock_deadline_ns(first_ms), on_timer, w, &w->timer);
 }
 

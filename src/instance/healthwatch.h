@@ -5,13 +5,13 @@
 /*
  * The template's health check, repeated for as long as the guest runs.
  *
- * After a start, each check is one attempt.  A clone is asked at once, since its twin's health is
- * not its own; the others have just been asked.  From then on they come every interval_ms of the
- * template, though not more often than once a second, and every ten seconds where the template says
- * nothing: what is asked while a guest starts, five times a second, would keep idle clones busy.  A
- * guest is unhealthy after `retries` failures in a row and healthy after one success; failures
- * within start_grace_s of the start do not count.  Without a check of the template's own the agent
- * is asked whether it is alive.
+ * After a start, each check is one attempt.  A clone is asked soon, since its twin's health is not
+ * its own, but not while it does what it was started for; the others have just been asked.  From
+ * then on they come every interval_ms of the template, though not more often than once a second,
+ * and every ten seconds where the template says nothing: what is asked while a guest starts, five
+ * times a second, would keep idle clones busy.  A guest is unhealthy after `retries` failures in a
+ * row and healthy after one success; failures within start_grace_s of the start do not count.
+ * Without a check of the template's own the agent is asked whether it is alive.
  */
 
 #include <mvm/template.h>
