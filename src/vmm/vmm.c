@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "codec/sha256.h"
 #include "vmm/accel.h"
 #include "vmm/firecracker/firecracker.h"
@@ -226,7 +227,10 @@ int vmm_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
 	if (!v->ops->caps.pause)
 		return unsupported(v, "resuming", err);
-	return change_state(v, VMM_PAUSED, VMM_RUNNING, v->ops->resume, deadline_ns, err);
+	int r = change_state(v, VMM_PAUSED, VMM_RUNNING, v->ops->resume, deadline_ns, err);
+	if (r == 0)
+		v->resumed_ns = clock_now_ns(); /* of one that waited in a pool: only now */
+	return r;
 }
 
 int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)

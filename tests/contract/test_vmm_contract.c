@@ -119,7 +119,9 @@ static void pause_stops_the_guest_and_resume_continues_it(void **state)
 	assert_int_equal(m.vmm->state, VMM_PAUSED);
 	tell(&m, "count\n");
 	assert_int_equal(hear(&m, clock_deadline_ns(200), line), -ETIMEDOUT);
+	int64_t before_ns = clock_now_ns();
 	ok(vmm_resume(m.vmm, soon(), &err), &err);
+	assert_true(m.vmm->resumed_ns >= before_ns);
 	assert_int_equal(hear(&m, soon(), line), 0);
 	assert_string_equal(line, "count 3");
 	/* one that is paused can be ended */
