@@ -38,8 +38,7 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 	struct staging st = STAGING_NONE;
 
 	if (store_read_only(s))
-		return mvm_error_set(err, -EROFS, "cannot write to data folder '%s': %s",
-				     store_path(s), strerror(EROFS));
+		return store_not_writable(s, -EROFS, err);
 	int tmp_fd = store_dir_get(s, STORE_TMP, err);
 	if (tmp_fd < 0)
 		return tmp_fd;

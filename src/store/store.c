@@ -51,6 +51,13 @@ void store_free(struct store *s)
 
 static const char use_another[] = "name a folder of your own with --data-dir or MVM_DATA_DIR";
 
+int store_not_writable(const struct store *s, int code, struct mvm_error *err)
+{
+	(void)mvm_error_set(err, code, "data folder '%s' is not writable: %s", s->path,
+			    strerror(-code));
+	return mvm_error_hint(err, code, use_another);
+}
+
 /* The data folder must be ours alone, for what lies in it is run. */
 static int check_root(const struct store *s, struct mvm_error *err)
 {
@@ -72,12 +79,8 @@ static int check_root(const struct store *s, struct mvm_error *err)
 				      "another with --data-dir");
 	}
 	if (!(s->flags & STORE_READ_ONLY) &&
-	    faccessat(s->root_fd, ".", W_OK | X_OK, AT_EACCESS) < 0) {
-		int r = -errno;
-		(void)mvm_error_set(err, r, "data folder '%s' is not writable: %s", s->path,
-				    strerror(-r));
-		return mvm_error_hint(err, r, use_another);
-	}
+	    faccessat(s->root_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return store_not_writable(s, -errno, err);
 	return 0;
 }
 

@@ -48,6 +48,9 @@ DEFINE_AUTO(store, store_free)
 /* The data folder's path as given, for messages. */
 const char *store_path(const struct store *s);
 
+/* Say that the data folder cannot be written to, and what to do.  Returns code, as -EROFS. */
+int store_not_writable(const struct store *s, int code, struct mvm_error *err);
+
 /* The data folder itself; -1 when it is missing (STORE_READ_ONLY). */
 int store_root(const struct store *s);
 

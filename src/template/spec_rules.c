@@ -91,6 +91,8 @@ int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wai
 		progress_note(progress, "%s: waiting for process %s", id, holder);
 		fd = store_lock_template(mvm->store, id, 0, what, NULL);
 	}
+	if (fd == -EROFS)
+		return store_not_writable(mvm->store, fd, err);
 	return fd < 0 ? mvm_error_set(err, fd, "cannot lock template '%s': %s", id, strerror(-fd))
 		      : fd;
 }

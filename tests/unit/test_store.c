@@ -187,7 +187,7 @@ static void lock_files_of_templates_that_are_gone_are_swept(void **state)
 	(void)close(TAKE_FD(busy));
 
 	/* one whose VM still runs from what is gone */
-	AUTO_CLOSE int lease = store_lease_revision(f->store, "busy", "r1");
+	AUTO_CLOSE int lease __attribute__((unused)) = store_lease_revision(f->store, "busy", "r1");
 	assert_int_equal(store_sweep_locks(f->store), 0);
 	assert_true(has_lock(f->store, "lease.busy"));
 	assert_int_equal(store_claim_revision(f->store, "busy", "r1"), -EBUSY);
@@ -207,7 +207,7 @@ static void a_store_that_is_only_read_takes_no_locks_and_writes_nothing(void **s
 	assert_int_equal(store_lock(s, 0, "x", NULL), -EROFS);
 	assert_false(store_revision_in_use(s, "web", "r1"));
 	assert_int_equal(store_stage(s, &st, &err), -EROFS);
-	assert_non_null(strstr(err.text, "cannot write to data folder '/tmp/mvm-store-"));
+	assert_non_null(strstr(err.text, "' is not writable: "));
 }
 
 int main(void)
