@@ -413,14 +413,14 @@ static void note_claim(struct pool *p, const char *file)
 }
 
 /* In pool/ itself, if it is in no pool's folder and no template's. */
-static void take_event(struct server *s, const struct inotify_event *e)
+static void take_event(struct server *s, const struct inotify_event *e, const char *name)
 {
 	bool elsewhere = false;
 	for (struct pool *p = s->pools; p; p = p->next) {
 		if (e->wd == p->waiting_wd) {
 			elsewhere = true;
 			if ((e->mask & IN_DELETE) && e->len > 0)
-				note_claim(p, e->name);
+				note_claim(p, name);
 		} else if (e->wd == p->template_wd || e->wd == p->artifacts_wd) {
 			elsewhere = true;
 			p->changed = true;
@@ -435,15 +435,16 @@ static void take_event(struct server *s, const struct inotify_event *e)
 static void on_notify(void *arg, uint32_t events)
 {
 	struct server *s = arg;
-	_Alignas(struct inotify_event) char buffer[4096];
+	struct inotify_event e;
+	char buffer[4096];
 	ssize_t n;
 	(void)events;
 
 	while ((n = read(s->notify_fd, buffer, sizeof(buffer))) > 0) {
-		for (char *at = buffer; at < buffer + n;) {
-			const struct inotify_event *e = (const struct inotify_event *)at;
-			take_event(s, e);
-			at += sizeof(*e) + e->len;
+		for (const char *at = buffer; at < buffer + n;) {
+			memcpy(&e, at, sizeof(e));
+			take_event(s, &e, at + sizeof(e)); /* the name follows, if there is one */
+			at += sizeof(e) + e.len;
 		}
 	}
 }
