@@ -24,6 +24,13 @@ def killed(pid, number=signal.SIGKILL):
     return guests.wait_until(lambda: not guests.is_alive(pid))
 
 
+def blocks(pid, number):
+    """Does a process wait for this signal in its own way?"""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        mask = next(line.split()[1] for line in file if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @harness.needs_guests
 class Builds(guests.TestCase):
     config = guests.CONFIG
@@ -281,8 +288,8 @@ class Instances(guests.TestCase):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number.name):
                 process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
-                self.assertTrue(guests.wait_until(
-                    lambda: [r["state"] for r in self.mvm_json("ps")] == ["running"], 20))
+                # before it follows the console a signal just ends it
+                self.assertTrue(guests.wait_until(lambda: blocks(process.pid, number), 20))
                 process.send_signal(number)
                 process.communicate(timeout=30)
                 self.assertEqual(process.returncode, 0)
