@@ -12,7 +12,7 @@
 static int set(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	char server[128];
+	char server[128] = "";
 	AUTO_DONE(mvm_pool_info_list) all = { 0 };
 	if (!args_given(a, "size"))
 		return cli_usage(c, "how many VMs are to wait? say --size N, or --size 0 for none");
@@ -52,7 +52,7 @@ static int list(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(mvm_pool_info_list) all = { 0 };
 	AUTO_DONE(table) t = { .columns = 4 };
-	char server[128];
+	char server[128] = "";
 	(void)a;
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);

@@ -101,7 +101,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 
 static int run(struct cli_context *c, const struct args *a)
 {
-	struct mvm_forward forwards[FORWARDS_MAX];
+	struct mvm_forward forwards[FORWARDS_MAX] = { 0 };
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(instances) started = { 0 };
 	AUTO_DONE(volumes) volumes = { 0 };

@@ -72,9 +72,10 @@ enum agent_call {
 	CALL_HEALTH = 3,
 	/*
 	 * Run a command.  ARG repeated, ENV repeated, WORKDIR and USER (else the workload's), TTY
-	 * (1), ROWS, COLUMNS, STDIN (1: the host will send it; 0 or absent: /dev/null).  Reply: STATUS 0 and PID; or
-	 * ENOENT (no such program: 127), EACCES and others (cannot be executed: 126; ENOTDIR: no
-	 * such WORKDIR; EINVAL: no such USER) with MESSAGE.  EBUSY: not configured, or frozen.
+	 * (1), ROWS, COLUMNS, STDIN (1: the host will send it; 0 or absent: /dev/null).  Reply:
+	 * STATUS 0 and PID; or ENOENT (no such program: 127), EACCES and others (cannot be
+	 * executed: 126; ENOTDIR: no such WORKDIR; EINVAL: no such USER) with MESSAGE.  EBUSY: not
+	 * configured, or frozen.
 	 */
 	CALL_EXEC = 4,
 	/*
@@ -183,8 +184,8 @@ enum agent_field {
 	FIELD_JSON,
 	FIELD_PATH, /* text: an absolute path in the guest */
 	FIELD_NAME,
-	FIELD_CONTENTS, /* 0 or 1 */
-	FIELD_FOLLOW,	/* 0 or 1 */
+	FIELD_CONTENTS,	    /* 0 or 1 */
+	FIELD_FOLLOW,	    /* 0 or 1 */
 	FIELD_NONCE_SHA256, /* 64 hex digits */
 	FIELD_MEMORY_BYTES,
 	FIELD_BOOT_ID, /* text: a UUID */

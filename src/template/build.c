@@ -260,10 +260,9 @@ static const char *why_not_cached(struct mvm *mvm, const char *id, const struct 
 		return "it has not been built, and the build cache has nothing for this source, "
 		       "kernel and agent";
 	const struct mvm_template_revision *rev = &current.rev;
-	if (!rev->flake_lock_hash || strcmp(rev->flake_lock_hash, a->lock) != 0)
+	if (!str_eq(rev->flake_lock_hash, a->lock))
 		return "the source is not what the current revision was built from";
-	if (!rev->build.source_fingerprint ||
-	    strcmp(rev->build.source_fingerprint, a->info.source_fingerprint) != 0)
+	if (!str_eq(rev->build.source_fingerprint, a->info.source_fingerprint))
 		return "the lock is the same, but the source, the kernel or mvm's own part is not";
 	return "the build cache no longer has its artifacts";
 }
