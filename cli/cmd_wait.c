@@ -33,12 +33,33 @@ static int has_ended(struct mvm *mvm, const char *name, struct mvm_error *err)
 	return info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
 }
 
+/* The template's command; its status is ours, as with exec. */
+static int wait_for_workload(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_instance) instance = NULL;
+	int status = 0;
+
+	c->failure_status = 125;
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_open(mvm, args_at(a, 0), &instance, &c->err);
+	if (r == 0)
+		r = mvm_instance_wait_workload(instance, args_ms(a, "timeout", -1), &status,
+					       &c->err);
+	if (r == -ETIMEDOUT)
+		return cli_error(c, -EBUSY, "the workload of '%s' still runs", args_at(a, 0));
+	return r < 0 ? r : status;
+}
+
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
 	const char *name = args_at(a, 0);
 
+	if (args_flag(a, "workload"))
+		return wait_for_workload(c, a);
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = has_ended(mvm, name, &c->err);
@@ -55,6 +76,11 @@ static int run(struct cli_context *c, const struct args *a)
 }
 
 static const struct option options[] = {
+	{ .name = "workload",
+	  .letter = 'w',
+	  .kind = OPTION_FLAG,
+	  .help = "wait for the template's command instead, and exit with its status (128 and the "
+		  "signal that ended it; 125 when there is none)" },
 	{ .name = "timeout",
 	  .letter = 't',
 	  .kind = OPTION_DURATION,
@@ -71,6 +97,7 @@ const struct command command_wait = {
 		   "started again on failure has ended when it stays down.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
-	.examples = "mvm wait web --timeout 5m",
+	.examples = "mvm wait web --timeout 5m\n"
+		    "mvm wait web --workload",
 	.run = run,
 };

@@ -118,7 +118,7 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
-	    call != CALL_GET && call != CALL_CLOCK)
+	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -152,6 +152,9 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_PUT:
 	case CALL_GET:
 		exec_call(a, id, q);
+		break;
+	case CALL_AWAIT:
+		workload_await(a, id);
 		break;
 	case CALL_CLOCK:
 		call_clock(a, id, q);

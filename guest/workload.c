@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "cgroup.h"
 #include "command.h"
+#include "net/agent.h"
+#include "net/wire.h"
 #include "output.h"
 #include "power.h"
 #include "stream.h"
@@ -157,4 +160,61 @@ int workload_start(struct agent *a, const struct request *q, struct mvm_error *e
 	agent_log("the image has no command and no init: nothing is started");
 	int r = children_watch(&a->children, a->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
+}
+
+/* CALL_AWAIT: a stream whose answer is the workload's end ---------------------------------------
+ */
+
+static void reply_ended(struct agent *a, uint32_t id)
+{
+	AUTO_DONE(strbuf) results = { 0 };
+	int status = a->workload_status;
+	if (WIFSIGNALED(status))
+		wire_put_u64(&results, FIELD_SIGNAL, (uint64_t)WTERMSIG(status));
+	else
+		wire_put_u64(&results, FIELD_EXIT_CODE, (uint64_t)WEXITSTATUS(status));
+	stream_reply(a, id, 0, NULL, &results);
+}
+
+static void on_awaited(struct stream *s)
+{
+	reply_ended(s->agent, s->id);
+	stream_close(s);
+}
+
+static void take_frame(struct stream *s, const struct frame *f)
+{
+	if (f->type != FRAME_RESET)
+		return;
+	stream_end_reset(s->agent, s->id);
+	stream_close(s);
+}
+
+static void free_waiter(struct stream *s)
+{
+	free(s);
+}
+
+static const struct stream_ops await_ops = {
+	.frame = take_frame,
+	.workload_ended = on_awaited,
+	.free = free_waiter,
+};
+
+void workload_await(struct agent *a, uint32_t id)
+{
+	if (a->workload == WORKLOAD_ENDED) {
+		reply_ended(a, id);
+		return;
+	}
+	if (a->workload != WORKLOAD_RUNS) {
+		stream_reply(a, id, -EINVAL,
+			     "the template has no command: the image's own init runs", NULL);
+		return;
+	}
+	struct stream *s = calloc(1, sizeof(*s));
+	if (s)
+		stream_open(a, s, &await_ops, id);
+	else
+		stream_reply(a, id, -ENOMEM, "out of memory", NULL);
 }

@@ -21,4 +21,7 @@
  */
 int workload_start(struct agent *a, const struct request *q, struct mvm_error *err);
 
+/* CALL_AWAIT: answered when the command has ended. */
+void workload_await(struct agent *a, uint32_t id);
+
 #endif

@@ -274,6 +274,18 @@ MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms,
 			      struct mvm_error *err);
 
 /*
+ * Wait until the template's command has ended in the guest, which goes on without it.
+ *
+ *   timeout_ms  negative: none
+ *   ret_status  its exit code, or 128 + the signal that ended it
+ *
+ * Errors: -ETIMEDOUT; -ESRCH (the VM has ended before); -EINVAL (the image's own init is what
+ * runs); -EBUSY (the VM is paused).
+ */
+MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t timeout_ms,
+				       int *ret_status, struct mvm_error *err);
+
+/*
  * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
  * copied), then shut the guest down; when it has not ended by the timeout, kill it.  Returns when
  * it is gone. The instance stays listed until it is removed.  -EBUSY when it does not run.

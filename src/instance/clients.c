@@ -186,6 +186,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	switch (call) {
 	case CALL_PING:
 	case CALL_HEALTH:
+	case CALL_AWAIT:
 		return open_stream(client, f, false);
 	case CALL_EXEC:
 	case CALL_PUT:

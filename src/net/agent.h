@@ -125,6 +125,12 @@ enum agent_call {
 	 */
 	CALL_REHEARSE = 12,
 
+	/*
+	 * Wait until the workload's command has ended, also if it has already.  Result: EXIT_CODE
+	 * or SIGNAL.  EINVAL: there is none, since the image's own init runs.
+	 */
+	CALL_AWAIT = 13,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
 	CALL_INSPECT = 64,

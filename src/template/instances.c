@@ -96,6 +96,24 @@ int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, struct mvm_err
 	return r == -EREMOTEIO ? 0 : r;
 }
 
+int mvm_instance_wait_workload(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
+			       struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field field;
+	uint64_t n = 0;
+	int r = control_call(&i->control, CALL_AWAIT, "waiting for the workload", NULL,
+			     clock_deadline_ns(timeout_ms), &reply, err);
+	if (r < 0)
+		return r;
+	bool signalled = wire_find(reply.data, reply.len, FIELD_SIGNAL, &field) > 0;
+	if ((!signalled && wire_find(reply.data, reply.len, FIELD_EXIT_CODE, &field) <= 0) ||
+	    wire_get_u64(&field, &n) < 0 || n > 255)
+		return mvm_error_set(err, -EPROTO, "the agent's answer has no exit status");
+	*ret_status = (int)n + (signalled ? 128 : 0);
+	return 0;
+}
+
 /* ---- by name ---- */
 
 void mvm_instance_info_free(struct mvm_instance_info *info)

@@ -182,6 +182,19 @@ class Life(TestCase):
         self.assertEqual(watcher.wait(10), 0)
         self.assertLessEqual(lines[0][0]["cpu_ns"], lines[1][0]["cpu_ns"])
 
+    def test_the_workloads_status_is_passed_on(self):
+        name = self.run_detached()["name"]
+        self.mvm_fails(125, "wait", name, "--workload", "--timeout", "100ms", says="still runs")
+        waiter = self.start_mvm("wait", name, "--workload")
+        # the workload is the first of its group that the agent has started
+        self.exec(name, "sh", "-c", "kill -9 $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
+        self.assertEqual(waiter.wait(30), 128 + 9)
+        self.mvm("wait", name, "--workload", status=128 + 9)
+        self.assertEqual(self.inspect(name)["state"], "running")
+        waiter = self.start_mvm("wait", self.run_detached()["name"], "--workload")
+        self.mvm_ok("rm", "--force", *[r["name"] for r in self.mvm_json("ps")])
+        self.assertEqual(waiter.wait(30), 125)
+
     def test_wait_tells_what_became_of_it(self):
         name = self.run_detached()["name"]
         self.mvm_fails(4, "wait", name, "--timeout", "100ms", says="still runs")

@@ -138,10 +138,9 @@ static void hello(struct host *h)
 	assert_int_equal(number_in(&f, FIELD_PROTOCOL), AGENT_PROTOCOL);
 }
 
-static void configured(struct host *h)
+static void configured_with(struct host *h, const char *const *args)
 {
 	AUTO_DONE(strbuf) b = { 0 };
-	static const char *const args[] = { "sleep", "1000", NULL };
 	hello(h);
 	put_args(&b, args);
 	wire_put_str(&b, FIELD_ENV, "COLOUR=blue");
@@ -150,6 +149,11 @@ static void configured(struct host *h)
 	wire_put_str(&b, FIELD_USER, uid);
 	call(h, 1, CALL_CONFIGURE, &b);
 	assert_int_equal(reply_status(h, 1), 0);
+}
+
+static void configured(struct host *h)
+{
+	configured_with(h, (const char *const[]){ "sleep", "1000", NULL });
 }
 
 static void start_command(struct host *h, uint32_t stream, bool with_stdin, const char *script)
@@ -259,6 +263,40 @@ static void input_is_fed_within_the_window_and_credited(void **state)
 	assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, 1), 0);
 	assert_int_equal(collect(h, 2, &o), FIELD_EXIT_CODE);
 	assert_int_equal(atoi(o.out[DATA_STDOUT].data), WINDOW_BYTES);
+}
+
+static uint64_t reply_number(struct host *h, uint32_t stream, uint16_t tag)
+{
+	struct frame f;
+	struct wire_field field;
+	uint64_t n = 0;
+	receive_type(h, &f, FRAME_REPLY, stream);
+	assert_int_equal(wire_find(f.payload, f.len, tag, &field), 1);
+	assert_int_equal(wire_get_u64(&field, &n), 0);
+	return n;
+}
+
+static void who_awaits_the_workload_learns_how_it_ended(void **state)
+{
+	struct host *h = *state;
+	configured_with(h,
+			(const char *const[]){ "sh", "-c", "read line </dev/null; exit 3", NULL });
+	call(h, 2, CALL_AWAIT, NULL);
+	assert_int_equal(reply_number(h, 2, FIELD_EXIT_CODE), 3);
+	call(h, 3, CALL_AWAIT, NULL); /* it stays known */
+	assert_int_equal(reply_number(h, 3, FIELD_EXIT_CODE), 3);
+}
+
+static void who_gives_up_awaiting_is_let_go(void **state)
+{
+	struct host *h = *state;
+	struct frame f;
+	configured_with(h, (const char *const[]){ "sh", "-c", "sleep 1; kill -9 $$", NULL });
+	call(h, 2, CALL_AWAIT, NULL);
+	call(h, 3, CALL_AWAIT, NULL);
+	assert_int_equal(channel_send(&h->c, FRAME_RESET, 2, NULL, 0), 0);
+	receive_type(h, &f, FRAME_END, 2);
+	assert_int_equal(reply_number(h, 3, FIELD_SIGNAL), 9);
 }
 
 static void a_process_that_does_not_read_blocks_nobody(void **state)
@@ -436,6 +474,8 @@ int main(void)
 		TEST(before_configure_only_ping_is_answered),
 		TEST(a_command_has_its_output_and_status_passed_on),
 		TEST(input_is_fed_within_the_window_and_credited),
+		TEST(who_awaits_the_workload_learns_how_it_ended),
+		TEST(who_gives_up_awaiting_is_let_go),
 		TEST(a_process_that_does_not_read_blocks_nobody),
 		TEST(more_input_than_the_window_ends_the_stream),
 		TEST(output_stops_at_the_window),
