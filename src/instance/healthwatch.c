@@ -9,7 +9,7 @@
 
 #define INTERVAL_MS_DEFAULT 10000u
 #define INTERVAL_MS_MIN	    1000u
-#define FIRST_MS	    250	  /* of a clone: after what is first asked of it */
+#define FIRST_MS	    5000  /* of a clone: when its twins have started, too */
 #define ATTEMPT_MS	    5000u /* the agent's own limit */
 #define ANSWER_GRACE_MS	    5000  /* for an answer to arrive from a busy guest */
 
