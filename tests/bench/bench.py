@@ -19,6 +19,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
+import fan_out
 import floor
 import libvirt_row
 import measure
@@ -28,6 +29,7 @@ import rivals
 import rows
 
 FORMAT = 1
+FAN_OUT_ROUNDS = 5
 
 
 class Bench:
@@ -129,6 +131,7 @@ def report(result):
     for key, row in result["memory"].items():
         print(f"  {rows.LABELS[key]:50}{row['guest_private_mib']:>8}{row['guest_shared_mib']:>8}"
               f"{row['vmm_private_mib']:>8}")
+    fan_out.report(result["fan_out"])
     for name, ratio in result["ratios"].items():
         print(f"{name}: {ratio:.2f}")
 
@@ -166,13 +169,14 @@ def main():
     finally:
         bench.end()
         shutil.rmtree(folder)
+    many = fan_out.fan_out(bench.mvm, fan_out.CLONES, FAN_OUT_ROUNDS)
     machine.update(qemu=bench.backend["version"], accelerator=bench.backend["accelerator"],
                    libvirt=libvirt_row.version())
     result = {"format": FORMAT, "date": time.strftime("%Y-%m-%d", time.gmtime()),
               "seconds": round(time.monotonic() - began), "n": given.n, "machine": machine,
               "guest": {"template": given.template, "vcpus": bench.revision["vcpus"],
                         "mem_mib": bench.revision["mem_mib"]},
-              "rows": table, "memory": memory, "ratios": ratios(table),
+              "rows": table, "memory": memory, "fan_out": many, "ratios": ratios(table),
               "skipped": bench.skipped}
     report(result)
     if targets[0]:
