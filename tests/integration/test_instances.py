@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person does with a running VM: logs, ps, stats, events, wait, health, restart, ttl."""
 
-import datetime
 import errno
 import json
 import os
@@ -135,8 +134,6 @@ class Life(TestCase):
                          ["started", "healthy", "unhealthy", "paused", "resumed", "healthy",
                           "stopped", "removed"])
         self.assertRegex(events[0]["message"], r"^restored in \d+ ms$")
-        started, healthy = (datetime.datetime.fromisoformat(e["time"][:26]) for e in events[:2])
-        self.assertLess((healthy - started).total_seconds(), 1) # not only after an interval
         self.assertIn("it is sick", events[2]["message"])
         self.assertEqual(sorted(e["time"] for e in events), [e["time"] for e in events])
         self.assertEqual(events[0]["template_id"], "web-worker")
