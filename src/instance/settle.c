@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,6 +12,8 @@
 #include "instance/events.h"
 #include "instance/instance.h"
 #include "instance/supervise.h"
+
+#define START_MAX_S 60 /* from an instance's folder to its record; a data disk may be copied */
 
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
 {
@@ -54,14 +57,28 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	return record_save(dir_fd, r, err);
 }
 
+/* Whoever made the folder was killed before there was a record, and so long ago that nobody can
+ * be about to write one. */
+static bool was_never_started(int dir_fd)
+{
+	struct stat st;
+	return faccessat(dir_fd, RECORD_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT &&
+	       fstat(dir_fd, &st) == 0 && st.st_mtime + START_MAX_S < clock_wall_ns() / NS_PER_S;
+}
+
 int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
 		    struct mvm_error *err)
 {
 	AUTO_DONE(record) r = { 0 };
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
+	if (dir_fd < 0 || lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
+		return 0;
+	if (was_never_started(dir_fd)) {
+		(void)tree_remove_at(instances_fd, name); /* else the next one tries */
+		return 0;
+	}
 	/* one without a record yet is being started: its lock is not ours to take */
-	if (dir_fd < 0 || lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME) ||
-	    record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
+	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
 		return 0;
 	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "settle",
 					      NULL);

@@ -275,6 +275,7 @@ class Instances(guests.TestCase):
                     process.kill()
                     process.wait(timeout=10)
                     if "--cold" in options: # it was far from done
+                        self.sweep_unborn()
                         self.assert_nothing_left()
                         continue
                     # all of it, running on its own, or nothing
@@ -283,6 +284,22 @@ class Instances(guests.TestCase):
                         self.assertEqual(self.inspect(name)["state"], "running")
                         self.mvm_ok("rm", "--force", name)
                     self.assert_nothing_left()
+
+    def test_a_folder_that_never_became_an_instance_is_swept(self):
+        for name, age_s in (("old", 3600), ("new", 0)):
+            os.makedirs(self.data("instances", name), 0o700)
+            then = time.time() - age_s
+            os.utime(self.data("instances", name), (then, then))
+        self.mvm_ok("ps")
+        self.assertEqual(self.instances(), ["new"]) # it may be on its way
+        os.rmdir(self.data("instances", "new"))
+
+    def sweep_unborn(self):
+        """Killed before it had a supervisor that would clean up: another command does, later."""
+        guests.wait_until(lambda: not harness.processes_of(self.data_dir))
+        for name in self.instances():
+            os.utime(self.data("instances", name), (0, 0))
+        self.mvm_ok("ps")
 
     def test_run_in_the_foreground_ends_with_its_signal(self):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
