@@ -128,8 +128,10 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	int r = b->taken[i] ? 0 : start_wait(b->mvm, b->list[i], err);
 	if (r < 0 && may_boot_instead(b, r))
 		r = boot_instead(b, i, err);
-	if (r < 0)
+	if (r < 0) {
+		mvm_instance_close(TAKE_PTR(b->list[i])); /* nothing is left of it */
 		return r;
+	}
 	b->up++;
 	if (b->n == 1)
 		note_start(b, mvm_instance_name(b->list[i]));
@@ -142,10 +144,7 @@ static void undo(struct batch *b)
 	for (uint32_t i = 0; i < b->begun; i++) {
 		struct mvm_error ignored; /* the failure that led here counts */
 		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
-		bool is_up = i < b->up || b->taken[i];
-		if (!is_up && i > b->up) /* the one at `up` is the one that failed */
-			is_up = start_wait(b->mvm, vm, &ignored) == 0;
-		if (vm && is_up)
+		if (vm && (i < b->up || b->taken[i] || start_wait(b->mvm, vm, &ignored) == 0))
 			(void)mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
 	}
 }
@@ -160,13 +159,14 @@ static uint32_t window(void)
 static int start_all(struct batch *b, struct mvm_error *err)
 {
 	int64_t began_ns = clock_now_ns();
+	uint32_t at_once = b->n > 1 ? window() : 1;
 	int r = 0;
 
 	b->taken = calloc(b->n, sizeof(*b->taken));
 	if (!b->taken)
 		return mvm_error_oom(err);
 	while (r >= 0 && b->up < b->n) {
-		if (b->begun < b->n && b->begun - b->up < window())
+		if (b->begun < b->n && b->begun - b->up < at_once)
 			r = begin_one(b, err);
 		else
 			r = wait_for_next(b, err);

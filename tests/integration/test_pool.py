@@ -218,6 +218,13 @@ class Many(guests.TestCase):
                        says="none is left")
         self.assertEqual(self.instances(), ["many-3"])
 
+    def test_what_is_still_starting_goes_too_when_one_fails_late(self):
+        os.makedirs(self.path("host"))
+        self.write("host/file", "x")
+        self.mvm_fails(3, "run", "--template", "web-worker", "-d", "--count", "4",
+                       "-v", self.path("host") + ":/proc/nowhere", says="none is left")
+        self.assertEqual(self.instances(), [])
+
     def test_what_makes_no_sense_is_refused(self):
         self.mvm_fails(2, "run", "--template", "web-worker", "--count", "2", says="--detach")
         self.mvm_fails(2, "run", "--template", "web-worker", "-d", "--count", "2", "-p", "80:80",
