@@ -103,18 +103,23 @@ static bool notes_have(const struct elf *e, uint64_t offset, uint64_t size, cons
 	return false;
 }
 
+/* The i-th program header.  1, 0 when there are no more, -EBADMSG. */
+static int get_segment(const struct elf *e, uint32_t i, Elf64_Phdr *ret)
+{
+	Elf64_Ehdr h;
+	if (get(e, 0, &h, sizeof(h)) < 0 || le16toh(h.e_phentsize) != sizeof(*ret))
+		return -EBADMSG;
+	if (i >= le16toh(h.e_phnum))
+		return 0;
+	uint64_t table = le64toh(h.e_phoff), offset = table + i * sizeof(*ret);
+	return offset < table || get(e, offset, ret, sizeof(*ret)) < 0 ? -EBADMSG : 1;
+}
+
 bool elf_has_note(const struct elf *e, const char *owner, uint32_t type)
 {
 	Elf64_Phdr p;
-	Elf64_Ehdr h;
 
-	if (get(e, 0, &h, sizeof(h)) < 0 || le16toh(h.e_phentsize) != sizeof(p))
-		return false;
-	uint64_t table = le64toh(h.e_phoff);
-	for (uint64_t i = 0; i < le16toh(h.e_phnum); i++) {
-		uint64_t offset = table + i * sizeof(p);
-		if (offset < table || get(e, offset, &p, sizeof(p)) < 0)
-			return false;
+	for (uint32_t i = 0; get_segment(e, i, &p) > 0; i++) {
 		uint64_t start = le64toh(p.p_offset), size = le64toh(p.p_filesz);
 		if (le32toh(p.p_type) == PT_NOTE && inside(e, start, size) &&
 		    notes_have(e, start, size, owner, type))
@@ -126,16 +131,13 @@ bool elf_has_note(const struct elf *e, const char *owner, uint32_t type)
 bool elf_is_static(const struct elf *e)
 {
 	Elf64_Phdr p;
-	Elf64_Ehdr h;
+	int r;
 
-	if (get(e, 0, &h, sizeof(h)) < 0 || le16toh(h.e_phentsize) != sizeof(p))
-		return false;
-	uint64_t table = le64toh(h.e_phoff);
-	for (uint64_t i = 0; i < le16toh(h.e_phnum); i++) {
-		uint64_t offset = table + i * sizeof(p);
-		if (offset < table || get(e, offset, &p, sizeof(p)) < 0 ||
-		    le32toh(p.p_type) == PT_INTERP)
+	for (uint32_t i = 0; (r = get_segment(e, i, &p)) > 0; i++) {
+		if (le32toh(p.p_type) == PT_INTERP)
 			return false;
 	}
+	if (r < 0)
+		return false;
 	return e->type == ET_EXEC || e->type == ET_DYN;
 }
