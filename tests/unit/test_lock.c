@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/wait.h>
 
 #include "base/lock.h"
@@ -97,20 +98,31 @@ static void a_killed_holder_leaves_no_lock_behind(void **state)
 	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
-/* A child that waits for a lock, tells that it has it, and ends when told to. */
-static pid_t start_waiting(int dir, int (*take)(int dir), int ret_has[2], int ret_end[2])
+/*
+ * A child that waits for the lock l, tells that it has it, and ends when told to; returns once it
+ * has opened the file that is there now.
+ */
+static pid_t start_waiting(int dir, int held, int (*take)(int dir), int ret_has[2], int ret_end[2])
 {
+	struct inotify_event event;
+	AUTO_CLOSE int opened = inotify_init1(IN_CLOEXEC);
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/l", dir);
+	assert_true(inotify_add_watch(opened, path, IN_OPEN) >= 0);
 	assert_int_equal(pipe(ret_has), 0);
 	assert_int_equal(pipe(ret_end), 0);
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
 		char byte;
+		(void)close(held);
 		(void)close(ret_end[1]);
 		if (take(dir) >= 0 && write(ret_has[1], "x", 1) == 1)
 			(void)!read(ret_end[0], &byte, 1);
 		_exit(0);
 	}
+	assert_int_equal(read(opened, &event, sizeof(event)), sizeof(event));
 	return child;
 }
 
@@ -140,7 +152,7 @@ static void who_waited_for_a_removed_lock_gets_the_one_that_is_there(void **stat
 		AUTO_CLOSE int held = cases[i].span ? lock_span_at(dir, "l", &all, 0)
 						    : lock_take_at(dir, "l", 0, "remove", NULL);
 		assert_true(held >= 0);
-		pid_t child = start_waiting(dir, cases[i].take, has, end);
+		pid_t child = start_waiting(dir, held, cases[i].take, has, end);
 		lock_remove_at(dir, "l");
 		assert_int_equal(faccessat(dir, "l", F_OK, 0), -1);
 		(void)close(TAKE_FD(held));
