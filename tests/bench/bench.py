@@ -52,11 +52,14 @@ class Bench:
         guest = rivals.Guest(self.revision)
         snapshot = os.path.join(self.path, "snapshot")
         files = [os.path.join(snapshot, name) for name in sorted(os.listdir(snapshot))]
+        working_set = os.path.join(snapshot, "working-set.bin")
         bare = lambda: floor.Floor(self.argv, self.path)
         qemu = lambda key, make: rows.Qemu(key, make, self.revision["mem_mib"])
         return {
             "floor_cold": lambda: rows.Cold("floor_cold", rows.Qemu("", bare, 0), files),
             "restore_cold": lambda: rows.Cold("restore_cold", rows.Restore(self.mvm), files),
+            "restore_plain_cold": lambda: rows.Cold(
+                "restore_plain_cold", rows.RestorePlain(self.mvm, working_set), files),
             "cold_boot": lambda: rows.ColdBoot(self.mvm),
             "restore": lambda: rows.Restore(self.mvm),
             "pool": lambda: rows.FromPool(self.mvm),
@@ -140,6 +143,8 @@ def ratios(table):
     wanted = (("restore to floor", "restore", "floor"),
               ("cold boot to restore", "cold_boot", "restore"),
               ("restore to pool", "restore", "pool"),
+              ("cold cache: without the working set to with it", "restore_plain_cold",
+               "restore_cold"),
               ("loadvm to restore", "loadvm", "restore"),
               ("libvirt to restore", "libvirt", "restore"))
     return {name: round(table[a]["p50_ms"] / table[b]["p50_ms"], 2)

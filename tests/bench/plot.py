@@ -14,8 +14,8 @@ from html import escape
 import rows
 
 ORDER = ("pool", "restore", "restore.command", "restore.first_exec", "run_command",
-         "restore_cold", "cold_boot", "floor", "floor_cold", "loadvm", "incoming",
-         "q35_incoming", "libvirt")
+         "restore_cold", "restore_plain_cold", "cold_boot", "floor", "floor_cold", "loadvm",
+         "incoming", "q35_incoming", "libvirt")
 WIDTH, LEFT, RIGHT, TOP, STEP, FOOT = 880, 350, 110, 66, 26, 76
 OURS, OTHERS, INK, FAINT, GRID = "#0b62c4", "#8a5a00", "#1c2128", "#57606a", "#d0d7de"
 STYLE = ("text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;fill:%s}"

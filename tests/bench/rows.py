@@ -5,6 +5,7 @@ sample() gives {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the
 and "first_exec" (a first `mvm exec` after it).  memory() gives what one more clone has for itself.
 """
 
+import os
 import shutil
 
 import libvirt_row
@@ -22,6 +23,9 @@ LABELS = {
     "restore_cold": "mvm: restore, snapshot not in the page cache",
     "restore_cold.command": "mvm: the same, whole command",
     "restore_cold.first_exec": "mvm: first exec in that",
+    "restore_plain_cold": "mvm: the same without the working set",
+    "restore_plain_cold.command": "mvm: that, whole command",
+    "restore_plain_cold.first_exec": "mvm: first exec in that one too",
     "pool": "mvm: restore from the pool",
     "pool.command": "mvm: from the pool, whole command",
     "pool.first_exec": "mvm: first exec in that one",
@@ -117,6 +121,23 @@ class RunCommand(MvmRow):
         wall = self.mvm.timed("run", "--template", self.mvm.template, "--backend", "qemu",
                               "--require-snapshot", "--", "true")
         return {"total": wall, "stages": {}}
+
+
+class RestorePlain(Restore):
+    """With the recorded working set out of the way: `mvm run` takes that for one that has none."""
+
+    def __init__(self, mvm, path):
+        super().__init__(mvm)
+        self.path = path
+        if not os.path.exists(path):
+            raise Unavailable("this snapshot has no working set")
+
+    def sample(self):
+        os.rename(self.path, self.path + ".hidden")
+        try:
+            return super().sample()
+        finally:
+            os.rename(self.path + ".hidden", self.path)
 
 
 class Cold(Row):
