@@ -29,7 +29,7 @@ demo: ## the main job on a real guest, step by step
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) scripts/demo
 
-bench: all ## measure starts beside QEMU and libvirt, images, long lists; N=100 samples
+bench: all ## measure starts beside QEMU and libvirt, streams, images, long lists; N=100 samples
 	@scripts/install-deps demo bench
 	@BUILD=$(BUILD) scripts/bench $(if $(N),-n $(N))
 

@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast commands and their streams are: MB/s into and out of a guest, and what `exec true` takes.
 
-usage: MVM=build/mvm exec.py INSTANCE [--mib N] [--runs N] [--json] [--floor]
+usage: exec.py MVM TEMPLATE --kernel DEB [--mib N] [--rounds N] [-n N] [--json FILE]
 
-INSTANCE runs; its image needs busybox.  --floor also measures the bare port: another guest of the
-same kernel (MVM_TEST_KERNEL_DEB), in which busybox's dd writes to and reads from the virtio-serial
+MVM_DATA_DIR must hold the built template, whose image needs busybox.  The floor is the bare port:
+another guest of the same kernel, in which busybox's dd writes to and reads from the virtio-serial
 port by itself, and this script at the other end: no agent, no frames, no windows, no supervisor.
-Each number comes with the CPU seconds that it took this host (QEMU, supervisor and client, or QEMU
-alone).  Numbers are of this host, accelerator and moment: compare two of them only when they come
-from one run.
+One round pipes so many MiB each way through both, so both see the same machine.  Each number comes
+with the CPU seconds that it took this host (QEMU, supervisor and client, or QEMU alone).
 """
 
 import argparse
@@ -26,8 +25,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                                 "integration"))
 import guestkit # pylint: disable=wrong-import-position
+import measure
+import mvm_cli
 
-MVM = os.environ.get("MVM", "mvm")
 BLOCK = bytes(1 << 20)
 # dd, whose blocks are read and written whole; head and tr count single bytes and are slower than
 # any pipe under TCG
@@ -58,10 +58,10 @@ def cpu_seconds(*pids):
     return total / TICK
 
 
-def run(args, mib_in=0):
+def run(mvm, args, mib_in=0):
     """Seconds, and CPU seconds of the client."""
     begin = time.monotonic()
-    process = subprocess.Popen([MVM, "exec", *args], stdin=subprocess.PIPE,
+    process = subprocess.Popen([mvm.program, "exec", *args], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)
     for _ in range(mib_in):
         process.stdin.write(BLOCK)
@@ -74,15 +74,14 @@ def run(args, mib_in=0):
     return time.monotonic() - begin, used.ru_utime + used.ru_stime
 
 
-def measure(instance, mib):
-    record = json.loads(subprocess.run([MVM, "inspect", instance], check=True,
-                                       capture_output=True, text=True).stdout)
-    pids = record["vmm_pid"], record["supervisor_pid"]
+def pipe(mvm, record, mib):
+    """{way: {mb_per_s, cpu_s}} of commands in a guest."""
+    name, pids = record["name"], (record["vmm_pid"], record["supervisor_pid"])
     result = {}
-    for way, args, mib_in in [("in", ["-i", instance, "--", "sh", "-c", IN], mib),
-                              ("out", [instance, "--", "sh", "-c", OUT.format(mib * 16)], 0)]:
+    for way, args, mib_in in [("in", ["-i", name, "--", "sh", "-c", IN], mib),
+                              ("out", [name, "--", "sh", "-c", OUT.format(mib * 16)], 0)]:
         before = cpu_seconds(*pids)
-        seconds, client = run(args, mib_in)
+        seconds, client = run(mvm, args, mib_in)
         result[way] = speed(mib, seconds, cpu_seconds(*pids) - before + client)
     return result
 
@@ -91,9 +90,9 @@ def speed(mib, seconds, cpu):
     return {"mb_per_s": round(mib * 1048576 / 1e6 / seconds, 1), "cpu_s": round(cpu, 2)}
 
 
-def make_floor(folder, mib):
+def make_floor(folder, deb, mib):
     """A guest that has nothing but busybox."""
-    vmlinux, modules = guestkit.extract_kernel(os.environ["MVM_TEST_KERNEL_DEB"], folder)
+    vmlinux, modules = guestkit.extract_kernel(deb, folder)
 
     def read(path):
         with open(path, "rb") as file:
@@ -114,11 +113,11 @@ def make_floor(folder, mib):
     return guestkit.Guest(vmlinux, initramfs, root)
 
 
-def measure_floor(mib):
+def pipe_floor(deb, mib):
     folder = tempfile.mkdtemp(prefix="mvm-bench-")
     guest = None
     try:
-        guest = make_floor(folder, mib)
+        guest = make_floor(folder, deb, mib)
         pid, sock = guest.process.pid, guest.sock
         sock.settimeout(120)
         result, left = {}, (mib << 20) - len(sock.recv(1)) # the guest is up
@@ -143,29 +142,43 @@ def measure_floor(mib):
         shutil.rmtree(folder)
 
 
+def median(rounds):
+    """The median of each number of {way: {number: value}} in rounds."""
+    return {way: {key: round(statistics.median(taken[way][key] for taken in rounds), 2)
+                  for key in rounds[0][way]} for way in rounds[0]}
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("instance")
+    parser.add_argument("mvm")
+    parser.add_argument("template")
+    parser.add_argument("--kernel", required=True, metavar="DEB")
     parser.add_argument("--mib", type=int, default=256)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--floor", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("-n", type=int, default=100, help="runs of `exec true`")
+    parser.add_argument("--json", metavar="FILE")
     o = parser.parse_args()
-    result = {"mib": o.mib, "runs": o.runs, "exec": measure(o.instance, o.mib)}
-    if o.floor:
-        result["floor"] = measure_floor(o.mib)
-    times = sorted(run([o.instance, "--", "true"])[0] * 1000 for _ in range(o.runs))
-    result["exec_true_ms"] = {"p50": round(statistics.median(times), 1),
-                              "p95": round(times[int(len(times) * 0.95)], 1)}
+    mvm = mvm_cli.Mvm(o.mvm, o.template)
+    record, _ = mvm.start()
+    try:
+        taken = [(pipe(mvm, record, o.mib), pipe_floor(o.kernel, o.mib)) for _ in range(o.rounds)]
+        times = [run(mvm, [record["name"], "--", "true"])[0] * 1000 for _ in range(o.n)]
+    finally:
+        mvm.remove(record)
+    result = {"machine": measure.machine(), "mib": o.mib, "rounds": o.rounds,
+              "exec": median([ours for ours, _ in taken]),
+              "floor": median([floor for _, floor in taken]), "exec_true": measure.summary(times)}
+    for way in ("in", "out"):
+        ours, floor = result["exec"][way], result["floor"][way]
+        print(f"exec, stream {way:3} {ours['mb_per_s']:7} MB/s {ours['cpu_s']:6} CPU s; bare port "
+              f"{floor['mb_per_s']:7} MB/s {floor['cpu_s']:6} CPU s; "
+              f"ratio {ours['mb_per_s'] / floor['mb_per_s']:.2f}")
+    print("exec true, in a guest that has done it before: "
+          + ", ".join(f"{key} {value}" for key, value in result["exec_true"].items()))
     if o.json:
-        print(json.dumps(result))
-        return
-    for what in ("exec", "floor"):
-        for way in ("in", "out") if what in result else ():
-            numbers = result[what][way]
-            print(f"{what:5} {way:4} {numbers['mb_per_s']:7} MB/s {numbers['cpu_s']:7} CPU s")
-    print(f"true  {result['exec_true_ms']['p50']:12} ms p50, "
-          f"{result['exec_true_ms']['p95']} ms p95")
+        with open(o.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
 
 
 if __name__ == "__main__":
