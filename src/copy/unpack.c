@@ -31,7 +31,7 @@ struct unpack {
 	unsigned n_levels;
 	int file_fd; /* being written, -1: none */
 	uint64_t file_left;
-	char temporary[TEMPORARY_SIZE]; /* beside its place, in the last level; "": none */
+	char temporary[TEMPORARY_SIZE]; /* beside its place, in the last level; "": no name yet */
 	char *file_name;
 	mode_t file_mode;
 	struct timespec file_mtime;
@@ -169,6 +169,34 @@ static void drop_temporary(struct unpack *u)
 	u->temporary[0] = '\0';
 }
 
+/* A new file without a name until it is whole, so that nothing is left of a copy that is killed;
+ * under a temporary one where the file system has no such files. */
+static int open_file(struct unpack *u, const char *path, struct mvm_error *err)
+{
+	u->file_fd = openat(place_fd(u), ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+	if (u->file_fd < 0 && errno == EOPNOTSUPP) {
+		make_temporary(u);
+		u->file_fd = openat(place_fd(u), u->temporary,
+				    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (u->file_fd < 0)
+			u->temporary[0] = '\0';
+	}
+	return u->file_fd < 0 ? cannot(-errno, "make", path, err) : 0;
+}
+
+static int name_file(struct unpack *u, struct mvm_error *err)
+{
+	char path[FD_PATH_SIZE];
+	if (u->temporary[0])
+		return 0;
+	make_temporary(u);
+	fd_path(u->file_fd, path);
+	if (linkat(AT_FDCWD, path, place_fd(u), u->temporary, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	u->temporary[0] = '\0';
+	return cannot(-errno, "make", u->file_name, err);
+}
+
 static int rename_temporary(struct unpack *u, const char *name, struct mvm_error *err)
 {
 	int fd = place_fd(u);
@@ -210,6 +238,8 @@ static int finish_file(struct unpack *u, struct mvm_error *err)
 	int r = 0;
 	if (fchmod(u->file_fd, u->file_mode) < 0 || futimens(u->file_fd, times) < 0)
 		r = cannot(-errno, "set mode and time of", u->file_name, err);
+	if (r == 0)
+		r = name_file(u, err);
 	if (close(TAKE_FD(u->file_fd)) < 0 && r == 0)
 		r = cannot(-errno, "write", u->file_name, err);
 	if (r == 0)
@@ -231,13 +261,9 @@ static int take_file(struct unpack *u, const char *name, const struct tar_entry 
 	u->file_name = strdup(name);
 	if (!u->file_name)
 		return mvm_error_oom(err);
-	make_temporary(u);
-	u->file_fd = openat(place_fd(u), u->temporary,
-			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (u->file_fd < 0) {
-		u->temporary[0] = '\0';
-		return cannot(-errno, "make", e->path, err);
-	}
+	int r = open_file(u, e->path, err);
+	if (r < 0)
+		return r;
 	u->file_left = e->size;
 	u->file_mode = e->mode;
 	u->file_mtime = (struct timespec){ e->mtime_s, e->mtime_ns };

@@ -8,7 +8,9 @@
  * The stream is not trusted.  Absolute paths, ".." and names that were not asked for are refused;
  * every folder on the way to an entry is opened by itself and never through a symbolic link, from
  * the one above it, which stays open.  A file or link is made beside its place and renamed onto
- * it: what was there is replaced whole, never written through.  Devices and pipes are refused.
+ * it: what was there is replaced whole, never written through.  A file gets a name when it is whole
+ * (O_TMPFILE, where the file system has that), so a copy that is killed leaves nothing half done.
+ * Devices and pipes are refused.
  * Owners are not taken over: everything belongs to whoever unpacks.
  */
 

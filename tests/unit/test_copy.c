@@ -8,8 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "copy/pack.h"
@@ -259,6 +262,33 @@ static void a_stream_that_is_cut_leaves_whole_files_only(void **state)
 	}
 }
 
+static void a_copy_that_is_killed_leaves_no_half_a_file(void **state)
+{
+	struct scratch *s = *state;
+	AUTO_DONE(strbuf) stream = { 0 };
+	AUTO_DONE(strv) names = { 0 };
+	struct mvm_error err = { 0 };
+	const struct item item = { TAR_FILE, "a", NULL, "12345", 0 };
+	const struct unpack_options o = { .dir_fd = s->fd, .path = "c", .flags = UNPACK_CONTENTS };
+	int status;
+
+	AUTO_CLOSE int can = openat(s->fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	if (can < 0)
+		skip(); /* there the file has a temporary name, and keeps it */
+	put(&stream, &item);
+	pid_t pid = fork();
+	if (pid == 0) {
+		AUTO(unpack) u = NULL;
+		if (unpack_open(&o, &u, &err) == 0)
+			(void)unpack_write(u, stream.data, stream.len - TAR_BLOCK + 3, &err);
+		(void)kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	AUTO_CLOSE int fd = dir_open_at(s->fd, "c");
+	assert_int_equal(dir_list(fd, &names), 0);
+	assert_int_equal(names.n, 0);
+}
+
 static void a_tree_comes_through_as_it_is(void **state)
 {
 	struct scratch *s = *state;
@@ -322,6 +352,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_the_same_is_not_touched, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_stream_that_is_cut_leaves_whole_files_only,
+						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(a_copy_that_is_killed_leaves_no_half_a_file,
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_tree_comes_through_as_it_is, scratch_setup,
 						scratch_teardown),
