@@ -71,12 +71,15 @@ int sock_peer_uid(int fd, uid_t *ret)
 	return 0;
 }
 
+/* Room for one descriptor. */
+union fd_control {
+	char space[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
 int sock_send_fd(int sock, const void *data, size_t len, int fd)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { 0 };
+	union fd_control control = { 0 };
 	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
 	struct msghdr msg = {
 		.msg_iov = &iov,
@@ -94,4 +97,26 @@ int sock_send_fd(int sock, const void *data, size_t len, int fd)
 	if (n < 0)
 		return -errno;
 	return (size_t)n == len ? 0 : -EAGAIN;
+}
+
+int sock_receive_fd(int sock)
+{
+	union fd_control control = { 0 };
+	char byte;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space),
+	};
+	int fd = -1;
+	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n <= 0)
+		return n < 0 ? -errno : -EPIPE;
+	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return -EPROTO;
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
 }

@@ -26,4 +26,8 @@ int sock_peer_uid(int fd, uid_t *ret);
 /* Send len (> 0) bytes together with one descriptor, which stays the caller's. */
 int sock_send_fd(int sock, const void *data, size_t len, int fd);
 
+/* The descriptor that has come with one byte; it is the caller's, and close-on-exec.  Does not
+ * wait: -EAGAIN when nothing has come, -EPIPE at the end, -EPROTO when a byte came without one. */
+int sock_receive_fd(int sock);
+
 #endif

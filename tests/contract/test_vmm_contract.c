@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 #include "base/file.h"
 #include "codec/sha256.h"
 #include "subject.h"
+#include "vmm/lend.h"
 
 static struct machine origin; /* booted by the first test, captured by a later one */
 
@@ -147,6 +149,46 @@ static void clones_share_nothing_that_they_write(void **state)
 	drop(&b);
 	digest_memory(&after);
 	assert_true(digest_equal(&before, &after));
+	nothing_is_left_running();
+}
+
+/* Is it open for writing, by which descriptor?  -1: by none. */
+static int writable_in(pid_t pid, const struct stat *file)
+{
+	char path[64];
+	const struct dirent *e;
+	int found = -1;
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	AUTO_CLOSEDIR DIR *dir = opendir(path);
+	assert_non_null(dir);
+	while (found < 0 && (e = readdir(dir))) {
+		struct stat st, link;
+		if (fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && st.st_ino == file->st_ino &&
+		    st.st_dev == file->st_dev &&
+		    fstatat(dirfd(dir), e->d_name, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    (link.st_mode & S_IWUSR))	 /* proc(5): as the descriptor was opened */
+			found = atoi(e->d_name); /* NOLINT: the kernel's own number */
+	}
+	return found;
+}
+
+static void no_clone_can_write_the_memory_that_it_shares(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct stat memory;
+	if (!B.ops->binary)
+		skip(); /* the fake one is this program, which has all files open */
+	if (!lend_is_possible()) {
+		print_message("skipped: this host cannot lend a file\n");
+		skip();
+	}
+	start_clone(&m);
+	assert_int_equal(fstatat(B.snap_fd, "mem.bin", &memory, 0), 0);
+	assert_int_equal(writable_in(m.vmm->process.pid, &memory), -1);
+	expect(&m, "count\n", "count 2"); /* which it writes to its copy */
+	drop(&m);
 	nothing_is_left_running();
 }
 
@@ -365,6 +407,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_clone_knows_what_lived_only_in_memory),
 		cmocka_unit_test(pause_stops_the_guest_and_resume_continues_it),
 		cmocka_unit_test(clones_share_nothing_that_they_write),
+		cmocka_unit_test(no_clone_can_write_the_memory_that_it_shares),
 		cmocka_unit_test(a_guest_may_power_itself_off),
 		cmocka_unit_test(a_killed_vmm_is_reported),
 		cmocka_unit_test(a_port_can_be_forwarded_later),

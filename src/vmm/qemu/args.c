@@ -30,6 +30,11 @@ static int add_json(struct strv *args, const char *option, json_t *value, struct
 	return 0;
 }
 
+char *qemu_memory_path(const struct vmm_config *c)
+{
+	return str_printf("/proc/self/fd/%d/%s", QEMU_FD_MEMORY_DIR, c->memory_name);
+}
+
 static int add_memory(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
 {
 	json_int_t size = (json_int_t)c->mem_mib << 20;
@@ -40,8 +45,7 @@ static int add_memory(struct strv *args, const struct vmm_config *c, struct mvm_
 				json_pack("{s:s, s:s, s:I}", "qom-type", "memory-backend-ram", "id",
 					  "m", "size", size),
 				err);
-	AUTO_FREE char *path = str_printf("/proc/self/fd/%d/%s", QEMU_FD_MEMORY_DIR,
-					  c->memory_name);
+	AUTO_FREE char *path = qemu_memory_path(c);
 	if (!path)
 		return mvm_error_oom(err);
 	return add_json(args, "-object",

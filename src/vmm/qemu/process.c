@@ -78,6 +78,7 @@ static void qemu_free(struct vmm *v)
 	process_kill(&q->vmm.process);
 	words_read(&q->words); /* the log shall have all of it */
 	words_done(&q->words);
+	lend_done(&q->memory);
 	qmp_free(q->qmp);
 	free(q->vmm.name);
 	free(q);
@@ -88,6 +89,25 @@ static void free_qemu(struct qemu *q)
 	qemu_free(q ? &q->vmm : NULL);
 }
 DEFINE_AUTO(qemu, free_qemu)
+
+/* A clone needs no right to write the memory that it shares with others.  Where it cannot be lent
+ * QEMU opens it itself, and maps it just as privately. */
+static int ask_for_memory(void *arg)
+{
+	int r = lend_in_child(arg);
+	return r < 0 ? r : 0;
+}
+
+static int lend_memory(struct qemu *q, const struct vmm_config *c, struct process_spec *spec,
+		       struct mvm_error *err)
+{
+	AUTO_FREE char *path = qemu_memory_path(c);
+	int r = path ? lend_open(&q->memory, c->memory_dir_fd, c->memory_name, path) : -ENOMEM;
+	spec->in_child = ask_for_memory;
+	spec->in_child_arg = &q->memory;
+	return r < 0 ? mvm_error_set(err, r, "cannot open '%s': %s", c->memory_name, strerror(-r))
+		     : 0;
+}
 
 static int start_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
 			 struct mvm_error *err)
@@ -122,6 +142,9 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 	 * without them */
 	if (c->memory == VMM_MEMORY_CLONE)
 		spec.flags |= PROCESS_NO_HUGE_PAGES;
+	r = c->memory == VMM_MEMORY_CLONE ? lend_memory(q, c, &spec, err) : 0;
+	if (r < 0)
+		return r;
 	r = process_spawn(&spec, &q->vmm.process);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", args->v[0], strerror(-r));
@@ -134,6 +157,8 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 				&q->exit_source);
 	if (r == 0)
 		r = words_watch(&q->words, q->loop);
+	if (r == 0 && spec.in_child)
+		r = lend_watch(&q->memory, q->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
 
@@ -161,6 +186,7 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	if (!q)
 		return mvm_error_oom(err);
 	q->words = (struct words)WORDS_NONE;
+	q->memory = (struct lend)LEND_NONE;
 	q->loop = loop;
 	q->vmm.ops = &vmm_qemu;
 	q->vmm.memory = c->memory;

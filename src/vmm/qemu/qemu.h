@@ -11,6 +11,7 @@
  */
 
 #include "net/qmp.h"
+#include "vmm/lend.h"
 #include "vmm/vmm.h"
 #include "vmm/words.h"
 
@@ -50,6 +51,9 @@ int qemu_facts(const struct vmm_probe *probe, const struct vmm_config *config, s
 int qemu_facts_for(const struct vmm_probe *probe, const struct vmm_config *config, const char *cpu,
 		   struct strv *ret, struct mvm_error *err);
 
+/* Where QEMU finds the memory file.  The caller's; NULL without memory. */
+char *qemu_memory_path(const struct vmm_config *config);
+
 /* For facts: what args.c says of the machine and the guest-visible devices, without host names. */
 const char *qemu_machine(enum vmm_accel accel);
 int qemu_device_layout(const struct vmm_config *config, char **ret, struct mvm_error *err);
@@ -69,6 +73,7 @@ struct qemu {
 	struct loop_source *exit_source;
 	struct words words; /* its standard error, and output */
 	enum qemu_migration migration;
+	struct lend memory; /* of a clone, which gets it for reading only */
 };
 
 /*
