@@ -219,7 +219,7 @@ static void drop(void)
 
 static int64_t soon(void)
 {
-	return clock_deadline_ns(10000);
+	return clock_deadline_ns(60000);
 }
 
 static void assert_no_folder_is_left(void)
@@ -374,25 +374,24 @@ static void a_clone_fails_with_firecrackers_words_too(void **state)
 	remove_snapshot();
 }
 
+/* Whoever answered until then is known to be up when the short deadline begins. */
 static void silence_ends_with_the_deadline(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *peer, *says;
-	} cases[] = {
-		{ "sleep", "VM 'web': Firecracker did not open its API in time" },
-		{ "mute /machine-config",
-		  "VM 'web': PUT /machine-config: Firecracker did not answer in time" },
-	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
-		struct mvm_error err = { 0 };
-		assert_int_equal(setenv("PEER", cases[i].peer, 1), 0);
-		assert_int_equal(spawn(VMM_MEMORY_PRIVATE, clock_deadline_ns(300), &err),
-				 -ETIMEDOUT);
-		assert_string_equal(err.text, cases[i].says);
-		drop();
-		assert_no_folder_is_left();
-	}
+	struct mvm_error err = { 0 };
+	assert_int_equal(setenv("PEER", "sleep", 1), 0);
+	assert_int_equal(spawn(VMM_MEMORY_PRIVATE, clock_deadline_ns(300), &err), -ETIMEDOUT);
+	assert_string_equal(err.text, "VM 'web': Firecracker did not open its API in time");
+	drop();
+	assert_no_folder_is_left();
+
+	assert_int_equal(setenv("PEER", "mute /vm", 1), 0);
+	if (spawn(VMM_MEMORY_PRIVATE, soon(), &err) < 0 || vmm_boot(T.vmm, soon(), &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(vmm_pause(T.vmm, clock_deadline_ns(300), &err), -ETIMEDOUT);
+	assert_string_equal(err.text, "VM 'web': PATCH /vm: Firecracker did not answer in time");
+	drop();
+	assert_no_folder_is_left();
 }
 
 static void network_is_refused_in_words(void **state)
