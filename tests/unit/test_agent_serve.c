@@ -6,6 +6,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,7 +29,7 @@
 #include "net/wire.h"
 #include "serve.h"
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 60000
 
 struct host {
 	struct channel c;
@@ -35,10 +37,11 @@ struct host {
 	int64_t deadline_ns;
 };
 
-static _Noreturn void run_agent(int fd)
+static _Noreturn void run_agent(int fd, bool is_vsock)
 {
 	struct agent a;
 	int r = agent_init(&a, fd);
+	a.port_is_vsock = is_vsock;
 	if (r == 0)
 		r = agent_serve(&a);
 	if (a.workload_child.pid > 0)
@@ -47,7 +50,7 @@ static _Noreturn void run_agent(int fd)
 	exit(r == -EPIPE ? 0 : 1);
 }
 
-static int start(void **state)
+static int start_on(void **state, bool is_vsock)
 {
 	struct host *h = calloc(1, sizeof(*h));
 	int fds[2];
@@ -57,13 +60,24 @@ static int start(void **state)
 	if (h->agent == 0) {
 		(void)close(fds[0]);
 		free(h);
-		run_agent(fds[1]);
+		run_agent(fds[1], is_vsock);
 	}
 	(void)close(fds[1]);
 	h->c.fd = fds[0];
 	h->deadline_ns = clock_deadline_ns(DEADLINE_MS);
 	*state = h;
 	return 0;
+}
+
+static int start(void **state)
+{
+	return start_on(state, true);
+}
+
+/* One that waits a moment for a host that has gone. */
+static int start_on_a_port(void **state)
+{
+	return start_on(state, false);
 }
 
 /* The agent ends by itself when its host has gone. */
@@ -291,12 +305,23 @@ static void who_gives_up_awaiting_is_let_go(void **state)
 {
 	struct host *h = *state;
 	struct frame f;
-	configured_with(h, (const char *const[]){ "sh", "-c", "sleep 1; kill -9 $$", NULL });
+	char path[] = "/tmp/mvm-agent-XXXXXX";
+	assert_non_null(mkdtemp(path));
+	AUTO_FREE char *fifo = str_printf("%s/end", path);
+	AUTO_FREE char *script = str_printf("read line <%s; kill -9 $$", fifo);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	configured_with(h, (const char *const[]){ "sh", "-c", script, NULL });
 	call(h, 2, CALL_AWAIT, NULL);
 	call(h, 3, CALL_AWAIT, NULL);
 	assert_int_equal(channel_send(&h->c, FRAME_RESET, 2, NULL, 0), 0);
 	receive_type(h, &f, FRAME_END, 2);
+	/* only now does the workload end */
+	int fd = open(fifo, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	(void)close(fd);
 	assert_int_equal(reply_number(h, 3, FIELD_SIGNAL), 9);
+	assert_int_equal(unlink(fifo), 0);
+	assert_int_equal(rmdir(path), 0);
 }
 
 static void a_process_that_does_not_read_blocks_nobody(void **state)
@@ -432,7 +457,7 @@ static void health_waits_until_a_command_succeeds(void **state)
 	assert_int_equal(reply_status(h, 2), 0);
 
 	wire_put_str(&bad, FIELD_HEALTH_HTTP, "http://127.0.0.1:1/");
-	wire_put_u64(&bad, FIELD_TIMEOUT_MS, 100);
+	wire_put_u64(&bad, FIELD_TIMEOUT_MS, 2000); /* for one refusal at least */
 	wire_put_u64(&bad, FIELD_INTERVAL_MS, 10);
 	call(h, 3, CALL_HEALTH, &bad);
 	receive_type(h, &f, FRAME_REPLY, 3);
@@ -471,7 +496,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 	const struct CMUnitTest tests[] = {
-		TEST(before_configure_only_ping_is_answered),
+		cmocka_unit_test_setup_teardown(before_configure_only_ping_is_answered,
+						start_on_a_port, stop),
 		TEST(a_command_has_its_output_and_status_passed_on),
 		TEST(input_is_fed_within_the_window_and_credited),
 		TEST(who_awaits_the_workload_learns_how_it_ended),
