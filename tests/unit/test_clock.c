@@ -105,7 +105,7 @@ static void deadlines_count_down_to_zero_and_never_below(void **state)
 	assert_int_equal(clock_remaining_ms(0), 0);
 	assert_int_equal(clock_remaining_ms(clock_now_ns() - NS_PER_S), 0);
 	assert_true(clock_remaining_ms(clock_now_ns() + 1) <= 1);
-	assert_in_range(clock_remaining_ms(clock_deadline_ns(60000)), 50000, 60000);
+	assert_in_range(clock_remaining_ms(clock_deadline_ns(3600000)), 3000000, 3600000);
 	assert_int_equal(clock_remaining_ms(DEADLINE_NONE - 1), INT32_MAX);
 }
 

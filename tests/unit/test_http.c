@@ -41,7 +41,7 @@ static void stop(struct fixture *f)
 
 static int64_t soon(void)
 {
-	return clock_deadline_ns(10000);
+	return clock_deadline_ns(60000);
 }
 
 static void requests_and_answers_take_turns_on_one_connection(void **state)

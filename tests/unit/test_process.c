@@ -30,7 +30,7 @@ static char *run_for_output(struct process_spec spec, int *ret_status)
 	(void)close(out[1]);
 	assert_int_equal(file_read_fd(out[0], 65536, &text, NULL), 0);
 	(void)close(out[0]);
-	assert_int_equal(process_wait(&p, clock_deadline_ns(20000), ret_status), 0);
+	assert_int_equal(process_wait(&p, clock_deadline_ns(60000), ret_status), 0);
 	return text;
 }
 
@@ -220,7 +220,7 @@ static void a_pidfd_is_readable_once_the_child_has_ended(void **state)
 	struct pollfd pfd = { .fd = p.pidfd, .events = POLLIN };
 	assert_int_equal(poll(&pfd, 1, 0), 0);
 	assert_int_equal(kill(p.pid, SIGTERM), 0);
-	assert_int_equal(poll(&pfd, 1, 20000), 1);
+	assert_int_equal(poll(&pfd, 1, 60000), 1);
 	assert_int_equal(process_wait(&p, 0, &status), 0);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
@@ -252,7 +252,7 @@ static void a_child_can_die_with_its_parent(void **state)
 	assert_int_equal(kill(parent, SIGKILL), 0);
 	assert_int_equal(waitpid(parent, NULL, 0), parent);
 	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
-	assert_int_equal(poll(&pfd, 1, 20000), 1);
+	assert_int_equal(poll(&pfd, 1, 60000), 1);
 }
 
 static void a_detached_program_is_nobodys_child_in_a_session_of_its_own(void **state)

@@ -49,7 +49,7 @@ static void stop(struct fixture *f)
 
 static int64_t soon(void)
 {
-	return clock_deadline_ns(10000);
+	return clock_deadline_ns(60000);
 }
 
 static void a_command_is_answered_and_events_are_delivered(void **state)

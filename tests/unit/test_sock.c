@@ -16,7 +16,7 @@
 static int accept_one(int listener)
 {
 	struct pollfd pfd = { .fd = listener, .events = POLLIN };
-	assert_int_equal(poll(&pfd, 1, 10000), 1);
+	assert_int_equal(poll(&pfd, 1, 60000), 1);
 	return sock_accept(listener);
 }
 

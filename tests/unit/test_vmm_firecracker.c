@@ -357,7 +357,7 @@ static int tear_down(void **state)
 /* Run the loop until a byte, or the end, has come at fd. */
 static ssize_t receive(struct relay *r, int fd, char *buffer, size_t len)
 {
-	int64_t deadline_ns = clock_deadline_ns(10000);
+	int64_t deadline_ns = clock_deadline_ns(60000);
 	for (;;) {
 		ssize_t n = recv(fd, buffer, len, MSG_DONTWAIT);
 		if (n >= 0 || errno != EAGAIN)
@@ -437,7 +437,7 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 	int guest = dial(r);
 	assert_int_equal(fcntl(guest, F_SETFL, O_NONBLOCK), 0);
 	size_t partial = 0; /* bytes of the current block that were sent */
-	int64_t deadline_ns = clock_deadline_ns(20000);
+	int64_t deadline_ns = clock_deadline_ns(60000);
 	while (received < TOTAL / 4) {
 		if (sent < TOTAL / 4) {
 			for (uint32_t i = 0; i < MVM_ARRAY_SIZE(words); i++)
@@ -470,7 +470,7 @@ static void a_connection_is_handed_over_to_who_takes_it(void **state)
 	assert_int_equal(send(r->agent_fd, "early", 5, 0), 5);
 	int guest = dial(r);
 	while (r->taken_fd < 0)
-		assert_int_equal(loop_run_once(r->loop, clock_deadline_ns(10000)), 0);
+		assert_int_equal(loop_run_once(r->loop, clock_deadline_ns(60000)), 0);
 	assert_int_equal(recv(guest, got, sizeof(got), 0), 5);
 	assert_int_equal(send(guest, "hello", 5, 0), 5);
 	assert_int_equal(recv(r->taken_fd, got, sizeof(got), 0), 5); /* no loop in between */

@@ -167,7 +167,7 @@ static void run_in_jail(struct fixture *f, const char *script, char ret[ASK_TEXT
 		len += n;
 	ret[len] = '\0';
 	(void)close(fds[0]);
-	assert_int_equal(process_wait(&p, clock_deadline_ns(10000), NULL), 0);
+	assert_int_equal(process_wait(&p, clock_deadline_ns(60000), NULL), 0);
 }
 
 static void files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used(void **state)
