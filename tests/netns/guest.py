@@ -7,7 +7,7 @@ frames on to the card of a guest, which is one more network namespace.
 The guest answers on TCP port 8080, one line for one line:
 
     hello            NAME saw ADDRESS
-    tcp ADDRESS PORT what a connection from the guest is told
+    tcp ADDRESS PORT [SECONDS]  what a connection from the guest is told
     udp ADDRESS PORT TEXT  the answer to a datagram
     echo             everything that follows, until its end
 
@@ -45,14 +45,14 @@ def pass_on_frames(a, b):
                 pass # a card that is not up yet
 
 
-def ask_tcp(address, port):
-    with socket.create_connection((address, int(port)), timeout=3) as sock:
+def ask_tcp(address, port, seconds=60):
+    with socket.create_connection((address, int(port)), timeout=float(seconds)) as sock:
         return sock.recv(200).decode()
 
 
 def ask_udp(address, port, text):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(3)
+        sock.settimeout(60)
         sock.connect((address, int(port)))
         sock.send(text.encode())
         return sock.recv(2000).decode()
