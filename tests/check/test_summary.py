@@ -39,7 +39,7 @@ class Summary(harness.TestCase):
     def run_on(self, *logs, status):
         script = os.path.join(harness.SOURCE_DIR, "tests", "summary.py")
         done = subprocess.run([sys.executable, script, *logs], text=True, capture_output=True,
-                              check=False, timeout=20)
+                              check=False, timeout=300)
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout.splitlines()
 

@@ -115,7 +115,7 @@ class Errors(harness.TestCase):
             self.skipTest("there is no /dev/full")
         with open("/dev/full", "w", encoding="ascii") as full:
             done = subprocess.run([harness.MVM, "version"], stdout=full, stderr=subprocess.PIPE,
-                                  text=True, check=False, timeout=10)
+                                  text=True, check=False, timeout=300)
         self.assertEqual(done.returncode, 1)
         self.assertIn("cannot write the result: No space left on device", done.stderr)
 
@@ -145,7 +145,7 @@ class Completion(harness.TestCase):
 
     def check_syntax(self, shell):
         script = self.write("script", self.mvm_ok("completion", shell))
-        subprocess.run([shell, "-n", script], check=True, timeout=20)
+        subprocess.run([shell, "-n", script], check=True, timeout=300)
 
     @harness.needs_program("bash")
     def test_bash_reads_its_script(self):
@@ -165,7 +165,7 @@ class Completion(harness.TestCase):
         ask = ('source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mvm; '
                'printf "%s\\n" "${COMPREPLY[@]}"')
         done = subprocess.run(["bash", "-c", ask, script, *words], text=True, check=True,
-                              capture_output=True, env=self.environment(), timeout=20)
+                              capture_output=True, env=self.environment(), timeout=300)
         self.assertEqual(done.stderr, "")
         return done.stdout.split()
 

@@ -84,7 +84,7 @@ class Doctor(harness.TestCase):
         folder = self.path("libexec")
         os.mkdir(folder)
         mvm = shutil.copy(harness.MVM, folder) # beside itself it finds nothing either
-        done = subprocess.run([mvm, "doctor", "--json"], text=True, capture_output=True, timeout=60,
+        done = subprocess.run([mvm, "doctor", "--json"], text=True, capture_output=True, timeout=300,
                               env=self.environment({"MVM_LIBEXEC_DIR": folder}), check=False)
         checks = {c["name"]: c for c in json.loads(done.stdout)["checks"]}
         if checks["mvm-agent"]["level"] == "ok":
@@ -126,7 +126,7 @@ class Doctor(harness.TestCase):
         os.chmod(self.folder, 0o777)
         done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                harness.MVM, "doctor", "--json"], text=True, capture_output=True,
-                              env=self.environment(), timeout=60, check=False)
+                              env=self.environment(), timeout=300, check=False)
         if done.returncode == 127 or "Permission denied" in done.stderr:
             self.skipTest("another user cannot run mvm where it was built")
         kvm = {c["name"]: c for c in json.loads(done.stdout)["checks"]}["kvm"]

@@ -90,7 +90,7 @@ class Features(TestCase):
 
         def add():
             subprocess.run(["dpkg-deb", "-b", self.path("deb"), self.path("k.deb")], check=True,
-                           stdout=subprocess.DEVNULL, timeout=60)
+                           stdout=subprocess.DEVNULL, timeout=300)
             self.mvm_ok("kernel", "add", self.path("k.deb"), "--name", "tiny", "--force")
 
         add()

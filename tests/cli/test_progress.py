@@ -38,7 +38,7 @@ class Progress(harness.TestCase):
     def build(self, *args, stderr=subprocess.PIPE, env=None):
         return subprocess.run([harness.MVM, "template", "build", "--config", self.config, *args],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
-                              env=self.environment(env), cwd=self.folder, timeout=60, check=False)
+                              env=self.environment(env), cwd=self.folder, timeout=300, check=False)
 
     def on_terminal(self, columns, term="xterm"):
         """What a build writes to a terminal of that width."""
@@ -57,7 +57,7 @@ class Progress(harness.TestCase):
                 break
             text += got
         os.close(ours)
-        self.assertEqual(process.wait(timeout=60), 0)
+        self.assertEqual(process.wait(timeout=300), 0)
         return text.decode()
 
     def test_a_step_is_one_line_with_time_and_bytes(self):

@@ -267,7 +267,7 @@ class Archive(TestCase):
                 os.unlink(archive)
             subprocess.run(["skopeo", "copy", "-q", "--insecure-policy",
                             f"oci:{self.path(text)}:latest", f"docker-archive:{archive}:a:v1"],
-                           check=True, timeout=60, env={**os.environ, "TMPDIR": self.folder})
+                           check=True, timeout=300, env={**os.environ, "TMPDIR": self.folder})
             self.template("docker-archive:" + archive)
             self.build()
             current = os.path.join(self.data_dir, "templates/t/current/revision.json")

@@ -29,10 +29,10 @@ class Specs(harness.TestCase):
                                    env=self.environment(None))
         os.close(slave)
         shown = b""
-        while b"[y/N]" not in shown and select.select([master], [], [], 20)[0]:
+        while b"[y/N] " not in shown and select.select([master], [], [], 300)[0]:
             shown += os.read(master, 4096)
         os.write(master, answer.encode())
-        status = process.wait(timeout=20)
+        status = process.wait(timeout=300)
         os.close(master)
         return status, shown.decode()
 
@@ -164,7 +164,7 @@ class Edit(Specs):
         runs = [subprocess.Popen([harness.MVM, "template", "edit", "web", "-e", f"V{i}={i}"],
                                  env=self.environment(None), stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL) for i in range(12)]
-        self.assertEqual([run.wait(timeout=60) for run in runs], [0] * 12)
+        self.assertEqual([run.wait(timeout=300) for run in runs], [0] * 12)
         self.assertEqual(self.spec("web")["run"]["env"], {f"V{i}": str(i) for i in range(12)})
 
 

@@ -153,7 +153,7 @@ class Locked(Revisions):
             self.assertIn("web: waiting for process 4242 template build",
                           process.stderr.readline())
             file.close()
-            self.assertEqual(process.communicate(timeout=30)[0], "web updated\n")
+            self.assertEqual(process.communicate(timeout=300)[0], "web updated\n")
         self.assertEqual(process.returncode, 0)
 
 

@@ -54,7 +54,7 @@ class Crash(harness.TestCase):
             env["LD_PRELOAD"] = FAULTS
         words = [word.replace("DATA", data) for word in command]
         return subprocess.run(words, env=env, cwd=self.folder, capture_output=True, text=True,
-                              errors="replace", stdin=subprocess.DEVNULL, timeout=60, check=False)
+                              errors="replace", stdin=subprocess.DEVNULL, timeout=300, check=False)
 
     def whole(self, data, where):
         """The next command sweeps, and nothing is damaged."""
@@ -106,7 +106,7 @@ class Crash(harness.TestCase):
                     pass # it waits for a lock
                 first.send_signal(signal.SIGCONT)
                 for each, name in (first, "stopped"), (second, "other"):
-                    said = each.communicate(timeout=60)[1]
+                    said = each.communicate(timeout=300)[1]
                     self.assertEqual(each.returncode, 0, f"at call {at}, {name}: {said}")
         self.whole(data, f"at call {at}")
         shutil.rmtree(data)

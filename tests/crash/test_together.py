@@ -51,7 +51,7 @@ class Worker(threading.Thread):
 
     def mvm(self, *args, good=(0,), program=harness.MVM):
         done = subprocess.run([program, *args], env=self.test.environment(), text=True,
-                              cwd=self.test.folder, stdin=subprocess.DEVNULL, timeout=60,
+                              cwd=self.test.folder, stdin=subprocess.DEVNULL, timeout=300,
                               capture_output=True, check=False)
         if done.returncode not in good:
             self.wrong = f"{' '.join(args)}: status {done.returncode}: {done.stderr}"

@@ -26,7 +26,7 @@ KNOWN = {
 
 def parse(text):
     """The tagged value, or None and what was said."""
-    done = subprocess.run([PROGRAM], input=text, capture_output=True, check=False, timeout=20)
+    done = subprocess.run([PROGRAM], input=text, capture_output=True, check=False, timeout=300)
     if done.returncode not in (0, 1):
         raise AssertionError(f"status {done.returncode}: {done.stderr}")
     said = done.stderr.decode(errors="replace").strip()
