@@ -92,8 +92,10 @@ static int get_time(const char *text, int64_t *ret_s, uint32_t *ret_ns)
 		ns *= 10;
 	if (*p)
 		return -EBADMSG;
-	*ret_s = negative ? -(int64_t)s : (int64_t)s;
-	*ret_ns = ns;
+	/* tv_nsec counts forward, also before 1970 */
+	bool below = negative && ns > 0;
+	*ret_s = negative ? -(int64_t)s - below : (int64_t)s;
+	*ret_ns = below ? 1000000000 - ns : ns;
 	return 0;
 }
 

@@ -67,6 +67,20 @@ static void put_block(struct strbuf *to, char type, const char *name, const char
 	strbuf_add(to, h, sizeof(h));
 }
 
+/* A number of seconds, of which tv_nsec counts forward from tv_sec, also before 1970. */
+static void put_time(struct strbuf *to, int64_t s, uint32_t ns)
+{
+	char text[48];
+	const char *sign = s < 0 ? "-" : "";
+	uint64_t whole = s < 0 ? -(uint64_t)s : (uint64_t)s;
+	if (s < 0 && ns > 0) {
+		whole--;
+		ns = 1000000000 - ns;
+	}
+	(void)snprintf(text, sizeof(text), "%s%" PRIu64 ".%09u", sign, whole, ns);
+	put_record(to, "mtime", text);
+}
+
 void tar_write_padding(struct strbuf *to, uint64_t size)
 {
 	static const char zeros[TAR_BLOCK];
@@ -89,10 +103,8 @@ void tar_write_header(struct strbuf *to, const struct tar_entry *e)
 		(void)snprintf(text, sizeof(text), "%" PRIu64, e->size);
 		put_record(&extra, "size", text);
 	}
-	if (e->mtime_ns || e->mtime_s < 0 || e->mtime_s > MTIME_OCTAL_MAX) {
-		(void)snprintf(text, sizeof(text), "%" PRId64 ".%09u", e->mtime_s, e->mtime_ns);
-		put_record(&extra, "mtime", text);
-	}
+	if (e->mtime_ns || e->mtime_s < 0 || e->mtime_s > MTIME_OCTAL_MAX)
+		put_time(&extra, e->mtime_s, e->mtime_ns);
 	if (extra.len) {
 		put_block(to, 'x', "pax", "", 0644, extra.len, 0);
 		strbuf_add(to, extra.data, extra.len);

@@ -289,6 +289,43 @@ static void a_copy_that_is_killed_leaves_no_half_a_file(void **state)
 	assert_int_equal(names.n, 0);
 }
 
+/* Other programs count the fraction away from 1970, the kernel forward. */
+static void times_are_written_as_pax_has_them(void **state)
+{
+	static const struct {
+		int64_t s;
+		uint32_t ns;
+		const char *record;
+	} cases[] = {
+		{ 1000000000, 5, " mtime=1000000000.000000005\n" },
+		{ 0, 250000000, " mtime=0.250000000\n" },
+		{ -1, 750000000, " mtime=-0.250000000\n" },
+		{ -5, 123456789, " mtime=-4.876543211\n" },
+		{ -5, 0, " mtime=-5.000000000\n" },
+	};
+	struct scratch *s = *state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		AUTO_DONE(strbuf) stream = { 0 };
+		struct mvm_error err = { 0 };
+		struct stat st;
+		const struct tar_entry e = {
+			.type = TAR_FILE,
+			.path = "f",
+			.target = "",
+			.mtime_s = cases[i].s,
+			.mtime_ns = cases[i].ns,
+		};
+		tar_write_header(&stream, &e);
+		tar_write_end(&stream);
+		assert_non_null(
+			memmem(stream.data, stream.len, cases[i].record, strlen(cases[i].record)));
+		assert_int_equal(unpack_into(s->fd, "f", NULL, 0, 0, &stream, 512, &err), 0);
+		assert_int_equal(fstatat(s->fd, "f", &st, 0), 0);
+		assert_int_equal(st.st_mtim.tv_sec, cases[i].s);
+		assert_int_equal(st.st_mtim.tv_nsec, cases[i].ns);
+	}
+}
+
 static void a_tree_comes_through_as_it_is(void **state)
 {
 	struct scratch *s = *state;
@@ -355,6 +392,8 @@ int main(void)
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_that_is_killed_leaves_no_half_a_file,
 						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(times_are_written_as_pax_has_them, scratch_setup,
+						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_tree_comes_through_as_it_is, scratch_setup,
 						scratch_teardown),
 	};
