@@ -395,6 +395,19 @@ static int place_contents(struct unpack *u, const struct unpack_options *o, stru
 	return u->levels[0].fd < 0 ? cannot(-errno, "open", o->path, err) : 0;
 }
 
+/* A device, pipe or socket, or a name for whatever a process has open, as /dev/stdout is: a copy
+ * that takes its place would break this system. */
+static bool is_irreplaceable(int dir_fd, const char *path)
+{
+	static const char proc[] = "/proc/";
+	char target[sizeof(proc) - 1];
+	struct stat st;
+	if (fstatat(dir_fd, path, &st, 0) == 0 && !S_ISREG(st.st_mode))
+		return true;
+	return readlinkat(dir_fd, path, target, sizeof(target)) == (ssize_t)sizeof(target) &&
+	       memcmp(target, proc, sizeof(target)) == 0;
+}
+
 /* Into a folder, or under a new name beside others. */
 static int place_one(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
 {
@@ -411,6 +424,10 @@ static int place_one(struct unpack *u, const struct unpack_options *o, struct mv
 	const char *name = slash ? slash + 1 : o->path;
 	if (len == 0 || !*name || str_eq(name, ".") || str_eq(name, ".."))
 		return cannot(-errno, "open the folder", o->path, err);
+	if (is_irreplaceable(o->dir_fd, o->path))
+		return mvm_error_set(err, -EEXIST,
+				     "'%s' is neither file nor folder: a copy would replace it",
+				     o->path);
 	AUTO_FREE char *parent = slash ? strndup(o->path, (size_t)(name - o->path)) : strdup(".");
 	u->top = strdup(name);
 	if (!parent || !u->top)

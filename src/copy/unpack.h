@@ -37,8 +37,8 @@ struct unpack_options {
 #define UNPACK_DEPTH_MAX   128u
 #define UNPACK_ENTRIES_MAX (4u << 20)
 
-/* Begin.  -ENOENT, -ENOTDIR (path says folder and is none) and others; nothing was made then but,
- * with UNPACK_CONTENTS, the folder. */
+/* Begin.  -ENOENT, -ENOTDIR (path says folder and is none), -EEXIST (it is a device, a pipe or the
+ * like) and others; nothing was made then but, with UNPACK_CONTENTS, the folder. */
 int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_error *err);
 
 /* The one name that the stream must have at its top, when it does not matter what the sender calls

@@ -155,6 +155,29 @@ static void a_link_is_replaced_and_not_written_through(void **state)
 	assert_text(s->fd, "p/f", "new");
 }
 
+static void a_device_or_what_stands_for_an_open_file_stays(void **state)
+{
+	static const char *const names[] = { "pipe", "stdout", "to-pipe" };
+	struct scratch *s = *state;
+	AUTO_DONE(strbuf) stream = { 0 };
+	const struct item item = { TAR_FILE, "f", NULL, "new", 0600 };
+	struct stat before, after;
+
+	put(&stream, &item);
+	tar_write_end(&stream);
+	assert_int_equal(mkfifoat(s->fd, "pipe", 0600), 0);
+	assert_int_equal(symlinkat("pipe", s->fd, "to-pipe"), 0);
+	assert_int_equal(symlinkat("/proc/self/exe", s->fd, "stdout"), 0); /* a regular file */
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct mvm_error err = { 0 };
+		assert_int_equal(fstatat(s->fd, names[i], &before, AT_SYMLINK_NOFOLLOW), 0);
+		assert_int_equal(unpack_into(s->fd, names[i], "f", 0, 0, &stream, 512, &err),
+				 -EEXIST);
+		assert_int_equal(fstatat(s->fd, names[i], &after, AT_SYMLINK_NOFOLLOW), 0);
+		assert_int_equal(before.st_ino, after.st_ino);
+	}
+}
+
 static void only_what_was_asked_for_comes(void **state)
 {
 	struct scratch *s = *state;
@@ -380,6 +403,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_is_written_outside, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_link_is_replaced_and_not_written_through,
+						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(a_device_or_what_stands_for_an_open_file_stays,
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(only_what_was_asked_for_comes, scratch_setup,
 						scratch_teardown),
