@@ -3,11 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
+
+#define WHOLE_MAX   65536u /* a source that says to be no larger is read before it is announced */
+#define WHOLE_LIMIT (1u << 20)
 
 /* A folder that is being read. */
 struct level {
@@ -15,6 +20,7 @@ struct level {
 	struct strv names;
 	size_t next;
 	size_t path_len; /* of the folder's own path */
+	dev_t device;
 };
 
 struct pack {
@@ -67,13 +73,13 @@ static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, 
 	return p->head.failed ? mvm_error_oom(err) : 0;
 }
 
-static int begin_folder(struct pack *p, int fd, struct mvm_error *err)
+static int begin_folder(struct pack *p, int fd, dev_t device, struct mvm_error *err)
 {
 	if (p->depth == PACK_DEPTH_MAX)
 		return mvm_error_set(err, -ELOOP, "'%s' is deeper than %u folders", p->path.data,
 				     PACK_DEPTH_MAX);
 	struct level *l = &p->levels[p->depth];
-	*l = (struct level){ .fd = -1, .path_len = p->path.len };
+	*l = (struct level){ .fd = -1, .path_len = p->path.len, .device = device };
 	int r = dir_list(fd, &l->names);
 	if (r < 0) {
 		strv_done(&l->names);
@@ -84,20 +90,60 @@ static int begin_folder(struct pack *p, int fd, struct mvm_error *err)
 	return l->fd < 0 ? cannot(p, -errno, "read", err) : 0;
 }
 
-static int take_opened(struct pack *p, int fd, struct mvm_error *err)
+/* Is /proc or /sys mounted here?  Memory, processes, switches: nobody who copies a root means that,
+ * nor can it all be read. */
+static bool is_kernel_mount(const struct pack *p, int fd, dev_t device)
+{
+	struct statfs fs;
+	return p->depth > 0 && p->levels[p->depth - 1].device != device && fstatfs(fd, &fs) == 0 &&
+	       (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+}
+
+/*
+ * A small file, with the size that it turns out to have: those of /proc say 0, those of /sys 4096.
+ *
+ * Returns 1, or 0 for a file that is to be read piece by piece.
+ */
+static int take_whole(struct pack *p, int fd, struct stat *st, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len;
+	if (st->st_size > WHOLE_MAX)
+		return 0;
+	int r = file_read_fd(fd, WHOLE_LIMIT, &text, &len);
+	if (r == -EFBIG && st->st_size > 0) /* it grows: what it had is what counts */
+		return lseek(fd, 0, SEEK_SET) < 0 ? cannot(p, -errno, "read", err) : 0;
+	if (r < 0)
+		return cannot(p, r, "read", err);
+	st->st_size = (off_t)len;
+	r = put_entry(p, TAR_FILE, st, "", err);
+	if (r < 0)
+		return r;
+	strbuf_add(&p->head, text, len);
+	tar_write_padding(&p->head, len);
+	return p->head.failed ? mvm_error_oom(err) : 1;
+}
+
+/* first: it is the source itself. */
+static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err)
 {
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return cannot(p, -errno, "read", err);
 	if (S_ISDIR(st.st_mode)) {
 		int r = put_entry(p, TAR_FOLDER, &st, "", err);
-		return r < 0 ? r : begin_folder(p, fd, err);
+		if (r < 0 || is_kernel_mount(p, fd, st.st_dev))
+			return r;
+		return begin_folder(p, fd, st.st_dev, err);
 	}
 	if (!S_ISREG(st.st_mode)) { /* it was a file when we looked */
 		leave_out(p);
 		return 0;
 	}
-	int r = put_entry(p, TAR_FILE, &st, "", err);
+	int r = first ? take_whole(p, fd, &st, err) : 0;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = put_entry(p, TAR_FILE, &st, "", err);
 	if (r < 0)
 		return r;
 	p->file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -137,7 +183,7 @@ static int take(struct pack *p, int dir_fd, const char *name, int at_flags, bool
 		return 0; /* it went, or became a link, just now */
 	if (fd < 0)
 		return cannot(p, -errno, "read", err);
-	return take_opened(p, fd, err);
+	return take_opened(p, fd, first, err);
 }
 
 static void leave_folder(struct pack *p)

@@ -152,6 +152,14 @@ class Copies(guests.TestCase):
         self.mvm_ok("cp", "-L", f"{name}:/tmp/tree/sub/up", self.path("followed"))
         self.assertFalse(os.path.islink(self.path("followed")))
 
+        # a whole root, and files that say nothing of their size
+        self.mvm_ok("cp", f"{name}:/", self.path("root"))
+        self.assertTrue(os.path.exists(self.path("root/etc/hostname")))
+        self.assertEqual(os.listdir(self.path("root/proc")), [])
+        self.mvm_ok("cp", f"{name}:/proc/version", self.path("version"))
+        with open(self.path("version"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), self.mvm_ok("exec", name, "--", "cat", "/proc/version"))
+
         # tar streams
         out = self.mvm_bytes("cp", f"{name}:/tmp/tree", "-")
         self.assertEqual(out.returncode, 0, out.stderr)

@@ -349,6 +349,32 @@ static void times_are_written_as_pax_has_them(void **state)
 	}
 }
 
+static void a_file_of_the_kernel_comes_whole(void **state)
+{
+	static const char *const paths[] = { "/proc/version",
+					     "/sys/kernel/mm/transparent_hugepage/enabled" };
+	struct scratch *s = *state;
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		AUTO_DONE(strbuf) stream = { 0 };
+		AUTO(pack) p = NULL;
+		AUTO_FREE char *text = NULL;
+		struct mvm_error err = { 0 };
+		char chunk[1000];
+		ssize_t n;
+
+		AUTO_CLOSE int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue; /* a container may hide it */
+		assert_int_equal(file_read_fd(fd, 4096, &text, NULL), 0);
+		assert_int_equal(pack_open(AT_FDCWD, paths[i], "f", 0, &p, &err), 0);
+		while ((n = pack_read(p, chunk, sizeof(chunk), &err)) > 0)
+			strbuf_add(&stream, chunk, (size_t)n);
+		assert_int_equal(n, 0);
+		assert_int_equal(unpack_into(s->fd, "f", NULL, 0, 0, &stream, 333, &err), 0);
+		assert_text(s->fd, "f", text);
+	}
+}
+
 static void a_tree_comes_through_as_it_is(void **state)
 {
 	struct scratch *s = *state;
@@ -418,6 +444,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_copy_that_is_killed_leaves_no_half_a_file,
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(times_are_written_as_pax_has_them, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(a_file_of_the_kernel_comes_whole, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_tree_comes_through_as_it_is, scratch_setup,
 						scratch_teardown),
