@@ -130,8 +130,9 @@ int mounts_switch_root(const char *device, const char *fstype, struct mvm_error 
 	r = enter_root();
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot enter the root: %s", strerror(-r));
+	/* past the umask; and an image's own, since a folder that git keeps has no such mode */
 	if (make_dir("/tmp", 01777) == 0)
-		(void)chmod("/tmp", 01777); /* past the umask; an image's own is right as it is */
+		(void)chmod("/tmp", 01777);
 	return mount_all(late, MVM_ARRAY_SIZE(late), err);
 }
 
