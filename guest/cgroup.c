@@ -162,6 +162,13 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 	return r;
 }
 
+void cgroup_thaw_others(int root_fd, const char *but)
+{
+	AUTO_DONE(strv) names = { 0 };
+	if (list_groups(root_fd, &names) == 0)
+		(void)set_freeze(root_fd, &names, but, "0"); /* what froze can be thawed */
+}
+
 int cgroup_open_freezers(int root_fd, const char *but, int **ret_fds, size_t *ret_n)
 {
 	AUTO_DONE(strv) names = { 0 };

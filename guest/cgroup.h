@@ -32,6 +32,9 @@ void cgroup_sweep(int root_fd, const char *prefix);
  * failure (-ETIMEDOUT names the group) everything is thawed again. */
 int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, struct mvm_error *err);
 
+/* Thaw every group below the root but one. */
+void cgroup_thaw_others(int root_fd, const char *but);
+
 /* Open cgroup.freeze of every group below the root but one, so that writing "0" to each thaws
  * them.  The array is the caller's to free, and its descriptors to close. */
 int cgroup_open_freezers(int root_fd, const char *but, int **ret_fds, size_t *ret_n);

@@ -54,7 +54,9 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	output_drain(a); /* it belongs to this machine, not to its clones */
 	r = slots_prepare(&a->slots, a->cgroup_fd, err);
 	if (r < 0) {
-		(void)thaw_guest(a, NULL); /* the first failure is reported */
+		/* not thaw_guest(): its descriptors may be what is missing */
+		cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
+		a->frozen = false;
 		return r;
 	}
 	sync();
