@@ -30,6 +30,9 @@ import unittest
 MVM = os.environ.get("MVM", "")
 SOURCE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+# What must come is waited for so long: only a failure takes it, however slow or busy the machine.
+PATIENCE_S = 100
+
 
 def why_no_kvm():
     """None when KVM is usable (a paravirtual /dev/kvm without vmx or svm is not), else why."""
@@ -94,8 +97,8 @@ class TestCase(unittest.TestCase):
         self.data_dir = os.path.join(self.folder, "data")
 
     def leave_no_process(self):
-        """Processes that are on their way out get a while; the rest is killed and told."""
-        deadline = time.monotonic() + 30
+        """Processes that are on their way out get the time; the rest is killed and told."""
+        deadline = time.monotonic() + PATIENCE_S
         left = processes_of(self.folder)
         while left and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -14,6 +14,7 @@ HELLO, CALL, REPLY, DATA, CREDIT, SIGNAL, RESIZE, END, RESET, LOG = range(1, 11)
 STDIN, STDOUT, STDERR = 0, 1, 2
 (PING, CONFIGURE, HEALTH, EXEC, PREPARE, RESTORED, THAW, SHUTDOWN) = range(1, 9)
 REHEARSE = 12
+PATIENCE_S = 100.0 # for what must come, however slow or busy the machine
 WINDOW = 256 * 1024
 DATA_MAX = 32768
 
@@ -81,6 +82,10 @@ def decode(payload):
     return fields
 
 
+def frame(kind, stream, payload=b""):
+    return struct.pack("<IIB3x", len(payload), stream, kind) + payload
+
+
 class Result:
     """What a command did: its output, and how it ended (one of code and signal is None)."""
 
@@ -109,9 +114,9 @@ class Agent:
         self.last_id = 0
 
     def send(self, kind, stream, payload=b"", deadline=None):
-        data = struct.pack("<IIB3x", len(payload), stream, kind) + payload
-        self.sock.settimeout(max(0.001, (deadline or time.monotonic() + 10) - time.monotonic()))
-        self.sock.sendall(data)
+        deadline = deadline or time.monotonic() + PATIENCE_S
+        self.sock.settimeout(max(0.001, deadline - time.monotonic()))
+        self.sock.sendall(frame(kind, stream, payload))
 
     def _frame(self, deadline):
         while True:
@@ -129,7 +134,7 @@ class Agent:
                 raise Closed()
             self.buffer += chunk
 
-    def receive(self, stream, timeout=10.0):
+    def receive(self, stream, timeout=PATIENCE_S):
         """The next frame of one stream: (kind, payload)."""
         deadline = time.monotonic() + timeout
         while not self.waiting.get(stream):
@@ -140,7 +145,7 @@ class Agent:
             self.waiting.setdefault(other, []).append((kind, payload))
         return self.waiting[stream].pop(0)
 
-    def hello(self, timeout=60.0):
+    def hello(self, timeout=PATIENCE_S):
         kind, payload = self.receive(0, timeout)
         if kind != HELLO:
             raise ValueError(f"frame {kind} instead of HELLO")
@@ -152,7 +157,15 @@ class Agent:
         self.send(CALL, self.last_id, encode(CALL=call, **fields))
         return self.last_id
 
-    def reply(self, stream, timeout=10.0):
+    def open_all(self, *calls):
+        """Send calls without arguments in one piece.  Returns their streams."""
+        streams = range(self.last_id + 1, self.last_id + 1 + len(calls))
+        self.last_id += len(calls)
+        self.sock.sendall(b"".join(frame(CALL, stream, encode(CALL=call))
+                                   for stream, call in zip(streams, calls)))
+        return streams
+
+    def reply(self, stream, timeout=PATIENCE_S):
         kind, payload = self.receive(stream, timeout)
         if kind != REPLY:
             raise ValueError(f"frame {kind} instead of REPLY")
@@ -161,16 +174,16 @@ class Agent:
             raise Refused(fields)
         return fields
 
-    def call(self, call, timeout=10.0, **fields):
+    def call(self, call, timeout=PATIENCE_S, **fields):
         return self.reply(self.open(call, **fields), timeout)
 
-    def start(self, *argv, timeout=10.0, **fields):
+    def start(self, *argv, timeout=PATIENCE_S, **fields):
         """CALL_EXEC up to its reply.  Returns the stream."""
         stream = self.open(EXEC, ARG=list(argv), **fields)
         self.reply(stream, timeout)
         return stream
 
-    def finish(self, stream, stdin=None, timeout=20.0, credit=True):
+    def finish(self, stream, stdin=None, timeout=PATIENCE_S, credit=True):
         """Feed stdin and collect output until END, within the windows of both sides."""
         result, window, closed = Result(), WINDOW, stdin is None
         deadline = time.monotonic() + timeout
@@ -197,7 +210,7 @@ class Agent:
             else:
                 raise ValueError(f"frame {kind} on a command's stream")
 
-    def run(self, *argv, stdin=None, timeout=20.0, **fields):
+    def run(self, *argv, stdin=None, timeout=PATIENCE_S, **fields):
         if stdin is not None:
             fields["STDIN"] = 1
         return self.finish(self.start(*argv, **fields), stdin, timeout)

@@ -182,12 +182,12 @@ class Guest:
             if not chunk:
                 return
 
-    def wait_console(self, text, timeout=30.0):
+    def wait_console(self, text, timeout=100.0):
         """Wait until the console has shown text.  Returns whether it has."""
         with self.changed:
             return self.changed.wait_for(lambda: text in self.console, timeout)
 
-    def wait(self, timeout=30.0):
+    def wait(self, timeout=100.0):
         """Wait for QEMU's end.  Returns its exit status, or None when it still runs."""
         try:
             return self.process.wait(timeout)

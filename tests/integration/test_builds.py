@@ -34,7 +34,7 @@ class TestCase(test_nix.TestCase):
         return process
 
     def wait_for(self, what, condition):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + harness.PATIENCE_S
         while not condition():
             self.assertLess(time.monotonic(), deadline, f"still waiting for {what}")
             time.sleep(0.01)
@@ -45,7 +45,7 @@ class TestCase(test_nix.TestCase):
         return len(test_nix.read(self.path("runs")).splitlines())
 
     def result(self, process):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(process.returncode, 0, err)
         return json.loads(out)[0]
 

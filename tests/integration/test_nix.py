@@ -78,7 +78,7 @@ class TestCase(harness.TestCase):
     def nix(self, *args):
         done = subprocess.run([NIX, "--extra-experimental-features", "nix-command flakes", *args],
                               env=self.environment(), capture_output=True, text=True, check=False,
-                              timeout=60)
+                              timeout=harness.PATIENCE_S)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -128,11 +128,11 @@ class TestCase(harness.TestCase):
     def guest_file(self, path, name="t"):
         return subprocess.run(["debugfs", "-R", f"cat {path}", self.current("rootfs.ext4",
                                                                             name=name)],
-                              capture_output=True, check=True, timeout=60).stdout
+                              capture_output=True, check=True, timeout=harness.PATIENCE_S).stdout
 
     def check_image(self):
         done = subprocess.run(["e2fsck", "-fn", self.current("rootfs.ext4")], capture_output=True,
-                              text=True, check=False, timeout=60)
+                              text=True, check=False, timeout=harness.PATIENCE_S)
         self.assertEqual(done.returncode, 0, done.stdout)
 
 
@@ -279,7 +279,8 @@ class Locks(TestCase):
 
     def git(self, *args):
         subprocess.run(["git", "-C", self.path("flake"), "-c", "user.name=n", "-c",
-                        "user.email=e@x", *args], check=True, env=self.environment(), timeout=60)
+                        "user.email=e@x", *args], check=True, env=self.environment(),
+                       timeout=harness.PATIENCE_S)
 
     @harness.needs_program("git")
     def test_a_flake_in_a_folder_of_its_source_has_its_lock_there(self):
@@ -482,7 +483,7 @@ class Guests(TestCase):
     def test_a_guest_boots_with_the_flake_s_own_kernel_and_modules(self):
         self.mvm_ok("kernel", "rm", "tiny")
         subprocess.run(["dpkg-deb", "-x", os.environ["MVM_TEST_KERNEL_DEB"], self.path("deb")],
-                       check=True, timeout=60)
+                       check=True, timeout=harness.PATIENCE_S)
         boot, modules = self.path("deb", "boot"), self.path("deb", "lib", "modules")
         vmlinuz = next(n for n in os.listdir(boot) if n.startswith("vmlinuz"))
         shutil.copy(os.path.join(boot, vmlinuz), self.path("flake", "vmlinuz"))
@@ -543,7 +544,7 @@ class Outputs(TestCase):
         self.write("tree/etc/name", "ext4\n")
         path = self.path(name)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", self.path("tree"), path, "4M"],
-                       check=True, timeout=60, stdout=subprocess.DEVNULL)
+                       check=True, timeout=harness.PATIENCE_S, stdout=subprocess.DEVNULL)
         return path
 
     def test_a_folder_becomes_an_image(self):
@@ -553,7 +554,8 @@ class Outputs(TestCase):
         self.check_image()
         self.assertEqual(self.guest_file("/etc/name"), b"folder\n")
         stats = subprocess.run(["debugfs", "-R", "stat /etc/name", self.current("rootfs.ext4")],
-                               capture_output=True, text=True, check=True, timeout=60).stdout
+                               capture_output=True, text=True, check=True,
+                               timeout=harness.PATIENCE_S).stdout
         self.assertRegex(stats, r"Mode: +0555") # as Nix keeps it
         self.assertRegex(stats, r"User: +0 +Group: +0")
 

@@ -17,7 +17,7 @@ command     = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
 http = "http://127.0.0.1:8080/"
 """ + guests.VARIANT
 
-DEADLINE_S = 60
+DEADLINE_S = 2 * harness.PATIENCE_S # several starts
 
 
 @harness.needs_guests

@@ -112,8 +112,8 @@ class Git(TestCase):
 
     def git(self, *args, folder="flake"):
         subprocess.run(["git", "-C", self.path(folder), "-c", "user.name=n", "-c",
-                        "user.email=e@x", *args], check=True, env=self.environment(), timeout=60,
-                       capture_output=True)
+                        "user.email=e@x", *args], check=True, env=self.environment(),
+                       timeout=harness.PATIENCE_S, capture_output=True)
 
     def commit(self, folder="flake"):
         self.git("add", ".", folder=folder)
