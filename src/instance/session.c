@@ -306,6 +306,8 @@ int session_run(struct control *c, const struct session_spec *spec, int *ret_sta
 	int r = control_send_call(c, spec->call, spec->args, &s.stream, err);
 	if (r == 0)
 		r = control_wait_reply(c, s.stream, NULL, spec->deadline_ns, NULL, err);
+	if (r == -ETIMEDOUT) /* whether it has been started yet makes no difference */
+		return mvm_error_set(err, r, "the command did not end in time");
 	if (r < 0)
 		return r;
 	s.stdin_open = spec->io ? spec->io->read != NULL : spec->stdin_fd >= 0;

@@ -86,12 +86,12 @@ class Exec(guests.TestCase):
         # one guest for the class: what its tests do in it does not meet
         done = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "run", "-T",
                                "web-worker", "-d", "--name", "shared"], check=False,
-                              capture_output=True, text=True, timeout=120)
+                              capture_output=True, text=True, timeout=harness.PATIENCE_S)
         if done.returncode:
             raise AssertionError(done.stderr)
         cls.addClassCleanup(subprocess.run, [harness.MVM, "--data-dir", cls.shared_data, "rm",
-                                             "--force", "shared"], check=False, timeout=60,
-                            stdout=subprocess.DEVNULL)
+                                             "--force", "shared"], check=False,
+                            timeout=harness.PATIENCE_S, stdout=subprocess.DEVNULL)
 
     def leave_no_instance(self):
         """The class's stays."""
@@ -126,12 +126,11 @@ class Exec(guests.TestCase):
         self.mvm("exec", "nobody", "--", "true", status=125)
 
     def test_a_timeout_kills_the_command_and_all_it_started(self):
-        begin = time.monotonic()
-        done = self.sh("sleep 4711 & sleep 4711", "--timeout", "500ms", status=125)
-        self.assertIn("did not end in time", done.stderr)
-        self.assertLess(time.monotonic() - begin, 20)
+        for timeout in ("1ms", "500ms"): # also one that is over before the command has begun
+            done = self.sh("sleep 4711 & sleep 4711", "--timeout", timeout, status=125)
+            self.assertIn("did not end in time", done.stderr)
         self.assertTrue(guests.wait_until(
-            lambda: "sleep 4711" not in self.exec("shared", "busybox", "ps"), 10))
+            lambda: "sleep 4711" not in self.exec("shared", "busybox", "ps")))
 
     def test_signals_are_passed_on(self):
         process = self.start_mvm("exec", "shared", "--", "sh", "-c",
@@ -139,14 +138,14 @@ class Exec(guests.TestCase):
         self.assertEqual(process.stdout.readline(), "ready\n")
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.stdout.readline(), "got\n")
-        self.assertEqual(process.wait(30), 3)
+        self.assertEqual(process.wait(harness.PATIENCE_S), 3)
 
     def test_a_killed_client_takes_its_command_along(self):
         process = self.start_mvm("exec", "shared", "--", "sh", "-c", "echo on; exec sleep 815")
         self.assertEqual(process.stdout.readline(), "on\n")
         process.kill()
         self.assertTrue(guests.wait_until(
-            lambda: "sleep 815" not in self.exec("shared", "busybox", "ps"), 10))
+            lambda: "sleep 815" not in self.exec("shared", "busybox", "ps")))
 
     def test_a_terminal_has_a_size_and_learns_of_new_ones(self):
         master, slave = pty.openpty()
@@ -166,7 +165,7 @@ class Exec(guests.TestCase):
 
         def read_until(text):
             nonlocal seen
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + harness.PATIENCE_S
             while text not in seen:
                 if not select.select([master], [], [], deadline - time.monotonic())[0]:
                     self.fail(f"no {text} in {seen}")
@@ -204,7 +203,7 @@ class Exec(guests.TestCase):
             got.update(data)
         feeder.join()
         process.stdout.close()
-        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(process.wait(harness.PATIENCE_S), 0)
         self.assertEqual(got.hexdigest(), sent.hexdigest())
 
     def test_a_pipe_carries_every_byte(self):
@@ -221,7 +220,7 @@ class Exec(guests.TestCase):
         process.stdin.close()
         self.assertEqual(process.stdout.read(), data)
         process.stdout.close()
-        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(process.wait(harness.PATIENCE_S), 0)
 
     def test_a_slow_reader_stalls_nobody_else(self):
         slow = subprocess.Popen([harness.MVM, "exec", "shared", "--", "cat", "/dev/zero"],
@@ -239,27 +238,29 @@ class Exec(guests.TestCase):
             while True:
                 os.write(deaf.stdin.fileno(), bytes(65536))
                 time.sleep(0.001)
-        begin = time.monotonic()
         for _ in range(10):
             self.assertEqual(self.exec("shared", "echo", "hi"), "hi\n")
-        self.assertLess(time.monotonic() - begin, 20)
         self.assertEqual(self.inspect("shared")["state"], "running")
 
     def test_two_hundred_commands_run_at_once(self):
-        """All of them are there at the same time: each waits for a file that comes last."""
+        """All of them are there at the same time: each waits for the end of a pipe."""
         n = 200
-        self.sh("rm -f /tmp/go; mkdir -p /tmp/here", status=0)
-        script = "echo > /tmp/here/$0; while [ ! -e /tmp/go ]; do sleep 1; done; echo $0"
+        self.sh("busybox mkdir -p /tmp/here; busybox mkfifo /tmp/pipe", status=0)
+        holder = self.start_mvm("exec", "-i", "shared", "--", "sh", "-c",
+                                "exec 3<>/tmp/pipe; echo open; read line", stdin=subprocess.PIPE)
+        self.assertEqual(holder.stdout.readline(), "open\n")
+        script = "exec 3</tmp/pipe; echo > /tmp/here/$0; read line <&3; echo $0"
         commands = [subprocess.Popen([harness.MVM, "exec", "shared", "--", "sh", "-c",
                                       script.replace("$0", str(i))], env=self.environment(),
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                     for i in range(n)]
         try:
             self.assertTrue(guests.wait_until(
-                lambda: len(self.exec("shared", "ls", "/tmp/here").split()) == n, 120))
-            self.sh("echo > /tmp/go", status=0)
+                lambda: len(self.exec("shared", "ls", "/tmp/here").split()) == n))
+            holder.stdin.write("go on\n")
+            holder.stdin.flush()
             for i, command in enumerate(commands):
-                out, err = command.communicate(timeout=120)
+                out, err = command.communicate(timeout=harness.PATIENCE_S)
                 self.assertEqual((command.returncode, out, err), (0, f"{i}\n", ""))
         finally:
             for command in commands:
@@ -269,14 +270,14 @@ class Exec(guests.TestCase):
     def test_more_commands_than_there_is_room_for_are_refused(self):
         commands = [self.start_mvm("exec", "shared", "--", "sleep", "600") for _ in range(270)]
         self.assertTrue(guests.wait_until(
-            lambda: sum(command.poll() is not None for command in commands) >= 14, 60))
+            lambda: sum(command.poll() is not None for command in commands) >= 14))
         refused = [command for command in commands if command.poll() is not None]
         for command in refused:
             self.assertEqual(command.returncode, 125, command.stderr.read())
         for command in commands:
             command.kill()
         self.assertTrue(guests.wait_until(
-            lambda: self.mvm("exec", "shared", "--", "true").returncode == 0, 30))
+            lambda: self.mvm("exec", "shared", "--", "true").returncode == 0))
 
 
 @harness.needs_guests
@@ -310,12 +311,12 @@ class Network(guests.TestCase):
         # UDP both ways
         program = self.path("echo")
         subprocess.run(["musl-gcc", "-static", "-Os", "-o", program,
-                        self.write("echo.c", UDP_ECHO)], check=True, timeout=60)
+                        self.write("echo.c", UDP_ECHO)], check=True, timeout=harness.PATIENCE_S)
         self.mvm_ok("cp", program, f"{name}:/bin/udp-echo")
         echo = self.start_mvm("exec", name, "--", "udp-echo")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(0.5)
-            for _ in range(20):
+            for _ in range(2 * harness.PATIENCE_S):
                 client.sendto(b"ping", ("127.0.0.1", number))
                 try:
                     self.assertEqual(client.recv(64), b"ping")
@@ -335,8 +336,8 @@ class Network(guests.TestCase):
                 peer.sendall(b"hello\n")
         thread = threading.Thread(target=serve)
         thread.start()
-        out = self.exec(name, "sh", "-c", f"echo out | busybox nc -w 5 10.0.2.2 {taken}")
-        thread.join(30)
+        out = self.exec(name, "sh", "-c", f"echo out | busybox nc -w 90 10.0.2.2 {taken}")
+        thread.join(harness.PATIENCE_S)
         self.assertEqual((answers, out), ([b"out\n"], "hello\n"))
 
     @unittest.skipIf(os.getuid(), "needs root for a name server, and a resolv.conf that names it")
@@ -346,7 +347,7 @@ class Network(guests.TestCase):
         enter = guests.in_own_mounts((self.write("resolv.conf", f"nameserver {server.address}\n"),
                                       "/etc/resolv.conf", "", guests.MS_BIND, ""))
         subprocess.run([harness.MVM, "run", "-T", "web-worker", "-d", "--name", "asks"], check=True,
-                       env=self.environment(), preexec_fn=enter, timeout=60,
+                       env=self.environment(), preexec_fn=enter, timeout=harness.PATIENCE_S,
                        stdout=subprocess.DEVNULL)
         self.assertEqual(self.exec("asks", "cat", "/etc/resolv.conf"), "nameserver 10.0.2.3\n")
         out = self.exec("asks", "busybox", "nslookup", "guests-ask-for.test")
