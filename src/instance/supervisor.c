@@ -193,6 +193,7 @@ static int run(struct supervisor *s)
 		give_up_start(s, r, &err);
 		return 1;
 	}
+	limit_life(s);
 	note_start(s);
 	s->clients.guest_paused = s->record.purpose == RECORD_FOR_POOL;
 	save_record(s, s->clients.guest_paused ? RECORD_PAUSED : RECORD_RUNNING);
@@ -216,10 +217,8 @@ static int run(struct supervisor *s)
 static int start_timers(struct supervisor *s)
 {
 	int r = loop_add_timer(s->loop, DEADLINE_NONE, on_ttl, s, &s->ttl_timer);
-	if (r < 0)
-		return r;
-	limit_life(s);
-	return loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
+	return r < 0 ? r
+		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
 
 static int prepare(struct supervisor *s, struct mvm_error *err)
