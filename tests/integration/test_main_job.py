@@ -158,7 +158,8 @@ class Building(guests.TestCase):
     @harness.needs_program("e2fsck")
     def test_the_root_image_is_a_clean_file_system(self):
         done = subprocess.run(["e2fsck", "-fn", self.current("web-worker", "rootfs.ext4")],
-                              capture_output=True, text=True, check=False, timeout=60)
+                              capture_output=True, text=True, check=False,
+                              timeout=harness.PATIENCE_S)
         self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_two_data_folders_get_the_same_revision_and_the_same_bytes(self):
@@ -265,8 +266,11 @@ class Clones(guests.TestCase):
         self.assertEqual({row["state"] for row in self.mvm_json("ps")}, {"exited"})
 
     def test_the_clock_of_a_clone_is_right(self):
+        before = time.time()
         said = self.mvm_ok("run", "--template", "web-worker", "--", "date", "+%s")
-        self.assertLess(abs(int(said) - time.time()), 5)
+        # how long the start and the command take does not count
+        self.assertGreater(int(said), before - 5)
+        self.assertLess(int(said), time.time() + 5)
 
     def test_a_command_has_its_streams_and_status_and_the_vm_goes_with_it(self):
         script = "cat; echo to-stderr >&2; echo $WORD; exit 7"
@@ -355,7 +359,7 @@ class OneInstance(guests.TestCase):
         self.mvm_ok("pause", "one")
         self.assertEqual(self.inspect("one")["state"], "paused")
         self.assertIn("paused", self.mvm_ok("ps"))
-        self.mvm_fails(125, "exec", "one", "--", "true", says="mvm resume", timeout=20)
+        self.mvm_fails(125, "exec", "one", "--", "true", says="mvm resume")
         self.mvm_ok("resume", "one")
         self.assertEqual(self.inspect("one")["state"], "running")
         self.assertEqual(self.exec("one", "echo", "awake"), "awake\n")
@@ -390,8 +394,9 @@ class OneInstance(guests.TestCase):
     def test_its_record_says_what_it_is(self):
         record = self.inspect("one")
         for other in (self.mvm_json("inspect", "one"), *self.mvm_json("ps")):
-            for key, value in self.record.items(): # but what is measured at every look
-                if key != "usage":
+            for key, value in self.record.items():
+                # but what is measured at every look, or comes when the start has been answered
+                if key not in ("usage", "health", "health_message", "cgroup", "cgroup_limits"):
                     self.assertEqual((record[key], other[key]), (value, value), key)
         self.assertEqual(record["template_id"], "web-worker")
         self.assertEqual(record["revision_hash"],
@@ -443,9 +448,10 @@ interval_ms = 50
     def look(self, name):
         token = self.exec(name, "cat", "/tmp/token")
         count = int(self.exec(name, "cat", "/tmp/count"))
-        processes = [line.split()[0] for line in self.exec(name, "ps").splitlines()
-                     if "i=0; while" in line]
-        return token, count, processes
+        # the first: what it forks has the same arguments until it executes something
+        process = next(line.split()[0] for line in self.exec(name, "ps").splitlines()
+                       if "i=0; while" in line)
+        return token, count, process
 
     def test_a_clone_goes_on_where_the_snapshot_was_taken(self):
         one, two = self.run_detached("count-worker"), self.run_detached("count-worker")
@@ -454,7 +460,6 @@ interval_ms = 50
         first, second, booted = (self.look(r["name"]) for r in (one, two, cold))
         self.assertEqual(first[0], second[0]) # lived only in memory, so from one boot
         self.assertEqual(first[2], second[2])
-        self.assertEqual(len(first[2]), 1)
         self.assertNotEqual(first[0], booted[0])
         self.assertGreaterEqual(first[1], 20) # was healthy then
         # and it goes on counting
@@ -474,7 +479,7 @@ interval_ms = 50
 
     def test_the_workload_has_the_templates_environment(self):
         record = self.run_detached("count-worker")
-        pid = self.look(record["name"])[2][0]
+        pid = self.look(record["name"])[2]
         self.assertIn("WORD=of the template",
                       self.exec(record["name"], "cat", f"/proc/{pid}/environ").split("\0"))
 
