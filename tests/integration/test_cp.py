@@ -11,6 +11,7 @@ import socket
 import stat
 import tarfile
 import threading
+import time
 
 import agentproto as proto
 import guests
@@ -50,6 +51,10 @@ class Liar:
         self.listener.bind(os.path.join(folder, "control.sock"))
         self.listener.listen()
 
+    @staticmethod
+    def deadline():
+        return time.monotonic() + harness.PATIENCE_S
+
     def answer(self, *frames):
         """(type, payload) each, to the next client's call; then hang up."""
         def serve():
@@ -57,10 +62,10 @@ class Liar:
             with client:
                 agent = proto.Agent(client)
                 try:
-                    _, stream, _ = agent._frame(proto.time.monotonic() + 10) # pylint: disable=protected-access
+                    _, stream, _ = agent._frame(self.deadline()) # pylint: disable=protected-access
                     for kind, payload in frames:
                         agent.send(kind, stream, payload)
-                    while agent._frame(proto.time.monotonic() + 10)[0] != proto.RESET: # pylint: disable=protected-access
+                    while agent._frame(self.deadline())[0] != proto.RESET: # pylint: disable=W0212
                         pass # its credits
                 except (OSError, proto.Closed):
                     pass # it has seen enough
@@ -216,10 +221,10 @@ class Copies(guests.TestCase):
         big.size = 1 << 50
         whole = tar_of(("new", REG, 0o644), data=b"x" * 100000)
 
-        def copy(*frames, to="place/new", options=()):
+        def copy(*frames, timeout="10m"):
             thread = liar.answer(*frames)
-            done = self.mvm("cp", "--timeout", "500ms", *options, f"{name}:/asked", self.path(to))
-            thread.join(20)
+            done = self.mvm("cp", "--timeout", timeout, f"{name}:/asked", self.path("place/new"))
+            thread.join(harness.PATIENCE_S)
             return done
         for says, stream in [
                 ("was not asked for", tar_of(("asked", REG, 0))), # under the name that it gets here
@@ -242,16 +247,16 @@ class Copies(guests.TestCase):
                     self.remove("place/new")
                 self.assertEqual(around(), before)
 
-        self.assertIn("the copy did not end in time", copy(OK).stderr)
-        for frames in ([], # hung up
+        self.assertIn("the copy did not end in time", copy(OK, timeout="500ms").stderr)
+        for frames in ([], # no answer: until the timeout
                        [OK, (proto.DATA, b"")], [OK, (proto.DATA, b"\x07abc")],
                        [OK, (proto.END, b"")], [OK, (proto.END, b"\xff" * 9)],
                        [(proto.REPLY, b"")], [(proto.REPLY, proto.encode(STATUS=1 << 40))],
-                       [OK, *stdout_frames(whole)], # no end: until the timeout
+                       [OK, *stdout_frames(whole)], # no end: likewise
                        [OK, *stdout_frames(whole), end_frame(5)],
                        [(proto.REPLY, proto.encode(STATUS=2, MESSAGE="\033[31mred\nmvm: fine"))]):
             with self.subTest(frames=[f[:1] for f in frames]):
-                done = copy(*frames)
+                done = copy(*frames, timeout="2s")
                 self.assertNotEqual(done.returncode, 0)
                 self.assertNotIn("\033", done.stderr)
                 self.assertNotIn("\nmvm: fine", done.stderr)
@@ -306,16 +311,16 @@ class Copies(guests.TestCase):
             os.kill(self.inspect(again)["vmm_pid"], signal.SIGKILL)
             self.assertTrue(guests.wait_until(
                 lambda n=restarts: self.inspect(again)["restarts"] == n
-                and self.inspect(again)["state"] == "running", 20))
+                and self.inspect(again)["state"] == "running"))
             self.assertEqual(self.exec(again, "sh", "-c", f"cat /v/same; ls /v/at-{restarts}"),
                              f"same/v/at-{restarts}\n")
         os.rename(host, host + "2")
         os.kill(self.inspect(again)["vmm_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(
-            lambda: "No such file" in (self.inspect(again)["error"] or ""), 20))
+            lambda: "No such file" in (self.inspect(again)["error"] or "")))
         self.assertIn(f"copying '{host}' to '/v'", self.inspect(again)["error"])
         os.rename(host + "2", host)
-        self.assertTrue(guests.wait_until(lambda: self.inspect(again)["state"] == "running", 30))
+        self.assertTrue(guests.wait_until(lambda: self.inspect(again)["state"] == "running"))
         self.mvm_ok("rm", "--force", again)
 
         # a volume that cannot be had leaves no instance
@@ -330,13 +335,13 @@ class Copies(guests.TestCase):
         name = self.run_detached()["name"]
         target = self.path("out")
         process = self.start_mvm("cp", f"{name}:/dev/.", self.path("devices"))
-        self.assertEqual(process.wait(60), 0) # nothing but what is not copied
+        self.assertEqual(process.wait(harness.PATIENCE_S), 0) # nothing but what is not copied
         self.exec(name, "sh", "-c", "busybox truncate -s 2G /tmp/large")
         process = self.start_mvm("cp", f"{name}:/tmp/large", target)
         self.assertTrue(guests.wait_until(
-            lambda: [f for f in os.listdir(self.folder) if f.startswith(".mvm-")], 30))
+            lambda: [f for f in os.listdir(self.folder) if f.startswith(".mvm-")]))
         process.kill()
-        process.wait(30)
+        process.wait(harness.PATIENCE_S)
         self.assertFalse(os.path.exists(target))
         done = self.mvm("cp", "--max-size", "1M", f"{name}:/tmp/large", target)
         self.assertIn("may be copied", done.stderr)
