@@ -138,7 +138,7 @@ class Inputs(guests.TestCase):
         try:
             done = subprocess.run([harness.MVM, "template", "build", "--config", config],
                                   env=self.environment(), preexec_fn=enter, text=True,
-                                  capture_output=True, check=False, timeout=60)
+                                  capture_output=True, check=False, timeout=harness.PATIENCE_S)
         except subprocess.SubprocessError as error:
             self.skipTest(f"cannot mount here: {error}")
         self.assertEqual(done.returncode, 1)
@@ -203,9 +203,9 @@ class Sick(guests.TestCase):
         return says
 
     def test_one_that_never_answers_fails_with_deadline_last_answer_and_console(self):
-        says = self.build_sick(then="sleep 1000", timeout=1)
+        says = self.build_sick(then="sleep 1000", timeout=5)
         self.assertIn("'sick-worker'", says)
-        self.assertIn("did not become healthy (deadline 1 s)", says)
+        self.assertIn("did not become healthy (deadline 5 s)", says)
         self.assertIn("Connection refused", says)
         self.assertRegex(says, r"(?m)^  last-words$")
 

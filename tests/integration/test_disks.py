@@ -48,7 +48,8 @@ class DataDisks(guests.TestCase):
         self.assertEqual(self.exec(cold["name"], "ls", "/data").split(), ["early", "lost+found"])
 
         for record in (one, two, cold):
-            self.mvm_ok("stop", record["name"])
+            # one that is killed is whole, but not clean
+            self.mvm_ok("stop", "--timeout", "90s", record["name"])
             self.assert_clean(self.data("instances", record["name"], "data.ext4"))
         self.assertEqual(guests.sha256(os.path.join(revision, "snapshot", "data.ext4")), frozen)
         self.assert_clean(empty)
