@@ -9,7 +9,8 @@
 #include "vmm/memory.h"
 #include "vmm/qemu/qemu.h"
 
-#define LAST_WORDS_MS 2000
+/* Its socket closes a moment before it has ended, and the moment is long where many work. */
+#define LAST_WORDS_MS 10000
 
 static struct qemu *qemu_of(struct vmm *v)
 {
