@@ -16,7 +16,7 @@ struct subject B;
 
 int64_t soon(void)
 {
-	return clock_deadline_ns(60000);
+	return clock_deadline_ns(300000);
 }
 
 void need_backend(void)
