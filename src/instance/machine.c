@@ -367,6 +367,8 @@ int machine_check_end(const struct machine *m, struct mvm_error *err)
 		return mvm_error_set(err, -EREMOTEIO, "the guest's kernel panicked: %s", panic);
 	if (!m->vmm || !m->vmm->guest_stopped)
 		return mvm_error_set(err, -EREMOTEIO, "the VMM was told to end by somebody else");
+	if (m->vmm->guest_reset && !m->console.panic.orderly)
+		return mvm_error_set(err, -EREMOTEIO, "the guest reset itself without a shutdown");
 	return 0;
 }
 

@@ -105,7 +105,8 @@ void machine_drain(struct machine *m);
  * Once the VMM has ended and has been drained: did the guest mean to?
  *
  * It did when it powered off or reset itself in good order.  It did not when the VMM was killed,
- * failed or was told to end by somebody else, and when the guest's kernel panicked.
+ * failed or was told to end by somebody else, and when the guest's kernel panicked or did not say
+ * on its console that it restarts the machine (a triple fault).
  *
  * Returns 0, or -EREMOTEIO with what happened.
  */

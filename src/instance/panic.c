@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define PANIC	    "Kernel panic - not syncing: "
-#define ORDERLY_END "] reboot: "
+#define ORDERLY_END "reboot: "
 
 static void keep(struct panic_watch *w, const char *text, size_t len)
 {
@@ -16,13 +16,22 @@ static void keep(struct panic_watch *w, const char *text, size_t len)
 	w->text[to] = '\0';
 }
 
+/* Behind the time of a kernel that tells it, or at the line's beginning. */
+static bool says_orderly_end(const struct panic_watch *w)
+{
+	const char *said = memmem(w->line, w->len, ORDERLY_END, strlen(ORDERLY_END));
+	return said && (said == w->line || (said >= w->line + 2 && memcmp(said - 2, "] ", 2) == 0));
+}
+
 static void take_line(struct panic_watch *w)
 {
 	const char *panic = memmem(w->line, w->len, PANIC, strlen(PANIC));
 	if (panic && !w->text[0])
 		keep(w, panic + strlen(PANIC), w->len - (size_t)(panic - w->line) - strlen(PANIC));
-	else if (memmem(w->line, w->len, ORDERLY_END, strlen(ORDERLY_END)))
+	if (says_orderly_end(w)) {
 		w->text[0] = '\0'; /* somebody has only spoken of a panic */
+		w->orderly = true;
+	}
 	w->len = 0;
 }
 

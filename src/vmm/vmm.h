@@ -195,6 +195,7 @@ struct vmm {
 	struct process process;
 	int exit_status;    /* wait status once VMM_ENDED */
 	bool guest_stopped; /* the guest itself asked for power-off or reboot */
+	bool guest_reset;   /* and, so far as the VMM knows, for a reboot: a triple fault is one */
 	vmm_ended_fn on_ended;
 	void *on_ended_arg;
 	/* when the stages of the last start were over, monotonic ns, 0 if not reached */

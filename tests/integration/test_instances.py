@@ -306,6 +306,9 @@ class Life(TestCase):
                  "exited", None),
                 (lambda r: self.mvm("exec", r["name"], "--", "busybox", "poweroff", "-f"),
                  "exited", None),
+                (lambda r: self.mvm("exec", r["name"], "--", "sh", "-c",
+                                    "echo b >/proc/sysrq-trigger"),
+                 "failed", "the guest reset itself without a shutdown"),
                 (lambda r: os.kill(r["vmm_pid"], signal.SIGTERM), "failed",
                  "the VMM was told to end by somebody else")]:
             record = self.run_detached()

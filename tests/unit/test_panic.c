@@ -50,6 +50,28 @@ static void a_panic_is_told_from_an_orderly_end(void **state)
 	}
 }
 
+static void an_end_in_good_order_is_announced(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *console;
+		bool orderly;
+	} ends[] = {
+		{ "", false },
+		{ "[    9.0] reboot: Restarting system\r\n", true },
+		{ "login: [    9.0] reboot: Power down\r\n", true },
+		{ "reboot: Restarting system\n", true }, /* printk.time=0 */
+		{ "[    9.0] sysrq: Resetting\n", false },
+		{ "please reboot: now\n", false },
+		{ PANIC "x\n", false },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(ends); i++) {
+		struct panic_watch w = { 0 };
+		panic_watch_add(&w, ends[i].console, strlen(ends[i].console));
+		assert_int_equal(w.orderly, ends[i].orderly);
+	}
+}
+
 static void lines_without_an_end_take_no_room(void **state)
 {
 	(void)state;
@@ -67,6 +89,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_panic_is_told_from_an_orderly_end),
+		cmocka_unit_test(an_end_in_good_order_is_announced),
 		cmocka_unit_test(lines_without_an_end_take_no_room),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

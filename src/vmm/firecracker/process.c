@@ -27,6 +27,7 @@ static void on_exit_fd(void *arg, uint32_t events)
 	/* nobody but the guest makes a running Firecracker end well */
 	f->vmm.guest_stopped = f->vmm.state == VMM_RUNNING && WIFEXITED(status) &&
 			       WEXITSTATUS(status) == 0;
+	f->vmm.guest_reset = f->vmm.guest_stopped; /* it knows no power-off */
 	f->vmm.exit_status = status;
 	f->vmm.state = VMM_ENDED;
 	if (f->vmm.on_ended)

@@ -49,7 +49,9 @@ static void on_event(void *arg, const char *name, json_t *data)
 		if (q->vmm.loaded_ns == 0) /* a load that goes on to run says so afterwards */
 			q->vmm.loaded_ns = q->vmm.resumed_ns;
 	} else if (str_eq(name, "SHUTDOWN")) {
+		const char *reason = json_string_value(json_object_get(data, "reason"));
 		q->vmm.guest_stopped = json_is_true(json_object_get(data, "guest"));
+		q->vmm.guest_reset = str_eq(reason, "guest-reset");
 	}
 }
 
