@@ -7,19 +7,19 @@ import signal
 import subprocess
 import time
 
+import flakes
 import harness
-import test_nix
 
 BUSY = 4
 
 
-class TestCase(test_nix.TestCase):
+class TestCase(flakes.TestCase):
     def setUp(self):
         super().setUp()
         # a build that goes on until the test says so
         self.flake({"default": f"echo run >>{self.path('runs')}; "
                                f"while ! [ -e {self.path('go')} ]; do $bb sleep 0.02; done; "
-                    + test_nix.rootfs_with("slow")})
+                    + flakes.rootfs_with("slow")})
         for name in ("one", "two", "three"):
             self.mvm_ok("template", "apply", self.config(name=name))
         self.addCleanup(self.write, "go", "")
@@ -42,7 +42,7 @@ class TestCase(test_nix.TestCase):
     def runs(self):
         if not os.path.exists(self.path("runs")):
             return 0
-        return len(test_nix.read(self.path("runs")).splitlines())
+        return len(flakes.read(self.path("runs")).splitlines())
 
     def result(self, process):
         out, err = process.communicate(timeout=harness.PATIENCE_S)

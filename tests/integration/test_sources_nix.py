@@ -6,13 +6,13 @@ import shutil
 import stat
 import subprocess
 
+import flakes
 import harness
-import test_nix
 
 COPY = "$bb mkdir -p $out/rootfs; $bb cp -a ${./files}/. $out/rootfs"
 
 
-class TestCase(test_nix.TestCase):
+class TestCase(flakes.TestCase):
     def write_flake(self, folder="flake", extra=""):
         self.flake({"default": COPY + extra}, folder)
         self.write(f"{folder}/files/one", "first\n")
