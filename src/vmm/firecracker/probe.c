@@ -8,7 +8,7 @@
 #include "vmm/ask.h"
 #include "vmm/firecracker/firecracker.h"
 
-#define ASK_TIMEOUT_MS 10000
+#define ASK_TIMEOUT_MS 30000
 #define OLDEST_MAJOR   1u /* Diff snapshots without dirty tracking */
 #define OLDEST_MINOR   13u
 

@@ -8,7 +8,7 @@
 #include "vmm/ask.h"
 #include "vmm/qemu/qemu.h"
 
-#define VERSION_TIMEOUT_MS 10000
+#define VERSION_TIMEOUT_MS 30000
 
 const char *qemu_version_of(const char *text, size_t *ret_len)
 {
