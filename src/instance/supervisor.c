@@ -172,10 +172,18 @@ static void remove_instance(const struct supervisor *s)
 		tell(s, "removed", NULL); /* else `rm` takes what stays */
 }
 
+/* Nothing is started any more: whoever is told of the end finds the revision free. */
+static void release_revision(void)
+{
+	(void)close(SUPERVISOR_FD_LEASE); /* neither was written to */
+	(void)close(SUPERVISOR_FD_REVISION);
+}
+
 static void give_up_start(struct supervisor *s, int r, const struct mvm_error *err)
 {
 	set_string(&s->record.error, err->text);
 	machine_free(&s->machine);
+	release_revision();
 	s->record.vmm_pid = 0;
 	save_record(s, RECORD_FAILED);
 	if (s->leash_gone)
@@ -206,6 +214,7 @@ static int run(struct supervisor *s)
 		clean = machine_check_end(&s->machine, &err) == 0 || s->stopped;
 		put_away(s);
 	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
+	release_revision();
 	note_end(s, clean || s->stopped, &err);
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, "control.sock", 0);
 	if (s->record.attached || s->record.remove_at_end)

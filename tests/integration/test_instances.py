@@ -2,12 +2,15 @@
 """What a person does with a running VM: logs, ps, stats, events, wait, health, restart, ttl."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import stat
 import subprocess
+import sys
+import termios
 import time
 import unittest
 
@@ -37,6 +40,11 @@ retries     = 2
 INSPECT, STOP, PAUSE, RESUME, CAPTURE, WAIT = range(64, 70) # calls of the supervisor
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z "
+
+
+def waiting_bytes(sock):
+    """What has come and was not read."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class TestCase(guests.TestCase):
@@ -282,6 +290,21 @@ class Life(TestCase):
                 client.reply(stream)
             self.assertEqual(refused.exception.status, errno.ESRCH)
         client.reply(late[2])
+
+    def test_a_template_is_free_when_its_last_run_is_over(self):
+        self.own_data()
+        run = self.start_mvm("run", "-T", "web-worker", "--name", "last", "--", "sh", "-c",
+                             "echo up; read line", stdin=subprocess.PIPE)
+        self.assertEqual(run.stdout.readline(), "up\n")
+        # its supervisor stays for a second, for one who does not take what he has asked for
+        client = self.connect("last")
+        for _ in range(3):
+            client.start("cat", "/dev/zero")
+        self.assertTrue(guests.wait_until(lambda: waiting_bytes(client.sock) > 100000))
+        run.stdin.write("go\n")
+        run.stdin.flush()
+        self.assertEqual(run.wait(harness.PATIENCE_S), 0)
+        self.mvm_ok("template", "delete", "--force", "web-worker")
 
     def test_clients_that_give_up_waiting_leave_nothing_behind(self):
         name = self.run_detached()["name"]
