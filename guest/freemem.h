@@ -12,7 +12,7 @@
  *
  * Takes small pages, which the kernel cuts from blocks that were in use before it breaks up those
  * that never were, and gives them back.  Leaves a reserve, so that nothing is reclaimed or killed
- * for it, and takes two seconds at most.  Returns the bytes that are zero now; failing to only
+ * for it, and takes ten seconds at most.  Returns the bytes that are zero now; failing to only
  * makes the snapshot larger.
  */
 uint64_t freemem_zero(uint64_t bytes);
