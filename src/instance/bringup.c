@@ -10,8 +10,9 @@
 #include "instance/data_disk.h"
 #include "instance/supervise.h"
 
-#define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting; TCG on a busy host is slow */
-#define RESTORE_DEADLINE_MS INT64_C(30000)
+/* TCG on a busy host is slow; a restore that is given up becomes a boot, which is slower still. */
+#define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting */
+#define RESTORE_DEADLINE_MS INT64_C(120000) /* to the clone's identity */
 
 static void on_agent_broken(void *arg)
 {
