@@ -272,9 +272,9 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	if (r == -EBUSY && force) {
 		(void)instance_stop(fd, name, 0, err); /* it may end by itself just now */
 		r = instance_remove(fd, name, err);
-		if (r == -ENOENT)
-			return 0; /* it removed itself */
 	}
+	if (r == -ENOENT && known)
+		return 0; /* it removed itself */
 	if (r >= 0 && known)
 		events_add(store_dir(mvm->store, STORE_LOGS), "removed", &rec, NULL);
 	return r;
