@@ -273,6 +273,14 @@ int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadli
 	return in_context(v, v->ops->forward(v, forward, deadline_ns, err), err);
 }
 
+int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->power_button)
+		return unsupported(v, "a power button", err);
+	int r = check_state(v, VMM_RUNNING, err);
+	return r < 0 ? r : in_context(v, v->ops->power_button(v, deadline_ns, err), err);
+}
+
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg)
 {
 	v->on_ended = fn;

@@ -182,6 +182,10 @@ struct vmm_ops {
 	int (*forward)(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		       struct mvm_error *err);
 
+	/* Tell the guest that somebody wants it to end, as a machine's power button or keyboard
+	 * does.  State RUNNING.  0 says that it was told, not that it takes notice.  Optional. */
+	int (*power_button)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+
 	/* Kill and reap the process if it runs, free everything.  Cannot fail. */
 	void (*free)(struct vmm *v);
 };
@@ -242,6 +246,7 @@ int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 /* -EADDRINUSE when the port cannot be bound. */
 int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		struct mvm_error *err);
+int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
 void vmm_free(struct vmm *v);
 DEFINE_AUTO(vmm, vmm_free)

@@ -211,6 +211,23 @@ static void a_guest_may_power_itself_off(void **state)
 	nothing_is_left_running();
 }
 
+/* What the guest makes of it is its own affair: the subject has no driver for a button. */
+static void the_power_button_is_for_a_guest_that_runs(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	bool can = B.ops->power_button;
+	start_clone(&m);
+	assert_int_equal(vmm_pause(m.vmm, soon(), &err), 0);
+	assert_int_equal(vmm_power_button(m.vmm, soon(), &err), can ? -EBUSY : -EOPNOTSUPP);
+	assert_int_equal(vmm_resume(m.vmm, soon(), &err), 0);
+	assert_int_equal(vmm_power_button(m.vmm, soon(), &err), can ? 0 : -EOPNOTSUPP);
+	drop(&m);
+	nothing_is_left_running();
+}
+
 static void a_killed_vmm_is_reported(void **state)
 {
 	(void)state;
@@ -409,6 +426,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(clones_share_nothing_that_they_write),
 		cmocka_unit_test(no_clone_can_write_the_memory_that_it_shares),
 		cmocka_unit_test(a_guest_may_power_itself_off),
+		cmocka_unit_test(the_power_button_is_for_a_guest_that_runs),
 		cmocka_unit_test(a_killed_vmm_is_reported),
 		cmocka_unit_test(a_port_can_be_forwarded_later),
 		cmocka_unit_test(damaged_device_state_fails_and_leaves_nothing),

@@ -133,6 +133,7 @@ static void actions_are_single_calls(void **state)
 		{ FC_SNAPSHOT_FULL, "PUT /snapshot/create {\"snapshot_type\":\"Full\","
 				    "\"snapshot_path\":\"vmstate.bin\","
 				    "\"mem_file_path\":\"mem.bin\"}\n" },
+		{ FC_CTRL_ALT_DEL, "PUT /actions {\"action_type\":\"SendCtrlAltDel\"}\n" },
 		{ FC_LOAD, "PUT /snapshot/load {\"snapshot_path\":\"vmstate.bin\","
 			   "\"mem_backend\":{\"backend_type\":\"File\","
 			   "\"backend_path\":\"mem.bin\"},\"resume_vm\":true}\n" },

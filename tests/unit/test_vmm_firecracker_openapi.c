@@ -234,7 +234,8 @@ static void every_action_is_as_published(void **state)
 {
 	(void)state;
 	static const enum fc_action actions[] = { FC_START,	    FC_PAUSE,	      FC_RESUME,
-						  FC_SNAPSHOT_DIFF, FC_SNAPSHOT_FULL, FC_LOAD };
+						  FC_SNAPSHOT_DIFF, FC_SNAPSHOT_FULL, FC_LOAD,
+						  FC_CTRL_ALT_DEL };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(actions); i++) {
 		AUTO_DONE(fc_requests) requests = { 0 };
 		assert_int_equal(fc_requests_action(actions[i], &requests, NULL), 0);

@@ -67,7 +67,15 @@ DEFINE_AUTO_DONE(fc_requests, fc_requests_done)
 int fc_requests_config(const struct vmm_config *config, struct fc_requests *ret,
 		       struct mvm_error *err);
 
-enum fc_action { FC_START, FC_PAUSE, FC_RESUME, FC_SNAPSHOT_DIFF, FC_SNAPSHOT_FULL, FC_LOAD };
+enum fc_action {
+	FC_START,
+	FC_PAUSE,
+	FC_RESUME,
+	FC_SNAPSHOT_DIFF,
+	FC_SNAPSHOT_FULL,
+	FC_CTRL_ALT_DEL,
+	FC_LOAD,
+};
 
 int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mvm_error *err);
 

@@ -322,6 +322,12 @@ static int fc_forward(struct vmm *v, const struct vmm_forward *forward, int64_t 
 	return netns_forward(fc_of(v)->netns, forward, err);
 }
 
+/* It has no power button, but a keyboard: on Ctrl+Alt+Del a guest restarts, which ends the VM. */
+static int fc_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	return act(v, FC_CTRL_ALT_DEL, deadline_ns, err);
+}
+
 static bool fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
 {
 	AUTO_FREE char *jailer = NULL;
@@ -359,6 +365,7 @@ const struct vmm_ops vmm_firecracker = {
 	.pause = fc_pause,
 	.resume = fc_resume,
 	.forward = fc_forward,
+	.power_button = fc_power_button,
 	.snapshot = fc_snapshot,
 	.restore = fc_restore,
 	.free = fc_free,

@@ -125,6 +125,9 @@ int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mv
 		return add(ret, "PUT", "/snapshot/create", snapshot_body("Diff"), err);
 	case FC_SNAPSHOT_FULL:
 		return add(ret, "PUT", "/snapshot/create", snapshot_body("Full"), err);
+	case FC_CTRL_ALT_DEL:
+		return add(ret, "PUT", "/actions",
+			   json_pack("{s:s}", "action_type", "SendCtrlAltDel"), err);
 	case FC_LOAD:
 		break;
 	}

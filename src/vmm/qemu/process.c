@@ -228,6 +228,12 @@ static int qemu_stop(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return simple_call(v, "stop", deadline_ns, err);
 }
 
+/* An ACPI event; the guest needs a driver for its button, and somebody who listens to that. */
+static int qemu_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
+{
+	return simple_call(v, "system_powerdown", deadline_ns, err);
+}
+
 /* Only the human monitor can; what it prints is the failure.  Nothing in the text needs quoting. */
 static int qemu_forward(struct vmm *v, const struct vmm_forward *f, int64_t deadline_ns,
 			struct mvm_error *err)
@@ -282,5 +288,6 @@ const struct vmm_ops vmm_qemu = {
 	.snapshot = qemu_snapshot,
 	.restore = qemu_restore,
 	.forward = qemu_forward,
+	.power_button = qemu_power_button,
 	.free = qemu_free,
 };
