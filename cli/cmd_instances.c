@@ -189,8 +189,10 @@ const struct command command_inspect = {
 const struct command command_stop = {
 	.path = "stop",
 	.summary = "Shut instances down",
-	.details = "Asks the guest to power off; kills it when it has not by the timeout. The "
-		   "instance stays listed, with its logs, until 'mvm rm'.",
+	.details =
+		"Asks the guest to power off, or presses its power button where it has no agent; "
+		"kills it when it has not by the timeout. The "
+		"instance stays listed, with its logs, until 'mvm rm'.",
 	.positionals = NAMES,
 	.options = stop_options,
 	.run = stop,

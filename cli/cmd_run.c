@@ -151,6 +151,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.n_forwards = ports->n,
 		.restart_on_failure = str_eq(args_string(a, "restart"), "on-failure"),
 		.remove_at_end = args_flag(a, "rm"),
+		.exec = with_command,
 		.ttl_ms = args_ms(a, "ttl", 0),
 		.log_max_bytes = (uint64_t)args_u32(a, "log-size", 0) << 20,
 		.volumes = volumes.v,

@@ -16,6 +16,7 @@ static const struct {
 	{ "data_disk_mib", MVM_FIELD_DATA_DISK_MIB },
 	{ "env", MVM_FIELD_ENV },
 	{ "health", MVM_FIELD_HEALTH },
+	{ "initrd", MVM_FIELD_INITRD },
 	{ "kernel", MVM_FIELD_KERNEL },
 	{ "network", MVM_FIELD_NETWORK },
 	{ "on_restore", MVM_FIELD_ON_RESTORE },
@@ -79,8 +80,8 @@ static const struct option edit_options[] = {
 	{ .name = "unset",
 	  .kind = OPTION_WORDS,
 	  .value = "KEY",
-	  .help = "back to its default: boot_args, command, data_disk_mib, env, health, kernel, "
-		  "network or on_restore" },
+	  .help = "back to its default: boot_args, command, data_disk_mib, env, health, initrd, "
+		  "kernel, network or on_restore" },
 	OPTION_JSON,
 	{ 0 },
 };

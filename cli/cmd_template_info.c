@@ -61,6 +61,8 @@ static void show_run(const struct mvm_run *run)
 	if (run->workdir)
 		line("workdir", run->workdir);
 	line("network", run->network == MVM_NETWORK_NONE ? "none" : "user");
+	if (run->initrd == MVM_INITRD_IMAGE)
+		line("initrd", "the image's own, without mvm's agent");
 	if (run->kernel)
 		line("kernel", run->kernel);
 	if (run->boot_args)

@@ -36,6 +36,11 @@ unsigned spec_from_args(const struct args *a, struct mvm_template_spec *ret)
 									  : MVM_NETWORK_USER;
 		fields |= MVM_FIELD_NETWORK;
 	}
+	if (args_given(a, "initrd")) {
+		s.run.initrd = str_eq(args_string(a, "initrd"), "image") ? MVM_INITRD_IMAGE
+									 : MVM_INITRD_MVM;
+		fields |= MVM_FIELD_INITRD;
+	}
 	if (env->n) {
 		s.run.env = (struct mvm_strings){ .v = env->v, .n = env->n };
 		fields |= MVM_FIELD_ENV;

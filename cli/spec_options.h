@@ -42,6 +42,11 @@
 		  .value = "KIND",                                                                 \
 		  .help = "none, or user: outbound and forwarded ports",                           \
 		  .choices = "none|user" },                                                        \
+		{ .name = "initrd",                                                                \
+		  .kind = OPTION_CHOICE,                                                           \
+		  .value = "WHOSE",                                                                \
+		  .help = "mvm, or image: the one that a flake brings, without mvm's agent",       \
+		  .choices = "mvm|image" },                                                        \
 		{ .name = "boot-args",                                                             \
 		  .kind = OPTION_STRING,                                                           \
 		  .value = "ARGS",                                                                 \

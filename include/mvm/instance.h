@@ -85,6 +85,7 @@ struct mvm_start_options {
 	size_t n_volumes;	 /* at most MVM_VOLUMES_MAX */
 	bool restart_on_failure; /* start it again when it fails, after a growing pause */
 	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
+	bool exec;		 /* commands are to be run in it: refuse what has no agent */
 	int64_t ttl_ms;		 /* stop it after that; 0: never */
 	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
 };

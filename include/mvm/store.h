@@ -82,6 +82,7 @@ enum mvm_template_field {
 	MVM_FIELD_BOOT_ARGS = 1u << 12,
 	MVM_FIELD_HEALTH = 1u << 13,
 	MVM_FIELD_ON_RESTORE = 1u << 14,
+	MVM_FIELD_INITRD = 1u << 15,
 };
 
 /*

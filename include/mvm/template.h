@@ -53,6 +53,13 @@ enum mvm_network {
 	MVM_NETWORK_USER,
 };
 
+/* What boots the guest: mvm's own initrd, which has the agent, or the one that the image brings. */
+enum mvm_initrd {
+	MVM_INITRD_UNSET, /* as MVM_INITRD_MVM */
+	MVM_INITRD_MVM,
+	MVM_INITRD_IMAGE, /* no agent: nothing can be run, checked or captured in the guest */
+};
+
 enum mvm_health_kind {
 	MVM_HEALTH_AGENT, /* healthy when the agent answers */
 	MVM_HEALTH_EXEC,  /* a command in the guest that exits with 0 */
@@ -85,6 +92,7 @@ struct mvm_run {
 	char *user;		    /* "name", "uid", "uid:gid"; from images */
 	uint32_t stop_signal;	    /* what `mvm stop` sends; 0: SIGTERM; from images */
 	enum mvm_network network;
+	enum mvm_initrd initrd;
 	char *kernel;	 /* name of a kernel added by `mvm kernel add` */
 	char *boot_args; /* added to the default kernel arguments */
 	struct mvm_health health;

@@ -79,6 +79,35 @@ static int find_kernel(struct store *s, const struct mvm_template_spec *spec, st
 	return choice && !spec->run.kernel && in->builder->brings_kernel ? 0 : r;
 }
 
+static bool wants_image_initrd(const struct mvm_template_spec *spec)
+{
+	return spec->run.initrd == MVM_INITRD_IMAGE;
+}
+
+static int no_initrd(const struct builder *builder, struct mvm_error *err)
+{
+	int r = mvm_error_set(err, -ENOENT,
+			      "initrd = \"image\" boots the initrd that the image brings, and %s",
+			      builder->brings_initrd ? "this one brings none"
+						     : "only those of Nix flakes bring one");
+	return mvm_error_hint(
+		err, r,
+		builder->brings_initrd
+			? "the flake's package is to have it in its output, as 'initrd'"
+			: "mvm's own, the default, boots any image");
+}
+
+/* Of the two that there may be, the one that the template boots with is the initrd. */
+static int take_image_initrd(const struct inputs *in, struct build_artifacts *a,
+			     struct mvm_error *err)
+{
+	if (!a->image_initrd_bytes)
+		return no_initrd(in->builder, err);
+	a->initrd = a->image_initrd;
+	a->initrd_bytes = a->image_initrd_bytes;
+	return 0;
+}
+
 static int find_inputs(struct store *s, const struct mvm_template_spec *spec,
 		       const struct mvm_build_options *options, const struct mvm_progress *progress,
 		       struct inputs *in, struct mvm_error *err)
@@ -94,6 +123,8 @@ static int find_inputs(struct store *s, const struct mvm_template_spec *spec,
 		.progress = progress,
 	};
 	builder_find(spec->flake_ref, &in->builder, &in->source.path);
+	if (wants_image_initrd(spec) && !in->builder->brings_initrd)
+		return no_initrd(in->builder, err);
 	int r = find_kernel(s, spec, in, err);
 	if (r == 0)
 		r = open_agent(in, err);
@@ -119,7 +150,7 @@ static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
 	};
 
 	char head[64];
-	int n = snprintf(head, sizeof(head), "mvm build 2 %s %u", in->builder->name,
+	int n = snprintf(head, sizeof(head), "mvm build 3 %s %u", in->builder->name,
 			 IMAGE_FORMAT_VERSION);
 	sha256_init(&h);
 	sha256_add(&h, head, (size_t)n + 1); /* with its NUL, so that nothing can run together */
@@ -174,6 +205,11 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 	ret->run = product->run;
 	product->run = (struct mvm_run){ 0 };
 	ret->nix_closure_bytes = product->nix_closure_bytes;
+	if (product->has_initrd)
+		r = store_blob_take(s, work_fd, BUILD_INITRD_NAME, &ret->image_initrd,
+				    &ret->image_initrd_bytes, err);
+	if (r < 0)
+		return r;
 	return store_blob_take(s, st->fd, "rootfs.ext4", &ret->rootfs, &ret->rootfs_bytes, err);
 }
 
@@ -318,14 +354,14 @@ static int get_or_make(struct store *s, const struct mvm_template_spec *spec, st
 	bool look = !options->force && !in->lock.impure;
 
 	mvm_template_cache_key(a->lock, spec->profile, spec->role, key);
-	int r = look ? build_cache_get(s, key, print, a, err) : 0;
+	int r = look ? build_cache_get(s, key, print, wants_image_initrd(spec), a, err) : 0;
 	if (r != 0 || options->dry_run)
 		return r;
 	if (in->lock.impure)
 		return make_all(s, spec, in, a, err);
 	r = take_turn(s, spec, key, options, progress, &turn, err);
 	if (r == 0 && look)
-		r = build_cache_get(s, key, print, a, err);
+		r = build_cache_get(s, key, print, wants_image_initrd(spec), a, err);
 	if (r != 0)
 		return r;
 	r = make_all(s, spec, in, a, err);
@@ -352,6 +388,9 @@ int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
 	if (r > 0)
 		progress_note(progress, "%s: source unchanged, artifacts taken from the cache",
 			      spec->template_id);
+	bool known = a.cached || !options->dry_run;
+	if (r >= 0 && known && wants_image_initrd(spec))
+		r = take_image_initrd(&in, &a, err);
 	if (r < 0)
 		return r;
 	*ret = a;

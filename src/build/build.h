@@ -19,8 +19,10 @@ struct build_kernel {
 };
 
 struct build_artifacts {
-	struct mvm_digest vmlinux, rootfs, initrd;
-	uint64_t vmlinux_bytes, rootfs_bytes, initrd_bytes;
+	struct mvm_digest vmlinux, rootfs;
+	struct mvm_digest initrd;	/* the one that the template boots with */
+	struct mvm_digest image_initrd; /* the image's own; image_initrd_bytes 0: it brings none */
+	uint64_t vmlinux_bytes, rootfs_bytes, initrd_bytes, image_initrd_bytes;
 	char lock[65];		    /* flake_lock_hash */
 	struct mvm_build_info info; /* done with build_artifacts_done() */
 	struct mvm_run run;	    /* the image's own settings */
@@ -38,7 +40,8 @@ DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
  *   options  force ignores the cache; allow_pre_build and update_hash are for Nix; dry_run builds
  *            nothing: what is not cached then has no artifacts
  *
- * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel), -EOPNOTSUPP (no builder).
+ * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel, or no initrd where the image's
+ * is wanted), -EOPNOTSUPP (no builder).
  * After a crash there are more blobs, or not; nothing names them.
  */
 int build_artifacts(struct store *s, const struct mvm_template_spec *spec,

@@ -19,12 +19,14 @@ struct slot {
 	struct mvm_digest *digest;
 	uint64_t *bytes;
 };
-#define SLOTS 3
+enum { SLOT_INITRD = 2, SLOT_IMAGE_INITRD, SLOTS };
 static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
 {
 	ret[0] = (struct slot){ "vmlinux", &a->vmlinux, &a->vmlinux_bytes };
 	ret[1] = (struct slot){ "rootfs", &a->rootfs, &a->rootfs_bytes };
-	ret[2] = (struct slot){ "initrd", &a->initrd, &a->initrd_bytes };
+	ret[SLOT_INITRD] = (struct slot){ "initrd", &a->initrd, &a->initrd_bytes };
+	ret[SLOT_IMAGE_INITRD] = (struct slot){ "image_initrd", &a->image_initrd,
+						&a->image_initrd_bytes };
 }
 
 /* What is known of a build beside its artifacts: the cache's facts. */
@@ -76,9 +78,10 @@ static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
 	return strings_take(&facts, ret) < 0 ? mvm_error_oom(err) : 0;
 }
 
-int build_cache_get(struct store *s, const char *key, const char *print,
+int build_cache_get(struct store *s, const char *key, const char *print, bool image_initrd,
 		    struct build_artifacts *ret, struct mvm_error *err)
 {
+	const size_t unused = image_initrd ? SLOT_INITRD : SLOT_IMAGE_INITRD;
 	AUTO_DONE(store_build) cached = { 0 };
 	struct slot slots[SLOTS];
 	int r = store_cache_get(s, key, print, &cached, err);
@@ -90,10 +93,12 @@ int build_cache_get(struct store *s, const char *key, const char *print,
 		while (k < cached.n_artifacts &&
 		       strcmp(cached.artifacts[k].name, slots[i].name) != 0)
 			k++;
+		if (k == cached.n_artifacts && i == SLOT_IMAGE_INITRD)
+			continue; /* the image brings none */
 		if (k == cached.n_artifacts)
 			return 0;
 		*slots[i].digest = cached.artifacts[k].digest;
-		if (!store_blob_has(s, slots[i].digest, slots[i].bytes))
+		if (!store_blob_has(s, slots[i].digest, slots[i].bytes) && i != unused)
 			return 0;
 	}
 	if (read_facts(&cached.facts, ret) < 0)
@@ -112,6 +117,8 @@ int build_cache_put(struct store *s, const char *key, const char *print, struct 
 
 	slots_of(a, slots);
 	for (size_t i = 0; i < SLOTS; i++) {
+		if (i == SLOT_IMAGE_INITRD && !a->image_initrd_bytes)
+			continue;
 		struct store_cached_artifact *to = &build.artifacts[build.n_artifacts++];
 		(void)snprintf(to->name, sizeof(to->name), "%s", slots[i].name);
 		to->digest = *slots[i].digest;

@@ -46,9 +46,10 @@ struct build_product {
 	struct mvm_run run; /* the image's own settings; the template's override them */
 	int kernel_fd;	    /* folder as kernel_import() makes it, kernel.h; -1: brings none */
 	struct kernel_info kernel;
-	bool unused_initrd; /* it brings an initrd of its own */
+	bool has_initrd; /* it brings its own: the file BUILD_INITRD_NAME in work_fd */
 	uint64_t nix_closure_bytes;
 };
+#define BUILD_INITRD_NAME "initrd"
 #define BUILD_PRODUCT_NONE                                                                         \
 	{                                                                                          \
 		.kernel_fd = -1                                                                    \
@@ -60,6 +61,7 @@ struct builder {
 	const char *name;   /* as in revision.json's build.builder */
 	const char *prefix; /* of flake_ref, with the colon */
 	bool brings_kernel; /* may deliver one: none need be there before the build */
+	bool brings_initrd; /* may deliver one */
 
 	/*
 	 * Do what may change the source, as the user asked for.  NULL: nothing can.  Not called

@@ -100,12 +100,6 @@ static int nix_build(const struct build_source *source, const struct build_lock 
 		r = read_closure(&f, path, &ret->nix_closure_bytes, err);
 	if (r >= 0)
 		r = nix_output_take(path, out_fd, work_fd, source->step, ret, err);
-	if (r >= 0 && ret->unused_initrd)
-		progress_note(
-			source->progress,
-			"%s: the flake's initrd is not used: guests boot with mvm's, which has "
-			"the agent",
-			source->template_id);
 	return r;
 }
 
@@ -113,6 +107,7 @@ const struct builder nix_builder = {
 	.name = "nix",
 	.prefix = "",
 	.brings_kernel = true,
+	.brings_initrd = true,
 	.prepare = nix_prepare,
 	.lock = nix_lock,
 	.build = nix_build,

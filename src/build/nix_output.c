@@ -13,6 +13,8 @@
 #include "image/kernel.h"
 #include "image/module_tree.h"
 
+#define INITRD_MAX ((off_t)1 << 30)
+
 struct output {
 	const char *path;
 	char *store; /* the folder it is in */
@@ -139,6 +141,31 @@ static int take_kernel(const struct output *o, int work_fd, struct build_product
 	return 0;
 }
 
+/* Taken as it is: what it is packed with is between it and its kernel. */
+static int take_initrd(const struct output *o, int work_fd, struct build_product *ret,
+		       struct mvm_error *err)
+{
+	struct stat st = { 0 };
+
+	AUTO_CLOSE int fd = open_part(o, "initrd", err);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	int r = fstat(fd, &st) < 0 ? -errno : 0;
+	if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0))
+		return mvm_error_set(err, -EINVAL, "'%s/initrd' is not a file with anything in it",
+				     o->path);
+	if (r == 0 && st.st_size > INITRD_MAX)
+		return mvm_error_set(err, -EFBIG, "'%s/initrd' is larger than 1 GiB", o->path);
+	AUTO_CLOSE int to_fd = openat(work_fd, BUILD_INITRD_NAME,
+				      O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (r == 0)
+		r = to_fd < 0 ? -errno : file_copy_fd(fd, to_fd);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot copy '%s/initrd': %s", o->path, strerror(-r));
+	ret->has_initrd = true;
+	return 0;
+}
+
 int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
 		    struct build_product *ret, struct mvm_error *err)
 {
@@ -159,6 +186,7 @@ int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_s
 		return mvm_error_oom(err);
 	struct output o = { .path = path, .store = store, .fd = fd };
 	int r = take_rootfs(&o, out_fd, step, err);
-	ret->unused_initrd = faccessat(fd, "initrd", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-	return r < 0 ? r : take_kernel(&o, work_fd, ret, err);
+	if (r >= 0)
+		r = take_kernel(&o, work_fd, ret, err);
+	return r < 0 ? r : take_initrd(&o, work_fd, ret, err);
 }

@@ -4,7 +4,7 @@
 
 /*
  * What a flake's package leaves in the Nix store: a folder with "rootfs.ext4" or "rootfs" (an ext4
- * image, a folder or a tar), and optionally "vmlinux" or "kernel", and "lib/modules".
+ * image, a folder or a tar), and optionally "vmlinux" or "kernel", "lib/modules", and "initrd".
  *
  * Any of them may be a link, as Nix likes it, but only to somewhere else in the store.
  */
@@ -17,12 +17,13 @@
  *
  *   path     of the output, absolute
  *   out_fd   gets the root filesystem: an empty regular file
- *   work_fd  an empty folder that gets the kernel
+ *   work_fd  an empty folder that gets the kernel and the initrd
  *   step     told of the bytes; may be NULL
- *   ret      its kernel_fd is set when there is a kernel
+ *   ret      its kernel_fd is set when there is a kernel, has_initrd when there is an initrd
  *
- * Errors: -EINVAL (it is not such a folder; the text says what it holds), -EACCES (a link leads out
- * of the store), and those of image/image.h, image/image_ext4.h, image/kernel.h.
+ * Errors: -EINVAL (it is not such a folder; the text says what it holds), -EFBIG (an initrd over 1
+ * GiB), -EACCES (a link leads out of the store), and those of image/image.h, image/image_ext4.h,
+ * image/kernel.h.
  */
 int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
 		    struct build_product *ret, struct mvm_error *err);

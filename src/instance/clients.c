@@ -148,6 +148,8 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 	struct clients *c = client->owner;
 	unsigned i = 0;
 
+	if (c->no_agent)
+		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
 	if (c->guest_gone)
 		return refuse(client, f->stream, ESRCH, "the VM has ended");
 	if (c->guest_paused)

@@ -55,8 +55,9 @@ struct clients {
 	uint64_t last_id, leash_id;
 	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
 	struct job *jobs, **jobs_end;
-	bool guest_gone;   /* calls for the guest are refused */
-	bool guest_paused; /* as well; what runs already just waits */
+	const char *no_agent; /* so are they where there is none, with this sentence; or NULL */
+	bool guest_gone;      /* calls for the guest are refused */
+	bool guest_paused;    /* as well; what runs already just waits */
 	void (*on_leash_gone)(void *arg);
 	void (*on_job)(void *arg, unsigned call); /* one was queued; may be NULL */
 	void *arg;

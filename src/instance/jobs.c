@@ -84,7 +84,8 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	} else {
 		healthwatch_resume(&s->health);
 		/* without memory for it the clock just stays behind */
-		(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+		if (!s->machine.no_agent)
+			(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	}
 	save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
 	tell(s, pause ? "paused" : "resumed", NULL);

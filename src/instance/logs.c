@@ -9,6 +9,7 @@
 #include "base/sock.h"
 #include "instance/instance.h"
 #include "instance/logcursor.h"
+#include "model/run.h"
 
 #define OUT_HIGH  ((size_t)64 * 1024)
 #define N_SOURCES 2
@@ -185,6 +186,8 @@ int instance_logs(int instances_fd, const char *name, const struct mvm_logs_opti
 		r = instance_load(instances_fd, name, &rec, &dir_fd, err);
 	if (r < 0)
 		return r;
+	if (rec.no_agent && o->workload && !o->console)
+		return mvm_error_set(err, -EOPNOTSUPP, "instance '%s' " RUN_NO_AGENT, name);
 	r = open_cursors(v, dir_fd);
 	if (r == 0 && o->tail >= 0) {
 		uint64_t lines = 0;

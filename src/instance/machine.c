@@ -213,6 +213,11 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 	int r = vmm_boot(m->vmm, deadline_ns, err);
 	if (r < 0)
 		return r;
+	m->no_agent = run->initrd == MVM_INITRD_IMAGE;
+	if (m->no_agent) {
+		stage(m, "boot", clock_now_ns());
+		return 0;
+	}
 	r = agent_client_wait_hello(&m->agent, m->loop, &m->ended, deadline_ns, err);
 	if (r < 0)
 		return with_console(m, r, err);
@@ -330,15 +335,21 @@ int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
 }
 
+static int ask_to_end(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (m->no_agent)
+		return vmm_power_button(m->vmm, deadline_ns, err);
+	return agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", NULL,
+				 &m->ended, deadline_ns, NULL, err);
+}
+
 void machine_shutdown(struct machine *m, int64_t deadline_ns)
 {
 	if (!m->vmm || m->ended)
 		return;
 	/* a guest that cannot be asked, or does not answer, is killed when machine_free comes */
 	struct mvm_error ignored;
-	if (m->vmm->state != VMM_RUNNING ||
-	    agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", NULL, &m->ended,
-			      deadline_ns, NULL, &ignored) < 0)
+	if (m->vmm->state != VMM_RUNNING || ask_to_end(m, deadline_ns, &ignored) < 0)
 		return;
 	while (!m->ended && loop_run_once(m->loop, deadline_ns) == 0)
 		;

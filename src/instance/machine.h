@@ -32,6 +32,7 @@ struct machine {
 	struct agent_client agent;
 	struct console console;
 	struct logfile workload_log;
+	bool no_agent;	 /* the guest boots its image's own initrd */
 	bool ended;	 /* the VMM is gone */
 	int exit_status; /* wait status, once ended */
 	char hostname[64];
@@ -58,7 +59,8 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
 			struct strbuf *args);
 
-/* Let the guest boot, give it its identity and workload, wait until it is healthy. */
+/* Let the guest boot, give it its identity and workload, wait until it is healthy.  One that boots
+ * its image's own initrd can be told and asked nothing: it is up when its CPUs run. */
 int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		 struct mvm_error *err);
 
@@ -94,7 +96,8 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns, struct mvm_error *err);
 
-/* Ask the guest to power off, wait for that until the deadline, then kill the VMM.  Never fails. */
+/* Ask the guest to power off, by its agent or else by its power button, wait for that until the
+ * deadline, then kill the VMM.  Never fails. */
 void machine_shutdown(struct machine *m, int64_t deadline_ns);
 
 /* Once the VMM has ended: take what it and the guest have said last.  Ends when they have hung up,

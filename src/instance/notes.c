@@ -55,8 +55,9 @@ void note_start(struct supervisor *s)
 	struct record *rec = &s->record;
 	rec->n_stages = 0;
 	set_string(&rec->error, NULL);
-	set_string(&rec->hostname, s->machine.hostname);
-	set_string(&rec->machine_id, s->machine.machine_id);
+	/* who has no agent has not been told them */
+	set_string(&rec->hostname, rec->no_agent ? NULL : s->machine.hostname);
+	set_string(&rec->machine_id, rec->no_agent ? NULL : s->machine.machine_id);
 	set_time(&rec->started_at, 0);
 	for (size_t i = 0; i < s->machine.n_stages && rec->n_stages < RECORD_STAGES_MAX; i++) {
 		struct record_stage *to = &rec->stages[rec->n_stages++];
@@ -64,30 +65,41 @@ void note_start(struct supervisor *s)
 		to->ns = s->machine.stages[i].ns;
 	}
 	/* a boot has waited for the check; a clone has shown that its agent is well */
-	rec->health = !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
+	rec->health = rec->no_agent ? RECORD_HEALTH_NONE
+		      : !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
 			      ? RECORD_HEALTH_HEALTHY
 			      : RECORD_HEALTH_STARTING;
 	s->up_since_ns = clock_now_ns();
 	s->started = true;
 }
 
+/* Without memory for their timers health stays as the start has shown it, and the clock too. */
+static void watch_guest(struct supervisor *s)
+{
+	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
+				s->record.health, on_health, s);
+	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+}
+
 /* What can wait until the starter has its answer. */
 void settle_in(struct supervisor *s)
 {
 	struct record *rec = &s->record;
-	char text[64];
+	char text[96];
 
 	if (rec->purpose != RECORD_FOR_USER)
 		return;
-	(void)snprintf(text, sizeof(text), "%s in %.0f ms", rec->restore ? "restored" : "booted",
-		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0);
+	(void)snprintf(text, sizeof(text), "%s in %.0f ms%s",
+		       rec->no_agent  ? "started"
+		       : rec->restore ? "restored"
+				      : "booted",
+		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0,
+		       rec->no_agent ? "; it has no agent to answer" : "");
 	tell(s, "started", text);
 	if (rec->health == RECORD_HEALTH_HEALTHY)
 		tell(s, "healthy", NULL);
-	/* without memory for a timer health just stays as the start has shown it */
-	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
-				rec->health, on_health, s);
-	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent); /* likewise */
+	if (!rec->no_agent)
+		watch_guest(s);
 	confine(rec);
 	if (rec->cgroup)
 		save_record(s, rec->state);

@@ -124,6 +124,7 @@ char *record_to_json(const struct record *r)
 	put_nullable(&out, o, "ended_at", r->ended_at);
 	json_put_u64(&out, o, "supervisor_pid", (uint64_t)r->supervisor_pid);
 	json_put_u64(&out, o, "vmm_pid", (uint64_t)r->vmm_pid);
+	json_put(&out, o, "agent", json_boolean(!r->no_agent));
 	json_put(&out, o, "attached", json_boolean(r->attached));
 	json_put_string(&out, o, "purpose", record_purpose_names[r->purpose]);
 	json_put_string(&out, o, "boot_args", r->cmdline);

@@ -67,6 +67,7 @@ struct record {
 	bool restore;	/* start kind: "restore" or "boot" */
 	char *reason;	/* why this kind; NULL when there is nothing to say */
 	bool from_pool; /* it was waiting for us */
+	bool no_agent;	/* it boots its image's own initrd: health stays NONE */
 	bool attached;	/* stop and remove it when the starter goes away */
 	enum record_purpose purpose;
 	unsigned vcpus;

@@ -167,6 +167,7 @@ static int get_wishes(const struct json_at *root, struct record *ret, uint64_t *
 static int get_numbers(const struct json_at *root, struct record *ret, struct mvm_error *err)
 {
 	uint64_t vcpus = 0, mem_mib = 0, supervisor_pid = 0, vmm_pid = 0, ttl_ms = 0, restarts = 0;
+	bool agent = true;
 	int r = json_get_u64(root, "vcpus", 1, 255, JSON_REQUIRED, &vcpus, err);
 	if (r >= 0)
 		r = json_get_u64(root, "mem_mib", 1, UINT32_MAX, JSON_REQUIRED, &mem_mib, err);
@@ -180,7 +181,10 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 	if (r >= 0)
 		r = json_get_bool(root, "from_pool", JSON_OPTIONAL, &ret->from_pool, err);
 	if (r >= 0)
+		r = json_get_bool(root, "agent", JSON_OPTIONAL, &agent, err);
+	if (r >= 0)
 		r = get_wishes(root, ret, &ttl_ms, &restarts, err);
+	ret->no_agent = !agent;
 	ret->ttl_ms = (int64_t)ttl_ms;
 	ret->restarts = (unsigned)restarts;
 	ret->vcpus = (unsigned)vcpus;

@@ -28,6 +28,7 @@
 #include "instance/events.h"
 #include "instance/supervise.h"
 #include "model/load.h"
+#include "model/run.h"
 #include "net/wire.h"
 
 #define LAST_WORDS_MS 1000
@@ -254,6 +255,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	s->record.supervisor_pid = getpid();
+	s->clients.no_agent = s->record.no_agent ? "the VM " RUN_NO_AGENT : NULL;
 	r = start_timers(s);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));

@@ -15,7 +15,8 @@
 
 #define VARIANTS_MAX 4096
 
-#define RUN_KEYS "command", "env", "network", "kernel", "boot_args", "on_restore", "health"
+#define RUN_KEYS                                                                                   \
+	"command", "env", "network", "initrd", "kernel", "boot_args", "on_restore", "health"
 
 static void variant_done(struct mvm_template_variant *v)
 {
@@ -80,6 +81,16 @@ static int read_network(const struct toml_table *t, enum mvm_network *ret, struc
 	return r;
 }
 
+static int read_initrd(const struct toml_table *t, enum mvm_initrd *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	int r = toml_get_string(t, "initrd", &name, err);
+	if (r > 0 && initrd_parse(name, ret) < 0)
+		return toml_key_error(t, "initrd", err, "'%s': expected \"mvm\" or \"image\"",
+				      name);
+	return r;
+}
+
 /* The settings that a config has for all its variants and each variant for itself. */
 static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
@@ -89,6 +100,7 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 	if ((r = toml_get_strings(t, "command", &run->command, err)) < 0 ||
 	    (r = toml_get_pairs(t, "env", &run->env, err)) < 0 ||
 	    (r = read_network(t, &run->network, err)) < 0 ||
+	    (r = read_initrd(t, &run->initrd, err)) < 0 ||
 	    (r = toml_get_string(t, "kernel", &run->kernel, err)) < 0 ||
 	    (r = toml_get_string(t, "boot_args", &run->boot_args, err)) < 0 ||
 	    (r = toml_get_strings(t, "on_restore", &run->on_restore, err)) < 0 ||
@@ -131,8 +143,8 @@ static int compose_name(const struct toml_table *t, const struct mvm_template_co
 	return 0;
 }
 
-static int inherit(const struct mvm_template_config *config, struct mvm_template_variant *v,
-		   struct mvm_error *err)
+static int inherit(const struct toml_table *t, const struct mvm_template_config *config,
+		   struct mvm_template_variant *v, struct mvm_error *err)
 {
 	bool failed = false;
 	if (!v->profile)
@@ -140,7 +152,8 @@ static int inherit(const struct mvm_template_config *config, struct mvm_template
 	if (failed || run_inherit(&v->run, &config->run) < 0)
 		return mvm_error_oom(err);
 	run_tidy(&v->run);
-	return 0;
+	const char *key = run_conflict(&v->run);
+	return key ? toml_key_error(t, key, err, RUN_CONFLICT) : 0;
 }
 
 static int read_variant(const struct toml_table *t, const struct mvm_template_config *config,
@@ -168,7 +181,7 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	v->vcpus = (uint8_t)vcpus;
 	if (!v->name && (r = compose_name(t, config, v, err)) < 0)
 		return r;
-	r = inherit(config, v, err);
+	r = inherit(t, config, v, err);
 	return r < 0 ? r : toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err);
 }
 

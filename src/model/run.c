@@ -78,6 +78,8 @@ int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 		to->stop_signal = from->stop_signal;
 	if (to->network == MVM_NETWORK_UNSET)
 		to->network = from->network;
+	if (to->initrd == MVM_INITRD_UNSET)
+		to->initrd = from->initrd;
 	inherit_text(&to->kernel, from->kernel, &failed);
 	inherit_text(&to->boot_args, from->boot_args, &failed);
 	if (!to->health.set && health_copy(&from->health, &to->health) < 0)
@@ -175,6 +177,8 @@ void run_tidy(struct mvm_run *run)
 	tidy_text(&run->kernel);
 	tidy_text(&run->boot_args);
 	tidy_list(&run->on_restore);
+	if (run->initrd == MVM_INITRD_MVM)
+		run->initrd = MVM_INITRD_UNSET;
 	if (h->kind == MVM_HEALTH_AGENT && !h->interval_ms && !h->timeout_s && !h->retries &&
 	    !h->start_grace_s && !h->other)
 		h->set = false;
@@ -183,7 +187,8 @@ void run_tidy(struct mvm_run *run)
 bool mvm_run_empty(const struct mvm_run *run)
 {
 	return !run->command.n && !run->env.n && str_empty(run->workdir) && str_empty(run->user) &&
-	       !run->stop_signal && run->network == MVM_NETWORK_UNSET && str_empty(run->kernel) &&
+	       !run->stop_signal && run->network == MVM_NETWORK_UNSET &&
+	       run->initrd == MVM_INITRD_UNSET && str_empty(run->kernel) &&
 	       str_empty(run->boot_args) && !run->health.set && !run->on_restore.n && !run->other;
 }
 
@@ -237,10 +242,38 @@ const char *run_problem(const struct mvm_run *run, const char **ret_key)
 	return run->health.set ? health_problem(&run->health, ret_key) : NULL;
 }
 
+const char *run_conflict(const struct mvm_run *run)
+{
+	if (run->initrd != MVM_INITRD_IMAGE)
+		return NULL;
+	return run->command.n		  ? "command"
+	       : run->env.n		  ? "env"
+	       : !str_empty(run->workdir) ? "workdir"
+	       : !str_empty(run->user)	  ? "user"
+	       : run->health.set	  ? "health"
+	       : run->on_restore.n	  ? "on_restore"
+					  : NULL;
+}
+
 static const char *const network_names[] = {
 	[MVM_NETWORK_NONE] = "none",
 	[MVM_NETWORK_USER] = "user",
 };
+
+static const char *const initrd_names[] = {
+	[MVM_INITRD_MVM] = "mvm",
+	[MVM_INITRD_IMAGE] = "image",
+};
+
+/* Where it stands among names[1] to names[last], or -EINVAL. */
+static int find_name(const char *const *names, int last, const char *s)
+{
+	for (int i = 1; i <= last; i++) {
+		if (strcmp(names[i], s) == 0)
+			return i;
+	}
+	return -EINVAL;
+}
 
 const char *network_name(enum mvm_network network)
 {
@@ -249,11 +282,21 @@ const char *network_name(enum mvm_network network)
 
 int network_parse(const char *s, enum mvm_network *ret)
 {
-	for (unsigned i = MVM_NETWORK_NONE; i <= MVM_NETWORK_USER; i++) {
-		if (strcmp(network_names[i], s) == 0) {
-			*ret = (enum mvm_network)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	int i = find_name(network_names, MVM_NETWORK_USER, s);
+	if (i > 0)
+		*ret = (enum mvm_network)i;
+	return i;
+}
+
+const char *initrd_name(enum mvm_initrd initrd)
+{
+	return initrd_names[initrd];
+}
+
+int initrd_parse(const char *s, enum mvm_initrd *ret)
+{
+	int i = find_name(initrd_names, MVM_INITRD_IMAGE, s);
+	if (i > 0)
+		*ret = (enum mvm_initrd)i;
+	return i;
 }

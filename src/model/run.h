@@ -23,7 +23,22 @@ void run_tidy(struct mvm_run *run);
 /* What is wrong with the settings, or NULL: static text, and the key that it is about. */
 const char *run_problem(const struct mvm_run *run, const char **ret_key);
 
+/*
+ * A setting that mvm's agent would have to heed, in a run that boots without one; NULL: none.  For
+ * settings that are complete, with what they inherit.  RUN_CONFLICT says what is wrong with it.
+ */
+const char *run_conflict(const struct mvm_run *run);
+#define RUN_CONFLICT "needs mvm's agent, and initrd = \"image\" boots without it"
+
+/* What holds of everything that boots its image's own initrd; the name of it comes before. */
+#define RUN_NO_AGENT                                                                               \
+	"boots the image's own initrd, so there is no agent in it: no exec, cp, volumes, "         \
+	"workload, "                                                                               \
+	"health, snapshot or pool"
+
 const char *network_name(enum mvm_network network); /* NULL when not set */
 int network_parse(const char *s, enum mvm_network *ret);
+const char *initrd_name(enum mvm_initrd initrd); /* NULL when not set */
+int initrd_parse(const char *s, enum mvm_initrd *ret);
 
 #endif

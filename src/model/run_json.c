@@ -74,11 +74,20 @@ static int read_network(const struct json_at *at, enum mvm_network *ret, struct 
 	return r;
 }
 
+static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	int r = json_get_string(at, "initrd", JSON_OPTIONAL, &name, err);
+	if (r > 0 && initrd_parse(name, ret) < 0)
+		return json_error(at, "initrd", err, "expected \"mvm\" or \"image\"");
+	return r;
+}
+
 int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
 {
-	static const char *const known[] = { "command", "env",	      "workdir",   "user",
-					     "network", "kernel",     "boot_args", "on_restore",
-					     "health",	"stop_signal" };
+	static const char *const known[] = { "command", "env",	      "workdir",    "user",
+					     "network", "initrd",     "kernel",	    "boot_args",
+					     "health",	"on_restore", "stop_signal" };
 	const char *key;
 	struct json_at health;
 	int r;
@@ -89,6 +98,7 @@ int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *er
 	    (r = json_get_string(at, "user", JSON_OPTIONAL, &ret->user, err)) < 0 ||
 	    (r = read_bounded(at, "stop_signal", SIGNAL_MAX, &ret->stop_signal, err)) < 0 ||
 	    (r = read_network(at, &ret->network, err)) < 0 ||
+	    (r = read_initrd(at, &ret->initrd, err)) < 0 ||
 	    (r = json_get_string(at, "kernel", JSON_OPTIONAL, &ret->kernel, err)) < 0 ||
 	    (r = json_get_string(at, "boot_args", JSON_OPTIONAL, &ret->boot_args, err)) < 0 ||
 	    (r = read_list(at, "on_restore", json_get_strings, &ret->on_restore, err)) < 0)
@@ -105,7 +115,8 @@ int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *er
 	if (problem)
 		return json_error(at, key, err, "%s", problem);
 	run_tidy(ret);
-	return 0;
+	key = run_conflict(ret);
+	return key ? json_error(at, key, err, RUN_CONFLICT) : 0;
 }
 
 static json_t *health_json(struct json_out *out, const struct mvm_health *h)
@@ -147,6 +158,7 @@ json_t *run_json(struct json_out *out, const struct mvm_run *run)
 	if (run->stop_signal)
 		json_put_u64(out, o, "stop_signal", run->stop_signal);
 	put_text(out, o, "network", network_name(run->network));
+	put_text(out, o, "initrd", initrd_name(run->initrd));
 	put_text(out, o, "kernel", run->kernel);
 	put_text(out, o, "boot_args", run->boot_args);
 	if (run->health.set)

@@ -11,7 +11,6 @@
 #include "model/model_json.h"
 #include "model/read.h"
 #include "model/strings.h"
-#include "store/blob.h"
 
 #define CACHE_MAX ((size_t)4 * 1024 * 1024)
 
@@ -104,15 +103,6 @@ static int load(struct store *s, const char *name, json_t **ret_doc, struct json
 	return 0;
 }
 
-static bool has_all_blobs(struct store *s, const struct store_build *b)
-{
-	for (size_t i = 0; i < b->n_artifacts; i++) {
-		if (!store_blob_has(s, &b->artifacts[i].digest, NULL))
-			return false;
-	}
-	return true;
-}
-
 int store_cache_get(struct store *s, const char *cache_key, const char *fingerprint,
 		    struct store_build *ret, struct mvm_error *err)
 {
@@ -131,8 +121,7 @@ int store_cache_get(struct store *s, const char *cache_key, const char *fingerpr
 		r = read_build(&item, &build, err);
 		if (r == -ENOMEM)
 			return r;
-		if (r < 0 || strcmp(build.fingerprint, fingerprint) != 0 ||
-		    !has_all_blobs(s, &build))
+		if (r < 0 || strcmp(build.fingerprint, fingerprint) != 0)
 			continue;
 		*ret = build;
 		build = (struct store_build){ 0 };

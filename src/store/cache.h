@@ -10,8 +10,9 @@
  *	{"schema_version": 1, "builds": [{"source_fingerprint": "...", "built_at": "...",
  *	  "artifacts": {"rootfs": "<hex>", ...}, "run": {...}, "facts": {"key": "value"}}]}
  *
- * A hit needs all its blobs.  It is only a cache: a file that is damaged or from a newer mvm is a
- * miss, and the next put replaces it.
+ * Blobs that it names may have been collected: which of them a hit needs is the caller's to know.
+ * It is only a cache: a file that is damaged or from a newer mvm is a miss, and the next put
+ * replaces it.
  */
 
 #include <mvm/template.h>
@@ -23,7 +24,7 @@
 #define STORE_CACHE_ARTIFACTS 8
 
 struct store_cached_artifact {
-	char name[32]; /* "rootfs", "vmlinux", "initrd" */
+	char name[32]; /* "rootfs", "vmlinux", "initrd", "image_initrd" */
 	struct mvm_digest digest;
 };
 

@@ -73,10 +73,12 @@ static bool has_other_user(const struct gc *gc, const struct mvm_digest *digest)
 	       links_left(gc, &st) > 1;
 }
 
+/* Is a revision left that was made of it?  Its initrd may be of no use to any: there can be two. */
 static int keep_build(void *arg, const struct store_build *build)
 {
 	for (size_t i = 0; i < build->n_artifacts; i++) {
-		if (!has_other_user(arg, &build->artifacts[i].digest))
+		const struct store_cached_artifact *a = &build->artifacts[i];
+		if (!strstr(a->name, "initrd") && !has_other_user(arg, &a->digest))
 			return 0;
 	}
 	return 1;

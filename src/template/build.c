@@ -190,9 +190,12 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 	return 0;
 }
 
-static int check_spec(const struct mvm_template_spec *spec, struct mvm_error *err)
+static int check_spec(const struct mvm_template_spec *spec, const struct mvm_build_options *options,
+		      struct mvm_error *err)
 {
 	int r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
+	if (r == 0 && options->snapshot)
+		r = need_agent(&spec->run, err);
 	return r < 0 ? r : data_disk_check(spec->data_disk_mib, err);
 }
 
@@ -232,7 +235,7 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 	int64_t start_ns = clock_now_ns();
 	bool again = true;
 
-	int r = check_spec(spec, err);
+	int r = check_spec(spec, options, err);
 	for (int i = 0; r == 0 && again && i < TRIES; i++) {
 		AUTO_DONE(build_artifacts) a = { 0 };
 		r = prepare(mvm, spec, options, progress, &a, result, err);
@@ -275,7 +278,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 	AUTO_DONE(build_artifacts) a = { 0 };
 
 	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", spec->template_id);
-	int r = check_spec(spec, err);
+	int r = check_spec(spec, options, err);
 	if (r == 0)
 		r = prepare(mvm, spec, options, NULL, &a, result, err);
 	if (r < 0)

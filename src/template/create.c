@@ -135,6 +135,8 @@ static int set_run(struct mvm_run *run, const struct mvm_run *values, unsigned f
 		SWAP(run->user, copy.user);
 	if (fields & MVM_FIELD_NETWORK)
 		run->network = copy.network;
+	if (fields & MVM_FIELD_INITRD)
+		run->initrd = copy.initrd;
 	if (fields & MVM_FIELD_KERNEL)
 		SWAP(run->kernel, copy.kernel);
 	if (fields & MVM_FIELD_BOOT_ARGS)

@@ -128,7 +128,9 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 	const char *no = NULL;
 	int r;
 
-	if (!rev->has_snapshot)
+	if (rev->run.initrd == MVM_INITRD_IMAGE)
+		no = "the image's own initrd has no agent, so there can be no snapshot";
+	else if (!rev->has_snapshot)
 		no = "the revision has no snapshot";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";

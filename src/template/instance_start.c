@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "instance/instance.h"
 #include "template/pool.h"
+#include "template/spec_rules.h"
 #include "template/start.h"
 #include "template/volumes.h"
 
@@ -39,6 +40,13 @@ static void batch_done(struct batch *b)
 }
 DEFINE_AUTO_DONE(batch, batch_done)
 
+/* Who has no agent does not say when it has booted. */
+static const char *how_started(const struct batch *b, bool restored)
+{
+	bool agent = b->revision.rev.run.initrd != MVM_INITRD_IMAGE;
+	return restored ? "restored" : agent ? "booted" : "started";
+}
+
 /* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */
 static void note_start(struct batch *b, const char *name)
 {
@@ -54,11 +62,10 @@ static void note_start(struct batch *b, const char *name)
 			    (double)(rec.stages[i].ns - before) / NS_PER_MS);
 		before = rec.stages[i].ns;
 	}
-	progress_note(b->progress, "%s: %s in %.0f ms (%s)", name,
-		      rec.from_pool ? "taken from the pool"
-		      : rec.restore ? "restored"
-				    : "booted",
-		      (double)before / NS_PER_MS, text.data ? text.data : "");
+	progress_note(b->progress, "%s: %s in %.0f ms (%s)%s", name,
+		      rec.from_pool ? "taken from the pool" : how_started(b, rec.restore),
+		      (double)before / NS_PER_MS, text.data ? text.data : "",
+		      rec.no_agent ? "; it has no agent to answer" : "");
 }
 
 /* The i-th instance's options; `name` is made here when several have a common one. */
@@ -180,8 +187,7 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	if (b->n > 1)
 		progress_note(b->progress,
 			      "%" PRIu32 " %s in %.0f ms, %.0f ms each; %" PRIu32 " from the pool",
-			      b->n, b->plan.restore ? "restored" : "booted", ms, ms / b->n,
-			      b->from_pool);
+			      b->n, how_started(b, b->plan.restore), ms, ms / b->n, b->from_pool);
 	return 0;
 }
 
@@ -220,6 +226,10 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 		.mem_mib = o->mem_mib,
 		.cold = o->kind == MVM_START_COLD,
 	};
+	if (o->exec || o->n_volumes)
+		r = need_agent(&b.revision.rev.run, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", b.revision.id);
 	r = start_decide(&b.request, &b.plan, err);
 	if (r < 0)
 		return r;

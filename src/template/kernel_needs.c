@@ -26,9 +26,10 @@ static const struct needs {
 static void list_missing(const struct needs *n, const struct mvm_template_spec *spec,
 			 const struct build_kernel *kernel, struct strbuf *ret)
 {
-	unsigned wanted = n->features;
+	bool ours = spec->run.initrd != MVM_INITRD_IMAGE; /* else who knows what it brings */
+	unsigned wanted = ours ? n->features : 0;
 
-	if (spec->run.network != MVM_NETWORK_NONE)
+	if (ours && spec->run.network != MVM_NETWORK_NONE)
 		wanted |= NEEDS(MVM_KERNEL_VIRTIO_NET);
 	if (n->pvh && !kernel->pvh)
 		strbuf_adds(ret, "pvh");

@@ -16,6 +16,7 @@
 #include "codec/json.h"
 #include "model/name.h"
 #include "store/revision.h"
+#include "template/spec_rules.h"
 
 #define SIZE_SUFFIX	".json"
 #define NOTE_SUFFIX	".note"
@@ -170,7 +171,7 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 
 int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_error *err)
 {
-	AUTO_DONE(mvm_template_spec) spec = { 0 }; /* loaded only to see that it is there */
+	AUTO_DONE(mvm_template_spec) spec = { 0 }; /* when there is to be a pool */
 	char name[FILE_NAME_MAX], text[64];
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r == 0 && size > MVM_POOL_SIZE_MAX)
@@ -179,6 +180,9 @@ int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_erro
 		r = store_spec_load(mvm->store, id, &spec, err);
 	if (r < 0)
 		return r;
+	r = need_agent(&spec.run, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", id);
 	int pool_fd = store_dir_get(mvm->store, STORE_POOL, err);
 	if (pool_fd < 0)
 		return pool_fd;

@@ -16,6 +16,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "template/capture.h"
+#include "template/spec_rules.h"
 
 #define CONTROL_DEADLINE_MS INT64_C(180000)
 
@@ -224,13 +225,16 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 	if (!ops->caps.snapshots)
 		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot make snapshots",
 				     ops->name);
+	int r = need_agent(&revision->rev.run, err);
+	if (r < 0)
+		return r;
 	c.mvm = mvm;
 	c.progress = progress;
 	c.ops = ops;
 	c.probe = probe;
 	c.revision = revision;
 	c.result = result;
-	int r = take_snapshot(&c, err);
+	r = take_snapshot(&c, err);
 	/* the staging's end removes the folder that was replaced, unless somebody has it open */
 	revision_done(revision);
 	if (r < 0)

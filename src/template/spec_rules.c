@@ -38,7 +38,19 @@ int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err)
 			return mvm_error_set(err, -EINVAL, "env: '%s' is not NAME=VALUE", v);
 	}
 	const char *problem = run_problem(&spec->run, &key);
+	if (!problem) {
+		key = run_conflict(&spec->run);
+		problem = key ? RUN_CONFLICT : NULL;
+	}
 	return problem ? mvm_error_set(err, -EINVAL, "%s: %s", key, problem) : 0;
+}
+
+int need_agent(const struct mvm_run *run, struct mvm_error *err)
+{
+	if (run->initrd != MVM_INITRD_IMAGE)
+		return 0;
+	int r = mvm_error_set(err, -EOPNOTSUPP, "it " RUN_NO_AGENT);
+	return mvm_error_hint(err, r, "with initrd = \"mvm\", the default, there is one");
 }
 
 static int format_as_of(const struct mvm_template_spec *spec, int64_t updated_at, char **ret,

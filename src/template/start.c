@@ -24,6 +24,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 	AUTO_DONE(record) rec = {
 		.state = RECORD_STARTING,
 		.restore = plan->restore,
+		.no_agent = q->revision->rev.run.initrd == MVM_INITRD_IMAGE,
 		.attached = o->attached,
 		.purpose = o->purpose,
 		.vcpus = plan->vcpus,

@@ -61,6 +61,32 @@ class Create(Specs):
         self.mvm_ok("template", "create", "web", "--flake", "tar:x.tar")
         self.assertEqual(self.spec("web")["flake_ref"], f"tar:{self.folder}/x.tar")
 
+    def test_an_initrd_of_the_image_goes_with_nothing_that_the_agent_does(self):
+        for args, key in ((["--", "/bin/sh"], "command"), (["-e", "A=1"], "env")):
+            self.mvm_fails(1, "template", "create", "web", "--flake", ".", "--initrd", "image",
+                           *args, says=f"{key}: needs mvm's agent")
+        self.mvm_fails(2, "template", "create", "web", "--flake", ".", "--initrd", "own",
+                       says="mvm or image")
+        self.create("web", "--initrd", "image")
+        self.assertEqual(self.spec("web")["run"], {"initrd": "image"})
+        self.assertRegex(self.mvm_ok("template", "info", "web"),
+                         r"(?m)^initrd +the image's own, without mvm's agent$")
+        self.mvm_fails(1, "template", "edit", "web", "--", "/bin/sh",
+                       says="command: needs mvm's agent")
+        self.mvm_fails(6, "pool", "set", "web", "-s", "1", says="template 'web': it boots")
+        for edit in (["--initrd", "mvm"], ["--initrd", "image"], ["--unset", "initrd"]):
+            self.mvm_ok("template", "edit", "web", *edit)
+            self.assertEqual("run" in self.spec("web"), edit[-1] == "image")
+        self.mvm_ok("template", "edit", "web", "--", "/bin/sh")
+        self.mvm_fails(1, "template", "edit", "web", "--initrd", "image",
+                       says="command: needs mvm's agent")
+
+    def test_only_sources_that_bring_an_initrd_can_be_built_with_one(self):
+        self.create("web", "--initrd", "image")
+        for args in ([], ["--dry-run"]):
+            self.mvm_fails(3, "template", "build", "web", *args,
+                           says="only those of Nix flakes bring one")
+
     def test_an_existing_template_is_replaced_only_with_force(self):
         self.create("web")
         before = self.spec("web")

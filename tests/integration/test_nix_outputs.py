@@ -104,12 +104,6 @@ class Outputs(TestCase):
         self.build_fails(FAILED, config=self.config("path:./flake#mixed"),
                          says="no modules for kernel '6.1.0-test', but for '5.10.0'")
 
-    def test_an_initrd_of_the_flake_is_not_used_and_that_is_said(self):
-        self.flake({"default": rootfs_with("x") + "; echo theirs >$out/initrd"})
-        says = self.mvm("template", "build", "--config", self.config(), status=0).stderr
-        self.assertIn("t: the flake's initrd is not used", says)
-        self.assertNotEqual(read(self.current("initrd")), b"theirs\n")
-
     def test_a_kernel_that_the_template_names_is_used_instead(self):
         with open(self.path("flake", "vmlinux"), "wb") as file:
             file.write(tiny_kernel("5.0.0"))

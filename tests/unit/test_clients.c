@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "instance/clients.h"
+#include "instance/control.h"
 #include "net/wire.h"
 
 struct fixture {
@@ -172,6 +173,25 @@ static void what_is_abandoned_is_abandoned_although_the_guest_takes_nothing(void
 	assert_int_equal(f.stream, stream);
 }
 
+static void without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence(void **state)
+{
+	struct fixture *x = *state;
+	static const uint64_t calls[] = { CALL_PING, CALL_HEALTH, CALL_AWAIT,
+					  CALL_EXEC, CALL_PUT,	  CALL_GET };
+	x->clients.no_agent = "it has no agent";
+	for (uint32_t i = 0; i < MVM_ARRAY_SIZE(calls); i++) {
+		struct mvm_error err = { 0 };
+		struct frame f;
+		send_call(&x->client, i + 1, calls[i]);
+		settle(x);
+		assert_int_equal(channel_receive(&x->client, &f), 1);
+		assert_int_equal(f.stream, i + 1);
+		assert_int_equal(control_check_reply(&f, NULL, &err), -EOPNOTSUPP);
+		assert_string_equal(err.text, "it has no agent");
+		assert_int_equal(channel_receive(&x->guest, &f), 0);
+	}
+}
+
 static void a_client_that_has_gone_is_known_to_have(void **state)
 {
 	struct fixture *x = *state;
@@ -190,6 +210,7 @@ int main(void)
 		TEST(credit_for_what_was_sent_is_passed_on),
 		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
 		TEST(a_client_that_has_gone_is_known_to_have),
+		TEST(without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,6 +90,31 @@ static void variants_take_what_they_do_not_say_from_the_config(void **state)
 	assert_int_equal(g->run.health.timeout_s, 0);
 }
 
+static void an_initrd_of_the_image_is_inherited_and_can_be_undone(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *config, *variant;
+		enum mvm_initrd initrd;
+	} cases[] = {
+		{ "", "", MVM_INITRD_UNSET },
+		{ "initrd = \"mvm\"\n", "", MVM_INITRD_UNSET },
+		{ "initrd = \"image\"\n", "", MVM_INITRD_IMAGE },
+		{ "", "initrd = \"image\"\n", MVM_INITRD_IMAGE },
+		{ "initrd = \"image\"\ncommand = [\"/bin/sh\"]\n", "initrd = \"mvm\"\n",
+		  MVM_INITRD_UNSET },
+		{ "command = [\"/bin/sh\"]\n", "initrd = \"image\"\ncommand = []\n",
+		  MVM_INITRD_IMAGE },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_config) c = { 0 };
+		AUTO_FREE char *text = str_printf(HEAD "%s" VARIANT "%s", cases[i].config,
+						  cases[i].variant);
+		assert_int_equal(parse(text, 0, &c, NULL, NULL), 0);
+		assert_int_equal(c.variants[0].run.initrd, cases[i].initrd);
+	}
+}
+
 static void profiles_default_to_minimal_and_are_inherited(void **state)
 {
 	(void)state;
@@ -150,6 +175,14 @@ static void mistakes_are_named_with_file_line_and_key(void **state)
 		  "not valid: use 1 to 63 of a-z 0-9 - _, starting with a letter or digit" },
 		{ HEAD "network = \"tap\"\n" VARIANT,
 		  "template.toml:3: network: 'tap': expected \"none\" or \"user\"" },
+		{ HEAD "initrd = \"ours\"\n" VARIANT,
+		  "template.toml:3: initrd: 'ours': expected \"mvm\" or \"image\"" },
+		{ HEAD "command = [\"/bin/sh\"]\n" VARIANT "initrd = \"image\"\n",
+		  "template.toml:4: variants[0].command: needs mvm's agent, and initrd = \"image\" "
+		  "boots without it" },
+		{ HEAD "initrd = \"image\"\n" VARIANT "health = { tcp = 80 }\n",
+		  "template.toml:8: variants[0].health: needs mvm's agent, and initrd = \"image\" "
+		  "boots without it" },
 		{ HEAD "command = \"/bin/sh\"\n" VARIANT,
 		  "template.toml:3: command: expected an array of strings, not a string" },
 		{ HEAD "command = [\"/bin/sh\", 1]\n" VARIANT,
@@ -303,6 +336,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(variants_take_what_they_do_not_say_from_the_config),
+		cmocka_unit_test(an_initrd_of_the_image_is_inherited_and_can_be_undone),
 		cmocka_unit_test(profiles_default_to_minimal_and_are_inherited),
 		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),
 		cmocka_unit_test(unknown_keys_warn_or_fail_when_strict),

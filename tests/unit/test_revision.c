@@ -243,6 +243,29 @@ static void everything_known_and_unknown_survives_a_rewrite(void **state)
 	assert_null(mvm_snapshot_info_compat(&rev.snapshot, "acc"));
 }
 
+static void the_initrd_is_written_when_it_is_the_images(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *run;
+		bool written;
+	} cases[] = {
+		{ "{\"initrd\":\"image\"}", true },
+		{ "{\"initrd\":\"mvm\"}", false },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_revision) rev = { 0 };
+		AUTO_FREE char *text = str_printf("{" MEMBERS ",\"run\":%s}", cases[i].run);
+		AUTO_FREE char *again = NULL;
+		assert_int_equal(parse(text, &rev, NULL), 0);
+		assert_int_equal(mvm_run_empty(&rev.run), !cases[i].written);
+		assert_int_equal(mvm_template_revision_format(&rev, &again, NULL), 0);
+		bool written = strstr(again, "\"initrd\": \"image\"") != NULL;
+		assert_int_equal(written, cases[i].written);
+		assert_null(strstr(again, "\"mvm\""));
+	}
+}
+
 static void damaged_revisions_name_file_and_key(void **state)
 {
 	(void)state;
@@ -259,6 +282,12 @@ static void damaged_revisions_name_file_and_key(void **state)
 		  -EBADMSG },
 		{ "{" MEMBERS ",\"run\":{\"network\":\"x\"}}",
 		  "revision.json: run.network: expected \"none\" or \"user\"", -EBADMSG },
+		{ "{" MEMBERS ",\"run\":{\"initrd\":\"x\"}}",
+		  "revision.json: run.initrd: expected \"mvm\" or \"image\"", -EBADMSG },
+		{ "{" MEMBERS ",\"run\":{\"initrd\":\"image\",\"on_restore\":[\"/bin/x\"]}}",
+		  "revision.json: run.on_restore: needs mvm's agent, and initrd = \"image\" boots "
+		  "without it",
+		  -EBADMSG },
 		{ "{" MEMBERS ",\"run\":{\"kernel\":\"../x\"}}",
 		  "revision.json: run.kernel: expected the name of a kernel: 1 to 63 of A-Z a-z "
 		  "0-9 "
@@ -435,6 +464,7 @@ int main(void)
 		cmocka_unit_test(revision_with_snapshot_is_read),
 		cmocka_unit_test(a_revision_is_written_in_the_seeds_order),
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
+		cmocka_unit_test(the_initrd_is_written_when_it_is_the_images),
 		cmocka_unit_test(damaged_revisions_name_file_and_key),
 		cmocka_unit_test(template_kind_image_roundtrip),
 		cmocka_unit_test(template_kind_snapshot_roundtrip),
