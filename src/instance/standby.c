@@ -121,6 +121,8 @@ void adopt(struct supervisor *s, const struct job *j)
 	AUTO_DONE(strbuf) fields = { 0 };
 	struct mvm_error err = { 0 };
 
+	if (!clients_has(&s->clients, j->client_id))
+		return; /* killed since it asked: nobody would hold the leash, and the VM waits on */
 	if (s->record.purpose != RECORD_FOR_POOL) {
 		int r = mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool",
 				      s->record.name);

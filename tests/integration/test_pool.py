@@ -4,7 +4,9 @@
 import json
 import os
 import signal
+import socket
 
+import agentproto
 import guests
 import harness
 
@@ -17,6 +19,7 @@ command     = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
 http = "http://127.0.0.1:8080/"
 """ + guests.VARIANT
 
+ADOPT = 70 # a call of the supervisor
 DEADLINE_S = 2 * harness.PATIENCE_S # several starts
 
 
@@ -108,6 +111,18 @@ class Pool(guests.TestCase):
         self.assertEqual(record["start"], "restore")
         guests.wait_until(lambda: self.instances() == ["after"], DEADLINE_S)
         self.assertEqual(self.instances(), ["after"])
+
+    def test_who_was_killed_since_it_asked_gets_no_vm(self):
+        self.full(1)
+        waiting, = self.instances()
+        supervisor = self.inspect(waiting)["supervisor_pid"]
+        os.kill(supervisor, signal.SIGSTOP) # so that it meets call and hangup together
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.data("instances", waiting, "control.sock"))
+            agentproto.Agent(sock).open(ADOPT)
+        os.kill(supervisor, signal.SIGCONT)
+        record = self.run_detached("web-worker", "--name", "next")
+        self.assertEqual((record["from_pool"], record["supervisor_pid"]), (True, supervisor))
 
     def test_a_vm_that_died_while_it_waited_is_passed_over_and_replaced(self):
         self.full(1)
