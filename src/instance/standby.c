@@ -118,11 +118,11 @@ static void take_record(struct supervisor *s, struct record *wanted)
 void adopt(struct supervisor *s, const struct job *j)
 {
 	AUTO_DONE(record) wanted = { 0 };
-	AUTO_DONE(strbuf) fields = { 0 };
 	struct mvm_error err = { 0 };
 
 	if (!clients_has(&s->clients, j->client_id))
-		return; /* killed since it asked: nobody would hold the leash, and the VM waits on */
+		return; /* killed since it asked: nobody would hold the leash, and the VM waits on
+			 */
 	if (s->record.purpose != RECORD_FOR_POOL) {
 		int r = mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool",
 				      s->record.name);
@@ -152,9 +152,7 @@ void adopt(struct supervisor *s, const struct job *j)
 		limit_life(s);
 		note_start(s);
 		save_record(s, RECORD_RUNNING);
-		AUTO_FREE char *json = record_to_json(&s->record);
-		wire_put_str(&fields, FIELD_JSON, json);
-		answer(s, j, 0, NULL, &fields);
+		answer(s, j, 0, NULL, NULL);
 		settle_in(s);
 	}
 	clients_hang_up(&s->clients, pool);

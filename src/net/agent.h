@@ -146,8 +146,8 @@ enum agent_call {
 	CALL_WAIT = 69,
 	/*
 	 * Make a VM of the pool the caller's instance.  JSON: its record; NONCE_SHA256: of the
-	 * snapshot that is wanted.  From the call on the caller holds the VM's leash.  Result:
-	 * JSON, the record as it is then.  After any other STATUS the VM ends.
+	 * snapshot that is wanted.  TIME_NS: when the caller began, monotonic.  From the call on
+	 * the caller holds the VM's leash.  After a STATUS that is not 0 the VM ends.
 	 */
 	CALL_ADOPT = 70,
 };
