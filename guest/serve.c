@@ -126,7 +126,7 @@ static const char *not_now(const struct agent *a, uint64_t call)
 		return "the guest is not configured yet";
 	if (a->frozen && call != CALL_PREPARE)
 		return "the guest is frozen for a snapshot";
-	if (a->n_streams >= STREAMS_MAX)
+	if (call != CALL_CLOCK && a->n_streams >= STREAMS_MAX)
 		return "too many calls are being answered";
 	return NULL;
 }

@@ -301,6 +301,19 @@ static void who_awaits_the_workload_learns_how_it_ended(void **state)
 	assert_int_equal(reply_number(h, 3, FIELD_EXIT_CODE), 3);
 }
 
+static void however_many_calls_wait_the_clock_can_be_set(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(strbuf) past = { 0 };
+	configured(h);
+	for (uint32_t i = 0; i <= STREAMS_MAX; i++)
+		call(h, 2 + i, CALL_AWAIT, NULL);
+	assert_int_equal(reply_status(h, 2 + STREAMS_MAX), EBUSY);
+	wire_put_u64(&past, FIELD_TIME_NS, 1); /* never back, hence left alone */
+	call(h, 1000, CALL_CLOCK, &past);
+	assert_int_equal(reply_status(h, 1000), 0);
+}
+
 static void who_gives_up_awaiting_is_let_go(void **state)
 {
 	struct host *h = *state;
@@ -501,6 +514,7 @@ int main(void)
 		TEST(a_command_has_its_output_and_status_passed_on),
 		TEST(input_is_fed_within_the_window_and_credited),
 		TEST(who_awaits_the_workload_learns_how_it_ended),
+		TEST(however_many_calls_wait_the_clock_can_be_set),
 		TEST(who_gives_up_awaiting_is_let_go),
 		TEST(a_process_that_does_not_read_blocks_nobody),
 		TEST(more_input_than_the_window_ends_the_stream),
