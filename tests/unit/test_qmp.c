@@ -15,8 +15,10 @@
 #include "net/qmp.h"
 #include "scripted_peer.h"
 
-#define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
-#define AGREED	 "{\"return\": {}, \"id\": 1}\r\n"
+#define GREETING  "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
+#define AGREED	  "{\"return\": {}, \"id\": 1}\r\n"
+#define EIGHT(x)  x x x x x x x x
+#define LONG_TEXT EIGHT(EIGHT("01234567")) /* 512 bytes */
 
 struct fixture {
 	struct loop *loop;
@@ -217,7 +219,7 @@ static void a_peer_that_misbehaves_ends_the_connection(void **state)
 		  -EPROTO,
 		  "refused to negotiate" },
 		{ { { .say = GREETING AGREED "{\"return\": \"" },
-		    { .say = "0123456789abcdef0123456789abcdef", .repeat = 40000 },
+		    { .say = LONG_TEXT, .repeat = 2500 },
 		    { .hang = true } },
 		  -EPROTO,
 		  "more than 1 MiB" },
