@@ -81,8 +81,10 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 	return r;
 }
 
-/* All it prints on standard output until the VM ends or somebody presses ^C. */
-static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance)
+/* All it prints on standard output until the VM ends or somebody presses ^C.  One that has ended by
+ * itself is gone by then. */
+static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
+		  bool volumes)
 {
 	AUTO_CLOSE int signals = guest_signals_block(false);
 	const struct mvm_logs_options logs = {
@@ -92,7 +94,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.out_fd = STDOUT_FILENO,
 	};
 	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), &logs, &c->err);
-	if (r >= 0)
+	if (r >= 0 && volumes)
 		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
 	if (r < 0)
 		return r;
@@ -171,7 +173,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return print_started(c, mvm, &started, args_given(a, "count"));
 	struct mvm_instance *instance = started.v[0];
 	if (!with_command)
-		return follow(c, mvm, instance);
+		return follow(c, mvm, instance, volumes.n > 0);
 
 	struct guest_command command = {
 		.argv = a->rest,

@@ -16,12 +16,16 @@ from flakes import FAILED, NOT_FOUND, UNSUPPORTED, read, rootfs_with
 MVM_FAILED = 125
 NO_AGENT = "boots the image's own initrd, so there is no agent in it"
 
-# Waits for its power button, as a system with a login manager does.
+# Waits for its power button, as a system with a login manager does, or ends as it is told to.
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox insmod /button.ko
 /bin/busybox insmod /evdev.ko
+case "$(/bin/busybox cat /proc/cmdline)" in
+*their.panic*) exit 1 ;;
+*their.end*) echo "theirs: that was all"; /bin/busybox poweroff -f ;;
+esac
 exec 3</dev/input/event0
 echo "theirs: $(/bin/busybox cat /proc/cmdline)"
 /bin/busybox dd of=/dev/null bs=24 count=1 <&3 2>/dev/null
@@ -130,7 +134,12 @@ class Guests(TestCase):
         entries += [(name, 0o100644, data)
                     for name, data in modules(deb, ("button.ko", "evdev.ko")).items()]
         self.initrd(guestkit.cpio(entries))
-        self.build(config=self.with_setting("image", 'kernel = "debian"\nboot_args = "their.own"'))
+        self.boot_with("their.own")
+
+    def boot_with(self, args):
+        result = self.build(config=self.with_setting(
+            "image", f'kernel = "debian"\nboot_args = "{args}"'))
+        return result["cached"]
 
     def wait_for_log(self, name, text):
         """Follow the console until it has this."""
@@ -172,6 +181,14 @@ class Guests(TestCase):
         self.assertRegex(log, "(?m)^theirs: .* their.own$")
         self.assertIn("theirs: the button was pressed", log)
         self.assertEqual(self.mvm_json("inspect", "own")["state"], "exited")
+
+    def test_its_end_is_seen_whichever_it_is(self):
+        self.assertTrue(self.boot_with("their.end"))
+        self.assertIn("theirs: that was all\n", self.mvm_ok("run", "-T", "t"))
+        self.boot_with("their.panic")
+        self.mvm_ok("run", "-T", "t", "-d", "--name", "own")
+        self.mvm("wait", "own", status=FAILED)
+        self.assertIn("Attempted to kill init", self.mvm_json("inspect", "own")["error"])
 
     def test_what_needs_the_agent_is_refused_before_anything_starts(self):
         os.makedirs(self.path("folder"))
