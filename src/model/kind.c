@@ -23,7 +23,7 @@ static int kind_read(const struct json_at *at, struct mvm_template_kind *kind,
 	if (r < 0)
 		return r;
 	kind->is_snapshot = true;
-	return snapshot_info_read(&snapshot, &kind->snapshot, err);
+	return fields_read(&snapshot_info_fields, &snapshot, &kind->snapshot, err);
 }
 
 int mvm_template_kind_parse(const char *text, size_t len, const char *name,
@@ -53,7 +53,7 @@ json_t *template_kind_json(struct json_out *out, const struct mvm_template_kind 
 		return image;
 	}
 	json_t *o = json_new(out);
-	json_put(out, o, "Snapshot", snapshot_info_json(out, &kind->snapshot));
+	json_put(out, o, "Snapshot", fields_json(&snapshot_info_fields, out, &kind->snapshot));
 	return o;
 }
 

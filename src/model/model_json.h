@@ -13,6 +13,7 @@
 
 #include "base/own.h"
 #include "codec/json.h"
+#include "model/fields.h"
 
 DEFINE_AUTO_DONE(mvm_run, mvm_run_done)
 DEFINE_AUTO_DONE(mvm_template_config, mvm_template_config_done)
@@ -24,9 +25,7 @@ DEFINE_AUTO_DONE(mvm_template_kind, mvm_template_kind_done)
 int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err);
 json_t *run_json(struct json_out *out, const struct mvm_run *run);
 
-int snapshot_info_read(const struct json_at *at, struct mvm_snapshot_info *ret,
-		       struct mvm_error *err);
-json_t *snapshot_info_json(struct json_out *out, const struct mvm_snapshot_info *info);
+extern const struct fields snapshot_info_fields;
 
 json_t *template_spec_json(struct json_out *out, const struct mvm_template_spec *spec);
 json_t *template_revision_json(struct json_out *out, const struct mvm_template_revision *revision);

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "model/model_json.h"
-#include "model/read.h"
 #include "model/run.h"
 #include "model/strings.h"
 

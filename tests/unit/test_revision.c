@@ -231,6 +231,20 @@ static const char full[] = "{\n"
 			   "  }\n"
 			   "}\n";
 
+static void sizes_that_are_not_known_are_zero_or_left_out(void **state)
+{
+	(void)state;
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	AUTO_FREE char *text = NULL;
+	assert_int_equal(parse(minimal, &rev, NULL), 0);
+	rev.artifact_paths.sizes.present = true;
+	assert_int_equal(mvm_template_revision_format(&rev, &text, NULL), 0);
+	assert_non_null(strstr(text, "\"sizes\": {\n"
+				     "      \"vmlinux_bytes\": 0,\n"
+				     "      \"rootfs_bytes\": 0\n"
+				     "    }\n"));
+}
+
 static void everything_known_and_unknown_survives_a_rewrite(void **state)
 {
 	(void)state;
@@ -463,6 +477,7 @@ int main(void)
 		cmocka_unit_test(revision_without_snapshot_is_read),
 		cmocka_unit_test(revision_with_snapshot_is_read),
 		cmocka_unit_test(a_revision_is_written_in_the_seeds_order),
+		cmocka_unit_test(sizes_that_are_not_known_are_zero_or_left_out),
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
 		cmocka_unit_test(the_initrd_is_written_when_it_is_the_images),
 		cmocka_unit_test(damaged_revisions_name_file_and_key),
