@@ -11,7 +11,7 @@
 /*
  * Compare what the kernel has with what each backend needs to run this template.
  *
- *   spec      its network counts
+ *   spec      its network counts, and its initrd: what the image's own may bring is not asked for
  *   options   a backend that is named is the only one that counts
  *   progress  gets one note for each backend that cannot
  *
