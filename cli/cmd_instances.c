@@ -6,6 +6,7 @@
 #include "handles.h"
 #include "options.h"
 #include "out.h"
+#include "progress.h"
 
 static void format_forwards(const struct mvm_instance_info *info, struct strbuf *b)
 {
@@ -33,8 +34,8 @@ static int ps(struct cli_context *c, const struct args *a)
 	(void)a;
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
-		r = mvm_instance_settle(mvm, &c->progress, &c->err);
+	if (r == 0 && mvm_instance_settle(mvm, &c->progress, &c->err) < 0)
+		note(c, c->err.text); /* what is there can be shown all the same */
 	if (r == 0)
 		r = mvm_instance_list(mvm, &list.v, &list.n, &c->err);
 	if (r < 0)

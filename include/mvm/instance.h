@@ -163,6 +163,8 @@ MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 /*
  * Find the instances that were left behind, by a supervisor that was killed or a host that went
  * down: progress gets a note for each, its record says so from then on, its sockets are removed.
+ * One that cannot be written down, on a full disk say, does not keep the others from it; the first
+ * of these is the error.
  */
 MVM_API int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress,
 				struct mvm_error *err);

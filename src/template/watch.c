@@ -29,15 +29,18 @@ int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, st
 	int r = dir_list(fd, &names);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot list instances: %s", strerror(-r));
+	int first = 0;
 	for (size_t i = 0; i < names.n; i++) {
+		struct mvm_error one;
 		const char *why;
-		r = instance_settle(fd, names.v[i], logs_fd, &why, err);
-		if (r < 0)
-			return r;
+		r = instance_settle(fd, names.v[i], logs_fd, &why, &one);
 		if (r > 0)
 			progress_note(progress, "instance '%s' was lost: %s", names.v[i], why);
+		else if (r < 0 && first == 0)
+			first = mvm_error_set(err, r, "instance '%s' was lost: %s", names.v[i],
+					      one.text);
 	}
-	return 0;
+	return first;
 }
 
 int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress)

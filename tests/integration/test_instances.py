@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -397,6 +398,18 @@ class LeftBehind(TestCase):
         self.assertEqual(self.inspect(record["name"])["state"], "failed")
         self.assertFalse(os.path.exists(self.data("instances", record["name"], "control.sock")))
         self.mvm_ok("rm", record["name"])
+
+    def test_a_list_needs_no_room_on_the_disk(self):
+        lost, runs = self.run_detached(), self.run_detached()
+        os.kill(lost["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(lost["vmm_pid"])))
+        done = subprocess.run( # no byte can be written to any file
+            [harness.MVM, "ps", "--json"], env=self.environment(), capture_output=True, check=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+            restore_signals=False) # Python ignores SIGXFSZ
+        self.assertIn(f"instance '{lost['name']}' was lost: cannot write", done.stderr.decode())
+        self.assertEqual({i["name"]: i["state"] for i in json.loads(done.stdout)},
+                         {lost["name"]: "failed", runs["name"]: "running"})
 
     def test_after_a_crash_of_the_host_the_next_start_says_so(self):
         record = self.run_detached()
