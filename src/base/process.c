@@ -51,12 +51,17 @@ static int place_fds(struct child_plan *plan)
 		int from = i < 3 ? std[i] : spec->fds[i - 3];
 		if (i < 3 && from < 0)
 			from = open("/dev/null", (i == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+		plan->moved[i] = -1;
+		if (from < 0 && i >= 3)
+			continue;
 		plan->moved[i] = fcntl(from, F_DUPFD_CLOEXEC, above);
 		if (plan->moved[i] < 0)
 			return -errno;
 	}
 	for (int i = 0; i < n; i++) {
-		if (dup2(plan->moved[i], i) < 0)
+		if (plan->moved[i] < 0)
+			(void)close(i); /* whatever it was; most likely nothing */
+		else if (dup2(plan->moved[i], i) < 0)
 			return -errno;
 	}
 	/* the rest closes at exec; the report pipe must stay until then */

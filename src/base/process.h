@@ -29,7 +29,7 @@ struct process_spec {
 	char *const *env;  /* NULL: the caller's environment */
 	int cwd_fd;	   /* AT_FDCWD: stay */
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
-	const int *fds; /* further descriptors; the child gets them as 3, 4, ... */
+	const int *fds; /* further descriptors; the child gets them as 3, 4, ...; -1: none there */
 	size_t n_fds;
 	unsigned flags;
 	/* Called in the child before anything of it is changed: makes only system calls, returns 0

@@ -159,9 +159,9 @@ void doctor_isolation(struct doctor *d)
 			&p, store_dir(d->mvm->store, STORE_INSTANCES), &how);
 		doctor_add(d, "isolation", confined ? MVM_CHECK_OK : MVM_CHECK_WARN,
 			   confined ? NULL
-				    : "run mvm as an ordinary user, or Firecracker in its jailer; "
-				      "see doc/firecracker.md",
-			   "%s", how);
+				    : "run mvm as an ordinary user, or see doc/instances.md and "
+				      "doc/firecracker.md",
+			   "%s%s", confined ? "" : "VMs run as root: ", how);
 		return;
 	}
 }

@@ -5,7 +5,7 @@
 /*
  * A snapshot's memory file, mem.bin: making it sparse, and noticing that it has changed.
  *
- * It is too large to be hashed before every restore, and QEMU needs it writable.  So its identity
+ * It is too large to be hashed before every restore, and its owner can write it.  So its identity
  * (device, inode, size, modification and change time) is recorded when the snapshot is made; while
  * that is the same, so are the bytes, as far as the file system's clock can tell.
  */

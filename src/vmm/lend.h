@@ -42,7 +42,7 @@ struct lend {
 /*
  * Can a child of this process be given files so?  Not where the kernel is too old, where a
  * container forbids seccomp(2), or where somebody listens already to what this process does.
- * Without a filter on this process it costs two system calls, else a fork.
+ * Without a filter on this process it costs four system calls, else also a fork.
  */
 bool lend_is_possible(void);
 

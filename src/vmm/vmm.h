@@ -69,8 +69,7 @@ struct vmm_drive {
 
 /*
  * What to run.  Borrowed for vmm_spawn only, but for work_fd, whose folder outlives the VM.  File
- * names are relative to dir_fd, which becomes the VMM's working folder, so that a revision that is
- * replaced meanwhile stays whole for it.
+ * names are relative to dir_fd, so that a revision that is replaced meanwhile stays whole for it.
  */
 struct vmm_config {
 	const char *name; /* of the VM, for messages and the process title */
@@ -140,8 +139,8 @@ struct vmm_ops {
 	const char *(*network_obstacle)(void);
 
 	/* Is a VMM process that this user starts kept from what is the user's, as far as the
-	 * backend can?  *ret_how: static text, how or why not.  dir_fd: where VMs have their
-	 * folders. */
+	 * backend can?  *ret_how: static text, how, or why it runs as root.  dir_fd: where VMs have
+	 * their folders. */
 	bool (*confines)(const struct vmm_probe *probe, int dir_fd, const char **ret_how);
 
 	/* The whole kernel command line for a config, the template's additions at its end. */

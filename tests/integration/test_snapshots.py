@@ -140,6 +140,7 @@ class Snapshots(guests.TestCase):
         self.assert_nothing_left()
 
     def wrapper(self, name, script):
+        os.chmod(self.folder, 0o711)  # run by root, mvm starts it as another user
         return {"MVM_QEMU": self.write(name, "#!/bin/sh\n" + script, 0o755)}
 
     def test_another_version_means_a_boot_with_both_in_the_reason(self):
@@ -157,6 +158,7 @@ class Snapshots(guests.TestCase):
     def test_one_that_is_started_again_is_not_restored_on_another_version(self):
         version = "QEMU emulator version " + self.snapshot_of()["compat"]["version"]
         script = '#!/bin/sh\ncase "$*" in --version) echo "%s";;\n*) exec qemu-system-x86_64 "$@";; esac\n'
+        os.chmod(self.folder, 0o711)  # as for wrapper()
         env = {"MVM_QEMU": self.write("qemu", script % version, 0o755)}
         self.mvm_ok("template", "snapshot", "web-worker", env=env)
         self.mvm_ok("run", "--template", "web-worker", "-d", "--name", "again",

@@ -40,6 +40,14 @@ class OnQemu(guests.TestCase):
         self.assertIn("/dev/kvm", opened)
         self.assertIn("anon_inode:kvm-vm", opened)
 
+    def test_its_user_is_its_own_and_in_the_group_of_kvm(self):
+        record = self.run_detached()
+        with open(f"/proc/{record['vmm_pid']}/status", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        self.assertGreaterEqual(int(fields["Uid"].split()[0]), 0x70000000)
+        self.assertEqual(fields["Groups"].split(), [str(os.stat("/dev/kvm").st_gid)])
+
     def test_the_guest_sees_this_cpu_and_kvms_clock(self):
         record = self.run_detached()
         with open("/proc/cpuinfo", encoding="ascii") as file:

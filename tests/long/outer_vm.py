@@ -25,6 +25,7 @@ MODULES = ("irqbypass", "kvm", "kvm-amd")
 FOLDERS = ("proc", "sys", "dev", "tmp", "root", "etc", "run", "usr/bin", "sbin")
 MEMORY_MIB = 4096
 BEAT_S, DEAD_S = 5, 90
+KVM_GROUP = 104
 
 # parts of python's library that no test imports
 LEFT_OUT = re.compile(r"/(test|tests|site-packages|dist-packages|config-[^/]*|idlelib|ensurepip|"
@@ -38,6 +39,7 @@ mount -t sysfs none /sys
 mount -t devtmpfs none /dev
 mount -t tmpfs -o size=3g none /tmp
 for m in {modules}; do insmod /m/$m.ko; done
+chgrp {kvm_group} /dev/kvm; chmod 660 /dev/kvm # as udev does
 ip link set lo up
 while sleep {beat}; do echo beat >/dev/ttyS0; done &
 exec </dev/null >/dev/ttyS1 2>&1
@@ -169,7 +171,8 @@ class OuterVm:
 
     def make(self, script):
         """Write the initramfs.  The script is run as root; $step in it is what start() got."""
-        init = INIT.format(modules=" ".join(MODULES), script=script, beat=BEAT_S)
+        init = INIT.format(modules=" ".join(MODULES), script=script, beat=BEAT_S,
+                           kvm_group=KVM_GROUP)
         self.image.add_bytes("/init", init.encode(), 0o755)
         self.initrd = os.path.join(self.folder, "outer.cpio")
         self.image.write(self.initrd)

@@ -156,6 +156,32 @@ static void descriptors_may_trade_places(void **state)
 	}
 }
 
+static void a_number_may_be_left_empty(void **state)
+{
+	int dir = scratch_fd(state);
+	/* what the parent has there must not come in its place */
+	AUTO_CLOSE int keep_3 = fcntl(3, F_DUPFD_CLOEXEC, 100);
+	AUTO_CLOSE int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int low = openat(dir, "a", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	AUTO_CLOSE int a = fcntl(low, F_DUPFD_CLOEXEC, 100);
+	const int fds[] = { -1, a };
+	const char *argv[] = { "sh", "-c",
+			       "[ -e /proc/$$/fd/3 ] && echo full; readlink /proc/$$/fd/4", NULL };
+	struct process_spec spec = spec_of(argv);
+	AUTO_FREE char *want = str_printf("%s/a\n", scratch_path(state));
+
+	if (zero != 3)
+		assert_int_equal(dup2(zero, 3), 3);
+	else
+		assert_int_equal(fcntl(3, F_SETFD, 0), 0);
+	spec.fds = fds;
+	spec.n_fds = 2;
+	AUTO_FREE char *text = run_for_output(spec, NULL);
+	if (keep_3 >= 0)
+		assert_int_equal(dup2(keep_3, 3), 3);
+	assert_string_equal(text, want);
+}
+
 static void environment_and_folder_are_the_given_ones(void **state)
 {
 	const char *argv[] = { "sh", "-c", "echo $A $HOME; pwd", NULL };
@@ -325,6 +351,7 @@ int main(void)
 		T(a_wrong_folder_to_start_in_is_told),
 		T(a_child_gets_exactly_the_named_descriptors),
 		T(descriptors_may_trade_places),
+		T(a_number_may_be_left_empty),
 		T(environment_and_folder_are_the_given_ones),
 		T(signals_are_reset_in_the_child),
 		T(waiting_ends_at_its_deadline_and_the_child_stays_owned),

@@ -8,20 +8,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/un.h>
 
 #include "base/file.h"
 #include "vmm/privilege.h"
-
-/* systemd's table of uids calls 0x70000000 and above unused. */
-#define UID_FIRST    0x70000000u
-#define UID_COUNT    65536u
-#define UID_ATTEMPTS 200u
 
 /* ---- is there one ---- */
 
@@ -82,40 +76,9 @@ const char *fc_jail_obstacle(const char *binary, int dir_fd)
 	return NULL;
 }
 
-/* ---- a uid ---- */
-
-/* A uid is taken by binding an abstract socket of its number: the kernel frees it with us. */
-static int take_uid(uid_t uid)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "mvm-uid-%u",
-			 (unsigned)uid);
-	if (bind(fd, (const struct sockaddr *)&address,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-static int take_any_uid(struct fc_jail *jail)
-{
-	uint32_t start;
-	int fd = -EADDRINUSE;
-	random_bytes(&start, sizeof(start));
-	for (uint32_t i = 0; i < UID_ATTEMPTS && fd == -EADDRINUSE; i++) {
-		jail->uid = UID_FIRST + (start + i) % UID_COUNT;
-		fd = take_uid(jail->uid);
-	}
-	if (fd >= 0)
-		jail->uid_fd = fd;
-	return fd < 0 ? fd : 0;
-}
-
 int fc_jail_open(struct fc_jail *jail, const char *jailer, struct mvm_error *err)
 {
-	int r = take_any_uid(jail);
+	int r = own_uid_take(&jail->user);
 	if (r == 0 && pipe2(jail->life_fds, O_CLOEXEC) < 0)
 		r = -errno;
 	if (r < 0)
@@ -129,7 +92,7 @@ void fc_jail_done(struct fc_jail *jail)
 	fc_jail_give_back(jail);
 	for (size_t i = 0; i < jail->n_files; i++)
 		auto_close(&jail->files[i].tree_fd);
-	auto_close(&jail->uid_fd);
+	own_uid_done(&jail->user);
 	auto_close(&jail->life_fds[0]);
 	auto_close(&jail->life_fds[1]);
 	free(jail->jailer);
@@ -157,9 +120,9 @@ void fc_jail_args(const struct fc_jail *jail, const char *binary, const char *id
 	strv_add(ret, "--exec-file");
 	strv_add(ret, binary);
 	strv_add(ret, "--uid");
-	strv_addf(ret, "%u", (unsigned)jail->uid);
+	strv_addf(ret, "%u", (unsigned)jail->user.uid);
 	strv_add(ret, "--gid");
-	strv_addf(ret, "%u", (unsigned)jail->uid);
+	strv_addf(ret, "%u", (unsigned)jail->user.uid);
 	strv_add(ret, "--chroot-base-dir"); /* the working folder, where it is started */
 	strv_add(ret, ".");
 	/* and no cgroup: mvm puts the process into one, where there is one to be had */
@@ -198,8 +161,11 @@ static int add(struct fc_jail *jail, int dir_fd, const char *file, const char *n
 		return tree;
 	if (access == FC_JAIL_WRITE) {
 		owned = openat(dir_fd, file, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-		if (owned < 0 || fchownat(owned, "", jail->uid, jail->uid, AT_EMPTY_PATH) < 0)
+		if (owned < 0)
 			return -errno;
+		int r = own_uid_give(&jail->user, owned);
+		if (r < 0)
+			return r;
 	}
 	(void)snprintf(f->name, sizeof(f->name), "%s", name);
 	f->dir_fd = dir_fd;
@@ -226,8 +192,10 @@ int fc_jail_add(struct fc_jail *jail, int dir_fd, const char *file, const char *
 
 int fc_jail_own(const struct fc_jail *jail, const char *name)
 {
-	return fchownat(jail->root_fd, name, jail->uid, jail->uid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
-											    : 0;
+	return fchownat(jail->root_fd, name, jail->user.uid, jail->user.uid, AT_SYMLINK_NOFOLLOW) <
+			       0
+		       ? -errno
+		       : 0;
 }
 
 void fc_jail_give_back(struct fc_jail *jail)
@@ -236,7 +204,7 @@ void fc_jail_give_back(struct fc_jail *jail)
 		int fd = TAKE_FD(jail->files[i].file_fd);
 		if (fd < 0)
 			continue;
-		(void)!fchownat(fd, "", geteuid(), getegid(), AT_EMPTY_PATH); /* see jail.h */
+		own_uid_take_back(fd);
 		(void)close(fd);
 	}
 }

@@ -21,6 +21,7 @@
 #include "base/own.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "vmm/uid.h"
 
 #define FC_JAILER_ENV "MVM_JAILER"
 
@@ -36,8 +37,7 @@ struct fc_jail_file {
 
 struct fc_jail {
 	char *jailer; /* NULL: there is no jail */
-	uid_t uid;    /* the gid is the same number */
-	int uid_fd;   /* keeps it ours */
+	struct own_uid user;
 	int life_fds[2];
 	int root_fd; /* borrowed: the root folder */
 	struct fc_jail_file files[FC_JAIL_FILES_MAX];
@@ -45,7 +45,7 @@ struct fc_jail {
 };
 #define FC_JAIL_NONE                                                                               \
 	{                                                                                          \
-		.uid_fd = -1, .life_fds = { -1, -1 }, .root_fd = -1                                \
+		.user = OWN_UID_NONE, .life_fds = { -1, -1 }, .root_fd = -1                        \
 	}
 
 /*
@@ -86,7 +86,7 @@ int fc_jail_add(struct fc_jail *jail, int dir_fd, const char *file, const char *
 /* Let Firecracker use what we have made in root_fd. */
 int fc_jail_own(const struct fc_jail *jail, const char *name);
 
-/* Files that Firecracker wrote belong to us again.  Best effort: root may do all with them. */
+/* Files that Firecracker wrote belong to us again. */
 void fc_jail_give_back(struct fc_jail *jail);
 
 /* For process_spec.in_child; arg is the jail. */

@@ -215,7 +215,7 @@ static int start(struct firecracker *f, const struct vmm_config *c, int64_t dead
 		r = make_folder(f, c, err);
 	if (r == 0 && c->network)
 		r = netns_new(f->loop, c->forwards, c->n_forwards,
-			      f->jail.jailer ? f->jail.uid : (uid_t)-1, &f->netns, err);
+			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, &f->netns, err);
 	if (r < 0)
 		return r;
 	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c);
@@ -336,7 +336,7 @@ static bool fc_confines(const struct vmm_probe *probe, int dir_fd, const char **
 		return true;
 	}
 	if (fc_jailer_find(probe->binary, &jailer) != 1) {
-		*ret_how = "Firecracker runs as root: there is no jailer beside it";
+		*ret_how = "there is no jailer beside Firecracker";
 		return false;
 	}
 	const char *obstacle = fc_jail_obstacle(probe->binary, dir_fd);

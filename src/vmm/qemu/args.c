@@ -18,21 +18,16 @@ const char *qemu_machine(enum vmm_accel accel)
 					"auto-kernel-cmdline=off";
 }
 
-/* Add "-option {...}".  Takes the value over; NULL (no memory, or no UTF-8 in it) is an error. */
+/* Add "-option {...}".  Takes the value over; NULL (no memory) is an error. */
 static int add_json(struct strv *args, const char *option, json_t *value, struct mvm_error *err)
 {
 	AUTO_FREE char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
 	json_decref(value);
 	if (!text)
-		return mvm_error_set(err, -EINVAL, "a name for QEMU's %s is not UTF-8", option);
+		return mvm_error_oom(err);
 	strv_add(args, option);
 	strv_add(args, text);
 	return 0;
-}
-
-char *qemu_memory_path(const struct vmm_config *c)
-{
-	return str_printf("/proc/self/fd/%d/%s", QEMU_FD_MEMORY_DIR, c->memory_name);
 }
 
 static int add_memory(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
@@ -45,22 +40,25 @@ static int add_memory(struct strv *args, const struct vmm_config *c, struct mvm_
 				json_pack("{s:s, s:s, s:I}", "qom-type", "memory-backend-ram", "id",
 					  "m", "size", size),
 				err);
-	AUTO_FREE char *path = qemu_memory_path(c);
-	if (!path)
-		return mvm_error_oom(err);
 	return add_json(args, "-object",
-			json_pack("{s:s, s:s, s:I, s:s, s:b}", "qom-type", "memory-backend-file",
-				  "id", "m", "size", size, "mem-path", path, "share",
+			json_pack("{s:s, s:s, s:I, s:o, s:b}", "qom-type", "memory-backend-file",
+				  "id", "m", "size", size, "mem-path",
+				  json_sprintf(QEMU_FD_PATH, QEMU_FD_MEMORY), "share",
 				  c->memory == VMM_MEMORY_CAPTURE),
 			err);
 }
 
+static json_t *drive_path(size_t index)
+{
+	return json_sprintf(QEMU_FD_PATH, QEMU_FD_DRIVES + (int)index);
+}
+
 /* A disk of its own does not outlive the host, like the rest of the instance: what the guest
  * flushes need not reach the host's disk.  What it discards becomes holes. */
-static json_t *own_drive_json(const char *name)
+static json_t *own_drive_json(size_t index)
 {
-	return json_pack("{s:s, s:s, s:s, s:{s:b}}", "driver", "file", "filename", name, "discard",
-			 "unmap", "cache", "no-flush", 1);
+	return json_pack("{s:s, s:o, s:s, s:{s:b}}", "driver", "file", "filename",
+			 drive_path(index), "discard", "unmap", "cache", "no-flush", 1);
 }
 
 static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t index,
@@ -68,19 +66,16 @@ static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t in
 {
 	if (!drive->own)
 		return add_json(args, "-blockdev",
-				json_pack("{s:s, s:o, s:b, s:{s:s, s:s}}", "driver", "raw",
+				json_pack("{s:s, s:o, s:b, s:{s:s, s:o}}", "driver", "raw",
 					  "node-name", json_sprintf("drive%zu", index), "read-only",
 					  drive->read_only, "file", "driver", "file", "filename",
-					  drive->name),
+					  drive_path(index)),
 				err);
-	AUTO_FREE char *path = str_printf("/proc/self/fd/%d/%s", QEMU_FD_OWN_DIR, drive->name);
-	if (!path)
-		return mvm_error_oom(err);
 	return add_json(args, "-blockdev",
 			json_pack("{s:s, s:o, s:b, s:s, s:{s:b}, s:o}", "driver", "raw",
 				  "node-name", json_sprintf("drive%zu", index), "read-only",
 				  drive->read_only, "discard", "unmap", "cache", "no-flush", 1,
-				  "file", own_drive_json(path)),
+				  "file", own_drive_json(index)),
 			err);
 }
 
@@ -245,10 +240,10 @@ static void add_kernel(struct strv *args, const struct vmm_config *c)
 		return;
 	}
 	strv_add(args, "-kernel");
-	strv_add(args, c->kernel);
+	strv_addf(args, QEMU_FD_PATH, QEMU_FD_KERNEL);
 	if (c->initrd) {
 		strv_add(args, "-initrd");
-		strv_add(args, c->initrd);
+		strv_addf(args, QEMU_FD_PATH, QEMU_FD_INITRD);
 	}
 	strv_add(args, "-append");
 	strv_add(args, c->cmdline);

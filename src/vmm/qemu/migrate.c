@@ -128,6 +128,7 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 				  strerror(errno));
 	if (r < 0)
 		(void)unlinkat(dir_fd, STATE_FILE, 0); /* the first failure is the one to report */
+	qemu_files_take_back(&((struct qemu *)v)->files); /* whose times are recorded soon */
 	return r;
 }
 

@@ -82,6 +82,8 @@ static void qemu_free(struct vmm *v)
 	words_read(&q->words); /* the log shall have all of it */
 	words_done(&q->words);
 	lend_done(&q->memory);
+	qemu_files_done(&q->files);
+	own_uid_done(&q->child.user);
 	qmp_free(q->qmp);
 	free(q->vmm.name);
 	free(q);
@@ -95,63 +97,68 @@ DEFINE_AUTO(qemu, free_qemu)
 
 /* A clone needs no right to write the memory that it shares with others.  Where it cannot be lent
  * QEMU opens it itself, and maps it just as privately. */
-static int ask_for_memory(void *arg)
+static int lend_memory(struct qemu *q, const struct vmm_config *c, struct mvm_error *err)
 {
-	int r = lend_in_child(arg);
-	return r < 0 ? r : 0;
-}
-
-static int lend_memory(struct qemu *q, const struct vmm_config *c, struct process_spec *spec,
-		       struct mvm_error *err)
-{
-	AUTO_FREE char *path = qemu_memory_path(c);
-	int r = path ? lend_open(&q->memory, c->memory_dir_fd, c->memory_name, path) : -ENOMEM;
-	spec->in_child = ask_for_memory;
-	spec->in_child_arg = &q->memory;
+	char path[LEND_PATH_MAX];
+	(void)snprintf(path, sizeof(path), QEMU_FD_PATH, QEMU_FD_MEMORY);
+	int r = lend_open(&q->memory, c->memory_dir_fd, c->memory_name, path);
+	q->child.memory = &q->memory;
 	return r < 0 ? mvm_error_set(err, r, "cannot open '%s': %s", c->memory_name, strerror(-r))
 		     : 0;
+}
+
+static int start_failed(const struct qemu *q, const char *binary, int r, struct mvm_error *err)
+{
+	bool alone = r == -EACCES && q->child.user.fd >= 0;
+	return mvm_error_set(err, r, "cannot start '%s': %s%s", binary, strerror(-r),
+			     alone ? "; run by root it is a user of its own, so put it where "
+				     "everybody may execute it"
+				   : "");
+}
+
+/* Start it and keep our ends: of the control channel, its words and its process. */
+static int spawn_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
+			 int qmp_fd, struct mvm_error *err)
+{
+	int to = -1;
+	int r = words_open(&q->words, c->log_fd, &to);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
+	AUTO_CLOSE int words_to = to;
+	int fds[QEMU_FD_END - QEMU_FD_QMP] = { qmp_fd, c->agent_fd, c->console_fd };
+	for (int i = QEMU_FD_MEMORY; i < QEMU_FD_END; i++)
+		fds[i - QEMU_FD_QMP] = q->files.fds[i];
+	const struct process_spec spec = {
+		.argv = args->v,
+		.cwd_fd = AT_FDCWD,
+		.stdin_fd = -1,
+		.stdout_fd = words_to,
+		.stderr_fd = words_to,
+		.fds = fds,
+		.n_fds = MVM_ARRAY_SIZE(fds),
+		/* QEMU asks for huge pages for its code buffer; a clone's share of memory is a
+		 * fifth less without them */
+		.flags = PROCESS_DIE_WITH_PARENT |
+			 (c->memory == VMM_MEMORY_CLONE ? PROCESS_NO_HUGE_PAGES : 0),
+		.in_child = qemu_child_enter,
+		.in_child_arg = &q->child,
+	};
+	r = process_spawn(&spec, &q->vmm.process);
+	return r < 0 ? start_failed(q, args->v[0], r, err) : 0;
 }
 
 static int start_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
 			 struct mvm_error *err)
 {
-	int pair[2], to = -1;
+	int pair[2];
 	int r = sock_pair(pair);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket: %s", strerror(-r));
 	AUTO_CLOSE int ours = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
-	r = words_open(&q->words, c->log_fd, &to);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
-	AUTO_CLOSE int words_to = to;
-
-	bool own = vmm_own_drive(c) != NULL, memory = c->memory != VMM_MEMORY_PRIVATE;
-	int fds[] = { theirs, c->agent_fd, c->console_fd, memory ? c->memory_dir_fd : c->own_dir_fd,
-		      c->own_dir_fd };
-	struct process_spec spec = {
-		.argv = args->v,
-		.cwd_fd = c->dir_fd,
-		.stdin_fd = -1,
-		.stdout_fd = words_to,
-		.stderr_fd = words_to,
-		.fds = fds,
-		.n_fds = own	  ? 5
-			 : memory ? 4
-				  : 3,
-		.flags = PROCESS_DIE_WITH_PARENT,
-	};
-	/* QEMU asks for huge pages for its code buffer; a clone's share of memory is a fifth less
-	 * without them */
-	if (c->memory == VMM_MEMORY_CLONE)
-		spec.flags |= PROCESS_NO_HUGE_PAGES;
-	r = c->memory == VMM_MEMORY_CLONE ? lend_memory(q, c, &spec, err) : 0;
+	r = spawn_process(q, c, args, theirs, err);
 	if (r < 0)
 		return r;
-	r = process_spawn(&spec, &q->vmm.process);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot start '%s': %s", args->v[0], strerror(-r));
-
 	r = qmp_new(q->loop, ours, on_event, q, &q->qmp);
 	if (r == 0)
 		(void)TAKE_FD(ours);
@@ -160,7 +167,7 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 				&q->exit_source);
 	if (r == 0)
 		r = words_watch(&q->words, q->loop);
-	if (r == 0 && spec.in_child)
+	if (r == 0 && q->child.memory)
 		r = lend_watch(&q->memory, q->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
@@ -170,6 +177,12 @@ static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
 {
 	AUTO_DONE(strv) args = { 0 };
 	int r = qemu_args(probe, c, &args, err);
+	if (r == 0)
+		r = qemu_child_init(&q->child, probe, c, err);
+	if (r == 0)
+		r = qemu_files_open(&q->files, c, &q->child.user, err);
+	if (r == 0 && c->memory == VMM_MEMORY_CLONE)
+		r = lend_memory(q, c, err);
 	if (r == 0)
 		r = start_process(q, c, &args, err);
 	if (r < 0)
@@ -189,6 +202,8 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	if (!q)
 		return mvm_error_oom(err);
 	q->words = (struct words)WORDS_NONE;
+	q->child.user = (struct own_uid)OWN_UID_NONE;
+	qemu_files_init(&q->files);
 	q->memory = (struct lend)LEND_NONE;
 	q->loop = loop;
 	q->vmm.ops = &vmm_qemu;
@@ -254,16 +269,6 @@ static int qemu_forward(struct vmm *v, const struct vmm_forward *f, int64_t dead
 				  f->host_port, f->host_address, json_string_value(said));
 	json_decref(said);
 	return qemu_explain(q, r, deadline_ns, err);
-}
-
-static bool qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
-{
-	(void)probe;
-	(void)dir_fd;
-	bool root = geteuid() == 0;
-	*ret_how = root ? "QEMU runs as root, in its seccomp sandbox"
-			: "QEMU runs as this user, in its seccomp sandbox";
-	return !root;
 }
 
 const struct vmm_ops vmm_qemu = {

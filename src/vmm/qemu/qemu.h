@@ -5,13 +5,15 @@
 /*
  * The QEMU backend: `qemu-system-x86_64 -M microvm`, with KVM or TCG.
  *
- * args.c decides what QEMU is told, probe.c what it is, process.c starts and ends it, migrate.c
- * saves and loads its device state.  QEMU inherits connected sockets for its control protocol, the
- * agent's port and the console, so that nothing has a path and nothing needs to be polled for.
+ * args.c decides what QEMU is told, probe.c what it is, process.c starts and ends it, user.c says
+ * as whom it runs, files.c gives it its files, migrate.c saves and loads its device state.  QEMU
+ * inherits connected sockets for its control protocol, the agent's port and the console, so that
+ * nothing has a path and nothing needs to be polled for.
  */
 
 #include "net/qmp.h"
 #include "vmm/lend.h"
+#include "vmm/uid.h"
 #include "vmm/vmm.h"
 #include "vmm/words.h"
 
@@ -25,9 +27,15 @@ enum qemu_fd {
 	QEMU_FD_QMP = 3,
 	QEMU_FD_AGENT,
 	QEMU_FD_CONSOLE,
-	QEMU_FD_MEMORY_DIR, /* not with VMM_MEMORY_PRIVATE */
-	QEMU_FD_OWN_DIR,    /* of drives of its own */
+	/* files, where there are such */
+	QEMU_FD_MEMORY,
+	QEMU_FD_KERNEL,
+	QEMU_FD_INITRD,
+	QEMU_FD_DRIVES, /* and the following */
+	QEMU_FD_END = QEMU_FD_DRIVES + MVM_ARRAY_SIZE(((struct vmm_config *)NULL)->drives),
 };
+
+#define QEMU_FD_PATH "/proc/self/fd/%d"
 
 #define QEMU_NETDEV	  "net0"
 #define QEMU_FORWARD_SIZE 80 /* of "tcp:127.0.0.1:8080-:80" */
@@ -51,12 +59,35 @@ int qemu_facts(const struct vmm_probe *probe, const struct vmm_config *config, s
 int qemu_facts_for(const struct vmm_probe *probe, const struct vmm_config *config, const char *cpu,
 		   struct strv *ret, struct mvm_error *err);
 
-/* Where QEMU finds the memory file.  The caller's; NULL without memory. */
-char *qemu_memory_path(const struct vmm_config *config);
-
 /* For facts: what args.c says of the machine and the guest-visible devices, without host names. */
 const char *qemu_machine(enum vmm_accel accel);
 int qemu_device_layout(const struct vmm_config *config, char **ret, struct mvm_error *err);
+
+/* files.c: what QEMU opens, by the numbers that it has there; -1: no such file. */
+struct qemu_files {
+	int fds[QEMU_FD_END];	 /* the channels are not in here */
+	bool given[QEMU_FD_END]; /* which belong to QEMU's user for now */
+};
+void qemu_files_init(struct qemu_files *f);
+/* What QEMU shall write becomes the user's.  *f was initialised, and is to be done also after a
+ * failure; whatever config names must be there. */
+int qemu_files_open(struct qemu_files *f, const struct vmm_config *config,
+		    const struct own_uid *user, struct mvm_error *err);
+/* What QEMU has written belongs to us again. */
+void qemu_files_take_back(struct qemu_files *f);
+void qemu_files_done(struct qemu_files *f);
+
+/* user.c: what the process becomes before it is QEMU. */
+struct qemu_child {
+	struct own_uid user; /* none: it runs as we do */
+	gid_t group;	     /* may use /dev/kvm; 0: it needs none */
+	bool binds_ports;
+	const struct lend *memory; /* NULL: it opens all that it may */
+};
+int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
+		    const struct vmm_config *config, struct mvm_error *err);
+int qemu_child_enter(void *child); /* for process_spec.in_child */
+bool qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how);
 
 /* probe.c */
 int qemu_probe(struct vmm_probe *ret, struct mvm_error *err);
@@ -73,6 +104,8 @@ struct qemu {
 	struct loop_source *exit_source;
 	struct words words; /* its standard error, and output */
 	enum qemu_migration migration;
+	struct qemu_child child;
+	struct qemu_files files;
 	struct lend memory; /* of a clone, which gets it for reading only */
 };
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run by root, each QEMU is a user of its own that may do nothing but be a VM."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import unittest
+
+import guests
+import harness
+
+NET_BIND_SERVICE = 1 << 10
+NO_ROOT = "only root can start processes as other users"
+
+
+def status(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def flags_of(pid, path):
+    """How a process has a file open: the flags of each descriptor that is more than a name."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            same = os.path.samefile(f"/proc/{pid}/fd/{fd}", path)
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+                flags = int(re.search(r"flags:\s*(\d+)", file.read())[1], 8)
+        except OSError:
+            continue  # a socket, or closed meanwhile
+        if same and not flags & os.O_PATH:
+            found.append(flags)
+    return found
+
+
+def low_port():
+    """One below 1024 that nobody uses."""
+    for port in range(1023, 600, -1):
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise unittest.SkipTest("no port below 1024 is free")
+
+
+@harness.needs_guests
+@unittest.skipIf(os.getuid(), NO_ROOT)
+class OwnUid(guests.TestCase):
+    config = guests.CONFIG + "data_disk_mib = 16\n"
+
+    def setUp(self):
+        super().setUp()
+        said = self.mvm("doctor").stdout
+        if "a user of its own" not in said:
+            self.skipTest(re.search(r"isolation +(.*)", said)[1])
+
+    def test_each_vm_has_a_user_of_its_own_without_privileges(self):
+        memory = self.current("web-worker", "snapshot", "mem.bin")
+        self.assertEqual(os.stat(memory).st_uid, 0)  # given back by the QEMU that wrote it
+        users = set()
+        for start in ("--require-snapshot", "--require-snapshot", "--cold"):
+            with self.subTest(start):
+                record = self.run_detached("web-worker", start)
+                pid = record["vmm_pid"]
+                is_now = status(pid)
+                uid, = set(is_now["Uid"].split()) # real, effective, saved and of the file system
+                self.assertEqual(set(is_now["Gid"].split()), {uid})
+                self.assertEqual(is_now["Groups"].strip(), "")
+                self.assertGreaterEqual(int(uid), 0x70000000)
+                for name in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+                    self.assertEqual(int(is_now[name], 16) & ~NET_BIND_SERVICE, 0, name)
+                self.assertEqual(is_now["NoNewPrivs"], "1")
+                self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
+                users.add(uid)
+                opened = flags_of(pid, memory)
+                self.assertEqual(len(opened), start != "--cold")
+                for flags in opened:
+                    self.assertEqual(flags & os.O_ACCMODE, os.O_RDONLY)
+                self.assertEqual(self.exec(record["name"], "busybox", "id", "-u"), "0\n") # in the guest
+        self.assertEqual(len(users), 3)
+
+    def test_its_own_disk_is_its_own_while_it_runs(self):
+        name = self.run_detached("web-worker")["name"]
+        disk = self.data("instances", name, "data.ext4")
+        user = status(self.inspect(name)["vmm_pid"])["Uid"].split()[0]
+        self.assertEqual(os.stat(disk).st_uid, int(user))
+        self.assertEqual(stat.S_IMODE(os.stat(disk).st_mode), 0o600)
+        self.exec(name, "sh", "-c", "echo kept > /data/file")
+        self.write("sent", "sent", 0o600)
+        self.mvm_ok("cp", self.path("sent"), f"{name}:/data/")
+        self.assertEqual(self.exec(name, "cat", "/data/file", "/data/sent"), "kept\nsent")
+        self.mvm_ok("stop", name)
+        self.assertEqual(os.stat(disk).st_uid, 0)
+
+    def test_it_can_still_forward_a_port_below_1024(self):
+        port = low_port()
+        self.run_detached("web-worker", "-p", f"{port}:8080")
+        self.assertIn("microVM", guests.get(port))
+
+    def test_it_dies_with_its_supervisor_all_the_same(self):
+        record = self.run_detached("web-worker", "--name", "one")
+        os.kill(record["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"]), 10))
+
+    def test_a_root_that_cannot_do_this_says_so_and_runs_vms_all_the_same(self):
+        for name, prefix, why in (
+                ("bound", ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"],
+                 "VMs run as root: this root lacks a capability"),
+                ("mapped", ["unshare", "--user", "--map-root-user"],
+                 "VMs run as root: this user namespace has no users to spare")):
+            with self.subTest(name):
+                def mvm(*args, before=tuple(prefix)):
+                    return subprocess.run([*before, harness.MVM, *args], env=self.environment(),
+                                          capture_output=True, text=True, timeout=120, check=False)
+                self.assertIn(why, mvm("doctor").stdout)
+                done = mvm("run", "--template", "web-worker", "-d", "--name", name)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(set(status(self.inspect(name)["vmm_pid"])["Uid"].split()), {"0"})
+                self.assertEqual(self.exec(name, "echo", "works"), "works\n")
+
+    def test_a_program_that_only_root_can_run_is_said_with_what_helps(self):
+        folder = self.path("only-root")
+        os.mkdir(folder, 0o700)
+        program = os.path.join(folder, "qemu-system-x86_64")
+        shutil.copy(shutil.which("qemu-system-x86_64"), program)
+        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--cold",
+                       env={"MVM_QEMU": program}, says="where everybody may execute it")
+        self.assert_nothing_left()
+
+
+if __name__ == "__main__":
+    guests.main()

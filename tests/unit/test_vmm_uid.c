@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "scratch.h"
+#include "vmm/privilege.h"
+#include "vmm/uid.h"
+
+static void no_two_have_the_same(void **state)
+{
+	(void)state;
+	struct own_uid users[20];
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(users); i++) {
+		assert_int_equal(own_uid_take(&users[i]), 0);
+		assert_true(users[i].uid >= 0x70000000u && users[i].uid < 0x70010000u);
+		for (size_t j = 0; j < i; j++)
+			assert_int_not_equal(users[i].uid, users[j].uid);
+	}
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(users); i++) {
+		own_uid_done(&users[i]);
+		assert_int_equal(users[i].fd, -1);
+	}
+}
+
+/* Which step of what it became is wrong; 0: none. */
+static int look_at_myself(const struct own_uid *u, gid_t group, bool bind_ports, bool had_it)
+{
+	uid_t r, e, s;
+	gid_t groups[2];
+	if (getresuid(&r, &e, &s) < 0 || r != u->uid || e != u->uid || s != u->uid)
+		return 1;
+	if (getresgid(&r, &e, &s) < 0 || r != u->uid || e != u->uid || s != u->uid)
+		return 2;
+	int n = getgroups(2, groups);
+	if (n != (group != 0) || (n == 1 && groups[0] != group))
+		return 3;
+	for (unsigned c = 0; c <= CAP_LAST_CAP; c++) {
+		bool wanted = c == CAP_NET_BIND_SERVICE && bind_ports && had_it;
+		if (privilege_has(c) != wanted ||
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, c, 0, 0) == !wanted)
+			return 4;
+	}
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return 5;
+	return setresuid(0, 0, 0) == 0 || setgroups(0, NULL) == 0 ? 6 : 0;
+}
+
+static void who_becomes_one_is_nobody_else_and_may_nothing(void **state)
+{
+	(void)state;
+	static const struct {
+		gid_t group;
+		bool bind_ports;
+	} cases[] = { { 0, false }, { 0, true }, { 4711, false }, { 4711, true } };
+	struct own_uid u = OWN_UID_NONE;
+	bool had_it = privilege_has(CAP_NET_BIND_SERVICE);
+	if (own_uid_obstacle()) {
+		print_message("skipped: %s\n", own_uid_obstacle());
+		skip();
+	}
+	assert_int_equal(own_uid_take(&u), 0);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		int status = -1;
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(own_uid_become(&u, cases[i].group, cases[i].bind_ports) < 0
+				      ? 100
+				      : look_at_myself(&u, cases[i].group, cases[i].bind_ports,
+						       had_it));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+	own_uid_done(&u);
+}
+
+static void a_file_is_given_and_taken_back(void **state)
+{
+	struct own_uid u = OWN_UID_NONE;
+	struct stat st;
+	if (own_uid_obstacle())
+		skip();
+	assert_int_equal(own_uid_take(&u), 0);
+	assert_int_equal(file_create_at(scratch_fd(state), "f", "x", 1, 0600), 0);
+	AUTO_CLOSE int fd = openat(scratch_fd(state), "f", O_PATH | O_CLOEXEC);
+	assert_int_equal(own_uid_give(&u, fd), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_uid == u.uid && st.st_gid == u.uid);
+	own_uid_take_back(fd);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_uid == 0 && st.st_gid == 0);
+	own_uid_done(&u);
+}
+
+static void a_device_is_used_by_its_group_unless_that_is_roots(void **state)
+{
+	static const struct {
+		mode_t mode;
+		gid_t group;
+		int result;
+	} cases[] = {
+		{ 0666, 0, 0 },	      { 0606, 4711, 0 },       { 0660, 4711, 1 },
+		{ 0660, 0, -EACCES }, { 0640, 4711, -EACCES }, { 0600, 4711, -EACCES },
+	};
+	AUTO_CLOSE int fd = openat(scratch_fd(state), "d", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	char path[96];
+	(void)snprintf(path, sizeof(path), "%s/d", scratch_path(state));
+	if (own_uid_obstacle())
+		skip(); /* nobody else can choose a file's group */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		gid_t group = 0;
+		assert_int_equal(fchown(fd, 0, cases[i].group), 0);
+		assert_int_equal(fchmod(fd, cases[i].mode), 0);
+		assert_int_equal(own_uid_device_group(path, &group), cases[i].result);
+		assert_int_equal(group, cases[i].result == 1 ? cases[i].group : 0);
+	}
+	gid_t group = 0;
+	assert_int_equal(own_uid_device_group("/no/such/device", &group), -ENOENT);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_two_have_the_same),
+		cmocka_unit_test(who_becomes_one_is_nobody_else_and_may_nothing),
+		T(a_file_is_given_and_taken_back),
+		T(a_device_is_used_by_its_group_unless_that_is_roots),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
