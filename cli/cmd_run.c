@@ -94,6 +94,8 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.out_fd = STDOUT_FILENO,
 	};
 	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), &logs, &c->err);
+	if (r == -ENOENT && !volumes)
+		r = 0; /* its logs went with it */
 	if (r >= 0 && volumes)
 		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
 	if (r < 0)
@@ -182,7 +184,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.timeout_ms = -1,
 	};
 	int status = guest_command_run(c, instance, &command);
-	if (status >= 0) {
+	if (status >= 0 && volumes.n > 0) {
 		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
 		if (r < 0)
 			status = r;

@@ -142,6 +142,8 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	b->up++;
 	if (b->n == 1)
 		note_start(b, mvm_instance_name(b->list[i]));
+	if (b->options->n_volumes == 0)
+		return 0; /* it may have ended already, and with --rm be gone */
 	return volumes_fill(b->mvm, &b->list[i], b->options->attached, err);
 }
 

@@ -328,6 +328,14 @@ class Instances(TestCase):
                 self.assertEqual(process.returncode, 0)
                 self.assert_nothing_left()
 
+    def test_run_in_the_foreground_ends_with_its_vm(self):
+        process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
+        self.assertTrue(guests.wait_until(self.running))
+        self.mvm("exec", "fore", "--", "poweroff", "-f")
+        _, err = process.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(process.returncode, 0, err)
+        self.assert_nothing_left()
+
     def test_a_signal_goes_to_the_command(self):
         process = self.start_mvm("run", "--template", "web-worker", "--", "sh", "-c",
                                  "trap 'echo told; exit 5' TERM; echo runs; "
