@@ -16,10 +16,9 @@
 #include "etc.h"
 #include "identity.h"
 
-#define SLOTS_DIR      "/run/mvm"
-#define SLOT_TEXT_MAX  (256u << 10)
-#define BOOT_ID_LENGTH 36
-#define PAGE	       ((size_t)4096)
+#define SLOTS_DIR     "/run/mvm"
+#define SLOT_TEXT_MAX (256u << 10)
+#define PAGE	      ((size_t)4096)
 
 static const struct {
 	const char *name;  /* in SLOTS_DIR */
@@ -179,23 +178,16 @@ static int apply_hostname(struct slots *s, const char *name, struct mvm_error *e
 	return write_slot(s, SLOT_HOSTS, s->hosts_common, line.data, line.len, err);
 }
 
-/* Made here when the host sends none: a version 4 UUID, as the kernel's own boot id is. */
+/* Made here when the host sends none: a UUID, as the kernel's own boot id is. */
 static int apply_boot_id(struct slots *s, const char *from_host, struct mvm_error *err)
 {
-	uint8_t id[16];
-	char hex[2 * sizeof(id) + 1], text[BOOT_ID_LENGTH + 1];
+	char own[UUID_SIZE];
 
 	if (from_host && !identity_boot_id_ok(from_host))
 		return mvm_error_set(err, -EINVAL, "'%s' is no boot id", from_host);
-	if (from_host)
-		return write_line(s, SLOT_BOOT_ID, from_host, err);
-	random_bytes(id, sizeof(id));
-	id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
-	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
-	str_hex(id, sizeof(id), hex);
-	(void)snprintf(text, sizeof(text), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
-		       hex + 16, hex + 20);
-	return write_line(s, SLOT_BOOT_ID, text, err);
+	if (!from_host)
+		random_uuid(own);
+	return write_line(s, SLOT_BOOT_ID, from_host ? from_host : own, err);
 }
 
 int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)

@@ -378,6 +378,18 @@ void random_bytes(void *ret, size_t n)
 	}
 }
 
+void random_uuid(char ret[UUID_SIZE])
+{
+	uint8_t id[16];
+	char hex[2 * sizeof(id) + 1];
+	random_bytes(id, sizeof(id));
+	id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
+	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+	str_hex(id, sizeof(id), hex);
+	(void)snprintf(ret, UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+		       hex + 16, hex + 20);
+}
+
 void fd_path(int fd, char ret[FD_PATH_SIZE])
 {
 	(void)snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);

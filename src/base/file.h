@@ -80,6 +80,10 @@ int dir_sync(int dir_fd);
 /* n bytes from the kernel's generator. */
 void random_bytes(void *ret, size_t n);
 
+/* A version 4 UUID, lower-case.  Source: RFC 9562, 5.4. */
+#define UUID_SIZE 37
+void random_uuid(char ret[UUID_SIZE]);
+
 /* /proc/self/fd/<fd>, for system calls that want a path. */
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char ret[FD_PATH_SIZE]);

@@ -18,8 +18,7 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_DNS     "10.0.2.3"
 
-#define DRAIN_MS  500
-#define UUID_SIZE 37
+#define DRAIN_MS 500
 
 static void stage(struct machine *m, const char *name, int64_t at_ns)
 {
@@ -106,19 +105,6 @@ int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *op
 	return 0;
 }
 
-/* A version 4 UUID.  Source: RFC 9562, 5.4. */
-static void make_uuid(char ret[UUID_SIZE])
-{
-	uint8_t random[16];
-	char hex[2 * sizeof(random) + 1];
-	random_bytes(random, sizeof(random));
-	random[6] = (uint8_t)((random[6] & 0x0f) | 0x40);
-	random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
-	str_hex(random, sizeof(random), hex);
-	(void)snprintf(ret, UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
-		       hex + 16, hex + 20);
-}
-
 /* What makes one guest different from its twins. */
 static void put_identity(struct machine *m, const struct mvm_run *run, struct strbuf *b)
 {
@@ -138,7 +124,7 @@ static void put_identity(struct machine *m, const struct mvm_run *run, struct st
 	wire_put_str(b, FIELD_MACHINE_ID, m->machine_id);
 	wire_put_bytes(b, FIELD_ENTROPY, entropy, sizeof(entropy));
 	wire_put_str(b, FIELD_GENERATION, generation);
-	make_uuid(boot_id);
+	random_uuid(boot_id);
 	wire_put_str(b, FIELD_BOOT_ID, boot_id);
 	if (run->network != MVM_NETWORK_NONE) {
 		wire_put_str(b, FIELD_ADDRESS, GUEST_ADDRESS);

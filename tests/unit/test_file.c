@@ -329,6 +329,23 @@ static void writing_to_a_full_disk_is_told(void **state)
 
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
+static void a_random_uuid_is_of_version_4(void **state)
+{
+	(void)state;
+	char id[UUID_SIZE], other[UUID_SIZE];
+	random_uuid(id);
+	random_uuid(other);
+	assert_string_not_equal(id, other);
+	for (size_t i = 0; i < UUID_SIZE - 1; i++) {
+		const char *may = i == 8 || i == 13 || i == 18 || i == 23 ? "-"
+				  : i == 14				  ? "4"
+				  : i == 19				  ? "89ab"
+									  : "0123456789abcdef";
+		assert_non_null(strchr(may, id[i]));
+	}
+	assert_int_equal(strlen(id), UUID_SIZE - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +365,7 @@ int main(void)
 		T(names_are_listed_in_byte_order),
 		T(removing_a_tree_does_not_follow_links),
 		T(folders_that_lack_permissions_are_removed_as_far_as_allowed),
+		cmocka_unit_test(a_random_uuid_is_of_version_4),
 		T(a_copy_keeps_holes_and_bytes),
 		T(a_copy_replaces_what_was_there),
 		T(a_copy_goes_between_file_systems),
