@@ -176,7 +176,7 @@ class Guests(TestCase):
         self.mvm_ok("pause", "own")
         self.mvm_ok("resume", "own")
 
-        self.mvm_ok("stop", "own", "--timeout", "60s")
+        self.mvm_ok("stop", "own", "--timeout", "90s")
         log = self.mvm_ok("logs", "own")
         self.assertRegex(log, "(?m)^theirs: .* their.own$")
         self.assertIn("theirs: the button was pressed", log)

@@ -106,7 +106,7 @@ class OwnUid(guests.TestCase):
     def test_it_dies_with_its_supervisor_all_the_same(self):
         record = self.run_detached("web-worker", "--name", "one")
         os.kill(record["supervisor_pid"], signal.SIGKILL)
-        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"]), 10))
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
 
     def test_a_root_that_cannot_do_this_says_so_and_runs_vms_all_the_same(self):
         for name, prefix, why in (
@@ -117,7 +117,8 @@ class OwnUid(guests.TestCase):
             with self.subTest(name):
                 def mvm(*args, before=tuple(prefix)):
                     return subprocess.run([*before, harness.MVM, *args], env=self.environment(),
-                                          capture_output=True, text=True, timeout=120, check=False)
+                                          capture_output=True, text=True, check=False,
+                                          timeout=harness.PATIENCE_S)
                 self.assertIn(why, mvm("doctor").stdout)
                 done = mvm("run", "--template", "web-worker", "-d", "--name", name)
                 self.assertEqual(done.returncode, 0, done.stderr)
