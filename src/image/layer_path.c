@@ -73,15 +73,11 @@ int layer_path_parent(struct tree *t, const struct layer_path *path,
 	for (;;) {
 		if (visit)
 			visit(arg, w.at);
-		rest += strspn(rest, "/");
-		size_t len = strcspn(rest, "/");
-		if (len == 0)
+		int r = tree_next_name(&rest, name);
+		if (r < 0)
+			return r;
+		if (r == 0)
 			break;
-		if (len > TREE_NAME_MAX)
-			return -ENAMETOOLONG;
-		memcpy(name, rest, len);
-		name[len] = '\0';
-		rest += len;
 		if (strcmp(name, ".") == 0)
 			continue;
 		if (strcmp(name, "..") == 0) { /* of a link: the root's parent is the root */
@@ -90,13 +86,13 @@ int layer_path_parent(struct tree *t, const struct layer_path *path,
 		}
 		struct tree_node *next = tree_child(w.at, name);
 		if (next && next->inode->type == TREE_SYMLINK) {
-			int r = follow(&w, t, next->inode->target, rest);
+			r = follow(&w, t, next->inode->target, rest);
 			if (r < 0)
 				return r;
 			rest = w.rest[w.which];
 			continue;
 		}
-		int r = next ? 0 : make ? make(arg, w.at, name, &next, err) : -ENOENT;
+		r = next ? 0 : make ? make(arg, w.at, name, &next, err) : -ENOENT;
 		if (r < 0)
 			return r;
 		if (next->inode->type != TREE_FOLDER)

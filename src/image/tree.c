@@ -299,21 +299,26 @@ struct tree_node *tree_child(const struct tree_node *folder, const char *name)
 	return found ? *(struct tree_node **)found : NULL;
 }
 
+int tree_next_name(const char **path, char ret[TREE_NAME_MAX + 1])
+{
+	const char *name = *path + strspn(*path, "/");
+	size_t len = strcspn(name, "/");
+
+	if (len > TREE_NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(ret, name, len);
+	ret[len] = '\0';
+	*path = name + len;
+	return (int)len;
+}
+
 int tree_find(const struct tree *t, const char *path, struct tree_node **ret)
 {
 	struct tree_node *n = t->root;
 	char name[TREE_NAME_MAX + 1];
+	int r;
 
-	for (;;) {
-		path += strspn(path, "/");
-		size_t len = strcspn(path, "/");
-		if (len == 0)
-			break;
-		if (len > TREE_NAME_MAX)
-			return -ENAMETOOLONG;
-		memcpy(name, path, len);
-		name[len] = '\0';
-		path += len;
+	while ((r = tree_next_name(&path, name)) > 0) {
 		if (strcmp(name, ".") == 0)
 			continue;
 		if (strcmp(name, "..") == 0)
@@ -324,6 +329,8 @@ int tree_find(const struct tree *t, const char *path, struct tree_node **ret)
 		if (!n)
 			return -ENOENT;
 	}
+	if (r < 0)
+		return r;
 	*ret = n;
 	return 0;
 }

@@ -123,6 +123,10 @@ void tree_remove(struct tree *t, struct tree_node *n);
 /* The child of that name, or NULL.  Names with a slash, "." and ".." are never found. */
 struct tree_node *tree_child(const struct tree_node *folder, const char *name);
 
+/* Take the next name off a path, with the slashes before it; "." and ".." are names too.  Returns
+ * its length, 0 at the end of the path, or -ENAMETOOLONG. */
+int tree_next_name(const char **path, char ret[TREE_NAME_MAX + 1]);
+
 /*
  * The node at a path: slashes and "." between names do not matter, a ".." is -EINVAL.  Symbolic
  * links are not followed.  Returns 0, -ENOENT, -ENOTDIR (passes through something else than a
