@@ -97,6 +97,19 @@ def get(port, path="/"):
         return answer.read().decode()
 
 
+def tree(folder):
+    """{path: lstat} of all that is in a folder.  A supervisor replaces its record at any moment:
+    what has gone since it was listed is not in it."""
+    found = {}
+    for where, folders, files in os.walk(folder):
+        for name in folders + files:
+            try:
+                found[os.path.join(where, name)] = os.lstat(os.path.join(where, name))
+            except FileNotFoundError:
+                continue
+    return found
+
+
 def is_alive(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:

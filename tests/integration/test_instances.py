@@ -440,11 +440,9 @@ class LeftBehind(TestCase):
 class Privacy(TestCase):
     def test_files_are_for_their_owner_only(self):
         name = self.run_detached()["name"]
-        for folder, names, files in os.walk(self.data("instances")):
-            for entry in names + files:
-                path = os.path.join(folder, entry)
-                mode = stat.S_IMODE(os.lstat(path).st_mode)
-                self.assertEqual(mode & 0o077, 0, f"{path}: {mode:o}")
+        for path, st in guests.tree(self.data("instances")).items():
+            mode = stat.S_IMODE(st.st_mode)
+            self.assertEqual(mode & 0o077, 0, f"{path}: {mode:o}")
         self.assertEqual(stat.S_IMODE(os.stat(self.data("logs", "events.jsonl")).st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(self.data("instances", name)).st_mode), 0o700)
 

@@ -253,12 +253,12 @@ class Clones(guests.TestCase):
             private = sum(sizes["Private_Dirty"] for _, _, sizes in found)
             self.assertGreater(private, 4 << 10)
             self.assertLess(private, 64 << 10)
-        copies = [os.path.join(folder, name) for folder, _, names in os.walk(self.data_dir)
-                  for name in names if os.stat(os.path.join(folder, name)).st_size == 128 << 20]
+        copies = [path for path, st in guests.tree(self.data_dir).items()
+                  if st.st_size == 128 << 20]
         self.assertEqual([os.path.realpath(path) for path in copies], [memory])
         for clone in clones:
-            folder = self.data("instances", clone["name"])
-            used = sum(os.stat(os.path.join(folder, name)).st_blocks for name in os.listdir(folder))
+            used = sum(st.st_blocks for st in
+                       guests.tree(self.data("instances", clone["name"])).values())
             self.assertLess(used * 512, 1 << 20)
 
         self.mvm_ok("stop", *(clone["name"] for clone in clones))

@@ -70,8 +70,7 @@ class Soak(guests.TestCase):
         lasting = self.run_detached("web-worker", "--name", "lasting")["name"]
         for _ in range(WARM_UP):
             self.exec(lasting, "hostname")
-        self.assertTrue(guests.wait_until(lambda: self.inspect(lasting)["health"] == "healthy",
-                                          30))
+        self.assertTrue(guests.wait_until(lambda: self.inspect(lasting)["health"] == "healthy"))
         fds, memory = self.supervisor(lasting)
 
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
@@ -81,6 +80,8 @@ class Soak(guests.TestCase):
                 self.exec(lasting, "hostname")
         ports = {done.result() for done in cycles} - {None}
 
+        # the last client's is closed when the supervisor has its turn
+        guests.wait_until(lambda: self.supervisor(lasting)[0] <= fds)
         now_fds, now_memory = self.supervisor(lasting)
         print(f"# {CYCLES} cycles; the lasting supervisor: {fds} descriptors, then {now_fds}; "
               f"{memory >> 10} KiB, then {now_memory >> 10} KiB")
