@@ -40,20 +40,20 @@ class Bench:
         self.folder = folder
         self.revision = mvm.revision()
         self.path = mvm.folder(self.revision)
+        self.state = os.path.join(self.path, "snapshot/vmstate.bin")
         self.backend = next(b for b in json.loads(mvm.run("backends", "--json"))
                             if b["name"] == "qemu")
         record, _ = mvm.start("--require-snapshot")
-        with open(f"/proc/{record['vmm_pid']}/cmdline", encoding="utf-8") as file:
-            self.argv = file.read().split("\0")[:-1]
+        self.argv = floor.arguments_of(record["vmm_pid"])
         mvm.remove(record)
         self.rows, self.skipped = [], []
 
     def makers(self):
-        guest = rivals.Guest(self.revision)
+        guest = rivals.Guest(self.revision, self.path)
         snapshot = os.path.join(self.path, "snapshot")
         files = [os.path.join(snapshot, name) for name in sorted(os.listdir(snapshot))]
         working_set = os.path.join(snapshot, "working-set.bin")
-        bare = lambda: floor.Floor(self.argv, self.path)
+        bare = lambda: floor.Floor(self.argv, self.state)
         qemu = lambda key, make: rows.Qemu(key, make, self.revision["mem_mib"])
         return {
             "floor_cold": lambda: rows.Cold("floor_cold", rows.Qemu("", bare, 0), files),
@@ -66,11 +66,11 @@ class Bench:
             "run_command": lambda: rows.RunCommand(self.mvm),
             "floor": lambda: qemu("floor", bare),
             "loadvm": lambda: qemu("loadvm", lambda: rivals.make_internal(
-                self.argv, self.path, self.folder)),
+                self.argv, self.state, self.folder)),
             "incoming": lambda: qemu("incoming", lambda: rivals.make_stream(
-                self.argv, self.path, self.folder)),
-            "q35_incoming": lambda: qemu("q35_incoming", lambda: rivals.make_stream(
-                self.argv, self.path, self.folder, guest)),
+                self.argv, self.state, self.folder)),
+            "q35_incoming": lambda: qemu("q35_incoming", lambda: rivals.make_q35_stream(
+                self.argv, guest, self.folder)),
             "libvirt": lambda: rows.Libvirt(guest, self.revision, self.path, self.folder,
                                             self.backend["accelerator"] == "kvm"),
         }

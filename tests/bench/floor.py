@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bare floor of a restore: QEMU, its control protocol and one ping to the agent, no more.
 
-The same arguments as mvm gives to QEMU for a clone, with the control protocol, the agent, the
-console and the snapshot's folder as descriptors 3 to 6.  A sample starts QEMU in the revision's
-folder, loads the snapshot, sends a ping and stops the clock at the first byte of the answer.
+The same arguments as mvm gives to QEMU for a clone, with the control protocol, the agent and the
+console as descriptors 3 to 5, but files by their paths.  A sample starts QEMU, loads the snapshot,
+sends a ping and stops the clock at the first byte of the answer.
 """
 import array
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,6 +31,14 @@ def command(name, number=None, **arguments):
     return json.dumps(text, separators=(",", ":")).encode()
 
 
+def arguments_of(pid):
+    """What a clone's QEMU was told, with the files that it was given as descriptors by path."""
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+        argv = file.read().split("\0")[:-1]
+    path = lambda match: os.readlink(f"/proc/{pid}/fd/{match[1]}")
+    return [re.sub(r"/proc/self/fd/(\d+)", path, word) for word in argv]
+
+
 EVENTS = [{"capability": "events", "state": True}]
 SHARED_MEMORY = [{"capability": "x-ignore-shared", "state": True}, *EVENTS]
 
@@ -37,15 +46,14 @@ SHARED_MEMORY = [{"capability": "x-ignore-shared", "state": True}, *EVENTS]
 class Clone:
     """One QEMU and our ends of its sockets."""
 
-    def __init__(self, argv, snapshot_fd, folder):
-        os.chdir(folder) # arguments name files beside each other
+    def __init__(self, argv):
         pairs = [socket.socketpair() for _ in range(3)]
         self.qmp, self.agent, self.console = (ours for ours, _ in pairs)
         for ours, _ in pairs:
             ours.settimeout(DEADLINE_S)
         # clear of the numbers that they get in the child
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
-                for fd in [theirs.fileno() for _, theirs in pairs] + [snapshot_fd]]
+                for fd in [theirs.fileno() for _, theirs in pairs]]
         actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(high)]
         self.start = time.perf_counter()
         self.pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
@@ -96,19 +104,17 @@ class Clone:
 
 
 class Floor:
-    """What a restore of one revision costs without mvm.  Others load another state."""
+    """What a restore costs without mvm.  Without a state QEMU has loaded one by its arguments."""
 
-    def __init__(self, argv, revision, state="snapshot/vmstate.bin", capabilities=SHARED_MEMORY):
+    def __init__(self, argv, state=None, capabilities=SHARED_MEMORY):
         self.argv = [shutil.which(argv[0]) or sys.exit(f"floor: no program '{argv[0]}'"), *argv[1:]]
-        self.revision = os.path.realpath(revision)
-        self.snapshot_fd = os.open(os.path.join(revision, "snapshot"), os.O_RDONLY | os.O_DIRECTORY)
-        self.state = state and os.path.join(self.revision, state)
+        self.state = state
         self.capabilities = capabilities
 
     def start(self, kind=Clone):
         """A restored machine; returns it with the milliseconds to a ready QEMU and to now."""
         state_fd = os.open(self.state, os.O_RDONLY) if self.state else -1
-        machine = kind(self.argv, self.snapshot_fd, self.revision)
+        machine = kind(self.argv)
         try:
             return machine, *machine.restore(state_fd, self.capabilities)
         except BaseException:

@@ -94,45 +94,57 @@ class Machine(floor.Clone):
             raise RuntimeError(f"savevm: {said.strip()}")
 
 
-def make_stream(argv, revision, folder, guest=None):
-    """QEMU with a full migration stream, made now: on q35 when a guest is given to boot there."""
-    path = os.path.join(folder, "q35.stream" if guest else "microvm.stream")
-    machine = guest.boot(argv, revision) if guest else restored(argv, revision)
+def save(machine, path):
+    """Write the machine's full migration stream and end it."""
     try:
         machine.ask("stop")
         machine.save_stream(path)
     finally:
         machine.end()
-    argv = without_snapshot(argv)
-    return floor.Floor(on_q35(argv) if guest else argv, revision, path, floor.EVENTS)
 
 
-def make_internal(argv, revision, folder):
+def make_stream(argv, state, folder):
+    """QEMU with a full migration stream, made now."""
+    path = os.path.join(folder, "microvm.stream")
+    save(restored(argv, state), path)
+    return floor.Floor(without_snapshot(argv), path, floor.EVENTS)
+
+
+def make_q35_stream(argv, guest, folder):
+    """The same of a guest that is booted on q35."""
+    path = os.path.join(folder, "q35.stream")
+    argv = on_q35(without_snapshot(argv))
+    save(guest.boot(argv), path)
+    return floor.Floor(argv, path, floor.EVENTS)
+
+
+def make_internal(argv, state, folder):
     """QEMU with -loadvm, made now.  One file serves one VM at a time: QEMU writes to it."""
     path = os.path.join(folder, "microvm.qcow2")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "16M"], check=True,
                    timeout=60, stdin=subprocess.DEVNULL)
     node = ["-blockdev", json.dumps({"driver": "qcow2", "node-name": "state", "file": {
         "driver": "file", "filename": path}})]
-    machine = restored([*argv, *node], revision)
+    machine = restored([*argv, *node], state)
     try:
         machine.ask("stop")
         machine.save_internal("bench")
     finally:
         machine.end()
     argv = [*without_incoming(without_snapshot(argv)), *node, "-loadvm", "bench"]
-    return floor.Floor(argv, revision, None)
+    return floor.Floor(argv)
 
 
-def restored(argv, revision):
+def restored(argv, state):
     """A machine that was brought back from mvm's snapshot and runs."""
-    return floor.Floor(argv, revision).start(Machine)[0]
+    return floor.Floor(argv, state).start(Machine)[0]
 
 
 class Guest:
     """How the template's guest is booted by hand: kernel, arguments, workload."""
 
-    def __init__(self, revision_record):
+    def __init__(self, revision_record, folder):
+        self.folder = folder
         run = revision_record["run"]
         self.boot_args = revision_record["snapshot"]["boot_args"]
         self.workload = run.get("command", [])
@@ -150,13 +162,13 @@ class Guest:
         agent.call(agentproto.HEALTH, timeout=BOOT_S, **self.health)
         agent.call(agentproto.PREPARE, timeout=BOOT_S)
 
-    def boot(self, argv, revision):
-        """Boot on q35; returns the machine, settled."""
-        argv = on_q35(without_incoming(without_snapshot(argv)))
+    def boot(self, argv):
+        """Boot it with the arguments of a restored one; returns the machine, settled."""
+        argv = without_incoming(argv)
         argv[index_after(argv, "-serial")] = "null" # nobody reads what the kernel says
-        argv += ["-kernel", "vmlinux", "-initrd", "initrd", "-append", self.boot_args]
-        source = floor.Floor(argv, revision)
-        machine = Machine(source.argv, source.snapshot_fd, source.revision)
+        argv += ["-kernel", os.path.join(self.folder, "vmlinux"),
+                 "-initrd", os.path.join(self.folder, "initrd"), "-append", self.boot_args]
+        machine = Machine(floor.Floor(argv).argv)
         try:
             machine.ask("qmp_capabilities")
             machine.ask("cont")
