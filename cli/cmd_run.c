@@ -81,11 +81,13 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 	return r;
 }
 
-/* All it prints on standard output until the VM ends or somebody presses ^C.  One that has ended by
- * itself is gone by then. */
+/* All it prints on standard output until the VM ends, which is an error when it failed, or somebody
+ * presses ^C. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		  bool volumes)
 {
+	const char *name = mvm_instance_name(instance);
+	AUTO(mvm_instance_info) info = NULL;
 	AUTO_CLOSE int signals = guest_signals_block(false);
 	const struct mvm_logs_options logs = {
 		.tail = -1,
@@ -93,11 +95,15 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.cancel_fd = signals,
 		.out_fd = STDOUT_FILENO,
 	};
-	int r = mvm_instance_logs(mvm, mvm_instance_name(instance), &logs, &c->err);
-	if (r == -ENOENT && !volumes)
-		r = 0; /* its logs went with it */
-	if (r >= 0 && volumes)
-		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
+	int r = mvm_instance_logs(mvm, name, &logs, &c->err);
+	if (r >= 0)
+		r = mvm_instance_inspect(mvm, name, &info, &c->err);
+	if (r < 0)
+		return r;
+	if (info->state == MVM_INSTANCE_FAILED)
+		r = cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
+	else if (volumes)
+		r = mvm_instance_copy_back(mvm, name, &c->err);
 	if (r < 0)
 		return r;
 	return mvm_instance_finish(instance, STOP_MS, &c->err);
@@ -295,7 +301,8 @@ const struct command command_run = {
 		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
 		"With COMMAND: runs it in a fresh VM beside the template's workload, with standard "
 		"input and output attached, exits with its status and removes the VM. Without: "
-		"shows the console until the VM ends or ^C is pressed, then stops and removes it. "
+		"shows the console until the VM ends (1 when it fails) or ^C is pressed, then "
+		"stops and removes it. "
 		"With --detach the VM goes on by itself; see 'mvm ps'.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"

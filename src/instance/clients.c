@@ -390,6 +390,23 @@ void clients_hang_up(struct clients *c, uint64_t client_id)
 		drop_client(client);
 }
 
+static void stop_listening(struct clients *c)
+{
+	loop_source_free(TAKE_PTR(c->listen_source));
+	auto_close(&c->listen_fd);
+	c->listen_fd = -1;
+}
+
+void clients_keep_leash(struct clients *c)
+{
+	stop_listening(c);
+	for (struct client *client = c->list, *next; client; client = next) {
+		next = client->next;
+		if (client->id != c->leash_id)
+			drop_client(client);
+	}
+}
+
 int clients_listen(struct clients *c, int listen_fd)
 {
 	c->listen_fd = listen_fd;
@@ -436,9 +453,7 @@ void clients_done(struct clients *c)
 	c->on_leash_gone = NULL;
 	while (c->list)
 		drop_client(c->list);
-	loop_source_free(c->listen_source);
-	if (c->listen_fd >= 0)
-		(void)close(c->listen_fd);
+	stop_listening(c);
 	for (struct job *j; (j = clients_next_job(c));)
 		job_free(j);
 	free(c->streams);

@@ -81,6 +81,9 @@ uint64_t clients_move_leash(struct clients *c, uint64_t client_id);
 /* Hang up on a client; one that has gone is fine. */
 void clients_hang_up(struct clients *c, uint64_t client_id);
 
+/* Hang up on all others, for good. */
+void clients_keep_leash(struct clients *c);
+
 /* Accept connections from listen_fd (taken over) of our own uid and root. */
 int clients_listen(struct clients *c, int listen_fd);
 

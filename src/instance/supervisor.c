@@ -32,6 +32,7 @@
 #include "net/wire.h"
 
 #define LAST_WORDS_MS 1000
+#define STARTER_MS    10000
 
 /* End soon: in order when the guest is up, at once when it is not. */
 static void end_soon(struct supervisor *s)
@@ -173,6 +174,17 @@ static void remove_instance(const struct supervisor *s)
 		tell(s, "removed", NULL); /* else `rm` takes what stays */
 }
 
+/* Whoever started an attached one and is still there may show what was printed last and read the
+ * record, however soon the VM has ended: it says that it has done so by any call, or hangs up. */
+static void await_starter(struct supervisor *s)
+{
+	int64_t deadline_ns = clock_deadline_ns(STARTER_MS);
+	say_goodbye(s);
+	clients_keep_leash(&s->clients);
+	while (!s->leash_gone && !s->clients.jobs && loop_run_once(s->loop, deadline_ns) == 0)
+		;
+}
+
 /* Nothing is started any more: whoever is told of the end finds the revision free. */
 static void release_revision(void)
 {
@@ -218,6 +230,8 @@ static int run(struct supervisor *s)
 	release_revision();
 	note_end(s, clean || s->stopped, &err);
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, "control.sock", 0);
+	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
+		await_starter(s);
 	if (s->record.attached || s->record.remove_at_end)
 		remove_instance(s);
 	say_goodbye(s);
