@@ -9,8 +9,8 @@
  * names of a file become files of their own, and devices, pipes and sockets are left out.  Links
  * are never followed, but for the source itself where that is asked for.  What goes away while it
  * is read is left out; a file that shrinks is filled up with zeros.  Where /proc or /sys is mounted
- * below the source there is an empty folder; a file of theirs that is the source itself comes whole,
- * although they do not say how large it is.
+ * below the source there is an empty folder; a file of theirs that is the source itself comes
+ * whole, although they do not say how large it is.
  */
 
 #include "copy/tar.h"
