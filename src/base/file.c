@@ -107,6 +107,44 @@ int file_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
+static int pwrite_all(int fd, const char *p, size_t len, off_t offset)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+		offset += n;
+	}
+	return 0;
+}
+
+#define SPARSE_BLOCK 4096
+
+int file_write_sparse(int fd, const void *data, size_t len, off_t offset)
+{
+	const char *p = data;
+	size_t run = 0; /* bytes before the current block that are still to be written */
+
+	for (size_t at = 0, n; at < len; at += n) {
+		off_t here = offset + (off_t)at;
+		n = SPARSE_BLOCK - (size_t)(here % SPARSE_BLOCK);
+		n = n < len - at ? n : len - at;
+		if (!mem_is_zero(p + at, n)) {
+			run += n;
+			continue;
+		}
+		int r = pwrite_all(fd, p + at - run, run, here - (off_t)run);
+		if (r < 0)
+			return r;
+		run = 0;
+	}
+	return pwrite_all(fd, p + len - run, run, offset + (off_t)(len - run));
+}
+
 static int create_file(int dir_fd, const char *name, const void *data, size_t len, mode_t mode,
 		       bool sync)
 {
@@ -296,13 +334,9 @@ static int copy_range_by_hand(int from_fd, int to_fd, off_t start, off_t end)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
-		for (ssize_t done = 0, put; done < n; done += put) {
-			put = pwrite(to_fd, chunk + done, (size_t)(n - done), start + done);
-			if (put < 0 && errno != EINTR)
-				return -errno;
-			if (put < 0)
-				put = 0;
-		}
+		int r = pwrite_all(to_fd, chunk, (size_t)n, start);
+		if (r < 0)
+			return r;
 		start += n;
 	}
 	return 0;

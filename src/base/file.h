@@ -30,6 +30,10 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 /* Write all of it, however often the kernel stops early. */
 int file_write_all(int fd, const void *data, size_t len);
 
+/* Write all of it at an offset, but for blocks of zeros, which are left out: in a file that has
+ * nothing there yet they are holes.  The file must be long enough already. */
+int file_write_sparse(int fd, const void *data, size_t len, off_t offset);
+
 /* Create a file that must not exist, write, fsync it.  Not atomic: for staging folders. */
 int file_create_at(int dir_fd, const char *name, const void *data, size_t len, mode_t mode);
 

@@ -271,6 +271,12 @@ size_t str_utf8_len(const char *s)
 	return 4;
 }
 
+bool mem_is_zero(const void *p, size_t len)
+{
+	const char *bytes = p;
+	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
 void str_hex(const void *data, size_t len, char *ret)
 {
 	static const char digits[] = "0123456789abcdef";

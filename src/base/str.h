@@ -77,6 +77,9 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
  */
 size_t str_utf8_len(const char *s);
 
+/* Are all of len bytes zero? */
+bool mem_is_zero(const void *p, size_t len);
+
 /* Lower-case hex of len bytes, into 2 * len + 1 bytes at ret. */
 void str_hex(const void *data, size_t len, char *ret);
 

@@ -59,15 +59,6 @@ static bool checksum_holds(const char *h)
 	return get_number(h + CHECKSUM, 8, &stored) == 0 && stored == sum;
 }
 
-static bool is_zero(const char *h)
-{
-	for (size_t i = 0; i < TAR_BLOCK; i++) {
-		if (h[i])
-			return false;
-	}
-	return true;
-}
-
 /* "1700000000.123456789", maybe negative, with any number of digits. */
 static int get_time(const char *text, int64_t *ret_s, uint32_t *ret_ns)
 {
@@ -253,7 +244,7 @@ static int take_header(struct tar_reader *r, struct mvm_error *err)
 	const char *h = r->block.data;
 	uint64_t size;
 
-	if (is_zero(h)) {
+	if (mem_is_zero(h, TAR_BLOCK)) {
 		r->ended = true;
 		return 0;
 	}

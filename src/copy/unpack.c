@@ -30,7 +30,7 @@ struct unpack {
 	struct level levels[UNPACK_DEPTH_MAX + 1]; /* the first one is the place itself */
 	unsigned n_levels;
 	int file_fd; /* being written, -1: none */
-	uint64_t file_left;
+	uint64_t file_size, file_left;
 	char temporary[TEMPORARY_SIZE]; /* beside its place, in the last level; "": no name yet */
 	char *file_name;
 	mode_t file_mode;
@@ -171,7 +171,7 @@ static void drop_temporary(struct unpack *u)
 
 /* A new file without a name until it is whole, so that nothing is left of a copy that is killed;
  * under a temporary one where the file system has no such files. */
-static int open_file(struct unpack *u, const char *path, struct mvm_error *err)
+static int open_file(struct unpack *u, const struct tar_entry *e, struct mvm_error *err)
 {
 	u->file_fd = openat(place_fd(u), ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
 	if (u->file_fd < 0 && errno == EOPNOTSUPP) {
@@ -181,7 +181,10 @@ static int open_file(struct unpack *u, const char *path, struct mvm_error *err)
 		if (u->file_fd < 0)
 			u->temporary[0] = '\0';
 	}
-	return u->file_fd < 0 ? cannot(-errno, "make", path, err) : 0;
+	if (u->file_fd < 0 || ftruncate(u->file_fd, (off_t)e->size) < 0)
+		return cannot(-errno, "make", e->path, err);
+	u->file_size = u->file_left = e->size;
+	return 0;
 }
 
 static int name_file(struct unpack *u, struct mvm_error *err)
@@ -261,10 +264,9 @@ static int take_file(struct unpack *u, const char *name, const struct tar_entry 
 	u->file_name = strdup(name);
 	if (!u->file_name)
 		return mvm_error_oom(err);
-	int r = open_file(u, e->path, err);
+	int r = open_file(u, e, err);
 	if (r < 0)
 		return r;
-	u->file_left = e->size;
 	u->file_mode = e->mode;
 	u->file_mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
 	return e->size == 0 ? finish_file(u, err) : 0;
@@ -359,7 +361,7 @@ static int take_data(void *arg, const void *data, size_t len, struct mvm_error *
 	struct unpack *u = arg;
 	if (u->file_fd < 0)
 		return 0; /* of a file that stays as it is */
-	int r = file_write_all(u->file_fd, data, len);
+	int r = file_write_sparse(u->file_fd, data, len, (off_t)(u->file_size - u->file_left));
 	if (r < 0)
 		return cannot(r, "write", u->file_name, err);
 	u->file_left -= len;

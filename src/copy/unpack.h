@@ -10,7 +10,7 @@
  * the one above it, which stays open.  A file or link is made beside its place and renamed onto
  * it: what was there is replaced whole, never written through.  A file gets a name when it is whole
  * (O_TMPFILE, where the file system has that), so a copy that is killed leaves nothing half done.
- * Devices and pipes are refused.
+ * Devices and pipes are refused.  Blocks of zeros become holes, so that a sparse file stays one.
  * Owners are not taken over: everything belongs to whoever unpacks.
  */
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
+
 static int write_at(int fd, const uint8_t *data, size_t len, uint64_t offset)
 {
 	while (len > 0) {
@@ -42,11 +44,6 @@ static int put_blocks(struct ext4_writer *w, uint64_t file_block, const uint8_t 
 	return 0;
 }
 
-static bool all_zero(const uint8_t *p, size_t len)
-{
-	return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
-}
-
 /* Write the chunk: runs of units that hold something.  The rest of the file's last block is zero.
  */
 static int flush_chunk(struct ext4_writer *w, struct mvm_error *err)
@@ -57,7 +54,7 @@ static int flush_chunk(struct ext4_writer *w, struct mvm_error *err)
 	memset(w->chunk + w->chunk_used, 0, whole - w->chunk_used);
 	for (size_t at = 0, len; at < whole; at += len) {
 		len = whole - at < EXT4_HOLE_UNIT ? whole - at : EXT4_HOLE_UNIT;
-		bool zero = all_zero(w->chunk + at, len);
+		bool zero = mem_is_zero(w->chunk + at, len);
 		size_t end = zero ? at : at + len;
 		if (end > run && (zero || end == whole)) {
 			int r = put_blocks(w, (w->chunk_offset + run) / EXT4_BLOCK, w->chunk + run,

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,11 +12,6 @@
 
 #define PAGE  4096u
 #define CHUNK (1u << 20)
-
-static bool is_zero(const char *page)
-{
-	return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
-}
 
 static int punch(int fd, off_t start, off_t len, uint64_t *freed)
 {
@@ -34,7 +28,7 @@ static int punch_chunk(int fd, const char *data, size_t len, off_t offset, uint6
 {
 	off_t run = 0;
 	for (size_t at = 0; at + PAGE <= len; at += PAGE) {
-		if (is_zero(data + at)) {
+		if (mem_is_zero(data + at, PAGE)) {
 			run += PAGE;
 			continue;
 		}

@@ -312,6 +312,38 @@ static void a_copy_that_is_killed_leaves_no_half_a_file(void **state)
 	assert_int_equal(names.n, 0);
 }
 
+static void what_is_zero_takes_no_room(void **state)
+{
+	enum { SIZE = 1 << 20, AT = 500000 };
+	struct scratch *s = *state;
+	AUTO_DONE(strbuf) stream = { 0 };
+	AUTO_FREE char *have = NULL;
+	struct mvm_error err = { 0 };
+	struct stat copied, sparse;
+	size_t len;
+	const struct tar_entry e = { .type = TAR_FILE, .path = "f", .target = "", .size = SIZE };
+
+	/* what this file system makes of such a file */
+	AUTO_CLOSE int fd = openat(s->fd, "sparse", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	assert_int_equal(pwrite(fd, "x", 1, AT), 1);
+	tar_write_header(&stream, &e);
+	char *room = strbuf_room(&stream, SIZE);
+	assert_non_null(room);
+	memset(room, 0, SIZE);
+	room[AT] = 'x';
+	strbuf_added(&stream, SIZE);
+	tar_write_end(&stream);
+
+	assert_int_equal(unpack_into(s->fd, "f", NULL, 0, 0, &stream, 3333, &err), 0);
+	assert_int_equal(file_read_at(s->fd, "f", SIZE, &have, &len), 0);
+	assert_int_equal(len, SIZE);
+	assert_memory_equal(have, stream.data + TAR_BLOCK, SIZE);
+	assert_int_equal(fstatat(s->fd, "f", &copied, 0), 0);
+	assert_int_equal(fstat(fd, &sparse), 0);
+	assert_true(copied.st_blocks <= sparse.st_blocks);
+}
+
 /* Other programs count the fraction away from 1970, the kernel forward. */
 static void times_are_written_as_pax_has_them(void **state)
 {
@@ -443,6 +475,8 @@ int main(void)
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_that_is_killed_leaves_no_half_a_file,
 						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(what_is_zero_takes_no_room, scratch_setup,
+						scratch_teardown),
 		cmocka_unit_test_setup_teardown(times_are_written_as_pax_has_them, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_file_of_the_kernel_comes_whole, scratch_setup,
