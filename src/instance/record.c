@@ -2,7 +2,9 @@
 #include "instance/record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "codec/json.h"
@@ -151,12 +153,27 @@ char *record_to_json(const struct record *r)
 	return json_out_text(&out, o, JSON_TEXT_PRETTY, &text, NULL) < 0 ? NULL : text;
 }
 
+/* A full disk has no room for a new file, but the old one has its blocks.  Whoever reads it at that
+ * very moment may see a mixture; without it nobody would learn how the VM has ended. */
+static int overwrite(int dir_fd, const char *text, size_t len)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, RECORD_NAME, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* first make sure that all of it fits: half a record is worth less than the old one */
+	if (fd < 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)len) < 0)
+		return -errno;
+	if (pwrite(fd, text, len, 0) != (ssize_t)len || ftruncate(fd, (off_t)len) < 0)
+		return -EIO;
+	return 0;
+}
+
 int record_save(int dir_fd, const struct record *r, struct mvm_error *err)
 {
 	AUTO_FREE char *text = record_to_json(r);
 	if (!text)
 		return mvm_error_oom(err);
 	int result = file_replace_unsynced_at(dir_fd, RECORD_NAME, text, strlen(text), 0600);
+	if ((result == -ENOSPC || result == -EDQUOT) && overwrite(dir_fd, text, strlen(text)) == 0)
+		result = 0;
 	if (result < 0)
 		return mvm_error_set(err, result, "cannot write %s: %s", RECORD_NAME,
 				     strerror(-result));

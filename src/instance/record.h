@@ -7,8 +7,8 @@
  *
  * Whoever starts an instance writes the first record, with everything that its supervisor needs
  * to know beyond the revision; from then on only the supervisor writes it, whole each time, by
- * rename.  It does not survive the host, and neither does the VM, so nothing is fsynced: a start
- * waits for no disk.
+ * rename, or where a full disk refuses that, in place.  It does not survive the host, and neither
+ * does the VM, so nothing is fsynced: a start waits for no disk.
  */
 
 #include <stdbool.h>

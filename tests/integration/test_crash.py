@@ -240,6 +240,36 @@ print(json.dumps(steps))
 
 @harness.needs_guests
 class Instances(TestCase):
+    @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
+    def test_on_a_full_disk_an_end_is_written_down_all_the_same(self):
+        script = r"""
+import subprocess, sys
+mvm, instances = sys.argv[1:]
+subprocess.run([mvm, "run", "-T", "web-worker", "-d", "--name", "one"], check=True,
+               stdout=subprocess.DEVNULL)
+with open(instances + "/fill", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(512))
+    except OSError:
+        pass
+subprocess.run([mvm, "stop", "one"], check=True, stdout=subprocess.DEVNULL)
+subprocess.run([mvm, "inspect", "one"], check=True)
+"""
+        instances = self.data("instances")
+        os.makedirs(instances, 0o700, exist_ok=True)
+        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=512k,mode=0700"))
+        try:
+            done = subprocess.run(["python3", "-c", script, harness.MVM, instances], text=True,
+                                  env=self.environment(), capture_output=True, preexec_fn=enter,
+                                  timeout=self.timeout, check=False)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"cannot mount here: {error}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        record = json.loads(done.stdout)
+        self.assertEqual((record["state"], record["error"]), ("exited", None))
+        self.assertIsNotNone(record["ended_at"])
+
     def test_a_vmm_that_was_killed_is_noticed_and_removed(self):
         record = self.run_detached("web-worker", "--name", "one", "-p", "0:8080")
         self.assertTrue(killed(record["vmm_pid"]))
