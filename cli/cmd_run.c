@@ -73,8 +73,11 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 			continue;
 		}
 		r = mvm_instance_inspect(mvm, name, &info, &c->err);
+		const char *json = r == 0 ? info->json : mvm_instance_start_json(list->v[i]);
+		if (r == -ENOENT && json)
+			r = 0; /* with --rm it may be gone by now */
 		if (r == 0)
-			(void)printf("%s%s", i ? "," : "", info->json);
+			(void)printf("%s%s", i ? "," : "", json);
 	}
 	if (c->json && counted)
 		(void)puts("]");

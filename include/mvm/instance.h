@@ -132,6 +132,10 @@ MVM_API void mvm_instance_close(struct mvm_instance *instance);
 /* The name of the instance, owned by the handle. */
 MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);
 
+/* What was known of the instance when its start was over, as JSON, owned by the handle: the
+ * instance may have ended since, and be gone.  NULL for a handle of mvm_instance_open(). */
+MVM_API const char *mvm_instance_start_json(const struct mvm_instance *instance);
+
 /* What is known about an instance.  Strings are owned by the struct; absent ones are NULL. */
 struct mvm_instance_info {
 	char *name, *template_id, *revision;

@@ -27,6 +27,7 @@ int instance_adopt(int instances_fd, const char *waiting, const struct record *r
 		   struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
 	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
 	AUTO_FREE char *json = record_to_json(record);
 	if (!i || !json)
@@ -39,8 +40,10 @@ int instance_adopt(int instances_fd, const char *waiting, const struct record *r
 	int r = i->name ? connect_to(instances_fd, waiting, &i->control, err) : mvm_error_oom(err);
 	if (r == 0)
 		r = control_call(&i->control, CALL_ADOPT, NULL, &args,
-				 clock_deadline_ns(ADOPT_DEADLINE_MS), NULL, err);
-	if (r == 0)
-		*ret = TAKE_PTR(i);
-	return r;
+				 clock_deadline_ns(ADOPT_DEADLINE_MS), &reply, err);
+	if (r < 0)
+		return r;
+	instance_keep_start(i, &reply);
+	*ret = TAKE_PTR(i);
+	return 0;
 }

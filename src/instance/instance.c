@@ -24,7 +24,15 @@ void instance_close(struct mvm_instance *i)
 		return;
 	control_done(&i->control);
 	free(i->name);
+	free(i->start_json);
 	free(i);
+}
+
+void instance_keep_start(struct mvm_instance *i, const struct strbuf *reply)
+{
+	struct wire_field json;
+	if (wire_find(reply->data, reply->len, FIELD_JSON, &json) > 0)
+		(void)wire_get_str(&json, &i->start_json); /* the instance itself lacks nothing */
 }
 
 static int open_instance(int instances_fd, const char *name, struct mvm_error *err)

@@ -20,9 +20,13 @@
 /* A connection to a supervisor, and the instance's folder. */
 struct mvm_instance {
 	char *name;
+	char *start_json; /* its record when its start was over; NULL: this handle did not start it
+			   */
 	struct control control;
 };
 void instance_close(struct mvm_instance *i);
+/* Keep what the supervisor's answer to a start says of the instance; without it nothing is kept. */
+void instance_keep_start(struct mvm_instance *i, const struct strbuf *reply);
 static inline void auto_ptr_mvm_instance(struct mvm_instance **p)
 {
 	instance_close(*p);

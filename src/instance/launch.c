@@ -196,9 +196,13 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 
 int instance_launch_wait(int instances_fd, struct mvm_instance *i, struct mvm_error *err)
 {
+	AUTO_DONE(strbuf) reply = { 0 };
 	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
-	int r = control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, NULL, err);
+	int r = control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, &reply,
+				   err);
 	if (r < 0)
 		abandon(instances_fd, i, i->name);
+	else
+		instance_keep_start(i, &reply);
 	return r;
 }

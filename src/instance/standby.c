@@ -118,6 +118,7 @@ static void take_record(struct supervisor *s, struct record *wanted)
 void adopt(struct supervisor *s, const struct job *j)
 {
 	AUTO_DONE(record) wanted = { 0 };
+	AUTO_DONE(strbuf) fields = { 0 };
 	struct mvm_error err = { 0 };
 
 	if (!clients_has(&s->clients, j->client_id))
@@ -152,7 +153,9 @@ void adopt(struct supervisor *s, const struct job *j)
 		limit_life(s);
 		note_start(s);
 		save_record(s, RECORD_RUNNING);
-		answer(s, j, 0, NULL, NULL);
+		AUTO_FREE char *json = record_to_json(&s->record);
+		wire_put_str(&fields, FIELD_JSON, json);
+		answer(s, j, 0, NULL, &fields);
 		settle_in(s);
 	}
 	clients_hang_up(&s->clients, pool);

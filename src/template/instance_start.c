@@ -48,21 +48,22 @@ static const char *how_started(const struct batch *b, bool restored)
 }
 
 /* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */
-static void note_start(struct batch *b, const char *name)
+static void note_start(struct batch *b, const struct mvm_instance *vm)
 {
 	AUTO_DONE(record) rec = { 0 };
 	AUTO_DONE(strbuf) text = { 0 };
 	int64_t before = 0;
-	int instances_fd = store_dir(b->mvm->store, STORE_INSTANCES);
 
-	if (!b->progress || instance_load(instances_fd, name, &rec, NULL, NULL) < 0)
+	/* not by its file: the VM may have ended already, and with --rm be gone */
+	if (!b->progress || !vm->start_json ||
+	    record_parse(vm->start_json, strlen(vm->start_json), &rec, NULL) < 0)
 		return;
 	for (size_t i = 0; i < rec.n_stages; i++) {
 		strbuf_addf(&text, "%s%s %.0f", i ? ", " : "", rec.stages[i].name,
 			    (double)(rec.stages[i].ns - before) / NS_PER_MS);
 		before = rec.stages[i].ns;
 	}
-	progress_note(b->progress, "%s: %s in %.0f ms (%s)%s", name,
+	progress_note(b->progress, "%s: %s in %.0f ms (%s)%s", vm->name,
 		      rec.from_pool ? "taken from the pool" : how_started(b, rec.restore),
 		      (double)before / NS_PER_MS, text.data ? text.data : "",
 		      rec.no_agent ? "; it has no agent to answer" : "");
@@ -141,7 +142,7 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	}
 	b->up++;
 	if (b->n == 1)
-		note_start(b, mvm_instance_name(b->list[i]));
+		note_start(b, b->list[i]);
 	if (b->options->n_volumes == 0)
 		return 0; /* it may have ended already, and with --rm be gone */
 	return volumes_fill(b->mvm, &b->list[i], b->options->attached, err);

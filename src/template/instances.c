@@ -43,6 +43,11 @@ const char *mvm_instance_name(const struct mvm_instance *i)
 	return i->name;
 }
 
+const char *mvm_instance_start_json(const struct mvm_instance *i)
+{
+	return i->start_json;
+}
+
 static void put_list(struct strbuf *b, uint16_t tag, const char *const *list)
 {
 	for (; list && *list; list++)

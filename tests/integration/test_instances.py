@@ -373,6 +373,27 @@ class Life(TestCase):
         self.wait_for_event("gone", "removed")
         self.assertNotIn("gone", self.instances())
 
+    def test_a_vm_may_be_gone_before_its_starter_has_told_of_it(self):
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        os.set_blocking(write_end, False)
+        try:
+            while True:
+                os.write(write_end, b"full")
+        except BlockingIOError:
+            os.set_blocking(write_end, True) # here the starter waits with its note of the start
+        starter = self.start_mvm("run", "-T", "web-worker", "-d", "--rm", "--name", "brief",
+                                 "--json", stderr=write_end)
+        os.close(write_end)
+        self.wait_for_event("brief", "started")
+        self.mvm_ok("stop", "brief")
+        self.wait_for_event("brief", "removed")
+        while os.read(read_end, 65536):
+            pass
+        out, _ = starter.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(starter.returncode, 0)
+        self.assertEqual(json.loads(out)["name"], "brief")
+
     def test_the_terminal_and_the_command_may_go(self):
         env = self.environment()
         leader = subprocess.Popen(
