@@ -97,7 +97,7 @@ static int64_t timeout_of(const struct job *j)
 	struct wire_field field;
 	uint64_t ms;
 	if (wire_find(j->args.data, j->args.len, FIELD_TIMEOUT_MS, &field) > 0 &&
-	    wire_get_u64(&field, &ms) == 0 && ms <= 3600000)
+	    wire_get_u64(&field, &ms) == 0 && ms <= INT32_MAX)
 		return (int64_t)ms;
 	return STOP_DEFAULT_MS;
 }

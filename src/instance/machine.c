@@ -18,7 +18,8 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_DNS     "10.0.2.3"
 
-#define DRAIN_MS 500
+#define DRAIN_MS     500
+#define POWER_OFF_MS 2000 /* for a guest to kill what is left, sync and end */
 
 static void stage(struct machine *m, const char *name, int64_t at_ns)
 {
@@ -321,11 +322,17 @@ int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
 }
 
+/* What is left of the time when the workload's is over is for the guest to sync and power off. */
 static int ask_to_end(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
 {
+	AUTO_DONE(strbuf) args = { 0 };
+	int64_t left_ms = clock_remaining_ms(deadline_ns);
+	int64_t reserve_ms = left_ms / 4 < POWER_OFF_MS ? left_ms / 4 : POWER_OFF_MS;
+
 	if (m->no_agent)
 		return vmm_power_button(m->vmm, deadline_ns, err);
-	return agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", NULL,
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)(left_ms - reserve_ms));
+	return agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", &args,
 				 &m->ended, deadline_ns, NULL, err);
 }
 

@@ -320,6 +320,18 @@ class Life(TestCase):
         before = come_and_go(100)
         self.assertLess(come_and_go(3000), before + (128 << 10))
 
+    def test_a_workload_has_the_time_that_stop_gives_it(self):
+        self.own_data() # longer than a stop takes when nothing is said
+        self.mvm_ok("template", "edit", "web-worker", "--unset", "health", "--", "/bin/sh", "-c",
+                    "trap 'sleep 9; echo all put away; exit 0' TERM; "
+                    "while :; do echo works; sleep 1; done")
+        self.mvm_ok("template", "build", "web-worker")
+        name = self.run_detached()["name"]
+        self.assertTrue(guests.wait_until(lambda: "works" in self.logs(name, "--workload")))
+        self.mvm_ok("stop", "--timeout", "2h", name)
+        self.assertTrue(self.logs(name, "--workload").endswith("all put away\n"))
+        self.assertEqual(self.inspect(name)["state"], "exited")
+
     def test_how_a_guest_ends_decides_whether_it_failed(self):
         """To the VMM a panic looks like a reboot."""
         crash = "echo c >/proc/sysrq-trigger"
