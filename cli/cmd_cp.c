@@ -88,8 +88,12 @@ const struct command command_cp = {
 	.examples = "mvm cp ./app http-1:/srv/app\n"
 		    "mvm cp http-1:/var/log/. ./logs\n"
 		    "mvm cp http-1:/etc - | tar t",
-	.positionals = { { .name = "SRC", .help = "a path here, NAME:PATH, or -" },
-			 { .name = "DST", .help = "a path here, NAME:PATH, or -" } },
+	.positionals = { { .name = "SRC",
+			   .help = "a path here, NAME:PATH, or -",
+			   .hint = VALUE_FILE },
+			 { .name = "DST",
+			   .help = "a path here, NAME:PATH, or -",
+			   .hint = VALUE_FILE } },
 	.options = options,
 	.run = run,
 };

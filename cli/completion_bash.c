@@ -9,21 +9,33 @@ static const char prologue[] =
 	"# bash completion for mvm, made by 'mvm completion bash'\n"
 	"_mvm_names() {\n"
 	"	local path\n"
-	"	for path in \"${MVM_DATA_DIR:-$HOME/.mvm}/$1/$2\"*; do\n"
+	"	for path in \"${data:-${MVM_DATA_DIR:-$HOME/.mvm}}/$1/$2\"*; do\n"
 	"		[[ -d $path ]] && COMPREPLY+=(\"${path##*/}\")\n"
 	"	done\n"
 	"}\n"
 	"_mvm_words() { mapfile -t COMPREPLY < <(compgen -W \"$1\" -- \"$2\"); }\n"
 	"_mvm_files() { mapfile -t COMPREPLY < <(compgen -f -- \"$1\"); }\n"
 	"_mvm_dirs() { mapfile -t COMPREPLY < <(compgen -d -- \"$1\"); }\n"
+	"# how many arguments stand before this one, behind $1 words of the command's name; what\n"
+	"# follows one of the options $2 is its value\n"
+	"_mvm_count() {\n"
+	"	n=-$1\n"
+	"	for ((i = 1; i < COMP_CWORD; i++)); do\n"
+	"		case \" $2 --data-dir \" in\n"
+	"		*\" ${COMP_WORDS[i]} \"*)\n"
+	"			((i++)); [[ ${COMP_WORDS[i]} == = ]] && ((i++)) ;;\n"
+	"		*) [[ ${COMP_WORDS[i]} == -* ]] || ((n++)) ;;\n"
+	"		esac\n"
+	"	done\n"
+	"}\n"
 	"_mvm() {\n"
 	"	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
-	"	local i n words=() options\n"
+	"	local i n words=() options data\n"
 	"	COMPREPLY=()\n"
 	"	for ((i = 1; i < COMP_CWORD; i++)); do\n"
 	"		case ${COMP_WORDS[i]} in\n"
 	"		--) _mvm_files \"$cur\"; return ;;\n"
-	"		--data-dir) ((i++)) ;;\n"
+	"		--data-dir) ((i++)); data=${COMP_WORDS[i]} ;;\n"
 	"		-*) ;;\n"
 	"		*) words+=(\"${COMP_WORDS[i]}\") ;;\n"
 	"		esac\n"
@@ -49,9 +61,11 @@ static void print_value(FILE *out, enum value_hint hint, const char *choices)
 	}
 }
 
-static void print_option_names(FILE *out, const struct option *table)
+static void print_option_names(FILE *out, const struct option *table, bool with_value)
 {
 	for (const struct option *o = table; o && o->name; o++) {
+		if (with_value && o->kind == OPTION_FLAG)
+			continue;
 		(void)fprintf(out, " --%s", o->name);
 		if (o->letter)
 			(void)fprintf(out, " -%c", o->letter);
@@ -78,11 +92,12 @@ static void print_command(FILE *out, const struct command *c)
 	for (const char *p = c->path; *p; p++)
 		words += *p == ' ';
 
-	(void)fprintf(out,
-		      "	'%s%s)\n		n=$((${#words[@]} - %zu))\n		options='",
-		      c->path, words == 1 ? " '*" : "'", words);
-	print_option_names(out, c->options);
-	print_option_names(out, global_options);
+	(void)fprintf(out, "	'%s%s)\n		_mvm_count %zu '", c->path,
+		      words == 1 ? " '*" : "'", words);
+	print_option_names(out, c->options, true);
+	(void)fputs("'\n		options='", out);
+	print_option_names(out, c->options, false);
+	print_option_names(out, global_options, false);
 	(void)fputs("'\n		case $prev in\n", out);
 	print_option_values(out, c->options);
 	(void)fputs("		esac\n", out);

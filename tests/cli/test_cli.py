@@ -176,6 +176,20 @@ class Completion(harness.TestCase):
         self.assertEqual(self.bash_completes("mvm", "completion", "z"), ["zsh"])
         self.assertEqual(self.bash_completes("mvm", "--data-dir", "x", "vers"), ["version"])
 
+    @harness.needs_program("bash")
+    def test_bash_completes_names_wherever_options_stand(self):
+        other = self.path("other")
+        for data, instance in ((self.data_dir, "web-1"), (other, "db-1")):
+            os.makedirs(os.path.join(data, "instances", instance))
+        for words in ((), ("--tail", "20"), ("--tail", "=", "20"), ("-n", "20", "-t")):
+            with self.subTest(words):
+                self.assertEqual(self.bash_completes("mvm", "logs", *words, ""), ["web-1"])
+        self.assertEqual(self.bash_completes("mvm", "logs", "-f", "web-1", ""), [])
+        self.assertEqual(self.bash_completes("mvm", "--data-dir", other, "logs", ""), ["db-1"])
+        self.assertEqual(self.bash_completes("mvm", "logs", "--data-dir", other, ""), ["db-1"])
+        file = self.write("file", "")
+        self.assertEqual(self.bash_completes("mvm", "cp", self.path("fi")), [file])
+
 
 if __name__ == "__main__":
     harness.main()
