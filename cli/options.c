@@ -171,9 +171,11 @@ static int set_value(struct arg_value *v, const char *text, struct mvm_error *er
 		r = set_number(v, text, err);
 		break;
 	case OPTION_DURATION:
-		if (parse_duration_ms(text, INT32_MAX, &v->ms) < 0)
-			r = bad(err, "option '--%s': '%s' is not a time such as 90s or 5m", o->name,
-				text);
+		r = parse_duration_ms(text, INT32_MAX, &v->ms);
+		if (r < 0)
+			r = bad(err, "option '--%s': '%s' is %s", o->name, text,
+				r == -ERANGE ? "longer than 596h, the most there is"
+					     : "not a time such as 90s or 5m");
 		break;
 	case OPTION_CHOICE:
 		if (choices_have(o->choices, text))

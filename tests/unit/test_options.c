@@ -193,6 +193,9 @@ static void mistakes_are_told_in_a_sentence(void **state)
 		  "option '--mem': '64X' is not a size in whole MiB such as 512M or 2G" },
 		{ &two, "x --wait soon",
 		  "option '--wait': 'soon' is not a time such as 90s or 5m" },
+		{ &two, "x --wait 30d", "option '--wait': '30d' is not a time such as 90s or 5m" },
+		{ &two, "x --wait 720h",
+		  "option '--wait': '720h' is longer than 596h, the most there is" },
 		{ &two, "x --preset b", "option '--preset': 'b' is not a, bb or c" },
 		{ &two, "x --roles ,", "option '--roles' names nothing" },
 	};
