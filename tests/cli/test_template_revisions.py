@@ -524,6 +524,7 @@ class Delete(Revisions):
         says = self.mvm_fails(4, "template", "delete", "web", "--force",
                               says=f"web@{a[:12]} is in use")
         self.assertIn("mvm stop", says)
+        self.assertIn("mvm pool set", says) # what waits there is in no list
         self.assertEqual(self.files(), before)
         lease.close()
         self.mvm_ok("template", "delete", "web", "--force")
