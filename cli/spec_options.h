@@ -13,7 +13,7 @@
 	{ .name = "flake",                                                                         \
 	  .kind = OPTION_STRING,                                                                   \
 	  .value = "REF",                                                                          \
-	  .help = "where the image comes from: a Nix flake, dir:DIR or tar:FILE" },                \
+	  .help = "where the image comes from: a Nix flake, dir:DIR, tar:FILE or oci:DIR" },       \
 		{ .name = "profile", .kind = OPTION_STRING, .value = "P", .help = "the profile" }, \
 		{ .name = "role", .kind = OPTION_STRING, .value = "R", .help = "the role" },       \
 		{ .name = "cpus",                                                                  \

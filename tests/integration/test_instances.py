@@ -166,6 +166,14 @@ class Life(TestCase):
         self.mvm_ok("stop", name)
         self.assertEqual(self.inspect(name)["state"], "exited")
 
+    def test_what_a_record_says_is_documented(self):
+        with open(os.path.join(harness.SOURCE_DIR, "doc", "cli-json.md"),
+                  encoding="utf-8") as file:
+            text = file.read()
+        record = self.run_detached("web-worker", "-p", "0:8080")
+        for key in (*record, *record["forwards"][0], *record["usage"]):
+            self.assertIn(f"`{key}`", text)
+
     def test_ps_and_stats_show_what_a_clone_takes(self):
         name = self.run_detached()["name"]
         other = self.run_detached()["name"]
