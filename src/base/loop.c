@@ -170,6 +170,7 @@ int loop_run_once(struct loop *l, int64_t deadline_ns)
 {
 	for (;;) {
 		struct epoll_event events[32];
+		bool late = clock_now_ns() >= deadline_ns;
 		int timeout = clock_remaining_ms(next_deadline(l, deadline_ns));
 		int n = epoll_wait(l->epoll_fd, events, 32, timeout);
 		if (n < 0 && errno != EINTR)
@@ -185,9 +186,9 @@ int loop_run_once(struct loop *l, int64_t deadline_ns)
 		if (--l->dispatching == 0)
 			sweep(l);
 
+		if (late) /* even so: sources that are always busy must not outrun it */
+			return -ETIMEDOUT;
 		if (n > 0 || fired)
 			return 0;
-		if (deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
-			return -ETIMEDOUT;
 	}
 }

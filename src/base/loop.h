@@ -50,7 +50,8 @@ void loop_source_free(struct loop_source *s);
 DEFINE_AUTO(loop_source, loop_source_free)
 
 /* Wait for the next events and dispatch them.  Returns 0 after callbacks ran, -ETIMEDOUT when
- * the deadline passed first, or -errno. */
+ * the deadline passed first, or -errno.  Called after the deadline it dispatches what is ready and
+ * returns -ETIMEDOUT, so that a loop as above ends however busy the sources are. */
 int loop_run_once(struct loop *l, int64_t deadline_ns);
 
 #endif

@@ -175,10 +175,11 @@ static int wait_for(struct agent_client *a, struct loop *loop, const bool *done,
 		if (a->broken[0])
 			return mvm_error_set(err, -EREMOTEIO, "%s: %s", what, a->broken);
 		int r = loop_run_once(loop, deadline_ns);
+		if (r == 0 || *done) /* it may come with the deadline */
+			continue;
 		if (r == -ETIMEDOUT)
 			return mvm_error_set(err, r, "%s: no answer from the guest in time", what);
-		if (r < 0)
-			return mvm_error_set(err, r, "%s: %s", what, strerror(-r));
+		return mvm_error_set(err, r, "%s: %s", what, strerror(-r));
 	}
 	return 0;
 }

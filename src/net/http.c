@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/clock.h"
 #include "base/str.h"
 
 enum state {
@@ -215,14 +214,11 @@ static int queue_request(struct http *h, const char *method, const char *path, c
 	return mvm_error_oom(err);
 }
 
-/* One turn of the loop; also notices a deadline that busy sources have outrun. */
 static void turn(struct http *h, int64_t deadline_ns)
 {
 	int r = loop_run_once(h->loop, deadline_ns);
 	if (h->answered || h->state == DEAD)
 		return;
-	if (r == 0 && deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
-		r = -ETIMEDOUT;
 	if (r == -ETIMEDOUT) /* a later answer could not be told from that to the next call */
 		die(h, r, "did not answer in time");
 	else if (r < 0)

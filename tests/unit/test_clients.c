@@ -65,7 +65,7 @@ static int teardown(void **state)
 /* Let the supervisor do what there is to do. */
 static void settle(struct fixture *x)
 {
-	while (loop_run_once(x->loop, clock_deadline_ns(0)) == 0)
+	while (loop_run_once(x->loop, clock_deadline_ns(1)) == 0)
 		;
 }
 

@@ -209,6 +209,27 @@ static void a_loop_run_inside_a_callback_frees_nothing_too_early(void **state)
 	assert_int_equal(f->calls, 1);
 }
 
+static void on_always_ready(void *arg, uint32_t events)
+{
+	struct fixture *f = arg;
+	(void)events;
+	f->calls++; /* and what there is to read stays */
+}
+
+static void what_is_always_ready_does_not_outrun_the_deadline(void **state)
+{
+	struct fixture *f = *state;
+	int64_t deadline_ns = clock_deadline_ns(5);
+	assert_int_equal(loop_add_fd(f->loop, f->pair[0], EPOLLIN, on_always_ready, f, &f->a), 0);
+	assert_int_equal(write(f->pair[1], "x", 1), 1);
+	while (clock_now_ns() < deadline_ns)
+		(void)loop_run_once(f->loop, deadline_ns);
+	f->calls = 0;
+	assert_int_equal(loop_run_once(f->loop, deadline_ns), -ETIMEDOUT);
+	assert_int_equal(f->calls, 1); /* it has had its turn all the same */
+	assert_int_equal(loop_run_once(f->loop, clock_deadline_ns(60000)), 0);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -225,6 +246,7 @@ int main(void)
 		T(a_timer_can_free_itself_and_its_neighbours),
 		T(a_callback_can_add_sources),
 		T(a_loop_run_inside_a_callback_frees_nothing_too_early),
+		T(what_is_always_ready_does_not_outrun_the_deadline),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,8 +64,6 @@ static int turn(struct qemu *q, const char *what, int64_t deadline_ns, struct mv
 	if (qmp_is_dead(q->qmp) || q->vmm.state == VMM_ENDED)
 		return mvm_error_set(err, -EREMOTEIO, "QEMU went away while %s", what);
 	int r = loop_run_once(q->loop, deadline_ns);
-	if (r == 0 && clock_now_ns() >= deadline_ns)
-		r = -ETIMEDOUT;
 	if (r == -ETIMEDOUT)
 		return mvm_error_set(err, r, "QEMU was not done in time with %s", what);
 	return r < 0 ? mvm_error_set(err, r, "cannot wait for QEMU: %s", strerror(-r)) : 0;
