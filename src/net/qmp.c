@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/clock.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "net/qmp_message.h"
@@ -284,11 +283,6 @@ void qmp_free(struct qmp *q)
 	free(q);
 }
 
-bool qmp_is_ready(const struct qmp *q)
-{
-	return q->state == READY;
-}
-
 bool qmp_is_dead(const struct qmp *q)
 {
 	return q->state == DEAD;
@@ -299,12 +293,9 @@ static int report_death(const struct qmp *q, struct mvm_error *err)
 	return mvm_error_set(err, q->death.code, "%s", q->death.text);
 }
 
-/* One turn of the loop; also notices a deadline that busy sources have outrun. */
 static int turn(struct qmp *q, int64_t deadline_ns, const char *what, struct mvm_error *err)
 {
 	int r = loop_run_once(q->loop, deadline_ns);
-	if (r == 0 && deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
-		r = -ETIMEDOUT;
 	if (r == -ETIMEDOUT)
 		return mvm_error_set(err, r, "QEMU did not answer %s in time", what);
 	if (r < 0)

@@ -43,8 +43,7 @@ int qmp_new(struct loop *loop, int fd, qmp_event_fn fn, void *arg, struct qmp **
 void qmp_free(struct qmp *q);
 DEFINE_AUTO(qmp, qmp_free)
 
-/* Has the peer greeted and agreed to capabilities?  Is the connection dead? */
-bool qmp_is_ready(const struct qmp *q);
+/* Is the connection dead? */
 bool qmp_is_dead(const struct qmp *q);
 
 /*
