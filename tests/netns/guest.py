@@ -9,6 +9,7 @@ The guest answers on TCP port 8080, one line for one line:
     hello            NAME saw ADDRESS
     tcp ADDRESS PORT [SECONDS]  what a connection from the guest is told
     udp ADDRESS PORT TEXT  the answer to a datagram
+    spoof SOURCE ADDRESS PORT  "sent": a datagram, under an address that is not the guest's
     echo             everything that follows, until its end
 
 and on UDP port 8081 with "NAME saw ADDRESS: DATAGRAM".
@@ -27,6 +28,7 @@ import threading
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 CLONE_NEWNET = 0x40000000
+IP_TRANSPARENT = 19
 NAME = sys.argv[1]
 
 
@@ -58,6 +60,14 @@ def ask_udp(address, port, text):
         return sock.recv(2000).decode()
 
 
+def spoof(source, address, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+        sock.bind((source, 0))
+        sock.sendto(b"spoofed", (address, int(port)))
+    return "sent"
+
+
 def echo(sock):
     while data := sock.recv(65536):
         sock.sendall(data)
@@ -80,7 +90,8 @@ def serve_connection(sock, peer):
         try:
             answer = {"hello": lambda: f"{NAME} saw {peer[0]}",
                       "tcp": lambda: ask_tcp(*words[1:]),
-                      "udp": lambda: ask_udp(*words[1:])}[words[0]]()
+                      "udp": lambda: ask_udp(*words[1:]),
+                      "spoof": lambda: spoof(*words[1:])}[words[0]]()
         except OSError as error:
             answer = f"failed: {error}"
         sock.sendall(answer.encode() + b"\n")

@@ -27,10 +27,14 @@ WORLD = """
     udp.bind(("0.0.0.0", 53))
     tcp = socket.create_server(("0.0.0.0", 7))
     names = socket.create_server(("0.0.0.0", 53))
+    senders = []
     def datagrams():
         while True:
             data, peer = udp.recvfrom(2000)
-            udp.sendto(f"{peer[0]} asked ".encode() + data, peer)
+            senders.append(peer[0])
+            if data != b"spoofed": # whose sender is nowhere
+                text = " ".join(senders) if data == b"senders" else f"{peer[0]} asked {data.decode()}"
+                udp.sendto(text.encode(), peer)
     def connections(server, text):
         while True:
             sock, peer = server.accept()
@@ -182,6 +186,12 @@ class Network(harness.TestCase):
         self.vm("one", "18080:8080")
         self.assertEqual(self.ask(18080, "tcp 192.0.2.2 7"), "you are 192.0.2.1")
         self.assertEqual(self.ask(18080, "udp 192.0.2.2 53 x"), "192.0.2.1 asked x")
+
+    def test_what_the_guest_sends_under_anothers_address_goes_nowhere(self):
+        self.vm("one", "18080:8080")
+        for source in ("203.0.113.9", "10.0.2.77", self.pool_addresses()[0], "192.0.2.1"):
+            self.assertEqual(self.ask(18080, f"spoof {source} 192.0.2.2 53"), "sent")
+        self.assertEqual(self.ask(18080, "udp 192.0.2.2 53 senders"), "192.0.2.1")
 
     def test_the_hosts_name_server_answers(self):
         self.vm("one", "18080:8080")

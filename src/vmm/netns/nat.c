@@ -93,13 +93,14 @@ static void load_source(struct nl *m)
 	end(m, e);
 }
 
-static void leaves_by(struct nl *m, const char *interface)
+/* key: which interface, the one that a packet came by or the one that it leaves by. */
+static void is_interface(struct nl *m, uint32_t key, const char *interface)
 {
 	char name[IFNAMSIZ] = "";
 	(void)snprintf(name, sizeof(name), "%s", interface);
 	struct expr e = begin(m, "meta");
 	nl_be32(m, NFTA_META_DREG, NFT_REG_1);
-	nl_be32(m, NFTA_META_KEY, NFT_META_OIFNAME);
+	nl_be32(m, NFTA_META_KEY, key);
 	end(m, e);
 	compare(m, NFT_CMP_EQ, name, sizeof(name));
 }
@@ -157,10 +158,17 @@ int nat_masquerade(int fd, const char *table, struct in_addr source, const char 
 	end(&m, begin(&m, "masq"));
 	nl_nest_end(&m, rule);
 
-	add_chain(&m, table, "in", "filter", NF_INET_FORWARD, PRIORITY_FILTER);
-	rule = begin_rule(&m, table, "in");
-	leaves_by(&m, interface);
+	add_chain(&m, table, "through", "filter", NF_INET_FORWARD, PRIORITY_FILTER);
+	rule = begin_rule(&m, table, "through");
+	is_interface(&m, NFT_META_OIFNAME, interface);
 	is_new(&m);
+	drop(&m);
+	nl_nest_end(&m, rule);
+
+	rule = begin_rule(&m, table, "through");
+	is_interface(&m, NFT_META_IIFNAME, interface);
+	load_source(&m);
+	compare(&m, NFT_CMP_NEQ, &source, sizeof(source));
 	drop(&m);
 	nl_nest_end(&m, rule);
 	batch(&m, NFNL_MSG_BATCH_END);

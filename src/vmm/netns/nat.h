@@ -12,13 +12,13 @@
 #include <netinet/in.h>
 
 /*
- * Have what an address sends leave with the address of the interface that it leaves by, and let
- * nobody begin a connection with it.
+ * Have what an address sends leave with the address of the interface that it leaves by, let nobody
+ * begin a connection with it, and let nothing pass that comes from there under another address.
  *
  *   fd         of nl_open(NETLINK_NETFILTER); stays open for as long as this shall hold
  *   table      a name that nobody else uses
  *   source     whose packets
- *   interface  where it is reached: connections that would begin there are dropped
+ *   interface  where it is reached, alone
  *
  * Returns 0 or -errno: -EPERM, -EEXIST, -EOPNOTSUPP or -ENOENT (a kernel without nf_tables' NAT).
  */
