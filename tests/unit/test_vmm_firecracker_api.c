@@ -40,13 +40,13 @@ static void answer(int fd, const char *text)
 }
 
 /* "device state" and its checksum, or a wrong one. */
-static void write_state(bool good)
+static void write_state(const char *name, bool good)
 {
 	uint8_t text[20] = "device state";
 	uint64_t crc = crc64_jones(0, text, 12) ^ !good;
 	for (int i = 0; i < 8; i++)
 		text[12 + i] = (uint8_t)(crc >> (8 * i));
-	(void)file_create_at(AT_FDCWD, FC_STATE_FILE, text, sizeof(text), 0600);
+	(void)file_create_at(AT_FDCWD, name, text, sizeof(text), 0600);
 }
 
 static void call_as_the_guest(void)
@@ -109,8 +109,12 @@ static _Noreturn void serve(int fd, const char *what, const char *where)
 		char path[64] = "";
 		read_request(fd, path);
 		bool here = str_eq(path, where);
+		bool links = here && str_eq(what, "link-state");
 		if (str_eq(path, "/snapshot/create") && !(here && str_eq(what, "no-state")))
-			write_state(!(here && str_eq(what, "bad-state")));
+			write_state(links ? "state" : FC_STATE_FILE,
+				    !(here && str_eq(what, "bad-state")));
+		if (links)
+			(void)!symlink("state", FC_STATE_FILE);
 		if (str_eq(path, "/actions"))
 			call_as_the_guest();
 		act(fd, here ? what : "", path);
@@ -133,6 +137,9 @@ static _Noreturn void be_the_peer(char **argv)
 	const char *script = getenv("PEER");
 	(void)sscanf(script ? script : "", "%31s %63s", what, where);
 	if (strcmp(argv[1], "--describe-snapshot") == 0) {
+		/* of the file that is kept, not of one that its maker can still change */
+		if (access(FC_API_SOCKET, F_OK) == 0)
+			(void)printf("where Firecracker works\n");
 		(void)printf("%s\n", str_eq(what, "other-format") ? "v9.9.9" : "v10.0.0");
 		(void)fflush(stdout);
 		_exit(0);
@@ -327,6 +334,8 @@ static void every_failure_says_what_firecracker_said(void **state)
 		  "VM 'web': 'vmstate.bin' is damaged: its checksum is wrong" },
 		{ "no-state /snapshot/create", -ENOENT,
 		  "VM 'web': cannot read 'vmstate.bin': No such file or directory" },
+		{ "link-state /snapshot/create", -ELOOP,
+		  "VM 'web': cannot read 'vmstate.bin': Too many levels of symbolic links" },
 		{ "other-format", -EPROTO,
 		  "VM 'web': the snapshot's format is not Firecracker's '10.0.0' but 'v9.9.9'" },
 	};

@@ -2,7 +2,8 @@
 /*
  * Device state passes through the working folder, where Firecracker writes and reads it under the
  * one name it knows; here it is checked on its way, so that what is stored and what is loaded are
- * the bytes that were checked.
+ * the bytes that were checked.  The folder is Firecracker's, which has run an untrusted guest: what
+ * it has made there may be a link to anywhere.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@ static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error 
 {
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
-	int r = file_read_at(dir_fd, FC_STATE_FILE, STATE_MAX, &text, &len);
+	int r = file_read_below(dir_fd, FC_STATE_FILE, STATE_MAX, &text, &len);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '" FC_STATE_FILE "': %s", strerror(-r));
 	if (len < 8 || crc64_jones(0, text, len) != 0)
@@ -31,14 +32,16 @@ static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error 
 	return 0;
 }
 
-/* The file's own account of its format, against what this Firecracker said of itself. */
-static int check_format(const struct firecracker *f, int64_t deadline_ns, struct mvm_error *err)
+/* The account of its format by the file in a folder, against what this Firecracker said of itself.
+ */
+static int check_format(const struct firecracker *f, int dir_fd, int64_t deadline_ns,
+			struct mvm_error *err)
 {
 	char text[ASK_TEXT_MAX];
 	size_t len = 0;
 	char *const argv[] = { f->binary, (char[]){ "--describe-snapshot" },
 			       (char[]){ FC_STATE_FILE }, NULL };
-	int r = program_ask(argv, f->folder.fd, deadline_ns, text);
+	int r = program_ask(argv, dir_fd, deadline_ns, text);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot ask Firecracker for the snapshot's format: %s",
 				     strerror(-r));
@@ -72,19 +75,22 @@ static int do_action(struct firecracker *f, enum fc_action action, int64_t deadl
 	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
 }
 
-static int store_state(const struct firecracker *f, int dir_fd, struct mvm_error *err)
+static int store_state(const struct firecracker *f, int dir_fd, int64_t deadline_ns,
+		       struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	size_t len = 0;
 	int r = read_state(f->folder.fd, &text, &len, err);
 	if (r < 0)
 		return r;
-	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600);
-	if (r < 0 && r != -EEXIST)
+	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600); /* or it leaves nothing */
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot create '" FC_STATE_FILE "': %s", strerror(-r));
+	r = check_format(f, dir_fd, deadline_ns, err);
+	if (r < 0)
 		(void)unlinkat(dir_fd, FC_STATE_FILE, 0); /* the first failure is the one to
 							     report */
-	return r < 0 ? mvm_error_set(err, r, "cannot create '" FC_STATE_FILE "': %s", strerror(-r))
-		     : 0;
+	return r;
 }
 
 int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
@@ -97,9 +103,7 @@ int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 	int r = do_action(f, swap_is_on() ? FC_SNAPSHOT_FULL : FC_SNAPSHOT_DIFF, deadline_ns, err);
 	fc_jail_give_back(&f->jail);
 	if (r == 0)
-		r = check_format(f, deadline_ns, err);
-	if (r == 0)
-		r = store_state(f, dir_fd, err);
+		r = store_state(f, dir_fd, deadline_ns, err);
 	(void)unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* goes with its folder at the latest */
 	return r;
 }
