@@ -3,6 +3,7 @@
  * The Firecracker backend against a scripted peer: this program, started as Firecracker would be.
  * PEER in the environment says what it does: "<what> <path>", at the call of that path.
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -169,6 +170,7 @@ static struct {
 	struct loop *loop;
 	struct vmm *vmm;
 	bool takes_over; /* the guest's connection */
+	char *binary;	 /* NULL: this program */
 } T;
 
 static int take_over(void *arg, int fd)
@@ -183,9 +185,9 @@ static char version[] = "1.15.1", format[] = "10.0.0", self[] = "/proc/self/exe"
 
 static int spawn(enum vmm_memory memory, int64_t deadline_ns, struct mvm_error *err)
 {
-	static const struct vmm_probe probe = {
+	const struct vmm_probe probe = {
 		.usable = true,
-		.binary = self,
+		.binary = T.binary ? T.binary : self,
 		.version = version,
 		.state_format = format,
 	};
@@ -403,6 +405,37 @@ static void silence_ends_with_the_deadline(void **state)
 	assert_no_folder_is_left();
 }
 
+/* A jailer that tells which folders it was given, and fails. */
+static void a_jail_is_given_no_folder_of_the_hosts(void **state)
+{
+	(void)state;
+	static const Elf64_Ehdr program = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64 },
+		.e_phentsize = sizeof(Elf64_Phdr), /* of which a static program needs none */
+	};
+	static const char script[] = "#!/bin/sh\n"
+				     "for fd in 3 4 5; do readlink /proc/$$/fd/$fd; done >&2\n"
+				     "exit 3\n";
+	struct mvm_error err = { 0 };
+	AUTO_FREE char *binary = str_printf("%s/program", T.path);
+	AUTO_FREE char *jailer = str_printf("%s/jailer", T.path);
+	assert_int_equal(file_create_at(T.dir_fd, "program", &program, sizeof(program), 0755), 0);
+	assert_int_equal(file_create_at(T.dir_fd, "jailer", script, sizeof(script) - 1, 0755), 0);
+	if (fc_jail_obstacle(binary, T.dir_fd)) {
+		print_message("skipped: %s\n", fc_jail_obstacle(binary, T.dir_fd));
+		skip();
+	}
+	assert_int_equal(setenv(FC_JAILER_ENV, jailer, 1), 0);
+	T.binary = binary;
+	int r = spawn(VMM_MEMORY_PRIVATE, soon(), &err);
+	T.binary = NULL;
+	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+	assert_string_equal(err.text, "VM 'web': Firecracker ended with status 3");
+	assert_int_equal(r, -EREMOTEIO);
+	drop();
+	assert_no_folder_is_left();
+}
+
 static void network_is_refused_in_words(void **state)
 {
 	(void)state;
@@ -497,6 +530,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_failure_says_what_firecracker_said),
 		cmocka_unit_test(a_clone_fails_with_firecrackers_words_too),
 		cmocka_unit_test(silence_ends_with_the_deadline),
+		cmocka_unit_test(a_jail_is_given_no_folder_of_the_hosts),
 		cmocka_unit_test(network_is_refused_in_words),
 		cmocka_unit_test(a_probe_tells_versions_or_a_reason),
 		cmocka_unit_test(both_versions_are_kept_with_the_probe),

@@ -125,7 +125,8 @@ static int start_process(void *arg, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
 	AUTO_CLOSE int words_to = to;
-	/* in the order of enum fc_fd; the revision's stands in for what this VM does not have */
+	/* in the order of enum fc_fd; the revision's stands in for what this VM does not have.  A
+	 * jail has its files mounted, and any folder would lead out of it */
 	const int fds[FC_FD_COUNT] = {
 		c->dir_fd,
 		vmm_own_drive(c) ? c->own_dir_fd : c->dir_fd,
@@ -138,7 +139,7 @@ static int start_process(void *arg, struct mvm_error *err)
 		.stdout_fd = c->console_fd,
 		.stderr_fd = words_to,
 		.fds = fds,
-		.n_fds = FC_FD_COUNT,
+		.n_fds = f->jail.jailer ? 0 : FC_FD_COUNT,
 		.flags = PROCESS_DIE_WITH_PARENT,
 	};
 	if (c->memory == VMM_MEMORY_CLONE)
