@@ -9,6 +9,9 @@
 
 #include "base/file.h"
 
+#define CHUNK_SIZE 2048u
+#define CHUNKS_MAX 512u /* together what a pipe can hold, by the kernel's fs.pipe-max-size */
+
 static int copy_log(struct words *w, int log_fd)
 {
 	if (log_fd >= 0 && (w->log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
@@ -46,8 +49,9 @@ int words_open(struct words *w, int log_fd, int *ret_to)
 
 void words_read(struct words *w)
 {
-	char chunk[2048];
-	while (w->fd >= 0) {
+	char chunk[CHUNK_SIZE];
+	/* bounded: a VMM that talks without end must not keep everybody else waiting */
+	for (unsigned i = 0; w->fd >= 0 && i < CHUNKS_MAX; i++) {
 		ssize_t n = read(w->fd, chunk, sizeof(chunk));
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -35,7 +35,7 @@ int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int
 /* Serve it from the loop. */
 int words_watch(struct words *w, struct loop *loop);
 
-/* Take what has come. */
+/* Take what has come; what comes meanwhile may wait for another turn. */
 void words_read(struct words *w);
 
 void words_done(struct words *w);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/words.h"
+
+/* Were it read to its end, this would not end. */
+static void who_talks_without_end_is_listened_to_a_piece_at_a_time(void **state)
+{
+	(void)state;
+	struct words w = WORDS_NONE;
+	w.fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	assert_true(w.fd >= 0);
+	words_read(&w);
+	assert_true(w.fd >= 0);
+	assert_int_equal(w.tail.len, WORDS_MAX);
+	words_done(&w);
+}
+
+/* However much of a pipe that was, once its writer has gone. */
+static void all_that_a_full_pipe_holds_is_taken_and_its_end_kept(void **state)
+{
+	(void)state;
+	struct words w = WORDS_NONE;
+	struct mvm_error err = { 0 };
+	char page[4096];
+	int to = -1;
+	memset(page, 'x', sizeof(page));
+	assert_int_equal(words_open(&w, -1, &to), 0);
+	(void)fcntl(to, F_SETPIPE_SZ, 1 << 20); /* else it is smaller */
+	assert_int_equal(fcntl(to, F_SETFL, O_NONBLOCK), 0);
+	while (write(to, page, sizeof(page)) == (ssize_t)sizeof(page))
+		;
+	assert_int_equal(errno, EAGAIN);
+	(void)close(to);
+	words_read(&w);
+	char byte;
+	if (w.fd >= 0) /* what is left is the end */
+		assert_int_equal(read(w.fd, &byte, 1), 0);
+	assert_int_equal(w.tail.len, WORDS_MAX);
+	assert_int_equal(words_explain(&w, "it", "", 9, &err), -EREMOTEIO);
+	assert_memory_equal(err.text, "it was killed by signal 9: xxx", 30);
+	words_done(&w);
+}
+
+static void the_words_are_on_one_line_without_their_prefix(void **state)
+{
+	(void)state;
+	struct words w = WORDS_NONE;
+	struct mvm_error err = { 0 };
+	int to = -1;
+	assert_int_equal(words_open(&w, -1, &to), 0);
+	assert_int_equal(write(to, "vmm: one\r\n\nvmm: two\nthree", 26), 26);
+	(void)close(to);
+	words_read(&w);
+	assert_int_equal(words_explain(&w, "it", "vmm: ", 3 << 8, &err), -EREMOTEIO);
+	assert_string_equal(err.text, "it ended with status 3: one; two; three");
+	words_done(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_talks_without_end_is_listened_to_a_piece_at_a_time),
+		cmocka_unit_test(all_that_a_full_pipe_holds_is_taken_and_its_end_kept),
+		cmocka_unit_test(the_words_are_on_one_line_without_their_prefix),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
