@@ -52,7 +52,9 @@ static int place_fds(struct child_plan *plan)
 		if (i < 3 && from < 0)
 			from = open("/dev/null", (i == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
 		plan->moved[i] = -1;
-		if (from < 0 && i >= 3)
+		if (from < 0 && i < 3)
+			return -errno;
+		if (from < 0)
 			continue;
 		plan->moved[i] = fcntl(from, F_DUPFD_CLOEXEC, above);
 		if (plan->moved[i] < 0)

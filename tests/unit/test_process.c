@@ -93,6 +93,23 @@ static void a_wrong_folder_to_start_in_is_told(void **state)
 	assert_int_equal(process_spawn(&spec, &p), -ENOTDIR);
 }
 
+static int be_where_nothing_is(void *arg)
+{
+	return chroot(arg) < 0 || chdir("/") < 0 ? -errno : 0;
+}
+
+static void a_missing_dev_null_is_told(void **state)
+{
+	const char *argv[] = { "true", NULL };
+	struct process_spec spec = spec_of(argv);
+	struct process p = { 0 };
+	if (geteuid() != 0)
+		skip(); /* only root gets to such a place */
+	spec.in_child = be_where_nothing_is;
+	spec.in_child_arg = (void *)scratch_path(state);
+	assert_int_equal(process_spawn(&spec, &p), -ENOENT);
+}
+
 static void a_child_gets_exactly_the_named_descriptors(void **state)
 {
 	int dir = scratch_fd(state);
@@ -349,6 +366,7 @@ int main(void)
 		T(a_program_runs_and_its_status_is_returned),
 		T(what_cannot_be_started_is_told_by_errno),
 		T(a_wrong_folder_to_start_in_is_told),
+		T(a_missing_dev_null_is_told),
 		T(a_child_gets_exactly_the_named_descriptors),
 		T(descriptors_may_trade_places),
 		T(a_number_may_be_left_empty),
