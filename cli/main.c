@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -134,6 +135,8 @@ int main(int argc, char **argv)
 
 	if (argc < 1)
 		return 2;
+	/* who started us may ignore it, and we with it: then no child's status is to be had */
+	(void)signal(SIGCHLD, SIG_DFL);
 	c.json = wants_json(argv + 1);
 	int used = args_parse(&root, argv + 1, ARGS_STOP_AT_WORD, &before, &c.err);
 	if (used < 0) {

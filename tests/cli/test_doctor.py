@@ -62,6 +62,14 @@ class Doctor(harness.TestCase):
         self.assertEqual(qemu["level"], "warn")
         self.assertIn("6.2.0", qemu["message"])
 
+    def test_a_parent_that_ignores_its_children_is_no_hindrance(self):
+        path = self.program("qemu-system-x86_64", "echo 'QEMU emulator version 7.2.0'")
+        done = subprocess.run(["env", "--ignore-signal=CHLD", harness.MVM, "backends", "--json"],
+                              env=self.environment({"MVM_QEMU": path + "/qemu-system-x86_64"}),
+                              capture_output=True, text=True, check=True, timeout=self.timeout)
+        qemu = next(b for b in json.loads(done.stdout) if b["name"] == "qemu")
+        self.assertEqual(qemu["version"], "7.2.0", qemu)
+
     def test_what_is_no_qemu_is_not_one(self):
         path = self.program("qemu-system-x86_64", "echo hello")
         qemu = self.checks(1, PATH=path)["qemu"]
