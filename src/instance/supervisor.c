@@ -16,7 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -245,6 +245,17 @@ static int start_timers(struct supervisor *s)
 		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
 
+/* Each connection to a forwarded port may take two descriptors of ours (netns.h): whoever makes
+ * many must leave some for control.sock. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit); /* up to that everybody may */
+}
+
 static int prepare(struct supervisor *s, struct mvm_error *err)
 {
 	/* inherited, so not close-on-exec yet; the VMM gets none of them unless it is named */
@@ -252,6 +263,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return mvm_error_set(err, -errno, "descriptor %d is missing", fd);
 	}
+	raise_descriptor_limit();
 	int r = loop_new(&s->loop);
 	if (r == 0)
 		r = clients_init(&s->clients, s->loop, &s->machine.agent);

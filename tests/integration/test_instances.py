@@ -487,6 +487,14 @@ class Privacy(TestCase):
         self.assertEqual(stat.S_IMODE(os.stat(self.data("logs", "events.jsonl")).st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(self.data("instances", name)).st_mode), 0o700)
 
+    def test_a_supervisor_may_open_as_many_files_as_the_host_allows(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        pid = self.run_detached()["supervisor_pid"]
+        self.assertEqual(resource.prlimit(pid, resource.RLIMIT_NOFILE), (hard, hard))
+
     @unittest.skipIf(os.getuid(), "needs root to become somebody else")
     def test_the_control_socket_serves_its_owner_and_root(self):
         name = self.run_detached()["name"]
