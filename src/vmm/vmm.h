@@ -78,7 +78,7 @@ struct vmm_config {
 	int dir_fd;	     /* the revision's folder */
 	const char *kernel;  /* "vmlinux" */
 	const char *initrd;  /* "initrd"; may be NULL */
-	const char *cmdline; /* the whole of it, from vmm_cmdline() */
+	const char *cmdline; /* the whole of it, from ops->cmdline */
 	struct vmm_drive drives[4];
 	size_t n_drives;
 	int own_dir_fd; /* folder of the drives that are its own; unused without any */
@@ -110,7 +110,7 @@ enum vmm_state {
 	VMM_SPAWNED, /* the process is up and has answered; the guest has not run */
 	VMM_RUNNING,
 	VMM_PAUSED,
-	VMM_ENDED, /* the process has ended; see vmm_exit_status */
+	VMM_ENDED, /* the process has ended; see exit_status */
 };
 
 struct vmm;

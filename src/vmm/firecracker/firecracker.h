@@ -126,7 +126,7 @@ int fc_do(struct firecracker *f, const struct fc_requests *requests, int64_t dea
 
 /*
  * Why a wait has failed, given the code and text that err already holds: when Firecracker is gone
- * or going, wait for its end (until the deadline, two seconds at most) and say with which status
+ * or going, wait for its end (until the deadline, ten seconds at most) and say with which status
  * and words.  Returns the code to return.
  */
 int fc_explain(struct firecracker *f, int r, int64_t deadline_ns, struct mvm_error *err);

@@ -111,7 +111,7 @@ struct qemu {
 
 /*
  * Why a wait has failed, given the code and text that err already holds: when QEMU is gone or
- * going, wait for its end (until the deadline, two seconds at most) and say with which status and
+ * going, wait for its end (until the deadline, ten seconds at most) and say with which status and
  * words.  Returns the code to return.
  */
 int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *err);
