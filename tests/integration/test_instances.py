@@ -402,17 +402,17 @@ class Life(TestCase):
                 os.write(write_end, b"full")
         except BlockingIOError:
             os.set_blocking(write_end, True) # here the starter waits with its note of the start
-        starter = self.start_mvm("run", "-T", "web-worker", "-d", "--rm", "--name", "brief",
+        starter = self.start_mvm("run", "-T", "web-worker", "-d", "--rm", "--name", "early",
                                  "--json", stderr=write_end)
         os.close(write_end)
-        self.wait_for_event("brief", "started")
-        self.mvm_ok("stop", "brief")
-        self.wait_for_event("brief", "removed")
+        self.wait_for_event("early", "started")
+        self.mvm_ok("stop", "early")
+        self.wait_for_event("early", "removed")
         while os.read(read_end, 65536):
             pass
         out, _ = starter.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(starter.returncode, 0)
-        self.assertEqual(json.loads(out)["name"], "brief")
+        self.assertEqual(json.loads(out)["name"], "early")
 
     def test_the_terminal_and_the_command_may_go(self):
         env = self.environment()
