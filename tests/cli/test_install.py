@@ -111,6 +111,7 @@ class Installed(harness.TestCase):
                 text = file.read()
             [start] = re.findall(r"^ExecStart=(\S+) pool serve$", text, re.M)
             self.assertTrue(os.access(self.root + start, os.X_OK), start)
+            self.assertIn("Environment=HOME=%h\n", text) # else its pools were not root's
             self.assertIn("KillMode=process\n", text)  # or instances would end with the service
             self.assertNotIn("@", text)
 
