@@ -143,9 +143,8 @@ static int hash_revision(const struct mvm_template_spec *spec, const struct buil
 static bool have_revision(struct mvm *mvm, const char *id, const char *hash)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
-	AUTO_FREE char *ref = str_printf("%s@%s", id, hash);
 	struct mvm_error ignored; /* one that cannot be run is published again */
-	return ref && revision_open(mvm, ref, &revision, &ignored) == 0;
+	return revision_look(mvm, id, hash, &revision, &ignored) == 0;
 }
 
 /* --force mends what verify finds: is every file of the revision what it was? */

@@ -60,11 +60,9 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current,
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, hash, err);
-	r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, &revision, err);
-	if (r < 0)
-		return mvm_error_context(err, r, "template '%s', revision %.12s", id, hash);
-	r = look_ahead(mvm, &revision, d, err);
+	r = revision_look(mvm, id, hash, &revision, err);
+	if (r == 0)
+		r = look_ahead(mvm, &revision, d, err);
 	if (r < 0)
 		return r;
 	d->has_revision = true;

@@ -109,11 +109,18 @@ int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_e
 	return 0;
 }
 
+int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revision *ret,
+		  struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, hash, err);
+	int r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, ret, err);
+	return r < 0 ? mvm_error_context(err, r, "template '%s', revision %.12s", id, hash) : 0;
+}
+
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err)
 {
 	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
 	AUTO_CLOSE int lease_fd = -1;
-	AUTO_CLOSE int dir_fd = -1;
 
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
@@ -122,10 +129,9 @@ int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct
 	if (lease_fd < 0)
 		return mvm_error_set(err, lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
 				     strerror(-lease_fd));
-	dir_fd = store_revision_open(mvm->store, id, hash, err);
-	r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, ret, err);
+	r = revision_look(mvm, id, hash, ret, err);
 	if (r < 0)
-		return mvm_error_context(err, r, "template '%s', revision %.12s", id, hash);
+		return r;
 	ret->lease_fd = TAKE_FD(lease_fd);
 	return 0;
 }

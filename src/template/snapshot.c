@@ -267,7 +267,10 @@ int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_opti
 	const struct vmm_ops *ops;
 	AUTO_FREE char *ref = str_printf("%s@%s", id, result->revision);
 
-	int r = ref ? revision_open(mvm, ref, &revision, err) : mvm_error_oom(err);
+	if (!ref)
+		return mvm_error_oom(err);
+	int r = options->dry_run ? revision_look(mvm, id, result->revision, &revision, err)
+				 : revision_open(mvm, ref, &revision, err);
 	if (r < 0)
 		return r;
 	result->has_snapshot = revision.rev.has_snapshot;

@@ -33,6 +33,10 @@ DEFINE_AUTO_DONE(revision, revision_done)
 /* Resolve "ID[@REVISION]", take a lease, open and read it. */
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err);
 
+/* The same without a lease, to look at: nothing is written, and it may go at any time. */
+int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revision *ret,
+		  struct mvm_error *err);
+
 /* Read what a folder holds.  dir_fd is borrowed; id is copied. */
 int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err);
 

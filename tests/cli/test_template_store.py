@@ -56,7 +56,8 @@ class ReadOnly(Mounted):
         commands = [["template", "list"], ["template", "list", "--json"],
                     ["template", "info", "web"], ["template", "info", "web@" + a, "--json"],
                     ["template", "history", "web"], ["template", "diff", "web@" + a, "web"],
-                    ["template", "verify"], ["template", "prune", "--keep", "1", "-n"]]
+                    ["template", "verify"], ["template", "prune", "--keep", "1", "-n"],
+                    ["template", "build", "web", "--dry-run"]]
         normal = [self.mvm_ok(*command) for command in commands]
         for command, before, (status, out, err) in zip(commands, normal,
                                                        self.under(self.MOUNT, commands)):
