@@ -197,6 +197,8 @@ struct stale {
 	struct doctor *doctor;
 	size_t snapshots, looked_at, n;
 	char *id, *reason;
+	bool boots;	 /* instead */
+	bool no_backend; /* of which there is a finding already */
 };
 
 static void look_at_snapshot(struct doctor *d, const char *id, struct stale *s)
@@ -212,6 +214,8 @@ static void look_at_snapshot(struct doctor *d, const char *id, struct stale *s)
 		if (!s->id) {
 			s->id = str_dup(id, &d->failed);
 			s->reason = str_dup(r < 0 ? err.text : details.start_reason, &d->failed);
+			s->boots = r == 0 && details.start == MVM_START_WOULD_BOOT;
+			s->no_backend = r == 0 && !details.backend;
 		}
 	}
 	mvm_template_details_done(&details);
@@ -229,11 +233,15 @@ static void add_snapshots(struct doctor *d, const struct stale *s)
 			   s->looked_at, s->snapshots);
 		return;
 	}
-	mend = str_printf("mvm template build %s --snapshot --force", s->id);
-	d->failed |= !mend;
+	if (!s->no_backend) {
+		mend = s->boots ? str_printf("mvm template snapshot %s", s->id)
+				: str_printf("mvm template build %s --snapshot --force", s->id);
+		d->failed |= !mend;
+	}
 	doctor_add(d, "snapshots", MVM_CHECK_WARN, mend,
-		   "%zu of %zu cannot be restored here, so those templates boot; '%s': %s", s->n,
-		   s->looked_at, s->id, s->reason ? s->reason : "no reason known");
+		   "%zu of %zu cannot be restored here%s; '%s': %s", s->n, s->looked_at,
+		   s->boots ? ", so those templates boot" : "", s->id,
+		   s->reason ? s->reason : "no reason known");
 }
 
 static int count_snapshot(void *arg, const struct mvm_template_summary *template)

@@ -176,6 +176,17 @@ class Snapshots(guests.TestCase):
         other = {"tcg": "kvm", "kvm": "tcg"}[self.snapshot_of()["compat"]["accelerator"]]
         self.differs("accelerator", "tcg", "kvm", env={"MVM_ACCEL": other})
 
+    def test_doctor_says_what_mends_it(self):
+        def finding(**env):
+            found = json.loads(self.mvm("doctor", "--json", env=env).stdout)["checks"]
+            return next(check for check in found if check["name"] == "snapshots")
+        other = finding(**self.wrapper("other", 'echo "QEMU emulator version 99.1"\n'))
+        self.assertIn("so those templates boot", other["message"])
+        self.assertEqual(other["mend"], "mvm template snapshot web-worker")
+        none = finding(PATH=self.path("nothing"), MVM_QEMU="", MVM_FIRECRACKER="")
+        self.assertNotIn("boot", none["message"])
+        self.assertIsNone(none["mend"]) # there is another finding about that
+
     @needs_root
     def test_another_host_is_a_difference(self):
         other = self.write("machine-id", "0123456789abcdef0123456789abcdef\n")
