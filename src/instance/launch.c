@@ -42,11 +42,29 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 	return 0;
 }
 
+/* Is one port wanted for both?  Free ones that are still to be found are not. */
+static bool collide(const struct vmm_forward *a, const struct vmm_forward *b)
+{
+	static const char any[] = "0.0.0.0";
+	return a->udp == b->udp && a->host_port != 0 && a->host_port == b->host_port &&
+	       (str_eq(a->host_address, b->host_address) || str_eq(a->host_address, any) ||
+		str_eq(b->host_address, any));
+}
+
 int instance_check_ports(struct record *record, struct mvm_error *err)
 {
+	struct vmm_forward *f = record->forwards;
 	int r = 0;
+	for (size_t i = 0; i < record->n_forwards; i++) {
+		for (size_t k = 0; k < i; k++) {
+			if (collide(&f[i], &f[k]))
+				return mvm_error_set(err, -EADDRINUSE,
+						     "port %u of %s is to be forwarded twice",
+						     f[i].host_port, f[i].host_address);
+		}
+	}
 	for (size_t i = 0; i < record->n_forwards && r == 0; i++)
-		r = check_port(&record->forwards[i], err);
+		r = check_port(&f[i], err);
 	return r;
 }
 

@@ -353,6 +353,12 @@ class Starts(guests.TestCase):
             text = self.refused(1, "-p", f"{port}:8080", says="Address already in use")
             self.assertIn(str(port), text)
 
+    def test_a_port_that_is_asked_for_twice_is_named(self):
+        for ports in (("18080:80", "18080:81"), ("127.0.0.2:18080:80", "0.0.0.0:18080:80")):
+            says = self.refused(1, "-p", ports[0], "-p", ports[1],
+                                says="is to be forwarded twice")
+            self.assertNotIn("booting", says)
+
     def test_ports_that_are_none_are_usage_errors(self):
         for port in ("80", "x:y", "1:70000", "1:0", "256.0.0.1:1:2", "1:2/sctp", "::1:1:2"):
             with self.subTest(port):
