@@ -13,7 +13,9 @@ static int run(struct cli_context *c, const struct args *a)
 	c->failure_status = 125;
 	if (args_flag(a, "tty") && !isatty(STDIN_FILENO))
 		return cli_usage(c, "--tty needs a terminal on standard input");
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	int r = guest_env_check(c, args_list(a, "env"));
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_instance_open(mvm, args_at(a, 0), &instance, &c->err);
 	if (r < 0)

@@ -9,6 +9,7 @@
 
 static int run(struct cli_context *c, const struct args *a)
 {
+	AUTO_DONE(strbuf) name = { 0 };
 	char buf[128];
 	size_t used = 0;
 
@@ -31,7 +32,9 @@ static int run(struct cli_context *c, const struct args *a)
 				      : command_nearest(a->positionals, buf, sizeof(buf));
 	if (nearest)
 		return cli_usage(c, "no such command, did you mean '%s'?", nearest);
-	return cli_usage(c, "no such command: '%s'", a->positionals[0]);
+	for (size_t i = 0; i < a->n_positionals; i++)
+		strbuf_addf(&name, "%s%s", i ? " " : "", a->positionals[i]);
+	return cli_usage(c, "no such command: '%s'", name.failed ? "" : name.data);
 }
 
 static const struct option options[] = {

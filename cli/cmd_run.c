@@ -136,7 +136,9 @@ static int run(struct cli_context *c, const struct args *a)
 	if (count > 1 && !detach)
 		return cli_usage(c,
 				 "--count starts several that go on by themselves: add --detach");
-	int r = parse_forwards(c, ports, forwards);
+	int r = guest_env_check(c, args_list(a, "env"));
+	if (r >= 0)
+		r = parse_forwards(c, ports, forwards);
 	for (size_t i = 0; r >= 0 && i < ports->n; i++) {
 		if (count > 1 && forwards[i].host_port != 0)
 			r = cli_usage(

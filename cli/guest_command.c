@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
@@ -23,6 +24,15 @@ int guest_signals_block(bool resize)
 		return -1;
 	}
 	return fd;
+}
+
+int guest_env_check(struct cli_context *c, const struct strv *env)
+{
+	for (size_t i = 0; i < env->n; i++) {
+		if (env->v[i][0] == '=' || !strchr(env->v[i], '='))
+			return cli_usage(c, "option '--env': '%s' is not NAME=VALUE", env->v[i]);
+	}
+	return 0;
 }
 
 /* Keys go to the guest as they are; undone by terminal_restore(). */

@@ -26,6 +26,9 @@ struct guest_command {
 int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command);
 
+/* A usage error unless every variable is NAME=VALUE: before a VM is started for it. */
+int guest_env_check(struct cli_context *c, const struct strv *env);
+
 /* Block the signals that end or resize a terminal program and give a signalfd(2) of them; resize
  * also when the window's size is wanted.  -1 when it cannot be had: they then act as usual. */
 int guest_signals_block(bool resize);

@@ -252,6 +252,7 @@ static int parse_short(const struct args *a, char *const *argv, struct mvm_error
 static int check_positionals(const struct args *a, struct mvm_error *err)
 {
 	const struct positional *p = a->command->positionals;
+	const char *rest = a->n_rest == 0 ? a->command->rest : NULL; /* forgotten, most likely */
 	char known[256];
 	size_t i = 0;
 
@@ -270,7 +271,9 @@ static int check_positionals(const struct args *a, struct mvm_error *err)
 		}
 	}
 	if (i < a->n_positionals)
-		return bad(err, "'%s' is one argument too many", a->positionals[i]);
+		return bad(err, "'%s' is one argument too many%s%s%s", a->positionals[i],
+			   rest ? ": " : "", rest ? rest : "",
+			   rest ? " is written behind '--'" : "");
 	if (a->command->rest_required && a->n_rest == 0)
 		return bad(err, "%s is missing: write it behind '--'", a->command->rest);
 	return 0;

@@ -104,6 +104,16 @@ class Errors(harness.TestCase):
     def test_a_value_that_is_missing_is_an_error(self):
         self.mvm_fails(2, "--data-dir", says="option '--data-dir' needs a value")
 
+    def test_a_variable_without_a_value_is_told_before_anything_starts(self):
+        for command in (("run", "-T", "web"), ("exec", "web-1")):
+            for variable in ("A", "=1"):
+                self.mvm_fails(2, *command, "-e", variable, "--", "true",
+                               says=f"option '--env': '{variable}' is not NAME=VALUE")
+
+    def test_help_for_an_unknown_command_repeats_its_name(self):
+        self.mvm_fails(2, "help", "template", "frobnicate",
+                       says="no such command: 'template frobnicate'")
+
     def test_a_flag_takes_no_value(self):
         self.mvm_fails(2, "version", "--json=yes", says="option '--json' takes no value")
 

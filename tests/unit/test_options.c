@@ -178,6 +178,7 @@ static void mistakes_are_told_in_a_sentence(void **state)
 		{ &exec, "vm", "COMMAND is missing: write it behind '--'" },
 		{ &exec, "vm --", "COMMAND is missing: write it behind '--'" },
 		{ &exec, "vm ls -- x", "'ls' is one argument too many" },
+		{ &exec, "vm ls", "'ls' is one argument too many: COMMAND is written behind '--'" },
 		{ &two, "x --forse", "unknown option '--forse', did you mean '--force'?" },
 		{ &two, "x --qqqqqqq", "unknown option '--qqqqqqq'" },
 		{ &two, "x -fx", "unknown option '-x' in '-fx'" },
