@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,13 +89,21 @@ int own_uid_take(struct own_uid *ret)
 	}
 	if (fd < 0)
 		return fd;
-	*ret = (struct own_uid){ .uid = uid, .fd = fd };
+	AUTO_CLOSE int ours = fd;
+	struct own_uid u = OWN_UID_NONE;
+	if (pipe2(u.life_fds, O_CLOEXEC) < 0)
+		return -errno;
+	u.uid = uid;
+	u.fd = TAKE_FD(ours);
+	*ret = u;
 	return 0;
 }
 
 void own_uid_done(struct own_uid *u)
 {
 	auto_close(&u->fd);
+	auto_close(&u->life_fds[0]);
+	auto_close(&u->life_fds[1]);
 	*u = (struct own_uid)OWN_UID_NONE;
 }
 
@@ -145,4 +154,18 @@ int own_uid_become(const struct own_uid *u, gid_t group, bool bind_ports)
 	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) < 0)
 		r = -errno;
 	return r;
+}
+
+int own_uid_tie(const struct own_uid *u, pid_t pid)
+{
+	const struct f_owner_ex owner = { .type = F_OWNER_PID, .pid = pid };
+	/* whichever end is closed first tells the other */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(u->life_fds); i++) {
+		int fd = u->life_fds[i];
+		int flags = fcntl(fd, F_GETFL);
+		if (flags < 0 || fcntl(fd, F_SETOWN_EX, &owner) < 0 ||
+		    fcntl(fd, F_SETSIG, SIGKILL) < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
+			return -errno;
+	}
+	return 0;
 }

@@ -7,7 +7,7 @@
  * can do nothing to other VMs, to mvm or to the host's files.
  *
  * Calling sequence: own_uid_obstacle, own_uid_take, own_uid_give for what the process shall write,
- * own_uid_become in the child; own_uid_take_back and own_uid_done after its end.
+ * own_uid_become in the child, own_uid_tie; own_uid_take_back and own_uid_done after its end.
  */
 
 #include <stdbool.h>
@@ -18,10 +18,11 @@
 struct own_uid {
 	uid_t uid; /* the gid is the same number */
 	int fd;	   /* keeps it ours; -1: there is none, and the process runs as we do */
+	int life_fds[2];
 };
 #define OWN_UID_NONE                                                                               \
 	{                                                                                          \
-		.fd = -1                                                                           \
+		.fd = -1, .life_fds = { -1, -1 }                                                   \
 	}
 
 /* Why we cannot start processes as other users and look after them; NULL if we can.  Static. */
@@ -51,5 +52,15 @@ void own_uid_take_back(int fd);
  *   bind_ports  keep the right to bind ports below 1024, if we have it
  */
 int own_uid_become(const struct own_uid *u, gid_t group, bool bind_ports);
+
+/*
+ * Kill the process when we end, however that happens, so that none is left when its uid becomes
+ * another's.  PR_SET_PDEATHSIG is not enough: the kernel forgets it when a process changes its uid,
+ * and what broke out of a guest could clear it.  Nobody but us can change whom a descriptor's
+ * O_ASYNC signal goes to.
+ *
+ * Returns 0 or -errno of fcntl(2).
+ */
+int own_uid_tie(const struct own_uid *u, pid_t pid);
 
 #endif

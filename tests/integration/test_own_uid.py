@@ -108,6 +108,18 @@ class OwnUid(guests.TestCase):
         os.kill(record["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
 
+    @harness.needs_program("setpriv")
+    def test_it_cannot_choose_to_outlive_its_supervisor(self):
+        # as what broke out of a guest would do first
+        qemu = self.write("bin/qemu", "#!/bin/sh\nexec setpriv --pdeathsig clear "
+                          f"{shutil.which('qemu-system-x86_64')} \"$@\"\n", 0o755)
+        os.chmod(self.folder, 0o755)
+        record = self.mvm_json("run", "--template", "web-worker", "-d", "--cold",
+                               env={"MVM_QEMU": qemu})
+        self.mvm_ok("pause", record["name"]) # or the guest ends when its agent is hung up on
+        os.kill(record["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+
     def test_a_root_that_cannot_do_this_says_so_and_runs_vms_all_the_same(self):
         for name, prefix, why in (
                 ("bound", ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"],

@@ -10,10 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -207,48 +205,6 @@ static void names_in_a_jail_are_plain_and_each_is_one_file(void **state)
 	finish(&f);
 }
 
-/* A process that has changed its user, tied to one that is killed. */
-static _Noreturn void be_the_killed_one(int report_fd)
-{
-	struct fc_jail jail = FC_JAIL_NONE;
-	pid_t pid;
-	if (fc_jail_open(&jail, "/bin/true", NULL) < 0)
-		_exit(1);
-	pid = fork();
-	if (pid == 0) {
-		(void)close(jail.life_fds[0]);
-		(void)close(jail.life_fds[1]);
-		if (geteuid() == 0 && setresuid(jail.user.uid, jail.user.uid, jail.user.uid) < 0)
-			_exit(1);
-		for (;;)
-			(void)pause();
-	}
-	if (pid < 0 || fc_jail_tie(&jail, pid) < 0 ||
-	    write(report_fd, &pid, sizeof(pid)) != (ssize_t)sizeof(pid))
-		_exit(1);
-	(void)close(report_fd);
-	(void)raise(SIGKILL);
-	_exit(1);
-}
-
-static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
-{
-	(void)state;
-	int fds[2], status = 0;
-	char byte;
-	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	pid_t pid = fork();
-	if (pid == 0)
-		be_the_killed_one(fds[1]);
-	(void)close(fds[1]);
-	pid_t tied = 0;
-	assert_int_equal(read(fds[0], &tied, sizeof(tied)), sizeof(tied));
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(read(fds[0], &byte, 1), 0); /* the tied one had the pipe's end, too */
-	(void)close(fds[0]);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,7 +213,6 @@ int main(void)
 		cmocka_unit_test(a_program_that_needs_the_hosts_loader_cannot_be_jailed),
 		cmocka_unit_test(files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used),
 		cmocka_unit_test(names_in_a_jail_are_plain_and_each_is_one_file),
-		cmocka_unit_test(whoever_is_tied_dies_with_us_also_as_another_user),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -130,6 +131,48 @@ static void a_device_is_used_by_its_group_unless_that_is_roots(void **state)
 	assert_int_equal(own_uid_device_group("/no/such/device", &group), -ENOENT);
 }
 
+/* A process that has changed its user, tied to one that is killed. */
+static _Noreturn void be_the_killed_one(int report_fd)
+{
+	struct own_uid u = OWN_UID_NONE;
+	pid_t pid;
+	if (own_uid_take(&u) < 0)
+		_exit(1);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(u.life_fds[0]);
+		(void)close(u.life_fds[1]);
+		if (geteuid() == 0 && setresuid(u.uid, u.uid, u.uid) < 0)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	if (pid < 0 || own_uid_tie(&u, pid) < 0 ||
+	    write(report_fd, &pid, sizeof(pid)) != (ssize_t)sizeof(pid))
+		_exit(1);
+	(void)close(report_fd);
+	(void)raise(SIGKILL);
+	_exit(1);
+}
+
+static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
+{
+	(void)state;
+	int fds[2], status = 0;
+	char byte;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0)
+		be_the_killed_one(fds[1]);
+	(void)close(fds[1]);
+	pid_t tied = 0;
+	assert_int_equal(read(fds[0], &tied, sizeof(tied)), sizeof(tied));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(read(fds[0], &byte, 1), 0); /* the tied one had the pipe's end, too */
+	(void)close(fds[0]);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -137,6 +180,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_two_have_the_same),
 		cmocka_unit_test(who_becomes_one_is_nobody_else_and_may_nothing),
+		cmocka_unit_test(whoever_is_tied_dies_with_us_also_as_another_user),
 		T(a_file_is_given_and_taken_back),
 		T(a_device_is_used_by_its_group_unless_that_is_roots),
 	};

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,8 +78,6 @@ const char *fc_jail_obstacle(const char *binary, int dir_fd)
 int fc_jail_open(struct fc_jail *jail, const char *jailer, struct mvm_error *err)
 {
 	int r = own_uid_take(&jail->user);
-	if (r == 0 && pipe2(jail->life_fds, O_CLOEXEC) < 0)
-		r = -errno;
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot prepare a jail: %s", strerror(-r));
 	jail->jailer = strdup(jailer);
@@ -93,8 +90,6 @@ void fc_jail_done(struct fc_jail *jail)
 	for (size_t i = 0; i < jail->n_files; i++)
 		auto_close(&jail->files[i].tree_fd);
 	own_uid_done(&jail->user);
-	auto_close(&jail->life_fds[0]);
-	auto_close(&jail->life_fds[1]);
 	free(jail->jailer);
 	*jail = (struct fc_jail)FC_JAIL_NONE;
 }
@@ -218,20 +213,6 @@ int fc_jail_enter(void *arg)
 	for (size_t i = 0; i < jail->n_files; i++) {
 		if (move_mount(jail->files[i].tree_fd, "", AT_FDCWD, jail->files[i].name,
 			       MOVE_MOUNT_F_EMPTY_PATH) < 0)
-			return -errno;
-	}
-	return 0;
-}
-
-int fc_jail_tie(struct fc_jail *jail, pid_t pid)
-{
-	const struct f_owner_ex owner = { .type = F_OWNER_PID, .pid = pid };
-	/* whichever end is closed first tells the other */
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(jail->life_fds); i++) {
-		int fd = jail->life_fds[i];
-		int flags = fcntl(fd, F_GETFL);
-		if (flags < 0 || fcntl(fd, F_SETOWN_EX, &owner) < 0 ||
-		    fcntl(fd, F_SETSIG, SIGKILL) < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
 			return -errno;
 	}
 	return 0;

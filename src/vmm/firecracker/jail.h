@@ -38,14 +38,13 @@ struct fc_jail_file {
 struct fc_jail {
 	char *jailer; /* NULL: there is no jail */
 	struct own_uid user;
-	int life_fds[2];
 	int root_fd; /* borrowed: the root folder */
 	struct fc_jail_file files[FC_JAIL_FILES_MAX];
 	size_t n_files;
 };
 #define FC_JAIL_NONE                                                                               \
 	{                                                                                          \
-		.user = OWN_UID_NONE, .life_fds = { -1, -1 }, .root_fd = -1                        \
+		.user = OWN_UID_NONE, .root_fd = -1                                                \
 	}
 
 /*
@@ -91,11 +90,5 @@ void fc_jail_give_back(struct fc_jail *jail);
 
 /* For process_spec.in_child; arg is the jail. */
 int fc_jail_enter(void *arg);
-
-/*
- * Kill the process when we end, however that happens.  The kernel forgets PR_SET_PDEATHSIG when a
- * process changes its uid; it does not forget whom a descriptor's O_ASYNC signal goes to.
- */
-int fc_jail_tie(struct fc_jail *jail, pid_t pid);
 
 #endif

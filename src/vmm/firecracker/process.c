@@ -107,7 +107,7 @@ static int spawn_process(struct firecracker *f, struct process_spec *spec)
 	int r = f->netns ? netns_spawn(f->netns, spec, &f->vmm.process)
 			 : process_spawn(spec, &f->vmm.process);
 	if (r == 0 && f->jail.jailer)
-		r = fc_jail_tie(&f->jail, f->vmm.process.pid);
+		r = own_uid_tie(&f->jail.user, f->vmm.process.pid);
 	return r;
 }
 

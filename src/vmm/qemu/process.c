@@ -144,6 +144,8 @@ static int spawn_process(struct qemu *q, const struct vmm_config *c, const struc
 		.in_child_arg = &q->child,
 	};
 	r = process_spawn(&spec, &q->vmm.process);
+	if (r == 0 && q->child.user.fd >= 0)
+		r = own_uid_tie(&q->child.user, q->vmm.process.pid);
 	return r < 0 ? start_failed(q, args->v[0], r, err) : 0;
 }
 
