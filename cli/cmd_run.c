@@ -127,8 +127,13 @@ static int run(struct cli_context *c, const struct args *a)
 	if (detach && with_command)
 		return cli_usage(c, "--detach and a command do not go together: start it with "
 				    "--detach, then use 'mvm exec'");
-	if (args_given(a, "env") && !with_command)
-		return cli_usage(c, "--env is for a command, and there is none");
+	static const char *const of_command[] = {
+		"interactive", "tty", "env", "workdir", "user", "timeout", NULL,
+	};
+	for (const char *const *name = of_command; *name && !with_command; name++) {
+		if (args_given(a, *name))
+			return cli_usage(c, "--%s is for a command, and there is none", *name);
+	}
 	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
 	const struct strv *ports = args_list(a, "publish");
@@ -136,7 +141,8 @@ static int run(struct cli_context *c, const struct args *a)
 	if (count > 1 && !detach)
 		return cli_usage(c,
 				 "--count starts several that go on by themselves: add --detach");
-	int r = guest_env_check(c, args_list(a, "env"));
+	struct guest_command command;
+	int r = guest_command_parse(c, a, &command);
 	if (r >= 0)
 		r = parse_forwards(c, ports, forwards);
 	for (size_t i = 0; r >= 0 && i < ports->n; i++) {
@@ -188,12 +194,7 @@ static int run(struct cli_context *c, const struct args *a)
 	if (!with_command)
 		return follow(c, mvm, instance, volumes.n > 0);
 
-	struct guest_command command = {
-		.argv = a->rest,
-		.env = args_list(a, "env"),
-		.input = true,
-		.timeout_ms = -1,
-	};
+	command.input = true;
 	int status = guest_command_run(c, instance, &command);
 	if (status >= 0 && volumes.n > 0) {
 		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
@@ -233,17 +234,18 @@ static const struct option options[] = {
 	  .value = "[ADDR:]HOST:GUEST",
 	  .help = "forward a port of this host (127.0.0.1 unless ADDR says otherwise; HOST 0 "
 		  "takes a free one) to one of the guest; add /udp for UDP" },
-	{ .name = "env",
-	  .letter = 'e',
-	  .kind = OPTION_LIST,
-	  .value = "NAME=VALUE",
-	  .help = "environment of COMMAND" },
 	{ .name = "volume",
 	  .letter = 'v',
 	  .kind = OPTION_LIST,
 	  .value = "HOST:GUEST[:rw]",
 	  .help = "copy this folder into the guest once it has started; with :rw copy it back "
 		  "when the VM is stopped" },
+	{ .name = "interactive",
+	  .letter = 'i',
+	  .kind = OPTION_FLAG,
+	  .help = "nothing more: COMMAND always gets standard input; for those used to -it",
+	  .group = "Command" },
+	GUEST_COMMAND_OPTIONS("Command"),
 	{ .name = "cold",
 	  .kind = OPTION_FLAG,
 	  .help = "boot, even if there is a snapshot",
@@ -312,6 +314,7 @@ const struct command command_run = {
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"
+		    "mvm run --template http-worker -it -- sh\n"
 		    "echo hello | mvm run --template http-worker -- cat",
 	.rest = "COMMAND",
 	.options = options,

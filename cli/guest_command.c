@@ -26,12 +26,25 @@ int guest_signals_block(bool resize)
 	return fd;
 }
 
-int guest_env_check(struct cli_context *c, const struct strv *env)
+int guest_command_parse(struct cli_context *c, const struct args *a, struct guest_command *ret)
 {
+	const struct strv *env = args_list(a, "env");
+	bool tty = args_flag(a, "tty");
+
 	for (size_t i = 0; i < env->n; i++) {
 		if (env->v[i][0] == '=' || !strchr(env->v[i], '='))
 			return cli_usage(c, "option '--env': '%s' is not NAME=VALUE", env->v[i]);
 	}
+	if (tty && !isatty(STDIN_FILENO))
+		return cli_usage(c, "--tty needs a terminal on standard input");
+	*ret = (struct guest_command){
+		.argv = a->rest,
+		.env = env,
+		.workdir = args_string(a, "workdir"),
+		.user = args_string(a, "user"),
+		.tty = tty,
+		.timeout_ms = args_ms(a, "timeout", -1),
+	};
 	return 0;
 }
 

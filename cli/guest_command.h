@@ -7,7 +7,38 @@
 #include <mvm/instance.h>
 
 #include "base/str.h"
-#include "command.h"
+#include "options.h"
+
+/* Options of a command in a guest, under a heading of the help; guest_command_parse() reads them.
+ */
+#define GUEST_COMMAND_OPTIONS(heading)                                                             \
+	{ .name = "tty",                                                                           \
+	  .letter = 't',                                                                           \
+	  .kind = OPTION_FLAG,                                                                     \
+	  .help = "give the command a terminal",                                                   \
+	  .group = (heading) },                                                                    \
+		{ .name = "env",                                                                   \
+		  .letter = 'e',                                                                   \
+		  .kind = OPTION_LIST,                                                             \
+		  .value = "NAME=VALUE",                                                           \
+		  .help = "add to the command's environment",                                      \
+		  .group = (heading) },                                                            \
+		{ .name = "workdir",                                                               \
+		  .letter = 'w',                                                                   \
+		  .kind = OPTION_STRING,                                                           \
+		  .value = "DIR",                                                                  \
+		  .help = "run it in this folder of the guest",                                    \
+		  .group = (heading) },                                                            \
+		{ .name = "user",                                                                  \
+		  .letter = 'u',                                                                   \
+		  .kind = OPTION_STRING,                                                           \
+		  .value = "USER[:GROUP]",                                                         \
+		  .help = "run it as this user of the guest, else as the workload's",              \
+		  .group = (heading) },                                                            \
+	{                                                                                          \
+		.name = "timeout", .kind = OPTION_DURATION, .value = "TIME",                       \
+		.help = "kill the command after this time, `90s`, `5m`", .group = (heading)        \
+	}
 
 struct guest_command {
 	char *const *argv;
@@ -26,8 +57,12 @@ struct guest_command {
 int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command);
 
-/* A usage error unless every variable is NAME=VALUE: before a VM is started for it. */
-int guest_env_check(struct cli_context *c, const struct strv *env);
+/*
+ * Read the command (what follows `--`) and GUEST_COMMAND_OPTIONS; *ret borrows from a.  Done before
+ * a VM is started for it: a usage error when a variable is not NAME=VALUE or there is no terminal
+ * to give.
+ */
+int guest_command_parse(struct cli_context *c, const struct args *a, struct guest_command *ret);
 
 /* Block the signals that end or resize a terminal program and give a signalfd(2) of them; resize
  * also when the window's size is wanted.  -1 when it cannot be had: they then act as usual. */

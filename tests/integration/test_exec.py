@@ -148,6 +148,12 @@ class Exec(guests.TestCase):
             lambda: "sleep 815" not in self.exec("shared", "busybox", "ps")))
 
     def test_a_terminal_has_a_size_and_learns_of_new_ones(self):
+        self.in_a_terminal("exec", "-it", "shared")
+
+    def test_a_fresh_vm_gives_its_command_a_terminal_too(self):
+        self.in_a_terminal("run", "-T", "web-worker", "-it")
+
+    def in_a_terminal(self, *command):
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
@@ -158,7 +164,7 @@ class Exec(guests.TestCase):
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             for fd in range(3):
                 os.dup2(slave, fd)
-            os.execve(harness.MVM, [harness.MVM, "exec", "-it", "shared", "--", "sh", "-c",
+            os.execve(harness.MVM, [harness.MVM, *command, "--", "sh", "-c",
                                     script.replace("stty", "busybox stty")], self.environment())
         os.close(slave)
         seen = b""

@@ -287,7 +287,20 @@ class Clones(guests.TestCase):
             says = self.mvm_fails(status, "run", "--template", "web-worker", "--", command)
             self.assertIn(command, says)
         self.mvm_fails(125, "run", "--template", "no-such", "--", "true", says="no-such")
-        self.mvm_fails(2, "run", "--template", "web-worker", "-e", "A=b", says="--env")
+        for option in (["-e", "A=b"], ["-t"], ["-i"], ["-u", "root"], ["-w", "/"],
+                       ["--timeout", "1s"]):
+            self.mvm_fails(2, "run", "--template", "web-worker", *option,
+                           says="is for a command, and there is none")
+        self.mvm_fails(2, "run", "--template", "web-worker", "-t", "--", "sh",
+                       says="--tty needs a terminal")
+        self.assert_nothing_left()
+
+    def test_a_command_has_user_folder_and_time_as_with_exec(self):
+        said = self.mvm_ok("run", "--template", "web-worker", "-u", "12:34", "-w", "/bin", "--",
+                           "sh", "-c", "id -u; id -g; pwd")
+        self.assertEqual(said, "12\n34\n/bin\n")
+        self.mvm_fails(125, "run", "--template", "web-worker", "--timeout", "500ms", "--", "sleep",
+                       "4712", says="did not end in time")
         self.assert_nothing_left()
 
     def test_a_fresh_vm_runs_each_command(self):
