@@ -173,9 +173,10 @@ static const struct option options[] = {
 const struct command command_stats = {
 	.path = "stats",
 	.summary = "Show what instances take: CPU, memory, disk",
-	.details = "PRIVATE is the memory that only this instance's VMM has; SHARED is mapped by "
-		   "others as well, such as the snapshot's memory among its clones. DISK is what "
-		   "the instance's folder takes. CPU, the share of one CPU, needs --watch. With "
+	.details = "PRIVATE is the memory that this instance's VMM has written to, guest and VMM "
+		   "together; SHARED is what it maps of the page cache, such as the snapshot's "
+		   "memory, which clones share. DISK is what the instance's folder takes. CPU, the "
+		   "share of one CPU, needs --watch. With "
 		   "--json each sample is an array on a line of its own.",
 	.positionals = { { .name = "NAME",
 			   .help = "the instances; all that run when none is named",

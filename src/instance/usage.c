@@ -33,6 +33,12 @@ static uint64_t rollup(const char *text, const char *key)
 	return sum;
 }
 
+/* What is private and clean is page cache of a file that nobody else happens to map. */
+static uint64_t written(const char *smaps)
+{
+	return rollup(smaps, "\nPrivate_Dirty") + rollup(smaps, "\nSwap:");
+}
+
 /* utime and stime, fields 14 and 15 of proc_pid_stat(5); the name before them may hold anything
  * but ends with the last ')'. */
 static uint64_t cpu_ns(const char *stat)
@@ -74,9 +80,10 @@ void usage_read(pid_t vmm_pid, pid_t supervisor_pid, int dir_fd, struct usage *r
 	if (stat)
 		ret->cpu_ns = cpu_ns(stat);
 	if (maps) {
-		ret->memory_private_bytes = rollup(maps, "\nPrivate_");
-		ret->memory_shared_bytes = rollup(maps, "\nShared_");
+		ret->memory_private_bytes = written(maps);
+		ret->memory_shared_bytes = rollup(maps, "\nShared_") +
+					   rollup(maps, "\nPrivate_Clean");
 	}
 	if (own)
-		ret->supervisor_private_bytes = rollup(own, "\nPrivate_");
+		ret->supervisor_private_bytes = written(own);
 }

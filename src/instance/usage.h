@@ -9,11 +9,11 @@
 
 struct usage {
 	uint64_t cpu_ns; /* of the VMM, since it was started */
-	/* of the VMM: only it has these pages / others map them as well, such as the snapshot's
-	 * memory file among clones */
+	/* of the VMM: what it has written to and only it has, swapped out or not / what it maps of
+	 * the page cache, such as the snapshot's memory file, which clones share */
 	uint64_t memory_private_bytes, memory_shared_bytes;
-	uint64_t supervisor_private_bytes;
-	uint64_t disk_bytes; /* allocated in the instance's folder */
+	uint64_t supervisor_private_bytes; /* likewise */
+	uint64_t disk_bytes;		   /* allocated in the instance's folder */
 };
 
 /*
