@@ -5,25 +5,40 @@
 #include "completion.h"
 #include "options.h"
 
-static const char prologue[] = "# fish completion for mvm, made by 'mvm completion fish'\n"
-			       "function __mvm_names\n"
-			       "	set -l data \"$MVM_DATA_DIR\"\n"
-			       "	test -n \"$data\"; or set data ~/.mvm\n"
-			       "	for path in $data/$argv[1]/*/\n"
-			       "		basename $path\n"
-			       "	end\n"
-			       "end\n"
-			       "# is the command line so far these words, apart from options?\n"
-			       "function __mvm_is\n"
-			       "	set -l words (commandline -opc | string match -v -- '-*')\n"
-			       "	test \"$words[2..-1]\" = \"$argv\"\n"
-			       "end\n"
-			       "function __mvm_in\n"
-			       "	set -l words (commandline -opc | string match -v -- '-*')\n"
-			       "	set -l last (math 1 + (count $argv))\n"
-			       "	test \"$words[2..$last]\" = \"$argv\"\n"
-			       "end\n"
-			       "complete -c mvm -f\n";
+static const char prologue[] =
+	"# fish completion for mvm, made by 'mvm completion fish'\n"
+	"# what the command line so far says: the words of the command, the data\n"
+	"function __mvm_scan\n"
+	"	set -g __mvm_data \"$MVM_DATA_DIR\"\n"
+	"	test -n \"$__mvm_data\"; or set -g __mvm_data ~/.mvm\n"
+	"	set -g __mvm_words\n"
+	"	set -l before\n"
+	"	for word in (commandline -opc)[2..-1]\n"
+	"		if test \"$before\" = --data-dir\n"
+	"			set -g __mvm_data $word\n"
+	"		else if string match -q -- '--data-dir=*' $word\n"
+	"			set -g __mvm_data (string replace -- --data-dir= '' $word)\n"
+	"		else if not string match -q -- '-*' $word\n"
+	"			set -ga __mvm_words $word\n"
+	"		end\n"
+	"		set before $word\n"
+	"	end\n"
+	"end\n"
+	"function __mvm_names\n"
+	"	__mvm_scan\n"
+	"	for path in $__mvm_data/$argv[1]/*/\n"
+	"		basename $path\n"
+	"	end\n"
+	"end\n"
+	"function __mvm_is\n"
+	"	__mvm_scan\n"
+	"	test \"$__mvm_words\" = \"$argv\"\n"
+	"end\n"
+	"function __mvm_in\n"
+	"	__mvm_scan\n"
+	"	test \"$__mvm_words[1..$(count $argv)]\" = \"$argv\"\n"
+	"end\n"
+	"complete -c mvm -f\n";
 
 /* The values to offer, as arguments of fish's `complete`. */
 static void print_values(FILE *out, enum value_hint hint, const char *choices)
@@ -62,7 +77,7 @@ static void print_options(FILE *out, const char *path, const struct option *tabl
 		if (o->letter)
 			(void)fprintf(out, " -s %c", o->letter);
 		if (o->kind != OPTION_FLAG)
-			(void)fputs(" -r", out);
+			(void)fputs(o->hint == VALUE_FILE ? " -r" : " -x", out); /* -x: no files */
 		print_values(out, o->hint, o->choices);
 		print_description(out, o->help);
 	}

@@ -5,16 +5,18 @@
 #include "completion.h"
 #include "options.h"
 
-static const char prologue[] = "#compdef mvm\n"
-			       "# zsh completion for mvm, made by 'mvm completion zsh'\n"
-			       "_mvm_names() {\n"
-			       "	local -a names\n"
-			       "	names=(\"${MVM_DATA_DIR:-$HOME/.mvm}\"/$1/*(N/:t))\n"
-			       "	compadd -a names\n"
-			       "}\n"
-			       "_mvm_command() {\n"
-			       "	local -a commands\n"
-			       "	commands=(\n";
+static const char prologue[] =
+	"#compdef mvm\n"
+	"# zsh completion for mvm, made by 'mvm completion zsh'\n"
+	"_mvm_names() {\n"
+	"	local -a names\n"
+	"	local dir=${opt_args[--data-dir]:-$data}\n"
+	"	names=(\"${dir:-${MVM_DATA_DIR:-$HOME/.mvm}}\"/$1/*(N/:t))\n"
+	"	compadd -a names\n"
+	"}\n"
+	"_mvm_command() {\n"
+	"	local -a commands\n"
+	"	commands=(\n";
 
 /* What _arguments runs or offers for a value. */
 static void print_action(FILE *out, enum value_hint hint, const char *choices)
@@ -121,6 +123,13 @@ void completion_zsh(FILE *out)
 	}
 	(void)fputs("	)\n	_describe command commands\n}\n"
 		    "_mvm() {\n"
+		    "	local data\n"
+		    "	local -A opt_args\n"
+		    "	while [[ $words[2] == --data-dir ]] && ((CURRENT > 3)); do\n"
+		    "		data=$words[3] words=($words[1] \"${(@)words[4,-1]}\")\n"
+		    "		((CURRENT -= 2))\n"
+		    "	done\n"
+		    "	if [[ $words[2] == --data-dir ]]; then _files -/; return; fi\n"
 		    "	if ((CURRENT == 2)); then _mvm_command; return; fi\n"
 		    "	case \"$words[2] $words[3]\" in\n",
 		    out);

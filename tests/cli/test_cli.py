@@ -3,7 +3,10 @@
 
 import json
 import os
+import pty
+import select
 import subprocess
+import time
 
 import harness
 
@@ -168,6 +171,64 @@ class Completion(harness.TestCase):
     @harness.needs_program("fish")
     def test_fish_reads_its_script(self):
         self.check_syntax("fish")
+
+    def make_two_folders(self):
+        other = self.path("other")
+        os.makedirs(os.path.join(self.data_dir, "templates", "web"))
+        os.makedirs(os.path.join(other, "templates", "db"))
+        return other
+
+    @harness.needs_program("fish")
+    def test_fish_completes_names_values_and_files(self):
+        other = self.make_two_folders()
+        script = self.write("script", self.mvm_ok("completion", "fish"))
+        for line, offered in (
+                ("mvm vers", ["version"]),
+                ("mvm run --restart ", ["no", "on-failure"]),
+                ("mvm run --cold -T ", ["web"]),
+                ("mvm run -e ", []),
+                ("mvm template info ", ["web"]),
+                (f"mvm --data-dir {other} template inf", ["info"]),
+                (f"mvm --data-dir {other} template info ", ["db"]),
+                (f"mvm template info --data-dir={other} ", ["db"]),
+                ("mvm kernel add scr", ["script"])):
+            with self.subTest(line):
+                done = subprocess.run(
+                    ["fish", "--no-config", "-c", f"source {script}; complete -C '{line}'"],
+                    text=True, check=True, capture_output=True, env=self.environment(),
+                    cwd=os.path.dirname(script), timeout=300)
+                words = [row.split("\t")[0] for row in done.stdout.splitlines()]
+                self.assertEqual(words, offered, done.stderr)
+
+    @harness.needs_program("zsh")
+    def test_zsh_completes_names_and_values(self):
+        other = self.make_two_folders()
+        script = self.write("_mvm", self.mvm_ok("completion", "zsh"))
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execvpe("zsh", ["zsh", "-f", "-i"], self.environment())
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.close, terminal)
+        # in mvm's place: says what it was called with
+        os.write(terminal, f"mvm() {{ print -r -- \"<$*>\" }}; autoload -U compinit; compinit -u -D; "
+                           f"source {script}; print -r $((6 * 7))\n".encode())
+        self.read_until(terminal, "\n42\r\n")
+        for typed, called in (
+                ("vers", "version"),
+                ("run --cold -T w", "run --cold -T web"),
+                ("run --restart o", "run --restart on-failure"),
+                (f"--data-dir {other} template info ", f"--data-dir {other} template info db"),
+                (f"template info --data-dir {other} ", f"template info --data-dir {other} db")):
+            with self.subTest(typed):
+                os.write(terminal, f"mvm {typed}\t\n".encode())
+                self.read_until(terminal, f"<{called}>\r\n")
+
+    def read_until(self, fd, text):
+        seen, deadline = "", time.monotonic() + harness.PATIENCE_S
+        while text not in seen:
+            if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                self.fail(f"no {text!r} in {seen!r}")
+            seen += os.read(fd, 4096).decode(errors="replace")
 
     def bash_completes(self, *words):
         """What bash offers for the last of these words."""
