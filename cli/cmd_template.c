@@ -20,7 +20,7 @@ static int load_config(struct cli_context *c, const char *path, bool strict,
 	AUTO_DONE(mvm_strings) warnings = { 0 };
 	int r = mvm_template_config_load(path, strict ? MVM_TEMPLATE_CONFIG_STRICT : 0, ret,
 					 &warnings, &c->err);
-	for (size_t i = 0; r >= 0 && i < warnings.n; i++)
+	for (size_t i = 0; i < warnings.n; i++)
 		note(c, warnings.v[i]);
 	return r;
 }

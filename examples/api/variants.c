@@ -35,16 +35,17 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s TEMPLATE.toml [LOCK]\n", argv[0]);
 		return 2;
 	}
-	if (mvm_template_config_load(argv[1], 0, &config, &warnings, &err) < 0) {
+	int r = mvm_template_config_load(argv[1], 0, &config, &warnings, &err);
+	for (size_t i = 0; i < warnings.n; i++)
+		fprintf(stderr, "warning: %s\n", warnings.v[i]);
+	mvm_strings_done(&warnings);
+	if (r < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		return mvm_error_exit_status(err.code);
 	}
-	for (size_t i = 0; i < warnings.n; i++)
-		fprintf(stderr, "warning: %s\n", warnings.v[i]);
 	printf("mvm %s, source %s\n", mvm_version(), config.flake_ref);
 	for (size_t i = 0; i < config.n_variants; i++)
 		print_variant(&config.variants[i], argc == 3 ? argv[2] : "lock1");
-	mvm_strings_done(&warnings);
 	mvm_template_config_done(&config);
 	return 0;
 }

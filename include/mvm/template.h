@@ -140,7 +140,7 @@ enum mvm_template_config_flags {
  *   flags         enum mvm_template_config_flags
  *   ret           done with mvm_template_config_done()
  *   ret_warnings  sentences about unknown keys, with file and line; mvm_strings_done() it; may be
- *                 NULL; not set on failure
+ *                 NULL.  Set on failure too: a key that is missing may be there by another name
  *
  * Errors: -ENOENT and others from reading, -EINVAL with file, line and key, -EFBIG.
  */

@@ -49,6 +49,8 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 	int r = toml_get_table(t, "health", &table, err);
 	if (r <= 0)
 		return r;
+	if ((r = toml_check_keys(&table, known, MVM_ARRAY_SIZE(known), err)) < 0)
+		return r;
 	if ((exec = toml_get_strings(&table, "exec", &ret->exec, err)) < 0)
 		return exec;
 	if ((http = toml_get_string(&table, "http", &ret->http, err)) < 0)
@@ -68,7 +70,7 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 	    (r = toml_get_u32(&table, "retries", 1, 1000, &ret->retries, err)) < 0 ||
 	    (r = toml_get_u32(&table, "start_grace_s", 1, 86400, &ret->start_grace_s, err)) < 0)
 		return r;
-	return toml_check_keys(&table, known, MVM_ARRAY_SIZE(known), err);
+	return 1;
 }
 
 static int read_network(const struct toml_table *t, enum mvm_network *ret, struct mvm_error *err)
@@ -164,7 +166,9 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	uint32_t vcpus = 0;
 	int r;
 
-	if ((r = read_name(t, "name", NAME_TEMPLATE, &v->name, err)) < 0 ||
+	/* first: a key that is said to be missing may be there by another name */
+	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
+	    (r = read_name(t, "name", NAME_TEMPLATE, &v->name, err)) < 0 ||
 	    (r = toml_need(t, "role", err)) < 0 ||
 	    (r = read_name(t, "role", NAME_ROLE, &v->role, err)) < 0)
 		return r;
@@ -181,8 +185,7 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	v->vcpus = (uint8_t)vcpus;
 	if (!v->name && (r = compose_name(t, config, v, err)) < 0)
 		return r;
-	r = inherit(t, config, v, err);
-	return r < 0 ? r : toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err);
+	return inherit(t, config, v, err);
 }
 
 static int check_unique(const struct toml_table *t, const struct mvm_template_config *config,
@@ -256,7 +259,8 @@ static int read_config(const struct toml_table *t, const char *base_dir,
 	bool failed = false;
 	int r;
 
-	if ((r = read_name(t, "template_id", NAME_TEMPLATE, &config->template_id, err)) < 0 ||
+	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
+	    (r = read_name(t, "template_id", NAME_TEMPLATE, &config->template_id, err)) < 0 ||
 	    (r = read_flake_ref(t, base_dir, &config->flake_ref, err)) < 0 ||
 	    (r = read_name(t, "profile", NAME_PROFILE, &config->profile, err)) < 0 ||
 	    (r = read_run(t, &config->run, err)) < 0)
@@ -265,8 +269,8 @@ static int read_config(const struct toml_table *t, const char *base_dir,
 		config->profile = str_dup(MVM_DEFAULT_PROFILE, &failed);
 	if (failed)
 		return mvm_error_oom(err);
-	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
-	    (r = read_variants(t, config, err)) < 0)
+	r = read_variants(t, config, err);
+	if (r < 0)
 		return r;
 	run_tidy(&config->run);
 	return 0;
@@ -277,12 +281,14 @@ int mvm_template_config_parse(const char *text, size_t len, const char *name, co
 			      struct mvm_strings *ret_warnings, struct mvm_error *err)
 {
 	AUTO(toml_value) root = NULL;
+
+	if (ret_warnings)
+		*ret_warnings = (struct mvm_strings){ 0 };
 	int r = toml_parse(text, len, name, &root, err);
 	if (r < 0)
 		return r;
 
 	AUTO_DONE(mvm_template_config) config = { 0 };
-	AUTO_DONE(mvm_strings) warnings = { 0 };
 	struct toml_source source = {
 		.name = name,
 		.strict = flags & MVM_TEMPLATE_CONFIG_STRICT,
@@ -290,7 +296,7 @@ int mvm_template_config_parse(const char *text, size_t len, const char *name, co
 	struct toml_table table = { .source = &source, .value = root };
 	root->line = 0; /* what is missing in the root table is missing nowhere in particular */
 	r = read_config(&table, base_dir, &config, err);
-	if (r >= 0 && strings_take(&source.warnings, &warnings) < 0)
+	if (ret_warnings && strings_take(&source.warnings, ret_warnings) < 0 && r >= 0)
 		r = mvm_error_oom(err);
 	strv_done(&source.warnings);
 	if (r < 0)
@@ -298,10 +304,6 @@ int mvm_template_config_parse(const char *text, size_t len, const char *name, co
 
 	*ret = config;
 	config = (struct mvm_template_config){ 0 };
-	if (ret_warnings) {
-		*ret_warnings = warnings;
-		warnings = (struct mvm_strings){ 0 };
-	}
 	return 0;
 }
 
@@ -319,6 +321,8 @@ int mvm_template_config_load(const char *path, unsigned flags, struct mvm_templa
 	AUTO_FREE char *text = NULL;
 	size_t len;
 
+	if (ret_warnings)
+		*ret_warnings = (struct mvm_strings){ 0 };
 	int r = file_read_at(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len);
 	if (r == -EFBIG)
 		return mvm_error_set(err, r, "%s: larger than 10 MB", path);

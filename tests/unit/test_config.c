@@ -234,6 +234,36 @@ static void unknown_keys_warn_or_fail_when_strict(void **state)
 	assert_string_equal(err.text, "template.toml:3: colour: unknown key");
 }
 
+static void what_is_missing_may_be_there_by_another_name(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *warns, *says;
+	} cases[] = {
+		{ "flak_ref = \"dir:root\"\n" VARIANT,
+		  "template.toml:1: flak_ref: unknown key; did you mean 'flake_ref'?",
+		  "template.toml: flake_ref: is missing" },
+		{ HEAD "[[variant]]\n",
+		  "template.toml:3: variant: unknown key; did you mean 'variants'?",
+		  "template.toml: variants: is missing: at least one [[variants]] is needed" },
+		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 1\nmem_mb = 1\n",
+		  "template.toml:6: variants[0].mem_mb: unknown key; did you mean 'mem_mib'?",
+		  "template.toml:3: variants[0].mem_mib: is missing" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_config) c = { 0 };
+		AUTO_DONE(mvm_strings) warnings = { 0 };
+		struct mvm_error err = { 0 };
+		assert_int_equal(parse(cases[i].text, 0, &c, &warnings, &err), -EINVAL);
+		assert_string_equal(err.text, cases[i].says);
+		assert_int_equal(warnings.n, 1);
+		assert_string_equal(warnings.v[0], cases[i].warns);
+		assert_int_equal(parse(cases[i].text, MVM_TEMPLATE_CONFIG_STRICT, &c, NULL, &err),
+				 -EINVAL);
+		assert_string_equal(err.text, cases[i].warns);
+	}
+}
+
 static void extreme_numbers_of_the_types_are_read(void **state)
 {
 	(void)state;
@@ -340,6 +370,7 @@ int main(void)
 		cmocka_unit_test(profiles_default_to_minimal_and_are_inherited),
 		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),
 		cmocka_unit_test(unknown_keys_warn_or_fail_when_strict),
+		cmocka_unit_test(what_is_missing_may_be_there_by_another_name),
 		cmocka_unit_test(extreme_numbers_of_the_types_are_read),
 		cmocka_unit_test(a_thousand_variants_are_fine),
 		cmocka_unit_test(only_relative_paths_in_references_are_made_absolute),
