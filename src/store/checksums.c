@@ -69,41 +69,6 @@ static const struct mvm_digest *find_known(const struct mvm_artifact *known, siz
 	return NULL;
 }
 
-int store_checksums_write(int dir_fd, const char *id, const char *revision,
-			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err)
-{
-	AUTO_DONE(strv) paths = { 0 };
-	AUTO_JSON json_t *files = json_object();
-	struct json_out out = { .failed = !files };
-
-	int r = store_revision_files(dir_fd, &paths);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot list the revision's files: %s", strerror(-r));
-	for (size_t i = 0; i < paths.n; i++) {
-		const struct mvm_digest *have = find_known(known, n_known, paths.v[i]);
-		struct mvm_digest digest;
-		char hex[DIGEST_HEX_SIZE];
-		r = have ? 0 : digest_file(dir_fd, paths.v[i], &digest);
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot read '%s': %s", paths.v[i],
-					     strerror(-r));
-		digest_hex(have ? have : &digest, hex);
-		json_put_string(&out, files, paths.v[i], hex);
-	}
-
-	json_t *o = json_new(&out);
-	json_put_u64(&out, o, "schema_version", MVM_SCHEMA_VERSION);
-	json_put_string(&out, o, "template_id", id);
-	json_put_string(&out, o, "revision_hash", revision);
-	json_put(&out, o, "files", json_incref(files));
-	AUTO_FREE char *text = NULL;
-	r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
-	if (r < 0)
-		return r;
-	r = file_create_at(dir_fd, "checksums.json", text, strlen(text), 0644);
-	return r < 0 ? mvm_error_set(err, r, "cannot write checksums.json: %s", strerror(-r)) : 0;
-}
-
 void checksums_done(struct checksums *c)
 {
 	for (size_t i = 0; i < c->n; i++)
@@ -121,6 +86,72 @@ const struct mvm_digest *checksums_find(const struct checksums *c, const char *p
 	return NULL;
 }
 
+static int add_checksum(struct checksums *c, const char *path, const struct mvm_digest *digest)
+{
+	struct checksum *to = &c->v[c->n];
+	to->path = strdup(path);
+	if (!to->path)
+		return -ENOMEM;
+	to->digest = *digest;
+	c->n++;
+	return 0;
+}
+
+int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_known,
+			 struct checksums *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) paths = { 0 };
+	AUTO_DONE(checksums) sums = { 0 };
+
+	int r = store_revision_files(dir_fd, &paths);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the revision's files: %s", strerror(-r));
+	sums.v = calloc(paths.n + 1, sizeof(*sums.v));
+	if (!sums.v)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < paths.n; i++) {
+		const struct mvm_digest *have = find_known(known, n_known, paths.v[i]);
+		struct mvm_digest digest;
+		r = have ? 0 : digest_file(dir_fd, paths.v[i], &digest);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot read '%s': %s", paths.v[i],
+					     strerror(-r));
+		if (add_checksum(&sums, paths.v[i], have ? have : &digest) < 0)
+			return mvm_error_oom(err);
+	}
+	*ret = sums;
+	sums = (struct checksums){ 0 };
+	return 0;
+}
+
+int store_checksums_write(int dir_fd, const char *id, const char *revision,
+			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err)
+{
+	AUTO_DONE(checksums) sums = { 0 };
+	struct json_out out = { 0 };
+
+	int r = store_checksums_make(dir_fd, known, n_known, &sums, err);
+	if (r < 0)
+		return r;
+	json_t *files = json_new(&out);
+	for (size_t i = 0; i < sums.n; i++) {
+		char hex[DIGEST_HEX_SIZE];
+		digest_hex(&sums.v[i].digest, hex);
+		json_put_string(&out, files, sums.v[i].path, hex);
+	}
+	json_t *o = json_new(&out);
+	json_put_u64(&out, o, "schema_version", MVM_SCHEMA_VERSION);
+	json_put_string(&out, o, "template_id", id);
+	json_put_string(&out, o, "revision_hash", revision);
+	json_put(&out, o, "files", files);
+	AUTO_FREE char *text = NULL;
+	r = json_out_text(&out, o, JSON_TEXT_PRETTY, &text, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(dir_fd, "checksums.json", text, strlen(text), 0644);
+	return r < 0 ? mvm_error_set(err, r, "cannot write checksums.json: %s", strerror(-r)) : 0;
+}
+
 static int read_files(const struct json_at *files, struct checksums *ret, struct mvm_error *err)
 {
 	const char *path;
@@ -132,16 +163,14 @@ static int read_files(const struct json_at *files, struct checksums *ret, struct
 	json_object_foreach(files->value, path, value)
 	{
 		AUTO_FREE char *hex = NULL;
-		struct checksum *c = &ret->v[ret->n];
+		struct mvm_digest digest;
 		int r = json_get_string(files, path, JSON_REQUIRED, &hex, err);
 		if (r < 0)
 			return r;
-		if (digest_parse(hex, &c->digest) < 0)
+		if (digest_parse(hex, &digest) < 0)
 			return json_error(files, path, err, "is no SHA-256 digest");
-		c->path = strdup(path);
-		if (!c->path)
+		if (add_checksum(ret, path, &digest) < 0)
 			return mvm_error_oom(err);
-		ret->n++;
 	}
 	return 0;
 }
@@ -156,6 +185,10 @@ int store_checksums_read(int dir_fd, struct checksums *ret, struct mvm_error *er
 	size_t len;
 
 	int r = file_read_at(dir_fd, "checksums.json", CHECKSUMS_MAX, &text, &len);
+	if (r == -ENOENT)
+		return mvm_error_set(err, r,
+				     "checksums.json is missing: its files cannot be "
+				     "checked");
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read checksums.json: %s", strerror(-r));
 	r = json_read(text, len, "checksums.json", &doc, err);

@@ -138,14 +138,6 @@ int store_removal_commit(struct removal *r, struct mvm_error *err);
 
 /* ---- Checksums ---- */
 
-/*
- * Write checksums.json: the SHA-256 of every file below dir_fd but itself and revision.json.
- *
- *   known    digests that need not be computed again, by path ("rootfs.ext4"); may be NULL
- */
-int store_checksums_write(int dir_fd, const char *id, const char *revision,
-			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err);
-
 struct checksum {
 	char *path;
 	struct mvm_digest digest;
@@ -156,6 +148,18 @@ struct checksums {
 };
 void checksums_done(struct checksums *c);
 DEFINE_AUTO_DONE(checksums, checksums_done)
+
+/*
+ * The SHA-256 of every file below dir_fd but checksums.json and revision.json.
+ *
+ *   known    digests that need not be computed again, by path ("rootfs.ext4"); may be NULL
+ */
+int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_known,
+			 struct checksums *ret, struct mvm_error *err);
+
+/* The same into checksums.json. */
+int store_checksums_write(int dir_fd, const char *id, const char *revision,
+			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err);
 
 /* Read checksums.json.  Its paths are only to be compared, never opened: they may be anything.
  * -ENOENT when it is missing, -EBADMSG when it is damaged. */
@@ -169,7 +173,7 @@ const struct mvm_digest *checksums_find(const struct checksums *c, const char *p
 int store_revision_files(int dir_fd, struct strv *ret);
 
 /* Compare every file of a revision's folder with checksums.json.  -EBADMSG names the first file
- * that differs, is missing, or is there without being listed; -ENOENT: no checksums.json. */
+ * that differs, is missing, or is there without being listed. */
 int store_revision_verify(int dir_fd, struct mvm_error *err);
 
 #endif

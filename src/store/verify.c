@@ -119,9 +119,6 @@ int store_revision_verify(int dir_fd, struct mvm_error *err)
 	struct mvm_error local = { 0 };
 	AUTO_DONE(verify) v = { .problem = stop_at_first, .arg = err ? err : &local };
 
-	if (faccessat(dir_fd, "checksums.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		return mvm_error_set(err, -errno, "cannot read checksums.json: %s",
-				     strerror(errno));
 	int r = store_verify_revision(dir_fd, &v);
 	return r == -ENOMEM ? mvm_error_oom(err) : r;
 }

@@ -68,6 +68,8 @@ static int load_side(struct mvm *mvm, const char *ref, char ret_id[STORE_ID_SIZE
 					err);
 	if (r == 0)
 		r = store_checksums_read(ret->dir_fd, &ret->sums, err);
+	if (r == -ENOENT && ret->dir_fd >= 0) /* as other programs may leave it */
+		r = store_checksums_make(ret->dir_fd, NULL, 0, &ret->sums, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "%s", ref);
 	ret->json = template_revision_json(&out, &ret->rev);

@@ -19,9 +19,10 @@ void mvm_template_details_done(struct mvm_template_details *d)
 }
 DEFINE_AUTO_DONE(mvm_template_details, mvm_template_details_done)
 
-/* What `run` would do here, and why. */
+/* What `run` would do here, and why.  unsound: why the files cannot be checked, or NULL. */
 static int look_ahead(struct mvm *mvm, const struct revision *revision,
-		      struct mvm_template_details *d, struct mvm_error *err)
+		      const struct mvm_error *unsound, struct mvm_template_details *d,
+		      struct mvm_error *err)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
 	AUTO_DONE(vmm_probe) probe = { 0 };
@@ -39,6 +40,10 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 					 &why);
 		d->kind_is_snapshot = kind.is_snapshot;
 	}
+	if (r == 0 && unsound) {
+		why = *unsound;
+		r = why.code;
+	}
 	if (r == 0)
 		r = start_decide(&request, &plan, &why);
 	if (r == -ENOMEM || failed)
@@ -55,18 +60,23 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current,
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
 	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
+	struct mvm_error unsound = { 0 };
 
 	/* without a lease: nothing is run, and what is open can be read to its end */
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
-	r = revision_look(mvm, id, hash, &revision, err);
+	r = revision_look(mvm, id, hash, &revision, &unsound);
+	if (r == -EBADMSG) /* what revision.json says can be shown all the same */
+		r = store_revision_load(mvm->store, id, hash, &revision.rev, &revision.dir_fd, err);
+	else if (r < 0 && err)
+		*err = unsound;
 	if (r == 0)
-		r = look_ahead(mvm, &revision, d, err);
+		r = look_ahead(mvm, &revision, unsound.code < 0 ? &unsound : NULL, d, err);
 	if (r < 0)
 		return r;
 	d->has_revision = true;
-	d->is_current = str_eq(revision.hash, current);
+	d->is_current = str_eq(hash, current);
 	d->disk_bytes = revision_disk_bytes(revision.dir_fd);
 	mvm_template_revision_cache_key(&revision.rev, d->cache_key);
 	d->revision = revision.rev;

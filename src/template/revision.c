@@ -5,15 +5,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "codec/json.h"
 #include "codec/sha256.h"
 #include "instance/data_disk.h"
 #include "model/load.h"
 #include "store/revision.h"
 #include "template/start.h"
-
-#define CHECKSUMS_MAX ((size_t)1 << 20)
 
 void revision_done(struct revision *r)
 {
@@ -31,20 +27,20 @@ void revision_done(struct revision *r)
 	*r = (struct revision)REVISION_NONE;
 }
 
-/* The digest that checksums.json has for a file; a copy in *ret. */
-static int checksum_of(const struct json_at *files, const char *name, enum json_presence presence,
-		       char **ret, struct mvm_error *err)
+/* The digest on record for a file; left alone if there is none. */
+static void checksum_of(const struct checksums *sums, const char *file, char **ret, bool *failed)
 {
-	struct mvm_digest digest;
-	int r = json_get_string(files, name, presence, ret, err);
-	if (r > 0 && digest_parse(*ret, &digest) < 0)
-		return json_error(files, name, err, "expected 64 hex digits");
-	return r;
+	const struct mvm_digest *digest = checksums_find(sums, file);
+	char hex[DIGEST_HEX_SIZE];
+
+	if (!digest)
+		return;
+	digest_hex(digest, hex);
+	*ret = str_dup(hex, failed);
 }
 
 static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *err)
 {
-	static const char name[] = "checksums.json";
 	const struct mvm_artifact_paths *paths = &ret->rev.artifact_paths;
 	const struct {
 		const char *what, *file;
@@ -54,39 +50,30 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 		{ "initrd", paths->initrd },
 		{ "data_disk", ret->rev.data_disk_mib ? DATA_DISK_NAME : NULL },
 	};
-	AUTO_FREE char *text = NULL;
-	AUTO_JSON json_t *doc = NULL;
-	struct json_at root, files;
-	size_t len;
+	AUTO_DONE(checksums) sums = { 0 };
+	bool failed = false;
 
-	int r = file_read_at(dir_fd, name, CHECKSUMS_MAX, &text, &len);
+	int r = store_checksums_read(dir_fd, &sums, err);
+	if (r == -ENOENT) /* other programs may do without; we run only what can be checked */
+		r = mvm_error_set(err, -EBADMSG,
+				  "checksums.json is missing: its files cannot be "
+				  "checked");
 	if (r < 0)
-		return mvm_error_set(err, r == -ENOENT ? -EBADMSG : r, "cannot read %s: %s", name,
-				     strerror(-r));
-	r = json_read(text, len, name, &doc, err);
-	if (r < 0)
-		return r;
-	json_root(&root, name, doc);
-	r = json_get_object(&root, "files", JSON_REQUIRED, &files, err);
-	for (size_t i = 0; r >= 0 && i < MVM_ARRAY_SIZE(artifacts); i++) {
+		return mvm_error_hint(err, r, "build it anew with 'mvm template build ID --force'");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(artifacts); i++) {
 		AUTO_FREE char *hex = NULL;
 		if (!artifacts[i].file)
 			continue;
-		r = checksum_of(&files, artifacts[i].file, JSON_REQUIRED, &hex, err);
-		if (r >= 0)
-			strv_addf(&ret->artifacts, "%s=%s", artifacts[i].what, hex);
+		checksum_of(&sums, artifacts[i].file, &hex, &failed);
+		if (!hex && !failed)
+			return mvm_error_set(err, -EBADMSG, "'%s' is not in checksums.json",
+					     artifacts[i].file);
+		strv_addf(&ret->artifacts, "%s=%s", artifacts[i].what, hex);
 	}
-	if (r >= 0)
-		r = checksum_of(&files, "snapshot/vmstate.bin", JSON_OPTIONAL, &ret->vmstate_sha256,
-				err);
-	if (r >= 0)
-		r = checksum_of(&files, "snapshot/mem.bin", JSON_OPTIONAL, &ret->mem_sha256, err);
-	if (r >= 0)
-		r = checksum_of(&files, "snapshot/" DATA_DISK_NAME, JSON_OPTIONAL,
-				&ret->data_sha256, err);
-	if (r >= 0 && ret->artifacts.failed)
-		return mvm_error_oom(err);
-	return r < 0 ? r : 0;
+	checksum_of(&sums, "snapshot/vmstate.bin", &ret->vmstate_sha256, &failed);
+	checksum_of(&sums, "snapshot/mem.bin", &ret->mem_sha256, &failed);
+	checksum_of(&sums, "snapshot/" DATA_DISK_NAME, &ret->data_sha256, &failed);
+	return failed || ret->artifacts.failed ? mvm_error_oom(err) : 0;
 }
 
 int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err)

@@ -516,6 +516,63 @@ class Prune(Revisions):
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
 
 
+class OtherPrograms(Revisions):
+    """Data as the Rust program leaves it: no checksums.json, and `current` in two shapes."""
+
+    REVISION = "a1b2c3d4e5f6"
+
+    def setUp(self):
+        super().setUp()
+        for shape in "artifacts", "revisions":
+            self.template(shape, shape)
+
+    def template(self, name, shape):
+        folder = os.path.join(self.data_dir, "templates", name)
+        revision = f"{folder}/artifacts/{self.REVISION}"
+        for file in "vmlinux", "rootfs.ext4", "fc-base.json":
+            self.write(f"{revision}/{file}", file)
+        self.like(f"{folder}/template.json", "spec", template_id=name)
+        self.like(f"{revision}/revision.json", "revision", revision_hash=self.REVISION)
+        os.symlink(f"{shape}/{self.REVISION}", f"{folder}/current")
+
+    def like(self, path, name, **changes):
+        """A file as that program writes it, but for some values."""
+        with open(os.path.join(harness.SOURCE_DIR, "tests", "unit", "serde",
+                               name + ".pretty.json"), encoding="utf-8") as file:
+            self.write(path, json.dumps({**json.load(file), **changes}, indent=2))
+
+    def test_they_are_shown_and_compared_and_stay(self):
+        listed = {each["template_id"]: each for each in self.mvm_json("template", "list")}
+        for name in "artifacts", "revisions":
+            self.assertEqual((listed[name]["problem"], listed[name]["revision_hash"]),
+                             (None, self.REVISION))
+            info = self.mvm_json("template", "info", name)
+            self.assertEqual((info["revision"]["revision_hash"], info["current"], info["kind"]),
+                             (self.REVISION, True, "Image"))
+            self.assertEqual(info["run"]["start"], "none")
+            self.assertIn("checksums.json is missing", info["run"]["reason"])
+            self.assertIn("cannot start it here", self.mvm_ok("template", "info", name))
+            self.assertTrue(self.history(name)[0]["current"])
+        self.assertEqual(self.mvm_ok("template", "diff", "artifacts", "revisions"),
+                         "no difference\n")
+        self.damage(self.REVISION, "rootfs.ext4", template="revisions")
+        self.assertEqual([file["name"] for file in self.mvm_json(
+            "template", "diff", "artifacts", "revisions")["artifacts"]], ["rootfs.ext4"])
+        self.assertEqual(self.mvm_json("template", "prune", "--keep", "0")["revisions"], [])
+
+    def test_what_cannot_be_checked_is_not_run_until_it_is_built_anew(self):
+        says = "checksums.json is missing: its files cannot be checked"
+        self.mvm_fails(5, "run", "--template", "revisions", "-d", says=says)
+        self.assertIn(says, self.mvm("template", "verify", status=5).stderr)
+        self.mvm_ok("template", "edit", "revisions", "--flake", "dir:root", "--kernel", "k",
+                    "--profile", "own", "--", "/bin/x")
+        made = self.build("revisions")
+        link = os.path.join(self.data_dir, "templates", "revisions", "current")
+        self.assertEqual(os.readlink(link), "artifacts/" + made)
+        self.mvm_fails(5, "template", "rollback", "revisions", says=says)
+        self.assertEqual(os.readlink(link), "artifacts/" + made)
+
+
 class Delete(Revisions):
     def test_a_template_in_use_is_not_deleted(self):
         a, *_ = self.build_three()
