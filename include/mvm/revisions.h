@@ -150,8 +150,9 @@ struct mvm_prune_result {
  * Remove old revisions, and then what nothing needs any longer.
  *
  * A revision stays while it is current, among the newest `keep`, or a VM runs from it; so does one
- * that a newer mvm wrote.  Templates that somebody else has locked are left for the next time,
- * with a note.
+ * that a newer mvm wrote.  Templates that somebody else has locked are left for the next time, and
+ * those whose `current` leads nowhere until that is mended, each with a note; for the one template
+ * that is named, that is an error.
  *
  *   options   borrowed
  *   fn        hears of every revision that goes, or would go; may be NULL

@@ -90,6 +90,21 @@ static int prune_history(struct run *run, const char *id, struct mvm_error *err)
 	return r < 0 || dry ? r : store_removal_commit(&removal, err);
 }
 
+/* Which one is current must be known, or it might be the one that goes.  1, 0 with a note, or why
+ * it is not known when only this template was named. */
+static int knows_current(struct run *run, const char *id, struct mvm_error *err)
+{
+	char current[STORE_REVISION_SIZE];
+
+	int r = store_current_find(run->mvm->store, id, current, err);
+	if (r == 0 || r == -ENOENT) /* none is */
+		return 1;
+	if (r == -ENOMEM || run->options->id)
+		return r;
+	progress_note(run->progress, "%s, so its revisions stay", err->text);
+	return 0;
+}
+
 /* Could there be something to do?  Saves reading revisions and taking locks. */
 static bool has_more_than_kept(struct run *run, const char *id)
 {
@@ -113,7 +128,8 @@ static int prune_template(struct run *run, const char *id, struct mvm_error *err
 		if (lock_fd < 0)
 			return lock_fd;
 	}
-	return prune_history(run, id, err);
+	int r = knows_current(run, id, err);
+	return r <= 0 ? r : prune_history(run, id, err);
 }
 
 static int choose(struct run *run, struct strv *ret, struct mvm_error *err)

@@ -457,6 +457,21 @@ class Prune(Revisions):
         self.assertEqual([(r["revision_hash"], r["built_at"]) for r in result["revisions"]],
                          [(a, None)])
 
+    def test_while_nobody_knows_which_is_current_all_stay(self):
+        made = self.build_three()
+        link = os.path.join(self.data_dir, "templates", "web", "current")
+        for target in "artifacts/none", "../web":
+            os.unlink(link)
+            os.symlink(target, link)
+            for dry in ([], ["-n"]):
+                done = self.mvm("template", "prune", "--keep", "0", *dry, status=0)
+                self.assertRegex(done.stderr, "'web': its current .*, so its revisions stay\n")
+                self.mvm_fails(5, "template", "prune", "web", "--keep", "0", *dry,
+                               says="'web': its current ")
+            self.assertEqual([h["revision_hash"] for h in self.history()], made[::-1])
+        self.mvm_ok("template", "rollback", "web", made[1])
+        self.assertEqual(len(self.prune("--keep", "0")["revisions"]), 2)
+
     def test_one_template_can_be_named(self):
         self.mvm_ok("template", "create", "db", "--flake", "dir:root")
         for text in ("one", "two"):
