@@ -147,10 +147,8 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	int r = name_check(NAME_KERNEL, name, err);
 	if (r < 0)
 		return r;
-	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
-	if (kernels_fd < 0)
-		return kernels_fd;
-	AUTO_CLOSE int dir_fd = dir_open_at(kernels_fd, name);
+	int kernels_fd = store_dir(s, STORE_KERNELS);
+	AUTO_CLOSE int dir_fd = kernels_fd < 0 ? kernels_fd : dir_open_at(kernels_fd, name);
 	if (dir_fd == -ENOENT) {
 		r = mvm_error_set(err, -ENOENT, "there is no kernel '%s'", name);
 		return mvm_error_hint(err, r,
@@ -262,12 +260,9 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
-	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
-	if (kernels_fd < 0)
-		return kernels_fd;
-	int r = dir_list(kernels_fd, &names);
+	int r = store_dir_names(s, STORE_KERNELS, &names, err);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot list kernels: %s", strerror(-r));
+		return r;
 
 	struct mvm_kernel **list = calloc(names.n + 1, sizeof(*list));
 	size_t n = 0;

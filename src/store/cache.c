@@ -250,12 +250,8 @@ int store_cache_filter(struct store *s, bool dry_run,
 	AUTO_DONE(strv) names = { 0 };
 	size_t dropped = 0;
 
-	int dir = store_dir_get(s, STORE_BUILDS, err);
-	if (dir < 0)
-		return dir;
-	int r = dir_list(dir, &names);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot list the build cache: %s", strerror(-r));
+	int r = store_dir_names(s, STORE_BUILDS, &names, err);
+	int dir = store_dir(s, STORE_BUILDS);
 	for (size_t i = 0; r >= 0 && i < names.n; i++)
 		r = filter_file(s, dir, names.v[i], dry_run, keep, arg, &dropped, err);
 	if (r < 0)

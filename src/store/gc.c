@@ -85,14 +85,15 @@ static int keep_build(void *arg, const struct store_build *build)
 }
 
 /* What the cache keeps has other users, so all that is left with one name is garbage. */
-static int collect_blobs(struct gc *gc, int blobs_fd, struct mvm_error *err)
+static int collect_blobs(struct gc *gc, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
 	struct mvm_digest digest;
 	struct stat st;
 
-	int r = dir_list(blobs_fd, &names);
-	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+	int r = store_dir_names(gc->store, STORE_BLOBS, &names, err);
+	int blobs_fd = store_dir(gc->store, STORE_BLOBS);
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		if (digest_parse(names.v[i], &digest) < 0 ||
 		    fstatat(blobs_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
@@ -104,7 +105,7 @@ static int collect_blobs(struct gc *gc, int blobs_fd, struct mvm_error *err)
 		gc->n_blobs++;
 		gc->freed_bytes += disk_bytes(&st);
 	}
-	return r < 0 ? mvm_error_set(err, r, "cannot list the blobs: %s", strerror(-r)) : 0;
+	return r;
 }
 
 int gc_collect(struct gc *gc, struct mvm_error *err)
@@ -113,15 +114,14 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 
 	if (!gc->dry_run) {
 		lock = store_lock(gc->store, 0, "collects garbage", NULL);
+		if (lock == -EROFS)
+			return store_not_writable(gc->store, lock, err);
 		if (lock < 0)
 			return mvm_error_set(err, lock, "cannot lock the store: %s",
 					     strerror(-lock));
 		(void)turn_sweep(gc->store); /* a few empty files, and so are these */
 		(void)store_sweep_locks(gc->store);
 	}
-	int blobs_fd = store_dir_get(gc->store, STORE_BLOBS, err);
-	if (blobs_fd < 0)
-		return blobs_fd;
 	int r = store_cache_filter(gc->store, gc->dry_run, keep_build, gc, &gc->n_cached, err);
-	return r < 0 ? r : collect_blobs(gc, blobs_fd, err);
+	return r < 0 ? r : collect_blobs(gc, err);
 }

@@ -195,6 +195,15 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)
 	return fd < 0 ? store_dir_failed(s, which, fd, err) : fd;
 }
 
+int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err)
+{
+	int fd = store_dir(s, which);
+	if (fd == -ENOENT) /* nobody has needed it before the folder became read-only */
+		return 0;
+	int r = fd < 0 ? fd : dir_list(fd, ret);
+	return r < 0 ? store_dir_failed(s, which, r, err) : 0;
+}
+
 int store_scratch(struct store *s, struct mvm_error *err)
 {
 	if (s->scratch.fd < 0) {

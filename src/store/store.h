@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/own.h"
+#include "base/str.h"
 
 struct store;
 
@@ -80,6 +81,9 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err);
 
 /* The sentence alone: store_dir() failed with this code, which it returns. */
 int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err);
+
+/* The names in a subfolder, sorted; none where a read-only store has no such folder. */
+int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err);
 
 /*
  * A private folder on the store's file system for temporaries of file_replace_at() and

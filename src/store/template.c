@@ -49,14 +49,10 @@ int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err
 	AUTO_DONE(strv) names = { 0 }, ids = { 0 };
 	char path[NAME_MAX + 32];
 
-	int templates = store_dir(s, STORE_TEMPLATES);
-	if (templates == -ENOENT)
-		return 0;
-	if (templates < 0)
-		return store_dir_failed(s, STORE_TEMPLATES, templates, err);
-	int r = dir_list(templates, &names);
+	int r = store_dir_names(s, STORE_TEMPLATES, &names, err);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot list the templates: %s", strerror(-r));
+		return r;
+	int templates = store_dir(s, STORE_TEMPLATES);
 	for (size_t i = 0; i < names.n; i++) {
 		(void)snprintf(path, sizeof(path), "%s/template.json", names.v[i]);
 		if (name_valid(NAME_TEMPLATE, names.v[i]) &&

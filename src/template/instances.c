@@ -214,12 +214,10 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 {
 	AUTO_DONE(strv) names = { 0 };
 	size_t n = 0;
-	int fd = instances_dir(mvm, err);
-	if (fd < 0)
-		return fd;
-	int r = dir_list(fd, &names);
+	int r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot list instances: %s", strerror(-r));
+		return r;
+	int fd = store_dir(mvm->store, STORE_INSTANCES);
 	struct mvm_instance_info **list = calloc(names.n + 1, sizeof(*list));
 	if (!list)
 		return mvm_error_oom(err);

@@ -214,14 +214,10 @@ int template_list(struct mvm *mvm, int64_t racy_ns, mvm_template_fn fn, void *ar
 		.mvm = mvm, .index = &index, .racy_ns = racy_ns, .fn = fn, .arg = arg
 	};
 
-	l.templates_fd = store_dir(mvm->store, STORE_TEMPLATES);
-	if (l.templates_fd == -ENOENT)
-		return 0;
-	if (l.templates_fd < 0)
-		return store_dir_failed(mvm->store, STORE_TEMPLATES, l.templates_fd, err);
-	int r = dir_list(l.templates_fd, &names);
+	int r = store_dir_names(mvm->store, STORE_TEMPLATES, &names, err);
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot list the templates: %s", strerror(-r));
+		return r;
+	l.templates_fd = store_dir(mvm->store, STORE_TEMPLATES);
 	list_index_open(mvm->store, &index);
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		if (name_valid(NAME_TEMPLATE, names.v[i]))

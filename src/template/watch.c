@@ -22,13 +22,13 @@ int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_ev
 int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
-	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
+	if (r < 0 || names.n == 0)
+		return r;
+	int fd = store_dir(mvm->store, STORE_INSTANCES);
 	int logs_fd = store_dir_get(mvm->store, STORE_LOGS, err);
-	if (fd < 0 || logs_fd < 0)
-		return fd < 0 ? fd : logs_fd;
-	int r = dir_list(fd, &names);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot list instances: %s", strerror(-r));
+	if (logs_fd < 0)
+		return logs_fd;
 	int first = 0;
 	for (size_t i = 0; i < names.n; i++) {
 		struct mvm_error one;
