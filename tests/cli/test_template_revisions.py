@@ -531,6 +531,65 @@ class Prune(Revisions):
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
 
 
+class Shapes(Revisions):
+    """What --json prints has the keys that doc/cli-json.md says, and no other."""
+
+    RESULT = "template_id result"
+    BUILD = ("template_id revision_hash cache_key cached new_revision has_snapshot new_snapshot "
+             "rootfs_bytes snapshot_mem_bytes snapshot_disk_bytes build_ns snapshot_ns "
+             "snapshot_steps")
+
+    def documented(self):
+        """The text about each command."""
+        path = os.path.join(harness.SOURCE_DIR, "doc", "cli-json.md")
+        with open(path, encoding="utf-8") as file:
+            sections = re.split(r"(?m)^## ", file.read())[1:]
+        return {command: text for heading, text in (each.split("\n", 1) for each in sections)
+                for command in heading.split(", ")}
+
+    def check(self, command, keys, *args):
+        value = self.mvm_json("template", *command.split(), *args)
+        value = value[0] if isinstance(value, list) else value
+        self.assertEqual(set(value), set(keys.split()), command)
+        text = self.documented()[command]
+        for key in value:
+            self.assertRegex(text, f'[`"]{key}[`"]', command)
+
+    def test_every_template_command_has_a_section(self):
+        commands = [each["name"].removeprefix("template ") for each in
+                    self.mvm_json("help")["commands"] if each["name"].startswith("template ")]
+        self.assertGreater(len(commands), 14)
+        self.assertEqual(set(commands) - set(self.documented()), set())
+
+    def test_each_prints_the_documented_keys(self):
+        config = self.write("t.toml", 'template_id = "t"\nflake_ref = "dir:root"\n[[variants]]\n'
+                            'role = "a"\nvcpus = 1\nmem_mib = 128\n')
+        revision = self.build()
+        for command, keys, *args in (
+                ("init", "dir files", self.path("new")),
+                ("create", self.RESULT, "x", "--flake", "dir:root"),
+                ("create-multi", self.RESULT, "y", "--roles", "a", "--flake", "dir:root"),
+                ("apply", self.RESULT, config),
+                ("edit", self.RESULT, "x", "--mem", "1G"),
+                ("delete", self.RESULT, "x", "--force"),
+                ("build --dry-run", self.BUILD + " why", "web"),
+                ("build", self.BUILD, "web"),
+                ("list", "template_id problem role profile vcpus mem_mib revision_hash "
+                         "rootfs_bytes has_snapshot snapshot_mem_bytes"),
+                ("info", "spec revision current kind cache_key disk_bytes run", "web"),
+                ("history", "revision_hash current in_use built_at vcpus mem_mib rootfs_bytes "
+                            "disk_bytes has_snapshot snapshot_at snapshot_mem_bytes problem",
+                 "web"),
+                ("snapshot", "template_id revision_hash result has_snapshot snapshot_mem_bytes "
+                             "snapshot_disk_bytes snapshot_ns snapshot_steps", "web", "--rm"),
+                ("diff", "from to artifacts settings", "web"),
+                ("rollback", "template_id from to changed", "web", revision),
+                ("verify", "templates revisions files bytes problems"),
+                ("prune", "dry_run revisions in_use cached_builds blobs freed_bytes")):
+            with self.subTest(command):
+                self.check(command, keys, *args)
+
+
 class OtherPrograms(Revisions):
     """Data as the Rust program leaves it: no checksums.json, and `current` in two shapes."""
 
