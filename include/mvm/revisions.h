@@ -82,7 +82,9 @@ MVM_API void mvm_template_diff_done(struct mvm_template_diff *diff);
  *   from, to  "ID" (its current revision) or "ID@REVISION"; may be of different templates
  *
  * Left out are the names of the revisions, when they were built, sizes that the files have
- * anyway, and what a snapshot depends on (`compat`).
+ * anyway, and what a snapshot depends on (`compat`).  Reads the files only of a revision without
+ * checksums.json.
+ * Errors: -ENOENT, -EBADMSG, each naming the reference.
  */
 MVM_API int mvm_template_diff(struct mvm *mvm, const char *from, const char *to,
 			      struct mvm_template_diff *ret, struct mvm_error *err);

@@ -161,7 +161,15 @@ struct mvm_template_details {
 };
 MVM_API void mvm_template_details_done(struct mvm_template_details *details);
 
-/* Fill in the details of "ID" (its current revision, if there is one) or "ID@REVISION". */
+/*
+ * Fill in the details of a template.
+ *
+ *   ref  "ID" (its current revision, if there is one) or "ID@REVISION"
+ *   ret  done with mvm_template_details_done()
+ *
+ * A revision whose files cannot be checked is shown; `start_reason` says what is wrong.
+ * Errors: -ENOENT, -EBADMSG naming the file and key that are damaged.
+ */
 MVM_API int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details *ret,
 				 struct mvm_error *err);
 
@@ -169,9 +177,9 @@ MVM_API int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_te
  * Everything about one template or revision.
  *
  *   ref       "ID" or "ID@REVISION"
- *   ret_json  {"spec":…, "revision":…, "kind":…, "cache_key":…, "run":{"start":…,"reason":…}},
- *             free(3) it.  "revision" and "kind" are null when nothing has been built; "run" says
- *             what a start would do here, and why
+ *   ret_json  what `mvm template info --json` prints (doc/cli-json.md); free(3) it
+ *
+ * Errors: as mvm_template_details().
  */
 MVM_API int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json,
 			      struct mvm_error *err);

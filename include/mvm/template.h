@@ -183,12 +183,20 @@ MVM_API int mvm_template_spec_from_variant(const struct mvm_template_config *con
 					   const struct mvm_template_variant *variant, int64_t now,
 					   struct mvm_template_spec *ret, struct mvm_error *err);
 
-/* name: what errors call the text.  -EBADMSG when it is damaged, -EOPNOTSUPP when it was written by
- * a newer mvm. */
+/*
+ * Read the text of a template.json.
+ *
+ *   text  len bytes; need not end with a NUL
+ *   name  what errors call it
+ *   ret   done with mvm_template_spec_done()
+ *
+ * Times may have offsets and fractions of a second, which are dropped.
+ * Errors: -EBADMSG with the key when it is damaged, -EOPNOTSUPP when a newer mvm wrote it, -EFBIG.
+ */
 MVM_API int mvm_template_spec_parse(const char *text, size_t len, const char *name,
 				    struct mvm_template_spec *ret, struct mvm_error *err);
 
-/* As the file has it; free(3) the text. */
+/* The text as the file has it, in *ret; free(3) it.  -EINVAL: a string is not UTF-8. */
 MVM_API int mvm_template_spec_format(const struct mvm_template_spec *spec, char **ret,
 				     struct mvm_error *err);
 
@@ -210,10 +218,13 @@ struct mvm_snapshot_info {
 	struct json_t *other;
 };
 
+/* Read and write it as mvm_template_spec_parse() and mvm_template_spec_format() do. */
 MVM_API int mvm_snapshot_info_parse(const char *text, size_t len, const char *name,
 				    struct mvm_snapshot_info *ret, struct mvm_error *err);
 MVM_API int mvm_snapshot_info_format(const struct mvm_snapshot_info *info, char **ret,
 				     struct mvm_error *err);
+
+/* A deep copy replaces *ret.  Returns 0 or -ENOMEM. */
 MVM_API int mvm_snapshot_info_copy(const struct mvm_snapshot_info *info,
 				   struct mvm_snapshot_info *ret, struct mvm_error *err);
 MVM_API void mvm_snapshot_info_done(struct mvm_snapshot_info *info);
@@ -271,6 +282,7 @@ struct mvm_template_revision {
 	struct json_t *other;
 };
 
+/* Read and write it as mvm_template_spec_parse() and mvm_template_spec_format() do. */
 MVM_API int mvm_template_revision_parse(const char *text, size_t len, const char *name,
 					struct mvm_template_revision *ret, struct mvm_error *err);
 MVM_API int mvm_template_revision_format(const struct mvm_template_revision *revision, char **ret,
@@ -282,6 +294,8 @@ MVM_API void mvm_template_revision_done(struct mvm_template_revision *revision);
 /* Lower-case hex SHA-256 of flake_lock_hash ":" profile ":" role: which builds can be the same. */
 MVM_API void mvm_template_cache_key(const char *flake_lock_hash, const char *profile,
 				    const char *role, char ret[MVM_CACHE_KEY_SIZE]);
+
+/* The same of a revision's own lock, profile and role. */
 MVM_API void mvm_template_revision_cache_key(const struct mvm_template_revision *revision,
 					     char ret[MVM_CACHE_KEY_SIZE]);
 
@@ -318,7 +332,8 @@ struct mvm_template_kind {
 	struct mvm_snapshot_info snapshot; /* if is_snapshot */
 };
 
-/* "Image" or {"Snapshot": {...}}, as serde tags it. */
+/* Read and write "Image" or {"Snapshot": {...}}, as serde tags it; otherwise as
+ * mvm_template_spec_parse() and mvm_template_spec_format() do. */
 MVM_API int mvm_template_kind_parse(const char *text, size_t len, const char *name,
 				    struct mvm_template_kind *ret, struct mvm_error *err);
 MVM_API int mvm_template_kind_format(const struct mvm_template_kind *kind, char **ret,
@@ -339,8 +354,13 @@ MVM_API int mvm_template_kind_of(const struct mvm_template_revision *revision, c
 
 /* ---- Names ---- */
 
-MVM_API bool mvm_template_id_valid(const char *s); /* also names of instances */
-MVM_API bool mvm_role_valid(const char *s);	   /* also profiles and kernels */
+/* 1 to 63 of a-z 0-9 - _, starting with a letter or digit; also for names of instances. */
+MVM_API bool mvm_template_id_valid(const char *s);
+
+/* 1 to 63 of A-Z a-z 0-9 . _ -, starting with a letter or digit; also for profiles and kernels. */
+MVM_API bool mvm_role_valid(const char *s);
+
+/* 1 to 64 of a-z 0-9. */
 MVM_API bool mvm_revision_valid(const char *s);
 
 /* A plain file name: not empty, no slash, not "." or "..". */
