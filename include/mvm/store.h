@@ -34,11 +34,12 @@ MVM_API int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config
  *
  *   spec   template_id, flake_ref, profile, role, vcpus, mem_mib, data_disk_mib and run count; a
  *          relative flake_ref counts from the working folder.  Borrowed
- *   force  replace a template of that id; its revisions and created_at stay
+ *   force  replace a template of that id, a damaged one too; its revisions and created_at stay
  *   progress  hears for whom it waits; may be NULL
  *
  * Returns MVM_APPLY_CREATED or, with force, MVM_APPLY_UPDATED.
- * Errors: -EEXIST, -EINVAL naming what is wrong with the spec.
+ * Errors: -EEXIST, -EINVAL naming what is wrong with the spec, -EOPNOTSUPP (a newer mvm wrote the
+ * one that is there).
  */
 MVM_API int mvm_template_create(struct mvm *mvm, const struct mvm_template_spec *spec, bool force,
 				const struct mvm_progress *progress, struct mvm_error *err);

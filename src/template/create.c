@@ -82,9 +82,11 @@ int mvm_template_create(struct mvm *mvm, const struct mvm_template_spec *from, b
 		return mvm_error_hint(err, r,
 				      "change it with 'mvm template edit', or replace it "
 				      "with --force");
-	} else if (r == 0) { /* a damaged one is replaced whole */
+	} else if (r == 0) {
 		spec.created_at = old.created_at;
 		spec.other = TAKE_PTR(old.other);
+	} else if (r != -EBADMSG) { /* a damaged one is replaced whole, one of a newer mvm is not */
+		return r;
 	}
 	r = store_spec_save(mvm->store, &spec, err);
 	return r < 0 ? r : (int)result;

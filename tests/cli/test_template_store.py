@@ -227,7 +227,10 @@ class Damaged(Revisions):
         done = self.mvm("template", "list", status=0)
         self.assertRegex(done.stdout, r"web .* unreadable ")
         self.assertIn("written by a newer mvm", done.stderr)
-        self.mvm_fails(6, "template", "edit", "web", "--cpus", "3", says="written by a newer mvm")
+        for command in (["edit", "web", "--cpus", "3"],
+                        ["create", "web", "--flake", "dir:root", "--force"]):
+            self.mvm_fails(6, "template", *command, says="written by a newer mvm")
+        self.mvm_ok("template", "delete", "web", "--force")
 
 
 class Many(harness.TestCase):
