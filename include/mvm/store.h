@@ -16,7 +16,8 @@ enum mvm_apply_result {
 };
 
 /*
- * Create a variant's template, or bring an existing one in line with it.  Nothing is built.
+ * Create a variant's template, or bring an existing one, even a damaged one, in line with it.
+ * Nothing is built.
  *
  *   config, variant  as loaded; the variant is one of the config's
  *   no_wait          -EBUSY naming the holder when the template has to be changed and is locked, by

@@ -28,6 +28,8 @@ static int load_and_compare(struct mvm *mvm, struct mvm_template_spec *spec, str
 	int r = store_spec_load(mvm->store, spec->template_id, &old, err);
 	if (r == -ENOENT)
 		return MVM_APPLY_CREATED;
+	if (r == -EBADMSG) /* nothing in it could be kept */
+		return MVM_APPLY_UPDATED;
 	r = r < 0 ? r : keep_old(&old, spec, err);
 	return r < 0 ? r : r ? MVM_APPLY_UNCHANGED : MVM_APPLY_UPDATED;
 }

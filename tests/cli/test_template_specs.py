@@ -216,7 +216,9 @@ class Delete(Specs):
         self.assertFalse(os.path.exists(self.spec_path("web")))
 
     def test_a_damaged_template_can_be_deleted_or_replaced(self):
-        for command in (["delete", "web", "--force"],
+        config = self.write("web.toml", 'flake_ref = "dir:/y"\n[[variants]]\nname = "web"\n'
+                            'role = "worker"\nvcpus = 2\nmem_mib = 512\n')
+        for command in (["delete", "web", "--force"], ["apply", config],
                         ["create", "web", "--flake", "dir:/y", "--force"]):
             self.create("web", "--force")
             with open(self.spec_path("web"), "w", encoding="utf-8") as file:
