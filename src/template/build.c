@@ -240,9 +240,10 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 		r = prepare(mvm, spec, options, progress, &a, result, err);
 		if (r == 0 && i == 0)
 			r = kernel_needs_check(spec, &a.kernel, options, progress, err);
-		if (r == 0)
+		bool made = r == 0;
+		if (made)
 			r = publish(mvm, spec, &a, options->force, progress, result, err);
-		again = r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);
+		again = made && r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);
 		if (again)
 			r = 0;
 	}

@@ -45,8 +45,10 @@ class Attributes(TestCase):
         self.build(config=self.config("path:./flake#other"))
         self.assertEqual(self.revision()["build"]["attribute"], "other")
         self.assertEqual(self.guest_file("/etc/name"), b"other\n")
+        before = self.nix_builds()
         says = self.build_fails(NOT_FOUND, config=self.config("path:./flake#missing"))
         self.assertIn(f"has no 'missing'; packages.{SYSTEM} has default, other", says)
+        self.assertEqual(self.nix_builds(), before + 1) # it is not tried again
 
     def test_a_flake_without_packages_says_so(self):
         self.write("flake/flake.nix", "{ outputs = inputs: { }; }\n")
