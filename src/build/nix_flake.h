@@ -27,7 +27,7 @@ struct nix_flake {
 };
 #define NIX_FLAKE_NONE                                                                             \
 	{                                                                                          \
-		.nix.log_fd = -1                                                                   \
+		.nix = NIX_NONE                                                                    \
 	}
 void nix_flake_done(struct nix_flake *f);
 DEFINE_AUTO_DONE(nix_flake, nix_flake_done)

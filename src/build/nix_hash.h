@@ -14,8 +14,8 @@
  *		nix_hash_restore(&e, err);
  *	nix_hash_done(&e);
  *
- * The file is replaced as a whole each time.  A crash in the middle leaves hashes that Nix found
- * to be the right ones.
+ * The file is replaced as a whole each time.  A crash or SIGKILL in the middle leaves hashes that
+ * Nix found to be the right ones.
  */
 
 #include <stddef.h>

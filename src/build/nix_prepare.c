@@ -2,7 +2,9 @@
 /* What may change a flake before it is built: pre-build.sh and --update-hash. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "build/nix_explain.h"
@@ -71,12 +73,55 @@ static int build_with_hashes(const struct nix_flake *f, const char *what,
 			     f->ref.flake);
 }
 
-static int update_hashes(const struct nix_flake *f, struct mvm_error *err)
+/*
+ * Hold back what would end this process; *ret_old is how signals were.  Returns a descriptor that
+ * is readable once one has come, or -errno.
+ */
+static int hold_signals(sigset_t *ret_old)
+{
+	static const int ends[] = { SIGHUP, SIGINT, SIGTERM };
+	struct sigaction action;
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(ends); i++) {
+		/* one that is ignored, as by nohup(1), ends nothing; but blocked it would come */
+		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+			(void)sigaddset(&set, ends[i]);
+	}
+	AUTO_CLOSE int fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int r = pthread_sigmask(SIG_BLOCK, &set, ret_old);
+	return r ? -r : TAKE_FD(fd);
+}
+
+/* As build_with_hashes(), and flake.nix is put back unless it succeeds, be it a signal that ends
+ * it: that one takes its course afterwards. */
+static int build_or_restore(struct nix_flake *f, const char *what, struct nix_hash_edit *edit,
+			    struct mvm_error *err)
+{
+	struct mvm_error ignored;
+	sigset_t old;
+
+	AUTO_CLOSE int signals = hold_signals(&old);
+	if (signals < 0)
+		return mvm_error_set(err, signals, "cannot wait for signals: %s",
+				     strerror(-signals));
+	f->nix.stop_fd = signals;
+	int r = build_with_hashes(f, what, edit, err);
+	f->nix.stop_fd = -1;
+	if (r < 0 && nix_hash_restore(edit, &ignored) < 0)
+		progress_note(f->source->progress, "flake.nix stays changed: %s", ignored.text);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* it is valid */
+	return r;
+}
+
+static int update_hashes(struct nix_flake *f, struct mvm_error *err)
 {
 	AUTO_DONE(nix_hash_edit) edit = NIX_HASH_EDIT_NONE;
 	AUTO_DONE(progress_step) step = { 0 };
 	AUTO_FREE char *attribute = NULL;
-	struct mvm_error ignored;
 
 	if (!f->ref.folder)
 		return mvm_error_set(err, -EINVAL,
@@ -89,13 +134,9 @@ static int update_hashes(const struct nix_flake *f, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	AUTO_FREE char *what = nix_flake_installable(f, attribute);
-	r = what ? build_with_hashes(f, what, &edit, err) : mvm_error_oom(err);
-	if (r < 0) {
-		if (nix_hash_restore(&edit, &ignored) < 0)
-			progress_note(f->source->progress, "flake.nix stays changed: %s",
-				      ignored.text);
+	r = what ? build_or_restore(f, what, &edit, err) : mvm_error_oom(err);
+	if (r < 0)
 		return r;
-	}
 	if (edit.changes)
 		progress_end(&step, "%u changed", edit.changes);
 	else

@@ -25,7 +25,7 @@ void nix_done(struct nix *n)
 	free(n->log_path);
 	if (n->log_fd >= 0)
 		(void)close(n->log_fd); /* a log is not worth an fsync */
-	*n = (struct nix){ .log_fd = -1 };
+	*n = (struct nix)NIX_NONE;
 }
 
 void nix_result_done(struct nix_result *r)
@@ -67,6 +67,7 @@ struct run {
 	bool merged;   /* standard output is like standard error */
 	bool ended;    /* the child */
 	bool too_long; /* its output */
+	bool stopped;  /* by stop_fd */
 	bool failing;  /* "error: ..." has begun, which the caller reports */
 	enum { TEXT, ESCAPE, SEQUENCE } state; /* of a terminal's control sequences */
 	char line[NOTE_MAX];
@@ -178,6 +179,13 @@ static void on_end(void *arg, uint32_t events)
 	run->ended = true;
 }
 
+static void on_stop(void *arg, uint32_t events)
+{
+	struct run *run = arg;
+	(void)events; /* why is not asked */
+	run->stopped = true;
+}
+
 static int open_stream(struct run *run, struct stream *s, struct loop *loop, int *ret_child_end)
 {
 	int fds[2];
@@ -202,12 +210,17 @@ static void close_stream(struct stream *s)
 static int follow(struct run *run, struct loop *loop, struct process *child)
 {
 	AUTO(loop_source) end = NULL;
+	AUTO(loop_source) stop = NULL;
 
 	int r = loop_add_fd(loop, child->pidfd, EPOLLIN, on_end, run, &end);
-	while (r == 0 && !run->ended && !run->too_long)
+	if (r == 0 && run->nix->stop_fd >= 0)
+		r = loop_add_fd(loop, run->nix->stop_fd, EPOLLIN, on_stop, run, &stop);
+	while (r == 0 && !run->ended && !run->too_long && !run->stopped)
 		r = loop_run_once(loop, DEADLINE_NONE);
 	if (r < 0)
 		return r;
+	if (run->stopped)
+		return -ECANCELED;
 	if (run->too_long)
 		return -EFBIG;
 	drain(&run->out);
@@ -277,6 +290,8 @@ static int run_program(struct run *run, char *const *argv, int cwd_fd, struct mv
 		return mvm_error_oom(err);
 	log_command(run->nix, argv);
 	int r = run_child(run, argv, env.v, cwd_fd);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "'%s' was interrupted", argv[0]);
 	if (r == -EFBIG)
 		return mvm_error_set(err, r, "'%s' printed more than 16 MiB", argv[0]);
 	if (r < 0)

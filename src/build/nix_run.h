@@ -22,7 +22,12 @@ struct nix {
 	const struct mvm_progress *progress; /* may be NULL */
 	int log_fd;			     /* -1: no log is kept */
 	char *log_path;			     /* for messages; NULL without a log */
+	int stop_fd; /* when it becomes readable, what runs is killed; -1: nothing does that */
 };
+#define NIX_NONE                                                                                   \
+	{                                                                                          \
+		.log_fd = -1, .stop_fd = -1                                                        \
+	}
 
 /* Find the nix command: on PATH, else where its installers put it.  nix_done() it.
  * -EOPNOTSUPP with what to install. */
@@ -46,7 +51,8 @@ DEFINE_AUTO_DONE(nix_result, nix_result_done)
  *   ret     what it printed; nix_result_done() it in every case
  *
  * Returns 1 when it succeeded, 0 when it failed (nix_explain() says why), -EFBIG (it printed more
- * than NIX_OUTPUT_MAX), or errno of starting it.  It gets no terminal, no input, and ends with us.
+ * than NIX_OUTPUT_MAX), -ECANCELED (stop_fd), or errno of starting it.  It gets no terminal, no
+ * input, and ends with us.
  */
 int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix_result *ret,
 	    struct mvm_error *err);

@@ -2,7 +2,9 @@
 """What a build may change in the folder of a flake: --update-hash, pre-build.sh and --dry-run."""
 
 import os
+import signal
 import stat
+import subprocess
 
 import harness
 from flakes import FAILED, NOT_FOUND, SYSTEM, TestCase, read, rootfs_with
@@ -57,6 +59,28 @@ class Hashes(TestCase):
         self.assertIn("exit code 9", says)
         self.assertEqual(read(path), before)
         self.assertEqual(sorted(os.listdir(self.path("flake"))), ["bin", "flake.nix"])
+
+    def test_flake_nix_is_put_back_when_the_build_is_interrupted(self):
+        reached = self.path("reached")
+        fixed = (f'(derivation {{ name = "f"; system = "{SYSTEM}"; builder = bb; '
+                 'args = [ "sh" "-c" "echo f >$out" ]; outputHashAlgo = "sha256"; '
+                 f'outputHash = "{self.WRONG}"; }})')
+        path = self.flake({"default": f"read fixed <${{{fixed}}}; echo $fixed >{reached}; "
+                                      "exec $bb tail -f /dev/null"})
+        before = read(path)
+        for end in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(end=end):
+                os.mkfifo(reached)
+                with subprocess.Popen([harness.MVM, "template", "build", "--config", self.config(),
+                                       "--update-hash"], env=self.environment(),
+                                      stderr=subprocess.DEVNULL) as build:
+                    self.assertEqual(read(reached), b"f\n") # so the hash has been right
+                    self.assertNotEqual(read(path), before)
+                    build.send_signal(end)
+                    self.assertEqual(build.wait(harness.PATIENCE_S), -end)
+                os.unlink(reached)
+                self.assertEqual(read(path), before)
+                self.assertEqual(sorted(os.listdir(self.path("flake"))), ["bin", "flake.nix"])
 
     def test_a_hash_that_cannot_be_told_apart_is_left_to_the_user(self):
         path = self.fixed(self.WRONG)
