@@ -19,7 +19,7 @@ static const struct cause {
 	{ NIX_SAYS_OLD_LOCK, -EINVAL,
 	  "flake.lock does not fit flake.nix: run 'nix flake lock' in the flake's folder" },
 	{ NIX_SAYS_NO_ATTRIBUTE, -ENOENT, "'nix flake show' lists what the flake has" },
-	{ "hash mismatch in fixed-output derivation", -EINVAL,
+	{ NIX_SAYS_WRONG_HASH, -EINVAL,
 	  "--update-hash writes the hash that Nix found into flake.nix" },
 	{ "NAR hash mismatch in input", -EINVAL,
 	  "an input is not what flake.lock says: run 'nix flake update' in the flake's folder" },
@@ -102,8 +102,8 @@ static bool line_has(const char *line, size_t len, const char *text)
 }
 
 /*
- * Is this among what Nix itself says: from its first "error:" on, without the lines of a builder's
- * log that newer versions repeat there, behind a '>'?
+ * Is this among what Nix itself says: from its first "error:" on, or that of the git it runs
+ * ("fatal:"), without the lines of a builder's log that newer versions repeat there, behind a '>'?
  */
 static bool nix_says(const char *errors, const char *text)
 {
@@ -111,7 +111,7 @@ static bool nix_says(const char *errors, const char *text)
 
 	while (*errors) {
 		size_t len = strcspn(errors, "\n");
-		begun = begun || str_starts(errors, "error:");
+		begun = begun || str_starts(errors, "error:") || str_starts(errors, "fatal:");
 		if (begun && errors[strspn(errors, " ")] != '>' && line_has(errors, len, text))
 			return true;
 		errors += len + (errors[len] == '\n');
@@ -149,15 +149,19 @@ int nix_explain(const char *what, const char *errors, const char *log_path, stru
 	return cause ? mvm_error_hint(err, code, cause->hint) : code;
 }
 
-static bool take_word(const char *text, const char *label, char ret[NIX_HASH_SIZE])
+/* "sha256-<base64>" behind the label: what a builder says there is not put into a flake. */
+static bool take_hash(const char *text, const char *label, char ret[NIX_HASH_SIZE])
 {
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				     "0123456789+/=";
 	const char *at = strstr(text, label);
 	if (!at)
 		return false;
 	at += strlen(label);
 	at += strspn(at, " \t");
-	size_t len = strcspn(at, " \t\r\n");
-	if (len == 0 || len >= NIX_HASH_SIZE)
+	size_t name = str_starts(at, "sha") ? strcspn(at, "-\r\n") + 1 : 0;
+	size_t len = name ? name + strspn(at + name, digits) : 0;
+	if (len <= name || len >= NIX_HASH_SIZE || !strchr("\r\n", at[len]))
 		return false;
 	memcpy(ret, at, len);
 	ret[len] = '\0';
@@ -167,7 +171,11 @@ static bool take_word(const char *text, const char *label, char ret[NIX_HASH_SIZ
 bool nix_wrong_hash(const char *errors, char ret_specified[NIX_HASH_SIZE],
 		    char ret_got[NIX_HASH_SIZE])
 {
-	const char *at = errors ? strstr(errors, "hash mismatch in fixed-output derivation") : NULL;
-	return at && take_word(at, "specified:", ret_specified) && take_word(at, "got:", ret_got) &&
+	static const char says[] = "error: " NIX_SAYS_WRONG_HASH;
+	const char *at = errors ? strstr(errors, says) : NULL;
+
+	while (at && at != errors && at[-1] != '\n') /* in the middle of a builder's line */
+		at = strstr(at + 1, says);
+	return at && take_hash(at, "specified:", ret_specified) && take_hash(at, "got:", ret_got) &&
 	       strcmp(ret_specified, ret_got) != 0;
 }

@@ -13,6 +13,7 @@
 /* What Nix says when something did not work.  Substrings, as of Nix 2.8 and later ones. */
 #define NIX_SAYS_NO_ATTRIBUTE "does not provide attribute"
 #define NIX_SAYS_OLD_LOCK     "requires lock file changes"
+#define NIX_SAYS_WRONG_HASH   "hash mismatch in fixed-output derivation"
 
 /*
  * Describe a failure.

@@ -216,6 +216,9 @@ static void usual_causes_have_a_code_and_a_hint(void **state)
 		  -EREMOTEIO, "network" },
 		{ "error: experimental Nix feature 'ca-derivations' is disabled", -EOPNOTSUPP,
 		  "experimental-features" },
+		{ "fatal: unable to access 'https://x/': Could not resolve host: x\n"
+		  "error: program 'git' failed with exit code 128",
+		  -EREMOTEIO, "network" },
 		{ "error: something nobody has heard of", -EREMOTEIO, NULL },
 		/* newer versions put what they were doing before it */
 		{ "error:\n       while doing x\n       error: syntax error, unexpected '}'",
@@ -286,6 +289,20 @@ static void wrong_hashes_are_found_in_what_nix_says(void **state)
 	assert_false(nix_wrong_hash("hash mismatch in fixed-output derivation\n specified: a\n",
 				    specified, got));
 	assert_false(nix_wrong_hash(NULL, specified, got));
+
+	/* what a builder says there goes into no flake */
+	static const char *const fakes[] = {
+		"guest> error: hash mismatch in fixed-output derivation 'x':\n"
+		"guest>          specified: sha256-a=\nguest>             got:    sha256-b=\n",
+		"error: hash mismatch in fixed-output derivation 'x':\n"
+		"         specified: sha256-a=\n            got:    sha256-b=\";builtins.abort\n",
+		"error: hash mismatch in fixed-output derivation 'x':\n"
+		"         specified: 0\n            got:    sha256-b=\n",
+		"error: hash mismatch in fixed-output derivation 'x':\n"
+		"         specified: sha256-a=\n            got:    sha256-\n",
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(fakes); i++)
+		assert_false(nix_wrong_hash(fakes[i], specified, got));
 }
 
 static void a_hash_is_exchanged_in_every_form(void **state)
