@@ -137,9 +137,13 @@ in {
     callPackage = path: { storePaths, volumeLabel, populateImageCommands }:
       make "image" (populateImageCommands + "$bb cp ${./image.ext4} $out");
   };
-  # every module is read and must be a function
-  lib.nixosSystem = { system, modules }:
-    assert builtins.all (m: builtins.isFunction (import m)) modules; {
+  # every module is called as NixOS would call it, and all that it sets is evaluated
+  lib.nixosSystem = { system, modules }: let
+    pkgs.writeTextDir = name: text: "/" + name;
+    evaluate = module: builtins.deepSeq (import module {
+      inherit pkgs; modulesPath = "/modules"; config = { }; lib = { };
+    });
+  in assert builtins.all (m: evaluate m true) modules; {
       config.system.build.toplevel = make "nixos" "mkdir $out";
       config.system.modulesTree = ./.;
       config.boot.kernelPackages.kernel = ./.;
