@@ -58,17 +58,21 @@ static int read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_l
 	return 0;
 }
 
+/* Returns 0, -EISDIR, or -EINVAL. */
+static int check_regular(int fd, struct stat *ret_st)
+{
+	if (fstat(fd, ret_st) < 0)
+		return -errno;
+	if (S_ISDIR(ret_st->st_mode))
+		return -EISDIR;
+	return S_ISREG(ret_st->st_mode) ? 0 : -EINVAL;
+}
+
 static int read_regular(int fd, size_t max, char **ret, size_t *ret_len)
 {
 	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISDIR(st.st_mode))
-		return -EISDIR;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	return read_sized(fd, (size_t)st.st_size, max, ret, ret_len);
+	int r = check_regular(fd, &st);
+	return r < 0 ? r : read_sized(fd, (size_t)st.st_size, max, ret, ret_len);
 }
 
 /* O_NONBLOCK: a fifo put in a file's place must not hang us */
@@ -90,6 +94,14 @@ int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t
 	if (fd < 0 && errno == ENOSYS) /* some sandboxes; then the last part at least is checked */
 		fd = openat(dir_fd, path, READ_FLAGS | O_NOFOLLOW);
 	return fd < 0 ? -errno : read_regular(fd, max, ret, ret_len);
+}
+
+int file_open(const char *path)
+{
+	struct stat st;
+	AUTO_CLOSE int fd = open(path, READ_FLAGS);
+	int r = fd < 0 ? -errno : check_regular(fd, &st);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 int file_write_all(int fd, const void *data, size_t len)

@@ -27,6 +27,9 @@ int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t
 /* The same from an open descriptor, from its current offset on; pipes and /proc work too. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 
+/* Open a regular file to read from.  Anything else is -EISDIR or -EINVAL; no fifo is waited for. */
+int file_open(const char *path);
+
 /* Write all of it, however often the kernel stops early. */
 int file_write_all(int fd, const void *data, size_t len);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -32,22 +33,31 @@ int build_source_changed(const struct build_source *source, struct mvm_error *er
 	return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", source->path);
 }
 
-static int open_source(const struct build_source *source, int flags, struct mvm_error *err)
+static int cannot_open(const struct build_source *source, int code, struct mvm_error *err)
 {
-	int fd = open(source->path, flags | O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
-	int r = mvm_error_set(err, -errno, "cannot open the source '%s': %s", source->path,
-			      strerror(errno));
+	int r = mvm_error_set(err, code, "cannot open the source '%s': %s", source->path,
+			      code == -EINVAL ? "it is no regular file" : strerror(-code));
 	return mvm_error_hint(err, r,
 			      "check flake_ref; a relative one counts from the config's folder");
+}
+
+static int open_dir(const struct build_source *source, struct mvm_error *err)
+{
+	int fd = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? cannot_open(source, -errno, err) : fd;
+}
+
+static int open_tar(const struct build_source *source, struct mvm_error *err)
+{
+	int fd = file_open(source->path);
+	return fd < 0 ? cannot_open(source, fd, err) : fd;
 }
 
 static int dir_lock(const struct build_source *source, struct build_lock *ret,
 		    struct mvm_error *err)
 {
 	AUTO_DONE(progress_step) step = { 0 };
-	AUTO_CLOSE int fd = open_source(source, O_DIRECTORY, err);
+	AUTO_CLOSE int fd = open_dir(source, err);
 	if (fd < 0)
 		return fd;
 	progress_begin(&step, source->progress, "reading %s", source->path);
@@ -65,28 +75,47 @@ static int dir_build(const struct build_source *source, const struct build_lock 
 
 	(void)work_fd;
 	(void)ret; /* a folder is all that it is */
-	AUTO_CLOSE int fd = open_source(source, O_DIRECTORY, err);
+	AUTO_CLOSE int fd = open_dir(source, err);
 	int r = fd < 0 ? fd : image_from_dir(fd, source->path, out_fd, &options, &read, err);
 	if (r == 0 && !digest_equal(&read, &lock->lock))
 		r = build_source_changed(source, err);
 	return r;
 }
 
+/* As sha256_fd(), and the step, unless it is NULL, is told how far that is. */
 static int digest_file(int fd, const char *path, struct progress_step *step, struct mvm_digest *ret,
 		       struct mvm_error *err)
 {
-	uint64_t bytes = 0;
-	int r = sha256_fd(fd, ret, &bytes);
-	if (r >= 0 && step)
-		progress_bytes(step, bytes, bytes);
-	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
+	char chunk[65536];
+	struct stat st = { 0 };
+	struct sha256 h;
+	uint64_t at = 0;
+
+	(void)fstat(fd, &st); /* only for the bar */
+	sha256_init(&h);
+	for (;;) {
+		ssize_t n = pread(fd, chunk, sizeof(chunk), (off_t)at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return mvm_error_set(err, -errno, "cannot read '%s': %s", path,
+					     strerror(errno));
+		if (n == 0)
+			break;
+		sha256_add(&h, chunk, (size_t)n);
+		at += (uint64_t)n;
+		if (step)
+			progress_bytes(step, at, (uint64_t)st.st_size);
+	}
+	sha256_end(&h, ret);
+	return 0;
 }
 
 static int tar_lock(const struct build_source *source, struct build_lock *ret,
 		    struct mvm_error *err)
 {
 	AUTO_DONE(progress_step) step = { 0 };
-	AUTO_CLOSE int fd = open_source(source, 0, err);
+	AUTO_CLOSE int fd = open_tar(source, err);
 	if (fd < 0)
 		return fd;
 	progress_begin(&step, source->progress, "reading %s", source->path);
@@ -104,7 +133,7 @@ static int tar_build(const struct build_source *source, const struct build_lock 
 
 	(void)work_fd;
 	(void)ret; /* a tar is all that it is */
-	AUTO_CLOSE int fd = open_source(source, 0, err);
+	AUTO_CLOSE int fd = open_tar(source, err);
 	int r = fd < 0 ? fd : image_from_tar(fd, source->path, out_fd, &options, err);
 	if (r == 0)
 		r = digest_file(fd, source->path, NULL, &after, err);

@@ -192,9 +192,10 @@ static int import(struct store *s, const char *path, int staging_fd, struct kern
 		  struct mvm_error *err)
 {
 	struct mvm_digest digest;
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int fd = file_open(path);
 	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot open '%s': %s", path, strerror(errno));
+		return mvm_error_set(err, fd, "cannot open '%s': %s", path,
+				     fd == -EINVAL ? "it is no regular file" : strerror(-fd));
 	int r = kernel_import(fd, path, staging_fd, info, err);
 	if (r < 0)
 		return r;

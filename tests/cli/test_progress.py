@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import subprocess
+import tarfile
 import sys
 import termios
 
@@ -104,6 +105,22 @@ class Progress(harness.TestCase):
             last = steps[name][-1]
             self.assertEqual((last["done_bytes"], last["total_bytes"]), (LONG + 4, LONG + 4))
         self.assertRegex(steps[name][-1]["detail"], "iB$")
+
+    def test_a_long_tar_is_followed_while_it_is_read(self):
+        info = tarfile.TarInfo("large")
+        info.size = LONG
+        with open(self.path("root.tar"), "wb") as file:
+            file.write(info.tobuf())
+            file.truncate(512 + LONG + 1024)
+        with open(self.config, encoding="utf-8") as file:
+            text = file.read()
+        self.write("t.toml", text.replace("dir:root", "tar:root.tar"))
+        done = self.build("--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        events = [json.loads(line)["progress"] for line in done.stderr.splitlines()]
+        updates = [e for e in events if e["event"] == "update" and e["step"].startswith("reading")]
+        self.assertTrue(updates)
+        self.assertEqual(updates[0]["total_bytes"], 512 + LONG + 1024)
 
     def test_json_tells_of_a_step_that_failed(self):
         os.mkfifo(self.path("root", "fifo"))

@@ -232,6 +232,14 @@ class Archive(TestCase):
             file.write(gzip.compress(data))
         self.assertFalse(self.build()["cached"])
 
+    def test_what_is_no_file_is_refused_and_not_waited_for(self):
+        path = self.path("fifo")
+        os.mkfifo(path)
+        self.mvm_fails(1, "kernel", "add", path, "--name", "k", says="it is no regular file")
+        for ref in ("tar:", "oci-archive:", "docker-archive:"):
+            self.template(ref + path)
+            self.mvm_fails(1, "template", "build", "t", says="is no regular file")
+
     def image(self, text):
         return oci.Image(Cmd=["/bin/" + text]).layer(oci.tar_of(oci.file("name", text.encode())),
                                                      "")
