@@ -67,6 +67,10 @@ static int add(struct cli_context *c, const struct args *a)
 	}
 	(void)printf("%s  %s, %u modules%s\n", kernel->name, kernel->version, kernel->n_modules,
 		     r ? "" : ", was there already");
+	if (!kernel->n_modules && kernel->features[MVM_KERNEL_VIRTIO_BLK] == MVM_KERNEL_UNKNOWN)
+		(void)fprintf(stderr,
+			      "it came without modules: its guests boot only if all drivers "
+			      "are built in; a Debian package brings both\n");
 	return 0;
 }
 

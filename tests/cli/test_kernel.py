@@ -61,6 +61,8 @@ class Features(TestCase):
         self.assertRegex(self.mvm_ok("kernel", "list"), r"pvh, others unknown\n$")
         self.add(None, "--force", pvh=False)
         self.assertRegex(self.mvm_ok("kernel", "list"), r"Z  others unknown\n$")
+        done = self.mvm("kernel", "add", self.path("vmlinux"), "--name", "tiny", status=0)
+        self.assertIn("it came without modules", done.stderr)
 
     def test_a_damaged_configuration_is_none(self):
         whole = tiny_kernel("6.1.0-test", config())
