@@ -82,7 +82,7 @@ static const char nix_flake[] =
 	"\n"
 	"  # Without inputs it builds offline. With nixpkgs, add\n"
 	"  #\n"
-	"  #   inputs.nixpkgs.url = \"github:NixOS/nixpkgs/nixos-24.05\";\n"
+	"  #   inputs.nixpkgs.url = \"github:NixOS/nixpkgs/nixos-24.11\";\n"
 	"  #\n"
 	"  # take it as an argument of outputs, and let the package be, for one,\n"
 	"  #\n"
