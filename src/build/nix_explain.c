@@ -52,7 +52,10 @@ static const struct cause {
 	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
 	{ "opening lock file \"/nix", -EACCES,
 	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
-	{ "getting status of", -ENOENT, "check flake_ref; a file it needs is not there" },
+	{ "could not set permissions on '/nix", -EACCES,
+	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
+	{ "getting status of", -ENOENT,
+	  "check flake_ref; a file is not there, or not known to Git, which 'git add' mends" },
 };
 
 /* Where the last lines begin that are worth repeating. */

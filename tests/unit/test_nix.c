@@ -219,6 +219,12 @@ static void usual_causes_have_a_code_and_a_hint(void **state)
 		{ "fatal: unable to access 'https://x/': Could not resolve host: x\n"
 		  "error: program 'git' failed with exit code 128",
 		  -EREMOTEIO, "network" },
+		{ "error: could not set permissions on '/nix/var/nix/profiles/per-user' to 755: "
+		  "Operation not permitted",
+		  -EACCES, "Nix daemon" },
+		{ "warning: Git tree '/x' is dirty\nerror: getting status of "
+		  "'/nix/store/0-source/flake.nix': No such file or directory",
+		  -ENOENT, "git add" },
 		{ "error: something nobody has heard of", -EREMOTEIO, NULL },
 		/* newer versions put what they were doing before it */
 		{ "error:\n       while doing x\n       error: syntax error, unexpected '}'",
