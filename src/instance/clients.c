@@ -139,7 +139,7 @@ static bool queue_job(struct client *client, const struct frame *f, unsigned cal
 	*c->jobs_end = j;
 	c->jobs_end = &j->next;
 	if (c->on_job)
-		c->on_job(c->arg, call);
+		c->on_job(c->arg, j);
 	return true;
 }
 

@@ -59,7 +59,7 @@ struct clients {
 	bool guest_gone;      /* calls for the guest are refused */
 	bool guest_paused;    /* as well; what runs already just waits */
 	void (*on_leash_gone)(void *arg);
-	void (*on_job)(void *arg, unsigned call); /* one was queued; may be NULL */
+	void (*on_job)(void *arg, const struct job *j); /* it was queued; may be NULL */
 	void *arg;
 };
 

@@ -92,7 +92,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	return 0;
 }
 
-static int64_t timeout_of(const struct job *j)
+int64_t stop_timeout_ms(const struct job *j)
 {
 	struct wire_field field;
 	uint64_t ms;
@@ -123,7 +123,7 @@ void run_job(struct supervisor *s, struct job *taken)
 		r = do_capture(s, &fields, &err);
 		break;
 	case CALL_STOP: {
-		int64_t timeout_ms = timeout_of(j);
+		int64_t timeout_ms = stop_timeout_ms(j);
 		wait_for_end(s, TAKE_PTR(j));
 		s->stopping = s->stopped = true;
 		stop_guest(s, timeout_ms);

@@ -25,7 +25,7 @@ struct supervisor {
 	struct clients clients;
 	struct healthwatch health;
 	struct clocksync clock;
-	struct loop_source *signal_source, *ttl_timer, *restart_timer;
+	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
 	int signal_fd;
 	bool started; /* the guest is up; the leash has its answer */
 	bool leash_gone;
@@ -35,6 +35,7 @@ struct supervisor {
 	bool restart_due;    /* the pause before it is over */
 	unsigned failures;   /* in a row: each makes the pause before the next start longer */
 	int64_t up_since_ns; /* of the last start */
+	int64_t kill_ns;     /* when a stop that is under way is cut short; 0: it is not */
 	struct job *waiting; /* STOP and WAIT calls, answered at the end */
 };
 
@@ -73,6 +74,9 @@ void kill_vmm(struct supervisor *s);
 
 /* Have the guest shut down; kill it when it has not by then. */
 void stop_guest(struct supervisor *s, int64_t timeout_ms);
+
+/* How long a call gives the guest to end. */
+int64_t stop_timeout_ms(const struct job *j);
 
 /* Do what a call asks for and answer it; takes it over.  Calls that wait for the end are kept. */
 void run_job(struct supervisor *s, struct job *taken);

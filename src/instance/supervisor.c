@@ -52,14 +52,27 @@ static void on_leash_gone(void *arg)
 	kill_vmm(s);
 }
 
+/* What stops the guest already is to take no longer than this. */
+static void cut_stop_short(struct supervisor *s, int64_t timeout_ms)
+{
+	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	if (s->kill_ns && s->kill_ns <= deadline_ns)
+		return;
+	s->kill_ns = deadline_ns;
+	loop_source_arm(s->kill_timer, deadline_ns);
+}
+
 static void on_signal(void *arg, uint32_t events)
 {
 	struct supervisor *s = arg;
 	struct signalfd_siginfo info;
 	(void)events;
 
-	if (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		end_soon(s);
+	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	end_soon(s);
+	if (s->started && s->stopped)
+		cut_stop_short(s, STOP_DEFAULT_MS);
 }
 
 static void on_ttl(void *arg)
@@ -69,18 +82,27 @@ static void on_ttl(void *arg)
 	end_soon(s);
 }
 
+static void on_kill_due(void *arg)
+{
+	kill_vmm(arg);
+}
+
 static void on_restart_due(void *arg)
 {
 	struct supervisor *s = arg;
 	s->restart_due = true;
 }
 
-/* A stop must not wait for a start that is under way. */
-static void on_job(void *arg, unsigned call)
+/* A stop must wait neither for a start that is under way nor for a stop with more patience. */
+static void on_job(void *arg, const struct job *j)
 {
 	struct supervisor *s = arg;
-	if (call == CALL_STOP && !s->started)
+	if (j->call != CALL_STOP)
+		return;
+	if (!s->started)
 		end_soon(s);
+	else if (s->stopped)
+		cut_stop_short(s, stop_timeout_ms(j));
 }
 
 static int watch_signals(struct supervisor *s)
@@ -241,6 +263,8 @@ static int run(struct supervisor *s)
 static int start_timers(struct supervisor *s)
 {
 	int r = loop_add_timer(s->loop, DEADLINE_NONE, on_ttl, s, &s->ttl_timer);
+	if (r == 0)
+		r = loop_add_timer(s->loop, DEADLINE_NONE, on_kill_due, s, &s->kill_timer);
 	return r < 0 ? r
 		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
@@ -306,6 +330,7 @@ int main(void)
 	loop_source_free(s.signal_source);
 	loop_source_free(s.ttl_timer);
 	loop_source_free(s.restart_timer);
+	loop_source_free(s.kill_timer);
 	if (s.signal_fd >= 0)
 		(void)close(s.signal_fd);
 	mvm_template_revision_done(&s.revision);

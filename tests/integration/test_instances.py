@@ -344,6 +344,17 @@ class Life(TestCase):
         self.assertTrue(self.logs(name, "--workload").endswith("all put away\n"))
         self.assertEqual(self.inspect(name)["state"], "exited")
 
+        # and no longer than the next one who wants it to end
+        name = self.run_detached()["name"]
+        self.assertTrue(guests.wait_until(lambda: "works" in self.logs(name, "--workload")))
+        patient = self.start_mvm("stop", "--timeout", "2h", name)
+        self.assertTrue(guests.wait_until(
+            lambda: "is shutting down" in self.mvm("exec", name, "--", "true").stderr))
+        self.mvm_ok("stop", "--timeout", "0", name)
+        self.assertEqual(patient.wait(harness.PATIENCE_S), 0)
+        self.assertNotIn("all put away", self.logs(name, "--workload"))
+        self.assertEqual(self.inspect(name)["state"], "exited")
+
     def test_how_a_guest_ends_decides_whether_it_failed(self):
         """To the VMM a panic looks like a reboot."""
         crash = "echo c >/proc/sysrq-trigger"
