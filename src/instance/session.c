@@ -38,7 +38,7 @@ struct sink {
 struct session {
 	struct control *control;
 	const struct session_spec *spec;
-	struct mvm_error *err;
+	struct mvm_error *err; /* NULL once it has what is worth saying */
 	uint32_t stream;
 	uint32_t window; /* bytes of input that we may send */
 	uint32_t taken;	 /* bytes of output that are not credited yet */
@@ -110,6 +110,7 @@ static int send_credit(struct session *s, size_t n)
 static int give_up(struct session *s, int r)
 {
 	s->io_error = r;
+	s->err = NULL; /* whatever goes wrong from now on is not why */
 	s->stdin_open = false;
 	return send_frame(s, FRAME_RESET, NULL, 0);
 }

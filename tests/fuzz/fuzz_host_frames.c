@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a host may send to the agent about streams that are open: a command, one on a terminal and a
+ * check that waits.  The input becomes frames of any type but CALL, since the agent would do what a
+ * call says (fuzz_wire reads those): type and stream, length, payload.
+ */
+#include <assert.h>
+#include <endian.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "base/sock.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "serve.h"
+
+#define INPUT_MAX_USED (16u << 10) /* with its headers it fits into the socket */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void put_frame(struct strbuf *b, uint8_t type, uint32_t stream, const void *payload,
+		      size_t len)
+{
+	uint32_t le[2] = { htole32((uint32_t)len), htole32(stream) };
+	strbuf_add(b, le, sizeof(le));
+	strbuf_add(b, (const uint8_t[4]){ type }, 4);
+	strbuf_add(b, payload, len);
+}
+
+static void put_call(struct strbuf *b, uint32_t stream, unsigned number, const char *program,
+		     bool tty)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
+	wire_put_u64(&fields, FIELD_CALL, number);
+	wire_put_str(&fields, FIELD_ARG, program);
+	wire_put_str(&fields, FIELD_USER, uid);
+	wire_put_u64(&fields, FIELD_STDIN, 1);
+	wire_put_u64(&fields, FIELD_TTY, tty);
+	put_frame(b, FRAME_CALL, stream, fields.data, fields.len);
+}
+
+static void put_input(struct strbuf *b, const uint8_t *data, size_t size)
+{
+	while (size >= 3) {
+		uint8_t type = data[0] % 16, stream = data[0] / 16 % 4;
+		size_t len = (size_t)data[1] << 8 | data[2];
+		data += 3;
+		size -= 3;
+		len = len < size ? len : size;
+		if (type != FRAME_CALL)
+			put_frame(b, type, stream, data, len);
+		data += len;
+		size -= len;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct agent a;
+	int fds[2];
+
+	if (size > INPUT_MAX_USED || sock_pair(fds) < 0)
+		return 0;
+	AUTO_DONE(strbuf) frames = { 0 };
+	put_call(&frames, 1, CALL_EXEC, "cat", false);
+	put_call(&frames, 2, CALL_EXEC, "cat", true);
+	put_call(&frames, 3, CALL_HEALTH, "false", false);
+	put_input(&frames, data, size);
+	/* at once: it has room for so many bytes, but not for so many pieces */
+	assert(send(fds[1], frames.data, frames.len, MSG_DONTWAIT) == (ssize_t)frames.len);
+	(void)shutdown(fds[1], SHUT_WR); /* the host has gone */
+
+	assert(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+	assert(agent_init(&a, fds[0]) == 0);
+	a.port_is_vsock = true; /* a connection that has gone is not waited for */
+	a.configured = true;
+	assert(agent_serve(&a) < 0);
+	agent_done(&a);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	(void)close(fds[1]);
+	return 0;
+}
