@@ -85,6 +85,7 @@ struct mvm_start_options {
 	size_t n_volumes;	 /* at most MVM_VOLUMES_MAX */
 	bool restart_on_failure; /* start it again when it fails, after a growing pause */
 	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
+	bool private_memory;	 /* a clone gets a copy of the snapshot's memory: see below */
 	bool exec;		 /* commands are to be run in it: refuse what has no agent */
 	int64_t ttl_ms;		 /* stop it after that; 0: never */
 	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
@@ -101,7 +102,9 @@ struct mvm_start_options {
  * (a port), -EOPNOTSUPP (no usable backend; no usable snapshot although required), -EBADMSG (the
  * snapshot's or the image's files are damaged), -ETIMEDOUT, -EREMOTEIO.  Nothing stays behind.
  * Cost of a restore: one process for the supervisor and one for the VMM; guest memory is mapped,
- * never copied.
+ * never copied, so that clones share page cache, by which they could learn from its timing what
+ * others have read.  With private_memory each gets a copy, of blocks or where the file system can
+ * of references to them, and no VM of a pool is taken.
  */
 MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *options,
 			       const struct mvm_progress *progress, struct mvm_instance **ret,

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a supervisor brings its machine up: restore or boot, and proof of what was restored. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -13,6 +16,8 @@
 /* TCG on a busy host is slow; a restore that is given up becomes a boot, which is slower still. */
 #define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting */
 #define RESTORE_DEADLINE_MS INT64_C(120000) /* to the clone's identity */
+
+#define MEMORY_NAME "mem.bin"
 
 static void on_agent_broken(void *arg)
 {
@@ -43,7 +48,29 @@ static int check_same_vmm(const struct mvm_snapshot_info *snapshot, const struct
 	return 0;
 }
 
-static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int snapshot_fd,
+/* A clone's own memory file, in the instance's folder until the VMM has mapped it. */
+static int copy_memory(struct supervisor *s, int snapshot_fd, struct mvm_error *err)
+{
+	struct stat st;
+	int r;
+	AUTO_CLOSE int from_fd = openat(snapshot_fd, MEMORY_NAME,
+					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int to_fd = openat(SUPERVISOR_FD_INSTANCE, MEMORY_NAME,
+				      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	/* the mode as well: a Firecracker in a jail reads it as another user */
+	if (from_fd >= 0 && to_fd >= 0 && fstat(from_fd, &st) == 0 &&
+	    fchmod(to_fd, st.st_mode & 0777) == 0)
+		r = file_copy_fd(from_fd, to_fd);
+	else
+		r = -errno;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot copy the snapshot's memory: %s", strerror(-r));
+	s->record.memory = r ? RECORD_MEMORY_REFLINK : RECORD_MEMORY_SPARSE;
+	machine_stage_over(&s->machine, "copy");
+	return 0;
+}
+
+static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int memory_fd,
 			 int64_t deadline_ns, struct mvm_error *err)
 {
 	struct record *rec = &s->record;
@@ -79,11 +106,11 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int sn
 		.forwards = rec->forwards,
 		.n_forwards = rec->n_forwards,
 		.memory = memory,
-		.memory_dir_fd = rec->restore ? snapshot_fd : SUPERVISOR_FD_CAPTURE,
-		.memory_name = "mem.bin",
+		.memory_dir_fd = memory_fd,
+		.memory_name = MEMORY_NAME,
 		.log_fd = -1,
 	};
-	r = machine_spawn(&s->machine, s->loop, ops, &probe, &config, SUPERVISOR_FD_INSTANCE,
+	r = machine_spawn(&s->machine, ops, &probe, &config, SUPERVISOR_FD_INSTANCE,
 			  rec->log_max_bytes, deadline_ns, err);
 	if (r < 0)
 		return r;
@@ -119,20 +146,26 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 	if (snapshot_fd < 0)
 		return mvm_error_set(err, snapshot_fd, "cannot open the snapshot: %s",
 				     strerror(-snapshot_fd));
-	int r = spawn_machine(s, ops, snapshot_fd, deadline_ns, err);
+	bool copies = s->record.memory >= RECORD_MEMORY_SPARSE;
+	int r = copies ? copy_memory(s, snapshot_fd, err) : 0;
+	if (r == 0)
+		r = spawn_machine(s, ops, copies ? SUPERVISOR_FD_INSTANCE : snapshot_fd,
+				  deadline_ns, err);
 	if (r == 0 && s->record.purpose == RECORD_FOR_POOL)
 		r = machine_stand_by(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
 				     err);
 	else if (r == 0)
 		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
 				    err);
+	if (copies) /* mapped by now; what cannot be removed goes with the instance */
+		(void)unlinkat(SUPERVISOR_FD_INSTANCE, MEMORY_NAME, 0);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 
 static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(BOOT_DEADLINE_MS);
-	int r = spawn_machine(s, ops, -1, deadline_ns, err);
+	int r = spawn_machine(s, ops, SUPERVISOR_FD_CAPTURE, deadline_ns, err);
 	return r < 0 ? r : machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
 }
 
@@ -142,5 +175,6 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	int r = vmm_backend_find(s->record.backend, &ops, err);
 	if (r < 0)
 		return r;
+	machine_begin(&s->machine, s->loop);
 	return s->record.restore ? start_restore(s, ops, err) : start_boot(s, ops, err);
 }

@@ -66,13 +66,23 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 	return r;
 }
 
-int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *ops,
-		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
-		  uint64_t log_max_bytes, int64_t deadline_ns, struct mvm_error *err)
+void machine_begin(struct machine *m, struct loop *loop)
+{
+	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
+}
+
+void machine_stage_over(struct machine *m, const char *name)
+{
+	stage(m, name, clock_now_ns());
+}
+
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm_probe *probe,
+		  struct vmm_config *config, int dir_fd, uint64_t log_max_bytes,
+		  int64_t deadline_ns, struct mvm_error *err)
 {
 	int agent[2], console[2] = { -1, -1 };
+	struct loop *loop = m->loop;
 
-	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
 	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);
 	int r = sock_pair(agent);
 	if (r < 0)

@@ -5,10 +5,10 @@
 /*
  * A running guest: its VMM, its console and its agent, on one event loop.
  *
- * Calling sequence: machine_spawn, then machine_boot or machine_restore; after either the guest is
- * healthy and has an identity of its own.  machine_free kills what is left.  Waiting functions run
- * the loop, so they may not be called from its callbacks.  Errors carry the last console lines
- * where these help to understand what the guest did.
+ * Calling sequence: machine_begin, machine_spawn, then machine_boot or machine_restore; after
+ * either the guest is healthy and has an identity of its own.  machine_free kills what is left.
+ * Waiting functions run the loop, so they may not be called from its callbacks.  Errors carry the
+ * last console lines where these help to understand what the guest did.
  */
 
 #include <mvm/template.h>
@@ -42,6 +42,12 @@ struct machine {
 	size_t n_stages;
 };
 
+/* Make *m a machine whose start begins now. */
+void machine_begin(struct machine *m, struct loop *loop);
+
+/* A stage of the start, after those before, is over now. */
+void machine_stage_over(struct machine *m, const char *name);
+
 /*
  * Start the VMM.
  *
@@ -51,9 +57,9 @@ struct machine {
  *
  * On failure machine_free must still be called.
  */
-int machine_spawn(struct machine *m, struct loop *loop, const struct vmm_ops *ops,
-		  const struct vmm_probe *probe, struct vmm_config *config, int dir_fd,
-		  uint64_t log_max_bytes, int64_t deadline_ns, struct mvm_error *err);
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm_probe *probe,
+		  struct vmm_config *config, int dir_fd, uint64_t log_max_bytes,
+		  int64_t deadline_ns, struct mvm_error *err);
 
 /* The arguments of CALL_HEALTH for a check of the template's; the call itself does the attempts. */
 void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,

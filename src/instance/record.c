@@ -24,6 +24,13 @@ const char *const record_health_names[RECORD_HEALTH_UNHEALTHY + 1] = {
 
 const char *const record_start_names[2] = { "boot", "restore" };
 
+const char *const record_memory_names[RECORD_MEMORY_REFLINK + 1] = {
+	[RECORD_MEMORY_OWN] = "own",
+	[RECORD_MEMORY_SHARED] = "shared",
+	[RECORD_MEMORY_SPARSE] = "sparse",
+	[RECORD_MEMORY_REFLINK] = "reflink",
+};
+
 /* how the data disk was copied */
 const char *const record_copy_names[2] = { "sparse", "reflink" };
 
@@ -110,6 +117,7 @@ char *record_to_json(const struct record *r)
 	put_nullable(&out, o, "accelerator", r->accelerator);
 	json_put_u64(&out, o, "vcpus", r->vcpus);
 	json_put_u64(&out, o, "mem_mib", r->mem_mib);
+	json_put_string(&out, o, "memory", record_memory_names[r->memory]);
 	if (r->data_disk_mib) {
 		json_t *disk = json_new(&out);
 		json_put_u64(&out, disk, "size_mib", r->data_disk_mib);

@@ -48,6 +48,14 @@ enum record_purpose {
 	RECORD_FOR_POOL,    /* restored and paused until somebody wants it */
 };
 
+/* Whose the guest's memory is, with pages of files among it. */
+enum record_memory {
+	RECORD_MEMORY_OWN,     /* it has booted */
+	RECORD_MEMORY_SHARED,  /* it shares the snapshot's, page cache, until it writes */
+	RECORD_MEMORY_SPARSE,  /* it has a copy of the snapshot's, or is to have one */
+	RECORD_MEMORY_REFLINK, /* likewise; blocks on disk are shared, page cache is not */
+};
+
 struct record_stage {
 	char name[24];
 	int64_t ns; /* since the start began */
@@ -72,6 +80,7 @@ struct record {
 	enum record_purpose purpose;
 	unsigned vcpus;
 	uint32_t mem_mib;
+	enum record_memory memory;
 	char *cmdline; /* the kernel's whole command line */
 	struct vmm_forward forwards[RECORD_FORWARDS_MAX];
 	size_t n_forwards;

@@ -27,7 +27,7 @@ static int get_choice(const struct json_at *root, const char *key, const char *c
 
 static int get_choices(const struct json_at *root, struct record *ret, struct mvm_error *err)
 {
-	size_t state = 0, start = 0, purpose = 0, health = 0;
+	size_t state = 0, start = 0, purpose = 0, health = 0, memory;
 	int r = get_choice(root, "state", record_state_names, MVM_ARRAY_SIZE(record_state_names),
 			   &state, err);
 	if (r >= 0)
@@ -39,6 +39,11 @@ static int get_choices(const struct json_at *root, struct record *ret, struct mv
 	if (r >= 0)
 		r = get_choice(root, "health", record_health_names,
 			       MVM_ARRAY_SIZE(record_health_names), &health, err);
+	memory = start ? RECORD_MEMORY_SHARED : RECORD_MEMORY_OWN;
+	if (r >= 0 && json_object_get(root->value, "memory")) /* older ones do not say */
+		r = get_choice(root, "memory", record_memory_names,
+			       MVM_ARRAY_SIZE(record_memory_names), &memory, err);
+	ret->memory = (enum record_memory)memory;
 	ret->health = (enum record_health)health;
 	ret->state = (enum record_state)state;
 	ret->restore = start != 0;

@@ -9,7 +9,8 @@
 extern const char *const record_state_names[RECORD_FAILED + 1];
 extern const char *const record_health_names[RECORD_HEALTH_UNHEALTHY + 1];
 extern const char *const record_start_names[2]; /* by record.restore */
-extern const char *const record_copy_names[2];	/* by record.data_disk_reflinked */
+extern const char *const record_memory_names[RECORD_MEMORY_REFLINK + 1];
+extern const char *const record_copy_names[2]; /* by record.data_disk_reflinked */
 extern const char *const record_purpose_names[RECORD_FOR_POOL + 1];
 
 #endif

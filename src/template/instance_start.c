@@ -86,6 +86,7 @@ static struct start_options describe(const struct batch *b, uint32_t i, char *na
 		.n_volumes = o->n_volumes,
 		.restart_on_failure = o->restart_on_failure,
 		.remove_at_end = o->remove_at_end,
+		.private_memory = o->private_memory,
 		.ttl_ms = o->ttl_ms,
 		.log_max_bytes = o->log_max_bytes,
 	};

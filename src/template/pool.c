@@ -143,7 +143,8 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 	const char *nonce = mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256");
 	char key[POOL_KEY_SIZE];
 	int64_t began_ns = clock_now_ns();
-	AUTO_CLOSE int dir_fd = plan->restore ? open_waiting(mvm, q->revision->id) : -1;
+	bool wanted = plan->restore && !options->private_memory; /* those that wait share theirs */
+	AUTO_CLOSE int dir_fd = wanted ? open_waiting(mvm, q->revision->id) : -1;
 	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
 
 	struct mvm_error err = { 0 };

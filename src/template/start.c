@@ -29,6 +29,9 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 		.purpose = o->purpose,
 		.vcpus = plan->vcpus,
 		.mem_mib = plan->mem_mib,
+		.memory = !plan->restore      ? RECORD_MEMORY_OWN
+			  : o->private_memory ? RECORD_MEMORY_SPARSE
+					      : RECORD_MEMORY_SHARED,
 		.data_disk_mib = q->revision->rev.data_disk_mib,
 		.n_forwards = o->n_forwards,
 		.restart_on_failure = o->restart_on_failure,

@@ -157,6 +157,9 @@ class Pool(guests.TestCase):
             record = self.run_detached("web-worker", "--name", name, *options)
             self.assertEqual((record["from_pool"], record["start"]), (False, "boot"))
             self.mvm_ok("rm", "--force", name)
+        record = self.run_detached("web-worker", "--private-memory") # those that wait share theirs
+        self.assertEqual((record["from_pool"], record["start"]), (False, "restore"))
+        self.assertIn(record["memory"], ("sparse", "reflink"))
         self.assertEqual(self.pool()["ready"], 1)
 
     def test_a_name_in_use_costs_no_instance(self):

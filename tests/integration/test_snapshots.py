@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import unittest
 
@@ -205,6 +206,60 @@ class Snapshots(guests.TestCase):
         self.mvm_fails(2, "run", "--template", "web-worker", "-d", "-e", "A=b", says="--env")
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "-e",
                                      "A=b", "--", "sh", "-c", "echo $A"), "b\n")
+
+    # page cache: shared by clones, or not
+
+    def memory_of(self, record):
+        """Device and inode of the file that a clone's memory is mapped from, privately."""
+        with open(f"/proc/{record['vmm_pid']}/maps", encoding="utf-8") as file:
+            mapped = [line.split() for line in file if "mem.bin" in line]
+        self.assertEqual({words[1][3] for words in mapped}, {"p"})
+        (device, inode), = {(words[3], int(words[4])) for words in mapped}
+        return device, inode
+
+    def test_clones_with_private_memory_share_no_page_cache(self):
+        shared = self.restores()
+        self.assertEqual(shared["memory"], "shared")
+        inode = os.stat(self.file("mem.bin")).st_ino
+        self.assertEqual(self.memory_of(shared)[1], inode)
+        private = [self.restores("--private-memory", "--restart", "on-failure")]
+        private += self.mvm_json("run", "--template", "web-worker", "-d", "--count", "2",
+                                 "--require-snapshot", "--private-memory")
+        for record in private:
+            self.assertIn(record["memory"], ("sparse", "reflink"))
+            self.assertEqual(list(record["stages_ns"])[0], "copy")
+            self.assertNotIn("mem.bin", os.listdir(self.data("instances", record["name"])))
+            self.exec(record["name"], "sh", "-c", "find / -xdev -type f -exec cat {} + >/dev/null")
+        self.assertEqual(len({self.memory_of(r) for r in [shared, *private]}), 4)
+        os.kill(private[0]["vmm_pid"], signal.SIGKILL)
+        name = private[0]["name"]
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name)["restarts"] == 1 and
+                                          self.inspect(name)["state"] == "running"))
+        again = self.inspect(name)
+        self.assertEqual((again["start"], again["memory"]), ("restore", private[0]["memory"]))
+        self.assertNotEqual(self.memory_of(again)[1], inode)
+        self.assertNotIn("mem.bin", os.listdir(self.data("instances", name)))
+        self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--private-memory", "--",
+                                     "echo", "it runs"), "it runs\n")
+
+    def test_a_boot_has_memory_of_its_own_anyway(self):
+        record = self.run_detached("web-worker", "--private-memory", "--cold")
+        self.assertEqual((record["start"], record["memory"]), ("boot", "own"))
+
+    @needs_root
+    def test_memory_that_cannot_be_copied_leaves_nothing(self):
+        instances = self.data("instances")
+        enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=8m,mode=0700"))
+        script = ('"$0" run --template web-worker -d --require-snapshot --private-memory; '
+                  'echo $?; ls -A "$1"')
+        try:
+            done = subprocess.run(["sh", "-c", script, harness.MVM, instances],
+                                  env=self.environment(), preexec_fn=enter, capture_output=True,
+                                  text=True, check=False, timeout=harness.PATIENCE_S)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"cannot mount here: {error}")
+        self.assertIn("cannot copy the snapshot's memory: No space left on device", done.stderr)
+        self.assertEqual(done.stdout, "1\n")
 
     # damage is found before the guest runs: 5, or 125 with a command
 
