@@ -86,7 +86,9 @@ struct vmm_config {
 	const struct vmm_forward *forwards;
 	size_t n_forwards;
 	enum vmm_memory memory;
-	int memory_dir_fd;	 /* folder of memory_name; unused for VMM_MEMORY_PRIVATE */
+	/* folder of memory_name; unused for VMM_MEMORY_PRIVATE.  A clone's file may be unlinked
+	 * once it is restored */
+	int memory_dir_fd;
 	const char *memory_name; /* "mem.bin" */
 	int work_fd;  /* a folder of this VM's own, for what a backend must keep in files */
 	int agent_fd; /* the VMM's end of the agent channel; connected stream socket */

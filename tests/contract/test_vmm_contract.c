@@ -192,6 +192,27 @@ static void no_clone_can_write_the_memory_that_it_shares(void **state)
 	nothing_is_left_running();
 }
 
+static void memory_may_be_a_copy_that_is_unlinked_once_it_is_restored(void **state)
+{
+	(void)state;
+	need_backend();
+	struct machine m;
+	struct mvm_error err;
+	struct vmm_config c = config_of(VMM_MEMORY_CLONE);
+	AUTO_CLOSE int from = openat(B.snap_fd, "mem.bin", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int to = openat(B.dir_fd, "mem.bin", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+				   0644);
+	assert_true(file_copy_fd(from, to) >= 0);
+	c.memory_dir_fd = B.dir_fd;
+	ok(spawn(&m, &c, soon(), &err), &err);
+	ok(vmm_restore(m.vmm, B.snap_fd, soon(), &err), &err);
+	assert_int_equal(unlinkat(B.dir_fd, "mem.bin", 0), 0);
+	expect(&m, "nonce\n", B.nonce);
+	expect(&m, "disk\n", "disk MVMDISK");
+	drop(&m);
+	nothing_is_left_running();
+}
+
 static void a_guest_may_power_itself_off(void **state)
 {
 	(void)state;
@@ -426,6 +447,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(pause_stops_the_guest_and_resume_continues_it),
 		cmocka_unit_test(clones_share_nothing_that_they_write),
 		cmocka_unit_test(no_clone_can_write_the_memory_that_it_shares),
+		cmocka_unit_test(memory_may_be_a_copy_that_is_unlinked_once_it_is_restored),
 		cmocka_unit_test(a_guest_may_power_itself_off),
 		cmocka_unit_test(the_power_button_is_for_a_guest_that_runs),
 		cmocka_unit_test(a_killed_vmm_is_reported),

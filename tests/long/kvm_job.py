@@ -110,6 +110,12 @@ class OnFirecracker(guests.TestCase):
         self.assertEqual((record["backend"], record["start"]), ("firecracker", "restore"))
         self.assertEqual(self.exec(record["name"], "hostname"), record["name"] + "\n")
 
+    def test_memory_is_copied_when_it_is_to_be_private(self):
+        record = self.run_detached("web-worker", "--require-snapshot", "--private-memory")
+        self.assertIn(record["memory"], ("sparse", "reflink"))
+        self.assertNotIn("mem.bin", os.listdir(self.data("instances", record["name"])))
+        self.assertEqual(self.exec(record["name"], "hostname"), record["name"] + "\n")
+
     def test_a_command_runs_in_a_fresh_vm(self):
         done = self.mvm("run", "--template", "web-worker", "--", "sh", "-c", "echo out; exit 7",
                         status=7)
