@@ -248,6 +248,8 @@ int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *ret_n,
 	AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_SHARED | LOCK_NOWAIT, NULL,
 					      ret_server);
 	bool served = lock_fd == -EBUSY;
+	if (lock_fd >= 0)
+		(void)close(TAKE_FD(lock_fd)); /* a server may be starting */
 	if (!served)
 		ret_server[0] = '\0';
 	int r = pool_ids(pool_fd, &ids);

@@ -512,6 +512,9 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *o,
 		return pool_fd;
 	AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT, "mvm pool serve",
 					      holder);
+	if (lock_fd == -EBUSY && !lock_is_held_at(pool_fd, POOL_LOCK))
+		/* who only asks for a server holds it for an instant */
+		lock_fd = lock_take_at(pool_fd, POOL_LOCK, 0, "mvm pool serve", NULL);
 	if (lock_fd == -EBUSY)
 		return mvm_error_set(err, -EBUSY, "the pools are served already, by %s", holder);
 	if (lock_fd < 0)

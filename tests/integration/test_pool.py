@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools: VMs that wait, and what becomes of them; and many started at once."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import subprocess
 
 import agentproto
 import guests
@@ -200,6 +202,15 @@ class Pool(guests.TestCase):
     def test_only_one_serves(self):
         self.full(1)
         self.mvm_fails(4, "pool", "serve", says="served already")
+
+    def test_who_lists_at_that_moment_does_not_keep_a_server_from_starting(self):
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        with open(self.data("pool", "lock"), "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH) # as `pool list` does, for an instant
+            server = self.serve()
+            with self.assertRaises(subprocess.TimeoutExpired):
+                server.wait(1)
+        self.wait_ready(1)
 
     def test_without_a_snapshot_it_says_why_it_is_empty(self):
         self.mvm_ok("template", "create", "bare", "--flake", "dir:" + self.path("nothing"))
