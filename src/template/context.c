@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "template/doctor.h"
 
 int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err)
 {
@@ -53,6 +54,7 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 {
 	const struct vmm_ops *only = NULL;
 	AUTO_DONE(strbuf) reasons = { 0 };
+	const char *mend = NULL;
 	int r = name ? vmm_backend_find(name, &only, err) : 0;
 	if (r < 0)
 		return r;
@@ -71,6 +73,7 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			found = (struct vmm_probe){ 0 };
 			return 0;
 		}
+		mend = doctor_mend_backend(vmm_backends[i], &found);
 		strbuf_addf(&reasons, "%s%s: %s%s", reasons.len ? "; " : "", vmm_backends[i]->name,
 			    found.usable   ? obstacle
 			    : found.reason ? found.reason
@@ -82,5 +85,7 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			  only ? "this VM cannot run on the backend that was asked for"
 			       : "nothing here can run this VM",
 			  reasons.data ? reasons.data : "no backends");
+	if (only)
+		return mvm_error_hint(err, r, mend ? mend : "mvm doctor");
 	return mvm_error_hint(err, r, "see 'mvm backends'; Debian's package is qemu-system-x86");
 }

@@ -243,6 +243,11 @@ class Sick(guests.TestCase):
         says = self.mvm_fails(6, "run", "--template", "web-worker", "-d",
                               env={"MVM_QEMU": "/no/such/qemu"})
         self.assertIn("/no/such/qemu", says)
+        says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", "--backend", "firecracker",
+                              env={"MVM_FIRECRACKER": "/no/such/firecracker"})
+        self.assertIn("/no/such/firecracker", says)
+        self.assertIn("doc/firecracker.md", says) # and no package of QEMU's
+        self.assertNotIn("qemu-system-x86", says)
         self.assert_nothing_left()
         self.assertEqual([backend for backend in self.mvm_json("backends", env=nowhere)
                           if backend["usable"]], [])
