@@ -60,8 +60,18 @@ void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const
 	bool has_flags = cpuinfo &&
 			 (cpuinfo_has_flag(cpuinfo, "vmx") || cpuinfo_has_flag(cpuinfo, "svm"));
 
-	if (fd < 0)
+	if (fd < 0 && str_eq(wish, "kvm"))
+		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
+			   "%s cannot be opened (%s), but MVM_ACCEL=kvm has guests use it: none "
+			   "can start",
+			   device, strerror(-code));
+	else if (fd < 0)
 		explain_kvm_open(d, device, cpuinfo, code);
+	else if (!has_flags && str_eq(wish, "kvm"))
+		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
+			   "%s opens, but the CPU has neither vmx nor svm: a paravirtual KVM, in "
+			   "which guests crawl; MVM_ACCEL=kvm has it used nevertheless",
+			   device);
 	else if (!has_flags)
 		doctor_add(d, "kvm", MVM_CHECK_WARN,
 			   "enable nested virtualisation for this machine",
@@ -101,6 +111,12 @@ static void probe(struct doctor *d, const struct vmm_ops *ops, struct vmm_probe 
 		d->failed = true;
 }
 
+/* It is found, or nobody said that it should be. */
+static bool is_as_wanted(const struct vmm_ops *ops, const struct vmm_probe *p)
+{
+	return p->binary || str_empty(getenv(ops->binary_env));
+}
+
 static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struct vmm_probe *p,
 			bool is_last_hope)
 {
@@ -111,10 +127,11 @@ static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struc
 	else if (p->usable)
 		doctor_add(d, ops->name, MVM_CHECK_OK, NULL, "version %s, %s", p->version,
 			   p->binary);
-	else if (p->accel != VMM_ACCEL_KVM && str_eq(ops->name, "firecracker"))
+	else if (p->accel != VMM_ACCEL_KVM && str_eq(ops->name, "firecracker") &&
+		 is_as_wanted(ops, p))
 		doctor_add(d, ops->name, MVM_CHECK_OK, NULL,
-			   "Firecracker needs KVM, which cannot be used; the backend qemu does "
-			   "not");
+			   "%s needs KVM, which cannot be used; the backend qemu does not",
+			   p->binary ? p->binary : "Firecracker");
 	else
 		doctor_add(d, ops->name, is_last_hope ? MVM_CHECK_FAIL : MVM_CHECK_WARN,
 			   doctor_mend_backend(ops, p), "%s", p->reason ? p->reason : "not usable");

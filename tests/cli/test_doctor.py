@@ -88,6 +88,14 @@ class Doctor(harness.TestCase):
         self.assertEqual(self.checks(1, PATH=self.path("empty"), MVM_ACCEL="tcg")
                          ["firecracker"]["level"], "ok")
 
+    def test_a_firecracker_that_was_named_is_told_without_kvm_too(self):
+        there = self.program("firecracker", "echo 'Firecracker v1.16.1'") + "/firecracker"
+        status = self.mvm("doctor").returncode
+        for named, level in ((there, "ok"), ("/no/such/one", "warn")):
+            found = self.checks(status, MVM_ACCEL="tcg", MVM_FIRECRACKER=named)["firecracker"]
+            self.assertEqual(found["level"], level)
+            self.assertIn(named, found["message"])
+
     def test_helpers_that_are_missing_fail(self):
         folder = self.path("libexec")
         os.mkdir(folder)
