@@ -92,11 +92,18 @@ class OnQemu(guests.TestCase):
 FIRECRACKER = os.environ.get("MVM_TEST_FIRECRACKER")
 
 
+def links():
+    """The host's ends of VMs' networks."""
+    return [name for name in os.listdir("/sys/class/net") if name.startswith("mvm")]
+
+
 @harness.needs_guests
 @harness.needs_kvm
 @unittest.skipUnless(FIRECRACKER, "MVM_TEST_FIRECRACKER names no firecracker")
 class OnFirecracker(guests.TestCase):
-    config = guests.CONFIG.replace("[health]", 'network = "none"\n\n[health]')
+    """With a network and a data disk, and in a jail where there is a jailer."""
+
+    config = guests.CONFIG + "data_disk_mib = 16\n"
 
     @classmethod
     def setUpClass(cls):
@@ -104,10 +111,14 @@ class OnFirecracker(guests.TestCase):
         cls.addClassCleanup(os.environ.pop, "MVM_FIRECRACKER")
         super().setUpClass()
 
+    def clone(self, *options):
+        record = self.run_detached("web-worker", "--require-snapshot", *options)
+        self.assertEqual((record["backend"], record["start"]), ("firecracker", "restore"))
+        return record
+
     def test_it_is_told_and_taken(self):
         self.assertTrue(told(self.mvm_json, "firecracker")["usable"])
-        record = self.run_detached("web-worker", "--require-snapshot")
-        self.assertEqual((record["backend"], record["start"]), ("firecracker", "restore"))
+        record = self.clone()
         self.assertEqual(self.exec(record["name"], "hostname"), record["name"] + "\n")
 
     def test_memory_is_copied_when_it_is_to_be_private(self):
@@ -123,9 +134,70 @@ class OnFirecracker(guests.TestCase):
         self.assert_nothing_left()
 
     def test_it_boots_cold(self):
-        record = self.run_detached("web-worker", "--cold")
+        record = self.run_detached("web-worker", "--cold", "-p", "0:8080")
         self.assertEqual((record["backend"], record["start"]), ("firecracker", "boot"))
+        self.assertIn("<title>mvm", guests.get(record["forwards"][0]["host_port"]))
         self.mvm_ok("stop", record["name"])
+
+    def test_clones_share_no_address_no_disk_and_no_identity(self):
+        records = [self.clone("-p", "0:8080") for _ in range(2)]
+        for record in records:
+            self.assertIn("<title>mvm", guests.get(record["forwards"][0]["host_port"]))
+        ids = {self.exec(r["name"], "cat", "/etc/machine-id") for r in records}
+        self.assertEqual(len(ids), 2, ids)
+        for record in records:
+            self.exec(record["name"], "sh", "-c", "echo $0 > /data/mine; sync", record["name"])
+        for record in records:
+            self.assertEqual(self.exec(record["name"], "cat", "/data/mine"), record["name"] + "\n")
+        self.assertEqual(len(links()), 2)
+        self.mvm_ok("rm", "--force", *[r["name"] for r in records])
+        self.assertEqual(links(), [])
+
+    def test_paused_and_resumed_it_still_answers(self):
+        record = self.clone()
+        for _ in range(2):
+            self.mvm_ok("pause", record["name"])
+            self.mvm_ok("resume", record["name"])
+            self.assertEqual(self.exec(record["name"], "echo", "here"), "here\n")
+
+    @unittest.skipUnless(os.path.exists(os.path.join(os.path.dirname(FIRECRACKER or ""), "jailer")),
+                         "there is no jailer")
+    def test_each_is_in_a_jail_of_its_own(self):
+        seen = set()
+        for record in (self.clone(), self.clone()):
+            with open(f"/proc/{record['vmm_pid']}/status", encoding="utf-8") as file:
+                fields = dict(line.split(":", 1) for line in file.read().splitlines())
+            self.assertGreaterEqual(int(fields["Uid"].split()[0]), 0x70000000)
+            self.assertEqual(int(fields["CapEff"], 16), 0)
+            self.assertNotEqual(os.stat(f"/proc/{record['vmm_pid']}/root").st_ino,
+                                os.stat("/").st_ino)
+            self.assertFalse(os.path.exists(f"/proc/{record['vmm_pid']}/root/etc"))
+            seen.add(fields["Uid"])
+        self.assertEqual(len(seen), 2)
+
+    def test_a_killed_supervisor_takes_all_of_it_along(self):
+        record = self.clone("-p", "0:8080")
+        os.kill(record["supervisor_pid"], 9)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        self.assertTrue(guests.wait_until(lambda: not links()), links())
+
+    def test_damaged_state_is_never_run(self):
+        self.own_data()
+        path = self.current("web-worker", "snapshot", "vmstate.bin")
+        with open(path, "r+b") as file:
+            file.seek(100)
+            file.write(b"x")
+        self.mvm_fails(5, "run", "--template", "web-worker", "-d", says="vmstate.bin")
+        self.assertEqual(links(), [])
+
+    def test_twenty_restores_in_a_row_all_answer(self):
+        times = []
+        for i in range(20):
+            record = self.clone("--name", f"r{i}")
+            times.append(max(record["stages_ns"].values()) // 1_000_000)
+            self.assertEqual(self.exec(record["name"], "hostname"), f"r{i}\n")
+            self.mvm_ok("rm", "--force", record["name"])
+        print("# restores on Firecracker, ms:", *sorted(times))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ import time
 
 import guestkit
 
-MODULES = ("irqbypass", "kvm", "kvm-amd")
+# KVM, and what the network of a Firecracker's VM needs
+MODULES = ("irqbypass", "kvm", "kvm-amd", "tun", "veth", "libcrc32c", "nf_defrag_ipv4",
+           "nf_defrag_ipv6", "nf_conntrack", "nf_nat", "nfnetlink", "nf_tables", "nft_ct",
+           "nft_chain_nat", "nft_masq")
 FOLDERS = ("proc", "sys", "dev", "tmp", "root", "etc", "run", "usr/bin", "sbin")
 MEMORY_MIB = 4096
 BEAT_S, DEAD_S = 5, 90
@@ -31,9 +34,15 @@ KVM_GROUP = 104
 LEFT_OUT = re.compile(r"/(test|tests|site-packages|dist-packages|config-[^/]*|idlelib|ensurepip|"
                       r"lib2to3|tkinter|turtledemo|pydoc_data|distutils|venv)$")
 
+# pivot_root(2), which Firecracker's jailer calls, wants another root than the initramfs itself
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/usr/bin:/bin:/sbin HOME=/root LC_ALL=C.UTF-8
+mkdir /root/bind
+/bin/mount --bind / /root/bind
+exec /bin/chroot /root/bind /bin/sh /start
+"""
+
+START = """export PATH=/usr/bin:/bin:/sbin HOME=/root LC_ALL=C.UTF-8
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
@@ -41,6 +50,7 @@ mount -t tmpfs -o size=3g none /tmp
 for m in {modules}; do insmod /m/$m.ko; done
 chgrp {kvm_group} /dev/kvm; chmod 660 /dev/kvm # as udev does
 ip link set lo up
+echo 1 >/proc/sys/net/ipv4/ip_forward
 while sleep {beat}; do echo beat >/dev/ttyS0; done &
 exec </dev/null >/dev/ttyS1 2>&1
 {script}
@@ -171,9 +181,10 @@ class OuterVm:
 
     def make(self, script):
         """Write the initramfs.  The script is run as root; $step in it is what start() got."""
-        init = INIT.format(modules=" ".join(MODULES), script=script, beat=BEAT_S,
-                           kvm_group=KVM_GROUP)
-        self.image.add_bytes("/init", init.encode(), 0o755)
+        start = START.format(modules=" ".join(MODULES), script=script, beat=BEAT_S,
+                             kvm_group=KVM_GROUP)
+        self.image.add_bytes("/init", INIT.encode(), 0o755)
+        self.image.add_bytes("/start", start.encode())
         self.initrd = os.path.join(self.folder, "outer.cpio")
         self.image.write(self.initrd)
 

@@ -4,7 +4,7 @@
 The tests run in VMs that have KVM (outer_vm.py) on hosts that have none, one for each step, and
 are the same as elsewhere: the built contract program and the tests of tests/integration, with this
 host's python.  Each of their results is one of ours.  With MVM_TEST_FIRECRACKER the same for
-Firecracker.
+Firecracker, in its jailer if that lies beside it.
 
 Environment: MVM, MVM_TEST_KERNEL_DEB, MVM_TEST_CONTRACT (the built program), MVM_TEST_VSOCK_GUEST;
 MVM_TEST_NESTED may name single steps, and MVM_TEST_NESTED_KEEP a folder that the logs stay in.
@@ -61,6 +61,10 @@ def make_vm(folder):
     firecracker = os.environ.get("MVM_TEST_FIRECRACKER")
     if firecracker:
         image.add_program(firecracker, "/mvm/firecracker")
+        folder_of_it, name = os.path.split(firecracker)
+        jailer = os.path.join(folder_of_it, name.replace("firecracker", "jailer", 1))
+        if jailer != firecracker and os.path.exists(jailer):
+            image.add_program(jailer, "/mvm/jailer")
     image.add_file(deb, "/mvm/" + os.path.basename(deb))
     for part in ("tests/integration", "tests/long", "examples/http/rootfs"):
         image.add_tree(os.path.join(SOURCE_DIR, part), "/src/" + part)
