@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long mvm takes to start a VM, beside what QEMU and libvirt take for the same guest.
 
-usage: bench.py MVM TEMPLATE [-n N] [--skip KEY ...] [--json FILE] [--svg FILE]
+usage: bench.py MVM TEMPLATE [-n N] [--backend B] [--skip KEY ...] [--clones N] [--json FILE]
+       [--svg FILE]
 
-MVM_DATA_DIR must hold the built template with a snapshot.  Every round takes one sample of every
+MVM_DATA_DIR must hold the built template with a snapshot by that backend (qemu); with another one
+there are mvm's rows only.  Every round takes one sample of every
 row, so that all rows see the same machine in the same minutes; N rounds.  doc/benchmark.md says
 what each row is.
 """
@@ -42,28 +44,34 @@ class Bench:
         self.path = mvm.folder(self.revision)
         self.state = os.path.join(self.path, "snapshot/vmstate.bin")
         self.backend = next(b for b in json.loads(mvm.run("backends", "--json"))
-                            if b["name"] == "qemu")
-        record, _ = mvm.start("--require-snapshot")
-        self.argv = floor.arguments_of(record["vmm_pid"])
-        mvm.remove(record)
+                            if b["name"] == mvm.backend)
+        snapshot = os.path.join(self.path, "snapshot")
+        self.files = [os.path.join(snapshot, name) for name in sorted(os.listdir(snapshot))]
         self.rows, self.skipped = [], []
 
     def makers(self):
-        guest = rivals.Guest(self.revision, self.path)
-        snapshot = os.path.join(self.path, "snapshot")
-        files = [os.path.join(snapshot, name) for name in sorted(os.listdir(snapshot))]
-        working_set = os.path.join(snapshot, "working-set.bin")
-        bare = lambda: floor.Floor(self.argv, self.state)
-        qemu = lambda key, make: rows.Qemu(key, make, self.revision["mem_mib"])
-        return {
-            "floor_cold": lambda: rows.Cold("floor_cold", rows.Qemu("", bare, 0), files),
-            "restore_cold": lambda: rows.Cold("restore_cold", rows.Restore(self.mvm), files),
+        working_set = os.path.join(self.path, "snapshot", "working-set.bin")
+        own = {
+            "restore_cold": lambda: rows.Cold("restore_cold", rows.Restore(self.mvm), self.files),
             "restore_plain_cold": lambda: rows.Cold(
-                "restore_plain_cold", rows.RestorePlain(self.mvm, working_set), files),
+                "restore_plain_cold", rows.RestorePlain(self.mvm, working_set), self.files),
             "cold_boot": lambda: rows.ColdBoot(self.mvm),
             "restore": lambda: rows.Restore(self.mvm),
             "pool": lambda: rows.FromPool(self.mvm),
             "run_command": lambda: rows.RunCommand(self.mvm),
+        }
+        return own | self.qemu_makers() if self.mvm.backend == "qemu" else own
+
+    def qemu_makers(self):
+        """What else QEMU and libvirt make of the same guest."""
+        record, _ = self.mvm.start("--require-snapshot")
+        self.argv = floor.arguments_of(record["vmm_pid"])
+        self.mvm.remove(record)
+        guest = rivals.Guest(self.revision, self.path)
+        bare = lambda: floor.Floor(self.argv, self.state)
+        qemu = lambda key, make: rows.Qemu(key, make, self.revision["mem_mib"])
+        return {
+            "floor_cold": lambda: rows.Cold("floor_cold", rows.Qemu("", bare, 0), self.files),
             "floor": lambda: qemu("floor", bare),
             "loadvm": lambda: qemu("loadvm", lambda: rivals.make_internal(
                 self.argv, self.state, self.folder)),
@@ -119,7 +127,7 @@ def result_of(samples):
 def report(result):
     machine, guest = result["machine"], result["guest"]
     print(f"machine  {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}")
-    print(f"VMM      QEMU {machine['qemu']}, {machine['accelerator']}")
+    print(f"VMM      {measure.vmm(machine)}, {machine['accelerator']}")
     print(f"guest    {guest['template']}, {guest['vcpus']} vCPU, {guest['mem_mib']} MiB\n")
     print(f"{'milliseconds':52}{'n':>5}{'p50':>9}{'p95':>9}{'p99':>9}")
     for key, row in result["rows"].items():
@@ -156,6 +164,9 @@ def main():
     options.add_argument("mvm")
     options.add_argument("template")
     options.add_argument("-n", type=int, default=100, help="samples of each row (100)")
+    options.add_argument("--backend", default="qemu", choices=measure.VMMS)
+    options.add_argument("--clones", type=int, default=fan_out.CLONES,
+                         help=f"clones at once ({fan_out.CLONES})")
     options.add_argument("--skip", nargs="*", default=[], metavar="KEY", help="rows to leave out")
     options.add_argument("--json", help="write all numbers here")
     options.add_argument("--svg", help="draw them here")
@@ -165,7 +176,7 @@ def main():
 
     machine = measure.machine()
     folder = tempfile.mkdtemp(prefix="mvm-bench-")
-    bench = Bench(mvm_cli.Mvm(given.mvm, given.template), folder)
+    bench = Bench(mvm_cli.Mvm(given.mvm, given.template, given.backend), folder)
     began = time.monotonic()
     try:
         bench.prepare(given.skip)
@@ -174,9 +185,9 @@ def main():
     finally:
         bench.end()
         shutil.rmtree(folder)
-    many = fan_out.fan_out(bench.mvm, fan_out.CLONES, FAN_OUT_ROUNDS)
-    machine.update(qemu=bench.backend["version"], accelerator=bench.backend["accelerator"],
-                   libvirt=libvirt_row.version())
+    many = fan_out.fan_out(bench.mvm, given.clones, FAN_OUT_ROUNDS)
+    machine.update({given.backend: bench.backend["version"]},
+                   accelerator=bench.backend["accelerator"], libvirt=libvirt_row.version())
     result = {"format": FORMAT, "date": time.strftime("%Y-%m-%d", time.gmtime()),
               "seconds": round(time.monotonic() - began), "n": given.n, "machine": machine,
               "guest": {"template": given.template, "vcpus": bench.revision["vcpus"],

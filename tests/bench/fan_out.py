@@ -19,7 +19,7 @@ def fan_out(mvm, clones, rounds):
     totals, own = [], []
     for _ in range(rounds):
         totals.append(mvm.timed("run", "--template", mvm.template, "-d", "--require-snapshot",
-                                "--backend", "qemu", "--count", str(clones), "--name", "fan"))
+                                "--backend", mvm.backend, "--count", str(clones), "--name", "fan"))
         records = [json.loads(mvm.run("inspect", f"fan-{i + 1}")) for i in range(clones)]
         for record in records:
             own.append(measure.memory_mib(record["vmm_pid"], record["mem_mib"]))

@@ -107,6 +107,15 @@ def first_line(argv):
     return (done.stdout.splitlines() or [""])[0]
 
 
+VMMS = {"qemu": "QEMU", "firecracker": "Firecracker"}
+
+
+def vmm(machine_record):
+    """The VMM's name and version, of the one that a result's machine has a version of."""
+    backend = next(name for name in VMMS if name in machine_record)
+    return f"{VMMS[backend]} {machine_record[backend]}"
+
+
 def machine():
     """Where numbers come from."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:

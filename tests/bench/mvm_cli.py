@@ -12,9 +12,10 @@ POOL_READY_S = 60
 
 
 class Mvm:
-    def __init__(self, program, template):
+    def __init__(self, program, template, backend="qemu"):
         self.program = os.path.abspath(program)
         self.template = template
+        self.backend = backend
         self.serial = 0
 
     def run(self, *args):
@@ -35,7 +36,7 @@ class Mvm:
         self.serial += 1
         name = f"bench-{os.getpid()}-{self.serial}"
         wall = self.timed("run", "--template", self.template, "--name", name, "-d", "--backend",
-                          "qemu", *options)
+                          self.backend, *options)
         return json.loads(self.run("inspect", name)), wall
 
     def remove(self, *records):

@@ -11,6 +11,7 @@ import math
 import sys
 from html import escape
 
+import measure
 import rows
 
 ORDER = ("pool", "restore", "restore.command", "restore.first_exec", "run_command",
@@ -85,7 +86,8 @@ def svg(result):
     bottom = TOP + STEP * len(keys)
     height = bottom + FOOT
     machine, guest = result["machine"], result["guest"]
-    vmm = f"QEMU {machine['qemu'].split()[0]} ({machine['accelerator']})"
+    name, version = measure.vmm(machine).split()[:2]
+    vmm = f"{name} {version} ({machine['accelerator']})"
     if machine.get("libvirt"):
         vmm += f", libvirt {machine['libvirt']}"
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '

@@ -118,8 +118,8 @@ class RunCommand(MvmRow):
     key = "run_command"
 
     def sample(self):
-        wall = self.mvm.timed("run", "--template", self.mvm.template, "--backend", "qemu",
-                              "--require-snapshot", "--", "true")
+        wall = self.mvm.timed("run", "--template", self.mvm.template, "--backend",
+                              self.mvm.backend, "--require-snapshot", "--", "true")
         return {"total": wall, "stages": {}}
 
 
