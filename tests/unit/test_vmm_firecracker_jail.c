@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "vmm/ask.h"
-#include "vmm/firecracker/jail.h"
+#include "vmm/firecracker/firecracker.h"
 #include "vmm/privilege.h"
 
 static void the_jailer_is_told_where_and_as_whom(void **state)
@@ -72,6 +72,30 @@ static void the_jailer_is_the_one_beside_firecracker_or_the_one_that_is_named(vo
 	}
 	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
 	assert_int_equal(tree_remove_at(AT_FDCWD, dir), 0);
+}
+
+static void root_is_told_why_there_is_no_jail(void **state)
+{
+	(void)state;
+	char binary[] = "/nowhere/firecracker";
+	const struct vmm_probe probe = { .binary = binary };
+	static const struct {
+		const char *named, *says;
+	} cases[] = {
+		{ NULL, "there is no jailer beside Firecracker" },
+		{ "none", "MVM_JAILER names no jailer" },
+		{ "/no/such/jailer", "MVM_JAILER names no jailer" },
+	};
+	if (geteuid() != 0)
+		skip(); /* only root has one */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		const char *how = NULL;
+		if (cases[i].named)
+			assert_int_equal(setenv(FC_JAILER_ENV, cases[i].named, 1), 0);
+		assert_false(vmm_firecracker.confines(&probe, -1, &how));
+		assert_string_equal(how, cases[i].says);
+	}
+	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
 }
 
 static bool may_mount(void)
@@ -210,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_jailer_is_told_where_and_as_whom),
 		cmocka_unit_test(the_jailer_is_the_one_beside_firecracker_or_the_one_that_is_named),
+		cmocka_unit_test(root_is_told_why_there_is_no_jail),
 		cmocka_unit_test(a_program_that_needs_the_hosts_loader_cannot_be_jailed),
 		cmocka_unit_test(files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used),
 		cmocka_unit_test(names_in_a_jail_are_plain_and_each_is_one_file),

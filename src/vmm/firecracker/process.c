@@ -337,7 +337,8 @@ static bool fc_confines(const struct vmm_probe *probe, int dir_fd, const char **
 		return true;
 	}
 	if (fc_jailer_find(probe->binary, &jailer) != 1) {
-		*ret_how = "there is no jailer beside Firecracker";
+		*ret_how = getenv(FC_JAILER_ENV) ? FC_JAILER_ENV " names no jailer"
+						 : "there is no jailer beside Firecracker";
 		return false;
 	}
 	const char *obstacle = fc_jail_obstacle(probe->binary, dir_fd);
