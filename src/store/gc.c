@@ -85,31 +85,30 @@ static int keep_build(void *arg, const struct store_build *build)
 }
 
 /* What the cache keeps has other users, so all that is left with one name is garbage. */
-static int collect_blobs(struct gc *gc, struct mvm_error *err)
+static int collect_blobs(struct gc *gc, const struct strv *names, struct mvm_error *err)
 {
-	AUTO_DONE(strv) names = { 0 };
+	int blobs_fd = store_dir(gc->store, STORE_BLOBS);
 	struct mvm_digest digest;
 	struct stat st;
 
-	int r = store_dir_names(gc->store, STORE_BLOBS, &names, err);
-	int blobs_fd = store_dir(gc->store, STORE_BLOBS);
-	for (size_t i = 0; r == 0 && i < names.n; i++) {
-		if (digest_parse(names.v[i], &digest) < 0 ||
-		    fstatat(blobs_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+	for (size_t i = 0; i < names->n; i++) {
+		if (digest_parse(names->v[i], &digest) < 0 ||
+		    fstatat(blobs_fd, names->v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		if (links_left(gc, &st) > 1)
 			continue;
-		if (!gc->dry_run && unlinkat(blobs_fd, names.v[i], 0) < 0)
-			return mvm_error_set(err, -errno, "cannot remove blob '%s': %s", names.v[i],
-					     strerror(errno));
+		if (!gc->dry_run && unlinkat(blobs_fd, names->v[i], 0) < 0)
+			return mvm_error_set(err, -errno, "cannot remove blob '%s': %s",
+					     names->v[i], strerror(errno));
 		gc->n_blobs++;
 		gc->freed_bytes += disk_bytes(&st);
 	}
-	return r;
+	return 0;
 }
 
 int gc_collect(struct gc *gc, struct mvm_error *err)
 {
+	AUTO_DONE(strv) blobs = { 0 };
 	AUTO_CLOSE int lock = -1;
 
 	if (!gc->dry_run) {
@@ -122,6 +121,9 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 		(void)turn_sweep(gc->store); /* a few empty files, and so are these */
 		(void)store_sweep_locks(gc->store);
 	}
-	int r = store_cache_filter(gc->store, gc->dry_run, keep_build, gc, &gc->n_cached, err);
-	return r < 0 ? r : collect_blobs(gc, err);
+	/* before the cache is judged by them: what cannot be opened is not missing */
+	int r = store_dir_names(gc->store, STORE_BLOBS, &blobs, err);
+	if (r == 0)
+		r = store_cache_filter(gc->store, gc->dry_run, keep_build, gc, &gc->n_cached, err);
+	return r < 0 ? r : collect_blobs(gc, &blobs, err);
 }
