@@ -169,7 +169,7 @@ MVM_API void mvm_template_details_done(struct mvm_template_details *details);
  *   ref  "ID" (its current revision, if there is one) or "ID@REVISION"
  *   ret  done with mvm_template_details_done()
  *
- * A revision whose files cannot be checked is shown; `start_reason` says what is wrong.
+ * A revision without checksums.json is shown too; `start_reason` says that it is not run.
  * Errors: -ENOENT, -EBADMSG naming the file and key that are damaged.
  */
 MVM_API int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details *ret,

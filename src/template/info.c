@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All that is known of one template and revision, as a struct and as JSON. */
 #include <errno.h>
+#include <fcntl.h>
 #include <mvm/store.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "model/model_json.h"
@@ -67,12 +69,16 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current,
 	if (r < 0)
 		return r;
 	r = revision_look(mvm, id, hash, &revision, &unsound);
-	if (r == -EBADMSG) /* what revision.json says can be shown all the same */
-		r = store_revision_load(mvm->store, id, hash, &revision.rev, &revision.dir_fd, err);
-	else if (r < 0 && err)
-		*err = unsound;
-	if (r == 0)
-		r = look_ahead(mvm, &revision, unsound.code < 0 ? &unsound : NULL, d, err);
+	if (r == -EBADMSG &&
+	    store_revision_load(mvm->store, id, hash, &revision.rev, &revision.dir_fd, NULL) == 0 &&
+	    faccessat(revision.dir_fd, "checksums.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		r = 0; /* another program's, which can be shown though not run */
+	if (r < 0) {
+		if (err)
+			*err = unsound;
+		return r;
+	}
+	r = look_ahead(mvm, &revision, unsound.code < 0 ? &unsound : NULL, d, err);
 	if (r < 0)
 		return r;
 	d->has_revision = true;
