@@ -32,14 +32,20 @@ void print_text(FILE *out, const char *s)
 
 void print_start(FILE *out, const char *s, size_t columns)
 {
+	const char *good = s; /* from here to s, to be printed as it is */
+
 	for (; *s && columns > 0; columns--) {
 		size_t len = str_utf8_len(s);
-		if (len == 0 || is_control(s))
-			(void)fputc('?', out); /* errors of the stream are looked at in the end */
-		else
-			(void)fwrite(s, 1, len, out);
+		if (len > 0 && !is_control(s)) {
+			s += len;
+			continue;
+		}
+		(void)fwrite(good, 1, (size_t)(s - good), out); /* main looks at errors */
+		(void)fputc('?', out);
 		s += len ? len : 1;
+		good = s;
 	}
+	(void)fwrite(good, 1, (size_t)(s - good), out);
 }
 
 void print_wrapped(FILE *out, const char *s, size_t column, size_t indent)
