@@ -112,7 +112,7 @@ int json_unknown(const struct json_at *at, const char *const *known, size_t n, j
 
 /*
  * Building.  Every value given to a json_put goes over to the object, also on failure; a NULL
- * value or object counts as having run out of memory, which json_text() then reports, so that a
+ * value or object counts as having run out of memory, which json_out_text() then reports, so that a
  * caller puts all it has and checks once.
  *
  *	struct json_out out = { 0 };
@@ -123,6 +123,7 @@ int json_unknown(const struct json_at *at, const char *const *known, size_t n, j
  */
 struct json_out {
 	bool failed;
+	char not_utf8[64]; /* the key of such a string */
 };
 
 json_t *json_new(struct json_out *out); /* an empty object */
@@ -144,7 +145,8 @@ enum json_text_form {
 	JSON_TEXT_SORTED, /* compact, keys in byte order, no newline: what is hashed */
 };
 
-/* The text of value, which is taken over and dropped in every case.  0 or -ENOMEM. */
+/* The text of value, which is taken over and dropped in every case.  0, -EINVAL (a string is not
+ * UTF-8; its key is named) or -ENOMEM. */
 int json_out_text(const struct json_out *out, json_t *value, enum json_text_form form, char **ret,
 		  struct mvm_error *err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -20,9 +21,26 @@ void json_put(struct json_out *out, json_t *object, const char *key, json_t *val
 		out->failed = true;
 }
 
+static bool is_utf8(const char *s)
+{
+	size_t len = 1;
+	while (*s && (len = str_utf8_len(s)) > 0)
+		s += len;
+	return len > 0;
+}
+
+/* A string that belongs to a key. */
+static json_t *new_string(struct json_out *out, const char *key, const char *s)
+{
+	json_t *string = json_string(s);
+	if (!string && s && !is_utf8(s))
+		(void)snprintf(out->not_utf8, sizeof(out->not_utf8), "%s", key);
+	return string;
+}
+
 void json_put_string(struct json_out *out, json_t *object, const char *key, const char *s)
 {
-	json_put(out, object, key, json_string(s));
+	json_put(out, object, key, new_string(out, key, s));
 }
 
 void json_put_text(struct json_out *out, json_t *object, const char *key, const char *s)
@@ -54,7 +72,7 @@ void json_put_strings(struct json_out *out, json_t *object, const char *key, cha
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < n; i++) {
-		if (json_array_append_new(list, json_string(v[i])) < 0)
+		if (json_array_append_new(list, new_string(out, key, v[i])) < 0)
 			out->failed = true;
 	}
 	json_put(out, object, key, list);
@@ -70,7 +88,9 @@ void json_put_pairs(struct json_out *out, json_t *object, const char *key, char 
 			out->failed = true;
 			continue;
 		}
-		json_put_string(out, pairs, name, equals + 1);
+		if (!is_utf8(v[i]))
+			(void)snprintf(out->not_utf8, sizeof(out->not_utf8), "%s", key);
+		json_put(out, pairs, name, json_string(equals + 1));
 	}
 	json_put(out, object, key, pairs);
 }
@@ -88,13 +108,13 @@ int json_out_text(const struct json_out *out, json_t *value, enum json_text_form
 	size_t flags = JSON_ENCODE_ANY;
 	flags |= form == JSON_TEXT_PRETTY ? JSON_INDENT(2) : JSON_COMPACT | JSON_SORT_KEYS;
 
+	if (out->not_utf8[0])
+		return mvm_error_set(err, -EINVAL, "%s: is not UTF-8", out->not_utf8);
 	if (out->failed || !owned)
 		return mvm_error_oom(err);
 	AUTO_FREE char *text = json_dumps(owned, flags);
 	if (!text)
-		return mvm_error_set(err, -EINVAL,
-				     "cannot be written as JSON: not UTF-8, or out "
-				     "of memory");
+		return mvm_error_oom(err);
 	if (form == JSON_TEXT_PRETTY) {
 		char *line = str_printf("%s\n", text);
 		if (!line)

@@ -108,7 +108,10 @@ class Create(Specs):
         for args, says in ((["--profile", "a/b"], "profile: 'a/b' is no valid"),
                            (["--role", ""], "role: ''"), (["-e", "A"], "'A' is not NAME=VALUE"),
                            (["--kernel", ".."], "kernel: expected"),
-                           (["--boot-args", "a\nb"], "boot_args: expected")):
+                           (["--boot-args", "a\nb"], "boot_args: expected"),
+                           (["--", "/bin/\udcff"], "command: is not UTF-8"),
+                           (["-e", "A=\udcff"], "env: is not UTF-8"),
+                           (["-e", "\udcff=1"], "env: is not UTF-8")):
             with self.subTest(args):
                 self.mvm_fails(1, "template", "create", "web", "--flake", ".", *args, says=says)
         self.mvm_fails(1, "template", "create", "Web", "--flake", ".", says="no valid template")
