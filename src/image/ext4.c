@@ -165,15 +165,13 @@ static int format(struct ext4_writer *w, uint64_t blocks, uint64_t inodes, const
 static int write_metadata(struct ext4_writer *w, const struct tree_node *folder,
 			  struct mvm_error *err)
 {
-	int r = ext4_write_folder(w, folder, err);
+	int r = ext4_about(folder, ext4_write_folder(w, folder, err), err);
 	for (size_t i = 0; r == 0 && i < folder->n_children; i++) {
 		const struct tree_node *n = folder->children[i];
 		if (n->inode->type == TREE_FOLDER)
 			r = write_metadata(w, n, err);
 		else if (n->inode->type != TREE_FILE && !w->written[n->inode->ino])
-			r = ext4_write_other(w, n->inode, err);
-		if (r < 0 && n->inode->type != TREE_FOLDER)
-			return mvm_error_context(err, r, "'%s'", n->name);
+			r = ext4_about(n, ext4_write_other(w, n->inode, err), err);
 	}
 	return r;
 }
@@ -240,7 +238,7 @@ static int write_rest(struct ext4_writer *w, const struct tree_node *folder, str
 		if (n->inode->type == TREE_FOLDER)
 			r = write_rest(w, n, err);
 		else if (!w->written[n->inode->ino])
-			r = ext4_write_other(w, n->inode, err);
+			r = ext4_about(n, ext4_write_other(w, n->inode, err), err);
 	}
 	return r;
 }

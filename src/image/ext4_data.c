@@ -71,13 +71,16 @@ static int flush_chunk(struct ext4_writer *w, struct mvm_error *err)
 
 int ext4_close_file(struct ext4_writer *w, struct mvm_error *err)
 {
-	const struct tree_inode *i = w->current;
+	const struct tree_node *n = w->current;
 
-	if (!i)
+	if (!n)
 		return 0;
+	const struct tree_inode *i = n->inode;
 	w->current = NULL;
 	int r = flush_chunk(w, err);
-	return r < 0 ? r : ext4_write_inode(w, i, i->ino, i->size, i->nlink, err);
+	if (r == 0)
+		r = ext4_write_inode(w, i, i->ino, i->size, i->nlink, err);
+	return ext4_about(n, r, err);
 }
 
 static int start_file(struct ext4_writer *w, struct tree_node *n, struct mvm_error *err)
@@ -87,7 +90,7 @@ static int start_file(struct ext4_writer *w, struct tree_node *n, struct mvm_err
 		return r;
 	if (n->inode->type != TREE_FILE || w->written[n->inode->ino])
 		return mvm_error_set(err, -EINVAL, "'%s' takes no contents now", n->name);
-	w->current = n->inode;
+	w->current = n;
 	w->chunk_offset = 0;
 	w->chunk_used = 0;
 	w->next_offset = 0;
@@ -100,7 +103,7 @@ int ext4_write(void *arg, struct tree_node *n, uint64_t offset, const void *data
 	struct ext4_writer *w = arg;
 	const uint8_t *p = data;
 
-	if (w->current != n->inode) {
+	if (!w->current || w->current->inode != n->inode) {
 		int r = start_file(w, n, err);
 		if (r < 0)
 			return r;

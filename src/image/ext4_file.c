@@ -191,8 +191,7 @@ static int put_xattrs(struct ext4_writer *w, const struct tree_inode *i, uint32_
 		e = ext2fs_xattr_set(handle, x->name, x->value, x->len);
 	errcode_t closed = ext2fs_xattrs_close(&handle);
 	if (e == EXT2_ET_EA_NO_SPACE)
-		return mvm_error_set(err, -EFBIG,
-				     "the extended attributes of a file are larger than 4 KiB");
+		return mvm_error_set(err, -EFBIG, "its extended attributes are larger than 4 KiB");
 	return e || closed ? ext4_failed(err, e ? e : closed, "cannot write extended attributes")
 			   : 0;
 }
@@ -229,7 +228,7 @@ int ext4_write_inode(struct ext4_writer *w, const struct tree_inode *i, uint32_t
 	struct ext2_inode_large raw = { 0 };
 
 	if (nlink > LINKS_MAX && i->type != TREE_FOLDER)
-		return mvm_error_set(err, -EINVAL, "a file has %u names; ext4 can hold %u", nlink,
+		return mvm_error_set(err, -EINVAL, "it has %u names; ext4 can hold %u", nlink,
 				     LINKS_MAX);
 	raw.i_links_count = (uint16_t)(nlink >= LINKS_MAX && i->type == TREE_FOLDER ? 1 : nlink);
 	raw.i_size = (uint32_t)size;
@@ -265,8 +264,8 @@ int ext4_write_other(struct ext4_writer *w, const struct tree_inode *i, struct m
 	if (i->type == TREE_FILE)
 		return ext4_write_inode(w, i, i->ino, i->size, i->nlink, err);
 	if (i->nlink > LINKS_MAX)
-		return mvm_error_set(err, -EINVAL, "a file has %u names; ext4 can hold %u",
-				     i->nlink, LINKS_MAX);
+		return mvm_error_set(err, -EINVAL, "it has %u names; ext4 can hold %u", i->nlink,
+				     LINKS_MAX);
 	raw.i_links_count = (uint16_t)i->nlink;
 	raw.i_size = (uint32_t)len;
 	if (i->target)
@@ -274,4 +273,14 @@ int ext4_write_other(struct ext4_writer *w, const struct tree_inode *i, struct m
 	else if (i->type == TREE_CHAR || i->type == TREE_BLOCK)
 		put_device(&raw, i);
 	return write_raw(w, i, i->ino, &raw, err);
+}
+
+int ext4_about(const struct tree_node *n, int r, struct mvm_error *err)
+{
+	char path[TREE_PATH_SIZE];
+
+	if (r != -EFBIG && r != -EINVAL)
+		return r; /* the disk, memory: it could have been any file */
+	tree_path(n, path);
+	return mvm_error_context(err, r, "'%s'", path);
 }

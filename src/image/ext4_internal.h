@@ -39,7 +39,7 @@ struct ext4_writer {
 	bool own_lost_found;	     /* the tree has none */
 	uint64_t run_start, run_len; /* free blocks, next to be handed out */
 	struct ext4_map map;	     /* of `current`, or of a folder */
-	struct tree_inode *current;  /* the file being written, NULL: none */
+	struct tree_node *current;   /* the file being written, NULL: none */
 	uint8_t *chunk;		     /* EXT4_CHUNK_SIZE bytes of it */
 	uint64_t chunk_offset;	     /* where they belong in the file */
 	size_t chunk_used;
@@ -78,6 +78,9 @@ int ext4_write_inode(struct ext4_writer *w, const struct tree_inode *i, uint32_t
 
 /* Write the inode of something that is neither folder nor file with contents. */
 int ext4_write_other(struct ext4_writer *w, const struct tree_inode *i, struct mvm_error *err);
+
+/* Name the file, if the error is one that is about it; r as it is. */
+int ext4_about(const struct tree_node *n, int r, struct mvm_error *err);
 
 /* ext4_data.c: write what is left of the current file, if there is one. */
 int ext4_close_file(struct ext4_writer *w, struct mvm_error *err);

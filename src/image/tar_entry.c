@@ -101,7 +101,8 @@ int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode
 			return tar_bad_entry(tar, path, "is a device that Linux cannot number",
 					     err);
 	}
-	return copy_xattrs(t, inode, e, err);
+	int r = copy_xattrs(t, inode, e, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s': entry '%s'", tar->name, path) : 0;
 }
 
 int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn, void *arg,

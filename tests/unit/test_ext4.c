@@ -300,6 +300,45 @@ static void a_size_that_is_too_small_is_refused(void **state)
 				      "10 MiB");
 }
 
+static void what_ext4_cannot_hold_is_refused_by_path(void **state)
+{
+	(void)state;
+	static const char value[5000];
+	static const struct {
+		enum tree_type type;
+		uint64_t size;
+		bool written;
+	} cases[] = {
+		{ TREE_FOLDER, 0, false },
+		{ TREE_FIFO, 0, false },
+		{ TREE_FILE, 0, false },
+		{ TREE_FILE, 1, true },
+	};
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct ext4_options o = { 0 };
+		struct mvm_error err = { 0 };
+		AUTO(tree) t = new_tree();
+		AUTO(ext4_writer) w = NULL;
+		AUTO_CLOSE int fd = open_image("refused");
+
+		struct tree_node *d = must_add(t, t->root, "d", TREE_FOLDER, NULL);
+		struct tree_node *n = must_add(t, d, "n", cases[i].type, NULL);
+		assert_int_equal(tree_set_size(t, n->inode, cases[i].size, NULL), 0);
+		assert_int_equal(tree_set_xattr(t, n->inode, "user.a", value, sizeof(value), NULL),
+				 0);
+		assert_int_equal(tree_seal(t, NULL), 0);
+		int r = ext4_begin(fd, t, &o, &w, &err);
+		if (r == 0 && cases[i].written)
+			r = ext4_write(w, n, 0, "x", 1, &err);
+		if (r == 0)
+			r = ext4_finish(w, &err);
+		assert_int_equal(r, -EFBIG);
+		assert_string_equal(err.text,
+				    "'d/n': its extended attributes are larger than 4 KiB");
+	}
+}
+
 static void contents_must_fit_and_come_once(void **state)
 {
 	(void)state;
@@ -337,6 +376,7 @@ int main(void)
 		cmocka_unit_test(every_kind_of_file_is_kept),
 		cmocka_unit_test(the_tree_may_bring_its_own_lost_and_found),
 		cmocka_unit_test(a_size_that_is_too_small_is_refused),
+		cmocka_unit_test(what_ext4_cannot_hold_is_refused_by_path),
 		cmocka_unit_test(contents_must_fit_and_come_once),
 	};
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);
