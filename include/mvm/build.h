@@ -20,7 +20,9 @@ struct mvm_build_options {
 	bool dry_run;	     /* change nothing, fill the result with what would happen */
 	/* Nix flakes on this machine; no effect on other sources */
 	bool allow_pre_build; /* run pre-build.sh beside flake.nix; such a build is never cached */
-	bool update_hash;     /* write the hashes that Nix finds into flake.nix */
+	/* write the hashes that Nix finds into flake.nix; a SIGHUP, SIGINT or SIGTERM of this
+	 * thread is held back until the file is as it was */
+	bool update_hash;
 };
 
 /* What making a snapshot consists of, in order: "boot", "prepare" (the guest), "state" (of the
