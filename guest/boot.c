@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -14,10 +15,12 @@
 #include "device.h"
 #include "modules.h"
 #include "mounts.h"
+#include "net/agent.h"
 #include "network.h"
 #include "port.h"
 
 #define DEVICE_TIMEOUT_MS 20000
+#define TIMER_TIMEOUT_MS  5000
 #define CMDLINE_MAX	  8192u
 
 int boot_option(const char *cmdline, const char *key, char *ret, size_t size)
@@ -108,6 +111,30 @@ static int find_devices(struct agent *a, struct disks *disks, int *ret_port, str
 	return 0;
 }
 
+/*
+ * Linux measures the local APIC's timer against the TSC in a tenth of a second.  A virtual CPU that
+ * had to wait for its host just then measures next to nothing, and Linux does without a timer
+ * ("APIC frequency too slow"): whoever sleeps is never woken.
+ *
+ * Source: Linux 6.1 arch/x86/kernel/apic/apic.c, calibrate_APIC_clock().
+ */
+static bool timers_fire(void)
+{
+	const struct itimerspec soon = { .it_value = { .tv_nsec = 1 } };
+	AUTO_CLOSE int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (fd < 0 || timerfd_settime(fd, 0, &soon, NULL) < 0)
+		return true; /* as far as anybody knows */
+
+	/* it cannot be waited for: that would take a timer */
+	int64_t deadline_ns = clock_deadline_ns(TIMER_TIMEOUT_MS);
+	uint64_t times;
+	while (read(fd, &times, sizeof(times)) < 0) {
+		if (clock_now_ns() > deadline_ns)
+			return false;
+	}
+	return true;
+}
+
 int boot(struct agent *a, struct mvm_error *err)
 {
 	struct disks disks;
@@ -115,6 +142,8 @@ int boot(struct agent *a, struct mvm_error *err)
 	open_console(); /* also to say why, if that has failed */
 	if (r < 0)
 		return r;
+	if (!timers_fire())
+		_exit(AGENT_EXIT_NO_TIMER); /* a reboot might sleep; a panic does not */
 	agent_stage(a, "init");
 	r = read_cmdline(&disks, err);
 	if (r == 0)

@@ -16,6 +16,7 @@
 /* TCG on a busy host is slow; a restore that is given up becomes a boot, which is slower still. */
 #define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting */
 #define RESTORE_DEADLINE_MS INT64_C(120000) /* to the clone's identity */
+#define BOOTS_MAX	    4		    /* of a kernel that finds no timer on a busy host */
 
 #define MEMORY_NAME "mem.bin"
 
@@ -176,5 +177,14 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	machine_begin(&s->machine, s->loop);
-	return s->record.restore ? start_restore(s, ops, err) : start_boot(s, ops, err);
+	if (s->record.restore)
+		return start_restore(s, ops, err);
+	r = start_boot(s, ops, err);
+	for (int i = 1; r < 0 && i < BOOTS_MAX && machine_lacked_timer(&s->machine); i++) {
+		machine_free(&s->machine);
+		machine_begin(&s->machine, s->loop);
+		s->clients.guest_gone = false;
+		r = start_boot(s, ops, err);
+	}
+	return r;
 }

@@ -386,6 +386,16 @@ int machine_check_end(const struct machine *m, struct mvm_error *err)
 	return 0;
 }
 
+bool machine_lacked_timer(const struct machine *m)
+{
+	const char *panic = panic_watch_text(&m->console.panic);
+	char says[64];
+	/* Source: Linux kernel/exit.c, do_exit(); the code is one of wait(2) */
+	(void)snprintf(says, sizeof(says), "Attempted to kill init! exitcode=0x%08x",
+		       AGENT_EXIT_NO_TIMER << 8);
+	return panic && strcmp(panic, says) == 0;
+}
+
 void machine_free(struct machine *m)
 {
 	vmm_free(TAKE_PTR(m->vmm));

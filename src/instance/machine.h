@@ -123,4 +123,7 @@ int machine_check_end(const struct machine *m, struct mvm_error *err);
 
 void machine_free(struct machine *m);
 
+/* Has it ended because its kernel found no timer (net/agent.h)? */
+bool machine_lacked_timer(const struct machine *m);
+
 #endif

@@ -27,8 +27,11 @@
 #define AGENT_PROTOCOL	 1u
 #define AGENT_PORT_NAME	 "dev.mvm.agent"
 #define AGENT_VSOCK_PORT 10240u
-#define WINDOW_BYTES	 262144u
-#define DATA_MAX	 32768u /* bytes of one FRAME_DATA, its channel byte not counted */
+/* With this the agent ends, and so the kernel panics, when no timer fires: such a guest would sleep
+ * for ever.  It may well have one when it is booted again. */
+#define AGENT_EXIT_NO_TIMER 69
+#define WINDOW_BYTES	    262144u
+#define DATA_MAX	    32768u /* bytes of one FRAME_DATA, its channel byte not counted */
 
 enum frame_type {
 	FRAME_HELLO = 1,  /* agent -> host, stream 0: PROTOCOL, VERSION, KERNEL */

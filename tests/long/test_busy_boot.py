@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A boot on a host that is busy in the wrong moment: the guest's kernel finds no timer."""
+
+import glob
+import os
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
+import guests
+import harness
+
+# A virtual CPU that rests so long, so often, rests at the start of a measurement of 100 ms.
+REST_S, WORK_S = 0.15, 0.012
+TRIES = 5
+AFTERWARDS = "Memory block size" # what the kernel says next
+
+
+def qemu_of(name):
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if f"guest={name}" in file.read().split("\0"):
+                    return int(path.split("/")[2])
+        except OSError:
+            continue
+    return None
+
+
+@harness.needs_guests
+@unittest.skipUnless(harness.why_no_kvm(), "KVM: the timer is told, not measured")
+class BusyBoot(guests.TestCase):
+    config = guests.CONFIG
+    snapshot = False
+
+    def console(self, name):
+        """What the guest has printed, without times."""
+        try:
+            with open(self.data("instances", name, "console.log"), encoding="utf-8") as file:
+                entries = [line.rstrip("\n").split(" ", 2) for line in file if line.endswith("\n")]
+        except FileNotFoundError:
+            return ""
+        return "".join(text + "\n" * (kind == "F") for _, kind, text in entries)
+
+    def boot_with_rests(self, name):
+        run = self.start_mvm("run", "-T", "web-worker", "-d", "--name", name)
+        self.assertTrue(guests.wait_until(lambda: qemu_of(name) or run.poll() is not None))
+        qemu = qemu_of(name)
+        while run.poll() is None and AFTERWARDS not in self.console(name):
+            os.kill(qemu, signal.SIGSTOP)
+            time.sleep(REST_S)
+            os.kill(qemu, signal.SIGCONT)
+            time.sleep(WORK_S)
+        _, err = run.communicate(timeout=2 * harness.PATIENCE_S)
+        self.assertEqual(run.returncode, 0, err)
+
+    def test_a_guest_without_a_timer_is_booted_again(self):
+        for i in range(TRIES):
+            name = f"busy-{i}"
+            self.boot_with_rests(name)
+            self.assertEqual(self.exec(name, "hostname"), name + "\n")
+            if "Attempted to kill init! exitcode=0x00004500" in self.console(name):
+                return
+            self.mvm_ok("rm", "--force", name)
+        self.skipTest("the kernel has always found its timer")
+
+
+if __name__ == "__main__":
+    guests.main()
