@@ -45,6 +45,19 @@ busybox grep -c mvm /etc/hosts
 class Identity(guests.TestCase):
     config = CONFIG
 
+    def test_a_name_of_any_length_is_all_that_is_in_its_files(self):
+        for name in ("a", "b" * 63):
+            record = self.run_detached("web-worker", "--name", name, "--require-snapshot")
+            self.assertEqual(record["hostname"], name)
+            self.assertEqual(self.exec(name, "cat", "/etc/hostname"), name + "\n")
+            self.assertEqual(self.exec(name, "sh", "-c", "busybox grep -w mvm /etc/hosts").split(),
+                             ["127.0.1.1", name, "#", "mvm"])
+            self.mvm_ok("cp", name + ":/etc/hostname", self.path(name))
+            self.mvm_ok("cp", name + ":/etc", self.path("etc-" + name))
+            for copy in (name, f"etc-{name}/hostname"):
+                with open(self.path(copy), encoding="utf-8") as file:
+                    self.assertEqual(file.read(), name + "\n")
+
     def clock_off_ms(self, name):
         """How far the guest's wall clock is from this host's, at least."""
         with socket.socket(socket.AF_UNIX) as sock:
