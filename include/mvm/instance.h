@@ -89,6 +89,10 @@ struct mvm_start_options {
 	bool exec;		 /* commands are to be run in it: refuse what has no agent */
 	int64_t ttl_ms;		 /* stop it after that; 0: never */
 	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
+	/* of mvm_instance_start_many(): asked between two of them; true ends it with -ECANCELED,
+	 * and none is left.  NULL: never */
+	bool (*cancelled)(void *arg);
+	void *cancelled_arg;
 };
 
 /*

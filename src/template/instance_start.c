@@ -177,7 +177,9 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	if (!b->taken)
 		return mvm_error_oom(err);
 	while (r >= 0 && b->up < b->n) {
-		if (b->begun < b->n && b->begun - b->up < at_once)
+		if (b->options->cancelled && b->options->cancelled(b->options->cancelled_arg))
+			r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
+		else if (b->begun < b->n && b->begun - b->up < at_once)
 			r = begin_one(b, err);
 		else
 			r = wait_for_next(b, err);

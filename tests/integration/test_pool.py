@@ -247,6 +247,15 @@ class Many(guests.TestCase):
                        says="none is left")
         self.assertEqual(self.instances(), ["many-3"])
 
+    def test_an_interrupted_start_of_many_leaves_none(self):
+        starter = self.start_mvm("run", "--template", "web-worker", "-d", "--count", "40")
+        self.assertTrue(guests.wait_until(lambda: len(self.mvm_json("ps")) > 2))
+        starter.send_signal(signal.SIGINT)
+        said = starter.communicate(timeout=DEADLINE_S)
+        self.assertEqual((starter.returncode, said[0]), (1, ""))
+        self.assertIn("of 40 none is left: the start was interrupted", said[1])
+        self.assertEqual(self.instances(), [])
+
     def test_what_is_still_starting_goes_too_when_one_fails_late(self):
         os.makedirs(self.path("host"))
         self.write("host/file", "x")
