@@ -142,7 +142,8 @@ def report(result):
     for key, row in result["memory"].items():
         print(f"  {rows.LABELS[key]:50}{row['guest_private_mib']:>8}{row['guest_shared_mib']:>8}"
               f"{row['vmm_private_mib']:>8}")
-    fan_out.report(result["fan_out"])
+    if result["fan_out"]:
+        fan_out.report(result["fan_out"])
     for name, ratio in result["ratios"].items():
         print(f"{name}: {ratio:.2f}")
 
@@ -166,7 +167,7 @@ def main():
     options.add_argument("-n", type=int, default=100, help="samples of each row (100)")
     options.add_argument("--backend", default="qemu", choices=measure.VMMS)
     options.add_argument("--clones", type=int, default=fan_out.CLONES,
-                         help=f"clones at once ({fan_out.CLONES})")
+                         help=f"clones at once ({fan_out.CLONES}); 0: leave them out")
     options.add_argument("--skip", nargs="*", default=[], metavar="KEY", help="rows to leave out")
     options.add_argument("--json", help="write all numbers here")
     options.add_argument("--svg", help="draw them here")
@@ -185,7 +186,7 @@ def main():
     finally:
         bench.end()
         shutil.rmtree(folder)
-    many = fan_out.fan_out(bench.mvm, given.clones, FAN_OUT_ROUNDS)
+    many = fan_out.fan_out(bench.mvm, given.clones, FAN_OUT_ROUNDS) if given.clones else None
     machine.update({given.backend: bench.backend["version"]},
                    accelerator=bench.backend["accelerator"], libvirt=libvirt_row.version())
     result = {"format": FORMAT, "date": time.strftime("%Y-%m-%d", time.gmtime()),
