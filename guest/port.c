@@ -19,6 +19,10 @@
 #define CONSOLE_DEVICE "0x0003" /* virtio 1.2, 5: device types */
 #define NAME_MAX_SIZE  64u
 
+/* How long a host that is busy may take to answer a call over vsock; the kernel's own limit is two
+ * seconds.  There is one try: the host counts the first connection only. */
+#define DIAL_TIMEOUT_S 60
+
 /* Is the first line of this file of sysfs equal to text? */
 static bool file_says(int dir_fd, const char *folder, const char *file, const char *text)
 {
@@ -70,9 +74,12 @@ int port_dial(struct mvm_error *err)
 		.svm_port = AGENT_VSOCK_PORT,
 		.svm_cid = VMADDR_CID_HOST,
 	};
-	/* blocks for two seconds at most, the kernel's limit for vsock */
+	const struct timeval patience = { .tv_sec = DIAL_TIMEOUT_S };
 	AUTO_CLOSE int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&host, sizeof(host)) < 0 ||
+	if (fd < 0 ||
+	    setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof(patience)) <
+		    0 ||
+	    connect(fd, (const struct sockaddr *)&host, sizeof(host)) < 0 ||
 	    fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return mvm_error_set(err, -errno, "cannot reach the host over vsock: %s",
 				     strerror(errno));

@@ -153,6 +153,13 @@ class OnFirecracker(guests.TestCase):
         self.mvm_ok("rm", "--force", *[r["name"] for r in records])
         self.assertEqual(links(), [])
 
+    def test_many_at_once_all_reach_the_host(self):
+        """On a host that is so busy the guest's call over vsock waits for longer than two seconds."""
+        self.mvm_ok("run", "--template", "web-worker", "-d", "--require-snapshot", "--count", "8",
+                    "--name", "many")
+        for i in range(8):
+            self.assertEqual(self.exec(f"many-{i + 1}", "hostname"), f"many-{i + 1}\n")
+
     def test_paused_and_resumed_it_still_answers(self):
         record = self.clone()
         for _ in range(2):
