@@ -65,7 +65,7 @@ static int open_agent(struct inputs *in, struct mvm_error *err)
 				      "reinstall mvm, or set MVM_LIBEXEC_DIR to its folder");
 	}
 	in->agent_fd = open(path, O_RDONLY | O_CLOEXEC);
-	r = in->agent_fd < 0 ? -errno : sha256_fd(in->agent_fd, &in->agent, NULL);
+	r = in->agent_fd < 0 ? -errno : sha256_fd(in->agent_fd, NULL, &in->agent, NULL);
 	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
 }
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -82,33 +81,11 @@ static int dir_build(const struct build_source *source, const struct build_lock 
 	return r;
 }
 
-/* As sha256_fd(), and the step, unless it is NULL, is told how far that is. */
 static int digest_file(int fd, const char *path, struct progress_step *step, struct mvm_digest *ret,
 		       struct mvm_error *err)
 {
-	char chunk[65536];
-	struct stat st = { 0 };
-	struct sha256 h;
-	uint64_t at = 0;
-
-	(void)fstat(fd, &st); /* only for the bar */
-	sha256_init(&h);
-	for (;;) {
-		ssize_t n = pread(fd, chunk, sizeof(chunk), (off_t)at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return mvm_error_set(err, -errno, "cannot read '%s': %s", path,
-					     strerror(errno));
-		if (n == 0)
-			break;
-		sha256_add(&h, chunk, (size_t)n);
-		at += (uint64_t)n;
-		if (step)
-			progress_bytes(step, at, (uint64_t)st.st_size);
-	}
-	sha256_end(&h, ret);
-	return 0;
+	int r = sha256_fd(fd, step, ret, NULL);
+	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
 }
 
 static int tar_lock(const struct build_source *source, struct build_lock *ret,

@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "base/str.h"
 
 _Static_assert(sizeof(((struct mvm_digest *)0)->bytes) == SHA256_DIGEST_SIZE, "digest size");
@@ -43,12 +45,15 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret)
 	sha256_end(&h, ret);
 }
 
-int sha256_fd(int fd, struct mvm_digest *ret, uint64_t *ret_bytes)
+int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes)
 {
 	char chunk[65536];
+	struct stat st = { 0 };
 	uint64_t at = 0;
 	struct sha256 h;
 
+	if (step)
+		(void)fstat(fd, &st);			      /* only to know how much is left */
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
 	sha256_init(&h);
 	for (;;) {
@@ -61,6 +66,8 @@ int sha256_fd(int fd, struct mvm_digest *ret, uint64_t *ret_bytes)
 			break;
 		sha256_add(&h, chunk, (size_t)n);
 		at += (uint64_t)n;
+		if (step)
+			progress_bytes(step, at, (uint64_t)st.st_size);
 	}
 	sha256_end(&h, ret);
 	if (ret_bytes)

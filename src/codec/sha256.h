@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct progress_step;
+
 /* The library's state; its header stays out of ours, since it defines these names as macros. */
 struct sha256 {
 	uint64_t state[16];
@@ -35,12 +37,13 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
  * Digest a whole file.
  *
  *   fd         read with pread(2) from the start to the end; its offset does not move
+ *   step       is told how far that is; may be NULL
  *   ret        the digest
  *   ret_bytes  how many bytes it covers; may be NULL
  *
  * Returns 0 or the -errno of the read.  One pass, 64 KiB of memory.
  */
-int sha256_fd(int fd, struct mvm_digest *ret, uint64_t *ret_bytes);
+int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes);
 
 #define DIGEST_HEX_SIZE 65
 

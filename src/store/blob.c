@@ -73,7 +73,7 @@ static int seal(int fd, const char *name, struct mvm_digest *ret, uint64_t *ret_
 	else if (!S_ISREG(st.st_mode))
 		r = -EINVAL;
 	if (r == 0)
-		r = sha256_fd(fd, ret, ret_bytes);
+		r = sha256_fd(fd, NULL, ret, ret_bytes);
 	if (r == 0 && (fchmod(fd, 0444) < 0 || fsync(fd) < 0))
 		r = -errno;
 	return r < 0 ? mvm_error_set(err, r, "cannot store '%s': %s", name, strerror(-r)) : 0;
@@ -84,7 +84,7 @@ static bool is_sound(int blobs, const char *hex, const struct mvm_digest *digest
 {
 	struct mvm_digest actual;
 	AUTO_CLOSE int fd = openat(blobs, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	return fd >= 0 && sha256_fd(fd, &actual, NULL) == 0 && digest_equal(digest, &actual);
+	return fd >= 0 && sha256_fd(fd, NULL, &actual, NULL) == 0 && digest_equal(digest, &actual);
 }
 
 int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_digest *ret_digest,

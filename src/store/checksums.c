@@ -56,7 +56,7 @@ static int digest_file(int dir_fd, const char *path, struct mvm_digest *ret)
 	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	return S_ISREG(st.st_mode) ? sha256_fd(fd, ret, NULL) : -EINVAL;
+	return S_ISREG(st.st_mode) ? sha256_fd(fd, NULL, ret, NULL) : -EINVAL;
 }
 
 static const struct mvm_digest *find_known(const struct mvm_artifact *known, size_t n,

@@ -52,7 +52,7 @@ static int digest_once(int dir_fd, const char *path, struct verify *v, struct mv
 	if (!inode)
 		return -ENOMEM;
 	if (!inode->digested) {
-		int r = sha256_fd(fd, &inode->digest, NULL);
+		int r = sha256_fd(fd, NULL, &inode->digest, NULL);
 		if (r < 0)
 			return r;
 		inode->digested = true;

@@ -55,7 +55,7 @@ static int digest_holds(int fd, const char *expected_hex)
 	struct mvm_digest expected, actual;
 	if (!expected_hex || digest_parse(expected_hex, &expected) < 0)
 		return 0;
-	int r = sha256_fd(fd, &actual, NULL);
+	int r = sha256_fd(fd, NULL, &actual, NULL);
 	return r < 0 ? r : digest_equal(&expected, &actual);
 }
 

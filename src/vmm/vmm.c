@@ -85,7 +85,7 @@ static int add_binary_digest(struct vmm_probe *p)
 	if (!p->binary)
 		return 0;
 	AUTO_CLOSE int fd = open(p->binary, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && sha256_fd(fd, &digest, NULL) == 0)
+	if (fd >= 0 && sha256_fd(fd, NULL, &digest, NULL) == 0)
 		digest_hex(&digest, hex);
 	p->binary_digest = strdup(hex);
 	return p->binary_digest ? 0 : -ENOMEM;

@@ -92,7 +92,7 @@ static int check_blob(struct store *s, const char *hex, struct mvm_error *err)
 	struct mvm_digest named, actual;
 	AUTO_CLOSE int fd = openat(store_dir(s, STORE_BLOBS), hex,
 				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || digest_parse(hex, &named) < 0 || sha256_fd(fd, &actual, NULL) < 0 ||
+	if (fd < 0 || digest_parse(hex, &named) < 0 || sha256_fd(fd, NULL, &actual, NULL) < 0 ||
 	    !digest_equal(&named, &actual))
 		return mvm_error_set(err, -EBADMSG, "blob '%s' is damaged", hex);
 	return 0;

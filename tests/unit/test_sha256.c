@@ -48,7 +48,7 @@ static void a_file_is_digested_whole_and_its_offset_stays(void **state)
 
 	struct mvm_digest from_file, from_parts;
 	uint64_t bytes = 0;
-	assert_int_equal(sha256_fd(fd, &from_file, &bytes), 0);
+	assert_int_equal(sha256_fd(fd, NULL, &from_file, &bytes), 0);
 	assert_int_equal(bytes, 40 * sizeof(chunk));
 	assert_int_equal(lseek(fd, 0, SEEK_CUR), 100);
 	(void)close(fd);
@@ -65,7 +65,7 @@ static void a_descriptor_that_cannot_be_read_is_an_error(void **state)
 {
 	(void)state;
 	struct mvm_digest d;
-	assert_int_equal(sha256_fd(-1, &d, NULL), -EBADF);
+	assert_int_equal(sha256_fd(-1, NULL, &d, NULL), -EBADF);
 }
 
 static void only_64_lower_case_hex_digits_are_a_digest(void **state)
