@@ -104,13 +104,14 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		r = mvm_instance_inspect(mvm, name, &info, &c->err);
 	if (r < 0)
 		return r;
-	if (info->state == MVM_INSTANCE_FAILED)
-		r = cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
-	else if (volumes)
+	if (info->state == MVM_INSTANCE_FAILED) {
+		struct mvm_error ignored; /* it has ended: this only waits until it is removed */
+		(void)mvm_instance_finish(instance, 0, &ignored);
+		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
+	}
+	if (volumes)
 		r = mvm_instance_copy_back(mvm, name, &c->err);
-	if (r < 0)
-		return r;
-	return mvm_instance_finish(instance, STOP_MS, &c->err);
+	return r < 0 ? r : mvm_instance_finish(instance, STOP_MS, &c->err);
 }
 
 /* A signal has come to the signalfd. */
