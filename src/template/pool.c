@@ -242,17 +242,21 @@ int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *ret_n,
 		  char ret_server[LOCK_HOLDER_SIZE], struct mvm_error *err)
 {
 	AUTO_DONE(strv) ids = { 0 };
-	int pool_fd = store_dir_get(mvm->store, STORE_POOL, err);
-	if (pool_fd < 0)
-		return pool_fd;
-	AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_SHARED | LOCK_NOWAIT, NULL,
-					      ret_server);
-	bool served = lock_fd == -EBUSY;
-	if (lock_fd >= 0)
-		(void)close(TAKE_FD(lock_fd)); /* a server may be starting */
-	if (!served)
-		ret_server[0] = '\0';
-	int r = pool_ids(pool_fd, &ids);
+	bool served = false;
+	int r = 0;
+
+	ret_server[0] = '\0';
+	int pool_fd = store_dir(mvm->store, STORE_POOL);
+	if (pool_fd < 0 && pool_fd != -ENOENT) /* a read-only data folder may have none */
+		return store_dir_failed(mvm->store, STORE_POOL, pool_fd, err);
+	if (pool_fd >= 0) {
+		r = pool_ids(pool_fd, &ids);
+		AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_SHARED | LOCK_NOWAIT,
+						      NULL, ret_server);
+		served = lock_fd == -EBUSY;
+		if (!served)
+			ret_server[0] = '\0';
+	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot list pools: %s", strerror(-r));
 	struct mvm_pool_info **list = calloc(ids.n + 1, sizeof(*list));

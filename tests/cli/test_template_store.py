@@ -69,7 +69,7 @@ class ReadOnly(Mounted):
             if name != "templates":
                 shutil.rmtree(os.path.join(self.data_dir, name))
         commands = [["template", "list"], ["template", "info", "web"], ["template", "verify"],
-                    ["template", "prune", "-n"], ["kernel", "list"], ["ps"]]
+                    ["template", "prune", "-n"], ["kernel", "list"], ["ps"], ["pool", "list"]]
         build = ["template", "build", "web", "-n"]
         *read, planned = self.under(self.MOUNT, [*commands, build])
         for command, (status, _, err) in zip(commands, read):
