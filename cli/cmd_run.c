@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <mvm/instance.h>
-#include <poll.h>
 #include <stdio.h>
 
 #include "guest_command.h"
@@ -114,13 +113,6 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	return r < 0 ? r : mvm_instance_finish(instance, STOP_MS, &c->err);
 }
 
-/* A signal has come to the signalfd. */
-static bool is_interrupted(void *arg)
-{
-	struct pollfd p = { .fd = *(const int *)arg, .events = POLLIN };
-	return poll(&p, 1, 0) > 0;
-}
-
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO_CLOSE int signals = -1;
@@ -189,18 +181,16 @@ static int run(struct cli_context *c, const struct args *a)
 		.volumes = volumes.v,
 		.n_volumes = volumes.n,
 	};
-	if (count > 1) { /* those that are up go on by themselves, so somebody must end them */
+	if (count > 1) /* those that are up go on by themselves, so somebody must end them */
 		signals = guest_signals_block(false);
-		options.cancelled = is_interrupted;
-		options.cancelled_arg = &signals;
-	}
 	r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r < 0)
 		return r;
 	started.v = calloc(count, sizeof(struct mvm_instance *));
 	if (!started.v)
 		return cli_error(c, -ENOMEM, "out of memory");
-	r = mvm_instance_start_many(mvm, &options, count, &c->progress, started.v, &c->err);
+	r = mvm_instance_start_many(mvm, &options, count, signals, &c->progress, started.v,
+				    &c->err);
 	if (r < 0)
 		return r;
 	started.n = count;

@@ -89,10 +89,6 @@ struct mvm_start_options {
 	bool exec;		 /* commands are to be run in it: refuse what has no agent */
 	int64_t ttl_ms;		 /* stop it after that; 0: never */
 	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
-	/* of mvm_instance_start_many(): asked between two of them; true ends it with -ECANCELED,
-	 * and none is left.  NULL: never */
-	bool (*cancelled)(void *arg);
-	void *cancelled_arg;
 };
 
 /*
@@ -117,15 +113,16 @@ MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *
 /*
  * Start n instances as one operation: all of them, or none is left.
  *
- *   n    1 to MVM_START_MANY_MAX
- *   ret  array of n connections, each to be closed; all NULL after a failure
+ *   n          1 to MVM_START_MANY_MAX
+ *   cancel_fd  looked at between two of them: readable, and it fails with -ECANCELED; -1: none
+ *   ret        array of n connections, each to be closed; all NULL after a failure
  *
  * With a name, they are called NAME-1, NAME-2 and so on; a forwarded host port must be 0.  A few
  * are started at a time.  Errors as mvm_instance_start().
  */
 #define MVM_START_MANY_MAX 1000u
 MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options,
-				    uint32_t n, const struct mvm_progress *progress,
+				    uint32_t n, int cancel_fd, const struct mvm_progress *progress,
 				    struct mvm_instance **ret, struct mvm_error *err);
 
 /* Connect to a running instance.  -ENOENT when there is none of that name, -EBUSY when it does not

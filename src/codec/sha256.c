@@ -53,7 +53,8 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 	struct sha256 h;
 
 	if (step)
-		(void)fstat(fd, &st);			      /* only to know how much is left */
+		(void)fstat(fd, &st); /* for the bar: how much is left */
+
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
 	sha256_init(&h);
 	for (;;) {

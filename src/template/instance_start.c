@@ -2,6 +2,7 @@
 /* Starting instances: from the pool, by a restore, or by a boot, one or many at once. */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct batch {
 	struct start_request request;
 	struct start_plan plan;
 	uint32_t n;
+	int cancel_fd;
 	uint32_t begun, up; /* of the n, in order */
 	uint32_t from_pool;
 	uint8_t *taken; /* by index: came from the pool, so it is up already */
@@ -167,6 +169,12 @@ static uint32_t window(void)
 	return cpus > 0 ? 2 * (uint32_t)cpus : 2;
 }
 
+static bool is_cancelled(const struct batch *b)
+{
+	struct pollfd p = { .fd = b->cancel_fd, .events = POLLIN }; /* -1 is never readable */
+	return poll(&p, 1, 0) > 0;
+}
+
 static int start_all(struct batch *b, struct mvm_error *err)
 {
 	int64_t began_ns = clock_now_ns();
@@ -177,7 +185,7 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	if (!b->taken)
 		return mvm_error_oom(err);
 	while (r >= 0 && b->up < b->n) {
-		if (b->options->cancelled && b->options->cancelled(b->options->cancelled_arg))
+		if (is_cancelled(b))
 			r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
 		else if (b->begun < b->n && b->begun - b->up < at_once)
 			r = begin_one(b, err);
@@ -198,8 +206,8 @@ static int start_all(struct batch *b, struct mvm_error *err)
 }
 
 int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, uint32_t n,
-			    const struct mvm_progress *progress, struct mvm_instance **ret,
-			    struct mvm_error *err)
+			    int cancel_fd, const struct mvm_progress *progress,
+			    struct mvm_instance **ret, struct mvm_error *err)
 {
 	struct mvm_error local = { 0 };
 	AUTO_DONE(batch) b = {
@@ -208,6 +216,7 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 		.progress = progress,
 		.revision = REVISION_NONE,
 		.n = n,
+		.cancel_fd = cancel_fd,
 		.list = ret,
 	};
 	const struct vmm_ops *ops;
@@ -251,5 +260,5 @@ int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
 		       const struct mvm_progress *progress, struct mvm_instance **ret,
 		       struct mvm_error *err)
 {
-	return mvm_instance_start_many(mvm, o, 1, progress, ret, err);
+	return mvm_instance_start_many(mvm, o, 1, -1, progress, ret, err);
 }
