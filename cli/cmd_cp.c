@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "guest_command.h"
 #include "handles.h"
 #include "options.h"
 
@@ -28,6 +29,7 @@ static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
+	AUTO_CLOSE int signals = -1;
 	const struct side from = parse_side(args_at(a, 0)), to = parse_side(args_at(a, 1));
 	const struct side *here = from.name[0] ? &to : &from, *guest = from.name[0] ? &from : &to;
 
@@ -45,6 +47,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.max_bytes = (uint64_t)args_u32(a, "max-size", 0) << 20,
 		.stream_fd = here == &to ? STDOUT_FILENO : STDIN_FILENO,
 		.timeout_ms = args_ms(a, "timeout", -1),
+		.cancel_fd = signals = guest_signals_block(false),
 	};
 	const char *path = stream ? NULL : here->path;
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
@@ -53,9 +56,14 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	if (here == &from)
-		return mvm_instance_copy_in(instance, path, guest->path, &options, &c->progress,
-					    &c->err);
-	return mvm_instance_copy_out(instance, guest->path, path, &options, &c->progress, &c->err);
+		r = mvm_instance_copy_in(instance, path, guest->path, &options, &c->progress,
+					 &c->err);
+	else
+		r = mvm_instance_copy_out(instance, guest->path, path, &options, &c->progress,
+					  &c->err);
+	if (r == -ECANCELED)
+		c->failure_status = 128 + guest_signals_take(signals);
+	return r;
 }
 
 static const struct option options[] = {

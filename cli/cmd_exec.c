@@ -7,6 +7,7 @@ static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
+	AUTO_CLOSE int signals = -1;
 	struct guest_command command;
 
 	c->failure_status = 125;
@@ -18,6 +19,7 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	command.input = args_flag(a, "interactive");
+	command.signal_fd = signals = guest_signals_block(command.tty);
 	return guest_command_run(c, instance, &command);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <mvm/instance.h>
 #include <stdio.h>
 
@@ -84,6 +85,23 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 	return r;
 }
 
+/* Volumes come back before an attached VM ends, or what they hold is lost. */
+static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, int cancel_fd)
+{
+	const struct mvm_copy_options options = {
+		.stream_fd = -1,
+		.timeout_ms = -1,
+		.cancel_fd = cancel_fd,
+	};
+	struct mvm_error err = { 0 };
+	int r = mvm_instance_copy_back(mvm, name, &options, &err);
+	if (r >= 0)
+		return 0;
+	if (r == -ECANCELED)
+		c->failure_status = 128 + guest_signals_take(cancel_fd);
+	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
+}
+
 /* All it prints on standard output until the VM ends, which is an error when it failed, or somebody
  * presses ^C. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
@@ -108,9 +126,13 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		(void)mvm_instance_finish(instance, 0, &ignored);
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
+	(void)guest_signals_take(signals); /* the one that ended this, if it was one */
 	if (volumes)
-		r = mvm_instance_copy_back(mvm, name, &c->err);
-	return r < 0 ? r : mvm_instance_finish(instance, STOP_MS, &c->err);
+		r = copy_back(c, mvm, name, signals);
+	guest_signals_unblock();  /* another one ends the VM at once */
+	struct mvm_error ignored; /* what did not come back counts more */
+	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? &ignored : &c->err);
+	return r < 0 ? r : finished;
 }
 
 static int run(struct cli_context *c, const struct args *a)
@@ -201,12 +223,17 @@ static int run(struct cli_context *c, const struct args *a)
 		return follow(c, mvm, instance, volumes.n > 0);
 
 	command.input = true;
+	command.signal_fd = signals = guest_signals_block(command.tty);
 	int status = guest_command_run(c, instance, &command);
 	if (status >= 0 && volumes.n > 0) {
-		r = mvm_instance_copy_back(mvm, mvm_instance_name(instance), &c->err);
+		r = copy_back(c, mvm, mvm_instance_name(instance), signals);
 		if (r < 0)
 			status = r;
+	} else if (status == -ECANCELED && volumes.n > 0) {
+		struct mvm_error why = c->err;
+		(void)cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
 	}
+	guest_signals_unblock();  /* closing the handle ends the VM, also by the process's end */
 	struct mvm_error ignored; /* the command's result counts; closing the handle ends the VM */
 	(void)mvm_instance_finish(instance, 0, &ignored);
 	return status;
@@ -320,8 +347,9 @@ const struct command command_run = {
 		"With COMMAND: runs it in a fresh VM beside the template's workload, with standard "
 		"input and output attached, exits with its status and removes the VM. Without: "
 		"shows the console until the VM ends (1 when it fails) or ^C is pressed, then "
-		"stops and removes it. "
-		"With --detach the VM goes on by itself; see 'mvm ps'.",
+		"stops and removes it; a second ^C does not wait for the guest. "
+		"With --detach the VM goes on by itself; see 'mvm ps'.\n\n"
+		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"

@@ -8,7 +8,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-int guest_signals_block(bool resize)
+static sigset_t signal_set(bool resize)
 {
 	sigset_t set;
 	(void)sigemptyset(&set);
@@ -18,12 +18,30 @@ int guest_signals_block(bool resize)
 	(void)sigaddset(&set, SIGQUIT);
 	if (resize)
 		(void)sigaddset(&set, SIGWINCH);
+	return set;
+}
+
+int guest_signals_block(bool resize)
+{
+	sigset_t set = signal_set(resize);
 	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd >= 0 && sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
 		(void)close(fd);
 		return -1;
 	}
 	return fd;
+}
+
+int guest_signals_take(int fd)
+{
+	struct signalfd_siginfo info;
+	return read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+void guest_signals_unblock(void)
+{
+	sigset_t set = signal_set(true);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* the set is valid */
 }
 
 int guest_command_parse(struct cli_context *c, const struct args *a, struct guest_command *ret)
@@ -44,6 +62,7 @@ int guest_command_parse(struct cli_context *c, const struct args *a, struct gues
 		.user = args_string(a, "user"),
 		.tty = tty,
 		.timeout_ms = args_ms(a, "timeout", -1),
+		.signal_fd = -1,
 	};
 	return 0;
 }
@@ -63,7 +82,6 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command)
 {
 	struct termios saved;
-	AUTO_CLOSE int signals = guest_signals_block(command->tty);
 	struct mvm_exec_options options = {
 		.command = (const char *const *)command->argv,
 		.env = command->env ? (const char *const *)command->env->v : NULL,
@@ -73,7 +91,7 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		.stdin_fd = command->input ? STDIN_FILENO : -1,
 		.stdout_fd = STDOUT_FILENO,
 		.stderr_fd = STDERR_FILENO,
-		.signal_fd = signals,
+		.signal_fd = command->signal_fd,
 		.timeout_ms = command->timeout_ms,
 	};
 	int status = 0;
@@ -86,6 +104,6 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 	/* no such folder, no such user, not a program: it could not be started */
 	bool refused = r == -EACCES || r == -ENOTDIR || r == -EINVAL || r == -EPERM ||
 		       r == -ENOEXEC || r == -ELOOP || r == -EISDIR;
-	c->failure_status = r == -ENOENT ? 127 : refused ? 126 : 125;
+	c->failure_status = r == -ECANCELED ? status : r == -ENOENT ? 127 : refused ? 126 : 125;
 	return r;
 }

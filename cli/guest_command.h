@@ -47,12 +47,13 @@ struct guest_command {
 	bool input; /* pass standard input on */
 	bool tty;
 	int64_t timeout_ms; /* negative: none */
+	int signal_fd;	    /* of guest_signals_block() */
 };
 
 /*
  * Returns the command's status, 127 when the guest has no such program, 126 when it cannot be
  * executed (both with an error shown by the caller), or a negative errno with c->err filled.
- * c->failure_status is set for the failures.
+ * c->failure_status is set for the failures: 128 + the signal for -ECANCELED.
  */
 int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command);
@@ -67,5 +68,11 @@ int guest_command_parse(struct cli_context *c, const struct args *a, struct gues
 /* Block the signals that end or resize a terminal program and give a signalfd(2) of them; resize
  * also when the window's size is wanted.  -1 when it cannot be had: they then act as usual. */
 int guest_signals_block(bool resize);
+
+/* Take the next signal from it: its number, 0 when none has come. */
+int guest_signals_take(int fd);
+
+/* From here on they act as usual: what is still to be waited for ends with the process. */
+void guest_signals_unblock(void);
 
 #endif

@@ -216,17 +216,22 @@ struct mvm_exec_options {
 	bool tty;	  /* give the command a terminal */
 	int stdin_fd;	  /* -1: it reads nothing */
 	int stdout_fd, stderr_fd;
-	int signal_fd;	    /* signalfd(2) of signals to pass on, SIGWINCH as a resize; -1: none */
+	int signal_fd;	    /* signalfd(2), SIGWINCH as a resize; -1: none */
 	int64_t timeout_ms; /* negative: none */
 };
 
 /*
  * Run a command in the guest, with its streams, to its end.
  *
- *   ret_status  the exit code, or 128 + the signal that ended it
+ * The first signal that signal_fd gives is passed on to the command, which then has 10 s to end;
+ * the next one ends the call at once, as does one that comes before the command has started.  On a
+ * terminal, ~. at the beginning of a line does it, too.
+ *
+ *   ret_status  the exit code, or 128 + the signal that ended it; also with -ECANCELED
  *
  * Errors: -ENOENT (no such program in the guest), -EACCES (it cannot be executed), -ETIMEDOUT
- * (it was killed), -EREMOTEIO (the VM has ended), -EFBIG (command and environment too large).
+ * (it was killed), -ECANCELED (likewise), -EREMOTEIO (the VM has ended), -EFBIG (command and
+ * environment too large).
  */
 MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_exec_options *options,
 			      int *ret_status, struct mvm_error *err);
@@ -239,6 +244,8 @@ struct mvm_copy_options {
 	uint64_t max_bytes; /* out of the guest; 0: MVM_COPY_MAX_BYTES */
 	int stream_fd;	    /* the tar stream, where the host's path is NULL */
 	int64_t timeout_ms; /* negative: none */
+	int64_t idle_ms;    /* give up when the guest has said nothing for so long; 0: never */
+	int cancel_fd;	    /* readable: -ECANCELED; -1: none */
 };
 
 /*
@@ -255,7 +262,7 @@ struct mvm_copy_options {
  * written outside the destination: names, links and ".." that would lead there are refused.
  *
  * Errors: -ENOENT, -EPERM and -EBADMSG (the stream was refused), -EISDIR, -ENOTDIR, -EFBIG (over
- * max_bytes), -ENOSPC, -EREMOTEIO (the VM has ended), -ETIMEDOUT and others.
+ * max_bytes), -ENOSPC, -EREMOTEIO (the VM has ended), -ETIMEDOUT, -ECANCELED and others.
  */
 MVM_API int mvm_instance_copy_in(struct mvm_instance *instance, const char *host_path,
 				 const char *guest_path, const struct mvm_copy_options *options,
@@ -268,9 +275,15 @@ MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *gue
  * Copy an instance's volumes with write_back from its guest back to this host, which
  * mvm_instance_stop() does by itself.  A file that is as it was here, in size, time and mode, is
  * not touched, and what has been removed in the guest stays here.  Nothing to do is success.
- * -EBUSY when it does not run, else as mvm_instance_copy_out().
+ *
+ *   options  timeout_ms, for all of them together, and cancel_fd count; NULL: none
+ *
+ * After one that fails the others are still tried; the error names all that did not come back.
+ * A guest that says nothing for 30 s has failed.  -EBUSY when it does not run, else as
+ * mvm_instance_copy_out().
  */
-MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name, struct mvm_error *err);
+MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
+				   const struct mvm_copy_options *options, struct mvm_error *err);
 
 /*
  * End the VM behind a handle and wait until it is gone; an attached instance is then removed.
@@ -298,8 +311,9 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t ti
 
 /*
  * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
- * copied), then shut the guest down; when it has not ended by the timeout, kill it.  Returns when
- * it is gone. The instance stays listed until it is removed.  -EBUSY when it does not run.
+ * copied), then shut the guest down; when it has not ended by the timeout, which is for both, kill
+ * it.  Returns when it is gone. The instance stays listed until it is removed.  -EBUSY when it does
+ * not run.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);

@@ -25,12 +25,18 @@ static void mark_broken(struct agent_client *a, const char *why)
 		a->on_broken(a->arg);
 }
 
+static void mark_misbehaved(struct agent_client *a, const char *how)
+{
+	a->misbehaved = true;
+	mark_broken(a, how);
+}
+
 static void take_hello(struct agent_client *a, const struct frame *f)
 {
 	struct wire_field field;
 	if (a->hello || wire_find(f->payload, f->len, FIELD_PROTOCOL, &field) <= 0 ||
 	    wire_get_u64(&field, &a->protocol) < 0) {
-		mark_broken(a, "the agent's greeting makes no sense");
+		mark_misbehaved(a, "the agent's greeting makes no sense");
 		return;
 	}
 	a->hello = true;
@@ -78,7 +84,7 @@ static void take_frame(struct agent_client *a, const struct frame *f)
 		else if (f->type == FRAME_LOG && a->on_log)
 			a->on_log(a->log_arg, f);
 		else
-			mark_broken(a, "the agent sent an unknown message");
+			mark_misbehaved(a, "the agent sent an unknown message");
 		return;
 	}
 	if (f->stream >= AGENT_OWN_STREAMS) {
@@ -115,8 +121,10 @@ static void on_ready(void *arg, uint32_t events)
 			a->source, EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0));
 	if (r == -EPIPE)
 		mark_broken(a, "the agent's channel was closed");
+	else if (r == -EPROTO)
+		mark_misbehaved(a, "the agent broke the protocol");
 	else if (r < 0)
-		mark_broken(a, r == -EPROTO ? "the agent broke the protocol" : strerror(-r));
+		mark_broken(a, strerror(-r));
 }
 
 int agent_client_init(struct agent_client *a, struct loop *loop, int fd)

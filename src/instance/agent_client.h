@@ -38,6 +38,7 @@ struct agent_client {
 	bool hello;	     /* the agent has introduced itself */
 	uint64_t protocol;   /* what it said it speaks */
 	char broken[128];    /* why the channel is of no use any more; "" while it is */
+	bool misbehaved;     /* because of what the guest has sent */
 	uint32_t own_stream; /* of the call that is waiting, 0: none */
 	uint32_t last_own_stream;
 	struct strbuf reply; /* its reply */

@@ -143,6 +143,19 @@ static bool queue_job(struct client *client, const struct frame *f, unsigned cal
 	return true;
 }
 
+/* Why nothing can be asked of the guest any more. */
+static int gone_status(const struct clients *c)
+{
+	return c->agent->misbehaved ? EPROTO : ESRCH;
+}
+
+static const char *gone_message(const struct clients *c)
+{
+	return c->agent->misbehaved ? "the guest broke the agent protocol, so nothing can be asked "
+				      "of it any more; end it with 'mvm stop --timeout 0'"
+				    : "the VM has ended";
+}
+
 static bool open_stream(struct client *client, const struct frame *f, bool exec)
 {
 	struct clients *c = client->owner;
@@ -151,7 +164,7 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 	if (c->no_agent)
 		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
 	if (c->guest_gone)
-		return refuse(client, f->stream, ESRCH, "the VM has ended");
+		return refuse(client, f->stream, gone_status(c), gone_message(c));
 	if (c->guest_paused)
 		return refuse(client, f->stream, EBUSY,
 			      "the VM is paused; let it go on with 'mvm resume'");
@@ -267,8 +280,11 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		uint32_t bytes = f->len ? f->len - 1 : 0;
 		unsigned channel = f->len ? 1u << (f->payload[0] & 7u) : UINT8_MAX;
 		if (bytes > s->guest_window) {
+			reset_stream(c, s);
 			if (client)
-				drop_client(client); /* resets the stream as well */
+				(void)refuse(client, client_stream, EPROTO,
+					     "the guest broke the agent protocol: it sent more "
+					     "than it may");
 			return;
 		}
 		if (s->ended & channel || f->len == 0)
@@ -422,8 +438,8 @@ void clients_guest_gone(struct clients *c)
 			continue;
 		s->used = false;
 		if (s->client_id)
-			clients_reply(c, s->client_id, s->client_stream, ESRCH, "the VM has ended",
-				      NULL);
+			clients_reply(c, s->client_id, s->client_stream, gone_status(c),
+				      gone_message(c), NULL);
 	}
 }
 

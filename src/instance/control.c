@@ -13,7 +13,7 @@
 
 int control_init(struct control *c, int fd)
 {
-	*c = (struct control){ .channel = { .fd = fd }, .last_stream = 1 };
+	*c = (struct control){ .channel = { .fd = fd }, .last_stream = 1, .cancel_fd = -1 };
 	return fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
@@ -29,10 +29,12 @@ int control_gone(int r, struct mvm_error *err)
 {
 	if (r == -EPIPE)
 		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
+	if (r == -EPROTO)
+		return mvm_error_set(err, r, "the guest broke the agent protocol");
 	return mvm_error_set(err, r, "talking to the VM's supervisor: %s", strerror(-r));
 }
 
-/* Next frame, or -ETIMEDOUT. */
+/* Next frame, or -ETIMEDOUT or -ECANCELED. */
 static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		      struct mvm_error *err)
 {
@@ -45,10 +47,15 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		if (r > 0)
 			return 0;
 		short out = channel_wants_write(&c->channel) ? POLLOUT : 0;
-		struct pollfd pfd = { .fd = c->channel.fd, .events = (short)(POLLIN | out) };
-		r = poll(&pfd, 1, clock_remaining_ms(deadline_ns));
+		struct pollfd fds[] = {
+			{ .fd = c->channel.fd, .events = (short)(POLLIN | out) },
+			{ .fd = c->cancel_fd, .events = POLLIN },
+		};
+		r = poll(fds, MVM_ARRAY_SIZE(fds), clock_remaining_ms(deadline_ns));
 		if (r < 0 && errno != EINTR)
 			return control_gone(-errno, err);
+		if (r > 0 && fds[1].revents)
+			return mvm_error_set(err, -ECANCELED, "interrupted");
 		if (r == 0)
 			return mvm_error_set(err, -ETIMEDOUT, "no answer in time");
 	}

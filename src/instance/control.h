@@ -13,9 +13,10 @@
 struct control {
 	struct channel channel;
 	uint32_t last_stream;
+	int cancel_fd; /* borrowed; readable: calls fail with -ECANCELED; -1: none */
 };
 
-/* Take over a connected socket. */
+/* Take over a connected socket; nothing cancels its calls. */
 int control_init(struct control *c, int fd);
 void control_done(struct control *c); /* hangs up */
 
@@ -26,7 +27,7 @@ void control_done(struct control *c); /* hangs up */
  *   ret_reply  its payload, the caller's; may be NULL
  *
  * Returns 0.  Errors: the negative of the reply's status, with its message and hint; -EREMOTEIO
- * when the supervisor has gone; -ETIMEDOUT.
+ * when the supervisor has gone; -ETIMEDOUT; -ECANCELED.
  */
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
 		       struct strbuf *ret_reply, struct mvm_error *err);

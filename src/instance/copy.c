@@ -69,11 +69,14 @@ static int carry(struct control *c, unsigned call, const struct strbuf *args,
 		.signal_fd = -1,
 		.tty_fd = -1,
 		.deadline_ns = clock_deadline_ns(o->timeout_ms),
+		.idle_ms = o->idle_ms,
 	};
 	if (args->failed)
 		return mvm_error_oom(err);
+	c->cancel_fd = o->cancel_fd;
 	int r = session_run(c, &spec, &status, err);
-	if (r == -ETIMEDOUT)
+	c->cancel_fd = -1;
+	if (r == -ETIMEDOUT && clock_now_ns() >= spec.deadline_ns)
 		return mvm_error_set(err, r, "the copy did not end in time");
 	return r < 0 ? r : guest_result(status, &words, ret_note, err);
 }
@@ -163,7 +166,15 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	return copy_out_flags(c, guest_path, host_path, o, 0, ret_note, err);
 }
 
-static const struct mvm_copy_options volume_options = { .stream_fd = -1, .timeout_ms = -1 };
+/* Nobody watches these: a guest that says nothing for so long has failed. */
+#define VOLUME_IDLE_MS 30000
+
+static const struct mvm_copy_options volume_options = {
+	.stream_fd = -1,
+	.timeout_ms = -1,
+	.idle_ms = VOLUME_IDLE_MS,
+	.cancel_fd = -1,
+};
 
 int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err)
 {
@@ -173,13 +184,15 @@ int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_
 	return r < 0 ? mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest) : 0;
 }
 
-int volume_copy_back(struct control *c, const struct record_volume *v, struct mvm_error *err)
+int volume_copy_back(struct control *c, const struct record_volume *v, int64_t deadline_ns,
+		     int cancel_fd, struct mvm_error *err)
 {
+	struct mvm_copy_options options = volume_options;
 	AUTO_DONE(strbuf) note = { 0 };
+	options.timeout_ms = clock_remaining_ms(deadline_ns);
+	options.cancel_fd = cancel_fd;
 	AUTO_FREE char *from = str_printf("%s/.", v->guest);
-	int r = from ? copy_out_flags(c, from, v->host, &volume_options, UNPACK_KEEP_SAME, &note,
-				      err)
+	int r = from ? copy_out_flags(c, from, v->host, &options, UNPACK_KEEP_SAME, &note, err)
 		     : mvm_error_oom(err);
-	return r < 0 ? mvm_error_context(err, r, "copying '%s' back to '%s'", v->guest, v->host)
-		     : 0;
+	return r;
 }

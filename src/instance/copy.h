@@ -22,8 +22,9 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     struct mvm_error *err);
 
 /* A volume's folder into the guest, and back into a folder whose unchanged files stay as they
- * are. */
+ * are.  A guest that says nothing for half a minute has failed. */
 int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err);
-int volume_copy_back(struct control *c, const struct record_volume *v, struct mvm_error *err);
+int volume_copy_back(struct control *c, const struct record_volume *v, int64_t deadline_ns,
+		     int cancel_fd, struct mvm_error *err);
 
 #endif

@@ -139,6 +139,15 @@ int instance_remove(int instances_fd, const char *name, struct mvm_error *err)
 	return 0;
 }
 
+void instance_cut_short(struct mvm_instance *i)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	uint32_t stream;
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
+	/* a supervisor that has gone has ended its VM */
+	(void)control_send_call(&i->control, CALL_STOP, &args, &stream, NULL);
+}
+
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;

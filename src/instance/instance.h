@@ -48,7 +48,8 @@ struct instance_launch {
  * guest is up, so that several can be under way at once.
  *
  * The descriptors stay the caller's.  On failure the folder is removed again; after a failed wait
- * only closing is left.  Errors: -EEXIST, -EADDRINUSE, and what the supervisor reports.
+ * only closing is left.  Errors: -EEXIST, -EADDRINUSE, and what the supervisor reports; -ECANCELED
+ * by the control's cancel_fd, which leaves it starting.
  */
 int instance_launch_begin(int instances_fd, const struct instance_launch *launch,
 			  struct mvm_instance **ret, struct mvm_error *err);
@@ -101,6 +102,9 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 
 /* Remove the folder of an instance that does not run.  -EBUSY when it does. */
 int instance_remove(int instances_fd, const char *name, struct mvm_error *err);
+
+/* Have one that may still be starting end at once; its start, if it is not over, fails. */
+void instance_cut_short(struct mvm_instance *i);
 
 /* Stop a running instance and wait until its VMM and supervisor are gone. */
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);

@@ -17,11 +17,15 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/queue.h"
+#include "instance/escape.h"
 #include "net/agent.h"
 #include "net/wire.h"
 
 /* How long the guest may take to say END after it was told to give up. */
 #define RESET_MS 2000
+
+/* How long a command may take to end after a signal was passed on to it. */
+#define SIGNAL_GRACE_MS 10000
 
 /* What was taken is credited when it is this much: each CREDIT costs the guest an interrupt, and it
  * has the rest of its window meanwhile. */
@@ -42,10 +46,15 @@ struct session {
 	uint32_t stream;
 	uint32_t window; /* bytes of input that we may send */
 	uint32_t taken;	 /* bytes of output that are not credited yet */
+	bool started;	 /* the guest has said that it runs */
 	bool stdin_open;
 	bool ended;
-	int io_error; /* what io->read or io->write gave; the guest is told to stop */
+	int io_error;	    /* what io->read or io->write gave; the guest is told to stop */
+	int signal;	    /* the last one that was passed on; 0: none */
+	int64_t give_up_ns; /* how long the guest may take to end after it */
+	int64_t idle_ns;    /* until when it must have said something */
 	int status;
+	struct escape escape;
 	struct sink out, words;
 };
 
@@ -115,25 +124,48 @@ static int give_up(struct session *s, int r)
 	return send_frame(s, FRAME_RESET, NULL, 0);
 }
 
+/* The client's own end, whatever the guest does. */
+static int interrupt(struct session *s, int number, const char *why)
+{
+	(void)send_frame(s, FRAME_RESET, NULL, 0); /* hanging up says it too */
+	s->status = 128 + number;
+	return mvm_error_set(s->err, -ECANCELED, "%s", why);
+}
+
+/* n bytes behind data[0]; none: the end of the input. */
+static int send_data(struct session *s, char *data, size_t n)
+{
+	data[0] = DATA_STDIN;
+	s->window -= (uint32_t)n;
+	s->stdin_open = n > 0;
+	return send_frame(s, FRAME_DATA, data, n + 1);
+}
+
+/* Keys of a terminal, without those that are for us. */
+static int send_keys(struct session *s, char *data, const char *keys, size_t n)
+{
+	if (escape_feed(&s->escape, keys, n, data + 1, &n))
+		return interrupt(s, SIGINT, "the session was closed with ~.");
+	return n > 0 ? send_data(s, data, n) : 0;
+}
+
 static int send_input(struct session *s)
 {
-	char data[1 + DATA_MAX];
+	char data[1 + DATA_MAX], keys[DATA_MAX];
 	size_t max = s->window < DATA_MAX ? s->window : DATA_MAX;
 	const struct session_io *io = s->spec->io;
+	bool tty = s->spec->tty_fd >= 0 && !io;
 
-	data[0] = DATA_STDIN;
-	ssize_t n = io ? io->read(io->arg, data + 1, max, s->err)
-		       : read(s->spec->stdin_fd, data + 1, max);
+	ssize_t n = io	  ? io->read(io->arg, data + 1, max, s->err)
+		    : tty ? read(s->spec->stdin_fd, keys, max - 1) /* and a tilde before them */
+			  : read(s->spec->stdin_fd, data + 1, max);
 	if (n < 0 && io)
 		return give_up(s, (int)n);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
-	if (n <= 0)
-		s->stdin_open = false; /* an empty frame says so to the guest */
-	if (n < 0) /* a terminal that has gone, or a folder: there is nothing more to read */
-		n = 0;
-	s->window -= (uint32_t)n;
-	return send_frame(s, FRAME_DATA, data, (size_t)n + 1);
+	if (n <= 0) /* a terminal that has gone, or a folder: there is nothing more to read */
+		return send_data(s, data, 0);
+	return tty ? send_keys(s, data, keys, (size_t)n) : send_data(s, data, (size_t)n);
 }
 
 static int send_size(struct session *s)
@@ -145,14 +177,19 @@ static int send_size(struct session *s)
 	return send_frame(s, FRAME_RESIZE, payload, sizeof(payload));
 }
 
-static int pass_signal(struct session *s)
+/* The first signal is the command's, which may take its time to end; the next one is ours. */
+static int take_signal(struct session *s)
 {
 	struct signalfd_siginfo info;
 	if (read(s->spec->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return 0;
 	if (info.ssi_signo == SIGWINCH)
-		return send_size(s);
+		return s->started && !s->ended ? send_size(s) : 0;
 	uint8_t number = (uint8_t)info.ssi_signo;
+	if (!s->started || s->ended || s->io_error || s->signal)
+		return interrupt(s, number, "interrupted before the command had ended");
+	s->signal = number;
+	s->give_up_ns = clock_deadline_ns(SIGNAL_GRACE_MS);
 	return send_frame(s, FRAME_SIGNAL, &number, 1);
 }
 
@@ -207,14 +244,29 @@ static int take_end(struct session *s, const struct frame *f)
 	return 0;
 }
 
+static void start_streams(struct session *s)
+{
+	const struct session_spec *spec = s->spec;
+	s->started = true;
+	s->stdin_open = spec->io ? spec->io->read != NULL : spec->stdin_fd >= 0;
+	sink_init(&s->out, spec->io ? -1 : spec->stdout_fd);
+	sink_init(&s->words, spec->words ? -1 : spec->stderr_fd);
+}
+
+static void be_patient(struct session *s)
+{
+	s->idle_ns = s->spec->idle_ms ? clock_deadline_ns(s->spec->idle_ms) : DEADLINE_NONE;
+}
+
 static int take_frames(struct session *s)
 {
 	struct frame f;
 	int r = 0;
 
 	while (!s->ended && (r = channel_receive(&s->control->channel, &f)) > 0) {
-		if (f.stream != s->stream)
+		if (f.stream != s->stream || (!s->started && f.type != FRAME_REPLY))
 			continue;
+		be_patient(s);
 		if (f.type == FRAME_CREDIT && f.len == 4) {
 			uint32_t le;
 			memcpy(&le, f.payload, sizeof(le));
@@ -225,8 +277,11 @@ static int take_frames(struct session *s)
 		} else if (f.type == FRAME_END) {
 			r = take_end(s, &f);
 		} else if (f.type == FRAME_REPLY) {
-			/* the supervisor ends the stream */
-			return control_check_reply(&f, NULL, s->err);
+			/* a second one: the supervisor ends the stream */
+			r = control_check_reply(&f, NULL, s->err);
+			if (r < 0 || s->started)
+				return r < 0 ? r : control_gone(-EPROTO, s->err);
+			start_streams(s);
 		}
 		if (r < 0)
 			break;
@@ -250,14 +305,16 @@ static int turn(struct session *s, int64_t deadline_ns)
 	const struct session_spec *spec = s->spec;
 	struct channel *ch = &s->control->channel;
 	short out = channel_wants_write(ch) ? POLLOUT : 0;
-	bool input = s->stdin_open && s->window > 0 && !out && !s->ended;
+	uint32_t least = spec->tty_fd >= 0; /* room for a tilde that was held back */
+	bool input = s->stdin_open && s->window > least && !out && !s->ended;
 	bool made = input && spec->io;
-	struct pollfd fds[5] = {
+	struct pollfd fds[] = {
 		{ .fd = s->ended ? -1 : ch->fd, .events = (short)(POLLIN | out) },
 		{ .fd = input && !made ? spec->stdin_fd : -1, .events = POLLIN },
-		{ .fd = s->ended ? -1 : spec->signal_fd, .events = POLLIN },
+		{ .fd = spec->signal_fd, .events = POLLIN },
 		{ .fd = queue_len(&s->out.out) ? s->out.fd : -1, .events = POLLOUT },
 		{ .fd = queue_len(&s->words.out) ? s->words.fd : -1, .events = POLLOUT },
+		{ .fd = s->control->cancel_fd, .events = POLLIN },
 	};
 	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
 	if (n < 0)
@@ -268,35 +325,57 @@ static int turn(struct session *s, int64_t deadline_ns)
 	if (r == 0 && (made || fds[1].revents))
 		r = send_input(s);
 	if (r == 0 && fds[2].revents)
-		r = pass_signal(s);
+		r = take_signal(s);
+	if (r == 0 && fds[5].revents)
+		r = interrupt(s, SIGINT, "interrupted");
 	if (r < 0 && r != -EPIPE) /* a broken pipe: what it has said is still to be read */
-		return control_gone(r, s->err);
+		return r == -ECANCELED ? r : control_gone(r, s->err);
 	r = fds[3].revents ? flush_sink(s, &s->out) : 0;
 	return r == 0 && fds[4].revents ? flush_sink(s, &s->words) : r;
 }
 
+/* Until when the guest may take, for whatever it does now. */
+static int64_t patience(const struct session *s)
+{
+	if (s->ended)
+		return DEADLINE_NONE;
+	int64_t until = s->spec->deadline_ns < s->idle_ns ? s->spec->deadline_ns : s->idle_ns;
+	return s->give_up_ns && s->give_up_ns < until ? s->give_up_ns : until;
+}
+
+static int ran_out(struct session *s)
+{
+	if (s->io_error)
+		return s->io_error;
+	if (s->give_up_ns && clock_now_ns() >= s->give_up_ns)
+		return interrupt(s, s->signal,
+				 "interrupted: the command did not end within 10 s of the signal");
+	(void)send_frame(s, FRAME_RESET, NULL, 0);
+	if (clock_now_ns() >= s->idle_ns)
+		return mvm_error_set(s->err, -ETIMEDOUT, "the guest has said nothing for %lld s",
+				     (long long)(s->spec->idle_ms / 1000));
+	/* whether it has been started yet makes no difference */
+	return mvm_error_set(s->err, -ETIMEDOUT, "the command did not end in time");
+}
+
 static int carry(struct session *s)
 {
-	int64_t deadline_ns = s->spec->deadline_ns;
+	int64_t reset_ns = DEADLINE_NONE;
 	for (;;) {
 		/* first what has arrived together with the reply: poll(2) knows nothing of it */
 		int r = take_frames(s);
 		if (r < 0)
 			return s->io_error ? s->io_error : r;
-		if (s->io_error && deadline_ns == s->spec->deadline_ns)
-			deadline_ns = clock_deadline_ns(RESET_MS);
+		if (s->io_error && reset_ns == DEADLINE_NONE)
+			reset_ns = clock_deadline_ns(RESET_MS);
 		if (s->ended &&
 		    (s->io_error || (!queue_len(&s->out.out) && !queue_len(&s->words.out))))
 			return s->io_error;
-		r = turn(s, s->ended ? DEADLINE_NONE : deadline_ns);
-		if (r == -ETIMEDOUT && s->io_error)
-			return s->io_error;
-		if (r == -ETIMEDOUT) {
-			(void)send_frame(s, FRAME_RESET, NULL, 0); /* hanging up says it too */
-			return mvm_error_set(s->err, r, "the command did not end in time");
-		}
+		r = turn(s, s->io_error ? reset_ns : patience(s));
+		if (r == -ETIMEDOUT)
+			return ran_out(s);
 		if (r < 0)
-			return r;
+			return s->io_error ? s->io_error : r;
 	}
 }
 
@@ -305,19 +384,13 @@ int session_run(struct control *c, const struct session_spec *spec, int *ret_sta
 {
 	struct session s = { .control = c, .spec = spec, .err = err, .window = WINDOW_BYTES };
 	int r = control_send_call(c, spec->call, spec->args, &s.stream, err);
-	if (r == 0)
-		r = control_wait_reply(c, s.stream, NULL, spec->deadline_ns, NULL, err);
-	if (r == -ETIMEDOUT) /* whether it has been started yet makes no difference */
-		return mvm_error_set(err, r, "the command did not end in time");
 	if (r < 0)
 		return r;
-	s.stdin_open = spec->io ? spec->io->read != NULL : spec->stdin_fd >= 0;
-	sink_init(&s.out, spec->io ? -1 : spec->stdout_fd);
-	sink_init(&s.words, spec->words ? -1 : spec->stderr_fd);
+	be_patient(&s);
 	r = carry(&s);
 	sink_done(&s.out);
 	sink_done(&s.words);
-	if (r == 0)
+	if (r == 0 || r == -ECANCELED)
 		*ret_status = s.status;
 	return r;
 }

@@ -30,8 +30,9 @@ struct session_spec {
 	struct strbuf *words;	     /* the first SESSION_WORDS_MAX bytes of standard error go here
 				      * in place of stderr_fd; may be NULL */
 	int signal_fd; /* signalfd(2): passed on (SIGWINCH as the new size); -1: none */
-	int tty_fd;    /* the terminal whose size counts; -1: none */
+	int tty_fd;    /* the terminal whose size counts, and whose keys may end it; -1: none */
 	int64_t deadline_ns;
+	int64_t idle_ms; /* the guest may say nothing for so long; 0: for ever */
 };
 
 #define SESSION_WORDS_MAX 4096u
@@ -39,10 +40,15 @@ struct session_spec {
 /*
  * Make the call and carry its streams, to its end.
  *
- *   ret_status  as a shell would say it: the exit code, or 128 + signal
+ * No guest can hold its client.  The first signal is passed on to a command that has started, which
+ * then has 10 s to end; a second one, or one at another time, ends the call.  So does ~. on a
+ * terminal (escape.h), and the control's cancel_fd.
+ *
+ *   ret_status  as a shell would say it: the exit code, or 128 + signal; also with -ECANCELED
  *
  * Returns 0 when the command ran.  Errors: -ENOENT no such program in the guest, -EACCES it cannot
- * be executed, -ETIMEDOUT (the command was killed), -EREMOTEIO the VM has ended, and what io gave.
+ * be executed, -ETIMEDOUT (the command was killed), -ECANCELED (likewise), -EREMOTEIO the VM has
+ * ended, and what io gave.
  */
 int session_run(struct control *c, const struct session_spec *spec, int *ret_status,
 		struct mvm_error *err);

@@ -6,7 +6,11 @@
 #include "base/progress.h"
 #include "instance/instance.h"
 
-static const struct mvm_copy_options defaults = { .stream_fd = -1, .timeout_ms = -1 };
+static const struct mvm_copy_options defaults = {
+	.stream_fd = -1,
+	.timeout_ms = -1,
+	.cancel_fd = -1,
+};
 
 static int tell(int r, const struct strbuf *text, const struct mvm_progress *note)
 {

@@ -105,6 +105,8 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 	if (r == 0)
 		r = start_begin(b->mvm, &b->request, &b->plan, &options, &b->list[i], err);
 	b->begun += r >= 0;
+	if (r >= 0)
+		b->list[i]->control.cancel_fd = b->cancel_fd;
 	return r;
 }
 
@@ -137,12 +139,15 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 {
 	uint32_t i = b->up;
 	int r = b->taken[i] ? 0 : start_wait(b->mvm, b->list[i], err);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "the start was interrupted");
 	if (r < 0 && may_boot_instead(b, r))
 		r = boot_instead(b, i, err);
 	if (r < 0) {
 		mvm_instance_close(TAKE_PTR(b->list[i])); /* nothing is left of it */
 		return r;
 	}
+	b->list[i]->control.cancel_fd = -1;
 	b->up++;
 	if (b->n == 1)
 		note_start(b, b->list[i]);
@@ -151,9 +156,16 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	return volumes_fill(b->mvm, &b->list[i], b->options->attached, err);
 }
 
-/* All or none.  What is still starting may come up at any moment, so that is waited for. */
+/* All or none.  What is still starting may come up at any moment, so it is told to end, and waited
+ * for. */
 static void undo(struct batch *b)
 {
+	for (uint32_t i = b->up; i < b->begun; i++) {
+		if (!b->list[i] || b->taken[i])
+			continue;
+		b->list[i]->control.cancel_fd = -1;
+		instance_cut_short(b->list[i]);
+	}
 	for (uint32_t i = 0; i < b->begun; i++) {
 		struct mvm_error ignored; /* the failure that led here counts */
 		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);

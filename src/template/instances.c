@@ -238,9 +238,26 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 
 int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, struct mvm_error *err)
 {
+	const struct mvm_copy_options options = {
+		.stream_fd = -1,
+		.timeout_ms = timeout_ms,
+		.cancel_fd = -1,
+	};
+	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
 	int fd = instances_dir(mvm, err);
-	int r = fd < 0 ? fd : timeout_ms == 0 ? 0 : mvm_instance_copy_back(mvm, name, err);
-	return r < 0 ? r : instance_stop(fd, name, timeout_ms, err);
+	int r = fd < 0		  ? fd
+		: timeout_ms == 0 ? 0
+				  : mvm_instance_copy_back(mvm, name, &options, err);
+	if (r >= 0)
+		return instance_stop(fd, name, clock_remaining_ms(deadline_ns), err);
+	if (r != -ENOENT && r != -EBUSY) {
+		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
+		r = mvm_error_hint(
+			err, r,
+			"try again with a longer --timeout, save it with 'mvm cp', or give it up "
+			"with 'mvm stop --timeout 0'");
+	}
+	return r;
 }
 
 static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct mvm_error *err)

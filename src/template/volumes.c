@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "instance/copy.h"
 #include "instance/instance.h"
@@ -69,10 +70,35 @@ int volumes_fill(struct mvm *mvm, struct mvm_instance **instance, bool attached,
 	return r;
 }
 
-int mvm_instance_copy_back(struct mvm *mvm, const char *name, struct mvm_error *err)
+/* All that shall come back, one after the other; what fails is named. */
+static int copy_all_back(struct mvm_instance *i, const struct record *rec, int64_t deadline_ns,
+			 int cancel_fd, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) lost = { 0 };
+	struct mvm_error why = { 0 };
+	int result = 0;
+	for (size_t k = 0; k < rec->n_volumes; k++) {
+		const struct record_volume *v = &rec->volumes[k];
+		int r = 0;
+		if (v->write_back)
+			r = volume_copy_back(&i->control, v, deadline_ns, cancel_fd, &why);
+		if (r == 0)
+			continue;
+		strbuf_addf(&lost, "%s'%s' did not come back to '%s': %s", lost.len ? "; " : "",
+			    v->guest, v->host, why.text);
+		result = r;
+	}
+	if (result == 0)
+		return 0;
+	return lost.failed ? mvm_error_oom(err) : mvm_error_set(err, result, "%s", lost.data);
+}
+
+int mvm_instance_copy_back(struct mvm *mvm, const char *name,
+			   const struct mvm_copy_options *options, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	struct mvm_instance *i = NULL;
+	int64_t deadline_ns = clock_deadline_ns(options ? options->timeout_ms : -1);
 	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
 	int r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
 	if (r < 0)
@@ -83,10 +109,8 @@ int mvm_instance_copy_back(struct mvm *mvm, const char *name, struct mvm_error *
 	if (!wanted)
 		return 0;
 	r = mvm_instance_open(mvm, name, &i, err);
-	for (size_t k = 0; r == 0 && k < rec.n_volumes; k++) {
-		if (rec.volumes[k].write_back)
-			r = volume_copy_back(&i->control, &rec.volumes[k], err);
-	}
+	if (r == 0)
+		r = copy_all_back(i, &rec, deadline_ns, options ? options->cancel_fd : -1, err);
 	mvm_instance_close(i);
 	return r;
 }

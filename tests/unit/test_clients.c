@@ -192,6 +192,59 @@ static void without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence
 	}
 }
 
+static void expect_refusal(struct fixture *x, const char *says)
+{
+	struct mvm_error err = { 0 };
+	struct frame f = { 0 };
+	int r;
+	do { /* what came before it fills the socket */
+		settle(x);
+		r = channel_receive(&x->client, &f);
+	} while (r == 0 || (r == 1 && f.type != FRAME_REPLY));
+	assert_int_equal(r, 1);
+	assert_int_equal(f.stream, 7);
+	assert_int_equal(control_check_reply(&f, NULL, &err), -EPROTO);
+	assert_non_null(strstr(err.text, says));
+}
+
+static void a_guest_that_sends_too_much_is_told_as_that(void **state)
+{
+	struct fixture *x = *state;
+	static uint8_t data[1 + DATA_MAX] = { DATA_STDOUT };
+	uint32_t stream = start_exec(x);
+	struct frame f;
+
+	x->guest.out_limit = 1u << 20;
+	for (uint32_t sent = 0; sent <= WINDOW_BYTES; sent += DATA_MAX) {
+		send_frame(&x->guest, FRAME_DATA, stream, data, sizeof(data));
+		settle(x);
+	}
+	expect_refusal(x, "it sent more than it may");
+	assert_true(clients_has(&x->clients, x->clients.leash_id));
+	assert_int_equal(channel_receive(&x->guest, &f), 1);
+	assert_int_equal(f.type, FRAME_RESET);
+}
+
+static void on_broken(void *arg)
+{
+	clients_guest_gone(arg);
+}
+
+static void a_guest_that_breaks_the_protocol_has_not_ended(void **state)
+{
+	struct fixture *x = *state;
+	static const uint8_t nonsense[FRAME_HEADER_SIZE] = "no frame";
+	x->agent.on_broken = on_broken;
+	(void)start_exec(x);
+	assert_int_equal(send(x->guest.fd, nonsense, sizeof(nonsense), MSG_NOSIGNAL),
+			 sizeof(nonsense));
+	settle(x);
+	expect_refusal(x, "broke the agent protocol");
+	send_call(&x->client, 7, CALL_EXEC); /* and so it stays */
+	settle(x);
+	expect_refusal(x, "broke the agent protocol");
+}
+
 static void a_client_that_has_gone_is_known_to_have(void **state)
 {
 	struct fixture *x = *state;
@@ -209,6 +262,8 @@ int main(void)
 		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
 		TEST(credit_for_what_was_sent_is_passed_on),
 		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
+		TEST(a_guest_that_sends_too_much_is_told_as_that),
+		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
 		TEST(a_client_that_has_gone_is_known_to_have),
 		TEST(without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence),
 	};
