@@ -29,6 +29,7 @@ int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name)
 	c->dir_fd = dir_fd;
 	c->name = name;
 	c->have = false;
+	c->entry = (struct log_entry){ 0 };
 	c->at = c->len = 0;
 	/* in this order, so that a rotation in between shows a file twice rather than never */
 	c->fd = open_at(c, "");
@@ -45,20 +46,30 @@ int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name)
 	return r;
 }
 
-/* "2026-01-31T12:00:00.123456789Z F text"; anything else is shown as it is. */
+/* "2026-01-31T12:00:00.123456789Z F text" or "+F text"; anything else is shown as it is. */
 static void parse(struct log_cursor *c, const char *line, size_t len, bool newline)
 {
 	struct log_entry *e = &c->entry;
+	bool same = len > 0 && line[0] == LOGFILE_SAME[0] && e->time[0];
 	size_t time = LOGFILE_TIME_SIZE - 1;
+	size_t kind = same ? strlen(LOGFILE_SAME) : time + strlen(" ");
+	size_t header = kind + strlen("F ");
 
-	*e = (struct log_entry){ .full = newline, .text = line, .len = len };
-	if (len < LOGFILE_HEADER_SIZE || line[time - 1] != 'Z' || line[time] != ' ' ||
-	    (line[time + 1] != 'F' && line[time + 1] != 'P') || line[time + 2] != ' ')
+	e->full = newline;
+	e->text = line;
+	e->len = len;
+	if (len < header || (line[kind] != 'F' && line[kind] != 'P') || line[kind + 1] != ' ' ||
+	    (!same && (line[time - 1] != 'Z' || line[time] != ' '))) {
+		e->time[0] = '\0';
 		return;
-	memcpy(e->time, line, time);
-	e->full = line[time + 1] == 'F';
-	e->text = line + LOGFILE_HEADER_SIZE;
-	e->len = len - LOGFILE_HEADER_SIZE;
+	}
+	if (!same) {
+		memcpy(e->time, line, time);
+		e->time[time] = '\0';
+	}
+	e->full = line[kind] == 'F';
+	e->text = line + header;
+	e->len = len - header;
 }
 
 /* The next entry out of the buffer, if a whole one is in it. */

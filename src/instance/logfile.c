@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,8 @@
 #include "base/parse.h"
 #include "base/str.h"
 
+#define SHOWN_MAX  700
+#define BURST_S	   8			/* seconds of the rate that are taken at once */
 #define AGO_MAX_MS INT64_C(31536000000) /* a year */
 
 static int reopen(struct logfile *l)
@@ -24,6 +27,7 @@ static int reopen(struct logfile *l)
 	if (fd < 0)
 		return -errno;
 	l->fd = fd;
+	l->stamp_ns = 0;
 	l->bytes = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 	return 0;
 }
@@ -35,7 +39,9 @@ int logfile_open(struct logfile *l, int dir_fd, const char *name, uint64_t max_b
 		.name = name,
 		.fd = -1,
 		.max_bytes = max_bytes ? max_bytes : LOGFILE_MAX_DEFAULT,
+		.refilled_ns = clock_now_ns(),
 	};
+	l->may_write = (int64_t)(BURST_S * logfile_rate(l->max_bytes));
 	return reopen(l);
 }
 
@@ -72,41 +78,119 @@ static void keep_tail(struct logfile *l, const char *data, size_t len)
 	l->tail_len += len;
 }
 
-void logfile_add(struct logfile *l, const void *data, size_t len)
+/* Lay text out as entries; the first of them has its time when there is none before it. */
+static void lay_out(struct logfile *l, struct strbuf *out, const char *p, size_t len)
 {
-	AUTO_DONE(strbuf) out = { 0 };
+	int64_t now_ns = clock_wall_ns();
 	char time[LOGFILE_TIME_SIZE];
-	const char *p = data;
 
-	keep_tail(l, p, len);
-	if (l->fd < 0)
-		return;
-	logfile_time(clock_wall_ns(), time);
 	while (len > 0) {
 		size_t limit = len < LOGFILE_PART_MAX ? len : LOGFILE_PART_MAX;
 		const char *end = memchr(p, '\n', limit);
 		size_t part = end ? (size_t)(end - p) : limit;
-		strbuf_addf(&out, "%s %c ", time, end ? 'F' : 'P');
-		strbuf_add(&out, p, part);
-		strbuf_add(&out, "\n", 1);
+		bool same = l->stamp_ns && now_ns >= l->stamp_ns &&
+			    now_ns - l->stamp_ns < LOGFILE_SAME_NS;
+		if (!same) {
+			logfile_time(now_ns, time);
+			l->stamp_ns = now_ns;
+		}
+		strbuf_addf(out, "%s%s%c ", same ? LOGFILE_SAME : time, same ? "" : " ",
+			    end ? 'F' : 'P');
+		strbuf_add(out, p, part);
+		strbuf_add(out, "\n", 1);
+		l->line_open = !end;
 		p += part + (end != NULL);
 		len -= part + (end != NULL);
 	}
-	if (out.failed)
-		return;
-	if (l->bytes > 0 && l->bytes + out.len > l->max_bytes) {
+}
+
+static void write_entries(struct logfile *l, const char *p, size_t len)
+{
+	AUTO_DONE(strbuf) out = { 0 };
+
+	lay_out(l, &out, p, len);
+	if (!out.failed && l->bytes > 0 && l->bytes + out.len > l->max_bytes) {
 		rotate(l);
-		if (l->fd < 0)
-			return;
+		strbuf_consume(&out, out.len);
+		lay_out(l, &out, p, len); /* once more, since a file begins with a time */
 	}
-	(void)file_write_all(l->fd, out.data, out.len); /* said in the header */
+	if (out.failed || l->fd < 0)
+		return;
+	if (file_write_all(l->fd, out.data, out.len) < 0)
+		l->stamp_ns = 0; /* said in the header; the time may not be in the file */
 	l->bytes += out.len;
+	l->may_write -= (int64_t)out.len;
+}
+
+/* A line of the log's own. */
+static void say(struct logfile *l, const char *what)
+{
+	char line[160];
+	int n = snprintf(line, sizeof(line), "%smvm: %s\n", l->line_open ? "\n" : "", what);
+	write_entries(l, line, (size_t)n);
+}
+
+static void say_dropping(struct logfile *l)
+{
+	char what[128], amount[32];
+	str_bytes(logfile_rate(l->max_bytes), amount, sizeof(amount));
+	(void)snprintf(what, sizeof(what),
+		       "output is dropped from here on: this log takes %s a second", amount);
+	say(l, what);
+}
+
+static void say_dropped(struct logfile *l)
+{
+	char what[128];
+	(void)snprintf(what, sizeof(what), "%" PRIu64 " bytes of output were dropped", l->dropped);
+	if (l->dropped && l->fd >= 0)
+		say(l, what);
+	l->dropped = 0;
+}
+
+uint64_t logfile_rate(uint64_t max_bytes)
+{
+	return (max_bytes > LOGFILE_MAX_DEFAULT ? max_bytes : LOGFILE_MAX_DEFAULT) / BURST_S;
+}
+
+/* May more be written now?  Once it may not, it may again when there is room for a second. */
+static bool has_room(struct logfile *l)
+{
+	int64_t rate = (int64_t)logfile_rate(l->max_bytes), most = BURST_S * rate;
+	int64_t now_ns = clock_now_ns();
+	double gained = (double)(now_ns - l->refilled_ns) / NS_PER_S * (double)rate;
+
+	if (gained >= 1) {
+		l->may_write = gained < (double)(most - l->may_write)
+				       ? l->may_write + (int64_t)gained
+				       : most;
+		l->refilled_ns = now_ns;
+	}
+	return l->may_write > (l->dropped ? rate : 0);
+}
+
+void logfile_add(struct logfile *l, const void *data, size_t len)
+{
+	keep_tail(l, data, len);
+	if (l->fd < 0)
+		return;
+	if (!has_room(l)) {
+		if (l->dropped == 0)
+			say_dropping(l);
+		l->dropped += len;
+		return;
+	}
+	say_dropped(l);
+	write_entries(l, data, len);
 }
 
 const char *logfile_tail(struct logfile *l)
 {
 	size_t len = l->tail_len < sizeof(l->tail) ? l->tail_len : sizeof(l->tail) - 1, to = 0;
-	size_t from = len > 700 ? len - 700 : 0;
+	size_t from = len > SHOWN_MAX ? len - SHOWN_MAX : 0;
+	const char *end = from ? memchr(l->tail + from - 1, '\n', len - from) : NULL;
+	if (end) /* else it is the middle of one long line */
+		from = (size_t)(end + 1 - l->tail);
 	for (; from < len; from++) {
 		unsigned char ch = (unsigned char)l->tail[from];
 		if (ch == '\n' || ch == '\t' || (ch >= ' ' && ch < 0x7f))
@@ -121,6 +205,8 @@ const char *logfile_tail(struct logfile *l)
 
 void logfile_close(struct logfile *l)
 {
+	if (l->name)
+		say_dropped(l);
 	if (l->name && l->fd >= 0)
 		(void)close(l->fd); /* written for those who look; see logfile_add() */
 	*l = (struct logfile){ .fd = -1 };

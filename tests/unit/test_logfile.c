@@ -5,9 +5,11 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 /* after the headers that it needs */
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "instance/logcursor.h"
 #include "scratch.h"
@@ -150,6 +152,136 @@ static void a_log_that_is_not_there_yet_is_empty(void **state)
 	logfile_close(&l);
 }
 
+/* Bytes of a file. */
+static uint64_t size_of(void **state, const char *name)
+{
+	struct stat st;
+	return fstatat(dir_of(state), name, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+static void newlines_take_four_bytes_each(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+	char newlines[10000];
+	size_t lines = 0;
+
+	memset(newlines, '\n', sizeof(newlines));
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	for (int i = 0; i < 10; i++)
+		logfile_add(&l, newlines, sizeof(newlines));
+	/* a time each 10 ms, however slow this machine is */
+	assert_in_range(size_of(state, "a.log"), 4 * 100000, 4 * 100000 + 100 * LOGFILE_TIME_SIZE);
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	for (; log_cursor_peek(&c) > 0; lines++) {
+		assert_int_equal(c.entry.len, 0);
+		assert_int_equal(strlen(c.entry.time), LOGFILE_TIME_SIZE - 1);
+		log_cursor_pop(&c);
+	}
+	assert_int_equal(lines, 100000);
+	log_cursor_done(&c);
+	logfile_close(&l);
+}
+
+static void each_file_begins_with_a_time(void **state)
+{
+	struct logfile l;
+	char start[5] = "";
+
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 4096), 0);
+	for (int i = 0; i < 400; i++) {
+		static struct log_cursor c;
+		add(&l, "0123456789\n");
+		assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+		assert_int_equal(log_cursor_peek(&c), 1);
+		assert_string_not_equal(c.entry.time, "");
+		assert_int_equal(pread(c.fd, start, 2, 0), 2);
+		assert_string_equal(start, "20");
+		log_cursor_done(&c);
+	}
+	logfile_close(&l);
+}
+
+/* The sum of what the log says was dropped. */
+static unsigned long long said_dropped(const char *text)
+{
+	unsigned long long sum = 0, n = 0;
+	while ((text = strstr(text, "\nmvm: "))) {
+		text += strlen("\nmvm: ");
+		if (sscanf(text, "%llu bytes of output were dropped", &n) == 1)
+			sum += n;
+	}
+	return sum;
+}
+
+static void a_flood_is_cut_and_what_is_dropped_is_counted(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+	enum { CHUNK = 65536, CHUNKS = 1600 }; /* 100 MiB */
+	AUTO_FREE char *chunk = malloc(CHUNK);
+	size_t kept = 0;
+
+	assert_non_null(chunk);
+	memset(chunk, 'x', CHUNK);
+	chunk[CHUNK - 1] = '\n';
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	l.max_bytes = UINT64_C(1) << 30; /* one file; the rate is then that of 1 GiB: set it back */
+	l.may_write = 8 << 20;
+	for (int i = 0; i < CHUNKS; i++) {
+		l.refilled_ns = clock_now_ns(); /* no time goes by */
+		logfile_add(&l, chunk, CHUNK);
+	}
+	logfile_close(&l);
+	assert_in_range(size_of(state, "a.log"), 8 << 20, (8 << 20) + 2 * CHUNK);
+
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	AUTO_FREE char *text = read_all(&c);
+	for (const char *p = text; (p = strchr(p, 'x')); kept++)
+		p++;
+	assert_non_null(strstr(text, "\nmvm: output is dropped from here on: this log takes "));
+	assert_int_equal(kept / (CHUNK - 1) * CHUNK + said_dropped(text),
+			 (unsigned long long)CHUNK * CHUNKS);
+	log_cursor_done(&c);
+}
+
+static void after_a_flood_the_log_goes_on(void **state)
+{
+	struct logfile l;
+	static struct log_cursor c;
+
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	l.may_write = 0;
+	l.refilled_ns = clock_now_ns();
+	add(&l, "lost");
+	add(&l, " too\n");
+	l.refilled_ns -= INT64_C(2000000000); /* two seconds later */
+	add(&l, "back\n");
+	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
+	AUTO_FREE char *text = read_all(&c);
+	assert_string_equal(text,
+			    "mvm: output is dropped from here on: this log takes 1 MiB a second\n"
+			    "mvm: 9 bytes of output were dropped\nback\n");
+	log_cursor_done(&c);
+	logfile_close(&l);
+}
+
+static void a_tail_begins_with_a_line(void **state)
+{
+	struct logfile l;
+
+	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	for (int i = 1000; i < 1200; i++) {
+		char line[32];
+		(void)snprintf(line, sizeof(line), "line %d\n", i);
+		add(&l, line);
+	}
+	const char *tail = logfile_tail(&l);
+	assert_memory_equal(tail, "line 1", 6);
+	assert_non_null(strstr(tail, "line 1199"));
+	logfile_close(&l);
+}
+
 static void times_are_what_people_write(void **state)
 {
 	(void)state;
@@ -174,6 +306,11 @@ int main(void)
 		IN_SCRATCH(a_reader_that_keeps_up_misses_nothing_in_a_rotation),
 		IN_SCRATCH(long_lines_come_in_parts_and_foreign_files_as_they_are),
 		IN_SCRATCH(a_log_that_is_not_there_yet_is_empty),
+		IN_SCRATCH(newlines_take_four_bytes_each),
+		IN_SCRATCH(each_file_begins_with_a_time),
+		IN_SCRATCH(a_flood_is_cut_and_what_is_dropped_is_counted),
+		IN_SCRATCH(after_a_flood_the_log_goes_on),
+		IN_SCRATCH(a_tail_begins_with_a_line),
 		cmocka_unit_test(times_are_what_people_write),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
