@@ -3,6 +3,7 @@
 
 #include "follow.h"
 #include "handles.h"
+#include "json.h"
 #include "options.h"
 #include "text.h"
 
@@ -16,8 +17,10 @@ static void print_event(const struct mvm_event *e)
 static int show(void *arg, const struct mvm_event *e)
 {
 	const struct cli_context *c = arg;
+	if (c->json && json_show(e->json, stdout) < 0)
+		return -ENOMEM;
 	if (c->json)
-		(void)puts(e->json); /* main looks at the stream's errors, here and below */
+		(void)putchar('\n'); /* main looks at the stream's errors, here and below */
 	else
 		print_event(e);
 	/* whoever follows wants each one now; one who has gone wants no more */

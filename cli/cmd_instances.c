@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "handles.h"
+#include "json.h"
 #include "options.h"
 #include "out.h"
 #include "progress.h"
@@ -19,11 +20,14 @@ static void format_forwards(const struct mvm_instance_info *info, struct strbuf 
 
 static int print_ps_json(const struct mvm_instance_info_list *list)
 {
+	int r = 0;
 	(void)fputs("[", stdout); /* main looks at the stream's errors */
-	for (size_t i = 0; i < list->n; i++)
-		(void)printf("%s%s", i ? ",\n" : "\n", list->v[i]->json);
+	for (size_t i = 0; i < list->n && r == 0; i++) {
+		(void)fputs(i ? ",\n" : "\n", stdout);
+		r = json_show(list->v[i]->json, stdout);
+	}
 	(void)fputs("]\n", stdout);
-	return 0;
+	return r;
 }
 
 static int ps(struct cli_context *c, const struct args *a)
@@ -74,9 +78,7 @@ static int inspect(struct cli_context *c, const struct args *a)
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_instance_inspect(mvm, args_at(a, 0), &info, &c->err);
-	if (r == 0)
-		(void)fputs(info->json, stdout); /* main looks at the stream's errors */
-	return r;
+	return r == 0 ? json_show(info->json, stdout) : r;
 }
 
 /* Do the same to every name; go on after a failure, and report the last one. */

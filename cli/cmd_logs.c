@@ -1,9 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "follow.h"
 #include "handles.h"
+#include "json.h"
 #include "options.h"
+
+/* With --json: an object on a line of its own, at once for whoever follows. */
+static int show_entry(void *arg, const struct mvm_log_entry *e)
+{
+	AUTO_DONE(jsonw) j = { .compact = true };
+	AUTO_DONE(strbuf) text = { 0 };
+	(void)arg;
+
+	strbuf_add(&text, e->text, e->len);
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "time", e->time[0] ? e->time : NULL);
+	jsonw_string(&j, "log", e->workload ? "workload" : "console");
+	jsonw_bool(&j, "full", e->full);
+	jsonw_text(&j, "text", &text);
+	jsonw_close(&j);
+	int r = text.failed ? -ENOMEM : jsonw_print(&j, stdout);
+	return r == 0 && fflush(stdout) != 0 ? -errno : r;
+}
 
 static int run(struct cli_context *c, const struct args *a)
 {
@@ -21,6 +42,8 @@ static int run(struct cli_context *c, const struct args *a)
 		.follow = args_flag(a, "follow"),
 		.cancel_fd = cancel_fd,
 		.out_fd = STDOUT_FILENO,
+		.visible = isatty(STDOUT_FILENO) && !args_flag(a, "raw"),
+		.fn = c->json ? show_entry : NULL,
 	};
 	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err));
 }
@@ -47,6 +70,10 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .help = "only what the kernel, the image's init and the agent print" },
 	{ .name = "workload", .kind = OPTION_FLAG, .help = "only what the command prints" },
+	{ .name = "raw",
+	  .kind = OPTION_FLAG,
+	  .help = "let the terminal obey what the guest has printed, colours and all" },
+	OPTION_JSON,
 	{ 0 },
 };
 
@@ -54,7 +81,9 @@ const struct command command_logs = {
 	.path = "logs",
 	.summary = "Print what an instance has printed",
 	.details = "The guest's console and the output of the template's command are kept apart, "
-		   "and shown together, by time, unless one of them is asked for.",
+		   "and shown together, by time, unless one of them is asked for. A terminal "
+		   "gets control characters spelled out, ESC as ^[; everything else gets the "
+		   "bytes. With --json each line is an object.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
 	.examples = "mvm logs -f web\n"

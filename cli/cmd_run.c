@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <mvm/instance.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "guest_command.h"
 #include "handles.h"
+#include "json.h"
 #include "options.h"
 #include "out.h"
 
@@ -77,8 +79,10 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 		const char *json = r == 0 ? info->json : mvm_instance_start_json(list->v[i]);
 		if (r == -ENOENT && json)
 			r = 0; /* with --rm it may be gone by now */
+		if (r == 0 && i)
+			(void)putchar(',');
 		if (r == 0)
-			(void)printf("%s%s", i ? "," : "", json);
+			r = json_show(json, stdout);
 	}
 	if (c->json && counted)
 		(void)puts("]");
@@ -115,6 +119,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.follow = true,
 		.cancel_fd = signals,
 		.out_fd = STDOUT_FILENO,
+		.visible = isatty(STDOUT_FILENO),
 	};
 	int r = mvm_instance_logs(mvm, name, &logs, &c->err);
 	if (r >= 0)

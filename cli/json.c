@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/visible.h"
 
 /* How much at the beginning of s is ASCII that stands for itself. */
 static size_t plain_len(const char *s)
@@ -17,10 +18,13 @@ static size_t plain_len(const char *s)
 	return n;
 }
 
-static void add_string(struct strbuf *b, const char *s)
+/* s[length] is NUL, and others may be before it. */
+static void add_string(struct strbuf *b, const char *s, size_t length)
 {
+	const char *end = s + length;
+
 	strbuf_adds(b, "\"");
-	while (*s) {
+	while (s < end) {
 		size_t plain = plain_len(s);
 		if (plain) {
 			strbuf_add(b, s, plain);
@@ -29,7 +33,10 @@ static void add_string(struct strbuf *b, const char *s)
 		}
 		unsigned char c = (unsigned char)*s;
 		size_t len = str_utf8_len(s);
-		if (len == 0) {
+		if (c == 0) {
+			strbuf_adds(b, "\\u0000");
+			len = 1;
+		} else if (len == 0) {
 			strbuf_adds(b, "\xef\xbf\xbd");
 			len = 1;
 		} else if (c == '"' || c == '\\') {
@@ -38,8 +45,8 @@ static void add_string(struct strbuf *b, const char *s)
 			strbuf_adds(b, "\\n");
 		} else if (c == '\t') {
 			strbuf_adds(b, "\\t");
-		} else if (c < 0x20 || c == 0x7f) {
-			strbuf_addf(b, "\\u%04x", c);
+		} else if (visible_bad_len(s)) {
+			strbuf_addf(b, "\\u%04x", visible_code(s, len));
 		} else {
 			strbuf_add(b, s, len);
 		}
@@ -64,7 +71,7 @@ static void begin_value(struct jsonw *j, const char *key)
 		new_line(j);
 	j->filled[j->depth] = true;
 	if (key) {
-		add_string(&j->text, key);
+		add_string(&j->text, key, strlen(key));
 		strbuf_adds(&j->text, j->compact ? ":" : ": ");
 	}
 }
@@ -92,9 +99,15 @@ void jsonw_string(struct jsonw *j, const char *key, const char *value)
 {
 	begin_value(j, key);
 	if (value)
-		add_string(&j->text, value);
+		add_string(&j->text, value, strlen(value));
 	else
 		strbuf_adds(&j->text, "null");
+}
+
+void jsonw_text(struct jsonw *j, const char *key, const struct strbuf *value)
+{
+	begin_value(j, key);
+	add_string(&j->text, value->data ? value->data : "", value->len);
 }
 
 void jsonw_u64(struct jsonw *j, const char *key, uint64_t value)
@@ -105,8 +118,21 @@ void jsonw_u64(struct jsonw *j, const char *key, uint64_t value)
 
 void jsonw_raw(struct jsonw *j, const char *key, const char *json)
 {
+	const char *good = json; /* from here to json, to be added as it is */
+
 	begin_value(j, key);
-	strbuf_adds(&j->text, json);
+	while (*json) {
+		size_t bad = *json == '\n' ? 0 : visible_bad_len(json);
+		if (bad == 0) {
+			json += *json == '\n' ? 1 : str_utf8_len(json);
+			continue;
+		}
+		strbuf_add(&j->text, good, (size_t)(json - good));
+		strbuf_addf(&j->text, "\\u%04x", visible_code(json, bad));
+		json += bad;
+		good = json;
+	}
+	strbuf_adds(&j->text, good);
 }
 
 void jsonw_bool(struct jsonw *j, const char *key, bool value)
@@ -124,6 +150,13 @@ int jsonw_flush(struct jsonw *j, FILE *out)
 		return -EIO;
 	strbuf_consume(&j->text, len);
 	return 0;
+}
+
+int json_show(const char *json, FILE *out)
+{
+	AUTO_DONE(jsonw) j = { 0 };
+	jsonw_raw(&j, NULL, json);
+	return jsonw_flush(&j, out);
 }
 
 int jsonw_print(struct jsonw *j, FILE *out)

@@ -6,13 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
-
-/* C0, DEL and, as U+0080 to U+009F, C1. */
-static bool is_control(const char *s)
-{
-	unsigned char a = (unsigned char)s[0];
-	return a < 0x20 || a == 0x7f || (a == 0xc2 && (unsigned char)s[1] < 0xa0);
-}
+#include "base/visible.h"
 
 size_t text_width(const char *s)
 {
@@ -35,14 +29,14 @@ void print_start(FILE *out, const char *s, size_t columns)
 	const char *good = s; /* from here to s, to be printed as it is */
 
 	for (; *s && columns > 0; columns--) {
-		size_t len = str_utf8_len(s);
-		if (len > 0 && !is_control(s)) {
-			s += len;
+		size_t bad = visible_bad_len(s);
+		if (bad == 0) {
+			s += str_utf8_len(s);
 			continue;
 		}
 		(void)fwrite(good, 1, (size_t)(s - good), out); /* main looks at errors */
 		(void)fputc('?', out);
-		s += len ? len : 1;
+		s += bad;
 		good = s;
 	}
 	(void)fwrite(good, 1, (size_t)(s - good), out);

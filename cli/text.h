@@ -10,7 +10,7 @@
 /* Columns that s takes as print_text() prints it, one for each character. */
 size_t text_width(const char *s);
 
-/* Print s with control characters and bytes that are no UTF-8 as '?'. */
+/* Print s with '?' for each character that base/visible.h calls bad. */
 void print_text(FILE *out, const char *s);
 
 /* The same, but not more than so many columns of it. */

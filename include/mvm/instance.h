@@ -326,6 +326,18 @@ MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_er
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
 				struct mvm_error *err);
 
+/* A piece of a log.  All borrowed. */
+struct mvm_log_entry {
+	const char *time; /* when it came, RFC 3339 with nanoseconds; "" when that is not known */
+	bool workload;	  /* else it is the console's */
+	bool full;	  /* ends a line; otherwise this log's next entry goes on with the line */
+	const char *text; /* len bytes of whatever the guest printed, without the newline */
+	size_t len;
+};
+
+/* Returns 0 to go on; a negative errno ends the reading with it. */
+typedef int (*mvm_log_fn)(void *arg, const struct mvm_log_entry *entry);
+
 struct mvm_logs_options {
 	bool console;	   /* what the kernel, the image's init and the agent print */
 	bool workload;	   /* what the template's command prints; neither of the two: both */
@@ -335,6 +347,10 @@ struct mvm_logs_options {
 	bool follow;	   /* go on until the instance has ended */
 	int cancel_fd;	   /* stop following when this becomes readable; -1: never */
 	int out_fd;
+	bool visible;  /* for terminals: spell out what one would obey, ESC as "^[" */
+	mvm_log_fn fn; /* gets the entries in place of out_fd, with `timestamps` and `visible`
+			* left to it; may be NULL */
+	void *arg;
 };
 
 /*

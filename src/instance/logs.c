@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/sock.h"
+#include "base/visible.h"
 #include "instance/instance.h"
 #include "instance/logcursor.h"
 #include "model/run.h"
@@ -21,6 +22,7 @@ struct view {
 	char since[LOGFILE_TIME_SIZE]; /* "" for all */
 	uint64_t skip;		       /* lines still to be left out for --tail */
 	struct strbuf out;
+	struct strbuf shown; /* of out, spelled out */
 	const struct log_cursor
 		*open_line; /* whose part was printed last; NULL at a line's start */
 };
@@ -66,7 +68,19 @@ static int count_lines(struct view *v, uint64_t *ret)
 	return r;
 }
 
-static void show(struct view *v, const struct log_cursor *c)
+static int pass(const struct view *v, const struct log_cursor *c)
+{
+	const struct mvm_log_entry entry = {
+		.time = c->entry.time,
+		.workload = str_eq(c->name, WORKLOAD_LOG_NAME),
+		.full = c->entry.full,
+		.text = c->entry.text,
+		.len = c->entry.len,
+	};
+	return v->options->fn(v->options->arg, &entry);
+}
+
+static int show(struct view *v, const struct log_cursor *c)
 {
 	const struct log_entry *e = &c->entry;
 	bool begins = v->open_line != c;
@@ -74,26 +88,35 @@ static void show(struct view *v, const struct log_cursor *c)
 	if (cut_line(v, c)) {
 		if (v->skip > 0)
 			v->skip--;
-		else
+		else if (!v->options->fn)
 			strbuf_adds(&v->out, "\n");
 	}
 	if (v->skip > 0) {
 		v->skip -= e->full;
-		return;
+		return 0;
 	}
+	if (v->options->fn)
+		return pass(v, c);
 	if (v->options->timestamps && begins)
 		strbuf_addf(&v->out, "%s ", e->time);
 	strbuf_add(&v->out, e->text, e->len);
 	if (e->full)
 		strbuf_adds(&v->out, "\n");
+	return 0;
 }
 
-static int flush(struct view *v)
+/* last: nothing follows that could complete a character. */
+static int flush(struct view *v, bool last)
 {
-	if (v->out.failed)
+	struct strbuf *from = v->options->visible ? &v->shown : &v->out;
+	size_t used = v->out.len;
+	if (v->options->visible && used)
+		used = visible_add(&v->shown, v->out.data, v->out.len, last);
+	if (v->out.failed || from->failed)
 		return -ENOMEM;
-	int r = v->out.len ? file_write_all(v->options->out_fd, v->out.data, v->out.len) : 0;
-	strbuf_consume(&v->out, v->out.len);
+	int r = from->len ? file_write_all(v->options->out_fd, from->data, from->len) : 0;
+	strbuf_consume(&v->out, used);
+	strbuf_consume(&v->shown, v->shown.len);
 	return r;
 }
 
@@ -103,12 +126,14 @@ static int show_all(struct view *v)
 	struct log_cursor *c;
 	int r;
 	while ((r = next_entry(v, &c)) > 0) {
-		show(v, c);
+		r = show(v, c);
 		log_cursor_pop(c);
-		if (v->out.len >= OUT_HIGH && (r = flush(v)) < 0)
+		if (r == 0 && v->out.len >= OUT_HIGH)
+			r = flush(v, false);
+		if (r < 0)
 			return r;
 	}
-	return r < 0 ? r : flush(v);
+	return r < 0 ? r : flush(v, false);
 }
 
 /* Wait for more to read.  1: go on, 0: the supervisor has gone or we were cancelled. */
@@ -156,6 +181,7 @@ static void view_done(struct view *v)
 	for (unsigned i = 0; i < v->n; i++)
 		log_cursor_done(&v->cursors[i]);
 	strbuf_done(&v->out);
+	strbuf_done(&v->shown);
 	free(v);
 }
 DEFINE_AUTO(view, view_done)
@@ -196,5 +222,7 @@ int instance_logs(int instances_fd, const char *name, const struct mvm_logs_opti
 	}
 	if (r == 0)
 		r = o->follow ? follow(v, dir_fd) : show_all(v);
+	if (r == 0)
+		r = flush(v, true);
 	return r < 0 ? mvm_error_set(err, r, "logs of '%s': %s", name, strerror(-r)) : 0;
 }

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -29,7 +30,7 @@ command     = ["/bin/busybox", "sh", "-c", '''
 echo hello from the workload
 echo and this is stderr >&2
 printf 'no newline'
-echo >/tmp/said
+echo $$ >/tmp/said
 exec /bin/busybox httpd -f -p 8080 -h /www''']
 
 [health]
@@ -95,6 +96,42 @@ class Logs(TestCase):
     def test_a_clone_does_not_repeat_what_its_twin_printed(self):
         name = self.run_detached()["name"]
         self.assertEqual(self.logs(name, "--workload"), "")
+
+    def test_a_terminal_shows_escape_sequences_and_obeys_none(self):
+        name = self.run_detached()["name"]
+        nasty = rb"\033]0;title\007\033[2J\233\302\2332J\342\200\256\177\r."
+        raw = b"\x1b]0;title\x07\x1b[2J\x9b\xc2\x9b2J\xe2\x80\xae\x7f\r."
+        shown = b"^[]0;title^G^[[2J<9B><U+009B>2J<U+202E>^?^M."
+        self.exec(name, "sh", "-c", f"printf '{nasty.decode()}grün\\nend\\n' >/dev/console; "
+                  f"printf 'x{nasty.decode()}' >/tmp/sick")
+        self.assertTrue(guests.wait_until(lambda: "end" in self.logs(name)))
+        self.assertIn(raw + "grün".encode(), self.mvm_bytes("logs", name).stdout)
+        self.assertIn(raw + "grün".encode(), self.on_terminal("logs", "--raw", name))
+        self.assertIn(shown + "grün\r\nend\r\n".encode(), self.on_terminal("logs", name))
+        entries = [json.loads(line) for line in self.logs(name, "--json").splitlines()]
+        self.assertIn({"log": "console", "full": True, "text": "end\r"},
+                      [{key: e[key] for key in ("log", "full", "text")} for e in entries])
+        self.assertRegex(entries[0]["time"] + " ", TIME)
+
+        self.wait_for_event(name, "unhealthy")
+        self.assertIn("\x1b]0;title\x07", self.inspect(name)["health_message"])
+        for args in (["inspect", name], ["events"], ["events", "--json"], ["ps"], ["ps", "--json"]):
+            with self.subTest(args=args):
+                text = self.on_terminal(*args)
+                self.assertNotRegex(text.replace(b"\r\n", b"\n"), rb"[\0-\x08\x0b-\x1f\x7f]")
+                self.assertNotRegex(text.decode(), "[\x80-\x9f\u202e]")
+        self.assertIn(b"\\u009b2J\\u202e\\u007f", self.on_terminal("inspect", name))
+
+    def test_a_flood_is_cut_and_the_log_says_how_much_is_missing(self):
+        name = self.run_detached()["name"]
+        # the workload's own standard output; it takes the guest less time than the console
+        self.exec(name, "sh", "-c", "busybox yes '' | busybox head -c 8000000 >/proc/$(cat "
+                  "/tmp/said)/fd/1", timeout=harness.PATIENCE_S)
+        self.mvm_ok("stop", name)
+        text = self.logs(name, "--workload")
+        dropped = sum(map(int, re.findall(r"^mvm: (\d+) bytes of output were dropped$", text,
+                                          re.M)))
+        self.assertGreater(dropped, 0)
 
     def test_follow_ends_with_the_instance(self):
         name = self.run_detached()["name"]
