@@ -153,6 +153,7 @@ static int build(struct cli_context *c, const struct args *a)
 		.no_wait = args_flag(a, "no-wait"),
 		.dry_run = args_flag(a, "dry-run"),
 		.backend = args_string(a, "backend"),
+		.max_image_bytes = (uint64_t)args_u32(a, "max-image-size", 0) << 20,
 		.allow_pre_build = args_flag(a, "allow-pre-build"),
 		.update_hash = args_flag(a, "update-hash"),
 	};
@@ -218,6 +219,12 @@ static const struct option build_options[] = {
 	  .kind = OPTION_STRING,
 	  .value = "NAME",
 	  .help = "the VMM that makes the snapshot" },
+	{ .name = "max-image-size",
+	  .kind = OPTION_SIZE,
+	  .value = "SIZE",
+	  .help = "what tar files and layers may unpack to; without it 64G, and at most 256 times "
+		  "their size or 1G",
+	  .min = 1 },
 	OPTION_STRICT,
 	OPTION_JSON,
 	{ 0 },

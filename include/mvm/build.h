@@ -18,6 +18,9 @@ struct mvm_build_options {
 	bool no_wait;	     /* -EBUSY instead of waiting for a build of this template or source */
 	const char *backend; /* for the snapshot; NULL: the first usable one */
 	bool dry_run;	     /* change nothing, fill the result with what would happen */
+	/* what the archives of an image may unpack to, together; 0: 64 GiB, and no more than 256
+	 * times their size or, if that is more, 1 GiB */
+	uint64_t max_image_bytes;
 	/* Nix flakes on this machine; no effect on other sources */
 	bool allow_pre_build; /* run pre-build.sh beside flake.nix; such a build is never cached */
 	/* write the hashes that Nix finds into flake.nix; a SIGHUP, SIGINT or SIGTERM of this
@@ -64,7 +67,8 @@ struct mvm_build_result {
  *
  * Errors: -ENOENT (no such template, source or kernel), -EINVAL (what is wrong with source or
  * spec), -EBUSY (no_wait), -EOPNOTSUPP (nothing here can build or snapshot that), -ETIMEDOUT (the
- * guest did not become healthy; the text ends with its last console lines), -ENOSPC.
+ * guest did not become healthy; the text ends with its last console lines), -EFBIG (over
+ * max_image_bytes or another limit), -ENOSPC.
  * After a crash `current` is the old revision or the new one, and the next build works.
  */
 MVM_API int mvm_template_build(struct mvm *mvm, const char *id,

@@ -105,7 +105,8 @@ static int tar_lock(const struct build_source *source, struct build_lock *ret,
 static int tar_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
-	const struct image_options options = { .step = source->step };
+	const struct image_options options = { .step = source->step,
+					       .max_bytes = source->max_image_bytes };
 	struct mvm_digest after;
 
 	(void)work_fd;

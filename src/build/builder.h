@@ -29,6 +29,7 @@ struct build_source {
 	const struct mvm_progress *progress; /* may be NULL */
 	struct progress_step *step;	     /* build(): the one it is part of; may be NULL */
 	bool allow_pre_build, update_hash;   /* struct mvm_build_options */
+	uint64_t max_image_bytes;	     /* the same */
 };
 
 /* What pins a source. */

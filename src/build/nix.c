@@ -87,6 +87,8 @@ static int read_closure(const struct nix_flake *f, const char *path, uint64_t *r
 static int nix_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
+	const struct image_options options = { .step = source->step,
+					       .max_bytes = source->max_image_bytes };
 	AUTO_DONE(nix_flake) f = NIX_FLAKE_NONE;
 	AUTO_FREE char *path = NULL;
 
@@ -99,7 +101,7 @@ static int nix_build(const struct build_source *source, const struct build_lock 
 	if (r == 0)
 		r = read_closure(&f, path, &ret->nix_closure_bytes, err);
 	if (r >= 0)
-		r = nix_output_take(path, out_fd, work_fd, source->step, ret, err);
+		r = nix_output_take(path, out_fd, work_fd, &options, ret, err);
 	return r;
 }
 

@@ -69,10 +69,9 @@ static int no_rootfs(const struct output *o, struct mvm_error *err)
 		names.n ? list.data : "nothing");
 }
 
-static int take_rootfs(const struct output *o, int out_fd, struct progress_step *step,
+static int take_rootfs(const struct output *o, int out_fd, const struct image_options *options,
 		       struct mvm_error *err)
 {
-	const struct image_options options = { .step = step };
 	static const char *const names[2] = { "rootfs.ext4", "rootfs" };
 	const char *name;
 	struct stat st;
@@ -87,7 +86,7 @@ static int take_rootfs(const struct output *o, int out_fd, struct progress_step 
 		return mvm_error_oom(err);
 	int r = fstat(fd, &st) < 0 ? -errno : 0;
 	if (r == 0 && S_ISDIR(st.st_mode))
-		return image_from_dir(fd, path, out_fd, &options, NULL, err);
+		return image_from_dir(fd, path, out_fd, options, NULL, err);
 	if (r == 0 && !S_ISREG(st.st_mode))
 		return mvm_error_set(err, -EINVAL, "'%s' is neither a file nor a folder", path);
 	if (r == 0)
@@ -95,7 +94,7 @@ static int take_rootfs(const struct output *o, int out_fd, struct progress_step 
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r));
 	return r ? image_copy_ext4(fd, path, out_fd, err)
-		 : image_from_tar(fd, path, out_fd, &options, err);
+		 : image_from_tar(fd, path, out_fd, options, err);
 }
 
 static int take_modules(const struct output *o, int kernel_fd, struct kernel_info *info,
@@ -166,7 +165,7 @@ static int take_initrd(const struct output *o, int work_fd, struct build_product
 	return 0;
 }
 
-int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
+int nix_output_take(const char *path, int out_fd, int work_fd, const struct image_options *options,
 		    struct build_product *ret, struct mvm_error *err)
 {
 	const char *slash = strrchr(path, '/');
@@ -185,7 +184,7 @@ int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_s
 	if (!store)
 		return mvm_error_oom(err);
 	struct output o = { .path = path, .store = store, .fd = fd };
-	int r = take_rootfs(&o, out_fd, step, err);
+	int r = take_rootfs(&o, out_fd, options, err);
 	if (r >= 0)
 		r = take_kernel(&o, work_fd, ret, err);
 	return r < 0 ? r : take_initrd(&o, work_fd, ret, err);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "build/builder.h"
+#include "image/image.h"
 
 /*
  * Take it.
@@ -18,14 +19,14 @@
  *   path     of the output, absolute
  *   out_fd   gets the root filesystem: an empty regular file
  *   work_fd  an empty folder that gets the kernel and the initrd
- *   step     told of the bytes; may be NULL
+ *   options  of the root filesystem; borrowed
  *   ret      its kernel_fd is set when there is a kernel, has_initrd when there is an initrd
  *
  * Errors: -EINVAL (it is not such a folder; the text says what it holds), -EFBIG (an initrd over 1
  * GiB), -EACCES (a link leads out of the store), and those of image/image.h, image/image_ext4.h,
  * image/kernel.h.
  */
-int nix_output_take(const char *path, int out_fd, int work_fd, struct progress_step *step,
+int nix_output_take(const char *path, int out_fd, int work_fd, const struct image_options *options,
 		    struct build_product *ret, struct mvm_error *err);
 
 #endif

@@ -63,6 +63,8 @@ int oci_source_build(const struct build_source *source, const struct build_lock 
 		return r;
 	if (!digest_equal(oci_lock(image), &lock->lock))
 		return build_source_changed(source, err);
-	r = oci_write_image(image, out_fd, &(struct image_options){ .step = source->step }, err);
+	const struct image_options options = { .step = source->step,
+					       .max_bytes = source->max_image_bytes };
+	r = oci_write_image(image, out_fd, &options, err);
 	return r < 0 ? r : copy_run(oci_config(image), &ret->run, err);
 }

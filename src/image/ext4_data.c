@@ -53,7 +53,7 @@ static int flush_chunk(struct ext4_writer *w, struct mvm_error *err)
 
 	memset(w->chunk + w->chunk_used, 0, whole - w->chunk_used);
 	for (size_t at = 0, len; at < whole; at += len) {
-		len = whole - at < EXT4_HOLE_UNIT ? whole - at : EXT4_HOLE_UNIT;
+		len = whole - at < TREE_HOLE_UNIT ? whole - at : TREE_HOLE_UNIT;
 		bool zero = mem_is_zero(w->chunk + at, len);
 		size_t end = zero ? at : at + len;
 		if (end > run && (zero || end == whole)) {

@@ -10,7 +10,6 @@
 #include "image/ext4.h"
 
 #define EXT4_BLOCK	4096u
-#define EXT4_HOLE_UNIT	65536u	   /* zeros in one whole aligned unit become a hole */
 #define EXT4_CHUNK_SIZE (1u << 20) /* a multiple of it */
 #define EXT4_LOST_INO	11u	   /* lost+found, the first inode that is not reserved */
 #define EXT4_LOST_NAME	"lost+found"

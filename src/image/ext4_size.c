@@ -13,10 +13,11 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
 	return a / b + (a % b != 0);
 }
 
-/* Blocks of an extent tree in the worst case: every second 64 KiB is a hole. */
-static uint64_t extent_blocks(uint64_t size)
+/* Blocks of an extent tree in the worst case: every second hole unit is a hole.  Holes that the
+ * size leaves out may lie behind each of the units that it has. */
+static uint64_t extent_blocks(uint64_t size, bool has_holes)
 {
-	uint64_t extents = size / (UINT64_C(2) * 65536);
+	uint64_t extents = size / TREE_HOLE_UNIT / (has_holes ? 1 : 2);
 	return extents <= 2 ? 0 : 1 + divide_up(extents, 340) + extents / 340 / 340;
 }
 
@@ -25,7 +26,8 @@ static uint64_t inode_blocks(const struct tree_inode *i)
 	uint64_t n = i->xattrs ? 1 : 0;
 
 	if (i->type == TREE_FILE)
-		n += divide_up(i->size, EXT4_BLOCK) + extent_blocks(i->size);
+		n += divide_up(i->size - i->holes, EXT4_BLOCK) +
+		     extent_blocks(i->size - i->holes, i->holes > 0);
 	else if (i->type == TREE_SYMLINK)
 		n += 1;
 	return n;
@@ -34,7 +36,7 @@ static uint64_t inode_blocks(const struct tree_inode *i)
 static void measure_below(const struct tree_node *folder, uint64_t *blocks, uint64_t *inodes)
 {
 	*blocks += ext4_folder_blocks(folder, !folder->parent) + (folder->inode->xattrs ? 1 : 0) +
-		   extent_blocks(folder->n_children * UINT64_C(264));
+		   extent_blocks(folder->n_children * UINT64_C(264), false);
 	*inodes += 1;
 	for (size_t i = 0; i < folder->n_children; i++) {
 		const struct tree_node *n = folder->children[i];

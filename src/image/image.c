@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "base/parse.h"
 #include "image/ext4.h"
+#include "image/layer.h"
 #include "image/tree_dir.h"
-#include "image/tree_tar.h"
 
 int image_epoch(int64_t *ret, struct mvm_error *err)
 {
@@ -21,39 +23,6 @@ int image_epoch(int64_t *ret, struct mvm_error *err)
 				     text);
 	*ret = (int64_t)seconds;
 	return 0;
-}
-
-/* What is in a source besides its metadata. */
-typedef int (*read_fn)(int fd, const char *name, struct tree *t, void *arg, struct mvm_digest *ret,
-		       struct mvm_error *err);
-
-static int read_dir(int fd, const char *name, struct tree *t, void *arg, struct mvm_digest *ret,
-		    struct mvm_error *err)
-{
-	return tree_dir_read(fd, name, t, ext4_write, arg, ret, err);
-}
-
-static int read_tar(int fd, const char *name, struct tree *t, void *arg, struct mvm_digest *ret,
-		    struct mvm_error *err)
-{
-	(void)ret; /* the lock of a tar is the file's */
-	return tree_tar_read(fd, name, t, ext4_write, arg, err);
-}
-
-static int write_image(int fd, const char *name, struct tree *t, read_fn read, int out_fd,
-		       const struct ext4_options *options, struct mvm_digest *ret_lock,
-		       struct mvm_error *err)
-{
-	AUTO(ext4_writer) w = NULL;
-
-	int r = ext4_begin(out_fd, t, options, &w, err);
-	if (r < 0)
-		return mvm_error_context(err, r, "'%s'", name);
-	r = read(fd, name, t, w, ret_lock, err);
-	if (r < 0)
-		return r;
-	r = ext4_finish(w, err);
-	return r < 0 ? mvm_error_context(err, r, "'%s'", name) : 0;
 }
 
 /* What the writer is to know. */
@@ -73,12 +42,22 @@ int image_from_dir(int dir_fd, const char *dir_name, int out_fd,
 		   struct mvm_error *err)
 {
 	struct ext4_options to;
+	AUTO(ext4_writer) w = NULL;
 	AUTO(tree) t = NULL;
 
 	int r = writer_options(options, &to, err);
 	if (r == 0)
 		r = tree_dir_scan(dir_fd, dir_name, to.now, &t, err);
-	return r < 0 ? r : write_image(dir_fd, dir_name, t, read_dir, out_fd, &to, ret_lock, err);
+	if (r < 0)
+		return r;
+	r = ext4_begin(out_fd, t, &to, &w, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", dir_name);
+	r = tree_dir_read(dir_fd, dir_name, t, ext4_write, w, ret_lock, err);
+	if (r < 0)
+		return r;
+	r = ext4_finish(w, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s'", dir_name) : 0;
 }
 
 /* Contents that are only counted. */
@@ -117,13 +96,20 @@ int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,
 int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
 		   const struct image_options *options, struct mvm_error *err)
 {
+	const struct layer_limits limits = { .unpacked_bytes = options ? options->max_bytes : 0 };
+	struct layer_source tar = { .fd = tar_fd, .name = tar_name, .alone = true };
 	struct ext4_options to;
 	AUTO(tree) t = NULL;
+	struct stat st;
 
+	if (fstat(tar_fd, &st) < 0)
+		return mvm_error_set(err, -errno, "cannot read '%s': %s", tar_name,
+				     strerror(errno));
+	tar.size = (uint64_t)st.st_size;
 	int r = writer_options(options, &to, err);
 	if (r == 0)
-		r = tree_tar_scan(tar_fd, tar_name, to.now, NULL, &t, err);
-	return r < 0 ? r : write_image(tar_fd, tar_name, t, read_tar, out_fd, &to, NULL, err);
+		r = layers_scan(&tar, 1, to.now, &limits, &t, err);
+	return r < 0 ? r : layers_write_image(&tar, 1, &limits, t, tar_name, out_fd, &to, err);
 }
 
 int image_format_empty(int out_fd, uint64_t size_bytes, const char *label, struct mvm_error *err)

@@ -19,13 +19,14 @@
 
 /* Raised whenever the same source would give other bytes than before: part of the build cache's
  * fingerprint. */
-#define IMAGE_FORMAT_VERSION 2u
+#define IMAGE_FORMAT_VERSION 3u
 
 /* SOURCE_DATE_EPOCH, or 0 when it is not set.  -EINVAL when it is no number of seconds. */
 int image_epoch(int64_t *ret, struct mvm_error *err);
 
 struct image_options {
 	uint64_t size_bytes;	    /* of the image; 0: what the files take and some headroom */
+	uint64_t max_bytes;	    /* archives may unpack to; 0: unpack_limit() of their size */
 	struct progress_step *step; /* told of the bytes; borrowed; may be NULL */
 };
 
@@ -51,12 +52,12 @@ int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,
 		   struct mvm_digest *ret_lock, struct mvm_error *err);
 
 /*
- * A tar, compressed or not, becomes an ext4 image (rules: image/tree_tar.h).
+ * A tar, compressed or not, becomes an ext4 image (rules: image/layer.h).
  *
- *   tar_fd  a regular file, read twice from its start; its offset moves
+ *   tar_fd  a regular file, read twice; its offset does not matter
  *
  * Returns 0; -EBADMSG (cut, damaged or no tar), -EINVAL (an entry that cannot be in an image),
- * else as image_from_dir.
+ * -EFBIG (over options->max_bytes), else as image_from_dir.
  */
 int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
 		   const struct image_options *options, struct mvm_error *err);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -14,13 +15,15 @@
 
 #define DEB_MAGIC   "!<arch>\n"
 #define MODULE_MAX  ((size_t)64 << 20)
-#define PACKAGE_MAX (UINT64_C(4) << 30) /* uncompressed */
+#define PACKAGE_MAX (UINT64_C(4) << 30) /* uncompressed, where unpack_limit() is not less */
 #define READ_BLOCK  131072u
 
 /* What an import gathers. */
 struct import {
 	const char *src_name;
 	int dest_fd;
+	uint64_t max_bytes;    /* a package may unpack to, and its modules again */
+	uint64_t module_bytes; /* of the first pass, decompressed */
 	struct kernel_info info;
 	bool have_kernel;
 	char *config, *builtin; /* the package's boot/config-* and modules.builtin; NULL: none */
@@ -81,6 +84,26 @@ static const char *plain_path(const char *path)
 	return str_starts(path, "usr/") ? path + 4 : path;
 }
 
+static int too_large(const struct import *im, struct mvm_error *err)
+{
+	char limit[24];
+
+	str_bytes(im->max_bytes, limit, sizeof(limit));
+	int r = mvm_error_set(err, -EFBIG, "'%s' unpacks to more than %s", im->src_name, limit);
+	return mvm_error_hint(err, r,
+			      "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and "
+			      "add DIR/boot/vmlinuz-*");
+}
+
+/* Whether the current entry of a fits.  Nothing else makes libarchive read much at once. */
+static bool has_room(const struct import *im, struct archive *a, struct archive_entry *e)
+{
+	uint64_t done = (uint64_t)archive_filter_bytes(a, 0), size;
+
+	size = archive_entry_size(e) > 0 ? (uint64_t)archive_entry_size(e) : 0;
+	return done <= im->max_bytes && size <= im->max_bytes - done;
+}
+
 static int walk_data(struct import *im, struct archive *outer, file_fn fn, struct mvm_error *err)
 {
 	AUTO(archive) a = archive_read_new();
@@ -95,9 +118,8 @@ static int walk_data(struct import *im, struct archive *outer, file_fn fn, struc
 		return unpack_failed(a, im->src_name, err);
 	while ((r = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && r != ARCHIVE_EOF) {
 		const char *path = archive_entry_pathname(e);
-		if ((uint64_t)archive_filter_bytes(a, 0) > PACKAGE_MAX)
-			return mvm_error_set(err, -EFBIG, "'%s' holds more than 4 GiB",
-					     im->src_name);
+		if (!has_room(im, a, e))
+			return too_large(im, err);
 		if (!path || archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e))
 			continue;
 		r = fn(im, a, plain_path(path), err);
@@ -189,7 +211,12 @@ static int look_at(struct import *im, struct archive *a, const char *path, struc
 	if (!module_is_path(path))
 		return 0;
 	int r = read_module(im, a, path, &data, &len, err);
-	return r < 0 ? r : module_add(&im->modules, data, len, path, err);
+	if (r < 0)
+		return r;
+	if (len > im->max_bytes - im->module_bytes)
+		return too_large(im, err);
+	im->module_bytes += len;
+	return module_add(&im->modules, data, len, path, err);
 }
 
 /* The second pass: the modules that are needed. */
@@ -216,6 +243,13 @@ static int take_module(struct import *im, struct archive *a, const char *path,
 
 static int import_package(struct import *im, int fd, struct mvm_error *err)
 {
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return mvm_error_set(err, -errno, "cannot read '%s': %s", im->src_name,
+				     strerror(errno));
+	uint64_t limit = unpack_limit((uint64_t)st.st_size);
+	im->max_bytes = limit < PACKAGE_MAX ? limit : PACKAGE_MAX;
 	int r = walk_package(im, fd, look_at, err);
 	if (r < 0)
 		return r;

@@ -8,12 +8,11 @@
 #include "image/layer_internal.h"
 #include "image/layer_path.h"
 
-#define ENTRIES_MAX	(UINT64_C(2) << 20)
-#define FILE_BYTES_MAX	(UINT64_C(64) << 30)
-#define LAYER_BASE	(UINT64_C(4) << 30)
-#define LAYER_RATIO	256u
+#define ENTRIES_MAX	(UINT64_C(4) << 20)
+#define FILE_BYTES_MAX	((UINT64_C(16) << 40) - 4096) /* the largest file of ext4 */
 #define WHITEOUT	".wh."
-#define WHITEOUT_NOTE	".wh..wh."
+#define AUFS_NOTE	".wh..wh."
+#define AUFS_LINKS	".wh..wh.plnk"
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 #define DEFAULT_MODE	0755u
 
@@ -21,28 +20,24 @@ struct merge {
 	const struct tar_reader *tar; /* of the current layer */
 	struct tree *tree;
 	struct layer_limits limits;
+	struct unpack_budget budget;
 	int64_t mtime;
 	uint32_t layer; /* from 1; the mark of every name that it touched */
-	uint64_t entries, file_bytes;
+	uint64_t entries;
 };
 
-struct layer_limits layer_limits_get(const struct layer_limits *limits)
+struct layer_limits layer_limits_get(const struct layer_limits *limits,
+				     const struct layer_source *layers, size_t n)
 {
 	struct layer_limits l = limits ? *limits : (struct layer_limits){ 0 };
-	l.entries = l.entries ? l.entries : ENTRIES_MAX;
-	l.file_bytes = l.file_bytes ? l.file_bytes : FILE_BYTES_MAX;
-	l.layer_base = l.layer_base ? l.layer_base : LAYER_BASE;
-	l.layer_ratio = l.layer_ratio ? l.layer_ratio : LAYER_RATIO;
-	return l;
-}
+	uint64_t packed = 0;
 
-/* A layer that is a bomb ends here. */
-uint64_t layer_max_unpacked(const struct layer_limits *l, const struct layer_source *layer)
-{
-	uint64_t by_ratio = layer->size > UINT64_MAX / l->layer_ratio
-				    ? UINT64_MAX
-				    : layer->size * l->layer_ratio;
-	return by_ratio > l->layer_base ? by_ratio : l->layer_base;
+	for (size_t i = 0; i < n; i++)
+		packed += layers[i].size;
+	l.entries = l.entries ? l.entries : ENTRIES_MAX;
+	l.unpacked_bytes = l.unpacked_bytes ? l.unpacked_bytes : unpack_limit(packed);
+	l.tree.file_bytes = l.tree.file_bytes ? l.tree.file_bytes : FILE_BYTES_MAX;
+	return l;
 }
 
 static int bad(const struct merge *m, const char *path, const char *why, struct mvm_error *err)
@@ -106,6 +101,24 @@ static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_er
 	return r;
 }
 
+/* Whether a path is one of aufs's notes or lies below one. */
+static bool is_aufs_note(const struct layer_path *path)
+{
+	for (const char *at = path->text; at; at = strchr(at, '/')) {
+		at += *at == '/';
+		if (str_starts(at, AUFS_NOTE))
+			return !(at == path->name && str_eq(at, WHITEOUT_OPAQUE));
+	}
+	return false;
+}
+
+/* In aufs's folder of files with several names, or that folder. */
+static bool is_aufs_link(const struct layer_path *path)
+{
+	const size_t len = strlen(AUFS_LINKS);
+	return str_starts(path->text, AUFS_LINKS) && (!path->text[len] || path->text[len] == '/');
+}
+
 /* An existing name below an existing folder goes, but for what this layer itself has put there. */
 static int whiteout(struct merge *m, const struct layer_path *path, const char *as_given,
 		    struct mvm_error *err)
@@ -114,8 +127,6 @@ static int whiteout(struct merge *m, const struct layer_path *path, const char *
 	struct tree_node *parent, *n;
 	bool opaque = strcmp(path->name, WHITEOUT_OPAQUE) == 0;
 
-	if (!opaque && str_starts(path->name, WHITEOUT_NOTE))
-		return 0;
 	if (!opaque && !tree_name_ok(name))
 		return bad(m, as_given, "is a whiteout of no file that can be", err);
 	int r = layer_path_parent(m->tree, path, NULL, NULL, NULL, &parent, NULL);
@@ -170,16 +181,17 @@ static int add_hard_link(struct merge *m, struct tree_node *parent, const char *
 	return 0;
 }
 
-static int charge(struct merge *m, const char *as_given, la_int64_t size, struct mvm_error *err)
+/* The size of an entry's file, which its layer must have room for before it is read. */
+static int get_size(struct merge *m, const char *as_given, struct archive_entry *e,
+		    struct tar_size *ret, struct mvm_error *err)
 {
-	uint64_t limit = m->limits.file_bytes;
+	struct unpack_budget ahead = m->budget;
 
-	if (size < 0 || (uint64_t)size > limit - m->file_bytes)
-		return mvm_error_set(err, -EFBIG,
-				     "'%s': with entry '%s' the files hold more than %llu bytes",
-				     m->tar->name, as_given, (unsigned long long)limit);
-	m->file_bytes += (uint64_t)size;
-	return 0;
+	int r = tar_entry_size(m->tar, as_given, e, ret, err);
+	if (r < 0)
+		return r;
+	r = unpack_charge(&ahead, ret->stored, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s': entry '%s'", m->tar->name, as_given) : 0;
 }
 
 /* Put an entry that is no link to another in its place. */
@@ -189,11 +201,11 @@ static int add_file(struct merge *m, struct tree_node *parent, const char *name,
 {
 	const char *target = type == TREE_SYMLINK ? archive_entry_symlink(e) : NULL;
 	struct tree_node *n = *name ? tree_child(parent, name) : m->tree->root;
-	la_int64_t size = type == TREE_FILE ? archive_entry_size(e) : 0;
+	struct tar_size size = { 0 };
 
 	if (type == TREE_SYMLINK && str_empty(target))
 		return bad(m, as_given, "is a symbolic link to nothing", err);
-	int r = charge(m, as_given, size, err);
+	int r = type == TREE_FILE ? get_size(m, as_given, e, &size, err) : 0;
 	if (r < 0)
 		return r;
 	if (n && (type != TREE_FOLDER || n->inode->type != TREE_FOLDER)) {
@@ -203,10 +215,11 @@ static int add_file(struct merge *m, struct tree_node *parent, const char *name,
 	if (!n)
 		r = tree_add(m->tree, parent, name, type, target, &n, err);
 	if (r == 0)
-		r = tree_set_size(m->tree, n->inode, (uint64_t)size, err);
+		r = tree_set_size(m->tree, n->inode, size.bytes, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "'%s': entry '%s'", m->tar->name, as_given);
 	n->mark = m->layer;
+	n->inode->holes = size.holes;
 	return tar_describe(m->tar, m->tree, n->inode, as_given, e, content_id(m), err);
 }
 
@@ -224,7 +237,10 @@ static int merge_entry(struct merge *m, struct archive_entry *e, struct mvm_erro
 	const char *problem = layer_path_clean(as_given, &path);
 	if (problem)
 		return bad(m, as_given, problem, err);
-	if (str_starts(path.name, WHITEOUT))
+	bool kept_note = is_aufs_link(&path);
+	if (!kept_note && is_aufs_note(&path))
+		return 0;
+	if (!kept_note && str_starts(path.name, WHITEOUT))
 		return whiteout(m, &path, as_given, err);
 	if (!target && tar_entry_type(e, &type) < 0)
 		return bad(m, as_given, "is of an unknown type", err);
@@ -243,7 +259,7 @@ static int merge_stream(struct merge *m, const struct layer_source *layer, struc
 	struct archive_entry *e;
 	int r;
 
-	while ((r = tar_next(&s->tar, &e, err)) > 0) {
+	while ((r = layer_stream_next(s, &e, err)) > 0) {
 		if (++m->entries > m->limits.entries)
 			return mvm_error_set(err, -EFBIG,
 					     "'%s': the layers have more than %llu entries",
@@ -252,19 +268,22 @@ static int merge_stream(struct merge *m, const struct layer_source *layer, struc
 		if (r < 0)
 			return r;
 	}
-	return r < 0 ? layer_stream_error(s, r, err) : layer_stream_finish(s, err);
+	return r < 0 ? r : layer_stream_finish(s, err);
 }
 
 static int merge_layer(struct merge *m, const struct layer_source *layer, struct mvm_error *err)
 {
 	AUTO_DONE(layer_stream) s = { 0 };
 
-	int r = layer_stream_open(&s, layer, layer_max_unpacked(&m->limits, layer), err);
+	int r = layer_stream_open(&s, layer, &m->budget, err);
 	if (r < 0)
 		return r;
 	m->tar = &s.tar;
 	r = merge_stream(m, layer, &s, err);
 	m->tar = NULL;
+	struct tree_node *links = tree_child(m->tree->root, AUFS_LINKS);
+	if (links)
+		tree_remove(m->tree, links);
 	return r;
 }
 
@@ -272,8 +291,9 @@ int layers_scan(const struct layer_source *layers, size_t n, int64_t mtime,
 		const struct layer_limits *limits, struct tree **ret, struct mvm_error *err)
 {
 	AUTO(tree) t = NULL;
-	struct merge m = { .limits = layer_limits_get(limits), .mtime = mtime };
+	struct merge m = { .limits = layer_limits_get(limits, layers, n), .mtime = mtime };
 
+	m.budget.limit = m.limits.unpacked_bytes;
 	int r = tree_new(&m.limits.tree, &t, err);
 	if (r < 0)
 		return r;

@@ -4,26 +4,32 @@
 
 /*
  * The layers of an OCI image as one tree, in memory: nothing is ever unpacked to disk, so that
- * there is nothing a layer could write outside of its tree.
+ * there is nothing a layer could write outside of its tree.  A tar as a source is read as the one
+ * layer of an image, so that both give the same tree.
  *
  * Layers are tars that are applied in order.  In each, entries replace what is there by that
  * path; a folder that is a folder again gets the new metadata and keeps what it holds; ".wh.NAME"
  * removes NAME and ".wh..wh..opq" all of a folder as it was before this layer, wherever in the
- * layer they stand.  Other names with ".wh..wh." are notes of old union file systems and skipped.
+ * layer they stand.  Other names with ".wh..wh." are notes of aufs: they and what lies below them
+ * are skipped, but for ".wh..wh.plnk" in the root, whose files may have other names in their layer;
+ * it goes when the layer ends.
  * Paths are made relative, ".." in them is refused, links in them are followed inside the tree.
+ * Folders that no entry describes are 0755 and root's.  Attributes named "system.*" (access lists
+ * in the form of another kernel's interface) are left out.
  *
- * Source: OCI image-spec v1.1, layer.md.
+ * The streams are read twice, since an image must know its files before their contents.
+ *
+ * Source: OCI image-spec v1.1, layer.md; moby, pkg/archive/diff.go (aufs).
  */
 
+#include "image/ext4.h"
 #include "image/layer_stream.h"
 
 /* Upper bounds; a 0 stands for the default. */
 struct layer_limits {
-	uint64_t entries;     /* of all layers together, replaced ones too: 2 Mi */
-	uint64_t file_bytes;  /* contents of all entries: 64 GiB */
-	uint64_t layer_base;  /* what any layer may decompress to: 4 GiB, ... */
-	uint64_t layer_ratio; /* ... and how many times its size, if that is more: 256 */
-	struct tree_limits tree;
+	uint64_t entries;	 /* of all layers together, replaced ones too: 4 Mi */
+	uint64_t unpacked_bytes; /* all layers together: unpack_limit() of their sizes */
+	struct tree_limits tree; /* file_bytes, which counts holes: 16 TiB */
 };
 
 /*
@@ -47,5 +53,11 @@ int layers_scan(const struct layer_source *layers, size_t n, int64_t mtime,
  */
 int layers_read(const struct layer_source *layers, size_t n, const struct layer_limits *limits,
 		struct tree *t, tree_content_fn fn, void *arg, struct mvm_error *err);
+
+/* Write a merged tree as an ext4 image; what: the source, for messages.  Errors of ext4.h and
+ * layers_read(). */
+int layers_write_image(const struct layer_source *layers, size_t n,
+		       const struct layer_limits *limits, struct tree *t, const char *what,
+		       int out_fd, const struct ext4_options *options, struct mvm_error *err);
 
 #endif

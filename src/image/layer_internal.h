@@ -9,7 +9,8 @@
 /* Where a file's contents are, in the `content` of its inode: layer and entry, both from 1. */
 #define LAYER_CONTENT(layer, entry) ((uint64_t)(layer) << 40 | (entry))
 
-struct layer_limits layer_limits_get(const struct layer_limits *limits);
-uint64_t layer_max_unpacked(const struct layer_limits *l, const struct layer_source *layer);
+/* The limits with their defaults. */
+struct layer_limits layer_limits_get(const struct layer_limits *limits,
+				     const struct layer_source *layers, size_t n);
 
 #endif

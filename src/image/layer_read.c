@@ -29,16 +29,16 @@ static int by_content(const void *a, const void *b)
 }
 
 static int read_layer(const struct layer_source *layer, uint64_t number,
-		      const struct layer_limits *limits, struct wanted *w, tree_content_fn fn,
-		      void *arg, struct mvm_error *err)
+		      struct unpack_budget *budget, struct wanted *w, tree_content_fn fn, void *arg,
+		      struct mvm_error *err)
 {
 	AUTO_DONE(layer_stream) s = { 0 };
 	struct archive_entry *e;
 
-	int r = layer_stream_open(&s, layer, layer_max_unpacked(limits, layer), err);
+	int r = layer_stream_open(&s, layer, budget, err);
 	if (r < 0)
 		return r;
-	while ((r = tar_next(&s.tar, &e, err)) > 0) {
+	while ((r = layer_stream_next(&s, &e, err)) > 0) {
 		uint64_t content = LAYER_CONTENT(number, s.tar.entry);
 		struct tree_node *n = w->next < w->n ? w->nodes[w->next] : NULL;
 		if (!n || n->inode->content != content)
@@ -52,15 +52,15 @@ static int read_layer(const struct layer_source *layer, uint64_t number,
 		while (w->next < w->n && w->nodes[w->next]->inode->content == content)
 			w->next++; /* the file's other names */
 	}
-	if (r < 0)
-		return layer_stream_error(&s, r, err);
-	return layer_stream_finish(&s, err);
+	return r < 0 ? r : layer_stream_finish(&s, err);
 }
 
 int layers_read(const struct layer_source *layers, size_t n, const struct layer_limits *limits,
 		struct tree *t, tree_content_fn fn, void *arg, struct mvm_error *err)
 {
-	struct layer_limits l = layer_limits_get(limits);
+	struct unpack_budget budget = {
+		.limit = layer_limits_get(limits, layers, n).unpacked_bytes
+	};
 	AUTO_FREE struct tree_node **nodes = calloc(t->n_nodes, sizeof(struct tree_node *));
 	struct wanted w = { .nodes = nodes };
 
@@ -71,10 +71,26 @@ int layers_read(const struct layer_source *layers, size_t n, const struct layer_
 	for (size_t i = 0; i < n && w.next < w.n; i++) {
 		if (nodes[w.next]->inode->content >= LAYER_CONTENT(i + 2, 0))
 			continue; /* later layers have replaced all of this one */
-		int r = read_layer(&layers[i], i + 1, &l, &w, fn, arg, err);
+		int r = read_layer(&layers[i], i + 1, &budget, &w, fn, arg, err);
 		if (r < 0)
 			return r;
 	}
 	return w.next < w.n ? mvm_error_set(err, -EBUSY, "the layers changed while they were read")
 			    : 0;
+}
+
+int layers_write_image(const struct layer_source *layers, size_t n,
+		       const struct layer_limits *limits, struct tree *t, const char *what,
+		       int out_fd, const struct ext4_options *options, struct mvm_error *err)
+{
+	AUTO(ext4_writer) w = NULL;
+
+	int r = ext4_begin(out_fd, t, options, &w, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", what);
+	r = layers_read(layers, n, limits, t, ext4_write, w, err);
+	if (r < 0)
+		return r;
+	r = ext4_finish(w, err);
+	return r < 0 ? mvm_error_context(err, r, "'%s'", what) : 0;
 }

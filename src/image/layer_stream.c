@@ -10,25 +10,27 @@
 
 #define READ_BLOCK 131072u
 #define TAR_BLOCK  512u
+#define HEADER_MAX (UINT64_C(16) << 20) /* libarchive keeps its map of holes in memory */
 
 struct layer_state {
 	const struct layer_source *source;
-	struct archive *raw; /* decompresses */
+	struct archive *raw; /* decompresses; NULL: the tar is not compressed */
 	struct archive *tar;
-	uint64_t at;	   /* compressed bytes read */
-	uint64_t unpacked; /* bytes given on */
-	uint64_t max_bytes;
-	bool ended; /* no more bytes to give on */
+	uint64_t at;	   /* bytes of the source that were read */
+	uint64_t unpacked; /* bytes of the tar that were given on */
+	struct unpack_budget *budget;
+	bool in_header;	       /* between two entries' contents */
+	uint64_t header_start; /* of `unpacked` */
+	bool ended;	       /* no more bytes to give on */
 	struct sha256 sha;
 	int failed; /* a negative errno, described in `error` */
 	struct mvm_error error;
 	uint8_t block[READ_BLOCK];
 };
 
-/* The next compressed bytes, as libarchive asks for them. */
-static la_ssize_t read_source(struct archive *a, void *arg, const void **ret)
+/* The next bytes of the source.  Returns how many, 0 at the end, or a negative errno. */
+static la_ssize_t read_block(struct layer_state *st, const void **ret)
 {
-	struct layer_state *st = arg;
 	const struct layer_source *source = st->source;
 	uint64_t left = source->size - st->at;
 	size_t want = left < sizeof(st->block) ? (size_t)left : sizeof(st->block);
@@ -42,38 +44,77 @@ static la_ssize_t read_source(struct archive *a, void *arg, const void **ret)
 	while (n < 0 && errno == EINTR);
 	if (n <= 0) { /* it was longer when it was opened */
 		int code = n < 0 ? errno : ENODATA;
-		st->failed = mvm_error_set(&st->error, -code, "cannot read '%s': %s", source->name,
-					   strerror(code));
-		archive_set_error(a, code, "cannot be read");
-		return -1;
+		return st->failed = mvm_error_set(&st->error, -code, "cannot read '%s': %s",
+						  source->name, strerror(code));
 	}
 	st->at += (uint64_t)n;
 	return n;
 }
 
-/* The next bytes of the tar.  Returns how many, 0 at the end, or a negative errno. */
-static la_ssize_t next_unpacked(struct layer_state *st, const void **ret)
+/* The same as libarchive asks for it. */
+static la_ssize_t read_source(struct archive *a, void *arg, const void **ret)
+{
+	la_ssize_t n = read_block(arg, ret);
+	if (n >= 0)
+		return n;
+	archive_set_error(a, (int)-n, "cannot be read");
+	return -1;
+}
+
+static la_ssize_t decompress(struct layer_state *st, const void **ret)
 {
 	la_int64_t offset;
 	size_t len;
 
-	if (st->failed)
-		return st->failed;
 	int r = archive_read_data_block(st->raw, ret, &len, &offset);
 	if (r == ARCHIVE_EOF)
 		return 0;
 	if (r < ARCHIVE_WARN && !st->failed)
 		st->failed = unpack_failed(st->raw, st->source->name, &st->error);
+	return st->failed ? st->failed : (la_ssize_t)len;
+}
+
+static int charge(struct layer_state *st, uint64_t bytes)
+{
+	st->unpacked += bytes;
+	st->failed = unpack_charge(st->budget, bytes, &st->error);
+	if (st->failed)
+		return mvm_error_context(&st->error, st->failed, "'%s'", st->source->name);
+	if (st->in_header && st->unpacked - st->header_start > HEADER_MAX)
+		st->failed = mvm_error_set(&st->error, -EFBIG,
+					   "'%s': an entry has a header of more than 16 MiB",
+					   st->source->name);
+	return st->failed;
+}
+
+/* The next bytes of the tar.  Returns how many, 0 at the end, or a negative errno. */
+static la_ssize_t next_unpacked(struct layer_state *st, const void **ret)
+{
 	if (st->failed)
 		return st->failed;
-	if (len > st->max_bytes - st->unpacked)
-		return st->failed = mvm_error_set(
-			       &st->error, -EFBIG, "'%s': %llu bytes unpack to more than %llu",
-			       st->source->name, (unsigned long long)st->source->size,
-			       (unsigned long long)st->max_bytes);
-	st->unpacked += len;
-	sha256_add(&st->sha, *ret, len);
-	return (la_ssize_t)len;
+	la_ssize_t n = st->raw ? decompress(st, ret) : read_block(st, ret);
+	if (n <= 0)
+		return n;
+	if (charge(st, (uint64_t)n) < 0)
+		return st->failed;
+	if (!st->source->alone)
+		sha256_add(&st->sha, *ret, (size_t)n);
+	return n;
+}
+
+/* Step over bytes of a tar that nobody decompresses or digests.  libarchive reads what is left. */
+static la_int64_t skip_plain(struct archive *a, void *arg, la_int64_t want)
+{
+	struct layer_state *st = arg;
+	uint64_t left = st->source->size - st->at;
+	uint64_t n = want < 0 ? 0 : (uint64_t)want < left ? (uint64_t)want : left;
+
+	if (st->failed || charge(st, n) < 0) {
+		archive_set_error(a, -st->failed, "cannot be read");
+		return ARCHIVE_FATAL;
+	}
+	st->at += n;
+	return (la_int64_t)n;
 }
 
 /*
@@ -91,37 +132,61 @@ static la_ssize_t read_unpacked(struct archive *a, void *arg, const void **ret)
 		archive_set_error(a, (int)-n, "cannot be read");
 		return -1;
 	}
-	if (n > 0 || st->ended)
+	if (n > 0 || st->ended || st->source->alone)
 		return n;
 	st->ended = true;
 	*ret = zeros;
 	return (la_ssize_t)(sizeof(zeros) - st->unpacked % TAR_BLOCK);
 }
 
+/* The true cause, which may lie below libarchive. */
+static int cause(const struct layer_state *st, int r, struct mvm_error *err)
+{
+	if (r >= 0 || !st->failed)
+		return r;
+	if (err)
+		*err = st->error;
+	return st->failed;
+}
+
+/* Find out how the source is compressed. */
 static int open_raw(struct layer_state *st, struct mvm_error *err)
 {
 	struct archive_entry *e;
 
+	if (st->source->size == 0)
+		return 0;
 	st->raw = archive_read_new();
 	if (!st->raw)
 		return mvm_error_oom(err);
 	/* these can only run out of memory, which shows on opening */
-	(void)archive_read_support_filter_gzip(st->raw);
-	(void)archive_read_support_filter_zstd(st->raw);
-	(void)archive_read_support_format_raw(st->raw);
-	if (archive_read_open(st->raw, st, NULL, read_source, NULL) == ARCHIVE_OK &&
-	    archive_read_next_header(st->raw, &e) == ARCHIVE_OK)
-		return 0;
-	if (st->failed) {
-		if (err)
-			*err = st->error;
-		return st->failed;
+	if (st->source->alone) {
+		unpack_allow_filters(st->raw);
+	} else {
+		(void)archive_read_support_filter_gzip(st->raw);
+		(void)archive_read_support_filter_zstd(st->raw);
 	}
-	return unpack_failed(st->raw, st->source->name, err);
+	(void)archive_read_support_format_raw(st->raw);
+	(void)archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
+	int r = archive_read_open(st->raw, st, NULL, read_source, NULL);
+	if (r == ARCHIVE_OK)
+		r = archive_read_next_header(st->raw, &e);
+	if (r == ARCHIVE_EOF && !st->failed) {
+		unpack_close(TAKE_PTR(st->raw));
+		st->at = st->source->size; /* there is nothing to give on */
+		return 0;
+	}
+	if (r != ARCHIVE_OK)
+		return cause(st, unpack_failed(st->raw, st->source->name, err), err);
+	if (archive_filter_code(st->raw, 0) == ARCHIVE_FILTER_NONE) {
+		unpack_close(TAKE_PTR(st->raw));
+		st->at = 0; /* the tar is read from its start */
+	}
+	return 0;
 }
 
-int layer_stream_open(struct layer_stream *s, const struct layer_source *source, uint64_t max_bytes,
-		      struct mvm_error *err)
+int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
+		      struct unpack_budget *budget, struct mvm_error *err)
 {
 	struct layer_state *st = calloc(1, sizeof(*st));
 
@@ -129,7 +194,8 @@ int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
 	if (!st)
 		return mvm_error_oom(err);
 	st->source = source;
-	st->max_bytes = max_bytes;
+	st->budget = budget;
+	st->in_header = true;
 	sha256_init(&st->sha);
 	int r = open_raw(st, err);
 	if (r < 0)
@@ -139,18 +205,40 @@ int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
 		return mvm_error_oom(err);
 	s->tar.a = st->tar;
 	(void)archive_read_support_format_tar(st->tar); /* as above */
-	if (archive_read_open(st->tar, st, NULL, read_unpacked, NULL) == ARCHIVE_OK)
+	r = archive_read_open2(st->tar, st, NULL, read_unpacked,
+			       source->alone && !st->raw ? skip_plain : NULL, NULL);
+	return r == ARCHIVE_OK
+		       ? 0
+		       : cause(st, unpack_failed(st->tar, source->name, err), err);
+}
+
+int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct mvm_error *err)
+{
+	struct layer_state *st = s->state;
+
+	if (s->tar.entry > 0 && archive_read_data_skip(st->tar) < ARCHIVE_WARN)
+		return cause(st, unpack_failed(st->tar, s->tar.name, err), err);
+	la_int64_t before = archive_filter_bytes(st->tar, 0);
+	st->in_header = true;
+	st->header_start = st->unpacked;
+	int r = archive_read_next_header(st->tar, ret);
+	st->in_header = false;
+	if (r == ARCHIVE_EOF) {
+		/* an archive ends with blocks of zeros; libarchive would forgive their lack */
+		if (s->tar.entry > 0 && archive_filter_bytes(st->tar, 0) == before)
+			return mvm_error_set(err, -EBADMSG, "'%s' is damaged: it ends too early",
+					     s->tar.name);
 		return 0;
-	return layer_stream_error(s, unpack_failed(st->tar, source->name, err), err);
+	}
+	if (r < ARCHIVE_WARN) /* warnings are about names that are not in the locale's charset */
+		return cause(st, unpack_failed(st->tar, s->tar.name, err), err);
+	s->tar.entry++;
+	return 1;
 }
 
 int layer_stream_error(const struct layer_stream *s, int r, struct mvm_error *err)
 {
-	if (r >= 0 || !s->state->failed)
-		return r;
-	if (err)
-		*err = s->state->error;
-	return s->state->failed;
+	return cause(s->state, r, err);
 }
 
 int layer_stream_finish(struct layer_stream *s, struct mvm_error *err)
@@ -164,9 +252,9 @@ int layer_stream_finish(struct layer_stream *s, struct mvm_error *err)
 		n = next_unpacked(st, &data);
 	while (n > 0);
 	if (n < 0)
-		return layer_stream_error(s, (int)n, err);
+		return cause(st, (int)n, err);
 	sha256_end(&st->sha, &digest);
-	if (digest_equal(&digest, &st->source->diff_id))
+	if (st->source->alone || digest_equal(&digest, &st->source->diff_id))
 		return 0;
 	return mvm_error_set(err, -EBADMSG,
 			     "'%s' is damaged: its contents are not those that the image's "

@@ -3,12 +3,13 @@
 #define IMAGE_LAYER_STREAM_H
 
 /*
- * One layer of an OCI image as a stream: bytes of a file, decompressed (gzip, zstd or plain),
- * counted and digested, then read as a tar.
+ * One layer as a stream: the bytes of a file, decompressed, counted and digested, then read as a
+ * tar.
  *
- * Calling sequence: layer_stream_open, tar_next and tar_contents on `tar` until the end,
- * layer_stream_finish, which says whether it was the right layer; layer_stream_free at any time.
- * A failure of tar_* goes through layer_stream_error, which knows when the cause lies below.
+ * Calling sequence: layer_stream_open, then layer_stream_next and tar_contents on `tar` until the
+ * end, then layer_stream_finish, which says whether it was the right layer; layer_stream_free at any
+ * time.  A failure of tar_contents goes through layer_stream_error, which knows when the cause lies
+ * below the tar.
  */
 
 #include <mvm/digest.h>
@@ -21,6 +22,10 @@ struct layer_source {
 	uint64_t offset, size;
 	const char *name;	   /* for messages */
 	struct mvm_digest diff_id; /* SHA-256 of the tar, decompressed */
+	/* A tar by itself: in any compression that unpack_allow_filters() knows, without a diff_id.
+	 * Nothing but its end says that it is whole, so that must be there.  A layer is plain, gzip
+	 * or zstd; one without any bytes adds nothing. */
+	bool alone;
 };
 
 struct layer_stream {
@@ -30,14 +35,19 @@ struct layer_stream {
 };
 
 /*
- *   max_bytes  that it may decompress to; -EFBIG beyond
+ *   budget  charged with every byte that it decompresses to; borrowed until the free
  *
- * Returns 0, -EBADMSG (not compressed as it should be, no tar), -ENOMEM or errno.
+ * Returns 0, -EBADMSG (not compressed as it should be, no tar), -EFBIG (over the budget), -ENOMEM
+ * or errno.
  */
-int layer_stream_open(struct layer_stream *s, const struct layer_source *source, uint64_t max_bytes,
-		      struct mvm_error *err);
+int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
+		      struct unpack_budget *budget, struct mvm_error *err);
 
-/* What a failed call on s->tar really was; r: what it returned. */
+/* The next entry, borrowed until the call after.  Returns 1, 0 at the end, -EBADMSG (cut or
+ * damaged), -EFBIG (over the budget, or a header of more than 16 MiB), -ENOMEM or errno. */
+int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct mvm_error *err);
+
+/* The true cause of a failed call on s->tar; r: what it returned. */
 int layer_stream_error(const struct layer_stream *s, int r, struct mvm_error *err);
 
 /* Read to the end of the layer, behind the tar's own end, and check its digest.  -EBADMSG. */

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "codec/sha256.h"
-#include "image/ext4.h"
 #include "image/image.h"
 #include "image/layer.h"
 #include "image/oci_choose.h"
@@ -338,21 +337,6 @@ static int check_layers(const struct oci_image *image, struct mvm_error *err)
 	return 0;
 }
 
-static int write_tree(struct tree *t, const struct layer_source *layers, size_t n, int out_fd,
-		      const struct ext4_options *options, const char *name, struct mvm_error *err)
-{
-	AUTO(ext4_writer) w = NULL;
-
-	int r = ext4_begin(out_fd, t, options, &w, err);
-	if (r < 0)
-		return mvm_error_context(err, r, "'%s'", name);
-	r = layers_read(layers, n, NULL, t, ext4_write, w, err);
-	if (r < 0)
-		return r;
-	r = ext4_finish(w, err);
-	return r < 0 ? mvm_error_context(err, r, "'%s'", name) : 0;
-}
-
 /* A working folder that no layer has is made, as container tools do.  What leads through a link or
  * a file is left to the guest, which says so. */
 static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct mvm_error *err)
@@ -391,6 +375,7 @@ static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct 
 int oci_write_image(const struct oci_image *image, int out_fd, const struct image_options *options,
 		    struct mvm_error *err)
 {
+	const struct layer_limits limits = { .unpacked_bytes = options ? options->max_bytes : 0 };
 	struct ext4_options to = { 0 };
 	AUTO(tree) t = NULL;
 	size_t n = image->config.n;
@@ -414,8 +399,10 @@ int oci_write_image(const struct oci_image *image, int out_fd, const struct imag
 	if (r == 0)
 		r = check_layers(image, err);
 	if (r == 0)
-		r = layers_scan(layers, n, to.now, NULL, &t, err);
+		r = layers_scan(layers, n, to.now, &limits, &t, err);
 	if (r == 0 && image->config.workdir)
 		r = make_workdir(t, image->config.workdir, to.now, err);
-	return r < 0 ? r : write_tree(t, layers, n, out_fd, &to, image->files.path, err);
+	return r < 0 ? r
+		     : layers_write_image(layers, n, &limits, t, image->files.path, out_fd, &to,
+					  err);
 }

@@ -4,25 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-int tar_next(struct tar_reader *tar, struct archive_entry **ret, struct mvm_error *err)
-{
-	if (tar->entry > 0 && archive_read_data_skip(tar->a) < ARCHIVE_WARN)
-		return unpack_failed(tar->a, tar->name, err);
-	la_int64_t before = archive_filter_bytes(tar->a, 0);
-	int r = archive_read_next_header(tar->a, ret);
-	if (r == ARCHIVE_EOF) {
-		/* an archive ends with blocks of zeros; libarchive would forgive their lack */
-		if (tar->entry > 0 && archive_filter_bytes(tar->a, 0) == before)
-			return mvm_error_set(err, -EBADMSG, "'%s' is damaged: it ends too early",
-					     tar->name);
-		return 0;
-	}
-	if (r < ARCHIVE_WARN) /* warnings are about names that are not in the locale's charset */
-		return unpack_failed(tar->a, tar->name, err);
-	tar->entry++;
-	return 1;
-}
-
 int tar_bad_entry(const struct tar_reader *tar, const char *path, const char *why,
 		  struct mvm_error *err)
 {
@@ -61,6 +42,46 @@ int tar_entry_type(struct archive_entry *e, enum tree_type *ret)
 	default:
 		return -EINVAL;
 	}
+}
+
+static int bad_map(const struct tar_reader *tar, const char *path, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EBADMSG,
+			     "'%s' is damaged: entry '%s' has a map of holes that makes no sense",
+			     tar->name, path);
+}
+
+int tar_entry_size(const struct tar_reader *tar, const char *path, struct archive_entry *e,
+		   struct tar_size *ret, struct mvm_error *err)
+{
+	la_int64_t size = archive_entry_size(e), offset, len;
+	uint64_t stored = 0, units = 0, counted = 0; /* units that hold something; up to where */
+
+	if (size < 0)
+		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: entry '%s' has no size",
+				     tar->name, path);
+	*ret = (struct tar_size){ .bytes = (uint64_t)size, .stored = (uint64_t)size };
+	if (archive_entry_sparse_reset(e) == 0)
+		return 0;
+	while (archive_entry_sparse_next(e, &offset, &len) == ARCHIVE_OK) {
+		if (offset < 0 || len < 0 || len > size || offset > size - len)
+			return bad_map(tar, path, err);
+		if (len == 0)
+			continue; /* where the file ends */
+		uint64_t first = (uint64_t)offset / TREE_HOLE_UNIT;
+		uint64_t after = (uint64_t)(offset + len - 1) / TREE_HOLE_UNIT + 1;
+		if (first < counted)
+			first = counted;
+		if (after > first) {
+			units += after - first;
+			counted = after;
+		}
+		stored += (uint64_t)len;
+	}
+	ret->stored = stored;
+	if (units * TREE_HOLE_UNIT < ret->bytes)
+		ret->holes = ret->bytes - units * TREE_HOLE_UNIT;
+	return 0;
 }
 
 static int copy_xattrs(struct tree *t, struct tree_inode *inode, struct archive_entry *e,
@@ -108,6 +129,8 @@ int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode
 int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn, void *arg,
 		 struct mvm_error *err)
 {
+	const uint64_t size = n->inode->size;
+	uint64_t end = 0;
 	const void *data;
 	la_int64_t offset;
 	size_t len;
@@ -118,10 +141,13 @@ int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn
 			return 0;
 		if (r < ARCHIVE_WARN)
 			return unpack_failed(tar->a, tar->name, err);
-		uint64_t size = n->inode->size;
-		if (offset < 0 || (uint64_t)offset > size || len > size - (uint64_t)offset)
-			return tar_changed(tar, err);
-		r = len ? fn(arg, n, (uint64_t)offset, data, len, err) : 0;
+		if (len == 0)
+			continue;
+		if (offset < 0 || (uint64_t)offset < end || (uint64_t)offset > size ||
+		    len > size - (uint64_t)offset)
+			return bad_map(tar, n->name, err);
+		end = (uint64_t)offset + len;
+		r = fn(arg, n, (uint64_t)offset, data, len, err);
 		if (r < 0)
 			return r;
 	}

@@ -2,8 +2,7 @@
 #ifndef IMAGE_TAR_ENTRY_H
 #define IMAGE_TAR_ENTRY_H
 
-/* What the readers of tars share: the entries of a stream one by one, and how one becomes a file
- * of a tree. */
+/* How an entry of a tar becomes a file of a tree. */
 
 #include "image/tree.h"
 #include "image/unpack.h"
@@ -15,10 +14,6 @@ struct tar_reader {
 	uint64_t entry;	   /* number of the current one, from 1 */
 };
 
-/* The next entry, borrowed until the call after.  Returns 1, 0 at the end, -EBADMSG (cut or
- * damaged), -ENOMEM or errno. */
-int tar_next(struct tar_reader *tar, struct archive_entry **ret, struct mvm_error *err);
-
 /* -EINVAL: "'<stream>': entry '<path>' <why>". */
 int tar_bad_entry(const struct tar_reader *tar, const char *path, const char *why,
 		  struct mvm_error *err);
@@ -28,6 +23,17 @@ int tar_changed(const struct tar_reader *tar, struct mvm_error *err);
 
 /* -EINVAL for what no tree can hold. */
 int tar_entry_type(struct archive_entry *e, enum tree_type *ret);
+
+/* How large a file is, and how much of that the tar holds. */
+struct tar_size {
+	uint64_t bytes;
+	uint64_t stored; /* all but what its map of holes leaves out */
+	uint64_t holes;	 /* whole hole units (TREE_HOLE_UNIT) without a stored byte */
+};
+
+/* Returns 0, or -EBADMSG for a size or map of holes that makes no sense. */
+int tar_entry_size(const struct tar_reader *tar, const char *path, struct archive_entry *e,
+		   struct tar_size *ret, struct mvm_error *err);
 
 /*
  * Take everything over but type, target and size; what the inode had before goes.
@@ -41,8 +47,8 @@ int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode
 		 const char *path, struct archive_entry *e, uint64_t content,
 		 struct mvm_error *err);
 
-/* Give the contents of the current entry, which is the file n, to fn.  Returns 0, -EBADMSG, -EBUSY
- * (more than the file's size) or what fn returned. */
+/* Give the contents of the current entry, which is the file n, to fn.  Returns 0, -EBADMSG (cut
+ * or damaged, or not in the order of the file) or what fn returned. */
 int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn, void *arg,
 		 struct mvm_error *err);
 

@@ -35,6 +35,9 @@ enum tree_type {
 #define TREE_PATH_SIZE 4096u
 #define TREE_NAME_MAX  255u
 
+/* As many zeros, aligned in the file, become a hole. */
+#define TREE_HOLE_UNIT 65536u
+
 struct tree_xattr {
 	struct tree_xattr *next; /* sorted by name */
 	char *name;		 /* with its prefix: "security.capability" */
@@ -52,6 +55,7 @@ struct tree_inode {
 	uint32_t ino;	       /* free for the writer */
 	int64_t mtime;	       /* seconds since 1970 */
 	uint64_t size;	       /* files: bytes; others: 0 */
+	uint64_t holes;	       /* of those, what the source knows to lie in whole hole units */
 	uint64_t content;      /* what the source needs to find the contents; opaque to others */
 	char *target;	       /* symbolic links only */
 	struct tree_xattr *xattrs;

@@ -6,6 +6,10 @@
 
 #include "base/str.h"
 
+#define TOTAL_MAX (UINT64_C(64) << 30)
+#define ALWAYS_OK (UINT64_C(1) << 30)
+#define RATIO_MAX 256u
+
 void unpack_close(struct archive *a)
 {
 	if (a)
@@ -23,6 +27,28 @@ void unpack_allow_filters(struct archive *a)
 	(void)archive_read_support_filter_lzma(a);
 	(void)archive_read_support_filter_zstd(a);
 	(void)archive_read_support_filter_lz4(a);
+}
+
+uint64_t unpack_limit(uint64_t packed_bytes)
+{
+	if (packed_bytes >= TOTAL_MAX / RATIO_MAX)
+		return TOTAL_MAX;
+	return packed_bytes * RATIO_MAX > ALWAYS_OK ? packed_bytes * RATIO_MAX : ALWAYS_OK;
+}
+
+int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error *err)
+{
+	char limit[24];
+
+	if (bytes <= budget->limit - budget->used) {
+		budget->used += bytes;
+		return 0;
+	}
+	str_bytes(budget->limit, limit, sizeof(limit));
+	int r = mvm_error_set(err, -EFBIG, "the files unpack to more than %s", limit);
+	return mvm_error_hint(err, r,
+			      "if you trust the image, 'mvm template build ID --max-image-size "
+			      "SIZE' allows more");
 }
 
 int unpack_failed(struct archive *a, const char *name, struct mvm_error *err)

@@ -13,6 +13,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/own.h"
@@ -22,6 +23,22 @@ DEFINE_AUTO(archive, unpack_close)
 
 /* Let a recognise none, gzip, bzip2, xz, lzma, zstd and lz4. */
 void unpack_allow_filters(struct archive *a);
+
+/* How much the archives of one source may unpack to, together. */
+struct unpack_budget {
+	uint64_t limit, used;
+};
+
+/*
+ * The limit for archives of so many bytes, unless somebody says what it is to be: 64 GiB, and not
+ * more than 256 times their size or, if that is more, 1 GiB.  Images compress three- to tenfold;
+ * what goes beyond is a bomb, or a file of zeros without a map of its holes.
+ */
+uint64_t unpack_limit(uint64_t packed_bytes);
+
+/* Use some of the budget.  -EFBIG with limit and hint, then nothing is used; the caller says of what
+ * archive. */
+int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error *err);
 
 /*
  * Describe the failure of the last call on a: "'<name>' is damaged: <libarchive's words>".

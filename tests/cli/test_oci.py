@@ -29,6 +29,13 @@ def run(*command, **more):
     return done.stdout
 
 
+# Links are followed and replaced within one tar.
+LINKS = tar_of(folder("usr"), folder("usr/bin"), symlink("bin", "usr/bin"), file("bin/b", b"b"),
+               hard_link("same", "bin/b"), symlink("abs", "/usr"), folder("abs/deep"),
+               file("abs/deep/c", b"c"), folder("later"), file("later/gone"),
+               symlink("later", "usr"), file("later/d", b"d"), whiteout("nothing"))
+
+
 class OciCase(harness.TestCase):
     def build(self, flake_ref, template="t", **more):
         """The path of the root image."""
@@ -56,6 +63,9 @@ class OciCase(harness.TestCase):
             return oci.describe(os.path.join(bundle, "rootfs"))
         finally:
             shutil.rmtree(bundle)
+
+    def image_of_tar(self, path, kind="tar:"):
+        return oci.digest_of_file(self.build(kind + path))
 
     def assert_same(self, ours, theirs, but=()):
         lines = [line for line in oci.differences(ours, theirs) if not line.startswith(but)]
@@ -127,6 +137,9 @@ class AsUmociUnpacksIt(OciCase):
             self.assertEqual(ours["usr/bin/tool"]["names"], ["alias", "usr/bin/tool"])
         self.assertEqual(ours["kept"]["type"], "-")
 
+    def test_links_within_one_layer(self):
+        self.compare(LINKS, but=MADE_BY_UMOCI + ("usr/bin: mtime",))
+
     def test_compressions(self):
         for packed in ("", "+gzip"):
             with self.subTest(packed=packed):
@@ -153,8 +166,98 @@ class AsUmociUnpacksIt(OciCase):
                 ours = self.describe_image(self.build(f"oci:{layout}"))
                 if form == "posix": # umoci knows no other
                     self.assert_same(ours, self.unpack(layout))
+                self.assertEqual(self.image_of_tar(tar), self.image_of_tar(layout, "oci:"))
                 self.assertEqual(ours["holes"]["sha256"],
                                  oci.digest_of_file(os.path.join(source, "holes")))
+
+
+class TarAndImage(OciCase):
+    """A tar as a source is what an image with it as its only layer is."""
+
+    def build_both(self, tar, **more):
+        oci.write(self.path("root.tar"), tar)
+        layout = self.path("image")
+        shutil.rmtree(layout, ignore_errors=True)
+        oci.Image().layer(tar, "").save(layout)
+        first = self.image_of_tar(self.path("root.tar"), **more)
+        self.assertEqual(self.image_of_tar(layout, "oci:", **more), first)
+        return self.artifact("t", "rootfs.ext4")
+
+    def test_links_are_followed_in_both(self):
+        found = self.describe_image(self.build_both(LINKS))
+        self.assertEqual({path for path in found if found[path]["type"] == "-"},
+                         {"usr/bin/b", "same", "usr/deep/c", "usr/d"})
+        self.assertEqual(found["bin"]["type"], "l")
+
+    def test_everything_else_is_the_same_too(self):
+        self.build_both(tar_of(
+            folder(".", mode=0o711), file("suid", b"x" * 70000, mode=0o4755, uid=7),
+            symlink("link", "suid"), hard_link("dir/again", "suid"), folder("dir", mode=0o1777),
+            oci.entry("null", tarfile.CHRTYPE, device=(1, 3)), oci.entry("p", tarfile.FIFOTYPE),
+            file("attr", b"a", pax_headers=xattrs(user__one="1")), file("suid", b"other")))
+
+    def test_holes_cost_nothing(self):
+        source = self.path("holes")
+        os.makedirs(source)
+        for i in range(4):
+            with open(os.path.join(source, f"f{i}"), "wb") as out:
+                out.truncate(1 << 40)
+                out.seek((i << 32) + 5)
+                out.write(b"here")
+        for form in ("gnu", "posix"):
+            with self.subTest(form=form):
+                run("tar", "--sparse", f"--format={form}", "-C", source, "-cf", self.path("h.tar"),
+                    ".")
+                with open(self.path("h.tar"), "rb") as tar:
+                    image = self.build_both(tar.read())
+                self.assertLessEqual(os.path.getsize(image), 4 << 20)
+                run("e2fsck", "-fn", image)
+                out = run("debugfs", "-R", "stat /f3", image)
+                self.assertRegex(out, rf"Size: {1 << 40}\n")
+                self.assertRegex(out, rf"\({(3 << 32) // 4096}(-\d+)?\):")
+
+    def test_what_unpacks_to_too_much_is_refused(self):
+        info = tarfile.TarInfo("bomb")
+        info.size = (1 << 30) + 1
+        head = info.tobuf(tarfile.GNU_FORMAT)
+        oci.write(self.path("bomb.tar"), head + b"\0" * 10000)
+        oci.write(self.path("bomb.tar.gz"), oci.PACK["+gzip"](head + b"\0" * 10000))
+        layout = self.path("image")
+        oci.Image().layer(head + b"\0" * 10000).save(layout)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        for ref in ("tar:" + self.path("bomb.tar"), "tar:" + self.path("bomb.tar.gz"),
+                    "oci:" + layout):
+            self.mvm_ok("template", "create", "t", "--flake", ref, "--force")
+            self.mvm_fails(1, "template", "build", "t", says="entry 'bomb': the files unpack to "
+                           "more than 1 GiB\nhint: if you trust the image, 'mvm template build ID "
+                           "--max-image-size SIZE' allows more")
+
+    def test_the_limit_can_be_lifted_and_lowered(self):
+        tar = tar_of(file("zeros", b"\0" * (2 << 20)), file("more", b"m" * (2 << 20)))
+        layout = self.path("image")
+        oci.Image().layer(tar).layer(tar).save(layout)
+        oci.write(self.path("z.tar.gz"), oci.PACK["+gzip"](tar))
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        for ref, too_small, enough in (("tar:" + self.path("z.tar.gz"), "4M", "5M"),
+                                       ("oci:" + layout, "8M", "9M")): # together
+            self.mvm_ok("template", "create", "t", "--flake", ref, "--force")
+            self.mvm_fails(1, "template", "build", "t", "--max-image-size", too_small,
+                           says=f"the files unpack to more than {too_small[0]} MiB")
+            self.mvm_ok("template", "build", "t", "--max-image-size", enough)
+
+    def test_layers_without_a_byte_add_nothing(self):
+        for packed in oci.PACK:
+            with self.subTest(packed=packed):
+                layout = self.path("image")
+                shutil.rmtree(layout, ignore_errors=True)
+                image = oci.Image().layer(b"", packed).layer(BASE).layer(b"", packed)
+                image.save(layout)
+                first = self.image_of_tar(layout, "oci:")
+                shutil.rmtree(layout)
+                oci.Image().layer(BASE).save(layout)
+                self.assertEqual(self.image_of_tar(layout, "oci:"), first)
+                run("tar", "-C", layout, "-cf", self.path("a.tar"), ".")
+                self.assertEqual(self.image_of_tar(self.path("a.tar"), "oci-archive:"), first)
 
 
 @harness.needs_program("skopeo")
@@ -370,7 +473,7 @@ class Hostile(OciCase):
         info.size = 1 << 40
         head = info.tobuf(tarfile.GNU_FORMAT)
         image.layer(head + b"\0" * 1000000, "+zstd")
-        self.fails(1, "the files hold more than", image=image)
+        self.fails(1, "entry 'bomb': the files unpack to more than 1 GiB", image=image)
 
     def test_what_is_no_image_of_a_file_system(self):
         def is_signature(layout):

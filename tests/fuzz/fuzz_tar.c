@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "image/tree_tar.h"
+#include "../unit/layer_input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A tar in memory to a tree: whatever comes, the limits hold. */
+/* A tar to a tree, and its contents back out: whatever comes, the limits hold. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct tree_limits limits = {
-		.nodes = 2000, .text_bytes = 1 << 20, .file_bytes = 64 << 20, .depth = 32
-	};
+	AUTO_DONE(layer_input) in = LAYER_INPUT_NONE;
 	AUTO(tree) t = NULL;
 
-	if (tree_tar_scan_buf(data, size, "fuzz", 0, &limits, &t, NULL) < 0)
+	if (layer_input_tar(data, size, &in) < 0 ||
+	    layers_scan(in.layers, in.n, 0, &layer_input_limits, &t, NULL) < 0)
 		return 0;
-	if (t->n_nodes > limits.nodes || t->text_bytes > limits.text_bytes ||
-	    t->file_bytes > limits.file_bytes)
+	if (t->n_nodes > layer_input_limits.tree.nodes ||
+	    t->file_bytes > layer_input_limits.tree.file_bytes)
 		abort();
+	(void)layers_read(in.layers, in.n, &layer_input_limits, t, layer_input_check, NULL, NULL);
 	return 0;
 }

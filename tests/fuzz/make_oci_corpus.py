@@ -27,6 +27,16 @@ def raw(name, size=0, kind=tarfile.REGTYPE, **more):
     return info.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape")
 
 
+def sparse(name, size, *parts, kept=b""):
+    """A file with a map of its holes (pax, version 1.0): parts are (offset, length)."""
+    table = "".join(f"{offset}\n{length}\n" for offset, length in parts)
+    table = f"{len(parts)}\n{table}".encode()
+    table += b"\0" * (-len(table) % 512)
+    return file(f"GNUSparseFile.0/{name}", table + kept, pax_headers={
+        "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name,
+        "GNU.sparse.realsize": str(size)})
+
+
 END = b"\0" * 1024
 GZIP = lambda data: gzip.compress(data, 9, mtime=0)
 
@@ -71,6 +81,20 @@ LAYERS = {
     "opaque-first-and-last": [BASE, tar_of(opaque("d"), file("d/new"), opaque("d"))],
     "opaque-of-a-file": [BASE, tar_of(opaque("f"))],
     "aufs-notes": [BASE, tar_of(folder(".wh..wh.plnk"), file(".wh..wh.aufs"))],
+    "aufs-links": [tar_of(folder(".wh..wh.plnk"), file(".wh..wh.plnk/7.1", b"x"),
+                          hard_link("a", ".wh..wh.plnk/7.1"), hard_link("b", ".wh..wh.plnk/7.1"),
+                          file(".wh..wh.orph/x"), folder("d"), file("d/.wh..wh.tmp/x/y"))],
+    "aufs-links-end-with-their-layer": [tar_of(file(".wh..wh.plnk/7.1", b"x")),
+                                        tar_of(hard_link("a", ".wh..wh.plnk/7.1"))],
+    # holes
+    "sparse": [tar_of(sparse("f", 9 << 20, (1 << 20, 3), (9 << 20, 0), kept=b"abc"))],
+    "sparse-all-hole": [tar_of(sparse("f", 9 << 20, (9 << 20, 0)))],
+    "sparse-too-large": [tar_of(sparse("f", 17 << 20, (17 << 20, 0)))],
+    "sparse-backwards": [tar_of(sparse("f", 9 << 20, (1 << 20, 3), (0, 3), kept=b"abcdef"))],
+    "sparse-overlaps": [tar_of(sparse("f", 9 << 20, (0, 4), (2, 4), kept=b"abcdefgh"))],
+    "sparse-outside": [tar_of(sparse("f", 100, (90, 20), kept=b"x" * 20))],
+    "sparse-claims-more": [tar_of(sparse("f", 9 << 20, (0, 1 << 19), kept=b"abc"))],
+    "sparse-claims-too-much": [tar_of(sparse("f", 9 << 20, (0, 2 << 20), kept=b"abc"))],
     # duplicates and changes of type
     "duplicates": [tar_of(file("f", b"1"), file("f", b"22"), file("f", b"333"))],
     "folder-to-link-to-folder": [BASE, tar_of(symlink("d", "/"), folder("d"), file("d/x"))],
@@ -99,6 +123,9 @@ LAYERS = {
     "gzip-in-gzip": [GZIP(GZIP(b"\0" * (4 << 20)))],
     # damaged
     "empty": [b""],
+    "empty-between": [BASE, b"", tar_of(whiteout("f"))],
+    "empty-gzip": [GZIP(b"")],
+    "empty-zstd": [bytes.fromhex("28b52ffd240001000099e9d851")],
     "empty-tar": [END, BASE, END],
     "no-tar": [b"this is no tar at all" * 100],
     "cut-header": [BASE[:700]],

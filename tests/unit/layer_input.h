@@ -24,9 +24,7 @@
 
 static const struct layer_limits layer_input_limits = {
 	.entries = 1000,
-	.file_bytes = 16 << 20,
-	.layer_base = 1 << 20,
-	.layer_ratio = 20,
+	.unpacked_bytes = 1 << 20,
 	.tree = { .nodes = 500, .text_bytes = 1 << 20, .file_bytes = 16 << 20, .depth = 32 },
 };
 
@@ -46,6 +44,18 @@ static inline void layer_input_done(struct layer_input *in)
 		(void)close(in->fd);
 }
 DEFINE_AUTO_DONE(layer_input, layer_input_done)
+
+/* A tar by itself, from one buffer. */
+static inline int layer_input_tar(const uint8_t *data, size_t size, struct layer_input *ret)
+{
+	ret->fd = memfd_create("tar", MFD_CLOEXEC);
+	if (ret->fd < 0 || file_write_all(ret->fd, data, size) < 0)
+		return -1;
+	ret->layers[ret->n++] = (struct layer_source){
+		.fd = ret->fd, .size = size, .name = "tar", .alone = true
+	};
+	return 0;
+}
 
 static inline int layer_input_read(const uint8_t *data, size_t size, struct layer_input *ret)
 {

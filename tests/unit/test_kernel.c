@@ -342,6 +342,56 @@ static void damaged_modules_are_refused_at_every_byte(void **state)
 	assert_int_equal(l.v[0].depends.n, 2);
 }
 
+static void a_package_that_unpacks_to_too_much_is_refused(void **state)
+{
+	(void)state;
+	char header[512] = "usr/share/bomb", sum[8];
+	struct kernel_info info;
+	struct mvm_error err = { 0 };
+	unsigned total = 0;
+	size_t len;
+
+	(void)strcpy(header + 124, "10000000000"); /* 8^10 is 1 GiB */
+	header[156] = '0';
+	memset(header + 148, ' ', 8);
+	memcpy(header + 257, "ustar\00000", 8);
+	for (size_t i = 0; i < sizeof(header); i++)
+		total += (unsigned char)header[i];
+	(void)snprintf(sum, sizeof(sum), "%06o", total);
+	memcpy(header + 148, sum, 7);
+	AUTO_FREE char *data = compress_with("xz", header, sizeof(header), &len);
+	const struct member outer[] = { { "debian-binary", "2.0\n", 4 },
+					{ "data.tar.xz", data, len } };
+	write_archive("bomb.deb", "arbsd", NULL, outer, 2);
+	assert_int_equal(import("bomb.deb", "k", &info, &err), -EFBIG);
+	assert_string_equal(err.text, "'bomb.deb' unpacks to more than 1 GiB");
+	assert_non_null(err.hint);
+}
+
+static void modules_that_unpack_to_too_much_together_are_refused(void **state)
+{
+	(void)state;
+	const size_t padded = 60u << 20;
+	struct kernel_info info;
+	struct mvm_error err = { 0 };
+	size_t len, packed_len;
+	AUTO_FREE char *ko = make_module(INFO("name=x\0depends="), &len);
+	AUTO_FREE char *large = calloc(1, padded);
+	char names[18][64];
+	struct member files[18];
+
+	assert_non_null(large);
+	memcpy(large, ko, len);
+	AUTO_FREE char *packed = compress_with("zstd", large, padded, &packed_len);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "lib/modules/6/kernel/m%zu.ko.zst", i);
+		files[i] = (struct member){ names[i], packed, packed_len };
+	}
+	write_deb("modules.deb", files, MVM_ARRAY_SIZE(files));
+	assert_int_equal(import("modules.deb", "k", &info, &err), -EFBIG);
+	assert_string_equal(err.text, "'modules.deb' unpacks to more than 1 GiB");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -349,6 +399,8 @@ int main(void)
 		cmocka_unit_test(a_vmlinux_is_taken_as_it_is),
 		cmocka_unit_test(what_is_no_kernel_is_refused),
 		cmocka_unit_test(a_package_brings_the_modules_in_load_order),
+		cmocka_unit_test(a_package_that_unpacks_to_too_much_is_refused),
+		cmocka_unit_test(modules_that_unpack_to_too_much_together_are_refused),
 		cmocka_unit_test(damaged_modules_are_refused_at_every_byte),
 	};
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);
