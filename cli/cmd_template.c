@@ -222,8 +222,8 @@ static const struct option build_options[] = {
 	{ .name = "max-image-size",
 	  .kind = OPTION_SIZE,
 	  .value = "SIZE",
-	  .help = "what tar files and layers may unpack to; without it 64G, and at most 256 times "
-		  "their size or 1G",
+	  .help = "what tar files and layers may unpack to (default: 256 times their size, but at "
+		  "least 1G and at most 64G)",
 	  .min = 1 },
 	OPTION_STRICT,
 	OPTION_JSON,

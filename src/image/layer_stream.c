@@ -207,9 +207,7 @@ int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
 	(void)archive_read_support_format_tar(st->tar); /* as above */
 	r = archive_read_open2(st->tar, st, NULL, read_unpacked,
 			       source->alone && !st->raw ? skip_plain : NULL, NULL);
-	return r == ARCHIVE_OK
-		       ? 0
-		       : cause(st, unpack_failed(st->tar, source->name, err), err);
+	return r == ARCHIVE_OK ? 0 : cause(st, unpack_failed(st->tar, source->name, err), err);
 }
 
 int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct mvm_error *err)

@@ -7,9 +7,9 @@
  * tar.
  *
  * Calling sequence: layer_stream_open, then layer_stream_next and tar_contents on `tar` until the
- * end, then layer_stream_finish, which says whether it was the right layer; layer_stream_free at any
- * time.  A failure of tar_contents goes through layer_stream_error, which knows when the cause lies
- * below the tar.
+ * end, then layer_stream_finish, which says whether it was the right layer; layer_stream_free at
+ * any time.  A failure of tar_contents goes through layer_stream_error, which knows when the cause
+ * lies below the tar.
  */
 
 #include <mvm/digest.h>

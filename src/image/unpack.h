@@ -36,8 +36,8 @@ struct unpack_budget {
  */
 uint64_t unpack_limit(uint64_t packed_bytes);
 
-/* Use some of the budget.  -EFBIG with limit and hint, then nothing is used; the caller says of what
- * archive. */
+/* Use some of the budget.  -EFBIG with limit and hint, then nothing is used; the caller says of
+ * what archive. */
 int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error *err);
 
 /*

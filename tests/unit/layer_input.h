@@ -51,9 +51,8 @@ static inline int layer_input_tar(const uint8_t *data, size_t size, struct layer
 	ret->fd = memfd_create("tar", MFD_CLOEXEC);
 	if (ret->fd < 0 || file_write_all(ret->fd, data, size) < 0)
 		return -1;
-	ret->layers[ret->n++] = (struct layer_source){
-		.fd = ret->fd, .size = size, .name = "tar", .alone = true
-	};
+	ret->layers[ret->n++] =
+		(struct layer_source){ .fd = ret->fd, .size = size, .name = "tar", .alone = true };
 	return 0;
 }
 

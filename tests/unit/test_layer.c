@@ -126,9 +126,11 @@ static void hostile_layers_have_the_documented_result(void **state)
 		{ "second-is-damaged", -EBADMSG, "is damaged: Unrecognized archive format" },
 		{ "sparse", 0, "f-" },
 		{ "sparse-all-hole", 0, "f-" },
-		{ "sparse-backwards", -EBADMSG, "entry 'f' has a map of holes that makes no sense" },
+		{ "sparse-backwards", -EBADMSG,
+		  "entry 'f' has a map of holes that makes no sense" },
 		{ "sparse-claims-more", 0, "f-" }, /* what is missing is zeros */
-		{ "sparse-claims-too-much", -EFBIG, "entry 'f': the files unpack to more than 1 MiB" },
+		{ "sparse-claims-too-much", -EFBIG,
+		  "entry 'f': the files unpack to more than 1 MiB" },
 		{ "sparse-outside", -EBADMSG, "entry 'f' has a map of holes that makes no sense" },
 		{ "sparse-overlaps", -EBADMSG, "entry 'f' has a map of holes that makes no sense" },
 		{ "sparse-too-large", -EFBIG,
