@@ -44,6 +44,7 @@ struct exec {
 	struct child child;
 	char cgroup[COMMAND_CGROUP_SIZE];
 	bool tty, exited, reset;
+	bool cleans_up; /* when its input ends early */
 	int status;
 
 	struct output out[2]; /* a terminal has one */
@@ -268,11 +269,14 @@ static void pump_input_soon(struct exec *e)
 		pump_input(e); /* into nothing */
 }
 
+/* A copy into the guest is not killed: it sees its stream cut, and takes away what it has begun, as
+ * files have temporary names where the file system wants one for each (copy/unpack.h). */
 static void break_off(struct exec *e)
 {
 	e->reset = true;
 	close_stdin(e);
-	command_kill(e->stream.agent, e->cgroup, &e->child);
+	if (!e->cleans_up)
+		command_kill(e->stream.agent, e->cgroup, &e->child);
 	settle(e);
 }
 
@@ -418,6 +422,7 @@ void exec_call(struct agent *a, uint32_t id, const struct request *q)
 	e->out[1] = (struct output){ .exec = e, .fd = -1, .channel = DATA_STDERR };
 	e->stdin_fd = -1;
 	e->tty = q->call == CALL_EXEC && q->tty;
+	e->cleans_up = q->call == CALL_PUT;
 	e->send_window = e->receive_window = WINDOW_BYTES;
 	stream_open(a, &e->stream, &exec_ops, id);
 

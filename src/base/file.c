@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -434,6 +435,21 @@ void random_uuid(char ret[UUID_SIZE])
 	str_hex(id, sizeof(id), hex);
 	(void)snprintf(ret, UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
 		       hex + 16, hex + 20);
+}
+
+mode_t process_umask(void)
+{
+	static const char key[] = "\nUmask:";
+	AUTO_FREE char *text = NULL;
+	char *end;
+	AUTO_CLOSE int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	const char *at = fd >= 0 && file_read_fd(fd, 65536, &text, NULL) == 0 ? strstr(text, key)
+									      : NULL;
+	if (!at)
+		return 077;
+	at += sizeof(key) - 1;
+	unsigned long value = strtoul(at, &end, 8);
+	return end != at && value <= 0777 ? (mode_t)value : 077;
 }
 
 void fd_path(int fd, char ret[FD_PATH_SIZE])

@@ -91,6 +91,10 @@ void random_bytes(void *ret, size_t n);
 #define UUID_SIZE 37
 void random_uuid(char ret[UUID_SIZE]);
 
+/* This process's umask, without setting it, which other threads would see; 077 when it cannot be
+ * read. */
+mode_t process_umask(void);
+
 /* /proc/self/fd/<fd>, for system calls that want a path. */
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char ret[FD_PATH_SIZE]);

@@ -16,6 +16,7 @@
 struct level {
 	int fd;
 	char *name;
+	bool made;	/* by us */
 	bool described; /* the stream has said how it shall be */
 	mode_t mode;
 	struct timespec mtime;
@@ -26,6 +27,8 @@ struct unpack {
 	unsigned flags;
 	char *top;  /* the only name that may come at the top, and is stored as */
 	char *from; /* what the stream calls it; NULL until it has said so */
+	struct unpack_owner owner;
+	mode_t umask; /* with UNPACK_GUARDED */
 	uint64_t bytes_left, entries_left;
 	struct level levels[UNPACK_DEPTH_MAX + 1]; /* the first one is the place itself */
 	unsigned n_levels;
@@ -81,21 +84,43 @@ static int split(struct unpack *u, const char *path, struct strv *ret, struct mv
 	return 0;
 }
 
+/* The mode of something that had another one, or none (0). */
+static mode_t allowed_mode(const struct unpack *u, mode_t wanted, mode_t before)
+{
+	if (!(u->flags & UNPACK_GUARDED))
+		return wanted;
+	return (wanted & ~u->umask) | (u->flags & UNPACK_KEEP_SAME ? wanted & before : 0);
+}
+
+static int own(const struct unpack *u, int dir_fd, const char *name, int flags)
+{
+	if (!(u->flags & UNPACK_OWNED) ||
+	    fchownat(dir_fd, name, u->owner.uid, u->owner.gid, flags) == 0)
+		return 0;
+	return -errno;
+}
+
+static int own_fd(const struct unpack *u, int fd)
+{
+	return own(u, fd, "", AT_EMPTY_PATH);
+}
+
 /* Leave the last folder: what is said of it holds now that nothing more is made in it. */
 static int leave_folder(struct unpack *u, struct mvm_error *err)
 {
 	struct level *l = &u->levels[--u->n_levels];
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, l->mtime };
+	const char *name = l->name ? l->name : "."; /* the place has none */
 	struct stat st;
 	int r = 0;
 
 	if (l->described && fstat(l->fd, &st) == 0) {
 		if ((st.st_mode & 07777) != l->mode && fchmod(l->fd, l->mode) < 0)
-			r = cannot(-errno, "set the mode of", l->name, err);
+			r = cannot(-errno, "set the mode of", name, err);
 		else if ((st.st_mtim.tv_sec != l->mtime.tv_sec ||
 			  st.st_mtim.tv_nsec != l->mtime.tv_nsec) &&
 			 futimens(l->fd, times) < 0)
-			r = cannot(-errno, "set the time of", l->name, err);
+			r = cannot(-errno, "set the time of", name, err);
 	}
 	(void)close(l->fd); /* a folder */
 	free(l->name);
@@ -103,14 +128,20 @@ static int leave_folder(struct unpack *u, struct mvm_error *err)
 }
 
 /* Open a folder, which is made if it is missing; never through a link. */
-static int open_folder(int parent_fd, const char *name)
+static int open_folder(const struct unpack *u, int parent_fd, const char *name, bool *ret_made)
 {
 	int fd = dir_open_at(parent_fd, name);
+	*ret_made = false;
 	if (fd != -ENOENT)
 		return fd;
-	if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
+	*ret_made = mkdirat(parent_fd, name, 0755) == 0;
+	if (!*ret_made && errno != EEXIST)
 		return -errno;
-	return dir_open_at(parent_fd, name);
+	fd = dir_open_at(parent_fd, name);
+	int r = fd >= 0 && *ret_made ? own_fd(u, fd) : 0;
+	if (r < 0)
+		(void)close(fd); /* a folder */
+	return r < 0 ? r : fd;
 }
 
 /* Stand in the folder of the first n components. */
@@ -131,7 +162,8 @@ static int enter(struct unpack *u, const struct strv *parts, size_t n, const cha
 		char *name = strdup(parts->v[i]);
 		if (!name)
 			return mvm_error_oom(err);
-		int fd = open_folder(u->levels[u->n_levels - 1].fd, name);
+		bool made;
+		int fd = open_folder(u, u->levels[u->n_levels - 1].fd, name, &made);
 		if (fd < 0)
 			free(name);
 		if (fd == -ELOOP || fd == -ENOTDIR)
@@ -141,7 +173,7 @@ static int enter(struct unpack *u, const struct strv *parts, size_t n, const cha
 					     path, parts->v[i]);
 		if (fd < 0)
 			return cannot(fd, "make", path, err);
-		u->levels[u->n_levels++] = (struct level){ .fd = fd, .name = name };
+		u->levels[u->n_levels++] = (struct level){ .fd = fd, .name = name, .made = made };
 	}
 	return 0;
 }
@@ -170,7 +202,8 @@ static void drop_temporary(struct unpack *u)
 }
 
 /* A new file without a name until it is whole, so that nothing is left of a copy that is killed;
- * under a temporary one where the file system has no such files. */
+ * under a temporary one where the file system has no such files.  What is there already has to be
+ * replaced by a rename, so for that moment there is a temporary name in any case. */
 static int open_file(struct unpack *u, const struct tar_entry *e, struct mvm_error *err)
 {
 	u->file_fd = openat(place_fd(u), ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
@@ -187,26 +220,90 @@ static int open_file(struct unpack *u, const struct tar_entry *e, struct mvm_err
 	return 0;
 }
 
-static int name_file(struct unpack *u, struct mvm_error *err)
-{
-	char path[FD_PATH_SIZE];
-	if (u->temporary[0])
-		return 0;
-	make_temporary(u);
-	fd_path(u->file_fd, path);
-	if (linkat(AT_FDCWD, path, place_fd(u), u->temporary, AT_SYMLINK_FOLLOW) == 0)
-		return 0;
-	u->temporary[0] = '\0';
-	return cannot(-errno, "make", u->file_name, err);
-}
-
 static int rename_temporary(struct unpack *u, const char *name, struct mvm_error *err)
 {
 	int fd = place_fd(u);
-	if (renameat(fd, u->temporary, fd, name) < 0)
-		return cannot(-errno, "make", name, err);
+	if (renameat(fd, u->temporary, fd, name) < 0) {
+		int r = -errno;
+		drop_temporary(u);
+		return cannot(r, "make", name, err);
+	}
 	(void)unlinkat(fd, u->temporary, 0); /* it stays when both were the same file */
 	u->temporary[0] = '\0';
+	return 0;
+}
+
+/* Where a link of some kind leads. */
+struct link {
+	int from_fd; /* with a hard link */
+	const char *target;
+	bool hard;
+};
+
+static int make_link(const struct link *l, int fd, const char *name)
+{
+	int r = l->hard ? linkat(l->from_fd, l->target, fd, name,
+				 l->from_fd == AT_FDCWD ? AT_SYMLINK_FOLLOW : 0)
+			: symlinkat(l->target, fd, name);
+	return r < 0 ? -errno : 0;
+}
+
+/* Under its name at once, or under a temporary one that takes the place of what is there. */
+static int place_link(struct unpack *u, const struct link *l, const char *name,
+		      const struct timespec times[2], struct mvm_error *err)
+{
+	int fd = place_fd(u);
+	int r = make_link(l, fd, name);
+	bool there = r == -EEXIST;
+	if (there) {
+		make_temporary(u);
+		r = make_link(l, fd, u->temporary);
+		if (r < 0)
+			u->temporary[0] = '\0';
+	}
+	if (r < 0)
+		return cannot(r, "make", name, err);
+	const char *now = there ? u->temporary : name;
+	if (times) {
+		/* a file system without times of links has lost nothing */
+		(void)utimensat(fd, now, times, AT_SYMLINK_NOFOLLOW);
+		r = own(u, fd, now, AT_SYMLINK_NOFOLLOW);
+	}
+	if (r < 0) {
+		drop_temporary(u);
+		return cannot(r, "set the owner of", name, err);
+	}
+	return there ? rename_temporary(u, name, err) : 0;
+}
+
+static int name_file(struct unpack *u, struct mvm_error *err)
+{
+	char path[FD_PATH_SIZE];
+	const struct link l = { .from_fd = AT_FDCWD, .target = path, .hard = true };
+	if (u->temporary[0])
+		return rename_temporary(u, u->file_name, err);
+	fd_path(u->file_fd, path);
+	return place_link(u, &l, u->file_name, NULL, err);
+}
+
+/* How the stream says that a folder shall be; so it is when nothing more is made in it. */
+static int describe_folder(struct unpack *u, struct level *l, const struct tar_entry *e,
+			   struct mvm_error *err)
+{
+	struct stat st;
+	if (fstat(l->fd, &st) < 0)
+		return cannot(-errno, "look at", e->path, err);
+	l->described = true;
+	l->mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
+	l->mode = l->made			? allowed_mode(u, e->mode, 0)
+		  : u->flags & UNPACK_KEEP_SAME ? allowed_mode(u, e->mode, st.st_mode)
+						: st.st_mode & 07777;
+	int r = !l->made && u->flags & UNPACK_OWN_FOLDERS ? own_fd(u, l->fd) : 0;
+	if (r < 0)
+		return cannot(r, "set the owner of", e->path, err);
+	/* so that files can be made in it */
+	if (l->made && fchmod(l->fd, l->mode | 0700) < 0)
+		return cannot(-errno, "set the mode of", e->path, err);
 	return 0;
 }
 
@@ -214,24 +311,22 @@ static int take_folder(struct unpack *u, const struct strv *parts, const struct 
 		       struct mvm_error *err)
 {
 	int r = enter(u, parts, parts->n, e->path, err);
-	if (r < 0 || parts->n == 0)
-		return r; /* the place itself is the user's: it stays as it is */
-	struct level *l = &u->levels[u->n_levels - 1];
-	l->described = true;
-	l->mode = e->mode;
-	l->mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
-	/* so that files can be made in it; its own mode comes in the end */
-	if (!(u->flags & UNPACK_KEEP_SAME) && fchmod(l->fd, e->mode | 0700) < 0)
-		return cannot(-errno, "set the mode of", e->path, err);
-	return 0;
+	if (r < 0)
+		return r;
+	if (parts->n == 0 && !(u->flags & UNPACK_OWNED))
+		return 0; /* the place itself is the user's: it stays as it is */
+	return describe_folder(u, &u->levels[u->n_levels - 1], e, err);
 }
 
-static bool is_same_file(const struct unpack *u, const char *name, const struct tar_entry *e)
+/* Is it there as it shall be?  Also sets the mode that it is to have. */
+static bool is_same_file(struct unpack *u, const char *name, const struct tar_entry *e)
 {
 	struct stat st;
-	return (u->flags & UNPACK_KEEP_SAME) &&
-	       fstatat(place_fd(u), name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	       (uint64_t)st.st_size == e->size && (st.st_mode & 07777) == e->mode &&
+	bool there = (u->flags & UNPACK_KEEP_SAME) &&
+		     fstatat(place_fd(u), name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		     S_ISREG(st.st_mode);
+	u->file_mode = allowed_mode(u, e->mode, there ? st.st_mode : 0);
+	return there && (uint64_t)st.st_size == e->size && (st.st_mode & 07777) == u->file_mode &&
 	       st.st_mtim.tv_sec == e->mtime_s && st.st_mtim.tv_nsec == e->mtime_ns;
 }
 
@@ -239,14 +334,13 @@ static int finish_file(struct unpack *u, struct mvm_error *err)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, u->file_mtime };
 	int r = 0;
-	if (fchmod(u->file_fd, u->file_mode) < 0 || futimens(u->file_fd, times) < 0)
-		r = cannot(-errno, "set mode and time of", u->file_name, err);
+	if (own_fd(u, u->file_fd) < 0 || fchmod(u->file_fd, u->file_mode) < 0 ||
+	    futimens(u->file_fd, times) < 0)
+		r = cannot(-errno, "set owner, mode and time of", u->file_name, err);
 	if (r == 0)
 		r = name_file(u, err);
 	if (close(TAKE_FD(u->file_fd)) < 0 && r == 0)
 		r = cannot(-errno, "write", u->file_name, err);
-	if (r == 0)
-		r = rename_temporary(u, u->file_name, err);
 	free(TAKE_PTR(u->file_name));
 	return r;
 }
@@ -267,7 +361,6 @@ static int take_file(struct unpack *u, const char *name, const struct tar_entry 
 	int r = open_file(u, e, err);
 	if (r < 0)
 		return r;
-	u->file_mode = e->mode;
 	u->file_mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
 	return e->size == 0 ? finish_file(u, err) : 0;
 }
@@ -282,14 +375,8 @@ static int take_symlink(struct unpack *u, const char *name, const struct tar_ent
 	ssize_t n = u->flags & UNPACK_KEEP_SAME ? readlinkat(fd, name, old, sizeof(old)) : -1;
 	if (n == (ssize_t)strlen(e->target) && memcmp(old, e->target, (size_t)n) == 0)
 		return 0;
-	make_temporary(u);
-	if (symlinkat(e->target, fd, u->temporary) < 0) {
-		u->temporary[0] = '\0';
-		return cannot(-errno, "make", e->path, err);
-	}
-	/* a file system without times of links has lost nothing */
-	(void)utimensat(fd, u->temporary, times, AT_SYMLINK_NOFOLLOW);
-	return rename_temporary(u, name, err);
+	const struct link l = { .target = e->target };
+	return place_link(u, &l, name, times, err);
 }
 
 /* The folder of an earlier entry, opened from the place on; never through a link. */
@@ -316,12 +403,8 @@ static int take_hardlink(struct unpack *u, const char *name, const struct tar_en
 	AUTO_CLOSE int from_fd = open_parent(u, &parts);
 	if (from_fd < 0)
 		return cannot(from_fd == -ELOOP ? -EPERM : from_fd, "link to", e->target, err);
-	make_temporary(u);
-	if (linkat(from_fd, parts.v[parts.n - 1], place_fd(u), u->temporary, 0) < 0) {
-		u->temporary[0] = '\0';
-		return cannot(-errno, "link to", e->target, err);
-	}
-	return rename_temporary(u, name, err);
+	const struct link l = { .from_fd = from_fd, .target = parts.v[parts.n - 1], .hard = true };
+	return place_link(u, &l, name, NULL, err);
 }
 
 static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error *err)
@@ -390,11 +473,16 @@ static int make_path(int dir_fd, const char *path)
 
 static int place_contents(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
 {
+	struct level *place = &u->levels[0];
+	place->made = faccessat(o->dir_fd, o->path, F_OK, 0) < 0 && errno == ENOENT;
 	int r = make_path(o->dir_fd, o->path);
 	if (r < 0)
 		return cannot(r, "make", o->path, err);
-	u->levels[0].fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return u->levels[0].fd < 0 ? cannot(-errno, "open", o->path, err) : 0;
+	place->fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (place->fd < 0)
+		return cannot(-errno, "open", o->path, err);
+	r = place->made || u->flags & UNPACK_OWN_FOLDERS ? own_fd(u, place->fd) : 0;
+	return r < 0 ? cannot(r, "set the owner of", o->path, err) : 0;
 }
 
 /* A device, pipe or socket, or a name for whatever a process has open, as /dev/stdout is: a copy
@@ -447,6 +535,9 @@ int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_
 	u->file_fd = u->levels[0].fd = -1;
 	u->n_levels = 1;
 	u->flags = o->flags;
+	u->owner = o->owner;
+	if (u->flags & UNPACK_GUARDED)
+		u->umask = process_umask();
 	u->bytes_left = o->max_bytes ? o->max_bytes : UINT64_MAX;
 	u->entries_left = UNPACK_ENTRIES_MAX;
 	u->reader.sink = (struct tar_sink){ take_entry, take_data, u };
@@ -475,7 +566,7 @@ int unpack_write(struct unpack *u, const void *data, size_t len, struct mvm_erro
 int unpack_finish(struct unpack *u, struct mvm_error *err)
 {
 	int r = tar_read_end(&u->reader, err);
-	while (r == 0 && u->n_levels > 1)
+	while (r == 0 && u->n_levels > (u->levels[0].described ? 0 : 1))
 		r = leave_folder(u, err);
 	return r;
 }

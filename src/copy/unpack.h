@@ -11,7 +11,8 @@
  * it: what was there is replaced whole, never written through.  A file gets a name when it is whole
  * (O_TMPFILE, where the file system has that), so a copy that is killed leaves nothing half done.
  * Devices and pipes are refused.  Blocks of zeros become holes, so that a sparse file stays one.
- * Owners are not taken over: everything belongs to whoever unpacks.
+ * Owners are not taken over: everything belongs to whoever unpacks, or to one owner who is named.
+ * A folder that is there already keeps its mode and owner.
  */
 
 #include "copy/tar.h"
@@ -21,8 +22,18 @@ struct unpack;
 enum unpack_flags {
 	UNPACK_CONTENTS =
 		1u << 0,	  /* path is the folder that the entries go into; made if missing */
-	UNPACK_GUARDED = 1u << 1, /* no set-uid, set-gid or sticky bits: the sender is a guest */
-	UNPACK_KEEP_SAME = 1u << 2, /* a file that has the size, time and mode already stays */
+	UNPACK_GUARDED = 1u << 1, /* the sender is a guest: no set-uid, set-gid or sticky bits, and
+				   * none that the umask takes away */
+	UNPACK_KEEP_SAME = 1u << 2,   /* a file that has the size, time and mode already stays; a
+				       * folder gets the stream's mode; the umask takes no bit away
+				       * that was there before */
+	UNPACK_OWNED = 1u << 3,	      /* what is made belongs to options.owner */
+	UNPACK_OWN_FOLDERS = 1u << 4, /* and folders that are there, the place itself among them */
+};
+
+struct unpack_owner {
+	uid_t uid;
+	gid_t gid;
 };
 
 struct unpack_options {
@@ -32,6 +43,7 @@ struct unpack_options {
 	const char *name; /* what the source is called there; NULL: as in the stream */
 	unsigned flags;
 	uint64_t max_bytes; /* of all contents together; 0: no limit */
+	struct unpack_owner owner; /* with UNPACK_OWNED */
 };
 
 #define UNPACK_DEPTH_MAX   128u

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import tarfile
 import threading
 import time
@@ -342,6 +343,24 @@ class Copies(guests.TestCase):
             if re.fullmatch(re.escape(self.folder) + r"/#\d+ \(deleted\)", name):
                 return True
         return False
+
+    def test_an_interrupted_copy_leaves_no_half_file_in_the_guest(self):
+        name = self.run_detached()["name"]
+        whole = tar_of(("half", REG, 0o644), data=b"x" * 300000)
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143),
+                               (signal.SIGKILL, -9)):
+            with self.subTest(number=number):
+                process = self.start_mvm("cp", "-", f"{name}:/srv/into", stdin=subprocess.PIPE)
+                process.stdin.buffer.write(whole[:200000])
+                process.stdin.buffer.flush()
+                self.assertTrue(guests.wait_until(lambda: re.search(
+                    r"/srv/into/(\.mvm-|#.*deleted)",
+                    self.exec(name, "sh", "-c", "busybox ls -l /proc/[0-9]*/fd 2>&1; true"))))
+                process.send_signal(number)
+                self.assertEqual(process.wait(harness.PATIENCE_S), status)
+                self.assertTrue(guests.wait_until(
+                    lambda: "mvm-agent copy" not in self.exec(name, "busybox", "ps")))
+                self.assertEqual(self.exec(name, "ls", "-A", "/srv/into"), "")
 
     def test_a_copy_that_is_killed_leaves_no_half_file(self):
         name = self.run_detached()["name"]

@@ -223,6 +223,102 @@ static void a_new_name_takes_the_place_of_the_first_one(void **state)
 	assert_int_equal(unpack_into(s->fd, "new", NULL, 0, 0, &stream, 512, &err), -EBADMSG);
 }
 
+static mode_t mode_of(int dir_fd, const char *path)
+{
+	struct stat st;
+	assert_int_equal(fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+	return st.st_mode & 07777;
+}
+
+static void a_guest_gives_no_mode_that_the_umask_takes_away(void **state)
+{
+	struct scratch *s = *state;
+	AUTO_DONE(strbuf) stream = { 0 };
+	struct mvm_error err = { 0 };
+	const struct item items[] = {
+		{ TAR_FOLDER, "old", NULL, NULL, 0777 },
+		{ TAR_FOLDER, "new", NULL, NULL, 01777 },
+		{ TAR_FILE, "new/file", NULL, "x", 0777 },
+		{ TAR_FILE, "kept", NULL, "y", 0666 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(items); i++)
+		put(&stream, &items[i]);
+	tar_write_end(&stream);
+	assert_int_equal(mkdirat(s->fd, "u", 0755), 0);
+	assert_int_equal(mkdirat(s->fd, "u/old", 0700), 0);
+	assert_int_equal(file_create_at(s->fd, "u/kept", "y", 1, 0600), 0);
+	assert_int_equal(fchmodat(s->fd, "u/kept", 0666, 0), 0);
+	mode_t before = umask(027);
+	int r = unpack_into(s->fd, "u", NULL, UNPACK_CONTENTS | UNPACK_GUARDED, 0, &stream, 512,
+			    &err);
+	assert_int_equal(process_umask(), 027);
+	assert_int_equal(r, 0);
+	assert_int_equal(mode_of(s->fd, "u/old"), 0700); /* it was there before */
+	assert_int_equal(mode_of(s->fd, "u/new"), 0750);
+	assert_int_equal(mode_of(s->fd, "u/new/file"), 0750);
+	assert_int_equal(mode_of(s->fd, "u/kept"), 0640); /* another file under its name */
+
+	/* a volume that comes back keeps what it had, and gains nothing over the umask */
+	assert_int_equal(fchmodat(s->fd, "u/kept", 0666, 0), 0);
+	r = unpack_into(s->fd, "u", NULL, UNPACK_CONTENTS | UNPACK_GUARDED | UNPACK_KEEP_SAME, 0,
+			&stream, 512, &err);
+	(void)umask(before);
+	assert_int_equal(r, 0);
+	assert_int_equal(mode_of(s->fd, "u/old"), 0750);
+	assert_int_equal(mode_of(s->fd, "u/new/file"), 0750);
+	assert_int_equal(mode_of(s->fd, "u/kept"), 0666);
+}
+
+static void what_is_made_has_the_owner_that_is_named(void **state)
+{
+	struct scratch *s = *state;
+	AUTO_DONE(strbuf) stream = { 0 };
+	struct mvm_error err = { 0 };
+	const struct item items[] = {
+		{ TAR_FOLDER, "./", NULL, NULL, 0750 },
+		{ TAR_FOLDER, "old", NULL, NULL, 0755 },
+		{ TAR_FILE, "old/file", NULL, "x", 0600 },
+		{ TAR_SYMLINK, "link", "nowhere", NULL, 0777 },
+	};
+	static const struct {
+		const char *path;
+		bool with_folders; /* only then */
+	} owned[] = {
+		{ "o/link", false }, { "o/old/file", false }, { "o/old", true }, { "o", true }
+	};
+
+	if (geteuid() != 0)
+		skip(); /* owners are given by root alone, as the agent is */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(items); i++)
+		put(&stream, &items[i]);
+	tar_write_end(&stream);
+	for (int folders = 0; folders < 2; folders++) {
+		const struct unpack_options o = {
+			.dir_fd = s->fd,
+			.path = "o",
+			.flags = UNPACK_CONTENTS | UNPACK_OWNED |
+				 (folders ? (unsigned)UNPACK_OWN_FOLDERS : 0),
+			.owner = { .uid = 1234, .gid = 99 },
+		};
+		AUTO(unpack) u = NULL;
+		(void)tree_remove_at(s->fd, "o");
+		assert_int_equal(mkdirat(s->fd, "o", 0755), 0);
+		assert_int_equal(mkdirat(s->fd, "o/old", 0755), 0);
+		assert_int_equal(unpack_open(&o, &u, &err), 0);
+		assert_int_equal(unpack_write(u, stream.data, stream.len, &err), 0);
+		assert_int_equal(unpack_finish(u, &err), 0);
+		for (size_t i = 0; i < MVM_ARRAY_SIZE(owned); i++) {
+			struct stat st;
+			bool ours = folders || !owned[i].with_folders;
+			assert_int_equal(fstatat(s->fd, owned[i].path, &st, AT_SYMLINK_NOFOLLOW),
+					 0);
+			assert_int_equal(st.st_uid, ours ? 1234 : 0);
+			assert_int_equal(st.st_gid, ours ? 99 : 0);
+		}
+		assert_int_equal(mode_of(s->fd, "o"), 0755);
+	}
+}
+
 static void limits_hold(void **state)
 {
 	struct scratch *s = *state;
@@ -467,6 +563,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(only_what_was_asked_for_comes, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_new_name_takes_the_place_of_the_first_one,
+						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(a_guest_gives_no_mode_that_the_umask_takes_away,
+						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(what_is_made_has_the_owner_that_is_named,
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(limits_hold, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(what_is_the_same_is_not_touched, scratch_setup,
