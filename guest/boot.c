@@ -138,7 +138,7 @@ static bool timers_fire(void)
 int boot(struct agent *a, struct mvm_error *err)
 {
 	struct disks disks;
-	int r = mounts_early(err);
+	int r = mounts_kernel(err);
 	open_console(); /* also to say why, if that has failed */
 	if (r < 0)
 		return r;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,6 +164,19 @@ static int place_fds(const int fds[3])
 	return 0;
 }
 
+/*
+ * The command may open its streams again by name, as /dev/stdout or /proc/self/fd/1, only if they
+ * are its user's.  /dev/null and a console stay root's: they are not the command's alone.
+ */
+static void give_streams(const struct spawn_spec *spec)
+{
+	struct stat st;
+	for (int fd = 0; fd < 3; fd++) {
+		if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || spec->tty))
+			(void)!fchown(fd, spec->user->uid, (gid_t)-1); /* EPERM: no root, a test */
+	}
+}
+
 static int become_user(const struct user *u)
 {
 	if (u->uid == geteuid() && geteuid() != 0)
@@ -188,8 +202,7 @@ static struct failure run_child(const struct spawn_spec *spec)
 		return f;
 
 	f.step = FAILED_USER;
-	if (spec->tty)
-		(void)!fchown(STDIN_FILENO, spec->user->uid, (gid_t)-1); /* to open it by name */
+	give_streams(spec);
 	f.code = -become_user(spec->user);
 	if (f.code)
 		return f;

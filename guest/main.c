@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,14 @@
 #include "boot.h"
 #include "power.h"
 #include "serve.h"
+
+/* The kernel allows 4096 open files, which servers that are not root cannot raise.  This is what
+ * systemd, and docker with it, gives: select(2) is safe, and who wants more may have it. */
+static void set_limits(void)
+{
+	const struct rlimit files = { .rlim_cur = 1024, .rlim_max = 524288 };
+	(void)setrlimit(RLIMIT_NOFILE, &files); /* PID 1 may; without it servers get less */
+}
 
 int main(int argc, char **argv)
 {
@@ -24,6 +33,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	(void)umask(022); /* always succeeds */
+	set_limits();
 	int r = agent_init(&agent, -1);
 	if (r == 0) {
 		agent.argv0 = argv[0];

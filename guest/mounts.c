@@ -9,11 +9,14 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "attributes.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "folders.h"
 
 #define LOWER	 "/mvm-lower"
 #define WRITABLE "/mvm-writable"
+#define UPPER	 WRITABLE "/upper"
 #define NEW_ROOT "/mvm-root"
 
 struct mount_point {
@@ -32,7 +35,7 @@ static int mount_all(const struct mount_point *points, size_t n, struct mvm_erro
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct mount_point *m = &points[i];
-		int r = make_dir(m->folder, 0755);
+		int r = folders_make(m->folder);
 		if (r == 0 && mount(m->source, m->folder, m->fstype, m->flags, m->options) < 0)
 			r = -errno;
 		if (r == -EBUSY)
@@ -46,17 +49,23 @@ static int mount_all(const struct mount_point *points, size_t n, struct mvm_erro
 	return 0;
 }
 
-int mounts_early(struct mvm_error *err)
+int mounts_kernel(struct mvm_error *err)
 {
 	static const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 	const struct mount_point points[] = {
 		{ "devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755", false },
 		{ "proc", "/proc", "proc", plain, NULL, false },
 		{ "sysfs", "/sys", "sysfs", plain, NULL, false },
-		{ "tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755", false },
 		{ "cgroup2", "/sys/fs/cgroup", "cgroup2", plain, NULL, true },
 	};
 	return mount_all(points, MVM_ARRAY_SIZE(points), err);
+}
+
+static int copy_root_attributes(void)
+{
+	AUTO_CLOSE int from = open(LOWER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int to = open(UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return from < 0 || to < 0 ? -errno : attributes_copy(from, to);
 }
 
 static int mount_overlay(const char *device, const char *fstype, struct mvm_error *err)
@@ -68,34 +77,22 @@ static int mount_overlay(const char *device, const char *fstype, struct mvm_erro
 	int r = mount_all(below, MVM_ARRAY_SIZE(below), err);
 	if (r < 0)
 		return r;
-	if (make_dir(WRITABLE "/upper", 0755) < 0 || make_dir(WRITABLE "/work", 0755) < 0)
-		return mvm_error_set(err, -errno, "cannot make the overlay: %s", strerror(errno));
+	r = make_dir(UPPER, 0755);
+	if (r == 0)
+		r = make_dir(WRITABLE "/work", 0755);
+	if (r == 0) /* an overlay's root is the upper folder: "/" is as the image has it */
+		r = copy_root_attributes();
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make the overlay: %s", strerror(-r));
 	const struct mount_point overlay = {
 		"overlay",
 		NEW_ROOT,
 		"overlay",
 		0,
-		"lowerdir=" LOWER ",upperdir=" WRITABLE "/upper,workdir=" WRITABLE "/work",
+		"lowerdir=" LOWER ",upperdir=" UPPER ",workdir=" WRITABLE "/work",
 		false,
 	};
 	return mount_all(&overlay, 1, err);
-}
-
-/* The image may be as bare as a busybox folder. */
-static int move_mounts(struct mvm_error *err)
-{
-	static const char *const names[] = { "/proc", "/sys", "/dev", "/run" };
-	char to[64];
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
-		(void)snprintf(to, sizeof(to), NEW_ROOT "%s", names[i]);
-		int r = make_dir(to, 0755);
-		if (r == 0 && mount(names[i], to, NULL, MS_MOVE, NULL) < 0)
-			r = -errno;
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot move '%s' to the root: %s", names[i],
-					     strerror(-r));
-	}
-	return 0;
 }
 
 /* The agent's own file and the modules are memory that nobody needs any more. */
@@ -105,35 +102,88 @@ static void empty_initramfs(void)
 	(void)unlink("/init");			/* as above */
 }
 
+/* The early mounts are mounted again in the root instead of moved there: only inside does a link
+ * of the image's, /dev -> /srv/dev say, lead where the image means it to. */
 static int enter_root(void)
 {
+	static const char *const early[] = { "/sys", "/proc", "/dev" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(early); i++)
+		(void)umount2(early[i], MNT_DETACH); /* else it stays, out of everybody's sight */
 	if (chdir(NEW_ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
 	    chdir("/") < 0)
 		return -errno;
 	return 0;
 }
 
-int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err)
+static int mount_root(struct mvm_error *err)
 {
+	static const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 	const struct mount_point late[] = {
 		{ "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
 		  "mode=0620,gid=5,ptmxmode=0666", true },
 		{ "tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777", true },
+		{ "mqueue", "/dev/mqueue", "mqueue", plain, NULL, true },
 	};
+	int r = mounts_kernel(err);
+	return r < 0 ? r : mount_all(late, MVM_ARRAY_SIZE(late), err);
+}
+
+/*
+ * The links that programs expect in /dev and that devtmpfs has not; the devices are there, with
+ * the modes that they should have.
+ *
+ * Source: OCI runtime-spec, config-linux.md "Default Devices", runtime-linux.md "Dev symbolic
+ * links".
+ */
+static void link_devices(void)
+{
+	static const struct {
+		const char *target, *path;
+	} links[] = {
+		{ "/proc/self/fd", "/dev/fd" },	      { "/proc/self/fd/0", "/dev/stdin" },
+		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
+		{ "/proc/kcore", "/dev/core" },	      { "pts/ptmx", "/dev/ptmx" },
+	};
+	(void)unlink("/dev/ptmx"); /* the kernel's device, which the link replaces */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(links); i++) {
+		if (symlink(links[i].target, links[i].path) < 0 && errno != EEXIST)
+			agent_log("cannot make the link %s: %s", links[i].path, strerror(errno));
+	}
+}
+
+int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err)
+{
 	int r = mount_overlay(device, fstype, err);
 	if (r < 0)
 		return r;
 	empty_initramfs();
-	r = move_mounts(err);
-	if (r < 0)
-		return r;
 	r = enter_root();
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot enter the root: %s", strerror(-r));
+	r = mount_root(err);
+	if (r < 0)
+		return r;
+	link_devices();
 	/* past the umask; and an image's own, since a folder that git keeps has no such mode */
 	if (make_dir("/tmp", 01777) == 0)
 		(void)chmod("/tmp", 01777);
-	return mount_all(late, MVM_ARRAY_SIZE(late), err);
+	return 0;
+}
+
+int mounts_run(bool for_init, struct mvm_error *err)
+{
+	const struct mount_point run = {
+		"tmpfs", for_init ? "/run" : "/run/mvm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755",
+		false,
+	};
+	return mount_all(&run, 1, err);
+}
+
+/* As mkfs has left it, not one that a VM which was restarted has written to. */
+static bool is_empty_disk(int fd)
+{
+	AUTO_DONE(strv) names = { 0 };
+	return dir_list(fd, &names) == 0 && names.n == strv_has(&names, "lost+found");
 }
 
 int mounts_data(const char *device, struct mvm_error *err)
@@ -144,7 +194,15 @@ int mounts_data(const char *device, struct mvm_error *err)
 		device, "/data", "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "errors=remount-ro",
 		false,
 	};
-	return mount_all(&data, 1, err);
+	AUTO_CLOSE int below = open(data.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = mount_all(&data, 1, err);
+	if (r < 0 || below < 0) /* the image has no such folder */
+		return r;
+	AUTO_CLOSE int disk = open(data.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = disk < 0 ? -errno : is_empty_disk(disk) ? attributes_copy(below, disk) : 0;
+	return r < 0 ? mvm_error_set(err, r, "cannot give '%s' its owner and mode: %s", data.folder,
+				     strerror(-r))
+		     : 0;
 }
 
 void mounts_make_read_only(const char *folder)

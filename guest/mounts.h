@@ -2,11 +2,13 @@
 #ifndef GUEST_MOUNTS_H
 #define GUEST_MOUNTS_H
 
+#include <stdbool.h>
+
 #include <mvm/error.h>
 
-/* The kernel's own file systems, in the initramfs: /proc, /sys, /dev, /run, cgroup v2 (without
- * which a guest runs, but cannot be frozen). */
-int mounts_early(struct mvm_error *err);
+/* Mount the kernel's own file systems where every root has them: /proc, /sys, /dev, cgroup v2
+ * (without which a guest runs, but cannot be frozen). */
+int mounts_kernel(struct mvm_error *err);
 
 /*
  * Put the root together and move into it: the disk read-only below, memory above.
@@ -14,11 +16,22 @@ int mounts_early(struct mvm_error *err);
  *   device  "/dev/vda"
  *   fstype  "ext4"
  *
- * The initramfs is emptied.  Afterwards "/" is the guest's root for good.
+ * The initramfs is emptied.  Afterwards "/" is the guest's root for good.  It has the image's mode,
+ * owner and extended attributes, and the kernel's file systems again, with all that container
+ * runtimes put into /dev.
  */
 int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err);
 
-/* Mount the data disk at /data of the root that was entered. */
+/*
+ * Mount memory for the agent's own files, once it is known what the guest runs.
+ *
+ *   for_init  the image's own init gets a clean /run, as it does on any machine; else there is just
+ *             /run/mvm, and the rest of /run is the image's
+ */
+int mounts_run(bool for_init, struct mvm_error *err);
+
+/* Mount the data disk at /data of the root that was entered, with the owner and mode that the
+ * image's folder has there. */
 int mounts_data(const char *device, struct mvm_error *err);
 
 /* Remount one file system read-only; one that cannot be stays as it is. */

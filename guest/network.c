@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "agent.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/parse.h"
@@ -64,6 +65,24 @@ int network_loopback(struct mvm_error *err)
 	AUTO_CLOSE int fd = control_socket();
 	int r = fd < 0 ? fd : bring_up(fd, "lo");
 	return r < 0 ? mvm_error_set(err, r, "cannot bring up loopback: %s", strerror(-r)) : 0;
+}
+
+/* As docker, podman and containerd do: whoever may enter the guest may use its network. */
+void network_open_to_users(void)
+{
+	static const struct {
+		const char *path, *value;
+	} settings[] = {
+		{ "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0" },
+		{ "/proc/sys/net/ipv4/ping_group_range", "0 2147483647" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(settings); i++) {
+		AUTO_CLOSE int fd = open(settings[i].path, O_WRONLY | O_CLOEXEC);
+		int r = fd < 0 ? -errno
+			       : file_write_all(fd, settings[i].value, strlen(settings[i].value));
+		if (r < 0)
+			agent_log("cannot set %s: %s", settings[i].path, strerror(-r));
+	}
 }
 
 /* eth0, or the name that the guest's udev has given to the first Ethernet card since. */

@@ -17,6 +17,9 @@ int network_parse_cidr(const char *text, struct in_addr *ret_address, struct in_
 /* Bring loopback up. */
 int network_loopback(struct mvm_error *err);
 
+/* Let users who are not root bind ports below 1024 and send pings. */
+void network_open_to_users(void);
+
 /* What was configured last; zero is nothing. */
 struct network {
 	char *address, *gateway, *dns;

@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "cgroup.h"
 #include "command.h"
+#include "folders.h"
+#include "mounts.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "output.h"
@@ -146,6 +148,20 @@ static int start_init(struct agent *a, const char *path, struct mvm_error *err)
 	(void)close(TAKE_FD(report_write));
 	for (;;)
 		(void)pause(); /* PID 1 must not end; the agent reports and powers off */
+}
+
+int workload_prepare(const struct request *q, struct mvm_error *err)
+{
+	bool for_init = q->args.n == 0 && find_init();
+	int r = mounts_run(for_init, err);
+	if (r < 0)
+		return r;
+	if (!for_init) /* an init sets up its machine by itself */
+		network_open_to_users();
+	r = q->workdir ? folders_make(q->workdir) : 0;
+	return r < 0 ? mvm_error_set(err, r, "cannot make the working folder '%s': %s", q->workdir,
+				     strerror(-r))
+		     : 0;
 }
 
 int workload_start(struct agent *a, const struct request *q, struct mvm_error *err)

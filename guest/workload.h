@@ -14,6 +14,12 @@
 #include "request.h"
 
 /*
+ * Give it what it expects to find: /run, the network's settings, its working folder.  Called in the
+ * guest's root, once, before the identity.
+ */
+int workload_prepare(const struct request *q, struct mvm_error *err);
+
+/*
  * Start it, and watch children from now on.  With an init of the image's this returns in another
  * process than it was called in.
  *

@@ -337,8 +337,8 @@ static int check_layers(const struct oci_image *image, struct mvm_error *err)
 	return 0;
 }
 
-/* A working folder that no layer has is made, as container tools do.  What leads through a link or
- * a file is left to the guest, which says so. */
+/* Create a working folder that no layer has, as container tools do.  The guest creates one that
+ * leads through a link, and refuses one that leads through a file. */
 static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct mvm_error *err)
 {
 	struct tree_node *n = t->root;

@@ -61,8 +61,8 @@ enum agent_call {
 	 * Once, right after HELLO of a cold boot, before any workload runs: who this guest is and
 	 * what it is to run.  HOSTNAME, MACHINE_ID (32 hex digits), ENTROPY, TIME_NS,
 	 * GENERATION (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without
-	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, USER; no ARG: the image's
-	 * own init), RESTORE_ARG repeated (on_restore).  The reply comes when the workload has
+	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, which is created if it is
+	 * missing, USER; no ARG: the image's own init), RESTORE_ARG repeated (on_restore).  The reply comes when the workload has
 	 * been started.  Result: STAGE repeated "name=nanoseconds" since the kernel started.
 	 */
 	CALL_CONFIGURE = 2,

@@ -82,7 +82,7 @@ def make_initramfs(path, agent, modules, order=None):
         f.write(cpio(entries))
 
 
-APPLETS = ("sh cat echo sleep true false ls id pwd httpd hostname uname mount kill printf env "
+APPLETS = ("sh cat echo sleep true false ls id pwd httpd hostname uname mount umount kill printf env "
            "head wc seq stty tty touch sync init date od ip").split()
 
 

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Folders that the agent creates where an image lacks them. */
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "folders.h"
+#include "scratch.h"
+
+static int make_in(void **state, const char *path)
+{
+	AUTO_FREE char *whole = str_printf("%s/%s", scratch_path(state), path);
+	assert_non_null(whole);
+	return folders_make(whole);
+}
+
+static void assert_folder(void **state, const char *path)
+{
+	struct stat st;
+	assert_int_equal(fstatat(scratch_fd(state), path, &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISDIR(st.st_mode));
+}
+
+static void folders_are_made_with_those_above(void **state)
+{
+	assert_int_equal(make_in(state, "a//b/./c/"), 0);
+	assert_folder(state, "a/b/c");
+	assert_int_equal(make_in(state, "a/b/c"), 0); /* as it is */
+	assert_int_equal(make_in(state, "a/../d"), 0);
+	assert_folder(state, "d");
+	assert_int_equal(folders_make("/"), 0);
+}
+
+static void targets_of_links_are_made(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_FREE char *absolute = str_printf("%s/srv/x", scratch_path(state));
+	assert_int_equal(symlinkat(absolute, fd, "app"), 0);
+	assert_int_equal(symlinkat("app/../y", fd, "relative"), 0);
+
+	assert_int_equal(make_in(state, "app/work"), 0);
+	assert_folder(state, "srv/x/work");
+	assert_int_equal(make_in(state, "relative/z"), 0);
+	assert_folder(state, "srv/y/z");
+}
+
+static void what_cannot_be_a_folder_is_told_apart(void **state)
+{
+	int fd = scratch_fd(state);
+	assert_int_equal(file_create_at(fd, "file", "", 0, 0644), 0);
+	assert_int_equal(symlinkat("file", fd, "to-file"), 0);
+	assert_int_equal(symlinkat("loop", fd, "loop"), 0);
+	assert_int_equal(symlinkat("longer/x", fd, "longer"), 0);
+
+	assert_int_equal(make_in(state, "file"), -ENOTDIR);
+	assert_int_equal(make_in(state, "file/below"), -ENOTDIR);
+	assert_int_equal(make_in(state, "to-file"), -ENOTDIR);
+	assert_int_equal(make_in(state, "loop/x"), -ELOOP);
+	assert_int_equal(make_in(state, "longer"), -ELOOP);
+}
+
+#define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_SCRATCH(folders_are_made_with_those_above),
+		WITH_SCRATCH(targets_of_links_are_made),
+		WITH_SCRATCH(what_cannot_be_a_folder_is_told_apart),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
