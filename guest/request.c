@@ -32,6 +32,7 @@ static const struct {
 	{ FIELD_STDIN, NUMBER, "STDIN", AT(has_stdin), 1 },
 	{ FIELD_CONTENTS, NUMBER, "CONTENTS", AT(contents), 1 },
 	{ FIELD_FOLLOW, NUMBER, "FOLLOW", AT(follow), 1 },
+	{ FIELD_BACK, NUMBER, "BACK", AT(back), 1 },
 	{ FIELD_SIGNAL, NUMBER, "SIGNAL", AT(stop_signal), 64 },
 	{ FIELD_PATH, TEXT, "PATH", AT(path), 4095 },
 	{ FIELD_NAME, TEXT, "NAME", AT(name), 255 },

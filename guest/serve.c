@@ -105,7 +105,7 @@ static void call_clock(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
 	int r = 0;
-	if (q->time_ns > (uint64_t)clock_wall_ns())
+	if (q->back ? q->time_ns > 0 : q->time_ns > (uint64_t)clock_wall_ns())
 		r = identity_set_clock(q->time_ns, &err);
 	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "instance/clocksync.h"
 
+#include <errno.h>
+#include <sys/timerfd.h>
+
 #include "base/clock.h"
 #include "net/wire.h"
 
@@ -14,6 +17,8 @@ static void on_answer(void *arg, int status, const char *message)
 	struct clocksync *c = arg;
 	(void)message;
 	bool right = status == 0 && clock_now_ns() - c->sent_ns <= NEAR_NS;
+	if (status == 0)
+		c->back = false; /* from here on it can only be behind */
 	loop_source_arm(c->timer, right || c->attempts >= ATTEMPTS_MAX
 					  ? DEADLINE_NONE
 					  : clock_deadline_ns(PAUSE_MS));
@@ -25,6 +30,8 @@ static void send(struct clocksync *c)
 	c->attempts++;
 	c->sent_ns = clock_now_ns();
 	wire_put_u64(&args, FIELD_TIME_NS, (uint64_t)clock_wall_ns());
+	if (c->back)
+		wire_put_u64(&args, FIELD_BACK, 1);
 	/* an agent that cannot be reached is told about by others */
 	int r = agent_client_begin(c->agent, &c->call, CALL_CLOCK, &args, on_answer, c);
 	loop_source_arm(c->timer, r == 0 ? clock_deadline_ns(ANSWER_MS) : DEADLINE_NONE);
@@ -39,13 +46,53 @@ static void on_timer(void *arg)
 		send(c);
 }
 
+static int64_t host_offset_ns(void)
+{
+	int64_t monotonic_ns = clock_now_ns();
+	return clock_wall_ns() - monotonic_ns;
+}
+
+/* The host's clock was set, or the host was asleep, which its monotonic clock does not count. */
+static void on_jump(void *arg, uint32_t events)
+{
+	struct clocksync *c = arg;
+	uint64_t times;
+	(void)events;
+	(void)!read(c->jump_fd, &times, sizeof(times)); /* ECANCELED; the timer goes on */
+	int64_t offset_ns = host_offset_ns();
+	/* between its two clocks we may have lost our turn; small steps back add up all the same */
+	if (offset_ns < c->offset_ns - NEAR_NS)
+		c->back = true;
+	if (c->back || offset_ns > c->offset_ns)
+		c->offset_ns = offset_ns;
+	c->attempts = 0;
+	agent_client_cancel(c->agent, &c->call); /* it has the time of before */
+	send(c);
+}
+
+static int watch_host_clock(struct clocksync *c, struct loop *loop)
+{
+	const struct itimerspec never = { .it_value = { .tv_sec = INT64_MAX } };
+	const int flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
+
+	c->jump_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	/* ECANCELED: set in the meantime; it is armed even so */
+	if (c->jump_fd < 0 ||
+	    (timerfd_settime(c->jump_fd, flags, &never, NULL) < 0 && errno != ECANCELED))
+		return -errno;
+	c->offset_ns = host_offset_ns();
+	return loop_add_fd(loop, c->jump_fd, EPOLLIN, on_jump, c, &c->jump_source);
+}
+
 int clocksync_start(struct clocksync *c, struct loop *loop, struct agent_client *agent)
 {
 	clocksync_stop(c);
 	c->agent = agent;
 	int r = loop_add_timer(loop, DEADLINE_NONE, on_timer, c, &c->timer);
-	if (r == 0)
-		send(c);
+	if (r < 0)
+		return r;
+	r = watch_host_clock(c, loop);
+	send(c);
 	return r;
 }
 
@@ -55,5 +102,8 @@ void clocksync_stop(struct clocksync *c)
 		return;
 	agent_client_cancel(c->agent, &c->call);
 	loop_source_free(c->timer);
+	loop_source_free(c->jump_source);
+	if (c->jump_fd >= 0)
+		(void)close(c->jump_fd); /* nothing to lose */
 	*c = (struct clocksync){ 0 };
 }

@@ -62,8 +62,9 @@ enum agent_call {
 	 * what it is to run.  HOSTNAME, MACHINE_ID (32 hex digits), ENTROPY, TIME_NS,
 	 * GENERATION (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without
 	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, which is created if it is
-	 * missing, USER; no ARG: the image's own init), RESTORE_ARG repeated (on_restore).  The reply comes when the workload has
-	 * been started.  Result: STAGE repeated "name=nanoseconds" since the kernel started.
+	 * missing, USER; no ARG: the image's own init), RESTORE_ARG repeated (on_restore).  The
+	 * reply comes when the workload has been started.  Result: STAGE repeated
+	 * "name=nanoseconds" since the kernel started.
 	 */
 	CALL_CONFIGURE = 2,
 	/*
@@ -116,8 +117,9 @@ enum agent_call {
 	CALL_GET = 10,
 
 	/*
-	 * Set the wall clock to TIME_NS if it is behind it; never back, since TIME_NS is older than
-	 * the call's arrival by an unknown time.  EBUSY: not configured, or frozen.
+	 * Set the wall clock to TIME_NS if it is behind it; not back, since TIME_NS is older than
+	 * the call's arrival by an unknown time.  BACK 1: set it back as well, because the host's
+	 * own clock went back.  EBUSY: not configured, or frozen.
 	 */
 	CALL_CLOCK = 11,
 
@@ -198,6 +200,7 @@ enum agent_field {
 	FIELD_NONCE_SHA256, /* 64 hex digits */
 	FIELD_MEMORY_BYTES,
 	FIELD_BOOT_ID, /* text: a UUID */
+	FIELD_BACK,    /* 0 or 1 */
 };
 
 #endif

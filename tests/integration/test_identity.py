@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clones of one snapshot are machines of their own before anything of theirs runs."""
 
+import os
 import socket
+import subprocess
 import time
 
 import agentproto
@@ -32,6 +34,56 @@ bad*) echo cannot reload >/dev/console; exit 3 ;;
 esac''']
 """ + guests.VARIANT
 
+# A host whose clock jumps, for the supervisor alone: the bytes that it reads where it waits for
+# jumps say by how many seconds, and the read fails as it does on a timer that was cancelled.
+JUMPY = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+static long ahead;
+static int jump_fd = -1;
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int r = (int)syscall(SYS_clock_gettime, id, ts);
+	if (id == CLOCK_REALTIME)
+		ts->tv_sec += ahead;
+	return r;
+}
+int timerfd_create(int id, int flags)
+{
+	if (id != CLOCK_REALTIME)
+		return (int)syscall(SYS_timerfd_create, id, flags);
+	return jump_fd = open(getenv("JUMPS"), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+}
+int timerfd_settime(int fd, int flags, const struct itimerspec *to, struct itimerspec *old)
+{
+	if (fd != jump_fd)
+		return (int)syscall(SYS_timerfd_settime, fd, flags, to, old);
+	if (flags != (TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET))
+		abort();
+	int real = (int)syscall(SYS_timerfd_create, CLOCK_REALTIME, TFD_CLOEXEC);
+	int r = (int)syscall(SYS_timerfd_settime, real, flags, to, old); /* does Linux take it? */
+	close(real);
+	return r;
+}
+ssize_t read(int fd, void *to, size_t size)
+{
+	char text[16] = "";
+	if (fd < 0 || fd != jump_fd)
+		return syscall(SYS_read, fd, to, size);
+	if (syscall(SYS_read, fd, text, sizeof(text) - 1) > 0)
+		ahead += atol(text);
+	errno = ECANCELED;
+	return -1;
+}
+"""
+
 LOOK = """
 cat /proc/sys/kernel/hostname /etc/hostname /etc/machine-id /proc/sys/kernel/random/boot_id
 cat /run/mvm/generation
@@ -58,12 +110,12 @@ class Identity(guests.TestCase):
                 with open(self.path(copy), encoding="utf-8") as file:
                     self.assertEqual(file.read(), name + "\n")
 
-    def clock_off_ms(self, name):
-        """How far the guest's wall clock is from this host's, at least."""
+    def clock_off_ms(self, name, ahead_s=0):
+        """How far the guest's wall clock is from this host's, at least, or from one ahead of it."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(self.data("instances", name, "control.sock"))
             before = time.time_ns()
-            clock = agentproto.Agent(sock).call(agentproto.PING)["TIME_NS"]
+            clock = agentproto.Agent(sock).call(agentproto.PING)["TIME_NS"] - ahead_s * 10**9
             return max(before - clock, clock - time.time_ns(), 0) / 1e6
 
     def wait_for_clock(self, name):
@@ -129,6 +181,26 @@ class Identity(guests.TestCase):
         time.sleep(1) # the virtual CPUs miss this
         self.mvm_ok("resume", name)
         self.wait_for_clock(name)
+
+    @harness.needs_program("cc")
+    def test_the_clock_follows_jumps_of_the_hosts(self):
+        library, jumps = self.path("jumpy.so"), self.path("jumps")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"], input=JUMPY,
+                       text=True, check=True, timeout=60)
+        os.mkfifo(jumps)
+        told = os.open(jumps, os.O_RDWR) # also when nobody reads it
+        self.addCleanup(os.close, told)
+        name = self.mvm_json("run", "--template", "web-worker", "-d",
+                             env={"LD_PRELOAD": library, "JUMPS": jumps})["name"]
+        self.wait_for_clock(name)
+        ahead_s = 0
+        for jump_s in (7200, -3600, 60): # asleep for two hours, then corrected, then a nap
+            os.write(told, str(jump_s).encode())
+            jumped_at = time.monotonic()
+            ahead_s += jump_s
+            self.assertTrue(guests.wait_until(lambda s=ahead_s: self.clock_off_ms(name, s) < 1000),
+                            f"{name} has missed a jump by {jump_s} s")
+            print(f"# the guest's clock followed after {time.monotonic() - jumped_at:.2f} s")
 
 
 if __name__ == "__main__":
