@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,13 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	return code;
 }
 
+/* Is the context the beginning of the text, up to the end of a word? */
+static bool begins_with(const char *text, const char *context)
+{
+	size_t len = strlen(context);
+	return strncmp(text, context, len) == 0 && strchr(":, ", text[len]);
+}
+
 int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
 {
 	assert(code < 0);
@@ -35,7 +43,9 @@ int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...
 	va_start(ap, fmt);
 	int n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(err->text))
+	if (n >= 0 && begins_with(tail, err->text))
+		memcpy(err->text, tail, sizeof(tail));
+	else if (n >= 0 && (size_t)n < sizeof(err->text))
 		(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", tail);
 	return code;
 }

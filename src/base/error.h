@@ -34,7 +34,8 @@ static inline int mvm_error_negative(int code)
 }
 
 /*
- * Put "<context>: " in front of an error's text.  Code and hint stay.
+ * Put "<context>: " in front of an error's text, unless it begins with the context.  Code and hint
+ * stay.
  *
  * Returns code, which must be the one that err carries.
  */

@@ -32,6 +32,21 @@ static void context_goes_in_front_and_code_and_hint_stay(void **state)
 	assert_string_equal(err.hint, "wait");
 }
 
+static void a_context_that_is_there_already_is_not_said_twice(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	int r = mvm_error_set(&err, -ENOENT, "template 'web' has not been built");
+
+	(void)mvm_error_context(&err, r, "template '%s'", "web");
+	assert_string_equal(err.text, "template 'web' has not been built");
+	(void)mvm_error_set(&err, r, "layer 12: cut off");
+	(void)mvm_error_context(&err, r, "layer %d", 12);
+	assert_string_equal(err.text, "layer 12: cut off");
+	(void)mvm_error_context(&err, r, "layer %d", 1);
+	assert_string_equal(err.text, "layer 1: layer 12: cut off");
+}
+
 static void nobody_has_to_ask_for_the_sentence(void **state)
 {
 	(void)state;
@@ -77,6 +92,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_holds_its_code_and_sentence),
 		cmocka_unit_test(context_goes_in_front_and_code_and_hint_stay),
+		cmocka_unit_test(a_context_that_is_there_already_is_not_said_twice),
 		cmocka_unit_test(nobody_has_to_ask_for_the_sentence),
 		cmocka_unit_test(a_long_sentence_is_cut_and_ends),
 		cmocka_unit_test(exit_statuses_are_the_documented_ones),
