@@ -22,7 +22,7 @@ static int load_config(struct cli_context *c, const char *path, bool strict,
 					 &warnings, &c->err);
 	for (size_t i = 0; i < warnings.n; i++)
 		note(c, warnings.v[i]);
-	return r;
+	return r < 0 ? r : mvm_template_config_check(ret, &c->err); /* all, before one is stored */
 }
 
 static const char *apply_word(int result)

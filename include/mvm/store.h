@@ -16,8 +16,17 @@ enum mvm_apply_result {
 };
 
 /*
+ * Check that every variant can be built as far as its settings go: names, machine size, disk, run
+ * settings.  Reading a config is more lenient, since its ranges are those of the format.
+ *
+ * Returns 0, or -EINVAL naming the template and what is wrong with it.
+ */
+MVM_API int mvm_template_config_check(const struct mvm_template_config *config,
+				      struct mvm_error *err);
+
+/*
  * Create a variant's template, or bring an existing one, even a damaged one, in line with it.
- * Nothing is built.
+ * Nothing is built.  A variant that mvm_template_config_check() would refuse is not stored.
  *
  *   config, variant  as loaded; the variant is one of the config's
  *   no_wait          -EBUSY naming the holder when the template has to be changed and is locked, by

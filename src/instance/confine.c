@@ -14,7 +14,6 @@
 #include "instance/confine.h"
 #include "instance/supervise.h"
 
-#define CGROUP_MOUNT "/sys/fs/cgroup"
 #define OWN_PREFIX   "mvm-"
 
 /* for the VMM itself: translated code, device buffers, and its threads beside the virtual CPUs */
@@ -22,8 +21,7 @@
 #define VMM_CPUS       1u
 #define VMM_PIDS       1024u
 
-/* This process's path in the cgroup2 hierarchy, as "/sys/fs/cgroup/<path>"; NULL without one. */
-static char *own_cgroup(void)
+char *confine_own_cgroup(void)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_CLOSE int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
@@ -33,7 +31,7 @@ static char *own_cgroup(void)
 	if (!line)
 		return NULL;
 	const char *path = strchr(line, '/');
-	return str_printf(CGROUP_MOUNT "%.*s", (int)strcspn(path, "\n"), path);
+	return str_printf(CONFINE_MOUNT "%.*s", (int)strcspn(path, "\n"), path);
 }
 
 static bool has_mark(int fd, const char *name)
@@ -54,15 +52,15 @@ static bool is_delegated(int fd)
 	if (geteuid() != 0)
 		return true;
 	/* the root of a container: unlike the host's it has a type */
-	AUTO_FREE char *own = own_cgroup();
-	return str_eq(own, CGROUP_MOUNT "/") && faccessat(fd, "cgroup.type", F_OK, 0) == 0;
+	AUTO_FREE char *own = confine_own_cgroup();
+	return str_eq(own, CONFINE_MOUNT "/") && faccessat(fd, "cgroup.type", F_OK, 0) == 0;
 }
 
 int confine_open_parent(char **ret_path)
 {
 	const char *named = getenv("MVM_CGROUP");
 	bool chosen = !str_empty(named);
-	AUTO_FREE char *path = chosen ? strdup(named) : own_cgroup();
+	AUTO_FREE char *path = chosen ? strdup(named) : confine_own_cgroup();
 	struct statfs fs;
 	if (!path)
 		return -ENOENT;

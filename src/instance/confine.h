@@ -12,4 +12,10 @@
  */
 int confine_open_parent(char **ret_path);
 
+#define CONFINE_MOUNT "/sys/fs/cgroup"
+
+/* This process's path in the cgroup2 hierarchy, as "/sys/fs/cgroup/<path>", the caller's; NULL
+ * without one. */
+char *confine_own_cgroup(void);
+
 #endif

@@ -11,6 +11,7 @@
 #include "codec/sha256.h"
 #include "instance/data_disk.h"
 #include "template/facts.h"
+#include "template/host_memory.h"
 #include "template/memory_file.h"
 #include "template/start.h"
 
@@ -158,6 +159,8 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 	};
 
 	int r = mvm_machine_check(plan.vcpus, plan.mem_mib, err);
+	if (r == 0)
+		r = host_memory_check(plan.mem_mib, err);
 	if (r < 0)
 		return r;
 	struct vmm_config config = describe_config(q, &plan);

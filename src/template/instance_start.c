@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "instance/instance.h"
+#include "template/host_memory.h"
 #include "template/pool.h"
 #include "template/spec_rules.h"
 #include "template/start.h"
@@ -265,6 +266,7 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 				     b.plan.reason);
 	if (b.plan.reason)
 		progress_note(progress, "booting instead of restoring: %s", b.plan.reason);
+	host_memory_note(mvm, b.plan.mem_mib, n, progress);
 	return start_all(&b, err);
 }
 

@@ -34,14 +34,41 @@ static int load_and_compare(struct mvm *mvm, struct mvm_template_spec *spec, str
 	return r < 0 ? r : r ? MVM_APPLY_UNCHANGED : MVM_APPLY_UPDATED;
 }
 
+/* The variant's spec, if it can be built. */
+static int make_spec(const struct mvm_template_config *config,
+		     const struct mvm_template_variant *variant, struct mvm_template_spec *ret,
+		     struct mvm_error *err)
+{
+	int64_t now = clock_wall_ns() / NS_PER_S;
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+
+	int r = mvm_template_spec_from_variant(config, variant, now, &spec, err);
+	if (r == 0)
+		r = spec_check(&spec, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", variant->name);
+	*ret = spec;
+	spec = (struct mvm_template_spec){ 0 };
+	return 0;
+}
+
+int mvm_template_config_check(const struct mvm_template_config *config, struct mvm_error *err)
+{
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < config->n_variants; i++) {
+		AUTO_DONE(mvm_template_spec) spec = { 0 };
+		r = make_spec(config, &config->variants[i], &spec, err);
+	}
+	return r;
+}
+
 int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config,
 		       const struct mvm_template_variant *variant, bool no_wait,
 		       const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
-	int64_t now = clock_wall_ns() / NS_PER_S;
 
-	int r = mvm_template_spec_from_variant(config, variant, now, &spec, err);
+	int r = make_spec(config, variant, &spec, err);
 	if (r < 0)
 		return r;
 	/* specs are replaced whole: looking takes no lock, so it need not wait for a build */

@@ -74,9 +74,16 @@ class Inputs(guests.TestCase):
         self.assertIn("template.toml:2", self.build_fails(1, "a = 1\nb = = 2\n"))
 
     def test_a_machine_too_small_or_too_large_is_refused(self):
-        for old, new in (("mem_mib = 128", "mem_mib = 16"), ("vcpus   = 1", "vcpus = 200")):
-            says = self.build_fails(1, guests.CONFIG.replace(old, new))
-            self.assertIn(new.partition(" =")[2].strip(), says)
+        for old, new in (("mem_mib = 128", "mem_mib = 16"), ("mem_mib = 128", "mem_mib = 0"),
+                         ("vcpus   = 1", "vcpus = 200"), ("vcpus   = 1", "vcpus = 0"),
+                         ("mem_mib = 128", "mem_mib = 128\ndata_disk_mib = 1")):
+            with self.subTest(new):
+                second = guests.VARIANT.replace("worker", "second").replace(old, new)
+                says = self.build_fails(1, guests.CONFIG + second)
+                self.assertIn(new.rpartition("= ")[2], says)
+                self.assertEqual(says.count("template 'web-second'"), 1)
+                self.mvm_fails(1, "template", "apply", self.path("template.toml"))
+                self.assertEqual(self.mvm_json("template", "list"), []) # not the good one either
 
     def test_without_a_kernel_it_says_how_to_add_one(self):
         for config in (guests.CONFIG, guests.CONFIG.replace('kernel      = "debian"', "")):
@@ -373,6 +380,23 @@ class Starts(guests.TestCase):
         self.assertRegex(self.refused(1, "--backend", "xen", says="xen"), "qemu")
         self.refused(2, "--cpus", "0", says="--cpus")
         self.refused(2, "--mem", "1M", says="--mem")
+
+    def test_memory_that_this_host_does_not_have_is_refused_and_named(self):
+        self.assertRegex(self.refused(1, "--mem", "900T", says="900 TiB of memory: "), r"has \S+ [GM]iB")
+
+    def test_memory_that_may_run_out_is_noted_with_numbers(self):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            total_mib = int(file.readline().split()[1]) // 1024
+        process = self.start_mvm("run", "--template", "web-worker", "--cold", "--mem",
+                                 f"{total_mib - 64}M", "--", "true")
+        note = process.stderr.readline() # then it starts all the same; that is not waited for
+        process.terminate()
+        process.communicate(timeout=harness.PATIENCE_S)
+        self.assertRegex(note, r"memory may run out: this VM may take \S+ GiB and the VMs that run "
+                         r"\S+ B more, and \S+ GiB are available")
+        self.leave_no_instance() # it was ended before it had a supervisor, or by it
+        self.assertNotIn("memory may run out", self.mvm("run", "--template", "web-worker", "--",
+                                                        "true", status=0).stderr)
 
     def test_a_revision_that_is_not_there_is_named(self):
         self.mvm_fails(3, "run", "--template", "web-worker@0123abc", "-d", says="0123abc")
