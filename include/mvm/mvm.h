@@ -29,7 +29,14 @@ struct mvm;
  *
  *   data_dir  NULL: MVM_DATA_DIR if set and not empty, else $HOME/.mvm
  *
- * Errors: -EACCES, -EROFS, -ENOSPC with the path; -EPERM when others may write to the folder.
+ * mvm removes what it finds under its own names in there, so it takes no folder of others: one that
+ * is not empty and has no marker (mvm-data.json) is refused, as are `/`, the caller's home folders,
+ * roots of file systems and, for root, a path through a link or through a folder that another user
+ * may change.  doc/data-folder.md has it all.
+ *
+ * Errors: -EACCES, -EROFS, -ENOSPC with the path; -EPERM when the folder is refused, belongs to
+ * another user or others may write to it; -EOPNOTSUPP when a newer mvm made it; -EBADMSG when its
+ * marker is damaged.
  */
 MVM_API int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err);
 

@@ -172,6 +172,10 @@ const struct mvm_digest *checksums_find(const struct checksums *c, const char *p
  * 0 or -errno. */
 int store_revision_files(int dir_fd, struct strv *ret);
 
+/* Is this folder a revision, and nothing but a revision?  Its files are those in checksums.json;
+ * without a readable one, those that mvm gives a revision.  1, 0 or -errno. */
+int store_revision_is_pure(int dir_fd);
+
 /* Compare every file of a revision's folder with checksums.json.  -EBADMSG names the first file
  * that differs, is missing, or is there without being listed. */
 int store_revision_verify(int dir_fd, struct mvm_error *err);

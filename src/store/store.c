@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "store/blob.h"
+#include "store/folder.h"
 #include "store/store_priv.h"
 
 struct store {
@@ -49,65 +50,9 @@ void store_free(struct store *s)
 	free(s);
 }
 
-static const char use_another[] = "name a folder of your own with --data-dir or MVM_DATA_DIR";
-
 int store_not_writable(const struct store *s, int code, struct mvm_error *err)
 {
-	(void)mvm_error_set(err, code, "data folder '%s' is not writable: %s", s->path,
-			    strerror(-code));
-	return mvm_error_hint(err, code, use_another);
-}
-
-/* The data folder must be ours alone, for what lies in it is run. */
-static int check_root(const struct store *s, struct mvm_error *err)
-{
-	struct stat st;
-
-	if (fstat(s->root_fd, &st) < 0)
-		return mvm_error_set(err, -errno, "data folder '%s': %s", s->path, strerror(errno));
-	if (st.st_uid != geteuid()) {
-		(void)mvm_error_set(err, -EPERM,
-				    "data folder '%s' belongs to another user (uid %u)", s->path,
-				    (unsigned)st.st_uid);
-		return mvm_error_hint(err, -EPERM, use_another);
-	}
-	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
-		(void)mvm_error_set(err, -EPERM, "data folder '%s' may be written by others",
-				    s->path);
-		return mvm_error_hint(err, -EPERM,
-				      "make it private with chmod go-w, or name "
-				      "another with --data-dir");
-	}
-	if (!(s->flags & STORE_READ_ONLY) &&
-	    faccessat(s->root_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
-		return store_not_writable(s, -errno, err);
-	return 0;
-}
-
-static int open_root(struct store *s, struct mvm_error *err)
-{
-	const int how = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-	int fd = open(s->path, how);
-
-	if (fd < 0 && errno == ENOENT) {
-		if (s->flags & STORE_READ_ONLY)
-			return 0;
-		int r = dir_make_path(s->path);
-		if (r < 0) {
-			(void)mvm_error_set(err, r, "cannot create data folder '%s': %s", s->path,
-					    strerror(-r));
-			return mvm_error_hint(err, r, use_another);
-		}
-		fd = open(s->path, how);
-	}
-	if (fd < 0) {
-		int r = -errno;
-		(void)mvm_error_set(err, r, "cannot open data folder '%s': %s", s->path,
-				    strerror(-r));
-		return mvm_error_hint(err, r, use_another);
-	}
-	s->root_fd = fd;
-	return check_root(s, err);
+	return folder_not_writable(s->path, code, err);
 }
 
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err)
@@ -124,9 +69,11 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 	if (!s->path)
 		return mvm_error_oom(err);
 
-	int r = open_root(s, err);
-	if (r < 0)
-		return r;
+	const bool read_only = flags & STORE_READ_ONLY;
+	int fd = folder_open(s->path, read_only, err);
+	if (fd < 0 && !(fd == -ENOENT && read_only)) /* then it is empty */
+		return fd;
+	s->root_fd = fd < 0 ? -1 : fd;
 	if (!(flags & STORE_READ_ONLY))
 		(void)store_sweep(s); /* what cannot be swept now is tried again next time */
 	*ret = TAKE_PTR(s);
@@ -158,9 +105,23 @@ bool store_blobs_copied(const struct store *s)
 	return s->copied;
 }
 
+/* A subfolder that is the caller's alone, like the data folder itself. */
+static int own_dir(const struct store *s, int parent_fd, const char *name)
+{
+	struct stat st;
+	AUTO_CLOSE int fd = s->flags & STORE_READ_ONLY ? dir_open_at(parent_fd, name)
+						       : dir_make_at(parent_fd, name);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return -EPERM;
+	return TAKE_FD(fd);
+}
+
 int store_dir(struct store *s, enum store_dir which)
 {
-	int (*get)(int, const char *) = s->flags & STORE_READ_ONLY ? dir_open_at : dir_make_at;
 	const char *parent_name = dir_names[which].parent;
 	AUTO_CLOSE int parent = -1;
 
@@ -169,11 +130,11 @@ int store_dir(struct store *s, enum store_dir which)
 	if (s->root_fd < 0)
 		return -ENOENT;
 	if (parent_name) {
-		parent = get(s->root_fd, parent_name);
+		parent = own_dir(s, s->root_fd, parent_name);
 		if (parent < 0)
 			return parent;
 	}
-	int fd = get(parent_name ? parent : s->root_fd, dir_names[which].name);
+	int fd = own_dir(s, parent_name ? parent : s->root_fd, dir_names[which].name);
 	if (fd >= 0)
 		s->dirs[which] = fd;
 	return fd;
@@ -186,7 +147,9 @@ int store_dir_failed(const struct store *s, enum store_dir which, int code, stru
 		code = -EROFS; /* it would have been created */
 	return mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path,
 			     parent ? parent : "", parent ? "/" : "", dir_names[which].name,
-			     strerror(-code));
+			     code == -EPERM
+				     ? "it belongs to another user, or others may write to it"
+				     : strerror(-code));
 }
 
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)

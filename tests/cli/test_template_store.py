@@ -30,8 +30,8 @@ class Mounted(Revisions):
         """[(exit status, stdout, stderr)] of commands that see the data folder so mounted."""
         out = self.path("out")
         os.makedirs(out)
-        data = shlex.quote(self.data_dir)
-        script = [f"mount {how.format(data=data)}" for how in mount]
+        data, disk = shlex.quote(self.data_dir), shlex.quote(self.path("disk"))
+        script = [f"mount {how.format(data=data, disk=disk)}" for how in mount]
         for n, command in enumerate(commands):
             words = command[1:] if command[0] == "sh" else [harness.MVM, *command]
             script.append(f"{shlex.join(words)} >{out}/{n}.1 2>{out}/{n}.2 </dev/null"
@@ -66,7 +66,7 @@ class ReadOnly(Mounted):
 
     def test_folders_that_nobody_has_made_yet_are_empty(self):
         for name in os.listdir(self.data_dir):
-            if name != "templates":
+            if name not in ("templates", "mvm-data.json"):
                 shutil.rmtree(os.path.join(self.data_dir, name))
         commands = [["template", "list"], ["template", "info", "web"], ["template", "verify"],
                     ["template", "prune", "-n"], ["kernel", "list"], ["ps"], ["pool", "list"]]
@@ -96,7 +96,8 @@ class ReadOnly(Mounted):
 class Full(Mounted):
     def test_commands_say_that_the_disk_is_full_and_leave_nothing(self):
         self.source("two")
-        data = self.data_dir
+        os.mkdir(self.path("disk"), 0o700)
+        self.data_dir = data = self.path("disk", "data")
         fill = ["sh", "dd", "if=/dev/zero", f"of={data}/fill", "bs=64k"]
         commands = [
             ["kernel", "add", self.path("kernel"), "--name", "k"],
@@ -115,7 +116,7 @@ class Full(Mounted):
             ["template", "build", "web"],
         ]
         subprocess.run(["cp", KERNEL, self.path("kernel")], check=True)
-        done = self.under(["-t tmpfs -o size=3m,mode=700 none {data}"], commands)
+        done = self.under(["-t tmpfs -o size=3m,mode=700 none {disk}"], commands)
         for n, (status, _, err) in enumerate(done):
             if n in (4, 5, 6):
                 self.assertEqual(status, 1, f"{commands[n]}: {err}")
@@ -238,6 +239,7 @@ class Many(harness.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.mvm_ok("ps") # which makes the data folder
         moment = "2025-01-01T00:00:00Z"
         self.names = [f"t{n:04}" for n in range(2500)]
         for n, name in enumerate(self.names):

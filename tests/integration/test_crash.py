@@ -205,7 +205,8 @@ class Builds(TestCase):
         """Run the whole job in a folder that only the job's processes see."""
         script = r"""
 import hashlib, json, os, subprocess, sys
-mvm, deb, config, data = sys.argv[1:]
+mvm, deb, config, disk = sys.argv[1:]
+data = os.path.join(disk, "data")
 steps = []
 def names(name):
     path = os.path.join(data, name)
@@ -315,6 +316,23 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.assertEqual(len(self.instances()), 1)
         process.kill()
         self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_nothing_left()
+
+    def test_a_lost_instance_stays_while_a_user_has_files_in_its_folder(self):
+        process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
+        self.assertTrue(guests.wait_until(self.running))
+        record = self.inspect("fore")
+        precious = self.data("instances", "fore", "precious")
+        with open(precious, "w", encoding="ascii") as file:
+            file.write("x")
+        for pid in process.pid, record["supervisor_pid"]:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate(timeout=harness.PATIENCE_S)
+        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        for _ in range(2):
+            self.assertRegex(self.mvm_ok("ps"), r"fore +web-worker +failed")
+            self.assertTrue(os.path.exists(precious))
+        self.mvm_ok("rm", "fore")
         self.assert_nothing_left()
 
     def test_a_run_killed_while_it_starts_leaves_nothing(self):

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORE_FOLDER_H
+#define STORE_FOLDER_H
+
+/*
+ * Which folder may be the data folder.
+ *
+ * mvm removes what it finds under its own names in the data folder, and what lies there is run.  So
+ * a folder of somebody else's must never become one:
+ *
+ *  - `/`, the root of a mounted file system and the caller's home folders ($HOME and those in
+ *    /etc/passwd) are refused, even when they are empty or have a marker: other programs put files
+ *    there, under names that nobody can foresee.  A folder below them is fine.  So is a mounted
+ *    part of a file system (a bind mount, a container's volume).
+ *  - The folder belongs to the caller, and nobody else may write to it.
+ *  - It has a marker (store/marker.h).
+ *  - For root, every folder on the way belongs to root and only root may change it: a path through
+ *    a symbolic link, through another user's folder or through one that others may write is
+ *    refused.  A sticky folder (/tmp) is fine, for the next one in it belongs to root.  The path is
+ *    walked one folder after the other, so nothing can be exchanged between the check and the use.
+ *    In a user namespace, owners that have no number there are taken for the host's root.
+ */
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/*
+ * Open the data folder, and create it with its marker if it is missing.
+ *
+ *   read_only  create and write nothing: an empty folder needs no marker then, nor does one of an
+ *              earlier version
+ *
+ * Returns a descriptor to close, or -errno with a sentence: -ENOENT (read_only: it is missing),
+ * -EPERM (refused by a rule above; hint), -EROFS and -EACCES (not writable), -EOPNOTSUPP (a newer
+ * mvm made it), -EBADMSG (its marker is damaged).
+ */
+int folder_open(const char *path, bool read_only, struct mvm_error *err);
+
+/* Say that the data folder cannot be written to, and what to do.  Returns code. */
+int folder_not_writable(const char *path, int code, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/marker.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/own.h"
+#include "codec/json.h"
+
+#define MARKER_MAX  ((size_t)4096)
+#define MARKER_TEXT "{\"format\": 1}\n"
+
+_Static_assert(MARKER_FORMAT == 1, "the text says so, too");
+
+/* 1, 0 when there is none or one that was never completed, or -errno. */
+static int read_marker(int fd, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	struct json_at root;
+	uint64_t format;
+	size_t len;
+
+	int r = file_read_below(fd, MARKER_NAME, MARKER_MAX, &text, &len);
+	if (r == -ENOENT || (r == 0 && len == 0))
+		return 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read " MARKER_NAME ": %s", strerror(-r));
+	r = json_read(text, len, MARKER_NAME, &doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, MARKER_NAME, doc);
+	r = json_get_u64(&root, "format", 1, JSON_U64_MAX, JSON_REQUIRED, &format, err);
+	if (r < 0)
+		return r;
+	if (format > MARKER_FORMAT) {
+		(void)mvm_error_set(err, -EOPNOTSUPP,
+				    MARKER_NAME ": written by a newer mvm (format %" PRIu64
+						", known is %u)",
+				    format, MARKER_FORMAT);
+		return mvm_error_hint(err, -EOPNOTSUPP,
+				      "update mvm, or name another folder with --data-dir");
+	}
+	return 1;
+}
+
+int marker_write(int fd)
+{
+	AUTO_CLOSE int marker = openat(
+		fd, MARKER_NAME, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int r = marker < 0 ? -errno : file_write_all(marker, MARKER_TEXT, strlen(MARKER_TEXT));
+	if (r == 0 && fsync(marker) < 0)
+		r = -errno;
+	return r < 0 ? r : dir_sync(fd);
+}
+
+/* ---- folders of earlier versions ---- */
+
+/* What mvm has ever made at the top, and things in it that nobody else makes. */
+static const struct {
+	const char *name, *child;
+	const char *grandchild; /* not NULL: in any child that has a file of this name */
+} known[] = {
+	{ "templates", NULL, "template.json" },
+	{ "kernels", NULL, "kernel.json" },
+	{ "instances", NULL, "instance.json" },
+	{ "blobs", "sha256", NULL },
+	{ "cache", "builds", NULL },
+	{ "cache", "templates.index", NULL },
+	{ "cache", "qemu.json", NULL },
+	{ "cache", "firecracker.json", NULL },
+	{ "locks", "store", NULL },
+	{ "locks", "boot_id", NULL },
+	{ "pool", "lock", NULL },
+	{ "logs", "events.jsonl", NULL },
+	{ "tmp", NULL, NULL },
+};
+
+static bool has_proof(int fd, const struct strv *names, size_t which)
+{
+	char path[2 * NAME_MAX + 2];
+
+	if (known[which].child)
+		return strv_has(names, known[which].child);
+	for (size_t i = 0; known[which].grandchild && i < names->n; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", names->v[i], known[which].grandchild);
+		if (faccessat(fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return true;
+	}
+	return false;
+}
+
+struct found {
+	bool proof, tmp, files;
+};
+
+/* Is it a folder of mvm's, going by its name and shape?  1, 0 or -errno. */
+static int look_at(int root_fd, const char *name, struct found *found)
+{
+	AUTO_DONE(strv) names = { 0 };
+	bool is_known = false;
+	struct stat st;
+
+	AUTO_CLOSE int fd = dir_open_at(root_fd, name);
+	if (fd == -ENOTDIR || fd == -ELOOP)
+		return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fd < 0 ? fd : -errno;
+	if (st.st_uid != geteuid() || (st.st_mode & (S_IRWXG | S_IRWXO)))
+		return 0;
+	int r = dir_list(fd, &names);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(known); i++) {
+		if (!str_eq(name, known[i].name))
+			continue;
+		is_known = true;
+		found->proof |= has_proof(fd, &names, i);
+	}
+	found->tmp |= str_eq(name, "tmp");
+	found->files |= names.n > 0;
+	return is_known;
+}
+
+/* 1, 0 with something that speaks against it, or -errno. */
+static int is_plain(int fd, char ret_foreign[MARKER_FOREIGN_SIZE])
+{
+	AUTO_DONE(strv) names = { 0 };
+	struct found found = { 0 };
+	size_t n = 0;
+
+	int r = dir_list(fd, &names);
+	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+		(void)snprintf(ret_foreign, MARKER_FOREIGN_SIZE, "%.60s", names.v[i]);
+		if (str_eq(names.v[i], MARKER_NAME)) /* it was never completed */
+			continue;
+		r = look_at(fd, names.v[i], &found);
+		if (r == 0)
+			return 0;
+		n++;
+	}
+	if (r < 0 || n == 0)
+		return r < 0 ? r : 1;
+	return found.proof || (n > 1 && found.tmp && !found.files);
+}
+
+int marker_check(int fd, char ret_foreign[MARKER_FOREIGN_SIZE], struct mvm_error *err)
+{
+	int r = read_marker(fd, err);
+	if (r != 0)
+		return r;
+	int plain = is_plain(fd, ret_foreign);
+	if (plain > 0)
+		return 0;
+	/* another first command may just have written it and gone on to make folders */
+	r = read_marker(fd, err);
+	if (r != 0)
+		return r;
+	return plain < 0 ? mvm_error_set(err, plain, "cannot be looked at: %s", strerror(-plain))
+			 : -EPERM;
+}
