@@ -152,7 +152,8 @@ struct mvm_prune_result {
  * Remove old revisions, and then what nothing needs any longer.
  *
  * A revision stays while it is current, among the newest `keep`, or a VM runs from it; so does one
- * that a newer mvm wrote.  Templates that somebody else has locked are left for the next time, and
+ * that a newer mvm wrote, and, with a note, one whose folder has files that are not of a revision.
+ * Templates that somebody else has locked are left for the next time, and
  * those whose `current` leads nowhere until that is mended, each with a note; for the one template
  * that is named, that is an error.
  *

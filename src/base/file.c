@@ -177,6 +177,15 @@ int file_create_at(int dir_fd, const char *name, const void *data, size_t len, m
 	return create_file(dir_fd, name, data, len, mode, true);
 }
 
+#define UNIQUE_DIGITS 16
+
+bool name_is_unique(const char *name, const char *prefix)
+{
+	size_t len = strlen(prefix);
+	return strncmp(name, prefix, len) == 0 && strlen(name + len) == UNIQUE_DIGITS &&
+	       strspn(name + len, "0123456789abcdef") == UNIQUE_DIGITS;
+}
+
 static void unique_name(const char *prefix, char ret[64])
 {
 	uint64_t random;
@@ -303,6 +312,19 @@ int dir_list(int dir_fd, struct strv *ret)
 
 #define TREE_DEPTH_MAX 256
 
+/* As dir_open_at(), but not what is mounted there: -EXDEV. */
+static int open_unmounted(int dir_fd, const char *name)
+{
+	const struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_NO_XDEV,
+	};
+	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	if (fd < 0 && errno == ENOSYS) /* some sandboxes */
+		return dir_open_at(dir_fd, name);
+	return fd < 0 ? -errno : fd;
+}
+
 static int remove_below(int dir_fd, const char *name, unsigned depth)
 {
 	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
@@ -312,7 +334,7 @@ static int remove_below(int dir_fd, const char *name, unsigned depth)
 	if (depth >= TREE_DEPTH_MAX)
 		return -ELOOP;
 
-	AUTO_CLOSE int fd = dir_open_at(dir_fd, name);
+	AUTO_CLOSE int fd = open_unmounted(dir_fd, name);
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)

@@ -65,13 +65,17 @@ int dir_make_at(int dir_fd, const char *name);
 /* Create a folder with a name nobody guessed, "<prefix><16 hex digits>"; open it. */
 int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64]);
 
+/* Is this a name that dir_make_unique_at() makes with this prefix? */
+bool name_is_unique(const char *name, const char *prefix);
+
 /* mkdir -p with mode 0700 for what is missing. */
 int dir_make_path(const char *path);
 
 /* The names in a folder but "." and "..", in byte order. */
 int dir_list(int dir_fd, struct strv *ret);
 
-/* rm -rf one name: never follows links, stays on what it opened, a missing name is success. */
+/* rm -rf one name: never follows links, stays on what it opened, a missing name is success.  What
+ * is mounted below it is left alone: -EXDEV or -EBUSY. */
 int tree_remove_at(int dir_fd, const char *name);
 
 /* Copy the whole file: reflink if the file system can, else data only, holes stay holes.

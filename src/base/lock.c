@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -62,6 +63,14 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 			write_holder(fd, what);
 		return TAKE_FD(fd);
 	}
+}
+
+bool lock_is_own_at(int dir_fd, const char *name)
+{
+	struct stat st;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       (st.st_mode & (S_IRWXG | S_IRWXO)) == 0 && st.st_uid == geteuid() &&
+	       st.st_nlink == 1 && st.st_size < LOCK_HOLDER_SIZE;
 }
 
 void lock_remove_at(int dir_fd, const char *name)

@@ -43,6 +43,9 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 /* Is an exclusive lock on this file held by somebody?  A missing file is not locked. */
 bool lock_is_held_at(int dir_fd, const char *name);
 
+/* Is it a file as lock_take_at() and lock_span_at() make them?  Else who sweeps locks leaves it. */
+bool lock_is_own_at(int dir_fd, const char *name);
+
 /* Remove a lock's file before letting go of it.  The caller holds all of it exclusively. */
 void lock_remove_at(int dir_fd, const char *name);
 

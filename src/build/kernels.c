@@ -164,6 +164,20 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	return 0;
 }
 
+/* Has the folder of this name anything of a kernel in it?  Else it is not mvm's to remove. */
+static bool is_own(int kernels_fd, const char *name)
+{
+	AUTO_CLOSE int fd = dir_open_at(kernels_fd, name);
+	return fd >= 0 && (faccessat(fd, KERNEL_JSON, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+			   faccessat(fd, "vmlinux", F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+static int not_own(const char *name, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EEXIST, "'kernels/%s' in the data folder is no kernel of mvm's",
+			     name);
+}
+
 static bool same_kernel(const struct mvm_kernel *k, const struct kernel_info *info)
 {
 	return digest_equal(&k->vmlinux, &info->vmlinux) &&
@@ -177,7 +191,11 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 	AUTO(mvm_kernel) old = NULL;
 	struct mvm_error ignored;
 	int r = load(s, name, &old, NULL, &ignored);
-	if (r == -ENOENT || (r < 0 && force))
+	if (r == -ENOENT)
+		return 1;
+	if (r < 0 && !is_own(store_dir(s, STORE_KERNELS), name))
+		return not_own(name, err);
+	if (r < 0 && force)
 		return 1;
 	if (r == 0 && same_kernel(old, info)) /* an older mvm may have known less of it */
 		return memcmp(old->features, info->features, sizeof(old->features)) != 0;
@@ -329,6 +347,8 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
 	if (kernels_fd < 0)
 		return kernels_fd;
+	if (!is_own(kernels_fd, name))
+		return not_own(name, err);
 	/* out of sight in one step, then removed: a crash leaves staging that is swept */
 	AUTO_DONE(staging) st = STAGING_NONE;
 	r = store_stage(s, &st, err);

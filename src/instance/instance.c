@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/lock.h"
 #include "base/sock.h"
+#include "instance/folder.h"
 #include "model/name.h"
 #include "net/agent.h"
 #include "net/wire.h"
@@ -123,6 +124,9 @@ int instance_remove(int instances_fd, const char *name, struct mvm_error *err)
 	AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
 	if (dir_fd < 0)
 		return dir_fd;
+	if (!instance_folder_is_own(dir_fd))
+		return mvm_error_set(err, -ENOENT,
+				     "there is no instance '%s', only a folder of that name", name);
 	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "rm", NULL);
 	if (lock_fd == -EBUSY && has_ended(dir_fd))
 		lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, 0, "rm", NULL);
@@ -133,7 +137,7 @@ int instance_remove(int instances_fd, const char *name, struct mvm_error *err)
 	if (lock_fd < 0)
 		return mvm_error_set(err, lock_fd, "cannot lock instance '%s': %s", name,
 				     strerror(-lock_fd));
-	int r = tree_remove_at(instances_fd, name);
+	int r = instance_folder_remove(instances_fd, name, dir_fd, true);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot remove instance '%s': %s", name, strerror(-r));
 	return 0;

@@ -10,8 +10,10 @@
 #include "base/file.h"
 #include "base/lock.h"
 #include "instance/events.h"
+#include "instance/folder.h"
 #include "instance/instance.h"
 #include "instance/supervise.h"
+#include "model/name.h"
 
 #define START_MAX_S 60 /* from an instance's folder to its record; a data disk may be copied */
 
@@ -63,7 +65,8 @@ static bool was_never_started(int dir_fd)
 {
 	struct stat st;
 	return faccessat(dir_fd, RECORD_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT &&
-	       fstat(dir_fd, &st) == 0 && st.st_mtime + START_MAX_S < clock_wall_ns() / NS_PER_S;
+	       fstat(dir_fd, &st) == 0 && st.st_mtime + START_MAX_S < clock_wall_ns() / NS_PER_S &&
+	       instance_folder_is_own(dir_fd);
 }
 
 int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
@@ -71,10 +74,12 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 {
 	AUTO_DONE(record) r = { 0 };
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd < 0 || lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
+	if (dir_fd < 0 || !name_valid(NAME_INSTANCE, name) ||
+	    lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
 		return 0;
 	if (was_never_started(dir_fd)) {
-		(void)tree_remove_at(instances_fd, name); /* else the next one tries */
+		/* else the next one tries */
+		(void)instance_folder_remove(instances_fd, name, dir_fd, false);
 		return 0;
 	}
 	/* one without a record yet is being started: its lock is not ours to take */
@@ -94,7 +99,9 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 		return result;
 	events_add(logs_fd, "failed", &r, *ret_why);
 	if (r.attached || r.remove_at_end || r.purpose != RECORD_FOR_USER) {
-		result = tree_remove_at(instances_fd, name);
+		result = instance_folder_remove(instances_fd, name, dir_fd, false);
+		if (result == -ENOTEMPTY) /* a user's files keep it, as a failed one */
+			return 1;
 		if (result < 0)
 			return mvm_error_set(err, result, "cannot remove instance '%s': %s", name,
 					     strerror(-result));

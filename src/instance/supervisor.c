@@ -26,6 +26,7 @@
 #include "base/sock.h"
 #include "instance/data_disk.h"
 #include "instance/events.h"
+#include "instance/folder.h"
 #include "instance/supervise.h"
 #include "model/load.h"
 #include "model/run.h"
@@ -192,7 +193,8 @@ static void remove_instance(const struct supervisor *s)
 {
 	AUTO_CLOSE int parent_fd = openat(SUPERVISOR_FD_INSTANCE, "..",
 					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (parent_fd >= 0 && tree_remove_at(parent_fd, s->record.name) == 0)
+	if (parent_fd >= 0 &&
+	    instance_folder_remove(parent_fd, s->record.name, SUPERVISOR_FD_INSTANCE, false) == 0)
 		tell(s, "removed", NULL); /* else `rm` takes what stays */
 }
 

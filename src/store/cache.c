@@ -34,6 +34,14 @@ static int file_name(const char *cache_key, char ret[FILE_NAME_SIZE], struct mvm
 	return 0;
 }
 
+static bool is_file_name(const char *name)
+{
+	struct mvm_digest d;
+	char key[DIGEST_HEX_SIZE];
+	(void)snprintf(key, sizeof(key), "%s", name);
+	return digest_parse(key, &d) == 0 && strcmp(name + strlen(key), ".json") == 0;
+}
+
 static int read_artifacts(const struct json_at *at, struct store_build *ret, struct mvm_error *err)
 {
 	struct json_at artifacts;
@@ -252,8 +260,10 @@ int store_cache_filter(struct store *s, bool dry_run,
 
 	int r = store_dir_names(s, STORE_BUILDS, &names, err);
 	int dir = store_dir(s, STORE_BUILDS);
-	for (size_t i = 0; r >= 0 && i < names.n; i++)
-		r = filter_file(s, dir, names.v[i], dry_run, keep, arg, &dropped, err);
+	for (size_t i = 0; r >= 0 && i < names.n; i++) {
+		if (is_file_name(names.v[i]))
+			r = filter_file(s, dir, names.v[i], dry_run, keep, arg, &dropped, err);
+	}
 	if (r < 0)
 		return r;
 	*ret_dropped = dropped;

@@ -84,6 +84,16 @@ static int keep_build(void *arg, const struct store_build *build)
 	return 1;
 }
 
+/*
+ * Did mvm put this file among the blobs?  Each of its blobs is a plain file of mode 0444.  What
+ * somebody else copies there, under the name of a digest too, hardly ever is.  Hashing would tell
+ * nothing more: a foreign blob may be whole, and one of ours that is damaged must go.
+ */
+static bool is_own_blob(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && (st->st_mode & 07777) == 0444 && st->st_uid == geteuid();
+}
+
 /* What the cache keeps has other users, so all that is left with one name is garbage. */
 static int collect_blobs(struct gc *gc, const struct strv *names, struct mvm_error *err)
 {
@@ -95,7 +105,7 @@ static int collect_blobs(struct gc *gc, const struct strv *names, struct mvm_err
 		if (digest_parse(names->v[i], &digest) < 0 ||
 		    fstatat(blobs_fd, names->v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		if (links_left(gc, &st) > 1)
+		if (!is_own_blob(&st) || links_left(gc, &st) > 1)
 			continue;
 		if (!gc->dry_run && unlinkat(blobs_fd, names->v[i], 0) < 0)
 			return mvm_error_set(err, -errno, "cannot remove blob '%s': %s",

@@ -19,6 +19,8 @@
  *	gc_collect(&gc, err);
  *	gc_done(&gc);
  *
+ * Only files that mvm made go: plain ones of the caller's with mode 0444 and a digest as name.
+ *
  * Where the file system makes no links every blob has one link; revisions then have copies.
  */
 

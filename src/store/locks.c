@@ -132,7 +132,8 @@ int store_sweep_locks(struct store *s)
 		if (id &&
 		    (str_starts(names.v[i], TEMPLATE_PREFIX) ||
 		     str_starts(names.v[i], LEASES_PREFIX)) &&
-		    name_valid(NAME_TEMPLATE, id + 1) && !template_is_there(s, id + 1))
+		    name_valid(NAME_TEMPLATE, id + 1) && lock_is_own_at(locks, names.v[i]) &&
+		    !template_is_there(s, id + 1))
 			store_forget_locks(s, id + 1);
 	}
 	return r < 0 ? r : 0;

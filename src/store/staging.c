@@ -12,7 +12,8 @@
 #include "base/str.h"
 #include "store/store_priv.h"
 
-#define STAGE_TRIES 100
+#define STAGE_PREFIX "stage."
+#define STAGE_TRIES  100
 
 /* A plain file in tmp/ has no owner to ask for; nobody needs a day to write and rename one. */
 #define FILE_AGE_S (INT64_C(24) * 60 * 60)
@@ -21,7 +22,7 @@
  * holds the lock, or the name is gone, and the caller tries again with another name. */
 static int try_stage(int tmp_fd, struct staging *ret)
 {
-	AUTO_CLOSE int fd = dir_make_unique_at(tmp_fd, "stage.", ret->name);
+	AUTO_CLOSE int fd = dir_make_unique_at(tmp_fd, STAGE_PREFIX, ret->name);
 	if (fd < 0)
 		return fd == -ENOENT ? -EAGAIN : fd;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
@@ -55,15 +56,21 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 static bool is_old_file(int tmp_fd, const char *name)
 {
 	struct stat st;
-	return fstatat(tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
+	return name_is_unique(name, "file.") &&
+	       fstatat(tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_uid == geteuid() &&
 	       clock_wall_ns() / NS_PER_S - st.st_mtim.tv_sec > FILE_AGE_S;
 }
 
 bool sweep_one(int tmp_fd, const char *name)
 {
-	AUTO_CLOSE int fd = dir_open_at(tmp_fd, name);
-	if (fd < 0)
+	struct stat st;
+
+	if (!name_is_unique(name, STAGE_PREFIX))
 		return is_old_file(tmp_fd, name) && unlinkat(tmp_fd, name, 0) == 0;
+	AUTO_CLOSE int fd = dir_open_at(tmp_fd, name);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid())
+		return false;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !file_is_at(fd, tmp_fd, name))
 		return false;
 	return tree_remove_at(tmp_fd, name) == 0;

@@ -87,21 +87,49 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 	return mvm_template_spec_parse(text, len, name, ret, err);
 }
 
+/* A template's folder appears with template.json in it: no moment has an empty template.
+ * -EEXIST: there is a folder of that name. */
+static int make_with_spec(struct store *s, const char *id, const char *text, struct mvm_error *err)
+{
+	AUTO_DONE(staging) st = STAGING_NONE;
+	int templates = store_dir_get(s, STORE_TEMPLATES, err);
+	if (templates < 0)
+		return templates;
+	if (faccessat(templates, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return -EEXIST;
+	int r = store_stage(s, &st, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(st.fd, "template.json", text, strlen(text), 0600);
+	if (r == 0)
+		r = dir_sync(st.fd);
+	if (r == 0 && renameat2(st.tmp_fd, st.name, templates, id, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	if (r == 0)
+		r = dir_sync(templates);
+	if (r < 0 && r != -EEXIST)
+		(void)mvm_error_set(err, r, "cannot write template '%s': %s", id, strerror(-r));
+	return r;
+}
+
 int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	int r = mvm_template_spec_format(spec, &text, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int dir = template_open(s, spec->template_id, true, err);
+	r = name_check(NAME_TEMPLATE, spec->template_id, err);
+	if (r == 0)
+		r = make_with_spec(s, spec->template_id, text, err);
+	if (r != -EEXIST)
+		return r;
+	AUTO_CLOSE int dir = template_open(s, spec->template_id, false, err);
 	if (dir < 0)
 		return dir;
 	int scratch = store_scratch(s, err);
 	if (scratch < 0)
 		return scratch;
 	r = file_replace_at(scratch, dir, "template.json", text, strlen(text), 0600);
-	if (r < 0) /* a folder that was made for it, and is empty, goes again */
-		(void)unlinkat(store_dir(s, STORE_TEMPLATES), spec->template_id, AT_REMOVEDIR);
 	return r < 0 ? mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
 				     strerror(-r))
 		     : 0;

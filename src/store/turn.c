@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "codec/sha256.h"
 #include "store/store_priv.h"
 
 #define PREFIX "build."
@@ -46,7 +47,10 @@ int turn_sweep(struct store *s)
 	int r = locks_fd < 0 ? locks_fd : dir_list(locks_fd, &names);
 
 	for (size_t i = 0; r >= 0 && i < names.n; i++) {
-		if (!str_starts(names.v[i], PREFIX))
+		struct mvm_digest key;
+		if (!str_starts(names.v[i], PREFIX) ||
+		    digest_parse(names.v[i] + strlen(PREFIX), &key) < 0 ||
+		    !lock_is_own_at(locks_fd, names.v[i]))
 			continue;
 		AUTO_DONE(turn) left = TURN_NONE;
 		(void)turn_take(s, names.v[i] + strlen(PREFIX), LOCK_NOWAIT, "sweep", &left, NULL);

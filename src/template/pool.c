@@ -85,6 +85,26 @@ int pool_ids(int pool_fd, struct strv *ret)
 	return r < 0 ? r : ret->failed ? -ENOMEM : 0;
 }
 
+bool pool_is_waiting(const char *name)
+{
+	return strspn(name, "0123456789abcdef") == POOL_KEY_SIZE - 1 &&
+	       name[POOL_KEY_SIZE - 1] == '.' && name_valid(NAME_INSTANCE, name + POOL_KEY_SIZE);
+}
+
+void pool_clear(int dir_fd)
+{
+	AUTO_DONE(strv) names = { 0 };
+	struct stat st;
+	if (dir_list(dir_fd, &names) < 0)
+		return;
+	for (size_t i = 0; i < names.n; i++) {
+		if (pool_is_waiting(names.v[i]) &&
+		    fstatat(dir_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && st.st_size == 0)
+			(void)unlinkat(dir_fd, names.v[i], 0);
+	}
+}
+
 void pool_note(int pool_fd, const char *id, const char *text)
 {
 	char name[FILE_NAME_MAX];
@@ -170,6 +190,19 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 
 /* ---- for people ---- */
 
+/* The folder that a server has left.  One that runs removes it itself when its VMs are gone. */
+static void forget_folder(int pool_fd, const char *id)
+{
+	AUTO_CLOSE int dir_fd = dir_open_at(pool_fd, id);
+	AUTO_CLOSE int lock_fd = dir_fd < 0 ? -1
+					    : lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT,
+							   "mvm pool set", NULL);
+	if (lock_fd < 0)
+		return;
+	pool_clear(dir_fd);
+	(void)unlinkat(pool_fd, id, AT_REMOVEDIR); /* unless somebody has put something there */
+}
+
 int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 }; /* when there is to be a pool */
@@ -191,6 +224,7 @@ int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_erro
 	if (size == 0) {
 		r = unlinkat(pool_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 		pool_note(pool_fd, id, NULL);
+		forget_folder(pool_fd, id);
 	} else {
 		(void)snprintf(text, sizeof(text),
 			       "{\n  \"schema_version\": 1,\n  \"size\": %u\n}\n", size);
@@ -228,7 +262,8 @@ static int describe(int pool_fd, const char *id, bool served, struct mvm_pool_in
 	r = dir_fd < 0 ? dir_fd : dir_list(dir_fd, &waiting);
 	if (r < 0 && r != -ENOENT)
 		return mvm_error_set(err, r, "cannot read pool/%s: %s", id, strerror(-r));
-	info->ready = served ? (uint32_t)waiting.n : 0; /* VMs end with their server */
+	for (size_t i = 0; served && i < waiting.n; i++) /* VMs end with their server */
+		info->ready += pool_is_waiting(waiting.v[i]);
 	file_name(id, NOTE_SUFFIX, name);
 	r = file_read_at(pool_fd, name, FILE_MAX, &info->note, NULL);
 	info->template_id = strdup(id);

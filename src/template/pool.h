@@ -31,6 +31,12 @@ int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
 /* The ids of all pools.  -errno. */
 int pool_ids(int pool_fd, struct strv *ret);
 
+/* Is this the name of a file in a pool's own folder, as the server makes them? */
+bool pool_is_waiting(const char *name);
+
+/* Remove the files of a server that has been killed: its VMs went with it. */
+void pool_clear(int dir_fd);
+
 /* Write down why a pool is not full; NULL: it is. */
 void pool_note(int pool_fd, const char *id, const char *text);
 

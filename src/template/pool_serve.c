@@ -52,6 +52,7 @@ struct pool {
 	struct waiting *list;
 	char key[POOL_KEY_SIZE]; /* of the snapshot that VMs are restored from */
 	bool changed;		 /* look at it again, whatever was before */
+	bool unset;		 /* nobody wants this pool any more */
 	int64_t retry_ns;	 /* not before; 0: now */
 	unsigned failures;
 	char note[256];
@@ -337,16 +338,6 @@ static void watch_template(struct server *s, struct pool *p)
 	p->artifacts_wd = artifacts_fd < 0 ? -1 : watch_dir(s, artifacts_fd);
 }
 
-/* Files of a server that has been killed: its VMs went with it. */
-static void clear_dir(int dir_fd)
-{
-	AUTO_DONE(strv) names = { 0 };
-	if (dir_list(dir_fd, &names) < 0)
-		return;
-	for (size_t i = 0; i < names.n; i++)
-		(void)unlinkat(dir_fd, names.v[i], 0);
-}
-
 static struct pool *add_pool(struct server *s, const char *id)
 {
 	struct pool *p = calloc(1, sizeof(*p));
@@ -359,7 +350,7 @@ static struct pool *add_pool(struct server *s, const char *id)
 		free(p);
 		return NULL;
 	}
-	clear_dir(p->dir_fd);
+	pool_clear(p->dir_fd);
 	p->waiting_wd = watch_dir(s, p->dir_fd);
 	watch_template(s, p);
 	p->next = s->pools;
@@ -373,6 +364,31 @@ static struct pool *find_pool(struct server *s, const char *id)
 	while (p && !str_eq(p->id, id))
 		p = p->next;
 	return p;
+}
+
+/* Its VMs are gone, or somebody's. */
+static void pool_free(struct server *s, struct pool *p)
+{
+	const int watched[] = { p->waiting_wd, p->template_wd, p->artifacts_wd };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(watched); i++)
+		(void)inotify_rm_watch(s->notify_fd, watched[i]); /* -1, or gone: EINVAL */
+	(void)unlinkat(s->pool_fd, p->id, AT_REMOVEDIR);	  /* only an empty one goes */
+	(void)close(p->dir_fd);
+	free(p->id);
+	free(p);
+}
+
+static void drop_unset(struct server *s)
+{
+	for (struct pool **link = &s->pools; *link;) {
+		struct pool *p = *link;
+		if (p->unset && !p->list && !p->changed) {
+			*link = p->next;
+			pool_free(s, p);
+		} else {
+			link = &p->next;
+		}
+	}
 }
 
 /* Read again what is wanted. */
@@ -390,6 +406,7 @@ static int reload(struct server *s, struct mvm_error *err)
 	for (struct pool *p = s->pools; p; p = p->next) {
 		struct mvm_error bad = { 0 };
 		uint32_t size;
+		p->unset = !strv_has(&ids, p->id);
 		if (pool_size(s->pool_fd, p->id, &size, &bad) < 0) {
 			say(s, p, bad.text);
 			size = 0;
@@ -470,6 +487,7 @@ static int serve(struct server *s, struct mvm_error *err)
 				busy = true;
 			}
 		}
+		drop_unset(s);
 		r = loop_run_once(s->loop, busy ? clock_now_ns() : next_ns);
 		if (r < 0 && r != -ETIMEDOUT)
 			return mvm_error_set(err, r, "cannot wait: %s", strerror(-r));
@@ -485,11 +503,8 @@ static void server_done(struct server *s)
 			if (!withdraw(s, p->list))
 				forget(s, p->list); /* it is somebody's */
 		}
-		(void)unlinkat(s->pool_fd, p->id, AT_REMOVEDIR);
 		s->pools = p->next;
-		(void)close(p->dir_fd);
-		free(p->id);
-		free(p);
+		pool_free(s, p);
 	}
 	if (s->notify_fd >= 0)
 		(void)close(s->notify_fd);

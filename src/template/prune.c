@@ -64,7 +64,18 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 		return mvm_error_set(err, claim, "cannot claim %s@%s: %s", id, e->name,
 				     strerror(-claim));
 	AUTO_CLOSE int dir_fd = store_revision_open(s, id, e->name, err);
-	int r = dir_fd < 0 ? dir_fd : gc_count_revision(run->gc, dir_fd, &bytes, err);
+	if (dir_fd < 0)
+		return dir_fd;
+	int r = store_revision_is_pure(dir_fd);
+	if (r == -ENOMEM)
+		return mvm_error_oom(err);
+	if (r <= 0) {
+		progress_note(run->progress,
+			      "%s@%s stays: its folder has files that are not of a revision", id,
+			      e->name);
+		return 0;
+	}
+	r = gc_count_revision(run->gc, dir_fd, &bytes, err);
 	if (dir_fd >= 0)
 		(void)close(TAKE_FD(dir_fd)); /* who has it open keeps its files */
 	if (r == 0 && removal)

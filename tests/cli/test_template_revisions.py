@@ -423,7 +423,7 @@ class Prune(Revisions):
         self.build_three()
         locks = os.path.join(self.data_dir, "locks")
         for name in "template.gone", "lease.gone", "lease.web":
-            self.write(os.path.join(locks, name), "")
+            self.write(os.path.join(locks, name), "", mode=0o600)
         lease = self.lease("a" * 32, template="late")
         self.prune("--keep", "1", "-n")
         self.assertIn("template.gone", os.listdir(locks))

@@ -108,12 +108,15 @@ static void staging_of_the_living_stays_and_of_the_dead_goes(void **state)
 
 	/* plain files go only when they are old */
 	int tmp = store_dir(f->store, STORE_TMP);
-	put_file(tmp, "file.new", "x");
-	put_file(tmp, "file.old", "x");
+	put_file(tmp, "file.0123456789abcdef", "x");
+	put_file(tmp, "file.fedcba9876543210", "x");
+	put_file(tmp, "file.old", "x"); /* not of mvm's */
 	const struct timespec old[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
 	assert_int_equal(utimensat(tmp, "file.old", old, 0), 0);
+	assert_int_equal(utimensat(tmp, "file.fedcba9876543210", old, 0), 0);
 	assert_int_equal(store_sweep(f->store), 1);
-	assert_int_equal(faccessat(tmp, "file.new", F_OK, 0), 0);
+	assert_int_equal(faccessat(tmp, "file.0123456789abcdef", F_OK, 0), 0);
+	assert_int_equal(faccessat(tmp, "file.old", F_OK, 0), 0);
 	(void)close(ready[0]);
 	(void)close(ready[1]);
 }

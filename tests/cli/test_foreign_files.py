@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What mvm did not make stays, whatever command runs: files, folders and links in every subfolder of
+the data folder, and folders that are no data folder at all."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import harness
+from test_template_revisions import Revisions
+
+LONG_AGO = time.time() - 10 * 24 * 60 * 60
+
+# Arguments that do more than those of ordinary() would.
+ARGUMENTS = {
+    "template apply": ["web.toml"],
+    "template build": ["other", "--force"],
+    "template create": ["precious", "--flake", "dir:root", "--force"],
+    "template create-multi": ["precious", "--roles", "a,b", "--flake", "dir:root"],
+    "template delete": ["prod", "--force"],
+    "template edit": ["web", "--cpus", "3"],
+    "template init": ["started"],
+    "template prune": ["--keep", "1"],
+    "template rollback": ["web"],
+    "run": ["-T", "prod", "-d", "--name", "precious"],
+    "cp": ["prod:/x", "copied"],
+    "rm": ["prod", "--force"],
+    "pool set": ["web", "--size", "0"],
+    "kernel add": ["kernel", "--name", "precious", "--force"],
+    "kernel rm": ["precious"],
+    "help": [],
+    "completion": ["bash"],
+}
+
+
+def look(top):
+    """{path: what it is} of everything below a folder, with the folder itself."""
+    found = {}
+    for where, folders, files in os.walk(top):
+        for name in [".", *folders, *files]:
+            path = os.path.join(where, name)
+            state = os.lstat(path)
+            content = None
+            if os.path.islink(path):
+                content = os.readlink(path)
+            elif os.path.isfile(path):
+                with open(path, "rb") as file:
+                    content = file.read()
+            found[path] = (state.st_mode, state.st_ino, content)
+    return found
+
+
+class Foreign(Revisions):
+    def setUp(self):
+        super().setUp()
+        self.planted = []
+        self.write("web.toml", 'flake_ref = "dir:root"\n[[variants]]\nname = "web"\n'
+                   'role = "worker"\nvcpus = 2\nmem_mib = 1024\n')
+        shutil.copy(os.path.join(harness.SOURCE_DIR, "tests/fuzz/corpus/kernel/vmlinux"),
+                    self.path("kernel"))
+        self.write("outside/f", "precious")
+
+    def data(self, *parts):
+        return os.path.join(self.data_dir, *parts)
+
+    def plant(self, *parts, mode=0o644):
+        """A foreign file; its folders are made as anybody makes folders."""
+        path = self.data(*parts)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path, "x", encoding="ascii") as file:
+            file.write("precious")
+        os.chmod(path, mode)
+        self.planted.append(path)
+
+    def plant_link(self, *parts):
+        os.symlink(self.path("outside"), self.data(*parts))
+        self.planted.append(self.data(*parts))
+
+    def plant_folder(self, *parts):
+        os.mkdir(self.data(*parts), 0o755)
+        self.planted.append(self.data(*parts))
+
+    def age(self):
+        """As if all of it had been there for days."""
+        for path in self.planted:
+            while path != self.data_dir:
+                os.utime(path, (LONG_AGO, LONG_AGO), follow_symlinks=False)
+                path = os.path.dirname(path)
+
+    def plant_everywhere(self, but):
+        """In each folder that mvm made, but in some."""
+        for where, _, _ in list(os.walk(self.data_dir)):
+            if where not in but:
+                self.plant(where, "precious-file")
+                self.plant(where, "precious-folder", "f")
+                self.plant_link(where, "precious-link")
+                self.plant_folder(where, "precious-empty")
+
+    def plant_likenesses(self):
+        """Names like those of mvm's."""
+        some = "0123456789abcdef" * 4
+        self.plant("tmp", "stage.mine", "f")
+        self.plant("tmp", "file.mine")
+        self.plant_link("tmp", "stage." + some[:16])
+        self.plant("blobs", "sha256", some)
+        self.plant("blobs", "sha256", some[::-1], "f")
+        self.plant_link("blobs", "sha256", "f" * 64)
+        self.plant("cache", "builds", "mine.json")
+        self.plant("locks", "build.gradle")
+        self.plant("locks", "template.html")
+        self.plant("locks", "lease.txt")
+        self.plant("locks", "build." + some)
+        self.plant("instances", "prod", "f")
+        self.plant_folder("instances", "nothing")
+        self.plant("kernels", "precious", "f")
+        self.plant("templates", "prod", "artifacts", "f")
+        self.plant("pool", "web", "mine")
+        self.plant_link("pool", "web", some[:16] + ".vm")
+
+    def state(self):
+        found = look(self.path("outside"))
+        for path in self.planted:
+            found.update(look(path) if os.path.isdir(path) and not os.path.islink(path)
+                         else {path: (os.lstat(path).st_ino, os.lstat(path).st_mode)})
+        return found
+
+    def ordinary(self, command):
+        """Arguments for any command: names of things that are not mvm's."""
+        arguments = ["prod" for argument in command["arguments"] if not argument["optional"]]
+        return arguments + (["--", "x"] if command.get("rest_required") else [])
+
+    def run_one(self, command):
+        name = command["name"]
+        words = [*name.split(), *ARGUMENTS.get(name, self.ordinary(command))]
+        with subprocess.Popen([harness.MVM, *words], env=self.environment(), cwd=self.folder,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            try: # whatever waits for more is told to end; by then it has opened the data folder
+                process.wait(2 if name == "pool serve" else self.timeout)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+            status = process.wait(self.timeout)
+            self.assertNotEqual(status, 2, f"add arguments for this command: {words}")
+            self.assertGreaterEqual(status, 0, words)
+
+    def test_every_command_leaves_what_others_made(self):
+        *old, _ = self.build_three()
+        self.mvm_ok("template", "create", "other", "--flake", "dir:root", "--", "/bin/y")
+        self.mvm_ok("pool", "set", "web", "--size", "1")
+        os.makedirs(self.data("pool", "web"), mode=0o700)
+        self.mvm_ok("ps")
+        self.mvm_ok("events")
+        # one old revision is mvm's alone and goes, which shows that prune works
+        self.plant_everywhere(but={self.data_dir, self.revision_path(old[0])})
+        self.plant_likenesses()
+        self.age()
+        before = self.state()
+        for command in self.mvm_json("help")["commands"]:
+            self.run_one(command)
+            now = self.state()
+            self.assertEqual([path for path in before if before[path] != now.get(path)], [],
+                             command["name"])
+        self.assertFalse(os.path.exists(self.revision_path(old[0])))
+        self.assertTrue(os.path.exists(self.revision_path(old[1], "rootfs.ext4")))
+
+    def test_removing_by_name_needs_a_thing_of_mvms(self):
+        self.plant("instances", "prod", "f")
+        self.plant("kernels", "prod", "f")
+        self.plant("templates", "prod", "f")
+        self.mvm_fails(3, "rm", "prod", says="there is no instance 'prod'")
+        self.mvm_fails(3, "template", "delete", "prod", "--force", says="no template 'prod'")
+        self.mvm_fails(1, "kernel", "rm", "prod", says="'kernels/prod' in the data folder")
+        self.mvm_fails(1, "kernel", "add", self.path("kernel"), "--name", "prod", "--force",
+                       says="'kernels/prod' in the data folder")
+
+    def test_an_instance_goes_by_name_with_all_in_its_folder(self):
+        self.plant("instances", "gone", "lock", mode=0o600)
+        self.plant("instances", "gone", "f")
+        self.age()
+        self.mvm_ok("ps")
+        self.assertTrue(os.path.exists(self.data("instances", "gone", "f")))
+        self.mvm_ok("rm", "gone")
+        self.assertFalse(os.path.exists(self.data("instances", "gone")))
+
+
+class NoDataFolder(harness.TestCase):
+    def test_a_foreign_folder_is_refused_with_what_to_do(self):
+        self.write("project/tmp/precious/f", "x")
+        before = look(self.path("project"))
+        for command in (["ps"], ["template", "list"], ["doctor"], ["template", "prune"]):
+            done = self.mvm("--data-dir", self.path("project"), *command)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stdout + done.stderr, "is no data folder of mvm's: 'tmp' lies")
+            self.assertIn("--data-dir", done.stdout + done.stderr)
+        self.assertEqual(look(self.path("project")), before)
+        # the hint, followed
+        self.write("project/mvm-data.json", '{"format": 1}')
+        self.mvm_ok("--data-dir", self.path("project"), "ps")
+        self.assertTrue(os.path.exists(self.path("project", "tmp", "precious", "f")))
+
+    def test_root_folder_and_home_are_refused(self):
+        for folder, says in (("/", "it is the root folder"), (self.folder, "it is a home folder"),
+                             (".", "it is a home folder")):
+            self.assertIn("--data-dir DIR/mvm",
+                          self.mvm_fails(1, "--data-dir", folder, "ps", says=says))
+
+
+if __name__ == "__main__":
+    harness.main()
