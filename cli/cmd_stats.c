@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <mvm/doctor.h>
+
 #include "guest_command.h"
 #include "handles.h"
 #include "json.h"
@@ -17,6 +19,7 @@
 /* The instances as they were seen at one moment. */
 struct sample {
 	struct mvm_instance_info_list list;
+	struct mvm_host_pressure pressure;
 	int64_t at_ns;
 };
 
@@ -62,6 +65,11 @@ static double cpu_percent(const struct sample *before, const struct sample *s,
 static int print_json(const struct args *a, const struct sample *s)
 {
 	AUTO_DONE(jsonw) j = { .compact = true };
+	char pressure[128] = "null";
+	if (s->pressure.known)
+		(void)snprintf(pressure, sizeof(pressure),
+			       "{\"cpu\":%.2f,\"memory\":%.2f,\"io\":%.2f}", s->pressure.cpu,
+			       s->pressure.memory, s->pressure.io);
 	jsonw_open(&j, NULL, '[');
 	for (size_t i = 0; i < s->list.n; i++) {
 		const struct mvm_instance_info *info = s->list.v[i];
@@ -75,6 +83,7 @@ static int print_json(const struct args *a, const struct sample *s)
 		jsonw_u64(&j, "memory_private_bytes", info->memory_private_bytes);
 		jsonw_u64(&j, "memory_shared_bytes", info->memory_shared_bytes);
 		jsonw_u64(&j, "disk_bytes", info->disk_bytes);
+		jsonw_raw(&j, "host_pressure", pressure);
 		jsonw_close(&j);
 	}
 	jsonw_close(&j);
@@ -100,7 +109,11 @@ static int print_table(const struct args *a, const struct sample *before, const 
 		table_row(&t, info->name, mvm_instance_state_name(info->state), cpu, time, private_,
 			  shared, disk);
 	}
-	return table_print(&t, stdout);
+	int r = table_print(&t, stdout);
+	if (r < 0 || fflush(stdout) != 0)
+		return r; /* main looks at the stream's errors */
+	(void)fprintf(stderr, "host: %s\n", s->pressure.text);
+	return 0;
 }
 
 static int check_names(struct cli_context *c, const struct args *a, const struct sample *s)
@@ -118,6 +131,7 @@ static int check_names(struct cli_context *c, const struct args *a, const struct
 static int take_sample(struct cli_context *c, struct mvm *mvm, struct sample *ret)
 {
 	ret->at_ns = now_ns();
+	mvm_host_pressure(&ret->pressure);
 	return mvm_instance_list(mvm, &ret->list.v, &ret->list.n, &c->err);
 }
 
@@ -176,8 +190,9 @@ const struct command command_stats = {
 	.details = "PRIVATE is the memory that this instance's VMM has written to, guest and VMM "
 		   "together; SHARED is what it maps of the page cache, such as the snapshot's "
 		   "memory, which clones share. DISK is what the instance's folder takes. CPU, the "
-		   "share of one CPU, needs --watch. With "
-		   "--json each sample is an array on a line of its own.",
+		   "share of one CPU, needs --watch. Below stands how much processes wait "
+		   "for this host (the kernel's pressure stall information, the last ten seconds). "
+		   "With --json each sample is an array on a line of its own.",
 	.positionals = { { .name = "NAME",
 			   .help = "the instances; all that run when none is named",
 			   .optional = true,

@@ -6,6 +6,7 @@
 
 #include <mvm/error.h>
 #include <mvm/visibility.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum mvm_check_level {
@@ -35,5 +36,17 @@ MVM_API void mvm_check_free(struct mvm_check *check);
  */
 MVM_API int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n,
 		       struct mvm_error *err);
+
+/*
+ * How much the processes of this host wait for it: the kernel's pressure stall information, as the
+ * share of the last ten seconds in which at least one waited ("some avg10"), in per cent.
+ */
+struct mvm_host_pressure {
+	bool known; /* false: the kernel does not tell, and these three are 0 */
+	double cpu, memory, io;
+	double load_per_cpu; /* processes that ran or waited for each CPU, in the last minute */
+	char text[128];	     /* a sentence of it */
+};
+MVM_API void mvm_host_pressure(struct mvm_host_pressure *ret);
 
 #endif

@@ -12,6 +12,8 @@
 #define FIRST_MS	    5000  /* of a clone: when its twins have started, too */
 #define ATTEMPT_MS	    5000u /* the agent's own limit */
 #define ANSWER_GRACE_MS	    5000  /* for an answer to arrive from a busy guest */
+#define LATE_NS		    NS_PER_S /* our own timer fires so late only on a host that is busy */
+#define EXCUSES_MAX	    6u	     /* in a row: about a minute */
 
 static int64_t interval_ms(const struct healthwatch *w)
 {
@@ -32,9 +34,23 @@ static void set_state(struct healthwatch *w, enum record_health state)
 	w->fn(w->arg, state, w->message[0] ? w->message : NULL);
 }
 
+static void arm(struct healthwatch *w, int64_t timeout_ms)
+{
+	w->due_ns = clock_deadline_ns(timeout_ms);
+	loop_source_arm(w->timer, w->due_ns);
+}
+
 static void next(struct healthwatch *w)
 {
-	loop_source_arm(w->timer, clock_deadline_ns(interval_ms(w)));
+	arm(w, interval_ms(w));
+}
+
+bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct hostload *host)
+{
+	if ((late_ns < LATE_NS && !hostload_is_slow(host)) || w->excuses >= EXCUSES_MAX)
+		return false;
+	w->excuses++;
+	return true;
 }
 
 static void failed(struct healthwatch *w, const char *message)
@@ -47,17 +63,50 @@ static void failed(struct healthwatch *w, const char *message)
 		set_state(w, RECORD_HEALTH_UNHEALTHY);
 }
 
+/* No answer in time is the guest's fault, or the host's. */
+static void failed_late(struct healthwatch *w, const struct hostload *host, const char *message)
+{
+	char pressure[HOSTLOAD_TEXT_SIZE], text[sizeof(w->message)];
+	hostload_describe(host, pressure);
+	(void)snprintf(text, sizeof(text), "%s%s%s", message,
+		       hostload_is_slow(host) ? "; the host is busy: " : "",
+		       hostload_is_slow(host) ? pressure : "");
+	failed(w, text);
+}
+
 static void on_answer(void *arg, int status, const char *message)
 {
 	struct healthwatch *w = arg;
+	int64_t took_ns = clock_now_ns() - w->asked_ns - ATTEMPT_MS * NS_PER_MS;
+	struct hostload host;
+	if (status != 0 && took_ns >= 0) { /* the agent's check had no answer in its time, either */
+		hostload_read(&host);
+		if (healthwatch_excuses(w, took_ns, &host))
+			next(w);
+		else
+			failed_late(w, &host, message);
+		return;
+	}
 	if (status != 0) {
 		failed(w, message);
 		return;
 	}
 	next(w);
-	w->failures = 0;
+	w->failures = w->excuses = 0;
 	w->message[0] = '\0';
 	set_state(w, RECORD_HEALTH_HEALTHY);
+}
+
+static void not_answered(struct healthwatch *w)
+{
+	struct hostload host;
+	hostload_read(&host);
+	if (healthwatch_excuses(w, clock_now_ns() - w->due_ns, &host)) {
+		arm(w, ATTEMPT_MS + ANSWER_GRACE_MS); /* the same call has more time */
+		return;
+	}
+	agent_client_cancel(w->agent, &w->call);
+	failed_late(w, &host, "the guest's agent did not answer");
 }
 
 static void on_timer(void *arg)
@@ -66,8 +115,7 @@ static void on_timer(void *arg)
 	AUTO_DONE(strbuf) args = { 0 };
 
 	if (w->call.stream) {
-		agent_client_cancel(w->agent, &w->call);
-		failed(w, "the guest's agent did not answer");
+		not_answered(w);
 		return;
 	}
 	unsigned call = CALL_PING;
@@ -80,7 +128,8 @@ static void on_timer(void *arg)
 		failed(w, "the guest's agent cannot be reached");
 		return;
 	}
-	loop_source_arm(w->timer, clock_deadline_ns(ATTEMPT_MS + ANSWER_GRACE_MS));
+	w->asked_ns = clock_now_ns();
+	arm(w, ATTEMPT_MS + ANSWER_GRACE_MS);
 }
 
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,

@@ -12,10 +12,15 @@
  * times a second, would keep idle clones busy.  A guest is unhealthy after `retries` failures in a
  * row and healthy after one success; failures within start_grace_s of the start do not count.
  * Without a check of the template's own the agent is asked whether it is alive.
+ *
+ * No answer in time does not count while the host is what is slow: our own timer fired late, or
+ * processes wait for CPUs, memory or the disk (base/hostload.h).  That excuses a guest for a
+ * minute, then it counts, and the message says how busy the host is.
  */
 
 #include <mvm/template.h>
 
+#include "base/hostload.h"
 #include "base/loop.h"
 #include "instance/agent_client.h"
 #include "instance/record.h"
@@ -32,6 +37,8 @@ struct healthwatch {
 	enum record_health state;
 	struct agent_later call;
 	unsigned failures;
+	unsigned excuses;	  /* since the last success */
+	int64_t asked_ns, due_ns; /* the call that is under way; when the timer is to fire */
 	int64_t grace_ends_ns;
 	char message[512]; /* of the last failure; "" after a success */
 };
@@ -44,6 +51,10 @@ int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm
 /* While the virtual CPUs stand still nothing is asked. */
 void healthwatch_pause(struct healthwatch *w);
 void healthwatch_resume(struct healthwatch *w);
+
+/* Is it the host's fault that there was no answer?  late_ns: by how much our own wait was longer
+ * than planned.  Counts: after six excuses in a row it is the guest's. */
+bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct hostload *host);
 
 /* NULL-safe in the sense that a zeroed one is fine. */
 void healthwatch_stop(struct healthwatch *w);

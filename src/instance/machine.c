@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_DNS     "10.0.2.3"
 
+#define CONTEXT_ROOM 192u /* of an error, for where it happened */
 #define DRAIN_MS     500
 #define POWER_OFF_MS 2000 /* for a guest to kill what is left, sync and end */
 
@@ -46,29 +48,49 @@ static int on_agent(void *arg, int fd)
 	return agent_client_move(&m->agent, m->loop, fd);
 }
 
-static void add_text(struct mvm_error *err, const char *what, const char *text)
+/* Put the end of a log before the error, of whose text it leaves all. */
+static void put_tail(struct mvm_error *err, const char *what, const char *tail)
 {
-	size_t len = strlen(err->text);
-	if (text && text[0])
-		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s%s", what, text);
+	char reason[sizeof(err->text)];
+	memcpy(reason, err->text, sizeof(reason));
+	size_t taken = strlen(reason) + strlen(what) + CONTEXT_ROOM;
+	size_t room = taken < sizeof(err->text) ? sizeof(err->text) - taken : 0;
+	size_t len = tail ? strlen(tail) : 0;
+	if (len > room) { /* whole lines */
+		const char *line = strchr(tail + len - room, '\n');
+		tail = line ? line + 1 : "";
+	}
+	if (len == 0 || !tail[0])
+		return;
+	int n = snprintf(err->text, sizeof(err->text), "%s ended with:\n%s\n", what, tail);
+	(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s", reason);
 }
 
-/* The guest's last words belong to the error of whoever waited for it. */
+/* The guest's last words belong to the error of whoever waited for it.  They come first: what is
+ * wrong is what a person looks for at the end. */
 static int with_console(struct machine *m, int r, struct mvm_error *err)
 {
 	if (!err)
 		return r;
 	const char *console = console_tail(&m->console); /* looks for what has just come, too */
+	const char *panic = panic_watch_text(&m->console.panic);
+	size_t len = strlen(err->text);
+	struct mvm_error why;
 	/* a panic's trace is longer than what is shown of the console */
-	add_text(err, "the guest's kernel panicked: ", panic_watch_text(&m->console.panic));
-	add_text(err, "the workload's output ended with:\n", logfile_tail(&m->workload_log));
-	add_text(err, "the guest's console ended with:\n", console);
+	if (panic)
+		(void)snprintf(err->text + len, sizeof(err->text) - len,
+			       "; the guest's kernel panicked: %s", panic);
+	else if (m->ended && machine_check_end(m, NULL, &why) < 0)
+		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s", why.text);
+	put_tail(err, "the guest's console", console);
+	put_tail(err, "the workload's output", logfile_tail(&m->workload_log));
 	return r;
 }
 
 void machine_begin(struct machine *m, struct loop *loop)
 {
 	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
+	oom_begin(&m->oom);
 }
 
 void machine_stage_over(struct machine *m, const char *name)
@@ -366,14 +388,18 @@ void machine_drain(struct machine *m)
 		;
 }
 
-int machine_check_end(const struct machine *m, struct mvm_error *err)
+int machine_check_end(const struct machine *m, const char *cgroup, struct mvm_error *err)
 {
 	const char *panic = panic_watch_text(&m->console.panic);
+	char killer[OOM_TEXT_SIZE] = "";
 	int status = m->exit_status;
 
-	if (WIFSIGNALED(status))
-		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d",
-				     WTERMSIG(status));
+	if (WIFSIGNALED(status)) {
+		if (WTERMSIG(status) == SIGKILL)
+			oom_describe(&m->oom, cgroup, killer);
+		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d%s",
+				     WTERMSIG(status), killer);
+	}
 	if (WEXITSTATUS(status) != 0)
 		return mvm_error_set(err, -EREMOTEIO, "the VMM ended with status %d",
 				     WEXITSTATUS(status));

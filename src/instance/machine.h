@@ -15,6 +15,7 @@
 
 #include "instance/agent_client.h"
 #include "instance/console.h"
+#include "vmm/oom.h"
 #include "vmm/vmm.h"
 
 #define NONCE_BYTES 32u
@@ -35,6 +36,7 @@ struct machine {
 	bool no_agent;	 /* the guest boots its image's own initrd */
 	bool ended;	 /* the VMM is gone */
 	int exit_status; /* wait status, once ended */
+	struct oom_watch oom;
 	char hostname[64];
 	char machine_id[33];
 	int64_t began_ns;
@@ -117,9 +119,11 @@ void machine_drain(struct machine *m);
  * failed or was told to end by somebody else, and when the guest's kernel panicked or did not say
  * on its console that it restarts the machine (a triple fault).
  *
+ *   cgroup  of the VMM's own, which still exists; may be NULL
+ *
  * Returns 0, or -EREMOTEIO with what happened.
  */
-int machine_check_end(const struct machine *m, struct mvm_error *err);
+int machine_check_end(const struct machine *m, const char *cgroup, struct mvm_error *err);
 
 void machine_free(struct machine *m);
 

@@ -248,7 +248,7 @@ static int run(struct supervisor *s)
 		r = serve(s);
 		machine_shutdown(&s->machine, 0);
 		machine_drain(&s->machine);
-		clean = machine_check_end(&s->machine, &err) == 0 || s->stopped;
+		clean = machine_check_end(&s->machine, s->record.cgroup, &err) == 0 || s->stopped;
 		put_away(s);
 	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
 	release_revision();

@@ -73,6 +73,7 @@ static void look_at_host(struct doctor *d)
 	AUTO_FREE char *meminfo = read_proc("/proc/meminfo");
 	AUTO_FREE char *overcommit = read_proc("/proc/sys/vm/overcommit_memory");
 	AUTO_FREE char *swaps = read_proc("/proc/swaps");
+	struct hostload host;
 
 	if (cpuinfo_read(&cpuinfo) < 0)
 		cpuinfo = NULL;
@@ -81,6 +82,8 @@ static void look_at_host(struct doctor *d)
 	doctor_helpers(d);
 	doctor_nix(d);
 	doctor_memory(d, meminfo, overcommit, swaps);
+	hostload_read(&host);
+	doctor_pressure(d, &host);
 	doctor_cgroup(d);
 }
 

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/hostload.h"
 #include "base/own.h"
 #include "vmm/vmm.h"
 
@@ -66,6 +67,9 @@ void doctor_cgroup(struct doctor *d);
  */
 void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit,
 		   const char *swaps);
+
+/* How much the processes of this host wait for it. */
+void doctor_pressure(struct doctor *d, const struct hostload *host);
 
 /* ---- doctor_data.c ---- */
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -280,4 +281,33 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 			   first_swap && first_swap[1]
 				   ? "; with swap, Firecracker's captures read all memory"
 				   : "");
+}
+
+void doctor_pressure(struct doctor *d, const struct hostload *host)
+{
+	char text[HOSTLOAD_TEXT_SIZE];
+	hostload_describe(host, text);
+	if (hostload_is_slow(host) || hostload_is_short_of_memory(host))
+		doctor_add(d, "pressure", MVM_CHECK_WARN, "mvm stats",
+			   "the host is busy, so starts are slow and fewer at once: %s", text);
+	else
+		doctor_add(d, "pressure", MVM_CHECK_OK, NULL, "%s%s", text,
+			   host->has_pressure ? ""
+					      : "; this kernel tells no pressure (psi=1 on its "
+						"command line turns it on)");
+}
+
+void mvm_host_pressure(struct mvm_host_pressure *ret)
+{
+	struct hostload host;
+	hostload_read(&host);
+	*ret = (struct mvm_host_pressure){
+		.known = host.has_pressure,
+		.cpu = host.cpu,
+		.memory = host.memory,
+		.io = host.io,
+		.load_per_cpu = host.load_per_cpu,
+	};
+	static_assert(sizeof(ret->text) == HOSTLOAD_TEXT_SIZE, "one size");
+	hostload_describe(&host, ret->text);
 }

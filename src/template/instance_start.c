@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hostload.h"
 #include "base/progress.h"
 #include "instance/instance.h"
 #include "template/host_memory.h"
@@ -30,6 +31,7 @@ struct batch {
 	int cancel_fd;
 	uint32_t begun, up; /* of the n, in order */
 	uint32_t from_pool;
+	bool throttled; /* fewer start at once than could on an idle host */
 	uint8_t *taken; /* by index: came from the pool, so it is up already */
 	struct mvm_instance **list;
 };
@@ -175,11 +177,23 @@ static void undo(struct batch *b)
 	}
 }
 
-/* So many at a time: more would only wait for a processor. */
-static uint32_t window(void)
+/* So many at a time: more would only wait for a processor, or for memory. */
+static uint32_t window(struct batch *b)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	return cpus > 0 ? 2 * (uint32_t)cpus : 2;
+	struct hostload host;
+	char pressure[HOSTLOAD_TEXT_SIZE];
+	if (b->n == 1)
+		return 1;
+	hostload_read(&host);
+	uint32_t at_once = hostload_starts_at_once(&host, hostload_cpus());
+	if (at_once < hostload_starts_at_once(&(struct hostload){ 0 }, hostload_cpus()) &&
+	    !b->throttled) {
+		b->throttled = true; /* said once */
+		hostload_describe(&host, pressure);
+		progress_note(b->progress, "the host is busy, so %u %s at a time: %s", at_once,
+			      at_once == 1 ? "VM starts" : "VMs start", pressure);
+	}
+	return at_once;
 }
 
 static bool is_cancelled(const struct batch *b)
@@ -191,7 +205,6 @@ static bool is_cancelled(const struct batch *b)
 static int start_all(struct batch *b, struct mvm_error *err)
 {
 	int64_t began_ns = clock_now_ns();
-	uint32_t at_once = b->n > 1 ? window() : 1;
 	int r = 0;
 
 	b->taken = calloc(b->n, sizeof(*b->taken));
@@ -200,7 +213,7 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	while (r >= 0 && b->up < b->n) {
 		if (is_cancelled(b))
 			r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
-		else if (b->begun < b->n && b->begun - b->up < at_once)
+		else if (b->begun < b->n && b->begun - b->up < window(b))
 			r = begin_one(b, err);
 		else
 			r = wait_for_next(b, err);

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hostload.h"
 #include "base/lock.h"
 #include "base/loop.h"
 #include "base/progress.h"
@@ -232,6 +233,20 @@ static bool has_room(struct server *s, struct pool *p)
 	return false;
 }
 
+/* One VM starts at a time, and none while those that run wait for memory already. */
+static bool may_grow(struct server *s, struct pool *p)
+{
+	struct hostload host;
+	char pressure[HOSTLOAD_TEXT_SIZE], text[sizeof(p->note)];
+	hostload_read(&host);
+	if (!hostload_is_short_of_memory(&host))
+		return true;
+	hostload_describe(&host, pressure);
+	(void)snprintf(text, sizeof(text), "waiting until the host has memory: %s", pressure);
+	put_off(s, p, text);
+	return false;
+}
+
 /* How a VM would be restored here, or why it would not. */
 static int plan_restore(struct server *s, struct pool *p, struct revision *revision,
 			struct vmm_probe *probe, struct start_request *q, struct start_plan *plan,
@@ -288,7 +303,8 @@ static void tend(struct server *s, struct pool *p)
 		p->changed = true; /* there may be another */
 		return;
 	}
-	if (r == 0 && p->n < p->size && p->retry_ns <= clock_now_ns() && has_room(s, p))
+	if (r == 0 && p->n < p->size && p->retry_ns <= clock_now_ns() && may_grow(s, p) &&
+	    has_room(s, p))
 		r = start_one(s, p, &q, &plan, &err);
 	if (r < 0) {
 		put_off(s, p, err.text);

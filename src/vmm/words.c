@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 
 static int copy_log(struct words *w, int log_fd)
 {
+	oom_begin(&w->oom);
 	if (log_fd >= 0 && (w->log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
 		return -errno;
 	return 0;
@@ -115,9 +117,12 @@ int words_explain(const struct words *w, const char *who, const char *prefix, in
 {
 	AUTO_DONE(strbuf) text = { 0 };
 	tidy(w, prefix, &text);
+	char killer[OOM_TEXT_SIZE] = "";
 	bool killed = WIFSIGNALED(status);
-	return mvm_error_set(err, -EREMOTEIO, "%s %s %d%s%s", who,
+	if (killed && WTERMSIG(status) == SIGKILL)
+		oom_describe(&w->oom, NULL, killer);
+	return mvm_error_set(err, -EREMOTEIO, "%s %s %d%s%s%s", who,
 			     killed ? "was killed by signal" : "ended with status",
-			     killed ? WTERMSIG(status) : WEXITSTATUS(status), text.data ? ": " : "",
-			     text.data ? text.data : "");
+			     killed ? WTERMSIG(status) : WEXITSTATUS(status), killer,
+			     text.data ? ": " : "", text.data ? text.data : "");
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "vmm/oom.h"
 
 #define WORDS_MAX 4096u
 
@@ -20,6 +21,7 @@ struct words {
 	int fd;	    /* the read end; -1 at its end */
 	int log_fd; /* a copy goes there; -1: nowhere */
 	struct strbuf tail;
+	struct oom_watch oom; /* since the process was started */
 };
 #define WORDS_NONE                                                                                 \
 	{                                                                                          \

@@ -112,9 +112,37 @@ static void backends_have_a_cure_unless_they_are_as_they_should_be(void **state)
 	}
 }
 
+static void a_busy_host_is_told(void **state)
+{
+	(void)state;
+	static const struct {
+		struct hostload host;
+		enum mvm_check_level level;
+		const char *text, *mend;
+	} cases[] = {
+		{ { .has_pressure = true, .cpu = 3 }, MVM_CHECK_OK, "for a CPU 3 %", NULL },
+		{ { .has_pressure = true, .cpu = 97 },
+		  MVM_CHECK_WARN,
+		  "for a CPU 97 %",
+		  "mvm stats" },
+		{ { .has_pressure = true, .memory = 12 },
+		  MVM_CHECK_WARN,
+		  "for memory 12 %",
+		  "mvm stats" },
+		{ { .load_per_cpu = 0.5 }, MVM_CHECK_OK, "0.5 processes run or wait", NULL },
+		{ { .load_per_cpu = 3 }, MVM_CHECK_WARN, "3.0 processes run or wait", "mvm stats" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(doctor) d = { 0 };
+		doctor_pressure(&d, &cases[i].host);
+		assert_says(&d, cases[i].level, cases[i].text, cases[i].mend);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_busy_host_is_told),
 		cmocka_unit_test(kvm_that_cannot_be_used_has_a_cause_and_a_cure),
 		cmocka_unit_test(memory_that_is_short_or_not_lent_is_told),
 		cmocka_unit_test(backends_have_a_cure_unless_they_are_as_they_should_be),

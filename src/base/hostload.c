@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/hostload.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define PROC_FILE_MAX ((size_t)64 * 1024)
+
+/* From here on most starts and answers wait in a queue. */
+#define CPU_BUSY     80.0
+#define MEMORY_BUSY  10.0
+#define FULL_STALL   30.0 /* of memory or the disk: nothing at all goes on */
+#define LOAD_PER_CPU 2.0
+
+static char *read_text(int proc_fd, const char *name)
+{
+	char *text = NULL;
+	AUTO_CLOSE int fd = openat(proc_fd, name, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && file_read_fd(fd, PROC_FILE_MAX, &text, NULL) >= 0 ? text : NULL;
+}
+
+/* "some avg10=1.23 avg60=...": the number after `key`, of the line that begins with `line`. */
+static double avg10(const char *text, const char *line)
+{
+	const char *at = text ? strstr(text, line) : NULL;
+	const char *value = at ? strstr(at, "avg10=") : NULL;
+	return value ? strtod(value + strlen("avg10="), NULL) : 0;
+}
+
+void hostload_read_at(int proc_fd, unsigned cpus, struct hostload *ret)
+{
+	AUTO_FREE char *cpu = read_text(proc_fd, "pressure/cpu");
+	AUTO_FREE char *memory = read_text(proc_fd, "pressure/memory");
+	AUTO_FREE char *io = read_text(proc_fd, "pressure/io");
+	AUTO_FREE char *load = read_text(proc_fd, "loadavg");
+
+	*ret = (struct hostload){
+		.has_pressure = cpu && memory && io,
+		.cpu = avg10(cpu, "some"),
+		.memory = avg10(memory, "some"),
+		.io = avg10(io, "some"),
+		.memory_full = avg10(memory, "full"),
+		.io_full = avg10(io, "full"),
+		.load_per_cpu = load ? strtod(load, NULL) / cpus : 0,
+	};
+}
+
+unsigned hostload_cpus(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+void hostload_read(struct hostload *ret)
+{
+	AUTO_CLOSE int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	hostload_read_at(proc_fd, hostload_cpus(), ret);
+}
+
+bool hostload_is_slow(const struct hostload *h)
+{
+	if (!h->has_pressure)
+		return h->load_per_cpu >= LOAD_PER_CPU;
+	return h->cpu >= CPU_BUSY || h->memory_full >= FULL_STALL || h->io_full >= FULL_STALL;
+}
+
+bool hostload_is_short_of_memory(const struct hostload *h)
+{
+	return h->has_pressure && h->memory >= MEMORY_BUSY;
+}
+
+void hostload_describe(const struct hostload *h, char ret[HOSTLOAD_TEXT_SIZE])
+{
+	if (h->has_pressure)
+		(void)snprintf(ret, HOSTLOAD_TEXT_SIZE,
+			       "processes wait for a CPU %.0f %%, for memory %.0f %%, for the "
+			       "disk %.0f %% of the time",
+			       h->cpu, h->memory, h->io);
+	else
+		(void)snprintf(ret, HOSTLOAD_TEXT_SIZE, "%.1f processes run or wait for each CPU",
+			       h->load_per_cpu);
+}
+
+unsigned hostload_starts_at_once(const struct hostload *h, unsigned cpus)
+{
+	if (hostload_is_short_of_memory(h))
+		return 1;
+	bool busy = h->has_pressure ? h->cpu >= CPU_BUSY : h->load_per_cpu >= LOAD_PER_CPU;
+	return busy ? cpus : 2 * cpus;
+}
+
+bool hostload_oom_kills(uint64_t *ret)
+{
+	AUTO_CLOSE int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_FREE char *text = proc_fd < 0 ? NULL : read_text(proc_fd, "vmstat");
+	const char *line = text ? strstr(text, "\noom_kill ") : NULL;
+	if (!line)
+		return false;
+	*ret = strtoull(line + strlen("\noom_kill "), NULL, 10);
+	return true;
+}

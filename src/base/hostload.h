@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_HOSTLOAD_H
+#define BASE_HOSTLOAD_H
+
+/*
+ * How busy this host is, and how much memory it has left.
+ *
+ * The kernel tells the pressure as the share of the last ten seconds in which at least one process
+ * ("some"), or every process ("full"), waited for a CPU, memory or the disk.  A kernel without
+ * pressure information, or a container that hides it, leaves the load average.
+ * Source: Linux Documentation/accounting/psi.rst; proc_loadavg(5); proc_meminfo(5).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hostload {
+	bool has_pressure;
+	double cpu, memory, io;	     /* "some", per cent */
+	double memory_full, io_full; /* "full", per cent */
+	double load_per_cpu;	     /* of the last minute; 0: unknown */
+};
+
+/* What the host says now.  Costs four small files; what cannot be read is 0. */
+void hostload_read(struct hostload *ret);
+
+/* The same of another folder than /proc, and so many CPUs. */
+void hostload_read_at(int proc_fd, unsigned cpus, struct hostload *ret);
+
+/* Is the host so busy that a guest which does not answer in time may be well? */
+bool hostload_is_slow(const struct hostload *h);
+
+/* Do processes wait for memory so much that more VMs would make it worse? */
+bool hostload_is_short_of_memory(const struct hostload *h);
+
+/* "processes wait for a CPU 93 %, for memory 0 %, for the disk 1 % of the time" */
+#define HOSTLOAD_TEXT_SIZE 128u
+void hostload_describe(const struct hostload *h, char ret[HOSTLOAD_TEXT_SIZE]);
+
+/*
+ * How many VMs may start at once: two for each CPU, one for each when processes wait for CPUs most
+ * of the time, and one in all when they wait for memory, which more VMs would only make worse.
+ */
+unsigned hostload_starts_at_once(const struct hostload *h, unsigned cpus);
+
+/* CPUs that are online; at least 1. */
+unsigned hostload_cpus(void);
+
+/* How often the kernel has killed a process for want of memory since it booted, in any cgroup.
+ * Returns false when it does not say. */
+bool hostload_oom_kills(uint64_t *ret);
+
+#endif

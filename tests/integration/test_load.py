@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A busy host, one that lacks memory, and captures that do not load: what is done and said."""
+
+import os
+import unittest
+
+import guests
+import harness
+
+MIB = 1 << 20
+LOAD_ERROR = "VQ 4 size 0x400 < last_avail_idx 0x2 - used_idx 0x3"
+# the VMM of the first clone refuses the snapshot; QEMU may not write where its user may not
+REFUSES_ONCE = """#!/bin/sh
+case "$*" in *-incoming*) if mkdir '%s/refused' 2>/dev/null; then echo '%s' >&2; exit 1; fi;; esac
+exec qemu-system-x86_64 "$@"
+"""
+SICK = guests.CONFIG.replace('"web"', '"sick"').replace(
+    'http = "http://127.0.0.1:8080/"', 'http = "http://127.0.0.1:9/"\ntimeout_s = 2')
+
+
+def memory_cgroup():
+    """A new cgroup that can limit memory, by whichever version has the controller here; or None."""
+    for mount, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                         ("/sys/fs/cgroup", "memory.max")):
+        path = os.path.join(mount, f"mvm-test-{os.getpid()}")
+        try:
+            os.mkdir(path)
+        except OSError:
+            continue
+        if os.path.exists(os.path.join(path, limit)):
+            return path, limit
+        os.rmdir(path)
+    return None
+
+
+@harness.needs_guests
+class Load(guests.TestCase):
+    config = guests.CONFIG
+
+    def test_a_capture_that_no_vmm_loads_is_made_again(self):
+        self.own_data()
+        os.chmod(self.folder, 0o711)  # run by root, mvm starts it as another user
+        flags = self.path("flags")
+        os.mkdir(flags)
+        os.chmod(flags, 0o777)
+        qemu = self.write("qemu", REFUSES_ONCE % (flags, LOAD_ERROR), 0o755)
+        done = self.mvm("template", "snapshot", "web-worker", env={"MVM_QEMU": qemu}, status=0)
+        self.assertIn(LOAD_ERROR, done.stderr)
+        self.assertIn("capturing again: attempt 2 of 3", done.stderr)
+        name = self.mvm_json("run", "-T", "web-worker", "-d", "--require-snapshot",
+                             env={"MVM_QEMU": qemu})["name"]
+        self.assertEqual(self.exec(name, "hostname"), name + "\n")
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root, for a cgroup")
+    def test_a_vmm_that_the_kernel_killed_for_memory_is_told(self):
+        made = memory_cgroup()
+        if not made:
+            self.skipTest("no cgroup here can limit memory")
+        folder, limit = made
+        self.addCleanup(lambda: guests.wait_until(lambda: not os.path.exists(folder)
+                                                  or os.rmdir(folder) is None))
+        record = self.run_detached()
+        for file, value in ((limit, 16 * MIB), ("cgroup.procs", record["vmm_pid"])):
+            with open(os.path.join(folder, file), "w", encoding="ascii") as out:
+                out.write(str(value))
+        self.mvm("exec", record["name"], "--", "sh", "-c",
+                 "head -c 60M /dev/urandom >/tmp/big")
+        says = "probably by the kernel: memory ran out"
+        self.assertTrue(guests.wait_until(
+            lambda: self.inspect(record["name"])["state"] == "failed"))
+        error = self.inspect(record["name"])["error"]
+        self.assertIn("was killed by signal 9", error)
+        self.assertIn(says, error)
+        self.assertIn("--mem", error)
+        self.mvm_fails(1, "wait", record["name"], says=says)
+
+    def test_an_error_ends_with_the_reason(self):
+        toml = os.path.join(self.shared, "sick.toml")
+        with open(toml, "w", encoding="utf-8") as file:
+            file.write(SICK)
+        self.mvm_ok("template", "build", "--config", toml)
+        done = self.mvm("run", "-T", "sick-worker", "-d", status=1)
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("hint:")]
+        self.assertIn("the guest did not become healthy (deadline 2 s): ", lines[-1])
+        self.assertIn("cannot connect", lines[-1])
+        self.assertIn("the guest's console ended with:", done.stderr)
+
+    def test_stats_and_doctor_tell_the_pressure(self):
+        name = self.run_detached()["name"]
+        done = self.mvm("stats", status=0)
+        self.assertRegex(done.stderr, r"^host: .* (wait|run or wait) for ")
+        pressure = self.mvm_json("stats", name)[0]["host_pressure"]
+        if os.path.exists("/proc/pressure/cpu"):
+            self.assertEqual(set(pressure), {"cpu", "memory", "io"})
+        else:
+            self.assertIsNone(pressure)
+        checks = self.mvm_json("doctor")["checks"]
+        self.assertIn("pressure", [check["name"] for check in checks])
+
+
+if __name__ == "__main__":
+    guests.main()

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "instance/healthwatch.h"
+
+static void a_slow_host_excuses_a_guest_for_a_while(void **state)
+{
+	(void)state;
+	const struct hostload idle = { .has_pressure = true, .cpu = 10 };
+	const struct hostload busy = { .has_pressure = true, .cpu = 97 };
+	struct healthwatch w = { 0 };
+	assert_false(healthwatch_excuses(&w, 0, &idle));
+	for (int i = 0; i < 5; i++)
+		assert_true(healthwatch_excuses(&w, 0, &busy));
+	assert_false(healthwatch_excuses(&w, 0, &idle));
+	assert_true(healthwatch_excuses(&w, 0, &busy));
+	assert_false(
+		healthwatch_excuses(&w, 0, &busy)); /* a dead guest is found out all the same */
+}
+
+static void our_own_late_timer_excuses_a_guest(void **state)
+{
+	(void)state;
+	const struct hostload unknown = { 0 };
+	struct healthwatch w = { 0 };
+	assert_false(healthwatch_excuses(&w, NS_PER_S / 2, &unknown));
+	assert_true(healthwatch_excuses(&w, 2 * NS_PER_S, &unknown));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_slow_host_excuses_a_guest_for_a_while),
+		cmocka_unit_test(our_own_late_timer_excuses_a_guest),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
