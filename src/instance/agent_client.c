@@ -165,6 +165,8 @@ int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, con
 {
 	if (a->broken[0])
 		return -EPIPE;
+	if (a->quiet && stream != a->own_stream)
+		return -EBUSY;
 	a->channel.out_limit = QUEUE_MAX + (type == FRAME_RESET ? RESETS_MAX : 0);
 	int r = channel_send(&a->channel, type, stream, payload, len);
 	if (r < 0)

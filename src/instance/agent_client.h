@@ -43,6 +43,7 @@ struct agent_client {
 	uint32_t last_own_stream;
 	struct strbuf reply; /* its reply */
 	bool replied;
+	bool quiet; /* nothing but our own call is sent: the guest is being captured */
 	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
@@ -65,7 +66,8 @@ void agent_client_done(struct agent_client *a);
  */
 int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
 
-/* Send a frame of a client's stream.  -ENOBUFS when the guest takes nothing any more. */
+/* Send a frame of a client's stream.  -ENOBUFS when the guest takes nothing any more, -EBUSY while
+ * the channel is quiet. */
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);
 

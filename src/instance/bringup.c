@@ -183,6 +183,8 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	for (int i = 1; r < 0 && i < BOOTS_MAX && machine_lacked_timer(&s->machine); i++) {
 		machine_free(&s->machine);
 		machine_begin(&s->machine, s->loop);
+		if (s->record.purpose == RECORD_FOR_CAPTURE) /* the next VMM makes its own */
+			(void)unlinkat(SUPERVISOR_FD_CAPTURE, MEMORY_NAME, 0);
 		s->clients.guest_gone = false;
 		r = start_boot(s, ops, err);
 	}

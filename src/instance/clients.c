@@ -175,6 +175,8 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 	if (i == STREAMS_MAX)
 		return refuse(client, f->stream, EAGAIN, "too many calls at once");
 	int r = agent_client_send(c->agent, FRAME_CALL, i + 1, f->payload, f->len);
+	if (r == -EBUSY)
+		return refuse(client, f->stream, EBUSY, "the VM is being captured");
 	if (r < 0)
 		return refuse(client, f->stream, EAGAIN,
 			      r == -ENOBUFS ? "the guest does not take any more calls"

@@ -343,10 +343,12 @@ int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 	AUTO_DONE(strbuf) reply = { 0 };
 	int64_t began_ns = clock_now_ns();
 	wire_put_u64(&args, FIELD_MEMORY_BYTES, touched_bytes(snapshot_fd));
+	m->agent.quiet = true;
 	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", &args,
 				  &m->ended, deadline_ns, &reply, err);
 	if (r == 0)
 		r = take_nonce(&reply, ret_nonce, err);
+	m->agent.quiet = r == 0;
 	if (r < 0)
 		return with_console(m, r, err);
 	*ret_prepare_ns = clock_now_ns() - began_ns;

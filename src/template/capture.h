@@ -25,6 +25,7 @@ struct capture {
 	char nonce_sha256[DIGEST_HEX_SIZE];
 	char *memory_identity; /* of mem.bin */
 	struct mvm_build_result *result;
+	bool not_loaded; /* the test's VMM refused it: another capture may do better */
 };
 #define CAPTURE_NONE                                                                               \
 	{                                                                                          \

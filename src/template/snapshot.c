@@ -19,6 +19,7 @@
 #include "template/spec_rules.h"
 
 #define CONTROL_DEADLINE_MS INT64_C(180000)
+#define CAPTURES_MAX	    3u /* of guests whose capture no VMM loads */
 
 /* The VM has done its work: gone before anybody looks at its files. */
 static int end_instance(struct mvm_instance *i, struct mvm_error *err)
@@ -133,6 +134,7 @@ static int test_restore(struct capture *c, struct mvm_error *err)
 
 	progress_begin(&step, c->progress, "testing: restoring a clone");
 	int r = restore_clone(c, &vm, err);
+	c->not_loaded = r == -EREMOTEIO; /* the VMM refused it, or died of it */
 	if (r == 0)
 		r = record_working_set(c, vm, &bytes, err);
 	if (r == 0)
@@ -219,24 +221,35 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 		  const struct vmm_probe *probe, const struct mvm_progress *progress,
 		  struct mvm_build_result *result, struct mvm_error *err)
 {
-	AUTO_DONE(capture) c = CAPTURE_NONE;
 	int64_t began_ns = clock_now_ns();
+	struct mvm_error local;
 
+	if (!err)
+		err = &local;
 	if (!ops->caps.snapshots)
 		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot make snapshots",
 				     ops->name);
 	int r = need_agent(&revision->rev.run, err);
 	if (r < 0)
 		return r;
-	c.mvm = mvm;
-	c.progress = progress;
-	c.ops = ops;
-	c.probe = probe;
-	c.revision = revision;
-	c.result = result;
-	r = take_snapshot(&c, err);
-	/* the staging's end removes the folder that was replaced, unless somebody has it open */
-	revision_done(revision);
+	bool again = true;
+	for (unsigned i = 1; again; i++) {
+		AUTO_DONE(capture) c = CAPTURE_NONE;
+		c.mvm = mvm;
+		c.progress = progress;
+		c.ops = ops;
+		c.probe = probe;
+		c.revision = revision;
+		c.result = result;
+		result->n_snapshot_steps = 0;
+		r = take_snapshot(&c, err);
+		again = r < 0 && c.not_loaded && i < CAPTURES_MAX;
+		if (again)
+			progress_note(progress, "%s; capturing again: attempt %u of %u", err->text,
+				      i + 1, CAPTURES_MAX);
+		else /* before the staging's end, which removes the folder that was replaced */
+			revision_done(revision);
+	}
 	if (r < 0)
 		return mvm_error_context(err, r, "making the snapshot");
 	result->has_snapshot = result->new_snapshot = true;

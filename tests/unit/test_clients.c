@@ -135,6 +135,35 @@ static void a_guest_cannot_fill_memory_with_frames_that_no_window_bounds(void **
 	assert_int_equal(count(&x->client, FRAME_CREDIT), 0);
 }
 
+/* It could end up in the snapshot's memory and not in its device state. */
+static void nothing_is_sent_to_a_guest_that_is_captured(void **state)
+{
+	struct fixture *x = *state;
+	AUTO_DONE(strbuf) none = { 0 };
+	struct agent_later later = { 0 };
+	struct wire_field field;
+	struct frame f;
+	uint64_t status;
+	static const uint16_t size[2] = { 0 };
+
+	start_exec(x);
+	x->agent.quiet = true;
+	send_frame(&x->client, FRAME_RESIZE, 7, size, sizeof(size));
+	send_call(&x->client, 9, CALL_PING);
+	settle(x);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_equal(f.stream, 9);
+	assert_int_equal(f.type, FRAME_REPLY);
+	assert_true(wire_find(f.payload, f.len, FIELD_STATUS, &field) > 0);
+	assert_int_equal(wire_get_u64(&field, &status), 0);
+	assert_int_equal(status, EBUSY);
+	assert_int_equal(agent_client_begin(&x->agent, &later, CALL_CLOCK, &none, NULL, NULL),
+			 -EBUSY);
+	(void)shutdown(x->client.fd, SHUT_RDWR); /* resets its stream */
+	settle(x);
+	assert_int_equal(channel_receive(&x->guest, &f), 0);
+}
+
 static void credit_for_what_was_sent_is_passed_on(void **state)
 {
 	struct fixture *x = *state;
@@ -260,6 +289,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
+		TEST(nothing_is_sent_to_a_guest_that_is_captured),
 		TEST(credit_for_what_was_sent_is_passed_on),
 		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
 		TEST(a_guest_that_sends_too_much_is_told_as_that),

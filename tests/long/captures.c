@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * captures REVISION-FOLDER SCRATCH-FOLDER COUNT: boot a revision once, then capture that guest
+ * COUNT times and restore a clone of each capture.  Prints how many there were and how many of them
+ * did not load.
+ *
+ * The guest goes on between two captures, so that each finds the channel to its agent in another
+ * state.  A build would cost a boot for each.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "instance/machine.h"
+#include "model/load.h"
+#include "net/agent.h"
+
+#define STEP_MS 300000
+
+struct loader {
+	const struct vmm_ops *ops;
+	struct vmm_probe probe;
+	struct mvm_template_revision revision;
+	struct loop *loop;
+	char *cmdline;
+	int revision_fd, scratch_fd;
+};
+
+static int64_t soon(void)
+{
+	return clock_deadline_ns(STEP_MS);
+}
+
+static struct vmm_config config_of(const struct loader *l, enum vmm_memory memory, int memory_fd)
+{
+	return (struct vmm_config){
+		.name = "capture",
+		.vcpus = 1,
+		.mem_mib = 128,
+		.dir_fd = l->revision_fd,
+		.kernel = l->revision.artifact_paths.vmlinux,
+		.initrd = l->revision.artifact_paths.initrd,
+		.cmdline = l->cmdline,
+		.drives = { { .name = l->revision.artifact_paths.rootfs, .read_only = true } },
+		.n_drives = 1,
+		.own_dir_fd = l->scratch_fd,
+		.network = l->revision.run.network != MVM_NETWORK_NONE,
+		.memory = memory,
+		.memory_dir_fd = memory_fd,
+		.memory_name = "mem.bin",
+		.log_fd = -1,
+	};
+}
+
+static int spawn(struct loader *l, enum vmm_memory memory, int memory_fd, struct machine *ret,
+		 struct mvm_error *err)
+{
+	struct vmm_config config = config_of(l, memory, memory_fd);
+	machine_begin(ret, l->loop);
+	return machine_spawn(ret, l->ops, &l->probe, &config, l->scratch_fd, 1 << 20, soon(), err);
+}
+
+static int prepare(struct loader *l, const char *revision, const char *scratch,
+		   struct mvm_error *err)
+{
+	l->revision_fd = open(revision, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	l->scratch_fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->revision_fd < 0 || l->scratch_fd < 0)
+		return mvm_error_set(err, -errno, "cannot open the folders: %s", strerror(errno));
+	int r = loop_new(&l->loop);
+	if (r == 0)
+		r = vmm_backend_find("qemu", &l->ops, err);
+	if (r == 0)
+		r = vmm_backend_probe(l->ops, -1, &l->probe, err);
+	if (r == 0)
+		r = revision_load_at(l->revision_fd, &l->revision, err);
+	if (r < 0)
+		return r;
+	struct vmm_config config = config_of(l, VMM_MEMORY_PRIVATE, -1);
+	return l->ops->cmdline(&l->probe, &config, NULL, &l->cmdline, err);
+}
+
+/* The capture's memory is the file that the guest runs in: take a copy before it goes on. */
+static int keep_memory(struct loader *l, int snapshot_fd)
+{
+	AUTO_CLOSE int from = openat(l->scratch_fd, "mem.bin", O_RDONLY | O_CLOEXEC);
+	(void)unlinkat(snapshot_fd, "mem.bin", 0);
+	AUTO_CLOSE int to = openat(snapshot_fd, "mem.bin", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+				   0600);
+	if (from < 0 || to < 0)
+		return -errno;
+	int r = file_copy_fd(from, to);
+	return r < 0 ? r : 0;
+}
+
+static int let_go_on(struct loader *l, struct machine *m, struct mvm_error *err)
+{
+	int r = vmm_resume(m->vmm, soon(), err);
+	return r < 0 ? r
+		     : agent_client_call(&m->agent, l->loop, CALL_THAW, "thawing", NULL, &m->ended,
+					 soon(), NULL, err);
+}
+
+/* Returns 1 when a clone of it answered, 0 when none could be loaded. */
+static int capture_once(struct loader *l, struct machine *m, struct mvm_error *err)
+{
+	uint8_t nonce[NONCE_BYTES], known[NONCE_BYTES];
+	int64_t prepare_ns;
+	struct machine clone = { 0 };
+	AUTO_CLOSE int fd = dir_make_at(l->scratch_fd, "snapshot");
+	if (fd < 0 || linkat(l->scratch_fd, "mem.bin", fd, "mem.bin", 0) < 0)
+		return mvm_error_set(err, -EIO, "cannot make the snapshot's folder");
+	int r = machine_capture(m, fd, soon(), nonce, &prepare_ns, err);
+	if (r == 0)
+		r = keep_memory(l, fd);
+	if (r < 0)
+		return r;
+	struct mvm_error why = { 0 };
+	r = spawn(l, VMM_MEMORY_CLONE, fd, &clone, &why);
+	if (r == 0)
+		r = machine_restore(&clone, &l->revision.run, fd, soon(), known, &why);
+	if (r == 0 && memcmp(nonce, known, sizeof(nonce)) != 0)
+		r = mvm_error_set(&why, -EBADMSG, "another guest's nonce");
+	if (clone.vmm)
+		machine_free(&clone);
+	if (r < 0)
+		printf("# lost: %s\n", why.text);
+	int lost = r < 0;
+	r = tree_remove_at(l->scratch_fd, "snapshot");
+	if (r == 0)
+		r = let_go_on(l, m, err);
+	return r < 0 ? r : !lost;
+}
+
+static int capture_many(struct loader *l, unsigned count, struct mvm_error *err)
+{
+	struct machine m;
+	unsigned lost = 0;
+	int r = spawn(l, VMM_MEMORY_CAPTURE, l->scratch_fd, &m, err);
+	if (r == 0)
+		r = machine_boot(&m, &l->revision.run, soon(), err);
+	for (unsigned i = 0; i < count && r >= 0; i++) {
+		r = capture_once(l, &m, err);
+		lost += r == 0;
+	}
+	machine_free(&m);
+	if (r >= 0)
+		printf("%u captures, %u lost\n", count, lost);
+	return r < 0 ? r : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct loader l = { 0 };
+	struct mvm_error err = { 0 };
+	if (argc != 4)
+		return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	int r = prepare(&l, argv[1], argv[2], &err);
+	if (r == 0)
+		r = capture_many(&l, (unsigned)strtoul(argv[3], NULL, 10), &err);
+	if (r < 0)
+		(void)fprintf(stderr, "captures: %s\n", err.text);
+	mvm_template_revision_done(&l.revision);
+	vmm_probe_done(&l.probe);
+	loop_free(l.loop);
+	free(l.cmdline);
+	return r < 0;
+}

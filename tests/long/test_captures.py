@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two hundred captures of a guest on a busy host, and a clone of each: none may be lost.
+
+MVM_TEST_CAPTURE_COUNT sets another number.
+"""
+
+import os
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                                "integration"))
+import guests
+import harness
+
+COUNT = os.environ.get("MVM_TEST_CAPTURE_COUNT", "200")
+SECONDS = 3000
+BURNERS = 3
+
+
+@harness.needs_guests
+@unittest.skipUnless("MVM_TEST_CAPTURES" in os.environ, "MVM_TEST_CAPTURES names no program")
+class Captures(guests.TestCase):
+    config = guests.CONFIG
+    snapshot = False
+
+    def burn(self):
+        """What keeps the CPUs busy until the test ends, and not longer than it may take."""
+        burner = subprocess.Popen(["nice", "-n", "19", "timeout", str(SECONDS), sys.executable,
+                                   "-c", "while True: pass"])
+        self.addCleanup(burner.wait)
+        self.addCleanup(burner.terminate)
+
+    def test_every_capture_loads(self):
+        scratch = self.path("scratch")
+        os.mkdir(scratch)
+        for _ in range(BURNERS):
+            self.burn()
+        done = subprocess.run([os.environ["MVM_TEST_CAPTURES"],
+                               os.path.dirname(self.current("web-worker", "revision.json")),
+                               scratch, COUNT], capture_output=True, text=True, check=False,
+                              timeout=SECONDS)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, f"{COUNT} captures, 0 lost\n")
+
+
+if __name__ == "__main__":
+    guests.main()
