@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "instance/confine.h"
@@ -72,6 +73,8 @@ int host_memory_from(const char *meminfo, const char *mount, const char *path,
 		return -ENODATA;
 	m.limit_bytes *= 1024;
 	m.available_bytes *= 1024;
+	if (number_of(meminfo, "SwapFree:", &m.swap_bytes))
+		m.swap_bytes *= 1024;
 	while (at && str_starts(at, mount)) {
 		consider_cgroup(at, &m);
 		char *slash = strrchr(at, '/');
@@ -101,6 +104,24 @@ int host_memory_check(uint32_t mem_mib, struct mvm_error *err)
 	str_bytes(m.limit_bytes, limit, sizeof(limit));
 	return mvm_error_set(err, -EINVAL, "%s of memory: %s %s", wanted,
 			     m.cgroup ? "the cgroup of this process has" : "this host has", limit);
+}
+
+int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t least_bytes,
+			   struct mvm_error *err)
+{
+	uint64_t room_bytes = m->available_bytes + m->swap_bytes;
+	char least[32], room[32];
+
+	if (least_bytes == 0 || n <= room_bytes / least_bytes)
+		return 0;
+	str_bytes(least_bytes, least, sizeof(least));
+	str_bytes(room_bytes, room, sizeof(room));
+	int r = mvm_error_set(err, -ENOMEM,
+			      "%" PRIu32 " VMs do not fit: each takes at least %s and %s are "
+			      "available, which is enough for %" PRIu64,
+			      n, least, room, room_bytes / least_bytes);
+	return mvm_error_hint(err, r,
+			      "start fewer, or end others: 'mvm stats' shows what they take");
 }
 
 /* Memory that a VMM has for itself already; 0 when it has just gone.  Source: proc_pid_statm(5). */

@@ -14,6 +14,7 @@
 struct host_memory {
 	uint64_t limit_bytes;	  /* what there is: the host's, or the cgroup's if that is less */
 	uint64_t available_bytes; /* of it, what can be had without swapping */
+	uint64_t swap_bytes;	  /* the host's, free */
 	bool cgroup;		  /* limit_bytes is a cgroup's memory.max */
 };
 
@@ -32,6 +33,11 @@ int host_memory_from(const char *meminfo, const char *mount, const char *path,
 /* Can a guest be so large?  0; -EINVAL with both sizes when it cannot.  A host that cannot be asked
  * refuses nothing. */
 int host_memory_check(uint32_t mem_mib, struct mvm_error *err);
+
+/* Can n VMs start that take at least so much each, memory and swap together?  0, or -ENOMEM with
+ * how many can. */
+int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t least_bytes,
+			   struct mvm_error *err);
 
 /*
  * Before n guests of mem_mib start: note when they and those that run may come to need more than

@@ -18,6 +18,8 @@
 #include "template/start.h"
 #include "template/volumes.h"
 
+#define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
+
 /* One call of mvm_instance_start_many(). */
 struct batch {
 	struct mvm *mvm;
@@ -231,6 +233,17 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	return 0;
 }
 
+/* Said before any of them starts.  A host that cannot be asked refuses nothing. */
+static int check_room(const struct batch *b, struct mvm_error *err)
+{
+	struct host_memory m;
+	uint64_t least_mib = b->request.ops->caps.clone_least_mib;
+	if (!b->plan.restore)
+		least_mib += BOOT_LEAST_MIB;
+	return host_memory_read(&m) < 0 ? 0
+					: host_memory_check_many(&m, b->n, least_mib << 20, err);
+}
+
 int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, uint32_t n,
 			    int cancel_fd, const struct mvm_progress *progress,
 			    struct mvm_instance **ret, struct mvm_error *err)
@@ -279,6 +292,9 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 				     b.plan.reason);
 	if (b.plan.reason)
 		progress_note(progress, "booting instead of restoring: %s", b.plan.reason);
+	r = check_room(&b, err);
+	if (r < 0)
+		return r;
 	host_memory_note(mvm, b.plan.mem_mib, n, progress);
 	return start_all(&b, err);
 }

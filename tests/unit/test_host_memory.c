@@ -79,9 +79,24 @@ static void a_guest_larger_than_the_host_is_refused_with_both_sizes(void **state
 
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
+static void more_vms_than_memory_holds_are_refused_with_how_many_it_holds(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	const struct host_memory m = { .available_bytes = 400 * MIB, .swap_bytes = 80 * MIB };
+
+	assert_int_equal(host_memory_check_many(&m, 40, 12 * MIB, &err), 0);
+	assert_int_equal(host_memory_check_many(&m, 41, 12 * MIB, &err), -ENOMEM);
+	assert_string_equal(err.text,
+			    "41 VMs do not fit: each takes at least 12 MiB and 480 MiB are "
+			    "available, which is enough for 40");
+	assert_int_equal(host_memory_check_many(&m, 1000, 0, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(more_vms_than_memory_holds_are_refused_with_how_many_it_holds),
 		cmocka_unit_test(without_a_cgroup_the_hosts_memory_counts),
 		IN_SCRATCH(the_least_limit_above_a_cgroup_counts),
 		IN_SCRATCH(a_cgroup_that_allows_more_than_there_is_changes_nothing),

@@ -354,6 +354,7 @@ const struct vmm_ops vmm_firecracker = {
 		.network_user = true,
 		.shared_memory_clones = true,
 		.agent_transport = "vsock",
+		.clone_least_mib = 2,
 	},
 	.binary = FC_BINARY,
 	.binary_env = FC_BINARY_ENV,

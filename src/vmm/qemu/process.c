@@ -281,6 +281,7 @@ const struct vmm_ops vmm_qemu = {
 		.network_user = true,
 		.shared_memory_clones = true,
 		.agent_transport = "virtio-serial",
+		.clone_least_mib = 12,
 	},
 	.binary = QEMU_BINARY,
 	.binary_env = QEMU_BINARY_ENV,
