@@ -71,6 +71,9 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	int64_t deadline_ns = clock_deadline_ns(STOP_DEFAULT_MS);
 	if (s->record.purpose == RECORD_FOR_POOL)
 		return mvm_error_set(err, -EBUSY, "this VM waits in a pool");
+	/* one that ran on would change the memory that its device state was just written for */
+	if (s->record.purpose == RECORD_FOR_CAPTURE)
+		return mvm_error_set(err, -EBUSY, "this VM was started to be captured");
 	if (s->machine.ended)
 		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
 	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)

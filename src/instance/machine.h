@@ -99,9 +99,10 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 /*
  * Have the guest prepare, pause it, write device state into snapshot_fd.  It stays paused.
  *
- * From PREPARE on nothing else is sent to the agent.  Memory and device state are written at two
- * moments, and what the agent's port takes between them would be in one and not in the other: QEMU
- * then refuses to load them ("VQ 4 size 0x400 < last_avail_idx 0x2 - used_idx 0x3").
+ * From PREPARE on nothing else is sent to the agent, and the guest must never run again: its memory
+ * is the snapshot's file.  What its port takes once the device state is written is counted in the
+ * one and not in the other, and QEMU refuses to load them ("VQ 4 size 0x400 < last_avail_idx 0x2 -
+ * used_idx 0x3").
  *
  *   ret_prepare_ns  how long the guest took to prepare
  */

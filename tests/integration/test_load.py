@@ -2,12 +2,18 @@
 """A busy host, one that lacks memory, and captures that do not load: what is done and said."""
 
 import os
+import socket
+import subprocess
+import threading
 import unittest
 
+import agentproto
 import guests
 import harness
 
 MIB = 1 << 20
+RESUME = 67 # of the control socket (doc/agent-protocol.md)
+MEMINFO = "MemTotal: 2000000 kB\nMemAvailable: 200000 kB\nSwapFree: 0 kB\n"
 LOAD_ERROR = "VQ 4 size 0x400 < last_avail_idx 0x2 - used_idx 0x3"
 # the VMM of the first clone refuses the snapshot; QEMU may not write where its user may not
 REFUSES_ONCE = """#!/bin/sh
@@ -50,6 +56,51 @@ class Load(guests.TestCase):
         name = self.mvm_json("run", "-T", "web-worker", "-d", "--require-snapshot",
                              env={"MVM_QEMU": qemu})["name"]
         self.assertEqual(self.exec(name, "hostname"), name + "\n")
+
+    def ask_to_resume(self, snapshot, answers):
+        """Of the VM that is to be captured, all the time until it is."""
+        while snapshot.poll() is None:
+            for name in self.instances():
+                with socket.socket(socket.AF_UNIX) as sock:
+                    try:
+                        sock.connect(self.data("instances", name, "control.sock"))
+                        agent = agentproto.Agent(sock)
+                        while True:
+                            try:
+                                agent.call(RESUME)
+                                answers.append("resumed")
+                            except agentproto.Refused as refused:
+                                answers.append(refused.message)
+                    except (OSError, agentproto.Closed):
+                        continue
+
+    def test_a_vm_that_is_captured_cannot_be_resumed(self):
+        self.own_data()
+        snapshot = self.start_mvm("template", "snapshot", "web-worker")
+        answers = []
+        asker = threading.Thread(target=self.ask_to_resume, args=(snapshot, answers))
+        asker.start()
+        _, err = snapshot.communicate(timeout=2 * harness.PATIENCE_S)
+        asker.join()
+        self.assertEqual(snapshot.returncode, 0, err)
+        self.assertNotIn("again", err)
+        self.assertNotIn("resumed", answers)
+        self.assertIn("this VM was started to be captured", answers)
+
+    @unittest.skipUnless(os.getuid() == 0, "needs root, to mount")
+    def test_more_than_memory_holds_are_refused_before_one_starts(self):
+        enter = guests.in_own_mounts((self.write("meminfo", MEMINFO), "/proc/meminfo", "",
+                                      guests.MS_BIND, ""))
+        try:
+            done = subprocess.run([harness.MVM, "run", "-T", "web-worker", "-d", "--count", "50"],
+                                  env=self.environment(), preexec_fn=enter, capture_output=True,
+                                  text=True, check=False, timeout=harness.PATIENCE_S)
+        except subprocess.SubprocessError as error:
+            self.skipTest(f"no mounts here: {error}")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("50 VMs do not fit: each takes at least 12 MiB", done.stderr)
+        self.assertIn("which is enough for 16", done.stderr)
+        self.assertEqual(self.instances(), [])
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, for a cgroup")
     def test_a_vmm_that_the_kernel_killed_for_memory_is_told(self):
