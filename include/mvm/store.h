@@ -70,8 +70,9 @@ MVM_API const char *const *mvm_template_presets(void);
  *   ret_files  paths in dir of what was written; mvm_strings_done(); may be NULL
  *
  * Every preset contains a static busybox, which is copied from this host.
- * Errors: -EEXIST naming a file that is there already (nothing is written then), -EINVAL (no such
- * preset), -ENOENT (no static busybox here).
+ * A failure, of a full disk say, leaves nothing of what was written.
+ * Errors: -EEXIST naming a file that is there already, -EINVAL (no such preset), -ENOENT (no static
+ * busybox here), -ENOSPC and others.
  */
 MVM_API int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *ret_files,
 			      struct mvm_error *err);

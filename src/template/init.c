@@ -79,36 +79,49 @@ static char *fill_in(const char *text, const char *id)
 	return strbuf_take(&b);
 }
 
+struct writing {
+	int dir_fd;
+	const char *id;
+	char *busybox;
+	size_t busybox_len;
+	struct strv made; /* paths in dir_fd of all that was made, in that order */
+};
+
 /* Open the folder that a path's last part lies in, making those on the way (mode 0755). */
-static int open_parent(int dir_fd, const char *path, const char **ret_name)
+static int open_parent(struct writing *w, const char *path, const char **ret_name)
 {
-	AUTO_CLOSE int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	const char *slash;
+	AUTO_CLOSE int fd = openat(w->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *rest = path, *slash;
 
 	if (fd < 0)
 		return -errno;
-	while ((slash = strchr(path, '/'))) {
+	while ((slash = strchr(rest, '/'))) {
 		char name[64];
-		(void)snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
-		if (mkdirat(fd, name, 0755) < 0 && errno != EEXIST)
+		(void)snprintf(name, sizeof(name), "%.*s", (int)(slash - rest), rest);
+		if (mkdirat(fd, name, 0755) == 0)
+			strv_addf(&w->made, "%.*s", (int)(slash - path), path);
+		else if (errno != EEXIST)
 			return -errno;
 		int next = dir_open_at(fd, name);
 		if (next < 0)
 			return next;
 		(void)close(fd);
 		fd = next;
-		path = slash + 1;
+		rest = slash + 1;
 	}
-	*ret_name = path;
+	*ret_name = rest;
 	return TAKE_FD(fd);
 }
 
-struct writing {
-	int dir_fd;
-	const char *id;
-	char *busybox;
-	size_t busybox_len;
-};
+/* A failure leaves what was there before, and in it nothing of ours. */
+static void undo(struct writing *w)
+{
+	for (size_t i = w->made.n; i > 0; i--) {
+		const char *path = w->made.v[i - 1];
+		if (unlinkat(w->dir_fd, path, 0) < 0 && errno == EISDIR)
+			(void)unlinkat(w->dir_fd, path, AT_REMOVEDIR); /* not with others' files */
+	}
+}
 
 static int write_text(int dir_fd, const char *name, const char *content, const char *id)
 {
@@ -116,10 +129,10 @@ static int write_text(int dir_fd, const char *name, const char *content, const c
 	return text ? file_create_at(dir_fd, name, text, strlen(text), 0644) : -ENOMEM;
 }
 
-static int write_file(const struct writing *w, const struct preset_file *f)
+static int write_file(struct writing *w, const struct preset_file *f)
 {
 	const char *name = NULL;
-	AUTO_CLOSE int fd = open_parent(w->dir_fd, f->path, &name);
+	AUTO_CLOSE int fd = open_parent(w, f->path, &name);
 
 	if (fd < 0)
 		return fd;
@@ -149,9 +162,25 @@ static int refuse_existing(int dir_fd, const char *dir, const struct preset *p,
 	return 0;
 }
 
-static int open_target(const char *dir, struct mvm_error *err)
+static int write_files(struct writing *w, const char *dir, const struct preset *p,
+		       struct strv *files, struct mvm_error *err)
 {
-	int r = mkdir(dir, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	for (const struct preset_file *f = p->files; f->path; f++) {
+		int r = write_file(w, f);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot write '%s/%s': %s", dir, f->path,
+					     strerror(-r));
+		strv_add(files, f->path);
+		strv_add(&w->made, f->path);
+	}
+	return files->failed || w->made.failed ? mvm_error_oom(err) : 0;
+}
+
+/* ret_made: was it missing? */
+static int open_target(const char *dir, bool *ret_made, struct mvm_error *err)
+{
+	*ret_made = mkdir(dir, 0755) == 0;
+	int r = !*ret_made && errno != EEXIST ? -errno : 0;
 	int fd = r < 0 ? r : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && r == 0)
 		fd = -errno;
@@ -167,6 +196,7 @@ int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *r
 	AUTO_FREE char *id = NULL;
 	AUTO_DONE(strv) files = { 0 };
 	size_t len = 0;
+	bool made;
 
 	if (!p)
 		return mvm_error_set(err, -EINVAL,
@@ -174,24 +204,22 @@ int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *r
 	int r = read_busybox(&busybox, &len, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int dir_fd = open_target(dir, err);
+	AUTO_CLOSE int dir_fd = open_target(dir, &made, err);
 	r = dir_fd < 0 ? dir_fd : refuse_existing(dir_fd, dir, p, err);
 	if (r < 0)
 		return r;
 	id = id_of(dir, p->name);
 	if (!id)
 		return mvm_error_oom(err);
-	const struct writing w = { dir_fd, id, busybox, len };
-	for (const struct preset_file *f = p->files; f->path; f++) {
-		r = write_file(&w, f);
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot write '%s/%s': %s", dir, f->path,
-					     strerror(-r));
-		strv_add(&files, f->path);
+	struct writing w = { .dir_fd = dir_fd, .id = id, .busybox = busybox, .busybox_len = len };
+	r = write_files(&w, dir, p, &files, err);
+	if (r == 0 && ret_files && strings_take(&files, ret_files) < 0)
+		r = mvm_error_oom(err);
+	if (r < 0) {
+		undo(&w);
+		if (made)
+			(void)rmdir(dir); /* it is empty, or somebody else uses it already */
 	}
-	if (files.failed)
-		return mvm_error_oom(err);
-	if (ret_files)
-		return strings_take(&files, ret_files) < 0 ? mvm_error_oom(err) : 0;
-	return 0;
+	strv_done(&w.made);
+	return r;
 }

@@ -3,9 +3,11 @@
 
 import os
 import shutil
+import subprocess
 import unittest
 
 import harness
+from test_template_store import OWN_MOUNTS, can_mount
 
 KERNEL = os.path.join(harness.SOURCE_DIR, "tests", "fuzz", "corpus", "kernel", "vmlinux")
 
@@ -69,6 +71,20 @@ class Init(harness.TestCase):
         shutil.rmtree(self.path("shop"))
         self.write("shop", "a file")
         self.mvm_fails(1, "template", "init", self.path("shop"), says="cannot make folder")
+
+    @unittest.skipUnless(can_mount(), "nothing may be mounted here")
+    def test_a_full_disk_leaves_what_was_there(self):
+        os.mkdir(self.path("disk"))
+        done = subprocess.run(
+            [*OWN_MOUNTS, "sh", "-c", """
+            mount -t tmpfs -o size=64k none disk
+            mkdir -p disk/mine/rootfs # bin/ is new, and the busybox does not fit
+            for folder in disk/new disk/mine; do "$MVM" template init $folder; echo $?; done
+            find disk -mindepth 1 | sort
+            """], cwd=self.folder, env={**self.environment(), "MVM": harness.MVM}, text=True,
+            capture_output=True, check=True, timeout=self.timeout)
+        self.assertEqual(done.stdout, "1\n1\ndisk/mine\ndisk/mine/rootfs\n", done.stderr)
+        self.assertEqual(done.stderr.count("No space left on device"), 2)
 
     def test_every_choice_is_a_preset(self):
         self.mvm_fails(2, "template", "init", "x", "--preset", "debian", says="busybox, http or")
