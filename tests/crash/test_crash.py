@@ -62,6 +62,9 @@ class Crash(harness.TestCase):
         self.assertEqual(done.returncode, 0, f"{where}: the next command: {done.stderr}")
         self.assertEqual(os.listdir(data + "/tmp") if os.path.isdir(data + "/tmp") else [], [],
                          f"{where}: staging was left")
+        for name in os.listdir(data + "/templates"):
+            self.assertTrue(os.path.exists(f"{data}/templates/{name}/template.json"),
+                            f"{where}: '{name}' is empty")
         done = self.run_in(data, [DRIVER, data, "check"])
         self.assertEqual(done.returncode, 0, f"{where}: {done.stderr}")
 

@@ -197,7 +197,14 @@ class Pool(guests.TestCase):
         guests.wait_until(lambda: not self.instances(), DEADLINE_S)
         self.assertEqual(self.instances(), [])
         self.assertIsNone(self.pool())
+        self.assertTrue(guests.wait_until(lambda: self.pool_files() == ["lock"]),
+                        self.pool_files())
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        self.wait_ready(1)
         self.assertIsNone(server.poll())
+
+    def pool_files(self):
+        return sorted(os.listdir(self.data("pool")))
 
     def test_only_one_serves(self):
         self.full(1)
@@ -275,6 +282,15 @@ class NoGuest(harness.TestCase):
         self.mvm_fails(3, "pool", "set", "nobody", "--size", "1", says="nobody")
         self.mvm_fails(2, "pool", "set", "nobody", says="--size")
         self.assertEqual(self.mvm_json("pool", "list"), {"server": None, "pools": []})
+
+    def test_an_unset_pool_takes_the_folder_of_a_killed_server_along(self):
+        self.mvm_ok("template", "create", "web", "--flake", "dir:" + self.folder)
+        self.mvm_ok("pool", "set", "web", "--size", "1")
+        folder = os.path.join(self.data_dir, "pool", "web")
+        os.mkdir(folder, 0o700)
+        self.write(os.path.join(folder, "0123456789abcdef.web-a1b2c3"), "")
+        self.mvm_ok("pool", "set", "web", "--size", "0")
+        self.assertEqual(os.listdir(os.path.dirname(folder)), ["lock"])
 
 
 if __name__ == "__main__":
