@@ -73,27 +73,23 @@ static void copy_field(const struct fields *f, size_t i, char *ret, size_t size)
 	}
 }
 
-/* The passwd line of a name, or, when there is none, of a number.  false when neither exists;
- * a bare number is then still a user. */
+/* The passwd line of a name or a number.  A number is a user without a line, too. */
 static bool find_user(const char *passwd, const char *name, size_t len, struct user *ret)
 {
 	struct fields f;
 	uint32_t wanted = 0, uid, gid;
 	bool is_number = number(name, len, &wanted);
 
-	for (int by_number = 0; by_number <= (is_number ? 1 : 0); by_number++) {
-		const char *text = passwd;
-		while (next_line(&text, &f)) {
-			if (!field_number(&f, 2, &uid) || !field_number(&f, 3, &gid))
-				continue;
-			if (by_number ? uid != wanted : !field_is(&f, 0, name, len))
-				continue;
-			ret->uid = uid;
-			ret->gid = gid;
-			copy_field(&f, 0, ret->name, sizeof(ret->name));
-			copy_field(&f, 5, ret->home, sizeof(ret->home));
-			return true;
-		}
+	while (next_line(&passwd, &f)) {
+		if (!field_number(&f, 2, &uid) || !field_number(&f, 3, &gid))
+			continue;
+		if (is_number ? uid != wanted : !field_is(&f, 0, name, len))
+			continue;
+		ret->uid = uid;
+		ret->gid = gid;
+		copy_field(&f, 0, ret->name, sizeof(ret->name));
+		copy_field(&f, 5, ret->home, sizeof(ret->home));
+		return true;
 	}
 	ret->uid = wanted;
 	return is_number;
@@ -103,17 +99,16 @@ static bool find_group(const char *group, const char *name, size_t len, gid_t *r
 {
 	struct fields f;
 	uint32_t gid;
-	const char *text = group;
-	while (next_line(&text, &f)) {
+
+	if (number(name, len, ret))
+		return true;
+	while (next_line(&group, &f)) {
 		if (field_is(&f, 0, name, len) && field_number(&f, 2, &gid)) {
 			*ret = gid;
 			return true;
 		}
 	}
-	if (!number(name, len, &gid))
-		return false;
-	*ret = gid;
-	return true;
+	return false;
 }
 
 static bool is_member(const char *list, size_t list_len, const char *name)
@@ -147,16 +142,17 @@ int user_parse(const char *passwd, const char *group, const char *spec, struct u
 {
 	struct user u = { .home = "/" };
 
-	if (str_empty(spec))
-		spec = "0";
-	size_t len = strcspn(spec, ":");
-	if (!find_user(passwd, spec, len, &u))
-		return mvm_error_set(err, -EINVAL, "the guest has no user '%.*s'", (int)len, spec);
+	const char *name = spec ? spec : "";
+	size_t len = strcspn(name, ":");
+	const char *of = name[len] ? name + len + 1 : "";
+	size_t of_len = strcspn(of, ":"); /* what comes after is not looked at */
+	if (!find_user(passwd, len ? name : "0", len ? len : 1, &u))
+		return mvm_error_set(err, -EINVAL, "the guest has no user '%.*s'", (int)len, name);
 	u.groups[u.n_groups++] = u.gid;
-	if (spec[len] == ':') {
-		const char *name = spec + len + 1;
-		if (!find_group(group, name, strlen(name), &u.gid))
-			return mvm_error_set(err, -EINVAL, "the guest has no group '%s'", name);
+	if (of_len) {
+		if (!find_group(group, of, of_len, &u.gid))
+			return mvm_error_set(err, -EINVAL, "the guest has no group '%.*s'",
+					     (int)of_len, of);
 		u.groups[0] = u.gid;
 	} else {
 		add_member_groups(group, &u);

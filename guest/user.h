@@ -21,7 +21,8 @@ struct user {
 };
 
 /*
- * Look up "name", "uid", "name:group" or "uid:gid".
+ * Look up "name", "uid", "name:group" or "uid:gid".  Without the part before the colon it is root,
+ * without the part behind it the user's own groups.  A number is never a name.
  *
  *   passwd, group  text of the two files; "" when there is none
  *   spec           NULL or "": root
@@ -29,6 +30,7 @@ struct user {
  *
  * Returns 0, or -EINVAL with a sentence when there is no such user or group.  Supplementary
  * groups over USER_GROUPS_MAX are left out.
+ * Source: moby/sys/user, GetExecUser.
  */
 int user_parse(const char *passwd, const char *group, const char *spec, struct user *ret,
 	       struct mvm_error *err);

@@ -28,7 +28,7 @@ def make_image(path):
     tools = ("sh", "id", "sleep", "cat")
     image = oci.Image(Entrypoint=["/srv/app/serve.sh"], Cmd=["one word", "two"],
                       Env=["PATH=/tools:/bin", "MODE=image", "EMPTY="], WorkingDir="/srv/app",
-                      User="app", StopSignal="SIGINT")
+                      User="app:", StopSignal="int")
     image.layer(oci.tar_of(
         oci.file("bin/busybox", busybox, mode=0o755),
         *(oci.symlink("bin/" + tool, "busybox") for tool in tools),
@@ -81,7 +81,9 @@ retries = 1
                 (("-w", "/"), "1000 2000 2000 3000 / image /home/app /tools:/bin"),
                 (("-e", "MODE=mine"), "1000 2000 2000 3000 /srv/app mine /home/app /tools:/bin"),
                 (("-u", "root", "-w", "/root"), "0 0 0 /root image /root /tools:/bin"),
-                (("-u", "4711:42"), "4711 42 42 /srv/app image / /tools:/bin")):
+                (("-u", "4711:42"), "4711 42 42 /srv/app image / /tools:/bin"),
+                (("-u", "1000:"), "1000 2000 2000 3000 /srv/app image /home/app /tools:/bin"),
+                (("-u", ":3000", "-w", "/"), "0 3000 3000 / image /root /tools:/bin")):
             with self.subTest(options=options):
                 self.assertEqual(self.exec(name, *ask, options=options), says + "\n")
         self.assertEqual(self.exec(name, "id", "-u"), "1000\n") # found on the image's PATH

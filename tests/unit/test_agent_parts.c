@@ -46,7 +46,14 @@ static void users_are_found_by_name_and_number(void **state)
 		{ "1000", 1000, 1001, 3, "/home/app" },
 		{ "app:web", 1000, 12, 1, "/home/app" },
 		{ "app:5", 1000, 5, 1, "/home/app" },
-		{ "1234", 50, 51, 1, "/odd" }, /* a name of digits goes before a number */
+		{ "1234", 1234, 0, 1, "/" }, /* a number is never a name */
+		{ "1000:", 1000, 1001, 3, "/home/app" },
+		{ "app:", 1000, 1001, 3, "/home/app" },
+		{ "4321:", 4321, 0, 1, "/" },
+		{ ":1001", 0, 1001, 1, "/root" },
+		{ ":web", 0, 12, 1, "/root" },
+		{ ":", 0, 0, 2, "/root" },
+		{ "app:web:more", 1000, 12, 1, "/home/app" },
 		{ "4321", 4321, 0, 1, "/" },
 		{ "4321:4", 4321, 4, 1, "/" },
 		{ "last", 7, 7, 1, "/" },
@@ -71,8 +78,8 @@ static void unknown_users_are_named(void **state)
 	} cases[] = {
 		{ "nobody", "the guest has no user 'nobody'" },
 		{ "app:none", "the guest has no group 'none'" },
-		{ "app:", "the guest has no group ''" },
-		{ ":web", "the guest has no user ''" },
+		{ ":none", "the guest has no group 'none'" },
+		{ "none:", "the guest has no user 'none'" },
 		{ "-1", "the guest has no user '-1'" },
 		{ "4294967295", "the guest has no user '4294967295'" },
 	};
