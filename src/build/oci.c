@@ -37,6 +37,12 @@ static int copy_words(const struct strv *from, struct mvm_strings *ret, struct m
 	return strings_take(&copy, ret) < 0 ? mvm_error_oom(err) : 0;
 }
 
+static void tell_notes(const struct build_source *source, const struct oci_config *c)
+{
+	for (size_t i = 0; i < c->notes.n; i++)
+		progress_note(source->progress, "%s: %s", source->template_id, c->notes.v[i]);
+}
+
 static int copy_run(const struct oci_config *from, struct mvm_run *ret, struct mvm_error *err)
 {
 	bool failed = false;
@@ -66,5 +72,8 @@ int oci_source_build(const struct build_source *source, const struct build_lock 
 	const struct image_options options = { .step = source->step,
 					       .max_bytes = source->max_image_bytes };
 	r = oci_write_image(image, out_fd, &options, err);
-	return r < 0 ? r : copy_run(oci_config(image), &ret->run, err);
+	if (r < 0)
+		return r;
+	tell_notes(source, oci_config(image));
+	return copy_run(oci_config(image), &ret->run, err);
 }

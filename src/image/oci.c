@@ -11,12 +11,25 @@
 #include "image/image.h"
 #include "image/layer.h"
 #include "image/oci_choose.h"
+#include "image/oci_cpu.h"
 #include "image/oci_files.h"
 
 #define NAME_SIZE      128u /* "blobs/sha256/<hex>" */
 #define INDEX_DEPTH    4u
 #define LAYOUT_MAX     4096u
 #define PATH_BYTES_MAX 4095u
+
+/* This machine's architecture as Go calls it. */
+static const char *host_arch(void)
+{
+#if defined(__x86_64__)
+	return "amd64";
+#elif defined(__aarch64__)
+	return "arm64";
+#else
+#error "name this architecture as Go does"
+#endif
+}
 
 /* One layer, found and open. */
 struct layer {
@@ -89,14 +102,15 @@ static int read_blob(const struct oci_image *image, const struct oci_descriptor 
 	return 0;
 }
 
-static int check_config(const struct oci_image *image, const char *arch, size_t n_layers,
-			struct mvm_error *err)
+static int check_config(const struct oci_image *image, const struct oci_platform *platform,
+			size_t n_layers, struct mvm_error *err)
 {
 	const struct oci_config *c = &image->config;
 
-	if (strcmp(c->os, "linux") != 0 || strcmp(c->arch, arch) != 0)
+	if (!oci_platform_fits(platform, c->os, c->arch))
 		return mvm_error_set(err, -EINVAL, "'%s' is an image for %.50s/%.50s, not linux/%s",
-				     image->files.path, c->os, c->arch, arch);
+				     image->files.path, c->os ? c->os : "?",
+				     c->arch ? c->arch : "?", platform->arch);
 	if (c->n != n_layers)
 		return mvm_error_set(err, -EBADMSG,
 				     "'%s' is damaged: it has %zu layers and digests for %zu",
@@ -126,8 +140,8 @@ static int open_layer(struct oci_image *image, struct layer *layer, const char *
 
 /* ---- OCI layouts ---- */
 
-static int read_manifest(struct oci_image *image, const struct oci_descriptor *d, const char *arch,
-			 struct mvm_error *err)
+static int read_manifest(struct oci_image *image, const struct oci_descriptor *d,
+			 const struct oci_platform *platform, struct mvm_error *err)
 {
 	AUTO_DONE(oci_manifest) m = { 0 };
 	AUTO_FREE char *text = NULL, *config = NULL;
@@ -142,7 +156,7 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 	if (r == 0)
 		r = oci_config_parse(config, len, name, &image->config, err);
 	if (r == 0)
-		r = check_config(image, arch, m.n, err);
+		r = check_config(image, platform, m.n, err);
 	if (r == 0)
 		r = alloc_layers(image, err);
 	for (size_t i = 0; r == 0 && i < m.n; i++) {
@@ -158,9 +172,49 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 	return r;
 }
 
-/* From an index down to the manifest of a platform. */
-static int descend(struct oci_image *image, const struct oci_index *index, const char *ref_name,
-		   const char *arch, unsigned depth, struct mvm_error *err)
+/* What an entry without a platform is for: its configuration says.  What cannot be read stays
+ * unknown, and is an error if it is chosen. */
+static void learn_platform(const struct oci_image *image, struct oci_descriptor *d)
+{
+	AUTO_DONE(oci_manifest) m = { 0 };
+	AUTO_DONE(oci_config) c = { 0 };
+	AUTO_FREE char *text = NULL, *config = NULL;
+	struct mvm_error err = { 0 };
+	char name[NAME_SIZE];
+	size_t len;
+
+	if (d->problem || read_blob(image, d, name, &text, &len, &err) < 0)
+		return;
+	d->problem_code = oci_manifest_parse(text, len, name, &m, &err);
+	if (d->problem_code < 0) { /* perhaps an artifact, which is no image */
+		d->problem = strdup(err.text);
+		if (!d->problem)
+			d->media = OCI_MEDIA_OTHER;
+		return;
+	}
+	if (read_blob(image, &m.config, name, &config, &len, &err) < 0 ||
+	    oci_config_parse(config, len, name, &c, &err) < 0)
+		return;
+	if (!d->os)
+		d->os = TAKE_PTR(c.os);
+	if (!d->arch)
+		d->arch = TAKE_PTR(c.arch);
+	if (!d->variant)
+		d->variant = TAKE_PTR(c.variant);
+}
+
+static void learn_platforms(const struct oci_image *image, struct oci_index *index)
+{
+	for (size_t i = 0; i < index->n; i++) {
+		struct oci_descriptor *d = &index->manifests[i];
+		if (d->meant && d->media == OCI_MEDIA_MANIFEST && (!d->os || !d->arch))
+			learn_platform(image, d);
+	}
+}
+
+/* From an index, in which entries are marked, down to the manifest of a platform. */
+static int descend(struct oci_image *image, struct oci_index *index,
+		   const struct oci_platform *platform, unsigned depth, struct mvm_error *err)
 {
 	AUTO_DONE(oci_index) below = { 0 };
 	AUTO_FREE char *text = NULL;
@@ -168,26 +222,30 @@ static int descend(struct oci_image *image, const struct oci_index *index, const
 	char name[NAME_SIZE];
 	size_t len;
 
-	int r = oci_choose_platform(index, ref_name, arch, image->files.path, &d, err);
+	bool top = depth == INDEX_DEPTH;
+	int r = oci_choose_platform(index, platform, !top, image->files.path, &d, err);
 	if (r < 0)
 		return r;
 	if (d->media == OCI_MEDIA_MANIFEST)
-		return read_manifest(image, d, arch, err);
+		return read_manifest(image, d, platform, err);
 	if (depth == 0)
 		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: indexes lead to indexes",
 				     image->files.path);
 	r = read_blob(image, d, name, &text, &len, err);
 	if (r == 0)
 		r = oci_index_parse(text, len, name, &below, err);
-	return r < 0 ? r : descend(image, &below, NULL, arch, depth - 1, err);
+	if (r < 0)
+		return r;
+	if (oci_choose_all(&below) > 1)
+		learn_platforms(image, &below);
+	return descend(image, &below, platform, depth - 1, err);
 }
 
-static int open_layout(struct oci_image *image, const char *tag, const char *arch,
-		       struct mvm_error *err)
+static int open_layout(struct oci_image *image, const char *tag,
+		       const struct oci_platform *platform, struct mvm_error *err)
 {
 	AUTO_DONE(oci_index) index = { 0 };
 	AUTO_FREE char *layout = NULL, *text = NULL;
-	const char *ref_name = NULL;
 	size_t len;
 
 	int r = oci_file_read(&image->files, "oci-layout", LAYOUT_MAX, &layout, &len, err);
@@ -202,9 +260,13 @@ static int open_layout(struct oci_image *image, const char *tag, const char *arc
 		r = oci_file_read(&image->files, "index.json", OCI_JSON_MAX, &text, &len, err);
 	if (r == 0)
 		r = oci_index_parse(text, len, "index.json", &index, err);
+	if (r == 0 && !tag && oci_choose_all(&index) > 1)
+		learn_platforms(image, &index); /* an artifact is not one of several images */
 	if (r == 0)
-		r = oci_choose_tag(&index, tag, image->files.path, &ref_name, err);
-	return r < 0 ? r : descend(image, &index, ref_name, arch, INDEX_DEPTH, err);
+		r = oci_choose_name(&index, tag, image->files.path, err);
+	if (r > 1 && tag)
+		learn_platforms(image, &index);
+	return r < 0 ? r : descend(image, &index, platform, INDEX_DEPTH, err);
 }
 
 /* ---- docker save ---- */
@@ -220,8 +282,8 @@ static bool digest_in_name(const char *name, struct mvm_digest *ret)
 	return digest_parse(hex, ret) == 0;
 }
 
-static int read_saved(struct oci_image *image, const struct oci_saved *saved, const char *arch,
-		      struct mvm_error *err)
+static int read_saved(struct oci_image *image, const struct oci_saved *saved,
+		      const struct oci_platform *platform, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	struct mvm_digest named;
@@ -235,7 +297,7 @@ static int read_saved(struct oci_image *image, const struct oci_saved *saved, co
 		return wrong_digest(image, saved->config, err);
 	r = oci_config_parse(text, len, saved->config, &image->config, err);
 	if (r == 0)
-		r = check_config(image, arch, saved->layers.n, err);
+		r = check_config(image, platform, saved->layers.n, err);
 	if (r == 0)
 		r = alloc_layers(image, err);
 	for (size_t i = 0; r == 0 && i < saved->layers.n; i++)
@@ -243,7 +305,7 @@ static int read_saved(struct oci_image *image, const struct oci_saved *saved, co
 	return r;
 }
 
-static int open_saved(struct oci_image *image, const char *tag, const char *arch,
+static int open_saved(struct oci_image *image, const char *tag, const struct oci_platform *platform,
 		      struct mvm_error *err)
 {
 	AUTO_DONE(oci_saved_list) list = { 0 };
@@ -263,7 +325,7 @@ static int open_saved(struct oci_image *image, const char *tag, const char *arch
 	if (r < 0)
 		return r;
 	assert(saved);
-	return read_saved(image, saved, arch, err);
+	return read_saved(image, saved, platform, err);
 }
 
 /* ---- any of them ---- */
@@ -305,14 +367,15 @@ int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oc
 		image->files = (struct oci_files)OCI_FILES_NONE;
 	if (!image || !path)
 		return mvm_error_oom(err);
-	arch = arch ? arch : oci_host_arch();
+	const struct oci_platform platform = { .arch = arch ? arch : host_arch(),
+					       .amd64_level = oci_guest_level() };
 	split(path, &tag);
 	if (tag && !*tag)
 		return mvm_error_set(err, -EINVAL, "'%s' ends in an empty tag", source);
 	int r = oci_files_open(path, kind != OCI_LAYOUT, &image->files, err);
 	if (r == 0)
-		r = kind == OCI_DOCKER_ARCHIVE ? open_saved(image, tag, arch, err)
-					       : open_layout(image, tag, arch, err);
+		r = kind == OCI_DOCKER_ARCHIVE ? open_saved(image, tag, &platform, err)
+					       : open_layout(image, tag, &platform, err);
 	if (r == 0)
 		*ret = TAKE_PTR(image);
 	return r;

@@ -5,7 +5,7 @@
 /*
  * OCI and Docker images as sources of root filesystem images.
  *
- * oci_open chooses the manifest (tag, then platform), and checks manifest and configuration
+ * oci_open chooses the manifest (name, then platform), and checks manifest and configuration
  * against their digests before it reads them.  oci_write_image checks every layer in the same way,
  * merges them in memory and writes the ext4 image (rules: image/layer.h).
  */
@@ -24,7 +24,7 @@ struct oci_image;
 /*
  * Open an image.
  *
- *   source  PATH or PATH:TAG.  Without a tag: the only image, else the one tagged "latest"
+ *   source  PATH or PATH:NAME (oci_choose.h).  Without a name: the only image, else "latest"
  *   arch    as Go calls it ("amd64"); NULL: this machine's
  *   ret     the caller's
  *

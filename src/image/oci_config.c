@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/parse.h"
 #include "codec/json.h"
@@ -15,7 +17,7 @@
 #define USER_BYTES_MAX	 255u
 #define SIGNAL_MAX	 64u
 #define SIGNAL_RTMIN	 34u /* as C libraries and container tools count */
-#define SIGNAL_BYTES_MAX 32u
+#define PLATFORM_BYTES_MAX 255u
 
 int oci_digest_parse(const char *s, struct mvm_digest *ret)
 {
@@ -49,6 +51,8 @@ void oci_config_done(struct oci_config *c)
 {
 	free(c->os);
 	free(c->arch);
+	free(c->variant);
+	strv_done(&c->notes);
 	strv_done(&c->command);
 	strv_done(&c->env);
 	free(c->workdir);
@@ -124,37 +128,77 @@ static int get_workdir(const struct json_at *at, char **ret, struct mvm_error *e
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
-/* "SIGQUIT", "QUIT", "3", "SIGRTMIN+3"; 0: there is no such signal. */
+/* Names beside those of sigabbrev_np(3). */
+static const struct {
+	const char *name;
+	int signal;
+} more_signals[] = { { "CLD", SIGCHLD }, { "IOT", SIGABRT }, { "IO", SIGIO } };
+
+static unsigned signal_named(const char *name)
+{
+	uint64_t n = 0;
+
+	if (strcasecmp(name, "RTMIN") == 0)
+		return SIGNAL_RTMIN;
+	if (strcasecmp(name, "RTMAX") == 0)
+		return SIGNAL_MAX;
+	bool from_min = strncasecmp(name, "RTMIN+", 6) == 0;
+	if (from_min || strncasecmp(name, "RTMAX-", 6) == 0) {
+		if (parse_u64(name + 6, 1, SIGNAL_MAX - SIGNAL_RTMIN, &n) < 0)
+			return 0;
+		return from_min ? SIGNAL_RTMIN + (unsigned)n : SIGNAL_MAX - (unsigned)n;
+	}
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(more_signals); i++) {
+		if (strcasecmp(name, more_signals[i].name) == 0)
+			return (unsigned)more_signals[i].signal;
+	}
+	for (unsigned i = 1; i < SIGNAL_RTMIN; i++) {
+		const char *known = sigabbrev_np((int)i);
+		if (known && strcasecmp(name, known) == 0)
+			return i;
+	}
+	return 0;
+}
+
+/* As moby/sys/signal has it: "SIGQUIT", "quit", "3", "SIGRTMIN+3", "RTMAX-1"; 0: no such signal. */
 static unsigned signal_parse(const char *s)
 {
 	uint64_t n = 0;
 
 	if (parse_u64(s, 1, SIGNAL_MAX, &n) == 0)
 		return (unsigned)n;
-	if (str_starts(s, "SIG"))
-		s += strlen("SIG");
-	if (str_eq(s, "RTMIN"))
-		return SIGNAL_RTMIN;
-	if (str_starts(s, "RTMIN+") &&
-	    parse_u64(s + strlen("RTMIN+"), 1, SIGNAL_MAX - SIGNAL_RTMIN, &n) == 0)
-		return SIGNAL_RTMIN + (unsigned)n;
-	for (unsigned i = 1; i < SIGNAL_RTMIN; i++) {
-		const char *name = sigabbrev_np((int)i);
-		if (name && str_eq(s, name))
-			return i;
-	}
-	return 0;
+	return signal_named(strncasecmp(s, "SIG", 3) == 0 ? s + 3 : s);
 }
 
-static int get_stop_signal(const struct json_at *at, unsigned *ret, struct mvm_error *err)
+static int get_stop_signal(const struct json_at *at, struct oci_config *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 
-	int r = get_text(at, "StopSignal", SIGNAL_BYTES_MAX, &text, err);
-	if (r < 0 || !text)
-		return r;
-	*ret = signal_parse(text);
-	return *ret ? 0 : json_error(at, "StopSignal", err, "'%s' is no signal", text);
+	int r = json_get_string(at, "StopSignal", JSON_NULLABLE, &text, err);
+	if (r <= 0 || !*text)
+		return r < 0 ? r : 0;
+	ret->stop_signal = signal_parse(text);
+	if (!ret->stop_signal)
+		strv_addf(&ret->notes,
+			  "the image's StopSignal '%.40s' is no signal: a stop sends SIGTERM",
+			  text);
+	return 0;
+}
+
+/* Container tools take an entrypoint of one empty word for none. */
+static int get_command(const struct json_at *at, struct oci_config *ret, struct mvm_error *err)
+{
+	int r = get_words(at, "Entrypoint", WORDS_MAX, &ret->command, err);
+	if (r == 0 && ret->command.n == 1 && !*ret->command.v[0])
+		strv_done(&ret->command);
+	if (r == 0)
+		r = get_words(at, "Cmd", (size_t)2 * WORDS_MAX, &ret->command, err);
+	if (r == 0 && ret->command.n && !*ret->command.v[0]) {
+		strv_done(&ret->command);
+		strv_addf(&ret->notes, "the image's Entrypoint and Cmd begin with an empty word, "
+				       "which is no program: they are not used");
+	}
+	return r;
 }
 
 static int read_run(const struct json_at *root, struct oci_config *ret, struct mvm_error *err)
@@ -164,18 +208,16 @@ static int read_run(const struct json_at *root, struct oci_config *ret, struct m
 	int r = json_get_object(root, "config", JSON_NULLABLE, &config, err);
 	if (r <= 0)
 		return r;
-	r = get_words(&config, "Entrypoint", WORDS_MAX, &ret->command, err);
-	if (r == 0)
-		r = get_words(&config, "Cmd", (size_t)2 * WORDS_MAX, &ret->command, err);
-	if (r == 0 && ret->command.n && !*ret->command.v[0])
-		r = json_error(&config, NULL, err, "Entrypoint and Cmd name no program");
+	r = get_command(&config, ret, err);
 	if (r == 0)
 		r = get_env(&config, &ret->env, err);
 	if (r == 0)
 		r = get_workdir(&config, &ret->workdir, err);
 	if (r == 0)
-		r = get_stop_signal(&config, &ret->stop_signal, err);
-	return r < 0 ? r : get_text(&config, "User", USER_BYTES_MAX, &ret->user, err);
+		r = get_stop_signal(&config, ret, err);
+	if (r == 0)
+		r = get_text(&config, "User", USER_BYTES_MAX, &ret->user, err);
+	return r == 0 && ret->notes.failed ? mvm_error_oom(err) : r;
 }
 
 static int read_diff_ids(const struct json_at *root, struct oci_config *ret, struct mvm_error *err)
@@ -222,10 +264,12 @@ int oci_config_parse(const char *text, size_t len, const char *name, struct oci_
 	json_root(&root, name, doc);
 	if (!json_is_object(doc))
 		return json_error(&root, NULL, err, "expected an object");
-	r = json_get_string(&root, "os", JSON_REQUIRED, &c.os, err);
-	if (r >= 0)
-		r = json_get_string(&root, "architecture", JSON_REQUIRED, &c.arch, err);
-	if (r >= 0)
+	r = get_text(&root, "os", PLATFORM_BYTES_MAX, &c.os, err);
+	if (r == 0)
+		r = get_text(&root, "architecture", PLATFORM_BYTES_MAX, &c.arch, err);
+	if (r == 0)
+		r = get_text(&root, "variant", PLATFORM_BYTES_MAX, &c.variant, err);
+	if (r == 0)
 		r = read_run(&root, &c, err);
 	if (r >= 0)
 		r = read_diff_ids(&root, &c, err);

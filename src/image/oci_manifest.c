@@ -14,7 +14,10 @@ static void descriptor_done(struct oci_descriptor *d)
 	free(d->media_type);
 	free(d->os);
 	free(d->arch);
+	free(d->variant);
 	free(d->ref_name);
+	free(d->image_name);
+	free(d->problem);
 	*d = (struct oci_descriptor){ 0 };
 }
 
@@ -68,6 +71,15 @@ static enum oci_media media_of(const char *type)
 	return OCI_MEDIA_OTHER;
 }
 
+/* A text that may be missing, null or empty; *ret is NULL then. */
+static int get_text(const struct json_at *at, const char *key, char **ret, struct mvm_error *err)
+{
+	int r = json_get_string(at, key, JSON_NULLABLE, ret, err);
+	if (r > 0 && !**ret)
+		free(TAKE_PTR(*ret));
+	return r < 0 ? r : 0;
+}
+
 static int read_platform(const struct json_at *at, struct oci_descriptor *ret,
 			 struct mvm_error *err)
 {
@@ -76,42 +88,80 @@ static int read_platform(const struct json_at *at, struct oci_descriptor *ret,
 	int r = json_get_object(at, "platform", JSON_NULLABLE, &platform, err);
 	if (r <= 0)
 		return r;
-	r = json_get_string(&platform, "os", JSON_REQUIRED, &ret->os, err);
-	return r < 0 ? r
-		     : json_get_string(&platform, "architecture", JSON_REQUIRED, &ret->arch, err);
+	r = get_text(&platform, "os", &ret->os, err);
+	if (r == 0)
+		r = get_text(&platform, "architecture", &ret->arch, err);
+	return r < 0 ? r : get_text(&platform, "variant", &ret->variant, err);
 }
 
-static int read_ref_name(const struct json_at *at, struct oci_descriptor *ret,
-			 struct mvm_error *err)
+static int read_names(const struct json_at *at, struct oci_descriptor *ret, struct mvm_error *err)
 {
-	struct json_at annotations;
+	struct json_at notes;
 
-	int r = json_get_object(at, "annotations", JSON_NULLABLE, &annotations, err);
-	return r <= 0 ? r
-		      : json_get_string(&annotations, "org.opencontainers.image.ref.name",
-					JSON_OPTIONAL, &ret->ref_name, err);
+	int r = json_get_object(at, "annotations", JSON_NULLABLE, &notes, err);
+	if (r <= 0)
+		return r;
+	r = get_text(&notes, "org.opencontainers.image.ref.name", &ret->ref_name, err);
+	return r < 0 ? r : get_text(&notes, "io.containerd.image.name", &ret->image_name, err);
 }
 
+static int read_media(const struct json_at *at, struct oci_descriptor *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *artifact = NULL;
+
+	int r = json_get_string(at, "mediaType", JSON_REQUIRED, &ret->media_type, err);
+	if (r >= 0)
+		r = get_text(at, "artifactType", &artifact, err);
+	if (r < 0)
+		return r;
+	ret->media = artifact ? OCI_MEDIA_OTHER : media_of(ret->media_type);
+	return 0;
+}
+
+static int read_blob_facts(const struct json_at *at, struct oci_descriptor *ret,
+			   struct mvm_error *err)
+{
+	int r = oci_get_digest(at, "digest", &ret->digest, err);
+	return r < 0 ? r
+		     : json_get_u64(at, "size", 0, JSON_U64_MAX, JSON_REQUIRED, &ret->size, err);
+}
+
+/* Read all that can be read, and return the first failure. */
 static int read_descriptor(const struct json_at *at, struct oci_descriptor *ret,
 			   struct mvm_error *err)
 {
-	int r = json_get_string(at, "mediaType", JSON_REQUIRED, &ret->media_type, err);
+	static int (*const parts[])(const struct json_at *, struct oci_descriptor *,
+				    struct mvm_error *) = { read_media, read_blob_facts,
+							    read_platform, read_names };
+	int first = 0;
+
+	if (!json_is_object(at->value))
+		return json_error(at, NULL, err, "expected an object");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(parts) && first != -ENOMEM; i++) {
+		int r = parts[i](at, ret, first ? NULL : err);
+		if (r < 0 && (!first || r == -ENOMEM))
+			first = r;
+	}
+	return first;
+}
+
+/* One entry of an index, with what is wrong with it. */
+static int read_entry(const struct json_at *at, struct oci_descriptor *ret, struct mvm_error *err)
+{
+	struct mvm_error problem = { 0 };
+
+	int r = read_descriptor(at, ret, &problem);
 	if (r >= 0)
-		r = oci_get_digest(at, "digest", &ret->digest, err);
-	if (r >= 0)
-		r = json_get_u64(at, "size", 0, JSON_U64_MAX, JSON_REQUIRED, &ret->size, err);
-	if (r >= 0)
-		r = read_platform(at, ret, err);
-	if (r >= 0)
-		r = read_ref_name(at, ret, err);
-	if (r < 0)
 		return r;
-	ret->media = media_of(ret->media_type);
-	return 0;
+	ret->problem = r == -ENOMEM ? NULL : strdup(problem.text);
+	ret->problem_code = r;
+	return ret->problem ? 0 : mvm_error_oom(err);
 }
 
 /* The array of descriptors at key; what was read stays in *ret, also after an error. */
 static int read_descriptors(const struct json_at *at, const char *key, size_t max,
+			    int (*read)(const struct json_at *, struct oci_descriptor *,
+					struct mvm_error *),
 			    struct oci_descriptor **ret, size_t *ret_n, struct mvm_error *err)
 {
 	struct json_at list, item;
@@ -128,9 +178,7 @@ static int read_descriptors(const struct json_at *at, const char *key, size_t ma
 	*ret_n = n;
 	for (size_t i = 0; i < n; i++) {
 		json_item(&list, i, &item);
-		if (!json_is_object(item.value))
-			return json_error(&item, NULL, err, "expected an object");
-		r = read_descriptor(&item, &(*ret)[i], err);
+		r = read(&item, &(*ret)[i], err);
 		if (r < 0)
 			return r;
 	}
@@ -168,8 +216,8 @@ int oci_index_parse(const char *text, size_t len, const char *name, struct oci_i
 
 	int r = open_document(text, len, name, &doc, &root, err);
 	if (r == 0)
-		r = read_descriptors(&root, "manifests", OCI_MANIFESTS_MAX, &x.manifests, &x.n,
-				     err);
+		r = read_descriptors(&root, "manifests", OCI_MANIFESTS_MAX, read_entry,
+				     &x.manifests, &x.n, err);
 	if (r < 0)
 		return r;
 	*ret = x;
@@ -194,7 +242,8 @@ int oci_manifest_parse(const char *text, size_t len, const char *name, struct oc
 				  "is '%.100s': this is no image of a file system",
 				  m.config.media_type);
 	if (r >= 0)
-		r = read_descriptors(&root, "layers", OCI_LAYERS_MAX, &m.layers, &m.n, err);
+		r = read_descriptors(&root, "layers", OCI_LAYERS_MAX, read_descriptor, &m.layers,
+				     &m.n, err);
 	for (size_t i = 0; r >= 0 && i < m.n; i++) {
 		if (m.layers[i].media != OCI_MEDIA_LAYER)
 			return json_error(&root, "layers", err,

@@ -6,13 +6,15 @@
  * The JSON documents of OCI and Docker images, from text to structs.
  *
  * Everything is bounded: documents by OCI_JSON_MAX, lists as said below.  What is wrong in a
- * document is -EBADMSG and names file and key.
+ * document is -EBADMSG and names file and key.  What is wrong with one entry of an index is noted
+ * in that entry.
  *
  * Source: OCI image-spec v1.1: descriptor.md, image-index.md, manifest.md, config.md,
  * annotations.md; the Docker Image Specification v1.2.0 for manifest.json.
  */
 
 #include <mvm/digest.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -31,14 +33,18 @@ enum oci_media {
 	OCI_MEDIA_LAYER,
 };
 
-/* What a document refers to. */
+/* What a document refers to.  Texts are NULL where they are missing or empty. */
 struct oci_descriptor {
-	enum oci_media media;
-	char *media_type; /* as written */
+	enum oci_media media; /* OCI_MEDIA_OTHER: an artifact, too */
+	char *media_type;     /* as written */
 	struct mvm_digest digest;
 	uint64_t size;
-	char *os, *arch; /* of the platform; NULL: it has none */
-	char *ref_name;	 /* the tag; NULL: none */
+	char *os, *arch, *variant; /* of the platform; unknown */
+	char *ref_name;		   /* "org.opencontainers.image.ref.name", usually the tag */
+	char *image_name;	   /* "io.containerd.image.name", with registry and tag */
+	char *problem;	  /* what is wrong with it: an index is none the worse for it ... */
+	int problem_code; /* ... until it is chosen; a negative errno */
+	bool meant;	  /* free for oci_choose.h */
 };
 
 /* An index or a manifest list. */
@@ -59,12 +65,13 @@ DEFINE_AUTO_DONE(oci_manifest, oci_manifest_done)
 
 /* How the image is to be run, and what its layers contain. */
 struct oci_config {
-	char *os, *arch;
-	struct strv command;  /* entrypoint and cmd */
+	char *os, *arch, *variant; /* NULL: unknown */
+	struct strv command;	   /* entrypoint and cmd */
 	struct strv env;      /* "NAME=value" */
 	char *workdir;	      /* absolute; NULL: not given */
 	char *user;	      /* NULL: not given */
 	unsigned stop_signal; /* 0: not given */
+	struct strv notes;    /* what of it is not used, and why: for the user */
 	struct mvm_digest *diff_ids;
 	size_t n;
 };

@@ -338,8 +338,13 @@ class Choosing(OciCase):
                               "annotations": {"org.opencontainers.image.ref.name": tag}})
             blobs.update(image.blobs)
         oci.save_layout(layout, manifests, blobs)
-        self.fails(1, f"oci:{layout}", "several images: put :TAG behind its path; it has one, two")
-        self.fails(3, f"oci:{layout}:three", "no image tagged 'three'; it has one, two")
+        one, two = (each["digest"].removeprefix("sha256:")[:12] for each in manifests)
+        listed = f"it has one ({one}, linux/{oci.ARCH}), two ({two}, linux/{oci.ARCH})"
+        self.fails(1, f"oci:{layout}", f"several images that could be meant; {listed}\nhint: behind "
+                   "the path put a colon and one of the names, or 'sha256:' and the first digits")
+        self.fails(3, f"oci:{layout}:three", f"no image named 'three'; it has one ({one}), two")
+        self.build(f"oci:{layout}:sha256:{two}")
+        self.assertTrue(self.revision()["flake_lock_hash"].startswith(two))
         self.fails(3, f"oci:{layout}x:one", "cannot open the image")
         self.build(f"oci:{layout}:two")
         shutil.rmtree(layout)
@@ -350,6 +355,140 @@ class Choosing(OciCase):
         self.fails(5, "oci-archive:" + self.path("text"), "it is no tar")
         oci.write(self.path("z"), oci.PACK["+gzip"](b"x" * 2000))
         self.fails(6, "oci-archive:" + self.path("z"), "compressed as a whole")
+
+
+    def layout_of(self, *entries):
+        """A layout of (image, more of its descriptor).  Returns the digests."""
+        layout = self.path("image")
+        shutil.rmtree(layout, ignore_errors=True)
+        manifests, blobs = [], {}
+        for image, more in entries:
+            manifests.append({**image.manifest(), **more})
+            blobs.update(image.blobs)
+        oci.save_layout(layout, manifests, blobs)
+        return [each["digest"].removeprefix("sha256:") for each in manifests]
+
+    def lock_of(self, name=""):
+        self.build(f"oci:{self.path('image')}{name}")
+        return self.revision()["flake_lock_hash"]
+
+    def test_two_images_under_one_name_are_refused(self):
+        one, two = (oci.Image().layer(tar_of(file(name))) for name in ("one", "two"))
+        tag = {"annotations": {"org.opencontainers.image.ref.name": "v1"}}
+        for more in (tag, {}):
+            digests = self.layout_of((one, more), (two, more))
+            self.fails(1, f"oci:{self.path('image')}{':v1' if more else ''}",
+                       f"({digests[0][:12]}, linux/{oci.ARCH})")
+            self.assertEqual(self.lock_of(":sha256:" + digests[1]), digests[1])
+        other = oci.Image(arch="riscv64").layer(tar_of(file("other")))
+        digests = self.layout_of((other, tag), (two, tag)) # their configurations tell them apart
+        self.assertEqual(self.lock_of(":v1"), digests[1])
+        digests = self.layout_of((two, tag), (two, {}), (two, tag)) # one image
+        self.assertEqual(self.lock_of(), digests[0])
+
+    def test_the_name_that_containerd_gave_selects(self):
+        names = ["docker.io/library/web:latest", "docker.io/library/db:latest", "quay.io/a/b:v2"]
+        digests = self.layout_of(*(
+            (oci.Image().layer(tar_of(file(name.replace("/", "-")))),
+             {"annotations": {"io.containerd.image.name": name,
+                              "org.opencontainers.image.ref.name": name.split(":")[1]}})
+            for name in names))
+        for name, lock in zip(names, digests):
+            self.assertEqual(self.lock_of(":" + name), lock)
+        self.assertEqual(self.lock_of(":db"), digests[1])
+        self.assertEqual(self.lock_of(":library/db:latest"), digests[1])
+        self.assertEqual(self.lock_of(":v2"), digests[2])
+        self.fails(1, f"oci:{self.path('image')}", "several images that could be meant; it has "
+                   + names[0])
+        self.fails(1, f"oci:{self.path('image')}:latest", "several images")
+
+    def test_only_the_chosen_entry_is_judged(self):
+        image = oci.Image().layer(tar_of(file("a")))
+        lock, = self.layout_of((image, {}))
+        path = os.path.join(self.path("image"), "index.json")
+        with open(path, encoding="utf-8") as text:
+            good, = json.load(text)["manifests"]
+        config = image.blob(b"{}", "application/vnd.oci.empty.v1+json")
+        artifact = image.blob(json.dumps({"schemaVersion": 2, "config": config, "layers": []})
+                              .encode(), good["mediaType"])
+        oci.save_layout(self.path("image"), [], image.blobs)
+        bad = {"sha512": {**good, "digest": "sha512:" + "0" * 128},
+               "no platform": artifact, "artifact": {**artifact, "artifactType": "x/y"},
+               "no media type": {"digest": good["digest"]}, "text": "text",
+               "size": {**good, "size": -1}, "empty platform": {
+                   **artifact, "platform": {"os": "", "architecture": ""}}}
+        for name, entry in bad.items():
+            for manifests in ([entry, good], [good, entry]):
+                with self.subTest(name=name):
+                    oci.write(path, json.dumps({"schemaVersion": 2,
+                                                "manifests": manifests}).encode())
+                    self.assertEqual(self.lock_of(), lock)
+        for name, status in (("sha512", 6), ("no platform", 5), ("artifact", 3), ("size", 5)):
+            oci.write(path, json.dumps({"schemaVersion": 2, "manifests": [bad[name]]}).encode())
+            self.fails(status, f"oci:{self.path('image')}", "")
+
+    def test_of_several_variants_the_highest_that_runs_is_taken(self):
+        if oci.ARCH != "amd64":
+            self.skipTest("variants of amd64")
+        images = [oci.Image().layer(tar_of(file(f"v{i}"))) for i in range(1, 10)]
+        for order in (1, -1):
+            entries = [(image, {"platform": {"os": "linux", "architecture": "amd64",
+                                             "variant": f"v{i + 1}"}})
+                       for i, image in enumerate(images)][::order]
+            digests = self.layout_of(*entries)[::order]
+            self.assertIn(self.lock_of(), digests[:4])
+            self.assertEqual(self.lock_of(), digests[self.level() - 1])
+
+    def level(self):
+        """As glibc's loader judges the host's CPU; without KVM it is QEMU's."""
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            return 3
+        out = run("/lib64/ld-linux-x86-64.so.2", "--help")
+        return max((i for i in (2, 3, 4) if f"x86-64-v{i} (supported" in out), default=1)
+
+    def test_an_image_without_a_platform_is_taken(self):
+        for platform in ({}, {"os": "", "architecture": ""}, {"os": "linux"}):
+            with self.subTest(platform=platform):
+                image = oci.Image().layer(tar_of(file(f"f{len(platform)}")))
+                del image.config["os"], image.config["architecture"]
+                image.config.update(platform)
+                lock, = self.layout_of((image, {"platform": platform}))
+                self.assertEqual(self.lock_of(), lock)
+
+    @harness.needs_program("skopeo")
+    def test_a_docker_archive_of_several_images(self):
+        archive = self.path("d.tar")
+        for name in ("one", "two"):
+            layout = self.path(name)
+            oci.Image().layer(tar_of(file(name))).save(layout)
+            run("skopeo", "copy", "--insecure-policy", f"oci:{layout}:latest",
+                f"docker-archive:{self.path(name)}.tar:reg.io/a/{name}:latest",
+                env={**os.environ, "TMPDIR": self.folder})
+        manifests, members = [], {}
+        for name in ("one", "two"):
+            with tarfile.open(self.path(name) + ".tar") as tar:
+                for member in tar.getmembers():
+                    data = tar.extractfile(member)
+                    members[member.name] = (member, data.read() if data else b"")
+            manifests += json.loads(members.pop("manifest.json")[1])
+        ids = [each["Config"].removesuffix(".json") for each in manifests]
+
+        def save():
+            oci.write(archive, tar_of(*members.values(),
+                                      file("manifest.json", json.dumps(manifests).encode())))
+        save()
+        ref = "docker-archive:" + archive
+        self.fails(1, ref, f"it has reg.io/a/one:latest ({ids[0][:12]}), reg.io/a/two:latest (")
+        for name in ("two", "two:latest", "a/two", "reg.io/a/two:latest", "sha256:" + ids[1][:12]):
+            self.build(f"{ref}:{name}")
+            self.assertEqual(self.revision()["flake_lock_hash"], ids[1])
+        self.fails(1, ref + ":latest", "several images that could be meant")
+        manifests[0]["RepoTags"] = manifests[1]["RepoTags"]
+        save()
+        self.fails(1, ref + ":two", "several images that could be meant")
+        manifests[1]["RepoTags"] = manifests[0]["RepoTags"] = None
+        save()
+        self.fails(1, ref, f"one without a name ({ids[0][:12]})")
 
 
 class RunSettings(OciCase):
@@ -367,6 +506,24 @@ class RunSettings(OciCase):
         self.assertEqual(self.revision()["run"], want)
         self.build(f"oci:{layout}", "second")
         self.assertEqual(self.revision("second")["run"], want)
+
+    def test_what_container_tools_put_up_with_is_no_error(self):
+        for config, run_settings, note in (
+                ({"Entrypoint": [""], "Cmd": ["/bin/x"]}, {"command": ["/bin/x"]}, ""),
+                ({"Entrypoint": [""]}, {}, ""),
+                ({"Cmd": [""]}, {}, "begin with an empty word"),
+                ({"StopSignal": "rtmax-3"}, {"stop_signal": 61}, ""),
+                ({"StopSignal": "HALT"}, {}, "the image's StopSignal 'HALT' is no signal"),
+                ({"User": "1000:"}, {"user": "1000:"}, "")):
+            with self.subTest(config=config):
+                layout = self.path("image")
+                shutil.rmtree(layout, ignore_errors=True)
+                oci.Image(**config).layer(BASE).save(layout)
+                self.mvm_ok("kernel", "add", KERNEL, "--name", "k", "--force")
+                self.mvm_ok("template", "create", "t", "--flake", f"oci:{layout}", "--force")
+                done = self.mvm("template", "build", "t", status=0)
+                self.assertIn(note, done.stderr)
+                self.assertEqual(self.revision().get("run", {}), run_settings)
 
     @harness.needs_program("debugfs")
     def test_a_working_folder_that_no_layer_has_is_made(self):

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO_DONE(oci_saved_list) saved = { 0 };
 	const struct oci_descriptor *d;
 	const struct oci_saved *s;
-	const char *ref_name;
+	const struct oci_platform platform = { .arch = "amd64", .amd64_level = 3 };
 
 	if (size == 0)
 		return 0;
@@ -23,8 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	switch (data[0]) {
 	case 'i':
 		if (oci_index_parse(text, size - 1, "fuzz", &index, NULL) == 0 &&
-		    oci_choose_tag(&index, NULL, "fuzz", &ref_name, NULL) == 0)
-			(void)oci_choose_platform(&index, ref_name, "amd64", "fuzz", &d, NULL);
+		    oci_choose_name(&index, NULL, "fuzz", NULL) > 0)
+			(void)oci_choose_platform(&index, &platform, false, "fuzz", &d, NULL);
 		break;
 	case 'm':
 		(void)oci_manifest_parse(text, size - 1, "fuzz", &manifest, NULL);

@@ -3,6 +3,7 @@
 
 #include "image/oci_archive.h"
 #include "image/oci_choose.h"
+#include "image/oci_cpu.h"
 
 /* The first byte says which document the rest is. */
 static int parse(const char *text, size_t len, struct strbuf *ret_shown, struct mvm_error *err)
@@ -12,14 +13,23 @@ static int parse(const char *text, size_t len, struct strbuf *ret_shown, struct 
 	AUTO_DONE(oci_config) config = { 0 };
 	AUTO_DONE(oci_saved_list) saved = { 0 };
 
-	(void)ret_shown;
+	int r;
+
 	switch (text[0]) {
 	case 'i':
-		return oci_index_parse(text + 1, len - 1, "x", &index, err);
+		r = oci_index_parse(text + 1, len - 1, "x", &index, err);
+		for (size_t i = 0; i < index.n; i++) {
+			if (index.manifests[i].problem)
+				strbuf_addf(ret_shown, "%s", index.manifests[i].problem);
+		}
+		return r;
 	case 'm':
 		return oci_manifest_parse(text + 1, len - 1, "x", &manifest, err);
 	case 'c':
-		return oci_config_parse(text + 1, len - 1, "x", &config, err);
+		r = oci_config_parse(text + 1, len - 1, "x", &config, err);
+		for (size_t i = 0; i < config.notes.n; i++)
+			strbuf_adds(ret_shown, config.notes.v[i]);
+		return r;
 	default:
 		return oci_saved_parse(text + 1, len - 1, "x", &saved, err);
 	}
@@ -30,47 +40,68 @@ static void documents_have_the_documented_result(void **state)
 	static const struct expected table[] = {
 		{ "c-bad-diff-id", -EOPNOTSUPP,
 		  "rootfs.diff_ids: 'md5:1234' is no SHA-256 digest" },
+		{ "c-bad-signal", 0,
+		  "the image's StopSignal 'SIGNONESIGNONESIGNONESIGNONESIGNONESIGNO' is no "
+		  "signal: a stop sends SIGTERM" },
 		{ "c-command-is-text", -EBADMSG, "config.Cmd: expected an array, not a string" },
-		{ "c-empty-program", -EBADMSG, "config: Entrypoint and Cmd name no program" },
+		{ "c-empty-program", 0, "" },
+		{ "c-empty-words", 0,
+		  "the image's Entrypoint and Cmd begin with an empty word, which is no program: "
+		  "they are not used" },
 		{ "c-good", 0, "" },
 		{ "c-long-user", -EBADMSG, "config.User: is longer than 255 bytes" },
 		{ "c-long-workdir", -EBADMSG, "config.WorkingDir: is longer than 4094 bytes" },
 		{ "c-many-words", -EBADMSG, "config.Cmd: has more than 8192 items" },
 		{ "c-no-config", 0, "" },
-		{ "c-no-os", -EBADMSG, "os: is missing" },
+		{ "c-no-os", 0, "" },
+		{ "c-no-platform", 0, "" },
 		{ "c-no-rootfs", -EBADMSG, "rootfs: is missing" },
 		{ "c-nul-in-a-word", -EBADMSG, "\\u0000 is not allowed without JSON_ALLOW_NUL" },
 		{ "c-null-config", 0, "" },
 		{ "c-nulls", 0, "" },
 		{ "c-variable-without-a-name", -EBADMSG, "config.Env: [0] has no name" },
 		{ "i-array", -EBADMSG, "expected an object" },
+		{ "i-artifact", 0, "" },
 		{ "i-cut", -EBADMSG, "premature end of input" },
 		{ "i-deep", -EBADMSG, "nested deeper than 64 levels" },
 		{ "i-empty", 0, "" },
+		{ "i-empty-platform", 0, "" },
 		{ "i-good", 0, "" },
-		{ "i-item-is-text", -EBADMSG, "manifests[0]: expected an object" },
+		{ "i-item-is-text", 0, "x: manifests[0]: expected an object" },
 		{ "i-list-is-object", -EBADMSG, "manifests: expected an array, not an object" },
-		{ "i-negative-size", -EBADMSG,
-		  "manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
-		{ "i-no-architecture", -EBADMSG, "manifests[0].platform.architecture: is missing" },
+		{ "i-names", 0, "" },
+		{ "i-negative-size", 0,
+		  "x: manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
+		{ "i-no-architecture", 0, "" },
 		{ "i-no-list", -EBADMSG, "manifests: is missing" },
 		{ "i-no-version", -EBADMSG, "schemaVersion: is missing" },
 		{ "i-not-utf8", -EBADMSG, "unable to decode byte 0xff" },
 		{ "i-null-annotations", 0, "" },
-		{ "i-path-for-a-digest", -EBADMSG,
-		  "manifests[0].digest: 'sha256:../../../etc/passwd' is no SHA-256 digest" },
-		{ "i-platform-is-text", -EBADMSG,
-		  "manifests[0].platform: expected an object, not a string" },
-		{ "i-sha512", -EOPNOTSUPP, "is no SHA-256 digest" },
-		{ "i-short-digest", -EBADMSG, "is no SHA-256 digest" },
-		{ "i-size-is-text", -EBADMSG,
-		  "manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
-		{ "i-tag-is-number", -EBADMSG,
-		  "manifests[0].annotations.org.opencontainers.image.ref.name: expected a string, "
-		  "not a number" },
+		{ "i-one-is-bad", 0, "x: manifests[0].mediaType: is missing" },
+		{ "i-path-for-a-digest", 0,
+		  "x: manifests[0].digest: 'sha256:../../../etc/passwd' is no SHA-256 digest" },
+		{ "i-platform-is-text", 0,
+		  "x: manifests[0].platform: expected an object, not a string" },
+		{ "i-sha512", 0,
+		  "x: manifests[0].digest: "
+		  "'sha512:"
+		  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef012345678'"
+		  " is no SHA-256 digest" },
+		{ "i-short-digest", 0,
+		  "x: manifests[0].digest: "
+		  "'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde' is no "
+		  "SHA-256 digest" },
+		{ "i-size-is-text", 0,
+		  "x: manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
+		{ "i-tag-is-number", 0,
+		  "x: manifests[0].annotations.org.opencontainers.image.ref.name: expected a "
+		  "string, not a number" },
 		{ "i-too-many", -EBADMSG, "manifests: has 1025 items, more than 1024" },
 		{ "i-twice", -EBADMSG, "duplicate object key" },
-		{ "i-upper-case-digest", -EOPNOTSUPP, "is no SHA-256 digest" },
+		{ "i-upper-case-digest", 0,
+		  "x: manifests[0].digest: "
+		  "'SHA256:0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF' is no "
+		  "SHA-256 digest" },
 		{ "i-version-1", -EBADMSG, "schemaVersion: is 1, only 2 is known" },
 		{ "m-config-is-none", -EBADMSG, "config: is missing" },
 		{ "m-config-of-a-chart", -EBADMSG,
@@ -178,12 +209,38 @@ static void a_stop_signal_is_a_name_or_a_number(void **state)
 {
 	static const struct {
 		const char *text;
-		unsigned signal; /* 0: refused */
+		unsigned signal; /* 0: not used, and noted unless there is none */
 	} cases[] = {
-		{ "SIGTERM", 15 },    { "INT", 2 },    { "9", 9 },	    { "64", 64 },
-		{ "SIGRTMIN+3", 37 }, { "RTMIN", 34 }, { "", 0 },	    { "SIGRTMIN+30", 64 },
-		{ "SIGRTMIN+31", 0 }, { "0", 0 },      { "65", 0 },	    { "-1", 0 },
-		{ "sigterm", 0 },     { "SIG", 0 },    { "SIGSIGTERM", 0 }, { "TERM ", 0 },
+		{ "SIGTERM", 15 },
+		{ "INT", 2 },
+		{ "9", 9 },
+		{ "64", 64 },
+		{ "SIGRTMIN+3", 37 },
+		{ "RTMIN", 34 },
+		{ "", 0 },
+		{ "SIGRTMIN+30", 64 },
+		{ "SIGRTMAX-3", 61 },
+		{ "rtmax", 64 },
+		{ "SIGRTMAX-30", 34 },
+		{ "sigrtmin+1", 35 },
+		{ "sigterm", 15 },
+		{ "Term", 15 },
+		{ "sigCLD", 17 },
+		{ "IOT", 6 },
+		{ "SIGPOLL", 29 },
+		{ "io", 29 },
+		{ "winch", 28 },
+		{ "STKFLT", 16 },
+		{ "SIGRTMIN+31", 0 },
+		{ "SIGRTMAX-31", 0 },
+		{ "0", 0 },
+		{ "65", 0 },
+		{ "-1", 0 },
+		{ "SIG", 0 },
+		{ "SIGSIGTERM", 0 },
+		{ "TERM ", 0 },
+		{ "SIGRTMIN-1", 0 },
+		{ "SIG15", 0 },
 	};
 
 	(void)state;
@@ -194,37 +251,233 @@ static void a_stop_signal_is_a_name_or_a_number(void **state)
 				 "{\"os\":\"linux\",\"architecture\":\"amd64\",\"rootfs\":"
 				 "{\"diff_ids\":[]},\"config\":{\"StopSignal\":\"%s\"}}",
 				 cases[i].text);
-		int r = oci_config_parse(text, (size_t)n, "x", &c, NULL);
-		bool good = cases[i].signal || !*cases[i].text; /* empty is as good as none */
-		assert_int_equal(r, good ? 0 : -EBADMSG);
-		assert_int_equal(c.stop_signal, good ? cases[i].signal : 0);
+		assert_int_equal(oci_config_parse(text, (size_t)n, "x", &c, NULL), 0);
+		assert_int_equal(c.stop_signal, cases[i].signal);
+		assert_int_equal(c.notes.n, !cases[i].signal && *cases[i].text);
 	}
 }
 
-static void the_platform_that_is_named_comes_before_the_one_that_is_not(void **state)
+/* An index of up to eight entries, each with what the choice looks at. */
+struct sample {
+	const char *os, *arch, *variant, *ref_name, *image_name;
+	const char *problem;
+	bool other;	/* no manifest */
+	uint8_t digest; /* its first byte; 0: a number of its own */
+};
+
+static size_t make_index(const struct sample *from, struct oci_descriptor ret[8],
+			 struct oci_index *index)
 {
-	char amd64[] = "amd64", arm64[] = "arm64", linux_os[] = "linux", other[] = "plan9";
-	char tag[] = "v1";
-	struct oci_descriptor list[] = {
-		{ .media = OCI_MEDIA_OTHER, .os = linux_os, .arch = amd64 },
-		{ .media = OCI_MEDIA_MANIFEST, .os = other, .arch = amd64 },
-		{ .media = OCI_MEDIA_MANIFEST, .ref_name = tag },
-		{ .media = OCI_MEDIA_INDEX, .os = linux_os, .arch = arm64 },
+	size_t n = 0;
+
+	for (; n < 8 && (from[n].os || from[n].arch || from[n].ref_name || from[n].image_name ||
+			 from[n].digest);
+	     n++) {
+		const struct sample *s = &from[n];
+		ret[n] = (struct oci_descriptor){
+			.media = s->other ? OCI_MEDIA_OTHER : OCI_MEDIA_MANIFEST,
+			.os = (char *)(uintptr_t)s->os,
+			.arch = (char *)(uintptr_t)s->arch,
+			.variant = (char *)(uintptr_t)s->variant,
+			.ref_name = (char *)(uintptr_t)s->ref_name,
+			.image_name = (char *)(uintptr_t)s->image_name,
+			.problem = (char *)(uintptr_t)s->problem,
+			.problem_code = s->problem ? -EBADMSG : 0,
+			.digest.bytes = { s->digest ? s->digest : (uint8_t)(0xa0 + n) },
+		};
+	}
+	*index = (struct oci_index){ .manifests = ret, .n = n };
+	return n;
+}
+
+static void a_name_selects_the_images_that_it_fits_best(void **state)
+{
+	static const struct {
+		struct sample index[8];
+		const char *tag;   /* NULL: none is given */
+		int code;	   /* a number of images, or an error */
+		const char *meant; /* the letters of those that are, or a part of the error */
+	} cases[] = {
+		{ { { .digest = 1 } }, NULL, 1, "a" },
+		{ { { .ref_name = "v1" } }, NULL, 1, "a" },
+		{ { { .digest = 1 }, { .digest = 2 } }, NULL, 2, "ab" },
+		{ { { .ref_name = "v1" }, { .ref_name = "v2" } },
+		  NULL,
+		  -EINVAL,
+		  "it has v1 (a00000000000), v2 (a10000000000)" },
+		{ { { .ref_name = "v1", .digest = 7 }, { .ref_name = "v2", .digest = 7 } },
+		  NULL,
+		  2,
+		  "ab" },
+		{ { { .ref_name = "v1" }, { .ref_name = "latest" } }, NULL, 1, "b" },
+		{ { { .ref_name = "v1" }, { .digest = 9 } },
+		  NULL,
+		  -EINVAL,
+		  "one without a name (090000000000)" },
+		{ { { .ref_name = "v1" }, { .digest = 9, .other = true } }, NULL, 1, "a" },
+		{ { { .ref_name = "v1" }, { .ref_name = "v2" } }, "v2", 1, "b" },
+		{ { { .ref_name = "v1" }, { .ref_name = "v1" } }, "v1", 2, "ab" },
+		{ { { .ref_name = "v1" } },
+		  "v3",
+		  -ENOENT,
+		  "'x' has no image named 'v3'; it has v1 (a00000000000)" },
+		{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
+		    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
+		  "latest",
+		  2,
+		  "ab" },
+		{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
+		    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
+		  "db",
+		  1,
+		  "b" },
+		{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
+		    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
+		  "library/web:latest",
+		  1,
+		  "a" },
+		{ { { .image_name = "docker.io/library/web:v1" },
+		    { .image_name = "docker.io/library/web:v2" } },
+		  "docker.io/library/web:v2",
+		  1,
+		  "b" },
+		{ { { .image_name = "a/web:v1" }, { .ref_name = "v1" } }, "v1", 1, "b" },
+		{ { { .image_name = "a/web:v1" } }, "eb:v1", -ENOENT, "no image named 'eb:v1'" },
+		{ { { .image_name = "a/web:v1" } }, "web", -ENOENT, "no image named 'web'" },
+		{ { { .digest = 0xab }, { .digest = 0xcd } }, "sha256:cd00000", 1, "b" },
+		{ { { .digest = 0xab }, { .digest = 0xcd } }, "@sha256:ab0000000000", 1, "a" },
+		{ { { .digest = 0xab } }, "sha256:ab", -ENOENT, "no image named" },
+		{ { { .digest = 1, .other = true } },
+		  NULL,
+		  -ENOENT,
+		  "'x' has no image of a file system" },
+		{ { { .digest = 1, .other = true, .problem = "makes no sense" } },
+		  NULL,
+		  -EBADMSG,
+		  "makes no sense" },
 	};
-	const struct oci_index index = { .manifests = list, .n = MVM_ARRAY_SIZE(list) };
-	const struct oci_descriptor *d = NULL;
-	struct mvm_error err = { 0 };
 
 	(void)state;
-	assert_int_equal(oci_choose_platform(&index, NULL, "arm64", "x", &d, &err), 0);
-	assert_ptr_equal(d, &list[3]);
-	assert_int_equal(oci_choose_platform(&index, NULL, "amd64", "x", &d, &err), 0);
-	assert_ptr_equal(d, &list[2]);
-	list[2].media = OCI_MEDIA_OTHER;
-	assert_int_equal(oci_choose_platform(&index, NULL, "amd64", "x", &d, &err), -ENOENT);
-	assert_string_equal(err.text, "'x' has no image for linux/amd64; it has plan9/amd64, "
-				      "linux/arm64");
-	assert_int_equal(oci_choose_platform(&index, tag, "arm64", "x", &d, &err), -ENOENT);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct oci_descriptor list[8];
+		struct mvm_error err = { 0 };
+		struct oci_index index;
+		char meant[9] = "";
+		size_t n = make_index(cases[i].index, list, &index);
+		int r = oci_choose_name(&index, cases[i].tag, "x", &err);
+
+		for (size_t k = 0; r > 0 && k < n; k++) {
+			if (list[k].meant)
+				(void)strcat(meant, (const char[]){ (char)('a' + k), '\0' });
+		}
+		if (r != cases[i].code || !strstr(r > 0 ? meant : err.text, cases[i].meant))
+			print_error("case %zu: %d '%s' '%s'\n", i, r, meant, err.text);
+		assert_int_equal(r, cases[i].code);
+		assert_non_null(strstr(r > 0 ? meant : err.text, cases[i].meant));
+	}
+}
+
+static void the_platform_is_chosen_whatever_the_order(void **state)
+{
+	static const struct {
+		struct sample index[8];
+		const char *arch;
+		unsigned level;
+		bool first;
+		int chosen; /* an index, or an error */
+		const char *says;
+	} cases[] = {
+#define L .os = "linux", .arch = "amd64"
+		{ { { L }, { .os = "linux", .arch = "arm64" } }, "arm64", 1, false, 1, "" },
+		{ { { .digest = 1 }, { L } }, "amd64", 1, false, 1, "" },
+		{ { { .digest = 1 }, { .os = "linux", .arch = "s390x" } },
+		  "amd64",
+		  1,
+		  false,
+		  0,
+		  "" },
+		{ { { .os = "Linux", .arch = "x86_64" } }, "amd64", 1, false, 0, "" },
+		{ { { L, .variant = "v1" }, { L, .variant = "v3" }, { L, .variant = "v2" } },
+		  "amd64",
+		  3,
+		  false,
+		  1,
+		  "" },
+		{ { { L, .variant = "v4" }, { L, .variant = "v2" }, { L, .variant = "v1" } },
+		  "amd64",
+		  3,
+		  false,
+		  1,
+		  "" },
+		{ { { L, .variant = "v3" }, { L } }, "amd64", 2, false, 1, "" },
+		{ { { L, .variant = "v4" } },
+		  "amd64",
+		  3,
+		  false,
+		  -ENOENT,
+		  "has no image for linux/amd64; it has one without a name (a00000000000, "
+		  "linux/amd64/v4)" },
+		{ { { L }, { L } },
+		  "amd64",
+		  3,
+		  false,
+		  -EINVAL,
+		  "has several images that could be meant; it has one without a name "
+		  "(a00000000000, linux/amd64), one without a name (a10000000000, linux/amd64)" },
+		{ { { L }, { L } }, "amd64", 3, true, 0, "" },
+		{ { { L, .digest = 5 }, { L, .digest = 5 } }, "amd64", 3, false, 0, "" },
+		{ { { L, .variant = "v1" }, { L } }, "amd64", 3, false, -EINVAL, "several images" },
+		{ { { L, .problem = "bad" }, { L } }, "amd64", 3, false, 1, "" },
+		{ { { .os = "linux", .arch = "arm64", .problem = "bad" }, { L } },
+		  "amd64",
+		  3,
+		  false,
+		  1,
+		  "" },
+		{ { { L, .problem = "bad" } }, "amd64", 3, false, -EBADMSG, "bad" },
+		{ { { .os = "unknown", .arch = "unknown" }, { L } }, "amd64", 3, false, 1, "" },
+		{ { { .os = "plan9", .arch = "amd64" }, { .os = "linux", .arch = "arm64" } },
+		  "amd64",
+		  3,
+		  false,
+		  -ENOENT,
+		  "plan9/amd64), one without a name (a10000000000, linux/arm64)" },
+#undef L
+	};
+
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		const struct oci_platform p = { .arch = cases[i].arch,
+						.amd64_level = cases[i].level };
+		const struct oci_descriptor *d = NULL;
+		struct oci_descriptor list[8];
+		struct mvm_error err = { 0 };
+		struct oci_index index;
+
+		(void)make_index(cases[i].index, list, &index);
+		(void)oci_choose_all(&index);
+		int r = oci_choose_platform(&index, &p, cases[i].first, "x", &d, &err);
+		if (r == 0)
+			r = (int)(d - list);
+		if (r != cases[i].chosen || !strstr(err.text, cases[i].says))
+			print_error("case %zu: %d '%s'\n", i, r, err.text);
+		assert_int_equal(r, cases[i].chosen);
+		assert_non_null(strstr(err.text, cases[i].says));
+	}
+}
+
+static void flags_make_a_level_of_amd64(void **state)
+{
+	(void)state;
+#define V2 "flags\t\t: fpu cx16 lahf_lm popcnt pni ssse3 sse4_1 sse4_2"
+#define V3 V2 " avx avx2 bmi1 bmi2 f16c fma abm movbe xsave"
+	assert_int_equal(oci_cpu_level(""), 1);
+	assert_int_equal(oci_cpu_level("flags\t\t: fpu sse4_1x pni"), 1);
+	assert_int_equal(oci_cpu_level(V2), 2);
+	assert_int_equal(oci_cpu_level(V2 " avx2"), 2);
+	assert_int_equal(oci_cpu_level(V3), 3);
+	assert_int_equal(oci_cpu_level(V3 " avx512f avx512bw avx512cd avx512dq avx512vl"), 4);
+	assert_in_range(oci_guest_level(), 1, 4);
 }
 
 int main(void)
@@ -235,7 +488,9 @@ int main(void)
 		cmocka_unit_test(links_in_an_archive_lead_to_their_file),
 		cmocka_unit_test(a_configuration_says_how_its_image_is_run),
 		cmocka_unit_test(a_stop_signal_is_a_name_or_a_number),
-		cmocka_unit_test(the_platform_that_is_named_comes_before_the_one_that_is_not),
+		cmocka_unit_test(a_name_selects_the_images_that_it_fits_best),
+		cmocka_unit_test(the_platform_is_chosen_whatever_the_order),
+		cmocka_unit_test(flags_make_a_level_of_amd64),
 	};
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);
 }
