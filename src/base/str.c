@@ -40,6 +40,20 @@ void strbuf_add(struct strbuf *b, const void *data, size_t len)
 	b->data[b->len] = '\0';
 }
 
+void strbuf_add_url_path(struct strbuf *b, const char *path, size_t len, bool keep_escapes)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)path[i];
+		bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+			     (c >= 'a' && c <= 'z') || (c && strchr("-._~/", c)) ||
+			     (c == '%' && keep_escapes);
+		if (plain)
+			strbuf_add(b, &path[i], 1);
+		else
+			strbuf_addf(b, "%%%02X", c);
+	}
+}
+
 char *strbuf_room(struct strbuf *b, size_t len)
 {
 	return reserve(b, len) ? b->data + b->len : NULL;

@@ -27,6 +27,10 @@ void strbuf_add(struct strbuf *b, const void *data, size_t len);
 void strbuf_adds(struct strbuf *b, const char *s);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* A path as a URL has it: letters, digits, "-._~/" as they are, all else as %XX.  keep_escapes: '%'
+ * stays, since the text may have such already. */
+void strbuf_add_url_path(struct strbuf *b, const char *path, size_t len, bool keep_escapes);
+
 /* Room for len more bytes at the end, to be filled there and counted with strbuf_added(); NULL when
  * memory ran out. */
 char *strbuf_room(struct strbuf *b, size_t len);

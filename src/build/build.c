@@ -123,10 +123,13 @@ static int find_inputs(struct store *s, const struct mvm_template_spec *spec,
 		.role = spec->role,
 		.progress = progress,
 	};
+	int r = builder_refuse_remote(spec->flake_ref, err);
+	if (r < 0)
+		return r;
 	builder_find(spec->flake_ref, &in->builder, &in->source.path);
 	if (wants_image_initrd(spec) && !in->builder->brings_initrd)
 		return no_initrd(in->builder, err);
-	int r = find_kernel(s, spec, in, err);
+	r = find_kernel(s, spec, in, err);
 	if (r == 0)
 		r = open_agent(in, err);
 	if (r == 0 && in->builder->prepare && !options->dry_run)

@@ -133,6 +133,33 @@ static const struct builder builders[] = {
 	OCI_BUILDER(OCI_PREFIX_DOCKER),
 };
 
+int builder_refuse_remote(const char *flake_ref, struct mvm_error *err)
+{
+	/* as skopeo calls them */
+	static const char *const places[] = { "docker:", "docker-daemon:", "containers-storage:" };
+	const char *place = NULL;
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(places); i++) {
+		if (str_starts(flake_ref, places[i]))
+			place = places[i];
+	}
+	if (!place)
+		return 0;
+	const char *image = flake_ref + strlen(place);
+	image += strspn(image, "/");
+	const char *slash = strrchr(image, '/'), *name = slash ? slash + 1 : image;
+	int name_len = (int)strcspn(name, ":@");
+	const char *tag = name[name_len] == ':' ? name + name_len + 1 : "latest";
+	int tag_len = (int)strcspn(tag, "@");
+	AUTO_FREE char *to = str_printf("oci:%.*s:%.*s", name_len, name, tag_len, tag);
+	if (!to)
+		return mvm_error_oom(err);
+	return mvm_error_set(err, -EOPNOTSUPP,
+			     "mvm does not fetch images: 'skopeo copy %s%s%s %s' in the config's "
+			     "folder gets '%s', which is flake_ref = \"%s\" then",
+			     place, str_eq(place, "docker:") ? "//" : "", image, to, flake_ref, to);
+}
+
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(builders); i++) {

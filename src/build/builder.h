@@ -96,6 +96,10 @@ extern const struct builder nix_builder; /* for every flake_ref without a prefix
 /* Find the builder for a flake_ref; ret_path points into it. */
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path);
 
+/* -EOPNOTSUPP for an image that lies in a registry or another program's storage: the text has the
+ * command that gets it.  0 for all else. */
+int builder_refuse_remote(const char *flake_ref, struct mvm_error *err);
+
 /* A source that is not what it was when it was locked.  -EBUSY. */
 int build_source_changed(const struct build_source *source, struct mvm_error *err);
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "build/builder.h"
 #include "build/nix_flake.h"
 #include "build/nix_output.h"
@@ -56,11 +60,20 @@ static int run_build(const struct nix_flake *f, const char *attribute, int work_
 {
 	AUTO_DONE(nix_result) result = { 0 };
 	AUTO_FREE char *what = nix_flake_installable(f, attribute);
-	const char *const args[] = {
-		"build", "--json", "-L", "--no-write-lock-file", "--out-link", "result", what, NULL,
-	};
+	char link[FD_PATH_SIZE], folder[PATH_MAX];
 
-	int r = what ? nix_run(&f->nix, args, work_fd, &result, err) : mvm_error_oom(err);
+	fd_path(work_fd, link);
+	ssize_t n = readlink(link, folder, sizeof(folder) - 1);
+	if (n < 0)
+		return mvm_error_set(err, -errno, "cannot find the staging folder: %s",
+				     strerror(errno));
+	folder[n] = '\0';
+	AUTO_FREE char *result_link = str_printf("%s/result", folder);
+	if (!what || !result_link)
+		return mvm_error_oom(err);
+	const char *const args[] = { "build",	   "--json",	"-L", "--no-write-lock-file",
+				     "--out-link", result_link, what, NULL };
+	int r = nix_run(&f->nix, args, f->cwd_fd, &result, err);
 	if (r < 0)
 		return r;
 	if (r == 0)

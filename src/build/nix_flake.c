@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/process.h"
 #include "build/nix_explain.h"
 #include "codec/sha256.h"
 
@@ -20,6 +21,8 @@ void nix_flake_done(struct nix_flake *f)
 {
 	nix_ref_done(&f->ref);
 	nix_done(&f->nix);
+	if (f->cwd_fd >= 0)
+		(void)close(f->cwd_fd);
 }
 
 static int open_log(struct nix_flake *f, int flags, struct mvm_error *err)
@@ -48,6 +51,9 @@ int nix_flake_open(const struct build_source *source, enum nix_log log, struct n
 	int r = nix_ref_parse(source->flake_ref, &ret->ref, err);
 	if (r == 0)
 		r = nix_find(&ret->nix, err);
+	if (r == 0)
+		r = nix_ref_locate(&ret->ref, &ret->cwd_fd, err);
+	ret->nix.fresh = ret->ref.git != NULL; /* see check_committed() */
 	return r < 0 || log == NIX_LOG_NONE ? r
 					    : open_log(ret, log == NIX_LOG_NEW ? O_TRUNC : 0, err);
 }
@@ -71,7 +77,7 @@ static int list_packages(const struct nix_flake *f, const char *system, struct s
 				     packages,	"--no-write-lock-file",
 				     NULL };
 
-	int r = packages ? nix_run(&f->nix, args, AT_FDCWD, &result, err) : mvm_error_oom(err);
+	int r = packages ? nix_run(&f->nix, args, f->cwd_fd, &result, err) : mvm_error_oom(err);
 	if (r < 0)
 		return r;
 	if (r == 0 && result.errors.data && strstr(result.errors.data, NIX_SAYS_NO_ATTRIBUTE))
@@ -143,7 +149,7 @@ char *nix_flake_installable(const struct nix_flake *f, const char *attribute)
 	char system[NIX_SYSTEM_SIZE];
 
 	nix_system(system);
-	return f->ref.attribute ? str_printf("%s#%s", f->ref.flake, attribute)
+	return f->ref.attribute ? str_printf("%s#%s", f->ref.arg, attribute)
 				: nix_installable(&f->ref, system, attribute);
 }
 
@@ -174,8 +180,8 @@ int nix_flake_explain(const struct nix_flake *f, const struct nix_result *result
 static int run_metadata(const struct nix_flake *f, const char *lock_flag, struct nix_result *result,
 			struct mvm_error *err)
 {
-	const char *const args[] = { "flake", "metadata", "--json", lock_flag, f->ref.flake, NULL };
-	return nix_run(&f->nix, args, AT_FDCWD, result, err);
+	const char *const args[] = { "flake", "metadata", "--json", lock_flag, f->ref.arg, NULL };
+	return nix_run(&f->nix, args, f->cwd_fd, result, err);
 }
 
 /* The bytes of flake.lock in the flake's source.  1; 0 when there is none. */
@@ -200,6 +206,36 @@ static int read_flake_lock(const struct nix_metadata *m, struct mvm_digest *ret,
 	return 1;
 }
 
+/*
+ * Refuse a repository with changes that Nix does not see.  Where a URL has escapes, old versions
+ * (2.8) fetch the last commit as if the repository were elsewhere, while others read the folder.
+ */
+static int check_committed(const struct nix_flake *f, const struct nix_metadata *m,
+			   struct mvm_error *err)
+{
+	AUTO_DONE(nix_result) result = { 0 };
+	AUTO_FREE char *git = NULL;
+
+	if (!f->ref.git || !m->is_commit || process_find("git", &git) < 0)
+		return 0;
+	AUTO_CLOSE int dir_fd = open(f->ref.git, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return mvm_error_set(err, -errno, "cannot open '%s': %s", f->ref.git,
+				     strerror(errno));
+	static char command[] = "diff-index", quiet[] = "--quiet", head[] = "HEAD", end[] = "--";
+	char *const argv[] = { git, command, quiet, head, end, NULL };
+	int r = nix_run_program(&f->nix, argv, dir_fd, &result, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = mvm_error_set(err, -EINVAL,
+			  "the git repository '%s' has changes that are not committed, which this "
+			  "version of Nix cannot see behind such a name",
+			  f->ref.git);
+	return mvm_error_hint(err, r,
+			      "commit them, or give its folders names of letters, digits, '-', '_' "
+			      "and '.' only");
+}
+
 int nix_flake_metadata(const struct nix_flake *f, struct nix_metadata *ret,
 		       struct mvm_digest *ret_lock, struct mvm_error *err)
 {
@@ -218,6 +254,8 @@ int nix_flake_metadata(const struct nix_flake *f, struct nix_metadata *ret,
 	if (r == 0)
 		return nix_flake_failed(f, "nix flake metadata", result, err);
 	r = nix_metadata_parse(result->out.data ? result->out.data : "", result->out.len, ret, err);
+	if (r == 0)
+		r = check_committed(f, ret, err);
 	if (r == 0)
 		r = read_flake_lock(ret, ret_lock, err);
 	if (r > 0 && unlocked)

@@ -14,6 +14,8 @@
  * Nothing here writes into the flake or builds anything.
  */
 
+#include <fcntl.h>
+
 #include "build/builder.h"
 #include "build/nix_ref.h"
 #include "build/nix_report.h"
@@ -24,10 +26,11 @@ struct nix_flake {
 	const struct build_source *source; /* borrowed */
 	struct nix_ref ref;
 	struct nix nix;
+	int cwd_fd; /* where commands about the flake run; AT_FDCWD: here */
 };
 #define NIX_FLAKE_NONE                                                                             \
 	{                                                                                          \
-		.nix = NIX_NONE                                                                    \
+		.nix = NIX_NONE, .cwd_fd = AT_FDCWD                                                \
 	}
 void nix_flake_done(struct nix_flake *f);
 DEFINE_AUTO_DONE(nix_flake, nix_flake_done)

@@ -59,7 +59,7 @@ static int build_with_hashes(const struct nix_flake *f, const char *what,
 
 	for (unsigned i = 0; i < HASH_UPDATES; i++) {
 		AUTO_DONE(nix_result) result = { 0 };
-		int r = nix_run(&f->nix, args, AT_FDCWD, &result, err);
+		int r = nix_run(&f->nix, args, f->cwd_fd, &result, err);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		if (!nix_wrong_hash(result.errors.data, specified, got))

@@ -2,12 +2,17 @@
 #include "build/nix_ref.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 void nix_ref_done(struct nix_ref *r)
 {
 	free(r->flake);
+	free(r->arg);
+	free(r->path);
+	free(r->git);
 	free(r->attribute);
 	free(r->folder);
 	*r = (struct nix_ref){ 0 };
@@ -21,10 +26,10 @@ static int hex_value(char c)
 }
 
 /* Add text up to len, with %XX of a URL as the byte it stands for. */
-static void add_decoded(struct strbuf *b, const char *s, size_t len, bool url)
+static void add_decoded(struct strbuf *b, const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		int high = url && s[i] == '%' && i + 2 < len ? hex_value(s[i + 1]) : -1;
+		int high = s[i] == '%' && i + 2 < len ? hex_value(s[i + 1]) : -1;
 		int low = high >= 0 ? hex_value(s[i + 2]) : -1;
 		char c = s[i];
 		if (low >= 0 && high + low > 0) {
@@ -49,40 +54,127 @@ static const char *query_dir(const char *query, size_t *ret_len)
 	return NULL;
 }
 
-/* The path in a reference to this machine's files, or NULL. */
-static const char *local_path(const char *flake, bool *ret_url)
-{
-	static const char *const schemes[] = { "path:", "git+file://", "git+file:" };
+#define GIT_SCHEME  "git+file:"
+#define PATH_SCHEME "path:"
 
-	*ret_url = flake[0] != '/';
-	for (size_t i = 0; *ret_url && i < MVM_ARRAY_SIZE(schemes); i++) {
-		if (str_starts(flake, schemes[i]))
-			return flake + strlen(schemes[i]);
+/* The path in a reference to this machine's files, or NULL. */
+static const char *local_path(const char *flake)
+{
+	static const char *const starts[] = { PATH_SCHEME, GIT_SCHEME "//", GIT_SCHEME };
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(starts); i++) {
+		if (str_starts(flake, starts[i]))
+			return flake + strlen(starts[i]);
 	}
-	return *ret_url ? NULL : flake;
+	return flake[0] == '/' ? flake : NULL;
+}
+
+/* Whether every version of Nix takes a path as it is, in paths and in URLs. */
+static bool is_plain(const char *path)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				    "0123456789-._~/+=@,";
+	return !path[strspn(path, plain)];
+}
+
+/* What follows the path: "?dir=..." or nothing. */
+static const char *query_of(const struct nix_ref *r)
+{
+	return r->flake + strcspn(r->flake, "?");
+}
+
+/* A git repository at root, and the flake in a folder of it. */
+static char *git_url(const char *root, const char *dir, const char *query)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+
+	strbuf_adds(&b, GIT_SCHEME "//");
+	strbuf_add_url_path(&b, root, strlen(root), false);
+	strbuf_adds(&b, query);
+	if (*dir) {
+		strbuf_adds(&b, *query ? "&dir=" : "?dir=");
+		strbuf_add_url_path(&b, dir, strlen(dir), false);
+	}
+	return strbuf_take(&b);
 }
 
 static int find_folder(struct nix_ref *r, struct mvm_error *err)
 {
+	AUTO_DONE(strbuf) decoded = { 0 };
 	AUTO_DONE(strbuf) folder = { 0 };
+	const char *query = query_of(r), *path = local_path(r->flake);
 	size_t dir_len = 0;
-	bool url;
-	const char *path = local_path(r->flake, &url);
 
-	if (!path)
-		return 0;
+	r->by_name = true;
+	if (!path) {
+		r->arg = strdup(r->flake);
+		return r->arg ? 0 : mvm_error_oom(err);
+	}
 	if (path[0] != '/')
 		return mvm_error_set(err, -EINVAL, "flake_ref '%s': the path is not absolute",
 				     r->flake);
-	size_t len = strcspn(path, "?");
-	add_decoded(&folder, path, len, url);
-	const char *dir = path[len] ? query_dir(path + len + 1, &dir_len) : NULL;
+	add_decoded(&decoded, path, (size_t)(query - path));
+	r->path = strbuf_take(&decoded);
+	if (!r->path)
+		return mvm_error_oom(err);
+	strbuf_adds(&folder, r->path);
+	const char *dir = *query ? query_dir(query + 1, &dir_len) : NULL;
 	if (dir) {
 		strbuf_adds(&folder, "/");
-		add_decoded(&folder, dir, dir_len, true);
+		add_decoded(&folder, dir, dir_len);
 	}
 	r->folder = strbuf_take(&folder);
-	return r->folder ? 0 : mvm_error_oom(err);
+	if (str_starts(r->flake, GIT_SCHEME)) {
+		r->arg = git_url(r->path, "", query);
+		if (!is_plain(r->path) && !(r->git = strdup(r->path)))
+			return mvm_error_oom(err);
+	} else {
+		r->by_name = is_plain(r->path);
+		r->arg = str_printf("%s%s%s", *r->flake == '/' ? "" : PATH_SCHEME, r->path, query);
+	}
+	return r->folder && r->arg ? 0 : mvm_error_oom(err);
+}
+
+/* How long the path of the repository is that a folder lies in; 0: in none. */
+static size_t git_root(const char *path)
+{
+	for (size_t len = strlen(path); len > 0;) {
+		AUTO_FREE char *git = str_printf("%.*s/.git", (int)len, path);
+		if (git && access(git, F_OK) == 0)
+			return len;
+		while (len > 0 && path[--len] != '/')
+			;
+	}
+	return 0;
+}
+
+int nix_ref_locate(struct nix_ref *r, int *ret_cwd_fd, struct mvm_error *err)
+{
+	if (r->by_name)
+		return 0;
+	bool is_path = str_starts(r->flake, PATH_SCHEME);
+	size_t root_len = is_path ? 0 : git_root(r->path);
+	AUTO_FREE char *root = strndup(r->path, root_len);
+	if (!root)
+		return mvm_error_oom(err);
+	const char *below = r->path + root_len;
+	AUTO_FREE char *arg = root_len ? git_url(root, below + strspn(below, "/"), query_of(r))
+				       : str_printf(PATH_SCHEME ".%s", is_path ? query_of(r) : "");
+	if (!arg)
+		return mvm_error_oom(err);
+	if (!root_len) {
+		const char *folder = is_path ? r->path : r->folder;
+		int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return mvm_error_set(err, -errno, "cannot open the flake's folder '%s': %s",
+					     folder, strerror(errno));
+		*ret_cwd_fd = fd;
+	}
+	free(r->arg);
+	r->arg = TAKE_PTR(arg);
+	if (root_len)
+		r->git = TAKE_PTR(root);
+	return 0;
 }
 
 int nix_ref_parse(const char *flake_ref, struct nix_ref *ret, struct mvm_error *err)
@@ -146,7 +238,7 @@ const char *nix_choose(const struct strv *candidates, const struct strv *names)
 char *nix_installable(const struct nix_ref *r, const char *system, const char *name)
 {
 	if (!name)
-		return str_printf("%s#packages.%s", r->flake, system);
+		return str_printf("%s#packages.%s", r->arg, system);
 	/* in quotes, because roles and profiles may have dots */
-	return str_printf("%s#packages.%s.\"%s\"", r->flake, system, name);
+	return str_printf("%s#packages.%s.\"%s\"", r->arg, system, name);
 }

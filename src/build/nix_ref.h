@@ -2,24 +2,33 @@
 #ifndef BUILD_NIX_REF_H
 #define BUILD_NIX_REF_H
 
-/* What a Nix flake reference says, and which attribute of the flake a template wants.  Text only:
- * nothing is looked up. */
+/* What a Nix flake reference says, and which attribute of the flake a template wants. */
+
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "base/own.h"
 #include "base/str.h"
 
 struct nix_ref {
-	char *flake;	 /* the reference without its fragment */
+	char *flake;	 /* the reference without its fragment, for people */
+	char *arg;	 /* the same for Nix */
 	char *attribute; /* what follows '#'; NULL when nothing does */
-	char *folder;	 /* where flake.nix is, for a flake on this machine; else NULL */
+	/* of a flake on this machine; else NULL */
+	char *path;   /* what the reference names */
+	char *folder; /* where flake.nix is: the path, or its "dir" */
+	char *git;    /* the git repository, when Nix gets its path with escapes; else NULL */
+	bool by_name; /* the path has only bytes that each Nix takes in each reference */
 };
 
 /*
  * Take a reference apart.
  *
- *   flake_ref  "/srv/web", "path:/srv/web?dir=vm#worker", "github:owner/repo/branch", ...
+ *   flake_ref  "/srv/web", "path:/srv/web?dir=vm#worker", "github:owner/repo/branch", ...; in
+ *              paths %XX is a byte, as in URLs
  *   ret        nix_ref_done() it
+ *
+ * Text only: nothing is looked up.
  *
  * Errors: -EINVAL (it would be an option of the nix command, or is a path that is not absolute).
  * Source: the Nix manual, "nix flake", "Flake references".
@@ -27,6 +36,17 @@ struct nix_ref {
 int nix_ref_parse(const char *flake_ref, struct nix_ref *ret, struct mvm_error *err);
 void nix_ref_done(struct nix_ref *r);
 DEFINE_AUTO_DONE(nix_ref, nix_ref_done)
+
+/*
+ * Make Nix find a flake whose path it does not take by name.  Versions differ in what they decode,
+ * and only two ways work in all: the URL of a git repository, and "path:." in the folder itself.
+ *
+ *   r           r->arg changes, unless by_name
+ *   ret_cwd_fd  where the nix command is to run; the caller's.  Unchanged when that does not matter
+ *
+ * Errors: -ENOENT, -EACCES, ... of opening the folder.
+ */
+int nix_ref_locate(struct nix_ref *r, int *ret_cwd_fd, struct mvm_error *err);
 
 /* "x86_64-linux": the system that this machine, and so its guests, are to Nix. */
 #define NIX_SYSTEM_SIZE 80

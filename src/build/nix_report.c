@@ -58,6 +58,8 @@ int nix_metadata_parse(const char *text, size_t len, struct nix_metadata *ret,
 		r = json_get_object(&root, "resolved", JSON_REQUIRED, &locked, err);
 	if (r >= 0)
 		r = json_get_string(&locked, "narHash", JSON_NULLABLE, &m.identity, err);
+	if (r >= 0)
+		m.is_commit = json_is_string(json_object_get(locked.value, "rev"));
 	if (r == 0)
 		r = json_get_string(&locked, "rev", JSON_NULLABLE, &m.identity, err);
 	if (r >= 0)

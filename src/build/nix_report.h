@@ -21,6 +21,7 @@ struct nix_metadata {
 	char *identity;	 /* narHash, else revision, of the source; NULL when it has neither */
 	char *locks;	 /* Nix's report of the locks, sorted compact JSON */
 	bool has_inputs; /* there is something to lock */
+	bool is_commit;	 /* the source is a revision, without changes to it */
 };
 
 int nix_metadata_parse(const char *text, size_t len, struct nix_metadata *ret,

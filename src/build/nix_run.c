@@ -321,6 +321,11 @@ int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix
 		strv_add(&argv, "build-users-group");
 		strv_add(&argv, "");
 	}
+	if (n->fresh) {
+		strv_add(&argv, "--option");
+		strv_add(&argv, "tarball-ttl");
+		strv_add(&argv, "0");
+	}
 	for (size_t i = 0; args[i]; i++)
 		strv_add(&argv, args[i]);
 	if (argv.failed)

@@ -8,6 +8,7 @@
  */
 
 #include <mvm/progress.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "base/own.h"
@@ -22,6 +23,7 @@ struct nix {
 	const struct mvm_progress *progress; /* may be NULL */
 	int log_fd;			     /* -1: no log is kept */
 	char *log_path;			     /* for messages; NULL without a log */
+	bool fresh;  /* what Nix fetched before does not count: it would for an hour */
 	int stop_fd; /* when it becomes readable, what runs is killed; -1: nothing does that */
 };
 #define NIX_NONE                                                                                   \

@@ -9,23 +9,59 @@
 
 #define REF_MAX 4096
 
-/* The schemes whose reference goes on with a path. */
-static const char *const path_schemes[] = {
-	"dir:", "tar:", "oci:", "oci-archive:", "docker-archive:", "path:",
+/* The schemes whose reference goes on with a path, and with what a URL begins in which it is
+ * absolute; NULL: it is no URL. */
+static const struct scheme {
+	const char *name, *url;
+} schemes[] = {
+	{ "dir:", NULL },
+	{ "tar:", NULL },
+	{ "oci:", NULL },
+	{ "oci-archive:", NULL },
+	{ "docker-archive:", NULL },
+	{ "path:", "path:" },
+	{ "git+file:", "git+file://" },
 };
 
 /* The path in a reference, or NULL when it has none that could be relative.  A bare word is the
- * name of a flake in Nix's registry, so a plain path starts with a dot. */
-static const char *path_part(const char *ref)
+ * name of a flake in Nix's registry, so a plain path starts with a dot; as a URL it has no scheme.
+ */
+static const char *path_part(const char *ref, const char **ret_url)
 {
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(path_schemes); i++) {
-		if (str_starts(ref, path_schemes[i]))
-			return ref + strlen(path_schemes[i]);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(schemes); i++) {
+		if (!str_starts(ref, schemes[i].name))
+			continue;
+		*ret_url = schemes[i].url;
+		return ref + strlen(schemes[i].name);
 	}
+	*ret_url = "";
 	if (ref[0] != '.')
 		return NULL;
 	const char *after = ref + strspn(ref, ".");
 	return after - ref <= 2 && (!*after || strchr("/#?", *after)) ? ref : NULL;
+}
+
+/* Put an absolute folder in front of a relative path; url: as in struct scheme. */
+static char *make_absolute(const char *ref, const char *path, const char *url, const char *base_dir)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	/* "." and "./x" without their dot; ".." and "x" whole */
+	bool here = path[0] == '.' && path[1] != '.' && (!path[1] || strchr("/#?:", path[1]));
+	const char *rest = here ? path + 1 : path;
+
+	if (here && rest[0] == '/')
+		rest += 1;
+	if (url) {
+		strbuf_adds(&b, url);
+		strbuf_add_url_path(&b, base_dir, strlen(base_dir), false);
+	} else {
+		strbuf_add(&b, ref, (size_t)(path - ref));
+		strbuf_adds(&b, base_dir);
+	}
+	if (*rest && !(here && strchr("#?:", *rest)))
+		strbuf_adds(&b, "/");
+	strbuf_adds(&b, rest);
+	return strbuf_take(&b);
 }
 
 int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct mvm_error *err)
@@ -41,21 +77,11 @@ int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct
 			return mvm_error_set(err, -EINVAL, "has control characters");
 	}
 
-	const char *path = path_part(ref);
-	AUTO_FREE char *absolute = NULL;
-	if (!path || path[0] == '/') {
-		absolute = strdup(ref);
-	} else {
-		int scheme = (int)(path - ref);
-		/* "." and "./x" without their dot; ".." and "x" whole */
-		bool here = path[0] == '.' && path[1] != '.' &&
-			    (!path[1] || strchr("/#?:", path[1]));
-		const char *rest = here ? path + 1 : path;
-		if (here && rest[0] == '/')
-			rest += 1;
-		const char *slash = !*rest || (here && strchr("#?:", *rest)) ? "" : "/";
-		absolute = str_printf("%.*s%s%s%s", scheme, ref, base_dir, slash, rest);
-	}
+	const char *url;
+	const char *path = path_part(ref, &url);
+	AUTO_FREE char *absolute = !path || path[0] == '/'
+					   ? strdup(ref)
+					   : make_absolute(ref, path, url, base_dir);
 	if (!absolute)
 		return mvm_error_oom(err);
 	*ret = TAKE_PTR(absolute);

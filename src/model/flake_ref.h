@@ -9,8 +9,10 @@
 /*
  * Make a reference with a relative path absolute; all others stay as they are.
  *
- *   ref       "dir:web", "tar:../x.tar", "oci:img:tag", "path:./flake?dir=a#b", ".#attr", ...
- *   base_dir  absolute path that relative ones count from
+ *   ref       "dir:web", "tar:../x.tar", "oci:img:tag", "path:./flake?dir=a#b", ".#attr",
+ *             "git+file:.?submodules=1", ...
+ *   base_dir  absolute path that relative ones count from; in a flake's reference, which is a URL,
+ *             it is written as one ("/srv/a%20b")
  *   ret       owned
  *
  * Only text is changed: ".." stays, since what it leads to depends on links.

@@ -189,6 +189,84 @@ class Locks(TestCase):
         self.assertEqual(self.guest_file("/motd"), b"two\n")
 
 
+class Places(TestCase):
+    """Relative references, in a folder whose name has what is special to URLs, to Nix or to git."""
+
+    NAME = "a b \u00fc?x#y%41&z=[1]:+,'\"\\~"
+
+    def setUp(self):
+        super().setUp()
+        self.flake({"default": "$bb mkdir -p $out/rootfs; $bb cp ${./motd} $out/rootfs/motd"})
+        os.rename(self.path("flake"), self.path(self.NAME))
+
+    def git(self, *args):
+        subprocess.run(["git", "-C", self.path(self.NAME), "-c", "user.name=e", "-c",
+                        "user.email=e@x", *args], check=True, env=self.environment(),
+                       timeout=harness.PATIENCE_S)
+
+    def builds(self, ref, folder="", commit=False):
+        """A changed flake is built, from a config in its folder."""
+        self.n = getattr(self, "n", 0) + 1
+        self.write(f"{self.NAME}/{folder}motd", f"{self.n}\n")
+        config = self.write(f"{self.NAME}/{folder}t.toml", f"""template_id = "t"
+flake_ref = "{ref}"
+[[variants]]
+name = "t"
+role = "worker"
+vcpus = 1
+mem_mib = 128
+""")
+        if commit:
+            self.git("commit", "-qam", str(self.n))
+        result = self.build(config=config)
+        self.assertFalse(result["cached"])
+        self.assertEqual(self.guest_file("/motd"), f"{self.n}\n".encode())
+        self.assertTrue(self.build(config=config)["cached"])
+
+    def test_a_plain_folder(self):
+        for ref in (".", "./", "path:.", "path:./", f".#packages.{SYSTEM}.default"):
+            with self.subTest(ref=ref):
+                self.builds(ref)
+        self.write(f"{self.NAME}/pre-build.sh", "#!/bin/sh\necho 99 >motd\n", 0o755)
+        self.mvm_ok("template", "build", "t", "--allow-pre-build")
+        self.assertEqual(self.guest_file("/motd"), b"99\n")
+
+    @harness.needs_program("git")
+    def test_a_git_repository(self):
+        self.write(f"{self.NAME}/motd", "0\n")
+        for args in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+            self.git(*args)
+        self.write(f"{self.NAME}/unknown", "git does not know it, so it is not in the source\n")
+        for ref in (".", "git+file:.", "git+file:.?submodules=1", "git+file:./?submodules=1#default"):
+            with self.subTest(ref=ref):
+                self.builds(ref, commit=True)
+        self.builds("path:.")
+        self.builds(".", commit=True)
+        self.write(f"{self.NAME}/motd", "uncommitted\n") # seen, or said that Nix does not see it
+        done = self.mvm("template", "build", "t")
+        if done.returncode == 0:
+            self.assertEqual(self.guest_file("/motd"), b"uncommitted\n")
+        else:
+            self.assertIn("has changes that are not committed", done.stderr)
+        shutil.copytree(self.path(self.NAME, "bin"), self.path(self.NAME, "v m", "bin"))
+        shutil.copy(self.path(self.NAME, "flake.nix"), self.path(self.NAME, "v m"))
+        self.write(f"{self.NAME}/v m/motd", "0\n")
+        self.git("add", "v m")
+        self.git("commit", "-qm", "two")
+        for ref in (".", "git+file:..?dir=v%20m"):
+            with self.subTest(ref=ref):
+                self.builds(ref, "v m/", commit=True)
+
+    def test_an_image_in_a_registry_says_how_to_get_it(self):
+        for ref, command in (
+                ("docker://debian:12", "skopeo copy docker://debian:12 oci:debian:12"),
+                ("docker:reg.io:5000/a/web@sha256:ab",
+                 "skopeo copy docker://reg.io:5000/a/web@sha256:ab oci:web:latest"),
+                ("docker-daemon:web:v1", "skopeo copy docker-daemon:web:v1 oci:web:v1")):
+            self.mvm_ok("template", "create", "t", "--flake", ref, "--force")
+            self.mvm_fails(UNSUPPORTED, "template", "build", "t", says=f"'{command}'")
+
+
 class Cache(TestCase):
     def setUp(self):
         super().setUp()

@@ -306,7 +306,12 @@ static void only_relative_paths_in_references_are_made_absolute(void **state)
 		{ "/abs#web", "/abs#web" },
 		{ "nixpkgs#hello", "nixpkgs#hello" },
 		{ "github:owner/repo", "github:owner/repo" },
-		{ "git+file:./x", "git+file:./x" },
+		{ "git+file:./x", "git+file:///base/x" },
+		{ "git+file:.?submodules=1", "git+file:///base?submodules=1" },
+		{ "git+file:.", "git+file:///base" },
+		{ "git+file:x#a", "git+file:///base/x#a" },
+		{ "git+file:/abs", "git+file:/abs" },
+		{ "git+file:///abs", "git+file:///abs" },
 		{ "path:x?dir=d", "path:/base/x?dir=d" },
 		{ "path:.", "path:/base" },
 		{ "dir:root", "dir:/base/root" },
@@ -322,6 +327,30 @@ static void only_relative_paths_in_references_are_made_absolute(void **state)
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		AUTO_FREE char *absolute = NULL;
 		assert_int_equal(flake_ref_absolute(cases[i].ref, "/base", &absolute, NULL), 0);
+		assert_string_equal(absolute, cases[i].absolute);
+	}
+}
+
+static void folders_of_flakes_are_written_as_urls(void **state)
+{
+	static const char base[] = "/srv/a b/\xc3\xbc?#%20";
+	static const struct {
+		const char *ref, *absolute;
+	} cases[] = {
+		{ ".", "/srv/a%20b/%C3%BC%3F%23%2520" },
+		{ "./x#y", "/srv/a%20b/%C3%BC%3F%23%2520/x#y" },
+		{ "path:.?dir=d", "path:/srv/a%20b/%C3%BC%3F%23%2520?dir=d" },
+		{ "git+file:.?submodules=1",
+		  "git+file:///srv/a%20b/%C3%BC%3F%23%2520?submodules=1" },
+		{ "dir:x", "dir:/srv/a b/\xc3\xbc?#%20/x" },
+		{ "oci:.:tag", "oci:/srv/a b/\xc3\xbc?#%20:tag" },
+		{ "/a b", "/a b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_FREE char *absolute = NULL;
+		assert_int_equal(flake_ref_absolute(cases[i].ref, base, &absolute, NULL), 0);
 		assert_string_equal(absolute, cases[i].absolute);
 	}
 }
@@ -374,6 +403,7 @@ int main(void)
 		cmocka_unit_test(extreme_numbers_of_the_types_are_read),
 		cmocka_unit_test(a_thousand_variants_are_fine),
 		cmocka_unit_test(only_relative_paths_in_references_are_made_absolute),
+		cmocka_unit_test(folders_of_flakes_are_written_as_urls),
 		cmocka_unit_test(references_count_from_the_folder_of_the_file),
 		cmocka_unit_test(a_spec_is_made_from_a_variant),
 	};

@@ -23,7 +23,7 @@ static void references_come_apart(void **state)
 		{ "/srv/web", "/srv/web", NULL, "/srv/web" },
 		{ "/srv/web#a.b", "/srv/web", "a.b", "/srv/web" },
 		{ "/srv/web#", "/srv/web", NULL, "/srv/web" },
-		{ "/srv/a%20b", "/srv/a%20b", NULL, "/srv/a%20b" },
+		{ "/srv/a%20b", "/srv/a%20b", NULL, "/srv/a b" },
 		{ "path:/srv/a%20b#x", "path:/srv/a%20b", "x", "/srv/a b" },
 		{ "path:/srv/a%2", "path:/srv/a%2", NULL, "/srv/a%2" },
 		{ "path:/srv/a%00b", "path:/srv/a%00b", NULL, "/srv/a%00b" },
@@ -42,6 +42,38 @@ static void references_come_apart(void **state)
 		assert_string_equal(r.flake, cases[i].flake);
 		assert_true(str_eq(r.attribute, cases[i].attribute));
 		assert_true(str_eq(r.folder, cases[i].folder));
+	}
+}
+
+static void nix_gets_what_each_version_takes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *ref, *arg;
+		bool by_name, is_git;
+	} cases[] = {
+		{ "/srv/web?dir=vm#x", "/srv/web?dir=vm", true, false },
+		{ "/srv/w%65b", "/srv/web", true, false },
+		{ "path:/srv/web?dir=vm", "path:/srv/web?dir=vm", true, false },
+		{ "git+file:/srv/web?submodules=1", "git+file:///srv/web?submodules=1", true,
+		  false },
+		{ "git+file:///srv/a%20b%3f", "git+file:///srv/a%20b%3F", true, true },
+		{ "git+file:///srv/a b", "git+file:///srv/a%20b", true, true },
+		{ "github:owner/a%20b", "github:owner/a%20b", true, false },
+		{ "/nowhere/a%20b", "/nowhere/a b", false, false },
+		{ "path:/nowhere/\xc3\xbc?dir=d", "path:/nowhere/\xc3\xbc?dir=d", false, false },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(nix_ref) r = { 0 };
+		struct mvm_error err = { 0 };
+		int cwd_fd = -1;
+
+		assert_int_equal(nix_ref_parse(cases[i].ref, &r, &err), 0);
+		assert_string_equal(r.arg, cases[i].arg);
+		assert_int_equal(r.by_name, cases[i].by_name);
+		assert_int_equal(r.git != NULL, cases[i].is_git);
+		assert_int_equal(nix_ref_locate(&r, &cwd_fd, &err), cases[i].by_name ? 0 : -ENOENT);
+		assert_int_equal(cwd_fd, -1);
 	}
 }
 
@@ -342,6 +374,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(references_come_apart),
+		cmocka_unit_test(nix_gets_what_each_version_takes),
 		cmocka_unit_test(what_would_be_an_option_is_no_reference),
 		cmocka_unit_test(candidates_have_their_order),
 		cmocka_unit_test(metadata_of_old_and_new_versions_is_read),
