@@ -150,7 +150,7 @@ const struct command command_template_create = {
 		   "too, and health checks: see 'mvm template init' and 'mvm template apply'.",
 	.examples = "mvm template create web --flake dir:rootfs --mem 512M -- /bin/httpd -f\n"
 		    "mvm template create ci --flake github:me/ci#vm --cpus 4 --mem 2G",
-	.positionals = { { .name = "ID", .help = "the new template" } },
+	.positionals = { { .name = "ID", .help = "the new template", .hint = VALUE_NEW_TEMPLATE } },
 	.rest = "COMMAND",
 	.options = create_options,
 	.run = create,

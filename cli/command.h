@@ -26,7 +26,7 @@ enum option_kind {
 	OPTION_WORDS,	 /* as OPTION_LIST, and commas separate values too */
 };
 
-/* What a shell offers for a value. */
+/* What a shell offers for a value; names of templates and instances are checked, too (names.h). */
 enum value_hint {
 	VALUE_ANY,
 	VALUE_FILE,
@@ -34,6 +34,8 @@ enum value_hint {
 	VALUE_TEMPLATE,
 	VALUE_INSTANCE,
 	VALUE_KERNEL,
+	VALUE_NEW_TEMPLATE, /* a name to be given: nothing is offered */
+	VALUE_NEW_INSTANCE,
 };
 
 struct option {

@@ -18,6 +18,8 @@ const char *completion_folder(enum value_hint hint)
 	case VALUE_ANY:
 	case VALUE_FILE:
 	case VALUE_DIR:
+	case VALUE_NEW_TEMPLATE:
+	case VALUE_NEW_INSTANCE:
 		break;
 	}
 	return NULL;

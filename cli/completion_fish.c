@@ -92,7 +92,8 @@ static void print_command(FILE *out, const struct command *c)
 	print_description(out, c->summary);
 	print_options(out, c->path, c->options);
 	for (const struct positional *p = c->positionals; p->name; p++) {
-		if (p->hint == VALUE_ANY && !p->choices)
+		if (!completion_folder(p->hint) && p->hint != VALUE_FILE && p->hint != VALUE_DIR &&
+		    !p->choices)
 			continue;
 		(void)fprintf(out, "complete -c mvm -n '__mvm_in %s'", c->path);
 		print_values(out, p->hint, p->choices);

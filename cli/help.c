@@ -69,8 +69,8 @@ void help_all(FILE *out)
 		print_commands(out, s, NULL);
 	print_options(out, global_options);
 	(void)fputs("\n'mvm help COMMAND' tells more about one command.\n\n"
-		    "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 busy or locked,\n"
-		    "5 damaged data, 6 not supported here.\n",
+		    "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 busy, locked or\n"
+		    "taken, 5 damaged data, 6 not supported here.\n",
 		    out);
 }
 

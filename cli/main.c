@@ -8,6 +8,7 @@
 #include "command.h"
 #include "commands.h"
 #include "help.h"
+#include "names.h"
 #include "options.h"
 #include "out.h"
 #include "progress.h"
@@ -109,7 +110,7 @@ static int run_command(struct cli_context *c, const struct command *command, cha
 	if (args_flag(&a, "help")) {
 		help_command(stdout, command);
 		r = 0;
-	} else {
+	} else if ((r = check_names(c, &a)) >= 0) {
 		struct progress_view view;
 		if (args_given(&a, "data-dir"))
 			c->data_dir = args_string(&a, "data-dir");

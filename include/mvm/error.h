@@ -37,8 +37,8 @@ struct mvm_error {
  *
  *   code  a negative errno as returned by this library; 0 and above mean success
  *
- * Returns 0 done, 1 failed, 2 usage, 3 not found, 4 busy or locked, 5 damaged data, 6 not
- * supported here.
+ * Returns 0 done, 1 failed, 2 usage, 3 not found, 4 busy, locked or taken, 5 damaged
+ * data, 6 not supported here.
  */
 MVM_API int mvm_error_exit_status(int code);
 

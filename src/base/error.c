@@ -68,6 +68,8 @@ int mvm_error_exit_status(int code)
 		return 3;
 	case -EBUSY:
 	case -EAGAIN:
+	case -EEXIST:
+	case -EADDRINUSE:
 		return 4;
 	case -EBADMSG:
 		return 5;

@@ -60,14 +60,14 @@ class Init(harness.TestCase):
 
     def test_nothing_is_overwritten_and_then_nothing_is_written(self):
         mine = self.write("shop/template.toml", "mine")
-        self.mvm_fails(1, "template", "init", self.path("shop"),
+        self.mvm_fails(4, "template", "init", self.path("shop"),
                        says="shop/template.toml' exists")
         self.assertEqual(os.listdir(self.path("shop")), ["template.toml"])
         with open(mine, encoding="utf-8") as file:
             self.assertEqual(file.read(), "mine")
         os.unlink(mine)
         self.mvm_ok("template", "init", self.path("shop"))
-        self.mvm_fails(1, "template", "init", self.path("shop"), says="exists")
+        self.mvm_fails(4, "template", "init", self.path("shop"), says="exists")
         shutil.rmtree(self.path("shop"))
         self.write("shop", "a file")
         self.mvm_fails(1, "template", "init", self.path("shop"), says="cannot make folder")

@@ -356,13 +356,13 @@ class Starts(guests.TestCase):
     def test_names_that_are_none_are_refused(self):
         for name in ("Upper", "../up", "a/b", "", "-x", "x" * 64, "dot.ted"):
             with self.subTest(name):
-                self.refused(1, f"--name={name}", says="no valid instance name")
-        self.refused(1, "--name=.", says="no valid instance name")
+                self.refused(2, f"--name={name}", says="no valid instance name")
+        self.refused(2, "--name=.", says="no valid instance name")
 
     def test_a_port_that_somebody_has_is_named(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            text = self.refused(1, "-p", f"{port}:8080", says="Address already in use")
+            text = self.refused(4, "-p", f"{port}:8080", says="Address already in use")
             self.assertIn(str(port), text)
 
     def test_a_port_that_is_asked_for_twice_is_named(self):
@@ -400,7 +400,7 @@ class Starts(guests.TestCase):
 
     def test_a_revision_that_is_not_there_is_named(self):
         self.mvm_fails(3, "run", "--template", "web-worker@0123abc", "-d", says="0123abc")
-        says = self.mvm_fails(1, "run", "--template", "web-worker@../..", "-d")
+        says = self.mvm_fails(2, "run", "--template", "web-worker@../..", "-d")
         self.assertIn("../..", says)
         self.assert_nothing_left()
 

@@ -301,9 +301,9 @@ class Network(guests.TestCase):
 
         # a port that is taken is told before anything starts
         taken = server.getsockname()[1]
-        self.mvm_fails(1, "run", "-T", "web-worker", "-d", "-p", f"{taken}:80",
+        self.mvm_fails(4, "run", "-T", "web-worker", "-d", "-p", f"{taken}:80",
                        says=f"cannot forward port {taken} of 127.0.0.1: Address already in use")
-        self.mvm_fails(1, "run", "-T", "web-worker", "-d", "-p", f"{number}:80/udp",
+        self.mvm_fails(4, "run", "-T", "web-worker", "-d", "-p", f"{number}:80/udp",
                        says=f"cannot forward port {number}")
         self.assertEqual(self.instances(), [])
         port.close()

@@ -426,13 +426,13 @@ class OneInstance(guests.TestCase):
         self.assertEqual(self.exec("one", "hostname"), "one\n")
 
     def test_a_name_is_used_once(self):
-        says = self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "one")
+        says = self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--name", "one")
         self.assertIn("an instance 'one' already", says)
         self.assertEqual(self.exec("one", "echo", "unharmed"), "unharmed\n")
 
     def test_a_port_in_use_is_refused(self):
         port = self.record["forwards"][0]["host_port"]
-        says = self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "two", "-p",
+        says = self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--name", "two", "-p",
                               f"{port}:8080")
         self.assertIn(str(port), says)
         self.assertEqual(self.instances(), ["one"])

@@ -168,7 +168,7 @@ class Pool(guests.TestCase):
         self.full(1)
         self.run_detached("web-worker", "--name", "mine")
         self.wait_ready(1)
-        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "mine",
+        self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--name", "mine",
                        says="there is an instance 'mine' already")
         self.wait_ready(1)
 
@@ -250,7 +250,7 @@ class Many(guests.TestCase):
 
     def test_all_or_none(self):
         self.run_detached("web-worker", "--name", "many-3")
-        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4", "--name", "many",
+        self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--count", "4", "--name", "many",
                        says="none is left")
         self.assertEqual(self.instances(), ["many-3"])
 
