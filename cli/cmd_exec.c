@@ -18,16 +18,11 @@ static int run(struct cli_context *c, const struct args *a)
 		r = mvm_instance_open(mvm, args_at(a, 0), &instance, &c->err);
 	if (r < 0)
 		return r;
-	command.input = args_flag(a, "interactive");
 	command.signal_fd = signals = guest_signals_block(command.tty);
 	return guest_command_run(c, instance, &command);
 }
 
 static const struct option options[] = {
-	{ .name = "interactive",
-	  .letter = 'i',
-	  .kind = OPTION_FLAG,
-	  .help = "pass standard input to the command" },
 	GUEST_COMMAND_OPTIONS(NULL),
 	{ 0 },
 };
@@ -36,11 +31,14 @@ const struct command command_exec = {
 	.path = "exec",
 	.summary = "Run a command in a running VM",
 	.details =
+		GUEST_COMMAND_INPUT
+		" Options of mvm's are written before COMMAND.\n\n"
 		"Exits with the command's status, or 128 + the signal that ended it; 126 when it "
 		"cannot be executed, 127 when there is no such program, 125 when mvm itself "
 		"failed.",
-	.examples = "mvm exec http-worker-1a2b3c -- uname -a\n"
-		    "mvm exec -it http-worker-1a2b3c -- sh",
+	.examples = "mvm exec http-worker-1a2b3c uname -a\n"
+		    "mvm exec -it http-worker-1a2b3c sh\n"
+		    "tar c . | mvm exec -i http-worker-1a2b3c tar x -C /srv",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.rest = "COMMAND",
 	.rest_required = true,

@@ -227,7 +227,6 @@ static int run(struct cli_context *c, const struct args *a)
 	if (!with_command)
 		return follow(c, mvm, instance, volumes.n > 0);
 
-	command.input = true;
 	command.signal_fd = signals = guest_signals_block(command.tty);
 	int status = guest_command_run(c, instance, &command);
 	if (status >= 0 && volumes.n > 0) {
@@ -279,11 +278,6 @@ static const struct option options[] = {
 	  .value = "HOST:GUEST[:rw]",
 	  .help = "copy this folder into the guest once it has started; with :rw copy it back "
 		  "when the VM is stopped" },
-	{ .name = "interactive",
-	  .letter = 'i',
-	  .kind = OPTION_FLAG,
-	  .help = "nothing more: COMMAND always gets standard input; for those used to -it",
-	  .group = "Command" },
 	GUEST_COMMAND_OPTIONS("Command"),
 	{ .name = "cold",
 	  .kind = OPTION_FLAG,
@@ -350,8 +344,8 @@ const struct command command_run = {
 	.details =
 		"Restores the snapshot of the template's revision, in milliseconds, if it was made "
 		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
-		"With COMMAND: runs it in a fresh VM beside the template's workload, with standard "
-		"input and output attached, exits with its status and removes the VM. Without: "
+		"With COMMAND: runs it in a fresh VM beside the template's workload, exits with its "
+		"status and removes the VM. " GUEST_COMMAND_INPUT " Without COMMAND: "
 		"shows the console until the VM ends (1 when it fails) or ^C is pressed, then "
 		"stops and removes it; a second ^C does not wait for the guest. "
 		"With --detach the VM goes on by itself; see 'mvm ps'.\n\n"
@@ -360,8 +354,9 @@ const struct command command_run = {
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"
 		    "mvm run --template http-worker -it -- sh\n"
-		    "echo hello | mvm run --template http-worker -- cat",
+		    "echo hello | mvm run --template http-worker -i -- cat",
 	.rest = "COMMAND",
+	.stray = "a template is named with --template",
 	.options = options,
 	.run = run,
 };

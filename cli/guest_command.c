@@ -60,6 +60,7 @@ int guest_command_parse(struct cli_context *c, const struct args *a, struct gues
 		.env = env,
 		.workdir = args_string(a, "workdir"),
 		.user = args_string(a, "user"),
+		.input = args_flag(a, "interactive"),
 		.tty = tty,
 		.timeout_ms = args_ms(a, "timeout", -1),
 		.signal_fd = -1,
@@ -95,7 +96,8 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		.timeout_ms = command->timeout_ms,
 	};
 	int status = 0;
-	bool raw = command->tty && terminal_raw(&saved);
+	/* without input ^C must stay a signal */
+	bool raw = command->tty && command->input && terminal_raw(&saved);
 	int r = mvm_instance_exec(instance, &options, &status, &c->err);
 	if (raw)
 		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved); /* nothing more can be done */

@@ -12,11 +12,16 @@
 /* Options of a command in a guest, under a heading of the help; guest_command_parse() reads them.
  */
 #define GUEST_COMMAND_OPTIONS(heading)                                                             \
-	{ .name = "tty",                                                                           \
-	  .letter = 't',                                                                           \
+	{ .name = "interactive",                                                                   \
+	  .letter = 'i',                                                                           \
 	  .kind = OPTION_FLAG,                                                                     \
-	  .help = "give the command a terminal",                                                   \
+	  .help = "pass standard input to the command",                                            \
 	  .group = (heading) },                                                                    \
+		{ .name = "tty",                                                                   \
+		  .letter = 't',                                                                   \
+		  .kind = OPTION_FLAG,                                                             \
+		  .help = "give the command a terminal",                                           \
+		  .group = (heading) },                                                            \
 		{ .name = "env",                                                                   \
 		  .letter = 'e',                                                                   \
 		  .kind = OPTION_LIST,                                                             \
@@ -39,6 +44,11 @@
 		.name = "timeout", .kind = OPTION_DURATION, .value = "TIME",                       \
 		.help = "kill the command after this time, `90s`, `5m`", .group = (heading)        \
 	}
+
+/* What the details of both commands' help say. */
+#define GUEST_COMMAND_INPUT                                                                        \
+	"COMMAND's output is passed on; it gets standard input only with -i, as with container "   \
+	"tools: otherwise it reads an end of file at once."
 
 struct guest_command {
 	char *const *argv;

@@ -97,7 +97,7 @@ static void print_usage(FILE *out, const struct command *c)
 	for (const struct positional *p = c->positionals; p->name; p++)
 		add_positional(&b, p);
 	if (c->rest)
-		strbuf_addf(&b, c->rest_required ? " -- %s ..." : " [-- %s ...]", c->rest);
+		strbuf_addf(&b, c->rest_required ? " [--] %s ..." : " [-- %s ...]", c->rest);
 	(void)fprintf(out, "Usage: mvm %s%s\n", c->path, b.data && !b.failed ? b.data : "");
 }
 

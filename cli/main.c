@@ -98,7 +98,18 @@ static int flush_results(struct cli_context *c)
 			 errno ? strerror(errno) : "the output is closed");
 }
 
-static int run_command(struct cli_context *c, const struct command *command, char *const *argv)
+/* --json that belongs to mvm: one may also be a word of a guest's command. */
+static bool json_given(const struct args *a)
+{
+	for (size_t i = 0; i < a->n_values; i++) {
+		if (a->values[i].given && str_eq(a->values[i].option->name, "json"))
+			return true;
+	}
+	return false;
+}
+
+static int run_command(struct cli_context *c, const struct args *before,
+		       const struct command *command, char *const *argv)
 {
 	AUTO_DONE(args) a = { 0 };
 	int r = args_parse(command, argv, 0, &a, &c->err);
@@ -107,6 +118,7 @@ static int run_command(struct cli_context *c, const struct command *command, cha
 		c->usage = r == -EINVAL;
 		return show_error(c, command->path);
 	}
+	c->json = json_given(before) || json_given(&a);
 	if (args_flag(&a, "help")) {
 		help_command(stdout, command);
 		r = 0;
@@ -148,7 +160,7 @@ int main(int argc, char **argv)
 
 	char *const *words = argv + 1 + used;
 	if (args_flag(&before, "version") && !words[0])
-		return run_command(&c, &command_version, words);
+		return run_command(&c, &before, &command_version, words);
 	const struct command *command = command_find((const char *const *)words, &name_len);
 	if (!command) {
 		bool help = args_flag(&before, "help");
@@ -160,5 +172,5 @@ int main(int argc, char **argv)
 		help_command(stdout, command);
 		return flush_results(&c) < 0 ? show_error(&c, NULL) : 0;
 	}
-	return run_command(&c, command, words + name_len);
+	return run_command(&c, &before, command, words + name_len);
 }

@@ -252,6 +252,7 @@ static int parse_short(const struct args *a, char *const *argv, struct mvm_error
 static int check_positionals(const struct args *a, struct mvm_error *err)
 {
 	const struct positional *p = a->command->positionals;
+	const char *stray = a->command->stray;
 	const char *rest = a->n_rest == 0 ? a->command->rest : NULL; /* forgotten, most likely */
 	char known[256];
 	size_t i = 0;
@@ -271,11 +272,12 @@ static int check_positionals(const struct args *a, struct mvm_error *err)
 		}
 	}
 	if (i < a->n_positionals)
-		return bad(err, "'%s' is one argument too many%s%s%s", a->positionals[i],
-			   rest ? ": " : "", rest ? rest : "",
+		return bad(err, "'%s' is one argument too many%s%s%s%s%s", a->positionals[i],
+			   stray || rest ? ": " : "", stray ? stray : "",
+			   stray && rest ? "; " : "", rest ? rest : "",
 			   rest ? " is written behind '--'" : "");
 	if (a->command->rest_required && a->n_rest == 0)
-		return bad(err, "%s is missing: write it behind '--'", a->command->rest);
+		return bad(err, "%s is missing", a->command->rest);
 	return 0;
 }
 
@@ -310,6 +312,16 @@ static void take_rest(struct args *a, char *const *argv)
 	}
 }
 
+/* Does a word here begin a command that needs no `--` before it? */
+static bool rest_begins(const struct args *a)
+{
+	const struct positional *p = a->command->positionals;
+	size_t n = 0;
+	while (p[n].name)
+		n++;
+	return a->command->rest_required && a->n_positionals == n;
+}
+
 int args_parse(const struct command *command, char *const *argv, unsigned flags, struct args *ret,
 	       struct mvm_error *err)
 {
@@ -329,7 +341,10 @@ int args_parse(const struct command *command, char *const *argv, unsigned flags,
 			used = parse_short(ret, argv + i, err);
 		else if (flags & ARGS_STOP_AT_WORD)
 			return i;
-		else
+		else if (rest_begins(ret)) {
+			take_rest(ret, argv + i);
+			break;
+		} else
 			ret->positionals[ret->n_positionals++] = argv[i];
 		if (used < 0)
 			return used;

@@ -343,7 +343,7 @@ class Life(TestCase):
 
     def test_a_template_is_free_when_its_last_run_is_over(self):
         self.own_data()
-        run = self.start_mvm("run", "-T", "web-worker", "--name", "last", "--", "sh", "-c",
+        run = self.start_mvm("run", "-T", "web-worker", "--name", "last", "-i", "--", "sh", "-c",
                              "echo up; read line", stdin=subprocess.PIPE)
         self.assertEqual(run.stdout.readline(), "up\n")
         # its supervisor stays for a second, for one who does not take what he has asked for

@@ -274,9 +274,12 @@ class Clones(guests.TestCase):
 
     def test_a_command_has_its_streams_and_status_and_the_vm_goes_with_it(self):
         script = "cat; echo to-stderr >&2; echo $WORD; exit 7"
-        done = self.mvm("run", "--template", "web-worker", "-e", "WORD=spoken", "--", "sh", "-c",
+        done = self.mvm("run", "--template", "web-worker", "-ie", "WORD=spoken", "--", "sh", "-c",
                         script, stdin="line one\nno newline", status=7)
         self.assertEqual(done.stdout, "line one\nno newlinespoken\n")
+        # without -i there is no input, as with exec
+        self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--", "cat",
+                                     stdin="ignored"), "")
         self.assertIn("to-stderr\n", done.stderr)
         self.assertNotIn("to-stderr", done.stdout)
         self.assert_nothing_left()
@@ -354,6 +357,9 @@ class OneInstance(guests.TestCase):
         done = self.mvm("exec", "-e", "A=1 2", "-e", "B=", "-w", "/tmp", "one", "--", "sh", "-c",
                         'echo "$A|$B|$PWD"')
         self.assertEqual(done.stdout, "1 2||/tmp\n")
+        # a word behind the name begins the command, and its options are its own
+        self.assertEqual(self.mvm_ok("exec", "one", "echo", "-n", "--json", "-i", "--", "x"),
+                         "--json -i -- x")
         # without -i there is no input to wait for
         self.assertEqual(self.exec("one", "cat", stdin="ignored"), "")
 

@@ -45,6 +45,20 @@ static const struct command exec = {
 	.options = options,
 };
 
+static const struct command maybe = {
+	.path = "maybe",
+	.positionals = { { .name = "VM", .help = "where" } },
+	.rest = "COMMAND",
+	.options = options,
+};
+
+static const struct command run = {
+	.path = "run",
+	.rest = "COMMAND",
+	.stray = "a template is named with --template",
+	.options = options,
+};
+
 #define ARGV_MAX 32
 
 /* "a b c" as an argument vector; the text lives in buf. */
@@ -141,6 +155,35 @@ static void the_rest_is_left_alone(void **state)
 	assert_int_equal(a.n_positionals, 1);
 }
 
+static void a_command_that_must_follow_needs_no_dashes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line, *first;
+		size_t n;
+		bool interactive;
+	} cases[] = {
+		{ "vm ls -l --force -- x", "ls", 5, false },
+		{ "-i vm ls -i", "ls", 2, true },
+		{ "vm -i ls", "ls", 1, true },
+		{ "vm -i -- -ls", "-ls", 1, true },
+		{ "vm -- -i", "-i", 1, false },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		AUTO_DONE(args) a = { 0 };
+		struct mvm_error err = { 0 };
+		char buf[256], *argv[ARGV_MAX];
+
+		split(cases[i].line, buf, sizeof(buf), argv);
+		assert_true(args_parse(&exec, argv, 0, &a, &err) >= 0);
+		assert_int_equal(a.n_rest, cases[i].n);
+		assert_string_equal(a.rest[0], cases[i].first);
+		assert_string_equal(a.positionals[0], "vm");
+		assert_int_equal(args_flag(&a, "interactive"), cases[i].interactive);
+		assert_false(args_flag(&a, "force"));
+	}
+}
+
 static void parsing_can_stop_at_the_first_word(void **state)
 {
 	(void)state;
@@ -175,10 +218,12 @@ static void mistakes_are_told_in_a_sentence(void **state)
 		{ &two, "", "SRC is missing: from" },
 		{ &two, "a b c", "'c' is one argument too many" },
 		{ &many, "", "ID is missing: what" },
-		{ &exec, "vm", "COMMAND is missing: write it behind '--'" },
-		{ &exec, "vm --", "COMMAND is missing: write it behind '--'" },
-		{ &exec, "vm ls -- x", "'ls' is one argument too many" },
-		{ &exec, "vm ls", "'ls' is one argument too many: COMMAND is written behind '--'" },
+		{ &exec, "vm", "COMMAND is missing" },
+		{ &exec, "vm --", "COMMAND is missing" },
+		{ &maybe, "vm ls -- x", "'ls' is one argument too many" },
+		{ &maybe, "vm ls", "'ls' is one argument too many: COMMAND is written behind '--'" },
+		{ &run, "web", "'web' is one argument too many: a template is named with "
+			       "--template; COMMAND is written behind '--'" },
 		{ &two, "x --forse", "unknown option '--forse', did you mean '--force'?" },
 		{ &two, "x --qqqqqqq", "unknown option '--qqqqqqq'" },
 		{ &two, "x -fx", "unknown option '-x' in '-fx'" },
@@ -219,6 +264,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_given_has_its_default),
 		cmocka_unit_test(values_are_converted),
 		cmocka_unit_test(the_rest_is_left_alone),
+		cmocka_unit_test(a_command_that_must_follow_needs_no_dashes),
 		cmocka_unit_test(parsing_can_stop_at_the_first_word),
 		cmocka_unit_test(help_excuses_what_is_missing),
 		cmocka_unit_test(mistakes_are_told_in_a_sentence),
