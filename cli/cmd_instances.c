@@ -1,75 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands about instances that exist: ps, inspect, stop, rm, pause, resume. */
-#include <inttypes.h>
+/* The commands about instances that exist: inspect, stop, rm, kill, pause, resume. */
 #include <stdio.h>
 
 #include "handles.h"
 #include "json.h"
 #include "options.h"
 #include "out.h"
-#include "progress.h"
-
-static void format_forwards(const struct mvm_instance_info *info, struct strbuf *b)
-{
-	for (size_t i = 0; i < info->n_forwards; i++) {
-		const struct mvm_forward *f = &info->forwards[i];
-		strbuf_addf(b, "%s%s:%u->%u%s", i ? ", " : "", f->host_address, f->host_port,
-			    f->guest_port, f->udp ? "/udp" : "");
-	}
-}
-
-static int print_ps_json(const struct mvm_instance_info_list *list)
-{
-	int r = 0;
-	(void)fputs("[", stdout); /* main looks at the stream's errors */
-	for (size_t i = 0; i < list->n && r == 0; i++) {
-		(void)fputs(i ? ",\n" : "\n", stdout);
-		r = json_show(list->v[i]->json, stdout);
-	}
-	(void)fputs("]\n", stdout);
-	return r;
-}
-
-static int ps(struct cli_context *c, const struct args *a)
-{
-	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(mvm_instance_info_list) list = { 0 };
-	AUTO_DONE(table) t = { .columns = 8 };
-	(void)a;
-
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0 && mvm_instance_settle(mvm, &c->progress, &c->err) < 0)
-		note(c, c->err.text); /* what is there can be shown all the same */
-	if (r == 0)
-		r = mvm_instance_list(mvm, &list.v, &list.n, &c->err);
-	if (r < 0)
-		return r;
-	if (c->json)
-		return print_ps_json(&list);
-	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS");
-	for (size_t i = 0; i < list.n; i++) {
-		const struct mvm_instance_info *info = list.v[i];
-		AUTO_DONE(strbuf) forwards = { 0 };
-		char start[48], memory[32];
-		format_forwards(info, &forwards);
-		if (info->start_ns)
-			(void)snprintf(start, sizeof(start), "%s, %" PRId64 " ms",
-				       info->from_pool	? "pool"
-				       : info->restored ? "restored"
-							: "booted",
-				       info->start_ns / 1000000);
-		else
-			(void)snprintf(start, sizeof(start), "-");
-		if (info->vmm_pid > 0)
-			str_bytes(info->memory_private_bytes, memory, sizeof(memory));
-		else
-			(void)snprintf(memory, sizeof(memory), "-");
-		table_row(&t, info->name, info->template_id, mvm_instance_state_name(info->state),
-			  str_eq(info->health, "none") ? "-" : info->health, start,
-			  info->started_at ? info->started_at : "-", memory, forwards.data);
-	}
-	return table_print(&t, stdout);
-}
 
 static int inspect(struct cli_context *c, const struct args *a)
 {
@@ -81,29 +17,84 @@ static int inspect(struct cli_context *c, const struct args *a)
 	return r == 0 ? json_show(info->json, stdout) : r;
 }
 
-/* Do the same to every name; go on after a failure, and report the last one. */
-static int for_each(struct cli_context *c, const struct args *a,
-		    int (*fn)(struct mvm *mvm, const char *name, const struct args *a,
-			      struct mvm_error *err))
+typedef int (*one_fn)(struct mvm *mvm, const char *name, const struct args *a,
+		      struct mvm_error *err);
+
+/* Of which instances --all speaks; without one every name is a positional. */
+enum all {
+	ALL_RUNNING,
+	ALL_ENDED,
+	ALL,
+};
+
+static bool is_meant(const struct mvm_instance_info *info, enum all all)
 {
-	AUTO(mvm) mvm = NULL;
-	int result = mvm_open(c->data_dir, &mvm, &c->err);
-	if (result < 0)
-		return result;
-	for (size_t i = 0; i < a->n_positionals; i++) {
+	bool ended = info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
+	return all == ALL || ended == (all == ALL_ENDED);
+}
+
+/* The names on the command line, or with --all those of the instances that are meant. */
+static int collect_names(struct cli_context *c, struct mvm *mvm, const struct args *a, enum all all,
+			 struct strv *ret)
+{
+	AUTO_DONE(mvm_instance_info_list) list = { 0 };
+
+	for (size_t i = 0; i < a->n_positionals; i++)
+		strv_add(ret, args_at(a, i));
+	int r = a->n_positionals ? 0 : mvm_instance_list(mvm, &list.v, &list.n, &c->err);
+	for (size_t i = 0; r == 0 && i < list.n; i++) {
+		if (is_meant(list.v[i], all))
+			strv_add(ret, list.v[i]->name);
+	}
+	return ret->failed ? -ENOMEM : r;
+}
+
+/* Do the same to every name; go on after a failure, and report the last one. */
+static int for_each(struct cli_context *c, const struct args *a, const struct strv *names,
+		    struct mvm *mvm, one_fn fn, const char *done)
+{
+	AUTO_DONE(jsonw) j = { 0 };
+	int result = 0;
+
+	jsonw_open(&j, NULL, '[');
+	for (size_t i = 0; i < names->n; i++) {
 		struct mvm_error err = { 0 };
-		int r = fn(mvm, args_at(a, i), a, &err);
-		if (r >= 0) {
-			if (!c->json)
-				(void)puts(args_at(a, i)); /* main looks at the stream's errors */
+		int r = fn(mvm, names->v[i], a, &err);
+		if (r < 0 && result < 0)
+			(void)show_error(c, NULL); /* the one before */
+		if (r < 0) {
+			c->err = err;
+			result = r;
 			continue;
 		}
-		if (result < 0)
-			(void)show_error(c, NULL); /* the one before */
-		c->err = err;
-		result = r;
+		if (!c->json)
+			(void)puts(names->v[i]); /* main looks at the stream's errors */
+		jsonw_open(&j, NULL, '{');
+		jsonw_string(&j, "name", names->v[i]);
+		jsonw_string(&j, "result", done);
+		jsonw_close(&j);
 	}
-	return result;
+	jsonw_close(&j);
+	int r = c->json ? jsonw_print(&j, stdout) : 0;
+	return result < 0 ? result : r;
+}
+
+/* all_given: instead of names. */
+static int for_named(struct cli_context *c, const struct args *a, bool all_given, enum all all,
+		     one_fn fn, const char *done)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(strv) names = { 0 };
+
+	if (all_given && a->n_positionals)
+		return cli_usage(c, "give names or --all, not both");
+	if (!all_given && !a->n_positionals)
+		return cli_usage(c, "NAME is missing: the instances%s",
+				 a->command->positionals[0].optional ? ", or --all" : "");
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = collect_names(c, mvm, a, all, &names);
+	return r < 0 ? r : for_each(c, a, &names, mvm, fn, done);
 }
 
 static int stop_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
@@ -113,7 +104,7 @@ static int stop_one(struct mvm *mvm, const char *name, const struct args *a, str
 
 static int stop(struct cli_context *c, const struct args *a)
 {
-	return for_each(c, a, stop_one);
+	return for_named(c, a, args_flag(a, "all"), ALL_RUNNING, stop_one, "stopped");
 }
 
 static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
@@ -123,7 +114,22 @@ static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struc
 
 static int rm(struct cli_context *c, const struct args *a)
 {
-	return for_each(c, a, rm_one);
+	return for_named(c, a, args_flag(a, "all"), args_flag(a, "force") ? ALL : ALL_ENDED, rm_one,
+			 "removed");
+}
+
+static int kill_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+{
+	const char *signal = args_string(a, "signal");
+	return mvm_instance_kill(mvm, name, signal ? signal : "KILL", err);
+}
+
+static int kill_all(struct cli_context *c, const struct args *a)
+{
+	int r = for_named(c, a, false, ALL, kill_one, "signalled");
+	if (r == -EINVAL) /* a signal that is none */
+		c->usage = true;
+	return r;
 }
 
 static int pause_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
@@ -134,7 +140,7 @@ static int pause_one(struct mvm *mvm, const char *name, const struct args *a, st
 
 static int pause_all(struct cli_context *c, const struct args *a)
 {
-	return for_each(c, a, pause_one);
+	return for_named(c, a, false, ALL, pause_one, "paused");
 }
 
 static int resume_one(struct mvm *mvm, const char *name, const struct args *a,
@@ -146,7 +152,7 @@ static int resume_one(struct mvm *mvm, const char *name, const struct args *a,
 
 static int resume_all(struct cli_context *c, const struct args *a)
 {
-	return for_each(c, a, resume_one);
+	return for_named(c, a, false, ALL, resume_one, "resumed");
 }
 
 static const struct option json_options[] = { OPTION_JSON, { 0 } };
@@ -157,13 +163,39 @@ static const struct option stop_options[] = {
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
 	  .help = "how long the guest may take before it is killed (10s)" },
+	{ .name = "all", .letter = 'a', .kind = OPTION_FLAG, .help = "all that run" },
+	OPTION_JSON,
 	{ 0 },
 };
 
 static const struct option rm_options[] = {
 	{ .name = "force", .letter = 'f', .kind = OPTION_FLAG, .help = "kill it if it runs" },
+	{ .name = "all",
+	  .letter = 'a',
+	  .kind = OPTION_FLAG,
+	  .help = "all that do not run; with --force all" },
+	OPTION_JSON,
 	{ 0 },
 };
+
+static const struct option kill_options[] = {
+	{ .name = "signal",
+	  .letter = 's',
+	  .kind = OPTION_STRING,
+	  .value = "SIGNAL",
+	  .help = "sent to the template's command: TERM, SIGHUP or 10; KILL, the default, ends the "
+		  "VM" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+#define NAMES_OR_ALL                                                                               \
+	{                                                                                          \
+		{                                                                                  \
+			.name = "NAME", .help = "the instances", .many = true, .optional = true,   \
+			.hint = VALUE_INSTANCE                                                     \
+		}                                                                                  \
+	}
 
 #define NAMES                                                                                      \
 	{                                                                                          \
@@ -172,14 +204,6 @@ static const struct option rm_options[] = {
 			.hint = VALUE_INSTANCE                                                     \
 		}                                                                                  \
 	}
-
-const struct command command_ps = {
-	.path = "ps",
-	.summary = "List instances",
-	.details = "MEMORY is what an instance's VMM has for itself; 'mvm stats' shows more.",
-	.options = json_options,
-	.run = ps,
-};
 
 const struct command command_inspect = {
 	.path = "inspect",
@@ -196,7 +220,7 @@ const struct command command_stop = {
 		"Asks the guest to power off, or presses its power button where it has no agent; "
 		"kills it when it has not by the timeout. The "
 		"instance stays listed, with its logs, until 'mvm rm'.",
-	.positionals = NAMES,
+	.positionals = NAMES_OR_ALL,
 	.options = stop_options,
 	.run = stop,
 };
@@ -204,15 +228,29 @@ const struct command command_stop = {
 const struct command command_rm = {
 	.path = "rm",
 	.summary = "Remove instances that do not run",
-	.positionals = NAMES,
+	.positionals = NAMES_OR_ALL,
 	.options = rm_options,
 	.run = rm,
+};
+
+const struct command command_kill = {
+	.path = "kill",
+	.summary = "End VMs at once, or send a signal to what runs in them",
+	.details = "Without --signal the VMM is killed: nothing is shut down, and no volume is "
+		   "copied back. Another signal goes to the process of the template's command, or "
+		   "where the image's own init runs to that, and the VM goes on as they decide.",
+	.positionals = NAMES,
+	.options = kill_options,
+	.examples = "mvm kill web\n"
+		    "mvm kill -s HUP web",
+	.run = kill_all,
 };
 
 const struct command command_pause = {
 	.path = "pause",
 	.summary = "Freeze running instances",
 	.positionals = NAMES,
+	.options = json_options,
 	.run = pause_all,
 };
 
@@ -220,5 +258,6 @@ const struct command command_resume = {
 	.path = "resume",
 	.summary = "Let paused instances go on",
 	.positionals = NAMES,
+	.options = json_options,
 	.run = resume_all,
 };

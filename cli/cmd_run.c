@@ -344,7 +344,8 @@ const struct command command_run = {
 	.details =
 		"Restores the snapshot of the template's revision, in milliseconds, if it was made "
 		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
-		"With COMMAND: runs it in a fresh VM beside the template's workload, exits with its "
+		"With COMMAND: runs it in a fresh VM beside the template's workload, exits with "
+		"its "
 		"status and removes the VM. " GUEST_COMMAND_INPUT " Without COMMAND: "
 		"shows the console until the VM ends (1 when it fails) or ^C is pressed, then "
 		"stops and removes it; a second ^C does not wait for the guest. "

@@ -6,6 +6,7 @@
 #include "handles.h"
 #include "json.h"
 #include "options.h"
+#include "out.h"
 
 static int ask(struct cli_context *c, struct mvm *mvm, const char *id)
 {
@@ -18,28 +19,53 @@ static int ask(struct cli_context *c, struct mvm *mvm, const char *id)
 	return r > 0 ? confirm(c, question) : r;
 }
 
-static int delete_template(struct cli_context *c, const struct args *a)
+static int delete_one(struct cli_context *c, struct mvm *mvm, const struct args *a, const char *id)
+{
+	int r = args_flag(a, "force") ? 0 : ask(c, mvm, id);
+	return r == 0 ? mvm_template_delete(mvm, id, &c->progress, &c->err) : r;
+}
+
+static void report(const struct cli_context *c, struct jsonw *j, const char *id)
+{
+	if (!c->json)
+		(void)printf("%s deleted\n", id);
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "template_id", id);
+	jsonw_string(j, "result", "deleted");
+	jsonw_close(j);
+}
+
+/* Goes on after a failure; the last one is the result. */
+static int delete_templates(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
-	const char *id = args_at(a, 0);
+	bool several = a->n_positionals > 1;
+	int result = mvm_open(c->data_dir, &mvm, &c->err);
 
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0 && !args_flag(a, "force"))
-		r = ask(c, mvm, id);
-	if (r == 0)
-		r = mvm_template_delete(mvm, id, &c->progress, &c->err);
-	if (r < 0)
-		return r;
-	if (!c->json) {
-		(void)printf("%s deleted\n", id);
-		return 0;
+	if (result < 0)
+		return result;
+	if (several)
+		jsonw_open(&j, NULL, '[');
+	for (size_t i = 0; i < a->n_positionals; i++) {
+		const struct mvm_error before = c->err;
+		int r = delete_one(c, mvm, a, args_at(a, i));
+		if (r >= 0) {
+			report(c, &j, args_at(a, i));
+			continue;
+		}
+		if (result < 0) {
+			const struct mvm_error now = c->err;
+			c->err = before;
+			(void)show_error(c, NULL);
+			c->err = now;
+		}
+		result = r;
 	}
-	jsonw_open(&j, NULL, '{');
-	jsonw_string(&j, "template_id", id);
-	jsonw_string(&j, "result", "deleted");
-	jsonw_close(&j);
-	return jsonw_print(&j, stdout);
+	if (several)
+		jsonw_close(&j);
+	int r = c->json && (several || result == 0) ? jsonw_print(&j, stdout) : 0;
+	return result < 0 ? result : r;
 }
 
 static const struct option delete_options[] = {
@@ -53,10 +79,13 @@ static const struct option delete_options[] = {
 
 const struct command command_template_delete = {
 	.path = "template delete",
-	.summary = "Remove a template and all its revisions",
+	.summary = "Remove templates and all their revisions",
 	.details = "Refused while a VM runs from one of them. What other templates share stays; "
 		   "'mvm template prune' frees what nothing needs any longer.",
-	.positionals = { { .name = "ID", .help = "the template", .hint = VALUE_TEMPLATE } },
+	.positionals = { { .name = "ID",
+			   .help = "the templates",
+			   .many = true,
+			   .hint = VALUE_TEMPLATE } },
 	.options = delete_options,
-	.run = delete_template,
+	.run = delete_templates,
 };

@@ -4,22 +4,44 @@
 
 #include "base/str.h"
 #include "handles.h"
+#include "json.h"
 #include "options.h"
+
+/* {"name":..., "state":..., "exit_status":...}: what is not known is null. */
+static int print_result(const struct cli_context *c, const char *state, const char *name,
+			const int *status)
+{
+	AUTO_DONE(jsonw) j = { 0 };
+
+	if (!c->json) {
+		if (state)
+			(void)puts(state); /* main looks at the stream's errors */
+		return 0;
+	}
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "name", name);
+	jsonw_string(&j, "state", state);
+	if (status)
+		jsonw_u64(&j, "exit_status", (uint64_t)*status);
+	else
+		jsonw_string(&j, "exit_status", NULL);
+	jsonw_close(&j);
+	return jsonw_print(&j, stdout);
+}
 
 /* What became of it: an error when it failed. */
 static int report(struct cli_context *c, struct mvm *mvm, const char *name)
 {
 	AUTO(mvm_instance_info) info = NULL;
 	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
-	if (r == -ENOENT)
-		return 0; /* it was to be removed at its end */
+	if (r == -ENOENT) /* it was to be removed at its end */
+		return c->json ? print_result(c, NULL, name, NULL) : 0;
 	if (r < 0)
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED)
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name,
 				 info->error ? info->error : "nobody knows why");
-	(void)puts(mvm_instance_state_name(info->state)); /* main looks at the stream's errors */
-	return 0;
+	return print_result(c, mvm_instance_state_name(info->state), name, NULL);
 }
 
 /* 1, 0 while it may still run, or an error: there is none of that name. */
@@ -49,6 +71,8 @@ static int wait_for_workload(struct cli_context *c, const struct args *a)
 					       &c->err);
 	if (r == -ETIMEDOUT)
 		return cli_error(c, -EBUSY, "the workload of '%s' still runs", args_at(a, 0));
+	if (r == 0 && c->json)
+		r = print_result(c, NULL, args_at(a, 0), &status);
 	return r < 0 ? r : status;
 }
 
@@ -86,6 +110,7 @@ static const struct option options[] = {
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
 	  .help = "give up after that" },
+	OPTION_JSON,
 	{ 0 },
 };
 

@@ -77,7 +77,7 @@ struct command {
 	struct positional positionals[POSITIONALS_MAX + 1];
 	const char *rest; /* takes "-- COMMAND ..." of this name; NULL: `--` ends the options */
 	bool rest_required; /* and then needs no `--` before it */
-	const char *stray; /* what else a word too many may have been meant as, or NULL */
+	const char *stray;  /* what else a word too many may have been meant as, or NULL */
 	const struct option *options; /* ends with {0}; may be NULL */
 
 	/*

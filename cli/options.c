@@ -273,9 +273,8 @@ static int check_positionals(const struct args *a, struct mvm_error *err)
 	}
 	if (i < a->n_positionals)
 		return bad(err, "'%s' is one argument too many%s%s%s%s%s", a->positionals[i],
-			   stray || rest ? ": " : "", stray ? stray : "",
-			   stray && rest ? "; " : "", rest ? rest : "",
-			   rest ? " is written behind '--'" : "");
+			   stray || rest ? ": " : "", stray ? stray : "", stray && rest ? "; " : "",
+			   rest ? rest : "", rest ? " is written behind '--'" : "");
 	if (a->command->rest_required && a->n_rest == 0)
 		return bad(err, "%s is missing", a->command->rest);
 	return 0;

@@ -19,6 +19,7 @@
 #include "network.h"
 #include "port.h"
 #include "power.h"
+#include "processes.h"
 #include "request.h"
 #include "stream.h"
 #include "workload.h"
@@ -120,7 +121,8 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
-	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT)
+	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT && call != CALL_SIGNAL &&
+	    call != CALL_PROCESSES)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -157,6 +159,12 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 		break;
 	case CALL_AWAIT:
 		workload_await(a, id);
+		break;
+	case CALL_SIGNAL:
+		processes_signal(a, id, q);
+		break;
+	case CALL_PROCESSES:
+		processes_list(a, id);
 		break;
 	case CALL_CLOCK:
 		call_clock(a, id, q);

@@ -318,6 +318,38 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t ti
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);
 
+/*
+ * Send a signal: "KILL" ends the VM at once, like mvm_instance_stop() with no time; any other goes
+ * to the process of the template's command, or to the image's own init.
+ *
+ *   signal  "TERM", "SIGTERM" or "15", in any case
+ *
+ * Errors: -EINVAL (no such signal), -EBUSY (the VM does not run), -ESRCH (nothing runs in it any
+ * more), -EOPNOTSUPP (no agent, or one that is older than this call).
+ */
+MVM_API int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal,
+			      struct mvm_error *err);
+
+/* A process in a guest, as its kernel tells it.  All borrowed. */
+struct mvm_process {
+	int64_t pid, parent_pid;
+	uint32_t uid;
+	char state;	       /* R, S, D, T, Z and so on: proc_pid_stat(5) */
+	int64_t cpu_ns;	       /* that it has used */
+	uint64_t memory_bytes; /* resident */
+	const char *command;   /* arguments with spaces between them, or its name; cut when long */
+};
+
+/* Returns 0 to go on; a negative errno ends the list with it. */
+typedef int (*mvm_process_fn)(void *arg, const struct mvm_process *process);
+
+/*
+ * The processes of a running guest but for its kernel's, by pid; as many as fit an answer of the
+ * agent's, some hundred.  Errors as of mvm_instance_kill().
+ */
+MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
+				   struct mvm_error *err);
+
 /* Freeze and unfreeze a running instance's virtual CPUs. */
 MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err);
 MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);

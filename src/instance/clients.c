@@ -204,6 +204,8 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_PING:
 	case CALL_HEALTH:
 	case CALL_AWAIT:
+	case CALL_SIGNAL:
+	case CALL_PROCESSES:
 		return open_stream(client, f, false);
 	case CALL_EXEC:
 	case CALL_PUT:

@@ -136,6 +136,19 @@ enum agent_call {
 	 */
 	CALL_AWAIT = 13,
 
+	/*
+	 * Send SIGNAL to the workload's first process, or to the image's own init.  ESRCH: the
+	 * workload has ended, or there is none.
+	 */
+	CALL_SIGNAL = 14,
+
+	/*
+	 * What runs in the guest, but for its kernel's own.  Results: ARG, a list of "PID PPID UID
+	 * STATE TICKS PAGES COMMAND", as many as fit; TIME_NS, what a tick is; MEMORY_BYTES, what a
+	 * page is.
+	 */
+	CALL_PROCESSES = 15,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
 	CALL_INSPECT = 64,

@@ -208,6 +208,18 @@ class Delete(Specs):
         self.mvm_fails(3, "template", "delete", "web", "--force", says="no template 'web'")
         self.mvm_fails(3, "template", "delete", "web", says="no template 'web'")
 
+    def test_several_are_deleted_and_a_missing_one_does_not_keep_the_others(self):
+        for template in ("a", "b", "c"):
+            self.create(template)
+        done = self.mvm("template", "delete", "-f", "a", "none", "c", status=3)
+        self.assertEqual(done.stdout, "a deleted\nc deleted\n")
+        self.assertIn("no template 'none'", done.stderr)
+        self.assertEqual([t["template_id"] for t in self.mvm_json("template", "list")], ["b"])
+        self.create("d")
+        self.assertEqual(self.mvm_json("template", "delete", "-f", "b", "d"),
+                         [{"template_id": "b", "result": "deleted"},
+                          {"template_id": "d", "result": "deleted"}])
+
     def test_on_a_terminal_it_asks(self):
         self.create("web")
         status, shown = self.on_terminal("n\n", "template", "delete", "web")

@@ -301,6 +301,22 @@ static void who_awaits_the_workload_learns_how_it_ended(void **state)
 	assert_int_equal(reply_number(h, 3, FIELD_EXIT_CODE), 3);
 }
 
+static void a_signal_reaches_the_workload(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(strbuf) args = { 0 };
+	configured_with(h, (const char *const[]){ "sleep", "1000", NULL });
+	call(h, 2, CALL_SIGNAL, NULL);
+	assert_int_equal(reply_status(h, 2), EINVAL);
+	wire_put_u64(&args, FIELD_SIGNAL, SIGUSR1);
+	call(h, 3, CALL_SIGNAL, &args);
+	assert_int_equal(reply_status(h, 3), 0);
+	call(h, 4, CALL_AWAIT, NULL);
+	assert_int_equal(reply_number(h, 4, FIELD_SIGNAL), SIGUSR1);
+	call(h, 5, CALL_SIGNAL, &args);
+	assert_int_equal(reply_status(h, 5), ESRCH);
+}
+
 static void however_many_calls_wait_the_clock_can_be_set(void **state)
 {
 	struct host *h = *state;
@@ -514,6 +530,7 @@ int main(void)
 		TEST(a_command_has_its_output_and_status_passed_on),
 		TEST(input_is_fed_within_the_window_and_credited),
 		TEST(who_awaits_the_workload_learns_how_it_ended),
+		TEST(a_signal_reaches_the_workload),
 		TEST(however_many_calls_wait_the_clock_can_be_set),
 		TEST(who_gives_up_awaiting_is_let_go),
 		TEST(a_process_that_does_not_read_blocks_nobody),

@@ -205,8 +205,8 @@ static void what_is_abandoned_is_abandoned_although_the_guest_takes_nothing(void
 static void without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence(void **state)
 {
 	struct fixture *x = *state;
-	static const uint64_t calls[] = { CALL_PING, CALL_HEALTH, CALL_AWAIT,
-					  CALL_EXEC, CALL_PUT,	  CALL_GET };
+	static const uint64_t calls[] = { CALL_PING, CALL_HEALTH, CALL_AWAIT,  CALL_EXEC,
+					  CALL_PUT,  CALL_GET,	  CALL_SIGNAL, CALL_PROCESSES };
 	x->clients.no_agent = "it has no agent";
 	for (uint32_t i = 0; i < MVM_ARRAY_SIZE(calls); i++) {
 		struct mvm_error err = { 0 };

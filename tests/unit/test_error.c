@@ -79,9 +79,10 @@ static void exit_statuses_are_the_documented_ones(void **state)
 	static const struct {
 		int code, status;
 	} cases[] = {
-		{ 0, 0 },	{ 7, 0 },	{ -EIO, 1 },	    { -EINVAL, 1 }, { -ENOENT, 3 },
-		{ -EBUSY, 4 },	{ -EAGAIN, 4 }, { -EBADMSG, 5 },    { -EEXIST, 4 }, { -ENOMEM, 1 },
-		{ -EPROTO, 1 }, { -ENOSPC, 1 }, { -EOPNOTSUPP, 6 }, { -EADDRINUSE, 4 },
+		{ 0, 0 },	    { 7, 0 },		{ -EIO, 1 },	{ -EINVAL, 1 },
+		{ -ENOENT, 3 },	    { -EBUSY, 4 },	{ -EAGAIN, 4 }, { -EBADMSG, 5 },
+		{ -EEXIST, 4 },	    { -ENOMEM, 1 },	{ -EPROTO, 1 }, { -ENOSPC, 1 },
+		{ -EOPNOTSUPP, 6 }, { -EADDRINUSE, 4 },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++)
 		assert_int_equal(mvm_error_exit_status(cases[i].code), cases[i].status);

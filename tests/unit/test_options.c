@@ -221,9 +221,11 @@ static void mistakes_are_told_in_a_sentence(void **state)
 		{ &exec, "vm", "COMMAND is missing" },
 		{ &exec, "vm --", "COMMAND is missing" },
 		{ &maybe, "vm ls -- x", "'ls' is one argument too many" },
-		{ &maybe, "vm ls", "'ls' is one argument too many: COMMAND is written behind '--'" },
-		{ &run, "web", "'web' is one argument too many: a template is named with "
-			       "--template; COMMAND is written behind '--'" },
+		{ &maybe, "vm ls",
+		  "'ls' is one argument too many: COMMAND is written behind '--'" },
+		{ &run, "web",
+		  "'web' is one argument too many: a template is named with "
+		  "--template; COMMAND is written behind '--'" },
 		{ &two, "x --forse", "unknown option '--forse', did you mean '--force'?" },
 		{ &two, "x --qqqqqqq", "unknown option '--qqqqqqq'" },
 		{ &two, "x -fx", "unknown option '-x' in '-fx'" },

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ps, port */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/parse.h"
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "out.h"
+#include "progress.h"
+#include "ps_rows.h"
+#include "text.h"
+
+/* Keep what the filters let pass. */
+static int filter(struct cli_context *c, const struct strv *filters,
+		  struct mvm_instance_info_list *list)
+{
+	int r = ps_passes(c, filters, NULL); /* a mistake is told also where nothing is listed */
+	size_t kept = 0;
+
+	for (size_t i = 0; r >= 0 && i < list->n; i++) {
+		struct mvm_instance_info *info = list->v[i];
+		r = ps_passes(c, filters, info);
+		list->v[i] = NULL;
+		if (r > 0)
+			list->v[kept++] = info;
+		else
+			mvm_instance_info_free(info);
+	}
+	list->n = r < 0 ? list->n : kept;
+	return r < 0 ? r : 0;
+}
+
+static int print_json(const struct mvm_instance_info_list *list)
+{
+	int r = 0;
+	(void)fputs("[", stdout); /* main looks at the stream's errors */
+	for (size_t i = 0; i < list->n && r == 0; i++) {
+		(void)fputs(i ? ",\n" : "\n", stdout);
+		r = json_show(list->v[i]->json, stdout);
+	}
+	(void)fputs("]\n", stdout);
+	return r;
+}
+
+static int print_formatted(struct cli_context *c, const struct mvm_instance_info_list *list,
+			   const char *format)
+{
+	AUTO_DONE(strv) names = { 0 }; /* a mistake is told also where nothing is listed */
+	AUTO_DONE(strbuf) unused = { 0 };
+	for (size_t i = 0; i < PS_COLUMNS; i++)
+		strv_add(&names, ps_columns[i]);
+	int r = names.failed ? -ENOMEM : ps_format(c, format, &names, &unused);
+
+	for (size_t i = 0; r == 0 && i < list->n; i++) {
+		AUTO_DONE(strv) cells = { 0 };
+		AUTO_DONE(strbuf) line = { 0 };
+		ps_cells(list->v[i], &cells);
+		r = cells.failed ? -ENOMEM : ps_format(c, format, &cells, &line);
+		if (r == 0)
+			(void)fputs(line.data, stdout);
+	}
+	return r;
+}
+
+static int print_table(const struct mvm_instance_info_list *list)
+{
+	AUTO_DONE(table) t = { .columns = 8 };
+
+	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS");
+	for (size_t i = 0; i < list->n; i++) {
+		AUTO_DONE(strv) cells = { 0 };
+		ps_cells(list->v[i], &cells);
+		if (cells.failed)
+			return -ENOMEM;
+		table_row(&t, cells.v[0], cells.v[1], cells.v[2], cells.v[3], cells.v[4],
+			  cells.v[5], cells.v[6], cells.v[7]);
+	}
+	return table_print(&t, stdout);
+}
+
+static int ps(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_instance_info_list) list = { 0 };
+	const char *format = args_flag(a, "quiet") ? "{{.Name}}" : args_string(a, "format");
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0 && mvm_instance_settle(mvm, &c->progress, &c->err) < 0)
+		note(c, c->err.text); /* what is there can be shown all the same */
+	if (r == 0)
+		r = mvm_instance_list(mvm, &list.v, &list.n, &c->err);
+	if (r == 0)
+		r = filter(c, args_list(a, "filter"), &list);
+	if (r < 0)
+		return r;
+	if (c->json)
+		return print_json(&list);
+	return format ? print_formatted(c, &list, format) : print_table(&list);
+}
+
+/* "80", "80/tcp" or "80/udp"; without one every port is meant, and guest is 0. */
+static int parse_port(struct cli_context *c, const char *text, uint64_t *guest, bool *udp)
+{
+	AUTO_FREE char *number = text ? strdup(text) : NULL;
+	char *protocol = number ? strchr(number, '/') : NULL;
+
+	*guest = 0;
+	*udp = false;
+	if (!text)
+		return 0;
+	if (!number)
+		return -ENOMEM;
+	if (protocol)
+		*protocol++ = '\0';
+	*udp = protocol && str_eq(protocol, "udp");
+	if (parse_u64(number, 1, 65535, guest) < 0 ||
+	    (protocol && !*udp && !str_eq(protocol, "tcp")))
+		return cli_usage(c, "'%s' is no port: write 80, 80/tcp or 80/udp", text);
+	return 0;
+}
+
+static void port_json(struct jsonw *j, const struct mvm_forward *f)
+{
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "protocol", f->udp ? "udp" : "tcp");
+	jsonw_string(j, "host_address", f->host_address);
+	jsonw_u64(j, "host_port", f->host_port);
+	jsonw_u64(j, "guest_port", f->guest_port);
+	jsonw_close(j);
+}
+
+static int port(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_instance_info) info = NULL;
+	AUTO_DONE(jsonw) j = { 0 };
+	const char *name = args_at(a, 0), *wanted = args_at(a, 1);
+	uint64_t guest;
+	size_t found = 0;
+	bool udp;
+
+	int r = parse_port(c, wanted, &guest, &udp);
+	if (r == 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_inspect(mvm, name, &info, &c->err);
+	if (r < 0)
+		return r;
+	assert(info);
+	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED)
+		return cli_error(c, -EBUSY,
+				 "instance '%s' does not run, so none of its ports leads "
+				 "anywhere",
+				 name);
+	jsonw_open(&j, NULL, '[');
+	for (size_t i = 0; i < info->n_forwards; i++) {
+		const struct mvm_forward *f = &info->forwards[i];
+		AUTO_DONE(strbuf) host = { 0 };
+		if (guest && (f->guest_port != guest || f->udp != udp))
+			continue;
+		found++;
+		ps_host(f, &host);
+		port_json(&j, f);
+		if (!c->json && guest)
+			(void)puts(host.data ? host.data : ""); /* main looks at the stream */
+		else if (!c->json)
+			(void)printf("%u/%s -> %s\n", f->guest_port, f->udp ? "udp" : "tcp",
+				     host.data ? host.data : "");
+	}
+	jsonw_close(&j);
+	if (guest && found == 0)
+		return cli_error(c, -ENOENT, "port %s of '%s' is not forwarded", wanted, name);
+	return c->json ? jsonw_print(&j, stdout) : 0;
+}
+
+static const struct option ps_options[] = {
+	{ .name = "all",
+	  .letter = 'a',
+	  .kind = OPTION_FLAG,
+	  .help = "nothing more: all are listed, whether they run or not" },
+	{ .name = "quiet", .letter = 'q', .kind = OPTION_FLAG, .help = "only their names" },
+	{ .name = "filter",
+	  .letter = 'f',
+	  .kind = OPTION_LIST,
+	  .value = "KEY=VALUE",
+	  .help = "only those with this state, health, template or part of a name; of one key "
+		  "given "
+		  "several times one value must match, of several keys each" },
+	{ .name = "format",
+	  .kind = OPTION_STRING,
+	  .value = "TEXT",
+	  .help = "a line for each, in which {{.Name}} and the others named above are replaced" },
+	OPTION_JSON,
+	{ 0 },
+};
+
+static const struct option json_options[] = { OPTION_JSON, { 0 } };
+
+const struct command command_ps = {
+	.path = "ps",
+	.summary = "List instances",
+	.details = "MEMORY is what an instance's VMM has for itself; 'mvm stats' shows more. PORTS "
+		   "are those of an instance that runs.\n\n"
+		   "--format knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, {{.Start}}, "
+		   "{{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}} and {{.Backend}}, and \\t "
+		   "and \\n. States are starting, running, paused, exited and failed.",
+	.examples = "mvm ps -q --filter state=exited --filter state=failed\n"
+		    "mvm ps --filter template=http-worker --format '{{.Name}}\\t{{.Ports}}'",
+	.options = ps_options,
+	.run = ps,
+};
+
+const struct command command_port = {
+	.path = "port",
+	.summary = "Show the forwarded ports of a running instance",
+	.details = "With PORT, a port of the guest: only the address and port of this host that "
+		   "lead to it.",
+	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE },
+			 { .name = "PORT", .help = "80, 80/tcp or 80/udp", .optional = true } },
+	.options = json_options,
+	.examples = "mvm port web\n"
+		    "curl http://$(mvm port web 8080)/",
+	.run = port,
+};

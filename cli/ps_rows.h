@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_PS_ROWS_H
+#define CLI_PS_ROWS_H
+
+/* What `ps` says of an instance: by column, by a template of the user's, and by filters. */
+
+#include <mvm/instance.h>
+
+#include "base/str.h"
+#include "command.h"
+
+#define PS_COLUMNS 10
+
+/* The columns' names as --format spells them: Name, Template, Revision ... */
+extern const char *const ps_columns[PS_COLUMNS];
+
+/* The instance's cells, in that order; b is filled with PS_COLUMNS strings. */
+void ps_cells(const struct mvm_instance_info *info, struct strv *b);
+
+/* The host's side of a forwarded port as an address is written: "127.0.0.1:80", "[::1]:80". */
+void ps_host(const struct mvm_forward *f, struct strbuf *b);
+
+/*
+ * Add a line as `format` says: "{{.Name}}\t{{.State}}", where \t and \n are a tab and a newline.
+ *
+ * Returns 0, or -EINVAL (wrong usage) when a placeholder is none.
+ */
+int ps_format(struct cli_context *c, const char *format, const struct strv *cells,
+	      struct strbuf *b);
+
+/*
+ * Does an instance pass the filters?  Each is KEY=VALUE; values of one key are alternatives, and
+ * every key must match.  name: a part of it; state, health, template: the whole word.
+ *
+ * Returns 1, 0, or -EINVAL (wrong usage) when a filter is none.
+ */
+int ps_passes(struct cli_context *c, const struct strv *filters,
+	      const struct mvm_instance_info *info);
+
+#endif

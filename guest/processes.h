@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_PROCESSES_H
+#define GUEST_PROCESSES_H
+
+/* What runs in the guest, for the host to see and to signal. */
+
+#include "agent.h"
+#include "request.h"
+
+/* CALL_PROCESSES: all but the kernel's, as far as they fit an answer. */
+void processes_list(struct agent *a, uint32_t id);
+
+/* CALL_SIGNAL: to the workload's first process, or to the image's init. */
+void processes_signal(struct agent *a, uint32_t id, const struct request *q);
+
+#endif

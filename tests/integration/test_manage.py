@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands about instances that scripts use: ps, port, top, kill, and stop, rm, wait for many."""
+
+import json
+
+import guests
+import harness
+
+# a workload that says which signals it gets, and lives on
+CONFIG = guests.CONFIG.replace('["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]', """
+["/bin/busybox", "sh", "-c", '''
+trap 'echo got HUP' HUP
+trap 'echo got USR1' USR1
+/bin/busybox httpd -p 8080 -h /www
+while true; do sleep 1; done''']""".strip())
+
+
+@harness.needs_guests
+class Manage(guests.TestCase):
+    config = CONFIG
+
+    def names(self, *options):
+        return self.mvm_ok("ps", "-q", *options).split()
+
+    def test_ps_selects_and_formats(self):
+        self.run_detached("web-worker", "--name", "one", "-p", "0:8080")
+        self.run_detached("web-worker", "--name", "two", "-p", "0:8080")
+        self.mvm_ok("stop", "two")
+        ports = [f["host_port"] for f in self.inspect("one")["forwards"]]
+        self.assertEqual(self.names(), ["one", "two"])
+        self.assertEqual(self.names("-a"), ["one", "two"])
+        self.assertEqual(self.names("--filter", "state=running"), ["one"])
+        self.assertEqual(self.names("--filter", "state=running", "-f", "state=exited"),
+                         ["one", "two"])
+        self.assertEqual(self.names("--filter", "state=running", "-f", "name=tw"), [])
+        self.assertEqual(self.names("--filter", "template=web-worker", "-f", "name=tw"), ["two"])
+        self.assertEqual(self.names("--filter", "template=web"), [])
+        self.assertEqual([i["name"] for i in self.mvm_json("ps", "-f", "name=one")], ["one"])
+        self.assertEqual(self.mvm_ok("ps", "--format", r"{{.Name}}\t{{.state}}={{.Ports}}"),
+                         f"one\trunning=127.0.0.1:{ports[0]}->8080\ntwo\texited=\n")
+        self.assertNotIn("->", self.mvm_ok("ps", "-f", "name=two")) # its ports lead nowhere
+        self.mvm_fails(2, "ps", "--filter", "colour=red", says="'colour=red' is not name, state")
+        self.mvm_fails(2, "ps", "--format", "{{.Nmae}}", says="'{{.Nmae}}' is none of {{.Name}}, ")
+        self.assertEqual(self.mvm_json("rm", "--all"), [{"name": "two", "result": "removed"}])
+        self.assertEqual(self.mvm_json("stop", "--all"), [{"name": "one", "result": "stopped"}])
+        self.assertEqual(self.mvm_json("stop", "--all"), [])
+        self.run_detached("web-worker", "--name", "three")
+        self.assertEqual(self.mvm_ok("rm", "--all", "--force"), "one\nthree\n")
+        self.mvm_fails(2, "stop", says="or --all")
+        self.mvm_fails(2, "rm", "--all", "one", says="not both")
+
+    def test_what_runs_in_a_guest_is_listed_and_gets_signals(self):
+        name = self.run_detached("web-worker", "-p", "0:8080", "-p", "0:53/udp")["name"]
+        tcp, udp = [f["host_port"] for f in self.inspect(name)["forwards"]]
+        self.assertEqual(self.mvm_ok("port", name),
+                         f"8080/tcp -> 127.0.0.1:{tcp}\n53/udp -> 127.0.0.1:{udp}\n")
+        self.assertEqual(self.mvm_ok("port", name, "8080"), f"127.0.0.1:{tcp}\n")
+        self.assertEqual(self.mvm_json("port", name, "53/udp")[0]["host_port"], udp)
+        self.mvm_fails(3, "port", name, "53", says=f"port 53 of '{name}' is not forwarded")
+        self.mvm_fails(2, "port", name, "80/sctp", says="is no port")
+
+        self.exec(name, "sh", "-c", "busybox sh -c 'sleep 4711; true' >/dev/null 2>&1 &")
+        processes = {p["command"]: p for p in self.mvm_json("top", name)}
+        sleeping = processes["sleep 4711"]
+        parent = {p["pid"]: p for p in processes.values()}[sleeping["parent_pid"]]
+        self.assertEqual(parent["command"], "busybox sh -c sleep 4711; true")
+        self.assertEqual((sleeping["uid"], sleeping["state"]), (0, "S"))
+        self.assertGreater(sleeping["memory_bytes"], 0)
+        self.assertNotIn("kthreadd", processes)
+        header, *rows = self.mvm_ok("top", name).splitlines()
+        self.assertEqual(header.split(), ["PID", "PPID", "UID", "STATE", "CPU", "MEMORY", "COMMAND"])
+        self.assertEqual(len(rows), len(processes))
+
+        self.assertEqual(self.mvm_json("kill", "-s", "hup", name),
+                         [{"name": name, "result": "signalled"}])
+        self.mvm_ok("kill", "-s", "SIGUSR1", name)
+        self.assertTrue(guests.wait_until(lambda: "got USR1" in self.mvm_ok("logs", name)))
+        self.assertIn("got HUP", self.mvm_ok("logs", name))
+        self.mvm_fails(2, "kill", "-s", "HUMP", name, says="'HUMP' is no signal")
+        self.mvm_ok("kill", name)
+        self.assertEqual(self.mvm_json("wait", name),
+                         {"name": name, "state": "exited", "exit_status": None})
+        self.mvm_fails(4, "top", name, says="does not run")
+        self.mvm_fails(4, "kill", name, says="does not run")
+        self.mvm_fails(4, "port", name, says="does not run")
+
+    def test_waiting_for_the_workload_tells_its_status_as_json(self):
+        name = self.run_detached()["name"]
+        self.mvm_ok("kill", "-s", "15", name)
+        done = self.mvm("wait", "--workload", "--json", name, status=128 + 15)
+        self.assertEqual(json.loads(done.stdout),
+                         {"name": name, "state": None, "exit_status": 128 + 15})
+
+
+if __name__ == "__main__":
+    guests.main()
