@@ -218,8 +218,9 @@ int instance_launch_wait(int instances_fd, struct mvm_instance *i, struct mvm_er
 	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
 	int r = control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, &reply,
 				   err);
-	if (r == -ECANCELED)
-		return r; /* it is still starting */
+	/* we, not the supervisor, were interrupted: it is still starting */
+	if (r == -ECANCELED && i->control.cancel_fd >= 0)
+		return r;
 	if (r < 0)
 		abandon(instances_fd, i, i->name);
 	else
