@@ -169,7 +169,10 @@ static const struct option stop_options[] = {
 };
 
 static const struct option rm_options[] = {
-	{ .name = "force", .letter = 'f', .kind = OPTION_FLAG, .help = "kill it if it runs" },
+	{ .name = "force",
+	  .letter = 'f',
+	  .kind = OPTION_FLAG,
+	  .help = "end it first, whatever it is doing" },
 	{ .name = "all",
 	  .letter = 'a',
 	  .kind = OPTION_FLAG,
@@ -218,7 +221,8 @@ const struct command command_stop = {
 	.summary = "Shut instances down",
 	.details =
 		"Asks the guest to power off, or presses its power button where it has no agent; "
-		"kills it when it has not by the timeout. The "
+		"kills it when it has not by the timeout. A start that is under way is cancelled. "
+		"The "
 		"instance stays listed, with its logs, until 'mvm rm'.",
 	.positionals = NAMES_OR_ALL,
 	.options = stop_options,

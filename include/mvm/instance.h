@@ -100,7 +100,9 @@ struct mvm_start_options {
  *
  * Errors: -ENOENT (template, revision or image is not there), -EEXIST (name in use), -EADDRINUSE
  * (a port), -EOPNOTSUPP (no usable backend; no usable snapshot although required), -EBADMSG (the
- * snapshot's or the image's files are damaged), -ETIMEDOUT, -EREMOTEIO.  Nothing stays behind.
+ * snapshot's or the image's files are damaged), -ECANCELED (it was stopped before it was up),
+ * -ETIMEDOUT, -EREMOTEIO.  A detached instance whose guest did not come up is kept as failed, for
+ * its logs, unless remove_at_end; else nothing stays behind.
  * Cost of a restore: one process for the supervisor and one for the VMM; guest memory is mapped,
  * never copied, so that clones share page cache, by which they could learn from its timing what
  * others have read.  With private_memory each gets a copy, of blocks or where the file system can
@@ -111,7 +113,8 @@ MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *
 			       struct mvm_error *err);
 
 /*
- * Start n instances as one operation: all of them, or none is left.
+ * Start n instances as one operation: all of them, or none goes on.  One whose guest did not come
+ * up is kept as failed.
  *
  *   n          1 to MVM_START_MANY_MAX
  *   cancel_fd  looked at between two of them: readable, and it fails with -ECANCELED; -1: none
@@ -312,8 +315,8 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t ti
 /*
  * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
  * copied), then shut the guest down; when it has not ended by the timeout, which is for both, kill
- * it.  Returns when it is gone. The instance stays listed until it is removed.  -EBUSY when it does
- * not run.
+ * it.  Returns when it is gone. The instance stays listed until it is removed.  A start that is
+ * under way is cancelled.  -EBUSY when it does not run.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);
@@ -354,7 +357,13 @@ MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_proces
 MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err);
 MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);
 
-/* Forget an instance that does not run, with its folder; force: kill it first if it does. */
+/*
+ * Forget an instance that does not run, with its folder.
+ *
+ *   force  end it first if it runs, is being started or stopped, or does not answer
+ *
+ * -EBUSY when it has not ended; -ENOENT when there is none, or somebody else was faster.
+ */
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
 				struct mvm_error *err);
 

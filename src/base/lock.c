@@ -35,13 +35,13 @@ static int open_lock(int dir_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-static void write_holder(int fd, const char *what)
+void lock_sign(int fd, const char *what)
 {
 	char text[LOCK_HOLDER_SIZE];
 	int n = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(), what ? what : "");
 	/* only for people: a full disk must not stop who holds the lock */
 	if (ftruncate(fd, 0) == 0)
-		(void)!write(fd, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
+		(void)!pwrite(fd, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1, 0);
 }
 
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
@@ -60,7 +60,7 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		if (!file_is_at(fd, dir_fd, name))
 			continue; /* it was removed while we waited */
 		if (!(flags & LOCK_SHARED))
-			write_holder(fd, what);
+			lock_sign(fd, what);
 		return TAKE_FD(fd);
 	}
 }
@@ -120,4 +120,12 @@ bool lock_is_held_at(int dir_fd, const char *name)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	return fd >= 0 && flock_retry(fd, LOCK_SH | LOCK_NB) == -EBUSY;
+}
+
+int lock_wait_at(int dir_fd, const char *name)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return flock_retry(fd, LOCK_SH);
 }

@@ -46,6 +46,13 @@ bool lock_is_held_at(int dir_fd, const char *name);
 /* Is it a file as lock_take_at() and lock_span_at() make them?  Else who sweeps locks leaves it. */
 bool lock_is_own_at(int dir_fd, const char *name);
 
+/* Wait until nobody holds an exclusive lock on this file, and take none: nothing is created, so
+ * this disturbs nobody who removes the folder.  A missing file is not locked.  0 or -errno. */
+int lock_wait_at(int dir_fd, const char *name);
+
+/* A process that has inherited an exclusive lock names itself as its holder. */
+void lock_sign(int fd, const char *what);
+
 /* Remove a lock's file before letting go of it.  The caller holds all of it exclusively. */
 void lock_remove_at(int dir_fd, const char *name);
 

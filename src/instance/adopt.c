@@ -17,7 +17,7 @@ static int connect_to(int instances_fd, const char *waiting, struct control *c,
 		      struct mvm_error *err)
 {
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, waiting);
-	int fd = dir_fd < 0 ? dir_fd : sock_connect_at(dir_fd, "control.sock");
+	int fd = dir_fd < 0 ? dir_fd : sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	int r = fd < 0 ? fd : control_init(c, fd);
 	return r < 0 ? mvm_error_set(err, r, "cannot reach '%s': %s", waiting, strerror(-r)) : 0;
 }

@@ -194,12 +194,16 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 
 static bool take_call(struct client *client, const struct frame *f)
 {
+	const struct clients *c = client->owner;
 	struct wire_field field;
 	uint64_t call;
 
 	if (wire_find(f->payload, f->len, FIELD_CALL, &field) <= 0 ||
 	    wire_get_u64(&field, &call) < 0)
 		return refuse(client, f->stream, EPROTO, "a call without a number");
+	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT;
+	if (c->busy && !patient && !c->guest_gone)
+		return refuse(client, f->stream, EBUSY, c->busy);
 	switch (call) {
 	case CALL_PING:
 	case CALL_HEALTH:

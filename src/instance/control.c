@@ -27,7 +27,7 @@ void control_done(struct control *c)
 
 int control_gone(int r, struct mvm_error *err)
 {
-	if (r == -EPIPE)
+	if (r == -EPIPE || r == -ECONNRESET) /* the latter by a supervisor that never took us in */
 		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
 	if (r == -EPROTO)
 		return mvm_error_set(err, r, "the guest broke the agent protocol");

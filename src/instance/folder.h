@@ -9,11 +9,46 @@
  * there, or instances that remove themselves stay.  A folder is mvm's when it has a record or a
  * lock.  mvm makes the lock first and removes it last, so this holds at every moment but the one
  * before the first lock, when the folder is empty.
+ *
+ * A folder with a record is locked and has a control.sock that somebody listens on, until its VM
+ * has ended; the lock is free once its supervisor is gone.  So whoever wants to end or remove an
+ * instance can always tell somebody, also while the instance is being started.
+ *
+ * Making a folder, taking its lock and removing it therefore happen under the "gate", a flock(2) of
+ * the folder of all instances that is held for a few system calls.
  */
 
+#include <mvm/error.h>
 #include <stdbool.h>
 
-#include "base/error.h"
+#include "base/own.h"
+#include "instance/record.h"
+
+/* A new folder; -1 where there is no descriptor. */
+struct instance_folder {
+	int dir_fd, lock_fd, listen_fd;
+};
+#define INSTANCE_FOLDER_NONE                                                                       \
+	{                                                                                          \
+		-1, -1, -1                                                                         \
+	}
+void instance_folder_done(struct instance_folder *f);
+DEFINE_AUTO_DONE(instance_folder, instance_folder_done)
+
+/* Make a folder with its record, its lock and its socket.  -EEXIST when the name is in use, or
+ * -errno; nothing stays behind. */
+int instance_folder_make(int instances_fd, const struct record *record,
+			 struct instance_folder *ret);
+
+/*
+ * Take the lock of a folder without waiting.
+ *
+ *   what  what the holder is doing, for people
+ *
+ * Returns a descriptor that holds it; -EBUSY when somebody else does; -ENOENT when the folder has
+ * been removed; or -errno.
+ */
+int instance_folder_lock(int instances_fd, int dir_fd, const char *what);
 
 /* Did mvm make this folder?  An empty one counts if it has the mode that mvm gives (0700). */
 bool instance_folder_is_own(int dir_fd);
@@ -29,5 +64,13 @@ bool instance_folder_is_own(int dir_fd);
  * Returns 0 or -errno.
  */
 int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool by_name);
+
+/*
+ * Have whoever owns an instance end it, and wait until the lock is free.
+ *
+ * A supervisor that does not answer for ten seconds is killed, and its VMM dies with it.  An owner
+ * that has gone already is success.
+ */
+int instance_folder_kill(int dir_fd, const char *name, struct mvm_error *err);
 
 #endif

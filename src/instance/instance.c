@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -91,9 +90,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 		return mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
 				     rec.state == RECORD_EXITED ? "has ended" : "failed",
 				     rec.error ? ": " : "", rec.error ? rec.error : "");
-	int fd = sock_connect_at(dir_fd, "control.sock");
-	if (fd == -ENOENT && rec.state == RECORD_STARTING)
-		return mvm_error_set(err, -EBUSY, "instance '%s' is still starting", name);
+	int fd = sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot reach the supervisor of '%s': %s", name,
 				     strerror(-fd));
@@ -111,36 +108,57 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	return 0;
 }
 
-/* Has the VM's end been recorded?  Then its supervisor is about to let go of the lock. */
-static bool has_ended(int dir_fd)
+/* Somebody holds the lock: why must nobody remove the folder now?  -EBUSY, or 0 when the holder is
+ * about to let go of it. */
+static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
-	return record_load(dir_fd, &rec, NULL) == 0 &&
-	       (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
+	if (force)
+		return instance_folder_kill(dir_fd, name, err);
+	bool known = record_load(dir_fd, &rec, NULL) == 0;
+	bool ended = known && (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
+	AUTO_CLOSE int fd = ended ? -1 : sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
+	if (fd >= 0) {
+		int r = mvm_error_set(err, -EBUSY, "instance '%s' is %s", name,
+				      known && rec.state != RECORD_STARTING ? "running"
+									    : "starting");
+		return mvm_error_hint(err, r,
+				      "stop it first with 'mvm stop', or use 'mvm rm --force'");
+	}
+	/* nobody serves it: its supervisor or somebody who removes it is at its last steps */
+	int r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
+	return r < 0 ? mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
+				     strerror(-r))
+		     : 0;
 }
 
-int instance_remove(int instances_fd, const char *name, struct mvm_error *err)
+int instance_remove(int instances_fd, const char *name, bool force, struct mvm_error *err)
 {
-	AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
-	if (dir_fd < 0)
-		return dir_fd;
-	if (!instance_folder_is_own(dir_fd))
-		return mvm_error_set(err, -ENOENT,
-				     "there is no instance '%s', only a folder of that name", name);
-	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "rm", NULL);
-	if (lock_fd == -EBUSY && has_ended(dir_fd))
-		lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, 0, "rm", NULL);
-	if (lock_fd == -EBUSY)
-		return mvm_error_hint(err,
-				      mvm_error_set(err, lock_fd, "instance '%s' is running", name),
-				      "stop it first with 'mvm stop', or use 'mvm rm --force'");
-	if (lock_fd < 0)
-		return mvm_error_set(err, lock_fd, "cannot lock instance '%s': %s", name,
-				     strerror(-lock_fd));
-	int r = instance_folder_remove(instances_fd, name, dir_fd, true);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot remove instance '%s': %s", name, strerror(-r));
-	return 0;
+	for (;;) {
+		AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
+		if (dir_fd < 0)
+			return dir_fd;
+		if (!instance_folder_is_own(dir_fd))
+			return mvm_error_set(
+				err, -ENOENT,
+				"there is no instance '%s', only a folder of that name", name);
+		AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "rm");
+		int r = lock_fd;
+		if (r >= 0) {
+			r = instance_folder_remove(instances_fd, name, dir_fd, true);
+			return r < 0 ? mvm_error_set(err, r, "cannot remove instance '%s': %s",
+						     name, strerror(-r))
+				     : 0;
+		}
+		if (r == -ENOENT)
+			continue; /* gone since it was opened; the name may be in use again */
+		if (r != -EBUSY)
+			return mvm_error_set(err, r, "cannot lock instance '%s': %s", name,
+					     strerror(-r));
+		r = wait_for_owner(dir_fd, name, force, err);
+		if (r < 0)
+			return r;
+	}
 }
 
 void instance_cut_short(struct mvm_instance *i)
@@ -162,14 +180,13 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
 	r = control_call(&i->control, CALL_STOP, NULL, &args,
 			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
-	if (r < 0)
+	if (r < 0 && r != -EREMOTEIO) /* that one has ended meanwhile */
 		return mvm_error_context(err, r, "stopping '%s'", name);
 
 	/* the supervisor's last act is to let go of its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	if (dir_fd < 0)
 		return 0; /* it removed itself */
-	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_SHARED, NULL, NULL);
-	(void)lock_fd; /* without it the VM is gone all the same */
+	(void)lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
 	return 0;
 }

@@ -15,7 +15,8 @@
 #include "instance/control.h"
 #include "instance/record.h"
 
-#define INSTANCE_LOCK_NAME "lock"
+#define INSTANCE_LOCK_NAME   "lock"
+#define INSTANCE_SOCKET_NAME "control.sock"
 
 /* A connection to a supervisor, and the instance's folder. */
 struct mvm_instance {
@@ -47,13 +48,16 @@ struct instance_launch {
  * Start an instance: begin creates its folder and starts its supervisor, wait returns when the
  * guest is up, so that several can be under way at once.
  *
- * The descriptors stay the caller's.  On failure the folder is removed again; after a failed wait
- * only closing is left.  Errors: -EEXIST, -EADDRINUSE, and what the supervisor reports; -ECANCELED
- * by the control's cancel_fd, which leaves it starting.
+ * The descriptors stay the caller's.  A begin that fails leaves nothing.  A start that fails later
+ * leaves the instance as failed, with its logs, unless it is attached or to be removed at its end;
+ * the handle is only to be closed then.  Errors: -EEXIST, -EADDRINUSE, -ECANCELED (somebody has
+ * stopped it before it was up, or by the control's cancel_fd, which leaves it starting), and what
+ * the supervisor reports.
  */
 int instance_launch_begin(int instances_fd, const struct instance_launch *launch,
 			  struct mvm_instance **ret, struct mvm_error *err);
-int instance_launch_wait(int instances_fd, struct mvm_instance *i, struct mvm_error *err);
+int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,
+			 struct mvm_error *err);
 
 /*
  * Make a VM that waits in a pool an instance; in place of launching one.
@@ -100,8 +104,14 @@ const char *instance_lost_reason(const struct record *r);
 int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
 		    struct mvm_error *err);
 
-/* Remove the folder of an instance that does not run.  -EBUSY when it does. */
-int instance_remove(int instances_fd, const char *name, struct mvm_error *err);
+/*
+ * Remove an instance's folder.
+ *
+ *   force  end the VM first, whatever it is doing; else a VM that has not ended is -EBUSY
+ *
+ * -ENOENT when there is none, or when somebody else has removed it meanwhile.
+ */
+int instance_remove(int instances_fd, const char *name, bool force, struct mvm_error *err);
 
 /* Have one that may still be starting end at once; its start, if it is not over, fails. */
 void instance_cut_short(struct mvm_instance *i);

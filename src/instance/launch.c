@@ -16,6 +16,7 @@
 #include "base/sock.h"
 #include "instance/clients.h"
 #include "instance/data_disk.h"
+#include "instance/folder.h"
 #include "instance/instance.h"
 #include "instance/supervisor.h"
 #include "model/name.h"
@@ -79,39 +80,36 @@ int instance_make_name(struct record *rec, struct mvm_error *err)
 }
 
 /* Make the folder; without a name try "<template>-<random>" until one is free. */
-static int create_folder(int instances_fd, struct record *rec, struct mvm_error *err)
+static int make_folder(int instances_fd, struct record *rec, struct instance_folder *ret,
+		       struct mvm_error *err)
 {
-	if (rec->name) {
-		int r = name_check(NAME_INSTANCE, rec->name, err);
+	bool named = rec->name != NULL;
+	int r = named ? name_check(NAME_INSTANCE, rec->name, err) : 0;
+	if (r < 0)
+		return r;
+	for (int attempt = 0; attempt < 100; attempt++) {
+		r = named ? 0 : instance_make_name(rec, err);
 		if (r < 0)
 			return r;
-		if (mkdirat(instances_fd, rec->name, 0700) == 0)
+		r = instance_folder_make(instances_fd, rec, ret);
+		if (r == 0)
 			return 0;
-		if (errno == EEXIST)
+		if (r != -EEXIST)
+			return mvm_error_set(err, r, "cannot create instance '%s': %s", rec->name,
+					     strerror(-r));
+		if (named)
 			return mvm_error_hint(err,
 					      mvm_error_set(err, -EEXIST,
 							    "there is an instance '%s' already",
 							    rec->name),
 					      "choose another --name, or remove it with 'mvm rm'");
-		return mvm_error_set(err, -errno, "cannot create instance '%s': %s", rec->name,
-				     strerror(errno));
-	}
-	for (int attempt = 0; attempt < 100; attempt++) {
-		int r = instance_make_name(rec, err);
-		if (r < 0)
-			return r;
-		if (mkdirat(instances_fd, rec->name, 0700) == 0)
-			return 0;
-		if (errno != EEXIST)
-			return mvm_error_set(err, -errno, "cannot create instance '%s': %s",
-					     rec->name, strerror(errno));
 		free(TAKE_PTR(rec->name));
 	}
 	return mvm_error_set(err, -EEXIST, "cannot find a free name for an instance");
 }
 
-static int spawn_supervisor(const struct instance_launch *l, int dir_fd, int lock_fd, int leash_fd,
-			    struct mvm_error *err)
+static int spawn_supervisor(const struct instance_launch *l, const struct instance_folder *f,
+			    int leash_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *program = NULL;
 	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -123,22 +121,23 @@ static int spawn_supervisor(const struct instance_launch *l, int dir_fd, int loc
 	if (null_fd < 0)
 		return mvm_error_set(err, -errno, "cannot open /dev/null: %s", strerror(errno));
 
-	AUTO_CLOSE int log_fd = openat(dir_fd, "supervisor.log",
+	AUTO_CLOSE int log_fd = openat(f->dir_fd, "supervisor.log",
 				       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	char *argv[] = { program, l->record->name, NULL };
 	const int fds[SUPERVISOR_FD_END - SUPERVISOR_FD_FIRST] = {
 		leash_fd,
-		dir_fd,
-		lock_fd,
+		f->dir_fd,
+		f->lock_fd,
 		l->revision_fd,
 		l->lease_fd >= 0 ? l->lease_fd : null_fd,
 		l->cache_fd,
 		l->capture_fd >= 0 ? l->capture_fd : null_fd,
 		l->logs_fd >= 0 ? l->logs_fd : null_fd,
+		f->listen_fd,
 	};
 	struct process_spec spec = {
 		.argv = argv,
-		.cwd_fd = dir_fd,
+		.cwd_fd = f->dir_fd,
 		.stdin_fd = -1,
 		.stdout_fd = -1,
 		.stderr_fd = log_fd,
@@ -151,20 +150,13 @@ static int spawn_supervisor(const struct instance_launch *l, int dir_fd, int loc
 	return r < 0 ? mvm_error_set(err, r, "cannot start %s: %s", program, strerror(-r)) : 0;
 }
 
-static int launch_in(const struct instance_launch *l, int dir_fd, struct mvm_instance *i,
-		     struct mvm_error *err)
+static int launch_in(const struct instance_launch *l, const struct instance_folder *f,
+		     struct mvm_instance *i, struct mvm_error *err)
 {
-	/* before there is a record, so that nobody takes the instance for one that was left behind;
-	 * who only asks whether the lock is held may hold it for an instant */
-	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, 0, "", NULL);
-	if (lock_fd < 0)
-		return mvm_error_set(err, lock_fd, "cannot lock the new instance: %s",
-				     strerror(-lock_fd));
-	int r = l->data_disk_fd < 0 ? 0 : data_disk_copy(l->data_disk_fd, dir_fd, err);
-	if (r < 0)
-		return r;
+	int r = l->data_disk_fd < 0 ? 0 : data_disk_copy(l->data_disk_fd, f->dir_fd, err);
 	l->record->data_disk_reflinked = r > 0;
-	r = record_save(dir_fd, l->record, err);
+	if (r > 0)
+		r = record_save(f->dir_fd, l->record, err);
 	if (r < 0)
 		return r;
 	int leash[2];
@@ -175,55 +167,54 @@ static int launch_in(const struct instance_launch *l, int dir_fd, struct mvm_ins
 	r = control_init(&i->control, leash[0]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
-	/* its ends of socket and lock are closed here right after, so that its death is seen */
-	return spawn_supervisor(l, dir_fd, lock_fd, theirs, err);
-}
-
-/* What did not start leaves nothing behind; the start's error counts. */
-static void abandon(int instances_fd, struct mvm_instance *i, const char *name)
-{
-	control_done(&i->control);
-	(void)tree_remove_at(instances_fd, name);
+	/* its ends of the sockets and the lock are closed here right after, so that its death is
+	 * seen */
+	return spawn_supervisor(l, f, theirs, err);
 }
 
 int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 			  struct mvm_instance **ret, struct mvm_error *err)
 {
+	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
 	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
 	int r = i ? instance_check_ports(l->record, err) : mvm_error_oom(err);
 	if (r == 0)
-		r = create_folder(instances_fd, l->record, err);
+		r = make_folder(instances_fd, l->record, &folder, err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, l->record->name);
 	i->name = strdup(l->record->name);
-	if (dir_fd < 0)
-		r = mvm_error_set(err, dir_fd, "cannot open instance '%s': %s", l->record->name,
-				  strerror(-dir_fd));
-	else if (!i->name)
-		r = mvm_error_oom(err);
-	else
-		r = launch_in(l, dir_fd, i, err);
-	if (r < 0) {
-		abandon(instances_fd, i, l->record->name);
+	r = i->name ? launch_in(l, &folder, i, err) : mvm_error_oom(err);
+	if (r < 0) { /* no supervisor: nothing stays behind, and the start's error counts */
+		(void)instance_folder_remove(instances_fd, l->record->name, folder.dir_fd, false);
 		return r;
 	}
 	*ret = TAKE_PTR(i);
 	return 0;
 }
 
-int instance_launch_wait(int instances_fd, struct mvm_instance *i, struct mvm_error *err)
+/* A supervisor that gave up has written that down, or removed the instance.  One that was killed
+ * has not: what it should have done is done before anybody is told. */
+static void settle_failed(int instances_fd, const char *name, int logs_fd)
+{
+	const char *why;
+	struct mvm_error ignored; /* the start's error counts, and any `ps` tries again */
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
+	if (dir_fd >= 0 && lock_wait_at(dir_fd, INSTANCE_LOCK_NAME) == 0)
+		(void)instance_settle(instances_fd, name, logs_fd, &why, &ignored);
+}
+
+int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,
+			 struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
 	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
 	int r = control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, &reply,
 				   err);
-	/* we, not the supervisor, were interrupted: it is still starting */
-	if (r == -ECANCELED && i->control.cancel_fd >= 0)
-		return r;
-	if (r < 0)
-		abandon(instances_fd, i, i->name);
-	else
+	if (r == -ECANCELED)
+		return r; /* it is still starting, or its supervisor has settled it */
+	if (r == 0)
 		instance_keep_start(i, &reply);
+	else
+		settle_failed(instances_fd, i->name, logs_fd);
 	return r;
 }

@@ -166,7 +166,7 @@ static int follow(struct view *v, int dir_fd)
 		return -errno;
 
 	/* hangs up when the supervisor ends; when nobody listens, there is nothing to wait for */
-	AUTO_CLOSE int control_fd = sock_connect_at(dir_fd, "control.sock");
+	AUTO_CLOSE int control_fd = sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	int more = control_fd >= 0;
 	for (;;) {
 		int r = show_all(v);

@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "instance/copy.h"
+#include "instance/instance.h"
 #include "instance/supervise.h"
 
 struct refill {
@@ -31,7 +32,7 @@ struct refill {
 static int fill(const struct record *r, struct mvm_error *err)
 {
 	struct control c;
-	int fd = sock_connect_at(SUPERVISOR_FD_INSTANCE, "control.sock");
+	int fd = sock_connect_at(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME);
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot copy volumes: %s", strerror(-fd));
 	int result = control_init(&c, fd);

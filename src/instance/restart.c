@@ -59,6 +59,7 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 {
 	if (clock_now_ns() - s->up_since_ns >= RESTART_STEADY_NS)
 		s->failures = 0;
+	s->clients.busy = "the VM is being started again";
 	while (!s->stopping && ++s->failures <= RESTART_FAILURES_MAX) {
 		int64_t pause_ms = restart_pause_ms(s->failures);
 		char text[sizeof(err->text) + 64];
@@ -74,6 +75,7 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 		int r = bring_up(s, err);
 		if (r == 0) {
 			s->clients.guest_gone = false; /* volumes go that way, too */
+			s->clients.busy = NULL;
 			r = refill_volumes(s, err);
 		}
 		if (r == 0) {
@@ -82,6 +84,7 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 			settle_in(s);
 			return true;
 		}
+		s->clients.busy = "the VM is being started again";
 		put_away(s);
 	}
 	s->stopped = s->stopping;

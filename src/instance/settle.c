@@ -15,7 +15,7 @@
 #include "instance/supervise.h"
 #include "model/name.h"
 
-#define START_MAX_S 60 /* from an instance's folder to its record; a data disk may be copied */
+#define START_MAX_S 60 /* from an instance's folder to its record, on the slowest disk */
 
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
 {
@@ -55,7 +55,7 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	confine_end(r->cgroup);
 	free(TAKE_PTR(r->cgroup));
 	free(TAKE_PTR(r->cgroup_limits));
-	(void)unlinkat(dir_fd, "control.sock", 0); /* nobody listens there */
+	(void)unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0); /* nobody listens there */
 	return record_save(dir_fd, r, err);
 }
 
@@ -78,15 +78,15 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	    lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
 		return 0;
 	if (was_never_started(dir_fd)) {
-		/* else the next one tries */
-		(void)instance_folder_remove(instances_fd, name, dir_fd, false);
+		AUTO_CLOSE int unborn_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
+		if (unborn_fd >= 0) /* else the next one tries, as after a failure */
+			(void)instance_folder_remove(instances_fd, name, dir_fd, false);
 		return 0;
 	}
 	/* one without a record yet is being started: its lock is not ours to take */
 	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
 		return 0;
-	AUTO_CLOSE int lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "settle",
-					      NULL);
+	AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
 	if (lock_fd < 0)
 		return 0; /* somebody else is at it */
 	/* it may have ended properly between the two looks */

@@ -23,10 +23,11 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/sock.h"
+#include "base/lock.h"
 #include "instance/data_disk.h"
 #include "instance/events.h"
 #include "instance/folder.h"
+#include "instance/instance.h"
 #include "instance/supervise.h"
 #include "model/load.h"
 #include "model/run.h"
@@ -39,6 +40,7 @@
 static void end_soon(struct supervisor *s)
 {
 	s->stopping = true;
+	s->clients.busy = "the VM is being stopped";
 	if (!s->started)
 		kill_vmm(s);
 }
@@ -85,7 +87,9 @@ static void on_ttl(void *arg)
 
 static void on_kill_due(void *arg)
 {
-	kill_vmm(arg);
+	struct supervisor *s = arg;
+	s->stopped = true; /* whatever it was doing: somebody wants it to end */
+	kill_vmm(s);
 }
 
 static void on_restart_due(void *arg)
@@ -94,15 +98,15 @@ static void on_restart_due(void *arg)
 	s->restart_due = true;
 }
 
-/* A stop must wait neither for a start that is under way nor for a stop with more patience. */
+/* A stop must wait neither for a start that is under way, nor for another call, nor for a stop with
+ * more patience. */
 static void on_job(void *arg, const struct job *j)
 {
 	struct supervisor *s = arg;
 	if (j->call != CALL_STOP)
 		return;
-	if (!s->started)
-		end_soon(s);
-	else if (s->stopped)
+	end_soon(s);
+	if (s->started)
 		cut_stop_short(s, stop_timeout_ms(j));
 }
 
@@ -121,20 +125,20 @@ static int watch_signals(struct supervisor *s)
 	return loop_add_fd(s->loop, s->signal_fd, EPOLLIN, on_signal, s, &s->signal_source);
 }
 
-static int listen_for_clients(struct supervisor *s, struct mvm_error *err)
-{
-	int fd = sock_listen_at(SUPERVISOR_FD_INSTANCE, "control.sock");
-	int r = fd < 0 ? fd : clients_listen(&s->clients, fd);
-	return r < 0 ? mvm_error_set(err, r, "cannot listen on control.sock: %s", strerror(-r)) : 0;
-}
-
 static int start(struct supervisor *s, struct mvm_error *err)
 {
-	int r = bring_up(s, err);
-	if (r == 0)
-		r = listen_for_clients(s, err);
-	if (r == 0 && s->leash_gone)
-		r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
+	/* from the beginning, so that a start can be stopped */
+	int r = clients_listen(&s->clients, SUPERVISOR_FD_LISTEN);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot listen on " INSTANCE_SOCKET_NAME ": %s",
+				     strerror(-r));
+	s->clients.busy = "the VM is still starting";
+	r = bring_up(s, err);
+	if (s->leash_gone)
+		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
+	if (s->stopping)
+		return mvm_error_set(err, -ECANCELED, "it was stopped before it was up");
+	s->clients.busy = NULL;
 	return r;
 }
 
@@ -216,15 +220,19 @@ static void release_revision(void)
 	(void)close(SUPERVISOR_FD_REVISION);
 }
 
+/* A start that failed, or was cut off, by its starter's end or by somebody's stop.  What is kept
+ * is kept for its logs. */
 static void give_up_start(struct supervisor *s, int r, const struct mvm_error *err)
 {
-	set_string(&s->record.error, err->text);
-	machine_free(&s->machine);
+	bool keep = !s->leash_gone && !s->record.attached && !s->record.remove_at_end &&
+		    s->record.purpose == RECORD_FOR_USER;
+	put_away(s);
 	release_revision();
-	s->record.vmm_pid = 0;
-	save_record(s, RECORD_FAILED);
-	if (s->leash_gone)
-		remove_instance(s); /* the starter would have done it */
+	s->stopped = s->stopping;
+	note_end(s, s->stopped, err);
+	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
+	if (!keep)
+		remove_instance(s);
 	answer_start(s, -r, err->text);
 	say_goodbye(s);
 }
@@ -253,7 +261,7 @@ static int run(struct supervisor *s)
 	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
 	release_revision();
 	note_end(s, clean || s->stopped, &err);
-	(void)unlinkat(SUPERVISOR_FD_INSTANCE, "control.sock", 0);
+	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
 	if (s->record.attached || s->record.remove_at_end)
@@ -289,6 +297,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return mvm_error_set(err, -errno, "descriptor %d is missing", fd);
 	}
+	lock_sign(SUPERVISOR_FD_LOCK, SUPERVISOR_PROGRAM);
 	raise_descriptor_limit();
 	int r = loop_new(&s->loop);
 	if (r == 0)

@@ -115,6 +115,12 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 	return r;
 }
 
+static bool is_cancelled(const struct batch *b)
+{
+	struct pollfd p = { .fd = b->cancel_fd, .events = POLLIN }; /* -1 is never readable */
+	return poll(&p, 1, 0) > 0;
+}
+
 /* May a boot be tried in place of a restore that failed so? */
 static bool may_boot_instead(const struct batch *b, int r)
 {
@@ -136,20 +142,46 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	plan.reason = strdup("the snapshot could not be restored");
+	struct mvm_error ignored; /* the boot says what is in its way */
+	(void)mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, &ignored);
 	mvm_instance_close(TAKE_PTR(b->list[i]));
-	return start_instance(b->mvm, &request, &plan, &options, &b->list[i], err);
+	r = start_begin(b->mvm, &request, &plan, &options, &b->list[i], err);
+	if (r < 0)
+		return r;
+	b->list[i]->control.cancel_fd = b->cancel_fd;
+	return start_wait(b->mvm, b->list[i], err);
+}
+
+/* A detached instance that did not start is kept, for its logs. */
+static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	const char *name = b->list[i] ? mvm_instance_name(b->list[i]) : NULL;
+	if (!name)
+		return r;
+	r = mvm_error_context(err, r, "instance '%s' did not start", name);
+	struct mvm_error ignored; /* it is not kept then */
+	if (instance_load(store_dir(b->mvm->store, STORE_INSTANCES), name, &rec, NULL, &ignored) ==
+		    0 &&
+	    rec.state == RECORD_FAILED)
+		return mvm_error_hint(
+			err, r,
+			"'mvm logs NAME' shows all that it has printed, 'mvm rm NAME' "
+			"removes it");
+	return r;
 }
 
 static int wait_for_next(struct batch *b, struct mvm_error *err)
 {
 	uint32_t i = b->up;
 	int r = b->taken[i] ? 0 : start_wait(b->mvm, b->list[i], err);
-	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the start was interrupted");
 	if (r < 0 && may_boot_instead(b, r))
 		r = boot_instead(b, i, err);
+	if (r == -ECANCELED && is_cancelled(b))
+		return mvm_error_set(err, r, "the start was interrupted");
 	if (r < 0) {
-		mvm_instance_close(TAKE_PTR(b->list[i])); /* nothing is left of it */
+		r = explain_failed(b, i, r, err);
+		mvm_instance_close(TAKE_PTR(b->list[i]));
 		return r;
 	}
 	b->list[i]->control.cancel_fd = -1;
@@ -161,8 +193,8 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	return volumes_fill(b->mvm, &b->list[i], b->options->attached, err);
 }
 
-/* All or none.  What is still starting may come up at any moment, so it is told to end, and waited
- * for. */
+/* All or none; but one that has failed is kept, for its logs.  What is still starting is told to
+ * end before the first is waited for. */
 static void undo(struct batch *b)
 {
 	for (uint32_t i = b->up; i < b->begun; i++) {
@@ -174,7 +206,7 @@ static void undo(struct batch *b)
 	for (uint32_t i = 0; i < b->begun; i++) {
 		struct mvm_error ignored; /* the failure that led here counts */
 		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
-		if (vm && (i < b->up || b->taken[i] || start_wait(b->mvm, vm, &ignored) == 0))
+		if (vm)
 			(void)mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
 	}
 }
@@ -196,12 +228,6 @@ static uint32_t window(struct batch *b)
 			      at_once == 1 ? "VM starts" : "VMs start", pressure);
 	}
 	return at_once;
-}
-
-static bool is_cancelled(const struct batch *b)
-{
-	struct pollfd p = { .fd = b->cancel_fd, .events = POLLIN }; /* -1 is never readable */
-	return poll(&p, 1, 0) > 0;
 }
 
 static int start_all(struct batch *b, struct mvm_error *err)

@@ -288,13 +288,12 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 		return fd;
 	AUTO_DONE(record) rec = { 0 };
 	bool known = instance_load(fd, name, &rec, NULL, err) == 0; /* a damaged one goes as well */
-	int r = instance_remove(fd, name, err);
-	if (r == -EBUSY && force) {
-		(void)instance_stop(fd, name, 0, err); /* it may end by itself just now */
-		r = instance_remove(fd, name, err);
-	}
+	int r = instance_remove(fd, name, force, err);
+	if (r == -ENOENT && known && (rec.attached || rec.remove_at_end))
+		return 0; /* it has removed itself */
 	if (r == -ENOENT && known)
-		return 0; /* it removed itself */
+		return mvm_error_set(err, r, "instance '%s' is gone: somebody else has removed it",
+				     name);
 	if (r >= 0 && known)
 		events_add(store_dir(mvm->store, STORE_LOGS), "removed", &rec, NULL);
 	return r;

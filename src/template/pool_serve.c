@@ -148,10 +148,7 @@ static void bury(struct server *s, struct waiting *w)
 	(void)unlinkat(w->pool->dir_fd, w->file, 0); /* nobody has taken it, or it is gone */
 	if (file_is_at(w->dir_fd, instances_fd, name)) {
 		/* its supervisor is ending; the lock is what it lets go of last */
-		AUTO_CLOSE int lock_fd = lock_take_at(w->dir_fd, INSTANCE_LOCK_NAME, LOCK_SHARED,
-						      NULL, NULL);
-		if (lock_fd >= 0)
-			(void)close(TAKE_FD(lock_fd));
+		(void)lock_wait_at(w->dir_fd, INSTANCE_LOCK_NAME);
 		(void)instance_settle(instances_fd, name, store_dir(s->mvm->store, STORE_LOGS),
 				      &why, &ignored);
 		put_off(s, w->pool, "a VM that waited has died");

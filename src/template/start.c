@@ -122,7 +122,8 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
 {
-	return instance_launch_wait(store_dir(mvm->store, STORE_INSTANCES), i, err);
+	return instance_launch_wait(store_dir(mvm->store, STORE_INSTANCES), i,
+				    store_dir(mvm->store, STORE_LOGS), err);
 }
 
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,

@@ -66,7 +66,7 @@ int volumes_fill(struct mvm *mvm, struct mvm_instance **instance, bool attached,
 	mvm_instance_close(i);
 	*instance = NULL;
 	if (name && !attached && instance_stop(fd, name, 0, &ignored) == 0)
-		(void)instance_remove(fd, name, &ignored);
+		(void)instance_remove(fd, name, false, &ignored);
 	return r;
 }
 
@@ -106,8 +106,8 @@ int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 	bool wanted = false;
 	for (size_t k = 0; k < rec.n_volumes; k++)
 		wanted |= rec.volumes[k].write_back;
-	if (!wanted)
-		return 0;
+	if (!wanted || rec.state == RECORD_STARTING)
+		return 0; /* of a guest that is not up there is nothing to have back */
 	r = mvm_instance_open(mvm, name, &i, err);
 	if (r == 0)
 		r = copy_all_back(i, &rec, deadline_ns, options ? options->cancel_fd : -1, err);

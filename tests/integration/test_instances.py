@@ -333,13 +333,15 @@ class Life(TestCase):
     def test_what_comes_too_late_is_told_so(self):
         client = self.connect(self.run_detached()["name"])
         # in one piece, so that the others do not come when it is over
-        stop, *late = client.open_all(STOP, PAUSE, INSPECT, WAIT)
-        client.reply(stop, harness.PATIENCE_S)
-        for stream in late[:2]: # asked before the end, and answered after it
+        stop, pause, inspect, wait = client.open_all(STOP, PAUSE, INSPECT, WAIT)
+        # what changes the VM is refused at once; the others are asked before the end, and answered
+        # after it
+        for stream, status in ((pause, errno.EBUSY), (inspect, errno.ESRCH)):
             with self.assertRaises(agentproto.Refused) as refused:
-                client.reply(stream)
-            self.assertEqual(refused.exception.status, errno.ESRCH)
-        client.reply(late[2])
+                client.reply(stream, harness.PATIENCE_S)
+            self.assertEqual(refused.exception.status, status)
+        client.reply(stop)
+        client.reply(wait)
 
     def test_a_template_is_free_when_its_last_run_is_over(self):
         self.own_data()
@@ -386,7 +388,7 @@ class Life(TestCase):
         self.assertTrue(guests.wait_until(lambda: "works" in self.logs(name, "--workload")))
         patient = self.start_mvm("stop", "--timeout", "2h", name)
         self.assertTrue(guests.wait_until(
-            lambda: "is shutting down" in self.mvm("exec", name, "--", "true").stderr))
+            lambda: "is being stopped" in self.mvm("exec", name, "--", "true").stderr))
         self.mvm_ok("stop", "--timeout", "0", name)
         self.assertEqual(patient.wait(harness.PATIENCE_S), 0)
         self.assertNotIn("all put away", self.logs(name, "--workload"))
@@ -480,10 +482,13 @@ class Life(TestCase):
 
 @harness.needs_guests
 class LeftBehind(TestCase):
+    def is_gone(self, record):
+        return not any(guests.is_alive(record[pid]) for pid in ("supervisor_pid", "vmm_pid"))
+
     def test_a_killed_supervisor_is_told_once(self):
         record = self.run_detached()
         os.kill(record["supervisor_pid"], signal.SIGKILL)
-        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        self.assertTrue(guests.wait_until(lambda: self.is_gone(record)))
         done = self.mvm("ps", status=0)
         self.assertIn(f"instance '{record['name']}' was lost: its supervisor was killed",
                       done.stderr)
@@ -495,7 +500,7 @@ class LeftBehind(TestCase):
     def test_a_list_needs_no_room_on_the_disk(self):
         lost, runs = self.run_detached(), self.run_detached()
         os.kill(lost["supervisor_pid"], signal.SIGKILL)
-        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(lost["vmm_pid"])))
+        self.assertTrue(guests.wait_until(lambda: self.is_gone(lost)))
         done = subprocess.run( # no byte can be written to any file
             [harness.MVM, "ps", "--json"], env=self.environment(), capture_output=True, check=True,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
@@ -508,7 +513,7 @@ class LeftBehind(TestCase):
         record = self.run_detached()
         path = self.data("instances", record["name"], "instance.json")
         os.kill(record["supervisor_pid"], signal.SIGKILL)
-        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        self.assertTrue(guests.wait_until(lambda: self.is_gone(record)))
         with open(path, encoding="utf-8") as file:
             old = json.load(file)
         old["boot_id"] = "00000000-0000-4000-8000-000000000000"
@@ -524,7 +529,7 @@ class LeftBehind(TestCase):
     def test_what_was_to_be_removed_is(self):
         record = self.run_detached("web-worker", "--rm")
         os.kill(record["supervisor_pid"], signal.SIGKILL)
-        self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
+        self.assertTrue(guests.wait_until(lambda: self.is_gone(record)))
         self.mvm_ok("ps")
         self.assertNotIn(record["name"], self.instances())
 

@@ -64,6 +64,17 @@ static void a_missing_lock_file_is_not_locked(void **state)
 	assert_false(lock_is_held_at(scratch_fd(state), "none"));
 }
 
+static void who_inherits_a_lock_may_name_itself(void **state)
+{
+	int dir = scratch_fd(state);
+	char holder[LOCK_HOLDER_SIZE], mine[LOCK_HOLDER_SIZE];
+	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "somebody with a longer name", NULL);
+	lock_sign(held, "heir");
+	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", holder), -EBUSY);
+	(void)snprintf(mine, sizeof(mine), "%d heir", (int)getpid());
+	assert_string_equal(holder, mine);
+}
+
 static void a_link_is_no_lock_file(void **state)
 {
 	int dir = scratch_fd(state);
@@ -197,6 +208,31 @@ static void locks_of_one_file_are_told_apart_by_their_number(void **state)
 
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
+static int wait_l(int dir)
+{
+	return lock_wait_at(dir, "l");
+}
+
+static void a_wait_ends_with_the_holder_and_creates_nothing(void **state)
+{
+	int dir = scratch_fd(state);
+	int has[2], end[2];
+	char byte;
+
+	assert_int_equal(wait_l(dir), 0);
+	assert_int_equal(faccessat(dir, "l", F_OK, 0), -1);
+	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
+	assert_true(held >= 0);
+	pid_t child = start_waiting(dir, held, wait_l, has, end);
+	(void)close(TAKE_FD(held));
+	assert_int_equal(read(has[0], &byte, 1), 1);
+	(void)close(end[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	(void)close(has[0]);
+	(void)close(has[1]);
+	(void)close(end[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +241,8 @@ int main(void)
 		T(a_longer_holder_is_cut_and_a_shorter_replaces_it),
 		T(a_missing_lock_file_is_not_locked),
 		T(a_link_is_no_lock_file),
+		T(who_inherits_a_lock_may_name_itself),
+		T(a_wait_ends_with_the_holder_and_creates_nothing),
 		T(a_killed_holder_leaves_no_lock_behind),
 		T(who_waited_for_a_removed_lock_gets_the_one_that_is_there),
 		T(locks_of_one_file_are_told_apart_by_their_number),

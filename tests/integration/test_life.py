@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How instances end: `stop` and `rm --force` at any moment, starts that fail.
+
+MVM_TEST_LONG=1 stresses them for minutes.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import guests
+import harness
+
+STRESS_S = 120 if os.environ.get("MVM_TEST_LONG") else 6
+
+STOPPED_EARLY = "it was stopped before it was up"
+
+
+class TestCase(guests.TestCase):
+    config = guests.CONFIG
+
+    def start_cold(self, *options):
+        """A start that takes seconds, and is under way."""
+        process = self.start_mvm("run", "-T", "web-worker", "-d", "--cold", "--name", "one",
+                                 *options)
+        self.assertTrue(guests.wait_until(
+            lambda: os.path.exists(self.data("instances", "one", "instance.json"))))
+        return process
+
+    def assert_cancelled(self, process):
+        _, err = process.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(process.returncode, 1, err)
+        self.assertIn("instance 'one' did not start: " + STOPPED_EARLY, err)
+
+    def hold_workload(self, name):
+        """From now on the workload notices no SIGTERM, so a stop takes as long as it may."""
+        self.exec(name, "sh", "-c",
+                  "kill -STOP $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
+
+
+@harness.needs_guests
+class Removal(TestCase):
+    def test_rm_force_removes_a_vm_that_starts(self):
+        for delay in (0, 0.3):
+            with self.subTest(delay):
+                start = self.start_cold()
+                time.sleep(delay)
+                self.mvm_fails(4, "rm", "one", says="instance 'one' is starting")
+                self.mvm_fails(125, "exec", "one", "--", "true", says="is still starting")
+                self.mvm_ok("rm", "--force", "one")
+                self.assert_cancelled(start)
+                self.assert_nothing_left()
+
+    def test_stop_cancels_a_start(self):
+        start = self.start_cold()
+        self.mvm_ok("stop", "one")
+        self.assert_cancelled(start)
+        record = self.inspect("one")
+        self.assertEqual((record["state"], record["error"]), ("exited", None))
+        self.mvm_ok("rm", "one")
+
+    def test_rm_force_removes_a_paused_vm(self):
+        name = self.run_detached()["name"]
+        self.mvm_ok("pause", name)
+        self.mvm_ok("rm", "--force", name)
+        self.assert_nothing_left()
+
+    def test_rm_force_cuts_a_stop_short(self):
+        name = self.run_detached()["name"]
+        self.hold_workload(name)
+        stop = self.start_mvm("stop", "--timeout", "2h", name)
+        self.assertTrue(guests.wait_until(
+            lambda: "is being stopped" in self.mvm("exec", name, "--", "true").stderr))
+        self.mvm_fails(4, "pause", name, says="is being stopped") # and does not wait for that
+        self.mvm_ok("rm", "--force", name)
+        self.assertEqual(stop.wait(harness.PATIENCE_S), 0)
+        self.assert_nothing_left()
+
+    def test_rm_force_removes_a_vm_whose_supervisor_was_just_killed(self):
+        for _ in range(3):
+            record = self.run_detached()
+            os.kill(record["supervisor_pid"], signal.SIGKILL)
+            self.mvm_ok("rm", "--force", record["name"])
+            self.assert_nothing_left()
+
+    def test_rm_force_kills_a_supervisor_that_does_not_answer(self):
+        record = self.run_detached()
+        os.kill(record["supervisor_pid"], signal.SIGSTOP)
+        self.mvm_ok("rm", "--force", record["name"])
+        self.assert_nothing_left()
+
+    def test_of_two_rm_one_says_that_the_vm_is_gone(self):
+        for _ in range(3):
+            name = self.run_detached()["name"]
+            both = [self.start_mvm("rm", "--force", name) for _ in range(2)]
+            says = [process.communicate(timeout=harness.PATIENCE_S)[1] for process in both]
+            self.assertEqual(sorted(process.returncode for process in both), [0, 3], says)
+            self.assertRegex("".join(says), f"instance '{name}'")
+            self.assert_nothing_left()
+
+    def test_rm_force_removes_a_vm_that_waits_in_a_pool(self):
+        self.own_data()
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        server = self.start_mvm("pool", "serve")
+        self.assertTrue(guests.wait_until(
+            lambda: self.mvm_json("pool", "list")["pools"][0]["ready"] == 1))
+        name, = self.instances()
+        self.mvm_ok("rm", "--force", name)
+        self.assertNotIn(name, self.instances())
+        server.terminate()
+        self.assertEqual(server.wait(harness.PATIENCE_S), 0)
+        self.assert_nothing_left()
+
+    def test_run_and_rm_may_race(self):
+        """Two names, each started, stopped and removed by several at random moments."""
+        end = time.monotonic() + STRESS_S
+        wrong = []
+
+        def go(seed, args, allowed):
+            rng = random.Random(seed)
+            while time.monotonic() < end and not wrong:
+                time.sleep(rng.random() * 0.2)
+                name = rng.choice(("one", "two"))
+                done = subprocess.run([harness.MVM, *args(name, rng)], env=self.environment(),
+                                      capture_output=True, text=True, check=False,
+                                      timeout=harness.PATIENCE_S)
+                if not allowed(done.returncode, done.stderr):
+                    wrong.append((args(name, rng), done.returncode, done.stderr))
+
+        def run(name, rng):
+            return ("run", "-T", "web-worker", "-d", "--name", name,
+                    *rng.choice(((), (), ("--cold",), ("--rm",))))
+
+        def run_may(status, err):
+            return status == 0 or STOPPED_EARLY in err or "already" in err
+        jobs = [(run, run_may)] * 3
+        jobs += [(lambda name, rng: ("rm", "--force", name), lambda status, err: status in (0, 3))
+                 ] * 2
+        jobs += [(lambda name, rng: ("stop", "--timeout", "0", name),
+                  lambda status, err: status in (0, 3) or status == 4 and "does not run" in err)]
+        threads = [threading.Thread(target=go, args=(i, *job)) for i, job in enumerate(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+        for name in self.instances():
+            self.mvm_ok("rm", "--force", name)
+        self.assert_nothing_left()
+
+
+@harness.needs_guests
+class FailedStarts(guests.TestCase):
+    config = guests.CONFIG.replace('"/bin/busybox", "httpd"', '"/bin/echo", "last words"').replace(
+        "[health]", "[health]\ntimeout_s = 2\ninterval_ms = 500")
+    snapshot = False
+
+    def test_a_detached_start_that_fails_is_kept(self):
+        err = self.mvm_fails(1, "run", "-T", "web-worker", "-d", "--name", "one",
+                             says="instance 'one' did not start: ")
+        self.assertIn("hint: 'mvm logs NAME'", err)
+        record = self.inspect("one")
+        self.assertEqual(record["state"], "failed")
+        self.assertIn("did not become healthy", record["error"])
+        self.assertIn("last words -f", self.mvm_ok("logs", "--workload", "one"))
+        self.assertRegex(self.mvm_ok("ps"), r"one +web-worker +failed")
+        self.mvm_fails(1, "wait", "one", says="did not become healthy")
+        self.mvm_ok("rm", "one")
+        self.assert_nothing_left()
+
+    def test_with_rm_or_attached_nothing_is_kept(self):
+        for options in (("-d", "--rm"), (), ("--", "true")):
+            with self.subTest(options):
+                done = self.mvm("run", "-T", "web-worker", *options)
+                self.assertIn("did not become healthy", done.stderr)
+                self.assertNotIn("mvm logs", done.stderr)
+                self.assert_nothing_left()
+
+
+if __name__ == "__main__":
+    guests.main()
