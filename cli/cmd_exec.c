@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "env.h"
 #include "guest_command.h"
 #include "handles.h"
 #include "options.h"
@@ -8,10 +9,13 @@ static int run(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
 	AUTO_CLOSE int signals = -1;
+	AUTO_DONE(strv) env = { 0 };
 	struct guest_command command;
 
 	c->failure_status = 125;
-	int r = guest_command_parse(c, a, &command);
+	int r = env_collect(c, a, &env);
+	if (r == 0)
+		r = guest_command_parse(c, a, &env, &command);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "env.h"
 #include "guest_command.h"
 #include "handles.h"
 #include "json.h"
@@ -157,7 +158,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return cli_usage(c, "--detach and a command do not go together: start it with "
 				    "--detach, then use 'mvm exec'");
 	static const char *const of_command[] = {
-		"interactive", "tty", "env", "workdir", "user", "timeout", NULL,
+		"interactive", "tty", "workdir", "user", "timeout", NULL,
 	};
 	for (const char *const *name = of_command; *name && !with_command; name++) {
 		if (args_given(a, *name))
@@ -170,8 +171,14 @@ static int run(struct cli_context *c, const struct args *a)
 	if (count > 1 && !detach)
 		return cli_usage(c,
 				 "--count starts several that go on by themselves: add --detach");
+	if (count > 1 && args_given(a, "hostname"))
+		return cli_usage(c, "--hostname and --count do not go together: every VM is called "
+				    "by its name");
+	AUTO_DONE(strv) env = { 0 };
 	struct guest_command command;
-	int r = guest_command_parse(c, a, &command);
+	int r = env_collect(c, a, &env);
+	if (r >= 0)
+		r = guest_command_parse(c, a, &env, &command);
 	if (r >= 0)
 		r = parse_forwards(c, ports, forwards);
 	for (size_t i = 0; r >= 0 && i < ports->n; i++) {
@@ -203,6 +210,8 @@ static int run(struct cli_context *c, const struct args *a)
 		.remove_at_end = args_flag(a, "rm"),
 		.private_memory = args_flag(a, "private-memory"),
 		.exec = with_command,
+		.env = with_command ? NULL : (const char *const *)env.v,
+		.hostname = args_string(a, "hostname"),
 		.ttl_ms = args_ms(a, "ttl", 0),
 		.log_max_bytes = (uint64_t)args_u32(a, "log-size", 0) << 20,
 		.volumes = volumes.v,
@@ -256,6 +265,10 @@ static const struct option options[] = {
 	  .value = "NAME",
 	  .help = "the instance's name; made up when not given",
 	  .hint = VALUE_NEW_INSTANCE },
+	{ .name = "hostname",
+	  .kind = OPTION_STRING,
+	  .value = "NAME",
+	  .help = "the guest's host name, instead of the instance's name" },
 	{ .name = "detach",
 	  .letter = 'd',
 	  .kind = OPTION_FLAG,
@@ -350,7 +363,10 @@ const struct command command_run = {
 		"shows the console until the VM ends (1 when it fails) or ^C is pressed, then "
 		"stops and removes it; a second ^C does not wait for the guest. "
 		"With --detach the VM goes on by itself; see 'mvm ps'.\n\n"
-		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'.",
+		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'. "
+		"Without COMMAND, -e and --env-file set variables of the template's own workload: "
+		"the VM then "
+		"boots, since a restored workload runs already.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"

@@ -44,15 +44,11 @@ void guest_signals_unblock(void)
 	(void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* the set is valid */
 }
 
-int guest_command_parse(struct cli_context *c, const struct args *a, struct guest_command *ret)
+int guest_command_parse(struct cli_context *c, const struct args *a, const struct strv *env,
+			struct guest_command *ret)
 {
-	const struct strv *env = args_list(a, "env");
 	bool tty = args_flag(a, "tty");
 
-	for (size_t i = 0; i < env->n; i++) {
-		if (env->v[i][0] == '=' || !strchr(env->v[i], '='))
-			return cli_usage(c, "option '--env': '%s' is not NAME=VALUE", env->v[i]);
-	}
 	if (tty && !isatty(STDIN_FILENO))
 		return cli_usage(c, "--tty needs a terminal on standard input");
 	*ret = (struct guest_command){

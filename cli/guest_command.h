@@ -26,8 +26,14 @@
 		  .letter = 'e',                                                                   \
 		  .kind = OPTION_LIST,                                                             \
 		  .value = "NAME=VALUE",                                                           \
-		  .help = "add to the command's environment",                                      \
+		  .help = "add to its environment",                                                \
 		  .group = (heading) },                                                            \
+		{ .name = "env-file",                                                              \
+		  .kind = OPTION_LIST,                                                             \
+		  .value = "FILE",                                                                 \
+		  .help = "the same from a file, a NAME=VALUE on each line; # begins a comment",   \
+		  .group = (heading),                                                              \
+		  .hint = VALUE_FILE },                                                            \
 		{ .name = "workdir",                                                               \
 		  .letter = 'w',                                                                   \
 		  .kind = OPTION_STRING,                                                           \
@@ -69,11 +75,12 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command);
 
 /*
- * Read the command (what follows `--`) and GUEST_COMMAND_OPTIONS; *ret borrows from a.  Done before
- * a VM is started for it: a usage error when a variable is not NAME=VALUE or there is no terminal
- * to give.
+ * Read the command (what follows `--`) and GUEST_COMMAND_OPTIONS; *ret borrows from a and env,
+ * which is env_collect()'s.  Done before a VM is started for it: a usage error when there is no
+ * terminal to give.
  */
-int guest_command_parse(struct cli_context *c, const struct args *a, struct guest_command *ret);
+int guest_command_parse(struct cli_context *c, const struct args *a, const struct strv *env,
+			struct guest_command *ret);
 
 /* Block the signals that end or resize a terminal program and give a signalfd(2) of them; resize
  * also when the window's size is wanted.  -1 when it cannot be had: they then act as usual. */

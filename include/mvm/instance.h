@@ -87,6 +87,10 @@ struct mvm_start_options {
 	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
 	bool private_memory;	 /* a clone gets a copy of the snapshot's memory: see below */
 	bool exec;		 /* commands are to be run in it: refuse what has no agent */
+	/* "K=V", NULL-terminated, over the workload's own; NULL: none.  A restored workload runs
+	 * already and cannot take them on, so with any the VM boots. */
+	const char *const *env;
+	const char *hostname;	 /* NULL: the instance's name */
 	int64_t ttl_ms;		 /* stop it after that; 0: never */
 	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
 };

@@ -117,6 +117,10 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 		return r;
 	if (s->stopping)
 		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
+	s->machine.env = &rec->env;
+	if (rec->hostname)
+		(void)snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s",
+			       rec->hostname);
 	rec->vmm_pid = s->machine.vmm->process.pid;
 	s->machine.agent.on_frame = clients_on_guest_frame;
 	s->machine.agent.on_broken = on_agent_broken;

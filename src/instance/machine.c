@@ -174,6 +174,17 @@ static void put_strings(struct strbuf *b, uint16_t tag, const struct mvm_strings
 		wire_put_str(b, tag, strings->v[i]);
 }
 
+/* Is the variable of an assignment among these?  An init would take the first of two. */
+static bool sets(const struct strv *env, const char *assignment)
+{
+	size_t name = strcspn(assignment, "=") + 1;
+	for (size_t i = 0; i < env->n; i++) {
+		if (strncmp(env->v[i], assignment, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int configure(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		     struct mvm_error *err)
 {
@@ -181,7 +192,12 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 
 	put_identity(m, run, &args);
 	put_strings(&args, FIELD_ARG, &run->command);
-	put_strings(&args, FIELD_ENV, &run->env);
+	for (size_t i = 0; i < run->env.n; i++) {
+		if (!m->env || !sets(m->env, run->env.v[i]))
+			wire_put_str(&args, FIELD_ENV, run->env.v[i]);
+	}
+	for (size_t i = 0; m->env && i < m->env->n; i++)
+		wire_put_str(&args, FIELD_ENV, m->env->v[i]);
 	wire_put_str(&args, FIELD_WORKDIR, run->workdir);
 	wire_put_str(&args, FIELD_USER, run->user);
 	if (run->stop_signal)

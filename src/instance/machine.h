@@ -38,6 +38,7 @@ struct machine {
 	int exit_status; /* wait status, once ended */
 	struct oom_watch oom;
 	char hostname[64];
+	const struct strv *env; /* over the template's own; borrowed, may be NULL */
 	char machine_id[33];
 	int64_t began_ns;
 	struct machine_stage stages[MACHINE_STAGES_MAX];

@@ -127,6 +127,8 @@ char *record_to_json(const struct record *r)
 	if (r->n_volumes)
 		json_put(&out, o, "volumes", volumes_json(&out, r));
 	json_put(&out, o, "forwards", forwards_json(&out, r));
+	if (r->env.n)
+		json_put_strings(&out, o, "env", r->env.v, r->env.n);
 	put_nullable(&out, o, "hostname", r->hostname);
 	put_nullable(&out, o, "machine_id", r->machine_id);
 	json_put_string(&out, o, "created_at", r->created_at);
@@ -205,5 +207,6 @@ void record_done(struct record *r)
 		free(r->volumes[i].host);
 		free(r->volumes[i].guest);
 	}
+	strv_done(&r->env);
 	*r = (struct record){ 0 };
 }

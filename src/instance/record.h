@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "instance/usage.h"
 #include "vmm/vmm.h"
 
@@ -89,7 +90,9 @@ struct record {
 	uint32_t data_disk_mib;	  /* 0: it has none */
 	bool data_disk_reflinked; /* how its copy was made: shared blocks, or a sparse copy */
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
-	char *hostname, *machine_id;
+	struct strv env; /* variables of the workload's over the template's */
+	char *hostname;	 /* NULL in a first record: the guest is called by its name */
+	char *machine_id;
 	int64_t supervisor_pid, vmm_pid; /* 0: none */
 	struct record_stage stages[RECORD_STAGES_MAX];
 	size_t n_stages;

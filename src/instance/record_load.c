@@ -273,6 +273,8 @@ int record_parse(const char *text, size_t len, struct record *ret, struct mvm_er
 		r = get_data_disk(&root, &rec, err);
 	if (r >= 0)
 		r = get_volumes(&root, &rec, err);
+	if (r >= 0)
+		r = json_get_strings(&root, "env", JSON_OPTIONAL, &rec.env, err);
 	if (r < 0)
 		return r;
 	*ret = rec;

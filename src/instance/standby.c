@@ -98,8 +98,9 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 	m->console.log.max_bytes = m->workload_log.max_bytes = wanted->log_max_bytes
 								       ? wanted->log_max_bytes
 								       : LOGFILE_MAX_DEFAULT;
-	int r = machine_awake(m, wanted->name, &s->revision.run, wanted->forwards,
-			      wanted->n_forwards, clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
+	int r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name,
+			      &s->revision.run, wanted->forwards, wanted->n_forwards,
+			      clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 

@@ -135,6 +135,8 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		no = "the revision has no snapshot";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";
+	else if (q->other_env)
+		no = "a workload that runs already cannot take on other variables";
 	if (no) {
 		plan->reason = strdup(no);
 		return plan->reason ? 0 : mvm_error_oom(err);

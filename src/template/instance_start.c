@@ -20,6 +20,9 @@
 
 #define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
 
+#define HOSTNAME_LEN_MAX 63u
+#define ENV_MAX_BYTES	 32768u /* the agent's call takes twice that, with all else */
+
 /* One call of mvm_instance_start_many(). */
 struct batch {
 	struct mvm *mvm;
@@ -96,6 +99,8 @@ static struct start_options describe(const struct batch *b, uint32_t i, char *na
 		.private_memory = o->private_memory,
 		.ttl_ms = o->ttl_ms,
 		.log_max_bytes = o->log_max_bytes,
+		.env = o->env,
+		.hostname = o->hostname,
 	};
 }
 
@@ -270,6 +275,44 @@ static int check_room(const struct batch *b, struct mvm_error *err)
 					: host_memory_check_many(&m, b->n, least_mib << 20, err);
 }
 
+static bool is_utf8(const char *s)
+{
+	size_t len;
+	while ((len = str_utf8_len(s)) > 0)
+		s += len;
+	return *s == '\0';
+}
+
+/* As the agent checks it, only earlier. */
+static bool is_hostname(const char *s)
+{
+	size_t len = strlen(s);
+	return len > 0 && len <= HOSTNAME_LEN_MAX && s[0] != '-' && s[0] != '.' &&
+	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.") == len;
+}
+
+/* What is to change for the workload: variables and host name. */
+static int check_workload(const struct mvm_start_options *o, struct mvm_error *err)
+{
+	size_t sum = 0;
+	for (const char *const *v = o->env; v && *v; v++) {
+		sum += strlen(*v) + 1;
+		if (**v == '=' || !strchr(*v, '=') || !is_utf8(*v))
+			return mvm_error_set(err, -EINVAL, "'%.80s' is not NAME=VALUE in UTF-8",
+					     *v);
+	}
+	if (sum > ENV_MAX_BYTES)
+		return mvm_error_set(err, -EFBIG, "the variables are larger than %u bytes",
+				     ENV_MAX_BYTES);
+	if (o->hostname && !is_hostname(o->hostname))
+		return mvm_error_set(
+			err, -EINVAL,
+			"'%.80s' is no host name: use 1 to %u of letters, digits, - and "
+			".",
+			o->hostname, HOSTNAME_LEN_MAX);
+	return 0;
+}
+
 int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, uint32_t n,
 			    int cancel_fd, const struct mvm_progress *progress,
 			    struct mvm_instance **ret, struct mvm_error *err)
@@ -305,8 +348,12 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 		.vcpus = o->vcpus,
 		.mem_mib = o->mem_mib,
 		.cold = o->kind == MVM_START_COLD,
+		.other_env = o->env && o->env[0],
 	};
-	if (o->exec || o->n_volumes)
+	r = check_workload(o, err);
+	if (r < 0)
+		return r;
+	if (o->exec || o->n_volumes || o->hostname || b.request.other_env)
 		r = need_agent(&b.revision.rev.run, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s'", b.revision.id);

@@ -64,6 +64,10 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 			.guest = str_dup(o->volumes[i].guest, &failed),
 			.write_back = o->volumes[i].write_back,
 		};
+	for (const char *const *v = o->env; v && *v; v++)
+		strv_add(&rec.env, *v);
+	failed |= rec.env.failed;
+	rec.hostname = str_dup(o->hostname, &failed);
 	rec.name = str_dup(o->name, &failed);
 	rec.template_id = str_dup(q->revision->id, &failed);
 	rec.revision = str_dup(q->revision->hash, &failed);

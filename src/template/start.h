@@ -47,6 +47,7 @@ struct start_request {
 	unsigned vcpus;	  /* 0: the revision's */
 	uint32_t mem_mib; /* 0: the revision's */
 	bool cold;	  /* do not consider the snapshot */
+	bool other_env;	  /* the workload is to have variables that it had not when captured */
 };
 
 struct start_plan {
@@ -82,6 +83,8 @@ struct start_options {
 	size_t n_forwards;
 	const struct mvm_volume *volumes;
 	size_t n_volumes;
+	const char *const *env; /* as in struct mvm_start_options */
+	const char *hostname;
 };
 
 /* Everything that the supervisor has to know beyond the revision. */

@@ -290,7 +290,7 @@ class Clones(guests.TestCase):
             says = self.mvm_fails(status, "run", "--template", "web-worker", "--", command)
             self.assertIn(command, says)
         self.mvm_fails(125, "run", "--template", "no-such", "--", "true", says="no-such")
-        for option in (["-e", "A=b"], ["-t"], ["-i"], ["-u", "root"], ["-w", "/"],
+        for option in (["-t"], ["-i"], ["-u", "root"], ["-w", "/"],
                        ["--timeout", "1s"]):
             self.mvm_fails(2, "run", "--template", "web-worker", *option,
                            says="is for a command, and there is none")

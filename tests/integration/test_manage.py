@@ -84,6 +84,36 @@ class Manage(guests.TestCase):
         self.mvm_fails(4, "kill", name, says="does not run")
         self.mvm_fails(4, "port", name, says="does not run")
 
+    def test_a_workload_gets_variables_and_a_clone_its_host_name(self):
+        path = self.write("vars", "# for the test\n\nFROM_FILE=1 2\nWORD=file\n")
+        name = self.run_detached("web-worker", "--hostname", "hal-9000")["name"]
+        self.assertEqual(self.inspect(name)["start"], "restore")
+        self.assertEqual(self.exec(name, "busybox", "hostname"), "hal-9000\n")
+        self.assertEqual(self.inspect(name)["hostname"], "hal-9000")
+        self.mvm_ok("rm", "-f", name)
+
+        done = self.mvm("run", "-T", "web-worker", "-d", "--name", "told", "-e", "WORD=option",
+                        "--env-file", path, status=0)
+        self.assertIn("booting instead of restoring: a workload that runs already cannot take on "
+                      "other variables", done.stderr)
+        workload = next(p for p in self.mvm_json("top", "told") if "trap" in p["command"])
+        env = self.exec("told", "cat", f"/proc/{workload['pid']}/environ").split("\0")
+        self.assertIn("WORD=option", env)
+        self.assertIn("FROM_FILE=1 2", env)
+        self.assertEqual(self.exec("told", "sh", "-c", "echo $WORD"), "option\n")
+        self.assertEqual(self.inspect("told")["env"], ["FROM_FILE=1 2", "WORD=file", "WORD=option"])
+        self.assertEqual(self.exec("told", "sh", "-c", "echo $WORD", options=["--env-file", path]),
+                         "file\n")
+        for status, options, says in (
+                (6, ["--require-snapshot", "-e", "A=b"], "cannot take on other variables"),
+                (2, ["-e", "A"], "'A' is not NAME=VALUE"),
+                (2, ["--env-file", self.write("bad", "A=1\noops\n")], "bad:2: 'oops' is not"),
+                (3, ["--env-file", self.path("none")], "cannot open"),
+                (1, ["--hostname=-x"], "is no host name"),
+                (2, ["--hostname", "x", "--count", "2"], "do not go together")):
+            with self.subTest(options):
+                self.mvm_fails(status, "run", "-T", "web-worker", "-d", *options, says=says)
+
     def test_waiting_for_the_workload_tells_its_status_as_json(self):
         name = self.run_detached()["name"]
         self.mvm_ok("kill", "-s", "15", name)

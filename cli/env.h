@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_ENV_H
+#define CLI_ENV_H
+
+/* --env NAME=VALUE and --env-file FILE. */
+
+#include "options.h"
+
+/*
+ * The variables of all files, then those of the options; of a name that repeats the last one
+ * counts. A file has a NAME=VALUE on each line; empty lines and those that begin with # are
+ * skipped.
+ *
+ * Returns 0, -EINVAL (wrong usage) naming what is no variable, or why a file cannot be read.
+ */
+int env_collect(struct cli_context *c, const struct args *a, struct strv *ret);
+
+#endif
