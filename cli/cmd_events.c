@@ -39,7 +39,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.follow = args_flag(a, "follow"),
 		.cancel_fd = cancel_fd,
 	};
-	return follow_result(c, mvm_events(mvm, &options, show, c, &c->err));
+	return follow_result(c, mvm_events(mvm, &options, show, c, &c->err), cancel_fd);
 }
 
 static const struct option options[] = {

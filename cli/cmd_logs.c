@@ -45,7 +45,8 @@ static int run(struct cli_context *c, const struct args *a)
 		.visible = isatty(STDOUT_FILENO) && !args_flag(a, "raw"),
 		.fn = c->json ? show_entry : NULL,
 	};
-	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err));
+	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err),
+			     cancel_fd);
 }
 
 static const struct option options[] = {

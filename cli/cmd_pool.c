@@ -84,7 +84,10 @@ static int serve(struct cli_context *c, const struct args *a)
 		.max_memory_bytes = (uint64_t)args_u32(a, "max-memory", 0) << 20,
 	};
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	return r < 0 ? r : mvm_pool_serve(mvm, &options, &c->progress, &c->err);
+	if (r == 0)
+		r = mvm_pool_serve(mvm, &options, &c->progress, &c->err);
+	(void)guest_signals_take(signals); /* the one that ended this */
+	return r;
 }
 
 static const struct option set_options[] = {

@@ -142,8 +142,10 @@ static int watch(struct cli_context *c, struct mvm *mvm, const struct args *a, s
 
 	for (;;) {
 		struct pollfd p = { .fd = signals, .events = POLLIN };
-		if (fflush(stdout) != 0 || poll(&p, 1, INTERVAL_MS) != 0)
+		if (fflush(stdout) != 0 || poll(&p, 1, INTERVAL_MS) != 0) {
+			(void)guest_signals_take(signals); /* if it is one that ends this */
 			return 0;
+		}
 		AUTO_DONE(sample) s = { 0 };
 		int r = take_sample(c, mvm, &s);
 		if (r < 0)

@@ -14,8 +14,9 @@ int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret, i
 	return r;
 }
 
-int follow_result(struct cli_context *c, int r)
+int follow_result(struct cli_context *c, int r, int cancel_fd)
 {
+	(void)guest_signals_take(cancel_fd); /* the one that ended this, if it was one */
 	if (r == -EINVAL)
 		c->usage = true;
 	return r;

@@ -18,7 +18,7 @@
  */
 int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret, int *ret_cancel_fd);
 
-/* The command's result: a --since that is none is wrong usage. */
-int follow_result(struct cli_context *c, int r);
+/* The command's result: a --since that is none is wrong usage.  cancel_fd: of follow_open(). */
+int follow_result(struct cli_context *c, int r, int cancel_fd);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <termios.h>
@@ -35,7 +36,11 @@ int guest_signals_block(bool resize)
 int guest_signals_take(int fd)
 {
 	struct signalfd_siginfo info;
-	return read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
+	if (fd < 0 || read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return 0;
+	if (info.ssi_signo == SIGINT && isatty(STDERR_FILENO))
+		(void)fputc('\n', stderr);
+	return (int)info.ssi_signo;
 }
 
 void guest_signals_unblock(void)

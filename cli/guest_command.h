@@ -86,7 +86,8 @@ int guest_command_parse(struct cli_context *c, const struct args *a, const struc
  * also when the window's size is wanted.  -1 when it cannot be had: they then act as usual. */
 int guest_signals_block(bool resize);
 
-/* Take the next signal from it: its number, 0 when none has come. */
+/* Take the next signal from it: its number, 0 when none has come or fd is -1.  A terminal has shown
+ * ^C for a SIGINT, so a newline follows there. */
 int guest_signals_take(int fd);
 
 /* From here on they act as usual: what is still to be waited for ends with the process. */

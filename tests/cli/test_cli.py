@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that every command keeps: help, errors, exit status, completion."""
 
+import fcntl
 import json
 import os
 import pty
+import re
 import select
+import signal
 import subprocess
+import termios
 import time
 
 import harness
@@ -84,6 +88,32 @@ class Help(harness.TestCase):
                 continue # what comes next belongs to them
             choices = [a.get("choices", ["x"])[0] for a in command["arguments"]]
             self.mvm_fails(2, *words, *choices, "surplus", says="'surplus' is one argument too")
+
+
+class Interrupted(harness.TestCase):
+    def test_the_prompt_after_an_interrupt_begins_a_line(self):
+        for words in (["events", "-f"], ["stats", "--watch"]):
+            with self.subTest(words):
+                ours, theirs = pty.openpty()
+                process = subprocess.Popen([harness.MVM, *words], env=self.environment(),
+                                           stdin=theirs, stdout=subprocess.PIPE, stderr=theirs,
+                                           preexec_fn=lambda: (os.setsid(), fcntl.ioctl(
+                                               0, termios.TIOCSCTTY, 0)))
+                os.close(theirs)
+                self.addCleanup(process.stdout.close)
+                with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+                    while True: # it has blocked SIGINT when it is ready for it
+                        status.seek(0)
+                        mask = re.search(r"SigBlk:\s*(\w+)", status.read()).group(1)
+                        if int(mask, 16) & (1 << (signal.SIGINT - 1)):
+                            break
+                        time.sleep(0.01)
+                os.write(ours, b"\x03")
+                shown = b""
+                while not shown.endswith(b"^C\r\n"):
+                    shown += os.read(ours, 1024)
+                self.assertEqual(process.wait(harness.PATIENCE_S), 0)
+                os.close(ours)
 
 
 class Errors(harness.TestCase):
