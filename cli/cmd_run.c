@@ -284,7 +284,9 @@ static const struct option options[] = {
 	  .kind = OPTION_LIST,
 	  .value = "[ADDR:]HOST:GUEST",
 	  .help = "forward a port of this host (127.0.0.1 unless ADDR says otherwise; HOST 0 "
-		  "takes a free one) to one of the guest; add /udp for UDP" },
+		  "takes a free one; an IPv6 ADDR stands in brackets) to one of the guest; add "
+		  "/udp for "
+		  "UDP" },
 	{ .name = "volume",
 	  .letter = 'v',
 	  .kind = OPTION_LIST,

@@ -36,13 +36,13 @@ MVM_API const char *mvm_instance_state_name(enum mvm_instance_state state);
 /* A host port that leads to a port of the guest. */
 struct mvm_forward {
 	bool udp;
-	char host_address[46]; /* numeric IPv4 address; "" means 127.0.0.1 */
+	char host_address[46]; /* numeric IPv4 or IPv6 address; "" means 127.0.0.1 */
 	uint16_t host_port;
 	uint16_t guest_port;
 };
 
 /*
- * Parse "[ADDRESS:]HOST:GUEST[/tcp|/udp]", as in `8080:80`.
+ * Parse "[ADDRESS:]HOST:GUEST[/tcp|/udp]", as in `8080:80` or `[::1]:8080:80`.
  *
  * Returns 0 or -EINVAL with what is wrong.
  */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,32 +22,59 @@
 #include "instance/supervisor.h"
 #include "model/name.h"
 
+/* An address of either family and a port; its length, or 0 when it is none. */
+static socklen_t parse_address(const struct vmm_forward *f, struct sockaddr_storage *ret)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(f->host_port) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(f->host_port) };
+
+	*ret = (struct sockaddr_storage){ 0 };
+	if (inet_pton(AF_INET, f->host_address, &in.sin_addr) == 1) {
+		memcpy(ret, &in, sizeof(in));
+		return sizeof(in);
+	}
+	if (inet_pton(AF_INET6, f->host_address, &in6.sin6_addr) != 1)
+		return 0;
+	memcpy(ret, &in6, sizeof(in6));
+	return sizeof(in6);
+}
+
+/* Both families have it at the same place. */
+_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port),
+	       "one place for the port");
+
 static int check_port(struct vmm_forward *f, struct mvm_error *err)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(f->host_port) };
+	struct sockaddr_storage addr;
+	socklen_t len = parse_address(f, &addr);
 	int on = 1;
 
-	if (inet_pton(AF_INET, f->host_address, &addr.sin_addr) != 1)
-		return mvm_error_set(err, -EINVAL, "'%s' is no IPv4 address", f->host_address);
-	AUTO_CLOSE int fd = socket(AF_INET, (f->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+	if (len == 0)
+		return mvm_error_set(err, -EINVAL, "'%s' is no IP address", f->host_address);
+	AUTO_CLOSE int fd = socket(addr.ss_family,
+				   (f->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
+	if (addr.ss_family == AF_INET6) /* what cannot be set is told when it is bound */
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (!f->udp)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* as VMMs do */
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+	if (bind(fd, (const struct sockaddr *)&addr, len) < 0)
 		return mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
 				     f->host_address, strerror(errno));
-	socklen_t len = sizeof(addr);
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
 		return mvm_error_set(err, -errno, "getsockname: %s", strerror(errno));
-	f->host_port = ntohs(addr.sin_port);
+	f->host_port = ntohs(((const struct sockaddr_in *)&addr)->sin_port);
 	return 0;
 }
 
 /* Is one port wanted for both?  Free ones that are still to be found are not. */
 static bool collide(const struct vmm_forward *a, const struct vmm_forward *b)
 {
-	static const char any[] = "0.0.0.0";
+	bool v6 = strchr(a->host_address, ':');
+	const char *any = v6 ? "::" : "0.0.0.0";
+	if (v6 != (strchr(b->host_address, ':') != NULL))
+		return false; /* IPv6 sockets are for IPv6 alone */
 	return a->udp == b->udp && a->host_port != 0 && a->host_port == b->host_port &&
 	       (str_eq(a->host_address, b->host_address) || str_eq(a->host_address, any) ||
 		str_eq(b->host_address, any));

@@ -124,6 +124,10 @@ int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot write the guest's logs: %s", strerror(-r));
 
+	r = ports6_open(&m->ports, loop, config->forwards, config->n_forwards, err);
+	if (r < 0)
+		return r;
+	config->forwards = m->ports.inner;
 	config->work_fd = dir_fd;
 	config->agent_fd = agent_theirs;
 	config->on_agent = on_agent;
@@ -329,11 +333,11 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 		  const struct vmm_forward *forwards, size_t n_forwards, int64_t deadline_ns,
 		  uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
-	int r = 0;
 	m->n_stages = 0;
 	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", hostname);
+	int r = ports6_open(&m->ports, m->loop, forwards, n_forwards, err);
 	for (size_t i = 0; i < n_forwards && r == 0; i++)
-		r = vmm_forward(m->vmm, &forwards[i], deadline_ns, err);
+		r = vmm_forward(m->vmm, &m->ports.inner[i], deadline_ns, err);
 	if (r == 0)
 		r = vmm_resume(m->vmm, deadline_ns, err);
 	if (r < 0)
@@ -446,4 +450,5 @@ void machine_free(struct machine *m)
 	agent_client_done(&m->agent);
 	console_done(&m->console);
 	logfile_close(&m->workload_log);
+	ports6_done(&m->ports);
 }

@@ -15,6 +15,7 @@
 
 #include "instance/agent_client.h"
 #include "instance/console.h"
+#include "instance/ports6.h"
 #include "vmm/oom.h"
 #include "vmm/vmm.h"
 
@@ -38,6 +39,7 @@ struct machine {
 	int exit_status; /* wait status, once ended */
 	struct oom_watch oom;
 	char hostname[64];
+	struct ports6 ports;
 	const struct strv *env; /* over the template's own; borrowed, may be NULL */
 	char machine_id[33];
 	int64_t began_ns;

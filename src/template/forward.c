@@ -9,12 +9,28 @@
 #include "base/parse.h"
 #include "base/str.h"
 
+/* "127.0.0.1" or "[::1]"; an IPv6 address in its shortest spelling, so that two can be compared. */
+static bool take_address(const char *text, char *ret, size_t size)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+	size_t len = strlen(text);
+
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		return inet_ntop(AF_INET, &v4, ret, (socklen_t)size) != NULL;
+	if (len < 2 || len > INET6_ADDRSTRLEN || text[0] != '[' || text[len - 1] != ']')
+		return false;
+	char inside[INET6_ADDRSTRLEN + 1];
+	(void)snprintf(inside, sizeof(inside), "%.*s", (int)(len - 2), text + 1);
+	return inet_pton(AF_INET6, inside, &v6) == 1 &&
+	       inet_ntop(AF_INET6, &v6, ret, (socklen_t)size) != NULL;
+}
+
 int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err)
 {
 	struct mvm_forward f = { 0 };
 	char copy[128], *rest = copy;
 	uint64_t host = 0, guest = 0;
-	struct in_addr address;
 
 	int n = snprintf(copy, sizeof(copy), "%s", text);
 	char *protocol = strchr(copy, '/');
@@ -33,13 +49,12 @@ int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_erro
 	if (colon) {
 		*colon = '\0';
 		rest = colon + 1;
-		ok = inet_pton(AF_INET, copy, &address) == 1;
-		(void)snprintf(f.host_address, sizeof(f.host_address), "%.45s", copy);
+		ok = take_address(copy, f.host_address, sizeof(f.host_address));
 	}
 	if (!ok || parse_u64(rest, 0, 65535, &host) < 0 || parse_u64(last, 1, 65535, &guest) < 0)
 		return mvm_error_set(err, -EINVAL,
 				     "'%s' is no port forward: write [ADDRESS:]HOST:GUEST[/udp], "
-				     "as in 8080:80",
+				     "as in 8080:80 or [::1]:8080:80",
 				     text);
 	f.host_port = (uint16_t)host;
 	f.guest_port = (uint16_t)guest;

@@ -364,13 +364,14 @@ class Starts(guests.TestCase):
             self.assertIn(str(port), text)
 
     def test_a_port_that_is_asked_for_twice_is_named(self):
-        for ports in (("18080:80", "18080:81"), ("127.0.0.2:18080:80", "0.0.0.0:18080:80")):
-            says = self.refused(1, "-p", ports[0], "-p", ports[1],
+        for ports in (("18080:80", "18080:81"), ("[::1]:18080:80", "[::]:18080:80"), ("127.0.0.2:18080:80", "0.0.0.0:18080:80")):
+            says = self.refused(4, "-p", ports[0], "-p", ports[1],
                                 says="is to be forwarded twice")
             self.assertNotIn("booting", says)
 
     def test_ports_that_are_none_are_usage_errors(self):
-        for port in ("80", "x:y", "1:70000", "1:0", "256.0.0.1:1:2", "1:2/sctp", "::1:1:2"):
+        for port in ("80", "x:y", "1:70000", "1:0", "256.0.0.1:1:2", "1:2/sctp", "::1:1:2",
+                     "[::1:1:2", "[::g]:1:2", "[127.0.0.1]:1:2"):
             with self.subTest(port):
                 self.refused(2, "-p", port, says="no port forward")
 

@@ -2,6 +2,7 @@
 """Commands about instances that scripts use: ps, port, top, kill, and stop, rm, wait for many."""
 
 import json
+import urllib.request
 
 import guests
 import harness
@@ -83,6 +84,17 @@ class Manage(guests.TestCase):
         self.mvm_fails(4, "top", name, says="does not run")
         self.mvm_fails(4, "kill", name, says="does not run")
         self.mvm_fails(4, "port", name, says="does not run")
+
+    def test_a_port_of_an_ipv6_address_leads_into_the_guest(self):
+        record = self.run_detached("web-worker", "-p", "[0:0::1]:0:8080", "-p", "0:8080")
+        v6, v4 = (f["host_port"] for f in record["forwards"])
+        self.assertEqual(self.mvm_ok("port", record["name"]),
+                         f"8080/tcp -> [::1]:{v6}\n8080/tcp -> 127.0.0.1:{v4}\n")
+        for address in (f"[::1]:{v6}", f"127.0.0.1:{v4}"):
+            with urllib.request.urlopen(f"http://{address}/", timeout=harness.PATIENCE_S) as answer:
+                self.assertIn("microVM", answer.read().decode())
+        self.mvm_fails(4, "run", "-T", "web-worker", "-d", "-p", f"[::1]:{v6}:8080",
+                       says=f"cannot forward port {v6} of ::1: Address already in use")
 
     def test_a_workload_gets_variables_and_a_clone_its_host_name(self):
         path = self.write("vars", "# for the test\n\nFROM_FILE=1 2\nWORD=file\n")
