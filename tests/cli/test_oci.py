@@ -638,7 +638,7 @@ class Hostile(OciCase):
                 index = json.load(text)
             index["manifests"][0]["mediaType"] = "application/vnd.example+json"
             oci.write(os.path.join(layout, "index.json"), json.dumps(index).encode())
-        self.fails(3, "has no image for linux/", is_signature)
+        self.fails(3, "has no image of a file system", is_signature)
 
 
 if __name__ == "__main__":
