@@ -12,6 +12,7 @@ import guests
 import harness
 
 MIB = 1 << 20
+PYTHON = "/usr/bin/python3" # that of the tests may be where only we can run it
 RESUME = 67 # of the control socket (doc/agent-protocol.md)
 MEMINFO = "MemTotal: 2000000 kB\nMemAvailable: 200000 kB\nSwapFree: 0 kB\n"
 LOAD_ERROR = "VQ 4 size 0x400 < last_avail_idx 0x2 - used_idx 0x3"
@@ -19,6 +20,28 @@ LOAD_ERROR = "VQ 4 size 0x400 < last_avail_idx 0x2 - used_idx 0x3"
 REFUSES_ONCE = """#!/bin/sh
 case "$*" in *-incoming*) if mkdir '%s/refused' 2>/dev/null; then echo '%s' >&2; exit 1; fi;; esac
 exec qemu-system-x86_64 "$@"
+"""
+# the first boot ends as one whose kernel found no timer: on the monitor and the console, as QEMU's
+PANICS_ONCE = """#!%s
+import os, re, sys
+args = sys.argv[1:]
+if "--version" not in args and "-incoming" not in args:
+    try:
+        os.mkdir("%s/panicked")
+    except FileExistsError:
+        pass
+    else:
+        os.write(3, b'{"QMP": {"version": {}, "capabilities": []}}\\r\\n')
+        said = b""
+        while b'"cont"' not in said:
+            more = os.read(3, 4096)
+            for call in re.findall(rb'"id": *(\\d+)', more):
+                os.write(3, b'{"return": {}, "id": ' + call + b'}\\r\\n')
+            said += more
+        os.write(5, b"Kernel panic - not syncing: Attempted to kill init! "
+                    b"exitcode=0x00004500\\r\\n")
+        sys.exit(0)
+os.execvp("qemu-system-x86_64", ["qemu-system-x86_64", *args])
 """
 SICK = guests.CONFIG.replace('"web"', '"sick"').replace(
     'http = "http://127.0.0.1:8080/"', 'http = "http://127.0.0.1:9/"\ntimeout_s = 2')
@@ -43,13 +66,22 @@ def memory_cgroup():
 class Load(guests.TestCase):
     config = guests.CONFIG
 
+    def flags(self):
+        """A folder for programs that run in place of QEMU, as another user when we are root."""
+        os.chmod(self.folder, 0o711)
+        os.mkdir(self.path("flags"))
+        os.chmod(self.path("flags"), 0o777)
+        return self.path("flags")
+
+    def test_a_guest_that_is_to_be_captured_is_booted_again_when_it_found_no_timer(self):
+        self.own_data()
+        qemu = self.write("qemu", PANICS_ONCE % (PYTHON, self.flags()), 0o755)
+        self.mvm("template", "snapshot", "web-worker", env={"MVM_QEMU": qemu}, status=0)
+        self.assertTrue(os.path.isdir(self.path("flags", "panicked")))
+
     def test_a_capture_that_no_vmm_loads_is_made_again(self):
         self.own_data()
-        os.chmod(self.folder, 0o711)  # run by root, mvm starts it as another user
-        flags = self.path("flags")
-        os.mkdir(flags)
-        os.chmod(flags, 0o777)
-        qemu = self.write("qemu", REFUSES_ONCE % (flags, LOAD_ERROR), 0o755)
+        qemu = self.write("qemu", REFUSES_ONCE % (self.flags(), LOAD_ERROR), 0o755)
         done = self.mvm("template", "snapshot", "web-worker", env={"MVM_QEMU": qemu}, status=0)
         self.assertIn(LOAD_ERROR, done.stderr)
         self.assertIn("capturing again: attempt 2 of 3", done.stderr)
