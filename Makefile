@@ -8,8 +8,8 @@ PREFIX ?= /usr/local
 .PHONY: all deps check check-long demo bench install lint clean help
 .DEFAULT_GOAL := all
 
-all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm)
-	@ninja -C $(BUILD)
+all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm), no tests
+	@ninja -C $(BUILD) product
 
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null || { echo "meson is missing: run 'make deps'" >&2; exit 1; }
@@ -33,9 +33,10 @@ bench: all ## measure starts beside QEMU and libvirt, streams, images, long list
 	@scripts/install-deps demo bench
 	@BUILD=$(BUILD) scripts/bench $(if $(N),-n $(N))
 
-install: all ## install to PREFIX (/usr/local)
+install: $(BUILD)/build.ninja ## install to PREFIX (/usr/local); DESTDIR is put before it
 	@meson configure --prefix $(PREFIX) $(BUILD)
-	@meson install -C $(BUILD)
+	@ninja -C $(BUILD) product
+	@meson install -C $(BUILD) --no-rebuild
 
 lint: ## clang, clang-tidy, cppcheck, shellcheck, clang-format
 	@scripts/install-deps build test lint

@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Count the individual tests in logs of `meson test` (testlog.json, one object a line).
+"""Count the individual tests of runs of `meson test`: summary.py RUN[:FOLDER,...] ...
+
+RUN.json is Meson's log, one object a line.  RUN.list, if it is there, is what `meson test --list`
+said before: each of its tests must be in the log.  So must a test of each program in the named
+folders of tests/: what was never registered, for want of a library, is missing and not forgotten.
 
 A meson test is a program that runs many tests; what it printed says how many: cmocka's lines, TAP,
 or python's unittest.  A program whose output names no test counts as one.  A program that failed
 without a failed test in its output (it crashed, hung, or could not start) adds one failure.
 
-The last line is "N passed, N failed, N skipped".  The exit status is 1 when anything failed, a log
-is missing or nothing ran.
+The last line is "N passed, N failed, N skipped".  The exit status is 1 when anything failed, is
+missing or nothing ran.
 """
 
 import json
+import os
 import re
 import sys
 
@@ -18,6 +23,8 @@ CMOCKA = re.compile(r"^\[ *(RUN|OK|FAILED|SKIPPED) *\] (\w+)$", re.M)
 TAP = re.compile(r"^(not ok|ok)\b *\d* *-? *([^#\n]*?)(?: *# *(SKIP|TODO)\b *(.*))?$", re.M | re.I)
 TAP_PLAN = re.compile(r"^1\.\.(\d+)(?: *# *SKIP\b *(.*))?$", re.M | re.I)
 UNITTEST = re.compile(r"^Ran (\d+) tests? in [^\n]*\n+(?:OK|FAILED)(?: \((.*)\))?$", re.M)
+PROGRAM = re.compile(r"((?:test|fuzz)_\w+)\.(?:c|py)$")
+TESTS_DIR = os.path.dirname(os.path.abspath(__file__))
 GOOD, SKIPPED = {"OK", "EXPECTEDFAIL"}, {"SKIP"}
 
 
@@ -105,15 +112,44 @@ def count_program(record):
     return count
 
 
-def main(logs):
+def missing_tests(run, records):
+    """Tests that Meson has listed and not run."""
+    try:
+        with open(run + ".list", encoding="utf-8", errors="replace") as file:
+            listed = [line for line in file.read().splitlines() if ":" in line]
+    except FileNotFoundError:
+        return
+    ran = {record["name"] for record in records}
+    for name in listed:
+        if name not in ran:
+            yield f"{name.split(':', 1)[-1]} did not run"
+
+
+def missing_programs(folders, records):
+    """Programs in folders of tests/ that no record has run."""
+    ran = {os.path.basename(word).removesuffix(".py")
+           for record in records for word in record.get("command", ())}
+    for folder in folders:
+        names = [match[1] for match in map(PROGRAM.match, sorted(os.listdir(
+            os.path.join(TESTS_DIR, folder)))) if match]
+        if not names:
+            yield f"tests/{folder} has no tests"
+        for name in names:
+            if name not in ran:
+                yield f"tests/{folder}/{name} did not run: is it registered in this build folder?"
+
+
+def main(runs):
     total, missing = Count(), []
-    for path in logs:
+    for run, _, folders in (argument.partition(":") for argument in runs):
         try:
-            with open(path, encoding="utf-8", errors="replace") as log:
+            with open(run + ".json", encoding="utf-8", errors="replace") as log:
                 records = [json.loads(line) for line in log if line.strip()]
-        except OSError as error:
-            missing.append(f"{path}: {error.strerror}")
+        except (OSError, ValueError) as error:
+            missing.append(f"{run}.json: {error}")
             continue
+        missing += missing_tests(run, records)
+        missing += missing_programs(filter(None, folders.split(",")), records)
         for record in records:
             count = count_program(record)
             program = record["name"].split(":", 1)[-1]
@@ -127,7 +163,7 @@ def main(logs):
     for name in total.failed:
         print("failed: ", name)
     for name in missing:
-        print("no log: ", name)
+        print("missing:", name)
     if total.total() == 0:
         print("nothing ran")
     print(f"{total.passed} passed, {len(total.failed) + len(missing)} failed, "

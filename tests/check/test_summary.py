@@ -31,14 +31,16 @@ CMOCKA_BAD = """[ RUN      ] one
 """
 
 
+SUMMARY = os.path.join(harness.SOURCE_DIR, "tests", "summary.py")
+
+
 class Summary(harness.TestCase):
     def summary(self, *records, status):
         log = self.write("log.json", "".join(json.dumps(record) + "\n" for record in records))
-        return self.run_on(log, status=status)
+        return self.run_on(log.removesuffix(".json"), status=status)
 
-    def run_on(self, *logs, status):
-        script = os.path.join(harness.SOURCE_DIR, "tests", "summary.py")
-        done = subprocess.run([sys.executable, script, *logs], text=True, capture_output=True,
+    def run_on(self, *runs, status):
+        done = subprocess.run([sys.executable, SUMMARY, *runs], text=True, capture_output=True,
                               check=False, timeout=300)
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout.splitlines()
@@ -84,6 +86,34 @@ class Summary(harness.TestCase):
         record = {"name": "x", "stdout": CMOCKA_GOOD, "result": "OK"}
         self.assertEqual(self.summary(record, record, status=0)[-1],
                          "4 passed, 0 failed, 2 skipped")
+
+    def test_a_listed_test_that_is_not_in_the_log_is_a_failure(self):
+        record = {"name": "mvm:unit / x", "stdout": CMOCKA_GOOD, "result": "OK"}
+        self.write("log.list", "mvm:unit / x\nmvm:unit / y\n")
+        lines = self.summary(record, status=1)
+        self.assertEqual(lines[-2:], ["missing: unit / y did not run",
+                                      "2 passed, 1 failed, 1 skipped"])
+
+    def test_a_program_that_no_test_runs_is_a_failure(self):
+        unit = os.path.join(os.path.dirname(SUMMARY), "unit")
+        programs = [name[:-2] for name in os.listdir(unit)
+                    if name.startswith("test_") and name.endswith(".c")]
+        records = [{"name": name, "result": "OK", "command": ["env", "/b/tests/unit/" + name]}
+                   for name in programs]
+        log = self.write("log.json", "".join(json.dumps(r) + "\n" for r in records))
+        run = log.removesuffix(".json") + ":unit"
+        good = f"{len(programs)} passed, 0 failed, 0 skipped"
+        self.assertEqual(self.run_on(run, status=0)[-1], good)
+        self.write("log.json", "".join(json.dumps(r) + "\n" for r in records[1:]))
+        lines = self.run_on(run, status=1)
+        self.assertIn(f"missing: tests/unit/{programs[0]} did not run", lines[-2])
+        self.assertEqual(self.run_on(run.replace(":unit", ":check"), status=1)[-2][:20],
+                         "missing: tests/check")
+
+    def test_half_a_log_is_a_failure(self):
+        log = self.write("log.json", '{"name": "x", "result"')
+        self.assertEqual(self.run_on(log.removesuffix(".json"), status=1)[-1],
+                         "0 passed, 1 failed, 0 skipped")
 
     def test_nothing_run_and_no_log_are_failures(self):
         self.assertEqual(self.summary(status=1)[-1], "0 passed, 0 failed, 0 skipped")

@@ -181,6 +181,8 @@ class Tap:
 
 def keep_logs(folder, step):
     target = os.environ.get("MVM_TEST_NESTED_KEEP")
+    if target:
+        os.makedirs(target, exist_ok=True)
     for name in ("qemu.log", "console.log", "said.log") if target else ():
         shutil.copy(os.path.join(folder, name), os.path.join(target, f"{step}-{name}"))
 
