@@ -83,7 +83,8 @@ int guest_command_parse(struct cli_context *c, const struct args *a, const struc
 			struct guest_command *ret);
 
 /* Block the signals that end or resize a terminal program and give a signalfd(2) of them; resize
- * also when the window's size is wanted.  -1 when it cannot be had: they then act as usual. */
+ * also when the window's size is wanted.  Ignored ones stay ignored.  -1 when it cannot be had:
+ * they then act as usual. */
 int guest_signals_block(bool resize);
 
 /* Take the next signal from it: its number, 0 when none has come or fd is -1.  A terminal has shown

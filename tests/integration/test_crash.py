@@ -376,6 +376,20 @@ subprocess.run([mvm, "inspect", "one"], check=True)
                 self.assertEqual(process.returncode, 0)
                 self.assert_nothing_left()
 
+    def test_run_under_nohup_outlives_its_terminal(self):
+        def ignore():
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        process = self.start_mvm("run", "--template", "web-worker", "--name", "fore",
+                                 preexec_fn=ignore)
+        self.assertTrue(guests.wait_until(lambda: blocks(process.pid, signal.SIGTERM)))
+        self.assertTrue(guests.wait_until(self.running))
+        process.send_signal(signal.SIGHUP)
+        self.mvm_ok("exec", "fore", "--", "true") # time for the signal to end it
+        self.assertIsNone(process.poll())
+        process.terminate()
+        process.communicate(timeout=harness.PATIENCE_S)
+        self.assert_nothing_left()
+
     def test_run_in_the_foreground_ends_with_its_vm(self):
         process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
         self.assertTrue(guests.wait_until(self.running))
