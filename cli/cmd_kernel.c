@@ -49,16 +49,8 @@ static char *feature_list(const struct mvm_kernel *k)
 	return text;
 }
 
-static int add(struct cli_context *c, const struct args *a)
+static int print_added(struct cli_context *c, const struct mvm_kernel *kernel, int r)
 {
-	AUTO(mvm) mvm = NULL;
-	AUTO(mvm_kernel) kernel = NULL;
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0)
-		r = mvm_kernel_add(mvm, args_at(a, 0), args_string(a, "name"),
-				   args_flag(a, "force"), &kernel, &c->err);
-	if (r < 0)
-		return r;
 	assert(kernel);
 	if (c->json) {
 		AUTO_DONE(jsonw) j = { 0 };
@@ -72,6 +64,47 @@ static int add(struct cli_context *c, const struct args *a)
 			      "it came without modules: its guests boot only if all drivers "
 			      "are built in; a Debian package brings both\n");
 	return 0;
+}
+
+static int add(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_kernel) kernel = NULL;
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_kernel_add(mvm, args_at(a, 0), args_string(a, "name"),
+				   args_flag(a, "force"), &kernel, &c->err);
+	return r < 0 ? r : print_added(c, kernel, r);
+}
+
+static int download(struct cli_context *c, const char *dir)
+{
+	AUTO_FREE char *path = NULL;
+	int r = mvm_kernel_download(dir, &c->progress, &path, &c->err);
+	if (r < 0)
+		return r;
+	if (!c->json) {
+		(void)printf("%s\n", path);
+		return 0;
+	}
+	AUTO_DONE(jsonw) j = { 0 };
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "path", path);
+	jsonw_close(&j);
+	return jsonw_print(&j, stdout);
+}
+
+static int fetch(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_kernel) kernel = NULL;
+	if (args_given(a, "download"))
+		return download(c, args_string(a, "download"));
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_kernel_fetch(mvm, args_string(a, "name"), args_flag(a, "force"),
+				     &c->progress, &kernel, &c->err);
+	return r < 0 ? r : print_added(c, kernel, r);
 }
 
 static int list(struct cli_context *c, const struct args *a)
@@ -117,16 +150,26 @@ static int rm(struct cli_context *c, const struct args *a)
 	return r < 0 ? r : mvm_kernel_remove(mvm, args_at(a, 0), &c->err);
 }
 
-static const struct option add_options[] = {
-	{ .name = "name",
-	  .letter = 'n',
+#define ADD_OPTIONS                                                                                \
+	{ .name = "name",                                                                          \
+	  .letter = 'n',                                                                           \
+	  .kind = OPTION_STRING,                                                                   \
+	  .value = "NAME",                                                                         \
+	  .help = "what templates call it; its version when not given" },                          \
+	{                                                                                          \
+		.name = "force", .letter = 'f', .kind = OPTION_FLAG,                               \
+		.help = "replace a kernel of that name"                                            \
+	}
+
+static const struct option add_options[] = { ADD_OPTIONS, OPTION_JSON, { 0 } };
+
+static const struct option fetch_options[] = {
+	ADD_OPTIONS,
+	{ .name = "download",
 	  .kind = OPTION_STRING,
-	  .value = "NAME",
-	  .help = "what templates call it; its version when not given" },
-	{ .name = "force",
-	  .letter = 'f',
-	  .kind = OPTION_FLAG,
-	  .help = "replace a kernel of that name" },
+	  .value = "DIR",
+	  .help = "only put the package into this folder, unless it has one, and print its path",
+	  .hint = VALUE_DIR },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -137,12 +180,24 @@ const struct command command_kernel_add = {
 	.path = "kernel add",
 	.summary = "Import a guest kernel",
 	.details = "FILE is a Debian package of a kernel (it is read, not installed), a vmlinuz or "
-		   "an uncompressed vmlinux. Debian's linux-image-cloud-amd64 suits microVMs; "
-		   "'apt-get download' fetches the package it depends on.",
+		   "an uncompressed vmlinux. 'mvm kernel fetch' gets one from Debian.",
 	.examples = "mvm kernel add linux-image-6.1.0-*-cloud-amd64_*.deb --name debian-6.1",
 	.positionals = { { .name = "FILE", .help = "the kernel", .hint = VALUE_FILE } },
 	.options = add_options,
 	.run = add,
+};
+
+const struct command command_kernel_fetch = {
+	.path = "kernel fetch",
+	.summary = "Download Debian's kernel for cloud guests and import it",
+	.details = "Needs apt, as on Debian, and no root: nothing is installed, and lists of "
+		   "packages that this host lacks are read into the data folder and removed. "
+		   "Where the newest version is there by that name, nothing is downloaded. On "
+		   "other distributions use 'mvm kernel add' with a vmlinuz of theirs.",
+	.examples = "mvm kernel fetch --name debian-6.1\n"
+		    "mvm kernel fetch --download packages",
+	.options = fetch_options,
+	.run = fetch,
 };
 
 const struct command command_kernel_list = {

@@ -43,6 +43,7 @@ extern const struct command command_exec;
 extern const struct command command_help;
 extern const struct command command_inspect;
 extern const struct command command_kernel_add;
+extern const struct command command_kernel_fetch;
 extern const struct command command_kernel_list;
 extern const struct command command_kernel_rm;
 extern const struct command command_kill;

@@ -51,7 +51,7 @@ def why_no_guests():
         return "qemu-system-x86_64 is not installed"
     deb = os.environ.get("MVM_TEST_KERNEL_DEB", "")
     if not deb:
-        return "MVM_TEST_KERNEL_DEB names no guest kernel (scripts/fetch-kernel)"
+        return "MVM_TEST_KERNEL_DEB names no guest kernel (mvm kernel fetch --download DIR)"
     return None if os.path.exists(deb) else f"{deb} does not exist"
 
 

@@ -10,6 +10,7 @@
 #include <mvm/digest.h>
 #include <mvm/error.h>
 #include <mvm/mvm.h>
+#include <mvm/progress.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,6 +65,33 @@ MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
  */
 MVM_API int mvm_kernel_add(struct mvm *mvm, const char *path, const char *name, bool force,
 			   struct mvm_kernel **ret, struct mvm_error *err);
+
+/*
+ * Get Debian's kernel for cloud guests with apt, and import it.  Nothing is installed, no root is
+ * needed, and apt's own files stay as they are.
+ *
+ *   name   what to call it; NULL: its version
+ *   force  replace one of that name, also when it has the newest version
+ *   ret    the kernel, the caller's; may be NULL
+ *
+ * Returns 1 if it was added, 0 if the newest version was there under that name; then nothing is
+ * downloaded.
+ * Errors: -EOPNOTSUPP (no apt, or it knows no such kernel), -EREMOTEIO with apt's words, and those
+ * of mvm_kernel_add().
+ */
+MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
+			     const struct mvm_progress *progress, struct mvm_kernel **ret,
+			     struct mvm_error *err);
+
+/*
+ * Only download that package into a folder, which is made if it is missing.
+ *
+ *   ret  the package's path, the caller's
+ *
+ * Returns 1, or 0 if such a package, newest or not, was there: then nothing asks the network.
+ */
+MVM_API int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, char **ret,
+				struct mvm_error *err);
 
 /* All kernels by name; free each one and the array. */
 MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *ret_n,

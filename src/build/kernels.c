@@ -152,7 +152,7 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	if (dir_fd == -ENOENT) {
 		r = mvm_error_set(err, -ENOENT, "there is no kernel '%s'", name);
 		return mvm_error_hint(err, r,
-				      "see 'mvm kernel list', or add one with 'mvm kernel add'");
+				      "see 'mvm kernel list', or get one with 'mvm kernel fetch'");
 	}
 	if (dir_fd < 0)
 		return mvm_error_set(err, dir_fd, "kernel '%s': %s", name, strerror(-dir_fd));
@@ -320,7 +320,7 @@ int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int
 	if (n == 0) {
 		r = mvm_error_set(err, -ENOENT,
 				  "the image brings no kernel and there is none here");
-		r = mvm_error_hint(err, r, "add one with 'mvm kernel add FILE.deb'");
+		r = mvm_error_hint(err, r, "mvm kernel fetch");
 	} else if (n > 1) {
 		r = mvm_error_set(err, -EINVAL, "there are %zu kernels and the template names none",
 				  n);

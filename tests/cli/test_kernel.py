@@ -39,6 +39,76 @@ class TestCase(harness.TestCase):
         return kernel["features"]
 
 
+class Fetch(TestCase):
+    """apt's programs as scripts: the real ones get the kernel that the guests of all tests boot."""
+
+    PACKAGE = "linux-image-6.1.0-test-cloud-amd64"
+
+    def apt(self, cache, get):
+        """A PATH with these two and nothing else that could be apt."""
+        for name, lines in ("apt-cache", cache), ("apt-get", get):
+            self.write("bin/" + name, "#!/bin/sh\n" + lines + "\n", 0o755)
+        return {"PATH": self.path("bin") + ":/usr/bin:/bin"}
+
+    def debian(self):
+        self.write("deb/DEBIAN/control", f"Package: {self.PACKAGE}\nVersion: 1\n"
+                   "Architecture: all\nMaintainer: n <n@example>\nDescription: k\n")
+        os.makedirs(self.path("deb/boot"))
+        with open(self.path("deb/boot/vmlinuz-6.1.0-test-cloud-amd64"), "wb") as file:
+            file.write(tiny_kernel("6.1.0-test-cloud-amd64", config()))
+        subprocess.run(["dpkg-deb", "-b", self.path("deb"), self.path("k.deb")], check=True,
+                       stdout=subprocess.DEVNULL, timeout=300)
+        # the lists of this host are empty; those that apt-get gets are not
+        return self.apt(f"""case $* in *lists=./lists*)
+            test -e lists/debian && printf 'x\\n  Depends: {self.PACKAGE}\\n'; exit 0; esac
+            echo 'E: No packages found' >&2; exit 100""",
+                        f"""case $* in
+            *update) touch lists/debian ;;
+            *download*) echo >>{self.path('downloads')}; cp {self.path('k.deb')} {self.PACKAGE}_1_all.deb ;;
+            esac""")
+
+    def downloads(self):
+        with open(self.path("downloads"), encoding="ascii") as file:
+            return len(file.readlines())
+
+    @harness.needs_program("dpkg-deb")
+    def test_the_newest_kernel_is_downloaded_once(self):
+        env = self.debian()
+        for words in ("", ", was there already"):
+            self.assertEqual(self.mvm_ok("kernel", "fetch", "--name", "k", env=env),
+                             f"k  6.1.0-test-cloud-amd64, 0 modules{words}\n")
+        self.assertEqual(self.downloads(), 1)
+        self.mvm_ok("kernel", "fetch", "--name", "k", "--force", env=env)
+        self.assertEqual(self.downloads(), 2)
+        self.assertEqual(os.listdir(self.path("data", "tmp")), [])
+
+    @harness.needs_program("dpkg-deb")
+    def test_a_download_alone_adds_nothing(self):
+        env = self.debian()
+        folder = self.path("packages")
+        for _ in range(2):
+            self.assertEqual(self.mvm_ok("kernel", "fetch", "--download", folder, env=env),
+                             f"{folder}/{self.PACKAGE}_1_all.deb\n")
+        self.assertEqual(self.downloads(), 1)
+        self.assertEqual(os.listdir(folder), [self.PACKAGE + "_1_all.deb"])
+        self.assertFalse(os.path.exists(self.data_dir))
+
+    def test_a_host_without_apt_is_told_what_to_do(self):
+        err = self.mvm_fails(UNSUPPORTED, "kernel", "fetch", env={"PATH": self.path("none")},
+                             says="there is no apt-cache")
+        self.assertIn("hint: get a vmlinuz", err)
+
+    def test_an_apt_that_knows_no_such_kernel_is_no_debian(self):
+        env = self.apt("echo 'E: No packages found' >&2; exit 100", "exit 0")
+        self.mvm_fails(UNSUPPORTED, "kernel", "fetch", env=env, says="knows no linux-image-cloud-")
+
+    def test_the_words_of_apt_are_passed_on(self):
+        env = self.apt("exit 100", "echo 'W: x'; echo 'E: Temporary failure resolving'; exit 100")
+        self.mvm_fails(1, "kernel", "fetch", env=env,
+                       says="apt-get update failed: Temporary failure resolving")
+        self.assertEqual(os.listdir(self.path("data", "tmp")), [])
+
+
 class Features(TestCase):
     def test_the_kernel_s_own_configuration_tells(self):
         self.add(config())
