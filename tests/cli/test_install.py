@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The installed library as another project sees it: headers, libmvm.so and .a, pkg-config."""
+"""What is installed: the library as another project sees it (headers, libmvm.so and .a,
+pkg-config), manual pages, completions and documents."""
 
 import glob
+import json
 import os
 import re
 import subprocess
@@ -114,6 +116,51 @@ class Installed(harness.TestCase):
             self.assertIn("Environment=HOME=%h\n", text) # else its pools were not root's
             self.assertIn("KillMode=process\n", text)  # or instances would end with the service
             self.assertNotIn("@", text)
+
+    def installed_file(self, pattern):
+        [path] = glob.glob(f"{self.root}/**/{pattern}", recursive=True)
+        return path
+
+    @harness.needs_program("scdoc")
+    def test_every_command_has_a_manual_page(self):
+        commands = [c["name"] for c in self.mvm_json("help")["commands"]]
+        pages = os.path.dirname(self.installed_file("share/man/man1/mvm.1"))
+        self.assertEqual(sorted(os.listdir(pages)), sorted(
+            ["mvm.1"] + [f"mvm-{name.replace(' ', '-')}.1" for name in commands]))
+        with open(os.path.join(pages, "mvm-template-build.1"), encoding="utf-8") as file:
+            text = file.read()
+        for what in "SYNOPSIS", "snapshot", "EXAMPLES", "data-dir":
+            self.assertIn(what, text)
+
+    def test_three_shells_find_their_completions(self):
+        where = {"bash": "bash-completion/completions/mvm", "zsh": "zsh/site-functions/_mvm",
+                 "fish": "fish/vendor_completions.d/mvm.fish"}
+        for shell, path in where.items():
+            with open(self.installed_file("share/" + path), encoding="utf-8") as file:
+                self.assertEqual(file.read(), self.mvm_ok("completion", shell))
+
+    def test_the_installed_documents_lead_to_installed_files(self):
+        docs = os.path.dirname(self.installed_file("share/doc/mvm/README.md"))
+        files = [os.path.join(folder, name) for folder, _, names in os.walk(docs)
+                 for name in names]
+        names = {os.path.relpath(path, docs) for path in files}
+        self.assertLessEqual({"README.md", "LICENSE", "CHANGELOG.md", "doc/templates.md",
+                              "examples/http/template.toml"}, names)
+        self.assertNotIn("examples/http/rootfs/bin/busybox", names)
+        for path in (path for path in files if path.endswith(".md")):
+            with open(path, encoding="utf-8") as file:
+                for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", file.read()):
+                    self.assertTrue(os.path.exists(os.path.join(os.path.dirname(path), link)),
+                                    f"{path}: {link}")
+
+    def test_the_installed_program_finds_its_helpers(self):
+        done = subprocess.run([self.installed_file("bin/mvm"), "doctor", "--json"], text=True,
+                              env=self.environment(), capture_output=True, check=False,
+                              timeout=self.timeout)
+        for check in json.loads(done.stdout)["checks"]:
+            if check["name"] in ("mvm-agent", "mvm-supervisor"):
+                self.assertEqual(check["level"], "ok", check)
+                self.assertTrue(check["message"].startswith(self.root), check)
 
     def test_every_header_is_installed_and_compiles_alone(self):
         [include] = glob.glob(f"{self.root}/**/include/mvm", recursive=True)
