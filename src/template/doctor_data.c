@@ -69,14 +69,13 @@ static void describe_folder(struct doctor *d, int fd, const char *path)
 	str_bytes(free_bytes, space, sizeof(space));
 	if (free_bytes < LITTLE_SPACE_BYTES)
 		doctor_add(d, "data", free_bytes < NO_SPACE_BYTES ? MVM_CHECK_FAIL : MVM_CHECK_WARN,
-			   "mvm template prune, or another folder with --data-dir",
-			   "'%s' has only %s free", path, space);
+			   "mvm template prune", "'%s' has only %s free", path, space);
 	else if (kind->trait == FS_VOLATILE)
-		doctor_add(d, "data", MVM_CHECK_WARN, "another folder with --data-dir",
+		doctor_add(d, "data", MVM_CHECK_WARN, "name another folder with --data-dir",
 			   "'%s' is on %s: it takes memory and is lost at a reboot; %s free", path,
 			   kind->name, space);
 	else if (kind->trait == FS_REMOTE)
-		doctor_add(d, "data", MVM_CHECK_WARN, "a local folder with --data-dir",
+		doctor_add(d, "data", MVM_CHECK_WARN, "name a local folder with --data-dir",
 			   "'%s' is on %s: slow, and locks may not hold; %s free", path, kind->name,
 			   space);
 	else
@@ -143,20 +142,21 @@ void doctor_links(struct doctor *d)
 
 	int dir_fd = store_scratch(d->mvm->store, &err);
 	if (dir_fd < 0) {
-		doctor_add(d, "links", MVM_CHECK_FAIL, "another folder with --data-dir", "%s",
+		doctor_add(d, "links", MVM_CHECK_FAIL, "name another folder with --data-dir", "%s",
 			   err.text);
 		return;
 	}
 	int r = try_links(dir_fd, &hard, &reflink);
 	if (r < 0)
-		doctor_add(d, "links", MVM_CHECK_FAIL, "another folder with --data-dir",
+		doctor_add(d, "links", MVM_CHECK_FAIL, "name another folder with --data-dir",
 			   "the data folder takes no files: %s", strerror(-r));
 	else if (!hard)
-		doctor_add(d, "links", MVM_CHECK_WARN, "another folder with --data-dir",
+		doctor_add(d, "links", MVM_CHECK_WARN, "name another folder with --data-dir",
 			   "the data folder has no hard links: every revision keeps a copy of all "
 			   "of its files");
 	else if (!reflink && has_data_disks(d))
-		doctor_add(d, "links", MVM_CHECK_WARN, "a folder on xfs or btrfs with --data-dir",
+		doctor_add(d, "links", MVM_CHECK_WARN,
+			   "name a folder on xfs or btrfs with --data-dir",
 			   "hard links work, reflinks do not: each clone of a template with a data "
 			   "disk copies what is on it");
 	else
@@ -183,9 +183,7 @@ void doctor_kernels(struct doctor *d)
 	free(list);
 	d->failed |= names.failed;
 	if (n == 0)
-		doctor_add(d, "kernels", MVM_CHECK_WARN,
-			   "mvm kernel add FILE.deb, of the package that 'apt-cache depends "
-			   "linux-image-cloud-amd64' names",
+		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel fetch",
 			   "no guest kernel has been added: only images that bring one can be "
 			   "built");
 	else

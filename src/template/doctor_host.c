@@ -20,24 +20,38 @@
 #define QEMU_TESTED_MAJOR 7u
 #define QEMU_TESTED_MINOR 2u
 
-static const char install_qemu[] = "apt-get install qemu-system-x86";
-static const char get_firecracker[] = "put a release's firecracker on PATH, or name it with "
-				      "MVM_FIRECRACKER; see doc/firecracker.md";
+static const char install_qemu[] = "sudo apt-get install qemu-system-x86";
+static const char get_firecracker[] =
+	"put firecracker, from https://github.com/firecracker-microvm/firecracker/releases, on "
+	"PATH, or name it with MVM_FIRECRACKER";
+
+/* A command that begins with sudo, which root need not have. */
+static const char *as_root(const char *command)
+{
+	return geteuid() == 0 ? command + strlen("sudo ") : command;
+}
+
+static const char nest[] = "enable nested virtualisation for this machine";
 
 static void explain_kvm_open(struct doctor *d, const char *device, const char *cpuinfo, int code)
 {
 	bool intel = cpuinfo && cpuinfo_has_flag(cpuinfo, "vmx");
 	bool amd = cpuinfo && cpuinfo_has_flag(cpuinfo, "svm");
 
-	if (code == -EACCES || code == -EPERM)
-		doctor_add(d, "kvm", MVM_CHECK_WARN,
-			   "sudo usermod -aG kvm \"$USER\", then log in again",
+	/* to be let in would not help, so those who may not open it hear what root hears */
+	if (code != -ENOENT && !intel && !amd)
+		doctor_add(d, "kvm", MVM_CHECK_WARN, nest,
+			   "%s is there, but the CPU has neither vmx nor svm: a paravirtual KVM "
+			   "that would crawl, so guests are emulated",
+			   device);
+	else if (code == -EACCES || code == -EPERM)
+		doctor_add(d, "kvm", MVM_CHECK_WARN, "sudo usermod -aG kvm \"$USER\" && newgrp kvm",
 			   "%s may not be opened by this user, so guests are emulated, which is "
 			   "many times slower",
 			   device);
 	else if (code == -ENOENT && (intel || amd))
 		doctor_add(d, "kvm", MVM_CHECK_WARN,
-			   intel ? "sudo modprobe kvm_intel" : "sudo modprobe kvm_amd",
+			   as_root(intel ? "sudo modprobe kvm_intel" : "sudo modprobe kvm_amd"),
 			   "there is no %s, so guests are emulated, which is many times slower",
 			   device);
 	else if (code == -ENOENT)
@@ -48,7 +62,7 @@ static void explain_kvm_open(struct doctor *d, const char *device, const char *c
 			   "emulated, which is many times slower",
 			   device);
 	else
-		doctor_add(d, "kvm", MVM_CHECK_WARN, "sudo dmesg | grep -i kvm",
+		doctor_add(d, "kvm", MVM_CHECK_WARN, as_root("sudo dmesg | grep -i kvm"),
 			   "%s cannot be opened (%s), so guests are emulated, which is many times "
 			   "slower",
 			   device, strerror(-code));
@@ -74,10 +88,9 @@ void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const
 			   "which guests crawl; MVM_ACCEL=kvm has it used nevertheless",
 			   device);
 	else if (!has_flags)
-		doctor_add(d, "kvm", MVM_CHECK_WARN,
-			   "enable nested virtualisation for this machine",
-			   "%s opens, but the CPU has neither vmx nor svm: a paravirtual KVM that "
-			   "would crawl, so guests are emulated",
+		doctor_add(d, "kvm", MVM_CHECK_WARN, nest,
+			   "%s is there, but the CPU has neither vmx nor svm: a paravirtual KVM "
+			   "that would crawl, so guests are emulated",
 			   device);
 	else if (str_eq(wish, "tcg"))
 		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
@@ -92,7 +105,7 @@ const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_prob
 		return "mvm doctor"; /* it says what is the matter with KVM */
 	if (probe->usable)
 		return NULL;
-	return str_eq(ops->name, "firecracker") ? get_firecracker : install_qemu;
+	return str_eq(ops->name, "firecracker") ? get_firecracker : as_root(install_qemu);
 }
 
 static bool is_older_qemu(const char *version)
@@ -122,7 +135,7 @@ static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struc
 			bool is_last_hope)
 {
 	if (p->usable && str_eq(ops->name, "qemu") && is_older_qemu(p->version))
-		doctor_add(d, ops->name, MVM_CHECK_WARN, install_qemu,
+		doctor_add(d, ops->name, MVM_CHECK_WARN, as_root(install_qemu),
 			   "QEMU %s is older than %u.%u, the oldest that mvm is tested with",
 			   p->version, QEMU_TESTED_MAJOR, QEMU_TESTED_MINOR);
 	else if (p->usable)
@@ -159,7 +172,8 @@ void doctor_network(struct doctor *d)
 			continue;
 		probe(d, vmm_backends[i], &p);
 		if (p.usable)
-			doctor_add(d, "network", MVM_CHECK_WARN, "see doc/firecracker.md",
+			doctor_add(d, "network", MVM_CHECK_WARN,
+				   "run templates with network = \"none\", or --backend qemu",
 				   "VMs on backend %s can have no network: %s",
 				   vmm_backends[i]->name, obstacle);
 	}
@@ -176,10 +190,8 @@ void doctor_isolation(struct doctor *d)
 		bool confined = vmm_backends[i]->confines(
 			&p, store_dir(d->mvm->store, STORE_INSTANCES), &how);
 		doctor_add(d, "isolation", confined ? MVM_CHECK_OK : MVM_CHECK_WARN,
-			   confined ? NULL
-				    : "run mvm as an ordinary user, or see doc/instances.md and "
-				      "doc/firecracker.md",
-			   "%s%s", confined ? "" : "VMs run as root: ", how);
+			   confined ? NULL : "run mvm as an ordinary user", "%s%s",
+			   confined ? "" : "VMs run as root: ", how);
 		return;
 	}
 }
@@ -214,7 +226,7 @@ void doctor_nix(struct doctor *d)
 	if (r == -ENOMEM)
 		d->failed = true;
 	else if (r < 0)
-		doctor_add(d, "nix", MVM_CHECK_WARN, "apt-get install nix-bin",
+		doctor_add(d, "nix", MVM_CHECK_WARN, as_root("sudo apt-get install nix-bin"),
 			   "there is no nix: images from flakes cannot be built here, those from "
 			   "folders, archives and OCI images can");
 	else
@@ -235,11 +247,11 @@ void doctor_cgroup(struct doctor *d)
 			   "this process is in no cgroup v2: VMs have no limits beyond their size");
 	else
 		doctor_add(d, "cgroup", MVM_CHECK_WARN,
-			   geteuid() == 0
-				   ? "systemd-run --scope -p Delegate=yes mvm run ...; see "
-				     "doc/instances.md"
-				   : "systemd-run --user --scope -p Delegate=yes mvm run ...; see "
-				     "doc/instances.md",
+			   access("/run/systemd/system", F_OK) < 0
+				   ? "name a cgroup v2 folder that is yours with MVM_CGROUP"
+			   : geteuid() == 0
+				   ? "systemd-run --scope -p Delegate=yes \"$SHELL\""
+				   : "systemd-run --user --scope -p Delegate=yes \"$SHELL\"",
 			   "no cgroup v2 is delegated to this process: VMs have no limits beyond "
 			   "their size");
 }
@@ -263,18 +275,20 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 	char size[24];
 
 	if (!read_kib(meminfo, "MemAvailable:", &available)) {
-		doctor_add(d, "memory", MVM_CHECK_WARN, "mount -t proc proc /proc",
+		doctor_add(d, "memory", MVM_CHECK_WARN, as_root("sudo mount -t proc proc /proc"),
 			   "/proc/meminfo does not say how much memory is available");
 		return;
 	}
 	str_bytes((uint64_t)available << 10, size, sizeof(size));
 	if (overcommit && overcommit[0] == '2')
-		doctor_add(d, "memory", MVM_CHECK_WARN, "sudo sysctl vm.overcommit_memory=0",
+		doctor_add(d, "memory", MVM_CHECK_WARN,
+			   as_root("sudo sysctl vm.overcommit_memory=0"),
 			   "overcommitting memory is off: each clone is charged for all of its "
 			   "memory, although it shares most; %s available",
 			   size);
 	else if (available < little_kib)
-		doctor_add(d, "memory", MVM_CHECK_WARN, "end what else runs, or mvm stop NAME",
+		doctor_add(d, "memory", MVM_CHECK_WARN,
+			   "stop what else runs here; 'mvm stats' shows the VMs",
 			   "only %s of memory available", size);
 	else
 		doctor_add(d, "memory", MVM_CHECK_OK, NULL, "%s available%s", size,

@@ -98,7 +98,7 @@ static int find_obstacle(struct vmm_probe *p)
 		p->reason = str_printf(FC_BINARY_ENV " names '%s': %s", named, strerror(-r));
 	else if (r < 0)
 		p->reason = strdup("there is no " FC_BINARY " on PATH, and " FC_BINARY_ENV
-				   " names none; see doc/firecracker.md");
+				   " names none");
 	else if (p->accel != VMM_ACCEL_KVM)
 		p->reason = str_printf("Firecracker needs KVM: %s; the backend qemu does not",
 				       p->accel_reason);
