@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -14,8 +15,10 @@
 #include "model/name.h"
 #include "model/strings.h"
 #include "template/presets.h"
+#include "vmm/ask.h"
 
 #define BUSYBOX_MAX ((size_t)16 << 20)
+#define LIST_S	    10
 
 const char *const *mvm_template_presets(void)
 {
@@ -43,8 +46,31 @@ static char *id_of(const char *dir, const char *fallback)
 	return strdup(name_valid(NAME_TEMPLATE, id) ? id : fallback);
 }
 
+struct busybox {
+	char *data;
+	size_t len;
+	char applets[ASK_TEXT_MAX]; /* a name a line */
+};
+
+static void busybox_done(struct busybox *b)
+{
+	free(b->data);
+}
+DEFINE_AUTO_DONE(busybox, busybox_done)
+
+/* What it can be called as. */
+static int list_applets(const char *path, char ret[ASK_TEXT_MAX], struct mvm_error *err)
+{
+	char *argv[] = { (char *)path, (char[]){ "--list" }, NULL };
+	int r = program_ask(argv, AT_FDCWD, clock_now_ns() + LIST_S * NS_PER_S, ret);
+	if (r > 0 || (r == 0 && strlen(ret) == ASK_TEXT_MAX - 1))
+		return mvm_error_set(err, -EREMOTEIO, "'%s --list' does not list its commands",
+				     path);
+	return r < 0 ? mvm_error_set(err, r, "cannot run '%s --list': %s", path, strerror(-r)) : 0;
+}
+
 /* The host's busybox, if it can run in a root filesystem without libraries. */
-static int read_busybox(char **ret, size_t *ret_len, struct mvm_error *err)
+static int read_busybox(struct busybox *ret, struct mvm_error *err)
 {
 	static const char *const paths[] = { "/bin/busybox", "/usr/bin/busybox",
 					     "/bin/busybox-static", "/usr/local/bin/busybox" };
@@ -56,9 +82,9 @@ static int read_busybox(char **ret, size_t *ret_len, struct mvm_error *err)
 		if (file_read_at(AT_FDCWD, paths[i], BUSYBOX_MAX, &data, &len) < 0 ||
 		    elf_open(data, len, &elf) < 0 || !elf_is_static(&elf))
 			continue;
-		*ret = TAKE_PTR(data);
-		*ret_len = len;
-		return 0;
+		ret->data = TAKE_PTR(data);
+		ret->len = len;
+		return list_applets(paths[i], ret->applets, err);
 	}
 	int r = mvm_error_set(err, -ENOENT, "there is no static busybox on this host");
 	return mvm_error_hint(err, r, "install one: Debian's package is busybox-static");
@@ -82,8 +108,7 @@ static char *fill_in(const char *text, const char *id)
 struct writing {
 	int dir_fd;
 	const char *id;
-	char *busybox;
-	size_t busybox_len;
+	const struct busybox *busybox;
 	struct strv made; /* paths in dir_fd of all that was made, in that order */
 };
 
@@ -129,6 +154,27 @@ static int write_text(int dir_fd, const char *name, const char *content, const c
 	return text ? file_create_at(dir_fd, name, text, strlen(text), 0644) : -ENOMEM;
 }
 
+/* rootfs/bin/ls -> busybox, and so on. */
+static int link_applets(struct writing *w, const char *folder, int parent_fd, const char *name)
+{
+	AUTO_CLOSE int dir_fd = dir_open_at(parent_fd, name);
+	const char *names = w->busybox->applets;
+	char applet[NAME_MAX + 1];
+
+	for (size_t len; dir_fd >= 0 && *names; names += len + (names[len] == '\n')) {
+		len = strcspn(names, "\n");
+		if (len == 0 || len > NAME_MAX)
+			continue;
+		(void)snprintf(applet, sizeof(applet), "%.*s", (int)len, names);
+		if (strchr(applet, '/') || str_eq(applet, "busybox"))
+			continue;
+		if (symlinkat("busybox", dir_fd, applet) < 0)
+			return -errno;
+		strv_addf(&w->made, "%s/%s", folder, applet);
+	}
+	return dir_fd < 0 ? dir_fd : 0;
+}
+
 static int write_file(struct writing *w, const struct preset_file *f)
 {
 	const char *name = NULL;
@@ -141,7 +187,9 @@ static int write_file(struct writing *w, const struct preset_file *f)
 	if (f->kind == PRESET_LINK)
 		return symlinkat(f->content, fd, name) < 0 ? -errno : 0;
 	if (f->kind == PRESET_BUSYBOX)
-		return file_create_at(fd, name, w->busybox, w->busybox_len, 0755);
+		return file_create_at(fd, name, w->busybox->data, w->busybox->len, 0755);
+	if (f->kind == PRESET_APPLETS)
+		return link_applets(w, f->path, fd, name);
 	return write_text(fd, name, f->content, w->id);
 }
 
@@ -192,16 +240,15 @@ int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *r
 		      struct mvm_error *err)
 {
 	const struct preset *p = find_preset(preset);
-	AUTO_FREE char *busybox = NULL;
+	AUTO_DONE(busybox) busybox = { 0 };
 	AUTO_FREE char *id = NULL;
 	AUTO_DONE(strv) files = { 0 };
-	size_t len = 0;
 	bool made;
 
 	if (!p)
 		return mvm_error_set(err, -EINVAL,
 				     "there is no preset '%s': use busybox, http or nix", preset);
-	int r = read_busybox(&busybox, &len, err);
+	int r = read_busybox(&busybox, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int dir_fd = open_target(dir, &made, err);
@@ -211,7 +258,7 @@ int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *r
 	id = id_of(dir, p->name);
 	if (!id)
 		return mvm_error_oom(err);
-	struct writing w = { .dir_fd = dir_fd, .id = id, .busybox = busybox, .busybox_len = len };
+	struct writing w = { .dir_fd = dir_fd, .id = id, .busybox = &busybox };
 	r = write_files(&w, dir, p, &files, err);
 	if (r == 0 && ret_files && strings_take(&files, ret_files) < 0)
 		r = mvm_error_oom(err);

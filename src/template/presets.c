@@ -31,9 +31,9 @@
 #define HEAD(what, build)                                                                          \
 	"# " what "\n"                                                                             \
 	"#\n"                                                                                      \
-	"#   mvm kernel add linux-image-*-cloud-amd64_*.deb         once: a guest kernel\n"        \
+	"#   mvm kernel fetch                                       once: a guest kernel\n"        \
 	"#   mvm template build --config template.toml --snapshot   " build "\n"                   \
-	"#   mvm run --template @ID@-worker -- /bin/sh -c 'uname -a' starts one in milliseconds\n" \
+	"#   mvm run --template @ID@-worker -- ls                 starts one in milliseconds\n" \
 	"\n"                                                                                       \
 	"template_id = \"@ID@\"\n"
 
@@ -115,23 +115,20 @@ static const char nix_flake[] =
 const struct preset presets[] = {
 	{ "busybox",
 	  { { "rootfs/bin/busybox", PRESET_BUSYBOX, NULL },
-	    { "rootfs/bin/sh", PRESET_LINK, "busybox" },
-	    { "rootfs/bin/uname", PRESET_LINK, "busybox" },
+	    { "rootfs/bin", PRESET_APPLETS, NULL },
 	    { "rootfs/etc/passwd", PRESET_TEXT, passwd },
 	    { "rootfs/tmp", PRESET_FOLDER, NULL },
 	    { "template.toml", PRESET_TEXT, busybox_toml } } },
 	{ "http",
 	  { { "rootfs/bin/busybox", PRESET_BUSYBOX, NULL },
-	    { "rootfs/bin/sh", PRESET_LINK, "busybox" },
-	    { "rootfs/bin/uname", PRESET_LINK, "busybox" },
+	    { "rootfs/bin", PRESET_APPLETS, NULL },
 	    { "rootfs/etc/passwd", PRESET_TEXT, passwd },
 	    { "rootfs/tmp", PRESET_FOLDER, NULL },
 	    { "rootfs/www/index.html", PRESET_TEXT, http_page },
 	    { "template.toml", PRESET_TEXT, http_toml } } },
 	{ "nix",
 	  { { "rootfs/bin/busybox", PRESET_BUSYBOX, NULL },
-	    { "rootfs/bin/sh", PRESET_LINK, "busybox" },
-	    { "rootfs/bin/uname", PRESET_LINK, "busybox" },
+	    { "rootfs/bin", PRESET_APPLETS, NULL },
 	    { "rootfs/etc/passwd", PRESET_TEXT, passwd },
 	    { "flake.nix", PRESET_TEXT, nix_flake },
 	    { "template.toml", PRESET_TEXT, nix_toml } } },

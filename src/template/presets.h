@@ -10,6 +10,7 @@ enum preset_file_kind {
 	PRESET_TEXT,	/* content is the text; every @ID@ becomes the template's name */
 	PRESET_LINK,	/* content is the target of a symbolic link */
 	PRESET_BUSYBOX, /* the host's static busybox */
+	PRESET_APPLETS, /* a folder: links to busybox in it for each command that it is */
 	PRESET_FOLDER,	/* an empty folder */
 };
 

@@ -35,6 +35,8 @@ class Init(harness.TestCase):
         self.assertEqual(made["dir"], folder)
         for name in made["files"]:
             self.assertTrue(os.path.lexists(os.path.join(folder, name)), name)
+        for command in "ls", "sh", "uname", "cat", "ps":
+            self.assertEqual(os.readlink(os.path.join(folder, "rootfs/bin", command)), "busybox")
         self.write("lib/mvm-agent", "agent")
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         built = self.mvm_json("template", "build", "--strict", "--config",

@@ -54,6 +54,15 @@ class Kernels(guests.TestCase):
 
 
 @harness.needs_guests
+class Preset(guests.TestCase):
+    def test_a_preset_runs_every_command_of_busybox(self):
+        self.own_data(kernel_only=True)
+        self.mvm_ok("template", "init", self.path("box"))
+        self.mvm_ok("template", "build", "-c", self.path("box", "template.toml"))
+        self.assertIn("busybox\n", self.mvm_ok("run", "--template", "box-worker", "--", "ls", "bin"))
+
+
+@harness.needs_guests
 class Building(guests.TestCase):
     config = TWO_VARIANTS
 
