@@ -38,7 +38,10 @@ static int apply(struct cli_context *c, const struct args *a)
 	AUTO_DONE(mvm_template_config) config = { 0 };
 	AUTO_DONE(jsonw) j = { 0 };
 
-	int r = load_config(c, args_at(a, 0), args_flag(a, "strict"), &config);
+	if (!args_given(a, "config") == !args_at(a, 0))
+		return cli_usage(c, "name one template.toml, as FILE or with --config");
+	const char *path = args_at(a, 0) ? args_at(a, 0) : args_string(a, "config");
+	int r = load_config(c, path, args_flag(a, "strict"), &config);
 	if (r >= 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r < 0)
@@ -172,6 +175,12 @@ static int build(struct cli_context *c, const struct args *a)
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
 
+#define OPTION_CONFIG(text)                                                                        \
+	{                                                                                          \
+		.name = "config", .letter = 'c', .kind = OPTION_STRING, .value = "FILE",           \
+		.help = (text), .hint = VALUE_FILE                                                 \
+	}
+
 #define OPTION_STRICT                                                                              \
 	{                                                                                          \
 		.name = "strict", .kind = OPTION_FLAG,                                             \
@@ -179,6 +188,7 @@ static int build(struct cli_context *c, const struct args *a)
 	}
 
 static const struct option apply_options[] = {
+	OPTION_CONFIG("the template.toml, instead of FILE"),
 	{ .name = "no-wait",
 	  .kind = OPTION_FLAG,
 	  .help = "fail when a template that changes is being built" },
@@ -188,12 +198,7 @@ static const struct option apply_options[] = {
 };
 
 static const struct option build_options[] = {
-	{ .name = "config",
-	  .letter = 'c',
-	  .kind = OPTION_STRING,
-	  .value = "FILE",
-	  .help = "apply this template.toml, then build all its variants",
-	  .hint = VALUE_FILE },
+	OPTION_CONFIG("apply this template.toml, then build all its variants"),
 	{ .name = "snapshot",
 	  .letter = 's',
 	  .kind = OPTION_FLAG,
@@ -233,7 +238,11 @@ static const struct option build_options[] = {
 const struct command command_template_apply = {
 	.path = "template apply",
 	.summary = "Create or update the templates of a config, build nothing",
-	.positionals = { { .name = "FILE", .help = "a template.toml", .hint = VALUE_FILE } },
+	.examples = "mvm template apply -c template.toml",
+	.positionals = { { .name = "FILE",
+			   .help = "a template.toml",
+			   .optional = true,
+			   .hint = VALUE_FILE } },
 	.options = apply_options,
 	.run = apply,
 };

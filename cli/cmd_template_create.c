@@ -6,9 +6,6 @@
 #include "json.h"
 #include "spec_options.h"
 
-#define DEFAULT_VCPUS	2
-#define DEFAULT_MEM_MIB 1024
-
 static int spec_of(struct cli_context *c, const struct args *a, struct mvm_template_spec *ret)
 {
 	unsigned fields = spec_from_args(a, ret);
@@ -16,9 +13,9 @@ static int spec_of(struct cli_context *c, const struct args *a, struct mvm_templ
 	if (!(fields & MVM_FIELD_FLAKE_REF))
 		return cli_usage(c, "--flake is missing: where does the image come from?");
 	if (!(fields & MVM_FIELD_VCPUS))
-		ret->vcpus = DEFAULT_VCPUS;
+		ret->vcpus = MVM_DEFAULT_VCPUS;
 	if (!(fields & MVM_FIELD_MEM_MIB))
-		ret->mem_mib = DEFAULT_MEM_MIB;
+		ret->mem_mib = MVM_DEFAULT_MEM_MIB;
 	return 0; /* profile and role have their defaults in the library */
 }
 

@@ -33,6 +33,8 @@ struct json_t;
 
 #define MVM_DEFAULT_PROFILE "minimal"
 #define MVM_DEFAULT_ROLE    "worker"
+#define MVM_DEFAULT_VCPUS   2
+#define MVM_DEFAULT_MEM_MIB 1024
 
 /* What a machine may have when it is built or run; files may say more or less. */
 #define MVM_VCPUS_MIN	1u

@@ -304,8 +304,7 @@ static int import_any(struct import *im, int fd, struct mvm_error *err)
 				  "'%s' is no kernel: neither a Debian package, a bzImage nor an "
 				  "ELF vmlinux",
 				  im->src_name);
-		return mvm_error_hint(
-			err, r, "`apt-get download` gets a package of linux-image-cloud-amd64");
+		return mvm_error_hint(err, r, "mvm kernel fetch");
 	}
 	return import_image(im, data, len, im->src_name, err);
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "model/config_keys.h"
 #include "model/flake_ref.h"
 #include "model/model_json.h"
 #include "model/name.h"
@@ -14,9 +15,6 @@
 #include "model/toml_read.h"
 
 #define VARIANTS_MAX 4096
-
-#define RUN_KEYS                                                                                   \
-	"command", "env", "network", "initrd", "kernel", "boot_args", "on_restore", "health"
 
 static void variant_done(struct mvm_template_variant *v)
 {
@@ -40,8 +38,6 @@ void mvm_template_config_done(struct mvm_template_config *config)
 
 static int read_health(const struct toml_table *t, struct mvm_health *ret, struct mvm_error *err)
 {
-	static const char *const known[] = { "exec",	  "http",    "tcp",	     "interval_ms",
-					     "timeout_s", "retries", "start_grace_s" };
 	struct toml_table table;
 	uint32_t port = 0;
 	int exec, http, tcp;
@@ -49,13 +45,13 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 	int r = toml_get_table(t, "health", &table, err);
 	if (r <= 0)
 		return r;
-	if ((r = toml_check_keys(&table, known, MVM_ARRAY_SIZE(known), err)) < 0)
+	if ((r = config_check_keys(&table, CONFIG_HEALTH, err)) < 0)
 		return r;
 	if ((exec = toml_get_strings(&table, "exec", &ret->exec, err)) < 0)
 		return exec;
 	if ((http = toml_get_string(&table, "http", &ret->http, err)) < 0)
 		return http;
-	if ((tcp = toml_get_u32(&table, "tcp", 1, UINT16_MAX, &port, err)) < 0)
+	if ((tcp = config_get_u32(&table, CONFIG_HEALTH, "tcp", &port, err)) < 0)
 		return tcp;
 	if (exec + http + tcp > 1)
 		return toml_key_error(t, "health", err, "has more than one of exec, http and tcp");
@@ -65,10 +61,12 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 		    : http ? MVM_HEALTH_HTTP
 		    : tcp  ? MVM_HEALTH_TCP
 			   : MVM_HEALTH_AGENT;
-	if ((r = toml_get_u32(&table, "interval_ms", 1, 3600000, &ret->interval_ms, err)) < 0 ||
-	    (r = toml_get_u32(&table, "timeout_s", 1, 86400, &ret->timeout_s, err)) < 0 ||
-	    (r = toml_get_u32(&table, "retries", 1, 1000, &ret->retries, err)) < 0 ||
-	    (r = toml_get_u32(&table, "start_grace_s", 1, 86400, &ret->start_grace_s, err)) < 0)
+	if ((r = config_get_u32(&table, CONFIG_HEALTH, "interval_ms", &ret->interval_ms, err)) <
+		    0 ||
+	    (r = config_get_u32(&table, CONFIG_HEALTH, "timeout_s", &ret->timeout_s, err)) < 0 ||
+	    (r = config_get_u32(&table, CONFIG_HEALTH, "retries", &ret->retries, err)) < 0 ||
+	    (r = config_get_u32(&table, CONFIG_HEALTH, "start_grace_s", &ret->start_grace_s, err)) <
+		    0)
 		return r;
 	return 1;
 }
@@ -161,13 +159,12 @@ static int inherit(const struct toml_table *t, const struct mvm_template_config 
 static int read_variant(const struct toml_table *t, const struct mvm_template_config *config,
 			struct mvm_template_variant *v, struct mvm_error *err)
 {
-	static const char *const known[] = { "name",	"role",		 "profile", "vcpus",
-					     "mem_mib", "data_disk_mib", RUN_KEYS };
-	uint32_t vcpus = 0;
+	uint32_t vcpus = MVM_DEFAULT_VCPUS;
 	int r;
 
+	v->mem_mib = MVM_DEFAULT_MEM_MIB;
 	/* first: a key that is said to be missing may be there by another name */
-	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
+	if ((r = config_check_keys(t, CONFIG_VARIANT, err)) < 0 ||
 	    (r = read_name(t, "name", NAME_TEMPLATE, &v->name, err)) < 0 ||
 	    (r = toml_need(t, "role", err)) < 0 ||
 	    (r = read_name(t, "role", NAME_ROLE, &v->role, err)) < 0)
@@ -175,11 +172,9 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	if (!v->role)
 		return toml_key_error(t, "role", err, "is empty");
 	if ((r = read_name(t, "profile", NAME_PROFILE, &v->profile, err)) < 0 ||
-	    (r = toml_need(t, "vcpus", err)) < 0 ||
-	    (r = toml_get_u32(t, "vcpus", 0, UINT8_MAX, &vcpus, err)) < 0 ||
-	    (r = toml_need(t, "mem_mib", err)) < 0 ||
-	    (r = toml_get_u32(t, "mem_mib", 0, UINT32_MAX, &v->mem_mib, err)) < 0 ||
-	    (r = toml_get_u32(t, "data_disk_mib", 0, UINT32_MAX, &v->data_disk_mib, err)) < 0 ||
+	    (r = config_get_u32(t, CONFIG_VARIANT, "vcpus", &vcpus, err)) < 0 ||
+	    (r = config_get_u32(t, CONFIG_VARIANT, "mem_mib", &v->mem_mib, err)) < 0 ||
+	    (r = config_get_u32(t, CONFIG_VARIANT, "data_disk_mib", &v->data_disk_mib, err)) < 0 ||
 	    (r = read_run(t, &v->run, err)) < 0)
 		return r;
 	v->vcpus = (uint8_t)vcpus;
@@ -254,12 +249,10 @@ static int read_flake_ref(const struct toml_table *t, const char *base_dir, char
 static int read_config(const struct toml_table *t, const char *base_dir,
 		       struct mvm_template_config *config, struct mvm_error *err)
 {
-	static const char *const known[] = { "template_id", "flake_ref", "profile", "variants",
-					     RUN_KEYS };
 	bool failed = false;
 	int r;
 
-	if ((r = toml_check_keys(t, known, MVM_ARRAY_SIZE(known), err)) < 0 ||
+	if ((r = config_check_keys(t, CONFIG_TOP, err)) < 0 ||
 	    (r = read_name(t, "template_id", NAME_TEMPLATE, &config->template_id, err)) < 0 ||
 	    (r = read_flake_ref(t, base_dir, &config->flake_ref, err)) < 0 ||
 	    (r = read_name(t, "profile", NAME_PROFILE, &config->profile, err)) < 0 ||

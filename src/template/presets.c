@@ -33,7 +33,7 @@
 	"#\n"                                                                                      \
 	"#   mvm kernel fetch                                       once: a guest kernel\n"        \
 	"#   mvm template build --config template.toml --snapshot   " build "\n"                   \
-	"#   mvm run --template @ID@-worker -- ls                 starts one in milliseconds\n" \
+	"#   mvm run --template @ID@-worker -- ls                 starts one in milliseconds\n"    \
 	"\n"                                                                                       \
 	"template_id = \"@ID@\"\n"
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model/config_keys.h"
+
+#include <assert.h>
+
+#define BOTH (CONFIG_TOP | CONFIG_VARIANT)
+
+#define TEXT(number)  TEXT_(number)
+#define TEXT_(number) #number
+
+/* said in words below */
+_Static_assert(MVM_VCPUS_MIN == 1 && MVM_VCPUS_MAX == 32 && MVM_MEM_MIB_MIN == 96, "limits");
+_Static_assert(MVM_HEALTH_INTERVAL_MS == 200 && MVM_HEALTH_TIMEOUT_S == 60 &&
+		       MVM_HEALTH_RETRIES == 3,
+	       "defaults");
+
+#define ID_RULE	  "1 to 63 of a-z 0-9 - _, beginning with a letter or digit"
+#define NAME_RULE "1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+
+const struct config_key config_keys[CONFIG_KEYS_N] = {
+	{ "template_id", CONFIG_TOP, "string", .limits = ID_RULE, .by_default = "none",
+	  .help = "A variant without a name of its own becomes the template <template_id>-<role>. "
+		  "Needed unless every variant has a name.",
+	  .example = "template_id = \"web\"" },
+	{ "flake_ref", CONFIG_TOP, "string", .by_default = "required",
+	  .help = "Where the root filesystem comes from: dir:FOLDER, tar:FILE, oci:DIR[:TAG], "
+		  "oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], or a Nix flake, with or "
+		  "without #ATTRIBUTE. A relative one counts from the file's folder.",
+	  .example = "flake_ref = \"dir:rootfs\"" },
+	{ "profile", BOTH, "string", .limits = NAME_RULE,
+	  .by_default = "\"" MVM_DEFAULT_PROFILE "\"",
+	  .help = "Chooses the package of a Nix flake, with the role.",
+	  .example = "profile = \"minimal\"" },
+	{ "variants", CONFIG_TOP, "array of tables", .limits = "1 to 4096",
+	  .by_default = "required", .help = "One template each.", .example = "[[variants]]" },
+	{ "name", CONFIG_VARIANT, "string", .limits = ID_RULE ", each once",
+	  .by_default = "<template_id>-<role>", .help = "The template's name.",
+	  .example = "name = \"web-gateway\"" },
+	{ "role", CONFIG_VARIANT, "string", .limits = NAME_RULE, .by_default = "required",
+	  .help = "What the VM is for; it chooses the package of a Nix flake, with the profile.",
+	  .example = "role = \"worker\"" },
+	{ "vcpus", CONFIG_VARIANT, "whole number", 0, UINT8_MAX, "1 to 32 to build and run",
+	  TEXT(MVM_DEFAULT_VCPUS), "Virtual CPUs.", "vcpus = 2" },
+	{ "mem_mib", CONFIG_VARIANT, "whole number", 0, UINT32_MAX, "at least 96 to build and run",
+	  TEXT(MVM_DEFAULT_MEM_MIB), "Memory in MiB.", "mem_mib = 512" },
+	{ "data_disk_mib", CONFIG_VARIANT, "whole number", 0, UINT32_MAX, NULL, "0",
+	  "Size of the data disk in MiB; 0 is none.", "data_disk_mib = 1024" },
+	{ "command", BOTH, "array of strings", .limits = "at most 4096 words",
+	  .by_default = "the image's own command or init",
+	  .help = "The workload: a program in the image and its arguments. No shell reads them.",
+	  .example = "command = [\"/bin/httpd\", \"-f\", \"-p\", \"8080\"]" },
+	{ "env", BOTH, "table of strings", .limits = "at most 4096; no '=' in names",
+	  .by_default = "the image's", .help = "Environment of the workload, over the image's.",
+	  .example = "env = { PORT = \"8080\" }" },
+	{ "network", BOTH, "string", .limits = "\"user\" or \"none\"", .by_default = "\"user\"",
+	  .help = "\"user\" is outbound NAT, and the ports that 'mvm run -p' forwards.",
+	  .example = "network = \"none\"" },
+	{ "initrd", BOTH, "string", .limits = "\"mvm\" or \"image\"", .by_default = "\"mvm\"",
+	  .help = "\"image\" boots with the initrd that a Nix flake brings. Such a guest has no "
+		  "agent, so it goes with none of command, env, health and on_restore.",
+	  .example = "initrd = \"mvm\"" },
+	{ "kernel", BOTH, "string", .limits = NAME_RULE,
+	  .by_default = "the image's own, or the only one there is",
+	  .help = "A guest kernel of 'mvm kernel list'.", .example = "kernel = \"debian-6.1\"" },
+	{ "boot_args", BOTH, "string", .limits = "at most 1024 printable ASCII characters",
+	  .by_default = "none", .help = "Added to the kernel's command line.",
+	  .example = "boot_args = \"quiet\"" },
+	{ "on_restore", BOTH, "array of strings", .limits = "at most 4096 words",
+	  .by_default = "none",
+	  .help = "A command that runs in every clone, once its identity is its own.",
+	  .example = "on_restore = [\"/bin/reload\"]" },
+	{ "health", BOTH, "table", .by_default = "healthy when the agent answers",
+	  .help = "When the guest is healthy: a snapshot is taken once it is.",
+	  .example = "health = { tcp = 8080 }" },
+	{ "exec", CONFIG_HEALTH, "array of strings", .limits = "at most one of exec, http and tcp",
+	  .by_default = "none", .help = "Healthy when this command ends with 0.",
+	  .example = "exec = [\"/bin/true\"]" },
+	{ "http", CONFIG_HEALTH, "string", .limits = "http://, at most 2048 characters",
+	  .by_default = "none",
+	  .help = "Healthy when this URL, asked in the guest, answers with 2xx or 3xx.",
+	  .example = "http = \"http://127.0.0.1:8080/\"" },
+	{ "tcp", CONFIG_HEALTH, "whole number", 1, UINT16_MAX, NULL, "none",
+	  "Healthy when this port of the guest takes connections.", "tcp = 8080" },
+	{ "interval_ms", CONFIG_HEALTH, "whole number", 1, 3600000, NULL, "200",
+	  "Milliseconds between attempts until it is healthy; then 10000 unless given, and at "
+	  "least 1000.",
+	  "interval_ms = 500" },
+	{ "timeout_s", CONFIG_HEALTH, "whole number", 1, 86400, NULL, "60",
+	  "Seconds until a start that is not healthy has failed.", "timeout_s = 120" },
+	{ "retries", CONFIG_HEALTH, "whole number", 1, 1000, NULL, "3",
+	  "Failures in a row that make it unhealthy.", "retries = 5" },
+	{ "start_grace_s", CONFIG_HEALTH, "whole number", 1, 86400, NULL, "none",
+	  "Failures within these seconds of the start do not count.", "start_grace_s = 30" },
+};
+
+int config_check_keys(const struct toml_table *t, enum config_scope scope, struct mvm_error *err)
+{
+	const char *known[CONFIG_KEYS_N];
+	size_t n = 0;
+
+	for (size_t i = 0; i < CONFIG_KEYS_N; i++) {
+		if (config_keys[i].scopes & scope)
+			known[n++] = config_keys[i].name;
+	}
+	return toml_check_keys(t, known, n, err);
+}
+
+int config_get_u32(const struct toml_table *t, enum config_scope scope, const char *key,
+		   uint32_t *ret, struct mvm_error *err)
+{
+	size_t i = 0;
+	while (!(config_keys[i].scopes & scope) || !str_eq(config_keys[i].name, key)) {
+		i++;
+		assert(i < CONFIG_KEYS_N);
+	}
+	return toml_get_u32(t, key, config_keys[i].min, config_keys[i].max, ret, err);
+}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doc/template-toml.md is what the table of keys says, and every example of a template.toml holds."""
+
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+
+import harness
+
+PROGRAM = os.environ.get("MVM_TEST_CONFIG_KEYS", "")
+PAGE = os.path.join(harness.SOURCE_DIR, "doc", "template-toml.md")
+# what each table needs beside the key that is tried
+TOP = {"template_id": 'template_id = "t"', "flake_ref": 'flake_ref = "dir:rootfs"',
+       "variants": "[[variants]]"}
+
+
+class Page(harness.TestCase):
+    def keys(self):
+        return json.loads(subprocess.run([PROGRAM], stdout=subprocess.PIPE, check=True).stdout)
+
+    def apply(self, text):
+        self.mvm_ok("template", "apply", "--strict", "--config",
+                    self.write("template.toml", text))
+
+    def test_the_page_is_up_to_date(self):
+        script = os.path.join(harness.SOURCE_DIR, "scripts", "make-config-doc")
+        done = subprocess.run([sys.executable, script, PROGRAM, "md"], stdout=subprocess.PIPE,
+                              text=True, check=True)
+        with open(PAGE, encoding="utf-8") as file:
+            self.assertEqual(file.read(), done.stdout, "scripts/make-config-doc writes it")
+
+    def test_every_key_is_documented_whole(self):
+        for key in self.keys():
+            for part in "name", "type", "default", "help", "example":
+                self.assertTrue(key[part], key)
+            self.assertTrue(key["top"] or key["variant"] or key["health"], key)
+
+    def test_every_example_of_a_key_is_accepted_where_it_belongs(self):
+        for key in self.keys():
+            example = key["example"]
+            top = [line for name, line in TOP.items() if name not in (key["name"], "variants")]
+            role = [] if key["name"] == "role" else ['role = "worker"']
+            if key["top"]:
+                lines = top + ([] if key["name"] == "variants" else [example])
+                self.apply("\n".join(lines + ["[[variants]]"] + role))
+            if key["variant"]:
+                self.apply("\n".join(top + ["[[variants]]"] + role + [example]))
+            if key["health"]:
+                self.apply("\n".join(top + ["[[variants]]"] + role + ["[variants.health]", example]))
+
+    def test_the_limits_of_numbers_are_those_of_the_parser(self):
+        for key in (key for key in self.keys() if key["max"]):
+            name, table = key["name"], "[variants.health]\n" if key["health"] else ""
+            for value in key["min"] - 1, key["max"] + 1:
+                text = (f'flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n{table}'
+                        f"{name} = {value}\n")
+                self.mvm_fails(1, "template", "apply", self.write("template.toml", text),
+                               says=f"{name}: {value} is ")
+
+    def test_defaults_are_those_of_create(self):
+        self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n')
+        self.mvm_ok("template", "create", "c", "--flake", "dir:rootfs")
+        specs = [self.mvm_json("template", "info", name)["spec"] for name in "tc"]
+        defaults = {key["name"]: key["default"] for key in self.keys()}
+        for name in "vcpus", "mem_mib", "data_disk_mib":
+            self.assertEqual([str(spec[name]) for spec in specs], [defaults[name]] * 2)
+
+    def test_every_example_in_the_documents_is_accepted(self):
+        count = 0
+        for path in [os.path.join(harness.SOURCE_DIR, "README.md"), *glob.glob(
+                os.path.join(harness.SOURCE_DIR, "doc", "*.md"))]:
+            with open(path, encoding="utf-8") as file:
+                for text in re.findall(r"^```toml\n(.*?)^```", file.read(), re.M | re.S):
+                    for part in ('template_id = "t"', "[[variants]]"):
+                        if part.split()[0] not in text: # what an excerpt leaves out
+                            text = "\n".join((part, text) if "=" in part
+                                             else (text, part, 'role = "worker"'))
+                    self.apply(text)
+                    count += 1
+        for path in glob.glob(os.path.join(harness.SOURCE_DIR, "examples", "*", "template.toml")):
+            self.mvm_ok("template", "apply", "--strict", path)
+            count += 1
+        self.assertGreater(count, 4)
+
+
+if __name__ == "__main__":
+    harness.main()
