@@ -291,8 +291,8 @@ static const struct option options[] = {
 	  .letter = 'v',
 	  .kind = OPTION_LIST,
 	  .value = "HOST:GUEST[:rw]",
-	  .help = "copy this folder into the guest once it has started; with :rw copy it back "
-		  "when the VM is stopped" },
+	  .help = "copy this folder into the guest before its workload starts; with :rw copy it "
+		  "back when the VM is stopped" },
 	GUEST_COMMAND_OPTIONS("Command"),
 	{ .name = "cold",
 	  .kind = OPTION_FLAG,

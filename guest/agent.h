@@ -50,6 +50,8 @@ struct agent {
 	uint64_t exec_serial;
 
 	bool configured, frozen, prepared;
+	bool held; /* it has its identity; what is to run waits for CALL_START */
+	struct strv held_args;
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */
 	char *workdir, *user;	   /* the workload's too; NULL: "/", root */

@@ -18,6 +18,8 @@ static void reply_nonce(struct agent *a, uint32_t id)
 {
 	AUTO_DONE(strbuf) results = { 0 };
 	wire_put_bytes(&results, FIELD_NONCE, a->nonce, sizeof(a->nonce));
+	if (a->held)
+		wire_put_u64(&results, FIELD_HOLD, 1);
 	stream_reply(a, id, 0, NULL, &results);
 }
 
@@ -138,8 +140,22 @@ void clone_restored(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
 	int r = become_another(a, q, &err);
-	if (r == 0)
-		r = thaw_guest(a, &err);
+	a->held = r == 0 && q->hold;
+	if (r == 0 && !a->held) {
+		clone_let_go(a, id);
+		return;
+	}
+	if (r < 0)
+		stream_reply(a, id, r, err.text, NULL);
+	else
+		reply_nonce(a, id);
+	freeze_come_first(false);
+}
+
+void clone_let_go(struct agent *a, uint32_t id)
+{
+	struct mvm_error err = { 0 };
+	int r = thaw_guest(a, &err);
 	if (r < 0)
 		stream_reply(a, id, r, err.text, NULL);
 	else if (a->on_restore.n > 0)

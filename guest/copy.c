@@ -11,9 +11,12 @@
 #include "base/file.h"
 #include "copy/pack.h"
 #include "copy/unpack.h"
+#include "net/agent.h"
+#include "room.h"
 
 #define CHUNK	   65536u
 #define STATUS_MAX 125
+#define LOOK_EVERY (4u << 20) /* bytes between two looks at the memory that is left */
 
 static int report(int r, const struct mvm_error *err)
 {
@@ -23,18 +26,52 @@ static int report(int r, const struct mvm_error *err)
 	return -r <= STATUS_MAX ? -r : EIO;
 }
 
-static int put(const struct request *q, struct mvm_error *err)
+static int no_room(const struct request *q, const struct room *room, struct mvm_error *err)
+{
+	char takes[32], left[32];
+	str_bytes(q->size, takes, sizeof(takes));
+	str_bytes(room->bytes, left, sizeof(left));
+	return mvm_error_set(err, -ENOSPC, "'%s' would take %s, and there is room for %s%s",
+			     q->path, takes, left, room->in_memory ? " in its memory" : "");
+}
+
+/* Before everything else that runs here has to do without. */
+static int check_memory(const struct request *q, struct mvm_error *err)
+{
+	struct room now;
+	room_look(q->path, &now);
+	return now.bytes > 0 ? 0 : mvm_error_set(err, -ENOSPC, "its memory is full");
+}
+
+static int put(const struct request *q, const struct unpack_owner *owner, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
 	const struct unpack_options options = {
 		.dir_fd = AT_FDCWD,
 		.path = q->path,
-		.flags = q->contents ? UNPACK_CONTENTS : 0,
+		.flags = (q->contents ? (unsigned)UNPACK_CONTENTS : 0) |
+			 (q->owner ? (unsigned)UNPACK_OWNED : 0) |
+			 /* root may write to every folder without that */
+			 (q->owner == OWNER_FOLDERS && owner->uid != 0
+				  ? (unsigned)UNPACK_OWN_FOLDERS
+				  : 0),
+		.owner = *owner,
 	};
 	AUTO(unpack) u = NULL;
+	struct room room;
+	size_t since_look = 0;
 
+	room_look(q->path, &room);
+	if (q->size > room.bytes)
+		return no_room(q, &room, err);
 	int r = unpack_open(&options, &u, err);
 	while (r == 0) {
+		if (room.in_memory && since_look >= LOOK_EVERY) {
+			since_look = 0;
+			r = check_memory(q, err);
+			if (r < 0)
+				return r;
+		}
 		ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -42,15 +79,17 @@ static int put(const struct request *q, struct mvm_error *err)
 			return mvm_error_set(err, -errno, "cannot read the stream");
 		if (n == 0)
 			return unpack_finish(u, err);
+		since_look += (size_t)n;
 		r = unpack_write(u, chunk, (size_t)n, err);
 	}
 	return r;
 }
 
-int copy_put(const struct request *q)
+int copy_put(const struct request *q, const struct unpack_owner *owner)
 {
 	struct mvm_error err = { 0 };
-	return report(q->path ? put(q, &err) : mvm_error_set(&err, -EINVAL, "no PATH"), &err);
+	return report(q->path ? put(q, owner, &err) : mvm_error_set(&err, -EINVAL, "no PATH"),
+		      &err);
 }
 
 static int get(const struct request *q, struct mvm_error *err)

@@ -8,11 +8,12 @@
  * control, RESET and the end are those of any command.
  */
 
+#include "copy/unpack.h"
 #include "request.h"
 
 /* What the child does.  Returns its exit status: 0, or the errno of what its standard error says.
  */
-int copy_put(const struct request *q);
+int copy_put(const struct request *q, const struct unpack_owner *owner);
 int copy_get(const struct request *q);
 
 #endif

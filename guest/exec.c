@@ -364,9 +364,15 @@ static const struct stream_ops exec_ops = {
 
 /* Start ------------------------------------------------------------------------------------ */
 
+struct put {
+	const struct request *q;
+	struct unpack_owner owner;
+};
+
 static int put_main(const void *arg)
 {
-	return copy_put(arg);
+	const struct put *p = arg;
+	return copy_put(p->q, &p->owner);
 }
 
 static int get_main(const void *arg)
@@ -380,7 +386,16 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	static char *copy_name[] = { copy_text, NULL };
 	static const struct strv copy_args = { .v = copy_name, .n = 1 };
 	struct stdio io = STDIO_NONE;
+	struct put put = { .q = q };
 	bool copies = q->call != CALL_EXEC;
+	struct user user;
+
+	if (q->owner) {
+		int found = user_find(a->user, &user, err);
+		if (found < 0)
+			return found;
+		put.owner = (struct unpack_owner){ user.uid, user.gid };
+	}
 	int r = e->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
 		       : stdio_pipes(copies ? q->call == CALL_PUT : q->has_stdin, &io);
 	e->out[0].fd = io.out[0];
@@ -394,7 +409,7 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 			.main = !copies		      ? NULL
 				: q->call == CALL_PUT ? put_main
 						      : get_main,
-			.main_arg = q,
+			.main_arg = q->call == CALL_PUT ? (const void *)&put : q,
 			.env = &q->env,
 			.workdir = q->workdir || copies ? q->workdir : a->workdir,
 			.user = q->user || copies ? q->user : a->user,

@@ -68,9 +68,37 @@ static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 	a->stop_signal = (int)q->stop_signal;
 	a->on_restore = q->restore_args;
 	q->restore_args = (struct strv){ 0 };
+	if (q->hold) {
+		a->held = true;
+		a->held_args = q->args;
+		q->args = (struct strv){ 0 };
+		r = children_watch(&a->children, a->loop); /* files come first */
+		return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
+	}
 	r = workload_start(a, q, err);
 	agent_stage(a, "workload");
 	return r;
+}
+
+static void call_start(struct agent *a, uint32_t id)
+{
+	struct request q = { .args = a->held_args }; /* a's */
+	struct mvm_error err = { 0 };
+
+	if (!a->held) {
+		stream_reply(a, id, -EALREADY, "the guest's workload has been started already",
+			     NULL);
+		return;
+	}
+	a->held = false;
+	if (a->frozen) {
+		clone_let_go(a, id);
+		return;
+	}
+	int r = workload_start(a, &q, &err);
+	if (r < 0)
+		agent_log("%s", err.text);
+	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
 }
 
 static void call_configure(struct agent *a, uint32_t id, struct request *q)
@@ -91,6 +119,8 @@ static void call_configure(struct agent *a, uint32_t id, struct request *q)
 	}
 	for (size_t i = 0; i < a->stages.n; i++)
 		wire_put_str(&results, FIELD_STAGE, a->stages.v[i]);
+	if (a->held)
+		wire_put_u64(&results, FIELD_HOLD, 1);
 	stream_reply(a, id, 0, NULL, &results);
 }
 
@@ -128,7 +158,9 @@ static const char *not_now(const struct agent *a, uint64_t call)
 		return "the guest is shutting down";
 	if (!a->configured)
 		return "the guest is not configured yet";
-	if (a->frozen && call != CALL_PREPARE)
+	if (a->held && call != CALL_PUT)
+		return "the guest has not been started yet";
+	if (a->frozen && call != CALL_PREPARE && !a->held)
 		return "the guest is frozen for a snapshot";
 	if (call != CALL_CLOCK && a->n_streams >= STREAMS_MAX)
 		return "too many calls are being answered";
@@ -177,6 +209,9 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 		break;
 	case CALL_REHEARSE:
 		clone_rehearse(a, id, q);
+		break;
+	case CALL_START:
+		call_start(a, id);
 		break;
 	case CALL_THAW:
 		call_thaw(a, id);

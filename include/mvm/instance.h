@@ -48,7 +48,8 @@ struct mvm_forward {
  */
 MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
 
-/* A folder of this host that is copied into the guest when it has started. */
+/* A folder of this host that is copied into the guest before its workload starts, for the
+ * workload's user. */
 struct mvm_volume {
 	char *host, *guest; /* absolute; owned */
 	bool write_back;    /* and copied back when the VM is stopped */

@@ -181,6 +181,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	machine_begin(&s->machine, s->loop);
+	fill_volumes_first(s, &s->record);
 	if (s->record.restore)
 		return start_restore(s, ops, err);
 	r = start_boot(s, ops, err);
@@ -189,6 +190,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 		machine_begin(&s->machine, s->loop);
 		if (s->record.purpose == RECORD_FOR_CAPTURE) /* the next VMM makes its own */
 			(void)unlinkat(SUPERVISOR_FD_CAPTURE, MEMORY_NAME, 0);
+		fill_volumes_first(s, &s->record);
 		s->clients.guest_gone = false;
 		r = start_boot(s, ops, err);
 	}

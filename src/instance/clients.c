@@ -16,6 +16,7 @@ struct client {
 	struct channel channel;
 	struct loop_source *source;
 	uint64_t id;
+	bool own; /* a child of ours: its calls are part of a start or a stop */
 };
 
 void job_free(struct job *j)
@@ -202,7 +203,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	    wire_get_u64(&field, &call) < 0)
 		return refuse(client, f->stream, EPROTO, "a call without a number");
 	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT;
-	if (c->busy && !patient && !c->guest_gone)
+	if (c->busy && !patient && !client->own && !c->guest_gone)
 		return refuse(client, f->stream, EBUSY, c->busy);
 	switch (call) {
 	case CALL_PING:
@@ -393,6 +394,15 @@ int clients_init(struct clients *c, struct loop *loop, struct agent_client *agen
 	c->jobs_end = &c->jobs;
 	c->streams = calloc(STREAMS_MAX, sizeof(*c->streams));
 	return c->streams ? 0 : -ENOMEM;
+}
+
+int clients_add_own(struct clients *c, int fd)
+{
+	uint64_t id;
+	int r = add_client(c, fd, &id);
+	if (r == 0)
+		find_client(c, id)->own = true;
+	return r;
 }
 
 int clients_add_leash(struct clients *c, int fd)

@@ -78,6 +78,10 @@ void clients_on_guest_frame(void *arg, const struct frame *f);
 /* Take over a connected socket as the leash. */
 int clients_add_leash(struct clients *c, int fd);
 
+/* Take over a connected socket as one more client, a child of the supervisor's: `busy` is not for
+ * it. */
+int clients_add_own(struct clients *c, int fd);
+
 /* Make a client the one that holds the leash.  Returns the one that did, which stays connected. */
 uint64_t clients_move_leash(struct clients *c, uint64_t client_id);
 

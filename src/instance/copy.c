@@ -3,13 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "copy/pack.h"
 #include "copy/unpack.h"
 #include "net/agent.h"
 #include "net/wire.h"
+
+#define PAGE_BYTES 4096u
 
 /* "a/b/." and "a/b/.." mean what is in a folder, and so does "/". */
 static bool means_contents(const char *path)
@@ -81,41 +85,85 @@ static int carry(struct control *c, unsigned call, const struct strbuf *args,
 	return r < 0 ? r : guest_result(status, &words, ret_note, err);
 }
 
+/* A copy into a guest that has failed for want of room says what helps. */
+static int full_guest(int r, struct mvm_error *err)
+{
+	if (r != -ENOSPC && r != -ENOMEM)
+		return r;
+	return mvm_error_hint(
+		err, r,
+		"all but a data disk is in the guest's memory: give it more with --mem, or "
+		"copy to the data disk, /data (data_disk_mib)");
+}
+
 static ssize_t read_pack(void *arg, void *data, size_t len, struct mvm_error *err)
 {
 	return pack_read(arg, data, len, err);
+}
+
+/* What the files of a tree will take in the guest, in pages; holes stay holes.  It may change while
+ * it is looked at, and is only to say early what cannot fit. */
+static uint64_t tree_bytes(const char *path, bool follow)
+{
+	AUTO_FREE char *copy = strdup(path);
+	char *const paths[] = { copy, NULL };
+	uint64_t bytes = 0;
+	FTS *fts = copy ? fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | (follow ? FTS_COMFOLLOW : 0),
+				   NULL)
+			: NULL;
+	for (FTSENT *e; fts && (e = fts_read(fts));) {
+		const struct stat *st = e->fts_statp;
+		if (e->fts_info != FTS_F)
+			continue;
+		uint64_t size = (uint64_t)st->st_size, held = (uint64_t)st->st_blocks * 512;
+		bytes += ((held < size ? held : size) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	}
+	if (fts)
+		(void)fts_close(fts); /* it was only read */
+	return bytes;
+}
+
+static int put(struct control *c, const char *host_path, const char *guest_path, bool contents,
+	       const char *name, enum put_owner owner, const struct mvm_copy_options *o,
+	       struct strbuf *ret_note, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO(pack) p = NULL;
+	const char *first;
+
+	wire_put_str(&args, FIELD_PATH, guest_path);
+	wire_put_u64(&args, FIELD_CONTENTS, contents);
+	wire_put_u64(&args, FIELD_OWNER, owner);
+	wire_put_u64(&args, FIELD_SIZE, tree_bytes(host_path, o->follow_link));
+	int r = pack_open(AT_FDCWD, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
+	if (r < 0)
+		return r;
+	const struct session_io io = { .read = read_pack, .arg = p };
+	r = full_guest(carry(c, CALL_PUT, &args, &io, -1, -1, o, ret_note, err), err);
+	uint64_t n = pack_left_out(p, &first);
+	if (r == 0 && n > 0)
+		strbuf_addf(ret_note, "left out %llu devices, pipes or sockets: '%s'%s",
+			    (unsigned long long)n, first ? first : "", n > 1 ? " and others" : "");
+	return r;
 }
 
 int copy_in(struct control *c, const char *host_path, const char *guest_path,
 	    const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
-	AUTO_FREE char *name = NULL;
-	AUTO(pack) p = NULL;
-	const char *first;
-
 	int r = check_guest_path(guest_path, err);
 	if (r < 0)
 		return r;
-	bool contents = !host_path || means_contents(host_path);
+	if (host_path) {
+		bool contents = means_contents(host_path);
+		AUTO_FREE char *name = contents ? strdup(".") : last_name(host_path);
+		return name ? put(c, host_path, guest_path, contents, name, OWNER_ROOT, o, ret_note,
+				  err)
+			    : mvm_error_oom(err);
+	}
 	wire_put_str(&args, FIELD_PATH, guest_path);
-	wire_put_u64(&args, FIELD_CONTENTS, contents);
-	if (!host_path)
-		return carry(c, CALL_PUT, &args, NULL, o->stream_fd, -1, o, ret_note, err);
-
-	name = contents ? strdup(".") : last_name(host_path);
-	if (!name)
-		return mvm_error_oom(err);
-	r = pack_open(AT_FDCWD, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
-	if (r < 0)
-		return r;
-	const struct session_io io = { .read = read_pack, .arg = p };
-	r = carry(c, CALL_PUT, &args, &io, -1, -1, o, ret_note, err);
-	uint64_t n = pack_left_out(p, &first);
-	if (r == 0 && n > 0)
-		strbuf_addf(ret_note, "left out %llu devices, pipes or sockets: '%s'%s",
-			    (unsigned long long)n, first ? first : "", n > 1 ? " and others" : "");
-	return r;
+	wire_put_u64(&args, FIELD_CONTENTS, 1);
+	return full_guest(carry(c, CALL_PUT, &args, NULL, o->stream_fd, -1, o, ret_note, err), err);
 }
 
 static int write_unpack(void *arg, const void *data, size_t len, struct mvm_error *err)
@@ -180,7 +228,10 @@ int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_
 {
 	AUTO_DONE(strbuf) note = { 0 };
 	AUTO_FREE char *from = str_printf("%s/.", v->host);
-	int r = from ? copy_in(c, from, v->guest, &volume_options, &note, err) : mvm_error_oom(err);
+	int r = from ? put(c, from, v->guest, true, ".",
+			   v->write_back ? OWNER_FOLDERS : OWNER_WORKLOAD, &volume_options, &note,
+			   err)
+		     : mvm_error_oom(err);
 	return r < 0 ? mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest) : 0;
 }
 

@@ -20,6 +20,7 @@
 #define GUEST_DNS     "10.0.2.3"
 
 #define CONTEXT_ROOM 192u /* of an error, for where it happened */
+#define START_DEADLINE_MS INT64_C(120000) /* on_restore among it */
 #define DRAIN_MS     500
 #define POWER_OFF_MS 2000 /* for a guest to kill what is left, sync and end */
 
@@ -85,6 +86,16 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 	put_tail(err, "the guest's console", console);
 	put_tail(err, "the workload's output", logfile_tail(&m->workload_log));
 	return r;
+}
+
+/* The guest said no: what is wrong with this clone is wrong with each, so nobody should try again
+ * in another way and hide it. */
+static int refused(struct machine *m, int r, struct mvm_error *err)
+{
+	bool said_no = r == -EREMOTEIO && !m->ended && !m->agent.broken[0];
+	if (said_no && err)
+		err->code = -EIO;
+	return with_console(m, said_no ? -EIO : r, err);
 }
 
 void machine_begin(struct machine *m, struct loop *loop)
@@ -172,6 +183,19 @@ static void put_identity(struct machine *m, const struct mvm_run *run, struct st
 	explicit_bzero(entropy, sizeof(entropy));
 }
 
+/* Nothing of the workload is to run before the host has said so. */
+static void put_hold(const struct machine *m, struct strbuf *args)
+{
+	if (m->before_workload)
+		wire_put_u64(args, FIELD_HOLD, 1);
+}
+
+static bool take_hold(const struct strbuf *reply)
+{
+	struct wire_field field;
+	return wire_find(reply->data, reply->len, FIELD_HOLD, &field) > 0;
+}
+
 static void put_strings(struct strbuf *b, uint16_t tag, const struct mvm_strings *strings)
 {
 	for (size_t i = 0; i < strings->n; i++)
@@ -193,6 +217,7 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 		     struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
 
 	put_identity(m, run, &args);
 	put_strings(&args, FIELD_ARG, &run->command);
@@ -207,9 +232,30 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 	if (run->stop_signal)
 		wire_put_u64(&args, FIELD_SIGNAL, run->stop_signal);
 	put_strings(&args, FIELD_RESTORE_ARG, &run->on_restore);
+	put_hold(m, &args);
 	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
-				  &args, &m->ended, deadline_ns, NULL, err);
+				  &args, &m->ended, deadline_ns, &reply, err);
+	m->held = r == 0 && take_hold(&reply);
 	return r < 0 ? with_console(m, r, err) : 0;
+}
+
+/* What comes before the workload, then the workload.  An agent of an earlier version does not know
+ * how to wait: with it the workload runs already. */
+static int let_go(struct machine *m, struct mvm_error *err)
+{
+	int64_t deadline_ns;
+	if (!m->before_workload)
+		return 0;
+	int r = m->before_workload(m->before_arg, err);
+	if (r < 0)
+		return r;
+	stage(m, "volumes", clock_now_ns());
+	if (!m->held)
+		return 0;
+	deadline_ns = clock_deadline_ns(START_DEADLINE_MS);
+	r = agent_client_call(&m->agent, m->loop, CALL_START, "starting the workload", NULL,
+			      &m->ended, deadline_ns, NULL, err);
+	return r < 0 ? refused(m, r, err) : 0;
 }
 
 void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
@@ -265,6 +311,9 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 	if (r < 0)
 		return r;
 	stage(m, "agent", clock_now_ns());
+	r = let_go(m, err);
+	if (r < 0)
+		return r;
 	r = wait_healthy(m, run, err);
 	if (r < 0)
 		return r;
@@ -299,18 +348,16 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
 	put_identity(m, run, &args);
+	if (call == CALL_RESTORED)
+		put_hold(m, &args);
 	int r = agent_client_call(&m->agent, m->loop, call, "giving the clone its identity", &args,
 				  &m->ended, deadline_ns, &reply, err);
-	if (r < 0) {
-		/* the guest said no: what is wrong with this clone is wrong with each, so nobody
-		 * should try again in another way and hide it */
-		bool refused = r == -EREMOTEIO && !m->ended && !m->agent.broken[0];
-		if (refused && err)
-			err->code = -EIO;
-		return with_console(m, refused ? -EIO : r, err);
-	}
+	if (r < 0)
+		return refused(m, r, err);
+	m->held = take_hold(&reply);
 	stage(m, "agent", clock_now_ns());
-	return take_nonce(&reply, ret_nonce, err);
+	r = take_nonce(&reply, ret_nonce, err);
+	return r == 0 && call == CALL_RESTORED ? let_go(m, err) : r;
 }
 
 int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,

@@ -42,6 +42,11 @@ struct machine {
 	struct ports6 ports;
 	const struct strv *env; /* over the template's own; borrowed, may be NULL */
 	char machine_id[33];
+	/* Called when the guest has its identity and nothing of its workload runs yet; NULL: the
+	 * workload runs at once. */
+	int (*before_workload)(void *arg, struct mvm_error *err);
+	void *before_arg;
+	bool held; /* the guest waits for that */
 	int64_t began_ns;
 	struct machine_stage stages[MACHINE_STAGES_MAX];
 	size_t n_stages;

@@ -74,11 +74,8 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 		s->clients.guest_paused = false;
 		int r = bring_up(s, err);
 		if (r == 0) {
-			s->clients.guest_gone = false; /* volumes go that way, too */
+			s->clients.guest_gone = false;
 			s->clients.busy = NULL;
-			r = refill_volumes(s, err);
-		}
-		if (r == 0) {
 			note_start(s);
 			save_record(s, RECORD_RUNNING);
 			settle_in(s);

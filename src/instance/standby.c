@@ -98,6 +98,8 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 	m->console.log.max_bytes = m->workload_log.max_bytes = wanted->log_max_bytes
 								       ? wanted->log_max_bytes
 								       : LOGFILE_MAX_DEFAULT;
+	fill_volumes_first(s, wanted);
+	s->clients.guest_paused = false;
 	int r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name,
 			      &s->revision.run, wanted->forwards, wanted->n_forwards,
 			      clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
@@ -150,7 +152,6 @@ void adopt(struct supervisor *s, const struct job *j)
 		kill_vmm(s);
 	} else {
 		take_record(s, &wanted);
-		s->clients.guest_paused = false;
 		limit_life(s);
 		note_start(s);
 		save_record(s, RECORD_RUNNING);

@@ -3,9 +3,9 @@
 #define INSTANCE_SUPERVISE_H
 
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
- * its machine, restart.c starts it again and refill.c copies its volumes then, jobs.c answers
- * calls, notes.c writes down what happens, standby.c makes a VM of a pool somebody's instance,
- * confine.c sets limits. */
+ * its machine, fill.c copies its volumes into it, restart.c starts it again, jobs.c answers calls,
+ * notes.c writes down what happens, standby.c makes a VM of a pool somebody's instance, confine.c
+ * sets limits. */
 
 #include <mvm/template.h>
 
@@ -26,6 +26,7 @@ struct supervisor {
 	struct healthwatch health;
 	struct clocksync clock;
 	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
+	const struct record *fill_from; /* whose volumes the next start copies */
 	int signal_fd;
 	bool started; /* the guest is up; the leash has its answer */
 	bool leash_gone;
@@ -66,8 +67,9 @@ void put_away(struct supervisor *s);
  */
 bool restart(struct supervisor *s, struct mvm_error *err);
 
-/* Copy the volumes that the record names into a guest that was started again. */
-int refill_volumes(struct supervisor *s, struct mvm_error *err);
+/* Before the workload of a machine that is about to start, copy the volumes that a record names
+ * into it; the record must last until then. */
+void fill_volumes_first(struct supervisor *s, const struct record *record);
 
 /* SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);

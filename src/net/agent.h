@@ -149,6 +149,13 @@ enum agent_call {
 	 */
 	CALL_PROCESSES = 15,
 
+	/*
+	 * Let run what CONFIGURE or RESTORED with HOLD 1 has held back: the workload, or thaw and
+	 * on_restore.  Their replies then have HOLD 1 as well, which those of older agents lack:
+	 * with these everything runs already.  Until this call only PUT is answered.
+	 */
+	CALL_START = 16,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
 	CALL_INSPECT = 64,
@@ -214,6 +221,16 @@ enum agent_field {
 	FIELD_MEMORY_BYTES,
 	FIELD_BOOT_ID, /* text: a UUID */
 	FIELD_BACK,    /* 0 or 1 */
+	FIELD_HOLD,    /* 0 or 1 */
+	FIELD_OWNER,   /* enum put_owner */
+	FIELD_SIZE,    /* bytes */
+};
+
+/* Whose the files of a CALL_PUT are. */
+enum put_owner {
+	OWNER_ROOT = 0,
+	OWNER_WORKLOAD = 1, /* the workload's user gets what is made */
+	OWNER_FOLDERS = 2,  /* and folders that are there already, PATH among them */
 };
 
 #endif

@@ -16,7 +16,6 @@
 #include "template/pool.h"
 #include "template/spec_rules.h"
 #include "template/start.h"
-#include "template/volumes.h"
 
 #define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
 
@@ -193,9 +192,7 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	b->up++;
 	if (b->n == 1)
 		note_start(b, b->list[i]);
-	if (b->options->n_volumes == 0)
-		return 0; /* it may have ended already, and with --rm be gone */
-	return volumes_fill(b->mvm, &b->list[i], b->options->attached, err);
+	return 0;
 }
 
 /* All or none; but one that has failed is kept, for its logs.  What is still starting is told to

@@ -14,7 +14,6 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "template/start.h"
-#include "template/volumes.h"
 
 #define KILL_GRACE_MS	  INT64_C(60000)
 #define PAUSE_DEADLINE_MS INT64_C(30000)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "template/volumes.h"
 
 #include <errno.h>
+#include <mvm/instance.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -45,29 +45,6 @@ int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error 
 	*ret = v;
 	v = (struct mvm_volume){ 0 };
 	return 0;
-}
-
-int volumes_fill(struct mvm *mvm, struct mvm_instance **instance, bool attached,
-		 struct mvm_error *err)
-{
-	AUTO_DONE(record) rec = { 0 };
-	AUTO_FREE char *name = NULL;
-	struct mvm_instance *i = *instance;
-	int fd = store_dir(mvm->store, STORE_INSTANCES);
-	int r = instance_load(fd, i->name, &rec, NULL, err);
-	for (size_t k = 0; r == 0 && k < rec.n_volumes; k++)
-		r = volume_copy_in(&i->control, &rec.volumes[k], err);
-	if (r == 0)
-		return 0;
-	struct mvm_error ignored; /* the copy's error counts */
-	name = strdup(i->name);
-	if (attached)
-		(void)mvm_instance_finish(i, 0, &ignored);
-	mvm_instance_close(i);
-	*instance = NULL;
-	if (name && !attached && instance_stop(fd, name, 0, &ignored) == 0)
-		(void)instance_remove(fd, name, false, &ignored);
-	return r;
 }
 
 /* All that shall come back, one after the other; what fails is named. */

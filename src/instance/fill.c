@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The volumes of a VM that was started again.
+ * The volumes of a VM that starts, for the first time or again: copied in before its workload runs.
  *
- * At the first start the starter copies them in; by now it has gone.  A copy waits for the guest
- * and for this host's disk, which the supervisor never may, so a child of it does that, as a client
- * of control.sock like any other.
+ * A copy waits for the guest and for this host's disk, which the supervisor never may, so a child
+ * of it does that, as a client like any other.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,22 +18,22 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "instance/copy.h"
-#include "instance/instance.h"
 #include "instance/supervise.h"
 
-struct refill {
+/* In the child; the supervisor's own descriptors of these numbers are not its. */
+#define CHILD_FD_WORDS	 SUPERVISOR_FD_FIRST
+#define CHILD_FD_CONTROL (SUPERVISOR_FD_FIRST + 1)
+
+struct fill {
 	int fd; /* what the child says: why it failed, or nothing */
 	bool over;
 	char why[sizeof(((struct mvm_error *)0)->text)];
 	size_t len;
 };
 
-static int fill(const struct record *r, struct mvm_error *err)
+static int copy_all(const struct record *r, int fd, struct mvm_error *err)
 {
 	struct control c;
-	int fd = sock_connect_at(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME);
-	if (fd < 0)
-		return mvm_error_set(err, fd, "cannot copy volumes: %s", strerror(-fd));
 	int result = control_init(&c, fd);
 	for (size_t i = 0; result == 0 && i < r->n_volumes; i++)
 		result = volume_copy_in(&c, &r->volumes[i], err);
@@ -42,7 +41,7 @@ static int fill(const struct record *r, struct mvm_error *err)
 	return result;
 }
 
-static _Noreturn void run_child(const struct record *r, int to, pid_t parent)
+static _Noreturn void run_child(const struct record *r, int to, int control, pid_t parent)
 {
 	struct mvm_error err = { 0 };
 	sigset_t none;
@@ -53,19 +52,18 @@ static _Noreturn void run_child(const struct record *r, int to, pid_t parent)
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL); /* the set is valid */
 	/* the channels of the VMM and of clients are not ours: they must hang up when they do */
-	if (dup2(to, SUPERVISOR_FD_FIRST) < 0 ||
-	    syscall(SYS_close_range, SUPERVISOR_FD_INSTANCE + 1, ~0u, 0) < 0)
+	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
+	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);
-	int result = fill(r, &err);
+	int result = copy_all(r, CHILD_FD_CONTROL, &err);
 	if (result < 0) /* else the exit status has to do */
-		(void)file_write_all(SUPERVISOR_FD_FIRST, err.text, strlen(err.text));
+		(void)file_write_all(CHILD_FD_WORDS, err.text, strlen(err.text));
 	_exit(result < 0);
 }
-_Static_assert(SUPERVISOR_FD_INSTANCE == SUPERVISOR_FD_FIRST + 1, "the child keeps these two");
 
 static void on_words(void *arg, uint32_t events)
 {
-	struct refill *f = arg;
+	struct fill *f = arg;
 	ssize_t n = read(f->fd, f->why + f->len, sizeof(f->why) - 1 - f->len);
 	(void)events;
 	if (n > 0)
@@ -75,7 +73,7 @@ static void on_words(void *arg, uint32_t events)
 }
 
 /* Serve everybody, the child too, until it has done its work or there is no use in it any more. */
-static int wait_for_child(struct supervisor *s, struct refill *f)
+static int wait_for_child(struct supervisor *s, struct fill *f)
 {
 	struct loop_source *source;
 	int r = loop_add_fd(s->loop, f->fd, EPOLLIN, on_words, f, &source);
@@ -87,31 +85,59 @@ static int wait_for_child(struct supervisor *s, struct refill *f)
 	return r;
 }
 
-int refill_volumes(struct supervisor *s, struct mvm_error *err)
+/* The child's connection, whose other end is a client's. */
+static int connect_child(struct supervisor *s, int *ret, struct mvm_error *err)
 {
-	struct refill f = { 0 };
+	int pair[2];
+	int r = sock_pair(pair);
+	if (r == 0) {
+		*ret = pair[1];
+		r = clients_add_own(&s->clients, pair[0]);
+		if (r < 0)
+			(void)close(pair[0]);
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot copy volumes: %s", strerror(-r)) : 0;
+}
+
+static int fill_volumes(void *arg, struct mvm_error *err)
+{
+	struct supervisor *s = arg;
+	struct fill f = { 0 };
+	AUTO_CLOSE int control = -1;
 	int fds[2], status = 0;
 
-	if (s->record.n_volumes == 0)
-		return 0;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	AUTO_CLOSE int from = fds[0];
 	AUTO_CLOSE int to = fds[1];
+	s->clients.guest_gone = false; /* of the machine before this one */
+	int r = connect_child(s, &control, err);
+	if (r < 0)
+		return r;
 	pid_t parent = getpid(), child = fork();
 	if (child < 0)
 		return mvm_error_set(err, -errno, "cannot copy volumes: %s", strerror(errno));
 	if (child == 0)
-		run_child(&s->record, to, parent);
+		run_child(s->fill_from, to, control, parent);
 	(void)close(TAKE_FD(to)); /* so that its end is seen */
+	(void)close(TAKE_FD(control));
 	f.fd = from;
-	int r = wait_for_child(s, &f);
+	r = wait_for_child(s, &f);
 	if (!f.over)
 		(void)kill(child, SIGKILL); /* ours, and not reaped yet */
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (r == 0 && f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
+	if (s->stopping)
+		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
 	return mvm_error_set(err, r < 0 ? r : -EIO, "%s",
 			     f.len ? f.why : "the volumes could not be copied");
+}
+
+void fill_volumes_first(struct supervisor *s, const struct record *record)
+{
+	s->fill_from = record;
+	s->machine.before_workload = record->n_volumes ? fill_volumes : NULL;
+	s->machine.before_arg = s;
 }

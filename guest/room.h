@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GUEST_ROOM_H
+#define GUEST_ROOM_H
+
+/* How much can still be written to a place in the guest. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct room {
+	uint64_t bytes; /* UINT64_MAX when it cannot be known */
+	bool in_memory; /* it is the guest's memory that would be filled */
+};
+
+/*
+ * Look at the file system of a path, of which the last parts may be missing.  In memory, a
+ * sixteenth of all memory does not count as room: what runs in the guest needs some, too.
+ */
+void room_look(const char *path, struct room *ret);
+
+#endif

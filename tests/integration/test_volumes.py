@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes: there before the workload, its user's, and no larger than the guest."""
+
+import io
+import os
+import shutil
+import tarfile
+
+import guests
+import harness
+import oci_images as oci
+
+MIB = 1 << 20
+
+# each line has the generation, which changes with a restore: what was decided before does not count
+LOOP = ("cat /v/file; echo new > /v/new && id -u; while :; do read -r g < /run/mvm/generation;"
+        "if [ -e /v/file ]; then echo $g seen; else echo $g missing; fi; sleep 0.2; done")
+
+
+@harness.needs_guests
+class Volumes(guests.TestCase):
+    config = f"""
+template_id = "vol"
+flake_ref   = "oci:image"
+kernel      = "debian"
+command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
+""" + guests.VARIANT
+
+    @classmethod
+    def make_source(cls):
+        with open(shutil.which("busybox"), "rb") as file:
+            busybox = file.read()
+        image = oci.Image(User="app")
+        image.layer(oci.tar_of(
+            oci.file("bin/busybox", busybox, mode=0o755),
+            *(oci.symlink("bin/" + tool, "busybox")
+              for tool in ("sh", "id", "sleep", "cat", "ls", "stat", "rm")),
+            *(oci.folder(name) for name in ("proc", "sys", "dev", "srv")),
+            oci.folder("tmp", mode=0o1777),
+            oci.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n")))
+        image.save(os.path.join(cls.shared, "image"))
+
+    def log(self, name):
+        return self.mvm_ok("logs", "--workload", name)
+
+    def test_a_volume_is_there_before_the_workload(self):
+        host = self.path("host")
+        os.mkdir(host)
+        self.write("host/file", "hello\n")
+        os.chmod(f"{host}/file", 0o600)
+
+        name = self.run_detached("vol-worker", "--cold", "-v", f"{host}:/v:rw")["name"]
+        self.assertTrue(guests.wait_until(lambda: " seen" in self.log(name)))
+        self.assertEqual(self.log(name).split("\n")[:2], ["hello", "1000"])
+        self.assertNotIn("missing", self.log(name))
+        self.assertEqual(self.exec(name, "stat", "-c", "%u:%g %a", "/v", "/v/file", options=["-u", "0"]),
+                         "1000:1001 755\n1000:1001 600\n")
+        self.mvm_ok("stop", name)
+        with open(f"{host}/new", encoding="ascii") as file:
+            self.assertEqual(file.read(), "new\n")
+
+        name = self.run_detached("vol-worker", "--require-snapshot", "-v", f"{host}:/v:rw")["name"]
+        generation = self.exec(name, "cat", "/run/mvm/generation").strip()
+        self.assertTrue(guests.wait_until(lambda: f"{generation} seen" in self.log(name)))
+        self.assertNotIn(f"{generation} missing", self.log(name))
+        self.mvm_ok("rm", "--force", name)
+
+    def test_what_does_not_fit_is_refused_with_sizes(self):
+        host = self.path("host")
+        os.mkdir(host)
+        with open(f"{host}/big", "wb") as file:
+            for _ in range(150):
+                file.write(os.urandom(MIB))
+        done = self.mvm("run", "-T", "vol-worker", "-d", "-v", f"{host}:/v")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "'/v' would take 150 MiB, and there is room for .* in its memory")
+        self.assertEqual(self.instances(), [])
+
+        name = self.run_detached("vol-worker")["name"]
+        self.mvm_fails(1, "cp", f"{host}/big", f"{name}:/srv/big", says="would take 150 MiB")
+        stream = io.BytesIO() # that does not say how large it is
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            tar.add(f"{host}/big", "big")
+        done = self.mvm_bytes("cp", "-", f"{name}:/srv", stdin=stream.getvalue())
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"--mem", done.stderr)
+        self.assertEqual(self.exec(name, "ls", "-A", "/srv"), "")
+        self.assertIn(" missing", self.log(name)) # and the workload goes on
+
+
+if __name__ == "__main__":
+    guests.main()
