@@ -37,7 +37,8 @@ static void volumes_done(struct volumes *l)
 }
 DEFINE_AUTO_DONE(volumes, volumes_done)
 
-static int parse_volumes(struct cli_context *c, const struct strv *list, struct volumes *to)
+static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_t count,
+			 struct volumes *to)
 {
 	if (list->n > MVM_VOLUMES_MAX)
 		return cli_usage(c, "more than %d volumes", MVM_VOLUMES_MAX);
@@ -45,6 +46,12 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, struct 
 		int r = mvm_volume_parse(list->v[i], &to->v[i], &c->err);
 		if (r < 0)
 			return c->usage = r == -EINVAL, r;
+		if (count > 1 && to->v[i].name && to->v[i].write_back)
+			return cli_usage(
+				c,
+				"volume '%s' is for one VM at a time: with --count add :ro, "
+				"and each gets a copy",
+				list->v[i]);
 	}
 	return 0;
 }
@@ -190,7 +197,7 @@ static int run(struct cli_context *c, const struct args *a)
 				ports->v[i]);
 	}
 	if (r >= 0)
-		r = parse_volumes(c, args_list(a, "volume"), &volumes);
+		r = parse_volumes(c, args_list(a, "volume"), count, &volumes);
 	if (r < 0)
 		return r;
 
@@ -291,8 +298,9 @@ static const struct option options[] = {
 	  .letter = 'v',
 	  .kind = OPTION_LIST,
 	  .value = "HOST:GUEST[:rw]",
-	  .help = "copy this folder into the guest before its workload starts; with :rw copy it "
-		  "back when the VM is stopped" },
+	  .help = "copy a folder or file, a path that begins with / or ./, into the guest before "
+		  "its workload starts; with :rw copy it back when the VM is stopped. A HOST "
+		  "without a slash is a named volume, :rw unless :ro is added" },
 	GUEST_COMMAND_OPTIONS("Command"),
 	{ .name = "cold",
 	  .kind = OPTION_FLAG,

@@ -22,6 +22,7 @@ const struct command_section command_sections[] = {
 	{ "Kernels",
 	  { &command_kernel_fetch, &command_kernel_add, &command_kernel_list,
 	    &command_kernel_rm } },
+	{ "Named volumes", { &command_volume_list, &command_volume_inspect, &command_volume_rm } },
 	{ "This host", { &command_backends, &command_doctor } },
 	{ "mvm itself", { &command_version, &command_help, &command_completion } },
 	{ 0 },

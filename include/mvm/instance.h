@@ -48,19 +48,21 @@ struct mvm_forward {
  */
 MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
 
-/* A folder of this host that is copied into the guest before its workload starts, for the
- * workload's user. */
+/* A folder or file of this host, or a named volume (mvm/volume.h), that is copied into the guest
+ * before its workload starts, for the workload's user. */
 struct mvm_volume {
 	char *host, *guest; /* absolute; owned */
+	char *name;	    /* in place of host, which is NULL then; owned */
 	bool write_back;    /* and copied back when the VM is stopped */
 };
 MVM_API void mvm_volume_done(struct mvm_volume *v);
 
 /*
- * Parse "HOST:GUEST[:ro|:rw]".  HOST must be a folder and is made absolute, GUEST is absolute.
+ * Parse "HOST:GUEST[:ro|:rw]", where GUEST is absolute.  HOST is a path that begins with '/' or
+ * '.', of a folder or file, and is made absolute; or the name of a volume, which is :rw if nothing
+ * else is said and made when it is first used.
  *
- * Returns 0; -EINVAL with what is wrong; -ENOENT, -ENOTDIR or other reasons why HOST cannot be
- * used.
+ * Returns 0; -EINVAL with what is wrong; -ENOENT or other reasons why HOST cannot be used.
  */
 MVM_API int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error *err);
 

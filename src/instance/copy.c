@@ -101,9 +101,7 @@ static ssize_t read_pack(void *arg, void *data, size_t len, struct mvm_error *er
 	return pack_read(arg, data, len, err);
 }
 
-/* What the files of a tree will take in the guest, in pages; holes stay holes.  It may change while
- * it is looked at, and is only to say early what cannot fit. */
-static uint64_t tree_bytes(const char *path, bool follow)
+uint64_t copy_tree_bytes(const char *path, bool follow)
 {
 	AUTO_FREE char *copy = strdup(path);
 	char *const paths[] = { copy, NULL };
@@ -123,9 +121,9 @@ static uint64_t tree_bytes(const char *path, bool follow)
 	return bytes;
 }
 
-static int put(struct control *c, const char *host_path, const char *guest_path, bool contents,
-	       const char *name, enum put_owner owner, const struct mvm_copy_options *o,
-	       struct strbuf *ret_note, struct mvm_error *err)
+int copy_put(struct control *c, const char *host_path, const char *guest_path, bool contents,
+	     const char *name, enum put_owner owner, const struct mvm_copy_options *o,
+	     struct strbuf *ret_note, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO(pack) p = NULL;
@@ -134,7 +132,7 @@ static int put(struct control *c, const char *host_path, const char *guest_path,
 	wire_put_str(&args, FIELD_PATH, guest_path);
 	wire_put_u64(&args, FIELD_CONTENTS, contents);
 	wire_put_u64(&args, FIELD_OWNER, owner);
-	wire_put_u64(&args, FIELD_SIZE, tree_bytes(host_path, o->follow_link));
+	wire_put_u64(&args, FIELD_SIZE, copy_tree_bytes(host_path, o->follow_link));
 	int r = pack_open(AT_FDCWD, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
 	if (r < 0)
 		return r;
@@ -157,8 +155,8 @@ int copy_in(struct control *c, const char *host_path, const char *guest_path,
 	if (host_path) {
 		bool contents = means_contents(host_path);
 		AUTO_FREE char *name = contents ? strdup(".") : last_name(host_path);
-		return name ? put(c, host_path, guest_path, contents, name, OWNER_ROOT, o, ret_note,
-				  err)
+		return name ? copy_put(c, host_path, guest_path, contents, name, OWNER_ROOT, o,
+				       ret_note, err)
 			    : mvm_error_oom(err);
 	}
 	wire_put_str(&args, FIELD_PATH, guest_path);
@@ -171,9 +169,9 @@ static int write_unpack(void *arg, const void *data, size_t len, struct mvm_erro
 	return unpack_write(arg, data, len, err);
 }
 
-static int copy_out_flags(struct control *c, const char *guest_path, const char *host_path,
-			  const struct mvm_copy_options *o, unsigned flags, struct strbuf *ret_note,
-			  struct mvm_error *err)
+int copy_get(struct control *c, const char *guest_path, const char *host_path,
+	     const struct mvm_copy_options *o, unsigned flags, struct strbuf *ret_note,
+	     struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_FREE char *name = NULL;
@@ -211,39 +209,5 @@ static int copy_out_flags(struct control *c, const char *guest_path, const char 
 int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
-	return copy_out_flags(c, guest_path, host_path, o, 0, ret_note, err);
-}
-
-/* Nobody watches these: a guest that says nothing for so long has failed. */
-#define VOLUME_IDLE_MS 30000
-
-static const struct mvm_copy_options volume_options = {
-	.stream_fd = -1,
-	.timeout_ms = -1,
-	.idle_ms = VOLUME_IDLE_MS,
-	.cancel_fd = -1,
-};
-
-int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err)
-{
-	AUTO_DONE(strbuf) note = { 0 };
-	AUTO_FREE char *from = str_printf("%s/.", v->host);
-	int r = from ? put(c, from, v->guest, true, ".",
-			   v->write_back ? OWNER_FOLDERS : OWNER_WORKLOAD, &volume_options, &note,
-			   err)
-		     : mvm_error_oom(err);
-	return r < 0 ? mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest) : 0;
-}
-
-int volume_copy_back(struct control *c, const struct record_volume *v, int64_t deadline_ns,
-		     int cancel_fd, struct mvm_error *err)
-{
-	struct mvm_copy_options options = volume_options;
-	AUTO_DONE(strbuf) note = { 0 };
-	options.timeout_ms = clock_remaining_ms(deadline_ns);
-	options.cancel_fd = cancel_fd;
-	AUTO_FREE char *from = str_printf("%s/.", v->guest);
-	int r = from ? copy_out_flags(c, from, v->host, &options, UNPACK_KEEP_SAME, &note, err)
-		     : mvm_error_oom(err);
-	return r;
+	return copy_get(c, guest_path, host_path, o, 0, ret_note, err);
 }

@@ -7,8 +7,8 @@
 
 #include <mvm/instance.h>
 
-#include "instance/record.h"
 #include "instance/session.h"
+#include "net/agent.h"
 
 /*
  * Copy, as mvm_instance_copy_in() and mvm_instance_copy_out() do.
@@ -21,10 +21,22 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     const struct mvm_copy_options *options, struct strbuf *ret_note,
 	     struct mvm_error *err);
 
-/* A volume's folder into the guest, and back into a folder whose unchanged files stay as they
- * are.  A guest that says nothing for half a minute has failed. */
-int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err);
-int volume_copy_back(struct control *c, const struct record_volume *v, int64_t deadline_ns,
-		     int cancel_fd, struct mvm_error *err);
+/*
+ * The parts of copy_in() and copy_out(), with more to choose.
+ *
+ *   contents    of a folder, and guest_path is the folder for them
+ *   name        what it is called in the stream, "." for contents
+ *   flags       for unpack.h
+ */
+int copy_put(struct control *c, const char *host_path, const char *guest_path, bool contents,
+	     const char *name, enum put_owner owner, const struct mvm_copy_options *options,
+	     struct strbuf *ret_note, struct mvm_error *err);
+int copy_get(struct control *c, const char *guest_path, const char *host_path,
+	     const struct mvm_copy_options *options, unsigned flags, struct strbuf *ret_note,
+	     struct mvm_error *err);
+
+/* What the files of a tree will take elsewhere, in pages; holes stay holes.  It may change while it
+ * is looked at. */
+uint64_t copy_tree_bytes(const char *path, bool follow_link);
 
 #endif

@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sock.h"
-#include "instance/copy.h"
 #include "instance/supervise.h"
+#include "instance/volume.h"
 
 /* In the child; the supervisor's own descriptors of these numbers are not its. */
 #define CHILD_FD_WORDS	 SUPERVISOR_FD_FIRST
@@ -99,6 +99,21 @@ static int connect_child(struct supervisor *s, int *ret, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot copy volumes: %s", strerror(-r)) : 0;
 }
 
+/* A named volume is written to by one VM at a time, from its start until its copy is back. */
+static int lock_volumes(struct supervisor *s, struct mvm_error *err)
+{
+	for (size_t i = 0; i < s->fill_from->n_volumes; i++) {
+		const struct record_volume *v = &s->fill_from->volumes[i];
+		if (!v->name || !v->write_back || s->volume_fds[i])
+			continue;
+		int fd = volume_lock(v->host);
+		if (fd < 0)
+			return volume_lock_failed(v->name, fd, err);
+		s->volume_fds[i] = fd;
+	}
+	return 0;
+}
+
 static int fill_volumes(void *arg, struct mvm_error *err)
 {
 	struct supervisor *s = arg;
@@ -106,12 +121,15 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 	AUTO_CLOSE int control = -1;
 	int fds[2], status = 0;
 
+	int r = lock_volumes(s, err);
+	if (r < 0)
+		return r;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	AUTO_CLOSE int from = fds[0];
 	AUTO_CLOSE int to = fds[1];
 	s->clients.guest_gone = false; /* of the machine before this one */
-	int r = connect_child(s, &control, err);
+	r = connect_child(s, &control, err);
 	if (r < 0)
 		return r;
 	pid_t parent = getpid(), child = fork();

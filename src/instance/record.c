@@ -58,6 +58,8 @@ static json_t *volumes_json(struct json_out *out, const struct record *r)
 		json_t *o = json_new(out);
 		json_put_string(out, o, "host", r->volumes[i].host);
 		json_put_string(out, o, "guest", r->volumes[i].guest);
+		if (r->volumes[i].name)
+			json_put_string(out, o, "name", r->volumes[i].name);
 		json_put(out, o, "write_back", json_boolean(r->volumes[i].write_back));
 		if (json_array_append_new(list, o) < 0)
 			out->failed = true;
@@ -206,6 +208,7 @@ void record_done(struct record *r)
 	for (size_t i = 0; i < r->n_volumes; i++) {
 		free(r->volumes[i].host);
 		free(r->volumes[i].guest);
+		free(r->volumes[i].name);
 	}
 	strv_done(&r->env);
 	*r = (struct record){ 0 };

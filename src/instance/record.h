@@ -62,9 +62,10 @@ struct record_stage {
 	int64_t ns; /* since the start began */
 };
 
-/* A host folder that the guest has a copy of. */
+/* A host folder, or a file, that the guest has a copy of. */
 struct record_volume {
 	char *host, *guest; /* absolute */
+	char *name;	    /* of a volume in the data folder, which host leads to; else NULL */
 	bool write_back;
 };
 #define RECORD_VOLUMES_MAX 16u

@@ -233,6 +233,8 @@ static int get_volumes(const struct json_at *root, struct record *ret, struct mv
 		if (r >= 0)
 			r = json_get_string(&item, "guest", JSON_REQUIRED, &v->guest, err);
 		if (r >= 0)
+			r = json_get_string(&item, "name", JSON_OPTIONAL, &v->name, err);
+		if (r >= 0)
 			r = json_get_bool(&item, "write_back", JSON_REQUIRED, &v->write_back, err);
 		if (r < 0)
 			return r;

@@ -27,6 +27,7 @@ struct supervisor {
 	struct clocksync clock;
 	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
 	const struct record *fill_from; /* whose volumes the next start copies */
+	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named ones, held to the end; 0: none */
 	int signal_fd;
 	bool started; /* the guest is up; the leash has its answer */
 	bool leash_gone;

@@ -213,9 +213,15 @@ static void await_starter(struct supervisor *s)
 		;
 }
 
-/* Nothing is started any more: whoever is told of the end finds the revision free. */
-static void release_revision(void)
+/* Nothing is started any more: whoever is told of the end finds the revision and the volumes free.
+ */
+static void release_revision(struct supervisor *s)
 {
+	for (size_t i = 0; i < RECORD_VOLUMES_MAX; i++) {
+		if (s->volume_fds[i])
+			(void)close(s->volume_fds[i]); /* nothing was written to it */
+		s->volume_fds[i] = 0;
+	}
 	(void)close(SUPERVISOR_FD_LEASE); /* neither was written to */
 	(void)close(SUPERVISOR_FD_REVISION);
 }
@@ -227,7 +233,7 @@ static void give_up_start(struct supervisor *s, int r, const struct mvm_error *e
 	bool keep = !s->leash_gone && !s->record.attached && !s->record.remove_at_end &&
 		    s->record.purpose == RECORD_FOR_USER;
 	put_away(s);
-	release_revision();
+	release_revision(s);
 	s->stopped = s->stopping;
 	note_end(s, s->stopped, err);
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
@@ -259,7 +265,7 @@ static int run(struct supervisor *s)
 		clean = machine_check_end(&s->machine, s->record.cgroup, &err) == 0 || s->stopped;
 		put_away(s);
 	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
-	release_revision();
+	release_revision(s);
 	note_end(s, clean || s->stopped, &err);
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)

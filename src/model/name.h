@@ -17,6 +17,7 @@ enum name_kind {
 	NAME_ROLE,     /* 1 to 63 of A-Z a-z 0-9 . _ -, starting with a letter or digit */
 	NAME_PROFILE,  /* as roles */
 	NAME_KERNEL,   /* as roles */
+	NAME_VOLUME,   /* as roles */
 	NAME_REVISION, /* 1 to 64 of 0-9 a-z */
 };
 

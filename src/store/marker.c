@@ -80,6 +80,7 @@ static const struct {
 	{ "pool", "lock", NULL },
 	{ "logs", "events.jsonl", NULL },
 	{ "tmp", NULL, NULL },
+	{ "volumes", NULL, NULL },
 };
 
 static bool has_proof(int fd, const struct strv *names, size_t which)

@@ -36,6 +36,7 @@ static const struct {
 	[STORE_LOCKS] = { NULL, "locks" },
 	[STORE_LOGS] = { NULL, "logs" },
 	[STORE_POOL] = { NULL, "pool" },
+	[STORE_VOLUMES] = { NULL, "volumes" },
 };
 
 void store_free(struct store *s)

@@ -66,6 +66,7 @@ enum store_dir {
 	STORE_LOCKS,
 	STORE_LOGS,
 	STORE_POOL,
+	STORE_VOLUMES,
 	STORE_DIR_COUNT,
 };
 

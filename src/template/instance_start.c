@@ -16,6 +16,7 @@
 #include "template/pool.h"
 #include "template/spec_rules.h"
 #include "template/start.h"
+#include "template/volumes.h"
 
 #define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
 
@@ -35,6 +36,7 @@ struct batch {
 	int cancel_fd;
 	uint32_t begun, up; /* of the n, in order */
 	uint32_t from_pool;
+	struct mvm_volume *volumes; /* the options', with paths */
 	bool throttled; /* fewer start at once than could on an idle host */
 	uint8_t *taken; /* by index: came from the pool, so it is up already */
 	struct mvm_instance **list;
@@ -45,6 +47,7 @@ static void batch_done(struct batch *b)
 	start_plan_done(&b->plan);
 	vmm_probe_done(&b->probe);
 	revision_done(&b->revision);
+	volumes_free(b->volumes, b->options->n_volumes);
 	free(b->taken);
 }
 DEFINE_AUTO_DONE(batch, batch_done)
@@ -91,7 +94,7 @@ static struct start_options describe(const struct batch *b, uint32_t i, char *na
 		.capture_fd = -1,
 		.forwards = o->forwards,
 		.n_forwards = o->n_forwards,
-		.volumes = o->volumes,
+		.volumes = b->volumes,
 		.n_volumes = o->n_volumes,
 		.restart_on_failure = o->restart_on_failure,
 		.remove_at_end = o->remove_at_end,
@@ -129,7 +132,8 @@ static bool is_cancelled(const struct batch *b)
 static bool may_boot_instead(const struct batch *b, int r)
 {
 	return b->plan.restore && b->options->kind == MVM_START_AUTO && r != -EEXIST &&
-	       r != -EADDRINUSE && r != -EINVAL && r != -EIO && r != -ECANCELED && r != -EBADMSG;
+	       r != -EADDRINUSE && r != -EBUSY && r != -EINVAL && r != -EIO && r != -ECANCELED &&
+	       r != -EBADMSG;
 }
 
 /* The snapshot looked right and still could not be restored. */
@@ -354,7 +358,9 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 		r = need_agent(&b.revision.rev.run, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s'", b.revision.id);
-	r = start_decide(&b.request, &b.plan, err);
+	r = volumes_resolve(mvm, o->volumes, o->n_volumes, n, &b.volumes, err);
+	if (r == 0)
+		r = start_decide(&b.request, &b.plan, err);
 	if (r < 0)
 		return r;
 	if (!b.plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)

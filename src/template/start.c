@@ -62,6 +62,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 		rec.volumes[rec.n_volumes++] = (struct record_volume){
 			.host = str_dup(o->volumes[i].host, &failed),
 			.guest = str_dup(o->volumes[i].guest, &failed),
+			.name = str_dup(o->volumes[i].name, &failed),
 			.write_back = o->volumes[i].write_back,
 		};
 	for (const char *const *v = o->env; v && *v; v++)

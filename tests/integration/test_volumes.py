@@ -40,6 +40,12 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
             oci.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n")))
         image.save(os.path.join(cls.shared, "image"))
 
+    def forget_failed(self):
+        """A start that failed keeps its instance, for its logs."""
+        name, = self.instances()
+        self.assertEqual(self.inspect(name)["state"], "failed")
+        self.mvm_ok("rm", name)
+
     def log(self, name):
         return self.mvm_ok("logs", "--workload", name)
 
@@ -65,6 +71,54 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         self.assertNotIn(f"{generation} missing", self.log(name))
         self.mvm_ok("rm", "--force", name)
 
+    def test_a_single_file_goes_along(self):
+        self.write("conf", "one\n")
+        volume = f"{self.path('conf')}:/etc/app/app.conf:rw"
+        out = self.mvm_ok("run", "-T", "vol-worker", "-v", volume, "--", "sh", "-c",
+                          "cat /etc/app/app.conf; echo two > /etc/app/app.conf")
+        self.assertEqual(out, "one\n")
+        with open(self.path("conf"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "two\n")
+        done = self.mvm("run", "-T", "vol-worker", "-d", "-v", f"{self.path('conf')}:/etc")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Is a directory", done.stderr)
+        self.forget_failed()
+
+    def test_a_named_volume_outlives_its_vms(self):
+        run = ["run", "-T", "vol-worker", "-v", "data-1:/data/base"]
+        self.assertEqual(self.mvm_json("volume", "list"), [])
+        name = self.run_detached("vol-worker", "-v", "data-1:/data/base")["name"]
+        self.exec(name, "sh", "-c", "echo kept > /data/base/file")
+        self.mvm_fails(4, *run, "-d", says="volume 'data-1' is in use")
+        self.mvm_fails(4, "volume", "rm", "data-1", says="in use")
+        self.assertTrue(self.mvm_json("volume", "inspect", "data-1")["in_use"])
+        # a copy, of what came back last: nothing yet
+        out = self.mvm_ok("run", "-T", "vol-worker", "-v", "data-1:/data/base:ro", "--", "ls", "-A",
+                          "/data/base")
+        self.assertEqual(out, "")
+        self.mvm_ok("stop", name)
+        self.assertEqual(self.mvm_ok(*run, "--", "cat", "/data/base/file"), "kept\n")
+
+        volume, = self.mvm_json("volume", "list")
+        self.assertEqual((volume["name"], volume["in_use"], volume["bytes"]), ("data-1", False, 4096))
+        self.assertEqual(os.listdir(volume["path"]), ["file"])
+        self.mvm_ok("volume", "rm", "data-1")
+        self.mvm_fails(3, "volume", "rm", "data-1", says="no volume")
+        self.assertFalse(os.path.exists(volume["path"]))
+
+    def test_paths_and_names_are_told_apart(self):
+        os.mkdir(self.path("sub"))
+        for status, volume, says in [
+                (2, "sub/x:/v", "begins with / or ./"), (2, "-x:/v", "begins with / or ./"),
+                (2, "a b:/v", "begins with / or ./"), (2, "sub:v", "no volume"),
+                (2, "sub:/v:rx", "no volume"), (2, ":/v", "no volume"),
+                (3, "./none:/v", "cannot use"), (1, "/dev/null:/v", "neither folder nor file")]:
+            with self.subTest(volume=volume):
+                self.mvm_fails(status, "run", "-T", "vol-worker", "-d", "-v", volume, says=says)
+        self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "--count", "2", "-v", "one:/v",
+                       says="one VM at a time")
+        self.assertEqual(self.mvm_json("volume", "list"), [])
+
     def test_what_does_not_fit_is_refused_with_sizes(self):
         host = self.path("host")
         os.mkdir(host)
@@ -74,7 +128,7 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         done = self.mvm("run", "-T", "vol-worker", "-d", "-v", f"{host}:/v")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, "'/v' would take 150 MiB, and there is room for .* in its memory")
-        self.assertEqual(self.instances(), [])
+        self.forget_failed()
 
         name = self.run_detached("vol-worker")["name"]
         self.mvm_fails(1, "cp", f"{host}/big", f"{name}:/srv/big", says="would take 150 MiB")

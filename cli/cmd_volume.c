@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <mvm/volume.h>
+#include <stdio.h>
+
+#include "handles.h"
+#include "json.h"
+#include "options.h"
+#include "out.h"
+
+DEFINE_AUTO(mvm_volume_info, mvm_volume_info_free)
+DEFINE_LIST(mvm_volume_info, mvm_volume_info_free)
+
+static void put_json(struct jsonw *j, const struct mvm_volume_info *v)
+{
+	jsonw_open(j, NULL, '{');
+	jsonw_string(j, "name", v->name);
+	jsonw_string(j, "path", v->path);
+	jsonw_u64(j, "bytes", v->bytes);
+	jsonw_bool(j, "in_use", v->in_use);
+	jsonw_close(j);
+}
+
+static int list(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(mvm_volume_info_list) all = { 0 };
+	AUTO_DONE(table) t = { .columns = 3 };
+	AUTO_DONE(jsonw) j = { 0 };
+	(void)a;
+
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_volume_list(mvm, &all.v, &all.n, &c->err);
+	if (r < 0)
+		return r;
+	jsonw_open(&j, NULL, '[');
+	table_row(&t, "NAME", "SIZE", "IN USE");
+	for (size_t i = 0; i < all.n; i++) {
+		char size[32];
+		str_bytes(all.v[i]->bytes, size, sizeof(size));
+		put_json(&j, all.v[i]);
+		table_row(&t, all.v[i]->name, size, all.v[i]->in_use ? "yes" : "no");
+	}
+	jsonw_close(&j);
+	return c->json ? jsonw_print(&j, stdout) : table_print(&t, stdout);
+}
+
+static int inspect(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO(mvm_volume_info) info = NULL;
+	AUTO_DONE(jsonw) j = { 0 };
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_volume_inspect(mvm, args_at(a, 0), &info, &c->err);
+	if (r < 0)
+		return r;
+	put_json(&j, info);
+	return jsonw_print(&j, stdout);
+}
+
+static int rm(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	for (size_t i = 0; i < a->n_positionals && r == 0; i++) {
+		r = mvm_volume_remove(mvm, args_at(a, i), &c->err);
+		if (r == 0)
+			(void)puts(args_at(a, i)); /* main looks at the stream's errors */
+	}
+	return r;
+}
+
+static const struct option json_options[] = { OPTION_JSON, { 0 } };
+
+const struct command command_volume_list = {
+	.path = "volume list",
+	.summary = "List named volumes",
+	.details = "A volume is made when 'mvm run -v NAME:GUEST' first names it. SIZE is what its "
+		   "files take.",
+	.options = json_options,
+	.run = list,
+};
+
+const struct command command_volume_inspect = {
+	.path = "volume inspect",
+	.summary = "Show where a named volume is and what it takes, as JSON",
+	.positionals = { { .name = "NAME", .help = "the volume" } },
+	.options = json_options,
+	.run = inspect,
+};
+
+const struct command command_volume_rm = {
+	.path = "volume rm",
+	.summary = "Remove named volumes and all that is in them",
+	.details = "One that a running VM may write to is refused (exit status 4).",
+	.positionals = { { .name = "NAME", .help = "the volumes", .many = true } },
+	.run = rm,
+};

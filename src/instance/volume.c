@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "copy/unpack.h"
+#include "instance/copy.h"
+
+/* Nobody watches these: a guest that says nothing for so long has failed. */
+#define VOLUME_IDLE_MS 30000
+
+static const struct mvm_copy_options volume_options = {
+	.stream_fd = -1,
+	.timeout_ms = -1,
+	.idle_ms = VOLUME_IDLE_MS,
+	.cancel_fd = -1,
+};
+
+static bool is_file(const struct record_volume *v)
+{
+	struct stat st;
+	return stat(v->host, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int folder_in(struct control *c, const struct record_volume *v, struct strbuf *note,
+		     struct mvm_error *err)
+{
+	enum put_owner owner = v->write_back ? OWNER_FOLDERS : OWNER_WORKLOAD;
+	AUTO_FREE char *from = str_printf("%s/.", v->host);
+	return from ? copy_put(c, from, v->guest, true, ".", owner, &volume_options, note, err)
+		    : mvm_error_oom(err);
+}
+
+/* Into the folder of its place, which is made if missing; so a folder at its place is refused, as
+ * the file cannot replace it. */
+static int file_in(struct control *c, const struct record_volume *v, struct strbuf *note,
+		   struct mvm_error *err)
+{
+	const char *slash = strrchr(v->guest, '/');
+	AUTO_FREE char *folder = strndup(v->guest, (size_t)(slash - v->guest) + 1);
+	return folder ? copy_put(c, v->host, folder, true, slash + 1, OWNER_WORKLOAD,
+				 &volume_options, note, err)
+		      : mvm_error_oom(err);
+}
+
+int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) note = { 0 };
+	int r = is_file(v) ? file_in(c, v, &note, err) : folder_in(c, v, &note, err);
+	return r < 0 ? mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest) : 0;
+}
+
+int volume_copy_back(struct control *c, const struct record_volume *v, int64_t deadline_ns,
+		     int cancel_fd, struct mvm_error *err)
+{
+	struct mvm_copy_options options = volume_options;
+	AUTO_DONE(strbuf) note = { 0 };
+	options.timeout_ms = clock_remaining_ms(deadline_ns);
+	options.cancel_fd = cancel_fd;
+	if (is_file(v))
+		return copy_get(c, v->guest, v->host, &options, UNPACK_KEEP_SAME, &note, err);
+	AUTO_FREE char *from = str_printf("%s/.", v->guest);
+	return from ? copy_get(c, from, v->host, &options, UNPACK_KEEP_SAME, &note, err)
+		    : mvm_error_oom(err);
+}
+
+int volume_lock(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd < 0 ? -errno : fd;
+	int r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	(void)close(fd); /* a folder */
+	return r;
+}
+
+int volume_lock_failed(const char *name, int code, struct mvm_error *err)
+{
+	if (code != -EBUSY)
+		return mvm_error_set(err, code, "cannot lock volume '%s': %s", name,
+				     strerror(-code));
+	(void)mvm_error_set(err, code, "volume '%s' is in use by another VM, which may write to it",
+			    name);
+	return mvm_error_hint(err, code,
+			      "stop that VM first, or use a copy of what it had with :ro");
+}
