@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The volumes of a VM that starts, for the first time or again: copied in before its workload runs.
+ * The volumes of a VM: copied in before its workload runs, at its first start and at later ones,
+ * and back when it is stopped by nobody who does that himself.
  *
  * A copy waits for the guest and for this host's disk, which the supervisor never may, so a child
  * of it does that, as a client like any other.
@@ -10,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,18 +33,25 @@ struct fill {
 	size_t len;
 };
 
-static int copy_all(const struct record *r, int fd, struct mvm_error *err)
+typedef int (*copy_fn)(struct control *c, const struct record *r, struct mvm_error *err);
+
+static int copy_all_in(struct control *c, const struct record *r, struct mvm_error *err)
 {
-	struct control c;
-	int result = control_init(&c, fd);
+	int result = 0;
 	for (size_t i = 0; result == 0 && i < r->n_volumes; i++)
-		result = volume_copy_in(&c, &r->volumes[i], err);
-	control_done(&c);
+		result = volume_copy_in(c, &r->volumes[i], err);
 	return result;
 }
 
-static _Noreturn void run_child(const struct record *r, int to, int control, pid_t parent)
+static int copy_all_back(struct control *c, const struct record *r, struct mvm_error *err)
 {
+	return volumes_copy_back(c, r, DEADLINE_NONE, -1, err);
+}
+
+static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to, int control,
+				pid_t parent)
+{
+	struct control c;
 	struct mvm_error err = { 0 };
 	sigset_t none;
 
@@ -55,7 +64,10 @@ static _Noreturn void run_child(const struct record *r, int to, int control, pid
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);
-	int result = copy_all(r, CHILD_FD_CONTROL, &err);
+	(void)umask(s->umask);
+	int result = control_init(&c, CHILD_FD_CONTROL);
+	if (result == 0)
+		result = copy(&c, s->fill_from, &err);
 	if (result < 0) /* else the exit status has to do */
 		(void)file_write_all(CHILD_FD_WORDS, err.text, strlen(err.text));
 	_exit(result < 0);
@@ -75,11 +87,12 @@ static void on_words(void *arg, uint32_t events)
 /* Serve everybody, the child too, until it has done its work or there is no use in it any more. */
 static int wait_for_child(struct supervisor *s, struct fill *f)
 {
+	bool was_stopping = s->stopping;
 	struct loop_source *source;
 	int r = loop_add_fd(s->loop, f->fd, EPOLLIN, on_words, f, &source);
 	if (r < 0)
 		return r;
-	while (r == 0 && !f->over && !s->stopping && !s->machine.ended)
+	while (r == 0 && !f->over && s->stopping == was_stopping && !s->machine.ended)
 		r = loop_run_once(s->loop, DEADLINE_NONE);
 	loop_source_free(source);
 	return r;
@@ -114,29 +127,24 @@ static int lock_volumes(struct supervisor *s, struct mvm_error *err)
 	return 0;
 }
 
-static int fill_volumes(void *arg, struct mvm_error *err)
+static int run_copies(struct supervisor *s, copy_fn copy, struct mvm_error *err)
 {
-	struct supervisor *s = arg;
 	struct fill f = { 0 };
 	AUTO_CLOSE int control = -1;
 	int fds[2], status = 0;
 
-	int r = lock_volumes(s, err);
-	if (r < 0)
-		return r;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	AUTO_CLOSE int from = fds[0];
 	AUTO_CLOSE int to = fds[1];
-	s->clients.guest_gone = false; /* of the machine before this one */
-	r = connect_child(s, &control, err);
+	int r = connect_child(s, &control, err);
 	if (r < 0)
 		return r;
 	pid_t parent = getpid(), child = fork();
 	if (child < 0)
 		return mvm_error_set(err, -errno, "cannot copy volumes: %s", strerror(errno));
 	if (child == 0)
-		run_child(s->fill_from, to, control, parent);
+		run_child(s, copy, to, control, parent);
 	(void)close(TAKE_FD(to)); /* so that its end is seen */
 	(void)close(TAKE_FD(control));
 	f.fd = from;
@@ -147,10 +155,31 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 		;
 	if (r == 0 && f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	if (s->stopping)
-		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
 	return mvm_error_set(err, r < 0 ? r : -EIO, "%s",
 			     f.len ? f.why : "the volumes could not be copied");
+}
+
+static int fill_volumes(void *arg, struct mvm_error *err)
+{
+	struct supervisor *s = arg;
+	int r = lock_volumes(s, err);
+	if (r < 0)
+		return r;
+	s->clients.guest_gone = false; /* of the machine before this one */
+	r = run_copies(s, copy_all_in, err);
+	return r < 0 && s->stopping ? mvm_error_set(err, -ECANCELED, "the start was interrupted")
+				    : r;
+}
+
+int return_volumes(struct supervisor *s, struct mvm_error *err)
+{
+	bool wanted = false;
+	for (size_t i = 0; i < s->record.n_volumes; i++)
+		wanted |= s->record.volumes[i].write_back;
+	if (!wanted || s->machine.ended || s->clients.guest_paused)
+		return 0;
+	s->fill_from = &s->record;
+	return run_copies(s, copy_all_back, err);
 }
 
 void fill_volumes_first(struct supervisor *s, const struct record *record)

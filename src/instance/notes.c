@@ -109,12 +109,13 @@ void settle_in(struct supervisor *s)
 void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
 {
 	set_time(&s->record.ended_at, 0);
-	set_string(&s->record.error, clean ? NULL : err->text);
+	const char *lost = s->lost.code ? s->lost.text : NULL;
+	set_string(&s->record.error, clean ? lost : err->text);
 	save_record(s, clean ? RECORD_EXITED : RECORD_FAILED);
 	if (!clean)
 		tell(s, "failed", err->text);
 	else if (s->stopped)
-		tell(s, "stopped", s->expired ? "its time to live is over" : NULL);
+		tell(s, "stopped", lost ? lost : s->expired ? "its time to live is over" : NULL);
 	else
 		tell(s, "exited", NULL);
 }

@@ -3,9 +3,9 @@
 #define INSTANCE_SUPERVISE_H
 
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
- * its machine, fill.c copies its volumes into it, restart.c starts it again, jobs.c answers calls,
- * notes.c writes down what happens, standby.c makes a VM of a pool somebody's instance, confine.c
- * sets limits. */
+ * its machine, fill.c copies its volumes into it and back, restart.c starts it again, jobs.c
+ * answers calls, notes.c writes down what happens, standby.c makes a VM of a pool somebody's
+ * instance, confine.c sets limits. */
 
 #include <mvm/template.h>
 
@@ -26,6 +26,8 @@ struct supervisor {
 	struct healthwatch health;
 	struct clocksync clock;
 	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
+	struct mvm_error lost;		/* volumes that did not come back; code 0: none */
+	mode_t umask;			/* the starter's, for files that come back */
 	const struct record *fill_from; /* whose volumes the next start copies */
 	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named ones, held to the end; 0: none */
 	int signal_fd;
@@ -71,6 +73,14 @@ bool restart(struct supervisor *s, struct mvm_error *err);
 /* Before the workload of a machine that is about to start, copy the volumes that a record names
  * into it; the record must last until then. */
 void fill_volumes_first(struct supervisor *s, const struct record *record);
+
+/*
+ * Before a guest that nobody else asks to stop is stopped, copy what shall come back.  A guest that
+ * says nothing for half a minute is not waited for, nor is any once somebody wants the VM to end.
+ *
+ *   err  what did not come back
+ */
+int return_volumes(struct supervisor *s, struct mvm_error *err);
 
 /* SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);

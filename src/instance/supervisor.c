@@ -161,6 +161,10 @@ static int serve(struct supervisor *s)
 			continue;
 		}
 		if (s->stopping && !s->stopped) {
+			/* nobody has copied them back; an attached VM without its starter is killed
+			 */
+			if (!(s->record.attached && s->leash_gone))
+				(void)return_volumes(s, &s->lost);
 			stop_guest(s, STOP_DEFAULT_MS);
 			continue;
 		}
@@ -334,7 +338,7 @@ int main(void)
 	struct supervisor s = { .signal_fd = -1 };
 	struct mvm_error err = { 0 };
 
-	(void)umask(077);
+	s.umask = umask(077);
 	int r = prepare(&s, &err);
 	if (r < 0) {
 		(void)fprintf(stderr, "mvm-supervisor: %s\n", err.text);

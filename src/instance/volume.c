@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "copy/unpack.h"
 #include "instance/copy.h"
 
@@ -68,6 +69,26 @@ int volume_copy_back(struct control *c, const struct record_volume *v, int64_t d
 	AUTO_FREE char *from = str_printf("%s/.", v->guest);
 	return from ? copy_get(c, from, v->host, &options, UNPACK_KEEP_SAME, &note, err)
 		    : mvm_error_oom(err);
+}
+
+int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadline_ns,
+		      int cancel_fd, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) lost = { 0 };
+	struct mvm_error why = { 0 };
+	int result = 0;
+	for (size_t k = 0; k < rec->n_volumes; k++) {
+		const struct record_volume *v = &rec->volumes[k];
+		int r = v->write_back ? volume_copy_back(c, v, deadline_ns, cancel_fd, &why) : 0;
+		if (r == 0)
+			continue;
+		strbuf_addf(&lost, "%s'%s' did not come back to '%s': %s", lost.len ? "; " : "",
+			    v->guest, v->host, why.text);
+		result = r;
+	}
+	if (result == 0)
+		return 0;
+	return lost.failed ? mvm_error_oom(err) : mvm_error_set(err, result, "%s", lost.data);
 }
 
 int volume_lock(const char *path)

@@ -15,6 +15,11 @@ int volume_copy_in(struct control *c, const struct record_volume *v, struct mvm_
 int volume_copy_back(struct control *c, const struct record_volume *v, int64_t deadline_ns,
 		     int cancel_fd, struct mvm_error *err);
 
+/* All of a record that shall come back, one after the other; after one that fails the others are
+ * tried, and the error names each that did not come back. */
+int volumes_copy_back(struct control *c, const struct record *r, int64_t deadline_ns, int cancel_fd,
+		      struct mvm_error *err);
+
 /*
  * Claim a named volume's folder for a VM that writes to it.
  *

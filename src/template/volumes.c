@@ -140,29 +140,6 @@ void volumes_free(struct mvm_volume *list, size_t n)
 	free(list);
 }
 
-/* All that shall come back, one after the other; what fails is named. */
-static int copy_all_back(struct mvm_instance *i, const struct record *rec, int64_t deadline_ns,
-			 int cancel_fd, struct mvm_error *err)
-{
-	AUTO_DONE(strbuf) lost = { 0 };
-	struct mvm_error why = { 0 };
-	int result = 0;
-	for (size_t k = 0; k < rec->n_volumes; k++) {
-		const struct record_volume *v = &rec->volumes[k];
-		int r = 0;
-		if (v->write_back)
-			r = volume_copy_back(&i->control, v, deadline_ns, cancel_fd, &why);
-		if (r == 0)
-			continue;
-		strbuf_addf(&lost, "%s'%s' did not come back to '%s': %s", lost.len ? "; " : "",
-			    v->guest, v->host, why.text);
-		result = r;
-	}
-	if (result == 0)
-		return 0;
-	return lost.failed ? mvm_error_oom(err) : mvm_error_set(err, result, "%s", lost.data);
-}
-
 int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 			   const struct mvm_copy_options *options, struct mvm_error *err)
 {
@@ -180,7 +157,8 @@ int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 		return 0; /* of a guest that is not up there is nothing to have back */
 	r = mvm_instance_open(mvm, name, &i, err);
 	if (r == 0)
-		r = copy_all_back(i, &rec, deadline_ns, options ? options->cancel_fd : -1, err);
+		r = volumes_copy_back(&i->control, &rec, deadline_ns,
+				      options ? options->cancel_fd : -1, err);
 	mvm_instance_close(i);
 	return r;
 }

@@ -106,6 +106,25 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         self.mvm_fails(3, "volume", "rm", "data-1", says="no volume")
         self.assertFalse(os.path.exists(volume["path"]))
 
+    def test_a_volume_comes_back_when_the_time_is_over(self):
+        self.mvm_ok("run", "-T", "vol-worker", "--name", "short", "-d", "--ttl", "3s", "-v",
+                    "ttl:/data/base")
+        self.exec("short", "sh", "-c", "umask 0; echo kept > /data/base/file")
+        self.assertTrue(guests.wait_until(lambda: self.inspect("short")["state"] == "exited"))
+        self.assertIsNone(self.inspect("short")["error"])
+        path = self.mvm_json("volume", "inspect", "ttl")["path"]
+        with open(f"{path}/file", encoding="ascii") as file:
+            self.assertEqual(file.read(), "kept\n")
+        self.assertEqual(os.stat(f"{path}/file").st_mode & 0o777, 0o666 & ~self.umask())
+        self.mvm_ok("rm", "short")
+        self.mvm_ok("volume", "rm", "ttl")
+
+    @staticmethod
+    def umask():
+        value = os.umask(0)
+        os.umask(value)
+        return value
+
     def test_paths_and_names_are_told_apart(self):
         os.mkdir(self.path("sub"))
         for status, volume, says in [
