@@ -2,8 +2,10 @@
 """Volumes: there before the workload, its user's, and no larger than the guest."""
 
 import io
+import json
 import os
 import shutil
+import subprocess
 import tarfile
 
 import guests
@@ -70,6 +72,23 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         self.assertTrue(guests.wait_until(lambda: f"{generation} seen" in self.log(name)))
         self.assertNotIn(f"{generation} missing", self.log(name))
         self.mvm_ok("rm", "--force", name)
+
+    def test_a_vm_of_a_pool_has_its_volumes_before_it_goes_on(self):
+        self.mvm_ok("pool", "set", "vol-worker", "--size", "1")
+        server = self.start_mvm("pool", "serve", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.assertTrue(guests.wait_until(
+            lambda: self.mvm_json("pool", "list")["pools"][0]["ready"] == 1))
+        os.mkdir(self.path("host"))
+        self.write("host/file", "hello\n")
+        name = self.run_detached("vol-worker", "-v", f"{self.path('host')}:/v:rw")["name"]
+        self.assertTrue(json.loads(self.mvm_ok("inspect", name))["from_pool"])
+        generation = self.exec(name, "cat", "/run/mvm/generation").strip()
+        self.assertTrue(guests.wait_until(lambda: f"{generation} seen" in self.log(name)))
+        self.assertNotIn(f"{generation} missing", self.log(name))
+        self.mvm_ok("rm", "--force", name)
+        server.terminate()
+        server.wait(harness.PATIENCE_S)
+        self.mvm_ok("pool", "set", "vol-worker", "--size", "0")
 
     def test_a_single_file_goes_along(self):
         self.write("conf", "one\n")
