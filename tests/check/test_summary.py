@@ -89,7 +89,7 @@ class Summary(harness.TestCase):
 
     def test_a_listed_test_that_is_not_in_the_log_is_a_failure(self):
         record = {"name": "mvm:unit / x", "stdout": CMOCKA_GOOD, "result": "OK"}
-        self.write("log.list", "mvm:unit / x\nmvm:unit / y\n")
+        self.write("log.list", "ninja: no work to do.\nmvm:unit / x\nmvm:unit / y\n")
         lines = self.summary(record, status=1)
         self.assertEqual(lines[-2:], ["missing: unit / y did not run",
                                       "2 passed, 1 failed, 1 skipped"])
