@@ -15,6 +15,7 @@ LONG_AGO = time.time() - 10 * 24 * 60 * 60
 
 # Arguments that do more than those of ordinary() would.
 ARGUMENTS = {
+    "stop": ["--all"],
     "template apply": ["web.toml"],
     "template build": ["other", "--force"],
     "template create": ["precious", "--flake", "dir:root", "--force"],
@@ -171,8 +172,8 @@ class Foreign(Revisions):
         self.plant("templates", "prod", "f")
         self.mvm_fails(3, "rm", "prod", says="there is no instance 'prod'")
         self.mvm_fails(3, "template", "delete", "prod", "--force", says="no template 'prod'")
-        self.mvm_fails(1, "kernel", "rm", "prod", says="'kernels/prod' in the data folder")
-        self.mvm_fails(1, "kernel", "add", self.path("kernel"), "--name", "prod", "--force",
+        self.mvm_fails(4, "kernel", "rm", "prod", says="'kernels/prod' in the data folder")
+        self.mvm_fails(4, "kernel", "add", self.path("kernel"), "--name", "prod", "--force",
                        says="'kernels/prod' in the data folder")
 
     def test_an_instance_goes_by_name_with_all_in_its_folder(self):
