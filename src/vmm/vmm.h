@@ -47,7 +47,7 @@ struct vmm_caps {
 	bool network_user;	     /* outbound NAT and port forwards; see network_obstacle() */
 	bool shared_memory_clones;   /* clones map the snapshot's memory file copy-on-write */
 	const char *agent_transport; /* "virtio-serial", "vsock" */
-	uint32_t clone_least_mib;    /* memory that no clone that answers does without; measured */
+	uint32_t clone_least_mib;    /* memory that no clone that answers does without */
 };
 
 enum vmm_memory {
