@@ -55,7 +55,7 @@ class Inputs(guests.TestCase):
     def test_each_wrong_value_is_named_with_its_key(self):
         cases = (
             ("vcpus   = 1", "vcpus = 300", "variants[0].vcpus"),
-            ("vcpus   = 1", "", "vcpus"),
+            ("vcpus   = 1", "vcpu = 1", "variants[0].vcpu"),
             ("mem_mib = 128", "mem_mib = -1", "variants[0].mem_mib"),
             ('role    = "worker"', 'role = "../up"', "role"),
             ('http = "', "htp = 1 #", "htp"),
@@ -89,7 +89,7 @@ class Inputs(guests.TestCase):
         for config in (guests.CONFIG, guests.CONFIG.replace('kernel      = "debian"', "")):
             says = self.build_fails(3, config)
             self.assertIn("kernel", says)
-            self.assertIn("mvm kernel add", says)
+            self.assertIn("mvm kernel fetch", says)
 
     def test_what_is_no_kernel_is_refused(self):
         self.write("text", "hello\n")
@@ -251,7 +251,7 @@ class Sick(guests.TestCase):
         says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", "--backend", "firecracker",
                               env={"MVM_FIRECRACKER": "/no/such/firecracker"})
         self.assertIn("/no/such/firecracker", says)
-        self.assertIn("doc/firecracker.md", says) # and no package of QEMU's
+        self.assertIn("put firecracker", says) # and no package of QEMU's
         self.assertNotIn("qemu-system-x86", says)
         self.assert_nothing_left()
         self.assertEqual([backend for backend in self.mvm_json("backends", env=nowhere)
