@@ -114,8 +114,8 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
 }
 
-/* All it prints on standard output until the VM ends, which is an error when it failed, or somebody
- * presses ^C. */
+/* Print all that it prints until the VM ends, or somebody presses ^C.  The workload's status
+ * becomes ours. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		  bool volumes)
 {
@@ -139,13 +139,18 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		(void)mvm_instance_finish(instance, 0, &ignored);
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
+	bool ended = info->state == MVM_INSTANCE_EXITED;
 	(void)guest_signals_take(signals); /* the one that ended this, if it was one */
-	if (volumes)
+	if (volumes && !(ended && info->workload_ended)) /* with that they have come back */
 		r = copy_back(c, mvm, name, signals);
 	guest_signals_unblock();  /* another one ends the VM at once */
 	struct mvm_error ignored; /* what did not come back counts more */
 	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? &ignored : &c->err);
-	return r < 0 ? r : finished;
+	if (r < 0 || finished < 0)
+		return r < 0 ? r : finished;
+	if (ended && info->error) /* its volumes did not come back */
+		return cli_error(c, -EIO, "%s", info->error);
+	return ended && info->exit_code > 0 ? info->exit_code : 0;
 }
 
 static int run(struct cli_context *c, const struct args *a)
@@ -183,6 +188,11 @@ static int run(struct cli_context *c, const struct args *a)
 				    "by its name");
 	AUTO_DONE(strv) env = { 0 };
 	struct guest_command command;
+	enum mvm_restart restart = MVM_RESTART_NO;
+	uint32_t restart_max = 0;
+	if (args_given(a, "restart") &&
+	    mvm_restart_parse(args_string(a, "restart"), &restart, &restart_max, &c->err) < 0)
+		return c->usage = true, -EINVAL;
 	int r = env_collect(c, a, &env);
 	if (r >= 0)
 		r = guest_command_parse(c, a, &env, &command);
@@ -213,7 +223,9 @@ static int run(struct cli_context *c, const struct args *a)
 		.mem_mib = args_u32(a, "mem", 0),
 		.forwards = forwards,
 		.n_forwards = ports->n,
-		.restart_on_failure = str_eq(args_string(a, "restart"), "on-failure"),
+		.restart = restart,
+		.restart_max = restart_max,
+		.keep_running = args_flag(a, "keep-running"),
 		.remove_at_end = args_flag(a, "rm"),
 		.private_memory = args_flag(a, "private-memory"),
 		.exec = with_command,
@@ -334,11 +346,17 @@ static const struct option options[] = {
 		  "a timing channel between them; slower, and never from a pool",
 	  .group = "Machine" },
 	{ .name = "restart",
-	  .kind = OPTION_CHOICE,
+	  .kind = OPTION_STRING,
 	  .value = "WHEN",
-	  .choices = "no|on-failure",
-	  .help = "on-failure: start it again when it fails, after a pause that grows from a "
-		  "second to a minute; it stays down after ten failures in a row",
+	  .choices = "no|on-failure|always|unless-stopped",
+	  .help = "start it again when it has ended by itself, after a pause that grows from a "
+		  "second to a minute: no (the default), on-failure[:N] (its VM failed or its "
+		  "workload's status is not 0; up to N times in a row, 10), always, or "
+		  "unless-stopped, which is the same until the host goes down",
+	  .group = "Life" },
+	{ .name = "keep-running",
+	  .kind = OPTION_FLAG,
+	  .help = "the VM stays when its workload has ended",
 	  .group = "Life" },
 	{ .name = "ttl",
 	  .kind = OPTION_DURATION,
@@ -368,10 +386,10 @@ const struct command command_run = {
 		"Restores the snapshot of the template's revision, in milliseconds, if it was made "
 		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
 		"With COMMAND: runs it in a fresh VM beside the template's workload, exits with "
-		"its "
-		"status and removes the VM. " GUEST_COMMAND_INPUT " Without COMMAND: "
-		"shows the console until the VM ends (1 when it fails) or ^C is pressed, then "
-		"stops and removes it; a second ^C does not wait for the guest. "
+		"its status and removes the VM. " GUEST_COMMAND_INPUT " Without COMMAND: shows the "
+		"console until the VM ends or ^C is pressed, then stops and removes it, and exits "
+		"with the workload's status (128 and the signal that ended it; 1 when the VM "
+		"failed); a second ^C does not wait for the guest. "
 		"With --detach the VM goes on by itself; see 'mvm ps'.\n\n"
 		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'. "
 		"Without COMMAND, -e and --env-file set variables of the template's own workload: "

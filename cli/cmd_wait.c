@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "handles.h"
+#include "instance_state.h"
 #include "json.h"
 #include "options.h"
 
@@ -29,19 +30,28 @@ static int print_result(const struct cli_context *c, const char *state, const ch
 	return jsonw_print(&j, stdout);
 }
 
-/* What became of it: an error when it failed. */
-static int report(struct cli_context *c, struct mvm *mvm, const char *name)
+/* What became of it: its status, or an error when it failed.  status: what is known of one that was
+ * to be removed at its end; -1: nothing. */
+static int report(struct cli_context *c, struct mvm *mvm, const char *name, int status)
 {
 	AUTO(mvm_instance_info) info = NULL;
+	char state[INSTANCE_STATE_SIZE];
 	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
-	if (r == -ENOENT) /* it was to be removed at its end */
-		return c->json ? print_result(c, NULL, name, NULL) : 0;
+	if (r == -ENOENT) { /* it was to be removed at its end */
+		if (c->json)
+			r = print_result(c, NULL, name, status < 0 ? NULL : &status);
+		return r < 0 && r != -ENOENT ? r : status > 0 ? status : 0;
+	}
 	if (r < 0)
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED)
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name,
 				 info->error ? info->error : "nobody knows why");
-	return print_result(c, mvm_instance_state_name(info->state), name, NULL);
+	instance_state_text(info, state);
+	status = info->exit_code;
+	r = print_result(c, c->json ? mvm_instance_state_name(info->state) : state, name,
+			 status < 0 ? NULL : &status);
+	return r < 0 ? r : status > 0 ? status : 0;
 }
 
 /* 1, 0 while it may still run, or an error: there is none of that name. */
@@ -71,6 +81,12 @@ static int wait_for_workload(struct cli_context *c, const struct args *a)
 					       &c->err);
 	if (r == -ETIMEDOUT)
 		return cli_error(c, -EBUSY, "the workload of '%s' still runs", args_at(a, 0));
+	AUTO(mvm_instance_info) info = NULL;
+	if (r < 0 && mvm && mvm_instance_inspect(mvm, args_at(a, 0), &info, NULL) == 0 &&
+	    info->workload_ended) { /* the VM may have ended with it */
+		status = info->exit_code;
+		r = 0;
+	}
 	if (r == 0 && c->json)
 		r = print_result(c, NULL, args_at(a, 0), &status);
 	return r < 0 ? r : status;
@@ -81,6 +97,7 @@ static int run(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
 	const char *name = args_at(a, 0);
+	int status = -1;
 
 	if (args_flag(a, "workload"))
 		return wait_for_workload(c, a);
@@ -88,15 +105,16 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = has_ended(mvm, name, &c->err);
 	if (r != 0)
-		return r < 0 ? r : report(c, mvm, name);
+		return r < 0 ? r : report(c, mvm, name, status);
 	r = mvm_instance_open(mvm, name, &instance, &c->err);
 	if (r < 0 && has_ended(mvm, name, NULL) != 0)
-		return report(c, mvm, name); /* it has just come to its end, or is gone by now */
+		return report(c, mvm, name,
+			      status); /* it has just come to its end, or is gone by now */
 	if (r == 0)
-		r = mvm_instance_wait(instance, args_ms(a, "timeout", -1), &c->err);
+		r = mvm_instance_wait(instance, args_ms(a, "timeout", -1), &status, &c->err);
 	if (r == -ETIMEDOUT)
 		return cli_error(c, -EBUSY, "instance '%s' still runs", name);
-	return r < 0 ? r : report(c, mvm, name);
+	return r < 0 ? r : report(c, mvm, name, status);
 }
 
 static const struct option options[] = {
@@ -117,9 +135,12 @@ static const struct option options[] = {
 const struct command command_wait = {
 	.path = "wait",
 	.summary = "Wait until an instance has ended",
-	.details = "Exits with 0 when the guest ended by itself or was stopped, with 1 when the "
-		   "VM failed, and with 4 when it still runs after the timeout. One that is "
-		   "started again on failure has ended when it stays down.",
+	.details =
+		"Prints what became of it, such as 'exited (3)', and exits with its status: its "
+		"workload's, 128 and the signal that ended that one, or 0 when the guest ended by "
+		"itself. With a message instead it exits with 1 when the VM failed, 3 when "
+		"there is none, and 4 when it still runs after the timeout. One that is started "
+		"again has ended when it stays down.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
 	.examples = "mvm wait web --timeout 5m\n"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ps_rows.h"
+#include "instance_state.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -37,14 +38,15 @@ static void add_ports(const struct mvm_instance_info *info, struct strbuf *b)
 void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 {
 	AUTO_DONE(strbuf) ports = { 0 };
-	char memory[32] = "-";
+	char memory[32] = "-", state[INSTANCE_STATE_SIZE];
 
 	add_ports(info, &ports);
 	if (info->vmm_pid > 0)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
 	strv_add(b, info->name);
 	strv_add(b, info->template_id);
-	strv_add(b, mvm_instance_state_name(info->state));
+	instance_state_text(info, state);
+	strv_add(b, state);
 	strv_add(b, str_eq(info->health, "none") ? "-" : info->health);
 	if (info->start_ns)
 		strv_addf(b, "%s, %" PRId64 " ms",

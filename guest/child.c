@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "base/str.h"
 
-static void reap(struct children *c)
+void children_reap(struct children *c)
 {
 	int status;
 	pid_t pid;
@@ -44,7 +44,7 @@ static void on_signal(void *arg, uint32_t events)
 	(void)events;
 	while (read(c->signal_fd, &info, sizeof(info)) > 0)
 		; /* signals of one kind merge: waitpid() says who it was */
-	reap(c);
+	children_reap(c);
 }
 
 int children_watch(struct children *c, struct loop *loop)
@@ -67,7 +67,7 @@ int children_watch(struct children *c, struct loop *loop)
 	int r = loop_add_fd(loop, fd, EPOLLIN, on_signal, c, &c->source);
 	if (r < 0)
 		return r;
-	reap(c); /* what ended before anybody listened */
+	children_reap(c); /* what ended before anybody listened */
 	return 0;
 }
 

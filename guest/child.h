@@ -37,6 +37,9 @@ struct children {
 int children_watch(struct children *c, struct loop *loop);
 void children_done(struct children *c);
 
+/* Take in those that have ended, as the loop does when SIGCHLD has come. */
+void children_reap(struct children *c);
+
 /* What a child does that executes no program.  Returns its exit status. */
 typedef int (*child_main_fn)(const void *arg);
 

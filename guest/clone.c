@@ -23,6 +23,22 @@ static void reply_nonce(struct agent *a, uint32_t id)
 	stream_reply(a, id, 0, NULL, &results);
 }
 
+static int refuse_ended(struct agent *a, struct mvm_error *err)
+{
+	char what[CHILD_STATUS_SIZE];
+	children_reap(&a->children);
+	if (a->workload != WORKLOAD_ENDED)
+		return 0;
+	child_describe(a->workload_status, what);
+	if (a->frozen) {
+		(void)thaw_guest(a, NULL); /* nobody needs this guest any more */
+		freeze_come_first(false);
+	}
+	return mvm_error_set(err, -ESRCH,
+			     "the workload has ended with %s, so every clone would end at once",
+			     what);
+}
+
 void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
@@ -35,7 +51,11 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 		stream_reply(a, id, -EBUSY, "other calls are still being answered", NULL);
 		return;
 	}
-	int r = freeze_guest(a, q->memory_bytes, &err);
+	int r = refuse_ended(a, &err);
+	if (r == 0)
+		r = freeze_guest(a, q->memory_bytes, &err);
+	if (r == 0)
+		r = refuse_ended(a, &err); /* it may have ended just before the freeze */
 	if (r < 0) {
 		stream_reply(a, id, r, err.text, NULL);
 		return;

@@ -26,7 +26,7 @@ enum mvm_instance_state {
 	MVM_INSTANCE_STARTING,
 	MVM_INSTANCE_RUNNING,
 	MVM_INSTANCE_PAUSED,
-	MVM_INSTANCE_EXITED, /* the guest ended by itself, or was stopped */
+	MVM_INSTANCE_EXITED, /* its workload or its guest ended by itself, or it was stopped */
 	MVM_INSTANCE_FAILED, /* it did not start, its kernel panicked, its VMM or supervisor died */
 };
 
@@ -74,6 +74,25 @@ enum mvm_start_kind {
 	MVM_START_REQUIRE_SNAPSHOT, /* restore or fail with -EOPNOTSUPP */
 };
 
+/* When an instance that has ended by itself is started again, after a pause that grows. */
+enum mvm_restart {
+	MVM_RESTART_NO,
+	MVM_RESTART_ON_FAILURE, /* its VM failed, or its workload ended with another status than 0
+				 */
+	MVM_RESTART_ALWAYS,
+	MVM_RESTART_UNLESS_STOPPED, /* the same: no instance outlives its host's boot */
+};
+
+/*
+ * Parse "no", "on-failure[:N]", "always" or "unless-stopped".
+ *
+ *   ret_max  N: how often in a row; 0 when it is not given: ten times
+ *
+ * Returns 0 or -EINVAL with what is wrong.
+ */
+MVM_API int mvm_restart_parse(const char *text, enum mvm_restart *ret, uint32_t *ret_max,
+			      struct mvm_error *err);
+
 struct mvm_start_options {
 	const char *template_ref; /* "ID" or "ID@REVISION" */
 	const char *name;	  /* NULL: one is made from the template's id */
@@ -86,7 +105,9 @@ struct mvm_start_options {
 	size_t n_forwards;
 	const struct mvm_volume *volumes;
 	size_t n_volumes;	 /* at most MVM_VOLUMES_MAX */
-	bool restart_on_failure; /* start it again when it fails, after a growing pause */
+	enum mvm_restart restart;
+	uint32_t restart_max;	 /* of ON_FAILURE, in a row; 0: ten times */
+	bool keep_running;	 /* its workload's end does not end it; so it is with `exec` */
 	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
 	bool private_memory;	 /* a clone gets a copy of the snapshot's memory: see below */
 	bool exec;		 /* commands are to be run in it: refuse what has no agent */
@@ -170,6 +191,8 @@ struct mvm_instance_info {
 	char *health_message; /* what the last failed check said */
 	char *expires_at;
 	unsigned restarts;
+	bool workload_ended; /* the template's command has */
+	int exit_code;	     /* the workload's, or 128 and its signal; -1: none yet, or it failed */
 	/* of a running one, at the moment of asking: what its VMM takes */
 	uint64_t cpu_ns;
 	uint64_t memory_private_bytes, memory_shared_bytes;
@@ -303,12 +326,19 @@ MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
 				struct mvm_error *err);
 
-/* Wait until the VM has ended.  -ETIMEDOUT when it has not by then; negative: no timeout. */
-MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms,
+/*
+ * Wait until the VM has ended and is not started again.
+ *
+ *   timeout_ms  negative: none
+ *   ret_status  its exit_code as in struct mvm_instance_info; may be NULL
+ *
+ * -ETIMEDOUT when it has not ended by then.
+ */
+MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms, int *ret_status,
 			      struct mvm_error *err);
 
 /*
- * Wait until the template's command has ended in the guest, which goes on without it.
+ * Wait until the template's command has ended in the guest.
  *
  *   timeout_ms  negative: none
  *   ret_status  its exit code, or 128 + the signal that ended it

@@ -73,7 +73,7 @@ static void take_answer(struct agent_client *a, struct agent_later *l, const str
 		status = EPROTO;
 	if (status && wire_find(f->payload, f->len, FIELD_MESSAGE, &field) > 0)
 		(void)wire_get_str(&field, &message); /* else the number has to do */
-	l->on_answer(l->arg, (int)status, message ? message : strerror((int)status));
+	l->on_answer(l->arg, (int)status, message ? message : strerror((int)status), f);
 }
 
 static void take_frame(struct agent_client *a, const struct frame *f)

@@ -21,8 +21,9 @@
 typedef void (*agent_frame_fn)(void *arg, const struct frame *frame);
 typedef void (*agent_broken_fn)(void *arg);
 
-/* status: 0 or a positive errno, then with the agent's message. */
-typedef void (*agent_answer_fn)(void *arg, int status, const char *message);
+/* status: 0 or a positive errno, then with the agent's message.  reply: the whole answer. */
+typedef void (*agent_answer_fn)(void *arg, int status, const char *message,
+				const struct frame *reply);
 
 /* A call of which nobody waits for the answer; its caller's, from begin to answer or cancel. */
 struct agent_later {

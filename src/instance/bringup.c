@@ -191,7 +191,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 		if (s->record.purpose == RECORD_FOR_CAPTURE) /* the next VMM makes its own */
 			(void)unlinkat(SUPERVISOR_FD_CAPTURE, MEMORY_NAME, 0);
 		fill_volumes_first(s, &s->record);
-		s->clients.guest_gone = false;
+		clients_guest_back(&s->clients);
 		r = start_boot(s, ops, err);
 	}
 	return r;

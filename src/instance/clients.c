@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -154,6 +155,7 @@ static const char *gone_message(const struct clients *c)
 {
 	return c->agent->misbehaved ? "the guest broke the agent protocol, so nothing can be asked "
 				      "of it any more; end it with 'mvm stop --timeout 0'"
+	       : c->goodbye[0]	    ? c->goodbye
 				    : "the VM has ended";
 }
 
@@ -459,6 +461,18 @@ void clients_guest_gone(struct clients *c)
 			clients_reply(c, s->client_id, s->client_stream, gone_status(c),
 				      gone_message(c), NULL);
 	}
+}
+
+void clients_say_goodbye(struct clients *c, const char *why)
+{
+	(void)snprintf(c->goodbye, sizeof(c->goodbye), "%s", why);
+	clients_guest_gone(c);
+}
+
+void clients_guest_back(struct clients *c)
+{
+	c->guest_gone = false;
+	c->goodbye[0] = '\0';
 }
 
 struct job *clients_next_job(struct clients *c)

@@ -60,6 +60,7 @@ struct clients {
 	 */
 	const char *busy;
 	bool guest_gone;      /* calls for the guest are refused */
+	char goodbye[128];    /* with this sentence; "": the usual one */
 	bool guest_paused;    /* as well; what runs already just waits */
 	void (*on_leash_gone)(void *arg);
 	void (*on_job)(void *arg, const struct job *j); /* it was queued; may be NULL */
@@ -96,6 +97,12 @@ int clients_listen(struct clients *c, int listen_fd);
 
 /* The guest is gone: end every stream by closing its client's call with an error. */
 void clients_guest_gone(struct clients *c);
+
+/* The same for a guest that is about to go; why is what its clients are told. */
+void clients_say_goodbye(struct clients *c, const char *why);
+
+/* There is a guest again. */
+void clients_guest_back(struct clients *c);
 
 /* The next call for the supervisor, the caller's; NULL when there is none. */
 struct job *clients_next_job(struct clients *c);

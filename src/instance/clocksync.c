@@ -12,10 +12,11 @@
 #define PAUSE_MS     100
 #define ANSWER_MS    5000 /* a guest that does not answer has other troubles */
 
-static void on_answer(void *arg, int status, const char *message)
+static void on_answer(void *arg, int status, const char *message, const struct frame *reply)
 {
 	struct clocksync *c = arg;
 	(void)message;
+	(void)reply;
 	bool right = status == 0 && clock_now_ns() - c->sent_ns <= NEAR_NS;
 	if (status == 0)
 		c->back = false; /* from here on it can only be behind */

@@ -165,7 +165,7 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 	int r = lock_volumes(s, err);
 	if (r < 0)
 		return r;
-	s->clients.guest_gone = false; /* of the machine before this one */
+	clients_guest_back(&s->clients);
 	r = run_copies(s, copy_all_in, err);
 	return r < 0 && s->stopping ? mvm_error_set(err, -ECANCELED, "the start was interrupted")
 				    : r;

@@ -74,11 +74,12 @@ static void failed_late(struct healthwatch *w, const struct hostload *host, cons
 	failed(w, text);
 }
 
-static void on_answer(void *arg, int status, const char *message)
+static void on_answer(void *arg, int status, const char *message, const struct frame *reply)
 {
 	struct healthwatch *w = arg;
 	int64_t took_ns = clock_now_ns() - w->asked_ns - ATTEMPT_MS * NS_PER_MS;
 	struct hostload host;
+	(void)reply;
 	if (status != 0 && took_ns >= 0) { /* the agent's check had no answer in its time, either */
 		hostload_read(&host);
 		if (healthwatch_excuses(w, took_ns, &host))

@@ -12,6 +12,7 @@
 
 void kill_vmm(struct supervisor *s)
 {
+	s->killed = true;
 	if (s->machine.vmm && s->machine.vmm->process.pid > 0)
 		(void)kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
 }

@@ -69,6 +69,10 @@ void note_start(struct supervisor *s)
 		      : !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
 			      ? RECORD_HEALTH_HEALTHY
 			      : RECORD_HEALTH_STARTING;
+	rec->workload_ended = rec->has_exit_code = false;
+	s->workload_end[0] = '\0';
+	s->followed = s->killed = false;
+	s->lost.code = 0;
 	s->up_since_ns = clock_now_ns();
 	s->started = true;
 }
@@ -79,6 +83,7 @@ static void watch_guest(struct supervisor *s)
 	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
 				s->record.health, on_health, s);
 	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	workload_watch(s);
 }
 
 /* What can wait until the starter has its answer. */
@@ -108,6 +113,8 @@ void settle_in(struct supervisor *s)
 /* The VM is down for good. */
 void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
 {
+	char text[sizeof(s->workload_end) + 32];
+	(void)snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
 	set_time(&s->record.ended_at, 0);
 	const char *lost = s->lost.code ? s->lost.text : NULL;
 	set_string(&s->record.error, clean ? lost : err->text);
@@ -116,6 +123,8 @@ void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
 		tell(s, "failed", err->text);
 	else if (s->stopped)
 		tell(s, "stopped", lost ? lost : s->expired ? "its time to live is over" : NULL);
+	else if (s->followed)
+		tell(s, "exited", lost ? lost : text);
 	else
 		tell(s, "exited", NULL);
 }

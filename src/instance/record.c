@@ -41,6 +41,13 @@ const char *const record_purpose_names[RECORD_FOR_POOL + 1] = {
 	[RECORD_FOR_POOL] = "pool",
 };
 
+const char *const record_restart_names[RECORD_RESTART_UNLESS_STOPPED + 1] = {
+	[RECORD_RESTART_NO] = "no",
+	[RECORD_RESTART_ON_FAILURE] = "on-failure",
+	[RECORD_RESTART_ALWAYS] = "always",
+	[RECORD_RESTART_UNLESS_STOPPED] = "unless-stopped",
+};
+
 const char *record_state_name(enum record_state state)
 {
 	return record_state_names[state];
@@ -149,7 +156,13 @@ char *record_to_json(const struct record *r)
 	put_nullable(&out, o, "error", r->error);
 	json_put_string(&out, o, "health", record_health_name(r->health));
 	put_nullable(&out, o, "health_message", r->health_message);
-	json_put(&out, o, "restart_on_failure", json_boolean(r->restart_on_failure));
+	json_put(&out, o, "workload_ended", json_boolean(r->workload_ended));
+	json_put(&out, o, "exit_code",
+		 r->has_exit_code ? json_integer((json_int_t)r->exit_code) : json_null());
+	json_put_string(&out, o, "restart", record_restart_names[r->restart]);
+	json_put_u64(&out, o, "restart_max", r->restart_max);
+	json_put(&out, o, "restart_on_failure", json_boolean(r->restart != RECORD_RESTART_NO));
+	json_put(&out, o, "keep_running", json_boolean(r->keep_running));
 	json_put_u64(&out, o, "restarts", r->restarts);
 	json_put_u64(&out, o, "ttl_ms", (uint64_t)r->ttl_ms);
 	put_nullable(&out, o, "expires_at", r->expires_at);

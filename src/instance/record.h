@@ -49,6 +49,14 @@ enum record_purpose {
 	RECORD_FOR_POOL,    /* restored and paused until somebody wants it */
 };
 
+/* When a VM that has ended is started again. */
+enum record_restart {
+	RECORD_RESTART_NO,
+	RECORD_RESTART_ON_FAILURE, /* its VM failed, or its workload's status is not 0 */
+	RECORD_RESTART_ALWAYS,
+	RECORD_RESTART_UNLESS_STOPPED,
+};
+
 /* Whose the guest's memory is, with pages of files among it. */
 enum record_memory {
 	RECORD_MEMORY_OWN,     /* it has booted */
@@ -101,7 +109,9 @@ struct record {
 
 	/* what the starter wants beyond the machine */
 	uint64_t log_max_bytes; /* of each log; 0: the default */
-	bool restart_on_failure;
+	enum record_restart restart;
+	unsigned restart_max; /* of ON_FAILURE, in a row; 0: the default */
+	bool keep_running;    /* its workload's end does not end it */
 	bool remove_at_end; /* and not only when it is attached */
 	int64_t ttl_ms;	    /* stop it after that; 0: never */
 
@@ -110,7 +120,10 @@ struct record {
 	char *expires_at; /* when its time to live is over */
 	enum record_health health;
 	char *health_message; /* what the last failed check said */
-	unsigned restarts;    /* how often it failed and was started again */
+	unsigned restarts;    /* how often it was started again */
+	bool workload_ended;  /* the template's command has */
+	bool has_exit_code;   /* it has ended, or its workload has */
+	unsigned exit_code;   /* the workload's: 128 and the signal that ended it */
 	char *cgroup;	      /* path below the cgroup2 mount; NULL: it has none of its own */
 	char *cgroup_limits;  /* "memory cpu pids", as far as they could be set */
 

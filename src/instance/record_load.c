@@ -152,6 +152,37 @@ static int get_strings(const struct json_at *root, struct record *ret, struct mv
 	return 0;
 }
 
+/* Records of older versions know only one policy. */
+static int get_restart(const struct json_at *root, struct record *ret, struct mvm_error *err)
+{
+	bool on_failure = false;
+	size_t restart = 0;
+	uint64_t max = 0;
+	int r = json_get_bool(root, "restart_on_failure", JSON_REQUIRED, &on_failure, err);
+	restart = on_failure ? RECORD_RESTART_ON_FAILURE : RECORD_RESTART_NO;
+	if (r >= 0 && json_object_get(root->value, "restart"))
+		r = get_choice(root, "restart", record_restart_names,
+			       MVM_ARRAY_SIZE(record_restart_names), &restart, err);
+	if (r >= 0)
+		r = json_get_u64(root, "restart_max", 0, UINT32_MAX, JSON_OPTIONAL, &max, err);
+	ret->restart = (enum record_restart)restart;
+	ret->restart_max = (unsigned)max;
+	return r;
+}
+
+static int get_exit_code(const struct json_at *root, struct record *ret, struct mvm_error *err)
+{
+	const json_t *value = json_object_get(root->value, "exit_code");
+	uint64_t code = 0;
+	int r = json_get_bool(root, "workload_ended", JSON_OPTIONAL, &ret->workload_ended, err);
+	if (r < 0 || !value || json_is_null(value))
+		return r;
+	r = json_get_u64(root, "exit_code", 0, 255, JSON_REQUIRED, &code, err);
+	ret->has_exit_code = r >= 0;
+	ret->exit_code = (unsigned)code;
+	return r;
+}
+
 static int get_wishes(const struct json_at *root, struct record *ret, uint64_t *ttl_ms,
 		      uint64_t *restarts, struct mvm_error *err)
 {
@@ -162,8 +193,9 @@ static int get_wishes(const struct json_at *root, struct record *ret, uint64_t *
 	if (r >= 0)
 		r = json_get_u64(root, "restarts", 0, UINT32_MAX, JSON_REQUIRED, restarts, err);
 	if (r >= 0)
-		r = json_get_bool(root, "restart_on_failure", JSON_REQUIRED,
-				  &ret->restart_on_failure, err);
+		r = get_restart(root, ret, err);
+	if (r >= 0)
+		r = json_get_bool(root, "keep_running", JSON_OPTIONAL, &ret->keep_running, err);
 	if (r >= 0)
 		r = json_get_bool(root, "remove_at_end", JSON_REQUIRED, &ret->remove_at_end, err);
 	return r;
@@ -189,6 +221,8 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 		r = json_get_bool(root, "agent", JSON_OPTIONAL, &agent, err);
 	if (r >= 0)
 		r = get_wishes(root, ret, &ttl_ms, &restarts, err);
+	if (r >= 0)
+		r = get_exit_code(root, ret, err);
 	ret->no_agent = !agent;
 	ret->ttl_ms = (int64_t)ttl_ms;
 	ret->restarts = (unsigned)restarts;

@@ -11,6 +11,7 @@ extern const char *const record_health_names[RECORD_HEALTH_UNHEALTHY + 1];
 extern const char *const record_start_names[2]; /* by record.restore */
 extern const char *const record_memory_names[RECORD_MEMORY_REFLINK + 1];
 extern const char *const record_copy_names[2]; /* by record.data_disk_reflinked */
+extern const char *const record_restart_names[RECORD_RESTART_UNLESS_STOPPED + 1];
 extern const char *const record_purpose_names[RECORD_FOR_POOL + 1];
 
 #endif

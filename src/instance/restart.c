@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting a VM again that has failed. */
+/* Starting a VM again that has ended. */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -42,6 +44,7 @@ static int64_t restart_pause_ms(unsigned failures)
 void put_away(struct supervisor *s)
 {
 	s->started = false;
+	workload_forget(s);
 	healthwatch_stop(&s->health);
 	clocksync_stop(&s->clock);
 	machine_drain(&s->machine);
@@ -55,12 +58,37 @@ void put_away(struct supervisor *s)
 	set_string(&s->record.cgroup_limits, NULL);
 }
 
+static bool is_wanted(const struct supervisor *s)
+{
+	const struct record *r = &s->record;
+	if (s->stopped || s->stopping || r->restart == RECORD_RESTART_NO)
+		return false;
+	return r->restart != RECORD_RESTART_ON_FAILURE || !s->clean || r->exit_code != 0;
+}
+
+/* How often in a row. */
+static unsigned restarts_max(const struct record *r)
+{
+	if (r->restart != RECORD_RESTART_ON_FAILURE)
+		return UINT_MAX;
+	return r->restart_max ? r->restart_max : RESTART_FAILURES_MAX;
+}
+
 bool restart(struct supervisor *s, struct mvm_error *err)
 {
+	if (!is_wanted(s))
+		return false;
+	if (s->clean && s->followed)
+		(void)mvm_error_set(err, -EREMOTEIO, "its workload ended with %s%s%s",
+				    s->workload_end, s->lost.code ? "; " : "",
+				    s->lost.code ? s->lost.text : "");
+	else if (s->clean)
+		(void)mvm_error_set(err, -EREMOTEIO, "the guest ended by itself");
 	if (clock_now_ns() - s->up_since_ns >= RESTART_STEADY_NS)
 		s->failures = 0;
 	s->clients.busy = "the VM is being started again";
-	while (!s->stopping && ++s->failures <= RESTART_FAILURES_MAX) {
+	while (!s->stopping && s->failures < restarts_max(&s->record)) {
+		s->failures++;
 		int64_t pause_ms = restart_pause_ms(s->failures);
 		char text[sizeof(err->text) + 64];
 		(void)snprintf(text, sizeof(text), "%s; starting again in %lld s", err->text,
@@ -74,13 +102,14 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 		s->clients.guest_paused = false;
 		int r = bring_up(s, err);
 		if (r == 0) {
-			s->clients.guest_gone = false;
+			clients_guest_back(&s->clients);
 			s->clients.busy = NULL;
 			note_start(s);
 			save_record(s, RECORD_RUNNING);
 			settle_in(s);
 			return true;
 		}
+		s->clean = false;
 		s->clients.busy = "the VM is being started again";
 		put_away(s);
 	}

@@ -25,6 +25,9 @@ struct supervisor {
 	struct clients clients;
 	struct healthwatch health;
 	struct clocksync clock;
+	struct agent_later workload; /* CALL_AWAIT */
+	char workload_end[64];	     /* "exit status 3"; "" while it runs */
+	bool workload_untold;	     /* the VM has ended before its workload's end was told */
 	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
 	struct mvm_error lost;		/* volumes that did not come back; code 0: none */
 	mode_t umask;			/* the starter's, for files that come back */
@@ -36,8 +39,11 @@ struct supervisor {
 	bool stopping;	     /* to end by a signal, its time to live, or without its leash */
 	bool stopped;	     /* ended because we wanted it to */
 	bool expired;	     /* because of its time to live */
+	bool killed;	     /* the guest had no more time to end */
+	bool followed;	     /* the VM has ended because its workload had */
+	bool clean;	     /* the VM has ended as it should */
 	bool restart_due;    /* the pause before it is over */
-	unsigned failures;   /* in a row: each makes the pause before the next start longer */
+	unsigned failures;   /* and other ends, in a row: each makes the next pause longer */
 	int64_t up_since_ns; /* of the last start */
 	int64_t kill_ns;     /* when a stop that is under way is cut short; 0: it is not */
 	struct job *waiting; /* STOP and WAIT calls, answered at the end */
@@ -62,7 +68,8 @@ void adopt(struct supervisor *s, const struct job *j);
 void put_away(struct supervisor *s);
 
 /*
- * Start the VM again after it has failed; gives up after ten failures in a row.
+ * Start the VM again as its record asks for it: after a failure, up to a number of them in a row,
+ * or whenever it has ended by itself.
  *
  *   err  why it is down; afterwards why it stays down
  *
@@ -81,6 +88,19 @@ void fill_volumes_first(struct supervisor *s, const struct record *record);
  *   err  what did not come back
  */
 int return_volumes(struct supervisor *s, struct mvm_error *err);
+
+/* Learn of the workload's end, if there is a workload. */
+void workload_watch(struct supervisor *s);
+void workload_forget(struct supervisor *s);
+
+/* Has the workload ended, and shall the VM now? */
+bool workload_wants_end(const struct supervisor *s);
+
+/* Then end the VM: bring volumes back, tell who is in it, shut it down. */
+void workload_follow(struct supervisor *s);
+
+/* The VM has ended as it should: with which status? */
+void workload_note_end(struct supervisor *s);
 
 /* SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);

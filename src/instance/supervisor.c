@@ -168,6 +168,10 @@ static int serve(struct supervisor *s)
 			stop_guest(s, STOP_DEFAULT_MS);
 			continue;
 		}
+		if (workload_wants_end(s)) {
+			workload_follow(s);
+			continue;
+		}
 		int r = loop_run_once(s->loop, DEADLINE_NONE);
 		if (r < 0)
 			return r;
@@ -186,10 +190,13 @@ static void say_goodbye(struct supervisor *s)
 		int r = wanted ? 0 : mvm_error_set(&err, -ESRCH, "the VM has ended");
 		answer(s, j, r, &err, NULL);
 	}
+	AUTO_DONE(strbuf) status = { 0 };
+	if (s->record.state == RECORD_EXITED)
+		wire_put_u64(&status, FIELD_EXIT_CODE, s->record.exit_code);
 	while (s->waiting) {
 		AUTO(job) j = s->waiting;
 		s->waiting = j->next;
-		answer(s, j, 0, NULL, NULL);
+		answer(s, j, 0, NULL, &status);
 	}
 	int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
 	while (clients_want_write(&s->clients) && loop_run_once(s->loop, deadline_ns) == 0)
@@ -250,7 +257,6 @@ static void give_up_start(struct supervisor *s, int r, const struct mvm_error *e
 static int run(struct supervisor *s)
 {
 	struct mvm_error err = { 0 };
-	bool clean = false;
 	int r = start(s, &err);
 	if (r < 0) {
 		give_up_start(s, r, &err);
@@ -266,11 +272,14 @@ static int run(struct supervisor *s)
 		r = serve(s);
 		machine_shutdown(&s->machine, 0);
 		machine_drain(&s->machine);
-		clean = machine_check_end(&s->machine, s->record.cgroup, &err) == 0 || s->stopped;
+		s->clean = machine_check_end(&s->machine, s->record.cgroup, &err) == 0 ||
+			   s->stopped || s->followed;
 		put_away(s);
-	} while (r == 0 && !clean && s->record.restart_on_failure && restart(s, &err));
+		if (s->clean)
+			workload_note_end(s);
+	} while (r == 0 && restart(s, &err));
 	release_revision(s);
-	note_end(s, clean || s->stopped, &err);
+	note_end(s, s->clean || s->stopped, &err);
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);

@@ -93,11 +93,21 @@ int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_e
 	return r == -EREMOTEIO ? 0 : r; /* it has ended already */
 }
 
-int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
+int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
+		      struct mvm_error *err)
 {
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field field;
+	uint64_t n = 0;
 	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
-			     NULL, err);
-	return r == -EREMOTEIO ? 0 : r;
+			     &reply, err);
+	if (r < 0 && r != -EREMOTEIO)
+		return r;
+	bool known = r == 0 && wire_find(reply.data, reply.len, FIELD_EXIT_CODE, &field) > 0 &&
+		     wire_get_u64(&field, &n) == 0 && n <= 255;
+	if (ret_status)
+		*ret_status = known ? (int)n : -1;
+	return 0;
 }
 
 int mvm_instance_wait_workload(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
@@ -174,6 +184,8 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->health_message = TAKE_PTR(rec->health_message);
 	info->expires_at = TAKE_PTR(rec->expires_at);
 	info->restarts = rec->restarts;
+	info->workload_ended = rec->workload_ended;
+	info->exit_code = rec->has_exit_code ? (int)rec->exit_code : -1;
 	info->cpu_ns = rec->usage.cpu_ns;
 	info->memory_private_bytes = rec->usage.memory_private_bytes;
 	info->memory_shared_bytes = rec->usage.memory_shared_bytes;
@@ -186,6 +198,9 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	return TAKE_PTR(info);
 }
 
+_Static_assert((int)MVM_RESTART_ON_FAILURE == (int)RECORD_RESTART_ON_FAILURE &&
+		       (int)MVM_RESTART_UNLESS_STOPPED == (int)RECORD_RESTART_UNLESS_STOPPED,
+	       "the public policies are the record's");
 _Static_assert((int)MVM_INSTANCE_STARTING == (int)RECORD_STARTING &&
 		       (int)MVM_INSTANCE_FAILED == (int)RECORD_FAILED,
 	       "the public states are the record's");

@@ -75,7 +75,9 @@ struct start_options {
 	bool attached;
 	enum record_purpose purpose;
 	int capture_fd; /* -1 unless RECORD_FOR_CAPTURE */
-	bool restart_on_failure, remove_at_end;
+	enum record_restart restart;
+	unsigned restart_max;
+	bool keep_running, remove_at_end;
 	bool private_memory;	/* of a clone: a copy, not the snapshot's own */
 	int64_t ttl_ms;		/* 0: none */
 	uint64_t log_max_bytes; /* 0: the default */

@@ -242,7 +242,7 @@ class Life(TestCase):
         self.assertLessEqual(lines[0][0]["cpu_ns"], lines[1][0]["cpu_ns"])
 
     def test_the_workloads_status_is_passed_on(self):
-        name = self.run_detached()["name"]
+        name = self.run_detached("web-worker", "--keep-running")["name"]
         self.mvm_fails(125, "wait", name, "--workload", "--timeout", "100ms", says="still runs")
         waiter = self.start_mvm("wait", name, "--workload")
         # the workload is the first of its group that the agent has started
@@ -259,9 +259,10 @@ class Life(TestCase):
         self.mvm_fails(4, "wait", name, "--timeout", "100ms", says="still runs")
         waiter = self.start_mvm("wait", name)
         self.mvm_ok("stop", name)
-        self.assertEqual(waiter.communicate(timeout=harness.PATIENCE_S)[0], "exited\n")
-        self.assertEqual(waiter.returncode, 0)
-        self.assertEqual(self.mvm_ok("wait", name), "exited\n")
+        self.assertEqual(waiter.communicate(timeout=harness.PATIENCE_S)[0], "exited (143)\n")
+        self.assertEqual(waiter.returncode, 128 + signal.SIGTERM)
+        self.assertEqual(self.mvm("wait", name, status=128 + signal.SIGTERM).stdout,
+                         "exited (143)\n")
         record = self.run_detached()
         waiter = self.start_mvm("wait", record["name"])
         os.kill(record["vmm_pid"], signal.SIGKILL)

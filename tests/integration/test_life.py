@@ -4,6 +4,7 @@
 MVM_TEST_LONG=1 stresses them for minutes.
 """
 
+import json
 import os
 import random
 import signal
@@ -17,6 +18,15 @@ import harness
 STRESS_S = 120 if os.environ.get("MVM_TEST_LONG") else 6
 
 STOPPED_EARLY = "it was stopped before it was up"
+
+
+def blocks_in_wait(pid):
+    """Has a command said what it wants to the supervisor, and sleeps until it is answered?"""
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return "poll" in file.read()
+    except OSError:
+        return False
 
 
 class TestCase(guests.TestCase):
@@ -150,6 +160,120 @@ class Removal(TestCase):
         for name in self.instances():
             self.mvm_ok("rm", "--force", name)
         self.assert_nothing_left()
+
+
+# ends when it is told to, with a status of the teller's choice
+WORKER = """
+template_id = "job"
+flake_ref   = "dir:root"
+kernel      = "debian"
+command     = ["/bin/sh", "-c", '''
+until test -e /tmp/end; do sleep 0.05; done
+echo last words
+exit $(cat /tmp/end)''']
+""" + guests.VARIANT
+
+
+@harness.needs_guests
+class Workload(guests.TestCase):
+    config = WORKER
+
+    def run_detached(self, *options):
+        return super().run_detached("job-worker", *options)
+
+    def end(self, name, status):
+        self.mvm("exec", name, "--", "sh", "-c",
+                 f"echo {status} >/tmp/e; busybox mv /tmp/e /tmp/end")
+
+    def wait_for_state(self, name, state):
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name)["state"] == state),
+                        self.inspect(name))
+        return self.inspect(name)
+
+    def test_a_vm_ends_with_its_workload_and_its_status(self):
+        name = self.run_detached()["name"]
+        self.assertIsNone(self.inspect(name)["exit_code"])
+        session = self.start_mvm("exec", name, "--", "sh", "-c", "echo in; sleep 1000")
+        self.assertEqual(session.stdout.readline(), "in\n")
+        waiters = [self.start_mvm("wait", name), self.start_mvm("wait", "--workload", name)]
+        self.end(name, 3)
+        self.assertEqual([waiter.wait(harness.PATIENCE_S) for waiter in waiters], [3, 3])
+        self.assertEqual(waiters[0].stdout.read(), "exited (3)\n")
+        _, err = session.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(session.returncode, 125)
+        self.assertIn("the VM has ended with its workload (exit status 3)", err)
+        self.mvm("wait", name, status=3)
+        self.mvm("wait", "--workload", name, status=3)
+        self.assertRegex(self.mvm_ok("ps"), rf"{name} +job-worker +exited \(3\) ")
+        record = self.inspect(name)
+        self.assertEqual((record["state"], record["exit_code"], record["error"]),
+                         ("exited", 3, None))
+        self.assertTrue(record["workload_ended"])
+        self.assertEqual(self.mvm_ok("logs", "--workload", name), "last words\n")
+        last = [json.loads(line) for line in self.mvm_ok("events", "--json").splitlines()][-1]
+        self.assertEqual((last["instance"], last["event"], last["message"]),
+                         (name, "exited", "its workload ended with exit status 3"))
+
+    def test_run_exits_with_the_workloads_status_and_its_volume_comes_back(self):
+        os.mkdir(self.path("out"))
+        run = self.start_mvm("run", "-T", "job-worker", "--name", "fore", "-v",
+                             self.path("out") + ":/out:rw")
+        self.assertTrue(guests.wait_until(
+            lambda: "there" in self.mvm("exec", "fore", "--", "sh", "-c",
+                                        "cd /out && echo kept >file && echo there").stdout))
+        self.end("fore", 7)
+        out, err = run.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(run.returncode, 7, err)
+        self.assertTrue(out.startswith("last words\n"), out)
+        with open(self.path("out", "file"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "kept\n")
+        self.assert_nothing_left()
+
+    def test_a_signal_counts_as_128_and_its_number(self):
+        name = self.run_detached("--rm")["name"]
+        waiter = self.start_mvm("wait", name)
+        self.assertTrue(guests.wait_until(lambda: blocks_in_wait(waiter.pid)))
+        self.mvm("exec", name, "--", "sh", "-c",
+                 "kill -9 $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
+        self.assertEqual(waiter.wait(harness.PATIENCE_S), 137) # though it is removed
+        self.assert_nothing_left()
+        name = self.run_detached()["name"]
+        self.mvm_ok("stop", name)
+        self.assertEqual(self.inspect(name)["exit_code"], 143)
+
+    def test_a_vm_that_is_to_keep_running_does(self):
+        name = self.run_detached("--keep-running")["name"]
+        self.end(name, 3)
+        self.mvm("wait", "--workload", name, status=3)
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name)["workload_ended"]))
+        self.assertEqual(self.exec(name, "echo", "here"), "here\n")
+        self.assertEqual(self.inspect(name)["state"], "running")
+        self.mvm_ok("stop", name)
+        # a command decides by itself
+        done = self.mvm("run", "-T", "job-worker", "--", "sh", "-c",
+                        "echo 3 >/tmp/e; busybox mv /tmp/e /tmp/end; sleep 1; echo here; exit 5")
+        self.assertEqual((done.returncode, done.stdout), (5, "here\n"))
+
+    def test_a_policy_decides_what_is_started_again(self):
+        policies = {"some": "on-failure:1", "well": "on-failure", "ever": "always"}
+        for name, policy in policies.items():
+            self.run_detached("--name", name, "--restart", policy)
+        for name, status in (("some", 3), ("well", 0), ("ever", 0)):
+            self.end(name, status)
+        self.assertEqual(self.wait_for_state("well", "exited")["restarts"], 0)
+        for name in ("some", "ever"):
+            self.assertTrue(guests.wait_until(
+                lambda n=name: self.inspect(n)["state"] == "running"
+                and self.inspect(n)["restarts"] == 1))
+            self.end(name, 3)
+        record = self.wait_for_state("some", "exited") # one restart, and no more
+        self.assertEqual((record["restarts"], record["exit_code"]), (1, 3))
+        self.assertTrue(guests.wait_until(lambda: self.inspect("ever")["restarts"] == 2))
+        self.wait_for_state("ever", "running")
+        self.mvm_ok("stop", "ever") # ends that for good
+        self.assertEqual(self.inspect("ever")["state"], "exited")
+        self.mvm_fails(2, "run", "-T", "job-worker", "-d", "--restart", "on-failure:0",
+                       says="is no restart policy")
 
 
 @harness.needs_guests

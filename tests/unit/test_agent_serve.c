@@ -317,6 +317,26 @@ static void a_signal_reaches_the_workload(void **state)
 	assert_int_equal(reply_status(h, 5), ESRCH);
 }
 
+static void a_guest_whose_workload_has_ended_is_not_captured(void **state)
+{
+	struct host *h = *state;
+	struct wire_field field;
+	struct frame f;
+	configured_with(h, (const char *const[]){ "sh", "-c", "exit 3", NULL });
+	call(h, 2, CALL_AWAIT, NULL);
+	assert_int_equal(reply_number(h, 2, FIELD_EXIT_CODE), 3);
+	call(h, 3, CALL_PREPARE, NULL);
+	receive_type(h, &f, FRAME_REPLY, 3);
+	uint64_t status = 0;
+	assert_int_equal(wire_find(f.payload, f.len, FIELD_STATUS, &field), 1);
+	assert_int_equal(wire_get_u64(&field, &status), 0);
+	assert_int_equal(status, ESRCH);
+	AUTO_FREE char *message = NULL;
+	assert_int_equal(wire_find(f.payload, f.len, FIELD_MESSAGE, &field), 1);
+	assert_int_equal(wire_get_str(&field, &message), 0);
+	assert_non_null(strstr(message, "the workload has ended with exit status 3"));
+}
+
 static void however_many_calls_wait_the_clock_can_be_set(void **state)
 {
 	struct host *h = *state;
@@ -531,6 +551,7 @@ int main(void)
 		TEST(input_is_fed_within_the_window_and_credited),
 		TEST(who_awaits_the_workload_learns_how_it_ended),
 		TEST(a_signal_reaches_the_workload),
+		TEST(a_guest_whose_workload_has_ended_is_not_captured),
 		TEST(however_many_calls_wait_the_clock_can_be_set),
 		TEST(who_gives_up_awaiting_is_let_go),
 		TEST(a_process_that_does_not_read_blocks_nobody),

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_INSTANCE_STATE_H
+#define CLI_INSTANCE_STATE_H
+
+#include <mvm/instance.h>
+
+/* What people are shown of an instance's state: "running", "exited (3)". */
+#define INSTANCE_STATE_SIZE 32
+void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE_STATE_SIZE]);
+
+#endif
