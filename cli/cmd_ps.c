@@ -75,7 +75,7 @@ static int print_table(const struct mvm_instance_info_list *list)
 		ps_cells(list->v[i], &cells);
 		if (cells.failed)
 			return -ENOMEM;
-		table_row(&t, cells.v[0], cells.v[1], cells.v[2], cells.v[3], cells.v[4],
+		table_row(&t, cells.v[0], cells.v[1], cells.v[PS_STATUS], cells.v[3], cells.v[4],
 			  cells.v[5], cells.v[6], cells.v[7]);
 	}
 	return table_print(&t, stdout);
@@ -205,7 +205,8 @@ const struct command command_ps = {
 	.details = "MEMORY is what an instance's VMM has for itself; 'mvm stats' shows more. PORTS "
 		   "are those of an instance that runs.\n\n"
 		   "--format knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, {{.Start}}, "
-		   "{{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}} and {{.Backend}}, and \\t "
+		   "{{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, {{.Backend}} and "
+		   "{{.Status}} (the state with its exit status), and \\t "
 		   "and \\n. States are starting, running, paused, exited and failed.",
 	.examples = "mvm ps -q --filter state=exited --filter state=failed\n"
 		    "mvm ps --filter template=http-worker --format '{{.Name}}\\t{{.Ports}}'",

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <mvm/instance.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "env.h"
@@ -94,6 +95,19 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 	}
 	if (c->json && counted)
 		(void)puts("]");
+	return r;
+}
+
+/* Whoever has the names has the VMs.  What nobody was told of ends with the handles. */
+static int hand_over(struct cli_context *c, struct mvm *mvm, const struct instances *list,
+		     bool counted)
+{
+	int r = print_started(c, mvm, list, counted);
+	if (r == 0 && fflush(stdout) != 0)
+		r = cli_error(c, -errno, "cannot print what was started, so it was ended: %s",
+			      strerror(errno));
+	for (uint32_t i = 0; r == 0 && i < list->n; i++)
+		mvm_instance_keep(list->v[i]);
 	return r;
 }
 
@@ -215,6 +229,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.template_ref = args_string(a, "template"),
 		.name = args_string(a, "name"),
 		.attached = !detach,
+		.held = detach,
 		.kind = args_flag(a, "cold")		   ? MVM_START_COLD
 			: args_flag(a, "require-snapshot") ? MVM_START_REQUIRE_SNAPSHOT
 							   : MVM_START_AUTO,
@@ -250,7 +265,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return r;
 	started.n = count;
 	if (detach)
-		return print_started(c, mvm, &started, args_given(a, "count"));
+		return hand_over(c, mvm, &started, args_given(a, "count"));
 	struct mvm_instance *instance = started.v[0];
 	if (!with_command)
 		return follow(c, mvm, instance, volumes.n > 0);
@@ -346,9 +361,10 @@ static const struct option options[] = {
 		  "a timing channel between them; slower, and never from a pool",
 	  .group = "Machine" },
 	{ .name = "restart",
-	  .kind = OPTION_STRING,
+	  .kind = OPTION_CHOICE,
 	  .value = "WHEN",
 	  .choices = "no|on-failure|always|unless-stopped",
+	  .open = true,
 	  .help = "start it again when it has ended by itself, after a pause that grows from a "
 		  "second to a minute: no (the default), on-failure[:N] (its VM failed or its "
 		  "workload's status is not 0; up to N times in a row, 10), always, or "

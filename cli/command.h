@@ -46,6 +46,7 @@ struct option {
 	const char *help;    /* lower case, no full stop */
 	const char *group;   /* heading in help; NULL: "Options" */
 	const char *choices; /* "bash|zsh|fish" */
+	bool open;	     /* a choice may go on after ':'; the command looks at that */
 	uint32_t min, max;
 	enum value_hint hint;
 };

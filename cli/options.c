@@ -50,9 +50,8 @@ static size_t table_len(const struct option *table)
 	return n;
 }
 
-bool choices_have(const char *choices, const char *word)
+static bool choices_have_start(const char *choices, const char *word, size_t len)
 {
-	size_t len = strlen(word);
 	while (*choices) {
 		size_t n = strcspn(choices, "|");
 		if (n == len && memcmp(choices, word, n) == 0)
@@ -60,6 +59,11 @@ bool choices_have(const char *choices, const char *word)
 		choices += n + (choices[n] == '|');
 	}
 	return false;
+}
+
+bool choices_have(const char *choices, const char *word)
+{
+	return choices_have_start(choices, word, strlen(word));
 }
 
 /* "a, b or c" for a message. */
@@ -178,7 +182,8 @@ static int set_value(struct arg_value *v, const char *text, struct mvm_error *er
 					     : "not a time such as 90s or 5m");
 		break;
 	case OPTION_CHOICE:
-		if (choices_have(o->choices, text))
+		if (choices_have_start(o->choices, text,
+				       o->open ? strcspn(text, ":") : strlen(text)))
 			break;
 		say_choices(o->choices, known, sizeof(known));
 		r = bad(err, "option '--%s': '%s' is not %s", o->name, text, known);

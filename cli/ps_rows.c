@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ps_rows.h"
-#include "instance_state.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,10 +7,11 @@
 #include <string.h>
 #include <strings.h>
 
-const char *const ps_columns[PS_COLUMNS] = {
-	"Name",	   "Template", "State", "Health",   "Start",
-	"Started", "Memory",   "Ports", "Revision", "Backend"
-};
+#include "instance_state.h"
+
+const char *const ps_columns[PS_COLUMNS] = { "Name",	 "Template", "State",  "Health",
+					     "Start",	 "Started",  "Memory", "Ports",
+					     "Revision", "Backend",  "Status" };
 
 void ps_host(const struct mvm_forward *f, struct strbuf *b)
 {
@@ -45,8 +45,7 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
 	strv_add(b, info->name);
 	strv_add(b, info->template_id);
-	instance_state_text(info, state);
-	strv_add(b, state);
+	strv_add(b, mvm_instance_state_name(info->state));
 	strv_add(b, str_eq(info->health, "none") ? "-" : info->health);
 	if (info->start_ns)
 		strv_addf(b, "%s, %" PRId64 " ms",
@@ -61,6 +60,8 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	strv_add(b, ports.data ? ports.data : "");
 	strv_add(b, info->revision);
 	strv_add(b, info->backend);
+	instance_state_text(info, state);
+	strv_add(b, state);
 	b->failed |= ports.failed;
 }
 

@@ -9,7 +9,8 @@
 #include "base/str.h"
 #include "command.h"
 
-#define PS_COLUMNS 10
+#define PS_COLUMNS 11
+#define PS_STATUS  10 /* the state for people */
 
 /* The columns' names as --format spells them: Name, Template, Revision ... */
 extern const char *const ps_columns[PS_COLUMNS];

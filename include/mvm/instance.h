@@ -97,6 +97,7 @@ struct mvm_start_options {
 	const char *template_ref; /* "ID" or "ID@REVISION" */
 	const char *name;	  /* NULL: one is made from the template's id */
 	bool attached;		  /* ends and is removed with the handle */
+	bool held;		  /* so does a detached one, until mvm_instance_keep() */
 	enum mvm_start_kind kind;
 	const char *backend; /* NULL: the first usable one */
 	unsigned vcpus;	     /* 0: the template's */
@@ -141,8 +142,8 @@ MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *
 			       struct mvm_error *err);
 
 /*
- * Start n instances as one operation: all of them, or none goes on.  One whose guest did not come
- * up is kept as failed.
+ * Start n instances as one operation: all of them, or none goes on, even if the process is killed
+ * meanwhile.  One whose guest did not come up is kept as failed.
  *
  *   n          1 to MVM_START_MANY_MAX
  *   cancel_fd  looked at between two of them: readable, and it fails with -ECANCELED; -1: none
@@ -163,6 +164,10 @@ MVM_API int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_inst
 
 /* Hang up.  NULL is fine. */
 MVM_API void mvm_instance_close(struct mvm_instance *instance);
+
+/* Let go of a detached instance that was started with `held`: its name has been told to whoever
+ * asked for it.  Before that it ends with the handle, or with the process. */
+MVM_API void mvm_instance_keep(struct mvm_instance *instance);
 
 /* The name of the instance, owned by the handle. */
 MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);

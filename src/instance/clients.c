@@ -204,7 +204,8 @@ static bool take_call(struct client *client, const struct frame *f)
 	if (wire_find(f->payload, f->len, FIELD_CALL, &field) <= 0 ||
 	    wire_get_u64(&field, &call) < 0)
 		return refuse(client, f->stream, EPROTO, "a call without a number");
-	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT;
+	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT ||
+		       call == CALL_KEEP;
 	if (c->busy && !patient && !client->own && !c->guest_gone)
 		return refuse(client, f->stream, EBUSY, c->busy);
 	switch (call) {
@@ -225,6 +226,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_CAPTURE:
 	case CALL_WAIT:
 	case CALL_ADOPT:
+	case CALL_KEEP:
 		return queue_job(client, f, (unsigned)call);
 	default:
 		return refuse(client, f->stream, EOPNOTSUPP, "no such call");

@@ -56,7 +56,8 @@ struct clients {
 	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
 	struct job *jobs, **jobs_end;
 	const char *no_agent; /* so are they where there is none, with this sentence; or NULL */
-	/* why all calls but STOP, WAIT and INSPECT are refused for now (EBUSY); NULL: they are not
+	/* why all calls but STOP, WAIT, INSPECT and KEEP are refused for now (EBUSY); NULL: they
+	 * are not
 	 */
 	const char *busy;
 	bool guest_gone;      /* calls for the guest are refused */

@@ -15,6 +15,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 
+#define KEEP_MS INT64_C(10000) /* for the record to be written */
 /* beyond the guest's own time: for the VMM to die and the supervisor to say so */
 #define KILL_GRACE_MS INT64_C(60000)
 
@@ -159,6 +160,13 @@ int instance_remove(int instances_fd, const char *name, bool force, struct mvm_e
 		if (r < 0)
 			return r;
 	}
+}
+
+void instance_keep(struct mvm_instance *i)
+{
+	struct mvm_error ignored; /* one that has ended need not be kept */
+	(void)control_call(&i->control, CALL_KEEP, NULL, NULL, clock_deadline_ns(KEEP_MS), NULL,
+			   &ignored);
 }
 
 void instance_cut_short(struct mvm_instance *i)

@@ -113,6 +113,9 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
  */
 int instance_remove(int instances_fd, const char *name, bool force, struct mvm_error *err);
 
+/* The caller has told who asked for it: a detached instance goes on by itself from now on. */
+void instance_keep(struct mvm_instance *i);
+
 /* Have one that may still be starting end at once; its start, if it is not over, fails. */
 void instance_cut_short(struct mvm_instance *i);
 

@@ -136,6 +136,8 @@ void run_job(struct supervisor *s, struct job *taken)
 	case CALL_ADOPT:
 		adopt(s, j);
 		return;
+	case CALL_KEEP:
+		break; /* it was done when it came */
 	default: /* CALL_WAIT: the queue takes no other */
 		wait_for_end(s, TAKE_PTR(j));
 		return;

@@ -147,6 +147,8 @@ char *record_to_json(const struct record *r)
 	json_put_u64(&out, o, "vmm_pid", (uint64_t)r->vmm_pid);
 	json_put(&out, o, "agent", json_boolean(!r->no_agent));
 	json_put(&out, o, "attached", json_boolean(r->attached));
+	if (r->held)
+		json_put(&out, o, "held", json_true());
 	json_put_string(&out, o, "purpose", record_purpose_names[r->purpose]);
 	json_put_string(&out, o, "boot_args", r->cmdline);
 	json_t *stages = json_new(&out);

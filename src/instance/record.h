@@ -87,6 +87,7 @@ struct record {
 	bool from_pool; /* it was waiting for us */
 	bool no_agent;	/* it boots its image's own initrd: health stays NONE */
 	bool attached;	/* stop and remove it when the starter goes away */
+	bool held;	/* likewise, until the starter has let go of it */
 	enum record_purpose purpose;
 	unsigned vcpus;
 	uint32_t mem_mib;

@@ -98,7 +98,7 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	if (result < 0)
 		return result;
 	events_add(logs_fd, "failed", &r, *ret_why);
-	if (r.attached || r.remove_at_end || r.purpose != RECORD_FOR_USER) {
+	if (r.attached || r.held || r.remove_at_end || r.purpose != RECORD_FOR_USER) {
 		result = instance_folder_remove(instances_fd, name, dir_fd, false);
 		if (result == -ENOTEMPTY) /* a user's files keep it, as a failed one */
 			return 1;

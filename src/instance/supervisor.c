@@ -49,7 +49,7 @@ static void on_leash_gone(void *arg)
 {
 	struct supervisor *s = arg;
 	s->leash_gone = true;
-	if (s->up_since_ns && !s->record.attached)
+	if (s->up_since_ns && !s->record.attached && !s->record.held)
 		return; /* it runs on its own now */
 	s->stopping = true;
 	kill_vmm(s);
@@ -98,11 +98,20 @@ static void on_restart_due(void *arg)
 	s->restart_due = true;
 }
 
+/* Whoever asked for it knows its name: it goes on by itself, and its record says so. */
+static void keep(struct supervisor *s)
+{
+	s->record.held = false;
+	save_record(s, s->record.state);
+}
+
 /* A stop must wait neither for a start that is under way, nor for another call, nor for a stop with
  * more patience. */
 static void on_job(void *arg, const struct job *j)
 {
 	struct supervisor *s = arg;
+	if (j->call == CALL_KEEP && j->client_id == s->clients.leash_id)
+		keep(s); /* now, whatever else is going on */
 	if (j->call != CALL_STOP)
 		return;
 	end_soon(s);
@@ -163,7 +172,7 @@ static int serve(struct supervisor *s)
 		if (s->stopping && !s->stopped) {
 			/* nobody has copied them back; an attached VM without its starter is killed
 			 */
-			if (!(s->record.attached && s->leash_gone))
+			if (!((s->record.attached || s->record.held) && s->leash_gone))
 				(void)return_volumes(s, &s->lost);
 			stop_guest(s, STOP_DEFAULT_MS);
 			continue;
@@ -283,7 +292,8 @@ static int run(struct supervisor *s)
 	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
-	if (s->record.attached || s->record.remove_at_end)
+	bool unclaimed = s->record.held && s->leash_gone; /* nobody has told its name */
+	if (s->record.attached || s->record.remove_at_end || unclaimed)
 		remove_instance(s);
 	say_goodbye(s);
 	return r < 0;

@@ -61,7 +61,9 @@ void workload_forget(struct supervisor *s)
 
 bool workload_wants_end(const struct supervisor *s)
 {
-	return s->record.workload_ended && !s->record.keep_running && !s->clients.guest_paused;
+	/* not before somebody knows its name */
+	return s->record.workload_ended && !s->record.keep_running && !s->record.held &&
+	       !s->clients.guest_paused;
 }
 
 void workload_follow(struct supervisor *s)

@@ -175,6 +175,7 @@ enum agent_call {
 	 * the caller holds the VM's leash.  After a STATUS that is not 0 the VM ends.
 	 */
 	CALL_ADOPT = 70,
+	CALL_KEEP = 71,
 };
 
 enum agent_field {

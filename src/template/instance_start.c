@@ -90,6 +90,7 @@ static struct start_options describe(const struct batch *b, uint32_t i, char *na
 	return (struct start_options){
 		.name = o->name && b->n > 1 ? name : o->name,
 		.attached = o->attached,
+		.held = !o->attached,
 		.purpose = RECORD_FOR_USER,
 		.capture_fd = -1,
 		.forwards = o->forwards,
@@ -259,6 +260,8 @@ static int start_all(struct batch *b, struct mvm_error *err)
 		return b->n == 1 ? r
 				 : mvm_error_context(err, r, "of %" PRIu32 " none is left", b->n);
 	}
+	for (uint32_t i = 0; i < b->n && !b->options->attached && !b->options->held; i++)
+		instance_keep(b->list[i]);
 	double ms = (double)(clock_now_ns() - began_ns) / NS_PER_MS;
 	if (b->n > 1)
 		progress_note(b->progress,

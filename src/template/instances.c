@@ -37,6 +37,11 @@ void mvm_instance_close(struct mvm_instance *i)
 	instance_close(i);
 }
 
+void mvm_instance_keep(struct mvm_instance *i)
+{
+	instance_keep(i);
+}
+
 const char *mvm_instance_name(const struct mvm_instance *i)
 {
 	return i->name;
@@ -154,6 +159,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	AUTO(mvm_instance_info) info = calloc(1, sizeof(*info));
 	if (!info)
 		return NULL;
+	rec->held = false; /* between it and its starter */
 	info->json = record_to_json(rec);
 	info->forwards = calloc(rec->n_forwards + 1, sizeof(*info->forwards));
 	if (!info->json || !info->forwards)

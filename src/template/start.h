@@ -73,6 +73,7 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 struct start_options {
 	const char *name; /* NULL: made up */
 	bool attached;
+	bool held; /* until instance_keep() */
 	enum record_purpose purpose;
 	int capture_fd; /* -1 unless RECORD_FOR_CAPTURE */
 	enum record_restart restart;

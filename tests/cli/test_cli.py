@@ -214,7 +214,7 @@ class Completion(harness.TestCase):
         script = self.write("script", self.mvm_ok("completion", "fish"))
         for line, offered in (
                 ("mvm vers", ["version"]),
-                ("mvm run --restart ", ["no", "on-failure"]),
+                ("mvm run --restart ", ["always", "no", "on-failure", "unless-stopped"]),
                 ("mvm run --cold -T ", ["web"]),
                 ("mvm run -e ", []),
                 ("mvm template info ", ["web"]),

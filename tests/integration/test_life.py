@@ -277,6 +277,48 @@ class Workload(guests.TestCase):
 
 
 @harness.needs_guests
+class KilledStarters(TestCase):
+    """A VM whose name nobody was told belongs to nobody."""
+
+    def is_running(self, name):
+        return any(r["name"] == name and r["state"] == "running" for r in self.mvm_json("ps"))
+
+    def test_a_killed_run_of_many_leaves_none(self):
+        starter = self.start_mvm("run", "-T", "web-worker", "-d", "--count", "30", "--name", "c")
+        self.assertTrue(guests.wait_until(lambda: self.is_running("c-1")))
+        starter.kill()
+        starter.wait(harness.PATIENCE_S)
+        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_nothing_left()
+
+    def test_a_run_killed_before_it_has_told_the_name_leaves_none(self):
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        os.set_blocking(write_end, False)
+        try:
+            while True:
+                os.write(write_end, b"full")
+        except BlockingIOError:
+            os.set_blocking(write_end, True) # here the starter waits with its note of the start
+        starter = self.start_mvm("run", "-T", "web-worker", "-d", "--name", "one",
+                                 stderr=write_end)
+        os.close(write_end)
+        self.assertTrue(guests.wait_until(lambda: self.is_running("one")))
+        starter.kill()
+        starter.wait(harness.PATIENCE_S)
+        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_nothing_left()
+
+    def test_a_name_that_cannot_be_told_ends_the_vm(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            starter = self.start_mvm("run", "-T", "web-worker", "-d", stdout=full)
+            _, err = starter.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(starter.returncode, 1)
+        self.assertIn("cannot print what was started, so it was ended", err)
+        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+
+
+@harness.needs_guests
 class FailedStarts(guests.TestCase):
     config = guests.CONFIG.replace('"/bin/busybox", "httpd"', '"/bin/echo", "last words"').replace(
         "[health]", "[health]\ntimeout_s = 2\ninterval_ms = 500")

@@ -39,6 +39,8 @@ class Manage(guests.TestCase):
         self.assertEqual([i["name"] for i in self.mvm_json("ps", "-f", "name=one")], ["one"])
         self.assertEqual(self.mvm_ok("ps", "--format", r"{{.Name}}\t{{.state}}={{.Ports}}"),
                          f"one\trunning=127.0.0.1:{ports[0]}->8080\ntwo\texited=\n")
+        self.assertEqual(self.mvm_ok("ps", "--format", "{{.Status}}", "-f", "name=two"),
+                         "exited (143)\n")
         self.assertNotIn("->", self.mvm_ok("ps", "-f", "name=two")) # its ports lead nowhere
         self.mvm_fails(2, "ps", "--filter", "colour=red", says="'colour=red' is not name, state")
         self.mvm_fails(2, "ps", "--format", "{{.Nmae}}", says="'{{.Nmae}}' is none of {{.Name}}, ")
@@ -79,8 +81,9 @@ class Manage(guests.TestCase):
         self.assertIn("got HUP", self.mvm_ok("logs", name))
         self.mvm_fails(2, "kill", "-s", "HUMP", name, says="'HUMP' is no signal")
         self.mvm_ok("kill", name)
-        self.assertEqual(self.mvm_json("wait", name),
-                         {"name": name, "state": "exited", "exit_status": None})
+        waited = self.mvm("wait", name, "--json", status=137)
+        self.assertEqual(json.loads(waited.stdout),
+                         {"name": name, "state": "exited", "exit_status": 137})
         self.mvm_fails(4, "top", name, says="does not run")
         self.mvm_fails(4, "kill", name, says="does not run")
         self.mvm_fails(4, "port", name, says="does not run")
