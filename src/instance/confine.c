@@ -12,9 +12,8 @@
 
 #include "base/file.h"
 #include "instance/confine.h"
-#include "instance/supervise.h"
 
-#define OWN_PREFIX   "mvm-"
+#define OWN_PREFIX "mvm-"
 
 /* for the VMM itself: translated code, device buffers, and its threads beside the virtual CPUs */
 #define VMM_MEMORY_MIB 512u

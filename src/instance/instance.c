@@ -194,7 +194,7 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	/* the supervisor's last act is to let go of its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	if (dir_fd < 0)
-		return 0; /* it removed itself */
+		return 0;				/* it removed itself */
 	(void)lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
 	return 0;
 }

@@ -15,11 +15,10 @@
 #include "base/process.h"
 #include "base/program.h"
 #include "base/sock.h"
-#include "instance/clients.h"
 #include "instance/data_disk.h"
 #include "instance/folder.h"
+#include "instance/handover.h"
 #include "instance/instance.h"
-#include "instance/supervisor.h"
 #include "model/name.h"
 
 /* An address of either family and a port; its length, or 0 when it is none. */

@@ -113,8 +113,8 @@ struct record {
 	enum record_restart restart;
 	unsigned restart_max; /* of ON_FAILURE, in a row; 0: the default */
 	bool keep_running;    /* its workload's end does not end it */
-	bool remove_at_end; /* and not only when it is attached */
-	int64_t ttl_ms;	    /* stop it after that; 0: never */
+	bool remove_at_end;   /* and not only when it is attached */
+	int64_t ttl_ms;	      /* stop it after that; 0: never */
 
 	/* what became of it */
 	char *boot_id;	  /* of the host: a VM does not outlive its boot */

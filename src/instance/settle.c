@@ -9,10 +9,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/lock.h"
+#include "instance/confine.h"
 #include "instance/events.h"
 #include "instance/folder.h"
 #include "instance/instance.h"
-#include "instance/supervise.h"
 #include "model/name.h"
 
 #define START_MAX_S 60 /* from an instance's folder to its record, on the slowest disk */

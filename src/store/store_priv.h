@@ -15,6 +15,9 @@ void store_note_copy(struct store *s);
  * descriptor to close; -ENOENT "no template '...'". */
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err);
 
+/* Say that there is no template of this name.  Returns -ENOENT. */
+int store_no_template(const char *id, struct mvm_error *err);
+
 /* Remove what is in tmp/ by this name if nobody has it locked. */
 bool sweep_one(int tmp_fd, const char *name);
 

@@ -14,14 +14,14 @@
 #include "codec/sha256.h"
 #include "instance/data_disk.h"
 #include "model/run.h"
+#include "start/context.h"
+#include "start/data_disk.h"
+#include "start/start.h"
 #include "store/blob.h"
 #include "store/revision.h"
-#include "template/context.h"
-#include "template/data_disk.h"
 #include "template/kernel_needs.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
-#include "template/start.h"
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)

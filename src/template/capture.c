@@ -11,10 +11,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
-#include "template/data_disk.h"
-#include "template/facts.h"
-#include "template/memory_file.h"
-#include "template/working_set.h"
+#include "start/data_disk.h"
+#include "start/facts.h"
+#include "start/memory_file.h"
+#include "start/working_set.h"
 
 void capture_done(struct capture *c)
 {

@@ -10,8 +10,8 @@
 #include <mvm/build.h>
 
 #include "codec/sha256.h"
+#include "start/start.h"
 #include "store/revision.h"
-#include "template/start.h"
 
 struct capture {
 	struct mvm *mvm;

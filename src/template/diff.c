@@ -11,8 +11,8 @@
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "model/model_json.h"
+#include "start/context.h"
 #include "store/revision.h"
-#include "template/context.h"
 
 #define DEPTH_MAX 8
 

@@ -46,8 +46,6 @@ void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const
 
 /* One finding for each backend, and a failure when none can be used. */
 void doctor_backends(struct doctor *d);
-/* The command that makes a backend usable, or faster; NULL: none is needed or known.  Static. */
-const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe);
 
 /* Can every backend that is usable give VMs a network? */
 void doctor_network(struct doctor *d);

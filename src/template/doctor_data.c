@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "template/context.h"
+#include "start/context.h"
 #include "template/doctor.h"
 
 #define LITTLE_SPACE_BYTES (UINT64_C(2) << 30)

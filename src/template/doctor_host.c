@@ -11,25 +11,15 @@
 #include "base/str.h"
 #include "build/nix_run.h"
 #include "instance/confine.h"
-#include "instance/supervisor.h"
+#include "instance/handover.h"
+#include "start/context.h"
 #include "store/store.h"
-#include "template/context.h"
 #include "template/doctor.h"
 #include "vmm/accel.h"
+#include "vmm/mend.h"
 
 #define QEMU_TESTED_MAJOR 7u
 #define QEMU_TESTED_MINOR 2u
-
-static const char install_qemu[] = "sudo apt-get install qemu-system-x86";
-static const char get_firecracker[] =
-	"put firecracker, from https://github.com/firecracker-microvm/firecracker/releases, on "
-	"PATH, or name it with MVM_FIRECRACKER";
-
-/* A command that begins with sudo, which root need not have. */
-static const char *as_root(const char *command)
-{
-	return geteuid() == 0 ? command + strlen("sudo ") : command;
-}
 
 static const char nest[] = "enable nested virtualisation for this machine";
 
@@ -50,10 +40,11 @@ static void explain_kvm_open(struct doctor *d, const char *device, const char *c
 			   "many times slower",
 			   device);
 	else if (code == -ENOENT && (intel || amd))
-		doctor_add(d, "kvm", MVM_CHECK_WARN,
-			   as_root(intel ? "sudo modprobe kvm_intel" : "sudo modprobe kvm_amd"),
-			   "there is no %s, so guests are emulated, which is many times slower",
-			   device);
+		doctor_add(
+			d, "kvm", MVM_CHECK_WARN,
+			mend_as_root(intel ? "sudo modprobe kvm_intel" : "sudo modprobe kvm_amd"),
+			"there is no %s, so guests are emulated, which is many times slower",
+			device);
 	else if (code == -ENOENT)
 		doctor_add(d, "kvm", MVM_CHECK_WARN,
 			   "enable virtualisation in the firmware, or nested virtualisation for "
@@ -62,7 +53,7 @@ static void explain_kvm_open(struct doctor *d, const char *device, const char *c
 			   "emulated, which is many times slower",
 			   device);
 	else
-		doctor_add(d, "kvm", MVM_CHECK_WARN, as_root("sudo dmesg | grep -i kvm"),
+		doctor_add(d, "kvm", MVM_CHECK_WARN, mend_as_root("sudo dmesg | grep -i kvm"),
 			   "%s cannot be opened (%s), so guests are emulated, which is many times "
 			   "slower",
 			   device, strerror(-code));
@@ -99,15 +90,6 @@ void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const
 		doctor_add(d, "kvm", MVM_CHECK_OK, NULL, "KVM is usable");
 }
 
-const char *doctor_mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe)
-{
-	if (probe->accel != VMM_ACCEL_KVM && (probe->usable || probe->binary))
-		return "mvm doctor"; /* it says what is the matter with KVM */
-	if (probe->usable)
-		return NULL;
-	return str_eq(ops->name, "firecracker") ? get_firecracker : as_root(install_qemu);
-}
-
 static bool is_older_qemu(const char *version)
 {
 	char *end = NULL;
@@ -135,7 +117,7 @@ static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struc
 			bool is_last_hope)
 {
 	if (p->usable && str_eq(ops->name, "qemu") && is_older_qemu(p->version))
-		doctor_add(d, ops->name, MVM_CHECK_WARN, as_root(install_qemu),
+		doctor_add(d, ops->name, MVM_CHECK_WARN, mend_as_root(MEND_INSTALL_QEMU),
 			   "QEMU %s is older than %u.%u, the oldest that mvm is tested with",
 			   p->version, QEMU_TESTED_MAJOR, QEMU_TESTED_MINOR);
 	else if (p->usable)
@@ -148,7 +130,7 @@ static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struc
 			   p->binary ? p->binary : "Firecracker");
 	else
 		doctor_add(d, ops->name, is_last_hope ? MVM_CHECK_FAIL : MVM_CHECK_WARN,
-			   doctor_mend_backend(ops, p), "%s", p->reason ? p->reason : "not usable");
+			   mend_backend(ops, p), "%s", p->reason ? p->reason : "not usable");
 }
 
 /* `qemu` is what runs everywhere, so it is the one to install when nothing is usable. */
@@ -226,7 +208,7 @@ void doctor_nix(struct doctor *d)
 	if (r == -ENOMEM)
 		d->failed = true;
 	else if (r < 0)
-		doctor_add(d, "nix", MVM_CHECK_WARN, as_root("sudo apt-get install nix-bin"),
+		doctor_add(d, "nix", MVM_CHECK_WARN, mend_as_root("sudo apt-get install nix-bin"),
 			   "there is no nix: images from flakes cannot be built here, those from "
 			   "folders, archives and OCI images can");
 	else
@@ -275,14 +257,15 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 	char size[24];
 
 	if (!read_kib(meminfo, "MemAvailable:", &available)) {
-		doctor_add(d, "memory", MVM_CHECK_WARN, as_root("sudo mount -t proc proc /proc"),
+		doctor_add(d, "memory", MVM_CHECK_WARN,
+			   mend_as_root("sudo mount -t proc proc /proc"),
 			   "/proc/meminfo does not say how much memory is available");
 		return;
 	}
 	str_bytes((uint64_t)available << 10, size, sizeof(size));
 	if (overcommit && overcommit[0] == '2')
 		doctor_add(d, "memory", MVM_CHECK_WARN,
-			   as_root("sudo sysctl vm.overcommit_memory=0"),
+			   mend_as_root("sudo sysctl vm.overcommit_memory=0"),
 			   "overcommitting memory is off: each clone is charged for all of its "
 			   "memory, although it shares most; %s available",
 			   size);

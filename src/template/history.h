@@ -6,8 +6,8 @@
 
 #include <mvm/template.h>
 
+#include "start/context.h"
 #include "store/revision.h"
-#include "template/context.h"
 
 struct history_entry {
 	char name[STORE_REVISION_SIZE];

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "model/model_json.h"
+#include "start/start.h"
 #include "template/history.h"
-#include "template/start.h"
 
 void mvm_template_details_done(struct mvm_template_details *d)
 {

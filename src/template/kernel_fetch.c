@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "build/kernels.h"
 #include "model/name.h"
-#include "template/context.h"
+#include "start/context.h"
 #include "vmm/ask.h"
 
 #define ASK_S	   60

@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "model/name.h"
+#include "start/context.h"
 #include "store/revision.h"
-#include "template/context.h"
 #include "template/list_index.h"
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)

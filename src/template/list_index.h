@@ -35,7 +35,7 @@
 #include <mvm/store.h>
 #include <stdio.h>
 
-#include "template/context.h"
+#include "start/context.h"
 
 /* Some file systems count seconds. */
 #define LIST_RACY_NS (INT64_C(2) * 1000 * 1000 * 1000)

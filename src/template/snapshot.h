@@ -4,8 +4,8 @@
 
 #include <mvm/build.h>
 
-#include "template/context.h"
-#include "template/start.h"
+#include "start/context.h"
+#include "start/start.h"
 
 /*
  * Make a snapshot of a revision, in place of the one it may have.

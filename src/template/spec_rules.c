@@ -11,7 +11,7 @@
 #include "model/flake_ref.h"
 #include "model/name.h"
 #include "model/run.h"
-#include "template/data_disk.h"
+#include "start/data_disk.h"
 
 static int check_name(enum name_kind kind, const char *key, const char *value,
 		      struct mvm_error *err)
@@ -46,14 +46,6 @@ int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err)
 		problem = key ? RUN_CONFLICT : NULL;
 	}
 	return problem ? mvm_error_set(err, -EINVAL, "%s: %s", key, problem) : 0;
-}
-
-int need_agent(const struct mvm_run *run, struct mvm_error *err)
-{
-	if (run->initrd != MVM_INITRD_IMAGE)
-		return 0;
-	int r = mvm_error_set(err, -EOPNOTSUPP, "it " RUN_NO_AGENT);
-	return mvm_error_hint(err, r, "with initrd = \"mvm\", the default, there is one");
 }
 
 static int format_as_of(const struct mvm_template_spec *spec, int64_t updated_at, char **ret,

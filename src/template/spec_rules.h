@@ -6,14 +6,10 @@
 
 #include <mvm/store.h>
 
-#include "template/context.h"
+#include "start/context.h"
 
 /* Names, machine size and run settings.  -EINVAL naming the key. */
 int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err);
-
-/* What is to be done takes mvm's agent in the guest.  0, or -EOPNOTSUPP when it boots its image's
- * own initrd; the sentence begins with "it", for the caller to say what. */
-int need_agent(const struct mvm_run *run, struct mvm_error *err);
 
 /* Do two specs say the same, whenever they were written?  1, 0 or -errno. */
 int spec_same(const struct mvm_template_spec *a, const struct mvm_template_spec *b,

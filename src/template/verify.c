@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "model/model_json.h"
-#include "template/context.h"
+#include "start/context.h"
 
 void mvm_verify_result_done(struct mvm_verify_result *result)
 {

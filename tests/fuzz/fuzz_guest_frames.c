@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/sock.h"
-#include "instance/clients.h"
+#include "supervisor/clients.h"
 #include "net/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

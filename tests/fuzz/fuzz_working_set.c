@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "template/working_set.h"
+#include "start/working_set.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

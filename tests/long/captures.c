@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "instance/machine.h"
+#include "supervisor/machine.h"
 #include "model/load.h"
 #include "net/agent.h"
 

@@ -14,10 +14,10 @@
 #include <cmocka.h>
 
 #include "scratch.h"
+#include "start/facts.h"
+#include "start/memory_file.h"
+#include "start/start.h"
 #include "store/revision.h"
-#include "template/facts.h"
-#include "template/memory_file.h"
-#include "template/start.h"
 
 #define NONCE_HEX "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define MEM_SIZE  (64u << 10)

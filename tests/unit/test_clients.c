@@ -12,9 +12,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "instance/clients.h"
 #include "instance/control.h"
 #include "net/wire.h"
+#include "supervisor/clients.h"
 
 struct fixture {
 	struct loop *loop;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "template/doctor.h"
+#include "vmm/mend.h"
 
 /* The one finding. */
 static void assert_says(const struct doctor *d, enum mvm_check_level level, const char *text,
@@ -104,7 +105,7 @@ static void backends_have_a_cure_unless_they_are_as_they_should_be(void **state)
 		{ firecracker, { .accel = VMM_ACCEL_KVM }, "MVM_FIRECRACKER" },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
-		const char *mend = doctor_mend_backend(cases[i].ops, &cases[i].probe);
+		const char *mend = mend_backend(cases[i].ops, &cases[i].probe);
 		if (cases[i].mend)
 			assert_non_null(strstr(mend ? mend : "", cases[i].mend));
 		else

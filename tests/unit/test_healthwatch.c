@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "instance/healthwatch.h"
+#include "supervisor/healthwatch.h"
 
 static void a_slow_host_excuses_a_guest_for_a_while(void **state)
 {

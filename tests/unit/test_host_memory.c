@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "scratch.h"
-#include "template/host_memory.h"
+#include "start/host_memory.h"
 
 #define MIB (UINT64_C(1) << 20)
 

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "instance/panic.h"
+#include "supervisor/panic.h"
 
 #define PANIC "[   63.964719] Kernel panic - not syncing: "
 

@@ -276,7 +276,7 @@ static void a_map_of_holes_without_end_is_refused(void **state)
 	memset(tar + 148, ' ', 8);
 	memcpy(tar + 257, "ustar  ", 8);
 	for (size_t at = 512; at < len; at += 512)
-		tar[at + 504] = 1; /* more follows */
+		tar[at + 504] = 1;		/* more follows */
 	(void)strcpy(tar + 386, "00000000000"); /* the first of the map: offset and length */
 	(void)strcpy(tar + 398, "00000000000");
 	tar[482] = 1;

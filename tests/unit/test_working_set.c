@@ -13,7 +13,7 @@
 
 #include "base/str.h"
 #include "scratch.h"
-#include "template/working_set.h"
+#include "start/working_set.h"
 
 #define PAGES 256u
 #define SIZE  ((uint64_t)PAGES * WORKING_SET_PAGE)

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "start/context.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+#include "vmm/mend.h"
+
+int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err)
+{
+	struct mvm *mvm = calloc(1, sizeof(*mvm));
+	if (!mvm)
+		return mvm_error_oom(err);
+	int r = store_open(data_dir, 0, &mvm->store, err);
+	if (r == -EROFS) /* what only reads goes on, and what writes says that it cannot */
+		r = store_open(data_dir, STORE_READ_ONLY, &mvm->store, err);
+	if (r < 0) {
+		free(mvm);
+		return r;
+	}
+	*ret = mvm;
+	return 0;
+}
+
+void mvm_close(struct mvm *mvm)
+{
+	if (!mvm)
+		return;
+	store_free(mvm->store);
+	free(mvm);
+}
+
+const char *mvm_version(void)
+{
+	return MVM_VERSION;
+}
+
+static int probe(struct mvm *mvm, const struct vmm_ops *ops, struct vmm_probe *ret,
+		 struct mvm_error *err)
+{
+	/* without a folder for the cache the probe only takes longer */
+	return vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), ret, err);
+}
+
+/* Why a backend cannot give a revision the network that it wants; NULL if it can. */
+static const char *lacks_network(const struct vmm_ops *ops,
+				 const struct mvm_template_revision *revision)
+{
+	return revision->run.network == MVM_NETWORK_NONE ? NULL : vmm_network_obstacle(ops);
+}
+
+int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
+		    const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err)
+{
+	const struct vmm_ops *only = NULL;
+	AUTO_DONE(strbuf) reasons = { 0 };
+	const char *mend = NULL;
+	int r = name ? vmm_backend_find(name, &only, err) : 0;
+	if (r < 0)
+		return r;
+
+	for (size_t i = 0; vmm_backends[i]; i++) {
+		AUTO_DONE(vmm_probe) found = { 0 };
+		if (only && vmm_backends[i] != only)
+			continue;
+		r = probe(mvm, vmm_backends[i], &found, err);
+		if (r < 0)
+			return r;
+		const char *obstacle = lacks_network(vmm_backends[i], revision);
+		if (found.usable && !obstacle) {
+			*ret = vmm_backends[i];
+			*ret_probe = found;
+			found = (struct vmm_probe){ 0 };
+			return 0;
+		}
+		mend = mend_backend(vmm_backends[i], &found);
+		strbuf_addf(&reasons, "%s%s: %s%s", reasons.len ? "; " : "", vmm_backends[i]->name,
+			    found.usable   ? obstacle
+			    : found.reason ? found.reason
+					   : "not usable",
+			    found.usable ? " (a template with network = \"none\" would do without)"
+					 : "");
+	}
+	r = mvm_error_set(err, -EOPNOTSUPP, "%s: %s",
+			  only ? "this VM cannot run on the backend that was asked for"
+			       : "nothing here can run this VM",
+			  reasons.data ? reasons.data : "no backends");
+	if (only)
+		return mvm_error_hint(err, r, mend ? mend : "mvm doctor");
+	return mvm_error_hint(err, r, "see 'mvm backends'; Debian's package is qemu-system-x86");
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "codec/sha256.h"
+#include "instance/data_disk.h"
+#include "start/facts.h"
+#include "start/host_memory.h"
+#include "start/memory_file.h"
+#include "start/start.h"
+
+void start_plan_done(struct start_plan *p)
+{
+	free(p->reason);
+	free(p->cmdline);
+	strv_done(&p->facts);
+	*p = (struct start_plan){ 0 };
+}
+
+/* What the machine would look like: the part of the config that a snapshot depends on. */
+static struct vmm_config describe_config(const struct start_request *q, const struct start_plan *p)
+{
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	return (struct vmm_config){
+		.name = q->revision->id,
+		.vcpus = p->vcpus,
+		.mem_mib = p->mem_mib,
+		.dir_fd = q->revision->dir_fd,
+		.kernel = rev->artifact_paths.vmlinux,
+		.initrd = rev->artifact_paths.initrd,
+		.cmdline = p->cmdline,
+		.drives = { { .name = rev->artifact_paths.rootfs, .read_only = true },
+			    { .name = DATA_DISK_NAME, .own = true } },
+		.n_drives = rev->data_disk_mib ? 2 : 1,
+		.network = rev->run.network != MVM_NETWORK_NONE,
+	};
+}
+
+static int damaged(struct mvm_error *err, const char *what)
+{
+	int r = mvm_error_set(err, -EBADMSG, "the snapshot is damaged: %s", what);
+	return mvm_error_hint(err, r,
+			      "make a new one with 'mvm template build ID --snapshot --force', "
+			      "or start without it with --cold");
+}
+
+/* Does a file have the digest that is on record?  1, 0, or -errno. */
+static int digest_holds(int fd, const char *expected_hex)
+{
+	struct mvm_digest expected, actual;
+	if (!expected_hex || digest_parse(expected_hex, &expected) < 0)
+		return 0;
+	int r = sha256_fd(fd, NULL, &actual, NULL);
+	return r < 0 ? r : digest_equal(&expected, &actual);
+}
+
+/* What a file of the snapshot has to be. */
+struct expected {
+	const char *name;
+	const char *sha256;
+	const char *identity; /* which saves reading it all; NULL: read it */
+	uint64_t bytes;
+};
+
+static int check_file(int snapshot_fd, const struct expected *e, struct mvm_error *err)
+{
+	AUTO_FREE char *identity = NULL;
+	const char *name = e->name;
+	struct stat st = { 0 };
+	AUTO_CLOSE int fd = openat(snapshot_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 1;
+
+	if (r > 0)
+		r = S_ISREG(st.st_mode) && (uint64_t)st.st_size == e->bytes;
+	if (r > 0 && e->identity) {
+		r = memory_file_identity(fd, &identity);
+		if (r == 0 && str_eq(identity, e->identity))
+			return 0;
+		r = r < 0 ? r : 1;
+	}
+	if (r > 0)
+		r = digest_holds(fd, e->sha256);
+	if (r == 0)
+		return damaged(err, str_eq(name, "mem.bin")
+					    ? "mem.bin is not the memory that was captured"
+				    : str_eq(name, DATA_DISK_NAME)
+					    ? DATA_DISK_NAME " is not the disk that was captured"
+					    : "vmstate.bin is not the state that was captured");
+	if (r == -ENOENT)
+		return damaged(err, "one of its files is missing");
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read the snapshot's %s: %s", name,
+				     strerror(-r));
+	return 0;
+}
+
+/* Are the files those that were captured? */
+static int check_files(const struct revision *revision, struct mvm_error *err)
+{
+	const struct mvm_snapshot_info *info = &revision->rev.snapshot;
+	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
+	if (fd < 0)
+		return damaged(err, "its folder is missing");
+	const struct expected files[] = {
+		{ "vmstate.bin", revision->vmstate_sha256, NULL, info->vmstate_size_bytes },
+		{ "mem.bin", revision->mem_sha256, mvm_snapshot_info_compat(info, FACT_MEM_FILE),
+		  info->mem_size_bytes },
+		{ DATA_DISK_NAME, revision->data_sha256,
+		  mvm_snapshot_info_compat(info, FACT_DATA_FILE),
+		  (uint64_t)revision->rev.data_disk_mib << 20 },
+	};
+	size_t n = MVM_ARRAY_SIZE(files) - (revision->rev.data_disk_mib == 0);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = check_file(fd, &files[i], err);
+	return r;
+}
+
+static int consider_snapshot(const struct start_request *q, struct start_plan *plan,
+			     struct mvm_error *err)
+{
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	const char *no = NULL;
+	int r;
+
+	if (rev->run.initrd == MVM_INITRD_IMAGE)
+		no = "the image's own initrd has no agent, so there can be no snapshot";
+	else if (!rev->has_snapshot)
+		no = "the revision has no snapshot";
+	else if (!q->ops->caps.snapshots)
+		no = "the backend cannot restore snapshots";
+	else if (q->other_env)
+		no = "a workload that runs already cannot take on other variables";
+	if (no) {
+		plan->reason = strdup(no);
+		return plan->reason ? 0 : mvm_error_oom(err);
+	}
+	r = facts_compare(&rev->snapshot, &plan->facts, &plan->reason);
+	if (r < 0)
+		return mvm_error_oom(err);
+	if (r == 0)
+		return 0;
+	r = check_files(q->revision, err);
+	if (r == 0)
+		plan->restore = true;
+	return r;
+}
+
+int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err)
+{
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	AUTO_DONE(start_plan) plan = {
+		.vcpus = q->vcpus ? q->vcpus : rev->vcpus,
+		.mem_mib = q->mem_mib ? q->mem_mib : rev->mem_mib,
+	};
+
+	int r = mvm_machine_check(plan.vcpus, plan.mem_mib, err);
+	if (r == 0)
+		r = host_memory_check(plan.mem_mib, err);
+	if (r < 0)
+		return r;
+	struct vmm_config config = describe_config(q, &plan);
+	r = q->ops->cmdline(q->probe, &config, rev->run.boot_args, &plan.cmdline, err);
+	if (r < 0)
+		return r;
+	config.cmdline = plan.cmdline;
+	const struct facts_input input = {
+		.ops = q->ops,
+		.probe = q->probe,
+		.config = &config,
+		.artifacts = &q->revision->artifacts,
+	};
+	r = facts_gather(&input, &plan.facts, err);
+	if (r == 0 && !q->cold)
+		r = consider_snapshot(q, &plan, err);
+	if (r < 0)
+		return r;
+	*ret = plan;
+	plan = (struct start_plan){ 0 };
+	return 0;
+}

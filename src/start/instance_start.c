@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting instances: from the pool, by a restore, or by a boot, one or many at once. */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/hostload.h"
+#include "base/progress.h"
+#include "instance/instance.h"
+#include "start/host_memory.h"
+#include "start/pool.h"
+#include "start/start.h"
+#include "start/volumes.h"
+
+#define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
+
+#define HOSTNAME_LEN_MAX 63u
+#define ENV_MAX_BYTES	 32768u /* the agent's call takes twice that, with all else */
+
+/* One call of mvm_instance_start_many(). */
+struct batch {
+	struct mvm *mvm;
+	const struct mvm_start_options *options;
+	const struct mvm_progress *progress;
+	struct revision revision;
+	struct vmm_probe probe;
+	struct start_request request;
+	struct start_plan plan;
+	uint32_t n;
+	int cancel_fd;
+	uint32_t begun, up; /* of the n, in order */
+	uint32_t from_pool;
+	struct mvm_volume *volumes; /* the options', with paths */
+	bool throttled;		    /* fewer start at once than could on an idle host */
+	uint8_t *taken;		    /* by index: came from the pool, so it is up already */
+	struct mvm_instance **list;
+};
+
+static void batch_done(struct batch *b)
+{
+	start_plan_done(&b->plan);
+	vmm_probe_done(&b->probe);
+	revision_done(&b->revision);
+	volumes_free(b->volumes, b->options->n_volumes);
+	free(b->taken);
+}
+DEFINE_AUTO_DONE(batch, batch_done)
+
+/* Who has no agent does not say when it has booted. */
+static const char *how_started(const struct batch *b, bool restored)
+{
+	bool agent = b->revision.rev.run.initrd != MVM_INITRD_IMAGE;
+	return restored ? "restored" : agent ? "booted" : "started";
+}
+
+/* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */
+static void note_start(struct batch *b, const struct mvm_instance *vm)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_DONE(strbuf) text = { 0 };
+	int64_t before = 0;
+
+	/* not by its file: the VM may have ended already, and with --rm be gone */
+	if (!b->progress || !vm->start_json ||
+	    record_parse(vm->start_json, strlen(vm->start_json), &rec, NULL) < 0)
+		return;
+	for (size_t i = 0; i < rec.n_stages; i++) {
+		strbuf_addf(&text, "%s%s %.0f", i ? ", " : "", rec.stages[i].name,
+			    (double)(rec.stages[i].ns - before) / NS_PER_MS);
+		before = rec.stages[i].ns;
+	}
+	progress_note(b->progress, "%s: %s in %.0f ms (%s)%s", vm->name,
+		      rec.from_pool ? "taken from the pool" : how_started(b, rec.restore),
+		      (double)before / NS_PER_MS, text.data ? text.data : "",
+		      rec.no_agent ? "; it has no agent to answer" : "");
+}
+
+/* The i-th instance's options; `name` is made here when several have a common one. */
+static struct start_options describe(const struct batch *b, uint32_t i, char *name, size_t size)
+{
+	const struct mvm_start_options *o = b->options;
+	if (o->name && b->n > 1)
+		(void)snprintf(name, size, "%s-%" PRIu32, o->name, i + 1);
+	return (struct start_options){
+		.name = o->name && b->n > 1 ? name : o->name,
+		.attached = o->attached,
+		.held = !o->attached,
+		.purpose = RECORD_FOR_USER,
+		.capture_fd = -1,
+		.forwards = o->forwards,
+		.n_forwards = o->n_forwards,
+		.volumes = b->volumes,
+		.n_volumes = o->n_volumes,
+		.restart = (enum record_restart)o->restart,
+		.restart_max = o->restart_max,
+		.keep_running = o->keep_running || o->exec,
+		.remove_at_end = o->remove_at_end,
+		.private_memory = o->private_memory,
+		.ttl_ms = o->ttl_ms,
+		.log_max_bytes = o->log_max_bytes,
+		.env = o->env,
+		.hostname = o->hostname,
+	};
+}
+
+static int begin_one(struct batch *b, struct mvm_error *err)
+{
+	char name[128];
+	uint32_t i = b->begun;
+	const struct start_options options = describe(b, i, name, sizeof(name));
+	int r = pool_take(b->mvm, &b->request, &b->plan, &options, b->progress, &b->list[i]);
+	b->taken[i] = r > 0;
+	b->from_pool += r > 0;
+	if (r == 0)
+		r = start_begin(b->mvm, &b->request, &b->plan, &options, &b->list[i], err);
+	b->begun += r >= 0;
+	if (r >= 0)
+		b->list[i]->control.cancel_fd = b->cancel_fd;
+	return r;
+}
+
+static bool is_cancelled(const struct batch *b)
+{
+	struct pollfd p = { .fd = b->cancel_fd, .events = POLLIN }; /* -1 is never readable */
+	return poll(&p, 1, 0) > 0;
+}
+
+/* May a boot be tried in place of a restore that failed so? */
+static bool may_boot_instead(const struct batch *b, int r)
+{
+	return b->plan.restore && b->options->kind == MVM_START_AUTO && r != -EEXIST &&
+	       r != -EADDRINUSE && r != -EBUSY && r != -EINVAL && r != -EIO && r != -ECANCELED &&
+	       r != -EBADMSG;
+}
+
+/* The snapshot looked right and still could not be restored. */
+static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
+{
+	AUTO_DONE(start_plan) plan = { 0 };
+	struct start_request request = b->request;
+	char name[128];
+	const struct start_options options = describe(b, i, name, sizeof(name));
+
+	progress_note(b->progress, "booting instead of restoring: %s", err->text);
+	request.cold = true;
+	int r = start_decide(&request, &plan, err);
+	if (r < 0)
+		return r;
+	plan.reason = strdup("the snapshot could not be restored");
+	struct mvm_error ignored; /* the boot says what is in its way */
+	(void)mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, &ignored);
+	mvm_instance_close(TAKE_PTR(b->list[i]));
+	r = start_begin(b->mvm, &request, &plan, &options, &b->list[i], err);
+	if (r < 0)
+		return r;
+	b->list[i]->control.cancel_fd = b->cancel_fd;
+	return start_wait(b->mvm, b->list[i], err);
+}
+
+/* A detached instance that did not start is kept, for its logs. */
+static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	const char *name = b->list[i] ? mvm_instance_name(b->list[i]) : NULL;
+	if (!name)
+		return r;
+	r = mvm_error_context(err, r, "instance '%s' did not start", name);
+	struct mvm_error ignored; /* it is not kept then */
+	if (instance_load(store_dir(b->mvm->store, STORE_INSTANCES), name, &rec, NULL, &ignored) ==
+		    0 &&
+	    rec.state == RECORD_FAILED)
+		return mvm_error_hint(
+			err, r,
+			"'mvm logs NAME' shows all that it has printed, 'mvm rm NAME' "
+			"removes it");
+	return r;
+}
+
+static int wait_for_next(struct batch *b, struct mvm_error *err)
+{
+	uint32_t i = b->up;
+	int r = b->taken[i] ? 0 : start_wait(b->mvm, b->list[i], err);
+	if (r < 0 && may_boot_instead(b, r))
+		r = boot_instead(b, i, err);
+	if (r == -ECANCELED && is_cancelled(b))
+		return mvm_error_set(err, r, "the start was interrupted");
+	if (r < 0) {
+		r = explain_failed(b, i, r, err);
+		mvm_instance_close(TAKE_PTR(b->list[i]));
+		return r;
+	}
+	b->list[i]->control.cancel_fd = -1;
+	b->up++;
+	if (b->n == 1)
+		note_start(b, b->list[i]);
+	return 0;
+}
+
+/* All or none; but one that has failed is kept, for its logs.  What is still starting is told to
+ * end before the first is waited for. */
+static void undo(struct batch *b)
+{
+	for (uint32_t i = b->up; i < b->begun; i++) {
+		if (!b->list[i] || b->taken[i])
+			continue;
+		b->list[i]->control.cancel_fd = -1;
+		instance_cut_short(b->list[i]);
+	}
+	for (uint32_t i = 0; i < b->begun; i++) {
+		struct mvm_error ignored; /* the failure that led here counts */
+		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
+		if (vm)
+			(void)mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
+	}
+}
+
+/* So many at a time: more would only wait for a processor, or for memory. */
+static uint32_t window(struct batch *b)
+{
+	struct hostload host;
+	char pressure[HOSTLOAD_TEXT_SIZE];
+	if (b->n == 1)
+		return 1;
+	hostload_read(&host);
+	uint32_t at_once = hostload_starts_at_once(&host, hostload_cpus());
+	if (at_once < hostload_starts_at_once(&(struct hostload){ 0 }, hostload_cpus()) &&
+	    !b->throttled) {
+		b->throttled = true; /* said once */
+		hostload_describe(&host, pressure);
+		progress_note(b->progress, "the host is busy, so %u %s at a time: %s", at_once,
+			      at_once == 1 ? "VM starts" : "VMs start", pressure);
+	}
+	return at_once;
+}
+
+static int start_all(struct batch *b, struct mvm_error *err)
+{
+	int64_t began_ns = clock_now_ns();
+	int r = 0;
+
+	b->taken = calloc(b->n, sizeof(*b->taken));
+	if (!b->taken)
+		return mvm_error_oom(err);
+	while (r >= 0 && b->up < b->n) {
+		if (is_cancelled(b))
+			r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
+		else if (b->begun < b->n && b->begun - b->up < window(b))
+			r = begin_one(b, err);
+		else
+			r = wait_for_next(b, err);
+	}
+	if (r < 0) {
+		undo(b);
+		return b->n == 1 ? r
+				 : mvm_error_context(err, r, "of %" PRIu32 " none is left", b->n);
+	}
+	for (uint32_t i = 0; i < b->n && !b->options->attached && !b->options->held; i++)
+		instance_keep(b->list[i]);
+	double ms = (double)(clock_now_ns() - began_ns) / NS_PER_MS;
+	if (b->n > 1)
+		progress_note(b->progress,
+			      "%" PRIu32 " %s in %.0f ms, %.0f ms each; %" PRIu32 " from the pool",
+			      b->n, how_started(b, b->plan.restore), ms, ms / b->n, b->from_pool);
+	return 0;
+}
+
+/* Said before any of them starts.  A host that cannot be asked refuses nothing. */
+static int check_room(const struct batch *b, struct mvm_error *err)
+{
+	struct host_memory m;
+	uint64_t least_mib = b->request.ops->caps.clone_least_mib;
+	if (!b->plan.restore)
+		least_mib += BOOT_LEAST_MIB;
+	return host_memory_read(&m) < 0 ? 0
+					: host_memory_check_many(&m, b->n, least_mib << 20, err);
+}
+
+static bool is_utf8(const char *s)
+{
+	size_t len;
+	while ((len = str_utf8_len(s)) > 0)
+		s += len;
+	return *s == '\0';
+}
+
+/* As the agent checks it, only earlier. */
+static bool is_hostname(const char *s)
+{
+	size_t len = strlen(s);
+	return len > 0 && len <= HOSTNAME_LEN_MAX && s[0] != '-' && s[0] != '.' &&
+	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.") == len;
+}
+
+/* What is to change for the workload: variables and host name. */
+static int check_workload(const struct mvm_start_options *o, struct mvm_error *err)
+{
+	size_t sum = 0;
+	for (const char *const *v = o->env; v && *v; v++) {
+		sum += strlen(*v) + 1;
+		if (**v == '=' || !strchr(*v, '=') || !is_utf8(*v))
+			return mvm_error_set(err, -EINVAL, "'%.80s' is not NAME=VALUE in UTF-8",
+					     *v);
+	}
+	if (sum > ENV_MAX_BYTES)
+		return mvm_error_set(err, -EFBIG, "the variables are larger than %u bytes",
+				     ENV_MAX_BYTES);
+	if (o->hostname && !is_hostname(o->hostname))
+		return mvm_error_set(
+			err, -EINVAL,
+			"'%.80s' is no host name: use 1 to %u of letters, digits, - and "
+			".",
+			o->hostname, HOSTNAME_LEN_MAX);
+	return 0;
+}
+
+int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, uint32_t n,
+			    int cancel_fd, const struct mvm_progress *progress,
+			    struct mvm_instance **ret, struct mvm_error *err)
+{
+	struct mvm_error local = { 0 };
+	AUTO_DONE(batch) b = {
+		.mvm = mvm,
+		.options = o,
+		.progress = progress,
+		.revision = REVISION_NONE,
+		.n = n,
+		.cancel_fd = cancel_fd,
+		.list = ret,
+	};
+	const struct vmm_ops *ops;
+
+	if (!err)
+		err = &local;
+	memset(ret, 0, n * sizeof(*ret));
+	if (n == 0 || n > MVM_START_MANY_MAX)
+		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",
+				     MVM_START_MANY_MAX);
+	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
+	int r = revision_open(mvm, o->template_ref, &b.revision, err);
+	if (r == 0)
+		r = context_backend(mvm, o->backend, &b.revision.rev, &ops, &b.probe, err);
+	if (r < 0)
+		return r;
+	b.request = (struct start_request){
+		.revision = &b.revision,
+		.ops = ops,
+		.probe = &b.probe,
+		.vcpus = o->vcpus,
+		.mem_mib = o->mem_mib,
+		.cold = o->kind == MVM_START_COLD,
+		.other_env = o->env && o->env[0],
+	};
+	r = check_workload(o, err);
+	if (r < 0)
+		return r;
+	if (o->exec || o->n_volumes || o->hostname || b.request.other_env)
+		r = need_agent(&b.revision.rev.run, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", b.revision.id);
+	r = volumes_resolve(mvm, o->volumes, o->n_volumes, n, &b.volumes, err);
+	if (r == 0)
+		r = start_decide(&b.request, &b.plan, err);
+	if (r < 0)
+		return r;
+	if (!b.plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
+		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
+				     b.plan.reason);
+	if (b.plan.reason)
+		progress_note(progress, "booting instead of restoring: %s", b.plan.reason);
+	r = check_room(&b, err);
+	if (r < 0)
+		return r;
+	host_memory_note(mvm, b.plan.mem_mib, n, progress);
+	return start_all(&b, err);
+}
+
+int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
+		       const struct mvm_progress *progress, struct mvm_instance **ret,
+		       struct mvm_error *err)
+{
+	return mvm_instance_start_many(mvm, o, 1, -1, progress, ret, err);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public face of instances (mvm/instance.h) but for starting them: by handle, by name. */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "instance/events.h"
+#include "instance/instance.h"
+#include "instance/session.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "start/start.h"
+
+#define KILL_GRACE_MS	  INT64_C(60000)
+#define PAUSE_DEADLINE_MS INT64_C(30000)
+
+static int instances_dir(struct mvm *mvm, struct mvm_error *err)
+{
+	return store_dir_get(mvm->store, STORE_INSTANCES, err);
+}
+
+/* ---- one instance, by its handle ---- */
+
+int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
+		      struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	return fd < 0 ? fd : instance_connect(fd, name, ret, err);
+}
+
+void mvm_instance_close(struct mvm_instance *i)
+{
+	instance_close(i);
+}
+
+void mvm_instance_keep(struct mvm_instance *i)
+{
+	instance_keep(i);
+}
+
+const char *mvm_instance_name(const struct mvm_instance *i)
+{
+	return i->name;
+}
+
+const char *mvm_instance_start_json(const struct mvm_instance *i)
+{
+	return i->start_json;
+}
+
+static void put_list(struct strbuf *b, uint16_t tag, const char *const *list)
+{
+	for (; list && *list; list++)
+		wire_put_str(b, tag, *list);
+}
+
+int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, int *ret_status,
+		      struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	struct winsize size = { 0 };
+
+	put_list(&args, FIELD_ARG, o->command);
+	put_list(&args, FIELD_ENV, o->env);
+	wire_put_str(&args, FIELD_WORKDIR, o->workdir);
+	wire_put_str(&args, FIELD_USER, o->user);
+	wire_put_u64(&args, FIELD_STDIN, o->stdin_fd >= 0);
+	if (o->tty) {
+		wire_put_u64(&args, FIELD_TTY, 1);
+		if (ioctl(o->stdin_fd, TIOCGWINSZ, &size) == 0) {
+			wire_put_u64(&args, FIELD_ROWS, size.ws_row);
+			wire_put_u64(&args, FIELD_COLUMNS, size.ws_col);
+		}
+	}
+	const struct session_spec exec = {
+		.call = CALL_EXEC,
+		.args = &args,
+		.stdin_fd = o->stdin_fd,
+		.stdout_fd = o->stdout_fd,
+		.stderr_fd = o->stderr_fd,
+		.signal_fd = o->signal_fd,
+		.tty_fd = o->tty ? o->stdin_fd : -1,
+		.deadline_ns = clock_deadline_ns(o->timeout_ms),
+	};
+	return session_run(&i->control, &exec, ret_status, err);
+}
+
+int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
+	int r = control_call(&i->control, CALL_STOP, NULL, &args,
+			     clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
+	return r == -EREMOTEIO ? 0 : r; /* it has ended already */
+}
+
+int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
+		      struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field field;
+	uint64_t n = 0;
+	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
+			     &reply, err);
+	if (r < 0 && r != -EREMOTEIO)
+		return r;
+	bool known = r == 0 && wire_find(reply.data, reply.len, FIELD_EXIT_CODE, &field) > 0 &&
+		     wire_get_u64(&field, &n) == 0 && n <= 255;
+	if (ret_status)
+		*ret_status = known ? (int)n : -1;
+	return 0;
+}
+
+int mvm_instance_wait_workload(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
+			       struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field field;
+	uint64_t n = 0;
+	int r = control_call(&i->control, CALL_AWAIT, "waiting for the workload", NULL,
+			     clock_deadline_ns(timeout_ms), &reply, err);
+	if (r < 0)
+		return r;
+	bool signalled = wire_find(reply.data, reply.len, FIELD_SIGNAL, &field) > 0;
+	if ((!signalled && wire_find(reply.data, reply.len, FIELD_EXIT_CODE, &field) <= 0) ||
+	    wire_get_u64(&field, &n) < 0 || n > 255)
+		return mvm_error_set(err, -EPROTO, "the agent's answer has no exit status");
+	*ret_status = (int)n + (signalled ? 128 : 0);
+	return 0;
+}
+
+/* ---- by name ---- */
+
+void mvm_instance_info_free(struct mvm_instance_info *info)
+{
+	if (!info)
+		return;
+	char *strings[] = { info->name,	      info->template_id, info->revision,
+			    info->reason,     info->backend,	 info->created_at,
+			    info->started_at, info->ended_at,	 info->error,
+			    info->json,	      info->health,	 info->health_message,
+			    info->expires_at };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
+		free(strings[i]);
+	free(info->forwards);
+	free(info);
+}
+DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
+
+/* Takes the record's strings. */
+static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd)
+{
+	rec->has_usage = true;
+	usage_read((pid_t)rec->vmm_pid, (pid_t)rec->supervisor_pid, dir_fd, &rec->usage);
+	AUTO(mvm_instance_info) info = calloc(1, sizeof(*info));
+	if (!info)
+		return NULL;
+	rec->held = false; /* between it and its starter */
+	info->json = record_to_json(rec);
+	info->forwards = calloc(rec->n_forwards + 1, sizeof(*info->forwards));
+	if (!info->json || !info->forwards)
+		return NULL;
+	info->n_forwards = rec->n_forwards;
+	for (size_t i = 0; i < rec->n_forwards; i++) {
+		struct mvm_forward *to = &info->forwards[i];
+		to->udp = rec->forwards[i].udp;
+		to->host_port = rec->forwards[i].host_port;
+		to->guest_port = rec->forwards[i].guest_port;
+		memcpy(to->host_address, rec->forwards[i].host_address, sizeof(to->host_address));
+	}
+	info->name = TAKE_PTR(rec->name);
+	info->template_id = TAKE_PTR(rec->template_id);
+	info->revision = TAKE_PTR(rec->revision);
+	info->state = (enum mvm_instance_state)rec->state; /* the same order, see below */
+	info->restored = rec->restore;
+	info->from_pool = rec->from_pool;
+	info->reason = TAKE_PTR(rec->reason);
+	info->backend = TAKE_PTR(rec->backend);
+	info->created_at = TAKE_PTR(rec->created_at);
+	info->started_at = TAKE_PTR(rec->started_at);
+	info->ended_at = TAKE_PTR(rec->ended_at);
+	info->error = TAKE_PTR(rec->error);
+	info->health = strdup(record_health_name(rec->health));
+	if (!info->health)
+		return NULL;
+	info->health_message = TAKE_PTR(rec->health_message);
+	info->expires_at = TAKE_PTR(rec->expires_at);
+	info->restarts = rec->restarts;
+	info->workload_ended = rec->workload_ended;
+	info->exit_code = rec->has_exit_code ? (int)rec->exit_code : -1;
+	info->cpu_ns = rec->usage.cpu_ns;
+	info->memory_private_bytes = rec->usage.memory_private_bytes;
+	info->memory_shared_bytes = rec->usage.memory_shared_bytes;
+	info->disk_bytes = rec->usage.disk_bytes;
+	info->vcpus = rec->vcpus;
+	info->mem_mib = rec->mem_mib;
+	info->start_ns = rec->n_stages ? rec->stages[rec->n_stages - 1].ns : 0;
+	info->supervisor_pid = rec->supervisor_pid;
+	info->vmm_pid = rec->vmm_pid;
+	return TAKE_PTR(info);
+}
+
+_Static_assert((int)MVM_RESTART_ON_FAILURE == (int)RECORD_RESTART_ON_FAILURE &&
+		       (int)MVM_RESTART_UNLESS_STOPPED == (int)RECORD_RESTART_UNLESS_STOPPED,
+	       "the public policies are the record's");
+_Static_assert((int)MVM_INSTANCE_STARTING == (int)RECORD_STARTING &&
+		       (int)MVM_INSTANCE_FAILED == (int)RECORD_FAILED,
+	       "the public states are the record's");
+
+const char *mvm_instance_state_name(enum mvm_instance_state state)
+{
+	return record_state_name((enum record_state)state);
+}
+
+int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	int fd = instances_dir(mvm, err);
+	AUTO_CLOSE int dir_fd = -1;
+	int r = fd < 0 ? fd : instance_load(fd, name, &rec, &dir_fd, err);
+	if (r < 0)
+		return r;
+	*ret = info_from_record(&rec, dir_fd);
+	return *ret ? 0 : mvm_error_oom(err);
+}
+
+int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
+		      struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	size_t n = 0;
+	int r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
+	if (r < 0)
+		return r;
+	int fd = store_dir(mvm->store, STORE_INSTANCES);
+	struct mvm_instance_info **list = calloc(names.n + 1, sizeof(*list));
+	if (!list)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < names.n; i++) {
+		AUTO_DONE(record) rec = { 0 };
+		struct mvm_error ignored; /* it may just be coming or going */
+		AUTO_CLOSE int dir_fd = -1;
+		if (instance_load(fd, names.v[i], &rec, &dir_fd, &ignored) < 0 ||
+		    rec.purpose != RECORD_FOR_USER)
+			continue;
+		list[n] = info_from_record(&rec, dir_fd);
+		n += list[n] != NULL;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, struct mvm_error *err)
+{
+	const struct mvm_copy_options options = {
+		.stream_fd = -1,
+		.timeout_ms = timeout_ms,
+		.cancel_fd = -1,
+	};
+	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	int fd = instances_dir(mvm, err);
+	int r = fd < 0		  ? fd
+		: timeout_ms == 0 ? 0
+				  : mvm_instance_copy_back(mvm, name, &options, err);
+	if (r >= 0)
+		return instance_stop(fd, name, clock_remaining_ms(deadline_ns), err);
+	if (r != -ENOENT && r != -EBUSY) {
+		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
+		r = mvm_error_hint(
+			err, r,
+			"try again with a longer --timeout, save it with 'mvm cp', or give it up "
+			"with 'mvm stop --timeout 0'");
+	}
+	return r;
+}
+
+static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	int r = mvm_instance_open(mvm, name, &i, err);
+	if (r < 0)
+		return r;
+	r = control_call(&i->control, call, NULL, NULL, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
+			 err);
+	return r < 0 ? mvm_error_context(err, r, "instance '%s'", name) : 0;
+}
+
+int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	return call_by_name(mvm, name, CALL_PAUSE, err);
+}
+
+int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	return call_by_name(mvm, name, CALL_RESUME, err);
+}
+
+int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	if (fd < 0)
+		return fd;
+	AUTO_DONE(record) rec = { 0 };
+	bool known = instance_load(fd, name, &rec, NULL, err) == 0; /* a damaged one goes as well */
+	int r = instance_remove(fd, name, force, err);
+	if (r == -ENOENT && known && (rec.attached || rec.remove_at_end))
+		return 0; /* it has removed itself */
+	if (r == -ENOENT && known)
+		return mvm_error_set(err, r, "instance '%s' is gone: somebody else has removed it",
+				     name);
+	if (r >= 0 && known)
+		events_add(store_dir(mvm->store, STORE_LOGS), "removed", &rec, NULL);
+	return r;
+}
+
+int mvm_instance_logs(struct mvm *mvm, const char *name, const struct mvm_logs_options *options,
+		      struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	return fd < 0 ? fd : instance_logs(fd, name, options, err);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "start/memory_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/own.h"
+#include "base/str.h"
+
+#define PAGE  4096u
+#define CHUNK (1u << 20)
+
+static int punch(int fd, off_t start, off_t len, uint64_t *freed)
+{
+	if (len == 0)
+		return 0;
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, len) < 0)
+		return -errno;
+	*freed += (uint64_t)len;
+	return 0;
+}
+
+/* Punch the runs of zero pages among len bytes that were read from offset. */
+static int punch_chunk(int fd, const char *data, size_t len, off_t offset, uint64_t *freed)
+{
+	off_t run = 0;
+	for (size_t at = 0; at + PAGE <= len; at += PAGE) {
+		if (mem_is_zero(data + at, PAGE)) {
+			run += PAGE;
+			continue;
+		}
+		int r = punch(fd, offset + (off_t)at - run, run, freed);
+		if (r < 0)
+			return r;
+		run = 0;
+	}
+	return punch(fd, offset + (off_t)(len - len % PAGE) - run, run, freed);
+}
+
+static int punch_range(int fd, off_t start, off_t end, char *buffer, uint64_t *freed)
+{
+	while (start < end) {
+		size_t want = end - start < (off_t)CHUNK ? (size_t)(end - start) : CHUNK;
+		ssize_t n = pread(fd, buffer, want, start);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		int r = punch_chunk(fd, buffer, (size_t)n, start, freed);
+		if (r < 0)
+			return r;
+		start += n;
+	}
+	return 0;
+}
+
+int memory_file_punch(int fd, uint64_t *ret_freed_bytes, struct mvm_error *err)
+{
+	AUTO_FREE char *buffer = malloc(CHUNK);
+	uint64_t freed = 0;
+	off_t end = 0;
+	int r = 0;
+
+	if (!buffer)
+		return mvm_error_oom(err);
+	while (r == 0) {
+		off_t start = lseek(fd, end, SEEK_DATA);
+		if (start < 0 && errno == ENXIO)
+			break; /* only a hole is left */
+		end = start < 0 ? start : lseek(fd, start, SEEK_HOLE);
+		r = end < 0 ? -errno : punch_range(fd, start, end, buffer, &freed);
+	}
+	if (r < 0 && r != -EOPNOTSUPP) /* without holes it is only larger */
+		return mvm_error_set(err, r, "making the memory file sparse: %s", strerror(-r));
+	if (ret_freed_bytes)
+		*ret_freed_bytes = freed;
+	return 0;
+}
+
+int memory_file_identity(int fd, char **ret)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	char *text = str_printf("%llu:%llu:%llu:%lld.%09ld:%lld.%09ld",
+				(unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+				(unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
+				st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec,
+				st.st_ctim.tv_nsec);
+	if (!text)
+		return -ENOMEM;
+	*ret = text;
+	return 0;
+}

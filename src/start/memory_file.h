@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef START_MEMORY_FILE_H
+#define START_MEMORY_FILE_H
+
+/*
+ * A snapshot's memory file, mem.bin: making it sparse, and noticing that it has changed.
+ *
+ * It is too large to be hashed before every restore, and its owner can write it.  So its identity
+ * (device, inode, size, modification and change time) is recorded when the snapshot is made; while
+ * that is the same, so are the bytes, as far as the file system's clock can tell.
+ */
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Turn pages that hold only zeros into holes.  ret_freed_bytes may be NULL. */
+int memory_file_punch(int fd, uint64_t *ret_freed_bytes, struct mvm_error *err);
+
+/* The identity as text, the caller's. */
+int memory_file_identity(int fd, char **ret);
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "start/pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "base/progress.h"
+#include "codec/json.h"
+#include "model/name.h"
+#include "store/revision.h"
+
+#define SIZE_SUFFIX	".json"
+#define NOTE_SUFFIX	".note"
+#define FILE_MAX	4096u
+#define FILE_NAME_MAX	128
+#define TAKE_ATTEMPTS	4 /* VMs that turn out to be of no use: then there is something wrong */
+#define TEMPLATE_ID_MAX 63
+
+DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
+
+_Static_assert(MVM_POOL_SIZE_MAX <= UINT16_MAX, "sizes are small numbers");
+
+/* Template ids have no dot, so the names of files and folders cannot be confused. */
+static void file_name(const char *id, const char *suffix, char ret[FILE_NAME_MAX])
+{
+	(void)snprintf(ret, FILE_NAME_MAX, "%.*s%s", TEMPLATE_ID_MAX, id, suffix);
+}
+
+void pool_key(const struct mvm_template_revision *rev, char ret[POOL_KEY_SIZE])
+{
+	const char *nonce = rev->has_snapshot
+				    ? mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256")
+				    : NULL;
+	(void)snprintf(ret, POOL_KEY_SIZE, "%s", nonce ? nonce : "");
+}
+
+int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	struct json_at root;
+	char name[FILE_NAME_MAX];
+	uint64_t size = 0;
+	size_t len;
+
+	*ret = 0;
+	file_name(id, SIZE_SUFFIX, name);
+	int r = file_read_at(pool_fd, name, FILE_MAX, &text, &len);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read pool/%s: %s", name, strerror(-r));
+	r = json_read(text, len, name, &doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, name, doc);
+	r = json_get_u64(&root, "size", 0, MVM_POOL_SIZE_MAX, JSON_REQUIRED, &size, err);
+	if (r < 0)
+		return r;
+	*ret = (uint32_t)size;
+	return 0;
+}
+
+int pool_ids(int pool_fd, struct strv *ret)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int r = dir_list(pool_fd, &names);
+	for (size_t i = 0; i < names.n && r >= 0; i++) {
+		char *dot = strrchr(names.v[i], '.');
+		if (!str_eq(dot, SIZE_SUFFIX))
+			continue;
+		*dot = '\0';
+		if (name_check(NAME_TEMPLATE, names.v[i], NULL) == 0)
+			strv_add(ret, names.v[i]);
+	}
+	return r < 0 ? r : ret->failed ? -ENOMEM : 0;
+}
+
+bool pool_is_waiting(const char *name)
+{
+	return strspn(name, "0123456789abcdef") == POOL_KEY_SIZE - 1 &&
+	       name[POOL_KEY_SIZE - 1] == '.' && name_valid(NAME_INSTANCE, name + POOL_KEY_SIZE);
+}
+
+void pool_clear(int dir_fd)
+{
+	AUTO_DONE(strv) names = { 0 };
+	struct stat st;
+	if (dir_list(dir_fd, &names) < 0)
+		return;
+	for (size_t i = 0; i < names.n; i++) {
+		if (pool_is_waiting(names.v[i]) &&
+		    fstatat(dir_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && st.st_size == 0)
+			(void)unlinkat(dir_fd, names.v[i], 0);
+	}
+}
+
+void pool_note(int pool_fd, const char *id, const char *text)
+{
+	char name[FILE_NAME_MAX];
+	file_name(id, NOTE_SUFFIX, name);
+	if (text) /* a full disk costs an explanation */
+		(void)file_replace_unsynced_at(pool_fd, name, text, strlen(text), 0600);
+	else
+		(void)unlinkat(pool_fd, name, 0);
+}
+
+/* ---- taking ---- */
+
+/* Take one file with that key out of the pool's folder; its instance's name in *ret.  1 or 0. */
+static int claim(int dir_fd, const char *key, char **ret)
+{
+	AUTO_DONE(strv) names = { 0 };
+	size_t len = strlen(key);
+	if (dir_list(dir_fd, &names) < 0)
+		return 0;
+	for (size_t i = 0; i < names.n; i++) {
+		const char *name = names.v[i];
+		if (!str_starts(name, key) || name[len] != '.' ||
+		    name_check(NAME_INSTANCE, name + len + 1, NULL) < 0 ||
+		    unlinkat(dir_fd, name, 0) < 0)
+			continue; /* somebody was faster */
+		*ret = strdup(name + len + 1);
+		return *ret != NULL;
+	}
+	return 0;
+}
+
+static int open_waiting(struct mvm *mvm, const char *id)
+{
+	int root_fd = store_root(mvm->store);
+	AUTO_CLOSE int pool_fd = root_fd < 0 ? -1 : dir_open_at(root_fd, "pool");
+	return pool_fd < 0 ? -1 : dir_open_at(pool_fd, id);
+}
+
+/* Would the instance's own name or ports be in the way?  Then the start itself shall say so. */
+static bool is_possible(int instances_fd, struct record *rec)
+{
+	struct stat st;
+	if (instance_check_ports(rec, NULL) < 0)
+		return false;
+	if (!rec->name)
+		return instance_make_name(rec, NULL) == 0;
+	return fstatat(instances_fd, rec->name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+int pool_take(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+	      const struct start_options *options, const struct mvm_progress *progress,
+	      struct mvm_instance **ret)
+{
+	AUTO_DONE(record) rec = { 0 };
+	const struct mvm_template_revision *rev = &q->revision->rev;
+	const char *nonce = mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256");
+	char key[POOL_KEY_SIZE];
+	int64_t began_ns = clock_now_ns();
+	bool wanted = plan->restore && !options->private_memory; /* those that wait share theirs */
+	AUTO_CLOSE int dir_fd = wanted ? open_waiting(mvm, q->revision->id) : -1;
+	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
+
+	struct mvm_error err = { 0 };
+
+	if (dir_fd < 0 || instances_fd < 0 || !nonce || (options->n_forwards && !q->ops->forward) ||
+	    start_record(q, plan, options, &rec, &err) < 0 || !is_possible(instances_fd, &rec))
+		return 0;
+	pool_key(rev, key);
+	for (int attempt = 0; attempt < TAKE_ATTEMPTS; attempt++) {
+		AUTO_FREE char *waiting = NULL;
+		if (!claim(dir_fd, key, &waiting))
+			return 0;
+		if (instance_adopt(instances_fd, waiting, &rec, nonce, began_ns, ret, &err) == 0)
+			return 1;
+		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* gone with its server */
+			progress_note(progress, "a VM of the pool is of no use: %s", err.text);
+		/* a supervisor that was killed in the midst of it has left the name in use */
+		const char *why;
+		(void)instance_settle(instances_fd, rec.name, -1, &why, &err);
+	}
+	return 0;
+}
+
+/* ---- for people ---- */
+
+/* The folder that a server has left.  One that runs removes it itself when its VMs are gone. */
+static void forget_folder(int pool_fd, const char *id)
+{
+	AUTO_CLOSE int dir_fd = dir_open_at(pool_fd, id);
+	AUTO_CLOSE int lock_fd = dir_fd < 0 ? -1
+					    : lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT,
+							   "mvm pool set", NULL);
+	if (lock_fd < 0)
+		return;
+	pool_clear(dir_fd);
+	(void)unlinkat(pool_fd, id, AT_REMOVEDIR); /* unless somebody has put something there */
+}
+
+int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_spec) spec = { 0 }; /* when there is to be a pool */
+	char name[FILE_NAME_MAX], text[64];
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r == 0 && size > MVM_POOL_SIZE_MAX)
+		r = mvm_error_set(err, -EINVAL, "a pool has at most %u VMs", MVM_POOL_SIZE_MAX);
+	if (r == 0 && size > 0)
+		r = store_spec_load(mvm->store, id, &spec, err);
+	if (r < 0)
+		return r;
+	r = need_agent(&spec.run, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "template '%s'", id);
+	int pool_fd = store_dir_get(mvm->store, STORE_POOL, err);
+	if (pool_fd < 0)
+		return pool_fd;
+	file_name(id, SIZE_SUFFIX, name);
+	if (size == 0) {
+		r = unlinkat(pool_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+		pool_note(pool_fd, id, NULL);
+		forget_folder(pool_fd, id);
+	} else {
+		(void)snprintf(text, sizeof(text),
+			       "{\n  \"schema_version\": 1,\n  \"size\": %u\n}\n", size);
+		int tmp_fd = store_scratch(mvm->store, err);
+		if (tmp_fd < 0)
+			return tmp_fd;
+		r = file_replace_at(tmp_fd, pool_fd, name, text, strlen(text), 0600);
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot write pool/%s: %s", name, strerror(-r)) : 0;
+}
+
+void mvm_pool_info_free(struct mvm_pool_info *info)
+{
+	if (!info)
+		return;
+	free(info->template_id);
+	free(info->note);
+	free(info);
+}
+DEFINE_AUTO(mvm_pool_info, mvm_pool_info_free)
+
+static int describe(int pool_fd, const char *id, bool served, struct mvm_pool_info **ret,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(strv) waiting = { 0 };
+	AUTO(mvm_pool_info) info = calloc(1, sizeof(*info));
+	char name[FILE_NAME_MAX];
+
+	if (!info)
+		return mvm_error_oom(err);
+	int r = pool_size(pool_fd, id, &info->size, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir_fd = dir_open_at(pool_fd, id);
+	r = dir_fd < 0 ? dir_fd : dir_list(dir_fd, &waiting);
+	if (r < 0 && r != -ENOENT)
+		return mvm_error_set(err, r, "cannot read pool/%s: %s", id, strerror(-r));
+	for (size_t i = 0; served && i < waiting.n; i++) /* VMs end with their server */
+		info->ready += pool_is_waiting(waiting.v[i]);
+	file_name(id, NOTE_SUFFIX, name);
+	r = file_read_at(pool_fd, name, FILE_MAX, &info->note, NULL);
+	info->template_id = strdup(id);
+	if (r == -ENOMEM || !info->template_id)
+		return mvm_error_oom(err);
+	*ret = TAKE_PTR(info);
+	return 0;
+}
+
+int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *ret_n,
+		  char ret_server[LOCK_HOLDER_SIZE], struct mvm_error *err)
+{
+	AUTO_DONE(strv) ids = { 0 };
+	bool served = false;
+	int r = 0;
+
+	ret_server[0] = '\0';
+	int pool_fd = store_dir(mvm->store, STORE_POOL);
+	if (pool_fd < 0 && pool_fd != -ENOENT) /* a read-only data folder may have none */
+		return store_dir_failed(mvm->store, STORE_POOL, pool_fd, err);
+	if (pool_fd >= 0) {
+		r = pool_ids(pool_fd, &ids);
+		AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_SHARED | LOCK_NOWAIT,
+						      NULL, ret_server);
+		served = lock_fd == -EBUSY;
+		if (!served)
+			ret_server[0] = '\0';
+	}
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list pools: %s", strerror(-r));
+	struct mvm_pool_info **list = calloc(ids.n + 1, sizeof(*list));
+	if (!list)
+		return mvm_error_oom(err);
+	size_t n = 0;
+	for (size_t i = 0; i < ids.n && r == 0; i++) {
+		r = describe(pool_fd, ids.v[i], served, &list[n], err);
+		n += r == 0;
+	}
+	if (r < 0) {
+		while (n > 0)
+			mvm_pool_info_free(list[--n]);
+		free(list);
+		return r;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes in a guest: to list them, and to signal the one that it is for. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/parse.h"
+#include "instance/instance.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "start/context.h"
+
+#define DEADLINE_MS INT64_C(30000)
+#define SIGNAL_MAX  64u
+
+/* 1 to 64, or 0 when it is none. */
+static unsigned signal_number(const char *text)
+{
+	uint64_t n;
+	if (parse_u64(text, 1, SIGNAL_MAX, &n) == 0)
+		return (unsigned)n;
+	if (strncasecmp(text, "SIG", 3) == 0)
+		text += 3;
+	for (int i = 1; i < NSIG; i++) {
+		const char *name = sigabbrev_np(i);
+		if (name && strcasecmp(name, text) == 0)
+			return (unsigned)i;
+	}
+	return 0;
+}
+
+static int call(struct mvm *mvm, const char *name, unsigned number, const struct strbuf *args,
+		struct strbuf *ret, struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	int r = mvm_instance_open(mvm, name, &i, err);
+	if (r < 0)
+		return r;
+	r = control_call(&i->control, number, NULL, args, clock_deadline_ns(DEADLINE_MS), ret, err);
+	return r < 0 ? mvm_error_context(err, r, "instance '%s'", name) : 0;
+}
+
+int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	unsigned number = signal_number(signal);
+
+	if (number == 0)
+		return mvm_error_set(err, -EINVAL, "'%s' is no signal: write TERM, SIGTERM or 15",
+				     signal);
+	if (number == SIGKILL)
+		return mvm_instance_stop(mvm, name, 0, err);
+	wire_put_u64(&args, FIELD_SIGNAL, number);
+	return call(mvm, name, CALL_SIGNAL, &args, NULL, err);
+}
+
+static uint64_t number_of(const struct strbuf *reply, uint16_t tag)
+{
+	struct wire_field field;
+	uint64_t n = 0;
+	if (wire_find(reply->data, reply->len, tag, &field) > 0)
+		(void)wire_get_u64(&field, &n); /* stays 0, and so does what it multiplies */
+	return n;
+}
+
+/* A line as guest/processes.c writes it. */
+static int take_process(const char *line, uint64_t tick_ns, uint64_t page_bytes, mvm_process_fn fn,
+			void *arg, struct mvm_error *err)
+{
+	struct mvm_process p = { 0 };
+	uint64_t ticks, pages;
+	int command = 0;
+
+	if (sscanf(line, "%" SCNd64 " %" SCNd64 " %" SCNu32 " %c %" SCNu64 " %" SCNu64 " %n",
+		   &p.pid, &p.parent_pid, &p.uid, &p.state, &ticks, &pages, &command) != 6 ||
+	    command == 0)
+		return mvm_error_set(err, -EPROTO, "the agent's list of processes is damaged");
+	p.cpu_ns = (int64_t)(ticks * tick_ns);
+	p.memory_bytes = pages * page_bytes;
+	p.command = line + command;
+	return fn(arg, &p);
+}
+
+int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
+			   struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field field;
+
+	int r = call(mvm, name, CALL_PROCESSES, NULL, &reply, err);
+	if (r < 0)
+		return r;
+	uint64_t tick_ns = number_of(&reply, FIELD_TIME_NS);
+	uint64_t page_bytes = number_of(&reply, FIELD_MEMORY_BYTES);
+	struct wire_reader reader = { (const uint8_t *)reply.data, reply.len };
+	while (r == 0 && wire_next(&reader, &field) > 0) {
+		AUTO_FREE char *line = NULL;
+		if (field.tag != FIELD_ARG)
+			continue;
+		r = wire_get_str(&field, &line);
+		r = r < 0 ? mvm_error_set(err, r, "the agent's list of processes is damaged")
+			  : take_process(line, tick_ns, page_bytes, fn, arg, err);
+	}
+	return r;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "codec/sha256.h"
+#include "instance/data_disk.h"
+#include "model/load.h"
+#include "model/run.h"
+#include "start/start.h"
+#include "store/revision.h"
+
+void revision_done(struct revision *r)
+{
+	free(r->id);
+	free(r->hash);
+	if (r->dir_fd >= 0)
+		(void)close(r->dir_fd);
+	if (r->lease_fd >= 0)
+		(void)close(r->lease_fd);
+	mvm_template_revision_done(&r->rev);
+	strv_done(&r->artifacts);
+	free(r->vmstate_sha256);
+	free(r->mem_sha256);
+	free(r->data_sha256);
+	*r = (struct revision)REVISION_NONE;
+}
+
+/* The digest on record for a file; left alone if there is none. */
+static void checksum_of(const struct checksums *sums, const char *file, char **ret, bool *failed)
+{
+	const struct mvm_digest *digest = checksums_find(sums, file);
+	char hex[DIGEST_HEX_SIZE];
+
+	if (!digest)
+		return;
+	digest_hex(digest, hex);
+	*ret = str_dup(hex, failed);
+}
+
+static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *err)
+{
+	const struct mvm_artifact_paths *paths = &ret->rev.artifact_paths;
+	const struct {
+		const char *what, *file;
+	} artifacts[] = {
+		{ "vmlinux", paths->vmlinux },
+		{ "rootfs", paths->rootfs },
+		{ "initrd", paths->initrd },
+		{ "data_disk", ret->rev.data_disk_mib ? DATA_DISK_NAME : NULL },
+	};
+	AUTO_DONE(checksums) sums = { 0 };
+	bool failed = false;
+
+	int r = store_checksums_read(dir_fd, &sums, err);
+	if (r == -ENOENT) /* other programs may do without; we run only what can be checked */
+		r = mvm_error_set(err, -EBADMSG,
+				  "checksums.json is missing: its files cannot be "
+				  "checked");
+	if (r < 0)
+		return mvm_error_hint(err, r, "build it anew with 'mvm template build ID --force'");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(artifacts); i++) {
+		AUTO_FREE char *hex = NULL;
+		if (!artifacts[i].file)
+			continue;
+		checksum_of(&sums, artifacts[i].file, &hex, &failed);
+		if (!hex && !failed)
+			return mvm_error_set(err, -EBADMSG, "'%s' is not in checksums.json",
+					     artifacts[i].file);
+		strv_addf(&ret->artifacts, "%s=%s", artifacts[i].what, hex);
+	}
+	checksum_of(&sums, "snapshot/vmstate.bin", &ret->vmstate_sha256, &failed);
+	checksum_of(&sums, "snapshot/mem.bin", &ret->mem_sha256, &failed);
+	checksum_of(&sums, "snapshot/" DATA_DISK_NAME, &ret->data_sha256, &failed);
+	return failed || ret->artifacts.failed ? mvm_error_oom(err) : 0;
+}
+
+int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err)
+{
+	AUTO_DONE(revision) rev = REVISION_NONE;
+	int r = revision_load_at(dir_fd, &rev.rev, err);
+	if (r == 0)
+		r = read_checksums(dir_fd, &rev, err);
+	if (r < 0)
+		return r;
+	rev.dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
+	if (rev.dir_fd < 0)
+		return mvm_error_set(err, -errno, "cannot open the revision: %s", strerror(errno));
+	rev.id = strdup(id);
+	rev.hash = strdup(rev.rev.revision_hash);
+	if (!rev.id || !rev.hash)
+		return mvm_error_oom(err);
+	*ret = rev;
+	rev = (struct revision)REVISION_NONE;
+	return 0;
+}
+
+int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revision *ret,
+		  struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, hash, err);
+	int r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, ret, err);
+	return r < 0 ? mvm_error_context(err, r, "template '%s', revision %.12s", id, hash) : 0;
+}
+
+int need_agent(const struct mvm_run *run, struct mvm_error *err)
+{
+	if (run->initrd != MVM_INITRD_IMAGE)
+		return 0;
+	int r = mvm_error_set(err, -EOPNOTSUPP, "it " RUN_NO_AGENT);
+	return mvm_error_hint(err, r, "with initrd = \"mvm\", the default, there is one");
+}
+
+int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err)
+{
+	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
+	AUTO_CLOSE int lease_fd = -1;
+
+	int r = store_template_resolve(mvm->store, ref, id, hash, err);
+	if (r < 0)
+		return r;
+	lease_fd = store_lease_revision(mvm->store, id, hash); /* first: see store.h */
+	if (lease_fd < 0)
+		return mvm_error_set(err, lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
+				     strerror(-lease_fd));
+	r = revision_look(mvm, id, hash, ret, err);
+	if (r < 0)
+		return r;
+	ret->lease_fd = TAKE_FD(lease_fd);
+	return 0;
+}

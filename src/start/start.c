@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "start/start.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "start/data_disk.h"
+#include "start/working_set.h"
+
+static void put_time(char **to, bool *failed)
+{
+	char text[RFC3339_SIZE];
+	clock_format(clock_wall_ns() / NS_PER_S, text);
+	*to = str_dup(text, failed);
+}
+
+int start_record(const struct start_request *q, const struct start_plan *plan,
+		 const struct start_options *o, struct record *ret, struct mvm_error *err)
+{
+	bool failed = false;
+	AUTO_DONE(record) rec = {
+		.state = RECORD_STARTING,
+		.restore = plan->restore,
+		.no_agent = q->revision->rev.run.initrd == MVM_INITRD_IMAGE,
+		.attached = o->attached,
+		.held = o->held,
+		.purpose = o->purpose,
+		.vcpus = plan->vcpus,
+		.mem_mib = plan->mem_mib,
+		.memory = !plan->restore      ? RECORD_MEMORY_OWN
+			  : o->private_memory ? RECORD_MEMORY_SPARSE
+					      : RECORD_MEMORY_SHARED,
+		.data_disk_mib = q->revision->rev.data_disk_mib,
+		.n_forwards = o->n_forwards,
+		.restart = o->restart,
+		.restart_max = o->restart_max,
+		.keep_running = o->keep_running,
+		.remove_at_end = o->remove_at_end,
+		.ttl_ms = o->ttl_ms,
+		.log_max_bytes = o->log_max_bytes,
+	};
+	char boot_id[HOST_BOOT_ID_SIZE];
+
+	if (o->n_forwards > RECORD_FORWARDS_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %u ports", RECORD_FORWARDS_MAX);
+	if (o->n_forwards && q->revision->rev.run.network == MVM_NETWORK_NONE)
+		return mvm_error_set(err, -EINVAL,
+				     "template '%s' has no network, so no port can be forwarded",
+				     q->revision->id);
+	for (size_t i = 0; i < o->n_forwards; i++) {
+		const struct mvm_forward *from = &o->forwards[i];
+		struct vmm_forward *to = &rec.forwards[i];
+		to->udp = from->udp;
+		to->host_port = from->host_port;
+		to->guest_port = from->guest_port;
+		(void)snprintf(to->host_address, sizeof(to->host_address), "%s",
+			       from->host_address[0] ? from->host_address : "127.0.0.1");
+	}
+	if (o->n_volumes > RECORD_VOLUMES_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %u volumes", RECORD_VOLUMES_MAX);
+	for (size_t i = 0; i < o->n_volumes; i++)
+		rec.volumes[rec.n_volumes++] = (struct record_volume){
+			.host = str_dup(o->volumes[i].host, &failed),
+			.guest = str_dup(o->volumes[i].guest, &failed),
+			.name = str_dup(o->volumes[i].name, &failed),
+			.write_back = o->volumes[i].write_back,
+		};
+	for (const char *const *v = o->env; v && *v; v++)
+		strv_add(&rec.env, *v);
+	failed |= rec.env.failed;
+	rec.hostname = str_dup(o->hostname, &failed);
+	rec.name = str_dup(o->name, &failed);
+	rec.template_id = str_dup(q->revision->id, &failed);
+	rec.revision = str_dup(q->revision->hash, &failed);
+	rec.backend = str_dup(q->ops->name, &failed);
+	rec.backend_version = str_dup(q->probe->version, &failed);
+	rec.accelerator = str_dup(vmm_accel_name(q->probe->accel), &failed);
+	rec.reason = str_dup(plan->reason, &failed);
+	rec.cmdline = str_dup(plan->cmdline, &failed);
+	host_boot_id(boot_id);
+	rec.boot_id = str_dup(boot_id, &failed);
+	put_time(&rec.created_at, &failed);
+	if (failed)
+		return mvm_error_oom(err);
+	*ret = rec;
+	rec = (struct record){ 0 };
+	return 0;
+}
+
+/* While the supervisor and the VMM start, the disk has nothing else to do. */
+static void read_ahead(const struct revision *revision)
+{
+	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
+	if (fd >= 0) /* else the supervisor says what is wrong */
+		(void)working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
+}
+
+int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	int instances_fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int cache_fd = store_dir_get(mvm->store, STORE_CACHE, err);
+	if (instances_fd < 0 || cache_fd < 0)
+		return instances_fd < 0 ? instances_fd : cache_fd;
+
+	AUTO_CLOSE int data_disk_fd = data_disk_open(q->revision, plan->restore, err);
+	int r = q->revision->rev.data_disk_mib && data_disk_fd < 0 ? data_disk_fd : 0;
+	if (r == 0)
+		r = start_record(q, plan, o, &rec, err);
+	if (r < 0)
+		return r;
+	const struct instance_launch launch = {
+		.record = &rec,
+		.revision_fd = q->revision->dir_fd,
+		.lease_fd = q->revision->lease_fd,
+		.cache_fd = cache_fd,
+		.data_disk_fd = data_disk_fd,
+		.capture_fd = o->capture_fd,
+		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* only events are lost without */
+	};
+	r = instance_launch_begin(instances_fd, &launch, ret, err);
+	if (r == 0 && plan->restore)
+		read_ahead(q->revision);
+	return r;
+}
+
+int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
+{
+	return instance_launch_wait(store_dir(mvm->store, STORE_INSTANCES), i,
+				    store_dir(mvm->store, STORE_LOGS), err);
+}
+
+int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		   const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO(mvm_instance) i = NULL;
+	int r = start_begin(mvm, q, plan, o, &i, err);
+	if (r == 0)
+		r = start_wait(mvm, i, err);
+	if (r == 0)
+		*ret = TAKE_PTR(i);
+	return r;
+}

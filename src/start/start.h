@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef START_START_H
+#define START_START_H
+
+/*
+ * How a revision would be started here, and starting it.  `run`, `info` and the making of
+ * snapshots share this, so that all of them come to the same decision.
+ */
+
+#include <mvm/instance.h>
+#include <mvm/template.h>
+
+#include "instance/instance.h"
+#include "start/context.h"
+
+/* An open revision, published or still in staging. */
+struct revision {
+	char *id, *hash;
+	int dir_fd;
+	int lease_fd; /* -1: nobody can take it away */
+	struct mvm_template_revision rev;
+	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
+	char *vmstate_sha256, *mem_sha256; /* likewise; NULL without a snapshot */
+	char *data_sha256;		   /* the snapshot's data disk; NULL without one */
+};
+#define REVISION_NONE                                                                              \
+	{                                                                                          \
+		.dir_fd = -1, .lease_fd = -1                                                       \
+	}
+void revision_done(struct revision *r);
+DEFINE_AUTO_DONE(revision, revision_done)
+
+/* Resolve "ID[@REVISION]", take a lease, open and read it. */
+int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err);
+
+/* The same without a lease, to look at: nothing is written, and it may go at any time. */
+int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revision *ret,
+		  struct mvm_error *err);
+
+/* Read what a folder holds.  dir_fd is borrowed; id is copied. */
+int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err);
+
+/* What is to be done takes mvm's agent in the guest.  0, or -EOPNOTSUPP when it boots its image's
+ * own initrd; the sentence begins with "it", for the caller to say what. */
+int need_agent(const struct mvm_run *run, struct mvm_error *err);
+
+struct start_request {
+	const struct revision *revision;
+	const struct vmm_ops *ops;
+	const struct vmm_probe *probe;
+	unsigned vcpus;	  /* 0: the revision's */
+	uint32_t mem_mib; /* 0: the revision's */
+	bool cold;	  /* do not consider the snapshot */
+	bool other_env;	  /* the workload is to have variables that it had not when captured */
+};
+
+struct start_plan {
+	bool restore;
+	char *reason; /* why not restored; NULL if it is, or if `cold` was asked for */
+	char *cmdline;
+	unsigned vcpus;
+	uint32_t mem_mib;
+	struct strv facts; /* of this host and config (start/facts.h) */
+};
+void start_plan_done(struct start_plan *p);
+DEFINE_AUTO_DONE(start_plan, start_plan_done)
+
+/*
+ * Decide between restore and boot.
+ *
+ * Errors: -EBADMSG when the snapshot's files are damaged, which is never passed over in silence;
+ * -EINVAL for a machine that cannot be built.  Cost: reads the device state (about 300 KiB) for its
+ * digest; the memory file is only looked at, unless its identity has changed.
+ */
+int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err);
+
+struct start_options {
+	const char *name; /* NULL: made up */
+	bool attached;
+	bool held; /* until instance_keep() */
+	enum record_purpose purpose;
+	int capture_fd; /* -1 unless RECORD_FOR_CAPTURE */
+	enum record_restart restart;
+	unsigned restart_max;
+	bool keep_running, remove_at_end;
+	bool private_memory;	/* of a clone: a copy, not the snapshot's own */
+	int64_t ttl_ms;		/* 0: none */
+	uint64_t log_max_bytes; /* 0: the default */
+	const struct mvm_forward *forwards;
+	size_t n_forwards;
+	const struct mvm_volume *volumes;
+	size_t n_volumes;
+	const char *const *env; /* as in struct mvm_start_options */
+	const char *hostname;
+};
+
+/* Everything that the supervisor has to know beyond the revision. */
+int start_record(const struct start_request *q, const struct start_plan *plan,
+		 const struct start_options *options, struct record *ret, struct mvm_error *err);
+
+/* Start an instance as planned; in two halves, so that several can start at once. */
+int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		const struct start_options *options, struct mvm_instance **ret,
+		struct mvm_error *err);
+int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
+int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
+		   const struct start_options *options, struct mvm_instance **ret,
+		   struct mvm_error *err);
+
+/* Once per boot of the host: look for instances that went down with it, and say so. */
+int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress);
+
+#endif

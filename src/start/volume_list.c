@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Named volumes for people (mvm/volume.h). */
+#include <errno.h>
+#include <mvm/volume.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "instance/copy.h"
+#include "instance/volume.h"
+#include "model/name.h"
+#include "start/context.h"
+
+void mvm_volume_info_free(struct mvm_volume_info *info)
+{
+	if (!info)
+		return;
+	free(info->name);
+	free(info->path);
+	free(info);
+}
+DEFINE_AUTO(mvm_volume_info, mvm_volume_info_free)
+
+static int no_volume(const char *name, int code, struct mvm_error *err)
+{
+	if (code != -ENOENT)
+		return mvm_error_set(err, code, "volume '%s': %s", name, strerror(-code));
+	(void)mvm_error_set(err, code, "there is no volume '%s'", name);
+	return mvm_error_hint(err, code, "'mvm volume list' shows what there is");
+}
+
+int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
+		       struct mvm_error *err)
+{
+	int fd = store_dir(mvm->store, STORE_VOLUMES);
+	int r = name_check(NAME_VOLUME, name, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int dir_fd = fd < 0 ? fd : dir_open_at(fd, name);
+	if (dir_fd < 0)
+		return no_volume(name, dir_fd, err);
+	AUTO(mvm_volume_info) info = calloc(1, sizeof(*info));
+	if (!info)
+		return mvm_error_oom(err);
+	info->name = strdup(name);
+	AUTO_FREE char *path = str_printf("%s/volumes/%s", store_path(mvm->store), name);
+	info->path = path ? realpath(path, NULL) : NULL;
+	if (!info->name || !info->path)
+		return mvm_error_oom(err);
+	info->bytes = copy_tree_bytes(info->path, false);
+	AUTO_CLOSE int lock_fd = volume_lock(info->path);
+	info->in_use = lock_fd == -EBUSY;
+	*ret = TAKE_PTR(info);
+	return 0;
+}
+
+int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	size_t n = 0;
+	int r = store_dir_names(mvm->store, STORE_VOLUMES, &names, err);
+	if (r < 0)
+		return r;
+	struct mvm_volume_info **list = calloc(names.n + 1, sizeof(*list));
+	if (!list)
+		return mvm_error_oom(err);
+	for (size_t i = 0; i < names.n; i++) {
+		struct mvm_error ignored; /* removed just now, or nothing of ours */
+		n += mvm_volume_inspect(mvm, names.v[i], &list[n], &ignored) == 0;
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err)
+{
+	AUTO(mvm_volume_info) info = NULL;
+	int r = mvm_volume_inspect(mvm, name, &info, err);
+	if (r < 0)
+		return r;
+	/* held while it goes, so that no VM begins to use it */
+	AUTO_CLOSE int lock_fd = volume_lock(info->path);
+	if (lock_fd < 0)
+		return volume_lock_failed(name, lock_fd, err);
+	r = tree_remove_at(store_dir(mvm->store, STORE_VOLUMES), name);
+	return r < 0 ? mvm_error_set(err, r, "cannot remove volume '%s': %s", name, strerror(-r))
+		     : 0;
+}

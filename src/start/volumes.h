@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef START_VOLUMES_H
+#define START_VOLUMES_H
+
+/* The volumes that instances are started with; the public face is in mvm/instance.h and
+ * mvm/volume.h. */
+
+#include <mvm/instance.h>
+
+/*
+ * Copies of volumes in which every one has its path on this host: named ones are made if missing.
+ *
+ *   n_instances  that are to have them
+ *   ret          n of them; volumes_free()
+ *
+ * Errors: -EINVAL, -EBUSY (another VM may write to it).
+ */
+int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, uint32_t n_instances,
+		    struct mvm_volume **ret, struct mvm_error *err);
+void volumes_free(struct mvm_volume *list, size_t n);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events, and instances that were left behind. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "instance/events.h"
+#include "instance/instance.h"
+#include "start/start.h"
+
+#define BOOT_ID_NAME "boot_id" /* in locks/: the boot in which instances were looked at last */
+
+int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
+	       void *arg, struct mvm_error *err)
+{
+	int fd = store_dir_get(mvm->store, STORE_LOGS, err);
+	return fd < 0 ? fd : events_read(fd, options, fn, arg, err);
+}
+
+int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
+	if (r < 0 || names.n == 0)
+		return r;
+	int fd = store_dir(mvm->store, STORE_INSTANCES);
+	int logs_fd = store_dir_get(mvm->store, STORE_LOGS, err);
+	if (logs_fd < 0)
+		return logs_fd;
+	int first = 0;
+	for (size_t i = 0; i < names.n; i++) {
+		struct mvm_error one;
+		const char *why;
+		r = instance_settle(fd, names.v[i], logs_fd, &why, &one);
+		if (r > 0)
+			progress_note(progress, "instance '%s' was lost: %s", names.v[i], why);
+		else if (r < 0 && first == 0)
+			first = mvm_error_set(err, r, "instance '%s' was lost: %s", names.v[i],
+					      one.text);
+	}
+	return first;
+}
+
+int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress)
+{
+	char now[HOST_BOOT_ID_SIZE];
+	AUTO_FREE char *before = NULL;
+	struct mvm_error ignored; /* what could not be settled now is the next one's */
+	int fd = store_dir(mvm->store, STORE_LOCKS);
+	if (fd < 0)
+		return fd;
+	host_boot_id(now);
+	if (file_read_at(fd, BOOT_ID_NAME, 64, &before, NULL) >= 0 && str_eq(before, now))
+		return 0;
+	int r = mvm_instance_settle(mvm, progress, &ignored);
+	return r < 0 ? r : file_replace_unsynced_at(fd, BOOT_ID_NAME, now, strlen(now), 0600);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/agent_client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/wire.h"
+
+/* What clients may have on its way to a guest that takes nothing: a window for each stream that an
+ * agent has open, their headers, and calls. */
+#define QUEUE_MAX ((size_t)96 << 20)
+/* and beyond that, so that what is abandoned is abandoned: a RESET for each stream, once */
+#define RESETS_MAX ((size_t)64 << 10)
+
+static void mark_broken(struct agent_client *a, const char *why)
+{
+	if (a->broken[0])
+		return;
+	(void)snprintf(a->broken, sizeof(a->broken), "%s", why);
+	loop_source_free(TAKE_PTR(a->source));
+	if (a->on_broken)
+		a->on_broken(a->arg);
+}
+
+static void mark_misbehaved(struct agent_client *a, const char *how)
+{
+	a->misbehaved = true;
+	mark_broken(a, how);
+}
+
+static void take_hello(struct agent_client *a, const struct frame *f)
+{
+	struct wire_field field;
+	if (a->hello || wire_find(f->payload, f->len, FIELD_PROTOCOL, &field) <= 0 ||
+	    wire_get_u64(&field, &a->protocol) < 0) {
+		mark_misbehaved(a, "the agent's greeting makes no sense");
+		return;
+	}
+	a->hello = true;
+}
+
+static struct agent_later *find_later(const struct agent_client *a, uint32_t stream)
+{
+	struct agent_later *l = a->later;
+	while (l && l->stream != stream)
+		l = l->next;
+	return l;
+}
+
+static void forget_later(struct agent_client *a, struct agent_later *l)
+{
+	struct agent_later **at = &a->later;
+	while (*at && *at != l)
+		at = &(*at)->next;
+	if (*at)
+		*at = l->next;
+	l->next = NULL;
+	l->stream = 0;
+}
+
+static void take_answer(struct agent_client *a, struct agent_later *l, const struct frame *f)
+{
+	AUTO_FREE char *message = NULL;
+	struct wire_field field;
+	uint64_t status;
+
+	forget_later(a, l);
+	if (wire_find(f->payload, f->len, FIELD_STATUS, &field) <= 0 ||
+	    wire_get_u64(&field, &status) < 0 || status > 4095)
+		status = EPROTO;
+	if (status && wire_find(f->payload, f->len, FIELD_MESSAGE, &field) > 0)
+		(void)wire_get_str(&field, &message); /* else the number has to do */
+	l->on_answer(l->arg, (int)status, message ? message : strerror((int)status), f);
+}
+
+static void take_frame(struct agent_client *a, const struct frame *f)
+{
+	if (f->stream == 0) {
+		if (f->type == FRAME_HELLO)
+			take_hello(a, f);
+		else if (f->type == FRAME_LOG && a->on_log)
+			a->on_log(a->log_arg, f);
+		else
+			mark_misbehaved(a, "the agent sent an unknown message");
+		return;
+	}
+	if (f->stream >= AGENT_OWN_STREAMS) {
+		struct agent_later *l = f->type == FRAME_REPLY ? find_later(a, f->stream) : NULL;
+		if (l) {
+			take_answer(a, l, f);
+			return;
+		}
+		/* an answer that comes after we gave up waiting is no fault */
+		if (f->stream != a->own_stream || f->type != FRAME_REPLY || a->replied)
+			return;
+		strbuf_add(&a->reply, f->payload, f->len);
+		a->replied = true;
+		return;
+	}
+	if (a->on_frame)
+		a->on_frame(a->arg, f);
+}
+
+static void on_ready(void *arg, uint32_t events)
+{
+	struct agent_client *a = arg;
+	struct frame f;
+	int r = 0;
+
+	if (events & EPOLLOUT)
+		r = channel_flush(&a->channel);
+	while (r >= 0 && !a->broken[0] && (r = channel_receive(&a->channel, &f)) > 0)
+		take_frame(a, &f);
+	if (a->broken[0])
+		return;
+	if (r == 0)
+		r = loop_source_set_events(
+			a->source, EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0));
+	if (r == -EPIPE)
+		mark_broken(a, "the agent's channel was closed");
+	else if (r == -EPROTO)
+		mark_misbehaved(a, "the agent broke the protocol");
+	else if (r < 0)
+		mark_broken(a, strerror(-r));
+}
+
+int agent_client_init(struct agent_client *a, struct loop *loop, int fd)
+{
+	a->channel.fd = fd;
+	int r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+	return r < 0 ? r : loop_add_fd(loop, fd, EPOLLIN, on_ready, a, &a->source);
+}
+
+int agent_client_move(struct agent_client *a, struct loop *loop, int fd)
+{
+	struct loop_source *source;
+	if (a->broken[0] || a->hello)
+		return -EPIPE;
+	int r = loop_add_fd(loop, fd, EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0),
+			    on_ready, a, &source);
+	if (r < 0)
+		return r;
+	loop_source_free(a->source);
+	(void)close(a->channel.fd);
+	a->source = source;
+	a->channel.fd = fd;
+	return 0;
+}
+
+void agent_client_done(struct agent_client *a)
+{
+	loop_source_free(a->source);
+	if (a->channel.fd > 0)
+		(void)close(a->channel.fd);
+	channel_done(&a->channel);
+	strbuf_done(&a->reply);
+	*a = (struct agent_client){ 0 };
+}
+
+int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
+		      size_t len)
+{
+	if (a->broken[0])
+		return -EPIPE;
+	if (a->quiet && stream != a->own_stream)
+		return -EBUSY;
+	a->channel.out_limit = QUEUE_MAX + (type == FRAME_RESET ? RESETS_MAX : 0);
+	int r = channel_send(&a->channel, type, stream, payload, len);
+	if (r < 0)
+		return r;
+	return loop_source_set_events(a->source,
+				      EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0));
+}
+
+/* Run the loop until *done, the channel breaks, *stop or the deadline. */
+static int wait_for(struct agent_client *a, struct loop *loop, const bool *done, const bool *stop,
+		    int64_t deadline_ns, const char *what, struct mvm_error *err)
+{
+	while (!*done) {
+		if (stop && *stop)
+			return mvm_error_set(err, -EREMOTEIO, "%s: the VM has ended", what);
+		if (a->broken[0])
+			return mvm_error_set(err, -EREMOTEIO, "%s: %s", what, a->broken);
+		int r = loop_run_once(loop, deadline_ns);
+		if (r == 0 || *done) /* it may come with the deadline */
+			continue;
+		if (r == -ETIMEDOUT)
+			return mvm_error_set(err, r, "%s: no answer from the guest in time", what);
+		return mvm_error_set(err, r, "%s: %s", what, strerror(-r));
+	}
+	return 0;
+}
+
+int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const bool *stop,
+			    int64_t deadline_ns, struct mvm_error *err)
+{
+	int r = wait_for(a, loop, &a->hello, stop, deadline_ns, "waiting for the guest's agent",
+			 err);
+	if (r < 0)
+		return r;
+	if (a->protocol != AGENT_PROTOCOL)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "the guest's agent speaks protocol %llu, this mvm speaks %u",
+				     (unsigned long long)a->protocol, AGENT_PROTOCOL);
+	return 0;
+}
+
+/* Turn a reply's status into our return value. */
+static int check_status(const struct strbuf *reply, const char *what, struct mvm_error *err)
+{
+	struct wire_field field;
+	uint64_t status;
+
+	if (wire_find(reply->data, reply->len, FIELD_STATUS, &field) <= 0 ||
+	    wire_get_u64(&field, &status) < 0)
+		return mvm_error_set(err, -EPROTO, "%s: the agent's answer has no status", what);
+	if (status == 0)
+		return 0;
+	if (wire_find(reply->data, reply->len, FIELD_MESSAGE, &field) > 0)
+		return mvm_error_set(err, -EREMOTEIO, "%s: %.*s", what, (int)field.len,
+				     (const char *)field.data);
+	return mvm_error_set(err, -EREMOTEIO, "%s: %s", what,
+			     status < 4096 ? strerror((int)status) : "unknown failure");
+}
+
+int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, const char *what,
+		      const struct strbuf *args, const bool *stop, int64_t deadline_ns,
+		      struct strbuf *ret_reply, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) payload = { 0 };
+	wire_put_u64(&payload, FIELD_CALL, call);
+	if (args && args->len)
+		strbuf_add(&payload, args->data, args->len);
+	if (payload.failed || (args && args->failed))
+		return mvm_error_oom(err);
+	if (payload.len > FRAME_PAYLOAD_MAX)
+		return mvm_error_set(err, -EFBIG, "%s: the arguments are larger than %u bytes",
+				     what, FRAME_PAYLOAD_MAX);
+
+	strbuf_done(&a->reply);
+	a->replied = false;
+	a->own_stream = AGENT_OWN_STREAMS | ++a->last_own_stream;
+	int r = agent_client_send(a, FRAME_CALL, a->own_stream, payload.data, payload.len);
+	if (r < 0)
+		return mvm_error_set(err, -EREMOTEIO, "%s: cannot reach the guest's agent: %s",
+				     what, a->broken[0] ? a->broken : strerror(-r));
+	r = wait_for(a, loop, &a->replied, stop, deadline_ns, what, err);
+	a->own_stream = 0;
+	if (r < 0)
+		return r;
+	if (a->reply.failed)
+		return mvm_error_oom(err);
+	r = check_status(&a->reply, what, err);
+	if (r == 0 && ret_reply) {
+		*ret_reply = a->reply;
+		a->reply = (struct strbuf){ 0 };
+	}
+	return r;
+}
+
+int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned call,
+		       const struct strbuf *args, agent_answer_fn fn, void *arg)
+{
+	AUTO_DONE(strbuf) payload = { 0 };
+	if (l->stream)
+		return -EBUSY;
+	wire_put_u64(&payload, FIELD_CALL, call);
+	strbuf_add(&payload, args->data, args->len);
+	if (payload.failed || args->failed)
+		return -ENOMEM;
+	if (payload.len > FRAME_PAYLOAD_MAX)
+		return -EFBIG;
+	uint32_t stream = AGENT_OWN_STREAMS | ++a->last_own_stream;
+	int r = agent_client_send(a, FRAME_CALL, stream, payload.data, payload.len);
+	if (r < 0)
+		return r;
+	*l = (struct agent_later){
+		.next = a->later, .stream = stream, .on_answer = fn, .arg = arg
+	};
+	a->later = l;
+	return 0;
+}
+
+void agent_client_cancel(struct agent_client *a, struct agent_later *l)
+{
+	if (!l->stream)
+		return;
+	(void)agent_client_send(a, FRAME_RESET, l->stream, NULL, 0); /* gone is fine */
+	forget_later(a, l);
+}

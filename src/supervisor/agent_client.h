@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_AGENT_CLIENT_H
+#define SUPERVISOR_AGENT_CLIENT_H
+
+/*
+ * The host's side of one guest's agent channel (net/agent.h).
+ *
+ * The supervisor's own calls wait for their reply in the event loop.  Frames of streams that
+ * belong to clients are handed to a callback.  Whatever the guest sends is untrusted: a frame
+ * that breaks the protocol ends the channel, with the reason in `broken`.
+ */
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "net/agent.h"
+#include "net/channel.h"
+
+/* Streams from here on are the supervisor's own; the ones below belong to clients. */
+#define AGENT_OWN_STREAMS 0x80000000u
+
+typedef void (*agent_frame_fn)(void *arg, const struct frame *frame);
+typedef void (*agent_broken_fn)(void *arg);
+
+/* status: 0 or a positive errno, then with the agent's message.  reply: the whole answer. */
+typedef void (*agent_answer_fn)(void *arg, int status, const char *message,
+				const struct frame *reply);
+
+/* A call of which nobody waits for the answer; its caller's, from begin to answer or cancel. */
+struct agent_later {
+	struct agent_later *next;
+	uint32_t stream; /* 0: not under way */
+	agent_answer_fn on_answer;
+	void *arg;
+};
+
+struct agent_client {
+	struct channel channel;
+	struct loop_source *source;
+	bool hello;	     /* the agent has introduced itself */
+	uint64_t protocol;   /* what it said it speaks */
+	char broken[128];    /* why the channel is of no use any more; "" while it is */
+	bool misbehaved;     /* because of what the guest has sent */
+	uint32_t own_stream; /* of the call that is waiting, 0: none */
+	uint32_t last_own_stream;
+	struct strbuf reply; /* its reply */
+	bool replied;
+	bool quiet;		 /* nothing but our own call is sent: the guest is being captured */
+	agent_frame_fn on_frame; /* may be NULL */
+	agent_broken_fn on_broken; /* may be NULL */
+	void *arg;
+	struct agent_later *later; /* calls of agent_client_begin() */
+	agent_frame_fn on_log;	   /* FRAME_LOG, the workload's output; set from the beginning */
+	void *log_arg;
+};
+
+/* Watch fd (non-blocking; taken over) on the loop. */
+int agent_client_init(struct agent_client *a, struct loop *loop, int fd);
+void agent_client_done(struct agent_client *a);
+
+/*
+ * Go on by another connection, before the agent has said anything by the first.  What was written
+ * to that one already is the caller's to pass on; what waits to be written goes here.
+ *
+ *   fd  non-blocking; taken over on success
+ *
+ * Returns 0, -EPIPE (the channel is broken) or -errno.
+ */
+int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
+
+/* Send a frame of a client's stream.  -ENOBUFS when the guest takes nothing any more, -EBUSY while
+ * the channel is quiet. */
+int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
+		      size_t len);
+
+/* Wait for HELLO.  -ETIMEDOUT, or -EREMOTEIO when the channel broke; *stop: give up with
+ * -EREMOTEIO as soon as this becomes true (the VMM has ended).  May be NULL. */
+int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const bool *stop,
+			    int64_t deadline_ns, struct mvm_error *err);
+
+/*
+ * Make a call and wait for its reply.
+ *
+ *   call       enum agent_call; `what` names it in errors
+ *   args       the fields after FIELD_CALL; may be NULL
+ *   ret_reply  the reply's payload, the caller's; may be NULL
+ *
+ * Returns 0, or -EREMOTEIO with the agent's message when its status is not 0.
+ */
+int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, const char *what,
+		      const struct strbuf *args, const bool *stop, int64_t deadline_ns,
+		      struct strbuf *ret_reply, struct mvm_error *err);
+
+/* Make a call and go on; fn is called from the loop with the answer.  -EBUSY while this one is
+ * under way.  agent_client_cancel() takes it back, and the guest stops working on it. */
+int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned call,
+		       const struct strbuf *args, agent_answer_fn fn, void *arg);
+void agent_client_cancel(struct agent_client *a, struct agent_later *l);
+
+#endif

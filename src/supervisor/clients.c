@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/clients.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sock.h"
+#include "net/wire.h"
+
+struct client {
+	struct client *next, **link;
+	struct clients *owner;
+	struct channel channel;
+	struct loop_source *source;
+	uint64_t id;
+	bool own; /* a child of ours: its calls are part of a start or a stop */
+};
+
+void job_free(struct job *j)
+{
+	if (!j)
+		return;
+	strbuf_done(&j->args);
+	free(j);
+}
+
+static struct client *find_client(const struct clients *c, uint64_t id)
+{
+	struct client *client = c->list;
+	while (client && client->id != id)
+		client = client->next;
+	return client;
+}
+
+bool clients_has(const struct clients *c, uint64_t client_id)
+{
+	return find_client(c, client_id) != NULL;
+}
+
+static struct stream *find_stream(struct clients *c, const struct client *client, uint32_t stream)
+{
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		struct stream *s = &c->streams[i];
+		if (s->used && s->client_id == client->id && s->client_stream == stream)
+			return s;
+	}
+	return NULL;
+}
+
+static uint32_t guest_id(const struct clients *c, const struct stream *s)
+{
+	return (uint32_t)(s - c->streams) + 1;
+}
+
+/* Abandon what runs in the guest; the stream is free again when the guest has said END. */
+static void reset_stream(struct clients *c, struct stream *s)
+{
+	s->client_id = 0;
+	(void)agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
+}
+
+static void drop_client(struct client *client)
+{
+	struct clients *c = client->owner;
+	uint64_t id = client->id;
+
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		if (c->streams[i].used && c->streams[i].client_id == id)
+			reset_stream(c, &c->streams[i]);
+	}
+	*client->link = client->next;
+	if (client->next)
+		client->next->link = client->link;
+	c->n_clients--;
+	loop_source_free(client->source);
+	(void)close(client->channel.fd);
+	channel_done(&client->channel);
+	free(client);
+	if (id == c->leash_id && c->on_leash_gone)
+		c->on_leash_gone(c->arg);
+}
+
+/* Returns false when the client had to be dropped. */
+static bool send_to(struct client *client, uint8_t type, uint32_t stream, const void *payload,
+		    size_t len)
+{
+	int r = channel_send(&client->channel, type, stream, payload, len);
+	if (r == 0)
+		r = loop_source_set_events(
+			client->source,
+			EPOLLIN | (channel_wants_write(&client->channel) ? EPOLLOUT : 0));
+	if (r == 0)
+		return true;
+	drop_client(client);
+	return false;
+}
+
+static bool refuse(struct client *client, uint32_t stream, int status, const char *message)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	wire_put_u64(&b, FIELD_STATUS, (uint64_t)status);
+	wire_put_str(&b, FIELD_MESSAGE, message);
+	return b.failed || send_to(client, FRAME_REPLY, stream, b.data, b.len);
+}
+
+void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
+		   const char *message, const struct strbuf *fields)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	struct client *client = find_client(c, client_id);
+
+	if (!client)
+		return;
+	wire_put_u64(&b, FIELD_STATUS, (uint64_t)status);
+	wire_put_str(&b, FIELD_MESSAGE, message);
+	if (fields)
+		strbuf_add(&b, fields->data, fields->len);
+	if (b.failed || b.len > FRAME_PAYLOAD_MAX)
+		drop_client(client);
+	else
+		(void)send_to(client, FRAME_REPLY, stream, b.data, b.len);
+}
+
+static bool queue_job(struct client *client, const struct frame *f, unsigned call)
+{
+	struct clients *c = client->owner;
+	struct job *j = calloc(1, sizeof(*j));
+	if (j)
+		strbuf_add(&j->args, f->payload, f->len);
+	if (!j || j->args.failed) {
+		job_free(j);
+		return refuse(client, f->stream, ENOMEM, "out of memory");
+	}
+	j->client_id = client->id;
+	j->stream = f->stream;
+	j->call = call;
+	*c->jobs_end = j;
+	c->jobs_end = &j->next;
+	if (c->on_job)
+		c->on_job(c->arg, j);
+	return true;
+}
+
+/* Why nothing can be asked of the guest any more. */
+static int gone_status(const struct clients *c)
+{
+	return c->agent->misbehaved ? EPROTO : ESRCH;
+}
+
+static const char *gone_message(const struct clients *c)
+{
+	return c->agent->misbehaved ? "the guest broke the agent protocol, so nothing can be asked "
+				      "of it any more; end it with 'mvm stop --timeout 0'"
+	       : c->goodbye[0]	    ? c->goodbye
+				    : "the VM has ended";
+}
+
+static bool open_stream(struct client *client, const struct frame *f, bool exec)
+{
+	struct clients *c = client->owner;
+	unsigned i = 0;
+
+	if (c->no_agent)
+		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
+	if (c->guest_gone)
+		return refuse(client, f->stream, gone_status(c), gone_message(c));
+	if (c->guest_paused)
+		return refuse(client, f->stream, EBUSY,
+			      "the VM is paused; let it go on with 'mvm resume'");
+	if (f->stream == 0 || find_stream(c, client, f->stream))
+		return refuse(client, f->stream, EPROTO, "that stream id is in use");
+	while (i < STREAMS_MAX && c->streams[i].used)
+		i++;
+	if (i == STREAMS_MAX)
+		return refuse(client, f->stream, EAGAIN, "too many calls at once");
+	int r = agent_client_send(c->agent, FRAME_CALL, i + 1, f->payload, f->len);
+	if (r == -EBUSY)
+		return refuse(client, f->stream, EBUSY, "the VM is being captured");
+	if (r < 0)
+		return refuse(client, f->stream, EAGAIN,
+			      r == -ENOBUFS ? "the guest does not take any more calls"
+					    : "the guest's agent cannot be reached");
+	c->streams[i] = (struct stream){
+		.used = true,
+		.exec = exec,
+		.client_id = client->id,
+		.client_stream = f->stream,
+		.guest_window = WINDOW_BYTES,
+		.client_window = WINDOW_BYTES,
+	};
+	return true;
+}
+
+static bool take_call(struct client *client, const struct frame *f)
+{
+	const struct clients *c = client->owner;
+	struct wire_field field;
+	uint64_t call;
+
+	if (wire_find(f->payload, f->len, FIELD_CALL, &field) <= 0 ||
+	    wire_get_u64(&field, &call) < 0)
+		return refuse(client, f->stream, EPROTO, "a call without a number");
+	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT ||
+		       call == CALL_KEEP;
+	if (c->busy && !patient && !client->own && !c->guest_gone)
+		return refuse(client, f->stream, EBUSY, c->busy);
+	switch (call) {
+	case CALL_PING:
+	case CALL_HEALTH:
+	case CALL_AWAIT:
+	case CALL_SIGNAL:
+	case CALL_PROCESSES:
+		return open_stream(client, f, false);
+	case CALL_EXEC:
+	case CALL_PUT:
+	case CALL_GET:
+		return open_stream(client, f, true);
+	case CALL_INSPECT:
+	case CALL_STOP:
+	case CALL_PAUSE:
+	case CALL_RESUME:
+	case CALL_CAPTURE:
+	case CALL_WAIT:
+	case CALL_ADOPT:
+	case CALL_KEEP:
+		return queue_job(client, f, (unsigned)call);
+	default:
+		return refuse(client, f->stream, EOPNOTSUPP, "no such call");
+	}
+}
+
+static uint32_t credit_of(const struct frame *f)
+{
+	uint32_t le = 0;
+	if (f->len == sizeof(le))
+		memcpy(&le, f->payload, sizeof(le));
+	return le32toh(le);
+}
+
+/* Returns false when the client was dropped. */
+static bool take_client_frame(struct client *client, const struct frame *f)
+{
+	struct clients *c = client->owner;
+	if (f->type == FRAME_CALL)
+		return take_call(client, f);
+
+	struct stream *s = find_stream(c, client, f->stream);
+	if (!s)
+		return true; /* it ended while this was on its way */
+	if (f->type == FRAME_DATA) {
+		uint32_t bytes = f->len ? f->len - 1 : 0;
+		if (f->len == 0 || bytes > s->client_window) {
+			drop_client(client);
+			return false;
+		}
+		s->client_window -= bytes;
+	} else if (f->type == FRAME_CREDIT) {
+		uint32_t credit = credit_of(f);
+		if (credit > WINDOW_BYTES - s->guest_window) {
+			drop_client(client);
+			return false;
+		}
+		s->guest_window += credit;
+	} else if (f->type == FRAME_RESET) {
+		reset_stream(c, s);
+		return true;
+	} else if (f->type != FRAME_SIGNAL && f->type != FRAME_RESIZE) {
+		drop_client(client);
+		return false;
+	}
+	if (agent_client_send(c->agent, f->type, guest_id(c, s), f->payload, f->len) == -ENOBUFS)
+		reset_stream(c, s);
+	return true;
+}
+
+void clients_on_guest_frame(void *arg, const struct frame *f)
+{
+	struct clients *c = arg;
+	if (f->stream == 0 || f->stream > STREAMS_MAX || !c->streams[f->stream - 1].used)
+		return; /* an answer to something that is over */
+
+	struct stream *s = &c->streams[f->stream - 1];
+	struct client *client = s->client_id ? find_client(c, s->client_id) : NULL;
+	uint32_t client_stream = s->client_stream;
+
+	/* What goes on to a client that may be slow is bounded by its window, or comes once: else
+	 * the guest could fill our memory with it. */
+	if (f->type == FRAME_DATA) {
+		uint32_t bytes = f->len ? f->len - 1 : 0;
+		unsigned channel = f->len ? 1u << (f->payload[0] & 7u) : UINT8_MAX;
+		if (bytes > s->guest_window) {
+			reset_stream(c, s);
+			if (client)
+				(void)refuse(client, client_stream, EPROTO,
+					     "the guest broke the agent protocol: it sent more "
+					     "than it may");
+			return;
+		}
+		if (s->ended & channel || f->len == 0)
+			return;
+		if (bytes == 0)
+			s->ended |= (uint8_t)channel;
+		s->guest_window -= bytes;
+	} else if (f->type == FRAME_CREDIT) {
+		uint32_t credit = credit_of(f);
+		if (credit == 0 || credit > WINDOW_BYTES - s->client_window)
+			return; /* more than was sent */
+		s->client_window += credit;
+	} else if (f->type == FRAME_END) {
+		s->used = false;
+	} else if (f->type == FRAME_REPLY) {
+		if (s->started)
+			return;
+		s->started = true;
+		struct wire_field field;
+		uint64_t status = 0;
+		bool started = s->exec && wire_find(f->payload, f->len, FIELD_STATUS, &field) > 0 &&
+			       wire_get_u64(&field, &status) == 0 && status == 0;
+		if (!started)
+			s->used = false;
+	} else {
+		return;
+	}
+	if (client)
+		(void)send_to(client, f->type, client_stream, f->payload, f->len);
+}
+
+static void on_client(void *arg, uint32_t events)
+{
+	struct client *client = arg;
+	struct frame f;
+	int r = 0;
+
+	if (events & EPOLLOUT)
+		r = channel_flush(&client->channel);
+	while (r >= 0 && (r = channel_receive(&client->channel, &f)) > 0) {
+		if (!take_client_frame(client, &f))
+			return;
+	}
+	if (r == 0)
+		r = loop_source_set_events(
+			client->source,
+			EPOLLIN | (channel_wants_write(&client->channel) ? EPOLLOUT : 0));
+	if (r < 0)
+		drop_client(client);
+}
+
+static int add_client(struct clients *c, int fd, uint64_t *ret_id)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	if (!client)
+		return -ENOMEM;
+	int r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+	if (r == 0)
+		r = loop_add_fd(c->loop, fd, EPOLLIN, on_client, client, &client->source);
+	if (r < 0) {
+		free(client);
+		return r;
+	}
+	client->owner = c;
+	client->channel = (struct channel){ .fd = fd, .out_limit = 64u << 20 };
+	client->id = ++c->last_id;
+	client->next = c->list;
+	client->link = &c->list;
+	if (client->next)
+		client->next->link = &client->next;
+	c->list = client;
+	c->n_clients++;
+	if (ret_id)
+		*ret_id = client->id;
+	return 0;
+}
+
+static void on_connection(void *arg, uint32_t events)
+{
+	struct clients *c = arg;
+	(void)events;
+
+	for (;;) {
+		AUTO_CLOSE int fd = sock_accept(c->listen_fd);
+		uid_t uid;
+		if (fd < 0)
+			return; /* nobody else, or it has gone already */
+		if (sock_peer_uid(fd, &uid) < 0 || (uid != geteuid() && uid != 0))
+			continue;
+		if (c->n_clients < CLIENTS_MAX && add_client(c, fd, NULL) == 0)
+			fd = -1; /* the client's now */
+	}
+}
+
+int clients_init(struct clients *c, struct loop *loop, struct agent_client *agent)
+{
+	*c = (struct clients){ .loop = loop, .agent = agent, .listen_fd = -1 };
+	c->jobs_end = &c->jobs;
+	c->streams = calloc(STREAMS_MAX, sizeof(*c->streams));
+	return c->streams ? 0 : -ENOMEM;
+}
+
+int clients_add_own(struct clients *c, int fd)
+{
+	uint64_t id;
+	int r = add_client(c, fd, &id);
+	if (r == 0)
+		find_client(c, id)->own = true;
+	return r;
+}
+
+int clients_add_leash(struct clients *c, int fd)
+{
+	return add_client(c, fd, &c->leash_id);
+}
+
+uint64_t clients_move_leash(struct clients *c, uint64_t client_id)
+{
+	uint64_t before = c->leash_id;
+	c->leash_id = client_id;
+	return before;
+}
+
+void clients_hang_up(struct clients *c, uint64_t client_id)
+{
+	struct client *client = find_client(c, client_id);
+	if (client)
+		drop_client(client);
+}
+
+static void stop_listening(struct clients *c)
+{
+	loop_source_free(TAKE_PTR(c->listen_source));
+	auto_close(&c->listen_fd);
+	c->listen_fd = -1;
+}
+
+void clients_keep_leash(struct clients *c)
+{
+	stop_listening(c);
+	for (struct client *client = c->list, *next; client; client = next) {
+		next = client->next;
+		if (client->id != c->leash_id)
+			drop_client(client);
+	}
+}
+
+int clients_listen(struct clients *c, int listen_fd)
+{
+	c->listen_fd = listen_fd;
+	return loop_add_fd(c->loop, listen_fd, EPOLLIN, on_connection, c, &c->listen_source);
+}
+
+void clients_guest_gone(struct clients *c)
+{
+	c->guest_gone = true;
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		struct stream *s = &c->streams[i];
+		if (!s->used)
+			continue;
+		s->used = false;
+		if (s->client_id)
+			clients_reply(c, s->client_id, s->client_stream, gone_status(c),
+				      gone_message(c), NULL);
+	}
+}
+
+void clients_say_goodbye(struct clients *c, const char *why)
+{
+	(void)snprintf(c->goodbye, sizeof(c->goodbye), "%s", why);
+	clients_guest_gone(c);
+}
+
+void clients_guest_back(struct clients *c)
+{
+	c->guest_gone = false;
+	c->goodbye[0] = '\0';
+}
+
+struct job *clients_next_job(struct clients *c)
+{
+	struct job *j = c->jobs;
+	if (!j)
+		return NULL;
+	c->jobs = j->next;
+	if (!c->jobs)
+		c->jobs_end = &c->jobs;
+	j->next = NULL;
+	return j;
+}
+
+bool clients_want_write(const struct clients *c)
+{
+	for (const struct client *client = c->list; client; client = client->next) {
+		if (channel_wants_write(&client->channel))
+			return true;
+	}
+	return false;
+}
+
+void clients_done(struct clients *c)
+{
+	c->on_leash_gone = NULL;
+	while (c->list)
+		drop_client(c->list);
+	stop_listening(c);
+	for (struct job *j; (j = clients_next_job(c));)
+		job_free(j);
+	free(c->streams);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_CLIENTS_H
+#define SUPERVISOR_CLIENTS_H
+
+/*
+ * Who talks to a supervisor: connections to control.sock, and the first one of all, the "leash",
+ * which the process that started the instance holds.
+ *
+ * Calls for the guest are passed on under a stream id of our own and their frames are carried
+ * back and forth; calls for the supervisor wait in a queue until it takes them.  Nobody can stall
+ * anybody: every stream has a window in each direction (net/agent.h), so what waits here for a
+ * slow reader is bounded, and a client or guest that exceeds its window is cut off.
+ */
+
+#include "base/loop.h"
+#include "instance/handover.h"
+#include "supervisor/agent_client.h"
+
+#define CLIENTS_MAX 256u
+#define STREAMS_MAX 1024u
+
+struct client;
+
+/* A call for the supervisor. */
+struct job {
+	struct job *next;
+	uint64_t client_id;
+	uint32_t stream;
+	unsigned call;
+	struct strbuf args; /* the call's whole payload */
+};
+void job_free(struct job *j);
+DEFINE_AUTO(job, job_free)
+
+struct stream {
+	bool used;
+	bool exec;	    /* ends with FRAME_END, not with the reply */
+	bool started;	    /* the reply has come */
+	uint8_t ended;	    /* channels that the guest has ended: 1u << enum data_channel */
+	uint64_t client_id; /* 0: the client has gone, the guest has not answered RESET yet */
+	uint32_t client_stream;
+	uint32_t guest_window;	/* bytes that the guest may still send */
+	uint32_t client_window; /* bytes that the client may still send */
+};
+
+struct clients {
+	struct loop *loop;
+	struct agent_client *agent; /* its on_frame is ours */
+	int listen_fd;		    /* -1: not listening */
+	struct loop_source *listen_source;
+	struct client *list;
+	unsigned n_clients;
+	uint64_t last_id, leash_id;
+	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
+	struct job *jobs, **jobs_end;
+	const char *no_agent; /* so are they where there is none, with this sentence; or NULL */
+	/* why all calls but STOP, WAIT, INSPECT and KEEP are refused for now (EBUSY); NULL: they
+	 * are not
+	 */
+	const char *busy;
+	bool guest_gone;   /* calls for the guest are refused */
+	char goodbye[128]; /* with this sentence; "": the usual one */
+	bool guest_paused; /* as well; what runs already just waits */
+	void (*on_leash_gone)(void *arg);
+	void (*on_job)(void *arg, const struct job *j); /* it was queued; may be NULL */
+	void *arg;
+};
+
+int clients_init(struct clients *c, struct loop *loop, struct agent_client *agent);
+void clients_done(struct clients *c);
+
+/* Is it still there? */
+bool clients_has(const struct clients *c, uint64_t client_id);
+
+/* The agent client's on_frame; arg is the struct clients. */
+void clients_on_guest_frame(void *arg, const struct frame *f);
+
+/* Take over a connected socket as the leash. */
+int clients_add_leash(struct clients *c, int fd);
+
+/* Take over a connected socket as one more client, a child of the supervisor's: `busy` is not for
+ * it. */
+int clients_add_own(struct clients *c, int fd);
+
+/* Make a client the one that holds the leash.  Returns the one that did, which stays connected. */
+uint64_t clients_move_leash(struct clients *c, uint64_t client_id);
+
+/* Hang up on a client; one that has gone is fine. */
+void clients_hang_up(struct clients *c, uint64_t client_id);
+
+/* Hang up on all others, for good. */
+void clients_keep_leash(struct clients *c);
+
+/* Accept connections from listen_fd (taken over) of our own uid and root. */
+int clients_listen(struct clients *c, int listen_fd);
+
+/* The guest is gone: end every stream by closing its client's call with an error. */
+void clients_guest_gone(struct clients *c);
+
+/* The same for a guest that is about to go; why is what its clients are told. */
+void clients_say_goodbye(struct clients *c, const char *why);
+
+/* There is a guest again. */
+void clients_guest_back(struct clients *c);
+
+/* The next call for the supervisor, the caller's; NULL when there is none. */
+struct job *clients_next_job(struct clients *c);
+
+/* Answer a job, or the leash's "start".  fields: added to STATUS and MESSAGE; may be NULL.  A
+ * client that has gone meanwhile is no error. */
+void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
+		   const char *message, const struct strbuf *fields);
+
+/* Does any client still have bytes to take?  For the last moments before the end. */
+bool clients_want_write(const struct clients *c);
+
+#endif

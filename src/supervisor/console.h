@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_CONSOLE_H
+#define SUPERVISOR_CONSOLE_H
+
+/* A guest's console: everything it prints goes to console.log in the instance's folder, and a
+ * kernel that panics is noticed. */
+
+#include "base/loop.h"
+#include "instance/logfile.h"
+#include "supervisor/panic.h"
+
+struct console {
+	int fd;			    /* our end */
+	struct loop_source *source; /* NULL once the VMM has hung up */
+	struct logfile log;
+	struct panic_watch panic;
+};
+
+/* Take over fd (connected socket) and log to dir_fd; max_bytes as in logfile_open(). */
+int console_init(struct console *c, struct loop *loop, int fd, int dir_fd, uint64_t max_bytes);
+
+/* The last lines as printable text, with what was printed just now. */
+const char *console_tail(struct console *c);
+
+void console_done(struct console *c);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls that a supervisor answers itself, one at a time. */
+#include <errno.h>
+#include <signal.h>
+
+#include "base/clock.h"
+#include "instance/data_disk.h"
+#include "net/wire.h"
+#include "supervisor/supervise.h"
+
+#define CAPTURE_DEADLINE_MS INT64_C(120000)
+
+void kill_vmm(struct supervisor *s)
+{
+	s->killed = true;
+	if (s->machine.vmm && s->machine.vmm->process.pid > 0)
+		(void)kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
+}
+
+void answer(struct supervisor *s, const struct job *j, int code, const struct mvm_error *err,
+	    const struct strbuf *fields)
+{
+	clients_reply(&s->clients, j->client_id, j->stream, -code, code < 0 ? err->text : NULL,
+		      fields);
+}
+
+void stop_guest(struct supervisor *s, int64_t timeout_ms)
+{
+	s->stopped = true;
+	healthwatch_stop(&s->health);
+	clocksync_stop(&s->clock);
+	machine_shutdown(&s->machine, clock_deadline_ns(timeout_ms));
+	if (!s->machine.ended)
+		kill_vmm(s);
+}
+
+void wait_for_end(struct supervisor *s, struct job *j)
+{
+	/* who gave up waiting does not say so, and a VM may run for years */
+	for (struct job **at = &s->waiting; *at;) {
+		struct job *other = *at;
+		if (clients_has(&s->clients, other->client_id)) {
+			at = &other->next;
+		} else {
+			*at = other->next;
+			job_free(other);
+		}
+	}
+	j->next = s->waiting;
+	s->waiting = j;
+}
+
+static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_error *err)
+{
+	uint8_t nonce[NONCE_BYTES];
+	int64_t prepare_ns;
+	if (s->record.purpose != RECORD_FOR_CAPTURE)
+		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
+	int r = machine_capture(&s->machine, SUPERVISOR_FD_CAPTURE,
+				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, &prepare_ns, err);
+	if (r == 0 && s->revision.data_disk_mib) /* paused: of the same moment as memory */
+		r = data_disk_capture(SUPERVISOR_FD_INSTANCE, SUPERVISOR_FD_CAPTURE, err);
+	if (r == 0) {
+		wire_put_bytes(fields, FIELD_NONCE, nonce, sizeof(nonce));
+		wire_put_u64(fields, FIELD_TIME_NS, (uint64_t)prepare_ns);
+	}
+	return r;
+}
+
+static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(STOP_DEFAULT_MS);
+	if (s->record.purpose == RECORD_FOR_POOL)
+		return mvm_error_set(err, -EBUSY, "this VM waits in a pool");
+	/* one that ran on would change the memory that its device state was just written for */
+	if (s->record.purpose == RECORD_FOR_CAPTURE)
+		return mvm_error_set(err, -EBUSY, "this VM was started to be captured");
+	if (s->machine.ended)
+		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
+	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)
+		      : vmm_resume(s->machine.vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	s->clients.guest_paused = pause;
+	if (pause) {
+		healthwatch_pause(&s->health);
+		clocksync_stop(&s->clock);
+	} else {
+		healthwatch_resume(&s->health);
+		/* without memory for it the clock just stays behind */
+		if (!s->machine.no_agent)
+			(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	}
+	save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
+	tell(s, pause ? "paused" : "resumed", NULL);
+	return 0;
+}
+
+int64_t stop_timeout_ms(const struct job *j)
+{
+	struct wire_field field;
+	uint64_t ms;
+	if (wire_find(j->args.data, j->args.len, FIELD_TIMEOUT_MS, &field) > 0 &&
+	    wire_get_u64(&field, &ms) == 0 && ms <= INT32_MAX)
+		return (int64_t)ms;
+	return STOP_DEFAULT_MS;
+}
+
+void run_job(struct supervisor *s, struct job *taken)
+{
+	AUTO(job) j = taken;
+	AUTO_DONE(strbuf) fields = { 0 };
+	struct mvm_error err = { 0 };
+	int r = 0;
+
+	switch (j->call) {
+	case CALL_INSPECT: {
+		AUTO_FREE char *json = record_to_json(&s->record);
+		wire_put_str(&fields, FIELD_JSON, json);
+		break;
+	}
+	case CALL_PAUSE:
+	case CALL_RESUME:
+		r = do_pause(s, j->call == CALL_PAUSE, &err);
+		break;
+	case CALL_CAPTURE:
+		r = do_capture(s, &fields, &err);
+		break;
+	case CALL_STOP: {
+		int64_t timeout_ms = stop_timeout_ms(j);
+		wait_for_end(s, TAKE_PTR(j));
+		s->stopping = s->stopped = true;
+		stop_guest(s, timeout_ms);
+		return;
+	}
+	case CALL_ADOPT:
+		adopt(s, j);
+		return;
+	case CALL_KEEP:
+		break; /* it was done when it came */
+	default:       /* CALL_WAIT: the queue takes no other */
+		wait_for_end(s, TAKE_PTR(j));
+		return;
+	}
+	answer(s, j, r, &err, &fields);
+}

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "net/wire.h"
+
+/* QEMU's user network gives every guest the same addresses; they are private to each VM. */
+#define GUEST_ADDRESS "10.0.2.15/24"
+#define GUEST_GATEWAY "10.0.2.2"
+#define GUEST_DNS     "10.0.2.3"
+
+#define CONTEXT_ROOM	  192u		  /* of an error, for where it happened */
+#define START_DEADLINE_MS INT64_C(120000) /* on_restore among it */
+#define DRAIN_MS	  500
+#define POWER_OFF_MS	  2000 /* for a guest to kill what is left, sync and end */
+
+static void stage(struct machine *m, const char *name, int64_t at_ns)
+{
+	if (m->n_stages < MACHINE_STAGES_MAX)
+		m->stages[m->n_stages++] = (struct machine_stage){ name, at_ns - m->began_ns };
+}
+
+static void on_vmm_ended(void *arg, int status)
+{
+	struct machine *m = arg;
+	m->ended = true;
+	m->exit_status = status;
+}
+
+static void on_log(void *arg, const struct frame *f)
+{
+	struct machine *m = arg;
+	logfile_add(&m->workload_log, f->payload, f->len);
+}
+
+static int on_agent(void *arg, int fd)
+{
+	struct machine *m = arg;
+	return agent_client_move(&m->agent, m->loop, fd);
+}
+
+/* Put the end of a log before the error, of whose text it leaves all. */
+static void put_tail(struct mvm_error *err, const char *what, const char *tail)
+{
+	char reason[sizeof(err->text)];
+	memcpy(reason, err->text, sizeof(reason));
+	size_t taken = strlen(reason) + strlen(what) + CONTEXT_ROOM;
+	size_t room = taken < sizeof(err->text) ? sizeof(err->text) - taken : 0;
+	size_t len = tail ? strlen(tail) : 0;
+	if (len > room) { /* whole lines */
+		const char *line = strchr(tail + len - room, '\n');
+		tail = line ? line + 1 : "";
+	}
+	if (len == 0 || !tail[0])
+		return;
+	int n = snprintf(err->text, sizeof(err->text), "%s ended with:\n%s\n", what, tail);
+	(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s", reason);
+}
+
+/* The guest's last words belong to the error of whoever waited for it.  They come first: what is
+ * wrong is what a person looks for at the end. */
+static int with_console(struct machine *m, int r, struct mvm_error *err)
+{
+	if (!err)
+		return r;
+	const char *console = console_tail(&m->console); /* looks for what has just come, too */
+	const char *panic = panic_watch_text(&m->console.panic);
+	size_t len = strlen(err->text);
+	struct mvm_error why;
+	/* a panic's trace is longer than what is shown of the console */
+	if (panic)
+		(void)snprintf(err->text + len, sizeof(err->text) - len,
+			       "; the guest's kernel panicked: %s", panic);
+	else if (m->ended && machine_check_end(m, NULL, &why) < 0)
+		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s", why.text);
+	put_tail(err, "the guest's console", console);
+	put_tail(err, "the workload's output", logfile_tail(&m->workload_log));
+	return r;
+}
+
+/* The guest said no: what is wrong with this clone is wrong with each, so nobody should try again
+ * in another way and hide it. */
+static int refused(struct machine *m, int r, struct mvm_error *err)
+{
+	bool said_no = r == -EREMOTEIO && !m->ended && !m->agent.broken[0];
+	if (said_no && err)
+		err->code = -EIO;
+	return with_console(m, said_no ? -EIO : r, err);
+}
+
+void machine_begin(struct machine *m, struct loop *loop)
+{
+	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
+	oom_begin(&m->oom);
+}
+
+void machine_stage_over(struct machine *m, const char *name)
+{
+	stage(m, name, clock_now_ns());
+}
+
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm_probe *probe,
+		  struct vmm_config *config, int dir_fd, uint64_t log_max_bytes,
+		  int64_t deadline_ns, struct mvm_error *err)
+{
+	int agent[2], console[2] = { -1, -1 };
+	struct loop *loop = m->loop;
+
+	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);
+	int r = sock_pair(agent);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	AUTO_CLOSE int agent_theirs = agent[1];
+	r = agent_client_init(&m->agent, loop, agent[0]);
+	if (r == 0)
+		r = sock_pair(console);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	AUTO_CLOSE int console_theirs = console[1];
+	m->agent.on_log = on_log;
+	m->agent.log_arg = m;
+	r = console_init(&m->console, loop, console[0], dir_fd, log_max_bytes);
+	if (r == 0)
+		r = logfile_open(&m->workload_log, dir_fd, WORKLOAD_LOG_NAME, log_max_bytes);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot write the guest's logs: %s", strerror(-r));
+
+	r = ports6_open(&m->ports, loop, config->forwards, config->n_forwards, err);
+	if (r < 0)
+		return r;
+	config->forwards = m->ports.inner;
+	config->work_fd = dir_fd;
+	config->agent_fd = agent_theirs;
+	config->on_agent = on_agent;
+	config->on_agent_arg = m;
+	config->console_fd = console_theirs;
+	r = vmm_spawn(ops, probe, config, loop, deadline_ns, &m->vmm, err);
+	if (r < 0)
+		return r;
+	vmm_on_ended(m->vmm, on_vmm_ended, m);
+	m->ended = m->vmm->state == VMM_ENDED; /* before anybody could be told */
+	stage(m, "spawn", m->vmm->spawned_ns);
+	return 0;
+}
+
+/* What makes one guest different from its twins. */
+static void put_identity(struct machine *m, const struct mvm_run *run, struct strbuf *b)
+{
+	uint8_t random[16], entropy[64];
+	char generation[37], boot_id[UUID_SIZE];
+
+	random_bytes(random, sizeof(random));
+	random[6] = (uint8_t)((random[6] & 0x0f) |
+			      0x40); /* a version 4 UUID, as machine-id(5) asks */
+	random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
+	str_hex(random, sizeof(random), m->machine_id);
+	random_bytes(random, sizeof(random));
+	str_hex(random, sizeof(random), generation);
+	random_bytes(entropy, sizeof(entropy));
+
+	wire_put_str(b, FIELD_HOSTNAME, m->hostname);
+	wire_put_str(b, FIELD_MACHINE_ID, m->machine_id);
+	wire_put_bytes(b, FIELD_ENTROPY, entropy, sizeof(entropy));
+	wire_put_str(b, FIELD_GENERATION, generation);
+	random_uuid(boot_id);
+	wire_put_str(b, FIELD_BOOT_ID, boot_id);
+	if (run->network != MVM_NETWORK_NONE) {
+		wire_put_str(b, FIELD_ADDRESS, GUEST_ADDRESS);
+		wire_put_str(b, FIELD_GATEWAY, GUEST_GATEWAY);
+		wire_put_str(b, FIELD_DNS, GUEST_DNS);
+	}
+	wire_put_u64(b, FIELD_TIME_NS, (uint64_t)clock_wall_ns());
+	explicit_bzero(entropy, sizeof(entropy));
+}
+
+/* Nothing of the workload is to run before the host has said so. */
+static void put_hold(const struct machine *m, struct strbuf *args)
+{
+	if (m->before_workload)
+		wire_put_u64(args, FIELD_HOLD, 1);
+}
+
+static bool take_hold(const struct strbuf *reply)
+{
+	struct wire_field field;
+	return wire_find(reply->data, reply->len, FIELD_HOLD, &field) > 0;
+}
+
+static void put_strings(struct strbuf *b, uint16_t tag, const struct mvm_strings *strings)
+{
+	for (size_t i = 0; i < strings->n; i++)
+		wire_put_str(b, tag, strings->v[i]);
+}
+
+/* Is the variable of an assignment among these?  An init would take the first of two. */
+static bool sets(const struct strv *env, const char *assignment)
+{
+	size_t name = strcspn(assignment, "=") + 1;
+	for (size_t i = 0; i < env->n; i++) {
+		if (strncmp(env->v[i], assignment, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int configure(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		     struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
+
+	put_identity(m, run, &args);
+	put_strings(&args, FIELD_ARG, &run->command);
+	for (size_t i = 0; i < run->env.n; i++) {
+		if (!m->env || !sets(m->env, run->env.v[i]))
+			wire_put_str(&args, FIELD_ENV, run->env.v[i]);
+	}
+	for (size_t i = 0; m->env && i < m->env->n; i++)
+		wire_put_str(&args, FIELD_ENV, m->env->v[i]);
+	wire_put_str(&args, FIELD_WORKDIR, run->workdir);
+	wire_put_str(&args, FIELD_USER, run->user);
+	if (run->stop_signal)
+		wire_put_u64(&args, FIELD_SIGNAL, run->stop_signal);
+	put_strings(&args, FIELD_RESTORE_ARG, &run->on_restore);
+	put_hold(m, &args);
+	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
+				  &args, &m->ended, deadline_ns, &reply, err);
+	m->held = r == 0 && take_hold(&reply);
+	return r < 0 ? with_console(m, r, err) : 0;
+}
+
+/* What comes before the workload, then the workload.  An agent of an earlier version does not know
+ * how to wait: with it the workload runs already. */
+static int let_go(struct machine *m, struct mvm_error *err)
+{
+	int64_t deadline_ns;
+	if (!m->before_workload)
+		return 0;
+	int r = m->before_workload(m->before_arg, err);
+	if (r < 0)
+		return r;
+	stage(m, "volumes", clock_now_ns());
+	if (!m->held)
+		return 0;
+	deadline_ns = clock_deadline_ns(START_DEADLINE_MS);
+	r = agent_client_call(&m->agent, m->loop, CALL_START, "starting the workload", NULL,
+			      &m->ended, deadline_ns, NULL, err);
+	return r < 0 ? refused(m, r, err) : 0;
+}
+
+void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
+			struct strbuf *args)
+{
+	if (health->kind == MVM_HEALTH_HTTP)
+		wire_put_str(args, FIELD_HEALTH_HTTP, health->http);
+	else if (health->kind == MVM_HEALTH_TCP)
+		wire_put_u64(args, FIELD_HEALTH_TCP, health->tcp);
+	else if (health->kind == MVM_HEALTH_EXEC)
+		put_strings(args, FIELD_ARG, &health->exec);
+	wire_put_u64(args, FIELD_INTERVAL_MS, interval_ms);
+	wire_put_u64(args, FIELD_TIMEOUT_MS, timeout_ms);
+}
+
+/* The agent does the attempts; we wait a little longer than it does, for its last answer. */
+static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
+{
+	const struct mvm_health *health = &run->health;
+	AUTO_DONE(strbuf) args = { 0 };
+
+	if (health->kind == MVM_HEALTH_AGENT)
+		return 0;
+	uint32_t interval_ms = health->interval_ms ? health->interval_ms : MVM_HEALTH_INTERVAL_MS;
+	uint32_t timeout_s = health->timeout_s ? health->timeout_s : MVM_HEALTH_TIMEOUT_S;
+	machine_put_health(health, interval_ms, (uint64_t)timeout_s * 1000, &args);
+
+	char what[64];
+	(void)snprintf(what, sizeof(what), "the guest did not become healthy (deadline %u s)",
+		       timeout_s);
+	int64_t deadline_ns = clock_deadline_ns((int64_t)timeout_s * 1000 + 10000);
+	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH, what, &args, &m->ended,
+				  deadline_ns, NULL, err);
+	return r < 0 ? with_console(m, r, err) : 0;
+}
+
+int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		 struct mvm_error *err)
+{
+	int r = vmm_boot(m->vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	m->no_agent = run->initrd == MVM_INITRD_IMAGE;
+	if (m->no_agent) {
+		stage(m, "boot", clock_now_ns());
+		return 0;
+	}
+	r = agent_client_wait_hello(&m->agent, m->loop, &m->ended, deadline_ns, err);
+	if (r < 0)
+		return with_console(m, r, err);
+	stage(m, "kernel", clock_now_ns());
+	r = configure(m, run, deadline_ns, err);
+	if (r < 0)
+		return r;
+	stage(m, "agent", clock_now_ns());
+	r = let_go(m, err);
+	if (r < 0)
+		return r;
+	r = wait_healthy(m, run, err);
+	if (r < 0)
+		return r;
+	stage(m, "healthy", clock_now_ns());
+	return 0;
+}
+
+static int take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], struct mvm_error *err)
+{
+	struct wire_field field;
+	if (wire_find(reply->data, reply->len, FIELD_NONCE, &field) <= 0 ||
+	    field.len != NONCE_BYTES)
+		return mvm_error_set(err, -EPROTO, "the agent's answer has no nonce");
+	memcpy(ret, field.data, NONCE_BYTES);
+	return 0;
+}
+
+static int load(struct machine *m, int snapshot_fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	int r = vmm_restore(m->vmm, snapshot_fd, deadline_ns, err);
+	if (r < 0)
+		return r;
+	stage(m, "load", m->vmm->loaded_ns);
+	stage(m, "resume", m->vmm->resumed_ns);
+	return 0;
+}
+
+/* call: CALL_RESTORED, or CALL_REHEARSE with an identity that nobody will have. */
+static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
+		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
+	put_identity(m, run, &args);
+	if (call == CALL_RESTORED)
+		put_hold(m, &args);
+	int r = agent_client_call(&m->agent, m->loop, call, "giving the clone its identity", &args,
+				  &m->ended, deadline_ns, &reply, err);
+	if (r < 0)
+		return refused(m, r, err);
+	m->held = take_hold(&reply);
+	stage(m, "agent", clock_now_ns());
+	r = take_nonce(&reply, ret_nonce, err);
+	return r == 0 && call == CALL_RESTORED ? let_go(m, err) : r;
+}
+
+int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = load(m, snapshot_fd, deadline_ns, err);
+	return r < 0 ? r : identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
+}
+
+int machine_stand_by(struct machine *m, const struct mvm_run *run, int snapshot_fd,
+		     int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	int r = load(m, snapshot_fd, deadline_ns, err);
+	if (r == 0)
+		r = identify(m, CALL_REHEARSE, run, deadline_ns, ret_nonce, err);
+	return r < 0 ? r : vmm_pause(m->vmm, deadline_ns, err);
+}
+
+int machine_awake(struct machine *m, const char *hostname, const struct mvm_run *run,
+		  const struct vmm_forward *forwards, size_t n_forwards, int64_t deadline_ns,
+		  uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+{
+	m->n_stages = 0;
+	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", hostname);
+	int r = ports6_open(&m->ports, m->loop, forwards, n_forwards, err);
+	for (size_t i = 0; i < n_forwards && r == 0; i++)
+		r = vmm_forward(m->vmm, &m->ports.inner[i], deadline_ns, err);
+	if (r == 0)
+		r = vmm_resume(m->vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	stage(m, "resume", m->vmm->resumed_ns);
+	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
+}
+
+/* How much of its memory a guest has ever touched: what the file has no holes for.  The rest is
+ * zero without anybody's doing.  0 when the memory is in no file. */
+static uint64_t touched_bytes(int snapshot_fd)
+{
+	struct stat st;
+	if (fstatat(snapshot_fd, "mem.bin", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
+}
+
+int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
+		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
+	int64_t began_ns = clock_now_ns();
+	wire_put_u64(&args, FIELD_MEMORY_BYTES, touched_bytes(snapshot_fd));
+	m->agent.quiet = true;
+	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", &args,
+				  &m->ended, deadline_ns, &reply, err);
+	if (r == 0)
+		r = take_nonce(&reply, ret_nonce, err);
+	m->agent.quiet = r == 0;
+	if (r < 0)
+		return with_console(m, r, err);
+	*ret_prepare_ns = clock_now_ns() - began_ns;
+	r = vmm_pause(m->vmm, deadline_ns, err);
+	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
+}
+
+/* What is left of the time when the workload's is over is for the guest to sync and power off. */
+static int ask_to_end(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	int64_t left_ms = clock_remaining_ms(deadline_ns);
+	int64_t reserve_ms = left_ms / 4 < POWER_OFF_MS ? left_ms / 4 : POWER_OFF_MS;
+
+	if (m->no_agent)
+		return vmm_power_button(m->vmm, deadline_ns, err);
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)(left_ms - reserve_ms));
+	return agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", &args,
+				 &m->ended, deadline_ns, NULL, err);
+}
+
+void machine_shutdown(struct machine *m, int64_t deadline_ns)
+{
+	if (!m->vmm || m->ended)
+		return;
+	/* a guest that cannot be asked, or does not answer, is killed when machine_free comes */
+	struct mvm_error ignored;
+	if (m->vmm->state != VMM_RUNNING || ask_to_end(m, deadline_ns, &ignored) < 0)
+		return;
+	while (!m->ended && loop_run_once(m->loop, deadline_ns) == 0)
+		;
+}
+
+void machine_drain(struct machine *m)
+{
+	int64_t deadline_ns = clock_deadline_ns(DRAIN_MS);
+	while (m->ended && (m->console.source || (m->agent.source && !m->agent.broken[0])) &&
+	       loop_run_once(m->loop, deadline_ns) == 0)
+		;
+}
+
+int machine_check_end(const struct machine *m, const char *cgroup, struct mvm_error *err)
+{
+	const char *panic = panic_watch_text(&m->console.panic);
+	char killer[OOM_TEXT_SIZE] = "";
+	int status = m->exit_status;
+
+	if (WIFSIGNALED(status)) {
+		if (WTERMSIG(status) == SIGKILL)
+			oom_describe(&m->oom, cgroup, killer);
+		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d%s",
+				     WTERMSIG(status), killer);
+	}
+	if (WEXITSTATUS(status) != 0)
+		return mvm_error_set(err, -EREMOTEIO, "the VMM ended with status %d",
+				     WEXITSTATUS(status));
+	if (panic)
+		return mvm_error_set(err, -EREMOTEIO, "the guest's kernel panicked: %s", panic);
+	if (!m->vmm || !m->vmm->guest_stopped)
+		return mvm_error_set(err, -EREMOTEIO, "the VMM was told to end by somebody else");
+	if (m->vmm->guest_reset && !m->console.panic.orderly)
+		return mvm_error_set(err, -EREMOTEIO, "the guest reset itself without a shutdown");
+	return 0;
+}
+
+bool machine_lacked_timer(const struct machine *m)
+{
+	const char *panic = panic_watch_text(&m->console.panic);
+	char says[64];
+	/* Source: Linux kernel/exit.c, do_exit(); the code is one of wait(2) */
+	(void)snprintf(says, sizeof(says), "Attempted to kill init! exitcode=0x%08x",
+		       AGENT_EXIT_NO_TIMER << 8);
+	return panic && strcmp(panic, says) == 0;
+}
+
+void machine_free(struct machine *m)
+{
+	vmm_free(TAKE_PTR(m->vmm));
+	agent_client_done(&m->agent);
+	console_done(&m->console);
+	logfile_close(&m->workload_log);
+	ports6_done(&m->ports);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a supervisor writes down about its instance: the record, and events. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "instance/confine.h"
+#include "instance/events.h"
+#include "supervisor/supervise.h"
+
+void set_string(char **to, const char *text)
+{
+	free(*to);
+	*to = text ? strdup(text)
+		   : NULL; /* without memory the record lacks a line, the VM lacks nothing */
+}
+
+void set_time(char **to, int64_t from_now_ms)
+{
+	char text[RFC3339_SIZE];
+	clock_format((clock_wall_ns() + from_now_ms * NS_PER_MS) / NS_PER_S, text);
+	set_string(to, text);
+}
+
+void limit_life(struct supervisor *s)
+{
+	if (s->record.ttl_ms <= 0)
+		return;
+	loop_source_arm(s->ttl_timer, clock_deadline_ns(s->record.ttl_ms));
+	set_time(&s->record.expires_at, s->record.ttl_ms);
+}
+
+/* The record is for those who look; a full disk must not end the VM. */
+void save_record(struct supervisor *s, enum record_state state)
+{
+	s->record.state = state;
+	(void)record_save(SUPERVISOR_FD_INSTANCE, &s->record, NULL);
+}
+
+void tell(const struct supervisor *s, const char *event, const char *message)
+{
+	events_add(SUPERVISOR_FD_LOGS, event, &s->record, message);
+}
+
+static void on_health(void *arg, enum record_health health, const char *message)
+{
+	struct supervisor *s = arg;
+	s->record.health = health;
+	set_string(&s->record.health_message, message);
+	save_record(s, s->record.state);
+	tell(s, record_health_name(health), message);
+}
+
+void note_start(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	rec->n_stages = 0;
+	set_string(&rec->error, NULL);
+	/* who has no agent has not been told them */
+	set_string(&rec->hostname, rec->no_agent ? NULL : s->machine.hostname);
+	set_string(&rec->machine_id, rec->no_agent ? NULL : s->machine.machine_id);
+	set_time(&rec->started_at, 0);
+	for (size_t i = 0; i < s->machine.n_stages && rec->n_stages < RECORD_STAGES_MAX; i++) {
+		struct record_stage *to = &rec->stages[rec->n_stages++];
+		(void)snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
+		to->ns = s->machine.stages[i].ns;
+	}
+	/* a boot has waited for the check; a clone has shown that its agent is well */
+	rec->health = rec->no_agent ? RECORD_HEALTH_NONE
+		      : !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
+			      ? RECORD_HEALTH_HEALTHY
+			      : RECORD_HEALTH_STARTING;
+	rec->workload_ended = rec->has_exit_code = false;
+	s->workload_end[0] = '\0';
+	s->followed = s->killed = false;
+	s->lost.code = 0;
+	s->up_since_ns = clock_now_ns();
+	s->started = true;
+}
+
+/* Without memory for their timers health stays as the start has shown it, and the clock too. */
+static void watch_guest(struct supervisor *s)
+{
+	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
+				s->record.health, on_health, s);
+	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	workload_watch(s);
+}
+
+/* What can wait until the starter has its answer. */
+void settle_in(struct supervisor *s)
+{
+	struct record *rec = &s->record;
+	char text[96];
+
+	if (rec->purpose != RECORD_FOR_USER)
+		return;
+	(void)snprintf(text, sizeof(text), "%s in %.0f ms%s",
+		       rec->no_agent  ? "started"
+		       : rec->restore ? "restored"
+				      : "booted",
+		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0,
+		       rec->no_agent ? "; it has no agent to answer" : "");
+	tell(s, "started", text);
+	if (rec->health == RECORD_HEALTH_HEALTHY)
+		tell(s, "healthy", NULL);
+	if (!rec->no_agent)
+		watch_guest(s);
+	confine(rec);
+	if (rec->cgroup)
+		save_record(s, rec->state);
+}
+
+/* The VM is down for good. */
+void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
+{
+	char text[sizeof(s->workload_end) + 32];
+	(void)snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
+	set_time(&s->record.ended_at, 0);
+	const char *lost = s->lost.code ? s->lost.text : NULL;
+	set_string(&s->record.error, clean ? lost : err->text);
+	save_record(s, clean ? RECORD_EXITED : RECORD_FAILED);
+	if (!clean)
+		tell(s, "failed", err->text);
+	else if (s->stopped)
+		tell(s, "stopped", lost ? lost : s->expired ? "its time to live is over" : NULL);
+	else if (s->followed)
+		tell(s, "exited", lost ? lost : text);
+	else
+		tell(s, "exited", NULL);
+}

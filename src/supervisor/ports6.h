@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_PORTS6_H
+#define SUPERVISOR_PORTS6_H
+
+/*
+ * Ports of IPv6 addresses.  VMMs forward ports of IPv4 addresses only, so the VMM gets a free port
+ * of 127.0.0.1 in the place of one, and a relay of the supervisor's leads from the IPv6 port there.
+ */
+
+#include <mvm/error.h>
+
+#include "base/loop.h"
+#include "vmm/netns/relay.h"
+#include "vmm/vmm.h"
+
+#define PORTS_MAX 64u
+
+struct port6 {
+	struct relay *relay;
+	uint16_t inner; /* of 127.0.0.1, the VMM's */
+};
+
+struct ports6 {
+	struct port6 v[PORTS_MAX];
+	size_t n;
+	struct vmm_forward inner[PORTS_MAX]; /* the whole list as the VMM gets it */
+};
+
+/*
+ * Listen for those forwards that have IPv6 addresses and fill p->inner with all n.
+ *
+ *   n  at most PORTS_MAX
+ *
+ * Returns 0, or -errno with a sentence; ports6_done() in any case.
+ */
+int ports6_open(struct ports6 *p, struct loop *loop, const struct vmm_forward *forwards, size_t n,
+		struct mvm_error *err);
+void ports6_done(struct ports6 *p);
+
+#endif

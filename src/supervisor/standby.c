@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a VM that waits in a pool, restored and paused, becomes somebody's instance. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "model/name.h"
+#include "net/wire.h"
+#include "supervisor/supervise.h"
+
+#define ADOPT_DEADLINE_MS INT64_C(30000)
+#define CLAIM_MAX_NS	  (60 * NS_PER_S)
+
+static int not_this(const char *what, struct mvm_error *err)
+{
+	return mvm_error_set(err, -ESTALE, "the VM in the pool is another: its %s differs", what);
+}
+
+/* Whoever asks has decided upon a restore; is this what that restore would lead to? */
+static int check_fit(const struct supervisor *s, const struct record *wanted, const char *nonce,
+		     struct mvm_error *err)
+{
+	const struct record *have = &s->record;
+	if (!str_eq(have->template_id, wanted->template_id) ||
+	    !str_eq(have->revision, wanted->revision))
+		return not_this("revision", err);
+	if (!str_eq(nonce, mvm_snapshot_info_compat(&s->revision.snapshot, "nonce_sha256")))
+		return not_this("snapshot", err);
+	if (!str_eq(have->backend, wanted->backend) ||
+	    !str_eq(have->backend_version, wanted->backend_version) ||
+	    !str_eq(have->accelerator, wanted->accelerator))
+		return not_this("VMM", err);
+	if (have->vcpus != wanted->vcpus || have->mem_mib != wanted->mem_mib ||
+	    have->data_disk_mib != wanted->data_disk_mib)
+		return not_this("machine", err);
+	return 0;
+}
+
+static int read_offer(const struct supervisor *s, const struct job *j, struct record *ret,
+		      struct mvm_error *err)
+{
+	AUTO_FREE char *nonce = NULL;
+	struct wire_field json, field;
+	if (wire_find(j->args.data, j->args.len, FIELD_JSON, &json) <= 0 ||
+	    wire_find(j->args.data, j->args.len, FIELD_NONCE_SHA256, &field) <= 0)
+		return mvm_error_set(err, -EPROTO, "a call without its fields");
+	int r = wire_get_str(&field, &nonce);
+	if (r < 0)
+		return mvm_error_set(err, r, "a call with a damaged field");
+	r = record_parse((const char *)json.data, json.len, ret, err);
+	if (r == 0)
+		r = name_check(NAME_INSTANCE, ret->name, err);
+	if (r == 0 && (!ret->restore || ret->purpose != RECORD_FOR_USER))
+		r = mvm_error_set(err, -EPROTO, "that is no record of a restored instance");
+	return r < 0 ? r : check_fit(s, ret, nonce, err);
+}
+
+/* When the caller began, so that what it has done so far counts; else now. */
+static int64_t began_ns(const struct job *j)
+{
+	struct wire_field field;
+	uint64_t ns;
+	int64_t now = clock_now_ns();
+	if (wire_find(j->args.data, j->args.len, FIELD_TIME_NS, &field) > 0 &&
+	    wire_get_u64(&field, &ns) == 0 && ns <= (uint64_t)now &&
+	    ns + CLAIM_MAX_NS > (uint64_t)now)
+		return (int64_t)ns;
+	return now;
+}
+
+/* The folder gets the instance's name, with everything in it: socket, lock and logs. */
+static int take_name(struct supervisor *s, const char *name, struct mvm_error *err)
+{
+	AUTO_CLOSE int parent_fd = openat(SUPERVISOR_FD_INSTANCE, "..",
+					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *copy = strdup(name);
+	if (!copy)
+		return mvm_error_oom(err);
+	if (parent_fd < 0 ||
+	    renameat2(parent_fd, s->record.name, parent_fd, name, RENAME_NOREPLACE) < 0) {
+		int r = -errno;
+		free(copy);
+		return mvm_error_set(err, r, "cannot name the instance '%s': %s", name,
+				     strerror(-r));
+	}
+	free(s->record.name);
+	s->record.name = copy;
+	return 0;
+}
+
+static int awake(struct supervisor *s, const struct record *wanted, struct mvm_error *err)
+{
+	uint8_t nonce[NONCE_BYTES];
+	struct machine *m = &s->machine;
+	m->console.log.max_bytes = m->workload_log.max_bytes = wanted->log_max_bytes
+								       ? wanted->log_max_bytes
+								       : LOGFILE_MAX_DEFAULT;
+	fill_volumes_first(s, wanted);
+	s->clients.guest_paused = false;
+	int r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name,
+			      &s->revision.run, wanted->forwards, wanted->n_forwards,
+			      clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
+	return r < 0 ? r : check_nonce(s, nonce, err);
+}
+
+/* What is known of the VM goes into the record that its user has written. */
+static void take_record(struct supervisor *s, struct record *wanted)
+{
+	wanted->from_pool = true;
+	wanted->supervisor_pid = s->record.supervisor_pid;
+	wanted->vmm_pid = s->record.vmm_pid;
+	wanted->data_disk_reflinked = s->record.data_disk_reflinked;
+	record_done(&s->record);
+	s->record = *wanted;
+	*wanted = (struct record){ 0 };
+}
+
+void adopt(struct supervisor *s, const struct job *j)
+{
+	AUTO_DONE(record) wanted = { 0 };
+	AUTO_DONE(strbuf) fields = { 0 };
+	struct mvm_error err = { 0 };
+
+	if (!clients_has(&s->clients, j->client_id))
+		return; /* killed since it asked: nobody would hold the leash, and the VM waits on
+			 */
+	if (s->record.purpose != RECORD_FOR_POOL) {
+		int r = mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool",
+				      s->record.name);
+		answer(s, j, r, &err, NULL);
+		return;
+	}
+	s->machine.began_ns = began_ns(j);
+	uint64_t pool = clients_move_leash(&s->clients, j->client_id);
+	AUTO_FREE char *name = strdup(s->record.name);
+	int r = name ? read_offer(s, j, &wanted, &err) : mvm_error_oom(&err);
+	if (r == 0)
+		r = take_name(s, wanted.name, &err);
+	if (r == 0)
+		r = awake(s, &wanted, &err);
+	if (r == 0 && s->leash_gone)
+		r = mvm_error_set(&err, -ECANCELED, "the start was interrupted");
+	if (r < 0) {
+		/* the caller goes on in another way, and needs the name for it */
+		if (name && !str_eq(s->record.name, name))
+			(void)take_name(s, name, NULL);
+		answer(s, j, r, &err, NULL);
+		s->stopped = true;
+		kill_vmm(s);
+	} else {
+		take_record(s, &wanted);
+		limit_life(s);
+		note_start(s);
+		save_record(s, RECORD_RUNNING);
+		AUTO_FREE char *json = record_to_json(&s->record);
+		wire_put_str(&fields, FIELD_JSON, json);
+		answer(s, j, 0, NULL, &fields);
+		settle_in(s);
+	}
+	clients_hang_up(&s->clients, pool);
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_SUPERVISE_H
+#define SUPERVISOR_SUPERVISE_H
+
+/* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
+ * its machine, fill.c copies its volumes into it and back, restart.c starts it again, jobs.c
+ * answers calls, notes.c writes down what happens, standby.c makes a VM of a pool somebody's
+ * instance, confine.c sets limits. */
+
+#include <mvm/template.h>
+
+#include "base/loop.h"
+#include "instance/handover.h"
+#include "instance/record.h"
+#include "supervisor/clients.h"
+#include "supervisor/clocksync.h"
+#include "supervisor/healthwatch.h"
+#include "supervisor/machine.h"
+
+struct supervisor {
+	struct loop *loop;
+	struct record record;
+	struct mvm_template_revision revision;
+	struct machine machine;
+	struct clients clients;
+	struct healthwatch health;
+	struct clocksync clock;
+	struct agent_later workload; /* CALL_AWAIT */
+	char workload_end[64];	     /* "exit status 3"; "" while it runs */
+	bool workload_untold;	     /* the VM has ended before its workload's end was told */
+	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
+	struct mvm_error lost;		    /* volumes that did not come back; code 0: none */
+	mode_t umask;			    /* the starter's, for files that come back */
+	const struct record *fill_from;	    /* whose volumes the next start copies */
+	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named ones, held to the end; 0: none */
+	int signal_fd;
+	bool started; /* the guest is up; the leash has its answer */
+	bool leash_gone;
+	bool stopping;	     /* to end by a signal, its time to live, or without its leash */
+	bool stopped;	     /* ended because we wanted it to */
+	bool expired;	     /* because of its time to live */
+	bool killed;	     /* the guest had no more time to end */
+	bool followed;	     /* the VM has ended because its workload had */
+	bool clean;	     /* the VM has ended as it should */
+	bool restart_due;    /* the pause before it is over */
+	unsigned failures;   /* and other ends, in a row: each makes the next pause longer */
+	int64_t up_since_ns; /* of the last start */
+	int64_t kill_ns;     /* when a stop that is under way is cut short; 0: it is not */
+	struct job *waiting; /* STOP and WAIT calls, answered at the end */
+};
+
+#define STOP_DEFAULT_MS INT64_C(10000)
+
+/* Spawn the VMM and bring the guest up as the record says.  After a failure machine_free. */
+int bring_up(struct supervisor *s, struct mvm_error *err);
+
+/* The nonce lived only in the snapshot's RAM: whoever knows it was restored from there. */
+int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],
+		struct mvm_error *err);
+
+/*
+ * A VM of a pool becomes the instance that a call asks for: its folder gets that name, its guest an
+ * identity, and the caller its leash.  Answers the call; what goes wrong ends the VM.
+ */
+void adopt(struct supervisor *s, const struct job *j);
+
+/* The machine has ended, or could not be started: let go of it. */
+void put_away(struct supervisor *s);
+
+/*
+ * Start the VM again as its record asks for it: after a failure, up to a number of them in a row,
+ * or whenever it has ended by itself.
+ *
+ *   err  why it is down; afterwards why it stays down
+ *
+ * Returns whether it is up.
+ */
+bool restart(struct supervisor *s, struct mvm_error *err);
+
+/* Before the workload of a machine that is about to start, copy the volumes that a record names
+ * into it; the record must last until then. */
+void fill_volumes_first(struct supervisor *s, const struct record *record);
+
+/*
+ * Before a guest that nobody else asks to stop is stopped, copy what shall come back.  A guest that
+ * says nothing for half a minute is not waited for, nor is any once somebody wants the VM to end.
+ *
+ *   err  what did not come back
+ */
+int return_volumes(struct supervisor *s, struct mvm_error *err);
+
+/* Learn of the workload's end, if there is a workload. */
+void workload_watch(struct supervisor *s);
+void workload_forget(struct supervisor *s);
+
+/* Has the workload ended, and shall the VM now? */
+bool workload_wants_end(const struct supervisor *s);
+
+/* Then end the VM: bring volumes back, tell who is in it, shut it down. */
+void workload_follow(struct supervisor *s);
+
+/* The VM has ended as it should: with which status? */
+void workload_note_end(struct supervisor *s);
+
+/* SIGKILL, if there is one. */
+void kill_vmm(struct supervisor *s);
+
+/* Have the guest shut down; kill it when it has not by then. */
+void stop_guest(struct supervisor *s, int64_t timeout_ms);
+
+/* How long a call gives the guest to end. */
+int64_t stop_timeout_ms(const struct job *j);
+
+/* Do what a call asks for and answer it; takes it over.  Calls that wait for the end are kept. */
+void run_job(struct supervisor *s, struct job *taken);
+void wait_for_end(struct supervisor *s, struct job *j);
+void answer(struct supervisor *s, const struct job *j, int code, const struct mvm_error *err,
+	    const struct strbuf *fields);
+
+/* Replace a text of the record's; NULL empties it. */
+void set_string(char **to, const char *text);
+
+/* Save the record with a new state.  It is for those who look: a full disk must not end the VM. */
+void save_record(struct supervisor *s, enum record_state state);
+
+/* Record an event. */
+void tell(const struct supervisor *s, const char *event, const char *message);
+
+/* From now on the time to live counts, if there is one. */
+void limit_life(struct supervisor *s);
+
+/* The guest is up: what the record says from now on.  settle_in() does what can wait until the
+ * starter has its answer. */
+void note_start(struct supervisor *s);
+void settle_in(struct supervisor *s);
+
+/* Now, or some time from now, as a text of the record's. */
+void set_time(char **to, int64_t from_now_ms);
+
+/* The VM is down for good. */
+void note_end(struct supervisor *s, bool clean, const struct mvm_error *err);
+
+#endif

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mvm-supervisor: owns one instance from its start to its end.
+ *
+ * It is started by whoever starts the instance, with everything it needs as open descriptors
+ * (supervisor.h) and the rest in instance.json, so it looks nothing up by path.  It starts the VMM,
+ * brings the guest up, answers on the leash, then serves control.sock until the VM has ended; a VMM
+ * that dies is started again where the record asks for that.  Nothing here polls; everything
+ * happens in one event loop.  Sequences that wait (a stop, a capture) run from the main loop as
+ * jobs, one at a time, while the loop goes on serving streams.
+ */
+#include "instance/handover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "instance/data_disk.h"
+#include "instance/events.h"
+#include "instance/folder.h"
+#include "instance/instance.h"
+#include "model/load.h"
+#include "model/run.h"
+#include "net/wire.h"
+#include "supervisor/supervise.h"
+
+#define LAST_WORDS_MS 1000
+#define STARTER_MS    10000
+
+/* End soon: in order when the guest is up, at once when it is not. */
+static void end_soon(struct supervisor *s)
+{
+	s->stopping = true;
+	s->clients.busy = "the VM is being stopped";
+	if (!s->started)
+		kill_vmm(s);
+}
+
+static void on_leash_gone(void *arg)
+{
+	struct supervisor *s = arg;
+	s->leash_gone = true;
+	if (s->up_since_ns && !s->record.attached && !s->record.held)
+		return; /* it runs on its own now */
+	s->stopping = true;
+	kill_vmm(s);
+}
+
+/* What stops the guest already is to take no longer than this. */
+static void cut_stop_short(struct supervisor *s, int64_t timeout_ms)
+{
+	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	if (s->kill_ns && s->kill_ns <= deadline_ns)
+		return;
+	s->kill_ns = deadline_ns;
+	loop_source_arm(s->kill_timer, deadline_ns);
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct supervisor *s = arg;
+	struct signalfd_siginfo info;
+	(void)events;
+
+	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	end_soon(s);
+	if (s->started && s->stopped)
+		cut_stop_short(s, STOP_DEFAULT_MS);
+}
+
+static void on_ttl(void *arg)
+{
+	struct supervisor *s = arg;
+	s->expired = true;
+	end_soon(s);
+}
+
+static void on_kill_due(void *arg)
+{
+	struct supervisor *s = arg;
+	s->stopped = true; /* whatever it was doing: somebody wants it to end */
+	kill_vmm(s);
+}
+
+static void on_restart_due(void *arg)
+{
+	struct supervisor *s = arg;
+	s->restart_due = true;
+}
+
+/* Whoever asked for it knows its name: it goes on by itself, and its record says so. */
+static void keep(struct supervisor *s)
+{
+	s->record.held = false;
+	save_record(s, s->record.state);
+}
+
+/* A stop must wait neither for a start that is under way, nor for another call, nor for a stop with
+ * more patience. */
+static void on_job(void *arg, const struct job *j)
+{
+	struct supervisor *s = arg;
+	if (j->call == CALL_KEEP && j->client_id == s->clients.leash_id)
+		keep(s); /* now, whatever else is going on */
+	if (j->call != CALL_STOP)
+		return;
+	end_soon(s);
+	if (s->started)
+		cut_stop_short(s, stop_timeout_ms(j));
+}
+
+static int watch_signals(struct supervisor *s)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signal_fd < 0)
+		return -errno;
+	return loop_add_fd(s->loop, s->signal_fd, EPOLLIN, on_signal, s, &s->signal_source);
+}
+
+static int start(struct supervisor *s, struct mvm_error *err)
+{
+	/* from the beginning, so that a start can be stopped */
+	int r = clients_listen(&s->clients, SUPERVISOR_FD_LISTEN);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot listen on " INSTANCE_SOCKET_NAME ": %s",
+				     strerror(-r));
+	s->clients.busy = "the VM is still starting";
+	r = bring_up(s, err);
+	if (s->leash_gone)
+		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
+	if (s->stopping)
+		return mvm_error_set(err, -ECANCELED, "it was stopped before it was up");
+	s->clients.busy = NULL;
+	return r;
+}
+
+static void answer_start(struct supervisor *s, int status, const char *message)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	AUTO_FREE char *json = record_to_json(&s->record);
+	wire_put_str(&fields, FIELD_JSON, json);
+	clients_reply(&s->clients, s->clients.leash_id, LEASH_START_STREAM, status, message,
+		      &fields);
+}
+
+/* Until the VM has ended. */
+static int serve(struct supervisor *s)
+{
+	while (!s->machine.ended) {
+		struct job *j = clients_next_job(&s->clients);
+		if (j) {
+			run_job(s, j);
+			continue;
+		}
+		if (s->stopping && !s->stopped) {
+			/* nobody has copied them back; an attached VM without its starter is killed
+			 */
+			if (!((s->record.attached || s->record.held) && s->leash_gone))
+				(void)return_volumes(s, &s->lost);
+			stop_guest(s, STOP_DEFAULT_MS);
+			continue;
+		}
+		if (workload_wants_end(s)) {
+			workload_follow(s);
+			continue;
+		}
+		int r = loop_run_once(s->loop, DEADLINE_NONE);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Tell everybody who waits, and let them take their last bytes. */
+static void say_goodbye(struct supervisor *s)
+{
+	clients_guest_gone(&s->clients);
+	for (struct job *next; (next = clients_next_job(&s->clients));) {
+		AUTO(job) j = next;
+		struct mvm_error err = { 0 };
+		bool wanted = j->call == CALL_WAIT || j->call == CALL_STOP;
+		int r = wanted ? 0 : mvm_error_set(&err, -ESRCH, "the VM has ended");
+		answer(s, j, r, &err, NULL);
+	}
+	AUTO_DONE(strbuf) status = { 0 };
+	if (s->record.state == RECORD_EXITED)
+		wire_put_u64(&status, FIELD_EXIT_CODE, s->record.exit_code);
+	while (s->waiting) {
+		AUTO(job) j = s->waiting;
+		s->waiting = j->next;
+		answer(s, j, 0, NULL, &status);
+	}
+	int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
+	while (clients_want_write(&s->clients) && loop_run_once(s->loop, deadline_ns) == 0)
+		;
+}
+
+/* What leaves nothing behind, whatever became of the one who started it. */
+static void remove_instance(const struct supervisor *s)
+{
+	AUTO_CLOSE int parent_fd = openat(SUPERVISOR_FD_INSTANCE, "..",
+					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent_fd >= 0 &&
+	    instance_folder_remove(parent_fd, s->record.name, SUPERVISOR_FD_INSTANCE, false) == 0)
+		tell(s, "removed", NULL); /* else `rm` takes what stays */
+}
+
+/* Whoever started an attached one and is still there may show what was printed last and read the
+ * record, however soon the VM has ended: it says that it has done so by any call, or hangs up. */
+static void await_starter(struct supervisor *s)
+{
+	int64_t deadline_ns = clock_deadline_ns(STARTER_MS);
+	say_goodbye(s);
+	clients_keep_leash(&s->clients);
+	while (!s->leash_gone && !s->clients.jobs && loop_run_once(s->loop, deadline_ns) == 0)
+		;
+}
+
+/* Nothing is started any more: whoever is told of the end finds the revision and the volumes free.
+ */
+static void release_revision(struct supervisor *s)
+{
+	for (size_t i = 0; i < RECORD_VOLUMES_MAX; i++) {
+		if (s->volume_fds[i])
+			(void)close(s->volume_fds[i]); /* nothing was written to it */
+		s->volume_fds[i] = 0;
+	}
+	(void)close(SUPERVISOR_FD_LEASE); /* neither was written to */
+	(void)close(SUPERVISOR_FD_REVISION);
+}
+
+/* A start that failed, or was cut off, by its starter's end or by somebody's stop.  What is kept
+ * is kept for its logs. */
+static void give_up_start(struct supervisor *s, int r, const struct mvm_error *err)
+{
+	bool keep = !s->leash_gone && !s->record.attached && !s->record.remove_at_end &&
+		    s->record.purpose == RECORD_FOR_USER;
+	put_away(s);
+	release_revision(s);
+	s->stopped = s->stopping;
+	note_end(s, s->stopped, err);
+	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
+	if (!keep)
+		remove_instance(s);
+	answer_start(s, -r, err->text);
+	say_goodbye(s);
+}
+
+static int run(struct supervisor *s)
+{
+	struct mvm_error err = { 0 };
+	int r = start(s, &err);
+	if (r < 0) {
+		give_up_start(s, r, &err);
+		return 1;
+	}
+	limit_life(s);
+	note_start(s);
+	s->clients.guest_paused = s->record.purpose == RECORD_FOR_POOL;
+	save_record(s, s->clients.guest_paused ? RECORD_PAUSED : RECORD_RUNNING);
+	answer_start(s, 0, NULL);
+	settle_in(s);
+	do {
+		r = serve(s);
+		machine_shutdown(&s->machine, 0);
+		machine_drain(&s->machine);
+		s->clean = machine_check_end(&s->machine, s->record.cgroup, &err) == 0 ||
+			   s->stopped || s->followed;
+		put_away(s);
+		if (s->clean)
+			workload_note_end(s);
+	} while (r == 0 && restart(s, &err));
+	release_revision(s);
+	note_end(s, s->clean || s->stopped, &err);
+	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
+	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
+		await_starter(s);
+	bool unclaimed = s->record.held && s->leash_gone; /* nobody has told its name */
+	if (s->record.attached || s->record.remove_at_end || unclaimed)
+		remove_instance(s);
+	say_goodbye(s);
+	return r < 0;
+}
+
+static int start_timers(struct supervisor *s)
+{
+	int r = loop_add_timer(s->loop, DEADLINE_NONE, on_ttl, s, &s->ttl_timer);
+	if (r == 0)
+		r = loop_add_timer(s->loop, DEADLINE_NONE, on_kill_due, s, &s->kill_timer);
+	return r < 0 ? r
+		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
+}
+
+/* Each connection to a forwarded port may take two descriptors of ours (netns.h): whoever makes
+ * many must leave some for control.sock. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit); /* up to that everybody may */
+}
+
+static int prepare(struct supervisor *s, struct mvm_error *err)
+{
+	/* inherited, so not close-on-exec yet; the VMM gets none of them unless it is named */
+	for (int fd = SUPERVISOR_FD_FIRST; fd < SUPERVISOR_FD_END; fd++) {
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return mvm_error_set(err, -errno, "descriptor %d is missing", fd);
+	}
+	lock_sign(SUPERVISOR_FD_LOCK, SUPERVISOR_PROGRAM);
+	raise_descriptor_limit();
+	int r = loop_new(&s->loop);
+	if (r == 0)
+		r = clients_init(&s->clients, s->loop, &s->machine.agent);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
+	s->clients.on_leash_gone = on_leash_gone;
+	s->clients.on_job = on_job;
+	s->clients.arg = s;
+	r = watch_signals(s);
+	if (r == 0)
+		r = clients_add_leash(&s->clients, SUPERVISOR_FD_LEASH);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
+	r = record_load(SUPERVISOR_FD_INSTANCE, &s->record, err);
+	if (r < 0)
+		return r;
+	s->record.supervisor_pid = getpid();
+	s->clients.no_agent = s->record.no_agent ? "the VM " RUN_NO_AGENT : NULL;
+	r = start_timers(s);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
+	return revision_load_at(SUPERVISOR_FD_REVISION, &s->revision, err);
+}
+
+int main(void)
+{
+	struct supervisor s = { .signal_fd = -1 };
+	struct mvm_error err = { 0 };
+
+	s.umask = umask(077);
+	int r = prepare(&s, &err);
+	if (r < 0) {
+		(void)fprintf(stderr, "mvm-supervisor: %s\n", err.text);
+		if (s.clients.leash_id)
+			answer_start(&s, -r, err.text);
+	}
+	int status = r < 0 ? 1 : run(&s);
+
+	clients_done(&s.clients);
+	loop_source_free(s.signal_source);
+	loop_source_free(s.ttl_timer);
+	loop_source_free(s.restart_timer);
+	loop_source_free(s.kill_timer);
+	if (s.signal_fd >= 0)
+		(void)close(s.signal_fd);
+	mvm_template_revision_done(&s.revision);
+	record_done(&s.record);
+	loop_free(s.loop);
+	return status;
+}

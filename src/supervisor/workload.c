@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM follows its workload: when the template's command has ended, the VM ends too, with its
+ * status.
+ *
+ * The guest tells by answering CALL_AWAIT.  An agent that does not know that call, in a snapshot of
+ * an older mvm, and one whose image's own init runs, refuse it: such a VM runs until it is stopped.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "net/wire.h"
+#include "supervisor/supervise.h"
+
+#define KILLED_STATUS (128u + 9u)
+
+static bool get_number(const struct frame *f, uint16_t tag, uint64_t *ret)
+{
+	struct wire_field field;
+	return wire_find(f->payload, f->len, tag, &field) > 0 && wire_get_u64(&field, ret) == 0 &&
+	       *ret <= 255;
+}
+
+static void on_ended(void *arg, int status, const char *message, const struct frame *f)
+{
+	struct supervisor *s = arg;
+	uint64_t n;
+	(void)message;
+	if (status != 0)
+		return; /* it cannot tell */
+	if (get_number(f, FIELD_SIGNAL, &n)) {
+		(void)snprintf(s->workload_end, sizeof(s->workload_end), "signal %u (%s)",
+			       (unsigned)n, strsignal((int)n));
+		s->record.exit_code = 128 + (unsigned)n;
+	} else if (get_number(f, FIELD_EXIT_CODE, &n)) {
+		(void)snprintf(s->workload_end, sizeof(s->workload_end), "exit status %u",
+			       (unsigned)n);
+		s->record.exit_code = (unsigned)n;
+	} else {
+		return; /* an answer that says nothing */
+	}
+	s->record.has_exit_code = s->record.workload_ended = true;
+	save_record(s, s->record.state);
+}
+
+void workload_watch(struct supervisor *s)
+{
+	AUTO_DONE(strbuf) none = { 0 };
+	if (s->revision.run.command.n == 0)
+		return;
+	/* an agent that cannot be reached is told about by others */
+	(void)agent_client_begin(&s->machine.agent, &s->workload, CALL_AWAIT, &none, on_ended, s);
+}
+
+void workload_forget(struct supervisor *s)
+{
+	s->workload_untold = s->workload.stream != 0;
+	agent_client_cancel(&s->machine.agent, &s->workload);
+}
+
+bool workload_wants_end(const struct supervisor *s)
+{
+	/* not before somebody knows its name */
+	return s->record.workload_ended && !s->record.keep_running && !s->record.held &&
+	       !s->clients.guest_paused;
+}
+
+void workload_follow(struct supervisor *s)
+{
+	char text[128];
+	(void)return_volumes(s, &s->lost);
+	if (s->stopping || s->machine.ended)
+		return; /* somebody was faster */
+	s->followed = true;
+	(void)snprintf(text, sizeof(text), "the VM has ended with its workload (%s)",
+		       s->workload_end);
+	/* before the guest ends them: by its signal nobody would know why */
+	clients_say_goodbye(&s->clients, text);
+	healthwatch_stop(&s->health);
+	clocksync_stop(&s->clock);
+	machine_shutdown(&s->machine, clock_deadline_ns(STOP_DEFAULT_MS));
+	if (!s->machine.ended)
+		kill_vmm(s);
+}
+
+void workload_note_end(struct supervisor *s)
+{
+	struct record *r = &s->record;
+	if (r->has_exit_code)
+		return;
+	r->has_exit_code = true;
+	r->exit_code = s->stopped && (s->killed || s->workload_untold) ? KILLED_STATUS : 0;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_MEND_H
+#define VMM_MEND_H
+
+/* Commands that make a backend usable on this host, for messages.  All texts are static. */
+
+#include "vmm/vmm.h"
+
+#define MEND_INSTALL_QEMU "sudo apt-get install qemu-system-x86"
+
+/* A command that begins with "sudo ", without it for root. */
+const char *mend_as_root(const char *command);
+
+/* The command that makes a backend usable, or faster; NULL: none is needed or known. */
+const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe);
+
+#endif
