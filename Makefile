@@ -5,7 +5,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 PREFIX ?= /usr/local
 
-.PHONY: all deps check check-long demo bench install lint clean help
+.PHONY: all deps check check-fast check-long demo bench install lint dist clean help
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm), no tests
@@ -20,6 +20,9 @@ deps: ## install the Debian packages that the build needs
 
 check: ## install what the tests need, run them, end with "N passed, N failed, N skipped"
 	@BUILD=$(BUILD) scripts/check
+
+check-fast: ## the unit tests alone: under a minute once built, and no guest
+	@BUILD=$(BUILD) scripts/check fast
 
 check-long: ## the tests that take too long for every change
 	@BUILD=$(BUILD) scripts/check long
@@ -41,6 +44,9 @@ install: $(BUILD)/build.ninja ## install to PREFIX (/usr/local); DESTDIR is put 
 lint: ## clang, clang-tidy, cppcheck, shellcheck, clang-format
 	@scripts/install-deps build test lint
 	@scripts/lint
+
+dist: $(BUILD)/build.ninja ## a tarball of what is committed, built once
+	@BUILD=$(BUILD) scripts/dist
 
 clean: ## remove the build folders
 	rm -rf $(BUILD) $(BUILD)-*
