@@ -257,7 +257,8 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	if (r < 0) {
 		undo(b);
 		return b->n == 1 ? r
-				 : mvm_error_context(err, r, "of %" PRIu32 " none is left", b->n);
+				 : mvm_error_context(
+					   err, r, "none of the %" PRIu32 " instances runs", b->n);
 	}
 	for (uint32_t i = 0; i < b->n && !b->options->attached && !b->options->held; i++)
 		instance_keep(b->list[i]);

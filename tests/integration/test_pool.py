@@ -251,7 +251,7 @@ class Many(guests.TestCase):
     def test_all_or_none(self):
         self.run_detached("web-worker", "--name", "many-3")
         self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--count", "4", "--name", "many",
-                       says="none is left")
+                       says="none of the 4 instances runs")
         self.assertEqual(self.instances(), ["many-3"])
 
     def test_an_interrupted_start_of_many_leaves_none(self):
@@ -260,15 +260,17 @@ class Many(guests.TestCase):
         starter.send_signal(signal.SIGINT)
         said = starter.communicate(timeout=DEADLINE_S)
         self.assertEqual((starter.returncode, said[0]), (1, ""))
-        self.assertIn("of 40 none is left: the start was interrupted", said[1])
+        self.assertIn("none of the 40 instances runs: the start was interrupted", said[1])
         self.assertEqual(self.instances(), [])
 
     def test_what_is_still_starting_goes_too_when_one_fails_late(self):
         os.makedirs(self.path("host"))
         self.write("host/file", "x")
-        self.mvm_fails(3, "run", "--template", "web-worker", "-d", "--count", "4",
-                       "-v", self.path("host") + ":/proc/nowhere", says="none is left")
-        self.assertEqual(self.instances(), [])
+        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4",
+                       "-v", self.path("host") + ":/proc/nowhere",
+                       says="none of the 4 instances runs")
+        # but the first that failed is kept, for its logs
+        self.assertEqual([i["state"] for i in self.mvm_json("ps")], ["failed"])
 
     def test_what_makes_no_sense_is_refused(self):
         self.mvm_fails(2, "run", "--template", "web-worker", "--count", "2", says="--detach")
