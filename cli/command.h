@@ -76,7 +76,7 @@ struct command {
 	const char *details;
 	const char *examples; /* lines, each a command; NULL for none */
 	struct positional positionals[POSITIONALS_MAX + 1];
-	const char *rest; /* takes "-- COMMAND ..." of this name; NULL: `--` ends the options */
+	const char *rest;   /* takes "-- COMMAND ..." of this name; NULL: `--` ends the options */
 	bool rest_required; /* and then needs no `--` before it */
 	const char *stray;  /* what else a word too many may have been meant as, or NULL */
 	const struct option *options; /* ends with {0}; may be NULL */

@@ -105,19 +105,19 @@ struct mvm_start_options {
 	const struct mvm_forward *forwards;
 	size_t n_forwards;
 	const struct mvm_volume *volumes;
-	size_t n_volumes;	 /* at most MVM_VOLUMES_MAX */
+	size_t n_volumes; /* at most MVM_VOLUMES_MAX */
 	enum mvm_restart restart;
-	uint32_t restart_max;	 /* of ON_FAILURE, in a row; 0: ten times */
-	bool keep_running;	 /* its workload's end does not end it; so it is with `exec` */
-	bool remove_at_end;	 /* forget it when it has ended; an attached one always is */
-	bool private_memory;	 /* a clone gets a copy of the snapshot's memory: see below */
-	bool exec;		 /* commands are to be run in it: refuse what has no agent */
+	uint32_t restart_max; /* of ON_FAILURE, in a row; 0: ten times */
+	bool keep_running;    /* its workload's end does not end it; so it is with `exec` */
+	bool remove_at_end;   /* forget it when it has ended; an attached one always is */
+	bool private_memory;  /* a clone gets a copy of the snapshot's memory: see below */
+	bool exec;	      /* commands are to be run in it: refuse what has no agent */
 	/* "K=V", NULL-terminated, over the workload's own; NULL: none.  A restored workload runs
 	 * already and cannot take them on, so with any the VM boots. */
 	const char *const *env;
-	const char *hostname;	 /* NULL: the instance's name */
-	int64_t ttl_ms;		 /* stop it after that; 0: never */
-	uint64_t log_max_bytes;	 /* size limit of each of its logs; 0: 8 MiB */
+	const char *hostname;	/* NULL: the instance's name */
+	int64_t ttl_ms;		/* stop it after that; 0: never */
+	uint64_t log_max_bytes; /* size limit of each of its logs; 0: 8 MiB */
 };
 
 /*

@@ -42,7 +42,7 @@ struct unpack_options {
 			   * folder that must exist.  Links in it are followed: it is the user's */
 	const char *name; /* what the source is called there; NULL: as in the stream */
 	unsigned flags;
-	uint64_t max_bytes; /* of all contents together; 0: no limit */
+	uint64_t max_bytes;	   /* of all contents together; 0: no limit */
 	struct unpack_owner owner; /* with UNPACK_OWNED */
 };
 

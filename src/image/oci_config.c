@@ -11,12 +11,12 @@
 #include "image/oci_digest.h"
 #include "image/oci_manifest.h"
 
-#define SHA256_PREFIX	 "sha256:"
-#define WORDS_MAX	 4096u /* arguments, variables, tags */
-#define PATH_BYTES_MAX	 4095u
-#define USER_BYTES_MAX	 255u
-#define SIGNAL_MAX	 64u
-#define SIGNAL_RTMIN	 34u /* as C libraries and container tools count */
+#define SHA256_PREFIX	   "sha256:"
+#define WORDS_MAX	   4096u /* arguments, variables, tags */
+#define PATH_BYTES_MAX	   4095u
+#define USER_BYTES_MAX	   255u
+#define SIGNAL_MAX	   64u
+#define SIGNAL_RTMIN	   34u /* as C libraries and container tools count */
 #define PLATFORM_BYTES_MAX 255u
 
 int oci_digest_parse(const char *s, struct mvm_digest *ret)

@@ -67,11 +67,11 @@ DEFINE_AUTO_DONE(oci_manifest, oci_manifest_done)
 struct oci_config {
 	char *os, *arch, *variant; /* NULL: unknown */
 	struct strv command;	   /* entrypoint and cmd */
-	struct strv env;      /* "NAME=value" */
-	char *workdir;	      /* absolute; NULL: not given */
-	char *user;	      /* NULL: not given */
-	unsigned stop_signal; /* 0: not given */
-	struct strv notes;    /* what of it is not used, and why: for the user */
+	struct strv env;	   /* "NAME=value" */
+	char *workdir;		   /* absolute; NULL: not given */
+	char *user;		   /* NULL: not given */
+	unsigned stop_signal;	   /* 0: not given */
+	struct strv notes;	   /* what of it is not used, and why: for the user */
 	struct mvm_digest *diff_ids;
 	size_t n;
 };

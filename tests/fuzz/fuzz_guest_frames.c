@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/sock.h"
-#include "supervisor/clients.h"
 #include "net/wire.h"
+#include "supervisor/clients.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

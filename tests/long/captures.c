@@ -16,9 +16,9 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "supervisor/machine.h"
 #include "model/load.h"
 #include "net/agent.h"
+#include "supervisor/machine.h"
 
 #define STEP_MS 300000
 
