@@ -10,7 +10,7 @@ static int run(struct cli_context *c, const struct args *a)
 	AUTO(mvm_instance) instance = NULL;
 	AUTO_CLOSE int signals = -1;
 	AUTO_DONE(strv) env = { 0 };
-	struct guest_command command;
+	struct guest_command command = { 0 };
 
 	c->failure_status = 125;
 	int r = env_collect(c, a, &env);

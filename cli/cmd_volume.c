@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <mvm/volume.h>
 #include <stdio.h>
 
@@ -55,6 +56,7 @@ static int inspect(struct cli_context *c, const struct args *a)
 		r = mvm_volume_inspect(mvm, args_at(a, 0), &info, &c->err);
 	if (r < 0)
 		return r;
+	assert(info);
 	put_json(&j, info);
 	return jsonw_print(&j, stdout);
 }

@@ -57,6 +57,7 @@ static bool describe(int proc_fd, const char *pid, char *ret, size_t size)
 	char *name = strchr(stat_text, '('), *end = strrchr(stat_text, ')');
 	/* proc_pid_stat(5): state, ppid, ..., flags (9), ..., utime (14), stime, ..., rss (24) */
 	if (!name || !end ||
+	    /* NOLINTNEXTLINE(cert-err34-c): the kernel prints what fits its own types */
 	    sscanf(end + 1,
 		   " %c %lld %*s %*s %*s %*s %u %*s %*s %*s %*s %llu %llu %*s %*s %*s %*s %*s %*s "
 		   "%*s %*s %lld",

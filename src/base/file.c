@@ -465,8 +465,8 @@ mode_t process_umask(void)
 	AUTO_FREE char *text = NULL;
 	char *end;
 	AUTO_CLOSE int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	const char *at = fd >= 0 && file_read_fd(fd, 65536, &text, NULL) == 0 ? strstr(text, key)
-									      : NULL;
+	int r = fd < 0 ? -errno : file_read_fd(fd, 65536, &text, NULL);
+	const char *at = r == 0 && text ? strstr(text, key) : NULL;
 	if (!at)
 		return 077;
 	at += sizeof(key) - 1;

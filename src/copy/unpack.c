@@ -430,6 +430,7 @@ static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error 
 	r = enter(u, &parts, parts.n - 1, e.path, err);
 	if (r < 0)
 		return r;
+	assert(parts.v);
 	const char *name = parts.v[parts.n - 1];
 	r = e.type == TAR_FILE	    ? take_file(u, name, &e, err)
 	    : e.type == TAR_SYMLINK ? take_symlink(u, name, &e, err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/oci_choose.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
@@ -321,6 +322,7 @@ int oci_choose_saved(const struct oci_saved_list *list, const char *tag, const c
 		*ret = chosen;
 		return 0;
 	}
+	assert(list->images || list->n == 0);
 	for (size_t i = 0; i < list->n; i++) {
 		const struct oci_saved *s = &list->images[i];
 		const char *slash = strrchr(s->config, '/');

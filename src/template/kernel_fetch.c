@@ -45,7 +45,7 @@ static int apt(const char *program, const char *verb, const char *package, int d
 {
 	/* the user _apt, who downloads for root, may not enter the data folder */
 	static const char *const common[] = { "-qq", "-o", "APT::Sandbox::User=root" };
-	static const char *const own_lists[] = { "-o", "Dir::State::lists=./" LISTS,
+	static const char *const own_lists[] = { "-o", ("Dir::State::lists=./" LISTS),
 						 "-o", "Dir::Cache::pkgcache=",
 						 "-o", "Dir::Cache::srcpkgcache=" };
 	char *argv[16] = { arg(program) };

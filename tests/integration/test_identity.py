@@ -170,6 +170,8 @@ class Identity(guests.TestCase):
                               says="on_restore ended with exit status 3")
         self.assertIn("cannot reload", says) # what it said on the console
         self.assertNotIn("booting instead", says)
+        self.assertEqual(self.mvm_json("inspect", "bad-1")["state"], "failed") # kept, to look at
+        self.mvm_ok("rm", "bad-1")
         self.assert_nothing_left()
         self.mvm_fails(125, "run", "--template", "web-worker", "--name", "bad-2", "--", "true",
                        says="on_restore ended with exit status 3")

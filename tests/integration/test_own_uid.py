@@ -142,7 +142,7 @@ class OwnUid(guests.TestCase):
         os.mkdir(folder, 0o700)
         program = os.path.join(folder, "qemu-system-x86_64")
         shutil.copy(shutil.which("qemu-system-x86_64"), program)
-        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--cold",
+        self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--rm", "--cold",
                        env={"MVM_QEMU": program}, says="where everybody may execute it")
         self.assert_nothing_left()
 
