@@ -76,6 +76,7 @@ static int take_process(const char *line, uint64_t tick_ns, uint64_t page_bytes,
 	uint64_t ticks, pages;
 	int command = 0;
 
+	/* NOLINTNEXTLINE(cert-err34-c): one out of range is clamped, and any number will do */
 	if (sscanf(line, "%" SCNd64 " %" SCNd64 " %" SCNu32 " %c %" SCNu64 " %" SCNu64 " %n",
 		   &p.pid, &p.parent_pid, &p.uid, &p.state, &ticks, &pages, &command) != 6 ||
 	    command == 0)

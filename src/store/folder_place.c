@@ -53,6 +53,7 @@ static bool has_all_users(void)
 	unsigned inside, outside, n;
 	AUTO_CLOSE int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
 	return fd < 0 || file_read_fd(fd, PROC_MAX, &map, NULL) < 0 ||
+	       /* NOLINTNEXTLINE(cert-err34-c): the kernel prints what fits its own types */
 	       (sscanf(map, "%u %u %u", &inside, &outside, &n) == 3 && n == UINT_MAX);
 }
 
@@ -184,6 +185,7 @@ static bool is_whole_mount(uint64_t id)
 		uint64_t found;
 		char part[3];
 		line += *line == '\n';
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel prints what fits its own types */
 		if (sscanf(line, "%" SCNu64 " %*u %*s %2s", &found, part) == 2 && found == id)
 			return str_eq(part, "/");
 	}
