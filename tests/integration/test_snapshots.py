@@ -203,7 +203,6 @@ class Snapshots(guests.TestCase):
     def test_ports_and_names_and_lifetimes_are_no_difference(self):
         record = self.restores("-p", "0:8080", "--name", "other", "--ttl", "1h")
         self.assertIn("mvm", guests.get(record["forwards"][0]["host_port"]))
-        self.mvm_fails(2, "run", "--template", "web-worker", "-d", "-e", "A=b", says="--env")
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "-e",
                                      "A=b", "--", "sh", "-c", "echo $A"), "b\n")
 
@@ -247,7 +246,7 @@ class Snapshots(guests.TestCase):
         self.assertEqual((record["start"], record["memory"]), ("boot", "own"))
 
     @needs_root
-    def test_memory_that_cannot_be_copied_leaves_nothing(self):
+    def test_memory_that_cannot_be_copied_fails_the_start(self):
         instances = self.data("instances")
         enter = guests.in_own_mounts(("tmpfs", instances, "tmpfs", 0, "size=8m,mode=0700"))
         script = ('"$0" run --template web-worker -d --require-snapshot --private-memory; '
@@ -259,7 +258,7 @@ class Snapshots(guests.TestCase):
         except subprocess.SubprocessError as error:
             self.skipTest(f"cannot mount here: {error}")
         self.assertIn("cannot copy the snapshot's memory: No space left on device", done.stderr)
-        self.assertEqual(done.stdout, "1\n")
+        self.assertRegex(done.stdout, r"^1\nweb-worker-[0-9a-f]{6}\n$") # kept for its logs
 
     # damage is found before the guest runs: 5, or 125 with a command
 
