@@ -478,3 +478,15 @@ void fd_path(int fd, char ret[FD_PATH_SIZE])
 {
 	(void)snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
 }
+
+int dir_open_without_links(const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_NO_SYMLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+	if (fd < 0 && errno == ENOSYS) /* some sandboxes */
+		return dir_open_at(AT_FDCWD, path);
+	return fd < 0 ? -errno : fd;
+}

@@ -103,4 +103,7 @@ mode_t process_umask(void);
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char ret[FD_PATH_SIZE]);
 
+/* Open a folder by an absolute path in which no part is a symbolic link: -ELOOP where one is. */
+int dir_open_without_links(const char *path);
+
 #endif

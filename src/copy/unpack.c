@@ -421,6 +421,8 @@ static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error 
 	if (r == 0 && e.type == TAR_SPECIAL)
 		r = mvm_error_set(err, -EPERM, "refused: '%s' is neither file nor folder nor link",
 				  e.path);
+	if (r == 0 && e.type != TAR_FILE && (u->flags & UNPACK_ONE_FILE))
+		r = mvm_error_set(err, -EPERM, "refused: '%s' is no longer a regular file", e.path);
 	if (r == 0 && e.type != TAR_FOLDER && parts.n == 0)
 		r = mvm_error_set(err, -EBADMSG, "refused: '%s' names no file", e.path);
 	if (r < 0)

@@ -29,6 +29,7 @@ enum unpack_flags {
 				       * that was there before */
 	UNPACK_OWNED = 1u << 3,	      /* what is made belongs to options.owner */
 	UNPACK_OWN_FOLDERS = 1u << 4, /* and folders that are there, the place itself among them */
+	UNPACK_ONE_FILE = 1u << 5,    /* a regular file is what must come, and nothing else */
 };
 
 struct unpack_owner {

@@ -121,9 +121,9 @@ uint64_t copy_tree_bytes(const char *path, bool follow)
 	return bytes;
 }
 
-int copy_put(struct control *c, const char *host_path, const char *guest_path, bool contents,
-	     const char *name, enum put_owner owner, const struct mvm_copy_options *o,
-	     struct strbuf *ret_note, struct mvm_error *err)
+int copy_put(struct control *c, int dir_fd, const char *host_path, const char *guest_path,
+	     bool contents, const char *name, enum put_owner owner,
+	     const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO(pack) p = NULL;
@@ -132,8 +132,12 @@ int copy_put(struct control *c, const char *host_path, const char *guest_path, b
 	wire_put_str(&args, FIELD_PATH, guest_path);
 	wire_put_u64(&args, FIELD_CONTENTS, contents);
 	wire_put_u64(&args, FIELD_OWNER, owner);
-	wire_put_u64(&args, FIELD_SIZE, copy_tree_bytes(host_path, o->follow_link));
-	int r = pack_open(AT_FDCWD, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
+	AUTO_FREE char *path = dir_fd < 0 ? strdup(host_path)
+					  : str_printf("/proc/self/fd/%d/%s", dir_fd, host_path);
+	if (!path)
+		return mvm_error_oom(err);
+	wire_put_u64(&args, FIELD_SIZE, copy_tree_bytes(path, o->follow_link));
+	int r = pack_open(dir_fd, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
 	if (r < 0)
 		return r;
 	const struct session_io io = { .read = read_pack, .arg = p };
@@ -155,8 +159,8 @@ int copy_in(struct control *c, const char *host_path, const char *guest_path,
 	if (host_path) {
 		bool contents = means_contents(host_path);
 		AUTO_FREE char *name = contents ? strdup(".") : last_name(host_path);
-		return name ? copy_put(c, host_path, guest_path, contents, name, OWNER_ROOT, o,
-				       ret_note, err)
+		return name ? copy_put(c, AT_FDCWD, host_path, guest_path, contents, name,
+				       OWNER_ROOT, o, ret_note, err)
 			    : mvm_error_oom(err);
 	}
 	wire_put_str(&args, FIELD_PATH, guest_path);
@@ -169,7 +173,7 @@ static int write_unpack(void *arg, const void *data, size_t len, struct mvm_erro
 	return unpack_write(arg, data, len, err);
 }
 
-int copy_get(struct control *c, const char *guest_path, const char *host_path,
+int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *host_path,
 	     const struct mvm_copy_options *o, unsigned flags, struct strbuf *ret_note,
 	     struct mvm_error *err)
 {
@@ -191,7 +195,7 @@ int copy_get(struct control *c, const char *guest_path, const char *host_path,
 		return carry(c, CALL_GET, &args, NULL, -1, o->stream_fd, o, ret_note, err);
 	}
 	const struct unpack_options options = {
-		.dir_fd = AT_FDCWD,
+		.dir_fd = dir_fd,
 		.path = host_path,
 		.name = contents ? NULL : name,
 		.flags = flags | UNPACK_GUARDED | (contents ? (unsigned)UNPACK_CONTENTS : 0),
@@ -209,5 +213,5 @@ int copy_get(struct control *c, const char *guest_path, const char *host_path,
 int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
-	return copy_get(c, guest_path, host_path, o, 0, ret_note, err);
+	return copy_get(c, guest_path, AT_FDCWD, host_path, o, 0, ret_note, err);
 }

@@ -24,14 +24,16 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 /*
  * The parts of copy_in() and copy_out(), with more to choose.
  *
+ *   dir_fd      what host_path counts from; borrowed
  *   contents    of a folder, and guest_path is the folder for them
  *   name        what it is called in the stream, "." for contents
  *   flags       for unpack.h
  */
-int copy_put(struct control *c, const char *host_path, const char *guest_path, bool contents,
-	     const char *name, enum put_owner owner, const struct mvm_copy_options *options,
-	     struct strbuf *ret_note, struct mvm_error *err);
-int copy_get(struct control *c, const char *guest_path, const char *host_path,
+int copy_put(struct control *c, int dir_fd, const char *host_path, const char *guest_path,
+	     bool contents, const char *name, enum put_owner owner,
+	     const struct mvm_copy_options *options, struct strbuf *ret_note,
+	     struct mvm_error *err);
+int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *host_path,
 	     const struct mvm_copy_options *options, unsigned flags, struct strbuf *ret_note,
 	     struct mvm_error *err);
 

@@ -44,6 +44,25 @@ static char *take_guest(const char *text, size_t len)
 	return strndup(text, len);
 }
 
+/* Is one of two places in the guest the other, or inside it? */
+static bool overlap(const char *a, const char *b)
+{
+	size_t len = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
+	return strncmp(a, b, len) == 0 &&
+	       (strlen(a) == strlen(b) || a[len] == '/' || b[len] == '/');
+}
+
+/* The root itself, and what the kernel and mvm's agent mount. */
+static bool is_taken(const char *guest)
+{
+	static const char *const taken[] = { "/proc", "/sys", "/dev", "/run/mvm" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(taken); i++) {
+		if (overlap(guest, taken[i]))
+			return true;
+	}
+	return str_eq(guest, "/");
+}
+
 int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_volume) v = { 0 };
@@ -63,6 +82,10 @@ int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error 
 	v.guest = take_guest(guest, guest_len);
 	if (!host || !v.guest)
 		return mvm_error_oom(err);
+	if (is_taken(v.guest))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s': no volume can be at '%s', which is the guest's own",
+				     text, v.guest);
 	int r = 0;
 	if (path)
 		r = take_path(host, &v, err);
@@ -103,12 +126,35 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 	return lock_fd < 0 ? volume_lock_failed(v->name, lock_fd, err) : 0;
 }
 
+/* What is copied back from one place must not belong to two volumes. */
+static int check_together(const struct mvm_volume *list, size_t n, struct mvm_error *err)
+{
+	for (size_t i = 1; i < n; i++) {
+		for (size_t k = 0; k < i; k++) {
+			const struct mvm_volume *a = &list[k], *b = &list[i];
+			if (overlap(a->guest, b->guest))
+				return mvm_error_set(
+					err, -EINVAL,
+					"volumes at '%s' and '%s' overlap: give each a place of "
+					"its own",
+					a->guest, b->guest);
+			if (a->name && b->name && str_eq(a->name, b->name) &&
+			    (a->write_back || b->write_back))
+				return mvm_error_set(
+					err, -EINVAL,
+					"volume '%s' is named twice: with :ro both get a copy",
+					a->name);
+		}
+	}
+	return 0;
+}
+
 int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, uint32_t n_instances,
 		    struct mvm_volume **ret, struct mvm_error *err)
 {
 	bool failed = false;
 	struct mvm_volume *list = calloc(n + 1, sizeof(*list));
-	int r = list ? 0 : mvm_error_oom(err);
+	int r = list ? check_together(from, n, err) : mvm_error_oom(err);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		list[i] = (struct mvm_volume){
 			.host = str_dup(from[i].host, &failed),

@@ -330,7 +330,7 @@ class Copies(guests.TestCase):
         self.mvm_fails(2, "run", "-T", "web-worker", "-d", "-v", f"{host}:v", says="no volume")
         self.mvm_fails(3, "run", "-T", "web-worker", "-d", "-v", self.path("none") + ":/v",
                        says="cannot use")
-        self.mvm("run", "-T", "web-worker", "-d", "--name", "none", "-v", f"{host}:/proc/none")
+        self.mvm("run", "-T", "web-worker", "-d", "--name", "none", "-v", f"{host}:/bin/busybox/none")
         self.assertIn("copying", self.inspect("none")["error"])
 
     def writes_without_a_name(self, pid):

@@ -267,7 +267,7 @@ class Many(guests.TestCase):
         os.makedirs(self.path("host"))
         self.write("host/file", "x")
         self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4",
-                       "-v", self.path("host") + ":/proc/nowhere",
+                       "-v", self.path("host") + ":/bin/busybox/nowhere",
                        says="none of the 4 instances runs")
         # but the first that failed is kept, for its logs
         self.assertEqual([i["state"] for i in self.mvm_json("ps")], ["failed"])

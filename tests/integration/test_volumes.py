@@ -51,6 +51,37 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
     def log(self, name):
         return self.mvm_ok("logs", "--workload", name)
 
+    def test_a_guest_cannot_lead_a_volume_elsewhere(self):
+        state, victim = self.write("state", "mine"), self.write("victim", "secret")
+        done = self.mvm("run", "-T", "vol-worker", "--rm", "-u", "0", "-v", f"{state}:/srv/state:rw",
+                        "--", "sh", "-c", f"rm /srv/state; ln -s {victim} /srv/state")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("no longer a regular file", done.stderr)
+        self.assertFalse(os.path.islink(state))
+        with open(state, encoding="ascii") as file:
+            self.assertEqual(file.read(), "mine")
+
+        os.makedirs(self.path("host"))
+        os.makedirs(self.path("victims"))
+        name = self.run_detached("vol-worker", "-v", self.path("host") + ":/v:rw")["name"]
+        self.exec(name, "sh", "-c", "echo evil >/v/evil")
+        os.rename(self.path("host"), self.path("moved"))
+        os.symlink("victims", self.path("host"))
+        self.assertIn("symbolic link", self.mvm_fails(1, "stop", name))
+        self.assertEqual(os.listdir(self.path("victims")), [])
+        self.mvm_ok("rm", "--force", name)
+
+    def test_volumes_have_places_of_their_own(self):
+        for place, other in (("/v", "/v"), ("/v", "/v/sub"), ("/v/sub", "/v")):
+            self.mvm_fails(1, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}", "-v",
+                           f"{self.folder}:{other}", says="overlap")
+        self.mvm_fails(1, "run", "-T", "vol-worker", "-d", "-v", "n:/a", "-v", "n:/b",
+                       says="is named twice")
+        for place in ("/", "/proc", "/dev/x", "/sys", "/run/mvm", "/run"):
+            self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}",
+                           says="the guest's own")
+        self.assertEqual(self.instances(), [])
+
     def test_a_volume_is_there_before_the_workload(self):
         host = self.path("host")
         os.mkdir(host)
