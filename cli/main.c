@@ -108,6 +108,16 @@ static bool json_given(const struct args *a)
 	return false;
 }
 
+/* An empty one is a variable that was never set: to take the default then would be a surprise. */
+static int take_data_dir(struct cli_context *c, const struct args *a)
+{
+	if (args_given(a, "data-dir"))
+		c->data_dir = args_string(a, "data-dir");
+	if (c->data_dir && !c->data_dir[0])
+		return cli_usage(c, "option '--data-dir' needs the name of a folder");
+	return 0;
+}
+
 static int run_command(struct cli_context *c, const struct args *before,
 		       const struct command *command, char *const *argv)
 {
@@ -122,10 +132,8 @@ static int run_command(struct cli_context *c, const struct args *before,
 	if (args_flag(&a, "help")) {
 		help_command(stdout, command);
 		r = 0;
-	} else if ((r = check_names(c, &a)) >= 0) {
+	} else if ((r = check_names(c, &a)) >= 0 && (r = take_data_dir(c, &a)) >= 0) {
 		struct progress_view view;
-		if (args_given(&a, "data-dir"))
-			c->data_dir = args_string(&a, "data-dir");
 		progress_view_init(&view, c->json);
 		c->progress = (struct mvm_progress){ .fn = progress_view_event, .arg = &view };
 		r = command->run(c, &a);

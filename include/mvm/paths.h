@@ -15,7 +15,8 @@
 #include <mvm/visibility.h>
 
 /* The data folder: the argument if it is neither NULL nor empty, else $MVM_DATA_DIR if that is
- * set and not empty, else $HOME/.mvm (without HOME: /.mvm). */
+ * set and not empty, else $HOME/.mvm.  mvm_open() refuses
+ * without an absolute HOME, where this gives a path that nobody should use. */
 MVM_API char *mvm_data_dir(const char *argument);
 
 /* <data_dir>/templates */

@@ -31,8 +31,22 @@ static void read_holder(int fd, char ret[LOCK_HOLDER_SIZE])
 
 static int open_lock(int dir_fd, const char *name)
 {
-	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return fd < 0 ? -errno : fd;
+}
+
+/* Is it a lock file, or a file of somebody else's by that name?  A lock file is empty or names its
+ * holder, "<pid> <what>", and has no other name. */
+static bool is_lock_file(int fd)
+{
+	char text[LOCK_HOLDER_SIZE];
+	struct stat st;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)) ||
+	    st.st_uid != geteuid() || st.st_nlink > 1 || st.st_size >= LOCK_HOLDER_SIZE)
+		return false;
+	read_holder(fd, text);
+	size_t digits = strspn(text, "0123456789");
+	return st.st_size == 0 || (digits > 0 && text[digits] == ' ');
 }
 
 void lock_sign(int fd, const char *what)
@@ -59,6 +73,8 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 			return r;
 		if (!file_is_at(fd, dir_fd, name))
 			continue; /* it was removed while we waited */
+		if (!(flags & LOCK_SHARED) && !is_lock_file(fd))
+			return -EPERM;
 		if (!(flags & LOCK_SHARED))
 			lock_sign(fd, what);
 		return TAKE_FD(fd);
@@ -67,10 +83,8 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 
 bool lock_is_own_at(int dir_fd, const char *name)
 {
-	struct stat st;
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	       (st.st_mode & (S_IRWXG | S_IRWXO)) == 0 && st.st_uid == geteuid() &&
-	       st.st_nlink == 1 && st.st_size < LOCK_HOLDER_SIZE;
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && is_lock_file(fd);
 }
 
 void lock_remove_at(int dir_fd, const char *name)

@@ -17,8 +17,8 @@
 
 static int open_events(int logs_fd)
 {
-	return openat(logs_fd, EVENTS_NAME, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
-		      0600);
+	return openat(logs_fd, EVENTS_NAME,
+		      O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
 /* Whoever finds it full moves it away, unless another one just did. */

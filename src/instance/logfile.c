@@ -22,8 +22,8 @@
 static int reopen(struct logfile *l)
 {
 	struct stat st;
-	int fd = openat(l->dir_fd, l->name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
-			0600);
+	int fd = openat(l->dir_fd, l->name,
+			O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
 	l->fd = fd;

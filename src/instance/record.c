@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -149,6 +150,8 @@ char *record_to_json(const struct record *r)
 	json_put(&out, o, "attached", json_boolean(r->attached));
 	if (r->held)
 		json_put(&out, o, "held", json_true());
+	if (r->folder_inode)
+		json_put_u64(&out, o, "folder_inode", r->folder_inode);
 	json_put_string(&out, o, "purpose", record_purpose_names[r->purpose]);
 	json_put_string(&out, o, "boot_args", r->cmdline);
 	json_t *stages = json_new(&out);
@@ -195,7 +198,11 @@ static int overwrite(int dir_fd, const char *text, size_t len)
 
 int record_save(int dir_fd, const struct record *r, struct mvm_error *err)
 {
-	AUTO_FREE char *text = record_to_json(r);
+	struct record here = *r; /* borrows all it points to */
+	struct stat st;
+	if (!here.folder_inode && fstat(dir_fd, &st) == 0 && st.st_ino <= JSON_U64_MAX)
+		here.folder_inode = st.st_ino;
+	AUTO_FREE char *text = record_to_json(&here);
 	if (!text)
 		return mvm_error_oom(err);
 	int result = file_replace_unsynced_at(dir_fd, RECORD_NAME, text, strlen(text), 0600);

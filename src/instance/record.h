@@ -82,12 +82,13 @@ struct record {
 	char *name, *template_id, *revision;
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
-	bool restore;	/* start kind: "restore" or "boot" */
-	char *reason;	/* why this kind; NULL when there is nothing to say */
-	bool from_pool; /* it was waiting for us */
-	bool no_agent;	/* it boots its image's own initrd: health stays NONE */
-	bool attached;	/* stop and remove it when the starter goes away */
-	bool held;	/* likewise, until the starter has let go of it */
+	bool restore;	       /* start kind: "restore" or "boot" */
+	char *reason;	       /* why this kind; NULL when there is nothing to say */
+	bool from_pool;	       /* it was waiting for us */
+	bool no_agent;	       /* it boots its image's own initrd: health stays NONE */
+	bool attached;	       /* stop and remove it when the starter goes away */
+	bool held;	       /* likewise, until the starter has let go of it */
+	uint64_t folder_inode; /* of the folder that it was made for; 0: not known */
 	enum record_purpose purpose;
 	unsigned vcpus;
 	uint32_t mem_mib;

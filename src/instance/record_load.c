@@ -218,6 +218,9 @@ static int get_numbers(const struct json_at *root, struct record *ret, struct mv
 	if (r >= 0)
 		r = json_get_bool(root, "held", JSON_OPTIONAL, &ret->held, err);
 	if (r >= 0)
+		r = json_get_u64(root, "folder_inode", 0, JSON_U64_MAX, JSON_OPTIONAL,
+				 &ret->folder_inode, err);
+	if (r >= 0)
 		r = json_get_bool(root, "from_pool", JSON_OPTIONAL, &ret->from_pool, err);
 	if (r >= 0)
 		r = json_get_bool(root, "agent", JSON_OPTIONAL, &agent, err);

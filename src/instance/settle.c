@@ -34,6 +34,16 @@ const char *instance_lost_reason(const struct record *r)
 								: "its supervisor was killed";
 }
 
+/* Is the record about this folder, or about another one that this is a copy of?  A VM of a pool may
+ * have been renamed by somebody who was killed then; the folder is the same. */
+static bool is_copy(int dir_fd, const char *name, const struct record *r)
+{
+	struct stat st;
+	if (r->folder_inode == 0) /* an earlier version's */
+		return !str_eq(r->name, name);
+	return fstat(dir_fd, &st) < 0 || st.st_ino != r->folder_inode;
+}
+
 static bool is_over(const struct record *r)
 {
 	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
@@ -93,10 +103,15 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	record_done(&r);
 	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
 		return 0;
-	*ret_why = instance_lost_reason(&r);
+	bool copy = is_copy(dir_fd, name, &r);
+	if (copy && !str_eq(r.name, name))
+		return 0; /* a user's, and nothing is known of it */
+	*ret_why = copy ? "its folder is a copy, in which nothing runs" : instance_lost_reason(&r);
 	int result = write_down(dir_fd, &r, *ret_why, err);
 	if (result < 0)
 		return result;
+	if (copy) /* what is not mvm's own stays */
+		return 1;
 	events_add(logs_fd, "failed", &r, *ret_why);
 	if (r.attached || r.held || r.remove_at_end || r.purpose != RECORD_FOR_USER) {
 		result = instance_folder_remove(instances_fd, name, dir_fd, false);

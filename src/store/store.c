@@ -56,6 +56,14 @@ int store_not_writable(const struct store *s, int code, struct mvm_error *err)
 	return folder_not_writable(s->path, code, err);
 }
 
+/* Is the data folder to be in the caller's home, and that is unknown?  Services have none. */
+static bool lacks_home(const char *data_dir)
+{
+	const char *home = getenv("HOME");
+	return str_empty(data_dir) && str_empty(getenv("MVM_DATA_DIR")) &&
+	       (!home || home[0] != '/');
+}
+
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err)
 {
 	AUTO(store) s = calloc(1, sizeof(*s));
@@ -66,6 +74,11 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 	s->scratch = (struct staging)STAGING_NONE;
 	for (size_t i = 0; i < STORE_DIR_COUNT; i++)
 		s->dirs[i] = -1;
+	if (lacks_home(data_dir)) {
+		(void)mvm_error_set(err, -ENOENT,
+				    "there is no data folder: HOME is not set to an absolute path");
+		return mvm_error_hint(err, -ENOENT, "name one with --data-dir or MVM_DATA_DIR");
+	}
 	s->path = mvm_data_dir(data_dir);
 	if (!s->path)
 		return mvm_error_oom(err);

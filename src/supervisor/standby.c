@@ -110,6 +110,7 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 static void take_record(struct supervisor *s, struct record *wanted)
 {
 	wanted->from_pool = true;
+	wanted->folder_inode = s->record.folder_inode;
 	wanted->supervisor_pid = s->record.supervisor_pid;
 	wanted->vmm_pid = s->record.vmm_pid;
 	wanted->data_disk_reflinked = s->record.data_disk_reflinked;

@@ -25,6 +25,13 @@ class Help(harness.TestCase):
             with self.subTest(command["name"]):
                 yield command, command["name"].split()
 
+    def test_a_data_folder_is_never_guessed(self):
+        for home in ("", "relative"):
+            done = self.mvm("ps", env={"HOME": home, "MVM_DATA_DIR": ""}, status=3)
+            self.assertIn("HOME is not set", done.stderr)
+        self.mvm_fails(2, "--data-dir", "", "ps", says="--data-dir")
+        self.mvm_fails(2, "ps", "--data-dir=", says="--data-dir")
+
     def test_there_is_help_for_every_command_on_80_columns(self):
         for command, words in self.every_command():
             text = self.mvm_ok("help", *words)

@@ -178,6 +178,8 @@ class Foreign(Revisions):
 
     def test_an_instance_goes_by_name_with_all_in_its_folder(self):
         self.plant("instances", "gone", "lock", mode=0o600)
+        with open(self.data("instances", "gone", "lock"), "w", encoding="ascii") as file:
+            file.write("4321 run\n") # as mvm's lock files are
         self.plant("instances", "gone", "f")
         self.age()
         self.mvm_ok("ps")

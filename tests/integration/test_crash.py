@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -333,6 +334,29 @@ subprocess.run([mvm, "inspect", "one"], check=True)
             self.assertRegex(self.mvm_ok("ps"), r"fore +web-worker +failed")
             self.assertTrue(os.path.exists(precious))
         self.mvm_ok("rm", "fore")
+        self.assert_nothing_left()
+
+    def test_a_copy_of_an_instance_is_a_users(self):
+        self.mvm_ok("run", "--template", "web-worker", "-d", "--rm", "--name", "copied")
+        os.mkfifo(self.data("logs", "fifo")) # an event is not waited for, whatever lies there
+        os.rename(self.data("logs", "events.jsonl"), self.data("logs", "kept"))
+        os.rename(self.data("logs", "fifo"), self.data("logs", "events.jsonl"))
+        self.mvm_ok("pause", "copied")
+        self.mvm_ok("resume", "copied")
+        os.rename(self.data("logs", "kept"), self.data("logs", "events.jsonl"))
+        subprocess.run(["cp", "-a", self.data("instances", "copied"), self.data("instances", "two")],
+                       check=True, timeout=60)
+        other = self.path("other")
+        subprocess.run(["cp", "-a", self.data_dir, other], check=True, timeout=60)
+        self.mvm_ok("ps")
+        self.assertTrue(os.path.exists(self.data("instances", "two", "instance.json")))
+        said = [line for line in self.mvm_ok("events", "--json").splitlines() if "copied" in line]
+        self.assertEqual([json.loads(line)["event"] for line in said], ["started"])
+        self.assertEqual(self.inspect("copied")["state"], "running")
+        self.assertRegex(self.mvm_ok("--data-dir", other, "ps"), r"copied +web-worker +failed")
+        self.assertTrue(os.path.exists(os.path.join(other, "instances", "copied", "instance.json")))
+        shutil.rmtree(self.data("instances", "two"))
+        self.mvm_ok("rm", "--force", "copied")
         self.assert_nothing_left()
 
     def test_a_run_killed_while_it_starts_leaves_nothing(self):

@@ -82,6 +82,23 @@ static void a_link_is_no_lock_file(void **state)
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -ELOOP);
 }
 
+static void a_file_of_somebody_elses_is_not_overwritten(void **state)
+{
+	static const char precious[] = "precious\n";
+	int dir = scratch_fd(state);
+	char text[64] = "";
+	AUTO_CLOSE int fd = openat(dir, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, precious, strlen(precious)), strlen(precious));
+	assert_int_equal(linkat(dir, "file", dir, "l", 0), 0);
+	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EPERM);
+	assert_int_equal(unlinkat(dir, "file", 0), 0); /* now it has one name, but no holder's */
+	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EPERM);
+	assert_false(lock_is_own_at(dir, "l"));
+	assert_int_equal(pread(fd, text, sizeof(text), 0), strlen(precious));
+	assert_string_equal(text, precious);
+}
+
 static void a_killed_holder_leaves_no_lock_behind(void **state)
 {
 	int dir = scratch_fd(state);
@@ -242,6 +259,7 @@ int main(void)
 		T(a_missing_lock_file_is_not_locked),
 		T(a_link_is_no_lock_file),
 		T(who_inherits_a_lock_may_name_itself),
+		T(a_file_of_somebody_elses_is_not_overwritten),
 		T(a_wait_ends_with_the_holder_and_creates_nothing),
 		T(a_killed_holder_leaves_no_lock_behind),
 		T(who_waited_for_a_removed_lock_gets_the_one_that_is_there),
