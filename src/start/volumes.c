@@ -36,12 +36,29 @@ static int take_path(const char *text, struct mvm_volume *v, struct mvm_error *e
 		     : 0;
 }
 
-/* Without slashes at its end, which mean nothing; "/" itself stays. */
+/* With one slash before each name, none at the end and no ".", so that two of them compare. */
 static char *take_guest(const char *text, size_t len)
 {
-	while (len > 1 && text[len - 1] == '/')
-		len--;
-	return strndup(text, len);
+	char *path = strndup(text, len);
+	size_t n = 0;
+	for (const char *p = path; p && *p;) {
+		size_t part = strcspn(p, "/");
+		if (part > 0 && !(part == 1 && *p == '.')) {
+			path[n++] = '/';
+			memmove(path + n, p, part);
+			n += part;
+		}
+		p += part + (p[part] == '/');
+	}
+	if (path)
+		path[n ? n : 1] = '\0'; /* "/" itself stays */
+	return path;
+}
+
+static bool leads_up(const char *guest)
+{
+	size_t len = strlen(guest);
+	return strstr(guest, "/../") || (len >= 3 && str_eq(guest + len - 3, "/.."));
 }
 
 /* Is one of two places in the guest the other, or inside it? */
@@ -82,6 +99,10 @@ int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error 
 	v.guest = take_guest(guest, guest_len);
 	if (!host || !v.guest)
 		return mvm_error_oom(err);
+	if (leads_up(v.guest))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no volume: write its place in the guest without '..'",
+				     text);
 	if (is_taken(v.guest))
 		return mvm_error_set(err, -EINVAL,
 				     "'%s': no volume can be at '%s', which is the guest's own",

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/sock.h"
 #include "instance/volume.h"
@@ -176,8 +177,12 @@ int return_volumes(struct supervisor *s, struct mvm_error *err)
 	bool wanted = false;
 	for (size_t i = 0; i < s->record.n_volumes; i++)
 		wanted |= s->record.volumes[i].write_back;
-	if (!wanted || s->machine.ended || s->clients.guest_paused)
+	if (!wanted || s->machine.ended)
 		return 0;
+	/* a paused guest answers nothing, and what it has would be lost */
+	int r = s->clients.guest_paused ? resume_guest(s, err) : 0;
+	if (r < 0)
+		return mvm_error_context(err, r, "the volumes did not come back");
 	s->fill_from = &s->record;
 	return run_copies(s, copy_all_back, err);
 }

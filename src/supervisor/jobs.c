@@ -96,6 +96,11 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	return 0;
 }
 
+int resume_guest(struct supervisor *s, struct mvm_error *err)
+{
+	return do_pause(s, false, err);
+}
+
 int64_t stop_timeout_ms(const struct job *j)
 {
 	struct wire_field field;

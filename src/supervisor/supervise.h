@@ -108,6 +108,9 @@ void kill_vmm(struct supervisor *s);
 /* Have the guest shut down; kill it when it has not by then. */
 void stop_guest(struct supervisor *s, int64_t timeout_ms);
 
+/* Let a paused guest run on, as the call does. */
+int resume_guest(struct supervisor *s, struct mvm_error *err);
+
 /* How long a call gives the guest to end. */
 int64_t stop_timeout_ms(const struct job *j);
 

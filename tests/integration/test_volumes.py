@@ -82,6 +82,26 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
                            says="the guest's own")
         self.assertEqual(self.instances(), [])
 
+    def test_a_place_is_told_however_it_is_written(self):
+        for place in ("//proc", "/./dev", "/run//mvm/", "/.", "/srv/../proc", "/srv/.."):
+            with self.subTest(place=place):
+                self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}")
+        self.mvm_fails(1, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:/v", "-v",
+                       f"{self.folder}:/./v//sub/", says="overlap")
+        self.assertEqual(self.instances(), [])
+
+    def test_a_paused_vm_gives_its_volume_back_when_its_time_is_over(self):
+        os.mkdir(self.path("host"))
+        self.mvm_ok("run", "-T", "vol-worker", "--name", "still", "-d", "--ttl", "6s", "-v",
+                    f"{self.path('host')}:/v:rw")
+        self.exec("still", "sh", "-c", "echo kept > /v/mine")
+        self.mvm_ok("pause", "still")
+        self.assertTrue(guests.wait_until(lambda: self.inspect("still")["state"] == "exited"))
+        self.assertIsNone(self.inspect("still")["error"])
+        with open(self.path("host/mine"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "kept\n")
+        self.mvm_ok("rm", "still")
+
     def test_a_volume_is_there_before_the_workload(self):
         host = self.path("host")
         os.mkdir(host)
