@@ -104,7 +104,8 @@ static bool has_room(const struct import *im, struct archive *a, struct archive_
 	return done <= im->max_bytes && size <= im->max_bytes - done;
 }
 
-static int walk_data(struct import *im, struct archive *outer, file_fn fn, struct mvm_error *err)
+static int walk_data(struct import *im, struct archive *outer, const char *name, file_fn fn,
+		     struct mvm_error *err)
 {
 	AUTO(archive) a = archive_read_new();
 	struct archive_entry *e;
@@ -112,7 +113,7 @@ static int walk_data(struct import *im, struct archive *outer, file_fn fn, struc
 
 	if (!a)
 		return mvm_error_oom(err);
-	unpack_allow_filters(a);
+	unpack_use_filter_of_name(a, name);
 	(void)archive_read_support_format_tar(a); /* lack of memory shows on opening */
 	if (archive_read_open(a, outer, NULL, read_inner, NULL) != ARCHIVE_OK)
 		return unpack_failed(a, im->src_name, err);
@@ -147,7 +148,7 @@ static int walk_package(struct import *im, int fd, file_fn fn, struct mvm_error 
 	while ((r = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && r != ARCHIVE_EOF) {
 		const char *path = archive_entry_pathname(e);
 		if (path && str_starts(path, "data.tar"))
-			return walk_data(im, a, fn, err);
+			return walk_data(im, a, path, fn, err);
 	}
 	if (r == ARCHIVE_EOF)
 		return mvm_error_set(err, -EINVAL, "'%s' is no Debian package: it has no data.tar",

@@ -159,13 +159,14 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 	st->raw = archive_read_new();
 	if (!st->raw)
 		return mvm_error_oom(err);
-	/* these can only run out of memory, which shows on opening */
-	if (st->source->alone) {
-		unpack_allow_filters(st->raw);
-	} else {
-		(void)archive_read_support_filter_gzip(st->raw);
-		(void)archive_read_support_filter_zstd(st->raw);
-	}
+	uint8_t head[UNPACK_HEAD_BYTES];
+	ssize_t n = pread(st->source->fd, head, sizeof(head), (off_t)st->source->offset);
+	if (n < 0)
+		return mvm_error_set(err, -errno, "cannot read '%s': %s", st->source->name,
+				     strerror(errno));
+	if ((uint64_t)n > st->source->size)
+		n = (ssize_t)st->source->size;
+	unpack_use_filter(st->raw, head, (size_t)n, st->source->alone);
 	(void)archive_read_support_format_raw(st->raw);
 	(void)archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
 	int r = archive_read_open(st->raw, st, NULL, read_source, NULL);

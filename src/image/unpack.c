@@ -16,17 +16,60 @@ void unpack_close(struct archive *a)
 		(void)archive_read_free(a); /* nothing was written */
 }
 
-void unpack_allow_filters(struct archive *a)
+static const struct compression {
+	int filter;
+	const char *suffix;
+	const uint8_t magic[UNPACK_HEAD_BYTES];
+	size_t len;
+} compressions[] = {
+	{ ARCHIVE_FILTER_GZIP, ".gz", { 0x1f, 0x8b }, 2 },
+	{ ARCHIVE_FILTER_BZIP2, ".bz2", { 'B', 'Z', 'h' }, 3 },
+	{ ARCHIVE_FILTER_XZ, ".xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6 },
+	{ ARCHIVE_FILTER_LZMA, ".lzma", { 0x5d, 0, 0 }, 3 },
+	{ ARCHIVE_FILTER_ZSTD, ".zst", { 0x28, 0xb5, 0x2f, 0xfd }, 4 },
+	{ ARCHIVE_FILTER_LZ4, ".lz4", { 0x04, 0x22, 0x4d, 0x18 }, 4 },
+	{ ARCHIVE_FILTER_LZ4, ".lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4 }, /* legacy: kernels */
+};
+
+/* These can only run out of memory, which shows on opening. */
+static void use_filter(struct archive *a, const struct compression *c)
 {
-	/* these warn when the library must start a program for a format; then opening fails later
-	 */
-	(void)archive_read_support_filter_none(a);
-	(void)archive_read_support_filter_gzip(a);
-	(void)archive_read_support_filter_bzip2(a);
-	(void)archive_read_support_filter_xz(a);
-	(void)archive_read_support_filter_lzma(a);
-	(void)archive_read_support_filter_zstd(a);
-	(void)archive_read_support_filter_lz4(a);
+	if (c)
+		(void)archive_read_append_filter(a, c->filter);
+	else
+		(void)archive_read_support_filter_none(a);
+}
+
+/* A frame that zstd skips, as zstd:chunked has them. */
+static bool is_zstd_skippable(const uint8_t *head, size_t len)
+{
+	return len >= 4 && (head[0] & 0xf0) == 0x50 && memcmp(head + 1, "\x2a\x4d\x18", 3) == 0;
+}
+
+void unpack_use_filter(struct archive *a, const void *head, size_t len, bool any)
+{
+	const struct compression *found = NULL;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(compressions); i++) {
+		const struct compression *c = &compressions[i];
+		if ((c->len <= len && memcmp(head, c->magic, c->len) == 0) ||
+		    (c->filter == ARCHIVE_FILTER_ZSTD && is_zstd_skippable(head, len)))
+			found = c;
+	}
+	if (found && !any && found->filter != ARCHIVE_FILTER_GZIP &&
+	    found->filter != ARCHIVE_FILTER_ZSTD)
+		found = NULL;
+	use_filter(a, found);
+}
+
+void unpack_use_filter_of_name(struct archive *a, const char *name)
+{
+	const char *suffix = strrchr(name, '.');
+	const struct compression *found = NULL;
+	for (size_t i = 0; suffix && i < MVM_ARRAY_SIZE(compressions); i++) {
+		if (str_eq(suffix, compressions[i].suffix))
+			found = &compressions[i];
+	}
+	use_filter(a, found);
 }
 
 uint64_t unpack_limit(uint64_t packed_bytes)
@@ -94,7 +137,7 @@ int unpack_buf(const void *data, size_t len, const char *name, size_t max, char 
 
 	if (!a)
 		return mvm_error_oom(err);
-	unpack_allow_filters(a);
+	unpack_use_filter(a, data, len, true);
 	(void)archive_read_support_format_raw(a); /* can only run out of memory, seen on opening */
 	if (archive_read_open_memory(a, data, len) != ARCHIVE_OK ||
 	    archive_read_next_header(a, &e) != ARCHIVE_OK)

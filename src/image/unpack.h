@@ -12,6 +12,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,8 +22,21 @@
 void unpack_close(struct archive *a);
 DEFINE_AUTO(archive, unpack_close)
 
-/* Let a recognise none, gzip, bzip2, xz, lzma, zstd and lz4. */
-void unpack_allow_filters(struct archive *a);
+#define UNPACK_HEAD_BYTES 6 /* as much as tells a compression */
+
+/*
+ * Let a decompress once, or not at all, by the first bytes of what it will read: gzip, bzip2, xz,
+ * lzma, zstd or lz4.
+ *
+ * libarchive would look for further compressions below the first, for as long as there are any: a
+ * megabyte of gzip inside gzip keeps it at work for hours before it has given out one byte.
+ *
+ *   any  else gzip and zstd only, as layers have
+ */
+void unpack_use_filter(struct archive *a, const void *head, size_t len, bool any);
+
+/* The same by the end of a file's name, ".xz". */
+void unpack_use_filter_of_name(struct archive *a, const char *name);
 
 /* How much the archives of one source may unpack to, together. */
 struct unpack_budget {

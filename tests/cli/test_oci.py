@@ -232,6 +232,14 @@ class TarAndImage(OciCase):
                            "more than 1 GiB\nhint: if you trust the image, 'mvm template build ID "
                            "--max-image-size SIZE' allows more")
 
+    def test_compressions_are_not_looked_for_inside_each_other(self):
+        nothing = oci.PACK["+gzip"](b"")
+        inner = oci.PACK["+gzip"](nothing * 200000) # each level costs nothing, and yields nothing
+        oci.write(self.path("nested.tar.gz"), oci.PACK["+gzip"](inner))
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("nested.tar.gz"))
+        self.mvm_fails(5, "template", "build", "t", says="is damaged", timeout=60)
+
     def test_the_limit_can_be_lifted_and_lowered(self):
         tar = tar_of(file("zeros", b"\0" * (2 << 20)), file("more", b"m" * (2 << 20)))
         layout = self.path("image")
