@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "commands.h"
@@ -148,6 +150,16 @@ static int run_command(struct cli_context *c, const struct args *before,
 	return show_error(c, command->path);
 }
 
+/* A descriptor that was closed by who started us would be the next file or socket that is opened,
+ * and be read or written as standard input or output. */
+static void open_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", O_RDWR); /* takes the lowest number, this one */
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct cli_context c = { 0 };
@@ -156,6 +168,7 @@ int main(int argc, char **argv)
 
 	if (argc < 1)
 		return 2;
+	open_standard_streams();
 	/* who started us may ignore it, and we with it: then no child's status is to be had */
 	(void)signal(SIGCHLD, SIG_DFL);
 	c.json = wants_json(argv + 1);

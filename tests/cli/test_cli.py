@@ -25,6 +25,21 @@ class Help(harness.TestCase):
             with self.subTest(command["name"]):
                 yield command, command["name"].split()
 
+    def test_closed_standard_streams_are_no_files_of_ours(self):
+        process = subprocess.Popen(
+            ["sh", "-c", 'exec "$0" events -f <&- >&- 2>&-', harness.MVM],
+            env=self.environment(), cwd=self.folder)
+        try:
+            watch = f"/proc/{process.pid}/fd"
+            deadline = time.monotonic() + harness.PATIENCE_S
+            while (not any("inotify" in os.readlink(f"{watch}/{fd}") for fd in os.listdir(watch))
+                   and time.monotonic() < deadline):
+                time.sleep(0.02)
+            self.assertEqual([os.readlink(f"{watch}/{fd}") for fd in (0, 1, 2)], ["/dev/null"] * 3)
+        finally:
+            process.kill()
+            process.wait(harness.PATIENCE_S)
+
     def test_a_data_folder_is_never_guessed(self):
         for home in ("", "relative"):
             done = self.mvm("ps", env={"HOME": home, "MVM_DATA_DIR": ""}, status=3)
