@@ -63,6 +63,7 @@ static int run(struct cli_context *c, const struct args *a)
 					  &c->err);
 	if (r == -ECANCELED)
 		c->failure_status = 128 + guest_signals_take(signals);
+	guest_signals_unblock(); /* what is said last may wait for its reader for ever */
 	return r;
 }
 

@@ -23,7 +23,9 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	command.signal_fd = signals = guest_signals_block(command.tty);
-	return guest_command_run(c, instance, &command);
+	int status = guest_command_run(c, instance, &command);
+	guest_signals_unblock(); /* what is said last may wait for its reader for ever */
+	return status;
 }
 
 static const struct option options[] = {

@@ -105,7 +105,7 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 	bool raw = command->tty && command->input && terminal_raw(&saved);
 	int r = mvm_instance_exec(instance, &options, &status, &c->err);
 	if (raw)
-		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &saved); /* nothing more can be done */
+		(void)tcsetattr(STDIN_FILENO, TCSANOW, &saved); /* nothing more can be done */
 	if (r >= 0)
 		return status;
 	/* no such folder, no such user, not a program: it could not be started */

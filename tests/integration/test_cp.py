@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files into and out of real guests, and folders that go along with them."""
 
+import contextlib
 import fcntl
 import io
 import json
@@ -192,6 +193,28 @@ class Copies(guests.TestCase):
             with self.subTest(source=source, target=target):
                 self.mvm_fails(status, "cp", source, target, says=says)
         self.assertFalse(os.path.lexists(self.path("x")))
+
+    def test_the_last_words_can_be_interrupted(self):
+        name = self.run_detached()["name"]
+        unread, full = os.pipe()
+        self.addCleanup(os.close, unread)
+        os.set_blocking(full, False)
+        for size in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(full, b"x" * size)
+        os.set_blocking(full, True)
+        for args in (("cp", f"{name}:/none", "-"), ("exec", name, "/none")):
+            process = subprocess.Popen([harness.MVM, *args], stdout=full, stderr=full,
+                                       env=self.environment(), cwd=self.folder)
+            def is_writing(): # write(2) to standard error
+                with open(f"/proc/{process.pid}/syscall", encoding="ascii") as file:
+                    return file.read().startswith("1 0x2 ")
+            self.assertTrue(guests.wait_until(is_writing))
+            process.terminate()
+            self.assertEqual(process.wait(harness.PATIENCE_S), -signal.SIGTERM)
+        os.close(full)
+        self.mvm_ok("rm", "--force", name)
 
     def test_streams_cannot_leave_their_place(self):
         """From a user's tar into the guest, where the agent refuses."""
