@@ -85,10 +85,14 @@ static int place(struct merge *m, const struct layer_path *path, const char *as_
 	}
 }
 
-/* Remove what was below a folder before this layer. */
+/* Remove what was below a folder before this layer.  What comes after is this layer's, so once is
+ * enough: a layer may ask for it as often as it has entries. */
 static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_error *err)
 {
+	if (folder->cleared == m->layer)
+		return 0;
 	int r = tree_seal_folder(folder, err);
+	folder->cleared = m->layer;
 
 	for (size_t i = 0; r == 0 && i < folder->n_children; i++) {
 		struct tree_node *n = folder->children[i];

@@ -68,8 +68,8 @@ struct tree_node {
 	struct tree_inode *inode;    /* shared between the names of a hard-linked file */
 	struct tree_node **children; /* folders, once sealed: in byte order of the names */
 	size_t n_children;
-	uint32_t mark; /* free for the source */
-	void *names;   /* folders: search tree of children; private to tree.c */
+	uint32_t mark, cleared; /* free for the source */
+	void *names;		/* folders: search tree of children; private to tree.c */
 };
 
 /* Upper bounds; a 0 stands for the default. */

@@ -240,6 +240,14 @@ class TarAndImage(OciCase):
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("nested.tar.gz"))
         self.mvm_fails(5, "template", "build", "t", says="is damaged", timeout=60)
 
+    def test_a_folder_is_cleared_once_in_a_layer(self):
+        opaque = tarfile.TarInfo("d/.wh..wh..opq").tobuf(tarfile.GNU_FORMAT)
+        files = b"".join(tarfile.TarInfo(f"d/{n}").tobuf(tarfile.GNU_FORMAT) for n in range(40000))
+        oci.write(self.path("opaque.tar"), files + opaque * 200000 + b"\0" * 1024)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("opaque.tar"))
+        self.mvm_ok("template", "build", "t", timeout=100) # it took minutes
+
     def test_the_limit_can_be_lifted_and_lowered(self):
         tar = tar_of(file("zeros", b"\0" * (2 << 20)), file("more", b"m" * (2 << 20)))
         layout = self.path("image")
