@@ -73,7 +73,7 @@ static const char *local_path(const char *flake)
 static bool is_plain(const char *path)
 {
 	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				    "0123456789-._~/+=@,";
+				    "0123456789-._~/+=,";
 	return !path[strspn(path, plain)];
 }
 

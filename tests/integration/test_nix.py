@@ -267,6 +267,12 @@ mem_mib = 128
             self.mvm_fails(UNSUPPORTED, "template", "build", "t", says=f"'{command}'")
 
 
+class PlaceWithAt(Places):
+    """As in /home/me@example.org, which has nothing else that is special."""
+
+    NAME = "me@example.org"
+
+
 class Cache(TestCase):
     def setUp(self):
         super().setUp()
