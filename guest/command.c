@@ -75,7 +75,9 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 
 	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null_fd < 0)
-		return mvm_error_set(err, -errno, "cannot open '/dev/null': %s", strerror(errno));
+		/* EIO: the caller's ENOENT would say that there is no such program */
+		return mvm_error_set(err, -EIO, "the guest cannot open its '/dev/null': %s",
+				     strerror(errno));
 	AUTO_CLOSE int group = make_group(a, cgroup, err);
 	if (group < 0 && a->cgroup_fd >= 0)
 		return group;

@@ -402,7 +402,9 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	e->out[1].fd = io.out[1];
 	e->stdin_fd = io.in;
 	if (r < 0) {
-		(void)mvm_error_set(err, r, "cannot make the command's streams: %s", strerror(-r));
+		/* EIO, as in command_start() */
+		r = mvm_error_set(err, -EIO, "the guest cannot make the command's streams: %s",
+				  strerror(-r));
 	} else {
 		struct command cmd = {
 			.args = copies ? &copy_args : &q->args,

@@ -125,6 +125,15 @@ class Exec(guests.TestCase):
                 self.mvm("exec", *options, "shared", "--", command, status=status)
         self.mvm("exec", "nobody", "--", "true", status=125)
 
+    def test_a_broken_guest_is_not_a_missing_program(self):
+        name = self.run_detached()["name"]
+        self.exec(name, "/bin/busybox", "umount", "-l", "/dev")
+        for options in ([], ["-u", "0"]):
+            self.mvm_fails(125, "exec", *options, name, "true",
+                           says="the guest cannot open its '/dev/null'")
+        self.mvm_fails(1, "cp", f"{name}:/bin/busybox", self.path("x"), says="the guest cannot")
+        self.mvm_ok("rm", "--force", name)
+
     def test_a_timeout_kills_the_command_and_all_it_started(self):
         for timeout in ("1ms", "500ms"): # also one that is over before the command has begun
             done = self.sh("sleep 4711 & sleep 4711", "--timeout", timeout, status=125)
