@@ -70,15 +70,13 @@ static const struct {
 	{ "templates", NULL, "template.json" },
 	{ "kernels", NULL, "kernel.json" },
 	{ "instances", NULL, "instance.json" },
-	{ "blobs", "sha256", NULL },
-	{ "cache", "builds", NULL },
+	{ "blobs", NULL, NULL }, /* an OCI layout has blobs/sha256, too */
 	{ "cache", "templates.index", NULL },
 	{ "cache", "qemu.json", NULL },
 	{ "cache", "firecracker.json", NULL },
-	{ "locks", "store", NULL },
 	{ "locks", "boot_id", NULL },
-	{ "pool", "lock", NULL },
-	{ "logs", "events.jsonl", NULL },
+	{ "pool", NULL, NULL },
+	{ "logs", NULL, NULL },
 	{ "tmp", NULL, NULL },
 	{ "volumes", NULL, NULL },
 };

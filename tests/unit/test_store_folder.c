@@ -152,6 +152,25 @@ static void a_folder_of_somebody_else_is_refused_and_stays(void **state)
 	assert_false(is_there(f, "instances"));
 }
 
+/* An OCI layout's blobs, a build tool's locks: names that others use as well. */
+static void names_that_others_use_prove_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	make_dir(f, "blobs", 0700);
+	make_dir(f, "blobs/sha256", 0700);
+	make_file(f, "blobs/sha256/x", "x");
+	assert_refused(f->dir, -EPERM, "'blobs' lies in it");
+	make_dir(f, "locks", 0700);
+	make_file(f, "locks/store", "");
+	make_dir(f, "logs", 0700);
+	make_file(f, "logs/events.jsonl", "x");
+	make_dir(f, "tmp", 0700);
+	make_dir(f, STAGED, 0700);
+	assert_refused(f->dir, -EPERM, "lies in it");
+	assert_true(is_there(f, STAGED));
+}
+
 static void a_folder_of_an_earlier_version_is_adopted(void **state)
 {
 	struct fixture *f = *state;
@@ -316,6 +335,7 @@ int main(void)
 		FOLDER_TEST(an_empty_marker_is_completed),
 		FOLDER_TEST(first_commands_at_once_all_work),
 		FOLDER_TEST(a_folder_of_somebody_else_is_refused_and_stays),
+		FOLDER_TEST(names_that_others_use_prove_nothing),
 		FOLDER_TEST(a_folder_of_an_earlier_version_is_adopted),
 		FOLDER_TEST(a_marker_says_what_it_is),
 		FOLDER_TEST(places_of_other_programs_are_refused),
