@@ -126,19 +126,19 @@ int lock_span_at(int dir_fd, const char *name, const struct lock_span *s, unsign
 bool lock_span_is_held_at(int dir_fd, const char *name, const struct lock_span *s)
 {
 	struct flock other = span(s, F_WRLCK);
-	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	return fd >= 0 && fcntl(fd, F_OFD_GETLK, &other) == 0 && other.l_type != F_UNLCK;
 }
 
 bool lock_is_held_at(int dir_fd, const char *name)
 {
-	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	return fd >= 0 && flock_retry(fd, LOCK_SH | LOCK_NB) == -EBUSY;
 }
 
 int lock_wait_at(int dir_fd, const char *name)
 {
-	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return flock_retry(fd, LOCK_SH);
