@@ -46,12 +46,28 @@ static bool is_zstd_skippable(const uint8_t *head, size_t len)
 	return len >= 4 && (head[0] & 0xf0) == 0x50 && memcmp(head + 1, "\x2a\x4d\x18", 3) == 0;
 }
 
+/* The magic of these is text that may as well be the first file's name in a plain tar. */
+static bool is_sure(const struct compression *c, const uint8_t *head, size_t len)
+{
+	static const uint8_t block[] = { 0x31, 0x41, 0x59, 0x26, 0x53, 0x59 };
+	static const uint8_t end[] = { 0x17, 0x72, 0x45, 0x38, 0x50, 0x90 };
+
+	if (c->filter == ARCHIVE_FILTER_BZIP2)
+		return len >= 10 && head[3] >= '1' && head[3] <= '9' &&
+		       (memcmp(head + 4, block, sizeof(block)) == 0 ||
+			memcmp(head + 4, end, sizeof(end)) == 0);
+	if (c->filter == ARCHIVE_FILTER_LZMA) /* the dictionary is at least 64 KiB */
+		return len >= 5 && (head[3] || head[4]);
+	return true;
+}
+
 void unpack_use_filter(struct archive *a, const void *head, size_t len, bool any)
 {
 	const struct compression *found = NULL;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(compressions); i++) {
 		const struct compression *c = &compressions[i];
-		if ((c->len <= len && memcmp(head, c->magic, c->len) == 0) ||
+		if ((c->len <= len && memcmp(head, c->magic, c->len) == 0 &&
+		     is_sure(c, head, len)) ||
 		    (c->filter == ARCHIVE_FILTER_ZSTD && is_zstd_skippable(head, len)))
 			found = c;
 	}

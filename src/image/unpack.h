@@ -22,7 +22,7 @@
 void unpack_close(struct archive *a);
 DEFINE_AUTO(archive, unpack_close)
 
-#define UNPACK_HEAD_BYTES 6 /* as much as tells a compression */
+#define UNPACK_HEAD_BYTES 10 /* as much as tells a compression */
 
 /*
  * Let a decompress once, or not at all, by the first bytes of what it will read: gzip, bzip2, xz,

@@ -240,6 +240,13 @@ class TarAndImage(OciCase):
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("nested.tar.gz"))
         self.mvm_fails(5, "template", "build", "t", says="is damaged", timeout=60)
 
+    def test_a_name_that_looks_like_a_compression_is_a_name(self):
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        for name in ("]", "BZhang", "BZh9"):
+            oci.write(self.path("plain.tar"), tar_of(file(name, b"x")))
+            self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("plain.tar"), "--force")
+            self.mvm_ok("template", "build", "t")
+
     def test_a_folder_is_cleared_once_in_a_layer(self):
         opaque = tarfile.TarInfo("d/.wh..wh..opq").tobuf(tarfile.GNU_FORMAT)
         files = b"".join(tarfile.TarInfo(f"d/{n}").tobuf(tarfile.GNU_FORMAT) for n in range(40000))
