@@ -10,7 +10,7 @@
 
 #define TEXT_COLUMN 22
 
-DEFINE_LIST(mvm_check, mvm_check_free)
+DEFINE_LIST(mvm_check, mvm_check_list_free)
 
 static const char *const levels[] = {
 	[MVM_CHECK_OK] = "ok",

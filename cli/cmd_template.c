@@ -11,18 +11,17 @@
 #include "progress.h"
 #include "snapshot_steps.h"
 
-DEFINE_AUTO_DONE(mvm_template_config, mvm_template_config_done)
 DEFINE_AUTO_DONE(mvm_strings, mvm_strings_done)
 
 static int load_config(struct cli_context *c, const char *path, bool strict,
-		       struct mvm_template_config *ret)
+		       struct mvm_template_config **ret)
 {
 	AUTO_DONE(mvm_strings) warnings = { 0 };
 	int r = mvm_template_config_load(path, strict ? MVM_TEMPLATE_CONFIG_STRICT : 0, ret,
 					 &warnings, &c->err);
 	for (size_t i = 0; i < warnings.n; i++)
 		note(c, warnings.v[i]);
-	return r < 0 ? r : mvm_template_config_check(ret, &c->err); /* all, before one is stored */
+	return r < 0 ? r : mvm_template_config_check(*ret, &c->err); /* all, before one is stored */
 }
 
 static const char *apply_word(int result)
@@ -35,7 +34,7 @@ static const char *apply_word(int result)
 static int apply(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(mvm_template_config) config = { 0 };
+	AUTO(mvm_template_config) config = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
 
 	if (!args_given(a, "config") == !args_at(a, 0))
@@ -47,15 +46,16 @@ static int apply(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	jsonw_open(&j, NULL, '[');
-	for (size_t i = 0; i < config.n_variants; i++) {
-		r = mvm_template_apply(mvm, &config, &config.variants[i], args_flag(a, "no-wait"),
-				       &c->progress, &c->err);
+	for (size_t i = 0; i < mvm_template_config_variant_count(config); i++) {
+		const struct mvm_template_variant *v = mvm_template_config_variant(config, i);
+		r = mvm_template_apply(mvm, config, v, args_flag(a, "no-wait"), &c->progress,
+				       &c->err);
 		if (r < 0)
 			return r;
 		if (!c->json)
-			(void)printf("%s %s\n", config.variants[i].name, apply_word(r));
+			(void)printf("%s %s\n", mvm_template_variant_name(v), apply_word(r));
 		jsonw_open(&j, NULL, '{');
-		jsonw_string(&j, "template_id", config.variants[i].name);
+		jsonw_string(&j, "template_id", mvm_template_variant_name(v));
 		jsonw_string(&j, "result", apply_word(r));
 		jsonw_close(&j);
 	}
@@ -116,20 +116,21 @@ static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool
 static int build_variants(struct cli_context *c, const struct args *a, struct mvm *mvm,
 			  const struct mvm_build_options *options, struct jsonw *j)
 {
-	AUTO_DONE(mvm_template_config) config = { 0 };
+	AUTO(mvm_template_config) config = NULL;
 
 	int r = load_config(c, args_string(a, "config"), args_flag(a, "strict"), &config);
+	size_t n = r < 0 ? 0 : mvm_template_config_variant_count(config);
 	/* all are applied before the first is built: a mistake in one costs no build */
-	for (size_t i = 0; r >= 0 && !options->dry_run && i < config.n_variants; i++)
-		r = mvm_template_apply(mvm, &config, &config.variants[i], options->no_wait,
-				       &c->progress, &c->err);
-	for (size_t i = 0; r >= 0 && i < config.n_variants; i++) {
+	for (size_t i = 0; r >= 0 && !options->dry_run && i < n; i++)
+		r = mvm_template_apply(mvm, config, mvm_template_config_variant(config, i),
+				       options->no_wait, &c->progress, &c->err);
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		const struct mvm_template_variant *v = mvm_template_config_variant(config, i);
 		struct mvm_build_result result;
-		r = options->dry_run
-			    ? mvm_template_build_variant_plan(mvm, &config, &config.variants[i],
-							      options, &result, &c->err)
-			    : mvm_template_build(mvm, config.variants[i].name, options,
-						 &c->progress, &result, &c->err);
+		r = options->dry_run ? mvm_template_build_variant_plan(mvm, config, v, options,
+								       &result, &c->err)
+				     : mvm_template_build(mvm, mvm_template_variant_name(v),
+							  options, &c->progress, &result, &c->err);
 		if (r >= 0)
 			report_build(&result, j, c->json);
 	}

@@ -6,17 +6,12 @@
 #include "json.h"
 #include "spec_options.h"
 
-static int spec_of(struct cli_context *c, const struct args *a, struct mvm_template_spec *ret)
+static int read_settings(struct cli_context *c, const struct args *a, struct settings *ret)
 {
-	unsigned fields = spec_from_args(a, ret);
-
-	if (!(fields & MVM_FIELD_FLAKE_REF))
-		return cli_usage(c, "--flake is missing: where does the image come from?");
-	if (!(fields & MVM_FIELD_VCPUS))
-		ret->vcpus = MVM_DEFAULT_VCPUS;
-	if (!(fields & MVM_FIELD_MEM_MIB))
-		ret->mem_mib = MVM_DEFAULT_MEM_MIB;
-	return 0; /* profile and role have their defaults in the library */
+	settings_from_args(a, ret);
+	return settings_has(ret, "flake_ref")
+		       ? 0
+		       : cli_usage(c, "--flake is missing: where does the image come from?");
 }
 
 static void report(const struct cli_context *c, struct jsonw *j, const char *id, int result)
@@ -35,18 +30,18 @@ static int create(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
-	struct mvm_template_spec spec;
+	struct settings settings;
 
-	int r = spec_of(c, a, &spec);
+	int r = read_settings(c, a, &settings);
 	if (r == 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r < 0)
 		return r;
-	spec.template_id = (char *)args_at(a, 0); /* lent for the call */
-	r = mvm_template_create(mvm, &spec, args_flag(a, "force"), &c->progress, &c->err);
+	r = mvm_template_create(mvm, args_at(a, 0), settings.v, settings.n, args_flag(a, "force"),
+				&c->progress, &c->err);
 	if (r < 0)
 		return r;
-	report(c, &j, spec.template_id, r);
+	report(c, &j, args_at(a, 0), r);
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
 
@@ -88,11 +83,11 @@ static int create_multi(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(strv) ids = { 0 };
 	AUTO_DONE(jsonw) j = { 0 };
-	struct mvm_template_spec spec;
+	struct settings settings;
 	const struct strv *roles = args_list(a, "roles");
 	bool force = args_flag(a, "force");
 
-	int r = spec_of(c, a, &spec);
+	int r = read_settings(c, a, &settings);
 	if (r < 0)
 		return r;
 	if (args_given(a, "role"))
@@ -106,11 +101,13 @@ static int create_multi(struct cli_context *c, const struct args *a)
 		r = refuse_existing(c, mvm, &ids);
 	if (r < 0)
 		return r;
+	size_t common = settings.n;
 	jsonw_open(&j, NULL, '[');
 	for (size_t i = 0; i < ids.n; i++) {
-		spec.template_id = ids.v[i];
-		spec.role = roles->v[i];
-		r = mvm_template_create(mvm, &spec, force, &c->progress, &c->err);
+		settings.n = common;
+		settings_add(&settings, "role", roles->v[i]);
+		r = mvm_template_create(mvm, ids.v[i], settings.v, settings.n, force, &c->progress,
+					&c->err);
 		if (r < 0)
 			return r;
 		report(c, &j, ids.v[i], r);

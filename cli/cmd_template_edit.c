@@ -7,33 +7,23 @@
 #include "spec_options.h"
 
 /* Keys that can be without a value, named as in template.toml. */
-static const struct {
-	const char *key;
-	unsigned field;
-} unsettable[] = {
-	{ "boot_args", MVM_FIELD_BOOT_ARGS },
-	{ "command", MVM_FIELD_COMMAND },
-	{ "data_disk_mib", MVM_FIELD_DATA_DISK_MIB },
-	{ "env", MVM_FIELD_ENV },
-	{ "health", MVM_FIELD_HEALTH },
-	{ "initrd", MVM_FIELD_INITRD },
-	{ "kernel", MVM_FIELD_KERNEL },
-	{ "network", MVM_FIELD_NETWORK },
-	{ "on_restore", MVM_FIELD_ON_RESTORE },
-};
+static const char *const unsettable[] = { "boot_args", "command", "data_disk_mib",
+					  "env",       "health",  "initrd",
+					  "kernel",    "network", "on_restore" };
 #define N_UNSETTABLE (sizeof(unsettable) / sizeof(unsettable[0]))
 
-static int unset_field(struct cli_context *c, const char *key, unsigned *ret)
+static int unset(struct cli_context *c, const char *key, struct settings *s)
 {
-	const char *names[N_UNSETTABLE];
-	for (size_t i = 0; i < N_UNSETTABLE; i++) {
-		names[i] = unsettable[i].key;
-		if (str_eq(key, unsettable[i].key)) {
-			*ret = unsettable[i].field;
-			return 0;
-		}
+	size_t i = 0;
+	while (i < N_UNSETTABLE && !str_eq(key, unsettable[i]))
+		i++;
+	if (i < N_UNSETTABLE && settings_has(s, key))
+		return cli_usage(c, "'%s' is set or unset twice", key);
+	if (i < N_UNSETTABLE) {
+		settings_add(s, unsettable[i], NULL);
+		return 0;
 	}
-	const char *nearest = str_nearest(key, names, N_UNSETTABLE);
+	const char *nearest = str_nearest(key, unsettable, N_UNSETTABLE);
 	return cli_usage(c, "--unset: no key '%s' that could be unset%s%s%s", key,
 			 nearest ? ", did you mean '" : "", nearest ? nearest : "",
 			 nearest ? "'?" : "");
@@ -43,24 +33,21 @@ static int edit(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
-	struct mvm_template_spec values;
-	unsigned fields = spec_from_args(a, &values);
-	const struct strv *unset = args_list(a, "unset");
+	struct settings settings;
+	const struct strv *keys = args_list(a, "unset");
 
-	for (size_t i = 0; i < unset->n; i++) {
-		unsigned field = 0;
-		int r = unset_field(c, unset->v[i], &field);
+	settings_from_args(a, &settings);
+	for (size_t i = 0; i < keys->n; i++) {
+		int r = unset(c, keys->v[i], &settings);
 		if (r < 0)
 			return r;
-		if (fields & field)
-			return cli_usage(c, "'%s' is set or unset twice", unset->v[i]);
-		fields |= field; /* with the empty value that it has in `values` */
 	}
-	if (!fields)
+	if (!settings.n)
 		return cli_usage(c, "nothing to change: name what, as in --mem 2G");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_template_edit(mvm, args_at(a, 0), &values, fields, &c->progress, &c->err);
+		r = mvm_template_edit(mvm, args_at(a, 0), settings.v, settings.n, &c->progress,
+				      &c->err);
 	if (r < 0)
 		return r;
 	const char *word = r ? "updated" : "unchanged";

@@ -9,24 +9,10 @@
 #include "text.h"
 #include "when.h"
 
-DEFINE_AUTO_DONE(mvm_template_details, mvm_template_details_done)
-
 static void line(const char *what, const char *value)
 {
 	(void)printf("%-12s", what);
 	print_text(stdout, value);
-	(void)putchar('\n');
-}
-
-static void line_list(const char *what, const struct mvm_strings *list)
-{
-	if (!list->n)
-		return;
-	(void)printf("%-12s", what);
-	for (size_t i = 0; i < list->n; i++) {
-		(void)fputs(i ? " " : "", stdout);
-		print_text(stdout, list->v[i]);
-	}
 	(void)putchar('\n');
 }
 
@@ -40,69 +26,70 @@ static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mi
 	line("machine", text);
 }
 
-static void show_health(const struct mvm_health *h)
+/* Settings that have another name for people; the others are called as in template.toml. */
+static const char *label_of(const char *key)
 {
-	char text[32];
-	(void)snprintf(text, sizeof(text), "tcp %u", h->tcp);
-	if (h->kind == MVM_HEALTH_EXEC)
-		line_list("health", &h->exec);
-	else if (h->set)
-		line("health", h->kind == MVM_HEALTH_HTTP  ? h->http
-			       : h->kind == MVM_HEALTH_TCP ? text
-							   : "its agent answers");
+	return str_eq(key, "boot_args")	    ? "boot args"
+	       : str_eq(key, "on_restore")  ? "on restore"
+	       : str_starts(key, "health.") ? "health"
+					    : key;
 }
 
-static void show_run(const struct mvm_run *run)
+static void show_setting(const struct mvm_template_setting *s)
 {
-	line_list("command", &run->command);
-	line_list("env", &run->env);
-	if (run->user)
-		line("user", run->user);
-	if (run->workdir)
-		line("workdir", run->workdir);
-	line("network", run->network == MVM_NETWORK_NONE ? "none" : "user");
-	if (run->initrd == MVM_INITRD_IMAGE)
-		line("initrd", "the image's own, without mvm's agent");
-	if (run->kernel)
-		line("kernel", run->kernel);
-	if (run->boot_args)
-		line("boot args", run->boot_args);
-	show_health(&run->health);
-	line_list("on restore", &run->on_restore);
+	(void)printf("%-12s", label_of(s->key));
+	if (str_starts(s->key, "health."))
+		(void)printf("%s ", s->key + strlen("health."));
+	for (size_t i = 0; i < s->n_values; i++) {
+		(void)fputs(i ? " " : "", stdout);
+		print_text(stdout, s->values[i]);
+	}
+	if (str_eq(s->key, "initrd") && str_eq(s->values[0], "image"))
+		(void)fputs(": the image's own, without mvm's agent", stdout);
+	(void)putchar('\n');
+}
+
+static void show_settings(const struct mvm_template_details *d)
+{
+	bool has_network = false;
+
+	for (size_t i = 0; i < d->n_settings; i++) {
+		show_setting(&d->settings[i]);
+		has_network |= str_eq(d->settings[i].key, "network");
+	}
+	if (!has_network)
+		line("network", "user");
 }
 
 static void show_revision(const struct mvm_template_details *d)
 {
-	const struct mvm_template_revision *rev = &d->revision;
-	const struct mvm_artifact_sizes *sizes = &rev->artifact_paths.sizes;
 	char when[WHEN_SIZE], a[24], b[24], c[24], text[160];
 
 	(void)printf("\n");
-	(void)snprintf(text, sizeof(text), "%s%s", rev->revision_hash,
-		       d->is_current ? " (current)" : "");
+	(void)snprintf(text, sizeof(text), "%s%s", d->revision, d->is_current ? " (current)" : "");
 	line("revision", text);
-	when_text(rev->built_at, when);
-	(void)snprintf(text, sizeof(text), "%s%s%s", when, rev->build.builder ? " by " : "",
-		       rev->build.builder ? rev->build.builder : "");
+	when_text(d->built_at, when);
+	(void)snprintf(text, sizeof(text), "%s%s%s", when, d->builder ? " by " : "",
+		       d->builder ? d->builder : "");
 	line("built", text);
-	line("from", rev->flake_ref);
-	line("lock", rev->flake_lock_hash);
+	line("from", d->built_from);
+	line("lock", d->lock);
 	line("cache key", d->cache_key);
-	line_machine(rev->vcpus, rev->mem_mib, rev->data_disk_mib);
-	str_bytes(sizes->rootfs_bytes, a, sizeof(a));
-	str_bytes(sizes->vmlinux_bytes, b, sizeof(b));
-	str_bytes(sizes->initrd_bytes, c, sizeof(c));
+	line_machine(d->built_vcpus, d->built_mem_mib, d->built_data_disk_mib);
+	str_bytes(d->rootfs_bytes, a, sizeof(a));
+	str_bytes(d->vmlinux_bytes, b, sizeof(b));
+	str_bytes(d->initrd_bytes, c, sizeof(c));
 	(void)snprintf(text, sizeof(text), "image %s, kernel %s, initrd %s", a, b, c);
 	line("sizes", text);
 	str_bytes(d->disk_bytes, a, sizeof(a));
 	line("on disk", a);
-	if (rev->has_snapshot) {
-		when_text(rev->snapshot.created_at, when);
-		str_bytes(rev->snapshot.mem_size_bytes, a, sizeof(a));
-		str_bytes(rev->snapshot.vmstate_size_bytes, b, sizeof(b));
+	if (d->has_snapshot) {
+		when_text(d->snapshot_at, when);
+		str_bytes(d->snapshot_mem_bytes, a, sizeof(a));
+		str_bytes(d->snapshot_state_bytes, b, sizeof(b));
 		(void)snprintf(text, sizeof(text), "%s, memory %s, device state %s", when, a, b);
 	}
-	line("snapshot", rev->has_snapshot ? text : "none");
+	line("snapshot", d->has_snapshot ? text : "none");
 	line("kind", d->kind_is_snapshot ? "snapshot" : "image");
 }
 
@@ -121,20 +108,19 @@ static void show_start(const struct mvm_template_details *d)
 
 static void show(const struct mvm_template_details *d)
 {
-	const struct mvm_template_spec *s = &d->spec;
 	char when[WHEN_SIZE];
 
-	line("template", s->template_id);
-	line("flake ref", s->flake_ref);
-	line("profile", s->profile);
-	line("role", s->role);
-	line_machine(s->vcpus, s->mem_mib, s->data_disk_mib);
-	show_run(&s->run);
-	when_text(s->created_at, when);
+	line("template", d->template_id);
+	line("flake ref", d->flake_ref);
+	line("profile", d->profile);
+	line("role", d->role);
+	line_machine(d->vcpus, d->mem_mib, d->data_disk_mib);
+	show_settings(d);
+	when_text(d->created_at, when);
 	line("created", when);
-	when_text(s->updated_at, when);
+	when_text(d->updated_at, when);
 	line("updated", when);
-	if (d->has_revision) {
+	if (d->revision) {
 		show_revision(d);
 		show_start(d);
 		return;
@@ -147,7 +133,7 @@ static int info(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_FREE char *json = NULL;
-	AUTO_DONE(mvm_template_details) details = { 0 };
+	AUTO(mvm_template_details) details = NULL;
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r < 0)
@@ -160,7 +146,7 @@ static int info(struct cli_context *c, const struct args *a)
 	}
 	r = mvm_template_details(mvm, args_at(a, 0), &details, &c->err);
 	if (r == 0)
-		show(&details);
+		show(details);
 	return r;
 }
 

@@ -67,7 +67,7 @@ static int print_sums(const struct mvm_prune_result *p, bool dry_run)
 static int run_prune(struct cli_context *c, const struct mvm_prune_options *options)
 {
 	AUTO(mvm) mvm = NULL;
-	struct mvm_prune_result result;
+	struct mvm_prune_result result = MVM_PRUNE_RESULT_INIT;
 	struct pruning p = { .c = c };
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
@@ -88,9 +88,11 @@ static int run_prune(struct cli_context *c, const struct mvm_prune_options *opti
 static int prune(struct cli_context *c, const struct args *a)
 {
 	const char *age = args_string(a, "older-than");
+	const uint32_t keep = args_u32(a, "keep", MVM_PRUNE_KEEP);
 	struct mvm_prune_options options = {
+		.size = sizeof(options),
 		.id = args_at(a, 0),
-		.keep = args_u32(a, "keep", MVM_PRUNE_KEEP),
+		.keep = &keep,
 		.dry_run = args_flag(a, "dry-run"),
 	};
 

@@ -142,7 +142,7 @@ static int print_diff_json(const struct mvm_template_diff *d)
 	put_ref(&j, "to", d->to_id, d->to_revision);
 	jsonw_open(&j, "artifacts", '[');
 	for (size_t i = 0; i < d->n_artifacts; i++) {
-		const struct mvm_diff_artifact *x = &d->artifacts[i];
+		const struct mvm_diff_artifact *x = d->artifacts[i];
 		jsonw_open(&j, NULL, '{');
 		jsonw_string(&j, "name", x->name);
 		put_side(&j, "from", x->from, x->from_bytes);
@@ -152,7 +152,7 @@ static int print_diff_json(const struct mvm_template_diff *d)
 	jsonw_close(&j);
 	jsonw_open(&j, "settings", '[');
 	for (size_t i = 0; i < d->n_settings; i++) {
-		const struct mvm_diff_setting *x = &d->settings[i];
+		const struct mvm_diff_setting *x = d->settings[i];
 		jsonw_open(&j, NULL, '{');
 		jsonw_string(&j, "key", x->key);
 		jsonw_raw(&j, "from", x->from ? x->from : "null");
@@ -188,12 +188,12 @@ static int print_diff(const struct mvm_template_diff *d)
 	(void)snprintf(to, sizeof(to), "%s@%.12s", d->to_id, d->to_revision);
 	table_row(&t, "", from, to);
 	for (size_t i = 0; i < d->n_artifacts; i++) {
-		const struct mvm_diff_artifact *x = &d->artifacts[i];
+		const struct mvm_diff_artifact *x = d->artifacts[i];
 		table_row(&t, x->name, file_text(x->from, x->from_bytes, from, sizeof(from)),
 			  file_text(x->to, x->to_bytes, to, sizeof(to)));
 	}
 	for (size_t i = 0; i < d->n_settings; i++) {
-		const struct mvm_diff_setting *x = &d->settings[i];
+		const struct mvm_diff_setting *x = d->settings[i];
 		table_row(&t, x->key, x->from ? x->from : "-", x->to ? x->to : "-");
 	}
 	return table_print(&t, stdout);
@@ -202,7 +202,7 @@ static int print_diff(const struct mvm_template_diff *d)
 static int diff(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(mvm_template_diff) d = { 0 };
+	AUTO(mvm_template_diff) d = NULL;
 	AUTO_FREE char *id = NULL;
 	const char *to = args_at(a, 1);
 
@@ -217,7 +217,7 @@ static int diff(struct cli_context *c, const struct args *a)
 		r = mvm_template_diff(mvm, args_at(a, 0), to, &d, &c->err);
 	if (r < 0)
 		return r;
-	return c->json ? print_diff_json(&d) : print_diff(&d);
+	return c->json ? print_diff_json(d) : print_diff(d);
 }
 
 static const struct option json_options[] = { OPTION_JSON, { 0 } };

@@ -19,7 +19,7 @@ static int print_json(const struct mvm_verify_result *v)
 	jsonw_u64(&j, "bytes", v->bytes);
 	jsonw_open(&j, "problems", '[');
 	for (size_t i = 0; i < v->n_problems; i++) {
-		const struct mvm_verify_problem *p = &v->problems[i];
+		const struct mvm_verify_problem *p = v->problems[i];
 		jsonw_open(&j, NULL, '{');
 		jsonw_string(&j, "template_id", p->template_id);
 		jsonw_string(&j, "revision_hash", p->revision);
@@ -46,7 +46,7 @@ static int print_text_result(const struct mvm_verify_result *v)
 	}
 	table_row(&t, "TEMPLATE", "REVISION", "PROBLEM");
 	for (size_t i = 0; i < v->n_problems; i++) {
-		const struct mvm_verify_problem *p = &v->problems[i];
+		const struct mvm_verify_problem *p = v->problems[i];
 		table_row(&t, p->template_id, p->revision ? p->revision : "-", p->text);
 	}
 	return table_print(&t, stdout);
@@ -55,15 +55,15 @@ static int print_text_result(const struct mvm_verify_result *v)
 static int verify(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(mvm_verify_result) v = { 0 };
+	AUTO(mvm_verify_result) v = NULL;
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r < 0)
 		return r;
 	r = mvm_template_verify(mvm, args_at(a, 0), &c->progress, &v, &c->err);
-	if (r < 0 && v.n_problems == 0)
+	if (!v)
 		return r;
-	int printed = c->json ? print_json(&v) : print_text_result(&v);
+	int printed = c->json ? print_json(v) : print_text_result(v);
 	return r < 0 ? r : printed;
 }
 

@@ -9,7 +9,7 @@
 #include "out.h"
 
 DEFINE_AUTO(mvm_volume_info, mvm_volume_info_free)
-DEFINE_LIST(mvm_volume_info, mvm_volume_info_free)
+DEFINE_LIST(mvm_volume_info, mvm_volume_list_free)
 
 static void put_json(struct jsonw *j, const struct mvm_volume_info *v)
 {

@@ -18,8 +18,10 @@ DEFINE_AUTO(mvm, mvm_close)
 DEFINE_AUTO(mvm_instance, mvm_instance_close)
 DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
-DEFINE_AUTO_DONE(mvm_template_diff, mvm_template_diff_done)
-DEFINE_AUTO_DONE(mvm_verify_result, mvm_verify_result_done)
+DEFINE_AUTO(mvm_template_config, mvm_template_config_free)
+DEFINE_AUTO(mvm_template_details, mvm_template_details_free)
+DEFINE_AUTO(mvm_template_diff, mvm_template_diff_free)
+DEFINE_AUTO(mvm_verify_result, mvm_verify_result_free)
 
 /* Arrays of owned pointers, as the library's lists give them. */
 #define DEFINE_LIST(tag, free_fn)                                                                  \
@@ -29,16 +31,14 @@ DEFINE_AUTO_DONE(mvm_verify_result, mvm_verify_result_done)
 	};                                                                                         \
 	static inline void tag##_list_done(struct tag##_list *l)                                   \
 	{                                                                                          \
-		for (size_t i = 0; i < l->n; i++)                                                  \
-			free_fn(l->v[i]);                                                          \
-		free(l->v);                                                                        \
+		free_fn(l->v, l->n);                                                               \
 	}                                                                                          \
 	DEFINE_AUTO_DONE(tag##_list, tag##_list_done)
 
-DEFINE_LIST(mvm_instance_info, mvm_instance_info_free)
-DEFINE_LIST(mvm_kernel, mvm_kernel_free)
-DEFINE_LIST(mvm_pool_info, mvm_pool_info_free)
-DEFINE_LIST(mvm_revision_summary, mvm_revision_summary_free)
-DEFINE_LIST(mvm_backend_info, mvm_backend_info_free)
+DEFINE_LIST(mvm_instance_info, mvm_instance_list_free)
+DEFINE_LIST(mvm_kernel, mvm_kernel_list_free)
+DEFINE_LIST(mvm_pool_info, mvm_pool_list_free)
+DEFINE_LIST(mvm_revision_summary, mvm_revision_list_free)
+DEFINE_LIST(mvm_backend_info, mvm_backend_list_free)
 
 #endif

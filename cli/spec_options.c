@@ -1,54 +1,67 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "spec_options.h"
 
-/* The public structs own their strings; here they only lend them for one call. */
-static char *lent(const char *s)
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+static void add(struct settings *s, const char *key, const char *const *values, size_t n)
 {
-	return (char *)s;
+	assert(s->n < SETTINGS_MAX);
+	s->v[s->n++] = (struct mvm_template_setting){
+		.key = key,
+		.values = values,
+		.n_values = n,
+	};
 }
 
-static unsigned take_text(const struct args *a, const char *name, unsigned field, char **ret)
+void settings_add(struct settings *s, const char *key, const char *value)
 {
-	*ret = lent(args_string(a, name));
-	return args_given(a, name) ? field : 0;
+	s->text[s->n] = value;
+	add(s, key, value ? &s->text[s->n] : NULL, value ? 1 : 0);
 }
 
-unsigned spec_from_args(const struct args *a, struct mvm_template_spec *ret)
+bool settings_has(const struct settings *s, const char *key)
 {
-	struct mvm_template_spec s = {
-		.vcpus = (uint8_t)args_u32(a, "cpus", 0),
-		.mem_mib = args_u32(a, "mem", 0),
-		.data_disk_mib = args_u32(a, "data-disk", 0),
+	size_t i = 0;
+	while (i < s->n && !str_eq(s->v[i].key, key))
+		i++;
+	return i < s->n;
+}
+
+void settings_from_args(const struct args *a, struct settings *ret)
+{
+	static const struct {
+		const char *option, *key;
+	} texts[] = {
+		{ "flake", "flake_ref" },     { "profile", "profile" }, { "role", "role" },
+		{ "kernel", "kernel" },	      { "network", "network" }, { "initrd", "initrd" },
+		{ "boot-args", "boot_args" },
+	};
+	static const struct {
+		const char *option, *key;
+	} numbers[] = {
+		{ "cpus", "vcpus" },
+		{ "mem", "mem_mib" },
+		{ "data-disk", "data_disk_mib" },
 	};
 	const struct strv *env = args_list(a, "env");
-	unsigned fields = 0;
 
-	fields |= take_text(a, "flake", MVM_FIELD_FLAKE_REF, &s.flake_ref);
-	fields |= take_text(a, "profile", MVM_FIELD_PROFILE, &s.profile);
-	fields |= take_text(a, "role", MVM_FIELD_ROLE, &s.role);
-	fields |= take_text(a, "kernel", MVM_FIELD_KERNEL, &s.run.kernel);
-	fields |= take_text(a, "boot-args", MVM_FIELD_BOOT_ARGS, &s.run.boot_args);
-	fields |= args_given(a, "cpus") ? MVM_FIELD_VCPUS : 0u;
-	fields |= args_given(a, "mem") ? MVM_FIELD_MEM_MIB : 0u;
-	fields |= args_given(a, "data-disk") ? MVM_FIELD_DATA_DISK_MIB : 0u;
-	if (args_given(a, "network")) {
-		s.run.network = str_eq(args_string(a, "network"), "none") ? MVM_NETWORK_NONE
-									  : MVM_NETWORK_USER;
-		fields |= MVM_FIELD_NETWORK;
+	ret->n = 0;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (args_given(a, texts[i].option))
+			settings_add(ret, texts[i].key, args_string(a, texts[i].option));
 	}
-	if (args_given(a, "initrd")) {
-		s.run.initrd = str_eq(args_string(a, "initrd"), "image") ? MVM_INITRD_IMAGE
-									 : MVM_INITRD_MVM;
-		fields |= MVM_FIELD_INITRD;
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		char *text = ret->number[ret->n];
+		if (!args_given(a, numbers[i].option))
+			continue;
+		(void)snprintf(text, sizeof(ret->number[0]), "%" PRIu32,
+			       args_u32(a, numbers[i].option, 0));
+		settings_add(ret, numbers[i].key, text);
 	}
-	if (env->n) {
-		s.run.env = (struct mvm_strings){ .v = env->v, .n = env->n };
-		fields |= MVM_FIELD_ENV;
-	}
-	if (a->n_rest) {
-		s.run.command = (struct mvm_strings){ .v = (char **)a->rest, .n = a->n_rest };
-		fields |= MVM_FIELD_COMMAND;
-	}
-	*ret = s;
-	return fields;
+	if (env->n)
+		add(ret, "env", (const char *const *)env->v, env->n);
+	if (a->n_rest)
+		add(ret, "command", (const char *const *)a->rest, a->n_rest);
 }

@@ -56,13 +56,21 @@
 		.help = "a variable for the workload; may be repeated"                             \
 	}
 
-/*
- * What the options and the command behind `--` say.
- *
- *   ret  borrows from the arguments: not to be freed or changed
- *
- * Returns the fields that were given (enum mvm_template_field).
- */
-unsigned spec_from_args(const struct args *a, struct mvm_template_spec *ret);
+/* Settings (mvm/template.h) that borrow from the arguments. */
+#define SETTINGS_MAX 24
+struct settings {
+	struct mvm_template_setting v[SETTINGS_MAX];
+	size_t n;
+	const char *text[SETTINGS_MAX]; /* what the values point to */
+	char number[SETTINGS_MAX][16];
+};
+
+/* What the options and the command behind `--` say.  ret must not be moved afterwards. */
+void settings_from_args(const struct args *a, struct settings *ret);
+
+/* One text; NULL: the setting is unset. */
+void settings_add(struct settings *s, const char *key, const char *value);
+
+bool settings_has(const struct settings *s, const char *key);
 
 #endif

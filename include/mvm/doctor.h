@@ -28,7 +28,7 @@ MVM_API void mvm_check_free(struct mvm_check *check);
  *
  *   data_dir  as for mvm_open(); one that cannot be opened is a finding, not an error.  Created if
  *             it is missing
- *   ret       in a fixed order; free each one and the array
+ *   ret       in a fixed order; mvm_check_list_free() the list
  *
  * Starts the backends' programs once to ask for their versions, and writes two small files into the
  * data folder to see what its file system can do; they are gone at the end.
@@ -36,6 +36,7 @@ MVM_API void mvm_check_free(struct mvm_check *check);
  */
 MVM_API int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n,
 		       struct mvm_error *err);
+MVM_API void mvm_check_list_free(struct mvm_check **list, size_t n);
 
 /*
  * How much the processes of this host wait for it: the kernel's pressure stall information, as the

@@ -219,9 +219,10 @@ MVM_API int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *prog
 MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
 				 struct mvm_error *err);
 
-/* All instances by name; free each one and the array.  An unreadable one is left out. */
+/* All instances by name; mvm_instance_list_free() the list.  An unreadable one is left out. */
 MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
 			      struct mvm_error *err);
+MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
 
 /* Something that happened to an instance.  All borrowed; message may be NULL. */
 struct mvm_event {

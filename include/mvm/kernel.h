@@ -27,6 +27,7 @@ enum mvm_kernel_feature {
 	MVM_KERNEL_OVERLAY,
 	MVM_KERNEL_FEATURES,
 };
+#define MVM_KERNEL_FEATURES_MAX 64 /* there is room for those of later versions */
 
 enum mvm_kernel_has {
 	MVM_KERNEL_UNKNOWN, /* the kernel came without its configuration */
@@ -47,8 +48,8 @@ struct mvm_kernel {
 	struct mvm_digest modules; /* of the modules and their order; zero without modules */
 	uint64_t vmlinux_bytes;
 	uint32_t n_modules;
-	bool pvh;			       /* can be booted by QEMU directly */
-	uint8_t features[MVM_KERNEL_FEATURES]; /* enum mvm_kernel_has each */
+	bool pvh;				   /* can be booted by QEMU directly */
+	uint8_t features[MVM_KERNEL_FEATURES_MAX]; /* enum mvm_kernel_has, by feature */
 };
 MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
 
@@ -93,9 +94,10 @@ MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 MVM_API int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, char **ret,
 				struct mvm_error *err);
 
-/* All kernels by name; free each one and the array. */
+/* All kernels by name; mvm_kernel_list_free() the list. */
 MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *ret_n,
 			    struct mvm_error *err);
+MVM_API void mvm_kernel_list_free(struct mvm_kernel **list, size_t n);
 
 /* Forget a kernel.  Revisions that were built with it keep their copy. */
 MVM_API int mvm_kernel_remove(struct mvm *mvm, const char *name, struct mvm_error *err);

@@ -18,7 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MVM_POOL_SIZE_MAX 256u
+#define MVM_POOL_SIZE_MAX    256u
+#define MVM_POOL_SERVER_SIZE 128 /* of the text that says who serves the pools */
 
 /*
  * Have `size` VMs of a template's current revision wait; 0: none, forget the pool.
@@ -38,12 +39,13 @@ struct mvm_pool_info {
 MVM_API void mvm_pool_info_free(struct mvm_pool_info *info);
 
 /*
- * All pools by template id; free each one and the array.
+ * All pools by template id; mvm_pool_list_free() the list.
  *
  *   ret_server  who serves them, "1234 mvm pool serve"; "" when nobody does
  */
 MVM_API int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *ret_n,
-			  char ret_server[128], struct mvm_error *err);
+			  char ret_server[MVM_POOL_SERVER_SIZE], struct mvm_error *err);
+MVM_API void mvm_pool_list_free(struct mvm_pool_info **list, size_t n);
 
 struct mvm_pool_serve_options {
 	int cancel_fd;		   /* end when this becomes readable */

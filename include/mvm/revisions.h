@@ -7,6 +7,7 @@
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
+#include <mvm/struct.h>
 #include <mvm/template.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
@@ -31,10 +32,11 @@ struct mvm_revision_summary {
 };
 MVM_API void mvm_revision_summary_free(struct mvm_revision_summary *summary);
 
-/* The revisions of a template, newest first; free each one and the array. */
+/* The revisions of a template, newest first; mvm_revision_list_free() the list. */
 MVM_API int mvm_template_history(struct mvm *mvm, const char *id,
 				 struct mvm_revision_summary ***ret, size_t *ret_n,
 				 struct mvm_error *err);
+MVM_API void mvm_revision_list_free(struct mvm_revision_summary **list, size_t n);
 
 /*
  * Make another revision the current one.
@@ -50,8 +52,9 @@ MVM_API int mvm_template_history(struct mvm *mvm, const char *id,
  * Errors: -ENOENT (no such revision, or none before), -EBADMSG naming the damaged file.
  */
 MVM_API int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
-				  const struct mvm_progress *progress, char ret_from[65],
-				  char ret_to[65], struct mvm_error *err);
+				  const struct mvm_progress *progress,
+				  char ret_from[MVM_REVISION_SIZE], char ret_to[MVM_REVISION_SIZE],
+				  struct mvm_error *err);
 
 /* ---- Differences ---- */
 
@@ -67,14 +70,14 @@ struct mvm_diff_setting {
 };
 
 struct mvm_template_diff {
-	char from_id[64], from_revision[65];
-	char to_id[64], to_revision[65];
-	struct mvm_diff_artifact *artifacts; /* those that differ, by name */
+	char from_id[MVM_TEMPLATE_ID_SIZE], from_revision[MVM_REVISION_SIZE];
+	char to_id[MVM_TEMPLATE_ID_SIZE], to_revision[MVM_REVISION_SIZE];
+	struct mvm_diff_artifact **artifacts; /* those that differ, by name */
 	size_t n_artifacts;
-	struct mvm_diff_setting *settings; /* those that differ, in the order of revision.json */
+	struct mvm_diff_setting **settings; /* those that differ, in the order of revision.json */
 	size_t n_settings;
 };
-MVM_API void mvm_template_diff_done(struct mvm_template_diff *diff);
+MVM_API void mvm_template_diff_free(struct mvm_template_diff *diff); /* NULL is fine */
 
 /*
  * Compare two revisions: files by digest and size, and what revision.json says.
@@ -87,7 +90,7 @@ MVM_API void mvm_template_diff_done(struct mvm_template_diff *diff);
  * Errors: -ENOENT, -EBADMSG, each naming the reference.
  */
 MVM_API int mvm_template_diff(struct mvm *mvm, const char *from, const char *to,
-			      struct mvm_template_diff *ret, struct mvm_error *err);
+			      struct mvm_template_diff **ret, struct mvm_error *err);
 
 /* ---- Verify ---- */
 
@@ -101,22 +104,22 @@ struct mvm_verify_problem {
 struct mvm_verify_result {
 	size_t n_templates, n_revisions, n_files;
 	uint64_t bytes; /* that were read; files shared between revisions are read once */
-	struct mvm_verify_problem *problems;
+	struct mvm_verify_problem **problems;
 	size_t n_problems;
 };
-MVM_API void mvm_verify_result_done(struct mvm_verify_result *result);
+MVM_API void mvm_verify_result_free(struct mvm_verify_result *result); /* NULL is fine */
 
 /*
  * Check every file against checksums.json, and that specs, revisions and `current` can be read.
  *
  *   ref  "ID@REVISION", "ID" (all its revisions) or NULL (all templates)
- *   ret  filled with all problems also when that is why the call fails; done with
- *        mvm_verify_result_done()
+ *   ret  mvm_verify_result_free() it.  A call that fails with -EBADMSG gives all problems; one that
+ *        fails otherwise gives NULL
  *
  * Errors: -EBADMSG about the first problem; -ENOENT.
  */
 MVM_API int mvm_template_verify(struct mvm *mvm, const char *ref,
-				const struct mvm_progress *progress, struct mvm_verify_result *ret,
+				const struct mvm_progress *progress, struct mvm_verify_result **ret,
 				struct mvm_error *err);
 
 /* ---- Prune ---- */
@@ -124,11 +127,14 @@ MVM_API int mvm_template_verify(struct mvm *mvm, const char *ref,
 #define MVM_PRUNE_KEEP 3u
 
 struct mvm_prune_options {
-	const char *id;	      /* only this template's revisions; NULL: all templates */
-	uint32_t keep;	      /* the newest revisions of each template that stay in any case */
+	size_t size;	/* MVM_PRUNE_OPTIONS_INIT sets it (mvm/struct.h) */
+	const char *id; /* only this template's revisions; NULL: all templates */
+	/* so many of each template's newest revisions stay in any case; NULL: MVM_PRUNE_KEEP */
+	const uint32_t *keep;
 	int64_t older_than_s; /* only what was built longer ago; 0: whatever its age */
 	bool dry_run;	      /* change nothing, say what would go */
 };
+#define MVM_PRUNE_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_prune_options)
 
 struct mvm_pruned_revision {
 	const char *template_id;
@@ -141,12 +147,14 @@ struct mvm_pruned_revision {
 typedef void (*mvm_pruned_fn)(void *arg, const struct mvm_pruned_revision *revision);
 
 struct mvm_prune_result {
+	size_t size;	      /* MVM_PRUNE_RESULT_INIT sets it (mvm/struct.h) */
 	size_t n_revisions;   /* that went, or would go */
 	size_t n_in_use;      /* would have gone but for the VMs that run from them */
 	size_t n_cached;      /* entries of the build cache that nothing uses any longer */
 	size_t n_blobs;	      /* files that nothing names any longer */
 	uint64_t freed_bytes; /* in all */
 };
+#define MVM_PRUNE_RESULT_INIT MVM_STRUCT_INIT(struct mvm_prune_result)
 
 /*
  * Remove old revisions, and then what nothing needs any longer.
@@ -160,7 +168,7 @@ struct mvm_prune_result {
  *   options   borrowed
  *   fn        hears of every revision that goes, or would go; may be NULL
  *   progress  may be NULL
- *   ret       what went, also when the call failed half-way
+ *   ret       what went, also when the call failed half-way; may be NULL
  *
  * Memory does not grow with the number of revisions; a template's are removed with one fsync.
  */

@@ -40,19 +40,22 @@ MVM_API int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config
 			       const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
- * Create a template from a spec.  Nothing is built.
+ * Create a template from settings.  Nothing is built.
  *
- *   spec   template_id, flake_ref, profile, role, vcpus, mem_mib, data_disk_mib and run count; a
- *          relative flake_ref counts from the working folder.  Borrowed
- *   force  replace a template of that id, a damaged one too; its revisions and created_at stay
- *   progress  hears for whom it waits; may be NULL
+ *   id        of the new template
+ *   settings  n of them; flake_ref must be there, the others have the defaults of template.toml.  A
+ *             relative flake_ref counts from the working folder.  Borrowed
+ *   force     replace a template of that id, a damaged one too; its revisions and created_at stay
+ *   progress  hears for whom the call waits; may be NULL
  *
  * Returns MVM_APPLY_CREATED or, with force, MVM_APPLY_UPDATED.
- * Errors: -EEXIST, -EINVAL naming what is wrong with the spec, -EOPNOTSUPP (a newer mvm wrote the
- * one that is there).
+ * Errors: -EEXIST, -EINVAL naming the setting that is wrong, -EOPNOTSUPP (a newer mvm wrote the
+ * template that is there).
  */
-MVM_API int mvm_template_create(struct mvm *mvm, const struct mvm_template_spec *spec, bool force,
-				const struct mvm_progress *progress, struct mvm_error *err);
+MVM_API int mvm_template_create(struct mvm *mvm, const char *id,
+				const struct mvm_template_setting *settings, size_t n_settings,
+				bool force, const struct mvm_progress *progress,
+				struct mvm_error *err);
 
 /* The id of a base's template for a role, "<base>-<role>"; free(3) it.  -EINVAL names the role
  * when that is no valid id. */
@@ -77,37 +80,19 @@ MVM_API const char *const *mvm_template_presets(void);
 MVM_API int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *ret_files,
 			      struct mvm_error *err);
 
-/* Parts of a spec that an edit names. */
-enum mvm_template_field {
-	MVM_FIELD_FLAKE_REF = 1u << 0,
-	MVM_FIELD_PROFILE = 1u << 1,
-	MVM_FIELD_ROLE = 1u << 2,
-	MVM_FIELD_VCPUS = 1u << 3,
-	MVM_FIELD_MEM_MIB = 1u << 4,
-	MVM_FIELD_DATA_DISK_MIB = 1u << 5,
-	MVM_FIELD_COMMAND = 1u << 6,
-	MVM_FIELD_ENV = 1u << 7, /* adds or replaces the variables given; without any, drops all */
-	MVM_FIELD_WORKDIR = 1u << 8,
-	MVM_FIELD_USER = 1u << 9,
-	MVM_FIELD_NETWORK = 1u << 10,
-	MVM_FIELD_KERNEL = 1u << 11,
-	MVM_FIELD_BOOT_ARGS = 1u << 12,
-	MVM_FIELD_HEALTH = 1u << 13,
-	MVM_FIELD_ON_RESTORE = 1u << 14,
-	MVM_FIELD_INITRD = 1u << 15,
-};
-
 /*
- * Change parts of a template; all else stays, keys that this version does not know included.
+ * Change settings of a template; all others stay, also keys that this version does not know.
  *
- *   values  the named parts are taken from here; an optional one that is empty is unset.  Borrowed
- *   fields  enum mvm_template_field, or-ed
+ *   settings  n of them, each key once.  "env" adds or replaces single variables; the keys of
+ *             "health" replace the whole health check; NULL as values unsets a key ("health" all
+ *             of its keys), unless every template needs it.  Borrowed
+ *   progress  hears for whom the call waits; may be NULL
  *
- * Returns 1 if something changed, 0 if it was so already.
+ * Returns 1 if something changed, 0 if the template was so already.
  * Errors: -ENOENT, -EINVAL (the result would be no valid template; nothing is changed).
  */
 MVM_API int mvm_template_edit(struct mvm *mvm, const char *id,
-			      const struct mvm_template_spec *values, unsigned fields,
+			      const struct mvm_template_setting *settings, size_t n_settings,
 			      const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
@@ -158,32 +143,48 @@ enum mvm_start_outlook {
 	MVM_START_WOULD_RESTORE,
 };
 
-/* A template and one of its revisions. */
+/* A template and one of its revisions.  The library makes these, and later versions may append
+ * members; the struct owns its strings and lists. */
 struct mvm_template_details {
-	struct mvm_template_spec spec;
-	bool has_revision; /* something was built; what follows is set only then */
+	char *template_id, *flake_ref, *profile, *role;
+	unsigned vcpus;
+	uint32_t mem_mib, data_disk_mib;
+	int64_t created_at, updated_at;
+	struct mvm_template_setting *settings; /* how the workload is run: what is set, by key */
+	size_t n_settings;
+
+	char *revision; /* NULL: nothing was built yet, and all that follows is empty */
 	bool is_current;
-	struct mvm_template_revision revision;
+	int64_t built_at;
+	char *builder; /* "dir", "tar", "oci", "nix"; NULL when another program built it */
+	char *built_from, *lock;
 	char cache_key[MVM_CACHE_KEY_SIZE];
-	uint64_t disk_bytes;   /* what its files take, shared ones included */
+	unsigned built_vcpus;
+	uint32_t built_mem_mib, built_data_disk_mib;
+	uint64_t rootfs_bytes, vmlinux_bytes, initrd_bytes;
+	uint64_t disk_bytes; /* what its files take, shared ones included */
+	bool has_snapshot;
+	int64_t snapshot_at;
+	uint64_t snapshot_mem_bytes; /* apparent size */
+	uint64_t snapshot_state_bytes;
 	bool kind_is_snapshot; /* its kind on this host's backend */
 	enum mvm_start_outlook start;
 	char *backend;	    /* NULL: none is usable */
-	char *start_reason; /* why not restored, or not at all; may be NULL */
+	char *start_reason; /* why it would not be restored, or not started; NULL: no reason */
 };
-MVM_API void mvm_template_details_done(struct mvm_template_details *details);
+MVM_API void mvm_template_details_free(struct mvm_template_details *details); /* NULL is fine */
 
 /*
- * Fill in the details of a template.
+ * Look a template up.
  *
  *   ref  "ID" (its current revision, if there is one) or "ID@REVISION"
- *   ret  done with mvm_template_details_done()
+ *   ret  mvm_template_details_free() it
  *
  * A revision without checksums.json is shown too; `start_reason` says that it is not run.
  * Errors: -ENOENT, -EBADMSG naming the file and key that are damaged.
  */
-MVM_API int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details *ret,
-				 struct mvm_error *err);
+MVM_API int mvm_template_details(struct mvm *mvm, const char *ref,
+				 struct mvm_template_details **ret, struct mvm_error *err);
 
 /*
  * Everything about one template or revision.
@@ -211,8 +212,9 @@ struct mvm_backend_info {
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 
-/* All backends in order of preference; free each one and the array. */
+/* All backends in order of preference; mvm_backend_list_free() the list. */
 MVM_API int mvm_backend_list(struct mvm *mvm, struct mvm_backend_info ***ret, size_t *ret_n,
 			     struct mvm_error *err);
+MVM_API void mvm_backend_list_free(struct mvm_backend_info **list, size_t n);
 
 #endif

@@ -3,133 +3,49 @@
 #define MVM_TEMPLATE_H
 
 /*
- * The data model of templates: what users write (TemplateConfig, TOML), what is stored of it
- * (TemplateSpec, template.json), what a build made (TemplateRevision, revision.json) and the
- * snapshot that may come with it (SnapshotInfo).
+ * What a template is: a config file with variants (template.toml), settings by name, cache keys
+ * and the rules for names.
  *
- * Plain structs.  Zero is a valid empty value for each; strings and lists in them are owned, on
- * the heap, and NULL when not set; mvm_<what>_done() frees the contents, accepts an empty or
- * half-filled struct and leaves it empty.  Parsing sets the result only on success.  Functions
- * that can fail return 0 or more, or a negative errno and fill err (see mvm/error.h), which may be
- * NULL.
- *
- * Members named `other` keep the keys of a JSON object that this version does not know, so that
- * they survive when the object is written again.  They are opaque.
- *
- * Times are seconds since 1970; files have them as RFC 3339, UTC.
+ * A config and its variants are handles: a key that a later version knows changes no caller.
  */
 
+#include <mvm/error.h>
+#include <mvm/visibility.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <mvm/digest.h>
-#include <mvm/error.h>
-#include <mvm/visibility.h>
-
-struct json_t;
-
-#define MVM_SCHEMA_VERSION 1u
 
 #define MVM_DEFAULT_PROFILE "minimal"
 #define MVM_DEFAULT_ROLE    "worker"
 #define MVM_DEFAULT_VCPUS   2
 #define MVM_DEFAULT_MEM_MIB 1024
 
-/* What a machine may have when it is built or run; files may say more or less. */
+/* The size of a machine that can be built and run; files may say more or less. */
 #define MVM_VCPUS_MIN	1u
 #define MVM_VCPUS_MAX	32u
 #define MVM_MEM_MIB_MIN 96u
 
-/* Strings in order, v[n] == NULL.  v is NULL when the list was not given at all. */
+/* Buffers that take any template's id, any revision's name and any cache key, with their NUL. */
+#define MVM_TEMPLATE_ID_SIZE 64
+#define MVM_REVISION_SIZE    65
+#define MVM_CACHE_KEY_SIZE   65
+
+/* Strings in order, v[n] == NULL; v is NULL in an empty list that nobody has set. */
 struct mvm_strings {
 	char **v;
 	size_t n;
 };
 
+/* Free the strings and leave an empty list.  {0} is an empty list, too. */
 MVM_API void mvm_strings_done(struct mvm_strings *l);
 
-enum mvm_network {
-	MVM_NETWORK_UNSET, /* as MVM_NETWORK_USER */
-	MVM_NETWORK_NONE,
-	MVM_NETWORK_USER,
-};
+/* ---- Config files ---- */
 
-/* What boots the guest: mvm's own initrd, which has the agent, or the one that the image brings. */
-enum mvm_initrd {
-	MVM_INITRD_UNSET, /* as MVM_INITRD_MVM */
-	MVM_INITRD_MVM,
-	MVM_INITRD_IMAGE, /* no agent: nothing can be run, checked or captured in the guest */
-};
+/* A template.toml that was read.  The caller owns it. */
+struct mvm_template_config;
 
-enum mvm_health_kind {
-	MVM_HEALTH_AGENT, /* healthy when the agent answers */
-	MVM_HEALTH_EXEC,  /* a command in the guest that exits with 0 */
-	MVM_HEALTH_HTTP,  /* a URL that answers with 2xx or 3xx, asked in the guest */
-	MVM_HEALTH_TCP,	  /* a port in the guest that accepts */
-};
-
-#define MVM_HEALTH_INTERVAL_MS 200u
-#define MVM_HEALTH_TIMEOUT_S   60u
-#define MVM_HEALTH_RETRIES     3u
-
-struct mvm_health {
-	bool set; /* the template says something about health */
-	enum mvm_health_kind kind;
-	struct mvm_strings exec; /* MVM_HEALTH_EXEC */
-	char *http;		 /* MVM_HEALTH_HTTP; http://... */
-	uint16_t tcp;		 /* MVM_HEALTH_TCP */
-	uint32_t interval_ms;	 /* 0: MVM_HEALTH_INTERVAL_MS */
-	uint32_t timeout_s;	 /* 0: MVM_HEALTH_TIMEOUT_S */
-	uint32_t retries;	 /* failures in a row that make it unhealthy; 0: the default */
-	uint32_t start_grace_s;	 /* failures so soon after the start do not count */
-	struct json_t *other;
-};
-
-/* How the workload is run; what is not set comes from the image or the defaults. */
-struct mvm_run {
-	struct mvm_strings command; /* argument vector */
-	struct mvm_strings env;	    /* "NAME=value" */
-	char *workdir;		    /* absolute, in the guest; from images */
-	char *user;		    /* "name", "uid", "uid:gid"; from images */
-	uint32_t stop_signal;	    /* what `mvm stop` sends; 0: SIGTERM; from images */
-	enum mvm_network network;
-	enum mvm_initrd initrd;
-	char *kernel;	 /* name of a kernel added by `mvm kernel add` */
-	char *boot_args; /* added to the default kernel arguments */
-	struct mvm_health health;
-	struct mvm_strings on_restore; /* argument vector run in every clone */
-	struct json_t *other;
-};
-
-MVM_API void mvm_run_done(struct mvm_run *run);
-
-/* A deep copy replaces *ret.  Returns 0 or -ENOMEM. */
-MVM_API int mvm_run_copy(const struct mvm_run *run, struct mvm_run *ret, struct mvm_error *err);
-
-/* Nothing is set. */
-MVM_API bool mvm_run_empty(const struct mvm_run *run);
-
-/* ---- TemplateConfig: template.toml ---- */
-
-struct mvm_template_variant {
-	char *name; /* filled in: given, or <template_id>-<role> */
-	char *role;
-	char *profile; /* filled in: given, or the config's */
-	uint8_t vcpus;
-	uint32_t mem_mib;
-	uint32_t data_disk_mib;
-	struct mvm_run run; /* filled in: each setting given, or the config's */
-};
-
-struct mvm_template_config {
-	char *template_id; /* NULL when not given */
-	char *flake_ref;   /* absolute */
-	char *profile;
-	struct mvm_run run; /* the defaults */
-	struct mvm_template_variant *variants;
-	size_t n_variants;
-};
+/* One of its variants, which becomes one template.  The config owns it. */
+struct mvm_template_variant;
 
 enum mvm_template_config_flags {
 	MVM_TEMPLATE_CONFIG_STRICT = 1u << 0, /* unknown keys are errors instead of warnings */
@@ -138,223 +54,74 @@ enum mvm_template_config_flags {
 /*
  * Read a config file.
  *
- *   path          the file; at most 10 MB.  A relative flake_ref counts from its folder
+ *   path          the file; at most 10 MB.  A relative flake_ref counts from the file's folder
  *   flags         enum mvm_template_config_flags
- *   ret           done with mvm_template_config_done()
+ *   ret           mvm_template_config_free() it
  *   ret_warnings  sentences about unknown keys, with file and line; mvm_strings_done() it; may be
- *                 NULL.  Set on failure too: a key that is missing may be there by another name
+ *                 NULL.  Filled also by a call that fails: the user may have misspelt the key that
+ *                 the error misses
  *
  * Errors: -ENOENT and others from reading, -EINVAL with file, line and key, -EFBIG.
  */
 MVM_API int mvm_template_config_load(const char *path, unsigned flags,
-				     struct mvm_template_config *ret,
+				     struct mvm_template_config **ret,
 				     struct mvm_strings *ret_warnings, struct mvm_error *err);
 
 /*
- * The same from memory.
+ * Read a config from memory, otherwise as mvm_template_config_load().
  *
+ *   text      len bytes of TOML; need not end with a NUL
  *   name      what errors call the text
  *   base_dir  absolute path that a relative flake_ref counts from
  */
 MVM_API int mvm_template_config_parse(const char *text, size_t len, const char *name,
 				      const char *base_dir, unsigned flags,
-				      struct mvm_template_config *ret,
+				      struct mvm_template_config **ret,
 				      struct mvm_strings *ret_warnings, struct mvm_error *err);
 
-MVM_API void mvm_template_config_done(struct mvm_template_config *config);
+MVM_API void mvm_template_config_free(struct mvm_template_config *config); /* NULL is fine */
 
-/* ---- TemplateSpec: template.json ---- */
+/* What the file says for all variants.  Borrowed from the config; template_id is NULL when the file
+ * gives none. */
+MVM_API const char *mvm_template_config_template_id(const struct mvm_template_config *config);
+MVM_API const char *mvm_template_config_flake_ref(const struct mvm_template_config *config);
+MVM_API const char *mvm_template_config_profile(const struct mvm_template_config *config);
 
-struct mvm_template_spec {
-	uint32_t schema_version;
-	char *template_id;
-	char *flake_ref;
-	char *profile;
-	char *role;
-	uint8_t vcpus;
-	uint32_t mem_mib;
-	uint32_t data_disk_mib;
-	int64_t created_at;
-	int64_t updated_at;
-	struct mvm_run run;
-	struct json_t *other;
-};
+/* The variants, in the file's order; NULL when index is not below their count. */
+MVM_API size_t mvm_template_config_variant_count(const struct mvm_template_config *config);
+MVM_API const struct mvm_template_variant *mvm_template_config_variant(
+	const struct mvm_template_config *config, size_t index);
 
-/* The spec of one variant of a config, created and updated at `now`.  Deep copies. */
-MVM_API int mvm_template_spec_from_variant(const struct mvm_template_config *config,
-					   const struct mvm_template_variant *variant, int64_t now,
-					   struct mvm_template_spec *ret, struct mvm_error *err);
+/* What a variant says, with what it takes from the config.  Strings are borrowed from the config.
+ */
+MVM_API const char *mvm_template_variant_name(const struct mvm_template_variant *variant);
+MVM_API const char *mvm_template_variant_role(const struct mvm_template_variant *variant);
+MVM_API const char *mvm_template_variant_profile(const struct mvm_template_variant *variant);
+MVM_API unsigned mvm_template_variant_vcpus(const struct mvm_template_variant *variant);
+MVM_API uint32_t mvm_template_variant_mem_mib(const struct mvm_template_variant *variant);
+MVM_API uint32_t mvm_template_variant_data_disk_mib(const struct mvm_template_variant *variant);
+
+/* ---- Settings ---- */
 
 /*
- * Read the text of a template.json.
+ * One setting of a template: a key of template.toml (doc/template-toml.md) and its values as text.
  *
- *   text  len bytes; need not end with a NUL
- *   name  what errors call it
- *   ret   done with mvm_template_spec_done()
+ *   key     "mem_mib", "env", "health.http"
+ *   values  one text, or as many as the list has; NULL: the setting goes back to its default
  *
- * Times may have offsets and fractions of a second, which are dropped.
- * Errors: -EBADMSG with the key when it is damaged, -EOPNOTSUPP when a newer mvm wrote it, -EFBIG.
+ * This struct does not grow: new settings are new keys.
  */
-MVM_API int mvm_template_spec_parse(const char *text, size_t len, const char *name,
-				    struct mvm_template_spec *ret, struct mvm_error *err);
-
-/* The text as the file has it, in *ret; free(3) it.  -EINVAL: a string is not UTF-8. */
-MVM_API int mvm_template_spec_format(const struct mvm_template_spec *spec, char **ret,
-				     struct mvm_error *err);
-
-MVM_API void mvm_template_spec_done(struct mvm_template_spec *spec);
-
-/* Can a machine of this size be built and run?  -EINVAL naming what cannot. */
-MVM_API int mvm_machine_check(unsigned vcpus, uint32_t mem_mib, struct mvm_error *err);
-
-/* ---- SnapshotInfo ---- */
-
-struct mvm_snapshot_info {
-	int64_t created_at;
-	uint64_t vmstate_size_bytes;
-	uint64_t mem_size_bytes; /* apparent size */
-	char *boot_args;	 /* the whole kernel command line */
-	uint8_t vcpus;
-	uint32_t mem_mib;
-	struct mvm_strings compat; /* "key=value", in order: what a restore must match */
-	struct json_t *other;
+struct mvm_template_setting {
+	const char *key;
+	const char *const *values;
+	size_t n_values;
 };
 
-/* Read and write it as mvm_template_spec_parse() and mvm_template_spec_format() do. */
-MVM_API int mvm_snapshot_info_parse(const char *text, size_t len, const char *name,
-				    struct mvm_snapshot_info *ret, struct mvm_error *err);
-MVM_API int mvm_snapshot_info_format(const struct mvm_snapshot_info *info, char **ret,
-				     struct mvm_error *err);
-
-/* A deep copy replaces *ret.  Returns 0 or -ENOMEM. */
-MVM_API int mvm_snapshot_info_copy(const struct mvm_snapshot_info *info,
-				   struct mvm_snapshot_info *ret, struct mvm_error *err);
-MVM_API void mvm_snapshot_info_done(struct mvm_snapshot_info *info);
-
-/* The value of a compat key, or NULL. */
-MVM_API const char *mvm_snapshot_info_compat(const struct mvm_snapshot_info *info, const char *key);
-
-/* ---- TemplateRevision: revision.json ---- */
-
-struct mvm_artifact_sizes {
-	bool present;
-	uint64_t vmlinux_bytes;
-	uint64_t rootfs_bytes;
-	uint64_t initrd_bytes;
-	uint64_t nix_closure_bytes;
-	struct json_t *other;
-};
-
-/* Names of files in the revision's folder.  Other programs may have written any path: check with
- * mvm_artifact_name_valid() before opening. */
-struct mvm_artifact_paths {
-	char *vmlinux;
-	char *rootfs;
-	char *fc_base_config;
-	char *initrd; /* NULL when there is none */
-	struct mvm_artifact_sizes sizes;
-	struct json_t *other;
-};
-
-/* How a revision came to be. */
-struct mvm_build_info {
-	char *builder;		  /* "dir", "tar", "oci", "nix" */
-	char *source_fingerprint; /* what the build cache knows the source by */
-	char *attribute;	  /* Nix attribute; NULL for others */
-	char *mvm_version;
-	struct json_t *other;
-};
-
-struct mvm_template_revision {
-	uint32_t schema_version;
-	char *revision_hash;
-	char *flake_ref;
-	char *flake_lock_hash;
-	struct mvm_artifact_paths artifact_paths;
-	int64_t built_at;
-	char *profile;
-	char *role;
-	uint8_t vcpus;
-	uint32_t mem_mib;
-	uint32_t data_disk_mib;
-	bool has_snapshot;
-	struct mvm_snapshot_info snapshot; /* if has_snapshot */
-	struct mvm_run run;
-	struct mvm_build_info build;
-	struct json_t *other;
-};
-
-/* Read and write it as mvm_template_spec_parse() and mvm_template_spec_format() do. */
-MVM_API int mvm_template_revision_parse(const char *text, size_t len, const char *name,
-					struct mvm_template_revision *ret, struct mvm_error *err);
-MVM_API int mvm_template_revision_format(const struct mvm_template_revision *revision, char **ret,
-					 struct mvm_error *err);
-MVM_API void mvm_template_revision_done(struct mvm_template_revision *revision);
-
-#define MVM_CACHE_KEY_SIZE 65
+/* ---- Names and keys ---- */
 
 /* Lower-case hex SHA-256 of flake_lock_hash ":" profile ":" role: which builds can be the same. */
 MVM_API void mvm_template_cache_key(const char *flake_lock_hash, const char *profile,
 				    const char *role, char ret[MVM_CACHE_KEY_SIZE]);
-
-/* The same of a revision's own lock, profile and role. */
-MVM_API void mvm_template_revision_cache_key(const struct mvm_template_revision *revision,
-					     char ret[MVM_CACHE_KEY_SIZE]);
-
-/* An artifact of a revision, by what it is ("rootfs", "vmlinux", "initrd") or its file's name. */
-struct mvm_artifact {
-	const char *name;
-	struct mvm_digest digest;
-};
-
-/* What a revision is: all that its hash depends on.  Borrowed. */
-struct mvm_revision_inputs {
-	const struct mvm_artifact *artifacts;
-	size_t n_artifacts;
-	const char *profile;
-	const char *role;
-	uint8_t vcpus;
-	uint32_t mem_mib;
-	uint32_t data_disk_mib;
-	const struct mvm_run *run; /* may be NULL */
-};
-
-#define MVM_REVISION_HASH_SIZE 33
-
-/* The first 32 hex digits of SHA-256 over the inputs as sorted compact JSON.  The order of the
- * artifacts does not matter.  Returns 0, -EINVAL (something is not UTF-8) or -ENOMEM. */
-MVM_API int mvm_revision_hash(const struct mvm_revision_inputs *inputs,
-			      char ret[MVM_REVISION_HASH_SIZE], struct mvm_error *err);
-
-/* ---- TemplateKind ---- */
-
-/* What a template offers to a backend: an image for a cold boot, or a snapshot too. */
-struct mvm_template_kind {
-	bool is_snapshot;
-	struct mvm_snapshot_info snapshot; /* if is_snapshot */
-};
-
-/* Read and write "Image" or {"Snapshot": {...}}, as serde tags it; otherwise as
- * mvm_template_spec_parse() and mvm_template_spec_format() do. */
-MVM_API int mvm_template_kind_parse(const char *text, size_t len, const char *name,
-				    struct mvm_template_kind *ret, struct mvm_error *err);
-MVM_API int mvm_template_kind_format(const struct mvm_template_kind *kind, char **ret,
-				     struct mvm_error *err);
-MVM_API void mvm_template_kind_done(struct mvm_template_kind *kind);
-
-/*
- * The kind a revision has on a backend: Snapshot when it has one that this backend made and the
- * backend can restore snapshots, else Image.
- *
- *   backend            its name, compared with the snapshot's compat key "backend"; a snapshot
- *                      without that key was made by Firecracker
- *   backend_snapshots  the backend's capability
- */
-MVM_API int mvm_template_kind_of(const struct mvm_template_revision *revision, const char *backend,
-				 bool backend_snapshots, struct mvm_template_kind *ret,
-				 struct mvm_error *err);
-
-/* ---- Names ---- */
 
 /* 1 to 63 of a-z 0-9 - _, starting with a letter or digit; also for names of instances. */
 MVM_API bool mvm_template_id_valid(const char *s);
@@ -364,8 +131,5 @@ MVM_API bool mvm_role_valid(const char *s);
 
 /* 1 to 64 of a-z 0-9. */
 MVM_API bool mvm_revision_valid(const char *s);
-
-/* A plain file name: not empty, no slash, not "." or "..". */
-MVM_API bool mvm_artifact_name_valid(const char *s);
 
 #endif

@@ -26,9 +26,10 @@ MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
 MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
 			       struct mvm_error *err);
 
-/* All volumes by name; free each one and the array. */
+/* All volumes by name; mvm_volume_list_free() the list. */
 MVM_API int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
 			    struct mvm_error *err);
+MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);
 
 /* Remove one with all that is in it.  -ENOENT; -EBUSY while a VM that may write to it runs. */
 MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err);

@@ -14,6 +14,9 @@
 #include <mvm/error.h>
 #include <stddef.h>
 
+/* Where a member ends: the size of the first layout, of which it was the last. */
+#define STRUCT_END(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
+
 /* No struct of ours is larger; a size beyond it was never set. */
 #define STRUCT_SIZE_MAX ((size_t)4096)
 

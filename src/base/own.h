@@ -59,6 +59,15 @@ static inline void auto_fclose(FILE **f)
 	}
 #define AUTO_DONE(tag) __attribute__((cleanup(auto_done_##tag))) struct tag
 
+/* The public destructor of an array of pointers to `struct tag`; NULL is fine when n is 0. */
+#define DEFINE_LIST_FREE(name, tag, free_fn)                                                       \
+	void name(struct tag **list, size_t n)                                                     \
+	{                                                                                          \
+		while (n > 0)                                                                      \
+			free_fn(list[--n]);                                                        \
+		free(list);                                                                        \
+	}
+
 #define TAKE_PTR(p)                                                                                \
 	__extension__({                                                                            \
 		__typeof__(p) taken_ = (p);                                                        \

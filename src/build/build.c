@@ -232,7 +232,7 @@ static int choose_kernel(struct store *s, const struct mvm_template_spec *spec, 
 		*ret = (struct chosen_kernel){ .dir_fd = product->kernel_fd,
 					       .can = { .known = true,
 							.pvh = product->kernel.pvh } };
-		memcpy(ret->can.features, product->kernel.features, sizeof(ret->can.features));
+		memcpy(ret->can.features, product->kernel.features, MVM_KERNEL_FEATURES);
 		return 0;
 	}
 	if (!in->kernel) { /* now it matters why there is none */

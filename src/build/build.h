@@ -4,9 +4,9 @@
 
 /* From a template's spec to its artifacts as blobs, through the build cache. */
 
+#include "model/template.h"
 #include <mvm/build.h>
 #include <mvm/kernel.h>
-#include <mvm/template.h>
 
 #include "base/progress.h"
 #include "store/store.h"

@@ -9,8 +9,8 @@
  * A build is: builder_find, prepare, lock (which decides whether the cache has it), build.
  */
 
+#include "model/template.h"
 #include <mvm/digest.h>
-#include <mvm/template.h>
 #include <stdbool.h>
 
 #include "base/error.h"

@@ -32,6 +32,7 @@ void mvm_kernel_free(struct mvm_kernel *k)
 	free(k->added_at);
 	free(k);
 }
+DEFINE_LIST_FREE(mvm_kernel_list_free, mvm_kernel, mvm_kernel_free)
 
 static int write_record(int dir_fd, const struct kernel_info *info, const char *name,
 			struct mvm_error *err)
@@ -299,13 +300,6 @@ int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struc
 	return 0;
 }
 
-static void free_list(struct mvm_kernel **list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		mvm_kernel_free(list[i]);
-	free(list);
-}
-
 int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
 		 struct mvm_error *err)
 {
@@ -330,7 +324,7 @@ int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int
 	} else {
 		r = load(s, list[0]->name, ret, ret_dir_fd, err);
 	}
-	free_list(list, n);
+	mvm_kernel_list_free(list, n);
 	return r;
 }
 

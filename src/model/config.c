@@ -24,7 +24,7 @@ static void variant_done(struct mvm_template_variant *v)
 	mvm_run_done(&v->run);
 }
 
-void mvm_template_config_done(struct mvm_template_config *config)
+void config_done(struct mvm_template_config *config)
 {
 	for (size_t i = 0; i < config->n_variants; i++)
 		variant_done(&config->variants[i]);
@@ -269,9 +269,9 @@ static int read_config(const struct toml_table *t, const char *base_dir,
 	return 0;
 }
 
-int mvm_template_config_parse(const char *text, size_t len, const char *name, const char *base_dir,
-			      unsigned flags, struct mvm_template_config *ret,
-			      struct mvm_strings *ret_warnings, struct mvm_error *err)
+int config_parse(const char *text, size_t len, const char *name, const char *base_dir,
+		 unsigned flags, struct mvm_template_config *ret, struct mvm_strings *ret_warnings,
+		 struct mvm_error *err)
 {
 	AUTO(toml_value) root = NULL;
 
@@ -308,8 +308,8 @@ static char *folder_of(const char *path)
 	return folder ? realpath(folder, NULL) : NULL;
 }
 
-int mvm_template_config_load(const char *path, unsigned flags, struct mvm_template_config *ret,
-			     struct mvm_strings *ret_warnings, struct mvm_error *err)
+int config_load(const char *path, unsigned flags, struct mvm_template_config *ret,
+		struct mvm_strings *ret_warnings, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
 	size_t len;
@@ -329,5 +329,5 @@ int mvm_template_config_load(const char *path, unsigned flags, struct mvm_templa
 		return mvm_error_set(err, r, "cannot find the folder of '%s': %s", path,
 				     strerror(-r));
 	}
-	return mvm_template_config_parse(text, len, path, folder, flags, ret, ret_warnings, err);
+	return config_parse(text, len, path, folder, flags, ret, ret_warnings, err);
 }

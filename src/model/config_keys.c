@@ -105,13 +105,19 @@ int config_check_keys(const struct toml_table *t, enum config_scope scope, struc
 	return toml_check_keys(t, known, n, err);
 }
 
-int config_get_u32(const struct toml_table *t, enum config_scope scope, const char *key,
-		   uint32_t *ret, struct mvm_error *err)
+const struct config_key *config_find_key(enum config_scope scope, const char *name)
 {
 	size_t i = 0;
-	while (!(config_keys[i].scopes & scope) || !str_eq(config_keys[i].name, key)) {
+	while (!(config_keys[i].scopes & scope) || !str_eq(config_keys[i].name, name)) {
 		i++;
 		assert(i < CONFIG_KEYS_N);
 	}
-	return toml_get_u32(t, key, config_keys[i].min, config_keys[i].max, ret, err);
+	return &config_keys[i];
+}
+
+int config_get_u32(const struct toml_table *t, enum config_scope scope, const char *key,
+		   uint32_t *ret, struct mvm_error *err)
+{
+	const struct config_key *k = config_find_key(scope, key);
+	return toml_get_u32(t, key, k->min, k->max, ret, err);
 }

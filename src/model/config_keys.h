@@ -32,6 +32,9 @@ struct config_key {
 #define CONFIG_KEYS_N 24
 extern const struct config_key config_keys[CONFIG_KEYS_N];
 
+/* The key of that name in a scope; there must be one. */
+const struct config_key *config_find_key(enum config_scope scope, const char *name);
+
 /* Warn of, or when strict refuse, keys that have no place in this scope. */
 int config_check_keys(const struct toml_table *t, enum config_scope scope, struct mvm_error *err);
 

@@ -16,7 +16,7 @@
  * A member of another C type than the field's does not compile.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 #include <stddef.h>
 
 #include "codec/json.h"

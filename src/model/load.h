@@ -2,7 +2,7 @@
 #ifndef MODEL_LOAD_H
 #define MODEL_LOAD_H
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 /* Read revision.json in a revision's open folder.  Every file name in it has been checked: it may
  * be opened relative to that folder.  -EBADMSG also when the file is missing. */

@@ -9,14 +9,14 @@
  * <what>_json gives an object whose failures out remembers.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "base/own.h"
 #include "codec/json.h"
 #include "model/fields.h"
 
 DEFINE_AUTO_DONE(mvm_run, mvm_run_done)
-DEFINE_AUTO_DONE(mvm_template_config, mvm_template_config_done)
+DEFINE_AUTO_DONE(mvm_template_config, config_done)
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 DEFINE_AUTO_DONE(mvm_snapshot_info, mvm_snapshot_info_done)

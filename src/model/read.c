@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/read.h"
 
+#include "model/template.h"
 #include <errno.h>
-#include <mvm/template.h>
 
 int read_schema_version(const struct json_at *at, uint32_t *ret, struct mvm_error *err)
 {

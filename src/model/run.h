@@ -4,7 +4,7 @@
 
 /* The rules of the `run` settings that hold wherever they are read from. */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 /* Take every setting that `to` does not have from `from`.  Returns 0 or -ENOMEM. */
 int run_inherit(struct mvm_run *to, const struct mvm_run *from);

@@ -4,7 +4,7 @@
 
 /* The public string list, and how it is made from the internal one. */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "base/own.h"
 #include "base/str.h"

@@ -11,7 +11,7 @@
  * its value is wrong and -ENOMEM.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 #include <stdint.h>
 
 #include "base/str.h"

@@ -15,6 +15,7 @@ void mvm_backend_info_free(struct mvm_backend_info *b)
 	free(b->accelerator_reason);
 	free(b);
 }
+DEFINE_LIST_FREE(mvm_backend_list_free, mvm_backend_info, mvm_backend_info_free)
 
 static int describe(struct mvm *mvm, const struct vmm_ops *ops, struct mvm_backend_info **ret,
 		    struct mvm_error *err)
@@ -58,9 +59,7 @@ int mvm_backend_list(struct mvm *mvm, struct mvm_backend_info ***ret, size_t *re
 		int r = describe(mvm, vmm_backends[n], &list[n], err);
 		if (r == 0)
 			continue;
-		while (n)
-			mvm_backend_info_free(list[--n]);
-		free(list);
+		mvm_backend_list_free(list, n);
 		return r;
 	}
 	*ret = list;

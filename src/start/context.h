@@ -2,8 +2,8 @@
 #ifndef START_CONTEXT_H
 #define START_CONTEXT_H
 
+#include "model/template.h"
 #include <mvm/mvm.h>
-#include <mvm/template.h>
 
 #include "store/store.h"
 #include "vmm/vmm.h"

@@ -11,7 +11,7 @@
  * file's identity, the nonce) are added by the snapshot code and are not compared here.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "base/str.h"
 #include "vmm/vmm.h"

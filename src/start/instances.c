@@ -150,6 +150,7 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 	free(info);
 }
 DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
+DEFINE_LIST_FREE(mvm_instance_list_free, mvm_instance_info, mvm_instance_info_free)
 
 /* Takes the record's strings. */
 static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd)

@@ -244,6 +244,7 @@ void mvm_pool_info_free(struct mvm_pool_info *info)
 	free(info);
 }
 DEFINE_AUTO(mvm_pool_info, mvm_pool_info_free)
+DEFINE_LIST_FREE(mvm_pool_list_free, mvm_pool_info, mvm_pool_info_free)
 
 static int describe(int pool_fd, const char *id, bool served, struct mvm_pool_info **ret,
 		    struct mvm_error *err)
@@ -302,9 +303,7 @@ int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *ret_n,
 		n += r == 0;
 	}
 	if (r < 0) {
-		while (n > 0)
-			mvm_pool_info_free(list[--n]);
-		free(list);
+		mvm_pool_list_free(list, n);
 		return r;
 	}
 	*ret = list;

@@ -7,8 +7,8 @@
  * snapshots share this, so that all of them come to the same decision.
  */
 
+#include "model/template.h"
 #include <mvm/instance.h>
-#include <mvm/template.h>
 
 #include "instance/instance.h"
 #include "start/context.h"

@@ -20,6 +20,7 @@ void mvm_volume_info_free(struct mvm_volume_info *info)
 	free(info);
 }
 DEFINE_AUTO(mvm_volume_info, mvm_volume_info_free)
+DEFINE_LIST_FREE(mvm_volume_list_free, mvm_volume_info, mvm_volume_info_free)
 
 static int no_volume(const char *name, int code, struct mvm_error *err)
 {

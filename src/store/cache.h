@@ -15,7 +15,7 @@
  * replaces it.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 #include <stdint.h>
 
 #include "store/store.h"

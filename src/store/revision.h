@@ -20,8 +20,8 @@
  * old one is removed with the staging.  VMs that run from the old folder hold it open.
  */
 
+#include "model/template.h"
 #include <mvm/digest.h>
-#include <mvm/template.h>
 
 #include "base/str.h"
 #include "store/store.h"

@@ -15,7 +15,7 @@
  * running VM holds on its revision, is the exception.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 #include <stdbool.h>
 
 #include "base/error.h"

@@ -18,7 +18,7 @@
  * minute, then it counts, and the message says how busy the host is.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "base/hostload.h"
 #include "base/loop.h"

@@ -11,7 +11,7 @@
  * last console lines where these help to understand what the guest did.
  */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "supervisor/agent_client.h"
 #include "supervisor/console.h"

@@ -7,7 +7,7 @@
  * answers calls, notes.c writes down what happens, standby.c makes a VM of a pool somebody's
  * instance, confine.c sets limits. */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "base/loop.h"
 #include "instance/handover.h"

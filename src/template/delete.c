@@ -23,9 +23,8 @@ static char *find_user(struct mvm *mvm, const char *id, const char *revision)
 		if (!name && str_eq(all[i]->template_id, id) &&
 		    str_eq(all[i]->revision, revision) && !all[i]->ended_at)
 			name = strdup(all[i]->name);
-		mvm_instance_info_free(all[i]);
 	}
-	free(all);
+	mvm_instance_list_free(all, n);
 	return name;
 }
 

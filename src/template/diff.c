@@ -16,23 +16,27 @@
 
 #define DEPTH_MAX 8
 
-void mvm_template_diff_done(struct mvm_template_diff *d)
+void mvm_template_diff_free(struct mvm_template_diff *d)
 {
-	for (size_t i = 0; i < d->n_artifacts; i++) {
-		free(d->artifacts[i].name);
-		free(d->artifacts[i].from);
-		free(d->artifacts[i].to);
+	for (size_t i = 0; d && i < d->n_artifacts; i++) {
+		free(d->artifacts[i]->name);
+		free(d->artifacts[i]->from);
+		free(d->artifacts[i]->to);
+		free(d->artifacts[i]);
 	}
-	for (size_t i = 0; i < d->n_settings; i++) {
-		free(d->settings[i].key);
-		free(d->settings[i].from);
-		free(d->settings[i].to);
+	for (size_t i = 0; d && i < d->n_settings; i++) {
+		free(d->settings[i]->key);
+		free(d->settings[i]->from);
+		free(d->settings[i]->to);
+		free(d->settings[i]);
 	}
-	free(d->artifacts);
-	free(d->settings);
-	*d = (struct mvm_template_diff){ 0 };
+	if (d) {
+		free(d->artifacts);
+		free(d->settings);
+	}
+	free(d);
 }
-DEFINE_AUTO_DONE(mvm_template_diff, mvm_template_diff_done)
+DEFINE_AUTO(mvm_template_diff, mvm_template_diff_free)
 
 /* One of the two revisions, as far as it is compared. */
 struct side {
@@ -118,7 +122,10 @@ static int compare_files(const struct side *a, const struct side *b, struct mvm_
 		const struct mvm_digest *y = checksums_find(&b->sums, paths.v[i]);
 		if ((!x && !y) || (x && y && digest_equal(x, y)))
 			continue;
-		struct mvm_diff_artifact *to = &d->artifacts[d->n_artifacts++];
+		struct mvm_diff_artifact *to = calloc(1, sizeof(*to));
+		if (!to)
+			return mvm_error_oom(err);
+		d->artifacts[d->n_artifacts++] = to;
 		to->name = str_dup(paths.v[i], &failed);
 		describe_file(a, paths.v[i], &to->from, &to->from_bytes, &failed);
 		describe_file(b, paths.v[i], &to->to, &to->to_bytes, &failed);
@@ -152,13 +159,16 @@ static char *value_text(json_t *value, bool *failed)
 static bool add_setting(struct mvm_template_diff *d, const char *key, json_t *from, json_t *to)
 {
 	bool failed = false;
-	struct mvm_diff_setting *grown = reallocarray(d->settings, d->n_settings + 1,
-						      sizeof(*grown));
+	struct mvm_diff_setting **grown = reallocarray(d->settings, d->n_settings + 1,
+						       sizeof(*grown));
 	if (!grown)
 		return false;
 	d->settings = grown;
-	struct mvm_diff_setting *s = &grown[d->n_settings++];
-	*s = (struct mvm_diff_setting){ .key = str_dup(key, &failed) };
+	struct mvm_diff_setting *s = calloc(1, sizeof(*s));
+	if (!s)
+		return false;
+	grown[d->n_settings++] = s;
+	s->key = str_dup(key, &failed);
 	s->from = value_text(from, &failed);
 	s->to = value_text(to, &failed);
 	return !failed;
@@ -208,22 +218,23 @@ static bool compare_values(const char *key, json_t *from, json_t *to, unsigned d
 }
 
 int mvm_template_diff(struct mvm *mvm, const char *from, const char *to,
-		      struct mvm_template_diff *ret, struct mvm_error *err)
+		      struct mvm_template_diff **ret, struct mvm_error *err)
 {
-	AUTO_DONE(mvm_template_diff) d = { 0 };
+	AUTO(mvm_template_diff) d = calloc(1, sizeof(*d));
 	AUTO_DONE(side) a = SIDE_NONE;
 	AUTO_DONE(side) b = SIDE_NONE;
 
-	int r = load_side(mvm, from, d.from_id, d.from_revision, &a, err);
+	if (!d)
+		return mvm_error_oom(err);
+	int r = load_side(mvm, from, d->from_id, d->from_revision, &a, err);
 	if (r == 0)
-		r = load_side(mvm, to, d.to_id, d.to_revision, &b, err);
+		r = load_side(mvm, to, d->to_id, d->to_revision, &b, err);
 	if (r == 0)
-		r = compare_files(&a, &b, &d, err);
+		r = compare_files(&a, &b, d, err);
 	if (r < 0)
 		return r;
-	if (!compare_members("", a.json, b.json, 0, &d))
+	if (!compare_members("", a.json, b.json, 0, d))
 		return mvm_error_oom(err);
-	*ret = d;
-	d = (struct mvm_template_diff){ 0 };
+	*ret = TAKE_PTR(d);
 	return 0;
 }

@@ -21,12 +21,11 @@ void mvm_check_free(struct mvm_check *check)
 	free(check->mend);
 	free(check);
 }
+DEFINE_LIST_FREE(mvm_check_list_free, mvm_check, mvm_check_free)
 
 void doctor_done(struct doctor *d)
 {
-	for (size_t i = 0; i < d->n; i++)
-		mvm_check_free(d->v[i]);
-	free(d->v);
+	mvm_check_list_free(d->v, d->n);
 	mvm_close(d->mvm);
 	*d = (struct doctor){ 0 };
 }

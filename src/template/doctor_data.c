@@ -176,11 +176,9 @@ void doctor_kernels(struct doctor *d)
 		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", err.text);
 		return;
 	}
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		strbuf_addf(&names, "%s%s", i ? ", " : "", list[i]->name);
-		mvm_kernel_free(list[i]);
-	}
-	free(list);
+	mvm_kernel_list_free(list, n);
 	d->failed |= names.failed;
 	if (n == 0)
 		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel fetch",
@@ -199,24 +197,25 @@ struct stale {
 	bool no_backend; /* of which there is a finding already */
 };
 
+DEFINE_AUTO(mvm_template_details, mvm_template_details_free)
+
 static void look_at_snapshot(struct doctor *d, const char *id, struct stale *s)
 {
-	struct mvm_template_details details = { 0 };
+	AUTO(mvm_template_details) details = NULL;
 	struct mvm_error err = { 0 };
 
 	s->looked_at++;
 	int r = mvm_template_details(d->mvm, id, &details, &err);
 	d->failed |= r == -ENOMEM;
-	if (r < 0 || details.start != MVM_START_WOULD_RESTORE) {
+	if (r < 0 || details->start != MVM_START_WOULD_RESTORE) {
 		s->n++;
 		if (!s->id) {
 			s->id = str_dup(id, &d->failed);
-			s->reason = str_dup(r < 0 ? err.text : details.start_reason, &d->failed);
-			s->boots = r == 0 && details.start == MVM_START_WOULD_BOOT;
-			s->no_backend = r == 0 && !details.backend;
+			s->reason = str_dup(r < 0 ? err.text : details->start_reason, &d->failed);
+			s->boots = r == 0 && details->start == MVM_START_WOULD_BOOT;
+			s->no_backend = r == 0 && !details->backend;
 		}
 	}
-	mvm_template_details_done(&details);
 }
 
 static void add_snapshots(struct doctor *d, const struct stale *s)

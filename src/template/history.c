@@ -111,6 +111,7 @@ void mvm_revision_summary_free(struct mvm_revision_summary *s)
 	free(s->problem);
 	free(s);
 }
+DEFINE_LIST_FREE(mvm_revision_list_free, mvm_revision_summary, mvm_revision_summary_free)
 
 uint64_t revision_disk_bytes(int dir_fd)
 {
@@ -182,9 +183,7 @@ int mvm_template_history(struct mvm *mvm, const char *id, struct mvm_revision_su
 			r = 0; /* pruned meanwhile */
 	}
 	if (r < 0) {
-		while (n)
-			mvm_revision_summary_free(list[--n]);
-		free(list);
+		mvm_revision_list_free(list, n);
 		return mvm_error_oom(err);
 	}
 	*ret = list;

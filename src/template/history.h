@@ -4,7 +4,7 @@
 
 /* The revisions of a template in the order in which they were built. */
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "start/context.h"
 #include "store/revision.h"

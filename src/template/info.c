@@ -10,21 +10,34 @@
 #include "model/model_json.h"
 #include "start/start.h"
 #include "template/history.h"
+#include "template/settings.h"
 
-void mvm_template_details_done(struct mvm_template_details *d)
+/* What is known of a template and one of its revisions. */
+struct details {
+	struct mvm_template_spec spec;
+	bool has_revision; /* what follows is set only then */
+	bool is_current;
+	struct mvm_template_revision revision;
+	char cache_key[MVM_CACHE_KEY_SIZE];
+	uint64_t disk_bytes;
+	bool kind_is_snapshot;
+	enum mvm_start_outlook start;
+	char *backend, *start_reason;
+};
+
+static void details_done(struct details *d)
 {
 	mvm_template_spec_done(&d->spec);
 	mvm_template_revision_done(&d->revision);
 	free(d->backend);
 	free(d->start_reason);
-	*d = (struct mvm_template_details){ 0 };
+	*d = (struct details){ 0 };
 }
-DEFINE_AUTO_DONE(mvm_template_details, mvm_template_details_done)
+DEFINE_AUTO_DONE(details, details_done)
 
 /* What `run` would do here, and why.  unsound: why the files cannot be checked, or NULL. */
 static int look_ahead(struct mvm *mvm, const struct revision *revision,
-		      const struct mvm_error *unsound, struct mvm_template_details *d,
-		      struct mvm_error *err)
+		      const struct mvm_error *unsound, struct details *d, struct mvm_error *err)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
 	AUTO_DONE(vmm_probe) probe = { 0 };
@@ -57,8 +70,8 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-static int load_revision(struct mvm *mvm, const char *ref, const char *current,
-			 struct mvm_template_details *d, struct mvm_error *err)
+static int load_revision(struct mvm *mvm, const char *ref, const char *current, struct details *d,
+			 struct mvm_error *err)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
 	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
@@ -90,10 +103,9 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current,
 	return 0;
 }
 
-int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details *ret,
-			 struct mvm_error *err)
+static int look_up(struct mvm *mvm, const char *ref, struct details *ret, struct mvm_error *err)
 {
-	AUTO_DONE(mvm_template_details) d = { 0 };
+	AUTO_DONE(details) d = { 0 };
 	char current[STORE_REVISION_SIZE] = "";
 	size_t len = strcspn(ref, "@");
 	AUTO_FREE char *id = strndup(ref, len);
@@ -111,13 +123,88 @@ int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_d
 	if (r < 0)
 		return r;
 	*ret = d;
-	d = (struct mvm_template_details){ 0 };
+	d = (struct details){ 0 };
+	return 0;
+}
+
+/* ---- as a struct ---- */
+
+void mvm_template_details_free(struct mvm_template_details *d)
+{
+	if (!d)
+		return;
+	char *const strings[] = { d->template_id, d->flake_ref,	  d->profile,	 d->role,
+				  d->revision,	  d->builder,	  d->built_from, d->lock,
+				  d->backend,	  d->start_reason };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
+		free(strings[i]);
+	settings_free(d->settings, d->n_settings);
+	free(d);
+}
+DEFINE_AUTO(mvm_template_details, mvm_template_details_free)
+
+static void tell_revision(struct details *d, struct mvm_template_details *ret, bool *failed)
+{
+	const struct mvm_template_revision *rev = &d->revision;
+	const struct mvm_artifact_sizes *sizes = &rev->artifact_paths.sizes;
+
+	ret->revision = str_dup(rev->revision_hash, failed);
+	ret->is_current = d->is_current;
+	ret->built_at = rev->built_at;
+	ret->builder = str_dup(rev->build.builder, failed);
+	ret->built_from = str_dup(rev->flake_ref, failed);
+	ret->lock = str_dup(rev->flake_lock_hash, failed);
+	memcpy(ret->cache_key, d->cache_key, sizeof(ret->cache_key));
+	ret->built_vcpus = rev->vcpus;
+	ret->built_mem_mib = rev->mem_mib;
+	ret->built_data_disk_mib = rev->data_disk_mib;
+	ret->rootfs_bytes = sizes->rootfs_bytes;
+	ret->vmlinux_bytes = sizes->vmlinux_bytes;
+	ret->initrd_bytes = sizes->initrd_bytes;
+	ret->disk_bytes = d->disk_bytes;
+	ret->has_snapshot = rev->has_snapshot;
+	ret->snapshot_at = rev->snapshot.created_at;
+	ret->snapshot_mem_bytes = rev->snapshot.mem_size_bytes;
+	ret->snapshot_state_bytes = rev->snapshot.vmstate_size_bytes;
+	ret->kind_is_snapshot = d->kind_is_snapshot;
+	ret->start = d->start;
+	ret->backend = TAKE_PTR(d->backend);
+	ret->start_reason = TAKE_PTR(d->start_reason);
+}
+
+int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details **ret,
+			 struct mvm_error *err)
+{
+	AUTO_DONE(details) d = { 0 };
+	AUTO(mvm_template_details) details = calloc(1, sizeof(*details));
+	bool failed = false;
+
+	if (!details)
+		return mvm_error_oom(err);
+	int r = look_up(mvm, ref, &d, err);
+	if (r < 0)
+		return r;
+	details->template_id = str_dup(d.spec.template_id, &failed);
+	details->flake_ref = str_dup(d.spec.flake_ref, &failed);
+	details->profile = str_dup(d.spec.profile, &failed);
+	details->role = str_dup(d.spec.role, &failed);
+	details->vcpus = d.spec.vcpus;
+	details->mem_mib = d.spec.mem_mib;
+	details->data_disk_mib = d.spec.data_disk_mib;
+	details->created_at = d.spec.created_at;
+	details->updated_at = d.spec.updated_at;
+	failed |= settings_of_run(&d.spec.run, &details->settings, &details->n_settings) < 0;
+	if (d.has_revision)
+		tell_revision(&d, details, &failed);
+	if (failed)
+		return mvm_error_oom(err);
+	*ret = TAKE_PTR(details);
 	return 0;
 }
 
 /* ---- as JSON ---- */
 
-static json_t *start_json(const struct mvm_template_details *d)
+static json_t *start_json(const struct details *d)
 {
 	static const char *const words[] = {
 		[MVM_START_IMPOSSIBLE] = "none",
@@ -130,10 +217,10 @@ static json_t *start_json(const struct mvm_template_details *d)
 
 int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json, struct mvm_error *err)
 {
-	AUTO_DONE(mvm_template_details) d = { 0 };
+	AUTO_DONE(details) d = { 0 };
 	struct json_out out = { 0 };
 
-	int r = mvm_template_details(mvm, ref, &d, err);
+	int r = look_up(mvm, ref, &d, err);
 	if (r < 0)
 		return r;
 	json_t *o = json_new(&out);

@@ -5,14 +5,19 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/progress.h"
 #include "store/gc.h"
 #include "template/history.h"
 #include "template/spec_rules.h"
 
+#define PRUNE_OPTIONS_FIRST STRUCT_END(struct mvm_prune_options, dry_run)
+#define PRUNE_RESULT_FIRST  STRUCT_END(struct mvm_prune_result, freed_bytes)
+
 struct run {
 	struct mvm *mvm;
-	const struct mvm_prune_options *options;
+	struct mvm_prune_options options;
+	uint32_t keep;
 	mvm_pruned_fn fn;
 	void *arg;
 	const struct mvm_progress *progress;
@@ -41,7 +46,7 @@ static bool may_go(const struct run *run, const struct history *h, size_t i)
 {
 	const struct history_entry *e = &h->v[i];
 
-	if (i < run->options->keep || strcmp(e->name, h->current) == 0)
+	if (i < run->keep || strcmp(e->name, h->current) == 0)
 		return false;
 	if (e->code < 0 && e->code != -EBADMSG) /* from a newer mvm, or unreadable just now */
 		return false;
@@ -89,7 +94,7 @@ static int prune_history(struct run *run, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(history) h = { 0 };
 	AUTO_DONE(removal) removal = REMOVAL_NONE;
-	bool dry = run->options->dry_run;
+	bool dry = run->options.dry_run;
 
 	int r = history_load(run->mvm, id, &h, err);
 	if (r == 0 && !dry)
@@ -110,7 +115,7 @@ static int knows_current(struct run *run, const char *id, struct mvm_error *err)
 	int r = store_current_find(run->mvm->store, id, current, err);
 	if (r == 0 || r == -ENOENT) /* none is */
 		return 1;
-	if (r == -ENOMEM || run->options->id)
+	if (r == -ENOMEM || run->options.id)
 		return r;
 	progress_note(run->progress, "%s, so its revisions stay", err->text);
 	return 0;
@@ -120,8 +125,7 @@ static int knows_current(struct run *run, const char *id, struct mvm_error *err)
 static bool has_more_than_kept(struct run *run, const char *id)
 {
 	AUTO_DONE(strv) names = { 0 };
-	return store_revision_list(run->mvm->store, id, &names, NULL) == 0 &&
-	       names.n > run->options->keep;
+	return store_revision_list(run->mvm->store, id, &names, NULL) == 0 && names.n > run->keep;
 }
 
 static int prune_template(struct run *run, const char *id, struct mvm_error *err)
@@ -130,9 +134,9 @@ static int prune_template(struct run *run, const char *id, struct mvm_error *err
 
 	if (!has_more_than_kept(run, id))
 		return 0;
-	if (!run->options->dry_run) {
+	if (!run->options.dry_run) {
 		lock_fd = template_lock(run->mvm, id, "template prune", true, NULL, err);
-		if (lock_fd == -EBUSY && !run->options->id) {
+		if (lock_fd == -EBUSY && !run->options.id) {
 			progress_note(run->progress, "%s, so its revisions stay", err->text);
 			return 0;
 		}
@@ -145,7 +149,7 @@ static int prune_template(struct run *run, const char *id, struct mvm_error *err
 
 static int choose(struct run *run, struct strv *ret, struct mvm_error *err)
 {
-	const char *id = run->options->id;
+	const char *id = run->options.id;
 
 	if (!id)
 		return store_template_list(run->mvm->store, ret, err);
@@ -158,41 +162,51 @@ static int choose(struct run *run, struct strv *ret, struct mvm_error *err)
 	return r < 0 ? r : ret->failed ? mvm_error_oom(err) : 0;
 }
 
+static int prune_all(struct run *run, struct mvm_error *err)
+{
+	AUTO_DONE(strv) ids = { 0 };
+
+	int r = choose(run, &ids, err);
+	for (size_t i = 0; r == 0 && i < ids.n; i++) {
+		r = prune_template(run, ids.v[i], err);
+		if (r == -ENOENT)
+			r = 0; /* deleted meanwhile */
+	}
+	return r == 0 ? gc_collect(run->gc, err) : r;
+}
+
 int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options, mvm_pruned_fn fn,
 		       void *arg, const struct mvm_progress *progress, struct mvm_prune_result *ret,
 		       struct mvm_error *err)
 {
-	AUTO_DONE(strv) ids = { 0 };
-	AUTO_DONE(gc) gc = { .store = mvm->store, .dry_run = options->dry_run };
+	AUTO_DONE(gc) gc = { .store = mvm->store };
 	struct mvm_error local = { 0 };
+	struct mvm_prune_result result = MVM_PRUNE_RESULT_INIT;
 	struct run run = {
 		.mvm = mvm,
-		.options = options,
 		.fn = fn,
 		.arg = arg,
 		.progress = progress,
-		.result = ret,
+		.result = &result,
 		.gc = &gc,
-		.before_ns = options->older_than_s
-				     ? clock_wall_ns() - options->older_than_s * NS_PER_S
-				     : INT64_MAX,
 	};
 
-	*ret = (struct mvm_prune_result){ 0 };
 	if (!err)
 		err = &local;
-	int r = choose(&run, &ids, err);
+	int r = mvm_struct_take(&run.options, sizeof(run.options), PRUNE_OPTIONS_FIRST, options,
+				err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; r == 0 && i < ids.n; i++) {
-		r = prune_template(&run, ids.v[i], err);
-		if (r == -ENOENT)
-			r = 0; /* deleted meanwhile */
-	}
-	if (r == 0)
-		r = gc_collect(&gc, err);
-	ret->n_cached = gc.n_cached;
-	ret->n_blobs = gc.n_blobs;
-	ret->freed_bytes += gc.freed_bytes;
+	run.keep = run.options.keep ? *run.options.keep : MVM_PRUNE_KEEP;
+	run.before_ns = run.options.older_than_s
+				? clock_wall_ns() - run.options.older_than_s * NS_PER_S
+				: INT64_MAX;
+	gc.dry_run = run.options.dry_run;
+	r = prune_all(&run, err);
+	result.n_cached = gc.n_cached;
+	result.n_blobs = gc.n_blobs;
+	result.freed_bytes += gc.freed_bytes;
+	if (ret)
+		mvm_struct_give(ret, PRUNE_RESULT_FIRST, &result, sizeof(result));
 	return r;
 }

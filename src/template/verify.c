@@ -12,18 +12,28 @@
 #include "model/model_json.h"
 #include "start/context.h"
 
-void mvm_verify_result_done(struct mvm_verify_result *result)
+/* Forget what was found since there were n problems. */
+static void forget_problems(struct mvm_verify_result *result, size_t n)
 {
-	for (size_t i = 0; i < result->n_problems; i++) {
-		struct mvm_verify_problem *p = &result->problems[i];
+	while (result->n_problems > n) {
+		struct mvm_verify_problem *p = result->problems[--result->n_problems];
 		free(p->template_id);
 		free(p->revision);
 		free(p->file);
 		free(p->text);
+		free(p);
 	}
-	free(result->problems);
-	*result = (struct mvm_verify_result){ 0 };
 }
+
+void mvm_verify_result_free(struct mvm_verify_result *result)
+{
+	if (!result)
+		return;
+	forget_problems(result, 0);
+	free(result->problems);
+	free(result);
+}
+DEFINE_AUTO(mvm_verify_result, mvm_verify_result_free)
 
 /* One run, and where it is. */
 struct run {
@@ -37,12 +47,16 @@ static int add_problem(struct run *run, const char *file, const char *text)
 {
 	struct mvm_verify_result *result = run->result;
 	bool failed = false;
-	struct mvm_verify_problem *grown = reallocarray(result->problems, result->n_problems + 1,
-							sizeof(*grown));
+	struct mvm_verify_problem **grown = reallocarray(result->problems, result->n_problems + 1,
+							 sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	result->problems = grown;
-	grown[result->n_problems++] = (struct mvm_verify_problem){
+	struct mvm_verify_problem *p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	grown[result->n_problems++] = p;
+	*p = (struct mvm_verify_problem){
 		.template_id = str_dup(run->id, &failed),
 		.revision = str_dup(run->revision, &failed),
 		.file = str_dup(file, &failed),
@@ -54,22 +68,6 @@ static int add_problem(struct run *run, const char *file, const char *text)
 static int file_problem(void *arg, const char *file, const char *text)
 {
 	return add_problem(arg, file, text);
-}
-
-/* Forget what was found since there were n problems. */
-static void forget_problems(struct mvm_verify_result *result, size_t n)
-{
-	struct mvm_verify_result later = {
-		.problems = result->problems + n,
-		.n_problems = result->n_problems - n,
-	};
-	for (size_t i = 0; i < later.n_problems; i++) {
-		free(later.problems[i].template_id);
-		free(later.problems[i].revision);
-		free(later.problems[i].file);
-		free(later.problems[i].text);
-	}
-	result->n_problems = n;
 }
 
 /* Is the revision still the folder that was looked at?  A new snapshot exchanges the folder, a
@@ -218,7 +216,7 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 {
 	if (result->n_problems == 0)
 		return 0;
-	const struct mvm_verify_problem *first = &result->problems[0];
+	const struct mvm_verify_problem *first = result->problems[0];
 	/* a problem of the template itself names it */
 	int r = first->revision ? mvm_error_set(err, -EBADMSG, "%s@%.12s: %s", first->template_id,
 						first->revision, first->text)
@@ -233,27 +231,29 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 }
 
 int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,
-			struct mvm_verify_result *ret, struct mvm_error *err)
+			struct mvm_verify_result **ret, struct mvm_error *err)
 {
+	AUTO(mvm_verify_result) result = calloc(1, sizeof(*result));
 	AUTO_DONE(strv) ids = { 0 };
 	AUTO_DONE(progress_step) step = { 0 };
 	char only[STORE_REVISION_SIZE] = "";
 
-	*ret = (struct mvm_verify_result){ 0 };
-	int r = choose(mvm, ref, &ids, only, err);
+	*ret = NULL;
+	int r = result ? choose(mvm, ref, &ids, only, err) : mvm_error_oom(err);
 	if (r < 0)
 		return r;
-	struct run run = { .mvm = mvm, .result = ret };
+	struct run run = { .mvm = mvm, .result = result };
 	run.files = (struct verify){ .step = &step, .problem = file_problem, .arg = &run };
 	progress_begin(&step, progress, "verifying %s", ref ? ref : "all templates");
 	r = check_all(&run, &ids, only[0] ? only : NULL);
-	ret->n_files = run.files.n_files;
-	ret->bytes = run.files.done_bytes;
+	result->n_files = run.files.n_files;
+	result->bytes = run.files.done_bytes;
 	verify_done(&run.files);
 	if (r < 0)
 		return mvm_error_oom(err); /* all else is a finding */
-	r = conclude(ret, err);
+	r = conclude(result, err);
 	if (r == 0)
-		progress_end(&step, "%zu revisions", ret->n_revisions);
+		progress_end(&step, "%zu revisions", result->n_revisions);
+	*ret = TAKE_PTR(result);
 	return r;
 }

@@ -70,7 +70,7 @@ class Create(Specs):
         self.create("web", "--initrd", "image")
         self.assertEqual(self.spec("web")["run"], {"initrd": "image"})
         self.assertRegex(self.mvm_ok("template", "info", "web"),
-                         r"(?m)^initrd +the image's own, without mvm's agent$")
+                         r"(?m)^initrd +image: the image's own, without mvm's agent$")
         self.mvm_fails(1, "template", "edit", "web", "--", "/bin/sh",
                        says="command: needs mvm's agent")
         self.mvm_fails(6, "pool", "set", "web", "-s", "1", says="template 'web': it boots")

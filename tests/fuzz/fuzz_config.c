@@ -16,8 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO_DONE(mvm_strings) warnings = { 0 };
 	struct mvm_error err = { 0 };
 
-	int r = mvm_template_config_parse((const char *)data, size, "template.toml", "/base", 0,
-					  &config, &warnings, &err);
+	int r = config_parse((const char *)data, size, "template.toml", "/base", 0, &config,
+			     &warnings, &err);
 	assert(r == err.code && r <= 0);
 	assert(r < 0 || config.n_variants > 0);
 	for (size_t i = 0; i < config.n_variants; i++) {

@@ -22,8 +22,8 @@
 static int parse(const char *text, unsigned flags, struct mvm_template_config *ret,
 		 struct mvm_strings *warnings, struct mvm_error *err)
 {
-	return mvm_template_config_parse(text, strlen(text), "template.toml", "/base", flags, ret,
-					 warnings, err);
+	return config_parse(text, strlen(text), "template.toml", "/base", flags, ret, warnings,
+			    err);
 }
 
 /* The example of the documented format, whole. */
@@ -365,11 +365,11 @@ static void references_count_from_the_folder_of_the_file(void **state)
 	AUTO_FREE char *path = str_printf("%s/template.toml", dir);
 	AUTO_FREE char *expected = str_printf("dir:%s/root", dir);
 	assert_int_equal(file_create_at(AT_FDCWD, path, text, strlen(text), 0600), 0);
-	assert_int_equal(mvm_template_config_load(path, 0, &c, NULL, &err), 0);
+	assert_int_equal(config_load(path, 0, &c, NULL, &err), 0);
 	assert_string_equal(c.flake_ref, expected);
 	assert_int_equal(tree_remove_at(AT_FDCWD, dir), 0);
 
-	assert_int_equal(mvm_template_config_load(path, 0, &c, NULL, &err), -ENOENT);
+	assert_int_equal(config_load(path, 0, &c, NULL, &err), -ENOENT);
 	assert_true(str_starts(err.text, "cannot read '/tmp/mvm-config-"));
 }
 

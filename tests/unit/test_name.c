@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include <mvm/template.h>
+#include "model/template.h"
 
 #include "model/name.h"
 

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MVM_STRUCT_H
+#define MVM_STRUCT_H
+
+/*
+ * How structs of this library grow without breaking the programs that use them.
+ *
+ * Structs that the caller provides (options, results) begin with `size_t size`, which their _INIT
+ * sets to what the caller was compiled with:
+ *
+ *	struct mvm_prune_options options = MVM_PRUNE_OPTIONS_INIT;
+ *	options.dry_run = true;
+ *
+ * Later versions append members.  An older library refuses a newer caller (-EOPNOTSUPP) only if the
+ * caller has set a member that the library does not know.  A size of 0 stands for the struct as it
+ * was first published, so `= { 0 }` is as good as _INIT; zero is the safe default of every member:
+ * no descriptor, no time limit, no cancelling, all or the usual of what can be chosen.
+ *
+ * Structs that the library provides (what a list, a lookup or a callback hands out) have no size:
+ * callers never make, copy or embed them, and later versions append members to them, too.
+ *
+ * struct mvm_error, mvm_strings, mvm_digest and mvm_template_setting never change.
+ */
+#include <stddef.h>
+
+#ifdef __cplusplus
+#define MVM_STRUCT_INIT(type)                                                                      \
+	{                                                                                          \
+		sizeof(type)                                                                       \
+	}
+#else
+#define MVM_STRUCT_INIT(type)                                                                      \
+	{                                                                                          \
+		.size = sizeof(type)                                                               \
+	}
+#endif
+
+#endif
