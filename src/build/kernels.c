@@ -12,14 +12,12 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "build/kernel_folder.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/kernel.h"
 #include "model/name.h"
 #include "store/blob.h"
-
-#define KERNEL_JSON	"kernel.json"
-#define KERNEL_JSON_MAX ((size_t)64 << 10)
 
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
 
@@ -165,20 +163,6 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	return 0;
 }
 
-/* Has the folder of this name anything of a kernel in it?  Else it is not mvm's to remove. */
-static bool is_own(int kernels_fd, const char *name)
-{
-	AUTO_CLOSE int fd = dir_open_at(kernels_fd, name);
-	return fd >= 0 && (faccessat(fd, KERNEL_JSON, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-			   faccessat(fd, "vmlinux", F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-}
-
-static int not_own(const char *name, struct mvm_error *err)
-{
-	return mvm_error_set(err, -EEXIST, "'kernels/%s' in the data folder is no kernel of mvm's",
-			     name);
-}
-
 static bool same_kernel(const struct mvm_kernel *k, const struct kernel_info *info)
 {
 	return digest_equal(&k->vmlinux, &info->vmlinux) &&
@@ -194,13 +178,16 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 	int r = load(s, name, &old, NULL, &ignored);
 	if (r == -ENOENT)
 		return 1;
-	if (r < 0 && !is_own(store_dir(s, STORE_KERNELS), name))
-		return not_own(name, err);
-	if (r < 0 && force)
-		return 1;
-	if (r == 0 && same_kernel(old, info)) /* an older mvm may have known less of it */
-		return memcmp(old->features, info->features, sizeof(old->features)) != 0;
-	if (force)
+	/* an older mvm may have known less of its features: then it is replaced by itself */
+	bool same = r == 0 && same_kernel(old, info);
+	if (same && memcmp(old->features, info->features, sizeof(old->features)) == 0)
+		return 0;
+	int may_go = r == 0 && !same && !force
+			     ? 0
+			     : kernel_folder_may_go(store_dir(s, STORE_KERNELS), name, err);
+	if (may_go < 0)
+		return may_go;
+	if (same || force)
 		return 1;
 	r = mvm_error_set(err, -EEXIST, "there is another kernel '%s' already%s%s", name,
 			  old ? ", version " : "", old ? old->version : "");
@@ -341,8 +328,9 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	int kernels_fd = store_dir_get(s, STORE_KERNELS, err);
 	if (kernels_fd < 0)
 		return kernels_fd;
-	if (!is_own(kernels_fd, name))
-		return not_own(name, err);
+	r = kernel_folder_may_go(kernels_fd, name, err);
+	if (r < 0)
+		return r;
 	/* out of sight in one step, then removed: a crash leaves staging that is swept */
 	AUTO_DONE(staging) st = STAGING_NONE;
 	r = store_stage(s, &st, err);

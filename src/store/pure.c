@@ -2,10 +2,12 @@
 /* What belongs to a revision, and what somebody else has put into its folder. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "store/revision.h"
+#include "store/store_priv.h"
 
 static bool is_kind(int dir_fd, const char *name, mode_t kind)
 {
@@ -29,35 +31,67 @@ static bool is_usual(const char *path)
 	return false;
 }
 
-/* store_revision_files() lists files only, and an empty folder is foreign as well. */
-static int has_foreign_folder(int dir_fd)
+/* sums: NULL when the revision has no readable list of its files. */
+static bool belongs(const char *path, const struct checksums *sums)
+{
+	return str_eq(path, "revision.json") || str_eq(path, "checksums.json") ||
+	       (sums ? checksums_find(sums, path) != NULL : is_usual(path));
+}
+
+/* prefix: "" for the revision's folder, "snapshot/" for the one folder that mvm makes in it. */
+static int find_in(int dir_fd, const char *prefix, const struct checksums *sums, char **ret)
 {
 	AUTO_DONE(strv) names = { 0 };
 	int r = dir_list(dir_fd, &names);
-	for (size_t i = 0; r == 0 && i < names.n; i++)
-		r = !str_eq(names.v[i], "snapshot") && is_kind(dir_fd, names.v[i], S_IFDIR);
+
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
+		AUTO_FREE char *path = str_printf("%s%s", prefix, names.v[i]);
+		bool is_folder = is_kind(dir_fd, names.v[i], S_IFDIR);
+		if (!path)
+			return -ENOMEM;
+		if (is_folder && str_eq(path, "snapshot")) {
+			AUTO_CLOSE int below = dir_open_at(dir_fd, "snapshot");
+			r = below < 0 ? below : find_in(below, "snapshot/", sums, ret);
+		} else if (is_folder || !belongs(path, sums)) {
+			*ret = TAKE_PTR(path);
+			r = 1;
+		}
+	}
 	return r;
+}
+
+/* The first file or folder of somebody else's.  1 with its path, 0, or -errno. */
+static int find_foreign(int dir_fd, char **ret)
+{
+	AUTO_DONE(checksums) sums = { 0 };
+	int listed = store_checksums_read(dir_fd, &sums, NULL);
+	return listed == -ENOMEM ? listed : find_in(dir_fd, "", listed < 0 ? NULL : &sums, ret);
 }
 
 int store_revision_is_pure(int dir_fd)
 {
-	AUTO_DONE(checksums) sums = { 0 };
-	AUTO_DONE(strv) paths = { 0 };
+	AUTO_FREE char *foreign = NULL;
 
 	if (!is_kind(dir_fd, "revision.json", S_IFREG) &&
 	    !is_kind(dir_fd, "checksums.json", S_IFREG))
 		return 0;
-	int r = has_foreign_folder(dir_fd);
+	int r = find_foreign(dir_fd, &foreign);
+	return r < 0 ? r : r == 0;
+}
+
+int store_revision_may_go(int dir_fd, const char *id, const char *revision, struct mvm_error *err)
+{
+	AUTO_FREE char *foreign = NULL;
+
+	int r = find_foreign(dir_fd, &foreign);
 	if (r == 0)
-		r = store_revision_files(dir_fd, &paths);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	int listed = store_checksums_read(dir_fd, &sums, NULL);
-	if (listed == -ENOMEM)
-		return listed;
-	for (size_t i = 0; i < paths.n; i++) {
-		if (listed < 0 ? !is_usual(paths.v[i]) : !checksums_find(&sums, paths.v[i]))
-			return 0;
-	}
-	return 1;
+		return 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list revision '%s' of '%s': %s", revision, id,
+				     strerror(-r));
+	r = mvm_error_set(err, -EEXIST,
+			  "revision '%s' of '%s' cannot be replaced: mvm did not make '%s' in "
+			  "'templates/%s/artifacts/%s' of the data folder",
+			  revision, id, foreign, id, revision);
+	return mvm_error_hint(err, r, "move it to another place, then run the command again");
 }

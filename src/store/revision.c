@@ -152,7 +152,10 @@ int store_stage_revision(struct store *s, const char *id, const char *revision, 
 	AUTO_CLOSE int dir = store_revision_open(s, id, revision, err);
 	if (dir < 0)
 		return dir;
-	int r = dir_list(dir, &names);
+	int r = store_revision_may_go(dir, id, revision, err); /* told before the work is done */
+	if (r < 0)
+		return r;
+	r = dir_list(dir, &names);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot list revision '%s' of '%s': %s", revision, id,
 				     strerror(-r));
@@ -224,6 +227,12 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 		return dir;
 	AUTO_CLOSE int artifacts = dir_make_at(dir, "artifacts");
 	r = artifacts < 0 ? artifacts : dir_sync(dir);
+	AUTO_CLOSE int old = r < 0 ? r : dir_open_at(artifacts, revision);
+	if (old >= 0) {
+		int may_go = store_revision_may_go(old, id, revision, err);
+		if (may_go < 0)
+			return may_go;
+	}
 	if (r >= 0)
 		r = tree_sync(st->fd);
 	int moved = r < 0 ? r : move_folder(st, artifacts, revision);

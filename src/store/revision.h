@@ -82,7 +82,7 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 int store_revision_save(int dir_fd, const struct mvm_template_revision *rev, struct mvm_error *err);
 
 /* Stage a revision again: hard links to its files but revision.json, checksums.json and the
- * snapshot folder, which the caller makes anew. */
+ * snapshot folder, which the caller makes anew.  -EEXIST as store_revision_publish(). */
 int store_stage_revision(struct store *s, const char *id, const char *revision, struct staging *ret,
 			 struct mvm_error *err);
 
@@ -92,7 +92,8 @@ int store_stage_revision(struct store *s, const char *id, const char *revision, 
  * Every byte and name is on disk before the rename, which is the commit point, and the rename is
  * when the function returns.  Where the revision exists, both folders are exchanged and the old
  * one goes with staging_done().  Returns 1 if the revision is new, 0 if it was replaced.
- * Errors: -EOPNOTSUPP when the file system cannot exchange folders, -ENOSPC and others.
+ * Errors: -EEXIST when the old folder has a file that mvm did not make (store_revision_is_pure),
+ * -EOPNOTSUPP when the file system cannot exchange folders, -ENOSPC and others.
  */
 int store_revision_publish(struct store *s, struct staging *st, const char *id,
 			   const char *revision, struct mvm_error *err);

@@ -21,6 +21,10 @@ int store_no_template(const char *id, struct mvm_error *err);
 /* Remove what is in tmp/ by this name if nobody has it locked. */
 bool sweep_one(int tmp_fd, const char *name);
 
+/* May this revision's folder be replaced?  Not with a file in it that mvm did not make: -EEXIST
+ * with its path and what to do. */
+int store_revision_may_go(int dir_fd, const char *id, const char *revision, struct mvm_error *err);
+
 /* fsync every file and folder below fd, and fd itself. */
 int tree_sync(int fd);
 

@@ -6,10 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import harness
 from test_template_revisions import Revisions
+
+sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
+from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
 
 LONG_AGO = time.time() - 10 * 24 * 60 * 60
 
@@ -186,6 +190,46 @@ class Foreign(Revisions):
         self.assertTrue(os.path.exists(self.data("instances", "gone", "f")))
         self.mvm_ok("rm", "gone")
         self.assertFalse(os.path.exists(self.data("instances", "gone")))
+
+
+    def test_a_replaced_revision_must_be_mvms_alone(self):
+        revision = self.build()
+        for parts in (("notes",), ("deep", "f"), ("snapshot", "foreign"), ("snapshot", "deep", "f")):
+            with self.subTest(parts):
+                self.plant(self.revision_path(revision), *parts)
+                self.damage(revision, "rootfs.ext4")
+                says = self.mvm_fails(4, "template", "build", "web", "--force",
+                                      says="mvm did not make '" + parts[0])
+                self.assertIn("hint: move it", says)
+                self.assertTrue(os.path.exists(self.planted[-1]))
+                # the hint, followed
+                shutil.rmtree(self.data(self.revision_path(revision), parts[0]),
+                              ignore_errors=True)
+                if len(parts) == 1:
+                    os.unlink(self.planted[-1])
+                self.mvm_ok("template", "build", "web", "--force")
+                self.mvm_ok("template", "verify", "web")
+
+    def test_a_removed_or_replaced_kernel_must_be_mvms_alone(self):
+        for version in ("6.1.0", "6.2.0"):
+            with open(self.path(version), "wb") as file:
+                file.write(tiny_kernel(version))
+        other = self.path("6.2.0")
+        self.mvm_ok("kernel", "add", self.path("6.1.0"), "--name", "mine")
+        for parts in (("mine",), ("empty", "f"), ("modules", "mine.ko", "f"), ("modules", "mine")):
+            with self.subTest(parts):
+                self.plant("kernels", "mine", *parts)
+                for command in (("kernel", "rm", "mine"),
+                                ("kernel", "add", other, "--name", "mine", "--force")):
+                    self.mvm_fails(4, *command, says="mvm did not make 'kernels/mine/" + parts[0])
+                self.assertTrue(os.path.exists(self.planted[-1]))
+                if len(parts) > 1:
+                    shutil.rmtree(self.data("kernels", "mine", parts[0]))
+                else:
+                    os.unlink(self.planted[-1])
+        self.mvm_ok("kernel", "add", other, "--name", "mine", "--force")
+        self.mvm_ok("kernel", "rm", "mine")
+        self.assertNotIn("mine", os.listdir(self.data("kernels")))
 
 
 class NoDataFolder(harness.TestCase):

@@ -72,6 +72,33 @@ static void a_revision_is_replaced_whole(void **state)
 	assert_int_equal(left.n, 1);
 }
 
+/* As a new snapshot does, or the removal of one. */
+static void a_revision_with_a_foreign_file_is_never_replaced(void **state)
+{
+	static const char *const foreign[] = { "notes", "snapshot/notes" };
+	struct fixture *f = *state;
+	save_spec(f->store, "web");
+	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
+	AUTO_CLOSE int dir = store_revision_open(f->store, "web", "r1", NULL);
+	AUTO_CLOSE int snapshot = dir_make_at(dir, "snapshot");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(foreign); i++) {
+		AUTO_DONE(staging) st = STAGING_NONE;
+		struct mvm_error err = { 0 };
+		put_file(dir, foreign[i], "precious");
+		assert_int_equal(store_stage_revision(f->store, "web", "r1", &st, &err), -EEXIST);
+		assert_non_null(strstr(err.text, foreign[i]));
+		assert_non_null(err.hint);
+		assert_int_equal(publish(f->store, "web", "r1", "new"), -EEXIST);
+		assert_file(dir, foreign[i], "precious");
+		assert_int_equal(unlinkat(dir, foreign[i], 0), 0);
+	}
+	assert_int_equal(mkdirat(snapshot, "empty", 0700), 0);
+	assert_int_equal(store_revision_is_pure(dir), 0);
+	assert_int_equal(unlinkat(snapshot, "empty", AT_REMOVEDIR), 0);
+	assert_int_equal(store_revision_is_pure(dir), 1);
+	assert_int_equal(publish(f->store, "web", "r1", "new"), 0);
+}
+
 static void readers_keep_the_files_of_a_revision_that_is_replaced(void **state)
 {
 	struct fixture *f = *state;
@@ -284,6 +311,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_published_revision_is_found_and_loaded),
 		TEST(a_revision_is_replaced_whole),
+		TEST(a_revision_with_a_foreign_file_is_never_replaced),
 		TEST(readers_keep_the_files_of_a_revision_that_is_replaced),
 		TEST(readers_keep_the_files_of_a_revision_that_is_removed),
 		TEST(revisions_removed_together_are_gone_at_once),
