@@ -211,6 +211,9 @@ MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
  * down: progress gets a note for each, its record says so from then on, its sockets are removed.
  * One that cannot be written down, on a full disk say, does not keep the others from it; the first
  * of these is the error.
+ *
+ * A folder among the instances that mvm did not make, or that a user has copied or renamed, is left
+ * alone; progress gets a note of it the first time.
  */
 MVM_API int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress,
 				struct mvm_error *err);

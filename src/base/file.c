@@ -258,6 +258,14 @@ int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64])
 	return dir_open_at(dir_fd, ret_name);
 }
 
+int rename_unique_at(int dir_fd, const char *name, const char *prefix, char ret_name[64])
+{
+	unique_name(prefix, ret_name);
+	/* musl has no renameat2() */
+	return syscall(SYS_renameat2, dir_fd, name, dir_fd, ret_name, RENAME_NOREPLACE) < 0 ? -errno
+											    : 0;
+}
+
 int dir_make_path(const char *path)
 {
 	char part[PATH_MAX];

@@ -65,6 +65,9 @@ int dir_make_at(int dir_fd, const char *name);
 /* Create a folder with a name nobody guessed, "<prefix><16 hex digits>"; open it. */
 int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64]);
 
+/* Give a file or folder such a name. */
+int rename_unique_at(int dir_fd, const char *name, const char *prefix, char ret_name[64]);
+
 /* Is this a name that dir_make_unique_at() makes with this prefix? */
 bool name_is_unique(const char *name, const char *prefix);
 

@@ -25,40 +25,8 @@
 
 #define KILL_MS INT64_C(10000)
 
-static bool is_known(const char *name)
-{
-	/* mem.bin: --private-memory, until the VMM has mapped it */
-	static const char *const names[] = {
-		INSTANCE_LOCK_NAME, RECORD_NAME,       INSTANCE_SOCKET_NAME,
-		"supervisor.log",   CONSOLE_LOG_NAME,  CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
-		"mem.bin",	    WORKLOAD_LOG_NAME, WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX,
-		DATA_DISK_NAME,
-	};
-
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
-		if (str_eq(name, names[i]))
-			return true;
-	}
-	/* records that are being replaced; Firecracker's working folder or jail */
-	return name_is_unique(name, "file.") || name_is_unique(name, "firecracker-");
-}
-
-static bool has(int dir_fd, const char *name)
-{
-	struct stat st;
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
-}
-
-bool instance_folder_is_own(int dir_fd)
-{
-	AUTO_DONE(strv) names = { 0 };
-	struct stat st;
-
-	if (has(dir_fd, RECORD_NAME) || has(dir_fd, INSTANCE_LOCK_NAME))
-		return true;
-	return fstat(dir_fd, &st) == 0 && (st.st_mode & 0777) == 0700 &&
-	       dir_list(dir_fd, &names) == 0 && names.n == 0;
-}
+/* A folder that is no instance yet, or no more.  No instance can have such a name. */
+#define NAMELESS ".vm."
 
 void instance_folder_done(struct instance_folder *f)
 {
@@ -83,11 +51,8 @@ static int close_gate(int instances_fd)
 }
 
 /* The record comes last: whoever can read it finds everything else. */
-static int fill(int instances_fd, const struct record *record, struct instance_folder *f)
+static int fill(const struct record *record, struct instance_folder *f)
 {
-	f->dir_fd = dir_open_at(instances_fd, record->name);
-	if (f->dir_fd < 0)
-		return f->dir_fd;
 	f->lock_fd = lock_take_at(f->dir_fd, INSTANCE_LOCK_NAME, 0, "", NULL);
 	if (f->lock_fd < 0)
 		return f->lock_fd;
@@ -98,14 +63,17 @@ static int fill(int instances_fd, const struct record *record, struct instance_f
 int instance_folder_make(int instances_fd, const struct record *record, struct instance_folder *ret)
 {
 	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+	char name[64];
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
-	if (mkdirat(instances_fd, record->name, 0700) < 0)
-		return -errno;
-	int r = fill(instances_fd, record, &f);
+	f.dir_fd = dir_make_unique_at(instances_fd, NAMELESS, name);
+	int r = f.dir_fd < 0 ? f.dir_fd : fill(record, &f);
+	if (r == 0 &&
+	    renameat2(instances_fd, name, instances_fd, record->name, RENAME_NOREPLACE) < 0)
+		r = -errno;
 	if (r < 0) {
-		(void)tree_remove_at(instances_fd, record->name); /* why it is incomplete counts */
+		(void)tree_remove_at(instances_fd, name); /* why it is incomplete counts */
 		return r;
 	}
 	*ret = f;
@@ -120,23 +88,47 @@ int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 			   : lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, what, NULL);
 }
 
+/* Out of sight in one step.  The gate keeps whoever has the folder open from making a lock in it
+ * anew. */
+static int remove_rest(int instances_fd, const char *name)
+{
+	char nameless[64];
+	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	if (gate_fd < 0)
+		return gate_fd;
+	int r = rename_unique_at(instances_fd, name, NAMELESS, nameless);
+	return r < 0 ? r : tree_remove_at(instances_fd, nameless);
+}
+
 int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool by_name)
 {
 	AUTO_DONE(strv) names = { 0 };
 
 	if (!file_is_at(dir_fd, instances_fd, name))
 		return -ENOENT;
+	int pure = by_name ? 1 : instance_folder_is_pure(dir_fd, true);
+	if (pure <= 0)
+		return pure < 0 ? pure : -ENOTEMPTY;
 	int r = dir_list(dir_fd, &names);
-	for (size_t i = 0; r == 0 && !by_name && i < names.n; i++)
-		r = is_known(names.v[i]) ? 0 : -ENOTEMPTY;
-	/* disks may be large, so not behind the gate; the lock says that somebody is at work here
-	 */
+	/* disks may be large, so not behind the gate; the lock says that somebody is at work here,
+	 * and the record that there is still something to remove */
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
-		if (!str_eq(names.v[i], INSTANCE_LOCK_NAME))
+		if (!str_eq(names.v[i], INSTANCE_LOCK_NAME) && !str_eq(names.v[i], RECORD_NAME))
 			r = tree_remove_at(dir_fd, names.v[i]);
 	}
-	AUTO_CLOSE int gate_fd = r < 0 ? r : close_gate(instances_fd);
-	return gate_fd < 0 ? gate_fd : tree_remove_at(instances_fd, name);
+	return r < 0 ? r : remove_rest(instances_fd, name);
+}
+
+void instance_folder_sweep(int instances_fd, const char *name)
+{
+	struct stat st;
+	if (!name_is_unique(name, NAMELESS))
+		return;
+	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	AUTO_CLOSE int dir_fd = gate_fd < 0 ? gate_fd : dir_open_at(instances_fd, name);
+	if (dir_fd >= 0 && fstat(dir_fd, &st) == 0 && st.st_uid == geteuid() &&
+	    instance_folder_is_pure(dir_fd, false) == 1)
+		(void)tree_remove_at(instances_fd, name); /* or the next one does */
 }
 
 /* The lock's holder has written its pid there.  It is a supervisor if the folder is its own. */

@@ -5,10 +5,13 @@
 /*
  * An instance's folder, and whose it is.
  *
- * Everything that mvm puts into one has a name that folder.c knows: a new file needs its name
- * there, or instances that remove themselves stay.  A folder is mvm's when it has a record or a
- * lock.  mvm makes the lock first and removes it last, so this holds at every moment but the one
- * before the first lock, when the folder is empty.
+ * mvm makes a folder under a name that no instance can have, ".vm." and 16 hex digits, with its
+ * lock, socket and record in it, and then renames it.  It goes by such a name as well, with nothing
+ * but these in it.  So a folder under an instance's name has a record at every moment, and one
+ * without is somebody else's.
+ *
+ * shape.c knows everything that mvm puts into a folder: a new file needs its name there, or
+ * instances that remove themselves stay.
  *
  * A folder with a record is locked and has a control.sock that somebody listens on, until its VM
  * has ended; the lock is free once its supervisor is gone.  So whoever wants to end or remove an
@@ -50,8 +53,20 @@ int instance_folder_make(int instances_fd, const struct record *record,
  */
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what);
 
-/* Did mvm make this folder?  An empty one counts if it has the mode that mvm gives (0700). */
+/* May a user remove this folder as an instance?  It has a record, damaged or not, or the lock of
+ * somebody who held it: earlier versions left folders without a record. */
 bool instance_folder_is_own(int dir_fd);
+
+/*
+ * Is there nothing in the folder but what mvm makes?  1, 0 or -errno.
+ *
+ *   begun  false: a folder that has no name yet, or no more
+ */
+int instance_folder_is_pure(int dir_fd, bool begun);
+
+/* Remove a folder without an instance's name whose maker or remover was killed.  Any other name is
+ * left alone. */
+void instance_folder_sweep(int instances_fd, const char *name);
 
 /*
  * Remove an instance's folder.

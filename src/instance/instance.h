@@ -98,9 +98,11 @@ const char *instance_lost_reason(const struct record *r);
 /*
  * If an instance was left behind, by a supervisor that was killed or a host that went down, say so
  * in its record and remove what only a running one has; one that was to be removed at its end is.
+ * A folder that has an instance's name, and no record that is about it, is left alone.
  *
- * Returns 1 with ret_why (static) if it was one, 0 if not.
+ * Returns 0; INSTANCE_LOST with ret_why (static); INSTANCE_STRAY; or -errno with a sentence.
  */
+enum instance_settled { INSTANCE_LOST = 1, INSTANCE_STRAY };
 int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
 		    struct mvm_error *err);
 

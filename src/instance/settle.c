@@ -15,8 +15,6 @@
 #include "instance/instance.h"
 #include "model/name.h"
 
-#define START_MAX_S 60 /* from an instance's folder to its record, on the slowest disk */
-
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
 {
 	AUTO_FREE char *text = NULL;
@@ -34,14 +32,15 @@ const char *instance_lost_reason(const struct record *r)
 								: "its supervisor was killed";
 }
 
-/* Is the record about this folder, or about another one that this is a copy of?  A VM of a pool may
- * have been renamed by somebody who was killed then; the folder is the same. */
+/* Is the record about another folder, of which this one is a copy, or about this one under another
+ * name?  Then a user has made it so.  But a VM of a pool is renamed before its record is written.
+ */
 static bool is_copy(int dir_fd, const char *name, const struct record *r)
 {
 	struct stat st;
-	if (r->folder_inode == 0) /* an earlier version's */
-		return !str_eq(r->name, name);
-	return fstat(dir_fd, &st) < 0 || st.st_ino != r->folder_inode;
+	if (r->folder_inode && (fstat(dir_fd, &st) < 0 || st.st_ino != r->folder_inode))
+		return true;
+	return !str_eq(r->name, name) && r->purpose != RECORD_FOR_POOL;
 }
 
 static bool is_over(const struct record *r)
@@ -69,32 +68,50 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	return record_save(dir_fd, r, err);
 }
 
-/* Whoever made the folder was killed before there was a record, and so long ago that nobody can
- * be about to write one. */
-static bool was_never_started(int dir_fd)
+/* Nothing of it is known, and mvm leaves it alone.  One that somebody has just removed is none. */
+static int stray(int instances_fd, const char *name, int dir_fd)
 {
-	struct stat st;
-	return faccessat(dir_fd, RECORD_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT &&
-	       fstat(dir_fd, &st) == 0 && st.st_mtime + START_MAX_S < clock_wall_ns() / NS_PER_S &&
-	       instance_folder_is_own(dir_fd);
+	return file_is_at(dir_fd, instances_fd, name) ? INSTANCE_STRAY : 0;
+}
+
+static int settle(int instances_fd, const char *name, int dir_fd, struct record *r, int logs_fd,
+		  const char **ret_why, struct mvm_error *err)
+{
+	bool copy = is_copy(dir_fd, name, r);
+	*ret_why = copy ? "its folder is a copy, in which nothing runs" : instance_lost_reason(r);
+	int result = write_down(dir_fd, r, *ret_why, err);
+	if (result < 0)
+		return result;
+	if (copy) /* what is not mvm's own stays */
+		return INSTANCE_LOST;
+	events_add(logs_fd, "failed", r, *ret_why);
+	if (!r->attached && !r->held && !r->remove_at_end && r->purpose == RECORD_FOR_USER)
+		return INSTANCE_LOST;
+	result = instance_folder_remove(instances_fd, name, dir_fd, false);
+	if (result == -ENOTEMPTY) /* a user's files keep it, as a failed one */
+		return INSTANCE_LOST;
+	if (result < 0)
+		return mvm_error_set(err, result, "cannot remove instance '%s': %s", name,
+				     strerror(-result));
+	events_add(logs_fd, "removed", r, NULL);
+	return INSTANCE_LOST;
 }
 
 int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
 		    struct mvm_error *err)
 {
 	AUTO_DONE(record) r = { 0 };
+	instance_folder_sweep(instances_fd, name);
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	if (dir_fd < 0 || !name_valid(NAME_INSTANCE, name) ||
 	    lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
 		return 0;
-	if (was_never_started(dir_fd)) {
-		AUTO_CLOSE int unborn_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
-		if (unborn_fd >= 0) /* else the next one tries, as after a failure */
-			(void)instance_folder_remove(instances_fd, name, dir_fd, false);
+	int loaded = record_load(dir_fd, &r, NULL);
+	if (loaded == -ENOMEM)
 		return 0;
-	}
-	/* one without a record yet is being started: its lock is not ours to take */
-	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
+	if (loaded < 0 || (is_copy(dir_fd, name, &r) && !str_eq(r.name, name)))
+		return stray(instances_fd, name, dir_fd);
+	if (is_over(&r))
 		return 0;
 	AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
 	if (lock_fd < 0)
@@ -103,24 +120,5 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	record_done(&r);
 	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
 		return 0;
-	bool copy = is_copy(dir_fd, name, &r);
-	if (copy && !str_eq(r.name, name))
-		return 0; /* a user's, and nothing is known of it */
-	*ret_why = copy ? "its folder is a copy, in which nothing runs" : instance_lost_reason(&r);
-	int result = write_down(dir_fd, &r, *ret_why, err);
-	if (result < 0)
-		return result;
-	if (copy) /* what is not mvm's own stays */
-		return 1;
-	events_add(logs_fd, "failed", &r, *ret_why);
-	if (r.attached || r.held || r.remove_at_end || r.purpose != RECORD_FOR_USER) {
-		result = instance_folder_remove(instances_fd, name, dir_fd, false);
-		if (result == -ENOTEMPTY) /* a user's files keep it, as a failed one */
-			return 1;
-		if (result < 0)
-			return mvm_error_set(err, result, "cannot remove instance '%s': %s", name,
-					     strerror(-result));
-		events_add(logs_fd, "removed", &r, NULL);
-	}
-	return 1;
+	return settle(instances_fd, name, dir_fd, &r, logs_fd, ret_why, err);
 }

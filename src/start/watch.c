@@ -10,6 +10,9 @@
 #include "instance/instance.h"
 #include "start/start.h"
 
+#define STRAYS_NAME "strays" /* in cache/: folders among the instances that were told of */
+#define STRAYS_MAX  ((size_t)256 * 1024)
+
 #define BOOT_ID_NAME "boot_id" /* in locks/: the boot in which instances were looked at last */
 
 int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
@@ -19,9 +22,35 @@ int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_ev
 	return fd < 0 ? fd : events_read(fd, options, fn, arg, err);
 }
 
+/* Tell of each stray folder once, not with every `ps`.  What was told is written down. */
+static void tell_strays(struct mvm *mvm, const struct strv *strays,
+			const struct mvm_progress *progress)
+{
+	AUTO_DONE(strbuf) now = { 0 };
+	AUTO_FREE char *before = NULL;
+	int fd = store_dir(mvm->store, STORE_CACHE);
+	int r = fd < 0 ? fd : file_read_at(fd, STRAYS_NAME, STRAYS_MAX, &before, NULL);
+
+	strbuf_adds(&now, "\n");
+	for (size_t i = 0; i < strays->n; i++) {
+		AUTO_FREE char *line = str_printf("\n%s\n", strays->v[i]);
+		strbuf_addf(&now, "%s\n", strays->v[i]);
+		if (r < 0 || !line || !strstr(before, line))
+			progress_note(progress,
+				      "'instances/%s' in the data folder is left alone: it is no "
+				      "instance of mvm's, or a copy of one",
+				      strays->v[i]);
+	}
+	if (now.failed || fd < 0 || now.len > STRAYS_MAX ||
+	    (r < 0 ? strays->n == 0 : str_eq(before, now.data)))
+		return;
+	/* if this fails, the same is told again */
+	(void)file_replace_unsynced_at(fd, STRAYS_NAME, now.data, now.len, 0600);
+}
+
 int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_error *err)
 {
-	AUTO_DONE(strv) names = { 0 };
+	AUTO_DONE(strv) names = { 0 }, strays = { 0 };
 	int r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
 	if (r < 0 || names.n == 0)
 		return r;
@@ -34,12 +63,16 @@ int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, st
 		struct mvm_error one;
 		const char *why;
 		r = instance_settle(fd, names.v[i], logs_fd, &why, &one);
-		if (r > 0)
+		if (r == INSTANCE_LOST)
 			progress_note(progress, "instance '%s' was lost: %s", names.v[i], why);
+		else if (r == INSTANCE_STRAY)
+			strv_add(&strays, names.v[i]);
 		else if (r < 0 && first == 0)
 			first = mvm_error_set(err, r, "instance '%s' was lost: %s", names.v[i],
 					      one.text);
 	}
+	if (progress)
+		tell_strays(mvm, &strays, progress);
 	return first;
 }
 

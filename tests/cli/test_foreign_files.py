@@ -192,6 +192,37 @@ class Foreign(Revisions):
         self.assertFalse(os.path.exists(self.data("instances", "gone")))
 
 
+    def test_a_folder_without_a_record_is_no_instance(self):
+        self.plant("instances", "mine", "lock", mode=0o600)
+        os.truncate(self.planted[-1], 0)
+        for name in ("console.log", "firecracker-0123456789abcdef/deep/file"):
+            self.plant("instances", "mine", *name.split("/"))
+        self.plant_folder("instances", "empty")
+        os.chmod(self.planted[-1], 0o700)
+        self.plant("instances", "damaged", "instance.json")
+        self.age()
+        before = look(self.data("instances"))
+        says = self.mvm("ps", status=0).stderr
+        for name in ("damaged", "empty", "mine"):
+            self.assertIn(f"'instances/{name}' in the data folder is left alone", says)
+            self.assertNotIn(name, self.mvm("ps", status=0).stderr) # told once
+        self.plant_folder("instances", "another")
+        self.assertRegex(self.mvm("ps", status=0).stderr, r"\A[^\n]*'instances/another'[^\n]*\n\Z")
+        os.rmdir(self.planted.pop())
+        self.mvm_ok("ps")
+        for name in ("empty", "mine"):
+            self.mvm_fails(3, "rm", name, says=f"there is no instance '{name}'")
+        self.assertEqual(look(self.data("instances")), before)
+
+    def test_what_a_killed_start_or_removal_left_is_swept(self):
+        halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.00000000000000ff"]
+        for name, files in zip(halves, ((), ("lock",), ("lock", "instance.json", "precious"))):
+            os.makedirs(self.data("instances", name), mode=0o700)
+            for file in files:
+                self.plant("instances", name, file)
+        self.mvm_ok("ps")
+        self.assertEqual(os.listdir(self.data("instances")), halves[2:])
+
     def test_a_replaced_revision_must_be_mvms_alone(self):
         revision = self.build()
         for parts in (("notes",), ("deep", "f"), ("snapshot", "foreign"), ("snapshot", "deep", "f")):

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What mvm puts into an instance's folder, and what somebody else has put there. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/lock.h"
+#include "instance/data_disk.h"
+#include "instance/folder.h"
+#include "instance/instance.h"
+#include "instance/logfile.h"
+
+#define VMM_FOLDER    "firecracker-"
+#define VMM_STATE     "vmstate.bin"
+#define VMM_DEPTH_MAX 8 /* a jail is three folders deep, and has /dev/net in it */
+
+static bool is_kind(int dir_fd, const char *name, mode_t kind)
+{
+	struct stat st;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (st.st_mode & S_IFMT) == kind;
+}
+
+/* From the moment that a folder has a name of its own, in order: lock, socket, record. */
+static bool is_first(int dir_fd, const char *name)
+{
+	if (str_eq(name, INSTANCE_SOCKET_NAME))
+		return is_kind(dir_fd, name, S_IFSOCK);
+	/* "file.": a record that is being replaced */
+	return is_kind(dir_fd, name, S_IFREG) &&
+	       (str_eq(name, INSTANCE_LOCK_NAME) || str_eq(name, RECORD_NAME) ||
+		name_is_unique(name, "file."));
+}
+
+static bool is_later(int dir_fd, const char *name)
+{
+	/* mem.bin: --private-memory, until the VMM has mapped it */
+	static const char *const names[] = {
+		"supervisor.log",
+		CONSOLE_LOG_NAME,
+		CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
+		WORKLOAD_LOG_NAME,
+		WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX,
+		"mem.bin",
+		DATA_DISK_NAME,
+	};
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		if (str_eq(name, names[i]))
+			return is_kind(dir_fd, name, S_IFREG);
+	}
+	return false;
+}
+
+/*
+ * Firecracker's working folder or jail has links, sockets, devices and mount points, which are
+ * empty files.  Only its state and its program, which the jailer copies, have content.
+ *
+ *   program  the folder in a jail that is named after the program; NULL: not in a jail
+ */
+static int is_vmms(int parent_fd, const char *name, const char *program, unsigned depth)
+{
+	AUTO_DONE(strv) names = { 0 };
+	AUTO_CLOSE int fd = depth ? dir_open_at(parent_fd, name) : -ELOOP;
+	int r = fd < 0 ? fd : dir_list(fd, &names);
+
+	r = r == 0 ? 1 : r;
+	for (size_t i = 0; r == 1 && i < names.n; i++) {
+		const char *below = names.v[i];
+		struct stat st;
+		if (fstatat(fd, below, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			r = errno == ENOENT ? 1 : -errno;
+		else if (S_ISDIR(st.st_mode))
+			r = is_vmms(fd, below, program ? program : below, depth - 1);
+		else if (S_ISREG(st.st_mode) && st.st_size > 0)
+			r = str_eq(below, VMM_STATE) || (program && str_starts(below, program));
+	}
+	return r;
+}
+
+bool instance_folder_is_own(int dir_fd)
+{
+	struct stat st;
+
+	if (is_kind(dir_fd, RECORD_NAME, S_IFREG))
+		return true;
+	return lock_is_own_at(dir_fd, INSTANCE_LOCK_NAME) &&
+	       fstatat(dir_fd, INSTANCE_LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
+}
+
+int instance_folder_is_pure(int dir_fd, bool begun)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int r = dir_list(dir_fd, &names);
+
+	r = r == 0 ? 1 : r;
+	for (size_t i = 0; r == 1 && i < names.n; i++) {
+		const char *name = names.v[i];
+		if (is_first(dir_fd, name))
+			continue;
+		r = begun && name_is_unique(name, VMM_FOLDER)
+			    ? is_vmms(dir_fd, name, NULL, VMM_DEPTH_MAX)
+			    : begun && is_later(dir_fd, name);
+	}
+	return r;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which folders among the instances are mvm's, and what in them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "instance/folder.h"
+#include "instance/instance.h"
+#include "scratch.h"
+
+#define TEXT(s)		 ((char[]){ s })
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
+/* An instance that was lost: its folder, without anybody who holds the lock. */
+static int make_lost(int instances_fd, const char *name, enum record_purpose purpose)
+{
+	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+	const struct record record = {
+		.name = (char *)(uintptr_t)name,
+		.template_id = TEXT("web"),
+		.revision = TEXT("r1"),
+		.state = RECORD_RUNNING,
+		.backend = TEXT("qemu"),
+		.cmdline = TEXT(""),
+		.created_at = TEXT("2026-01-31T12:00:00Z"),
+		.remove_at_end = true,
+		.purpose = purpose,
+		.vcpus = 1,
+		.mem_mib = 1,
+	};
+	int r = instance_folder_make(instances_fd, &record, &f);
+	return r < 0 ? r : TAKE_FD(f.dir_fd);
+}
+
+static int settle(int instances_fd, const char *name)
+{
+	const char *why;
+	return instance_settle(instances_fd, name, -1, &why, NULL);
+}
+
+static void assert_names(int dir_fd, size_t n)
+{
+	AUTO_DONE(strv) names = { 0 };
+	assert_int_equal(dir_list(dir_fd, &names), 0);
+	assert_int_equal(names.n, n);
+}
+
+static void a_name_in_use_leaves_nothing_behind(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+	assert_true(dir >= 0);
+	assert_int_equal(make_lost(fd, "one", RECORD_FOR_USER), -EEXIST);
+	assert_int_equal(mkdirat(fd, "empty", 0700), 0);
+	assert_int_equal(make_lost(fd, "empty", RECORD_FOR_USER), -EEXIST);
+	assert_names(fd, 2);
+	assert_int_equal(settle(fd, "one"), INSTANCE_LOST);
+	assert_int_equal(settle(fd, "empty"), INSTANCE_STRAY);
+	assert_names(fd, 1);
+}
+
+static void a_foreign_file_keeps_a_lost_instance(void **state)
+{
+	static const struct {
+		const char *folder, *deeper, *file;
+	} foreign[] = {
+		{ NULL, NULL, "notes" },
+		{ "console.log", NULL, NULL },
+		{ "lock.d", NULL, NULL },
+		{ "firecracker-0123456789abcdef", NULL, "file" },
+		{ "firecracker-0123456789abcdef", "firecracker-0123456789abcdef/deep", "file" },
+		{ "firecracker-mine", NULL, NULL },
+	};
+	int fd = scratch_fd(state);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(foreign); i++) {
+		AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+		const char *top = foreign[i].folder, *deep = foreign[i].deeper;
+		AUTO_FREE char *file = str_printf("%s%s%s",
+						  deep	? deep
+						  : top ? top
+							: "",
+						  top ? "/" : "", foreign[i].file);
+		if (top)
+			assert_int_equal(mkdirat(dir, top, 0700), 0);
+		if (deep)
+			assert_int_equal(mkdirat(dir, deep, 0700), 0);
+		if (foreign[i].file)
+			assert_int_equal(file_create_at(dir, file, "x", 1, 0600), 0);
+		assert_int_equal(settle(fd, "one"), INSTANCE_LOST);
+		assert_int_equal(settle(fd, "one"), 0); /* failed, and it stays */
+		assert_int_equal(
+			faccessat(dir, foreign[i].file ? file : top, F_OK, AT_SYMLINK_NOFOLLOW), 0);
+		assert_int_equal(instance_remove(fd, "one", false, NULL), 0);
+		assert_names(fd, 0);
+	}
+}
+
+static void what_firecracker_leaves_goes(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+	AUTO_CLOSE int work = dir_make_at(dir, "firecracker-0123456789abcdef");
+	AUTO_CLOSE int program = dir_make_at(work, "firecracker");
+	AUTO_CLOSE int root = dir_make_at(program, "root");
+	assert_int_equal(symlinkat("/proc/self/fd/3/vmlinux", work, "vmlinux"), 0);
+	assert_int_equal(file_create_at(work, "vmstate.bin", "x", 1, 0600), 0);
+	assert_int_equal(file_create_at(root, "firecracker", "x", 1, 0600), 0);
+	assert_int_equal(file_create_at(root, "rootfs.ext4", "", 0, 0600), 0);
+	assert_int_equal(settle(fd, "one"), INSTANCE_LOST);
+	assert_names(fd, 0);
+}
+
+/* A VM of a pool gets its name before its record does. */
+static void only_a_vm_of_a_pool_may_have_another_name(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int user = make_lost(fd, "one", RECORD_FOR_USER);
+	AUTO_CLOSE int pool = make_lost(fd, "two", RECORD_FOR_POOL);
+	assert_int_equal(renameat(fd, "one", fd, "mine"), 0);
+	assert_int_equal(renameat(fd, "two", fd, "taken"), 0);
+	assert_int_equal(settle(fd, "mine"), INSTANCE_STRAY);
+	assert_int_equal(settle(fd, "taken"), INSTANCE_LOST);
+	assert_names(fd, 1);
+	assert_names(user, 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_SCRATCH(a_name_in_use_leaves_nothing_behind),
+		IN_SCRATCH(a_foreign_file_keeps_a_lost_instance),
+		IN_SCRATCH(what_firecracker_leaves_goes),
+		IN_SCRATCH(only_a_vm_of_a_pool_may_have_another_name),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
