@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -40,6 +41,15 @@ static void checksum_of(const struct checksums *sums, const char *file, char **r
 	*ret = str_dup(hex, failed);
 }
 
+/* Is it there?  Whether it is whole, only a verify finds out. */
+static int check_artifact(int dir_fd, const char *file, struct mvm_error *err)
+{
+	struct stat st;
+	if (fstatat(dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		return 0;
+	return mvm_error_set(err, -EBADMSG, "its file '%s' is missing", file);
+}
+
 static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *err)
 {
 	const struct mvm_artifact_paths *paths = &ret->rev.artifact_paths;
@@ -60,7 +70,7 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 				  "checksums.json is missing: its files cannot be "
 				  "checked");
 	if (r < 0)
-		return mvm_error_hint(err, r, "build it anew with 'mvm template build ID --force'");
+		return r;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(artifacts); i++) {
 		AUTO_FREE char *hex = NULL;
 		if (!artifacts[i].file)
@@ -69,6 +79,9 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 		if (!hex && !failed)
 			return mvm_error_set(err, -EBADMSG, "'%s' is not in checksums.json",
 					     artifacts[i].file);
+		r = check_artifact(dir_fd, artifacts[i].file, err);
+		if (r < 0)
+			return r;
 		strv_addf(&ret->artifacts, "%s=%s", artifacts[i].what, hex);
 	}
 	checksum_of(&sums, "snapshot/vmstate.bin", &ret->vmstate_sha256, &failed);
@@ -83,6 +96,8 @@ int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_e
 	int r = revision_load_at(dir_fd, &rev.rev, err);
 	if (r == 0)
 		r = read_checksums(dir_fd, &rev, err);
+	if (r == -EBADMSG)
+		return mvm_error_hint(err, r, "build it anew with 'mvm template build ID --force'");
 	if (r < 0)
 		return r;
 	rev.dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);

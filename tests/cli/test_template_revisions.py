@@ -349,6 +349,21 @@ class Verify(Revisions):
         self.assertEqual(self.build("web", "--force"), revision)
         self.assertEqual(self.mvm_json("template", "verify")["problems"], [])
 
+    def test_a_missing_artifact_is_noticed_and_built_anew(self):
+        revision = self.build()
+        for removed in (["rootfs.ext4"], ["vmlinux"], ["initrd", "rootfs.ext4"], ["revision.json"]):
+            with self.subTest(removed):
+                for name in removed:
+                    os.unlink(self.revision_path(revision, name))
+                says = self.mvm_fails(5, "run", "-T", "web", "-d", says="is missing")
+                self.assertIn("hint: build it anew with 'mvm template build ID --force'", says)
+                self.assertTrue(self.mvm_json("template", "build", "web",
+                                              "--dry-run")[0]["new_revision"])
+                result, = self.mvm_json("template", "build", "web")
+                self.assertEqual((result["revision_hash"], result["new_revision"]),
+                                 (revision, True))
+                self.mvm_ok("template", "verify", "web")
+
     def test_what_is_not_there_is_not_found(self):
         self.mvm_fails(3, "template", "verify", "nix", says="no template 'nix'")
         self.mvm_fails(3, "template", "verify", "web@abcd", says="has no revision")
