@@ -5,7 +5,8 @@
 /*
  * Where things are in the data folder.
  *
- * All functions return text that the caller frees with free(3), or NULL when out of memory.
+ * All functions return text that the caller frees with free(3), or NULL with errno: ENOMEM, or
+ * ENOENT when the data folder is to be in $HOME and that is not set to an absolute path.
  * They only put words together: nothing is looked up, created or checked.  Ids and revisions
  * must have been checked before (mvm_template_id_valid, mvm_revision_valid in mvm/template.h).
  *
@@ -15,8 +16,7 @@
 #include <mvm/visibility.h>
 
 /* The data folder: the argument if it is neither NULL nor empty, else $MVM_DATA_DIR if that is
- * set and not empty, else $HOME/.mvm.  mvm_open() refuses
- * without an absolute HOME, where this gives a path that nobody should use. */
+ * set and not empty, else $HOME/.mvm. */
 MVM_API char *mvm_data_dir(const char *argument);
 
 /* <data_dir>/templates */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <mvm/paths.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,11 @@ char *mvm_data_dir(const char *argument)
 	if (!str_empty(env))
 		return strdup(env);
 	const char *home = getenv("HOME");
-	return str_printf("%s/.mvm", home ? home : "");
+	if (!home || home[0] != '/') {
+		errno = ENOENT;
+		return NULL;
+	}
+	return str_printf("%s/.mvm", home);
 }
 
 /* <data_dir>/templates[/<part>]..., the parts up to the first NULL. */

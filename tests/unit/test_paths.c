@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,6 +32,22 @@ static void the_data_folder_is_the_argument_or_the_variable_or_in_home(void **st
 	assert_path(mvm_template_dir(NULL, "web"), "/home/u/.mvm/templates/web");
 }
 
+static void without_an_absolute_home_there_is_no_path(void **state)
+{
+	static const char *const homes[] = { NULL, "", "home" };
+	(void)state;
+	assert_int_equal(unsetenv("MVM_DATA_DIR"), 0);
+	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
+		assert_int_equal(homes[i] ? setenv("HOME", homes[i], 1) : unsetenv("HOME"), 0);
+		errno = 0;
+		assert_null(mvm_data_dir(NULL));
+		assert_int_equal(errno, ENOENT);
+		assert_null(mvm_templates_base_dir(NULL));
+		assert_null(mvm_template_snapshot_dir(NULL, "web", "r1"));
+		assert_path(mvm_data_dir("/arg"), "/arg");
+	}
+}
+
 static void every_path_has_its_documented_form(void **state)
 {
 	(void)state;
@@ -53,6 +70,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_data_folder_is_the_argument_or_the_variable_or_in_home),
+		cmocka_unit_test(without_an_absolute_home_there_is_no_path),
 		cmocka_unit_test(every_path_has_its_documented_form),
 		cmocka_unit_test(template_snapshot_dir_format),
 	};
