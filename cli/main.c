@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -169,6 +170,8 @@ int main(int argc, char **argv)
 	if (argc < 1)
 		return 2;
 	open_standard_streams();
+	/* mvm must be able to use what it makes */
+	(void)umask(umask(0) & ~(mode_t)S_IRWXU);
 	/* who started us may ignore it, and we with it: then no child's status is to be had */
 	(void)signal(SIGCHLD, SIG_DFL);
 	c.json = wants_json(argv + 1);

@@ -105,6 +105,26 @@ int file_open(const char *path)
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+int file_open_append(int dir_fd, const char *name, const char *aside)
+{
+	struct stat st;
+
+	for (bool moved = false;; moved = true) {
+		AUTO_CLOSE int fd = openat(
+			dir_fd, name,
+			O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return -errno;
+		if (!S_ISREG(st.st_mode))
+			return -EINVAL;
+		if (st.st_nlink <= 1)
+			return TAKE_FD(fd);
+		if (moved || !file_is_at(fd, dir_fd, name) ||
+		    renameat(dir_fd, name, dir_fd, aside) < 0)
+			return -EMLINK;
+	}
+}
+
 int file_write_all(int fd, const void *data, size_t len)
 {
 	const char *p = data;
@@ -243,6 +263,18 @@ int dir_open_at(int dir_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+int dir_open_unmounted_at(int dir_fd, const char *name)
+{
+	const struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_NO_XDEV,
+	};
+	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	if (fd < 0 && errno == ENOSYS) /* some sandboxes */
+		return dir_open_at(dir_fd, name);
+	return fd < 0 ? -errno : fd;
+}
+
 int dir_make_at(int dir_fd, const char *name)
 {
 	if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
@@ -320,19 +352,6 @@ int dir_list(int dir_fd, struct strv *ret)
 
 #define TREE_DEPTH_MAX 256
 
-/* As dir_open_at(), but not what is mounted there: -EXDEV. */
-static int open_unmounted(int dir_fd, const char *name)
-{
-	const struct open_how how = {
-		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_NO_XDEV,
-	};
-	int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
-	if (fd < 0 && errno == ENOSYS) /* some sandboxes */
-		return dir_open_at(dir_fd, name);
-	return fd < 0 ? -errno : fd;
-}
-
 static int remove_below(int dir_fd, const char *name, unsigned depth)
 {
 	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
@@ -342,7 +361,7 @@ static int remove_below(int dir_fd, const char *name, unsigned depth)
 	if (depth >= TREE_DEPTH_MAX)
 		return -ELOOP;
 
-	AUTO_CLOSE int fd = open_unmounted(dir_fd, name);
+	AUTO_CLOSE int fd = dir_open_unmounted_at(dir_fd, name);
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)

@@ -30,6 +30,16 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 /* Open a regular file to read from.  Anything else is -EISDIR or -EINVAL; no fifo is waited for. */
 int file_open(const char *path);
 
+/*
+ * Open a file to append to, and create it if it is missing (mode 0600).
+ *
+ *   aside  the name that a file gets which has another name, by a hard link: what is written to it
+ *          would change somebody else's file
+ *
+ * Returns a descriptor to close; -EINVAL for anything but a regular file; or -errno.
+ */
+int file_open_append(int dir_fd, const char *name, const char *aside);
+
 /* Write all of it, however often the kernel stops early. */
 int file_write_all(int fd, const void *data, size_t len);
 
@@ -58,6 +68,9 @@ int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target
 
 /* Open a folder, never through a symbolic link in its last component. */
 int dir_open_at(int dir_fd, const char *name);
+
+/* Open a folder as dir_open_at(), but never one that is mounted there: -EXDEV. */
+int dir_open_unmounted_at(int dir_fd, const char *name);
 
 /* Create a folder if it is missing (mode 0700) and open it. */
 int dir_make_at(int dir_fd, const char *name);

@@ -81,6 +81,11 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 	}
 }
 
+const char *lock_why(int code)
+{
+	return code == -EPERM ? "the file of that name is no lock file of mvm's" : strerror(-code);
+}
+
 bool lock_is_own_at(int dir_fd, const char *name)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);

@@ -34,11 +34,14 @@ enum lock_flags {
  *   what        what the holder is doing, for the ones that wait; ignored for shared locks
  *   ret_holder  on -EBUSY what the holder wrote, or ""; may be NULL
  *
- * Returns a descriptor that holds the lock until it is closed, or -errno.  Waits without
- * polling and without a deadline.
+ * Returns a descriptor that holds the lock until it is closed, or -errno; -EPERM when somebody
+ * else's file has that name.  Waits without polling and without a deadline.
  */
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE]);
+
+/* Why a lock could not be taken, for people. */
+const char *lock_why(int code);
 
 /* Is an exclusive lock on this file held by somebody?  A missing file is not locked. */
 bool lock_is_held_at(int dir_fd, const char *name);

@@ -344,7 +344,10 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 			      spec->template_id, who);
 		r = turn_take(s, key, 0, what, ret, NULL);
 	}
-	return r < 0 ? mvm_error_set(err, r, "cannot lock the build: %s", strerror(-r)) : 0;
+	if (r >= 0)
+		return 0;
+	(void)snprintf(what, sizeof(what), "build.%s", key);
+	return store_lock_failed(s, what, r, err);
 }
 
 /* From the cache or made; 1 when it was the cache. */

@@ -224,8 +224,9 @@ static int publish(struct store *s, const struct staging *st, const char *name,
 											   : 0;
 	if (r == 0)
 		r = dir_sync(kernels_fd);
-	return r < 0 ? mvm_error_set(err, r, "cannot publish kernel '%s': %s", name, strerror(-r))
-		     : 0;
+	if (r < 0)
+		(void)mvm_error_set(err, r, "cannot publish kernel '%s': %s", name, strerror(-r));
+	return store_mend(r, err);
 }
 
 int kernels_add(struct store *s, const char *path, const char *name, bool force,
@@ -336,9 +337,11 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	r = store_stage(s, &st, err);
 	if (r < 0)
 		return r;
-	if (renameat(kernels_fd, name, st.fd, "removed") < 0)
-		return mvm_error_set(err, -errno, "cannot remove kernel '%s': %s", name,
-				     strerror(errno));
+	if (renameat(kernels_fd, name, st.fd, "removed") < 0) {
+		r = mvm_error_set(err, -errno, "cannot remove kernel '%s': %s", name,
+				  strerror(errno));
+		return store_mend(r, err);
+	}
 	r = dir_sync(kernels_fd);
 	return r < 0 ? mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r))
 		     : 0;

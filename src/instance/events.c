@@ -17,8 +17,7 @@
 
 static int open_events(int logs_fd)
 {
-	return openat(logs_fd, EVENTS_NAME,
-		      O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return file_open_append(logs_fd, EVENTS_NAME, EVENTS_NAME LOGFILE_OLD_SUFFIX);
 }
 
 /* Whoever finds it full moves it away, unless another one just did. */

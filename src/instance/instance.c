@@ -155,7 +155,7 @@ int instance_remove(int instances_fd, const char *name, bool force, struct mvm_e
 			continue; /* gone since it was opened; the name may be in use again */
 		if (r != -EBUSY)
 			return mvm_error_set(err, r, "cannot lock instance '%s': %s", name,
-					     strerror(-r));
+					     lock_why(r));
 		r = wait_for_owner(dir_fd, name, force, err);
 		if (r < 0)
 			return r;

@@ -15,17 +15,25 @@
 #include "base/parse.h"
 #include "base/str.h"
 
+#define OLD_NAME_SIZE 64
+
 #define SHOWN_MAX  700
 #define BURST_S	   8			/* seconds of the rate that are taken at once */
 #define AGO_MAX_MS INT64_C(31536000000) /* a year */
 
+static void old_name(const struct logfile *l, char ret[OLD_NAME_SIZE])
+{
+	(void)snprintf(ret, OLD_NAME_SIZE, "%s" LOGFILE_OLD_SUFFIX, l->name);
+}
+
 static int reopen(struct logfile *l)
 {
+	char old[OLD_NAME_SIZE];
 	struct stat st;
-	int fd = openat(l->dir_fd, l->name,
-			O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0600);
+	old_name(l, old);
+	int fd = file_open_append(l->dir_fd, l->name, old);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	l->fd = fd;
 	l->stamp_ns = 0;
 	l->bytes = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
@@ -55,8 +63,8 @@ void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE])
 
 static void rotate(struct logfile *l)
 {
-	char old[64];
-	(void)snprintf(old, sizeof(old), "%s" LOGFILE_OLD_SUFFIX, l->name);
+	char old[OLD_NAME_SIZE];
+	old_name(l, old);
 	(void)close(TAKE_FD(l->fd));
 	/* should this fail, the file just grows on */
 	(void)renameat(l->dir_fd, l->name, l->dir_fd, old);

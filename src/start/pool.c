@@ -232,7 +232,11 @@ int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_erro
 			return tmp_fd;
 		r = file_replace_at(tmp_fd, pool_fd, name, text, strlen(text), 0600);
 	}
-	return r < 0 ? mvm_error_set(err, r, "cannot write pool/%s: %s", name, strerror(-r)) : 0;
+	if (r == -EROFS)
+		return store_not_writable(mvm->store, r, err);
+	if (r < 0)
+		(void)mvm_error_set(err, r, "cannot write pool/%s: %s", name, strerror(-r));
+	return store_mend(r, err);
 }
 
 void mvm_pool_info_free(struct mvm_pool_info *info)

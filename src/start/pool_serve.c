@@ -546,7 +546,7 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *o,
 	if (lock_fd == -EBUSY)
 		return mvm_error_set(err, -EBUSY, "the pools are served already, by %s", holder);
 	if (lock_fd < 0)
-		return mvm_error_set(err, lock_fd, "cannot lock the pools: %s", strerror(-lock_fd));
+		return mvm_error_set(err, lock_fd, "cannot lock the pools: %s", lock_why(lock_fd));
 
 	AUTO_DONE(server) s = {
 		.mvm = mvm,

@@ -18,8 +18,12 @@
 int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 	       void *arg, struct mvm_error *err)
 {
-	int fd = store_dir_get(mvm->store, STORE_LOGS, err);
-	return fd < 0 ? fd : events_read(fd, options, fn, arg, err);
+	int fd = store_dir(mvm->store, STORE_LOGS);
+	if (fd == -ENOENT && !options->follow) /* a read-only folder in which nothing happened */
+		return 0;
+	if (fd < 0)
+		return store_dir_failed(mvm->store, STORE_LOGS, fd, err);
+	return events_read(fd, options, fn, arg, err);
 }
 
 /* Tell of each stray folder once, not with every `ps`.  What was told is written down. */

@@ -58,7 +58,9 @@ static int replace_by_link(struct store *s, int from_fd, const char *from, int t
 	if (r == 0 && renameat(scratch, "link", to_fd, to) < 0)
 		r = -errno;
 	(void)unlinkat(scratch, "link", 0); /* still there if both names were one file already */
-	return r < 0 ? mvm_error_set(err, r, "cannot link blob '%s': %s", from, strerror(-r)) : 0;
+	if (r < 0)
+		(void)mvm_error_set(err, r, "cannot link blob '%s': %s", from, strerror(-r));
+	return store_mend(r, err);
 }
 
 /* The bytes on disk, read-only. */

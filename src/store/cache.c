@@ -180,7 +180,9 @@ static int write_builds(struct store *s, const char *name, struct json_out *out,
 	if (scratch < 0)
 		return scratch;
 	r = file_replace_at(scratch, dir, name, text, strlen(text), 0600);
-	return r < 0 ? mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r)) : 0;
+	if (r < 0)
+		(void)mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r));
+	return store_mend(r, err);
 }
 
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
@@ -196,7 +198,7 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
 		return r;
 	AUTO_CLOSE int lock = store_lock(s, 0, "writes the build cache", NULL);
 	if (lock < 0)
-		return mvm_error_set(err, lock, "cannot lock the store: %s", strerror(-lock));
+		return store_lock_failed(s, "store", lock, err);
 	r = load(s, name, &doc, &root, &builds, err);
 	if (r < 0)
 		return r;

@@ -25,9 +25,10 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 		return scratch;
 	(void)snprintf(target, sizeof(target), "artifacts/%s", revision);
 	int r = link_replace_at(scratch, dir, "current", target);
-	return r < 0 ? mvm_error_set(err, r, "cannot make '%s' the current revision of '%s': %s",
-				     revision, id, strerror(-r))
-		     : 0;
+	if (r < 0)
+		(void)mvm_error_set(err, r, "cannot make '%s' the current revision of '%s': %s",
+				    revision, id, strerror(-r));
+	return store_mend(r, err);
 }
 
 int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],

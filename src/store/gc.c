@@ -11,6 +11,7 @@
 #include "codec/sha256.h"
 #include "store/cache.h"
 #include "store/revision.h"
+#include "store/store_priv.h"
 #include "store/turn.h"
 
 void gc_done(struct gc *gc)
@@ -123,13 +124,11 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 
 	if (!gc->dry_run) {
 		lock = store_lock(gc->store, 0, "collects garbage", NULL);
-		if (lock == -EROFS)
-			return store_not_writable(gc->store, lock, err);
 		if (lock < 0)
-			return mvm_error_set(err, lock, "cannot lock the store: %s",
-					     strerror(-lock));
+			return store_lock_failed(gc->store, "store", lock, err);
 		(void)turn_sweep(gc->store); /* a few empty files, and so are these */
 		(void)store_sweep_locks(gc->store);
+		store_sweep_files(gc->store);
 	}
 	/* before the cache is judged by them: what cannot be opened is not missing */
 	int r = store_dir_names(gc->store, STORE_BLOBS, &blobs, err);

@@ -236,11 +236,13 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 	if (r >= 0)
 		r = tree_sync(st->fd);
 	int moved = r < 0 ? r : move_folder(st, artifacts, revision);
-	if (moved < 0)
-		return mvm_error_set(
-			err, moved, "cannot publish revision '%s' of '%s': %s", revision, id,
-			moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
-					     : strerror(-moved));
+	if (moved < 0) {
+		(void)mvm_error_set(err, moved, "cannot publish revision '%s' of '%s': %s",
+				    revision, id,
+				    moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
+							 : strerror(-moved));
+		return store_mend(moved, err);
+	}
 	(void)flock(st->fd, LOCK_UN); /* it has left the staging; readers wait for this lock */
 	r = dir_sync(artifacts);
 	if (r >= 0)

@@ -53,11 +53,11 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 	return 0;
 }
 
-static bool is_old_file(int tmp_fd, const char *name)
+static bool is_old_file(int dir_fd, const char *name)
 {
 	struct stat st;
 	return name_is_unique(name, "file.") &&
-	       fstatat(tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
 	       st.st_uid == geteuid() &&
 	       clock_wall_ns() / NS_PER_S - st.st_mtim.tv_sec > FILE_AGE_S;
 }
@@ -104,4 +104,19 @@ int store_sweep(struct store *s)
 	for (size_t i = 0; i < names.n; i++)
 		swept += sweep_one(tmp_fd, names.v[i]);
 	return swept;
+}
+
+void store_sweep_files(struct store *s)
+{
+	static const char *const where[] = { "cache", "locks", "pool" };
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(where); i++) {
+		AUTO_DONE(strv) names = { 0 };
+		AUTO_CLOSE int fd = dir_open_unmounted_at(store_root(s), where[i]);
+		int r = fd < 0 ? fd : dir_list(fd, &names);
+		for (size_t k = 0; r == 0 && k < names.n; k++) {
+			if (is_old_file(fd, names.v[k]))
+				(void)unlinkat(fd, names.v[k], 0); /* or the next one does */
+		}
+	}
 }

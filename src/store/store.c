@@ -56,12 +56,29 @@ int store_not_writable(const struct store *s, int code, struct mvm_error *err)
 	return folder_not_writable(s->path, code, err);
 }
 
-/* Is the data folder to be in the caller's home, and that is unknown?  Services have none. */
-static bool lacks_home(const char *data_dir)
+int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err)
 {
-	const char *home = getenv("HOME");
-	return str_empty(data_dir) && str_empty(getenv("MVM_DATA_DIR")) &&
-	       (!home || home[0] != '/');
+	if (code == -EROFS)
+		return store_not_writable(s, code, err);
+	int locks = store_dir(s, STORE_LOCKS);
+	if (locks < 0)
+		return store_dir_failed(s, STORE_LOCKS, locks, err);
+	(void)mvm_error_set(err, code, "cannot lock '%s/locks/%s': %s", s->path, name,
+			    lock_why(code));
+	return code == -EPERM ? mvm_error_hint(err, code,
+					       "move that file to another place, then run the "
+					       "command again")
+			      : code;
+}
+
+int store_mend(int code, struct mvm_error *err)
+{
+	return code == -EXDEV
+		       ? mvm_error_hint(err, code,
+					"keep the data folder whole on one file system: unmount "
+					"what is mounted in it, and name a folder on the larger "
+					"disk with --data-dir")
+		       : code;
 }
 
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err)
@@ -74,12 +91,12 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 	s->scratch = (struct staging)STAGING_NONE;
 	for (size_t i = 0; i < STORE_DIR_COUNT; i++)
 		s->dirs[i] = -1;
-	if (lacks_home(data_dir)) {
+	s->path = mvm_data_dir(data_dir);
+	if (!s->path && errno == ENOENT) { /* services have no HOME */
 		(void)mvm_error_set(err, -ENOENT,
 				    "there is no data folder: HOME is not set to an absolute path");
 		return mvm_error_hint(err, -ENOENT, "name one with --data-dir or MVM_DATA_DIR");
 	}
-	s->path = mvm_data_dir(data_dir);
 	if (!s->path)
 		return mvm_error_oom(err);
 
@@ -123,8 +140,13 @@ bool store_blobs_copied(const struct store *s)
 static int own_dir(const struct store *s, int parent_fd, const char *name)
 {
 	struct stat st;
-	AUTO_CLOSE int fd = s->flags & STORE_READ_ONLY ? dir_open_at(parent_fd, name)
-						       : dir_make_at(parent_fd, name);
+	/* tmp/ is swept, and nothing could be renamed from one that is mounted */
+	const bool is_tmp = parent_fd == s->root_fd && str_eq(name, dir_names[STORE_TMP].name);
+
+	if (!(s->flags & STORE_READ_ONLY) && mkdirat(parent_fd, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	AUTO_CLOSE int fd = is_tmp ? dir_open_unmounted_at(parent_fd, name)
+				   : dir_open_at(parent_fd, name);
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0)
@@ -158,12 +180,13 @@ int store_dir_failed(const struct store *s, enum store_dir which, int code, stru
 {
 	const char *parent = dir_names[which].parent;
 	if (code == -ENOENT && store_read_only(s))
-		code = -EROFS; /* it would have been created */
-	return mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path,
-			     parent ? parent : "", parent ? "/" : "", dir_names[which].name,
-			     code == -EPERM
-				     ? "it belongs to another user, or others may write to it"
-				     : strerror(-code));
+		return store_not_writable(s, -EROFS, err); /* it would have been created */
+	(void)mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path, parent ? parent : "",
+			    parent ? "/" : "", dir_names[which].name,
+			    code == -EPERM ? "it belongs to another user, or others may write to it"
+			    : code == -EXDEV ? "another file system is mounted there"
+					     : strerror(-code));
+	return store_mend(code, err);
 }
 
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)

@@ -52,6 +52,14 @@ const char *store_path(const struct store *s);
 /* Say that the data folder cannot be written to, and what to do.  Returns code, as -EROFS. */
 int store_not_writable(const struct store *s, int code, struct mvm_error *err);
 
+/* Say that a lock could not be taken, and what to do.  name: of the file in locks/.  Returns code.
+ */
+int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err);
+
+/* A failure in the data folder that err tells of: add what mends it, where that is known (-EXDEV).
+ * Returns code. */
+int store_mend(int code, struct mvm_error *err);
+
 /* The data folder itself; -1 when it is missing (STORE_READ_ONLY). */
 int store_root(const struct store *s);
 
@@ -73,7 +81,8 @@ enum store_dir {
 /*
  * A subfolder, created at its first use unless the store is read-only.
  *
- * Returns a descriptor that stays the store's, or -errno (-ENOENT: missing in a read-only store).
+ * Returns a descriptor that stays the store's, or -errno (-ENOENT: missing in a read-only store;
+ * -EXDEV: another file system is mounted at tmp/, where nothing could be renamed from).
  */
 int store_dir(struct store *s, enum store_dir which);
 

@@ -18,6 +18,10 @@ int template_open(struct store *s, const char *id, bool create, struct mvm_error
 /* Say that there is no template of this name.  Returns -ENOENT. */
 int store_no_template(const char *id, struct mvm_error *err);
 
+/* Remove temporary files, "file." and 16 hex digits, that killed commands left a day ago or longer
+ * in folders where mvm renames within the folder: cache/, locks/, pool/. */
+void store_sweep_files(struct store *s);
+
 /* Remove what is in tmp/ by this name if nobody has it locked. */
 bool sweep_one(int tmp_fd, const char *name);
 

@@ -109,7 +109,7 @@ static int make_with_spec(struct store *s, const char *id, const char *text, str
 		r = dir_sync(templates);
 	if (r < 0 && r != -EEXIST)
 		(void)mvm_error_set(err, r, "cannot write template '%s': %s", id, strerror(-r));
-	return r;
+	return store_mend(r, err);
 }
 
 int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struct mvm_error *err)
@@ -130,7 +130,8 @@ int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struc
 	if (scratch < 0)
 		return scratch;
 	r = file_replace_at(scratch, dir, "template.json", text, strlen(text), 0600);
-	return r < 0 ? mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
-				     strerror(-r))
-		     : 0;
+	if (r < 0)
+		(void)mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
+				    strerror(-r));
+	return store_mend(r, err);
 }

@@ -12,6 +12,7 @@
 #include "model/name.h"
 #include "model/run.h"
 #include "start/data_disk.h"
+#include "store/revision.h"
 
 static int check_name(enum name_kind kind, const char *key, const char *value,
 		      struct mvm_error *err)
@@ -84,7 +85,7 @@ int spec_flake_ref(const char *ref, char **ret, struct mvm_error *err)
 int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wait,
 		  const struct mvm_progress *progress, struct mvm_error *err)
 {
-	char holder[LOCK_HOLDER_SIZE] = "";
+	char holder[LOCK_HOLDER_SIZE] = "", name[STORE_ID_SIZE + 16];
 
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r < 0)
@@ -98,8 +99,8 @@ int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wai
 		progress_note(progress, "%s: waiting for process %s", id, holder);
 		fd = store_lock_template(mvm->store, id, 0, what, NULL);
 	}
-	if (fd == -EROFS)
-		return store_not_writable(mvm->store, fd, err);
-	return fd < 0 ? mvm_error_set(err, fd, "cannot lock template '%s': %s", id, strerror(-fd))
-		      : fd;
+	if (fd >= 0)
+		return fd;
+	(void)snprintf(name, sizeof(name), "template.%s", id);
+	return store_lock_failed(mvm->store, name, fd, err);
 }

@@ -278,6 +278,15 @@ class NoDataFolder(harness.TestCase):
         self.mvm_ok("--data-dir", self.path("project"), "ps")
         self.assertTrue(os.path.exists(self.path("project", "tmp", "precious", "f")))
 
+    def test_a_new_folder_is_usable_whatever_the_umask(self):
+        done = subprocess.run(["sh", "-c", 'umask 777; exec "$0" --data-dir new ps', harness.MVM],
+                              cwd=self.folder, env=self.environment(), timeout=self.timeout,
+                              capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for where, folders, files in os.walk(self.path("new")):
+            for name in [".", *folders, *files]:
+                self.assertEqual(os.stat(os.path.join(where, name)).st_mode & 0o600, 0o600, name)
+
     def test_root_folder_and_home_are_refused(self):
         for folder, says in (("/", "it is the root folder"), (self.folder, "it is a home folder"),
                              (".", "it is a home folder")):

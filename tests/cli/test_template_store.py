@@ -54,7 +54,7 @@ class ReadOnly(Mounted):
 
     def test_what_only_reads_works(self):
         a, *_ = self.build_three()
-        commands = [["template", "list"], ["template", "list", "--json"],
+        commands = [["events"], ["template", "list"], ["template", "list", "--json"],
                     ["template", "info", "web"], ["template", "info", "web@" + a, "--json"],
                     ["template", "history", "web"], ["template", "diff", "web@" + a, "web"],
                     ["template", "verify"], ["template", "prune", "--keep", "1", "-n"],
@@ -80,16 +80,49 @@ class ReadOnly(Mounted):
 
     def test_what_writes_says_that_it_cannot(self):
         a, *_ = self.build_three()
+        self.mvm_ok("pool", "set", "web", "--size", "1")
         before = self.files()
         commands = [["create", "x", "--flake", "dir:root"], ["edit", "web", "--cpus", "3"],
                     ["delete", "web", "--force"], ["rollback", "web", a], ["build", "web"],
                     ["prune"]]
-        for command, (status, out, err) in zip(commands, self.under(
-                self.MOUNT, [["template", *command] for command in commands])):
+        commands = [["template", *command] for command in commands]
+        commands += [["pool", "set", "web", "--size", "2"], ["pool", "set", "web", "--size", "0"]]
+        for command, (status, out, err) in zip(commands, self.under(self.MOUNT, commands)):
             self.assertEqual((status, out), (1, ""), command)
-            self.assertRegex(err, r"^mvm: data folder .* is not writable: Read-only file system\n",
-                             command)
+            self.assertRegex(err, r"^mvm: data folder .* is not writable: Read-only file system\n"
+                             "hint: name a folder of your own", command)
         self.assertEqual(self.files(), before)
+
+
+@unittest.skipUnless(can_mount(), "nothing may be mounted here")
+class Parts(Mounted):
+    """A file system of its own for a part of the data folder."""
+    def mounted_at(self, part, *commands):
+        os.makedirs(os.path.join(self.data_dir, part), mode=0o700, exist_ok=True)
+        return self.under([f"-t tmpfs -o size=4m,mode=700 none {{data}}/{part}"], commands)
+
+    def test_what_is_mounted_at_tmp_is_not_swept(self):
+        staged = os.path.join(self.data_dir, "tmp", "stage.0123456789abcdef")
+        *_, listed, build, found = self.mounted_at(
+            "tmp", ["sh", "mkdir", "-m", "700", staged], ["sh", "touch", staged + "/precious"],
+            ["template", "list"], ["template", "build", "web"], ["sh", "ls", staged])
+        self.assertEqual((listed[0], found[:2]), (0, (0, "precious\n")))
+        self.assertEqual(build[0], 1)
+        self.assertRegex(build[2], r"tmp': another file system is mounted there\nhint: keep the data "
+                                   "folder whole on one file system")
+
+    def test_parts_on_another_disk_are_told_with_what_to_do(self):
+        for part in "blobs", "templates", "kernels":
+            with self.subTest(part):
+                os.makedirs(os.path.join(self.data_dir, part), mode=0o700, exist_ok=True)
+                shutil.rmtree(self.path("out"), ignore_errors=True)
+                add, create = self.mounted_at(
+                    part, ["kernel", "add", KERNEL, "--name", "k"],
+                    ["template", "create", "x", "--flake", "dir:root", "--", "/bin/x"])
+                failed = create if part == "templates" else add
+                self.assertEqual(failed[0], 1, failed)
+                self.assertIn("link\nhint: keep the data folder whole on one file system",
+                              failed[2])
 
 
 @unittest.skipUnless(can_mount(), "nothing may be mounted here")

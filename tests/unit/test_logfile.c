@@ -111,6 +111,26 @@ static void a_reader_that_keeps_up_misses_nothing_in_a_rotation(void **state)
 	logfile_close(&l);
 }
 
+static void a_log_is_never_written_through_another_name(void **state)
+{
+	int dir = scratch_fd(state);
+	AUTO_FREE char *text = NULL;
+	struct logfile l;
+	assert_int_equal(file_create_at(dir, "precious", "mine", 4, 0600), 0);
+	assert_int_equal(linkat(dir, "precious", dir, "log", 0), 0);
+	assert_int_equal(logfile_open(&l, dir, "log", 0), 0);
+	logfile_add(&l, "line\n", 5);
+	logfile_close(&l);
+	assert_int_equal(file_read_at(dir, "precious", 100, &text, NULL), 0);
+	assert_string_equal(text, "mine");
+	AUTO_CLOSE int old = openat(dir, "log" LOGFILE_OLD_SUFFIX, O_RDONLY | O_CLOEXEC);
+	assert_true(
+		file_is_at(old, dir, "precious")); /* what it was stays readable as the old log */
+	assert_int_equal(unlinkat(dir, "log", 0) | mkfifoat(dir, "log", 0600), 0);
+	assert_true(logfile_open(&l, dir, "log", 0) < 0);
+	logfile_close(&l);
+}
+
 static void long_lines_come_in_parts_and_foreign_files_as_they_are(void **state)
 {
 	struct logfile l;
@@ -303,6 +323,7 @@ int main(void)
 		IN_SCRATCH(what_is_added_comes_back_line_by_line),
 		IN_SCRATCH(a_log_stays_within_twice_its_limit_and_loses_only_its_beginning),
 		IN_SCRATCH(a_reader_that_keeps_up_misses_nothing_in_a_rotation),
+		IN_SCRATCH(a_log_is_never_written_through_another_name),
 		IN_SCRATCH(long_lines_come_in_parts_and_foreign_files_as_they_are),
 		IN_SCRATCH(a_log_that_is_not_there_yet_is_empty),
 		IN_SCRATCH(newlines_take_four_bytes_each),
