@@ -14,6 +14,9 @@
 
 static const char use_another[] = "name a folder of your own with --data-dir or MVM_DATA_DIR";
 
+static const char mark_anew[] = "if mvm made this folder, mark it anew: rm DIR/" MARKER_NAME
+				" && echo '{\"format\": 1}' >DIR/" MARKER_NAME;
+
 int folder_not_writable(const char *path, int code, struct mvm_error *err)
 {
 	(void)mvm_error_set(err, code, "data folder '%s' is not writable: %s", path,
@@ -58,16 +61,21 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 			"if mvm made this one, mark it: "
 			"echo '{\"format\": 1}' >DIR/" MARKER_NAME);
 	}
-	if (r < 0)
-		return mvm_error_context(err, r, "data folder '%s'", path);
+	if (r < 0) {
+		(void)mvm_error_context(err, r, "data folder '%s'", path);
+		return r == -EOPNOTSUPP ? r : mvm_error_hint(err, r, mark_anew);
+	}
 	if (r > 0 || read_only)
 		return 0;
 	r = marker_write(fd);
 	if (r == -EROFS || r == -EACCES)
 		return folder_not_writable(path, r, err);
-	return r < 0 ? mvm_error_set(err, r, "data folder '%s': cannot write " MARKER_NAME ": %s",
-				     path, strerror(-r))
-		     : 0;
+	if (r == 0)
+		return 0;
+	(void)mvm_error_set(err, r, "data folder '%s': cannot write " MARKER_NAME ": %s", path,
+			    r == -EMLINK ? "it is a file that has another name as well"
+					 : strerror(-r));
+	return r == -EMLINK ? mvm_error_hint(err, r, mark_anew) : r;
 }
 
 int folder_open(const char *path, bool read_only, struct mvm_error *err)

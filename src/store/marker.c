@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/marker.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "codec/json.h"
+#include "store/proof.h"
 
 #define MARKER_MAX  ((size_t)4096)
 #define MARKER_TEXT "{\"format\": 1}\n"
@@ -31,7 +32,10 @@ static int read_marker(int fd, struct mvm_error *err)
 	if (r == -ENOENT || (r == 0 && len == 0))
 		return 0;
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot read " MARKER_NAME ": %s", strerror(-r));
+		return mvm_error_set(err, r, "cannot read " MARKER_NAME ": %s",
+				     r == -ELOOP    ? "it is a symbolic link"
+				     : r == -EINVAL ? "it is no regular file"
+						    : strerror(-r));
 	r = json_read(text, len, MARKER_NAME, &doc, err);
 	if (r < 0)
 		return r;
@@ -52,48 +56,21 @@ static int read_marker(int fd, struct mvm_error *err)
 
 int marker_write(int fd)
 {
+	struct stat st;
 	AUTO_CLOSE int marker = openat(
 		fd, MARKER_NAME, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	int r = marker < 0 ? -errno : file_write_all(marker, MARKER_TEXT, strlen(MARKER_TEXT));
+	int r = marker < 0 || fstat(marker, &st) < 0 ? -errno : 0;
+	/* an empty one was never completed, but with another name it is somebody else's file */
+	if (r == 0 && (!S_ISREG(st.st_mode) || st.st_nlink > 1))
+		r = -EMLINK;
+	if (r == 0)
+		r = file_write_all(marker, MARKER_TEXT, strlen(MARKER_TEXT));
 	if (r == 0 && fsync(marker) < 0)
 		r = -errno;
 	return r < 0 ? r : dir_sync(fd);
 }
 
 /* ---- folders of earlier versions ---- */
-
-/* What mvm has ever made at the top, and things in it that nobody else makes. */
-static const struct {
-	const char *name, *child;
-	const char *grandchild; /* not NULL: in any child that has a file of this name */
-} known[] = {
-	{ "templates", NULL, "template.json" },
-	{ "kernels", NULL, "kernel.json" },
-	{ "instances", NULL, "instance.json" },
-	{ "blobs", NULL, NULL }, /* an OCI layout has blobs/sha256, too */
-	{ "cache", "templates.index", NULL },
-	{ "cache", "qemu.json", NULL },
-	{ "cache", "firecracker.json", NULL },
-	{ "locks", "boot_id", NULL },
-	{ "pool", NULL, NULL },
-	{ "logs", NULL, NULL },
-	{ "tmp", NULL, NULL },
-	{ "volumes", NULL, NULL },
-};
-
-static bool has_proof(int fd, const struct strv *names, size_t which)
-{
-	char path[2 * NAME_MAX + 2];
-
-	if (known[which].child)
-		return strv_has(names, known[which].child);
-	for (size_t i = 0; known[which].grandchild && i < names->n; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", names->v[i], known[which].grandchild);
-		if (faccessat(fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-			return true;
-	}
-	return false;
-}
 
 struct found {
 	bool proof, tmp, files;
@@ -103,10 +80,9 @@ struct found {
 static int look_at(int root_fd, const char *name, struct found *found)
 {
 	AUTO_DONE(strv) names = { 0 };
-	bool is_known = false;
 	struct stat st;
 
-	AUTO_CLOSE int fd = dir_open_at(root_fd, name);
+	AUTO_CLOSE int fd = proof_knows(name) ? dir_open_at(root_fd, name) : -ENOTDIR;
 	if (fd == -ENOTDIR || fd == -ELOOP)
 		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -116,15 +92,10 @@ static int look_at(int root_fd, const char *name, struct found *found)
 	int r = dir_list(fd, &names);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(known); i++) {
-		if (!str_eq(name, known[i].name))
-			continue;
-		is_known = true;
-		found->proof |= has_proof(fd, &names, i);
-	}
+	found->proof |= proof_in(name, fd, &names);
 	found->tmp |= str_eq(name, "tmp");
 	found->files |= names.n > 0;
-	return is_known;
+	return 1;
 }
 
 /* 1, 0 with something that speaks against it, or -errno. */

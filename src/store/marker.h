@@ -12,8 +12,8 @@
  * Earlier versions wrote none.  A folder without one is plainly theirs when nothing but the
  * folders that mvm makes lies in it, each of the caller's own and closed to all others (mvm makes
  * them with mode 0700; tmp/ or cache/ of a project hardly have it), and either one of them holds a
- * thing that only mvm makes, or there are at least two and all of them are empty, tmp/ among them:
- * all that a command that only reads has ever left.
+ * thing that only mvm makes (store/proof.h), or there are at least two and all of them are empty,
+ * tmp/ among them: all that a command that only reads has ever left.
  */
 
 #include "base/error.h"
@@ -32,7 +32,8 @@
  */
 int marker_check(int fd, char ret_foreign[MARKER_FOREIGN_SIZE], struct mvm_error *err);
 
-/* Write the marker, on disk when it returns.  0 or -errno. */
+/* Write the marker, on disk when it returns.  0; -EMLINK when there is a file of that name with
+ * another name as well, which is left alone; or -errno. */
 int marker_write(int fd);
 
 #endif

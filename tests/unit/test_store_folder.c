@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which folder may be the data folder, and what is swept in it. */
+#include "store/gc.h"
 #include "store_fixture.h"
 
 #define MARKER "mvm-data.json"
+#define SPEC   "{\"template_id\": \"web\", \"flake_ref\": \"dir:/x\", \"profile\": \"minimal\"}"
 #define STAGED "tmp/stage.0123456789abcdef"
 
 /* A folder of the caller's, with nothing in it yet. */
@@ -58,7 +60,7 @@ static void assert_refused(const char *path, int code, const char *says)
 		assert_int_equal(try_open(path, flags, &err), code);
 		if (!strstr(err.text, says))
 			fail_msg("'%s' does not say '%s'", err.text, says);
-		assert_true(err.hint || code == -EBADMSG);
+		assert_true(err.hint || code == -EOPNOTSUPP);
 	}
 }
 
@@ -145,7 +147,7 @@ static void a_folder_of_somebody_else_is_refused_and_stays(void **state)
 	assert_refused(f->dir, -EPERM, "lies in it");
 	make_dir(f, "templates", 0755);
 	make_dir(f, "templates/web", 0755);
-	make_file(f, "templates/web/template.json", "{}");
+	make_file(f, "templates/web/template.json", SPEC);
 	assert_refused(f->dir, -EPERM, "'templates' lies in it");
 	assert_true(is_there(f, STAGED));
 	assert_false(is_there(f, MARKER));
@@ -171,6 +173,58 @@ static void names_that_others_use_prove_nothing(void **state)
 	assert_true(is_there(f, STAGED));
 }
 
+static void a_proof_is_judged_by_its_content(void **state)
+{
+	static const struct {
+		const char *folders[2], *file, *good, *bad;
+	} cases[] = {
+		{ { "templates", "templates/web" },
+		  "templates/web/template.json",
+		  SPEC,
+		  "{\"name\": \"a web site's\"}" },
+		{ { "kernels", "kernels/k" },
+		  "kernels/k/kernel.json",
+		  "{\"added_at\": \"x\", \"vmlinux_sha256\": \"x\", \"modules_sha256\": \"x\"}",
+		  "{\"argv\": [\"python\"], \"display_name\": \"Jupyter's\"}" },
+		{ { "instances", "instances/i" },
+		  "instances/i/instance.json",
+		  "{\"template_id\": \"x\", \"revision_hash\": \"x\", \"backend\": \"qemu\", "
+		  "\"boot_args\": \"\"}",
+		  "[]" },
+		{ { "cache" },
+		  "cache/qemu.json",
+		  "{\"key\": {}, \"binary_digest\": \"x\", \"version\": \"7\"}",
+		  "junk" },
+		{ { "cache" }, "cache/templates.index", "mvm-list\1", "index" },
+		{ { "locks" },
+		  "locks/boot_id",
+		  "01234567-89ab-cdef-0123-456789abcdef",
+		  "01234567-89ab-cdef-0123-456789abcdex" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_FREE char *root = str_printf("%s/%zu", f->dir, i);
+		const char *const bad[] = { "", cases[i].bad };
+		struct fixture here = { 0 };
+		(void)snprintf(here.dir, sizeof(here.dir), "%s", root);
+		assert_int_equal(mkdir(root, 0700), 0);
+		for (size_t k = 0; k < 2 && cases[i].folders[k]; k++)
+			make_dir(&here, cases[i].folders[k], 0700);
+		AUTO_FREE char *file = at(&here, cases[i].file);
+		for (size_t k = 0; k < MVM_ARRAY_SIZE(bad); k++) {
+			make_file(&here, cases[i].file, bad[k]);
+			assert_refused(root, -EPERM, "lies in it");
+			assert_int_equal(unlink(file), 0);
+		}
+		assert_int_equal(symlink("/etc/hostname", file), 0);
+		assert_refused(root, -EPERM, "lies in it");
+		assert_int_equal(unlink(file), 0);
+		make_file(&here, cases[i].file, cases[i].good);
+		assert_int_equal(try_open(root, 0, NULL), 0);
+	}
+}
+
 static void a_folder_of_an_earlier_version_is_adopted(void **state)
 {
 	struct fixture *f = *state;
@@ -186,7 +240,7 @@ static void a_folder_of_an_earlier_version_is_adopted(void **state)
 
 	make_dir(f, "templates", 0700);
 	make_dir(f, "templates/web", 0700);
-	make_file(f, "templates/web/template.json", "{}");
+	make_file(f, "templates/web/template.json", SPEC);
 	make_dir(f, STAGED, 0700);
 	make_file(f, "README", "x");
 	assert_refused(f->dir, -EPERM, "'README' lies in it");
@@ -225,7 +279,72 @@ static void a_marker_says_what_it_is(void **state)
 	assert_int_equal(try_open(f->dir, 0, NULL), 0);
 	assert_int_equal(unlink(marker), 0);
 	assert_int_equal(symlink("/etc/hostname", marker), 0);
-	assert_true(try_open(f->dir, 0, NULL) < 0);
+	assert_refused(f->dir, -ELOOP, "cannot read mvm-data.json: it is a symbolic link");
+	assert_int_equal(unlink(marker), 0);
+	assert_int_equal(mkfifo(marker, 0600), 0);
+	assert_refused(f->dir, -EINVAL, "cannot read mvm-data.json: it is no regular file");
+}
+
+static void a_marker_is_never_written_through_another_name(void **state)
+{
+	struct fixture *f = *state;
+	struct mvm_error err = { 0 };
+	AUTO_FREE char *data = at(f, "data");
+	AUTO_FREE char *precious = at(f, "precious");
+	AUTO_FREE char *marker = at(f, "data/" MARKER);
+
+	make_dir(f, "data", 0700);
+	make_file(f, "precious", "");
+	assert_int_equal(link(precious, marker), 0);
+	assert_int_equal(try_open(data, 0, &err), -EMLINK);
+	assert_non_null(strstr(err.text, "has another name as well"));
+	assert_non_null(strstr(err.hint, "rm DIR/" MARKER));
+	assert_file(AT_FDCWD, precious, "");
+}
+
+/* Left by commands that were killed while they wrote a file anew. */
+static void old_temporary_files_go_with_a_prune(void **state)
+{
+	static const char *const names[] = { "cache/file.0123456789abcdef",
+					     "locks/file.0123456789abcdef",
+					     "pool/file.0123456789abcdef", "cache/file.precious" };
+	static const struct timespec long_ago[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	struct fixture *f = *state;
+	AUTO(store) s = NULL;
+	AUTO_DONE(gc) gc = { 0 };
+
+	assert_int_equal(store_open(f->dir, 0, &s, NULL), 0);
+	make_dir(f, "cache", 0700);
+	make_dir(f, "locks", 0700);
+	make_dir(f, "pool", 0700);
+	make_file(f, "cache/file.fedcba9876543210", "just now");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		AUTO_FREE char *path = at(f, names[i]);
+		make_file(f, names[i], "x");
+		assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+	}
+	gc.store = s;
+	assert_int_equal(gc_collect(&gc, NULL), 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_false(is_there(f, names[i]));
+	assert_true(is_there(f, names[3]));
+	assert_true(is_there(f, "cache/file.fedcba9876543210"));
+}
+
+static void a_foreign_lock_file_is_said_with_what_to_do(void **state)
+{
+	struct fixture *f = *state;
+	struct mvm_error err = { 0 };
+	AUTO(store) s = NULL;
+	AUTO_DONE(gc) gc = { 0 };
+
+	assert_int_equal(store_open(f->dir, 0, &s, NULL), 0);
+	make_dir(f, "locks", 0700);
+	make_file(f, "locks/store", "precious");
+	gc.store = s;
+	assert_int_equal(gc_collect(&gc, &err), -EPERM);
+	assert_non_null(strstr(err.text, "/locks/store': the file of that name is no lock file"));
+	assert_non_null(err.hint);
 }
 
 static void places_of_other_programs_are_refused(void **state)
@@ -337,7 +456,11 @@ int main(void)
 		FOLDER_TEST(a_folder_of_somebody_else_is_refused_and_stays),
 		FOLDER_TEST(names_that_others_use_prove_nothing),
 		FOLDER_TEST(a_folder_of_an_earlier_version_is_adopted),
+		FOLDER_TEST(a_proof_is_judged_by_its_content),
 		FOLDER_TEST(a_marker_says_what_it_is),
+		FOLDER_TEST(a_marker_is_never_written_through_another_name),
+		FOLDER_TEST(old_temporary_files_go_with_a_prune),
+		FOLDER_TEST(a_foreign_lock_file_is_said_with_what_to_do),
 		FOLDER_TEST(places_of_other_programs_are_refused),
 		FOLDER_TEST(root_takes_only_paths_that_are_roots),
 		FOLDER_TEST(subfolders_are_the_callers_and_no_links),
