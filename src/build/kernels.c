@@ -169,6 +169,11 @@ static bool same_kernel(const struct mvm_kernel *k, const struct kernel_info *in
 	       digest_equal(&k->modules, &info->modules);
 }
 
+static bool same_features(const struct mvm_kernel *k, const struct kernel_info *info)
+{
+	return memcmp(k->features, info->features, sizeof(info->features)) == 0;
+}
+
 /* Is something in the way?  1: no, 0: the very same kernel, -EEXIST: another. */
 static int check_existing(struct store *s, const char *name, const struct kernel_info *info,
 			  bool force, struct mvm_error *err)
@@ -180,7 +185,7 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 		return 1;
 	/* an older mvm may have known less of its features: then it is replaced by itself */
 	bool same = r == 0 && same_kernel(old, info);
-	if (same && memcmp(old->features, info->features, sizeof(old->features)) == 0)
+	if (same && same_features(old, info))
 		return 0;
 	int may_go = r == 0 && !same && !force
 			     ? 0

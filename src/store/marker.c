@@ -56,7 +56,7 @@ static int read_marker(int fd, struct mvm_error *err)
 
 int marker_write(int fd)
 {
-	struct stat st;
+	struct stat st = { 0 };
 	AUTO_CLOSE int marker = openat(
 		fd, MARKER_NAME, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	int r = marker < 0 || fstat(marker, &st) < 0 ? -errno : 0;

@@ -193,6 +193,9 @@ class Features(TestCase):
                                                **({"ext4": "builtin"} if features else {})})
         self.add(config()) # adding it again tells more
         self.assertEqual(self.features(), ALL)
+        before = os.stat(path).st_ino
+        self.add(config()) # and once more nothing new
+        self.assertEqual(os.stat(path).st_ino, before)
 
 
 class Needs(TestCase):
