@@ -80,12 +80,14 @@ static int serve(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO_CLOSE int signals = guest_signals_block(false);
 	const struct mvm_pool_serve_options options = {
-		.cancel_fd = signals,
+		.size = sizeof(options),
 		.max_memory_bytes = (uint64_t)args_u32(a, "max-memory", 0) << 20,
 	};
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	c->progress.cancel_fd = &signals;
 	if (r == 0)
 		r = mvm_pool_serve(mvm, &options, &c->progress, &c->err);
+	c->progress.cancel_fd = NULL;
 	(void)guest_signals_take(signals); /* the one that ended this */
 	return r;
 }

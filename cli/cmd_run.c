@@ -226,6 +226,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return r;
 
 	struct mvm_start_options options = {
+		.size = sizeof(options),
 		.template_ref = args_string(a, "template"),
 		.name = args_string(a, "name"),
 		.attached = !detach,
@@ -259,8 +260,9 @@ static int run(struct cli_context *c, const struct args *a)
 	started.v = calloc(count, sizeof(struct mvm_instance *));
 	if (!started.v)
 		return cli_error(c, -ENOMEM, "out of memory");
-	r = mvm_instance_start_many(mvm, &options, count, signals, &c->progress, started.v,
-				    &c->err);
+	c->progress.cancel_fd = &signals; /* -1: none */
+	r = mvm_instance_start_many(mvm, &options, count, &c->progress, started.v, &c->err);
+	c->progress.cancel_fd = NULL;
 	if (r < 0)
 		return r;
 	started.n = count;

@@ -65,7 +65,7 @@ static double cpu_percent(const struct sample *before, const struct sample *s,
 static int print_json(const struct args *a, const struct sample *s)
 {
 	AUTO_DONE(jsonw) j = { .compact = true };
-	char pressure[128] = "null";
+	char pressure[MVM_HOST_PRESSURE_TEXT_SIZE] = "null";
 	if (s->pressure.known)
 		(void)snprintf(pressure, sizeof(pressure),
 			       "{\"cpu\":%.2f,\"memory\":%.2f,\"io\":%.2f}", s->pressure.cpu,
@@ -131,6 +131,7 @@ static int check_names(struct cli_context *c, const struct args *a, const struct
 static int take_sample(struct cli_context *c, struct mvm *mvm, struct sample *ret)
 {
 	ret->at_ns = now_ns();
+	ret->pressure.size = sizeof(ret->pressure);
 	mvm_host_pressure(&ret->pressure);
 	return mvm_instance_list(mvm, &ret->list.v, &ret->list.n, &c->err);
 }

@@ -126,7 +126,7 @@ static int build_variants(struct cli_context *c, const struct args *a, struct mv
 				       options->no_wait, &c->progress, &c->err);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		const struct mvm_template_variant *v = mvm_template_config_variant(config, i);
-		struct mvm_build_result result;
+		struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
 		r = options->dry_run ? mvm_template_build_variant_plan(mvm, config, v, options,
 								       &result, &c->err)
 				     : mvm_template_build(mvm, mvm_template_variant_name(v),
@@ -140,7 +140,7 @@ static int build_variants(struct cli_context *c, const struct args *a, struct mv
 static int build_one(struct cli_context *c, const char *id, struct mvm *mvm,
 		     const struct mvm_build_options *options, struct jsonw *j)
 {
-	struct mvm_build_result result;
+	struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
 	int r = mvm_template_build(mvm, id, options, &c->progress, &result, &c->err);
 	if (r >= 0)
 		report_build(&result, j, c->json);
@@ -152,6 +152,7 @@ static int build(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(jsonw) j = { 0 };
 	const struct mvm_build_options options = {
+		.size = sizeof(options),
 		.snapshot = args_flag(a, "snapshot"),
 		.force = args_flag(a, "force"),
 		.no_wait = args_flag(a, "no-wait"),

@@ -27,8 +27,9 @@ static int print_json(const struct mvm_build_result *b, const char *word)
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	struct mvm_build_result result = { 0 };
+	struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
 	const struct mvm_snapshot_options options = {
+		.size = sizeof(options),
 		.remove = args_flag(a, "rm"),
 		.no_wait = args_flag(a, "no-wait"),
 		.backend = args_string(a, "backend"),

@@ -138,7 +138,9 @@ static int run_command(struct cli_context *c, const struct args *before,
 	} else if ((r = check_names(c, &a)) >= 0 && (r = take_data_dir(c, &a)) >= 0) {
 		struct progress_view view;
 		progress_view_init(&view, c->json);
-		c->progress = (struct mvm_progress){ .fn = progress_view_event, .arg = &view };
+		c->progress = (struct mvm_progress){ .size = sizeof(c->progress),
+						     .fn = progress_view_event,
+						     .arg = &view };
 		r = command->run(c, &a);
 		progress_view_leave(&view);
 		c->progress = (struct mvm_progress){ 0 };

@@ -163,7 +163,7 @@ static void show_json(const struct mvm_progress_event *event)
 	(void)jsonw_print(&j, stderr); /* what cannot be shown stops nothing */
 }
 
-void progress_view_event(void *arg, const struct mvm_progress_event *event)
+int progress_view_event(void *arg, const struct mvm_progress_event *event)
 {
 	struct progress_view *v = arg;
 
@@ -171,6 +171,7 @@ void progress_view_event(void *arg, const struct mvm_progress_event *event)
 		show_json(event);
 	else
 		show_text(v, event);
+	return 0;
 }
 
 void progress_view_leave(struct progress_view *v)
@@ -183,5 +184,5 @@ void progress_view_leave(struct progress_view *v)
 void note(const struct cli_context *c, const char *text)
 {
 	struct mvm_progress_event event = { .kind = MVM_PROGRESS_NOTE, .text = text };
-	c->progress.fn(c->progress.arg, &event);
+	(void)c->progress.fn(c->progress.arg, &event);
 }

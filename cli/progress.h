@@ -24,7 +24,7 @@ struct progress_view {
 void progress_view_init(struct progress_view *v, bool json);
 
 /* The receiver; arg is the struct progress_view. */
-void progress_view_event(void *arg, const struct mvm_progress_event *event);
+int progress_view_event(void *arg, const struct mvm_progress_event *event);
 
 /* Say something outside of steps, by the command's receiver. */
 void note(const struct cli_context *c, const char *text);

@@ -7,12 +7,14 @@
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
+#include <mvm/struct.h>
 #include <mvm/template.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct mvm_build_options {
+	size_t size;	     /* MVM_BUILD_OPTIONS_INIT sets it (mvm/struct.h) */
 	bool snapshot;	     /* also boot it, wait until it is healthy, capture it */
 	bool force;	     /* ignore the build cache; make a new snapshot although there is one */
 	bool no_wait;	     /* -EBUSY instead of waiting for a build of this template or source */
@@ -27,6 +29,7 @@ struct mvm_build_options {
 	 * thread is held back until the file is as it was */
 	bool update_hash;
 };
+#define MVM_BUILD_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_build_options)
 
 /* What making a snapshot consists of, in order: "boot", "prepare" (the guest), "state" (of the
  * devices), "memory", "digests", "test", "publish". */
@@ -36,11 +39,13 @@ struct mvm_snapshot_step {
 	uint64_t bytes; /* what it has left on disk, or read ahead in later restores ("test") */
 };
 #define MVM_SNAPSHOT_STEPS_MAX 8
+#define MVM_BUILD_WHY_SIZE     160
 
 struct mvm_build_result {
-	char template_id[64];
-	char revision[65]; /* "" in a dry run that cannot know it without building */
-	char cache_key[65];
+	size_t size; /* MVM_BUILD_RESULT_INIT sets it (mvm/struct.h) */
+	char template_id[MVM_TEMPLATE_ID_SIZE];
+	char revision[MVM_REVISION_SIZE]; /* "" in a dry run that cannot know it without building */
+	char cache_key[MVM_CACHE_KEY_SIZE];
 	bool cached;	   /* the build cache had the artifacts */
 	bool new_revision; /* this build published it; else it was there already */
 	bool has_snapshot; /* on return */
@@ -51,8 +56,9 @@ struct mvm_build_result {
 	int64_t build_ns, snapshot_ns;
 	struct mvm_snapshot_step snapshot_steps[MVM_SNAPSHOT_STEPS_MAX]; /* of a new snapshot */
 	size_t n_snapshot_steps;
-	char why[160]; /* in a dry run: why it would build, or need not */
+	char why[MVM_BUILD_WHY_SIZE]; /* in a dry run: why it would build, or need not */
 };
+#define MVM_BUILD_RESULT_INIT MVM_STRUCT_INIT(struct mvm_build_result)
 
 /*
  * Build a template's next revision and make it current.
@@ -77,10 +83,12 @@ MVM_API int mvm_template_build(struct mvm *mvm, const char *id,
 			       struct mvm_error *err);
 
 struct mvm_snapshot_options {
+	size_t size;	     /* MVM_SNAPSHOT_OPTIONS_INIT sets it (mvm/struct.h) */
 	bool remove;	     /* instead of making one */
 	bool no_wait;	     /* -EBUSY instead of waiting for another who works on this template */
 	const char *backend; /* that makes it; NULL: the first usable one */
 };
+#define MVM_SNAPSHOT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_snapshot_options)
 
 /*
  * Add a snapshot to a revision that exists, replace the one it has, or remove it; build nothing.
@@ -105,7 +113,7 @@ MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 /*
  * A dry run for a variant of a config, whether or not it was applied.
  *
- *   options  borrowed; dry_run is implied
+ *   options  borrowed; dry_run is implied; NULL: all defaults
  *   ret      as for mvm_template_build()
  */
 MVM_API int mvm_template_build_variant_plan(struct mvm *mvm,

@@ -5,6 +5,7 @@
 /* What is there, missing or slow on this host, and what mends it. */
 
 #include <mvm/error.h>
+#include <mvm/struct.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,12 +43,15 @@ MVM_API void mvm_check_list_free(struct mvm_check **list, size_t n);
  * How much the processes of this host wait for it: the kernel's pressure stall information, as the
  * share of the last ten seconds in which at least one waited ("some avg10"), in per cent.
  */
+#define MVM_HOST_PRESSURE_TEXT_SIZE 128
 struct mvm_host_pressure {
-	bool known; /* false: the kernel does not tell, and these three are 0 */
+	size_t size; /* MVM_HOST_PRESSURE_INIT sets it (mvm/struct.h) */
+	bool known;  /* false: the kernel does not tell, and these three are 0 */
 	double cpu, memory, io;
 	double load_per_cpu; /* processes that ran or waited for each CPU, in the last minute */
-	char text[128];	     /* a sentence of it */
+	char text[MVM_HOST_PRESSURE_TEXT_SIZE]; /* a sentence of it */
 };
+#define MVM_HOST_PRESSURE_INIT MVM_STRUCT_INIT(struct mvm_host_pressure)
 MVM_API void mvm_host_pressure(struct mvm_host_pressure *ret);
 
 #endif

@@ -15,6 +15,7 @@
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
+#include <mvm/struct.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -94,6 +95,7 @@ MVM_API int mvm_restart_parse(const char *text, enum mvm_restart *ret, uint32_t 
 			      struct mvm_error *err);
 
 struct mvm_start_options {
+	size_t size;		  /* MVM_START_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *template_ref; /* "ID" or "ID@REVISION" */
 	const char *name;	  /* NULL: one is made from the template's id */
 	bool attached;		  /* ends and is removed with the handle */
@@ -119,6 +121,7 @@ struct mvm_start_options {
 	int64_t ttl_ms;		/* stop it after that; 0: never */
 	uint64_t log_max_bytes; /* size limit of each of its logs; 0: 8 MiB */
 };
+#define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 
 /*
  * Start an instance.
@@ -145,16 +148,15 @@ MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *
  * Start n instances as one operation: all of them, or none goes on, even if the process is killed
  * meanwhile.  One whose guest did not come up is kept as failed.
  *
- *   n          1 to MVM_START_MANY_MAX
- *   cancel_fd  looked at between two of them: readable, and it fails with -ECANCELED; -1: none
- *   ret        array of n connections, each to be closed; all NULL after a failure
+ *   n    1 to MVM_START_MANY_MAX
+ *   ret  array of n connections, each to be closed; all NULL after a failure
  *
  * With a name, they are called NAME-1, NAME-2 and so on; a forwarded host port must be 0.  A few
  * are started at a time.  Errors as mvm_instance_start().
  */
 #define MVM_START_MANY_MAX 1000u
 MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options,
-				    uint32_t n, int cancel_fd, const struct mvm_progress *progress,
+				    uint32_t n, const struct mvm_progress *progress,
 				    struct mvm_instance **ret, struct mvm_error *err);
 
 /* Connect to a running instance.  -ENOENT when there is none of that name, -EBUSY when it does not

@@ -14,6 +14,7 @@
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
+#include <mvm/struct.h>
 #include <mvm/visibility.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,10 +49,11 @@ MVM_API int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *
 MVM_API void mvm_pool_list_free(struct mvm_pool_info **list, size_t n);
 
 struct mvm_pool_serve_options {
-	int cancel_fd;		   /* end when this becomes readable */
+	size_t size;		   /* MVM_POOL_SERVE_OPTIONS_INIT sets it (mvm/struct.h) */
 	uint64_t max_memory_bytes; /* what waiting VMs may have for themselves; 0: a quarter of the
 				    * host's memory */
 };
+#define MVM_POOL_SERVE_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_pool_serve_options)
 
 /*
  * Keep the pools full until cancelled, then end the VMs that wait; those that were taken go on.
@@ -60,7 +62,8 @@ struct mvm_pool_serve_options {
  * revision or snapshot replaces them all.  A start that fails is tried again after a pause that
  * grows from a second to a minute.  Errors: -EBUSY when another process serves these pools.
  *
- *   progress  gets notes; may be NULL
+ *   options   borrowed; NULL: all defaults
+ *   progress  gets notes, and its cancel_fd ends the call with 0; without one it never ends
  */
 MVM_API int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options,
 			   const struct mvm_progress *progress, struct mvm_error *err);

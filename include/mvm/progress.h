@@ -2,6 +2,7 @@
 #ifndef MVM_PROGRESS_H
 #define MVM_PROGRESS_H
 
+#include <mvm/struct.h>
 #include <stdint.h>
 
 /*
@@ -29,15 +30,24 @@ struct mvm_progress_event {
 };
 
 /*
- * A receiver of events; calls that report take a pointer to one, or NULL.
+ * Who hears of long work, and what stops it; calls that can take long take a pointer to one, or
+ * NULL.
  *
- *   fn   called on the calling thread; the event and its texts are valid only during the call;
- *        must not call back into the library
- *   arg  handed to fn
+ *   size       MVM_PROGRESS_INIT sets it (mvm/struct.h)
+ *   fn         called on the calling thread; the event and its texts are valid only during the
+ * call; must not call back into the library.  Returns 0 to go on; anything else stops the work at
+ * its next step or tenth of a second, and the call fails with -ECANCELED.  NULL: nobody hears arg
+ * handed to fn cancel_fd  points to a descriptor that stops the work, waiting included, once it is
+ * readable (eventfd(2), signalfd(2), a pipe): the call fails with -ECANCELED and leaves what a
+ *              failure of that call leaves.  The library only polls it.  NULL, or a negative
+ *              descriptor: none
  */
 struct mvm_progress {
-	void (*fn)(void *arg, const struct mvm_progress_event *event);
+	size_t size;
+	int (*fn)(void *arg, const struct mvm_progress_event *event);
 	void *arg;
+	const int *cancel_fd;
 };
+#define MVM_PROGRESS_INIT MVM_STRUCT_INIT(struct mvm_progress)
 
 #endif

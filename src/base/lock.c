@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/process.h"
 
 static int flock_retry(int fd, int how)
 {
@@ -147,4 +149,36 @@ int lock_wait_at(int dir_fd, const char *name)
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return flock_retry(fd, LOCK_SH);
+}
+
+/* Until the child has ended; it is then reaped by who has it. */
+static int poll_child(const struct process *child, int cancel_fd)
+{
+	struct pollfd p[] = {
+		{ .fd = child->pidfd, .events = POLLIN },
+		{ .fd = cancel_fd, .events = POLLIN },
+	};
+	int n;
+
+	do
+		n = poll(p, 2, -1);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : p[1].revents ? -ECANCELED : 0;
+}
+
+int lock_await_at(int dir_fd, const char *name, int cancel_fd)
+{
+	if (cancel_fd < 0)
+		return lock_wait_at(dir_fd, name);
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_DONE(process) child = { 0 };
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	int r = process_fork(&child);
+	if (r < 0)
+		return r;
+	if (child.pid == 0)
+		_exit(flock_retry(fd, LOCK_SH) <
+		      0); /* the lock goes with fd, which is closed below */
+	return poll_child(&child, cancel_fd);
 }

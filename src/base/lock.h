@@ -53,6 +53,14 @@ bool lock_is_own_at(int dir_fd, const char *name);
  * this disturbs nobody who removes the folder.  A missing file is not locked.  0 or -errno. */
 int lock_wait_at(int dir_fd, const char *name);
 
+/*
+ * As lock_wait_at(), until cancel_fd is readable: -ECANCELED.
+ *
+ * flock(2) cannot be polled, so a child waits in our place.  cancel_fd -1: nothing cancels, and no
+ * child is needed.
+ */
+int lock_await_at(int dir_fd, const char *name, int cancel_fd);
+
 /* A process that has inherited an exclusive lock names itself as its holder. */
 void lock_sign(int fd, const char *what);
 

@@ -196,6 +196,29 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 	return 0;
 }
 
+int process_fork(struct process *ret)
+{
+	pid_t parent = getpid();
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		*ret = (struct process){ 0 };
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+			_exit(1);
+		return 0;
+	}
+	if (pid < 0)
+		return -errno;
+	struct process p = { .pid = pid, .pidfd = (int)syscall(SYS_pidfd_open, pid, 0) };
+	if (p.pidfd < 0) {
+		int r = -errno;
+		process_kill(&p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
 int process_wait(struct process *p, int64_t deadline_ns, int *ret_status)
 {
 	struct pollfd pfd = { .fd = p->pidfd, .events = POLLIN };

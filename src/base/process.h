@@ -47,6 +47,12 @@ struct process_spec {
 int process_spawn(const struct process_spec *spec, struct process *ret);
 
 /*
+ * Fork a child that only makes system calls and ends by _exit(2); it dies with the calling thread.
+ * Returns 0, in the child with ret->pid 0; or -errno.
+ */
+int process_fork(struct process *ret);
+
+/*
  * Wait for the end and reap.  Returns 0 with the wait status (wait(2)), -ETIMEDOUT (still
  * running, still owned) or -errno.
  */

@@ -13,6 +13,7 @@
  * All accept a NULL receiver and then cost nothing.
  */
 
+#include <mvm/error.h>
 #include <mvm/progress.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,7 +21,7 @@
 #include "base/own.h"
 
 struct progress_step {
-	const struct mvm_progress *to; /* NULL when no step is open */
+	const struct mvm_progress *to; /* NULL when no step is open, or nobody to ask */
 	int64_t started_ns, updated_ns;
 	uint64_t done_bytes, total_bytes;
 	char text[160];
@@ -31,8 +32,8 @@ void progress_begin(struct progress_step *s, const struct mvm_progress *to, cons
 	__attribute__((format(printf, 3, 4)));
 
 /* How far the step is; total 0 when unknown.  Cheap: passed on at most ten times a second, and not
- * in a step's first tenth. */
-void progress_bytes(struct progress_step *s, uint64_t done, uint64_t total);
+ * in a step's first tenth.  Returns 0, or -ECANCELED when the work is to stop. */
+int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total);
 
 /* The step is done.  fmt: what came of it, or NULL. */
 void progress_end(struct progress_step *s, const char *fmt, ...)
@@ -45,5 +46,34 @@ DEFINE_AUTO_DONE(progress_step, progress_failed)
 /* Say something outside of steps. */
 void progress_note(const struct mvm_progress *to, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * Is the work to stop?
+ *
+ *   to  may be NULL
+ *
+ * Returns 0, or -ECANCELED when cancel_fd is readable or, behind progress_watch(), the receiver has
+ * said so.  Cost: one poll(2).
+ */
+int progress_check(const struct mvm_progress *to, struct mvm_error *err);
+
+/* The descriptor that stops the work, -1: none.  For those who wait. */
+int progress_cancel_fd(const struct mvm_progress *to);
+
+/*
+ * A receiver in front of the caller's that remembers when that one wants the work to stop.
+ *
+ *	struct progress_watch watch;
+ *	progress = progress_watch(&watch, progress);
+ *
+ * Returns &watch's receiver, or NULL when the caller has none.
+ */
+struct progress_watch {
+	struct mvm_progress self;
+	const struct mvm_progress *caller;
+	bool stopped;
+};
+const struct mvm_progress *progress_watch(struct progress_watch *w,
+					  const struct mvm_progress *caller);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/program.h"
+#include "base/progress.h"
 #include "base/str.h"
 #include "build/build_cache.h"
 #include "build/builder.h"
@@ -332,18 +333,25 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 	char what[LOCK_HOLDER_SIZE], holder[LOCK_HOLDER_SIZE];
 
 	(void)snprintf(what, sizeof(what), "template build %s", spec->template_id);
-	int r = turn_take(s, key, LOCK_NOWAIT, what, ret, holder);
+	int r = turn_take(s, key, what, ret, holder);
 	const char *who = r == -EBUSY && holder[0] ? holder : "that has just begun";
 	if (r == -EBUSY && options->no_wait) {
 		r = mvm_error_set(err, r, "the same source is being built by process %s", who);
 		return mvm_error_hint(err, r, "try again when that process is done");
 	}
-	if (r == -EBUSY) {
+	if (r == -EBUSY)
 		progress_note(progress,
 			      "%s: waiting for process %s, which builds from the same source",
 			      spec->template_id, who);
-		r = turn_take(s, key, 0, what, ret, NULL);
+	while (r == -EBUSY) {
+		r = progress_check(progress, NULL);
+		if (r == 0)
+			r = turn_await(s, key, progress_cancel_fd(progress));
+		if (r == 0)
+			r = turn_take(s, key, what, ret, NULL);
 	}
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "waiting for the other build was cancelled");
 	if (r >= 0)
 		return 0;
 	(void)snprintf(what, sizeof(what), "build.%s", key);

@@ -211,8 +211,12 @@ static int follow(struct run *run, struct loop *loop, struct process *child)
 {
 	AUTO(loop_source) end = NULL;
 	AUTO(loop_source) stop = NULL;
+	AUTO(loop_source) cancel = NULL;
+	int cancel_fd = progress_cancel_fd(run->nix->progress);
 
 	int r = loop_add_fd(loop, child->pidfd, EPOLLIN, on_end, run, &end);
+	if (r == 0 && cancel_fd >= 0)
+		r = loop_add_fd(loop, cancel_fd, EPOLLIN, on_stop, run, &cancel);
 	if (r == 0 && run->nix->stop_fd >= 0)
 		r = loop_add_fd(loop, run->nix->stop_fd, EPOLLIN, on_stop, run, &stop);
 	while (r == 0 && !run->ended && !run->too_long && !run->stopped)

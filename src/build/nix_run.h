@@ -53,8 +53,8 @@ DEFINE_AUTO_DONE(nix_result, nix_result_done)
  *   ret     what it printed; nix_result_done() it in every case
  *
  * Returns 1 when it succeeded, 0 when it failed (nix_explain() says why), -EFBIG (it printed more
- * than NIX_OUTPUT_MAX), -ECANCELED (stop_fd), or errno of starting it.  It gets no terminal, no
- * input, and ends with us.
+ * than NIX_OUTPUT_MAX), -ECANCELED (stop_fd, or the progress' cancel_fd), or errno of starting it.
+ * It gets no terminal, no input, and ends with us.
  */
 int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix_result *ret,
 	    struct mvm_error *err);

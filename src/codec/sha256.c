@@ -67,8 +67,9 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 			break;
 		sha256_add(&h, chunk, (size_t)n);
 		at += (uint64_t)n;
-		if (step)
-			progress_bytes(step, at, (uint64_t)st.st_size);
+		int r = step ? progress_bytes(step, at, (uint64_t)st.st_size) : 0;
+		if (r < 0)
+			return r;
 	}
 	sha256_end(&h, ret);
 	if (ret_bytes)

@@ -129,7 +129,6 @@ int ext4_write(void *arg, struct tree_node *n, uint64_t offset, const void *data
 	}
 	w->done_bytes += offset - w->next_offset;
 	w->next_offset = offset;
-	if (w->step)
-		progress_bytes(w->step, w->done_bytes, w->tree->file_bytes);
-	return 0;
+	int r = w->step ? progress_bytes(w->step, w->done_bytes, w->tree->file_bytes) : 0;
+	return r < 0 ? mvm_error_set(err, r, "it was cancelled") : 0;
 }

@@ -74,11 +74,9 @@ static int count(void *arg, struct tree_node *n, uint64_t offset, const void *da
 	(void)n;
 	(void)offset;
 	(void)data;
-	(void)err;
 	c->done_bytes += len;
-	if (c->step)
-		progress_bytes(c->step, c->done_bytes, c->total_bytes);
-	return 0;
+	int r = c->step ? progress_bytes(c->step, c->done_bytes, c->total_bytes) : 0;
+	return r < 0 ? mvm_error_set(err, r, "it was cancelled") : 0;
 }
 
 int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,

@@ -55,7 +55,7 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		if (r < 0 && errno != EINTR)
 			return control_gone(-errno, err);
 		if (r > 0 && fds[1].revents)
-			return mvm_error_set(err, -ECANCELED, "interrupted");
+			return mvm_error_set(err, -ECANCELED, "it was cancelled");
 		if (r == 0)
 			return mvm_error_set(err, -ETIMEDOUT, "no answer in time");
 	}

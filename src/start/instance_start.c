@@ -2,13 +2,13 @@
 /* Starting instances: from the pool, by a restore, or by a boot, one or many at once. */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/hostload.h"
 #include "base/progress.h"
 #include "instance/instance.h"
@@ -32,7 +32,6 @@ struct batch {
 	struct start_request request;
 	struct start_plan plan;
 	uint32_t n;
-	int cancel_fd;
 	uint32_t begun, up; /* of the n, in order */
 	uint32_t from_pool;
 	struct mvm_volume *volumes; /* the options', with paths */
@@ -120,14 +119,8 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 		r = start_begin(b->mvm, &b->request, &b->plan, &options, &b->list[i], err);
 	b->begun += r >= 0;
 	if (r >= 0)
-		b->list[i]->control.cancel_fd = b->cancel_fd;
+		b->list[i]->control.cancel_fd = progress_cancel_fd(b->progress);
 	return r;
-}
-
-static bool is_cancelled(const struct batch *b)
-{
-	struct pollfd p = { .fd = b->cancel_fd, .events = POLLIN }; /* -1 is never readable */
-	return poll(&p, 1, 0) > 0;
 }
 
 /* May a boot be tried in place of a restore that failed so? */
@@ -158,7 +151,7 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 	r = start_begin(b->mvm, &request, &plan, &options, &b->list[i], err);
 	if (r < 0)
 		return r;
-	b->list[i]->control.cancel_fd = b->cancel_fd;
+	b->list[i]->control.cancel_fd = progress_cancel_fd(b->progress);
 	return start_wait(b->mvm, b->list[i], err);
 }
 
@@ -187,8 +180,8 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	int r = b->taken[i] ? 0 : start_wait(b->mvm, b->list[i], err);
 	if (r < 0 && may_boot_instead(b, r))
 		r = boot_instead(b, i, err);
-	if (r == -ECANCELED && is_cancelled(b))
-		return mvm_error_set(err, r, "the start was interrupted");
+	if (r == -ECANCELED && progress_check(b->progress, NULL) < 0)
+		return mvm_error_set(err, r, "the start was cancelled");
 	if (r < 0) {
 		r = explain_failed(b, i, r, err);
 		mvm_instance_close(TAKE_PTR(b->list[i]));
@@ -247,8 +240,8 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	if (!b->taken)
 		return mvm_error_oom(err);
 	while (r >= 0 && b->up < b->n) {
-		if (is_cancelled(b))
-			r = mvm_error_set(err, -ECANCELED, "the start was interrupted");
+		if (progress_check(b->progress, NULL) < 0)
+			r = mvm_error_set(err, -ECANCELED, "the start was cancelled");
 		else if (b->begun < b->n && b->begun - b->up < window(b))
 			r = begin_one(b, err);
 		else
@@ -319,38 +312,21 @@ static int check_workload(const struct mvm_start_options *o, struct mvm_error *e
 	return 0;
 }
 
-int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, uint32_t n,
-			    int cancel_fd, const struct mvm_progress *progress,
-			    struct mvm_instance **ret, struct mvm_error *err)
+/* Which VM from what, how, and whether there is room for it. */
+static int plan(struct batch *b, struct mvm_error *err)
 {
-	struct mvm_error local = { 0 };
-	AUTO_DONE(batch) b = {
-		.mvm = mvm,
-		.options = o,
-		.progress = progress,
-		.revision = REVISION_NONE,
-		.n = n,
-		.cancel_fd = cancel_fd,
-		.list = ret,
-	};
+	const struct mvm_start_options *o = b->options;
 	const struct vmm_ops *ops;
 
-	if (!err)
-		err = &local;
-	memset(ret, 0, n * sizeof(*ret));
-	if (n == 0 || n > MVM_START_MANY_MAX)
-		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",
-				     MVM_START_MANY_MAX);
-	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
-	int r = revision_open(mvm, o->template_ref, &b.revision, err);
+	int r = revision_open(b->mvm, o->template_ref, &b->revision, err);
 	if (r == 0)
-		r = context_backend(mvm, o->backend, &b.revision.rev, &ops, &b.probe, err);
+		r = context_backend(b->mvm, o->backend, &b->revision.rev, &ops, &b->probe, err);
 	if (r < 0)
 		return r;
-	b.request = (struct start_request){
-		.revision = &b.revision,
+	b->request = (struct start_request){
+		.revision = &b->revision,
 		.ops = ops,
-		.probe = &b.probe,
+		.probe = &b->probe,
 		.vcpus = o->vcpus,
 		.mem_mib = o->mem_mib,
 		.cold = o->kind == MVM_START_COLD,
@@ -359,30 +335,63 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *o, 
 	r = check_workload(o, err);
 	if (r < 0)
 		return r;
-	if (o->exec || o->n_volumes || o->hostname || b.request.other_env)
-		r = need_agent(&b.revision.rev.run, err);
+	if (o->exec || o->n_volumes || o->hostname || b->request.other_env)
+		r = need_agent(&b->revision.rev.run, err);
 	if (r < 0)
-		return mvm_error_context(err, r, "template '%s'", b.revision.id);
-	r = volumes_resolve(mvm, o->volumes, o->n_volumes, n, &b.volumes, err);
+		return mvm_error_context(err, r, "template '%s'", b->revision.id);
+	r = volumes_resolve(b->mvm, o->volumes, o->n_volumes, b->n, &b->volumes, err);
 	if (r == 0)
-		r = start_decide(&b.request, &b.plan, err);
+		r = start_decide(&b->request, &b->plan, err);
 	if (r < 0)
 		return r;
-	if (!b.plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
+	if (!b->plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
 		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
-				     b.plan.reason);
-	if (b.plan.reason)
-		progress_note(progress, "booting instead of restoring: %s", b.plan.reason);
-	r = check_room(&b, err);
+				     b->plan.reason);
+	if (b->plan.reason)
+		progress_note(b->progress, "booting instead of restoring: %s", b->plan.reason);
+	return check_room(b, err);
+}
+
+#define START_OPTIONS_FIRST STRUCT_END(struct mvm_start_options, log_max_bytes)
+
+int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options, uint32_t n,
+			    const struct mvm_progress *progress, struct mvm_instance **ret,
+			    struct mvm_error *err)
+{
+	struct mvm_error local = { 0 };
+	struct mvm_start_options taken;
+	struct progress_watch watch;
+	AUTO_DONE(batch) b = {
+		.mvm = mvm,
+		.options = &taken,
+		.progress = progress_watch(&watch, progress),
+		.revision = REVISION_NONE,
+		.n = n,
+		.list = ret,
+	};
+
+	if (!err)
+		err = &local;
+	memset(ret, 0, n * sizeof(*ret));
+	int r = mvm_struct_take(&taken, sizeof(taken), START_OPTIONS_FIRST, options, err);
+	if (r < 0)
+		return r;
+	if (!taken.template_ref)
+		return mvm_error_set(err, -EINVAL, "no template is named");
+	if (n == 0 || n > MVM_START_MANY_MAX)
+		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",
+				     MVM_START_MANY_MAX);
+	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
+	r = plan(&b, err);
 	if (r < 0)
 		return r;
 	host_memory_note(mvm, b.plan.mem_mib, n, progress);
 	return start_all(&b, err);
 }
 
-int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *o,
+int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *options,
 		       const struct mvm_progress *progress, struct mvm_instance **ret,
 		       struct mvm_error *err)
 {
-	return mvm_instance_start_many(mvm, o, 1, -1, progress, ret, err);
+	return mvm_instance_start_many(mvm, options, 1, progress, ret, err);
 }

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/file.h"
 #include "base/hostload.h"
 #include "base/lock.h"
@@ -202,7 +203,7 @@ static int start_one(struct server *s, struct pool *p, const struct start_reques
 		return mvm_error_oom(err);
 	w->pool = p;
 	w->dir_fd = -1;
-	int r = start_instance(s->mvm, q, plan, &options, &w->vm, err);
+	int r = start_instance(s->mvm, q, plan, &options, s->progress, &w->vm, err);
 	if (r == 0)
 		r = offer(s, w, err);
 	if (r < 0)
@@ -531,9 +532,16 @@ static uint64_t quarter_of_memory(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 4 : UINT64_C(1) << 30;
 }
 
-int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *o,
+#define SERVE_OPTIONS_FIRST STRUCT_END(struct mvm_pool_serve_options, max_memory_bytes)
+
+int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options,
 		   const struct mvm_progress *progress, struct mvm_error *err)
 {
+	struct mvm_pool_serve_options o;
+	int cancel_fd = progress_cancel_fd(progress);
+	int r = mvm_struct_take(&o, sizeof(o), SERVE_OPTIONS_FIRST, options, err);
+	if (r < 0)
+		return r;
 	char holder[LOCK_HOLDER_SIZE];
 	int pool_fd = store_dir_get(mvm->store, STORE_POOL, err);
 	if (pool_fd < 0)
@@ -552,16 +560,16 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *o,
 		.mvm = mvm,
 		.progress = progress,
 		.pool_fd = pool_fd,
-		.max_bytes = o->max_memory_bytes ? o->max_memory_bytes : quarter_of_memory(),
+		.max_bytes = o.max_memory_bytes ? o.max_memory_bytes : quarter_of_memory(),
 		.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
 	};
 	AUTO(loop_source) notify = NULL; /* both gone before the loop is */
 	AUTO(loop_source) cancel = NULL;
-	int r = s.notify_fd < 0 ? -errno : loop_new(&s.loop);
+	r = s.notify_fd < 0 ? -errno : loop_new(&s.loop);
 	if (r == 0)
 		r = loop_add_fd(s.loop, s.notify_fd, EPOLLIN, on_notify, &s, &notify);
-	if (r == 0)
-		r = loop_add_fd(s.loop, o->cancel_fd, EPOLLIN, on_cancel, &s, &cancel);
+	if (r == 0 && cancel_fd >= 0)
+		r = loop_add_fd(s.loop, cancel_fd, EPOLLIN, on_cancel, &s, &cancel);
 	if (r == 0 && watch_dir(&s, pool_fd) < 0)
 		r = -errno;
 	if (r < 0)

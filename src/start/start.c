@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "start/data_disk.h"
 #include "start/working_set.h"
 
@@ -134,13 +135,28 @@ int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
 				    store_dir(mvm->store, STORE_LOGS), err);
 }
 
+/* Who cancels may remove what the VM works in: it is gone first. */
+static void give_up(struct mvm *mvm, struct mvm_instance *i)
+{
+	struct mvm_error ignored; /* the start was cancelled, whatever is said now */
+
+	i->control.cancel_fd = -1;
+	instance_cut_short(i);
+	(void)mvm_instance_remove(mvm, mvm_instance_name(i), true, &ignored);
+}
+
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		   const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+		   const struct start_options *o, const struct mvm_progress *progress,
+		   struct mvm_instance **ret, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	int r = start_begin(mvm, q, plan, o, &i, err);
-	if (r == 0)
+	if (r == 0) {
+		i->control.cancel_fd = progress_cancel_fd(progress);
 		r = start_wait(mvm, i, err);
+	}
+	if (r == -ECANCELED)
+		give_up(mvm, i);
 	if (r == 0)
 		*ret = TAKE_PTR(i);
 	return r;

@@ -98,14 +98,15 @@ struct start_options {
 int start_record(const struct start_request *q, const struct start_plan *plan,
 		 const struct start_options *options, struct record *ret, struct mvm_error *err);
 
-/* Start an instance as planned; in two halves, so that several can start at once. */
+/* Start an instance as planned; in two halves, so that several can start at once.  progress: its
+ * cancel_fd counts, also for later calls of the instance; may be NULL. */
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		const struct start_options *options, struct mvm_instance **ret,
 		struct mvm_error *err);
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		   const struct start_options *options, struct mvm_instance **ret,
-		   struct mvm_error *err);
+		   const struct start_options *options, const struct mvm_progress *progress,
+		   struct mvm_instance **ret, struct mvm_error *err);
 
 /* Once per boot of the host: look for instances that went down with it, and say so. */
 int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress);

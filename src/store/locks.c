@@ -51,6 +51,14 @@ int store_lock_template(struct store *s, const char *id, unsigned flags, const c
 	return r < 0 ? r : take(s, name, flags, what, ret_holder);
 }
 
+int store_await_template(struct store *s, const char *id, int cancel_fd)
+{
+	char name[LOCK_NAME_SIZE];
+	int locks = locks_dir(s);
+	int r = lock_name(TEMPLATE_PREFIX, id, name);
+	return r < 0 ? r : locks < 0 ? locks : lock_await_at(locks, name, cancel_fd);
+}
+
 /* ---- leases ---- */
 
 /* All leases on a template's revisions are in one file, each at its revision's number.  Two

@@ -12,23 +12,41 @@
 
 #define PREFIX "build."
 
-int turn_take(struct store *s, const char *cache_key, unsigned flags, const char *what,
-	      struct turn *ret, char ret_holder[LOCK_HOLDER_SIZE])
+/* Where the lock of a turn is, not taken. */
+static int find_turn(struct store *s, const char *cache_key, struct turn *ret)
 {
-	struct turn t = TURN_NONE;
-
-	t.locks_fd = store_dir(s, STORE_LOCKS);
-	if (t.locks_fd < 0)
-		return t.locks_fd;
-	if ((size_t)snprintf(t.name, sizeof(t.name), PREFIX "%s", cache_key) >= sizeof(t.name))
+	*ret = (struct turn)TURN_NONE;
+	ret->locks_fd = store_dir(s, STORE_LOCKS);
+	if (ret->locks_fd < 0)
+		return ret->locks_fd;
+	if ((size_t)snprintf(ret->name, sizeof(ret->name), PREFIX "%s", cache_key) >=
+	    sizeof(ret->name))
 		return -ENAMETOOLONG;
+	return 0;
+}
+
+int turn_take(struct store *s, const char *cache_key, const char *what, struct turn *ret,
+	      char ret_holder[LOCK_HOLDER_SIZE])
+{
+	struct turn t;
+
+	int r = find_turn(s, cache_key, &t);
+	if (r < 0)
+		return r;
 	if (ret_holder)
 		ret_holder[0] = '\0';
-	t.fd = lock_take_at(t.locks_fd, t.name, flags, what, ret_holder);
+	t.fd = lock_take_at(t.locks_fd, t.name, LOCK_NOWAIT, what, ret_holder);
 	if (t.fd < 0)
 		return t.fd;
 	*ret = t;
 	return 0;
+}
+
+int turn_await(struct store *s, const char *cache_key, int cancel_fd)
+{
+	struct turn t;
+	int r = find_turn(s, cache_key, &t);
+	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, cancel_fd);
 }
 
 void turn_done(struct turn *t)
@@ -53,7 +71,7 @@ int turn_sweep(struct store *s)
 		    !lock_is_own_at(locks_fd, names.v[i]))
 			continue;
 		AUTO_DONE(turn) left = TURN_NONE;
-		(void)turn_take(s, names.v[i] + strlen(PREFIX), LOCK_NOWAIT, "sweep", &left, NULL);
+		(void)turn_take(s, names.v[i] + strlen(PREFIX), "sweep", &left, NULL);
 	}
 	return r < 0 ? r : 0;
 }

@@ -26,17 +26,20 @@ struct turn {
 	}
 
 /*
- * Take the turn of a cache key.
+ * Take the turn of a cache key, if nobody has it.
  *
- *   flags       LOCK_NOWAIT: -EBUSY instead of waiting, without a deadline, for others
  *   what        what the holder does, for those who wait
  *   ret         turn_done() it, while the store is open; it ends with the process too
  *   ret_holder  on -EBUSY "<pid> <what>" of the holder, "" in its first moment; may be NULL
  *
  * Returns 0 or -errno.
  */
-int turn_take(struct store *s, const char *cache_key, unsigned flags, const char *what,
-	      struct turn *ret, char ret_holder[LOCK_HOLDER_SIZE]);
+int turn_take(struct store *s, const char *cache_key, const char *what, struct turn *ret,
+	      char ret_holder[LOCK_HOLDER_SIZE]);
+
+/* Wait until nobody has the turn, and take none.  0, -ECANCELED once cancel_fd is readable (-1:
+ * none), or -errno. */
+int turn_await(struct store *s, const char *cache_key, int cancel_fd);
 
 void turn_done(struct turn *t);
 DEFINE_AUTO_DONE(turn, turn_done)

@@ -57,8 +57,9 @@ static int digest_once(int dir_fd, const char *path, struct verify *v, struct mv
 			return r;
 		inode->digested = true;
 		v->done_bytes += (uint64_t)st.st_size;
-		if (v->step)
-			progress_bytes(v->step, v->done_bytes, v->total_bytes);
+		r = v->step ? progress_bytes(v->step, v->done_bytes, v->total_bytes) : 0;
+		if (r < 0)
+			return r;
 	}
 	*ret = inode->digest;
 	return 0;

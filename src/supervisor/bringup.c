@@ -116,7 +116,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 	if (r < 0)
 		return r;
 	if (s->stopping)
-		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
+		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
 	s->machine.env = &rec->env;
 	if (rec->hostname)
 		(void)snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s",

@@ -168,8 +168,7 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 		return r;
 	clients_guest_back(&s->clients);
 	r = run_copies(s, copy_all_in, err);
-	return r < 0 && s->stopping ? mvm_error_set(err, -ECANCELED, "the start was interrupted")
-				    : r;
+	return r < 0 && s->stopping ? mvm_error_set(err, -ECANCELED, "the start was cancelled") : r;
 }
 
 int return_volumes(struct supervisor *s, struct mvm_error *err)

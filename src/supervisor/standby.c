@@ -143,7 +143,7 @@ void adopt(struct supervisor *s, const struct job *j)
 	if (r == 0)
 		r = awake(s, &wanted, &err);
 	if (r == 0 && s->leash_gone)
-		r = mvm_error_set(&err, -ECANCELED, "the start was interrupted");
+		r = mvm_error_set(&err, -ECANCELED, "the start was cancelled");
 	if (r < 0) {
 		/* the caller goes on in another way, and needs the name for it */
 		if (name && !str_eq(s->record.name, name))

@@ -144,7 +144,7 @@ static int start(struct supervisor *s, struct mvm_error *err)
 	s->clients.busy = "the VM is still starting";
 	r = bring_up(s, err);
 	if (s->leash_gone)
-		return mvm_error_set(err, -ECANCELED, "the start was interrupted");
+		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
 	if (s->stopping)
 		return mvm_error_set(err, -ECANCELED, "it was stopped before it was up");
 	s->clients.busy = NULL;

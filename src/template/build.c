@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "build/build.h"
@@ -240,6 +241,8 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 		r = prepare(mvm, spec, options, progress, &a, result, err);
 		if (r == 0 && i == 0)
 			r = kernel_needs_check(spec, &a.kernel, options, progress, err);
+		if (r == 0)
+			r = progress_check(progress, err);
 		bool made = r == 0;
 		if (made)
 			r = publish(mvm, spec, &a, options->force, progress, result, err);
@@ -250,7 +253,8 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 	if (r < 0)
 		return r;
 	result->build_ns = clock_now_ns() - start_ns;
-	return snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
+	r = progress_check(progress, err);
+	return r < 0 ? r : snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
 }
 
 /* What is not as it was when the current revision was built. */
@@ -296,43 +300,39 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 	return 0;
 }
 
+#define BUILD_OPTIONS_FIRST STRUCT_END(struct mvm_build_options, update_hash)
+
 int mvm_template_build_variant_plan(struct mvm *mvm, const struct mvm_template_config *config,
 				    const struct mvm_template_variant *variant,
 				    const struct mvm_build_options *options,
 				    struct mvm_build_result *ret, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
-	struct mvm_build_options dry = *options;
+	struct mvm_build_options dry;
 	struct mvm_build_result result = { 0 };
 
+	int r = mvm_struct_take(&dry, sizeof(dry), BUILD_OPTIONS_FIRST, options, err);
 	dry.dry_run = true;
-	int r = mvm_template_spec_from_variant(config, variant, 0, &spec, err);
+	if (r == 0)
+		r = mvm_template_spec_from_variant(config, variant, 0, &spec, err);
 	if (r == 0)
 		r = plan(mvm, &spec, &dry, &result, err);
 	if (r == 0)
-		*ret = result;
+		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
 	return r;
 }
 
-int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
-		       const struct mvm_progress *progress, struct mvm_build_result *ret,
-		       struct mvm_error *err)
+static int build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
+		 const struct mvm_progress *progress, struct mvm_build_result *result,
+		 struct mvm_error *err)
 {
-	static const struct mvm_build_options defaults = { 0 };
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
-	struct mvm_build_result result = { 0 };
 
-	if (!options)
-		options = &defaults;
 	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
 	if (r < 0)
 		return r;
-	if (options->dry_run) {
-		r = plan(mvm, &spec, options, &result, err);
-		if (r == 0 && ret)
-			*ret = result;
-		return r;
-	}
+	if (options->dry_run)
+		return plan(mvm, &spec, options, result, err);
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template build", options->no_wait,
 					       progress, err);
 	if (lock_fd < 0)
@@ -341,11 +341,23 @@ int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_o
 	r = store_spec_load(mvm->store, id, &spec, err); /* as it is now that nobody edits it */
 	if (r < 0)
 		return r;
-	(void)snprintf(result.template_id, sizeof(result.template_id), "%s", id);
-	r = build_locked(mvm, &spec, options, progress, &result, err);
-	if (r < 0)
-		return mvm_error_context(err, r, "template '%s'", id);
-	if (ret)
-		*ret = result;
-	return 0;
+	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", id);
+	r = build_locked(mvm, &spec, options, progress, result, err);
+	return r < 0 ? mvm_error_context(err, r, "template '%s'", id) : 0;
+}
+
+int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
+		       const struct mvm_progress *progress, struct mvm_build_result *ret,
+		       struct mvm_error *err)
+{
+	struct mvm_build_result result = { 0 };
+	struct mvm_build_options taken;
+	struct progress_watch watch;
+
+	int r = mvm_struct_take(&taken, sizeof(taken), BUILD_OPTIONS_FIRST, options, err);
+	if (r == 0)
+		r = build(mvm, id, &taken, progress_watch(&watch, progress), &result, err);
+	if (r == 0 && ret)
+		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
+	return r;
 }

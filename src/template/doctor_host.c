@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/program.h"
 #include "base/str.h"
 #include "build/nix_run.h"
@@ -298,13 +299,14 @@ void mvm_host_pressure(struct mvm_host_pressure *ret)
 {
 	struct hostload host;
 	hostload_read(&host);
-	*ret = (struct mvm_host_pressure){
+	struct mvm_host_pressure p = {
 		.known = host.has_pressure,
 		.cpu = host.cpu,
 		.memory = host.memory,
 		.io = host.io,
 		.load_per_cpu = host.load_per_cpu,
 	};
-	static_assert(sizeof(ret->text) == HOSTLOAD_TEXT_SIZE, "one size");
-	hostload_describe(&host, ret->text);
+	static_assert(sizeof(p.text) == HOSTLOAD_TEXT_SIZE, "one size");
+	hostload_describe(&host, p.text);
+	mvm_struct_give(ret, STRUCT_END(struct mvm_host_pressure, text), &p, sizeof(p));
 }

@@ -41,7 +41,8 @@ static char *arg(const char *s)
  * packages in dir_fd it uses those.  Returns its wait status or an error.
  */
 static int apt(const char *program, const char *verb, const char *package, int dir_fd,
-	       unsigned seconds, char ret[ASK_TEXT_MAX], struct mvm_error *err)
+	       unsigned seconds, const struct mvm_progress *progress, char ret[ASK_TEXT_MAX],
+	       struct mvm_error *err)
 {
 	/* the user _apt, who downloads for root, may not enter the data folder */
 	static const char *const common[] = { "-qq", "-o", "APT::Sandbox::User=root" };
@@ -59,7 +60,8 @@ static int apt(const char *program, const char *verb, const char *package, int d
 	}
 	argv[n++] = arg(verb);
 	argv[n] = arg(package); /* NULL: none */
-	int r = program_ask(argv, dir_fd, clock_now_ns() + (int64_t)seconds * NS_PER_S, ret);
+	int r = program_ask(argv, dir_fd, clock_now_ns() + (int64_t)seconds * NS_PER_S,
+			    progress_cancel_fd(progress), ret);
 	if (r == -ENOENT) {
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "cannot fetch a kernel: there is no %s, as Debian has it",
@@ -68,6 +70,8 @@ static int apt(const char *program, const char *verb, const char *package, int d
 				      "get a vmlinuz, or Debian's package of a kernel for cloud "
 				      "guests, and run 'mvm kernel add FILE'");
 	}
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "the download was cancelled");
 	return r < 0 ? mvm_error_set(err, r, "cannot run %s: %s", program, strerror(-r)) : r;
 }
 
@@ -98,10 +102,11 @@ static char *versioned_package(const char *text)
 }
 
 /* What `apt-cache` calls the newest kernel; NULL in *ret when it knows none. */
-static int ask_for_package(int dir_fd, char **ret, struct mvm_error *err)
+static int ask_for_package(int dir_fd, const struct mvm_progress *progress, char **ret,
+			   struct mvm_error *err)
 {
 	char said[ASK_TEXT_MAX];
-	int r = apt("apt-cache", "depends", META_PACKAGE, dir_fd, ASK_S, said, err);
+	int r = apt("apt-cache", "depends", META_PACKAGE, dir_fd, ASK_S, progress, said, err);
 	*ret = r == 0 ? versioned_package(said) : NULL;
 	return r < 0 ? r : 0;
 }
@@ -113,16 +118,16 @@ static int find_package(int dir_fd, const struct mvm_progress *progress, char **
 	char said[ASK_TEXT_MAX];
 	AUTO_DONE(progress_step) step = { 0 };
 
-	int r = ask_for_package(dir_fd, ret, err);
+	int r = ask_for_package(dir_fd, progress, ret, err);
 	if (r < 0 || *ret)
 		return r;
 	progress_begin(&step, progress, "kernel: list of Debian's packages");
 	if (mkdirat(dir_fd, LISTS, 0755) < 0 || mkdirat(dir_fd, LISTS "/partial", 0755) < 0)
 		return mvm_error_set(err, -errno, "cannot make a folder: %s", strerror(errno));
-	r = apt("apt-get", "update", NULL, dir_fd, DOWNLOAD_S, said, err);
+	r = apt("apt-get", "update", NULL, dir_fd, DOWNLOAD_S, progress, said, err);
 	if (r != 0)
 		return r < 0 ? r : apt_failed("update", said, err);
-	r = ask_for_package(dir_fd, ret, err);
+	r = ask_for_package(dir_fd, progress, ret, err);
 	if (r == 0 && !*ret) {
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "cannot fetch a kernel: apt knows no " META_PACKAGE
@@ -162,7 +167,7 @@ static int download(int dir_fd, const char *package, const struct mvm_progress *
 	AUTO_DONE(progress_step) step = { 0 };
 
 	progress_begin(&step, progress, "kernel: download %s", package);
-	int r = apt("apt-get", "download", package, dir_fd, DOWNLOAD_S, said, err);
+	int r = apt("apt-get", "download", package, dir_fd, DOWNLOAD_S, progress, said, err);
 	if (r != 0)
 		return r < 0 ? r : apt_failed("download", said, err);
 	r = find_deb(dir_fd, ret_deb, err);

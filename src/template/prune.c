@@ -168,7 +168,9 @@ static int prune_all(struct run *run, struct mvm_error *err)
 
 	int r = choose(run, &ids, err);
 	for (size_t i = 0; r == 0 && i < ids.n; i++) {
-		r = prune_template(run, ids.v[i], err);
+		r = progress_check(run->progress, err);
+		if (r == 0)
+			r = prune_template(run, ids.v[i], err);
 		if (r == -ENOENT)
 			r = 0; /* deleted meanwhile */
 	}
@@ -182,11 +184,12 @@ int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 	AUTO_DONE(gc) gc = { .store = mvm->store };
 	struct mvm_error local = { 0 };
 	struct mvm_prune_result result = MVM_PRUNE_RESULT_INIT;
+	struct progress_watch watch;
 	struct run run = {
 		.mvm = mvm,
 		.fn = fn,
 		.arg = arg,
-		.progress = progress,
+		.progress = progress_watch(&watch, progress),
 		.result = &result,
 		.gc = &gc,
 	};

@@ -65,8 +65,8 @@ static int check(struct mvm *mvm, const char *id, const char *revision,
 }
 
 int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
-			  const struct mvm_progress *progress, char ret_from[65], char ret_to[65],
-			  struct mvm_error *err)
+			  const struct mvm_progress *progress, char ret_from[MVM_REVISION_SIZE],
+			  char ret_to[MVM_REVISION_SIZE], struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	char from[STORE_REVISION_SIZE] = "", to[STORE_REVISION_SIZE];

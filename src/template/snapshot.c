@@ -49,7 +49,7 @@ static int boot(struct capture *c, struct mvm_instance **ret, struct mvm_error *
 	if (r < 0)
 		return r;
 	progress_begin(&step, c->progress, "booting %s until it is healthy", c->revision->id);
-	r = start_instance(c->mvm, &request, &c->plan, &options, ret, err);
+	r = start_instance(c->mvm, &request, &c->plan, &options, c->progress, ret, err);
 	if (r < 0)
 		return r;
 	progress_end(&step, "%s", vmm_accel_name(c->probe->accel));
@@ -111,7 +111,7 @@ static int restore_clone(struct capture *c, struct mvm_instance **ret, struct mv
 	if (r == 0 && !plan.restore)
 		r = mvm_error_set(err, -EPROTO, "a fresh snapshot cannot be used: %s",
 				  plan.reason ? plan.reason : "no reason given");
-	return r < 0 ? r : start_instance(c->mvm, &request, &plan, &options, ret, err);
+	return r < 0 ? r : start_instance(c->mvm, &request, &plan, &options, c->progress, ret, err);
 }
 
 static int record_working_set(struct capture *c, const struct mvm_instance *vm, uint64_t *ret_bytes,
@@ -139,6 +139,8 @@ static int test_restore(struct capture *c, struct mvm_error *err)
 		r = record_working_set(c, vm, &bytes, err);
 	if (r == 0)
 		r = end_instance(vm, err);
+	if (r == -ECANCELED)
+		return r;
 	if (r < 0)
 		return mvm_error_context(err, r, "the snapshot does not work and was dropped");
 	capture_step(c, "test", began_ns, bytes);
@@ -209,7 +211,9 @@ static int take_snapshot(struct capture *c, struct mvm_error *err)
 	}
 	if (r < 0)
 		return explain_full_disk(c, r, err);
-	r = capture_finish_memory(c, err);
+	r = progress_check(c->progress, err);
+	if (r == 0)
+		r = capture_finish_memory(c, err);
 	if (r == 0)
 		r = digest_files(c, err);
 	if (r == 0)

@@ -4,8 +4,12 @@
 
 #include <mvm/build.h>
 
+#include "base/extend.h"
 #include "start/context.h"
 #include "start/start.h"
+
+/* What every caller of mvm_template_build() and mvm_template_snapshot() has of the result. */
+#define BUILD_RESULT_FIRST STRUCT_END(struct mvm_build_result, why)
 
 /*
  * Make a snapshot of a revision, in place of the one it may have.

@@ -67,17 +67,12 @@ static int change(struct mvm *mvm, const char *id, const char *hash,
 	return r < 0 ? r : 1;
 }
 
-int mvm_template_snapshot(struct mvm *mvm, const char *ref,
-			  const struct mvm_snapshot_options *options,
-			  const struct mvm_progress *progress, struct mvm_build_result *ret,
-			  struct mvm_error *err)
+static int snapshot(struct mvm *mvm, const char *ref, const struct mvm_snapshot_options *options,
+		    const struct mvm_progress *progress, struct mvm_build_result *result,
+		    struct mvm_error *err)
 {
-	static const struct mvm_snapshot_options defaults = { 0 };
-	struct mvm_build_result result = { .cached = true };
 	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
 
-	if (!options)
-		options = &defaults;
 	int r = store_template_resolve(mvm->store, ref, id, hash, err); /* before a lock file */
 	if (r < 0)
 		return r;
@@ -89,12 +84,29 @@ int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 	r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(result.template_id, sizeof(result.template_id), "%s", id);
-	(void)snprintf(result.revision, sizeof(result.revision), "%s", hash);
-	r = change(mvm, id, hash, options, progress, &result, err);
+	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", id);
+	(void)snprintf(result->revision, sizeof(result->revision), "%s", hash);
+	r = change(mvm, id, hash, options, progress, result, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s', revision %.12s", id, hash);
-	if (ret)
-		*ret = result;
+	return r;
+}
+
+#define SNAPSHOT_OPTIONS_FIRST STRUCT_END(struct mvm_snapshot_options, backend)
+
+int mvm_template_snapshot(struct mvm *mvm, const char *ref,
+			  const struct mvm_snapshot_options *options,
+			  const struct mvm_progress *progress, struct mvm_build_result *ret,
+			  struct mvm_error *err)
+{
+	struct mvm_build_result result = { .cached = true };
+	struct mvm_snapshot_options taken;
+	struct progress_watch watch;
+
+	int r = mvm_struct_take(&taken, sizeof(taken), SNAPSHOT_OPTIONS_FIRST, options, err);
+	if (r == 0)
+		r = snapshot(mvm, ref, &taken, progress_watch(&watch, progress), &result, err);
+	if (r >= 0 && ret)
+		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
 	return r;
 }

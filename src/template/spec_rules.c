@@ -95,10 +95,17 @@ int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wai
 		r = mvm_error_set(err, fd, "template '%s' is locked by process %s", id, holder);
 		return mvm_error_hint(err, r, "try again when that process is done");
 	}
-	if (fd == -EBUSY) {
+	if (fd == -EBUSY)
 		progress_note(progress, "%s: waiting for process %s", id, holder);
-		fd = store_lock_template(mvm->store, id, 0, what, NULL);
+	while (fd == -EBUSY) {
+		fd = progress_check(progress, NULL);
+		if (fd == 0)
+			fd = store_await_template(mvm->store, id, progress_cancel_fd(progress));
+		if (fd == 0)
+			fd = store_lock_template(mvm->store, id, LOCK_NOWAIT, what, NULL);
 	}
+	if (fd == -ECANCELED)
+		return mvm_error_set(err, fd, "waiting for template '%s' was cancelled", id);
 	if (fd >= 0)
 		return fd;
 	(void)snprintf(name, sizeof(name), "template.%s", id);

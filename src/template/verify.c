@@ -236,6 +236,7 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 	AUTO(mvm_verify_result) result = calloc(1, sizeof(*result));
 	AUTO_DONE(strv) ids = { 0 };
 	AUTO_DONE(progress_step) step = { 0 };
+	struct progress_watch watch;
 	char only[STORE_REVISION_SIZE] = "";
 
 	*ret = NULL;
@@ -244,11 +245,14 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 		return r;
 	struct run run = { .mvm = mvm, .result = result };
 	run.files = (struct verify){ .step = &step, .problem = file_problem, .arg = &run };
+	progress = progress_watch(&watch, progress);
 	progress_begin(&step, progress, "verifying %s", ref ? ref : "all templates");
 	r = check_all(&run, &ids, only[0] ? only : NULL);
 	result->n_files = run.files.n_files;
 	result->bytes = run.files.done_bytes;
 	verify_done(&run.files);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "the check was cancelled");
 	if (r < 0)
 		return mvm_error_oom(err); /* all else is a finding */
 	r = conclude(result, err);

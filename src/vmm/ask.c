@@ -9,16 +9,21 @@
 #include "base/process.h"
 
 /* Everything that comes out of the pipe before its end, up to a limit and a deadline. */
-static int read_all(int fd, int64_t deadline_ns, char ret[ASK_TEXT_MAX])
+static int read_all(int fd, int64_t deadline_ns, int cancel_fd, char ret[ASK_TEXT_MAX])
 {
 	size_t len = 0;
 	for (;;) {
-		struct pollfd pfd = { .fd = fd, .events = POLLIN };
-		int n = poll(&pfd, 1, clock_remaining_ms(deadline_ns));
+		struct pollfd pfds[] = {
+			{ .fd = fd, .events = POLLIN },
+			{ .fd = cancel_fd, .events = POLLIN },
+		};
+		int n = poll(pfds, 2, clock_remaining_ms(deadline_ns));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -ETIMEDOUT;
+		if (pfds[1].revents)
+			return -ECANCELED;
 		ssize_t got = read(fd, ret + len, ASK_TEXT_MAX - 1 - len);
 		if (got < 0)
 			return -errno;
@@ -30,7 +35,8 @@ static int read_all(int fd, int64_t deadline_ns, char ret[ASK_TEXT_MAX])
 	return 0;
 }
 
-int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, char ret[ASK_TEXT_MAX])
+int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_fd,
+		char ret[ASK_TEXT_MAX])
 {
 	int fds[2], status = 0;
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -50,7 +56,7 @@ int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, char ret[AS
 	if (r < 0)
 		return r;
 	(void)close(TAKE_FD(to)); /* the pipe ends when the program does */
-	r = read_all(from, deadline_ns, ret);
+	r = read_all(from, deadline_ns, cancel_fd, ret);
 	(void)close(TAKE_FD(from)); /* one that goes on printing ends by SIGPIPE */
 	if (r == 0)
 		r = process_wait(&p, deadline_ns, &status);

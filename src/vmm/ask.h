@@ -13,13 +13,15 @@
 /*
  * Start a program and read what it prints, standard error included, until it closes both.
  *
- *   argv    argv[0] is its path
- *   cwd_fd  its working folder; AT_FDCWD: ours
- *   ret     what came, cut at the limit, NUL-terminated
+ *   argv       argv[0] is its path
+ *   cwd_fd     its working folder; AT_FDCWD: ours
+ *   cancel_fd  readable: the program is killed; -1: none
+ *   ret        what came, cut at the limit, NUL-terminated
  *
  * Returns its wait status (0: it ended well), or -errno: -ETIMEDOUT when it was not done in time
- * and was killed.  Runs no event loop: for programs that answer at once.
+ * and was killed, -ECANCELED.  Runs no event loop: for programs that answer at once.
  */
-int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, char ret[ASK_TEXT_MAX]);
+int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_fd,
+		char ret[ASK_TEXT_MAX]);
 
 #endif

@@ -260,7 +260,7 @@ class Many(guests.TestCase):
         starter.send_signal(signal.SIGINT)
         said = starter.communicate(timeout=DEADLINE_S)
         self.assertEqual((starter.returncode, said[0]), (1, ""))
-        self.assertIn("none of the 40 instances runs: the start was interrupted", said[1])
+        self.assertIn("none of the 40 instances runs: the start was cancelled", said[1])
         self.assertEqual(self.instances(), [])
 
     def test_what_is_still_starting_goes_too_when_one_fails_late(self):

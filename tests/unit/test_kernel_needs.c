@@ -9,11 +9,12 @@
 
 #include "template/kernel_needs.h"
 
-static void count_note(void *arg, const struct mvm_progress_event *event)
+static int count_note(void *arg, const struct mvm_progress_event *event)
 {
 	unsigned *n = arg;
 	assert_int_equal(event->kind, MVM_PROGRESS_NOTE);
 	++*n;
+	return 0;
 }
 
 /* A kernel without any of the features: how many backends are said to be unable. */

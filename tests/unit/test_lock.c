@@ -250,6 +250,26 @@ static void a_wait_ends_with_the_holder_and_creates_nothing(void **state)
 	(void)close(end[0]);
 }
 
+static void who_waits_for_a_lock_can_be_cancelled(void **state)
+{
+	int dir = scratch_fd(state), pipe_fds[2];
+	assert_int_equal(pipe(pipe_fds), 0);
+	AUTO_CLOSE int cancel = pipe_fds[0];
+	AUTO_CLOSE int fire = pipe_fds[1];
+
+	assert_int_equal(lock_await_at(dir, "missing", cancel), 0);
+	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
+	assert_int_equal(write(fire, "x", 1), 1);
+	assert_int_equal(lock_await_at(dir, "l", cancel), -ECANCELED);
+	assert_true(lock_is_held_at(dir, "l")); /* and nobody else took it */
+	(void)close(TAKE_FD(held));
+	char c;
+	assert_int_equal(read(cancel, &c, 1), 1);
+	assert_int_equal(lock_await_at(dir, "l", cancel), 0);
+	assert_false(lock_is_held_at(dir, "l"));
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +284,8 @@ int main(void)
 		T(a_killed_holder_leaves_no_lock_behind),
 		T(who_waited_for_a_removed_lock_gets_the_one_that_is_there),
 		T(locks_of_one_file_are_told_apart_by_their_number),
+		cmocka_unit_test_setup_teardown(who_waits_for_a_lock_can_be_cancelled,
+						scratch_setup, scratch_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
