@@ -10,11 +10,13 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import shutil
 import stat
 import subprocess
 import tarfile
+import zlib
 
 TIME = 1700000000
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
@@ -79,6 +81,21 @@ def tar_of(*entries, form=tarfile.PAX_FORMAT):
 
 def zstd(data):
     return subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout
+
+
+def xz(data, dictionary):
+    """xz that asks for a dictionary: 28 is 64 MiB, 30 is 128 MiB, 31 is 192 MiB, 40 is 4 GiB."""
+    packed = bytearray(lzma.compress(data, preset=0))
+    assert packed[12:16] == b"\2\0\x21\1" # a block whose one filter is LZMA2
+    packed[16] = dictionary
+    packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+def lzma_alone(data, dictionary_bytes):
+    packed = bytearray(lzma.compress(data, lzma.FORMAT_ALONE, preset=0))
+    packed[1:5] = dictionary_bytes.to_bytes(4, "little")
+    return bytes(packed)
 
 
 PACK = {"": lambda data: data, "+gzip": lambda data: gzip.compress(data, mtime=0), "+zstd": zstd}

@@ -69,7 +69,7 @@ static la_ssize_t read_inner(struct archive *a, void *outer, const void **ret)
 	int r = archive_read_data_block(outer, ret, &len, &offset);
 	if (r == ARCHIVE_EOF)
 		return 0;
-	if (r < ARCHIVE_WARN) {
+	if (!unpack_went_well(r)) {
 		archive_set_error(a, archive_errno(outer), "%s", archive_error_string(outer));
 		return -1;
 	}
@@ -113,11 +113,10 @@ static int walk_data(struct import *im, struct archive *outer, const char *name,
 
 	if (!a)
 		return mvm_error_oom(err);
-	unpack_use_filter_of_name(a, name);
 	(void)archive_read_support_format_tar(a); /* lack of memory shows on opening */
-	if (archive_read_open(a, outer, NULL, read_inner, NULL) != ARCHIVE_OK)
+	if (unpack_open_archive(a, unpack_filter_of_name(name), read_inner, outer) != ARCHIVE_OK)
 		return unpack_failed(a, im->src_name, err);
-	while ((r = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && r != ARCHIVE_EOF) {
+	while (unpack_went_well(r = archive_read_next_header(a, &e))) {
 		const char *path = archive_entry_pathname(e);
 		if (!has_room(im, a, e))
 			return too_large(im, err);
@@ -145,7 +144,7 @@ static int walk_package(struct import *im, int fd, file_fn fn, struct mvm_error 
 	(void)archive_read_support_format_ar(a); /* lack of memory shows on opening */
 	if (archive_read_open_fd(a, fd, READ_BLOCK) != ARCHIVE_OK)
 		return unpack_failed(a, im->src_name, err);
-	while ((r = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && r != ARCHIVE_EOF) {
+	while (unpack_went_well(r = archive_read_next_header(a, &e))) {
 		const char *path = archive_entry_pathname(e);
 		if (path && str_starts(path, "data.tar"))
 			return walk_data(im, a, path, fn, err);

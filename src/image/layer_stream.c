@@ -69,7 +69,7 @@ static la_ssize_t decompress(struct layer_state *st, const void **ret)
 	int r = archive_read_data_block(st->raw, ret, &len, &offset);
 	if (r == ARCHIVE_EOF)
 		return 0;
-	if (r < ARCHIVE_WARN && !st->failed)
+	if (!unpack_went_well(r) && !st->failed)
 		st->failed = unpack_failed(st->raw, st->source->name, &st->error);
 	return st->failed ? st->failed : (la_ssize_t)len;
 }
@@ -156,9 +156,6 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 
 	if (st->source->size == 0)
 		return 0;
-	st->raw = archive_read_new();
-	if (!st->raw)
-		return mvm_error_oom(err);
 	uint8_t head[UNPACK_HEAD_BYTES];
 	ssize_t n = pread(st->source->fd, head, sizeof(head), (off_t)st->source->offset);
 	if (n < 0)
@@ -166,10 +163,16 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 				     strerror(errno));
 	if ((uint64_t)n > st->source->size)
 		n = (ssize_t)st->source->size;
-	unpack_use_filter(st->raw, head, (size_t)n, st->source->alone);
+	int filter = unpack_filter(head, (size_t)n, st->source->alone);
+	if (filter == ARCHIVE_FILTER_NONE)
+		return 0;
+	st->raw = archive_read_new();
+	if (!st->raw)
+		return mvm_error_oom(err);
+	/* these can only run out of memory, which shows on opening */
 	(void)archive_read_support_format_raw(st->raw);
 	(void)archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
-	int r = archive_read_open(st->raw, st, NULL, read_source, NULL);
+	int r = unpack_open_archive(st->raw, filter, read_source, st);
 	if (r == ARCHIVE_OK)
 		r = archive_read_next_header(st->raw, &e);
 	if (r == ARCHIVE_EOF && !st->failed) {
@@ -177,13 +180,7 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 		st->at = st->source->size; /* there is nothing to give on */
 		return 0;
 	}
-	if (r != ARCHIVE_OK)
-		return cause(st, unpack_failed(st->raw, st->source->name, err), err);
-	if (archive_filter_code(st->raw, 0) == ARCHIVE_FILTER_NONE) {
-		unpack_close(TAKE_PTR(st->raw));
-		st->at = 0; /* the tar is read from its start */
-	}
-	return 0;
+	return r == ARCHIVE_OK ? 0 : cause(st, unpack_failed(st->raw, st->source->name, err), err);
 }
 
 int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
@@ -215,7 +212,7 @@ int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct
 {
 	struct layer_state *st = s->state;
 
-	if (s->tar.entry > 0 && archive_read_data_skip(st->tar) < ARCHIVE_WARN)
+	if (s->tar.entry > 0 && !unpack_went_well(archive_read_data_skip(st->tar)))
 		return cause(st, unpack_failed(st->tar, s->tar.name, err), err);
 	la_int64_t before = archive_filter_bytes(st->tar, 0);
 	st->in_header = true;
@@ -229,7 +226,7 @@ int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct
 					     s->tar.name);
 		return 0;
 	}
-	if (r < ARCHIVE_WARN) /* warnings are about names that are not in the locale's charset */
+	if (!unpack_went_well(r))
 		return cause(st, unpack_failed(st->tar, s->tar.name, err), err);
 	s->tar.entry++;
 	return 1;

@@ -139,7 +139,7 @@ int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn
 		int r = archive_read_data_block(tar->a, &data, &len, &offset);
 		if (r == ARCHIVE_EOF)
 			return 0;
-		if (r < ARCHIVE_WARN)
+		if (!unpack_went_well(r))
 			return unpack_failed(tar->a, tar->name, err);
 		if (len == 0)
 			continue;

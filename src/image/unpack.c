@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "image/unlzma.h"
 
 #define TOTAL_MAX (UINT64_C(64) << 30)
 #define ALWAYS_OK (UINT64_C(1) << 30)
@@ -19,7 +20,7 @@ void unpack_close(struct archive *a)
 static const struct compression {
 	int filter;
 	const char *suffix;
-	const uint8_t magic[UNPACK_HEAD_BYTES];
+	const uint8_t magic[6];
 	size_t len;
 } compressions[] = {
 	{ ARCHIVE_FILTER_GZIP, ".gz", { 0x1f, 0x8b }, 2 },
@@ -31,61 +32,82 @@ static const struct compression {
 	{ ARCHIVE_FILTER_LZ4, ".lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4 }, /* legacy: kernels */
 };
 
-/* These can only run out of memory, which shows on opening. */
-static void use_filter(struct archive *a, const struct compression *c)
-{
-	if (c)
-		(void)archive_read_append_filter(a, c->filter);
-	else
-		(void)archive_read_support_filter_none(a);
-}
-
 /* A frame that zstd skips, as zstd:chunked has them. */
 static bool is_zstd_skippable(const uint8_t *head, size_t len)
 {
 	return len >= 4 && (head[0] & 0xf0) == 0x50 && memcmp(head + 1, "\x2a\x4d\x18", 3) == 0;
 }
 
-/* The magic of these is text that may as well be the first file's name in a plain tar. */
-static bool is_sure(const struct compression *c, const uint8_t *head, size_t len)
+/* A tar begins with a file's name, which may be "]" or "BZhang".  The checksum in its header is the
+ * sum of the header's bytes, with spaces in place of the checksum. */
+static bool is_tar(const uint8_t *head, size_t len)
 {
-	static const uint8_t block[] = { 0x31, 0x41, 0x59, 0x26, 0x53, 0x59 };
-	static const uint8_t end[] = { 0x17, 0x72, 0x45, 0x38, 0x50, 0x90 };
+	enum { SUM_AT = 148, SUM_LEN = 8 };
+	unsigned sum = SUM_LEN * ' ', given = 0;
+	size_t i = SUM_AT;
 
-	if (c->filter == ARCHIVE_FILTER_BZIP2)
-		return len >= 10 && head[3] >= '1' && head[3] <= '9' &&
-		       (memcmp(head + 4, block, sizeof(block)) == 0 ||
-			memcmp(head + 4, end, sizeof(end)) == 0);
-	if (c->filter == ARCHIVE_FILTER_LZMA) /* the dictionary is at least 64 KiB */
-		return len >= 5 && (head[3] || head[4]);
-	return true;
+	if (len < UNPACK_HEAD_BYTES)
+		return false;
+	while (head[i] == ' ' && i < SUM_AT + SUM_LEN)
+		i++;
+	for (; i < SUM_AT + SUM_LEN && head[i] >= '0' && head[i] <= '7'; i++)
+		given = given * 8 + (head[i] - '0');
+	for (i = 0; i < UNPACK_HEAD_BYTES; i++)
+		sum += i >= SUM_AT && i < SUM_AT + SUM_LEN ? 0 : head[i];
+	return given == sum;
 }
 
-void unpack_use_filter(struct archive *a, const void *head, size_t len, bool any)
+int unpack_filter(const void *head, size_t len, bool any)
 {
-	const struct compression *found = NULL;
+	if (is_tar(head, len))
+		return ARCHIVE_FILTER_NONE;
+	if (is_zstd_skippable(head, len))
+		return ARCHIVE_FILTER_ZSTD;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(compressions); i++) {
 		const struct compression *c = &compressions[i];
-		if ((c->len <= len && memcmp(head, c->magic, c->len) == 0 &&
-		     is_sure(c, head, len)) ||
-		    (c->filter == ARCHIVE_FILTER_ZSTD && is_zstd_skippable(head, len)))
-			found = c;
+		if (c->len > len || memcmp(head, c->magic, c->len) != 0)
+			continue;
+		if (any || c->filter == ARCHIVE_FILTER_GZIP || c->filter == ARCHIVE_FILTER_ZSTD)
+			return c->filter;
 	}
-	if (found && !any && found->filter != ARCHIVE_FILTER_GZIP &&
-	    found->filter != ARCHIVE_FILTER_ZSTD)
-		found = NULL;
-	use_filter(a, found);
+	return ARCHIVE_FILTER_NONE;
 }
 
-void unpack_use_filter_of_name(struct archive *a, const char *name)
+int unpack_filter_of_name(const char *name)
 {
 	const char *suffix = strrchr(name, '.');
-	const struct compression *found = NULL;
+
 	for (size_t i = 0; suffix && i < MVM_ARRAY_SIZE(compressions); i++) {
 		if (str_eq(suffix, compressions[i].suffix))
-			found = &compressions[i];
+			return compressions[i].filter;
 	}
-	use_filter(a, found);
+	return ARCHIVE_FILTER_NONE;
+}
+
+static int close_unlzma(struct archive *a, void *unlzma)
+{
+	(void)a;
+	unlzma_free(unlzma);
+	return ARCHIVE_OK;
+}
+
+int unpack_open_archive(struct archive *a, int filter, archive_read_callback *read, void *arg)
+{
+	if (filter == ARCHIVE_FILTER_XZ || filter == ARCHIVE_FILTER_LZMA) {
+		struct unlzma *u = unlzma_new(filter == ARCHIVE_FILTER_XZ, read, arg);
+		if (!u) {
+			archive_set_error(a, ENOMEM, "out of memory");
+			return ARCHIVE_FATAL;
+		}
+		(void)archive_read_support_filter_none(a);
+		return archive_read_open(a, u, NULL, unlzma_read, close_unlzma);
+	}
+	/* these can only run out of memory, which shows on opening */
+	if (filter == ARCHIVE_FILTER_NONE)
+		(void)archive_read_support_filter_none(a);
+	else
+		(void)archive_read_append_filter(a, filter);
+	return archive_read_open(a, arg, NULL, read, NULL);
 }
 
 uint64_t unpack_limit(uint64_t packed_bytes)
@@ -117,6 +139,10 @@ int unpack_failed(struct archive *a, const char *name, struct mvm_error *err)
 
 	if (code == ENOMEM)
 		return mvm_error_oom(err);
+	if (code == EFBIG) {
+		int r = mvm_error_set(err, -code, "'%s' %s", name, words);
+		return mvm_error_hint(err, r, "compress it again, as 'xz -9' or below does");
+	}
 	if (code == EIO || code == EISDIR || code == EBADF)
 		return mvm_error_set(err, -code, "cannot read '%s': %s", name, strerror(code));
 	return mvm_error_set(err, -EBADMSG, "'%s' is damaged: %s", name,
@@ -145,17 +171,35 @@ int unpack_entry(struct archive *a, const char *name, size_t max, char **ret, si
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
+/* Bytes in memory, handed out in one piece. */
+struct buffer {
+	const void *data;
+	size_t len;
+};
+
+static la_ssize_t read_buffer(struct archive *a, void *arg, const void **ret)
+{
+	struct buffer *b = arg;
+	size_t len = b->len;
+
+	(void)a;
+	b->len = 0;
+	*ret = b->data;
+	return (la_ssize_t)len;
+}
+
 int unpack_buf(const void *data, size_t len, const char *name, size_t max, char **ret,
 	       size_t *ret_len, struct mvm_error *err)
 {
+	struct buffer in = { .data = data, .len = len };
 	AUTO(archive) a = archive_read_new();
 	struct archive_entry *e;
 
 	if (!a)
 		return mvm_error_oom(err);
-	unpack_use_filter(a, data, len, true);
 	(void)archive_read_support_format_raw(a); /* can only run out of memory, seen on opening */
-	if (archive_read_open_memory(a, data, len) != ARCHIVE_OK ||
+	if (unpack_open_archive(a, unpack_filter(data, len, true), read_buffer, &in) !=
+		    ARCHIVE_OK ||
 	    archive_read_next_header(a, &e) != ARCHIVE_OK)
 		return unpack_failed(a, name, err);
 	return unpack_entry(a, name, max, ret, ret_len, err);

@@ -22,21 +22,40 @@
 void unpack_close(struct archive *a);
 DEFINE_AUTO(archive, unpack_close)
 
-#define UNPACK_HEAD_BYTES 10 /* as much as tells a compression */
+#define UNPACK_HEAD_BYTES 512u /* a whole header of a tar, which may look like a compression */
 
 /*
- * Let a decompress once, or not at all, by the first bytes of what it will read: gzip, bzip2, xz,
- * lzma, zstd or lz4.
- *
- * libarchive would look for further compressions below the first, for as long as there are any: a
- * megabyte of gzip inside gzip keeps it at work for hours before it has given out one byte.
+ * Tell from the first bytes of a file how it is compressed: ARCHIVE_FILTER_GZIP, _BZIP2, _XZ,
+ * _LZMA, _ZSTD, _LZ4 or _NONE.
  *
  *   any  else gzip and zstd only, as layers have
  */
-void unpack_use_filter(struct archive *a, const void *head, size_t len, bool any);
+int unpack_filter(const void *head, size_t len, bool any);
 
-/* The same by the end of a file's name, ".xz". */
-void unpack_use_filter_of_name(struct archive *a, const char *name);
+/* Tell from the end of a file's name, as ".xz", how it is compressed. */
+int unpack_filter_of_name(const char *name);
+
+/*
+ * Open an archive whose format is set.  It decompresses once, or not at all.
+ *
+ * libarchive by itself would look for further compressions below the first, for as long as there
+ * are any: a megabyte of gzip inside gzip keeps it at work for hours before it has given out one
+ * byte.  The memory of each filter is bounded (unlzma.h).
+ *
+ *   filter  from unpack_filter() or unpack_filter_of_name()
+ *   read    gives the bytes; takes arg, which must outlive the archive
+ *
+ * Returns what archive_read_open() returns.
+ */
+int unpack_open_archive(struct archive *a, int filter, archive_read_callback *read, void *arg);
+
+/* Whether a call of libarchive succeeded.  Its warnings are about names that are not in the
+ * locale's charset.  ARCHIVE_RETRY lies between ARCHIVE_WARN and ARCHIVE_OK, but is a failure: a
+ * wrong checksum. */
+static inline bool unpack_went_well(int r)
+{
+	return r == ARCHIVE_OK || r == ARCHIVE_WARN;
+}
 
 /* How much the archives of one source may unpack to, together. */
 struct unpack_budget {
@@ -56,7 +75,8 @@ int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error
 
 /*
  * Describe the failure of the last call on a: "'<name>' is damaged: <libarchive's words>".
- * Returns -EBADMSG; -ENOMEM, or the errno of a failed read where it was one.
+ * Returns -EBADMSG; -EFBIG (needs too much memory), -ENOMEM, or the errno of a failed read where it
+ * was one.
  */
 int unpack_failed(struct archive *a, const char *name, struct mvm_error *err);
 

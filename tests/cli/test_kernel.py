@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import harness
+import oci_images as oci
 
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
@@ -175,6 +176,18 @@ class Features(TestCase):
         os.unlink(self.path(modules, "modules.builtin"))
         add()
         self.assertEqual(self.features(), {**dict.fromkeys(ALL, "unknown"), "overlay": "module"})
+
+    def test_a_package_may_not_ask_for_any_amount_of_memory(self):
+        tar = oci.tar_of(oci.file("etc/motd", b"m"))
+        for name, packed, says in (
+                ("data.tar.xz", oci.xz(tar, 30), "the package installs no /boot/vmlinuz"),
+                ("data.tar.xz", oci.xz(tar, 40), "k.deb' needs a dictionary of more than 128 MiB"),
+                ("data.tar.lzma", oci.lzma_alone(tar, (4 << 30) - 1), "k.deb' needs a dictionary")):
+            members = b"".join(f"{member:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
+                               + data + b"\n" * (len(data) % 2)
+                               for member, data in (("debian-binary", b"2.0\n"), (name, packed)))
+            oci.write(self.path("k.deb"), b"!<arch>\n" + members)
+            self.mvm_fails(1, "kernel", "add", self.path("k.deb"), "--name", "k", says=says)
 
     def test_a_record_of_an_older_mvm_is_as_good(self):
         self.add(config())

@@ -174,6 +174,10 @@ class AsUmociUnpacksIt(OciCase):
 class TarAndImage(OciCase):
     """A tar as a source is what an image with it as its only layer is."""
 
+    def write_tar(self, data):
+        oci.write(self.path("root.tar"), data)
+        return self.path("root.tar")
+
     def build_both(self, tar, **more):
         oci.write(self.path("root.tar"), tar)
         layout = self.path("image")
@@ -240,13 +244,6 @@ class TarAndImage(OciCase):
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("nested.tar.gz"))
         self.mvm_fails(5, "template", "build", "t", says="is damaged", timeout=60)
 
-    def test_a_name_that_looks_like_a_compression_is_a_name(self):
-        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
-        for name in ("]", "BZhang", "BZh9"):
-            oci.write(self.path("plain.tar"), tar_of(file(name, b"x")))
-            self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("plain.tar"), "--force")
-            self.mvm_ok("template", "build", "t")
-
     def test_a_folder_is_cleared_once_in_a_layer(self):
         opaque = tarfile.TarInfo("d/.wh..wh..opq").tobuf(tarfile.GNU_FORMAT)
         files = b"".join(tarfile.TarInfo(f"d/{n}").tobuf(tarfile.GNU_FORMAT) for n in range(40000))
@@ -254,6 +251,46 @@ class TarAndImage(OciCase):
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("opaque.tar"))
         self.mvm_ok("template", "build", "t", timeout=100) # it took minutes
+
+    def test_a_decompressor_s_memory_is_bounded(self):
+        tar = tar_of(file("f", b"f" * 1000))
+        image = self.image_of_tar(self.write_tar(tar))
+        for packed in (oci.xz(tar, 28), oci.xz(tar, 30), oci.lzma_alone(tar, 128 << 20),
+                       oci.xz(tar[:512], 0) + oci.xz(tar[512:], 30)):
+            self.assertEqual(self.image_of_tar(self.write_tar(packed)), image)
+        for packed in (oci.xz(tar, 31), oci.xz(tar, 40), oci.lzma_alone(tar, 1 << 30),
+                       oci.xz(tar[:512], 0) + oci.xz(tar[512:], 40)): # not only the first block
+            self.mvm_ok("template", "create", "t", "--force",
+                        "--flake", "tar:" + self.write_tar(packed))
+            self.mvm_fails(1, "template", "build", "t", says="root.tar' needs a dictionary of more "
+                           "than 128 MiB to unpack\nhint: compress it again, as 'xz -9'")
+
+    def test_a_cut_xz_is_damaged(self):
+        packed = oci.xz(tar_of(file("f", os.urandom(100000))), 20)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        for cut in (packed[:-20], packed[:50000], packed[:60000] + b"\0" * 100 + packed[60100:]):
+            self.mvm_ok("template", "create", "t", "--force",
+                        "--flake", "tar:" + self.write_tar(cut))
+            self.mvm_fails(5, "template", "build", "t", says="root.tar' is damaged: the compressed "
+                           "data")
+
+    def test_a_name_that_looks_like_a_compression_is_a_name(self):
+        for name in ("BZh91AY", "BZhang", "]", "(\udcb5/\udcfd", "\x1f\udc8b", "\x02!L\x18"):
+            found = self.describe_image(self.build_both(tar_of(file(name, b"x"),
+                                                               form=tarfile.GNU_FORMAT)))
+            self.assertEqual(sum(each["type"] == "-" for each in found.values()), 1)
+
+    def test_a_wrong_checksum_is_damage(self):
+        tar = bytearray(tar_of(file("a"), file("b"), form=tarfile.GNU_FORMAT))
+        tar[512 + 100] ^= 1 # of the second header
+        self.write_tar(tar)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("root.tar"))
+        self.mvm_fails(5, "template", "build", "t", says="root.tar' is damaged: Damaged tar archive")
+
+    def test_type_0_with_a_slash_is_a_folder(self):
+        found = self.describe_image(self.build_both(tar_of(file("d/"))))
+        self.assertEqual(found["d"]["type"], "d")
 
     def test_the_limit_can_be_lifted_and_lowered(self):
         tar = tar_of(file("zeros", b"\0" * (2 << 20)), file("more", b"m" * (2 << 20)))
