@@ -18,6 +18,7 @@
 #define INDEX_DEPTH    4u
 #define LAYOUT_MAX     4096u
 #define PATH_BYTES_MAX 4095u
+#define ASKED_MAX      (64ULL << 20) /* bytes of documents */
 
 /* This machine's architecture as Go calls it. */
 static const char *host_arch(void)
@@ -44,6 +45,7 @@ struct oci_image {
 	struct mvm_digest lock;
 	struct oci_config config;
 	struct layer *layers; /* config.n of them */
+	uint64_t asked_bytes; /* of documents that were read to tell images apart */
 };
 
 void oci_free(struct oci_image *image)
@@ -172,44 +174,98 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 	return r;
 }
 
+/* Read a document only to tell images apart. */
+static int read_to_ask(struct oci_image *image, const struct oci_descriptor *d,
+		       char ret_name[NAME_SIZE], char **ret, size_t *ret_len)
+{
+	*ret_len = 0;
+	int r = read_blob(image, d, ret_name, ret, ret_len, NULL);
+	image->asked_bytes += *ret_len; /* also if it is damaged */
+	return r;
+}
+
 /* What an entry without a platform is for: its configuration says.  What cannot be read stays
  * unknown, and is an error if it is chosen. */
-static void learn_platform(const struct oci_image *image, struct oci_descriptor *d)
+static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_config *ret,
+	       struct mvm_error *err)
 {
 	AUTO_DONE(oci_manifest) m = { 0 };
-	AUTO_DONE(oci_config) c = { 0 };
 	AUTO_FREE char *text = NULL, *config = NULL;
-	struct mvm_error err = { 0 };
+	struct mvm_error problem = { 0 };
 	char name[NAME_SIZE];
 	size_t len;
 
-	if (d->problem || read_blob(image, d, name, &text, &len, &err) < 0)
-		return;
-	d->problem_code = oci_manifest_parse(text, len, name, &m, &err);
-	if (d->problem_code < 0) { /* perhaps an artifact, which is no image */
-		d->problem = strdup(err.text);
-		if (!d->problem)
-			d->media = OCI_MEDIA_OTHER;
-		return;
+	if (image->asked_bytes > ASKED_MAX) {
+		int r = mvm_error_set(err, -EFBIG,
+				      "'%s': to tell its images apart takes more than %llu MiB of "
+				      "manifests and configurations",
+				      image->files.path, ASKED_MAX >> 20);
+		return mvm_error_hint(err, r,
+				      "write ':sha256:DIGEST' of an image's manifest "
+				      "behind the path");
 	}
-	if (read_blob(image, &m.config, name, &config, &len, &err) < 0 ||
-	    oci_config_parse(config, len, name, &c, &err) < 0)
-		return;
-	if (!d->os)
-		d->os = TAKE_PTR(c.os);
-	if (!d->arch)
-		d->arch = TAKE_PTR(c.arch);
-	if (!d->variant)
-		d->variant = TAKE_PTR(c.variant);
+	if (read_to_ask(image, d, name, &text, &len) < 0)
+		return 0;
+	d->problem_code = oci_manifest_parse(text, len, name, &m, &problem);
+	if (d->problem_code < 0) { /* perhaps an artifact, which is no image */
+		d->problem = strdup(problem.text);
+		return d->problem ? 0 : mvm_error_oom(err);
+	}
+	if (read_to_ask(image, &m.config, name, &config, &len) == 0)
+		(void)oci_config_parse(config, len, name, ret, NULL); /* stays unknown */
+	return 0;
 }
 
-static void learn_platforms(const struct oci_image *image, struct oci_index *index)
+/* Fill in an unknown text. */
+static int learn(char **text, const char *from, struct mvm_error *err)
+{
+	if (*text || !from)
+		return 0;
+	*text = strdup(from);
+	return *text ? 0 : mvm_error_oom(err);
+}
+
+/* Give an entry what was found for an entry of the same digest. */
+static int tell(struct oci_descriptor *d, const struct oci_descriptor *asked,
+		const struct oci_config *config, struct mvm_error *err)
+{
+	d->asked = true;
+	d->problem_code = asked->problem_code;
+	int r = learn(&d->problem, asked->problem, err);
+	if (r == 0)
+		r = learn(&d->os, config->os, err);
+	if (r == 0)
+		r = learn(&d->arch, config->arch, err);
+	return r < 0 ? r : learn(&d->variant, config->variant, err);
+}
+
+static bool is_unknown(const struct oci_descriptor *d)
+{
+	return d->meant && !d->asked && !d->problem && d->media == OCI_MEDIA_MANIFEST &&
+	       (!d->os || !d->arch);
+}
+
+/* Read each manifest once, however many entries name it. */
+static int learn_platforms(struct oci_image *image, struct oci_index *index, struct mvm_error *err)
 {
 	for (size_t i = 0; i < index->n; i++) {
+		AUTO_DONE(oci_config) config = { 0 };
 		struct oci_descriptor *d = &index->manifests[i];
-		if (d->meant && d->media == OCI_MEDIA_MANIFEST && (!d->os || !d->arch))
-			learn_platform(image, d);
+		if (!is_unknown(d))
+			continue;
+		int r = ask(image, d, &config, err);
+		for (size_t k = i + 1; r == 0 && k < index->n; k++) {
+			struct oci_descriptor *same = &index->manifests[k];
+			if (is_unknown(same) && same->size == d->size &&
+			    digest_equal(&same->digest, &d->digest))
+				r = tell(same, d, &config, err);
+		}
+		if (r == 0)
+			r = tell(d, d, &config, err);
+		if (r < 0)
+			return r;
 	}
+	return 0;
 }
 
 /* From an index, in which entries are marked, down to the manifest of a platform. */
@@ -237,8 +293,8 @@ static int descend(struct oci_image *image, struct oci_index *index,
 	if (r < 0)
 		return r;
 	if (oci_choose_all(&below) > 1)
-		learn_platforms(image, &below);
-	return descend(image, &below, platform, depth - 1, err);
+		r = learn_platforms(image, &below, err);
+	return r < 0 ? r : descend(image, &below, platform, depth - 1, err);
 }
 
 static int open_layout(struct oci_image *image, const char *tag,
@@ -261,11 +317,11 @@ static int open_layout(struct oci_image *image, const char *tag,
 	if (r == 0)
 		r = oci_index_parse(text, len, "index.json", &index, err);
 	if (r == 0 && !tag && oci_choose_all(&index) > 1)
-		learn_platforms(image, &index); /* an artifact is not one of several images */
+		r = learn_platforms(image, &index, err); /* artifacts are no images */
 	if (r == 0)
 		r = oci_choose_name(&index, tag, image->files.path, err);
 	if (r > 1 && tag)
-		learn_platforms(image, &index);
+		r = learn_platforms(image, &index, err);
 	return r < 0 ? r : descend(image, &index, platform, INDEX_DEPTH, err);
 }
 
@@ -412,9 +468,7 @@ static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct 
 		size_t len = strcspn(path, "/");
 		if (len > TREE_NAME_MAX)
 			return mvm_error_set(err, -ENAMETOOLONG,
-					     "the image's working folder has a name of more than "
-					     "%u bytes",
-					     TREE_NAME_MAX);
+					     "it has a name of more than %u bytes", TREE_NAME_MAX);
 		memcpy(name, path, len);
 		name[len] = '\0';
 		if (str_eq(name, "."))
@@ -463,8 +517,11 @@ int oci_write_image(const struct oci_image *image, int out_fd, const struct imag
 		r = check_layers(image, err);
 	if (r == 0)
 		r = layers_scan(layers, n, to.now, &limits, &t, err);
-	if (r == 0 && image->config.workdir)
+	if (r == 0 && image->config.workdir) {
 		r = make_workdir(t, image->config.workdir, to.now, err);
+		if (r < 0)
+			(void)mvm_error_context(err, r, "'%s': WorkingDir", image->files.path);
+	}
 	return r < 0 ? r
 		     : layers_write_image(layers, n, &limits, t, image->files.path, out_fd, &to,
 					  err);

@@ -45,6 +45,7 @@ struct oci_descriptor {
 	char *problem;	  /* what is wrong with it: an index is none the worse for it ... */
 	int problem_code; /* ... until it is chosen; a negative errno */
 	bool meant;	  /* free for oci_choose.h */
+	bool asked;	  /* free for oci.c */
 };
 
 /* An index or a manifest list. */

@@ -360,6 +360,40 @@ class Choosing(OciCase):
         self.mvm_fails(status, "template", "build", "t", says=says)
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
 
+    def without_platforms(self, n, note_bytes):
+        """A layout of n manifests that do not say what they are for."""
+        layout, blobs, manifests = self.path("image"), {}, []
+        shutil.rmtree(layout, ignore_errors=True)
+        image = oci.Image().layer(tar_of(file("f")))
+        config = image.blob(json.dumps(image.config).encode(),
+                            "application/vnd.oci.image.config.v1+json")
+        for i in range(n):
+            manifests.append(image.blob(json.dumps({
+                "schemaVersion": 2, "config": config, "layers": image.layers,
+                "annotations": {"note": str(i) + "x" * note_bytes}}).encode(),
+                "application/vnd.oci.image.manifest.v1+json"))
+        blobs.update(image.blobs)
+        oci.save_layout(layout, manifests, blobs)
+        return layout, manifests, blobs
+
+    def test_what_it_takes_to_tell_images_apart_is_bounded(self):
+        layout, manifests, _ = self.without_platforms(40, 2 << 20)
+        self.fails(1, "oci:" + layout, "image': to tell its images apart takes more than 64 MiB of "
+                   "manifests and configurations\nhint: write ':sha256:DIGEST'")
+        self.build(f"oci:{layout}:{manifests[39]['digest']}")
+
+    def test_a_manifest_in_many_entries_is_read_once(self):
+        layout, manifests, blobs = self.without_platforms(1, 2 << 20)
+        oci.save_layout(layout, manifests * 1000, blobs)
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        self.mvm_ok("template", "create", "t", "--flake", "oci:" + layout)
+        self.mvm_ok("template", "build", "t", timeout=20)
+
+    def test_a_working_folder_too_deep_is_named(self):
+        layout = self.path("image")
+        oci.Image(WorkingDir="/d" * 200).layer(BASE).save(layout)
+        self.fails(1, "oci:" + layout, "image': WorkingDir: ")
+
     def two_platforms(self, layout, nested):
         mine = oci.Image().layer(tar_of(file("mine")))
         other = oci.Image(arch="riscv64").layer(tar_of(file("other")))
