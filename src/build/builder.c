@@ -112,12 +112,14 @@ static int tar_build(const struct build_source *source, const struct build_lock 
 	(void)work_fd;
 	(void)ret; /* a tar is all that it is */
 	AUTO_CLOSE int fd = open_tar(source, err);
-	int r = fd < 0 ? fd : image_from_tar(fd, source->path, out_fd, &options, err);
-	if (r == 0)
-		r = digest_file(fd, source->path, NULL, &after, err);
-	if (r == 0 && !digest_equal(&lock->lock, &after))
-		r = build_source_changed(source, err);
-	return r;
+	if (fd < 0)
+		return fd;
+	int r = image_from_tar(fd, source->path, out_fd, &options, err);
+	/* also after a failure: a tar that changes while it is read looks damaged */
+	int digested = digest_file(fd, source->path, NULL, &after, r < 0 ? NULL : err);
+	if (digested == 0 && !digest_equal(&lock->lock, &after))
+		return build_source_changed(source, err);
+	return r < 0 ? r : digested;
 }
 
 #define OCI_BUILDER(of)                                                                            \

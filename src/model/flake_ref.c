@@ -9,19 +9,30 @@
 
 #define REF_MAX 4096
 
-/* The schemes whose reference goes on with a path, and with what a URL begins in which it is
- * absolute; NULL: it is no URL. */
+/* The schemes whose reference goes on with a path; with what a URL begins in which it is absolute
+ * (NULL: it is no URL); and what may follow the path. */
 static const struct scheme {
-	const char *name, *url;
+	const char *name, *url, *follows;
 } schemes[] = {
-	{ "dir:", NULL },
-	{ "tar:", NULL },
-	{ "oci:", NULL },
-	{ "oci-archive:", NULL },
-	{ "docker-archive:", NULL },
-	{ "path:", "path:" },
-	{ "git+file:", "git+file://" },
+	{ "dir:", NULL, "" },
+	{ "tar:", NULL, "" },
+	{ "oci:", NULL, ":" },
+	{ "oci-archive:", NULL, ":" },
+	{ "docker-archive:", NULL, ":" },
+	{ "path:", "path:", "?#" },
+	{ "git+file:", "git+file://", "?#" },
 };
+
+/* Whether a scheme is followed by no path: it would mean the whole working folder. */
+static bool has_empty_path(const char *ref)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(schemes); i++) {
+		const struct scheme *s = &schemes[i];
+		if (str_starts(ref, s->name))
+			return strcspn(ref + strlen(s->name), s->follows) == 0;
+	}
+	return false;
+}
 
 /* The path in a reference, or NULL when it has none that could be relative.  A bare word is the
  * name of a flake in Nix's registry, so a plain path starts with a dot; as a URL it has no scheme.
@@ -76,6 +87,8 @@ int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct
 		if ((unsigned char)ref[i] < ' ' || ref[i] == 0x7f)
 			return mvm_error_set(err, -EINVAL, "has control characters");
 	}
+	if (has_empty_path(ref))
+		return mvm_error_set(err, -EINVAL, "'%s' has an empty path", ref);
 
 	const char *url;
 	const char *path = path_part(ref, &url);

@@ -16,7 +16,8 @@
  *   ret       owned
  *
  * Only text is changed: ".." stays, since what it leads to depends on links.
- * Errors: -EINVAL when ref is empty, too long, or has control characters; -ENOMEM.
+ * Errors: -EINVAL when ref or its path is empty, ref is too long, or has control characters;
+ * -ENOMEM.
  */
 int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct mvm_error *err);
 

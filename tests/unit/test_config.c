@@ -329,6 +329,24 @@ static void only_relative_paths_in_references_are_made_absolute(void **state)
 	}
 }
 
+static void a_scheme_without_a_path_is_refused(void **state)
+{
+	static const char *const cases[] = {
+		"dir:",	       "tar:",	       "oci:",
+		"oci::tag",    "oci-archive:", "docker-archive::v1",
+		"path:",       "path:?dir=d",  "git+file:",
+		"git+file:#a",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		char *absolute = NULL;
+		struct mvm_error err = { 0 };
+		assert_int_equal(flake_ref_absolute(cases[i], "/base", &absolute, &err), -EINVAL);
+		assert_non_null(strstr(err.text, "has an empty path"));
+	}
+}
+
 static void folders_of_flakes_are_written_as_urls(void **state)
 {
 	static const char base[] = "/srv/a b/\xc3\xbc?#%20";
@@ -401,6 +419,7 @@ int main(void)
 		cmocka_unit_test(extreme_numbers_of_the_types_are_read),
 		cmocka_unit_test(a_thousand_variants_are_fine),
 		cmocka_unit_test(only_relative_paths_in_references_are_made_absolute),
+		cmocka_unit_test(a_scheme_without_a_path_is_refused),
 		cmocka_unit_test(folders_of_flakes_are_written_as_urls),
 		cmocka_unit_test(references_count_from_the_folder_of_the_file),
 		cmocka_unit_test(a_spec_is_made_from_a_variant),
