@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "codec/sha256.h"
@@ -35,6 +36,7 @@ static const char *host_arch(void)
 /* One layer, found and open. */
 struct layer {
 	struct oci_file file;
+	struct stat opened;	  /* of the file, when it was opened */
 	char *name;		  /* for messages: where it lies */
 	struct mvm_digest digest; /* of the bytes as they lie there */
 	bool has_digest;	  /* docker-archives name only what is in them */
@@ -136,8 +138,13 @@ static int open_layer(struct oci_image *image, struct layer *layer, const char *
 		      struct mvm_error *err)
 {
 	layer->name = str_printf("%s/%s", image->files.path, name);
-	return layer->name ? oci_file_open(&image->files, name, &layer->file, err)
-			   : mvm_error_oom(err);
+	if (!layer->name)
+		return mvm_error_oom(err);
+	int r = oci_file_open(&image->files, name, &layer->file, err);
+	if (r == 0 && fstat(layer->file.fd, &layer->opened) < 0)
+		r = mvm_error_set(err, -errno, "cannot read '%s': %s", layer->name,
+				  strerror(errno));
+	return r;
 }
 
 /* ---- OCI layouts ---- */
@@ -456,6 +463,28 @@ static int check_layers(const struct oci_image *image, struct mvm_error *err)
 	return 0;
 }
 
+/* Whether somebody wrote to the layer's file since it was opened. */
+static bool has_changed(const struct layer *layer)
+{
+	struct stat st;
+
+	return fstat(layer->file.fd, &st) == 0 &&
+	       (st.st_size != layer->opened.st_size ||
+		st.st_mtim.tv_sec != layer->opened.st_mtim.tv_sec ||
+		st.st_mtim.tv_nsec != layer->opened.st_mtim.tv_nsec);
+}
+
+/* A layer that changes while it is read looks damaged, or cut. */
+static int explain(const struct oci_image *image, int r, struct mvm_error *err)
+{
+	for (size_t i = 0; i < image->config.n; i++) {
+		if (has_changed(&image->layers[i]))
+			return mvm_error_set(err, -EBUSY, "'%s' changed while it was read",
+					     image->layers[i].name);
+	}
+	return r;
+}
+
 /* Create a working folder that no layer has, as container tools do.  The guest creates one that
  * leads through a link, and refuses one that leads through a file. */
 static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct mvm_error *err)
@@ -522,7 +551,7 @@ int oci_write_image(const struct oci_image *image, int out_fd, const struct imag
 		if (r < 0)
 			(void)mvm_error_context(err, r, "'%s': WorkingDir", image->files.path);
 	}
-	return r < 0 ? r
-		     : layers_write_image(layers, n, &limits, t, image->files.path, out_fd, &to,
-					  err);
+	if (r == 0)
+		r = layers_write_image(layers, n, &limits, t, image->files.path, out_fd, &to, err);
+	return r < 0 ? explain(image, r, err) : r;
 }

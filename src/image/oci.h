@@ -49,8 +49,9 @@ const struct oci_config *oci_config(const struct oci_image *image);
  *
  *   out_fd, options  as in image_from_tar()
  *
- * Returns as image_from_tar(); also -EBADMSG for a layer that is not what its digest says.
- * Every layer is read three times: to check it, for its names, for its contents.
+ * Returns as image_from_tar(); also -EBADMSG for a layer that is not what its digest says, and
+ * -EBUSY for a failure while somebody writes to a layer. Every layer is read three times: to check
+ * it, for its names, for its contents.
  */
 int oci_write_image(const struct oci_image *image, int out_fd, const struct image_options *options,
 		    struct mvm_error *err);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "corpus_table.h"
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "codec/sha256.h"
+#include "image/oci.h"
 #include "image/oci_archive.h"
 #include "image/oci_choose.h"
 #include "image/oci_cpu.h"
@@ -480,6 +485,84 @@ static void flags_make_a_level_of_amd64(void **state)
 	assert_in_range(oci_guest_level(), 1, 4);
 }
 
+/* Write a blob of the layout in the work folder. */
+static void put_blob(const void *data, size_t len, char ret_hex[DIGEST_HEX_SIZE])
+{
+	struct mvm_digest digest;
+
+	sha256_buf(data, len, &digest);
+	digest_hex(&digest, ret_hex);
+	AUTO_FREE char *name = str_printf("layout/blobs/sha256/%s", ret_hex);
+	put_file(name, data, len, 0600);
+}
+
+/* Write a layout whose only layer is an empty tar, and name the layer's file. */
+static char *put_layout(void)
+{
+	static const char *const folders[] = { "layout", "layout/blobs", "layout/blobs/sha256" };
+	static const char zeros[1024];
+	char layer[DIGEST_HEX_SIZE], config[DIGEST_HEX_SIZE], manifest[DIGEST_HEX_SIZE];
+
+	(void)tree_remove_at(work_fd, "layout"); /* an earlier test's */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(folders); i++)
+		assert_int_equal(mkdirat(work_fd, folders[i], 0700), 0);
+	put_blob(zeros, sizeof(zeros), layer);
+	AUTO_FREE char *c = str_printf("{\"os\":\"linux\",\"architecture\":\"amd64\","
+				       "\"rootfs\":{\"diff_ids\":[\"sha256:%s\"]}}",
+				       layer);
+	put_blob(c, strlen(c), config);
+	AUTO_FREE char *m = str_printf(
+		"{\"schemaVersion\":2,\"config\":{\"mediaType\":"
+		"\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\","
+		"\"size\":%zu},\"layers\":[{\"mediaType\":"
+		"\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:%s\","
+		"\"size\":1024}]}",
+		config, strlen(c), layer);
+	put_blob(m, strlen(m), manifest);
+	AUTO_FREE char *index = str_printf(
+		"{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":"
+		"\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:%s\","
+		"\"size\":%zu}]}",
+		manifest, strlen(m));
+	put_file("layout/index.json", index, strlen(index), 0600);
+	put_text("layout/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", 0600);
+	return str_printf("layout/blobs/sha256/%s", layer);
+}
+
+/* Write to a layer before or after the image is opened; build it. */
+static int build_changed(bool before, bool cut, struct mvm_error *err)
+{
+	static const struct timespec long_ago[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+	AUTO_CLOSE int out = memfd_create("image", MFD_CLOEXEC);
+	AUTO_FREE char *path = str_printf("/proc/self/fd/%d/layout", work_fd);
+	AUTO_FREE char *name = put_layout();
+	AUTO(oci_image) image = NULL;
+
+	AUTO_CLOSE int layer = openat(work_fd, name, O_WRONLY | O_CLOEXEC);
+	assert_true(out >= 0 && layer >= 0);
+	assert_int_equal(futimens(layer, long_ago), 0);
+	if (before)
+		assert_int_equal(pwrite(layer, "x", 1, 0), 1);
+	assert_int_equal(oci_open(OCI_LAYOUT, path, "amd64", &image, err), 0);
+	if (!before && cut)
+		assert_int_equal(ftruncate(layer, 10), 0);
+	else if (!before)
+		assert_int_equal(pwrite(layer, "x", 1, 0), 1);
+	return oci_write_image(image, out, NULL, err);
+}
+
+static void a_layer_that_changes_is_not_called_damaged(void **state)
+{
+	struct mvm_error err = { 0 };
+
+	(void)state;
+	assert_int_equal(build_changed(true, false, &err), -EBADMSG);
+	assert_int_equal(build_changed(false, false, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "changed while it was read"));
+	assert_int_equal(build_changed(false, true, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "changed while it was read"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -491,6 +574,7 @@ int main(void)
 		cmocka_unit_test(a_name_selects_the_images_that_it_fits_best),
 		cmocka_unit_test(the_platform_is_chosen_whatever_the_order),
 		cmocka_unit_test(flags_make_a_level_of_amd64),
+		cmocka_unit_test(a_layer_that_changes_is_not_called_damaged),
 	};
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);
 }
