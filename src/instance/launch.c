@@ -181,7 +181,7 @@ static int launch_in(const struct instance_launch *l, const struct instance_fold
 		     struct mvm_instance *i, struct mvm_error *err)
 {
 	int r = l->data_disk_fd < 0 ? 0 : data_disk_copy(l->data_disk_fd, f->dir_fd, err);
-	l->record->data_disk_reflinked = r > 0;
+	l->record->data_disk.reflinked = r > 0;
 	if (r > 0)
 		r = record_save(f->dir_fd, l->record, err);
 	if (r < 0)

@@ -8,179 +8,237 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "codec/json.h"
-#include "instance/record_names.h"
+#include "model/fields.h"
 
-const char *const record_state_names[RECORD_FAILED + 1] = {
+#define RECORD_MAX_BYTES ((size_t)256 * 1024)
+
+static const char *const state_names[] = {
 	[RECORD_STARTING] = "starting", [RECORD_RUNNING] = "running", [RECORD_PAUSED] = "paused",
 	[RECORD_EXITED] = "exited",	[RECORD_FAILED] = "failed",
 };
 
-const char *const record_health_names[RECORD_HEALTH_UNHEALTHY + 1] = {
+static const char *const health_names[] = {
 	[RECORD_HEALTH_NONE] = "none",
 	[RECORD_HEALTH_STARTING] = "starting",
 	[RECORD_HEALTH_HEALTHY] = "healthy",
 	[RECORD_HEALTH_UNHEALTHY] = "unhealthy",
 };
 
-const char *const record_start_names[2] = { "boot", "restore" };
+static const char *const start_names[] = { "boot", "restore" };
 
-const char *const record_memory_names[RECORD_MEMORY_REFLINK + 1] = {
+static const char *const memory_names[] = {
 	[RECORD_MEMORY_OWN] = "own",
 	[RECORD_MEMORY_SHARED] = "shared",
 	[RECORD_MEMORY_SPARSE] = "sparse",
 	[RECORD_MEMORY_REFLINK] = "reflink",
 };
 
-/* how the data disk was copied */
-const char *const record_copy_names[2] = { "sparse", "reflink" };
+static const char *const copy_names[] = { "sparse", "reflink" };
 
-const char *const record_purpose_names[RECORD_FOR_POOL + 1] = {
+static const char *const purpose_names[] = {
 	[RECORD_FOR_USER] = "user",
 	[RECORD_FOR_CAPTURE] = "capture",
 	[RECORD_FOR_CHECK] = "check",
 	[RECORD_FOR_POOL] = "pool",
 };
 
-const char *const record_restart_names[RECORD_RESTART_UNLESS_STOPPED + 1] = {
+static const char *const restart_names[] = {
 	[RECORD_RESTART_NO] = "no",
 	[RECORD_RESTART_ON_FAILURE] = "on-failure",
 	[RECORD_RESTART_ALWAYS] = "always",
 	[RECORD_RESTART_UNLESS_STOPPED] = "unless-stopped",
 };
 
+static const char *const protocol_names[] = { "tcp", "udp" };
+
 const char *record_state_name(enum record_state state)
 {
-	return record_state_names[state];
+	return state_names[state];
 }
 
 const char *record_health_name(enum record_health health)
 {
-	return record_health_names[health];
+	return health_names[health];
 }
 
-static json_t *volumes_json(struct json_out *out, const struct record *r)
+static const struct field volume[] = {
+	FIELD_STRING(record_volume, host, FIELD_REQUIRED),
+	FIELD_STRING(record_volume, guest, FIELD_REQUIRED),
+	FIELD_STRING(record_volume, name, FIELD_SPARSE),
+	FIELD_BOOL(record_volume, write_back, FIELD_REQUIRED),
+};
+static const struct fields volume_fields = FIELDS_CLOSED(record_volume, volume);
+
+static const struct field forward[] = {
+	{ FIELD_KEY("protocol", vmm_forward, udp, FIELD_IS_ENUM, bool, FIELD_REQUIRED),
+	  FIELD_NAMES(protocol_names) },
+	FIELD_CHARS(vmm_forward, host_address),
+	FIELD_NUMBER(vmm_forward, host_port, uint16_t, FIELD_REQUIRED, 1, UINT16_MAX),
+	FIELD_NUMBER(vmm_forward, guest_port, uint16_t, FIELD_REQUIRED, 1, UINT16_MAX),
+};
+static const struct fields forward_fields = FIELDS_CLOSED(vmm_forward, forward);
+
+static const struct field disk[] = {
+	FIELD_NUMBER(record_disk, size_mib, uint32_t, FIELD_REQUIRED, 1, UINT32_MAX),
+	{ FIELD_KEY("copy", record_disk, reflinked, FIELD_IS_ENUM, bool, FIELD_REQUIRED),
+	  FIELD_NAMES(copy_names) },
+};
+static const struct fields disk_fields = FIELDS_CLOSED(record_disk, disk);
+
+static const struct field usage[] = {
+	FIELD_SIZE(usage, cpu_ns, FIELD_REQUIRED),
+	FIELD_SIZE(usage, memory_private_bytes, FIELD_REQUIRED),
+	FIELD_SIZE(usage, memory_shared_bytes, FIELD_REQUIRED),
+	FIELD_SIZE(usage, supervisor_private_bytes, FIELD_REQUIRED),
+	FIELD_SIZE(usage, disk_bytes, FIELD_REQUIRED),
+};
+static const struct fields usage_fields = FIELDS_CLOSED(usage, usage);
+
+static int read_stages(const struct json_at *at, const char *key, void *value,
+		       struct mvm_error *err)
 {
-	json_t *list = json_array();
-	for (size_t i = 0; i < r->n_volumes; i++) {
-		json_t *o = json_new(out);
-		json_put_string(out, o, "host", r->volumes[i].host);
-		json_put_string(out, o, "guest", r->volumes[i].guest);
-		if (r->volumes[i].name)
-			json_put_string(out, o, "name", r->volumes[i].name);
-		json_put(out, o, "write_back", json_boolean(r->volumes[i].write_back));
-		if (json_array_append_new(list, o) < 0)
-			out->failed = true;
+	struct record *r = value;
+	struct json_at stages = { 0 };
+	const char *name;
+	json_t *ns;
+
+	int found = json_get_object(at, key, JSON_NULLABLE, &stages, err);
+	if (found <= 0)
+		return found;
+	json_object_foreach(stages.value, name, ns)
+	{
+		struct record_stage *s = &r->stages[r->n_stages];
+		if (r->n_stages == RECORD_STAGES_MAX || strlen(name) >= sizeof(s->name) ||
+		    !json_is_integer(ns))
+			return json_error(&stages, name, err, "not a stage");
+		(void)snprintf(s->name, sizeof(s->name), "%s", name);
+		s->ns = json_integer_value(ns);
+		r->n_stages++;
 	}
-	return list;
+	return 1;
 }
 
-static json_t *forwards_json(struct json_out *out, const struct record *r)
+static void put_stages(struct json_out *out, json_t *o, const char *key, const void *value)
 {
-	json_t *list = json_array();
-	for (size_t i = 0; i < r->n_forwards; i++) {
-		const struct vmm_forward *f = &r->forwards[i];
-		json_t *o = json_new(out);
-		json_put_string(out, o, "protocol", f->udp ? "udp" : "tcp");
-		json_put_string(out, o, "host_address", f->host_address);
-		json_put_u64(out, o, "host_port", f->host_port);
-		json_put_u64(out, o, "guest_port", f->guest_port);
-		if (json_array_append_new(list, o) < 0)
-			out->failed = true;
-	}
-	return list;
+	const struct record *r = value;
+	json_t *stages = json_new(out);
+	for (size_t i = 0; i < r->n_stages; i++)
+		json_put_u64(out, stages, r->stages[i].name, (uint64_t)r->stages[i].ns);
+	json_put(out, o, key, stages);
 }
 
-static void put_nullable(struct json_out *out, json_t *o, const char *key, const char *value)
+static const struct field_ops stages_ops = { read_stages, put_stages };
+
+static const struct field record[] = {
+	FIELD_SCHEMA_VERSION(record, schema_version),
+	FIELD_STRING(record, name, FIELD_REQUIRED),
+	FIELD_STRING(record, template_id, FIELD_REQUIRED),
+	{ FIELD_KEY("revision_hash", record, revision, FIELD_IS_STRING, char *, FIELD_REQUIRED) },
+	FIELD_ENUM(record, state, enum record_state, FIELD_REQUIRED, state_names),
+	{ FIELD_KEY("start", record, restore, FIELD_IS_ENUM, bool, FIELD_REQUIRED),
+	  FIELD_NAMES(start_names) },
+	FIELD_TEXT(record, reason),
+	FIELD_BOOL(record, from_pool, FIELD_KEPT),
+	FIELD_STRING(record, backend, FIELD_REQUIRED),
+	FIELD_TEXT(record, backend_version),
+	FIELD_TEXT(record, accelerator),
+	FIELD_NUMBER(record, vcpus, unsigned, FIELD_REQUIRED, 1, UINT8_MAX),
+	FIELD_NUMBER(record, mem_mib, uint32_t, FIELD_REQUIRED, 1, UINT32_MAX),
+	FIELD_ENUM(record, memory, enum record_memory, FIELD_KEPT, memory_names),
+	FIELD_OBJECT_IF(record, data_disk, record_disk, FIELD_SPARSE, &disk_fields,
+			data_disk.present),
+	FIELD_LIST(record, volumes, n_volumes, record_volume, FIELD_SPARSE, &volume_fields),
+	FIELD_LIST(record, forwards, n_forwards, vmm_forward, FIELD_REQUIRED, &forward_fields),
+	FIELD_STRINGS(record, env),
+	FIELD_TEXT(record, hostname),
+	FIELD_TEXT(record, machine_id),
+	FIELD_STRING(record, created_at, FIELD_REQUIRED),
+	FIELD_TEXT(record, started_at),
+	FIELD_TEXT(record, ended_at),
+	FIELD_NUMBER(record, supervisor_pid, int64_t, FIELD_KEPT, 0, INT32_MAX),
+	FIELD_NUMBER(record, vmm_pid, int64_t, FIELD_KEPT, 0, INT32_MAX),
+	{ FIELD_KEY("agent", record, no_agent, FIELD_IS_NOT, bool, FIELD_KEPT) },
+	FIELD_BOOL(record, attached, FIELD_REQUIRED),
+	FIELD_BOOL(record, held, FIELD_SPARSE),
+	FIELD_SIZE(record, folder_inode, FIELD_SPARSE),
+	FIELD_ENUM(record, purpose, enum record_purpose, FIELD_REQUIRED, purpose_names),
+	{ FIELD_KEY("boot_args", record, cmdline, FIELD_IS_STRING, char *, FIELD_REQUIRED) },
+	{ .key = "stages_ns", .type = FIELD_IS_OWN, .presence = FIELD_KEPT, .ops = &stages_ops },
+	FIELD_TEXT(record, error),
+	FIELD_ENUM(record, health, enum record_health, FIELD_REQUIRED, health_names),
+	FIELD_TEXT(record, health_message),
+	FIELD_BOOL(record, workload_ended, FIELD_KEPT),
+	{ FIELD(record, exit_code, FIELD_IS_NUMBER, unsigned, FIELD_KEPT), .max = UINT8_MAX,
+	  .has = FIELD_OFFSET(record, has_exit_code, bool) },
+	FIELD_ENUM(record, restart, enum record_restart, FIELD_KEPT, restart_names),
+	FIELD_NUMBER(record, restart_max, unsigned, FIELD_KEPT, 0, UINT32_MAX),
+	/* for versions that know only one policy */
+	{ FIELD_KEY("restart_on_failure", record, restart, FIELD_IS_BOOL, enum record_restart,
+		    FIELD_ONLY_PUT) },
+	FIELD_BOOL(record, keep_running, FIELD_KEPT),
+	FIELD_NUMBER(record, restarts, unsigned, FIELD_REQUIRED, 0, UINT32_MAX),
+	FIELD_NUMBER(record, ttl_ms, int64_t, FIELD_REQUIRED, 0, INT64_MAX),
+	FIELD_TEXT(record, expires_at),
+	FIELD_BOOL(record, remove_at_end, FIELD_REQUIRED),
+	FIELD_SIZE(record, log_max_bytes, FIELD_REQUIRED),
+	FIELD_TEXT(record, cgroup),
+	FIELD_TEXT(record, cgroup_limits),
+	FIELD_TEXT(record, boot_id),
+	{ FIELD(record, usage, FIELD_IS_OBJECT, struct usage, FIELD_ONLY_PUT),
+	  .object = &usage_fields, .has = FIELD_OFFSET(record, has_usage, bool) },
+};
+static const struct fields record_fields = FIELDS(record, record);
+
+/* Say what older versions left to be understood.  0 or -ENOMEM. */
+static int migrate(json_t *doc, struct mvm_error *err)
 {
-	if (value)
-		json_put_text(out, o, key, value); /* errors may quote a guest */
-	else
-		json_put(out, o, key, json_null());
+	const char *start = json_string_value(json_object_get(doc, "start"));
+	enum record_memory memory = str_eq(start, start_names[true]) ? RECORD_MEMORY_SHARED
+								     : RECORD_MEMORY_OWN;
+	enum record_restart restart = json_is_true(json_object_get(doc, "restart_on_failure"))
+					      ? RECORD_RESTART_ON_FAILURE
+					      : RECORD_RESTART_NO;
+	AUTO_JSON json_t *missing = json_pack("{s:s, s:s}", "memory", memory_names[memory],
+					      "restart", restart_names[restart]);
+	if (!missing || (json_is_object(doc) && json_object_update_missing(doc, missing) < 0))
+		return mvm_error_oom(err);
+	return 0;
 }
 
-static json_t *usage_json(struct json_out *out, const struct usage *u)
+int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 {
-	json_t *o = json_new(out);
-	json_put_u64(out, o, "cpu_ns", u->cpu_ns);
-	json_put_u64(out, o, "memory_private_bytes", u->memory_private_bytes);
-	json_put_u64(out, o, "memory_shared_bytes", u->memory_shared_bytes);
-	json_put_u64(out, o, "supervisor_private_bytes", u->supervisor_private_bytes);
-	json_put_u64(out, o, "disk_bytes", u->disk_bytes);
-	return o;
+	AUTO_FREE char *text = NULL;
+	size_t len;
+	int r = file_read_at(dir_fd, RECORD_NAME, RECORD_MAX_BYTES, &text, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read %s: %s", RECORD_NAME, strerror(-r));
+	return record_parse(text, len, ret, err);
+}
+
+int record_parse(const char *text, size_t len, struct record *ret, struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	AUTO_DONE(record) rec = { 0 };
+	struct json_at root;
+
+	int r = json_read(text, len, RECORD_NAME, &doc, err);
+	if (r == 0)
+		r = migrate(doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, RECORD_NAME, doc);
+	r = fields_read(&record_fields, &root, &rec, err);
+	if (r < 0)
+		return r;
+	*ret = rec;
+	rec = (struct record){ 0 };
+	return 0;
 }
 
 char *record_to_json(const struct record *r)
 {
-	struct json_out out = { 0 };
-	json_t *o = json_new(&out);
-	json_put_u64(&out, o, "schema_version", 1);
-	json_put_string(&out, o, "name", r->name);
-	json_put_string(&out, o, "template_id", r->template_id);
-	json_put_string(&out, o, "revision_hash", r->revision);
-	json_put_string(&out, o, "state", record_state_name(r->state));
-	json_put_string(&out, o, "start", record_start_names[r->restore]);
-	put_nullable(&out, o, "reason", r->reason);
-	json_put(&out, o, "from_pool", json_boolean(r->from_pool));
-	json_put_string(&out, o, "backend", r->backend);
-	put_nullable(&out, o, "backend_version", r->backend_version);
-	put_nullable(&out, o, "accelerator", r->accelerator);
-	json_put_u64(&out, o, "vcpus", r->vcpus);
-	json_put_u64(&out, o, "mem_mib", r->mem_mib);
-	json_put_string(&out, o, "memory", record_memory_names[r->memory]);
-	if (r->data_disk_mib) {
-		json_t *disk = json_new(&out);
-		json_put_u64(&out, disk, "size_mib", r->data_disk_mib);
-		json_put_string(&out, disk, "copy", record_copy_names[r->data_disk_reflinked]);
-		json_put(&out, o, "data_disk", disk);
-	}
-	if (r->n_volumes)
-		json_put(&out, o, "volumes", volumes_json(&out, r));
-	json_put(&out, o, "forwards", forwards_json(&out, r));
-	if (r->env.n)
-		json_put_strings(&out, o, "env", r->env.v, r->env.n);
-	put_nullable(&out, o, "hostname", r->hostname);
-	put_nullable(&out, o, "machine_id", r->machine_id);
-	json_put_string(&out, o, "created_at", r->created_at);
-	put_nullable(&out, o, "started_at", r->started_at);
-	put_nullable(&out, o, "ended_at", r->ended_at);
-	json_put_u64(&out, o, "supervisor_pid", (uint64_t)r->supervisor_pid);
-	json_put_u64(&out, o, "vmm_pid", (uint64_t)r->vmm_pid);
-	json_put(&out, o, "agent", json_boolean(!r->no_agent));
-	json_put(&out, o, "attached", json_boolean(r->attached));
-	if (r->held)
-		json_put(&out, o, "held", json_true());
-	if (r->folder_inode)
-		json_put_u64(&out, o, "folder_inode", r->folder_inode);
-	json_put_string(&out, o, "purpose", record_purpose_names[r->purpose]);
-	json_put_string(&out, o, "boot_args", r->cmdline);
-	json_t *stages = json_new(&out);
-	for (size_t i = 0; i < r->n_stages; i++)
-		json_put_u64(&out, stages, r->stages[i].name, (uint64_t)r->stages[i].ns);
-	json_put(&out, o, "stages_ns", stages);
-	put_nullable(&out, o, "error", r->error);
-	json_put_string(&out, o, "health", record_health_name(r->health));
-	put_nullable(&out, o, "health_message", r->health_message);
-	json_put(&out, o, "workload_ended", json_boolean(r->workload_ended));
-	json_put(&out, o, "exit_code",
-		 r->has_exit_code ? json_integer((json_int_t)r->exit_code) : json_null());
-	json_put_string(&out, o, "restart", record_restart_names[r->restart]);
-	json_put_u64(&out, o, "restart_max", r->restart_max);
-	json_put(&out, o, "restart_on_failure", json_boolean(r->restart != RECORD_RESTART_NO));
-	json_put(&out, o, "keep_running", json_boolean(r->keep_running));
-	json_put_u64(&out, o, "restarts", r->restarts);
-	json_put_u64(&out, o, "ttl_ms", (uint64_t)r->ttl_ms);
-	put_nullable(&out, o, "expires_at", r->expires_at);
-	json_put(&out, o, "remove_at_end", json_boolean(r->remove_at_end));
-	json_put_u64(&out, o, "log_max_bytes", r->log_max_bytes);
-	put_nullable(&out, o, "cgroup", r->cgroup);
-	put_nullable(&out, o, "cgroup_limits", r->cgroup_limits);
-	put_nullable(&out, o, "boot_id", r->boot_id);
-	if (r->has_usage)
-		json_put(&out, o, "usage", usage_json(&out, &r->usage));
-
 	char *text = NULL;
-	return json_out_text(&out, o, JSON_TEXT_PRETTY, &text, NULL) < 0 ? NULL : text;
+	return fields_format(&record_fields, r, &text, NULL) < 0 ? NULL : text;
 }
 
 /* A full disk has no room for a new file, but the old one has its blocks.  Whoever reads it at that
@@ -216,22 +274,5 @@ int record_save(int dir_fd, const struct record *r, struct mvm_error *err)
 
 void record_done(struct record *r)
 {
-	char **strings[] = {
-		&r->name,	   &r->template_id,	&r->revision,
-		&r->backend,	   &r->backend_version, &r->accelerator,
-		&r->reason,	   &r->cmdline,		&r->created_at,
-		&r->started_at,	   &r->ended_at,	&r->hostname,
-		&r->machine_id,	   &r->error,		&r->boot_id,
-		&r->expires_at,	   &r->health_message,	&r->cgroup,
-		&r->cgroup_limits,
-	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
-		free(*strings[i]);
-	for (size_t i = 0; i < r->n_volumes; i++) {
-		free(r->volumes[i].host);
-		free(r->volumes[i].guest);
-		free(r->volumes[i].name);
-	}
-	strv_done(&r->env);
-	*r = (struct record){ 0 };
+	fields_done(&record_fields, r);
 }

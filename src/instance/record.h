@@ -78,7 +78,15 @@ struct record_volume {
 };
 #define RECORD_VOLUMES_MAX 16u
 
+/* This instance's copy of the data disk. */
+struct record_disk {
+	bool present;
+	uint32_t size_mib;
+	bool reflinked; /* its copy shares blocks; else it is a sparse copy */
+};
+
 struct record {
+	uint32_t schema_version; /* of the file that was read */
 	char *name, *template_id, *revision;
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
@@ -98,8 +106,7 @@ struct record {
 	size_t n_forwards;
 	struct record_volume volumes[RECORD_VOLUMES_MAX];
 	size_t n_volumes;
-	uint32_t data_disk_mib;	  /* 0: it has none */
-	bool data_disk_reflinked; /* how its copy was made: shared blocks, or a sparse copy */
+	struct record_disk data_disk;
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
 	struct strv env; /* variables of the workload's over the template's */
 	char *hostname;	 /* NULL in a first record: the guest is called by its name */
@@ -132,6 +139,8 @@ struct record {
 	/* of this moment, set by those who look; not stored */
 	bool has_usage;
 	struct usage usage;
+
+	struct json_t *other; /* what a newer version has written */
 };
 
 /* Read and check a record.  -ENOENT, -EBADMSG and others. */

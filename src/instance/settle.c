@@ -107,7 +107,7 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	    lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
 		return 0;
 	int loaded = record_load(dir_fd, &r, NULL);
-	if (loaded == -ENOMEM)
+	if (loaded == -ENOMEM || loaded == -EOPNOTSUPP) /* a newer mvm's */
 		return 0;
 	if (loaded < 0 || (is_copy(dir_fd, name, &r) && !str_eq(r.name, name)))
 		return stray(instances_fd, name, dir_fd);

@@ -4,8 +4,9 @@
 
 /*
  * Documents by the table of their fields: a type states each member once, in the order of the
- * file, and is read, written and freed by that.  A member's key is its name in the struct.
- * Members that nobody here knows are kept in `other` and written again.
+ * file, and is read, written and freed by that.  A member's key is its name in the struct, or the
+ * one that FIELD_KEY() gives it.  Keys that the table lacks are kept in `other` and written again,
+ * or dropped where FIELDS_CLOSED() has no `other`.
  *
  *	static const struct field fields[] = {
  *		FIELD_SCHEMA_VERSION(mvm_template_spec, schema_version),
@@ -18,34 +19,49 @@
 
 #include "model/template.h"
 #include <stddef.h>
+#include <stdint.h>
 
 #include "codec/json.h"
 #include "model/name.h"
 
 enum field_type {
-	FIELD_IS_SCHEMA_VERSION, /* see read_schema_version() */
+	FIELD_IS_SCHEMA_VERSION, /* see read_schema_version(); what is written has ours */
 	FIELD_IS_STRING,
+	FIELD_IS_TEXT,	/* a string that may quote a guest, see json_put_text() */
+	FIELD_IS_CHARS, /* a string within the struct */
 	FIELD_IS_NAME,
 	FIELD_IS_TIME,
-	FIELD_IS_U8,
-	FIELD_IS_U32,
-	FIELD_IS_SIZE,
+	FIELD_IS_NUMBER,
+	FIELD_IS_BOOL,
+	FIELD_IS_NOT,  /* true in the file means zero in the struct */
+	FIELD_IS_ENUM, /* the value's name */
+	FIELD_IS_STRINGS,
 	FIELD_IS_PAIRS,
 	FIELD_IS_OBJECT,
+	FIELD_IS_LIST, /* of objects, an array within the struct */
 	FIELD_IS_RUN,
+	FIELD_IS_OWN, /* as its field_ops have it */
 };
 
 enum field_presence {
 	FIELD_REQUIRED,
-	FIELD_KEPT,   /* may be missing or null; always written, an absent object as null */
-	FIELD_SPARSE, /* may be missing or null; not written while it is empty */
+	FIELD_KEPT,	/* may be missing or null; always written, an absent one as null */
+	FIELD_SPARSE,	/* may be missing or null; not written while it is empty */
+	FIELD_ONLY_PUT, /* written for others, unless it is absent; not read */
 };
 
 struct fields {
 	const struct field *v;
 	size_t n;
 	size_t size;  /* of the struct */
-	size_t other; /* where its json_t is */
+	size_t other; /* where its json_t is; or FIELDS_NO_OTHER */
+};
+#define FIELDS_NO_OTHER SIZE_MAX
+
+/* Read and write a member that only one struct has; both get the whole struct.  It owns nothing. */
+struct field_ops {
+	int (*read)(const struct json_at *at, const char *key, void *value, struct mvm_error *err);
+	void (*put)(struct json_out *out, json_t *o, const char *key, const void *value);
 };
 
 struct field {
@@ -53,9 +69,14 @@ struct field {
 	enum field_type type;
 	enum field_presence presence;
 	size_t offset;
+	size_t size;		     /* of the member; FIELD_IS_LIST: of an item */
+	uint64_t min, max;	     /* FIELD_IS_NUMBER; FIELD_IS_LIST: max is of its items */
+	const char *const *names;    /* FIELD_IS_ENUM: max of them */
 	enum name_kind name;	     /* FIELD_IS_NAME */
-	const struct fields *object; /* FIELD_IS_OBJECT: a struct within the struct */
-	size_t has; /* FIELD_IS_OBJECT: the bool that says whether it is there; or 0 */
+	const struct fields *object; /* FIELD_IS_OBJECT, FIELD_IS_LIST: of a struct in this one */
+	const struct field_ops *ops; /* FIELD_IS_OWN */
+	size_t count;		     /* FIELD_IS_LIST: the size_t that counts its items */
+	size_t has; /* the bool that says whether the member is there; 0: it always is */
 };
 
 #define FIELD_OFFSET(T, m, C)                                                                      \
@@ -65,9 +86,17 @@ struct field {
 	{                                                                                          \
 		(table), MVM_ARRAY_SIZE(table), sizeof(struct T), FIELD_OFFSET(T, other, json_t *) \
 	}
+#define FIELDS_CLOSED(T, table)                                                                    \
+	{                                                                                          \
+		(table), MVM_ARRAY_SIZE(table), sizeof(struct T), FIELDS_NO_OTHER                  \
+	}
 
-#define FIELD(T, m, what, C, when)                                                                 \
-	.key = #m, .type = (what), .presence = (when), .offset = FIELD_OFFSET(T, m, C)
+/* The members of an initializer; what a type of field needs beyond them follows. */
+#define FIELD_KEY(k, T, m, what, C, when)                                                          \
+	.key = (k), .type = (what), .presence = (when), .offset = FIELD_OFFSET(T, m, C),           \
+	.size = sizeof(C)
+#define FIELD(T, m, what, C, when) FIELD_KEY(#m, T, m, what, C, when)
+#define FIELD_NAMES(table)	   .names = (table), .max = MVM_ARRAY_SIZE(table)
 
 #define FIELD_SCHEMA_VERSION(T, m)                                                                 \
 	{                                                                                          \
@@ -77,6 +106,15 @@ struct field {
 	{                                                                                          \
 		FIELD(T, m, FIELD_IS_STRING, char *, presence)                                     \
 	}
+#define FIELD_TEXT(T, m)                                                                           \
+	{                                                                                          \
+		FIELD(T, m, FIELD_IS_TEXT, char *, FIELD_KEPT)                                     \
+	}
+#define FIELD_CHARS(T, m)                                                                          \
+	{                                                                                          \
+		.key = #m, .type = FIELD_IS_CHARS, .presence = FIELD_REQUIRED,                     \
+		.offset = FIELD_OFFSET(T, m[0], char), .size = sizeof(((struct T *)0)->m)          \
+	}
 #define FIELD_NAME(T, m, kind)                                                                     \
 	{                                                                                          \
 		FIELD(T, m, FIELD_IS_NAME, char *, FIELD_REQUIRED), .name = (kind)                 \
@@ -85,17 +123,21 @@ struct field {
 	{                                                                                          \
 		FIELD(T, m, FIELD_IS_TIME, int64_t, FIELD_REQUIRED)                                \
 	}
-#define FIELD_U8(T, m)                                                                             \
+#define FIELD_NUMBER(T, m, C, presence, least, most)                                               \
 	{                                                                                          \
-		FIELD(T, m, FIELD_IS_U8, uint8_t, FIELD_REQUIRED)                                  \
+		FIELD(T, m, FIELD_IS_NUMBER, C, presence), .min = (least), .max = (most)           \
 	}
-#define FIELD_U32(T, m)                                                                            \
+#define FIELD_BOOL(T, m, presence)                                                                 \
 	{                                                                                          \
-		FIELD(T, m, FIELD_IS_U32, uint32_t, FIELD_REQUIRED)                                \
+		FIELD(T, m, FIELD_IS_BOOL, bool, presence)                                         \
 	}
-#define FIELD_SIZE(T, m, presence)                                                                 \
+#define FIELD_ENUM(T, m, C, presence, table)                                                       \
 	{                                                                                          \
-		FIELD(T, m, FIELD_IS_SIZE, uint64_t, presence)                                     \
+		FIELD(T, m, FIELD_IS_ENUM, C, presence), FIELD_NAMES(table)                        \
+	}
+#define FIELD_STRINGS(T, m)                                                                        \
+	{                                                                                          \
+		FIELD(T, m, FIELD_IS_STRINGS, struct strv, FIELD_SPARSE)                           \
 	}
 #define FIELD_PAIRS(T, m)                                                                          \
 	{                                                                                          \
@@ -109,12 +151,23 @@ struct field {
 	{                                                                                          \
 		FIELD(T, m, FIELD_IS_OBJECT, struct C, presence), .object = (fields)               \
 	}
-/* has: the path of the bool in T */
+/* flag: the path of the bool in T */
 #define FIELD_OBJECT_IF(T, m, C, presence, fields, flag)                                           \
 	{                                                                                          \
 		FIELD(T, m, FIELD_IS_OBJECT, struct C, presence),                                  \
 			.object = (fields), .has = FIELD_OFFSET(T, flag, bool)                     \
 	}
+/* m: an array of struct C in T, of which n are in use */
+#define FIELD_LIST(T, m, n, C, when, fields)                                                       \
+	{                                                                                          \
+		.key = #m, .type = FIELD_IS_LIST, .presence = (when),                              \
+		.offset = FIELD_OFFSET(T, m[0], struct C), .size = sizeof(struct C),               \
+		.max = MVM_ARRAY_SIZE(((struct T *)0)->m), .object = (fields),                     \
+		.count = FIELD_OFFSET(T, n, size_t)                                                \
+	}
+#define FIELD_U8(T, m)		   FIELD_NUMBER(T, m, uint8_t, FIELD_REQUIRED, 0, UINT8_MAX)
+#define FIELD_U32(T, m)		   FIELD_NUMBER(T, m, uint32_t, FIELD_REQUIRED, 0, UINT32_MAX)
+#define FIELD_SIZE(T, m, presence) FIELD_NUMBER(T, m, uint64_t, presence, 0, JSON_U64_MAX)
 
 /*
  * Read the object at a place into an empty struct, which may be half-filled on failure.

@@ -34,7 +34,8 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 		.memory = !plan->restore      ? RECORD_MEMORY_OWN
 			  : o->private_memory ? RECORD_MEMORY_SPARSE
 					      : RECORD_MEMORY_SHARED,
-		.data_disk_mib = q->revision->rev.data_disk_mib,
+		.data_disk = { .present = q->revision->rev.data_disk_mib != 0,
+			       .size_mib = q->revision->rev.data_disk_mib },
 		.n_forwards = o->n_forwards,
 		.restart = o->restart,
 		.restart_max = o->restart_max,

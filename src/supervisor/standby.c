@@ -34,7 +34,7 @@ static int check_fit(const struct supervisor *s, const struct record *wanted, co
 	    !str_eq(have->accelerator, wanted->accelerator))
 		return not_this("VMM", err);
 	if (have->vcpus != wanted->vcpus || have->mem_mib != wanted->mem_mib ||
-	    have->data_disk_mib != wanted->data_disk_mib)
+	    have->data_disk.size_mib != wanted->data_disk.size_mib)
 		return not_this("machine", err);
 	return 0;
 }
@@ -113,7 +113,7 @@ static void take_record(struct supervisor *s, struct record *wanted)
 	wanted->folder_inode = s->record.folder_inode;
 	wanted->supervisor_pid = s->record.supervisor_pid;
 	wanted->vmm_pid = s->record.vmm_pid;
-	wanted->data_disk_reflinked = s->record.data_disk_reflinked;
+	wanted->data_disk.reflinked = s->record.data_disk.reflinked;
 	record_done(&s->record);
 	s->record = *wanted;
 	*wanted = (struct record){ 0 };

@@ -133,6 +133,16 @@ static void only_a_vm_of_a_pool_may_have_another_name(void **state)
 	assert_names(user, 3);
 }
 
+static void an_instance_of_a_newer_mvm_is_no_stray(void **state)
+{
+	static const char text[] = "{\"schema_version\": 2}\n";
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+	assert_int_equal(file_replace_unsynced_at(dir, RECORD_NAME, text, strlen(text), 0600), 0);
+	assert_int_equal(settle(fd, "one"), 0);
+	assert_names(dir, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +150,7 @@ int main(void)
 		IN_SCRATCH(a_foreign_file_keeps_a_lost_instance),
 		IN_SCRATCH(what_firecracker_leaves_goes),
 		IN_SCRATCH(only_a_vm_of_a_pool_may_have_another_name),
+		IN_SCRATCH(an_instance_of_a_newer_mvm_is_no_stray),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
