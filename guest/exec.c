@@ -13,6 +13,7 @@
 #include "command.h"
 #include "copy.h"
 #include "net/agent.h"
+#include "net/message.h"
 #include "net/wire.h"
 #include "pipes.h"
 #include "stream.h"
@@ -20,10 +21,7 @@
 #define CREDIT_MAX (16u << 20) /* a host that grants more than this gets this */
 /* A frame with this much is what virtio_console takes in one write: one byte more would cost
  * another trip to the VMM and another interrupt. */
-#define PIECE_MAX (32768u - FRAME_HEADER_SIZE - 1)
-/* Consumed input is credited when it is this much, for the same reason; the rest of the window is
- * the host's meanwhile. */
-#define CREDIT_PIECE	  (WINDOW_BYTES / 4)
+#define PIECE_MAX	  (32768u - FRAME_HEADER_SIZE - 1)
 #define TERMINAL_LEFT_MAX 65536u
 #define END_OF_FILE	  4 /* Ctrl-D: how a terminal says that its input is over */
 
@@ -215,13 +213,13 @@ static void resume(struct stream *s)
 
 static void grant(struct exec *e, size_t n)
 {
-	e->consumed += (uint32_t)n;
-	if (e->consumed < CREDIT_PIECE)
+	uint8_t payload[CREDIT_SIZE];
+	uint32_t due = message_credit_due(&e->consumed, n);
+	if (due == 0)
 		return;
-	uint32_t le = htole32(e->consumed);
-	e->receive_window += e->consumed;
-	e->consumed = 0;
-	stream_send(e->stream.agent, FRAME_CREDIT, e->stream.id, &le, sizeof(le));
+	e->receive_window += due;
+	message_put_credit(due, payload);
+	stream_send(e->stream.agent, FRAME_CREDIT, e->stream.id, payload, sizeof(payload));
 }
 
 static void pump_input(struct exec *e)
@@ -305,11 +303,7 @@ static void take_input(struct exec *e, const struct frame *f)
 
 static void take_credit(struct exec *e, const struct frame *f)
 {
-	uint32_t le;
-	if (f->len != sizeof(le))
-		return;
-	memcpy(&le, f->payload, sizeof(le));
-	uint32_t n = le32toh(le);
+	uint32_t n = message_get_credit(f->payload, f->len);
 	e->send_window = n > CREDIT_MAX - e->send_window ? CREDIT_MAX : e->send_window + n;
 	settle(e);
 }

@@ -334,8 +334,7 @@ static void settle(struct agent *a)
 	}
 	if (!a->channel_source)
 		return;
-	uint32_t events = EPOLLIN | (channel_wants_write(&a->channel) ? (uint32_t)EPOLLOUT : 0);
-	int r = loop_source_set_events(a->channel_source, events);
+	int r = loop_source_set_events(a->channel_source, channel_events(&a->channel));
 	if (r < 0)
 		a->channel_error = r;
 }

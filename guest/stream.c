@@ -3,10 +3,9 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/wait.h>
 
 #include "net/agent.h"
-#include "net/wire.h"
+#include "net/message.h"
 
 #define QUEUE_HIGH (1u << 20)
 
@@ -50,10 +49,12 @@ void stream_send(struct agent *a, uint8_t type, uint32_t id, const void *payload
 		a->channel_error = r;
 }
 
-static void send_fields(struct agent *a, uint8_t type, uint32_t id, const struct strbuf *fields)
+/* made: what making the payload gave */
+static void send_payload(struct agent *a, uint8_t type, uint32_t id, const struct strbuf *fields,
+			 int made)
 {
-	if (fields->failed)
-		a->channel_error = -ENOMEM;
+	if (made < 0)
+		a->channel_error = made;
 	else
 		stream_send(a, type, id, fields->data, fields->len);
 }
@@ -62,23 +63,15 @@ void stream_reply(struct agent *a, uint32_t id, int code, const char *message,
 		  const struct strbuf *results)
 {
 	AUTO_DONE(strbuf) fields = { 0 };
-	wire_put_u64(&fields, FIELD_STATUS, (uint64_t)-code);
-	wire_put_str(&fields, FIELD_MESSAGE, message);
-	if (results) {
-		strbuf_add(&fields, results->data, results->len);
-		fields.failed |= results->failed;
-	}
-	send_fields(a, FRAME_REPLY, id, &fields);
+	int r = message_put_reply(&fields, -code, message, results);
+	send_payload(a, FRAME_REPLY, id, &fields, r);
 }
 
 void stream_end(struct agent *a, uint32_t id, int status)
 {
 	AUTO_DONE(strbuf) fields = { 0 };
-	if (WIFSIGNALED(status))
-		wire_put_u64(&fields, FIELD_SIGNAL, (uint64_t)WTERMSIG(status));
-	else
-		wire_put_u64(&fields, FIELD_EXIT_CODE, (uint64_t)WEXITSTATUS(status));
-	send_fields(a, FRAME_END, id, &fields);
+	message_put_end(&fields, status);
+	send_payload(a, FRAME_END, id, &fields, fields.failed ? -ENOMEM : 0);
 }
 
 void stream_end_reset(struct agent *a, uint32_t id)

@@ -14,7 +14,7 @@
 #include "folders.h"
 #include "mounts.h"
 #include "net/agent.h"
-#include "net/wire.h"
+#include "net/message.h"
 #include "output.h"
 #include "power.h"
 #include "stream.h"
@@ -184,11 +184,7 @@ int workload_start(struct agent *a, const struct request *q, struct mvm_error *e
 static void reply_ended(struct agent *a, uint32_t id)
 {
 	AUTO_DONE(strbuf) results = { 0 };
-	int status = a->workload_status;
-	if (WIFSIGNALED(status))
-		wire_put_u64(&results, FIELD_SIGNAL, (uint64_t)WTERMSIG(status));
-	else
-		wire_put_u64(&results, FIELD_EXIT_CODE, (uint64_t)WEXITSTATUS(status));
+	message_put_end(&results, a->workload_status);
 	stream_reply(a, id, 0, NULL, &results);
 }
 

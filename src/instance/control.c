@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "net/agent.h"
-#include "net/wire.h"
+#include "net/message.h"
 
 int control_init(struct control *c, int fd)
 {
@@ -64,20 +64,10 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 /* The reply's status as our return value, its words as the error. */
 int control_check_reply(const struct frame *f, const char *what, struct mvm_error *err)
 {
-	struct wire_field field;
-	uint64_t status;
-
-	if (wire_find(f->payload, f->len, FIELD_STATUS, &field) <= 0 ||
-	    wire_get_u64(&field, &status) < 0 || status > 4095)
-		return mvm_error_set(err, -EPROTO, "an answer without a status");
-	if (status == 0)
-		return 0;
-	int r = -(int)status;
-	if (wire_find(f->payload, f->len, FIELD_MESSAGE, &field) > 0)
-		r = mvm_error_set(err, r, "%.*s", (int)field.len, (const char *)field.data);
-	else
-		r = mvm_error_set(err, r, "%s", strerror(-r));
-	return what ? mvm_error_context(err, r, "%s", what) : r;
+	int r = message_get_status(f->payload, f->len, err);
+	if (r > 0)
+		r = -r;
+	return r < 0 && what ? mvm_error_context(err, r, "%s", what) : r;
 }
 
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
@@ -103,17 +93,15 @@ int control_send_call(struct control *c, unsigned call, const struct strbuf *arg
 		      uint32_t *ret_stream, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) payload = { 0 };
-	wire_put_u64(&payload, FIELD_CALL, call);
-	if (args && args->len)
-		strbuf_add(&payload, args->data, args->len);
-	if (payload.failed || (args && args->failed))
-		return mvm_error_oom(err);
-	if (payload.len > FRAME_PAYLOAD_MAX)
-		return mvm_error_set(err, -EFBIG,
-				     "command and environment are larger than %u bytes",
-				     FRAME_PAYLOAD_MAX);
+	int r = message_put_call(&payload, call, args);
+	if (r < 0)
+		return r == -ENOMEM
+			       ? mvm_error_oom(err)
+			       : mvm_error_set(err, r,
+					       "command and environment are larger than %u bytes",
+					       FRAME_PAYLOAD_MAX);
 	*ret_stream = ++c->last_stream;
-	int r = channel_send(&c->channel, FRAME_CALL, *ret_stream, payload.data, payload.len);
+	r = channel_send(&c->channel, FRAME_CALL, *ret_stream, payload.data, payload.len);
 	return r < 0 ? control_gone(r, err) : 0;
 }
 

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
 #include "base/queue.h"
@@ -82,6 +83,12 @@ static inline size_t channel_queued(const struct channel *c)
 static inline bool channel_wants_write(const struct channel *c)
 {
 	return channel_queued(c) > 0;
+}
+
+/* What its owner's loop is to watch the descriptor for. */
+static inline uint32_t channel_events(const struct channel *c)
+{
+	return channel_wants_write(c) ? EPOLLIN | EPOLLOUT : EPOLLIN;
 }
 
 void channel_done(struct channel *c); /* frees the buffers, leaves fd open */

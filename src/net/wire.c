@@ -81,3 +81,13 @@ int wire_find(const void *payload, size_t len, uint16_t tag, struct wire_field *
 	}
 	return r;
 }
+
+bool wire_find_u64(const void *payload, size_t len, uint16_t tag, uint64_t max, uint64_t *ret)
+{
+	struct wire_field field;
+	uint64_t n;
+	if (wire_find(payload, len, tag, &field) <= 0 || wire_get_u64(&field, &n) < 0 || n > max)
+		return false;
+	*ret = n;
+	return true;
+}

@@ -11,6 +11,7 @@
  * reads past it.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/str.h"
@@ -43,5 +44,8 @@ int wire_get_str(const struct wire_field *f, char **ret);
 
 /* The first field with this tag.  Returns 1, 0 (absent) or -EPROTO. */
 int wire_find(const void *payload, size_t len, uint16_t tag, struct wire_field *ret);
+
+/* Is there a first field with this tag, a number of at most max?  *ret is set only then. */
+bool wire_find_u64(const void *payload, size_t len, uint16_t tag, uint64_t max, uint64_t *ret);
 
 #endif

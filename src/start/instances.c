@@ -12,6 +12,7 @@
 #include "instance/instance.h"
 #include "instance/session.h"
 #include "net/agent.h"
+#include "net/message.h"
 #include "net/wire.h"
 #include "start/start.h"
 
@@ -102,16 +103,13 @@ int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_statu
 		      struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
-	struct wire_field field;
-	uint64_t n = 0;
 	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
 			     &reply, err);
 	if (r < 0 && r != -EREMOTEIO)
 		return r;
-	bool known = r == 0 && wire_find(reply.data, reply.len, FIELD_EXIT_CODE, &field) > 0 &&
-		     wire_get_u64(&field, &n) == 0 && n <= 255;
+	int status = r < 0 ? r : message_get_end(reply.data, reply.len, NULL);
 	if (ret_status)
-		*ret_status = known ? (int)n : -1;
+		*ret_status = status < 0 ? -1 : status;
 	return 0;
 }
 
@@ -119,17 +117,14 @@ int mvm_instance_wait_workload(struct mvm_instance *i, int64_t timeout_ms, int *
 			       struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
-	struct wire_field field;
-	uint64_t n = 0;
 	int r = control_call(&i->control, CALL_AWAIT, "waiting for the workload", NULL,
 			     clock_deadline_ns(timeout_ms), &reply, err);
 	if (r < 0)
 		return r;
-	bool signalled = wire_find(reply.data, reply.len, FIELD_SIGNAL, &field) > 0;
-	if ((!signalled && wire_find(reply.data, reply.len, FIELD_EXIT_CODE, &field) <= 0) ||
-	    wire_get_u64(&field, &n) < 0 || n > 255)
-		return mvm_error_set(err, -EPROTO, "the agent's answer has no exit status");
-	*ret_status = (int)n + (signalled ? 128 : 0);
+	r = message_get_end(reply.data, reply.len, NULL);
+	if (r < 0)
+		return mvm_error_set(err, r, "the agent's answer has no exit status");
+	*ret_status = r;
 	return 0;
 }
 

@@ -59,15 +59,6 @@ int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, str
 	return call(mvm, name, CALL_SIGNAL, &args, NULL, err);
 }
 
-static uint64_t number_of(const struct strbuf *reply, uint16_t tag)
-{
-	struct wire_field field;
-	uint64_t n = 0;
-	if (wire_find(reply->data, reply->len, tag, &field) > 0)
-		(void)wire_get_u64(&field, &n); /* stays 0, and so does what it multiplies */
-	return n;
-}
-
 /* A line as guest/processes.c writes it. */
 static int take_process(const char *line, uint64_t tick_ns, uint64_t page_bytes, mvm_process_fn fn,
 			void *arg, struct mvm_error *err)
@@ -92,12 +83,14 @@ int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn,
 {
 	AUTO_DONE(strbuf) reply = { 0 };
 	struct wire_field field;
+	uint64_t tick_ns = 0, page_bytes = 0;
 
 	int r = call(mvm, name, CALL_PROCESSES, NULL, &reply, err);
 	if (r < 0)
 		return r;
-	uint64_t tick_ns = number_of(&reply, FIELD_TIME_NS);
-	uint64_t page_bytes = number_of(&reply, FIELD_MEMORY_BYTES);
+	/* one that is missing stays 0, and so does what it multiplies */
+	(void)wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, UINT64_MAX, &tick_ns);
+	(void)wire_find_u64(reply.data, reply.len, FIELD_MEMORY_BYTES, UINT64_MAX, &page_bytes);
 	struct wire_reader reader = { (const uint8_t *)reply.data, reply.len };
 	while (r == 0 && wire_next(&reader, &field) > 0) {
 		AUTO_FREE char *line = NULL;

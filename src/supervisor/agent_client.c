@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "net/message.h"
 #include "net/wire.h"
 
 /* What clients may have on its way to a guest that takes nothing: a window for each stream that an
@@ -33,9 +34,8 @@ static void mark_misbehaved(struct agent_client *a, const char *how)
 
 static void take_hello(struct agent_client *a, const struct frame *f)
 {
-	struct wire_field field;
-	if (a->hello || wire_find(f->payload, f->len, FIELD_PROTOCOL, &field) <= 0 ||
-	    wire_get_u64(&field, &a->protocol) < 0) {
+	if (a->hello ||
+	    !wire_find_u64(f->payload, f->len, FIELD_PROTOCOL, UINT64_MAX, &a->protocol)) {
 		mark_misbehaved(a, "the agent's greeting makes no sense");
 		return;
 	}
@@ -63,17 +63,10 @@ static void forget_later(struct agent_client *a, struct agent_later *l)
 
 static void take_answer(struct agent_client *a, struct agent_later *l, const struct frame *f)
 {
-	AUTO_FREE char *message = NULL;
-	struct wire_field field;
-	uint64_t status;
-
+	struct mvm_error words = { 0 };
+	int status = message_get_status(f->payload, f->len, &words);
 	forget_later(a, l);
-	if (wire_find(f->payload, f->len, FIELD_STATUS, &field) <= 0 ||
-	    wire_get_u64(&field, &status) < 0 || status > 4095)
-		status = EPROTO;
-	if (status && wire_find(f->payload, f->len, FIELD_MESSAGE, &field) > 0)
-		(void)wire_get_str(&field, &message); /* else the number has to do */
-	l->on_answer(l->arg, (int)status, message ? message : strerror((int)status), f);
+	l->on_answer(l->arg, status < 0 ? -status : status, words.text, f);
 }
 
 static void take_frame(struct agent_client *a, const struct frame *f)
@@ -117,8 +110,7 @@ static void on_ready(void *arg, uint32_t events)
 	if (a->broken[0])
 		return;
 	if (r == 0)
-		r = loop_source_set_events(
-			a->source, EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0));
+		r = loop_source_set_events(a->source, channel_events(&a->channel));
 	if (r == -EPIPE)
 		mark_broken(a, "the agent's channel was closed");
 	else if (r == -EPROTO)
@@ -139,8 +131,7 @@ int agent_client_move(struct agent_client *a, struct loop *loop, int fd)
 	struct loop_source *source;
 	if (a->broken[0] || a->hello)
 		return -EPIPE;
-	int r = loop_add_fd(loop, fd, EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0),
-			    on_ready, a, &source);
+	int r = loop_add_fd(loop, fd, channel_events(&a->channel), on_ready, a, &source);
 	if (r < 0)
 		return r;
 	loop_source_free(a->source);
@@ -169,10 +160,7 @@ int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, con
 		return -EBUSY;
 	a->channel.out_limit = QUEUE_MAX + (type == FRAME_RESET ? RESETS_MAX : 0);
 	int r = channel_send(&a->channel, type, stream, payload, len);
-	if (r < 0)
-		return r;
-	return loop_source_set_events(a->source,
-				      EPOLLIN | (channel_wants_write(&a->channel) ? EPOLLOUT : 0));
+	return r < 0 ? r : loop_source_set_events(a->source, channel_events(&a->channel));
 }
 
 /* Run the loop until *done, the channel breaks, *stop or the deadline. */
@@ -211,19 +199,11 @@ int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const boo
 /* Turn a reply's status into our return value. */
 static int check_status(const struct strbuf *reply, const char *what, struct mvm_error *err)
 {
-	struct wire_field field;
-	uint64_t status;
-
-	if (wire_find(reply->data, reply->len, FIELD_STATUS, &field) <= 0 ||
-	    wire_get_u64(&field, &status) < 0)
-		return mvm_error_set(err, -EPROTO, "%s: the agent's answer has no status", what);
+	struct mvm_error words = { 0 };
+	int status = message_get_status(reply->data, reply->len, &words);
 	if (status == 0)
 		return 0;
-	if (wire_find(reply->data, reply->len, FIELD_MESSAGE, &field) > 0)
-		return mvm_error_set(err, -EREMOTEIO, "%s: %.*s", what, (int)field.len,
-				     (const char *)field.data);
-	return mvm_error_set(err, -EREMOTEIO, "%s: %s", what,
-			     status < 4096 ? strerror((int)status) : "unknown failure");
+	return mvm_error_set(err, status < 0 ? status : -EREMOTEIO, "%s: %s", what, words.text);
 }
 
 int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, const char *what,
@@ -231,19 +211,17 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 		      struct strbuf *ret_reply, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) payload = { 0 };
-	wire_put_u64(&payload, FIELD_CALL, call);
-	if (args && args->len)
-		strbuf_add(&payload, args->data, args->len);
-	if (payload.failed || (args && args->failed))
-		return mvm_error_oom(err);
-	if (payload.len > FRAME_PAYLOAD_MAX)
-		return mvm_error_set(err, -EFBIG, "%s: the arguments are larger than %u bytes",
-				     what, FRAME_PAYLOAD_MAX);
+	int r = message_put_call(&payload, call, args);
+	if (r < 0)
+		return r == -ENOMEM
+			       ? mvm_error_oom(err)
+			       : mvm_error_set(err, r, "%s: the arguments are larger than %u bytes",
+					       what, FRAME_PAYLOAD_MAX);
 
 	strbuf_done(&a->reply);
 	a->replied = false;
 	a->own_stream = AGENT_OWN_STREAMS | ++a->last_own_stream;
-	int r = agent_client_send(a, FRAME_CALL, a->own_stream, payload.data, payload.len);
+	r = agent_client_send(a, FRAME_CALL, a->own_stream, payload.data, payload.len);
 	if (r < 0)
 		return mvm_error_set(err, -EREMOTEIO, "%s: cannot reach the guest's agent: %s",
 				     what, a->broken[0] ? a->broken : strerror(-r));
@@ -267,14 +245,11 @@ int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned c
 	AUTO_DONE(strbuf) payload = { 0 };
 	if (l->stream)
 		return -EBUSY;
-	wire_put_u64(&payload, FIELD_CALL, call);
-	strbuf_add(&payload, args->data, args->len);
-	if (payload.failed || args->failed)
-		return -ENOMEM;
-	if (payload.len > FRAME_PAYLOAD_MAX)
-		return -EFBIG;
+	int r = message_put_call(&payload, call, args);
+	if (r < 0)
+		return r;
 	uint32_t stream = AGENT_OWN_STREAMS | ++a->last_own_stream;
-	int r = agent_client_send(a, FRAME_CALL, stream, payload.data, payload.len);
+	r = agent_client_send(a, FRAME_CALL, stream, payload.data, payload.len);
 	if (r < 0)
 		return r;
 	*l = (struct agent_later){

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/clients.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/sock.h"
+#include "net/message.h"
 #include "net/wire.h"
 
 struct client {
@@ -90,9 +90,7 @@ static bool send_to(struct client *client, uint8_t type, uint32_t stream, const 
 {
 	int r = channel_send(&client->channel, type, stream, payload, len);
 	if (r == 0)
-		r = loop_source_set_events(
-			client->source,
-			EPOLLIN | (channel_wants_write(&client->channel) ? EPOLLOUT : 0));
+		r = loop_source_set_events(client->source, channel_events(&client->channel));
 	if (r == 0)
 		return true;
 	drop_client(client);
@@ -102,9 +100,8 @@ static bool send_to(struct client *client, uint8_t type, uint32_t stream, const 
 static bool refuse(struct client *client, uint32_t stream, int status, const char *message)
 {
 	AUTO_DONE(strbuf) b = { 0 };
-	wire_put_u64(&b, FIELD_STATUS, (uint64_t)status);
-	wire_put_str(&b, FIELD_MESSAGE, message);
-	return b.failed || send_to(client, FRAME_REPLY, stream, b.data, b.len);
+	return message_put_reply(&b, status, message, NULL) < 0 ||
+	       send_to(client, FRAME_REPLY, stream, b.data, b.len);
 }
 
 void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
@@ -115,11 +112,7 @@ void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int s
 
 	if (!client)
 		return;
-	wire_put_u64(&b, FIELD_STATUS, (uint64_t)status);
-	wire_put_str(&b, FIELD_MESSAGE, message);
-	if (fields)
-		strbuf_add(&b, fields->data, fields->len);
-	if (b.failed || b.len > FRAME_PAYLOAD_MAX)
+	if (message_put_reply(&b, status, message, fields) < 0)
 		drop_client(client);
 	else
 		(void)send_to(client, FRAME_REPLY, stream, b.data, b.len);
@@ -198,11 +191,9 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 static bool take_call(struct client *client, const struct frame *f)
 {
 	const struct clients *c = client->owner;
-	struct wire_field field;
 	uint64_t call;
 
-	if (wire_find(f->payload, f->len, FIELD_CALL, &field) <= 0 ||
-	    wire_get_u64(&field, &call) < 0)
+	if (!wire_find_u64(f->payload, f->len, FIELD_CALL, UINT64_MAX, &call))
 		return refuse(client, f->stream, EPROTO, "a call without a number");
 	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT ||
 		       call == CALL_KEEP;
@@ -233,14 +224,6 @@ static bool take_call(struct client *client, const struct frame *f)
 	}
 }
 
-static uint32_t credit_of(const struct frame *f)
-{
-	uint32_t le = 0;
-	if (f->len == sizeof(le))
-		memcpy(&le, f->payload, sizeof(le));
-	return le32toh(le);
-}
-
 /* Returns false when the client was dropped. */
 static bool take_client_frame(struct client *client, const struct frame *f)
 {
@@ -259,7 +242,7 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 		}
 		s->client_window -= bytes;
 	} else if (f->type == FRAME_CREDIT) {
-		uint32_t credit = credit_of(f);
+		uint32_t credit = message_get_credit(f->payload, f->len);
 		if (credit > WINDOW_BYTES - s->guest_window) {
 			drop_client(client);
 			return false;
@@ -306,7 +289,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 			s->ended |= (uint8_t)channel;
 		s->guest_window -= bytes;
 	} else if (f->type == FRAME_CREDIT) {
-		uint32_t credit = credit_of(f);
+		uint32_t credit = message_get_credit(f->payload, f->len);
 		if (credit == 0 || credit > WINDOW_BYTES - s->client_window)
 			return; /* more than was sent */
 		s->client_window += credit;
@@ -316,11 +299,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		if (s->started)
 			return;
 		s->started = true;
-		struct wire_field field;
-		uint64_t status = 0;
-		bool started = s->exec && wire_find(f->payload, f->len, FIELD_STATUS, &field) > 0 &&
-			       wire_get_u64(&field, &status) == 0 && status == 0;
-		if (!started)
+		if (!s->exec || message_get_status(f->payload, f->len, NULL) != 0)
 			s->used = false;
 	} else {
 		return;
@@ -342,9 +321,7 @@ static void on_client(void *arg, uint32_t events)
 			return;
 	}
 	if (r == 0)
-		r = loop_source_set_events(
-			client->source,
-			EPOLLIN | (channel_wants_write(&client->channel) ? EPOLLOUT : 0));
+		r = loop_source_set_events(client->source, channel_events(&client->channel));
 	if (r < 0)
 		drop_client(client);
 }

@@ -103,12 +103,9 @@ int resume_guest(struct supervisor *s, struct mvm_error *err)
 
 int64_t stop_timeout_ms(const struct job *j)
 {
-	struct wire_field field;
-	uint64_t ms;
-	if (wire_find(j->args.data, j->args.len, FIELD_TIMEOUT_MS, &field) > 0 &&
-	    wire_get_u64(&field, &ms) == 0 && ms <= INT32_MAX)
-		return (int64_t)ms;
-	return STOP_DEFAULT_MS;
+	uint64_t ms = STOP_DEFAULT_MS;
+	(void)wire_find_u64(j->args.data, j->args.len, FIELD_TIMEOUT_MS, INT32_MAX, &ms);
+	return (int64_t)ms;
 }
 
 void run_job(struct supervisor *s, struct job *taken)

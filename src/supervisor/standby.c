@@ -61,14 +61,11 @@ static int read_offer(const struct supervisor *s, const struct job *j, struct re
 /* When the caller began, so that what it has done so far counts; else now. */
 static int64_t began_ns(const struct job *j)
 {
-	struct wire_field field;
-	uint64_t ns;
-	int64_t now = clock_now_ns();
-	if (wire_find(j->args.data, j->args.len, FIELD_TIME_NS, &field) > 0 &&
-	    wire_get_u64(&field, &ns) == 0 && ns <= (uint64_t)now &&
-	    ns + CLAIM_MAX_NS > (uint64_t)now)
+	uint64_t ns, now = (uint64_t)clock_now_ns();
+	if (wire_find_u64(j->args.data, j->args.len, FIELD_TIME_NS, now, &ns) &&
+	    ns + CLAIM_MAX_NS > now)
 		return (int64_t)ns;
-	return now;
+	return (int64_t)now;
 }
 
 /* The folder gets the instance's name, with everything in it: socket, lock and logs. */

@@ -10,38 +10,27 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "net/wire.h"
+#include "net/message.h"
 #include "supervisor/supervise.h"
 
 #define KILLED_STATUS (128u + 9u)
-#define SIGNALS_MAX   64
-
-/* A guest may say anything: what is stored must be a status that a record can have. */
-static bool get_number(const struct frame *f, uint16_t tag, uint64_t max, uint64_t *ret)
-{
-	struct wire_field field;
-	return wire_find(f->payload, f->len, tag, &field) > 0 && wire_get_u64(&field, ret) == 0 &&
-	       *ret <= max;
-}
 
 static void on_ended(void *arg, int status, const char *message, const struct frame *f)
 {
 	struct supervisor *s = arg;
-	uint64_t n;
+	int signal;
 	(void)message;
 	if (status != 0)
 		return; /* it cannot tell */
-	if (get_number(f, FIELD_SIGNAL, SIGNALS_MAX, &n)) {
-		(void)snprintf(s->workload_end, sizeof(s->workload_end), "signal %u (%s)",
-			       (unsigned)n, strsignal((int)n));
-		s->record.exit_code = 128 + (unsigned)n;
-	} else if (get_number(f, FIELD_EXIT_CODE, 255, &n)) {
-		(void)snprintf(s->workload_end, sizeof(s->workload_end), "exit status %u",
-			       (unsigned)n);
-		s->record.exit_code = (unsigned)n;
-	} else {
+	int code = message_get_end(f->payload, f->len, &signal);
+	if (code < 0)
 		return; /* an answer that says nothing */
-	}
+	if (signal)
+		(void)snprintf(s->workload_end, sizeof(s->workload_end), "signal %d (%s)", signal,
+			       strsignal(signal));
+	else
+		(void)snprintf(s->workload_end, sizeof(s->workload_end), "exit status %d", code);
+	s->record.exit_code = (unsigned)code;
 	s->record.has_exit_code = s->record.workload_ended = true;
 	save_record(s, s->record.state);
 }

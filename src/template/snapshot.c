@@ -60,7 +60,7 @@ static int capture(struct capture *c, struct mvm_instance *vm, struct mvm_error 
 {
 	AUTO_DONE(progress_step) step = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
-	struct wire_field nonce, time;
+	struct wire_field nonce;
 	struct mvm_digest digest;
 	struct stat st = { 0 };
 	uint64_t prepare_ns = 0;
@@ -73,8 +73,7 @@ static int capture(struct capture *c, struct mvm_instance *vm, struct mvm_error 
 	if (r < 0)
 		return r;
 	if (wire_find(reply.data, reply.len, FIELD_NONCE, &nonce) <= 0 ||
-	    wire_find(reply.data, reply.len, FIELD_TIME_NS, &time) <= 0 ||
-	    wire_get_u64(&time, &prepare_ns) < 0)
+	    !wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, INT64_MAX, &prepare_ns))
 		return mvm_error_set(err, -EPROTO, "the supervisor's answer has no nonce");
 	sha256_buf(nonce.data, nonce.len, &digest);
 	digest_hex(&digest, c->nonce_sha256);
