@@ -135,7 +135,7 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		no = "the revision has no snapshot";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";
-	else if (q->other_env)
+	else if (q->options->env && q->options->env[0])
 		no = "a workload that runs already cannot take on other variables";
 	if (no) {
 		plan->reason = strdup(no);
@@ -155,9 +155,10 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err)
 {
 	const struct mvm_template_revision *rev = &q->revision->rev;
+	const struct mvm_start_options *o = q->options;
 	AUTO_DONE(start_plan) plan = {
-		.vcpus = q->vcpus ? q->vcpus : rev->vcpus,
-		.mem_mib = q->mem_mib ? q->mem_mib : rev->mem_mib,
+		.vcpus = o->vcpus ? o->vcpus : rev->vcpus,
+		.mem_mib = o->mem_mib ? o->mem_mib : rev->mem_mib,
 	};
 
 	int r = mvm_machine_check(plan.vcpus, plan.mem_mib, err);
@@ -177,7 +178,7 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 		.artifacts = &q->revision->artifacts,
 	};
 	r = facts_gather(&input, &plan.facts, err);
-	if (r == 0 && !q->cold)
+	if (r == 0 && o->kind != MVM_START_COLD)
 		r = consider_snapshot(q, &plan, err);
 	if (r < 0)
 		return r;

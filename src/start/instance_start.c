@@ -25,7 +25,7 @@
 /* One call of mvm_instance_start_many(). */
 struct batch {
 	struct mvm *mvm;
-	const struct mvm_start_options *options;
+	struct mvm_start_options options; /* the caller's, volumes with paths */
 	const struct mvm_progress *progress;
 	struct revision revision;
 	struct vmm_probe probe;
@@ -34,7 +34,7 @@ struct batch {
 	uint32_t n;
 	uint32_t begun, up; /* of the n, in order */
 	uint32_t from_pool;
-	struct mvm_volume *volumes; /* the options', with paths */
+	struct mvm_volume *volumes; /* the options' own */
 	bool throttled;		    /* fewer start at once than could on an idle host */
 	uint8_t *taken;		    /* by index: came from the pool, so it is up already */
 	struct mvm_instance **list;
@@ -45,7 +45,7 @@ static void batch_done(struct batch *b)
 	start_plan_done(&b->plan);
 	vmm_probe_done(&b->probe);
 	revision_done(&b->revision);
-	volumes_free(b->volumes, b->options->n_volumes);
+	volumes_free(b->volumes, b->options.n_volumes);
 	free(b->taken);
 }
 DEFINE_AUTO_DONE(batch, batch_done)
@@ -79,44 +79,35 @@ static void note_start(struct batch *b, const struct mvm_instance *vm)
 		      rec.no_agent ? "; it has no agent to answer" : "");
 }
 
-/* The i-th instance's options; `name` is made here when several have a common one. */
-static struct start_options describe(const struct batch *b, uint32_t i, char *name, size_t size)
+/* One instance's own request. */
+struct one {
+	struct start_request request;
+	struct mvm_start_options options;
+	char name[128];
+};
+
+/* The i-th one's: the batch's, with a name of its own when several have a common one. */
+static void describe(const struct batch *b, uint32_t i, struct one *ret)
 {
-	const struct mvm_start_options *o = b->options;
-	if (o->name && b->n > 1)
-		(void)snprintf(name, size, "%s-%" PRIu32, o->name, i + 1);
-	return (struct start_options){
-		.name = o->name && b->n > 1 ? name : o->name,
-		.attached = o->attached,
-		.held = !o->attached,
-		.purpose = RECORD_FOR_USER,
-		.capture_fd = -1,
-		.forwards = o->forwards,
-		.n_forwards = o->n_forwards,
-		.volumes = b->volumes,
-		.n_volumes = o->n_volumes,
-		.restart = (enum record_restart)o->restart,
-		.restart_max = o->restart_max,
-		.keep_running = o->keep_running || o->exec,
-		.remove_at_end = o->remove_at_end,
-		.private_memory = o->private_memory,
-		.ttl_ms = o->ttl_ms,
-		.log_max_bytes = o->log_max_bytes,
-		.env = o->env,
-		.hostname = o->hostname,
-	};
+	ret->options = b->options;
+	ret->request = b->request;
+	ret->request.options = &ret->options;
+	if (!b->options.name || b->n == 1)
+		return;
+	(void)snprintf(ret->name, sizeof(ret->name), "%s-%" PRIu32, b->options.name, i + 1);
+	ret->options.name = ret->name;
 }
 
 static int begin_one(struct batch *b, struct mvm_error *err)
 {
-	char name[128];
+	struct one one;
 	uint32_t i = b->begun;
-	const struct start_options options = describe(b, i, name, sizeof(name));
-	int r = pool_take(b->mvm, &b->request, &b->plan, &options, b->progress, &b->list[i]);
+	describe(b, i, &one);
+	int r = pool_take(b->mvm, &one.request, &b->plan, b->progress, &b->list[i]);
 	b->taken[i] = r > 0;
 	b->from_pool += r > 0;
 	if (r == 0)
-		r = start_begin(b->mvm, &b->request, &b->plan, &options, &b->list[i], err);
+		r = start_begin(b->mvm, &one.request, &b->plan, &b->list[i], err);
 	b->begun += r >= 0;
 	if (r >= 0)
 		b->list[i]->control.cancel_fd = progress_cancel_fd(b->progress);
@@ -126,7 +117,7 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 /* May a boot be tried in place of a restore that failed so? */
 static bool may_boot_instead(const struct batch *b, int r)
 {
-	return b->plan.restore && b->options->kind == MVM_START_AUTO && r != -EEXIST &&
+	return b->plan.restore && b->options.kind == MVM_START_AUTO && r != -EEXIST &&
 	       r != -EADDRINUSE && r != -EBUSY && r != -EINVAL && r != -EIO && r != -ECANCELED &&
 	       r != -EBADMSG;
 }
@@ -135,20 +126,19 @@ static bool may_boot_instead(const struct batch *b, int r)
 static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
-	struct start_request request = b->request;
-	char name[128];
-	const struct start_options options = describe(b, i, name, sizeof(name));
+	struct one one;
 
 	progress_note(b->progress, "booting instead of restoring: %s", err->text);
-	request.cold = true;
-	int r = start_decide(&request, &plan, err);
+	describe(b, i, &one);
+	one.options.kind = MVM_START_COLD;
+	int r = start_decide(&one.request, &plan, err);
 	if (r < 0)
 		return r;
 	plan.reason = strdup("the snapshot could not be restored");
 	struct mvm_error ignored; /* the boot says what is in its way */
 	(void)mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, &ignored);
 	mvm_instance_close(TAKE_PTR(b->list[i]));
-	r = start_begin(b->mvm, &request, &plan, &options, &b->list[i], err);
+	r = start_begin(b->mvm, &one.request, &plan, &b->list[i], err);
 	if (r < 0)
 		return r;
 	b->list[i]->control.cancel_fd = progress_cancel_fd(b->progress);
@@ -253,7 +243,7 @@ static int start_all(struct batch *b, struct mvm_error *err)
 				 : mvm_error_context(
 					   err, r, "none of the %" PRIu32 " instances runs", b->n);
 	}
-	for (uint32_t i = 0; i < b->n && !b->options->attached && !b->options->held; i++)
+	for (uint32_t i = 0; i < b->n && !b->options.attached && !b->options.held; i++)
 		instance_keep(b->list[i]);
 	double ms = (double)(clock_now_ns() - began_ns) / NS_PER_MS;
 	if (b->n > 1)
@@ -315,7 +305,7 @@ static int check_workload(const struct mvm_start_options *o, struct mvm_error *e
 /* Which VM from what, how, and whether there is room for it. */
 static int plan(struct batch *b, struct mvm_error *err)
 {
-	const struct mvm_start_options *o = b->options;
+	const struct mvm_start_options *o = &b->options;
 	const struct vmm_ops *ops;
 
 	int r = revision_open(b->mvm, o->template_ref, &b->revision, err);
@@ -327,19 +317,17 @@ static int plan(struct batch *b, struct mvm_error *err)
 		.revision = &b->revision,
 		.ops = ops,
 		.probe = &b->probe,
-		.vcpus = o->vcpus,
-		.mem_mib = o->mem_mib,
-		.cold = o->kind == MVM_START_COLD,
-		.other_env = o->env && o->env[0],
+		.options = o,
 	};
 	r = check_workload(o, err);
 	if (r < 0)
 		return r;
-	if (o->exec || o->n_volumes || o->hostname || b->request.other_env)
+	if (o->exec || o->n_volumes || o->hostname || (o->env && o->env[0]))
 		r = need_agent(&b->revision.rev.run, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s'", b->revision.id);
 	r = volumes_resolve(b->mvm, o->volumes, o->n_volumes, b->n, &b->volumes, err);
+	b->options.volumes = b->volumes;
 	if (r == 0)
 		r = start_decide(&b->request, &b->plan, err);
 	if (r < 0)
@@ -359,11 +347,9 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 			    struct mvm_error *err)
 {
 	struct mvm_error local = { 0 };
-	struct mvm_start_options taken;
 	struct progress_watch watch;
 	AUTO_DONE(batch) b = {
 		.mvm = mvm,
-		.options = &taken,
 		.progress = progress_watch(&watch, progress),
 		.revision = REVISION_NONE,
 		.n = n,
@@ -373,10 +359,10 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	if (!err)
 		err = &local;
 	memset(ret, 0, n * sizeof(*ret));
-	int r = mvm_struct_take(&taken, sizeof(taken), START_OPTIONS_FIRST, options, err);
+	int r = mvm_struct_take(&b.options, sizeof(b.options), START_OPTIONS_FIRST, options, err);
 	if (r < 0)
 		return r;
-	if (!taken.template_ref)
+	if (!b.options.template_ref)
 		return mvm_error_set(err, -EINVAL, "no template is named");
 	if (n == 0 || n > MVM_START_MANY_MAX)
 		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",

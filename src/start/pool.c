@@ -154,22 +154,23 @@ static bool is_possible(int instances_fd, struct record *rec)
 }
 
 int pool_take(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-	      const struct start_options *options, const struct mvm_progress *progress,
-	      struct mvm_instance **ret)
+	      const struct mvm_progress *progress, struct mvm_instance **ret)
 {
 	AUTO_DONE(record) rec = { 0 };
 	const struct mvm_template_revision *rev = &q->revision->rev;
 	const char *nonce = mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256");
 	char key[POOL_KEY_SIZE];
 	int64_t began_ns = clock_now_ns();
-	bool wanted = plan->restore && !options->private_memory; /* those that wait share theirs */
+	bool wanted = plan->restore &&
+		      !q->options->private_memory; /* those that wait share theirs */
 	AUTO_CLOSE int dir_fd = wanted ? open_waiting(mvm, q->revision->id) : -1;
 	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
 
 	struct mvm_error err = { 0 };
 
-	if (dir_fd < 0 || instances_fd < 0 || !nonce || (options->n_forwards && !q->ops->forward) ||
-	    start_record(q, plan, options, &rec, &err) < 0 || !is_possible(instances_fd, &rec))
+	if (dir_fd < 0 || instances_fd < 0 || !nonce ||
+	    (q->options->n_forwards && !q->ops->forward) || start_record(q, plan, &rec, &err) < 0 ||
+	    !is_possible(instances_fd, &rec))
 		return 0;
 	pool_key(rev, key);
 	for (int attempt = 0; attempt < TAKE_ATTEMPTS; attempt++) {

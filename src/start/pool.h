@@ -47,7 +47,6 @@ void pool_note(int pool_fd, const char *id, const char *text);
  * VM could be had, which progress is told if one was tried.
  */
 int pool_take(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-	      const struct start_options *options, const struct mvm_progress *progress,
-	      struct mvm_instance **ret);
+	      const struct mvm_progress *progress, struct mvm_instance **ret);
 
 #endif

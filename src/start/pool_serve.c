@@ -194,16 +194,11 @@ static int start_one(struct server *s, struct pool *p, const struct start_reques
 		     const struct start_plan *plan, struct mvm_error *err)
 {
 	AUTO(waiting) w = calloc(1, sizeof(*w));
-	const struct start_options options = {
-		.attached = true,
-		.purpose = RECORD_FOR_POOL,
-		.capture_fd = -1,
-	};
 	if (!w)
 		return mvm_error_oom(err);
 	w->pool = p;
 	w->dir_fd = -1;
-	int r = start_instance(s->mvm, q, plan, &options, s->progress, &w->vm, err);
+	int r = start_instance(s->mvm, q, plan, s->progress, &w->vm, err);
 	if (r == 0)
 		r = offer(s, w, err);
 	if (r < 0)
@@ -256,7 +251,13 @@ static int plan_restore(struct server *s, struct pool *p, struct revision *revis
 		r = context_backend(s->mvm, NULL, &revision->rev, &ops, probe, err);
 	if (r < 0)
 		return r;
-	*q = (struct start_request){ .revision = revision, .ops = ops, .probe = probe };
+	*q = (struct start_request){
+		.revision = revision,
+		.ops = ops,
+		.probe = probe,
+		.options = &start_for_ourselves,
+		.purpose = RECORD_FOR_POOL,
+	};
 	r = start_decide(q, plan, err);
 	if (r == 0 && !plan->restore)
 		r = mvm_error_set(err, -EOPNOTSUPP, "nothing to restore: %s", plan->reason);

@@ -11,6 +11,8 @@
 #include "start/data_disk.h"
 #include "start/working_set.h"
 
+const struct mvm_start_options start_for_ourselves = { .attached = true };
+
 static void put_time(char **to, bool *failed)
 {
 	char text[RFC3339_SIZE];
@@ -18,17 +20,18 @@ static void put_time(char **to, bool *failed)
 	*to = str_dup(text, failed);
 }
 
-int start_record(const struct start_request *q, const struct start_plan *plan,
-		 const struct start_options *o, struct record *ret, struct mvm_error *err)
+int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
+		 struct mvm_error *err)
 {
+	const struct mvm_start_options *o = q->options;
 	bool failed = false;
 	AUTO_DONE(record) rec = {
 		.state = RECORD_STARTING,
 		.restore = plan->restore,
 		.no_agent = q->revision->rev.run.initrd == MVM_INITRD_IMAGE,
 		.attached = o->attached,
-		.held = o->held,
-		.purpose = o->purpose,
+		.held = !o->attached,
+		.purpose = q->purpose,
 		.vcpus = plan->vcpus,
 		.mem_mib = plan->mem_mib,
 		.memory = !plan->restore      ? RECORD_MEMORY_OWN
@@ -37,9 +40,9 @@ int start_record(const struct start_request *q, const struct start_plan *plan,
 		.data_disk = { .present = q->revision->rev.data_disk_mib != 0,
 			       .size_mib = q->revision->rev.data_disk_mib },
 		.n_forwards = o->n_forwards,
-		.restart = o->restart,
+		.restart = (enum record_restart)o->restart,
 		.restart_max = o->restart_max,
-		.keep_running = o->keep_running,
+		.keep_running = o->keep_running || o->exec,
 		.remove_at_end = o->remove_at_end,
 		.ttl_ms = o->ttl_ms,
 		.log_max_bytes = o->log_max_bytes,
@@ -101,7 +104,7 @@ static void read_ahead(const struct revision *revision)
 }
 
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		const struct start_options *o, struct mvm_instance **ret, struct mvm_error *err)
+		struct mvm_instance **ret, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	int instances_fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
@@ -112,7 +115,7 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 	AUTO_CLOSE int data_disk_fd = data_disk_open(q->revision, plan->restore, err);
 	int r = q->revision->rev.data_disk_mib && data_disk_fd < 0 ? data_disk_fd : 0;
 	if (r == 0)
-		r = start_record(q, plan, o, &rec, err);
+		r = start_record(q, plan, &rec, err);
 	if (r < 0)
 		return r;
 	const struct instance_launch launch = {
@@ -121,7 +124,7 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,
 		.data_disk_fd = data_disk_fd,
-		.capture_fd = o->capture_fd,
+		.capture_fd = q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd : -1,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* only events are lost without */
 	};
 	r = instance_launch_begin(instances_fd, &launch, ret, err);
@@ -147,11 +150,11 @@ static void give_up(struct mvm *mvm, struct mvm_instance *i)
 }
 
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		   const struct start_options *o, const struct mvm_progress *progress,
-		   struct mvm_instance **ret, struct mvm_error *err)
+		   const struct mvm_progress *progress, struct mvm_instance **ret,
+		   struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
-	int r = start_begin(mvm, q, plan, o, &i, err);
+	int r = start_begin(mvm, q, plan, &i, err);
 	if (r == 0) {
 		i->control.cancel_fd = progress_cancel_fd(progress);
 		r = start_wait(mvm, i, err);

@@ -48,15 +48,19 @@ struct start_request {
 	const struct revision *revision;
 	const struct vmm_ops *ops;
 	const struct vmm_probe *probe;
-	unsigned vcpus;	  /* 0: the revision's */
-	uint32_t mem_mib; /* 0: the revision's */
-	bool cold;	  /* do not consider the snapshot */
-	bool other_env;	  /* the workload is to have variables that it had not when captured */
+	/* what the user wants, never NULL: kind, machine and variables count for the decision, and
+	 * start_record() copies what the instance is to keep */
+	const struct mvm_start_options *options;
+	enum record_purpose purpose;
+	int capture_fd; /* RECORD_FOR_CAPTURE: the folder to capture into */
 };
+
+/* For VMs that no user asked for: as the template says, and gone with the handle. */
+extern const struct mvm_start_options start_for_ourselves;
 
 struct start_plan {
 	bool restore;
-	char *reason; /* why not restored; NULL if it is, or if `cold` was asked for */
+	char *reason; /* why not restored; NULL if it is, or if a cold start was asked for */
 	char *cmdline;
 	unsigned vcpus;
 	uint32_t mem_mib;
@@ -74,39 +78,18 @@ DEFINE_AUTO_DONE(start_plan, start_plan_done)
  */
 int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err);
 
-struct start_options {
-	const char *name; /* NULL: made up */
-	bool attached;
-	bool held; /* until instance_keep() */
-	enum record_purpose purpose;
-	int capture_fd; /* -1 unless RECORD_FOR_CAPTURE */
-	enum record_restart restart;
-	unsigned restart_max;
-	bool keep_running, remove_at_end;
-	bool private_memory;	/* of a clone: a copy, not the snapshot's own */
-	int64_t ttl_ms;		/* 0: none */
-	uint64_t log_max_bytes; /* 0: the default */
-	const struct mvm_forward *forwards;
-	size_t n_forwards;
-	const struct mvm_volume *volumes;
-	size_t n_volumes;
-	const char *const *env; /* as in struct mvm_start_options */
-	const char *hostname;
-};
-
 /* Everything that the supervisor has to know beyond the revision. */
-int start_record(const struct start_request *q, const struct start_plan *plan,
-		 const struct start_options *options, struct record *ret, struct mvm_error *err);
+int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
+		 struct mvm_error *err);
 
 /* Start an instance as planned; in two halves, so that several can start at once.  progress: its
  * cancel_fd counts, also for later calls of the instance; may be NULL. */
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		const struct start_options *options, struct mvm_instance **ret,
-		struct mvm_error *err);
+		struct mvm_instance **ret, struct mvm_error *err);
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
-		   const struct start_options *options, const struct mvm_progress *progress,
-		   struct mvm_instance **ret, struct mvm_error *err);
+		   const struct mvm_progress *progress, struct mvm_instance **ret,
+		   struct mvm_error *err);
 
 /* Once per boot of the host: look for instances that went down with it, and say so. */
 int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress);

@@ -48,7 +48,12 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 	int r = context_backend(mvm, NULL, &revision->rev, &ops, &probe, &why);
 	if (r == 0)
 		d->backend = str_dup(ops->name, &failed);
-	const struct start_request request = { .revision = revision, .ops = ops, .probe = &probe };
+	const struct start_request request = {
+		.revision = revision,
+		.ops = ops,
+		.probe = &probe,
+		.options = &start_for_ourselves,
+	};
 	if (r == 0) {
 		AUTO_DONE(mvm_template_kind) kind = { 0 };
 		r = mvm_template_kind_of(&revision->rev, ops->name, ops->caps.snapshots, &kind,

@@ -33,14 +33,12 @@ static int end_instance(struct mvm_instance *i, struct mvm_error *err)
 static int boot(struct capture *c, struct mvm_instance **ret, struct mvm_error *err)
 {
 	AUTO_DONE(progress_step) step = { 0 };
+	const struct mvm_start_options cold = { .attached = true, .kind = MVM_START_COLD };
 	const struct start_request request = {
 		.revision = c->revision,
 		.ops = c->ops,
 		.probe = c->probe,
-		.cold = true,
-	};
-	const struct start_options options = {
-		.attached = true,
+		.options = &cold,
 		.purpose = RECORD_FOR_CAPTURE,
 		.capture_fd = c->snapshot_fd,
 	};
@@ -49,7 +47,7 @@ static int boot(struct capture *c, struct mvm_instance **ret, struct mvm_error *
 	if (r < 0)
 		return r;
 	progress_begin(&step, c->progress, "booting %s until it is healthy", c->revision->id);
-	r = start_instance(c->mvm, &request, &c->plan, &options, c->progress, ret, err);
+	r = start_instance(c->mvm, &request, &c->plan, c->progress, ret, err);
 	if (r < 0)
 		return r;
 	progress_end(&step, "%s", vmm_accel_name(c->probe->accel));
@@ -99,18 +97,15 @@ static int restore_clone(struct capture *c, struct mvm_instance **ret, struct mv
 		.revision = &staged,
 		.ops = c->ops,
 		.probe = c->probe,
-	};
-	const struct start_options options = {
-		.attached = true,
+		.options = &start_for_ourselves,
 		.purpose = RECORD_FOR_CHECK,
-		.capture_fd = -1,
 	};
 	if (r == 0)
 		r = start_decide(&request, &plan, err);
 	if (r == 0 && !plan.restore)
 		r = mvm_error_set(err, -EPROTO, "a fresh snapshot cannot be used: %s",
 				  plan.reason ? plan.reason : "no reason given");
-	return r < 0 ? r : start_instance(c->mvm, &request, &plan, &options, c->progress, ret, err);
+	return r < 0 ? r : start_instance(c->mvm, &request, &plan, c->progress, ret, err);
 }
 
 static int record_working_set(struct capture *c, const struct mvm_instance *vm, uint64_t *ret_bytes,
@@ -270,6 +265,7 @@ static bool is_usable(const struct revision *revision, const struct vmm_ops *ops
 		.revision = revision,
 		.ops = ops,
 		.probe = probe,
+		.options = &start_for_ourselves,
 	};
 	return start_decide(&request, &plan, &ignored) == 0 && plan.restore;
 }

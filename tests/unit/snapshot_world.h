@@ -58,12 +58,12 @@ static inline void put_file(int dir_fd, const char *name, const char *text, off_
 static inline int decide(struct world *w, unsigned vcpus, uint32_t mem_mib, struct start_plan *ret,
 			 struct mvm_error *err)
 {
+	const struct mvm_start_options options = { .vcpus = vcpus, .mem_mib = mem_mib };
 	const struct start_request request = {
 		.revision = &w->revision,
 		.ops = w->ops,
 		.probe = &w->probe,
-		.vcpus = vcpus,
-		.mem_mib = mem_mib,
+		.options = &options,
 	};
 	return start_decide(&request, ret, err);
 }
