@@ -16,14 +16,18 @@ that still uses that folder.  Results are TAP, so that each test and each reason
 Environment: MVM (the program; required), MVM_TEST_KERNEL_DEB (a guest kernel package).
 """
 
+import fcntl
 import json
 import os
 import platform
+import pty
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -150,6 +154,35 @@ class TestCase(unittest.TestCase):
     def mvm_json(self, *args, **kwargs):
         """Run mvm with --json, which must succeed; returns the value."""
         return json.loads(self.mvm_ok(*args, "--json", **kwargs))
+
+    def on_terminal(self, *args, columns=0, env=None, **streams):
+        """Run mvm, which must succeed, with a terminal of that width (0: unknown) for its output, but
+        for the streams that are given; returns the bytes that the terminal got."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        streams = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs, **streams}
+        process = subprocess.Popen([MVM, *map(str, args)], env=self.environment(env),
+                                   cwd=self.folder, **streams)
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                got = os.read(ours, 65536)
+            except OSError: # its other end is closed
+                break
+            text += got
+        os.close(ours)
+        self.assertEqual(process.wait(timeout=self.timeout), 0, text)
+        return text
+
+    def full_pipe(self):
+        """The ends of a pipe that takes nothing more.  The test closes the second one."""
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        os.set_blocking(write_end, False)
+        os.write(write_end, bytes(1 << 20)) # as much as fits
+        os.set_blocking(write_end, True)
+        return read_end, write_end
 
     def mvm_fails(self, status, *args, says="", **kwargs):
         """Run mvm, which must fail with this status, print no result and say this on standard

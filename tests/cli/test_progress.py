@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What long work shows on standard error: plain lines, a bar on a terminal, JSON."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import socket
-import struct
 import subprocess
 import tarfile
 import sys
-import termios
 
 import harness
 
@@ -41,25 +37,10 @@ class Progress(harness.TestCase):
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
                               env=self.environment(env), cwd=self.folder, timeout=300, check=False)
 
-    def on_terminal(self, columns, term="xterm"):
+    def build_on_terminal(self, columns, term="xterm"):
         """What a build writes to a terminal of that width."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen([harness.MVM, "template", "build", "--config", self.config],
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=theirs, cwd=self.folder,
-                                   env=self.environment({"TERM": term}))
-        os.close(theirs)
-        text = b""
-        while True:
-            try:
-                got = os.read(ours, 65536)
-            except OSError: # its other end is closed
-                break
-            text += got
-        os.close(ours)
-        self.assertEqual(process.wait(timeout=300), 0)
-        return text.decode()
+        return self.on_terminal("template", "build", "--config", self.config, columns=columns,
+                                env={"TERM": term}, stdout=subprocess.DEVNULL).decode()
 
     def test_a_step_is_one_line_with_time_and_bytes(self):
         root = re.escape(self.path("root"))
@@ -135,7 +116,7 @@ class Progress(harness.TestCase):
     def test_a_terminal_gets_a_bar_that_fits(self):
         self.make_long()
         for columns in (60, 10):
-            text = self.on_terminal(columns)
+            text = self.build_on_terminal(columns)
             bars = re.findall(r"\r\x1b\[K([^\r\n]*\[#*-*\][^\r\n]*)", text)
             self.assertTrue(bars, text)
             for bar in bars:
@@ -146,7 +127,7 @@ class Progress(harness.TestCase):
 
     def test_a_dumb_terminal_gets_plain_lines(self):
         self.make_long()
-        text = self.on_terminal(80, "dumb")
+        text = self.build_on_terminal(80, "dumb")
         self.assertNotIn("\x1b", text)
         self.assertEqual(text.count("\n"), 4, text)
 

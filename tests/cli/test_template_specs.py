@@ -22,7 +22,7 @@ class Specs(harness.TestCase):
         return json.loads(self.mvm_ok("template", "create", "--json", template, "--flake",
                                       "dir:/x", *args))
 
-    def on_terminal(self, answer, *args):
+    def type_answer(self, answer, *args):
         """Run mvm with a terminal and type an answer; returns the status and what was shown."""
         master, slave = pty.openpty()
         process = subprocess.Popen([harness.MVM, *args], stdin=slave, stdout=slave, stderr=slave,
@@ -222,11 +222,11 @@ class Delete(Specs):
 
     def test_on_a_terminal_it_asks(self):
         self.create("web")
-        status, shown = self.on_terminal("n\n", "template", "delete", "web")
+        status, shown = self.type_answer("n\n", "template", "delete", "web")
         self.assertEqual((status, shown),
                          (1, "delete template 'web' and all its revisions? [y/N] "))
         self.assertTrue(os.path.exists(self.spec_path("web")))
-        status, _ = self.on_terminal("y\n", "template", "delete", "web")
+        status, _ = self.type_answer("y\n", "template", "delete", "web")
         self.assertEqual(status, 0)
         self.assertFalse(os.path.exists(self.spec_path("web")))
 

@@ -18,7 +18,6 @@ import ctypes
 import hashlib
 import json
 import os
-import pty
 import shutil
 import subprocess
 import tempfile
@@ -233,24 +232,6 @@ class TestCase(harness.TestCase):
     def exec(self, name, *command, options=(), **kwargs):
         """Standard output of a command in the guest, which must succeed."""
         return self.mvm_ok("exec", *options, name, "--", *command, **kwargs)
-
-    def on_terminal(self, *args):
-        """The bytes that mvm prints when its output is a terminal; it must succeed."""
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen([harness.MVM, *map(str, args)], env=self.environment(),
-                                   cwd=self.folder, stdin=subprocess.DEVNULL, stdout=theirs,
-                                   stderr=theirs)
-        os.close(theirs)
-        text = b""
-        while True:
-            try:
-                got = os.read(ours, 65536)
-            except OSError: # its other end is closed
-                break
-            text += got
-        os.close(ours)
-        self.assertEqual(process.wait(timeout=self.timeout), 0, text)
-        return text
 
     def mvm_bytes(self, *args, stdin=b""):
         """Run mvm with bytes for streams; returns the completed process."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files into and out of real guests, and folders that go along with them."""
 
-import contextlib
 import fcntl
 import io
 import json
@@ -196,14 +195,7 @@ class Copies(guests.TestCase):
 
     def test_the_last_words_can_be_interrupted(self):
         name = self.run_detached()["name"]
-        unread, full = os.pipe()
-        self.addCleanup(os.close, unread)
-        os.set_blocking(full, False)
-        for size in (4096, 1):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    os.write(full, b"x" * size)
-        os.set_blocking(full, True)
+        _, full = self.full_pipe()
         for args in (("cp", f"{name}:/none", "-"), ("exec", name, "/none")):
             process = subprocess.Popen([harness.MVM, *args], stdout=full, stderr=full,
                                        env=self.environment(), cwd=self.folder)

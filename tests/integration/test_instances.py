@@ -450,14 +450,8 @@ class Life(TestCase):
         self.assertNotIn("gone", self.instances())
 
     def test_a_vm_may_be_gone_before_its_starter_has_told_of_it(self):
-        read_end, write_end = os.pipe()
-        self.addCleanup(os.close, read_end)
-        os.set_blocking(write_end, False)
-        try:
-            while True:
-                os.write(write_end, b"full")
-        except BlockingIOError:
-            os.set_blocking(write_end, True) # here the starter waits with its note of the start
+        # here the starter waits with its note of the start
+        read_end, write_end = self.full_pipe()
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--rm", "--name", "early",
                                  "--json", stderr=write_end)
         os.close(write_end)

@@ -292,14 +292,7 @@ class KilledStarters(TestCase):
         self.assert_nothing_left()
 
     def test_a_run_killed_before_it_has_told_the_name_leaves_none(self):
-        read_end, write_end = os.pipe()
-        self.addCleanup(os.close, read_end)
-        os.set_blocking(write_end, False)
-        try:
-            while True:
-                os.write(write_end, b"full")
-        except BlockingIOError:
-            os.set_blocking(write_end, True) # here the starter waits with its note of the start
+        _, write_end = self.full_pipe() # here the starter waits with its note of the start
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--name", "one",
                                  stderr=write_end)
         os.close(write_end)
