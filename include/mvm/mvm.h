@@ -16,13 +16,19 @@
  *
  * A context may be used by one thread at a time; different contexts, also of one folder and also
  * in different processes, may be used at the same time.  The library never prints, never exits,
- * changes no signal dispositions and keeps no global state.
+ * changes no signal dispositions and keeps no global state.  doc/threading.md has more on threads,
+ * signals, fork and lifetimes; mvm/struct.h says how structs grow.
  */
 
 #include <mvm/error.h>
 #include <mvm/visibility.h>
 
 struct mvm;
+
+/* The version of these headers; mvm_version() tells that of the library that runs. */
+#define MVM_VERSION_MAJOR 0
+#define MVM_VERSION_MINOR 2
+#define MVM_VERSION_PATCH 0
 
 /*
  * Open a data folder, creating it (mode 0700) if it is missing.
@@ -42,7 +48,7 @@ MVM_API int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *e
 
 MVM_API void mvm_close(struct mvm *mvm); /* NULL is fine */
 
-/* The library's version, "0.1.0".  Static. */
+/* The library's version, "0.2.0".  Static. */
 MVM_API const char *mvm_version(void);
 
 #endif

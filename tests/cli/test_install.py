@@ -15,6 +15,7 @@ BUILD_DIR = os.path.dirname(harness.MVM)
 HEADERS = sorted(os.listdir(os.path.join(harness.SOURCE_DIR, "include", "mvm")))
 EXAMPLE = os.path.join(harness.SOURCE_DIR, "examples", "api", "variants.c")
 DECLARED = re.compile(r"^MVM_API [^;]*?\b(mvm_\w+)\(", re.M)
+SYMBOLS = "MVM_0.2"  # the node of lib/mvm.map
 KEY = "c2d559a37bda0c3c18e0d02c6e2294a1d0caa177b334e95af6e6210ca7af33fc"
 CONFIG = """
 template_id = "web"
@@ -88,11 +89,12 @@ class Installed(harness.TestCase):
                                                      static=["--static"]))
 
     def test_the_static_library_shows_what_the_shared_one_shows(self):
-        shown = [{line.split()[-1] for line in run("nm", *how).splitlines() if line.split()[1:]}
+        shown = [{line.split()[-1].split("@")[0] for line in run("nm", *how).splitlines() if line.split()[1:]}
                  for how in (("-g", "--defined-only", self.lib_dir + "/libmvm.a"),
                              ("-D", "--defined-only", self.lib_dir + "/libmvm.so"))]
         # inline functions of the C++ library are in every program that uses them
-        self.assertEqual({name for name in shown[0] if not name.startswith("_Z")}, shown[1])
+        self.assertEqual({name for name in shown[0] if not name.startswith("_Z")},
+                         shown[1] - {SYMBOLS})
 
     def test_the_library_exports_what_the_headers_declare_and_nothing_else(self):
         declared = set()
@@ -103,7 +105,34 @@ class Installed(harness.TestCase):
         listing = run("nm", "-D", "--defined-only", os.path.join(self.lib_dir, "libmvm.so"))
         exported = {line.split()[-1] for line in listing.splitlines()}
         self.assertGreater(len(declared), 50)
-        self.assertEqual(exported, declared)
+        self.assertEqual(exported - {SYMBOLS}, {f"{name}@@{SYMBOLS}" for name in declared})
+
+    def test_headers_and_library_are_of_one_version(self):
+        [include] = glob.glob(f"{self.root}/**/include/mvm", recursive=True)
+        macros = run("cc", "-E", "-dM", "-include", "mvm/mvm.h", "-I", os.path.dirname(include),
+                     "-x", "c", "/dev/null")
+        numbers = [re.search(rf"MVM_VERSION_{part} (\d+)", macros).group(1)
+                   for part in ("MAJOR", "MINOR", "PATCH")]
+        self.assertEqual("mvm " + ".".join(numbers), run(harness.MVM, "version").strip())
+
+    @harness.needs_program("abidiff")
+    def test_the_abi_is_the_one_described_for_this_version(self):
+        abi = os.path.join(harness.SOURCE_DIR, "scripts", "abi")
+        run(abi, "check", BUILD_DIR)
+        described = self.path("abi.xml")
+        run(abi, "write", BUILD_DIR, described)
+        with open(described, encoding="utf-8") as file:
+            text = file.read()
+        for what, old, new in (
+                ("a function that went", "mvm_template_verify", "mvm_template_verified"),
+                ("members before others", r"(offset-in-bits=')", r"\g<1>64")):
+            with self.subTest(what):
+                self.assertRegex(text, old)
+                changed = self.write("changed.xml", re.sub(old, new, text))
+                done = subprocess.run([abi, "check", BUILD_DIR, changed], capture_output=True,
+                                      text=True, check=False, timeout=self.timeout)
+                self.assertEqual(done.returncode, 1, done.stdout)
+                self.assertIn("move the version", done.stderr)
 
     def test_the_units_start_the_installed_program(self):
         for manager in "user", "system":
