@@ -17,6 +17,7 @@
 #include "codec/sha256.h"
 #include "image/kernel.h"
 #include "model/name.h"
+#include "model/read.h"
 #include "store/blob.h"
 
 DEFINE_AUTO(mvm_kernel, mvm_kernel_free)
@@ -42,7 +43,7 @@ static int write_record(int dir_fd, const struct kernel_info *info, const char *
 	digest_hex(&info->vmlinux, vmlinux);
 	digest_hex(&info->modules, modules);
 	json_t *o = json_new(&out);
-	json_put_u64(&out, o, "schema_version", 1);
+	json_put_u64(&out, o, "schema_version", MVM_SCHEMA_VERSION);
 	json_put_string(&out, o, "name", name);
 	json_put_string(&out, o, "version", info->version);
 	json_put_time(&out, o, "added_at", clock_wall_ns() / NS_PER_S);
@@ -102,6 +103,7 @@ static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, st
 	struct json_at root;
 	size_t len;
 	uint64_t n_modules = 0;
+	uint32_t schema;
 
 	if (!k)
 		return mvm_error_oom(err);
@@ -113,7 +115,9 @@ static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, st
 	if (r < 0)
 		return r;
 	json_root(&root, KERNEL_JSON, doc);
-	r = json_get_string(&root, "version", JSON_REQUIRED, &k->version, err);
+	r = read_schema_version(&root, &schema, err);
+	if (r >= 0)
+		r = json_get_string(&root, "version", JSON_REQUIRED, &k->version, err);
 	if (r >= 0)
 		r = json_get_string(&root, "added_at", JSON_REQUIRED, &k->added_at, err);
 	if (r >= 0)

@@ -15,6 +15,7 @@
 #include "base/progress.h"
 #include "codec/json.h"
 #include "model/name.h"
+#include "model/read.h"
 #include "store/revision.h"
 
 #define SIZE_SUFFIX	".json"
@@ -49,6 +50,7 @@ int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
 	struct json_at root;
 	char name[FILE_NAME_MAX];
 	uint64_t size = 0;
+	uint32_t schema;
 	size_t len;
 
 	*ret = 0;
@@ -62,7 +64,9 @@ int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	json_root(&root, name, doc);
-	r = json_get_u64(&root, "size", 0, MVM_POOL_SIZE_MAX, JSON_REQUIRED, &size, err);
+	r = read_schema_version(&root, &schema, err);
+	if (r >= 0)
+		r = json_get_u64(&root, "size", 0, MVM_POOL_SIZE_MAX, JSON_REQUIRED, &size, err);
 	if (r < 0)
 		return r;
 	*ret = (uint32_t)size;

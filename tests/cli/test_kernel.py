@@ -210,6 +210,12 @@ class Features(TestCase):
         self.add(config()) # and once more nothing new
         self.assertEqual(os.stat(path).st_ino, before)
 
+    def test_a_record_of_a_newer_mvm_is_refused(self):
+        self.add(config())
+        os.unlink(os.path.join(self.data_dir, "kernels", "tiny", "kernel.json"))
+        self.write("data/kernels/tiny/kernel.json", '{"schema_version": 2}')
+        self.mvm_fails(6, "kernel", "rm", "tiny", says="kernel.json: written by a newer mvm")
+
 
 class Needs(TestCase):
     def setUp(self):

@@ -37,6 +37,14 @@ class Specs(harness.TestCase):
         return status, shown.decode()
 
 
+class Pools(Specs):
+    def test_a_pool_of_a_newer_mvm_is_refused(self):
+        self.create("web")
+        self.mvm_ok("pool", "set", "web", "--size", "1")
+        self.write("data/pool/web.json", '{"schema_version": 2, "size": 1}')
+        self.mvm_fails(6, "pool", "list", says="web.json: written by a newer mvm")
+
+
 class Create(Specs):
     def test_the_defaults_are_those_of_the_design(self):
         self.assertEqual(self.create("web"), {"template_id": "web", "result": "created"})
