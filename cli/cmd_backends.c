@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 
 #include "handles.h"
@@ -58,7 +59,8 @@ static int run(struct cli_context *c, const struct args *a)
 			  b->usable ? b->version : b->reason);
 	}
 	r = table_print(&t, stdout);
-	(void)fflush(stdout); /* an error shows when the program ends */
+	if (r == 0 && fflush(stdout) != 0)
+		return -errno;
 	for (size_t i = 0; i < all.n; i++) {
 		AUTO_FREE char *text = str_printf("%s: %s", all.v[i]->name, all.v[i]->mend);
 		if (all.v[i]->mend && text)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 
 #include "follow.h"
@@ -23,23 +24,22 @@ static int show(void *arg, const struct mvm_event *e)
 		(void)putchar('\n'); /* main looks at the stream's errors, here and below */
 	else
 		print_event(e);
-	/* whoever follows wants each one now; one who has gone wants no more */
-	return fflush(stdout) == 0 ? 0 : -EPIPE;
+	return fflush(stdout) == 0 ? 0 : -errno; /* whoever follows wants each one now */
 }
 
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_CLOSE int cancel_fd = -1;
-	int r = follow_open(c, a, &mvm, &cancel_fd);
+	AUTO_DONE(follow) follow = FOLLOW_NONE;
+	int r = follow_open(c, a, &mvm, &follow);
 	if (r < 0)
 		return r;
 	const struct mvm_events_options options = {
 		.since = args_string(a, "since"),
 		.follow = args_flag(a, "follow"),
-		.cancel_fd = cancel_fd,
+		.cancel_fd = follow.cancel_fd,
 	};
-	return follow_result(c, mvm_events(mvm, &options, show, c, &c->err), cancel_fd);
+	return follow_result(c, mvm_events(mvm, &options, show, c, &c->err), &follow);
 }
 
 static const struct option options[] = {

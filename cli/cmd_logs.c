@@ -29,8 +29,8 @@ static int show_entry(void *arg, const struct mvm_log_entry *e)
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_CLOSE int cancel_fd = -1;
-	int r = follow_open(c, a, &mvm, &cancel_fd);
+	AUTO_DONE(follow) follow = FOLLOW_NONE;
+	int r = follow_open(c, a, &mvm, &follow);
 	if (r < 0)
 		return r;
 	const struct mvm_logs_options options = {
@@ -40,13 +40,12 @@ static int run(struct cli_context *c, const struct args *a)
 		.tail = args_given(a, "tail") ? (int64_t)args_u32(a, "tail", 0) : -1,
 		.since = args_string(a, "since"),
 		.follow = args_flag(a, "follow"),
-		.cancel_fd = cancel_fd,
+		.cancel_fd = follow.cancel_fd,
 		.out_fd = STDOUT_FILENO,
 		.visible = isatty(STDOUT_FILENO) && !args_flag(a, "raw"),
 		.fn = c->json ? show_entry : NULL,
 	};
-	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err),
-			     cancel_fd);
+	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err), &follow);
 }
 
 static const struct option options[] = {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "env.h"
+#include "follow.h"
 #include "guest_command.h"
 #include "handles.h"
 #include "json.h"
@@ -128,18 +129,19 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
 }
 
-/* Print all that it prints until the VM ends, or somebody presses ^C.  The workload's status
- * becomes ours. */
+/* Print all that it prints until the VM ends, somebody presses ^C or nobody reads it any more.  The
+ * workload's status becomes ours. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		  bool volumes)
 {
 	const char *name = mvm_instance_name(instance);
 	AUTO(mvm_instance_info) info = NULL;
-	AUTO_CLOSE int signals = guest_signals_block(false);
+	AUTO_DONE(follow) end = FOLLOW_NONE;
+	follow_begin(&end);
 	const struct mvm_logs_options logs = {
 		.tail = -1,
 		.follow = true,
-		.cancel_fd = signals,
+		.cancel_fd = end.cancel_fd,
 		.out_fd = STDOUT_FILENO,
 		.visible = isatty(STDOUT_FILENO),
 	};
@@ -154,9 +156,9 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
 	bool ended = info->state == MVM_INSTANCE_EXITED;
-	(void)guest_signals_take(signals); /* the one that ended this, if it was one */
+	(void)guest_signals_take(end.signals); /* the one that ended this, if it was one */
 	if (volumes && !(ended && info->workload_ended)) /* with that they have come back */
-		r = copy_back(c, mvm, name, signals);
+		r = copy_back(c, mvm, name, end.signals);
 	guest_signals_unblock();  /* another one ends the VM at once */
 	struct mvm_error ignored; /* what did not come back counts more */
 	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? &ignored : &c->err);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -111,7 +112,7 @@ static int print_table(const struct args *a, const struct sample *before, const 
 	}
 	int r = table_print(&t, stdout);
 	if (r < 0 || fflush(stdout) != 0)
-		return r; /* main looks at the stream's errors */
+		return r < 0 ? r : -errno;
 	(void)fprintf(stderr, "host: %s\n", s->pressure.text);
 	return 0;
 }
@@ -143,7 +144,9 @@ static int watch(struct cli_context *c, struct mvm *mvm, const struct args *a, s
 
 	for (;;) {
 		struct pollfd p = { .fd = signals, .events = POLLIN };
-		if (fflush(stdout) != 0 || poll(&p, 1, INTERVAL_MS) != 0) {
+		if (fflush(stdout) != 0)
+			return -errno;
+		if (poll(&p, 1, INTERVAL_MS) != 0) {
 			(void)guest_signals_take(signals); /* if it is one that ends this */
 			return 0;
 		}

@@ -73,7 +73,8 @@ static int refuse_existing(struct cli_context *c, struct mvm *mvm, const struct 
 	}
 	if (r > 0) {
 		r = cli_error(c, -EEXIST, "template '%s' exists; nothing was created", id);
-		c->err.hint = "replace those that exist with --force";
+		(void)snprintf(c->err.hint, sizeof(c->err.hint),
+			       "replace those that exist with --force");
 	}
 	return r;
 }

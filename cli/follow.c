@@ -2,22 +2,67 @@
 #include "follow.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "guest_command.h"
 #include "options.h"
 
-int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret, int *ret_cancel_fd)
+/* A pipe without a reader shows it by an error that poll(2) and epoll(7) report unasked.  A quiet
+ * guest writes nothing, so no write would tell. */
+static bool output_has_gone(void)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO };
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+}
+
+void follow_begin(struct follow *f)
+{
+	struct epoll_event signals = { .events = EPOLLIN }, output = { .events = 0 };
+
+	f->signals = guest_signals_block(false);
+	f->cancel_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (f->cancel_fd < 0) {
+		guest_signals_unblock(); /* they act as usual */
+		return;
+	}
+	(void)epoll_ctl(f->cancel_fd, EPOLL_CTL_ADD, f->signals, &signals); /* -1 if it has none */
+	(void)epoll_ctl(f->cancel_fd, EPOLL_CTL_ADD, STDOUT_FILENO, &output); /* files refuse */
+}
+
+void follow_done(struct follow *f)
+{
+	if (f->signals >= 0)
+		(void)close(f->signals);
+	if (f->cancel_fd >= 0)
+		(void)close(f->cancel_fd);
+	*f = (struct follow)FOLLOW_NONE;
+}
+
+int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret,
+		struct follow *ret_follow)
 {
 	int r = mvm_open(c->data_dir, ret, &c->err);
-	if (r == 0)
-		*ret_cancel_fd = args_flag(a, "follow") ? guest_signals_block(false) : -1;
+	if (r == 0 && args_flag(a, "follow"))
+		follow_begin(ret_follow);
 	return r;
 }
 
-int follow_result(struct cli_context *c, int r, int cancel_fd)
+int follow_result(struct cli_context *c, int r, struct follow *f)
 {
-	(void)guest_signals_take(cancel_fd); /* the one that ended this, if it was one */
+	bool interrupted = guest_signals_take(f->signals) != 0;
+
 	if (r == -EINVAL)
 		c->usage = true;
+	if (r < 0 && ferror(stdout))
+		return cli_error(c, r, "cannot write the result: %s", strerror(-r));
+	if (r == 0 && f->cancel_fd >= 0 && !interrupted && output_has_gone()) {
+		(void)raise(SIGPIPE); /* comes back only where it is ignored */
+		return cli_error(c, -EPIPE, "cannot write the result: %s", strerror(EPIPE));
+	}
 	return r;
 }

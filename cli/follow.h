@@ -2,23 +2,45 @@
 #ifndef CLI_FOLLOW_H
 #define CLI_FOLLOW_H
 
-/* What commands share that print what there is, and with --follow what comes: logs, events. */
+/* What commands share that print what there is, and with --follow what comes: logs, events, and
+ * run in the foreground. */
 
 #include <mvm/mvm.h>
 
+#include "base/own.h"
 #include "command.h"
 
+/* What ends following. */
+struct follow {
+	int signals;   /* of guest_signals_block() */
+	int cancel_fd; /* readable when a signal has come or nobody reads standard output any more
+			*/
+};
+
+#define FOLLOW_NONE                                                                                \
+	{                                                                                          \
+		.signals = -1, .cancel_fd = -1                                                     \
+	}
+
+/* Get ready to be interrupted.  Signals are blocked from here on. */
+void follow_begin(struct follow *f);
+
+void follow_done(struct follow *f);
+DEFINE_AUTO_DONE(follow, follow_done)
+
 /*
- * Open the data folder and get ready to be interrupted.
+ * Open the data folder and, with --follow, get ready to be interrupted.
  *
- *   ret            the caller's
- *   ret_cancel_fd  readable when somebody presses ^C, to be closed; -1 without --follow
+ *   ret         the caller's
+ *   ret_follow  FOLLOW_NONE; filled with --follow
  *
  * Returns 0 or a negative errno with c->err filled.
  */
-int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret, int *ret_cancel_fd);
+int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret,
+		struct follow *ret_follow);
 
-/* The command's result: a --since that is none is wrong usage.  cancel_fd: of follow_open(). */
-int follow_result(struct cli_context *c, int r, int cancel_fd);
+/* The command's result: a --since that is none is wrong usage.  Where nobody reads the output any
+ * more the command ends by SIGPIPE, as it would have when it wrote. */
+int follow_result(struct cli_context *c, int r, struct follow *f);
 
 #endif

@@ -147,7 +147,7 @@ int jsonw_flush(struct jsonw *j, FILE *out)
 		return -ENOMEM;
 	size_t len = j->text.len;
 	if (len && fwrite(j->text.data, 1, len, out) != len)
-		return -EIO;
+		return errno ? -errno : -EIO;
 	strbuf_consume(&j->text, len);
 	return 0;
 }

@@ -33,7 +33,7 @@ int cli_error(struct cli_context *c, int code, const char *fmt, ...)
 			ap); /* a cut sentence is still one */
 	va_end(ap);
 	c->err.code = code;
-	c->err.hint = NULL;
+	c->err.hint[0] = '\0';
 	return code;
 }
 
@@ -44,7 +44,7 @@ int cli_usage(struct cli_context *c, const char *fmt, ...)
 	(void)vsnprintf(c->err.text, sizeof(c->err.text), fmt, ap);
 	va_end(ap);
 	c->err.code = -EINVAL;
-	c->err.hint = NULL;
+	c->err.hint[0] = '\0';
 	c->usage = true;
 	return -EINVAL;
 }
@@ -70,15 +70,19 @@ static int no_command(struct cli_context *c, const char *const *words, bool help
 			help_group(stdout, words[0]);
 		else
 			help_all(stdout);
-		return 0;
+		return flush_results(c) < 0 ? show_error(c, NULL) : 0;
 	}
-	if (!words[0]) {
-		help_all(stderr);
-		return 2;
-	}
-	bool group = command_is_group(words[0]);
-	if (group && (!words[1] || words[1][0] == '-')) {
-		help_group(stderr, words[0]);
+	bool group = words[0] && command_is_group(words[0]);
+	if (!words[0] || (group && (!words[1] || words[1][0] == '-'))) {
+		if (c->json) { /* a program reads an object, not a page of help */
+			(void)cli_usage(c, "no command%s%s was given", group ? " of " : "",
+					group ? words[0] : "");
+			return show_error(c, group ? words[0] : NULL);
+		}
+		if (group)
+			help_group(stderr, words[0]);
+		else
+			help_all(stderr);
 		return 2;
 	}
 	nearest = command_nearest(words, buf, sizeof(buf));
@@ -89,16 +93,6 @@ static int no_command(struct cli_context *c, const char *const *words, bool help
 		(void)cli_usage(c, "unknown command '%s%s%s'", words[0], group ? " " : "",
 				group ? words[1] : "");
 	return show_error(c, group ? words[0] : NULL);
-}
-
-/* Results that never reached their reader are a failure. */
-static int flush_results(struct cli_context *c)
-{
-	int failed = ferror(stdout);
-	if (fflush(stdout) == 0 && !failed)
-		return 0;
-	return cli_error(c, errno ? -errno : -EIO, "cannot write the result: %s",
-			 errno ? strerror(errno) : "the output is closed");
 }
 
 /* --json that belongs to mvm: one may also be a word of a guest's command. */
@@ -145,11 +139,12 @@ static int run_command(struct cli_context *c, const struct args *before,
 		progress_view_leave(&view);
 		c->progress = (struct mvm_progress){ 0 };
 	}
-	int flushed = r < 0 ? 0 : flush_results(c);
-	if (r >= 0 && flushed == 0)
+	if (r >= 0 && flush_results(c) == 0)
 		return r;
-	if (c->err.code == 0) /* out of memory or a closed output, told by the code alone */
-		(void)cli_error(c, r, "%s: %s", command->path, strerror(-r));
+	if (c->err.code == 0) /* out of memory or a failed output, told by the code alone */
+		(void)cli_error(c, r, "%s: %s",
+				ferror(stdout) ? "cannot write the result" : command->path,
+				strerror(-r));
 	return show_error(c, command->path);
 }
 

@@ -85,6 +85,15 @@ int table_print(struct table *t, FILE *out)
 	return 0;
 }
 
+int flush_results(struct cli_context *c)
+{
+	int failed = ferror(stdout);
+	if (fflush(stdout) == 0 && !failed)
+		return 0;
+	return cli_error(c, errno ? -errno : -EIO, "cannot write the result: %s",
+			 errno ? strerror(errno) : "the output is closed");
+}
+
 static int status_of(const struct cli_context *c)
 {
 	if (c->usage)
@@ -131,7 +140,7 @@ static void print_lines(FILE *out, const char *text)
 int show_error(const struct cli_context *c, const char *command)
 {
 	char see[128];
-	const char *hint = c->err.hint;
+	const char *hint = c->err.hint[0] ? c->err.hint : NULL;
 
 	if (c->usage) {
 		(void)snprintf(see, sizeof(see), "see 'mvm help%s%s'", command ? " " : "",

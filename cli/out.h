@@ -43,6 +43,10 @@ static inline void table_done(struct table *t)
 }
 DEFINE_AUTO_DONE(table, table_done)
 
+/* Write out what was printed to standard output.  Returns 0, or a negative errno with c->err
+ * filled: a result that has not reached its reader is a failure. */
+int flush_results(struct cli_context *c);
+
 /*
  * Show c->err on standard error: "mvm: <text>" and "hint: <hint>", or with --json one line
  * {"error":{"code":"ENOENT","message":...,"hint":...,"exit_status":3}}.

@@ -27,9 +27,9 @@
  *   others         as errno(3) says
  */
 struct mvm_error {
-	int code;	  /* negative errno, 0 when no error was set */
-	const char *hint; /* next step for the user, static text, may be NULL */
-	char text[1024];  /* lower case, no full stop; what failed first, then why */
+	int code;	 /* negative errno, 0 when no error was set */
+	char hint[512];	 /* next step for the user, with a command that works; "" for none */
+	char text[1024]; /* lower case, no full stop; what failed first, then why */
 };
 
 /*

@@ -19,7 +19,7 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	err->code = code;
-	err->hint = NULL;
+	err->hint[0] = '\0';
 	return code;
 }
 
@@ -50,11 +50,16 @@ int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...
 	return code;
 }
 
-int mvm_error_hint_text(struct mvm_error *err, int code, const char *hint)
+int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
 {
 	assert(code < 0);
-	if (err)
-		err->hint = hint;
+	if (!err)
+		return code;
+
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
+	va_end(ap);
 	return code;
 }
 

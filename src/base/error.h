@@ -44,10 +44,12 @@ static inline int mvm_error_negative(int code)
 int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Attach the user's next step.  hint: static text, borrowed for good.  Returns err->code, or
- * code when err is NULL. */
-#define mvm_error_hint(err, code, hint) mvm_error_negative(mvm_error_hint_text(err, code, hint))
-int mvm_error_hint_text(struct mvm_error *err, int code, const char *hint);
+/* Attach the user's next step, with the names that it is about: a command that can be pasted.
+ * Returns code, which must be the one that err carries. */
+#define mvm_error_hint(err, code, ...)                                                             \
+	mvm_error_negative(mvm_error_hint_text(err, code, __VA_ARGS__))
+int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
 #define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")

@@ -149,7 +149,7 @@ int nix_explain(const char *what, const char *errors, const char *log_path, stru
 	else
 		code = mvm_error_set(err, code, "%s failed%s%s%s; its output ended with:\n%.*s",
 				     what, *log ? " (log: " : "", log, *log ? ")" : "", n, tail);
-	return cause ? mvm_error_hint(err, code, cause->hint) : code;
+	return cause ? mvm_error_hint(err, code, "%s", cause->hint) : code;
 }
 
 /* "sha256-<base64>" behind the label: what a builder says there is not put into a flake. */

@@ -44,10 +44,7 @@ static struct vmm_config describe_config(const struct start_request *q, const st
 
 static int damaged(struct mvm_error *err, const char *what)
 {
-	int r = mvm_error_set(err, -EBADMSG, "the snapshot is damaged: %s", what);
-	return mvm_error_hint(err, r,
-			      "make a new one with 'mvm template build ID --snapshot --force', "
-			      "or start without it with --cold");
+	return mvm_error_set(err, -EBADMSG, "the snapshot is damaged: %s", what);
 }
 
 /* Does a file have the digest that is on record?  1, 0, or -errno. */
@@ -147,8 +144,12 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 	if (r == 0)
 		return 0;
 	r = check_files(q->revision, err);
-	if (r == 0)
-		plan->restore = true;
+	if (r == -EBADMSG)
+		return mvm_error_hint(err, r,
+				      "make a new one with 'mvm template build %s --snapshot "
+				      "--force', or start without it with --cold",
+				      q->revision->id);
+	plan->restore = r == 0;
 	return r;
 }
 

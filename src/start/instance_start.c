@@ -159,8 +159,8 @@ static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *
 	    rec.state == RECORD_FAILED)
 		return mvm_error_hint(
 			err, r,
-			"'mvm logs NAME' shows all that it has printed, 'mvm rm NAME' "
-			"removes it");
+			"'mvm logs %s' shows all that it has printed, 'mvm rm %s' removes it", name,
+			name);
 	return r;
 }
 

@@ -271,7 +271,8 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 		r = mvm_error_hint(
 			err, r,
 			"try again with a longer --timeout, save it with 'mvm cp', or give it up "
-			"with 'mvm stop --timeout 0'");
+			"with 'mvm stop --timeout 0 %s'",
+			name);
 	}
 	return r;
 }

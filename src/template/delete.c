@@ -34,10 +34,12 @@ static int in_use(struct mvm *mvm, const char *id, const char *revision, struct 
 	int r = user ? mvm_error_set(err, -EBUSY, "instance '%s' runs from %s@%.12s", user, id,
 				     revision)
 		     : mvm_error_set(err, -EBUSY, "%s@%.12s is in use", id, revision);
+	if (user)
+		return mvm_error_hint(err, r, "stop it first: 'mvm stop %s'", user);
 	return mvm_error_hint(err, r,
-			      user ? "stop it first: see 'mvm ps' and 'mvm stop'"
-				   : "stop what runs from it: see 'mvm ps' and 'mvm stop', or, for "
-				     "VMs that wait in a pool, 'mvm pool set ID --size 0'");
+			      "stop what runs from it: see 'mvm ps' and 'mvm stop', or, for VMs "
+			      "that wait in a pool, 'mvm pool set %s --size 0'",
+			      id);
 }
 
 /* Which of the revisions is it that somebody uses? */

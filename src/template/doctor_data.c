@@ -92,7 +92,8 @@ void doctor_data(struct doctor *d, const char *data_dir)
 	if (r < 0) {
 		d->mvm = NULL;
 		d->failed |= r == -ENOMEM;
-		doctor_add(d, "data", MVM_CHECK_FAIL, err.hint, "%s", err.text);
+		doctor_add(d, "data", MVM_CHECK_FAIL, err.hint[0] ? err.hint : NULL, "%s",
+			   err.text);
 		return;
 	}
 	int fd = store_root(d->mvm->store);

@@ -226,8 +226,9 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 				      "write it anew with 'mvm template apply' or "
 				      "'mvm template create --force'");
 	return mvm_error_hint(err, r,
-			      "go back with 'mvm template rollback ID', or build it anew with "
-			      "'mvm template build ID --force'");
+			      "go back with 'mvm template rollback %s', or build it anew with "
+			      "'mvm template build %s --force'",
+			      first->template_id, first->template_id);
 }
 
 int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,

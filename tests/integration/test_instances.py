@@ -143,6 +143,17 @@ class Logs(TestCase):
         self.assertIn("one\ntwo\n", out)
         self.assertEqual(follower.returncode, 0)
 
+    def test_a_quiet_guest_is_followed_no_longer_than_somebody_reads(self):
+        name = self.run_detached()["name"]
+        for words in ("logs", "-f", name), ("logs", "-f", "--json", name):
+            follower = self.start_mvm(*words)
+            follower.stdout.close()
+            self.assertEqual(follower.wait(harness.PATIENCE_S), -signal.SIGPIPE, words)
+        attached = self.start_mvm("run", "-T", "web-worker", "--name", "attached")
+        attached.stdout.close()
+        self.assertEqual(attached.wait(harness.PATIENCE_S), 0, attached.stderr.read())
+        self.assertEqual(self.instances(), [name])
+
     def test_a_log_is_rotated_at_its_limit(self):
         name = self.run_detached("web-worker", "--log-size", "1M")["name"]
         self.exec(name, "sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); echo "

@@ -17,7 +17,7 @@ static void an_error_holds_its_code_and_sentence(void **state)
 	assert_int_equal(mvm_error_set(&err, -ENOENT, "no template '%s'", "web"), -ENOENT);
 	assert_int_equal(err.code, -ENOENT);
 	assert_string_equal(err.text, "no template 'web'");
-	assert_null(err.hint);
+	assert_string_equal(err.hint, "");
 }
 
 static void context_goes_in_front_and_code_and_hint_stay(void **state)
@@ -25,11 +25,11 @@ static void context_goes_in_front_and_code_and_hint_stay(void **state)
 	(void)state;
 	struct mvm_error err = { 0 };
 	int r = mvm_error_set(&err, -EBUSY, "locked");
-	r = mvm_error_hint(&err, r, "wait");
+	r = mvm_error_hint(&err, r, "wait for '%s'", "web-1");
 	r = mvm_error_context(&err, r, "template '%s'", "web");
 	assert_int_equal(r, -EBUSY);
 	assert_string_equal(err.text, "template 'web': locked");
-	assert_string_equal(err.hint, "wait");
+	assert_string_equal(err.hint, "wait for 'web-1'");
 }
 
 static void a_context_that_is_there_already_is_not_said_twice(void **state)
