@@ -28,8 +28,9 @@ static int run(struct cli_context *c, const struct args *a)
 		help_group(stdout, a->positionals[0]);
 		return 0;
 	}
-	const char *nearest = command ? command->path
-				      : command_nearest(a->positionals, buf, sizeof(buf));
+	if (command)
+		return cli_usage(c, "'%s' is one argument too many", a->positionals[used]);
+	const char *nearest = command_nearest(a->positionals, buf, sizeof(buf));
 	if (nearest)
 		return cli_usage(c, "no such command, did you mean '%s'?", nearest);
 	for (size_t i = 0; i < a->n_positionals; i++)

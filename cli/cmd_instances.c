@@ -2,6 +2,7 @@
 /* The commands about instances that exist: inspect, stop, rm, kill, pause, resume. */
 #include <stdio.h>
 
+#include "each.h"
 #include "handles.h"
 #include "json.h"
 #include "options.h"
@@ -16,9 +17,6 @@ static int inspect(struct cli_context *c, const struct args *a)
 		r = mvm_instance_inspect(mvm, args_at(a, 0), &info, &c->err);
 	return r == 0 ? json_show(info->json, stdout) : r;
 }
-
-typedef int (*one_fn)(struct mvm *mvm, const char *name, const struct args *a,
-		      struct mvm_error *err);
 
 /* Of which instances --all speaks; without one every name is a positional. */
 enum all {
@@ -49,39 +47,9 @@ static int collect_names(struct cli_context *c, struct mvm *mvm, const struct ar
 	return ret->failed ? -ENOMEM : r;
 }
 
-/* Do the same to every name; go on after a failure, and report the last one. */
-static int for_each(struct cli_context *c, const struct args *a, const struct strv *names,
-		    struct mvm *mvm, one_fn fn, const char *done)
-{
-	AUTO_DONE(jsonw) j = { 0 };
-	int result = 0;
-
-	jsonw_open(&j, NULL, '[');
-	for (size_t i = 0; i < names->n; i++) {
-		struct mvm_error err = { 0 };
-		int r = fn(mvm, names->v[i], a, &err);
-		if (r < 0 && result < 0)
-			(void)show_error(c, NULL); /* the one before */
-		if (r < 0) {
-			c->err = err;
-			result = r;
-			continue;
-		}
-		if (!c->json)
-			(void)puts(names->v[i]); /* main looks at the stream's errors */
-		jsonw_open(&j, NULL, '{');
-		jsonw_string(&j, "name", names->v[i]);
-		jsonw_string(&j, "result", done);
-		jsonw_close(&j);
-	}
-	jsonw_close(&j);
-	int r = c->json ? jsonw_print(&j, stdout) : 0;
-	return result < 0 ? result : r;
-}
-
 /* all_given: instead of names. */
 static int for_named(struct cli_context *c, const struct args *a, bool all_given, enum all all,
-		     one_fn fn, const char *done)
+		     each_fn fn, const char *done)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(strv) names = { 0 };
@@ -94,7 +62,7 @@ static int for_named(struct cli_context *c, const struct args *a, bool all_given
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = collect_names(c, mvm, a, all, &names);
-	return r < 0 ? r : for_each(c, a, &names, mvm, fn, done);
+	return r < 0 ? r : each_name(c, a, &names, mvm, fn, done);
 }
 
 static int stop_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "each.h"
 #include "handles.h"
 #include "json.h"
 #include "options.h"
@@ -143,11 +144,15 @@ static int list(struct cli_context *c, const struct args *a)
 	return table_print(&t, stdout);
 }
 
+static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+{
+	(void)a;
+	return mvm_kernel_remove(mvm, name, err);
+}
+
 static int rm(struct cli_context *c, const struct args *a)
 {
-	AUTO(mvm) mvm = NULL;
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	return r < 0 ? r : mvm_kernel_remove(mvm, args_at(a, 0), &c->err);
+	return each_positional(c, a, rm_one, "removed");
 }
 
 #define ADD_OPTIONS                                                                                \
@@ -209,7 +214,11 @@ const struct command command_kernel_list = {
 
 const struct command command_kernel_rm = {
 	.path = "kernel rm",
-	.summary = "Forget a guest kernel; revisions built with it keep theirs",
-	.positionals = { { .name = "NAME", .help = "the kernel", .hint = VALUE_KERNEL } },
+	.summary = "Forget guest kernels; revisions built with them keep theirs",
+	.positionals = { { .name = "NAME",
+			   .help = "the kernels",
+			   .many = true,
+			   .hint = VALUE_KERNEL } },
+	.options = json_options,
 	.run = rm,
 };

@@ -87,6 +87,8 @@ static int ps(struct cli_context *c, const struct args *a)
 	AUTO_DONE(mvm_instance_info_list) list = { 0 };
 	const char *format = args_flag(a, "quiet") ? "{{.Name}}" : args_string(a, "format");
 
+	if (c->json + args_flag(a, "quiet") + args_given(a, "format") > 1)
+		return cli_usage(c, "--json, --quiet and --format exclude each other");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0 && mvm_instance_settle(mvm, &c->progress, &c->err) < 0)
 		note(c, c->err.text); /* what is there can be shown all the same */

@@ -16,6 +16,15 @@
 #define FORWARDS_MAX 64
 #define STOP_MS	     10000
 
+/* One port of this host leads to one port of the guest.  HOST 0 takes another one each time. */
+static bool same_host_port(const struct mvm_forward *a, const struct mvm_forward *b)
+{
+	const char *x = a->host_address[0] ? a->host_address : "127.0.0.1";
+	const char *y = b->host_address[0] ? b->host_address : "127.0.0.1";
+	return a->host_port != 0 && a->host_port == b->host_port && a->udp == b->udp &&
+	       str_eq(x, y);
+}
+
 static int parse_forwards(struct cli_context *c, const struct strv *list, struct mvm_forward *to)
 {
 	if (list->n > FORWARDS_MAX)
@@ -23,6 +32,11 @@ static int parse_forwards(struct cli_context *c, const struct strv *list, struct
 	for (size_t i = 0; i < list->n; i++) {
 		if (mvm_forward_parse(list->v[i], &to[i], &c->err) < 0)
 			return c->usage = true, -EINVAL;
+		for (size_t k = 0; k < i; k++) {
+			if (same_host_port(&to[k], &to[i]))
+				return cli_usage(c, "'%s' and '%s' take the same port of this host",
+						 list->v[k], list->v[i]);
+		}
 	}
 	return 0;
 }
@@ -172,6 +186,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO_CLOSE int signals = -1;
+	int signal_number;
 	struct mvm_forward forwards[FORWARDS_MAX] = { 0 };
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(instances) started = { 0 };
@@ -265,8 +280,12 @@ static int run(struct cli_context *c, const struct args *a)
 	c->progress.cancel_fd = &signals; /* -1: none */
 	r = mvm_instance_start_many(mvm, &options, count, &c->progress, started.v, &c->err);
 	c->progress.cancel_fd = NULL;
-	if (r < 0)
+	if (r == -ECANCELED && (signal_number = guest_signals_take(signals)) > 0)
+		c->failure_status = 128 + signal_number;
+	if (r < 0) {
+		guest_signals_unblock(); /* main still has to print why */
 		return r;
+	}
 	started.n = count;
 	if (detach)
 		return hand_over(c, mvm, &started, args_given(a, "count"));
@@ -306,7 +325,8 @@ static const struct option options[] = {
 	{ .name = "hostname",
 	  .kind = OPTION_STRING,
 	  .value = "NAME",
-	  .help = "the guest's host name, instead of the instance's name" },
+	  .help = "the guest's host name, instead of the instance's name",
+	  .hint = VALUE_HOSTNAME },
 	{ .name = "detach",
 	  .letter = 'd',
 	  .kind = OPTION_FLAG,
@@ -342,8 +362,9 @@ static const struct option options[] = {
 	  .help = "fail instead of booting when the snapshot cannot be restored here",
 	  .group = "Start" },
 	{ .name = "backend",
-	  .kind = OPTION_STRING,
+	  .kind = OPTION_CHOICE,
 	  .value = "NAME",
+	  .choices = BACKENDS,
 	  .help = "the VMM to use, see 'mvm backends'",
 	  .group = "Start" },
 	{ .name = "cpus",

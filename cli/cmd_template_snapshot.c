@@ -59,8 +59,9 @@ static int run(struct cli_context *c, const struct args *a)
 static const struct option options[] = {
 	{ .name = "rm", .kind = OPTION_FLAG, .help = "remove the snapshot; the image stays" },
 	{ .name = "backend",
-	  .kind = OPTION_STRING,
+	  .kind = OPTION_CHOICE,
 	  .value = "NAME",
+	  .choices = BACKENDS,
 	  .help = "the VMM that makes the snapshot" },
 	{ .name = "no-wait",
 	  .kind = OPTION_FLAG,

@@ -3,6 +3,7 @@
 #include <mvm/volume.h>
 #include <stdio.h>
 
+#include "each.h"
 #include "handles.h"
 #include "json.h"
 #include "options.h"
@@ -61,16 +62,15 @@ static int inspect(struct cli_context *c, const struct args *a)
 	return jsonw_print(&j, stdout);
 }
 
+static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+{
+	(void)a;
+	return mvm_volume_remove(mvm, name, err);
+}
+
 static int rm(struct cli_context *c, const struct args *a)
 {
-	AUTO(mvm) mvm = NULL;
-	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	for (size_t i = 0; i < a->n_positionals && r == 0; i++) {
-		r = mvm_volume_remove(mvm, args_at(a, i), &c->err);
-		if (r == 0)
-			(void)puts(args_at(a, i)); /* main looks at the stream's errors */
-	}
-	return r;
+	return each_positional(c, a, rm_one, "removed");
 }
 
 static const struct option json_options[] = { OPTION_JSON, { 0 } };
@@ -97,5 +97,6 @@ const struct command command_volume_rm = {
 	.summary = "Remove named volumes and all that is in them",
 	.details = "One that a running VM may write to is refused (exit status 4).",
 	.positionals = { { .name = "NAME", .help = "the volumes", .many = true } },
+	.options = json_options,
 	.run = rm,
 };

@@ -79,8 +79,10 @@ static int wait_for_workload(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_instance_wait_workload(instance, args_ms(a, "timeout", -1), &status,
 					       &c->err);
-	if (r == -ETIMEDOUT)
+	if (r == -ETIMEDOUT) {
+		c->failure_status = 0; /* 4, as without --workload */
 		return cli_error(c, -EBUSY, "the workload of '%s' still runs", args_at(a, 0));
+	}
 	AUTO(mvm_instance_info) info = NULL;
 	if (r < 0 && mvm && mvm_instance_inspect(mvm, args_at(a, 0), &info, NULL) == 0 &&
 	    info->workload_ended) { /* the VM may have ended with it */
@@ -122,7 +124,7 @@ static const struct option options[] = {
 	  .letter = 'w',
 	  .kind = OPTION_FLAG,
 	  .help = "wait for the template's command instead, and exit with its status (128 and the "
-		  "signal that ended it; 125 when there is none)" },
+		  "signal that ended it; 4 after the timeout, 125 when there is none)" },
 	{ .name = "timeout",
 	  .letter = 't',
 	  .kind = OPTION_DURATION,

@@ -36,6 +36,7 @@ enum value_hint {
 	VALUE_KERNEL,
 	VALUE_NEW_TEMPLATE, /* a name to be given: nothing is offered */
 	VALUE_NEW_INSTANCE,
+	VALUE_HOSTNAME, /* checked; nothing is offered */
 };
 
 struct option {
@@ -50,6 +51,9 @@ struct option {
 	uint32_t min, max;
 	enum value_hint hint;
 };
+
+/* Values of --backend: a test compares them with what 'mvm backends' lists. */
+#define BACKENDS "firecracker|qemu"
 
 /* The option of every command that prints data. */
 #define OPTION_JSON                                                                                \

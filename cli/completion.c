@@ -20,6 +20,7 @@ const char *completion_folder(enum value_hint hint)
 	case VALUE_DIR:
 	case VALUE_NEW_TEMPLATE:
 	case VALUE_NEW_INSTANCE:
+	case VALUE_HOSTNAME:
 		break;
 	}
 	return NULL;

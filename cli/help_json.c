@@ -45,6 +45,7 @@ static const char *hint_name(enum value_hint hint)
 		[VALUE_KERNEL] = "kernel",
 		[VALUE_NEW_TEMPLATE] = NULL,
 		[VALUE_NEW_INSTANCE] = NULL,
+		[VALUE_HOSTNAME] = NULL,
 	};
 	return names[hint];
 }

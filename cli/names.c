@@ -5,6 +5,7 @@
 #include <mvm/template.h>
 #include <string.h>
 
+#include "base/parse.h"
 #include "base/str.h"
 
 #define ID_RULE "use 1 to 63 of a-z 0-9 - _, starting with a letter or digit"
@@ -31,6 +32,16 @@ static int check_template(struct cli_context *c, const char *ref, bool is_new)
 	return 0;
 }
 
+static int check_hostname(struct cli_context *c, const char *name)
+{
+	if (parse_hostname_ok(name))
+		return 0;
+	return cli_usage(c,
+			 "'%.80s' is no host name: use 1 to %u of letters, digits, - and single "
+			 "dots between them",
+			 name, HOSTNAME_LEN_MAX);
+}
+
 static int check(struct cli_context *c, enum value_hint hint, const char *value)
 {
 	switch (hint) {
@@ -40,6 +51,8 @@ static int check(struct cli_context *c, enum value_hint hint, const char *value)
 	case VALUE_TEMPLATE:
 	case VALUE_NEW_TEMPLATE:
 		return check_template(c, value, hint == VALUE_NEW_TEMPLATE);
+	case VALUE_HOSTNAME:
+		return check_hostname(c, value);
 	default:
 		return 0;
 	}

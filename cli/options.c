@@ -66,8 +66,7 @@ bool choices_have(const char *choices, const char *word)
 	return choices_have_start(choices, word, strlen(word));
 }
 
-/* "a, b or c" for a message. */
-static void say_choices(const char *choices, char *ret, size_t ret_size)
+void say_choices(const char *choices, char *ret, size_t ret_size)
 {
 	size_t used = 0;
 	ret[0] = '\0';

@@ -79,4 +79,7 @@ const char *args_at(const struct args *a, size_t i);
 /* Is word one of "a|b|c"? */
 bool choices_have(const char *choices, const char *word);
 
+/* "a, b or c" of them, for a message; cut at ret_size. */
+void say_choices(const char *choices, char *ret, size_t ret_size);
+
 #endif

@@ -2,12 +2,12 @@
 #include "ps_rows.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "instance_state.h"
+#include "options.h"
 
 const char *const ps_columns[PS_COLUMNS] = { "Name",	 "Template", "State",  "Health",
 					     "Start",	 "Started",  "Memory", "Ports",
@@ -48,11 +48,11 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	strv_add(b, mvm_instance_state_name(info->state));
 	strv_add(b, str_eq(info->health, "none") ? "-" : info->health);
 	if (info->start_ns)
-		strv_addf(b, "%s, %" PRId64 " ms",
+		strv_addf(b, "%s, %.0f ms",
 			  info->from_pool  ? "pool"
 			  : info->restored ? "restored"
 					   : "booted",
-			  info->start_ns / 1000000);
+			  (double)info->start_ns / 1e6); /* as run says it */
 	else
 		strv_add(b, "-");
 	strv_add(b, info->started_at ? info->started_at : "-");
@@ -116,6 +116,10 @@ static bool matches(const struct mvm_instance_info *info, size_t key, const char
 	return key == 0 ? strstr(info->name, value) != NULL : str_eq(words[key], value);
 }
 
+/* The values of a key that has few, "a, b or c" in a message; NULL for the others. */
+static const char *const filter_values[] = { NULL, "starting|running|paused|exited|failed",
+					     "none|starting|healthy|unhealthy", NULL };
+
 /* The key of "KEY=VALUE", or -1. */
 static int key_of(const char *filter)
 {
@@ -139,8 +143,15 @@ int ps_passes(struct cli_context *c, const struct strv *filters,
 					 "option '--filter': '%s' is not name, state, health or "
 					 "template, '=' and a value",
 					 filters->v[i]);
+		const char *value = strchr(filters->v[i], '=') + 1;
+		if (filter_values[key] && !choices_have(filter_values[key], value)) {
+			char known[128];
+			say_choices(filter_values[key], known, sizeof(known));
+			return cli_usage(c, "option '--filter': %s '%s' is not %s",
+					 filter_keys[key], value, known);
+		}
 		wanted[key] = true;
-		met[key] |= !info || matches(info, (size_t)key, strchr(filters->v[i], '=') + 1);
+		met[key] |= !info || matches(info, (size_t)key, value);
 	}
 	for (size_t i = 0; i < 4; i++) {
 		if (wanted[i] && !met[i])

@@ -199,7 +199,8 @@ struct mvm_instance_info {
 	char *expires_at;
 	unsigned restarts;
 	bool workload_ended; /* the template's command has */
-	int exit_code;	     /* the workload's, or 128 and its signal; -1: none yet, or it failed */
+	int exit_code;	     /* the workload's, or 128 and its signal, also of a VM that failed
+				after its workload had ended; -1: there is none */
 	/* of a running one, at the moment of asking: what its VMM takes */
 	uint64_t cpu_ns;
 	uint64_t memory_private_bytes, memory_shared_bytes;

@@ -135,3 +135,19 @@ int parse_age_s(const char *s, int64_t *ret)
 	}
 	return -EINVAL;
 }
+
+bool parse_hostname_ok(const char *s)
+{
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-";
+	if (strlen(s) > HOSTNAME_LEN_MAX)
+		return false;
+	for (;; s++) {
+		size_t label = strspn(s, letters);
+		if (label == 0 || s[0] == '-' || s[label - 1] == '-')
+			return false;
+		s += label;
+		if (*s != '.')
+			return *s == '\0';
+	}
+}

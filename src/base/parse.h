@@ -2,8 +2,10 @@
 #ifndef BASE_PARSE_H
 #define BASE_PARSE_H
 
-/* Numbers, sizes and ports as people write them.  Nothing is skipped, rounded or guessed. */
+/* Numbers, sizes and names of hosts as people write them.  Nothing is skipped, rounded or guessed.
+ */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -26,5 +28,13 @@ int parse_duration_ms(const char *s, int64_t max_ms, int64_t *ret);
 /* Seconds of an age: `30d`, `4w`, `12h`, `90m`, `45s`; the unit is needed.  Returns 0, -EINVAL or
  * -ERANGE (nothing, or over a hundred years). */
 int parse_age_s(const char *s, int64_t *ret);
+
+/*
+ * Can this be a host's name: labels of letters, digits and '-' with a '.' between two, none empty
+ * and none with '-' at an end, HOSTNAME_LEN_MAX characters together?
+ * Source: RFC 1123, section 2.1; Linux takes 64 characters, a label has 63.
+ */
+#define HOSTNAME_LEN_MAX 63u
+bool parse_hostname_ok(const char *s);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/extend.h"
 #include "base/hostload.h"
+#include "base/parse.h"
 #include "base/progress.h"
 #include "instance/instance.h"
 #include "start/host_memory.h"
@@ -19,8 +20,7 @@
 
 #define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
 
-#define HOSTNAME_LEN_MAX 63u
-#define ENV_MAX_BYTES	 32768u /* the agent's call takes twice that, with all else */
+#define ENV_MAX_BYTES 32768u /* the agent's call takes twice that, with all else */
 
 /* One call of mvm_instance_start_many(). */
 struct batch {
@@ -272,14 +272,6 @@ static bool is_utf8(const char *s)
 	return *s == '\0';
 }
 
-/* As the agent checks it, only earlier. */
-static bool is_hostname(const char *s)
-{
-	size_t len = strlen(s);
-	return len > 0 && len <= HOSTNAME_LEN_MAX && s[0] != '-' && s[0] != '.' &&
-	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.") == len;
-}
-
 /* What is to change for the workload: variables and host name. */
 static int check_workload(const struct mvm_start_options *o, struct mvm_error *err)
 {
@@ -293,12 +285,11 @@ static int check_workload(const struct mvm_start_options *o, struct mvm_error *e
 	if (sum > ENV_MAX_BYTES)
 		return mvm_error_set(err, -EFBIG, "the variables are larger than %u bytes",
 				     ENV_MAX_BYTES);
-	if (o->hostname && !is_hostname(o->hostname))
-		return mvm_error_set(
-			err, -EINVAL,
-			"'%.80s' is no host name: use 1 to %u of letters, digits, - and "
-			".",
-			o->hostname, HOSTNAME_LEN_MAX);
+	if (o->hostname && !parse_hostname_ok(o->hostname))
+		return mvm_error_set(err, -EINVAL,
+				     "'%.80s' is no host name: use 1 to %u of letters, digits, - "
+				     "and single dots between them",
+				     o->hostname, HOSTNAME_LEN_MAX);
 	return 0;
 }
 

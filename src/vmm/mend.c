@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/mend.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,9 +18,14 @@ const char *mend_as_root(const char *command)
 
 const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe)
 {
-	if (probe->accel != VMM_ACCEL_KVM && (probe->usable || probe->binary))
+	bool firecracker = str_eq(ops->name, "firecracker");
+	bool named = ops->binary_env && !str_empty(getenv(ops->binary_env));
+	bool found = probe->usable || probe->binary;
+
+	/* without KVM a Firecracker that nobody has named would be of no use */
+	if (probe->accel != VMM_ACCEL_KVM && (found || (firecracker && !named)))
 		return "mvm doctor"; /* it says what is the matter with KVM */
 	if (probe->usable)
 		return NULL;
-	return str_eq(ops->name, "firecracker") ? get_firecracker : mend_as_root(MEND_INSTALL_QEMU);
+	return firecracker ? get_firecracker : mend_as_root(MEND_INSTALL_QEMU);
 }

@@ -32,8 +32,13 @@ class Help(harness.TestCase):
         try:
             watch = f"/proc/{process.pid}/fd"
             deadline = time.monotonic() + harness.PATIENCE_S
-            while (not any("inotify" in os.readlink(f"{watch}/{fd}") for fd in os.listdir(watch))
-                   and time.monotonic() < deadline):
+            def follows():
+                try:
+                    return any("inotify" in os.readlink(f"{watch}/{fd}")
+                               for fd in os.listdir(watch))
+                except FileNotFoundError:
+                    return False # one was closed in between
+            while not follows() and time.monotonic() < deadline:
                 time.sleep(0.02)
             self.assertEqual([os.readlink(f"{watch}/{fd}") for fd in (0, 1, 2)], ["/dev/null"] * 3)
         finally:

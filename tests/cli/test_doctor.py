@@ -181,6 +181,14 @@ class Doctor(harness.TestCase):
 
 
 class Backends(harness.TestCase):
+    def test_a_firecracker_would_not_help_without_kvm(self):
+        nowhere = {"PATH": self.path("empty"), "MVM_ACCEL": "tcg"}
+        firecracker = next(b for b in self.mvm_json("backends", env=nowhere)
+                           if b["name"] == "firecracker")
+        self.assertFalse(firecracker["usable"])
+        self.assertIn("Firecracker needs KVM", firecracker["reason"])
+        self.assertEqual(firecracker["mend"], "mvm doctor")
+
     def test_what_is_missing_comes_with_what_mends_it(self):
         nowhere = {"PATH": self.path("empty"), "MVM_ACCEL": "kvm"}
         mends = {b["name"]: b["mend"] for b in self.mvm_json("backends", env=nowhere)}

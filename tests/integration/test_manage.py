@@ -124,13 +124,14 @@ class Manage(guests.TestCase):
                 (2, ["-e", "A"], "'A' is not NAME=VALUE"),
                 (2, ["--env-file", self.write("bad", "A=1\noops\n")], "bad:2: 'oops' is not"),
                 (3, ["--env-file", self.path("none")], "cannot open"),
-                (1, ["--hostname=-x"], "is no host name"),
                 (2, ["--hostname", "x", "--count", "2"], "do not go together")):
             with self.subTest(options):
                 self.mvm_fails(status, "run", "-T", "web-worker", "-d", *options, says=says)
 
     def test_waiting_for_the_workload_tells_its_status_as_json(self):
         name = self.run_detached()["name"]
+        self.mvm_fails(4, "wait", "--workload", "--timeout", "10ms", name, says="still runs")
+        self.mvm_fails(4, "wait", "--timeout", "10ms", name, says="still runs")
         self.mvm_ok("kill", "-s", "15", name)
         done = self.mvm("wait", "--workload", "--json", name, status=128 + 15)
         self.assertEqual(json.loads(done.stdout),

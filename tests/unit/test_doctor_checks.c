@@ -103,6 +103,7 @@ static void backends_have_a_cure_unless_they_are_as_they_should_be(void **state)
 		{ firecracker, { .binary = binary, .accel = VMM_ACCEL_TCG }, "mvm doctor" },
 		{ firecracker, { .binary = binary, .accel = VMM_ACCEL_KVM }, "MVM_FIRECRACKER" },
 		{ firecracker, { .accel = VMM_ACCEL_KVM }, "MVM_FIRECRACKER" },
+		{ firecracker, { .accel = VMM_ACCEL_TCG }, "mvm doctor" },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		const char *mend = mend_backend(cases[i].ops, &cases[i].probe);

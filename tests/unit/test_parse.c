@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/parse.h"
@@ -130,6 +131,26 @@ static void durations_are_seconds_or_say_their_unit(void **state)
 	}
 }
 
+static void a_host_name_is_labels_with_single_dots(void **state)
+{
+	(void)state;
+	static const char *const good[] = { "a", "0", "A-1.example.org", "web-1" };
+	static const char *const bad[] = { "",	 ".",	 "a.",	 ".a",	"a..b", "-a",
+					   "a-", "a.-b", "a-.b", "a_b", "a b",	"\xc3\xa4" };
+	char longest[HOSTNAME_LEN_MAX + 2];
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_true(parse_hostname_ok(good[i]));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(parse_hostname_ok(bad[i]));
+	memset(longest, 'a', sizeof(longest));
+	longest[HOSTNAME_LEN_MAX] = '\0';
+	assert_true(parse_hostname_ok(longest));
+	longest[HOSTNAME_LEN_MAX] = 'a';
+	longest[HOSTNAME_LEN_MAX + 1] = '\0';
+	assert_false(parse_hostname_ok(longest));
+}
+
 static void ages_need_their_unit(void **state)
 {
 	(void)state;
@@ -171,6 +192,7 @@ int main(void)
 		cmocka_unit_test(a_size_limit_beyond_32_bits_does_not_wrap),
 		cmocka_unit_test(durations_are_seconds_or_say_their_unit),
 		cmocka_unit_test(ages_need_their_unit),
+		cmocka_unit_test(a_host_name_is_labels_with_single_dots),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

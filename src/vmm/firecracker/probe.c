@@ -96,12 +96,12 @@ static int find_obstacle(struct vmm_probe *p)
 		return r;
 	if (r < 0 && !str_empty(named))
 		p->reason = str_printf(FC_BINARY_ENV " names '%s': %s", named, strerror(-r));
+	else if (p->accel != VMM_ACCEL_KVM) /* then the program would not help */
+		p->reason = str_printf("Firecracker needs KVM: %s; the backend qemu does not",
+				       p->accel_reason);
 	else if (r < 0)
 		p->reason = strdup("there is no " FC_BINARY " on PATH, and " FC_BINARY_ENV
 				   " names none");
-	else if (p->accel != VMM_ACCEL_KVM)
-		p->reason = str_printf("Firecracker needs KVM: %s; the backend qemu does not",
-				       p->accel_reason);
 	else if (tsc_khz_find(&p->tsc_khz) < 0)
 		p->reason = strdup("this host's CPU is not x86_64");
 	else

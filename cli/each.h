@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_EACH_H
+#define CLI_EACH_H
+
+/* Commands that do one thing to each of several names: stop, rm, kernel rm, volume rm. */
+
+#include <mvm/mvm.h>
+
+#include "handles.h"
+#include "options.h"
+
+/* Do it to one.  a: the whole command line.  Returns 0 or a negative errno with *err filled. */
+typedef int (*each_fn)(struct mvm *mvm, const char *name, const struct args *a,
+		       struct mvm_error *err);
+
+/*
+ * Call fn for every name, go on after a failure, and print each name that it worked for; with
+ * --json an array of {"name":..., "result": done}.
+ *
+ * Returns 0 or the last failure; those before it have been shown.
+ */
+int each_name(struct cli_context *c, const struct args *a, const struct strv *names,
+	      struct mvm *mvm, each_fn fn, const char *done);
+
+/* each_name() of the names on the command line, in the data folder. */
+int each_positional(struct cli_context *c, const struct args *a, each_fn fn, const char *done);
+
+#endif

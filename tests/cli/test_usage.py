@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong command lines: exit status 2, before anything is looked at or started."""
+
+import json
+import os
+
+import harness
+from test_template_revisions import KERNEL
+
+RUN = ["run", "-T", "web"]
+
+
+class Usage(harness.TestCase):
+    def assert_usage(self, says, *words):
+        with self.subTest(words):
+            self.mvm_fails(2, *words, says=says)
+
+    def test_a_host_name_is_one_by_rfc_1123(self):
+        for name in ("", "a..b", ".a", "a.", "-a", "a-", "a.-b", "a_b", "ä", "a" * 64):
+            self.assert_usage(" is no host name", *RUN, "-d", "--hostname", name)
+            self.assert_usage(" is no host name", *RUN, "--hostname=" + name, "--", "true")
+        for name in ("a", "A-1.example", "0", "a" * 63):
+            self.mvm_fails(3, *RUN, "-d", "--hostname", name, says="no template 'web'")
+
+    def test_a_backend_is_one_of_those_that_there_are(self):
+        for words in RUN, ["template", "build", "web"], ["template", "snapshot", "web"]:
+            self.assert_usage("'nosuch' is not firecracker or qemu", *words, "--backend", "nosuch")
+        names = sorted(b["name"] for b in self.mvm_json("backends"))
+        choices = [sorted(option["choices"]) for command in self.mvm_json("help")["commands"]
+                   for option in command["options"] if option["name"] == "backend"]
+        self.assertEqual(choices, [names] * 3)
+
+    def test_a_port_of_this_host_is_given_away_once(self):
+        for one, other in (("9999:80", "9999:81"), ("9999:80", "127.0.0.1:9999:81"),
+                           ("[::1]:9999:80", "[0::1]:9999:80"), ("9:9/udp", "9:8/udp")):
+            self.assert_usage("take the same port of this host", *RUN, "-p", one, "-p", other)
+        for one, other in (("9999:80", "9999:80/udp"), ("0:80", "0:80"),
+                           ("9999:80", "127.0.0.2:9999:80"), ("9999:80", "9998:80")):
+            self.mvm_fails(3, *RUN, "-p", one, "-p", other, says="no template 'web'")
+
+    def test_a_filter_has_a_value_that_something_could_match(self):
+        self.assert_usage("state 'bogus' is not starting, running, paused, exited or failed",
+                          "ps", "--filter", "state=bogus")
+        self.assert_usage("health '' is not none", "ps", "-f", "health=")
+        self.assertEqual(self.mvm_json("ps", "-f", "state=failed", "-f", "health=none"), [])
+
+    def test_of_two_forms_of_a_list_none_is_ignored(self):
+        forms = ["-q"], ["--json"], ["--format", "{{.Name}}"]
+        for one, other in (forms[:2], forms[1:], forms[::2]):
+            self.assert_usage("exclude each other", "ps", *one, *other)
+
+    def test_help_is_for_one_command(self):
+        self.assert_usage("'x' is one argument too many", "help", "run", "x")
+        self.assert_usage("'x' is one argument too many", "help", "template", "build", "x")
+
+    def test_without_a_command_an_error_is_an_object_too(self):
+        for words, hint in ((["--json"], "see 'mvm help'"),
+                            (["template", "--json"], "see 'mvm help template'"),
+                            (["--json", "template"], "see 'mvm help template'")):
+            error = json.loads(self.mvm_fails(2, *words))["error"]
+            self.assertIn("no command", error["message"])
+            self.assertEqual((error["hint"], error["exit_status"]), (hint, 2))
+
+
+class Several(harness.TestCase):
+    def test_kernels_are_removed_together_and_what_failed_is_told(self):
+        for name in "a", "b", "c":
+            self.mvm_ok("kernel", "add", KERNEL, "--name", name)
+        done = self.mvm("kernel", "rm", "a", "none", "b", status=3)
+        self.assertEqual(done.stdout, "a\nb\n")
+        self.assertIn("'none'", done.stderr)
+        self.assertEqual(self.mvm_json("kernel", "rm", "c"), [{"name": "c", "result": "removed"}])
+        self.assertEqual(self.mvm_json("kernel", "list"), [])
+
+    def test_volumes_are_removed_together_and_what_failed_is_told(self):
+        self.mvm_ok("ps")
+        for name in "a", "b":
+            os.makedirs(os.path.join(self.data_dir, "volumes", name), mode=0o700)
+        done = self.mvm("volume", "rm", "a", "none", "b", status=3)
+        self.assertEqual(done.stdout, "a\nb\n")
+        self.assertEqual(self.mvm_json("volume", "list"), [])
+
+
+if __name__ == "__main__":
+    harness.main()
