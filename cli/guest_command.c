@@ -81,7 +81,8 @@ static bool terminal_raw(struct termios *saved)
 		return false;
 	raw = *saved;
 	cfmakeraw(&raw);
-	return tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
+	/* TCSADRAIN would wait for output that a stopped terminal (^S) never takes */
+	return tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 }
 
 int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
