@@ -8,28 +8,86 @@
 #include "json.h"
 #include "options.h"
 
-/* With --json: an object on a line of its own, at once for whoever follows. */
-static int show_entry(void *arg, const struct mvm_log_entry *e)
+/* What came of each log last, console and workload: a piece may end inside a character, which the
+ * next one completes. */
+struct pieces {
+	struct piece {
+		struct strbuf text;
+		char time[40];
+	} of[2];
+};
+
+static void pieces_done(struct pieces *p)
 {
+	strbuf_done(&p->of[0].text);
+	strbuf_done(&p->of[1].text);
+}
+DEFINE_AUTO_DONE(pieces, pieces_done)
+
+/* Bytes at the end of a text that begin a character of UTF-8 and do not complete it. */
+static size_t begun_character(const char *s, size_t len)
+{
+	for (size_t n = 1; n <= 3 && n <= len; n++) {
+		unsigned char a = (unsigned char)s[len - n];
+		size_t whole = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : a >= 0xc0 ? 2 : 0;
+		if (whole)
+			return n < whole ? n : 0;
+		if (a < 0x80)
+			return 0;
+	}
+	return 0;
+}
+
+/* With --json: an object on a line of its own, at once for whoever follows. */
+static int show_piece(struct pieces *p, bool workload, size_t len, bool full)
+{
+	struct piece *piece = &p->of[workload];
 	AUTO_DONE(jsonw) j = { .compact = true };
 	AUTO_DONE(strbuf) text = { 0 };
-	(void)arg;
 
-	strbuf_add(&text, e->text, e->len);
+	strbuf_add(&text, len ? piece->text.data : "", len);
 	jsonw_open(&j, NULL, '{');
-	jsonw_string(&j, "time", e->time[0] ? e->time : NULL);
-	jsonw_string(&j, "log", e->workload ? "workload" : "console");
-	jsonw_bool(&j, "full", e->full);
+	jsonw_string(&j, "time", piece->time[0] ? piece->time : NULL);
+	jsonw_string(&j, "log", workload ? "workload" : "console");
+	jsonw_bool(&j, "full", full);
 	jsonw_text(&j, "text", &text);
 	jsonw_close(&j);
+	strbuf_consume(&piece->text, len);
 	int r = text.failed ? -ENOMEM : jsonw_print(&j, stdout);
 	return r == 0 && fflush(stdout) != 0 ? -errno : r;
+}
+
+static int show_entry(void *arg, const struct mvm_log_entry *e)
+{
+	struct pieces *p = arg;
+	struct piece *piece = &p->of[e->workload];
+
+	strbuf_add(&piece->text, e->text, e->len);
+	if (piece->text.failed)
+		return -ENOMEM;
+	(void)snprintf(piece->time, sizeof(piece->time), "%s", e->time);
+	size_t len = piece->text.len;
+	if (!e->full)
+		len -= begun_character(piece->text.data, len);
+	return len || e->full ? show_piece(p, e->workload, len, e->full) : 0;
+}
+
+/* Nothing more comes that could complete them. */
+static int show_rest(struct pieces *p)
+{
+	int r = 0;
+	for (int i = 0; i < 2 && r == 0; i++) {
+		if (p->of[i].text.len)
+			r = show_piece(p, i, p->of[i].text.len, false);
+	}
+	return r;
 }
 
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_DONE(follow) follow = FOLLOW_NONE;
+	AUTO_DONE(pieces) pieces = { 0 };
 	int r = follow_open(c, a, &mvm, &follow);
 	if (r < 0)
 		return r;
@@ -44,8 +102,12 @@ static int run(struct cli_context *c, const struct args *a)
 		.out_fd = STDOUT_FILENO,
 		.visible = isatty(STDOUT_FILENO) && !args_flag(a, "raw"),
 		.fn = c->json ? show_entry : NULL,
+		.arg = &pieces,
 	};
-	return follow_result(c, mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err), &follow);
+	r = mvm_instance_logs(mvm, args_at(a, 0), &options, &c->err);
+	if (r == 0)
+		r = show_rest(&pieces);
+	return follow_result(c, r, &follow);
 }
 
 static const struct option options[] = {

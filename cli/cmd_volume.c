@@ -87,7 +87,7 @@ const struct command command_volume_list = {
 const struct command command_volume_inspect = {
 	.path = "volume inspect",
 	.summary = "Show where a named volume is and what it takes, as JSON",
-	.positionals = { { .name = "NAME", .help = "the volume" } },
+	.positionals = { { .name = "NAME", .help = "the volume", .hint = VALUE_VOLUME } },
 	.options = json_options,
 	.run = inspect,
 };
@@ -96,7 +96,10 @@ const struct command command_volume_rm = {
 	.path = "volume rm",
 	.summary = "Remove named volumes and all that is in them",
 	.details = "One that a running VM may write to is refused (exit status 4).",
-	.positionals = { { .name = "NAME", .help = "the volumes", .many = true } },
+	.positionals = { { .name = "NAME",
+			   .help = "the volumes",
+			   .many = true,
+			   .hint = VALUE_VOLUME } },
 	.options = json_options,
 	.run = rm,
 };

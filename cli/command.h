@@ -34,6 +34,7 @@ enum value_hint {
 	VALUE_TEMPLATE,
 	VALUE_INSTANCE,
 	VALUE_KERNEL,
+	VALUE_VOLUME,
 	VALUE_NEW_TEMPLATE, /* a name to be given: nothing is offered */
 	VALUE_NEW_INSTANCE,
 	VALUE_HOSTNAME, /* checked; nothing is offered */

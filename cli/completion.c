@@ -15,6 +15,8 @@ const char *completion_folder(enum value_hint hint)
 		return "instances";
 	case VALUE_KERNEL:
 		return "kernels";
+	case VALUE_VOLUME:
+		return "volumes";
 	case VALUE_ANY:
 	case VALUE_FILE:
 	case VALUE_DIR:

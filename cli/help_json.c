@@ -43,6 +43,7 @@ static const char *hint_name(enum value_hint hint)
 		[VALUE_TEMPLATE] = "template",
 		[VALUE_INSTANCE] = "instance",
 		[VALUE_KERNEL] = "kernel",
+		[VALUE_VOLUME] = "volume",
 		[VALUE_NEW_TEMPLATE] = NULL,
 		[VALUE_NEW_INSTANCE] = NULL,
 		[VALUE_HOSTNAME] = NULL,

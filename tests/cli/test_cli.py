@@ -305,6 +305,24 @@ class Completion(harness.TestCase):
         self.assertEqual(self.bash_completes("mvm", "--data-dir", "x", "vers"), ["version"])
 
     @harness.needs_program("bash")
+    def test_bash_completes_the_values_of_named_things(self):
+        for kind, name in ("kernels", "debian"), ("volumes", "db"), ("templates", "web"):
+            os.makedirs(os.path.join(self.data_dir, kind, name))
+        self.assertEqual(self.bash_completes("mvm", "kernel", "rm", ""), ["debian"])
+        self.assertEqual(self.bash_completes("mvm", "volume", "rm", ""), ["db"])
+        self.assertEqual(self.bash_completes("mvm", "volume", "inspect", "d"), ["db"])
+        self.assertEqual(self.bash_completes("mvm", "run", "-T", ""), ["web"])
+        self.assertEqual(self.bash_completes("mvm", "run", "--restart", "u"), ["unless-stopped"])
+        self.assertEqual(self.bash_completes("mvm", "run", "--backend", "q"), ["qemu"])
+
+    def test_every_choice_is_completed_in_every_shell(self):
+        scripts = [self.mvm_ok("completion", shell) for shell in ("bash", "zsh", "fish")]
+        for command in self.mvm_json("help")["commands"]:
+            for option in command["options"] + command["arguments"]:
+                for script in scripts if option.get("choices") else []:
+                    self.assertIn(" ".join(option["choices"]), script, command["name"])
+
+    @harness.needs_program("bash")
     def test_bash_completes_names_wherever_options_stand(self):
         other = self.path("other")
         for data, instance in ((self.data_dir, "web-1"), (other, "db-1")):
