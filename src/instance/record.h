@@ -57,7 +57,7 @@ enum record_restart {
 	RECORD_RESTART_UNLESS_STOPPED,
 };
 
-/* Whose the guest's memory is, with pages of files among it. */
+/* Where the guest's memory comes from. */
 enum record_memory {
 	RECORD_MEMORY_OWN,     /* it has booted */
 	RECORD_MEMORY_SHARED,  /* it shares the snapshot's, page cache, until it writes */

@@ -227,7 +227,7 @@ enum agent_field {
 	FIELD_SIZE,    /* bytes */
 };
 
-/* Whose the files of a CALL_PUT are. */
+/* Who owns the files of a CALL_PUT in the guest. */
 enum put_owner {
 	OWNER_ROOT = 0,
 	OWNER_WORKLOAD = 1, /* the workload's user gets what is made */

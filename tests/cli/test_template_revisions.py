@@ -356,7 +356,7 @@ class Verify(Revisions):
                 for name in removed:
                     os.unlink(self.revision_path(revision, name))
                 says = self.mvm_fails(5, "run", "-T", "web", "-d", says="is missing")
-                self.assertIn("hint: build it anew with 'mvm template build ID --force'", says)
+                self.assertIn("hint: build it anew with 'mvm template build web --force'", says)
                 self.assertTrue(self.mvm_json("template", "build", "web",
                                               "--dry-run")[0]["new_revision"])
                 result, = self.mvm_json("template", "build", "web")
