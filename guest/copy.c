@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -96,9 +95,10 @@ static int get(const struct request *q, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
 	AUTO(pack) p = NULL;
-	const char *first;
+	AUTO_DONE(strbuf) note = { 0 };
 
-	int r = pack_open(AT_FDCWD, q->path, q->name, q->follow ? PACK_FOLLOW : 0, &p, err);
+	int r = pack_open(AT_FDCWD, q->path, q->name, PACK_GO_ON | (q->follow ? PACK_FOLLOW : 0u),
+			  &p, err);
 	while (r == 0) {
 		ssize_t n = pack_read(p, chunk, sizeof(chunk), err);
 		if (n <= 0) {
@@ -109,11 +109,10 @@ static int get(const struct request *q, struct mvm_error *err)
 		if (r < 0)
 			return mvm_error_set(err, r, "cannot write the stream");
 	}
-	uint64_t left_out = r == 0 ? pack_left_out(p, &first) : 0;
-	if (left_out > 0)
-		(void)dprintf(STDERR_FILENO,
-			      "left out %" PRIu64 " devices, pipes or sockets: '%s'%s", left_out,
-			      first ? first : "", left_out > 1 ? " and others" : "");
+	if (r == 0)
+		pack_note(p, &note);
+	if (note.len)
+		(void)dprintf(STDERR_FILENO, "%s", note.data); /* the copy itself is whole */
 	return r;
 }
 

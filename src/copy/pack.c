@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "copy/some.h"
 
 #define WHOLE_MAX   65536u /* a source that says to be no larger is read before it is announced */
 #define WHOLE_LIMIT (1u << 20)
@@ -33,14 +35,27 @@ struct pack {
 	struct level levels[PACK_DEPTH_MAX];
 	unsigned depth;
 	bool ended;
-	uint64_t n_left_out;
-	char *left_out;
+	unsigned flags;
+	struct some left_out, unread;
+	int unread_code; /* of the first */
 };
 
 static void leave_out(struct pack *p)
 {
-	if (p->n_left_out++ == 0)
-		p->left_out = strdup(p->path.data); /* without memory only its name is not told */
+	char quoted[SOME_TEXT_MAX];
+	(void)snprintf(quoted, sizeof(quoted), "'%.*s'", (int)sizeof(quoted) - 3, p->path.data);
+	some_add(&p->left_out, quoted);
+}
+
+/* With PACK_GO_ON one thing that cannot be read costs that one, and is told at the end. */
+static int forgive(struct pack *p, int r, struct mvm_error *err)
+{
+	if (r >= 0 || r == -ENOMEM || !(p->flags & PACK_GO_ON))
+		return r;
+	some_add(&p->unread, err->text);
+	if (p->unread.n == 1)
+		p->unread_code = r;
+	return 0;
 }
 
 static int cannot(struct pack *p, int r, const char *what, struct mvm_error *err)
@@ -143,12 +158,15 @@ static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err
 	int r = first ? take_whole(p, fd, &st, err) : 0;
 	if (r != 0)
 		return r < 0 ? r : 0;
+	AUTO_CLOSE int file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (file_fd < 0)
+		return cannot(p, -errno, "read", err);
 	r = put_entry(p, TAR_FILE, &st, "", err);
 	if (r < 0)
 		return r;
-	p->file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	p->file_fd = TAKE_FD(file_fd);
 	p->left = p->size = (uint64_t)st.st_size;
-	return p->file_fd < 0 ? cannot(p, -errno, "read", err) : 0;
+	return 0;
 }
 
 static int take_link(struct pack *p, int dir_fd, const char *name, const struct stat *st,
@@ -213,7 +231,7 @@ static int advance(struct pack *p, struct mvm_error *err)
 		strbuf_addf(&p->path, "/%s", name);
 		if (p->path.failed)
 			return mvm_error_oom(err);
-		int r = take(p, l->fd, name, AT_SYMLINK_NOFOLLOW, false, err);
+		int r = forgive(p, take(p, l->fd, name, AT_SYMLINK_NOFOLLOW, false, err), err);
 		if (r < 0)
 			return r;
 	}
@@ -245,6 +263,12 @@ static ssize_t read_file(struct pack *p, void *data, size_t len, struct mvm_erro
 	return n;
 }
 
+static int tell_unread(const struct pack *p, struct mvm_error *err)
+{
+	return mvm_error_set(err, p->unread_code, "%llu of the files did not come: %s",
+			     (unsigned long long)p->unread.n, some_text(&p->unread));
+}
+
 ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err)
 {
 	for (;;) {
@@ -263,7 +287,7 @@ ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err)
 			continue; /* an empty file */
 		}
 		if (p->ended)
-			return 0;
+			return p->unread.n ? tell_unread(p, err) : 0;
 		int r = advance(p, err);
 		if (r < 0)
 			return r;
@@ -277,6 +301,7 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 	if (!p)
 		return mvm_error_oom(err);
 	p->file_fd = -1;
+	p->flags = flags;
 	strbuf_adds(&p->path, path); /* for errors about the source itself */
 	if (p->path.failed)
 		return mvm_error_oom(err);
@@ -301,10 +326,11 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 	return 0;
 }
 
-uint64_t pack_left_out(const struct pack *p, const char **ret_first)
+void pack_note(const struct pack *p, struct strbuf *to)
 {
-	*ret_first = p->left_out;
-	return p->n_left_out;
+	if (p->left_out.n)
+		strbuf_addf(to, "left out %llu devices, pipes or sockets: %s",
+			    (unsigned long long)p->left_out.n, some_text(&p->left_out));
 }
 
 void pack_free(struct pack *p)
@@ -317,6 +343,7 @@ void pack_free(struct pack *p)
 		(void)close(p->file_fd); /* only read */
 	strbuf_done(&p->head);
 	strbuf_done(&p->path);
-	free(p->left_out);
+	some_done(&p->left_out);
+	some_done(&p->unread);
 	free(p);
 }

@@ -19,6 +19,8 @@ struct pack;
 
 enum pack_flags {
 	PACK_FOLLOW = 1u << 0, /* the source may be a symbolic link to what is meant */
+	PACK_GO_ON = 1u << 1,  /* what cannot be opened below the source is left out, and
+				* pack_read() fails at the end of the stream; err must not be NULL */
 };
 
 /*
@@ -39,8 +41,8 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 /* The next bytes of the stream, at most len.  Returns how many, 0 at its end, or -errno. */
 ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err);
 
-/* How many things were left out, and the path of the first one; NULL when there are none. */
-uint64_t pack_left_out(const struct pack *p, const char **ret_first);
+/* Say what was left out; nothing is added when there is nothing to say. */
+void pack_note(const struct pack *p, struct strbuf *to);
 
 void pack_free(struct pack *p);
 DEFINE_AUTO(pack, pack_free)

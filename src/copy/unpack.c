@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "copy/place.h"
+#include "copy/some.h"
 
 #define TEMPORARY_SIZE 32
 
@@ -38,11 +40,24 @@ struct unpack {
 	char *file_name;
 	mode_t file_mode;
 	struct timespec file_mtime;
+	struct some missed; /* with UNPACK_GO_ON */
+	int missed_code;    /* of the first */
 };
 
 static int cannot(int r, const char *what, const char *path, struct mvm_error *err)
 {
 	return mvm_error_set(err, r, "cannot %s '%s': %s", what, path, strerror(-r));
+}
+
+/* With UNPACK_GO_ON one failure costs one file, and is told at the end. */
+static int forgive(struct unpack *u, int r, struct mvm_error *err)
+{
+	if (r >= 0 || r == -ENOMEM || !(u->flags & UNPACK_GO_ON))
+		return r;
+	some_add(&u->missed, err->text);
+	if (u->missed.n == 1)
+		u->missed_code = r;
+	return 0;
 }
 
 /* Paths -------------------------------------------------------------------------------------- */
@@ -154,7 +169,7 @@ static int enter(struct unpack *u, const struct strv *parts, size_t n, const cha
 	       str_eq(u->levels[same + 1].name, parts->v[same]))
 		same++;
 	while (u->n_levels > same + 1) {
-		int r = leave_folder(u, err);
+		int r = forgive(u, leave_folder(u, err), err);
 		if (r < 0)
 			return r;
 	}
@@ -199,6 +214,15 @@ static void drop_temporary(struct unpack *u)
 	if (u->temporary[0])
 		(void)unlinkat(place_fd(u), u->temporary, 0); /* a failure is being told already */
 	u->temporary[0] = '\0';
+}
+
+/* What is not whole goes. */
+static void drop_file(struct unpack *u)
+{
+	if (u->file_fd >= 0)
+		(void)close(TAKE_FD(u->file_fd)); /* never to be read */
+	drop_temporary(u);
+	free(TAKE_PTR(u->file_name));
 }
 
 /* A new file without a name until it is whole, so that nothing is left of a copy that is killed;
@@ -407,6 +431,25 @@ static int take_hardlink(struct unpack *u, const char *name, const struct tar_en
 	return place_link(u, &l, name, NULL, err);
 }
 
+/* Make what is allowed to be there. */
+static int make_entry(struct unpack *u, const struct strv *parts, const struct tar_entry *e,
+		      struct mvm_error *err)
+{
+	if (e->type == TAR_FOLDER)
+		return take_folder(u, parts, e, err);
+	int r = enter(u, parts, parts->n - 1, e->path, err);
+	if (r < 0)
+		return r;
+	assert(parts->v);
+	const char *name = parts->v[parts->n - 1];
+	r = e->type == TAR_FILE	     ? take_file(u, name, e, err)
+	    : e->type == TAR_SYMLINK ? take_symlink(u, name, e, err)
+				     : take_hardlink(u, name, e, err);
+	if (r < 0)
+		drop_file(u);
+	return r;
+}
+
 static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error *err)
 {
 	struct unpack *u = arg;
@@ -425,21 +468,7 @@ static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error 
 		r = mvm_error_set(err, -EPERM, "refused: '%s' is no longer a regular file", e.path);
 	if (r == 0 && e.type != TAR_FOLDER && parts.n == 0)
 		r = mvm_error_set(err, -EBADMSG, "refused: '%s' names no file", e.path);
-	if (r < 0)
-		return r;
-	if (e.type == TAR_FOLDER)
-		return take_folder(u, &parts, &e, err);
-	r = enter(u, &parts, parts.n - 1, e.path, err);
-	if (r < 0)
-		return r;
-	assert(parts.v);
-	const char *name = parts.v[parts.n - 1];
-	r = e.type == TAR_FILE	    ? take_file(u, name, &e, err)
-	    : e.type == TAR_SYMLINK ? take_symlink(u, name, &e, err)
-				    : take_hardlink(u, name, &e, err);
-	if (r < 0)
-		drop_temporary(u);
-	return r;
+	return r < 0 ? r : forgive(u, make_entry(u, &parts, &e, err), err);
 }
 
 static int take_data(void *arg, const void *data, size_t len, struct mvm_error *err)
@@ -449,84 +478,27 @@ static int take_data(void *arg, const void *data, size_t len, struct mvm_error *
 		return 0; /* of a file that stays as it is */
 	int r = file_write_sparse(u->file_fd, data, len, (off_t)(u->file_size - u->file_left));
 	if (r < 0)
-		return cannot(r, "write", u->file_name, err);
+		r = cannot(r, "write", u->file_name, err);
 	u->file_left -= len;
-	return u->file_left == 0 ? finish_file(u, err) : 0;
-}
-
-/* The place ---------------------------------------------------------------------------------- */
-
-/* mkdir -p: the path is the user's own, links in it included. */
-static int make_path(int dir_fd, const char *path)
-{
-	AUTO_FREE char *copy = strdup(path);
-	if (!copy)
-		return -ENOMEM;
-	for (char *p = copy + strspn(copy, "/"); *p;) {
-		p += strcspn(p, "/");
-		char slash = *p;
-		*p = '\0';
-		if (mkdirat(dir_fd, copy, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		*p = slash;
-		p += strspn(p, "/");
-	}
-	return 0;
-}
-
-static int place_contents(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
-{
-	struct level *place = &u->levels[0];
-	place->made = faccessat(o->dir_fd, o->path, F_OK, 0) < 0 && errno == ENOENT;
-	int r = make_path(o->dir_fd, o->path);
+	if (r == 0 && u->file_left == 0)
+		r = finish_file(u, err);
 	if (r < 0)
-		return cannot(r, "make", o->path, err);
-	place->fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (place->fd < 0)
-		return cannot(-errno, "open", o->path, err);
-	r = place->made || u->flags & UNPACK_OWN_FOLDERS ? own_fd(u, place->fd) : 0;
+		drop_file(u); /* what else comes of it is nobody's */
+	return forgive(u, r, err);
+}
+
+static int find_place(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
+{
+	struct unpack_place place;
+	int r = unpack_place_open(o, &place, err);
+	if (r < 0)
+		return r;
+	u->levels[0].fd = place.fd;
+	u->levels[0].made = place.made;
+	u->top = place.top;
+	bool ours = place.made || (u->flags & UNPACK_CONTENTS && u->flags & UNPACK_OWN_FOLDERS);
+	r = ours ? own_fd(u, place.fd) : 0;
 	return r < 0 ? cannot(r, "set the owner of", o->path, err) : 0;
-}
-
-/* A device, pipe or socket, or a name for whatever a process has open, as /dev/stdout is: a copy
- * that takes its place would break this system. */
-static bool is_irreplaceable(int dir_fd, const char *path)
-{
-	static const char proc[] = "/proc/";
-	char target[sizeof(proc) - 1];
-	struct stat st;
-	if (fstatat(dir_fd, path, &st, 0) == 0 && !S_ISREG(st.st_mode))
-		return true;
-	return readlinkat(dir_fd, path, target, sizeof(target)) == (ssize_t)sizeof(target) &&
-	       memcmp(target, proc, sizeof(target)) == 0;
-}
-
-/* Into a folder, or under a new name beside others. */
-static int place_one(struct unpack *u, const struct unpack_options *o, struct mvm_error *err)
-{
-	bool failed = false;
-	u->levels[0].fd = openat(o->dir_fd, o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (u->levels[0].fd >= 0) {
-		u->top = str_dup(o->name, &failed);
-		return failed ? mvm_error_oom(err) : 0;
-	}
-	if (errno != ENOENT && errno != ENOTDIR)
-		return cannot(-errno, "open", o->path, err);
-	size_t len = strlen(o->path);
-	const char *slash = strrchr(o->path, '/');
-	const char *name = slash ? slash + 1 : o->path;
-	if (len == 0 || !*name || str_eq(name, ".") || str_eq(name, ".."))
-		return cannot(-errno, "open the folder", o->path, err);
-	if (is_irreplaceable(o->dir_fd, o->path))
-		return mvm_error_set(err, -EEXIST,
-				     "'%s' is neither file nor folder: a copy would replace it",
-				     o->path);
-	AUTO_FREE char *parent = slash ? strndup(o->path, (size_t)(name - o->path)) : strdup(".");
-	u->top = strdup(name);
-	if (!parent || !u->top)
-		return mvm_error_oom(err);
-	u->levels[0].fd = openat(o->dir_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return u->levels[0].fd < 0 ? cannot(-errno, "open the folder", parent, err) : 0;
 }
 
 int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_error *err)
@@ -544,7 +516,7 @@ int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_
 	u->bytes_left = o->max_bytes ? o->max_bytes : UINT64_MAX;
 	u->entries_left = UNPACK_ENTRIES_MAX;
 	u->reader.sink = (struct tar_sink){ take_entry, take_data, u };
-	int r = o->flags & UNPACK_CONTENTS ? place_contents(u, o, err) : place_one(u, o, err);
+	int r = find_place(u, o, err);
 	if (r < 0)
 		return r;
 	if (o->name && u->top) { /* then the sender is told what to call it */
@@ -570,24 +542,26 @@ int unpack_finish(struct unpack *u, struct mvm_error *err)
 {
 	int r = tar_read_end(&u->reader, err);
 	while (r == 0 && u->n_levels > (u->levels[0].described ? 0 : 1))
-		r = leave_folder(u, err);
-	return r;
+		r = forgive(u, leave_folder(u, err), err);
+	if (r < 0 || u->missed.n == 0)
+		return r;
+	return mvm_error_set(err, u->missed_code, "%llu %s: %s", (unsigned long long)u->missed.n,
+			     u->missed.n == 1 ? "file is missing" : "files are missing",
+			     some_text(&u->missed));
 }
 
 void unpack_free(struct unpack *u)
 {
 	if (!u)
 		return;
-	if (u->file_fd >= 0)
-		(void)close(u->file_fd); /* not whole, hence removed */
-	drop_temporary(u);
+	drop_file(u);
 	while (u->n_levels > 0) {
 		struct level *l = &u->levels[--u->n_levels];
 		if (l->fd >= 0)
 			(void)close(l->fd); /* a folder */
 		free(l->name);
 	}
-	free(u->file_name);
+	some_done(&u->missed);
 	free(u->top);
 	free(u->from);
 	tar_reader_done(&u->reader);

@@ -29,7 +29,10 @@ enum unpack_flags {
 				       * that was there before */
 	UNPACK_OWNED = 1u << 3,	      /* what is made belongs to options.owner */
 	UNPACK_OWN_FOLDERS = 1u << 4, /* and folders that are there, the place itself among them */
-	UNPACK_ONE_FILE = 1u << 5,    /* a regular file is what must come, and nothing else */
+	UNPACK_ONE_FILE = 1u << 5,    /* a regular file is what must come, and nothing else; path is
+				       * its name, where a link or a folder is refused */
+	UNPACK_GO_ON = 1u << 6,	      /* an entry that cannot be made, or written, is left out;
+				       * unpack_finish() counts them, err must not be NULL */
 };
 
 struct unpack_owner {
@@ -67,7 +70,8 @@ const char *unpack_name(const struct unpack *u);
  */
 int unpack_write(struct unpack *u, const void *data, size_t len, struct mvm_error *err);
 
-/* No more will come: set the last folders' times.  -EBADMSG when the stream was cut. */
+/* No more will come: set the last folders' times.  -EBADMSG when the stream was cut; with
+ * UNPACK_GO_ON the first failure's code, and a text that has the number and the first few. */
 int unpack_finish(struct unpack *u, struct mvm_error *err);
 
 void unpack_free(struct unpack *u);
