@@ -69,7 +69,8 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_
 				"and each gets a copy",
 				list->v[i]);
 	}
-	return 0;
+	int r = mvm_volumes_check(to->v, to->n, &c->err);
+	return c->usage = r == -EINVAL, r;
 }
 
 struct instances {
@@ -143,6 +144,21 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
 }
 
+/* A command that was cut off says what has become of the volumes: a VM whose time was over has
+ * brought them back itself. */
+static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status)
+{
+	AUTO(mvm_instance_info) info = NULL;
+	struct mvm_error why = c->err, ignored;
+	bool gone = status == -EREMOTEIO || status == -ESRCH;
+	if (status == -ECANCELED || status == -ETIMEDOUT)
+		(void)cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
+	else if (gone && mvm_instance_wait(vm, STOP_MS, NULL, &ignored) == 0 &&
+		 mvm_instance_inspect(mvm, mvm_instance_name(vm), &info, &ignored) == 0 &&
+		 info->error)
+		(void)cli_error(c, status, "%s; %s", why.text, info->error);
+}
+
 /* Print all that it prints until the VM ends, somebody presses ^C or nobody reads it any more.  The
  * workload's status becomes ours. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
@@ -171,7 +187,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	}
 	bool ended = info->state == MVM_INSTANCE_EXITED;
 	(void)guest_signals_take(end.signals); /* the one that ended this, if it was one */
-	if (volumes && !(ended && info->workload_ended)) /* with that they have come back */
+	if (volumes && !ended) /* else they have come back, or the error says why not */
 		r = copy_back(c, mvm, name, end.signals);
 	guest_signals_unblock();  /* another one ends the VM at once */
 	struct mvm_error ignored; /* what did not come back counts more */
@@ -266,6 +282,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.hostname = args_string(a, "hostname"),
 		.ttl_ms = args_ms(a, "ttl", 0),
 		.log_max_bytes = (uint64_t)args_u32(a, "log-size", 0) << 20,
+		.volume_timeout_ms = args_ms(a, "volume-timeout", 0),
 		.volumes = volumes.v,
 		.n_volumes = volumes.n,
 	};
@@ -299,9 +316,8 @@ static int run(struct cli_context *c, const struct args *a)
 		r = copy_back(c, mvm, mvm_instance_name(instance), signals);
 		if (r < 0)
 			status = r;
-	} else if (status == -ECANCELED && volumes.n > 0) {
-		struct mvm_error why = c->err;
-		(void)cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
+	} else if (status < 0 && volumes.n > 0) {
+		tell_lost(c, mvm, instance, status);
 	}
 	guest_signals_unblock();  /* closing the handle ends the VM, also by the process's end */
 	struct mvm_error ignored; /* the command's result counts; closing the handle ends the VM */
@@ -403,6 +419,12 @@ static const struct option options[] = {
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
 	  .help = "stop it after that",
+	  .group = "Life" },
+	{ .name = "volume-timeout",
+	  .kind = OPTION_DURATION,
+	  .value = "TIME",
+	  .help = "for volumes to be copied in, and back when the workload has ended or the "
+		  "--ttl is over (5m); what has not come back by then is lost, and named",
 	  .group = "Life" },
 	{ .name = "rm",
 	  .kind = OPTION_FLAG,

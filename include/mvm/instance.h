@@ -69,6 +69,15 @@ MVM_API int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mv
 
 #define MVM_VOLUMES_MAX 16
 
+/*
+ * Check volumes as a start does: each by itself, whoever has filled it, and all together.
+ *
+ * Returns 0; -EINVAL when one is none, two have one place in the guest or one inside the other, or
+ * would be copied back to one place of this host; -ENOENT or other reasons why a host path cannot
+ * be used.
+ */
+MVM_API int mvm_volumes_check(const struct mvm_volume *list, size_t n, struct mvm_error *err);
+
 enum mvm_start_kind {
 	MVM_START_AUTO,		    /* restore if possible, else boot and say why */
 	MVM_START_COLD,		    /* boot, whatever there is */
@@ -120,6 +129,9 @@ struct mvm_start_options {
 	const char *hostname;	/* NULL: the instance's name */
 	int64_t ttl_ms;		/* stop it after that; 0: never */
 	uint64_t log_max_bytes; /* size limit of each of its logs; 0: 8 MiB */
+	/* for its volumes to be copied in, and to come back when nobody waits: at the end of its
+	 * workload or its time to live; 0: 5 minutes */
+	int64_t volume_timeout_ms;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 
@@ -321,10 +333,13 @@ MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *gue
  * mvm_instance_stop() does by itself.  A file that is as it was here, in size, time and mode, is
  * not touched, and what has been removed in the guest stays here.  Nothing to do is success.
  *
- *   options  timeout_ms, for all of them together, and cancel_fd count; NULL: none
+ *   options  timeout_ms, for all of them together (negative: the instance's volume_timeout_ms),
+ *            and cancel_fd count; NULL: that time
  *
- * After one that fails the others are still tried; the error names all that did not come back.
- * A guest that says nothing for 30 s has failed.  -EBUSY when it does not run, else as
+ * After a file, or a volume, that fails the others are still tried; the error names the volumes
+ * that did not come back whole, and the first few files.  A guest that says nothing for 30 s has
+ * failed. A VM that is ending already copies back itself: this waits for its end.  Devices, pipes
+ * and sockets are left out; the event "volumes" names them.  -EBUSY when it does not run, else as
  * mvm_instance_copy_out().
  */
 MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
@@ -365,7 +380,8 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t ti
  * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
  * copied), then shut the guest down; when it has not ended by the timeout, which is for both, kill
  * it.  Returns when it is gone. The instance stays listed until it is removed.  A start that is
- * under way is cancelled.  -EBUSY when it does not run.
+ * under way is cancelled.  A VM that is ending already, and copies back itself, gets that time for
+ * it.  -EBUSY when it does not run; -EIO when it has ended and volumes did not come back.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);

@@ -65,6 +65,7 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	if (!alive && rec.state != RECORD_EXITED && rec.state != RECORD_FAILED) {
 		rec.state = RECORD_FAILED;
 		rec.vmm_pid = rec.supervisor_pid = 0;
+		rec.stopping = false;
 		free(rec.error);
 		rec.error = strdup(instance_lost_reason(&rec));
 		rec.health = RECORD_HEALTH_NONE;
@@ -189,13 +190,16 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
 	r = control_call(&i->control, CALL_STOP, NULL, &args,
 			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
-	if (r < 0 && r != -EREMOTEIO) /* that one has ended meanwhile */
-		return mvm_error_context(err, r, "stopping '%s'", name);
+	if (r == -EREMOTEIO)
+		r = 0; /* that one has ended meanwhile */
+	if (r < 0)
+		r = mvm_error_context(err, r, "stopping '%s'", name);
+	if (r < 0 && r != -EIO) /* with that it has ended, and its volumes did not come back */
+		return r;
 
 	/* the supervisor's last act is to let go of its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd < 0)
-		return 0;				/* it removed itself */
-	(void)lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
-	return 0;
+	if (dir_fd >= 0)					/* else it removed itself */
+		(void)lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
+	return r;
 }

@@ -175,10 +175,13 @@ static const struct field record[] = {
 	/* for versions that know only one policy */
 	{ FIELD_KEY("restart_on_failure", record, restart, FIELD_IS_BOOL, enum record_restart,
 		    FIELD_ONLY_PUT) },
+	FIELD_BOOL(record, stopping, FIELD_SPARSE),
 	FIELD_BOOL(record, keep_running, FIELD_KEPT),
 	FIELD_NUMBER(record, restarts, unsigned, FIELD_REQUIRED, 0, UINT32_MAX),
 	FIELD_NUMBER(record, ttl_ms, int64_t, FIELD_REQUIRED, 0, INT64_MAX),
 	FIELD_TEXT(record, expires_at),
+	FIELD_NUMBER(record, volume_timeout_ms, int64_t, FIELD_SPARSE, 0, INT64_MAX),
+	FIELD_STRING(record, volumes_note, FIELD_SPARSE),
 	FIELD_BOOL(record, remove_at_end, FIELD_REQUIRED),
 	FIELD_SIZE(record, log_max_bytes, FIELD_REQUIRED),
 	FIELD_TEXT(record, cgroup),

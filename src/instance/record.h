@@ -119,10 +119,11 @@ struct record {
 	/* what the starter wants beyond the machine */
 	uint64_t log_max_bytes; /* of each log; 0: the default */
 	enum record_restart restart;
-	unsigned restart_max; /* of ON_FAILURE, in a row; 0: the default */
-	bool keep_running;    /* its workload's end does not end it */
-	bool remove_at_end;   /* and not only when it is attached */
-	int64_t ttl_ms;	      /* stop it after that; 0: never */
+	unsigned restart_max;	   /* of ON_FAILURE, in a row; 0: the default */
+	bool keep_running;	   /* its workload's end does not end it */
+	bool remove_at_end;	   /* and not only when it is attached */
+	int64_t ttl_ms;		   /* stop it after that; 0: never */
+	int64_t volume_timeout_ms; /* for its volumes to come back, or in; 0: the default */
 
 	/* what became of it */
 	char *boot_id;	  /* of the host: a VM does not outlive its boot */
@@ -131,6 +132,8 @@ struct record {
 	char *health_message; /* what the last failed check said */
 	unsigned restarts;    /* how often it was started again */
 	bool workload_ended;  /* the template's command has */
+	bool stopping;	      /* it is being ended: only its supervisor copies volumes back now */
+	char *volumes_note;   /* what the last copy of its volumes left out; NULL: nothing */
 	bool has_exit_code;   /* it has ended, or its workload has */
 	unsigned exit_code;   /* the workload's: 128 and the signal that ended it */
 	char *cgroup;	      /* path below the cgroup2 mount; NULL: it has none of its own */

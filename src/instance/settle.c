@@ -61,6 +61,7 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	r->state = RECORD_FAILED;
 	r->health = RECORD_HEALTH_NONE;
 	r->vmm_pid = r->supervisor_pid = 0;
+	r->stopping = false;
 	confine_end(r->cgroup);
 	free(TAKE_PTR(r->cgroup));
 	free(TAKE_PTR(r->cgroup_limits));

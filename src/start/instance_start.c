@@ -77,6 +77,8 @@ static void note_start(struct batch *b, const struct mvm_instance *vm)
 		      rec.from_pool ? "taken from the pool" : how_started(b, rec.restore),
 		      (double)before / NS_PER_MS, text.data ? text.data : "",
 		      rec.no_agent ? "; it has no agent to answer" : "");
+	if (rec.volumes_note)
+		progress_note(b->progress, "%s: volumes: %s", vm->name, rec.volumes_note);
 }
 
 /* One instance's own request. */

@@ -15,6 +15,7 @@
 #include "net/message.h"
 #include "net/wire.h"
 #include "start/start.h"
+#include "start/volumes.h"
 
 #define KILL_GRACE_MS	  INT64_C(60000)
 #define PAUSE_DEADLINE_MS INT64_C(30000)
@@ -260,12 +261,18 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 		.cancel_fd = -1,
 	};
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	bool left = false;
 	int fd = instances_dir(mvm, err);
 	int r = fd < 0		  ? fd
 		: timeout_ms == 0 ? 0
-				  : mvm_instance_copy_back(mvm, name, &options, err);
-	if (r >= 0)
-		return instance_stop(fd, name, clock_remaining_ms(deadline_ns), err);
+				  : volumes_bring_back(mvm, name, &options, &left, err);
+	if (r >= 0) {
+		/* a supervisor that copies back must know that it has some time */
+		int64_t left_ms = clock_remaining_ms(deadline_ns);
+		r = instance_stop(fd, name, left && left_ms == 0 ? 1 : left_ms, err);
+		/* it has ended meanwhile, as was asked for */
+		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
+	}
 	if (r != -ENOENT && r != -EBUSY) {
 		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
 		r = mvm_error_hint(

@@ -45,6 +45,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		.keep_running = o->keep_running || o->exec,
 		.remove_at_end = o->remove_at_end,
 		.ttl_ms = o->ttl_ms,
+		.volume_timeout_ms = o->volume_timeout_ms,
 		.log_max_bytes = o->log_max_bytes,
 	};
 	char boot_id[HOST_BOOT_ID_SIZE];

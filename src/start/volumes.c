@@ -22,18 +22,21 @@ void mvm_volume_done(struct mvm_volume *v)
 }
 DEFINE_AUTO_DONE(mvm_volume, mvm_volume_done)
 
-static int take_path(const char *text, struct mvm_volume *v, struct mvm_error *err)
+/* The path that leads there without links, since a link may become another. */
+static int take_path(const char *text, char **ret, struct mvm_error *err)
 {
 	struct stat st;
-	v->host = realpath(text, NULL);
-	int r = !v->host || stat(v->host, &st) < 0	     ? -errno
+	AUTO_FREE char *path = realpath(text, NULL);
+	int r = !path || stat(path, &st) < 0		     ? -errno
 		: S_ISDIR(st.st_mode) || S_ISREG(st.st_mode) ? 0
 							     : -ENOTDIR;
-	if (r == -ENOTDIR && v->host)
+	if (r == -ENOTDIR && path)
 		return mvm_error_set(
 			err, r, "cannot use '%s' as a volume: it is neither folder nor file", text);
-	return r < 0 ? mvm_error_set(err, r, "cannot use '%s' as a volume: %s", text, strerror(-r))
-		     : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot use '%s' as a volume: %s", text, strerror(-r));
+	*ret = TAKE_PTR(path);
+	return 0;
 }
 
 /* With one slash before each name, none at the end and no ".", so that two of them compare. */
@@ -61,10 +64,12 @@ static bool leads_up(const char *guest)
 	return strstr(guest, "/../") || (len >= 3 && str_eq(guest + len - 3, "/.."));
 }
 
-/* Is one of two places in the guest the other, or inside it? */
+/* Is one of two absolute paths the other, or inside it? */
 static bool overlap(const char *a, const char *b)
 {
 	size_t len = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
+	if (len == 1) /* the root */
+		return true;
 	return strncmp(a, b, len) == 0 &&
 	       (strlen(a) == strlen(b) || a[len] == '/' || b[len] == '/');
 }
@@ -77,7 +82,46 @@ static bool is_taken(const char *guest)
 		if (overlap(guest, taken[i]))
 			return true;
 	}
-	return str_eq(guest, "/");
+	return false;
+}
+
+static int take_place(const char *text, size_t len, char **ret, struct mvm_error *err)
+{
+	AUTO_FREE char *guest = take_guest(text, len);
+	if (!guest)
+		return mvm_error_oom(err);
+	if (leads_up(guest))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' is no place for a volume: write it without '..'", guest);
+	if (is_taken(guest))
+		return mvm_error_set(err, -EINVAL,
+				     "no volume can be at '%s', which is the guest's own", guest);
+	*ret = TAKE_PTR(guest);
+	return 0;
+}
+
+/* Whoever fills the struct himself is held to what mvm_volume_parse() gives. */
+static int take_volume(const struct mvm_volume *from, struct mvm_volume *ret, struct mvm_error *err)
+{
+	if (!from->guest || from->guest[0] != '/')
+		return mvm_error_set(err, -EINVAL,
+				     "a volume's place in the guest must be an absolute path");
+	if (!from->host == !from->name || (from->host && from->host[0] != '/'))
+		return mvm_error_set(err, -EINVAL,
+				     "the volume at '%s' needs an absolute path of this host or a "
+				     "name, and not both",
+				     from->guest);
+	int r = take_place(from->guest, strlen(from->guest), &ret->guest, err);
+	if (r == 0 && from->name)
+		r = name_check(NAME_VOLUME, from->name, err);
+	else if (r == 0)
+		r = take_path(from->host, &ret->host, err);
+	if (r < 0)
+		return r;
+	ret->write_back = from->write_back;
+	bool failed = false;
+	ret->name = str_dup(from->name, &failed);
+	return failed ? mvm_error_oom(err) : 0;
 }
 
 int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error *err)
@@ -96,20 +140,13 @@ int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error 
 				     "./data:/srv/data",
 				     text);
 	AUTO_FREE char *host = strndup(text, host_len);
-	v.guest = take_guest(guest, guest_len);
-	if (!host || !v.guest)
+	if (!host)
 		return mvm_error_oom(err);
-	if (leads_up(v.guest))
-		return mvm_error_set(err, -EINVAL,
-				     "'%s' is no volume: write its place in the guest without '..'",
-				     text);
-	if (is_taken(v.guest))
-		return mvm_error_set(err, -EINVAL,
-				     "'%s': no volume can be at '%s', which is the guest's own",
-				     text, v.guest);
-	int r = 0;
+	int r = take_place(guest, guest_len, &v.guest, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", text);
 	if (path)
-		r = take_path(host, &v, err);
+		r = take_path(host, &v.host, err);
 	else if (!name_valid(NAME_VOLUME, host))
 		r = mvm_error_set(err, -EINVAL,
 				  "'%s' is neither a path nor a name: a path begins with / or ./, "
@@ -147,52 +184,85 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 	return lock_fd < 0 ? volume_lock_failed(v->name, lock_fd, err) : 0;
 }
 
-/* What is copied back from one place must not belong to two volumes. */
+/* What is copied back from one place, or to one, must not belong to two volumes. */
+static int check_pair(const struct mvm_volume *a, const struct mvm_volume *b, struct mvm_error *err)
+{
+	if (overlap(a->guest, b->guest))
+		return mvm_error_set(
+			err, -EINVAL,
+			"volumes at '%s' and '%s' overlap: give each a place of its own", a->guest,
+			b->guest);
+	if (a->name && b->name && str_eq(a->name, b->name) && (a->write_back || b->write_back))
+		return mvm_error_set(err, -EINVAL,
+				     "volume '%s' is named twice: with :ro both get a copy",
+				     a->name);
+	if (a->host && b->host && a->write_back && b->write_back && overlap(a->host, b->host))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' and '%s' would both be copied back to '%s': leave out "
+				     ":rw for one of them",
+				     a->guest, b->guest,
+				     strlen(a->host) > strlen(b->host) ? a->host : b->host);
+	return 0;
+}
+
 static int check_together(const struct mvm_volume *list, size_t n, struct mvm_error *err)
 {
-	for (size_t i = 1; i < n; i++) {
-		for (size_t k = 0; k < i; k++) {
-			const struct mvm_volume *a = &list[k], *b = &list[i];
-			if (overlap(a->guest, b->guest))
-				return mvm_error_set(
-					err, -EINVAL,
-					"volumes at '%s' and '%s' overlap: give each a place of "
-					"its own",
-					a->guest, b->guest);
-			if (a->name && b->name && str_eq(a->name, b->name) &&
-			    (a->write_back || b->write_back))
-				return mvm_error_set(
-					err, -EINVAL,
-					"volume '%s' is named twice: with :ro both get a copy",
-					a->name);
-		}
+	int r = 0;
+	for (size_t i = 1; i < n && r == 0; i++) {
+		for (size_t k = 0; k < i && r == 0; k++)
+			r = check_pair(&list[k], &list[i], err);
 	}
-	return 0;
+	return r;
+}
+
+/* Checked copies; the names are not resolved yet. */
+static int take_list(const struct mvm_volume *from, size_t n, struct mvm_volume **ret,
+		     struct mvm_error *err)
+{
+	if (n > MVM_VOLUMES_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %d volumes", MVM_VOLUMES_MAX);
+	struct mvm_volume *list = calloc(n + 1, sizeof(*list));
+	int r = list ? 0 : mvm_error_oom(err);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = take_volume(&from[i], &list[i], err);
+	if (r == 0)
+		r = check_together(list, n, err);
+	if (r < 0)
+		volumes_free(list, n);
+	else
+		*ret = list;
+	return r;
+}
+
+int mvm_volumes_check(const struct mvm_volume *list, size_t n, struct mvm_error *err)
+{
+	struct mvm_volume *copy = NULL;
+	int r = take_list(list, n, &copy, err);
+	if (r == 0)
+		volumes_free(copy, n);
+	return r;
 }
 
 int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, uint32_t n_instances,
 		    struct mvm_volume **ret, struct mvm_error *err)
 {
-	bool failed = false;
-	struct mvm_volume *list = calloc(n + 1, sizeof(*list));
-	int r = list ? check_together(from, n, err) : mvm_error_oom(err);
+	struct mvm_volume *list = NULL;
+	int r = take_list(from, n, &list, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n && r == 0; i++) {
-		list[i] = (struct mvm_volume){
-			.host = str_dup(from[i].host, &failed),
-			.guest = str_dup(from[i].guest, &failed),
-			.name = str_dup(from[i].name, &failed),
-			.write_back = from[i].write_back,
-		};
-		if (failed)
-			r = mvm_error_oom(err);
-		else if (from[i].name && from[i].write_back && n_instances > 1)
+		if (!list[i].name)
+			continue;
+		if (list[i].write_back && n_instances > 1)
 			r = mvm_error_set(
 				err, -EINVAL,
 				"volume '%s' is for one VM at a time; with :ro each gets a copy",
-				from[i].name);
-		else if (from[i].name)
+				list[i].name);
+		else
 			r = resolve(mvm, &list[i], err);
 	}
+	if (r == 0) /* a named volume may be a path, too */
+		r = check_together(list, n, err);
 	if (r < 0)
 		volumes_free(list, n);
 	else
@@ -205,27 +275,4 @@ void volumes_free(struct mvm_volume *list, size_t n)
 	for (size_t i = 0; list && i < n; i++)
 		mvm_volume_done(&list[i]);
 	free(list);
-}
-
-int mvm_instance_copy_back(struct mvm *mvm, const char *name,
-			   const struct mvm_copy_options *options, struct mvm_error *err)
-{
-	AUTO_DONE(record) rec = { 0 };
-	struct mvm_instance *i = NULL;
-	int64_t deadline_ns = clock_deadline_ns(options ? options->timeout_ms : -1);
-	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
-	int r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
-	if (r < 0)
-		return r;
-	bool wanted = false;
-	for (size_t k = 0; k < rec.n_volumes; k++)
-		wanted |= rec.volumes[k].write_back;
-	if (!wanted || rec.state == RECORD_STARTING)
-		return 0; /* of a guest that is not up there is nothing to have back */
-	r = mvm_instance_open(mvm, name, &i, err);
-	if (r == 0)
-		r = volumes_copy_back(&i->control, &rec, deadline_ns,
-				      options ? options->cancel_fd : -1, err);
-	mvm_instance_close(i);
-	return r;
 }

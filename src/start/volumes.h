@@ -17,6 +17,21 @@
  */
 int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, uint32_t n_instances,
 		    struct mvm_volume **ret, struct mvm_error *err);
+
+/*
+ * Copy a running instance's volumes back, unless somebody is ending it already.
+ *
+ *   options   as in mvm_instance_copy_back()
+ *   ret_left  its supervisor is ending it, and does it, or has done so
+ *
+ * Errors: as mvm_instance_copy_back().
+ */
+int volumes_bring_back(struct mvm *mvm, const char *name, const struct mvm_copy_options *options,
+		       bool *ret_left, struct mvm_error *err);
+
+/* Of a VM that has ended: -EIO and the record's words when something did not come back. */
+int volumes_check_returned(struct mvm *mvm, const char *name, struct mvm_error *err);
+
 void volumes_free(struct mvm_volume *list, size_t n);
 
 #endif

@@ -152,7 +152,7 @@ static const char *gone_message(const struct clients *c)
 				    : "the VM has ended";
 }
 
-static bool open_stream(struct client *client, const struct frame *f, bool exec)
+static bool open_stream(struct client *client, const struct frame *f, bool exec, bool copy)
 {
 	struct clients *c = client->owner;
 	unsigned i = 0;
@@ -180,6 +180,7 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec)
 	c->streams[i] = (struct stream){
 		.used = true,
 		.exec = exec,
+		.copy = copy,
 		.client_id = client->id,
 		.client_stream = f->stream,
 		.guest_window = WINDOW_BYTES,
@@ -205,11 +206,12 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_AWAIT:
 	case CALL_SIGNAL:
 	case CALL_PROCESSES:
-		return open_stream(client, f, false);
+		return open_stream(client, f, false, false);
 	case CALL_EXEC:
+		return open_stream(client, f, true, false);
 	case CALL_PUT:
 	case CALL_GET:
-		return open_stream(client, f, true);
+		return open_stream(client, f, true, true);
 	case CALL_INSPECT:
 	case CALL_STOP:
 	case CALL_PAUSE:
@@ -377,12 +379,11 @@ int clients_init(struct clients *c, struct loop *loop, struct agent_client *agen
 	return c->streams ? 0 : -ENOMEM;
 }
 
-int clients_add_own(struct clients *c, int fd)
+int clients_add_own(struct clients *c, int fd, uint64_t *ret_id)
 {
-	uint64_t id;
-	int r = add_client(c, fd, &id);
+	int r = add_client(c, fd, ret_id);
 	if (r == 0)
-		find_client(c, id)->own = true;
+		find_client(c, *ret_id)->own = true;
 	return r;
 }
 
@@ -439,6 +440,18 @@ void clients_guest_gone(struct clients *c)
 		if (s->client_id)
 			clients_reply(c, s->client_id, s->client_stream, gone_status(c),
 				      gone_message(c), NULL);
+	}
+}
+
+void clients_end_copies(struct clients *c, const char *why)
+{
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		struct stream *s = &c->streams[i];
+		uint64_t id = s->client_id;
+		if (!s->used || !s->copy || !id)
+			continue;
+		reset_stream(c, s);
+		clients_reply(c, id, s->client_stream, EBUSY, why, NULL);
 	}
 }
 

@@ -35,6 +35,7 @@ DEFINE_AUTO(job, job_free)
 struct stream {
 	bool used;
 	bool exec;	    /* ends with FRAME_END, not with the reply */
+	bool copy;	    /* PUT or GET */
 	bool started;	    /* the reply has come */
 	uint8_t ended;	    /* channels that the guest has ended: 1u << enum data_channel */
 	uint64_t client_id; /* 0: the client has gone, the guest has not answered RESET yet */
@@ -80,7 +81,7 @@ int clients_add_leash(struct clients *c, int fd);
 
 /* Take over a connected socket as one more client, a child of the supervisor's: `busy` is not for
  * it. */
-int clients_add_own(struct clients *c, int fd);
+int clients_add_own(struct clients *c, int fd, uint64_t *ret_id);
 
 /* Make a client the one that holds the leash.  Returns the one that did, which stays connected. */
 uint64_t clients_move_leash(struct clients *c, uint64_t client_id);
@@ -97,7 +98,11 @@ int clients_listen(struct clients *c, int listen_fd);
 /* The guest is gone: end every stream by closing its client's call with an error. */
 void clients_guest_gone(struct clients *c);
 
-/* The same for a guest that is about to go; why is what its clients are told. */
+/* End all copies to and from the guest; why is what their clients are told (EBUSY). */
+void clients_end_copies(struct clients *c, const char *why);
+
+/* The same as clients_guest_gone() for a guest that is about to go; why is what its clients are
+ * told. */
 void clients_say_goodbye(struct clients *c, const char *why);
 
 /* There is a guest again. */

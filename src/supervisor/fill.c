@@ -27,26 +27,31 @@
 #define CHILD_FD_WORDS	 SUPERVISOR_FD_FIRST
 #define CHILD_FD_CONTROL (SUPERVISOR_FD_FIRST + 1)
 
+#define LAST_WORDS_MS INT64_C(2000)  /* for a child that has lost its guest to say so */
+#define SLACK_MS      INT64_C(10000) /* for a child whose time is over, which it sees itself */
+
 struct fill {
-	int fd; /* what the child says: why it failed, or nothing */
+	uint64_t client; /* the child as a client */
+	int64_t deadline_ns;
+	int fd; /* what the child says: why it failed, or what it left out */
 	bool over;
 	char why[sizeof(((struct mvm_error *)0)->text)];
 	size_t len;
 };
 
-typedef int (*copy_fn)(struct control *c, const struct record *r, struct mvm_error *err);
+typedef int (*copy_fn)(struct control *c, const struct record *r, struct strbuf *note,
+		       struct mvm_error *err);
 
-static int copy_all_in(struct control *c, const struct record *r, struct mvm_error *err)
+static int copy_all_in(struct control *c, const struct record *r, struct strbuf *note,
+		       struct mvm_error *err)
 {
-	int result = 0;
-	for (size_t i = 0; result == 0 && i < r->n_volumes; i++)
-		result = volume_copy_in(c, &r->volumes[i], err);
-	return result;
+	return volumes_copy_in(c, r, volumes_deadline_ns(r), note, err);
 }
 
-static int copy_all_back(struct control *c, const struct record *r, struct mvm_error *err)
+static int copy_all_back(struct control *c, const struct record *r, struct strbuf *note,
+			 struct mvm_error *err)
 {
-	return volumes_copy_back(c, r, DEADLINE_NONE, -1, err);
+	return volumes_copy_back(c, r, volumes_deadline_ns(r), -1, note, err);
 }
 
 static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to, int control,
@@ -54,6 +59,7 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 {
 	struct control c;
 	struct mvm_error err = { 0 };
+	AUTO_DONE(strbuf) note = { 0 };
 	sigset_t none;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -68,9 +74,9 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 	(void)umask(s->umask);
 	int result = control_init(&c, CHILD_FD_CONTROL);
 	if (result == 0)
-		result = copy(&c, s->fill_from, &err);
-	if (result < 0) /* else the exit status has to do */
-		(void)file_write_all(CHILD_FD_WORDS, err.text, strlen(err.text));
+		result = copy(&c, s->fill_from, &note, &err);
+	const char *words = result < 0 ? err.text : note.len ? note.data : "";
+	(void)file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the status has to do */
 	_exit(result < 0);
 }
 
@@ -86,27 +92,34 @@ static void on_words(void *arg, uint32_t events)
 }
 
 /* Serve everybody, the child too, until it has done its work or there is no use in it any more. */
-static int wait_for_child(struct supervisor *s, struct fill *f)
+static int wait_for_child(struct supervisor *s, struct fill *f, bool back)
 {
 	bool was_stopping = s->stopping;
 	struct loop_source *source;
 	int r = loop_add_fd(s->loop, f->fd, EPOLLIN, on_words, f, &source);
 	if (r < 0)
 		return r;
-	while (r == 0 && !f->over && s->stopping == was_stopping && !s->machine.ended)
-		r = loop_run_once(s->loop, DEADLINE_NONE);
+	while (r == 0 && !f->over && (back || s->stopping == was_stopping) && !s->machine.ended)
+		r = loop_run_once(s->loop, f->deadline_ns);
+	if (back && !f->over) { /* it knows best what did not come back */
+		int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
+		clients_hang_up(&s->clients, f->client);
+		while (!f->over && loop_run_once(s->loop, deadline_ns) == 0)
+			;
+	}
 	loop_source_free(source);
 	return r;
 }
 
 /* The child's connection, whose other end is a client's. */
-static int connect_child(struct supervisor *s, int *ret, struct mvm_error *err)
+static int connect_child(struct supervisor *s, uint64_t *ret_client, int *ret,
+			 struct mvm_error *err)
 {
 	int pair[2];
 	int r = sock_pair(pair);
 	if (r == 0) {
 		*ret = pair[1];
-		r = clients_add_own(&s->clients, pair[0]);
+		r = clients_add_own(&s->clients, pair[0], ret_client);
 		if (r < 0)
 			(void)close(pair[0]);
 	}
@@ -128,17 +141,18 @@ static int lock_volumes(struct supervisor *s, struct mvm_error *err)
 	return 0;
 }
 
-static int run_copies(struct supervisor *s, copy_fn copy, struct mvm_error *err)
+/* Start the child: what it says is read from *ret_from. */
+static pid_t start_child(struct supervisor *s, copy_fn copy, uint64_t *ret_client, int *ret_from,
+			 struct mvm_error *err)
 {
-	struct fill f = { 0 };
 	AUTO_CLOSE int control = -1;
-	int fds[2], status = 0;
+	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	AUTO_CLOSE int from = fds[0];
 	AUTO_CLOSE int to = fds[1];
-	int r = connect_child(s, &control, err);
+	int r = connect_child(s, ret_client, &control, err);
 	if (r < 0)
 		return r;
 	pid_t parent = getpid(), child = fork();
@@ -146,18 +160,39 @@ static int run_copies(struct supervisor *s, copy_fn copy, struct mvm_error *err)
 		return mvm_error_set(err, -errno, "cannot copy volumes: %s", strerror(errno));
 	if (child == 0)
 		run_child(s, copy, to, control, parent);
-	(void)close(TAKE_FD(to)); /* so that its end is seen */
-	(void)close(TAKE_FD(control));
+	*ret_from = TAKE_FD(from);
+	return child;
+}
+
+/* All of s->fill_from, by a child that is gone afterwards.  What it left out is in the record. */
+static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
+{
+	struct fill f = {
+		.deadline_ns = volumes_deadline_ns(s->fill_from) + SLACK_MS * NS_PER_MS,
+	};
+	AUTO_CLOSE int from = -1;
+	int status = 0;
+
+	pid_t child = start_child(s, back ? copy_all_back : copy_all_in, &f.client, &from, err);
+	if (child < 0)
+		return child;
 	f.fd = from;
-	r = wait_for_child(s, &f);
+	int r = wait_for_child(s, &f, back);
 	if (!f.over)
 		(void)kill(child, SIGKILL); /* ours, and not reaped yet */
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
-	if (r == 0 && f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	if (f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		set_string(&s->record.volumes_note, f.len ? f.why : NULL);
 		return 0;
-	return mvm_error_set(err, r < 0 ? r : -EIO, "%s",
-			     f.len ? f.why : "the volumes could not be copied");
+	}
+	if (f.len)
+		return mvm_error_set(err, -EIO, "%s", f.why);
+	return volumes_all_lost(s->fill_from, back,
+				r == -ETIMEDOUT ? "the copy did not end in time"
+				: r < 0		? strerror(-r)
+						: "the copy was killed",
+				err);
 }
 
 static int fill_volumes(void *arg, struct mvm_error *err)
@@ -167,28 +202,48 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	clients_guest_back(&s->clients);
-	r = run_copies(s, copy_all_in, err);
+	r = run_copies(s, false, err);
 	return r < 0 && s->stopping ? mvm_error_set(err, -ECANCELED, "the start was cancelled") : r;
 }
 
-int return_volumes(struct supervisor *s, struct mvm_error *err)
+void return_volumes(struct supervisor *s)
 {
-	bool wanted = false;
-	for (size_t i = 0; i < s->record.n_volumes; i++)
-		wanted |= s->record.volumes[i].write_back;
-	if (!wanted || s->machine.ended)
-		return 0;
+	struct mvm_error why;
+	if (!volumes_come_back(&s->record) || s->machine.ended || s->returned)
+		return;
+	s->returned = true;
+	if (!s->clients.busy)
+		s->clients.busy = "the VM's volumes are being copied back, and then it ends";
+	clients_end_copies(&s->clients, s->clients.busy);
 	/* a paused guest answers nothing, and what it has would be lost */
-	int r = s->clients.guest_paused ? resume_guest(s, err) : 0;
-	if (r < 0)
-		return mvm_error_context(err, r, "the volumes did not come back");
+	int r = s->clients.guest_paused ? resume_guest(s, &why) : 0;
+	if (r < 0) {
+		(void)volumes_all_lost(&s->record, true, why.text, &s->lost);
+		return;
+	}
 	s->fill_from = &s->record;
-	return run_copies(s, copy_all_back, err);
+	if (run_copies(s, true, &s->lost) == 0 && s->record.volumes_note)
+		tell(s, "volumes", s->record.volumes_note);
+}
+
+void note_lost_volumes(struct supervisor *s, struct mvm_error *err)
+{
+	if (!s->stopped && !s->stopping && !s->returned && volumes_come_back(&s->record))
+		(void)volumes_all_lost(
+			&s->record, true,
+			s->clean ? "the guest ended by itself, before they were copied"
+				 : "the VM failed",
+			&s->lost);
+	if (!s->clean && s->lost.code) {
+		struct mvm_error why = *err;
+		(void)mvm_error_set(err, why.code, "%s; %s", why.text, s->lost.text);
+	}
 }
 
 void fill_volumes_first(struct supervisor *s, const struct record *record)
 {
 	s->fill_from = record;
+	set_string(&s->record.volumes_note, NULL);
 	s->machine.before_workload = record->n_volumes ? fill_volumes : NULL;
 	s->machine.before_arg = s;
 }

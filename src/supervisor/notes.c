@@ -37,6 +37,14 @@ void save_record(struct supervisor *s, enum record_state state)
 	(void)record_save(SUPERVISOR_FD_INSTANCE, &s->record, NULL);
 }
 
+void note_stopping(struct supervisor *s)
+{
+	if (s->record.stopping)
+		return;
+	s->record.stopping = true;
+	save_record(s, s->record.state);
+}
+
 void tell(const struct supervisor *s, const char *event, const char *message)
 {
 	events_add(SUPERVISOR_FD_LOGS, event, &s->record, message);
@@ -71,8 +79,9 @@ void note_start(struct supervisor *s)
 			      ? RECORD_HEALTH_HEALTHY
 			      : RECORD_HEALTH_STARTING;
 	rec->workload_ended = rec->has_exit_code = false;
+	rec->stopping = s->stopping;
 	s->workload_end[0] = '\0';
-	s->followed = s->killed = false;
+	s->followed = s->killed = s->returned = false;
 	s->lost.code = 0;
 	s->up_since_ns = clock_now_ns();
 	s->started = true;
@@ -102,6 +111,8 @@ void settle_in(struct supervisor *s)
 		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0,
 		       rec->no_agent ? "; it has no agent to answer" : "");
 	tell(s, "started", text);
+	if (rec->volumes_note)
+		tell(s, "volumes", rec->volumes_note);
 	if (rec->health == RECORD_HEALTH_HEALTHY)
 		tell(s, "healthy", NULL);
 	if (!rec->no_agent)
@@ -117,6 +128,7 @@ void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
 	char text[sizeof(s->workload_end) + 32];
 	(void)snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
 	set_time(&s->record.ended_at, 0);
+	s->record.stopping = false;
 	const char *lost = s->lost.code ? s->lost.text : NULL;
 	set_string(&s->record.error, clean ? lost : err->text);
 	save_record(s, clean ? RECORD_EXITED : RECORD_FAILED);
@@ -127,5 +139,5 @@ void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
 	else if (s->followed)
 		tell(s, "exited", lost ? lost : text);
 	else
-		tell(s, "exited", NULL);
+		tell(s, "exited", lost);
 }

@@ -84,7 +84,8 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 				    s->workload_end, s->lost.code ? "; " : "",
 				    s->lost.code ? s->lost.text : "");
 	else if (s->clean)
-		(void)mvm_error_set(err, -EREMOTEIO, "the guest ended by itself");
+		(void)mvm_error_set(err, -EREMOTEIO, "the guest ended by itself%s%s",
+				    s->lost.code ? "; " : "", s->lost.code ? s->lost.text : "");
 	if (clock_now_ns() - s->up_since_ns >= RESTART_STEADY_NS)
 		s->failures = 0;
 	s->clients.busy = "the VM is being started again";

@@ -107,6 +107,8 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 static void take_record(struct supervisor *s, struct record *wanted)
 {
 	wanted->from_pool = true;
+	wanted->stopping = s->record.stopping;
+	wanted->volumes_note = TAKE_PTR(s->record.volumes_note);
 	wanted->folder_inode = s->record.folder_inode;
 	wanted->supervisor_pid = s->record.supervisor_pid;
 	wanted->vmm_pid = s->record.vmm_pid;

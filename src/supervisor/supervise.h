@@ -39,6 +39,7 @@ struct supervisor {
 	bool stopping;	     /* to end by a signal, its time to live, or without its leash */
 	bool stopped;	     /* ended because we wanted it to */
 	bool expired;	     /* because of its time to live */
+	bool returned;	     /* its volumes were copied back, or that was tried */
 	bool killed;	     /* the guest had no more time to end */
 	bool followed;	     /* the VM has ended because its workload had */
 	bool clean;	     /* the VM has ended as it should */
@@ -82,12 +83,19 @@ bool restart(struct supervisor *s, struct mvm_error *err);
 void fill_volumes_first(struct supervisor *s, const struct record *record);
 
 /*
- * Before a guest that nobody else asks to stop is stopped, copy what shall come back.  A guest that
- * says nothing for half a minute is not waited for, nor is any once somebody wants the VM to end.
- *
- *   err  what did not come back
+ * Before a guest that nobody else asks to stop is stopped, copy what shall come back, once.  Copies
+ * of others end: two would write to one folder.  A guest that says nothing for half a minute is not
+ * waited for, nor any beyond its record's volume_timeout_ms.  A stop meanwhile cuts the time short
+ * by ending the VM.  What did not come back is in s->lost.
  */
-int return_volumes(struct supervisor *s, struct mvm_error *err);
+void return_volumes(struct supervisor *s);
+
+/*
+ * The VM has ended: did it take with it what should have come back?
+ *
+ *   err  why it failed, if it has; gets what is in s->lost too
+ */
+void note_lost_volumes(struct supervisor *s, struct mvm_error *err);
 
 /* Learn of the workload's end, if there is a workload. */
 void workload_watch(struct supervisor *s);
@@ -125,6 +133,9 @@ void set_string(char **to, const char *text);
 
 /* Save the record with a new state.  It is for those who look: a full disk must not end the VM. */
 void save_record(struct supervisor *s, enum record_state state);
+
+/* The VM is being ended, whatever that takes. */
+void note_stopping(struct supervisor *s);
 
 /* Record an event. */
 void tell(const struct supervisor *s, const char *event, const char *message);

@@ -41,6 +41,7 @@ static void end_soon(struct supervisor *s)
 {
 	s->stopping = true;
 	s->clients.busy = "the VM is being stopped";
+	note_stopping(s);
 	if (!s->started)
 		kill_vmm(s);
 }
@@ -73,8 +74,9 @@ static void on_signal(void *arg, uint32_t events)
 
 	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
+	bool again = s->record.stopping;
 	end_soon(s);
-	if (s->started && s->stopped)
+	if (s->started && again)
 		cut_stop_short(s, STOP_DEFAULT_MS);
 }
 
@@ -173,7 +175,7 @@ static int serve(struct supervisor *s)
 			/* nobody has copied them back; an attached VM without its starter is killed
 			 */
 			if (!((s->record.attached || s->record.held) && s->leash_gone))
-				(void)return_volumes(s, &s->lost);
+				return_volumes(s);
 			stop_guest(s, STOP_DEFAULT_MS);
 			continue;
 		}
@@ -188,6 +190,17 @@ static int serve(struct supervisor *s)
 	return 0;
 }
 
+/* The VM has ended, as a call had wanted or waited for.  A stop learns what did not come back, but
+ * whoever gave it no time has given that up. */
+static void answer_end(struct supervisor *s, const struct job *j)
+{
+	AUTO_DONE(strbuf) status = { 0 };
+	if (s->record.state == RECORD_EXITED)
+		wire_put_u64(&status, FIELD_EXIT_CODE, s->record.exit_code);
+	bool lost = s->lost.code && j->call == CALL_STOP && stop_timeout_ms(j) > 0;
+	answer(s, j, lost ? -EIO : 0, &s->lost, &status);
+}
+
 /* Tell everybody who waits, and let them take their last bytes. */
 static void say_goodbye(struct supervisor *s)
 {
@@ -195,17 +208,15 @@ static void say_goodbye(struct supervisor *s)
 	for (struct job *next; (next = clients_next_job(&s->clients));) {
 		AUTO(job) j = next;
 		struct mvm_error err = { 0 };
-		bool wanted = j->call == CALL_WAIT || j->call == CALL_STOP;
-		int r = wanted ? 0 : mvm_error_set(&err, -ESRCH, "the VM has ended");
-		answer(s, j, r, &err, NULL);
+		if (j->call == CALL_WAIT || j->call == CALL_STOP)
+			answer_end(s, j);
+		else
+			answer(s, j, mvm_error_set(&err, -ESRCH, "the VM has ended"), &err, NULL);
 	}
-	AUTO_DONE(strbuf) status = { 0 };
-	if (s->record.state == RECORD_EXITED)
-		wire_put_u64(&status, FIELD_EXIT_CODE, s->record.exit_code);
 	while (s->waiting) {
 		AUTO(job) j = s->waiting;
 		s->waiting = j->next;
-		answer(s, j, 0, NULL, &status);
+		answer_end(s, j);
 	}
 	int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
 	while (clients_want_write(&s->clients) && loop_run_once(s->loop, deadline_ns) == 0)
@@ -223,14 +234,22 @@ static void remove_instance(const struct supervisor *s)
 }
 
 /* Whoever started an attached one and is still there may show what was printed last and read the
- * record, however soon the VM has ended: it says that it has done so by any call, or hangs up. */
+ * record, however soon the VM has ended: it says that it has done so by any call but WAIT, or hangs
+ * up. */
 static void await_starter(struct supervisor *s)
 {
 	int64_t deadline_ns = clock_deadline_ns(STARTER_MS);
 	say_goodbye(s);
 	clients_keep_leash(&s->clients);
-	while (!s->leash_gone && !s->clients.jobs && loop_run_once(s->loop, deadline_ns) == 0)
-		;
+	while (!s->leash_gone) {
+		if (s->clients.jobs && s->clients.jobs->call != CALL_WAIT)
+			return;
+		AUTO(job) j = clients_next_job(&s->clients);
+		if (j)
+			answer_end(s, j);
+		else if (loop_run_once(s->loop, deadline_ns) != 0)
+			return;
+	}
 }
 
 /* Nothing is started any more: whoever is told of the end finds the revision and the volumes free.
@@ -286,6 +305,7 @@ static int run(struct supervisor *s)
 		put_away(s);
 		if (s->clean)
 			workload_note_end(s);
+		note_lost_volumes(s, &err);
 	} while (r == 0 && restart(s, &err));
 	release_revision(s);
 	note_end(s, s->clean || s->stopped, &err);

@@ -54,13 +54,14 @@ bool workload_wants_end(const struct supervisor *s)
 {
 	/* not before somebody knows its name */
 	return s->record.workload_ended && !s->record.keep_running && !s->record.held &&
-	       !s->clients.guest_paused;
+	       !s->clients.guest_paused && !s->stopping;
 }
 
 void workload_follow(struct supervisor *s)
 {
 	char text[128];
-	(void)return_volumes(s, &s->lost);
+	note_stopping(s);
+	return_volumes(s);
 	if (s->stopping || s->machine.ended)
 		return; /* somebody was faster */
 	s->followed = true;

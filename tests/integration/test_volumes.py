@@ -36,7 +36,7 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         image.layer(oci.tar_of(
             oci.file("bin/busybox", busybox, mode=0o755),
             *(oci.symlink("bin/" + tool, "busybox")
-              for tool in ("sh", "id", "sleep", "cat", "ls", "stat", "rm")),
+              for tool in ("sh", "id", "sleep", "cat", "ls", "stat", "rm", "truncate", "mkfifo", "reboot")),
             *(oci.folder(name) for name in ("proc", "sys", "dev", "srv")),
             oci.folder("tmp", mode=0o1777),
             oci.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n")))
@@ -73,10 +73,14 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
 
     def test_volumes_have_places_of_their_own(self):
         for place, other in (("/v", "/v"), ("/v", "/v/sub"), ("/v/sub", "/v")):
-            self.mvm_fails(1, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}", "-v",
+            self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}", "-v",
                            f"{self.folder}:{other}", says="overlap")
-        self.mvm_fails(1, "run", "-T", "vol-worker", "-d", "-v", "n:/a", "-v", "n:/b",
+        self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", "n:/a", "-v", "n:/b",
                        says="is named twice")
+        os.makedirs(self.path("one/two"))
+        for one, other in (("one", "one"), ("one", "one/two"), ("one/../one/two", "one")):
+            self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.path(one)}:/a:rw", "-v",
+                           f"{self.path(other)}:/b:rw", says="would both be copied back")
         for place in ("/", "/proc", "/dev/x", "/sys", "/run/mvm", "/run"):
             self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}",
                            says="the guest's own")
@@ -86,7 +90,7 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         for place in ("//proc", "/./dev", "/run//mvm/", "/.", "/srv/../proc", "/srv/.."):
             with self.subTest(place=place):
                 self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}")
-        self.mvm_fails(1, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:/v", "-v",
+        self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:/v", "-v",
                        f"{self.folder}:/./v//sub/", says="overlap")
         self.assertEqual(self.instances(), [])
 
@@ -101,6 +105,118 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         with open(self.path("host/mine"), encoding="ascii") as file:
             self.assertEqual(file.read(), "kept\n")
         self.mvm_ok("rm", "still")
+
+    def run_slow(self, *options):
+        """A VM whose volume takes minutes to come back: a file of nothing but a hole."""
+        os.makedirs(self.path("host"), exist_ok=True)
+        name = self.run_detached("vol-worker", "-v", self.path("host") + ":/v:rw", *options)["name"]
+        self.exec(name, "sh", "-c", "echo kept >/v/first; truncate -s 60G /v/huge")
+        return name
+
+    def end_workload(self, name):
+        self.mvm_ok("kill", "-s", "TERM", name)
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name).get("stopping")))
+
+    def assert_lost(self, name, why):
+        record = self.inspect(name)
+        self.assertEqual(record["state"], "exited")
+        self.assertEqual(record["error"],
+                         f"'/v' did not come back to '{os.path.realpath(self.path('host'))}': {why}")
+
+    def test_a_copy_that_does_not_end_is_ended(self):
+        name = self.run_slow("--volume-timeout", "2s")
+        self.mvm_ok("kill", "-s", "TERM", name)
+        self.assertEqual(self.mvm("wait", name, "--timeout", "60s").stdout, "exited (143)\n")
+        self.assert_lost(name, "the copy did not end in time")
+        with open(self.path("host/first"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "kept\n")
+        self.assertEqual(os.listdir(self.path("host")), ["first"])
+        self.mvm_ok("rm", name)
+
+    def test_a_stop_cuts_the_supervisors_copy_short(self):
+        name = self.run_slow()
+        self.end_workload(name)
+        self.mvm_fails(4, "cp", f"{name}:/v/first", self.path("taken"), says="volumes are being copied")
+        self.assertIn("did not come back", self.mvm_fails(1, "stop", "--timeout", "2s", name))
+        self.assert_lost(name, "the VM has ended")
+        self.mvm_ok("rm", name)
+
+        name = self.run_slow()
+        self.end_workload(name)
+        self.mvm_ok("stop", "--timeout", "0", name)
+        self.assert_lost(name, "the VM has ended")
+        self.mvm_ok("rm", name)
+
+    def test_a_stop_leaves_the_copy_to_the_supervisor(self):
+        name = self.run_slow()
+        self.exec(name, "truncate", "-s", "20M", "/v/huge")
+        self.end_workload(name)
+        self.mvm_ok("stop", "--timeout", "60s", name)
+        self.assertIsNone(self.inspect(name)["error"])
+        self.assertEqual(os.stat(self.path("host/huge")).st_size, 20 * MIB)
+        self.mvm_ok("rm", name)
+        os.remove(self.path("host/first"))
+
+        # a stop that copies when the workload ends hands the copy over
+        name = self.run_slow()
+        stop = self.start_mvm("stop", "--timeout", "60s", name, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        self.assertTrue(guests.wait_until(lambda: os.path.exists(self.path("host/first"))))
+        self.mvm_ok("kill", "-s", "TERM", name)
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name).get("stopping")))
+        self.mvm_ok("stop", "--timeout", "0", name)
+        out = stop.communicate(timeout=harness.PATIENCE_S)[0]
+        self.assertEqual(stop.returncode, 1, out)
+        self.assertIn("did not come back", out)
+        self.mvm_ok("rm", name)
+
+    def test_a_guest_that_ends_itself_loses_its_volume_aloud(self):
+        host = self.path("host")
+        os.mkdir(host)
+        why = "the guest ended by itself, before they were copied"
+        name = self.run_detached("vol-worker", "-v", f"{host}:/v:rw")["name"]
+        self.mvm("exec", "-u", "0", name, "--", "reboot", "-f")
+        self.mvm_ok("wait", name, "--timeout", "60s")
+        self.assert_lost(name, why)
+        event = [e for e in self.events() if e["instance"] == name][-1]
+        self.assertEqual(event["event"], "exited")
+        self.assertIn(why, event["message"])
+        self.mvm_ok("rm", name)
+
+        run = self.start_mvm("run", "-T", "vol-worker", "--name", "front", "-v", f"{host}:/v:rw",
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.assertTrue(guests.wait_until(
+            lambda: ("front", "running") in [(vm["name"], vm["state"]) for vm in self.mvm_json("ps")]))
+        self.mvm("exec", "-u", "0", "front", "--", "reboot", "-f")
+        words = run.communicate(timeout=harness.PATIENCE_S)[1]
+        self.assertEqual(run.returncode, 1, words)
+        self.assertIn(why, words)
+
+        done = self.mvm("run", "-T", "vol-worker", "-u", "0", "-v", f"{host}:/v:rw", "--", "reboot", "-f")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(why, done.stderr)
+
+    def test_one_bad_file_does_not_cost_the_rest(self):
+        host = self.path("host")
+        os.makedirs(f"{host}/bad")
+        os.mkfifo(f"{host}/pipe")
+        started = self.mvm("run", "-T", "vol-worker", "--name", "rest", "-d", "-v", f"{host}:/v:rw")
+        self.assertEqual(started.returncode, 0, started.stderr)
+        self.assertIn("left out 1 devices, pipes or sockets: './pipe'", started.stderr)
+        self.exec("rest", "sh", "-c", "rm -r /v/bad; echo x >/v/bad; echo kept >/v/z; mkfifo /v/own")
+        words = self.mvm_fails(1, "stop", "rest")
+        self.assertIn("1 file is missing: cannot make 'bad': Is a directory", words)
+        with open(f"{host}/z", encoding="ascii") as file:
+            self.assertEqual(file.read(), "kept\n")
+        self.exec("rest", "rm", "/v/bad") # it runs on
+        self.mvm_ok("stop", "rest")
+        self.assertEqual([e["message"] for e in self.events() if e["event"] == "volumes"],
+                         ["'/v': left out 1 devices, pipes or sockets: './pipe'",
+                          "'/v': left out 1 devices, pipes or sockets: './own'"])
+        self.mvm_ok("rm", "rest")
+
+    def events(self):
+        return [json.loads(line) for line in self.mvm_ok("events", "--json").splitlines()]
 
     def test_a_volume_is_there_before_the_workload(self):
         host = self.path("host")
