@@ -277,7 +277,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 	if (f->type == FRAME_DATA) {
 		uint32_t bytes = f->len ? f->len - 1 : 0;
 		unsigned channel = f->len ? 1u << (f->payload[0] & 7u) : UINT8_MAX;
-		if (bytes > s->guest_window) {
+		if (bytes > s->guest_window || bytes > DATA_MAX) {
 			reset_stream(c, s);
 			if (client)
 				(void)refuse(client, client_stream, EPROTO,

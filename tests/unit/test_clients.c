@@ -135,6 +135,27 @@ static void a_guest_cannot_fill_memory_with_frames_that_no_window_bounds(void **
 	assert_int_equal(count(&x->client, FRAME_CREDIT), 0);
 }
 
+static void a_frame_of_a_guest_has_at_most_the_bytes_that_the_protocol_allows(void **state)
+{
+	struct fixture *x = *state;
+	uint32_t stream = start_exec(x);
+	uint8_t data[DATA_MAX + 2] = { DATA_STDOUT };
+	struct frame f;
+
+	send_reply(&x->guest, stream);
+	send_frame(&x->guest, FRAME_DATA, stream, data, DATA_MAX + 1);
+	settle(x);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_equal(f.type, FRAME_REPLY);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_equal(f.type, FRAME_DATA);
+	assert_int_equal(f.len, DATA_MAX + 1);
+	send_frame(&x->guest, FRAME_DATA, stream, data, sizeof(data));
+	settle(x);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_not_equal(f.type, FRAME_DATA);
+}
+
 /* It could end up in the snapshot's memory and not in its device state. */
 static void nothing_is_sent_to_a_guest_that_is_captured(void **state)
 {
@@ -289,6 +310,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
+		TEST(a_frame_of_a_guest_has_at_most_the_bytes_that_the_protocol_allows),
 		TEST(nothing_is_sent_to_a_guest_that_is_captured),
 		TEST(credit_for_what_was_sent_is_passed_on),
 		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
