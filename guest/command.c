@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 
@@ -36,7 +37,10 @@ int command_env(const struct user *user, bool tty, const struct strv *base, cons
 {
 	const struct strv *lists[] = { base, more };
 
+	char hostname[HOST_NAME_MAX + 1] = "";
 	strv_add(ret, "PATH=" DEFAULT_PATH);
+	if (gethostname(hostname, sizeof(hostname) - 1) == 0 && hostname[0])
+		strv_addf(ret, "HOSTNAME=%s", hostname);
 	strv_addf(ret, "HOME=%s", user->home);
 	if (user->name[0])
 		strv_addf(ret, "USER=%s", user->name);

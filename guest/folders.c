@@ -5,7 +5,9 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "agent.h"
 #include "base/own.h"
 #include "base/str.h"
 
@@ -28,6 +30,13 @@ static int make_target(const char *link, unsigned links)
 	return path ? make(path, links - 1) : -ENOMEM;
 }
 
+/* Links that lead in a circle, /run and /var/run say, lead nowhere that anybody could mean. */
+static int replace_loop(const char *path)
+{
+	agent_log("'%s' is a link that leads back to itself: a folder takes its place", path);
+	return unlink(path) < 0 || mkdir(path, 0755) < 0 ? -errno : 0;
+}
+
 static int make_one(const char *path, unsigned links)
 {
 	struct stat st;
@@ -36,7 +45,9 @@ static int make_one(const char *path, unsigned links)
 	if (errno != EEXIST)
 		return -errno;
 	if (stat(path, &st) < 0)
-		return errno == ENOENT ? make_target(path, links) : -errno;
+		return errno == ENOENT	? make_target(path, links)
+		       : errno == ELOOP ? replace_loop(path)
+					: -errno;
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 

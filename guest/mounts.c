@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -68,6 +69,21 @@ static int copy_root_attributes(void)
 	return from < 0 || to < 0 ? -errno : attributes_copy(from, to);
 }
 
+/* What mkfs makes and no image has: programs take a folder with it for one in use.  It stays on the
+ * disk, for e2fsck, and the overlay says that there is nothing of that name. */
+static int hide_lost_found(void)
+{
+	struct stat st;
+	AUTO_DONE(strv) names = { 0 };
+	AUTO_CLOSE int fd = open(LOWER "/lost+found",
+				 O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0700 ||
+	    dir_list(fd, &names) < 0 || names.n > 0)
+		return 0; /* the image's own, or none */
+	return mknod(UPPER "/lost+found", S_IFCHR, makedev(0, 0)) < 0 ? -errno : 0;
+}
+
 static int mount_overlay(const char *device, const char *fstype, struct mvm_error *err)
 {
 	const struct mount_point below[] = {
@@ -80,6 +96,8 @@ static int mount_overlay(const char *device, const char *fstype, struct mvm_erro
 	r = make_dir(UPPER, 0755);
 	if (r == 0)
 		r = make_dir(WRITABLE "/work", 0755);
+	if (r == 0)
+		r = hide_lost_found();
 	if (r == 0) /* an overlay's root is the upper folder: "/" is as the image has it */
 		r = copy_root_attributes();
 	if (r < 0)
@@ -164,9 +182,12 @@ int mounts_switch_root(const char *device, const char *fstype, struct mvm_error 
 	if (r < 0)
 		return r;
 	link_devices();
+	if (symlink("/proc/self/mounts", "/etc/mtab") < 0 && errno != EEXIST && errno != ENOENT)
+		agent_log("cannot make the link /etc/mtab: %s", strerror(errno));
 	/* past the umask; and an image's own, since a folder that git keeps has no such mode */
-	if (make_dir("/tmp", 01777) == 0)
-		(void)chmod("/tmp", 01777);
+	r = folders_make("/tmp");
+	if (r < 0 || chmod("/tmp", 01777) < 0)
+		agent_log("'/tmp' is of no use: %s", strerror(r < 0 ? -r : errno));
 	return 0;
 }
 
@@ -196,10 +217,15 @@ int mounts_data(const char *device, struct mvm_error *err)
 	};
 	AUTO_CLOSE int below = open(data.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = mount_all(&data, 1, err);
-	if (r < 0 || below < 0) /* the image has no such folder */
+	if (r < 0)
 		return r;
 	AUTO_CLOSE int disk = open(data.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = disk < 0 ? -errno : is_empty_disk(disk) ? attributes_copy(below, disk) : 0;
+	if (disk >= 0 && is_empty_disk(disk)) {
+		/* a database takes no folder with something in it; e2fsck needs none */
+		(void)unlinkat(disk, "lost+found", AT_REMOVEDIR);
+		r = below < 0 ? 0 : attributes_copy(below, disk); /* the image may have none */
+	}
+	r = disk < 0 ? -errno : r;
 	return r < 0 ? mvm_error_set(err, r, "cannot give '%s' its owner and mode: %s", data.folder,
 				     strerror(-r))
 		     : 0;

@@ -73,10 +73,34 @@ static const char *find_init(void)
 	return NULL;
 }
 
-/* PID 1 turns into the image's init.  Only returns when it could not be executed. */
-static int become_init(const struct agent *a, const char *path, const struct strv *env)
+static bool is_root(const char *user)
 {
-	char *argv[] = { (char *)path, NULL };
+	return !user || str_eq(user, "root") || str_eq(user, "0") || str_eq(user, "root:root") ||
+	       str_eq(user, "0:0");
+}
+
+/* The init that takes the agent's place as PID 1: the image's own when there is no command, or a
+ * command that is called like an init, which would refuse to be anything else.  NULL: none. */
+static const char *init_of(const struct strv *args, const char *user)
+{
+	static const char *const names[] = {
+		"/sbin/init", "/usr/sbin/init",	      "/init",
+		"/etc/init",  "/lib/systemd/systemd", "/usr/lib/systemd/systemd"
+	};
+	if (args->n == 0)
+		return find_init();
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names) && is_root(user); i++) {
+		if (str_eq(args->v[0], names[i]) && access(names[i], X_OK) == 0)
+			return names[i];
+	}
+	return NULL;
+}
+
+/* PID 1 turns into the init.  Only returns when it could not be executed. */
+static int become_init(const struct agent *a, const char *path, const struct strv *args,
+		       const struct strv *env)
+{
+	char *alone[] = { (char *)path, NULL };
 
 	int r = cgroup_join_self(a->cgroup_fd, INIT_CGROUP);
 	if (r < 0)
@@ -86,8 +110,10 @@ static int become_init(const struct agent *a, const char *path, const struct str
 		if (dup2(console, fd) < 0)
 			return -errno;
 	}
+	if (a->workdir && chdir(a->workdir) < 0)
+		return -errno;
 	child_reset_signals();
-	(void)execve(path, argv, env->v);
+	(void)execve(path, args->n ? args->v : alone, env->v);
 	return -errno;
 }
 
@@ -121,7 +147,8 @@ static int go_on_as_child(struct agent *a, const char *path, int report_fd, stru
 	return 0;
 }
 
-static int start_init(struct agent *a, const char *path, struct mvm_error *err)
+static int start_init(struct agent *a, const char *path, const struct strv *args,
+		      struct mvm_error *err)
 {
 	AUTO_DONE(strv) env = { 0 };
 	for (char **e = environ; *e; e++)
@@ -143,7 +170,7 @@ static int start_init(struct agent *a, const char *path, struct mvm_error *err)
 		(void)close(TAKE_FD(report_write)); /* the parent's is the one that counts */
 		return go_on_as_child(a, path, report_read, err);
 	}
-	int code = become_init(a, path, &env);
+	int code = become_init(a, path, args, &env);
 	(void)!write(report_write, &code, sizeof(code)); /* the agent is told or has died */
 	(void)close(TAKE_FD(report_write));
 	for (;;)
@@ -152,7 +179,7 @@ static int start_init(struct agent *a, const char *path, struct mvm_error *err)
 
 int workload_prepare(const struct request *q, struct mvm_error *err)
 {
-	bool for_init = q->args.n == 0 && find_init();
+	bool for_init = init_of(&q->args, q->user);
 	int r = mounts_run(for_init, err);
 	if (r < 0)
 		return r;
@@ -166,13 +193,12 @@ int workload_prepare(const struct request *q, struct mvm_error *err)
 
 int workload_start(struct agent *a, const struct request *q, struct mvm_error *err)
 {
-	const char *init;
+	const char *init = init_of(&q->args, a->user);
 
+	if (init)
+		return start_init(a, init, &q->args, err);
 	if (q->args.n > 0)
 		return start_command(a, q, err);
-	init = find_init();
-	if (init)
-		return start_init(a, init, err);
 	agent_log("the image has no command and no init: nothing is started");
 	int r = children_watch(&a->children, a->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
@@ -221,7 +247,9 @@ void workload_await(struct agent *a, uint32_t id)
 	}
 	if (a->workload != WORKLOAD_RUNS) {
 		stream_reply(a, id, -EINVAL,
-			     "the template has no command: the image's own init runs", NULL);
+			     "there is no workload whose end could be awaited: an init runs as "
+			     "PID 1, or nothing at all",
+			     NULL);
 		return;
 	}
 	struct stream *s = calloc(1, sizeof(*s));

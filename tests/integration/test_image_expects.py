@@ -64,6 +64,11 @@ echo "as $(id -u) in $(pwd -P)"
 exec sleep 100000
 """
 
+INIT = b"""#!/bin/sh
+echo "$$ $(pwd) $1 $COLOUR" >/said
+while :; do sleep 100000; done
+"""
+
 TOML = """
 template_id = "%s"
 flake_ref = "oci:%s"
@@ -102,7 +107,7 @@ exec = ["/bin/sh", "-c", '''%s''']
     def setUpClass(cls):
         super().setUpClass()
         cls.snapshot = False
-        for name in ("links", "init"):
+        for name in ("links", "init", "command-init"):
             with open(cls.toml, "w", encoding="utf-8") as file:
                 file.write(TOML % (name, name))
             cls.build_class()
@@ -133,6 +138,12 @@ exec = ["/bin/sh", "-c", '''%s''']
             *base(probe), *folders, tmp, oci.symlink("sbin/init", "../bin/busybox"),
             oci.file("etc/inittab", b"::respawn:/bin/sleep 100000\n"),
             oci.folder("run/stale"))).save(os.path.join(cls.shared, "init"))
+
+        oci.Image(Entrypoint=["/init"], Cmd=["one"], Env=["COLOUR=red"],
+                  WorkingDir="/srv").layer(oci.tar_of(
+            *base(probe), *folders, oci.file("init", INIT, mode=0o755),
+            oci.symlink("run", "/var/run"), oci.symlink("var/run", "/run"),
+            oci.symlink("tmp", "/nowhere/tmp"))).save(os.path.join(cls.shared, "command-init"))
 
     def check_devices(self, name):
         for link, target in LINKS.items():
@@ -216,6 +227,19 @@ exec = ["/bin/sh", "-c", '''%s''']
         self.assertEqual(self.exec(name, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"),
                          "1024\n")
         self.check_devices(name)
+
+    def test_a_command_that_is_an_init_is_pid_1(self):
+        name = self.run_detached("command-init-worker")["name"]
+        self.assertTrue(guests.wait_until(
+            lambda: self.mvm("exec", name, "cat", "/said").stdout == "1 /srv one red\n"))
+        self.mvm_fails(125, "wait", "--workload", name, says="there is no workload")
+        # and what else images bring that would keep others from booting
+        self.assertEqual(self.exec(name, "readlink", "/var/run", "/tmp", "/etc/mtab").split(),
+                         ["/run", "/nowhere/tmp", "/proc/self/mounts"])
+        self.assertEqual(self.exec(name, "stat", "-L", "-c", "%a", "/tmp"), "1777\n")
+        self.assertIn("'/run' is a link that leads back to itself", self.mvm_ok("logs", name))
+        self.assertNotIn("lost+found", self.exec(name, "ls", "-A", "/"))
+        self.assertEqual(self.exec(name, "sh", "-c", "echo $HOSTNAME"), name + "\n")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 /* The parts of the guest's agent that decide and touch nothing. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -99,6 +101,8 @@ static void a_command_gets_defaults_then_the_workloads_then_its_own_environment(
 	AUTO_DONE(strv) more = { 0 };
 	AUTO_DONE(strv) env = { 0 };
 
+	char host_name[HOST_NAME_MAX + 1] = "";
+	assert_int_equal(gethostname(host_name, sizeof(host_name) - 1), 0);
 	strv_add(&base, "PORT=80");
 	strv_add(&base, "HOME=/data");
 	strv_add(&more, "PORT=81");
@@ -109,7 +113,9 @@ static void a_command_gets_defaults_then_the_workloads_then_its_own_environment(
 	assert_true(strv_has(&env, "HOME=/data"));
 	assert_true(strv_has(&env, "USER=app"));
 	assert_true(strv_has(&env, "TERM=xterm"));
-	assert_int_equal(env.n, 6);
+	AUTO_FREE char *host = str_printf("HOSTNAME=%s", host_name);
+	assert_true(strv_has(&env, host));
+	assert_int_equal(env.n, 7);
 }
 
 static void urls_become_requests(void **state)
