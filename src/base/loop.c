@@ -9,7 +9,7 @@
 
 struct loop_source {
 	struct loop *loop;
-	struct loop_source *next, **link; /* all sources of the loop */
+	struct loop_source *next, **link; /* the list that it is in */
 	int fd;				  /* -1: a timer */
 	uint32_t events;
 	int64_t deadline_ns; /* timers; DEADLINE_NONE: idle */
@@ -21,8 +21,10 @@ struct loop_source {
 
 struct loop {
 	int epoll_fd;
-	struct loop_source *sources;
-	unsigned dispatching; /* how deep: a callback may run the loop again */
+	/* apart, as there may be a thousand descriptors and each turn looks at every timer */
+	struct loop_source *fds, *timers;
+	struct loop_source *dead; /* descriptors' */
+	unsigned dispatching;	  /* how deep: a callback may run the loop again */
 };
 
 int loop_new(struct loop **ret)
@@ -40,25 +42,45 @@ int loop_new(struct loop **ret)
 	return 0;
 }
 
+static void link_source(struct loop_source *s, struct loop_source **list)
+{
+	s->next = *list;
+	s->link = list;
+	if (s->next)
+		s->next->link = &s->next;
+	*list = s;
+}
+
 static void unlink_source(struct loop_source *s)
 {
 	*s->link = s->next;
 	if (s->next)
 		s->next->link = s->link;
+}
+
+static void drop_source(struct loop_source *s)
+{
+	unlink_source(s);
 	free(s);
+}
+
+static void drop_all(struct loop_source **list)
+{
+	while (*list)
+		drop_source(*list);
 }
 
 void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
-	while (l->sources)
-		unlink_source(l->sources);
+	drop_all(&l->fds);
+	drop_all(&l->timers);
 	(void)close(l->epoll_fd);
 	free(l);
 }
 
-static struct loop_source *new_source(struct loop *l, void *arg)
+static struct loop_source *new_source(struct loop *l, struct loop_source **list, void *arg)
 {
 	struct loop_source *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -67,24 +89,20 @@ static struct loop_source *new_source(struct loop *l, void *arg)
 	s->fd = -1;
 	s->deadline_ns = DEADLINE_NONE;
 	s->arg = arg;
-	s->next = l->sources;
-	s->link = &l->sources;
-	if (s->next)
-		s->next->link = &s->next;
-	l->sources = s;
+	link_source(s, list);
 	return s;
 }
 
 int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_fn fn, void *arg,
 		struct loop_source **ret)
 {
-	struct loop_source *s = new_source(l, arg);
+	struct loop_source *s = new_source(l, &l->fds, arg);
 	if (!s)
 		return -ENOMEM;
 	struct epoll_event ev = { .events = events, .data.ptr = s };
 	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		int r = -errno;
-		unlink_source(s);
+		drop_source(s);
 		return r;
 	}
 	s->fd = fd;
@@ -97,7 +115,7 @@ int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_fn fn, void *ar
 int loop_add_timer(struct loop *l, int64_t deadline_ns, loop_timer_fn fn, void *arg,
 		   struct loop_source **ret)
 {
-	struct loop_source *s = new_source(l, arg);
+	struct loop_source *s = new_source(l, &l->timers, arg);
 	if (!s)
 		return -ENOMEM;
 	s->deadline_ns = deadline_ns;
@@ -128,15 +146,20 @@ void loop_source_free(struct loop_source *s)
 		return;
 	if (s->fd >= 0)
 		(void)epoll_ctl(s->loop->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* may be closed */
-	if (s->loop->dispatching)
-		s->dead = true; /* events in hand may still point here */
-	else
+	if (!s->loop->dispatching) {
+		drop_source(s);
+		return;
+	}
+	s->dead = true; /* events in hand may still point here, and so may fire_timers() */
+	if (s->fd >= 0) {
 		unlink_source(s);
+		link_source(s, &s->loop->dead);
+	}
 }
 
 static int64_t next_deadline(const struct loop *l, int64_t deadline_ns)
 {
-	for (const struct loop_source *s = l->sources; s; s = s->next) {
+	for (const struct loop_source *s = l->timers; s; s = s->next) {
 		if (!s->dead && s->deadline_ns < deadline_ns)
 			deadline_ns = s->deadline_ns;
 	}
@@ -147,7 +170,7 @@ static bool fire_timers(struct loop *l)
 {
 	int64_t now = clock_now_ns();
 	bool fired = false;
-	for (struct loop_source *s = l->sources; s; s = s->next) {
+	for (struct loop_source *s = l->timers; s; s = s->next) {
 		if (s->dead || s->deadline_ns > now)
 			continue;
 		s->deadline_ns = DEADLINE_NONE;
@@ -159,10 +182,11 @@ static bool fire_timers(struct loop *l)
 
 static void sweep(struct loop *l)
 {
-	for (struct loop_source *s = l->sources, *next; s; s = next) {
+	drop_all(&l->dead);
+	for (struct loop_source *s = l->timers, *next; s; s = next) {
 		next = s->next;
 		if (s->dead)
-			unlink_source(s);
+			drop_source(s);
 	}
 }
 

@@ -36,23 +36,33 @@ int sock_listen_at(int dir_fd, const char *name)
 		return -errno;
 	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
-	if (listen(fd, 64) < 0)
+	if (listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int connect_at(int dir_fd, const char *name, int flags)
+{
+	struct sockaddr_un addr;
+	int r = address_at(dir_fd, name, &addr);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
 
 int sock_connect_at(int dir_fd, const char *name)
 {
-	struct sockaddr_un addr;
-	int r = address_at(dir_fd, name, &addr);
-	if (r < 0)
-		return r;
-	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
+	return connect_at(dir_fd, name, 0);
+}
+
+int sock_try_connect_at(int dir_fd, const char *name)
+{
+	return connect_at(dir_fd, name, SOCK_NONBLOCK);
 }
 
 int sock_accept(int listen_fd)

@@ -17,6 +17,10 @@ int sock_listen_at(int dir_fd, const char *name);
 /* Connect to the listener at name in dir_fd.  -ECONNREFUSED when nobody listens any more. */
 int sock_connect_at(int dir_fd, const char *name);
 
+/* Without waiting for a listener that has too many callers waiting already: -EAGAIN then.  The
+ * connection is non-blocking. */
+int sock_try_connect_at(int dir_fd, const char *name);
+
 /* Accept one connection, non-blocking; -EAGAIN when there is none. */
 int sock_accept(int listen_fd);
 

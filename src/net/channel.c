@@ -170,6 +170,18 @@ int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *p
 	return channel_flush(c);
 }
 
+static void trim(struct queue *q)
+{
+	if (queue_len(q) == 0 && !q->buf.failed)
+		queue_done(q);
+}
+
+void channel_trim(struct channel *c)
+{
+	trim(&c->in);
+	trim(&c->out);
+}
+
 void channel_done(struct channel *c)
 {
 	queue_done(&c->in);

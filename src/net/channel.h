@@ -91,6 +91,10 @@ static inline uint32_t channel_events(const struct channel *c)
 	return channel_wants_write(c) ? EPOLLIN | EPOLLOUT : EPOLLIN;
 }
 
+/* Give back the memory of buffers that hold nothing; for owners of many channels that are mostly
+ * idle.  A frame that is handed out stays. */
+void channel_trim(struct channel *c);
+
 void channel_done(struct channel *c); /* frees the buffers, leaves fd open */
 DEFINE_AUTO_DONE(channel, channel_done)
 

@@ -74,6 +74,26 @@ static void frames_that_come_together_are_handed_out_one_by_one(void **state)
 	assert_int_equal(channel_receive(&p->c, &f), 0);
 }
 
+static void a_trimmed_channel_has_no_empty_buffers(void **state)
+{
+	struct pair *p = *state;
+	AUTO_DONE(channel) other = { .fd = p->fds[1] };
+	struct frame f;
+
+	assert_int_equal(channel_send(&other, 2, 1, "x", 1), 0);
+	assert_int_equal(channel_receive(&p->c, &f), 1);
+	channel_trim(&p->c); /* the frame stays */
+	assert_memory_equal(f.payload, "x", 1);
+	assert_int_equal(channel_receive(&p->c, &f), 0);
+	channel_trim(&p->c);
+	channel_trim(&other);
+	assert_null(p->c.in.buf.data);
+	assert_null(other.out.buf.data);
+	assert_int_equal(channel_send(&other, 2, 1, "y", 1), 0);
+	assert_int_equal(channel_receive(&p->c, &f), 1);
+	assert_memory_equal(f.payload, "y", 1);
+}
+
 static void bad_headers_break_the_protocol(void **state)
 {
 	(void)state;
@@ -217,6 +237,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_frame_is_handed_out_when_its_last_byte_has_come),
 		TEST(frames_that_come_together_are_handed_out_one_by_one),
+		TEST(a_trimmed_channel_has_no_empty_buffers),
 		TEST(the_largest_frame_passes),
 		TEST(what_is_read_from_a_pipe_becomes_frames),
 		TEST(what_the_peer_does_not_take_waits_up_to_the_limit),
