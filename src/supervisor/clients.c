@@ -16,6 +16,7 @@ struct client {
 	struct clients *owner;
 	struct channel channel;
 	struct loop_source *source;
+	struct stream *streams; /* mostly one */
 	uint64_t id;
 	bool own; /* a child of ours: its calls are part of a start or a stop */
 };
@@ -41,14 +42,44 @@ bool clients_has(const struct clients *c, uint64_t client_id)
 	return find_client(c, client_id) != NULL;
 }
 
-static struct stream *find_stream(struct clients *c, const struct client *client, uint32_t stream)
+static struct stream *find_stream(const struct client *client, uint32_t stream)
 {
-	for (unsigned i = 0; i < STREAMS_MAX; i++) {
-		struct stream *s = &c->streams[i];
-		if (s->used && s->client_id == client->id && s->client_stream == stream)
-			return s;
-	}
-	return NULL;
+	struct stream *s = client->streams;
+	while (s && s->client_stream != stream)
+		s = s->next;
+	return s;
+}
+
+/* From now on nobody hears of it. */
+static void leave_client(struct stream *s)
+{
+	if (!s->client)
+		return;
+	struct stream **at = &s->client->streams;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	s->client = NULL;
+}
+
+/* One whose id is not in use; NULL when all are. */
+static struct stream *take_stream(struct clients *c)
+{
+	struct stream *s = c->free_streams;
+	if (s)
+		c->free_streams = s->next;
+	else if (c->n_streams < STREAMS_MAX)
+		s = &c->streams[c->n_streams++];
+	return s;
+}
+
+/* Its id may be used again. */
+static void end_stream(struct clients *c, struct stream *s)
+{
+	leave_client(s);
+	s->used = false;
+	s->next = c->free_streams;
+	c->free_streams = s;
 }
 
 static uint32_t guest_id(const struct clients *c, const struct stream *s)
@@ -59,7 +90,7 @@ static uint32_t guest_id(const struct clients *c, const struct stream *s)
 /* Abandon what runs in the guest; the stream is free again when the guest has said END. */
 static void reset_stream(struct clients *c, struct stream *s)
 {
-	s->client_id = 0;
+	leave_client(s);
 	(void)agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
 }
 
@@ -68,10 +99,8 @@ static void drop_client(struct client *client)
 	struct clients *c = client->owner;
 	uint64_t id = client->id;
 
-	for (unsigned i = 0; i < STREAMS_MAX; i++) {
-		if (c->streams[i].used && c->streams[i].client_id == id)
-			reset_stream(c, &c->streams[i]);
-	}
+	while (client->streams)
+		reset_stream(c, client->streams);
 	*client->link = client->next;
 	if (client->next)
 		client->next->link = client->link;
@@ -91,10 +120,12 @@ static bool send_to(struct client *client, uint8_t type, uint32_t stream, const 
 	int r = channel_send(&client->channel, type, stream, payload, len);
 	if (r == 0)
 		r = loop_source_set_events(client->source, channel_events(&client->channel));
-	if (r == 0)
-		return true;
-	drop_client(client);
-	return false;
+	if (r < 0) {
+		drop_client(client);
+		return false;
+	}
+	channel_trim(&client->channel);
+	return true;
 }
 
 static bool refuse(struct client *client, uint32_t stream, int status, const char *message)
@@ -155,7 +186,6 @@ static const char *gone_message(const struct clients *c)
 static bool open_stream(struct client *client, const struct frame *f, bool exec, bool copy)
 {
 	struct clients *c = client->owner;
-	unsigned i = 0;
 
 	if (c->no_agent)
 		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
@@ -164,28 +194,31 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	if (c->guest_paused)
 		return refuse(client, f->stream, EBUSY,
 			      "the VM is paused; let it go on with 'mvm resume'");
-	if (f->stream == 0 || find_stream(c, client, f->stream))
+	if (f->stream == 0 || find_stream(client, f->stream))
 		return refuse(client, f->stream, EPROTO, "that stream id is in use");
-	while (i < STREAMS_MAX && c->streams[i].used)
-		i++;
-	if (i == STREAMS_MAX)
+	struct stream *s = take_stream(c);
+	if (!s)
 		return refuse(client, f->stream, EAGAIN, "too many calls at once");
-	int r = agent_client_send(c->agent, FRAME_CALL, i + 1, f->payload, f->len);
+	int r = agent_client_send(c->agent, FRAME_CALL, guest_id(c, s), f->payload, f->len);
+	if (r < 0)
+		end_stream(c, s);
 	if (r == -EBUSY)
 		return refuse(client, f->stream, EBUSY, "the VM is being captured");
 	if (r < 0)
 		return refuse(client, f->stream, EAGAIN,
 			      r == -ENOBUFS ? "the guest does not take any more calls"
 					    : "the guest's agent cannot be reached");
-	c->streams[i] = (struct stream){
+	*s = (struct stream){
 		.used = true,
 		.exec = exec,
 		.copy = copy,
-		.client_id = client->id,
+		.client = client,
+		.next = client->streams,
 		.client_stream = f->stream,
 		.guest_window = WINDOW_BYTES,
 		.client_window = WINDOW_BYTES,
 	};
+	client->streams = s;
 	return true;
 }
 
@@ -233,7 +266,7 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 	if (f->type == FRAME_CALL)
 		return take_call(client, f);
 
-	struct stream *s = find_stream(c, client, f->stream);
+	struct stream *s = find_stream(client, f->stream);
 	if (!s)
 		return true; /* it ended while this was on its way */
 	if (f->type == FRAME_DATA) {
@@ -269,7 +302,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		return; /* an answer to something that is over */
 
 	struct stream *s = &c->streams[f->stream - 1];
-	struct client *client = s->client_id ? find_client(c, s->client_id) : NULL;
+	struct client *client = s->client;
 	uint32_t client_stream = s->client_stream;
 
 	/* What goes on to a client that may be slow is bounded by its window, or comes once: else
@@ -296,13 +329,13 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 			return; /* more than was sent */
 		s->client_window += credit;
 	} else if (f->type == FRAME_END) {
-		s->used = false;
+		end_stream(c, s);
 	} else if (f->type == FRAME_REPLY) {
 		if (s->started)
 			return;
 		s->started = true;
 		if (!s->exec || message_get_status(f->payload, f->len, NULL) != 0)
-			s->used = false;
+			end_stream(c, s);
 	} else {
 		return;
 	}
@@ -326,6 +359,8 @@ static void on_client(void *arg, uint32_t events)
 		r = loop_source_set_events(client->source, channel_events(&client->channel));
 	if (r < 0)
 		drop_client(client);
+	else
+		channel_trim(&client->channel);
 }
 
 static int add_client(struct clients *c, int fd, uint64_t *ret_id)
@@ -432,26 +467,26 @@ int clients_listen(struct clients *c, int listen_fd)
 void clients_guest_gone(struct clients *c)
 {
 	c->guest_gone = true;
-	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+	for (unsigned i = 0; i < c->n_streams; i++) {
 		struct stream *s = &c->streams[i];
 		if (!s->used)
 			continue;
-		s->used = false;
-		if (s->client_id)
-			clients_reply(c, s->client_id, s->client_stream, gone_status(c),
-				      gone_message(c), NULL);
+		struct client *client = s->client;
+		end_stream(c, s);
+		if (client)
+			(void)refuse(client, s->client_stream, gone_status(c), gone_message(c));
 	}
 }
 
 void clients_end_copies(struct clients *c, const char *why)
 {
-	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+	for (unsigned i = 0; i < c->n_streams; i++) {
 		struct stream *s = &c->streams[i];
-		uint64_t id = s->client_id;
-		if (!s->used || !s->copy || !id)
+		struct client *client = s->client;
+		if (!s->used || !s->copy || !client)
 			continue;
 		reset_stream(c, s);
-		clients_reply(c, id, s->client_stream, EBUSY, why, NULL);
+		(void)refuse(client, s->client_stream, EBUSY, why);
 	}
 }
 

@@ -16,7 +16,14 @@
 #include "instance/handover.h"
 #include "supervisor/agent_client.h"
 
-#define CLIENTS_MAX 256u
+/*
+ * A guest's agent runs 256 commands at once (guest/agent.h), each usually over a connection of its
+ * own; the others wait, look or follow logs.  An idle client takes some 300 bytes and a descriptor,
+ * one that does not read up to a window for each of its streams.  So 256 commands take at most
+ * twice 64 MiB of their output, since buffers grow by doubling, and what agent_client.c allows for
+ * input.
+ */
+#define CLIENTS_MAX 1024u
 #define STREAMS_MAX 1024u
 
 struct client;
@@ -34,11 +41,12 @@ DEFINE_AUTO(job, job_free)
 
 struct stream {
 	bool used;
-	bool exec;	    /* ends with FRAME_END, not with the reply */
-	bool copy;	    /* PUT or GET */
-	bool started;	    /* the reply has come */
-	uint8_t ended;	    /* channels that the guest has ended: 1u << enum data_channel */
-	uint64_t client_id; /* 0: the client has gone, the guest has not answered RESET yet */
+	bool exec;	       /* ends with FRAME_END, not with the reply */
+	bool copy;	       /* PUT or GET */
+	bool started;	       /* the reply has come */
+	uint8_t ended;	       /* channels that the guest has ended: 1u << enum data_channel */
+	struct client *client; /* NULL: it has gone, the guest has not answered RESET yet */
+	struct stream *next;   /* of the client's, or of those that are free */
 	uint32_t client_stream;
 	uint32_t guest_window;	/* bytes that the guest may still send */
 	uint32_t client_window; /* bytes that the client may still send */
@@ -53,6 +61,8 @@ struct clients {
 	unsigned n_clients;
 	uint64_t last_id, leash_id;
 	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
+	unsigned n_streams;	/* of them that have ever been used */
+	struct stream *free_streams;
 	struct job *jobs, **jobs_end;
 	const char *no_agent; /* so are they where there is none, with this sentence; or NULL */
 	/* why all calls but STOP, WAIT, INSPECT and KEEP are refused for now (EBUSY); NULL: they

@@ -2,9 +2,11 @@
 /* What a supervisor passes on between a client and a guest that keeps to nothing. */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,6 +14,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
 #include "instance/control.h"
 #include "net/wire.h"
 #include "supervisor/clients.h"
@@ -305,6 +309,100 @@ static void a_client_that_has_gone_is_known_to_have(void **state)
 	assert_false(clients_has(&x->clients, id));
 }
 
+#define MANY 300u /* clients with a command each, whose stream they all call 7 */
+
+/* Answer a call of client number i, which is its only argument, with that number on its output. */
+static void answer_call(struct fixture *x, const struct frame *f, uint32_t streams[MANY])
+{
+	struct wire_field field;
+	uint64_t i;
+	char data[2] = { DATA_STDOUT };
+	assert_int_equal(f->type, FRAME_CALL);
+	assert_true(wire_find(f->payload, f->len, FIELD_PID, &field) > 0);
+	assert_int_equal(wire_get_u64(&field, &i), 0);
+	assert_true(i < MANY && streams[i] == 0 && f->stream > 0 && f->stream <= STREAMS_MAX);
+	streams[i] = f->stream;
+	send_reply(&x->guest, f->stream);
+	data[1] = (char)(i % 100);
+	send_frame(&x->guest, FRAME_DATA, f->stream, data, sizeof(data));
+}
+
+/* What the guest says may be more than the socket holds. */
+static void hear_the_guest_out(struct fixture *x)
+{
+	do {
+		settle(x);
+		assert_int_equal(channel_flush(&x->guest), 0);
+	} while (channel_wants_write(&x->guest));
+	settle(x);
+}
+
+static void answer_calls(struct fixture *x, uint32_t streams[MANY])
+{
+	struct frame f;
+	unsigned n = 0;
+	for (int r; n<MANY; n += r> 0) {
+		settle(x);
+		r = channel_receive(&x->guest, &f);
+		assert_true(r >= 0);
+		if (r > 0)
+			answer_call(x, &f, streams);
+	}
+	hear_the_guest_out(x);
+}
+
+static void call_as(struct channel *c, uint64_t i)
+{
+	AUTO_DONE(strbuf) b = { 0 };
+	wire_put_u64(&b, FIELD_CALL, CALL_EXEC);
+	wire_put_u64(&b, FIELD_PID, i);
+	send_frame(c, FRAME_CALL, 7, b.data, b.len);
+}
+
+static void each_of_many_clients_hears_of_its_own_command(void **state)
+{
+	struct fixture *x = *state;
+	static struct channel many[MANY];
+	static uint32_t streams[MANY];
+	struct frame f;
+	char path[] = "/tmp/mvm-unit-XXXXXX";
+
+	assert_non_null(mkdtemp(path));
+	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, path);
+	assert_int_equal(clients_listen(&x->clients, sock_listen_at(dir, "s")), 0);
+	for (unsigned i = 0; i < MANY; i++) { /* nobody accepts yet: that many may wait */
+		many[i] = (struct channel){ .fd = sock_try_connect_at(dir, "s") };
+		assert_true(many[i].fd >= 0);
+		call_as(&many[i], i);
+	}
+	for (int round = 0; round < 2; round++) { /* ids of streams are used again */
+		answer_calls(x, streams);
+		for (unsigned i = 0; i < MANY; i++) {
+			assert_int_equal(channel_receive(&many[i], &f), 1);
+			assert_int_equal(f.type, FRAME_REPLY);
+			assert_int_equal(channel_receive(&many[i], &f), 1);
+			assert_int_equal(f.stream, 7);
+			assert_int_equal(f.payload[1], i % 100);
+			send_frame(&x->guest, FRAME_END, streams[i], NULL, 0);
+			streams[i] = 0;
+		}
+		hear_the_guest_out(x);
+		for (unsigned i = 0; i < MANY; i++) {
+			assert_int_equal(count(&many[i], FRAME_END), 1);
+			if (round == 0)
+				call_as(&many[i], i);
+		}
+	}
+	assert_true(x->clients.n_streams <= MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		(void)close(many[i].fd);
+		channel_done(&many[i]);
+	}
+	settle(x);
+	assert_int_equal(x->clients.n_clients, 1); /* the leash */
+	assert_int_equal(tree_remove_at(AT_FDCWD, path), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -317,6 +415,7 @@ int main(void)
 		TEST(a_guest_that_sends_too_much_is_told_as_that),
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
 		TEST(a_client_that_has_gone_is_known_to_have),
+		TEST(each_of_many_clients_hears_of_its_own_command),
 		TEST(without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
