@@ -25,9 +25,11 @@
 
 #ifdef __cplusplus
 #define MVM_STRUCT_INIT(type)                                                                      \
-	{                                                                                          \
-		sizeof(type)                                                                       \
-	}
+	[] {                                                                                       \
+		type init_ = {}; /* a list that is not complete is a warning of -Wextra */         \
+		init_.size = sizeof(init_);                                                        \
+		return init_;                                                                      \
+	}()
 #else
 #define MVM_STRUCT_INIT(type)                                                                      \
 	{                                                                                          \

@@ -6,14 +6,15 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/extend.h"
 #include "base/file.h"
 #include "codec/json.h"
 #include "instance/logcursor.h"
+#include "instance/watch.h"
 
 static int open_events(int logs_fd)
 {
@@ -66,96 +67,150 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 	(void)!write(fd, line, strlen(line)); /* said in the header */
 }
 
-struct reader {
+struct mvm_event_stream {
+	int logs_fd; /* the cursor's */
 	struct log_cursor cursor;
-	const struct mvm_events_options *options;
 	char since[LOGFILE_TIME_SIZE]; /* "" for all */
-	mvm_event_fn fn;
-	void *arg;
+	int watch_fd;		       /* -1: it does not follow */
+	json_t *doc;		       /* what was handed out last */
+	char *line;
+	struct mvm_event event;
 };
 
-static void reader_done(struct reader *r)
+static void forget(struct mvm_event_stream *s)
 {
-	if (r)
-		log_cursor_done(&r->cursor);
-	free(r);
+	json_decref(TAKE_PTR(s->doc));
+	free(TAKE_PTR(s->line));
 }
-DEFINE_AUTO(reader, reader_done)
 
-/* A line that is damaged, by a disk that was full say, is passed over. */
-static int deliver(struct reader *r, const char *text, size_t len)
+/* 1: it is one that is wanted.  A line that is damaged, by a disk that was full say, is passed
+ * over.
+ */
+static int parse(struct mvm_event_stream *s, const struct log_entry *entry)
 {
-	AUTO_JSON json_t *doc = NULL;
-	AUTO_FREE char *line = strndup(text, len);
 	struct mvm_error ignored;
-	if (!line)
+
+	s->line = strndup(entry->text, entry->len);
+	if (!s->line)
 		return -ENOMEM;
-	if (json_read(line, len, EVENTS_NAME, &doc, &ignored) < 0)
+	if (json_read(s->line, entry->len, EVENTS_NAME, &s->doc, &ignored) < 0)
 		return 0;
-	const struct mvm_event event = {
-		.time = json_string_value(json_object_get(doc, "time")),
-		.event = json_string_value(json_object_get(doc, "event")),
-		.instance = json_string_value(json_object_get(doc, "instance")),
-		.template_id = json_string_value(json_object_get(doc, "template_id")),
-		.message = json_string_value(json_object_get(doc, "message")),
-		.json = line,
+	s->event = (struct mvm_event){
+		.time = json_string_value(json_object_get(s->doc, "time")),
+		.event = json_string_value(json_object_get(s->doc, "event")),
+		.instance = json_string_value(json_object_get(s->doc, "instance")),
+		.template_id = json_string_value(json_object_get(s->doc, "template_id")),
+		.message = json_string_value(json_object_get(s->doc, "message")),
+		.json = s->line,
 	};
-	if (!event.time || !event.event || !event.instance || !event.template_id ||
-	    strcmp(event.time, r->since) < 0)
-		return 0;
-	return r->fn(r->arg, &event);
+	return s->event.time && s->event.event && s->event.instance && s->event.template_id &&
+	       strcmp(s->event.time, s->since) >= 0;
 }
 
-static int deliver_all(struct reader *r)
+/* The next event there is now.  1, 0 or -errno. */
+static int advance(struct mvm_event_stream *s)
 {
-	int result;
-	while ((result = log_cursor_peek(&r->cursor)) > 0) {
-		result = deliver(r, r->cursor.entry.text, r->cursor.entry.len);
-		log_cursor_pop(&r->cursor);
-		if (result != 0)
-			return result;
+	int r;
+	while ((r = log_cursor_peek(&s->cursor)) > 0) {
+		forget(s);
+		r = parse(s, &s->cursor.entry);
+		log_cursor_pop(&s->cursor);
+		if (r != 0)
+			break;
 	}
-	return result;
+	return r;
 }
 
-static int follow(struct reader *r, int logs_fd)
+int mvm_event_stream_read(struct mvm_event_stream *s, const struct mvm_event **ret,
+			  struct mvm_error *err)
 {
-	AUTO_CLOSE int watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	char path[FD_PATH_SIZE], drained[4096];
-	fd_path(logs_fd, path);
-	if (watch_fd < 0 ||
-	    inotify_add_watch(watch_fd, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
-		return -errno;
-	for (;;) {
-		int result = deliver_all(r);
-		if (result != 0)
-			return result;
-		struct pollfd fds[] = {
-			{ .fd = watch_fd, .events = POLLIN },
-			{ .fd = r->options->cancel_fd, .events = POLLIN },
-		};
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return -errno;
-		if (fds[1].revents)
-			return 0;
-		(void)!read(watch_fd, drained, sizeof(drained)); /* only that there was one */
-	}
+	int r;
+	do
+		r = advance(s);
+	while (r == 0 && s->watch_fd >= 0 && watch_drain(s->watch_fd));
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read the events: %s", strerror(-r));
+	if (r == 0)
+		return s->watch_fd >= 0 ? MVM_STREAM_WAIT : MVM_STREAM_END;
+	*ret = &s->event;
+	return MVM_STREAM_ITEM;
+}
+
+int mvm_event_stream_fd(const struct mvm_event_stream *s)
+{
+	return s->watch_fd;
+}
+
+void mvm_event_stream_close(struct mvm_event_stream *s)
+{
+	if (!s)
+		return;
+	forget(s);
+	log_cursor_done(&s->cursor);
+	auto_close(&s->watch_fd);
+	auto_close(&s->logs_fd);
+	free(s);
+}
+
+int event_stream_open(int logs_fd, const struct mvm_event_stream_options *options,
+		      struct mvm_event_stream **ret, struct mvm_error *err)
+{
+	struct mvm_event_stream_options o;
+	AUTO(mvm_event_stream) s = calloc(1, sizeof(*s)); /* too large for the stack */
+
+	if (!s)
+		return mvm_error_oom(err);
+	s->watch_fd = -1;
+	s->logs_fd = fcntl(logs_fd, F_DUPFD_CLOEXEC, 0);
+	if (s->logs_fd < 0)
+		return mvm_error_set(err, -errno, "events: %s", strerror(errno));
+	int r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_event_stream_options, since),
+				options, err);
+	if (r == 0)
+		r = logfile_parse_since(o.since, s->since, err);
+	if (r == 0 && o.follow) /* before anything is read, so that nothing is missed */
+		r = s->watch_fd = watch_folder(s->logs_fd, err);
+	if (r < 0)
+		return r;
+	r = log_cursor_open(&s->cursor, s->logs_fd, EVENTS_NAME);
+	if (r < 0)
+		return mvm_error_set(err, r, "events: %s", strerror(-r));
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+/* 1: go on, 0: cancelled. */
+static int wait_for_more(const struct mvm_event_stream *s, int cancel_fd)
+{
+	struct pollfd fds[] = {
+		{ .fd = mvm_event_stream_fd(s), .events = POLLIN },
+		{ .fd = cancel_fd, .events = POLLIN },
+	};
+	int r = poll(fds, 2, -1);
+	return r < 0 && errno != EINTR ? -errno : !fds[1].revents;
 }
 
 int events_read(int logs_fd, const struct mvm_events_options *options, mvm_event_fn fn, void *arg,
 		struct mvm_error *err)
 {
-	AUTO(reader) r = calloc(1, sizeof(*r)); /* too large for the stack */
-	if (!r)
-		return mvm_error_oom(err);
-	r->options = options;
-	r->fn = fn;
-	r->arg = arg;
-	int result = logfile_parse_since(options->since, r->since, err);
-	if (result < 0)
-		return result;
-	result = log_cursor_open(&r->cursor, logs_fd, EVENTS_NAME);
-	if (result == 0)
-		result = options->follow ? follow(r, logs_fd) : deliver_all(r);
-	return result < 0 ? mvm_error_set(err, result, "events: %s", strerror(-result)) : 0;
+	const struct mvm_event_stream_options o = {
+		.follow = options->follow,
+		.since = options->since,
+	};
+	AUTO(mvm_event_stream) s = NULL;
+	const struct mvm_event *event;
+	int r = event_stream_open(logs_fd, &o, &s, err);
+	if (r < 0)
+		return r;
+	for (;;) {
+		r = mvm_event_stream_read(s, &event, err);
+		if (r < 0 || r == MVM_STREAM_END)
+			return r < 0 ? r : 0;
+		bool item = r == MVM_STREAM_ITEM;
+		r = item ? fn(arg, event) : wait_for_more(s, options->cancel_fd);
+		if (r < 0)
+			return mvm_error_set(err, r, "events: %s", strerror(-r));
+		if (item == (r > 0)) /* an event that was enough, or a cancelled wait */
+			return r;
+	}
 }

@@ -14,7 +14,7 @@
  * that cannot be written is lost, and nothing else.
  */
 
-#include <mvm/instance.h>
+#include <mvm/stream.h>
 
 #include "instance/record.h"
 
@@ -30,6 +30,15 @@
  *   message  for people; NULL for none
  */
 void events_add(int logs_fd, const char *event, const struct record *r, const char *message);
+
+/* See mvm_event_stream_open(). */
+int event_stream_open(int logs_fd, const struct mvm_event_stream_options *options,
+		      struct mvm_event_stream **ret, struct mvm_error *err);
+
+static inline void auto_ptr_mvm_event_stream(struct mvm_event_stream **p)
+{
+	mvm_event_stream_close(*p);
+}
 
 /* Read all, then follow if asked to; see mvm_events(). */
 int events_read(int logs_fd, const struct mvm_events_options *options, mvm_event_fn fn, void *arg,

@@ -92,7 +92,9 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 		return mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
 				     rec.state == RECORD_EXITED ? "has ended" : "failed",
 				     rec.error ? ": " : "", rec.error ? rec.error : "");
-	int fd = sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
+	int fd = sock_try_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
+	if (fd == -EAGAIN)
+		return mvm_error_set(err, fd, "the supervisor of '%s' does not keep up", name);
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot reach the supervisor of '%s': %s", name,
 				     strerror(-fd));

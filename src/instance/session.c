@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "instance/session.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,18 +17,14 @@
 #include "base/file.h"
 #include "base/queue.h"
 #include "instance/escape.h"
+#include "instance/flow.h"
 #include "net/agent.h"
-#include "net/wire.h"
 
 /* How long the guest may take to say END after it was told to give up. */
 #define RESET_MS 2000
 
 /* How long a command may take to end after a signal was passed on to it. */
 #define SIGNAL_GRACE_MS 10000
-
-/* What was taken is credited when it is this much: each CREDIT costs the guest an interrupt, and it
- * has the rest of its window meanwhile. */
-#define CREDIT_PIECE (WINDOW_BYTES / 4)
 
 /* One of our own outputs. */
 struct sink {
@@ -40,15 +35,10 @@ struct sink {
 };
 
 struct session {
-	struct control *control;
+	struct flow flow;
 	const struct session_spec *spec;
 	struct mvm_error *err; /* NULL once it has what is worth saying */
-	uint32_t stream;
-	uint32_t window; /* bytes of input that we may send */
-	uint32_t taken;	 /* bytes of output that are not credited yet */
-	bool started;	 /* the guest has said that it runs */
 	bool stdin_open;
-	bool ended;
 	int io_error;	    /* what io->read or io->write gave; the guest is told to stop */
 	int signal;	    /* the last one that was passed on; 0: none */
 	int64_t give_up_ns; /* how long the guest may take to end after it */
@@ -100,34 +90,19 @@ static ssize_t sink_flush(struct sink *s)
 	return n;
 }
 
-static int send_frame(struct session *s, uint8_t type, const void *payload, size_t len)
-{
-	return channel_send(&s->control->channel, type, s->stream, payload, len);
-}
-
-static int send_credit(struct session *s, size_t n)
-{
-	s->taken += (uint32_t)n;
-	if (s->taken < CREDIT_PIECE)
-		return 0;
-	uint32_t credit = htole32(s->taken);
-	s->taken = 0;
-	return send_frame(s, FRAME_CREDIT, &credit, sizeof(credit));
-}
-
 /* Our own side has failed: what is worth saying is in err, and the guest has no more to do. */
 static int give_up(struct session *s, int r)
 {
 	s->io_error = r;
 	s->err = NULL; /* whatever goes wrong from now on is not why */
 	s->stdin_open = false;
-	return send_frame(s, FRAME_RESET, NULL, 0);
+	return flow_reset(&s->flow);
 }
 
 /* The client's own end, whatever the guest does. */
 static int interrupt(struct session *s, int number, const char *why)
 {
-	(void)send_frame(s, FRAME_RESET, NULL, 0); /* hanging up says it too */
+	(void)flow_reset(&s->flow); /* hanging up says it too */
 	s->status = 128 + number;
 	return mvm_error_set(s->err, -ECANCELED, "%s", why);
 }
@@ -135,10 +110,8 @@ static int interrupt(struct session *s, int number, const char *why)
 /* n bytes behind data[0]; none: the end of the input. */
 static int send_data(struct session *s, char *data, size_t n)
 {
-	data[0] = DATA_STDIN;
-	s->window -= (uint32_t)n;
 	s->stdin_open = n > 0;
-	return send_frame(s, FRAME_DATA, data, n + 1);
+	return flow_input(&s->flow, data, n);
 }
 
 /* Keys of a terminal, without those that are for us. */
@@ -152,7 +125,7 @@ static int send_keys(struct session *s, char *data, const char *keys, size_t n)
 static int send_input(struct session *s)
 {
 	char data[1 + DATA_MAX], keys[DATA_MAX];
-	size_t max = s->window < DATA_MAX ? s->window : DATA_MAX;
+	size_t max = s->flow.window < DATA_MAX ? s->flow.window : DATA_MAX;
 	const struct session_io *io = s->spec->io;
 	bool tty = s->spec->tty_fd >= 0 && !io;
 
@@ -173,8 +146,7 @@ static int send_size(struct session *s)
 	struct winsize size;
 	if (s->spec->tty_fd < 0 || ioctl(s->spec->tty_fd, TIOCGWINSZ, &size) < 0)
 		return 0;
-	uint16_t payload[2] = { htole16(size.ws_row), htole16(size.ws_col) };
-	return send_frame(s, FRAME_RESIZE, payload, sizeof(payload));
+	return flow_resize(&s->flow, size.ws_row, size.ws_col);
 }
 
 /* The first signal is the command's, which may take its time to end; the next one is ours. */
@@ -184,13 +156,13 @@ static int take_signal(struct session *s)
 	if (read(s->spec->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return 0;
 	if (info.ssi_signo == SIGWINCH)
-		return s->started && !s->ended ? send_size(s) : 0;
-	uint8_t number = (uint8_t)info.ssi_signo;
-	if (!s->started || s->ended || s->io_error || s->signal)
+		return s->flow.started && !s->flow.ended ? send_size(s) : 0;
+	int number = (int)info.ssi_signo;
+	if (!s->flow.started || s->flow.ended || s->io_error || s->signal)
 		return interrupt(s, number, "interrupted before the command had ended");
 	s->signal = number;
 	s->give_up_ns = clock_deadline_ns(SIGNAL_GRACE_MS);
-	return send_frame(s, FRAME_SIGNAL, &number, 1);
+	return flow_signal(&s->flow, number);
 }
 
 static int keep_words(struct session *s, const void *data, size_t len)
@@ -198,56 +170,32 @@ static int keep_words(struct session *s, const void *data, size_t len)
 	struct strbuf *words = s->spec->words;
 	size_t room = SESSION_WORDS_MAX - words->len;
 	strbuf_add(words, data, len < room ? len : room);
-	return send_credit(s, len);
+	return flow_credit(&s->flow, len);
 }
 
-static int take_output(struct session *s, const struct frame *f)
+static int take_output(struct session *s, const struct flow_event *e)
 {
-	if (f->len == 0 || (f->payload[0] != DATA_STDOUT && f->payload[0] != DATA_STDERR))
-		return -EPROTO;
-	const void *data = f->payload + 1;
-	size_t len = f->len - 1;
-	bool is_stdout = f->payload[0] == DATA_STDOUT;
+	bool is_stdout = e->channel == DATA_STDOUT;
 	const struct session_io *io = s->spec->io;
 
-	if (len == 0)
+	if (e->len == 0)
 		return 0;
 	if (!is_stdout && s->spec->words)
-		return keep_words(s, data, len);
+		return keep_words(s, e->data, e->len);
 	if (is_stdout && io && !s->io_error) {
-		int r = io->write ? io->write(io->arg, data, len, s->err) : 0;
-		return r < 0 ? give_up(s, r) : send_credit(s, len);
+		int r = io->write ? io->write(io->arg, e->data, e->len, s->err) : 0;
+		return r < 0 ? give_up(s, r) : flow_credit(&s->flow, e->len);
 	}
 	struct sink *to = is_stdout ? &s->out : &s->words;
 	if ((is_stdout && io) || to->fd < 0)
-		return send_credit(s, len);
-	if (queue_len(&to->out) + len > WINDOW_BYTES)
-		return -EPROTO; /* more than it may send */
-	queue_add(&to->out, data, len);
+		return flow_credit(&s->flow, e->len);
+	queue_add(&to->out, e->data, e->len); /* a window at most, or the flow is broken */
 	return to->out.buf.failed ? -ENOMEM : 0;
-}
-
-static int take_end(struct session *s, const struct frame *f)
-{
-	struct wire_field field;
-	uint64_t value;
-
-	s->ended = true;
-	if (wire_find(f->payload, f->len, FIELD_EXIT_CODE, &field) > 0 &&
-	    wire_get_u64(&field, &value) == 0)
-		s->status = (int)(value & 255);
-	else if (wire_find(f->payload, f->len, FIELD_SIGNAL, &field) > 0 &&
-		 wire_get_u64(&field, &value) == 0)
-		s->status = 128 + (int)(value & 127);
-	else
-		return -EPROTO;
-	return 0;
 }
 
 static void start_streams(struct session *s)
 {
 	const struct session_spec *spec = s->spec;
-	s->started = true;
 	s->stdin_open = spec->io ? spec->io->read != NULL : spec->stdin_fd >= 0;
 	sink_init(&s->out, spec->io ? -1 : spec->stdout_fd);
 	sink_init(&s->words, spec->words ? -1 : spec->stderr_fd);
@@ -258,35 +206,20 @@ static void be_patient(struct session *s)
 	s->idle_ns = s->spec->idle_ms ? clock_deadline_ns(s->spec->idle_ms) : DEADLINE_NONE;
 }
 
-static int take_frames(struct session *s)
+static int take_events(struct session *s)
 {
-	struct frame f;
-	int r = 0;
+	struct flow_event e;
+	int r;
 
-	while (!s->ended && (r = channel_receive(&s->control->channel, &f)) > 0) {
-		if (f.stream != s->stream || (!s->started && f.type != FRAME_REPLY))
-			continue;
+	while ((r = flow_next(&s->flow, &e, s->err)) > 0) {
 		be_patient(s);
-		if (f.type == FRAME_CREDIT && f.len == 4) {
-			uint32_t le;
-			memcpy(&le, f.payload, sizeof(le));
-			uint32_t more = le32toh(le), room = WINDOW_BYTES - s->window;
-			s->window += more < room ? more : room;
-		} else if (f.type == FRAME_DATA) {
-			r = take_output(s, &f);
-		} else if (f.type == FRAME_END) {
-			r = take_end(s, &f);
-		} else if (f.type == FRAME_REPLY) {
-			/* a second one: the supervisor ends the stream */
-			r = control_check_reply(&f, NULL, s->err);
-			if (r < 0 || s->started)
-				return r < 0 ? r : control_gone(-EPROTO, s->err);
+		if (e.kind == FLOW_STARTED)
 			start_streams(s);
-		}
+		r = e.kind == FLOW_OUTPUT ? take_output(s, &e) : 0;
 		if (r < 0)
-			break;
+			return control_gone(r, s->err);
 	}
-	return r < 0 ? control_gone(r, s->err) : 0;
+	return r;
 }
 
 static int flush_sink(struct session *s, struct sink *to)
@@ -295,40 +228,43 @@ static int flush_sink(struct session *s, struct sink *to)
 	if (n < 0)
 		return mvm_error_set(s->err, (int)n, "cannot write the command's output: %s",
 				     strerror((int)-n));
-	int r = s->ended ? 0 : send_credit(s, (size_t)n);
-	return r < 0 && r != -EPIPE ? control_gone(r, s->err) : 0;
+	int r = flow_credit(&s->flow, (size_t)n);
+	return r < 0 ? control_gone(r, s->err) : 0;
 }
 
 /* Wait for something to do, and do it. */
 static int turn(struct session *s, int64_t deadline_ns)
 {
 	const struct session_spec *spec = s->spec;
-	struct channel *ch = &s->control->channel;
+	struct channel *ch = &s->flow.control->channel;
 	short out = channel_wants_write(ch) ? POLLOUT : 0;
 	uint32_t least = spec->tty_fd >= 0; /* room for a tilde that was held back */
-	bool input = s->stdin_open && s->window > least && !out && !s->ended;
+	bool input = s->stdin_open && s->flow.window > least && !out && !s->flow.ended;
 	bool made = input && spec->io;
 	struct pollfd fds[] = {
-		{ .fd = s->ended ? -1 : ch->fd, .events = (short)(POLLIN | out) },
+		{ .fd = s->flow.ended ? -1 : ch->fd, .events = (short)(POLLIN | out) },
 		{ .fd = input && !made ? spec->stdin_fd : -1, .events = POLLIN },
 		{ .fd = spec->signal_fd, .events = POLLIN },
 		{ .fd = queue_len(&s->out.out) ? s->out.fd : -1, .events = POLLOUT },
 		{ .fd = queue_len(&s->words.out) ? s->words.fd : -1, .events = POLLOUT },
-		{ .fd = s->control->cancel_fd, .events = POLLIN },
+		{ .fd = s->flow.control->cancel_fd, .events = POLLIN },
 	};
 	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
 	if (n < 0)
 		return errno == EINTR ? 0 : control_gone(-errno, s->err);
-	if (n == 0 && clock_now_ns() >= deadline_ns)
+	/* also while there is always something to do: a command that prints without end ends */
+	if (deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
 		return -ETIMEDOUT;
 	int r = out ? channel_flush(ch) : 0;
+	if (r == -EPIPE)
+		r = 0; /* what it has said is still to be read */
 	if (r == 0 && (made || fds[1].revents))
 		r = send_input(s);
 	if (r == 0 && fds[2].revents)
 		r = take_signal(s);
 	if (r == 0 && fds[5].revents)
 		r = interrupt(s, SIGINT, "interrupted");
-	if (r < 0 && r != -EPIPE) /* a broken pipe: what it has said is still to be read */
+	if (r < 0)
 		return r == -ECANCELED ? r : control_gone(r, s->err);
 	r = fds[3].revents ? flush_sink(s, &s->out) : 0;
 	return r == 0 && fds[4].revents ? flush_sink(s, &s->words) : r;
@@ -337,7 +273,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 /* Until when the guest may take, for whatever it does now. */
 static int64_t patience(const struct session *s)
 {
-	if (s->ended)
+	if (s->flow.ended)
 		return DEADLINE_NONE;
 	int64_t until = s->spec->deadline_ns < s->idle_ns ? s->spec->deadline_ns : s->idle_ns;
 	return s->give_up_ns && s->give_up_ns < until ? s->give_up_ns : until;
@@ -350,7 +286,7 @@ static int ran_out(struct session *s)
 	if (s->give_up_ns && clock_now_ns() >= s->give_up_ns)
 		return interrupt(s, s->signal,
 				 "interrupted: the command did not end within 10 s of the signal");
-	(void)send_frame(s, FRAME_RESET, NULL, 0);
+	(void)flow_reset(&s->flow);
 	if (clock_now_ns() >= s->idle_ns)
 		return mvm_error_set(s->err, -ETIMEDOUT, "the guest has said nothing for %lld s",
 				     (long long)(s->spec->idle_ms / 1000));
@@ -363,12 +299,12 @@ static int carry(struct session *s)
 	int64_t reset_ns = DEADLINE_NONE;
 	for (;;) {
 		/* first what has arrived together with the reply: poll(2) knows nothing of it */
-		int r = take_frames(s);
+		int r = take_events(s);
 		if (r < 0)
 			return s->io_error ? s->io_error : r;
 		if (s->io_error && reset_ns == DEADLINE_NONE)
 			reset_ns = clock_deadline_ns(RESET_MS);
-		if (s->ended &&
+		if (s->flow.ended &&
 		    (s->io_error || (!queue_len(&s->out.out) && !queue_len(&s->words.out))))
 			return s->io_error;
 		r = turn(s, s->io_error ? reset_ns : patience(s));
@@ -382,15 +318,17 @@ static int carry(struct session *s)
 int session_run(struct control *c, const struct session_spec *spec, int *ret_status,
 		struct mvm_error *err)
 {
-	struct session s = { .control = c, .spec = spec, .err = err, .window = WINDOW_BYTES };
-	int r = control_send_call(c, spec->call, spec->args, &s.stream, err);
+	struct session s = { .spec = spec, .err = err };
+	int r = flow_begin(&s.flow, c, spec->call, spec->args, err);
 	if (r < 0)
 		return r;
 	be_patient(&s);
 	r = carry(&s);
 	sink_done(&s.out);
 	sink_done(&s.words);
-	if (r == 0 || r == -ECANCELED)
+	if (r == 0)
+		*ret_status = s.flow.status;
+	else if (r == -ECANCELED)
 		*ret_status = s.status;
 	return r;
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "instance/events.h"
+#include "instance/exec.h"
 #include "instance/instance.h"
 #include "instance/session.h"
 #include "net/agent.h"
@@ -54,22 +55,13 @@ const char *mvm_instance_start_json(const struct mvm_instance *i)
 	return i->start_json;
 }
 
-static void put_list(struct strbuf *b, uint16_t tag, const char *const *list)
-{
-	for (; list && *list; list++)
-		wire_put_str(b, tag, *list);
-}
-
 int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, int *ret_status,
 		      struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	struct winsize size = { 0 };
 
-	put_list(&args, FIELD_ARG, o->command);
-	put_list(&args, FIELD_ENV, o->env);
-	wire_put_str(&args, FIELD_WORKDIR, o->workdir);
-	wire_put_str(&args, FIELD_USER, o->user);
+	exec_put_command(&args, o->command, o->env, o->workdir, o->user);
 	wire_put_u64(&args, FIELD_STDIN, o->stdin_fd >= 0);
 	if (o->tty) {
 		wire_put_u64(&args, FIELD_TTY, 1);

@@ -13,7 +13,7 @@ import harness
 
 BUILD_DIR = os.path.dirname(harness.MVM)
 HEADERS = sorted(os.listdir(os.path.join(harness.SOURCE_DIR, "include", "mvm")))
-EXAMPLE = os.path.join(harness.SOURCE_DIR, "examples", "api", "variants.c")
+EXAMPLES = os.path.join(harness.SOURCE_DIR, "examples", "api")
 DECLARED = re.compile(r"^MVM_API [^;]*?\b(mvm_\w+)\(", re.M)
 SYMBOLS = "MVM_0.2"  # the node of lib/mvm.map
 KEY = "c2d559a37bda0c3c18e0d02c6e2294a1d0caa177b334e95af6e6210ca7af33fc"
@@ -54,10 +54,15 @@ class Installed(harness.TestCase):
                    PKG_CONFIG_PATH=os.path.dirname(self.pc))
         return run("pkg-config", *args, "mvm", env=env).split()
 
-    def build_and_run(self, compiler, *flags, static=()):
-        program = self.path("variants-" + compiler)
-        run(compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", *flags, EXAMPLE, "-x", "none",
+    def build(self, example, compiler, *flags, static=()):
+        program = self.path(f"{example}-{compiler}")
+        run(compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", *flags,
+            f"{EXAMPLES}/{example}.c", "-x", "none",
             "-o", program, *self.pkg_config("--cflags", "--libs", *static))
+        return program
+
+    def build_and_run(self, compiler, *flags, static=()):
+        program = self.build("variants", compiler, *flags, static=static)
         config = self.write("template.toml", CONFIG)
         env = dict(os.environ, LD_LIBRARY_PATH=self.lib_dir)
         return run(program, config, "lock1", env=env)
@@ -76,6 +81,15 @@ class Installed(harness.TestCase):
 
     def test_the_same_program_is_cpp17(self):
         self.check_output(self.build_and_run("c++", "-std=c++17", "-x", "c++"))
+
+    def test_the_other_examples_are_both_as_well(self):
+        for example in {name.removesuffix(".c") for name in os.listdir(EXAMPLES)} - {"variants"}:
+            self.build(example, "cc", "-std=c11")
+            program = self.build(example, "c++", "-std=c++17", "-x", "c++")
+            done = subprocess.run([program], env=dict(os.environ, LD_LIBRARY_PATH=self.lib_dir),
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("usage: ", done.stderr)
 
     def test_a_program_can_have_the_library_in_itself(self):
         for shared in glob.glob(self.lib_dir + "/libmvm.so*"):

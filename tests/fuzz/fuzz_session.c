@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/sock.h"
+#include "instance/exec.h"
 #include "instance/session.h"
 #include "net/agent.h"
 #include "net/wire.h"
@@ -37,6 +38,29 @@ static void say_started(int fd)
 	assert(channel_send(&c, FRAME_REPLY, STREAM, reply.data, reply.len) == 0);
 }
 
+/* The same for a client with a loop of its own; fd is taken over. */
+static void read_events(int fd)
+{
+	static const char *const command[] = { "true", NULL };
+	const struct mvm_exec_start_options o = { .command = command };
+	const struct mvm_exec_event *event;
+	struct mvm_error err = { 0 };
+	struct mvm_instance *i = calloc(1, sizeof(*i));
+	struct mvm_exec *e;
+	int r;
+
+	assert(i && control_init(&i->control, fd) == 0);
+	assert(exec_start(i, &o, &e, &err) == 0);
+	do {
+		r = mvm_exec_read(e, &event, &err);
+		assert(r == err.code || r > 0);
+		assert(r != MVM_STREAM_ITEM || event->kind != MVM_EXEC_EXITED ||
+		       (event->status >= 0 && event->status <= 255));
+		/* all of it is there, so that nothing is waited for */
+	} while (r == MVM_STREAM_ITEM || r == MVM_STREAM_WAIT);
+	mvm_exec_close(e);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(strbuf) args = { 0 };
@@ -50,11 +74,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0 || size > SIZE_MAX_USED || null_fd < 0 || sock_pair(fds) < 0)
 		return 0;
-	assert(control_init(&c, fds[0]) == 0);
 	if (how & 1)
 		say_started(fds[1]);
 	assert(send(fds[1], data + 1, size - 1, MSG_DONTWAIT) == (ssize_t)size - 1);
 	(void)shutdown(fds[1], SHUT_WR);
+	if (how & 8) {
+		read_events(fds[0]);
+		(void)close(fds[1]);
+		return 0;
+	}
+	assert(control_init(&c, fds[0]) == 0);
 
 	const struct session_io io = { .write = swallow, .arg = &room };
 	const struct session_spec spec = {

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/logstream.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/extend.h"
+#include "base/sock.h"
+#include "instance/instance.h"
+#include "instance/logcursor.h"
+#include "instance/watch.h"
+#include "model/run.h"
+
+#define N_SOURCES 2
+
+struct mvm_log_stream {
+	int dir_fd; /* the cursors' */
+	struct log_cursor cursors[N_SOURCES];
+	unsigned n;
+	struct log_cursor *lent;       /* whose entry was handed out last */
+	char since[LOGFILE_TIME_SIZE]; /* "" for all */
+	uint64_t skip;		       /* lines still to be left out for a tail */
+	/* whose part came last; NULL at a line's start */
+	const struct log_cursor *open_line;
+	struct mvm_log_entry entry;
+	/* following: */
+	int watch_fd;
+	int control_fd; /* hangs up when the supervisor ends; -1: it has */
+	int epoll_fd;	/* both; -1: it does not follow */
+};
+
+/* The cursor whose entry is the oldest one now; NULL when there is none. */
+static int next_entry(struct mvm_log_stream *s, struct log_cursor **ret)
+{
+	*ret = NULL;
+	for (unsigned i = 0; i < s->n; i++) {
+		struct log_cursor *c = &s->cursors[i];
+		int r;
+		while ((r = log_cursor_peek(c)) > 0 && strcmp(c->entry.time, s->since) < 0)
+			log_cursor_pop(c);
+		if (r < 0)
+			return r;
+		if (r > 0 && (!*ret || strcmp(c->entry.time, (*ret)->entry.time) < 0))
+			*ret = c;
+	}
+	return *ret != NULL;
+}
+
+/* Go on to an entry of c.  Returns whether another log's unfinished line is cut off by it. */
+static bool cut_line(struct mvm_log_stream *s, const struct log_cursor *c)
+{
+	bool cut = s->open_line && s->open_line != c;
+	s->open_line = c->entry.full ? NULL : c;
+	return cut;
+}
+
+static int count_lines(struct mvm_log_stream *s, uint64_t *ret)
+{
+	struct log_cursor *c;
+	int r;
+	while ((r = next_entry(s, &c)) > 0) {
+		*ret += cut_line(s, c);
+		*ret += c->entry.full;
+		log_cursor_pop(c);
+	}
+	*ret += s->open_line != NULL; /* a prompt, say */
+	s->open_line = NULL;
+	for (unsigned i = 0; i < s->n; i++)
+		log_cursor_rewind(&s->cursors[i]);
+	return r;
+}
+
+/* The next entry that is not left out.  1, 0 or -errno. */
+static int advance(struct mvm_log_stream *s)
+{
+	struct log_cursor *c;
+	int r;
+	while ((r = next_entry(s, &c)) > 0) {
+		s->skip -= cut_line(s, c) && s->skip > 0;
+		if (s->skip == 0) {
+			s->lent = c;
+			return 1;
+		}
+		s->skip -= c->entry.full;
+		log_cursor_pop(c);
+	}
+	return r;
+}
+
+static int fill_in(struct mvm_log_stream *s, const struct mvm_log_entry **ret)
+{
+	const struct log_entry *e = &s->lent->entry;
+	s->entry = (struct mvm_log_entry){
+		.time = e->time,
+		.workload = str_eq(s->lent->name, WORKLOAD_LOG_NAME),
+		.full = e->full,
+		.text = e->text,
+		.len = e->len,
+	};
+	*ret = &s->entry;
+	return MVM_STREAM_ITEM;
+}
+
+/* May there be more than was found?  Asked until it says no, so that nothing is missed. */
+static bool has_more(struct mvm_log_stream *s)
+{
+	if (s->control_fd < 0)
+		return false; /* it had ended before the files were read to their end */
+	struct pollfd gone = { .fd = s->control_fd, .events = POLLIN };
+	if (poll(&gone, 1, 0) > 0) {
+		(void)close(TAKE_FD(s->control_fd));
+		return true;
+	}
+	return watch_drain(s->watch_fd);
+}
+
+int mvm_log_stream_read(struct mvm_log_stream *s, const struct mvm_log_entry **ret,
+			struct mvm_error *err)
+{
+	int r;
+	if (s->lent)
+		log_cursor_pop(TAKE_PTR(s->lent));
+	do {
+		r = advance(s);
+		if (r > 0)
+			return fill_in(s, ret);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot read the logs: %s", strerror(-r));
+	} while (has_more(s));
+	return s->control_fd < 0 ? MVM_STREAM_END : MVM_STREAM_WAIT;
+}
+
+int mvm_log_stream_fd(const struct mvm_log_stream *s)
+{
+	return s->epoll_fd;
+}
+
+void mvm_log_stream_close(struct mvm_log_stream *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < s->n; i++)
+		log_cursor_done(&s->cursors[i]);
+	auto_close(&s->dir_fd);
+	auto_close(&s->watch_fd);
+	auto_close(&s->control_fd);
+	auto_close(&s->epoll_fd);
+	free(s);
+}
+
+static int add_to_epoll(struct mvm_log_stream *s, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	return fd >= 0 && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* Before anything is read, so that nothing that comes later is missed. */
+static int follow(struct mvm_log_stream *s, struct mvm_error *err)
+{
+	s->watch_fd = watch_folder(s->dir_fd, err);
+	if (s->watch_fd < 0)
+		return s->watch_fd;
+	/* when nobody listens, there is nothing to wait for */
+	int fd = sock_try_connect_at(s->dir_fd, INSTANCE_SOCKET_NAME);
+	if (fd == -EAGAIN || fd == -EMFILE || fd == -ENFILE)
+		return mvm_error_set(err, fd, "cannot reach its supervisor: %s", strerror(-fd));
+	s->control_fd = fd < 0 ? -1 : fd;
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int r = s->epoll_fd < 0 ? -errno : add_to_epoll(s, s->watch_fd);
+	if (r == 0)
+		r = add_to_epoll(s, s->control_fd);
+	return r < 0 ? mvm_error_set(err, r, "cannot wait for more: %s", strerror(-r)) : 0;
+}
+
+static int open_cursors(struct mvm_log_stream *s, const struct mvm_log_stream_options *o)
+{
+	bool both = o->console == o->workload;
+	int r = 0;
+	if (o->console || both)
+		r = log_cursor_open(&s->cursors[s->n++], s->dir_fd, CONSOLE_LOG_NAME);
+	if (r == 0 && (o->workload || both))
+		r = log_cursor_open(&s->cursors[s->n++], s->dir_fd, WORKLOAD_LOG_NAME);
+	if (r < 0 || o->tail == 0)
+		return r;
+	uint64_t lines = 0, tail = o->tail < 0 ? 0 : (uint64_t)o->tail;
+	r = count_lines(s, &lines);
+	s->skip = lines > tail ? lines - tail : 0;
+	return r;
+}
+
+int log_stream_open(int instances_fd, const char *name,
+		    const struct mvm_log_stream_options *options, struct mvm_log_stream **ret,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	struct mvm_log_stream_options o;
+	AUTO(mvm_log_stream) s = calloc(1, sizeof(*s)); /* too large for the stack */
+
+	if (!s)
+		return mvm_error_oom(err);
+	s->dir_fd = s->watch_fd = s->control_fd = s->epoll_fd = -1;
+	int r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_log_stream_options, since),
+				options, err);
+	if (r == 0 && o.tail < -1)
+		r = mvm_error_set(err, -EINVAL, "a tail cannot have %lld lines", (long long)o.tail);
+	if (r == 0)
+		r = logfile_parse_since(o.since, s->since, err);
+	if (r == 0)
+		r = instance_load(instances_fd, name, &rec, &s->dir_fd, err);
+	if (r < 0)
+		return r;
+	if (rec.no_agent && o.workload && !o.console)
+		return mvm_error_set(err, -EOPNOTSUPP, "instance '%s' " RUN_NO_AGENT, name);
+	if (o.follow)
+		r = follow(s, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "logs of '%s'", name);
+	r = open_cursors(s, &o);
+	if (r < 0)
+		return mvm_error_set(err, r, "logs of '%s': %s", name, strerror(-r));
+	*ret = TAKE_PTR(s);
+	return 0;
+}
