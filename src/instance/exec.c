@@ -12,7 +12,7 @@
 #include "net/wire.h"
 
 /* What the supervisor has not taken yet: a piece of input, credits, and room for signals. */
-#define OUT_MAX	   (2u * FRAME_PAYLOAD_MAX)
+#define OUT_MAX	   ((size_t)2 * FRAME_PAYLOAD_MAX)
 #define SIGNAL_MAX 64
 
 struct mvm_exec {
