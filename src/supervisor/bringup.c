@@ -56,7 +56,7 @@ static int copy_memory(struct supervisor *s, int snapshot_fd, struct mvm_error *
 	int r;
 	AUTO_CLOSE int from_fd = openat(snapshot_fd, MEMORY_NAME,
 					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	AUTO_CLOSE int to_fd = openat(SUPERVISOR_FD_INSTANCE, MEMORY_NAME,
+	AUTO_CLOSE int to_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME,
 				      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	/* the mode as well: a Firecracker in a jail reads it as another user */
 	if (from_fd >= 0 && to_fd >= 0 && fstat(from_fd, &st) == 0 &&
@@ -76,7 +76,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 {
 	struct record *rec = &s->record;
 	AUTO_DONE(vmm_probe) probe = { 0 };
-	int r = vmm_backend_probe(ops, SUPERVISOR_FD_CACHE, &probe, err);
+	int r = vmm_backend_probe(ops, s->given->fd[SUPERVISOR_FD_CACHE], &probe, err);
 	if (r < 0)
 		return r;
 	if (!probe.usable)
@@ -95,14 +95,14 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 		.name = rec->name,
 		.vcpus = rec->vcpus,
 		.mem_mib = rec->mem_mib,
-		.dir_fd = SUPERVISOR_FD_REVISION,
+		.dir_fd = s->given->fd[SUPERVISOR_FD_REVISION],
 		.kernel = s->revision.artifact_paths.vmlinux,
 		.initrd = s->revision.artifact_paths.initrd,
 		.cmdline = rec->cmdline,
 		.drives = { { .name = s->revision.artifact_paths.rootfs, .read_only = true },
 			    { .name = DATA_DISK_NAME, .own = true } },
 		.n_drives = s->revision.data_disk_mib ? 2 : 1,
-		.own_dir_fd = SUPERVISOR_FD_INSTANCE,
+		.own_dir_fd = s->given->fd[SUPERVISOR_FD_INSTANCE],
 		.network = s->revision.run.network != MVM_NETWORK_NONE,
 		.forwards = rec->forwards,
 		.n_forwards = rec->n_forwards,
@@ -111,11 +111,11 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 		.memory_name = MEMORY_NAME,
 		.log_fd = -1,
 	};
-	r = machine_spawn(&s->machine, ops, &probe, &config, SUPERVISOR_FD_INSTANCE,
+	r = machine_spawn(&s->machine, ops, &probe, &config, s->given->fd[SUPERVISOR_FD_INSTANCE],
 			  rec->log_max_bytes, deadline_ns, err);
 	if (r < 0)
 		return r;
-	if (s->stopping)
+	if (s->end)
 		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
 	s->machine.env = &rec->env;
 	if (rec->hostname)
@@ -146,7 +146,7 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 {
 	int64_t deadline_ns = clock_deadline_ns(RESTORE_DEADLINE_MS);
 	uint8_t nonce[NONCE_BYTES];
-	AUTO_CLOSE int snapshot_fd = dir_open_at(SUPERVISOR_FD_REVISION, "snapshot");
+	AUTO_CLOSE int snapshot_fd = dir_open_at(s->given->fd[SUPERVISOR_FD_REVISION], "snapshot");
 
 	if (snapshot_fd < 0)
 		return mvm_error_set(err, snapshot_fd, "cannot open the snapshot: %s",
@@ -154,7 +154,8 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 	bool copies = s->record.memory >= RECORD_MEMORY_SPARSE;
 	int r = copies ? copy_memory(s, snapshot_fd, err) : 0;
 	if (r == 0)
-		r = spawn_machine(s, ops, copies ? SUPERVISOR_FD_INSTANCE : snapshot_fd,
+		r = spawn_machine(s, ops,
+				  copies ? s->given->fd[SUPERVISOR_FD_INSTANCE] : snapshot_fd,
 				  deadline_ns, err);
 	if (r == 0 && s->record.purpose == RECORD_FOR_POOL)
 		r = machine_stand_by(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
@@ -163,21 +164,21 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
 				    err);
 	if (copies) /* mapped by now; what cannot be removed goes with the instance */
-		(void)unlinkat(SUPERVISOR_FD_INSTANCE, MEMORY_NAME, 0);
+		(void)unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 
 static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(BOOT_DEADLINE_MS);
-	int r = spawn_machine(s, ops, SUPERVISOR_FD_CAPTURE, deadline_ns, err);
+	int r = spawn_machine(s, ops, s->given->fd[SUPERVISOR_FD_CAPTURE], deadline_ns, err);
 	return r < 0 ? r : machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
 }
 
 int bring_up(struct supervisor *s, struct mvm_error *err)
 {
-	const struct vmm_ops *ops;
-	int r = vmm_backend_find(s->record.backend, &ops, err);
+	const struct vmm_ops *ops = s->given->backend;
+	int r = ops ? 0 : vmm_backend_find(s->record.backend, &ops, err);
 	if (r < 0)
 		return r;
 	machine_begin(&s->machine, s->loop);
@@ -189,7 +190,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 		machine_free(&s->machine);
 		machine_begin(&s->machine, s->loop);
 		if (s->record.purpose == RECORD_FOR_CAPTURE) /* the next VMM makes its own */
-			(void)unlinkat(SUPERVISOR_FD_CAPTURE, MEMORY_NAME, 0);
+			(void)unlinkat(s->given->fd[SUPERVISOR_FD_CAPTURE], MEMORY_NAME, 0);
 		fill_volumes_first(s, &s->record);
 		clients_guest_back(&s->clients);
 		r = start_boot(s, ops, err);

@@ -42,6 +42,11 @@ bool clients_has(const struct clients *c, uint64_t client_id)
 	return find_client(c, client_id) != NULL;
 }
 
+bool clients_has_leash(const struct clients *c)
+{
+	return clients_has(c, c->leash_id);
+}
+
 static struct stream *find_stream(const struct client *client, uint32_t stream)
 {
 	struct stream *s = client->streams;

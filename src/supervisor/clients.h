@@ -83,6 +83,9 @@ void clients_done(struct clients *c);
 /* Is it still there? */
 bool clients_has(const struct clients *c, uint64_t client_id);
 
+/* Does anybody hold the leash? */
+bool clients_has_leash(const struct clients *c);
+
 /* The agent client's on_frame; arg is the struct clients. */
 void clients_on_guest_frame(void *arg, const struct frame *f);
 

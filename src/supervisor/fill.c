@@ -71,7 +71,7 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);
-	(void)umask(s->umask);
+	(void)umask(s->given->umask);
 	int result = control_init(&c, CHILD_FD_CONTROL);
 	if (result == 0)
 		result = copy(&c, s->fill_from, &note, &err);
@@ -94,12 +94,12 @@ static void on_words(void *arg, uint32_t events)
 /* Serve everybody, the child too, until it has done its work or there is no use in it any more. */
 static int wait_for_child(struct supervisor *s, struct fill *f, bool back)
 {
-	bool was_stopping = s->stopping;
+	enum life_end before = s->end;
 	struct loop_source *source;
 	int r = loop_add_fd(s->loop, f->fd, EPOLLIN, on_words, f, &source);
 	if (r < 0)
 		return r;
-	while (r == 0 && !f->over && (back || s->stopping == was_stopping) && !s->machine.ended)
+	while (r == 0 && !f->over && (back || s->end == before) && !s->machine.ended)
 		r = loop_run_once(s->loop, f->deadline_ns);
 	if (back && !f->over) { /* it knows best what did not come back */
 		int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
@@ -203,38 +203,40 @@ static int fill_volumes(void *arg, struct mvm_error *err)
 		return r;
 	clients_guest_back(&s->clients);
 	r = run_copies(s, false, err);
-	return r < 0 && s->stopping ? mvm_error_set(err, -ECANCELED, "the start was cancelled") : r;
+	return r < 0 && s->end ? mvm_error_set(err, -ECANCELED, "the start was cancelled") : r;
 }
 
 void return_volumes(struct supervisor *s)
 {
 	struct mvm_error why;
-	if (!volumes_come_back(&s->record) || s->machine.ended || s->returned)
+	bool tried = s->state != LIFE_UP && s->state != LIFE_PAUSED;
+	if (!volumes_come_back(&s->record) || s->machine.ended || tried)
 		return;
-	s->returned = true;
-	if (!s->clients.busy)
-		s->clients.busy = "the VM's volumes are being copied back, and then it ends";
-	clients_end_copies(&s->clients, s->clients.busy);
 	/* a paused guest answers nothing, and what it has would be lost */
-	int r = s->clients.guest_paused ? resume_guest(s, &why) : 0;
-	if (r < 0) {
-		(void)volumes_all_lost(&s->record, true, why.text, &s->lost);
+	int r = s->state == LIFE_PAUSED ? resume_guest(s, &why) : 0;
+	if (r < 0 || s->state != LIFE_UP) {
+		(void)volumes_all_lost(&s->record, true, r < 0 ? why.text : "the VM was killed",
+				       &s->lost);
 		return;
 	}
+	life_enter(s, LIFE_RETURNING);
+	note_stopping(s);
+	clients_end_copies(&s->clients, s->clients.busy);
 	s->fill_from = &s->record;
 	if (run_copies(s, true, &s->lost) == 0 && s->record.volumes_note)
 		tell(s, "volumes", s->record.volumes_note);
 }
 
-void note_lost_volumes(struct supervisor *s, struct mvm_error *err)
+void note_lost_volumes(struct supervisor *s, enum life_state to, struct mvm_error *err)
 {
-	if (!s->stopped && !s->stopping && !s->returned && volumes_come_back(&s->record))
+	bool by_itself = (to == LIFE_EXITED || to == LIFE_FAILED) && !s->end;
+	if (by_itself && s->state != LIFE_RETURNING && volumes_come_back(&s->record))
 		(void)volumes_all_lost(
 			&s->record, true,
-			s->clean ? "the guest ended by itself, before they were copied"
-				 : "the VM failed",
+			to == LIFE_EXITED ? "the guest ended by itself, before they were copied"
+					  : "the VM failed",
 			&s->lost);
-	if (!s->clean && s->lost.code) {
+	if (to == LIFE_FAILED && s->lost.code) {
 		struct mvm_error why = *err;
 		(void)mvm_error_set(err, why.code, "%s; %s", why.text, s->lost.text);
 	}

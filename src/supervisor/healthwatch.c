@@ -8,7 +8,6 @@
 #include "supervisor/machine.h"
 
 #define INTERVAL_MS_DEFAULT 10000u
-#define INTERVAL_MS_MIN	    1000u
 #define FIRST_MS	    5000     /* of a clone: when its twins have started, too */
 #define ATTEMPT_MS	    5000u    /* the agent's own limit */
 #define ANSWER_GRACE_MS	    5000     /* for an answer to arrive from a busy guest */
@@ -18,7 +17,7 @@
 static int64_t interval_ms(const struct healthwatch *w)
 {
 	uint32_t ms = w->health->interval_ms ? w->health->interval_ms : INTERVAL_MS_DEFAULT;
-	return ms < INTERVAL_MS_MIN ? INTERVAL_MS_MIN : ms;
+	return ms < w->interval_min_ms ? w->interval_min_ms : ms;
 }
 
 static unsigned retries(const struct healthwatch *w)
@@ -134,13 +133,14 @@ static void on_timer(void *arg)
 }
 
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
-		      struct agent_client *agent, enum record_health known, healthwatch_fn fn,
-		      void *arg)
+		      struct agent_client *agent, enum record_health known, int64_t interval_min_ms,
+		      healthwatch_fn fn, void *arg)
 {
 	*w = (struct healthwatch){
 		.health = health,
 		.agent = agent,
 		.state = known,
+		.interval_min_ms = interval_min_ms,
 		.fn = fn,
 		.arg = arg,
 		.grace_ends_ns = clock_deadline_ns((int64_t)health->start_grace_s * 1000),

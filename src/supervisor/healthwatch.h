@@ -35,6 +35,7 @@ struct healthwatch {
 	void *arg;
 	struct loop_source *timer;
 	enum record_health state;
+	int64_t interval_min_ms;
 	struct agent_later call;
 	unsigned failures;
 	unsigned excuses;	  /* since the last success */
@@ -43,10 +44,10 @@ struct healthwatch {
 	char message[512]; /* of the last failure; "" after a success */
 };
 
-/* Begin.  known: what the start has already shown. */
+/* Begin.  known: what the start has already shown.  interval_min_ms: checks come no more often. */
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
-		      struct agent_client *agent, enum record_health known, healthwatch_fn fn,
-		      void *arg);
+		      struct agent_client *agent, enum record_health known, int64_t interval_min_ms,
+		      healthwatch_fn fn, void *arg);
 
 /* While the virtual CPUs stand still nothing is asked. */
 void healthwatch_pause(struct healthwatch *w);

@@ -12,9 +12,15 @@
 
 void kill_vmm(struct supervisor *s)
 {
-	s->killed = true;
 	if (s->machine.vmm && s->machine.vmm->process.pid > 0)
 		(void)kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
+}
+
+void cut_off(struct supervisor *s)
+{
+	if (s->state != LIFE_KILLING)
+		life_enter(s, LIFE_KILLING);
+	kill_vmm(s);
 }
 
 void answer(struct supervisor *s, const struct job *j, int code, const struct mvm_error *err,
@@ -26,12 +32,14 @@ void answer(struct supervisor *s, const struct job *j, int code, const struct mv
 
 void stop_guest(struct supervisor *s, int64_t timeout_ms)
 {
-	s->stopped = true;
 	healthwatch_stop(&s->health);
 	clocksync_stop(&s->clock);
-	machine_shutdown(&s->machine, clock_deadline_ns(timeout_ms));
+	if (s->state != LIFE_KILLING) {
+		life_enter(s, LIFE_STOPPING);
+		machine_shutdown(&s->machine, clock_deadline_ns(timeout_ms));
+	}
 	if (!s->machine.ended)
-		kill_vmm(s);
+		cut_off(s);
 }
 
 void wait_for_end(struct supervisor *s, struct job *j)
@@ -56,10 +64,13 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 	int64_t prepare_ns;
 	if (s->record.purpose != RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
-	int r = machine_capture(&s->machine, SUPERVISOR_FD_CAPTURE,
+	if (s->state == LIFE_UP) /* else an attempt has failed, and this one will tell why */
+		life_enter(s, LIFE_CAPTURING);
+	int r = machine_capture(&s->machine, s->given->fd[SUPERVISOR_FD_CAPTURE],
 				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, &prepare_ns, err);
 	if (r == 0 && s->revision.data_disk_mib) /* paused: of the same moment as memory */
-		r = data_disk_capture(SUPERVISOR_FD_INSTANCE, SUPERVISOR_FD_CAPTURE, err);
+		r = data_disk_capture(s->given->fd[SUPERVISOR_FD_INSTANCE],
+				      s->given->fd[SUPERVISOR_FD_CAPTURE], err);
 	if (r == 0) {
 		wire_put_bytes(fields, FIELD_NONCE, nonce, sizeof(nonce));
 		wire_put_u64(fields, FIELD_TIME_NS, (uint64_t)prepare_ns);
@@ -77,11 +88,16 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 		return mvm_error_set(err, -EBUSY, "this VM was started to be captured");
 	if (s->machine.ended)
 		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
+	enum life_state from = pause ? LIFE_UP : LIFE_PAUSED;
+	enum life_state to = pause ? LIFE_PAUSED : LIFE_UP;
+	enum life_state now = pause ? LIFE_PAUSING : LIFE_RESUMING;
+	if (s->state == from) /* else the VMM's state is another, too, and it says which */
+		life_enter(s, now);
 	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)
 		      : vmm_resume(s->machine.vmm, deadline_ns, err);
+	life_leave(s, now, r < 0 ? from : to);
 	if (r < 0)
 		return r;
-	s->clients.guest_paused = pause;
 	if (pause) {
 		healthwatch_pause(&s->health);
 		clocksync_stop(&s->clock);
@@ -91,7 +107,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 		if (!s->machine.no_agent)
 			(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	}
-	save_record(s, pause ? RECORD_PAUSED : RECORD_RUNNING);
+	save_record(s);
 	tell(s, pause ? "paused" : "resumed", NULL);
 	return 0;
 }
@@ -131,8 +147,7 @@ void run_job(struct supervisor *s, struct job *taken)
 	case CALL_STOP: {
 		int64_t timeout_ms = stop_timeout_ms(j);
 		wait_for_end(s, TAKE_PTR(j));
-		s->stopping = s->stopped = true;
-		stop_guest(s, timeout_ms);
+		stop_guest(s, timeout_ms); /* on_job() has said why */
 		return;
 	}
 	case CALL_ADOPT:

@@ -31,23 +31,21 @@ void limit_life(struct supervisor *s)
 }
 
 /* The record is for those who look; a full disk must not end the VM. */
-void save_record(struct supervisor *s, enum record_state state)
+void save_record(struct supervisor *s)
 {
-	s->record.state = state;
-	(void)record_save(SUPERVISOR_FD_INSTANCE, &s->record, NULL);
+	life_note(s);
+	(void)record_save(s->given->fd[SUPERVISOR_FD_INSTANCE], &s->record, NULL);
 }
 
 void note_stopping(struct supervisor *s)
 {
-	if (s->record.stopping)
-		return;
-	s->record.stopping = true;
-	save_record(s, s->record.state);
+	if (!s->record.stopping)
+		save_record(s);
 }
 
 void tell(const struct supervisor *s, const char *event, const char *message)
 {
-	events_add(SUPERVISOR_FD_LOGS, event, &s->record, message);
+	events_add(s->given->fd[SUPERVISOR_FD_LOGS], event, &s->record, message);
 }
 
 static void on_health(void *arg, enum record_health health, const char *message)
@@ -55,7 +53,7 @@ static void on_health(void *arg, enum record_health health, const char *message)
 	struct supervisor *s = arg;
 	s->record.health = health;
 	set_string(&s->record.health_message, message);
-	save_record(s, s->record.state);
+	save_record(s);
 	tell(s, record_health_name(health), message);
 }
 
@@ -79,19 +77,16 @@ void note_start(struct supervisor *s)
 			      ? RECORD_HEALTH_HEALTHY
 			      : RECORD_HEALTH_STARTING;
 	rec->workload_ended = rec->has_exit_code = false;
-	rec->stopping = s->stopping;
 	s->workload_end[0] = '\0';
-	s->followed = s->killed = s->returned = false;
 	s->lost.code = 0;
 	s->up_since_ns = clock_now_ns();
-	s->started = true;
 }
 
 /* Without memory for their timers health stays as the start has shown it, and the clock too. */
 static void watch_guest(struct supervisor *s)
 {
 	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
-				s->record.health, on_health, s);
+				s->record.health, s->given->health_interval_min_ms, on_health, s);
 	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	workload_watch(s);
 }
@@ -119,24 +114,25 @@ void settle_in(struct supervisor *s)
 		watch_guest(s);
 	confine(rec);
 	if (rec->cgroup)
-		save_record(s, rec->state);
+		save_record(s);
 }
 
 /* The VM is down for good. */
-void note_end(struct supervisor *s, bool clean, const struct mvm_error *err)
+void note_end(struct supervisor *s, const struct mvm_error *err)
 {
+	bool failed = s->state == LIFE_FAILED;
 	char text[sizeof(s->workload_end) + 32];
 	(void)snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
 	set_time(&s->record.ended_at, 0);
-	s->record.stopping = false;
 	const char *lost = s->lost.code ? s->lost.text : NULL;
-	set_string(&s->record.error, clean ? lost : err->text);
-	save_record(s, clean ? RECORD_EXITED : RECORD_FAILED);
-	if (!clean)
+	const char *expired = s->end == LIFE_ENDS_EXPIRED ? "its time to live is over" : NULL;
+	set_string(&s->record.error, failed ? err->text : lost);
+	save_record(s);
+	if (failed)
 		tell(s, "failed", err->text);
-	else if (s->stopped)
-		tell(s, "stopped", lost ? lost : s->expired ? "its time to live is over" : NULL);
-	else if (s->followed)
+	else if (s->state == LIFE_STOPPED)
+		tell(s, "stopped", lost ? lost : expired);
+	else if (s->state == LIFE_FOLLOWED)
 		tell(s, "exited", lost ? lost : text);
 	else
 		tell(s, "exited", lost);

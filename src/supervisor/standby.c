@@ -71,7 +71,7 @@ static int64_t began_ns(const struct job *j)
 /* The folder gets the instance's name, with everything in it: socket, lock and logs. */
 static int take_name(struct supervisor *s, const char *name, struct mvm_error *err)
 {
-	AUTO_CLOSE int parent_fd = openat(SUPERVISOR_FD_INSTANCE, "..",
+	AUTO_CLOSE int parent_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], "..",
 					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char *copy = strdup(name);
 	if (!copy)
@@ -96,7 +96,7 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 								       ? wanted->log_max_bytes
 								       : LOGFILE_MAX_DEFAULT;
 	fill_volumes_first(s, wanted);
-	s->clients.guest_paused = false;
+	life_enter(s, LIFE_ADOPTING);
 	int r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name,
 			      &s->revision.run, wanted->forwards, wanted->n_forwards,
 			      clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
@@ -107,7 +107,6 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 static void take_record(struct supervisor *s, struct record *wanted)
 {
 	wanted->from_pool = true;
-	wanted->stopping = s->record.stopping;
 	wanted->volumes_note = TAKE_PTR(s->record.volumes_note);
 	wanted->folder_inode = s->record.folder_inode;
 	wanted->supervisor_pid = s->record.supervisor_pid;
@@ -127,7 +126,7 @@ void adopt(struct supervisor *s, const struct job *j)
 	if (!clients_has(&s->clients, j->client_id))
 		return; /* killed since it asked: nobody would hold the leash, and the VM waits on
 			 */
-	if (s->record.purpose != RECORD_FOR_POOL) {
+	if (s->state != LIFE_STANDBY) {
 		int r = mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool",
 				      s->record.name);
 		answer(s, j, r, &err, NULL);
@@ -141,20 +140,20 @@ void adopt(struct supervisor *s, const struct job *j)
 		r = take_name(s, wanted.name, &err);
 	if (r == 0)
 		r = awake(s, &wanted, &err);
-	if (r == 0 && s->leash_gone)
+	if (r == 0 && (s->state != LIFE_ADOPTING || !clients_has_leash(&s->clients)))
 		r = mvm_error_set(&err, -ECANCELED, "the start was cancelled");
 	if (r < 0) {
 		/* the caller goes on in another way, and needs the name for it */
 		if (name && !str_eq(s->record.name, name))
 			(void)take_name(s, name, NULL);
 		answer(s, j, r, &err, NULL);
-		s->stopped = true;
-		kill_vmm(s);
+		cut_off(s);
 	} else {
 		take_record(s, &wanted);
 		limit_life(s);
 		note_start(s);
-		save_record(s, RECORD_RUNNING);
+		life_enter(s, LIFE_UP);
+		save_record(s);
 		AUTO_FREE char *json = record_to_json(&s->record);
 		wire_put_str(&fields, FIELD_JSON, json);
 		answer(s, j, 0, NULL, &fields);

@@ -5,7 +5,7 @@
 /* What the parts of mvm-supervisor share: supervisor.c runs an instance's life, bringup.c starts
  * its machine, fill.c copies its volumes into it and back, restart.c starts it again, jobs.c
  * answers calls, notes.c writes down what happens, standby.c makes a VM of a pool somebody's
- * instance, confine.c sets limits. */
+ * instance, confine.c sets limits, life.c keeps the state. */
 
 #include "model/template.h"
 
@@ -15,9 +15,27 @@
 #include "supervisor/clients.h"
 #include "supervisor/clocksync.h"
 #include "supervisor/healthwatch.h"
+#include "supervisor/life.h"
 #include "supervisor/machine.h"
 
+/* What a supervisor is handed: by main.c, or by a test, which has a backend of its own and no time
+ * to wait. */
+struct supervisor_given {
+	int fd[SUPERVISOR_FD_END];     /* by enum supervisor_fd; taken over */
+	const struct vmm_ops *backend; /* NULL: the backend that the record names */
+	int64_t restart_pause_ms;      /* before the first restart */
+	int64_t health_interval_min_ms;
+	mode_t umask; /* the starter's, for files that come back */
+	bool strict;  /* a bug in the steps of the state aborts */
+};
+
+/* Own one instance from its start to its end.  Returns the program's exit status. */
+int supervise(const struct supervisor_given *given);
+
 struct supervisor {
+	const struct supervisor_given *given;
+	enum life_state state; /* life_enter() changes it */
+	enum life_end end;     /* life_want_end() sets it */
 	struct loop *loop;
 	struct record record;
 	struct mvm_template_revision revision;
@@ -30,20 +48,9 @@ struct supervisor {
 	bool workload_untold;	     /* the VM has ended before its workload's end was told */
 	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
 	struct mvm_error lost;		    /* volumes that did not come back; code 0: none */
-	mode_t umask;			    /* the starter's, for files that come back */
 	const struct record *fill_from;	    /* whose volumes the next start copies */
 	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named ones, held to the end; 0: none */
 	int signal_fd;
-	bool started; /* the guest is up; the leash has its answer */
-	bool leash_gone;
-	bool stopping;	     /* to end by a signal, its time to live, or without its leash */
-	bool stopped;	     /* ended because we wanted it to */
-	bool expired;	     /* because of its time to live */
-	bool returned;	     /* its volumes were copied back, or that was tried */
-	bool killed;	     /* the guest had no more time to end */
-	bool followed;	     /* the VM has ended because its workload had */
-	bool clean;	     /* the VM has ended as it should */
-	bool restart_due;    /* the pause before it is over */
 	unsigned failures;   /* and other ends, in a row: each makes the next pause longer */
 	int64_t up_since_ns; /* of the last start */
 	int64_t kill_ns;     /* when a stop that is under way is cut short; 0: it is not */
@@ -93,9 +100,10 @@ void return_volumes(struct supervisor *s);
 /*
  * The VM has ended: did it take with it what should have come back?
  *
+ *   to   the state that it enters next
  *   err  why it failed, if it has; gets what is in s->lost too
  */
-void note_lost_volumes(struct supervisor *s, struct mvm_error *err);
+void note_lost_volumes(struct supervisor *s, enum life_state to, struct mvm_error *err);
 
 /* Learn of the workload's end, if there is a workload. */
 void workload_watch(struct supervisor *s);
@@ -107,11 +115,19 @@ bool workload_wants_end(const struct supervisor *s);
 /* Then end the VM: bring volumes back, tell who is in it, shut it down. */
 void workload_follow(struct supervisor *s);
 
-/* The VM has ended as it should: with which status? */
-void workload_note_end(struct supervisor *s);
+/*
+ * The VM has ended as it should: with which status?
+ *
+ *   stopped  somebody wanted it to end
+ *   killed   with SIGKILL
+ */
+void workload_note_end(struct supervisor *s, bool stopped, bool killed);
 
-/* SIGKILL, if there is one. */
+/* SIGKILL, if there is a VMM. */
 void kill_vmm(struct supervisor *s);
+
+/* A guest that is stopped has no more time: kill its VMM. */
+void cut_off(struct supervisor *s);
 
 /* Have the guest shut down; kill it when it has not by then. */
 void stop_guest(struct supervisor *s, int64_t timeout_ms);
@@ -131,10 +147,10 @@ void answer(struct supervisor *s, const struct job *j, int code, const struct mv
 /* Replace a text of the record's; NULL empties it. */
 void set_string(char **to, const char *text);
 
-/* Save the record with a new state.  It is for those who look: a full disk must not end the VM. */
-void save_record(struct supervisor *s, enum record_state state);
+/* Save the record with the state.  It is for those who look: a full disk must not end the VM. */
+void save_record(struct supervisor *s);
 
-/* The VM is being ended, whatever that takes. */
+/* The VM is being ended: the record says so from now on. */
 void note_stopping(struct supervisor *s);
 
 /* Record an event. */
@@ -151,7 +167,7 @@ void settle_in(struct supervisor *s);
 /* Now, or some time from now, as a text of the record's. */
 void set_time(char **to, int64_t from_now_ms);
 
-/* The VM is down for good. */
-void note_end(struct supervisor *s, bool clean, const struct mvm_error *err);
+/* The VM is down for good.  err: why, in LIFE_FAILED. */
+void note_end(struct supervisor *s, const struct mvm_error *err);
 
 #endif

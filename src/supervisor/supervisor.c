@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mvm-supervisor: owns one instance from its start to its end.
+ * supervise(): owns one instance from its start to its end.
  *
- * It is started by whoever starts the instance, with everything it needs as open descriptors
- * (supervisor.h) and the rest in instance.json, so it looks nothing up by path.  It starts the VMM,
- * brings the guest up, answers on the leash, then serves control.sock until the VM has ended; a VMM
- * that dies is started again where the record asks for that.  Nothing here polls; everything
- * happens in one event loop.  Sequences that wait (a stop, a capture) run from the main loop as
- * jobs, one at a time, while the loop goes on serving streams.
+ * It is handed everything it needs as open descriptors (instance/handover.h) and the rest in
+ * instance.json, so it looks nothing up by path.  It starts the VMM, brings the guest up, answers
+ * on the leash, then serves control.sock until the VM has ended; a VMM that dies is started again
+ * where the record asks for that.  Nothing here polls; everything happens in one event loop.
+ * Sequences that wait (a stop, a capture) run from the main loop as jobs, one at a time, while the
+ * loop goes on serving streams.
  */
 #include "instance/handover.h"
 
@@ -37,22 +37,20 @@
 #define STARTER_MS    10000
 
 /* End soon: in order when the guest is up, at once when it is not. */
-static void end_soon(struct supervisor *s)
+static void end_soon(struct supervisor *s, enum life_end why)
 {
-	s->stopping = true;
-	s->clients.busy = "the VM is being stopped";
+	life_want_end(s, why);
 	note_stopping(s);
-	if (!s->started)
+	if (!life_has_guest(s->state))
 		kill_vmm(s);
 }
 
 static void on_leash_gone(void *arg)
 {
 	struct supervisor *s = arg;
-	s->leash_gone = true;
 	if (s->up_since_ns && !s->record.attached && !s->record.held)
 		return; /* it runs on its own now */
-	s->stopping = true;
+	life_want_end(s, LIFE_ENDS_UNLEASHED);
 	kill_vmm(s);
 }
 
@@ -74,37 +72,36 @@ static void on_signal(void *arg, uint32_t events)
 
 	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
-	bool again = s->record.stopping;
-	end_soon(s);
-	if (s->started && again)
+	bool again = life_is_ending(s);
+	end_soon(s, LIFE_ENDS_ASKED);
+	if (again && life_has_guest(s->state))
 		cut_stop_short(s, STOP_DEFAULT_MS);
 }
 
 static void on_ttl(void *arg)
 {
 	struct supervisor *s = arg;
-	s->expired = true;
-	end_soon(s);
+	end_soon(s, LIFE_ENDS_EXPIRED);
 }
 
 static void on_kill_due(void *arg)
 {
 	struct supervisor *s = arg;
-	s->stopped = true; /* whatever it was doing: somebody wants it to end */
-	kill_vmm(s);
+	if (life_has_guest(s->state)) /* whatever it was doing: somebody wants it to end */
+		cut_off(s);
 }
 
 static void on_restart_due(void *arg)
 {
 	struct supervisor *s = arg;
-	s->restart_due = true;
+	life_leave(s, LIFE_WAITING, LIFE_RESTARTING);
 }
 
 /* Whoever asked for it knows its name: it goes on by itself, and its record says so. */
 static void keep(struct supervisor *s)
 {
 	s->record.held = false;
-	save_record(s, s->record.state);
+	save_record(s);
 }
 
 /* A stop must wait neither for a start that is under way, nor for another call, nor for a stop with
@@ -116,8 +113,8 @@ static void on_job(void *arg, const struct job *j)
 		keep(s); /* now, whatever else is going on */
 	if (j->call != CALL_STOP)
 		return;
-	end_soon(s);
-	if (s->started)
+	end_soon(s, LIFE_ENDS_ASKED);
+	if (life_has_guest(s->state))
 		cut_stop_short(s, stop_timeout_ms(j));
 }
 
@@ -139,17 +136,15 @@ static int watch_signals(struct supervisor *s)
 static int start(struct supervisor *s, struct mvm_error *err)
 {
 	/* from the beginning, so that a start can be stopped */
-	int r = clients_listen(&s->clients, SUPERVISOR_FD_LISTEN);
+	int r = clients_listen(&s->clients, s->given->fd[SUPERVISOR_FD_LISTEN]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot listen on " INSTANCE_SOCKET_NAME ": %s",
 				     strerror(-r));
-	s->clients.busy = "the VM is still starting";
 	r = bring_up(s, err);
-	if (s->leash_gone)
+	if (!clients_has_leash(&s->clients))
 		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
-	if (s->stopping)
+	if (s->end)
 		return mvm_error_set(err, -ECANCELED, "it was stopped before it was up");
-	s->clients.busy = NULL;
 	return r;
 }
 
@@ -171,10 +166,11 @@ static int serve(struct supervisor *s)
 			run_job(s, j);
 			continue;
 		}
-		if (s->stopping && !s->stopped) {
+		if (s->end && life_may_step(s->state, LIFE_STOPPING)) {
 			/* nobody has copied them back; an attached VM without its starter is killed
 			 */
-			if (!((s->record.attached || s->record.held) && s->leash_gone))
+			if (!((s->record.attached || s->record.held) &&
+			      !clients_has_leash(&s->clients)))
 				return_volumes(s);
 			stop_guest(s, STOP_DEFAULT_MS);
 			continue;
@@ -226,10 +222,11 @@ static void say_goodbye(struct supervisor *s)
 /* What leaves nothing behind, whatever became of the one who started it. */
 static void remove_instance(const struct supervisor *s)
 {
-	AUTO_CLOSE int parent_fd = openat(SUPERVISOR_FD_INSTANCE, "..",
+	AUTO_CLOSE int parent_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], "..",
 					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parent_fd >= 0 &&
-	    instance_folder_remove(parent_fd, s->record.name, SUPERVISOR_FD_INSTANCE, false) == 0)
+	    instance_folder_remove(parent_fd, s->record.name, s->given->fd[SUPERVISOR_FD_INSTANCE],
+				   false) == 0)
 		tell(s, "removed", NULL); /* else `rm` takes what stays */
 }
 
@@ -241,7 +238,7 @@ static void await_starter(struct supervisor *s)
 	int64_t deadline_ns = clock_deadline_ns(STARTER_MS);
 	say_goodbye(s);
 	clients_keep_leash(&s->clients);
-	while (!s->leash_gone) {
+	while (clients_has_leash(&s->clients)) {
 		if (s->clients.jobs && s->clients.jobs->call != CALL_WAIT)
 			return;
 		AUTO(job) j = clients_next_job(&s->clients);
@@ -261,25 +258,45 @@ static void release_revision(struct supervisor *s)
 			(void)close(s->volume_fds[i]); /* nothing was written to it */
 		s->volume_fds[i] = 0;
 	}
-	(void)close(SUPERVISOR_FD_LEASE); /* neither was written to */
-	(void)close(SUPERVISOR_FD_REVISION);
+	(void)close(s->given->fd[SUPERVISOR_FD_LEASE]); /* neither was written to */
+	(void)close(s->given->fd[SUPERVISOR_FD_REVISION]);
 }
 
 /* A start that failed, or was cut off, by its starter's end or by somebody's stop.  What is kept
  * is kept for its logs. */
 static void give_up_start(struct supervisor *s, int r, const struct mvm_error *err)
 {
-	bool keep = !s->leash_gone && !s->record.attached && !s->record.remove_at_end &&
-		    s->record.purpose == RECORD_FOR_USER;
+	bool keep = clients_has_leash(&s->clients) && !s->record.attached &&
+		    !s->record.remove_at_end && s->record.purpose == RECORD_FOR_USER;
 	put_away(s);
 	release_revision(s);
-	s->stopped = s->stopping;
-	note_end(s, s->stopped, err);
-	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
+	life_enter(s, s->end ? LIFE_STOPPED : LIFE_FAILED);
+	note_end(s, err);
+	(void)unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
 	if (!keep)
 		remove_instance(s);
 	answer_start(s, -r, err->text);
 	say_goodbye(s);
+}
+
+/* The VM has ended, or the loop has failed.  err: why it is down, in LIFE_FAILED. */
+static void go_down(struct supervisor *s, struct mvm_error *err)
+{
+	enum life_state to = LIFE_FAILED;
+	machine_shutdown(&s->machine, 0);
+	machine_drain(&s->machine);
+	bool orderly = machine_check_end(&s->machine, s->record.cgroup, err) == 0;
+	put_away(s);
+	if (s->state == LIFE_STOPPING || s->state == LIFE_KILLING)
+		to = LIFE_STOPPED;
+	else if (s->state == LIFE_FOLLOWING)
+		to = LIFE_FOLLOWED;
+	else if (orderly)
+		to = LIFE_EXITED;
+	if (to != LIFE_FAILED)
+		workload_note_end(s, to == LIFE_STOPPED, s->state == LIFE_KILLING);
+	note_lost_volumes(s, to, err);
+	life_enter(s, to);
 }
 
 static int run(struct supervisor *s)
@@ -292,27 +309,21 @@ static int run(struct supervisor *s)
 	}
 	limit_life(s);
 	note_start(s);
-	s->clients.guest_paused = s->record.purpose == RECORD_FOR_POOL;
-	save_record(s, s->clients.guest_paused ? RECORD_PAUSED : RECORD_RUNNING);
+	life_enter(s, s->record.purpose == RECORD_FOR_POOL ? LIFE_STANDBY : LIFE_UP);
+	save_record(s);
 	answer_start(s, 0, NULL);
 	settle_in(s);
 	do {
 		r = serve(s);
-		machine_shutdown(&s->machine, 0);
-		machine_drain(&s->machine);
-		s->clean = machine_check_end(&s->machine, s->record.cgroup, &err) == 0 ||
-			   s->stopped || s->followed;
-		put_away(s);
-		if (s->clean)
-			workload_note_end(s);
-		note_lost_volumes(s, &err);
+		go_down(s, &err);
 	} while (r == 0 && restart(s, &err));
 	release_revision(s);
-	note_end(s, s->clean || s->stopped, &err);
-	(void)unlinkat(SUPERVISOR_FD_INSTANCE, INSTANCE_SOCKET_NAME, 0);
+	note_end(s, &err);
+	(void)unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
-	bool unclaimed = s->record.held && s->leash_gone; /* nobody has told its name */
+	/* nobody has told its name */
+	bool unclaimed = s->record.held && !clients_has_leash(&s->clients);
 	if (s->record.attached || s->record.remove_at_end || unclaimed)
 		remove_instance(s);
 	say_goodbye(s);
@@ -342,26 +353,27 @@ static void raise_descriptor_limit(void)
 static int prepare(struct supervisor *s, struct mvm_error *err)
 {
 	/* inherited, so not close-on-exec yet; the VMM gets none of them unless it is named */
-	for (int fd = SUPERVISOR_FD_FIRST; fd < SUPERVISOR_FD_END; fd++) {
-		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-			return mvm_error_set(err, -errno, "descriptor %d is missing", fd);
+	for (int i = SUPERVISOR_FD_FIRST; i < SUPERVISOR_FD_END; i++) {
+		if (fcntl(s->given->fd[i], F_SETFD, FD_CLOEXEC) < 0)
+			return mvm_error_set(err, -errno, "descriptor %d is missing", i);
 	}
-	lock_sign(SUPERVISOR_FD_LOCK, SUPERVISOR_PROGRAM);
+	lock_sign(s->given->fd[SUPERVISOR_FD_LOCK], SUPERVISOR_PROGRAM);
 	raise_descriptor_limit();
 	int r = loop_new(&s->loop);
 	if (r == 0)
 		r = clients_init(&s->clients, s->loop, &s->machine.agent);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
+	life_begin(s);
 	s->clients.on_leash_gone = on_leash_gone;
 	s->clients.on_job = on_job;
 	s->clients.arg = s;
 	r = watch_signals(s);
 	if (r == 0)
-		r = clients_add_leash(&s->clients, SUPERVISOR_FD_LEASH);
+		r = clients_add_leash(&s->clients, s->given->fd[SUPERVISOR_FD_LEASH]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
-	r = record_load(SUPERVISOR_FD_INSTANCE, &s->record, err);
+	r = record_load(s->given->fd[SUPERVISOR_FD_INSTANCE], &s->record, err);
 	if (r < 0)
 		return r;
 	s->record.supervisor_pid = getpid();
@@ -369,15 +381,13 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	r = start_timers(s);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
-	return revision_load_at(SUPERVISOR_FD_REVISION, &s->revision, err);
+	return revision_load_at(s->given->fd[SUPERVISOR_FD_REVISION], &s->revision, err);
 }
 
-int main(void)
+int supervise(const struct supervisor_given *given)
 {
-	struct supervisor s = { .signal_fd = -1 };
+	struct supervisor s = { .given = given, .signal_fd = -1 };
 	struct mvm_error err = { 0 };
-
-	s.umask = umask(077);
 	int r = prepare(&s, &err);
 	if (r < 0) {
 		(void)fprintf(stderr, "mvm-supervisor: %s\n", err.text);

@@ -32,7 +32,7 @@ static void on_ended(void *arg, int status, const char *message, const struct fr
 		(void)snprintf(s->workload_end, sizeof(s->workload_end), "exit status %d", code);
 	s->record.exit_code = (unsigned)code;
 	s->record.has_exit_code = s->record.workload_ended = true;
-	save_record(s, s->record.state);
+	save_record(s);
 }
 
 void workload_watch(struct supervisor *s)
@@ -54,17 +54,17 @@ bool workload_wants_end(const struct supervisor *s)
 {
 	/* not before somebody knows its name */
 	return s->record.workload_ended && !s->record.keep_running && !s->record.held &&
-	       !s->clients.guest_paused && !s->stopping;
+	       s->state == LIFE_UP && !s->end;
 }
 
 void workload_follow(struct supervisor *s)
 {
 	char text[128];
-	note_stopping(s);
 	return_volumes(s);
-	if (s->stopping || s->machine.ended)
+	if (s->end || s->machine.ended)
 		return; /* somebody was faster */
-	s->followed = true;
+	life_enter(s, LIFE_FOLLOWING);
+	note_stopping(s);
 	(void)snprintf(text, sizeof(text), "the VM has ended with its workload (%s)",
 		       s->workload_end);
 	/* before the guest ends them: by its signal nobody would know why */
@@ -76,11 +76,11 @@ void workload_follow(struct supervisor *s)
 		kill_vmm(s);
 }
 
-void workload_note_end(struct supervisor *s)
+void workload_note_end(struct supervisor *s, bool stopped, bool killed)
 {
 	struct record *r = &s->record;
 	if (r->has_exit_code)
 		return;
 	r->has_exit_code = true;
-	r->exit_code = s->stopped && (s->killed || s->workload_untold) ? KILLED_STATUS : 0;
+	r->exit_code = stopped && (killed || s->workload_untold) ? KILLED_STATUS : 0;
 }

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_LIFE_H
+#define SUPERVISOR_LIFE_H
+
+/*
+ * The supervisor's state: what it does with its VM at this moment.
+ *
+ *	STARTING ---------------------> UP <--> PAUSING, PAUSED, RESUMING
+ *	   |                            ^ '---> CAPTURING
+ *	   '--> STANDBY --> ADOPTING ---'
+ *
+ *	STANDBY, PAUSED, CAPTURING ---------> STOPPING --> STOPPED
+ *	UP --> RETURNING, if need be -.-----> STOPPING --> STOPPED
+ *	                              '-----> FOLLOWING -> FOLLOWED --.
+ *	any of these, the guest powers off ------------> EXITED ------+--> WAITING --> RESTARTING
+ *	any of these, the VMM dies --------------------> FAILED ------'                    |
+ *	any of these, out of time ----------> KILLING ---> STOPPED    UP, FAILED, STOPPED <'
+ *
+ * life_enter() alone changes the state, and it refuses every step that the table in life.c lacks.
+ * What others see follows from the state: the state in instance.json, and the calls that clients
+ * may make.
+ *
+ * Beside the state there is one reason why the VM is to end, or none (enum life_end).  Callbacks
+ * set the reason at any time and wait for nothing; the sequence under way comes to its end first,
+ * then the main loop stops the guest.  So a `stop` that arrives during a pause finds the pause
+ * done.  Nobody takes the reason back, and only the first one counts.
+ *
+ * To add a state (SUSPENDING, FORKING): its name here, its line in the table, the steps to it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum life_state {
+	LIFE_STARTING,	 /* the guest is brought up for the first time */
+	LIFE_STANDBY,	 /* restored and paused in a pool, without an identity */
+	LIFE_ADOPTING,	 /* the VM of a pool becomes somebody's instance */
+	LIFE_UP,	 /* the guest runs */
+	LIFE_PAUSING,	 /* the VMM was asked to stop the virtual CPUs */
+	LIFE_PAUSED,	 /* they stand still */
+	LIFE_RESUMING,	 /* the VMM was asked to let them run on */
+	LIFE_CAPTURING,	 /* a snapshot is or was made: the guest never runs again */
+	LIFE_RETURNING,	 /* volumes are copied back, then the guest shuts down */
+	LIFE_STOPPING,	 /* somebody wants the VM to end: the guest shuts down */
+	LIFE_FOLLOWING,	 /* the workload has ended: the guest shuts down */
+	LIFE_KILLING,	 /* the guest had no more time: the VMM gets SIGKILL */
+	LIFE_STOPPED,	 /* down, because somebody wanted that */
+	LIFE_FOLLOWED,	 /* down, because its workload had ended */
+	LIFE_EXITED,	 /* down, because the guest powered off */
+	LIFE_FAILED,	 /* down: it did not start, its VMM died, or its kernel panicked */
+	LIFE_WAITING,	 /* down; it is started again after a pause */
+	LIFE_RESTARTING, /* the guest is brought up once more */
+	LIFE_STATES,
+};
+
+/* Why the VM is to end. */
+enum life_end {
+	LIFE_GOES_ON,
+	LIFE_ENDS_ASKED,     /* a `stop`, or a signal */
+	LIFE_ENDS_EXPIRED,   /* its time to live is over */
+	LIFE_ENDS_UNLEASHED, /* whoever started it has gone */
+	LIFE_ENDS_BROKEN,    /* a bug: an illegal step was refused */
+};
+
+struct supervisor;
+
+const char *life_name(enum life_state state);
+
+/* Is this a legal step? */
+bool life_may_step(enum life_state from, enum life_state to);
+
+/* Is there a guest that can be stopped in order?  There is none while it is brought up. */
+bool life_has_guest(enum life_state state);
+
+/* The state is LIFE_STARTING from now on. */
+void life_begin(struct supervisor *s);
+
+/*
+ * Enter a state.
+ *
+ * An illegal step is a bug.  It aborts a supervisor that a test runs (supervisor_given.strict).
+ * Any other supervisor says so in supervisor.log, keeps its state and ends the VM.
+ */
+void life_enter(struct supervisor *s, enum life_state to);
+
+/* Go from one state to another.  Nothing changes when the state is no longer `from`, because the VM
+ * was killed meanwhile. */
+void life_leave(struct supervisor *s, enum life_state from, enum life_state to);
+
+/* The VM is to end. */
+void life_want_end(struct supervisor *s, enum life_end why);
+
+/* Is the VM being ended, or to be? */
+bool life_is_ending(const struct supervisor *s);
+
+/* Put the state into the record. */
+void life_note(struct supervisor *s);
+
+#endif

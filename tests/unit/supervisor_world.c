@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "codec/sha256.h"
+#include "instance/events.h"
+#include "instance/instance.h"
+#include "supervisor_world.h"
+
+#define DEADLINE_MS  20000 /* of each wait, should the supervisor hang */
+#define ENDED_STATUS 50	   /* and what supervise() returned; a sanitizer ends with another */
+
+static const uint8_t nonce[NONCE_BYTES] = "only in the snapshot's memory";
+
+static char *text(const char *s)
+{
+	char *copy = strdup(s);
+	assert_non_null(copy);
+	return copy;
+}
+
+int world_setup(void **state)
+{
+	struct world *x = calloc(1, sizeof(*x));
+	struct mvm_digest digest;
+	char hex[65];
+	if (!x)
+		return -1;
+	(void)snprintf(x->dir, sizeof(x->dir), "/tmp/mvm-unit-XXXXXX");
+	assert_non_null(mkdtemp(x->dir));
+	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, x->dir);
+	x->instances_fd = dir_make_at(dir_fd, "instances");
+	x->revision_fd = dir_make_at(dir_fd, "revision");
+	x->logs_fd = dir_make_at(dir_fd, "logs");
+	assert_true(x->instances_fd >= 0 && x->revision_fd >= 0 && x->logs_fd >= 0);
+	x->folder = (struct instance_folder)INSTANCE_FOLDER_NONE;
+	x->restart_pause_ms = 1;
+	x->record = (struct record){
+		.name = text("web-1"),
+		.template_id = text("web"),
+		.revision = text("00112233445566778899aabbccddeeff"),
+		.backend = text("scripted"),
+		.backend_version = text("1"),
+		.accelerator = text("tcg"),
+		.cmdline = text(""),
+		.created_at = text("2026-01-31T12:00:00Z"),
+		.vcpus = 1,
+		.mem_mib = 128,
+		.memory = RECORD_MEMORY_OWN,
+	};
+	sha256_buf(nonce, sizeof(nonce), &digest);
+	digest_hex(&digest, hex);
+	char **compat = calloc(3, sizeof(*compat));
+	assert_non_null(compat);
+	compat[0] = text("version=1");
+	compat[1] = text("accelerator=tcg");
+	compat[2] = str_printf("nonce_sha256=%s", hex);
+	x->revision = (struct mvm_template_revision){
+		.schema_version = MVM_SCHEMA_VERSION,
+		.revision_hash = text(x->record.revision),
+		.flake_ref = text("dir:/"),
+		.flake_lock_hash = text("lock"),
+		.artifact_paths = { .vmlinux = text("vmlinux"),
+				    .rootfs = text("rootfs.ext4"),
+				    .fc_base_config = text("fc-base.json") },
+		.built_at = 1,
+		.profile = text("minimal"),
+		.role = text("worker"),
+		.vcpus = 1,
+		.mem_mib = 128,
+		.run = { .network = MVM_NETWORK_NONE },
+		.has_snapshot = true,
+		.snapshot = { .created_at = 1,
+			      .boot_args = text(""),
+			      .vcpus = 1,
+			      .mem_mib = 128,
+			      .compat = { .v = compat, .n = 3 } },
+	};
+	*state = x;
+	return 0;
+}
+
+int world_teardown(void **state)
+{
+	struct world *x = *state;
+	if (x->supervisor > 0) { /* the test has failed */
+		(void)kill(x->supervisor, SIGKILL);
+		(void)waitpid(x->supervisor, NULL, 0);
+	}
+	control_done(&x->leash);
+	channel_done(&x->guest);
+	if (x->guest.fd > 0)
+		(void)close(x->guest.fd);
+	if (x->steps_fd > 0)
+		(void)close(x->steps_fd);
+	instance_folder_done(&x->folder);
+	(void)close(x->instances_fd);
+	(void)close(x->revision_fd);
+	(void)close(x->logs_fd);
+	record_done(&x->record);
+	mvm_template_revision_done(&x->revision);
+	int r = tree_remove_at(AT_FDCWD, x->dir);
+	free(x);
+	return r;
+}
+
+static void write_revision(struct world *x)
+{
+	AUTO_FREE char *json = NULL;
+	assert_int_equal(mvm_template_revision_format(&x->revision, &json, NULL), 0);
+	assert_int_equal(file_create_at(x->revision_fd, "revision.json", json, strlen(json), 0600),
+			 0);
+	AUTO_CLOSE int snapshot_fd = dir_make_at(x->revision_fd, "snapshot");
+	assert_true(snapshot_fd >= 0);
+}
+
+/* In the child.  It holds nothing of the test's: who hangs up is seen to. */
+static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd)
+{
+	struct supervisor_given given = {
+		.fd = { [SUPERVISOR_FD_LEASH] = leash_fd,
+			[SUPERVISOR_FD_INSTANCE] = x->folder.dir_fd,
+			[SUPERVISOR_FD_LOCK] = x->folder.lock_fd,
+			[SUPERVISOR_FD_REVISION] = x->revision_fd,
+			[SUPERVISOR_FD_LEASE] = open("/dev/null", O_RDWR),
+			[SUPERVISOR_FD_CACHE] = open("/dev/null", O_RDWR),
+			[SUPERVISOR_FD_CAPTURE] = open("/dev/null", O_RDWR),
+			[SUPERVISOR_FD_LOGS] = x->logs_fd,
+			[SUPERVISOR_FD_LISTEN] = x->folder.listen_fd },
+		.backend = &scripted_vmm,
+		.restart_pause_ms = x->restart_pause_ms,
+		.health_interval_min_ms = 1,
+		.strict = true,
+	};
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)setenv("MVM_CGROUP", "/nonexistent", true);
+	scripted_vmm_fd = steps_fd;
+	exit(ENDED_STATUS + supervise(&given));
+}
+
+void launch(struct world *x)
+{
+	int leash[2], steps[2];
+	write_revision(x);
+	assert_int_equal(instance_folder_make(x->instances_fd, &x->record, &x->folder), 0);
+	assert_int_equal(sock_pair(leash), 0);
+	assert_int_equal(sock_pair(steps), 0);
+	(void)fflush(NULL);
+	x->supervisor = fork();
+	assert_true(x->supervisor >= 0);
+	if (x->supervisor == 0) {
+		(void)close(leash[0]);
+		(void)close(steps[0]);
+		run_supervisor(x, leash[1], steps[1]);
+	}
+	(void)close(leash[1]);
+	(void)close(steps[1]);
+	auto_close(&x->folder.lock_fd);
+	auto_close(&x->folder.listen_fd);
+	x->folder.lock_fd = x->folder.listen_fd = -1;
+	assert_int_equal(control_init(&x->leash, leash[0]), 0);
+	x->steps_fd = steps[0];
+}
+
+static void await(int fd, const char *what)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	if (poll(&p, 1, DEADLINE_MS) <= 0)
+		fail_msg("%s: the supervisor does nothing", what);
+}
+
+void expect_step(struct world *x, enum vmm_step letter)
+{
+	char c = 0;
+	await(x->steps_fd, "the next step");
+	assert_int_equal(read(x->steps_fd, &c, 1), 1);
+	if (c != (char)letter)
+		fail_msg("the supervisor has come to step '%c' and not to '%c'", c, letter);
+}
+
+static void answer_step(struct world *x, enum vmm_step letter)
+{
+	char c = (char)letter;
+	assert_int_equal(file_write_all(x->steps_fd, &c, 1), 0);
+}
+
+void go_on(struct world *x)
+{
+	answer_step(x, VMM_STEP_DONE);
+}
+
+void fail_step(struct world *x)
+{
+	answer_step(x, VMM_STEP_FAIL);
+}
+
+static void close_guest(struct world *x)
+{
+	channel_done(&x->guest);
+	if (x->guest.fd > 0)
+		(void)close(x->guest.fd);
+	x->guest = (struct channel){ 0 };
+}
+
+void expect_spawn(struct world *x)
+{
+	close_guest(x);
+	await(x->steps_fd, "a VMM");
+	x->guest.fd = sock_receive_fd(x->steps_fd);
+	assert_true(x->guest.fd > 0);
+	assert_int_equal(fcntl(x->guest.fd, F_SETFL, O_NONBLOCK), 0);
+	await(x->steps_fd, "the VMM's pid");
+	assert_int_equal(read(x->steps_fd, &x->vmm, sizeof(x->vmm)), sizeof(x->vmm));
+}
+
+static void say_hello(struct world *x)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	wire_put_u64(&fields, FIELD_PROTOCOL, AGENT_PROTOCOL);
+	say(x, FRAME_HELLO, 0, &fields);
+}
+
+void boot_guest(struct world *x)
+{
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	go_on(x);
+	say_hello(x);
+	answer_call(x, expect_call(x, CALL_CONFIGURE), 0, NULL);
+	if (x->revision.run.health.kind != MVM_HEALTH_AGENT)
+		answer_call(x, expect_call(x, CALL_HEALTH), 0, NULL);
+}
+
+void boot_again(struct world *x)
+{
+	AUTO_DONE(record) r = { 0 };
+	boot_guest(x);
+	inspect(x, &r);
+	assert_int_equal(r.state, RECORD_RUNNING);
+}
+
+int start_status(struct world *x, struct mvm_error *err)
+{
+	return wait_reply(&x->leash, LEASH_START_STREAM, err);
+}
+
+void start_up(struct world *x)
+{
+	struct mvm_error err = { 0 };
+	launch(x);
+	boot_guest(x);
+	if (start_status(x, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+void stand_by(struct world *x)
+{
+	struct mvm_error err = { 0 };
+	x->record.restore = x->record.attached = true;
+	x->record.memory = RECORD_MEMORY_SHARED;
+	x->record.purpose = RECORD_FOR_POOL;
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_RESTORE);
+	go_on(x);
+	answer_nonce(x, expect_call(x, CALL_REHEARSE));
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	if (start_status(x, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+void kill_guest(struct world *x)
+{
+	assert_int_equal(kill(x->vmm, SIGKILL), 0);
+}
+
+void power_off(struct world *x)
+{
+	close_guest(x);
+}
+
+void expect_killed(struct world *x)
+{
+	struct frame f;
+	int r;
+	while ((r = channel_receive(&x->guest, &f)) >= 0) {
+		if (r == 0)
+			await(x->guest.fd, "the VMM's end");
+	}
+	close_guest(x);
+}
+
+uint32_t expect_call(struct world *x, unsigned call)
+{
+	struct wire_field field;
+	struct frame f;
+	for (;;) {
+		uint64_t got;
+		int r = channel_receive(&x->guest, &f);
+		if (r == 0)
+			await(x->guest.fd, "a call for the agent");
+		else if (r < 0)
+			fail_msg("the agent's channel has ended, waiting for call %u", call);
+		if (r <= 0 || f.type != FRAME_CALL)
+			continue;
+		assert_int_equal(wire_find(f.payload, f.len, FIELD_CALL, &field), 1);
+		assert_int_equal(wire_get_u64(&field, &got), 0);
+		if (got == call)
+			return f.stream;
+		if (got != CALL_CLOCK)
+			fail_msg("the agent got call %u and not %u", (unsigned)got, call);
+		answer_call(x, f.stream, 0, NULL);
+	}
+}
+
+void say(struct world *x, uint8_t type, uint32_t stream, const struct strbuf *fields)
+{
+	int r = channel_send(&x->guest, type, stream, fields->data, fields->len);
+	assert_int_equal(r, 0);
+}
+
+void answer_call(struct world *x, uint32_t stream, int status, const char *message)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	wire_put_u64(&fields, FIELD_STATUS, (uint64_t)status);
+	wire_put_str(&fields, FIELD_MESSAGE, message);
+	say(x, FRAME_REPLY, stream, &fields);
+}
+
+void answer_nonce(struct world *x, uint32_t stream)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	wire_put_u64(&fields, FIELD_STATUS, 0);
+	wire_put_bytes(&fields, FIELD_NONCE, nonce, sizeof(nonce));
+	say(x, FRAME_REPLY, stream, &fields);
+}
+
+void shut_down(struct world *x)
+{
+	answer_call(x, expect_call(x, CALL_SHUTDOWN), 0, NULL);
+	power_off(x);
+}
+
+void connect_client(struct world *x, struct control *ret)
+{
+	int fd = sock_connect_at(x->folder.dir_fd, INSTANCE_SOCKET_NAME);
+	assert_true(fd >= 0);
+	assert_int_equal(control_init(ret, fd), 0);
+}
+
+int ask(struct control *c, unsigned call, struct mvm_error *err)
+{
+	return wait_reply(c, begin_call(c, call), err);
+}
+
+static uint32_t begin(struct control *c, unsigned call, const struct strbuf *args)
+{
+	uint32_t stream;
+	assert_int_equal(control_send_call(c, call, args, &stream, NULL), 0);
+	return stream;
+}
+
+uint32_t begin_call(struct control *c, unsigned call)
+{
+	return begin(c, call, NULL);
+}
+
+uint32_t begin_stop(struct control *c, uint64_t timeout_ms)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, timeout_ms);
+	return begin(c, CALL_STOP, &args);
+}
+
+int wait_reply(struct control *c, uint32_t stream, struct mvm_error *err)
+{
+	int r = control_wait_reply(c, stream, NULL, clock_deadline_ns(DEADLINE_MS), NULL, err);
+	if (r == -ETIMEDOUT)
+		fail_msg("the supervisor does not answer");
+	return r;
+}
+
+void inspect(struct world *x, struct record *ret)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct wire_field json;
+	struct mvm_error err = { 0 };
+	struct control c;
+	connect_client(x, &c);
+	int r = control_call(&c, CALL_INSPECT, NULL, NULL, clock_deadline_ns(DEADLINE_MS), &reply,
+			     &err);
+	control_done(&c);
+	if (r == 0 && wire_find(reply.data, reply.len, FIELD_JSON, &json) > 0)
+		r = record_parse((const char *)json.data, json.len, ret, &err);
+	if (r < 0)
+		fail_msg("INSPECT: %s", err.text);
+}
+
+void expect_end(struct world *x, int status)
+{
+	int got = 0;
+	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, x->supervisor, 0);
+	await(pidfd, "the supervisor's end");
+	assert_int_equal(waitpid(x->supervisor, &got, 0), x->supervisor);
+	x->supervisor = 0;
+	if (!WIFEXITED(got) || WEXITSTATUS(got) != ENDED_STATUS + status)
+		fail_msg("the supervisor has ended with wait status 0x%x", (unsigned)got);
+}
+
+void load_record(struct world *x, struct record *ret)
+{
+	struct mvm_error err = { 0 };
+	if (record_load(x->folder.dir_fd, ret, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+bool has_folder(struct world *x, const char *name)
+{
+	return faccessat(x->instances_fd, name, F_OK, 0) == 0;
+}
+
+unsigned events(struct world *x, const char *event, const char *message)
+{
+	AUTO_FREE char *all = NULL;
+	char key[64];
+	unsigned n = 0;
+	if (file_read_at(x->logs_fd, EVENTS_NAME, 1u << 20, &all, NULL) < 0)
+		return 0;
+	(void)snprintf(key, sizeof(key), "\"event\":\"%s\"", event);
+	for (char *line = strtok(all, "\n"); line; line = strtok(NULL, "\n"))
+		n += strstr(line, key) && (!message || strstr(line, message));
+	return n;
+}

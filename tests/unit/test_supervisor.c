@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A supervisor's whole life, against a scripted VMM and agent: what leads from state to state. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "supervisor_world.h"
+
+static void assert_record(struct world *x, enum record_state state, unsigned exit_code)
+{
+	AUTO_DONE(record) r = { 0 };
+	load_record(x, &r);
+	assert_string_equal(record_state_name(r.state), record_state_name(state));
+	assert_int_equal(r.exit_code, exit_code);
+}
+
+static void assert_state(struct world *x, enum record_state state)
+{
+	AUTO_DONE(record) r = { 0 };
+	inspect(x, &r);
+	assert_string_equal(record_state_name(r.state), record_state_name(state));
+}
+
+/* For what happens in the supervisor alone, as soon as it has noticed a death. */
+static void await_state(struct world *x, enum record_state state)
+{
+	for (bool there = false; !there;) {
+		AUTO_DONE(record) r = { 0 };
+		inspect(x, &r);
+		there = r.state == state;
+	}
+}
+
+/* ---- stop ---- */
+
+static void a_stop_shuts_the_guest_down(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	start_up(x);
+	assert_state(x, RECORD_RUNNING);
+	connect_client(x, &c);
+	uint32_t stop = begin_stop(&c, 10000);
+	shut_down(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "started", "booted in"), 1);
+	assert_int_equal(events(x, "stopped", NULL), 1);
+	assert_int_equal(events(x, "failed", NULL), 0);
+}
+
+static void a_guest_that_does_not_stop_is_killed(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	start_up(x);
+	connect_client(x, &c);
+	uint32_t stop = begin_stop(&c, 20);
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 137);
+	assert_int_equal(events(x, "stopped", NULL), 1);
+}
+
+static void a_stop_during_the_start_ends_it(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	struct control c;
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	go_on(x);
+	connect_client(x, &c);
+	assert_int_equal(ask(&c, CALL_PAUSE, &err), -EBUSY);
+	assert_string_equal(err.text, "the VM is still starting");
+	uint32_t stop = begin_stop(&c, 10000);
+	expect_killed(x);
+	assert_int_equal(start_status(x, &err), -ECANCELED);
+	assert_string_equal(err.text, "it was stopped before it was up");
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 1);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "stopped", NULL), 1);
+}
+
+static void a_pause_during_a_stop_is_refused(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	struct control c, other;
+	start_up(x);
+	connect_client(x, &c);
+	connect_client(x, &other);
+	uint32_t stop = begin_stop(&c, 10000);
+	uint32_t call = expect_call(x, CALL_SHUTDOWN);
+	assert_int_equal(ask(&other, CALL_PAUSE, &err), -EBUSY);
+	assert_string_equal(err.text, "the VM is being stopped");
+	answer_call(x, call, 0, NULL);
+	power_off(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	control_done(&other);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+}
+
+static void a_stop_during_a_pause_waits_for_the_pause(void **state)
+{
+	struct world *x = *state;
+	struct control c, other;
+	start_up(x);
+	connect_client(x, &c);
+	connect_client(x, &other);
+	uint32_t pausing = begin_call(&c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	uint32_t stop = begin_stop(&other, 10000);
+	go_on(x);
+	assert_int_equal(wait_reply(&c, pausing, NULL), 0);
+	expect_killed(x); /* a paused guest cannot shut down */
+	assert_int_equal(wait_reply(&other, stop, NULL), 0);
+	control_done(&c);
+	control_done(&other);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 137);
+	assert_int_equal(events(x, "paused", NULL), 1);
+}
+
+static void a_stop_without_patience_kills_a_vmm_that_hangs_in_a_pause(void **state)
+{
+	struct world *x = *state;
+	struct control c, other;
+	start_up(x);
+	connect_client(x, &c);
+	connect_client(x, &other);
+	uint32_t pausing = begin_call(&c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	uint32_t stop = begin_stop(&other, 0);
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, pausing, NULL), -EREMOTEIO);
+	assert_int_equal(wait_reply(&other, stop, NULL), 0);
+	control_done(&c);
+	control_done(&other);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 137);
+	assert_int_equal(events(x, "paused", NULL), 0);
+}
+
+static void a_signal_stops_the_guest(void **state)
+{
+	struct world *x = *state;
+	start_up(x);
+	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "stopped", NULL), 1);
+}
+
+static void its_time_to_live_stops_the_guest(void **state)
+{
+	struct world *x = *state;
+	x->record.ttl_ms = 5;
+	start_up(x);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "stopped", "its time to live is over"), 1);
+}
+
+/* ---- pause ---- */
+
+static void a_pause_and_a_resume_show_in_the_record(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	struct control c;
+	start_up(x);
+	connect_client(x, &c);
+	uint32_t call = begin_call(&c, CALL_PAUSE);
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	assert_state(x, RECORD_PAUSED);
+	assert_int_equal(ask(&c, CALL_PAUSE, &err), -EBUSY);
+	assert_int_equal(ask(&c, CALL_PING, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "the VM is paused"));
+	call = begin_call(&c, CALL_RESUME);
+	expect_step(x, VMM_STEP_RESUME);
+	fail_step(x);
+	assert_int_equal(wait_reply(&c, call, NULL), -EREMOTEIO);
+	assert_state(x, RECORD_PAUSED);
+	call = begin_call(&c, CALL_RESUME);
+	expect_step(x, VMM_STEP_RESUME);
+	go_on(x);
+	assert_int_equal(wait_reply(&c, call, NULL), 0);
+	assert_state(x, RECORD_RUNNING);
+	assert_int_equal(ask(&c, CALL_RESUME, &err), -EBUSY);
+	uint32_t stop = begin_stop(&c, 10000);
+	shut_down(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "paused", NULL), 1);
+	assert_int_equal(events(x, "resumed", NULL), 1);
+}
+
+/* ---- restart ---- */
+
+static void on_failure_restarts_stop_after_so_many_in_a_row(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(record) r = { 0 };
+	x->record.restart = RECORD_RESTART_ON_FAILURE;
+	x->record.restart_max = 2;
+	start_up(x);
+	for (int i = 0; i < 2; i++) {
+		kill_guest(x);
+		boot_again(x);
+	}
+	kill_guest(x);
+	expect_end(x, 0);
+	load_record(x, &r);
+	assert_int_equal(r.state, RECORD_FAILED);
+	assert_int_equal(r.restarts, 2);
+	assert_string_equal(r.error, "the VMM was killed by signal 9");
+	assert_int_equal(events(x, "restarting", NULL), 2);
+	assert_int_equal(events(x, "started", NULL), 3);
+	assert_int_equal(events(x, "failed", NULL), 1);
+}
+
+static void on_failure_does_not_restart_a_guest_that_powered_off(void **state)
+{
+	struct world *x = *state;
+	x->record.restart = RECORD_RESTART_ON_FAILURE;
+	start_up(x);
+	power_off(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "exited", NULL), 1);
+	assert_int_equal(events(x, "restarting", NULL), 0);
+}
+
+static void always_restarts_a_guest_that_powered_off(void **state)
+{
+	struct world *x = *state;
+	x->record.restart = RECORD_RESTART_ALWAYS;
+	start_up(x);
+	power_off(x);
+	boot_again(x);
+	kill_guest(x);
+	boot_again(x);
+	assert_int_equal(events(x, "restarting", "the guest ended by itself"), 1);
+	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+}
+
+static void a_restart_that_fails_is_tried_again(void **state)
+{
+	struct world *x = *state;
+	x->record.restart = RECORD_RESTART_ALWAYS;
+	start_up(x);
+	kill_guest(x);
+	expect_spawn(x);
+	fail_step(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	kill_guest(x);
+	boot_again(x);
+	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "restarting", NULL), 3);
+}
+
+static void a_stop_ends_the_pause_before_a_restart(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.restart = RECORD_RESTART_ALWAYS;
+	x->restart_pause_ms = 3600000;
+	start_up(x);
+	connect_client(x, &c);
+	uint32_t wait = begin_call(&c, CALL_WAIT);
+	kill_guest(x);
+	await_state(x, RECORD_STARTING);
+	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 10000), NULL), 0);
+	assert_int_equal(wait_reply(&c, wait, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "stopped", NULL), 1);
+}
+
+static void a_stop_during_a_restart_kills_its_vmm(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	x->record.restart = RECORD_RESTART_ALWAYS;
+	start_up(x);
+	kill_guest(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	go_on(x);
+	assert_record(x, RECORD_STARTING, 0);
+	connect_client(x, &c);
+	uint32_t stop = begin_stop(&c, 10000);
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+}
+
+/* ---- the workload ---- */
+
+static void end_workload(struct world *x, uint64_t exit_code)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	uint32_t call = expect_call(x, CALL_AWAIT);
+	wire_put_u64(&fields, FIELD_STATUS, 0);
+	wire_put_u64(&fields, FIELD_EXIT_CODE, exit_code);
+	say(x, FRAME_REPLY, call, &fields);
+}
+
+static void set_command(struct world *x)
+{
+	x->revision.run.command.v = calloc(1, sizeof(char *));
+	assert_non_null(x->revision.run.command.v);
+	x->revision.run.command.v[0] = strdup("/bin/true");
+	x->revision.run.command.n = 1;
+}
+
+static void a_vm_follows_its_workload(void **state)
+{
+	struct world *x = *state;
+	set_command(x);
+	start_up(x);
+	end_workload(x, 3);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 3);
+	assert_int_equal(events(x, "exited", "its workload ended with exit status 3"), 1);
+}
+
+static void a_workload_that_failed_is_restarted(void **state)
+{
+	struct world *x = *state;
+	set_command(x);
+	x->record.restart = RECORD_RESTART_ON_FAILURE;
+	start_up(x);
+	end_workload(x, 3);
+	shut_down(x);
+	boot_again(x);
+	end_workload(x, 0);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "restarting", "its workload ended with exit status 3"), 1);
+}
+
+static void a_stop_is_answered_while_the_vm_follows_its_workload(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	set_command(x);
+	x->record.restart = RECORD_RESTART_ALWAYS;
+	start_up(x);
+	connect_client(x, &c);
+	end_workload(x, 3);
+	(void)expect_call(x, CALL_SHUTDOWN);
+	uint32_t stop = begin_stop(&c, 0); /* the guest gets no ten seconds any more */
+	expect_killed(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 3);
+	assert_int_equal(events(x, "restarting", NULL), 0);
+}
+
+/* ---- health, and a guest that breaks the protocol ---- */
+
+static void set_health(struct world *x)
+{
+	struct mvm_health *h = &x->revision.run.health;
+	h->set = true;
+	h->kind = MVM_HEALTH_TCP;
+	h->tcp = 80;
+	h->interval_ms = 1;
+	h->retries = 2;
+}
+
+static void answer_check(struct world *x, int status)
+{
+	answer_call(x, expect_call(x, CALL_HEALTH), status, "port 80 refuses");
+}
+
+static void one_failed_check_is_not_unhealthy(void **state)
+{
+	struct world *x = *state;
+	set_health(x);
+	start_up(x);
+	answer_check(x, ECONNREFUSED);
+	answer_check(x, 0);
+	answer_check(x, ECONNREFUSED);
+	(void)expect_call(x, CALL_HEALTH);
+	assert_int_equal(events(x, "unhealthy", NULL), 0);
+	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
+	shut_down(x);
+	expect_end(x, 0);
+}
+
+static void health_turns_unhealthy_and_back(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(record) r = { 0 };
+	set_health(x);
+	start_up(x);
+	answer_check(x, ECONNREFUSED);
+	answer_check(x, ECONNREFUSED);
+	uint32_t call = expect_call(x, CALL_HEALTH);
+	assert_int_equal(events(x, "unhealthy", "port 80 refuses"), 1);
+	inspect(x, &r);
+	assert_int_equal(r.health, RECORD_HEALTH_UNHEALTHY);
+	assert_string_equal(r.health_message, "port 80 refuses");
+	answer_call(x, call, 0, NULL);
+	(void)expect_call(x, CALL_HEALTH);
+	assert_int_equal(events(x, "healthy", NULL), 2); /* the start's, and this one */
+	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
+	shut_down(x);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+}
+
+static void a_guest_that_breaks_the_protocol_can_still_be_stopped(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(strbuf) none = { 0 };
+	struct mvm_error err = { 0 };
+	struct control c;
+	start_up(x);
+	connect_client(x, &c);
+	uint32_t ping = begin_call(&c, CALL_PING);
+	(void)expect_call(x, CALL_PING);
+	say(x, FRAME_HELLO, 0, &none); /* a second one */
+	assert_int_equal(wait_reply(&c, ping, &err), -EPROTO);
+	assert_int_equal(ask(&c, CALL_PING, &err), -EPROTO);
+	assert_non_null(strstr(err.text, "the guest broke the agent protocol"));
+	assert_state(x, RECORD_RUNNING);
+	assert_int_equal(wait_reply(&c, begin_stop(&c, 10000), NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 137);
+}
+
+static void a_guest_that_breaks_the_protocol_does_not_start(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(strbuf) none = { 0 };
+	struct mvm_error err = { 0 };
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	go_on(x);
+	say(x, FRAME_HELLO, 0, &none); /* without its protocol */
+	assert_int_equal(start_status(x, &err), -EREMOTEIO);
+	assert_non_null(strstr(err.text, "the agent's greeting makes no sense"));
+	expect_end(x, 1);
+	assert_record(x, RECORD_FAILED, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_stop_shuts_the_guest_down),
+		TEST(a_guest_that_does_not_stop_is_killed),
+		TEST(a_stop_during_the_start_ends_it),
+		TEST(a_pause_during_a_stop_is_refused),
+		TEST(a_stop_during_a_pause_waits_for_the_pause),
+		TEST(a_stop_without_patience_kills_a_vmm_that_hangs_in_a_pause),
+		TEST(a_signal_stops_the_guest),
+		TEST(its_time_to_live_stops_the_guest),
+		TEST(a_pause_and_a_resume_show_in_the_record),
+		TEST(on_failure_restarts_stop_after_so_many_in_a_row),
+		TEST(on_failure_does_not_restart_a_guest_that_powered_off),
+		TEST(always_restarts_a_guest_that_powered_off),
+		TEST(a_restart_that_fails_is_tried_again),
+		TEST(a_stop_ends_the_pause_before_a_restart),
+		TEST(a_stop_during_a_restart_kills_its_vmm),
+		TEST(a_vm_follows_its_workload),
+		TEST(a_workload_that_failed_is_restarted),
+		TEST(a_stop_is_answered_while_the_vm_follows_its_workload),
+		TEST(one_failed_check_is_not_unhealthy),
+		TEST(health_turns_unhealthy_and_back),
+		TEST(a_guest_that_breaks_the_protocol_can_still_be_stopped),
+		TEST(a_guest_that_breaks_the_protocol_does_not_start),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
