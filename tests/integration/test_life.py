@@ -283,12 +283,17 @@ class KilledStarters(TestCase):
     def is_running(self, name):
         return any(r["name"] == name and r["state"] == "running" for r in self.mvm_json("ps"))
 
+    def assert_no_instance(self):
+        """A starter killed between the folder and its supervisor leaves the folder to a `ps`."""
+        self.assertTrue(guests.wait_until(lambda: self.mvm_ok("ps") and not self.instances()),
+                        self.instances())
+
     def test_a_killed_run_of_many_leaves_none(self):
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--count", "30", "--name", "c")
         self.assertTrue(guests.wait_until(lambda: self.is_running("c-1")))
         starter.kill()
         starter.wait(harness.PATIENCE_S)
-        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_no_instance()
         self.assert_nothing_left()
 
     def test_a_run_killed_before_it_has_told_the_name_leaves_none(self):
@@ -299,7 +304,7 @@ class KilledStarters(TestCase):
         self.assertTrue(guests.wait_until(lambda: self.is_running("one")))
         starter.kill()
         starter.wait(harness.PATIENCE_S)
-        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_no_instance()
         self.assert_nothing_left()
 
     def test_a_name_that_cannot_be_told_ends_the_vm(self):
@@ -308,7 +313,7 @@ class KilledStarters(TestCase):
             _, err = starter.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(starter.returncode, 1)
         self.assertIn("cannot print what was started, so it was ended", err)
-        self.assertTrue(guests.wait_until(lambda: not self.instances()), self.instances())
+        self.assert_no_instance()
 
 
 @harness.needs_guests
