@@ -276,7 +276,7 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 		return true; /* it ended while this was on its way */
 	if (f->type == FRAME_DATA) {
 		uint32_t bytes = f->len ? f->len - 1 : 0;
-		if (f->len == 0 || bytes > s->client_window) {
+		if (f->len == 0 || bytes > s->client_window || bytes > DATA_MAX) {
 			drop_client(client);
 			return false;
 		}

@@ -279,6 +279,17 @@ static void a_guest_that_sends_too_much_is_told_as_that(void **state)
 	assert_int_equal(f.type, FRAME_RESET);
 }
 
+static void a_client_that_sends_a_frame_over_its_bound_is_dropped(void **state)
+{
+	struct fixture *x = *state;
+	static uint8_t data[1 + DATA_MAX + 1] = { DATA_STDIN };
+	uint64_t id = x->clients.leash_id;
+	(void)start_exec(x);
+	send_frame(&x->client, FRAME_DATA, 7, data, sizeof(data));
+	settle(x);
+	assert_false(clients_has(&x->clients, id));
+}
+
 static void on_broken(void *arg)
 {
 	clients_guest_gone(arg);
@@ -413,6 +424,7 @@ int main(void)
 		TEST(credit_for_what_was_sent_is_passed_on),
 		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
 		TEST(a_guest_that_sends_too_much_is_told_as_that),
+		TEST(a_client_that_sends_a_frame_over_its_bound_is_dropped),
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
 		TEST(a_client_that_has_gone_is_known_to_have),
 		TEST(each_of_many_clients_hears_of_its_own_command),
