@@ -8,7 +8,10 @@
 
 #include "base/clock.h"
 
-/* One write per line, so that lines of the agent and the workload do not mix. */
+/*
+ * One write per line, so that lines of the agent and the workload do not mix.  The console is 0,
+ * since 1 and 2 become the workload's (workload.c).
+ */
 void agent_log(const char *fmt, ...)
 {
 	char line[1024];
@@ -21,7 +24,7 @@ void agent_log(const char *fmt, ...)
 		return;
 	size_t len = strlen(line);
 	line[len++] = '\n';
-	(void)!write(STDERR_FILENO, line, len); /* there is nowhere else to complain */
+	(void)!write(STDIN_FILENO, line, len); /* there is nowhere else to complain */
 }
 
 void agent_stage(struct agent *a, const char *name)

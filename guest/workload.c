@@ -42,6 +42,16 @@ static void on_workload_exit(void *arg, int status)
 	power_workload_ended(a);
 }
 
+/*
+ * In a container the workload is PID 1, so images and cron jobs write to /proc/1/fd/1.  The agent
+ * itself prints on 0 only.
+ */
+static void lend_streams(int output)
+{
+	for (int fd = 1; fd <= 2; fd++)
+		(void)dup2(output, fd); /* else such a log goes to the console */
+}
+
 static int start_command(struct agent *a, const struct request *q, struct mvm_error *err)
 {
 	char cgroup[COMMAND_CGROUP_SIZE] = WORKLOAD_CGROUP;
@@ -58,9 +68,12 @@ static int start_command(struct agent *a, const struct request *q, struct mvm_er
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch children: %s", strerror(-r));
 	r = command_start(a, &cmd, cgroup, on_workload_exit, a, &a->workload_child, err);
-	if (r == 0)
-		a->workload = WORKLOAD_RUNS;
-	return r;
+	if (r < 0)
+		return r;
+	a->workload = WORKLOAD_RUNS;
+	if (a->argv0) /* a test's streams are its own */
+		lend_streams(output);
+	return 0;
 }
 
 static const char *find_init(void)

@@ -189,6 +189,12 @@ exec = ["/bin/sh", "-c", '''%s''']
                          ["2775 1000 2000", "711 0 0", "2750 1000 2000"])
         self.exec(name, "touch", "/run/postgresql/mine", "/data/mine")
 
+    def check_streams_of_pid_1(self, name):
+        self.exec(name, "sh", "-c", "echo said to 1 >/proc/1/fd/1; echo and 2 >/proc/1/fd/2",
+                  options=("-u", "0"))
+        self.assertTrue(guests.wait_until(
+            lambda: "said to 1\nand 2\n" in self.mvm_ok("logs", "--workload", name)))
+
     def test_a_workload_that_is_not_root_finds_what_containers_have(self):
         name = self.run_detached("app-worker", "--cold")["name"]
         self.assertTrue(guests.wait_until(
@@ -202,6 +208,7 @@ exec = ["/bin/sh", "-c", '''%s''']
         self.check_devices(name)
         self.check_streams(name)
         self.check_root(name)
+        self.check_streams_of_pid_1(name)
 
     def test_a_clone_finds_it_as_well(self):
         record = self.run_detached("app-worker", "--require-snapshot")
@@ -209,6 +216,7 @@ exec = ["/bin/sh", "-c", '''%s''']
         self.check_devices(name)
         self.check_streams(name)
         self.check_root(name)
+        self.check_streams_of_pid_1(name)
         self.assertIn("port 80: ours\nping: answered\n", self.exec(name, "probe"))
         self.assertTrue(self.exec(name, "cat", "/run/mvm/generation").strip())
 
