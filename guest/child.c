@@ -123,8 +123,7 @@ static const char *env_path(char *const *env)
 	return "";
 }
 
-/* execve along PATH, in the child, as its user.  Returns the errno that says most. */
-static int exec_search(char *const *argv, char *const *env)
+int child_exec(char *const *argv, char *const *env)
 {
 	char path[PATH_MAX];
 	int code = ENOENT;
@@ -177,7 +176,7 @@ static void give_streams(const struct spawn_spec *spec)
 	}
 }
 
-static int become_user(const struct user *u)
+int child_become_user(const struct user *u)
 {
 	if (u->uid == geteuid() && geteuid() != 0)
 		return 0; /* tests run without privileges */
@@ -203,7 +202,7 @@ static struct failure run_child(const struct spawn_spec *spec)
 
 	f.step = FAILED_USER;
 	give_streams(spec);
-	f.code = -become_user(spec->user);
+	f.code = -child_become_user(spec->user);
 	if (f.code)
 		return f;
 
@@ -219,7 +218,7 @@ static struct failure run_child(const struct spawn_spec *spec)
 		_exit(spec->main(spec->main_arg));
 	}
 	f.step = FAILED_EXEC;
-	f.code = exec_search(spec->argv, spec->env);
+	f.code = child_exec(spec->argv, spec->env);
 	return f;
 }
 

@@ -72,6 +72,13 @@ void child_forget(struct children *c, struct child *child);
 /* In a child before exec: default signal handling, nothing blocked. */
 void child_reset_signals(void);
 
+/* Give up root for this user, for good.  Returns 0 or -errno. */
+int child_become_user(const struct user *u);
+
+/* Execute argv, searched on the PATH of env when argv[0] has no slash.  Only returns when it
+ * failed: the errno, positive, that says most. */
+int child_exec(char *const *argv, char *const *env);
+
 /* What became of a child, for people: "exit status 3", "signal 9 (Killed)". */
 #define CHILD_STATUS_SIZE 64
 void child_describe(int status, char ret[CHILD_STATUS_SIZE]);

@@ -12,6 +12,7 @@
 #include "cgroup.h"
 #include "command.h"
 #include "folders.h"
+#include "init.h"
 #include "mounts.h"
 #include "net/agent.h"
 #include "net/message.h"
@@ -76,45 +77,16 @@ static int start_command(struct agent *a, const struct request *q, struct mvm_er
 	return 0;
 }
 
-static const char *find_init(void)
-{
-	static const char *const paths[] = { "/sbin/init", "/init", "/etc/init" };
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(paths); i++) {
-		if (access(paths[i], X_OK) == 0)
-			return paths[i];
-	}
-	return NULL;
-}
-
-static bool is_root(const char *user)
-{
-	return !user || str_eq(user, "root") || str_eq(user, "0") || str_eq(user, "root:root") ||
-	       str_eq(user, "0:0");
-}
-
-/* The init that takes the agent's place as PID 1: the image's own when there is no command, or a
- * command that is called like an init, which would refuse to be anything else.  NULL: none. */
-static const char *init_of(const struct strv *args, const char *user)
-{
-	static const char *const names[] = {
-		"/sbin/init", "/usr/sbin/init",	      "/init",
-		"/etc/init",  "/lib/systemd/systemd", "/usr/lib/systemd/systemd"
-	};
-	if (args->n == 0)
-		return find_init();
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(names) && is_root(user); i++) {
-		if (str_eq(args->v[0], names[i]) && access(names[i], X_OK) == 0)
-			return names[i];
-	}
-	return NULL;
-}
+/* An init that is to be PID 1; borrowed. */
+struct init {
+	char *const *argv, *const *env;
+	const char *workdir;
+	const struct user *user;
+};
 
 /* PID 1 turns into the init.  Only returns when it could not be executed. */
-static int become_init(const struct agent *a, const char *path, const struct strv *args,
-		       const struct strv *env)
+static int become_init(const struct agent *a, const struct init *i)
 {
-	char *alone[] = { (char *)path, NULL };
-
 	int r = cgroup_join_self(a->cgroup_fd, INIT_CGROUP);
 	if (r < 0)
 		return r;
@@ -123,11 +95,13 @@ static int become_init(const struct agent *a, const char *path, const struct str
 		if (dup2(console, fd) < 0)
 			return -errno;
 	}
-	if (a->workdir && chdir(a->workdir) < 0)
+	r = child_become_user(i->user);
+	if (r < 0)
+		return r;
+	if (chdir(i->workdir) < 0)
 		return -errno;
 	child_reset_signals();
-	(void)execve(path, args->n ? args->v : alone, env->v);
-	return -errno;
+	return -child_exec(i->argv, i->env);
 }
 
 /* systemd spares processes whose argv[0] begins with '@' when it kills all others at shutdown
@@ -160,17 +134,9 @@ static int go_on_as_child(struct agent *a, const char *path, int report_fd, stru
 	return 0;
 }
 
-static int start_init(struct agent *a, const char *path, const struct strv *args,
-		      struct mvm_error *err)
+static int run_init(struct agent *a, const struct init *init, struct mvm_error *err)
 {
-	AUTO_DONE(strv) env = { 0 };
-	for (char **e = environ; *e; e++)
-		strv_add(&env, *e);
-	for (size_t i = 0; i < a->env.n; i++)
-		strv_add(&env, a->env.v[i]);
 	int fds[2];
-	if (env.failed)
-		return mvm_error_oom(err);
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	AUTO_CLOSE int report_read = fds[0];
@@ -181,22 +147,52 @@ static int start_init(struct agent *a, const char *path, const struct strv *args
 		return mvm_error_set(err, -errno, "cannot fork: %s", strerror(errno));
 	if (pid == 0) {
 		(void)close(TAKE_FD(report_write)); /* the parent's is the one that counts */
-		return go_on_as_child(a, path, report_read, err);
+		return go_on_as_child(a, init->argv[0], report_read, err);
 	}
-	int code = become_init(a, path, args, &env);
+	int code = become_init(a, init);
 	(void)!write(report_write, &code, sizeof(code)); /* the agent is told or has died */
 	(void)close(TAKE_FD(report_write));
 	for (;;)
 		(void)pause(); /* PID 1 must not end; the agent reports and powers off */
 }
 
+/* The image's own init, as the kernel would have started it. */
+static int start_found_init(struct agent *a, const char *path, struct mvm_error *err)
+{
+	static const struct user root = { .home = "/root", .name = "root" };
+	char *const argv[] = { (char *)path, NULL };
+	AUTO_DONE(strv) env = { 0 };
+	for (char **e = environ; *e; e++)
+		strv_add(&env, *e);
+	for (size_t i = 0; i < a->env.n; i++)
+		strv_add(&env, a->env.v[i]);
+	if (env.failed)
+		return mvm_error_oom(err);
+	const struct init init = { argv, env.v, "/", &root };
+	return run_init(a, &init, err);
+}
+
+/* The command is an init: it keeps all that a command has but its place in the process tree. */
+static int start_init_command(struct agent *a, const struct strv *args, struct mvm_error *err)
+{
+	struct user user;
+	AUTO_DONE(strv) env = { 0 };
+	int r = user_find(a->user, &user, err);
+	if (r < 0)
+		return r;
+	if (command_env(&user, false, &a->env, NULL, &env) < 0)
+		return mvm_error_oom(err);
+	const struct init init = { args->v, env.v, a->workdir ? a->workdir : "/", &user };
+	return run_init(a, &init, err);
+}
+
 int workload_prepare(const struct request *q, struct mvm_error *err)
 {
-	bool for_init = init_of(&q->args, q->user);
+	bool for_init = q->args.n ? init_is_command(&q->args) : init_find() != NULL;
 	int r = mounts_run(for_init, err);
 	if (r < 0)
 		return r;
-	if (!for_init) /* an init sets up its machine by itself */
+	if (q->args.n > 0 || !for_init) /* a machine's init sets that up by itself */
 		network_open_to_users();
 	r = q->workdir ? folders_make(q->workdir) : 0;
 	return r < 0 ? mvm_error_set(err, r, "cannot make the working folder '%s': %s", q->workdir,
@@ -206,12 +202,14 @@ int workload_prepare(const struct request *q, struct mvm_error *err)
 
 int workload_start(struct agent *a, const struct request *q, struct mvm_error *err)
 {
-	const char *init = init_of(&q->args, a->user);
+	const char *init;
 
-	if (init)
-		return start_init(a, init, &q->args, err);
 	if (q->args.n > 0)
-		return start_command(a, q, err);
+		return init_is_command(&q->args) ? start_init_command(a, &q->args, err)
+						 : start_command(a, q, err);
+	init = init_find();
+	if (init)
+		return start_found_init(a, init, err);
 	agent_log("the image has no command and no init: nothing is started");
 	int r = children_watch(&a->children, a->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
@@ -260,8 +258,10 @@ void workload_await(struct agent *a, uint32_t id)
 	}
 	if (a->workload != WORKLOAD_RUNS) {
 		stream_reply(a, id, -EINVAL,
-			     "there is no workload whose end could be awaited: an init runs as "
-			     "PID 1, or nothing at all",
+			     a->workload == WORKLOAD_INIT
+				     ? "the guest runs an init, which ends only with its VM"
+				     : "the guest runs no workload: its image has no command and "
+				       "no init",
 			     NULL);
 		return;
 	}

@@ -6,8 +6,8 @@
  * What the guest is for.
  *
  * With a command, the agent stays PID 1 and the command is its child in the cgroup "workload".
- * Without one, the image's own init becomes PID 1 in the cgroup "init.scope", and the agent lives
- * on as a child of it, in a cgroup and session of its own.
+ * Without one, or with one that is an init (init.h), the init becomes PID 1 in the cgroup
+ * "init.scope", and the agent lives on as a child of it, in a cgroup and session of its own.
  */
 
 #include "agent.h"

@@ -370,8 +370,8 @@ MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms,
  *   timeout_ms  negative: none
  *   ret_status  its exit code, or 128 + the signal that ended it
  *
- * Errors: -ETIMEDOUT; -ESRCH (the VM has ended before); -EINVAL (the image's own init is what
- * runs); -EBUSY (the VM is paused).
+ * Errors: -ETIMEDOUT; -ESRCH (the VM has ended before); -EINVAL (the guest runs an init, which
+ * ends only with its VM); -EBUSY (the VM is paused).
  */
 MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t timeout_ms,
 				       int *ret_status, struct mvm_error *err);

@@ -62,7 +62,8 @@ enum agent_call {
 	 * what it is to run.  HOSTNAME, MACHINE_ID (32 hex digits), ENTROPY, TIME_NS,
 	 * GENERATION (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without
 	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, which is created if it is
-	 * missing, USER; no ARG: the image's own init), RESTORE_ARG repeated (on_restore).  The
+	 * missing, USER; no ARG: the image's own init; an ARG that names an init: PID 1 as well),
+	 * RESTORE_ARG repeated (on_restore).  The
 	 * reply comes when the workload has been started.  Result: STAGE repeated
 	 * "name=nanoseconds" since the kernel started.
 	 */
@@ -132,7 +133,7 @@ enum agent_call {
 
 	/*
 	 * Wait until the workload's command has ended, also if it has already.  Result: EXIT_CODE
-	 * or SIGNAL.  EINVAL: there is none, since the image's own init runs.
+	 * or SIGNAL.  EINVAL: there is none, since an init is PID 1 or nothing runs.
 	 */
 	CALL_AWAIT = 13,
 

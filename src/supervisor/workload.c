@@ -4,7 +4,7 @@
  * status.
  *
  * The guest tells by answering CALL_AWAIT.  An agent that does not know that call, in a snapshot of
- * an older mvm, and one whose image's own init runs, refuse it: such a VM runs until it is stopped.
+ * an older mvm, and one that runs an init as PID 1, refuse it: such a VM runs until it is stopped.
  */
 #include <stdio.h>
 #include <string.h>

@@ -65,7 +65,7 @@ exec sleep 100000
 """
 
 INIT = b"""#!/bin/sh
-echo "$$ $(pwd) $1 $COLOUR" >/said
+echo "$$ $(id -u) $(pwd) $1 $COLOUR $USER" >/tmp/said
 while :; do sleep 100000; done
 """
 
@@ -139,9 +139,10 @@ exec = ["/bin/sh", "-c", '''%s''']
             oci.file("etc/inittab", b"::respawn:/bin/sleep 100000\n"),
             oci.folder("run/stale"))).save(os.path.join(cls.shared, "init"))
 
-        oci.Image(Entrypoint=["/init"], Cmd=["one"], Env=["COLOUR=red"],
+        oci.Image(Entrypoint=["/bin/boot"], Cmd=["one"], Env=["COLOUR=red"], User="app",
                   WorkingDir="/srv").layer(oci.tar_of(
             *base(probe), *folders, oci.file("init", INIT, mode=0o755),
+            oci.symlink("bin/boot", "../init"),
             oci.symlink("run", "/var/run"), oci.symlink("var/run", "/run"),
             oci.symlink("tmp", "/nowhere/tmp"))).save(os.path.join(cls.shared, "command-init"))
 
@@ -237,13 +238,17 @@ exec = ["/bin/sh", "-c", '''%s''']
         self.check_devices(name)
 
     def test_a_command_that_is_an_init_is_pid_1(self):
-        name = self.run_detached("command-init-worker")["name"]
+        os.mkdir(self.path("volume"))
+        volume = self.path("volume") + ":/srv/volume" # the init waits for its files
+        name = self.run_detached("command-init-worker", "--volume", volume)["name"]
         self.assertTrue(guests.wait_until(
-            lambda: self.mvm("exec", name, "cat", "/said").stdout == "1 /srv one red\n"))
-        self.mvm_fails(125, "wait", "--workload", name, says="there is no workload")
+            lambda: self.mvm("exec", name, "cat", "/tmp/said").stdout
+            == "1 1000 /srv one red app\n"))
+        self.mvm_fails(125, "wait", "--workload", name, says="the guest runs an init")
         # and what else images bring that would keep others from booting
-        self.assertEqual(self.exec(name, "readlink", "/var/run", "/tmp", "/etc/mtab").split(),
-                         ["/run", "/nowhere/tmp", "/proc/self/mounts"])
+        for path, target in (("/var/run", "/run"), ("/tmp", "/nowhere/tmp"),
+                             ("/etc/mtab", "/proc/self/mounts")):
+            self.assertEqual(self.exec(name, "readlink", path), target + "\n")
         self.assertEqual(self.exec(name, "stat", "-L", "-c", "%a", "/tmp"), "1777\n")
         self.assertIn("'/run' is a link that leads back to itself", self.mvm_ok("logs", name))
         self.assertNotIn("lost+found", self.exec(name, "ls", "-A", "/"))
