@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "handles.h"
+#include "hints.h"
 #include "json.h"
 #include "options.h"
 #include "text.h"
@@ -18,9 +19,21 @@ static const char *const levels[] = {
 	[MVM_CHECK_FAIL] = "fail",
 };
 
+/* What mends it, NULL: nothing needs to be. */
+static const char *mend_of(const struct mvm_check *check, char buf[HINT_SIZE])
+{
+	struct mvm_error err = { 0 };
+	if (check->mend || !check->reason)
+		return check->mend;
+	(void)snprintf(err.reason, sizeof(err.reason), "%s", check->reason);
+	hint_of(&err, buf);
+	return buf;
+}
+
 static int print_json(const struct mvm_check_list *l, int worst)
 {
 	AUTO_DONE(jsonw) j = { 0 };
+	char buf[HINT_SIZE];
 	jsonw_open(&j, NULL, '{');
 	jsonw_string(&j, "result", levels[worst]);
 	jsonw_open(&j, "checks", '[');
@@ -29,7 +42,7 @@ static int print_json(const struct mvm_check_list *l, int worst)
 		jsonw_string(&j, "name", l->v[i]->name);
 		jsonw_string(&j, "level", levels[l->v[i]->level]);
 		jsonw_string(&j, "message", l->v[i]->text);
-		jsonw_string(&j, "mend", l->v[i]->mend);
+		jsonw_string(&j, "mend", mend_of(l->v[i], buf));
 		jsonw_close(&j);
 	}
 	jsonw_close(&j);
@@ -42,9 +55,11 @@ static void print_check(const struct mvm_check *check)
 {
 	(void)printf("%-5s %-*s", levels[check->level], TEXT_COLUMN - 6, check->name);
 	print_text(stdout, check->text);
-	if (check->mend) {
+	char buf[HINT_SIZE];
+	const char *mend = mend_of(check, buf);
+	if (mend) {
 		(void)printf("\n%*s", TEXT_COLUMN, "mend: ");
-		print_text(stdout, check->mend);
+		print_text(stdout, mend);
 	}
 	(void)putchar('\n');
 }

@@ -33,7 +33,7 @@ int cli_error(struct cli_context *c, int code, const char *fmt, ...)
 			ap); /* a cut sentence is still one */
 	va_end(ap);
 	c->err.code = code;
-	c->err.hint[0] = '\0';
+	c->err.hint[0] = c->err.reason[0] = c->err.subject[0] = '\0';
 	return code;
 }
 
@@ -44,7 +44,7 @@ int cli_usage(struct cli_context *c, const char *fmt, ...)
 	(void)vsnprintf(c->err.text, sizeof(c->err.text), fmt, ap);
 	va_end(ap);
 	c->err.code = -EINVAL;
-	c->err.hint[0] = '\0';
+	c->err.hint[0] = c->err.reason[0] = c->err.subject[0] = '\0';
 	c->usage = true;
 	return -EINVAL;
 }

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "hints.h"
 #include "json.h"
 #include "text.h"
 
@@ -119,6 +120,7 @@ static void show_json(const struct cli_context *c, const char *hint)
 	jsonw_open(&j, "error", '{');
 	jsonw_string(&j, "code", code_name(c->err.code, buf, sizeof(buf)));
 	jsonw_string(&j, "message", c->err.text);
+	jsonw_string(&j, "reason", c->err.reason[0] ? c->err.reason : NULL);
 	jsonw_string(&j, "hint", hint);
 	jsonw_u64(&j, "exit_status", (uint64_t)status_of(c));
 	jsonw_close(&j);
@@ -139,8 +141,9 @@ static void print_lines(FILE *out, const char *text)
 
 int show_error(const struct cli_context *c, const char *command)
 {
-	char see[128];
-	const char *hint = c->err.hint[0] ? c->err.hint : NULL;
+	char see[128], of_reason[HINT_SIZE];
+	hint_of(&c->err, of_reason);
+	const char *hint = of_reason[0] ? of_reason : NULL;
 
 	if (c->usage) {
 		(void)snprintf(see, sizeof(see), "see 'mvm help%s%s'", command ? " " : "",

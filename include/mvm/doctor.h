@@ -19,8 +19,9 @@ enum mvm_check_level {
 struct mvm_check {
 	const char *name; /* "kvm", "qemu", "data"; static */
 	enum mvm_check_level level;
-	char *text; /* one sentence */
-	char *mend; /* a command, or where to read on; NULL when nothing needs mending */
+	char *text;   /* one sentence */
+	char *mend;   /* a command, or where to read on; NULL when nothing needs mending */
+	char *reason; /* in place of `mend`: an error's (mvm/error.h); NULL: none */
 };
 MVM_API void mvm_check_free(struct mvm_check *check);
 

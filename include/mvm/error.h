@@ -26,10 +26,20 @@
  *   -EFBIG         over one of our limits
  *   others         as errno(3) says
  */
+#define MVM_ERROR_REASON_SIZE  32
+#define MVM_ERROR_SUBJECT_SIZE 128
+#define MVM_ERROR_HINT_SIZE    512
+#define MVM_ERROR_TEXT_SIZE    1024
+
 struct mvm_error {
-	int code;	 /* negative errno, 0 when no error was set */
-	char hint[512];	 /* next step for the user, with a command that works; "" for none */
-	char text[1024]; /* lower case, no full stop; what failed first, then why */
+	int code; /* negative errno, 0 when no error was set */
+	/* What programs go by where the code is not enough: "template-exists", a word that later
+	 * versions keep (doc/reasons.md); "" for none. */
+	char reason[MVM_ERROR_REASON_SIZE];
+	/* The name of what the reason is about: the template, the instance; "" for none. */
+	char subject[MVM_ERROR_SUBJECT_SIZE];
+	char hint[MVM_ERROR_HINT_SIZE]; /* next step for the user; "" for none */
+	char text[MVM_ERROR_TEXT_SIZE]; /* lower case, no full stop; what failed first, then why */
 };
 
 /*

@@ -19,7 +19,7 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	err->code = code;
-	err->hint[0] = '\0';
+	err->hint[0] = err->reason[0] = err->subject[0] = '\0';
 	return code;
 }
 
@@ -60,6 +60,16 @@ int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
 	va_end(ap);
+	return code;
+}
+
+int mvm_error_reason_text(struct mvm_error *err, int code, const char *reason, const char *subject)
+{
+	assert(code < 0);
+	if (!err)
+		return code;
+	(void)snprintf(err->reason, sizeof(err->reason), "%s", reason);
+	(void)snprintf(err->subject, sizeof(err->subject), "%s", subject ? subject : "");
 	return code;
 }
 

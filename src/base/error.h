@@ -34,8 +34,8 @@ static inline int mvm_error_negative(int code)
 }
 
 /*
- * Put "<context>: " in front of an error's text, unless it begins with the context.  Code and hint
- * stay.
+ * Put "<context>: " in front of an error's text, unless it begins with the context.  Code, reason
+ * and hint stay.
  *
  * Returns code, which must be the one that err carries.
  */
@@ -50,6 +50,19 @@ int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...
 	mvm_error_negative(mvm_error_hint_text(err, code, __VA_ARGS__))
 int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Say what programs go by.  The command line has a hint for each reason (cli/hints.c), since the
+ * library does not know its commands and options.
+ *
+ *   reason   lower case and '-'; doc/reasons.md has it
+ *   subject  what it is about; cut when it does not fit; NULL: nothing
+ *
+ * Returns code, which must be the one that err carries.
+ */
+#define mvm_error_reason(err, code, reason, subject)                                               \
+	mvm_error_negative(mvm_error_reason_text(err, code, reason, subject))
+int mvm_error_reason_text(struct mvm_error *err, int code, const char *reason, const char *subject);
 
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
 #define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")

@@ -154,8 +154,7 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	AUTO_CLOSE int dir_fd = kernels_fd < 0 ? kernels_fd : dir_open_at(kernels_fd, name);
 	if (dir_fd == -ENOENT) {
 		r = mvm_error_set(err, -ENOENT, "there is no kernel '%s'", name);
-		return mvm_error_hint(err, r,
-				      "see 'mvm kernel list', or get one with 'mvm kernel fetch'");
+		return mvm_error_reason(err, r, "no-kernel", NULL);
 	}
 	if (dir_fd < 0)
 		return mvm_error_set(err, dir_fd, "kernel '%s': %s", name, strerror(-dir_fd));
@@ -200,7 +199,7 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 		return 1;
 	r = mvm_error_set(err, -EEXIST, "there is another kernel '%s' already%s%s", name,
 			  old ? ", version " : "", old ? old->version : "");
-	return mvm_error_hint(err, r, "choose another --name, or replace it with --force");
+	return mvm_error_reason(err, r, "kernel-exists", NULL);
 }
 
 static int import(struct store *s, const char *path, int staging_fd, struct kernel_info *info,
@@ -256,7 +255,7 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		if (!name_valid(NAME_KERNEL, name)) {
 			r = mvm_error_set(err, -EINVAL, "'%s' does not say which version it is",
 					  path);
-			return mvm_error_hint(err, r, "choose a name with --name");
+			return mvm_error_reason(err, r, "kernel-without-name", NULL);
 		}
 	}
 	int added = check_existing(s, name, &info, force, err);
@@ -311,13 +310,11 @@ int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int
 	if (n == 0) {
 		r = mvm_error_set(err, -ENOENT,
 				  "the image brings no kernel and there is none here");
-		r = mvm_error_hint(err, r, "mvm kernel fetch");
+		r = mvm_error_reason(err, r, "kernel-needed", NULL);
 	} else if (n > 1) {
 		r = mvm_error_set(err, -EINVAL, "there are %zu kernels and the template names none",
 				  n);
-		r = mvm_error_hint(err, r,
-				   "put kernel = \"NAME\" into the template; "
-				   "'mvm kernel list' shows the names");
+		r = mvm_error_reason(err, r, "kernel-ambiguous", NULL);
 	} else {
 		r = load(s, list[0]->name, ret, ret_dir_fd, err);
 	}

@@ -14,13 +14,12 @@
 static const struct cause {
 	const char *says;
 	int code;
-	const char *hint;
+	const char *hint; /* NULL: "nix-wrong-hash" is reason enough */
 } causes[] = {
 	{ NIX_SAYS_OLD_LOCK, -EINVAL,
 	  "flake.lock does not fit flake.nix: run 'nix flake lock' in the flake's folder" },
 	{ NIX_SAYS_NO_ATTRIBUTE, -ENOENT, "'nix flake show' lists what the flake has" },
-	{ NIX_SAYS_WRONG_HASH, -EINVAL,
-	  "--update-hash writes the hash that Nix found into flake.nix" },
+	{ NIX_SAYS_WRONG_HASH, -EINVAL, NULL },
 	{ "NAR hash mismatch in input", -EINVAL,
 	  "an input is not what flake.lock says: run 'nix flake update' in the flake's folder" },
 	{ "No space left on device", -ENOSPC,
@@ -149,7 +148,10 @@ int nix_explain(const char *what, const char *errors, const char *log_path, stru
 	else
 		code = mvm_error_set(err, code, "%s failed%s%s%s; its output ended with:\n%.*s",
 				     what, *log ? " (log: " : "", log, *log ? ")" : "", n, tail);
-	return cause ? mvm_error_hint(err, code, "%s", cause->hint) : code;
+	if (!cause)
+		return code;
+	return cause->hint ? mvm_error_hint(err, code, "%s", cause->hint)
+			   : mvm_error_reason(err, code, "nix-wrong-hash", NULL);
 }
 
 /* "sha256-<base64>" behind the label: what a builder says there is not put into a flake. */

@@ -29,8 +29,7 @@ static int run_pre_build(const struct nix_flake *f, struct mvm_error *err)
 		return 0;
 	}
 	if (!f->source->allow_pre_build) {
-		progress_note(f->source->progress, "'%s' is not run: --allow-pre-build would do it",
-			      path);
+		progress_note(f->source->progress, "'%s' is not run: that was not allowed", path);
 		return 0;
 	}
 	progress_begin(&step, f->source->progress, "running %s", path);
@@ -125,7 +124,7 @@ static int update_hashes(struct nix_flake *f, struct mvm_error *err)
 
 	if (!f->ref.folder)
 		return mvm_error_set(err, -EINVAL,
-				     "--update-hash: '%s' is not a flake on this machine",
+				     "cannot update hashes: '%s' is not a flake on this machine",
 				     f->ref.flake);
 	progress_begin(&step, f->source->progress, "hashes of %s", f->ref.flake);
 	int r = nix_flake_choose(f, &attribute, err);

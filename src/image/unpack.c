@@ -127,9 +127,7 @@ int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error
 	}
 	str_bytes(budget->limit, limit, sizeof(limit));
 	int r = mvm_error_set(err, -EFBIG, "the files unpack to more than %s", limit);
-	return mvm_error_hint(err, r,
-			      "if you trust the image, 'mvm template build ID --max-image-size "
-			      "SIZE' allows more");
+	return mvm_error_reason(err, r, "image-too-large", NULL);
 }
 
 int unpack_failed(struct archive *a, const char *name, struct mvm_error *err)

@@ -90,10 +90,7 @@ static int full_guest(int r, struct mvm_error *err)
 {
 	if (r != -ENOSPC && r != -ENOMEM)
 		return r;
-	return mvm_error_hint(
-		err, r,
-		"all but a data disk is in the guest's memory: give it more with --mem, or "
-		"copy to the data disk, /data (data_disk_mib)");
+	return mvm_error_reason(err, r, "guest-memory-full", NULL);
 }
 
 static ssize_t read_pack(void *arg, void *data, size_t len, struct mvm_error *err)

@@ -126,9 +126,7 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_e
 		int r = mvm_error_set(err, -EBUSY, "instance '%s' is %s", name,
 				      known && rec.state != RECORD_STARTING ? "running"
 									    : "starting");
-		return mvm_error_hint(
-			err, r, "stop it first with 'mvm stop %s', or use 'mvm rm --force %s'",
-			name, name);
+		return mvm_error_reason(err, r, "instance-runs", name);
 	}
 	/* nobody serves it: its supervisor or somebody who removes it is at its last steps */
 	int r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);

@@ -125,11 +125,11 @@ static int make_folder(int instances_fd, struct record *rec, struct instance_fol
 			return mvm_error_set(err, r, "cannot create instance '%s': %s", rec->name,
 					     strerror(-r));
 		if (named)
-			return mvm_error_hint(err,
-					      mvm_error_set(err, -EEXIST,
-							    "there is an instance '%s' already",
-							    rec->name),
-					      "choose another --name, or remove it with 'mvm rm'");
+			return mvm_error_reason(err,
+						mvm_error_set(err, -EEXIST,
+							      "there is an instance '%s' already",
+							      rec->name),
+						"instance-exists", rec->name);
 		free(TAKE_PTR(rec->name));
 	}
 	return mvm_error_set(err, -EEXIST, "cannot find a free name for an instance");

@@ -226,6 +226,7 @@ enum agent_field {
 	FIELD_HOLD,    /* 0 or 1 */
 	FIELD_OWNER,   /* enum put_owner */
 	FIELD_SIZE,    /* bytes */
+	FIELD_REASON,  /* text: an error's reason, as in mvm/error.h */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

@@ -36,6 +36,20 @@ int message_put_reply(struct strbuf *ret, int status, const char *message,
 	return put_rest(ret, results);
 }
 
+/* Only a word: it may come from a guest. */
+static void take_reason(const void *payload, size_t len, int status, struct mvm_error *err)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz-";
+	struct wire_field field;
+	char word[MVM_ERROR_REASON_SIZE] = "";
+
+	if (wire_find(payload, len, FIELD_REASON, &field) <= 0 || field.len >= sizeof(word))
+		return;
+	memcpy(word, field.data, field.len);
+	if (strspn(word, letters) == field.len)
+		(void)mvm_error_reason(err, -status, word, NULL);
+}
+
 int message_get_status(const void *payload, size_t len, struct mvm_error *err)
 {
 	struct wire_field words;
@@ -50,6 +64,7 @@ int message_get_status(const void *payload, size_t len, struct mvm_error *err)
 				    (const char *)words.data);
 	else
 		(void)mvm_error_set(err, -(int)status, "%s", strerror((int)status));
+	take_reason(payload, len, (int)status, err);
 	return (int)status;
 }
 

@@ -28,8 +28,8 @@ int message_put_call(struct strbuf *ret, unsigned call, const struct strbuf *arg
 int message_put_reply(struct strbuf *ret, int status, const char *message,
 		      const struct strbuf *results);
 
-/* A reply's status: 0, or the positive errno with the peer's words in err (whose code is its
- * negative).  -EPROTO: it has none. */
+/* A reply's status: 0, or the positive errno with the peer's words and reason in err (whose code is
+ * its negative).  -EPROTO: it has none. */
 int message_get_status(const void *payload, size_t len, struct mvm_error *err);
 
 /* FRAME_END and the result of CALL_AWAIT, from the status that wait(2) gave. */

@@ -86,6 +86,7 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			       : "nothing here can run this VM",
 			  reasons.data ? reasons.data : "no backends");
 	if (only)
-		return mvm_error_hint(err, r, "%s", mend ? mend : "mvm doctor");
-	return mvm_error_hint(err, r, "see 'mvm backends'; Debian's package is qemu-system-x86");
+		return mend ? mvm_error_hint(err, r, "%s", mend)
+			    : mvm_error_reason(err, r, "backend-unusable", NULL);
+	return mvm_error_reason(err, r, "no-backend", NULL);
 }

@@ -145,10 +145,7 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		return 0;
 	r = check_files(q->revision, err);
 	if (r == -EBADMSG)
-		return mvm_error_hint(err, r,
-				      "make a new one with 'mvm template build %s --snapshot "
-				      "--force', or start without it with --cold",
-				      q->revision->id);
+		return mvm_error_reason(err, r, "snapshot-damaged", q->revision->id);
 	plan->restore = r == 0;
 	return r;
 }

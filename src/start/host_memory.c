@@ -120,8 +120,7 @@ int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t lea
 			      "%" PRIu32 " VMs do not fit: each takes at least %s and %s are "
 			      "available, which is enough for %" PRIu64,
 			      n, least, room, room_bytes / least_bytes);
-	return mvm_error_hint(err, r,
-			      "start fewer, or end others: 'mvm stats' shows what they take");
+	return mvm_error_reason(err, r, "host-memory-full", NULL);
 }
 
 /* Memory that a VMM has for itself already; 0 when it has just gone.  Source: proc_pid_statm(5). */

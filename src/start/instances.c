@@ -267,11 +267,7 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	}
 	if (r != -ENOENT && r != -EBUSY) {
 		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
-		r = mvm_error_hint(
-			err, r,
-			"try again with a longer --timeout, save it with 'mvm cp', or give it up "
-			"with 'mvm stop --timeout 0 %s'",
-			name);
+		r = mvm_error_reason(err, r, "volumes-not-back", name);
 	}
 	return r;
 }

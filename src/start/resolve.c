@@ -97,8 +97,7 @@ int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_e
 	if (r == 0)
 		r = read_checksums(dir_fd, &rev, err);
 	if (r == -EBADMSG)
-		return mvm_error_hint(err, r, "build it anew with 'mvm template build %s --force'",
-				      id);
+		return mvm_error_reason(err, r, "revision-damaged", id);
 	if (r < 0)
 		return r;
 	rev.dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);

@@ -27,7 +27,7 @@ static int no_volume(const char *name, int code, struct mvm_error *err)
 	if (code != -ENOENT)
 		return mvm_error_set(err, code, "volume '%s': %s", name, strerror(-code));
 	(void)mvm_error_set(err, code, "there is no volume '%s'", name);
-	return mvm_error_hint(err, code, "'mvm volume list' shows what there is");
+	return mvm_error_reason(err, code, "no-volume", NULL);
 }
 
 int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,

@@ -51,7 +51,7 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 		if (dir < 0)
 			return dir; /* no such template */
 		(void)mvm_error_set(err, -ENOENT, "template '%s' has not been built", id);
-		return mvm_error_hint(err, -ENOENT, "build it with 'mvm template build %s'", id);
+		return mvm_error_reason(err, -ENOENT, "template-not-built", id);
 	}
 	if (n < 0)
 		return mvm_error_set(err, -errno, "template '%s': cannot read its current link: %s",
@@ -94,8 +94,7 @@ int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_
 	}
 	(void)mvm_error_set(err, -EBADMSG, "template '%s': its current revision '%s' is not there",
 			    id, revision);
-	return mvm_error_hint(err, -EBADMSG,
-			      "choose one with 'mvm template rollback %s REV', or build it", id);
+	return mvm_error_reason(err, -EBADMSG, "current-damaged", id);
 }
 
 #define PREFIX_MIN 4
@@ -127,7 +126,7 @@ static int find_revision(struct store *s, const char *id, const char *wanted,
 	}
 	if (!found) {
 		(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, wanted);
-		return mvm_error_hint(err, -ENOENT, "see 'mvm template history %s'", id);
+		return mvm_error_reason(err, -ENOENT, "no-revision", id);
 	}
 	memcpy(ret, found, strlen(found) + 1);
 	return 0;

@@ -48,8 +48,7 @@ static int read_marker(int fd, struct mvm_error *err)
 				    MARKER_NAME ": written by a newer mvm (format %" PRIu64
 						", known is %u)",
 				    format, MARKER_FORMAT);
-		return mvm_error_hint(err, -EOPNOTSUPP,
-				      "update mvm, or name another folder with --data-dir");
+		return mvm_error_reason(err, -EOPNOTSUPP, "data-folder-newer", NULL);
 	}
 	return 1;
 }

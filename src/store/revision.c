@@ -20,7 +20,7 @@
 static int no_revision(const char *id, const char *revision, struct mvm_error *err)
 {
 	(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, revision);
-	return mvm_error_hint(err, -ENOENT, "see 'mvm template history %s'", id);
+	return mvm_error_reason(err, -ENOENT, "no-revision", id);
 }
 
 int store_revision_list(struct store *s, const char *id, struct strv *ret, struct mvm_error *err)

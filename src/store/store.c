@@ -73,12 +73,7 @@ int store_lock_failed(struct store *s, const char *name, int code, struct mvm_er
 
 int store_mend(int code, struct mvm_error *err)
 {
-	return code == -EXDEV
-		       ? mvm_error_hint(err, code,
-					"keep the data folder whole on one file system: unmount "
-					"what is mounted in it, and name a folder on the larger "
-					"disk with --data-dir")
-		       : code;
+	return code == -EXDEV ? mvm_error_reason(err, code, "data-folder-split", NULL) : code;
 }
 
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err)
@@ -95,7 +90,7 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 	if (!s->path && errno == ENOENT) { /* services have no HOME */
 		(void)mvm_error_set(err, -ENOENT,
 				    "there is no data folder: HOME is not set to an absolute path");
-		return mvm_error_hint(err, -ENOENT, "name one with --data-dir or MVM_DATA_DIR");
+		return mvm_error_reason(err, -ENOENT, "data-folder-missing", NULL);
 	}
 	if (!s->path)
 		return mvm_error_oom(err);

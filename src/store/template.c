@@ -17,7 +17,7 @@
 int store_no_template(const char *id, struct mvm_error *err)
 {
 	(void)mvm_error_set(err, -ENOENT, "no template '%s'", id);
-	return mvm_error_hint(err, -ENOENT, "see 'mvm template list'");
+	return mvm_error_reason(err, -ENOENT, "no-template", NULL);
 }
 
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err)

@@ -133,11 +133,20 @@ static bool send_to(struct client *client, uint8_t type, uint32_t stream, const 
 	return true;
 }
 
-static bool refuse(struct client *client, uint32_t stream, int status, const char *message)
+static bool refuse_because(struct client *client, uint32_t stream, int status, const char *message,
+			   const char *reason)
 {
 	AUTO_DONE(strbuf) b = { 0 };
-	return message_put_reply(&b, status, message, NULL) < 0 ||
+	AUTO_DONE(strbuf) why = { 0 };
+	if (reason)
+		wire_put_str(&why, FIELD_REASON, reason);
+	return message_put_reply(&b, status, message, &why) < 0 ||
 	       send_to(client, FRAME_REPLY, stream, b.data, b.len);
+}
+
+static bool refuse(struct client *client, uint32_t stream, int status, const char *message)
+{
+	return refuse_because(client, stream, status, message, NULL);
 }
 
 void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
@@ -183,7 +192,7 @@ static int gone_status(const struct clients *c)
 static const char *gone_message(const struct clients *c)
 {
 	return c->agent->misbehaved ? "the guest broke the agent protocol, so nothing can be asked "
-				      "of it any more; end it with 'mvm stop --timeout 0'"
+				      "of it any more"
 	       : c->goodbye[0]	    ? c->goodbye
 				    : "the VM has ended";
 }
@@ -195,10 +204,10 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	if (c->no_agent)
 		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
 	if (c->guest_gone)
-		return refuse(client, f->stream, gone_status(c), gone_message(c));
+		return refuse_because(client, f->stream, gone_status(c), gone_message(c),
+				      c->agent->misbehaved ? "guest-broke-protocol" : NULL);
 	if (c->guest_paused)
-		return refuse(client, f->stream, EBUSY,
-			      "the VM is paused; let it go on with 'mvm resume'");
+		return refuse_because(client, f->stream, EBUSY, "the VM is paused", "vm-paused");
 	if (f->stream == 0 || find_stream(client, f->stream))
 		return refuse(client, f->stream, EPROTO, "that stream id is in use");
 	struct stream *s = take_stream(c);

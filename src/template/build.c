@@ -288,7 +288,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s'", spec->template_id);
 	const char *why = a.cached	   ? "the build cache has its artifacts"
-			  : options->force ? "--force was given"
+			  : options->force ? "it was asked for"
 			  : a.impure	   ? "it runs a script, so it is never cached"
 					   : why_not_cached(mvm, spec->template_id, &a);
 	(void)snprintf(result->why, sizeof(result->why), "%s", why);

@@ -85,10 +85,7 @@ int mvm_template_create(struct mvm *mvm, const char *id,
 		result = MVM_APPLY_CREATED;
 	} else if (!force) {
 		r = mvm_error_set(err, -EEXIST, "template '%s' exists", spec.template_id);
-		return mvm_error_hint(err, r,
-				      "change it with 'mvm template edit %s', or replace it "
-				      "with --force",
-				      spec.template_id);
+		return mvm_error_reason(err, r, "template-exists", spec.template_id);
 	} else if (r == 0) {
 		spec.created_at = old.created_at;
 		spec.other = TAKE_PTR(old.other);

@@ -35,11 +35,8 @@ static int in_use(struct mvm *mvm, const char *id, const char *revision, struct 
 				     revision)
 		     : mvm_error_set(err, -EBUSY, "%s@%.12s is in use", id, revision);
 	if (user)
-		return mvm_error_hint(err, r, "stop it first: 'mvm stop %s'", user);
-	return mvm_error_hint(err, r,
-			      "stop what runs from it: see 'mvm ps' and 'mvm stop', or, for VMs "
-			      "that wait in a pool, 'mvm pool set %s --size 0'",
-			      id);
+		return mvm_error_reason(err, r, "instance-in-the-way", user);
+	return mvm_error_reason(err, r, "template-in-use", id);
 }
 
 /* Which of the revisions is it that somebody uses? */
@@ -83,7 +80,7 @@ int mvm_template_delete(struct mvm *mvm, const char *id, const struct mvm_progre
 	int r = mvm_template_exists(mvm, id, err); /* before a lock file is made for it */
 	if (r == 0) {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
-		return mvm_error_hint(err, r, "see 'mvm template list'");
+		return mvm_error_reason(err, r, "no-template", NULL);
 	}
 	if (r < 0)
 		return r;

@@ -94,6 +94,8 @@ void doctor_data(struct doctor *d, const char *data_dir)
 		d->failed |= r == -ENOMEM;
 		doctor_add(d, "data", MVM_CHECK_FAIL, err.hint[0] ? err.hint : NULL, "%s",
 			   err.text);
+		if (d->n && err.reason[0])
+			d->v[d->n - 1]->reason = str_dup(err.reason, &d->failed);
 		return;
 	}
 	int fd = store_root(d->mvm->store);

@@ -66,9 +66,7 @@ static int apt(const char *program, const char *verb, const char *package, int d
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "cannot fetch a kernel: there is no %s, as Debian has it",
 				  program);
-		return mvm_error_hint(err, r,
-				      "get a vmlinuz, or Debian's package of a kernel for cloud "
-				      "guests, and run 'mvm kernel add FILE'");
+		return mvm_error_reason(err, r, "kernel-not-found", NULL);
 	}
 	if (r == -ECANCELED)
 		return mvm_error_set(err, r, "the download was cancelled");
@@ -132,9 +130,7 @@ static int find_package(int dir_fd, const struct mvm_progress *progress, char **
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "cannot fetch a kernel: apt knows no " META_PACKAGE
 				  ", as Debian has it");
-		return mvm_error_hint(err, r,
-				      "get a vmlinuz, or Debian's package of a kernel for cloud "
-				      "guests, and run 'mvm kernel add FILE'");
+		return mvm_error_reason(err, r, "kernel-not-found", NULL);
 	}
 	progress_end(&step, NULL);
 	return r;

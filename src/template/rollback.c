@@ -30,7 +30,7 @@ static int previous(struct mvm *mvm, const char *id, char ret[STORE_REVISION_SIZ
 		r = mvm_error_set(err, -ENOENT, "there is no revision before the current one");
 	else
 		r = mvm_error_set(err, -ENOENT, "no revision is current");
-	return mvm_error_hint(err, r, "name one: see 'mvm template history %s'", id);
+	return mvm_error_reason(err, r, "rollback-where", id);
 }
 
 static int named(struct mvm *mvm, const char *id, const char *revision,
@@ -56,10 +56,7 @@ static int check(struct mvm *mvm, const char *id, const char *revision,
 		r = store_revision_verify(dir_fd, err);
 	if (r < 0) {
 		r = mvm_error_context(err, r, "revision %.12s stays unused", revision);
-		return mvm_error_hint(err, r,
-				      "name another: see 'mvm template history %s', and "
-				      "'mvm template verify %s'",
-				      id, id);
+		return mvm_error_reason(err, r, "rollback-damaged", id);
 	}
 	progress_end(&step, NULL);
 	return 0;

@@ -204,7 +204,7 @@ static int choose(struct mvm *mvm, const char *ref, struct strv *ret_ids,
 		memcpy(id, ref, len + 1);
 	} else {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", ref);
-		r = mvm_error_hint(err, r, "see 'mvm template list'");
+		r = mvm_error_reason(err, r, "no-template", NULL);
 	}
 	strv_done(ret_ids);
 	if (r == 0)
@@ -222,13 +222,8 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 						first->revision, first->text)
 				: mvm_error_set(err, -EBADMSG, "%s", first->text);
 	if (str_eq(first->file, "template.json"))
-		return mvm_error_hint(err, r,
-				      "write it anew with 'mvm template apply' or "
-				      "'mvm template create --force'");
-	return mvm_error_hint(err, r,
-			      "go back with 'mvm template rollback %s', or build it anew with "
-			      "'mvm template build %s --force'",
-			      first->template_id, first->template_id);
+		return mvm_error_reason(err, r, "template-damaged", NULL);
+	return mvm_error_reason(err, r, "revision-unsound", first->template_id);
 }
 
 int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progress *progress,

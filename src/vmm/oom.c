@@ -43,12 +43,11 @@ void oom_describe(const struct oom_watch *w, const char *cgroup, char ret[OOM_TE
 		(void)snprintf(
 			ret, OOM_TEXT_SIZE,
 			" by the kernel: it reached the memory limit of its cgroup '%.128s'; "
-			"start the VM with more (--mem), which raises the limit",
+			"give the VM more memory, which raises the limit",
 			cgroup);
 	else if (w->known && hostload_oom_kills(&now) && now != w->host)
 		(void)snprintf(ret, OOM_TEXT_SIZE,
 			       ", probably by the kernel: memory ran out, and it has killed %llu "
-			       "process%s meanwhile; start the VM with less (--mem), or end others "
-			       "('mvm stats' shows what they take)",
+			       "process%s meanwhile; give the VM less, or end others",
 			       (unsigned long long)(now - w->host), now - w->host == 1 ? "" : "es");
 }

@@ -13,7 +13,9 @@ BEGIN, NOTE = 0, 4
 
 
 class Error(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_int), ("hint", ctypes.c_char_p), ("text", ctypes.c_char * 1024)]
+    _fields_ = [("code", ctypes.c_int), ("reason", ctypes.c_char * 32),
+                ("subject", ctypes.c_char * 128), ("hint", ctypes.c_char * 512),
+                ("text", ctypes.c_char * 1024)]
 
 
 class Event(ctypes.Structure):

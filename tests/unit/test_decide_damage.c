@@ -11,7 +11,8 @@ static void assert_damaged(struct world *w, const char *says)
 	assert_int_equal(decide(w, 0, 0, &plan, &err), -EBADMSG);
 	if (!strstr(err.text, says))
 		fail_msg("'%s' does not say '%s'", err.text, says);
-	assert_non_null(strstr(err.hint, "mvm template build web --snapshot --force"));
+	assert_string_equal(err.reason, "snapshot-damaged");
+	assert_string_equal(err.subject, "web");
 }
 
 static void cut(int fd, const char *path)

@@ -33,7 +33,7 @@ static void a_data_folder_that_others_may_write_is_refused(void **state)
 	assert_int_equal(chmod(f->dir, 0770), 0);
 	assert_int_equal(store_open(f->dir, 0, &s, &err), -EPERM);
 	assert_string_equal(err.text, says);
-	assert_true(err.hint[0]);
+	assert_true(err.reason[0]);
 	assert_int_equal(chmod(f->dir, 0700), 0);
 }
 
@@ -49,7 +49,7 @@ static void a_data_folder_that_cannot_be_used_is_explained(void **state)
 	assert_int_equal(store_open(file, 0, &s, &err), -ENOTDIR);
 	assert_true(str_starts(err.text, "cannot open data folder '"));
 	assert_int_equal(store_open(below, 0, &s, &err), -ENOTDIR);
-	assert_true(err.hint[0]);
+	assert_true(err.reason[0]);
 	/* nobody, root included, creates folders there */
 	assert_true(store_open("/proc/mvm", 0, &s, &err) < 0);
 	assert_true(str_starts(err.text, "cannot create data folder '/proc/mvm': "));
@@ -70,7 +70,7 @@ static void a_folder_without_write_permission_is_refused(void **state)
 		    setgid(65534) < 0 || setuid(65534) < 0)
 			_exit(2);
 		int r = store_open(f->dir, 0, &s, &err);
-		_exit(r == -EACCES && strstr(err.text, "is not writable") && err.hint[0] ? 0 : 1);
+		_exit(r == -EACCES && strstr(err.text, "is not writable") && err.reason[0] ? 0 : 1);
 	}
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);

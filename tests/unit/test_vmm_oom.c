@@ -30,7 +30,7 @@ static void a_kill_in_its_cgroup_is_told_as_certain(void **state)
 	oom_describe(&unknown, scratch_path(state), says);
 	assert_non_null(
 		strstr(says, " by the kernel: it reached the memory limit of its cgroup '"));
-	assert_non_null(strstr(says, "--mem"));
+	assert_non_null(strstr(says, "give the VM more memory"));
 }
 
 static void a_kill_on_the_host_is_told_as_probable(void **state)

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_HINTS_H
+#define CLI_HINTS_H
+
+/*
+ * The library says what is wrong and why (struct mvm_error); what to do about it on the command
+ * line is said here, by the error's reason.
+ */
+
+#include <mvm/error.h>
+
+#define HINT_SIZE 512
+
+/* The next step, "" when there is none: a command that works, or the library's own hint. */
+void hint_of(const struct mvm_error *err, char ret[HINT_SIZE]);
+
+#endif
