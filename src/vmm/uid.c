@@ -10,15 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "vmm/privilege.h"
+#include "vmm/uid_lock.h"
 
 /* systemd's table of uids calls 0x70000000 and above unused. */
 #define UID_FIRST    0x70000000u
@@ -59,33 +58,24 @@ const char *own_uid_obstacle(void)
 	}
 	if (!is_mapped("/proc/self/uid_map") || !is_mapped("/proc/self/gid_map"))
 		return "this user namespace has no users to spare";
+	AUTO_CLOSE int folder_fd = uid_lock_open();
+	if (folder_fd < 0)
+		return "neither /run nor /var/lib is a folder that root and nobody else can write";
 	return NULL;
-}
-
-/* A uid is taken by binding an abstract socket of its number: the kernel frees it with us. */
-static int take(uid_t uid)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "mvm-uid-%u",
-			 (unsigned)uid);
-	if (bind(fd, (const struct sockaddr *)&address,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
 }
 
 int own_uid_take(struct own_uid *ret)
 {
 	uint32_t start;
-	int fd = -EADDRINUSE;
+	int fd = -EBUSY;
 	uid_t uid = 0;
+	AUTO_CLOSE int folder_fd = uid_lock_open();
+	if (folder_fd < 0)
+		return folder_fd;
 	random_bytes(&start, sizeof(start));
-	for (uint32_t i = 0; i < UID_ATTEMPTS && fd == -EADDRINUSE; i++) {
+	for (uint32_t i = 0; i < UID_ATTEMPTS && fd == -EBUSY; i++) {
 		uid = UID_FIRST + (start + i) % UID_COUNT;
-		fd = take(uid);
+		fd = uid_lock_take(folder_fd, uid);
 	}
 	if (fd < 0)
 		return fd;

@@ -28,7 +28,8 @@ struct own_uid {
 /* Why we cannot start processes as other users and look after them; NULL if we can.  Static. */
 const char *own_uid_obstacle(void);
 
-/* Take one.  The kernel frees it with us.  *ret is OWN_UID_NONE and stays so after a failure. */
+/* Take one (vmm/uid_lock.h), as root.  The kernel frees it with us.  *ret is OWN_UID_NONE and stays
+ * so after a failure. */
 int own_uid_take(struct own_uid *ret);
 void own_uid_done(struct own_uid *u);
 

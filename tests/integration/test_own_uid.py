@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run by root, each QEMU is a user of its own that may do nothing but be a VM."""
 
+import json
 import os
 import re
 import shutil
@@ -84,6 +85,30 @@ class OwnUid(guests.TestCase):
                     self.assertEqual(flags & os.O_ACCMODE, os.O_RDONLY)
                 self.assertEqual(self.exec(record["name"], "busybox", "id", "-u"), "0\n") # in the guest
         self.assertEqual(len(users), 3)
+
+    def test_no_two_share_a_user_whatever_their_folder_pool_and_network(self):
+        first = self.data_dir
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        server = self.start_mvm("pool", "serve")
+        self.assertTrue(guests.wait_until(
+            lambda: self.mvm_json("pool", "list")["pools"][0]["ready"] == 1))
+        records = [self.run_detached()]
+        self.assertTrue(records[0]["from_pool"])
+        self.mvm_ok("pool", "set", "web-worker", "--size", "0")
+        server.terminate()
+        self.assertEqual(server.wait(harness.PATIENCE_S), 0)
+
+        self.own_data()
+        self.addCleanup(self.leave_no_instance)
+        records.append(self.run_detached())
+        done = subprocess.run(["unshare", "--net", harness.MVM, "--json", "run", "-d",
+                               "--template", "web-worker"], env=self.environment(),
+                              timeout=self.timeout, capture_output=True, text=True, check=True)
+        records.append(json.loads(done.stdout))
+        users = {status(record["vmm_pid"])["Uid"].split()[0] for record in records}
+        self.assertEqual(len(users), 3)
+        self.leave_no_instance()
+        self.data_dir = first
 
     def test_its_own_disk_is_its_own_while_it_runs(self):
         name = self.run_detached("web-worker")["name"]

@@ -9,20 +9,36 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/error.h"
 #include "scratch.h"
 #include "vmm/privilege.h"
 #include "vmm/uid.h"
+#include "vmm/uid_lock.h"
+
+#define NOBODY 65534
+
+static void need_root(void)
+{
+	if (own_uid_obstacle()) {
+		print_message("skipped: %s\n", own_uid_obstacle());
+		skip();
+	}
+}
 
 static void no_two_have_the_same(void **state)
 {
 	(void)state;
 	struct own_uid users[20];
+	need_root();
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(users); i++) {
 		assert_int_equal(own_uid_take(&users[i]), 0);
 		assert_true(users[i].uid >= 0x70000000u && users[i].uid < 0x70010000u);
@@ -33,6 +49,193 @@ static void no_two_have_the_same(void **state)
 		own_uid_done(&users[i]);
 		assert_int_equal(users[i].fd, -1);
 	}
+}
+
+/* ---- attacks ---- */
+
+/* Run a child, and return its exit status; it never shares our descriptors' fate. */
+static int in_child(int (*run)(void *arg), void *arg)
+{
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(run(arg));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+#define NAMES 256u
+
+/* As uids were taken once: by names that every user can bind. */
+static _Noreturn void hold_names(int fd)
+{
+	char byte = 'x';
+	if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		_exit(1);
+	for (unsigned i = 0; i < NAMES; i++) {
+		struct sockaddr_un name = { .sun_family = AF_UNIX };
+		int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		int n = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "mvm-uid-%u",
+				 0x70000000u + i);
+		if (sock < 0 || bind(sock, (const struct sockaddr *)&name,
+				     (socklen_t)(sizeof(sa_family_t) + 1 + (size_t)n)) < 0)
+			_exit(1);
+	}
+	(void)!write(fd, &byte, 1);
+	(void)!read(fd, &byte, 1); /* until our starter has ended */
+	_exit(0);
+}
+
+static int take_names_that_nobody_holds(void *arg)
+{
+	const char *folder = arg;
+	char byte;
+	int fds[2];
+
+	if (unshare(CLONE_NEWNET) < 0) /* names are a network namespace's: this disturbs nobody */
+		return 77;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return 1;
+	if (fork() == 0) {
+		(void)close(fds[0]);
+		hold_names(fds[1]);
+	}
+	(void)close(fds[1]);
+	if (read(fds[0], &byte, 1) != 1)
+		return 2;
+	int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (unsigned i = 0; i < NAMES; i++) {
+		if (uid_lock_take(folder_fd, 0x70000000u + i) < 0)
+			return 3;
+	}
+	return 0;
+}
+
+static void names_that_another_user_holds_stop_nobody(void **state)
+{
+	need_root();
+	int status = in_child(take_names_that_nobody_holds, (void *)scratch_path(state));
+	if (status == 77)
+		skip(); /* no namespaces here */
+	assert_int_equal(status, 0);
+}
+
+static int take_as_nobody(void *arg)
+{
+	(void)arg;
+	int folder_fd = uid_lock_open();
+	struct own_uid u = OWN_UID_NONE;
+	if (setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return 1;
+	if (uid_lock_take(folder_fd, 0x70000000u) != -EACCES)
+		return 2;
+	if (openat(folder_fd, "mvm-uids.lock", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
+		return 3;
+	if (unlinkat(folder_fd, "mvm-uids.lock", 0) == 0)
+		return 4;
+	return own_uid_take(&u) == 0 ? 5 : 0;
+}
+
+static void another_user_takes_no_uid(void **state)
+{
+	(void)state;
+	struct own_uid u = OWN_UID_NONE;
+	need_root();
+	assert_int_equal(own_uid_take(&u), 0); /* so that the file is there */
+	assert_int_equal(in_child(take_as_nobody, NULL), 0);
+	own_uid_done(&u);
+}
+
+static int take_elsewhere(void *arg)
+{
+	const struct own_uid *u = arg;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 77;
+	int folder_fd = uid_lock_open();
+	return uid_lock_take(folder_fd, u->uid) == -EBUSY ? 0 : 1;
+}
+
+static void a_uid_is_taken_in_every_network_namespace(void **state)
+{
+	(void)state;
+	struct own_uid u = OWN_UID_NONE;
+	need_root();
+	assert_int_equal(own_uid_take(&u), 0);
+	int status = in_child(take_elsewhere, &u);
+	own_uid_done(&u);
+	if (status == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+static void a_uid_with_a_process_left_is_not_free(void **state)
+{
+	(void)state;
+	struct own_uid u = OWN_UID_NONE;
+	int fds[2];
+	char byte;
+	need_root();
+	AUTO_CLOSE int folder_fd = uid_lock_open();
+	assert_int_equal(own_uid_take(&u), 0);
+	uid_t uid = u.uid;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	pid_t pid = fork();
+	if (pid == 0) { /* what broke out of a VM, and is not tied to its supervisor */
+		(void)close(fds[0]);
+		own_uid_done(&u);
+		if (setresuid(uid, uid, uid) == 0)
+			(void)!write(fds[1], "x", 1);
+		(void)!read(fds[1], &byte, 1);
+		_exit(0);
+	}
+	(void)close(fds[1]);
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	own_uid_done(&u);
+	assert_int_equal(uid_lock_take(folder_fd, uid), -EBUSY);
+	(void)close(fds[0]);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	AUTO_CLOSE int fd = uid_lock_take(folder_fd, uid);
+	assert_true(fd >= 0);
+}
+
+static void only_a_folder_of_roots_alone_is_fit(void **state)
+{
+	static const struct {
+		const char *name;
+		mode_t mode;
+		uid_t owner;
+	} unfit[] = { { "shared", 0777, 0 },
+		      { "sticky", 01777, 0 },
+		      { "group", 0775, 0 },
+		      { "foreign", 0755, NOBODY } };
+	char path[128], fit[128], link[128];
+	need_root();
+	(void)snprintf(fit, sizeof(fit), "%s/fit", scratch_path(state));
+	(void)snprintf(link, sizeof(link), "%s/link", scratch_path(state));
+	assert_int_equal(mkdir(fit, 0755), 0);
+	assert_int_equal(symlink(fit, link), 0);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(unfit); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", scratch_path(state), unfit[i].name);
+		const char *const alone[] = { path, NULL }, *const both[] = { path, fit, NULL };
+		assert_int_equal(mkdir(path, 0700), 0);
+		assert_int_equal(chown(path, unfit[i].owner, 0), 0);
+		assert_int_equal(chmod(path, unfit[i].mode), 0);
+		assert_int_equal(uid_lock_folder(alone), -ENOENT);
+		AUTO_CLOSE int fd = uid_lock_folder(both);
+		assert_true(fd >= 0);
+	}
+	const char *const linked[] = { link, NULL };
+	assert_int_equal(uid_lock_folder(linked), -ENOENT);
+	(void)snprintf(path, sizeof(path), "%s/missing", scratch_path(state));
+	const char *const missing[] = { path, NULL };
+	AUTO_CLOSE int made = uid_lock_folder(missing);
+	assert_true(made >= 0);
+	AUTO_CLOSE int taken = uid_lock_take(made, 0x70000000u);
+	assert_true(taken >= 0);
+	assert_int_equal(uid_lock_take(made, 0x70000000u), -EBUSY);
+	/* root's own mistake, which would let others take uids */
+	assert_int_equal(fchmodat(made, "mvm-uids.lock", 0666, 0), 0);
+	assert_int_equal(uid_lock_take(made, 0x70000001u), -EPERM);
 }
 
 /* Which step of what it became is wrong; 0: none. */
@@ -67,10 +270,7 @@ static void who_becomes_one_is_nobody_else_and_may_nothing(void **state)
 	} cases[] = { { 0, false }, { 0, true }, { 4711, false }, { 4711, true } };
 	struct own_uid u = OWN_UID_NONE;
 	bool had_it = privilege_has(CAP_NET_BIND_SERVICE);
-	if (own_uid_obstacle()) {
-		print_message("skipped: %s\n", own_uid_obstacle());
-		skip();
-	}
+	need_root();
 	assert_int_equal(own_uid_take(&u), 0);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		int status = -1;
@@ -160,6 +360,7 @@ static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
 	(void)state;
 	int fds[2], status = 0;
 	char byte;
+	need_root();
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	pid_t pid = fork();
 	if (pid == 0)
@@ -179,6 +380,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_two_have_the_same),
+		T(names_that_another_user_holds_stop_nobody),
+		cmocka_unit_test(another_user_takes_no_uid),
+		cmocka_unit_test(a_uid_is_taken_in_every_network_namespace),
+		cmocka_unit_test(a_uid_with_a_process_left_is_not_free),
+		T(only_a_folder_of_roots_alone_is_fit),
 		cmocka_unit_test(who_becomes_one_is_nobody_else_and_may_nothing),
 		cmocka_unit_test(whoever_is_tied_dies_with_us_also_as_another_user),
 		T(a_file_is_given_and_taken_back),
