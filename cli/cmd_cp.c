@@ -42,13 +42,16 @@ static int run(struct cli_context *c, const struct args *a)
 		return cli_usage(c, "a tar does not belong on a terminal: send it into a file");
 	if (!here->path[0])
 		return cli_usage(c, "which file or folder here?");
+	const int stream_fd = here == &to ? STDOUT_FILENO : STDIN_FILENO;
 	const struct mvm_copy_options options = {
+		.size = sizeof(options),
 		.follow_link = args_flag(a, "follow-link"),
 		.max_bytes = (uint64_t)args_u32(a, "max-size", 0) << 20,
-		.stream_fd = here == &to ? STDOUT_FILENO : STDIN_FILENO,
-		.timeout_ms = args_ms(a, "timeout", -1),
-		.cancel_fd = signals = guest_signals_block(false),
+		.stream_fd = &stream_fd,
+		.timeout_ms = args_limit_ms(a, "timeout"),
 	};
+	signals = guest_signals_block(false);
+	c->progress.cancel_fd = &signals;
 	const char *path = stream ? NULL : here->path;
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
@@ -61,6 +64,7 @@ static int run(struct cli_context *c, const struct args *a)
 	else
 		r = mvm_instance_copy_out(instance, guest->path, path, &options, &c->progress,
 					  &c->err);
+	c->progress.cancel_fd = NULL;
 	if (r == -ECANCELED)
 		c->failure_status = 128 + guest_signals_take(signals);
 	guest_signals_unblock(); /* what is said last may wait for its reader for ever */

@@ -35,9 +35,10 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	const struct mvm_events_options options = {
+		.size = sizeof(options),
 		.since = args_string(a, "since"),
 		.follow = args_flag(a, "follow"),
-		.cancel_fd = follow.cancel_fd,
+		.cancel_fd = &follow.cancel_fd,
 	};
 	return follow_result(c, mvm_events(mvm, &options, show, c, &c->err), &follow);
 }

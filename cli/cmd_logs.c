@@ -91,15 +91,18 @@ static int run(struct cli_context *c, const struct args *a)
 	int r = follow_open(c, a, &mvm, &follow);
 	if (r < 0)
 		return r;
+	const uint64_t tail = args_u32(a, "tail", 0);
+	const int out_fd = STDOUT_FILENO;
 	const struct mvm_logs_options options = {
+		.size = sizeof(options),
 		.console = args_flag(a, "console"),
 		.workload = args_flag(a, "workload"),
 		.timestamps = args_flag(a, "timestamps"),
-		.tail = args_given(a, "tail") ? (int64_t)args_u32(a, "tail", 0) : -1,
+		.tail = args_given(a, "tail") ? &tail : NULL,
 		.since = args_string(a, "since"),
 		.follow = args_flag(a, "follow"),
-		.cancel_fd = follow.cancel_fd,
-		.out_fd = STDOUT_FILENO,
+		.cancel_fd = &follow.cancel_fd,
+		.out_fd = &out_fd,
 		.visible = isatty(STDOUT_FILENO) && !args_flag(a, "raw"),
 		.fn = c->json ? show_entry : NULL,
 		.arg = &pieces,

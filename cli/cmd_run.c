@@ -130,13 +130,9 @@ static int hand_over(struct cli_context *c, struct mvm *mvm, const struct instan
 /* Volumes come back before an attached VM ends, or what they hold is lost. */
 static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, int cancel_fd)
 {
-	const struct mvm_copy_options options = {
-		.stream_fd = -1,
-		.timeout_ms = -1,
-		.cancel_fd = cancel_fd,
-	};
+	const struct mvm_progress cancel = { .size = sizeof(cancel), .cancel_fd = &cancel_fd };
 	struct mvm_error err = { 0 };
-	int r = mvm_instance_copy_back(mvm, name, &options, &err);
+	int r = mvm_instance_copy_back(mvm, name, NULL, &cancel, &err);
 	if (r >= 0)
 		return 0;
 	if (r == -ECANCELED)
@@ -149,11 +145,12 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status)
 {
 	AUTO(mvm_instance_info) info = NULL;
+	const struct mvm_wait_options a_while = { .size = sizeof(a_while), .timeout_ms = STOP_MS };
 	struct mvm_error why = c->err, ignored;
 	bool gone = status == -EREMOTEIO || status == -ESRCH;
 	if (status == -ECANCELED || status == -ETIMEDOUT)
 		(void)cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
-	else if (gone && mvm_instance_wait(vm, STOP_MS, NULL, &ignored) == 0 &&
+	else if (gone && mvm_instance_wait(vm, &a_while, NULL, &ignored) == 0 &&
 		 mvm_instance_inspect(mvm, mvm_instance_name(vm), &info, &ignored) == 0 &&
 		 info->error)
 		(void)cli_error(c, status, "%s; %s", why.text, info->error);
@@ -168,11 +165,12 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	AUTO(mvm_instance_info) info = NULL;
 	AUTO_DONE(follow) end = FOLLOW_NONE;
 	follow_begin(&end);
+	const int out_fd = STDOUT_FILENO;
 	const struct mvm_logs_options logs = {
-		.tail = -1,
+		.size = sizeof(logs),
 		.follow = true,
-		.cancel_fd = end.cancel_fd,
-		.out_fd = STDOUT_FILENO,
+		.cancel_fd = &end.cancel_fd,
+		.out_fd = &out_fd,
 		.visible = isatty(STDOUT_FILENO),
 	};
 	int r = mvm_instance_logs(mvm, name, &logs, &c->err);

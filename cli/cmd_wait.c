@@ -70,6 +70,10 @@ static int wait_for_workload(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
+	const struct mvm_wait_options options = {
+		.size = sizeof(options),
+		.timeout_ms = args_limit_ms(a, "timeout"),
+	};
 	int status = 0;
 
 	c->failure_status = 125;
@@ -77,8 +81,7 @@ static int wait_for_workload(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_instance_open(mvm, args_at(a, 0), &instance, &c->err);
 	if (r == 0)
-		r = mvm_instance_wait_workload(instance, args_ms(a, "timeout", -1), &status,
-					       &c->err);
+		r = mvm_instance_wait_workload(instance, &options, &status, &c->err);
 	if (r == -ETIMEDOUT) {
 		c->failure_status = 0; /* 4, as without --workload */
 		return cli_error(c, -EBUSY, "the workload of '%s' still runs", args_at(a, 0));
@@ -99,6 +102,10 @@ static int run(struct cli_context *c, const struct args *a)
 	AUTO(mvm) mvm = NULL;
 	AUTO(mvm_instance) instance = NULL;
 	const char *name = args_at(a, 0);
+	const struct mvm_wait_options options = {
+		.size = sizeof(options),
+		.timeout_ms = args_limit_ms(a, "timeout"),
+	};
 	int status = -1;
 
 	if (args_flag(a, "workload"))
@@ -113,7 +120,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return report(c, mvm, name,
 			      status); /* it has just come to its end, or is gone by now */
 	if (r == 0)
-		r = mvm_instance_wait(instance, args_ms(a, "timeout", -1), &status, &c->err);
+		r = mvm_instance_wait(instance, &options, &status, &c->err);
 	if (r == -ETIMEDOUT)
 		return cli_error(c, -EBUSY, "instance '%s' still runs", name);
 	return r < 0 ? r : report(c, mvm, name, status);

@@ -67,7 +67,7 @@ int guest_command_parse(struct cli_context *c, const struct args *a, const struc
 		.user = args_string(a, "user"),
 		.input = args_flag(a, "interactive"),
 		.tty = tty,
-		.timeout_ms = args_ms(a, "timeout", -1),
+		.timeout_ms = args_limit_ms(a, "timeout"),
 		.signal_fd = -1,
 	};
 	return 0;
@@ -89,16 +89,18 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command)
 {
 	struct termios saved;
+	const int in = STDIN_FILENO, out = STDOUT_FILENO, errors = STDERR_FILENO;
 	struct mvm_exec_options options = {
+		.size = sizeof(options),
 		.command = (const char *const *)command->argv,
 		.env = command->env ? (const char *const *)command->env->v : NULL,
 		.workdir = command->workdir,
 		.user = command->user,
 		.tty = command->tty,
-		.stdin_fd = command->input ? STDIN_FILENO : -1,
-		.stdout_fd = STDOUT_FILENO,
-		.stderr_fd = STDERR_FILENO,
-		.signal_fd = command->signal_fd,
+		.stdin_fd = command->input ? &in : NULL,
+		.stdout_fd = &out,
+		.stderr_fd = &errors,
+		.signal_fd = &command->signal_fd,
 		.timeout_ms = command->timeout_ms,
 	};
 	int status = 0;

@@ -62,7 +62,7 @@ struct guest_command {
 	const char *workdir, *user;
 	bool input; /* pass standard input on */
 	bool tty;
-	int64_t timeout_ms; /* negative: none */
+	int64_t timeout_ms; /* 0: none */
 	int signal_fd;	    /* of guest_signals_block() */
 };
 

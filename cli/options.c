@@ -408,6 +408,12 @@ int64_t args_ms(const struct args *a, const char *name, int64_t fallback)
 	return v->given ? v->ms : fallback;
 }
 
+int64_t args_limit_ms(const struct args *a, const char *name)
+{
+	int64_t ms = args_ms(a, name, 0);
+	return args_given(a, name) && ms == 0 ? 1 : ms;
+}
+
 const struct strv *args_list(const struct args *a, const char *name)
 {
 	const struct arg_value *v = get(a, name);

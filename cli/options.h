@@ -69,6 +69,8 @@ uint32_t args_u32(const struct args *a, const char *name, uint32_t fallback);
 
 /* OPTION_DURATION. */
 int64_t args_ms(const struct args *a, const char *name, int64_t fallback);
+/* A time limit for the library, to which 0 is none: not given; a limit of 0 is 1 ms. */
+int64_t args_limit_ms(const struct args *a, const char *name);
 
 /* OPTION_LIST and OPTION_WORDS; empty when not given. */
 const struct strv *args_list(const struct args *a, const char *name);

@@ -40,6 +40,7 @@ struct mvm_forward {
 	char host_address[46]; /* numeric IPv4 or IPv6 address; "" means 127.0.0.1 */
 	uint16_t host_port;
 	uint16_t guest_port;
+	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
 };
 
 /*
@@ -52,9 +53,10 @@ MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct 
 /* A folder or file of this host, or a named volume (mvm/volume.h), that is copied into the guest
  * before its workload starts, for the workload's user. */
 struct mvm_volume {
-	char *host, *guest; /* absolute; owned */
-	char *name;	    /* in place of host, which is NULL then; owned */
-	bool write_back;    /* and copied back when the VM is stopped */
+	char *host, *guest;   /* absolute; owned */
+	char *name;	      /* in place of host, which is NULL then; owned */
+	bool write_back;      /* and copied back when the VM is stopped */
+	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
 };
 MVM_API void mvm_volume_done(struct mvm_volume *v);
 
@@ -256,26 +258,32 @@ struct mvm_event {
 typedef int (*mvm_event_fn)(void *arg, const struct mvm_event *event);
 
 struct mvm_events_options {
-	const char *since; /* as in struct mvm_logs_options */
-	bool follow;	   /* go on until cancel_fd is readable */
-	int cancel_fd;	   /* -1: none */
+	size_t size;	      /* MVM_EVENTS_OPTIONS_INIT sets it (mvm/struct.h) */
+	const char *since;    /* as in struct mvm_logs_options */
+	bool follow;	      /* go on until cancel_fd is readable */
+	const int *cancel_fd; /* NULL: none */
 };
+#define MVM_EVENTS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_events_options)
 
-/* What happened to all instances, the oldest first: the last four to eight megabytes of it. */
+/* What happened to all instances, the oldest first: the last four to eight megabytes of it.
+ * options NULL: all that is known, and no following. */
 MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 		       void *arg, struct mvm_error *err);
 
 struct mvm_exec_options {
+	size_t size;		    /* MVM_EXEC_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *const *command; /* NULL-terminated argument vector */
-	const char *const *env;	    /* NULL-terminated "K=V"; may be NULL */
+	const char *const *env;	    /* NULL-terminated "K=V"; NULL: none */
 	const char *workdir;	    /* NULL: the workload's, else / */
-	const char *user; /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
-	bool tty;	  /* give the command a terminal */
-	int stdin_fd;	  /* -1: it reads nothing */
-	int stdout_fd, stderr_fd;
-	int signal_fd;	    /* signalfd(2), SIGWINCH as a resize; -1: none */
-	int64_t timeout_ms; /* negative: none */
+	const char *user;    /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
+	bool tty;	     /* give the command a terminal */
+	const int *stdin_fd; /* NULL: it reads nothing */
+	const int *stdout_fd, *stderr_fd; /* NULL: dropped */
+	const int *signal_fd;		  /* signalfd(2), SIGWINCH as a resize; NULL: none */
+	int64_t timeout_ms;		  /* 0: none */
+	const int *cancel_fd;		  /* readable: the command is killed; NULL: none */
 };
+#define MVM_EXEC_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_exec_options)
 
 /*
  * Run a command in the guest, with its streams, to its end.
@@ -297,20 +305,23 @@ MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_ex
 #define MVM_COPY_MAX_BYTES (UINT64_C(64) << 30)
 
 struct mvm_copy_options {
-	bool follow_link;   /* the source may be a symbolic link to what is meant */
-	uint64_t max_bytes; /* out of the guest; 0: MVM_COPY_MAX_BYTES */
-	int stream_fd;	    /* the tar stream, where the host's path is NULL */
-	int64_t timeout_ms; /* negative: none */
-	int64_t idle_ms;    /* give up when the guest has said nothing for so long; 0: never */
-	int cancel_fd;	    /* readable: -ECANCELED; -1: none */
+	size_t size;	      /* MVM_COPY_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool follow_link;     /* the source may be a symbolic link to what is meant */
+	uint64_t max_bytes;   /* out of the guest; 0: MVM_COPY_MAX_BYTES */
+	const int *stream_fd; /* the tar stream, where the host's path is NULL */
+	int64_t timeout_ms;   /* 0: none */
+	int64_t idle_ms;      /* give up when the guest has said nothing for so long; 0: never */
 };
+#define MVM_COPY_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_copy_options)
 
 /*
  * Copy a file, link or folder into the guest, or out of it, with modes and times.
  *
  *   host_path   NULL: a tar stream from or to options->stream_fd
  *   guest_path  absolute
- *   note        gets a note when something was left out (devices, pipes, sockets); may be NULL
+ *   options     borrowed; NULL: all defaults
+ *   progress    gets a note when something was left out (devices, pipes, sockets); its cancel_fd
+ *               ends the copy; may be NULL
  *
  * A destination that is a folder gets the source into it; else it is the new name, in a folder that
  * must exist.  A source that ends in "/." means what is in that folder, and the destination is then
@@ -323,18 +334,19 @@ struct mvm_copy_options {
  */
 MVM_API int mvm_instance_copy_in(struct mvm_instance *instance, const char *host_path,
 				 const char *guest_path, const struct mvm_copy_options *options,
-				 const struct mvm_progress *note, struct mvm_error *err);
+				 const struct mvm_progress *progress, struct mvm_error *err);
 MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *guest_path,
 				  const char *host_path, const struct mvm_copy_options *options,
-				  const struct mvm_progress *note, struct mvm_error *err);
+				  const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Copy an instance's volumes with write_back from its guest back to this host, which
  * mvm_instance_stop() does by itself.  A file that is as it was here, in size, time and mode, is
  * not touched, and what has been removed in the guest stays here.  Nothing to do is success.
  *
- *   options  timeout_ms, for all of them together (negative: the instance's volume_timeout_ms),
- *            and cancel_fd count; NULL: that time
+ *   options   only timeout_ms counts, for all of them together (0: the instance's
+ *             volume_timeout_ms); NULL: that time
+ *   progress  its cancel_fd ends the copy; may be NULL
  *
  * After a file, or a volume, that fails the others are still tried; the error names the volumes
  * that did not come back whole, and the first few files.  A guest that says nothing for 30 s has
@@ -343,7 +355,8 @@ MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *gue
  * mvm_instance_copy_out().
  */
 MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
-				   const struct mvm_copy_options *options, struct mvm_error *err);
+				   const struct mvm_copy_options *options,
+				   const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * End the VM behind a handle and wait until it is gone; an attached instance is then removed.
@@ -353,28 +366,36 @@ MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
 				struct mvm_error *err);
 
+struct mvm_wait_options {
+	size_t size;	      /* MVM_WAIT_OPTIONS_INIT sets it (mvm/struct.h) */
+	int64_t timeout_ms;   /* 0: none */
+	const int *cancel_fd; /* readable: -ECANCELED; NULL: none */
+};
+#define MVM_WAIT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_wait_options)
+
 /*
  * Wait until the VM has ended and is not started again.
  *
- *   timeout_ms  negative: none
+ *   options     borrowed; NULL: as long as it takes
  *   ret_status  its exit_code as in struct mvm_instance_info; may be NULL
  *
- * -ETIMEDOUT when it has not ended by then.
+ * -ETIMEDOUT when it has not ended by then; -ECANCELED.
  */
-MVM_API int mvm_instance_wait(struct mvm_instance *instance, int64_t timeout_ms, int *ret_status,
-			      struct mvm_error *err);
+MVM_API int mvm_instance_wait(struct mvm_instance *instance, const struct mvm_wait_options *options,
+			      int *ret_status, struct mvm_error *err);
 
 /*
  * Wait until the template's command has ended in the guest.
  *
- *   timeout_ms  negative: none
+ *   options     borrowed; NULL: as long as it takes
  *   ret_status  its exit code, or 128 + the signal that ended it
  *
- * Errors: -ETIMEDOUT; -ESRCH (the VM has ended before); -EINVAL (the guest runs an init, which
- * ends only with its VM); -EBUSY (the VM is paused).
+ * Errors: -ETIMEDOUT; -ECANCELED; -ESRCH (the VM has ended before); -EINVAL (the guest runs an
+ * init, which ends only with its VM); -EBUSY (the VM is paused).
  */
-MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance, int64_t timeout_ms,
-				       int *ret_status, struct mvm_error *err);
+MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
+				       const struct mvm_wait_options *options, int *ret_status,
+				       struct mvm_error *err);
 
 /*
  * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
@@ -445,19 +466,21 @@ struct mvm_log_entry {
 typedef int (*mvm_log_fn)(void *arg, const struct mvm_log_entry *entry);
 
 struct mvm_logs_options {
-	bool console;	   /* what the kernel, the image's init and the agent print */
-	bool workload;	   /* what the template's command prints; neither of the two: both */
-	bool timestamps;   /* begin each line with when it came */
-	int64_t tail;	   /* only so many of the last lines; negative: all */
-	const char *since; /* only what came from then on: RFC 3339, or "10m" ago; NULL: all */
-	bool follow;	   /* go on until the instance has ended */
-	int cancel_fd;	   /* stop following when this becomes readable; -1: never */
-	int out_fd;
-	bool visible;  /* for terminals: spell out what one would obey, ESC as "^[" */
+	size_t size;	      /* MVM_LOGS_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool console;	      /* what the kernel, the image's init and the agent print */
+	bool workload;	      /* what the template's command prints; neither of the two: both */
+	bool timestamps;      /* begin each line with when it came */
+	const uint64_t *tail; /* only so many of the last lines; NULL: all */
+	const char *since;    /* only what came from then on: RFC 3339, or "10m" ago; NULL: all */
+	bool follow;	      /* go on until the instance has ended */
+	const int *cancel_fd; /* stop following when this becomes readable; NULL: never */
+	const int *out_fd;    /* what gets the log; may be NULL with fn */
+	bool visible;	      /* for terminals: spell out what one would obey, ESC as "^[" */
 	mvm_log_fn fn; /* gets the entries in place of out_fd, with `timestamps` and `visible`
-			* left to it; may be NULL */
+			* left to it; NULL: none */
 	void *arg;
 };
+#define MVM_LOGS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_logs_options)
 
 /*
  * Copy what an instance has printed to a descriptor, the oldest first.

@@ -19,6 +19,9 @@
  * Structs that the library provides (what a list, a lookup or a callback hands out) have no size:
  * callers never make, copy or embed them, and later versions append members to them, too.
  *
+ * Structs that callers put into arrays (mvm_forward, mvm_volume) have room for later members, which
+ * is 0: fill them with their parsers, or from `= { 0 }`.
+ *
  * struct mvm_error, mvm_strings, mvm_digest and mvm_template_setting never change.
  */
 #include <stddef.h>

@@ -58,7 +58,7 @@ static int guest_result(int status, const struct strbuf *words, struct strbuf *r
 
 static int carry(struct control *c, unsigned call, const struct strbuf *args,
 		 const struct session_io *io, int stdin_fd, int stdout_fd,
-		 const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+		 const struct copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) words = { 0 };
 	int status = 0;
@@ -119,8 +119,8 @@ uint64_t copy_tree_bytes(const char *path, bool follow)
 }
 
 int copy_put(struct control *c, int dir_fd, const char *host_path, const char *guest_path,
-	     bool contents, const char *name, enum put_owner owner,
-	     const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+	     bool contents, const char *name, enum put_owner owner, const struct copy_options *o,
+	     struct strbuf *ret_note, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO(pack) p = NULL;
@@ -144,7 +144,7 @@ int copy_put(struct control *c, int dir_fd, const char *host_path, const char *g
 }
 
 int copy_in(struct control *c, const char *host_path, const char *guest_path,
-	    const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+	    const struct copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	int r = check_guest_path(guest_path, err);
@@ -168,7 +168,7 @@ static int write_unpack(void *arg, const void *data, size_t len, struct mvm_erro
 }
 
 int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *host_path,
-	     const struct mvm_copy_options *o, unsigned flags, struct strbuf *ret_note,
+	     const struct copy_options *o, unsigned flags, struct strbuf *ret_note,
 	     struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
@@ -209,7 +209,7 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 }
 
 int copy_out(struct control *c, const char *guest_path, const char *host_path,
-	     const struct mvm_copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
+	     const struct copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
 	return copy_get(c, guest_path, AT_FDCWD, host_path, o, 0, ret_note, err);
 }

@@ -190,16 +190,12 @@ static int wait_for_more(const struct mvm_event_stream *s, int cancel_fd)
 	return r < 0 && errno != EINTR ? -errno : !fds[1].revents;
 }
 
-int events_read(int logs_fd, const struct mvm_events_options *options, mvm_event_fn fn, void *arg,
-		struct mvm_error *err)
+int events_read(int logs_fd, const struct mvm_event_stream_options *options, int cancel_fd,
+		mvm_event_fn fn, void *arg, struct mvm_error *err)
 {
-	const struct mvm_event_stream_options o = {
-		.follow = options->follow,
-		.since = options->since,
-	};
 	AUTO(mvm_event_stream) s = NULL;
 	const struct mvm_event *event;
-	int r = event_stream_open(logs_fd, &o, &s, err);
+	int r = event_stream_open(logs_fd, options, &s, err);
 	if (r < 0)
 		return r;
 	for (;;) {
@@ -207,7 +203,7 @@ int events_read(int logs_fd, const struct mvm_events_options *options, mvm_event
 		if (r < 0 || r == MVM_STREAM_END)
 			return r < 0 ? r : 0;
 		bool item = r == MVM_STREAM_ITEM;
-		r = item ? fn(arg, event) : wait_for_more(s, options->cancel_fd);
+		r = item ? fn(arg, event) : wait_for_more(s, cancel_fd);
 		if (r < 0)
 			return mvm_error_set(err, r, "events: %s", strerror(-r));
 		if (item == (r > 0)) /* an event that was enough, or a cancelled wait */

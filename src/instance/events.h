@@ -40,8 +40,8 @@ static inline void auto_ptr_mvm_event_stream(struct mvm_event_stream **p)
 	mvm_event_stream_close(*p);
 }
 
-/* Read all, then follow if asked to; see mvm_events(). */
-int events_read(int logs_fd, const struct mvm_events_options *options, mvm_event_fn fn, void *arg,
-		struct mvm_error *err);
+/* Read all, then follow until cancel_fd is readable if asked to; see mvm_events(). */
+int events_read(int logs_fd, const struct mvm_event_stream_options *options, int cancel_fd,
+		mvm_event_fn fn, void *arg, struct mvm_error *err);
 
 #endif

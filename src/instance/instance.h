@@ -124,8 +124,20 @@ void instance_cut_short(struct mvm_instance *i);
 /* Stop a running instance and wait until its VMM and supervisor are gone. */
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
 
+/* As struct mvm_logs_options, with descriptors as they are used here. */
+struct logs_options {
+	bool console, workload, timestamps;
+	int64_t tail; /* negative: all */
+	const char *since;
+	bool follow;
+	int cancel_fd, out_fd; /* -1: none */
+	bool visible;
+	mvm_log_fn fn;
+	void *arg;
+};
+
 /* See mvm_instance_logs(). */
-int instance_logs(int instances_fd, const char *name, const struct mvm_logs_options *options,
+int instance_logs(int instances_fd, const char *name, const struct logs_options *options,
 		  struct mvm_error *err);
 
 #endif

@@ -12,7 +12,7 @@
 #define OUT_HIGH ((size_t)64 * 1024)
 
 struct view {
-	const struct mvm_logs_options *options;
+	const struct logs_options *options;
 	struct strbuf out;
 	struct strbuf shown; /* of out, spelled out */
 	bool line_open;	     /* a part was printed last, */
@@ -90,7 +90,7 @@ static int show_all(struct view *v, struct mvm_log_stream *s, const char *name,
 		       : r;
 }
 
-int instance_logs(int instances_fd, const char *name, const struct mvm_logs_options *o,
+int instance_logs(int instances_fd, const char *name, const struct logs_options *o,
 		  struct mvm_error *err)
 {
 	const struct mvm_log_stream_options options = {

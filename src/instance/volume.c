@@ -16,7 +16,7 @@
 /* Nobody watches these: a guest that says nothing for so long has failed. */
 #define VOLUME_IDLE_MS 30000
 
-static const struct mvm_copy_options volume_options = {
+static const struct copy_options volume_options = {
 	.stream_fd = -1,
 	.timeout_ms = -1,
 	.idle_ms = VOLUME_IDLE_MS,
@@ -24,7 +24,7 @@ static const struct mvm_copy_options volume_options = {
 };
 
 static int folder_in(struct control *c, const struct record_volume *v, const struct volume_place *p,
-		     const struct mvm_copy_options *o, struct strbuf *note, struct mvm_error *err)
+		     const struct copy_options *o, struct strbuf *note, struct mvm_error *err)
 {
 	enum put_owner owner = v->write_back ? OWNER_FOLDERS : OWNER_WORKLOAD;
 	return copy_put(c, p->fd, p->path, v->guest, true, ".", owner, o, note, err);
@@ -33,7 +33,7 @@ static int folder_in(struct control *c, const struct record_volume *v, const str
 /* Into the folder of its place, which is made if missing; so a folder at its place is refused, as
  * the file cannot replace it. */
 static int file_in(struct control *c, const struct record_volume *v, const struct volume_place *p,
-		   const struct mvm_copy_options *o, struct strbuf *note, struct mvm_error *err)
+		   const struct copy_options *o, struct strbuf *note, struct mvm_error *err)
 {
 	const char *slash = strrchr(v->guest, '/');
 	AUTO_FREE char *folder = strndup(v->guest, (size_t)(slash - v->guest) + 1);
@@ -47,9 +47,9 @@ int64_t volumes_deadline_ns(const struct record *r)
 	return clock_deadline_ns(r->volume_timeout_ms ? r->volume_timeout_ms : VOLUME_TIMEOUT_MS);
 }
 
-static struct mvm_copy_options within(int64_t deadline_ns, int cancel_fd)
+static struct copy_options within(int64_t deadline_ns, int cancel_fd)
 {
-	struct mvm_copy_options options = volume_options;
+	struct copy_options options = volume_options;
 	options.timeout_ms = clock_remaining_ms(deadline_ns);
 	options.cancel_fd = cancel_fd;
 	return options;
@@ -58,7 +58,7 @@ static struct mvm_copy_options within(int64_t deadline_ns, int cancel_fd)
 static int copy_in_one(struct control *c, const struct record_volume *v, int64_t deadline_ns,
 		       struct strbuf *note, struct mvm_error *err)
 {
-	const struct mvm_copy_options options = within(deadline_ns, -1);
+	const struct copy_options options = within(deadline_ns, -1);
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
 	int r = volume_place_open(v->host, false, &p, err);
 	if (r < 0)
@@ -70,7 +70,7 @@ static int copy_in_one(struct control *c, const struct record_volume *v, int64_t
 static int copy_back_one(struct control *c, const struct record_volume *v, int64_t deadline_ns,
 			 int cancel_fd, struct strbuf *note, struct mvm_error *err)
 {
-	const struct mvm_copy_options options = within(deadline_ns, cancel_fd);
+	const struct copy_options options = within(deadline_ns, cancel_fd);
 	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON;
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
 	int r = volume_place_open(v->host, true, &p, err);

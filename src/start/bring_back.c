@@ -9,6 +9,7 @@
 #include "instance/instance.h"
 #include "instance/volume.h"
 #include "start/context.h"
+#include "start/start.h"
 #include "start/volumes.h"
 
 static bool is_over(const struct record *r)
@@ -26,22 +27,21 @@ static bool is_ending(int instances_fd, const char *name)
 }
 
 static int copy_back(struct mvm *mvm, const char *name, const struct record *rec,
-		     const struct mvm_copy_options *o, struct mvm_error *err)
+		     const struct copy_options *o, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	AUTO_DONE(strbuf) note = { 0 };
-	int64_t deadline_ns = o && o->timeout_ms >= 0 ? clock_deadline_ns(o->timeout_ms)
-						      : volumes_deadline_ns(rec);
+	int64_t deadline_ns = o->timeout_ms >= 0 ? clock_deadline_ns(o->timeout_ms)
+						 : volumes_deadline_ns(rec);
 	int r = mvm_instance_open(mvm, name, &i, err);
 	if (r == 0)
-		r = volumes_copy_back(&i->control, rec, deadline_ns, o ? o->cancel_fd : -1, &note,
-				      err);
+		r = volumes_copy_back(&i->control, rec, deadline_ns, o->cancel_fd, &note, err);
 	if (note.len)
 		events_add(store_dir(mvm->store, STORE_LOGS), "volumes", rec, note.data);
 	return r;
 }
 
-int volumes_bring_back(struct mvm *mvm, const char *name, const struct mvm_copy_options *o,
+int volumes_bring_back(struct mvm *mvm, const char *name, const struct copy_options *o,
 		       bool *ret_left, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
@@ -71,15 +71,15 @@ int volumes_check_returned(struct mvm *mvm, const char *name, struct mvm_error *
 }
 
 /* Its supervisor is at it: when the VM has ended, so has that. */
-static int await_supervisor(struct mvm *mvm, const char *name, const struct mvm_copy_options *o,
+static int await_supervisor(struct mvm *mvm, const char *name, const struct copy_options *o,
 			    struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	struct mvm_error ignored;
 	int r = mvm_instance_open(mvm, name, &i, &ignored);
 	if (r == 0) {
-		i->control.cancel_fd = o ? o->cancel_fd : -1;
-		r = mvm_instance_wait(i, o ? o->timeout_ms : -1, NULL, err);
+		i->control.cancel_fd = o->cancel_fd;
+		r = instance_wait(i, o->timeout_ms, NULL, err);
 	} else {
 		r = 0; /* it has ended by now */
 	}
@@ -87,9 +87,13 @@ static int await_supervisor(struct mvm *mvm, const char *name, const struct mvm_
 }
 
 int mvm_instance_copy_back(struct mvm *mvm, const char *name,
-			   const struct mvm_copy_options *options, struct mvm_error *err)
+			   const struct mvm_copy_options *options,
+			   const struct mvm_progress *progress, struct mvm_error *err)
 {
-	bool left;
-	int r = volumes_bring_back(mvm, name, options, &left, err);
-	return r == 0 && left ? await_supervisor(mvm, name, options, err) : r;
+	struct copy_options o;
+	bool left = false;
+	int r = copy_options_take(options, progress, &o, err);
+	if (r == 0)
+		r = volumes_bring_back(mvm, name, &o, &left, err);
+	return r == 0 && left ? await_supervisor(mvm, name, &o, err) : r;
 }

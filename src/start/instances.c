@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public face of instances (mvm/instance.h) but for starting them: by handle, by name. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "instance/events.h"
@@ -55,17 +57,33 @@ const char *mvm_instance_start_json(const struct mvm_instance *i)
 	return i->start_json;
 }
 
-int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, int *ret_status,
-		      struct mvm_error *err)
+#define EXEC_OPTIONS_FIRST STRUCT_END(struct mvm_exec_options, cancel_fd)
+
+static int fd_or(const int *fd, int otherwise)
+{
+	return fd ? *fd : otherwise;
+}
+
+int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *options,
+		      int *ret_status, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	struct winsize size = { 0 };
+	struct mvm_exec_options o;
+	AUTO_CLOSE int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	exec_put_command(&args, o->command, o->env, o->workdir, o->user);
-	wire_put_u64(&args, FIELD_STDIN, o->stdin_fd >= 0);
-	if (o->tty) {
+	int r = null_fd < 0 ? mvm_error_set(err, -errno, "/dev/null: %s", strerror(errno))
+			    : mvm_struct_take(&o, sizeof(o), EXEC_OPTIONS_FIRST, options, err);
+	if (r < 0)
+		return r;
+	if (!o.command || !o.command[0])
+		return mvm_error_set(err, -EINVAL, "there is no command to run");
+	int stdin_fd = fd_or(o.stdin_fd, -1);
+	exec_put_command(&args, o.command, o.env, o.workdir, o.user);
+	wire_put_u64(&args, FIELD_STDIN, stdin_fd >= 0);
+	if (o.tty) {
 		wire_put_u64(&args, FIELD_TTY, 1);
-		if (ioctl(o->stdin_fd, TIOCGWINSZ, &size) == 0) {
+		if (ioctl(stdin_fd, TIOCGWINSZ, &size) == 0) {
 			wire_put_u64(&args, FIELD_ROWS, size.ws_row);
 			wire_put_u64(&args, FIELD_COLUMNS, size.ws_col);
 		}
@@ -73,14 +91,17 @@ int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *o, 
 	const struct session_spec exec = {
 		.call = CALL_EXEC,
 		.args = &args,
-		.stdin_fd = o->stdin_fd,
-		.stdout_fd = o->stdout_fd,
-		.stderr_fd = o->stderr_fd,
-		.signal_fd = o->signal_fd,
-		.tty_fd = o->tty ? o->stdin_fd : -1,
-		.deadline_ns = clock_deadline_ns(o->timeout_ms),
+		.stdin_fd = stdin_fd,
+		.stdout_fd = fd_or(o.stdout_fd, null_fd),
+		.stderr_fd = fd_or(o.stderr_fd, null_fd),
+		.signal_fd = fd_or(o.signal_fd, -1),
+		.tty_fd = o.tty ? stdin_fd : -1,
+		.deadline_ns = o.timeout_ms > 0 ? clock_deadline_ns(o.timeout_ms) : DEADLINE_NONE,
 	};
-	return session_run(&i->control, &exec, ret_status, err);
+	i->control.cancel_fd = fd_or(o.cancel_fd, -1);
+	r = session_run(&i->control, &exec, ret_status, err);
+	i->control.cancel_fd = -1;
+	return r;
 }
 
 int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
@@ -92,8 +113,8 @@ int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_e
 	return r == -EREMOTEIO ? 0 : r; /* it has ended already */
 }
 
-int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
-		      struct mvm_error *err)
+int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
+		  struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
 	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
@@ -106,12 +127,41 @@ int mvm_instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_statu
 	return 0;
 }
 
-int mvm_instance_wait_workload(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
-			       struct mvm_error *err)
+/* Until when, and what ends it: to the control. */
+static int begin_wait(struct mvm_instance *i, const struct mvm_wait_options *options,
+		      int64_t *ret_timeout_ms, struct mvm_error *err)
+{
+	struct mvm_wait_options o;
+	int r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_wait_options, cancel_fd),
+				options, err);
+	if (r < 0)
+		return r;
+	*ret_timeout_ms = o.timeout_ms > 0 ? o.timeout_ms : -1;
+	i->control.cancel_fd = fd_or(o.cancel_fd, -1);
+	return 0;
+}
+
+int mvm_instance_wait(struct mvm_instance *i, const struct mvm_wait_options *options,
+		      int *ret_status, struct mvm_error *err)
+{
+	int64_t timeout_ms;
+	int r = begin_wait(i, options, &timeout_ms, err);
+	if (r == 0)
+		r = instance_wait(i, timeout_ms, ret_status, err);
+	i->control.cancel_fd = -1;
+	return r;
+}
+
+int mvm_instance_wait_workload(struct mvm_instance *i, const struct mvm_wait_options *options,
+			       int *ret_status, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
-	int r = control_call(&i->control, CALL_AWAIT, "waiting for the workload", NULL,
-			     clock_deadline_ns(timeout_ms), &reply, err);
+	int64_t timeout_ms;
+	int r = begin_wait(i, options, &timeout_ms, err);
+	if (r == 0)
+		r = control_call(&i->control, CALL_AWAIT, "waiting for the workload", NULL,
+				 clock_deadline_ns(timeout_ms), &reply, err);
+	i->control.cancel_fd = -1;
 	if (r < 0)
 		return r;
 	r = message_get_end(reply.data, reply.len, NULL);
@@ -247,7 +297,7 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 
 int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, struct mvm_error *err)
 {
-	const struct mvm_copy_options options = {
+	const struct copy_options options = {
 		.stream_fd = -1,
 		.timeout_ms = timeout_ms,
 		.cancel_fd = -1,
@@ -311,9 +361,30 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	return r;
 }
 
+#define LOGS_OPTIONS_FIRST STRUCT_END(struct mvm_logs_options, arg)
+
 int mvm_instance_logs(struct mvm *mvm, const char *name, const struct mvm_logs_options *options,
 		      struct mvm_error *err)
 {
+	struct mvm_logs_options o;
 	int fd = instances_dir(mvm, err);
-	return fd < 0 ? fd : instance_logs(fd, name, options, err);
+	int r = fd < 0 ? fd : mvm_struct_take(&o, sizeof(o), LOGS_OPTIONS_FIRST, options, err);
+	if (r < 0)
+		return r;
+	if (!o.fn && !o.out_fd)
+		return mvm_error_set(err, -EINVAL, "nobody is named who takes the log");
+	const struct logs_options logs = {
+		.console = o.console,
+		.workload = o.workload,
+		.timestamps = o.timestamps,
+		.tail = o.tail && *o.tail <= INT64_MAX ? (int64_t)*o.tail : -1,
+		.since = o.since,
+		.follow = o.follow,
+		.cancel_fd = fd_or(o.cancel_fd, -1),
+		.out_fd = fd_or(o.out_fd, -1),
+		.visible = o.visible,
+		.fn = o.fn,
+		.arg = o.arg,
+	};
+	return instance_logs(fd, name, &logs, err);
 }

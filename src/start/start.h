@@ -91,6 +91,10 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
 
+/* Wait until the VM has ended; as mvm_instance_wait(), timeout_ms negative: for ever. */
+int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
+		  struct mvm_error *err);
+
 /* Once per boot of the host: look for instances that went down with it, and say so. */
 int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress);
 

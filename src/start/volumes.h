@@ -7,6 +7,8 @@
 
 #include <mvm/instance.h>
 
+#include "instance/copy.h"
+
 /*
  * Copies of volumes in which every one has its path on this host: named ones are made if missing.
  *
@@ -18,6 +20,10 @@
 int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, uint32_t n_instances,
 		    struct mvm_volume **ret, struct mvm_error *err);
 
+/* The caller's options as they are used within, with what cancels.  from, progress: may be NULL. */
+int copy_options_take(const struct mvm_copy_options *from, const struct mvm_progress *progress,
+		      struct copy_options *ret, struct mvm_error *err);
+
 /*
  * Copy a running instance's volumes back, unless somebody is ending it already.
  *
@@ -26,7 +32,7 @@ int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, ui
  *
  * Errors: as mvm_instance_copy_back().
  */
-int volumes_bring_back(struct mvm *mvm, const char *name, const struct mvm_copy_options *options,
+int volumes_bring_back(struct mvm *mvm, const char *name, const struct copy_options *options,
 		       bool *ret_left, struct mvm_error *err);
 
 /* Of a VM that has ended: -EIO and the record's words when something did not come back. */

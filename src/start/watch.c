@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/extend.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "instance/events.h"
@@ -18,12 +19,18 @@
 int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 	       void *arg, struct mvm_error *err)
 {
+	struct mvm_events_options o;
+	int r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_events_options, cancel_fd),
+				options, err);
+	if (r < 0)
+		return r;
+	const struct mvm_event_stream_options stream = { .follow = o.follow, .since = o.since };
 	int fd = store_dir(mvm->store, STORE_LOGS);
-	if (fd == -ENOENT && !options->follow) /* a read-only folder in which nothing happened */
+	if (fd == -ENOENT && !o.follow) /* a read-only folder in which nothing happened */
 		return 0;
 	if (fd < 0)
 		return store_dir_failed(mvm->store, STORE_LOGS, fd, err);
-	return events_read(fd, options, fn, arg, err);
+	return events_read(fd, &stream, o.cancel_fd ? *o.cancel_fd : -1, fn, arg, err);
 }
 
 /* Tell of each stray folder once, not with every `ps`.  What was told is written down. */

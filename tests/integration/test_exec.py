@@ -166,7 +166,7 @@ class Exec(guests.TestCase):
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
-        script = "trap 'stty size' WINCH; stty size; until read line; do :; done; echo \"<$line>\"; tty; exit 5"
+        script = "trap 'stty size' WINCH; stty size; until read -t 1 line; do :; done; echo \"<$line>\"; tty; exit 5"
         child = os.fork()
         if child == 0:
             os.setsid()

@@ -101,21 +101,21 @@ static int stop_at_b(void *arg, const struct mvm_event *e)
 /* mvm_events() is a loop over the stream. */
 static void a_reader_of_events_may_stop(void **state)
 {
-	struct mvm_events_options o = { .cancel_fd = -1 };
+	struct mvm_event_stream_options o = MVM_EVENT_STREAM_OPTIONS_INIT;
 	struct mvm_error err = { 0 };
 	int n = 0;
 	add_event(state, "started", "a");
-	assert_int_equal(events_read(scratch_fd(state), &o, stop_at_b, &n, &err), 0);
+	assert_int_equal(events_read(scratch_fd(state), &o, -1, stop_at_b, &n, &err), 0);
 	add_event(state, "started", "b");
 	add_event(state, "started", "d");
 	o.follow = true;
-	assert_int_equal(events_read(scratch_fd(state), &o, stop_at_b, &n, &err), 7);
+	assert_int_equal(events_read(scratch_fd(state), &o, -1, stop_at_b, &n, &err), 7);
 	assert_int_equal(n, 3);
-	o.cancel_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* readable at once */
+	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC); /* at once */
 	o.since = "2100-01-01T00:00:00Z";
-	assert_int_equal(events_read(scratch_fd(state), &o, stop_at_b, &n, &err), 0);
+	assert_int_equal(events_read(scratch_fd(state), &o, readable, stop_at_b, &n, &err), 0);
 	assert_int_equal(n, 3);
-	(void)close(o.cancel_fd);
+	(void)close(readable);
 }
 
 /* ---- logs ---- */
