@@ -31,7 +31,8 @@
 		  .kind = OPTION_SIZE,                                                             \
 		  .value = "SIZE",                                                                 \
 		  .help = "a writable disk of its own for every VM",                               \
-		  .min = 1 },                                                                      \
+		  .min = MVM_DATA_DISK_MIB_MIN,                                                    \
+		  .max = MVM_DATA_DISK_MIB_MAX },                                                  \
 		{ .name = "kernel",                                                                \
 		  .kind = OPTION_STRING,                                                           \
 		  .value = "NAME",                                                                 \

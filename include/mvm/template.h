@@ -20,10 +20,14 @@
 #define MVM_DEFAULT_VCPUS   2
 #define MVM_DEFAULT_MEM_MIB 1024
 
-/* The size of a machine that can be built and run; files may say more or less. */
-#define MVM_VCPUS_MIN	1u
-#define MVM_VCPUS_MAX	32u
-#define MVM_MEM_MIB_MIN 96u
+/* The sizes of a machine that mvm builds and runs.  A template.json of an older mvm may be outside
+ * them.  A data disk of 0 MiB means none; a disk below the minimum has no room for the journal and
+ * the file system's own tables. */
+#define MVM_VCPUS_MIN	      1u
+#define MVM_VCPUS_MAX	      32u
+#define MVM_MEM_MIB_MIN	      96u
+#define MVM_DATA_DISK_MIB_MIN 8u
+#define MVM_DATA_DISK_MIB_MAX (8u << 20)
 
 /* Buffers that take any template's id, any revision's name and any cache key, with their NUL. */
 #define MVM_TEMPLATE_ID_SIZE 64

@@ -107,7 +107,21 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 	    (r = read_health(t, &run->health, err)) < 0)
 		return r;
 	const char *problem = run_problem(run, &key);
-	return problem ? toml_key_error(t, key, err, "%s", problem) : 0;
+	if (!problem)
+		return 0;
+	struct toml_table health;
+	if (str_starts(key, "health.") && toml_get_table(t, "health", &health, err) > 0)
+		return toml_key_error(&health, key + strlen("health."), err, "%s", problem);
+	return toml_key_error(t, key, err, "%s", problem);
+}
+
+static int read_data_disk(const struct toml_table *t, uint32_t *ret, struct mvm_error *err)
+{
+	int r = config_get_u32(t, CONFIG_VARIANT, "data_disk_mib", ret, err);
+	if (r > 0 && *ret > 0 && *ret < MVM_DATA_DISK_MIB_MIN)
+		return toml_key_error(t, "data_disk_mib", err, "%u is neither 0 nor at least %u",
+				      (unsigned)*ret, MVM_DATA_DISK_MIB_MIN);
+	return r;
 }
 
 /* A name of the given kind; an empty one counts as not given. */
@@ -174,7 +188,7 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	if ((r = read_name(t, "profile", NAME_PROFILE, &v->profile, err)) < 0 ||
 	    (r = config_get_u32(t, CONFIG_VARIANT, "vcpus", &vcpus, err)) < 0 ||
 	    (r = config_get_u32(t, CONFIG_VARIANT, "mem_mib", &v->mem_mib, err)) < 0 ||
-	    (r = config_get_u32(t, CONFIG_VARIANT, "data_disk_mib", &v->data_disk_mib, err)) < 0 ||
+	    (r = read_data_disk(t, &v->data_disk_mib, err)) < 0 ||
 	    (r = read_run(t, &v->run, err)) < 0)
 		return r;
 	v->vcpus = (uint8_t)vcpus;

@@ -9,16 +9,17 @@
 #define TEXT_(number) #number
 
 /* said in words below */
-_Static_assert(MVM_VCPUS_MIN == 1 && MVM_VCPUS_MAX == 32 && MVM_MEM_MIB_MIN == 96, "limits");
+_Static_assert(MVM_DATA_DISK_MIB_MIN == 8, "limits");
 _Static_assert(MVM_HEALTH_INTERVAL_MS == 200 && MVM_HEALTH_TIMEOUT_S == 60 &&
 		       MVM_HEALTH_RETRIES == 3,
 	       "defaults");
 
 #define ID_RULE	  "1 to 63 of a-z 0-9 - _, beginning with a letter or digit"
+#define OR_EMPTY  "; empty means the default"
 #define NAME_RULE "1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
 
 const struct config_key config_keys[CONFIG_KEYS_N] = {
-	{ "template_id", CONFIG_TOP, "string", .limits = ID_RULE, .by_default = "none",
+	{ "template_id", CONFIG_TOP, "string", .limits = ID_RULE OR_EMPTY, .by_default = "none",
 	  .help = "A variant without a name of its own becomes the template <template_id>-<role>. "
 		  "Needed unless every variant has a name.",
 	  .example = "template_id = \"web\"" },
@@ -27,24 +28,24 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 		  "oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], or a Nix flake, with or "
 		  "without #ATTRIBUTE. A relative one counts from the file's folder.",
 	  .example = "flake_ref = \"dir:rootfs\"" },
-	{ "profile", BOTH, "string", .limits = NAME_RULE,
+	{ "profile", BOTH, "string", .limits = NAME_RULE OR_EMPTY,
 	  .by_default = "\"" MVM_DEFAULT_PROFILE "\"",
 	  .help = "Chooses the package of a Nix flake, with the role.",
 	  .example = "profile = \"minimal\"" },
 	{ "variants", CONFIG_TOP, "array of tables", .limits = "1 to 4096",
 	  .by_default = "required", .help = "One template each.", .example = "[[variants]]" },
-	{ "name", CONFIG_VARIANT, "string", .limits = ID_RULE ", each once",
+	{ "name", CONFIG_VARIANT, "string", .limits = ID_RULE ", each once" OR_EMPTY,
 	  .by_default = "<template_id>-<role>", .help = "The template's name.",
 	  .example = "name = \"web-gateway\"" },
 	{ "role", CONFIG_VARIANT, "string", .limits = NAME_RULE, .by_default = "required",
 	  .help = "What the VM is for; it chooses the package of a Nix flake, with the profile.",
 	  .example = "role = \"worker\"" },
-	{ "vcpus", CONFIG_VARIANT, "whole number", 0, UINT8_MAX, "1 to 32 to build and run",
+	{ "vcpus", CONFIG_VARIANT, "whole number", MVM_VCPUS_MIN, MVM_VCPUS_MAX, NULL,
 	  TEXT(MVM_DEFAULT_VCPUS), "Virtual CPUs.", "vcpus = 2" },
-	{ "mem_mib", CONFIG_VARIANT, "whole number", 0, UINT32_MAX, "at least 96 to build and run",
+	{ "mem_mib", CONFIG_VARIANT, "whole number", MVM_MEM_MIB_MIN, UINT32_MAX, NULL,
 	  TEXT(MVM_DEFAULT_MEM_MIB), "Memory in MiB.", "mem_mib = 512" },
-	{ "data_disk_mib", CONFIG_VARIANT, "whole number", 0, UINT32_MAX, NULL, "0",
-	  "Size of the data disk in MiB; 0 is none.", "data_disk_mib = 1024" },
+	{ "data_disk_mib", CONFIG_VARIANT, "whole number", 0, MVM_DATA_DISK_MIB_MAX, "not 1 to 7",
+	  "0", "Size of the data disk in MiB; 0 is none.", "data_disk_mib = 1024" },
 	{ "command", BOTH, "array of strings", .limits = "at most 4096 words",
 	  .by_default = "the image's own command or init",
 	  .help = "The workload: a program in the image and its arguments. No shell reads them.",
@@ -59,7 +60,7 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .help = "\"image\" boots with the initrd that a Nix flake brings. Such a guest has no "
 		  "agent, so it goes with none of command, env, health and on_restore.",
 	  .example = "initrd = \"mvm\"" },
-	{ "kernel", BOTH, "string", .limits = NAME_RULE,
+	{ "kernel", BOTH, "string", .limits = NAME_RULE OR_EMPTY,
 	  .by_default = "the image's own, or the only one there is",
 	  .help = "A guest kernel of 'mvm kernel list'.", .example = "kernel = \"debian-6.1\"" },
 	{ "boot_args", BOTH, "string", .limits = "at most 1024 printable ASCII characters",

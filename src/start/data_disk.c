@@ -15,16 +15,16 @@
 #include "start/memory_file.h"
 #include "store/blob.h"
 
-#define LABEL	     "data"
-#define SIZE_MIN_MIB 8u /* the journal and the file system's own tables */
-#define SIZE_MAX_MIB (8u << 20)
+#define LABEL "data"
 
 int data_disk_check(uint32_t size_mib, struct mvm_error *err)
 {
-	if (size_mib == 0 || (size_mib >= SIZE_MIN_MIB && size_mib <= SIZE_MAX_MIB))
+	if (size_mib == 0 ||
+	    (size_mib >= MVM_DATA_DISK_MIB_MIN && size_mib <= MVM_DATA_DISK_MIB_MAX))
 		return 0;
-	return mvm_error_set(err, -EINVAL, "data_disk_mib: %" PRIu32 " is not between %u and %u",
-			     size_mib, SIZE_MIN_MIB, SIZE_MAX_MIB);
+	return mvm_error_set(err, -EINVAL,
+			     "data_disk_mib: %" PRIu32 " is neither 0 nor between %u and %u",
+			     size_mib, MVM_DATA_DISK_MIB_MIN, MVM_DATA_DISK_MIB_MAX);
 }
 
 /* The digest of a disk of this size that was made before.  1 or 0. */

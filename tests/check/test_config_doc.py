@@ -60,6 +60,13 @@ class Page(harness.TestCase):
                 self.mvm_fails(1, "template", "apply", self.write("template.toml", text),
                                says=f"{name}: {value} is ")
 
+    def test_numbers_at_their_limits_are_accepted(self):
+        for key in (key for key in self.keys() if key["max"]):
+            table = "[variants.health]\n" if key["health"] else ""
+            for value in key["min"], key["max"]:
+                self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n'
+                           f'{table}{key["name"]} = {value}\n')
+
     def test_defaults_are_those_of_create(self):
         self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n')
         self.mvm_ok("template", "create", "c", "--flake", "dir:rootfs")

@@ -110,6 +110,8 @@ class Create(Specs):
         for args, says in ((["--mem", "0.1M"], "not a size"), (["--mem", "1K"], "--mem"),
                            (["--mem", "64M"], "--mem"), (["--cpus", "0"], "--cpus"),
                            (["--cpus", "33"], "--cpus"), (["--data-disk", "0"], "--data-disk"),
+                           (["--data-disk", "7"], "'--data-disk': '7' is not between 8 and"),
+                           (["--data-disk", "9T"], "--data-disk"),
                            (["--mem", "1.00001G"], "--mem"), (["--network", "tap"], "none or")):
             with self.subTest(args):
                 self.mvm_fails(2, "template", "create", "web", "--flake", ".", *args, says=says)

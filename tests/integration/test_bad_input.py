@@ -81,7 +81,7 @@ class Inputs(guests.TestCase):
                 second = guests.VARIANT.replace("worker", "second").replace(old, new)
                 says = self.build_fails(1, guests.CONFIG + second)
                 self.assertIn(new.rpartition("= ")[2], says)
-                self.assertEqual(says.count("template 'web-second'"), 1)
+                self.assertEqual(says.count("variants[1]."), 1)
                 self.mvm_fails(1, "template", "apply", self.path("template.toml"))
                 self.assertEqual(self.mvm_json("template", "list"), []) # not the good one either
 

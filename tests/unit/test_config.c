@@ -155,19 +155,24 @@ static void mistakes_are_named_with_file_line_and_key(void **state)
 		  "template.toml:2: variants[0].name: is missing, and there is no template_id to "
 		  "make one from" },
 		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 300\nmem_mib = 1\n",
-		  "template.toml:5: variants[0].vcpus: 300 is more than 255" },
+		  "template.toml:5: variants[0].vcpus: 300 is more than 32" },
+		{ HEAD VARIANT "data_disk_mib = 7\n",
+		  "template.toml:7: variants[0].data_disk_mib: 7 is neither 0 nor at least 8" },
+		{ HEAD VARIANT "[variants.health]\nretries = 1\nhttp = \"ftp://a\"\n",
+		  "template.toml:9: variants[0].health.http: expected a URL that starts with "
+		  "http://" },
 		{ HEAD VARIANT "data_disk_mib = -1\n",
 		  "template.toml:7: variants[0].data_disk_mib: -1 is less than 0" },
 		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 2.0\nmem_mib = 1\n",
 		  "template.toml:5: variants[0].vcpus: expected a whole number, not a number with "
 		  "a "
 		  "fraction" },
-		{ HEAD "[[variants]]\nvcpus = 1\nmem_mib = 1\n",
+		{ HEAD "[[variants]]\nvcpus = 1\nmem_mib = 128\n",
 		  "template.toml:3: variants[0].role: is missing" },
 		{ HEAD VARIANT VARIANT,
 		  "template.toml:7: variants[1].name: 'web-worker' is also the name of "
 		  "variants[0]" },
-		{ HEAD "[[variants]]\nrole = \"W\"\nvcpus = 1\nmem_mib = 1\n",
+		{ HEAD "[[variants]]\nrole = \"W\"\nvcpus = 1\nmem_mib = 128\n",
 		  "template.toml:4: variants[0].role: 'W' makes the template name 'web-W', which "
 		  "is "
 		  "not valid: use 1 to 63 of a-z 0-9 - _, starting with a letter or digit" },
@@ -244,7 +249,7 @@ static void what_is_missing_may_be_there_by_another_name(void **state)
 		{ HEAD "[[variant]]\n",
 		  "template.toml:3: variant: unknown key; did you mean 'variants'?",
 		  "template.toml: variants: is missing: at least one [[variants]] is needed" },
-		{ HEAD "[[variants]]\nrol = \"w\"\nmem_mib = 1\n",
+		{ HEAD "[[variants]]\nrol = \"w\"\nmem_mib = 128\n",
 		  "template.toml:4: variants[0].rol: unknown key; did you mean 'role'?",
 		  "template.toml:3: variants[0].role: is missing" },
 	};
@@ -262,17 +267,17 @@ static void what_is_missing_may_be_there_by_another_name(void **state)
 	}
 }
 
-static void extreme_numbers_of_the_types_are_read(void **state)
+static void the_largest_numbers_are_read(void **state)
 {
 	(void)state;
 	AUTO_DONE(mvm_template_config) c = { 0 };
-	assert_int_equal(parse(HEAD "[[variants]]\nrole = \"w\"\nvcpus = 255\n"
-				    "mem_mib = 4294967295\ndata_disk_mib = 4294967295\n",
+	assert_int_equal(parse(HEAD "[[variants]]\nrole = \"w\"\nvcpus = 32\n"
+				    "mem_mib = 4294967295\ndata_disk_mib = 8388608\n",
 			       0, &c, NULL, NULL),
 			 0);
-	assert_int_equal(c.variants[0].vcpus, 255);
+	assert_int_equal(c.variants[0].vcpus, 32);
 	assert_int_equal(c.variants[0].mem_mib, UINT32_MAX);
-	assert_int_equal(c.variants[0].data_disk_mib, UINT32_MAX);
+	assert_int_equal(c.variants[0].data_disk_mib, 8u << 20);
 }
 
 static void a_thousand_variants_are_fine(void **state)
@@ -416,7 +421,7 @@ int main(void)
 		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),
 		cmocka_unit_test(unknown_keys_warn_or_fail_when_strict),
 		cmocka_unit_test(what_is_missing_may_be_there_by_another_name),
-		cmocka_unit_test(extreme_numbers_of_the_types_are_read),
+		cmocka_unit_test(the_largest_numbers_are_read),
 		cmocka_unit_test(a_thousand_variants_are_fine),
 		cmocka_unit_test(only_relative_paths_in_references_are_made_absolute),
 		cmocka_unit_test(a_scheme_without_a_path_is_refused),
