@@ -106,7 +106,7 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 	    (r = toml_get_strings(t, "on_restore", &run->on_restore, err)) < 0 ||
 	    (r = read_health(t, &run->health, err)) < 0)
 		return r;
-	const char *problem = run_problem(run, &key);
+	const char *problem = run_input_problem(run, &key);
 	if (!problem)
 		return 0;
 	struct toml_table health;

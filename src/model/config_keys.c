@@ -3,19 +3,23 @@
 
 #include <assert.h>
 
+#include "model/run.h"
+
 #define BOTH (CONFIG_TOP | CONFIG_VARIANT)
 
 #define TEXT(number)  TEXT_(number)
 #define TEXT_(number) #number
 
 /* said in words below */
-_Static_assert(MVM_DATA_DISK_MIB_MIN == 8, "limits");
+_Static_assert(MVM_DATA_DISK_MIB_MIN == 8 && RUN_LIST_MAX == 4096 && RUN_BYTES_MAX == 56u << 10,
+	       "limits");
 _Static_assert(MVM_HEALTH_INTERVAL_MS == 200 && MVM_HEALTH_TIMEOUT_S == 60 &&
 		       MVM_HEALTH_RETRIES == 3,
 	       "defaults");
 
 #define ID_RULE	  "1 to 63 of a-z 0-9 - _, beginning with a letter or digit"
 #define OR_EMPTY  "; empty means the default"
+#define IN_BYTES  "; command, env and on_restore at most 56 KiB together"
 #define NAME_RULE "1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
 
 const struct config_key config_keys[CONFIG_KEYS_N] = {
@@ -23,12 +27,13 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .help = "A variant without a name of its own becomes the template <template_id>-<role>. "
 		  "Needed unless every variant has a name.",
 	  .example = "template_id = \"web\"" },
-	{ "flake_ref", CONFIG_TOP, "string", .by_default = "required",
+	{ "flake_ref", CONFIG_TOP, "string", .limits = "at most 4096 bytes, no control characters",
+	  .by_default = "required",
 	  .help = "Where the root filesystem comes from: dir:FOLDER, tar:FILE, oci:DIR[:TAG], "
 		  "oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], or a Nix flake, with or "
 		  "without #ATTRIBUTE. A relative one counts from the file's folder.",
 	  .example = "flake_ref = \"dir:rootfs\"" },
-	{ "profile", BOTH, "string", .limits = NAME_RULE OR_EMPTY,
+	{ "profile", BOTH, "string", .limits = NAME_RULE "; empty counts as missing",
 	  .by_default = "\"" MVM_DEFAULT_PROFILE "\"",
 	  .help = "Chooses the package of a Nix flake, with the role.",
 	  .example = "profile = \"minimal\"" },
@@ -46,11 +51,11 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  TEXT(MVM_DEFAULT_MEM_MIB), "Memory in MiB.", "mem_mib = 512" },
 	{ "data_disk_mib", CONFIG_VARIANT, "whole number", 0, MVM_DATA_DISK_MIB_MAX, "not 1 to 7",
 	  "0", "Size of the data disk in MiB; 0 is none.", "data_disk_mib = 1024" },
-	{ "command", BOTH, "array of strings", .limits = "at most 4096 words",
+	{ "command", BOTH, "array of strings", .limits = "at most 4096 words" IN_BYTES,
 	  .by_default = "the image's own command or init",
 	  .help = "The workload: a program in the image and its arguments. No shell reads them.",
 	  .example = "command = [\"/bin/httpd\", \"-f\", \"-p\", \"8080\"]" },
-	{ "env", BOTH, "table of strings", .limits = "at most 4096; no '=' in names",
+	{ "env", BOTH, "table of strings", .limits = "at most 4096; no '=' in names" IN_BYTES,
 	  .by_default = "the image's", .help = "Environment of the workload, over the image's.",
 	  .example = "env = { PORT = \"8080\" }" },
 	{ "network", BOTH, "string", .limits = "\"user\" or \"none\"", .by_default = "\"user\"",
@@ -66,17 +71,21 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "boot_args", BOTH, "string", .limits = "at most 1024 printable ASCII characters",
 	  .by_default = "none", .help = "Added to the kernel's command line.",
 	  .example = "boot_args = \"quiet\"" },
-	{ "on_restore", BOTH, "array of strings", .limits = "at most 4096 words",
+	{ "on_restore", BOTH, "array of strings", .limits = "at most 4096 words" IN_BYTES,
 	  .by_default = "none",
 	  .help = "A command that runs in every clone, once its identity is its own.",
 	  .example = "on_restore = [\"/bin/reload\"]" },
 	{ "health", BOTH, "table", .by_default = "healthy when the agent answers",
 	  .help = "When the guest is healthy: a snapshot is taken once it is.",
 	  .example = "health = { tcp = 8080 }" },
-	{ "exec", CONFIG_HEALTH, "array of strings", .limits = "at most one of exec, http and tcp",
+	{ "exec", CONFIG_HEALTH, "array of strings",
+	  .limits = "at most one of exec, http and tcp; at most 4096 words and 56 KiB",
 	  .by_default = "none", .help = "Healthy when this command ends with 0.",
 	  .example = "exec = [\"/bin/true\"]" },
-	{ "http", CONFIG_HEALTH, "string", .limits = "http://, at most 2048 characters",
+	{ "http", CONFIG_HEALTH, "string",
+	  .limits =
+		  "http:// and an IPv4 address, an IPv6 address in brackets or localhost; at most "
+		  "2048 characters",
 	  .by_default = "none",
 	  .help = "Healthy when this URL, asked in the guest, answers with 2xx or 3xx.",
 	  .example = "http = \"http://127.0.0.1:8080/\"" },

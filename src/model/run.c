@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/http_url.h"
 #include "base/str.h"
 #include "model/model_json.h"
 #include "model/name.h"
@@ -14,6 +15,9 @@
 
 #define BOOT_ARGS_MAX 1024 /* leaves as much for ours: x86 takes 2047 */
 #define URL_MAX	      2048
+#define WORKDIR_MAX   4095 /* as guest/request.c takes */
+#define USER_MAX      255
+#define FIELD_HEADER  6 /* WIRE_FIELD_HEADER */
 
 static void health_done(struct mvm_health *h)
 {
@@ -240,6 +244,57 @@ const char *run_problem(const struct mvm_run *run, const char **ret_key)
 		return "expected at most 1024 printable ASCII characters";
 	}
 	return run->health.set ? health_problem(&run->health, ret_key) : NULL;
+}
+
+/* What the items take in a message to the agent. */
+static size_t list_bytes(const struct mvm_strings *list)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < list->n; i++)
+		bytes += strlen(list->v[i]) + FIELD_HEADER;
+	return bytes;
+}
+
+const char *run_input_problem(const struct mvm_run *run, const char **ret_key)
+{
+	const struct {
+		const char *key;
+		const struct mvm_strings *list;
+	} lists[] = { { "command", &run->command },
+		      { "env", &run->env },
+		      { "on_restore", &run->on_restore },
+		      { "health.exec", &run->health.exec } };
+	struct http_url url;
+	size_t bytes = 0;
+
+	const char *problem = run_problem(run, ret_key);
+	if (problem)
+		return problem;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(lists); i++) {
+		*ret_key = lists[i].key;
+		if (lists[i].list->n > RUN_LIST_MAX)
+			return "has more than 4096 items";
+		if (lists[i].list == &run->health.exec)
+			bytes = 0; /* a message of its own */
+		bytes += list_bytes(lists[i].list);
+		if (bytes > RUN_BYTES_MAX)
+			return lists[i].list == &run->health.exec
+				       ? "is larger than 56 KiB"
+				       : "command, env and on_restore are larger than 56 KiB "
+					 "together";
+	}
+	if (!str_empty(run->workdir) && strlen(run->workdir) > WORKDIR_MAX) {
+		*ret_key = "workdir";
+		return "is longer than 4095 bytes";
+	}
+	if (!str_empty(run->user) && strlen(run->user) > USER_MAX) {
+		*ret_key = "user";
+		return "is longer than 255 bytes";
+	}
+	if (!run->health.set || run->health.kind != MVM_HEALTH_HTTP)
+		return NULL;
+	*ret_key = "health.http";
+	return http_url_parse(run->health.http, &url);
 }
 
 const char *run_conflict(const struct mvm_run *run)

@@ -20,8 +20,18 @@ int run_over_image(const struct mvm_run *run, const struct mvm_run *image, struc
 /* Make empty lists and texts the same as none: they only served to undo a default. */
 void run_tidy(struct mvm_run *run);
 
-/* What is wrong with the settings, or NULL: static text, and the key that it is about. */
+/* The first rule that stored settings break, as static text, and the key that breaks it; or NULL.
+ */
 const char *run_problem(const struct mvm_run *run, const char **ret_key);
+
+/*
+ * run_problem() for settings that a user gives.  It also finds settings that the guest's agent
+ * would refuse once it runs, among them lists that do not fit one message to the agent (64 KiB).
+ * The files of an older mvm may have such settings; they stay readable.
+ */
+#define RUN_LIST_MAX  4096	  /* items of a list */
+#define RUN_BYTES_MAX (56u << 10) /* command, env and on_restore together; health.exec alone */
+const char *run_input_problem(const struct mvm_run *run, const char **ret_key);
 
 /*
  * A setting that mvm's agent would have to heed, in a run that boots without one; NULL: none.  For

@@ -8,9 +8,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "model/run.h"
 #include "model/strings.h"
-
-#define LIST_MAX 4096 /* items in a list of settings */
 
 int toml_key_error(const struct toml_table *t, const char *key, struct mvm_error *err,
 		   const char *fmt, ...)
@@ -84,8 +83,8 @@ int toml_get_strings(const struct toml_table *t, const char *key, struct mvm_str
 		return 0;
 	if (v->type != TOML_ARRAY)
 		return wrong_type(t, key, "an array of strings", v, err);
-	if (v->n_children > LIST_MAX)
-		return toml_key_error(t, key, err, "has more than %d items", LIST_MAX);
+	if (v->n_children > RUN_LIST_MAX)
+		return toml_key_error(t, key, err, "has more than %d items", RUN_LIST_MAX);
 	for (size_t i = 0; i < v->n_children; i++) {
 		const struct toml_value *item = &v->children[i];
 		if (item->type != TOML_STRING)
@@ -107,8 +106,8 @@ int toml_get_pairs(const struct toml_table *t, const char *key, struct mvm_strin
 		return 0;
 	if (v->type != TOML_TABLE)
 		return wrong_type(t, key, "a table of strings", v, err);
-	if (v->n_children > LIST_MAX)
-		return toml_key_error(t, key, err, "has more than %d items", LIST_MAX);
+	if (v->n_children > RUN_LIST_MAX)
+		return toml_key_error(t, key, err, "has more than %d items", RUN_LIST_MAX);
 	for (size_t i = 0; i < v->n_children; i++) {
 		const struct toml_value *item = &v->children[i];
 		if (item->key_len == 0 || strlen(item->key) != item->key_len ||

@@ -247,6 +247,12 @@ static int check_shape(const struct key *key, const struct mvm_template_setting 
 	return 0;
 }
 
+/* An empty profile means the default, as in template.toml. */
+static int default_profile(struct mvm_template_spec *spec)
+{
+	return str_empty(spec->profile) ? set_text(&spec->profile, MVM_DEFAULT_PROFILE) : 0;
+}
+
 int settings_apply(struct mvm_template_spec *spec, const struct mvm_template_setting *settings,
 		   size_t n, struct mvm_error *err)
 {
@@ -274,7 +280,7 @@ int settings_apply(struct mvm_template_spec *spec, const struct mvm_template_set
 			return r;
 	}
 	run_tidy(&spec->run);
-	return 0;
+	return default_profile(spec) < 0 ? mvm_error_oom(err) : 0;
 }
 
 /* ---- from a spec ---- */

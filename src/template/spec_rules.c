@@ -41,7 +41,7 @@ int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err)
 		if (v[0] == '=' || !strchr(v, '='))
 			return mvm_error_set(err, -EINVAL, "env: '%s' is not NAME=VALUE", v);
 	}
-	const char *problem = run_problem(&spec->run, &key);
+	const char *problem = run_input_problem(&spec->run, &key);
 	if (!problem) {
 		key = run_conflict(&spec->run);
 		problem = key ? RUN_CONFLICT : NULL;

@@ -15,6 +15,40 @@ PAGE = os.path.join(harness.SOURCE_DIR, "doc", "template-toml.md")
 # what each table needs beside the key that is tried
 TOP = {"template_id": 'template_id = "t"', "flake_ref": 'flake_ref = "dir:rootfs"',
        "variants": "[[variants]]"}
+# values at the limits of keys that are not numbers: accepted and refused
+NAMES = ["a" * 63], ["a" * 64, "-a", "a b", "a/b"]
+LISTS = ([["/x"] * 4096, ["/" + "x" * (56 * 1024 - 7)]],
+         [["/x"] * 4097, ["/" + "x" * (56 * 1024 - 6)], [""]])
+VALUES = {
+    "template_id": (["", "a" * 60], ["a" * 64, "A"]),
+    "flake_ref": (["dir:/" + "x" * 4091], ["dir:/" + "x" * 4092, "", "dir:", "dir:/a\n"]),
+    "variants": ([], [[{"name": f"t{i}", "role": "w"} for i in range(4097)], []]),
+    "name": (["a" * 63], ["a" * 64, "A", "-a"]),
+    "profile": (NAMES[0] + ["", "A.b"], NAMES[1]),
+    "role": (NAMES[0] + ["A.b"], NAMES[1] + [""]),
+    "kernel": (NAMES[0] + ["", "A.b"], NAMES[1]),
+    "command": LISTS,
+    "on_restore": LISTS,
+    "exec": LISTS,
+    "env": ([{f"V{i:04}": "" for i in range(4096)}, {"A": "=" * (56 * 1024 - 8)}],
+            [{f"V{i:04}": "" for i in range(4097)}, {"A": "=" * (56 * 1024 - 7)}, {"": "x"}]),
+    "network": (["user", "none"], ["", "tap"]),
+    "initrd": (["mvm", "image"], ["", "own"]),
+    "boot_args": (["", "x" * 1024], ["x" * 1025, "\u00e9", "a\nb"]),
+    "http": ([f"http://{host}" for host in ("127.0.0.1", "[::1]:65535/x", "localhost:1?y")] +
+             ["http://127.0.0.1/" + "x" * 2031],
+             [f"http://{host}" for host in ("", "example.com/", "::1/", "127.0.0.1:0", "[::1]:65536",
+                                            "localhost:", "127.0.0.1/a b")] +
+             ["https://127.0.0.1/", "http://127.0.0.1/" + "x" * 2032]),
+}
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
 
 
 class Page(harness.TestCase):
@@ -66,6 +100,50 @@ class Page(harness.TestCase):
             for value in key["min"], key["max"]:
                 self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n'
                            f'{table}{key["name"]} = {value}\n')
+
+    def test_the_limits_of_other_keys_are_those_of_the_parser(self):
+        keys = {key["name"]: key for key in self.keys() if key["limits"] and not key["max"]}
+        self.assertEqual(sorted(keys), sorted(VALUES))
+        for name, (good, bad) in VALUES.items():
+            for value in good + bad:
+                top = {"flake_ref": "dir:/x", "template_id": "t"}
+                variant, health = {"role": "w", "name": "t"}, {}
+                if name == "template_id":
+                    del variant["name"]
+                (top if keys[name]["top"] else variant if keys[name]["variant"] else
+                 health)[name] = value
+                if value == "" and name == "template_id":
+                    variant["name"] = "t"
+                table = dict(top)
+                table.setdefault("variants", [{**variant, **({"health": health} if health else {})}])
+                text = "\n".join(f"{k} = {toml(v)}" for k, v in table.items())
+                path = self.write("template.toml", text + "\n")
+                with self.subTest(key=name, value=toml(value)[:60]):
+                    if value in good:
+                        self.mvm_ok("template", "apply", "--strict", path)
+                    else:
+                        self.mvm_fails(1, "template", "apply", path, says=f"{name}: ")
+
+    def test_create_has_the_limits_of_the_file(self):
+        options = {"flake_ref": "--flake", "profile": "--profile", "role": "--role",
+                   "kernel": "--kernel", "network": "--network", "initrd": "--initrd",
+                   "boot_args": "--boot-args"}
+        for name, (good, bad) in VALUES.items():
+            for value in good + bad:
+                args = (["-e" + "=".join(pair) for pair in value.items()] if name == "env" else
+                        ["--", *value] if name == "command" else
+                        [options.get(name), value] if name in options else None)
+                if args is None:
+                    continue
+                flake = [] if name == "flake_ref" else ["--flake", "dir:/x"]
+                args = ["template", "create", "t", "--force", *flake, *args]
+                with self.subTest(key=name, value=toml(value)[:60]):
+                    if value in good:
+                        self.mvm_ok(*args)
+                    else:
+                        option = options.get(name, name)
+                        self.mvm_fails(2 if name in ("network", "initrd") else 1, *args,
+                                       says=option if name in ("network", "initrd") else f"{name}: ")
 
     def test_defaults_are_those_of_create(self):
         self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n')

@@ -135,6 +135,15 @@ static void profiles_default_to_minimal_and_are_inherited(void **state)
 	}
 }
 
+static void an_empty_kernel_in_a_variant_undoes_the_files(void **state)
+{
+	(void)state;
+	AUTO_DONE(mvm_template_config) c = { 0 };
+	assert_int_equal(
+		parse(HEAD "kernel = \"k\"\n" VARIANT "kernel = \"\"\n", 0, &c, NULL, NULL), 0);
+	assert_null(c.variants[0].run.kernel);
+}
+
 static void mistakes_are_named_with_file_line_and_key(void **state)
 {
 	(void)state;
@@ -161,6 +170,11 @@ static void mistakes_are_named_with_file_line_and_key(void **state)
 		{ HEAD VARIANT "[variants.health]\nretries = 1\nhttp = \"ftp://a\"\n",
 		  "template.toml:9: variants[0].health.http: expected a URL that starts with "
 		  "http://" },
+		{ HEAD VARIANT "[variants.health]\nhttp = \"http://example.com/\"\n",
+		  "template.toml:8: variants[0].health.http: expected an IPv4 address, an IPv6 "
+		  "address in brackets or localhost as the host" },
+		{ HEAD "health = { http = \"http://127.0.0.1:0/\" }\n" VARIANT,
+		  "template.toml:3: health.http: expected a port from 1 to 65535 behind the host" },
 		{ HEAD VARIANT "data_disk_mib = -1\n",
 		  "template.toml:7: variants[0].data_disk_mib: -1 is less than 0" },
 		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 2.0\nmem_mib = 1\n",
@@ -418,6 +432,7 @@ int main(void)
 		cmocka_unit_test(variants_take_what_they_do_not_say_from_the_config),
 		cmocka_unit_test(an_initrd_of_the_image_is_inherited_and_can_be_undone),
 		cmocka_unit_test(profiles_default_to_minimal_and_are_inherited),
+		cmocka_unit_test(an_empty_kernel_in_a_variant_undoes_the_files),
 		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),
 		cmocka_unit_test(unknown_keys_warn_or_fail_when_strict),
 		cmocka_unit_test(what_is_missing_may_be_there_by_another_name),

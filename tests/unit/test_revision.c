@@ -322,6 +322,17 @@ static void damaged_revisions_name_file_and_key(void **state)
 	}
 }
 
+static void a_health_url_that_the_guest_refuses_stays_readable(void **state)
+{
+	(void)state;
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	assert_int_equal(parse("{" MEMBERS
+			       ",\"run\":{\"health\":{\"http\":\"http://example.com/\"}}}",
+			       &rev, NULL),
+			 0);
+	assert_string_equal(rev.run.health.http, "http://example.com/");
+}
+
 static void template_kind_image_roundtrip(void **state)
 {
 	(void)state;
@@ -481,6 +492,7 @@ int main(void)
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
 		cmocka_unit_test(the_initrd_is_written_when_it_is_the_images),
 		cmocka_unit_test(damaged_revisions_name_file_and_key),
+		cmocka_unit_test(a_health_url_that_the_guest_refuses_stays_readable),
 		cmocka_unit_test(template_kind_image_roundtrip),
 		cmocka_unit_test(template_kind_snapshot_roundtrip),
 		cmocka_unit_test(other_kinds_are_refused),
