@@ -41,6 +41,8 @@ static const struct hint {
 	{ "kernel-needed", "mvm kernel fetch" },
 	{ "kernel-not-found", "get a vmlinuz, or Debian's package of a kernel for cloud guests, "
 			      "and run 'mvm kernel add FILE'" },
+	{ "kernel-too-large", "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and "
+			      "add DIR/boot/vmlinuz-*" },
 	{ "kernel-without-name", "choose a name with --name" },
 	{ "nix-wrong-hash", "--update-hash writes the hash that Nix found into flake.nix" },
 	{ "no-backend", "see 'mvm backends'; Debian's package is qemu-system-x86" },

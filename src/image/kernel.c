@@ -3,27 +3,26 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "codec/sha256.h"
+#include "image/deb.h"
 #include "image/kernel_features.h"
 #include "image/kernel_image.h"
+#include "image/layer_stream.h"
 #include "image/module.h"
-#include "image/unpack.h"
 
-#define DEB_MAGIC   "!<arch>\n"
 #define MODULE_MAX  ((size_t)64 << 20)
 #define PACKAGE_MAX (UINT64_C(4) << 30) /* uncompressed, where unpack_limit() is not less */
-#define READ_BLOCK  131072u
 
 /* What an import gathers. */
 struct import {
 	const char *src_name;
 	int dest_fd;
-	uint64_t max_bytes;    /* a package may unpack to, and its modules again */
-	uint64_t module_bytes; /* of the first pass, decompressed */
+	struct layer_source data;	    /* the package's tar of files */
+	struct unpack_budget budget;	    /* of each pass over the tar */
+	struct unpack_budget module_budget; /* of the modules, which are compressed in the tar */
 	struct kernel_info info;
 	bool have_kernel;
 	char *config, *builtin; /* the package's boot/config-* and modules.builtin; NULL: none */
@@ -60,22 +59,6 @@ static int import_image(struct import *im, const void *data, size_t len, const c
 	return r;
 }
 
-/* libarchive's read callback: a tar inside an entry of another archive. */
-static la_ssize_t read_inner(struct archive *a, void *outer, const void **ret)
-{
-	la_int64_t offset;
-	size_t len = 0;
-
-	int r = archive_read_data_block(outer, ret, &len, &offset);
-	if (r == ARCHIVE_EOF)
-		return 0;
-	if (!unpack_went_well(r)) {
-		archive_set_error(a, archive_errno(outer), "%s", archive_error_string(outer));
-		return -1;
-	}
-	return (la_ssize_t)len;
-}
-
 /* "./lib/modules/..." and "/usr/lib/modules/..." as "lib/modules/...". */
 static const char *plain_path(const char *path)
 {
@@ -84,75 +67,28 @@ static const char *plain_path(const char *path)
 	return str_starts(path, "usr/") ? path + 4 : path;
 }
 
-static int too_large(const struct import *im, struct mvm_error *err)
+/* Call fn for every regular file that the package installs. */
+static int walk_package(struct import *im, file_fn fn, struct mvm_error *err)
 {
-	char limit[24];
-
-	str_bytes(im->max_bytes, limit, sizeof(limit));
-	int r = mvm_error_set(err, -EFBIG, "'%s' unpacks to more than %s", im->src_name, limit);
-	return mvm_error_hint(err, r,
-			      "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and "
-			      "add DIR/boot/vmlinuz-*");
-}
-
-/* Whether the current entry of a fits.  Nothing else makes libarchive read much at once. */
-static bool has_room(const struct import *im, struct archive *a, struct archive_entry *e)
-{
-	uint64_t done = (uint64_t)archive_filter_bytes(a, 0), size;
-
-	size = archive_entry_size(e) > 0 ? (uint64_t)archive_entry_size(e) : 0;
-	return done <= im->max_bytes && size <= im->max_bytes - done;
-}
-
-static int walk_data(struct import *im, struct archive *outer, const char *name, file_fn fn,
-		     struct mvm_error *err)
-{
-	AUTO(archive) a = archive_read_new();
+	AUTO_DONE(layer_stream) s = { 0 };
+	struct unpack_budget budget = im->budget;
 	struct archive_entry *e;
-	int r;
 
-	if (!a)
-		return mvm_error_oom(err);
-	(void)archive_read_support_format_tar(a); /* lack of memory shows on opening */
-	if (unpack_open_archive(a, unpack_filter_of_name(name), read_inner, outer) != ARCHIVE_OK)
-		return unpack_failed(a, im->src_name, err);
-	while (unpack_went_well(r = archive_read_next_header(a, &e))) {
+	int r = layer_stream_open(&s, &im->data, &budget, err);
+	while (r >= 0 && (r = layer_stream_next(&s, &e, err)) > 0) {
 		const char *path = archive_entry_pathname(e);
-		if (!has_room(im, a, e))
-			return too_large(im, err);
+		struct unpack_budget ahead = budget; /* refuse a huge file before reading it */
+		uint64_t size = archive_entry_size(e) > 0 ? (uint64_t)archive_entry_size(e) : 0;
+		r = unpack_charge(&ahead, size, err);
+		if (r < 0)
+			return mvm_error_context(err, r, "'%s'", im->src_name);
 		if (!path || archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e))
 			continue;
-		r = fn(im, a, plain_path(path), err);
+		r = fn(im, s.tar.a, plain_path(path), err);
 		if (r < 0)
-			return r;
+			return layer_stream_error(&s, r, err);
 	}
-	return r == ARCHIVE_EOF ? 0 : unpack_failed(a, im->src_name, err);
-}
-
-/* Call fn for every regular file that the package installs. */
-static int walk_package(struct import *im, int fd, file_fn fn, struct mvm_error *err)
-{
-	AUTO(archive) a = archive_read_new();
-	struct archive_entry *e;
-	int r;
-
-	if (!a)
-		return mvm_error_oom(err);
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return mvm_error_set(err, -errno, "cannot read '%s': %s", im->src_name,
-				     strerror(errno));
-	(void)archive_read_support_format_ar(a); /* lack of memory shows on opening */
-	if (archive_read_open_fd(a, fd, READ_BLOCK) != ARCHIVE_OK)
-		return unpack_failed(a, im->src_name, err);
-	while (unpack_went_well(r = archive_read_next_header(a, &e))) {
-		const char *path = archive_entry_pathname(e);
-		if (path && str_starts(path, "data.tar"))
-			return walk_data(im, a, path, fn, err);
-	}
-	if (r == ARCHIVE_EOF)
-		return mvm_error_set(err, -EINVAL, "'%s' is no Debian package: it has no data.tar",
-				     im->src_name);
-	return unpack_failed(a, im->src_name, err);
+	return r < 0 ? r : layer_stream_finish(&s, err);
 }
 
 /* "lib/modules/6.1.0-56-cloud-amd64/kernel/...": where the modules are looked for counts. */
@@ -213,9 +149,9 @@ static int look_at(struct import *im, struct archive *a, const char *path, struc
 	int r = read_module(im, a, path, &data, &len, err);
 	if (r < 0)
 		return r;
-	if (len > im->max_bytes - im->module_bytes)
-		return too_large(im, err);
-	im->module_bytes += len;
+	r = unpack_charge(&im->module_budget, len, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "'%s'", im->src_name);
 	return module_add(&im->modules, data, len, path, err);
 }
 
@@ -243,14 +179,20 @@ static int take_module(struct import *im, struct archive *a, const char *path,
 
 static int import_package(struct import *im, int fd, struct mvm_error *err)
 {
-	struct stat st;
+	struct deb_member m;
 
-	if (fstat(fd, &st) < 0)
-		return mvm_error_set(err, -errno, "cannot read '%s': %s", im->src_name,
-				     strerror(errno));
-	uint64_t limit = unpack_limit((uint64_t)st.st_size);
-	im->max_bytes = limit < PACKAGE_MAX ? limit : PACKAGE_MAX;
-	int r = walk_package(im, fd, look_at, err);
+	int r = deb_find_data(fd, im->src_name, &m, err);
+	if (r < 0)
+		return r;
+	im->data = (struct layer_source){
+		.fd = fd, .offset = m.offset, .size = m.size, .name = im->src_name, .alone = true
+	};
+	im->budget.limit = unpack_limit(m.size);
+	if (im->budget.limit > PACKAGE_MAX)
+		im->budget.limit = PACKAGE_MAX;
+	im->budget.reason = "kernel-too-large";
+	im->module_budget = im->budget;
+	r = walk_package(im, look_at, err);
 	if (r < 0)
 		return r;
 	if (!im->have_kernel)
@@ -274,7 +216,7 @@ static int import_package(struct import *im, int fd, struct mvm_error *err)
 	if (im->modules_fd < 0)
 		return mvm_error_set(err, im->modules_fd, "cannot create 'modules': %s",
 				     strerror(-im->modules_fd));
-	r = walk_package(im, fd, take_module, err);
+	r = walk_package(im, take_module, err);
 	if (r == 0 && im->n_written != im->n_order)
 		return mvm_error_set(err, -EBUSY, "'%s' changed while it was read", im->src_name);
 	if (r == 0)
@@ -287,16 +229,16 @@ static int import_package(struct import *im, int fd, struct mvm_error *err)
 static int import_any(struct import *im, int fd, struct mvm_error *err)
 {
 	AUTO_FREE char *data = NULL;
-	char start[sizeof(DEB_MAGIC) - 1] = { 0 };
 	size_t len = 0;
 
-	ssize_t n = pread(fd, start, sizeof(start), 0);
-	if (n == (ssize_t)sizeof(start) && memcmp(start, DEB_MAGIC, sizeof(start)) == 0)
+	int r = deb_is(fd);
+	if (r > 0)
 		return import_package(im, fd, err);
-	if (n < 0 || lseek(fd, 0, SEEK_SET) < 0)
-		return mvm_error_set(err, -errno, "cannot read '%s': %s", im->src_name,
-				     strerror(errno));
-	int r = file_read_fd(fd, KERNEL_IMAGE_MAX, &data, &len);
+	if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+		r = -errno;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read '%s': %s", im->src_name, strerror(-r));
+	r = file_read_fd(fd, KERNEL_IMAGE_MAX, &data, &len);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '%s': %s", im->src_name, strerror(-r));
 	if (!kernel_image_is(data, len)) {

@@ -19,17 +19,16 @@ void unpack_close(struct archive *a)
 
 static const struct compression {
 	int filter;
-	const char *suffix;
 	const uint8_t magic[6];
 	size_t len;
 } compressions[] = {
-	{ ARCHIVE_FILTER_GZIP, ".gz", { 0x1f, 0x8b }, 2 },
-	{ ARCHIVE_FILTER_BZIP2, ".bz2", { 'B', 'Z', 'h' }, 3 },
-	{ ARCHIVE_FILTER_XZ, ".xz", { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6 },
-	{ ARCHIVE_FILTER_LZMA, ".lzma", { 0x5d, 0, 0 }, 3 },
-	{ ARCHIVE_FILTER_ZSTD, ".zst", { 0x28, 0xb5, 0x2f, 0xfd }, 4 },
-	{ ARCHIVE_FILTER_LZ4, ".lz4", { 0x04, 0x22, 0x4d, 0x18 }, 4 },
-	{ ARCHIVE_FILTER_LZ4, ".lz4", { 0x02, 0x21, 0x4c, 0x18 }, 4 }, /* legacy: kernels */
+	{ ARCHIVE_FILTER_GZIP, { 0x1f, 0x8b }, 2 },
+	{ ARCHIVE_FILTER_BZIP2, { 'B', 'Z', 'h' }, 3 },
+	{ ARCHIVE_FILTER_XZ, { 0xfd, '7', 'z', 'X', 'Z', 0 }, 6 },
+	{ ARCHIVE_FILTER_LZMA, { 0x5d, 0, 0 }, 3 },
+	{ ARCHIVE_FILTER_ZSTD, { 0x28, 0xb5, 0x2f, 0xfd }, 4 },
+	{ ARCHIVE_FILTER_LZ4, { 0x04, 0x22, 0x4d, 0x18 }, 4 },
+	{ ARCHIVE_FILTER_LZ4, { 0x02, 0x21, 0x4c, 0x18 }, 4 }, /* legacy: kernels */
 };
 
 /* A frame that zstd skips, as zstd:chunked has them. */
@@ -69,17 +68,6 @@ int unpack_filter(const void *head, size_t len, bool any)
 			continue;
 		if (any || c->filter == ARCHIVE_FILTER_GZIP || c->filter == ARCHIVE_FILTER_ZSTD)
 			return c->filter;
-	}
-	return ARCHIVE_FILTER_NONE;
-}
-
-int unpack_filter_of_name(const char *name)
-{
-	const char *suffix = strrchr(name, '.');
-
-	for (size_t i = 0; suffix && i < MVM_ARRAY_SIZE(compressions); i++) {
-		if (str_eq(suffix, compressions[i].suffix))
-			return compressions[i].filter;
 	}
 	return ARCHIVE_FILTER_NONE;
 }
@@ -127,7 +115,7 @@ int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error
 	}
 	str_bytes(budget->limit, limit, sizeof(limit));
 	int r = mvm_error_set(err, -EFBIG, "the files unpack to more than %s", limit);
-	return mvm_error_reason(err, r, "image-too-large", NULL);
+	return mvm_error_reason(err, r, budget->reason ? budget->reason : "image-too-large", NULL);
 }
 
 int unpack_failed(struct archive *a, const char *name, struct mvm_error *err)

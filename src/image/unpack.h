@@ -32,9 +32,6 @@ DEFINE_AUTO(archive, unpack_close)
  */
 int unpack_filter(const void *head, size_t len, bool any);
 
-/* Tell from the end of a file's name, as ".xz", how it is compressed. */
-int unpack_filter_of_name(const char *name);
-
 /*
  * Open an archive whose format is set.  It decompresses once, or not at all.
  *
@@ -42,7 +39,7 @@ int unpack_filter_of_name(const char *name);
  * are any: a megabyte of gzip inside gzip keeps it at work for hours before it has given out one
  * byte.  The memory of each filter is bounded (unlzma.h).
  *
- *   filter  from unpack_filter() or unpack_filter_of_name()
+ *   filter  from unpack_filter()
  *   read    gives the bytes; takes arg, which must outlive the archive
  *
  * Returns what archive_read_open() returns.
@@ -60,6 +57,7 @@ static inline bool unpack_went_well(int r)
 /* How much the archives of one source may unpack to, together. */
 struct unpack_budget {
 	uint64_t limit, used;
+	const char *reason; /* of the error that says so, static; NULL: "image-too-large" */
 };
 
 /*
@@ -69,7 +67,7 @@ struct unpack_budget {
  */
 uint64_t unpack_limit(uint64_t packed_bytes);
 
-/* Use some of the budget.  -EFBIG with limit and hint, then nothing is used; the caller says of
+/* Use some of the budget.  -EFBIG with limit and reason, then nothing is used; the caller says of
  * what archive. */
 int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error *err);
 

@@ -18,7 +18,7 @@ COMMANDS_ARE_MEANT = ("src/template/doctor", "src/template/presets.c", "src/mode
                       "src/vmm/mend.c")
 ARGUMENTS = re.compile(r"^-[\w-]+(=.*)?$")
 REASON = re.compile(r'mvm_error_reason\([^;]*?"([a-z-]+)"|refuse_because\([^;]*?"([a-z-]+)"[^;"]*\)'
-                    r'|"(guest-broke-protocol)"')
+                    r'|"(guest-broke-protocol)"|budget\.reason = "([a-z-]+)"')
 HINT = re.compile(r'^\t\{ "([a-z-]+)",', re.M)
 
 

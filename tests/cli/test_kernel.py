@@ -182,7 +182,7 @@ class Features(TestCase):
         for name, packed, says in (
                 ("data.tar.xz", oci.xz(tar, 30), "the package installs no /boot/vmlinuz"),
                 ("data.tar.xz", oci.xz(tar, 40), "k.deb' needs a dictionary of more than 128 MiB"),
-                ("data.tar.lzma", oci.lzma_alone(tar, (4 << 30) - 1), "k.deb' needs a dictionary")):
+                ("data.tar.lzma", oci.lzma_alone(tar, 1 << 31), "k.deb' needs a dictionary")):
             members = b"".join(f"{member:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
                                + data + b"\n" * (len(data) % 2)
                                for member, data in (("debian-binary", b"2.0\n"), (name, packed)))

@@ -124,4 +124,28 @@ static inline void assert_same_files(const char *a, const char *b)
 	assert_int_equal(RUN(NULL, "/usr/bin/cmp", a, b), 0);
 }
 
+/* A tar of one entry whose header fills len bytes: the old form of GNU's map of holes goes on for
+ * as many blocks as it likes.  The caller's. */
+static inline char *make_endless_header(size_t len)
+{
+	char *tar = calloc(1, len);
+	unsigned sum = 0;
+
+	assert_non_null(tar);
+	(void)strcpy(tar, "f");
+	(void)strcpy(tar + 124, "00000000000");
+	tar[156] = 'S';
+	memset(tar + 148, ' ', 8);
+	memcpy(tar + 257, "ustar  ", 8);
+	for (size_t at = 512; at < len; at += 512)
+		tar[at + 504] = 1;		/* more follows */
+	(void)strcpy(tar + 386, "00000000000"); /* the first of the map: offset and length */
+	(void)strcpy(tar + 398, "00000000000");
+	tar[482] = 1;
+	for (size_t i = 0; i < 512; i++)
+		sum += (unsigned char)tar[i];
+	(void)snprintf(tar + 148, 8, "%06o", sum);
+	return tar;
+}
+
 #endif

@@ -364,8 +364,41 @@ static void a_package_that_unpacks_to_too_much_is_refused(void **state)
 					{ "data.tar.xz", data, len } };
 	write_archive("bomb.deb", "arbsd", NULL, outer, 2);
 	assert_int_equal(import("bomb.deb", "k", &info, &err), -EFBIG);
-	assert_string_equal(err.text, "'bomb.deb' unpacks to more than 1 GiB");
-	assert_true(err.hint[0]);
+	assert_string_equal(err.text, "'bomb.deb': the files unpack to more than 1 GiB");
+	assert_string_equal(err.reason, "kernel-too-large");
+}
+
+static void a_package_with_an_endless_header_is_refused(void **state)
+{
+	(void)state;
+	const size_t len = (17u << 20);
+	AUTO_FREE char *tar = make_endless_header(len);
+	const struct member data = { "data.tar", tar, len };
+	struct kernel_info info;
+	struct mvm_error err = { 0 };
+
+	write_archive("header.deb", "arbsd", NULL, &data, 1);
+	assert_int_equal(import("header.deb", "k", &info, &err), -EFBIG);
+	assert_string_equal(err.text, "'header.deb': an entry has a header of more than 16 MiB");
+}
+
+static void a_cut_package_is_damaged(void **state)
+{
+	(void)state;
+	const struct member files[] = { { "usr/share/x", "hello", 5 } };
+	struct kernel_info info;
+	struct mvm_error err = { 0 };
+	size_t len;
+
+	write_deb("whole.deb", files, 1);
+	AUTO_CLOSE int fd = openat(work_fd, "whole.deb", O_RDWR | O_CLOEXEC);
+	assert_int_equal(import("whole.deb", "k", &info, NULL), -EINVAL); /* no kernel in it */
+	len = (size_t)lseek(fd, 0, SEEK_END);
+	for (size_t cut = len - 2; cut > 8; cut -= cut > 7 ? 7 : cut) {
+		assert_int_equal(ftruncate(fd, (off_t)cut), 0);
+		int r = import("whole.deb", "k", &info, &err);
+		assert_true(r == -EBADMSG || r == -EINVAL);
+	}
 }
 
 static void modules_that_unpack_to_too_much_together_are_refused(void **state)
@@ -389,7 +422,7 @@ static void modules_that_unpack_to_too_much_together_are_refused(void **state)
 	}
 	write_deb("modules.deb", files, MVM_ARRAY_SIZE(files));
 	assert_int_equal(import("modules.deb", "k", &info, &err), -EFBIG);
-	assert_string_equal(err.text, "'modules.deb' unpacks to more than 1 GiB");
+	assert_string_equal(err.text, "'modules.deb': the files unpack to more than 1 GiB");
 }
 
 int main(void)
@@ -400,6 +433,8 @@ int main(void)
 		cmocka_unit_test(what_is_no_kernel_is_refused),
 		cmocka_unit_test(a_package_brings_the_modules_in_load_order),
 		cmocka_unit_test(a_package_that_unpacks_to_too_much_is_refused),
+		cmocka_unit_test(a_package_with_an_endless_header_is_refused),
+		cmocka_unit_test(a_cut_package_is_damaged),
 		cmocka_unit_test(modules_that_unpack_to_too_much_together_are_refused),
 		cmocka_unit_test(damaged_modules_are_refused_at_every_byte),
 	};
