@@ -197,130 +197,185 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	return ended && info->exit_code > 0 ? info->exit_code : 0;
 }
 
-static int run(struct cli_context *c, const struct args *a)
-{
-	AUTO_CLOSE int signals = -1;
-	int signal_number;
-	struct mvm_forward forwards[FORWARDS_MAX] = { 0 };
-	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(instances) started = { 0 };
-	AUTO_DONE(volumes) volumes = { 0 };
-	bool detach = args_flag(a, "detach"), with_command = a->n_rest > 0;
+/* What the command line asks for. */
+struct wanted {
+	bool detach, with_command;
+	uint32_t count;
+	struct mvm_forward forwards[FORWARDS_MAX];
+	size_t n_forwards;
+	struct volumes volumes;
+	struct strv env;
+	enum mvm_restart restart;
+	uint32_t restart_max;
+	struct guest_command command;
+};
 
-	if (with_command)
-		c->failure_status = 125;
-	if (!args_given(a, "template"))
-		return cli_usage(c, "which template? name it with --template ID");
-	if (detach && with_command)
-		return cli_usage(c, "--detach and a command do not go together: start it with "
-				    "--detach, then use 'mvm exec'");
+static void wanted_done(struct wanted *w)
+{
+	volumes_done(&w->volumes);
+	strv_done(&w->env);
+}
+DEFINE_AUTO_DONE(wanted, wanted_done)
+
+/* Options that do not go together. */
+static int check_together(struct cli_context *c, const struct args *a, const struct wanted *w)
+{
 	static const char *const of_command[] = {
 		"interactive", "tty", "workdir", "user", "timeout", NULL,
 	};
-	for (const char *const *name = of_command; *name && !with_command; name++) {
+
+	if (!args_given(a, "template"))
+		return cli_usage(c, "which template? name it with --template ID");
+	if (w->detach && w->with_command)
+		return cli_usage(c, "--detach and a command do not go together: start it with "
+				    "--detach, then use 'mvm exec'");
+	for (const char *const *name = of_command; *name && !w->with_command; name++) {
 		if (args_given(a, *name))
 			return cli_usage(c, "--%s is for a command, and there is none", *name);
 	}
 	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
-	const struct strv *ports = args_list(a, "publish");
-	uint32_t count = args_u32(a, "count", 1);
-	if (count > 1 && !detach)
+	if (w->count > 1 && !w->detach)
 		return cli_usage(c,
 				 "--count starts several that go on by themselves: add --detach");
-	if (count > 1 && args_given(a, "hostname"))
+	if (w->count > 1 && args_given(a, "hostname"))
 		return cli_usage(c, "--hostname and --count do not go together: every VM is called "
 				    "by its name");
-	AUTO_DONE(strv) env = { 0 };
-	struct guest_command command;
-	enum mvm_restart restart = MVM_RESTART_NO;
-	uint32_t restart_max = 0;
-	if (args_given(a, "restart") &&
-	    mvm_restart_parse(args_string(a, "restart"), &restart, &restart_max, &c->err) < 0)
-		return c->usage = true, -EINVAL;
-	int r = env_collect(c, a, &env);
+	return 0;
+}
+
+static int read_wanted(struct cli_context *c, const struct args *a, struct wanted *ret)
+{
+	const struct strv *ports = args_list(a, "publish");
+
+	if (args_given(a, "restart") && mvm_restart_parse(args_string(a, "restart"), &ret->restart,
+							  &ret->restart_max, &c->err) < 0) {
+		c->usage = true;
+		return -EINVAL;
+	}
+	int r = env_collect(c, a, &ret->env);
 	if (r >= 0)
-		r = guest_command_parse(c, a, &env, &command);
+		r = guest_command_parse(c, a, &ret->env, &ret->command);
 	if (r >= 0)
-		r = parse_forwards(c, ports, forwards);
-	for (size_t i = 0; r >= 0 && i < ports->n; i++) {
-		if (count > 1 && forwards[i].host_port != 0)
-			r = cli_usage(
+		r = parse_forwards(c, ports, ret->forwards);
+	if (r < 0)
+		return r;
+	ret->n_forwards = ports->n;
+	for (size_t i = 0; i < ports->n; i++) {
+		if (ret->count > 1 && ret->forwards[i].host_port != 0)
+			return cli_usage(
 				c,
 				"with --count every VM needs a port of its own: let HOST be 0 "
 				"in '%s'",
 				ports->v[i]);
 	}
-	if (r >= 0)
-		r = parse_volumes(c, args_list(a, "volume"), count, &volumes);
-	if (r < 0)
-		return r;
+	return parse_volumes(c, args_list(a, "volume"), ret->count, &ret->volumes);
+}
 
-	struct mvm_start_options options = {
+static enum mvm_start_kind start_kind(const struct args *a)
+{
+	if (args_flag(a, "cold"))
+		return MVM_START_COLD;
+	return args_flag(a, "require-snapshot") ? MVM_START_REQUIRE_SNAPSHOT : MVM_START_AUTO;
+}
+
+static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
+		 const struct wanted *w, struct instances *ret)
+{
+	AUTO_CLOSE int signals = -1;
+	const struct mvm_start_options options = {
 		.size = sizeof(options),
 		.template_ref = args_string(a, "template"),
 		.name = args_string(a, "name"),
-		.attached = !detach,
-		.held = detach,
-		.kind = args_flag(a, "cold")		   ? MVM_START_COLD
-			: args_flag(a, "require-snapshot") ? MVM_START_REQUIRE_SNAPSHOT
-							   : MVM_START_AUTO,
+		.attached = !w->detach,
+		.held = w->detach,
+		.kind = start_kind(a),
 		.backend = args_string(a, "backend"),
 		.vcpus = args_u32(a, "cpus", 0),
 		.mem_mib = args_u32(a, "mem", 0),
-		.forwards = forwards,
-		.n_forwards = ports->n,
-		.restart = restart,
-		.restart_max = restart_max,
+		.forwards = w->forwards,
+		.n_forwards = w->n_forwards,
+		.restart = w->restart,
+		.restart_max = w->restart_max,
 		.keep_running = args_flag(a, "keep-running"),
 		.remove_at_end = args_flag(a, "rm"),
 		.private_memory = args_flag(a, "private-memory"),
-		.exec = with_command,
-		.env = with_command ? NULL : (const char *const *)env.v,
+		.exec = w->with_command,
+		.env = w->with_command ? NULL : (const char *const *)w->env.v,
 		.hostname = args_string(a, "hostname"),
 		.ttl_ms = args_ms(a, "ttl", 0),
 		.log_max_bytes = (uint64_t)args_u32(a, "log-size", 0) << 20,
 		.volume_timeout_ms = args_ms(a, "volume-timeout", 0),
-		.volumes = volumes.v,
-		.n_volumes = volumes.n,
+		.volumes = w->volumes.v,
+		.n_volumes = w->volumes.n,
 	};
-	if (count > 1) /* those that are up go on by themselves, so somebody must end them */
-		signals = guest_signals_block(false);
-	r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r < 0)
-		return r;
-	started.v = calloc(count, sizeof(struct mvm_instance *));
-	if (!started.v)
-		return cli_error(c, -ENOMEM, "out of memory");
-	c->progress.cancel_fd = &signals; /* -1: none */
-	r = mvm_instance_start_many(mvm, &options, count, &c->progress, started.v, &c->err);
-	c->progress.cancel_fd = NULL;
-	if (r == -ECANCELED && (signal_number = guest_signals_take(signals)) > 0)
-		c->failure_status = 128 + signal_number;
-	if (r < 0) {
-		guest_signals_unblock(); /* main still has to print why */
-		return r;
-	}
-	started.n = count;
-	if (detach)
-		return hand_over(c, mvm, &started, args_given(a, "count"));
-	struct mvm_instance *instance = started.v[0];
-	if (!with_command)
-		return follow(c, mvm, instance, volumes.n > 0);
 
-	command.signal_fd = signals = guest_signals_block(command.tty);
-	int status = guest_command_run(c, instance, &command);
-	if (status >= 0 && volumes.n > 0) {
-		r = copy_back(c, mvm, mvm_instance_name(instance), signals);
+	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
+	if (!ret->v)
+		return cli_error(c, -ENOMEM, "out of memory");
+	if (w->count > 1) /* those that are up go on by themselves, so somebody must end them */
+		signals = guest_signals_block(false);
+	c->progress.cancel_fd = &signals; /* -1: none */
+	int r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
+	c->progress.cancel_fd = NULL;
+	int number = r == -ECANCELED ? guest_signals_take(signals) : 0;
+	if (number > 0)
+		c->failure_status = 128 + number;
+	if (r < 0)
+		guest_signals_unblock(); /* main still has to print why */
+	else
+		ret->n = w->count;
+	return r;
+}
+
+/* Run the command in the VM, have its volumes back, and end it. */
+static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
+		       struct wanted *w)
+{
+	AUTO_CLOSE int signals = guest_signals_block(w->command.tty);
+
+	w->command.signal_fd = signals;
+	int status = guest_command_run(c, instance, &w->command);
+	if (status >= 0 && w->volumes.n > 0) {
+		int r = copy_back(c, mvm, mvm_instance_name(instance), signals);
 		if (r < 0)
 			status = r;
-	} else if (status < 0 && volumes.n > 0) {
+	} else if (status < 0 && w->volumes.n > 0) {
 		tell_lost(c, mvm, instance, status);
 	}
 	guest_signals_unblock();  /* closing the handle ends the VM, also by the process's end */
 	struct mvm_error ignored; /* the command's result counts; closing the handle ends the VM */
 	(void)mvm_instance_finish(instance, 0, &ignored);
 	return status;
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(instances) started = { 0 };
+	AUTO_DONE(wanted) w = {
+		.detach = args_flag(a, "detach"),
+		.with_command = a->n_rest > 0,
+		.count = args_u32(a, "count", 1),
+		.restart = MVM_RESTART_NO,
+	};
+
+	if (w.with_command)
+		c->failure_status = 125;
+	int r = check_together(c, a, &w);
+	if (r >= 0)
+		r = read_wanted(c, a, &w);
+	if (r >= 0)
+		r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r >= 0)
+		r = start(c, a, mvm, &w, &started);
+	if (r < 0)
+		return r;
+	if (w.detach)
+		return hand_over(c, mvm, &started, args_given(a, "count"));
+	if (w.with_command)
+		return run_command(c, mvm, started.v[0], &w);
+	return follow(c, mvm, started.v[0], w.volumes.n > 0);
 }
 
 static const struct option options[] = {

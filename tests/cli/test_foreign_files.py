@@ -10,7 +10,7 @@ import sys
 import time
 
 import harness
-from test_template_revisions import Revisions
+from revisions_case import Revisions
 
 sys.path.insert(0, os.path.join(harness.SOURCE_DIR, "tests", "crash"))
 from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import harness
-from test_template_revisions import KERNEL, Revisions
+from revisions_case import KERNEL, Revisions
 
 # Arguments with which a command prints a result here.  The rest of them wants a running guest or
 # prints nothing.

@@ -11,7 +11,7 @@ import subprocess
 import unittest
 
 import harness
-from test_template_revisions import KERNEL, Revisions
+from revisions_case import KERNEL, Revisions
 
 # mounts that only the command below sees, and that go with it
 OWN_MOUNTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]

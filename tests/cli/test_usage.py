@@ -5,7 +5,7 @@ import json
 import os
 
 import harness
-from test_template_revisions import KERNEL
+from revisions_case import KERNEL
 
 RUN = ["run", "-T", "web"]
 

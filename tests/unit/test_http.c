@@ -119,84 +119,85 @@ static void an_answer_followed_by_the_end_still_counts(void **state)
 	stop(&f);
 }
 
+static const struct {
+	struct step answer, more;
+	int code;
+	const char *says;
+} bad_answers[] = {
+	{ { .say = "SSH-2.0-OpenSSH\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: the answer does not begin as HTTP does" },
+	{ { .say = "HTTP/1.1 100 Continue\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: the answer has status 100" },
+	{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 12x\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: the answer's Content-Length is no number" },
+	{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" },
+	  { .hang = true },
+	  -EFBIG,
+	  "the peer broke the protocol: the answer is 1048577 bytes long, more than "
+	  "1048576" },
+	{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: the answer has two lengths" },
+	{ { .say = "HTTP/1.1 200 OK\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: the answer does not say how long it is" },
+	{ { .say = "HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: an answer with status 204 has a body" },
+	{ { .say = "HTTP/1.1 200 OK\r\nbad field: 1\r\nContent-Length: 0\r\n\r\n" },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer broke the protocol: the answer has a malformed header field" },
+	{ { .say = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" },
+	  { .hang = true },
+	  -EOPNOTSUPP,
+	  "the peer broke the protocol: the answer comes in pieces (Transfer-Encoding)" },
+	{ { .say = "HTTP/1.1 200 OK\r\n" },
+	  { .say = "Giant: header\r\n", .repeat = 9999 },
+	  -EFBIG,
+	  "the peer broke the protocol: the answer's head is longer than 8192 bytes" },
+	{ { .say = NO_CONTENT NO_CONTENT },
+	  { .hang = true },
+	  -EPROTO,
+	  "the peer answered what it was not asked" },
+	{ { .say = "HTTP/1.1 200 OK\r\nContent-Le" },
+	  { 0 },
+	  -EREMOTEIO,
+	  "the peer closed its connection within an answer" },
+	{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf" },
+	  { 0 },
+	  -EREMOTEIO,
+	  "the peer closed its connection within an answer" },
+};
+
 static void a_bad_answer_ends_the_connection_with_its_reason(void **state)
 {
 	(void)state;
-	static const struct {
-		struct step answer, more;
-		int code;
-		const char *says;
-	} cases[] = {
-		{ { .say = "SSH-2.0-OpenSSH\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: the answer does not begin as HTTP does" },
-		{ { .say = "HTTP/1.1 100 Continue\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: the answer has status 100" },
-		{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 12x\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: the answer's Content-Length is no number" },
-		{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" },
-		  { .hang = true },
-		  -EFBIG,
-		  "the peer broke the protocol: the answer is 1048577 bytes long, more than "
-		  "1048576" },
-		{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: the answer has two lengths" },
-		{ { .say = "HTTP/1.1 200 OK\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: the answer does not say how long it is" },
-		{ { .say = "HTTP/1.1 204 \r\nContent-Length: 3\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: an answer with status 204 has a body" },
-		{ { .say = "HTTP/1.1 200 OK\r\nbad field: 1\r\nContent-Length: 0\r\n\r\n" },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer broke the protocol: the answer has a malformed header field" },
-		{ { .say = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" },
-		  { .hang = true },
-		  -EOPNOTSUPP,
-		  "the peer broke the protocol: the answer comes in pieces (Transfer-Encoding)" },
-		{ { .say = "HTTP/1.1 200 OK\r\n" },
-		  { .say = "Giant: header\r\n", .repeat = 9999 },
-		  -EFBIG,
-		  "the peer broke the protocol: the answer's head is longer than 8192 bytes" },
-		{ { .say = NO_CONTENT NO_CONTENT },
-		  { .hang = true },
-		  -EPROTO,
-		  "the peer answered what it was not asked" },
-		{ { .say = "HTTP/1.1 200 OK\r\nContent-Le" },
-		  { 0 },
-		  -EREMOTEIO,
-		  "the peer closed its connection within an answer" },
-		{ { .say = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf" },
-		  { 0 },
-		  -EREMOTEIO,
-		  "the peer closed its connection within an answer" },
-	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(bad_answers); i++) {
 		struct step script[] = {
-			{ .expect = "\r\n\r\n" }, cases[i].answer, cases[i].more, { 0 }
+			{ .expect = "\r\n\r\n" }, bad_answers[i].answer, bad_answers[i].more, { 0 }
 		};
 		AUTO_DONE(http_reply) reply = { 0 };
 		struct fixture f;
 		struct mvm_error err = { 0 };
 		start(&f, script);
 		assert_int_equal(http_call(f.http, "GET", "/", NULL, soon(), &reply, &err),
-				 cases[i].code);
-		assert_string_equal(err.text, cases[i].says);
+				 bad_answers[i].code);
+		assert_string_equal(err.text, bad_answers[i].says);
 		assert_true(http_is_dead(f.http));
 		err = (struct mvm_error){ 0 };
 		assert_int_equal(http_call(f.http, "GET", "/", NULL, soon(), &reply, &err),
-				 cases[i].code);
-		assert_string_equal(err.text, cases[i].says);
+				 bad_answers[i].code);
+		assert_string_equal(err.text, bad_answers[i].says);
 		stop(&f);
 	}
 }

@@ -40,94 +40,93 @@ static int parse(const char *text, size_t len, struct strbuf *ret_shown, struct 
 	}
 }
 
+static const struct expected documents[] = {
+	{ "c-bad-diff-id", -EOPNOTSUPP, "rootfs.diff_ids: 'md5:1234' is no SHA-256 digest" },
+	{ "c-bad-signal", 0,
+	  "the image's StopSignal 'SIGNONESIGNONESIGNONESIGNONESIGNONESIGNO' is no "
+	  "signal: a stop sends SIGTERM" },
+	{ "c-command-is-text", -EBADMSG, "config.Cmd: expected an array, not a string" },
+	{ "c-empty-program", 0, "" },
+	{ "c-empty-words", 0,
+	  "the image's Entrypoint and Cmd begin with an empty word, which is no program: "
+	  "they are not used" },
+	{ "c-good", 0, "" },
+	{ "c-long-user", -EBADMSG, "config.User: is longer than 255 bytes" },
+	{ "c-long-workdir", -EBADMSG, "config.WorkingDir: is longer than 4094 bytes" },
+	{ "c-many-words", -EBADMSG, "config.Cmd: has more than 8192 items" },
+	{ "c-no-config", 0, "" },
+	{ "c-no-os", 0, "" },
+	{ "c-no-platform", 0, "" },
+	{ "c-no-rootfs", -EBADMSG, "rootfs: is missing" },
+	{ "c-nul-in-a-word", -EBADMSG, "\\u0000 is not allowed without JSON_ALLOW_NUL" },
+	{ "c-null-config", 0, "" },
+	{ "c-nulls", 0, "" },
+	{ "c-variable-without-a-name", -EBADMSG, "config.Env: [0] has no name" },
+	{ "i-array", -EBADMSG, "expected an object" },
+	{ "i-artifact", 0, "" },
+	{ "i-cut", -EBADMSG, "premature end of input" },
+	{ "i-deep", -EBADMSG, "nested deeper than 64 levels" },
+	{ "i-empty", 0, "" },
+	{ "i-empty-platform", 0, "" },
+	{ "i-good", 0, "" },
+	{ "i-item-is-text", 0, "x: manifests[0]: expected an object" },
+	{ "i-list-is-object", -EBADMSG, "manifests: expected an array, not an object" },
+	{ "i-names", 0, "" },
+	{ "i-negative-size", 0,
+	  "x: manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
+	{ "i-no-architecture", 0, "" },
+	{ "i-no-list", -EBADMSG, "manifests: is missing" },
+	{ "i-no-version", -EBADMSG, "schemaVersion: is missing" },
+	{ "i-not-utf8", -EBADMSG, "unable to decode byte 0xff" },
+	{ "i-null-annotations", 0, "" },
+	{ "i-one-is-bad", 0, "x: manifests[0].mediaType: is missing" },
+	{ "i-path-for-a-digest", 0,
+	  "x: manifests[0].digest: 'sha256:../../../etc/passwd' is no SHA-256 digest" },
+	{ "i-platform-is-text", 0, "x: manifests[0].platform: expected an object, not a string" },
+	{ "i-sha512", 0,
+	  "x: manifests[0].digest: "
+	  "'sha512:"
+	  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef012345678'"
+	  " is no SHA-256 digest" },
+	{ "i-short-digest", 0,
+	  "x: manifests[0].digest: "
+	  "'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde' is no "
+	  "SHA-256 digest" },
+	{ "i-size-is-text", 0,
+	  "x: manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
+	{ "i-tag-is-number", 0,
+	  "x: manifests[0].annotations.org.opencontainers.image.ref.name: expected a "
+	  "string, not a number" },
+	{ "i-too-many", -EBADMSG, "manifests: has 1025 items, more than 1024" },
+	{ "i-twice", -EBADMSG, "duplicate object key" },
+	{ "i-upper-case-digest", 0,
+	  "x: manifests[0].digest: "
+	  "'SHA256:0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF' is no "
+	  "SHA-256 digest" },
+	{ "i-version-1", -EBADMSG, "schemaVersion: is 1, only 2 is known" },
+	{ "m-config-is-none", -EBADMSG, "config: is missing" },
+	{ "m-config-of-a-chart", -EBADMSG,
+	  "config.mediaType: is 'application/vnd.cncf.helm': this is no image of a file "
+	  "system" },
+	{ "m-encrypted-layer", -EBADMSG,
+	  "layers: [0] is 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted', which "
+	  "is no layer that mvm reads" },
+	{ "m-good", 0, "" },
+	{ "m-no-layers", 0, "" },
+	{ "m-size-overflows", -EBADMSG, "too big integer" },
+	{ "m-too-many-layers", -EBADMSG, "layers: has 257 items, more than 256" },
+	{ "s-good", 0, "" },
+	{ "s-item-is-text", -EBADMSG, "[0]: expected an object" },
+	{ "s-many-layers", -EBADMSG, "[0].Layers: has more than 256 items" },
+	{ "s-no-config", -EBADMSG, "[0].Config: is missing" },
+	{ "s-no-tags", 0, "" },
+	{ "s-object", -EBADMSG, "expected an array of at most 1024 images" },
+};
+
 static void documents_have_the_documented_result(void **state)
 {
-	static const struct expected table[] = {
-		{ "c-bad-diff-id", -EOPNOTSUPP,
-		  "rootfs.diff_ids: 'md5:1234' is no SHA-256 digest" },
-		{ "c-bad-signal", 0,
-		  "the image's StopSignal 'SIGNONESIGNONESIGNONESIGNONESIGNONESIGNO' is no "
-		  "signal: a stop sends SIGTERM" },
-		{ "c-command-is-text", -EBADMSG, "config.Cmd: expected an array, not a string" },
-		{ "c-empty-program", 0, "" },
-		{ "c-empty-words", 0,
-		  "the image's Entrypoint and Cmd begin with an empty word, which is no program: "
-		  "they are not used" },
-		{ "c-good", 0, "" },
-		{ "c-long-user", -EBADMSG, "config.User: is longer than 255 bytes" },
-		{ "c-long-workdir", -EBADMSG, "config.WorkingDir: is longer than 4094 bytes" },
-		{ "c-many-words", -EBADMSG, "config.Cmd: has more than 8192 items" },
-		{ "c-no-config", 0, "" },
-		{ "c-no-os", 0, "" },
-		{ "c-no-platform", 0, "" },
-		{ "c-no-rootfs", -EBADMSG, "rootfs: is missing" },
-		{ "c-nul-in-a-word", -EBADMSG, "\\u0000 is not allowed without JSON_ALLOW_NUL" },
-		{ "c-null-config", 0, "" },
-		{ "c-nulls", 0, "" },
-		{ "c-variable-without-a-name", -EBADMSG, "config.Env: [0] has no name" },
-		{ "i-array", -EBADMSG, "expected an object" },
-		{ "i-artifact", 0, "" },
-		{ "i-cut", -EBADMSG, "premature end of input" },
-		{ "i-deep", -EBADMSG, "nested deeper than 64 levels" },
-		{ "i-empty", 0, "" },
-		{ "i-empty-platform", 0, "" },
-		{ "i-good", 0, "" },
-		{ "i-item-is-text", 0, "x: manifests[0]: expected an object" },
-		{ "i-list-is-object", -EBADMSG, "manifests: expected an array, not an object" },
-		{ "i-names", 0, "" },
-		{ "i-negative-size", 0,
-		  "x: manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
-		{ "i-no-architecture", 0, "" },
-		{ "i-no-list", -EBADMSG, "manifests: is missing" },
-		{ "i-no-version", -EBADMSG, "schemaVersion: is missing" },
-		{ "i-not-utf8", -EBADMSG, "unable to decode byte 0xff" },
-		{ "i-null-annotations", 0, "" },
-		{ "i-one-is-bad", 0, "x: manifests[0].mediaType: is missing" },
-		{ "i-path-for-a-digest", 0,
-		  "x: manifests[0].digest: 'sha256:../../../etc/passwd' is no SHA-256 digest" },
-		{ "i-platform-is-text", 0,
-		  "x: manifests[0].platform: expected an object, not a string" },
-		{ "i-sha512", 0,
-		  "x: manifests[0].digest: "
-		  "'sha512:"
-		  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef012345678'"
-		  " is no SHA-256 digest" },
-		{ "i-short-digest", 0,
-		  "x: manifests[0].digest: "
-		  "'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde' is no "
-		  "SHA-256 digest" },
-		{ "i-size-is-text", 0,
-		  "x: manifests[0].size: expected a whole number from 0 to 9223372036854775807" },
-		{ "i-tag-is-number", 0,
-		  "x: manifests[0].annotations.org.opencontainers.image.ref.name: expected a "
-		  "string, not a number" },
-		{ "i-too-many", -EBADMSG, "manifests: has 1025 items, more than 1024" },
-		{ "i-twice", -EBADMSG, "duplicate object key" },
-		{ "i-upper-case-digest", 0,
-		  "x: manifests[0].digest: "
-		  "'SHA256:0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF' is no "
-		  "SHA-256 digest" },
-		{ "i-version-1", -EBADMSG, "schemaVersion: is 1, only 2 is known" },
-		{ "m-config-is-none", -EBADMSG, "config: is missing" },
-		{ "m-config-of-a-chart", -EBADMSG,
-		  "config.mediaType: is 'application/vnd.cncf.helm': this is no image of a file "
-		  "system" },
-		{ "m-encrypted-layer", -EBADMSG,
-		  "layers: [0] is 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted', which "
-		  "is no layer that mvm reads" },
-		{ "m-good", 0, "" },
-		{ "m-no-layers", 0, "" },
-		{ "m-size-overflows", -EBADMSG, "too big integer" },
-		{ "m-too-many-layers", -EBADMSG, "layers: has 257 items, more than 256" },
-		{ "s-good", 0, "" },
-		{ "s-item-is-text", -EBADMSG, "[0]: expected an object" },
-		{ "s-many-layers", -EBADMSG, "[0].Layers: has more than 256 items" },
-		{ "s-no-config", -EBADMSG, "[0].Config: is missing" },
-		{ "s-no-tags", 0, "" },
-		{ "s-object", -EBADMSG, "expected an array of at most 1024 images" },
-	};
 	(void)state;
-	check_corpus("oci", table, MVM_ARRAY_SIZE(table), parse);
+	check_corpus("oci", documents, MVM_ARRAY_SIZE(documents), parse);
 }
 
 /* Shows whether each of three names is there. */
@@ -295,179 +294,171 @@ static size_t make_index(const struct sample *from, struct oci_descriptor ret[8]
 	return n;
 }
 
+static const struct {
+	struct sample index[8];
+	const char *tag;   /* NULL: none is given */
+	int code;	   /* a number of images, or an error */
+	const char *meant; /* the letters of those that are, or a part of the error */
+} selections[] = {
+	{ { { .digest = 1 } }, NULL, 1, "a" },
+	{ { { .ref_name = "v1" } }, NULL, 1, "a" },
+	{ { { .digest = 1 }, { .digest = 2 } }, NULL, 2, "ab" },
+	{ { { .ref_name = "v1" }, { .ref_name = "v2" } },
+	  NULL,
+	  -EINVAL,
+	  "it has v1 (a00000000000), v2 (a10000000000)" },
+	{ { { .ref_name = "v1", .digest = 7 }, { .ref_name = "v2", .digest = 7 } }, NULL, 2, "ab" },
+	{ { { .ref_name = "v1" }, { .ref_name = "latest" } }, NULL, 1, "b" },
+	{ { { .ref_name = "v1" }, { .digest = 9 } },
+	  NULL,
+	  -EINVAL,
+	  "one without a name (090000000000)" },
+	{ { { .ref_name = "v1" }, { .digest = 9, .other = true } }, NULL, 1, "a" },
+	{ { { .ref_name = "v1" }, { .ref_name = "v2" } }, "v2", 1, "b" },
+	{ { { .ref_name = "v1" }, { .ref_name = "v1" } }, "v1", 2, "ab" },
+	{ { { .ref_name = "v1" } },
+	  "v3",
+	  -ENOENT,
+	  "'x' has no image named 'v3'; it has v1 (a00000000000)" },
+	{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
+	    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
+	  "latest",
+	  2,
+	  "ab" },
+	{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
+	    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
+	  "db",
+	  1,
+	  "b" },
+	{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
+	    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
+	  "library/web:latest",
+	  1,
+	  "a" },
+	{ { { .image_name = "docker.io/library/web:v1" },
+	    { .image_name = "docker.io/library/web:v2" } },
+	  "docker.io/library/web:v2",
+	  1,
+	  "b" },
+	{ { { .image_name = "a/web:v1" }, { .ref_name = "v1" } }, "v1", 1, "b" },
+	{ { { .image_name = "a/web:v1" } }, "eb:v1", -ENOENT, "no image named 'eb:v1'" },
+	{ { { .image_name = "a/web:v1" } }, "web", -ENOENT, "no image named 'web'" },
+	{ { { .digest = 0xab }, { .digest = 0xcd } }, "sha256:cd00000", 1, "b" },
+	{ { { .digest = 0xab }, { .digest = 0xcd } }, "@sha256:ab0000000000", 1, "a" },
+	{ { { .digest = 0xab } }, "sha256:ab", -ENOENT, "no image named" },
+	{ { { .digest = 1, .other = true } }, NULL, -ENOENT, "'x' has no image of a file system" },
+	{ { { .digest = 1, .other = true, .problem = "makes no sense" } },
+	  NULL,
+	  -EBADMSG,
+	  "makes no sense" },
+};
+
 static void a_name_selects_the_images_that_it_fits_best(void **state)
 {
-	static const struct {
-		struct sample index[8];
-		const char *tag;   /* NULL: none is given */
-		int code;	   /* a number of images, or an error */
-		const char *meant; /* the letters of those that are, or a part of the error */
-	} cases[] = {
-		{ { { .digest = 1 } }, NULL, 1, "a" },
-		{ { { .ref_name = "v1" } }, NULL, 1, "a" },
-		{ { { .digest = 1 }, { .digest = 2 } }, NULL, 2, "ab" },
-		{ { { .ref_name = "v1" }, { .ref_name = "v2" } },
-		  NULL,
-		  -EINVAL,
-		  "it has v1 (a00000000000), v2 (a10000000000)" },
-		{ { { .ref_name = "v1", .digest = 7 }, { .ref_name = "v2", .digest = 7 } },
-		  NULL,
-		  2,
-		  "ab" },
-		{ { { .ref_name = "v1" }, { .ref_name = "latest" } }, NULL, 1, "b" },
-		{ { { .ref_name = "v1" }, { .digest = 9 } },
-		  NULL,
-		  -EINVAL,
-		  "one without a name (090000000000)" },
-		{ { { .ref_name = "v1" }, { .digest = 9, .other = true } }, NULL, 1, "a" },
-		{ { { .ref_name = "v1" }, { .ref_name = "v2" } }, "v2", 1, "b" },
-		{ { { .ref_name = "v1" }, { .ref_name = "v1" } }, "v1", 2, "ab" },
-		{ { { .ref_name = "v1" } },
-		  "v3",
-		  -ENOENT,
-		  "'x' has no image named 'v3'; it has v1 (a00000000000)" },
-		{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
-		    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
-		  "latest",
-		  2,
-		  "ab" },
-		{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
-		    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
-		  "db",
-		  1,
-		  "b" },
-		{ { { .ref_name = "latest", .image_name = "docker.io/library/web:latest" },
-		    { .ref_name = "latest", .image_name = "docker.io/library/db:latest" } },
-		  "library/web:latest",
-		  1,
-		  "a" },
-		{ { { .image_name = "docker.io/library/web:v1" },
-		    { .image_name = "docker.io/library/web:v2" } },
-		  "docker.io/library/web:v2",
-		  1,
-		  "b" },
-		{ { { .image_name = "a/web:v1" }, { .ref_name = "v1" } }, "v1", 1, "b" },
-		{ { { .image_name = "a/web:v1" } }, "eb:v1", -ENOENT, "no image named 'eb:v1'" },
-		{ { { .image_name = "a/web:v1" } }, "web", -ENOENT, "no image named 'web'" },
-		{ { { .digest = 0xab }, { .digest = 0xcd } }, "sha256:cd00000", 1, "b" },
-		{ { { .digest = 0xab }, { .digest = 0xcd } }, "@sha256:ab0000000000", 1, "a" },
-		{ { { .digest = 0xab } }, "sha256:ab", -ENOENT, "no image named" },
-		{ { { .digest = 1, .other = true } },
-		  NULL,
-		  -ENOENT,
-		  "'x' has no image of a file system" },
-		{ { { .digest = 1, .other = true, .problem = "makes no sense" } },
-		  NULL,
-		  -EBADMSG,
-		  "makes no sense" },
-	};
 
 	(void)state;
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(selections); i++) {
 		struct oci_descriptor list[8];
 		struct mvm_error err = { 0 };
 		struct oci_index index;
 		char meant[9] = "";
-		size_t n = make_index(cases[i].index, list, &index);
-		int r = oci_choose_name(&index, cases[i].tag, "x", &err);
+		size_t n = make_index(selections[i].index, list, &index);
+		int r = oci_choose_name(&index, selections[i].tag, "x", &err);
 
 		for (size_t k = 0; r > 0 && k < n; k++) {
 			if (list[k].meant)
 				(void)strcat(meant, (const char[]){ (char)('a' + k), '\0' });
 		}
-		if (r != cases[i].code || !strstr(r > 0 ? meant : err.text, cases[i].meant))
+		if (r != selections[i].code ||
+		    !strstr(r > 0 ? meant : err.text, selections[i].meant))
 			print_error("case %zu: %d '%s' '%s'\n", i, r, meant, err.text);
-		assert_int_equal(r, cases[i].code);
-		assert_non_null(strstr(r > 0 ? meant : err.text, cases[i].meant));
+		assert_int_equal(r, selections[i].code);
+		assert_non_null(strstr(r > 0 ? meant : err.text, selections[i].meant));
 	}
 }
 
+static const struct {
+	struct sample index[8];
+	const char *arch;
+	unsigned level;
+	bool first;
+	int chosen; /* an index, or an error */
+	const char *says;
+} platforms[] = {
+#define L .os = "linux", .arch = "amd64"
+	{ { { L }, { .os = "linux", .arch = "arm64" } }, "arm64", 1, false, 1, "" },
+	{ { { .digest = 1 }, { L } }, "amd64", 1, false, 1, "" },
+	{ { { .digest = 1 }, { .os = "linux", .arch = "s390x" } }, "amd64", 1, false, 0, "" },
+	{ { { .os = "Linux", .arch = "x86_64" } }, "amd64", 1, false, 0, "" },
+	{ { { L, .variant = "v1" }, { L, .variant = "v3" }, { L, .variant = "v2" } },
+	  "amd64",
+	  3,
+	  false,
+	  1,
+	  "" },
+	{ { { L, .variant = "v4" }, { L, .variant = "v2" }, { L, .variant = "v1" } },
+	  "amd64",
+	  3,
+	  false,
+	  1,
+	  "" },
+	{ { { L, .variant = "v3" }, { L } }, "amd64", 2, false, 1, "" },
+	{ { { L, .variant = "v4" } },
+	  "amd64",
+	  3,
+	  false,
+	  -ENOENT,
+	  "has no image for linux/amd64; it has one without a name (a00000000000, "
+	  "linux/amd64/v4)" },
+	{ { { L }, { L } },
+	  "amd64",
+	  3,
+	  false,
+	  -EINVAL,
+	  "has several images that could be meant; it has one without a name "
+	  "(a00000000000, linux/amd64), one without a name (a10000000000, linux/amd64)" },
+	{ { { L }, { L } }, "amd64", 3, true, 0, "" },
+	{ { { L, .digest = 5 }, { L, .digest = 5 } }, "amd64", 3, false, 0, "" },
+	{ { { L, .variant = "v1" }, { L } }, "amd64", 3, false, -EINVAL, "several images" },
+	{ { { L, .problem = "bad" }, { L } }, "amd64", 3, false, 1, "" },
+	{ { { .os = "linux", .arch = "arm64", .problem = "bad" }, { L } },
+	  "amd64",
+	  3,
+	  false,
+	  1,
+	  "" },
+	{ { { L, .problem = "bad" } }, "amd64", 3, false, -EBADMSG, "bad" },
+	{ { { .os = "unknown", .arch = "unknown" }, { L } }, "amd64", 3, false, 1, "" },
+	{ { { .os = "plan9", .arch = "amd64" }, { .os = "linux", .arch = "arm64" } },
+	  "amd64",
+	  3,
+	  false,
+	  -ENOENT,
+	  "plan9/amd64), one without a name (a10000000000, linux/arm64)" },
+#undef L
+};
+
 static void the_platform_is_chosen_whatever_the_order(void **state)
 {
-	static const struct {
-		struct sample index[8];
-		const char *arch;
-		unsigned level;
-		bool first;
-		int chosen; /* an index, or an error */
-		const char *says;
-	} cases[] = {
-#define L .os = "linux", .arch = "amd64"
-		{ { { L }, { .os = "linux", .arch = "arm64" } }, "arm64", 1, false, 1, "" },
-		{ { { .digest = 1 }, { L } }, "amd64", 1, false, 1, "" },
-		{ { { .digest = 1 }, { .os = "linux", .arch = "s390x" } },
-		  "amd64",
-		  1,
-		  false,
-		  0,
-		  "" },
-		{ { { .os = "Linux", .arch = "x86_64" } }, "amd64", 1, false, 0, "" },
-		{ { { L, .variant = "v1" }, { L, .variant = "v3" }, { L, .variant = "v2" } },
-		  "amd64",
-		  3,
-		  false,
-		  1,
-		  "" },
-		{ { { L, .variant = "v4" }, { L, .variant = "v2" }, { L, .variant = "v1" } },
-		  "amd64",
-		  3,
-		  false,
-		  1,
-		  "" },
-		{ { { L, .variant = "v3" }, { L } }, "amd64", 2, false, 1, "" },
-		{ { { L, .variant = "v4" } },
-		  "amd64",
-		  3,
-		  false,
-		  -ENOENT,
-		  "has no image for linux/amd64; it has one without a name (a00000000000, "
-		  "linux/amd64/v4)" },
-		{ { { L }, { L } },
-		  "amd64",
-		  3,
-		  false,
-		  -EINVAL,
-		  "has several images that could be meant; it has one without a name "
-		  "(a00000000000, linux/amd64), one without a name (a10000000000, linux/amd64)" },
-		{ { { L }, { L } }, "amd64", 3, true, 0, "" },
-		{ { { L, .digest = 5 }, { L, .digest = 5 } }, "amd64", 3, false, 0, "" },
-		{ { { L, .variant = "v1" }, { L } }, "amd64", 3, false, -EINVAL, "several images" },
-		{ { { L, .problem = "bad" }, { L } }, "amd64", 3, false, 1, "" },
-		{ { { .os = "linux", .arch = "arm64", .problem = "bad" }, { L } },
-		  "amd64",
-		  3,
-		  false,
-		  1,
-		  "" },
-		{ { { L, .problem = "bad" } }, "amd64", 3, false, -EBADMSG, "bad" },
-		{ { { .os = "unknown", .arch = "unknown" }, { L } }, "amd64", 3, false, 1, "" },
-		{ { { .os = "plan9", .arch = "amd64" }, { .os = "linux", .arch = "arm64" } },
-		  "amd64",
-		  3,
-		  false,
-		  -ENOENT,
-		  "plan9/amd64), one without a name (a10000000000, linux/arm64)" },
-#undef L
-	};
 
 	(void)state;
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
-		const struct oci_platform p = { .arch = cases[i].arch,
-						.amd64_level = cases[i].level };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(platforms); i++) {
+		const struct oci_platform p = { .arch = platforms[i].arch,
+						.amd64_level = platforms[i].level };
 		const struct oci_descriptor *d = NULL;
 		struct oci_descriptor list[8];
 		struct mvm_error err = { 0 };
 		struct oci_index index;
 
-		(void)make_index(cases[i].index, list, &index);
+		(void)make_index(platforms[i].index, list, &index);
 		(void)oci_choose_all(&index);
-		int r = oci_choose_platform(&index, &p, cases[i].first, "x", &d, &err);
+		int r = oci_choose_platform(&index, &p, platforms[i].first, "x", &d, &err);
 		if (r == 0)
 			r = (int)(d - list);
-		if (r != cases[i].chosen || !strstr(err.text, cases[i].says))
+		if (r != platforms[i].chosen || !strstr(err.text, platforms[i].says))
 			print_error("case %zu: %d '%s'\n", i, r, err.text);
-		assert_int_equal(r, cases[i].chosen);
-		assert_non_null(strstr(err.text, cases[i].says));
+		assert_int_equal(r, platforms[i].chosen);
+		assert_non_null(strstr(err.text, platforms[i].says));
 	}
 }
 
