@@ -509,8 +509,8 @@ const struct command command_run = {
 		"With --detach the VM goes on by itself; see 'mvm ps'.\n\n"
 		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'. "
 		"Without COMMAND, -e and --env-file set variables of the template's own workload: "
-		"the VM then "
-		"boots, since a restored workload runs already.",
+		"the VM then boots, since a restored workload runs already, unless the template's "
+		"snapshot.point is boot.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"

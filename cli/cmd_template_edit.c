@@ -7,9 +7,9 @@
 #include "spec_options.h"
 
 /* Keys that can be without a value, named as in template.toml. */
-static const char *const unsettable[] = { "boot_args", "command", "data_disk_mib",
-					  "env",       "health",  "initrd",
-					  "kernel",    "network", "on_restore" };
+static const char *const unsettable[] = { "boot_args",	"command",	 "data_disk_mib", "env",
+					  "health",	"initrd",	 "kernel",	  "network",
+					  "on_restore", "snapshot.point" };
 #define N_UNSETTABLE (sizeof(unsettable) / sizeof(unsettable[0]))
 
 static int unset(struct cli_context *c, const char *key, struct settings *s)
@@ -68,7 +68,7 @@ static const struct option edit_options[] = {
 	  .kind = OPTION_WORDS,
 	  .value = "KEY",
 	  .help = "back to its default: boot_args, command, data_disk_mib, env, health, initrd, "
-		  "kernel, network or on_restore" },
+		  "kernel, network, on_restore or snapshot.point" },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -29,10 +29,11 @@ static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mi
 /* Settings that have another name for people; the others are called as in template.toml. */
 static const char *label_of(const char *key)
 {
-	return str_eq(key, "boot_args")	    ? "boot args"
-	       : str_eq(key, "on_restore")  ? "on restore"
-	       : str_starts(key, "health.") ? "health"
-					    : key;
+	return str_eq(key, "boot_args")	       ? "boot args"
+	       : str_eq(key, "on_restore")     ? "on restore"
+	       : str_starts(key, "health.")    ? "health"
+	       : str_eq(key, "snapshot.point") ? "snapshot at"
+					       : key;
 }
 
 static void show_setting(const struct mvm_template_setting *s)

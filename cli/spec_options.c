@@ -34,9 +34,10 @@ void settings_from_args(const struct args *a, struct settings *ret)
 	static const struct {
 		const char *option, *key;
 	} texts[] = {
-		{ "flake", "flake_ref" },     { "profile", "profile" }, { "role", "role" },
-		{ "kernel", "kernel" },	      { "network", "network" }, { "initrd", "initrd" },
-		{ "boot-args", "boot_args" },
+		{ "flake", "flake_ref" },     { "profile", "profile" },
+		{ "role", "role" },	      { "kernel", "kernel" },
+		{ "network", "network" },     { "initrd", "initrd" },
+		{ "boot-args", "boot_args" }, { "snapshot-point", "snapshot.point" },
 	};
 	static const struct {
 		const char *option, *key;

@@ -52,6 +52,11 @@
 		  .kind = OPTION_STRING,                                                           \
 		  .value = "ARGS",                                                                 \
 		  .help = "added to the kernel's command line" },                                  \
+		{ .name = "snapshot-point",                                                        \
+		  .kind = OPTION_CHOICE,                                                           \
+		  .value = "POINT",                                                                \
+		  .help = "healthy: clones go on with the workload; boot: each starts its own",    \
+		  .choices = "healthy|boot" },                                                     \
 	{                                                                                          \
 		.name = "env", .letter = 'e', .kind = OPTION_LIST, .value = "K=V",                 \
 		.help = "a variable for the workload; may be repeated"                             \

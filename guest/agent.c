@@ -36,7 +36,7 @@ void agent_done(struct agent *a)
 	free(a->workdir);
 	free(a->user);
 	strv_done(&a->on_restore);
-	strv_done(&a->held_args);
+	strv_done(&a->args);
 	strv_done(&a->stages);
 	network_done(&a->network);
 	slots_done(&a->slots);

@@ -50,13 +50,16 @@ struct agent {
 	uint64_t exec_serial;
 
 	bool configured, frozen, prepared;
-	bool held; /* it has its identity; what is to run waits for CALL_START */
-	struct strv held_args;
+	bool held;	  /* it has its identity; what is to run waits for CALL_START */
+	bool unstarted;	  /* the workload has never run, here or where the snapshot was taken */
+	struct strv args; /* the workload's; none: an init of the image's */
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */
 	char *workdir, *user;	   /* the workload's too; NULL: "/", root */
 	int stop_signal;	   /* 0: SIGTERM */
 	struct strv on_restore;
+	bool restore_restart;	/* the workload begins anew in a clone */
+	int restore_signal;	/* or gets this; 0: nothing */
 	struct strv stages;	/* "name=nanoseconds" */
 	struct network network; /* as it was configured last */
 	struct slots slots;

@@ -94,24 +94,24 @@ void cgroup_sweep(int root_fd, const char *prefix)
 	}
 }
 
-static int read_frozen(int events_fd)
+static int has_event(int events_fd, const char *event)
 {
 	char text[256];
 	ssize_t n = pread(events_fd, text, sizeof(text) - 1, 0);
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
-	return strstr(text, "frozen 1") != NULL;
+	return strstr(text, event) != NULL;
 }
 
 /* cgroup.events reports each change as POLLPRI to whoever has read it before. */
-static int wait_frozen(int group_fd, int64_t deadline_ns)
+static int wait_event(int group_fd, const char *event, int64_t deadline_ns)
 {
 	AUTO_CLOSE int fd = openat(group_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	for (;;) {
-		int r = read_frozen(fd);
+		int r = has_event(fd, event);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
@@ -121,6 +121,12 @@ static int wait_frozen(int group_fd, int64_t deadline_ns)
 		if (n == 0)
 			return -ETIMEDOUT;
 	}
+}
+
+int cgroup_wait_empty(int root_fd, const char *name, int64_t deadline_ns)
+{
+	AUTO_CLOSE int fd = dir_open_at(root_fd, name);
+	return fd < 0 ? fd : wait_event(fd, "populated 0", deadline_ns);
 }
 
 static int set_freeze(int root_fd, const struct strv *names, const char *but, const char *value)
@@ -150,7 +156,7 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 		if (strcmp(names.v[i], but) == 0)
 			continue;
 		AUTO_CLOSE int fd = dir_open_at(root_fd, names.v[i]);
-		r = fd < 0 ? fd : wait_frozen(fd, deadline_ns);
+		r = fd < 0 ? fd : wait_event(fd, "frozen 1", deadline_ns);
 		if (r == -ENOENT || r == -ENODEV)
 			r = 0;
 		if (r < 0)

@@ -25,6 +25,9 @@ int cgroup_join_self(int root_fd, const char *name);
  * group, or no memory. */
 int cgroup_kill(int root_fd, const char *name);
 
+/* Wait until no process lives in the group.  Returns 0, -ETIMEDOUT or -errno. */
+int cgroup_wait_empty(int root_fd, const char *name, int64_t deadline_ns);
+
 /* Remove the groups whose names begin with prefix and that are empty. */
 void cgroup_sweep(int root_fd, const char *prefix);
 

@@ -13,6 +13,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "stream.h"
+#include "workload.h"
 
 static void reply_nonce(struct agent *a, uint32_t id)
 {
@@ -52,6 +53,10 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 		return;
 	}
 	int r = refuse_ended(a, &err);
+	if (r == 0 && a->restore_restart && a->workload == WORKLOAD_INIT)
+		r = mvm_error_set(&err, -EINVAL,
+				  "on_restore: the image's own init runs as PID 1, which cannot be "
+				  "restarted: use snapshot.point = \"boot\"");
 	if (r == 0)
 		r = freeze_guest(a, q->memory_bytes, &err);
 	if (r == 0)
@@ -156,11 +161,16 @@ void clone_rehearse(struct agent *a, uint32_t id, const struct request *q)
 		reply_nonce(a, id);
 }
 
-void clone_restored(struct agent *a, uint32_t id, const struct request *q)
+void clone_restored(struct agent *a, uint32_t id, struct request *q)
 {
 	struct mvm_error err = { 0 };
 	int r = become_another(a, q, &err);
 	a->held = r == 0 && q->hold;
+	if (q->env.n > 0) {
+		strv_done(&a->env);
+		a->env = q->env;
+		q->env = (struct strv){ 0 };
+	}
 	if (r == 0 && !a->held) {
 		clone_let_go(a, id);
 		return;
@@ -172,13 +182,32 @@ void clone_restored(struct agent *a, uint32_t id, const struct request *q)
 	freeze_come_first(false);
 }
 
+/* What becomes of the workload in a clone.  Of one that begins anew no instruction runs that knows
+ * what its twins know, so it ends before the thaw. */
+static int let_workload_go(struct agent *a, struct mvm_error *err)
+{
+	int r = a->restore_restart && a->workload == WORKLOAD_RUNS ? workload_kill(a, err) : 0;
+	if (r == 0)
+		r = thaw_guest(a, err);
+	freeze_come_first(false); /* before there are children */
+	if (r < 0)
+		return r;
+	if (a->unstarted || a->restore_restart)
+		return workload_start(a, err);
+	r = a->restore_signal ? workload_signal(a, a->restore_signal) : 0;
+	return r < 0 ? mvm_error_set(err, r, "on_restore: cannot signal the workload: %s",
+				     strerror(-r))
+		     : 0;
+}
+
 void clone_let_go(struct agent *a, uint32_t id)
 {
 	struct mvm_error err = { 0 };
-	int r = thaw_guest(a, &err);
+	bool workload = a->unstarted || a->restore_restart || a->restore_signal;
+	int r = workload ? let_workload_go(a, &err) : thaw_guest(a, &err);
 	if (r < 0)
 		stream_reply(a, id, r, err.text, NULL);
-	else if (a->on_restore.n > 0)
+	else if (a->on_restore.n > 0 && !workload)
 		run_on_restore(a, id);
 	else
 		reply_nonce(a, id);

@@ -15,6 +15,7 @@
 #include "disks.h"
 #include "freemem.h"
 #include "output.h"
+#include "warm.h"
 
 #define FREEZE_TIMEOUT_MS 10000
 
@@ -63,6 +64,8 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	disks_trim();
 	drop_caches();
 	(void)freemem_zero(memory_bytes);
+	if (a->unstarted)
+		warm_workload(a); /* last: it is clean cache, too */
 	freeze_come_first(true);
 	return 0;
 }

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "stream.h"
+#include "workload.h"
 
 #define STAT_MAX    1024u
 #define COMMAND_MAX 512u
@@ -95,13 +95,10 @@ void processes_list(struct agent *a, uint32_t id)
 
 void processes_signal(struct agent *a, uint32_t id, const struct request *q)
 {
-	pid_t pid = a->workload == WORKLOAD_INIT   ? 1
-		    : a->workload == WORKLOAD_RUNS ? a->workload_child.pid
-						   : 0;
-	if (q->stop_signal == 0)
-		stream_reply(a, id, -EINVAL, "the call names no signal", NULL);
-	else if (pid == 0)
-		stream_reply(a, id, -ESRCH, "the workload has ended, or there is none", NULL);
-	else
-		stream_reply(a, id, kill(pid, (int)q->stop_signal) < 0 ? -errno : 0, NULL, NULL);
+	int r = q->stop_signal ? workload_signal(a, (int)q->stop_signal) : -EINVAL;
+	stream_reply(a, id, r,
+		     r == -EINVAL  ? "the call names no signal"
+		     : r == -ESRCH ? "the workload has ended, or there is none"
+				   : NULL,
+		     NULL);
 }

@@ -68,21 +68,23 @@ static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 	a->stop_signal = (int)q->stop_signal;
 	a->on_restore = q->restore_args;
 	q->restore_args = (struct strv){ 0 };
+	a->restore_signal = (int)q->restore_signal;
+	a->restore_restart = q->restore_restart;
+	a->args = q->args;
+	q->args = (struct strv){ 0 };
+	a->unstarted = true;
 	if (q->hold) {
 		a->held = true;
-		a->held_args = q->args;
-		q->args = (struct strv){ 0 };
 		r = children_watch(&a->children, a->loop); /* files come first */
 		return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
 	}
-	r = workload_start(a, q, err);
+	r = workload_start(a, err);
 	agent_stage(a, "workload");
 	return r;
 }
 
 static void call_start(struct agent *a, uint32_t id)
 {
-	struct request q = { .args = a->held_args }; /* a's */
 	struct mvm_error err = { 0 };
 
 	if (!a->held) {
@@ -95,7 +97,7 @@ static void call_start(struct agent *a, uint32_t id)
 		clone_let_go(a, id);
 		return;
 	}
-	int r = workload_start(a, &q, &err);
+	int r = workload_start(a, &err);
 	if (r < 0)
 		agent_log("%s", err.text);
 	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
@@ -158,7 +160,7 @@ static const char *not_now(const struct agent *a, uint64_t call)
 		return "the guest is shutting down";
 	if (!a->configured)
 		return "the guest is not configured yet";
-	if (a->held && call != CALL_PUT)
+	if (a->held && call != CALL_PUT && call != CALL_PREPARE)
 		return "the guest has not been started yet";
 	if (a->frozen && call != CALL_PREPARE && !a->held)
 		return "the guest is frozen for a snapshot";

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cgroup.h"
 #include "command.h"
@@ -21,6 +23,7 @@
 #include "stream.h"
 
 #define WORKLOAD_CGROUP "workload"
+#define KILL_TIMEOUT_MS 10000
 #define INIT_CGROUP	"init.scope" /* where systemd looks for itself */
 
 extern char **environ;
@@ -53,14 +56,14 @@ static void lend_streams(int output)
 		(void)dup2(output, fd); /* else such a log goes to the console */
 }
 
-static int start_command(struct agent *a, const struct request *q, struct mvm_error *err)
+static int start_command(struct agent *a, struct mvm_error *err)
 {
 	char cgroup[COMMAND_CGROUP_SIZE] = WORKLOAD_CGROUP;
 	AUTO_CLOSE int output = output_open(a);
 	if (output < 0)
 		return mvm_error_set(err, output, "cannot make a pipe: %s", strerror(-output));
 	struct command cmd = {
-		.args = &q->args,
+		.args = &a->args,
 		.workdir = a->workdir,
 		.user = a->user,
 		.fds = { -1, output, output },
@@ -200,19 +203,42 @@ int workload_prepare(const struct request *q, struct mvm_error *err)
 		     : 0;
 }
 
-int workload_start(struct agent *a, const struct request *q, struct mvm_error *err)
+int workload_start(struct agent *a, struct mvm_error *err)
 {
 	const char *init;
 
-	if (q->args.n > 0)
-		return init_is_command(&q->args) ? start_init_command(a, &q->args, err)
-						 : start_command(a, q, err);
+	a->unstarted = false;
+	if (a->args.n > 0)
+		return init_is_command(&a->args) ? start_init_command(a, &a->args, err)
+						 : start_command(a, err);
 	init = init_find();
 	if (init)
 		return start_found_init(a, init, err);
 	agent_log("the image has no command and no init: nothing is started");
 	int r = children_watch(&a->children, a->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
+}
+
+int workload_kill(struct agent *a, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(KILL_TIMEOUT_MS);
+	child_forget(&a->children, &a->workload_child);
+	a->workload = WORKLOAD_NONE;
+	output_done(a);
+	int r = cgroup_kill(a->cgroup_fd, WORKLOAD_CGROUP);
+	if (r == 0)
+		r = cgroup_wait_empty(a->cgroup_fd, WORKLOAD_CGROUP, deadline_ns);
+	return r < 0 ? mvm_error_set(err, r, "cannot end the workload: %s", strerror(-r)) : 0;
+}
+
+int workload_signal(const struct agent *a, int signal)
+{
+	pid_t pid = a->workload == WORKLOAD_INIT   ? 1
+		    : a->workload == WORKLOAD_RUNS ? a->workload_child.pid
+						   : 0;
+	if (pid == 0)
+		return -ESRCH;
+	return kill(pid, signal) < 0 ? -errno : 0;
 }
 
 /* CALL_AWAIT: a stream whose answer is the workload's end ---------------------------------------

@@ -25,7 +25,14 @@ int workload_prepare(const struct request *q, struct mvm_error *err);
  *
  * Returns 0, or -errno with a sentence (the program cannot be executed).
  */
-int workload_start(struct agent *a, const struct request *q, struct mvm_error *err);
+int workload_start(struct agent *a, struct mvm_error *err);
+
+/* Kill a command's processes, frozen ones too, and wait until they are gone.  Nobody is told. */
+int workload_kill(struct agent *a, struct mvm_error *err);
+
+/* To the command's first process, or to the image's own init.  -ESRCH: it has ended, or there is
+ * none. */
+int workload_signal(const struct agent *a, int signal);
 
 /* CALL_AWAIT: answered when the command has ended. */
 void workload_await(struct agent *a, uint32_t id);

@@ -126,7 +126,8 @@ struct mvm_start_options {
 	bool private_memory;  /* a clone gets a copy of the snapshot's memory: see below */
 	bool exec;	      /* commands are to be run in it: refuse what has no agent */
 	/* "K=V", NULL-terminated, over the workload's own; NULL: none.  A restored workload runs
-	 * already and cannot take them on, so with any the VM boots. */
+	 * already and cannot take them on, so with any the VM boots, unless the workload starts in
+	 * each clone (doc/clones.md). */
 	const char *const *env;
 	const char *hostname;	/* NULL: the instance's name */
 	int64_t ttl_ms;		/* stop it after that; 0: never */

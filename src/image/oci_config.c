@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/parse.h"
+#include "base/signals.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "image/oci_digest.h"
@@ -15,8 +14,6 @@
 #define WORDS_MAX	   4096u /* arguments, variables, tags */
 #define PATH_BYTES_MAX	   4095u
 #define USER_BYTES_MAX	   255u
-#define SIGNAL_MAX	   64u
-#define SIGNAL_RTMIN	   34u /* as C libraries and container tools count */
 #define PLATFORM_BYTES_MAX 255u
 
 int oci_digest_parse(const char *s, struct mvm_digest *ret)
@@ -126,48 +123,6 @@ static int get_workdir(const struct json_at *at, char **ret, struct mvm_error *e
 		return r;
 	*ret = text[0] == '/' ? TAKE_PTR(text) : str_printf("/%s", text);
 	return *ret ? 0 : mvm_error_oom(err);
-}
-
-/* Names beside those of sigabbrev_np(3). */
-static const struct {
-	const char *name;
-	int signal;
-} more_signals[] = { { "CLD", SIGCHLD }, { "IOT", SIGABRT }, { "IO", SIGIO } };
-
-static unsigned signal_named(const char *name)
-{
-	uint64_t n = 0;
-
-	if (strcasecmp(name, "RTMIN") == 0)
-		return SIGNAL_RTMIN;
-	if (strcasecmp(name, "RTMAX") == 0)
-		return SIGNAL_MAX;
-	bool from_min = strncasecmp(name, "RTMIN+", 6) == 0;
-	if (from_min || strncasecmp(name, "RTMAX-", 6) == 0) {
-		if (parse_u64(name + 6, 1, SIGNAL_MAX - SIGNAL_RTMIN, &n) < 0)
-			return 0;
-		return from_min ? SIGNAL_RTMIN + (unsigned)n : SIGNAL_MAX - (unsigned)n;
-	}
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(more_signals); i++) {
-		if (strcasecmp(name, more_signals[i].name) == 0)
-			return (unsigned)more_signals[i].signal;
-	}
-	for (unsigned i = 1; i < SIGNAL_RTMIN; i++) {
-		const char *known = sigabbrev_np((int)i);
-		if (known && strcasecmp(name, known) == 0)
-			return i;
-	}
-	return 0;
-}
-
-/* As moby/sys/signal has it: "SIGQUIT", "quit", "3", "SIGRTMIN+3", "RTMAX-1"; 0: no such signal. */
-static unsigned signal_parse(const char *s)
-{
-	uint64_t n = 0;
-
-	if (parse_u64(s, 1, SIGNAL_MAX, &n) == 0)
-		return (unsigned)n;
-	return signal_named(strncasecmp(s, "SIG", 3) == 0 ? s + 3 : s);
 }
 
 static int get_stop_signal(const struct json_at *at, struct oci_config *ret, struct mvm_error *err)

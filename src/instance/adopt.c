@@ -10,9 +10,6 @@
 #include "net/agent.h"
 #include "net/wire.h"
 
-/* A VM that needs longer is of no use: a restore takes less. */
-#define ADOPT_DEADLINE_MS INT64_C(5000)
-
 static int connect_to(int instances_fd, const char *waiting, struct control *c,
 		      struct mvm_error *err)
 {
@@ -23,8 +20,8 @@ static int connect_to(int instances_fd, const char *waiting, struct control *c,
 }
 
 int instance_adopt(int instances_fd, const char *waiting, const struct record *record,
-		   const char *nonce_sha256, int64_t began_ns, struct mvm_instance **ret,
-		   struct mvm_error *err)
+		   const char *nonce_sha256, int64_t began_ns, int64_t deadline_ns,
+		   struct mvm_instance **ret, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
@@ -39,8 +36,7 @@ int instance_adopt(int instances_fd, const char *waiting, const struct record *r
 	i->name = strdup(record->name);
 	int r = i->name ? connect_to(instances_fd, waiting, &i->control, err) : mvm_error_oom(err);
 	if (r == 0)
-		r = control_call(&i->control, CALL_ADOPT, NULL, &args,
-				 clock_deadline_ns(ADOPT_DEADLINE_MS), &reply, err);
+		r = control_call(&i->control, CALL_ADOPT, NULL, &args, deadline_ns, &reply, err);
 	if (r < 0)
 		return r;
 	instance_keep_start(i, &reply);

@@ -66,13 +66,14 @@ int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,
  *   record        as in struct instance_launch, its name filled in
  *   nonce_sha256  of the snapshot that it must have been restored from
  *   began_ns      when the start began; its stages count from there
+ *   deadline_ns   a VM that needs longer is of no use
  *
  * Errors: -ENOENT, -ECONNREFUSED and others when nobody is there; -ESTALE when it is not what the
  * record says; what the supervisor reports.  Whatever the error, the waiting VM is lost.
  */
 int instance_adopt(int instances_fd, const char *waiting, const struct record *record,
-		   const char *nonce_sha256, int64_t began_ns, struct mvm_instance **ret,
-		   struct mvm_error *err);
+		   const char *nonce_sha256, int64_t began_ns, int64_t deadline_ns,
+		   struct mvm_instance **ret, struct mvm_error *err);
 
 /* Say so now rather than let the VMM fail: can the ports be bound?  Port 0 becomes a free one. */
 int instance_check_ports(struct record *record, struct mvm_error *err);

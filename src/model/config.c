@@ -91,6 +91,33 @@ static int read_initrd(const struct toml_table *t, enum mvm_initrd *ret, struct 
 	return r;
 }
 
+static int read_snapshot(const struct toml_table *t, enum mvm_snapshot_point *ret,
+			 struct mvm_error *err)
+{
+	struct toml_table table;
+	AUTO_FREE char *name = NULL;
+
+	int r = toml_get_table(t, "snapshot", &table, err);
+	if (r <= 0)
+		return r;
+	r = config_check_keys(&table, CONFIG_SNAPSHOT, err);
+	if (r == 0)
+		r = toml_get_string(&table, "point", &name, err);
+	if (r > 0 && snapshot_point_parse(name, ret) < 0)
+		return toml_key_error(&table, "point", err,
+				      "'%s': expected \"boot\" or \"healthy\"", name);
+	return r;
+}
+
+/* A command as an array, or a string: what happens to the workload. */
+static int read_on_restore(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
+{
+	const struct toml_value *v = toml_get(t->value, "on_restore");
+	if (v && v->type == TOML_STRING)
+		return toml_get_string(t, "on_restore", &run->restore_action, err);
+	return toml_get_strings(t, "on_restore", &run->on_restore, err);
+}
+
 /* The settings that a config has for all its variants and each variant for itself. */
 static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
@@ -103,7 +130,8 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 	    (r = read_initrd(t, &run->initrd, err)) < 0 ||
 	    (r = toml_get_string(t, "kernel", &run->kernel, err)) < 0 ||
 	    (r = toml_get_string(t, "boot_args", &run->boot_args, err)) < 0 ||
-	    (r = toml_get_strings(t, "on_restore", &run->on_restore, err)) < 0 ||
+	    (r = read_on_restore(t, run, err)) < 0 ||
+	    (r = read_snapshot(t, &run->snapshot_point, err)) < 0 ||
 	    (r = read_health(t, &run->health, err)) < 0)
 		return r;
 	const char *problem = run_input_problem(run, &key);
@@ -166,8 +194,8 @@ static int inherit(const struct toml_table *t, const struct mvm_template_config 
 	if (failed || run_inherit(&v->run, &config->run) < 0)
 		return mvm_error_oom(err);
 	run_tidy(&v->run);
-	const char *key = run_conflict(&v->run);
-	return key ? toml_key_error(t, key, err, RUN_CONFLICT) : 0;
+	const char *key, *problem = run_conflict(&v->run, &key);
+	return problem ? toml_key_error(t, key, err, "%s", problem) : 0;
 }
 
 static int read_variant(const struct toml_table *t, const struct mvm_template_config *config,

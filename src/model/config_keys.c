@@ -71,9 +71,20 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "boot_args", BOTH, "string", .limits = "at most 1024 printable ASCII characters",
 	  .by_default = "none", .help = "Added to the kernel's command line.",
 	  .example = "boot_args = \"quiet\"" },
-	{ "on_restore", BOTH, "array of strings", .limits = "at most 4096 words" IN_BYTES,
+	{ "snapshot", BOTH, "table", .by_default = "of a healthy guest",
+	  .help = "When the snapshot is taken.", .example = "snapshot = { point = \"boot\" }" },
+	{ "point", CONFIG_SNAPSHOT, "string", .limits = "\"boot\" or \"healthy\"",
+	  .by_default = "\"healthy\"",
+	  .help = "\"healthy\" captures the running workload, so clones start fastest and share "
+		  "what it remembers. \"boot\" captures the guest before its workload: each "
+		  "clone starts its own, so they share no secret of it.",
+	  .example = "point = \"boot\"" },
+	{ "on_restore", BOTH, "array of strings, or string",
+	  .limits = "at most 4096 words" IN_BYTES "; \"restart\" or \"signal:NAME\"",
 	  .by_default = "none",
-	  .help = "A command that runs in every clone, once its identity is its own.",
+	  .help = "A command that runs in every clone, once its identity is its own. Or what the "
+		  "workload gets then: \"restart\", or a signal as in \"signal:USR1\". Not with "
+		  "snapshot.point = \"boot\".",
 	  .example = "on_restore = [\"/bin/reload\"]" },
 	{ "health", BOTH, "table", .by_default = "healthy when the agent answers",
 	  .help = "When the guest is healthy: a snapshot is taken once it is.",

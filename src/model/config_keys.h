@@ -13,9 +13,10 @@
 #include "model/toml_read.h"
 
 enum config_scope {
-	CONFIG_TOP = 1u << 0,	  /* above the first [[variants]] */
-	CONFIG_VARIANT = 1u << 1, /* in a variant */
-	CONFIG_HEALTH = 1u << 2,  /* in [health] or [variants.health] */
+	CONFIG_TOP = 1u << 0,	   /* above the first [[variants]] */
+	CONFIG_VARIANT = 1u << 1,  /* in a variant */
+	CONFIG_HEALTH = 1u << 2,   /* in [health] or [variants.health] */
+	CONFIG_SNAPSHOT = 1u << 3, /* in [snapshot] or [variants.snapshot] */
 };
 
 struct config_key {
@@ -29,7 +30,7 @@ struct config_key {
 	const char *example;	/* a line of TOML that sets it in its table */
 };
 
-#define CONFIG_KEYS_N 24
+#define CONFIG_KEYS_N 26
 extern const struct config_key config_keys[CONFIG_KEYS_N];
 
 /* The key of that name in a scope; there must be one. */

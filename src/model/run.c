@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/http_url.h"
+#include "base/signals.h"
 #include "base/str.h"
 #include "model/model_json.h"
 #include "model/name.h"
@@ -18,6 +19,9 @@
 #define WORKDIR_MAX   4095 /* as guest/request.c takes */
 #define USER_MAX      255
 #define FIELD_HEADER  6 /* WIRE_FIELD_HEADER */
+
+#define RESTORE_RESTART "restart"
+#define RESTORE_SIGNAL	"signal:"
 
 static void health_done(struct mvm_health *h)
 {
@@ -37,6 +41,7 @@ void mvm_run_done(struct mvm_run *run)
 	free(run->boot_args);
 	health_done(&run->health);
 	mvm_strings_done(&run->on_restore);
+	free(run->restore_action);
 	json_decref(run->other);
 	*run = (struct mvm_run){ 0 };
 }
@@ -88,7 +93,12 @@ int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 	inherit_text(&to->boot_args, from->boot_args, &failed);
 	if (!to->health.set && health_copy(&from->health, &to->health) < 0)
 		failed = true;
-	inherit_list(&to->on_restore, &from->on_restore, &failed);
+	if (!to->on_restore.v && !to->restore_action) {
+		inherit_list(&to->on_restore, &from->on_restore, &failed);
+		inherit_text(&to->restore_action, from->restore_action, &failed);
+	}
+	if (to->snapshot_point == MVM_POINT_UNSET)
+		to->snapshot_point = from->snapshot_point;
 	if (!to->other)
 		to->other = json_incref(from->other);
 	return failed ? -ENOMEM : 0;
@@ -181,6 +191,9 @@ void run_tidy(struct mvm_run *run)
 	tidy_text(&run->kernel);
 	tidy_text(&run->boot_args);
 	tidy_list(&run->on_restore);
+	tidy_text(&run->restore_action);
+	if (run->snapshot_point == MVM_POINT_HEALTHY) /* the same revision as without it */
+		run->snapshot_point = MVM_POINT_UNSET;
 	if (run->initrd == MVM_INITRD_MVM)
 		run->initrd = MVM_INITRD_UNSET;
 	if (h->kind == MVM_HEALTH_AGENT && !h->interval_ms && !h->timeout_s && !h->retries &&
@@ -193,7 +206,9 @@ bool mvm_run_empty(const struct mvm_run *run)
 	return !run->command.n && !run->env.n && str_empty(run->workdir) && str_empty(run->user) &&
 	       !run->stop_signal && run->network == MVM_NETWORK_UNSET &&
 	       run->initrd == MVM_INITRD_UNSET && str_empty(run->kernel) &&
-	       str_empty(run->boot_args) && !run->health.set && !run->on_restore.n && !run->other;
+	       str_empty(run->boot_args) && !run->health.set && !run->on_restore.n &&
+	       str_empty(run->restore_action) && run->snapshot_point == MVM_POINT_UNSET &&
+	       !run->other;
 }
 
 static bool printable(const char *s)
@@ -222,6 +237,8 @@ static const char *health_problem(const struct mvm_health *h, const char **ret_k
 
 const char *run_problem(const struct mvm_run *run, const char **ret_key)
 {
+	unsigned signal;
+
 	if (run->command.n && !*run->command.v[0]) {
 		*ret_key = "command";
 		return "names no program";
@@ -229,6 +246,10 @@ const char *run_problem(const struct mvm_run *run, const char **ret_key)
 	if (run->on_restore.n && !*run->on_restore.v[0]) {
 		*ret_key = "on_restore";
 		return "names no program";
+	}
+	if (run->restore_action && restore_action_parse(run->restore_action, &signal) < 0) {
+		*ret_key = "on_restore";
+		return RESTORE_ACTION_RULE;
 	}
 	if (!str_empty(run->workdir) && run->workdir[0] != '/') {
 		*ret_key = "workdir";
@@ -297,17 +318,37 @@ const char *run_input_problem(const struct mvm_run *run, const char **ret_key)
 	return http_url_parse(run->health.http, &url);
 }
 
-const char *run_conflict(const struct mvm_run *run)
+/* A setting that mvm's agent would have to heed, in a run that boots without one. */
+static const char *needs_agent(const struct mvm_run *run)
 {
-	if (run->initrd != MVM_INITRD_IMAGE)
+	return run->command.n					      ? "command"
+	       : run->env.n					      ? "env"
+	       : !str_empty(run->workdir)			      ? "workdir"
+	       : !str_empty(run->user)				      ? "user"
+	       : run->health.set				      ? "health"
+	       : run->on_restore.n || !str_empty(run->restore_action) ? "on_restore"
+	       : run->snapshot_point == MVM_POINT_BOOT		      ? "snapshot.point"
+								      : NULL;
+}
+
+const char *run_conflict(const struct mvm_run *run, const char **ret_key)
+{
+	*ret_key = run->initrd == MVM_INITRD_IMAGE ? needs_agent(run) : NULL;
+	if (*ret_key)
+		return "needs mvm's agent, and initrd = \"image\" boots without it";
+	if (run->snapshot_point != MVM_POINT_BOOT ||
+	    (!run->on_restore.n && str_empty(run->restore_action)))
 		return NULL;
-	return run->command.n		  ? "command"
-	       : run->env.n		  ? "env"
-	       : !str_empty(run->workdir) ? "workdir"
-	       : !str_empty(run->user)	  ? "user"
-	       : run->health.set	  ? "health"
-	       : run->on_restore.n	  ? "on_restore"
-					  : NULL;
+	*ret_key = "on_restore";
+	return "has nothing to renew: with snapshot.point = \"boot\" each clone starts the "
+	       "workload "
+	       "itself";
+}
+
+bool run_starts_in_clone(const struct mvm_run *run)
+{
+	return run->snapshot_point == MVM_POINT_BOOT ||
+	       str_eq(run->restore_action, RESTORE_RESTART);
 }
 
 static const char *const network_names[] = {
@@ -318,6 +359,11 @@ static const char *const network_names[] = {
 static const char *const initrd_names[] = {
 	[MVM_INITRD_MVM] = "mvm",
 	[MVM_INITRD_IMAGE] = "image",
+};
+
+static const char *const point_names[] = {
+	[MVM_POINT_BOOT] = "boot",
+	[MVM_POINT_HEALTHY] = "healthy",
 };
 
 /* Where it stands among names[1] to names[last], or -EINVAL. */
@@ -354,4 +400,33 @@ int initrd_parse(const char *s, enum mvm_initrd *ret)
 	if (i > 0)
 		*ret = (enum mvm_initrd)i;
 	return i;
+}
+
+const char *snapshot_point_name(enum mvm_snapshot_point point)
+{
+	return point_names[point];
+}
+
+int snapshot_point_parse(const char *s, enum mvm_snapshot_point *ret)
+{
+	int i = find_name(point_names, MVM_POINT_HEALTHY, s);
+	if (i > 0)
+		*ret = (enum mvm_snapshot_point)i;
+	return i;
+}
+
+bool restore_action_looks(const char *s)
+{
+	return str_eq(s, RESTORE_RESTART) || str_starts(s, RESTORE_SIGNAL);
+}
+
+int restore_action_parse(const char *s, unsigned *ret_signal)
+{
+	bool restart = str_eq(s, RESTORE_RESTART);
+	unsigned signal = str_starts(s, RESTORE_SIGNAL) ? signal_parse(s + strlen(RESTORE_SIGNAL))
+							: 0;
+	if (!restart && signal == 0)
+		return -EINVAL;
+	*ret_signal = signal;
+	return 0;
 }

@@ -33,12 +33,9 @@ const char *run_problem(const struct mvm_run *run, const char **ret_key);
 #define RUN_BYTES_MAX (56u << 10) /* command, env and on_restore together; health.exec alone */
 const char *run_input_problem(const struct mvm_run *run, const char **ret_key);
 
-/*
- * A setting that mvm's agent would have to heed, in a run that boots without one; NULL: none.  For
- * settings that are complete, with what they inherit.  RUN_CONFLICT says what is wrong with it.
- */
-const char *run_conflict(const struct mvm_run *run);
-#define RUN_CONFLICT "needs mvm's agent, and initrd = \"image\" boots without it"
+/* What is wrong with settings that are right one by one, as run_problem() says it.  For settings
+ * that are complete, with what they inherit. */
+const char *run_conflict(const struct mvm_run *run, const char **ret_key);
 
 /* What holds of everything that boots its image's own initrd; the name of it comes before. */
 #define RUN_NO_AGENT                                                                               \
@@ -50,5 +47,23 @@ const char *network_name(enum mvm_network network); /* NULL when not set */
 int network_parse(const char *s, enum mvm_network *ret);
 const char *initrd_name(enum mvm_initrd initrd); /* NULL when not set */
 int initrd_parse(const char *s, enum mvm_initrd *ret);
+const char *snapshot_point_name(enum mvm_snapshot_point point); /* NULL when not set */
+int snapshot_point_parse(const char *s, enum mvm_snapshot_point *ret);
+
+/* Does a clone of such a template's snapshot start its workload anew? */
+bool run_starts_in_clone(const struct mvm_run *run);
+
+/* Is this meant as a restore_action, be it right or wrong, and not as a command? */
+bool restore_action_looks(const char *s);
+
+/*
+ * What a restore_action says.
+ *
+ *   ret_signal  the number; 0: "restart"
+ *
+ * Returns 0, or -EINVAL: it is neither "restart" nor "signal:" and the name of a signal.
+ */
+int restore_action_parse(const char *s, unsigned *ret_signal);
+#define RESTORE_ACTION_RULE "is neither \"restart\" nor \"signal:\" and a signal, as in signal:USR1"
 
 #endif

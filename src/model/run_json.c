@@ -73,6 +73,27 @@ static int read_network(const struct json_at *at, enum mvm_network *ret, struct 
 	return r;
 }
 
+static int read_snapshot(const struct json_at *at, enum mvm_snapshot_point *ret,
+			 struct mvm_error *err)
+{
+	struct json_at snapshot;
+	AUTO_FREE char *name = NULL;
+	int r = json_get_object(at, "snapshot", JSON_OPTIONAL, &snapshot, err);
+	if (r > 0)
+		r = json_get_string(&snapshot, "point", JSON_OPTIONAL, &name, err);
+	if (r > 0 && snapshot_point_parse(name, ret) < 0)
+		return json_error(&snapshot, "point", err, "expected \"boot\" or \"healthy\"");
+	return r;
+}
+
+/* A command as a list, or a text: what happens to the workload. */
+static int read_on_restore(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
+{
+	if (json_is_string(json_object_get(at->value, "on_restore")))
+		return json_get_string(at, "on_restore", JSON_OPTIONAL, &ret->restore_action, err);
+	return read_list(at, "on_restore", json_get_strings, &ret->on_restore, err);
+}
+
 static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mvm_error *err)
 {
 	AUTO_FREE char *name = NULL;
@@ -84,9 +105,9 @@ static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mv
 
 int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
 {
-	static const char *const known[] = { "command", "env",	      "workdir",    "user",
-					     "network", "initrd",     "kernel",	    "boot_args",
-					     "health",	"on_restore", "stop_signal" };
+	static const char *const known[] = { "command", "env",	      "workdir",     "user",
+					     "network", "initrd",     "kernel",	     "boot_args",
+					     "health",	"on_restore", "stop_signal", "snapshot" };
 	const char *key;
 	struct json_at health;
 	int r;
@@ -100,7 +121,8 @@ int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *er
 	    (r = read_initrd(at, &ret->initrd, err)) < 0 ||
 	    (r = json_get_string(at, "kernel", JSON_OPTIONAL, &ret->kernel, err)) < 0 ||
 	    (r = json_get_string(at, "boot_args", JSON_OPTIONAL, &ret->boot_args, err)) < 0 ||
-	    (r = read_list(at, "on_restore", json_get_strings, &ret->on_restore, err)) < 0)
+	    (r = read_on_restore(at, ret, err)) < 0 ||
+	    (r = read_snapshot(at, &ret->snapshot_point, err)) < 0)
 		return r;
 	r = json_get_object(at, "health", JSON_OPTIONAL, &health, err);
 	if (r > 0)
@@ -114,8 +136,8 @@ int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *er
 	if (problem)
 		return json_error(at, key, err, "%s", problem);
 	run_tidy(ret);
-	key = run_conflict(ret);
-	return key ? json_error(at, key, err, RUN_CONFLICT) : 0;
+	problem = run_conflict(ret, &key);
+	return problem ? json_error(at, key, err, "%s", problem) : 0;
 }
 
 static json_t *health_json(struct json_out *out, const struct mvm_health *h)
@@ -164,6 +186,13 @@ json_t *run_json(struct json_out *out, const struct mvm_run *run)
 		json_put(out, o, "health", health_json(out, &run->health));
 	if (run->on_restore.n)
 		json_put_strings(out, o, "on_restore", run->on_restore.v, run->on_restore.n);
+	else
+		put_text(out, o, "on_restore", run->restore_action);
+	if (run->snapshot_point == MVM_POINT_BOOT) {
+		json_t *snapshot = json_new(out);
+		json_put_string(out, snapshot, "point", snapshot_point_name(run->snapshot_point));
+		json_put(out, o, "snapshot", snapshot);
+	}
 	json_put_others(out, o, run->other);
 	return o;
 }

@@ -44,6 +44,13 @@ enum mvm_initrd {
 	MVM_INITRD_IMAGE, /* no agent: nothing can be run, checked or captured in the guest */
 };
 
+/* How far a guest is when its snapshot is taken. */
+enum mvm_snapshot_point {
+	MVM_POINT_UNSET,   /* as MVM_POINT_HEALTHY */
+	MVM_POINT_BOOT,	   /* all but the workload is up: each clone starts its own */
+	MVM_POINT_HEALTHY, /* the workload runs and is healthy: clones go on with it */
+};
+
 enum mvm_health_kind {
 	MVM_HEALTH_AGENT, /* healthy when the agent answers */
 	MVM_HEALTH_EXEC,  /* a command in the guest that exits with 0 */
@@ -81,6 +88,9 @@ struct mvm_run {
 	char *boot_args; /* added to the default kernel arguments */
 	struct mvm_health health;
 	struct mvm_strings on_restore; /* argument vector run in every clone */
+	/* or what happens to the workload there: "restart", or "signal:USR1"; NULL: nothing */
+	char *restore_action;
+	enum mvm_snapshot_point snapshot_point;
 	struct json_t *other;
 };
 

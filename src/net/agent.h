@@ -63,7 +63,8 @@ enum agent_call {
 	 * GENERATION (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without
 	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, which is created if it is
 	 * missing, USER; no ARG: the image's own init; an ARG that names an init: PID 1 as well),
-	 * RESTORE_ARG repeated (on_restore).  The
+	 * RESTORE_ARG repeated (on_restore), or RESTORE_RESTART or RESTORE_SIGNAL in its
+	 * place.  The
 	 * reply comes when the workload has been started.  Result: STAGE repeated
 	 * "name=nanoseconds" since the kernel started.
 	 */
@@ -89,13 +90,19 @@ enum agent_call {
 	 * bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while
 	 * other streams are open, since their hosts would be in another life; from the call until
 	 * its reply the host sends nothing, so that no frame is cut by the snapshot.
+	 *
+	 * After a CONFIGURE with HOLD 1 and no START, the workload is captured before its start:
+	 * its program's files are read last, and each clone starts it.
 	 */
 	CALL_PREPARE = 5,
 	/*
 	 * The first call in a restored clone: become a machine of one's own.  HOSTNAME,
 	 * MACHINE_ID, ENTROPY, TIME_NS, GENERATION, the network as above.  In this order:
 	 * entropy in and reseed, clock, hostname, machine-id, generation file, boot id, network,
-	 * thaw, start on_restore and wait for it.  Result: NONCE (the one made by PREPARE).  A
+	 * thaw, start on_restore and wait for it.  Or, as CONFIGURE said: kill the workload before
+	 * the thaw and start it anew after it; send it a signal; start it for the first time.  ENV
+	 * is for a workload that starts here, and replaces all that CONFIGURE gave.
+	 * Result: NONCE (the one made by PREPARE).  A
 	 * non-zero STATUS means that the clone must not be used (EIO: on_restore failed).
 	 */
 	CALL_RESTORED = 6,
@@ -221,12 +228,14 @@ enum agent_field {
 	FIELD_FOLLOW,	    /* 0 or 1 */
 	FIELD_NONCE_SHA256, /* 64 hex digits */
 	FIELD_MEMORY_BYTES,
-	FIELD_BOOT_ID, /* text: a UUID */
-	FIELD_BACK,    /* 0 or 1 */
-	FIELD_HOLD,    /* 0 or 1 */
-	FIELD_OWNER,   /* enum put_owner */
-	FIELD_SIZE,    /* bytes */
-	FIELD_REASON,  /* text: an error's reason, as in mvm/error.h */
+	FIELD_BOOT_ID,	       /* text: a UUID */
+	FIELD_BACK,	       /* 0 or 1 */
+	FIELD_HOLD,	       /* 0 or 1 */
+	FIELD_OWNER,	       /* enum put_owner */
+	FIELD_SIZE,	       /* bytes */
+	FIELD_REASON,	       /* text: an error's reason, as in mvm/error.h */
+	FIELD_RESTORE_SIGNAL,  /* number: the workload gets it in a clone */
+	FIELD_RESTORE_RESTART, /* 0 or 1: the workload begins anew in a clone */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

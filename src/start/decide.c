@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "codec/sha256.h"
 #include "instance/data_disk.h"
+#include "model/run.h"
 #include "start/facts.h"
 #include "start/host_memory.h"
 #include "start/memory_file.h"
@@ -132,7 +133,7 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		no = "the revision has no snapshot";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";
-	else if (q->options->env && q->options->env[0])
+	else if (q->options->env && q->options->env[0] && !run_starts_in_clone(&rev->run))
 		no = "a workload that runs already cannot take on other variables";
 	if (no) {
 		plan->reason = strdup(no);

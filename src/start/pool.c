@@ -16,6 +16,7 @@
 #include "codec/json.h"
 #include "model/name.h"
 #include "model/read.h"
+#include "model/run.h"
 #include "store/revision.h"
 
 #define SIZE_SUFFIX	".json"
@@ -24,6 +25,9 @@
 #define FILE_NAME_MAX	128
 #define TAKE_ATTEMPTS	4 /* VMs that turn out to be of no use: then there is something wrong */
 #define TEMPLATE_ID_MAX 63
+
+#define TAKE_MS	    INT64_C(5000)  /* a restore takes less */
+#define WORKLOAD_MS INT64_C(10000) /* for what starts a workload, over its time to be healthy */
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 
@@ -157,6 +161,14 @@ static bool is_possible(int instances_fd, struct record *rec)
 	return fstatat(instances_fd, rec->name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
+/* How long a VM that waits may take to become somebody's. */
+static int64_t take_deadline_ns(const struct mvm_run *run)
+{
+	uint32_t timeout_s = run->health.timeout_s ? run->health.timeout_s : MVM_HEALTH_TIMEOUT_S;
+	int64_t workload_ms = (int64_t)timeout_s * 1000 + WORKLOAD_MS;
+	return clock_deadline_ns(run_starts_in_clone(run) ? workload_ms : TAKE_MS);
+}
+
 int pool_take(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 	      const struct mvm_progress *progress, struct mvm_instance **ret)
 {
@@ -181,7 +193,8 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 		AUTO_FREE char *waiting = NULL;
 		if (!claim(dir_fd, key, &waiting))
 			return 0;
-		if (instance_adopt(instances_fd, waiting, &rec, nonce, began_ns, ret, &err) == 0)
+		if (instance_adopt(instances_fd, waiting, &rec, nonce, began_ns,
+				   take_deadline_ns(&rev->run), ret, &err) == 0)
 			return 1;
 		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* gone with its server */
 			progress_note(progress, "a VM of the pool is of no use: %s", err.text);

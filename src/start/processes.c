@@ -5,34 +5,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/parse.h"
+#include "base/signals.h"
 #include "instance/instance.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "start/context.h"
 
 #define DEADLINE_MS INT64_C(30000)
-#define SIGNAL_MAX  64u
-
-/* 1 to 64, or 0 when it is none. */
-static unsigned signal_number(const char *text)
-{
-	uint64_t n;
-	if (parse_u64(text, 1, SIGNAL_MAX, &n) == 0)
-		return (unsigned)n;
-	if (strncasecmp(text, "SIG", 3) == 0)
-		text += 3;
-	for (int i = 1; i < NSIG; i++) {
-		const char *name = sigabbrev_np(i);
-		if (name && strcasecmp(name, text) == 0)
-			return (unsigned)i;
-	}
-	return 0;
-}
 
 static int call(struct mvm *mvm, const char *name, unsigned number, const struct strbuf *args,
 		struct strbuf *ret, struct mvm_error *err)
@@ -48,7 +30,7 @@ static int call(struct mvm *mvm, const char *name, unsigned number, const struct
 int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
-	unsigned number = signal_number(signal);
+	unsigned number = signal_parse(signal);
 
 	if (number == 0)
 		return mvm_error_set(err, -EINVAL, "'%s' is no signal: write TERM, SIGTERM or 15",

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/sock.h"
+#include "model/run.h"
 #include "net/wire.h"
 
 /* QEMU's user network gives every guest the same addresses; they are private to each VM. */
@@ -186,7 +187,7 @@ static void put_identity(struct machine *m, const struct mvm_run *run, struct st
 /* Nothing of the workload is to run before the host has said so. */
 static void put_hold(const struct machine *m, struct strbuf *args)
 {
-	if (m->before_workload)
+	if (m->before_workload || m->stop_at_boot)
 		wire_put_u64(args, FIELD_HOLD, 1);
 }
 
@@ -213,6 +214,30 @@ static bool sets(const struct strv *env, const char *assignment)
 	return false;
 }
 
+/* The workload's environment: the template's, and over it what this start asks for. */
+static void put_env(const struct machine *m, const struct mvm_run *run, struct strbuf *args)
+{
+	for (size_t i = 0; i < run->env.n; i++) {
+		if (!m->env || !sets(m->env, run->env.v[i]))
+			wire_put_str(args, FIELD_ENV, run->env.v[i]);
+	}
+	for (size_t i = 0; m->env && i < m->env->n; i++)
+		wire_put_str(args, FIELD_ENV, m->env->v[i]);
+}
+
+static void put_on_restore(const struct mvm_run *run, struct strbuf *args)
+{
+	unsigned signal;
+	put_strings(args, FIELD_RESTORE_ARG, &run->on_restore);
+	if (str_empty(run->restore_action) ||
+	    restore_action_parse(run->restore_action, &signal) < 0)
+		return; /* it was checked when it was read */
+	if (signal)
+		wire_put_u64(args, FIELD_RESTORE_SIGNAL, signal);
+	else
+		wire_put_u64(args, FIELD_RESTORE_RESTART, 1);
+}
+
 static int configure(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		     struct mvm_error *err)
 {
@@ -221,17 +246,12 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 
 	put_identity(m, run, &args);
 	put_strings(&args, FIELD_ARG, &run->command);
-	for (size_t i = 0; i < run->env.n; i++) {
-		if (!m->env || !sets(m->env, run->env.v[i]))
-			wire_put_str(&args, FIELD_ENV, run->env.v[i]);
-	}
-	for (size_t i = 0; m->env && i < m->env->n; i++)
-		wire_put_str(&args, FIELD_ENV, m->env->v[i]);
+	put_env(m, run, &args);
 	wire_put_str(&args, FIELD_WORKDIR, run->workdir);
 	wire_put_str(&args, FIELD_USER, run->user);
 	if (run->stop_signal)
 		wire_put_u64(&args, FIELD_SIGNAL, run->stop_signal);
-	put_strings(&args, FIELD_RESTORE_ARG, &run->on_restore);
+	put_on_restore(run, &args);
 	put_hold(m, &args);
 	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
 				  &args, &m->ended, deadline_ns, &reply, err);
@@ -289,7 +309,7 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	int64_t deadline_ns = clock_deadline_ns((int64_t)timeout_s * 1000 + 10000);
 	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH, what, &args, &m->ended,
 				  deadline_ns, NULL, err);
-	return r < 0 ? with_console(m, r, err) : 0;
+	return r;
 }
 
 int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
@@ -311,12 +331,17 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 	if (r < 0)
 		return r;
 	stage(m, "agent", clock_now_ns());
+	if (m->stop_at_boot)
+		return m->held ? 0
+			       : mvm_error_set(err, -EOPNOTSUPP,
+					       "the revision's agent is of an older mvm and cannot "
+					       "hold the workload back");
 	r = let_go(m, err);
 	if (r < 0)
 		return r;
 	r = wait_healthy(m, run, err);
 	if (r < 0)
-		return r;
+		return with_console(m, r, err);
 	stage(m, "healthy", clock_now_ns());
 	return 0;
 }
@@ -341,6 +366,16 @@ static int load(struct machine *m, int snapshot_fd, int64_t deadline_ns, struct 
 	return 0;
 }
 
+/* A workload that has just started, in a clone. */
+static int wait_started(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
+{
+	int r = wait_healthy(m, run, err);
+	if (r < 0)
+		return refused(m, r, err);
+	stage(m, "healthy", clock_now_ns());
+	return 0;
+}
+
 /* call: CALL_RESTORED, or CALL_REHEARSE with an identity that nobody will have. */
 static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
@@ -350,14 +385,22 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 	put_identity(m, run, &args);
 	if (call == CALL_RESTORED)
 		put_hold(m, &args);
-	int r = agent_client_call(&m->agent, m->loop, call, "giving the clone its identity", &args,
-				  &m->ended, deadline_ns, &reply, err);
+	if (call == CALL_RESTORED && run_starts_in_clone(run))
+		put_env(m, run, &args);
+	const char *what = run_starts_in_clone(run) ? "giving the clone its identity and workload"
+						    : "giving the clone its identity";
+	int r = agent_client_call(&m->agent, m->loop, call, what, &args, &m->ended, deadline_ns,
+				  &reply, err);
 	if (r < 0)
 		return refused(m, r, err);
 	m->held = take_hold(&reply);
 	stage(m, "agent", clock_now_ns());
 	r = take_nonce(&reply, ret_nonce, err);
-	return r == 0 && call == CALL_RESTORED ? let_go(m, err) : r;
+	if (r == 0 && call == CALL_RESTORED)
+		r = let_go(m, err);
+	return r == 0 && call == CALL_RESTORED && run_starts_in_clone(run)
+		       ? wait_started(m, run, err)
+		       : r;
 }
 
 int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,

@@ -46,7 +46,8 @@ struct machine {
 	 * workload runs at once. */
 	int (*before_workload)(void *arg, struct mvm_error *err);
 	void *before_arg;
-	bool held; /* the guest waits for that */
+	bool held;	   /* the guest waits for that */
+	bool stop_at_boot; /* the guest is captured before its workload starts */
 	int64_t began_ns;
 	struct machine_stage stages[MACHINE_STAGES_MAX];
 	size_t n_stages;
@@ -75,13 +76,15 @@ int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm
 void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
 			struct strbuf *args);
 
-/* Let the guest boot, give it its identity and workload, wait until it is healthy.  One that boots
- * its image's own initrd can be told and asked nothing: it is up when its CPUs run. */
+/* Let the guest boot, give it its identity and workload, wait until it is healthy; with
+ * stop_at_boot only give it its identity.  One that boots its image's own initrd can be told and
+ * asked nothing: it is up when its CPUs run. */
 int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		 struct mvm_error *err);
 
 /*
- * Load the snapshot in snapshot_fd, let the guest run and give it its own identity.
+ * Load the snapshot in snapshot_fd, let the guest run and give it its own identity.  A workload
+ * that starts in the clone has to become healthy, too, as after a boot.
  *
  *   ret_nonce  what the agent kept in memory since the capture: proof that this is the
  *              snapshot's guest and no other

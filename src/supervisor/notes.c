@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "instance/confine.h"
 #include "instance/events.h"
+#include "model/run.h"
 #include "supervisor/supervise.h"
 
 void set_string(char **to, const char *text)
@@ -71,9 +72,11 @@ void note_start(struct supervisor *s)
 		(void)snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
 		to->ns = s->machine.stages[i].ns;
 	}
-	/* a boot has waited for the check; a clone has shown that its agent is well */
+	/* who has started a workload has waited for the check; another clone has shown that its
+	 * agent is well */
 	rec->health = rec->no_agent ? RECORD_HEALTH_NONE
-		      : !rec->restore || s->revision.run.health.kind == MVM_HEALTH_AGENT
+		      : !rec->restore || run_starts_in_clone(&s->revision.run) ||
+				      s->revision.run.health.kind == MVM_HEALTH_AGENT
 			      ? RECORD_HEALTH_HEALTHY
 			      : RECORD_HEALTH_STARTING;
 	rec->workload_ended = rec->has_exit_code = false;

@@ -95,6 +95,7 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 	m->console.log.max_bytes = m->workload_log.max_bytes = wanted->log_max_bytes
 								       ? wanted->log_max_bytes
 								       : LOGFILE_MAX_DEFAULT;
+	m->env = &wanted->env;
 	fill_volumes_first(s, wanted);
 	life_enter(s, LIFE_ADOPTING);
 	int r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name,
@@ -115,6 +116,7 @@ static void take_record(struct supervisor *s, struct record *wanted)
 	record_done(&s->record);
 	s->record = *wanted;
 	*wanted = (struct record){ 0 };
+	s->machine.env = &s->record.env;
 }
 
 void adopt(struct supervisor *s, const struct job *j)

@@ -23,7 +23,9 @@ enum kind {
 	IS_U32,
 	IS_NETWORK,
 	IS_INITRD,
-	IS_HEALTH, /* all of [health] */
+	IS_POINT,
+	IS_ON_RESTORE, /* a command, or one word that is an action */
+	IS_HEALTH,     /* all of [health] */
 	IS_HEALTH_EXEC,
 	IS_HEALTH_HTTP,
 	IS_HEALTH_TCP,
@@ -61,7 +63,8 @@ static const struct key {
 	{ "health.retries", IS_HEALTH_U32, offsetof(struct mvm_template_spec, run.health.retries) },
 	{ "health.start_grace_s", IS_HEALTH_U32,
 	  offsetof(struct mvm_template_spec, run.health.start_grace_s) },
-	{ "on_restore", IS_LIST, offsetof(struct mvm_template_spec, run.on_restore) },
+	{ "on_restore", IS_ON_RESTORE, offsetof(struct mvm_template_spec, run) },
+	{ "snapshot.point", IS_POINT, offsetof(struct mvm_template_spec, run.snapshot_point) },
 };
 #define KEYS_N MVM_ARRAY_SIZE(keys)
 
@@ -163,6 +166,27 @@ static int set_initrd(enum mvm_initrd *to, const char *value, struct mvm_error *
 			     value);
 }
 
+static int set_point(enum mvm_snapshot_point *to, const char *value, struct mvm_error *err)
+{
+	*to = MVM_POINT_UNSET;
+	if (!value || snapshot_point_parse(value, to) > 0)
+		return 0;
+	return mvm_error_set(err, -EINVAL,
+			     "snapshot.point: '%.40s' is neither \"boot\" nor \"healthy\"", value);
+}
+
+/* The words of a command, or what happens to the workload. */
+static int set_on_restore(struct mvm_run *run, const struct mvm_template_setting *s,
+			  struct mvm_error *err)
+{
+	bool is_action = s->n_values == 1 && restore_action_looks(s->values[0]);
+	const struct mvm_template_setting none = { 0 };
+	int r = set_text(&run->restore_action, is_action ? s->values[0] : NULL);
+	if (r == 0)
+		r = set_list(&run->on_restore, is_action ? &none : s);
+	return r < 0 ? mvm_error_oom(err) : 0;
+}
+
 static int set_health(const struct key *key, struct mvm_health *h,
 		      const struct mvm_template_setting *s, struct mvm_error *err)
 {
@@ -213,6 +237,10 @@ static int set_one(const struct key *key, struct mvm_template_spec *spec,
 		return set_network(place, value, err);
 	case IS_INITRD:
 		return set_initrd(place, value, err);
+	case IS_POINT:
+		return set_point(place, value, err);
+	case IS_ON_RESTORE:
+		return set_on_restore(place, s, err);
 	case IS_HEALTH:
 		return 0; /* is empty already */
 	case IS_HEALTH_EXEC:
@@ -233,7 +261,8 @@ static int set_one(const struct key *key, struct mvm_template_spec *spec,
 static int check_shape(const struct key *key, const struct mvm_template_setting *s,
 		       struct mvm_error *err)
 {
-	bool is_list = key->kind == IS_LIST || key->kind == IS_ENV || key->kind == IS_HEALTH_EXEC;
+	bool is_list = key->kind == IS_LIST || key->kind == IS_ENV || key->kind == IS_ON_RESTORE ||
+		       key->kind == IS_HEALTH_EXEC;
 
 	if (key->kind == IS_HEALTH && s->values)
 		return mvm_error_set(err, -EINVAL, "health: set its keys, as in health.http");
@@ -350,6 +379,8 @@ int settings_of_run(const struct mvm_run *run, struct mvm_template_setting **ret
 	add_text(&l, "boot_args", run->boot_args);
 	add_health(&l, &run->health);
 	add_values(&l, "on_restore", run->on_restore.v, run->on_restore.n);
+	add_text(&l, "on_restore", run->restore_action);
+	add_text(&l, "snapshot.point", snapshot_point_name(run->snapshot_point));
 	if (l.failed) {
 		settings_free(l.v, l.n);
 		return -ENOMEM;

@@ -46,7 +46,9 @@ static int boot(struct capture *c, struct mvm_instance **ret, struct mvm_error *
 	int r = start_decide(&request, &c->plan, err);
 	if (r < 0)
 		return r;
-	progress_begin(&step, c->progress, "booting %s until it is healthy", c->revision->id);
+	bool at_boot = c->revision->rev.run.snapshot_point == MVM_POINT_BOOT;
+	progress_begin(&step, c->progress, "booting %s until %s", c->revision->id,
+		       at_boot ? "its workload can start" : "it is healthy");
 	r = start_instance(c->mvm, &request, &c->plan, c->progress, ret, err);
 	if (r < 0)
 		return r;

@@ -42,10 +42,8 @@ int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err)
 			return mvm_error_set(err, -EINVAL, "env: '%s' is not NAME=VALUE", v);
 	}
 	const char *problem = run_input_problem(&spec->run, &key);
-	if (!problem) {
-		key = run_conflict(&spec->run);
-		problem = key ? RUN_CONFLICT : NULL;
-	}
+	if (!problem)
+		problem = run_conflict(&spec->run, &key);
 	return problem ? mvm_error_set(err, -EINVAL, "%s: %s", key, problem) : 0;
 }
 

@@ -28,7 +28,9 @@ VALUES = {
     "role": (NAMES[0] + ["A.b"], NAMES[1] + [""]),
     "kernel": (NAMES[0] + ["", "A.b"], NAMES[1]),
     "command": LISTS,
-    "on_restore": LISTS,
+    "on_restore": (LISTS[0] + ["restart", "signal:USR1", "signal:SIGRTMIN+1", "signal:64"],
+                   LISTS[1] + ["", "reload", "signal:", "signal:65"]),
+    "point": (["boot", "healthy"], ["", "late"]),
     "exec": LISTS,
     "env": ([{f"V{i:04}": "" for i in range(4096)}, {"A": "=" * (56 * 1024 - 8)}],
             [{f"V{i:04}": "" for i in range(4097)}, {"A": "=" * (56 * 1024 - 7)}, {"": "x"}]),
@@ -70,7 +72,7 @@ class Page(harness.TestCase):
         for key in self.keys():
             for part in "name", "type", "default", "help", "example":
                 self.assertTrue(key[part], key)
-            self.assertTrue(key["top"] or key["variant"] or key["health"], key)
+            self.assertTrue(any(key[scope] for scope in ("top", "variant", "health", "snapshot")), key)
 
     def test_every_example_of_a_key_is_accepted_where_it_belongs(self):
         for key in self.keys():
@@ -82,8 +84,8 @@ class Page(harness.TestCase):
                 self.apply("\n".join(lines + ["[[variants]]"] + role))
             if key["variant"]:
                 self.apply("\n".join(top + ["[[variants]]"] + role + [example]))
-            if key["health"]:
-                self.apply("\n".join(top + ["[[variants]]"] + role + ["[variants.health]", example]))
+            for table in (table for table in ("health", "snapshot") if key[table]):
+                self.apply("\n".join(top + ["[[variants]]"] + role + [f"[variants.{table}]", example]))
 
     def test_the_limits_of_numbers_are_those_of_the_parser(self):
         for key in (key for key in self.keys() if key["max"]):
@@ -107,15 +109,16 @@ class Page(harness.TestCase):
         for name, (good, bad) in VALUES.items():
             for value in good + bad:
                 top = {"flake_ref": "dir:/x", "template_id": "t"}
-                variant, health = {"role": "w", "name": "t"}, {}
+                variant, health, snapshot = {"role": "w", "name": "t"}, {}, {}
                 if name == "template_id":
                     del variant["name"]
                 (top if keys[name]["top"] else variant if keys[name]["variant"] else
-                 health)[name] = value
+                 health if keys[name]["health"] else snapshot)[name] = value
                 if value == "" and name == "template_id":
                     variant["name"] = "t"
                 table = dict(top)
-                table.setdefault("variants", [{**variant, **({"health": health} if health else {})}])
+                table.setdefault("variants", [{**variant, **({"health": health} if health else {}),
+                                               **({"snapshot": snapshot} if snapshot else {})}])
                 text = "\n".join(f"{k} = {toml(v)}" for k, v in table.items())
                 path = self.write("template.toml", text + "\n")
                 with self.subTest(key=name, value=toml(value)[:60]):

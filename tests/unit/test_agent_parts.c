@@ -25,6 +25,7 @@
 #include "network.h"
 #include "request.h"
 #include "user.h"
+#include "warm.h"
 
 static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
 			     "broken line\n"
@@ -333,6 +334,30 @@ static void free_memory_is_zeroed_in_whole_mebibytes_and_no_more_than_asked_for(
 	assert_int_equal(freemem_zero((3u << 20) + 4096), 3u << 20);
 }
 
+static void a_loaders_list_names_libraries(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line, *path;
+	} cases[] = {
+		{ "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)",
+		  "/lib/x86_64-linux-gnu/libc.so.6" },
+		{ "\t/lib64/ld-linux-x86-64.so.2 (0x00007f)", "/lib64/ld-linux-x86-64.so.2" },
+		{ "\tlinux-vdso.so.1 (0x00007ffd)", NULL },
+		{ "\tlibx.so => not found", NULL },
+		{ "\tstatically linked", NULL },
+		{ "", NULL },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		char line[128];
+		(void)snprintf(line, sizeof(line), "%s", cases[i].line);
+		const char *path = warm_library(line);
+		assert_int_equal(path == NULL, cases[i].path == NULL);
+		if (path)
+			assert_string_equal(path, cases[i].path);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +371,7 @@ int main(void)
 		cmocka_unit_test(addresses_have_a_prefix_length),
 		cmocka_unit_test(hosts_has_one_line_of_one_length_for_the_hostname),
 		cmocka_unit_test(boot_ids_are_uuids),
+		cmocka_unit_test(a_loaders_list_names_libraries),
 		cmocka_unit_test(names_and_ids_are_checked),
 		cmocka_unit_test(kernel_options_are_whole_words),
 		cmocka_unit_test(requests_are_checked_once),

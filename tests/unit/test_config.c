@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "model/flake_ref.h"
 #include "model/model_json.h"
+#include "model/run.h"
 #include "model/strings.h"
 
 #define HEAD	"template_id = \"web\"\nflake_ref = \"dir:root\"\n"
@@ -115,6 +116,55 @@ static void an_initrd_of_the_image_is_inherited_and_can_be_undone(void **state)
 	}
 }
 
+static void on_restore_is_a_command_or_an_action_and_replaces_the_other(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *config, *variant, *action;
+		size_t words;
+	} cases[] = {
+		{ "on_restore = \"restart\"\n", "", "restart", 0 },
+		{ "on_restore = \"signal:usr1\"\n", "", "signal:usr1", 0 },
+		{ "on_restore = [\"/bin/x\", \"y\"]\n", "", NULL, 2 },
+		{ "on_restore = [\"/bin/x\"]\n", "on_restore = \"restart\"\n", "restart", 0 },
+		{ "on_restore = \"restart\"\n", "on_restore = [\"/bin/x\"]\n", NULL, 1 },
+		{ "on_restore = \"restart\"\n", "on_restore = []\n", NULL, 0 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_config) c = { 0 };
+		AUTO_FREE char *text = str_printf(HEAD "%s" VARIANT "%s", cases[i].config,
+						  cases[i].variant);
+		assert_int_equal(parse(text, 0, &c, NULL, NULL), 0);
+		const struct mvm_run *run = &c.variants[0].run;
+		assert_int_equal(run->on_restore.n, cases[i].words);
+		assert_true(str_eq(run->restore_action, cases[i].action));
+		assert_int_equal(run_starts_in_clone(run), str_eq(cases[i].action, "restart"));
+	}
+}
+
+static void the_snapshots_point_is_healthy_unless_it_is_boot(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *config, *variant;
+		enum mvm_snapshot_point point;
+	} cases[] = {
+		{ "", "", MVM_POINT_UNSET },
+		{ "", "snapshot = { point = \"boot\" }\n", MVM_POINT_BOOT },
+		{ "snapshot = { point = \"boot\" }\n", "", MVM_POINT_BOOT },
+		{ "snapshot = { point = \"boot\" }\n", "snapshot.point = \"healthy\"\n",
+		  MVM_POINT_UNSET }, /* the same revision as without */
+		{ "snapshot = {}\n", "", MVM_POINT_UNSET },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(mvm_template_config) c = { 0 };
+		AUTO_FREE char *text = str_printf(HEAD "%s" VARIANT "%s", cases[i].config,
+						  cases[i].variant);
+		assert_int_equal(parse(text, 0, &c, NULL, NULL), 0);
+		assert_int_equal(c.variants[0].run.snapshot_point, cases[i].point);
+	}
+}
+
 static void profiles_default_to_minimal_and_are_inherited(void **state)
 {
 	(void)state;
@@ -197,6 +247,17 @@ static void mistakes_are_named_with_file_line_and_key(void **state)
 		{ HEAD "command = [\"/bin/sh\"]\n" VARIANT "initrd = \"image\"\n",
 		  "template.toml:4: variants[0].command: needs mvm's agent, and initrd = \"image\" "
 		  "boots without it" },
+		{ HEAD "on_restore = \"reload\"\n" VARIANT,
+		  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
+		  "signal, as in signal:USR1" },
+		{ HEAD "on_restore = \"signal:NONE\"\n" VARIANT,
+		  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
+		  "signal, as in signal:USR1" },
+		{ HEAD "snapshot = { point = \"late\" }\n" VARIANT,
+		  "template.toml:3: snapshot.point: 'late': expected \"boot\" or \"healthy\"" },
+		{ HEAD "on_restore = \"restart\"\n" VARIANT "snapshot.point = \"boot\"\n",
+		  "template.toml:4: variants[0].on_restore: has nothing to renew: with "
+		  "snapshot.point = \"boot\" each clone starts the workload itself" },
 		{ HEAD "initrd = \"image\"\n" VARIANT "health = { tcp = 80 }\n",
 		  "template.toml:8: variants[0].health: needs mvm's agent, and initrd = \"image\" "
 		  "boots without it" },
@@ -431,6 +492,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(variants_take_what_they_do_not_say_from_the_config),
 		cmocka_unit_test(an_initrd_of_the_image_is_inherited_and_can_be_undone),
+		cmocka_unit_test(on_restore_is_a_command_or_an_action_and_replaces_the_other),
+		cmocka_unit_test(the_snapshots_point_is_healthy_unless_it_is_boot),
 		cmocka_unit_test(profiles_default_to_minimal_and_are_inherited),
 		cmocka_unit_test(an_empty_kernel_in_a_variant_undoes_the_files),
 		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),

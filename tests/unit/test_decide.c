@@ -77,6 +77,31 @@ static void each_fact_of_the_snapshot_is_compared(void **state)
 	everywhere(state, each_key_counts);
 }
 
+/* Variables are for a workload that is to start: does it, in a clone? */
+static void variables_count(struct world *w)
+{
+	static const char *const env[] = { "A=1", NULL };
+	const struct mvm_start_options options = { .env = env };
+	const enum mvm_snapshot_point points[] = { MVM_POINT_UNSET, MVM_POINT_BOOT };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(points); i++) {
+		AUTO_DONE(start_plan) plan = { 0 };
+		const struct start_request request = {
+			.revision = &w->revision,
+			.ops = w->ops,
+			.probe = &w->probe,
+			.options = &options,
+		};
+		w->revision.rev.run.snapshot_point = points[i];
+		assert_int_equal(start_decide(&request, &plan, NULL), 0);
+		assert_int_equal(plan.restore, points[i] == MVM_POINT_BOOT);
+	}
+}
+
+static void variables_are_for_a_workload_that_starts_in_the_clone(void **state)
+{
+	everywhere(state, variables_count);
+}
+
 static void unknown_keys_count(struct world *w)
 {
 	struct mvm_strings *compat = &w->revision.rev.snapshot.compat;
@@ -325,6 +350,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(a_snapshot_that_was_made_here_is_restored),
 		test(each_fact_of_the_snapshot_is_compared),
+		test(variables_are_for_a_workload_that_starts_in_the_clone),
 		test(a_dependency_that_this_version_does_not_know_is_a_difference),
 		test(boot_args_vcpus_and_mem_mib_of_the_info_must_agree),
 		test(each_change_of_what_is_here_is_noticed),

@@ -280,6 +280,24 @@ static void the_initrd_is_written_when_it_is_the_images(void **state)
 	}
 }
 
+static void the_snapshots_point_and_an_action_are_written_as_they_are_read(void **state)
+{
+	(void)state;
+	static const char *const runs[] = {
+		"\"run\": {\n    \"on_restore\": \"signal:USR1\"\n  }",
+		"\"run\": {\n    \"snapshot\": {\n      \"point\": \"boot\"\n    }\n  }",
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(runs); i++) {
+		AUTO_DONE(mvm_template_revision) rev = { 0 };
+		AUTO_FREE char *text = str_printf("{" MEMBERS ",%s}", runs[i]);
+		AUTO_FREE char *again = NULL;
+		assert_int_equal(parse(text, &rev, NULL), 0);
+		assert_false(mvm_run_empty(&rev.run));
+		assert_int_equal(mvm_template_revision_format(&rev, &again, NULL), 0);
+		assert_non_null(strstr(again, runs[i]));
+	}
+}
+
 static void damaged_revisions_name_file_and_key(void **state)
 {
 	(void)state;
@@ -301,6 +319,12 @@ static void damaged_revisions_name_file_and_key(void **state)
 		{ "{" MEMBERS ",\"run\":{\"initrd\":\"image\",\"on_restore\":[\"/bin/x\"]}}",
 		  "revision.json: run.on_restore: needs mvm's agent, and initrd = \"image\" boots "
 		  "without it",
+		  -EBADMSG },
+		{ "{" MEMBERS ",\"run\":{\"snapshot\":{\"point\":\"x\"}}}",
+		  "revision.json: run.snapshot.point: expected \"boot\" or \"healthy\"", -EBADMSG },
+		{ "{" MEMBERS ",\"run\":{\"on_restore\":\"x\"}}",
+		  "revision.json: run.on_restore: is neither \"restart\" nor \"signal:\" and a "
+		  "signal, as in signal:USR1",
 		  -EBADMSG },
 		{ "{" MEMBERS ",\"run\":{\"kernel\":\"../x\"}}",
 		  "revision.json: run.kernel: expected the name of a kernel: 1 to 63 of A-Z a-z "
@@ -491,6 +515,7 @@ int main(void)
 		cmocka_unit_test(sizes_that_are_not_known_are_zero_or_left_out),
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
 		cmocka_unit_test(the_initrd_is_written_when_it_is_the_images),
+		cmocka_unit_test(the_snapshots_point_and_an_action_are_written_as_they_are_read),
 		cmocka_unit_test(damaged_revisions_name_file_and_key),
 		cmocka_unit_test(a_health_url_that_the_guest_refuses_stays_readable),
 		cmocka_unit_test(template_kind_image_roundtrip),

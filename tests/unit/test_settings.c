@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "model/model_json.h"
+#include "model/run.h"
 #include "template/settings.h"
 
 static struct mvm_template_setting text(const char *key, const char *const *value)
@@ -101,6 +102,37 @@ static void health_is_replaced_as_a_whole(void **state)
 	assert_false(spec.run.health.set);
 }
 
+static void on_restore_is_a_command_or_an_action(void **state)
+{
+	(void)state;
+	static const char *const restart = "restart", *const program = "reload";
+	static const char *const wrong = "signal:NONE", *const point = "boot";
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	struct mvm_template_setting *told = NULL;
+	size_t n = 0;
+
+	assert_int_equal(apply_one(&spec, text("on_restore", &restart), NULL), 0);
+	assert_string_equal(spec.run.restore_action, "restart");
+	assert_int_equal(apply_one(&spec, text("on_restore", &program), NULL), 0);
+	assert_null(spec.run.restore_action);
+	assert_string_equal(spec.run.on_restore.v[0], "reload");
+	assert_int_equal(apply_one(&spec, text("on_restore", &wrong), NULL), 0);
+	assert_int_equal(spec.run.on_restore.n, 0);
+	const char *key;
+	assert_non_null(run_problem(&spec.run, &key));
+	assert_int_equal(apply_one(&spec, text("on_restore", &restart), NULL), 0);
+	assert_int_equal(apply_one(&spec, text("snapshot.point", &point), NULL), 0);
+	assert_int_equal(spec.run.snapshot_point, MVM_POINT_BOOT);
+	assert_int_equal(settings_of_run(&spec.run, &told, &n), 0);
+	assert_int_equal(n, 2);
+	assert_string_equal(told[0].values[0], "restart");
+	assert_string_equal(told[1].values[0], "boot");
+	settings_free(told, n);
+	assert_int_equal(
+		apply_one(&spec, (struct mvm_template_setting){ "on_restore", NULL, 0 }, NULL), 0);
+	assert_null(spec.run.restore_action);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
 	(void)state;
@@ -140,6 +172,7 @@ int main(void)
 		cmocka_unit_test(every_key_sets_its_member),
 		cmocka_unit_test(variables_are_added_replaced_and_dropped),
 		cmocka_unit_test(health_is_replaced_as_a_whole),
+		cmocka_unit_test(on_restore_is_a_command_or_an_action),
 		cmocka_unit_test(what_is_wrong_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "warm.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "command.h"
+#include "init.h"
+
+#define LOADER_TIMEOUT_MS 5000
+#define LIST_MAX	  65536u /* of what a loader prints */
+#define HEADERS_MAX	  64u	 /* of an ELF file */
+#define SCRIPTS_MAX	  4u	 /* interpreters of interpreters; Linux takes 5 */
+
+struct warm {
+	struct agent *agent;
+	struct user user;
+	struct strv env;
+	int dir_fd;	  /* what relative paths count from */
+	size_t left;	  /* bytes that may still be read */
+	char room[65536]; /* nobody needs what is in it */
+};
+
+/* Read a file, from its start on.  Returns it, open, or -errno. */
+static int read_file(struct warm *w, const char *path)
+{
+	struct stat st;
+	ssize_t n = 1;
+	AUTO_CLOSE int fd = openat(w->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	while (n > 0 && w->left > 0) {
+		n = read(fd, w->room, w->left < sizeof(w->room) ? w->left : sizeof(w->room));
+		w->left -= n > 0 ? (size_t)n : 0;
+	}
+	return n < 0 ? -errno : TAKE_FD(fd);
+}
+
+static void warm_file(struct warm *w, const char *path)
+{
+	int fd = read_file(w, path);
+	if (fd >= 0)
+		(void)close(fd); /* only read from */
+}
+
+/* The program that loads a dynamic program's libraries: "" when it has none. */
+static void find_loader(int fd, char ret[PATH_MAX])
+{
+	Elf64_Ehdr head;
+	Elf64_Phdr ph;
+	ret[0] = '\0';
+	if (pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
+	    memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64 ||
+	    head.e_phentsize != sizeof(ph) || head.e_phoff > INT64_MAX / 2)
+		return;
+	for (unsigned i = 0; i < head.e_phnum && i < HEADERS_MAX; i++) {
+		if (pread(fd, &ph, sizeof(ph), (off_t)(head.e_phoff + i * sizeof(ph))) !=
+		    (ssize_t)sizeof(ph))
+			return;
+		if (ph.p_type != PT_INTERP || ph.p_filesz >= PATH_MAX || ph.p_offset > INT64_MAX)
+			continue;
+		ssize_t n = pread(fd, ret, ph.p_filesz, (off_t)ph.p_offset);
+		ret[n < 0 ? 0 : n] = '\0';
+		return;
+	}
+}
+
+char *warm_library(char *line)
+{
+	char *end = strstr(line, " (0x"), *arrow = strstr(line, "=> ");
+	char *path = arrow && end && arrow < end ? arrow + strlen("=> ")
+						 : line + strspn(line, " \t");
+	if (!end || *path != '/')
+		return NULL;
+	*end = '\0';
+	return path;
+}
+
+/* All that a loader prints, which is a list of libraries. */
+static void take_list(struct warm *w, int fd)
+{
+	int64_t deadline_ns = clock_deadline_ns(LOADER_TIMEOUT_MS);
+	AUTO_DONE(strbuf) list = { 0 };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	ssize_t n = 1;
+
+	while (n > 0 && list.len < LIST_MAX && poll(&p, 1, clock_remaining_ms(deadline_ns)) > 0) {
+		n = read(fd, w->room, sizeof(w->room));
+		if (n > 0)
+			strbuf_add(&list, w->room, (size_t)n);
+	}
+	char *rest = list.data, *line;
+	while (!list.failed && (line = strsep(&rest, "\n"))) {
+		char *path = warm_library(line);
+		if (path)
+			warm_file(w, path);
+	}
+}
+
+/* A loader knows best where a program's libraries are.  With this option, which glibc's and musl's
+ * have, it runs nothing of theirs. */
+static void warm_libraries(struct warm *w, const char *loader, const char *program)
+{
+	char list[] = "--list", *argv[] = { (char *)loader, list, (char *)program, NULL };
+	struct child child = { 0 };
+	struct mvm_error ignored; /* a program without such a loader has no such libraries */
+	int fds[2];
+
+	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null_fd < 0 || pipe2(fds, O_CLOEXEC) < 0)
+		return;
+	AUTO_CLOSE int from = fds[0];
+	AUTO_CLOSE int to = fds[1];
+	const struct spawn_spec spec = {
+		.argv = argv,
+		.env = w->env.v,
+		.workdir = w->agent->workdir,
+		.user = &w->user,
+		.fds = { null_fd, to, null_fd },
+		.cgroup = -1, /* the agent's own, which is not frozen */
+	};
+	if (child_spawn(&w->agent->children, &spec, NULL, NULL, &child, &ignored) < 0)
+		return;
+	(void)close(TAKE_FD(to)); /* so that the child's end is the end */
+	take_list(w, from);
+	(void)kill(child.pid, SIGKILL); /* not reaped yet; it has ended, or had its time */
+	child_forget(&w->agent->children, &child);
+}
+
+/* A program, and what it is run by. */
+static void warm_program(struct warm *w, const char *path)
+{
+	char next[PATH_MAX], loader[PATH_MAX], line[256];
+	(void)snprintf(next, sizeof(next), "%s", path);
+	for (unsigned i = 0; i <= SCRIPTS_MAX; i++) {
+		AUTO_CLOSE int fd = read_file(w, next);
+		ssize_t n = fd < 0 ? -1 : pread(fd, line, sizeof(line) - 1, 0);
+		if (n <= 0)
+			return;
+		line[n] = '\0';
+		if (memcmp(line, "#!", 2) != 0) {
+			find_loader(fd, loader);
+			if (loader[0])
+				warm_libraries(w, loader, next);
+			return;
+		}
+		char *interpreter = line + 2 + strspn(line + 2, " \t");
+		interpreter[strcspn(interpreter, " \t\n")] = '\0';
+		(void)snprintf(next, sizeof(next), "%s", interpreter);
+	}
+}
+
+/* Where a command is found, as exec does it. */
+static void find_program(const struct warm *w, const char *name, char ret[PATH_MAX])
+{
+	const char *dir = "";
+	for (size_t i = 0; i < w->env.n; i++)
+		dir = str_starts(w->env.v[i], "PATH=") ? w->env.v[i] + strlen("PATH=") : dir;
+	(void)snprintf(ret, PATH_MAX, "%s", name);
+	while (!strchr(name, '/') && *dir) {
+		size_t len = strcspn(dir, ":");
+		(void)snprintf(ret, PATH_MAX, "%.*s/%s", (int)len, dir, name);
+		if (faccessat(w->dir_fd, ret, X_OK, 0) == 0)
+			return;
+		dir += len + (dir[len] == ':');
+	}
+}
+
+static void warm_args(struct warm *w)
+{
+	const struct agent *a = w->agent;
+	const char *init = a->args.n > 0 ? NULL : init_find();
+	char program[PATH_MAX];
+	if (init)
+		(void)snprintf(program, sizeof(program), "%s", init);
+	else if (a->args.n > 0)
+		find_program(w, a->args.v[0], program);
+	else
+		return;
+	warm_program(w, program);
+	for (size_t i = 1; i < a->args.n; i++)
+		warm_file(w, a->args.v[i]);
+}
+
+void warm_workload(struct agent *a)
+{
+	struct mvm_error ignored; /* clones say what is wrong */
+	AUTO_FREE struct warm *w = calloc(1, sizeof(*w));
+	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, a->workdir ? a->workdir : "/");
+	if (!w || dir_fd < 0)
+		return;
+	w->agent = a;
+	w->dir_fd = dir_fd;
+	w->left = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * (size_t)sysconf(_SC_PAGESIZE);
+	if (user_find(a->user, &w->user, &ignored) == 0 &&
+	    command_env(&w->user, false, &a->env, NULL, &w->env) == 0)
+		warm_args(w);
+	strv_done(&w->env);
+}
