@@ -8,8 +8,8 @@
 
 /*
  * The variables of all files, then those of the options; of a name that repeats the last one
- * counts.  A file is UTF-8 of at most 1 MiB with a NAME=VALUE on each line; doc/instances.md says what
- * is passed over and what is refused.
+ * counts.  A file is UTF-8 of at most 1 MiB with a NAME=VALUE on each line; doc/instances.md says
+ * what is passed over and what is refused.
  *
  * Returns 0, -EINVAL (wrong usage) naming what is no variable, or why a file cannot be read.
  */

@@ -22,9 +22,10 @@ struct layer_source {
 	uint64_t offset, size;
 	const char *name;	   /* for messages */
 	struct mvm_digest diff_id; /* SHA-256 of the tar, decompressed */
-	/* A tar by itself, as a file or in a Debian package: in any compression that unpack_filter() knows, without a diff_id.
-	 * Nothing but its end says that it is whole, so that must be there.  A layer is plain, gzip
-	 * or zstd; one without any bytes adds nothing. */
+	/* A tar by itself, as a file or in a Debian package: in any compression that
+	 * unpack_filter() knows, without a diff_id. Nothing but its end says that it is whole, so
+	 * that must be there.  A layer is plain, gzip or zstd; one without any bytes adds nothing.
+	 */
 	bool alone;
 };
 

@@ -47,7 +47,7 @@ static bool is_tar(const uint8_t *head, size_t len)
 
 	if (len < UNPACK_HEAD_BYTES)
 		return false;
-	while (head[i] == ' ' && i < SUM_AT + SUM_LEN)
+	while (i < SUM_AT + SUM_LEN && head[i] == ' ')
 		i++;
 	for (; i < SUM_AT + SUM_LEN && head[i] >= '0' && head[i] <= '7'; i++)
 		given = given * 8 + (head[i] - '0');
