@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <mvm/build.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "start/start.h"
 #include "store/blob.h"
 #include "store/revision.h"
+#include "template/image_secrets.h"
 #include "template/kernel_needs.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
@@ -156,9 +158,20 @@ static bool is_sound(struct store *s, const char *id, const char *hash)
 	return dir_fd >= 0 && store_revision_verify(dir_fd, &ignored) == 0;
 }
 
+/* Of a revision that is new: whoever builds it again has been told. */
+static void note_secrets(const struct staging *st, const struct mvm_template_spec *spec,
+			 const struct mvm_build_options *options,
+			 const struct mvm_progress *progress)
+{
+	AUTO_CLOSE int fd = openat(st->fd, NAME_ROOTFS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0)
+		image_secrets_note(fd, spec->template_id, &spec->run, options->snapshot, progress);
+}
+
 static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
-		   const struct build_artifacts *a, bool force, const struct mvm_progress *progress,
-		   struct mvm_build_result *result, struct mvm_error *err)
+		   const struct build_artifacts *a, const struct mvm_build_options *options,
+		   const struct mvm_progress *progress, struct mvm_build_result *result,
+		   struct mvm_error *err)
 {
 	char current[STORE_REVISION_SIZE] = "";
 	struct store *s = mvm->store;
@@ -166,7 +179,7 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 	int r = 0;
 
 	if (!have_revision(mvm, spec->template_id, result->revision) ||
-	    (force && !is_sound(s, spec->template_id, result->revision))) {
+	    (options->force && !is_sound(s, spec->template_id, result->revision))) {
 		AUTO_DONE(staging) st = STAGING_NONE;
 		AUTO_DONE(progress_step) step = { 0 };
 		progress_begin(&step, progress, "publishing %s@%.12s", spec->template_id,
@@ -179,6 +192,7 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 			return r;
 		progress_end(&step, NULL);
 		result->new_revision = true;
+		note_secrets(&st, spec, options, progress);
 		if (store_blobs_copied(s))
 			progress_note(progress, "this file system cannot link files, so artifacts "
 						"were copied");
@@ -245,7 +259,7 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 			r = progress_check(progress, err);
 		bool made = r == 0;
 		if (made)
-			r = publish(mvm, spec, &a, options->force, progress, result, err);
+			r = publish(mvm, spec, &a, options, progress, result, err);
 		again = made && r == -ENOENT && i + 1 < TRIES && was_collected(mvm->store, &a);
 		if (again)
 			r = 0;

@@ -13,6 +13,14 @@
 	"# boot_args  = \"quiet\"              # added to the kernel's command line\n"             \
 	"# on_restore = [\"/bin/reload\"]      # run in every clone, once it is unique\n"
 
+/* The workloads here keep no secret, so their clones go on with them; what a user puts in their
+ * place may. */
+#define SNAPSHOT                                                                                   \
+	"\n"                                                                                       \
+	"# [snapshot]                        # for a workload that makes keys, seeds or tokens "   \
+	"when\n"                                                                                   \
+	"# point = \"boot\"                    # it starts: each clone starts its own\n"
+
 #define VARIANTS                                                                                   \
 	"\n"                                                                                       \
 	"# One template for each variant, named @ID@-<role> unless it has a name of its own. "     \
@@ -47,7 +55,7 @@ static const char busybox_toml[] = HEAD(
 		     "workload: waits\n" COMMON_TAIL "\n"
 		     "[health]                            # a snapshot is taken once this holds\n"
 		     "exec = [\"/bin/busybox\", \"true\"]     # or http = "
-		     "\"http://127.0.0.1:80/\", or tcp = 80\n" VARIANTS;
+		     "\"http://127.0.0.1:80/\", or tcp = 80\n" SNAPSHOT VARIANTS;
 
 static const char http_toml[] = HEAD(
 	"A web server in a microVM: busybox httpd on a root filesystem of a few files.",
@@ -57,7 +65,7 @@ static const char http_toml[] = HEAD(
 		     "\"-h\", \"/www\"]\n" COMMON_TAIL "\n"
 		     "[health]                            # a snapshot is taken once this holds\n"
 		     "http = \"http://127.0.0.1:8080/\"     # asked in the guest; or exec = [...], "
-		     "or tcp = 8080\n" VARIANTS "\n"
+		     "or tcp = 8080\n" SNAPSHOT VARIANTS "\n"
 		     "# mvm run --template @ID@-worker -d -p 8080:8080; then: curl "
 		     "http://127.0.0.1:8080/\n";
 
@@ -74,7 +82,7 @@ static const char nix_toml[] = HEAD(
 			  "[health]                            # a snapshot is taken once this "
 			  "holds\n"
 			  "exec = [\"/bin/busybox\", \"true\"]     # or http = "
-			  "\"http://127.0.0.1:80/\", or tcp = 80\n" VARIANTS;
+			  "\"http://127.0.0.1:80/\", or tcp = 80\n" SNAPSHOT VARIANTS;
 
 static const char nix_flake[] =
 	"{\n"
