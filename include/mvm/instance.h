@@ -135,6 +135,7 @@ struct mvm_start_options {
 	/* for its volumes to be copied in, and to come back when nobody waits: at the end of its
 	 * workload or its time to live; 0: 5 minutes */
 	int64_t volume_timeout_ms;
+	bool verify; /* read all of the revision's files before, not only those that have changed */
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 

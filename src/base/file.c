@@ -457,6 +457,14 @@ bool file_is_at(int fd, int dir_fd, const char *name)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+char *file_identity(const struct stat *st)
+{
+	return str_printf("%llu:%llu:%llu:%lld.%09ld:%lld.%09ld", (unsigned long long)st->st_dev,
+			  (unsigned long long)st->st_ino, (unsigned long long)st->st_size,
+			  (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
+			  (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
+}
+
 int dir_sync(int dir_fd)
 {
 	return fsync(dir_fd) < 0 ? -errno : 0;

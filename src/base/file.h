@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/str.h"
@@ -100,6 +101,14 @@ int file_copy_fd(int from_fd, int to_fd);
 
 /* Does the name still lead to what fd has open? */
 bool file_is_at(int fd, int dir_fd, const char *name);
+
+/*
+ * By what a file is known again without reading it: its device, inode, size and both times.  Any
+ * write, and any link that is made or removed, changes it, as none but the kernel sets ctime.
+ *
+ * The caller's, or NULL.
+ */
+char *file_identity(const struct stat *st);
 
 /* fsync a folder, so that renames and links in it are on disk. */
 int dir_sync(int dir_fd);

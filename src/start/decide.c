@@ -15,6 +15,7 @@
 #include "start/host_memory.h"
 #include "start/memory_file.h"
 #include "start/start.h"
+#include "store/trust.h"
 
 void start_plan_done(struct start_plan *p)
 {
@@ -62,11 +63,29 @@ static int digest_holds(int fd, const char *expected_hex)
 struct expected {
 	const char *name;
 	const char *sha256;
-	const char *identity; /* which saves reading it all; NULL: read it */
+	const char *identity; /* when it was captured, which saves reading it all; NULL: read it */
 	uint64_t bytes;
 };
 
-static int check_file(int snapshot_fd, const struct expected *e, struct mvm_error *err)
+/* Is a large file whose identity has changed, as in a copy of the data folder, still what was
+ * captured?  1, 0, or -errno. */
+static int is_remembered(const struct start_request *q, const char *name)
+{
+	AUTO_FREE char *path = str_printf("snapshot/%s", name);
+	const struct trust how = {
+		.store = q->mvm ? q->mvm->store : NULL,
+		.id = q->revision->id,
+		.only = path,
+	};
+	struct mvm_error ignored; /* the caller says it in its own words */
+	if (!path)
+		return -ENOMEM;
+	int r = store_trust(q->revision->dir_fd, &q->revision->sums, &how, &ignored);
+	return r == -EBADMSG ? 0 : r < 0 ? r : 1;
+}
+
+static int check_file(const struct start_request *q, int snapshot_fd, const struct expected *e,
+		      struct mvm_error *err)
 {
 	AUTO_FREE char *identity = NULL;
 	const char *name = e->name;
@@ -80,10 +99,10 @@ static int check_file(int snapshot_fd, const struct expected *e, struct mvm_erro
 		r = memory_file_identity(fd, &identity);
 		if (r == 0 && str_eq(identity, e->identity))
 			return 0;
-		r = r < 0 ? r : 1;
-	}
-	if (r > 0)
+		r = r < 0 ? r : is_remembered(q, name);
+	} else if (r > 0) {
 		r = digest_holds(fd, e->sha256);
+	}
 	if (r == 0)
 		return damaged(err, str_eq(name, "mem.bin")
 					    ? "mem.bin is not the memory that was captured"
@@ -99,8 +118,9 @@ static int check_file(int snapshot_fd, const struct expected *e, struct mvm_erro
 }
 
 /* Are the files those that were captured? */
-static int check_files(const struct revision *revision, struct mvm_error *err)
+static int check_files(const struct start_request *q, struct mvm_error *err)
 {
+	const struct revision *revision = q->revision;
 	const struct mvm_snapshot_info *info = &revision->rev.snapshot;
 	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
 	if (fd < 0)
@@ -116,7 +136,7 @@ static int check_files(const struct revision *revision, struct mvm_error *err)
 	size_t n = MVM_ARRAY_SIZE(files) - (revision->rev.data_disk_mib == 0);
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = check_file(fd, &files[i], err);
+		r = check_file(q, fd, &files[i], err);
 	return r;
 }
 
@@ -144,7 +164,7 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		return mvm_error_oom(err);
 	if (r == 0)
 		return 0;
-	r = check_files(q->revision, err);
+	r = check_files(q, err);
 	if (r == -EBADMSG)
 		return mvm_error_reason(err, r, "snapshot-damaged", q->revision->id);
 	plan->restore = r == 0;

@@ -304,6 +304,7 @@ static int plan(struct batch *b, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	b->request = (struct start_request){
+		.mvm = b->mvm,
 		.revision = &b->revision,
 		.ops = ops,
 		.probe = &b->probe,
@@ -318,6 +319,8 @@ static int plan(struct batch *b, struct mvm_error *err)
 		return mvm_error_context(err, r, "template '%s'", b->revision.id);
 	r = volumes_resolve(b->mvm, o->volumes, o->n_volumes, b->n, &b->volumes, err);
 	b->options.volumes = b->volumes;
+	if (r == 0)
+		r = revision_trust(b->mvm, &b->revision, o->verify, b->progress, err);
 	if (r == 0)
 		r = start_decide(&b->request, &b->plan, err);
 	if (r < 0)

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/own.h"
+#include "base/file.h"
 #include "base/str.h"
 
 #define PAGE  4096u
@@ -85,11 +85,7 @@ int memory_file_identity(int fd, char **ret)
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	char *text = str_printf("%llu:%llu:%llu:%lld.%09ld:%lld.%09ld",
-				(unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
-				(unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
-				st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec,
-				st.st_ctim.tv_nsec);
+	char *text = file_identity(&st);
 	if (!text)
 		return -ENOMEM;
 	*ret = text;

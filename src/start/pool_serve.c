@@ -252,13 +252,16 @@ static int plan_restore(struct server *s, struct pool *p, struct revision *revis
 	if (r < 0)
 		return r;
 	*q = (struct start_request){
+		.mvm = s->mvm,
 		.revision = revision,
 		.ops = ops,
 		.probe = probe,
 		.options = &start_for_ourselves,
 		.purpose = RECORD_FOR_POOL,
 	};
-	r = start_decide(q, plan, err);
+	r = revision_trust(s->mvm, revision, false, NULL, err);
+	if (r == 0)
+		r = start_decide(q, plan, err);
 	if (r == 0 && !plan->restore)
 		r = mvm_error_set(err, -EOPNOTSUPP, "nothing to restore: %s", plan->reason);
 	return r;

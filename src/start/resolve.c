@@ -12,6 +12,7 @@
 #include "model/run.h"
 #include "start/start.h"
 #include "store/revision.h"
+#include "store/trust.h"
 
 void revision_done(struct revision *r)
 {
@@ -22,6 +23,7 @@ void revision_done(struct revision *r)
 	if (r->lease_fd >= 0)
 		(void)close(r->lease_fd);
 	mvm_template_revision_done(&r->rev);
+	checksums_done(&r->sums);
 	strv_done(&r->artifacts);
 	free(r->vmstate_sha256);
 	free(r->mem_sha256);
@@ -41,7 +43,7 @@ static void checksum_of(const struct checksums *sums, const char *file, char **r
 	*ret = str_dup(hex, failed);
 }
 
-/* Is it there?  Whether it is whole, only a verify finds out. */
+/* Is it there?  revision_trust() finds out whether it is whole. */
 static int check_artifact(int dir_fd, const char *file, struct mvm_error *err)
 {
 	struct stat st;
@@ -61,10 +63,9 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 		{ "initrd", paths->initrd },
 		{ "data_disk", ret->rev.data_disk_mib ? DATA_DISK_NAME : NULL },
 	};
-	AUTO_DONE(checksums) sums = { 0 };
 	bool failed = false;
 
-	int r = store_checksums_read(dir_fd, &sums, err);
+	int r = store_checksums_read(dir_fd, &ret->sums, err);
 	if (r == -ENOENT) /* other programs may do without; we run only what can be checked */
 		r = mvm_error_set(err, -EBADMSG,
 				  "checksums.json is missing: its files cannot be "
@@ -75,7 +76,7 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 		AUTO_FREE char *hex = NULL;
 		if (!artifacts[i].file)
 			continue;
-		checksum_of(&sums, artifacts[i].file, &hex, &failed);
+		checksum_of(&ret->sums, artifacts[i].file, &hex, &failed);
 		if (!hex && !failed)
 			return mvm_error_set(err, -EBADMSG, "'%s' is not in checksums.json",
 					     artifacts[i].file);
@@ -84,9 +85,9 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 			return r;
 		strv_addf(&ret->artifacts, "%s=%s", artifacts[i].what, hex);
 	}
-	checksum_of(&sums, "snapshot/vmstate.bin", &ret->vmstate_sha256, &failed);
-	checksum_of(&sums, "snapshot/mem.bin", &ret->mem_sha256, &failed);
-	checksum_of(&sums, "snapshot/" DATA_DISK_NAME, &ret->data_sha256, &failed);
+	checksum_of(&ret->sums, "snapshot/vmstate.bin", &ret->vmstate_sha256, &failed);
+	checksum_of(&ret->sums, "snapshot/mem.bin", &ret->mem_sha256, &failed);
+	checksum_of(&ret->sums, "snapshot/" DATA_DISK_NAME, &ret->data_sha256, &failed);
 	return failed || ret->artifacts.failed ? mvm_error_oom(err) : 0;
 }
 
@@ -118,6 +119,23 @@ int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revi
 	AUTO_CLOSE int dir_fd = store_revision_open(mvm->store, id, hash, err);
 	int r = dir_fd < 0 ? dir_fd : revision_read(dir_fd, id, ret, err);
 	return r < 0 ? mvm_error_context(err, r, "template '%s', revision %.12s", id, hash) : 0;
+}
+
+int revision_trust(struct mvm *mvm, const struct revision *revision, bool all,
+		   const struct mvm_progress *progress, struct mvm_error *err)
+{
+	const struct trust how = {
+		.store = mvm->store,
+		.progress = progress,
+		.id = revision->id,
+		.all = all,
+	};
+	int r = store_trust(revision->dir_fd, &revision->sums, &how, err);
+	if (r == -EBADMSG)
+		r = mvm_error_reason(err, r, "revision-damaged", revision->id);
+	return r < 0 ? mvm_error_context(err, r, "template '%s', revision %.12s", revision->id,
+					 revision->hash)
+		     : 0;
 }
 
 int need_agent(const struct mvm_run *run, struct mvm_error *err)

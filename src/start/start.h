@@ -12,6 +12,7 @@
 
 #include "instance/instance.h"
 #include "start/context.h"
+#include "store/revision.h"
 
 /* An open revision, published or still in staging. */
 struct revision {
@@ -19,6 +20,7 @@ struct revision {
 	int dir_fd;
 	int lease_fd; /* -1: nobody can take it away */
 	struct mvm_template_revision rev;
+	struct checksums sums;
 	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
 	char *vmstate_sha256, *mem_sha256; /* likewise; NULL without a snapshot */
 	char *data_sha256;		   /* the snapshot's data disk; NULL without one */
@@ -40,11 +42,22 @@ int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revi
 /* Read what a folder holds.  dir_fd is borrowed; id is copied. */
 int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err);
 
+/*
+ * Are its files what checksums.json says (store/trust.h)?  Called before every start.
+ *
+ *   all  read every file, the snapshot's too
+ *
+ * Returns 0, or -EBADMSG (revision-damaged), -ECANCELED, -errno.
+ */
+int revision_trust(struct mvm *mvm, const struct revision *revision, bool all,
+		   const struct mvm_progress *progress, struct mvm_error *err);
+
 /* What is to be done takes mvm's agent in the guest.  0, or -EOPNOTSUPP when it boots its image's
  * own initrd; the sentence begins with "it", for the caller to say what. */
 int need_agent(const struct mvm_run *run, struct mvm_error *err);
 
 struct start_request {
+	const struct mvm *mvm; /* remembers which files are sound; NULL: nothing is remembered */
 	const struct revision *revision;
 	const struct vmm_ops *ops;
 	const struct vmm_probe *probe;

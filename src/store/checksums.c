@@ -11,6 +11,7 @@
 #include "codec/sha256.h"
 #include "model/read.h"
 #include "store/revision.h"
+#include "store/trust.h"
 
 #define CHECKSUMS_MAX ((size_t)1024 * 1024)
 #define DEPTH_MAX     8
@@ -43,7 +44,7 @@ int store_revision_files(int dir_fd, struct strv *ret)
 		return r;
 	for (size_t i = 0; i < all.n; i++) {
 		if (strcmp(all.v[i], "checksums.json") != 0 &&
-		    strcmp(all.v[i], "revision.json") != 0)
+		    strcmp(all.v[i], "revision.json") != 0 && strcmp(all.v[i], STORE_VERIFIED) != 0)
 			strv_add(ret, all.v[i]);
 	}
 	strv_sort(ret);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "store/revision.h"
 #include "store/store_priv.h"
+#include "store/trust.h"
 
 static bool is_kind(int dir_fd, const char *name, mode_t kind)
 {
@@ -35,6 +36,7 @@ static bool is_usual(const char *path)
 static bool belongs(const char *path, const struct checksums *sums)
 {
 	return str_eq(path, "revision.json") || str_eq(path, "checksums.json") ||
+	       str_eq(path, STORE_VERIFIED) ||
 	       (sums ? checksums_find(sums, path) != NULL : is_usual(path));
 }
 

@@ -14,6 +14,7 @@
 #include "model/name.h"
 #include "store/blob.h"
 #include "store/store_priv.h"
+#include "store/trust.h"
 
 #define REVISION_MAX ((size_t)1024 * 1024)
 
@@ -163,7 +164,7 @@ int store_stage_revision(struct store *s, const char *id, const char *revision, 
 	for (size_t i = 0; r >= 0 && i < names.n; i++) {
 		const char *name = names.v[i];
 		if (strcmp(name, "revision.json") == 0 || strcmp(name, "checksums.json") == 0 ||
-		    strcmp(name, "snapshot") == 0)
+		    strcmp(name, STORE_VERIFIED) == 0 || strcmp(name, "snapshot") == 0)
 			continue;
 		r = store_link_file(s, dir, name, st.fd, name);
 		if (r < 0)

@@ -82,7 +82,8 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 int store_revision_save(int dir_fd, const struct mvm_template_revision *rev, struct mvm_error *err);
 
 /* Stage a revision again: hard links to its files but revision.json, checksums.json and the
- * snapshot folder, which the caller makes anew.  -EEXIST as store_revision_publish(). */
+ * snapshot folder, which the caller makes anew, and `verified` (store/trust.h).  -EEXIST as
+ * store_revision_publish(). */
 int store_stage_revision(struct store *s, const char *id, const char *revision, struct staging *ret,
 			 struct mvm_error *err);
 

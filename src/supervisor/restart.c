@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "instance/confine.h"
+#include "store/trust.h"
 #include "supervisor/supervise.h"
 
 /* Pauses between restarts: supervisor_given.restart_pause_ms, doubled for each failure in a row up
@@ -73,6 +74,17 @@ static unsigned restarts_max(const struct record *r)
 	return r->restart_max ? r->restart_max : RESTART_FAILURES_MAX;
 }
 
+/* The files may have changed since the VM was started from them. */
+static int check_files(const struct supervisor *s, struct mvm_error *err)
+{
+	int dir_fd = s->given->fd[SUPERVISOR_FD_REVISION];
+	const struct trust how = { 0 };
+	AUTO_DONE(checksums) sums = { 0 };
+
+	int r = store_checksums_read(dir_fd, &sums, err);
+	return r < 0 ? r : store_trust(dir_fd, &sums, &how, err);
+}
+
 bool restart(struct supervisor *s, struct mvm_error *err)
 {
 	if (!is_wanted(s))
@@ -99,7 +111,9 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 		if (wait_for_restart(s, pause_ms) < 0 || s->end)
 			break;
 		s->record.restarts++;
-		int r = bring_up(s, err);
+		int r = check_files(s, err);
+		if (r == 0)
+			r = bring_up(s, err);
 		if (r == 0) {
 			clients_guest_back(&s->clients);
 			note_start(s);

@@ -43,7 +43,9 @@ static int boot(struct capture *c, struct mvm_instance **ret, struct mvm_error *
 		.capture_fd = c->snapshot_fd,
 	};
 
-	int r = start_decide(&request, &c->plan, err);
+	int r = revision_trust(c->mvm, c->revision, false, c->progress, err);
+	if (r == 0)
+		r = start_decide(&request, &c->plan, err);
 	if (r < 0)
 		return r;
 	bool at_boot = c->revision->rev.run.snapshot_point == MVM_POINT_BOOT;

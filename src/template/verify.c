@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/verify.h"
+#include "store/trust.h"
 
 #include <errno.h>
 #include <mvm/revisions.h>
@@ -97,9 +98,12 @@ static int check_once(struct run *run, bool *ret_moved)
 		r = r == -ENOMEM ? r : add_problem(run, "revision.json", why.text);
 	if (r == 0)
 		r = store_verify_revision(dir_fd, &run->files);
-	if (r == 0 && run->result->n_problems > before && !is_still(run, dir_fd)) {
-		forget_problems(run->result, before);
-		*ret_moved = true;
+	if (r == 0 && run->result->n_problems > before) {
+		*ret_moved = !is_still(run, dir_fd);
+		if (*ret_moved)
+			forget_problems(run->result, before);
+		else
+			store_distrust(dir_fd);
 	}
 	return r;
 }

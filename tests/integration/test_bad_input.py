@@ -327,6 +327,56 @@ class Damaged(guests.TestCase):
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--cold", "--", "echo",
                                      "cold"), "cold\n")
 
+    def flip(self, name, offset=4096):
+        """Change a byte of the current revision's, as an editor that sets its time back."""
+        path = self.current("web-worker", name)
+        times = os.stat(path)
+        os.chmod(path, 0o644)
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 1]))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.chmod(path, 0o444)
+
+    def test_an_edited_kernel_initrd_or_image_is_never_run(self):
+        self.mvm_ok("run", "--template", "web-worker", "--", "true")
+        for name in ("vmlinux", "initrd", "rootfs.ext4"):
+            with self.subTest(name):
+                self.flip(name)
+                self.assertIn(f"'{name}' is damaged", self.run_refused())
+                self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--cold", says=name)
+                self.mvm_fails(5, "template", "snapshot", "web-worker", says=name)
+                self.flip(name) # as it was, with other times
+                self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--", "true")
+        self.flip("rootfs.ext4")
+        self.run_refused()
+        self.mends()
+
+    def test_a_vm_of_a_pool_is_not_run_from_an_edited_image(self):
+        self.mvm_ok("pool", "set", "web-worker", "--size", "1")
+        server = self.start_mvm("pool", "serve")
+        ready = lambda: self.mvm_json("pool", "list")["pools"][0]
+        self.assertTrue(guests.wait_until(lambda: ready()["ready"] == 1))
+        self.flip("rootfs.ext4")
+        self.mvm_fails(5, "run", "--template", "web-worker", "-d", says="rootfs.ext4")
+        name, = self.instances()
+        self.mvm_ok("rm", "--force", name) # the next one would be of that image
+        self.assertTrue(guests.wait_until(lambda: "rootfs.ext4" in (ready()["note"] or "")))
+        self.assertEqual(ready()["ready"], 0)
+        server.terminate()
+        server.wait(harness.PATIENCE_S)
+
+    def test_verify_reads_all_of_it(self):
+        self.assertIn("web", self.mvm_ok("run", "--template", "web-worker", "--verify", "--",
+                                         "hostname"))
+        path = self.current("web-worker", "snapshot", "working-set.bin") # read by nothing else
+        with open(path, "ab") as file:
+            file.write(b"x")
+        self.mvm_ok("run", "--template", "web-worker", "--", "true")
+        self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--verify", says="working-set.bin")
+
     def test_missing_snapshot_files_are_reported(self):
         os.unlink(self.current("web-worker", "snapshot", "vmstate.bin"))
         self.assertIn("missing", self.run_refused())
@@ -338,6 +388,14 @@ class Damaged(guests.TestCase):
         done = self.mvm("run", "--template", "web-worker", "--require-snapshot", "--", "true",
                         status=0)
         self.assertIn("restored", done.stderr)
+        verified = self.current("web-worker", "verified")
+        with open(verified, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        self.assertEqual(sorted(line.split(" ")[2] for line in lines),
+                         ["fc-base.json", "initrd", "rootfs.ext4", "snapshot/mem.bin", "vmlinux"])
+        before = os.stat(verified).st_ino
+        self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--", "true")
+        self.assertEqual(os.stat(verified).st_ino, before) # nothing was read again
 
 
 @harness.needs_guests

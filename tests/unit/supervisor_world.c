@@ -24,6 +24,7 @@
 #include "codec/sha256.h"
 #include "instance/events.h"
 #include "instance/instance.h"
+#include "store/revision.h"
 #include "supervisor_world.h"
 
 #define DEADLINE_MS  20000 /* of each wait, should the supervisor hang */
@@ -131,6 +132,7 @@ static void write_revision(struct world *x)
 			 0);
 	AUTO_CLOSE int snapshot_fd = dir_make_at(x->revision_fd, "snapshot");
 	assert_true(snapshot_fd >= 0);
+	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL), 0);
 }
 
 /* In the child.  It holds nothing of the test's: who hangs up is seen to. */

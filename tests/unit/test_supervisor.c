@@ -12,6 +12,8 @@
 /* after the headers that it needs */
 #include <cmocka.h>
 
+#include "base/file.h"
+#include "store/revision.h"
 #include "supervisor_world.h"
 
 static void assert_record(struct world *x, enum record_state state, unsigned exit_code)
@@ -290,6 +292,25 @@ static void a_restart_that_fails_is_tried_again(void **state)
 	assert_int_equal(events(x, "restarting", NULL), 3);
 }
 
+static void nothing_is_restarted_from_an_edited_file(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(record) r = { 0 };
+	x->record.restart = RECORD_RESTART_ON_FAILURE;
+	x->record.restart_max = 2;
+	start_up(x);
+	assert_int_equal(unlinkat(x->revision_fd, "checksums.json", 0), 0);
+	assert_int_equal(file_create_at(x->revision_fd, "vmlinux", "built", 5, 0600), 0);
+	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL), 0);
+	assert_int_equal(unlinkat(x->revision_fd, "vmlinux", 0), 0);
+	assert_int_equal(file_create_at(x->revision_fd, "vmlinux", "other", 5, 0600), 0);
+	kill_guest(x);
+	expect_end(x, 0);
+	load_record(x, &r);
+	assert_int_equal(r.state, RECORD_FAILED);
+	assert_non_null(strstr(r.error, "'vmlinux' is damaged"));
+}
+
 static void a_stop_ends_the_pause_before_a_restart(void **state)
 {
 	struct world *x = *state;
@@ -506,6 +527,7 @@ int main(void)
 		TEST(on_failure_does_not_restart_a_guest_that_powered_off),
 		TEST(always_restarts_a_guest_that_powered_off),
 		TEST(a_restart_that_fails_is_tried_again),
+		TEST(nothing_is_restarted_from_an_edited_file),
 		TEST(a_stop_ends_the_pause_before_a_restart),
 		TEST(a_stop_during_a_restart_kills_its_vmm),
 		TEST(a_vm_follows_its_workload),

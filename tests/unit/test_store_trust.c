@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that are not what checksums.json says are found, and sound ones are read once. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "store/trust.h"
+#include "store_fixture.h"
+
+#define BYTES (1u << 20) /* of each of the three files */
+
+/* A revision of three files, old enough for their times to be settled. */
+static int make(struct fixture *f, struct checksums *ret_sums)
+{
+	static char text[BYTES];
+	static const char *const names[] = { "vmlinux", "rootfs.ext4", "snapshot/mem.bin" };
+	const struct timespec tick = { .tv_nsec = 30 * 1000 * 1000 };
+	AUTO_DONE(mvm_template_revision) rev = { 0 };
+	AUTO_DONE(staging) st = STAGING_NONE;
+
+	save_spec(f->store, "web");
+	assert_int_equal(publish(f->store, "web", "r1", "text"), 1);
+	int dir = store_revision_open(f->store, "web", "r1", NULL);
+	assert_true(dir >= 0);
+	assert_int_equal(mkdirat(dir, "snapshot", 0700), 0);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		memset(text, 'a' + (int)i, sizeof(text));
+		(void)unlinkat(dir, names[i], 0);
+		assert_int_equal(file_create_at(dir, names[i], text, sizeof(text), 0644), 0);
+	}
+	assert_int_equal(unlinkat(dir, "checksums.json", 0), 0);
+	assert_int_equal(store_checksums_write(dir, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_read(dir, ret_sums, NULL), 0);
+	assert_int_equal(nanosleep(&tick, NULL), 0);
+	return dir;
+}
+
+static uint64_t bytes_read(void)
+{
+	AUTO_FREE char *text = NULL;
+	uint64_t n = 0;
+	assert_int_equal(file_read_at(AT_FDCWD, "/proc/self/io", 4096, &text, NULL), 0);
+	assert_int_equal(sscanf(text, "rchar: %" SCNu64, &n), 1);
+	return n;
+}
+
+/* Check, and return how many of the large files were read; -1: damaged. */
+static int files_read(struct fixture *f, int dir, const struct checksums *sums, bool all,
+		      struct mvm_error *err)
+{
+	const struct trust how = { .store = f->store, .id = "web", .all = all };
+	uint64_t before = bytes_read();
+	int r = store_trust(dir, sums, &how, err);
+	assert_true(r == 0 || r == -EBADMSG);
+	return r < 0 ? -1 : (int)((bytes_read() - before) / BYTES);
+}
+
+static void assert_checks(struct fixture *f, int dir, const struct checksums *sums, int n)
+{
+	assert_int_equal(files_read(f, dir, sums, false, NULL), n);
+}
+
+static void flip(int dir, const char *name)
+{
+	char byte;
+	AUTO_CLOSE int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &byte, 1, 4711), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, 4711), 1);
+}
+
+static void sound_files_are_read_once(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_CLOSE int dir = make(f, &sums);
+	assert_checks(f, dir, &sums, 2);
+	assert_checks(f, dir, &sums, 0);
+	assert_int_equal(files_read(f, dir, &sums, true, NULL), 3); /* the snapshot's as well */
+	assert_checks(f, dir, &sums, 0);
+}
+
+static void only_what_looks_changed_is_read_again(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_CLOSE int dir = make(f, &sums);
+	const struct timespec tick = { .tv_nsec = 30 * 1000 * 1000 };
+	assert_checks(f, dir, &sums, 2);
+	/* another template takes the blob, too */
+	assert_int_equal(linkat(dir, "vmlinux", dir, "another", 0), 0);
+	assert_int_equal(unlinkat(dir, "another", 0), 0);
+	assert_checks(f, dir, &sums, 1); /* too young to be remembered */
+	assert_int_equal(nanosleep(&tick, NULL), 0);
+	assert_checks(f, dir, &sums, 1);
+	assert_checks(f, dir, &sums, 0);
+}
+
+static void cut(int dir, const char *name)
+{
+	AUTO_CLOSE int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 100), 0);
+}
+
+static void lose(int dir, const char *name)
+{
+	assert_int_equal(unlinkat(dir, name, 0), 0);
+}
+
+static void link_away(int dir, const char *name)
+{
+	assert_int_equal(renameat(dir, name, dir, "snapshot/elsewhere"), 0);
+	assert_int_equal(symlinkat("snapshot/elsewhere", dir, name), 0);
+}
+
+static void replace(int dir, const char *name)
+{
+	static char text[BYTES] = "another";
+	assert_int_equal(unlinkat(dir, name, 0), 0);
+	assert_int_equal(file_create_at(dir, name, text, sizeof(text), 0644), 0);
+}
+
+/* As an editor would who knows of times. */
+static void flip_quietly(int dir, const char *name)
+{
+	struct stat st;
+	assert_int_equal(fstatat(dir, name, &st, 0), 0);
+	flip(dir, name);
+	const struct timespec times[] = { st.st_atim, st.st_mtim };
+	assert_int_equal(utimensat(dir, name, times, 0), 0);
+}
+
+static void edited_files_are_found_each_time(void **state)
+{
+	struct fixture *f = *state;
+	static void (*const harms[])(
+		int dir, const char *name) = { flip, cut, lose, link_away, replace, flip_quietly };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(harms); i++) {
+		AUTO_DONE(checksums) sums = { 0 };
+		struct mvm_error err = { 0 };
+		AUTO_CLOSE int dir = make(f, &sums);
+		assert_checks(f, dir, &sums, 2);
+		harms[i](dir, "rootfs.ext4");
+		for (int k = 0; k < 2; k++) {
+			assert_int_equal(files_read(f, dir, &sums, false, &err), -1);
+			assert_non_null(strstr(err.text, "'rootfs.ext4'"));
+		}
+		(void)teardown(state);
+		(void)setup(state);
+		f = *state;
+	}
+}
+
+static void damage_that_looks_unchanged_is_found_by_reading_all(void **state)
+{
+	struct fixture *f = *state;
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_CLOSE int dir = make(f, &sums);
+	flip(dir, "vmlinux"); /* a disk's fault: remembered as it is, since nobody wrote */
+	assert_int_equal(fstatat(dir, "vmlinux", &st, 0), 0);
+	AUTO_FREE char *identity = file_identity(&st);
+	digest_hex(checksums_find(&sums, "vmlinux"), hex);
+	AUTO_FREE char *line = str_printf("%s %s vmlinux\n", identity, hex);
+	put_file(dir, STORE_VERIFIED, line);
+	assert_checks(f, dir, &sums, 1); /* the other one */
+	assert_int_equal(files_read(f, dir, &sums, true, NULL), -1);
+	assert_checks(f, dir, &sums, -1); /* and it stays found */
+}
+
+static void a_damaged_memory_is_no_memory(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_FREE char *text = NULL;
+	AUTO_CLOSE int dir = make(f, &sums);
+	assert_checks(f, dir, &sums, 2);
+	assert_int_equal(file_read_at(dir, STORE_VERIFIED, 65536, &text, NULL), 0);
+	/* a line that only ends like the right one, cut ones, other things */
+	AUTO_FREE char *longer = str_printf("1%s", text);
+	AUTO_FREE char *shorter = strndup(text, strlen(text) / 2 - 1);
+	const char *const texts[] = { "", "\n\n", "nonsense", longer, shorter };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(texts); i++) {
+		assert_int_equal(unlinkat(dir, STORE_VERIFIED, 0), 0);
+		put_file(dir, STORE_VERIFIED, texts[i]);
+		int n = files_read(f, dir, &sums, false, NULL);
+		assert_true(n >= 1);
+		assert_checks(f, dir, &sums, 0);
+	}
+}
+
+static void one_file_alone_is_checked_and_remembered_beside_the_others(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_CLOSE int dir = make(f, &sums);
+	const struct trust memory = { .store = f->store, .only = "snapshot/mem.bin" };
+	const struct trust no_such = { .store = f->store, .only = "snapshot/data.ext4" };
+	assert_checks(f, dir, &sums, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t before = bytes_read();
+		assert_int_equal(store_trust(dir, &sums, &memory, NULL), 0);
+		assert_int_equal((bytes_read() - before) / BYTES, i == 0);
+	}
+	assert_checks(f, dir, &sums, 0);
+	flip(dir, "snapshot/mem.bin");
+	assert_int_equal(store_trust(dir, &sums, &memory, NULL), -EBADMSG);
+	assert_int_equal(store_trust(dir, &sums, &no_such, NULL), -EBADMSG);
+}
+
+static void only_the_stores_owner_remembers(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	if (geteuid() != 0)
+		skip(); /* nobody else can give a folder away */
+	AUTO_CLOSE int dir = make(f, &sums);
+	assert_int_equal(fchown(dir, 65534, 65534), 0);
+	assert_checks(f, dir, &sums, 2);
+	assert_int_equal(faccessat(dir, STORE_VERIFIED, F_OK, 0), -1);
+	assert_int_equal(fchown(dir, 0, 0), 0);
+}
+
+static void a_revision_with_a_memory_is_sound_and_can_be_staged_again(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_DONE(staging) st = STAGING_NONE;
+	AUTO_CLOSE int dir = make(f, &sums);
+	assert_checks(f, dir, &sums, 2);
+	assert_int_equal(faccessat(dir, STORE_VERIFIED, F_OK, 0), 0);
+	assert_int_equal(store_revision_is_pure(dir), 1);
+	assert_int_equal(store_revision_verify(dir, NULL), 0);
+	assert_int_equal(store_stage_revision(f->store, "web", "r1", &st, NULL), 0);
+	assert_int_equal(faccessat(st.fd, STORE_VERIFIED, F_OK, 0), -1);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(sound_files_are_read_once),
+		T(only_what_looks_changed_is_read_again),
+		T(edited_files_are_found_each_time),
+		T(damage_that_looks_unchanged_is_found_by_reading_all),
+		T(a_damaged_memory_is_no_memory),
+		T(one_file_alone_is_checked_and_remembered_beside_the_others),
+		T(only_the_stores_owner_remembers),
+		T(a_revision_with_a_memory_is_sound_and_can_be_staged_again),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
