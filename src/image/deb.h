@@ -8,7 +8,6 @@
  * Source: deb(5), and ar's header in binutils' include/aout/ar.h.
  */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"

@@ -103,7 +103,7 @@ static bool notes_have(const struct elf *e, uint64_t offset, uint64_t size, cons
 	return false;
 }
 
-/* The i-th program header.  1, 0 when there are no more, -EBADMSG. */
+/* Read the i-th program header.  Returns 1, 0 after the last one, or -EBADMSG. */
 static int get_segment(const struct elf *e, uint32_t i, Elf64_Phdr *ret)
 {
 	Elf64_Ehdr h;

@@ -12,7 +12,7 @@
 #include "image/ext4_internal.h"
 
 #define SIZE_MAX_BYTES	(UINT64_C(16) << 40) /* more needs the 64bit feature */
-#define BYTES_PER_INODE 16384u		     /* of an image whose size was asked for */
+#define BYTES_PER_INODE 16384u		     /* of an image with a given size */
 #define INODE_SIZE	256u
 #define LABEL_MAX	16u
 #define GROUPS_PER_FLEX 4u /* 2^4 groups keep their tables together */
@@ -30,7 +30,7 @@ int ext4_failed(struct mvm_error *err, long code, const char *doing)
 	return mvm_error_set(err, -EIO, "%s: %s", doing, error_message(code));
 }
 
-/* Blocks that libext2fs takes itself, for extended attributes, come from the same place. */
+/* Give libext2fs the blocks for extended attributes from the same run. */
 static errcode_t get_block(ext2_filsys fs, blk64_t goal, blk64_t *ret)
 {
 	struct ext4_writer *w = fs->priv_data;
@@ -87,7 +87,7 @@ static int number_tree(struct ext4_writer *w, struct mvm_error *err)
 	return 0;
 }
 
-/* A uuid that follows from what the image is, so that two disks of one machine differ. */
+/* Derive the uuid from the image, so that two disks of one machine differ. */
 static void set_identity(struct ext4_writer *w, const char *label, uint64_t blocks)
 {
 	struct ext2_super_block *super = w->fs->super;
@@ -152,7 +152,7 @@ static int format(struct ext4_writer *w, uint64_t blocks, uint64_t inodes, const
 	e = ext2fs_allocate_tables(w->fs);
 	if (e)
 		return ext4_failed(err, e, "cannot format the image");
-	/* the file was empty: what nobody wrote is zero, and needs no zeroing at the first mount */
+	/* the file was empty, so unwritten blocks are zero: the first mount need not zero them */
 	for (dgrp_t g = 0; g < w->fs->group_desc_count; g++)
 		ext2fs_bg_flags_set(w->fs, g, EXT2_BG_INODE_ZEROED);
 	ext2fs_inode_alloc_stats2(w->fs, EXT2_BAD_INO, 1, 0);
@@ -161,7 +161,7 @@ static int format(struct ext4_writer *w, uint64_t blocks, uint64_t inodes, const
 	return 0;
 }
 
-/* Everything but files that have contents. */
+/* Write everything but files with contents. */
 static int write_metadata(struct ext4_writer *w, const struct tree_node *folder,
 			  struct mvm_error *err)
 {
@@ -229,7 +229,7 @@ int ext4_begin(int fd, struct tree *t, const struct ext4_options *options, struc
 	return 0;
 }
 
-/* Files that nobody wrote to: empty ones, and ones that are one hole. */
+/* Write the files that got no contents: empty files, and files that are one hole. */
 static int write_rest(struct ext4_writer *w, const struct tree_node *folder, struct mvm_error *err)
 {
 	int r = 0;
@@ -252,7 +252,7 @@ int ext4_finish(struct ext4_writer *w, struct mvm_error *err)
 		r = write_rest(w, w->tree->root, err);
 	if (r < 0)
 		return r;
-	/* its blocks are not zeroed: the file was empty, so they are holes */
+	/* the file was empty, so the journal's blocks are holes and need no zeroing */
 	errcode_t e = w->journal ? ext2fs_add_journal_inode(
 					   w->fs,
 					   ext2fs_default_journal_size(
@@ -274,7 +274,7 @@ void ext4_free(struct ext4_writer *w)
 	if (!w)
 		return;
 	if (w->fs)
-		ext2fs_free(w->fs); /* gives up what is not written yet */
+		ext2fs_free(w->fs); /* drops unwritten changes */
 	free(w->map.extents);
 	free(w->written);
 	free(w->chunk);

@@ -22,7 +22,7 @@ static int write_at(int fd, const uint8_t *data, size_t len, uint64_t offset)
 	return 0;
 }
 
-/* Put whole blocks of the current file where there is room for them. */
+/* Write whole blocks of the current file to free blocks of the image. */
 static int put_blocks(struct ext4_writer *w, uint64_t file_block, const uint8_t *data,
 		      uint64_t count, struct mvm_error *err)
 {
@@ -44,7 +44,7 @@ static int put_blocks(struct ext4_writer *w, uint64_t file_block, const uint8_t 
 	return 0;
 }
 
-/* Write the chunk: runs of units that hold something.  The rest of the file's last block is zero.
+/* Write the chunk's runs of units that are not zero.  The rest of the file's last block is zero.
  */
 static int flush_chunk(struct ext4_writer *w, struct mvm_error *err)
 {

@@ -44,7 +44,7 @@ struct filling {
 	struct ext4_writer *w;
 	uint32_t ino;	      /* of the folder */
 	uint64_t block, left; /* the current block; blocks that follow it in the same run */
-	uint64_t unplaced;    /* blocks of the folder that were not taken yet */
+	uint64_t unplaced;    /* blocks of the folder without a place yet */
 	uint32_t file_block;  /* number of blocks in runs so far */
 	uint32_t used;
 	struct ext2_dir_entry *last; /* in buf; it gets the rest of the block */

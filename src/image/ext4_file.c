@@ -100,7 +100,7 @@ static void put_node(uint8_t *p, const struct ext4_extent *e, size_t n, size_t m
 	}
 }
 
-/* Write the entries into blocks of their own and leave in m what refers to those blocks. */
+/* Move the entries into blocks of their own, and leave references to those blocks in m. */
 static int push_level(struct ext4_writer *w, uint32_t ino, unsigned depth, struct mvm_error *err)
 {
 	struct ext4_map *m = &w->map;
@@ -280,7 +280,7 @@ int ext4_about(const struct tree_node *n, int r, struct mvm_error *err)
 	char path[TREE_PATH_SIZE];
 
 	if (r != -EFBIG && r != -EINVAL)
-		return r; /* the disk, memory: it could have been any file */
+		return r; /* a failure of disk or memory, not of this file */
 	tree_path(n, path);
 	return mvm_error_context(err, r, "'%s'", path);
 }

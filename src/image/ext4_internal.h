@@ -2,7 +2,7 @@
 #ifndef IMAGE_EXT4_INTERNAL_H
 #define IMAGE_EXT4_INTERNAL_H
 
-/* What the files of the ext4 writer share: ext4.c (the file system), ext4_size.c (how large),
+/* The internal interface of the ext4 writer: ext4.c (the file system), ext4_size.c (how large),
  * ext4_dir.c (folders), ext4_file.c (blocks, extents, inodes), ext4_data.c (contents). */
 
 #include <ext2fs/ext2fs.h>
@@ -10,7 +10,7 @@
 #include "image/ext4.h"
 
 #define EXT4_BLOCK	4096u
-#define EXT4_CHUNK_SIZE (1u << 20) /* a multiple of it */
+#define EXT4_CHUNK_SIZE (1u << 20) /* a multiple of EXT4_BLOCK */
 #define EXT4_LOST_INO	11u	   /* lost+found, the first inode that is not reserved */
 #define EXT4_LOST_NAME	"lost+found"
 
@@ -39,8 +39,8 @@ struct ext4_writer {
 	uint64_t run_start, run_len; /* free blocks, next to be handed out */
 	struct ext4_map map;	     /* of `current`, or of a folder */
 	struct tree_node *current;   /* the file being written, NULL: none */
-	uint8_t *chunk;		     /* EXT4_CHUNK_SIZE bytes of it */
-	uint64_t chunk_offset;	     /* where they belong in the file */
+	uint8_t *chunk;		     /* EXT4_CHUNK_SIZE bytes of `current` */
+	uint64_t chunk_offset;	     /* where the chunk belongs in the file */
 	size_t chunk_used;
 	uint64_t next_offset; /* first byte of `current` that was not written yet */
 	uint8_t *written;     /* by inode number: its inode is in the image */
@@ -78,10 +78,10 @@ int ext4_write_inode(struct ext4_writer *w, const struct tree_inode *i, uint32_t
 /* Write the inode of something that is neither folder nor file with contents. */
 int ext4_write_other(struct ext4_writer *w, const struct tree_inode *i, struct mvm_error *err);
 
-/* Name the file, if the error is one that is about it; r as it is. */
+/* Add the file's name to an error that is about the file.  Returns r. */
 int ext4_about(const struct tree_node *n, int r, struct mvm_error *err);
 
-/* ext4_data.c: write what is left of the current file, if there is one. */
+/* ext4_data.c: write the rest of the current file, if any. */
 int ext4_close_file(struct ext4_writer *w, struct mvm_error *err);
 
 #endif

@@ -2,7 +2,7 @@
 #include "image/ext4_internal.h"
 
 #define GROUP_BLOCKS	 32768u /* 8 bits in each byte of the group's bitmap block */
-#define GROUP_INODES	 32752u /* the same for inodes, less rounding to full table blocks */
+#define GROUP_INODES	 32752u /* 8 bits as well, rounded down to full blocks of the inode table */
 #define DESCRIPTOR_BYTES 32u
 #define INODE_BYTES	 256u
 #define HEADROOM_BLOCKS	 256u
@@ -13,8 +13,8 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
 	return a / b + (a % b != 0);
 }
 
-/* Blocks of an extent tree in the worst case: every second hole unit is a hole.  Holes that the
- * size leaves out may lie behind each of the units that it has. */
+/* Blocks of an extent tree in the worst case: every second hole unit is a hole.  The
+ * tree leaves known holes out of its size; one may follow each unit of data. */
 static uint64_t extent_blocks(uint64_t size, bool has_holes)
 {
 	uint64_t extents = size / TREE_HOLE_UNIT / (has_holes ? 1 : 2);

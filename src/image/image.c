@@ -25,7 +25,7 @@ int image_epoch(int64_t *ret, struct mvm_error *err)
 	return 0;
 }
 
-/* What the writer is to know. */
+/* Fill in the options of the ext4 writer. */
 static int writer_options(const struct image_options *from, struct ext4_options *ret,
 			  struct mvm_error *err)
 {
@@ -60,7 +60,7 @@ int image_from_dir(int dir_fd, const char *dir_name, int out_fd,
 	return r < 0 ? mvm_error_context(err, r, "'%s'", dir_name) : 0;
 }
 
-/* Contents that are only counted. */
+/* Count contents and drop them. */
 struct counter {
 	struct progress_step *step;
 	uint64_t done_bytes, total_bytes;

@@ -5,10 +5,9 @@
 /*
  * Root filesystem images from the sources that mvm makes itself, in one call each.
  *
- * Same source, same bytes: the environment's SOURCE_DATE_EPOCH (seconds, else 0) is the only
- * thing beside the source that has an effect.  Images go to an empty regular file that is open
- * for reading and writing; making it durable is the caller's.  On failure its contents are
- * worthless.
+ * Same source, same bytes: beside the source, only the environment's SOURCE_DATE_EPOCH (seconds,
+ * else 0) has an effect.  The image goes to an empty regular file that is open for reading and
+ * writing.  The caller makes it durable.  On failure the file's contents are worthless.
  */
 
 #include <mvm/digest.h>
@@ -17,16 +16,16 @@
 
 #include "base/progress.h"
 
-/* Raised whenever the same source would give other bytes than before: part of the build cache's
- * fingerprint. */
+/* Raise this number whenever mvm makes other bytes of the same source than before: it is part of
+ * the build cache's fingerprint. */
 #define IMAGE_FORMAT_VERSION 3u
 
 /* SOURCE_DATE_EPOCH, or 0 when it is not set.  -EINVAL when it is no number of seconds. */
 int image_epoch(int64_t *ret, struct mvm_error *err);
 
 struct image_options {
-	uint64_t size_bytes;	    /* of the image; 0: what the files take and some headroom */
-	uint64_t max_bytes;	    /* archives may unpack to; 0: unpack_limit() of their size */
+	uint64_t size_bytes; /* of the image; 0: fit the files, with headroom */
+	uint64_t max_bytes;  /* limit for unpacked archives; 0: unpack_limit() of their size */
 	struct progress_step *step; /* told of the bytes; borrowed; may be NULL */
 };
 
@@ -39,15 +38,15 @@ struct image_options {
  *   options   borrowed; NULL: all defaults
  *   ret_lock  the digest of the folder as it was read; may be NULL
  *
- * Returns 0; -EINVAL (something that is no file, folder or symbolic link), -EBUSY (changed while
- * it was read), -ENOSPC (options->size_bytes is too small), -EFBIG, -ENOMEM, or errno.
- * One pass over the contents, about 3 MiB of memory besides the names.
+ * Returns 0; -EINVAL (the folder holds something else than files, folders and symbolic links),
+ * -EBUSY (it changed while mvm read it), -ENOSPC (options->size_bytes is too small), -EFBIG,
+ * -ENOMEM, or errno. One pass over the contents, about 3 MiB of memory besides the names.
  */
 int image_from_dir(int dir_fd, const char *dir_name, int out_fd,
 		   const struct image_options *options, struct mvm_digest *ret_lock,
 		   struct mvm_error *err);
 
-/* The digest alone, as image_from_dir gives it.  step: told of the bytes; may be NULL. */
+/* Compute the digest of image_from_dir() alone.  step: told of the bytes; may be NULL. */
 int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,
 		   struct mvm_digest *ret_lock, struct mvm_error *err);
 
@@ -62,7 +61,7 @@ int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,
 int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
 		   const struct image_options *options, struct mvm_error *err);
 
-/* An empty file system with a journal, for disks that are written to; label as in struct
+/* Make an empty file system with a journal, for writable disks.  label: as in struct
  * ext4_options. */
 int image_format_empty(int out_fd, uint64_t size_bytes, const char *label, struct mvm_error *err);
 

@@ -3,8 +3,8 @@
 #define IMAGE_IMAGE_EXT4_H
 
 /*
- * Root filesystem images that somebody else made: taken as they are, if a guest can mount them
- * read-only.
+ * Root filesystem images that another program made.  mvm copies them unchanged, if a guest can
+ * mount them read-only.
  *
  * Source: the kernel's Documentation/filesystems/ext4/super.rst.
  */
@@ -24,7 +24,7 @@ int image_is_ext4(int fd);
  *   out_fd  an empty regular file
  *
  * Returns 1 if the copy shares its storage (reflink), else 0; -EINVAL (no ext4, cut off, or not
- * clean: it was mounted and not unmounted, so that it cannot be mounted read-only), or errno.
+ * clean: without an unmount after the last mount, no guest can mount it read-only), or errno.
  */
 int image_copy_ext4(int in_fd, const char *name, int out_fd, struct mvm_error *err);
 

@@ -16,7 +16,7 @@
 
 struct cpio {
 	int fd;
-	uint32_t ino; /* the last one given */
+	uint32_t ino; /* the last inode number in use */
 	struct mvm_error *err;
 };
 

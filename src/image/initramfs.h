@@ -5,8 +5,8 @@
 /*
  * The initial RAM file system that every guest of mvm boots from: the agent as /init, the modules
  * that the kernel needs under /lib/modules/mvm with their order, the folders /dev /proc /sys /run
- * /newroot, and /dev/console.  An uncompressed cpio archive ("newc"), all of it owned by root and
- * of time 0, inodes numbered in a row: same parts, same bytes.
+ * /newroot, and /dev/console.  The archive is an uncompressed cpio ("newc").  Root owns every file,
+ * times are 0, and inodes are numbered in a row: same parts, same bytes.
  *
  * Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
  */
@@ -20,8 +20,8 @@
  *   agent_fd    the agent's static binary, a regular file, read from its start
  *   modules_fd  the folder "modules" of kernel_import(); -1: no modules
  *
- * Returns 0; -EBADMSG (the folder's order names something else than a module), -EFBIG (a part of
- * more than 64 MiB), -ENOENT (a module in the order is not there), -ENOMEM or errno.
+ * Returns 0; -EBADMSG (the file "order" names something else than a module), -EFBIG (a part of
+ * more than 64 MiB), -ENOENT (a module in "order" is missing), -ENOMEM or errno.
  */
 int initramfs_write(int out_fd, int agent_fd, int modules_fd, struct mvm_error *err);
 

@@ -14,9 +14,9 @@
 #include "image/module.h"
 
 #define MODULE_MAX  ((size_t)64 << 20)
-#define PACKAGE_MAX (UINT64_C(4) << 30) /* uncompressed, where unpack_limit() is not less */
+#define PACKAGE_MAX (UINT64_C(4) << 30) /* uncompressed; unpack_limit() may be lower */
 
-/* What an import gathers. */
+/* The state of one import. */
 struct import {
 	const char *src_name;
 	int dest_fd;
@@ -27,9 +27,9 @@ struct import {
 	bool have_kernel;
 	char *config, *builtin; /* the package's boot/config-* and modules.builtin; NULL: none */
 	struct module_list modules;
-	const struct module **order; /* the ones that are needed, in load order */
+	const struct module **order; /* the modules that a guest needs, in load order */
 	size_t n_order;
-	struct mvm_digest *digests; /* of those, once they are written */
+	struct mvm_digest *digests; /* of the modules in `order`, once they are written */
 	size_t n_written;
 	int modules_fd; /* "modules" in dest_fd */
 };
@@ -91,7 +91,8 @@ static int walk_package(struct import *im, file_fn fn, struct mvm_error *err)
 	return r < 0 ? r : layer_stream_finish(&s, err);
 }
 
-/* "lib/modules/6.1.0-56-cloud-amd64/kernel/...": where the modules are looked for counts. */
+/* Take the version from the folder that the kernel looks for modules in:
+ * "lib/modules/6.1.0-56-cloud-amd64/kernel/...". */
 static void take_version(struct import *im, const char *path)
 {
 	const char *release = path + strlen("lib/modules/");
@@ -126,7 +127,7 @@ static bool is_builtin_list(const char *path)
 	return slash && str_eq(slash, "/modules.builtin");
 }
 
-/* The first pass: the kernel, and what the modules say about themselves. */
+/* The first pass: import the kernel, and read each module's name and dependencies. */
 static int look_at(struct import *im, struct archive *a, const char *path, struct mvm_error *err)
 {
 	AUTO_FREE char *data = NULL;
@@ -155,7 +156,7 @@ static int look_at(struct import *im, struct archive *a, const char *path, struc
 	return module_add(&im->modules, data, len, path, err);
 }
 
-/* The second pass: the modules that are needed. */
+/* The second pass: import the modules that a guest needs. */
 static int take_module(struct import *im, struct archive *a, const char *path,
 		       struct mvm_error *err)
 {

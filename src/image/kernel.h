@@ -3,12 +3,12 @@
 #define IMAGE_KERNEL_H
 
 /*
- * Guest kernels: from a Debian package, a bzImage or an ELF vmlinux to what mvm boots.
+ * Import guest kernels from a Debian package, a bzImage or an ELF vmlinux.
  *
  * The result is a folder with "vmlinux", the uncompressed ELF that QEMU (through PVH) and
  * Firecracker both boot, and, from a package, "modules/" with the modules that a guest needs and
- * "modules/order", their file names in load order, one a line.  A kernel alone brings no modules:
- * they are built in, or the image has them.
+ * "modules/order", their file names in load order, one a line.  A bzImage or vmlinux alone brings
+ * no modules: they are built in, or the image has them.
  */
 
 #include <mvm/digest.h>
@@ -40,8 +40,8 @@ struct kernel_info {
  *   ret          filled in on success; plain storage
  *
  * Returns 0; -EINVAL (no kernel in it), -EBADMSG (damaged), -EFBIG, -ENOMEM or errno.  On failure
- * the folder holds a part.  A package is decompressed twice: once to find out which modules are
- * needed.
+ * the folder holds a part of the result.  The import decompresses a package twice: first to find
+ * out which modules a guest needs, then to copy them.
  */
 int kernel_import(int src_fd, const char *src_name, int dest_dir_fd, struct kernel_info *ret,
 		  struct mvm_error *err);

@@ -48,7 +48,7 @@ static bool is_yes(const char *line, const char *option)
 
 void kernel_features_config(const char *text, uint8_t features[MVM_KERNEL_FEATURES])
 {
-	/* a text without any option is no configuration, and tells nothing */
+	/* a text without any option is no configuration: the features stay unknown */
 	if (!str_starts(text, "CONFIG_") && !strstr(text, "\nCONFIG_"))
 		return;
 	memset(features, MVM_KERNEL_NO, MVM_KERNEL_FEATURES);
@@ -65,7 +65,7 @@ void kernel_features_config(const char *text, uint8_t features[MVM_KERNEL_FEATUR
 void kernel_features_ikconfig(const void *elf, size_t len, uint8_t features[MVM_KERNEL_FEATURES])
 {
 	AUTO_FREE char *text = NULL;
-	struct mvm_error ignored; /* then nothing is known */
+	struct mvm_error ignored; /* the features stay unknown */
 	size_t text_len;
 
 	const char *start = memmem(elf, len, IKCONFIG_START, strlen(IKCONFIG_START));

@@ -22,7 +22,7 @@ struct merge {
 	struct layer_limits limits;
 	struct unpack_budget budget;
 	int64_t mtime;
-	uint32_t layer; /* from 1; the mark of every name that it touched */
+	uint32_t layer; /* from 1; the mark of every name that the layer touched */
 	uint64_t entries;
 };
 
@@ -68,7 +68,7 @@ static void touch(void *arg, struct tree_node *folder)
 	folder->mark = ((const struct merge *)arg)->layer;
 }
 
-/* The folder that a path's last name goes into. */
+/* Find or make the folder of a path's last name. */
 static int place(struct merge *m, const struct layer_path *path, const char *as_given,
 		 struct tree_node **ret, struct mvm_error *err)
 {
@@ -85,8 +85,8 @@ static int place(struct merge *m, const struct layer_path *path, const char *as_
 	}
 }
 
-/* Remove what was below a folder before this layer.  What comes after is this layer's, so once is
- * enough: a layer may ask for it as often as it has entries. */
+/* Remove the names below a folder that earlier layers made.  Do so once a layer and folder: a layer
+ * may ask for it in each of its entries, and later names are its own. */
 static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_error *err)
 {
 	if (folder->cleared == m->layer)
@@ -101,7 +101,7 @@ static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_er
 		else if (n->inode->type == TREE_FOLDER)
 			r = clear_folder(m, n, err);
 	}
-	folder->n_children = 0; /* some are gone */
+	folder->n_children = 0; /* `children` is stale now */
 	return r;
 }
 
@@ -116,14 +116,14 @@ static bool is_aufs_note(const struct layer_path *path)
 	return false;
 }
 
-/* In aufs's folder of files with several names, or that folder. */
+/* Whether a path is aufs's folder of files with several names, or lies in it. */
 static bool is_aufs_link(const struct layer_path *path)
 {
 	const size_t len = strlen(AUFS_LINKS);
 	return str_starts(path->text, AUFS_LINKS) && (!path->text[len] || path->text[len] == '/');
 }
 
-/* An existing name below an existing folder goes, but for what this layer itself has put there. */
+/* Hide a name of an earlier layer.  Names of this layer stay. */
 static int whiteout(struct merge *m, const struct layer_path *path, const char *as_given,
 		    struct mvm_error *err)
 {
@@ -185,7 +185,7 @@ static int add_hard_link(struct merge *m, struct tree_node *parent, const char *
 	return 0;
 }
 
-/* The size of an entry's file, which its layer must have room for before it is read. */
+/* Get the size of an entry's file, and refuse a file over the budget before reading it. */
 static int get_size(struct merge *m, const char *as_given, struct archive_entry *e,
 		    struct tar_size *ret, struct mvm_error *err)
 {
@@ -198,7 +198,7 @@ static int get_size(struct merge *m, const char *as_given, struct archive_entry 
 	return r < 0 ? mvm_error_context(err, r, "'%s': entry '%s'", m->tar->name, as_given) : 0;
 }
 
-/* Put an entry that is no link to another in its place. */
+/* Add an entry that is not a hard link. */
 static int add_file(struct merge *m, struct tree_node *parent, const char *name,
 		    const char *as_given, enum tree_type type, struct archive_entry *e,
 		    struct mvm_error *err)

@@ -3,21 +3,25 @@
 #define IMAGE_LAYER_H
 
 /*
- * The layers of an OCI image as one tree, in memory: nothing is ever unpacked to disk, so that
- * there is nothing a layer could write outside of its tree.  A tar as a source is read as the one
- * layer of an image, so that both give the same tree.
+ * Merge the layers of an OCI image into one tree, in memory: mvm never unpacks to disk, so no layer
+ * can write outside of its tree.  A `tar:` source counts as an image with one layer, so that both
+ * give the same tree.
  *
- * Layers are tars that are applied in order.  In each, entries replace what is there by that
- * path; a folder that is a folder again gets the new metadata and keeps what it holds; ".wh.NAME"
- * removes NAME and ".wh..wh..opq" all of a folder as it was before this layer, wherever in the
- * layer they stand.  Other names with ".wh..wh." are notes of aufs: they and what lies below them
- * are skipped, but for ".wh..wh.plnk" in the root, whose files may have other names in their layer;
- * it goes when the layer ends.
- * Paths are made relative, ".." in them is refused, links in them are followed inside the tree.
- * Folders that no entry describes are 0755 and root's.  Attributes named "system.*" (access lists
- * in the form of another kernel's interface) are left out.
+ * Layers are tars.  The merge applies them in order:
+ * - An entry replaces an earlier file of its path.  A folder that replaces a folder brings new
+ *   metadata and keeps the contents.
+ * - ".wh.NAME" removes the NAME of earlier layers, and ".wh..wh..opq" all that earlier layers put
+ *   into its folder, wherever in the layer these entries stand.
+ * - Other names with ".wh..wh." are notes of aufs.  The merge skips them and everything below them.
+ *   Only ".wh..wh.plnk" in the root stays until its layer ends, since other names in the layer may
+ *   be hard links to its files.
+ * - Paths become relative.  ".." in a path is refused.  Links in a path lead inside the tree.
+ * - Folders without an entry are 0755 and root's.
+ * - Attributes named "system.*" are left out: they are access lists in the form of another kernel
+ *   interface.
  *
- * The streams are read twice, since an image must know its files before their contents.
+ * The merge and layers_read() each read the streams once, since an image must know its files before
+ * their contents.
  *
  * Source: OCI image-spec v1.1, layer.md; moby, pkg/archive/diff.go (aufs).
  */

@@ -2,11 +2,11 @@
 #ifndef IMAGE_LAYER_INTERNAL_H
 #define IMAGE_LAYER_INTERNAL_H
 
-/* What merging layers and reading their contents share. */
+/* Shared by layer.c (the merge) and layer_read.c (the contents). */
 
 #include "image/layer.h"
 
-/* Where a file's contents are, in the `content` of its inode: layer and entry, both from 1. */
+/* The `content` of an inode tells where the file's contents are: layer and entry, both from 1. */
 #define LAYER_CONTENT(layer, entry) ((uint64_t)(layer) << 40 | (entry))
 
 /* The limits with their defaults. */

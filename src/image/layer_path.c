@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINKS_MAX 40u /* as the kernel has it */
+#define LINKS_MAX 40u /* the kernel's limit */
 
 const char *layer_path_clean(const char *path, struct layer_path *ret)
 {
@@ -36,15 +36,15 @@ const char *layer_path_clean(const char *path, struct layer_path *ret)
 	return NULL;
 }
 
-/* A way through the tree: where it has come to and what is left of it. */
+/* A walk through the tree: the node that it has reached, and the rest of the path. */
 struct walk {
 	struct tree_node *at;
 	unsigned links;
-	char rest[2][2 * TREE_PATH_SIZE]; /* the second is for putting a link's target in front */
+	char rest[2][2 * TREE_PATH_SIZE]; /* the second: to put a link's target in front */
 	unsigned which;
 };
 
-/* Go on along a symbolic link: its target, then what was left. */
+/* Follow a symbolic link: walk its target, then the rest of the path. */
 static int follow(struct walk *w, const struct tree *t, const char *target, const char *rest)
 {
 	char *to = w->rest[1 - w->which];

@@ -6,8 +6,8 @@
  * Paths of layers in a tree.
  *
  * A layer may name a file below a symbolic link that an earlier layer made ("bin/tool" where "bin"
- * leads to "usr/bin"), so links are followed, as if the tree were the root: nothing above it can be
- * reached, whatever a link says.
+ * leads to "usr/bin"), so the walk follows links.  The tree's root counts as "/": no link leads
+ * above it.
  */
 
 #include "image/tree.h"
@@ -15,13 +15,13 @@
 /* A cleaned path: no slash in front or at the end, no "", "." or ".." in it; "" is the root. */
 struct layer_path {
 	char text[TREE_PATH_SIZE];
-	const char *name; /* its last name, in text */
+	const char *name; /* the last name, in text */
 };
 
-/* Clean a path.  Returns NULL, or static text: what is wrong with it. */
+/* Clean a path.  Returns NULL, or the path's fault as static text. */
 const char *layer_path_clean(const char *path, struct layer_path *ret);
 
-/* What a step into a folder that is not there does: it fails, or makes the folder. */
+/* Called where a folder on the way is missing: fail, or make the folder. */
 typedef int (*layer_make_fn)(void *arg, struct tree_node *parent, const char *name,
 			     struct tree_node **ret, struct mvm_error *err);
 
@@ -33,7 +33,7 @@ typedef int (*layer_make_fn)(void *arg, struct tree_node *parent, const char *na
  *   arg    for both
  *
  * Returns 0; -ENOTDIR (leads through something else than a folder), -ELOOP (more than 40 links),
- * -ENAMETOOLONG, or what make returned.  err is set by make only.
+ * -ENAMETOOLONG, or what make returned.  Only make sets err.
  */
 int layer_path_parent(struct tree *t, const struct layer_path *path,
 		      void (*visit)(void *arg, struct tree_node *folder), layer_make_fn make,

@@ -16,12 +16,12 @@ struct layer_state {
 	const struct layer_source *source;
 	struct archive *raw; /* decompresses; NULL: the tar is not compressed */
 	struct archive *tar;
-	uint64_t at;	   /* bytes of the source that were read */
-	uint64_t unpacked; /* bytes of the tar that were given on */
+	uint64_t at;	   /* bytes read from the source */
+	uint64_t unpacked; /* bytes of the tar given to libarchive */
 	struct unpack_budget *budget;
 	bool in_header;	       /* between two entries' contents */
 	uint64_t header_start; /* of `unpacked` */
-	bool ended;	       /* no more bytes to give on */
+	bool ended;	       /* the made-up end was given to libarchive */
 	struct sha256 sha;
 	int failed; /* a negative errno, described in `error` */
 	struct mvm_error error;
@@ -42,7 +42,7 @@ static la_ssize_t read_block(struct layer_state *st, const void **ret)
 	do
 		n = pread(source->fd, st->block, want, (off_t)(source->offset + st->at));
 	while (n < 0 && errno == EINTR);
-	if (n <= 0) { /* it was longer when it was opened */
+	if (n <= 0) { /* the file was longer when mvm opened it */
 		int code = n < 0 ? errno : ENODATA;
 		return st->failed = mvm_error_set(&st->error, -code, "cannot read '%s': %s",
 						  source->name, strerror(code));
@@ -51,7 +51,7 @@ static la_ssize_t read_block(struct layer_state *st, const void **ret)
 	return n;
 }
 
-/* The same as libarchive asks for it. */
+/* read_block() as a callback of libarchive. */
 static la_ssize_t read_source(struct archive *a, void *arg, const void **ret)
 {
 	la_ssize_t n = read_block(arg, ret);
@@ -102,7 +102,8 @@ static la_ssize_t next_unpacked(struct layer_state *st, const void **ret)
 	return n;
 }
 
-/* Step over bytes of a tar that nobody decompresses or digests.  libarchive reads what is left. */
+/* Skip bytes of a plain tar without a digest, which need not be read.  libarchive reads the rest.
+ */
 static la_int64_t skip_plain(struct archive *a, void *arg, la_int64_t want)
 {
 	struct layer_state *st = arg;
@@ -118,9 +119,9 @@ static la_int64_t skip_plain(struct archive *a, void *arg, la_int64_t want)
 }
 
 /*
- * The same as libarchive asks for it.  Some writers (umoci insert) leave out what ends a tar: the
- * rest of the last block and two blocks of zeros.  Since the digest says whether a layer is whole,
- * these are made up; the digest does not cover them.
+ * next_unpacked() as a callback of libarchive.  Some writers (umoci insert) leave out the end of a
+ * tar: the rest of the last block and two blocks of zeros.  This function makes them up.  It may,
+ * since the digest tells whether a layer is whole; the digest does not cover the made-up bytes.
  */
 static la_ssize_t read_unpacked(struct archive *a, void *arg, const void **ret)
 {
@@ -139,7 +140,7 @@ static la_ssize_t read_unpacked(struct archive *a, void *arg, const void **ret)
 	return (la_ssize_t)(sizeof(zeros) - st->unpacked % TAR_BLOCK);
 }
 
-/* The true cause, which may lie below libarchive. */
+/* The true cause of a failure, which may lie below libarchive. */
 static int cause(const struct layer_state *st, int r, struct mvm_error *err)
 {
 	if (r >= 0 || !st->failed)
@@ -177,7 +178,7 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 		r = archive_read_next_header(st->raw, &e);
 	if (r == ARCHIVE_EOF && !st->failed) {
 		unpack_close(TAKE_PTR(st->raw));
-		st->at = st->source->size; /* there is nothing to give on */
+		st->at = st->source->size; /* the tar is empty */
 		return 0;
 	}
 	return r == ARCHIVE_OK ? 0 : cause(st, unpack_failed(st->raw, st->source->name, err), err);

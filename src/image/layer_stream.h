@@ -3,29 +3,28 @@
 #define IMAGE_LAYER_STREAM_H
 
 /*
- * One layer as a stream: the bytes of a file, decompressed, counted and digested, then read as a
+ * Read one layer as a stream: decompress, count and digest the bytes of a file, and read them as a
  * tar.
  *
  * Calling sequence: layer_stream_open, then layer_stream_next and tar_contents on `tar` until the
- * end, then layer_stream_finish, which says whether it was the right layer; layer_stream_free at
- * any time.  A failure of tar_contents goes through layer_stream_error, which knows when the cause
- * lies below the tar.
+ * end, then layer_stream_finish, which checks the layer's digest; layer_stream_free at any time.
+ * Pass a failure of tar_contents to layer_stream_error, which knows causes below the tar.
  */
 
 #include <mvm/digest.h>
 
 #include "image/tar_entry.h"
 
-/* Where a layer is.  All borrowed. */
+/* The place of a layer.  All members are borrowed. */
 struct layer_source {
 	int fd; /* a regular file; its offset does not matter */
 	uint64_t offset, size;
 	const char *name;	   /* for messages */
 	struct mvm_digest diff_id; /* SHA-256 of the tar, decompressed */
-	/* A tar by itself, as a file or in a Debian package: in any compression that
-	 * unpack_filter() knows, without a diff_id. Nothing but its end says that it is whole, so
-	 * that must be there.  A layer is plain, gzip or zstd; one without any bytes adds nothing.
-	 */
+	/* The tar is no layer, but a file or a member of a Debian package.  It may have any
+	 * compression that unpack_filter() knows, and has no diff_id: only the blocks of zeros at
+	 * its end tell that it is whole, so they must not be missing.  A layer is plain, gzip or
+	 * zstd; a layer without any bytes adds nothing. */
 	bool alone;
 };
 
@@ -36,22 +35,24 @@ struct layer_stream {
 };
 
 /*
- *   budget  charged with every byte that it decompresses to; borrowed until the free
+ * Open a stream.
  *
- * Returns 0, -EBADMSG (not compressed as it should be, no tar), -EFBIG (over the budget), -ENOMEM
+ *   budget  charged with every unpacked byte; borrowed until layer_stream_free()
+ *
+ * Returns 0, -EBADMSG (a damaged compression, or no tar), -EFBIG (over the budget), -ENOMEM
  * or errno.
  */
 int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
 		      struct unpack_budget *budget, struct mvm_error *err);
 
-/* The next entry, borrowed until the call after.  Returns 1, 0 at the end, -EBADMSG (cut or
+/* The next entry, borrowed until the next call.  Returns 1, 0 at the end, -EBADMSG (cut or
  * damaged), -EFBIG (over the budget, or a header of more than 16 MiB), -ENOMEM or errno. */
 int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct mvm_error *err);
 
-/* The true cause of a failed call on s->tar; r: what it returned. */
+/* Replace the error of a failed call on s->tar by its true cause.  r: the result of that call. */
 int layer_stream_error(const struct layer_stream *s, int r, struct mvm_error *err);
 
-/* Read to the end of the layer, behind the tar's own end, and check its digest.  -EBADMSG. */
+/* Read on behind the tar's end to the end of the layer, and check the digest.  -EBADMSG. */
 int layer_stream_finish(struct layer_stream *s, struct mvm_error *err);
 
 void layer_stream_free(struct layer_stream *s);

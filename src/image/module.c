@@ -10,9 +10,9 @@
 #include "image/elf64.h"
 
 #define MODULES_MAX 20000u
-#define CHAIN_MAX   64u /* of modules that need one another; real ones have about ten */
+#define CHAIN_MAX   64u /* modules in a chain of dependencies; real chains have about ten */
 
-/* crc32c_generic is what ext4 asks modprobe for; newer kernels have it built in. */
+/* ext4 asks modprobe for crc32c_generic; newer kernels have it built in. */
 static const char *const wanted[] = {
 	"crc32c_generic", "ext4",	"virtio_mmio",
 	"virtio_pci",	  "virtio_blk", "virtio_net",
@@ -195,7 +195,7 @@ int module_read_dep(struct module_list *l, char *text, size_t len, struct mvm_er
 	int r = 0;
 
 	if (strlen(text) != len)
-		return mvm_error_set(err, -EBADMSG, "a byte of it is zero");
+		return mvm_error_set(err, -EBADMSG, "it has a byte that is zero");
 	for (char *line = strtok_r(text, "\n", &save); r == 0 && line;
 	     line = strtok_r(NULL, "\n", &save)) {
 		char *colon = strchr(line, ':');
@@ -232,7 +232,7 @@ static struct module *find(struct module_list *l, const char *name)
 	return l->n ? bsearch(name, l->v, l->n, sizeof(*l->v), name_is) : NULL;
 }
 
-/* What a module depends on goes before it.  A circle cannot load anyway, and ends here. */
+/* Append a module's dependencies, then the module.  A circle cannot load anyway, and ends here. */
 static int visit(struct ordering *o, struct module *m, unsigned depth, struct mvm_error *err)
 {
 	if (m->mark != MARK_NEW)

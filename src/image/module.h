@@ -5,9 +5,9 @@
 /*
  * Kernel modules: which ones a guest needs, and in which order they load.
  *
- * Debian's packages carry no modules.dep (the target host makes it), so what depends on what is
- * read from the modules themselves: the section .modinfo holds "key=value" texts.  In names of
- * modules "-" and "_" are the same; here it is always "_".
+ * Debian's packages carry no modules.dep (the target host makes it), so mvm reads the dependencies
+ * from the modules themselves: the section .modinfo holds "key=value" texts.  Module names treat
+ * "-" and "_" as equal; mvm always writes "_".
  */
 
 #include <mvm/digest.h>
@@ -19,8 +19,8 @@
 
 struct module {
 	char name[MODULE_NAME_SIZE]; /* letters, digits and "_" */
-	char *path;		     /* where the source has it */
-	struct strv depends;	     /* names */
+	char *path;		     /* in the source */
+	struct strv depends;	     /* names of modules */
 	unsigned mark;		     /* private to module_order() */
 };
 
@@ -35,7 +35,7 @@ DEFINE_AUTO_DONE(module_list, module_list_done)
  * Read one module and add it to a list.
  *
  *   data  the uncompressed module
- *   path  in its source; the name follows from it where the module does not say
+ *   path  in the source; gives the name of a module that does not state its own
  *
  * Returns 0, -EBADMSG (no module, or one with an impossible name), -EFBIG (too many) or -ENOMEM.
  */
@@ -43,8 +43,8 @@ int module_add(struct module_list *l, const void *data, size_t len, const char *
 	       struct mvm_error *err);
 
 /*
- * Add the modules of a modules.dep: a line "PATH: PATH PATH ..." for each, which names it and what
- * it needs.
+ * Add the modules of a modules.dep.  Each line "PATH: PATH PATH ..." names a module and its
+ * dependencies.
  *
  *   text  as read, len bytes and a NUL; overwritten
  *
@@ -57,13 +57,13 @@ int module_read_dep(struct module_list *l, char *text, size_t len, struct mvm_er
 bool module_is_path(const char *path);
 
 /*
- * What a guest of mvm needs, in load order: ext4, virtio's transports and devices, vsock and
- * overlay, and what they depend on.  What is not in the list counts as built in.
+ * Choose the modules that a guest needs, in load order: ext4, virtio's transports and devices,
+ * vsock, overlay, and their dependencies.  A module that is missing in the list counts as built in.
  *
  *   ret   pointers into l, the array the caller's
  *
- * Returns 0; -EBADMSG (a needed module depends on one that is not there), -EFBIG (through more than
- * 64 others), -ENOMEM.
+ * Returns 0; -EBADMSG (a needed module depends on a missing one), -EFBIG (a chain of more than 64
+ * dependencies), -ENOMEM.
  */
 int module_order(struct module_list *l, const struct module ***ret, size_t *ret_n,
 		 struct mvm_error *err);

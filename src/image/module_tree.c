@@ -107,7 +107,7 @@ static int scan_entry(struct module_tree *t, const char *path, unsigned depth,
 	return r < 0 ? r : module_add(&t->modules, data, len, path, err);
 }
 
-/* Everything below a folder, "." for the release itself. */
+/* Collect the modules below a folder; "." is the release itself. */
 static int scan(struct module_tree *t, const char *folder, unsigned depth, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -124,7 +124,7 @@ static int scan(struct module_tree *t, const char *folder, unsigned depth, struc
 		return cannot_read(t, folder, r, err);
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		const char *name = names.v[i];
-		/* links to the kernel's source, as distributions have them */
+		/* distributions have links to the kernel's source here */
 		if (top && (str_eq(name, "build") || str_eq(name, "source")))
 			continue;
 		AUTO_FREE char *path = top ? strdup(name) : str_printf("%s/%s", folder, name);
@@ -152,7 +152,7 @@ static int list_modules(struct module_tree *t, struct mvm_error *err)
 	return r < 0 ? mvm_error_context(err, r, "'%s/modules.dep'", t->name) : 0;
 }
 
-/* What is built in, where the list is there. */
+/* Read modules.builtin, if it exists. */
 static int read_builtin(struct module_tree *t, struct kernel_info *info, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -204,7 +204,7 @@ static int write_modules(struct module_tree *t, int dest_dir_fd, struct kernel_i
 	return r;
 }
 
-/* The release of the kernel; of a kernel that does not say its own, the only one there is. */
+/* The release of the kernel.  For a kernel that does not tell its release: the only folder. */
 static int choose_release(int tree_fd, const char *tree_name, struct kernel_info *info,
 			  struct mvm_error *err)
 {

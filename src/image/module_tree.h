@@ -3,11 +3,11 @@
 #define IMAGE_MODULE_TREE_H
 
 /*
- * Modules from a folder like lib/modules: those that a guest needs, as kernel_import() leaves those
- * of a package.  What depends on what is read from modules.dep where there is one (Source:
+ * Take the modules that a guest needs from a folder like lib/modules.  The result looks like that
+ * of kernel_import() for a package.  The dependencies come from modules.dep if it exists (Source:
  * modules.dep(5)), else from the modules themselves.
  *
- * Links are followed, since Nix puts such folders together from links, but never out of the folder
+ * mvm follows links, since Nix puts such folders together from links, but never out of the folder
  * that the caller names.
  */
 
@@ -23,13 +23,14 @@
  *   info         its version chooses the release, and an empty one is filled in; n_modules and
  *                modules are set
  *
- * Returns 0; -EINVAL (no modules of that release), -EBADMSG (damaged, or a module it needs is not
- * there), -EACCES (a link leads out), -EFBIG, -ENOMEM or errno.
+ * Returns 0; -EINVAL (no modules of that release), -EBADMSG (damaged, or a module that a needed one
+ * depends on is missing), -EACCES (a link leads out), -EFBIG, -ENOMEM or errno.
  */
 int module_tree_import(int tree_fd, const char *tree_name, const char *inside, int dest_dir_fd,
 		       struct kernel_info *info, struct mvm_error *err);
 
-/* -EACCES when what was opened as fd lies outside of the folder `inside`; name: for messages. */
+/* Check that an open file lies inside a folder.  name: for messages.  Returns 0, -EACCES or errno.
+ */
 int module_tree_inside(int fd, const char *inside, const char *name, struct mvm_error *err);
 
 #endif

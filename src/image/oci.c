@@ -38,8 +38,8 @@ struct layer {
 	struct oci_file file;
 	struct stat opened;	  /* of the file, when it was opened */
 	char *name;		  /* for messages: where it lies */
-	struct mvm_digest digest; /* of the bytes as they lie there */
-	bool has_digest;	  /* docker-archives name only what is in them */
+	struct mvm_digest digest; /* of the stored bytes, compressed or not */
+	bool has_digest;	  /* docker-archives have digests of unpacked layers only */
 };
 
 struct oci_image {
@@ -47,7 +47,7 @@ struct oci_image {
 	struct mvm_digest lock;
 	struct oci_config config;
 	struct layer *layers; /* config.n of them */
-	uint64_t asked_bytes; /* of documents that were read to tell images apart */
+	uint64_t asked_bytes; /* read so far from documents that tell images apart */
 };
 
 void oci_free(struct oci_image *image)
@@ -84,7 +84,7 @@ static void blob_name(const struct mvm_digest *digest, char ret[NAME_SIZE])
 static int wrong_digest(const struct oci_image *image, const char *name, struct mvm_error *err)
 {
 	return mvm_error_set(err, -EBADMSG,
-			     "'%s' is damaged: '%s' in it is not what its digest says",
+			     "'%s' is damaged: the digest of '%s' in it does not match",
 			     image->files.path, name);
 }
 
@@ -187,12 +187,12 @@ static int read_to_ask(struct oci_image *image, const struct oci_descriptor *d,
 {
 	*ret_len = 0;
 	int r = read_blob(image, d, ret_name, ret, ret_len, NULL);
-	image->asked_bytes += *ret_len; /* also if it is damaged */
+	image->asked_bytes += *ret_len; /* also for a damaged document */
 	return r;
 }
 
-/* What an entry without a platform is for: its configuration says.  What cannot be read stays
- * unknown, and is an error if it is chosen. */
+/* Learn the platform of an entry without one from its image's configuration.  An unreadable
+ * platform stays unknown, and is an error once the entry is chosen. */
 static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_config *ret,
 	       struct mvm_error *err)
 {
@@ -232,7 +232,7 @@ static int learn(char **text, const char *from, struct mvm_error *err)
 	return *text ? 0 : mvm_error_oom(err);
 }
 
-/* Give an entry what was found for an entry of the same digest. */
+/* Give an entry the platform or problem found for another entry with its digest. */
 static int tell(struct oci_descriptor *d, const struct oci_descriptor *asked,
 		const struct oci_config *config, struct mvm_error *err)
 {
@@ -275,7 +275,7 @@ static int learn_platforms(struct oci_image *image, struct oci_index *index, str
 	return 0;
 }
 
-/* From an index, in which entries are marked, down to the manifest of a platform. */
+/* Go from the marked entries of an index down to the manifest of a platform. */
 static int descend(struct oci_image *image, struct oci_index *index,
 		   const struct oci_platform *platform, unsigned depth, struct mvm_error *err)
 {
@@ -341,7 +341,7 @@ static bool digest_in_name(const char *name, struct mvm_digest *ret)
 	char hex[DIGEST_HEX_SIZE];
 
 	base = base ? base + 1 : name;
-	(void)snprintf(hex, sizeof(hex), "%s", base); /* what is behind is an ending */
+	(void)snprintf(hex, sizeof(hex), "%s", base); /* an ending like ".json" may follow */
 	return digest_parse(hex, ret) == 0;
 }
 
@@ -391,10 +391,10 @@ static int open_saved(struct oci_image *image, const char *tag, const struct oci
 	return read_saved(image, saved, platform, err);
 }
 
-/* ---- any of them ---- */
+/* ---- all kinds ---- */
 
-/* Where the path ends and the tag begins: a path may hold colons as well, so it is the longest
- * that is there.  Without any, the path ends at the last colon behind which no slash comes. */
+/* Split a source into path and tag.  A path may hold colons too, so the longest existing path wins.
+ * If none exists, the path ends at the last colon without a slash behind it. */
 static void split(char *source, const char **ret_tag)
 {
 	*ret_tag = NULL;
@@ -451,13 +451,13 @@ static int check_layers(const struct oci_image *image, struct mvm_error *err)
 	for (size_t i = 0; i < image->config.n; i++) {
 		const struct layer *layer = &image->layers[i];
 		if (!layer->has_digest)
-			continue; /* its contents have one, which is checked when they are read */
+			continue; /* layer_stream_finish() checks the unpacked layer */
 		int r = oci_file_digest(&image->files, &layer->file, layer->name, &digest, err);
 		if (r < 0)
 			return r;
 		if (!digest_equal(&digest, &layer->digest))
 			return mvm_error_set(err, -EBADMSG,
-					     "'%s' is damaged: it is not what its digest says",
+					     "'%s' is damaged: its digest does not match",
 					     layer->name);
 	}
 	return 0;
@@ -474,7 +474,7 @@ static bool has_changed(const struct layer *layer)
 		st.st_mtim.tv_nsec != layer->opened.st_mtim.tv_nsec);
 }
 
-/* A layer that changes while it is read looks damaged, or cut. */
+/* A layer that changes during the read looks damaged, or cut: say that it changed. */
 static int explain(const struct oci_image *image, int r, struct mvm_error *err)
 {
 	for (size_t i = 0; i < image->config.n; i++) {

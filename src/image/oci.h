@@ -16,7 +16,7 @@
 enum oci_kind {
 	OCI_LAYOUT,	    /* a folder with oci-layout, index.json and blobs/ */
 	OCI_ARCHIVE,	    /* that folder as an uncompressed tar */
-	OCI_DOCKER_ARCHIVE, /* what `docker save` writes */
+	OCI_DOCKER_ARCHIVE, /* output of `docker save` */
 };
 
 struct oci_image;
@@ -28,17 +28,18 @@ struct oci_image;
  *   arch    as Go calls it ("amd64"); NULL: this machine's
  *   ret     the caller's
  *
- * Returns 0; -ENOENT (no such path, tag, platform or blob; the text says what there is), -EINVAL
- * (more than one image could be meant; no image), -EBADMSG (damaged, a wrong digest),
- * -EOPNOTSUPP (compressed as a whole, or no image of a file system), -EFBIG, -ENOMEM or errno.
+ * Returns 0; -ENOENT (no such path, tag, platform or blob; the text lists those that exist),
+ * -EINVAL (several images match, or the source is no image), -EBADMSG (damaged, a wrong digest),
+ * -EOPNOTSUPP (the archive is compressed as a whole, or the image has no file system), -EFBIG,
+ * -ENOMEM or errno.
  */
 int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oci_image **ret,
 	     struct mvm_error *err);
 void oci_free(struct oci_image *image);
 DEFINE_AUTO(oci_image, oci_free)
 
-/* What pins the image: the manifest's digest; of a docker-archive, which has none, the
- * configuration's, which is the image's id and covers all layers as well.  Borrowed. */
+/* The lock of the image: the digest of its manifest.  A docker-archive has no manifest; its lock is
+ * the digest of the configuration, which is the image's id and covers all layers too.  Borrowed. */
 const struct mvm_digest *oci_lock(const struct oci_image *image);
 
 /* Borrowed. */
@@ -49,9 +50,9 @@ const struct oci_config *oci_config(const struct oci_image *image);
  *
  *   out_fd, options  as in image_from_tar()
  *
- * Returns as image_from_tar(); also -EBADMSG for a layer that is not what its digest says, and
- * -EBUSY for a failure while somebody writes to a layer. Every layer is read three times: to check
- * it, for its names, for its contents.
+ * Returns as image_from_tar(); also -EBADMSG for a layer whose digest does not match, and -EBUSY
+ * for a failure while somebody writes to a layer.  It reads every layer three times: for the
+ * digest, for the names, for the contents.
  */
 int oci_write_image(const struct oci_image *image, int out_fd, const struct image_options *options,
 		    struct mvm_error *err);

@@ -44,7 +44,7 @@ void oci_archive_free(struct oci_archive *a)
 	free(a);
 }
 
-/* Reading, and what extended headers have said about the member that comes next. */
+/* The state of the read, with the extended headers for the next member. */
 struct scan {
 	int fd;
 	const char *file;
@@ -115,7 +115,7 @@ static bool checksum_ok(const struct header *h)
 	return read_number(h->checksum, sizeof(h->checksum), &want) == 0 && want == sum;
 }
 
-/* "<length> <key>=<value>\n", again and again. */
+/* Parse pax records: "<length> <key>=<value>\n" each. */
 static int read_pax(struct scan *s, char *text, size_t len, struct mvm_error *err)
 {
 	while (len > 0) {
@@ -202,7 +202,7 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 	if (!name || (!is_file && !to))
 		return mvm_error_oom(err);
 	if (layer_path_clean(name, &path))
-		return 0; /* no name that anything asks for */
+		return 0; /* no reader asks for such a name */
 	if (is_symlink) {
 		char *from_root = symlink_from_root(&path, to);
 		if (!from_root)
@@ -234,7 +234,7 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-/* One header and what belongs to it.  Returns 1, or 0 at the end. */
+/* Read one header and the data that belongs to it.  Returns 1, or 0 at the end. */
 static int next(struct scan *s, struct mvm_error *err)
 {
 	struct header h;

@@ -15,10 +15,10 @@
 #define LISTED_MAX    8u
 #define SEVERAL	      "has several images that could be meant"
 
-/* How well a name fits; the highest that any image has counts. */
+/* How well a name fits.  Only the images with the best fit count. */
 enum fit { FIT_NONE, FIT_LATEST, FIT_END, FIT_WHOLE };
 
-/* Does a name end in what the user wrote, after a slash or a colon? */
+/* Does a name end in the user's text, after a slash or a colon? */
 static bool ends_in(const char *full, const char *tag)
 {
 	size_t len = strlen(full), n = strlen(tag);
@@ -29,7 +29,7 @@ static bool ends_in(const char *full, const char *tag)
 static enum fit fit_of_name(const char *full, const char *tag)
 {
 	const size_t n = strlen(":" DEFAULT_TAG);
-	char start[512]; /* of a longer name nobody asks without its tag */
+	char start[512]; /* nobody asks for a longer name without its tag */
 	size_t len;
 
 	if (!full)
@@ -106,7 +106,7 @@ static int refuse_name(struct listing *l, const char *tag, const char *name, str
 
 static bool is_image(const struct oci_descriptor *d)
 {
-	/* in entries for "unknown" builders note how an image was made */
+	/* builders keep notes on the build in entries for the platform "unknown" */
 	return (d->media == OCI_MEDIA_INDEX || d->media == OCI_MEDIA_MANIFEST) &&
 	       !str_eq(d->os, "unknown");
 }
@@ -146,7 +146,8 @@ int oci_choose_all(struct oci_index *index)
 	return n;
 }
 
-/* Under one name, or one image under several; what is damaged may be no image. */
+/* Is there only one name, or only one image under several names?  A damaged entry may be no image.
+ */
 static bool is_one(const struct oci_index *index)
 {
 	const struct oci_descriptor *first = NULL;
@@ -304,7 +305,7 @@ int oci_choose_saved(const struct oci_saved_list *list, const char *tag, const c
 {
 	const struct oci_saved *chosen = NULL;
 	struct listing l = { 0 };
-	enum fit best = tag ? FIT_LATEST : FIT_NONE; /* the least that counts */
+	enum fit best = tag ? FIT_LATEST : FIT_NONE; /* a worse fit does not count */
 	bool several = false;
 
 	for (size_t i = 0; i < list->n; i++) {

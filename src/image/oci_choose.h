@@ -3,7 +3,7 @@
 #define IMAGE_OCI_CHOOSE_H
 
 /*
- * Which image of several is meant: pure decisions on parsed documents.
+ * Choose one of several images: pure decisions on parsed documents.
  *
  * A name selects an image by, in this order: its whole name or the digest ("sha256:" and at least
  * the first 7 digits); the end of its name, from a slash or colon on; the same with ":latest"
@@ -18,7 +18,7 @@ struct oci_platform {
 	unsigned amd64_level; /* the highest x86-64-v<level> that they run */
 };
 
-/* Whether an image for os and arch runs there; NULL, which is unknown, does. */
+/* Whether an image for os and arch runs on a platform.  NULL means unknown, and fits. */
 bool oci_platform_fits(const struct oci_platform *p, const char *os, const char *arch);
 
 /*
@@ -27,24 +27,24 @@ bool oci_platform_fits(const struct oci_platform *p, const char *os, const char 
  *   tag   NULL: all if there is only one name or image, else those that "latest" selects
  *   name  of the layout, for messages
  *
- * Returns how many; -ENOENT or -EINVAL with the images that there are, or what is wrong with an
- * entry when none is an image.
+ * Returns the number of marked entries; -ENOENT or -EINVAL.  The text lists the existing images or,
+ * if no entry is an image, the fault of an entry.
  */
 int oci_choose_name(struct oci_index *index, const char *tag, const char *name,
 		    struct mvm_error *err);
 
-/* Mark all images of an index.  Returns how many. */
+/* Mark all images of an index.  Returns their number. */
 int oci_choose_all(struct oci_index *index);
 
 /*
- * The marked entry for Linux on a platform.  One that names the platform goes before one that does
- * not say; of several variants of amd64 the highest that guests run.
+ * Choose the marked entry for Linux on a platform.  An entry that names the platform wins over one
+ * that names none.  Of several variants of amd64, the highest that guests run wins.
  *
- *   first  if several are as good: false: -EINVAL, unless they are the same; true: the first, as
- *          the specification wants it within an image's index
+ *   first  for equally good entries: true takes the first, as the specification demands within an
+ *          image's index; false is -EINVAL, unless all are the same image
  *
- * Returns 0; -ENOENT or -EINVAL with the images that there are, or what is wrong with the chosen
- * one.
+ * Returns 0; -ENOENT or -EINVAL.  The text lists the existing images, or tells the fault of the
+ * chosen entry.
  */
 int oci_choose_platform(struct oci_index *index, const struct oci_platform *p, bool first,
 			const char *name, const struct oci_descriptor **ret, struct mvm_error *err);

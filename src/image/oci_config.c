@@ -28,7 +28,7 @@ int oci_digest_error(const struct json_at *at, const char *key, int r, const cha
 {
 	(void)json_error(at, key, err, "'%.80s' is no SHA-256 digest", text);
 	if (r == -EOPNOTSUPP && err)
-		err->code = r; /* well-formed, but of an algorithm that mvm does not know */
+		err->code = r; /* a well-formed digest of an algorithm that mvm does not know */
 	return r == -EOPNOTSUPP ? r : -EBADMSG;
 }
 
@@ -99,7 +99,7 @@ static int get_env(const struct json_at *at, struct strv *ret, struct mvm_error 
 	return r == 0 && ret->failed ? mvm_error_oom(err) : r;
 }
 
-/* A text that is not empty, or NULL. */
+/* Read a text; an empty one becomes NULL. */
 static int get_text(const struct json_at *at, const char *key, size_t max, char **ret,
 		    struct mvm_error *err)
 {

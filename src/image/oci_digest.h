@@ -15,7 +15,7 @@ int oci_digest_parse(const char *s, struct mvm_digest *ret);
 int oci_get_digest(const struct json_at *at, const char *key, struct mvm_digest *ret,
 		   struct mvm_error *err);
 
-/* Describe what oci_digest_parse() said about a text at a place.  Returns a negative errno. */
+/* Describe a failure of oci_digest_parse() on a text at a place.  Returns a negative errno. */
 int oci_digest_error(const struct json_at *at, const char *key, int r, const char *text,
 		     struct mvm_error *err);
 

@@ -12,7 +12,7 @@
 
 struct oci_files {
 	char *path;		     /* of the folder or archive, for messages */
-	int fd;			     /* of it */
+	int fd;			     /* of that folder or archive */
 	struct oci_archive *archive; /* NULL: a folder */
 };
 #define OCI_FILES_NONE                                                                             \
@@ -25,18 +25,19 @@ DEFINE_AUTO_DONE(oci_files, oci_files_done)
 /* path: copied.  Errors as oci_open(). */
 int oci_files_open(const char *path, bool is_archive, struct oci_files *ret, struct mvm_error *err);
 
-/* One file: fd is to be closed when it is not the archive's own. */
+/* One file.  oci_file_close() closes the fd unless it is the archive's own. */
 struct oci_file {
 	int fd;
 	uint64_t offset, size;
 };
 void oci_file_close(const struct oci_files *f, struct oci_file *file);
 
-/* name: with slashes, no links are followed in folders.  -ENOENT and others, with a text. */
+/* Open a file.  name: a relative path; in a folder, links are not followed.  -ENOENT and others,
+ * with a text. */
 int oci_file_open(const struct oci_files *f, const char *name, struct oci_file *ret,
 		  struct mvm_error *err);
 
-/* The whole of a file that is no larger than max; NUL-terminated, the caller's. */
+/* Read a whole file of at most max bytes.  ret: NUL-terminated, the caller's. */
 int oci_file_read(const struct oci_files *f, const char *name, size_t max, char **ret,
 		  size_t *ret_len, struct mvm_error *err);
 

@@ -126,7 +126,7 @@ static int read_blob_facts(const struct json_at *at, struct oci_descriptor *ret,
 		     : json_get_u64(at, "size", 0, JSON_U64_MAX, JSON_REQUIRED, &ret->size, err);
 }
 
-/* Read all that can be read, and return the first failure. */
+/* Read all readable members, and return the first failure. */
 static int read_descriptor(const struct json_at *at, struct oci_descriptor *ret,
 			   struct mvm_error *err)
 {
@@ -145,7 +145,7 @@ static int read_descriptor(const struct json_at *at, struct oci_descriptor *ret,
 	return first;
 }
 
-/* One entry of an index, with what is wrong with it. */
+/* Read one entry of an index, and note its fault. */
 static int read_entry(const struct json_at *at, struct oci_descriptor *ret, struct mvm_error *err)
 {
 	struct mvm_error problem = { 0 };
@@ -158,7 +158,7 @@ static int read_entry(const struct json_at *at, struct oci_descriptor *ret, stru
 	return ret->problem ? 0 : mvm_error_oom(err);
 }
 
-/* The array of descriptors at key; what was read stays in *ret, also after an error. */
+/* Read the array of descriptors at key.  After an error *ret keeps the descriptors read so far. */
 static int read_descriptors(const struct json_at *at, const char *key, size_t max,
 			    int (*read)(const struct json_at *, struct oci_descriptor *,
 					struct mvm_error *),

@@ -5,8 +5,8 @@
 /*
  * The JSON documents of OCI and Docker images, from text to structs.
  *
- * Everything is bounded: documents by OCI_JSON_MAX, lists as said below.  What is wrong in a
- * document is -EBADMSG and names file and key.  What is wrong with one entry of an index is noted
+ * Everything is bounded: documents by OCI_JSON_MAX, lists as said below.  A fault in a
+ * document is -EBADMSG; the text names file and key.  A fault of one entry of an index is noted
  * in that entry.
  *
  * Source: OCI image-spec v1.1: descriptor.md, image-index.md, manifest.md, config.md,
@@ -33,7 +33,7 @@ enum oci_media {
 	OCI_MEDIA_LAYER,
 };
 
-/* What a document refers to.  Texts are NULL where they are missing or empty. */
+/* A reference to another document or blob.  Texts are NULL where they are missing or empty. */
 struct oci_descriptor {
 	enum oci_media media; /* OCI_MEDIA_OTHER: an artifact, too */
 	char *media_type;     /* as written */
@@ -42,10 +42,10 @@ struct oci_descriptor {
 	char *os, *arch, *variant; /* of the platform; unknown */
 	char *ref_name;		   /* "org.opencontainers.image.ref.name", usually the tag */
 	char *image_name;	   /* "io.containerd.image.name", with registry and tag */
-	char *problem;	  /* what is wrong with it: an index is none the worse for it ... */
-	int problem_code; /* ... until it is chosen; a negative errno */
-	bool meant;	  /* free for oci_choose.h */
-	bool asked;	  /* free for oci.c */
+	char *problem;		   /* the entry's fault; the index stays usable ... */
+	int problem_code;	   /* ... until it is chosen; a negative errno */
+	bool meant;		   /* free for oci_choose.h */
+	bool asked;		   /* free for oci.c */
 };
 
 /* An index or a manifest list. */
@@ -64,7 +64,7 @@ struct oci_manifest {
 void oci_manifest_done(struct oci_manifest *m);
 DEFINE_AUTO_DONE(oci_manifest, oci_manifest_done)
 
-/* How the image is to be run, and what its layers contain. */
+/* How to run the image, and the digests of its layers. */
 struct oci_config {
 	char *os, *arch, *variant; /* NULL: unknown */
 	struct strv command;	   /* entrypoint and cmd */
@@ -72,7 +72,7 @@ struct oci_config {
 	char *workdir;		   /* absolute; NULL: not given */
 	char *user;		   /* NULL: not given */
 	unsigned stop_signal;	   /* 0: not given */
-	struct strv notes;	   /* what of it is not used, and why: for the user */
+	struct strv notes;	   /* unused settings and the reason, for the user */
 	struct mvm_digest *diff_ids;
 	size_t n;
 };
@@ -94,7 +94,7 @@ DEFINE_AUTO_DONE(oci_saved_list, oci_saved_list_done)
 /*
  * Parse a document.
  *
- *   name  what errors call it
+ *   name  for errors
  *   ret   done with the function above; set on success only
  *
  * Returns 0; -EBADMSG, -EOPNOTSUPP (a digest that is not SHA-256), -EFBIG or -ENOMEM.

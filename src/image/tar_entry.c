@@ -55,7 +55,7 @@ int tar_entry_size(const struct tar_reader *tar, const char *path, struct archiv
 		   struct tar_size *ret, struct mvm_error *err)
 {
 	la_int64_t size = archive_entry_size(e), offset, len;
-	uint64_t stored = 0, units = 0, counted = 0; /* units that hold something; up to where */
+	uint64_t stored = 0, units = 0, counted = 0; /* units with stored bytes; their end */
 
 	if (size < 0)
 		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: entry '%s' has no size",
@@ -67,7 +67,7 @@ int tar_entry_size(const struct tar_reader *tar, const char *path, struct archiv
 		if (offset < 0 || len < 0 || len > size || offset > size - len)
 			return bad_map(tar, path, err);
 		if (len == 0)
-			continue; /* where the file ends */
+			continue; /* an empty run marks the file's end */
 		uint64_t first = (uint64_t)offset / TREE_HOLE_UNIT;
 		uint64_t after = (uint64_t)(offset + len - 1) / TREE_HOLE_UNIT + 1;
 		if (first < counted)

@@ -18,16 +18,16 @@ struct tar_reader {
 int tar_bad_entry(const struct tar_reader *tar, const char *path, const char *why,
 		  struct mvm_error *err);
 
-/* -EBUSY: the stream is not the one that an earlier pass read. */
+/* -EBUSY: the stream differs from the one that an earlier pass read. */
 int tar_changed(const struct tar_reader *tar, struct mvm_error *err);
 
-/* -EINVAL for what no tree can hold. */
+/* -EINVAL for a type that no tree can hold. */
 int tar_entry_type(struct archive_entry *e, enum tree_type *ret);
 
 /* How large a file is, and how much of that the tar holds. */
 struct tar_size {
 	uint64_t bytes;
-	uint64_t stored; /* all but what its map of holes leaves out */
+	uint64_t stored; /* without the holes of its map */
 	uint64_t holes;	 /* whole hole units (TREE_HOLE_UNIT) without a stored byte */
 };
 
@@ -36,7 +36,7 @@ int tar_entry_size(const struct tar_reader *tar, const char *path, struct archiv
 		   struct tar_size *ret, struct mvm_error *err);
 
 /*
- * Take everything over but type, target and size; what the inode had before goes.
+ * Copy everything but type, target and size into an inode, and drop its earlier values.
  *
  *   path     of the entry, for messages
  *   content  the inode's, for the pass that reads contents
@@ -47,8 +47,8 @@ int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode
 		 const char *path, struct archive_entry *e, uint64_t content,
 		 struct mvm_error *err);
 
-/* Give the contents of the current entry, which is the file n, to fn.  Returns 0, -EBADMSG (cut
- * or damaged, or not in the order of the file) or what fn returned. */
+/* Give the contents of the current entry to fn; n is the entry's file.  Returns 0, -EBADMSG (cut,
+ * damaged, or not in the order of the file) or the result of fn. */
 int tar_contents(struct tar_reader *tar, struct tree_node *n, tree_content_fn fn, void *arg,
 		 struct mvm_error *err);
 

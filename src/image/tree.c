@@ -40,7 +40,7 @@ static void free_inode(struct tree_inode *i)
 	free(i);
 }
 
-/* The last name frees the inode.  For folders, whose nlink counts folders, that is the only one. */
+/* The last name frees the inode.  A folder has one name only; its nlink counts folders in it. */
 static void free_node(struct tree_node *n)
 {
 	if (n->inode && (n->inode->type == TREE_FOLDER || --n->inode->nlink == 0))
@@ -132,7 +132,7 @@ bool tree_name_ok(const char *name)
 	       strcmp(name, "..") != 0;
 }
 
-/* How many names the path of a node has, and how long it is. */
+/* Get the number of names in a node's path, and the path's length. */
 static unsigned node_depth(const struct tree_node *n, size_t *ret_len)
 {
 	unsigned depth = 0;

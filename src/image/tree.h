@@ -5,13 +5,13 @@
 /*
  * A file tree in memory: everything about files but their contents.
  *
- * Sources (a folder, a tar) fill a tree, writers (ext4) read it.  Names are checked on the way
- * in, and paths are only ever looked up inside the tree, so that a hostile archive has nothing to
- * escape to.  Every tree is bounded in nodes, depth, text and content.
+ * Sources (a folder, a tar) fill a tree, writers (ext4) read it.  The tree checks names on the way
+ * in and looks up paths only inside itself, so that a hostile archive has nothing to escape to.
+ * Every tree is bounded in nodes, depth, text and content.
  *
  * Calling sequence: tree_new, tree_add / tree_make / tree_link / tree_remove in any order,
- * tree_seal, then reading through root and children.  Whatever is added after tree_seal wants
- * another tree_seal.
+ * tree_seal, then reading through root and children.  Changes after tree_seal need another
+ * tree_seal.
  */
 
 #include <stdbool.h>
@@ -35,7 +35,7 @@ enum tree_type {
 #define TREE_PATH_SIZE 4096u
 #define TREE_NAME_MAX  255u
 
-/* As many zeros, aligned in the file, become a hole. */
+/* A run of this many zero bytes, aligned in the file, becomes a hole. */
 #define TREE_HOLE_UNIT 65536u
 
 struct tree_xattr {
@@ -55,9 +55,9 @@ struct tree_inode {
 	uint32_t ino;	       /* free for the writer */
 	int64_t mtime;	       /* seconds since 1970 */
 	uint64_t size;	       /* files: bytes; others: 0 */
-	uint64_t holes;	       /* of those, what the source knows to lie in whole hole units */
-	uint64_t content;      /* what the source needs to find the contents; opaque to others */
-	char *target;	       /* symbolic links only */
+	uint64_t holes;	  /* bytes of `size` that the source knows to lie in whole hole units */
+	uint64_t content; /* tells the source where the contents are; opaque to others */
+	char *target;	  /* symbolic links only */
 	struct tree_xattr *xattrs;
 };
 
@@ -120,8 +120,8 @@ int tree_set_xattr(struct tree *t, struct tree_inode *i, const char *name, const
 
 void tree_clear_xattrs(struct tree_inode *i);
 
-/* Remove a name that is not the root's, and everything below.  The file itself goes with its last
- * name. */
+/* Remove a name other than the root's, and everything below.  The last name of a file takes the
+ * file with it. */
 void tree_remove(struct tree *t, struct tree_node *n);
 
 /* The child of that name, or NULL.  Names with a slash, "." and ".." are never found. */
@@ -138,19 +138,19 @@ int tree_next_name(const char **path, char ret[TREE_NAME_MAX + 1]);
  */
 int tree_find(const struct tree *t, const char *path, struct tree_node **ret);
 
-/* Bring children, n_children and nlink up to date, all folders.  -ENOMEM. */
+/* Bring children, n_children and nlink of all folders up to date.  -ENOMEM. */
 int tree_seal(struct tree *t, struct mvm_error *err);
 
-/* The same for one folder alone.  Later changes in it make children stale. */
+/* tree_seal() for one folder alone.  Later changes in the folder make `children` stale. */
 int tree_seal_folder(struct tree_node *folder, struct mvm_error *err);
 
 /*
- * Where the contents of a tree's files go.
+ * Called by a source with contents of a tree's files.
  *
  *   n       a name of the file
- *   offset  within the file, never before the end of what came earlier; what is skipped is zeros
+ *   offset  within the file, never before the end of the earlier contents; a gap is zeros
  *
- * A file's contents come in one go, each file's once; files without any may not come at all.
+ * Each file comes once and in one go.  Files without contents may not come at all.
  * Returns 0, or a negative errno that stops the source.
  */
 typedef int (*tree_content_fn)(void *arg, struct tree_node *n, uint64_t offset, const void *data,

@@ -12,7 +12,7 @@
 
 #define READ_SIZE (1u << 20)
 
-/* What both passes carry down. */
+/* The state of either pass. */
 struct walk {
 	struct tree *tree;
 	const char *dir_name;
@@ -20,7 +20,7 @@ struct walk {
 	tree_content_fn fn;
 	void *arg;
 	char *buf; /* READ_SIZE bytes */
-	bool hash; /* the lock is wanted */
+	bool hash; /* compute the lock */
 	struct sha256 lock;
 };
 
@@ -105,7 +105,7 @@ static int scan_entry(struct walk *w, int dir_fd, struct tree_node *parent, cons
 		r = tree_set_size(w->tree, n->inode, (uint64_t)st.st_size, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "'%s'", w->dir_name);
-	/* the kernel has no modes for links; what it shows is always this */
+	/* the kernel keeps no modes for links, and always shows this one */
 	n->inode->mode = type == TREE_SYMLINK ? 0777 : clean_mode(st.st_mode);
 	n->inode->mtime = w->mtime;
 	if (type != TREE_FOLDER)
@@ -145,7 +145,7 @@ int tree_dir_scan(int dir_fd, const char *dir_name, int64_t mtime, struct tree *
 	return 0;
 }
 
-/* The file, in large pieces, to fn and into the digest. */
+/* Read a file in large pieces, give them to fn and digest them. */
 static int read_file(struct walk *w, int fd, struct tree_node *n, struct sha256 *digest,
 		     struct mvm_error *err)
 {

@@ -59,7 +59,7 @@ la_ssize_t unlzma_read(struct archive *a, void *unlzma, const void **ret)
 			const void *data = NULL;
 			la_ssize_t n = u->read(a, u->arg, &data);
 			if (n < 0)
-				return -1; /* it has set the error */
+				return -1; /* the reader has set the error */
 			u->stream.next_in = data;
 			u->stream.avail_in = (size_t)n;
 			u->input_ended = n == 0;

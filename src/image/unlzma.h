@@ -22,10 +22,12 @@
 struct unlzma;
 
 /*
- *   xz    else lzma, the older format
+ * Make a decompressor.
+ *
+ *   xz    true: xz; false: lzma, the older format
  *   read  gives the packed bytes; takes arg
  *
- * Returns NULL when memory is short.
+ * Returns NULL when out of memory.
  */
 struct unlzma *unlzma_new(bool xz, archive_read_callback *read, void *arg);
 void unlzma_free(struct unlzma *u);

@@ -157,7 +157,7 @@ int unpack_entry(struct archive *a, const char *name, size_t max, char **ret, si
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
-/* Bytes in memory, handed out in one piece. */
+/* Bytes in memory, for libarchive to read in one piece. */
 struct buffer {
 	const void *data;
 	size_t len;

@@ -3,11 +3,11 @@
 #define IMAGE_UNPACK_H
 
 /*
- * What tar and kernel sources share of libarchive.
+ * The use of libarchive that tar and kernel sources share.
  *
- * Only the formats that are needed are named, never "all": a static program would otherwise carry
- * readers for XML, CAB, RAR and what they depend on.  File names are taken as bytes, which
- * libarchive does as long as nobody calls setlocale(3) for LC_CTYPE.
+ * mvm names the formats that it needs, never "all": a static program would otherwise carry readers
+ * for XML, CAB and RAR, and their libraries.  libarchive takes file names as bytes, as long as
+ * nobody calls setlocale(3) for LC_CTYPE.
  */
 
 #include <archive.h>
@@ -28,26 +28,26 @@ DEFINE_AUTO(archive, unpack_close)
  * Tell from the first bytes of a file how it is compressed: ARCHIVE_FILTER_GZIP, _BZIP2, _XZ,
  * _LZMA, _ZSTD, _LZ4 or _NONE.
  *
- *   any  else gzip and zstd only, as layers have
+ *   any  true: all of these; false: gzip and zstd only, as layers have
  */
 int unpack_filter(const void *head, size_t len, bool any);
 
 /*
  * Open an archive whose format is set.  It decompresses once, or not at all.
  *
- * libarchive by itself would look for further compressions below the first, for as long as there
- * are any: a megabyte of gzip inside gzip keeps it at work for hours before it has given out one
- * byte.  The memory of each filter is bounded (unlzma.h).
+ * Left alone, libarchive would look for further compressions below the first until it finds none: a
+ * megabyte of gzip inside gzip keeps it busy for hours before it returns one byte.  The memory of
+ * each filter is bounded (unlzma.h).
  *
  *   filter  from unpack_filter()
  *   read    gives the bytes; takes arg, which must outlive the archive
  *
- * Returns what archive_read_open() returns.
+ * Returns the result of archive_read_open().
  */
 int unpack_open_archive(struct archive *a, int filter, archive_read_callback *read, void *arg);
 
-/* Whether a call of libarchive succeeded.  Its warnings are about names that are not in the
- * locale's charset.  ARCHIVE_RETRY lies between ARCHIVE_WARN and ARCHIVE_OK, but is a failure: a
+/* Whether a call of libarchive succeeded.  It warns of names that are not in the locale's
+ * charset.  ARCHIVE_RETRY lies between ARCHIVE_WARN and ARCHIVE_OK, but is a failure: a
  * wrong checksum. */
 static inline bool unpack_went_well(int r)
 {
@@ -57,29 +57,28 @@ static inline bool unpack_went_well(int r)
 /* How much the archives of one source may unpack to, together. */
 struct unpack_budget {
 	uint64_t limit, used;
-	const char *reason; /* of the error that says so, static; NULL: "image-too-large" */
+	const char *reason; /* of the error; static; NULL: "image-too-large" */
 };
 
 /*
- * The limit for archives of so many bytes, unless somebody says what it is to be: 64 GiB, and not
- * more than 256 times their size or, if that is more, 1 GiB.  Images compress three- to tenfold;
- * what goes beyond is a bomb, or a file of zeros without a map of its holes.
+ * The default limit for archives of a size: 256 times the size, but at least 1 GiB and at most
+ * 64 GiB.  Images compress three- to tenfold.  An archive beyond the limit is a bomb, or a file of
+ * zeros without a map of its holes.
  */
 uint64_t unpack_limit(uint64_t packed_bytes);
 
-/* Use some of the budget.  -EFBIG with limit and reason, then nothing is used; the caller says of
- * what archive. */
+/* Use some of the budget.  -EFBIG with limit and reason; then nothing is used, and the caller
+ * adds the archive's name. */
 int unpack_charge(struct unpack_budget *budget, uint64_t bytes, struct mvm_error *err);
 
 /*
  * Describe the failure of the last call on a: "'<name>' is damaged: <libarchive's words>".
- * Returns -EBADMSG; -EFBIG (needs too much memory), -ENOMEM, or the errno of a failed read where it
- * was one.
+ * Returns -EBADMSG; -EFBIG (needs too much memory), -ENOMEM, or the errno of a failed read.
  */
 int unpack_failed(struct archive *a, const char *name, struct mvm_error *err);
 
 /*
- * The rest of the current entry of a in memory.
+ * Read the rest of the current entry of an archive into memory.
  *
  *   max  -EFBIG beyond
  *   ret  NUL-terminated, the caller's
@@ -87,7 +86,7 @@ int unpack_failed(struct archive *a, const char *name, struct mvm_error *err);
 int unpack_entry(struct archive *a, const char *name, size_t max, char **ret, size_t *ret_len,
 		 struct mvm_error *err);
 
-/* Decompress a buffer; one that is not compressed comes out as it is.  Errors as above. */
+/* Decompress a buffer.  An uncompressed buffer comes out unchanged.  Errors as unpack_entry(). */
 int unpack_buf(const void *data, size_t len, const char *name, size_t max, char **ret,
 	       size_t *ret_len, struct mvm_error *err);
 
