@@ -33,7 +33,7 @@ void build_artifacts_done(struct build_artifacts *a)
 	*a = (struct build_artifacts){ 0 };
 }
 
-/* What goes into one build, found out before anything is made. */
+/* The inputs of one build, known before mvm makes anything. */
 struct inputs {
 	const struct builder *builder;
 	struct build_source source;
@@ -70,7 +70,7 @@ static int open_agent(struct inputs *in, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
 }
 
-/* A kernel that the template names is used; else the image's own, else the only one there is. */
+/* Choose the kernel that the template names, else the image's own, else the only added one. */
 static int find_kernel(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
 		       struct mvm_error *err)
 {
@@ -98,7 +98,7 @@ static int no_initrd(const struct builder *builder, struct mvm_error *err)
 			: "mvm's own, the default, boots any image");
 }
 
-/* Of the two that there may be, the one that the template boots with is the initrd. */
+/* Pick the initrd that this template boots. */
 static int take_image_initrd(const struct inputs *in, struct build_artifacts *a,
 			     struct mvm_error *err)
 {
@@ -165,7 +165,7 @@ static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
 	if (epoch)
 		sha256_add(&h, epoch, strlen(epoch));
 	sha256_add(&h, "", 1);
-	/* of an image with a kernel, the same one gives another result when it is named */
+	/* naming a kernel changes the result of an image that brings its own */
 	sha256_add(&h, in->builder->brings_kernel && in->kernel_named ? "named" : "", 1);
 	if (in->lock.attribute)
 		sha256_add(&h, in->lock.attribute, strlen(in->lock.attribute));
@@ -185,7 +185,7 @@ static int fill_info(const struct inputs *in, const char *print, struct build_ar
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-/* A new file in staging, made by fn, becomes a blob. */
+/* Let fn write a new file in staging, and make it a blob. */
 static int create_file(int dir_fd, const char *name, struct mvm_error *err)
 {
 	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -218,7 +218,7 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 	return store_blob_take(s, st->fd, "rootfs.ext4", &ret->rootfs, &ret->rootfs_bytes, err);
 }
 
-/* The kernel of one build: one that was added, or the image's own. */
+/* The kernel of one build: an added kernel, or the image's own. */
 struct chosen_kernel {
 	const struct mvm_kernel *added; /* NULL: the image's */
 	int dir_fd;
@@ -266,7 +266,7 @@ static int make_initrd(struct store *s, const struct inputs *in, const struct ch
 	return store_blob_take(s, st->fd, "initrd", &ret->initrd, &ret->initrd_bytes, err);
 }
 
-/* An added kernel is usually a blob from then; a pruned one is taken from its folder. */
+/* An added kernel is usually a blob already.  If prune took the blob, take the kernel's file. */
 static int take_kernel(struct store *s, const struct chosen_kernel *kernel,
 		       const struct staging *st, struct build_artifacts *ret, struct mvm_error *err)
 {
@@ -325,7 +325,7 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 	return 0;
 }
 
-/* Others may be building the same: then it is there when they are done. */
+/* Wait for another process that builds this source: its result is then in the cache. */
 static int take_turn(struct store *s, const struct mvm_template_spec *spec, const char *key,
 		     const struct mvm_build_options *options, const struct mvm_progress *progress,
 		     struct turn *ret, struct mvm_error *err)
@@ -358,7 +358,7 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 	return store_lock_failed(s, what, r, err);
 }
 
-/* From the cache or made; 1 when it was the cache. */
+/* Take the artifacts from the cache or make them.  Returns 1 for the cache, 0 or -errno. */
 static int get_or_make(struct store *s, const struct mvm_template_spec *spec, struct inputs *in,
 		       const char *print, const struct mvm_build_options *options,
 		       const struct mvm_progress *progress, struct build_artifacts *a,

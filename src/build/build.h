@@ -2,7 +2,7 @@
 #ifndef BUILD_BUILD_H
 #define BUILD_BUILD_H
 
-/* From a template's spec to its artifacts as blobs, through the build cache. */
+/* Make a template's artifacts from its spec, as blobs, through the build cache. */
 
 #include "model/template.h"
 #include <mvm/build.h>
@@ -11,9 +11,9 @@
 #include "base/progress.h"
 #include "store/store.h"
 
-/* What the kernel of a build can do. */
+/* Features of a build's kernel. */
 struct build_kernel {
-	bool known; /* not in builds that an older mvm left in the cache */
+	bool known; /* false for builds that an older mvm left in the cache */
 	bool pvh;
 	uint8_t features[MVM_KERNEL_FEATURES]; /* enum mvm_kernel_has */
 };
@@ -29,7 +29,7 @@ struct build_artifacts {
 	struct build_kernel kernel;
 	uint64_t nix_closure_bytes;
 	bool cached;
-	bool impure; /* of a kind that is never cached */
+	bool impure; /* its builder's result is never cached */
 };
 void build_artifacts_done(struct build_artifacts *a);
 DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
@@ -38,11 +38,11 @@ DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)
  * Make the artifacts of a spec, or find them in the cache.
  *
  *   options  force ignores the cache; allow_pre_build and update_hash are for Nix; dry_run builds
- *            nothing: what is not cached then has no artifacts
+ *            nothing, and a build that is not in the cache has no artifacts
  *
- * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel, or no initrd where the image's
- * is wanted), -EOPNOTSUPP (no builder).
- * After a crash there are more blobs, or not; nothing names them.
+ * Errors: of the source (-ENOENT, -EINVAL, ...), -ENOENT (no kernel, or no initrd although the
+ * template boots the image's), -EOPNOTSUPP (no builder).
+ * A crash may leave more blobs, which nothing names.
  */
 int build_artifacts(struct store *s, const struct mvm_template_spec *spec,
 		    const struct mvm_build_options *options, const struct mvm_progress *progress,

@@ -13,7 +13,7 @@
 #include "store/blob.h"
 #include "store/cache.h"
 
-/* Which artifact has which name in the cache. */
+/* The names of artifacts in the cache. */
 struct slot {
 	const char *name;
 	struct mvm_digest *digest;
@@ -29,7 +29,7 @@ static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
 						&a->image_initrd_bytes };
 }
 
-/* What is known of a build beside its artifacts: the cache's facts. */
+/* The cache's facts: a build's properties beside its artifacts. */
 #define FACT_CLOSURE "nix_closure_bytes="
 #define FACT_KERNEL  "kernel="
 

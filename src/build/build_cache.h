@@ -7,13 +7,13 @@
 #include "build/build.h"
 
 /*
- * Look for what a build of this key and source fingerprint made.
+ * Look for the result of an earlier build with this key and source fingerprint.
  *
- *   image_initrd  the build is for a template that boots with the image's own: of the two, only
- *                 the one that is booted with must be there still
- *   ret           gets artifacts, the image's settings and `cached`; of the rest nothing is touched
+ *   image_initrd  the template boots the image's own initrd.  Only the initrd that it boots must
+ *                 still exist
+ *   ret           gets artifacts, the image's settings and `cached`; other members stay
  *
- * Returns 1 when the cache has all of it and the blobs are there, else 0 or -errno.
+ * Returns 1 when the cache has the whole result and the blobs exist, else 0 or -errno.
  */
 int build_cache_get(struct store *s, const char *key, const char *print, bool image_initrd,
 		    struct build_artifacts *ret, struct mvm_error *err);

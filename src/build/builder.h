@@ -3,8 +3,9 @@
 #define BUILD_BUILDER_H
 
 /*
- * Builders: from a flake_ref to a root filesystem image and what came with it.  One const struct
- * per kind of source, all listed in builder.c; the prefix of the flake_ref ("dir:") chooses.
+ * Builders make a root filesystem image, and perhaps a kernel and an initrd, of a flake_ref.  There
+ * is one const struct per kind of source, all listed in builder.c; the prefix of the flake_ref
+ * ("dir:") chooses.
  *
  * A build is: builder_find, prepare, lock (which decides whether the cache has it), build.
  */
@@ -19,7 +20,7 @@
 #include "image/kernel.h"
 #include "store/store.h"
 
-/* What is to be built.  Borrowed. */
+/* The input of a build.  Borrowed. */
 struct build_source {
 	struct store *store;
 	const char *template_id;
@@ -27,27 +28,27 @@ struct build_source {
 	const char *path;      /* flake_ref without the builder's prefix */
 	const char *profile, *role;
 	const struct mvm_progress *progress; /* may be NULL */
-	struct progress_step *step;	     /* build(): the one it is part of; may be NULL */
+	struct progress_step *step;	     /* build(): the step to report to; may be NULL */
 	bool allow_pre_build, update_hash;   /* struct mvm_build_options */
-	uint64_t max_image_bytes;	     /* the same */
+	uint64_t max_image_bytes;	     /* struct mvm_build_options too */
 };
 
-/* What pins a source. */
+/* The state of a source that a build depends on. */
 struct build_lock {
 	struct mvm_digest lock;	  /* flake_lock_hash */
-	struct mvm_digest source; /* what else of the source decides the bytes; zero: nothing */
+	struct mvm_digest source; /* of further input that decides the bytes; zero: none */
 	char *attribute;	  /* Nix; NULL for others */
-	bool impure;		  /* the same lock may build something else: never cached */
+	bool impure;		  /* one lock may give several results: never cached */
 };
 void build_lock_done(struct build_lock *l);
 DEFINE_AUTO_DONE(build_lock, build_lock_done)
 
-/* What a build delivers besides the root filesystem. */
+/* The results of a build besides the root filesystem. */
 struct build_product {
 	struct mvm_run run; /* the image's own settings; the template's override them */
-	int kernel_fd;	    /* folder as kernel_import() makes it, kernel.h; -1: brings none */
+	int kernel_fd;	    /* a folder of kernel_import(), kernel.h; -1: no kernel */
 	struct kernel_info kernel;
-	bool has_initrd; /* it brings its own: the file BUILD_INITRD_NAME in work_fd */
+	bool has_initrd; /* it is the file BUILD_INITRD_NAME in work_fd */
 	uint64_t nix_closure_bytes;
 };
 #define BUILD_INITRD_NAME "initrd"
@@ -61,18 +62,18 @@ DEFINE_AUTO_DONE(build_product, build_product_done)
 struct builder {
 	const char *name;   /* as in revision.json's build.builder */
 	const char *prefix; /* of flake_ref, with the colon */
-	bool brings_kernel; /* may deliver one: none need be there before the build */
-	bool brings_initrd; /* may deliver one */
+	bool brings_kernel; /* may deliver a kernel: the build need not find one */
+	bool brings_initrd; /* may deliver an initrd */
 
 	/*
-	 * Do what may change the source, as the user asked for.  NULL: nothing can.  Not called
-	 * when nothing shall be built.
+	 * Run the user's steps that may change the source.  NULL: there are none.  Not called in a
+	 * dry run.
 	 */
 	int (*prepare)(const struct build_source *source, struct mvm_error *err);
 
 	/*
-	 * Find out what pins the source: together, everything it contributes to the bytes.  Reads,
-	 * builds nothing.
+	 * Compute the lock of the source, which covers everything that it contributes to the bytes.
+	 * Reads, builds nothing.
 	 *
 	 *   ret  zero; filled in on success, and build_lock_done() by the caller in every case
 	 */
@@ -82,7 +83,7 @@ struct builder {
 	/*
 	 * Write the image into out_fd.
 	 *
-	 *   lock     what lock() found; -EBUSY when the source has changed since
+	 *   lock     result of lock(); -EBUSY when the source has changed since
 	 *   out_fd   an empty regular file, open for reading and writing
 	 *   work_fd  an empty folder for the builder's own files, removed afterwards; borrowed
 	 *   ret      BUILD_PRODUCT_NONE; build_product_done() by the caller in every case
@@ -96,11 +97,11 @@ extern const struct builder nix_builder; /* for every flake_ref without a prefix
 /* Find the builder for a flake_ref; ret_path points into it. */
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path);
 
-/* -EOPNOTSUPP for an image that lies in a registry or another program's storage: the text has the
- * command that gets it.  0 for all else. */
+/* Refuse an image in a registry or in another program's storage: -EOPNOTSUPP, and the text has the
+ * command that gets the image.  0 for all other sources. */
 int builder_refuse_remote(const char *flake_ref, struct mvm_error *err);
 
-/* A source that is not what it was when it was locked.  -EBUSY. */
+/* Describe a source that has changed since lock().  Returns -EBUSY. */
 int build_source_changed(const struct build_source *source, struct mvm_error *err);
 
 #endif

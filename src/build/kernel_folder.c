@@ -19,7 +19,7 @@ static bool is_file(int dir_fd, const char *name)
 	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Is this one of the lines? */
+/* Is a name one of the lines? */
 static bool has_line(const char *text, const char *line)
 {
 	size_t len = strlen(line);
@@ -31,14 +31,14 @@ static bool has_line(const char *text, const char *line)
 	return false;
 }
 
-/* Without a readable order, a module is what has the name of one. */
+/* Without a readable order, the name tells whether a file is a module. */
 static bool is_module(const char *order, const char *name)
 {
 	size_t len = strlen(name);
 	return order ? has_line(order, name) : len > 3 && str_eq(name + len - 3, ".ko");
 }
 
-/* 1 with the path of what mvm did not make, 0, or -errno. */
+/* Look for a file that mvm did not make.  Returns 1 with its path, 0 or -errno. */
 static int find_in_modules(int dir_fd, char **ret)
 {
 	AUTO_DONE(strv) names = { 0 };

@@ -3,8 +3,8 @@
 #define BUILD_KERNEL_FOLDER_H
 
 /*
- * What belongs to a kernel's folder: kernel.json, vmlinux, and modules/ with the file "order" and
- * the modules that it names.
+ * The files of a kernel's folder: kernel.json, vmlinux, and modules/ with the file "order" and the
+ * modules that "order" names.
  */
 
 #include "base/error.h"
@@ -13,10 +13,10 @@
 #define KERNEL_JSON_MAX ((size_t)64 << 10)
 
 /*
- * May the folder of this name be removed or replaced?
+ * May mvm remove or replace the folder with this name?
  *
- * Returns 0; -EEXIST when it is no kernel's, or has a file in it that mvm did not make, with a
- * sentence; or another -errno.
+ * Returns 0; -EEXIST with a sentence when the folder is no kernel's or holds a file that mvm did
+ * not make; or another -errno.
  */
 int kernel_folder_may_go(int kernels_fd, const char *name, struct mvm_error *err);
 

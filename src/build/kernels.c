@@ -74,7 +74,7 @@ static int get_digest(const struct json_at *at, const char *key, struct mvm_dige
 	return r;
 }
 
-/* A record from before there were features, or one that knows more, is as good. */
+/* A record of an older mvm without features, or of a newer one with more, is valid too. */
 static int get_features(const struct json_at *root, uint8_t ret[MVM_KERNEL_FEATURES],
 			struct mvm_error *err)
 {
@@ -143,7 +143,7 @@ static int read_record(int dir_fd, const char *name, struct mvm_kernel **ret, st
 	return 0;
 }
 
-/* One kernel's folder and record. */
+/* Open a kernel's folder and read its record. */
 static int load(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
 		struct mvm_error *err)
 {
@@ -177,7 +177,7 @@ static bool same_features(const struct mvm_kernel *k, const struct kernel_info *
 	return memcmp(k->features, info->features, sizeof(info->features)) == 0;
 }
 
-/* Is something in the way?  1: no, 0: the very same kernel, -EEXIST: another. */
+/* May the kernel take this name?  1: yes, 0: this kernel has it already, -EEXIST: another has. */
 static int check_existing(struct store *s, const char *name, const struct kernel_info *info,
 			  bool force, struct mvm_error *err)
 {
@@ -186,7 +186,7 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 	int r = load(s, name, &old, NULL, &ignored);
 	if (r == -ENOENT)
 		return 1;
-	/* an older mvm may have known less of its features: then it is replaced by itself */
+	/* replace a kernel by itself if an older mvm found fewer features */
 	bool same = r == 0 && same_kernel(old, info);
 	if (same && same_features(old, info))
 		return 0;
@@ -213,11 +213,11 @@ static int import(struct store *s, const char *path, int staging_fd, struct kern
 	int r = kernel_import(fd, path, staging_fd, info, err);
 	if (r < 0)
 		return r;
-	/* a blob from the start, so that builds only link it */
+	/* make it a blob now, so that builds only link it */
 	return store_blob_take(s, staging_fd, "vmlinux", &digest, NULL, err);
 }
 
-/* One rename puts it there, in exchange for another of that name, which goes with the staging. */
+/* Publish by one rename.  It exchanges a kernel with that name, which goes with the staging. */
 static int publish(struct store *s, const struct staging *st, const char *name,
 		   struct mvm_error *err)
 {
@@ -338,7 +338,7 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	r = kernel_folder_may_go(kernels_fd, name, err);
 	if (r < 0)
 		return r;
-	/* out of sight in one step, then removed: a crash leaves staging that is swept */
+	/* one rename hides the kernel before the removal: a crash leaves staging, which is swept */
 	AUTO_DONE(staging) st = STAGING_NONE;
 	r = store_stage(s, &st, err);
 	if (r < 0)

@@ -12,8 +12,8 @@
 #include "codec/sha256.h"
 
 /*
- * Nix flakes.  Nix finds out what pins the flake, chooses nothing, builds everything; mvm takes the
- * result.  Nothing is written into the user's flake unless --update-hash or pre-build.sh do.
+ * Nix flakes.  Nix locks and builds the flake; mvm chooses the package and takes the result.  mvm
+ * writes nothing into the user's flake, except through --update-hash or pre-build.sh.
  */
 
 static int nix_lock(const struct build_source *source, struct build_lock *ret,
@@ -54,7 +54,7 @@ static int check_source(const struct nix_flake *f, const struct build_lock *lock
 	return digest_equal(&source, &lock->source) ? 0 : build_source_changed(f->source, err);
 }
 
-/* The result is held by a link in the staging folder, so that no garbage collection takes it. */
+/* A link in the staging folder keeps the result from Nix's garbage collection. */
 static int run_build(const struct nix_flake *f, const char *attribute, int work_fd, char **ret_path,
 		     struct mvm_error *err)
 {

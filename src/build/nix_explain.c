@@ -8,9 +8,9 @@
 #include "base/str.h"
 
 #define TAIL_LINES 10u
-#define TAIL_MAX   640u /* leaves room for what and where in an error's text */
+#define TAIL_MAX   640u /* leaves room for command and log path in an error's text */
 
-/* The first that is found wins, so the more particular causes come first. */
+/* The first match wins, so the more particular causes come first. */
 static const struct cause {
 	const char *says;
 	int code;
@@ -57,7 +57,7 @@ static const struct cause {
 	  "check flake_ref; a file is not there, or not known to Git, which 'git add' mends" },
 };
 
-/* Where the last lines begin that are worth repeating. */
+/* Find the start of the last lines, which the error repeats. */
 static const char *tail_of(const char *errors, size_t len)
 {
 	size_t start = len, lines = 0;
@@ -104,8 +104,9 @@ static bool line_has(const char *line, size_t len, const char *text)
 }
 
 /*
- * Is this among what Nix itself says: from its first "error:" on, or that of the git it runs
- * ("fatal:"), without the lines of a builder's log that newer versions repeat there, behind a '>'?
+ * Does Nix itself print this text?  Its own text begins with its first "error:", or with "fatal:"
+ * of the git that it runs.  Lines behind a '>' do not count: newer versions repeat a builder's log
+ * there.
  */
 static bool nix_says(const char *errors, const char *text)
 {
@@ -154,7 +155,8 @@ int nix_explain(const char *what, const char *errors, const char *log_path, stru
 			   : mvm_error_reason(err, code, "nix-wrong-hash", NULL);
 }
 
-/* "sha256-<base64>" behind the label: what a builder says there is not put into a flake. */
+/* Read "sha256-<base64>" behind the label.  Only this form may go into a flake: a builder could
+ * print anything there. */
 static bool take_hash(const char *text, const char *label, char ret[NIX_HASH_SIZE])
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

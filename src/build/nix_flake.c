@@ -66,7 +66,7 @@ int nix_flake_failed(const struct nix_flake *f, const char *what, const struct n
 
 /* ---- Which package ---- */
 
-/* The names in packages.<system>; none when the flake has no such thing. */
+/* The names in packages.<system>; none when the flake has no packages for the system. */
 static int list_packages(const struct nix_flake *f, const char *system, struct strv *ret,
 			 struct mvm_error *err)
 {
@@ -153,7 +153,7 @@ char *nix_flake_installable(const struct nix_flake *f, const char *attribute)
 				: nix_installable(&f->ref, system, attribute);
 }
 
-/* An attribute that the user chose is not there: say what is. */
+/* The user chose a missing attribute: list the existing ones. */
 int nix_flake_explain(const struct nix_flake *f, const struct nix_result *result,
 		      struct mvm_error *err)
 {
@@ -175,7 +175,7 @@ int nix_flake_explain(const struct nix_flake *f, const struct nix_result *result
 	return mvm_error_hint(err, r, "'nix flake show' lists what else the flake has");
 }
 
-/* ---- What pins it ---- */
+/* ---- The lock ---- */
 
 static int run_metadata(const struct nix_flake *f, const char *lock_flag, struct nix_result *result,
 			struct mvm_error *err)
@@ -184,7 +184,7 @@ static int run_metadata(const struct nix_flake *f, const char *lock_flag, struct
 	return nix_run(&f->nix, args, f->cwd_fd, result, err);
 }
 
-/* The bytes of flake.lock in the flake's source.  1; 0 when there is none. */
+/* Read flake.lock in the flake's source.  Returns 1, or 0 when it is missing. */
 static int read_flake_lock(const struct nix_metadata *m, struct mvm_digest *ret,
 			   struct mvm_error *err)
 {
@@ -287,7 +287,7 @@ void nix_flake_digest(const struct nix_metadata *m, struct mvm_digest *ret)
 	sha256_end(&h, ret);
 }
 
-/* ---- What may run before ---- */
+/* ---- pre-build.sh ---- */
 
 int nix_flake_pre_build(const struct nix_flake *f, char **ret, struct mvm_error *err)
 {

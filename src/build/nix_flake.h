@@ -3,7 +3,7 @@
 #define BUILD_NIX_FLAKE_H
 
 /*
- * Asking Nix about a flake: what pins it, and which of its packages a template means.
+ * Ask Nix about a flake: its lock, and the package that a template means.
  *
  *	AUTO_DONE(nix_flake) f = NIX_FLAKE_NONE;
  *	nix_flake_open(source, NIX_LOG_NONE, &f, err);
@@ -21,7 +21,7 @@
 #include "build/nix_report.h"
 #include "build/nix_run.h"
 
-/* What one operation works with. */
+/* The state of one operation. */
 struct nix_flake {
 	const struct build_source *source; /* borrowed */
 	struct nix_ref ref;
@@ -35,12 +35,12 @@ struct nix_flake {
 void nix_flake_done(struct nix_flake *f);
 DEFINE_AUTO_DONE(nix_flake, nix_flake_done)
 
-/* In logs/: what the last build of a template said.  Goes with the template. */
+/* The log of a template's last build, in logs/.  Deleting the template deletes it. */
 #define NIX_LOG_NAME "nix-%s.log"
 
 enum nix_log {
-	NIX_LOG_NONE, /* questions to Nix: what it says when they fail is in the error */
-	NIX_LOG_NEW,  /* forget the build before */
+	NIX_LOG_NONE, /* for questions to Nix: the error has its messages */
+	NIX_LOG_NEW,  /* drop the log of the build before */
 	NIX_LOG_MORE,
 };
 
@@ -53,7 +53,7 @@ int nix_flake_open(const struct build_source *source, enum nix_log log, struct n
 		   struct mvm_error *err);
 
 /*
- * What Nix knows of the flake's source and locks.
+ * Get the flake's source and locks from Nix.
  *
  *   ret_lock  flake_lock_hash: of flake.lock's bytes, else of Nix's report
  *
@@ -62,11 +62,11 @@ int nix_flake_open(const struct build_source *source, enum nix_log log, struct n
 int nix_flake_metadata(const struct nix_flake *f, struct nix_metadata *ret,
 		       struct mvm_digest *ret_lock, struct mvm_error *err);
 
-/* Everything of the source that is not in the lock; zero: Nix does not know what it is. */
+/* Digest the source beyond its lock; zero: Nix does not know its identity. */
 void nix_flake_digest(const struct nix_metadata *m, struct mvm_digest *ret);
 
-/* What follows '#' in the flake_ref, else the first name in packages.<system> that fits role and
- * profile.  -ENOENT with what was tried and what there is. */
+/* Choose the attribute behind '#' in the flake_ref, else the first name in packages.<system> that
+ * fits role and profile.  -ENOENT lists the names tried and the existing ones. */
 int nix_flake_choose(const struct nix_flake *f, char **ret, struct mvm_error *err);
 
 /* The chosen attribute as `nix build` wants it; NULL when out of memory. */
@@ -80,7 +80,7 @@ int nix_flake_pre_build(const struct nix_flake *f, char **ret, struct mvm_error 
 int nix_flake_failed(const struct nix_flake *f, const char *what, const struct nix_result *result,
 		     struct mvm_error *err);
 
-/* The same for `nix build`, which names an attribute. */
+/* nix_flake_failed() for `nix build`, whose error may be about a missing attribute. */
 int nix_flake_explain(const struct nix_flake *f, const struct nix_result *result,
 		      struct mvm_error *err);
 

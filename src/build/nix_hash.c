@@ -54,7 +54,7 @@ static void encode_nix32(const uint8_t *data, size_t len, char *ret)
 }
 
 struct place {
-	size_t n; /* how often it is there */
+	size_t n; /* how often it occurs */
 	size_t at, len;
 };
 
@@ -70,7 +70,7 @@ static void look_for(const char *text, size_t len, const char *word, struct plac
 	}
 }
 
-/* The forms a hash may have in a flake: "sha256-<base64>", hexadecimal, base 32. */
+/* The forms of a hash in a flake: "sha256-<base64>", hexadecimal, base 32. */
 static void look_for_all(const char *text, size_t len, const char *specified, struct place *p)
 {
 	char word[2 * DIGEST_MAX + 1];
@@ -166,7 +166,7 @@ int nix_hash_open(const char *folder, struct nix_hash_edit *ret, struct mvm_erro
 	return 0;
 }
 
-/* The file as this edit left it, so that nothing of somebody else is overwritten. */
+/* Check that the file is as this edit left it, so that no foreign change is lost. */
 static int check_unchanged(const struct nix_hash_edit *e, struct mvm_error *err)
 {
 	AUTO_FREE char *now = NULL;

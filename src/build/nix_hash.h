@@ -3,8 +3,8 @@
 #define BUILD_NIX_HASH_H
 
 /*
- * --update-hash: put the hashes that Nix found into flake.nix in the place of the ones it called
- * wrong, and nothing else; put the file back if the build fails all the same.
+ * --update-hash: replace the hashes in flake.nix that Nix called wrong by the right ones, and
+ *change nothing else.  Put the file back if the build still fails.
  *
  *	struct nix_hash_edit e;
  *	nix_hash_open(folder, &e, err);
@@ -14,8 +14,8 @@
  *		nix_hash_restore(&e, err);
  *	nix_hash_done(&e);
  *
- * The file is replaced as a whole each time.  A crash or SIGKILL in the middle leaves hashes that
- * Nix found to be the right ones.
+ * Each change replaces the file as a whole.  A crash or SIGKILL in the middle leaves hashes that
+ *Nix called right.
  */
 
 #include <stddef.h>
@@ -25,13 +25,13 @@
 #include "base/own.h"
 
 /*
- * The text with one hash exchanged.
+ * Replace one hash in a text.
  *
  *   specified  "sha256-<base64>"; also found as hexadecimal or in Nix's base 32
- *   got        what takes its place, as it is
+ *   got        the replacement, copied unchanged
  *   ret        the caller's, NUL-terminated
  *
- * Errors: -ENOENT (it is not in the text), -EINVAL (it is there more than once), -ENOMEM.
+ * Errors: -ENOENT (the hash is missing), -EINVAL (it occurs more than once), -ENOMEM.
  */
 int nix_hash_replace(const char *text, size_t len, const char *specified, const char *got,
 		     char **ret, size_t *ret_len, struct mvm_error *err);
@@ -52,7 +52,7 @@ struct nix_hash_edit {
 void nix_hash_done(struct nix_hash_edit *e);
 DEFINE_AUTO_DONE(nix_hash_edit, nix_hash_done)
 
-/* Read flake.nix, which must be a file and no link. */
+/* Read flake.nix.  A link is refused. */
 int nix_hash_open(const char *folder, struct nix_hash_edit *ret, struct mvm_error *err);
 
 /* Exchange one hash in the file.  Errors as nix_hash_replace, -EBUSY when somebody else has changed

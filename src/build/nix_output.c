@@ -21,7 +21,7 @@ struct output {
 	int fd;
 };
 
-/* Open something of the output.  -ENOENT without a sentence when it is not there. */
+/* Open a file or folder of the output.  -ENOENT without a sentence when it is missing. */
 static int open_part(const struct output *o, const char *name, struct mvm_error *err)
 {
 	AUTO_CLOSE int fd = openat(o->fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -34,7 +34,7 @@ static int open_part(const struct output *o, const char *name, struct mvm_error 
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
-/* The first of the names that is there; NULL and -1: none is. */
+/* Open the first existing one of the names.  NULL and -1: none exists. */
 static int open_first(const struct output *o, const char *const names[2], const char **ret_name,
 		      struct mvm_error *err)
 {
@@ -48,7 +48,7 @@ static int open_first(const struct output *o, const char *const names[2], const 
 	return -1;
 }
 
-/* Not what the rules of formats ask for: say what is there instead. */
+/* The output has no root filesystem: list its contents. */
 static int no_rootfs(const struct output *o, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -104,7 +104,7 @@ static int take_modules(const struct output *o, int kernel_fd, struct kernel_inf
 	AUTO_FREE char *path = str_printf("%s/lib/modules", o->path);
 
 	if (fd == -ENOENT)
-		return 0; /* what a guest needs is built in */
+		return 0; /* the modules that a guest needs are built in */
 	if (fd < 0)
 		return fd;
 	return path ? module_tree_import(fd, path, o->store, kernel_fd, info, err)
@@ -140,7 +140,7 @@ static int take_kernel(const struct output *o, int work_fd, struct build_product
 	return 0;
 }
 
-/* Taken as it is: what it is packed with is between it and its kernel. */
+/* Copy the initrd unchanged: only its kernel must know its compression. */
 static int take_initrd(const struct output *o, int work_fd, struct build_product *ret,
 		       struct mvm_error *err)
 {

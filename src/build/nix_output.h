@@ -3,10 +3,11 @@
 #define BUILD_NIX_OUTPUT_H
 
 /*
- * What a flake's package leaves in the Nix store: a folder with "rootfs.ext4" or "rootfs" (an ext4
- * image, a folder or a tar), and optionally "vmlinux" or "kernel", "lib/modules", and "initrd".
+ * The output of a flake's package in the Nix store: a folder with "rootfs.ext4" or "rootfs" (an
+ * ext4 image, a folder or a tar), and optionally "vmlinux" or "kernel", "lib/modules", and
+ * "initrd".
  *
- * Any of them may be a link, as Nix likes it, but only to somewhere else in the store.
+ * Nix often makes these files links.  mvm follows a link only if it leads into the store.
  */
 
 #include "base/error.h"
@@ -14,7 +15,7 @@
 #include "image/image.h"
 
 /*
- * Take it.
+ * Take the artifacts from an output.
  *
  *   path     of the output, absolute
  *   out_fd   gets the root filesystem: an empty regular file
@@ -22,7 +23,7 @@
  *   options  of the root filesystem; borrowed
  *   ret      its kernel_fd is set when there is a kernel, has_initrd when there is an initrd
  *
- * Errors: -EINVAL (it is not such a folder; the text says what it holds), -EFBIG (an initrd over 1
+ * Errors: -EINVAL (no such folder; the text lists the contents), -EFBIG (an initrd over 1
  * GiB), -EACCES (a link leads out of the store), and those of image/image.h, image/image_ext4.h,
  * image/kernel.h.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What may change a flake before it is built: pre-build.sh and --update-hash. */
+/* The steps that may change a flake before the build: pre-build.sh and --update-hash. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -47,7 +47,7 @@ static int run_pre_build(const struct nix_flake *f, struct mvm_error *err)
 	return 0;
 }
 
-/* Build until no hash is wrong any more, each time with the one that Nix found. */
+/* Build until no hash is wrong any more.  Each round takes the hash that Nix found. */
 static int build_with_hashes(const struct nix_flake *f, const char *what,
 			     struct nix_hash_edit *edit, struct mvm_error *err)
 {
@@ -73,8 +73,8 @@ static int build_with_hashes(const struct nix_flake *f, const char *what,
 }
 
 /*
- * Hold back what would end this process; *ret_old is how signals were.  Returns a descriptor that
- * is readable once one has come, or -errno.
+ * Block the signals that would end this process; *ret_old gets the earlier mask.  Returns a
+ * descriptor that is readable once such a signal has come, or -errno.
  */
 static int hold_signals(sigset_t *ret_old)
 {
@@ -84,7 +84,8 @@ static int hold_signals(sigset_t *ret_old)
 
 	(void)sigemptyset(&set);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(ends); i++) {
-		/* one that is ignored, as by nohup(1), ends nothing; but blocked it would come */
+		/* an ignored signal, as by nohup(1), ends nothing; blocked, it would reach the
+		 * descriptor */
 		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
 			(void)sigaddset(&set, ends[i]);
 	}
@@ -95,8 +96,8 @@ static int hold_signals(sigset_t *ret_old)
 	return r ? -r : TAKE_FD(fd);
 }
 
-/* As build_with_hashes(), and flake.nix is put back unless it succeeds, be it a signal that ends
- * it: that one takes its course afterwards. */
+/* Run build_with_hashes(), and put flake.nix back unless it succeeds.  A signal that ends the build
+ * takes effect after that. */
 static int build_or_restore(struct nix_flake *f, const char *what, struct nix_hash_edit *edit,
 			    struct mvm_error *err)
 {

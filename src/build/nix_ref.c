@@ -69,7 +69,7 @@ static const char *local_path(const char *flake)
 	return flake[0] == '/' ? flake : NULL;
 }
 
-/* Whether every version of Nix takes a path as it is, in paths and in URLs. */
+/* Does every version of Nix read a path literally, both as a path and in a URL? */
 static bool is_plain(const char *path)
 {
 	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -77,7 +77,7 @@ static bool is_plain(const char *path)
 	return !path[strspn(path, plain)];
 }
 
-/* What follows the path: "?dir=..." or nothing. */
+/* The rest behind the path: "?dir=..." or nothing. */
 static const char *query_of(const struct nix_ref *r)
 {
 	return r->flake + strcspn(r->flake, "?");
@@ -135,7 +135,7 @@ static int find_folder(struct nix_ref *r, struct mvm_error *err)
 	return r->folder && r->arg ? 0 : mvm_error_oom(err);
 }
 
-/* How long the path of the repository is that a folder lies in; 0: in none. */
+/* The length of the path to the repository that holds a folder; 0: none does. */
 static size_t git_root(const char *path)
 {
 	for (size_t len = strlen(path); len > 0;) {

@@ -2,7 +2,7 @@
 #ifndef BUILD_NIX_REF_H
 #define BUILD_NIX_REF_H
 
-/* What a Nix flake reference says, and which attribute of the flake a template wants. */
+/* Parse Nix flake references, and name the attribute of a flake that a template means. */
 
 #include <stdbool.h>
 
@@ -12,10 +12,10 @@
 
 struct nix_ref {
 	char *flake;	 /* the reference without its fragment, for people */
-	char *arg;	 /* the same for Nix */
-	char *attribute; /* what follows '#'; NULL when nothing does */
+	char *arg;	 /* the reference without its fragment, as nix takes it */
+	char *attribute; /* the text behind '#'; NULL: none */
 	/* of a flake on this machine; else NULL */
-	char *path;   /* what the reference names */
+	char *path;   /* the path in the reference */
 	char *folder; /* where flake.nix is: the path, or its "dir" */
 	char *git;    /* the git repository, when Nix gets its path with escapes; else NULL */
 	bool by_name; /* the path has only bytes that each Nix takes in each reference */
@@ -56,7 +56,7 @@ void nix_system(char ret[NIX_SYSTEM_SIZE]);
  * whether memory ran out. */
 void nix_candidates(const char *role, const char *profile, struct strv *ret);
 
-/* The first candidate among the names that there are; NULL: none is. */
+/* The first candidate that is one of the names; NULL: none is. */
 const char *nix_choose(const struct strv *candidates, const struct strv *names);
 
 /* "<flake>#packages.<system>", and with a name the package; NULL when out of memory. */

@@ -54,7 +54,7 @@ int nix_metadata_parse(const char *text, size_t len, struct nix_metadata *ret,
 		return r;
 	json_root(&root, METADATA, doc);
 	r = json_get_object(&root, "locked", JSON_OPTIONAL, &locked, err);
-	if (r == 0) /* what cannot be locked is described as it was resolved */
+	if (r == 0) /* a source that Nix cannot lock has this description only */
 		r = json_get_object(&root, "resolved", JSON_REQUIRED, &locked, err);
 	if (r >= 0)
 		r = json_get_string(&locked, "narHash", JSON_NULLABLE, &m.identity, err);

@@ -2,8 +2,8 @@
 #ifndef BUILD_NIX_REPORT_H
 #define BUILD_NIX_REPORT_H
 
-/* What the nix command prints with --json, read into structs.  All texts are bounded by the
- * caller; everything that is wrong with one is -EBADMSG. */
+/* Parse the --json output of nix commands.  The caller bounds all texts; any fault of a text is
+ * -EBADMSG. */
 
 #include <mvm/digest.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ struct nix_metadata {
 	char *dir;	 /* the flake's folder in its source; NULL: the source itself */
 	char *identity;	 /* narHash, else revision, of the source; NULL when it has neither */
 	char *locks;	 /* Nix's report of the locks, sorted compact JSON */
-	bool has_inputs; /* there is something to lock */
+	bool has_inputs; /* the flake has inputs to lock */
 	bool is_commit;	 /* the source is a revision, without changes to it */
 };
 

@@ -97,7 +97,7 @@ static void follow_lines(struct run *run, const char *data, size_t len)
 }
 
 /*
- * Drop what builders say to a terminal: ESC [ parameters letter, or ESC and one letter (Source:
+ * Drop terminal sequences of builders: ESC [ parameters letter, or ESC and one letter (Source:
  * ECMA-48, 5.4).  Tabs become spaces.  In place; returns the new length.
  */
 static size_t plain_text(struct run *run, char *data, size_t len)
@@ -123,7 +123,7 @@ static void take_errors(struct run *run, char *data, size_t len)
 	struct strbuf *errors = &run->result->errors;
 
 	if (run->nix->log_fd >= 0 && run->logged < NIX_LOG_MAX) {
-		/* a full disk shows where it matters; the build goes on without its log */
+		/* the build goes on without its log: a full disk fails it elsewhere */
 		(void)file_write_all(run->nix->log_fd, data, len);
 		run->logged += len;
 	}
@@ -142,7 +142,7 @@ static void take_output(struct run *run, const char *data, size_t len)
 		strbuf_add(&run->result->out, data, len);
 }
 
-/* Read what is there now. */
+/* Read the bytes that have arrived. */
 static void drain(struct stream *s)
 {
 	char buf[16384];
@@ -206,7 +206,7 @@ static void close_stream(struct stream *s)
 		(void)close(s->fd); /* only read from */
 }
 
-/* To the end of the child: a helper it leaves behind may hold the pipes open for ever. */
+/* Read until the child ends, not the pipes: a helper that it leaves may hold them open for ever. */
 static int follow(struct run *run, struct loop *loop, struct process *child)
 {
 	AUTO(loop_source) end = NULL;
@@ -318,8 +318,8 @@ int nix_run(const struct nix *n, const char *const *args, int cwd_fd, struct nix
 	strv_add(&argv, n->program);
 	strv_add(&argv, "--extra-experimental-features");
 	strv_add(&argv, "nix-command flakes");
-	/* Nix refuses to build as root for a group that is not there; a container has no other
-	 * users to build as */
+	/* as root, Nix refuses to build when its group of build users is missing; a container has
+	 * no other users */
 	if (geteuid() == 0 && !getgrnam("nixbld")) {
 		strv_add(&argv, "--option");
 		strv_add(&argv, "build-users-group");
