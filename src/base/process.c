@@ -72,6 +72,17 @@ static int place_fds(struct child_plan *plan)
 	return 0;
 }
 
+/* The parent of a PID namespace's first process has no number there.  But it alone reads reports.
+ */
+static bool is_orphan(const struct child_plan *plan)
+{
+	struct pollfd pfd = { .fd = plan->report_fd };
+	pid_t parent = getppid();
+	if (parent != 0)
+		return parent != plan->parent;
+	return poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLERR);
+}
+
 static int become_child(struct child_plan *plan)
 {
 	const struct process_spec *spec = plan->spec;
@@ -81,7 +92,7 @@ static int become_child(struct child_plan *plan)
 	if (spec->flags & PROCESS_DIE_WITH_PARENT) {
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 			return -errno;
-		if (getppid() != plan->parent)
+		if (is_orphan(plan))
 			return -ESRCH; /* it died before we asked to be told */
 	}
 	if (spec->flags & PROCESS_DETACH) {
@@ -97,6 +108,8 @@ static int become_child(struct child_plan *plan)
 	if (spec->cwd_fd != AT_FDCWD && fchdir(spec->cwd_fd) < 0)
 		return -errno;
 	r = place_fds(plan);
+	if (r == 0 && spec->before_exec)
+		r = spec->before_exec(spec->in_child_arg);
 	if (r < 0)
 		return r;
 	(void)execve(plan->path, spec->argv, spec->env ? spec->env : environ);
@@ -177,6 +190,7 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
+		(void)close(report_read); /* or nobody could tell that the parent has gone */
 		int code = become_child(&plan);
 		if (code < 0)
 			(void)!write(plan.report_fd, &code, sizeof(code));
