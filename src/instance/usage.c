@@ -39,6 +39,15 @@ static uint64_t written(const char *smaps)
 	return rollup(smaps, "\nPrivate_Dirty") + rollup(smaps, "\nSwap:");
 }
 
+/* What proc_pid_statm(5) calls resident but not shared: a supervisor lets only root see more. */
+static uint64_t anonymous(const char *statm)
+{
+	unsigned long long size, resident, shared;
+	if (sscanf(statm, "%llu %llu %llu", &size, &resident, &shared) != 3 || shared > resident)
+		return 0;
+	return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* utime and stime, fields 14 and 15 of proc_pid_stat(5); the name before them may hold anything
  * but ends with the last ')'. */
 static uint64_t cpu_ns(const char *stat)
@@ -74,7 +83,7 @@ void usage_read(pid_t vmm_pid, pid_t supervisor_pid, int dir_fd, struct usage *r
 {
 	AUTO_FREE char *stat = vmm_pid > 0 ? read_proc(vmm_pid, "stat") : NULL;
 	AUTO_FREE char *maps = vmm_pid > 0 ? read_proc(vmm_pid, "smaps_rollup") : NULL;
-	AUTO_FREE char *own = supervisor_pid > 0 ? read_proc(supervisor_pid, "smaps_rollup") : NULL;
+	AUTO_FREE char *own = supervisor_pid > 0 ? read_proc(supervisor_pid, "statm") : NULL;
 
 	*ret = (struct usage){ .disk_bytes = disk_bytes(dir_fd) };
 	if (stat)
@@ -85,5 +94,5 @@ void usage_read(pid_t vmm_pid, pid_t supervisor_pid, int dir_fd, struct usage *r
 					   rollup(maps, "\nPrivate_Clean");
 	}
 	if (own)
-		ret->supervisor_private_bytes = written(own);
+		ret->supervisor_private_bytes = anonymous(own);
 }
