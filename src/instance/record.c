@@ -184,6 +184,7 @@ static const struct field record[] = {
 	FIELD_STRING(record, volumes_note, FIELD_SPARSE),
 	FIELD_BOOL(record, remove_at_end, FIELD_REQUIRED),
 	FIELD_SIZE(record, log_max_bytes, FIELD_REQUIRED),
+	FIELD_TEXT(record, isolation),
 	FIELD_TEXT(record, cgroup),
 	FIELD_TEXT(record, cgroup_limits),
 	FIELD_TEXT(record, boot_id),

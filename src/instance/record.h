@@ -136,6 +136,7 @@ struct record {
 	char *volumes_note;   /* what the last copy of its volumes left out; NULL: nothing */
 	bool has_exit_code;   /* it has ended, or its workload has */
 	unsigned exit_code;   /* the workload's: 128 and the signal that ended it */
+	char *isolation;      /* vmm_isolation_text(), of its VMM; NULL: it has none */
 	char *cgroup;	      /* path below the cgroup2 mount; NULL: it has none of its own */
 	char *cgroup_limits;  /* "memory cpu pids", as far as they could be set */
 

@@ -63,6 +63,7 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	r->vmm_pid = r->supervisor_pid = 0;
 	r->stopping = false;
 	confine_end(r->cgroup);
+	free(TAKE_PTR(r->isolation));
 	free(TAKE_PTR(r->cgroup));
 	free(TAKE_PTR(r->cgroup_limits));
 	(void)unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0); /* nobody listens there */

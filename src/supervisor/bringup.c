@@ -75,6 +75,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 			 int64_t deadline_ns, struct mvm_error *err)
 {
 	struct record *rec = &s->record;
+	char isolation[VMM_ISOLATION_TEXT_SIZE];
 	AUTO_DONE(vmm_probe) probe = { 0 };
 	int r = vmm_backend_probe(ops, s->given->fd[SUPERVISOR_FD_CACHE], &probe, err);
 	if (r < 0)
@@ -124,6 +125,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 		(void)snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s",
 			       rec->hostname);
 	rec->vmm_pid = s->machine.vmm->process.pid;
+	set_string(&rec->isolation, vmm_isolation_text(s->machine.vmm->isolation, isolation));
 	s->machine.agent.on_frame = clients_on_guest_frame;
 	s->machine.agent.on_broken = on_agent_broken;
 	s->machine.agent.arg = &s->clients;

@@ -53,6 +53,7 @@ void put_away(struct supervisor *s)
 	s->record.vmm_pid = 0;
 	s->record.health = RECORD_HEALTH_NONE;
 	confine_end(s->record.cgroup);
+	set_string(&s->record.isolation, NULL);
 	set_string(&s->record.cgroup, NULL);
 	set_string(&s->record.cgroup_limits, NULL);
 }

@@ -112,6 +112,7 @@ static void take_record(struct supervisor *s, struct record *wanted)
 	wanted->folder_inode = s->record.folder_inode;
 	wanted->supervisor_pid = s->record.supervisor_pid;
 	wanted->vmm_pid = s->record.vmm_pid;
+	set_string(&wanted->isolation, s->record.isolation);
 	wanted->data_disk.reflinked = s->record.data_disk.reflinked;
 	record_done(&s->record);
 	s->record = *wanted;

@@ -162,21 +162,36 @@ void doctor_network(struct doctor *d)
 	}
 }
 
+/* What holds a VMM that is broken into; every usable backend is told of, in one line. */
 void doctor_isolation(struct doctor *d)
 {
+	AUTO_DONE(strbuf) said = { 0 };
+	const char *mend = NULL;
 	for (size_t i = 0; vmm_backends[i]; i++) {
 		AUTO_DONE(vmm_probe) p = { 0 };
-		const char *how = NULL;
+		const char *obstacle = NULL;
+		char text[VMM_ISOLATION_TEXT_SIZE];
 		probe(d, vmm_backends[i], &p);
 		if (!p.usable)
 			continue;
-		bool confined = vmm_backends[i]->confines(
-			&p, store_dir(d->mvm->store, STORE_INSTANCES), &how);
-		doctor_add(d, "isolation", confined ? MVM_CHECK_OK : MVM_CHECK_WARN,
-			   confined ? NULL : "run mvm as an ordinary user", "%s%s",
-			   confined ? "" : "VMs run as root: ", how);
-		return;
+		unsigned isolation = vmm_backends[i]->confines(
+			&p, store_dir(d->mvm->store, STORE_INSTANCES), &obstacle);
+		bool as_root = geteuid() == 0 && !(isolation & VMM_ISOLATION_USER);
+		strbuf_addf(&said, "%s%s: %s%s%s%s", said.len ? "; " : "", vmm_backends[i]->name,
+			    vmm_isolation_text(isolation, text), obstacle ? ", not more: " : "",
+			    as_root ? "VMs run as root: " : "", obstacle ? obstacle : "");
+		const char *set = getenv("MVM_ISOLATION");
+		if (obstacle && str_eq(set, "off"))
+			mend = "unset MVM_ISOLATION";
+		else if (obstacle)
+			mend = as_root ? "run mvm as an ordinary user"
+				       : "run mvm on a host whose kernel allows user namespaces";
 	}
+	if (said.failed)
+		d->failed = true;
+	else if (said.len)
+		doctor_add(d, "isolation", mend ? MVM_CHECK_WARN : MVM_CHECK_OK, mend, "%s",
+			   said.data);
 }
 
 void doctor_helpers(struct doctor *d)

@@ -79,12 +79,12 @@ bool lend_is_possible(void)
 	return pid > 0 && status == 0;
 }
 
-int lend_in_child(const struct lend *l)
+int lend_in_child(int report_fd)
 {
 	AUTO_CLOSE int fd = listen_to_opens();
 	if (fd < 0)
 		return 0;
-	int r = sock_send_fd(l->theirs, "", 1, fd);
+	int r = sock_send_fd(report_fd, "", 1, fd);
 	return r < 0 ? r : 1;
 }
 

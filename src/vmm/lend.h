@@ -58,10 +58,13 @@ int lend_open(struct lend *l, int dir_fd, const char *name, const char *path);
 
 /*
  * In the child: ask from now on.  It gets PR_SET_NO_NEW_PRIVS.  Only system calls.
+ *
+ *   report_fd  the lend's `theirs`, or a copy of it
+ *
  * Returns 1, 0 where the kernel or a container does not let us (the child opens everything itself),
  * or -errno when it would ask nobody.
  */
-int lend_in_child(const struct lend *l);
+int lend_in_child(int report_fd);
 
 /*
  * Answer from the loop, once the child has been started.

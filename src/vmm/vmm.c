@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +28,20 @@ void vmm_probe_done(struct vmm_probe *p)
 	free(p->state_format);
 	free(p->accel_reason);
 	*p = (struct vmm_probe){ 0 };
+}
+
+const char *vmm_isolation_text(unsigned isolation, char ret[VMM_ISOLATION_TEXT_SIZE])
+{
+	static const char *const names[] = { "user",	"jailer",   "namespaces",
+					     "network", "landlock", "syscalls" };
+	size_t len = 0;
+	(void)snprintf(ret, VMM_ISOLATION_TEXT_SIZE, "none");
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		if (isolation & 1u << i)
+			len += (size_t)snprintf(ret + len, VMM_ISOLATION_TEXT_SIZE - len, "%s%s",
+						len ? " " : "", names[i]);
+	}
+	return ret;
 }
 
 int vmm_backend_find(const char *name, const struct vmm_ops **ret, struct mvm_error *err)

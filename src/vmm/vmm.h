@@ -50,6 +50,20 @@ struct vmm_caps {
 	uint32_t clone_least_mib;    /* memory that no clone that answers does without */
 };
 
+/* What is between a VMM that is broken into and the host; see doc/isolation.md. */
+enum vmm_isolation {
+	VMM_ISOLATION_USER = 1u << 0,	    /* a uid that no other process has */
+	VMM_ISOLATION_JAILER = 1u << 1,	    /* Firecracker's: a folder for its root, cgroup, ids */
+	VMM_ISOLATION_NAMESPACES = 1u << 2, /* mount with an empty root, PID, IPC, UTS, cgroup */
+	VMM_ISOLATION_NETWORK = 1u << 3,    /* no network, or one of its own */
+	VMM_ISOLATION_LANDLOCK = 1u << 4,
+	VMM_ISOLATION_SYSCALLS = 1u << 5, /* an allow-list */
+};
+
+/* The names of the set ones, "user namespaces landlock"; "none".  Returns ret. */
+#define VMM_ISOLATION_TEXT_SIZE 80u
+const char *vmm_isolation_text(unsigned isolation, char ret[VMM_ISOLATION_TEXT_SIZE]);
+
 enum vmm_memory {
 	VMM_MEMORY_PRIVATE, /* anonymous: an ordinary cold boot */
 	VMM_MEMORY_CAPTURE, /* backed by the new file memory_name: a boot that will be captured */
@@ -141,10 +155,10 @@ struct vmm_ops {
 	 * can.  Static text.  Optional: where there is user networking there is no obstacle. */
 	const char *(*network_obstacle)(void);
 
-	/* Is a VMM process that this user starts kept from what is the user's, as far as the
-	 * backend can?  *ret_how: static text, how, or why it runs as root.  dir_fd: where VMs have
-	 * their folders. */
-	bool (*confines)(const struct vmm_probe *probe, int dir_fd, const char **ret_how);
+	/* What keeps a VMM process that this user starts, for a VM without a network, from what is
+	 * the user's: bits of enum vmm_isolation.  *ret_obstacle: static text, why it is not more;
+	 * NULL when it is all that the backend can.  dir_fd: where VMs have their folders. */
+	unsigned (*confines)(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle);
 
 	/* The whole kernel command line for a config, the template's additions at its end. */
 	int (*cmdline)(const struct vmm_probe *probe, const struct vmm_config *config,
@@ -198,6 +212,7 @@ struct vmm {
 	char *name;
 	enum vmm_state state;
 	enum vmm_memory memory;
+	unsigned isolation; /* bits of enum vmm_isolation, as the process has them */
 	struct process process;
 	int exit_status;    /* wait status once VMM_ENDED */
 	bool guest_stopped; /* the guest itself asked for power-off or reboot */

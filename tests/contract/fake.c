@@ -287,12 +287,12 @@ static int fake_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct m
 	return r;
 }
 
-static bool fake_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
+static unsigned fake_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle)
 {
 	(void)probe;
 	(void)dir_fd;
-	*ret_how = "nothing to confine";
-	return true;
+	*ret_obstacle = NULL; /* there is nothing to confine */
+	return 0;
 }
 
 const struct vmm_ops vmm_fake = {

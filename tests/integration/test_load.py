@@ -73,20 +73,24 @@ class Load(guests.TestCase):
         os.chmod(self.path("flags"), 0o777)
         return self.path("flags")
 
+    def stand_in(self, text):
+        """A program that runs in place of QEMU, and may do more than QEMU may."""
+        return {"MVM_QEMU": self.write("qemu", text, 0o755), "MVM_ISOLATION": "off"}
+
     def test_a_guest_that_is_to_be_captured_is_booted_again_when_it_found_no_timer(self):
         self.own_data()
-        qemu = self.write("qemu", PANICS_ONCE % (PYTHON, self.flags()), 0o755)
-        self.mvm("template", "snapshot", "web-worker", env={"MVM_QEMU": qemu}, status=0)
+        env = self.stand_in(PANICS_ONCE % (PYTHON, self.flags()))
+        self.mvm("template", "snapshot", "web-worker", env=env, status=0)
         self.assertTrue(os.path.isdir(self.path("flags", "panicked")))
 
     def test_a_capture_that_no_vmm_loads_is_made_again(self):
         self.own_data()
-        qemu = self.write("qemu", REFUSES_ONCE % (self.flags(), LOAD_ERROR), 0o755)
-        done = self.mvm("template", "snapshot", "web-worker", env={"MVM_QEMU": qemu}, status=0)
+        env = self.stand_in(REFUSES_ONCE % (self.flags(), LOAD_ERROR))
+        done = self.mvm("template", "snapshot", "web-worker", env=env, status=0)
         self.assertIn(LOAD_ERROR, done.stderr)
         self.assertIn("capturing again: attempt 2 of 3", done.stderr)
         name = self.mvm_json("run", "-T", "web-worker", "-d", "--require-snapshot",
-                             env={"MVM_QEMU": qemu})["name"]
+                             env=env)["name"]
         self.assertEqual(self.exec(name, "hostname"), name + "\n")
 
     def ask_to_resume(self, snapshot, answers):

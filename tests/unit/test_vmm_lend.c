@@ -89,7 +89,7 @@ static int run(struct fixture *f, int (*what)(const struct fixture *))
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		int r = lend_in_child(&f->lend);
+		int r = lend_in_child(f->lend.theirs);
 		if (write(pair[1], "r", 1) != 1 || read(pair[1], &go, 1) != 1)
 			_exit(101);
 		_exit(r == 1 ? what(f) : 100);
@@ -153,9 +153,9 @@ static void who_is_listened_to_already_cannot_be_lent_anything(void **state)
 	prepare(&f, state);
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (lend_in_child(&f.lend) != 1)
+		if (lend_in_child(f.lend.theirs) != 1)
 			_exit(1);
-		_exit(lend_is_possible() ? 2 : lend_in_child(&f.lend));
+		_exit(lend_is_possible() ? 2 : lend_in_child(f.lend.theirs));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));

@@ -66,6 +66,9 @@ struct launch {
 	const struct vmm_config *config;
 };
 
+#define JAILED	 (VMM_ISOLATION_USER | VMM_ISOLATION_JAILER | VMM_ISOLATION_SYSCALLS)
+#define UNJAILED VMM_ISOLATION_SYSCALLS /* its own filters */
+
 /* What Firecracker is told, by the jailer if there is one. */
 static int arguments(const struct firecracker *f, struct strv *ret)
 {
@@ -219,6 +222,8 @@ static int start(struct firecracker *f, const struct vmm_config *c, int64_t dead
 			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, &f->netns, err);
 	if (r < 0)
 		return r;
+	f->vmm.isolation = (f->jail.jailer ? JAILED : UNJAILED) |
+			   (f->netns ? VMM_ISOLATION_NETWORK : 0);
 	r = fc_agent_listen(&f->agent, f->loop, f->folder.fd, c);
 	if (r == 0 && f->jail.jailer)
 		r = fc_jail_own(&f->jail, FC_AGENT_SOCKET);
@@ -329,21 +334,15 @@ static int fc_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error 
 	return act(v, FC_CTRL_ALT_DEL, deadline_ns, err);
 }
 
-static bool fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
+static unsigned fc_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle)
 {
 	AUTO_FREE char *jailer = NULL;
-	if (geteuid() != 0) {
-		*ret_how = "Firecracker runs as this user, with its seccomp filters";
-		return true;
-	}
-	if (fc_jailer_find(probe->binary, &jailer) != 1) {
-		*ret_how = getenv(FC_JAILER_ENV) ? FC_JAILER_ENV " names no jailer"
-						 : "there is no jailer beside Firecracker";
-		return false;
-	}
-	const char *obstacle = fc_jail_obstacle(probe->binary, dir_fd);
-	*ret_how = obstacle ? obstacle : "Firecracker runs in its jailer";
-	return !obstacle;
+	if (geteuid() == 0 && fc_jailer_find(probe->binary, &jailer) != 1)
+		*ret_obstacle = getenv(FC_JAILER_ENV) ? FC_JAILER_ENV " names no jailer"
+						      : "there is no jailer beside Firecracker";
+	else
+		*ret_obstacle = fc_jail_obstacle(probe->binary, dir_fd);
+	return *ret_obstacle ? UNJAILED : JAILED;
 }
 
 const struct vmm_ops vmm_firecracker = {

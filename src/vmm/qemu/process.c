@@ -83,7 +83,7 @@ static void qemu_free(struct vmm *v)
 	words_done(&q->words);
 	lend_done(&q->memory);
 	qemu_files_done(&q->files);
-	own_uid_done(&q->child.user);
+	qemu_child_done(&q->child);
 	qmp_free(q->qmp);
 	free(q->vmm.name);
 	free(q);
@@ -140,12 +140,9 @@ static int spawn_process(struct qemu *q, const struct vmm_config *c, const struc
 		 * fifth less without them */
 		.flags = PROCESS_DIE_WITH_PARENT |
 			 (c->memory == VMM_MEMORY_CLONE ? PROCESS_NO_HUGE_PAGES : 0),
-		.in_child = qemu_child_enter,
-		.in_child_arg = &q->child,
 	};
-	r = process_spawn(&spec, &q->vmm.process);
-	if (r == 0 && q->child.user.fd >= 0)
-		r = own_uid_tie(&q->child.user, q->vmm.process.pid);
+	r = qemu_child_spawn(&q->child, &spec, &q->vmm.process);
+	q->vmm.isolation = q->child.isolation;
 	return r < 0 ? start_failed(q, args->v[0], r, err) : 0;
 }
 
@@ -193,6 +190,13 @@ static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
 	r = qmp_wait_ready(q->qmp, deadline_ns, err);
 	if (r < 0)
 		return qemu_explain(q, r, deadline_ns, err);
+	/* it has all that it needs, and the guest has not run yet */
+	if (q->vmm.isolation & VMM_ISOLATION_NAMESPACES) {
+		r = box_seal(&q->child.box);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot take the host's files from QEMU: %s",
+					     strerror(-r));
+	}
 	q->vmm.spawned_ns = clock_now_ns();
 	return 0;
 }
@@ -205,6 +209,7 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 		return mvm_error_oom(err);
 	q->words = (struct words)WORDS_NONE;
 	q->child.user = (struct own_uid)OWN_UID_NONE;
+	q->child.box = (struct box)BOX_NONE;
 	qemu_files_init(&q->files);
 	q->memory = (struct lend)LEND_NONE;
 	q->loop = loop;

@@ -6,12 +6,13 @@
  * The QEMU backend: `qemu-system-x86_64 -M microvm`, with KVM or TCG.
  *
  * args.c decides what QEMU is told, probe.c what it is, process.c starts and ends it, user.c says
- * as whom it runs, files.c gives it its files, migrate.c saves and loads its device state.  QEMU
- * inherits connected sockets for its control protocol, the agent's port and the console, so that
- * nothing has a path and nothing needs to be polled for.
+ * as whom it runs, walls.c what it may do, files.c gives it its files, migrate.c saves and loads
+ * its device state.  QEMU inherits connected sockets for its control protocol, the agent's port and
+ * the console, so that nothing has a path and nothing needs to be polled for.
  */
 
 #include "net/qmp.h"
+#include "vmm/box.h"
 #include "vmm/lend.h"
 #include "vmm/uid.h"
 #include "vmm/vmm.h"
@@ -81,13 +82,29 @@ void qemu_files_done(struct qemu_files *f);
 struct qemu_child {
 	struct own_uid user; /* none: it runs as we do */
 	gid_t group;	     /* may use /dev/kvm; 0: it needs none */
-	bool binds_ports;
+	unsigned isolation;  /* enum vmm_isolation: what it is to have */
+	bool network, kvm, captures;
+	unsigned vcpus;
+	char *prefix;		   /* of the folders that have QEMU's libraries and firmware */
+	const char *binary;	   /* borrowed */
+	uint64_t file_max_bytes;   /* no file that it writes may be longer */
 	const struct lend *memory; /* NULL: it opens all that it may */
+	int lend_fd;		   /* in the child: where lend_in_child() reports to */
+	struct box box;
 };
 int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 		    const struct vmm_config *config, struct mvm_error *err);
-int qemu_child_enter(void *child); /* for process_spec.in_child */
-bool qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how);
+void qemu_child_done(struct qemu_child *child);
+/* process_spawn() as that user, in namespaces if it is to have them and the host lets us; isolation
+ * says afterwards. */
+int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec,
+		     struct process *ret);
+unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle);
+
+/* walls.c: for process_spec.before_exec, what QEMU may open, use up and ask of the kernel. */
+int qemu_walls_enter(void *child);
+/* What of enum vmm_isolation that is, here. */
+unsigned qemu_walls(void);
 
 /* probe.c */
 int qemu_probe(struct vmm_probe *ret, struct mvm_error *err);

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* As whom QEMU runs: as a uid of its own where mvm is run by root, else as we do. */
+/*
+ * As whom QEMU runs and where: as a uid of its own where mvm is run by root, else as we do; and in
+ * namespaces, with an empty root from the moment on at which it has started.
+ */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "vmm/privilege.h"
 #include "vmm/qemu/qemu.h"
 
-#define KVM_DEVICE "/dev/kvm"
+#define KVM_DEVICE    "/dev/kvm"
+#define ISOLATION_ENV "MVM_ISOLATION"
+#define OUT_OF_WAY    512 /* more than any descriptor that QEMU is given */
 
 /* Why QEMU cannot run as another user than root; NULL if it can. */
 static const char *find_obstacle(const struct vmm_probe *probe)
@@ -21,17 +30,63 @@ static const char *find_obstacle(const struct vmm_probe *probe)
 	return NULL;
 }
 
-bool qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_how)
+/* For whoever has to look at QEMU with a debugger, or runs another program in its place. */
+static bool is_switched_off(void)
+{
+	return str_eq(getenv(ISOLATION_ENV), "off");
+}
+
+/* A user of its own is in nobody's user namespace: it may have to bind ports of the host's. */
+static unsigned box_flags(bool alone, bool network)
+{
+	return (alone ? 0 : BOX_NEW_USER) | (network ? BOX_NAMES : BOX_NO_NETWORK);
+}
+
+unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle)
 {
 	(void)dir_fd;
-	if (geteuid() != 0) {
-		*ret_how = "QEMU runs as this user, in its seccomp sandbox";
-		return true;
+	bool root = geteuid() == 0;
+	const char *obstacle = root ? find_obstacle(probe) : NULL;
+	bool alone = root && !obstacle;
+	unsigned isolation = alone ? VMM_ISOLATION_USER : 0;
+	if (is_switched_off()) {
+		*ret_obstacle = ISOLATION_ENV " is off";
+		return isolation;
 	}
-	const char *obstacle = find_obstacle(probe);
-	*ret_how = obstacle ? obstacle
-			    : "each QEMU runs as a user of its own, in its seccomp sandbox";
-	return !obstacle;
+	isolation |= qemu_walls();
+	if (box_is_possible(box_flags(alone, false)))
+		isolation |= VMM_ISOLATION_NAMESPACES | VMM_ISOLATION_NETWORK;
+	else if (!obstacle)
+		obstacle = "this host refuses namespaces to this user";
+	if (!obstacle && !(isolation & VMM_ISOLATION_LANDLOCK))
+		obstacle = "this kernel has no Landlock";
+	*ret_obstacle = obstacle;
+	return isolation;
+}
+
+static uint64_t longest_file(const struct vmm_config *c)
+{
+	uint64_t longest = (uint64_t)256 << 20; /* device state; it is far shorter */
+	struct stat st;
+	const struct vmm_drive *own = vmm_own_drive(c);
+	if (own && fstatat(c->own_dir_fd, own->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (uint64_t)st.st_size > longest)
+		longest = (uint64_t)st.st_size;
+	if (c->memory == VMM_MEMORY_CAPTURE && (uint64_t)c->mem_mib << 20 > longest)
+		longest = (uint64_t)c->mem_mib << 20;
+	return longest;
+}
+
+/* PREFIX/bin/qemu has its files in PREFIX/lib, PREFIX/share, ... */
+static char *prefix_of(const char *binary)
+{
+	char *prefix = strdup(binary);
+	for (int i = 0; prefix && i < 2; i++) {
+		char *slash = strrchr(prefix, '/');
+		if (slash)
+			*slash = '\0';
+	}
+	return prefix;
 }
 
 int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
@@ -42,25 +97,66 @@ int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 		if (r < 0)
 			return mvm_error_set(err, r, "cannot find a user for QEMU: %s",
 					     strerror(-r));
+		child->isolation = VMM_ISOLATION_USER;
 	}
+	child->kvm = probe->accel == VMM_ACCEL_KVM;
 	/* that there is one was looked at above; without it QEMU says that it may not open it */
-	if (probe->accel == VMM_ACCEL_KVM)
+	if (child->kvm)
 		(void)own_uid_device_group(KVM_DEVICE, &child->group);
-	child->binds_ports = c->network;
+	child->network = c->network;
+	child->captures = c->memory == VMM_MEMORY_CAPTURE;
+	child->vcpus = c->vcpus;
+	child->file_max_bytes = longest_file(c);
+	child->binary = probe->binary;
+	child->prefix = prefix_of(probe->binary);
+	if (!child->prefix)
+		return mvm_error_oom(err);
+	if (!is_switched_off())
+		child->isolation |= qemu_walls() | VMM_ISOLATION_NAMESPACES |
+				    (c->network ? 0 : VMM_ISOLATION_NETWORK);
 	return 0;
 }
 
-int qemu_child_enter(void *arg)
+void qemu_child_done(struct qemu_child *child)
 {
-	const struct qemu_child *child = arg;
-	bool alone = child->user.fd >= 0;
+	box_done(&child->box);
+	own_uid_done(&child->user);
+	free(TAKE_PTR(child->prefix));
+}
+
+static int enter(void *arg)
+{
+	struct qemu_child *child = arg;
 	if (child->memory) {
-		int r = lend_in_child(child->memory);
-		if (r < 0 || (r == 0 && alone))
-			return r < 0 ? r : -EOPNOTSUPP; /* that user could not open it */
+		child->lend_fd = fcntl(child->memory->theirs, F_DUPFD_CLOEXEC, OUT_OF_WAY);
+		if (child->lend_fd < 0)
+			return -errno;
 	}
 	/* every file is a descriptor, and no other user gets to our folders */
 	if (chdir("/") < 0)
 		return -errno;
-	return alone ? own_uid_become(&child->user, child->group, child->binds_ports) : 0;
+	return child->user.fd >= 0 ? own_uid_become(&child->user, child->group, child->network) : 0;
+}
+
+int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec, struct process *ret)
+{
+	struct process_spec own = *spec;
+	char *const no_env[] = { NULL };
+	bool alone = child->user.fd >= 0;
+	int r = -ENOTSUP;
+	own.in_child = enter;
+	own.before_exec = qemu_walls_enter;
+	own.in_child_arg = child;
+	if (!is_switched_off())
+		own.env = no_env;
+	if (child->isolation & VMM_ISOLATION_NAMESPACES)
+		r = box_spawn(&child->box, box_flags(alone, child->network), &own, ret);
+	if (r != -ENOTSUP)
+		return r;
+	box_done(&child->box);
+	child->isolation &= ~(unsigned)(VMM_ISOLATION_NAMESPACES | VMM_ISOLATION_NETWORK);
+	r = process_spawn(&own, ret);
+	/* a process that is the first of its PID namespace cannot be killed so, and needs not: it
+	 * may not change what kills it with its parent */
+	return r == 0 && alone ? own_uid_tie(&child->user, ret->pid) : r;
 }
