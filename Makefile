@@ -5,7 +5,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 PREFIX ?= /usr/local
 
-.PHONY: all deps check check-fast check-long demo bench install lint dist clean help
+.PHONY: all deps check check-fast check-long fuzz demo bench install lint dist clean help
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## build mvm in build/ (the program is build/mvm), no tests
@@ -26,6 +26,10 @@ check-fast: ## the unit tests alone: under a minute once built, and no guest
 
 check-long: ## the tests that take too long for every change
 	@BUILD=$(BUILD) scripts/check long
+
+fuzz: ## look for inputs that crash the parsers: MINUTES=1 for each target, TARGETS="wire qmp"
+	@scripts/install-deps build test fuzz
+	@BUILD=$(BUILD) scripts/fuzz -s $$(($(or $(MINUTES),1) * 60)) $(TARGETS)
 
 demo: ## the main job on a real guest, step by step
 	@scripts/install-deps build demo

@@ -2,7 +2,8 @@
 /*
  * What a host may send to the agent about streams that are open: a command, one on a terminal and a
  * check that waits.  The input becomes frames of any type but CALL, since the agent would do what a
- * call says (fuzz_wire reads those): type and stream, length, payload.
+ * call says (fuzz_wire reads those): type and stream, length, payload.  The programs are
+ * fake_children.h's.
  */
 #include <assert.h>
 #include <endian.h>
@@ -10,15 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent.h"
 #include "base/sock.h"
+#include "fake_children.h"
 #include "net/agent.h"
 #include "net/wire.h"
 #include "serve.h"
 
+#define TURNS	       8	   /* of the agent's loop */
 #define INPUT_MAX_USED (16u << 10) /* with its headers it fits into the socket */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -60,6 +62,25 @@ static void put_input(struct strbuf *b, const uint8_t *data, size_t size)
 	}
 }
 
+/* The host: it reads what comes, and goes once everything has had its turns. */
+struct host {
+	int fd;
+	unsigned turns;
+	struct loop_source *timer;
+};
+
+static void on_turn(void *arg)
+{
+	struct host *h = arg;
+	char chunk[65536];
+	while (recv(h->fd, chunk, sizeof(chunk), MSG_DONTWAIT) > 0)
+		;
+	if (++h->turns == TURNS)
+		(void)shutdown(h->fd, SHUT_WR);
+	else
+		loop_source_arm(h->timer, 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct agent a;
@@ -67,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > INPUT_MAX_USED || sock_pair(fds) < 0)
 		return 0;
+	struct host host = { .fd = fds[1] };
 	AUTO_DONE(strbuf) frames = { 0 };
 	put_call(&frames, 1, CALL_EXEC, "cat", false);
 	put_call(&frames, 2, CALL_EXEC, "cat", true);
@@ -74,16 +96,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	put_input(&frames, data, size);
 	/* at once: it has room for so many bytes, but not for so many pieces */
 	assert(send(fds[1], frames.data, frames.len, MSG_DONTWAIT) == (ssize_t)frames.len);
-	(void)shutdown(fds[1], SHUT_WR); /* the host has gone */
 
 	assert(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
 	assert(agent_init(&a, fds[0]) == 0);
 	a.port_is_vsock = true; /* a connection that has gone is not waited for */
 	a.configured = true;
+	fake_children_begin(a.loop);
+	assert(loop_add_timer(a.loop, 0, on_turn, &host, &host.timer) == 0);
 	assert(agent_serve(&a) < 0);
+	loop_source_free(host.timer);
+	fake_children_end();
 	agent_done(&a);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
 	(void)close(fds[1]);
 	return 0;
 }

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fake_children.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/own.h"
+#include "child.h"
+
+#define FIRST_PID (1 << 22) /* no process has this one or a higher one */
+
+struct fake {
+	struct fake *next;
+	struct children *children;
+	struct child *child;
+	pid_t pid;
+	int in, out;
+	int status; /* as in wait(2), once the timer is armed */
+	struct loop_source *input, *end;
+};
+
+static struct loop *loop;
+static struct fake *list;
+static pid_t next_pid = FIRST_PID;
+
+int __wrap_child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn fn,
+		       void *arg, struct child *ret, struct mvm_error *err);
+int __wrap_kill(pid_t pid, int sig);
+
+static void release(struct fake *f)
+{
+	loop_source_free(f->input);
+	loop_source_free(f->end);
+	(void)close(f->in);
+	(void)close(f->out);
+	free(f);
+}
+
+/* Like children_reap(), for the one. */
+static void on_end(void *arg)
+{
+	struct fake *f = arg;
+	struct fake **here = &list;
+	struct child **at = &f->children->list;
+	struct child *child = f->child;
+	int status = f->status;
+	pid_t pid = f->pid;
+
+	while (*here != f)
+		here = &(*here)->next;
+	*here = f->next;
+	while (*at && *at != child)
+		at = &(*at)->next;
+	release(f);
+	if (!*at || child->pid != pid)
+		return; /* forgotten meanwhile */
+	*at = child->next;
+	child->pid = 0;
+	child->on_exit(child->arg, status);
+}
+
+static void end_soon(struct fake *f, int status)
+{
+	f->status = status;
+	loop_source_arm(f->end, 0);
+}
+
+static void on_input(void *arg, uint32_t events)
+{
+	struct fake *f = arg;
+	char chunk[4096];
+	ssize_t n = read(f->in, chunk, sizeof(chunk));
+	(void)events;
+	if (n > 0) {
+		(void)!write(f->out, chunk, (size_t)n); /* what finds no room is lost */
+	} else if (n == 0 || errno != EAGAIN) {
+		loop_source_free(f->input);
+		f->input = NULL;
+		end_soon(f, 0);
+	}
+}
+
+int __wrap_child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn fn,
+		       void *arg, struct child *ret, struct mvm_error *err)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	(void)err;
+	if (!f)
+		abort();
+	*f = (struct fake){
+		.next = list,
+		.children = c,
+		.child = ret,
+		.pid = next_pid++,
+		.in = fcntl(spec->fds[0], F_DUPFD_CLOEXEC, 0),
+		.out = fcntl(spec->fds[1], F_DUPFD_CLOEXEC, 0),
+	};
+	if (f->in < 0 || f->out < 0 || fcntl(f->in, F_SETFL, O_NONBLOCK) < 0 ||
+	    fcntl(f->out, F_SETFL, O_NONBLOCK) < 0 ||
+	    loop_add_timer(loop, DEADLINE_NONE, on_end, f, &f->end) < 0)
+		abort();
+	list = f;
+	*ret = (struct child){ .next = c->list, .pid = f->pid, .on_exit = fn, .arg = arg };
+	c->list = ret;
+	/* epoll refuses /dev/null, which has no more to say anyway */
+	if (strcmp(spec->argv[0], "cat") != 0 ||
+	    loop_add_fd(loop, f->in, EPOLLIN, on_input, f, &f->input) < 0)
+		end_soon(f, 1 << 8);
+	return 0;
+}
+
+int __wrap_kill(pid_t pid, int sig)
+{
+	for (struct fake *f = list; f; f = f->next) {
+		if (f->pid != pid && f->pid != -pid)
+			continue;
+		if (sig != 0 && sig != SIGCHLD && sig != SIGCONT && sig != SIGURG &&
+		    sig != SIGWINCH && sig != SIGSTOP && sig != SIGTSTP && sig != SIGTTIN &&
+		    sig != SIGTTOU)
+			end_soon(f, sig);
+		return 0;
+	}
+	errno = ESRCH; /* a fuzz target has no business with processes */
+	return -1;
+}
+
+void fake_children_begin(struct loop *l)
+{
+	loop = l;
+	next_pid = FIRST_PID;
+}
+
+void fake_children_end(void)
+{
+	while (list) {
+		struct fake *f = list;
+		list = f->next;
+		release(f);
+	}
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_FUZZ_FAKE_CHILDREN_H
+#define TESTS_FUZZ_FAKE_CHILDREN_H
+
+/*
+ * Children of the agent that are no processes: a fork, an exec and their ends cost a fuzz target
+ * milliseconds for each input.  The target is linked with --wrap for child_spawn() and kill().
+ *
+ * `cat` copies its input to its output from the agent's loop and ends with its input; any other
+ * program ends at once with status 1.  A signal that would end a process ends it.
+ */
+
+#include "base/loop.h"
+
+/* The loop in which the next children live. */
+void fake_children_begin(struct loop *loop);
+
+/* Forget all that are left; before the loop is freed. */
+void fake_children_end(void);
+
+#endif
