@@ -20,6 +20,8 @@
 #define SLOT_TEXT_MAX (256u << 10)
 #define PAGE	      ((size_t)4096)
 
+#define FASTOPEN_KEY_SIZE 80 /* two keys of 35 characters, a comma, a newline, a NUL */
+
 static const struct {
 	const char *name;  /* in SLOTS_DIR */
 	const char *place; /* where the guest looks; NULL: right there */
@@ -108,11 +110,37 @@ static int open_slot(struct slots *s, enum slot which, int dir_fd)
 	return 0;
 }
 
+/* Linux makes this key when a server first asks for TCP Fast Open.  It is the one secret of its TCP
+ * that can be replaced: those of sequence numbers, timestamps and ports cannot. */
+static int open_fastopen_key(void)
+{
+	char text[FASTOPEN_KEY_SIZE] = "";
+	AUTO_CLOSE int fd = open("/proc/sys/net/ipv4/tcp_fastopen_key", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || strspn(text, "0-\n") == strlen(text))
+		return -1;
+	return TAKE_FD(fd);
+}
+
+static int renew_fastopen_key(const struct slots *s, struct mvm_error *err)
+{
+	uint32_t k[4];
+	char text[FASTOPEN_KEY_SIZE];
+	if (s->fastopen_fd < 0)
+		return 0;
+	random_bytes(k, sizeof(k));
+	int n = snprintf(text, sizeof(text), "%08x-%08x-%08x-%08x", k[0], k[1], k[2], k[3]);
+	if (pwrite(s->fastopen_fd, text, (size_t)n, 0) < 0)
+		return mvm_error_set(err, -errno, "cannot replace the key of TCP Fast Open: %s",
+				     strerror(errno));
+	return 0;
+}
+
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 {
 	slots_done(s);
 	s->ready = true;
 	s->random_fd = open("/dev/random", O_RDONLY | O_CLOEXEC);
+	s->fastopen_fd = open_fastopen_key();
 	for (size_t i = 0; i < SLOT_COUNT; i++)
 		s->fds[i] = -1;
 	AUTO_CLOSE int dir_fd = dir_make_at(AT_FDCWD, SLOTS_DIR);
@@ -195,6 +223,8 @@ int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)
 	int r = 0;
 	if (q->entropy_len > 0)
 		r = identity_add_entropy(s->random_fd, q->entropy, q->entropy_len, err);
+	if (r == 0)
+		r = renew_fastopen_key(s, err);
 	if (r == 0 && q->time_ns > 0)
 		r = identity_set_clock(q->time_ns, err);
 	if (r == 0 && q->hostname)
@@ -240,6 +270,8 @@ void slots_done(struct slots *s)
 		}
 		if (s->random_fd >= 0)
 			(void)close(s->random_fd);
+		if (s->fastopen_fd >= 0)
+			(void)close(s->fastopen_fd);
 	}
 	for (size_t i = 0; i < s->n_freeze; i++)
 		(void)close(s->freeze_fds[i]);

@@ -35,7 +35,8 @@ struct slots {
 	size_t sizes[SLOT_COUNT];
 	size_t hosts_common; /* bytes of /etc/hosts before the line that names this machine */
 	int random_fd;	     /* /dev/random */
-	int *freeze_fds;     /* cgroup.freeze of all that is frozen */
+	int fastopen_fd; /* tcp_fastopen_key, if there is a key that clones would share; else -1 */
+	int *freeze_fds; /* cgroup.freeze of all that is frozen */
 	size_t n_freeze;
 };
 
@@ -44,8 +45,9 @@ struct slots {
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err);
 
 /*
- * Make this clone a machine of its own: entropy in and reseed, clock, hostname, machine-id,
- * generation, boot id.  In this order, so that nothing random is made before the entropy is in.
+ * Make this clone a machine of its own: entropy in and reseed, key of TCP Fast Open, clock,
+ * hostname, machine-id, generation, boot id.  In this order, so that nothing random is made before
+ * the entropy is in.
  */
 int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err);
 
