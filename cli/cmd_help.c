@@ -13,8 +13,10 @@ static int run(struct cli_context *c, const struct args *a)
 	char buf[128];
 	size_t used = 0;
 
-	if (c->json)
+	if (c->json && a->n_positionals == 0)
 		return help_json(stdout);
+	if (c->json)
+		return cli_usage(c, "--json lists all commands: leave '%s' out", a->positionals[0]);
 	if (a->n_positionals == 0) {
 		help_all(stdout);
 		return 0;

@@ -82,7 +82,7 @@ void hint_of(const struct mvm_error *err, char ret[HINT_SIZE])
 	const struct hint *h = bsearch(err->reason, hints, sizeof(hints) / sizeof(hints[0]),
 				       sizeof(hints[0]), by_reason);
 
-	if (!h || !err->reason[0]) {
+	if (!h || !err->reason[0] || err->hint[0]) { /* its own is the more exact one */
 		(void)snprintf(ret, HINT_SIZE, "%s", err->hint);
 		return;
 	}

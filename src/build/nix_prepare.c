@@ -29,7 +29,8 @@ static int run_pre_build(const struct nix_flake *f, struct mvm_error *err)
 		return 0;
 	}
 	if (!f->source->allow_pre_build) {
-		progress_note(f->source->progress, "'%s' is not run: that was not allowed", path);
+		progress_note(f->source->progress, "'%s' is not run: allow_pre_build would do it",
+			      path);
 		return 0;
 	}
 	progress_begin(&step, f->source->progress, "running %s", path);

@@ -85,8 +85,9 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			  only ? "this VM cannot run on the backend that was asked for"
 			       : "nothing here can run this VM",
 			  reasons.data ? reasons.data : "no backends");
-	if (only)
-		return mend ? mvm_error_hint(err, r, "%s", mend)
-			    : mvm_error_reason(err, r, "backend-unusable", NULL);
+	if (only) {
+		r = mvm_error_reason(err, r, "backend-unusable", NULL);
+		return mend ? mvm_error_hint(err, r, "%s", mend) : r;
+	}
 	return mvm_error_reason(err, r, "no-backend", NULL);
 }

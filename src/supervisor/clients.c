@@ -318,6 +318,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 	struct stream *s = &c->streams[f->stream - 1];
 	struct client *client = s->client;
 	uint32_t client_stream = s->client_stream;
+	struct wire_field reason;
 
 	/* What goes on to a client that may be slow is bounded by its window, or comes once: else
 	 * the guest could fill our memory with it. */
@@ -347,6 +348,15 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 	} else if (f->type == FRAME_REPLY) {
 		if (s->started)
 			return;
+		if (wire_find(f->payload, f->len, FIELD_REASON, &reason) > 0) {
+			/* what users are told to do about it is no guest's to choose */
+			reset_stream(c, s);
+			if (client)
+				(void)refuse(client, client_stream, EPROTO,
+					     "the guest broke the agent protocol: its answer has a "
+					     "supervisor's part");
+			return;
+		}
 		s->started = true;
 		if (!s->exec || message_get_status(f->payload, f->len, NULL) != 0)
 			end_stream(c, s);

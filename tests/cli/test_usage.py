@@ -51,6 +51,7 @@ class Usage(harness.TestCase):
 
     def test_help_is_for_one_command(self):
         self.assert_usage("'x' is one argument too many", "help", "run", "x")
+        self.assert_usage("--json lists all commands", "help", "nope", "--json")
         self.assert_usage("'x' is one argument too many", "help", "template", "build", "x")
 
     def test_without_a_command_an_error_is_an_object_too(self):

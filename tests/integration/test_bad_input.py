@@ -422,9 +422,11 @@ class Starts(guests.TestCase):
             self.assertIn(str(port), text)
 
     def test_a_port_that_is_asked_for_twice_is_named(self):
-        for ports in (("18080:80", "18080:81"), ("[::1]:18080:80", "[::]:18080:80"), ("127.0.0.2:18080:80", "0.0.0.0:18080:80")):
-            says = self.refused(4, "-p", ports[0], "-p", ports[1],
-                                says="is to be forwarded twice")
+        same, twice = "take the same port", "is to be forwarded twice"
+        for status, why, ports in ((2, same, ("18080:80", "18080:81")),
+                                   (4, twice, ("[::1]:18080:80", "[::]:18080:80")),
+                                   (4, twice, ("127.0.0.2:18080:80", "0.0.0.0:18080:80"))):
+            says = self.refused(status, "-p", ports[0], "-p", ports[1], says=why)
             self.assertNotIn("booting", says)
 
     def test_ports_that_are_none_are_usage_errors(self):
@@ -434,7 +436,7 @@ class Starts(guests.TestCase):
                 self.refused(2, "-p", port, says="no port forward")
 
     def test_a_backend_that_is_none_and_sizes_beyond_limits_are_refused(self):
-        self.assertRegex(self.refused(1, "--backend", "xen", says="xen"), "qemu")
+        self.assertRegex(self.refused(2, "--backend", "xen", says="xen"), "qemu")
         self.refused(2, "--cpus", "0", says="--cpus")
         self.refused(2, "--mem", "1M", says="--mem")
 

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "instance/control.h"
+#include "net/message.h"
 #include "net/wire.h"
 #include "supervisor/clients.h"
 
@@ -158,6 +159,26 @@ static void a_frame_of_a_guest_has_at_most_the_bytes_that_the_protocol_allows(vo
 	settle(x);
 	assert_int_equal(channel_receive(&x->client, &f), 1);
 	assert_int_not_equal(f.type, FRAME_DATA);
+}
+
+/* A reason makes mvm say what to do, in its own voice. */
+static void a_guest_does_not_choose_what_users_are_told_to_do(void **state)
+{
+	struct fixture *x = *state;
+	uint32_t stream = start_exec(x);
+	AUTO_DONE(strbuf) results = { 0 };
+	AUTO_DONE(strbuf) reply = { 0 };
+	struct mvm_error err = { 0 };
+	struct frame f;
+
+	wire_put_str(&results, FIELD_REASON, "data-folder-marker");
+	assert_int_equal(message_put_reply(&reply, ENOENT, "no such program", &results), 0);
+	send_frame(&x->guest, FRAME_REPLY, stream, reply.data, (uint32_t)reply.len);
+	settle(x);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_equal(f.type, FRAME_REPLY);
+	assert_int_equal(message_get_status(f.payload, f.len, &err), EPROTO);
+	assert_string_equal(err.reason, "");
 }
 
 /* It could end up in the snapshot's memory and not in its device state. */
@@ -420,6 +441,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
 		TEST(a_frame_of_a_guest_has_at_most_the_bytes_that_the_protocol_allows),
+		TEST(a_guest_does_not_choose_what_users_are_told_to_do),
 		TEST(nothing_is_sent_to_a_guest_that_is_captured),
 		TEST(credit_for_what_was_sent_is_passed_on),
 		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
