@@ -89,15 +89,29 @@ class Clones(guests.TestCase):
                  if any(said[name][role] not in ("counts", seen[role][name]) for role in seen)]
         self.assertEqual(wrong, [], "as it was seen")
 
-    def test_a_workload_that_starts_in_the_clone_takes_variables(self):
-        record = self.clone("boot", "vars", "-e", "GIVEN=start")
+    def check_variables(self, name, record):
         self.assertEqual(record["start"], "restore")
         self.assertEqual(record["health"], "healthy")
         self.assertIn("healthy", record["stages_ns"])
-        found = self.exec("vars", "sh", "-c", "tr '\\0' '\\n' </proc/$(pidof probe)/environ")
+        found = self.exec(name, "sh", "-c", "tr '\\0' '\\n' </proc/$(pidof probe)/environ")
         self.assertEqual([line for line in found.splitlines() if line.split("=")[0] in
                           ("KEPT", "GIVEN", "HOSTNAME")],
-                         ["HOSTNAME=vars", "KEPT=1", "GIVEN=start"])
+                         ["HOSTNAME=" + name, "KEPT=1", "GIVEN=start"])
+
+    def test_a_workload_that_starts_in_the_clone_takes_variables(self):
+        self.check_variables("vars", self.clone("boot", "vars", "-e", "GIVEN=start"))
+
+    def test_a_workload_starts_when_its_vm_is_taken_from_a_pool(self):
+        self.mvm_ok("pool", "set", "t-boot", "--size", "1")
+        server = self.start_mvm("pool", "serve")
+        self.addCleanup(server.wait, harness.PATIENCE_S)
+        self.addCleanup(server.terminate)
+        self.addCleanup(self.mvm_ok, "pool", "set", "t-boot", "--size", "0")
+        self.assertTrue(guests.wait_until(
+            lambda: self.mvm_json("pool", "list")["pools"][0]["ready"] == 1))
+        record = self.clone("boot", "pooled", "-e", "GIVEN=start")
+        self.assertTrue(record["from_pool"])
+        self.check_variables("pooled", record)
 
     def test_a_restarted_workload_shares_nothing_with_its_twin(self):
         one, other = self.reports("restart")
