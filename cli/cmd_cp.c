@@ -67,7 +67,7 @@ static int run(struct cli_context *c, const struct args *a)
 	c->progress.cancel_fd = NULL;
 	if (r == -ECANCELED)
 		c->failure_status = 128 + guest_signals_take(signals);
-	guest_signals_unblock(); /* what is said last may wait for its reader for ever */
+	guest_signals_unblock(); /* the last words may wait for a reader for ever */
 	return r;
 }
 

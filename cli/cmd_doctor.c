@@ -19,13 +19,13 @@ static const char *const levels[] = {
 	[MVM_CHECK_FAIL] = "fail",
 };
 
-/* What mends it, NULL: nothing needs to be. */
+/* The remedy; NULL when nothing needs mending. */
 static const char *mend_of(const struct mvm_check *check, char buf[HINT_SIZE])
 {
 	struct mvm_error err = { 0 };
 	if (check->mend || !check->reason)
 		return check->mend;
-	(void)snprintf(err.reason, sizeof(err.reason), "%s", check->reason);
+	snprintf(err.reason, sizeof(err.reason), "%s", check->reason);
 	hint_of(&err, buf);
 	return buf;
 }
@@ -50,18 +50,18 @@ static int print_json(const struct mvm_check_list *l, int worst)
 	return jsonw_print(&j, stdout);
 }
 
-/* On one line, whole, so that it can be copied. */
+/* Print the command whole, on one line, so that it can be copied. */
 static void print_check(const struct mvm_check *check)
 {
-	(void)printf("%-5s %-*s", levels[check->level], TEXT_COLUMN - 6, check->name);
+	printf("%-5s %-*s", levels[check->level], TEXT_COLUMN - 6, check->name);
 	print_text(stdout, check->text);
 	char buf[HINT_SIZE];
 	const char *mend = mend_of(check, buf);
 	if (mend) {
-		(void)printf("\n%*s", TEXT_COLUMN, "mend: ");
+		printf("\n%*s", TEXT_COLUMN, "mend: ");
 		print_text(stdout, mend);
 	}
-	(void)putchar('\n');
+	putchar('\n');
 }
 
 static int run(struct cli_context *c, const struct args *a)

@@ -10,9 +10,9 @@
 
 static void print_event(const struct mvm_event *e)
 {
-	(void)printf("%s %-10s %s%s", e->time, e->event, e->instance, e->message ? ": " : "");
+	printf("%s %-10s %s%s", e->time, e->event, e->instance, e->message ? ": " : "");
 	print_text(stdout, e->message ? e->message : ""); /* it may quote a guest */
-	(void)putchar('\n');
+	putchar('\n');
 }
 
 static int show(void *arg, const struct mvm_event *e)
@@ -21,10 +21,10 @@ static int show(void *arg, const struct mvm_event *e)
 	if (c->json && json_show(e->json, stdout) < 0)
 		return -ENOMEM;
 	if (c->json)
-		(void)putchar('\n'); /* main looks at the stream's errors, here and below */
+		putchar('\n'); /* main looks at the stream's errors, here and below */
 	else
 		print_event(e);
-	return fflush(stdout) == 0 ? 0 : -errno; /* whoever follows wants each one now */
+	return fflush(stdout) == 0 ? 0 : -errno; /* a reader that follows wants each event now */
 }
 
 static int run(struct cli_context *c, const struct args *a)

@@ -24,7 +24,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return r;
 	command.signal_fd = signals = guest_signals_block(command.tty);
 	int status = guest_command_run(c, instance, &command);
-	guest_signals_unblock(); /* what is said last may wait for its reader for ever */
+	guest_signals_unblock(); /* the last words may wait for a reader for ever */
 	return status;
 }
 

@@ -18,20 +18,20 @@ static int inspect(struct cli_context *c, const struct args *a)
 	return r == 0 ? json_show(info->json, stdout) : r;
 }
 
-/* Of which instances --all speaks; without one every name is a positional. */
+/* The instances that --all means.  A command without --all takes every name as a positional. */
 enum all {
 	ALL_RUNNING,
 	ALL_ENDED,
 	ALL,
 };
 
-static bool is_meant(const struct mvm_instance_info *info, enum all all)
+static bool all_includes(const struct mvm_instance_info *info, enum all all)
 {
 	bool ended = info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
 	return all == ALL || ended == (all == ALL_ENDED);
 }
 
-/* The names on the command line, or with --all those of the instances that are meant. */
+/* The names on the command line; with --all, of the instances that the command applies to. */
 static int collect_names(struct cli_context *c, struct mvm *mvm, const struct args *a, enum all all,
 			 struct strv *ret)
 {
@@ -41,7 +41,7 @@ static int collect_names(struct cli_context *c, struct mvm *mvm, const struct ar
 		strv_add(ret, args_at(a, i));
 	int r = a->n_positionals ? 0 : mvm_instance_list(mvm, &list.v, &list.n, &c->err);
 	for (size_t i = 0; r == 0 && i < list.n; i++) {
-		if (is_meant(list.v[i], all))
+		if (all_includes(list.v[i], all))
 			strv_add(ret, list.v[i]->name);
 	}
 	return ret->failed ? -ENOMEM : r;
@@ -95,7 +95,7 @@ static int kill_one(struct mvm *mvm, const char *name, const struct args *a, str
 static int kill_all(struct cli_context *c, const struct args *a)
 {
 	int r = for_named(c, a, false, ALL, kill_one, "signalled");
-	if (r == -EINVAL) /* a signal that is none */
+	if (r == -EINVAL) /* no such signal */
 		c->usage = true;
 	return r;
 }

@@ -29,7 +29,7 @@ static void kernel_json(struct jsonw *j, const struct mvm_kernel *k)
 	jsonw_close(j);
 }
 
-/* "pvh virtio_mmio ext4": what it has. */
+/* The kernel's features: "pvh virtio_mmio ext4". */
 static char *feature_list(const struct mvm_kernel *k)
 {
 	AUTO_DONE(strbuf) b = { 0 };
@@ -58,12 +58,11 @@ static int print_added(struct cli_context *c, const struct mvm_kernel *kernel, i
 		kernel_json(&j, kernel);
 		return jsonw_print(&j, stdout);
 	}
-	(void)printf("%s  %s, %u modules%s\n", kernel->name, kernel->version, kernel->n_modules,
-		     r ? "" : ", was there already");
+	printf("%s  %s, %u modules%s\n", kernel->name, kernel->version, kernel->n_modules,
+	       r ? "" : ", was there already");
 	if (!kernel->n_modules && kernel->features[MVM_KERNEL_VIRTIO_BLK] == MVM_KERNEL_UNKNOWN)
-		(void)fprintf(stderr,
-			      "it came without modules: its guests boot only if all drivers "
-			      "are built in; a Debian package brings both\n");
+		fprintf(stderr, "it came without modules: its guests boot only if all drivers "
+				"are built in; a Debian package brings both\n");
 	return 0;
 }
 
@@ -85,7 +84,7 @@ static int download(struct cli_context *c, const char *dir)
 	if (r < 0)
 		return r;
 	if (!c->json) {
-		(void)printf("%s\n", path);
+		printf("%s\n", path);
 		return 0;
 	}
 	AUTO_DONE(jsonw) j = { 0 };
@@ -134,7 +133,7 @@ static int list(struct cli_context *c, const struct args *a)
 		str_hex(all.v[i]->vmlinux.bytes, sizeof(all.v[i]->vmlinux.bytes), digest);
 		digest[12] = '\0'; /* enough to tell two apart */
 		str_bytes(all.v[i]->vmlinux_bytes, size, sizeof(size));
-		(void)snprintf(modules, sizeof(modules), "%u", all.v[i]->n_modules);
+		snprintf(modules, sizeof(modules), "%u", all.v[i]->n_modules);
 		AUTO_FREE char *features = feature_list(all.v[i]);
 		if (!features)
 			return -ENOMEM;

@@ -8,8 +8,8 @@
 #include "json.h"
 #include "options.h"
 
-/* What came of each log last, console and workload: a piece may end inside a character, which the
- * next one completes. */
+/* The last piece of each log, console and workload: a piece may end inside a character, which the
+ * next piece completes. */
 struct pieces {
 	struct piece {
 		struct strbuf text;
@@ -24,21 +24,28 @@ static void pieces_done(struct pieces *p)
 }
 DEFINE_AUTO_DONE(pieces, pieces_done)
 
-/* Bytes at the end of a text that begin a character of UTF-8 and do not complete it. */
+/* The length of a UTF-8 character of more than one byte, by its first byte. */
+static size_t character_bytes(unsigned char first)
+{
+	if (first >= 0xf0)
+		return 4;
+	return first >= 0xe0 ? 3 : 2;
+}
+
+/* Count the bytes at the end of a text that begin a UTF-8 character and do not complete it. */
 static size_t begun_character(const char *s, size_t len)
 {
 	for (size_t n = 1; n <= 3 && n <= len; n++) {
 		unsigned char a = (unsigned char)s[len - n];
-		size_t whole = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : a >= 0xc0 ? 2 : 0;
-		if (whole)
-			return n < whole ? n : 0;
+		if (a >= 0xc0)
+			return n < character_bytes(a) ? n : 0;
 		if (a < 0x80)
 			return 0;
 	}
 	return 0;
 }
 
-/* With --json: an object on a line of its own, at once for whoever follows. */
+/* With --json: print an object on a line of its own, at once for a reader that follows. */
 static int show_piece(struct pieces *p, bool workload, size_t len, bool full)
 {
 	struct piece *piece = &p->of[workload];
@@ -65,14 +72,14 @@ static int show_entry(void *arg, const struct mvm_log_entry *e)
 	strbuf_add(&piece->text, e->text, e->len);
 	if (piece->text.failed)
 		return -ENOMEM;
-	(void)snprintf(piece->time, sizeof(piece->time), "%s", e->time);
+	snprintf(piece->time, sizeof(piece->time), "%s", e->time);
 	size_t len = piece->text.len;
 	if (!e->full)
 		len -= begun_character(piece->text.data, len);
 	return len || e->full ? show_piece(p, e->workload, len, e->full) : 0;
 }
 
-/* Nothing more comes that could complete them. */
+/* No further piece can complete these characters. */
 static int show_rest(struct pieces *p)
 {
 	int r = 0;

@@ -23,7 +23,7 @@ static int set(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_pool_list(mvm, &all.v, &all.n, server, &c->err);
 	if (r == 0 && size > 0 && !server[0])
-		(void)fprintf(stderr, "nobody serves pools yet: start 'mvm pool serve'\n");
+		fprintf(stderr, "nobody serves pools yet: start 'mvm pool serve'\n");
 	return r;
 }
 
@@ -63,12 +63,12 @@ static int list(struct cli_context *c, const struct args *a)
 	if (c->json)
 		return print_json(&all, server);
 	if (all.n > 0 && !server[0])
-		(void)fprintf(stderr, "nobody serves pools: start 'mvm pool serve'\n");
+		fprintf(stderr, "nobody serves pools: start 'mvm pool serve'\n");
 	table_row(&t, "TEMPLATE", "SIZE", "READY", "NOTE");
 	for (size_t i = 0; i < all.n; i++) {
 		char size[16], ready[16];
-		(void)snprintf(size, sizeof(size), "%u", all.v[i]->size);
-		(void)snprintf(ready, sizeof(ready), "%u", all.v[i]->ready);
+		snprintf(size, sizeof(size), "%u", all.v[i]->size);
+		snprintf(ready, sizeof(ready), "%u", all.v[i]->ready);
 		table_row(&t, all.v[i]->template_id, size, ready,
 			  all.v[i]->note ? all.v[i]->note : "");
 	}
@@ -88,7 +88,7 @@ static int serve(struct cli_context *c, const struct args *a)
 	if (r == 0)
 		r = mvm_pool_serve(mvm, &options, &c->progress, &c->err);
 	c->progress.cancel_fd = NULL;
-	(void)guest_signals_take(signals); /* the one that ended this */
+	guest_signals_take(signals); /* the one that ended this */
 	return r;
 }
 

@@ -13,11 +13,11 @@
 #include "ps_rows.h"
 #include "text.h"
 
-/* Keep what the filters let pass. */
+/* Keep the instances that pass the filters. */
 static int filter(struct cli_context *c, const struct strv *filters,
 		  struct mvm_instance_info_list *list)
 {
-	int r = ps_passes(c, filters, NULL); /* a mistake is told also where nothing is listed */
+	int r = ps_passes(c, filters, NULL); /* report a mistake even if the list is empty */
 	size_t kept = 0;
 
 	for (size_t i = 0; r >= 0 && i < list->n; i++) {
@@ -36,19 +36,19 @@ static int filter(struct cli_context *c, const struct strv *filters,
 static int print_json(const struct mvm_instance_info_list *list)
 {
 	int r = 0;
-	(void)fputs("[", stdout); /* main looks at the stream's errors */
+	fputs("[", stdout); /* main looks at the stream's errors */
 	for (size_t i = 0; i < list->n && r == 0; i++) {
-		(void)fputs(i ? ",\n" : "\n", stdout);
+		fputs(i ? ",\n" : "\n", stdout);
 		r = json_show(list->v[i]->json, stdout);
 	}
-	(void)fputs("]\n", stdout);
+	fputs("]\n", stdout);
 	return r;
 }
 
 static int print_formatted(struct cli_context *c, const struct mvm_instance_info_list *list,
 			   const char *format)
 {
-	AUTO_DONE(strv) names = { 0 }; /* a mistake is told also where nothing is listed */
+	AUTO_DONE(strv) names = { 0 }; /* report a mistake even if the list is empty */
 	AUTO_DONE(strbuf) unused = { 0 };
 	for (size_t i = 0; i < PS_COLUMNS; i++)
 		strv_add(&names, ps_columns[i]);
@@ -60,7 +60,7 @@ static int print_formatted(struct cli_context *c, const struct mvm_instance_info
 		ps_cells(list->v[i], &cells);
 		r = cells.failed ? -ENOMEM : ps_format(c, format, &cells, &line);
 		if (r == 0)
-			(void)fputs(line.data, stdout);
+			fputs(line.data, stdout);
 	}
 	return r;
 }
@@ -91,7 +91,7 @@ static int ps(struct cli_context *c, const struct args *a)
 		return cli_usage(c, "--json, --quiet and --format exclude each other");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0 && mvm_instance_settle(mvm, &c->progress, &c->err) < 0)
-		note(c, c->err.text); /* what is there can be shown all the same */
+		note(c, c->err.text); /* the instances can be shown all the same */
 	if (r == 0)
 		r = mvm_instance_list(mvm, &list.v, &list.n, &c->err);
 	if (r == 0)
@@ -103,7 +103,7 @@ static int ps(struct cli_context *c, const struct args *a)
 	return format ? print_formatted(c, &list, format) : print_table(&list);
 }
 
-/* "80", "80/tcp" or "80/udp"; without one every port is meant, and guest is 0. */
+/* Parse "80", "80/tcp" or "80/udp".  Without an argument guest is 0, and means every port. */
 static int parse_port(struct cli_context *c, const char *text, uint64_t *guest, bool *udp)
 {
 	AUTO_FREE char *number = text ? strdup(text) : NULL;
@@ -167,10 +167,10 @@ static int port(struct cli_context *c, const struct args *a)
 		ps_host(f, &host);
 		port_json(&j, f);
 		if (!c->json && guest)
-			(void)puts(host.data ? host.data : ""); /* main looks at the stream */
+			puts(host.data ? host.data : ""); /* main looks at the stream */
 		else if (!c->json)
-			(void)printf("%u/%s -> %s\n", f->guest_port, f->udp ? "udp" : "tcp",
-				     host.data ? host.data : "");
+			printf("%u/%s -> %s\n", f->guest_port, f->udp ? "udp" : "tcp",
+			       host.data ? host.data : "");
 	}
 	jsonw_close(&j);
 	if (guest && found == 0)

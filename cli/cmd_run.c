@@ -16,7 +16,7 @@
 #define FORWARDS_MAX 64
 #define STOP_MS	     10000
 
-/* One port of this host leads to one port of the guest.  HOST 0 takes another one each time. */
+/* Do both take one port of this host?  HOST 0 takes a free port each time. */
 static bool same_host_port(const struct mvm_forward *a, const struct mvm_forward *b)
 {
 	const char *x = a->host_address[0] ? a->host_address : "127.0.0.1";
@@ -30,8 +30,10 @@ static int parse_forwards(struct cli_context *c, const struct strv *list, struct
 	if (list->n > FORWARDS_MAX)
 		return cli_usage(c, "more than %d ports", FORWARDS_MAX);
 	for (size_t i = 0; i < list->n; i++) {
-		if (mvm_forward_parse(list->v[i], &to[i], &c->err) < 0)
-			return c->usage = true, -EINVAL;
+		if (mvm_forward_parse(list->v[i], &to[i], &c->err) < 0) {
+			c->usage = true;
+			return -EINVAL;
+		}
 		for (size_t k = 0; k < i; k++) {
 			if (same_host_port(&to[k], &to[i]))
 				return cli_usage(c, "'%s' and '%s' take the same port of this host",
@@ -53,6 +55,12 @@ static void volumes_done(struct volumes *l)
 }
 DEFINE_AUTO_DONE(volumes, volumes_done)
 
+static int volume_refused(struct cli_context *c, int r)
+{
+	c->usage = r == -EINVAL;
+	return r;
+}
+
 static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_t count,
 			 struct volumes *to)
 {
@@ -61,7 +69,7 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_
 	for (size_t i = 0; i < list->n; i++, to->n++) {
 		int r = mvm_volume_parse(list->v[i], &to->v[i], &c->err);
 		if (r < 0)
-			return c->usage = r == -EINVAL, r;
+			return volume_refused(c, r);
 		if (count > 1 && to->v[i].name && to->v[i].write_back)
 			return cli_usage(
 				c,
@@ -70,7 +78,7 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_
 				list->v[i]);
 	}
 	int r = mvm_volumes_check(to->v, to->n, &c->err);
-	return c->usage = r == -EINVAL, r;
+	return r < 0 ? volume_refused(c, r) : 0;
 }
 
 struct instances {
@@ -86,18 +94,18 @@ static void instances_done(struct instances *l)
 }
 DEFINE_AUTO_DONE(instances, instances_done)
 
-/* Names, a line each; as JSON one record, or an array of them when a count was given. */
+/* Print the names, one a line.  As JSON: one record, or an array of records with --count. */
 static int print_started(struct cli_context *c, struct mvm *mvm, const struct instances *list,
 			 bool counted)
 {
 	int r = 0;
 	if (c->json && counted)
-		(void)puts("["); /* main looks at the stream's errors */
+		puts("["); /* main looks at the stream's errors */
 	for (uint32_t i = 0; i < list->n && r == 0; i++) {
 		AUTO(mvm_instance_info) info = NULL;
 		const char *name = mvm_instance_name(list->v[i]);
 		if (!c->json) {
-			(void)puts(name);
+			puts(name);
 			continue;
 		}
 		r = mvm_instance_inspect(mvm, name, &info, &c->err);
@@ -105,16 +113,16 @@ static int print_started(struct cli_context *c, struct mvm *mvm, const struct in
 		if (r == -ENOENT && json)
 			r = 0; /* with --rm it may be gone by now */
 		if (r == 0 && i)
-			(void)putchar(',');
+			putchar(',');
 		if (r == 0)
 			r = json_show(json, stdout);
 	}
 	if (c->json && counted)
-		(void)puts("]");
+		puts("]");
 	return r;
 }
 
-/* Whoever has the names has the VMs.  What nobody was told of ends with the handles. */
+/* The VMs go on once their names are printed.  Otherwise closing the handles ends them. */
 static int hand_over(struct cli_context *c, struct mvm *mvm, const struct instances *list,
 		     bool counted)
 {
@@ -127,7 +135,7 @@ static int hand_over(struct cli_context *c, struct mvm *mvm, const struct instan
 	return r;
 }
 
-/* Volumes come back before an attached VM ends, or what they hold is lost. */
+/* Copy volumes back before an attached VM ends: afterwards their contents are lost. */
 static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, int cancel_fd)
 {
 	const struct mvm_progress cancel = { .size = sizeof(cancel), .cancel_fd = &cancel_fd };
@@ -140,24 +148,23 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
 }
 
-/* A command that was cut off says what has become of the volumes: a VM whose time was over has
- * brought them back itself. */
+/* Add the fate of the volumes to the error of a command that was cut off.  A VM whose time was over
+ * has copied them back itself. */
 static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status)
 {
 	AUTO(mvm_instance_info) info = NULL;
 	const struct mvm_wait_options a_while = { .size = sizeof(a_while), .timeout_ms = STOP_MS };
-	struct mvm_error why = c->err, ignored;
+	struct mvm_error why = c->err;
 	bool gone = status == -EREMOTEIO || status == -ESRCH;
 	if (status == -ECANCELED || status == -ETIMEDOUT)
-		(void)cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
-	else if (gone && mvm_instance_wait(vm, &a_while, NULL, &ignored) == 0 &&
-		 mvm_instance_inspect(mvm, mvm_instance_name(vm), &info, &ignored) == 0 &&
-		 info->error)
-		(void)cli_error(c, status, "%s; %s", why.text, info->error);
+		cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
+	else if (gone && mvm_instance_wait(vm, &a_while, NULL, NULL) == 0 &&
+		 mvm_instance_inspect(mvm, mvm_instance_name(vm), &info, NULL) == 0 && info->error)
+		cli_error(c, status, "%s; %s", why.text, info->error);
 }
 
-/* Print all that it prints until the VM ends, somebody presses ^C or nobody reads it any more.  The
- * workload's status becomes ours. */
+/* Print the VM's output until the VM ends, the user presses ^C or nobody reads the output any more.
+ * Returns the workload's status. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		  bool volumes)
 {
@@ -179,17 +186,18 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	if (r < 0)
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED) {
-		struct mvm_error ignored; /* it has ended: this only waits until it is removed */
-		(void)mvm_instance_finish(instance, 0, &ignored);
+		mvm_instance_finish(instance, 0, NULL); /* wait until the ended VM is removed */
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
 	bool ended = info->state == MVM_INSTANCE_EXITED;
-	(void)guest_signals_take(end.signals); /* the one that ended this, if it was one */
-	if (volumes && !ended) /* else they have come back, or the error says why not */
+	guest_signals_take(end.signals); /* the signal that ended this, if any */
+	/* After the workload's end the VM has copied its volumes back itself, or info->error says
+	 * why not. */
+	if (volumes && !ended)
 		r = copy_back(c, mvm, name, end.signals);
-	guest_signals_unblock();  /* another one ends the VM at once */
-	struct mvm_error ignored; /* what did not come back counts more */
-	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? &ignored : &c->err);
+	guest_signals_unblock(); /* a further signal ends the VM at once */
+	/* The error about the volumes counts more. */
+	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? NULL : &c->err);
 	if (r < 0 || finished < 0)
 		return r < 0 ? r : finished;
 	if (ended && info->error) /* its volumes did not come back */
@@ -197,7 +205,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	return ended && info->exit_code > 0 ? info->exit_code : 0;
 }
 
-/* What the command line asks for. */
+/* The command line's wishes. */
 struct wanted {
 	bool detach, with_command;
 	uint32_t count;
@@ -217,7 +225,7 @@ static void wanted_done(struct wanted *w)
 }
 DEFINE_AUTO_DONE(wanted, wanted_done)
 
-/* Options that do not go together. */
+/* Refuse options that do not go together. */
 static int check_together(struct cli_context *c, const struct args *a, const struct wanted *w)
 {
 	static const char *const of_command[] = {
@@ -314,7 +322,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
 	if (!ret->v)
 		return cli_error(c, -ENOMEM, "out of memory");
-	if (w->count > 1) /* those that are up go on by themselves, so somebody must end them */
+	if (w->count > 1) /* started VMs go on by themselves, so a signal must end them */
 		signals = guest_signals_block(false);
 	c->progress.cancel_fd = &signals; /* -1: none */
 	int r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
@@ -323,13 +331,13 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	if (number > 0)
 		c->failure_status = 128 + number;
 	if (r < 0)
-		guest_signals_unblock(); /* main still has to print why */
+		guest_signals_unblock(); /* main still prints the error */
 	else
 		ret->n = w->count;
 	return r;
 }
 
-/* Run the command in the VM, have its volumes back, and end it. */
+/* Run the command in the VM, copy its volumes back, and end the VM. */
 static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		       struct wanted *w)
 {
@@ -344,9 +352,10 @@ static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instan
 	} else if (status < 0 && w->volumes.n > 0) {
 		tell_lost(c, mvm, instance, status);
 	}
-	guest_signals_unblock();  /* closing the handle ends the VM, also by the process's end */
-	struct mvm_error ignored; /* the command's result counts; closing the handle ends the VM */
-	(void)mvm_instance_finish(instance, 0, &ignored);
+	/* Only the command's result counts: closing the handle ends the VM, and so does a signal.
+	 */
+	guest_signals_unblock();
+	mvm_instance_finish(instance, 0, NULL);
 	return status;
 }
 

@@ -17,7 +17,7 @@
 #define NS_PER_S    INT64_C(1000000000)
 #define INTERVAL_MS 1000
 
-/* The instances as they were seen at one moment. */
+/* The instances at one moment. */
 struct sample {
 	struct mvm_instance_info_list list;
 	struct mvm_host_pressure pressure;
@@ -34,7 +34,7 @@ DEFINE_AUTO_DONE(sample, sample_done)
 static int64_t now_ns(void)
 {
 	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail */
+	clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail */
 	return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
@@ -49,7 +49,7 @@ static bool wanted(const struct args *a, const struct mvm_instance_info *info)
 	return false;
 }
 
-/* Share of one CPU since the last sample; negative when that is not known. */
+/* Share of one CPU since the last sample; negative when unknown. */
 static double cpu_percent(const struct sample *before, const struct sample *s,
 			  const struct mvm_instance_info *info)
 {
@@ -68,9 +68,8 @@ static int print_json(const struct args *a, const struct sample *s)
 	AUTO_DONE(jsonw) j = { .compact = true };
 	char pressure[MVM_HOST_PRESSURE_TEXT_SIZE] = "null";
 	if (s->pressure.known)
-		(void)snprintf(pressure, sizeof(pressure),
-			       "{\"cpu\":%.2f,\"memory\":%.2f,\"io\":%.2f}", s->pressure.cpu,
-			       s->pressure.memory, s->pressure.io);
+		snprintf(pressure, sizeof(pressure), "{\"cpu\":%.2f,\"memory\":%.2f,\"io\":%.2f}",
+			 s->pressure.cpu, s->pressure.memory, s->pressure.io);
 	jsonw_open(&j, NULL, '[');
 	for (size_t i = 0; i < s->list.n; i++) {
 		const struct mvm_instance_info *info = s->list.v[i];
@@ -102,8 +101,8 @@ static int print_table(const struct args *a, const struct sample *before, const 
 			continue;
 		double percent = cpu_percent(before, s, info);
 		if (percent >= 0)
-			(void)snprintf(cpu, sizeof(cpu), "%.0f%%", percent);
-		(void)snprintf(time, sizeof(time), "%.2f s", (double)info->cpu_ns / NS_PER_S);
+			snprintf(cpu, sizeof(cpu), "%.0f%%", percent);
+		snprintf(time, sizeof(time), "%.2f s", (double)info->cpu_ns / NS_PER_S);
 		str_bytes(info->memory_private_bytes, private_, sizeof(private_));
 		str_bytes(info->memory_shared_bytes, shared, sizeof(shared));
 		str_bytes(info->disk_bytes, disk, sizeof(disk));
@@ -113,7 +112,7 @@ static int print_table(const struct args *a, const struct sample *before, const 
 	int r = table_print(&t, stdout);
 	if (r < 0 || fflush(stdout) != 0)
 		return r < 0 ? r : -errno;
-	(void)fprintf(stderr, "host: %s\n", s->pressure.text);
+	fprintf(stderr, "host: %s\n", s->pressure.text);
 	return 0;
 }
 
@@ -147,7 +146,7 @@ static int watch(struct cli_context *c, struct mvm *mvm, const struct args *a, s
 		if (fflush(stdout) != 0)
 			return -errno;
 		if (poll(&p, 1, INTERVAL_MS) != 0) {
-			(void)guest_signals_take(signals); /* if it is one that ends this */
+			guest_signals_take(signals); /* the signal that ends this, if any */
 			return 0;
 		}
 		AUTO_DONE(sample) s = { 0 };
@@ -155,7 +154,7 @@ static int watch(struct cli_context *c, struct mvm *mvm, const struct args *a, s
 		if (r < 0)
 			return r;
 		if (clear)
-			(void)fputs("\033[H\033[J", stdout); /* main looks at the stream's errors */
+			fputs("\033[H\033[J", stdout); /* main looks at the stream's errors */
 		r = c->json ? print_json(a, &s) : print_table(a, last, &s);
 		if (r < 0)
 			return r;
@@ -192,7 +191,7 @@ static const struct option options[] = {
 
 const struct command command_stats = {
 	.path = "stats",
-	.summary = "Show what instances take: CPU, memory, disk",
+	.summary = "Show CPU, memory and disk use of instances",
 	.details = "PRIVATE is the memory that this instance's VMM has written to, guest and VMM "
 		   "together; SHARED is what it maps of the page cache, such as the snapshot's "
 		   "memory, which clones share. DISK is what the instance's folder takes. CPU, the "

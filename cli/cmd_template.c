@@ -53,7 +53,7 @@ static int apply(struct cli_context *c, const struct args *a)
 		if (r < 0)
 			return r;
 		if (!c->json)
-			(void)printf("%s %s\n", mvm_template_variant_name(v), apply_word(r));
+			printf("%s %s\n", mvm_template_variant_name(v), apply_word(r));
 		jsonw_open(&j, NULL, '{');
 		jsonw_string(&j, "template_id", mvm_template_variant_name(v));
 		jsonw_string(&j, "result", apply_word(r));
@@ -65,14 +65,14 @@ static int apply(struct cli_context *c, const struct args *a)
 
 static void report_plan(const struct mvm_build_result *b)
 {
-	(void)printf("%s@%s  would %s%s: %s\n", b->template_id, b->revision[0] ? b->revision : "?",
-		     !b->new_revision ? "change nothing"
-		     : b->cached      ? "publish a revision"
-				      : "build a revision",
-		     b->new_snapshot   ? " and make a snapshot"
-		     : b->has_snapshot ? " and keep the snapshot"
-				       : "",
-		     b->why);
+	printf("%s@%s  would %s%s: %s\n", b->template_id, b->revision[0] ? b->revision : "?",
+	       !b->new_revision ? "change nothing"
+	       : b->cached	? "publish a revision"
+				: "build a revision",
+	       b->new_snapshot	 ? " and make a snapshot"
+	       : b->has_snapshot ? " and keep the snapshot"
+				 : "",
+	       b->why);
 }
 
 static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool as_json)
@@ -85,13 +85,13 @@ static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool
 		return;
 	}
 	if (!as_json) {
-		(void)printf("%s@%s  %s, image %s", b->template_id, b->revision,
-			     b->new_revision ? "new" : "unchanged", rootfs);
+		printf("%s@%s  %s, image %s", b->template_id, b->revision,
+		       b->new_revision ? "new" : "unchanged", rootfs);
 		if (b->has_snapshot)
-			(void)printf(", %s snapshot%s%s%s", b->new_snapshot ? "new" : "kept",
-				     b->new_snapshot ? " (" : "", b->new_snapshot ? memory : "",
-				     b->new_snapshot ? " on disk)" : "");
-		(void)printf("\n");
+			printf(", %s snapshot%s%s%s", b->new_snapshot ? "new" : "kept",
+			       b->new_snapshot ? " (" : "", b->new_snapshot ? memory : "",
+			       b->new_snapshot ? " on disk)" : "");
+		printf("\n");
 		return;
 	}
 	jsonw_open(j, NULL, '{');

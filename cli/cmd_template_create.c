@@ -19,7 +19,7 @@ static void report(const struct cli_context *c, struct jsonw *j, const char *id,
 	const char *word = result == MVM_APPLY_CREATED ? "created" : "replaced";
 
 	if (!c->json)
-		(void)printf("%s %s\n", id, word);
+		printf("%s %s\n", id, word);
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "template_id", id);
 	jsonw_string(j, "result", word);
@@ -61,7 +61,7 @@ static int collect_ids(struct cli_context *c, const char *base, const struct str
 	return ret->failed ? -ENOMEM : 0;
 }
 
-/* All or none, as far as can be seen beforehand. */
+/* Create all or none, as far as mvm can check beforehand. */
 static int refuse_existing(struct cli_context *c, struct mvm *mvm, const struct strv *ids)
 {
 	const char *id = NULL;
@@ -73,8 +73,7 @@ static int refuse_existing(struct cli_context *c, struct mvm *mvm, const struct 
 	}
 	if (r > 0) {
 		r = cli_error(c, -EEXIST, "template '%s' exists; nothing was created", id);
-		(void)snprintf(c->err.hint, sizeof(c->err.hint),
-			       "replace those that exist with --force");
+		snprintf(c->err.hint, sizeof(c->err.hint), "replace those that exist with --force");
 	}
 	return r;
 }

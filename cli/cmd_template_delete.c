@@ -15,7 +15,7 @@ static int ask(struct cli_context *c, struct mvm *mvm, const char *id)
 	if (!question)
 		return -ENOMEM;
 	int r = mvm_template_exists(mvm, id, &c->err);
-	/* nobody is asked about what is not there: the library then says so */
+	/* do not ask about a missing template: the library reports it */
 	return r > 0 ? confirm(c, question) : r;
 }
 
@@ -28,7 +28,7 @@ static int delete_one(struct cli_context *c, struct mvm *mvm, const struct args 
 static void report(const struct cli_context *c, struct jsonw *j, const char *id)
 {
 	if (!c->json)
-		(void)printf("%s deleted\n", id);
+		printf("%s deleted\n", id);
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "template_id", id);
 	jsonw_string(j, "result", "deleted");
@@ -57,7 +57,7 @@ static int delete_templates(struct cli_context *c, const struct args *a)
 		if (result < 0) {
 			const struct mvm_error now = c->err;
 			c->err = before;
-			(void)show_error(c, NULL);
+			show_error(c, NULL);
 			c->err = now;
 		}
 		result = r;

@@ -52,7 +52,7 @@ static int edit(struct cli_context *c, const struct args *a)
 		return r;
 	const char *word = r ? "updated" : "unchanged";
 	if (!c->json) {
-		(void)printf("%s %s\n", args_at(a, 0), word);
+		printf("%s %s\n", args_at(a, 0), word);
 		return 0;
 	}
 	jsonw_open(&j, NULL, '{');

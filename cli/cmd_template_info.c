@@ -11,9 +11,9 @@
 
 static void line(const char *what, const char *value)
 {
-	(void)printf("%-12s", what);
+	printf("%-12s", what);
 	print_text(stdout, value);
-	(void)putchar('\n');
+	putchar('\n');
 }
 
 static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mib)
@@ -21,8 +21,8 @@ static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mi
 	char memory[24], disk[24], text[96];
 	str_bytes((uint64_t)mem_mib << 20, memory, sizeof(memory));
 	str_bytes((uint64_t)data_disk_mib << 20, disk, sizeof(disk));
-	(void)snprintf(text, sizeof(text), "%u CPUs, %s%s%s", vcpus, memory,
-		       data_disk_mib ? ", data disk " : "", data_disk_mib ? disk : "");
+	snprintf(text, sizeof(text), "%u CPUs, %s%s%s", vcpus, memory,
+		 data_disk_mib ? ", data disk " : "", data_disk_mib ? disk : "");
 	line("machine", text);
 }
 
@@ -38,16 +38,16 @@ static const char *label_of(const char *key)
 
 static void show_setting(const struct mvm_template_setting *s)
 {
-	(void)printf("%-12s", label_of(s->key));
+	printf("%-12s", label_of(s->key));
 	if (str_starts(s->key, "health."))
-		(void)printf("%s ", s->key + strlen("health."));
+		printf("%s ", s->key + strlen("health."));
 	for (size_t i = 0; i < s->n_values; i++) {
-		(void)fputs(i ? " " : "", stdout);
+		fputs(i ? " " : "", stdout);
 		print_text(stdout, s->values[i]);
 	}
 	if (str_eq(s->key, "initrd") && str_eq(s->values[0], "image"))
-		(void)fputs(": the image's own, without mvm's agent", stdout);
-	(void)putchar('\n');
+		fputs(": the image's own, without mvm's agent", stdout);
+	putchar('\n');
 }
 
 static void show_settings(const struct mvm_template_details *d)
@@ -66,12 +66,12 @@ static void show_revision(const struct mvm_template_details *d)
 {
 	char when[WHEN_SIZE], a[24], b[24], c[24], text[160];
 
-	(void)printf("\n");
-	(void)snprintf(text, sizeof(text), "%s%s", d->revision, d->is_current ? " (current)" : "");
+	printf("\n");
+	snprintf(text, sizeof(text), "%s%s", d->revision, d->is_current ? " (current)" : "");
 	line("revision", text);
 	when_text(d->built_at, when);
-	(void)snprintf(text, sizeof(text), "%s%s%s", when, d->builder ? " by " : "",
-		       d->builder ? d->builder : "");
+	snprintf(text, sizeof(text), "%s%s%s", when, d->builder ? " by " : "",
+		 d->builder ? d->builder : "");
 	line("built", text);
 	line("from", d->built_from);
 	line("lock", d->lock);
@@ -80,7 +80,7 @@ static void show_revision(const struct mvm_template_details *d)
 	str_bytes(d->rootfs_bytes, a, sizeof(a));
 	str_bytes(d->vmlinux_bytes, b, sizeof(b));
 	str_bytes(d->initrd_bytes, c, sizeof(c));
-	(void)snprintf(text, sizeof(text), "image %s, kernel %s, initrd %s", a, b, c);
+	snprintf(text, sizeof(text), "image %s, kernel %s, initrd %s", a, b, c);
 	line("sizes", text);
 	str_bytes(d->disk_bytes, a, sizeof(a));
 	line("on disk", a);
@@ -88,7 +88,7 @@ static void show_revision(const struct mvm_template_details *d)
 		when_text(d->snapshot_at, when);
 		str_bytes(d->snapshot_mem_bytes, a, sizeof(a));
 		str_bytes(d->snapshot_state_bytes, b, sizeof(b));
-		(void)snprintf(text, sizeof(text), "%s, memory %s, device state %s", when, a, b);
+		snprintf(text, sizeof(text), "%s, memory %s, device state %s", when, a, b);
 	}
 	line("snapshot", d->has_snapshot ? text : "none");
 	line("kind", d->kind_is_snapshot ? "snapshot" : "image");
@@ -126,7 +126,7 @@ static void show(const struct mvm_template_details *d)
 		show_start(d);
 		return;
 	}
-	(void)printf("\n");
+	printf("\n");
 	line("revision", "none: not built yet");
 }
 
@@ -142,7 +142,7 @@ static int info(struct cli_context *c, const struct args *a)
 	if (c->json) {
 		r = mvm_template_info(mvm, args_at(a, 0), &json, &c->err);
 		if (r == 0)
-			(void)fputs(json, stdout); /* main looks at the stream's errors */
+			fputs(json, stdout); /* main looks at the stream's errors */
 		return r;
 	}
 	r = mvm_template_details(mvm, args_at(a, 0), &details, &c->err);

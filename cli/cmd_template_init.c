@@ -20,7 +20,7 @@ static int init(struct cli_context *c, const struct args *a)
 		return r;
 	if (!c->json) {
 		for (size_t i = 0; i < files.n; i++)
-			(void)printf("%s/%s\n", dir, files.v[i]);
+			printf("%s/%s\n", dir, files.v[i]);
 		return 0;
 	}
 	jsonw_open(&j, NULL, '{');

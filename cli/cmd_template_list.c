@@ -52,12 +52,11 @@ static void add_row(struct listing *l, const struct mvm_template_summary *s)
 			  s->problem_code == -EBADMSG ? "damaged" : "unreadable", "-", "-");
 		return;
 	}
-	(void)snprintf(cpus, sizeof(cpus), "%u", s->vcpus);
+	snprintf(cpus, sizeof(cpus), "%u", s->vcpus);
 	str_bytes((uint64_t)s->mem_mib << 20, memory, sizeof(memory));
 	if (s->revision)
 		str_bytes(s->rootfs_bytes, image, sizeof(image));
-	(void)snprintf(revision, sizeof(revision), "%.12s",
-		       s->revision ? s->revision : "not built");
+	snprintf(revision, sizeof(revision), "%.12s", s->revision ? s->revision : "not built");
 	table_row(&l->table, s->template_id, s->role, s->profile, cpus, memory, revision, image,
 		  s->has_snapshot ? "yes" : "no");
 }

@@ -27,7 +27,7 @@ static void add(void *arg, const struct mvm_pruned_revision *x)
 
 	when_text(x->built_at, built);
 	if (!p->c->json) {
-		(void)printf("%s@%s  built %s\n", x->template_id, x->revision, built);
+		printf("%s@%s  built %s\n", x->template_id, x->revision, built);
 		return;
 	}
 	jsonw_open(j, NULL, '{');
@@ -56,11 +56,11 @@ static int print_sums(const struct mvm_prune_result *p, bool dry_run)
 	char bytes[24];
 
 	str_bytes(p->freed_bytes, bytes, sizeof(bytes));
-	(void)printf("%s %zu revision%s, %zu cached build%s, %zu file%s: %s\n",
-		     dry_run ? "would remove" : "removed", p->n_revisions, plural(p->n_revisions),
-		     p->n_cached, plural(p->n_cached), p->n_blobs, plural(p->n_blobs), bytes);
+	printf("%s %zu revision%s, %zu cached build%s, %zu file%s: %s\n",
+	       dry_run ? "would remove" : "removed", p->n_revisions, plural(p->n_revisions),
+	       p->n_cached, plural(p->n_cached), p->n_blobs, plural(p->n_blobs), bytes);
 	if (p->n_in_use)
-		(void)printf("in use by VMs, so kept: %zu\n", p->n_in_use);
+		printf("in use by VMs, so kept: %zu\n", p->n_in_use);
 	return 0;
 }
 

@@ -64,7 +64,7 @@ static int history(struct cli_context *c, const struct args *a)
 		const struct mvm_revision_summary *s = all.v[i];
 		char built[WHEN_SIZE], cpus[8], memory[24], image[24], disk[24];
 		when_text(s->built_at, built);
-		(void)snprintf(cpus, sizeof(cpus), "%u", s->vcpus);
+		snprintf(cpus, sizeof(cpus), "%u", s->vcpus);
 		str_bytes((uint64_t)s->mem_mib << 20, memory, sizeof(memory));
 		str_bytes(s->rootfs_bytes, image, sizeof(image));
 		str_bytes(s->disk_bytes, disk, sizeof(disk));
@@ -96,10 +96,10 @@ static int rollback(struct cli_context *c, const struct args *a)
 		return r;
 	if (!c->json) {
 		if (r)
-			(void)printf("%s@%s is current, was %s\n", args_at(a, 0), to,
-				     from[0] ? from : "none");
+			printf("%s@%s is current, was %s\n", args_at(a, 0), to,
+			       from[0] ? from : "none");
 		else
-			(void)printf("%s@%s was current already\n", args_at(a, 0), to);
+			printf("%s@%s was current already\n", args_at(a, 0), to);
 		return 0;
 	}
 	jsonw_open(&j, NULL, '{');
@@ -171,7 +171,7 @@ static const char *file_text(const char *digest, uint64_t bytes, char *buf, size
 	if (!digest)
 		return "-";
 	str_bytes(bytes, amount, sizeof(amount));
-	(void)snprintf(buf, size, "%s %.12s", amount, digest);
+	snprintf(buf, size, "%s %.12s", amount, digest);
 	return buf;
 }
 
@@ -181,11 +181,11 @@ static int print_diff(const struct mvm_template_diff *d)
 	char from[96], to[96];
 
 	if (d->n_artifacts + d->n_settings == 0) {
-		(void)printf("no difference\n");
+		printf("no difference\n");
 		return 0;
 	}
-	(void)snprintf(from, sizeof(from), "%s@%.12s", d->from_id, d->from_revision);
-	(void)snprintf(to, sizeof(to), "%s@%.12s", d->to_id, d->to_revision);
+	snprintf(from, sizeof(from), "%s@%.12s", d->from_id, d->from_revision);
+	snprintf(to, sizeof(to), "%s@%.12s", d->to_id, d->to_revision);
 	table_row(&t, "", from, to);
 	for (size_t i = 0; i < d->n_artifacts; i++) {
 		const struct mvm_diff_artifact *x = d->artifacts[i];

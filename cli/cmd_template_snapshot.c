@@ -48,11 +48,11 @@ static int run(struct cli_context *c, const struct args *a)
 	if (c->json)
 		return print_json(&result, word);
 	str_bytes(result.snapshot_disk_bytes, disk, sizeof(disk));
-	(void)printf("%s@%s  %s%s%s\n", result.template_id, result.revision,
-		     !options.remove ? "new snapshot ("
-		     : r	     ? "snapshot removed"
-				     : "has no snapshot",
-		     options.remove ? "" : disk, options.remove ? "" : " on disk)");
+	printf("%s@%s  %s%s%s\n", result.template_id, result.revision,
+	       !options.remove ? "new snapshot ("
+	       : r	       ? "snapshot removed"
+			       : "has no snapshot",
+	       options.remove ? "" : disk, options.remove ? "" : " on disk)");
 	return 0;
 }
 

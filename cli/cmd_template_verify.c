@@ -39,9 +39,9 @@ static int print_text_result(const struct mvm_verify_result *v)
 
 	str_bytes(v->bytes, bytes, sizeof(bytes));
 	if (v->n_problems == 0) {
-		(void)printf("%zu revision%s of %zu template%s, %zu file%s, %s: all sound\n",
-			     v->n_revisions, plural(v->n_revisions), v->n_templates,
-			     plural(v->n_templates), v->n_files, plural(v->n_files), bytes);
+		printf("%zu revision%s of %zu template%s, %zu file%s, %s: all sound\n",
+		       v->n_revisions, plural(v->n_revisions), v->n_templates,
+		       plural(v->n_templates), v->n_files, plural(v->n_files), bytes);
 		return 0;
 	}
 	table_row(&t, "TEMPLATE", "REVISION", "PROBLEM");

@@ -43,10 +43,10 @@ static int add(void *arg, const struct mvm_process *p)
 
 	if (l->json)
 		return add_json(&l->j, p);
-	(void)snprintf(pid, sizeof(pid), "%" PRId64, p->pid);
-	(void)snprintf(parent, sizeof(parent), "%" PRId64, p->parent_pid);
-	(void)snprintf(uid, sizeof(uid), "%" PRIu32, p->uid);
-	(void)snprintf(cpu, sizeof(cpu), "%.2f s", (double)p->cpu_ns / 1e9);
+	snprintf(pid, sizeof(pid), "%" PRId64, p->pid);
+	snprintf(parent, sizeof(parent), "%" PRId64, p->parent_pid);
+	snprintf(uid, sizeof(uid), "%" PRIu32, p->uid);
+	snprintf(cpu, sizeof(cpu), "%.2f s", (double)p->cpu_ns / 1e9);
 	str_bytes(p->memory_bytes, memory, sizeof(memory));
 	table_row(&l->table, pid, parent, uid, state, cpu, memory, p->command);
 	return 0;

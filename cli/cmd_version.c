@@ -8,7 +8,7 @@ static int run(struct cli_context *c, const struct args *a)
 {
 	(void)a;
 	if (!c->json) {
-		(void)puts("mvm " MVM_VERSION); /* main looks at the stream's errors */
+		puts("mvm " MVM_VERSION); /* main looks at the stream's errors */
 		return 0;
 	}
 	AUTO_DONE(jsonw) j = { 0 };

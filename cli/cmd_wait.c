@@ -8,7 +8,7 @@
 #include "json.h"
 #include "options.h"
 
-/* {"name":..., "state":..., "exit_status":...}: what is not known is null. */
+/* {"name":..., "state":..., "exit_status":...}; an unknown value is null. */
 static int print_result(const struct cli_context *c, const char *state, const char *name,
 			const int *status)
 {
@@ -16,7 +16,7 @@ static int print_result(const struct cli_context *c, const char *state, const ch
 
 	if (!c->json) {
 		if (state)
-			(void)puts(state); /* main looks at the stream's errors */
+			puts(state); /* main looks at the stream's errors */
 		return 0;
 	}
 	jsonw_open(&j, NULL, '{');
@@ -30,17 +30,27 @@ static int print_result(const struct cli_context *c, const char *state, const ch
 	return jsonw_print(&j, stdout);
 }
 
-/* What became of it: its status, or an error when it failed.  status: what is known of one that was
- * to be removed at its end; -1: nothing. */
+/* The command's exit status: a failure to print comes first, an unknown status (-1) is success. */
+static int exit_status(int printed, int status)
+{
+	if (printed < 0)
+		return printed;
+	return status > 0 ? status : 0;
+}
+
+/*
+ * Print how the instance ended.  Returns its exit status, or an error when it failed.
+ *
+ *   status  of an instance that was removed at its end; -1: unknown
+ */
 static int report(struct cli_context *c, struct mvm *mvm, const char *name, int status)
 {
 	AUTO(mvm_instance_info) info = NULL;
 	char state[INSTANCE_STATE_SIZE];
 	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
-	if (r == -ENOENT) { /* it was to be removed at its end */
-		if (c->json)
-			r = print_result(c, NULL, name, status < 0 ? NULL : &status);
-		return r < 0 && r != -ENOENT ? r : status > 0 ? status : 0;
+	if (r == -ENOENT) { /* the instance was removed at its end */
+		r = c->json ? print_result(c, NULL, name, status < 0 ? NULL : &status) : 0;
+		return exit_status(r, status);
 	}
 	if (r < 0)
 		return r;
@@ -51,10 +61,10 @@ static int report(struct cli_context *c, struct mvm *mvm, const char *name, int 
 	status = info->exit_code;
 	r = print_result(c, c->json ? mvm_instance_state_name(info->state) : state, name,
 			 status < 0 ? NULL : &status);
-	return r < 0 ? r : status > 0 ? status : 0;
+	return exit_status(r, status);
 }
 
-/* 1, 0 while it may still run, or an error: there is none of that name. */
+/* Returns 1, 0 while the instance may still run, or an error without such an instance. */
 static int has_ended(struct mvm *mvm, const char *name, struct mvm_error *err)
 {
 	AUTO(mvm_instance_info) info = NULL;
@@ -65,7 +75,7 @@ static int has_ended(struct mvm *mvm, const char *name, struct mvm_error *err)
 	return info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
 }
 
-/* The template's command; its status is ours, as with exec. */
+/* Wait for the template's command.  Its status becomes ours, as with exec. */
 static int wait_for_workload(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
@@ -117,8 +127,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return r < 0 ? r : report(c, mvm, name, status);
 	r = mvm_instance_open(mvm, name, &instance, &c->err);
 	if (r < 0 && has_ended(mvm, name, NULL) != 0)
-		return report(c, mvm, name,
-			      status); /* it has just come to its end, or is gone by now */
+		return report(c, mvm, name, status); /* it has just ended, or is gone by now */
 	if (r == 0)
 		r = mvm_instance_wait(instance, &options, &status, &c->err);
 	if (r == -ETIMEDOUT)

@@ -100,6 +100,6 @@ const char *command_nearest(const char *const *words, char *buf, size_t size)
 					  known.n);
 	if (!nearest)
 		return NULL;
-	(void)snprintf(buf, size, "%s%s%s", group ? group : "", group ? " " : "", nearest);
+	snprintf(buf, size, "%s%s%s", group ? group : "", group ? " " : "", nearest);
 	return buf;
 }

@@ -49,17 +49,17 @@ void completion_words(const char *group, struct strv *ret)
 void print_choices(FILE *out, const char *choices)
 {
 	for (; *choices; choices++)
-		(void)fputc(*choices == '|' ? ' ' : *choices, out);
+		fputc(*choices == '|' ? ' ' : *choices, out);
 }
 
 void print_quoted(FILE *out, const char *s, const char *escape)
 {
 	for (; *s; s++) {
 		if (*s == '\'')
-			(void)fputs("'\\''", out);
+			fputs("'\\''", out);
 		else if (strchr(escape, *s))
-			(void)fprintf(out, "\\%c", *s);
+			fprintf(out, "\\%c", *s);
 		else
-			(void)fputc(*s, out);
+			fputc(*s, out);
 	}
 }

@@ -14,7 +14,7 @@ void completion_bash(FILE *out);
 void completion_zsh(FILE *out);
 void completion_fish(FILE *out);
 
-/* The data folder's part that holds such names, "templates"; NULL for other kinds of values. */
+/* The subfolder of the data folder with such names, "templates"; NULL for other kinds of values. */
 const char *completion_folder(enum value_hint hint);
 
 /* The first words of all commands, or what may follow one of them; each once. */

@@ -47,17 +47,17 @@ static void print_value(FILE *out, enum value_hint hint, const char *choices)
 	const char *folder = completion_folder(hint);
 
 	if (choices) {
-		(void)fputs("_mvm_words '", out);
+		fputs("_mvm_words '", out);
 		print_choices(out, choices);
-		(void)fputs("' \"$cur\"", out);
+		fputs("' \"$cur\"", out);
 	} else if (folder) {
-		(void)fprintf(out, "_mvm_names %s \"$cur\"", folder);
+		fprintf(out, "_mvm_names %s \"$cur\"", folder);
 	} else if (hint == VALUE_FILE) {
-		(void)fputs("_mvm_files \"$cur\"", out);
+		fputs("_mvm_files \"$cur\"", out);
 	} else if (hint == VALUE_DIR) {
-		(void)fputs("_mvm_dirs \"$cur\"", out);
+		fputs("_mvm_dirs \"$cur\"", out);
 	} else {
-		(void)fputs(":", out);
+		fputs(":", out);
 	}
 }
 
@@ -66,9 +66,9 @@ static void print_option_names(FILE *out, const struct option *table, bool with_
 	for (const struct option *o = table; o && o->name; o++) {
 		if (with_value && o->kind == OPTION_FLAG)
 			continue;
-		(void)fprintf(out, " --%s", o->name);
+		fprintf(out, " --%s", o->name);
 		if (o->letter)
-			(void)fprintf(out, " -%c", o->letter);
+			fprintf(out, " -%c", o->letter);
 	}
 }
 
@@ -77,12 +77,12 @@ static void print_option_values(FILE *out, const struct option *table)
 	for (const struct option *o = table; o && o->name; o++) {
 		if (o->kind == OPTION_FLAG)
 			continue;
-		(void)fprintf(out, "		--%s", o->name);
+		fprintf(out, "		--%s", o->name);
 		if (o->letter)
-			(void)fprintf(out, " | -%c", o->letter);
-		(void)fputs(") ", out);
+			fprintf(out, " | -%c", o->letter);
+		fputs(") ", out);
 		print_value(out, o->hint, o->choices);
-		(void)fputs("; return ;;\n", out);
+		fputs("; return ;;\n", out);
 	}
 }
 
@@ -92,22 +92,22 @@ static void print_command(FILE *out, const struct command *c)
 	for (const char *p = c->path; *p; p++)
 		words += *p == ' ';
 
-	(void)fprintf(out, "	'%s%s)\n		_mvm_count %zu '", c->path,
-		      words == 1 ? " '*" : "'", words);
+	fprintf(out, "	'%s%s)\n		_mvm_count %zu '", c->path,
+		words == 1 ? " '*" : "'", words);
 	print_option_names(out, c->options, true);
-	(void)fputs("'\n		options='", out);
+	fputs("'\n		options='", out);
 	print_option_names(out, c->options, false);
 	print_option_names(out, global_options, false);
-	(void)fputs("'\n		case $prev in\n", out);
+	fputs("'\n		case $prev in\n", out);
 	print_option_values(out, c->options);
-	(void)fputs("		esac\n", out);
+	fputs("		esac\n", out);
 	for (size_t i = 0; c->positionals[i].name; i++) {
 		const struct positional *p = &c->positionals[i];
-		(void)fprintf(out, "		((n %s %zu)) && ", p->many ? ">=" : "==", i);
+		fprintf(out, "		((n %s %zu)) && ", p->many ? ">=" : "==", i);
 		print_value(out, p->hint, p->choices);
-		(void)fputc('\n', out);
+		fputc('\n', out);
 	}
-	(void)fputs("		;;\n", out);
+	fputs("		;;\n", out);
 }
 
 static void print_words(FILE *out, const char *group)
@@ -115,18 +115,18 @@ static void print_words(FILE *out, const char *group)
 	AUTO_DONE(strv) words = { 0 };
 
 	completion_words(group, &words);
-	(void)fprintf(out, "	'%s '*) _mvm_words '", group ? group : "");
+	fprintf(out, "	'%s '*) _mvm_words '", group ? group : "");
 	for (size_t i = 0; i < words.n; i++)
-		(void)fprintf(out, "%s%s", i ? " " : "", words.v[i]);
-	(void)fputs("' \"$cur\"; return ;;\n", out);
+		fprintf(out, "%s%s", i ? " " : "", words.v[i]);
+	fputs("' \"$cur\"; return ;;\n", out);
 }
 
 void completion_bash(FILE *out)
 {
 	AUTO_DONE(strv) first = { 0 };
 
-	(void)fputs(prologue, out);
-	(void)fputs("	case \"${words[0]} ${words[1]}\" in\n", out);
+	fputs(prologue, out);
+	fputs("	case \"${words[0]} ${words[1]}\" in\n", out);
 	for (const struct command_section *s = command_sections; s->title; s++) {
 		for (const struct command *const *c = s->commands; *c; c++)
 			print_command(out, *c);
@@ -137,9 +137,9 @@ void completion_bash(FILE *out)
 			print_words(out, first.v[i]);
 	}
 	print_words(out, NULL);
-	(void)fputs("	esac\n"
-		    "	[[ $cur == -* ]] && _mvm_words \"$options\" \"$cur\"\n"
-		    "}\n"
-		    "complete -o filenames -F _mvm mvm\n",
-		    out);
+	fputs("	esac\n"
+	      "	[[ $cur == -* ]] && _mvm_words \"$options\" \"$cur\"\n"
+	      "}\n"
+	      "complete -o filenames -F _mvm mvm\n",
+	      out);
 }

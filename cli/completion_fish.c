@@ -46,38 +46,38 @@ static void print_values(FILE *out, enum value_hint hint, const char *choices)
 	const char *folder = completion_folder(hint);
 
 	if (choices) {
-		(void)fputs(" -a '", out);
+		fputs(" -a '", out);
 		print_choices(out, choices);
-		(void)fputc('\'', out);
+		fputc('\'', out);
 	} else if (folder) {
-		(void)fprintf(out, " -a '(__mvm_names %s)'", folder);
+		fprintf(out, " -a '(__mvm_names %s)'", folder);
 	} else if (hint == VALUE_FILE) {
-		(void)fputs(" -F", out);
+		fputs(" -F", out);
 	} else if (hint == VALUE_DIR) {
-		(void)fputs(" -a '(__fish_complete_directories)'", out);
+		fputs(" -a '(__fish_complete_directories)'", out);
 	}
 }
 
 /* fish's own quoting: a backslash before ' and \. */
 static void print_description(FILE *out, const char *text)
 {
-	(void)fputs(" -d '", out);
+	fputs(" -d '", out);
 	for (; *text; text++)
-		(void)fprintf(out, "%s%c", *text == '\'' || *text == '\\' ? "\\" : "", *text);
-	(void)fputs("'\n", out);
+		fprintf(out, "%s%c", *text == '\'' || *text == '\\' ? "\\" : "", *text);
+	fputs("'\n", out);
 }
 
 static void print_options(FILE *out, const char *path, const struct option *table)
 {
 	for (const struct option *o = table; o && o->name; o++) {
-		(void)fputs("complete -c mvm", out);
+		fputs("complete -c mvm", out);
 		if (path)
-			(void)fprintf(out, " -n '__mvm_in %s'", path);
-		(void)fprintf(out, " -l %s", o->name);
+			fprintf(out, " -n '__mvm_in %s'", path);
+		fprintf(out, " -l %s", o->name);
 		if (o->letter)
-			(void)fprintf(out, " -s %c", o->letter);
+			fprintf(out, " -s %c", o->letter);
 		if (o->kind != OPTION_FLAG)
-			(void)fputs(o->hint == VALUE_FILE ? " -r" : " -x", out); /* -x: no files */
+			fputs(o->hint == VALUE_FILE ? " -r" : " -x", out); /* -x: no files */
 		print_values(out, o->hint, o->choices);
 		print_description(out, o->help);
 	}
@@ -87,15 +87,18 @@ static void print_command(FILE *out, const struct command *c)
 {
 	const char *last = strrchr(c->path, ' ');
 
-	(void)fprintf(out, "complete -c mvm -n '__mvm_is%s%.*s' -a %s", last ? " " : "",
-		      last ? (int)(last - c->path) : 0, c->path, last ? last + 1 : c->path);
+	if (last)
+		fprintf(out, "complete -c mvm -n '__mvm_is %.*s' -a %s", (int)(last - c->path),
+			c->path, last + 1);
+	else
+		fprintf(out, "complete -c mvm -n '__mvm_is' -a %s", c->path);
 	print_description(out, c->summary);
 	print_options(out, c->path, c->options);
 	for (const struct positional *p = c->positionals; p->name; p++) {
 		if (!completion_folder(p->hint) && p->hint != VALUE_FILE && p->hint != VALUE_DIR &&
 		    !p->choices)
 			continue;
-		(void)fprintf(out, "complete -c mvm -n '__mvm_in %s'", c->path);
+		fprintf(out, "complete -c mvm -n '__mvm_in %s'", c->path);
 		print_values(out, p->hint, p->choices);
 		print_description(out, p->help);
 	}
@@ -105,13 +108,13 @@ void completion_fish(FILE *out)
 {
 	AUTO_DONE(strv) first = { 0 };
 
-	(void)fputs(prologue, out);
+	fputs(prologue, out);
 	print_options(out, NULL, global_options);
 	completion_words(NULL, &first);
 	for (size_t i = 0; i < first.n; i++) {
 		if (!command_is_group(first.v[i]))
 			continue;
-		(void)fprintf(out, "complete -c mvm -n __mvm_is -a %s", first.v[i]);
+		fprintf(out, "complete -c mvm -n __mvm_is -a %s", first.v[i]);
 		print_description(out, "Commands of this kind");
 	}
 	for (const struct command_section *s = command_sections; s->title; s++) {

@@ -24,15 +24,15 @@ static void print_action(FILE *out, enum value_hint hint, const char *choices)
 	const char *folder = completion_folder(hint);
 
 	if (choices) {
-		(void)fputc('(', out);
+		fputc('(', out);
 		print_choices(out, choices);
-		(void)fputc(')', out);
+		fputc(')', out);
 	} else if (folder) {
-		(void)fprintf(out, "{_mvm_names %s}", folder);
+		fprintf(out, "{_mvm_names %s}", folder);
 	} else if (hint == VALUE_FILE) {
-		(void)fputs("_files", out);
+		fputs("_files", out);
 	} else if (hint == VALUE_DIR) {
-		(void)fputs("_files -/", out);
+		fputs("_files -/", out);
 	}
 }
 
@@ -41,22 +41,22 @@ static void print_option(FILE *out, const struct option *o, bool letter)
 	bool many = o->kind == OPTION_LIST || o->kind == OPTION_WORDS;
 	const char *joined = o->kind == OPTION_FLAG ? "" : letter ? "+" : "=";
 
-	(void)fputs(" \\\n			'", out);
+	fputs(" \\\n			'", out);
 	if (many)
-		(void)fputc('*', out);
+		fputc('*', out);
 	if (letter)
-		(void)fprintf(out, "-%c%s[", o->letter, joined);
+		fprintf(out, "-%c%s[", o->letter, joined);
 	else
-		(void)fprintf(out, "--%s%s[", o->name, joined);
+		fprintf(out, "--%s%s[", o->name, joined);
 	print_quoted(out, o->help, "[]:\\");
-	(void)fputc(']', out);
+	fputc(']', out);
 	if (o->kind != OPTION_FLAG) {
-		(void)fputc(':', out);
+		fputc(':', out);
 		print_quoted(out, o->value, "[]:\\");
-		(void)fputc(':', out);
+		fputc(':', out);
 		print_action(out, o->hint, o->choices);
 	}
-	(void)fputc('\'', out);
+	fputc('\'', out);
 }
 
 static void print_options(FILE *out, const struct option *table)
@@ -74,25 +74,25 @@ static void print_command(FILE *out, const struct command *c)
 	for (const char *p = c->path; *p; p++)
 		words += *p == ' ';
 
-	(void)fprintf(out, "	'%s%s)\n", c->path, words == 1 ? " '*" : "'");
-	(void)fprintf(out, "		shift %zu words; ((CURRENT -= %zu))\n", words, words);
-	(void)fputs("		_arguments -s -S", out);
+	fprintf(out, "	'%s%s)\n", c->path, words == 1 ? " '*" : "'");
+	fprintf(out, "		shift %zu words; ((CURRENT -= %zu))\n", words, words);
+	fputs("		_arguments -s -S", out);
 	print_options(out, c->options);
 	print_options(out, global_options);
 	for (size_t i = 0; c->positionals[i].name; i++) {
 		const struct positional *p = &c->positionals[i];
-		(void)fputs(" \\\n			'", out);
+		fputs(" \\\n			'", out);
 		if (p->many)
-			(void)fputc('*', out);
+			fputc('*', out);
 		else
-			(void)fprintf(out, "%zu", i + 1);
-		(void)fputc(':', out);
+			fprintf(out, "%zu", i + 1);
+		fputc(':', out);
 		print_quoted(out, p->help, "[]:\\");
-		(void)fputc(':', out);
+		fputc(':', out);
 		print_action(out, p->hint, p->choices);
-		(void)fputc('\'', out);
+		fputc('\'', out);
 	}
-	(void)fputs(" ;;\n", out);
+	fputs(" ;;\n", out);
 }
 
 static void print_group(FILE *out, const char *group)
@@ -100,10 +100,10 @@ static void print_group(FILE *out, const char *group)
 	AUTO_DONE(strv) words = { 0 };
 
 	completion_words(group, &words);
-	(void)fprintf(out, "	'%s '*) ((CURRENT == 3)) && compadd", group);
+	fprintf(out, "	'%s '*) ((CURRENT == 3)) && compadd", group);
 	for (size_t i = 0; i < words.n; i++)
-		(void)fprintf(out, " %s", words.v[i]);
-	(void)fputs(" ;;\n", out);
+		fprintf(out, " %s", words.v[i]);
+	fputs(" ;;\n", out);
 }
 
 void completion_zsh(FILE *out)
@@ -111,28 +111,28 @@ void completion_zsh(FILE *out)
 	AUTO_DONE(strv) first = { 0 };
 
 	completion_words(NULL, &first);
-	(void)fputs(prologue, out);
+	fputs(prologue, out);
 	for (size_t i = 0; i < first.n; i++) {
 		const char *word[] = { first.v[i], NULL };
 		size_t used;
 		const struct command *c = command_find(word, &used);
 
-		(void)fprintf(out, "		'%s:", word[0]);
+		fprintf(out, "		'%s:", word[0]);
 		print_quoted(out, c ? c->summary : "Commands of this kind", ":\\");
-		(void)fputs("'\n", out);
+		fputs("'\n", out);
 	}
-	(void)fputs("	)\n	_describe command commands\n}\n"
-		    "_mvm() {\n"
-		    "	local data\n"
-		    "	local -A opt_args\n"
-		    "	while [[ $words[2] == --data-dir ]] && ((CURRENT > 3)); do\n"
-		    "		data=$words[3] words=($words[1] \"${(@)words[4,-1]}\")\n"
-		    "		((CURRENT -= 2))\n"
-		    "	done\n"
-		    "	if [[ $words[2] == --data-dir ]]; then _files -/; return; fi\n"
-		    "	if ((CURRENT == 2)); then _mvm_command; return; fi\n"
-		    "	case \"$words[2] $words[3]\" in\n",
-		    out);
+	fputs("	)\n	_describe command commands\n}\n"
+	      "_mvm() {\n"
+	      "	local data\n"
+	      "	local -A opt_args\n"
+	      "	while [[ $words[2] == --data-dir ]] && ((CURRENT > 3)); do\n"
+	      "		data=$words[3] words=($words[1] \"${(@)words[4,-1]}\")\n"
+	      "		((CURRENT -= 2))\n"
+	      "	done\n"
+	      "	if [[ $words[2] == --data-dir ]]; then _files -/; return; fi\n"
+	      "	if ((CURRENT == 2)); then _mvm_command; return; fi\n"
+	      "	case \"$words[2] $words[3]\" in\n",
+	      out);
 	for (const struct command_section *s = command_sections; s->title; s++) {
 		for (const struct command *const *c = s->commands; *c; c++)
 			print_command(out, *c);
@@ -141,7 +141,7 @@ void completion_zsh(FILE *out)
 		if (command_is_group(first.v[i]))
 			print_group(out, first.v[i]);
 	}
-	(void)fputs("	esac\n}\n"
-		    "if [[ $funcstack[1] == _mvm ]]; then _mvm \"$@\"; else compdef _mvm mvm; fi\n",
-		    out);
+	fputs("	esac\n}\n"
+	      "if [[ $funcstack[1] == _mvm ]]; then _mvm \"$@\"; else compdef _mvm mvm; fi\n",
+	      out);
 }

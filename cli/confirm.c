@@ -16,10 +16,10 @@ int confirm(struct cli_context *c, const char *question)
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 		return cli_usage(c, "there is no terminal to ask on: give --force to do it");
 	print_text(stderr, question);
-	(void)fputs("? [y/N] ", stderr);
-	(void)fflush(stderr);
+	fputs("? [y/N] ", stderr);
+	fflush(stderr);
 	if (!fgets(answer, sizeof(answer), stdin))
-		(void)fputc('\n', stderr);
+		fputc('\n', stderr);
 	answer[strcspn(answer, "\n")] = '\0';
 	if (strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0)
 		return 0;

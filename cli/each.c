@@ -18,14 +18,14 @@ int each_name(struct cli_context *c, const struct args *a, const struct strv *na
 		struct mvm_error err = { 0 };
 		int r = fn(mvm, names->v[i], a, &err);
 		if (r < 0 && result < 0)
-			(void)show_error(c, NULL); /* the one before */
+			show_error(c, NULL); /* the one before */
 		if (r < 0) {
 			c->err = err;
 			result = r;
 			continue;
 		}
 		if (!c->json)
-			(void)puts(names->v[i]); /* main looks at the stream's errors */
+			puts(names->v[i]); /* main looks at the stream's errors */
 		jsonw_open(&j, NULL, '{');
 		jsonw_string(&j, "name", names->v[i]);
 		jsonw_string(&j, "result", done);

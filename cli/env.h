@@ -11,7 +11,7 @@
  * counts.  A file is UTF-8 of at most 1 MiB with a NAME=VALUE on each line; doc/instances.md says
  * what is passed over and what is refused.
  *
- * Returns 0, -EINVAL (wrong usage) naming what is no variable, or why a file cannot be read.
+ * Returns 0, -EINVAL (wrong usage) that names the invalid variable, or the errno of reading a file.
  */
 int env_collect(struct cli_context *c, const struct args *a, struct strv *ret);
 

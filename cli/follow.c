@@ -30,16 +30,16 @@ void follow_begin(struct follow *f)
 		guest_signals_unblock(); /* they act as usual */
 		return;
 	}
-	(void)epoll_ctl(f->cancel_fd, EPOLL_CTL_ADD, f->signals, &signals); /* -1 if it has none */
-	(void)epoll_ctl(f->cancel_fd, EPOLL_CTL_ADD, STDOUT_FILENO, &output); /* files refuse */
+	epoll_ctl(f->cancel_fd, EPOLL_CTL_ADD, f->signals, &signals);	/* -1 if it has none */
+	epoll_ctl(f->cancel_fd, EPOLL_CTL_ADD, STDOUT_FILENO, &output); /* files refuse */
 }
 
 void follow_done(struct follow *f)
 {
 	if (f->signals >= 0)
-		(void)close(f->signals);
+		close(f->signals);
 	if (f->cancel_fd >= 0)
-		(void)close(f->cancel_fd);
+		close(f->cancel_fd);
 	*f = (struct follow)FOLLOW_NONE;
 }
 
@@ -61,7 +61,7 @@ int follow_result(struct cli_context *c, int r, struct follow *f)
 	if (r < 0 && ferror(stdout))
 		return cli_error(c, r, "cannot write the result: %s", strerror(-r));
 	if (r == 0 && f->cancel_fd >= 0 && !interrupted && output_has_gone()) {
-		(void)raise(SIGPIPE); /* comes back only where it is ignored */
+		raise(SIGPIPE); /* comes back only where it is ignored */
 		return cli_error(c, -EPIPE, "cannot write the result: %s", strerror(EPIPE));
 	}
 	return r;

@@ -2,7 +2,7 @@
 #ifndef CLI_FOLLOW_H
 #define CLI_FOLLOW_H
 
-/* What commands share that print what there is, and with --follow what comes: logs, events, and
+/* Shared by commands that print existing output and, with --follow, new output: logs, events, and
  * run in the foreground. */
 
 #include <mvm/mvm.h>
@@ -10,7 +10,7 @@
 #include "base/own.h"
 #include "command.h"
 
-/* What ends following. */
+/* What ends following: a signal or the reader. */
 struct follow {
 	int signals;   /* of guest_signals_block() */
 	int cancel_fd; /* readable when a signal has come or nobody reads standard output any more
@@ -39,8 +39,8 @@ DEFINE_AUTO_DONE(follow, follow_done)
 int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret,
 		struct follow *ret_follow);
 
-/* The command's result: a --since that is none is wrong usage.  Where nobody reads the output any
- * more the command ends by SIGPIPE, as it would have when it wrote. */
+/* The command's result.  A --since that is no time is wrong usage.  When nobody reads the output
+ * any more, the command ends by SIGPIPE, as a write would end it. */
 int follow_result(struct cli_context *c, int r, struct follow *f);
 
 #endif

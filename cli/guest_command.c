@@ -15,14 +15,14 @@ static sigset_t signal_set(bool resize)
 	struct sigaction action;
 	sigset_t set;
 
-	(void)sigemptyset(&set);
+	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		/* one that is ignored, as by nohup(1), ends nothing; but blocked it would come */
+		/* an ignored signal (nohup(1)) must end nothing, but a blocked one would be read */
 		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-			(void)sigaddset(&set, ends[i]);
+			sigaddset(&set, ends[i]);
 	}
 	if (resize)
-		(void)sigaddset(&set, SIGWINCH);
+		sigaddset(&set, SIGWINCH);
 	return set;
 }
 
@@ -31,7 +31,7 @@ int guest_signals_block(bool resize)
 	sigset_t set = signal_set(resize);
 	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd >= 0 && sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
-		(void)close(fd);
+		close(fd);
 		return -1;
 	}
 	return fd;
@@ -43,14 +43,14 @@ int guest_signals_take(int fd)
 	if (fd < 0 || read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return 0;
 	if (info.ssi_signo == SIGINT && isatty(STDERR_FILENO))
-		(void)fputc('\n', stderr);
+		fputc('\n', stderr);
 	return (int)info.ssi_signo;
 }
 
 void guest_signals_unblock(void)
 {
 	sigset_t set = signal_set(true);
-	(void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* the set is valid */
+	sigprocmask(SIG_UNBLOCK, &set, NULL); /* the set is valid */
 }
 
 int guest_command_parse(struct cli_context *c, const struct args *a, const struct strv *env,
@@ -85,6 +85,25 @@ static bool terminal_raw(struct termios *saved)
 	return tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 }
 
+/* As container tools: 127 without such a program, 126 when it cannot be started, else 125. */
+static int failure_status(int r)
+{
+	switch (-r) {
+	case ENOENT:
+		return 127;
+	case EACCES:
+	case ENOTDIR: /* no such folder */
+	case EINVAL:  /* no such user */
+	case EPERM:
+	case ENOEXEC:
+	case ELOOP:
+	case EISDIR:
+		return 126;
+	default:
+		return 125;
+	}
+}
+
 int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 		      const struct guest_command *command)
 {
@@ -108,12 +127,9 @@ int guest_command_run(struct cli_context *c, struct mvm_instance *instance,
 	bool raw = command->tty && command->input && terminal_raw(&saved);
 	int r = mvm_instance_exec(instance, &options, &status, &c->err);
 	if (raw)
-		(void)tcsetattr(STDIN_FILENO, TCSANOW, &saved); /* nothing more can be done */
+		tcsetattr(STDIN_FILENO, TCSANOW, &saved); /* nothing more can be done */
 	if (r >= 0)
 		return status;
-	/* no such folder, no such user, not a program: it could not be started */
-	bool refused = r == -EACCES || r == -ENOTDIR || r == -EINVAL || r == -EPERM ||
-		       r == -ENOEXEC || r == -ELOOP || r == -EISDIR;
-	c->failure_status = r == -ECANCELED ? status : r == -ENOENT ? 127 : refused ? 126 : 125;
+	c->failure_status = r == -ECANCELED ? status : failure_status(r);
 	return r;
 }

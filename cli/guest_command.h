@@ -51,7 +51,7 @@
 		.help = "kill the command after this time, `90s`, `5m`", .group = (heading)        \
 	}
 
-/* What the details of both commands' help say. */
+/* Part of the details in both commands' help. */
 #define GUEST_COMMAND_INPUT                                                                        \
 	"COMMAND's output is passed on; it gets standard input only with -i, as with container "   \
 	"tools: otherwise it reads an end of file at once."
@@ -91,7 +91,7 @@ int guest_signals_block(bool resize);
  * ^C for a SIGINT, so a newline follows there. */
 int guest_signals_take(int fd);
 
-/* From here on they act as usual: what is still to be waited for ends with the process. */
+/* From here on signals act as usual: they end the process, and whatever it still waits for. */
 void guest_signals_unblock(void);
 
 #endif

@@ -15,12 +15,12 @@ static void print_entry(FILE *out, const char *left, const char *right)
 {
 	size_t width = 2 + text_width(left);
 
-	(void)fprintf(out, "  %s", left);
+	fprintf(out, "  %s", left);
 	if (width + 2 > HELP_COLUMN) {
-		(void)fputc('\n', out);
+		fputc('\n', out);
 		width = 0;
 	}
-	(void)fprintf(out, "%*s", (int)(HELP_COLUMN - width), "");
+	fprintf(out, "%*s", (int)(HELP_COLUMN - width), "");
 	print_wrapped(out, right, HELP_COLUMN, HELP_COLUMN);
 }
 
@@ -33,7 +33,7 @@ static void print_commands(FILE *out, const struct command_section *s, const cha
 		if (group && (!str_starts((*c)->path, group) || (*c)->path[len] != ' '))
 			continue;
 		if (!titled)
-			(void)fprintf(out, "\n%s:\n", s->title);
+			fprintf(out, "\n%s:\n", s->title);
 		titled = true;
 		print_entry(out, (*c)->path, (*c)->summary);
 	}
@@ -48,7 +48,7 @@ static void print_options(FILE *out, const struct option *table)
 		const char *heading = o->group ? o->group : "Options";
 
 		if (!str_eq(group, heading))
-			(void)fprintf(out, "\n%s:\n", heading);
+			fprintf(out, "\n%s:\n", heading);
 		group = heading;
 		if (o->letter)
 			strbuf_addf(&left, "-%c, ", o->letter);
@@ -62,24 +62,24 @@ static void print_options(FILE *out, const struct option *table)
 
 void help_all(FILE *out)
 {
-	(void)fputs("mvm: microVM templates for Linux\n\n"
-		    "Usage: mvm [--data-dir DIR] COMMAND ...\n",
-		    out);
+	fputs("mvm: microVM templates for Linux\n\n"
+	      "Usage: mvm [--data-dir DIR] COMMAND ...\n",
+	      out);
 	for (const struct command_section *s = command_sections; s->title; s++)
 		print_commands(out, s, NULL);
 	print_options(out, global_options);
-	(void)fputs("\n'mvm help COMMAND' tells more about one command.\n\n"
-		    "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 busy, locked or\n"
-		    "taken, 5 damaged data, 6 not supported here.\n",
-		    out);
+	fputs("\n'mvm help COMMAND' tells more about one command.\n\n"
+	      "Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 busy, locked or\n"
+	      "taken, 5 damaged data, 6 not supported here.\n",
+	      out);
 }
 
 void help_group(FILE *out, const char *group)
 {
-	(void)fprintf(out, "Usage: mvm %s COMMAND ...\n", group);
+	fprintf(out, "Usage: mvm %s COMMAND ...\n", group);
 	for (const struct command_section *s = command_sections; s->title; s++)
 		print_commands(out, s, group);
-	(void)fprintf(out, "\n'mvm help %s COMMAND' tells more about one command.\n", group);
+	fprintf(out, "\n'mvm help %s COMMAND' tells more about one command.\n", group);
 }
 
 static void add_positional(struct strbuf *b, const struct positional *p)
@@ -98,7 +98,7 @@ static void print_usage(FILE *out, const struct command *c)
 		add_positional(&b, p);
 	if (c->rest)
 		strbuf_addf(&b, c->rest_required ? " [--] %s ..." : " [-- %s ...]", c->rest);
-	(void)fprintf(out, "Usage: mvm %s%s\n", c->path, b.data && !b.failed ? b.data : "");
+	fprintf(out, "Usage: mvm %s%s\n", c->path, b.data && !b.failed ? b.data : "");
 }
 
 /* Paragraphs are wrapped; lines that begin with a space are shown as they are. */
@@ -109,9 +109,9 @@ static void print_details(FILE *out, const char *text)
 		size_t len = end ? (size_t)(end - text) : strlen(text);
 		AUTO_FREE char *paragraph = strndup(text, len);
 
-		(void)fputc('\n', out);
+		fputc('\n', out);
 		if (paragraph && paragraph[0] == ' ')
-			(void)fprintf(out, "%s\n", paragraph);
+			fprintf(out, "%s\n", paragraph);
 		else if (paragraph)
 			print_wrapped(out, paragraph, 0, 0);
 		text += len + (end ? 2 : 0);
@@ -120,10 +120,10 @@ static void print_details(FILE *out, const char *text)
 
 static void print_examples(FILE *out, const char *lines)
 {
-	(void)fputs("\nExamples:\n", out);
+	fputs("\nExamples:\n", out);
 	while (*lines) {
 		size_t len = strcspn(lines, "\n");
-		(void)fprintf(out, "  %.*s\n", (int)len, lines);
+		fprintf(out, "  %.*s\n", (int)len, lines);
 		lines += len + (lines[len] == '\n');
 	}
 }
@@ -131,11 +131,11 @@ static void print_examples(FILE *out, const char *lines)
 void help_command(FILE *out, const struct command *c)
 {
 	print_usage(out, c);
-	(void)fprintf(out, "\n%s.\n", c->summary);
+	fprintf(out, "\n%s.\n", c->summary);
 	if (c->details)
 		print_details(out, c->details);
 	if (c->positionals[0].name)
-		(void)fputs("\nArguments:\n", out);
+		fputs("\nArguments:\n", out);
 	for (const struct positional *p = c->positionals; p->name; p++)
 		print_entry(out, p->name, p->help);
 	print_options(out, c->options);

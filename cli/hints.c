@@ -82,8 +82,8 @@ void hint_of(const struct mvm_error *err, char ret[HINT_SIZE])
 	const struct hint *h = bsearch(err->reason, hints, sizeof(hints) / sizeof(hints[0]),
 				       sizeof(hints[0]), by_reason);
 
-	if (!h || !err->reason[0] || err->hint[0]) { /* its own is the more exact one */
-		(void)snprintf(ret, HINT_SIZE, "%s", err->hint);
+	if (!h || !err->reason[0] || err->hint[0]) { /* the error's own hint is more exact */
+		snprintf(ret, HINT_SIZE, "%s", err->hint);
 		return;
 	}
 	ret[0] = '\0';
@@ -91,7 +91,7 @@ void hint_of(const struct mvm_error *err, char ret[HINT_SIZE])
 		const char *at = strstr(p, "%1$s");
 		size_t len = strlen(ret);
 		int n = at ? (int)(at - p) : (int)strlen(p);
-		(void)snprintf(ret + len, HINT_SIZE - len, "%.*s%s", n, p, at ? err->subject : "");
+		snprintf(ret + len, HINT_SIZE - len, "%.*s%s", n, p, at ? err->subject : "");
 		p += n + (at ? 4 : 0);
 	}
 }

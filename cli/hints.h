@@ -3,8 +3,8 @@
 #define CLI_HINTS_H
 
 /*
- * The library says what is wrong and why (struct mvm_error); what to do about it on the command
- * line is said here, by the error's reason.
+ * The library says what is wrong and why (struct mvm_error).  Here the command line adds what to do
+ * about it, by the error's reason.
  */
 
 #include <mvm/error.h>

@@ -7,7 +7,7 @@ void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE
 {
 	const char *name = mvm_instance_state_name(info->state);
 	if (info->state == MVM_INSTANCE_EXITED && info->exit_code >= 0)
-		(void)snprintf(ret, INSTANCE_STATE_SIZE, "%s (%d)", name, info->exit_code);
+		snprintf(ret, INSTANCE_STATE_SIZE, "%s (%d)", name, info->exit_code);
 	else
-		(void)snprintf(ret, INSTANCE_STATE_SIZE, "%s", name);
+		snprintf(ret, INSTANCE_STATE_SIZE, "%s", name);
 }

@@ -29,8 +29,7 @@ int cli_error(struct cli_context *c, int code, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(c->err.text, sizeof(c->err.text), fmt,
-			ap); /* a cut sentence is still one */
+	vsnprintf(c->err.text, sizeof(c->err.text), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	c->err.code = code;
 	c->err.hint[0] = c->err.reason[0] = c->err.subject[0] = '\0';
@@ -41,7 +40,7 @@ int cli_usage(struct cli_context *c, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(c->err.text, sizeof(c->err.text), fmt, ap);
+	vsnprintf(c->err.text, sizeof(c->err.text), fmt, ap);
 	va_end(ap);
 	c->err.code = -EINVAL;
 	c->err.hint[0] = c->err.reason[0] = c->err.subject[0] = '\0';
@@ -49,7 +48,7 @@ int cli_usage(struct cli_context *c, const char *fmt, ...)
 	return -EINVAL;
 }
 
-/* Whether errors are wanted as JSON must be known even where the line cannot be parsed. */
+/* Look for --json by hand: a line that cannot be parsed may ask for errors as JSON, too. */
 static bool wants_json(char *const *argv)
 {
 	for (; *argv && strcmp(*argv, "--") != 0; argv++) {
@@ -59,7 +58,7 @@ static bool wants_json(char *const *argv)
 	return false;
 }
 
-/* No command has this name: show a group's commands, or say which one was meant. */
+/* No command has this name: show a group's commands, or suggest the nearest command. */
 static int no_command(struct cli_context *c, const char *const *words, bool help)
 {
 	char buf[128];
@@ -75,8 +74,8 @@ static int no_command(struct cli_context *c, const char *const *words, bool help
 	bool group = words[0] && command_is_group(words[0]);
 	if (!words[0] || (group && (!words[1] || words[1][0] == '-'))) {
 		if (c->json) { /* a program reads an object, not a page of help */
-			(void)cli_usage(c, "no command%s%s was given", group ? " of " : "",
-					group ? words[0] : "");
+			cli_usage(c, "no command%s%s was given", group ? " of " : "",
+				  group ? words[0] : "");
 			return show_error(c, group ? words[0] : NULL);
 		}
 		if (group)
@@ -87,15 +86,15 @@ static int no_command(struct cli_context *c, const char *const *words, bool help
 	}
 	nearest = command_nearest(words, buf, sizeof(buf));
 	if (nearest)
-		(void)cli_usage(c, "unknown command '%s%s%s', did you mean '%s'?", words[0],
-				group ? " " : "", group ? words[1] : "", nearest);
+		cli_usage(c, "unknown command '%s%s%s', did you mean '%s'?", words[0],
+			  group ? " " : "", group ? words[1] : "", nearest);
 	else
-		(void)cli_usage(c, "unknown command '%s%s%s'", words[0], group ? " " : "",
-				group ? words[1] : "");
+		cli_usage(c, "unknown command '%s%s%s'", words[0], group ? " " : "",
+			  group ? words[1] : "");
 	return show_error(c, group ? words[0] : NULL);
 }
 
-/* --json that belongs to mvm: one may also be a word of a guest's command. */
+/* Find mvm's own --json: a guest's command may have that word, too. */
 static bool json_given(const struct args *a)
 {
 	for (size_t i = 0; i < a->n_values; i++) {
@@ -105,7 +104,7 @@ static bool json_given(const struct args *a)
 	return false;
 }
 
-/* An empty one is a variable that was never set: to take the default then would be a surprise. */
+/* An empty value comes from a variable that was never set.  Taking the default would surprise. */
 static int take_data_dir(struct cli_context *c, const struct args *a)
 {
 	if (args_given(a, "data-dir"))
@@ -141,20 +140,19 @@ static int run_command(struct cli_context *c, const struct args *before,
 	}
 	if (r >= 0 && flush_results(c) == 0)
 		return r;
-	if (c->err.code == 0) /* out of memory or a failed output, told by the code alone */
-		(void)cli_error(c, r, "%s: %s",
-				ferror(stdout) ? "cannot write the result" : command->path,
-				strerror(-r));
+	if (c->err.code == 0) /* out of memory or a failed output: the code says it all */
+		cli_error(c, r, "%s: %s",
+			  ferror(stdout) ? "cannot write the result" : command->path, strerror(-r));
 	return show_error(c, command->path);
 }
 
-/* A descriptor that was closed by who started us would be the next file or socket that is opened,
- * and be read or written as standard input or output. */
+/* Open standard streams that the parent closed.  Otherwise the next file or socket that mvm opens
+ * would get such a number, and mvm would use it as standard input or output. */
 static void open_standard_streams(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (fcntl(fd, F_GETFD) < 0)
-			(void)open("/dev/null", O_RDWR); /* takes the lowest number, this one */
+			open("/dev/null", O_RDWR); /* takes the lowest number, this one */
 	}
 }
 
@@ -168,9 +166,9 @@ int main(int argc, char **argv)
 		return 2;
 	open_standard_streams();
 	/* mvm must be able to use what it makes */
-	(void)umask(umask(0) & ~(mode_t)S_IRWXU);
-	/* who started us may ignore it, and we with it: then no child's status is to be had */
-	(void)signal(SIGCHLD, SIG_DFL);
+	umask(umask(0) & ~(mode_t)S_IRWXU);
+	/* an inherited SIG_IGN for SIGCHLD would lose exit statuses */
+	signal(SIGCHLD, SIG_DFL);
 	c.json = wants_json(argv + 1);
 	int used = args_parse(&root, argv + 1, ARGS_STOP_AT_WORD, &before, &c.err);
 	if (used < 0) {

@@ -6,7 +6,7 @@
 
 #include "options.h"
 
-/* 0, or -EINVAL (wrong usage) about the first template's or instance's name that can be none. */
+/* Returns 0, or -EINVAL (wrong usage) about the first invalid name of a template or instance. */
 int check_names(struct cli_context *c, const struct args *a);
 
 #endif

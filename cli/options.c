@@ -30,7 +30,7 @@ static int bad(struct mvm_error *err, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
+	vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	err->code = -EINVAL;
 	return -EINVAL;
@@ -38,7 +38,7 @@ static int bad(struct mvm_error *err, const char *fmt, ...)
 
 static int out_of_memory(struct mvm_error *err)
 {
-	(void)bad(err, "out of memory");
+	bad(err, "out of memory");
 	return err->code = -ENOMEM;
 }
 
@@ -105,7 +105,7 @@ static int unknown_option(const struct args *a, const char *name, size_t len, st
 	const char *names[64];
 	size_t n = 0;
 
-	(void)snprintf(word, sizeof(word), "%.*s", (int)len, name);
+	snprintf(word, sizeof(word), "%.*s", (int)len, name);
 	for (; n < a->n_values && n < sizeof(names) / sizeof(names[0]); n++)
 		names[n] = a->values[n].option->name;
 	const char *nearest = str_nearest(word, names, n);
@@ -248,7 +248,9 @@ static int parse_short(const struct args *a, char *const *argv, struct mvm_error
 		if (!value)
 			return needs_value(v->option, err);
 		int r = set_value(v, value, err);
-		return r < 0 ? r : letter[1] ? 1 : 2;
+		if (r < 0)
+			return r;
+		return letter[1] ? 1 : 2;
 	}
 	return 1;
 }

@@ -6,7 +6,7 @@
  * The command line, parsed by a command's table.
  *
  * Options and positionals mix freely; `--opt value`, `--opt=value`, `-o value`, `-ovalue` and
- * bundled flags (`-it`) are all the same; `--` ends the options.  So does the word behind the last
+ * bundled flags (`-it`) mean the same; `--` ends the options.  So does the word behind the last
  * positional where a command must follow: `exec NAME ls -l` is `exec NAME -- ls -l`.  Of an option
  * given twice the last counts, except for lists.  Values are checked here, so that commands get
  * what is valid.

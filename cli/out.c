@@ -57,7 +57,7 @@ static void measure(struct table *t, size_t column)
 static void pad(FILE *out, size_t n)
 {
 	for (; n > 0; n--)
-		(void)fputc(' ', out);
+		fputc(' ', out);
 }
 
 int table_print(struct table *t, FILE *out)
@@ -77,7 +77,7 @@ int table_print(struct table *t, FILE *out)
 		pad(out, right ? space : 0);
 		print_text(out, cell);
 		if (last)
-			(void)fputc('\n', out);
+			fputc('\n', out);
 		else
 			pad(out, (right ? 0 : space) + 2);
 	}
@@ -107,7 +107,7 @@ static const char *code_name(int code, char *buf, size_t size)
 	const char *name = strerrorname_np(-code);
 	if (name)
 		return name;
-	(void)snprintf(buf, size, "errno %d", -code);
+	snprintf(buf, size, "errno %d", -code);
 	return buf;
 }
 
@@ -125,7 +125,7 @@ static void show_json(const struct cli_context *c, const char *hint)
 	jsonw_u64(&j, "exit_status", (uint64_t)status_of(c));
 	jsonw_close(&j);
 	jsonw_close(&j);
-	(void)jsonw_print(&j, stderr); /* nobody is left to tell */
+	jsonw_print(&j, stderr); /* nobody is left to tell */
 }
 
 /* Errors may quote lines, of a guest's console for one; set off, so that none passes for ours. */
@@ -134,7 +134,7 @@ static void print_lines(FILE *out, const char *text)
 	for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
 		AUTO_FREE char *line = strndup(text, (size_t)(end - text));
 		print_text(out, line ? line : "");
-		(void)fputs("\n  ", out); /* errors of the stream are looked at in the end */
+		fputs("\n  ", out); /* errors of the stream are looked at in the end */
 	}
 	print_text(out, text);
 }
@@ -146,21 +146,21 @@ int show_error(const struct cli_context *c, const char *command)
 	const char *hint = of_reason[0] ? of_reason : NULL;
 
 	if (c->usage) {
-		(void)snprintf(see, sizeof(see), "see 'mvm help%s%s'", command ? " " : "",
-			       command ? command : "");
+		snprintf(see, sizeof(see), "see 'mvm help%s%s'", command ? " " : "",
+			 command ? command : "");
 		hint = see;
 	}
 	if (c->json) {
 		show_json(c, hint);
 		return status_of(c);
 	}
-	(void)fputs("mvm: ", stderr);
+	fputs("mvm: ", stderr);
 	print_lines(stderr, c->err.text[0] ? c->err.text : strerror(-c->err.code));
-	(void)fputc('\n', stderr);
+	fputc('\n', stderr);
 	if (hint) {
-		(void)fputs("hint: ", stderr);
+		fputs("hint: ", stderr);
 		print_text(stderr, hint);
-		(void)fputc('\n', stderr);
+		fputc('\n', stderr);
 	}
 	return status_of(c);
 }

@@ -2,7 +2,7 @@
 #ifndef CLI_OUT_H
 #define CLI_OUT_H
 
-/* How commands print: tables for people, and the one way in which errors are shown. */
+/* How commands print: tables for people, and all errors. */
 
 #include <stdio.h>
 
@@ -53,7 +53,7 @@ int flush_results(struct cli_context *c);
  *
  *   command  whose help a usage error points to; NULL: the general help
  *
- * Returns the exit status of a command that failed so.
+ * Returns the exit status for this failure.
  */
 int show_error(const struct cli_context *c, const char *command);
 

@@ -22,7 +22,7 @@ void progress_view_init(struct progress_view *v, bool json)
 		.json = json,
 	};
 	/* a line is one write; what is no whole line is flushed where it is printed */
-	(void)setvbuf(stderr, NULL, _IOLBF, 0);
+	setvbuf(stderr, NULL, _IOLBF, 0);
 }
 
 /* 850 us, 12 ms, 3.4 s, 2 min 5 s */
@@ -31,24 +31,23 @@ static void say_duration(int64_t ns, char *ret, size_t size)
 	int64_t us = ns / 1000, ms = us / 1000;
 
 	if (us < 1000)
-		(void)snprintf(ret, size, "%" PRId64 " us", us);
+		snprintf(ret, size, "%" PRId64 " us", us);
 	else if (ms < 1000)
-		(void)snprintf(ret, size, "%" PRId64 " ms", ms);
+		snprintf(ret, size, "%" PRId64 " ms", ms);
 	else if (ms < 60000)
-		(void)snprintf(ret, size, "%" PRId64 ".%" PRId64 " s", ms / 1000, ms % 1000 / 100);
+		snprintf(ret, size, "%" PRId64 ".%" PRId64 " s", ms / 1000, ms % 1000 / 100);
 	else
-		(void)snprintf(ret, size, "%" PRId64 " min %" PRId64 " s", ms / 60000,
-			       ms / 1000 % 60);
+		snprintf(ret, size, "%" PRId64 " min %" PRId64 " s", ms / 60000, ms / 1000 % 60);
 }
 
 /* Start the step's line, over again if it is there already. */
 static void open_line(struct progress_view *v, const char *text)
 {
 	if (v->line_open && v->terminal)
-		(void)fputs("\r\033[K", stderr);
+		fputs("\r\033[K", stderr);
 	if (!v->line_open || v->terminal) {
 		print_text(stderr, text);
-		(void)fputs(" ...", stderr);
+		fputs(" ...", stderr);
 	}
 	v->line_open = true;
 }
@@ -60,7 +59,7 @@ static void say_bytes(const struct mvm_progress_event *event, char *ret, size_t 
 
 	str_bytes(event->done_bytes, done, sizeof(done));
 	if (!event->total_bytes) {
-		(void)snprintf(ret, size, "%s", done);
+		snprintf(ret, size, "%s", done);
 		return;
 	}
 	str_bytes(event->total_bytes, total, sizeof(total));
@@ -69,8 +68,8 @@ static void say_bytes(const struct mvm_progress_event *event, char *ret, size_t 
 	memset(bar, '-', BAR_WIDTH);
 	memset(bar, '#', (size_t)filled);
 	bar[BAR_WIDTH] = '\0';
-	(void)snprintf(ret, size, "[%s] %3d%%  %s of %s", bar, part < 1 ? (int)(part * 100) : 100,
-		       done, total);
+	snprintf(ret, size, "[%s] %3d%%  %s of %s", bar, part < 1 ? (int)(part * 100) : 100, done,
+		 total);
 }
 
 /* One line that fits, because what is wrapped cannot be taken back: the name gives way. */
@@ -85,9 +84,9 @@ static void show_bytes(struct progress_view *v, const struct mvm_progress_event 
 	size_t taken = strlen(bytes) + strlen(" ... ") + 1;
 	size_t room = window.ws_col > taken ? window.ws_col - taken : 0;
 
-	(void)fputs("\r\033[K", stderr);
+	fputs("\r\033[K", stderr);
 	print_start(stderr, event->text, room);
-	(void)fprintf(stderr, " ... %s", bytes);
+	fprintf(stderr, " ... %s", bytes);
 	v->line_open = true;
 }
 
@@ -97,12 +96,12 @@ static void show_end(struct progress_view *v, const struct mvm_progress_event *e
 
 	open_line(v, event->text);
 	say_duration(event->elapsed_ns, time, sizeof(time));
-	(void)fprintf(stderr, " %s", time);
+	fprintf(stderr, " %s", time);
 	str_bytes(event->done_bytes, bytes, sizeof(bytes));
 	if (event->detail || event->done_bytes) {
-		(void)fputs(" (", stderr);
+		fputs(" (", stderr);
 		print_text(stderr, event->detail ? event->detail : bytes);
-		(void)fputc(')', stderr);
+		fputc(')', stderr);
 	}
 	progress_view_leave(v);
 }
@@ -123,16 +122,16 @@ static void show_text(struct progress_view *v, const struct mvm_progress_event *
 		break;
 	case MVM_PROGRESS_FAILED:
 		open_line(v, event->text);
-		(void)fputs(" failed", stderr);
+		fputs(" failed", stderr);
 		progress_view_leave(v);
 		break;
 	case MVM_PROGRESS_NOTE:
 		progress_view_leave(v);
 		print_text(stderr, event->text);
-		(void)fputc('\n', stderr);
+		fputc('\n', stderr);
 		break;
 	}
-	(void)fflush(stderr);
+	fflush(stderr);
 }
 
 static void show_json(const struct mvm_progress_event *event)
@@ -160,7 +159,7 @@ static void show_json(const struct mvm_progress_event *event)
 	}
 	jsonw_close(&j);
 	jsonw_close(&j);
-	(void)jsonw_print(&j, stderr); /* what cannot be shown stops nothing */
+	jsonw_print(&j, stderr); /* what cannot be shown stops nothing */
 }
 
 int progress_view_event(void *arg, const struct mvm_progress_event *event)
@@ -177,12 +176,12 @@ int progress_view_event(void *arg, const struct mvm_progress_event *event)
 void progress_view_leave(struct progress_view *v)
 {
 	if (v->line_open)
-		(void)fputc('\n', stderr);
+		fputc('\n', stderr);
 	v->line_open = false;
 }
 
 void note(const struct cli_context *c, const char *text)
 {
 	struct mvm_progress_event event = { .kind = MVM_PROGRESS_NOTE, .text = text };
-	(void)c->progress.fn(c->progress.arg, &event);
+	c->progress.fn(c->progress.arg, &event);
 }

@@ -2,7 +2,7 @@
 #ifndef CLI_PS_ROWS_H
 #define CLI_PS_ROWS_H
 
-/* What `ps` says of an instance: by column, by a template of the user's, and by filters. */
+/* An instance in `ps`: its columns, the user's --format, and filters. */
 
 #include <mvm/instance.h>
 
@@ -24,7 +24,7 @@ void ps_host(const struct mvm_forward *f, struct strbuf *b);
 /*
  * Add a line as `format` says: "{{.Name}}\t{{.State}}", where \t and \n are a tab and a newline.
  *
- * Returns 0, or -EINVAL (wrong usage) when a placeholder is none.
+ * Returns 0, or -EINVAL (wrong usage) for an unknown placeholder.
  */
 int ps_format(struct cli_context *c, const char *format, const struct strv *cells,
 	      struct strbuf *b);
@@ -33,7 +33,7 @@ int ps_format(struct cli_context *c, const char *format, const struct strv *cell
  * Does an instance pass the filters?  Each is KEY=VALUE; values of one key are alternatives, and
  * every key must match.  name: a part of it; state, health, template: the whole word.
  *
- * Returns 1, 0, or -EINVAL (wrong usage) when a filter is none.
+ * Returns 1, 0, or -EINVAL (wrong usage) for an unknown filter.
  */
 int ps_passes(struct cli_context *c, const struct strv *filters,
 	      const struct mvm_instance_info *info);

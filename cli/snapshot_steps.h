@@ -6,7 +6,7 @@
 
 struct jsonw;
 
-/* Add "snapshot_steps": what making a snapshot consisted of; empty when none was made. */
+/* Add "snapshot_steps", the steps of making a snapshot; empty when none was made. */
 void snapshot_steps_json(struct jsonw *j, const struct mvm_build_result *b);
 
 #endif

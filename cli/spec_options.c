@@ -57,8 +57,8 @@ void settings_from_args(const struct args *a, struct settings *ret)
 		char *text = ret->number[ret->n];
 		if (!args_given(a, numbers[i].option))
 			continue;
-		(void)snprintf(text, sizeof(ret->number[0]), "%" PRIu32,
-			       args_u32(a, numbers[i].option, 0));
+		snprintf(text, sizeof(ret->number[0]), "%" PRIu32,
+			 args_u32(a, numbers[i].option, 0));
 		settings_add(ret, numbers[i].key, text);
 	}
 	if (env->n)

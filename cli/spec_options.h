@@ -71,7 +71,7 @@ struct settings {
 	char number[SETTINGS_MAX][16];
 };
 
-/* What the options and the command behind `--` say.  ret must not be moved afterwards. */
+/* Collect the settings of the options and of the command behind `--`.  *ret must not move. */
 void settings_from_args(const struct args *a, struct settings *ret);
 
 /* One text; NULL: the setting is unset. */

@@ -34,12 +34,12 @@ void print_start(FILE *out, const char *s, size_t columns)
 			s += str_utf8_len(s);
 			continue;
 		}
-		(void)fwrite(good, 1, (size_t)(s - good), out); /* main looks at errors */
-		(void)fputc('?', out);
+		fwrite(good, 1, (size_t)(s - good), out); /* main looks at errors */
+		fputc('?', out);
 		s += bad;
 		good = s;
 	}
-	(void)fwrite(good, 1, (size_t)(s - good), out);
+	fwrite(good, 1, (size_t)(s - good), out);
 }
 
 void print_wrapped(FILE *out, const char *s, size_t column, size_t indent)
@@ -51,16 +51,16 @@ void print_wrapped(FILE *out, const char *s, size_t column, size_t indent)
 		if (len == 0)
 			break;
 		if (!first && column + 1 + len > TEXT_COLUMNS) {
-			(void)fprintf(out, "\n%*s", (int)indent, "");
+			fprintf(out, "\n%*s", (int)indent, "");
 			column = indent;
 		} else if (!first) {
-			(void)fputc(' ', out);
+			fputc(' ', out);
 			column++;
 		}
-		(void)fwrite(s, 1, len, out);
+		fwrite(s, 1, len, out);
 		column += len;
 		first = false;
 		s += len;
 	}
-	(void)fputc('\n', out);
+	fputc('\n', out);
 }

@@ -28,10 +28,10 @@ void agent_done(struct agent *a)
 	loop_source_free(a->shutdown_timer);
 	loop_free(a->loop);
 	if (a->channel.fd >= 0)
-		(void)close(a->channel.fd); /* whoever ends does not wait for what was queued */
+		close(a->channel.fd); /* whoever ends does not wait for what was queued */
 	channel_done(&a->channel);
 	if (a->cgroup_fd >= 0)
-		(void)close(a->cgroup_fd); /* a folder */
+		close(a->cgroup_fd); /* a folder */
 	strv_done(&a->env);
 	free(a->workdir);
 	free(a->user);

@@ -29,8 +29,7 @@ int boot_option(const char *cmdline, const char *key, char *ret, size_t size)
 	for (const char *word = cmdline; *word;) {
 		size_t len = strcspn(word, " \n");
 		if (len > key_len && memcmp(word, key, key_len) == 0 && word[key_len] == '=') {
-			(void)snprintf(ret, size, "%.*s", (int)(len - key_len - 1),
-				       word + key_len + 1);
+			snprintf(ret, size, "%.*s", (int)(len - key_len - 1), word + key_len + 1);
 			return 1;
 		}
 		word += len + strspn(word + len, " \n");
@@ -38,19 +37,19 @@ int boot_option(const char *cmdline, const char *key, char *ret, size_t size)
 	return 0;
 }
 
-/* 0, 1 and 2, of a description of its own, so that a stuck console cannot make us wait. */
+/* Open the console anew as 0, 1 and 2: so a stuck console cannot block us. */
 static void open_console(void)
 {
 	int fd = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		fd = open("/dev/null", O_RDWR);
 	for (int i = 0; i < 3 && fd >= 0; i++)
-		(void)dup2(fd, i); /* without a console nobody can be told */
+		dup2(fd, i); /* without a console nobody can be told */
 	if (fd > 2)
-		(void)close(fd); /* its copies stay */
+		close(fd); /* its copies stay */
 }
 
-/* What the kernel's command line says; data is "" when there is no data disk. */
+/* The settings of the kernel's command line; data is "" without a data disk. */
 struct disks {
 	char root[256], fstype[32], data[256];
 };
@@ -64,9 +63,9 @@ static int read_cmdline(struct disks *ret, struct mvm_error *err)
 		return mvm_error_set(err, r, "cannot read '/proc/cmdline': %s", strerror(-r));
 	assert(cmdline);
 	if (!boot_option(cmdline, "mvm.root", ret->root, sizeof(ret->root)))
-		(void)strcpy(ret->root, "/dev/vda");
+		strcpy(ret->root, "/dev/vda");
 	if (!boot_option(cmdline, "mvm.rootfstype", ret->fstype, sizeof(ret->fstype)))
-		(void)strcpy(ret->fstype, "ext4");
+		strcpy(ret->fstype, "ext4");
 	if (!boot_option(cmdline, "mvm.data", ret->data, sizeof(ret->data)))
 		ret->data[0] = '\0';
 	return 0;
@@ -74,7 +73,9 @@ static int read_cmdline(struct disks *ret, struct mvm_error *err)
 
 static int exists(void *arg)
 {
-	return access(arg, F_OK) == 0 ? 1 : errno == ENOENT ? 0 : -errno;
+	if (access(arg, F_OK) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 static int open_cgroup(void)
@@ -114,7 +115,7 @@ static int find_devices(struct agent *a, struct disks *disks, int *ret_port, str
 /*
  * Linux measures the local APIC's timer against the TSC in a tenth of a second.  A virtual CPU that
  * had to wait for its host just then measures next to nothing, and Linux does without a timer
- * ("APIC frequency too slow"): whoever sleeps is never woken.
+ * ("APIC frequency too slow").  Then no sleeping process ever wakes.
  *
  * Source: Linux 6.1 arch/x86/kernel/apic/apic.c, calibrate_APIC_clock().
  */
@@ -123,9 +124,9 @@ static bool timers_fire(void)
 	const struct itimerspec soon = { .it_value = { .tv_nsec = 1 } };
 	AUTO_CLOSE int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (fd < 0 || timerfd_settime(fd, 0, &soon, NULL) < 0)
-		return true; /* as far as anybody knows */
+		return true; /* nothing shows the contrary */
 
-	/* it cannot be waited for: that would take a timer */
+	/* do not wait for it: that would take a timer */
 	int64_t deadline_ns = clock_deadline_ns(TIMER_TIMEOUT_MS);
 	uint64_t times;
 	while (read(fd, &times, sizeof(times)) < 0) {

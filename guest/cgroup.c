@@ -38,11 +38,11 @@ int cgroup_join_self(int root_fd, const char *name)
 	return fd < 0 ? fd : write_at(fd, "cgroup.procs", "0");
 }
 
-/* Before Linux 5.14: frozen so that nobody forks meanwhile, one by one. */
+/* Before Linux 5.14: freeze the group so that no process forks, then kill one by one. */
 static int kill_each(int fd)
 {
 	AUTO_FREE char *procs = NULL;
-	(void)write_at(fd, "cgroup.freeze", "1"); /* only makes it surer */
+	write_at(fd, "cgroup.freeze", "1"); /* only makes it surer */
 	AUTO_CLOSE int procs_fd = openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
 	if (procs_fd < 0)
 		return -errno;
@@ -52,7 +52,7 @@ static int kill_each(int fd)
 	for (char *p = procs; *p;) {
 		long pid = strtol(p, &p, 10);
 		if (pid > 1)
-			(void)kill((pid_t)pid, SIGKILL); /* it may be gone */
+			kill((pid_t)pid, SIGKILL); /* it may be gone */
 		p += strspn(p, "\n");
 	}
 	return write_at(fd, "cgroup.freeze", "0");
@@ -90,7 +90,7 @@ void cgroup_sweep(int root_fd, const char *prefix)
 		return; /* the next sweep will do */
 	for (size_t i = 0; i < names.n; i++) {
 		if (str_starts(names.v[i], prefix))
-			(void)unlinkat(root_fd, names.v[i], AT_REMOVEDIR); /* EBUSY: in use */
+			unlinkat(root_fd, names.v[i], AT_REMOVEDIR); /* EBUSY: in use */
 	}
 }
 
@@ -104,7 +104,7 @@ static int has_event(int events_fd, const char *event)
 	return strstr(text, event) != NULL;
 }
 
-/* cgroup.events reports each change as POLLPRI to whoever has read it before. */
+/* cgroup.events reports each change as POLLPRI to a process that has read it before. */
 static int wait_event(int group_fd, const char *event, int64_t deadline_ns)
 {
 	AUTO_CLOSE int fd = openat(group_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
@@ -150,8 +150,7 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 	if (r == 0)
 		r = set_freeze(root_fd, &names, but, "1");
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot freeze the guest's processes: %s",
-				    strerror(-r));
+		mvm_error_set(err, r, "cannot freeze the guest's processes: %s", strerror(-r));
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		if (strcmp(names.v[i], but) == 0)
 			continue;
@@ -160,11 +159,11 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 		if (r == -ENOENT || r == -ENODEV)
 			r = 0;
 		if (r < 0)
-			(void)mvm_error_set(err, r, "processes in '%s' do not freeze: %s",
-					    names.v[i], strerror(-r));
+			mvm_error_set(err, r, "processes in '%s' do not freeze: %s", names.v[i],
+				      strerror(-r));
 	}
 	if (r < 0)
-		(void)set_freeze(root_fd, &names, but, "0"); /* the first failure is reported */
+		set_freeze(root_fd, &names, but, "0"); /* the first failure is reported */
 	return r;
 }
 
@@ -172,7 +171,7 @@ void cgroup_thaw_others(int root_fd, const char *but)
 {
 	AUTO_DONE(strv) names = { 0 };
 	if (list_groups(root_fd, &names) == 0)
-		(void)set_freeze(root_fd, &names, but, "0"); /* what froze can be thawed */
+		set_freeze(root_fd, &names, but, "0"); /* what froze can be thawed */
 }
 
 int cgroup_open_freezers(int root_fd, const char *but, int **ret_fds, size_t *ret_n)
@@ -206,6 +205,6 @@ void cgroup_kill_others(int root_fd, const char *but)
 		return; /* only before a power-off, which ends them anyway */
 	for (size_t i = 0; i < names.n; i++) {
 		if (strcmp(names.v[i], but) != 0)
-			(void)cgroup_kill(root_fd, names.v[i]); /* as above */
+			cgroup_kill(root_fd, names.v[i]); /* as above */
 	}
 }

@@ -50,11 +50,11 @@ static void on_signal(void *arg, uint32_t events)
 int children_watch(struct children *c, struct loop *loop)
 {
 	sigset_t set;
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
-	(void)signal(SIGPIPE, SIG_IGN); /* valid signal, valid handler */
+	signal(SIGPIPE, SIG_IGN); /* valid signal, valid handler */
 
 	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
@@ -62,12 +62,12 @@ int children_watch(struct children *c, struct loop *loop)
 	loop_source_free(c->source);
 	c->source = NULL;
 	if (c->signal_fd >= 0)
-		(void)close(c->signal_fd); /* the other process's signals */
+		close(c->signal_fd); /* the other process's signals */
 	c->signal_fd = fd;
 	int r = loop_add_fd(loop, fd, EPOLLIN, on_signal, c, &c->source);
 	if (r < 0)
 		return r;
-	children_reap(c); /* what ended before anybody listened */
+	children_reap(c); /* children that ended before we listened */
 	return 0;
 }
 
@@ -75,7 +75,7 @@ void children_done(struct children *c)
 {
 	loop_source_free(c->source);
 	if (c->signal_fd >= 0)
-		(void)close(c->signal_fd); /* nothing to lose */
+		close(c->signal_fd); /* nothing to lose */
 	*c = (struct children){ .signal_fd = -1 };
 }
 
@@ -93,22 +93,22 @@ void child_forget(struct children *c, struct child *child)
 void child_describe(int status, char ret[CHILD_STATUS_SIZE])
 {
 	if (WIFSIGNALED(status))
-		(void)snprintf(ret, CHILD_STATUS_SIZE, "signal %d (%s)", WTERMSIG(status),
-			       strsignal(WTERMSIG(status)));
+		snprintf(ret, CHILD_STATUS_SIZE, "signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
 	else
-		(void)snprintf(ret, CHILD_STATUS_SIZE, "exit status %d", WEXITSTATUS(status));
+		snprintf(ret, CHILD_STATUS_SIZE, "exit status %d", WEXITSTATUS(status));
 }
 
 void child_reset_signals(void)
 {
 	sigset_t none;
 	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and libc's own */
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+		signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and libc's own */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* What a child sends back when it could not become the program. */
+/* A child sends this back when it could not become the program. */
 struct failure {
 	enum { FAILED_SETUP = 1, FAILED_WORKDIR, FAILED_USER, FAILED_EXEC } step;
 	int code;
@@ -129,14 +129,14 @@ int child_exec(char *const *argv, char *const *env)
 	int code = ENOENT;
 
 	if (strchr(argv[0], '/')) {
-		(void)execve(argv[0], argv, env);
+		execve(argv[0], argv, env);
 		return errno;
 	}
 	for (const char *dir = env_path(env); *dir && *argv[0];) {
 		size_t len = strcspn(dir, ":");
 		int n = snprintf(path, sizeof(path), "%.*s/%s", (int)len, dir, argv[0]);
 		if (len > 0 && n > 0 && (size_t)n < sizeof(path)) {
-			(void)execve(path, argv, env);
+			execve(path, argv, env);
 			if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
 				return errno;
 			if (errno == EACCES)
@@ -147,7 +147,7 @@ int child_exec(char *const *argv, char *const *env)
 	return code;
 }
 
-/* Put the three at 0, 1 and 2, whatever numbers they have now. */
+/* Move the three descriptors to 0, 1 and 2, whatever numbers they have now. */
 static int place_fds(const int fds[3])
 {
 	int moved[3];
@@ -212,9 +212,9 @@ static struct failure run_child(const struct spawn_spec *spec)
 		return f;
 	}
 	if (spec->main) {
-		/* all else, and with it the report: the parent sees that we are under way */
-		(void)syscall(SYS_close_range, 3, ~0U,
-			      0); /* Linux 5.9; else exec's flag is missed */
+		/* close everything else, the report too: so the parent sees that we are under way
+		 */
+		syscall(SYS_close_range, 3, ~0U, 0); /* Linux 5.9; else exec's flag is missed */
 		_exit(spec->main(spec->main_arg));
 	}
 	f.step = FAILED_EXEC;
@@ -271,7 +271,7 @@ int child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn
 		(void)!write(report, &f, sizeof(f)); /* else the exit status tells */
 		_exit(127);
 	}
-	(void)close(TAKE_FD(report_write)); /* so that the end of the child's one is the end */
+	close(TAKE_FD(report_write)); /* so that the child's close is the end of the pipe */
 
 	/* The pipe closes when the program has been executed; until then only system calls run. */
 	struct failure f;
@@ -280,7 +280,7 @@ int child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn
 		n = read(report_read, &f, sizeof(f));
 	while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)sizeof(f)) {
-		(void)waitpid(pid, NULL, 0); /* it is about to _exit */
+		waitpid(pid, NULL, 0); /* it is about to _exit */
 		return describe_failure(spec, &f, err);
 	}
 	*ret = (struct child){ .next = c->list, .pid = pid, .on_exit = fn, .arg = arg };

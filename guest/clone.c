@@ -32,7 +32,7 @@ static int refuse_ended(struct agent *a, struct mvm_error *err)
 		return 0;
 	child_describe(a->workload_status, what);
 	if (a->frozen) {
-		(void)thaw_guest(a, NULL); /* nobody needs this guest any more */
+		thaw_guest(a, NULL); /* nobody needs this guest any more */
 		freeze_come_first(false);
 	}
 	return mvm_error_set(err, -ESRCH,
@@ -48,7 +48,7 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 		return;
 	}
 	if (a->n_streams > 0) {
-		/* their other ends would be in another life */
+		/* their other ends do not exist for a clone */
 		stream_reply(a, id, -EBUSY, "other calls are still being answered", NULL);
 		return;
 	}
@@ -111,7 +111,7 @@ static void on_restore_exit(void *arg, int status)
 		reply_nonce(a, o->stream.id);
 	} else {
 		child_describe(status, what);
-		(void)snprintf(message, sizeof(message), "on_restore ended with %s", what);
+		snprintf(message, sizeof(message), "on_restore ended with %s", what);
 		stream_reply(a, o->stream.id, -EIO, message, NULL);
 	}
 	stream_close(&o->stream);
@@ -135,7 +135,7 @@ static void run_on_restore(struct agent *a, uint32_t id)
 	};
 	int r = command_start(a, &cmd, o->cgroup, on_restore_exit, o, &o->child, &err);
 	if (r < 0) {
-		(void)mvm_error_context(&err, r, "on_restore");
+		mvm_error_context(&err, r, "on_restore");
 		stream_reply(a, id, r, err.text, NULL);
 		stream_close(&o->stream);
 	}
@@ -182,8 +182,8 @@ void clone_restored(struct agent *a, uint32_t id, struct request *q)
 	freeze_come_first(false);
 }
 
-/* What becomes of the workload in a clone.  Of one that begins anew no instruction runs that knows
- * what its twins know, so it ends before the thaw. */
+/* Continue or restart the workload in a clone.  A workload that restarts is killed before the thaw,
+ * so that no instruction runs that knows its twins' secrets. */
 static int let_workload_go(struct agent *a, struct mvm_error *err)
 {
 	int r = a->restore_restart && a->workload == WORKLOAD_RUNS ? workload_kill(a, err) : 0;

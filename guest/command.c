@@ -58,8 +58,7 @@ static int make_group(struct agent *a, char cgroup[COMMAND_CGROUP_SIZE], struct 
 	if (a->cgroup_fd < 0)
 		return -1; /* tests: there are no groups, hence none to start in */
 	if (!cgroup[0])
-		(void)snprintf(cgroup, COMMAND_CGROUP_SIZE, CGROUP_PREFIX "%" PRIu64,
-			       ++a->exec_serial);
+		snprintf(cgroup, COMMAND_CGROUP_SIZE, CGROUP_PREFIX "%" PRIu64, ++a->exec_serial);
 	int fd = cgroup_make(a->cgroup_fd, cgroup);
 	return fd < 0 ? mvm_error_set(err, fd, "cannot make the cgroup '%s': %s", cgroup,
 				      strerror(-fd))
@@ -107,9 +106,9 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 void command_kill(struct agent *a, const char *cgroup, const struct child *child)
 {
 	if (a->cgroup_fd >= 0 && cgroup[0])
-		(void)cgroup_kill(a->cgroup_fd, cgroup); /* gone: nothing runs there any more */
+		cgroup_kill(a->cgroup_fd, cgroup); /* gone: nothing runs there any more */
 	else if (child->pid > 0)
-		(void)kill(-child->pid, SIGKILL); /* not reaped yet, so the id is still its own */
+		kill(-child->pid, SIGKILL); /* not reaped yet, so the id is still its own */
 }
 
 void command_sweep(struct agent *a)

@@ -21,7 +21,7 @@ static int report(int r, const struct mvm_error *err)
 {
 	if (r >= 0)
 		return 0;
-	(void)dprintf(STDERR_FILENO, "%s", err->text); /* the status tells too */
+	dprintf(STDERR_FILENO, "%s", err->text); /* the status tells too */
 	return -r <= STATUS_MAX ? -r : EIO;
 }
 
@@ -34,7 +34,7 @@ static int no_room(const struct request *q, const struct room *room, struct mvm_
 			     q->path, takes, left, room->in_memory ? " in its memory" : "");
 }
 
-/* Before everything else that runs here has to do without. */
+/* Stop before other processes of the guest lack memory. */
 static int check_memory(const struct request *q, struct mvm_error *err)
 {
 	struct room now;
@@ -112,7 +112,7 @@ static int get(const struct request *q, struct mvm_error *err)
 	if (r == 0)
 		pack_note(p, &note);
 	if (note.len)
-		(void)dprintf(STDERR_FILENO, "%s", note.data); /* the copy itself is whole */
+		dprintf(STDERR_FILENO, "%s", note.data); /* the copy itself is whole */
 	return r;
 }
 

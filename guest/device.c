@@ -19,7 +19,7 @@ int device_listen(void)
 	return TAKE_FD(fd);
 }
 
-/* What they say does not matter, only that something happened.  ENOBUFS: a lot did. */
+/* The messages' contents do not matter, only that something happened.  ENOBUFS: a lot happened. */
 static void discard_events(int fd)
 {
 	char buffer[8192];

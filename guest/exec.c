@@ -18,7 +18,7 @@
 #include "pipes.h"
 #include "stream.h"
 
-#define CREDIT_MAX (16u << 20) /* a host that grants more than this gets this */
+#define CREDIT_MAX (16u << 20) /* a host that grants more gets this much */
 /* A frame with this much is what virtio_console takes in one write: one byte more would cost
  * another trip to the VMM and another interrupt. */
 #define PIECE_MAX	  (32768u - FRAME_HEADER_SIZE - 1)
@@ -65,7 +65,7 @@ static void free_source(struct loop_source **s)
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
-		(void)close(*fd); /* a pipe or terminal: nothing can be lost that we could tell */
+		close(*fd); /* a pipe or terminal: nothing can be lost that we could tell */
 	*fd = -1;
 }
 
@@ -102,7 +102,7 @@ static void end_output(struct output *o)
 	stream_send(o->exec->stream.agent, FRAME_DATA, o->exec->stream.id, &o->channel, 1);
 }
 
-/* Pass on what there is, within the window.  True when there may be more to do right now. */
+/* Pass output on, within the window.  True when there may be more to do right now. */
 static bool pump_output(struct output *o)
 {
 	struct exec *e = o->exec;
@@ -114,7 +114,7 @@ static bool pump_output(struct output *o)
 	size_t max = e->send_window;
 	if (e->exited && o->left < max)
 		max = o->left;
-	/* in one go: each read of a full pipe makes the process run, and us wait for our turn */
+	/* in one read: each read of a full pipe wakes the process, and then we wait for our turn */
 	ssize_t n = max ? channel_send_from(&a->channel, FRAME_DATA, e->stream.id, o->channel,
 					    o->fd, max, PIECE_MAX, &sent)
 			: 0;
@@ -125,8 +125,8 @@ static bool pump_output(struct output *o)
 	if ((n == -ENOMEM || sent < 0) && a->channel_error == 0)
 		a->channel_error = n < 0 ? (int)n : sent;
 	if (n <= 0) {
-		/* The end (EIO on a terminal).  Or all that the process left behind, in a pipe that
-		 * something in the background still holds: nobody waits for that one. */
+		/* The end (EIO on a terminal).  Or the process's last output in a pipe that a
+		 * background process still holds: do not wait for that process. */
 		end_output(o);
 		return false;
 	}
@@ -142,7 +142,7 @@ static void on_output(void *arg, uint32_t events)
 {
 	struct output *o = arg;
 	(void)events;
-	(void)pump_output(o); /* a window at most: others want their turn */
+	pump_output(o); /* at most one window: other streams want their turn */
 	settle(o->exec);
 }
 
@@ -160,8 +160,8 @@ static void watch_output(struct output *o)
 	}
 }
 
-/* After anything has changed: drain what an ended process left, watch what is of interest, and
- * close the stream once all is said.  The stream may be gone afterwards. */
+/* After any change: drain the output of an ended process, watch the descriptors that matter now,
+ * and close the stream once everything is sent.  The stream may be gone afterwards. */
 static void settle(struct exec *e)
 {
 	bool open = false;
@@ -232,7 +232,7 @@ static void pump_input(struct exec *e)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0)
-			close_stdin(e); /* nobody reads any more; that is the process's right */
+			close_stdin(e); /* the process does not read any more, which is its right */
 		else
 			done += (size_t)n;
 	}
@@ -254,7 +254,7 @@ static void on_stdin(void *arg, uint32_t events)
 	pump_input(arg);
 }
 
-/* Not at once: what comes in the same turn goes to the process together, which is woken once. */
+/* Not at once: all input of one turn goes to the process together, which wakes it once. */
 static void pump_input_soon(struct exec *e)
 {
 	int r = 0;
@@ -267,8 +267,8 @@ static void pump_input_soon(struct exec *e)
 		pump_input(e); /* into nothing */
 }
 
-/* A copy into the guest is not killed: it sees its stream cut, and takes away what it has begun, as
- * files have temporary names where the file system wants one for each (copy/unpack.h). */
+/* Do not kill a copy into the guest.  It sees that its stream is cut, and removes its half-done
+ * file: a file has a temporary name where the file system needs a name (copy/unpack.h). */
 static void break_off(struct exec *e)
 {
 	e->reset = true;
@@ -315,13 +315,13 @@ static void resize(struct exec *e, const struct frame *f)
 		return;
 	memcpy(le, f->payload, sizeof(le));
 	struct winsize size = { .ws_row = le16toh(le[0]), .ws_col = le16toh(le[1]) };
-	(void)ioctl(e->out[0].fd, TIOCSWINSZ, &size); /* a terminal of another size still works */
+	ioctl(e->out[0].fd, TIOCSWINSZ, &size); /* a terminal of another size still works */
 }
 
 static void send_signal(const struct exec *e, const struct frame *f)
 {
 	if (f->len == 1 && f->payload[0] > 0 && f->payload[0] < NSIG && e->child.pid > 0)
-		(void)kill(-e->child.pid, f->payload[0]); /* not reaped yet: the group is its own */
+		kill(-e->child.pid, f->payload[0]); /* not reaped yet: the group is its own */
 }
 
 static void take_frame(struct stream *s, const struct frame *f)

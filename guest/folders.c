@@ -15,7 +15,7 @@
 
 static int make(const char *path, unsigned links);
 
-/* The link leads nowhere: create what it names. */
+/* The link leads nowhere: create its target. */
 static int make_target(const char *link, unsigned links)
 {
 	char target[PATH_MAX];
@@ -30,7 +30,7 @@ static int make_target(const char *link, unsigned links)
 	return path ? make(path, links - 1) : -ENOMEM;
 }
 
-/* Links that lead in a circle, /run and /var/run say, lead nowhere that anybody could mean. */
+/* Replace links that lead in a circle, such as /run and /var/run: they name no place. */
 static int replace_loop(const char *path)
 {
 	agent_log("'%s' is a link that leads back to itself: a folder takes its place", path);
@@ -44,11 +44,11 @@ static int make_one(const char *path, unsigned links)
 		return 0;
 	if (errno != EEXIST)
 		return -errno;
-	if (stat(path, &st) < 0)
-		return errno == ENOENT	? make_target(path, links)
-		       : errno == ELOOP ? replace_loop(path)
-					: -errno;
-	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (stat(path, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (errno == ENOENT)
+		return make_target(path, links);
+	return errno == ELOOP ? replace_loop(path) : -errno;
 }
 
 static int make(const char *path, unsigned links)

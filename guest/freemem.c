@@ -45,11 +45,11 @@ uint64_t freemem_zero(uint64_t bytes)
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED)
 		return 0;
-	(void)madvise(at, len, MADV_NOHUGEPAGE); /* EINVAL: there are none */
+	madvise(at, len, MADV_NOHUGEPAGE); /* EINVAL: there are none */
 	while (done + CHUNK <= len && clock_now_ns() < deadline_ns) {
 		touch(at + done, CHUNK);
 		done += CHUNK;
 	}
-	(void)munmap(at, len);
+	munmap(at, len);
 	return done;
 }

@@ -20,9 +20,9 @@
 #define FREEZE_TIMEOUT_MS 10000
 
 /*
- * Page cache is memory, and every page of memory that holds something is in the snapshot, on disk
- * and in what is read when it is restored.  So the clean cache goes, which is mostly what boot
- * has read once.  The price: a clone reads from its disk again what no process has mapped.
+ * Drop the clean page cache, which boot has mostly read once.  Page cache is memory, and every page
+ * in use is part of the snapshot: on disk, and in each restore.  The price: a clone reads from its
+ * disk again what no process has mapped.
  */
 static void drop_caches(void)
 {
@@ -32,15 +32,15 @@ static void drop_caches(void)
 }
 
 /*
- * From the snapshot until the clone has said who it is, nothing may come before that: neither what
- * the thaw wakes nor what the kernel has put off.  Children are ordinary processes all the same.
+ * Give the agent priority from the snapshot until the clone has its identity: over processes that
+ * the thaw wakes, and over work that the kernel has put off.  Its children stay ordinary processes.
  */
 void freeze_come_first(bool first)
 {
 	struct sched_param param = { .sched_priority = first ? 1 : 0 };
 	int policy = first ? SCHED_RR | SCHED_RESET_ON_FORK : SCHED_OTHER;
 	/* libc's own call says ENOSYS where it thinks of threads; without it we are only slower */
-	(void)syscall(SYS_sched_setscheduler, 0, policy, &param);
+	syscall(SYS_sched_setscheduler, 0, policy, &param);
 }
 
 int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
@@ -52,10 +52,10 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	a->frozen = true;
-	output_drain(a); /* it belongs to this machine, not to its clones */
+	output_drain(a); /* this output belongs to this machine, not to its clones */
 	r = slots_prepare(&a->slots, a->cgroup_fd, err);
 	if (r < 0) {
-		/* not thaw_guest(): its descriptors may be what is missing */
+		/* not thaw_guest(): it may lack its descriptors */
 		cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
 		a->frozen = false;
 		return r;
@@ -63,7 +63,7 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	sync();
 	disks_trim();
 	drop_caches();
-	(void)freemem_zero(memory_bytes);
+	freemem_zero(memory_bytes);
 	if (a->unstarted)
 		warm_workload(a); /* last: it is clean cache, too */
 	freeze_come_first(true);

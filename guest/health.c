@@ -43,7 +43,7 @@ struct health {
 	char cgroup[COMMAND_CGROUP_SIZE];
 	struct strbuf got; /* status line or output, as far as it came */
 
-	char answer[512]; /* what the last attempt said */
+	char answer[512]; /* the last attempt's result */
 };
 
 static void end_attempt(struct health *h)
@@ -51,7 +51,7 @@ static void end_attempt(struct health *h)
 	loop_source_free(h->source);
 	h->source = NULL;
 	if (h->fd >= 0)
-		(void)close(h->fd); /* only read from */
+		close(h->fd); /* only read from */
 	h->fd = -1;
 	if (h->child.pid > 0) {
 		command_kill(h->stream.agent, h->cgroup, &h->child);
@@ -96,7 +96,7 @@ attempt_failed(struct health *h, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(h->answer, sizeof(h->answer), fmt, ap); /* a cut sentence will do */
+	vsnprintf(h->answer, sizeof(h->answer), fmt, ap); /* a cut sentence will do */
 	va_end(ap);
 	pause_until_next(h);
 }
@@ -185,7 +185,7 @@ static void start_connect(struct health *h)
 
 /* A command --------------------------------------------------------------------------------- */
 
-/* Keep the beginning of what it says, let the rest pass. */
+/* Keep the beginning of the command's output, drop the rest. */
 static void read_output(struct health *h)
 {
 	char chunk[4096];
@@ -242,8 +242,7 @@ static void start_command(struct health *h)
 	if (r == 0) {
 		r = loop_add_fd(a->loop, h->fd, EPOLLIN, on_command_output, h, &h->source);
 		if (r < 0)
-			(void)mvm_error_set(&err, r, "cannot watch '%s': %s", h->args.v[0],
-					    strerror(-r));
+			mvm_error_set(&err, r, "cannot watch '%s': %s", h->args.v[0], strerror(-r));
 	}
 	if (r < 0)
 		attempt_failed(h, "%s", err.text);
@@ -266,7 +265,7 @@ static void on_timer(void *arg)
 {
 	struct health *h = arg;
 	if (h->state != HEALTH_PAUSE && !h->answer[0])
-		(void)snprintf(h->answer, sizeof(h->answer), "there was no answer in time");
+		snprintf(h->answer, sizeof(h->answer), "there was no answer in time");
 	if (clock_now_ns() >= h->deadline_ns)
 		finish(h, -ETIMEDOUT, h->answer[0] ? h->answer : "there was no time to try");
 	else if (h->state == HEALTH_PAUSE)
@@ -279,7 +278,7 @@ static void fail_for_workload(struct health *h)
 {
 	char what[CHILD_STATUS_SIZE], message[128];
 	child_describe(h->stream.agent->workload_status, what);
-	(void)snprintf(message, sizeof(message), "the workload has ended with %s", what);
+	snprintf(message, sizeof(message), "the workload has ended with %s", what);
 	finish(h, -ESRCH, message);
 }
 

@@ -82,7 +82,7 @@ static int set_machine_id(const char *id, struct mvm_error *err)
 	char line[34];
 	if (!identity_machine_id_ok(id))
 		return mvm_error_set(err, -EINVAL, "'%s' is no machine id", id);
-	(void)snprintf(line, sizeof(line), "%s\n", id);
+	snprintf(line, sizeof(line), "%s\n", id);
 	etc_write("machine-id", line, 0444);
 	return 0;
 }

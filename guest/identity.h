@@ -2,7 +2,7 @@
 #ifndef GUEST_IDENTITY_H
 #define GUEST_IDENTITY_H
 
-/* What makes this machine another one than its twins. */
+/* The identity that distinguishes this machine from its twins. */
 
 #include <stdbool.h>
 
@@ -18,7 +18,7 @@ bool identity_machine_id_ok(const char *id);
 bool identity_boot_id_ok(const char *id); /* a lower-case UUID */
 
 /*
- * Take over what a request brings: entropy (and reseed), clock, hostname, machine-id, generation
+ * Apply a request's identity: entropy (and reseed), clock, hostname, machine-id, generation
  * file, in this order, so that nothing random is made before the entropy is in.
  * Returns 0 or -errno with a sentence.
  */

@@ -18,7 +18,7 @@
 static void set_limits(void)
 {
 	const struct rlimit files = { .rlim_cur = 1024, .rlim_max = 524288 };
-	(void)setrlimit(RLIMIT_NOFILE, &files); /* PID 1 may; without it servers get less */
+	setrlimit(RLIMIT_NOFILE, &files); /* PID 1 may; without it servers get less */
 }
 
 int main(int argc, char **argv)
@@ -28,11 +28,11 @@ int main(int argc, char **argv)
 	(void)argc;
 
 	if (getpid() != 1) {
-		(void)fprintf(stderr, "mvm-agent " MVM_VERSION ": the first process of an mvm "
-				      "guest; it does nothing elsewhere\n");
+		fprintf(stderr, "mvm-agent " MVM_VERSION ": the first process of an mvm "
+				"guest; it does nothing elsewhere\n");
 		return 2;
 	}
-	(void)umask(022); /* always succeeds */
+	umask(022); /* always succeeds */
 	set_limits();
 	int r = agent_init(&agent, -1);
 	if (r == 0) {

@@ -69,8 +69,8 @@ static int copy_root_attributes(void)
 	return from < 0 || to < 0 ? -errno : attributes_copy(from, to);
 }
 
-/* What mkfs makes and no image has: programs take a folder with it for one in use.  It stays on the
- * disk, for e2fsck, and the overlay says that there is nothing of that name. */
+/* Hide lost+found, which mkfs makes and no image has: programs take a folder with it for one in
+ * use. It stays on the disk for e2fsck; the overlay hides the name. */
 static int hide_lost_found(void)
 {
 	struct stat st;
@@ -113,20 +113,20 @@ static int mount_overlay(const char *device, const char *fstype, struct mvm_erro
 	return mount_all(&overlay, 1, err);
 }
 
-/* The agent's own file and the modules are memory that nobody needs any more. */
+/* Free the memory of the agent's own file and the modules, which nobody needs any more. */
 static void empty_initramfs(void)
 {
-	(void)tree_remove_at(AT_FDCWD, "/lib"); /* it only wastes memory */
-	(void)unlink("/init");			/* as above */
+	tree_remove_at(AT_FDCWD, "/lib"); /* it only wastes memory */
+	unlink("/init");		  /* as above */
 }
 
-/* The early mounts are mounted again in the root instead of moved there: only inside does a link
- * of the image's, /dev -> /srv/dev say, lead where the image means it to. */
+/* Mount the early mounts again inside the root instead of moving them: only inside does a link of
+ * the image, /dev -> /srv/dev say, lead to the image's place. */
 static int enter_root(void)
 {
 	static const char *const early[] = { "/sys", "/proc", "/dev" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(early); i++)
-		(void)umount2(early[i], MNT_DETACH); /* else it stays, out of everybody's sight */
+		umount2(early[i], MNT_DETACH); /* else it stays, out of everybody's sight */
 	if (chdir(NEW_ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
 	    chdir("/") < 0)
 		return -errno;
@@ -162,7 +162,7 @@ static void link_devices(void)
 		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
 		{ "/proc/kcore", "/dev/core" },	      { "pts/ptmx", "/dev/ptmx" },
 	};
-	(void)unlink("/dev/ptmx"); /* the kernel's device, which the link replaces */
+	unlink("/dev/ptmx"); /* the kernel's device, which the link replaces */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(links); i++) {
 		if (symlink(links[i].target, links[i].path) < 0 && errno != EEXIST)
 			agent_log("cannot make the link %s: %s", links[i].path, strerror(errno));
@@ -222,7 +222,7 @@ int mounts_data(const char *device, struct mvm_error *err)
 	AUTO_CLOSE int disk = open(data.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (disk >= 0 && is_empty_disk(disk)) {
 		/* a database takes no folder with something in it; e2fsck needs none */
-		(void)unlinkat(disk, "lost+found", AT_REMOVEDIR);
+		unlinkat(disk, "lost+found", AT_REMOVEDIR);
 		r = below < 0 ? 0 : attributes_copy(below, disk); /* the image may have none */
 	}
 	r = disk < 0 ? -errno : r;
@@ -233,5 +233,5 @@ int mounts_data(const char *device, struct mvm_error *err)
 
 void mounts_make_read_only(const char *folder)
 {
-	(void)mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL); /* EBUSY: being written */
+	mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL); /* EBUSY: being written */
 }

@@ -45,7 +45,7 @@ static int control_socket(void)
 static struct ifreq request_for(const char *interface)
 {
 	struct ifreq req = { 0 };
-	(void)snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", interface);
+	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", interface);
 	return req;
 }
 
@@ -103,7 +103,7 @@ static int find_card(int fd, char ret[IF_NAMESIZE], struct mvm_error *err)
 	}
 	if (!found)
 		return mvm_error_set(err, -ENODEV, "the guest has no network card");
-	(void)snprintf(ret, IF_NAMESIZE, "%s", found);
+	snprintf(ret, IF_NAMESIZE, "%s", found);
 	return 0;
 }
 
@@ -141,7 +141,7 @@ static int set_gateway(int fd, const char *gateway, const char *old, struct mvm_
 	if (inet_pton(AF_INET, gateway, &address) != 1)
 		return mvm_error_set(err, -EINVAL, "'%s' is no gateway address", gateway);
 	if (old && !str_eq(old, gateway) && inet_pton(AF_INET, old, &old_address) == 1)
-		(void)change_route(fd, SIOCDELRT, old_address); /* ESRCH: gone already */
+		change_route(fd, SIOCDELRT, old_address); /* ESRCH: gone already */
 	int r = change_route(fd, SIOCADDRT, address);
 	if (r < 0 && r != -EEXIST)
 		return mvm_error_set(err, r, "cannot route by '%s': %s", gateway, strerror(-r));
@@ -154,7 +154,7 @@ static int write_resolv_conf(const char *dns, struct mvm_error *err)
 	char text[64];
 	if (inet_pton(AF_INET, dns, &address) != 1)
 		return mvm_error_set(err, -EINVAL, "'%s' is no name server's address", dns);
-	(void)snprintf(text, sizeof(text), "nameserver %s\n", dns);
+	snprintf(text, sizeof(text), "nameserver %s\n", dns);
 	etc_write("resolv.conf", text, 0644);
 	return 0;
 }

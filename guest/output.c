@@ -49,7 +49,7 @@ static bool pass_chunk(struct agent *a)
 static void on_output(void *arg, uint32_t events)
 {
 	(void)events;
-	(void)pass_chunk(arg); /* one per turn, so that calls are not kept waiting */
+	pass_chunk(arg); /* one per turn, so that calls are not kept waiting */
 }
 
 int output_open(struct agent *a)
@@ -79,5 +79,5 @@ void output_done(struct agent *a)
 {
 	loop_source_free(TAKE_PTR(a->output_source));
 	if (a->output_fd >= 0)
-		(void)close(TAKE_FD(a->output_fd)); /* only read from */
+		close(TAKE_FD(a->output_fd)); /* only read from */
 }

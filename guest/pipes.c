@@ -18,7 +18,7 @@ static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
 		return -errno;
 	*ret_ours = fds[we_read ? 0 : 1];
 	*ret_theirs = fds[we_read ? 1 : 0];
-	(void)fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works as well */
+	fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works as well */
 	return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 

@@ -27,7 +27,7 @@
 static bool file_says(int dir_fd, const char *folder, const char *file, const char *text)
 {
 	char path[320], got[NAME_MAX_SIZE];
-	(void)snprintf(path, sizeof(path), "%s/%s", folder, file);
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
 	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, got, sizeof(got) - 1);
 	if (n < 0)
@@ -46,7 +46,7 @@ static bool find_entry(const char *folder, const char *file, const char *text, c
 		return false;
 	for (size_t i = 0; i < names.n; i++) {
 		if (strlen(names.v[i]) < 256 && file_says(dir, names.v[i], file, text)) {
-			(void)snprintf(ret, 256, "%s", names.v[i]);
+			snprintf(ret, 256, "%s", names.v[i]);
 			return true;
 		}
 	}
@@ -60,7 +60,7 @@ static int try_serial(void *arg)
 	int *ret_fd = arg;
 	if (!find_entry(PORTS_DIR, "name", AGENT_PORT_NAME, entry))
 		return 0;
-	(void)snprintf(path, sizeof(path), "/dev/%s", entry);
+	snprintf(path, sizeof(path), "/dev/%s", entry);
 	*ret_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (*ret_fd < 0)
 		return errno == ENOENT ? 0 : -errno; /* the node follows */

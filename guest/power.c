@@ -45,10 +45,10 @@ _Noreturn void power_off(struct agent *a)
 	 * A reset, not a power-off: without ACPI's S5 (Firecracker, or acpi=off) a power-off only
 	 * halts the CPU, while a reset ends Firecracker always and QEMU under -no-reboot.
 	 */
-	(void)syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		      LINUX_REBOOT_CMD_RESTART, NULL);
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART,
+		NULL);
 	for (;;)
-		(void)pause(); /* not allowed to: only outside a guest */
+		pause(); /* not allowed to: only outside a guest */
 }
 
 static void on_grace_over(void *arg)
@@ -74,15 +74,15 @@ void power_shutdown(struct agent *a, uint64_t grace_ms)
 	if (a->shutting_down)
 		return;
 	a->shutting_down = true;
-	(void)thaw_guest(a, NULL); /* a process that stays frozen is killed in the end */
+	thaw_guest(a, NULL); /* a process that stays frozen is killed in the end */
 
 	int64_t grace = grace_ms ? (int64_t)grace_ms : WORKLOAD_GRACE_MS;
 	if (a->workload == WORKLOAD_INIT) {
 		grace = grace_ms ? (int64_t)grace_ms : INIT_GRACE_MS;
-		(void)kill(1, init_reboot_signal()); /* if not, the grace ends */
+		kill(1, init_reboot_signal()); /* if not, the grace ends */
 	} else if (a->workload == WORKLOAD_RUNS) {
-		(void)kill(a->workload_child.pid, /* as above */
-			   a->stop_signal ? a->stop_signal : SIGTERM);
+		kill(a->workload_child.pid, /* as above */
+		     a->stop_signal ? a->stop_signal : SIGTERM);
 	} else {
 		power_off(a);
 	}

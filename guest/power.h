@@ -6,14 +6,14 @@
 
 #include "agent.h"
 
-/* Begin to shut down: ask the workload, or the image's init, to end; what has not after
- * grace_ms (0: a default) is killed. */
+/* Begin to shut down: ask the workload, or the image's init, to end, and kill it if it has not
+ * ended after grace_ms (0: a default). */
 void power_shutdown(struct agent *a, uint64_t grace_ms);
 
-/* The workload is gone: if that is what a shutdown waits for, go on. */
+/* The workload is gone: go on with a shutdown that waits for it. */
 void power_workload_ended(struct agent *a);
 
-/* Kill what runs, write everything to disk, end the VM.  Does not return. */
+/* Kill all processes, write everything to disk, end the VM.  Does not return. */
 _Noreturn void power_off(struct agent *a);
 
 #endif

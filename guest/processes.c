@@ -68,8 +68,8 @@ static bool describe(int proc_fd, const char *pid, char *ret, size_t size)
 	size_t len = read_start(dir, "cmdline", command, sizeof(command));
 	join_arguments(command, len);
 	*end = '\0';
-	(void)snprintf(ret, size, "%s %lld %u %c %llu %lld %s", pid, ppid, (unsigned)st.st_uid,
-		       state, user + system, pages, len ? command : name + 1);
+	snprintf(ret, size, "%s %lld %u %c %llu %lld %s", pid, ppid, (unsigned)st.st_uid, state,
+		 user + system, pages, len ? command : name + 1);
 	return true;
 }
 

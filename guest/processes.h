@@ -2,7 +2,7 @@
 #ifndef GUEST_PROCESSES_H
 #define GUEST_PROCESSES_H
 
-/* What runs in the guest, for the host to see and to signal. */
+/* The guest's processes, which the host can list and signal. */
 
 #include "agent.h"
 #include "request.h"

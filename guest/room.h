@@ -14,7 +14,7 @@ struct room {
 
 /*
  * Look at the file system of a path, of which the last parts may be missing.  In memory, a
- * sixteenth of all memory does not count as room: what runs in the guest needs some, too.
+ * sixteenth of all memory does not count as room, because the guest's processes need some, too.
  */
 void room_look(const char *path, struct room *ret);
 

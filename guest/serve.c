@@ -32,7 +32,7 @@ static void send_hello(struct agent *a)
 	AUTO_DONE(strbuf) fields = { 0 };
 	struct utsname uts = { 0 };
 
-	(void)uname(&uts); /* cannot fail with a valid pointer */
+	uname(&uts); /* cannot fail with a valid pointer */
 	wire_put_u64(&fields, FIELD_PROTOCOL, AGENT_PROTOCOL);
 	wire_put_str(&fields, FIELD_VERSION, MVM_VERSION);
 	wire_put_str(&fields, FIELD_KERNEL, uts.release);
@@ -268,7 +268,7 @@ static int dial_again(struct agent *a)
 	int fd = port_dial(&err);
 	if (fd < 0)
 		return fd;
-	(void)close(a->channel.fd); /* of the machine that was captured */
+	close(a->channel.fd); /* of the machine that was captured */
 	channel_done(&a->channel);
 	a->channel = (struct channel){ .fd = fd };
 	int r = watch_channel(a);

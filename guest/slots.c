@@ -57,7 +57,7 @@ static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 		etc_hosts_common(text, ret);
 		s->hosts_common = ret->len;
 		if (gethostname(name, sizeof(name)) < 0 || !name[0])
-			(void)snprintf(name, sizeof(name), "localhost");
+			snprintf(name, sizeof(name), "localhost");
 		etc_hosts_add(ret, name);
 	} else {
 		strbuf_add(ret, text, len);
@@ -175,7 +175,10 @@ static int write_slot(struct slots *s, enum slot which, size_t offset, const cha
 		memcpy(s->maps[which] + offset, text, len);
 	} else if (r == 0) {
 		ssize_t n = pwrite(fd, text, len, (off_t)offset);
-		r = n < 0 ? -errno : (size_t)n < len ? -ENOSPC : 0;
+		if (n < 0)
+			r = -errno;
+		else if ((size_t)n < len)
+			r = -ENOSPC;
 	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot write %s: %s", places[which].name,
@@ -264,17 +267,17 @@ void slots_done(struct slots *s)
 	if (s->ready) {
 		for (size_t i = 0; i < SLOT_COUNT; i++) {
 			if (s->maps[i])
-				(void)munmap(s->maps[i], s->rooms[i]);
+				munmap(s->maps[i], s->rooms[i]);
 			if (s->fds[i] >= 0)
-				(void)close(s->fds[i]);
+				close(s->fds[i]);
 		}
 		if (s->random_fd >= 0)
-			(void)close(s->random_fd);
+			close(s->random_fd);
 		if (s->fastopen_fd >= 0)
-			(void)close(s->fastopen_fd);
+			close(s->fastopen_fd);
 	}
 	for (size_t i = 0; i < s->n_freeze; i++)
-		(void)close(s->freeze_fds[i]);
+		close(s->freeze_fds[i]);
 	free(s->freeze_fds);
 	*s = (struct slots){ 0 };
 }

@@ -3,14 +3,14 @@
 #define GUEST_SLOTS_H
 
 /*
- * What a clone has to change, opened and laid out before the snapshot is taken, so that afterwards
- * a handful of writes are left.
+ * Everything that a clone must change, opened and laid out before the snapshot, so that a clone
+ * needs only a handful of writes.
  *
  * Every path of the kernel that a clone takes for the first time costs it page faults and, under
  * TCG, the translation of that code; replacing files in /etc the usual way took 40 ms.  So the
  * files that tell clones apart live in /run/mvm, are bind-mounted over their places, as container
- * runtimes do with the same files, and stay open and mapped: what keeps its length is then written
- * without the kernel.
+ * runtimes do with these files, and stay open and mapped: a text that keeps its length is then
+ * written without the kernel.
  */
 
 #include <stdint.h>
@@ -40,7 +40,7 @@ struct slots {
 	size_t n_freeze;
 };
 
-/* Lay everything out; called when the guest prepares for a snapshot, again if it does so again.
+/* Lay everything out, each time that the guest prepares for a snapshot.
  * Returns 0 or -errno with a sentence. */
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err);
 

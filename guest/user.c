@@ -158,7 +158,7 @@ int user_parse(const char *passwd, const char *group, const char *spec, struct u
 		add_member_groups(group, &u);
 	}
 	if (u.uid == 0 && strcmp(u.home, "/") == 0)
-		(void)strcpy(u.home, "/root"); /* an image without /etc/passwd */
+		strcpy(u.home, "/root"); /* an image without /etc/passwd */
 	*ret = u;
 	return 0;
 }

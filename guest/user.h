@@ -2,7 +2,7 @@
 #ifndef GUEST_USER_H
 #define GUEST_USER_H
 
-/* Who a process runs as, looked up in the guest's /etc/passwd and /etc/group.  A static program
+/* A process's user, looked up in the guest's /etc/passwd and /etc/group.  A static program
  * has no NSS, so only these files count. */
 
 #include <sys/types.h>
@@ -22,7 +22,7 @@ struct user {
 
 /*
  * Look up "name", "uid", "name:group" or "uid:gid".  Without the part before the colon it is root,
- * without the part behind it the user's own groups.  A number is never a name.
+ * without the part behind it the groups are the user's own.  A number is never a name.
  *
  *   passwd, group  text of the two files; "" when there is none
  *   spec           NULL or "": root

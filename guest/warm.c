@@ -52,7 +52,7 @@ static void warm_file(struct warm *w, const char *path)
 {
 	int fd = read_file(w, path);
 	if (fd >= 0)
-		(void)close(fd); /* only read from */
+		close(fd); /* only read from */
 }
 
 /* The program that loads a dynamic program's libraries: "" when it has none. */
@@ -115,7 +115,6 @@ static void warm_libraries(struct warm *w, const char *loader, const char *progr
 {
 	char list[] = "--list", *argv[] = { (char *)loader, list, (char *)program, NULL };
 	struct child child = { 0 };
-	struct mvm_error ignored; /* a program without such a loader has no such libraries */
 	int fds[2];
 
 	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -131,11 +130,11 @@ static void warm_libraries(struct warm *w, const char *loader, const char *progr
 		.fds = { null_fd, to, null_fd },
 		.cgroup = -1, /* the agent's own, which is not frozen */
 	};
-	if (child_spawn(&w->agent->children, &spec, NULL, NULL, &child, &ignored) < 0)
-		return;
-	(void)close(TAKE_FD(to)); /* so that the child's end is the end */
+	if (child_spawn(&w->agent->children, &spec, NULL, NULL, &child, NULL) < 0)
+		return;	    /* a program without such a loader has no such libraries */
+	close(TAKE_FD(to)); /* so that the child's end is the end */
 	take_list(w, from);
-	(void)kill(child.pid, SIGKILL); /* not reaped yet; it has ended, or had its time */
+	kill(child.pid, SIGKILL); /* not reaped yet; it has ended, or had its time */
 	child_forget(&w->agent->children, &child);
 }
 
@@ -143,7 +142,7 @@ static void warm_libraries(struct warm *w, const char *loader, const char *progr
 static void warm_program(struct warm *w, const char *path)
 {
 	char next[PATH_MAX], loader[PATH_MAX], line[256];
-	(void)snprintf(next, sizeof(next), "%s", path);
+	snprintf(next, sizeof(next), "%s", path);
 	for (unsigned i = 0; i <= SCRIPTS_MAX; i++) {
 		AUTO_CLOSE int fd = read_file(w, next);
 		ssize_t n = fd < 0 ? -1 : pread(fd, line, sizeof(line) - 1, 0);
@@ -158,7 +157,7 @@ static void warm_program(struct warm *w, const char *path)
 		}
 		char *interpreter = line + 2 + strspn(line + 2, " \t");
 		interpreter[strcspn(interpreter, " \t\n")] = '\0';
-		(void)snprintf(next, sizeof(next), "%s", interpreter);
+		snprintf(next, sizeof(next), "%s", interpreter);
 	}
 }
 
@@ -168,10 +167,10 @@ static void find_program(const struct warm *w, const char *name, char ret[PATH_M
 	const char *dir = "";
 	for (size_t i = 0; i < w->env.n; i++)
 		dir = str_starts(w->env.v[i], "PATH=") ? w->env.v[i] + strlen("PATH=") : dir;
-	(void)snprintf(ret, PATH_MAX, "%s", name);
+	snprintf(ret, PATH_MAX, "%s", name);
 	while (!strchr(name, '/') && *dir) {
 		size_t len = strcspn(dir, ":");
-		(void)snprintf(ret, PATH_MAX, "%.*s/%s", (int)len, dir, name);
+		snprintf(ret, PATH_MAX, "%.*s/%s", (int)len, dir, name);
 		if (faccessat(w->dir_fd, ret, X_OK, 0) == 0)
 			return;
 		dir += len + (dir[len] == ':');
@@ -184,7 +183,7 @@ static void warm_args(struct warm *w)
 	const char *init = a->args.n > 0 ? NULL : init_find();
 	char program[PATH_MAX];
 	if (init)
-		(void)snprintf(program, sizeof(program), "%s", init);
+		snprintf(program, sizeof(program), "%s", init);
 	else if (a->args.n > 0)
 		find_program(w, a->args.v[0], program);
 	else
@@ -196,7 +195,6 @@ static void warm_args(struct warm *w)
 
 void warm_workload(struct agent *a)
 {
-	struct mvm_error ignored; /* clones say what is wrong */
 	AUTO_FREE struct warm *w = calloc(1, sizeof(*w));
 	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, a->workdir ? a->workdir : "/");
 	if (!w || dir_fd < 0)
@@ -204,7 +202,8 @@ void warm_workload(struct agent *a)
 	w->agent = a;
 	w->dir_fd = dir_fd;
 	w->left = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * (size_t)sysconf(_SC_PAGESIZE);
-	if (user_find(a->user, &w->user, &ignored) == 0 &&
+	/* a clone reports what is wrong here */
+	if (user_find(a->user, &w->user, NULL) == 0 &&
 	    command_env(&w->user, false, &a->env, NULL, &w->env) == 0)
 		warm_args(w);
 	strv_done(&w->env);

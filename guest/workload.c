@@ -53,7 +53,7 @@ static void on_workload_exit(void *arg, int status)
 static void lend_streams(int output)
 {
 	for (int fd = 1; fd <= 2; fd++)
-		(void)dup2(output, fd); /* else such a log goes to the console */
+		dup2(output, fd); /* else such a log goes to the console */
 }
 
 static int start_command(struct agent *a, struct mvm_error *err)
@@ -113,7 +113,7 @@ static void mark_as_agent(struct agent *a)
 {
 	if (a->argv0)
 		a->argv0[0] = '@';
-	(void)prctl(PR_SET_NAME, "mvm-agent"); /* cosmetic */
+	prctl(PR_SET_NAME, "mvm-agent"); /* cosmetic */
 }
 
 /* In the child: the agent from here on. */
@@ -149,14 +149,14 @@ static int run_init(struct agent *a, const struct init *init, struct mvm_error *
 	if (pid < 0)
 		return mvm_error_set(err, -errno, "cannot fork: %s", strerror(errno));
 	if (pid == 0) {
-		(void)close(TAKE_FD(report_write)); /* the parent's is the one that counts */
+		close(TAKE_FD(report_write)); /* the parent's is the one that counts */
 		return go_on_as_child(a, init->argv[0], report_read, err);
 	}
 	int code = become_init(a, init);
 	(void)!write(report_write, &code, sizeof(code)); /* the agent is told or has died */
-	(void)close(TAKE_FD(report_write));
+	close(TAKE_FD(report_write));
 	for (;;)
-		(void)pause(); /* PID 1 must not end; the agent reports and powers off */
+		pause(); /* PID 1 must not end; the agent reports and powers off */
 }
 
 /* The image's own init, as the kernel would have started it. */

@@ -3,7 +3,7 @@
 #define GUEST_WORKLOAD_H
 
 /*
- * What the guest is for.
+ * The guest's purpose: its command, or an init.
  *
  * With a command, the agent stays PID 1 and the command is its child in the cgroup "workload".
  * Without one, or with one that is an init (init.h), the init becomes PID 1 in the cgroup
@@ -14,8 +14,8 @@
 #include "request.h"
 
 /*
- * Give it what it expects to find: /run, the network's settings, its working folder.  Called in the
- * guest's root, once, before the identity.
+ * Prepare what the workload expects to find: /run, the network's settings, its working folder.
+ * Called in the guest's root, once, before the identity.
  */
 int workload_prepare(const struct request *q, struct mvm_error *err);
 
@@ -27,11 +27,11 @@ int workload_prepare(const struct request *q, struct mvm_error *err);
  */
 int workload_start(struct agent *a, struct mvm_error *err);
 
-/* Kill a command's processes, frozen ones too, and wait until they are gone.  Nobody is told. */
+/* Kill a command's processes, frozen ones too, and wait until they are gone.  Reports nothing. */
 int workload_kill(struct agent *a, struct mvm_error *err);
 
-/* To the command's first process, or to the image's own init.  -ESRCH: it has ended, or there is
- * none. */
+/* Signal the command's first process, or the image's own init.  -ESRCH: it has ended, or does not
+ * exist. */
 int workload_signal(const struct agent *a, int signal);
 
 /* CALL_AWAIT: answered when the command has ended. */
