@@ -176,8 +176,7 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 	int r = unpack_open_archive(st->raw, filter, read_source, st);
 	if (r == ARCHIVE_OK)
 		r = archive_read_next_header(st->raw, &e);
-	/* a filter that has failed gives no bytes either, and has left its error */
-	if (r == ARCHIVE_EOF && !st->failed && archive_errno(st->raw) == 0) {
+	if (r == ARCHIVE_EOF && !st->failed) {
 		unpack_close(TAKE_PTR(st->raw));
 		st->at = st->source->size; /* the tar is empty */
 		return 0;

@@ -268,20 +268,6 @@ class TarAndImage(OciCase):
                 run("tar", "-C", layout, "-cf", self.path("a.tar"), ".")
                 self.assertEqual(self.image_of_tar(self.path("a.tar"), "oci-archive:"), first)
 
-    def test_a_cut_layer_is_not_an_empty_one(self):
-        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
-        for packed in ("+gzip", "+zstd"):
-            with self.subTest(packed=packed):
-                layout = self.path("image")
-                shutil.rmtree(layout, ignore_errors=True)
-                image = oci.Image().layer(BASE)
-                cut = oci.PACK[packed](os.urandom(1 << 20))[:20]
-                image.layers.append(image.blob(cut, oci.TAR_LAYER + packed))
-                image.config["rootfs"]["diff_ids"].append(oci.digest(b""))
-                image.save(layout)
-                self.mvm_ok("template", "create", "cut", "--flake", f"oci:{layout}", "--force")
-                self.mvm_fails(5, "template", "build", "cut", says="is damaged")
-
 
 @harness.needs_program("skopeo")
 class Conversions(OciCase):

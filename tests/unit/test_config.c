@@ -194,100 +194,100 @@ static void an_empty_kernel_in_a_variant_undoes_the_files(void **state)
 	assert_null(c.variants[0].run.kernel);
 }
 
+static const struct {
+	const char *text, *says;
+} mistakes[] = {
+	{ VARIANT, "template.toml: flake_ref: is missing" },
+	{ HEAD, "template.toml: variants: is missing: at least one [[variants]] is needed" },
+	{ HEAD "variants = []\n",
+	  "template.toml:3: variants: is missing: at least one [[variants]] is needed" },
+	{ HEAD "variants = 3\n",
+	  "template.toml:3: variants: expected [[variants]], not a whole number" },
+	{ "flake_ref = \"\"\n" VARIANT, "template.toml:1: flake_ref: is empty" },
+	{ "flake_ref = 1\n" VARIANT,
+	  "template.toml:1: flake_ref: expected a string, not a whole number" },
+	{ "flake_ref = \"dir:.\"\n" VARIANT,
+	  "template.toml:2: variants[0].name: is missing, and there is no template_id to "
+	  "make one from" },
+	{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 300\nmem_mib = 1\n",
+	  "template.toml:5: variants[0].vcpus: 300 is more than 32" },
+	{ HEAD VARIANT "data_disk_mib = 7\n",
+	  "template.toml:7: variants[0].data_disk_mib: 7 is neither 0 nor at least 8" },
+	{ HEAD VARIANT "[variants.health]\nretries = 1\nhttp = \"ftp://a\"\n",
+	  "template.toml:9: variants[0].health.http: expected a URL that starts with "
+	  "http://" },
+	{ HEAD VARIANT "[variants.health]\nhttp = \"http://example.com/\"\n",
+	  "template.toml:8: variants[0].health.http: expected an IPv4 address, an IPv6 "
+	  "address in brackets or localhost as the host" },
+	{ HEAD "health = { http = \"http://127.0.0.1:0/\" }\n" VARIANT,
+	  "template.toml:3: health.http: expected a port from 1 to 65535 behind the host" },
+	{ HEAD VARIANT "data_disk_mib = -1\n",
+	  "template.toml:7: variants[0].data_disk_mib: -1 is less than 0" },
+	{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 2.0\nmem_mib = 1\n",
+	  "template.toml:5: variants[0].vcpus: expected a whole number, not a number with "
+	  "a "
+	  "fraction" },
+	{ HEAD "[[variants]]\nvcpus = 1\nmem_mib = 128\n",
+	  "template.toml:3: variants[0].role: is missing" },
+	{ HEAD VARIANT VARIANT,
+	  "template.toml:7: variants[1].name: 'web-worker' is also the name of "
+	  "variants[0]" },
+	{ HEAD "[[variants]]\nrole = \"W\"\nvcpus = 1\nmem_mib = 128\n",
+	  "template.toml:4: variants[0].role: 'W' makes the template name 'web-W', which "
+	  "is "
+	  "not valid: use 1 to 63 of a-z 0-9 - _, starting with a letter or digit" },
+	{ HEAD "network = \"tap\"\n" VARIANT,
+	  "template.toml:3: network: 'tap': expected \"none\" or \"user\"" },
+	{ HEAD "initrd = \"ours\"\n" VARIANT,
+	  "template.toml:3: initrd: 'ours': expected \"mvm\" or \"image\"" },
+	{ HEAD "command = [\"/bin/sh\"]\n" VARIANT "initrd = \"image\"\n",
+	  "template.toml:4: variants[0].command: needs mvm's agent, and initrd = \"image\" "
+	  "boots without it" },
+	{ HEAD "on_restore = \"reload\"\n" VARIANT,
+	  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
+	  "signal, as in signal:USR1" },
+	{ HEAD "on_restore = \"signal:NONE\"\n" VARIANT,
+	  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
+	  "signal, as in signal:USR1" },
+	{ HEAD "snapshot = { point = \"late\" }\n" VARIANT,
+	  "template.toml:3: snapshot.point: 'late': expected \"boot\" or \"healthy\"" },
+	{ HEAD "on_restore = \"restart\"\n" VARIANT "snapshot.point = \"boot\"\n",
+	  "template.toml:4: variants[0].on_restore: has nothing to renew: with "
+	  "snapshot.point = \"boot\" each clone starts the workload itself" },
+	{ HEAD "initrd = \"image\"\n" VARIANT "health = { tcp = 80 }\n",
+	  "template.toml:8: variants[0].health: needs mvm's agent, and initrd = \"image\" "
+	  "boots without it" },
+	{ HEAD "command = \"/bin/sh\"\n" VARIANT,
+	  "template.toml:3: command: expected an array of strings, not a string" },
+	{ HEAD "command = [\"/bin/sh\", 1]\n" VARIANT,
+	  "template.toml:3: command: item 1: expected a string, not a whole number" },
+	{ HEAD "command = [\"a\\u0000b\"]\n" VARIANT,
+	  "template.toml:3: command: item 0 has a NUL character" },
+	{ HEAD "env = { PORT = 80 }\n" VARIANT,
+	  "template.toml:3: env: PORT: expected a string, not a whole number" },
+	{ HEAD "kernel = \"../k\"\n" VARIANT, "template.toml:3: kernel: expected the name "
+					      "of a kernel: 1 to 63 of A-Z a-z 0-9 . "
+					      "_ -" },
+	{ HEAD "boot_args = \"a\\nb\"\n" VARIANT,
+	  "template.toml:3: boot_args: expected at most 1024 printable ASCII characters" },
+	{ HEAD "health = { tcp = 1, http = \"http://x/\" }\n" VARIANT,
+	  "template.toml:3: health: has more than one of exec, http and tcp" },
+	{ HEAD VARIANT "health = { tcp = 70000 }\n",
+	  "template.toml:7: variants[0].health.tcp: 70000 is more than 65535" },
+	{ "template_id = \"a/b\"\nflake_ref = \".\"\n" VARIANT,
+	  "template.toml:1: template_id: 'a/b': use 1 to 63 of a-z 0-9 - _, starting with "
+	  "a "
+	  "letter or digit" },
+};
+
 static void mistakes_are_named_with_file_line_and_key(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *text, *says;
-	} cases[] = {
-		{ VARIANT, "template.toml: flake_ref: is missing" },
-		{ HEAD,
-		  "template.toml: variants: is missing: at least one [[variants]] is needed" },
-		{ HEAD "variants = []\n",
-		  "template.toml:3: variants: is missing: at least one [[variants]] is needed" },
-		{ HEAD "variants = 3\n",
-		  "template.toml:3: variants: expected [[variants]], not a whole number" },
-		{ "flake_ref = \"\"\n" VARIANT, "template.toml:1: flake_ref: is empty" },
-		{ "flake_ref = 1\n" VARIANT,
-		  "template.toml:1: flake_ref: expected a string, not a whole number" },
-		{ "flake_ref = \"dir:.\"\n" VARIANT,
-		  "template.toml:2: variants[0].name: is missing, and there is no template_id to "
-		  "make one from" },
-		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 300\nmem_mib = 1\n",
-		  "template.toml:5: variants[0].vcpus: 300 is more than 32" },
-		{ HEAD VARIANT "data_disk_mib = 7\n",
-		  "template.toml:7: variants[0].data_disk_mib: 7 is neither 0 nor at least 8" },
-		{ HEAD VARIANT "[variants.health]\nretries = 1\nhttp = \"ftp://a\"\n",
-		  "template.toml:9: variants[0].health.http: expected a URL that starts with "
-		  "http://" },
-		{ HEAD VARIANT "[variants.health]\nhttp = \"http://example.com/\"\n",
-		  "template.toml:8: variants[0].health.http: expected an IPv4 address, an IPv6 "
-		  "address in brackets or localhost as the host" },
-		{ HEAD "health = { http = \"http://127.0.0.1:0/\" }\n" VARIANT,
-		  "template.toml:3: health.http: expected a port from 1 to 65535 behind the host" },
-		{ HEAD VARIANT "data_disk_mib = -1\n",
-		  "template.toml:7: variants[0].data_disk_mib: -1 is less than 0" },
-		{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 2.0\nmem_mib = 1\n",
-		  "template.toml:5: variants[0].vcpus: expected a whole number, not a number with "
-		  "a "
-		  "fraction" },
-		{ HEAD "[[variants]]\nvcpus = 1\nmem_mib = 128\n",
-		  "template.toml:3: variants[0].role: is missing" },
-		{ HEAD VARIANT VARIANT,
-		  "template.toml:7: variants[1].name: 'web-worker' is also the name of "
-		  "variants[0]" },
-		{ HEAD "[[variants]]\nrole = \"W\"\nvcpus = 1\nmem_mib = 128\n",
-		  "template.toml:4: variants[0].role: 'W' makes the template name 'web-W', which "
-		  "is "
-		  "not valid: use 1 to 63 of a-z 0-9 - _, starting with a letter or digit" },
-		{ HEAD "network = \"tap\"\n" VARIANT,
-		  "template.toml:3: network: 'tap': expected \"none\" or \"user\"" },
-		{ HEAD "initrd = \"ours\"\n" VARIANT,
-		  "template.toml:3: initrd: 'ours': expected \"mvm\" or \"image\"" },
-		{ HEAD "command = [\"/bin/sh\"]\n" VARIANT "initrd = \"image\"\n",
-		  "template.toml:4: variants[0].command: needs mvm's agent, and initrd = \"image\" "
-		  "boots without it" },
-		{ HEAD "on_restore = \"reload\"\n" VARIANT,
-		  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
-		  "signal, as in signal:USR1" },
-		{ HEAD "on_restore = \"signal:NONE\"\n" VARIANT,
-		  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
-		  "signal, as in signal:USR1" },
-		{ HEAD "snapshot = { point = \"late\" }\n" VARIANT,
-		  "template.toml:3: snapshot.point: 'late': expected \"boot\" or \"healthy\"" },
-		{ HEAD "on_restore = \"restart\"\n" VARIANT "snapshot.point = \"boot\"\n",
-		  "template.toml:4: variants[0].on_restore: has nothing to renew: with "
-		  "snapshot.point = \"boot\" each clone starts the workload itself" },
-		{ HEAD "initrd = \"image\"\n" VARIANT "health = { tcp = 80 }\n",
-		  "template.toml:8: variants[0].health: needs mvm's agent, and initrd = \"image\" "
-		  "boots without it" },
-		{ HEAD "command = \"/bin/sh\"\n" VARIANT,
-		  "template.toml:3: command: expected an array of strings, not a string" },
-		{ HEAD "command = [\"/bin/sh\", 1]\n" VARIANT,
-		  "template.toml:3: command: item 1: expected a string, not a whole number" },
-		{ HEAD "command = [\"a\\u0000b\"]\n" VARIANT,
-		  "template.toml:3: command: item 0 has a NUL character" },
-		{ HEAD "env = { PORT = 80 }\n" VARIANT,
-		  "template.toml:3: env: PORT: expected a string, not a whole number" },
-		{ HEAD "kernel = \"../k\"\n" VARIANT, "template.toml:3: kernel: expected the name "
-						      "of a kernel: 1 to 63 of A-Z a-z 0-9 . "
-						      "_ -" },
-		{ HEAD "boot_args = \"a\\nb\"\n" VARIANT,
-		  "template.toml:3: boot_args: expected at most 1024 printable ASCII characters" },
-		{ HEAD "health = { tcp = 1, http = \"http://x/\" }\n" VARIANT,
-		  "template.toml:3: health: has more than one of exec, http and tcp" },
-		{ HEAD VARIANT "health = { tcp = 70000 }\n",
-		  "template.toml:7: variants[0].health.tcp: 70000 is more than 65535" },
-		{ "template_id = \"a/b\"\nflake_ref = \".\"\n" VARIANT,
-		  "template.toml:1: template_id: 'a/b': use 1 to 63 of a-z 0-9 - _, starting with "
-		  "a "
-		  "letter or digit" },
-	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(mistakes); i++) {
 		AUTO_DONE(mvm_template_config) c = { 0 };
 		struct mvm_error err = { 0 };
-		assert_int_equal(parse(cases[i].text, 0, &c, NULL, &err), -EINVAL);
-		assert_string_equal(err.text, cases[i].says);
+		assert_int_equal(parse(mistakes[i].text, 0, &c, NULL, &err), -EINVAL);
+		assert_string_equal(err.text, mistakes[i].says);
 		assert_null(c.flake_ref);
 	}
 }
