@@ -180,9 +180,10 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.out_fd = &out_fd,
 		.visible = isatty(STDOUT_FILENO),
 	};
-	int r = mvm_instance_logs(mvm, name, &logs, &c->err);
-	if (r >= 0)
-		r = mvm_instance_inspect(mvm, name, &info, &c->err);
+	/* whatever is wrong with the output, what the VM has in its volumes comes back */
+	int shown = mvm_instance_logs(mvm, name, &logs, &c->err);
+	struct mvm_error not_shown = c->err;
+	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
 	if (r < 0)
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED) {
@@ -200,6 +201,10 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? NULL : &c->err);
 	if (r < 0 || finished < 0)
 		return r < 0 ? r : finished;
+	if (shown < 0) {
+		c->err = not_shown;
+		return shown;
+	}
 	if (ended && info->error) /* its volumes did not come back */
 		return cli_error(c, -EIO, "%s", info->error);
 	return ended && info->exit_code > 0 ? info->exit_code : 0;

@@ -136,7 +136,10 @@ static int send_input(struct session *s)
 		return give_up(s, (int)n);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
-	if (n <= 0) /* a terminal that has gone, or a folder: there is nothing more to read */
+	if (n < 0 && !(errno == EIO && isatty(s->spec->stdin_fd))) /* a terminal that has gone */
+		return give_up(s, mvm_error_set(s->err, -errno, "cannot read the input: %s",
+						strerror(errno)));
+	if (n <= 0)
 		return send_data(s, data, 0);
 	return tty ? send_keys(s, data, keys, (size_t)n) : send_data(s, data, (size_t)n);
 }

@@ -127,7 +127,9 @@ int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadl
 			add_note(ret_note, v->guest, &note);
 		else
 			add_lost(&lost, v, why.text);
-		result = r < 0 ? r : result;
+		/* the guest's word for one of its files is none about the VM */
+		if (r < 0)
+			result = r == -ENOENT || r == -EBUSY ? -EIO : r;
 	}
 	if (result == 0)
 		return 0;

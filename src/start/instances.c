@@ -315,7 +315,8 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 		/* it has ended meanwhile, as was asked for */
 		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
 	}
-	if (r != -ENOENT && r != -EBUSY) {
+	/* ECONNREFUSED: its supervisor has died, and somebody else is writing that down */
+	if (r != -ENOENT && r != -EBUSY && r != -ECONNREFUSED) {
 		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
 		r = mvm_error_reason(err, r, "volumes-not-back", name);
 	}

@@ -224,6 +224,15 @@ class Exec(guests.TestCase):
     def test_a_pipe_carries_every_byte(self):
         self.through_a_pipe(1024 * MIB if LONG else 64 * MIB)
 
+    def test_input_that_cannot_be_read_is_not_its_end(self):
+        folder = os.open("/", os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        done = subprocess.run([harness.MVM, "exec", "-i", "shared", "--", "cat"], stdin=folder,
+                              capture_output=True, text=True, env=self.environment(), check=False,
+                              timeout=self.timeout)
+        self.assertEqual((done.returncode, done.stdout), (125, ""))
+        self.assertIn("cannot read the input: Is a directory", done.stderr)
+
     def test_a_consumer_that_waits_for_its_input_is_served(self):
         """Nobody reads the output before all input is written, within the windows' size."""
         process = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "cat"],

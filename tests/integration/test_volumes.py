@@ -71,6 +71,27 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         self.assertEqual(os.listdir(self.path("victims")), [])
         self.mvm_ok("rm", "--force", name)
 
+    def test_a_log_that_nobody_can_write_costs_no_volume(self):
+        os.makedirs(self.path("host"))
+        self.write("host/file", "x", mode=0o666)
+        os.chmod(self.path("host"), 0o777)
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([harness.MVM, "run", "-T", "vol-worker", "-v", "./host:/v:rw"],
+                                  stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                  text=True, env=self.environment(), cwd=self.folder, check=False,
+                                  timeout=self.timeout)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("No space left on device", done.stderr)
+        self.assertTrue(os.path.exists(self.path("host/new"))) # the workload's first act
+
+    def test_a_guest_without_its_volume_is_no_missing_instance(self):
+        os.makedirs(self.path("host"))
+        name = self.run_detached("vol-worker", "-v", self.path("host") + ":/srv/v/deep:rw")["name"]
+        self.exec(name, "rm", "-rf", "/srv/v", options=("-u", "0", "-w", "/"))
+        self.mvm_fails(1, "stop", name, says="runs on")
+        self.assertEqual(self.inspect(name)["state"], "running")
+        self.mvm_ok("rm", "--force", name)
+
     def test_volumes_have_places_of_their_own(self):
         for place, other in (("/v", "/v"), ("/v", "/v/sub"), ("/v/sub", "/v")):
             self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}", "-v",
