@@ -164,7 +164,7 @@ class Errors(harness.TestCase):
     def test_a_value_that_is_missing_is_an_error(self):
         self.mvm_fails(2, "--data-dir", says="option '--data-dir' needs a value")
 
-    def test_a_variable_without_a_value_is_told_before_anything_starts(self):
+    def test_a_variable_without_a_value_fails_before_anything_starts(self):
         for command in (("run", "-T", "web"), ("exec", "web-1")):
             for variable in ("A", "=1"):
                 self.mvm_fails(2, *command, "-e", variable, "--", "true",

@@ -83,7 +83,7 @@ class Doctor(harness.TestCase):
         self.assertIn("1.7.0 is too old", firecracker["message"])
         self.assertIn("MVM_FIRECRACKER", firecracker["mend"])
 
-    def test_a_firecracker_that_is_not_there_is_a_warning_where_kvm_would_do(self):
+    def test_a_missing_firecracker_is_a_warning_where_kvm_works(self):
         checks = self.checks(1, PATH=self.path("empty"), MVM_ACCEL="kvm")
         self.assertEqual(checks["firecracker"]["level"], "warn")
         self.assertEqual(self.checks(1, PATH=self.path("empty"), MVM_ACCEL="tcg")

@@ -95,7 +95,7 @@ class Reader(harness.TestCase):
                 process.stdout.close()
                 self.assertEqual(process.wait(harness.PATIENCE_S), -signal.SIGPIPE)
 
-    def test_a_reader_that_has_gone_is_told_where_sigpipe_is_ignored(self):
+    def test_a_lost_reader_is_an_error_where_sigpipe_is_ignored(self):
         with subprocess.Popen(["env", "--ignore-signal=PIPE", harness.MVM, "events", "-f"],
                               env=self.environment(), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:

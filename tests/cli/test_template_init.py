@@ -54,7 +54,7 @@ class Init(harness.TestCase):
     def test_nix_builds(self):
         self.build("nix")
 
-    def test_busybox_is_the_default_and_a_bad_name_for_a_template_is_not_used(self):
+    def test_busybox_is_the_default_and_a_bad_folder_name_is_not_used(self):
         made = self.mvm_json("template", "init", self.path("My Shop"))
         self.assertIn("rootfs/bin/busybox", made["files"])
         with open(self.path("My Shop", "template.toml"), encoding="utf-8") as file:

@@ -291,7 +291,7 @@ class OtherPrograms(Revisions):
             "template", "diff", "artifacts", "revisions")["artifacts"]], ["rootfs.ext4"])
         self.assertEqual(self.mvm_json("template", "prune", "--keep", "0")["revisions"], [])
 
-    def test_what_cannot_be_checked_is_not_run_until_it_is_built_anew(self):
+    def test_a_revision_without_checksums_runs_only_after_a_new_build(self):
         says = "checksums.json is missing: its files cannot be checked"
         self.mvm_fails(5, "run", "--template", "revisions", "-d", says=says)
         self.assertIn(says, self.mvm("template", "verify", status=5).stderr)

@@ -69,7 +69,7 @@ class Create(Specs):
         self.mvm_ok("template", "create", "web", "--flake", "tar:x.tar")
         self.assertEqual(self.spec("web")["flake_ref"], f"tar:{self.folder}/x.tar")
 
-    def test_an_initrd_of_the_image_goes_with_nothing_that_the_agent_does(self):
+    def test_an_images_initrd_excludes_settings_for_the_agent(self):
         for args, key in ((["--", "/bin/sh"], "command"), (["-e", "A=1"], "env")):
             self.mvm_fails(1, "template", "create", "web", "--flake", ".", "--initrd", "image",
                            *args, says=f"{key}: needs mvm's agent")
@@ -218,7 +218,7 @@ class Delete(Specs):
         self.mvm_fails(3, "template", "delete", "web", "--force", says="no template 'web'")
         self.mvm_fails(3, "template", "delete", "web", says="no template 'web'")
 
-    def test_several_are_deleted_and_a_missing_one_does_not_keep_the_others(self):
+    def test_delete_of_several_goes_on_after_a_missing_one(self):
         for template in ("a", "b", "c"):
             self.create(template)
         done = self.mvm("template", "delete", "-f", "a", "none", "c", status=3)

@@ -244,7 +244,7 @@ class Crash(harness.TestCase):
 
         self.everywhere(harness.MVM, "template", "prune", "--keep", "1", after=after)
 
-    def test_where_files_cannot_be_linked_they_are_copied_and_that_is_said(self):
+    def test_files_that_cannot_be_linked_are_copied_with_a_note(self):
         without = {"MVM_FAULT_AT": "1", "MVM_FAULT_DO": "no-links"}
         data = self.copy_of_base()
         self.write("root/etc/hostname", "two\n")

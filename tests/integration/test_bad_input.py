@@ -209,7 +209,7 @@ class Sick(guests.TestCase):
         self.assertFalse(os.path.exists(self.current("sick-worker", "snapshot")))
         return says
 
-    def test_one_that_never_answers_fails_with_deadline_last_answer_and_console(self):
+    def test_an_unhealthy_start_fails_with_deadline_last_answer_and_console(self):
         says = self.build_sick(then="sleep 1000", timeout=5)
         self.assertIn("'sick-worker'", says)
         self.assertIn("did not become healthy (deadline 5 s)", says)
@@ -435,12 +435,12 @@ class Starts(guests.TestCase):
             with self.subTest(port):
                 self.refused(2, "-p", port, says="no port forward")
 
-    def test_a_backend_that_is_none_and_sizes_beyond_limits_are_refused(self):
+    def test_unknown_backends_and_sizes_over_limits_are_refused(self):
         self.assertRegex(self.refused(2, "--backend", "xen", says="xen"), "qemu")
         self.refused(2, "--cpus", "0", says="--cpus")
         self.refused(2, "--mem", "1M", says="--mem")
 
-    def test_memory_that_this_host_does_not_have_is_refused_and_named(self):
+    def test_more_memory_than_the_host_has_is_refused(self):
         self.assertRegex(self.refused(1, "--mem", "900T", says="900 TiB of memory: "), r"has \S+ [GM]iB")
 
     def test_memory_that_may_run_out_is_noted_with_numbers(self):

@@ -114,7 +114,7 @@ class Builds(TestCase):
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--",
                                      "cat", "/www/index.html"), f"change {KILLS - 1}")
 
-    def test_killed_before_the_first_revision_it_leaves_none_or_a_whole_one(self):
+    def test_a_killed_first_build_leaves_no_revision_or_a_whole_one(self):
         for delay in (0.005, 0.015, 0.03):
             with self.subTest(delay):
                 self.own_data(kernel_only=True)

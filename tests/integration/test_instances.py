@@ -74,7 +74,7 @@ class Life(TestCase):
         self.mvm_ok("stop", name)
         self.assertEqual(self.inspect(name)["state"], "exited")
 
-    def test_what_a_record_says_is_documented(self):
+    def test_every_key_of_a_record_is_documented(self):
         with open(os.path.join(harness.SOURCE_DIR, "doc", "cli-json.md"),
                   encoding="utf-8") as file:
             text = file.read()

@@ -77,7 +77,7 @@ class Load(guests.TestCase):
         """A program that runs in place of QEMU, and may do more than QEMU may."""
         return {"MVM_QEMU": self.write("qemu", text, 0o755), "MVM_ISOLATION": "off"}
 
-    def test_a_guest_that_is_to_be_captured_is_booted_again_when_it_found_no_timer(self):
+    def test_a_capture_boots_again_a_guest_without_a_timer(self):
         self.own_data()
         env = self.stand_in(PANICS_ONCE % (PYTHON, self.flags()))
         self.mvm("template", "snapshot", "web-worker", env=env, status=0)

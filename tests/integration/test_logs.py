@@ -98,7 +98,7 @@ class Logs(TestCase):
         joined = "".join(e["text"] + "\n" * e["full"] for e in entries if e["log"] == "console")
         self.assertRegex(joined, "grün\r?\nend\ufffd")
 
-    def test_a_quiet_guest_is_followed_no_longer_than_somebody_reads(self):
+    def test_following_a_quiet_guest_ends_with_the_reader(self):
         name = self.run_detached()["name"]
         for words in ("logs", "-f", name), ("logs", "-f", "--json", name):
             follower = self.start_mvm(*words)

@@ -224,7 +224,7 @@ class Clones(guests.TestCase):
                     fields[size[1]] = int(size[2])
         return found
 
-    def test_three_clones_at_once_have_identities_of_their_own_and_share_their_memory(self):
+    def test_three_clones_differ_in_identity_and_share_memory(self):
         memory = self.current("web-worker", "snapshot", "mem.bin")
         image = self.current("web-worker", "rootfs.ext4")
         before = guests.sha256(memory), guests.sha256(image)
@@ -395,7 +395,7 @@ class OneInstance(guests.TestCase):
         self.mvm_ok("stop", "one") # also from there
         self.assertEqual(self.inspect("one")["state"], "exited")
 
-    def test_stopped_it_stays_listed_with_its_log_until_it_is_removed(self):
+    def test_a_stopped_vm_stays_listed_with_its_log_until_removed(self):
         self.mvm_fails(4, "rm", "one", says="mvm stop")
         self.assertEqual(self.exec("one", "echo", "still there"), "still there\n")
         self.exec("one", "sh", "-c", "echo to-the-console >/dev/console")

@@ -116,7 +116,7 @@ class PreBuild(TestCase):
         self.assertEqual(self.guest_file("/made"), b"by script\n")
         self.assertIn(b"running\n", read(os.path.join(self.data_dir, "logs", "nix-t.log")))
 
-    def test_such_a_build_is_neither_taken_from_the_cache_nor_kept_in_it(self):
+    def test_a_build_with_pre_build_bypasses_the_cache(self):
         self.script("#!/bin/sh\ntrue\n")
         self.assertFalse(self.build("--allow-pre-build")["cached"])
         self.assertFalse(self.build("--allow-pre-build")["cached"])

@@ -85,7 +85,7 @@ class Builds(TestCase):
         self.assertEqual(read(self.current("initrd")), ours)
         self.assertEqual(self.nix_builds(), builds)
 
-    def test_a_prune_takes_the_one_that_no_revision_has_and_nothing_else(self):
+    def test_prune_removes_only_builds_that_no_revision_uses(self):
         self.initrd(b"theirs")
         self.build(config=self.config())
         self.mvm_ok("template", "prune")
@@ -204,7 +204,7 @@ class Guests(TestCase):
         self.mvm_fails(UNSUPPORTED, "pool", "set", "t", "-s", "1", says=NO_AGENT)
         self.assertEqual(self.mvm_json("ps"), [])
 
-    def test_a_guest_that_takes_no_notice_is_killed_when_its_time_is_over(self):
+    def test_a_guest_that_ignores_stop_is_killed_after_the_timeout(self):
         self.mvm_ok("run", "-T", "t", "-d", "--name", "own")
         self.mvm_ok("stop", "own", "--timeout", "0s")
         self.assertEqual(self.mvm_json("inspect", "own")["state"], "exited")

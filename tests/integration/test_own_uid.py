@@ -86,7 +86,7 @@ class OwnUid(guests.TestCase):
                 self.assertEqual(self.exec(record["name"], "busybox", "id", "-u"), "0\n") # in the guest
         self.assertEqual(len(users), 3)
 
-    def test_no_two_share_a_user_whatever_their_folder_pool_and_network(self):
+    def test_no_two_vms_share_a_user(self):
         first = self.data_dir
         self.mvm_ok("pool", "set", "web-worker", "--size", "1")
         server = self.start_mvm("pool", "serve")
@@ -145,7 +145,7 @@ class OwnUid(guests.TestCase):
         os.kill(record["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
 
-    def test_a_root_that_cannot_do_this_says_so_and_runs_vms_all_the_same(self):
+    def test_a_root_without_privileges_runs_vms_and_says_so(self):
         for name, prefix, why in (
                 ("bound", ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"],
                  "VMs run as root: this root lacks a capability"),
@@ -162,7 +162,7 @@ class OwnUid(guests.TestCase):
                 self.assertEqual(set(status(self.inspect(name)["vmm_pid"])["Uid"].split()), {"0"})
                 self.assertEqual(self.exec(name, "echo", "works"), "works\n")
 
-    def test_a_program_that_only_root_can_run_is_said_with_what_helps(self):
+    def test_a_program_for_root_only_is_refused_with_a_remedy(self):
         folder = self.path("only-root")
         os.mkdir(folder, 0o700)
         program = os.path.join(folder, "qemu-system-x86_64")

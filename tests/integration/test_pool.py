@@ -126,7 +126,7 @@ class Pool(guests.TestCase):
         record = self.run_detached("web-worker", "--name", "next")
         self.assertEqual((record["from_pool"], record["supervisor_pid"]), (True, supervisor))
 
-    def test_a_vm_that_died_while_it_waited_is_passed_over_and_replaced(self):
+    def test_a_dead_pooled_vm_is_skipped_and_replaced(self):
         self.full(1)
         waiting, = self.instances()
         os.kill(self.inspect(waiting)["supervisor_pid"], signal.SIGKILL)
@@ -136,7 +136,7 @@ class Pool(guests.TestCase):
         self.assertNotIn(waiting, self.instances())
         self.wait_ready(1)
 
-    def test_a_start_that_is_killed_while_it_takes_one_costs_no_more_than_that(self):
+    def test_a_killed_start_costs_the_pool_one_vm(self):
         self.full(1)
         waiting, = self.instances()
         file, = os.listdir(self.data("pool", "web-worker"))
@@ -210,7 +210,7 @@ class Pool(guests.TestCase):
         self.full(1)
         self.mvm_fails(4, "pool", "serve", says="served already")
 
-    def test_who_lists_at_that_moment_does_not_keep_a_server_from_starting(self):
+    def test_a_concurrent_list_does_not_stop_a_server_from_starting(self):
         self.mvm_ok("pool", "set", "web-worker", "--size", "1")
         with open(self.data("pool", "lock"), "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH) # as `pool list` does, for an instant

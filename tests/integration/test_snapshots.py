@@ -156,7 +156,7 @@ class Snapshots(guests.TestCase):
         self.assertEqual(record["start"], "boot")
         self.assertIn("here is '99.1'", record["reason"])
 
-    def test_one_that_is_started_again_is_not_restored_on_another_version(self):
+    def test_a_restart_does_not_restore_on_another_vmm_version(self):
         version = "QEMU emulator version " + self.snapshot_of()["compat"]["version"]
         script = '#!/bin/sh\ncase "$*" in --version) echo "%s";;\n*) exec qemu-system-x86_64 "$@";; esac\n'
         os.chmod(self.folder, 0o711)  # as for wrapper()

@@ -187,7 +187,7 @@ class Network(harness.TestCase):
         self.assertEqual(self.ask(18080, "tcp 192.0.2.2 7"), "you are 192.0.2.1")
         self.assertEqual(self.ask(18080, "udp 192.0.2.2 53 x"), "192.0.2.1 asked x")
 
-    def test_what_the_guest_sends_under_anothers_address_goes_nowhere(self):
+    def test_packets_with_a_forged_address_are_dropped(self):
         self.vm("one", "18080:8080")
         for source in ("203.0.113.9", "10.0.2.77", self.pool_addresses()[0], "192.0.2.1"):
             self.assertEqual(self.ask(18080, f"spoof {source} 192.0.2.2 53"), "sent")
@@ -218,7 +218,7 @@ class Network(harness.TestCase):
         return [address.rpartition(".")[0] + "." + str(int(address.rpartition(".")[2]) + 1)
                 for address in ours]
 
-    def test_nobody_outside_begins_a_connection_but_by_a_forwarded_port(self):
+    def test_outsiders_connect_by_forwarded_ports_only(self):
         self.vm("one", "18080:8080")
         done = subprocess.run([*self.inside(self.world), sys.executable, "-c", textwrap.dedent(f"""
             import socket

@@ -94,7 +94,7 @@ static void unknown_users_are_named(void **state)
 	}
 }
 
-static void a_command_gets_defaults_then_the_workloads_then_its_own_environment(void **state)
+static void own_variables_replace_the_workloads_and_the_defaults(void **state)
 {
 	(void)state;
 	struct user u = { .home = "/home/app", .name = "app" };
@@ -326,7 +326,7 @@ static void requests_out_of_range_are_refused(void **state)
 	}
 }
 
-static void free_memory_is_zeroed_in_whole_mebibytes_and_no_more_than_asked_for(void **state)
+static void free_memory_is_zeroed_up_to_the_asked_size(void **state)
 {
 	(void)state;
 	assert_int_equal(freemem_zero(0), 0);
@@ -363,8 +363,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(users_are_found_by_name_and_number),
 		cmocka_unit_test(unknown_users_are_named),
-		cmocka_unit_test(
-			a_command_gets_defaults_then_the_workloads_then_its_own_environment),
+		cmocka_unit_test(own_variables_replace_the_workloads_and_the_defaults),
 		cmocka_unit_test(urls_become_requests),
 		cmocka_unit_test(bad_urls_are_refused),
 		cmocka_unit_test(status_lines_are_read_when_complete),
@@ -376,8 +375,7 @@ int main(void)
 		cmocka_unit_test(kernel_options_are_whole_words),
 		cmocka_unit_test(requests_are_checked_once),
 		cmocka_unit_test(requests_out_of_range_are_refused),
-		cmocka_unit_test(
-			free_memory_is_zeroed_in_whole_mebibytes_and_no_more_than_asked_for),
+		cmocka_unit_test(free_memory_is_zeroed_up_to_the_asked_size),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

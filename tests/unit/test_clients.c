@@ -140,7 +140,7 @@ static void a_guest_cannot_fill_memory_with_frames_that_no_window_bounds(void **
 	assert_int_equal(count(&x->client, FRAME_CREDIT), 0);
 }
 
-static void a_frame_of_a_guest_has_at_most_the_bytes_that_the_protocol_allows(void **state)
+static void a_guests_frame_has_the_protocols_bound(void **state)
 {
 	struct fixture *x = *state;
 	uint32_t stream = start_exec(x);
@@ -225,7 +225,7 @@ static void credit_for_what_was_sent_is_passed_on(void **state)
 	assert_int_equal(count(&x->client, FRAME_CREDIT), 1);
 }
 
-static void what_is_abandoned_is_abandoned_although_the_guest_takes_nothing(void **state)
+static void a_stream_is_cancelled_although_the_guest_reads_nothing(void **state)
 {
 	struct fixture *x = *state;
 	static uint8_t data[FRAME_PAYLOAD_MAX];
@@ -248,7 +248,7 @@ static void what_is_abandoned_is_abandoned_although_the_guest_takes_nothing(void
 	assert_int_equal(f.stream, stream);
 }
 
-static void without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence(void **state)
+static void without_an_agent_calls_for_the_guest_are_refused(void **state)
 {
 	struct fixture *x = *state;
 	static const uint64_t calls[] = { CALL_PING, CALL_HEALTH, CALL_AWAIT,  CALL_EXEC,
@@ -440,17 +440,17 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
-		TEST(a_frame_of_a_guest_has_at_most_the_bytes_that_the_protocol_allows),
+		TEST(a_guests_frame_has_the_protocols_bound),
 		TEST(a_guest_does_not_choose_what_users_are_told_to_do),
 		TEST(nothing_is_sent_to_a_guest_that_is_captured),
 		TEST(credit_for_what_was_sent_is_passed_on),
-		TEST(what_is_abandoned_is_abandoned_although_the_guest_takes_nothing),
+		TEST(a_stream_is_cancelled_although_the_guest_reads_nothing),
 		TEST(a_guest_that_sends_too_much_is_told_as_that),
 		TEST(a_client_that_sends_a_frame_over_its_bound_is_dropped),
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
 		TEST(a_client_that_has_gone_is_known_to_have),
 		TEST(each_of_many_clients_hears_of_its_own_command),
-		TEST(without_an_agent_every_call_for_the_guest_is_refused_with_a_sentence),
+		TEST(without_an_agent_calls_for_the_guest_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,7 +115,7 @@ static void unknown_keys_count(struct world *w)
 	assert_boots(w, 0, 0, "7", "nothing", "firmware");
 }
 
-static void a_dependency_that_this_version_does_not_know_is_a_difference(void **state)
+static void an_unknown_dependency_is_a_difference(void **state)
 {
 	everywhere(state, unknown_keys_count);
 }
@@ -351,7 +351,7 @@ int main(void)
 		test(a_snapshot_that_was_made_here_is_restored),
 		test(each_fact_of_the_snapshot_is_compared),
 		test(variables_are_for_a_workload_that_starts_in_the_clone),
-		test(a_dependency_that_this_version_does_not_know_is_a_difference),
+		test(an_unknown_dependency_is_a_difference),
 		test(boot_args_vcpus_and_mem_mib_of_the_info_must_agree),
 		test(each_change_of_what_is_here_is_noticed),
 		test(no_fact_is_left_out_of_these_tests),

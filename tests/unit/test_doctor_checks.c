@@ -81,7 +81,7 @@ static void memory_that_is_short_or_not_lent_is_told(void **state)
 	}
 }
 
-static void backends_have_a_cure_unless_they_are_as_they_should_be(void **state)
+static void only_a_faulty_backend_has_a_remedy(void **state)
 {
 	(void)state;
 	const struct vmm_ops *qemu, *firecracker;
@@ -147,7 +147,7 @@ int main(void)
 		cmocka_unit_test(a_busy_host_is_told),
 		cmocka_unit_test(kvm_that_cannot_be_used_has_a_cause_and_a_cure),
 		cmocka_unit_test(memory_that_is_short_or_not_lent_is_told),
-		cmocka_unit_test(backends_have_a_cure_unless_they_are_as_they_should_be),
+		cmocka_unit_test(only_a_faulty_backend_has_a_remedy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,7 +55,7 @@ static void the_least_limit_above_a_cgroup_counts(void **state)
 	assert_true(m.cgroup);
 }
 
-static void a_cgroup_that_allows_more_than_there_is_changes_nothing(void **state)
+static void a_cgroup_limit_over_the_hosts_memory_changes_nothing(void **state)
 {
 	struct host_memory m;
 
@@ -79,7 +79,7 @@ static void a_guest_larger_than_the_host_is_refused_with_both_sizes(void **state
 
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
-static void more_vms_than_memory_holds_are_refused_with_how_many_it_holds(void **state)
+static void too_many_vms_for_memory_are_refused_with_the_number_that_fits(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -96,10 +96,10 @@ static void more_vms_than_memory_holds_are_refused_with_how_many_it_holds(void *
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(more_vms_than_memory_holds_are_refused_with_how_many_it_holds),
+		cmocka_unit_test(too_many_vms_for_memory_are_refused_with_the_number_that_fits),
 		cmocka_unit_test(without_a_cgroup_the_hosts_memory_counts),
 		IN_SCRATCH(the_least_limit_above_a_cgroup_counts),
-		IN_SCRATCH(a_cgroup_that_allows_more_than_there_is_changes_nothing),
+		IN_SCRATCH(a_cgroup_limit_over_the_hosts_memory_changes_nothing),
 		cmocka_unit_test(a_guest_larger_than_the_host_is_refused_with_both_sizes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -226,7 +226,7 @@ static void silence_past_the_deadline_ends_the_connection(void **state)
 	}
 }
 
-static void a_peer_that_takes_its_time_to_read_gets_a_long_request_whole(void **state)
+static void a_slow_reader_gets_a_long_request_whole(void **state)
 {
 	(void)state;
 	enum { LEN = 1 << 19 };
@@ -271,7 +271,7 @@ int main(void)
 		cmocka_unit_test(an_answer_followed_by_the_end_still_counts),
 		cmocka_unit_test(a_bad_answer_ends_the_connection_with_its_reason),
 		cmocka_unit_test(silence_past_the_deadline_ends_the_connection),
-		cmocka_unit_test(a_peer_that_takes_its_time_to_read_gets_a_long_request_whole),
+		cmocka_unit_test(a_slow_reader_gets_a_long_request_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

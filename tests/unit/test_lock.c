@@ -165,7 +165,7 @@ static int take_span_l(int dir)
 	return lock_span_at(dir, "l", &third, LOCK_SHARED);
 }
 
-static void who_waited_for_a_removed_lock_gets_the_one_that_is_there(void **state)
+static void a_waiter_for_a_removed_lock_gets_the_new_lock(void **state)
 {
 	static const struct lock_span all = { 0 };
 	static const struct {
@@ -282,7 +282,7 @@ int main(void)
 		T(a_file_of_somebody_elses_is_not_overwritten),
 		T(a_wait_ends_with_the_holder_and_creates_nothing),
 		T(a_killed_holder_leaves_no_lock_behind),
-		T(who_waited_for_a_removed_lock_gets_the_one_that_is_there),
+		T(a_waiter_for_a_removed_lock_gets_the_new_lock),
 		T(locks_of_one_file_are_told_apart_by_their_number),
 		cmocka_unit_test_setup_teardown(who_waits_for_a_lock_can_be_cancelled,
 						scratch_setup, scratch_teardown),

@@ -298,7 +298,7 @@ static void a_child_can_die_with_its_parent(void **state)
 	assert_int_equal(poll(&pfd, 1, 60000), 1);
 }
 
-static void a_detached_program_is_nobodys_child_in_a_session_of_its_own(void **state)
+static void a_detached_program_has_no_parent_and_its_own_session(void **state)
 {
 	(void)state;
 	const char *argv[] = { "sh", "-c", "cut -d' ' -f1,6 /proc/$$/stat; read wait", NULL };
@@ -375,7 +375,7 @@ int main(void)
 		T(waiting_ends_at_its_deadline_and_the_child_stays_owned),
 		T(a_pidfd_is_readable_once_the_child_has_ended),
 		T(a_child_can_die_with_its_parent),
-		T(a_detached_program_is_nobodys_child_in_a_session_of_its_own),
+		T(a_detached_program_has_no_parent_and_its_own_session),
 		T(a_detached_program_that_is_missing_is_told),
 		T(programs_are_found_on_the_path),
 	};

@@ -148,7 +148,7 @@ static void a_descriptor_travels_with_its_command(void **state)
 	stop(&f);
 }
 
-static void a_refusal_carries_the_peers_words_and_the_connection_lives_on(void **state)
+static void a_refusal_has_the_peers_words_and_keeps_the_connection(void **state)
 {
 	(void)state;
 	static const struct step script[] = {
@@ -266,7 +266,7 @@ int main(void)
 		cmocka_unit_test(commands_can_be_sent_ahead_and_replies_share_a_packet),
 		cmocka_unit_test(messages_may_come_byte_by_byte),
 		cmocka_unit_test(a_descriptor_travels_with_its_command),
-		cmocka_unit_test(a_refusal_carries_the_peers_words_and_the_connection_lives_on),
+		cmocka_unit_test(a_refusal_has_the_peers_words_and_keeps_the_connection),
 		cmocka_unit_test(silence_ends_at_the_deadline_and_a_late_reply_is_dropped),
 		cmocka_unit_test(a_peer_that_misbehaves_ends_the_connection),
 		cmocka_unit_test(a_flood_of_events_does_not_outrun_the_deadline),

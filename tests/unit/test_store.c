@@ -196,7 +196,7 @@ static void lock_files_of_templates_that_are_gone_are_swept(void **state)
 	assert_int_equal(store_claim_revision(f->store, "busy", "r1"), -EBUSY);
 }
 
-static void a_store_that_is_only_read_takes_no_locks_and_writes_nothing(void **state)
+static void reading_a_store_takes_no_locks_and_writes_nothing(void **state)
 {
 	struct fixture *f = *state;
 	struct mvm_error err = { 0 };
@@ -225,7 +225,7 @@ int main(void)
 		TEST(leases_keep_a_revision_from_being_claimed),
 		TEST(a_claim_on_a_template_is_one_on_all_its_revisions),
 		TEST(lock_files_of_templates_that_are_gone_are_swept),
-		TEST(a_store_that_is_only_read_takes_no_locks_and_writes_nothing),
+		TEST(reading_a_store_takes_no_locks_and_writes_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

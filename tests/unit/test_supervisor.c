@@ -142,7 +142,7 @@ static void a_stop_during_a_pause_waits_for_the_pause(void **state)
 	assert_int_equal(events(x, "paused", NULL), 1);
 }
 
-static void a_stop_without_patience_kills_a_vmm_that_hangs_in_a_pause(void **state)
+static void stop_with_no_time_kills_a_vmm_during_a_pause(void **state)
 {
 	struct world *x = *state;
 	struct control c, other;
@@ -519,7 +519,7 @@ int main(void)
 		TEST(a_stop_during_the_start_ends_it),
 		TEST(a_pause_during_a_stop_is_refused),
 		TEST(a_stop_during_a_pause_waits_for_the_pause),
-		TEST(a_stop_without_patience_kills_a_vmm_that_hangs_in_a_pause),
+		TEST(stop_with_no_time_kills_a_vmm_during_a_pause),
 		TEST(a_signal_stops_the_guest),
 		TEST(its_time_to_live_stops_the_guest),
 		TEST(a_pause_and_a_resume_show_in_the_record),

@@ -87,7 +87,7 @@ static void a_start_ends_with_its_starter(void **state)
 	assert_false(has_folder(x, "web-1"));
 }
 
-static void a_start_ends_with_a_starter_that_goes_before_the_vmm_is_there(void **state)
+static void a_start_ends_when_its_starter_dies_before_the_vmm_runs(void **state)
 {
 	struct world *x = *state;
 	launch(x);
@@ -451,7 +451,7 @@ static void a_vmm_that_dies_while_volumes_come_back_has_stopped(void **state)
 	assert_record(x, RECORD_EXITED, ""); /* it tells what did not come back */
 }
 
-static void a_stop_without_patience_kills_a_vmm_whose_volumes_come_back(void **state)
+static void stop_with_no_time_kills_a_vmm_during_a_volume_copy(void **state)
 {
 	struct world *x = *state;
 	struct control c;
@@ -484,7 +484,7 @@ int main(void)
 		TEST(a_vm_ends_with_a_starter_that_has_not_told_its_name),
 		TEST(a_vm_that_was_let_go_outlives_its_starter),
 		TEST(a_start_ends_with_its_starter),
-		TEST(a_start_ends_with_a_starter_that_goes_before_the_vmm_is_there),
+		TEST(a_start_ends_when_its_starter_dies_before_the_vmm_runs),
 		TEST(a_vm_of_a_pool_becomes_somebodys),
 		TEST(a_vm_is_adopted_once),
 		TEST(a_vm_whose_adoption_fails_ends),
@@ -503,7 +503,7 @@ int main(void)
 		TEST(a_vmm_that_dies_in_a_capture_has_failed),
 		TEST(a_vmm_that_dies_in_a_stop_has_stopped),
 		TEST(a_vmm_that_dies_while_volumes_come_back_has_stopped),
-		TEST(a_stop_without_patience_kills_a_vmm_whose_volumes_come_back),
+		TEST(stop_with_no_time_kills_a_vmm_during_a_volume_copy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,7 +167,7 @@ static void edits_of_others_are_seen(void **state)
 	assert_listed(state, "a damaged 0 -\nb worker 128 -\nc worker 128 -\n");
 }
 
-static void templates_that_come_and_go_come_and_go_in_the_index(void **state)
+static void the_index_follows_new_and_removed_templates(void **state)
 {
 	struct fixture *f = *state;
 	struct list_record records[16];
@@ -299,7 +299,7 @@ int main(void)
 		TEST(what_did_not_change_is_taken_from_the_index),
 		TEST(what_changed_just_now_is_not_recorded),
 		TEST(edits_of_others_are_seen),
-		TEST(templates_that_come_and_go_come_and_go_in_the_index),
+		TEST(the_index_follows_new_and_removed_templates),
 		TEST(a_damaged_index_is_only_read_past),
 		TEST(a_store_that_is_only_read_is_listed),
 		TEST(an_index_that_cannot_be_written_is_done_without),

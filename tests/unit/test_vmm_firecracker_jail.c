@@ -35,7 +35,7 @@ static void the_jailer_is_told_where_and_as_whom(void **state)
 	assert_string_equal(root, "firecracker/web-1/root");
 }
 
-static void the_jailer_is_the_one_beside_firecracker_or_the_one_that_is_named(void **state)
+static void the_jailer_is_named_or_lies_beside_firecracker(void **state)
 {
 	(void)state;
 	char dir[] = "/tmp/mvm-jail-XXXXXX";
@@ -177,7 +177,7 @@ static void run_in_jail(struct fixture *f, const char *script, char ret[ASK_TEXT
 	assert_int_equal(process_wait(&p, clock_deadline_ns(60000), NULL), 0);
 }
 
-static void files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used(void **state)
+static void only_the_jailed_process_sees_its_files(void **state)
 {
 	(void)state;
 	struct fixture f;
@@ -234,10 +234,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_jailer_is_told_where_and_as_whom),
-		cmocka_unit_test(the_jailer_is_the_one_beside_firecracker_or_the_one_that_is_named),
+		cmocka_unit_test(the_jailer_is_named_or_lies_beside_firecracker),
 		cmocka_unit_test(root_is_told_why_there_is_no_jail),
 		cmocka_unit_test(a_program_that_needs_the_hosts_loader_cannot_be_jailed),
-		cmocka_unit_test(files_are_seen_by_the_jailed_only_and_kept_as_they_may_be_used),
+		cmocka_unit_test(only_the_jailed_process_sees_its_files),
 		cmocka_unit_test(names_in_a_jail_are_plain_and_each_is_one_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

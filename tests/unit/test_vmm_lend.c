@@ -135,7 +135,7 @@ static void what_is_not_lent_is_opened_as_ever(void **state)
 	finish(&f);
 }
 
-static void a_child_that_does_not_ask_is_told_from_one_that_does(void **state)
+static void a_child_without_a_request_is_recognised(void **state)
 {
 	struct fixture f;
 	prepare(&f, state);
@@ -180,7 +180,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_lent_file_is_read_and_mapped_privately_and_never_written),
 		T(what_is_not_lent_is_opened_as_ever),
-		T(a_child_that_does_not_ask_is_told_from_one_that_does),
+		T(a_child_without_a_request_is_recognised),
 		T(who_is_listened_to_already_cannot_be_lent_anything),
 		T(a_path_that_is_too_long_or_not_there_is_refused),
 	};

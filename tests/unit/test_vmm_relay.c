@@ -199,7 +199,7 @@ static void a_connection_that_leads_nowhere_is_closed(void **state)
 	close_relay();
 }
 
-static void senders_have_their_own_answers_and_the_silent_makes_room(void **state)
+static void each_sender_gets_its_own_answer(void **state)
 {
 	(void)state;
 	char got[8];
@@ -284,7 +284,7 @@ int main(void)
 		cmocka_unit_test(more_connections_than_allowed_are_closed),
 		cmocka_unit_test(half_of_a_connection_may_end_before_the_other),
 		cmocka_unit_test(a_connection_that_leads_nowhere_is_closed),
-		cmocka_unit_test(senders_have_their_own_answers_and_the_silent_makes_room),
+		cmocka_unit_test(each_sender_gets_its_own_answer),
 		cmocka_unit_test(without_descriptors_it_waits_for_better_times),
 		cmocka_unit_test(the_first_name_server_counts_that_makes_sense),
 	};

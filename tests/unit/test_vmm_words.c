@@ -14,7 +14,7 @@
 #include "vmm/words.h"
 
 /* Were it read to its end, this would not end. */
-static void who_talks_without_end_is_listened_to_a_piece_at_a_time(void **state)
+static void an_endless_sender_is_read_a_piece_at_a_time(void **state)
 {
 	(void)state;
 	struct words w = WORDS_NONE;
@@ -27,7 +27,7 @@ static void who_talks_without_end_is_listened_to_a_piece_at_a_time(void **state)
 }
 
 /* However much of a pipe that was, once its writer has gone. */
-static void all_that_a_full_pipe_holds_is_taken_and_its_end_kept(void **state)
+static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 {
 	(void)state;
 	struct words w = WORDS_NONE;
@@ -70,8 +70,8 @@ static void the_words_are_on_one_line_without_their_prefix(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(who_talks_without_end_is_listened_to_a_piece_at_a_time),
-		cmocka_unit_test(all_that_a_full_pipe_holds_is_taken_and_its_end_kept),
+		cmocka_unit_test(an_endless_sender_is_read_a_piece_at_a_time),
+		cmocka_unit_test(a_full_pipe_is_read_whole_and_its_end_kept),
 		cmocka_unit_test(the_words_are_on_one_line_without_their_prefix),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,7 @@ static int make_memory(void **state)
 	return fd;
 }
 
-static void what_a_process_has_touched_is_recorded_without_holes(void **state)
+static void touched_pages_are_recorded_without_holes(void **state)
 {
 	AUTO_CLOSE int fd = make_memory(state);
 	AUTO_DONE(working_set) s = { 0 };
@@ -163,7 +163,7 @@ static void only_what_is_not_cached_is_read_ahead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(what_a_process_has_touched_is_recorded_without_holes),
+		test(touched_pages_are_recorded_without_holes),
 		test(a_process_that_does_not_map_the_file_is_told),
 		test(it_is_read_back_as_it_was_written),
 		test(what_is_no_working_set_of_this_memory_is_refused),
