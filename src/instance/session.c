@@ -136,8 +136,9 @@ static int send_input(struct session *s)
 		return give_up(s, (int)n);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
-	if (n < 0 && !(errno == EIO && isatty(s->spec->stdin_fd))) /* a terminal that has gone */
-		return give_up(s, mvm_error_set(s->err, -errno, "cannot read the input: %s",
+	/* EIO of a terminal: it has gone.  Other codes would say something of the command. */
+	if (n < 0 && !(errno == EIO && isatty(s->spec->stdin_fd)))
+		return give_up(s, mvm_error_set(s->err, -EIO, "cannot read the input: %s",
 						strerror(errno)));
 	if (n <= 0)
 		return send_data(s, data, 0);
