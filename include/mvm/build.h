@@ -20,23 +20,23 @@ struct mvm_build_options {
 	bool no_wait;	     /* -EBUSY instead of waiting for a build of this template or source */
 	const char *backend; /* for the snapshot; NULL: the first usable one */
 	bool dry_run;	     /* change nothing, fill the result with what would happen */
-	/* what the archives of an image may unpack to, together; 0: 64 GiB, and no more than 256
-	 * times their size or, if that is more, 1 GiB */
+	/* limit for an image's archives once unpacked, all together; 0: 64 GiB, and no more than
+	 * 256 times their size or, if that is more, 1 GiB */
 	uint64_t max_image_bytes;
 	/* Nix flakes on this machine; no effect on other sources */
 	bool allow_pre_build; /* run pre-build.sh beside flake.nix; such a build is never cached */
-	/* write the hashes that Nix finds into flake.nix; a SIGHUP, SIGINT or SIGTERM of this
-	 * thread is held back until the file is as it was */
+	/* write the hashes that Nix finds into flake.nix.  This thread's SIGHUP, SIGINT and SIGTERM
+	 * are held back until the file is restored */
 	bool update_hash;
 };
 #define MVM_BUILD_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_build_options)
 
-/* What making a snapshot consists of, in order: "boot", "prepare" (the guest), "state" (of the
+/* One step of making a snapshot.  In order: "boot", "prepare" (the guest), "state" (of the
  * devices), "memory", "digests", "test", "publish". */
 struct mvm_snapshot_step {
 	const char *name; /* static */
 	int64_t ns;
-	uint64_t bytes; /* what it has left on disk, or read ahead in later restores ("test") */
+	uint64_t bytes; /* written to disk; "test": read ahead by later restores */
 };
 #define MVM_SNAPSHOT_STEPS_MAX 8
 #define MVM_BUILD_WHY_SIZE     160
@@ -47,12 +47,12 @@ struct mvm_build_result {
 	char revision[MVM_REVISION_SIZE]; /* "" in a dry run that cannot know it without building */
 	char cache_key[MVM_CACHE_KEY_SIZE];
 	bool cached;	   /* the build cache had the artifacts */
-	bool new_revision; /* this build published it; else it was there already */
+	bool new_revision; /* this build published it; false: it existed already */
 	bool has_snapshot; /* on return */
 	bool new_snapshot; /* this build made it */
 	uint64_t rootfs_bytes;
 	uint64_t snapshot_mem_bytes;  /* apparent size */
-	uint64_t snapshot_disk_bytes; /* what memory takes on disk */
+	uint64_t snapshot_disk_bytes; /* disk use of the memory file */
 	int64_t build_ns, snapshot_ns;
 	struct mvm_snapshot_step snapshot_steps[MVM_SNAPSHOT_STEPS_MAX]; /* of a new snapshot */
 	size_t n_snapshot_steps;
@@ -63,16 +63,16 @@ struct mvm_build_result {
 /*
  * Build a template's next revision and make it current.
  *
- *   id        a template that exists (mvm_template_apply)
+ *   id        an existing template (mvm_template_apply)
  *   options   borrowed; NULL: all defaults
  *   progress  steps and notes; may be NULL
- *   ret       what came of it; may be NULL
+ *   ret       the result; may be NULL
  *
  * The same inputs give the same revision, which is then not published again.  When only the
  * snapshot fails, the revision stays published and the error is returned.
  *
- * Errors: -ENOENT (no such template, source or kernel), -EINVAL (what is wrong with source or
- * spec), -EBUSY (no_wait), -EOPNOTSUPP (nothing here can build or snapshot that), -ETIMEDOUT (the
+ * Errors: -ENOENT (no such template, source or kernel), -EINVAL (source or spec is wrong),
+ * -EBUSY (no_wait), -EOPNOTSUPP (this host cannot build or snapshot that), -ETIMEDOUT (the
  * guest did not become healthy; the text ends with its last console lines), -EFBIG (over
  * max_image_bytes or another limit), -ENOSPC.
  * After a crash `current` is the old revision or the new one, and the next build works.
@@ -84,25 +84,25 @@ MVM_API int mvm_template_build(struct mvm *mvm, const char *id,
 
 struct mvm_snapshot_options {
 	size_t size;	     /* MVM_SNAPSHOT_OPTIONS_INIT sets it (mvm/struct.h) */
-	bool remove;	     /* instead of making one */
-	bool no_wait;	     /* -EBUSY instead of waiting for another who works on this template */
-	const char *backend; /* that makes it; NULL: the first usable one */
+	bool remove;	     /* remove the snapshot instead of making one */
+	bool no_wait;	     /* -EBUSY instead of waiting for this template's lock */
+	const char *backend; /* makes the snapshot; NULL: the first usable one */
 };
 #define MVM_SNAPSHOT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_snapshot_options)
 
 /*
- * Add a snapshot to a revision that exists, replace the one it has, or remove it; build nothing.
+ * Add a snapshot to an existing revision, or replace or remove its snapshot.  Builds nothing.
  *
  *   ref      "ID" (its current revision) or "ID@REV"
  *   options  borrowed; NULL: all defaults
- *   ret      as for mvm_template_build(): has_snapshot, new_snapshot and what comes after; may be
- *            NULL
+ *   ret      has_snapshot, new_snapshot and the members after them, as mvm_template_build() sets
+ *            them; may be NULL
  *
- * The revision is exchanged as a whole in one rename: VMs that run from the old snapshot go on, and
- * after a crash there is the old one or the new one.  Returns 1, or 0 when there was nothing to
+ * One rename exchanges the whole revision.  VMs that run from the old snapshot go on.  After a
+ * crash the revision is the old one or the new one.  Returns 1, or 0 when there was nothing to
  * remove.
  *
- * Errors: -ENOENT (no such revision), -EBUSY (no_wait), -EOPNOTSUPP (nothing here can make one),
+ * Errors: -ENOENT (no such revision), -EBUSY (no_wait), -EOPNOTSUPP (this host cannot make one),
  * -ETIMEDOUT (the guest did not become healthy), -ENOSPC.
  */
 MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
@@ -111,7 +111,7 @@ MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 				  struct mvm_error *err);
 
 /*
- * A dry run for a variant of a config, whether or not it was applied.
+ * Dry-run the build of a config's variant, whether or not it was applied.
  *
  *   options  borrowed; dry_run is implied; NULL: all defaults
  *   ret      as for mvm_template_build()

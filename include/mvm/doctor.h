@@ -2,7 +2,7 @@
 #ifndef MVM_DOCTOR_H
 #define MVM_DOCTOR_H
 
-/* What is there, missing or slow on this host, and what mends it. */
+/* Checks of this host: what mvm needs, what is missing or slow, and how to mend it. */
 
 #include <mvm/error.h>
 #include <mvm/struct.h>
@@ -20,20 +20,20 @@ struct mvm_check {
 	const char *name; /* "kvm", "qemu", "data"; static */
 	enum mvm_check_level level;
 	char *text;   /* one sentence */
-	char *mend;   /* a command, or where to read on; NULL when nothing needs mending */
-	char *reason; /* in place of `mend`: an error's (mvm/error.h); NULL: none */
+	char *mend;   /* a command, or a document to read; NULL when nothing needs mending */
+	char *reason; /* in place of `mend`: the reason of an error (mvm/error.h); NULL: none */
 };
 MVM_API void mvm_check_free(struct mvm_check *check);
 
 /*
- * Look at everything.
+ * Run all checks.
  *
- *   data_dir  as for mvm_open(); one that cannot be opened is a finding, not an error.  Created if
- *             it is missing
+ *   data_dir  as for mvm_open(); created if it is missing.  A folder that cannot be opened is a
+ *             finding, not an error
  *   ret       in a fixed order; mvm_check_list_free() the list
  *
- * Starts the backends' programs once to ask for their versions, and writes two small files into the
- * data folder to see what its file system can do; they are gone at the end.
+ * Starts each backend's program once to ask for its version.  Writes two small files into the data
+ * folder to test its file system, and removes them.
  * Returns the worst level found, or a negative errno.
  */
 MVM_API int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n,
@@ -41,16 +41,17 @@ MVM_API int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *re
 MVM_API void mvm_check_list_free(struct mvm_check **list, size_t n);
 
 /*
- * How much the processes of this host wait for it: the kernel's pressure stall information, as the
- * share of the last ten seconds in which at least one waited ("some avg10"), in per cent.
+ * How much this host's processes wait for CPU, memory and I/O.  From the kernel's pressure stall
+ * information: the share, in per cent, of the last ten seconds in which at least one process waited
+ * ("some avg10").
  */
 #define MVM_HOST_PRESSURE_TEXT_SIZE 128
 struct mvm_host_pressure {
 	size_t size; /* MVM_HOST_PRESSURE_INIT sets it (mvm/struct.h) */
-	bool known;  /* false: the kernel does not tell, and these three are 0 */
+	bool known;  /* false: the kernel has no such numbers; cpu, memory and io are 0 */
 	double cpu, memory, io;
-	double load_per_cpu; /* processes that ran or waited for each CPU, in the last minute */
-	char text[MVM_HOST_PRESSURE_TEXT_SIZE]; /* a sentence of it */
+	double load_per_cpu; /* running and waiting processes for each CPU, over the last minute */
+	char text[MVM_HOST_PRESSURE_TEXT_SIZE]; /* the numbers in a sentence */
 };
 #define MVM_HOST_PRESSURE_INIT MVM_STRUCT_INIT(struct mvm_host_pressure)
 MVM_API void mvm_host_pressure(struct mvm_host_pressure *ret);

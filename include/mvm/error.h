@@ -5,7 +5,7 @@
 #include <mvm/visibility.h>
 
 /*
- * What went wrong, in a sentence for the person who will read it.
+ * What went wrong, in a sentence for people.
  *
  * Every function that can fail returns a value >= 0, or a negative errno and then fills the
  * caller's mvm_error.  The two always agree: the return value equals `code`.
@@ -15,8 +15,8 @@
  *
  * What the codes mean in this library:
  *   -EINVAL        the caller's or user's input is wrong; the text names the place
- *   -ENOENT        the named template, revision, kernel or instance is not there
- *   -EEXIST        it is there already
+ *   -ENOENT        the named template, revision, kernel or instance is missing
+ *   -EEXIST        it exists already
  *   -EBUSY         locked or in the wrong state now; a retry may work
  *   -EBADMSG       stored or received data is damaged
  *   -EPROTO        a peer broke its protocol
@@ -33,10 +33,10 @@
 
 struct mvm_error {
 	int code; /* negative errno, 0 when no error was set */
-	/* What programs go by where the code is not enough: "template-exists", a word that later
-	 * versions keep (doc/reasons.md); "" for none. */
+	/* For programs, where the code is not enough: "template-exists", a word that later versions
+	 * keep (doc/reasons.md); "" for none. */
 	char reason[MVM_ERROR_REASON_SIZE];
-	/* The name of what the reason is about: the template, the instance; "" for none. */
+	/* Name of the template, instance or other object that the reason is about; "" for none. */
 	char subject[MVM_ERROR_SUBJECT_SIZE];
 	char hint[MVM_ERROR_HINT_SIZE]; /* next step for the user; "" for none */
 	char text[MVM_ERROR_TEXT_SIZE]; /* lower case, no full stop; what failed first, then why */

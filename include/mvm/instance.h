@@ -5,11 +5,11 @@
 /*
  * Instances: microVMs that were started from a template's revision.
  *
- * mvm_instance_start() decides between restoring the revision's snapshot and a cold boot, starts a
- * supervisor process that owns the VM, and returns when the guest is up with an identity of its
- * own.  The handle it gives is a connection to that supervisor.  For a detached instance it may be
- * closed at once; for an attached one closing it ends the VM and removes the instance, however
- * the process that held it came to its end.
+ * mvm_instance_start() decides between restoring the revision's snapshot and a cold boot.  It
+ * starts a supervisor process that owns the VM, and returns when the guest is up with an identity
+ * of its own.  The handle is a connection to that supervisor.  The caller may close the handle of a
+ * detached instance at once.  Closing the handle of an attached instance ends the VM and removes
+ * the instance, also when the caller's process dies.
  */
 
 #include <mvm/error.h>
@@ -50,55 +50,55 @@ struct mvm_forward {
  */
 MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
 
-/* A folder or file of this host, or a named volume (mvm/volume.h), that is copied into the guest
- * before its workload starts, for the workload's user. */
+/* A folder or file of this host, or a named volume (mvm/volume.h).  It is copied into the guest
+ * before the workload starts, and belongs to the workload's user there. */
 struct mvm_volume {
 	char *host, *guest;   /* absolute; owned */
-	char *name;	      /* in place of host, which is NULL then; owned */
-	bool write_back;      /* and copied back when the VM is stopped */
+	char *name;	      /* of a named volume; host is NULL then; owned */
+	bool write_back;      /* copy it back when the VM is stopped */
 	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
 };
 MVM_API void mvm_volume_done(struct mvm_volume *v);
 
 /*
- * Parse "HOST:GUEST[:ro|:rw]", where GUEST is absolute.  HOST is a path that begins with '/' or
- * '.', of a folder or file, and is made absolute; or the name of a volume, which is :rw if nothing
- * else is said and made when it is first used.
+ * Parse "HOST:GUEST[:ro|:rw]", where GUEST is absolute.  A HOST that begins with '/' or '.' is the
+ * path of a folder or file, and is made absolute.  Any other HOST names a volume, which is created
+ * at its first use and is :rw by default.
  *
- * Returns 0; -EINVAL with what is wrong; -ENOENT or other reasons why HOST cannot be used.
+ * Returns 0; -EINVAL with what is wrong; -ENOENT or another errno when HOST cannot be used.
  */
 MVM_API int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error *err);
 
 #define MVM_VOLUMES_MAX 16
 
 /*
- * Check volumes as a start does: each by itself, whoever has filled it, and all together.
+ * Check volumes as a start does: each by itself, and all of them against each other.  They need not
+ * come from mvm_volume_parse().
  *
- * Returns 0; -EINVAL when one is none, two have one place in the guest or one inside the other, or
- * would be copied back to one place of this host; -ENOENT or other reasons why a host path cannot
- * be used.
+ * Returns 0; -EINVAL when one is not valid, when two have the same place in the guest or one lies
+ * inside the other, or when two would be copied back to the same place of this host; -ENOENT or
+ * another errno when a host path cannot be used.
  */
 MVM_API int mvm_volumes_check(const struct mvm_volume *list, size_t n, struct mvm_error *err);
 
 enum mvm_start_kind {
 	MVM_START_AUTO,		    /* restore if possible, else boot and say why */
-	MVM_START_COLD,		    /* boot, whatever there is */
+	MVM_START_COLD,		    /* boot, even if there is a snapshot */
 	MVM_START_REQUIRE_SNAPSHOT, /* restore or fail with -EOPNOTSUPP */
 };
 
-/* When an instance that has ended by itself is started again, after a pause that grows. */
+/* When to start an instance again that has ended by itself.  The pause before a restart grows. */
 enum mvm_restart {
 	MVM_RESTART_NO,
-	MVM_RESTART_ON_FAILURE, /* its VM failed, or its workload ended with another status than 0
-				 */
+	MVM_RESTART_ON_FAILURE, /* the VM failed, or the workload's status was not 0 */
 	MVM_RESTART_ALWAYS,
-	MVM_RESTART_UNLESS_STOPPED, /* the same: no instance outlives its host's boot */
+	MVM_RESTART_UNLESS_STOPPED, /* as ALWAYS: no instance outlives its host's boot */
 };
 
 /*
  * Parse "no", "on-failure[:N]", "always" or "unless-stopped".
  *
- *   ret_max  N: how often in a row; 0 when it is not given: ten times
+ *   ret_max  N: restarts in a row; 0 when the text has no N: ten
  *
  * Returns 0 or -EINVAL with what is wrong.
  */
@@ -108,9 +108,9 @@ MVM_API int mvm_restart_parse(const char *text, enum mvm_restart *ret, uint32_t 
 struct mvm_start_options {
 	size_t size;		  /* MVM_START_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *template_ref; /* "ID" or "ID@REVISION" */
-	const char *name;	  /* NULL: one is made from the template's id */
-	bool attached;		  /* ends and is removed with the handle */
-	bool held;		  /* so does a detached one, until mvm_instance_keep() */
+	const char *name;	  /* NULL: a name made from the template's id */
+	bool attached;		  /* closing the handle ends and removes the instance */
+	bool held;		  /* also for a detached one, until mvm_instance_keep() */
 	enum mvm_start_kind kind;
 	const char *backend; /* NULL: the first usable one */
 	unsigned vcpus;	     /* 0: the template's */
@@ -121,21 +121,21 @@ struct mvm_start_options {
 	size_t n_volumes; /* at most MVM_VOLUMES_MAX */
 	enum mvm_restart restart;
 	uint32_t restart_max; /* of ON_FAILURE, in a row; 0: ten times */
-	bool keep_running;    /* its workload's end does not end it; so it is with `exec` */
-	bool remove_at_end;   /* forget it when it has ended; an attached one always is */
+	bool keep_running;    /* the workload's end does not end the VM; implied by `exec` */
+	bool remove_at_end;   /* forget it when it has ended; implied by `attached` */
 	bool private_memory;  /* a clone gets a copy of the snapshot's memory: see below */
-	bool exec;	      /* commands are to be run in it: refuse what has no agent */
+	bool exec;	      /* the caller will run commands: refuse a guest without an agent */
 	/* "K=V", NULL-terminated, over the workload's own; NULL: none.  A restored workload runs
-	 * already and cannot take them on, so with any the VM boots, unless the workload starts in
-	 * each clone (doc/clones.md). */
+	 * already and cannot take new variables.  So a VM with any boots, unless the workload
+	 * starts in each clone (doc/clones.md). */
 	const char *const *env;
 	const char *hostname;	/* NULL: the instance's name */
-	int64_t ttl_ms;		/* stop it after that; 0: never */
+	int64_t ttl_ms;		/* stop it after this time; 0: never */
 	uint64_t log_max_bytes; /* size limit of each of its logs; 0: 8 MiB */
-	/* for its volumes to be copied in, and to come back when nobody waits: at the end of its
-	 * workload or its time to live; 0: 5 minutes */
+	/* time to copy its volumes in, and to copy them back when nobody waits for that: at the
+	 * end of its workload or its time to live; 0: 5 minutes */
 	int64_t volume_timeout_ms;
-	bool verify; /* read all of the revision's files before, not only those that have changed */
+	bool verify; /* first read all files of the revision, not only the changed ones */
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 
@@ -143,63 +143,63 @@ struct mvm_start_options {
  * Start an instance.
  *
  *   options   borrowed
- *   progress  gets a note with the reason when a cold boot takes a restore's place; may be NULL
+ *   progress  gets a note with the reason for a cold boot instead of a restore; may be NULL
  *   ret       connection to the running instance; mvm_instance_close() it
  *
- * Errors: -ENOENT (template, revision or image is not there), -EEXIST (name in use), -EADDRINUSE
+ * Errors: -ENOENT (template, revision or image is missing), -EEXIST (name in use), -EADDRINUSE
  * (a port), -EOPNOTSUPP (no usable backend; no usable snapshot although required), -EBADMSG (the
  * snapshot's or the image's files are damaged), -ECANCELED (it was stopped before it was up),
  * -ETIMEDOUT, -EREMOTEIO.  A detached instance whose guest did not come up is kept as failed, for
- * its logs, unless remove_at_end; else nothing stays behind.
- * Cost of a restore: one process for the supervisor and one for the VMM; guest memory is mapped,
- * never copied, so that clones share page cache, by which they could learn from its timing what
- * others have read.  With private_memory each gets a copy, of blocks or where the file system can
- * of references to them, and no VM of a pool is taken.
+ * its logs, unless remove_at_end is set.  Otherwise nothing stays behind.
+ * Cost of a restore: one process for the supervisor and one for the VMM.  Guest memory is mapped,
+ * never copied, so clones share page cache.  From its timing a clone could learn what others have
+ * read.  With private_memory each clone gets a copy, by reflink where the file system can, and no
+ * VM is taken from a pool.
  */
 MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *options,
 			       const struct mvm_progress *progress, struct mvm_instance **ret,
 			       struct mvm_error *err);
 
 /*
- * Start n instances as one operation: all of them, or none goes on, even if the process is killed
- * meanwhile.  One whose guest did not come up is kept as failed.
+ * Start n instances as one operation: either all of them run at the end or none does, even if the
+ * process is killed meanwhile.  An instance whose guest did not come up is kept as failed.
  *
  *   n    1 to MVM_START_MANY_MAX
  *   ret  array of n connections, each to be closed; all NULL after a failure
  *
  * With a name, they are called NAME-1, NAME-2 and so on; a forwarded host port must be 0.  A few
- * are started at a time.  Errors as mvm_instance_start().
+ * start at a time.  Errors as mvm_instance_start().
  */
 #define MVM_START_MANY_MAX 1000u
 MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options,
 				    uint32_t n, const struct mvm_progress *progress,
 				    struct mvm_instance **ret, struct mvm_error *err);
 
-/* Connect to a running instance.  -ENOENT when there is none of that name, -EBUSY when it does not
- * run (the text says what became of it). */
+/* Connect to a running instance.  -ENOENT when the name is unknown, -EBUSY when the instance does
+ * not run (the text says why). */
 MVM_API int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
 			      struct mvm_error *err);
 
 /* Hang up.  NULL is fine. */
 MVM_API void mvm_instance_close(struct mvm_instance *instance);
 
-/* Let go of a detached instance that was started with `held`: its name has been told to whoever
- * asked for it.  Before that it ends with the handle, or with the process. */
+/* Let go of a detached instance that was started with `held`: call this once the user knows its
+ * name.  Until then it ends with the handle, or with the process. */
 MVM_API void mvm_instance_keep(struct mvm_instance *instance);
 
 /* The name of the instance, owned by the handle. */
 MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);
 
-/* What was known of the instance when its start was over, as JSON, owned by the handle: the
- * instance may have ended since, and be gone.  NULL for a handle of mvm_instance_open(). */
+/* The instance's record at the end of its start, as JSON, owned by the handle.  The instance may
+ * have ended or been removed since.  NULL for a handle of mvm_instance_open(). */
 MVM_API const char *mvm_instance_start_json(const struct mvm_instance *instance);
 
 /* What is known about an instance.  Strings are owned by the struct; absent ones are NULL. */
 struct mvm_instance_info {
 	char *name, *template_id, *revision;
 	enum mvm_instance_state state;
-	bool restored;	/* start kind: restored from a snapshot, or booted */
-	bool from_pool; /* it was restored before it was wanted (mvm/pool.h) */
+	bool restored;	/* restored from a snapshot; false: booted */
+	bool from_pool; /* taken from a pool (mvm/pool.h) */
 	char *reason;	/* why it was booted */
 	char *backend;
 	char *created_at, *started_at, *ended_at;
@@ -214,30 +214,29 @@ struct mvm_instance_info {
 	char *health_message; /* what the last failed check said */
 	char *expires_at;
 	unsigned restarts;
-	bool workload_ended; /* the template's command has */
-	int exit_code;	     /* the workload's, or 128 and its signal, also of a VM that failed
-				after its workload had ended; -1: there is none */
-	/* of a running one, at the moment of asking: what its VMM takes */
+	bool workload_ended; /* the template's command has ended */
+	int exit_code;	     /* the workload's, or 128 + its signal, also when the VM failed after
+				its workload had ended; -1: none */
+	/* of a running one: current use of its VMM */
 	uint64_t cpu_ns;
 	uint64_t memory_private_bytes, memory_shared_bytes;
-	uint64_t disk_bytes; /* its folder */
-	char *json;	     /* all of it, as instance.json has it, and the usage */
+	uint64_t disk_bytes; /* of its folder */
+	char *json;	     /* instance.json, with the usage added */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 
 /*
- * Find the instances that were left behind, by a supervisor that was killed or a host that went
- * down: progress gets a note for each, its record says so from then on, its sockets are removed.
- * One that cannot be written down, on a full disk say, does not keep the others from it; the first
- * of these is the error.
+ * Find the instances that a killed supervisor or a host that went down left behind.  Each one's
+ * record then says so, its sockets are removed, and progress gets a note.  When one cannot be
+ * recorded, on a full disk say, the others still are; the first such failure is the error.
  *
- * A folder among the instances that mvm did not make, or that a user has copied or renamed, is left
- * alone; progress gets a note of it the first time.
+ * A folder among the instances that mvm did not make, or that a user copied or renamed, is left
+ * alone; progress gets a note about it the first time.
  */
 MVM_API int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress,
 				struct mvm_error *err);
 
-/* Look an instance up, running or not.  *ret is the caller's. */
+/* Look an instance up, running or not.  mvm_instance_info_free() *ret. */
 MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_info **ret,
 				 struct mvm_error *err);
 
@@ -253,7 +252,7 @@ struct mvm_event {
 			    * exited, failed, removed */
 	const char *instance, *template_id;
 	const char *message;
-	const char *json; /* all of it on one line */
+	const char *json; /* the whole event on one line */
 };
 
 /* Returns 0 to go on; anything else ends the reading. */
@@ -267,8 +266,8 @@ struct mvm_events_options {
 };
 #define MVM_EVENTS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_events_options)
 
-/* What happened to all instances, the oldest first: the last four to eight megabytes of it.
- * options NULL: all that is known, and no following. */
+/* Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
+ * options NULL: all of them, and no following. */
 MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 		       void *arg, struct mvm_error *err);
 
@@ -279,20 +278,20 @@ struct mvm_exec_options {
 	const char *workdir;	    /* NULL: the workload's, else / */
 	const char *user;    /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
 	bool tty;	     /* give the command a terminal */
-	const int *stdin_fd; /* NULL: it reads nothing */
+	const int *stdin_fd; /* NULL: no input */
 	const int *stdout_fd, *stderr_fd; /* NULL: dropped */
 	const int *signal_fd;		  /* signalfd(2), SIGWINCH as a resize; NULL: none */
 	int64_t timeout_ms;		  /* 0: none */
-	const int *cancel_fd;		  /* readable: the command is killed; NULL: none */
+	const int *cancel_fd;		  /* kills the command once it is readable; NULL: none */
 };
 #define MVM_EXEC_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_exec_options)
 
 /*
  * Run a command in the guest, with its streams, to its end.
  *
- * The first signal that signal_fd gives is passed on to the command, which then has 10 s to end;
- * the next one ends the call at once, as does one that comes before the command has started.  On a
- * terminal, ~. at the beginning of a line does it, too.
+ * The first signal from signal_fd is passed on to the command, which then has 10 s to end.  The
+ * second signal ends the call at once.  So does a signal before the command has started and, on a
+ * terminal, ~. at the beginning of a line.
  *
  *   ret_status  the exit code, or 128 + the signal that ended it; also with -ECANCELED
  *
@@ -303,16 +302,16 @@ struct mvm_exec_options {
 MVM_API int mvm_instance_exec(struct mvm_instance *instance, const struct mvm_exec_options *options,
 			      int *ret_status, struct mvm_error *err);
 
-/* What a copy may bring onto this host when nothing else is said: 64 GiB. */
+/* Default limit of a copy onto this host: 64 GiB. */
 #define MVM_COPY_MAX_BYTES (UINT64_C(64) << 30)
 
 struct mvm_copy_options {
 	size_t size;	      /* MVM_COPY_OPTIONS_INIT sets it (mvm/struct.h) */
-	bool follow_link;     /* the source may be a symbolic link to what is meant */
-	uint64_t max_bytes;   /* out of the guest; 0: MVM_COPY_MAX_BYTES */
-	const int *stream_fd; /* the tar stream, where the host's path is NULL */
+	bool follow_link;     /* if the source is a symbolic link, copy its target */
+	uint64_t max_bytes;   /* limit out of the guest; 0: MVM_COPY_MAX_BYTES */
+	const int *stream_fd; /* the tar stream, when host_path is NULL */
 	int64_t timeout_ms;   /* 0: none */
-	int64_t idle_ms;      /* give up when the guest has said nothing for so long; 0: never */
+	int64_t idle_ms;      /* give up when the guest is silent for this long; 0: never */
 };
 #define MVM_COPY_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_copy_options)
 
@@ -322,14 +321,15 @@ struct mvm_copy_options {
  *   host_path   NULL: a tar stream from or to options->stream_fd
  *   guest_path  absolute
  *   options     borrowed; NULL: all defaults
- *   progress    gets a note when something was left out (devices, pipes, sockets); its cancel_fd
- *               ends the copy; may be NULL
+ *   progress    gets a note about skipped devices, pipes and sockets; its cancel_fd ends the copy;
+ *               may be NULL
  *
- * A destination that is a folder gets the source into it; else it is the new name, in a folder that
- * must exist.  A source that ends in "/." means what is in that folder, and the destination is then
- * the folder for it, made if missing; so it is for a tar stream.  Owners do not travel: in the
- * guest all belongs to root, here to the caller, and set-user-id bits are dropped.  Nothing is
- * written outside the destination: names, links and ".." that would lead there are refused.
+ * If the destination is a folder, the source goes into it.  Otherwise the destination is the new
+ * name, in a folder that must exist.  A source that ends in "/." means the contents of that folder;
+ * they, and those of a tar stream, go into the destination, which is made if missing.  Owners are
+ * not copied: in the guest everything belongs to root, here to the caller, and set-user-id bits are
+ * dropped.  Nothing is written outside the destination: names, links and ".." that would lead out
+ * are refused.
  *
  * Errors: -ENOENT, -EPERM and -EBADMSG (the stream was refused), -EISDIR, -ENOTDIR, -EFBIG (over
  * max_bytes), -ENOSPC, -EREMOTEIO (the VM has ended), -ETIMEDOUT, -ECANCELED and others.
@@ -342,28 +342,28 @@ MVM_API int mvm_instance_copy_out(struct mvm_instance *instance, const char *gue
 				  const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
- * Copy an instance's volumes with write_back from its guest back to this host, which
- * mvm_instance_stop() does by itself.  A file that is as it was here, in size, time and mode, is
- * not touched, and what has been removed in the guest stays here.  Nothing to do is success.
+ * Copy an instance's write_back volumes from its guest back to this host.  mvm_instance_stop() does
+ * this by itself.  A file whose size, time and mode have not changed is not touched.  A file that
+ * was removed in the guest stays here.  An instance without such volumes is a success.
  *
- *   options   only timeout_ms counts, for all of them together (0: the instance's
- *             volume_timeout_ms); NULL: that time
+ *   options   only timeout_ms counts, for all volumes together (0: the instance's
+ *             volume_timeout_ms); NULL: the instance's volume_timeout_ms
  *   progress  its cancel_fd ends the copy; may be NULL
  *
- * After a file, or a volume, that fails the others are still tried; the error names the volumes
- * that did not come back whole, and the first few files.  A guest that says nothing for 30 s has
- * failed. A VM that is ending already copies back itself: this waits for its end.  Devices, pipes
- * and sockets are left out; the event "volumes" names them.  -EBUSY when it does not run, else as
- * mvm_instance_copy_out().
+ * After a file or volume fails, the others are still tried.  The error names the volumes that did
+ * not come back whole, and the first few files.  A guest that is silent for 30 s has failed.  A VM
+ * that is already ending copies back by itself; this call then waits for its end.  Devices, pipes
+ * and sockets are left out; the event "volumes" names them.
+ * Errors: -EBUSY when the instance does not run, else as mvm_instance_copy_out().
  */
 MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 				   const struct mvm_copy_options *options,
 				   const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
- * End the VM behind a handle and wait until it is gone; an attached instance is then removed.
+ * End the VM behind a handle and wait until it is gone.  An attached instance is then removed.
  *
- *   timeout_ms  for the guest to shut down by itself; 0: it is killed at once
+ *   timeout_ms  for the guest to shut down by itself; 0: kill it at once
  */
 MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
 				struct mvm_error *err);
@@ -376,12 +376,12 @@ struct mvm_wait_options {
 #define MVM_WAIT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_wait_options)
 
 /*
- * Wait until the VM has ended and is not started again.
+ * Wait until the VM has ended and no restart follows.
  *
  *   options     borrowed; NULL: as long as it takes
  *   ret_status  its exit_code as in struct mvm_instance_info; may be NULL
  *
- * -ETIMEDOUT when it has not ended by then; -ECANCELED.
+ * Errors: -ETIMEDOUT (it still runs); -ECANCELED.
  */
 MVM_API int mvm_instance_wait(struct mvm_instance *instance, const struct mvm_wait_options *options,
 			      int *ret_status, struct mvm_error *err);
@@ -392,51 +392,55 @@ MVM_API int mvm_instance_wait(struct mvm_instance *instance, const struct mvm_wa
  *   options     borrowed; NULL: as long as it takes
  *   ret_status  its exit code, or 128 + the signal that ended it
  *
- * Errors: -ETIMEDOUT; -ECANCELED; -ESRCH (the VM has ended before); -EINVAL (the guest runs an
- * init, which ends only with its VM); -EBUSY (the VM is paused).
+ * Errors: -ETIMEDOUT; -ECANCELED; -ESRCH (the VM ended first); -EINVAL (the guest runs an init,
+ * which ends only with its VM); -EBUSY (the VM is paused).
  */
 MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
 				       const struct mvm_wait_options *options, int *ret_status,
 				       struct mvm_error *err);
 
 /*
- * Copy volumes back (a failure leaves the VM running, unless timeout_ms is 0: then nothing is
- * copied), then shut the guest down; when it has not ended by the timeout, which is for both, kill
- * it.  Returns when it is gone. The instance stays listed until it is removed.  A start that is
- * under way is cancelled.  A VM that is ending already, and copies back itself, gets that time for
- * it.  -EBUSY when it does not run; -EIO when it has ended and volumes did not come back.
+ * Stop an instance: copy its volumes back, shut the guest down, and return when the VM is gone.
+ *
+ *   timeout_ms  for copy and shutdown together; a guest that still runs then is killed.  0: copy
+ *               nothing and kill it at once
+ *
+ * If the copy fails, the VM goes on running.  The instance stays listed until it is removed.  A
+ * start that is under way is cancelled.  A VM that is already ending copies back by itself, and
+ * gets this time for it.
+ * Errors: -EBUSY when it does not run; -EIO when it has ended but volumes did not come back.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);
 
 /*
- * Send a signal: "KILL" ends the VM at once, like mvm_instance_stop() with no time; any other goes
- * to the process of the template's command, or to the image's own init.
+ * Send a signal.  "KILL" ends the VM at once, like mvm_instance_stop() with a timeout of 0.  Any
+ * other signal goes to the process of the template's command, or to the image's own init.
  *
  *   signal  "TERM", "SIGTERM" or "15", in any case
  *
  * Errors: -EINVAL (no such signal), -EBUSY (the VM does not run), -ESRCH (nothing runs in it any
- * more), -EOPNOTSUPP (no agent, or one that is older than this call).
+ * more), -EOPNOTSUPP (no agent, or an agent older than this call).
  */
 MVM_API int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal,
 			      struct mvm_error *err);
 
-/* A process in a guest, as its kernel tells it.  All borrowed. */
+/* A process in a guest, as its kernel reports it.  All borrowed. */
 struct mvm_process {
 	int64_t pid, parent_pid;
 	uint32_t uid;
 	char state;	       /* R, S, D, T, Z and so on: proc_pid_stat(5) */
-	int64_t cpu_ns;	       /* that it has used */
+	int64_t cpu_ns;	       /* CPU time used */
 	uint64_t memory_bytes; /* resident */
-	const char *command;   /* arguments with spaces between them, or its name; cut when long */
+	const char *command;   /* arguments joined by spaces, or its name; cut when long */
 };
 
 /* Returns 0 to go on; a negative errno ends the list with it. */
 typedef int (*mvm_process_fn)(void *arg, const struct mvm_process *process);
 
 /*
- * The processes of a running guest but for its kernel's, by pid; as many as fit an answer of the
- * agent's, some hundred.  Errors as of mvm_instance_kill().
+ * List the processes of a running guest by pid, without kernel threads.  One answer of the agent
+ * has room for some hundred; the rest is left out.  Errors as for mvm_instance_kill().
  */
 MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
 				   struct mvm_error *err);
@@ -448,17 +452,17 @@ MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_er
 /*
  * Forget an instance that does not run, with its folder.
  *
- *   force  end it first if it runs, is being started or stopped, or does not answer
+ *   force  first end an instance that runs, is being started or stopped, or does not answer
  *
- * -EBUSY when it has not ended; -ENOENT when there is none, or somebody else was faster.
+ * Errors: -EBUSY (it has not ended), -ENOENT (it does not exist, or was removed just now).
  */
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
 				struct mvm_error *err);
 
 /* A piece of a log.  All borrowed. */
 struct mvm_log_entry {
-	const char *time; /* when it came, RFC 3339 with nanoseconds; "" when that is not known */
-	bool workload;	  /* else it is the console's */
+	const char *time; /* of arrival, RFC 3339 with nanoseconds; "" when unknown */
+	bool workload;	  /* from the workload; false: from the console */
 	bool full;	  /* ends a line; otherwise this log's next entry goes on with the line */
 	const char *text; /* len bytes of whatever the guest printed, without the newline */
 	size_t len;
@@ -469,26 +473,26 @@ typedef int (*mvm_log_fn)(void *arg, const struct mvm_log_entry *entry);
 
 struct mvm_logs_options {
 	size_t size;	      /* MVM_LOGS_OPTIONS_INIT sets it (mvm/struct.h) */
-	bool console;	      /* what the kernel, the image's init and the agent print */
-	bool workload;	      /* what the template's command prints; neither of the two: both */
-	bool timestamps;      /* begin each line with when it came */
-	const uint64_t *tail; /* only so many of the last lines; NULL: all */
-	const char *since;    /* only what came from then on: RFC 3339, or "10m" ago; NULL: all */
+	bool console;	      /* output of the kernel, the image's init and the agent */
+	bool workload;	      /* output of the template's command; neither is set: both */
+	bool timestamps;      /* begin each line with its time of arrival */
+	const uint64_t *tail; /* only this many of the last lines; NULL: all */
+	const char *since;    /* only newer entries: RFC 3339, or "10m" ago; NULL: all */
 	bool follow;	      /* go on until the instance has ended */
 	const int *cancel_fd; /* stop following when this becomes readable; NULL: never */
-	const int *out_fd;    /* what gets the log; may be NULL with fn */
-	bool visible;	      /* for terminals: spell out what one would obey, ESC as "^[" */
-	mvm_log_fn fn; /* gets the entries in place of out_fd, with `timestamps` and `visible`
-			* left to it; NULL: none */
+	const int *out_fd;    /* receives the log; may be NULL with fn */
+	bool visible;	      /* for terminals: print control characters as text, ESC as "^[" */
+	mvm_log_fn fn; /* receives the entries instead of out_fd, and sees to `timestamps` and
+			* `visible` itself; NULL: none */
 	void *arg;
 };
 #define MVM_LOGS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_logs_options)
 
 /*
- * Copy what an instance has printed to a descriptor, the oldest first.
+ * Copy an instance's output to a descriptor, the oldest first.
  *
  * Each of its two logs keeps between one and two times its size limit.  Errors: -EINVAL (since),
- * -ENOENT, and what writing says.
+ * -ENOENT, and those of write(2).
  */
 MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name,
 			      const struct mvm_logs_options *options, struct mvm_error *err);

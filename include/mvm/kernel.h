@@ -3,8 +3,8 @@
 #define MVM_KERNEL_H
 
 /*
- * Guest kernels: what images that bring none are booted with.  A kernel is imported once from a
- * Debian package, a bzImage or an uncompressed ELF vmlinux, with the modules that a guest needs.
+ * Guest kernels, for images that bring none.  A kernel is imported once from a Debian package, a
+ * bzImage or an uncompressed ELF vmlinux, with the modules that a guest needs.
  */
 
 #include <mvm/digest.h>
@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a guest may want of its kernel.  Later versions may know more. */
+/* Kernel features that a guest may need.  Later versions may know more. */
 enum mvm_kernel_feature {
 	MVM_KERNEL_VIRTIO_MMIO,
 	MVM_KERNEL_VIRTIO_PCI,
@@ -27,7 +27,7 @@ enum mvm_kernel_feature {
 	MVM_KERNEL_OVERLAY,
 	MVM_KERNEL_FEATURES,
 };
-#define MVM_KERNEL_FEATURES_MAX 64 /* there is room for those of later versions */
+#define MVM_KERNEL_FEATURES_MAX 64 /* leaves room for later versions */
 
 enum mvm_kernel_has {
 	MVM_KERNEL_UNKNOWN, /* the kernel came without its configuration */
@@ -41,14 +41,14 @@ MVM_API const char *mvm_kernel_feature_name(unsigned feature);
 MVM_API const char *mvm_kernel_has_name(unsigned has);
 
 struct mvm_kernel {
-	char *name;    /* what `kernel = "..."` in a template says */
-	char *version; /* release, "6.1.0-56-cloud-amd64"; "" when the file does not say */
+	char *name;    /* for `kernel = "..."` in a template */
+	char *version; /* release, "6.1.0-56-cloud-amd64"; "" when the file has none */
 	char *added_at;
 	struct mvm_digest vmlinux; /* of the uncompressed ELF */
 	struct mvm_digest modules; /* of the modules and their order; zero without modules */
 	uint64_t vmlinux_bytes;
 	uint32_t n_modules;
-	bool pvh;				   /* can be booted by QEMU directly */
+	bool pvh;				   /* QEMU can boot it directly */
 	uint8_t features[MVM_KERNEL_FEATURES_MAX]; /* enum mvm_kernel_has, by feature */
 };
 MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
@@ -57,25 +57,25 @@ MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
  * Import a kernel.
  *
  *   path   of a .deb, a bzImage (vmlinuz) or a vmlinux
- *   name   what to call it; NULL: its version
- *   force  replace one of that name; revisions built with the old one keep it
- *   ret    what was added, the caller's; may be NULL
+ *   name   NULL: its version
+ *   force  replace a kernel of that name; revisions built with the old one keep it
+ *   ret    the added kernel, mvm_kernel_free() it; may be NULL
  *
- * Returns 1 if it was added, 0 if exactly this kernel was there under that name.
+ * Returns 1 if it was added, 0 if exactly this kernel had that name already.
  * Errors: -EINVAL (no kernel in that file), -EEXIST, -ENOENT and others for the file.
  */
 MVM_API int mvm_kernel_add(struct mvm *mvm, const char *path, const char *name, bool force,
 			   struct mvm_kernel **ret, struct mvm_error *err);
 
 /*
- * Get Debian's kernel for cloud guests with apt, and import it.  Nothing is installed, no root is
- * needed, and apt's own files stay as they are.
+ * Get Debian's kernel for cloud guests with apt, and import it.  This installs nothing, needs no
+ * root, and leaves apt's own files alone.
  *
- *   name   what to call it; NULL: its version
- *   force  replace one of that name, also when it has the newest version
- *   ret    the kernel, the caller's; may be NULL
+ *   name   NULL: its version
+ *   force  replace a kernel of that name, even if it is the newest version
+ *   ret    the kernel, mvm_kernel_free() it; may be NULL
  *
- * Returns 1 if it was added, 0 if the newest version was there under that name; then nothing is
+ * Returns 1 if it was added, 0 if the newest version had that name already; then nothing is
  * downloaded.
  * Errors: -EOPNOTSUPP (no apt, or it knows no such kernel), -EREMOTEIO with apt's words, and those
  * of mvm_kernel_add().
@@ -85,11 +85,11 @@ MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 			     struct mvm_error *err);
 
 /*
- * Only download that package into a folder, which is made if it is missing.
+ * Only download the package of mvm_kernel_fetch() into a folder, which is made if it is missing.
  *
- *   ret  the package's path, the caller's
+ *   ret  the package's path; free(3) it
  *
- * Returns 1, or 0 if such a package, newest or not, was there: then nothing asks the network.
+ * Returns 1, or 0 if the folder had such a package, newest or not; then the network is not used.
  */
 MVM_API int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, char **ret,
 				struct mvm_error *err);

@@ -5,7 +5,7 @@
 /*
  * libmvm: microVM templates.
  *
- * Everything starts with a context, which stands for one data folder:
+ * Every program starts with a context, which stands for one data folder:
  *
  *	struct mvm_error err;
  *	struct mvm *mvm;
@@ -14,8 +14,8 @@
  *	...
  *	mvm_close(mvm);
  *
- * A context may be used by one thread at a time; different contexts, also of one folder and also
- * in different processes, may be used at the same time.  The library never prints, never exits,
+ * One thread at a time may use a context.  Different contexts may be used at the same time, also
+ * for one folder and in different processes.  The library never prints, never exits,
  * changes no signal dispositions and keeps no global state.  doc/threading.md has more on threads,
  * signals, fork and lifetimes; mvm/struct.h says how structs grow.
  */
@@ -25,7 +25,7 @@
 
 struct mvm;
 
-/* The version of these headers; mvm_version() tells that of the library that runs. */
+/* The version of these headers; mvm_version() gives the version of the loaded library. */
 #define MVM_VERSION_MAJOR 0
 #define MVM_VERSION_MINOR 2
 #define MVM_VERSION_PATCH 0
@@ -35,10 +35,10 @@ struct mvm;
  *
  *   data_dir  NULL: MVM_DATA_DIR if set and not empty, else $HOME/.mvm
  *
- * mvm removes what it finds under its own names in there, so it takes no folder of others: one that
- * is not empty and has no marker (mvm-data.json) is refused, as are `/`, the caller's home folders,
- * roots of file systems and, for root, a path through a link or through a folder that another user
- * may change.  doc/data-folder.md has it all.
+ * mvm removes files under its own names in the data folder, so it refuses the folders of others: a
+ * folder that is not empty and has no marker (mvm-data.json), `/`, the caller's home folders, roots
+ * of file systems and, for root, a path through a link or through a folder that another user may
+ * change.  doc/data-folder.md has all rules.
  *
  * Errors: -EACCES, -EROFS, -ENOSPC with the path; -EPERM when the folder is refused, belongs to
  * another user or others may write to it; -EOPNOTSUPP when a newer mvm made it; -EBADMSG when its

@@ -3,20 +3,20 @@
 #define MVM_PATHS_H
 
 /*
- * Where things are in the data folder.
+ * Paths in the data folder.
  *
  * All functions return text that the caller frees with free(3), or NULL with errno: ENOMEM, or
  * ENOENT when the data folder is to be in $HOME and that is not set to an absolute path.
- * They only put words together: nothing is looked up, created or checked.  Ids and revisions
- * must have been checked before (mvm_template_id_valid, mvm_revision_valid in mvm/template.h).
+ * They only join strings and look nothing up.  The caller checks ids and revisions first
+ * (mvm_template_id_valid, mvm_revision_valid in mvm/template.h).
  *
- *   data_dir  the data folder; NULL means what mvm_data_dir(NULL) gives
+ *   data_dir  the data folder; NULL: mvm_data_dir(NULL)
  */
 
 #include <mvm/visibility.h>
 
-/* The data folder: the argument if it is neither NULL nor empty, else $MVM_DATA_DIR if that is
- * set and not empty, else $HOME/.mvm. */
+/* The data folder: the argument unless it is NULL or empty, else $MVM_DATA_DIR unless it is unset
+ * or empty, else $HOME/.mvm. */
 MVM_API char *mvm_data_dir(const char *argument);
 
 /* <data_dir>/templates */

@@ -2,7 +2,7 @@
 #ifndef MVM_REVISIONS_H
 #define MVM_REVISIONS_H
 
-/* The revisions of templates: look back, go back, compare, check and clean up. */
+/* The revisions of templates: history, rollback, comparison, verification and clean-up. */
 
 #include <mvm/error.h>
 #include <mvm/mvm.h>
@@ -19,12 +19,12 @@
 struct mvm_revision_summary {
 	char *revision;
 	bool current;
-	bool in_use;	  /* a VM runs from it, or it is being started */
+	bool in_use;	  /* a VM runs from it or is being started from it */
 	int64_t built_at; /* 0 if unknown */
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	uint64_t rootfs_bytes;
-	uint64_t disk_bytes; /* what its files take, shared ones included */
+	uint64_t disk_bytes; /* disk use of its files, shared ones included */
 	bool has_snapshot;
 	int64_t snapshot_at;
 	uint64_t snapshot_mem_bytes; /* apparent size */
@@ -41,15 +41,15 @@ MVM_API void mvm_revision_list_free(struct mvm_revision_summary **list, size_t n
 /*
  * Make another revision the current one.
  *
- *   revision  or the beginning of its name; NULL: the one built before the current one
- *   progress  the check of its files; may be NULL
- *   ret_from  what was current, "" if nothing was
- *   ret_to    what is current now
+ *   revision  its name, or the beginning of it; NULL: the revision built before the current one
+ *   progress  of the check of its files; may be NULL
+ *   ret_from  the revision that was current, "" if none was
+ *   ret_to    the revision that is current now
  *
- * All files of the revision are checked first: a damaged one never becomes current.  The spec
- * stays as it is, so the next build makes a revision from that.
- * Returns 1, or 0 when it was current already.
- * Errors: -ENOENT (no such revision, or none before), -EBADMSG naming the damaged file.
+ * All files of the revision are checked first: a damaged revision never becomes current.  The spec
+ * does not change, so the next build uses it as before.
+ * Returns 1, or 0 when the revision was current already.
+ * Errors: -ENOENT (no such revision, or no earlier one), -EBADMSG naming the damaged file.
  */
 MVM_API int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 				  const struct mvm_progress *progress,
@@ -80,12 +80,12 @@ struct mvm_template_diff {
 MVM_API void mvm_template_diff_free(struct mvm_template_diff *diff); /* NULL is fine */
 
 /*
- * Compare two revisions: files by digest and size, and what revision.json says.
+ * Compare two revisions: their files by digest and size, and their revision.json.
  *
  *   from, to  "ID" (its current revision) or "ID@REVISION"; may be of different templates
  *
- * Left out are the names of the revisions, when they were built, sizes that the files have
- * anyway, and what a snapshot depends on (`compat`).  Reads the files only of a revision without
+ * The comparison leaves out the names of the revisions, their build times, the sizes of the files,
+ * and the snapshot's requirements (`compat`).  It reads the files only of a revision without
  * checksums.json.
  * Errors: -ENOENT, -EBADMSG, each naming the reference.
  */
@@ -103,18 +103,18 @@ struct mvm_verify_problem {
 
 struct mvm_verify_result {
 	size_t n_templates, n_revisions, n_files;
-	uint64_t bytes; /* that were read; files shared between revisions are read once */
+	uint64_t bytes; /* read; files shared between revisions are read once */
 	struct mvm_verify_problem **problems;
 	size_t n_problems;
 };
 MVM_API void mvm_verify_result_free(struct mvm_verify_result *result); /* NULL is fine */
 
 /*
- * Check every file against checksums.json, and that specs, revisions and `current` can be read.
+ * Check every file against checksums.json.  Check that specs, revisions and `current` can be read.
  *
  *   ref  "ID@REVISION", "ID" (all its revisions) or NULL (all templates)
- *   ret  mvm_verify_result_free() it.  A call that fails with -EBADMSG gives all problems; one that
- *        fails otherwise gives NULL
+ *   ret  mvm_verify_result_free() it.  With -EBADMSG it has all problems; any other failure gives
+ *        NULL
  *
  * Errors: -EBADMSG about the first problem; -ENOENT.
  */
@@ -129,10 +129,10 @@ MVM_API int mvm_template_verify(struct mvm *mvm, const char *ref,
 struct mvm_prune_options {
 	size_t size;	/* MVM_PRUNE_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *id; /* only this template's revisions; NULL: all templates */
-	/* so many of each template's newest revisions stay in any case; NULL: MVM_PRUNE_KEEP */
+	/* how many of each template's newest revisions always stay; NULL: MVM_PRUNE_KEEP */
 	const uint32_t *keep;
-	int64_t older_than_s; /* only what was built longer ago; 0: whatever its age */
-	bool dry_run;	      /* change nothing, say what would go */
+	int64_t older_than_s; /* only revisions older than this; 0: of any age */
+	bool dry_run;	      /* change nothing, report what would go */
 };
 #define MVM_PRUNE_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_prune_options)
 
@@ -140,37 +140,36 @@ struct mvm_pruned_revision {
 	const char *template_id;
 	const char *revision;
 	int64_t built_at;    /* 0 if unknown */
-	uint64_t disk_bytes; /* of its own; what it shares counts when the last user goes */
+	uint64_t disk_bytes; /* of its own files; a shared file counts when its last user goes */
 };
 
-/* The revision is lent for the call. */
+/* The revision is valid during the call. */
 typedef void (*mvm_pruned_fn)(void *arg, const struct mvm_pruned_revision *revision);
 
 struct mvm_prune_result {
 	size_t size;	      /* MVM_PRUNE_RESULT_INIT sets it (mvm/struct.h) */
-	size_t n_revisions;   /* that went, or would go */
-	size_t n_in_use;      /* would have gone but for the VMs that run from them */
-	size_t n_cached;      /* entries of the build cache that nothing uses any longer */
-	size_t n_blobs;	      /* files that nothing names any longer */
-	uint64_t freed_bytes; /* in all */
+	size_t n_revisions;   /* removed, or to be removed */
+	size_t n_in_use;      /* kept only because VMs run from them */
+	size_t n_cached;      /* entries of the build cache that nothing used any longer */
+	size_t n_blobs;	      /* files that nothing named any longer */
+	uint64_t freed_bytes; /* in total */
 };
 #define MVM_PRUNE_RESULT_INIT MVM_STRUCT_INIT(struct mvm_prune_result)
 
 /*
- * Remove old revisions, and then what nothing needs any longer.
+ * Remove old revisions, then the cache entries and blobs that nothing needs any longer.
  *
- * A revision stays while it is current, among the newest `keep`, or a VM runs from it; so does one
- * that a newer mvm wrote, and, with a note, one whose folder has files that are not of a revision.
- * Templates that somebody else has locked are left for the next time, and
- * those whose `current` leads nowhere until that is mended, each with a note; for the one template
- * that is named, that is an error.
+ * A revision stays if it is current, among the newest `keep`, in use by a VM, or written by a newer
+ * mvm.  A revision whose folder has foreign files stays too, with a note.  A template that is
+ * locked, or whose `current` leads nowhere, is skipped with a note; it is an error for the template
+ * that options->id names.
  *
  *   options   borrowed
- *   fn        hears of every revision that goes, or would go; may be NULL
+ *   fn        called for every revision that goes, or would go; may be NULL
  *   progress  may be NULL
- *   ret       what went, also when the call failed half-way; may be NULL
+ *   ret       what was removed, also when the call failed half-way; may be NULL
  *
- * Memory does not grow with the number of revisions; a template's are removed with one fsync.
+ * Memory does not grow with the number of revisions.  One fsync covers all revisions of a template.
  */
 MVM_API int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 			       mvm_pruned_fn fn, void *arg, const struct mvm_progress *progress,

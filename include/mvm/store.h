@@ -16,8 +16,8 @@ enum mvm_apply_result {
 };
 
 /*
- * Check that every variant can be built as far as its settings go: names, machine size, disk, run
- * settings.  Reading a config is more lenient, since its ranges are those of the format.
+ * Check every variant's settings before a build: names, machine size, disk, run settings.  Reading
+ * a config is more lenient: it only applies the ranges of the format.
  *
  * Returns 0, or -EINVAL naming the template and what is wrong with it.
  */
@@ -25,13 +25,13 @@ MVM_API int mvm_template_config_check(const struct mvm_template_config *config,
 				      struct mvm_error *err);
 
 /*
- * Create a variant's template, or bring an existing one, even a damaged one, in line with it.
+ * Create a variant's template, or update an existing one, even a damaged one, to match the variant.
  * Nothing is built.  A variant that mvm_template_config_check() would refuse is not stored.
  *
  *   config, variant  as loaded; the variant is one of the config's
- *   no_wait          -EBUSY naming the holder when the template has to be changed and is locked, by
- *                    a build for one
- *   progress         hears for whom it waits; may be NULL
+ *   no_wait          -EBUSY naming the holder when the template must change but is locked, for
+ *                    example by a build
+ *   progress         gets a note naming the lock's holder; may be NULL
  *
  * Returns enum mvm_apply_result, or a negative errno.
  */
@@ -43,22 +43,22 @@ MVM_API int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config
  * Create a template from settings.  Nothing is built.
  *
  *   id        of the new template
- *   settings  n of them; flake_ref must be there, the others have the defaults of template.toml.  A
- *             relative flake_ref counts from the working folder.  Borrowed
+ *   settings  n_settings of them; flake_ref is required, the others have the defaults of
+ *             template.toml.  A relative flake_ref counts from the working folder.  Borrowed
  *   force     replace a template of that id, a damaged one too; its revisions and created_at stay
- *   progress  hears for whom the call waits; may be NULL
+ *   progress  gets a note naming the lock's holder; may be NULL
  *
  * Returns MVM_APPLY_CREATED or, with force, MVM_APPLY_UPDATED.
- * Errors: -EEXIST, -EINVAL naming the setting that is wrong, -EOPNOTSUPP (a newer mvm wrote the
- * template that is there).
+ * Errors: -EEXIST, -EINVAL naming the wrong setting, -EOPNOTSUPP (a newer mvm wrote the existing
+ * template).
  */
 MVM_API int mvm_template_create(struct mvm *mvm, const char *id,
 				const struct mvm_template_setting *settings, size_t n_settings,
 				bool force, const struct mvm_progress *progress,
 				struct mvm_error *err);
 
-/* The id of a base's template for a role, "<base>-<role>"; free(3) it.  -EINVAL names the role
- * when that is no valid id. */
+/* The id of a base's template for a role, "<base>-<role>"; free(3) it.  -EINVAL, naming the role,
+ * when the result is no valid id. */
 MVM_API int mvm_template_role_id(const char *base, const char *role, char **ret,
 				 struct mvm_error *err);
 
@@ -66,30 +66,30 @@ MVM_API int mvm_template_role_id(const char *base, const char *role, char **ret,
 MVM_API const char *const *mvm_template_presets(void);
 
 /*
- * Write a commented template.toml to start from, and the files that it is built from.
+ * Write a commented template.toml to start from, and the files of its source.
  *
  *   dir        created if it is missing; templates get their name from it
  *   preset     NULL: the default one
- *   ret_files  paths in dir of what was written; mvm_strings_done(); may be NULL
+ *   ret_files  paths in dir of the written files; mvm_strings_done() it; may be NULL
  *
  * Every preset contains a static busybox, which is copied from this host.
- * A failure, of a full disk say, leaves nothing of what was written.
- * Errors: -EEXIST naming a file that is there already, -EINVAL (no such preset), -ENOENT (no static
- * busybox here), -ENOSPC and others.
+ * After a failure, such as a full disk, none of these files stays.
+ * Errors: -EEXIST naming an existing file, -EINVAL (no such preset), -ENOENT (no static busybox
+ * here), -ENOSPC and others.
  */
 MVM_API int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *ret_files,
 			      struct mvm_error *err);
 
 /*
- * Change settings of a template; all others stay, also keys that this version does not know.
+ * Change settings of a template.  All others stay, also keys that this version does not know.
  *
- *   settings  n of them, each key once.  "env" adds or replaces single variables; the keys of
- *             "health" replace the whole health check; NULL as values unsets a key ("health" all
- *             of its keys), unless every template needs it.  Borrowed
- *   progress  hears for whom the call waits; may be NULL
+ *   settings  n_settings of them, each key once.  "env" adds or replaces single variables.  The
+ *             keys of "health" replace the whole health check.  NULL as values unsets a key
+ *             ("health": all of its keys), unless every template needs it.  Borrowed
+ *   progress  gets a note naming the lock's holder; may be NULL
  *
- * Returns 1 if something changed, 0 if the template was so already.
- * Errors: -ENOENT, -EINVAL (the result would be no valid template; nothing is changed).
+ * Returns 1 if something changed, 0 if the template had these settings already.
+ * Errors: -ENOENT, -EINVAL (the result would be no valid template; nothing changes).
  */
 MVM_API int mvm_template_edit(struct mvm *mvm, const char *id,
 			      const struct mvm_template_setting *settings, size_t n_settings,
@@ -98,8 +98,8 @@ MVM_API int mvm_template_edit(struct mvm *mvm, const char *id,
 /*
  * Remove a template with all its revisions, in one rename.
  *
- * Works for damaged templates too.  Blobs that nothing else uses go with the next prune.
- * Errors: -ENOENT; -EBUSY while a VM runs from one of its revisions, which is named.
+ * Works for damaged templates too.  The next prune removes the blobs that nothing else uses.
+ * Errors: -ENOENT; -EBUSY, naming the revision, while a VM runs from it.
  */
 MVM_API int mvm_template_delete(struct mvm *mvm, const char *id,
 				const struct mvm_progress *progress, struct mvm_error *err);
@@ -110,7 +110,7 @@ MVM_API int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_erro
 /* One line of a listing. */
 struct mvm_template_summary {
 	const char *template_id;
-	const char *problem; /* why it cannot be read, or NULL; then the rest is not set */
+	const char *problem; /* why it cannot be read; the rest is not set then.  NULL: readable */
 	int problem_code;    /* a negative errno: -EBADMSG damaged, -EOPNOTSUPP from a newer mvm */
 	const char *role, *profile;
 	uint8_t vcpus;
@@ -122,21 +122,21 @@ struct mvm_template_summary {
 	uint64_t snapshot_mem_bytes;
 };
 
-/* The summary is lent for the call.  0 to go on; anything else ends the listing. */
+/* The summary is valid during the call.  Returns 0 to go on; anything else ends the listing. */
 typedef int (*mvm_template_fn)(void *arg, const struct mvm_template_summary *summary);
 
 /*
  * Call fn with every template, by id.
  *
- * What is known of each is remembered in the data folder (cache/templates.index) and used as long
- * as its files have not changed; without that file the listing only takes longer.
+ * The data folder has an index of the summaries (cache/templates.index).  An entry is used until
+ * the template's files change.  Without the index the listing only takes longer.
  *
  * Returns 0, what fn returned, or a negative errno.
  */
 MVM_API int mvm_template_list(struct mvm *mvm, mvm_template_fn fn, void *arg,
 			      struct mvm_error *err);
 
-/* What `run` would do with a revision on this host. */
+/* What a start would do with a revision on this host. */
 enum mvm_start_outlook {
 	MVM_START_IMPOSSIBLE,
 	MVM_START_WOULD_BOOT,
@@ -150,10 +150,10 @@ struct mvm_template_details {
 	unsigned vcpus;
 	uint32_t mem_mib, data_disk_mib;
 	int64_t created_at, updated_at;
-	struct mvm_template_setting *settings; /* how the workload is run: what is set, by key */
+	struct mvm_template_setting *settings; /* how to run the workload: set keys, by name */
 	size_t n_settings;
 
-	char *revision; /* NULL: nothing was built yet, and all that follows is empty */
+	char *revision; /* NULL: nothing was built yet, and all members below are empty */
 	bool is_current;
 	int64_t built_at;
 	char *builder; /* "dir", "tar", "oci", "nix"; NULL when another program built it */
@@ -162,15 +162,15 @@ struct mvm_template_details {
 	unsigned built_vcpus;
 	uint32_t built_mem_mib, built_data_disk_mib;
 	uint64_t rootfs_bytes, vmlinux_bytes, initrd_bytes;
-	uint64_t disk_bytes; /* what its files take, shared ones included */
+	uint64_t disk_bytes; /* disk use of its files, shared ones included */
 	bool has_snapshot;
 	int64_t snapshot_at;
 	uint64_t snapshot_mem_bytes; /* apparent size */
 	uint64_t snapshot_state_bytes;
-	bool kind_is_snapshot; /* its kind on this host's backend */
+	bool kind_is_snapshot; /* on this host's backend */
 	enum mvm_start_outlook start;
 	char *backend;	    /* NULL: none is usable */
-	char *start_reason; /* why it would not be restored, or not started; NULL: no reason */
+	char *start_reason; /* why a start would not restore it, or would fail; NULL: none */
 };
 MVM_API void mvm_template_details_free(struct mvm_template_details *details); /* NULL is fine */
 
@@ -180,14 +180,14 @@ MVM_API void mvm_template_details_free(struct mvm_template_details *details); /*
  *   ref  "ID" (its current revision, if there is one) or "ID@REVISION"
  *   ret  mvm_template_details_free() it
  *
- * A revision without checksums.json is shown too; `start_reason` says that it is not run.
- * Errors: -ENOENT, -EBADMSG naming the file and key that are damaged.
+ * A revision without checksums.json is shown too; its `start_reason` says that it cannot start.
+ * Errors: -ENOENT, -EBADMSG naming the damaged file and key.
  */
 MVM_API int mvm_template_details(struct mvm *mvm, const char *ref,
 				 struct mvm_template_details **ret, struct mvm_error *err);
 
 /*
- * Everything about one template or revision.
+ * Describe one template or revision as JSON.
  *
  *   ref       "ID" or "ID@REVISION"
  *   ret_json  what `mvm template info --json` prints (doc/cli-json.md); free(3) it
@@ -197,7 +197,7 @@ MVM_API int mvm_template_details(struct mvm *mvm, const char *ref,
 MVM_API int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json,
 			      struct mvm_error *err);
 
-/* A backend and what it can do on this host. */
+/* A backend and its abilities on this host. */
 struct mvm_backend_info {
 	const char *name;
 	bool usable;
@@ -208,7 +208,7 @@ struct mvm_backend_info {
 	char *accelerator_reason;
 	bool snapshots, pause, network, shared_memory;
 	const char *agent_transport;
-	const char *mend; /* what makes it usable, or faster; NULL if it is as it should be */
+	const char *mend; /* how to make it usable or faster; NULL if all is well */
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 

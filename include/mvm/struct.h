@@ -5,22 +5,22 @@
 /*
  * How structs of this library grow without breaking the programs that use them.
  *
- * Structs that the caller provides (options, results) begin with `size_t size`, which their _INIT
- * sets to what the caller was compiled with:
+ * Structs that the caller provides (options, results) begin with `size_t size`.  Their _INIT sets
+ * it to the size that the caller was compiled with:
  *
  *	struct mvm_prune_options options = MVM_PRUNE_OPTIONS_INIT;
  *	options.dry_run = true;
  *
  * Later versions append members.  An older library refuses a newer caller (-EOPNOTSUPP) only if the
- * caller has set a member that the library does not know.  A size of 0 stands for the struct as it
- * was first published, so `= { 0 }` is as good as _INIT; zero is the safe default of every member:
- * no descriptor, no time limit, no cancelling, all or the usual of what can be chosen.
+ * caller has set a member that the library does not know.  A size of 0 means the struct as first
+ * published, so `= { 0 }` is as good as _INIT.  Zero is the safe default of every member: no
+ * descriptor, no time limit, no cancelling, everything or the usual choice.
  *
- * Structs that the library provides (what a list, a lookup or a callback hands out) have no size:
- * callers never make, copy or embed them, and later versions append members to them, too.
+ * Structs that the library provides (from a list, a lookup or a callback) have no size: callers
+ * never make, copy or embed them.  Later versions append members to them, too.
  *
- * Structs that callers put into arrays (mvm_forward, mvm_volume) have room for later members, which
- * is 0: fill them with their parsers, or from `= { 0 }`.
+ * Structs that callers put into arrays (mvm_forward, mvm_volume) have reserved room for later
+ * members.  It must be 0: fill the structs with their parsers, or from `= { 0 }`.
  *
  * struct mvm_error, mvm_strings, mvm_digest and mvm_template_setting never change.
  */
@@ -29,7 +29,7 @@
 #ifdef __cplusplus
 #define MVM_STRUCT_INIT(type)                                                                      \
 	[] {                                                                                       \
-		type init_ = {}; /* a list that is not complete is a warning of -Wextra */         \
+		type init_ = {}; /* -Wextra warns of an incomplete initialiser list */             \
 		init_.size = sizeof(init_);                                                        \
 		return init_;                                                                      \
 	}()

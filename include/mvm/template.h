@@ -3,10 +3,10 @@
 #define MVM_TEMPLATE_H
 
 /*
- * What a template is: a config file with variants (template.toml), settings by name, cache keys
- * and the rules for names.
+ * The parts of a template: its config file with variants (template.toml), settings by name, cache
+ * keys and the rules for names.
  *
- * A config and its variants are handles: a key that a later version knows changes no caller.
+ * A config and its variants are handles, so a new key in a later version breaks no caller.
  */
 
 #include <mvm/error.h>
@@ -20,21 +20,21 @@
 #define MVM_DEFAULT_VCPUS   2
 #define MVM_DEFAULT_MEM_MIB 1024
 
-/* The sizes of a machine that mvm builds and runs.  A template.json of an older mvm may be outside
- * them.  A data disk of 0 MiB means none; a disk below the minimum has no room for the journal and
- * the file system's own tables. */
+/* Limits of a machine that mvm builds and runs.  A template.json of an older mvm may exceed them.
+ * A data disk of 0 MiB means none.  A disk below the minimum has no room for the journal and the
+ * file system's own tables. */
 #define MVM_VCPUS_MIN	      1u
 #define MVM_VCPUS_MAX	      32u
 #define MVM_MEM_MIB_MIN	      96u
 #define MVM_DATA_DISK_MIB_MIN 8u
 #define MVM_DATA_DISK_MIB_MAX (8u << 20)
 
-/* Buffers that take any template's id, any revision's name and any cache key, with their NUL. */
+/* Buffer sizes for any template id, revision name and cache key, with the NUL. */
 #define MVM_TEMPLATE_ID_SIZE 64
 #define MVM_REVISION_SIZE    65
 #define MVM_CACHE_KEY_SIZE   65
 
-/* Strings in order, v[n] == NULL; v is NULL in an empty list that nobody has set. */
+/* Strings in order; v[n] == NULL.  In an empty list v may be NULL. */
 struct mvm_strings {
 	char **v;
 	size_t n;
@@ -45,7 +45,7 @@ MVM_API void mvm_strings_done(struct mvm_strings *l);
 
 /* ---- Config files ---- */
 
-/* A template.toml that was read.  The caller owns it. */
+/* A parsed template.toml.  The caller owns it. */
 struct mvm_template_config;
 
 /* One of its variants, which becomes one template.  The config owns it. */
@@ -62,8 +62,8 @@ enum mvm_template_config_flags {
  *   flags         enum mvm_template_config_flags
  *   ret           mvm_template_config_free() it
  *   ret_warnings  sentences about unknown keys, with file and line; mvm_strings_done() it; may be
- *                 NULL.  Filled also by a call that fails: the user may have misspelt the key that
- *                 the error misses
+ *                 NULL.  A call that fails fills it too: an unknown key may be the misspelt form of
+ *                 the missing one
  *
  * Errors: -ENOENT and others from reading, -EINVAL with file, line and key, -EFBIG.
  */
@@ -75,7 +75,7 @@ MVM_API int mvm_template_config_load(const char *path, unsigned flags,
  * Read a config from memory, otherwise as mvm_template_config_load().
  *
  *   text      len bytes of TOML; need not end with a NUL
- *   name      what errors call the text
+ *   name      of the text, for error messages
  *   base_dir  absolute path that a relative flake_ref counts from
  */
 MVM_API int mvm_template_config_parse(const char *text, size_t len, const char *name,
@@ -85,19 +85,19 @@ MVM_API int mvm_template_config_parse(const char *text, size_t len, const char *
 
 MVM_API void mvm_template_config_free(struct mvm_template_config *config); /* NULL is fine */
 
-/* What the file says for all variants.  Borrowed from the config; template_id is NULL when the file
- * gives none. */
+/* Values that apply to all variants.  Borrowed from the config; template_id is NULL when the file
+ * has none. */
 MVM_API const char *mvm_template_config_template_id(const struct mvm_template_config *config);
 MVM_API const char *mvm_template_config_flake_ref(const struct mvm_template_config *config);
 MVM_API const char *mvm_template_config_profile(const struct mvm_template_config *config);
 
-/* The variants, in the file's order; NULL when index is not below their count. */
+/* The variants, in the file's order; NULL when index is out of range. */
 MVM_API size_t mvm_template_config_variant_count(const struct mvm_template_config *config);
 MVM_API const struct mvm_template_variant *mvm_template_config_variant(
 	const struct mvm_template_config *config, size_t index);
 
-/* What a variant says, with what it takes from the config.  Strings are borrowed from the config.
- */
+/* Values of a variant; those it does not set come from the config.  Strings are borrowed from the
+ * config. */
 MVM_API const char *mvm_template_variant_name(const struct mvm_template_variant *variant);
 MVM_API const char *mvm_template_variant_role(const struct mvm_template_variant *variant);
 MVM_API const char *mvm_template_variant_profile(const struct mvm_template_variant *variant);
@@ -111,7 +111,7 @@ MVM_API uint32_t mvm_template_variant_data_disk_mib(const struct mvm_template_va
  * One setting of a template: a key of template.toml (doc/template-toml.md) and its values as text.
  *
  *   key     "mem_mib", "env", "health.http"
- *   values  one text, or as many as the list has; NULL: the setting goes back to its default
+ *   values  one text, or the items of a list; NULL: reset the setting to its default
  *
  * This struct does not grow: new settings are new keys.
  */
@@ -123,7 +123,8 @@ struct mvm_template_setting {
 
 /* ---- Names and keys ---- */
 
-/* Lower-case hex SHA-256 of flake_lock_hash ":" profile ":" role: which builds can be the same. */
+/* Lower-case hex SHA-256 of flake_lock_hash ":" profile ":" role.  Builds with one key can share
+ * their result. */
 MVM_API void mvm_template_cache_key(const char *flake_lock_hash, const char *profile,
 				    const char *role, char ret[MVM_CACHE_KEY_SIZE]);
 

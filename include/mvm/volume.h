@@ -3,8 +3,9 @@
 #define MVM_VOLUME_H
 
 /*
- * Named volumes: folders in the data folder that VMs get a copy of, and that get back what a VM has
- * left in it (struct mvm_volume in mvm/instance.h).  One VM at a time may write to a volume.
+ * Named volumes: folders in the data folder.  A VM gets a copy of the volume, and its changes are
+ * copied back at the VM's end (struct mvm_volume in mvm/instance.h).  One VM at a time may write to
+ * a volume.
  */
 
 #include <mvm/error.h>
@@ -17,12 +18,12 @@
 struct mvm_volume_info {
 	char *name;
 	char *path;	/* its folder on this host */
-	uint64_t bytes; /* that its files take */
-	bool in_use;	/* a VM that may write to it runs */
+	uint64_t bytes; /* size of its files */
+	bool in_use;	/* by a running VM that may write to it */
 };
 MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
 
-/* Look at one.  -EINVAL (no valid name), -ENOENT. */
+/* Look a volume up.  -EINVAL (no valid name), -ENOENT. */
 MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
 			       struct mvm_error *err);
 
@@ -31,7 +32,7 @@ MVM_API int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size
 			    struct mvm_error *err);
 MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);
 
-/* Remove one with all that is in it.  -ENOENT; -EBUSY while a VM that may write to it runs. */
+/* Remove a volume with its contents.  -ENOENT; -EBUSY while a VM that may write to it runs. */
 MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 #endif
