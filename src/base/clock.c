@@ -10,7 +10,7 @@
 static int64_t read_clock(clockid_t id)
 {
 	struct timespec ts;
-	(void)clock_gettime(id, &ts); /* cannot fail for these clocks on Linux */
+	clock_gettime(id, &ts); /* cannot fail for these clocks on Linux */
 	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
@@ -48,17 +48,16 @@ void clock_format(int64_t unix_seconds, char ret[RFC3339_SIZE])
 	struct tm tm;
 	bool valid = gmtime_r(&t, &tm);
 
-	/* the format has four digits for the year; what lies beyond is the end that it knows */
+	/* the format has four digits for the year; a time outside them becomes the nearest one */
 	if (unix_seconds < 0 && (!valid || tm.tm_year < -1900))
-		(void)snprintf(ret, RFC3339_SIZE, "0000-01-01T00:00:00Z");
+		snprintf(ret, RFC3339_SIZE, "0000-01-01T00:00:00Z");
 	else if (!valid || tm.tm_year > 8099)
-		(void)snprintf(ret, RFC3339_SIZE, "9999-12-31T23:59:59Z");
+		snprintf(ret, RFC3339_SIZE, "9999-12-31T23:59:59Z");
 	else
-		(void)snprintf(ret, RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ",
-			       (unsigned)(tm.tm_year + 1900) % 10000,
-			       (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
-			       (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
-			       (unsigned)tm.tm_sec % 100);
+		snprintf(ret, RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ",
+			 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
+			 (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100,
+			 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }
 
 static bool digits(const char **s, int n, int min, int max, int *ret)

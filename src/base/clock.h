@@ -2,7 +2,7 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
-/* Time: monotonic nanoseconds for deadlines and durations, RFC 3339 UTC for what people read. */
+/* Time: monotonic nanoseconds for deadlines and durations, RFC 3339 UTC for people. */
 
 #include <stdint.h>
 
@@ -14,8 +14,7 @@ int64_t clock_now_ns(void);		       /* CLOCK_MONOTONIC */
 int64_t clock_wall_ns(void);		       /* CLOCK_REALTIME, since 1970 */
 int64_t clock_deadline_ns(int64_t timeout_ms); /* now plus timeout; DEADLINE_NONE if negative */
 
-/* Milliseconds left, rounded up, for poll(2) and epoll_wait(2): -1 without a deadline, 0 if past.
- */
+/* Milliseconds left, rounded up, for poll(2) and epoll_wait(2); -1: no deadline, 0: it is past. */
 int clock_remaining_ms(int64_t deadline_ns);
 
 #define RFC3339_SIZE 32

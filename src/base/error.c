@@ -16,7 +16,7 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
+	vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	err->code = code;
 	err->hint[0] = err->reason[0] = err->subject[0] = '\0';
@@ -46,7 +46,7 @@ int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...
 	if (n >= 0 && begins_with(tail, err->text))
 		memcpy(err->text, tail, sizeof(tail));
 	else if (n >= 0 && (size_t)n < sizeof(err->text))
-		(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", tail);
+		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", tail);
 	return code;
 }
 
@@ -58,7 +58,7 @@ int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
 
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
+	vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
 	va_end(ap);
 	return code;
 }
@@ -68,8 +68,8 @@ int mvm_error_reason_text(struct mvm_error *err, int code, const char *reason, c
 	assert(code < 0);
 	if (!err)
 		return code;
-	(void)snprintf(err->reason, sizeof(err->reason), "%s", reason);
-	(void)snprintf(err->subject, sizeof(err->subject), "%s", subject ? subject : "");
+	snprintf(err->reason, sizeof(err->reason), "%s", reason);
+	snprintf(err->subject, sizeof(err->subject), "%s", subject ? subject : "");
 	return code;
 }
 

@@ -15,7 +15,7 @@
 /*
  * Describe a failure.
  *
- *   err   filled in whole (an earlier description is replaced); may be NULL
+ *   err   filled in whole, replacing an earlier description; may be NULL
  *   code  negative errno; returned as it is
  *   fmt   the sentence; cut when it does not fit
  *
@@ -25,7 +25,7 @@
 int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* An error code is negative (asserted where it is set), and compilers and analysers should know. */
+/* Tells compilers and analysers that an error code is negative; it is asserted where it is set. */
 static inline int mvm_error_negative(int code)
 {
 	if (code >= 0)
@@ -37,28 +37,28 @@ static inline int mvm_error_negative(int code)
  * Put "<context>: " in front of an error's text, unless it begins with the context.  Code, reason
  * and hint stay.
  *
- * Returns code, which must be the one that err carries.
+ * Returns code, which must be err's code.
  */
 #define mvm_error_context(err, code, ...)                                                          \
 	mvm_error_negative(mvm_error_context_text(err, code, __VA_ARGS__))
 int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Attach the user's next step, with the names that it is about: a command that can be pasted.
- * Returns code, which must be the one that err carries. */
+/* Attach the user's next step: a command to paste, with its names filled in.
+ * Returns code, which must be err's code. */
 #define mvm_error_hint(err, code, ...)                                                             \
 	mvm_error_negative(mvm_error_hint_text(err, code, __VA_ARGS__))
 int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /*
- * Say what programs go by.  The command line has a hint for each reason (cli/hints.c), since the
- * library does not know its commands and options.
+ * Attach a reason for programs.  The command line has a hint for each reason (cli/hints.c), because
+ * the library does not know its commands and options.
  *
- *   reason   lower case and '-'; doc/reasons.md has it
- *   subject  what it is about; cut when it does not fit; NULL: nothing
+ *   reason   lower case and '-'; listed in doc/reasons.md
+ *   subject  name of the object that it is about; cut when it does not fit; NULL: none
  *
- * Returns code, which must be the one that err carries.
+ * Returns code, which must be err's code.
  */
 #define mvm_error_reason(err, code, reason, subject)                                               \
 	mvm_error_negative(mvm_error_reason_text(err, code, reason, subject))

@@ -20,7 +20,7 @@ int mvm_struct_take(void *dst, size_t dst_size, size_t first_size, const void *s
 
 	if (src && (size < first_size || size > STRUCT_SIZE_MAX))
 		return mvm_error_set(err, -EINVAL,
-				     "a struct's size is %zu, which none has: begin with its _INIT",
+				     "no struct has the size %zu: initialise it with its _INIT",
 				     size);
 	if (size > dst_size && !mem_is_zero((const char *)src + dst_size, size - dst_size))
 		return mvm_error_set(err, -EOPNOTSUPP,

@@ -42,7 +42,7 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len)
 	return 0;
 }
 
-/* One read, if the file is as large as it says; /proc's are not. */
+/* Read a file of known size in one call.  Files of /proc are larger than their size says. */
 static int read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_len)
 {
 	if (size > max)
@@ -92,7 +92,7 @@ int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
 	AUTO_CLOSE int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-	if (fd < 0 && errno == ENOSYS) /* some sandboxes; then the last part at least is checked */
+	if (fd < 0 && errno == ENOSYS) /* some sandboxes; at least check the last part then */
 		fd = openat(dir_fd, path, READ_FLAGS | O_NOFOLLOW);
 	return fd < 0 ? -errno : read_regular(fd, max, ret, ret_len);
 }
@@ -188,7 +188,7 @@ static int create_file(int dir_fd, const char *name, const void *data, size_t le
 	if (r == 0 && (fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0)))
 		r = -errno;
 	if (r < 0)
-		(void)unlinkat(dir_fd, name, 0); /* the first failure is the one to report */
+		unlinkat(dir_fd, name, 0); /* the first failure is the one to report */
 	return r;
 }
 
@@ -210,7 +210,7 @@ static void unique_name(const char *prefix, char ret[64])
 {
 	uint64_t random;
 	random_bytes(&random, sizeof(random));
-	(void)snprintf(ret, 64, "%s%016llx", prefix, (unsigned long long)random);
+	snprintf(ret, 64, "%s%016llx", prefix, (unsigned long long)random);
 }
 
 /* Move a finished temporary over its final name and make that durable. */
@@ -218,7 +218,7 @@ static int move_into_place(int tmp_fd, const char *tmp_name, int dir_fd, const c
 {
 	if (renameat(tmp_fd, tmp_name, dir_fd, name) < 0) {
 		int r = -errno;
-		(void)unlinkat(tmp_fd, tmp_name, 0); /* the rename's failure is the one to report */
+		unlinkat(tmp_fd, tmp_name, 0); /* the rename's failure is the one to report */
 		return r;
 	}
 	return dir_sync(dir_fd);
@@ -243,7 +243,7 @@ int file_replace_unsynced_at(int dir_fd, const char *name, const void *data, siz
 		return r;
 	if (renameat(dir_fd, tmp_name, dir_fd, name) < 0) {
 		r = -errno;
-		(void)unlinkat(dir_fd, tmp_name, 0); /* the rename's failure is the one to report */
+		unlinkat(dir_fd, tmp_name, 0); /* the rename's failure is the one to report */
 	}
 	return r;
 }
@@ -294,8 +294,8 @@ int rename_unique_at(int dir_fd, const char *name, const char *prefix, char ret_
 {
 	unique_name(prefix, ret_name);
 	/* musl has no renameat2() */
-	return syscall(SYS_renameat2, dir_fd, name, dir_fd, ret_name, RENAME_NOREPLACE) < 0 ? -errno
-											    : 0;
+	long r = syscall(SYS_renameat2, dir_fd, name, dir_fd, ret_name, RENAME_NOREPLACE);
+	return r < 0 ? -errno : 0;
 }
 
 int dir_make_path(const char *path)
@@ -327,7 +327,7 @@ int dir_list(int dir_fd, struct strv *ret)
 	AUTO_CLOSEDIR DIR *dir = fdopendir(fd);
 	if (!dir) {
 		int r = -errno;
-		(void)close(fd);
+		close(fd);
 		return r;
 	}
 
@@ -382,7 +382,7 @@ int tree_remove_at(int dir_fd, const char *name)
 	return remove_below(dir_fd, name, 0);
 }
 
-/* For pairs of file systems between which the kernel does not copy. */
+/* For two file systems between which the kernel does not copy. */
 static int copy_range_by_hand(int from_fd, int to_fd, off_t start, off_t end)
 {
 	char chunk[65536];
@@ -430,7 +430,7 @@ int file_copy_fd(int from_fd, int to_fd)
 		return 1;
 	if (fstat(from_fd, &st) < 0)
 		return -errno;
-	/* to nothing first: what was there must not show in the holes */
+	/* truncate to nothing first: old data must not show in the holes */
 	if (ftruncate(to_fd, 0) < 0 || ftruncate(to_fd, st.st_size) < 0)
 		return -errno;
 	while (data < st.st_size) {
@@ -490,8 +490,8 @@ void random_uuid(char ret[UUID_SIZE])
 	id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
 	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
 	str_hex(id, sizeof(id), hex);
-	(void)snprintf(ret, UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
-		       hex + 16, hex + 20);
+	snprintf(ret, UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+		 hex + 20);
 }
 
 mode_t process_umask(void)
@@ -511,7 +511,7 @@ mode_t process_umask(void)
 
 void fd_path(int fd, char ret[FD_PATH_SIZE])
 {
-	(void)snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+	snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
 }
 
 int dir_open_without_links(const char *path)

@@ -5,8 +5,8 @@
 /*
  * Files and folders, always relative to an open folder (or AT_FDCWD), always close-on-exec.
  *
- * These wrappers know nothing that errno does not say, so they return 0 or more, or -errno, and
- * their callers describe the failure.
+ * These wrappers know nothing that errno does not say.  They return 0 or more, or -errno, and their
+ * callers describe the failure.
  */
 
 #include <stdbool.h>
@@ -17,35 +17,35 @@
 
 #include "base/str.h"
 
-/* Read a whole regular file of at most max bytes; the text is NUL-terminated and the caller's.
+/* Read a whole regular file of at most max bytes; the caller frees the NUL-terminated text.
  * ret_len may be NULL.  -EFBIG over max; -EINVAL when it is no regular file. */
 int file_read_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_len);
 
-/* The same by a path below dir_fd of which no part is a symbolic link (-ELOOP), nor leads
- * out of it (-EXDEV).  One system call instead of one for each folder on the way. */
+/* file_read_at() by a path below dir_fd.  No part of the path may be a symbolic link (-ELOOP) or
+ * lead out of dir_fd (-EXDEV).  One system call instead of one for each folder on the way. */
 int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_len);
 
-/* The same from an open descriptor, from its current offset on; pipes and /proc work too. */
+/* file_read_at() from an open descriptor, starting at its offset; pipes and /proc work too. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_len);
 
-/* Open a regular file to read from.  Anything else is -EISDIR or -EINVAL; no fifo is waited for. */
+/* Open a regular file for reading.  Anything else is -EISDIR or -EINVAL; a fifo does not block. */
 int file_open(const char *path);
 
 /*
  * Open a file to append to, and create it if it is missing (mode 0600).
  *
- *   aside  the name that a file gets which has another name, by a hard link: what is written to it
- *          would change somebody else's file
+ *   aside  if the file has a second hard link, it is renamed to this: writing to it would change
+ *          somebody else's file
  *
  * Returns a descriptor to close; -EINVAL for anything but a regular file; or -errno.
  */
 int file_open_append(int dir_fd, const char *name, const char *aside);
 
-/* Write all of it, however often the kernel stops early. */
+/* Write all len bytes, however often the kernel stops early. */
 int file_write_all(int fd, const void *data, size_t len);
 
-/* Write all of it at an offset, but for blocks of zeros, which are left out: in a file that has
- * nothing there yet they are holes.  The file must be long enough already. */
+/* Write all len bytes at an offset, but skip blocks of zeros, which stay holes in a new file.  The
+ * file must be long enough already. */
 int file_write_sparse(int fd, const void *data, size_t len, off_t offset);
 
 /* Create a file that must not exist, write, fsync it.  Not atomic: for staging folders. */
@@ -59,12 +59,12 @@ int file_create_at(int dir_fd, const char *name, const void *data, size_t len, m
 int file_replace_at(int tmp_fd, int dir_fd, const char *name, const void *data, size_t len,
 		    mode_t mode);
 
-/* The same without any fsync and within one folder, for what does not outlive the host: readers
- * still see the old bytes or the new ones. */
+/* file_replace_at() without any fsync and within one folder, for files that need not survive a
+ * crash of the host.  Readers still see the old bytes or the new ones. */
 int file_replace_unsynced_at(int dir_fd, const char *name, const void *data, size_t len,
 			     mode_t mode);
 
-/* Point the symbolic link name in dir_fd at target, atomically, in the same manner. */
+/* Point the symbolic link name in dir_fd at target, atomically, as file_replace_at() does. */
 int link_replace_at(int tmp_fd, int dir_fd, const char *name, const char *target);
 
 /* Open a folder, never through a symbolic link in its last component. */
@@ -76,10 +76,10 @@ int dir_open_unmounted_at(int dir_fd, const char *name);
 /* Create a folder if it is missing (mode 0700) and open it. */
 int dir_make_at(int dir_fd, const char *name);
 
-/* Create a folder with a name nobody guessed, "<prefix><16 hex digits>"; open it. */
+/* Create a folder with a random name, "<prefix><16 hex digits>"; open it. */
 int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64]);
 
-/* Give a file or folder such a name. */
+/* Rename a file or folder to a name as of dir_make_unique_at(). */
 int rename_unique_at(int dir_fd, const char *name, const char *prefix, char ret_name[64]);
 
 /* Is this a name that dir_make_unique_at() makes with this prefix? */
@@ -88,18 +88,18 @@ bool name_is_unique(const char *name, const char *prefix);
 /* mkdir -p with mode 0700 for what is missing. */
 int dir_make_path(const char *path);
 
-/* The names in a folder but "." and "..", in byte order. */
+/* The names in a folder, without "." and "..", in byte order. */
 int dir_list(int dir_fd, struct strv *ret);
 
-/* rm -rf one name: never follows links, stays on what it opened, a missing name is success.  What
- * is mounted below it is left alone: -EXDEV or -EBUSY. */
+/* rm -rf one name.  Never follows links and stays in the folders it opened.  A missing name is
+ * success.  A mount below it is left alone: -EXDEV or -EBUSY. */
 int tree_remove_at(int dir_fd, const char *name);
 
 /* Copy the whole file: reflink if the file system can, else data only, holes stay holes.
  * Returns 1 if reflinked, 0 if copied. */
 int file_copy_fd(int from_fd, int to_fd);
 
-/* Does the name still lead to what fd has open? */
+/* Is the file at this name still the one open as fd? */
 bool file_is_at(int fd, int dir_fd, const char *name);
 
 /*
@@ -120,15 +120,15 @@ void random_bytes(void *ret, size_t n);
 #define UUID_SIZE 37
 void random_uuid(char ret[UUID_SIZE]);
 
-/* This process's umask, without setting it, which other threads would see; 077 when it cannot be
- * read. */
+/* This process's umask, read without the set and reset of umask(2), which other threads would see.
+ * 077 when it cannot be read. */
 mode_t process_umask(void);
 
 /* /proc/self/fd/<fd>, for system calls that want a path. */
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char ret[FD_PATH_SIZE]);
 
-/* Open a folder by an absolute path in which no part is a symbolic link: -ELOOP where one is. */
+/* Open a folder by an absolute path.  -ELOOP when a part of the path is a symbolic link. */
 int dir_open_without_links(const char *path);
 
 #endif

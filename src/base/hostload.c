@@ -11,10 +11,10 @@
 
 #define PROC_FILE_MAX ((size_t)64 * 1024)
 
-/* From here on most starts and answers wait in a queue. */
+/* Thresholds above which most starts and answers wait in a queue. */
 #define CPU_BUSY     80.0
 #define MEMORY_BUSY  10.0
-#define FULL_STALL   30.0 /* of memory or the disk: nothing at all goes on */
+#define FULL_STALL   30.0 /* of memory or the disk: no process makes progress */
 #define LOAD_PER_CPU 2.0
 
 static char *read_text(int proc_fd, const char *name)
@@ -24,7 +24,7 @@ static char *read_text(int proc_fd, const char *name)
 	return fd >= 0 && file_read_fd(fd, PROC_FILE_MAX, &text, NULL) >= 0 ? text : NULL;
 }
 
-/* "some avg10=1.23 avg60=...": the number after `key`, of the line that begins with `line`. */
+/* "some avg10=1.23 avg60=...": the number after avg10, of the line that begins with `line`. */
 static double avg10(const char *text, const char *line)
 {
 	const char *at = text ? strstr(text, line) : NULL;
@@ -77,13 +77,13 @@ bool hostload_is_short_of_memory(const struct hostload *h)
 void hostload_describe(const struct hostload *h, char ret[HOSTLOAD_TEXT_SIZE])
 {
 	if (h->has_pressure)
-		(void)snprintf(ret, HOSTLOAD_TEXT_SIZE,
-			       "processes wait for a CPU %.0f %%, for memory %.0f %%, for the "
-			       "disk %.0f %% of the time",
-			       h->cpu, h->memory, h->io);
+		snprintf(ret, HOSTLOAD_TEXT_SIZE,
+			 "processes wait for a CPU %.0f %%, for memory %.0f %%, for the "
+			 "disk %.0f %% of the time",
+			 h->cpu, h->memory, h->io);
 	else
-		(void)snprintf(ret, HOSTLOAD_TEXT_SIZE, "%.1f processes run or wait for each CPU",
-			       h->load_per_cpu);
+		snprintf(ret, HOSTLOAD_TEXT_SIZE, "%.1f processes run or wait for each CPU",
+			 h->load_per_cpu);
 }
 
 unsigned hostload_starts_at_once(const struct hostload *h, unsigned cpus)

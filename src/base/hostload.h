@@ -5,7 +5,7 @@
 /*
  * How busy this host is, and how much memory it has left.
  *
- * The kernel tells the pressure as the share of the last ten seconds in which at least one process
+ * The kernel reports pressure as the share of the last ten seconds in which at least one process
  * ("some"), or every process ("full"), waited for a CPU, memory or the disk.  A kernel without
  * pressure information, or a container that hides it, leaves the load average.
  * Source: Linux Documentation/accounting/psi.rst; proc_loadavg(5); proc_meminfo(5).
@@ -22,16 +22,16 @@ struct hostload {
 	double load_per_cpu;	     /* of the last minute; 0: unknown */
 };
 
-/* What the host says now.  Costs four small files; what cannot be read is 0. */
+/* The current load.  Reads four small files; values that cannot be read are 0. */
 void hostload_read(struct hostload *ret);
 
-/* The same of another folder than /proc, and so many CPUs. */
+/* hostload_read() with another folder than /proc, for a given number of CPUs. */
 void hostload_read_at(int proc_fd, unsigned cpus, struct hostload *ret);
 
-/* Is the host so busy that a guest which does not answer in time may be well? */
+/* Is the host so busy that a guest may be well although it does not answer in time? */
 bool hostload_is_slow(const struct hostload *h);
 
-/* Do processes wait for memory so much that more VMs would make it worse? */
+/* Do processes wait so long for memory that more VMs would make it worse? */
 bool hostload_is_short_of_memory(const struct hostload *h);
 
 /* "processes wait for a CPU 93 %, for memory 0 %, for the disk 1 % of the time" */
@@ -39,16 +39,16 @@ bool hostload_is_short_of_memory(const struct hostload *h);
 void hostload_describe(const struct hostload *h, char ret[HOSTLOAD_TEXT_SIZE]);
 
 /*
- * How many VMs may start at once: two for each CPU, one for each when processes wait for CPUs most
- * of the time, and one in all when they wait for memory, which more VMs would only make worse.
+ * How many VMs may start at once: two for each CPU; one for each CPU when processes wait for CPUs
+ * most of the time; one in total when they wait for memory, which more VMs would only make worse.
  */
 unsigned hostload_starts_at_once(const struct hostload *h, unsigned cpus);
 
 /* CPUs that are online; at least 1. */
 unsigned hostload_cpus(void);
 
-/* How often the kernel has killed a process for want of memory since it booted, in any cgroup.
- * Returns false when it does not say. */
+/* How often the kernel has killed a process for lack of memory since boot, in any cgroup.
+ * Returns false when the kernel has no such counter. */
 bool hostload_oom_kills(uint64_t *ret);
 
 #endif

@@ -66,7 +66,7 @@ const char *http_url_parse(const char *url, struct http_url *ret)
 		if (n < sizeof(digits))
 			memcpy(digits, colon + 1, n);
 		if (parse_u64(digits, 1, UINT16_MAX, &port) < 0)
-			return "expected a port from 1 to 65535 behind the host";
+			return "expected a port from 1 to 65535 after the host";
 	}
 	if (!make_address(host, len, (uint16_t)port, &parsed))
 		return "expected an IPv4 address, an IPv6 address in brackets or localhost as "

@@ -5,7 +5,7 @@
 /*
  * The URL of a health check: http://HOST[:PORT][/PATH].  HOST is an IPv4 address, an IPv6 address
  * in brackets or "localhost", because the guest's agent resolves no names.  The host checks a URL
- * with this parser before it stores it; the agent connects to what the parser returns.
+ * with this parser before it stores it; the agent connects to the address that the parser returns.
  */
 
 #include <stddef.h>
@@ -20,7 +20,7 @@ struct http_url {
 	size_t path_len;
 };
 
-/* Split a URL.  Returns NULL, or what is wrong with it as static text; then ret is unchanged. */
+/* Split a URL.  Returns NULL, or static text that says what is wrong; then ret is unchanged. */
 const char *http_url_parse(const char *url, struct http_url *ret);
 
 #endif

@@ -37,8 +37,8 @@ static int open_lock(int dir_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Is it a lock file, or a file of somebody else's by that name?  A lock file is empty or names its
- * holder, "<pid> <what>", and has no other name. */
+/* Is it a lock file, not a foreign file with that name?  A lock file is empty or names its holder,
+ * "<pid> <what>", and has one hard link. */
 static bool is_lock_file(int fd)
 {
 	char text[LOCK_HOLDER_SIZE];
@@ -55,7 +55,7 @@ void lock_sign(int fd, const char *what)
 {
 	char text[LOCK_HOLDER_SIZE];
 	int n = snprintf(text, sizeof(text), "%d %s\n", (int)getpid(), what ? what : "");
-	/* only for people: a full disk must not stop who holds the lock */
+	/* only for people: a full disk must not stop the holder of the lock */
 	if (ftruncate(fd, 0) == 0)
 		(void)!pwrite(fd, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1, 0);
 }
@@ -63,8 +63,9 @@ void lock_sign(int fd, const char *what)
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE])
 {
-	const int how = (flags & LOCK_SHARED ? LOCK_SH : LOCK_EX) |
-			(flags & LOCK_NOWAIT ? LOCK_NB : 0);
+	int how = flags & LOCK_SHARED ? LOCK_SH : LOCK_EX;
+	if (flags & LOCK_NOWAIT)
+		how |= LOCK_NB;
 
 	for (;;) {
 		AUTO_CLOSE int fd = open_lock(dir_fd, name);
@@ -74,7 +75,7 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		if (r < 0)
 			return r;
 		if (!file_is_at(fd, dir_fd, name))
-			continue; /* it was removed while we waited */
+			continue; /* the file was removed while we waited */
 		if (!(flags & LOCK_SHARED) && !is_lock_file(fd))
 			return -EPERM;
 		if (!(flags & LOCK_SHARED))
@@ -85,7 +86,8 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 
 const char *lock_why(int code)
 {
-	return code == -EPERM ? "the file of that name is no lock file of mvm's" : strerror(-code);
+	return code == -EPERM ? "the file with that name is not a lock file of mvm"
+			      : strerror(-code);
 }
 
 bool lock_is_own_at(int dir_fd, const char *name)
@@ -96,11 +98,11 @@ bool lock_is_own_at(int dir_fd, const char *name)
 
 void lock_remove_at(int dir_fd, const char *name)
 {
-	(void)unlinkat(dir_fd, name, 0); /* one that stays is only taken again */
+	unlinkat(dir_fd, name, 0); /* a file that stays is only taken again */
 }
 
-/* An open file description lock (fcntl(2)): like flock(2) it is the descriptor's, not the
- * process's. */
+/* An open file description lock (fcntl(2)): as with flock(2), the descriptor owns it, not the
+ * process. */
 static struct flock span(const struct lock_span *s, int type)
 {
 	return (struct flock){
@@ -151,7 +153,7 @@ int lock_wait_at(int dir_fd, const char *name)
 	return flock_retry(fd, LOCK_SH);
 }
 
-/* Until the child has ended; it is then reaped by who has it. */
+/* Wait until the child has ended; its owner reaps it. */
 static int poll_child(const struct process *child, int cancel_fd)
 {
 	struct pollfd p[] = {
@@ -163,7 +165,9 @@ static int poll_child(const struct process *child, int cancel_fd)
 	do
 		n = poll(p, 2, -1);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : p[1].revents ? -ECANCELED : 0;
+	if (n < 0)
+		return -errno;
+	return p[1].revents ? -ECANCELED : 0;
 }
 
 int lock_await_at(int dir_fd, const char *name, int cancel_fd)
@@ -177,8 +181,9 @@ int lock_await_at(int dir_fd, const char *name, int cancel_fd)
 	int r = process_fork(&child);
 	if (r < 0)
 		return r;
-	if (child.pid == 0)
-		_exit(flock_retry(fd, LOCK_SH) <
-		      0); /* the lock goes with fd, which is closed below */
+	if (child.pid == 0) {
+		r = flock_retry(fd, LOCK_SH); /* the lock ends with the last copy of fd */
+		_exit(r < 0);
+	}
 	return poll_child(&child, cancel_fd);
 }

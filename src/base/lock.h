@@ -5,13 +5,13 @@
 /*
  * Locks that name their holder.
  *
- * A lock is flock(2) on a file of its own.  It goes with the last descriptor of the process that
- * took it, so a killed holder leaves none behind, and a child that inherits the descriptor goes on
- * holding it.  The holder of an exclusive lock writes "<pid> <what>" into the file; that text is
- * only for people.
+ * A lock is flock(2) on a file of its own.  The kernel releases it with the last descriptor, so a
+ * killed holder leaves none behind, and a child that inherits the descriptor goes on holding it.
+ * The holder of an exclusive lock writes "<pid> <what>" into the file; that text is only for
+ * people.
  *
- * The file may be removed by who holds it exclusively, while it is held: whoever gets a lock makes
- * sure that it is on the file that is there now, and starts again if it is not.
+ * An exclusive holder may remove the file while it holds the lock.  So a process that gets a lock
+ * checks that its file still has the name, and starts again if it does not.
  *
  * Order, outermost first: template build lock, turn (store/turn.h), store lock.  Leases are shared
  * locks taken last.
@@ -31,11 +31,11 @@ enum lock_flags {
  * Take the lock named name in dir_fd, creating the file if needed.
  *
  *   flags       LOCK_SHARED for readers; LOCK_NOWAIT to fail with -EBUSY instead of waiting
- *   what        what the holder is doing, for the ones that wait; ignored for shared locks
- *   ret_holder  on -EBUSY what the holder wrote, or ""; may be NULL
+ *   what        what this holder does, told to waiting processes; ignored for shared locks
+ *   ret_holder  on -EBUSY the holder's text, or ""; may be NULL
  *
- * Returns a descriptor that holds the lock until it is closed, or -errno; -EPERM when somebody
- * else's file has that name.  Waits without polling and without a deadline.
+ * Returns a descriptor that holds the lock until it is closed, or -errno; -EPERM when a foreign
+ * file has that name.  Waits without polling and without a deadline.
  */
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE]);
@@ -43,14 +43,14 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 /* Why a lock could not be taken, for people. */
 const char *lock_why(int code);
 
-/* Is an exclusive lock on this file held by somebody?  A missing file is not locked. */
+/* Does somebody hold an exclusive lock on this file?  A missing file is not locked. */
 bool lock_is_held_at(int dir_fd, const char *name);
 
-/* Is it a file as lock_take_at() and lock_span_at() make them?  Else who sweeps locks leaves it. */
+/* Was the file made by lock_take_at() or lock_span_at()?  A sweep of locks leaves others alone. */
 bool lock_is_own_at(int dir_fd, const char *name);
 
-/* Wait until nobody holds an exclusive lock on this file, and take none: nothing is created, so
- * this disturbs nobody who removes the folder.  A missing file is not locked.  0 or -errno. */
+/* Wait until nobody holds an exclusive lock on this file, and take none.  This creates nothing, so
+ * it does not disturb a removal of the folder.  A missing file is not locked.  0 or -errno. */
 int lock_wait_at(int dir_fd, const char *name);
 
 /*
@@ -61,16 +61,16 @@ int lock_wait_at(int dir_fd, const char *name);
  */
 int lock_await_at(int dir_fd, const char *name, int cancel_fd);
 
-/* A process that has inherited an exclusive lock names itself as its holder. */
+/* Name this process, which inherited an exclusive lock, as its holder. */
 void lock_sign(int fd, const char *what);
 
-/* Remove a lock's file before letting go of it.  The caller holds all of it exclusively. */
+/* Remove a lock's file before releasing the lock.  The caller holds all of it exclusively. */
 void lock_remove_at(int dir_fd, const char *name);
 
 /*
- * Many locks in one file: each is a number, and several neighbours can be taken at once.
+ * Many locks in one file: each is a number, and one call can take several neighbours.
  *
- * They are open file description locks, which do not see flock(2): a file has locks of one kind.
+ * They are open file description locks, which do not see flock(2), so a file has locks of one kind.
  */
 struct lock_span {
 	uint64_t first, n; /* n 0: to the last; both below 2^63 */
@@ -79,7 +79,7 @@ struct lock_span {
 /* flags: enum lock_flags.  Returns a descriptor that holds the locks, or -errno as above. */
 int lock_span_at(int dir_fd, const char *name, const struct lock_span *span, unsigned flags);
 
-/* Is one of these held by somebody, shared or not?  A missing file is not locked. */
+/* Does somebody hold one of these locks, shared or not?  A missing file is not locked. */
 bool lock_span_is_held_at(int dir_fd, const char *name, const struct lock_span *span);
 
 #endif

@@ -21,7 +21,7 @@ struct loop_source {
 
 struct loop {
 	int epoll_fd;
-	/* apart, as there may be a thousand descriptors and each turn looks at every timer */
+	/* two lists: there may be a thousand descriptors, and each turn looks at every timer */
 	struct loop_source *fds, *timers;
 	struct loop_source *dead; /* descriptors' */
 	unsigned dispatching;	  /* how deep: a callback may run the loop again */
@@ -76,7 +76,7 @@ void loop_free(struct loop *l)
 		return;
 	drop_all(&l->fds);
 	drop_all(&l->timers);
-	(void)close(l->epoll_fd);
+	close(l->epoll_fd);
 	free(l);
 }
 
@@ -145,7 +145,7 @@ void loop_source_free(struct loop_source *s)
 	if (!s || s->dead)
 		return;
 	if (s->fd >= 0)
-		(void)epoll_ctl(s->loop->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* may be closed */
+		epoll_ctl(s->loop->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL); /* may be closed */
 	if (!s->loop->dispatching) {
 		drop_source(s);
 		return;
@@ -210,7 +210,7 @@ int loop_run_once(struct loop *l, int64_t deadline_ns)
 		if (--l->dispatching == 0)
 			sweep(l);
 
-		if (late) /* even so: sources that are always busy must not outrun it */
+		if (late) /* also after events: sources that are always busy must not hide it */
 			return -ETIMEDOUT;
 		if (n > 0 || fired)
 			return 0;

@@ -5,8 +5,8 @@
 /*
  * An event loop on epoll(7): descriptors and timers with callbacks, one thread.
  *
- * Code that must wait for one thing runs the loop until that thing has happened, so that all the
- * others (console output, a dying VMM, other clients) go on being served meanwhile:
+ * Code that must wait for one event runs the loop until that event has happened.  Meanwhile the
+ * loop serves all others (console output, a dying VMM, other clients):
  *
  *	while (!done) {
  *		int r = loop_run_once(loop, deadline_ns);
@@ -33,8 +33,8 @@ int loop_new(struct loop **ret);
 void loop_free(struct loop *l); /* after all its sources */
 DEFINE_AUTO(loop, loop_free)
 
-/* Call fn when fd has one of events (EPOLLIN, EPOLLOUT; EPOLLERR and EPOLLHUP always).  The fd
- * stays the caller's and must outlive the source. */
+/* Call fn when fd has one of events (EPOLLIN, EPOLLOUT; EPOLLERR and EPOLLHUP always).  The caller
+ * keeps the fd, which must outlive the source. */
 int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_fn fn, void *arg,
 		struct loop_source **ret);
 
@@ -42,7 +42,7 @@ int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_fn fn, void *ar
 int loop_add_timer(struct loop *l, int64_t deadline_ns, loop_timer_fn fn, void *arg,
 		   struct loop_source **ret);
 
-/* Change what an fd source waits for (0: only errors), or when a timer fires. */
+/* Change the events of an fd source (0: only errors), or the deadline of a timer. */
 int loop_source_set_events(struct loop_source *s, uint32_t events);
 void loop_source_arm(struct loop_source *s, int64_t deadline_ns);
 
@@ -50,8 +50,8 @@ void loop_source_free(struct loop_source *s);
 DEFINE_AUTO(loop_source, loop_source_free)
 
 /* Wait for the next events and dispatch them.  Returns 0 after callbacks ran, -ETIMEDOUT when
- * the deadline passed first, or -errno.  Called after the deadline it dispatches what is ready and
- * returns -ETIMEDOUT, so that a loop as above ends however busy the sources are. */
+ * the deadline passed first, or -errno.  A call after the deadline dispatches the events that are
+ * ready and returns -ETIMEDOUT, so the loop above ends however busy the sources are. */
 int loop_run_once(struct loop *l, int64_t deadline_ns);
 
 #endif

@@ -5,7 +5,7 @@
 /*
  * Ownership by scope.
  *
- * A variable declared with one of the AUTO words gives its resource back at the end of its scope;
+ * A variable declared with one of the AUTO words releases its resource at the end of its scope.
  * TAKE_PTR and TAKE_FD hand the resource on instead and leave the variable empty.  Destructors
  * accept NULL (or -1), so an empty variable costs nothing.
  */
@@ -23,19 +23,19 @@ static inline void auto_free(void *p)
 static inline void auto_close(const int *fd)
 {
 	if (*fd >= 0)
-		(void)close(*fd); /* what must reach the disk was fsynced before */
+		close(*fd); /* data that must reach the disk was fsynced before */
 }
 
 static inline void auto_closedir(DIR **d)
 {
 	if (*d)
-		(void)closedir(*d);
+		closedir(*d);
 }
 
 static inline void auto_fclose(FILE **f)
 {
 	if (*f)
-		(void)fclose(*f); /* writers check ferror and fclose themselves */
+		fclose(*f); /* writers check ferror and fclose themselves */
 }
 
 #define AUTO_FREE     __attribute__((cleanup(auto_free)))

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Digits from *s on; *s moves behind them, also when their value is out of range. */
+/* Read digits from *s on; *s moves past them, also when their value is out of range. */
 static int take_digits(const char **s, uint64_t *ret)
 {
 	uint64_t value = 0;

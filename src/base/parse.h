@@ -2,8 +2,7 @@
 #ifndef BASE_PARSE_H
 #define BASE_PARSE_H
 
-/* Numbers, sizes and names of hosts as people write them.  Nothing is skipped, rounded or guessed.
- */
+/* Numbers, sizes and host names as people write them.  Nothing is skipped, rounded or guessed. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,8 +29,8 @@ int parse_duration_ms(const char *s, int64_t max_ms, int64_t *ret);
 int parse_age_s(const char *s, int64_t *ret);
 
 /*
- * Can this be a host's name: labels of letters, digits and '-' with a '.' between two, none empty
- * and none with '-' at an end, HOSTNAME_LEN_MAX characters together?
+ * Is this a valid host name?  It has at most HOSTNAME_LEN_MAX characters: labels separated by '.',
+ * each of letters, digits and '-', none empty, none with '-' at an end.
  * Source: RFC 1123, section 2.1; Linux takes 64 characters, a label has 63.
  */
 #define HOSTNAME_LEN_MAX 63u

@@ -19,7 +19,7 @@
 
 extern char **environ;
 
-/* What the child needs, made before fork so that the child only makes system calls. */
+/* The child's data, allocated before fork so that the child only makes system calls. */
 struct child_plan {
 	const struct process_spec *spec;
 	char *path;
@@ -31,13 +31,13 @@ struct child_plan {
 static void reset_signals(void)
 {
 	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and libc's own */
+		signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and libc's own */
 	sigset_t none;
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Put the descriptors at 0, 1, 2, 3, ... : first all out of the way, then each in its place. */
+/* Put the descriptors at 0, 1, 2, 3, ... : first move all out of the way, then each into place. */
 static int place_fds(struct child_plan *plan)
 {
 	const struct process_spec *spec = plan->spec;
@@ -62,7 +62,7 @@ static int place_fds(struct child_plan *plan)
 	}
 	for (int i = 0; i < n; i++) {
 		if (plan->moved[i] < 0)
-			(void)close(i); /* whatever it was; most likely nothing */
+			close(i); /* an inherited descriptor, if any */
 		else if (dup2(plan->moved[i], i) < 0)
 			return -errno;
 	}
@@ -93,7 +93,7 @@ static int become_child(struct child_plan *plan)
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 			return -errno;
 		if (is_orphan(plan))
-			return -ESRCH; /* it died before we asked to be told */
+			return -ESRCH; /* the parent died before the prctl() */
 	}
 	if (spec->flags & PROCESS_DETACH) {
 		if (setsid() < 0)
@@ -103,7 +103,7 @@ static int become_child(struct child_plan *plan)
 			return pid < 0 ? -errno : 0;
 	}
 	if (spec->flags & PROCESS_NO_HUGE_PAGES)
-		(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* fails where there are none */
+		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* fails on a kernel without them */
 	reset_signals();
 	if (spec->cwd_fd != AT_FDCWD && fchdir(spec->cwd_fd) < 0)
 		return -errno;
@@ -112,7 +112,7 @@ static int become_child(struct child_plan *plan)
 		r = spec->before_exec(spec->in_child_arg);
 	if (r < 0)
 		return r;
-	(void)execve(plan->path, spec->argv, spec->env ? spec->env : environ);
+	execve(plan->path, spec->argv, spec->env ? spec->env : environ);
 	return -errno;
 }
 
@@ -196,7 +196,7 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 			(void)!write(plan.report_fd, &code, sizeof(code));
 		_exit(code < 0 ? 127 : 0);
 	}
-	(void)close(TAKE_FD(report_write));
+	close(TAKE_FD(report_write));
 
 	struct process p = { .pid = pid, .pidfd = (int)syscall(SYS_pidfd_open, pid, 0) };
 	r = p.pidfd < 0 ? -errno : read_report(report_read);
@@ -205,7 +205,7 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 		return r;
 	}
 	if (spec->flags & PROCESS_DETACH)
-		process_kill(&p); /* the one in between: it has ended already */
+		process_kill(&p); /* the process in between, which has ended already */
 	*ret = p;
 	return 0;
 }
@@ -251,7 +251,7 @@ int process_wait(struct process *p, int64_t deadline_ns, int *ret_status)
 		if (errno != EINTR)
 			return -errno;
 	}
-	(void)close(p->pidfd);
+	close(p->pidfd);
 	*p = (struct process){ 0 };
 	if (ret_status)
 		*ret_status = status;
@@ -262,10 +262,10 @@ void process_kill(struct process *p)
 {
 	if (p->pid <= 0)
 		return;
-	(void)kill(p->pid, SIGKILL); /* it is ours and not reaped, so the pid is its own */
+	kill(p->pid, SIGKILL); /* our child, not reaped: nobody else can have its pid */
 	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (p->pidfd >= 0)
-		(void)close(p->pidfd);
+		close(p->pidfd);
 	*p = (struct process){ 0 };
 }

@@ -3,8 +3,8 @@
 #define BASE_PROCESS_H
 
 /*
- * Child processes: argument vectors only, exactly the descriptors that were named, a pidfd for
- * every child, and no child that outlives the reason it was started.
+ * Child processes.  They get an argument vector, exactly the named descriptors and a pidfd.  No
+ * child outlives the reason it was started for.
  */
 
 #include <stddef.h>
@@ -20,7 +20,7 @@ struct process {
 
 enum process_flags {
 	PROCESS_DIE_WITH_PARENT = 1u << 0, /* SIGKILL when the starting thread ends (prctl(2)) */
-	PROCESS_DETACH = 1u << 1, /* a session of its own, and no child of ours: nothing to reap */
+	PROCESS_DETACH = 1u << 1, /* a session of its own; not our child, so nothing to reap */
 	PROCESS_NO_HUGE_PAGES = 1u << 2, /* no transparent huge pages, madvised ones included */
 };
 
@@ -29,11 +29,11 @@ struct process_spec {
 	char *const *env;  /* NULL: the caller's environment */
 	int cwd_fd;	   /* AT_FDCWD: stay */
 	int stdin_fd, stdout_fd, stderr_fd; /* -1: /dev/null */
-	const int *fds; /* further descriptors; the child gets them as 3, 4, ...; -1: none there */
+	const int *fds; /* further descriptors, which become 3, 4, ...; -1: leave a gap */
 	size_t n_fds;
 	unsigned flags;
-	/* Called in the child before anything of it is changed: makes only system calls, returns 0
-	 * or the -errno that process_spawn() then fails with.  NULL: nothing to do. */
+	/* Called in the child before anything else.  Makes only system calls.  Returns 0 or the
+	 * -errno that process_spawn() then fails with.  NULL: nothing to do. */
 	int (*in_child)(void *arg);
 	/* The same, called last: signals and descriptors are in place, so it can give up the right
 	 * to put them there.  It keeps the descriptor that is close-on-exec and above the named
@@ -43,16 +43,15 @@ struct process_spec {
 };
 
 /*
- * Start a child.  Returns 0 once the program has been executed, or -errno of what failed in the
- * child (-ENOENT: no such program).  *ret is empty with PROCESS_DETACH.  Signal mask and
- * dispositions are reset to the defaults.
- * The descriptors stay the caller's.
+ * Start a child.  Returns 0 once execve(2) has succeeded, or the -errno of the call that failed in
+ * the child (-ENOENT: no such program).  *ret is empty with PROCESS_DETACH.  The child has the
+ * default signal mask and dispositions.  The caller keeps its descriptors.
  */
 int process_spawn(const struct process_spec *spec, struct process *ret);
 
 /*
- * Fork a child that only makes system calls and ends by _exit(2); it dies with the calling thread.
- * Returns 0, in the child with ret->pid 0; or -errno.
+ * Fork a child that only makes system calls and ends by _exit(2).  It dies with the calling thread.
+ * Returns 0 in both processes, with ret->pid 0 in the child; or -errno.
  */
 int process_fork(struct process *ret);
 

@@ -3,11 +3,11 @@
 #define BASE_PROGRAM_H
 
 /*
- * Find one of mvm's own helper programs ("mvm-supervisor", "mvm-agent"): in the folder that
- * MVM_LIBEXEC_DIR names, else beside the running program, else in ../libexec/mvm from there, else
- * where this build was configured to install them.
+ * Find one of mvm's own helper programs ("mvm-supervisor", "mvm-agent").  With MVM_LIBEXEC_DIR set,
+ * only in that folder.  Otherwise beside the running program, then in ../libexec/mvm from there,
+ * then in this build's configured folder.
  *
- *   ret  absolute path, the caller's
+ *   ret  absolute path; free(3) it
  *
  * Returns 0 or -ENOENT.
  */

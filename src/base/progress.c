@@ -20,7 +20,7 @@ static void send(struct progress_step *s, enum mvm_progress_kind kind, const cha
 		.elapsed_ns = clock_now_ns() - s->started_ns,
 	};
 	if (s->to->fn)
-		(void)s->to->fn(s->to->arg, &event); /* progress_check() tells what it wants */
+		s->to->fn(s->to->arg, &event); /* progress_check() looks at its answer */
 }
 
 void progress_begin(struct progress_step *s, const struct mvm_progress *to, const char *fmt, ...)
@@ -33,7 +33,7 @@ void progress_begin(struct progress_step *s, const struct mvm_progress *to, cons
 
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(s->text, sizeof(s->text), fmt, ap); /* a cut name is still one */
+	vsnprintf(s->text, sizeof(s->text), fmt, ap); /* a cut name is still one */
 	va_end(ap);
 	send(s, MVM_PROGRESS_BEGIN, NULL);
 }
@@ -61,7 +61,7 @@ void progress_end(struct progress_step *s, const char *fmt, ...)
 	if (fmt) {
 		va_list ap;
 		va_start(ap, fmt);
-		(void)vsnprintf(detail, sizeof(detail), fmt, ap);
+		vsnprintf(detail, sizeof(detail), fmt, ap);
 		va_end(ap);
 	}
 	send(s, MVM_PROGRESS_END, detail[0] ? detail : NULL);
@@ -83,10 +83,9 @@ void progress_note(const struct mvm_progress *to, const char *fmt, ...)
 		return;
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	(void)to->fn(to->arg,
-		     &(struct mvm_progress_event){ .kind = MVM_PROGRESS_NOTE, .text = text });
+	to->fn(to->arg, &(struct mvm_progress_event){ .kind = MVM_PROGRESS_NOTE, .text = text });
 }
 
 /* ---- stopping ---- */

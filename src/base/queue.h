@@ -3,18 +3,18 @@
 #define BASE_QUEUE_H
 
 /*
- * Bytes on their way: added at the end, taken from the front.
+ * A queue of bytes: added at the end, taken from the front.
  *
- * Moving what is left to the front costs as much as it is long, so it is not done each time that
- * some are taken, but when at least as much has been taken as is left: each byte is moved once.
- * Zero is a valid empty value.
+ * Taking bytes does not move the rest to the front each time, since that costs as much as the rest
+ * is long.  It moves the rest only when at least as many bytes were taken, so on average a byte
+ * moves at most once.  Zero is a valid empty value.
  */
 
 #include "base/str.h"
 
 struct queue {
 	struct strbuf buf; /* .failed: memory ran out */
-	size_t taken;	   /* bytes at its front that are gone */
+	size_t taken;	   /* bytes at the front that were taken */
 };
 
 static inline size_t queue_len(const struct queue *q)

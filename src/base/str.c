@@ -81,7 +81,7 @@ static void strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap)
 	if (n < 0)
 		b->failed = true;
 	else if (reserve(b, (size_t)n)) {
-		(void)vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+		vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
 		b->len += (size_t)n;
 	}
 	va_end(again);
@@ -314,8 +314,8 @@ void str_bytes(uint64_t bytes, char *ret, size_t ret_size)
 		unit++;
 	}
 	if (rest && whole < 100)
-		(void)snprintf(ret, ret_size, "%" PRIu64 ".%" PRIu64 " %s", whole, rest * 10 / 1024,
-			       units[unit]);
+		snprintf(ret, ret_size, "%" PRIu64 ".%" PRIu64 " %s", whole, rest * 10 / 1024,
+			 units[unit]);
 	else
-		(void)snprintf(ret, ret_size, "%" PRIu64 " %s", whole, units[unit]);
+		snprintf(ret, ret_size, "%" PRIu64 " %s", whole, units[unit]);
 }

@@ -6,7 +6,7 @@
  * Growable text and string lists.
  *
  * Both remember that memory ran out ("failed") and ignore later additions, so a caller adds as
- * much as it likes and checks once: with strbuf_take(), or with the `failed` field.
+ * much as it likes and checks once: strbuf_take(), or the `failed` field.
  * Zero is a valid empty value.
  */
 
@@ -27,14 +27,14 @@ void strbuf_add(struct strbuf *b, const void *data, size_t len);
 void strbuf_adds(struct strbuf *b, const char *s);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* A path as a URL has it: letters, digits, "-._~/" as they are, all else as %XX.  keep_escapes: '%'
- * stays, since the text may have such already. */
+/* Add a path in a URL's form: letters, digits and "-._~/" as they are, all else as %XX.
+ * keep_escapes: '%' stays, for text that is escaped already. */
 void strbuf_add_url_path(struct strbuf *b, const char *path, size_t len, bool keep_escapes);
 
-/* Room for len more bytes at the end, to be filled there and counted with strbuf_added(); NULL when
- * memory ran out. */
+/* Room for len more bytes at the end.  The caller fills it and counts the bytes with
+ * strbuf_added().  NULL when memory ran out. */
 char *strbuf_room(struct strbuf *b, size_t len);
-void strbuf_added(struct strbuf *b, size_t len); /* no more than there was asked room for */
+void strbuf_added(struct strbuf *b, size_t len); /* at most the len of strbuf_room() */
 
 /* Drop the first n bytes (n <= len). */
 void strbuf_consume(struct strbuf *b, size_t n);
@@ -74,11 +74,10 @@ bool str_starts(const char *s, const char *prefix);
 /* NULL-safe copy: NULL in, NULL out.  *failed is set when memory ran out. */
 char *str_dup(const char *s, bool *failed);
 
-/* The candidate nearest to word by edit distance, or NULL when none is near enough to be meant. */
+/* The candidate nearest to word by edit distance, or NULL when none is near. */
 const char *str_nearest(const char *word, const char *const *candidates, size_t n);
 
-/* Bytes of the UTF-8 character at s; 0 at the end, and where there is none (Unicode 15, table 3-7).
- */
+/* Bytes of the UTF-8 character at s; 0 at the end and for invalid bytes (Unicode 15, table 3-7). */
 size_t str_utf8_len(const char *s);
 
 /* Are all of len bytes zero? */

@@ -8,8 +8,9 @@ unsigned visible_code(const char *s, size_t len)
 	const unsigned char *u = (const unsigned char *)s;
 	if (len == 1)
 		return u[0];
-	return len == 2 ? (u[0] & 0x1fu) << 6 | (u[1] & 0x3fu)
-			: (u[0] & 0x0fu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu);
+	if (len == 2)
+		return (u[0] & 0x1fu) << 6 | (u[1] & 0x3fu);
+	return (u[0] & 0x0fu) << 12 | (u[1] & 0x3fu) << 6 | (u[2] & 0x3fu);
 }
 
 /* C1, line and paragraph separators, and the controls of UAX #9, "Directional Formatting
@@ -31,17 +32,26 @@ size_t visible_bad_len(const char *s)
 	return (len == 2 || len == 3) && is_bad(visible_code(s, len)) ? len : 0;
 }
 
+/* Length of the UTF-8 character that begins with this byte. */
+static size_t character_len(unsigned char first)
+{
+	if (first >= 0xf0)
+		return 4;
+	if (first >= 0xe0)
+		return 3;
+	return first >= 0xc2 ? 2 : 1;
+}
+
 /* Could these last bytes of a text be the beginning of a character? */
 static bool is_beginning(const char *s, size_t len)
 {
 	unsigned char a = (unsigned char)*s;
-	size_t whole = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : a >= 0xc2 ? 2 : 1;
 
 	for (size_t i = 1; i < len; i++) {
 		if (((unsigned char)s[i] & 0xc0) != 0x80)
 			return false;
 	}
-	return a < 0xf5 && len < whole;
+	return a < 0xf5 && len < character_len(a);
 }
 
 static void add_bad(struct strbuf *out, const char *s, size_t len)
@@ -58,7 +68,7 @@ static void add_bad(struct strbuf *out, const char *s, size_t len)
 
 size_t visible_add(struct strbuf *out, const char *s, size_t len, bool last)
 {
-	size_t at = 0, good = 0; /* from good to at: to be added as it is */
+	size_t at = 0, good = 0; /* bytes from good to at are added unchanged */
 
 	while (at < len) {
 		size_t bad = s[at] == '\n' || s[at] == '\t' ? 0 : visible_bad_len(s + at);

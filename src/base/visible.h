@@ -3,18 +3,18 @@
 #define BASE_VISIBLE_H
 
 /*
- * Text that came from outside, made safe to show on a terminal.
+ * Makes text from outside safe to show on a terminal.
  *
- * A terminal obeys control characters: C0, DEL and C1 (the last as U+0080 to U+009F, and as single
- * bytes, which are no UTF-8).  Some characters turn the direction in which text is shown, so that
- * it reads as something else.
+ * A terminal obeys control characters: C0, DEL and C1 (as U+0080 to U+009F, and as single bytes,
+ * which are not UTF-8).  Some characters change the direction of text, so that it reads as
+ * something else.
  */
 
 #include "base/str.h"
 
 /*
- * Bytes of the character at s, which is not the end of the text, if it must not reach a terminal:
- * a control, a turn of direction, or a byte that is no UTF-8.  0 for every other character.
+ * Length of the character at s if it must not reach a terminal: a control, a change of direction,
+ * or a byte that is not UTF-8.  0 for every other character.  s is not the end of the text.
  */
 size_t visible_bad_len(const char *s);
 
@@ -23,14 +23,14 @@ unsigned visible_code(const char *s, size_t len);
 
 /*
  * Add text with its bad characters spelled out: "^[" for ESC, "^?" for DEL, "<9B>" for a byte,
- * "<U+202E>" for a character.  Newlines and tabs stay, and a carriage return goes that stands
- * before a newline.
+ * "<U+202E>" for a character.  Newlines and tabs stay.  A carriage return before a newline is
+ * dropped.
  *
  *   s, len  NUL-terminated, and may hold NULs
- *   last    nothing follows
+ *   last    no text follows
  *
- * Returns how many bytes were used.  Those left, three at most, may be the beginning of a
- * character: pass them again with what follows.
+ * Returns how many bytes were used.  The rest, three bytes at most, may be the beginning of a
+ * character: pass it again in front of the next text.
  */
 size_t visible_add(struct strbuf *out, const char *s, size_t len, bool last);
 

@@ -104,7 +104,7 @@ int json_error_text(const struct json_at *at, const char *key, struct mvm_error 
 	else if (at->up)
 		strbuf_adds(&place, ": ");
 	va_start(ap, fmt);
-	(void)vsnprintf(what, sizeof(what), fmt, ap); /* a cut sentence is still one */
+	vsnprintf(what, sizeof(what), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	return mvm_error_set(err, -EBADMSG, "%s%s", place.failed ? "" : place.data, what);
 }

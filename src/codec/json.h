@@ -5,9 +5,9 @@
 /*
  * JSON, read strictly and written the same way every time.
  *
- * Reading: json_read() checks the text as a whole (size, depth, duplicate keys, NUL bytes), then
- * the getters take members out by name.  A struct json_at says where a value stands, as a chain
- * of stack variables up to the file's name, so that every error names the file and the key path:
+ * Reading: json_read() checks the whole text (size, depth, duplicate keys, NUL bytes).  Then the
+ * getters take members out by name.  A struct json_at is the place of a value: a chain of stack
+ * variables up to the file's name.  So every error names the file and the key path:
  *
  *	template.json: artifact_paths.sizes.rootfs_bytes: expected a whole number from 0 to 255
  *
@@ -18,11 +18,11 @@
  *	r = json_get_object(&root, "sizes", JSON_REQUIRED, &sizes, err);
  *	r = json_get_u64(&sizes, "rootfs_bytes", 0, JSON_U64_MAX, JSON_OPTIONAL, &bytes, err);
  *
- * Getters return 1 when the member is there, 0 when it may be and is missing (the result is then
- * untouched), and -EBADMSG when it is not what it should be.  Everything that is wrong with the
- * content of a JSON text is -EBADMSG: JSON comes from files and peers, never from a person's hand.
+ * Getters return 1 with the member, 0 when an optional member is missing (*ret is then unchanged),
+ * and -EBADMSG when the member is wrong.  Any fault in the content of a JSON text is -EBADMSG,
+ * because JSON comes from files and peers; people do not write it by hand.
  *
- * Source: RFC 8259; duplicate keys are errors, as RFC 7493 (I-JSON) has it.
+ * Source: RFC 8259; duplicate keys are errors, as in RFC 7493 (I-JSON).
  */
 
 #include <jansson.h>
@@ -48,20 +48,20 @@ static inline void auto_json(json_t **j)
  * Parse a document whose root is an object or an array.
  *
  *   text, len  borrowed; at most JSON_MAX_BYTES
- *   name       what errors call it
+ *   name       of the document, for error messages
  *   ret        the document; json_decref() it
  *
  * Errors: -EBADMSG with the line, -EFBIG, -ENOMEM.
  */
 int json_read(const char *text, size_t len, const char *name, json_t **ret, struct mvm_error *err);
 
-/* The same for a document whose root may be any value. */
+/* json_read() for a document whose root may be any value. */
 int json_read_any(const char *text, size_t len, const char *name, json_t **ret,
 		  struct mvm_error *err);
 
 struct json_at {
 	const struct json_at *up; /* NULL for the root */
-	const char *key;	  /* the root's: the file's name; NULL for array items */
+	const char *key;	  /* at the root: the file's name; NULL for array items */
 	size_t index;
 	json_t *value; /* borrowed */
 };
@@ -74,12 +74,12 @@ enum json_presence {
 	JSON_NULLABLE, /* may be missing or null */
 };
 
-/* Describe what is wrong at a place, or at one of its members (key not NULL).  -EBADMSG. */
+/* Describe a fault at a place, or at one of its members (key not NULL).  -EBADMSG. */
 #define json_error(at, key, err, ...) mvm_error_negative(json_error_text(at, key, err, __VA_ARGS__))
 int json_error_text(const struct json_at *at, const char *key, struct mvm_error *err,
 		    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-/* An owned copy replaces *ret, which is freed.  Strings never hold NUL bytes. */
+/* Frees *ret and replaces it with a copy that the caller owns.  Strings never hold NUL bytes. */
 int json_get_string(const struct json_at *at, const char *key, enum json_presence presence,
 		    char **ret, struct mvm_error *err);
 int json_get_u64(const struct json_at *at, const char *key, uint64_t min, uint64_t max,
@@ -91,8 +91,9 @@ int json_get_object(const struct json_at *at, const char *key, enum json_presenc
 int json_get_array(const struct json_at *at, const char *key, enum json_presence presence,
 		   struct json_at *ret, struct mvm_error *err);
 
-/* An array of strings; an object of strings as "key=value" in the order of the text, keys
- * neither empty nor with '='.  What is added to *ret stays the caller's, also after an error. */
+/* An array of strings; an object of strings as "key=value" in the order of the text, with keys that
+ * are not empty and have no '='.  The caller owns the strings added to *ret, also after an error.
+ */
 int json_get_strings(const struct json_at *at, const char *key, enum json_presence presence,
 		     struct strv *ret, struct mvm_error *err);
 int json_get_pairs(const struct json_at *at, const char *key, enum json_presence presence,
@@ -105,15 +106,15 @@ int json_get_time(const struct json_at *at, const char *key, enum json_presence 
 /* The place of an array's item (index < json_array_size(at->value)). */
 void json_item(const struct json_at *at, size_t index, struct json_at *ret);
 
-/* The members of an object whose keys are not among the n known ones, as an object of their own
- * that shares the values; *ret is NULL when there are none.  0 or -ENOMEM. */
+/* An object of the members whose keys are not among the n known ones.  It shares the values.  *ret
+ * is NULL when there are none.  0 or -ENOMEM. */
 int json_unknown(const struct json_at *at, const char *const *known, size_t n, json_t **ret,
 		 struct mvm_error *err);
 
 /*
- * Building.  Every value given to a json_put goes over to the object, also on failure; a NULL
- * value or object counts as having run out of memory, which json_out_text() then reports, so that a
- * caller puts all it has and checks once.
+ * Building.  json_put takes over the value, also on failure.  A NULL value or object counts as out
+ * of memory, which json_out_text() reports at the end.  So a caller puts all members and checks
+ * once.
  *
  *	struct json_out out = { 0 };
  *	json_t *o = json_new(&out);
@@ -123,14 +124,14 @@ int json_unknown(const struct json_at *at, const char *const *known, size_t n, j
  */
 struct json_out {
 	bool failed;
-	char not_utf8[64]; /* the key of such a string */
+	char not_utf8[64]; /* key of a string that is not UTF-8; "": none */
 };
 
 json_t *json_new(struct json_out *out); /* an empty object */
 void json_put(struct json_out *out, json_t *object, const char *key, json_t *value);
 void json_put_string(struct json_out *out, json_t *object, const char *key, const char *s);
-/* The same for a text of which nobody knows where it comes from, a guest say: bytes that are no
- * UTF-8 become '?', while json_put_string() fails. */
+/* Put untrusted text, such as a guest's: bytes that are not UTF-8 become '?'.  json_put_string()
+ * fails on them. */
 void json_put_text(struct json_out *out, json_t *object, const char *key, const char *s);
 void json_put_u64(struct json_out *out, json_t *object, const char *key, uint64_t n);
 void json_put_time(struct json_out *out, json_t *object, const char *key, int64_t unix_seconds);
@@ -142,11 +143,11 @@ void json_put_others(struct json_out *out, json_t *object, json_t *others); /* o
 
 enum json_text_form {
 	JSON_TEXT_PRETTY, /* two spaces, order of insertion, newline at the end: files */
-	JSON_TEXT_SORTED, /* compact, keys in byte order, no newline: what is hashed */
+	JSON_TEXT_SORTED, /* compact, keys in byte order, no newline: for hashing */
 };
 
-/* The text of value, which is taken over and dropped in every case.  0, -EINVAL (a string is not
- * UTF-8; its key is named) or -ENOMEM. */
+/* The text of value.  This takes over and frees value in every case.  Returns 0, -EINVAL naming the
+ * key of a string that is not UTF-8, or -ENOMEM. */
 int json_out_text(const struct json_out *out, json_t *value, enum json_text_form form, char **ret,
 		  struct mvm_error *err);
 

@@ -16,7 +16,7 @@ json_t *json_new(struct json_out *out)
 
 void json_put(struct json_out *out, json_t *object, const char *key, json_t *value)
 {
-	/* drops the value also when it fails, and takes NULLs for failures */
+	/* drops the value also when it fails, and fails on NULL */
 	if (json_object_set_new(object, key, value) < 0)
 		out->failed = true;
 }
@@ -29,12 +29,12 @@ static bool is_utf8(const char *s)
 	return len > 0;
 }
 
-/* A string that belongs to a key. */
+/* Make a string; note its key when it is not UTF-8. */
 static json_t *new_string(struct json_out *out, const char *key, const char *s)
 {
 	json_t *string = json_string(s);
 	if (!string && s && !is_utf8(s))
-		(void)snprintf(out->not_utf8, sizeof(out->not_utf8), "%s", key);
+		snprintf(out->not_utf8, sizeof(out->not_utf8), "%s", key);
 	return string;
 }
 
@@ -89,7 +89,7 @@ void json_put_pairs(struct json_out *out, json_t *object, const char *key, char 
 			continue;
 		}
 		if (!is_utf8(v[i]))
-			(void)snprintf(out->not_utf8, sizeof(out->not_utf8), "%s", key);
+			snprintf(out->not_utf8, sizeof(out->not_utf8), "%s", key);
 		json_put(out, pairs, name, json_string(equals + 1));
 	}
 	json_put(out, object, key, pairs);

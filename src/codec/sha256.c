@@ -53,9 +53,9 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 	struct sha256 h;
 
 	if (step)
-		(void)fstat(fd, &st); /* for the bar: how much is left */
+		fstat(fd, &st); /* for the progress bar's total */
 
-	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
+	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
 	sha256_init(&h);
 	for (;;) {
 		ssize_t n = pread(fd, chunk, sizeof(chunk), (off_t)at);

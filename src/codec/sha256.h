@@ -20,7 +20,7 @@
 
 struct progress_step;
 
-/* The library's state; its header stays out of ours, since it defines these names as macros. */
+/* Nettle's state.  Its header is not included here, because it defines these names as macros. */
 struct sha256 {
 	uint64_t state[16];
 };
@@ -28,7 +28,7 @@ struct sha256 {
 void sha256_init(struct sha256 *h);
 void sha256_add(struct sha256 *h, const void *data, size_t len);
 
-/* Give the digest; h is as after sha256_init again. */
+/* Give the digest, and reset h as sha256_init() does. */
 void sha256_end(struct sha256 *h, struct mvm_digest *ret);
 
 void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
@@ -37,9 +37,9 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
  * Digest a whole file.
  *
  *   fd         read with pread(2) from the start to the end; its offset does not move
- *   step       is told how far that is; may be NULL
+ *   step       gets the progress; may be NULL
  *   ret        the digest
- *   ret_bytes  how many bytes it covers; may be NULL
+ *   ret_bytes  size of the file as read; may be NULL
  *
  * Returns 0 or the -errno of the read.  One pass, 64 KiB of memory.
  */

@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 
-/* Where the scanner is in the text.  It follows strings and comments only as far as needed to
- * tell punctuation from content; on text that is no TOML it may be wrong from the first error on,
- * which is where the parser stops. */
+/* The scanner's place in the text.  It follows strings and comments only as far as needed to tell
+ * punctuation from content.  On text that is not TOML it may be wrong after the first error; the
+ * parser stops there. */
 struct scan {
 	const char *at, *end;
 	unsigned line;
@@ -25,7 +25,7 @@ static void skip_comment(struct scan *s)
 		s->at++;
 }
 
-/* From the opening quote to behind the closing one. */
+/* Move from the opening quote to just after the closing quote. */
 static void skip_string(struct scan *s)
 {
 	const char quote = *s->at;

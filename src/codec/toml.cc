@@ -66,8 +66,8 @@ void set_text(toml_value &to, toml_type type, std::string_view s)
 std::string date_text(const toml::date &d)
 {
 	char text[32];
-	(void)snprintf(text, sizeof(text), "%04u-%02u-%02u", unsigned(d.year), unsigned(d.month),
-		       unsigned(d.day));
+	snprintf(text, sizeof(text), "%04u-%02u-%02u", unsigned(d.year), unsigned(d.month),
+		 unsigned(d.day));
 	return text;
 }
 
@@ -90,8 +90,8 @@ std::string offset_text(const toml::time_offset &o)
 	unsigned minutes = unsigned(std::abs(int(o.minutes)));
 	if (!minutes)
 		return "Z";
-	(void)snprintf(text, sizeof(text), "%c%02u:%02u", o.minutes < 0 ? '-' : '+', minutes / 60,
-		       minutes % 60);
+	snprintf(text, sizeof(text), "%c%02u:%02u", o.minutes < 0 ? '-' : '+', minutes / 60,
+		 minutes % 60);
 	return text;
 }
 

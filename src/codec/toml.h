@@ -5,9 +5,9 @@
 /*
  * TOML 1.0 text as a plain tree.
  *
- * The parsing is toml++'s; toml.cc alone speaks C++ and lets no exception out.  Size, nesting and
- * number of values are limited before the parser sees the text, so that neither it nor the
- * recursion over its tree can be driven out of stack or memory by what somebody wrote.
+ * toml++ does the parsing.  Only toml.cc is C++, and it lets no exception out.  Size, nesting and
+ * number of values are limited before the parser sees the text, so no text can exhaust stack or
+ * memory in the parser or in the recursion over its tree.
  *
  * Errors read "<name>:<line>: <what>".  Source of the language: https://toml.io/en/v1.0.0
  */
@@ -42,8 +42,8 @@ enum toml_type {
 	TOML_LOCAL_TIME,
 };
 
-/* A value, and what it holds according to its type.  Keys and strings may contain NUL bytes, so
- * they carry their length; they are NUL-terminated as well. */
+/* A value; its type decides which members are set.  Keys and strings may contain NUL bytes, so they
+ * carry their length; they are NUL-terminated as well. */
 struct toml_value {
 	enum toml_type type;
 	bool boolean;
@@ -62,7 +62,7 @@ struct toml_value {
  * Parse a document.
  *
  *   text, len  the document; borrowed
- *   name       what errors call it, usually the file's name
+ *   name       of the document, for error messages; usually the file's name
  *   ret        the root table; free with toml_value_free()
  *
  * Errors: -EINVAL with the line, -EFBIG over one of the limits above, -ENOMEM.
@@ -82,7 +82,7 @@ const char *toml_type_name(enum toml_type type);
 /*
  * Check the limits that need no parsing.  Called by toml_parse.
  *
- * Returns 0, or -EFBIG with ret_line and ret_limit (static text) saying where and which.
+ * Returns 0, or -EFBIG with the line and the exceeded limit (static text).
  */
 int toml_check_limits(const char *text, size_t len, unsigned *ret_line, const char **ret_limit);
 
