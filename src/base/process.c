@@ -72,8 +72,8 @@ static int place_fds(struct child_plan *plan)
 	return 0;
 }
 
-/* The parent of a PID namespace's first process has no number there.  But it alone reads reports.
- */
+/* Has the parent died?  In a PID namespace of its own the child cannot see the parent's pid.  But
+ * only the parent reads reports. */
 static bool is_orphan(const struct child_plan *plan)
 {
 	struct pollfd pfd = { .fd = plan->report_fd };
@@ -190,7 +190,7 @@ int process_spawn(const struct process_spec *spec, struct process *ret)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
-		(void)close(report_read); /* or nobody could tell that the parent has gone */
+		close(report_read); /* an open copy would hide the end of the parent */
 		int code = become_child(&plan);
 		if (code < 0)
 			(void)!write(plan.report_fd, &code, sizeof(code));
