@@ -57,10 +57,7 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 		return toml_key_error(t, "health", err, "has more than one of exec, http and tcp");
 	ret->set = true;
 	ret->tcp = (uint16_t)port;
-	ret->kind = exec   ? MVM_HEALTH_EXEC
-		    : http ? MVM_HEALTH_HTTP
-		    : tcp  ? MVM_HEALTH_TCP
-			   : MVM_HEALTH_AGENT;
+	ret->kind = health_kind(exec > 0, http > 0, tcp > 0);
 	if ((r = config_get_u32(&table, CONFIG_HEALTH, "interval_ms", &ret->interval_ms, err)) <
 		    0 ||
 	    (r = config_get_u32(&table, CONFIG_HEALTH, "timeout_s", &ret->timeout_s, err)) < 0 ||
@@ -118,7 +115,7 @@ static int read_on_restore(const struct toml_table *t, struct mvm_run *run, stru
 	return toml_get_strings(t, "on_restore", &run->on_restore, err);
 }
 
-/* The settings that a config has for all its variants and each variant for itself. */
+/* The settings that a config may have for all its variants, and a variant for itself. */
 static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
 	const char *key;
@@ -152,7 +149,7 @@ static int read_data_disk(const struct toml_table *t, uint32_t *ret, struct mvm_
 	return r;
 }
 
-/* A name of the given kind; an empty one counts as not given. */
+/* Read a name of a kind; an empty name counts as missing. */
 static int read_name(const struct toml_table *t, const char *key, enum name_kind kind, char **ret,
 		     struct mvm_error *err)
 {
@@ -205,7 +202,7 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	int r;
 
 	v->mem_mib = MVM_DEFAULT_MEM_MIB;
-	/* first: a key that is said to be missing may be there by another name */
+	/* first: an unknown key may be the misspelt form of a missing one */
 	if ((r = config_check_keys(t, CONFIG_VARIANT, err)) < 0 ||
 	    (r = read_name(t, "name", NAME_TEMPLATE, &v->name, err)) < 0 ||
 	    (r = toml_need(t, "role", err)) < 0 ||
@@ -256,7 +253,7 @@ static int read_variants(const struct toml_table *root, struct mvm_template_conf
 
 	for (size_t i = 0; i < list->n_children; i++) {
 		struct toml_table t = { .source = root->source, .value = &list->children[i] };
-		(void)snprintf(t.path, sizeof(t.path), "variants[%zu].", i);
+		snprintf(t.path, sizeof(t.path), "variants[%zu].", i);
 		if (t.value->type != TOML_TABLE)
 			return toml_key_error(root, "variants", err,
 					      "item %zu: expected a table, not %s", i,
@@ -283,9 +280,9 @@ static int read_flake_ref(const struct toml_table *t, const char *base_dir, char
 	if (r < 0)
 		return r;
 	r = flake_ref_absolute(ref, base_dir, ret, &why);
-	return r == -EINVAL ? toml_key_error(t, "flake_ref", err, "%s", why.text)
-	       : r < 0	    ? mvm_error_oom(err)
-			    : 0;
+	if (r == -EINVAL)
+		return toml_key_error(t, "flake_ref", err, "%s", why.text);
+	return r < 0 ? mvm_error_oom(err) : 0;
 }
 
 static int read_config(const struct toml_table *t, const char *base_dir,
@@ -329,7 +326,7 @@ int config_parse(const char *text, size_t len, const char *name, const char *bas
 		.strict = flags & MVM_TEMPLATE_CONFIG_STRICT,
 	};
 	struct toml_table table = { .source = &source, .value = root };
-	root->line = 0; /* what is missing in the root table is missing nowhere in particular */
+	root->line = 0; /* a key missing in the root table is missing at no line */
 	r = read_config(&table, base_dir, &config, err);
 	if (ret_warnings && strings_take(&source.warnings, ret_warnings) < 0 && r >= 0)
 		r = mvm_error_oom(err);
@@ -342,7 +339,7 @@ int config_parse(const char *text, size_t len, const char *name, const char *bas
 	return 0;
 }
 
-/* The folder a file lies in, absolute and without links. */
+/* The folder of a file, absolute and without links. */
 static char *folder_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');

@@ -3,8 +3,8 @@
 #define MODEL_CONFIG_KEYS_H
 
 /*
- * Every key of template.toml: one table, by which it is parsed (which keys there are where, and
- * the range of each number) and from which doc/template-toml.md and template.toml(5) are made.
+ * Every key of template.toml, in one table.  The parser takes from it which keys are valid where
+ * and the range of each number.  doc/template-toml.md and template.toml(5) are generated from it.
  */
 
 #include <stddef.h>
@@ -23,8 +23,8 @@ struct config_key {
 	const char *name;
 	unsigned scopes;
 	const char *type;
-	uint32_t min, max;	/* of a number; max 0: it is none */
-	const char *limits;	/* of other types, or to build; NULL: none to speak of */
+	uint32_t min, max;	/* of a number; max 0: no number */
+	const char *limits;	/* of other types, or to build; NULL: none worth stating */
 	const char *by_default; /* as TOML or in words; "required" */
 	const char *help;	/* one sentence or more, capital letter and full stop */
 	const char *example;	/* a line of TOML that sets it in its table */
@@ -33,13 +33,13 @@ struct config_key {
 #define CONFIG_KEYS_N 26
 extern const struct config_key config_keys[CONFIG_KEYS_N];
 
-/* The key of that name in a scope; there must be one. */
+/* The key of this name in a scope; it must exist. */
 const struct config_key *config_find_key(enum config_scope scope, const char *name);
 
-/* Warn of, or when strict refuse, keys that have no place in this scope. */
+/* Warn of keys that are not valid in this scope, or refuse them when strict. */
 int config_check_keys(const struct toml_table *t, enum config_scope scope, struct mvm_error *err);
 
-/* A number in the range that the table has for the key.  As toml_get_u32(). */
+/* toml_get_u32() with the range that the table has for the key. */
 int config_get_u32(const struct toml_table *t, enum config_scope scope, const char *key,
 		   uint32_t *ret, struct mvm_error *err);
 

@@ -3,10 +3,10 @@
 #define MODEL_FIELDS_H
 
 /*
- * Documents by the table of their fields: a type states each member once, in the order of the
- * file, and is read, written and freed by that.  A member's key is its name in the struct, or the
- * one that FIELD_KEY() gives it.  Keys that the table lacks are kept in `other` and written again,
- * or dropped where FIELDS_CLOSED() has no `other`.
+ * JSON documents from a table of fields.  A type lists each member once, in the order of the file;
+ * this module reads, writes and frees the struct by that table.  A member's key is its name in the
+ * struct, or the name in FIELD_KEY().  Keys that the table lacks are kept in `other` and written
+ * again; FIELDS_CLOSED() has no `other` and drops them.
  *
  *	static const struct field fields[] = {
  *		FIELD_SCHEMA_VERSION(mvm_template_spec, schema_version),
@@ -14,7 +14,7 @@
  *	};
  *	static const struct fields spec_fields = FIELDS(mvm_template_spec, fields);
  *
- * A member of another C type than the field's does not compile.
+ * A member whose C type is not the field's does not compile.
  */
 
 #include "model/template.h"
@@ -25,7 +25,7 @@
 #include "model/name.h"
 
 enum field_type {
-	FIELD_IS_SCHEMA_VERSION, /* see read_schema_version(); what is written has ours */
+	FIELD_IS_SCHEMA_VERSION, /* see read_schema_version(); written with our version */
 	FIELD_IS_STRING,
 	FIELD_IS_TEXT,	/* a string that may quote a guest, see json_put_text() */
 	FIELD_IS_CHARS, /* a string within the struct */
@@ -40,25 +40,26 @@ enum field_type {
 	FIELD_IS_OBJECT,
 	FIELD_IS_LIST, /* of objects, an array within the struct */
 	FIELD_IS_RUN,
-	FIELD_IS_OWN, /* as its field_ops have it */
+	FIELD_IS_OWN, /* read and written by its field_ops */
 };
 
 enum field_presence {
 	FIELD_REQUIRED,
-	FIELD_KEPT,	/* may be missing or null; always written, an absent one as null */
+	FIELD_KEPT,	/* may be missing or null; always written, if absent as null */
 	FIELD_SPARSE,	/* may be missing or null; not written while it is empty */
-	FIELD_ONLY_PUT, /* written for others, unless it is absent; not read */
+	FIELD_ONLY_PUT, /* written for other programs, unless it is absent; not read */
 };
 
 struct fields {
 	const struct field *v;
 	size_t n;
 	size_t size;  /* of the struct */
-	size_t other; /* where its json_t is; or FIELDS_NO_OTHER */
+	size_t other; /* offset of the json_t for unknown keys; or FIELDS_NO_OTHER */
 };
 #define FIELDS_NO_OTHER SIZE_MAX
 
-/* Read and write a member that only one struct has; both get the whole struct.  It owns nothing. */
+/* Read and write a kind of member that only one struct has.  Both functions get the whole struct.
+ * The member owns nothing. */
 struct field_ops {
 	int (*read)(const struct json_at *at, const char *key, void *value, struct mvm_error *err);
 	void (*put)(struct json_out *out, json_t *o, const char *key, const void *value);
@@ -70,13 +71,13 @@ struct field {
 	enum field_presence presence;
 	size_t offset;
 	size_t size;		     /* of the member; FIELD_IS_LIST: of an item */
-	uint64_t min, max;	     /* FIELD_IS_NUMBER; FIELD_IS_LIST: max is of its items */
-	const char *const *names;    /* FIELD_IS_ENUM: max of them */
+	uint64_t min, max;	     /* FIELD_IS_NUMBER; FIELD_IS_LIST: at most max items */
+	const char *const *names;    /* FIELD_IS_ENUM: max names */
 	enum name_kind name;	     /* FIELD_IS_NAME */
 	const struct fields *object; /* FIELD_IS_OBJECT, FIELD_IS_LIST: of a struct in this one */
 	const struct field_ops *ops; /* FIELD_IS_OWN */
 	size_t count;		     /* FIELD_IS_LIST: the size_t that counts its items */
-	size_t has; /* the bool that says whether the member is there; 0: it always is */
+	size_t has; /* offset of the bool that tells whether the member is present; 0: always */
 };
 
 #define FIELD_OFFSET(T, m, C)                                                                      \
@@ -91,7 +92,7 @@ struct field {
 		(table), MVM_ARRAY_SIZE(table), sizeof(struct T), FIELDS_NO_OTHER                  \
 	}
 
-/* The members of an initializer; what a type of field needs beyond them follows. */
+/* The common members of an initializer; the type's further members follow them. */
 #define FIELD_KEY(k, T, m, what, C, when)                                                          \
 	.key = (k), .type = (what), .presence = (when), .offset = FIELD_OFFSET(T, m, C),           \
 	.size = sizeof(C)
@@ -176,14 +177,14 @@ struct field {
 int fields_read(const struct fields *fields, const struct json_at *at, void *ret,
 		struct mvm_error *err);
 
-/* An object whose failures out remembers. */
+/* Make the object of a struct; out remembers failures. */
 json_t *fields_json(const struct fields *fields, struct json_out *out, const void *value);
 
-/* Free what the struct has and empty it. */
+/* Free the struct's contents and empty it. */
 void fields_done(const struct fields *fields, void *value);
 
-/* A document from its text, and the text of one.  ret is set only on success; what it had is not
- * freed.  Errors: as fields_read() and json_read(). */
+/* Read a struct from a document's text, and write its text.  ret is set only on success; its old
+ * contents are not freed.  Errors: as fields_read() and json_read(). */
 int fields_parse(const struct fields *fields, const char *text, size_t len, const char *name,
 		 void *ret, struct mvm_error *err);
 int fields_format(const struct fields *fields, const void *value, char **ret,

@@ -9,8 +9,8 @@
 
 #define REF_MAX 4096
 
-/* The schemes whose reference goes on with a path; with what a URL begins in which it is absolute
- * (NULL: it is no URL); and what may follow the path. */
+/* Schemes that a path follows.  url: prefix of the absolute URL (NULL: not a URL).  follows:
+ * characters that end the path. */
 static const struct scheme {
 	const char *name, *url, *follows;
 } schemes[] = {
@@ -23,7 +23,7 @@ static const struct scheme {
 	{ "git+file:", "git+file://", "?#" },
 };
 
-/* Whether a scheme is followed by no path: it would mean the whole working folder. */
+/* Is the path after the scheme empty?  It would mean the whole working folder. */
 static bool has_empty_path(const char *ref)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(schemes); i++) {
@@ -34,9 +34,8 @@ static bool has_empty_path(const char *ref)
 	return false;
 }
 
-/* The path in a reference, or NULL when it has none that could be relative.  A bare word is the
- * name of a flake in Nix's registry, so a plain path starts with a dot; as a URL it has no scheme.
- */
+/* The path in a reference, or NULL when no path could be relative.  A bare word names a flake in
+ * Nix's registry, so a plain path starts with a dot.  As a URL a plain path has no scheme. */
 static const char *path_part(const char *ref, const char **ret_url)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(schemes); i++) {
@@ -92,9 +91,8 @@ int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct
 
 	const char *url;
 	const char *path = path_part(ref, &url);
-	AUTO_FREE char *absolute = !path || path[0] == '/'
-					   ? strdup(ref)
-					   : make_absolute(ref, path, url, base_dir);
+	bool relative = path && path[0] != '/';
+	AUTO_FREE char *absolute = relative ? make_absolute(ref, path, url, base_dir) : strdup(ref);
 	if (!absolute)
 		return mvm_error_oom(err);
 	*ret = TAKE_PTR(absolute);

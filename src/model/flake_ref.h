@@ -2,20 +2,20 @@
 #ifndef MODEL_FLAKE_REF_H
 #define MODEL_FLAKE_REF_H
 
-/* Where an image comes from: a Nix flake reference, or one of our schemes before a path. */
+/* The source of an image: a Nix flake reference, or a path after one of our schemes. */
 
 #include "base/error.h"
 
 /*
- * Make a reference with a relative path absolute; all others stay as they are.
+ * Make a reference with a relative path absolute.  All others stay as they are.
  *
  *   ref       "dir:web", "tar:../x.tar", "oci:img:tag", "path:./flake?dir=a#b", ".#attr",
  *             "git+file:.?submodules=1", ...
- *   base_dir  absolute path that relative ones count from; in a flake's reference, which is a URL,
- *             it is written as one ("/srv/a%20b")
- *   ret       owned
+ *   base_dir  absolute path that relative ones count from; a flake's reference is a URL, so the
+ *             path is escaped there ("/srv/a%20b")
+ *   ret       free(3) it
  *
- * Only text is changed: ".." stays, since what it leads to depends on links.
+ * This only changes text: ".." stays, because its target depends on links.
  * Errors: -EINVAL when ref or its path is empty, ref is too long, or has control characters;
  * -ENOMEM.
  */

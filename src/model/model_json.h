@@ -5,8 +5,8 @@
 /*
  * The model's objects as JSON values, for files and for output that contains them.
  *
- * <what>_read takes the object at a place; ret must be empty and may be half-filled on failure.
- * <what>_json gives an object whose failures out remembers.
+ * <what>_read reads the object at a place; ret must be empty and may be half-filled on failure.
+ * <what>_json makes an object; out remembers failures.
  */
 
 #include "model/template.h"

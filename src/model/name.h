@@ -3,8 +3,8 @@
 #define MODEL_NAME_H
 
 /*
- * Names that become parts of paths.  Every name that comes in, be it typed, read from a file,
- * listed in a folder or sent by a peer, passes through here first.
+ * Names that become parts of paths.  Every name from outside is checked here first: typed, read
+ * from a file, listed in a folder or sent by a peer.
  */
 
 #include <stdbool.h>
@@ -23,7 +23,7 @@ enum name_kind {
 
 bool name_valid(enum name_kind kind, const char *s);
 
-/* The same with a sentence: "'A b' is no valid template name: use 1 to 63 of ...".  -EINVAL. */
+/* name_valid() with an error: "'A b' is no valid template name: use 1 to 63 of ...".  -EINVAL. */
 int name_check(enum name_kind kind, const char *s, struct mvm_error *err);
 
 /* The rule in words: "use 1 to 63 of ...". */

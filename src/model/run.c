@@ -14,9 +14,9 @@
 #include "model/name.h"
 #include "model/strings.h"
 
-#define BOOT_ARGS_MAX 1024 /* leaves as much for ours: x86 takes 2047 */
+#define BOOT_ARGS_MAX 1024 /* x86 takes 2047; the rest is for our own arguments */
 #define URL_MAX	      2048
-#define WORKDIR_MAX   4095 /* as guest/request.c takes */
+#define WORKDIR_MAX   4095 /* the limit of guest/request.c */
 #define USER_MAX      255
 #define FIELD_HEADER  6 /* WIRE_FIELD_HEADER */
 
@@ -267,7 +267,7 @@ const char *run_problem(const struct mvm_run *run, const char **ret_key)
 	return run->health.set ? health_problem(&run->health, ret_key) : NULL;
 }
 
-/* What the items take in a message to the agent. */
+/* Size of a list in a message to the agent. */
 static size_t list_bytes(const struct mvm_strings *list)
 {
 	size_t bytes = 0;
@@ -321,14 +321,19 @@ const char *run_input_problem(const struct mvm_run *run, const char **ret_key)
 /* A setting that mvm's agent would have to heed, in a run that boots without one. */
 static const char *needs_agent(const struct mvm_run *run)
 {
-	return run->command.n					      ? "command"
-	       : run->env.n					      ? "env"
-	       : !str_empty(run->workdir)			      ? "workdir"
-	       : !str_empty(run->user)				      ? "user"
-	       : run->health.set				      ? "health"
-	       : run->on_restore.n || !str_empty(run->restore_action) ? "on_restore"
-	       : run->snapshot_point == MVM_POINT_BOOT		      ? "snapshot.point"
-								      : NULL;
+	if (run->command.n)
+		return "command";
+	if (run->env.n)
+		return "env";
+	if (!str_empty(run->workdir))
+		return "workdir";
+	if (!str_empty(run->user))
+		return "user";
+	if (run->health.set)
+		return "health";
+	if (run->on_restore.n || !str_empty(run->restore_action))
+		return "on_restore";
+	return run->snapshot_point == MVM_POINT_BOOT ? "snapshot.point" : NULL;
 }
 
 const char *run_conflict(const struct mvm_run *run, const char **ret_key)
@@ -341,8 +346,16 @@ const char *run_conflict(const struct mvm_run *run, const char **ret_key)
 		return NULL;
 	*ret_key = "on_restore";
 	return "has nothing to renew: with snapshot.point = \"boot\" each clone starts the "
-	       "workload "
-	       "itself";
+	       "workload itself";
+}
+
+enum mvm_health_kind health_kind(bool exec, bool http, bool tcp)
+{
+	if (exec)
+		return MVM_HEALTH_EXEC;
+	if (http)
+		return MVM_HEALTH_HTTP;
+	return tcp ? MVM_HEALTH_TCP : MVM_HEALTH_AGENT;
 }
 
 bool run_starts_in_clone(const struct mvm_run *run)
@@ -366,7 +379,7 @@ static const char *const point_names[] = {
 	[MVM_POINT_HEALTHY] = "healthy",
 };
 
-/* Where it stands among names[1] to names[last], or -EINVAL. */
+/* The index of s among names[1] to names[last], or -EINVAL. */
 static int find_name(const char *const *names, int last, const char *s)
 {
 	for (int i = 1; i <= last; i++) {

@@ -2,7 +2,7 @@
 #ifndef MODEL_RUN_H
 #define MODEL_RUN_H
 
-/* The rules of the `run` settings that hold wherever they are read from. */
+/* Rules of the `run` settings that hold for every source. */
 
 #include "model/template.h"
 
@@ -10,38 +10,39 @@
 int run_inherit(struct mvm_run *to, const struct mvm_run *from);
 
 /*
- * The settings of a template over those of its image, as a copy: each one the template has wins,
- * and variables are merged by name.  Command, environment, workdir and user are all that an image
- * has a say in.  ret may be run.  Returns 0 or -ENOMEM.
+ * Copy the settings of a template and fill the gaps from its image.  A setting of the template
+ * wins; variables are merged by name.  An image only sets command, environment, workdir, user and
+ * stop_signal.  ret may be run.  Returns 0 or -ENOMEM.
  */
 int run_over_image(const struct mvm_run *run, const struct mvm_run *image, struct mvm_run *ret,
 		   struct mvm_error *err);
 
-/* Make empty lists and texts the same as none: they only served to undo a default. */
+/* Unset empty lists and texts: they only served to undo a default. */
 void run_tidy(struct mvm_run *run);
 
-/* The first rule that stored settings break, as static text, and the key that breaks it; or NULL.
- */
+/* The first rule that stored settings break, as static text, with the key; NULL: none is broken. */
 const char *run_problem(const struct mvm_run *run, const char **ret_key);
 
 /*
- * run_problem() for settings that a user gives.  It also finds settings that the guest's agent
- * would refuse once it runs, among them lists that do not fit one message to the agent (64 KiB).
- * The files of an older mvm may have such settings; they stay readable.
+ * run_problem() for new settings from a user.  It also finds settings that the running guest's
+ * agent would refuse, such as lists that do not fit into one message to the agent (64 KiB).  Files
+ * of an older mvm may have such settings; they stay readable.
  */
 #define RUN_LIST_MAX  4096	  /* items of a list */
 #define RUN_BYTES_MAX (56u << 10) /* command, env and on_restore together; health.exec alone */
 const char *run_input_problem(const struct mvm_run *run, const char **ret_key);
 
-/* What is wrong with settings that are right one by one, as run_problem() says it.  For settings
- * that are complete, with what they inherit. */
+/* run_problem() for settings that are valid one by one but contradict each other.  The settings
+ * must be complete, after inheritance. */
 const char *run_conflict(const struct mvm_run *run, const char **ret_key);
 
-/* What holds of everything that boots its image's own initrd; the name of it comes before. */
+/* Message about a template or instance that boots its image's own initrd, after its name. */
 #define RUN_NO_AGENT                                                                               \
-	"boots the image's own initrd, so there is no agent in it: no exec, cp, volumes, "         \
-	"workload, "                                                                               \
+	"boots the image's own initrd, so it has no agent: no exec, cp, volumes, workload, "       \
 	"health, snapshot or pool"
+
+/* The kind of a health check that has at most one of these keys. */
+enum mvm_health_kind health_kind(bool exec, bool http, bool tcp);
 
 const char *network_name(enum mvm_network network); /* NULL when not set */
 int network_parse(const char *s, enum mvm_network *ret);

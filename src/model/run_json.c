@@ -47,10 +47,7 @@ static int health_read(const struct json_at *at, struct mvm_health *ret, struct 
 		return json_error(at, NULL, err, "has more than one of exec, http and tcp");
 	ret->set = true;
 	ret->tcp = (uint16_t)port;
-	ret->kind = exec   ? MVM_HEALTH_EXEC
-		    : http ? MVM_HEALTH_HTTP
-		    : tcp  ? MVM_HEALTH_TCP
-			   : MVM_HEALTH_AGENT;
+	ret->kind = health_kind(exec > 0, http > 0, tcp > 0);
 
 	int r = read_bounded(at, "interval_ms", UINT32_MAX, &ret->interval_ms, err);
 	if (r >= 0)

@@ -3,18 +3,17 @@
 #define MODEL_TEMPLATE_H
 
 /*
- * The data model of templates: what users write (TemplateConfig, TOML), what is stored of it
- * (TemplateSpec, template.json), what a build made (TemplateRevision, revision.json) and the
- * snapshot that may come with it (SnapshotInfo).
+ * The data model of templates: the user's config (TemplateConfig, TOML), the stored settings
+ * (TemplateSpec, template.json), a build's result (TemplateRevision, revision.json) and its
+ * optional snapshot (SnapshotInfo).
  *
- * Plain structs.  Zero is a valid empty value for each; strings and lists in them are owned, on
- * the heap, and NULL when not set; mvm_<what>_done() frees the contents, accepts an empty or
- * half-filled struct and leaves it empty.  Parsing sets the result only on success.  Functions
- * that can fail return 0 or more, or a negative errno and fill err (see mvm/error.h), which may be
- * NULL.
+ * Plain structs.  Zero is a valid empty value for each.  A struct owns its strings and lists; they
+ * are NULL when not set.  mvm_<what>_done() frees the contents, accepts an empty or half-filled
+ * struct and leaves it empty.  Parsing sets the result only on success.  Functions that can fail
+ * return 0 or more, or a negative errno and fill err (see mvm/error.h), which may be NULL.
  *
  * Members named `other` keep the keys of a JSON object that this version does not know, so that
- * they survive when the object is written again.  They are opaque.
+ * they survive a rewrite of the object.  They are opaque.
  *
  * Times are seconds since 1970; files have them as RFC 3339, UTC.
  */
@@ -37,11 +36,11 @@ enum mvm_network {
 	MVM_NETWORK_USER,
 };
 
-/* What boots the guest: mvm's own initrd, which has the agent, or the one that the image brings. */
+/* The initrd that boots the guest: mvm's own, which has the agent, or the image's. */
 enum mvm_initrd {
 	MVM_INITRD_UNSET, /* as MVM_INITRD_MVM */
 	MVM_INITRD_MVM,
-	MVM_INITRD_IMAGE, /* no agent: nothing can be run, checked or captured in the guest */
+	MVM_INITRD_IMAGE, /* no agent, so no commands, health checks or snapshots */
 };
 
 /* How far a guest is when its snapshot is taken. */
@@ -53,9 +52,9 @@ enum mvm_snapshot_point {
 
 enum mvm_health_kind {
 	MVM_HEALTH_AGENT, /* healthy when the agent answers */
-	MVM_HEALTH_EXEC,  /* a command in the guest that exits with 0 */
-	MVM_HEALTH_HTTP,  /* a URL that answers with 2xx or 3xx, asked in the guest */
-	MVM_HEALTH_TCP,	  /* a port in the guest that accepts */
+	MVM_HEALTH_EXEC,  /* healthy when a command in the guest exits with 0 */
+	MVM_HEALTH_HTTP,  /* healthy when a URL, asked in the guest, answers with 2xx or 3xx */
+	MVM_HEALTH_TCP,	  /* healthy when a port in the guest accepts connections */
 };
 
 #define MVM_HEALTH_INTERVAL_MS 200u
@@ -63,7 +62,7 @@ enum mvm_health_kind {
 #define MVM_HEALTH_RETRIES     3u
 
 struct mvm_health {
-	bool set; /* the template says something about health */
+	bool set; /* the template sets a health check */
 	enum mvm_health_kind kind;
 	struct mvm_strings exec; /* MVM_HEALTH_EXEC */
 	char *http;		 /* MVM_HEALTH_HTTP; http://... */
@@ -71,20 +70,20 @@ struct mvm_health {
 	uint32_t interval_ms;	 /* 0: MVM_HEALTH_INTERVAL_MS */
 	uint32_t timeout_s;	 /* 0: MVM_HEALTH_TIMEOUT_S */
 	uint32_t retries;	 /* failures in a row that make it unhealthy; 0: the default */
-	uint32_t start_grace_s;	 /* failures so soon after the start do not count */
+	uint32_t start_grace_s;	 /* failures within this time of the start do not count */
 	struct json_t *other;
 };
 
-/* How the workload is run; what is not set comes from the image or the defaults. */
+/* How to run the workload.  Unset members come from the image or the defaults. */
 struct mvm_run {
 	struct mvm_strings command; /* argument vector */
 	struct mvm_strings env;	    /* "NAME=value" */
 	char *workdir;		    /* absolute, in the guest; from images */
 	char *user;		    /* "name", "uid", "uid:gid"; from images */
-	uint32_t stop_signal;	    /* what `mvm stop` sends; 0: SIGTERM; from images */
+	uint32_t stop_signal;	    /* sent by a stop; 0: SIGTERM; from images */
 	enum mvm_network network;
 	enum mvm_initrd initrd;
-	char *kernel;	 /* name of a kernel added by `mvm kernel add` */
+	char *kernel;	 /* name of an imported kernel (mvm/kernel.h) */
 	char *boot_args; /* added to the default kernel arguments */
 	struct mvm_health health;
 	struct mvm_strings on_restore; /* argument vector run in every clone */
@@ -96,26 +95,26 @@ struct mvm_run {
 
 void mvm_run_done(struct mvm_run *run);
 
-/* A deep copy replaces *ret.  Returns 0 or -ENOMEM. */
+/* Replace *ret by a deep copy.  Returns 0 or -ENOMEM. */
 int mvm_run_copy(const struct mvm_run *run, struct mvm_run *ret, struct mvm_error *err);
 
-/* Nothing is set. */
+/* Is no setting set? */
 bool mvm_run_empty(const struct mvm_run *run);
 
 /* ---- TemplateConfig: template.toml ---- */
 
 struct mvm_template_variant {
-	char *name; /* filled in: given, or <template_id>-<role> */
+	char *name; /* the variant's own, or <template_id>-<role> */
 	char *role;
-	char *profile; /* filled in: given, or the config's */
+	char *profile; /* the variant's own, or the config's */
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	uint32_t data_disk_mib;
-	struct mvm_run run; /* filled in: each setting given, or the config's */
+	struct mvm_run run; /* each setting: the variant's own, or the config's */
 };
 
 struct mvm_template_config {
-	char *template_id; /* NULL when not given */
+	char *template_id; /* NULL when not set */
 	char *flake_ref;   /* absolute */
 	char *profile;
 	struct mvm_run run; /* the defaults */
@@ -128,9 +127,10 @@ struct mvm_template_config {
  *
  *   path          the file; at most 10 MB.  A relative flake_ref counts from its folder
  *   flags         enum mvm_template_config_flags
- *   ret           done with config_done()
+ *   ret           config_done() it
  *   ret_warnings  sentences about unknown keys, with file and line; mvm_strings_done() it; may be
- *                 NULL.  Set on failure too: a key that is missing may be there by another name
+ *                 NULL.  Set on failure too: an unknown key may be the misspelt form of a missing
+ *                 one
  *
  * Errors: -ENOENT and others from reading, -EINVAL with file, line and key, -EFBIG.
  */
@@ -138,9 +138,9 @@ int config_load(const char *path, unsigned flags, struct mvm_template_config *re
 		struct mvm_strings *ret_warnings, struct mvm_error *err);
 
 /*
- * The same from memory.
+ * config_load() from memory.
  *
- *   name      what errors call the text
+ *   name      of the text, for error messages
  *   base_dir  absolute path that a relative flake_ref counts from
  */
 int config_parse(const char *text, size_t len, const char *name, const char *base_dir,
@@ -175,22 +175,22 @@ int mvm_template_spec_from_variant(const struct mvm_template_config *config,
  * Read the text of a template.json.
  *
  *   text  len bytes; need not end with a NUL
- *   name  what errors call it
- *   ret   done with mvm_template_spec_done()
+ *   name  of the text, for error messages
+ *   ret   mvm_template_spec_done() it
  *
- * Times may have offsets and fractions of a second, which are dropped.
+ * Times may have offsets and fractions of a second; fractions are dropped.
  * Errors: -EBADMSG with the key when it is damaged, -EOPNOTSUPP when a newer mvm wrote it, -EFBIG.
  */
 int mvm_template_spec_parse(const char *text, size_t len, const char *name,
 			    struct mvm_template_spec *ret, struct mvm_error *err);
 
-/* The text as the file has it, in *ret; free(3) it.  -EINVAL: a string is not UTF-8. */
+/* Write the text of a template.json; free(3) *ret.  -EINVAL: a string is not UTF-8. */
 int mvm_template_spec_format(const struct mvm_template_spec *spec, char **ret,
 			     struct mvm_error *err);
 
 void mvm_template_spec_done(struct mvm_template_spec *spec);
 
-/* Can a machine of this size be built and run?  -EINVAL naming what cannot. */
+/* Can mvm build and run a machine of this size?  -EINVAL naming the size that is wrong. */
 int mvm_machine_check(unsigned vcpus, uint32_t mem_mib, struct mvm_error *err);
 
 /* ---- SnapshotInfo ---- */
@@ -202,7 +202,7 @@ struct mvm_snapshot_info {
 	char *boot_args;	 /* the whole kernel command line */
 	uint8_t vcpus;
 	uint32_t mem_mib;
-	struct mvm_strings compat; /* "key=value", in order: what a restore must match */
+	struct mvm_strings compat; /* "key=value", in order: properties a restore must match */
 	struct json_t *other;
 };
 
@@ -212,7 +212,7 @@ int mvm_snapshot_info_parse(const char *text, size_t len, const char *name,
 int mvm_snapshot_info_format(const struct mvm_snapshot_info *info, char **ret,
 			     struct mvm_error *err);
 
-/* A deep copy replaces *ret.  Returns 0 or -ENOMEM. */
+/* Replace *ret by a deep copy.  Returns 0 or -ENOMEM. */
 int mvm_snapshot_info_copy(const struct mvm_snapshot_info *info, struct mvm_snapshot_info *ret,
 			   struct mvm_error *err);
 void mvm_snapshot_info_done(struct mvm_snapshot_info *info);
@@ -245,8 +245,8 @@ struct mvm_artifact_paths {
 /* How a revision came to be. */
 struct mvm_build_info {
 	char *builder;		  /* "dir", "tar", "oci", "nix" */
-	char *source_fingerprint; /* what the build cache knows the source by */
-	char *attribute;	  /* Nix attribute; NULL for others */
+	char *source_fingerprint; /* the source's key in the build cache */
+	char *attribute;	  /* Nix attribute; NULL for other builders */
 	char *mvm_version;
 	struct json_t *other;
 };
@@ -281,13 +281,13 @@ void mvm_template_revision_done(struct mvm_template_revision *revision);
 void mvm_template_revision_cache_key(const struct mvm_template_revision *revision,
 				     char ret[MVM_CACHE_KEY_SIZE]);
 
-/* An artifact of a revision, by what it is ("rootfs", "vmlinux", "initrd") or its file's name. */
+/* An artifact of a revision, named by its role ("rootfs", "vmlinux", "initrd") or its file. */
 struct mvm_artifact {
 	const char *name;
 	struct mvm_digest digest;
 };
 
-/* What a revision is: all that its hash depends on.  Borrowed. */
+/* The inputs of a revision's hash, which identify the revision.  Borrowed. */
 struct mvm_revision_inputs {
 	const struct mvm_artifact *artifacts;
 	size_t n_artifacts;
@@ -302,19 +302,19 @@ struct mvm_revision_inputs {
 #define MVM_REVISION_HASH_SIZE 33
 
 /* The first 32 hex digits of SHA-256 over the inputs as sorted compact JSON.  The order of the
- * artifacts does not matter.  Returns 0, -EINVAL (something is not UTF-8) or -ENOMEM. */
+ * artifacts does not matter.  Returns 0, -EINVAL (a string is not UTF-8) or -ENOMEM. */
 int mvm_revision_hash(const struct mvm_revision_inputs *inputs, char ret[MVM_REVISION_HASH_SIZE],
 		      struct mvm_error *err);
 
 /* ---- TemplateKind ---- */
 
-/* What a template offers to a backend: an image for a cold boot, or a snapshot too. */
+/* What a template offers to a backend: only an image for a cold boot, or a snapshot too. */
 struct mvm_template_kind {
 	bool is_snapshot;
 	struct mvm_snapshot_info snapshot; /* if is_snapshot */
 };
 
-/* Read and write "Image" or {"Snapshot": {...}}, as serde tags it; otherwise as
+/* Read and write "Image" or {"Snapshot": {...}}, the enum format of Rust's serde; otherwise as
  * mvm_template_spec_parse() and mvm_template_spec_format() do. */
 int mvm_template_kind_parse(const char *text, size_t len, const char *name,
 			    struct mvm_template_kind *ret, struct mvm_error *err);
@@ -323,11 +323,11 @@ int mvm_template_kind_format(const struct mvm_template_kind *kind, char **ret,
 void mvm_template_kind_done(struct mvm_template_kind *kind);
 
 /*
- * The kind a revision has on a backend: Snapshot when it has one that this backend made and the
- * backend can restore snapshots, else Image.
+ * The kind of a revision on a backend: Snapshot when this backend made the revision's snapshot and
+ * can restore snapshots, else Image.
  *
- *   backend            its name, compared with the snapshot's compat key "backend"; a snapshot
- *                      without that key was made by Firecracker
+ *   backend            its name, compared with the snapshot's compat key "backend"; Firecracker
+ *                      made the snapshots without that key
  *   backend_snapshots  the backend's capability
  */
 int mvm_template_kind_of(const struct mvm_template_revision *revision, const char *backend,

@@ -20,10 +20,10 @@ int toml_key_error(const struct toml_table *t, const char *key, struct mvm_error
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(what, sizeof(what), fmt, ap); /* a cut sentence is still one */
+	vsnprintf(what, sizeof(what), fmt, ap); /* a cut sentence is still one */
 	va_end(ap);
 	if (line)
-		(void)snprintf(at, sizeof(at), ":%u", line);
+		snprintf(at, sizeof(at), ":%u", line);
 	return mvm_error_set(err, -EINVAL, "%s%s: %s%s: %s", t->source->name, at, t->path, key,
 			     what);
 }
@@ -135,7 +135,7 @@ int toml_get_table(const struct toml_table *t, const char *key, struct toml_tabl
 		return wrong_type(t, key, "a table", v, err);
 	*ret = (struct toml_table){ .source = t->source, .value = v };
 	if (snprintf(ret->path, sizeof(ret->path), "%s%s.", t->path, key) >= (int)sizeof(ret->path))
-		ret->path[0] = '\0'; /* only for messages; our own keys all fit */
+		ret->path[0] = '\0'; /* used in messages only; our own keys all fit */
 	return 1;
 }
 
@@ -162,9 +162,9 @@ int toml_check_keys(const struct toml_table *t, const char *const *known, size_t
 			continue;
 		const char *nearest = str_nearest(v->key, known, n);
 		struct mvm_error e = { 0 };
-		(void)toml_key_error(t, v->key, &e, "unknown key%s%s%s",
-				     nearest ? "; did you mean '" : "", nearest ? nearest : "",
-				     nearest ? "'?" : "");
+		toml_key_error(t, v->key, &e, "unknown key%s%s%s",
+			       nearest ? "; did you mean '" : "", nearest ? nearest : "",
+			       nearest ? "'?" : "");
 		if (t->source->strict)
 			return mvm_error_set(err, -EINVAL, "%s", e.text);
 		strv_add(&t->source->warnings, e.text);

@@ -7,8 +7,8 @@
  *
  *	template.toml:12: variants[1].vcpus: 300 is more than 255
  *
- * Getters return 1 when the key is there, 0 when it is not (the result is untouched), -EINVAL when
- * its value is wrong and -ENOMEM.
+ * Getters return 1 with the key's value, 0 when the key is missing (the result is unchanged),
+ * -EINVAL when the value is wrong, and -ENOMEM.
  */
 
 #include "model/template.h"
@@ -29,12 +29,12 @@ struct toml_table {
 	char path[64]; /* "variants[1]." or "" */
 };
 
-/* An error about a key of the table, at the line of its value, or at the table's when it has none.
- * -EINVAL. */
+/* Describe an error about a key of the table, at the line of its value, or at the table's line when
+ * the value has none.  -EINVAL. */
 int toml_key_error(const struct toml_table *t, const char *key, struct mvm_error *err,
 		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-/* Strings with NUL bytes are refused. */
+/* Refuses strings with NUL bytes. */
 int toml_get_string(const struct toml_table *t, const char *key, char **ret, struct mvm_error *err);
 int toml_get_u32(const struct toml_table *t, const char *key, uint32_t min, uint32_t max,
 		 uint32_t *ret, struct mvm_error *err);
@@ -46,10 +46,10 @@ int toml_get_pairs(const struct toml_table *t, const char *key, struct mvm_strin
 int toml_get_table(const struct toml_table *t, const char *key, struct toml_table *ret,
 		   struct mvm_error *err);
 
-/* The same for keys that must be there. */
+/* Check that a required key exists: 1, or -EINVAL. */
 int toml_need(const struct toml_table *t, const char *key, struct mvm_error *err);
 
-/* Warn of, or when strict refuse, keys that are none of the n known ones. */
+/* Warn of keys that are not among the n known ones, or refuse them when strict. */
 int toml_check_keys(const struct toml_table *t, const char *const *known, size_t n,
 		    struct mvm_error *err);
 

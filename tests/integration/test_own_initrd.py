@@ -14,7 +14,7 @@ import harness
 from flakes import FAILED, NOT_FOUND, UNSUPPORTED, read, rootfs_with
 
 MVM_FAILED = 125
-NO_AGENT = "boots the image's own initrd, so there is no agent in it"
+NO_AGENT = "boots the image's own initrd, so it has no agent"
 
 # Waits for its power button, as a system with a login manager does, or ends as it is told to.
 INIT = """#!/bin/busybox sh
