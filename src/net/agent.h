@@ -3,32 +3,32 @@
 #define NET_AGENT_H
 
 /*
- * The agent protocol, version 1: what host and guest say to each other over the agent's port.
- * The same frames run between a client (the mvm command) and an instance's control socket; the
- * supervisor answers the calls from CALL_HOST_FIRST on and passes the others to the guest.
+ * The agent protocol, version 1, between host and guest over the agent's port.  A client (the mvm
+ * command) and an instance's control socket use the same frames.  The supervisor answers the calls
+ * from CALL_HOST_FIRST on and passes the others to the guest.
  * doc/agent-protocol.md is the specification; change both together.
  *
  * After boot the agent sends FRAME_HELLO on stream 0.  From then on the host opens streams: it
  * picks an id that is not in use (never 0) and sends FRAME_CALL.  The agent answers with one
  * FRAME_REPLY.  For CALL_EXEC a reply with status 0 means "started"; FRAME_DATA in both directions
  * follow, and FRAME_END closes the stream.  For every other call, and for a reply with another
- * status, the reply itself closes the stream.  FRAME_RESET from the host abandons a stream, of
- * CALL_EXEC or another call: the agent kills what runs there and answers FRAME_END with
- * FIELD_SIGNAL.  After that END the id is free again.  A reset that crosses the frame which closes
- * the stream is ignored: that frame is then the answer, and no further END comes.
+ * status, the reply itself closes the stream.  FRAME_RESET from the host cancels a stream, of
+ * CALL_EXEC or another call: the agent kills its processes and answers FRAME_END with FIELD_SIGNAL.
+ * After that END the id is free again.  The agent ignores a reset that crosses the stream's closing
+ * frame: that frame is then the answer, and no further END comes.
  *
  * Flow control: FRAME_DATA counts against the receiver's window, per stream and direction (all
  * output channels of a stream share one window); the channel byte is not counted.  A window starts
- * at WINDOW_BYTES and grows by FRAME_CREDIT, which the receiver sends when it has really consumed
- * bytes (written to the process, or to the client).  A sender that exceeds the window breaks the
+ * at WINDOW_BYTES and grows by FRAME_CREDIT, which the receiver sends once it has consumed bytes
+ * (written them to the process, or to the client).  A sender that exceeds the window breaks the
  * protocol: the agent ends that stream as if it had been reset.
  */
 
 #define AGENT_PROTOCOL	 1u
 #define AGENT_PORT_NAME	 "dev.mvm.agent"
 #define AGENT_VSOCK_PORT 10240u
-/* With this the agent ends, and so the kernel panics, when no timer fires: such a guest would sleep
- * for ever.  It may well have one when it is booted again. */
+/* The agent exits with this status when no timer fires, because such a guest would sleep for ever.
+ * The kernel then panics.  A reboot may well bring a working timer. */
 #define AGENT_EXIT_NO_TIMER 69
 #define WINDOW_BYTES	    262144u
 #define DATA_MAX	    32768u /* bytes of one FRAME_DATA, its channel byte not counted */
@@ -42,8 +42,8 @@ enum frame_type {
 	FRAME_SIGNAL = 6, /* host -> agent: u8 signal number, for the stream's processes */
 	FRAME_RESIZE = 7, /* host -> agent: u16 rows, u16 columns */
 	FRAME_END = 8,	  /* agent -> host: EXIT_CODE or SIGNAL */
-	FRAME_RESET = 9,  /* host -> agent: abandon the stream; no payload */
-	FRAME_LOG = 10,	  /* agent -> host, stream 0: what the workload has printed */
+	FRAME_RESET = 9,  /* host -> agent: cancel the stream; no payload */
+	FRAME_LOG = 10,	  /* agent -> host, stream 0: output of the workload */
 };
 
 enum data_channel {
@@ -58,14 +58,13 @@ enum agent_call {
 	 */
 	CALL_PING = 1,
 	/*
-	 * Once, right after HELLO of a cold boot, before any workload runs: who this guest is and
-	 * what it is to run.  HOSTNAME, MACHINE_ID (32 hex digits), ENTROPY, TIME_NS,
-	 * GENERATION (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without
-	 * one), the workload (ARG repeated, ENV repeated "K=V", WORKDIR, which is created if it is
-	 * missing, USER; no ARG: the image's own init; an ARG that names an init: PID 1 as well),
-	 * RESTORE_ARG repeated (on_restore), or RESTORE_RESTART or RESTORE_SIGNAL in its
-	 * place.  The
-	 * reply comes when the workload has been started.  Result: STAGE repeated
+	 * Set the guest's identity and workload, once, right after HELLO of a cold boot and before
+	 * any workload runs.  HOSTNAME, MACHINE_ID (32 hex digits), ENTROPY, TIME_NS, GENERATION
+	 * (text), the network (ADDRESS "10.0.2.15/24", GATEWAY, DNS, all absent without one), the
+	 * workload (ARG repeated, ENV repeated "K=V", WORKDIR, which is created if it is missing,
+	 * USER; no ARG: the image's own init; an ARG that names an init: PID 1 as well),
+	 * RESTORE_ARG repeated (on_restore), or RESTORE_RESTART or RESTORE_SIGNAL in its place.
+	 * The reply comes when the workload has been started.  Result: STAGE repeated
 	 * "name=nanoseconds" since the kernel started.
 	 */
 	CALL_CONFIGURE = 2,
@@ -87,16 +86,16 @@ enum agent_call {
 	/*
 	 * Get ready for a snapshot: freeze every process but the agent, sync, trim, drop caches,
 	 * write zeros over free memory (at most MEMORY_BYTES of it; absent: none), make 32 random
-	 * bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while
-	 * other streams are open, since their hosts would be in another life; from the call until
-	 * its reply the host sends nothing, so that no frame is cut by the snapshot.
+	 * bytes that live only in the agent's memory.  Result: NONCE.  EBUSY while other streams
+	 * are open, because a restored clone could not serve them.  From the call until its reply
+	 * the host sends nothing, so that the snapshot cuts no frame.
 	 *
 	 * After a CONFIGURE with HOLD 1 and no START, the workload is captured before its start:
 	 * its program's files are read last, and each clone starts it.
 	 */
 	CALL_PREPARE = 5,
 	/*
-	 * The first call in a restored clone: become a machine of one's own.  HOSTNAME,
+	 * The first call in a restored clone: take an identity of its own.  HOSTNAME,
 	 * MACHINE_ID, ENTROPY, TIME_NS, GENERATION, the network as above.  In this order:
 	 * entropy in and reseed, clock, hostname, machine-id, generation file, boot id, network,
 	 * thaw, start on_restore and wait for it.  Or, as CONFIGURE said: kill the workload before
@@ -106,81 +105,83 @@ enum agent_call {
 	 * non-zero STATUS means that the clone must not be used (EIO: on_restore failed).
 	 */
 	CALL_RESTORED = 6,
-	/* Undo PREPARE in the machine that was captured: thaw, nothing else. */
+	/* Undo PREPARE in the captured machine: thaw, nothing else. */
 	CALL_THAW = 7,
-	/* Sync and power off.  The reply comes first.  With systemd and the like as PID 1 it is
-	 * asked to shut down properly; what has not ended after TIMEOUT_MS (optional) is killed. */
+	/* Sync and power off.  The reply comes first.  An init as PID 1, such as systemd, is asked
+	 * to shut down properly.  Processes that still run after TIMEOUT_MS (optional) are killed.
+	 */
 	CALL_SHUTDOWN = 8,
 	/*
-	 * Files into the guest: a stream as of CALL_EXEC whose stdin is a tar.  PATH: an existing
-	 * folder to put it into, else the new name of the one thing in it; CONTENTS 1: the folder
-	 * that everything goes into, made if missing.  The end's EXIT_CODE is 0 or the errno of
-	 * what stderr says.
+	 * Copy files into the guest: a stream as of CALL_EXEC whose stdin is a tar.  PATH: an
+	 * existing folder to unpack into, else the new name of the tar's only entry; CONTENTS 1:
+	 * the folder for all entries, made if missing.  The end's EXIT_CODE is 0 or an errno;
+	 * stderr describes it.
 	 */
 	CALL_PUT = 9,
 	/*
-	 * Files out of the guest: a stream whose stdout is a tar of PATH.  NAME is what it is
-	 * called there, "." for the contents of a folder; FOLLOW 1: PATH may be a link to it.
+	 * Copy files out of the guest: a stream whose stdout is a tar of PATH.  NAME: PATH's name
+	 * in the tar, "." for the contents of a folder; FOLLOW 1: follow PATH if it is a link.
 	 */
 	CALL_GET = 10,
 
 	/*
-	 * Set the wall clock to TIME_NS if it is behind it; not back, since TIME_NS is older than
-	 * the call's arrival by an unknown time.  BACK 1: set it back as well, because the host's
-	 * own clock went back.  EBUSY: not configured, or frozen.
+	 * Set the guest's wall clock to TIME_NS if the clock is behind.  Do not set it back,
+	 * because the call took an unknown time to arrive.  BACK 1: set it back as well, because
+	 * the host's own clock went back.  EBUSY: not configured, or frozen.
 	 */
 	CALL_CLOCK = 11,
 
 	/*
-	 * Do what CALL_RESTORED does, with the same arguments, but thaw nothing and run nothing:
-	 * the guest stays frozen, and a CALL_RESTORED with its real identity is to follow.  After
-	 * it the code and pages that this takes are warm.  Result: NONCE.
+	 * Do the work of CALL_RESTORED, with its arguments, but thaw nothing and run nothing: the
+	 * guest stays frozen, and a CALL_RESTORED with its real identity follows.  This warms the
+	 * code and pages that CALL_RESTORED needs.  Result: NONCE.
 	 */
 	CALL_REHEARSE = 12,
 
 	/*
-	 * Wait until the workload's command has ended, also if it has already.  Result: EXIT_CODE
-	 * or SIGNAL.  EINVAL: there is none, since an init is PID 1 or nothing runs.
+	 * Wait until the workload's command has ended; returns at once if it already has.  Result:
+	 * EXIT_CODE or SIGNAL.  EINVAL: no command, because an init is PID 1 or nothing runs.
 	 */
 	CALL_AWAIT = 13,
 
 	/*
 	 * Send SIGNAL to the workload's first process, or to the image's own init.  ESRCH: the
-	 * workload has ended, or there is none.
+	 * workload has ended, or there was none.
 	 */
 	CALL_SIGNAL = 14,
 
 	/*
-	 * What runs in the guest, but for its kernel's own.  Results: ARG, a list of "PID PPID UID
-	 * STATE TICKS PAGES COMMAND", as many as fit; TIME_NS, what a tick is; MEMORY_BYTES, what a
-	 * page is.
+	 * List the guest's processes, without kernel threads.  Results: ARG, a list of "PID PPID
+	 * UID STATE TICKS PAGES COMMAND", as many as fit; TIME_NS, the length of a tick;
+	 * MEMORY_BYTES, the size of a page.
 	 */
 	CALL_PROCESSES = 15,
 
 	/*
-	 * Let run what CONFIGURE or RESTORED with HOLD 1 has held back: the workload, or thaw and
-	 * on_restore.  Their replies then have HOLD 1 as well, which those of older agents lack:
-	 * with these everything runs already.  Until this call only PUT is answered.
+	 * Start what CONFIGURE or RESTORED with HOLD 1 held back: the workload, or thaw and
+	 * on_restore.  The replies to those calls then have HOLD 1 as well.  Replies of older
+	 * agents lack it: there everything runs already.  Until this call the agent answers only
+	 * PUT.
 	 */
 	CALL_START = 16,
 
 	CALL_HOST_FIRST = 64,
-	/* The instance's state, as the JSON text that instance.json would hold.  Result: JSON. */
+	/* The instance's state, as the text of instance.json.  Result: JSON. */
 	CALL_INSPECT = 64,
 	/* Shut the guest down; TIMEOUT_MS, then kill.  The reply comes when the VMM is gone. */
 	CALL_STOP = 65,
 	/* Freeze and unfreeze the virtual CPUs. */
 	CALL_PAUSE = 66,
 	CALL_RESUME = 67,
-	/* Capture device state and memory into the folder that the machine was started for;
-	 * Result: NONCE, TIME_NS (how long the guest prepared).  The guest stays paused. */
+	/* Capture device state and memory into the folder given at the machine's start.  Result:
+	 * NONCE, TIME_NS (how long the guest prepared).  The guest stays paused. */
 	CALL_CAPTURE = 68,
 	/* Wait until the VM has ended. */
 	CALL_WAIT = 69,
 	/*
-	 * Make a VM of the pool the caller's instance.  JSON: its record; NONCE_SHA256: of the
-	 * snapshot that is wanted.  TIME_NS: when the caller began, monotonic.  From the call on
-	 * the caller holds the VM's leash.  After a STATUS that is not 0 the VM ends.
+	 * Turn a VM of the pool into the caller's instance.  JSON: its record; NONCE_SHA256: of the
+	 * wanted snapshot; TIME_NS: when the caller began, monotonic.  From this call on the caller
+	 * holds the VM's leash.  After a STATUS other than 0 the VM ends.
 	 */
 	CALL_ADOPT = 70,
 	CALL_KEEP = 71,
@@ -241,8 +242,8 @@ enum agent_field {
 /* Who owns the files of a CALL_PUT in the guest. */
 enum put_owner {
 	OWNER_ROOT = 0,
-	OWNER_WORKLOAD = 1, /* the workload's user gets what is made */
-	OWNER_FOLDERS = 2,  /* and folders that are there already, PATH among them */
+	OWNER_WORKLOAD = 1, /* new files and folders belong to the workload's user */
+	OWNER_FOLDERS = 2,  /* existing folders too, PATH among them */
 };
 
 #endif

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #define READ_SIZE	32768u
-#define FROM_FRAMES_MAX 8u /* a window, in the pieces that an agent sends */
+#define FROM_FRAMES_MAX 8u /* one window in pieces of DATA_MAX bytes */
 
-/* Parse one frame at the front of what has arrived.  1, 0 (not whole yet) or -EPROTO. */
+/* Parse one frame at the front of the received bytes.  1, 0 (not whole yet) or -EPROTO. */
 static int parse_frame(const struct channel *c, struct frame *ret)
 {
 	size_t have = queue_len(&c->in);
@@ -37,7 +37,9 @@ static int parse_frame(const struct channel *c, struct frame *ret)
 	return 1;
 }
 
-/* The peer has gone; a vsock connection that did not survive a snapshot says ENOTCONN. */
+/* -EPIPE when the peer has gone.  A vsock connection that did not survive a snapshot gives
+ * ENOTCONN.
+ */
 static int error_of(int err)
 {
 	return err == ECONNRESET || err == ENOTCONN ? -EPIPE : -err;
@@ -74,14 +76,14 @@ int channel_receive(struct channel *c, struct frame *ret)
 	return 0;
 }
 
-/* Sockets must not raise SIGPIPE in a library's caller; the guest's port is no socket. */
+/* A socket must not raise SIGPIPE in a library's caller.  The guest's port is not a socket. */
 static ssize_t write_some(struct channel *c, const void *data, size_t len)
 {
 	if (!c->is_file) {
 		ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
 		if (n >= 0 || errno != ENOTSOCK)
 			return n;
-		c->is_file = true; /* asked once: in a fresh clone even that takes its time */
+		c->is_file = true; /* tried once: in a fresh clone even that takes time */
 	}
 	return write(c->fd, data, len);
 }

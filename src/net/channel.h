@@ -3,14 +3,13 @@
 #define NET_CHANNEL_H
 
 /*
- * Frames over a non-blocking byte stream: the agent's port, and the control socket of an
- * instance, speak the same language (doc/agent-protocol.md).
+ * Frames over a non-blocking byte stream.  The agent's port and an instance's control socket use
+ * the same frames (doc/agent-protocol.md).
  *
  * A frame is a 12 byte header (u32 payload length, u32 stream, u8 type, three zero bytes;
- * little-endian) and at most FRAME_PAYLOAD_MAX bytes.  A channel never blocks: what the peer
- * does not take yet waits in a queue with a limit, what has not fully arrived waits in a buffer
- * of one frame.  The owner watches the descriptor: for reading always, for writing while
- * channel_wants_write().
+ * little-endian) and at most FRAME_PAYLOAD_MAX bytes.  A channel never blocks: unsent bytes wait in
+ * a queue with a limit, and an incomplete frame waits in a buffer of one frame.  The owner watches
+ * the descriptor: for reading always, for writing while channel_wants_write().
  */
 
 #include <stdbool.h>
@@ -32,11 +31,11 @@ struct frame {
 
 struct channel {
 	int fd;		  /* borrowed; non-blocking */
-	bool is_file;	  /* no socket, as has turned out */
-	struct queue in;  /* what arrived and was not handed out yet */
+	bool is_file;	  /* not a socket: a send() failed with ENOTSOCK */
+	struct queue in;  /* received bytes, not yet handed out */
 	size_t handed;	  /* bytes at its front: the frame that was handed out last */
-	unsigned reads;	  /* since channel_receive() said 0 */
-	struct queue out; /* what the peer has not taken yet */
+	unsigned reads;	  /* since channel_receive() last returned 0 */
+	struct queue out; /* bytes that the peer has not taken yet */
 	size_t out_limit; /* -ENOBUFS beyond; 0: CHANNEL_OUT_DEFAULT */
 };
 
@@ -44,11 +43,12 @@ struct channel {
 #define CHANNEL_READS_MAX   32u /* of up to 32 KiB */
 
 /*
- * Take what the kernel has, hand out the next whole frame.
+ * Read from the kernel, and hand out the next whole frame.
  *
  * Returns 1 with a frame, 0 when it is time to wait for the descriptor, -EPIPE when the peer has
- * closed, -EPROTO on a bad header, or -errno.  A peer that never stops does not keep its reader
- * from everything else: after CHANNEL_READS_MAX reads the answer is 0, and the descriptor readable.
+ * closed, -EPROTO on a bad header, or -errno.  A peer that never stops sending does not starve its
+ * reader's other work: after CHANNEL_READS_MAX reads this returns 0, and the descriptor stays
+ * readable.
  */
 int channel_receive(struct channel *c, struct frame *ret);
 
@@ -57,16 +57,16 @@ int channel_receive(struct channel *c, struct frame *ret);
 int channel_send(struct channel *c, uint8_t type, uint32_t stream, const void *payload, size_t len);
 
 /*
- * Read from a descriptor and queue what comes as frames, without copying it, and write what the
- * kernel takes.
+ * Read from a descriptor, queue the bytes as frames without copying them, and write what the kernel
+ * takes.
  *
  *   first  the first byte of each payload
  *   fd     pipe or terminal; one readv(2)
  *   max    bytes to read at most, not 0
- *   piece  bytes of it in a frame at most
+ *   piece  at most this many of the bytes in one frame
  *
- * Returns how many bytes were read, 0 at the end, -EAGAIN and others from reading; *ret_sent is
- * what channel_send() would have returned, and 0 unless something was read.
+ * Returns how many bytes were read, 0 at the end, -EAGAIN and others from reading.  *ret_sent is 0
+ * or an error, as channel_send() returns it; it is 0 when nothing was read.
  */
 ssize_t channel_send_from(struct channel *c, uint8_t type, uint32_t stream, uint8_t first, int fd,
 			  size_t max, size_t piece, int *ret_sent);
@@ -85,14 +85,14 @@ static inline bool channel_wants_write(const struct channel *c)
 	return channel_queued(c) > 0;
 }
 
-/* What its owner's loop is to watch the descriptor for. */
+/* Events of the descriptor that the owner's loop must watch. */
 static inline uint32_t channel_events(const struct channel *c)
 {
 	return channel_wants_write(c) ? EPOLLIN | EPOLLOUT : EPOLLIN;
 }
 
-/* Give back the memory of buffers that hold nothing; for owners of many channels that are mostly
- * idle.  A frame that is handed out stays. */
+/* Free the memory of empty buffers, for owners of many channels that are mostly idle.  The frame
+ * that was handed out last stays valid. */
 void channel_trim(struct channel *c);
 
 void channel_done(struct channel *c); /* frees the buffers, leaves fd open */

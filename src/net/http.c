@@ -10,7 +10,7 @@
 
 enum state {
 	IDLE,
-	CALLING, /* a request is out, or on its way */
+	CALLING, /* a request was sent, or is being sent */
 	DEAD,
 };
 
@@ -21,7 +21,7 @@ struct http {
 	const char *peer;
 	enum state state;
 	struct mvm_error death; /* why, once DEAD */
-	struct strbuf out;	/* what the peer has not taken yet */
+	struct strbuf out;	/* bytes that the peer has not taken yet */
 	struct strbuf in;
 	struct http_head head;
 	size_t head_len; /* 0: not whole yet */
@@ -40,14 +40,14 @@ static void die(struct http *h, int code, const char *what)
 	if (h->state == DEAD)
 		return;
 	h->state = DEAD;
-	(void)mvm_error_set(&h->death, code, "%s %s", h->peer, what);
+	mvm_error_set(&h->death, code, "%s %s", h->peer, what);
 	loop_source_free(TAKE_PTR(h->source));
 }
 
 static void die_of_errno(struct http *h, int code)
 {
 	die(h, -EREMOTEIO, strerror(-code));
-	(void)mvm_error_context(&h->death, h->death.code, "the connection to %s broke", h->peer);
+	mvm_error_context(&h->death, h->death.code, "the connection to %s broke", h->peer);
 }
 
 static void flush_out(struct http *h)
@@ -60,7 +60,7 @@ static void flush_out(struct http *h)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
-			return; /* reading tells: what the peer said last is still there */
+			return; /* reading will report it, after the peer's last words */
 		if (n < 0) {
 			die_of_errno(h, -errno);
 			return;
@@ -80,8 +80,7 @@ static void take_answer(struct http *h)
 		int n = http_head_parse(h->in.data, h->in.len, &h->head, &why);
 		if (n < 0) {
 			die(h, n, "broke the protocol");
-			(void)mvm_error_set(&h->death, n, "%s broke the protocol: %s", h->peer,
-					    why.text);
+			mvm_error_set(&h->death, n, "%s broke the protocol: %s", h->peer, why.text);
 		}
 		if (n <= 0)
 			return;
@@ -96,7 +95,7 @@ static void take_answer(struct http *h)
 	strbuf_consume(&h->in, h->head_len);
 	struct strbuf body = h->in;
 	h->in = (struct strbuf){ 0 };
-	strbuf_add(&body, "", 0); /* an empty one is a string, too */
+	strbuf_add(&body, "", 0); /* an empty body must be a string, not NULL */
 	h->reply = (struct http_reply){
 		.status = h->head.status,
 		.body_len = h->head.body_len,
@@ -117,7 +116,7 @@ static void take_answer(struct http *h)
 static void read_in(struct http *h)
 {
 	char chunk[8192];
-	/* not for ever, or a peer that never stops would starve the loop's other sources */
+	/* a limit, so that a peer that never stops does not starve the loop's other sources */
 	for (int i = 0; h->state != DEAD && i < 64; i++) {
 		ssize_t n = recv(h->fd, chunk, sizeof(chunk), 0);
 		if (n < 0 && errno == EINTR)
@@ -183,7 +182,7 @@ void http_free(struct http *h)
 	strbuf_done(&h->out);
 	http_reply_done(&h->reply);
 	if (h->fd >= 0)
-		(void)close(h->fd);
+		close(h->fd);
 	free(h);
 }
 
@@ -219,7 +218,7 @@ static void turn(struct http *h, int64_t deadline_ns)
 	int r = loop_run_once(h->loop, deadline_ns);
 	if (h->answered || h->state == DEAD)
 		return;
-	if (r == -ETIMEDOUT) /* a later answer could not be told from that to the next call */
+	if (r == -ETIMEDOUT) /* a late answer would be taken for the next call's */
 		die(h, r, "did not answer in time");
 	else if (r < 0)
 		die_of_errno(h, r);

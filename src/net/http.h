@@ -9,9 +9,9 @@
  * Calling sequence: http_new() on a connected socket, http_call() as often as wanted, one after
  * the other, http_free().  The connection is kept alive between calls.
  *
- * What the peer sends is bounded (HTTP_HEAD_MAX, HTTP_BODY_MAX) and read strictly.  Once it has
- * closed, broken the protocol, answered what it was not asked or left a call without an answer in
- * time, the connection is dead: the call in progress and every later one fails with that reason.
+ * Answers are bounded (HTTP_HEAD_MAX, HTTP_BODY_MAX) and read strictly.  The connection is dead
+ * once the peer has closed it, broken the protocol, answered without a request or missed a call's
+ * deadline.  The call in progress and every later one then fails with that reason.
  *
  * Source: RFC 9112 (message syntax), RFC 9110 8.6 (Content-Length) and 15 (status codes).
  */
@@ -41,7 +41,7 @@ DEFINE_AUTO_DONE(http_reply, http_reply_done)
  *
  *   loop  serves the socket; outlives the client
  *   fd    connected stream socket; taken over on success
- *   peer  who is at the other end, for errors ("Firecracker"); static text
+ *   peer  name of the other end, for errors ("Firecracker"); static text
  *
  * Returns 0 or -errno.
  */
@@ -60,7 +60,7 @@ bool http_is_dead(const struct http *h);
  *   ret     the answer, whatever its status; http_reply_done() it
  *
  * Returns 0.
- * Errors: -EREMOTEIO when the peer has gone, -EPROTO when it broke the protocol, -EFBIG over a
+ * Errors: -EREMOTEIO when the peer is gone, -EPROTO when it broke the protocol, -EFBIG over a
  * limit, -ETIMEDOUT, -ENOMEM, -EBUSY when called from within another call.
  */
 int http_call(struct http *h, const char *method, const char *path, const char *body,
@@ -76,10 +76,10 @@ struct http_head {
 /*
  * Read the head of an answer.  Pure.
  *
- *   data, len  what has come so far
+ *   data, len  the bytes received so far
  *
  * Returns the head's length including the empty line, 0 when it is not whole yet, or -EPROTO,
- * -EFBIG, -EOPNOTSUPP with the reason, which names what is wrong and not the peer.
+ * -EFBIG, -EOPNOTSUPP with the reason; the reason does not name the peer.
  */
 int http_head_parse(const char *data, size_t len, struct http_head *ret, struct mvm_error *err);
 

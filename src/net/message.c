@@ -36,7 +36,7 @@ int message_put_reply(struct strbuf *ret, int status, const char *message,
 	return put_rest(ret, results);
 }
 
-/* Only a word: it may come from a guest. */
+/* Accept only a plain word as the reason, because it may come from a guest. */
 static void take_reason(const void *payload, size_t len, int status, struct mvm_error *err)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz-";
@@ -47,7 +47,7 @@ static void take_reason(const void *payload, size_t len, int status, struct mvm_
 		return;
 	memcpy(word, field.data, field.len);
 	if (strspn(word, letters) == field.len)
-		(void)mvm_error_reason(err, -status, word, NULL);
+		mvm_error_reason(err, -status, word, NULL);
 }
 
 int message_get_status(const void *payload, size_t len, struct mvm_error *err)
@@ -60,10 +60,9 @@ int message_get_status(const void *payload, size_t len, struct mvm_error *err)
 	if (status == 0)
 		return 0;
 	if (wire_find(payload, len, FIELD_MESSAGE, &words) > 0)
-		(void)mvm_error_set(err, -(int)status, "%.*s", (int)words.len,
-				    (const char *)words.data);
+		mvm_error_set(err, -(int)status, "%.*s", (int)words.len, (const char *)words.data);
 	else
-		(void)mvm_error_set(err, -(int)status, "%s", strerror((int)status));
+		mvm_error_set(err, -(int)status, "%s", strerror((int)status));
 	take_reason(payload, len, (int)status, err);
 	return (int)status;
 }

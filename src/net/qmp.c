@@ -17,10 +17,10 @@ struct call {
 	struct call *next;
 	int64_t id;
 	const char *command;
-	char *text; /* what is still to be written, from sent on; NULL once all of it is */
+	char *text; /* bytes to write, from sent on; NULL once all are written */
 	size_t len, sent;
 	int pass_fd; /* -1: none, or sent */
-	bool done, abandoned;
+	bool done, cancelled;
 	json_t *result; /* done: the value, or NULL and refusal */
 	char *refusal;
 };
@@ -45,7 +45,7 @@ struct qmp {
 static void call_free(struct call *c)
 {
 	if (c->pass_fd >= 0)
-		(void)close(c->pass_fd); /* a duplicate that was not sent */
+		close(c->pass_fd); /* a duplicate that was not sent */
 	json_decref(c->result);
 	free(c->refusal);
 	free(c->text);
@@ -85,15 +85,14 @@ static void die(struct qmp *q, const struct mvm_error *why)
 static void die_of(struct qmp *q, int code, const char *what)
 {
 	struct mvm_error why;
-	(void)mvm_error_set(&why, code, "%s", what);
+	mvm_error_set(&why, code, "%s", what);
 	die(q, &why);
 }
 
 static void die_of_errno(struct qmp *q, const char *what, int code)
 {
 	struct mvm_error why;
-	(void)mvm_error_set(&why, -EREMOTEIO, "%s the control connection: %s", what,
-			    strerror(-code));
+	mvm_error_set(&why, -EREMOTEIO, "%s the control connection: %s", what, strerror(-code));
 	die(q, &why);
 }
 
@@ -105,7 +104,7 @@ static int write_call(struct qmp *q, struct call *c)
 			int r = sock_send_fd(q->fd, c->text, 1, c->pass_fd);
 			if (r < 0)
 				return r;
-			(void)close(TAKE_FD(c->pass_fd));
+			close(TAKE_FD(c->pass_fd));
 			c->sent = 1;
 			continue;
 		}
@@ -131,7 +130,7 @@ static void flush_calls(struct qmp *q)
 			break;
 		}
 		if (r == -EPIPE || r == -ECONNRESET)
-			return; /* reading tells: what the peer said last is still there */
+			return; /* reading will report it, after the peer's last words */
 		if (r < 0)
 			die_of_errno(q, "cannot write to", r);
 	}
@@ -147,8 +146,8 @@ static void on_reply(struct qmp *q, const struct qmp_message *m)
 	struct call *c = find_call(q, m->id);
 	if (!c || c->done || c->text) {
 		struct mvm_error why;
-		(void)mvm_error_set(&why, -EPROTO, "QEMU answered what it was not asked: %.200s",
-				    m->text ? m->text : "return");
+		mvm_error_set(&why, -EPROTO, "QEMU answered what it was not asked: %.200s",
+			      m->text ? m->text : "return");
 		die(q, &why);
 		return;
 	}
@@ -162,9 +161,9 @@ static void on_reply(struct qmp *q, const struct qmp_message *m)
 			die_of(q, -EPROTO, "QEMU refused to negotiate capabilities");
 		else if (q->state == WAIT_CAPABILITIES)
 			q->state = READY;
-		c->abandoned = true;
+		c->cancelled = true; /* nobody waits for it */
 	}
-	if (c->abandoned)
+	if (c->cancelled)
 		unlink_call(q, c);
 }
 
@@ -197,7 +196,7 @@ static void split_lines(struct qmp *q)
 		if (!end)
 			break;
 		size_t line_end = (size_t)(end - q->in.data);
-		if (line_end - start > 1) /* "\r\n" alone says nothing */
+		if (line_end - start > 1) /* skip "\r\n" alone */
 			on_line(q, q->in.data + start, line_end - start);
 		start = line_end + 1;
 	}
@@ -212,7 +211,7 @@ static void split_lines(struct qmp *q)
 void qmp_process(struct qmp *q)
 {
 	char chunk[16384];
-	/* not for ever, or a peer that never stops would starve the loop's other sources */
+	/* a limit, so that a peer that never stops does not starve the loop's other sources */
 	for (int i = 0; q->state != DEAD && i < 64; i++) {
 		ssize_t n = recv(q->fd, chunk, sizeof(chunk), 0);
 		if (n < 0 && errno == EINTR)
@@ -279,7 +278,7 @@ void qmp_free(struct qmp *q)
 		unlink_call(q, q->calls);
 	strbuf_done(&q->in);
 	if (q->fd >= 0)
-		(void)close(q->fd);
+		close(q->fd);
 	free(q);
 }
 
@@ -376,7 +375,7 @@ int qmp_send(struct qmp *q, const char *command, json_t *args, int pass_fd, int6
 	return 0;
 }
 
-/* The reply of a call that is done; the call is gone afterwards. */
+/* Hand out the reply of a finished call, and free the call. */
 static int take_reply(struct qmp *q, struct call *c, json_t **ret, struct mvm_error *err)
 {
 	int r = 0;
@@ -404,9 +403,9 @@ int qmp_wait(struct qmp *q, int64_t id, int64_t deadline_ns, json_t **ret, struc
 			continue;
 		c = find_call(q, id);
 		if (c && c->done)
-			return take_reply(q, c, ret, err); /* it came with the deadline */
+			return take_reply(q, c, ret, err); /* the reply came with the deadline */
 		if (c)
-			c->abandoned = true;
+			c->cancelled = true;
 		return r;
 	}
 }

@@ -6,12 +6,12 @@
  * A client of QEMU's control protocol on a connected stream socket, served by an event loop.
  *
  * Calling sequence: qmp_new() on a socket whose other end QEMU has or will inherit; then qmp_call()
- * as often as wanted, or several qmp_send() and then a qmp_wait() for each, which saves the round
- * trips between them; qmp_free().  Capabilities are negotiated behind the scenes: nothing needs to
- * wait for the greeting, since QEMU reads what was sent before it in order.
+ * as often as wanted, or several qmp_send() and then a qmp_wait() for each, which saves round
+ * trips; qmp_free().  The client negotiates capabilities by itself.  Callers need not wait for the
+ * greeting: QEMU reads earlier commands afterwards, in order.
  *
- * Once the peer has closed, broken the protocol or gone over a limit, the connection is dead: every
- * call that waits, and every later one, fails at once with the same reason.
+ * Once the peer has closed, broken the protocol or exceeded a limit, the connection is dead: every
+ * waiting and every later call fails at once with that reason.
  *
  * Source: QEMU docs/interop/qmp-spec.txt.
  */
@@ -26,8 +26,8 @@
 
 struct qmp;
 
-/* An event has come.  name and data (may be NULL) are borrowed for the call.  Called from the
- * loop; must not wait and must not free the client. */
+/* Called from the loop for an event.  name and data (may be NULL) are valid during the call.  Must
+ * not wait and must not free the client. */
 typedef void (*qmp_event_fn)(void *arg, const char *name, json_t *data);
 
 /*
@@ -49,7 +49,7 @@ bool qmp_is_dead(const struct qmp *q);
 /*
  * Wait for the greeting and the end of negotiation.
  *
- * Returns 0; -ETIMEDOUT; -EREMOTEIO when the peer went away; -EPROTO when it is no QMP.
+ * Returns 0; -ETIMEDOUT; -EREMOTEIO when the peer is gone; -EPROTO when it does not speak QMP.
  */
 int qmp_wait_ready(struct qmp *q, int64_t deadline_ns, struct mvm_error *err);
 
@@ -58,8 +58,8 @@ int qmp_wait_ready(struct qmp *q, int64_t deadline_ns, struct mvm_error *err);
  *
  *   command   QMP command name; static text
  *   args      taken over in every case; NULL for none
- *   pass_fd   sent along with the command (for getfd); -1 for none; stays the caller's
- *   ret_id    what qmp_wait() wants; must be waited for, or the reply stays queued until qmp_free
+ *   pass_fd   sent along with the command (for getfd); -1 for none; the caller keeps it
+ *   ret_id    for qmp_wait(), which must follow: else the reply stays queued until qmp_free()
  *
  * Returns 0, -EREMOTEIO/-EPROTO when the connection is dead, or -errno.
  */
@@ -69,11 +69,11 @@ int qmp_send(struct qmp *q, const char *command, json_t *args, int pass_fd, int6
 /*
  * Run the loop until the reply to a command has come.
  *
- *   ret  the reply's value, the caller's reference; may be NULL
+ *   ret  the reply's value; json_decref() it; may be NULL
  *
  * Returns 0.
- * Errors: -EREMOTEIO with the peer's own sentence when it refuses, or when it has gone; -ETIMEDOUT
- * when it stays silent (the reply is then dropped when it comes); -EPROTO.
+ * Errors: -EREMOTEIO with the peer's own sentence when it refuses, or when it is gone; -ETIMEDOUT
+ * when it stays silent (a late reply is dropped); -EPROTO.
  */
 int qmp_wait(struct qmp *q, int64_t id, int64_t deadline_ns, json_t **ret, struct mvm_error *err);
 
@@ -81,8 +81,8 @@ int qmp_wait(struct qmp *q, int64_t id, int64_t deadline_ns, json_t **ret, struc
 int qmp_call(struct qmp *q, const char *command, json_t *args, int pass_fd, int64_t deadline_ns,
 	     json_t **ret, struct mvm_error *err);
 
-/* Read and dispatch what has arrived.  The loop does it by itself; for callers that are about to
- * give up on the connection and want its last events. */
+/* Read and dispatch all messages that have arrived.  The loop does this by itself; a caller that
+ * gives up on the connection uses it to get the last events. */
 void qmp_process(struct qmp *q);
 
 #endif

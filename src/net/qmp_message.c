@@ -10,7 +10,7 @@ void qmp_message_done(struct qmp_message *m)
 	*m = (struct qmp_message){ 0 };
 }
 
-/* jansson would recurse as deep as the text does. */
+/* Checked before parsing: jansson recurses as deep as the text is nested. */
 static bool is_too_deep(const char *line, size_t len)
 {
 	unsigned depth = 0;

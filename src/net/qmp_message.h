@@ -5,8 +5,8 @@
 /*
  * One line of the QEMU Machine Protocol, as a value.
  *
- * QEMU sends one JSON object per line.  What a line may be is decided here and nowhere else;
- * qmp.h decides what may come when.
+ * QEMU sends one JSON object per line.  This module alone checks the content of a line; qmp.h
+ * checks the order of the messages.
  */
 
 #include <jansson.h>
@@ -29,7 +29,7 @@ enum qmp_kind {
 struct qmp_message {
 	json_t *root; /* owned; the rest borrows from it */
 	enum qmp_kind kind;
-	int64_t id;	  /* of RETURN and ERROR; 0 when the peer named none */
+	int64_t id;	  /* of RETURN and ERROR; 0 when the peer sent none */
 	json_t *data;	  /* GREETING: "QMP"; RETURN: its value; EVENT: "data", may be NULL */
 	const char *text; /* ERROR: the peer's sentence; EVENT: its name; else NULL */
 };
@@ -40,8 +40,8 @@ DEFINE_AUTO_DONE(qmp_message, qmp_message_done)
 /*
  * Read one line.
  *
- *   line  len bytes, the line's end not needed; untrusted
- *   ret   on success the message, to be given to qmp_message_done()
+ *   line  len bytes, with or without the line's end; untrusted
+ *   ret   on success the message; qmp_message_done() it
  *
  * Returns 0 or -EPROTO: no JSON object, nested deeper than QMP_DEPTH_MAX, a key twice, or none of
  * the four kinds.

@@ -3,7 +3,7 @@
 #define NET_WIRE_H
 
 /*
- * Fields: how the payload of an agent message is laid out (doc/agent-protocol.md).
+ * Fields: the layout of an agent message's payload (doc/agent-protocol.md).
  *
  * A payload is a sequence of fields: u16 tag, u32 length, that many bytes; all little-endian.  A
  * tag may repeat, which makes a list.  A number is 8 bytes.  Unknown tags are skipped, so that
@@ -33,7 +33,7 @@ struct wire_reader {
 	size_t left;
 };
 
-/* Next field.  Returns 1, 0 at the end, or -EPROTO when the payload is cut or a length lies. */
+/* Next field.  Returns 1, 0 at the end, or -EPROTO when a field goes beyond the payload. */
 int wire_next(struct wire_reader *r, struct wire_field *ret);
 
 /* The field's value as a number: -EPROTO unless it is 8 bytes. */
@@ -45,7 +45,7 @@ int wire_get_str(const struct wire_field *f, char **ret);
 /* The first field with this tag.  Returns 1, 0 (absent) or -EPROTO. */
 int wire_find(const void *payload, size_t len, uint16_t tag, struct wire_field *ret);
 
-/* Is there a first field with this tag, a number of at most max?  *ret is set only then. */
+/* Is the first field with this tag a number of at most max?  *ret is set only then. */
 bool wire_find_u64(const void *payload, size_t len, uint16_t tag, uint64_t max, uint64_t *ret);
 
 #endif
