@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "copy/some.h"
 
-#define WHOLE_MAX   65536u /* a source that says to be no larger is read before it is announced */
+#define WHOLE_MAX   65536u /* a source of at most this size is read before its header is written */
 #define WHOLE_LIMIT (1u << 20)
 
 /* A folder that is being read. */
@@ -28,7 +28,7 @@ struct level {
 struct pack {
 	struct strbuf head; /* headers and padding to hand out */
 	size_t head_used;
-	struct strbuf path; /* in the stream, of what is being read */
+	struct strbuf path; /* of the current entry, in the stream */
 	int file_fd;	    /* -1: none */
 	uint64_t left;	    /* of the file */
 	uint64_t size;
@@ -43,11 +43,11 @@ struct pack {
 static void leave_out(struct pack *p)
 {
 	char quoted[SOME_TEXT_MAX];
-	(void)snprintf(quoted, sizeof(quoted), "'%.*s'", (int)sizeof(quoted) - 3, p->path.data);
+	snprintf(quoted, sizeof(quoted), "'%.*s'", (int)sizeof(quoted) - 3, p->path.data);
 	some_add(&p->left_out, quoted);
 }
 
-/* With PACK_GO_ON one thing that cannot be read costs that one, and is told at the end. */
+/* With PACK_GO_ON an entry that cannot be read is skipped, and reported at the end. */
 static int forgive(struct pack *p, int r, struct mvm_error *err)
 {
 	if (r >= 0 || r == -ENOMEM || !(p->flags & PACK_GO_ON))
@@ -70,7 +70,7 @@ static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, 
 	if (len >= TAR_PATH_MAX)
 		return cannot(p, -ENAMETOOLONG, "copy", err);
 	if (type == TAR_FOLDER)
-		strbuf_adds(&p->path, "/"); /* as other programs write folders */
+		strbuf_adds(&p->path, "/"); /* the usual form of folders */
 	if (p->path.failed)
 		return mvm_error_oom(err);
 	const struct tar_entry e = {
@@ -105,8 +105,8 @@ static int begin_folder(struct pack *p, int fd, dev_t device, struct mvm_error *
 	return l->fd < 0 ? cannot(p, -errno, "read", err) : 0;
 }
 
-/* Is /proc or /sys mounted here?  Memory, processes, switches: nobody who copies a root means that,
- * nor can it all be read. */
+/* Is /proc or /sys mounted here?  A copy of a root does not want their memory, processes and
+ * switches, and not all of them can be read. */
 static bool is_kernel_mount(const struct pack *p, int fd, dev_t device)
 {
 	struct statfs fs;
@@ -115,9 +115,9 @@ static bool is_kernel_mount(const struct pack *p, int fd, dev_t device)
 }
 
 /*
- * A small file, with the size that it turns out to have: those of /proc say 0, those of /sys 4096.
+ * Take a small file, with its size as read: /proc claims a size of 0 and /sys one of 4096.
  *
- * Returns 1, or 0 for a file that is to be read piece by piece.
+ * Returns 1, or 0 for a file that must be read piece by piece.
  */
 static int take_whole(struct pack *p, int fd, struct stat *st, struct mvm_error *err)
 {
@@ -126,7 +126,7 @@ static int take_whole(struct pack *p, int fd, struct stat *st, struct mvm_error 
 	if (st->st_size > WHOLE_MAX)
 		return 0;
 	int r = file_read_fd(fd, WHOLE_LIMIT, &text, &len);
-	if (r == -EFBIG && st->st_size > 0) /* it grows: what it had is what counts */
+	if (r == -EFBIG && st->st_size > 0) /* it grows: pack the size it had at first */
 		return lseek(fd, 0, SEEK_SET) < 0 ? cannot(p, -errno, "read", err) : 0;
 	if (r < 0)
 		return cannot(p, r, "read", err);
@@ -139,7 +139,7 @@ static int take_whole(struct pack *p, int fd, struct stat *st, struct mvm_error 
 	return p->head.failed ? mvm_error_oom(err) : 1;
 }
 
-/* first: it is the source itself. */
+/* first: this is the source itself. */
 static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err)
 {
 	struct stat st;
@@ -182,7 +182,7 @@ static int take_link(struct pack *p, int dir_fd, const char *name, const struct 
 	return put_entry(p, TAR_SYMLINK, st, target, err);
 }
 
-/* Put one name in front of the stream.  first: it is the source, which must be there. */
+/* Begin one entry.  first: this is the source, which must exist. */
 static int take(struct pack *p, int dir_fd, const char *name, int at_flags, bool first,
 		struct mvm_error *err)
 {
@@ -198,7 +198,7 @@ static int take(struct pack *p, int dir_fd, const char *name, int at_flags, bool
 	int no_follow = at_flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | no_follow);
 	if (fd < 0 && !first && (errno == ENOENT || errno == ELOOP))
-		return 0; /* it went, or became a link, just now */
+		return 0; /* it was removed, or replaced by a link, just now */
 	if (fd < 0)
 		return cannot(p, -errno, "read", err);
 	return take_opened(p, fd, first, err);
@@ -208,11 +208,11 @@ static void leave_folder(struct pack *p)
 {
 	struct level *l = &p->levels[--p->depth];
 	if (l->fd >= 0)
-		(void)close(l->fd); /* only read */
+		close(l->fd); /* only read */
 	strv_done(&l->names);
 }
 
-/* Find something to hand out; without, the stream ends. */
+/* Begin the next entry, or the end of the stream. */
 static int advance(struct pack *p, struct mvm_error *err)
 {
 	while (p->head.len == 0 && p->file_fd < 0) {
@@ -248,14 +248,14 @@ static ssize_t read_file(struct pack *p, void *data, size_t len, struct mvm_erro
 		while (n < 0 && errno == EINTR);
 		if (n < 0)
 			return cannot(p, -errno, "read", err);
-		if (n == 0) { /* shorter than it was: what was promised must come */
+		if (n == 0) { /* it shrank: fill up to the size in the header */
 			memset(data, 0, want);
 			n = (ssize_t)want;
 		}
 	}
 	p->left -= (uint64_t)n;
 	if (p->left == 0) {
-		(void)close(TAKE_FD(p->file_fd)); /* only read */
+		close(TAKE_FD(p->file_fd)); /* only read */
 		tar_write_padding(&p->head, p->size);
 		if (p->head.failed)
 			return mvm_error_oom(err);
@@ -340,7 +340,7 @@ void pack_free(struct pack *p)
 	while (p->depth > 0)
 		leave_folder(p);
 	if (p->file_fd >= 0)
-		(void)close(p->file_fd); /* only read */
+		close(p->file_fd); /* only read */
 	strbuf_done(&p->head);
 	strbuf_done(&p->path);
 	some_done(&p->left_out);

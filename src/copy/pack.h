@@ -3,14 +3,14 @@
 #define COPY_PACK_H
 
 /*
- * A file, link or folder as a tar stream, made piece by piece as it is asked for.
+ * Packs a file, link or folder into a tar stream, piece by piece on demand.
  *
- * Files, folders and symbolic links with their modes and times; owners are not carried, further
- * names of a file become files of their own, and devices, pipes and sockets are left out.  Links
- * are never followed, but for the source itself where that is asked for.  What goes away while it
- * is read is left out; a file that shrinks is filled up with zeros.  Where /proc or /sys is mounted
- * below the source there is an empty folder; a file of theirs that is the source itself comes
- * whole, although they do not say how large it is.
+ * The stream has files, folders and symbolic links with their modes and times.  It has no owners.
+ * Each hard link becomes a file of its own.  Devices, pipes and sockets are left out.  Links are
+ * never followed, except the source itself with PACK_FOLLOW.  A file that disappears meanwhile is
+ * left out; a file that shrinks is filled up with zeros.  A mount of /proc or /sys below the source
+ * becomes an empty folder.  A file of theirs that is itself the source comes whole, although its
+ * size is unknown.
  */
 
 #include "copy/tar.h"
@@ -18,16 +18,16 @@
 struct pack;
 
 enum pack_flags {
-	PACK_FOLLOW = 1u << 0, /* the source may be a symbolic link to what is meant */
-	PACK_GO_ON = 1u << 1,  /* what cannot be opened below the source is left out, and
-				* pack_read() fails at the end of the stream; err must not be NULL */
+	PACK_FOLLOW = 1u << 0, /* if the source is a symbolic link, pack its target */
+	PACK_GO_ON = 1u << 1,  /* leave out files below the source that cannot be opened, and fail
+				* in pack_read() at the end of the stream; err must not be NULL */
 };
 
 /*
- * Begin.
+ * Begin a stream.
  *
  *   dir_fd, path  the source; path may be absolute; copied
- *   name          what it is called in the stream, 1 to 255 bytes without a slash; "." for the
+ *   name          the source's name in the stream, 1 to 255 bytes without a slash; "." for the
  *                 contents of a folder
  *
  * Returns 0; -ENOENT, -ENOTDIR (name is "." and the source is no folder), -EINVAL (a device),
@@ -41,7 +41,7 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 /* The next bytes of the stream, at most len.  Returns how many, 0 at its end, or -errno. */
 ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err);
 
-/* Say what was left out; nothing is added when there is nothing to say. */
+/* Describe the devices, pipes and sockets that were left out; adds nothing when there were none. */
 void pack_note(const struct pack *p, struct strbuf *to);
 
 void pack_free(struct pack *p);

@@ -14,7 +14,7 @@ static int cannot(int r, const char *what, const char *path, struct mvm_error *e
 	return mvm_error_set(err, r, "cannot %s '%s': %s", what, path, strerror(-r));
 }
 
-/* mkdir -p: the path is the user's own, links in it included. */
+/* mkdir -p.  The path comes from the user, so links in it are followed. */
 static int make_path(int dir_fd, const char *path)
 {
 	AUTO_FREE char *copy = strdup(path);
@@ -46,9 +46,9 @@ static int place_contents(const struct unpack_options *o, struct unpack_place *r
 	return 0;
 }
 
-/* A device, pipe or socket, or a name for whatever a process has open, as /dev/stdout is: a copy
- * that takes its place would break this system.  A volume's file is replaced by nothing but a file,
- * and no link at its place is followed. */
+/* Is this a device, pipe or socket, or a name for a process's open file, as /dev/stdout is?  A copy
+ * in its place would break this system.  A volume's file may only be replaced if it still is a
+ * file, and a link in its place is not followed. */
 static bool is_irreplaceable(const struct unpack_options *o)
 {
 	static const char proc[] = "/proc/";
@@ -61,7 +61,7 @@ static bool is_irreplaceable(const struct unpack_options *o)
 	       memcmp(target, proc, sizeof(target)) == 0;
 }
 
-/* A new name beside others. */
+/* A new name in an existing folder. */
 static int place_named(const struct unpack_options *o, int code, struct unpack_place *ret,
 		       struct mvm_error *err)
 {
@@ -88,7 +88,7 @@ static int place_named(const struct unpack_options *o, int code, struct unpack_p
 	return 0;
 }
 
-/* Into a folder, or under a new name. */
+/* Into an existing folder, or under a new name. */
 static int place_one(const struct unpack_options *o, struct unpack_place *ret,
 		     struct mvm_error *err)
 {

@@ -2,17 +2,17 @@
 #ifndef COPY_PLACE_H
 #define COPY_PLACE_H
 
-/* Where a stream is unpacked: a folder, and the one name in it that the stream may make. */
+/* The destination of a stream: a folder, and the only name in it that the stream may create. */
 
 #include "copy/unpack.h"
 
 struct unpack_place {
-	int fd;	   /* the folder; the caller's */
-	char *top; /* the name, the caller's; NULL: any names */
+	int fd;	   /* the folder; the caller closes it */
+	char *top; /* the name, which the caller frees; NULL: any names */
 	bool made; /* the folder did not exist */
 };
 
-/* Find it, or make it.  Errors as unpack_open(). */
+/* Find the destination, or make it.  Errors as unpack_open(). */
 int unpack_place_open(const struct unpack_options *o, struct unpack_place *ret,
 		      struct mvm_error *err);
 

@@ -2,7 +2,7 @@
 #ifndef COPY_SOME_H
 #define COPY_SOME_H
 
-/* How many things there were, and the first few of them for people. */
+/* A count of items, with the text of the first few. */
 
 #include <stdint.h>
 
@@ -13,7 +13,7 @@
 
 struct some {
 	uint64_t n;
-	struct strbuf text; /* "a; b; c and others"; without memory only the number is told */
+	struct strbuf text; /* "a; b; c and others"; incomplete when memory ran out */
 };
 
 static inline void some_add(struct some *s, const char *text)

@@ -3,12 +3,12 @@
 #define COPY_TAR_H
 
 /*
- * The tar format as `mvm cp` speaks it: POSIX.1-2001 (pax) and the ustar and GNU forms of it that
- * people have on disk.  Headers only, no files: unpack.c and pack.c deal with those.
+ * The tar format of copies: POSIX.1-2001 (pax), and the ustar and GNU forms in common use.  This
+ * module only handles headers; unpack.c and pack.c handle files.
  *
- * The same code runs in the guest's agent and in mvm, and both read what the other side, which
- * they do not trust, has written.  So every size is bounded, nothing is allocated by a number that
- * the stream names, and names come out as they are: whoever makes paths of them checks them.
+ * Both the guest's agent and mvm run this code, and neither trusts the other side's stream.  So
+ * every size is bounded, and no number in the stream decides an allocation.  Names are passed on
+ * unchanged: the caller checks them before making paths of them.
  *
  * Source: POSIX.1-2017, pax(1p), "pax Interchange Format" and "ustar Interchange Format"; the GNU
  * tar manual, "Basic Tar Format", for type 'L', 'K' and base-256 numbers.
@@ -34,7 +34,7 @@ enum tar_type {
 
 struct tar_entry {
 	enum tar_type type;
-	const char *path;   /* as it stands in the archive; at most TAR_PATH_MAX bytes */
+	const char *path;   /* as in the archive; at most TAR_PATH_MAX bytes */
 	const char *target; /* of links, else "" */
 	mode_t mode;	    /* 07777 */
 	uint64_t size;	    /* files; others: 0 */
@@ -42,16 +42,16 @@ struct tar_entry {
 	uint32_t mtime_ns;
 };
 
-/* Append the header blocks of an entry: a pax header first where ustar has no room. */
+/* Append the header blocks of an entry, with a pax header first if ustar has no room. */
 void tar_write_header(struct strbuf *to, const struct tar_entry *e);
 
-/* Append what fills the last block after size bytes of contents. */
+/* Append the zeros that fill the last block after size bytes of contents. */
 void tar_write_padding(struct strbuf *to, uint64_t size);
 
 /* Append the end of the archive. */
 void tar_write_end(struct strbuf *to);
 
-/* Where entries and contents go.  A callback that fails stops the reader. */
+/* Receiver of entries and contents.  A callback that fails stops the reader. */
 struct tar_sink {
 	/* The next entry; valid during the call. */
 	int (*entry)(void *arg, const struct tar_entry *e, struct mvm_error *err);
@@ -60,18 +60,18 @@ struct tar_sink {
 	void *arg;
 };
 
-/* A reader that is fed in pieces.  Zero, but for sink, is its beginning. */
+/* A reader that is fed in pieces.  Initialise it with zeros and sink. */
 struct tar_reader {
 	struct tar_sink sink;
-	struct strbuf block; /* of a header, or of what precedes one, until it is whole */
-	size_t want;	     /* bytes that block shall have; 0: TAR_BLOCK */
-	char extra_type;     /* what block is besides a header: 'x', 'g', 'L' or 'K'; 0: a header */
+	struct strbuf block; /* a header or extended header, until it is whole */
+	size_t want;	     /* wanted bytes in block; 0: TAR_BLOCK */
+	char extra_type;     /* block is an extended header: 'x', 'g', 'L' or 'K'; 0: a header */
 	uint64_t extra_size;
 	uint64_t left;	  /* bytes of contents still to come */
-	uint32_t padding; /* and zeros after them */
-	bool skip;	  /* the contents are nobody's */
-	bool ended;	  /* the archive's end was seen; what follows is ignored */
-	int failed;	  /* what stopped it */
+	uint32_t padding; /* zeros after the contents still to come */
+	bool skip;	  /* drop the contents */
+	bool ended;	  /* the archive's end was read; further bytes are ignored */
+	int failed;	  /* the error that stopped it; 0: none */
 	/* from extended headers, for the next entry */
 	char *path, *target;
 	bool has_size, has_mtime;
@@ -81,14 +81,14 @@ struct tar_reader {
 };
 
 /*
- * Read on.
+ * Read the next piece.
  *
- * Returns 0; -EBADMSG (damaged, or over a limit), -ENOMEM, or what the sink returned.  After a
- * failure it returns that again.
+ * Returns 0; -EBADMSG (damaged, or over a limit), -ENOMEM, or the sink's error.  After a failure it
+ * returns the failure again.
  */
 int tar_read(struct tar_reader *r, const void *data, size_t len, struct mvm_error *err);
 
-/* No more will come.  -EBADMSG when the archive is cut short. */
+/* End the input.  -EBADMSG when the archive is cut short. */
 int tar_read_end(struct tar_reader *r, struct mvm_error *err);
 
 void tar_reader_done(struct tar_reader *r);

@@ -117,7 +117,7 @@ static int take_record(struct tar_reader *r, const char *key, size_t key_len, co
 		return mvm_error_set(err, -EBADMSG,
 				     "the tar stream has a sparse file: make it without --sparse");
 	if (!IS("size") && !IS("mtime"))
-		return 0; /* owners, comments and what else there is */
+		return 0; /* owners, comments and others are not used */
 	if (len >= sizeof(text))
 		return damaged(err, "a number is too long");
 	memcpy(text, value, len);
@@ -166,18 +166,18 @@ static int take_extra(struct tar_reader *r, struct mvm_error *err)
 	if (type == 'x')
 		return take_records(r, data, len, err);
 	if (type == 'g')
-		return 0; /* defaults for all entries: nothing in them that is used here */
+		return 0; /* defaults for all entries are not used */
 	return set_text(type == 'L' ? &r->path : &r->target, data, strnlen(data, len), err);
 }
 
-/* The name of a header, prefix and all, into TAR_BLOCK bytes at ret. */
+/* Write a header's name, with its prefix, into TAR_BLOCK bytes at ret. */
 static void header_name(const char *h, char ret[TAR_BLOCK])
 {
 	bool posix = memcmp(h + MAGIC, "ustar", 6) == 0; /* GNU's own has a space there */
 	if (posix && h[PREFIX])
-		(void)snprintf(ret, TAR_BLOCK, "%.155s/%.100s", h + PREFIX, h + NAME);
+		snprintf(ret, TAR_BLOCK, "%.155s/%.100s", h + PREFIX, h + NAME);
 	else
-		(void)snprintf(ret, TAR_BLOCK, "%.100s", h + NAME);
+		snprintf(ret, TAR_BLOCK, "%.100s", h + NAME);
 }
 
 static enum tar_type type_of(char flag, const char *path)
@@ -212,7 +212,7 @@ static int take_entry(struct tar_reader *r, const char *h, uint64_t size, struct
 	uint64_t mode, mtime;
 
 	header_name(h, name);
-	(void)snprintf(link, sizeof(link), "%.100s", h + LINK);
+	snprintf(link, sizeof(link), "%.100s", h + LINK);
 	if (get_number(h + MODE, 8, &mode) < 0)
 		return damaged(err, "a mode is no number");
 	if (get_number(h + MTIME, 12, &mtime) < 0 || mtime > INT64_MAX)
@@ -262,7 +262,7 @@ static int take_header(struct tar_reader *r, struct mvm_error *err)
 	return 0;
 }
 
-/* A whole block, or the blocks of an extended header, have come together. */
+/* Handle a whole block, or all blocks of an extended header. */
 static int take_block(struct tar_reader *r, struct mvm_error *err)
 {
 	r->want = TAR_BLOCK;

@@ -27,7 +27,7 @@ enum {
 static void put_octal(char *at, int width, uint64_t value)
 {
 	char text[24];
-	(void)snprintf(text, sizeof(text), "%0*" PRIo64, width - 1, value);
+	snprintf(text, sizeof(text), "%0*" PRIo64, width - 1, value);
 	memcpy(at, text, (size_t)width); /* with its NUL */
 }
 
@@ -51,19 +51,19 @@ static void put_block(struct strbuf *to, char type, const char *name, const char
 	char h[TAR_BLOCK] = { 0 };
 	unsigned sum = 0;
 
-	(void)strncpy(h + NAME, name, NAME_SIZE); /* a full field has no NUL */
+	strncpy(h + NAME, name, NAME_SIZE); /* a full field has no NUL */
 	put_octal(h + MODE, 8, mode & 07777);
 	put_octal(h + UID, 8, 0);
 	put_octal(h + GID, 8, 0);
 	put_octal(h + SIZE, 12, size <= SIZE_OCTAL_MAX ? size : 0);
 	put_octal(h + MTIME, 12, mtime >= 0 && mtime <= MTIME_OCTAL_MAX ? (uint64_t)mtime : 0);
 	h[TYPE] = type;
-	(void)strncpy(h + LINK, link, LINK_SIZE); /* as above */
+	strncpy(h + LINK, link, LINK_SIZE); /* as above */
 	memcpy(h + MAGIC, magic, sizeof(magic));
 	memset(h + CHECKSUM, ' ', 8);
 	for (size_t i = 0; i < TAR_BLOCK; i++)
 		sum += (unsigned char)h[i];
-	(void)snprintf(h + CHECKSUM, 8, "%06o", sum); /* digits, NUL, and the space that is there */
+	snprintf(h + CHECKSUM, 8, "%06o", sum); /* digits, NUL, and the space that is there */
 	strbuf_add(to, h, sizeof(h));
 }
 
@@ -77,7 +77,7 @@ static void put_time(struct strbuf *to, int64_t s, uint32_t ns)
 		whole--;
 		ns = 1000000000 - ns;
 	}
-	(void)snprintf(text, sizeof(text), "%s%" PRIu64 ".%09u", sign, whole, ns);
+	snprintf(text, sizeof(text), "%s%" PRIu64 ".%09u", sign, whole, ns);
 	put_record(to, "mtime", text);
 }
 
@@ -100,7 +100,7 @@ void tar_write_header(struct strbuf *to, const struct tar_entry *e)
 	if (strlen(e->target) > LINK_SIZE)
 		put_record(&extra, "linkpath", e->target);
 	if (e->size > SIZE_OCTAL_MAX) {
-		(void)snprintf(text, sizeof(text), "%" PRIu64, e->size);
+		snprintf(text, sizeof(text), "%" PRIu64, e->size);
 		put_record(&extra, "size", text);
 	}
 	if (e->mtime_ns || e->mtime_s < 0 || e->mtime_s > MTIME_OCTAL_MAX)

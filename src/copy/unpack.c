@@ -14,12 +14,12 @@
 
 #define TEMPORARY_SIZE 32
 
-/* A folder on the way to what is being made. */
+/* A folder on the way to the current entry. */
 struct level {
 	int fd;
 	char *name;
 	bool made;	/* by us */
-	bool described; /* the stream has said how it shall be */
+	bool described; /* the stream had an entry for it */
 	mode_t mode;
 	struct timespec mtime;
 };
@@ -27,8 +27,8 @@ struct level {
 struct unpack {
 	struct tar_reader reader;
 	unsigned flags;
-	char *top;  /* the only name that may come at the top, and is stored as */
-	char *from; /* what the stream calls it; NULL until it has said so */
+	char *top;  /* stored name of the only top entry; NULL: any */
+	char *from; /* its name in the stream; NULL: not known yet */
 	struct unpack_owner owner;
 	mode_t umask; /* with UNPACK_GUARDED */
 	uint64_t bytes_left, entries_left;
@@ -49,7 +49,7 @@ static int cannot(int r, const char *what, const char *path, struct mvm_error *e
 	return mvm_error_set(err, r, "cannot %s '%s': %s", what, path, strerror(-r));
 }
 
-/* With UNPACK_GO_ON one failure costs one file, and is told at the end. */
+/* With UNPACK_GO_ON a failure costs one file, and is reported at the end. */
 static int forgive(struct unpack *u, int r, struct mvm_error *err)
 {
 	if (r >= 0 || r == -ENOMEM || !(u->flags & UNPACK_GO_ON))
@@ -99,7 +99,7 @@ static int split(struct unpack *u, const char *path, struct strv *ret, struct mv
 	return 0;
 }
 
-/* The mode of something that had another one, or none (0). */
+/* The mode to set.  before: the old mode, or 0. */
 static mode_t allowed_mode(const struct unpack *u, mode_t wanted, mode_t before)
 {
 	if (!(u->flags & UNPACK_GUARDED))
@@ -120,7 +120,7 @@ static int own_fd(const struct unpack *u, int fd)
 	return own(u, fd, "", AT_EMPTY_PATH);
 }
 
-/* Leave the last folder: what is said of it holds now that nothing more is made in it. */
+/* Leave the last folder, and set its mode and time now that nothing more is made in it. */
 static int leave_folder(struct unpack *u, struct mvm_error *err)
 {
 	struct level *l = &u->levels[--u->n_levels];
@@ -137,12 +137,12 @@ static int leave_folder(struct unpack *u, struct mvm_error *err)
 			 futimens(l->fd, times) < 0)
 			r = cannot(-errno, "set the time of", name, err);
 	}
-	(void)close(l->fd); /* a folder */
+	close(l->fd); /* a folder */
 	free(l->name);
 	return r;
 }
 
-/* Open a folder, which is made if it is missing; never through a link. */
+/* Open a folder, or make it if it is missing; never through a link. */
 static int open_folder(const struct unpack *u, int parent_fd, const char *name, bool *ret_made)
 {
 	int fd = dir_open_at(parent_fd, name);
@@ -155,11 +155,11 @@ static int open_folder(const struct unpack *u, int parent_fd, const char *name, 
 	fd = dir_open_at(parent_fd, name);
 	int r = fd >= 0 && *ret_made ? own_fd(u, fd) : 0;
 	if (r < 0)
-		(void)close(fd); /* a folder */
+		close(fd); /* a folder */
 	return r < 0 ? r : fd;
 }
 
-/* Stand in the folder of the first n components. */
+/* Make the folder of the first n components the current one. */
 static int enter(struct unpack *u, const struct strv *parts, size_t n, const char *path,
 		 struct mvm_error *err)
 {
@@ -206,28 +206,28 @@ static void make_temporary(struct unpack *u)
 	char hex[2 * sizeof(random) + 1];
 	random_bytes(random, sizeof(random));
 	str_hex(random, sizeof(random), hex);
-	(void)snprintf(u->temporary, sizeof(u->temporary), ".mvm-%s", hex);
+	snprintf(u->temporary, sizeof(u->temporary), ".mvm-%s", hex);
 }
 
 static void drop_temporary(struct unpack *u)
 {
 	if (u->temporary[0])
-		(void)unlinkat(place_fd(u), u->temporary, 0); /* a failure is being told already */
+		unlinkat(place_fd(u), u->temporary, 0); /* another failure is being reported */
 	u->temporary[0] = '\0';
 }
 
-/* What is not whole goes. */
+/* Drop the current, incomplete file. */
 static void drop_file(struct unpack *u)
 {
 	if (u->file_fd >= 0)
-		(void)close(TAKE_FD(u->file_fd)); /* never to be read */
+		close(TAKE_FD(u->file_fd)); /* never to be read */
 	drop_temporary(u);
 	free(TAKE_PTR(u->file_name));
 }
 
-/* A new file without a name until it is whole, so that nothing is left of a copy that is killed;
- * under a temporary one where the file system has no such files.  What is there already has to be
- * replaced by a rename, so for that moment there is a temporary name in any case. */
+/* Make a file without a name, so that a killed copy leaves nothing behind.  On a file system
+ * without O_TMPFILE the file has a temporary name until it is whole.  Replacing an existing file
+ * needs a rename, so for that moment it has a temporary name in any case. */
 static int open_file(struct unpack *u, const struct tar_entry *e, struct mvm_error *err)
 {
 	u->file_fd = openat(place_fd(u), ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
@@ -252,12 +252,12 @@ static int rename_temporary(struct unpack *u, const char *name, struct mvm_error
 		drop_temporary(u);
 		return cannot(r, "make", name, err);
 	}
-	(void)unlinkat(fd, u->temporary, 0); /* it stays when both were the same file */
+	unlinkat(fd, u->temporary, 0); /* rename(2) keeps it when both were the same file */
 	u->temporary[0] = '\0';
 	return 0;
 }
 
-/* Where a link of some kind leads. */
+/* The target of a symbolic or hard link. */
 struct link {
 	int from_fd; /* with a hard link */
 	const char *target;
@@ -272,7 +272,7 @@ static int make_link(const struct link *l, int fd, const char *name)
 	return r < 0 ? -errno : 0;
 }
 
-/* Under its name at once, or under a temporary one that takes the place of what is there. */
+/* Make a link under its name, or under a temporary name that then replaces the existing file. */
 static int place_link(struct unpack *u, const struct link *l, const char *name,
 		      const struct timespec times[2], struct mvm_error *err)
 {
@@ -289,8 +289,8 @@ static int place_link(struct unpack *u, const struct link *l, const char *name,
 		return cannot(r, "make", name, err);
 	const char *now = there ? u->temporary : name;
 	if (times) {
-		/* a file system without times of links has lost nothing */
-		(void)utimensat(fd, now, times, AT_SYMLINK_NOFOLLOW);
+		/* may fail: some file systems have no times of links */
+		utimensat(fd, now, times, AT_SYMLINK_NOFOLLOW);
 		r = own(u, fd, now, AT_SYMLINK_NOFOLLOW);
 	}
 	if (r < 0) {
@@ -310,7 +310,7 @@ static int name_file(struct unpack *u, struct mvm_error *err)
 	return place_link(u, &l, u->file_name, NULL, err);
 }
 
-/* How the stream says that a folder shall be; so it is when nothing more is made in it. */
+/* Note the stream's mode and time of a folder.  leave_folder() sets them. */
 static int describe_folder(struct unpack *u, struct level *l, const struct tar_entry *e,
 			   struct mvm_error *err)
 {
@@ -319,9 +319,12 @@ static int describe_folder(struct unpack *u, struct level *l, const struct tar_e
 		return cannot(-errno, "look at", e->path, err);
 	l->described = true;
 	l->mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
-	l->mode = l->made			? allowed_mode(u, e->mode, 0)
-		  : u->flags & UNPACK_KEEP_SAME ? allowed_mode(u, e->mode, st.st_mode)
-						: st.st_mode & 07777;
+	if (l->made)
+		l->mode = allowed_mode(u, e->mode, 0);
+	else if (u->flags & UNPACK_KEEP_SAME)
+		l->mode = allowed_mode(u, e->mode, st.st_mode);
+	else
+		l->mode = st.st_mode & 07777;
 	int r = !l->made && u->flags & UNPACK_OWN_FOLDERS ? own_fd(u, l->fd) : 0;
 	if (r < 0)
 		return cannot(r, "set the owner of", e->path, err);
@@ -338,11 +341,11 @@ static int take_folder(struct unpack *u, const struct strv *parts, const struct 
 	if (r < 0)
 		return r;
 	if (parts->n == 0 && !(u->flags & UNPACK_OWNED))
-		return 0; /* the place itself is the user's: it stays as it is */
+		return 0; /* the destination itself is the user's: do not change it */
 	return describe_folder(u, &u->levels[u->n_levels - 1], e, err);
 }
 
-/* Is it there as it shall be?  Also sets the mode that it is to have. */
+/* Does the file exist with the wanted size, time and mode?  Also sets u->file_mode. */
 static bool is_same_file(struct unpack *u, const char *name, const struct tar_entry *e)
 {
 	struct stat st;
@@ -373,7 +376,7 @@ static int take_file(struct unpack *u, const char *name, const struct tar_entry 
 		     struct mvm_error *err)
 {
 	if (is_same_file(u, name, e))
-		return 0; /* its contents come and are nobody's */
+		return 0; /* take_data() drops its contents */
 	if (e->size > u->bytes_left)
 		return mvm_error_set(
 			err, -EFBIG, "'%s' has %llu bytes, and only %llu more may be copied",
@@ -403,13 +406,13 @@ static int take_symlink(struct unpack *u, const char *name, const struct tar_ent
 	return place_link(u, &l, name, times, err);
 }
 
-/* The folder of an earlier entry, opened from the place on; never through a link. */
+/* Open the folder of an earlier entry, from the destination down; never through a link. */
 static int open_parent(const struct unpack *u, const struct strv *parts)
 {
 	int fd = fcntl(u->levels[0].fd, F_DUPFD_CLOEXEC, 3);
 	for (size_t i = 0; fd >= 0 && i + 1 < parts->n; i++) {
 		int below = dir_open_at(fd, parts->v[i]);
-		(void)close(fd); /* a folder */
+		close(fd); /* a folder */
 		fd = below;
 	}
 	return fd;
@@ -431,7 +434,17 @@ static int take_hardlink(struct unpack *u, const char *name, const struct tar_en
 	return place_link(u, &l, name, NULL, err);
 }
 
-/* Make what is allowed to be there. */
+static int take_leaf(struct unpack *u, const char *name, const struct tar_entry *e,
+		     struct mvm_error *err)
+{
+	if (e->type == TAR_FILE)
+		return take_file(u, name, e, err);
+	if (e->type == TAR_SYMLINK)
+		return take_symlink(u, name, e, err);
+	return take_hardlink(u, name, e, err);
+}
+
+/* Make an entry that has passed the checks. */
 static int make_entry(struct unpack *u, const struct strv *parts, const struct tar_entry *e,
 		      struct mvm_error *err)
 {
@@ -441,10 +454,7 @@ static int make_entry(struct unpack *u, const struct strv *parts, const struct t
 	if (r < 0)
 		return r;
 	assert(parts->v);
-	const char *name = parts->v[parts->n - 1];
-	r = e->type == TAR_FILE	     ? take_file(u, name, e, err)
-	    : e->type == TAR_SYMLINK ? take_symlink(u, name, e, err)
-				     : take_hardlink(u, name, e, err);
+	r = take_leaf(u, parts->v[parts->n - 1], e, err);
 	if (r < 0)
 		drop_file(u);
 	return r;
@@ -475,7 +485,7 @@ static int take_data(void *arg, const void *data, size_t len, struct mvm_error *
 {
 	struct unpack *u = arg;
 	if (u->file_fd < 0)
-		return 0; /* of a file that stays as it is */
+		return 0; /* contents of a file that is kept or left out */
 	int r = file_write_sparse(u->file_fd, data, len, (off_t)(u->file_size - u->file_left));
 	if (r < 0)
 		r = cannot(r, "write", u->file_name, err);
@@ -483,7 +493,7 @@ static int take_data(void *arg, const void *data, size_t len, struct mvm_error *
 	if (r == 0 && u->file_left == 0)
 		r = finish_file(u, err);
 	if (r < 0)
-		drop_file(u); /* what else comes of it is nobody's */
+		drop_file(u); /* further contents of it are dropped */
 	return forgive(u, r, err);
 }
 
@@ -519,7 +529,7 @@ int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_
 	int r = find_place(u, o, err);
 	if (r < 0)
 		return r;
-	if (o->name && u->top) { /* then the sender is told what to call it */
+	if (o->name && u->top) { /* the caller tells the sender this name */
 		u->from = str_dup(u->top, &failed);
 		if (failed)
 			return mvm_error_oom(err);
@@ -558,7 +568,7 @@ void unpack_free(struct unpack *u)
 	while (u->n_levels > 0) {
 		struct level *l = &u->levels[--u->n_levels];
 		if (l->fd >= 0)
-			(void)close(l->fd); /* a folder */
+			close(l->fd); /* a folder */
 		free(l->name);
 	}
 	some_done(&u->missed);
