@@ -16,7 +16,7 @@ static bool links_fail(int error)
 	return error == EMLINK || error == EXDEV || error == EPERM || error == EOPNOTSUPP;
 }
 
-/* A copy with the same mode, on disk when it returns. */
+/* Copy a file with its mode; the copy is on disk when this returns. */
 static int copy_file(int from_dir, const char *from, int to_dir, const char *to)
 {
 	struct stat st;
@@ -30,7 +30,7 @@ static int copy_file(int from_dir, const char *from, int to_dir, const char *to)
 	if (r >= 0 && (fchmod(out, st.st_mode & 07777) < 0 || fsync(out) < 0))
 		r = -errno;
 	if (r < 0)
-		(void)unlinkat(to_dir, to, 0); /* the first failure is the one to report */
+		unlinkat(to_dir, to, 0); /* the first failure is the one to report */
 	return r < 0 ? r : 0;
 }
 
@@ -46,8 +46,8 @@ int store_link_file(struct store *s, int from_fd, const char *from, int to_fd, c
 	return r;
 }
 
-/* Let `to` be another name of `from`, whatever was there before.  The new name is made aside and
- * renamed, so that there is no moment without a file. */
+/* Make `to` another name of `from`, replacing an existing file.  The new name is made aside and
+ * then renamed, so that `to` exists at every moment. */
 static int replace_by_link(struct store *s, int from_fd, const char *from, int to_fd,
 			   const char *to, struct mvm_error *err)
 {
@@ -57,13 +57,13 @@ static int replace_by_link(struct store *s, int from_fd, const char *from, int t
 	int r = store_link_file(s, from_fd, from, scratch, "link");
 	if (r == 0 && renameat(scratch, "link", to_fd, to) < 0)
 		r = -errno;
-	(void)unlinkat(scratch, "link", 0); /* still there if both names were one file already */
+	unlinkat(scratch, "link", 0); /* still there if both names were one file already */
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot link blob '%s': %s", from, strerror(-r));
+		mvm_error_set(err, r, "cannot link blob '%s': %s", from, strerror(-r));
 	return store_mend(r, err);
 }
 
-/* The bytes on disk, read-only. */
+/* Digest a file, make it read-only and sync it to disk. */
 static int seal(int fd, const char *name, struct mvm_digest *ret, uint64_t *ret_bytes,
 		struct mvm_error *err)
 {
@@ -81,7 +81,7 @@ static int seal(int fd, const char *name, struct mvm_digest *ret, uint64_t *ret_
 	return r < 0 ? mvm_error_set(err, r, "cannot store '%s': %s", name, strerror(-r)) : 0;
 }
 
-/* Does a blob hold what its name says?  Else what was just built must not be replaced by it. */
+/* Does a blob's content match its name?  A damaged blob must not replace a new file. */
 static bool is_sound(int blobs, const char *hex, const struct mvm_digest *digest)
 {
 	struct mvm_digest actual;
@@ -111,7 +111,7 @@ int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_di
 		    is_sound(blobs, hex, &digest);
 	if (have)
 		r = replace_by_link(s, blobs, hex, dir_fd, name, err);
-	if (r == -ENOENT) /* collected in this moment */
+	if (r == -ENOENT) /* a garbage collection removed it just now */
 		have = false;
 	if (!have) /* none yet, or a damaged one */
 		r = replace_by_link(s, dir_fd, name, blobs, hex, err);

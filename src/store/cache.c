@@ -30,7 +30,7 @@ static int file_name(const char *cache_key, char ret[FILE_NAME_SIZE], struct mvm
 	struct mvm_digest d;
 	if (digest_parse(cache_key, &d) < 0)
 		return mvm_error_set(err, -EINVAL, "'%.80s' is no cache key", cache_key);
-	(void)snprintf(ret, FILE_NAME_SIZE, "%s.json", cache_key);
+	snprintf(ret, FILE_NAME_SIZE, "%s.json", cache_key);
 	return 0;
 }
 
@@ -38,7 +38,7 @@ static bool is_file_name(const char *name)
 {
 	struct mvm_digest d;
 	char key[DIGEST_HEX_SIZE];
-	(void)snprintf(key, sizeof(key), "%s", name);
+	snprintf(key, sizeof(key), "%s", name);
 	return digest_parse(key, &d) == 0 && strcmp(name + strlen(key), ".json") == 0;
 }
 
@@ -181,7 +181,7 @@ static int write_builds(struct store *s, const char *name, struct json_out *out,
 		return scratch;
 	r = file_replace_at(scratch, dir, name, text, strlen(text), 0600);
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r));
+		mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r));
 	return store_mend(r, err);
 }
 

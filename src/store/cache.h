@@ -3,16 +3,15 @@
 #define STORE_CACHE_H
 
 /*
- * The build cache: what builds of one cache key made, by the fingerprint of their source.
+ * The build cache: results of the builds of a cache key, by the fingerprint of their source.
  *
  * cache/builds/<cache key>.json holds the STORE_CACHE_BUILDS most recent builds, newest first:
  *
  *	{"schema_version": 1, "builds": [{"source_fingerprint": "...", "built_at": "...",
  *	  "artifacts": {"rootfs": "<hex>", ...}, "run": {...}, "facts": {"key": "value"}}]}
  *
- * Blobs that it names may have been collected: which of them a hit needs is the caller's to know.
- * It is only a cache: a file that is damaged or from a newer mvm is a miss, and the next put
- * replaces it.
+ * Its blobs may have been garbage collected; the caller checks the ones that it needs.  A cache
+ *file that is damaged or from a newer mvm is a miss, and the next put replaces it.
  */
 
 #include "model/template.h"
@@ -33,18 +32,18 @@ struct store_build {
 	int64_t built_at;
 	struct store_cached_artifact artifacts[STORE_CACHE_ARTIFACTS];
 	size_t n_artifacts;
-	struct mvm_run run;	  /* what the image says: its command, environment, ... */
-	struct mvm_strings facts; /* "key=value": what else the builder found out */
+	struct mvm_run run;	  /* settings of the image: its command, environment, ... */
+	struct mvm_strings facts; /* "key=value": further findings of the builder */
 };
 
 void store_build_done(struct store_build *b);
 DEFINE_AUTO_DONE(store_build, store_build_done)
 
-/* Returns 1 with the build, 0 when there is none, or -ENOMEM and the like. */
+/* Returns 1 with the build, 0 when the cache does not have it, or -ENOMEM and the like. */
 int store_cache_get(struct store *s, const char *cache_key, const char *fingerprint,
 		    struct store_build *ret, struct mvm_error *err);
 
-/* Add a build; an older one with this fingerprint goes.  Takes the store lock. */
+/* Add a build, replacing an older one with this fingerprint.  Takes the store lock. */
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,
 		    struct mvm_error *err);
 
@@ -52,8 +51,8 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
  * Forget builds.
  *
  *   dry_run      only count
- *   keep         1 for a build that stays, 0 for one that goes, -ENOMEM
- *   ret_dropped  how many go; what cannot be read goes too
+ *   keep         returns 1 to keep a build, 0 to drop it, or -ENOMEM
+ *   ret_dropped  number of dropped builds; unreadable ones are dropped too
  *
  * The caller holds the store lock, unless dry_run.  Files from a newer mvm are left alone.
  */

@@ -29,11 +29,14 @@ static int list_below(int fd, const char *prefix, unsigned depth, struct strv *r
 		AUTO_FREE char *path = str_printf("%s%s/", prefix, names.v[i]);
 		if (!path)
 			return -ENOMEM;
-		r = below < 0	 ? below
-		    : depth == 0 ? -ELOOP
-				 : list_below(below, path, depth - 1, ret);
+		if (below < 0)
+			r = below;
+		else
+			r = depth == 0 ? -ELOOP : list_below(below, path, depth - 1, ret);
 	}
-	return r < 0 ? r : ret->failed ? -ENOMEM : 0;
+	if (r < 0)
+		return r;
+	return ret->failed ? -ENOMEM : 0;
 }
 
 int store_revision_files(int dir_fd, struct strv *ret)

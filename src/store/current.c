@@ -23,11 +23,11 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 	int scratch = store_scratch(s, err);
 	if (scratch < 0)
 		return scratch;
-	(void)snprintf(target, sizeof(target), "artifacts/%s", revision);
+	snprintf(target, sizeof(target), "artifacts/%s", revision);
 	int r = link_replace_at(scratch, dir, "current", target);
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot make '%s' the current revision of '%s': %s",
-				    revision, id, strerror(-r));
+		mvm_error_set(err, r, "cannot make '%s' the current revision of '%s': %s", revision,
+			      id, strerror(-r));
 	return store_mend(r, err);
 }
 
@@ -39,7 +39,7 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "%s/current", id);
+	snprintf(path, sizeof(path), "%s/current", id);
 	int templates = store_dir(s, STORE_TEMPLATES);
 	if (templates == -ENOENT)
 		return store_no_template(id, err);
@@ -50,7 +50,7 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 		AUTO_CLOSE int dir = template_open(s, id, false, err);
 		if (dir < 0)
 			return dir; /* no such template */
-		(void)mvm_error_set(err, -ENOENT, "template '%s' has not been built", id);
+		mvm_error_set(err, -ENOENT, "template '%s' has not been built", id);
 		return mvm_error_reason(err, -ENOENT, "template-not-built", id);
 	}
 	if (n < 0)
@@ -78,7 +78,7 @@ int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_
 		int r = store_current_get(s, id, revision, err);
 		if (r < 0)
 			return r;
-		(void)snprintf(path, sizeof(path), "%s/artifacts/%s", id, revision);
+		snprintf(path, sizeof(path), "%s/artifacts/%s", id, revision);
 		if (faccessat(store_dir(s, STORE_TEMPLATES), path, F_OK, AT_SYMLINK_NOFOLLOW) ==
 		    0) {
 			memcpy(ret, revision, sizeof(revision));
@@ -92,8 +92,8 @@ int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_
 		/* another one may have become current, and this one be pruned, in between */
 		memcpy(missing, revision, sizeof(revision));
 	}
-	(void)mvm_error_set(err, -EBADMSG, "template '%s': its current revision '%s' is not there",
-			    id, revision);
+	mvm_error_set(err, -EBADMSG, "template '%s': its current revision '%s' is not there", id,
+		      revision);
 	return mvm_error_reason(err, -EBADMSG, "current-damaged", id);
 }
 
@@ -125,7 +125,7 @@ static int find_revision(struct store *s, const char *id, const char *wanted,
 		found = all.v[i];
 	}
 	if (!found) {
-		(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, wanted);
+		mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, wanted);
 		return mvm_error_reason(err, -ENOENT, "no-revision", id);
 	}
 	memcpy(ret, found, strlen(found) + 1);

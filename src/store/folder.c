@@ -14,8 +14,7 @@
 
 int folder_not_writable(const char *path, int code, struct mvm_error *err)
 {
-	(void)mvm_error_set(err, code, "data folder '%s' is not writable: %s", path,
-			    strerror(-code));
+	mvm_error_set(err, code, "data folder '%s' is not writable: %s", path, strerror(-code));
 	return mvm_error_reason(err, code, "data-folder-refused", NULL);
 }
 
@@ -26,13 +25,12 @@ static int check_owner(int fd, const char *path, bool read_only, struct mvm_erro
 	if (fstat(fd, &st) < 0)
 		return mvm_error_set(err, -errno, "data folder '%s': %s", path, strerror(errno));
 	if (st.st_uid != geteuid()) {
-		(void)mvm_error_set(err, -EPERM,
-				    "data folder '%s' belongs to another user (uid %u)", path,
-				    (unsigned)st.st_uid);
+		mvm_error_set(err, -EPERM, "data folder '%s' belongs to another user (uid %u)",
+			      path, (unsigned)st.st_uid);
 		return mvm_error_reason(err, -EPERM, "data-folder-refused", NULL);
 	}
 	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
-		(void)mvm_error_set(err, -EPERM, "data folder '%s' may be written by others", path);
+		mvm_error_set(err, -EPERM, "data folder '%s' may be written by others", path);
 		return mvm_error_reason(err, -EPERM, "data-folder-open", NULL);
 	}
 	if (!read_only && faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
@@ -46,12 +44,12 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 
 	int r = marker_check(fd, foreign, err);
 	if (r == -EPERM) {
-		(void)mvm_error_set(err, r, "'%s' is no data folder of mvm's: '%s' lies in it",
-				    path, foreign);
+		mvm_error_set(err, r, "'%s' is no data folder of mvm's: '%s' lies in it", path,
+			      foreign);
 		return mvm_error_reason(err, r, "data-folder-foreign", NULL);
 	}
 	if (r < 0) {
-		(void)mvm_error_context(err, r, "data folder '%s'", path);
+		mvm_error_context(err, r, "data folder '%s'", path);
 		return r == -EOPNOTSUPP ? r : mvm_error_reason(err, r, "data-folder-marker", NULL);
 	}
 	if (r > 0 || read_only)
@@ -61,9 +59,8 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 		return folder_not_writable(path, r, err);
 	if (r == 0)
 		return 0;
-	(void)mvm_error_set(err, r, "data folder '%s': cannot write " MARKER_NAME ": %s", path,
-			    r == -EMLINK ? "it is a file that has another name as well"
-					 : strerror(-r));
+	mvm_error_set(err, r, "data folder '%s': cannot write " MARKER_NAME ": %s", path,
+		      r == -EMLINK ? "it is a file that has another name as well" : strerror(-r));
 	return r == -EMLINK ? mvm_error_reason(err, r, "data-folder-marker", NULL) : r;
 }
 
@@ -77,8 +74,7 @@ int folder_open(const char *path, bool read_only, struct mvm_error *err)
 		return mvm_error_reason(err, fd, "data-folder-refused", NULL);
 	const char *what = place_forbidden(fd);
 	if (what) {
-		(void)mvm_error_set(err, -EPERM, "'%s' cannot be the data folder: it is %s", path,
-				    what);
+		mvm_error_set(err, -EPERM, "'%s' cannot be the data folder: it is %s", path, what);
 		return mvm_error_reason(err, -EPERM, "data-folder-place", NULL);
 	}
 	int r = check_owner(fd, path, read_only, err);

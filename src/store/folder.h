@@ -3,22 +3,22 @@
 #define STORE_FOLDER_H
 
 /*
- * Which folder may be the data folder.
+ * Rules for the data folder.
  *
- * mvm removes what it finds under its own names in the data folder, and what lies there is run.  So
- * a folder of somebody else's must never become one:
+ * mvm removes files under its own names in the data folder, and runs files from it.  So a foreign
+ * folder must never become a data folder:
  *
  *  - `/`, the root of a mounted file system and the caller's home folders ($HOME and those in
  *    /etc/passwd) are refused, even when they are empty or have a marker: other programs put files
- *    there, under names that nobody can foresee.  A folder below them is fine.  So is a mounted
- *    part of a file system (a bind mount, a container's volume).
+ *    there, under any name.  A folder below them is fine.  So is a mounted part of a file system (a
+ *    bind mount, a container's volume).
  *  - The folder belongs to the caller, and nobody else may write to it.
  *  - It has a marker (store/marker.h).
  *  - For root, every folder on the way belongs to root and only root may change it: a path through
- *    a symbolic link, through another user's folder or through one that others may write is
- *    refused.  A sticky folder (/tmp) is fine, for the next one in it belongs to root.  The path is
- *    walked one folder after the other, so nothing can be exchanged between the check and the use.
- *    In a user namespace, owners that have no number there are taken for the host's root.
+ *    a symbolic link, through another user's folder or through a folder that others may write is
+ *    refused.  A sticky folder (/tmp) is fine, because the next folder belongs to root.  The path
+ *    is walked folder by folder, so nobody can exchange one between the check and the use.  In a
+ *    user namespace, owners without a number there count as the host's root.
  */
 
 #include <stdbool.h>
@@ -28,8 +28,8 @@
 /*
  * Open the data folder, and create it with its marker if it is missing.
  *
- *   read_only  create and write nothing: an empty folder needs no marker then, nor does one of an
- *              earlier version
+ *   read_only  create and write nothing; an empty folder, and one of an earlier version, then need
+ *              no marker
  *
  * Returns a descriptor to close, or -errno with a sentence: -ENOENT (read_only: it is missing),
  * -EPERM (refused by a rule above; hint), -EROFS and -EACCES (not writable), -EOPNOTSUPP (a newer
@@ -37,7 +37,7 @@
  */
 int folder_open(const char *path, bool read_only, struct mvm_error *err);
 
-/* Say that the data folder cannot be written to, and what to do.  Returns code. */
+/* Report that the data folder is not writable, with the remedy.  Returns code. */
 int folder_not_writable(const char *path, int code, struct mvm_error *err);
 
 #endif

@@ -95,8 +95,8 @@ static int step(int at_fd, const char *name, const char *path, size_t len, bool 
 				     strerror(errno));
 	const char *why = danger(&st, is_last);
 	if (why) {
-		(void)mvm_error_set(err, -EPERM, "data folder '%s' is not safe for root: '%.*s' %s",
-				    path, (int)len, path, why);
+		mvm_error_set(err, -EPERM, "data folder '%s' is not safe for root: '%.*s' %s", path,
+			      (int)len, path, why);
 		return mvm_error_reason(err, -EPERM, "data-folder-path", NULL);
 	}
 	if (!S_ISDIR(st.st_mode))
@@ -120,12 +120,12 @@ static int walk(const char *path, bool create, struct mvm_error *err)
 		if (len > NAME_MAX)
 			return mvm_error_set(err, -ENAMETOOLONG, "data folder '%s': %s", path,
 					     strerror(ENAMETOOLONG));
-		(void)snprintf(name, sizeof(name), "%.*s", (int)len, p);
+		snprintf(name, sizeof(name), "%.*s", (int)len, p);
 		p += len;
 		int next = step(at, name, path, (size_t)(p - path), create, err);
 		if (next < 0)
 			return next;
-		(void)close(at);
+		close(at);
 		at = next;
 	}
 	int fd = at < 0 ? at : openat(at, ".", OPEN_FOLDER);
@@ -166,7 +166,7 @@ static bool is_home(const struct stat *st)
 		found = (user->pw_uid == getuid() || user->pw_uid == geteuid()) &&
 			is_same(st, user->pw_dir);
 	if (file)
-		(void)fclose(file);
+		fclose(file);
 	return found;
 }
 

@@ -2,8 +2,8 @@
 #ifndef STORE_FOLDER_PLACE_H
 #define STORE_FOLDER_PLACE_H
 
-/* Where the data folder lies: the way to it, and places where it must not lie.  The rules are in
- * store/folder.h. */
+/* The place of the data folder: a safe path to it, and forbidden places.  store/folder.h has the
+ * rules. */
 
 #include <stdbool.h>
 
@@ -16,10 +16,10 @@ bool place_is_roots(void);
  * sentence. */
 int place_open(const char *path, bool create, struct mvm_error *err);
 
-/* The same as place_open() for root, by a path that only root may change; else -EPERM. */
+/* place_open() for root: -EPERM unless only root may change the path. */
 int place_open_as_root(const char *path, bool create, struct mvm_error *err);
 
-/* "your home folder", "the root of a file system"; NULL when a data folder may be there. */
+/* Why the place is forbidden: "your home folder", "the root of a file system"; NULL: allowed. */
 const char *place_forbidden(int fd);
 
 #endif

@@ -24,7 +24,7 @@ static uint64_t disk_bytes(const struct stat *st)
 	return (uint64_t)st->st_blocks * 512;
 }
 
-/* How many names a file has, without those that a dry run counted away. */
+/* Number of a file's names, without those that a dry run counted away. */
 static nlink_t links_left(const struct gc *gc, const struct stat *st)
 {
 	const struct inode *i = inodes_find(&gc->gone, st);
@@ -48,7 +48,7 @@ int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm
 
 	int r = store_revision_files(dir_fd, &paths);
 	if (r < 0 && r != -ENOMEM)
-		return 0; /* too damaged to be counted */
+		return 0; /* too damaged to count */
 	for (size_t i = 0; r == 0 && i < paths.n; i++) {
 		if (fstatat(dir_fd, paths.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
@@ -95,7 +95,7 @@ static bool is_own_blob(const struct stat *st)
 	return S_ISREG(st->st_mode) && (st->st_mode & 07777) == 0444 && st->st_uid == geteuid();
 }
 
-/* What the cache keeps has other users, so all that is left with one name is garbage. */
+/* Blobs of cached builds have other users, so every blob with one name is garbage. */
 static int collect_blobs(struct gc *gc, const struct strv *names, struct mvm_error *err)
 {
 	int blobs_fd = store_dir(gc->store, STORE_BLOBS);
@@ -126,11 +126,11 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 		lock = store_lock(gc->store, 0, "collects garbage", NULL);
 		if (lock < 0)
 			return store_lock_failed(gc->store, "store", lock, err);
-		(void)turn_sweep(gc->store); /* a few empty files, and so are these */
-		(void)store_sweep_locks(gc->store);
+		turn_sweep(gc->store); /* a few empty files, and so are these */
+		store_sweep_locks(gc->store);
 		store_sweep_files(gc->store);
 	}
-	/* before the cache is judged by them: what cannot be opened is not missing */
+	/* list the blobs before filtering the cache: an unreadable folder must not look empty */
 	int r = store_dir_names(gc->store, STORE_BLOBS, &blobs, err);
 	if (r == 0)
 		r = store_cache_filter(gc->store, gc->dry_run, keep_build, gc, &gc->n_cached, err);

@@ -3,14 +3,14 @@
 #define STORE_GC_H
 
 /*
- * Garbage: blobs that nothing names, judged by their number of links.
+ * Garbage collection of blobs, by their number of links.
  *
- * Revisions, staging folders and kernels hold hard links to blobs, so a blob with one link is
- * named only by the build cache, or by nobody.  First go the cache's builds whose artifacts have
- * no other user left, then all blobs of one link that no remaining build names.  Whoever is about
- * to use a blob links it first; a blob that goes in that very moment only loses its own name.
+ * Revisions, staging folders and kernels hold hard links to blobs.  So a blob with one link is only
+ * used by the build cache, or not at all.  The collection first drops the cached builds whose
+ * artifacts have no other user, then all blobs with one link that no remaining build names.  A user
+ * of a blob links it first; a blob that is removed at that very moment only loses its own name.
  *
- * How a prune goes, also as a dry run, which counts what would go and changes nothing:
+ * Sequence of a prune.  A dry run only counts and changes nothing:
  *
  *	struct gc gc = { .store = s, .dry_run = ... };
  *	for each revision to be removed:
@@ -19,9 +19,10 @@
  *	gc_collect(&gc, err);
  *	gc_done(&gc);
  *
- * Only files that mvm made go: plain ones of the caller's with mode 0444 and a digest as name.
+ * Only files that mvm made are removed: the caller's regular files with mode 0444 and a digest as
+ * name.
  *
- * Where the file system makes no links every blob has one link; revisions then have copies.
+ * On a file system without hard links every blob has one link; revisions then have copies.
  */
 
 #include "store/inodes.h"
@@ -38,7 +39,8 @@ struct gc {
 void gc_done(struct gc *gc);
 DEFINE_AUTO_DONE(gc, gc_done)
 
-/* What removing a revision frees at once: files that have no other name.  Call it before. */
+/* Bytes that removing a revision frees at once: files without another name.  Call it before the
+ * removal. */
 int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm_error *err);
 
 /* Collect.  Takes the store lock. */

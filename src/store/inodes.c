@@ -11,7 +11,7 @@ void inodes_done(struct inodes *t)
 	*t = (struct inodes){ 0 };
 }
 
-/* The slot that holds this file, or the free one where it belongs. */
+/* The slot of this file, or the free slot for it. */
 static struct inode *find(struct inode *slots, size_t size, dev_t dev, ino_t ino)
 {
 	/* a Fibonacci hash: inode numbers come in runs */

@@ -3,8 +3,8 @@
 #define STORE_INODES_H
 
 /*
- * What is known of files by their inode: blobs are hard-linked into many revisions, and work on
- * them should be done, and their bytes counted, once.
+ * Facts about files, by inode.  Blobs are hard-linked into many revisions; this table lets work on
+ * them be done, and their bytes be counted, once.
  */
 
 #include <mvm/digest.h>
@@ -18,10 +18,10 @@
 struct inode {
 	dev_t dev;
 	ino_t ino;
-	bool used;     /* this slot of the table is */
-	bool digested; /* `digest` is that of the content */
+	bool used;     /* this slot of the table is in use */
+	bool digested; /* `digest` is set */
 	struct mvm_digest digest;
-	uint32_t links; /* how many of its names were counted away */
+	uint32_t links; /* number of its names that a dry run counted away */
 };
 
 struct inodes {
@@ -32,10 +32,10 @@ struct inodes {
 void inodes_done(struct inodes *t);
 DEFINE_AUTO_DONE(inodes, inodes_done)
 
-/* The entry of a file, added when it is new; good until the next call.  NULL: out of memory. */
+/* The entry of a file, added if missing; valid until the next call.  NULL: out of memory. */
 struct inode *inodes_get(struct inodes *t, const struct stat *st);
 
-/* The entry of a file, or NULL when there is none. */
+/* The entry of a file; NULL: none. */
 struct inode *inodes_find(const struct inodes *t, const struct stat *st);
 
 #endif

@@ -15,7 +15,7 @@
 #define LEASES_PREFIX	"lease."
 #define LOCK_NAME_SIZE	96
 
-/* Where locks are taken. */
+/* The folder of the locks. */
 static int locks_dir(struct store *s)
 {
 	return store_read_only(s) ? -EROFS : store_dir(s, STORE_LOCKS);
@@ -34,7 +34,7 @@ static int lock_name(const char *prefix, const char *id, char ret[LOCK_NAME_SIZE
 {
 	if (!name_valid(NAME_TEMPLATE, id))
 		return -EINVAL;
-	(void)snprintf(ret, LOCK_NAME_SIZE, "%s%s", prefix, id);
+	snprintf(ret, LOCK_NAME_SIZE, "%s%s", prefix, id);
 	return 0;
 }
 
@@ -56,13 +56,15 @@ int store_await_template(struct store *s, const char *id, int cancel_fd)
 	char name[LOCK_NAME_SIZE];
 	int locks = locks_dir(s);
 	int r = lock_name(TEMPLATE_PREFIX, id, name);
-	return r < 0 ? r : locks < 0 ? locks : lock_await_at(locks, name, cancel_fd);
+	if (r < 0)
+		return r;
+	return locks < 0 ? locks : lock_await_at(locks, name, cancel_fd);
 }
 
 /* ---- leases ---- */
 
-/* All leases on a template's revisions are in one file, each at its revision's number.  Two
- * revisions of one number would only seem in use together. */
+/* One file has all leases on a template's revisions, each at its revision's number.  If two
+ * revisions had one number, both would count as in use: harmless. */
 static struct lock_span place_of(const char *revision)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */

@@ -19,7 +19,14 @@
 
 _Static_assert(MARKER_FORMAT == 1, "the text says so, too");
 
-/* 1, 0 when there is none or one that was never completed, or -errno. */
+static const char *marker_why(int r)
+{
+	if (r == -ELOOP)
+		return "it is a symbolic link";
+	return r == -EINVAL ? "it is no regular file" : strerror(-r);
+}
+
+/* 1, 0 when the marker is missing or was never completed, or -errno. */
 static int read_marker(int fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -32,10 +39,7 @@ static int read_marker(int fd, struct mvm_error *err)
 	if (r == -ENOENT || (r == 0 && len == 0))
 		return 0;
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot read " MARKER_NAME ": %s",
-				     r == -ELOOP    ? "it is a symbolic link"
-				     : r == -EINVAL ? "it is no regular file"
-						    : strerror(-r));
+		return mvm_error_set(err, r, "cannot read " MARKER_NAME ": %s", marker_why(r));
 	r = json_read(text, len, MARKER_NAME, &doc, err);
 	if (r < 0)
 		return r;
@@ -44,10 +48,10 @@ static int read_marker(int fd, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	if (format > MARKER_FORMAT) {
-		(void)mvm_error_set(err, -EOPNOTSUPP,
-				    MARKER_NAME ": written by a newer mvm (format %" PRIu64
-						", known is %u)",
-				    format, MARKER_FORMAT);
+		mvm_error_set(err, -EOPNOTSUPP,
+			      MARKER_NAME ": written by a newer mvm (format %" PRIu64
+					  ", known is %u)",
+			      format, MARKER_FORMAT);
 		return mvm_error_reason(err, -EOPNOTSUPP, "data-folder-newer", NULL);
 	}
 	return 1;
@@ -59,7 +63,7 @@ int marker_write(int fd)
 	AUTO_CLOSE int marker = openat(
 		fd, MARKER_NAME, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	int r = marker < 0 || fstat(marker, &st) < 0 ? -errno : 0;
-	/* an empty one was never completed, but with another name it is somebody else's file */
+	/* an empty marker was never completed, but a second hard link makes it a foreign file */
 	if (r == 0 && (!S_ISREG(st.st_mode) || st.st_nlink > 1))
 		r = -EMLINK;
 	if (r == 0)
@@ -75,7 +79,7 @@ struct found {
 	bool proof, tmp, files;
 };
 
-/* Is it a folder of mvm's, going by its name and shape?  1, 0 or -errno. */
+/* Is it a folder of mvm, by its name, owner and mode?  1, 0 or -errno. */
 static int look_at(int root_fd, const char *name, struct found *found)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -97,7 +101,7 @@ static int look_at(int root_fd, const char *name, struct found *found)
 	return 1;
 }
 
-/* 1, 0 with something that speaks against it, or -errno. */
+/* Is this clearly a data folder of an earlier version?  1, 0 with a foreign name, or -errno. */
 static int is_plain(int fd, char ret_foreign[MARKER_FOREIGN_SIZE])
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -106,7 +110,7 @@ static int is_plain(int fd, char ret_foreign[MARKER_FOREIGN_SIZE])
 
 	int r = dir_list(fd, &names);
 	for (size_t i = 0; r >= 0 && i < names.n; i++) {
-		(void)snprintf(ret_foreign, MARKER_FOREIGN_SIZE, "%.60s", names.v[i]);
+		snprintf(ret_foreign, MARKER_FOREIGN_SIZE, "%.60s", names.v[i]);
 		if (str_eq(names.v[i], MARKER_NAME)) /* it was never completed */
 			continue;
 		r = look_at(fd, names.v[i], &found);
@@ -127,7 +131,7 @@ int marker_check(int fd, char ret_foreign[MARKER_FOREIGN_SIZE], struct mvm_error
 	int plain = is_plain(fd, ret_foreign);
 	if (plain > 0)
 		return 0;
-	/* another first command may just have written it and gone on to make folders */
+	/* another first command may have just written the marker and made folders */
 	r = read_marker(fd, err);
 	if (r != 0)
 		return r;

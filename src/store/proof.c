@@ -100,7 +100,7 @@ bool proof_in(const char *folder, int fd, const struct strv *names)
 		if (!p->deeper && holds(fd, p->file, p))
 			return true;
 		for (size_t k = 0; p->deeper && k < names->n; k++) {
-			(void)snprintf(path, sizeof(path), "%s/%s", names->v[k], p->file);
+			snprintf(path, sizeof(path), "%s/%s", names->v[k], p->file);
 			if (holds(fd, path, p))
 				return true;
 		}

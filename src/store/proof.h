@@ -2,8 +2,8 @@
 #ifndef STORE_PROOF_H
 #define STORE_PROOF_H
 
-/* Is there a thing in a data folder's subfolder that only mvm makes?  Its content is looked at: a
- * name alone is anybody's. */
+/* Does a data folder's subfolder hold a file that only mvm makes?  The file's content decides,
+ * since other programs may use the name. */
 
 #include <stdbool.h>
 

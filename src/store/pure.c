@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What belongs to a revision, and what somebody else has put into its folder. */
+/* Tells a revision's own files from foreign files in its folder. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static bool is_kind(int dir_fd, const char *name, mode_t kind)
 	       (st.st_mode & S_IFMT) == kind;
 }
 
-/* What mvm makes; "snapshot/" before those of a snapshot. */
+/* Is this a file that mvm makes?  Files of a snapshot have "snapshot/" in front. */
 static bool is_usual(const char *path)
 {
 	static const char *const usual[] = {
@@ -62,7 +62,7 @@ static int find_in(int dir_fd, const char *prefix, const struct checksums *sums,
 	return r;
 }
 
-/* The first file or folder of somebody else's.  1 with its path, 0, or -errno. */
+/* Find the first foreign file or folder.  1 with its path, 0, or -errno. */
 static int find_foreign(int dir_fd, char **ret)
 {
 	AUTO_DONE(checksums) sums = { 0 };

@@ -13,7 +13,7 @@
 void removal_done(struct removal *r)
 {
 	for (size_t i = 0; i < r->staged.n; i++)
-		(void)sweep_one(r->tmp_fd, r->staged.v[i]); /* or the next command does */
+		sweep_one(r->tmp_fd, r->staged.v[i]); /* or the next command does */
 	strv_done(&r->staged);
 	auto_close(&r->dir_fd);
 	*r = (struct removal)REMOVAL_NONE;
@@ -34,7 +34,7 @@ static int take_away(struct store *s, struct removal *r, const char *name, struc
 	}
 	r->tmp_fd = st.tmp_fd;
 	strv_add(&r->staged, st.name); /* without memory, the next command sweeps it */
-	(void)close(st.fd);
+	close(st.fd);
 	st = (struct staging)STAGING_NONE;
 	return 0;
 }

@@ -20,7 +20,7 @@
 
 static int no_revision(const char *id, const char *revision, struct mvm_error *err)
 {
-	(void)mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, revision);
+	mvm_error_set(err, -ENOENT, "template '%s' has no revision '%s'", id, revision);
 	return mvm_error_reason(err, -ENOENT, "no-revision", id);
 }
 
@@ -115,7 +115,7 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 		r = name_check(NAME_REVISION, revision, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(name, sizeof(name), "templates/%s/artifacts/%s/revision.json", id, revision);
+	snprintf(name, sizeof(name), "templates/%s/artifacts/%s/revision.json", id, revision);
 	if (ret_dir_fd)
 		r = file_read_at(dir, "revision.json", REVISION_MAX, &text, &len);
 	else
@@ -168,8 +168,8 @@ int store_stage_revision(struct store *s, const char *id, const char *revision, 
 			continue;
 		r = store_link_file(s, dir, name, st.fd, name);
 		if (r < 0)
-			(void)mvm_error_set(err, r, "cannot link '%s' of revision '%s' of '%s': %s",
-					    name, revision, id, strerror(-r));
+			mvm_error_set(err, r, "cannot link '%s' of revision '%s' of '%s': %s", name,
+				      revision, id, strerror(-r));
 	}
 	if (r < 0)
 		return r;
@@ -238,13 +238,12 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 		r = tree_sync(st->fd);
 	int moved = r < 0 ? r : move_folder(st, artifacts, revision);
 	if (moved < 0) {
-		(void)mvm_error_set(err, moved, "cannot publish revision '%s' of '%s': %s",
-				    revision, id,
-				    moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
-							 : strerror(-moved));
+		mvm_error_set(err, moved, "cannot publish revision '%s' of '%s': %s", revision, id,
+			      moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
+						   : strerror(-moved));
 		return store_mend(moved, err);
 	}
-	(void)flock(st->fd, LOCK_UN); /* it has left the staging; readers wait for this lock */
+	flock(st->fd, LOCK_UN); /* it has left the staging; readers wait for this lock */
 	r = dir_sync(artifacts);
 	if (r >= 0)
 		r = dir_sync(st->tmp_fd);

@@ -15,7 +15,7 @@
 #define STAGE_PREFIX "stage."
 #define STAGE_TRIES  100
 
-/* A plain file in tmp/ has no owner to ask for; nobody needs a day to write and rename one. */
+/* A plain file in tmp/ has no owner to check; but writing and renaming one never takes a day. */
 #define FILE_AGE_S (INT64_C(24) * 60 * 60)
 
 /* Make and lock a folder.  Between the two a sweeper may have taken it for an orphan: then it
@@ -80,13 +80,13 @@ void staging_done(struct staging *st)
 {
 	if (st->fd < 0)
 		return;
-	/* an old revision that was exchanged for ours may have readers: then the sweep of a later
-	 * command has it */
+	/* an old revision that was exchanged for ours may have readers: a later command sweeps it
+	 * then */
 	if (file_is_at(st->fd, st->tmp_fd, st->name))
-		(void)tree_remove_at(st->tmp_fd, st->name);
+		tree_remove_at(st->tmp_fd, st->name);
 	else
-		(void)sweep_one(st->tmp_fd, st->name);
-	(void)close(st->fd);
+		sweep_one(st->tmp_fd, st->name);
+	close(st->fd);
 	*st = (struct staging)STAGING_NONE;
 }
 
@@ -116,7 +116,7 @@ void store_sweep_files(struct store *s)
 		int r = fd < 0 ? fd : dir_list(fd, &names);
 		for (size_t k = 0; r == 0 && k < names.n; k++) {
 			if (is_old_file(fd, names.v[k]))
-				(void)unlinkat(fd, names.v[k], 0); /* or the next one does */
+				unlinkat(fd, names.v[k], 0); /* or the next one does */
 		}
 	}
 }

@@ -63,8 +63,7 @@ int store_lock_failed(struct store *s, const char *name, int code, struct mvm_er
 	int locks = store_dir(s, STORE_LOCKS);
 	if (locks < 0)
 		return store_dir_failed(s, STORE_LOCKS, locks, err);
-	(void)mvm_error_set(err, code, "cannot lock '%s/locks/%s': %s", s->path, name,
-			    lock_why(code));
+	mvm_error_set(err, code, "cannot lock '%s/locks/%s': %s", s->path, name, lock_why(code));
 	return code == -EPERM ? mvm_error_hint(err, code,
 					       "move that file to another place, then run the "
 					       "command again")
@@ -88,8 +87,8 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 		s->dirs[i] = -1;
 	s->path = mvm_data_dir(data_dir);
 	if (!s->path && errno == ENOENT) { /* services have no HOME */
-		(void)mvm_error_set(err, -ENOENT,
-				    "there is no data folder: HOME is not set to an absolute path");
+		mvm_error_set(err, -ENOENT,
+			      "there is no data folder: HOME is not set to an absolute path");
 		return mvm_error_reason(err, -ENOENT, "data-folder-missing", NULL);
 	}
 	if (!s->path)
@@ -101,7 +100,7 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 		return fd;
 	s->root_fd = fd < 0 ? -1 : fd;
 	if (!(flags & STORE_READ_ONLY))
-		(void)store_sweep(s); /* what cannot be swept now is tried again next time */
+		store_sweep(s); /* what cannot be swept now is tried again next time */
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -176,11 +175,13 @@ int store_dir_failed(const struct store *s, enum store_dir which, int code, stru
 	const char *parent = dir_names[which].parent;
 	if (code == -ENOENT && store_read_only(s))
 		return store_not_writable(s, -EROFS, err); /* it would have been created */
-	(void)mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path, parent ? parent : "",
-			    parent ? "/" : "", dir_names[which].name,
-			    code == -EPERM ? "it belongs to another user, or others may write to it"
-			    : code == -EXDEV ? "another file system is mounted there"
-					     : strerror(-code));
+	const char *why = strerror(-code);
+	if (code == -EPERM)
+		why = "it belongs to another user, or others may write to it";
+	else if (code == -EXDEV)
+		why = "another file system is mounted there";
+	mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path, parent ? parent : "",
+		      parent ? "/" : "", dir_names[which].name, why);
 	return store_mend(code, err);
 }
 

@@ -5,10 +5,9 @@
 /*
  * The data folder: its subfolders, locks and staging.
  *
- * Everything that lasts is made in a staging folder under tmp/ and moved into place with one
- * rename, so a reader needs no lock and a crash leaves the old state or the new one.  A staging
- * folder is flock(2)ed by the process that made it; store_open() removes those whose owner is
- * gone.
+ * Lasting files are made in a staging folder under tmp/ and moved into place with one rename.  So a
+ * reader needs no lock, and a crash leaves the old state or the new one.  The process that made a
+ * staging folder holds an flock(2) on it; store_open() removes staging folders without an owner.
  *
  * Lock order, outermost first: template lock, turn (store/turn.h), store lock, lease.  Locks are
  * taken around changes to files, never around the network or a VM; the lease, a shared lock that a
@@ -26,7 +25,7 @@
 struct store;
 
 enum store_flags {
-	/* Create nothing and lock nothing (-EROFS); a data folder that is missing is empty. */
+	/* Create nothing and lock nothing (-EROFS); a missing data folder counts as empty. */
 	STORE_READ_ONLY = 1u << 0,
 };
 
@@ -38,8 +37,8 @@ enum store_flags {
  *   ret       store_free() it
  *
  * Errors: -EPERM when others may write the folder or own it; -EACCES, -EROFS and others when it
- * cannot be created or written, with a hint.  Subfolders are created when first used.
- * Cost: about ten system calls when nothing has to be swept.
+ * cannot be created or written, with a hint.  Subfolders are created at their first use.
+ * Cost: about ten system calls when there is nothing to sweep.
  */
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err);
 
@@ -49,15 +48,14 @@ DEFINE_AUTO(store, store_free)
 /* The data folder's path as given, for messages. */
 const char *store_path(const struct store *s);
 
-/* Say that the data folder cannot be written to, and what to do.  Returns code, as -EROFS. */
+/* Report that the data folder is not writable, with the remedy.  Returns code, such as -EROFS. */
 int store_not_writable(const struct store *s, int code, struct mvm_error *err);
 
-/* Say that a lock could not be taken, and what to do.  name: of the file in locks/.  Returns code.
- */
+/* Report that a lock could not be taken, with the remedy.  name: of the file in locks/.  Returns
+ * code. */
 int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err);
 
-/* A failure in the data folder that err tells of: add what mends it, where that is known (-EXDEV).
- * Returns code. */
+/* Add the remedy to a failure in the data folder, if one is known (-EXDEV).  Returns code. */
 int store_mend(int code, struct mvm_error *err);
 
 /* The data folder itself; -1 when it is missing (STORE_READ_ONLY). */
@@ -81,18 +79,18 @@ enum store_dir {
 /*
  * A subfolder, created at its first use unless the store is read-only.
  *
- * Returns a descriptor that stays the store's, or -errno (-ENOENT: missing in a read-only store;
- * -EXDEV: another file system is mounted at tmp/, where nothing could be renamed from).
+ * Returns a descriptor that the store owns, or -errno (-ENOENT: missing in a read-only store;
+ * -EXDEV: another file system is mounted at tmp/, so files could not be renamed out of it).
  */
 int store_dir(struct store *s, enum store_dir which);
 
-/* The same with a sentence on failure. */
+/* store_dir() with a sentence on failure. */
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err);
 
-/* The sentence alone: store_dir() failed with this code, which it returns. */
+/* Only the sentence: describe a failure code of store_dir(), and return the code. */
 int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err);
 
-/* The names in a subfolder, sorted; none where a read-only store has no such folder. */
+/* The names in a subfolder, sorted; none if a read-only store lacks the folder. */
 int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err);
 
 /*
@@ -107,7 +105,7 @@ int store_scratch(struct store *s, struct mvm_error *err);
  * One build, edit or delete of a template at a time.
  *
  *   flags       LOCK_NOWAIT: -EBUSY instead of waiting; see base/lock.h
- *   what        what the holder does, for those who wait
+ *   what        what this holder does, told to waiting processes
  *   ret_holder  on -EBUSY "<pid> <what>" of the holder; may be NULL
  *
  * Returns a descriptor to close, or -errno.
@@ -115,11 +113,11 @@ int store_scratch(struct store *s, struct mvm_error *err);
 int store_lock_template(struct store *s, const char *id, unsigned flags, const char *what,
 			char ret_holder[LOCK_HOLDER_SIZE]);
 
-/* Wait until nobody holds that lock, and take none.  0, -ECANCELED once cancel_fd is readable (-1:
- * none), or -errno. */
+/* Wait until nobody holds a template's lock, and take none.  0, -ECANCELED once cancel_fd is
+ * readable (-1: none), or -errno. */
 int store_await_template(struct store *s, const char *id, int cancel_fd);
 
-/* The lock over what templates share: the build cache, garbage collection. */
+/* The lock for shared work: the build cache, garbage collection. */
 int store_lock(struct store *s, unsigned flags, const char *what,
 	       char ret_holder[LOCK_HOLDER_SIZE]);
 
@@ -127,27 +125,27 @@ int store_lock(struct store *s, unsigned flags, const char *what,
  * Take it before opening the revision: a remover may have been faster. */
 int store_lease_revision(struct store *s, const char *id, const char *revision);
 
-/* What a remover holds: waits for nobody.  -EBUSY while there are leases. */
+/* The lock of a remover.  Does not wait: -EBUSY while there are leases. */
 int store_claim_revision(struct store *s, const char *id, const char *revision);
 
-/* The same for all revisions of a template, those that do not exist yet included. */
+/* store_claim_revision() for all revisions of a template, future ones included. */
 int store_claim_template(struct store *s, const char *id);
 
-/* Is there a lease now?  Only for display; removers claim. */
+/* Is there a lease now?  Only for display; removers take a claim. */
 bool store_revision_in_use(struct store *s, const char *id, const char *revision);
 
-/* Remove the lock files of a template that is gone, unless somebody holds them. */
+/* Remove the lock files of a deleted template, unless somebody holds them. */
 void store_forget_locks(struct store *s, const char *id);
 
-/* The same for all templates that are gone: whoever waited for a lock while the template was
- * deleted has made a file again.  A collection of garbage does it.  0 or -errno. */
+/* Remove the lock files of all deleted templates: a process that waited for the lock during the
+ * deletion has made the file again.  Garbage collection calls this.  0 or -errno. */
 int store_sweep_locks(struct store *s);
 
 /* ---- Staging ---- */
 
 struct staging {
 	int fd;	    /* the folder */
-	int tmp_fd; /* borrowed: where it is */
+	int tmp_fd; /* its parent folder; borrowed */
 	char name[64];
 };
 
@@ -156,15 +154,15 @@ struct staging {
 		.fd = -1, .tmp_fd = -1                                                             \
 	}
 
-/* Make a folder that is this process's until staging_done() or the process's end. */
+/* Make a folder that this process owns until staging_done() or its end. */
 int store_stage(struct store *s, struct staging *ret, struct mvm_error *err);
 
-/* Remove what is still at the staging's name (nothing once it was published; the old revision
- * after an exchange) and let go of it.  The store must still be open. */
+/* Remove the folder at the staging's name and release it.  After a publication no folder is left
+ * there; after an exchange it is the old revision.  The store must still be open. */
 void staging_done(struct staging *st);
 DEFINE_AUTO_DONE(staging, staging_done)
 
-/* Remove staging folders whose owner is gone.  store_open() does it.  Returns how many. */
+/* Remove staging folders without an owner.  store_open() calls this.  Returns how many. */
 int store_sweep(struct store *s);
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef STORE_STORE_PRIV_H
 #define STORE_STORE_PRIV_H
 
-/* Between the files of this folder only. */
+/* Internal to src/store. */
 
 #include "store/store.h"
 
@@ -11,22 +11,22 @@ bool store_read_only(const struct store *s);
 /* Remember that a file was copied because it could not be linked. */
 void store_note_copy(struct store *s);
 
-/* The folder of a template; create: make it if it is missing.  The name is checked.  Returns a
+/* Open the folder of a template; create: make it if it is missing.  Checks the name.  Returns a
  * descriptor to close; -ENOENT "no template '...'". */
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err);
 
-/* Say that there is no template of this name.  Returns -ENOENT. */
+/* Report that no template has this name.  Returns -ENOENT. */
 int store_no_template(const char *id, struct mvm_error *err);
 
 /* Remove temporary files, "file." and 16 hex digits, that killed commands left a day ago or longer
  * in folders where mvm renames within the folder: cache/, locks/, pool/. */
 void store_sweep_files(struct store *s);
 
-/* Remove what is in tmp/ by this name if nobody has it locked. */
+/* Remove this entry of tmp/ unless somebody has locked it. */
 bool sweep_one(int tmp_fd, const char *name);
 
-/* May this revision's folder be replaced?  Not with a file in it that mvm did not make: -EEXIST
- * with its path and what to do. */
+/* May this revision's folder be replaced?  -EEXIST with path and remedy when it has a file that mvm
+ * did not make. */
 int store_revision_may_go(int dir_fd, const char *id, const char *revision, struct mvm_error *err);
 
 /* fsync every file and folder below fd, and fd itself. */

@@ -16,7 +16,7 @@
 
 int store_no_template(const char *id, struct mvm_error *err)
 {
-	(void)mvm_error_set(err, -ENOENT, "no template '%s'", id);
+	mvm_error_set(err, -ENOENT, "no template '%s'", id);
 	return mvm_error_reason(err, -ENOENT, "no-template", NULL);
 }
 
@@ -34,7 +34,7 @@ int template_open(struct store *s, const char *id, bool create, struct mvm_error
 	if (fd == -ENOENT && create) {
 		fd = dir_make_at(templates, id);
 		if (fd >= 0 && (r = dir_sync(templates)) < 0) {
-			(void)close(fd);
+			close(fd);
 			fd = r;
 		}
 	}
@@ -54,7 +54,7 @@ int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err
 		return r;
 	int templates = store_dir(s, STORE_TEMPLATES);
 	for (size_t i = 0; i < names.n; i++) {
-		(void)snprintf(path, sizeof(path), "%s/template.json", names.v[i]);
+		snprintf(path, sizeof(path), "%s/template.json", names.v[i]);
 		if (name_valid(NAME_TEMPLATE, names.v[i]) &&
 		    faccessat(templates, path, F_OK, 0) == 0)
 			strv_add(&ids, names.v[i]);
@@ -76,7 +76,7 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(name, sizeof(name), "templates/%s/template.json", id);
+	snprintf(name, sizeof(name), "templates/%s/template.json", id);
 	r = store_dir(s, STORE_TEMPLATES);
 	if (r >= 0)
 		r = file_read_below(r, name + strlen("templates/"), SPEC_MAX, &text, &len);
@@ -87,8 +87,8 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 	return mvm_template_spec_parse(text, len, name, ret, err);
 }
 
-/* A template's folder appears with template.json in it: no moment has an empty template.
- * -EEXIST: there is a folder of that name. */
+/* Make a template's folder with template.json in it, in one step: a template is never empty.
+ * -EEXIST: a folder has that name. */
 static int make_with_spec(struct store *s, const char *id, const char *text, struct mvm_error *err)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;
@@ -108,7 +108,7 @@ static int make_with_spec(struct store *s, const char *id, const char *text, str
 	if (r == 0)
 		r = dir_sync(templates);
 	if (r < 0 && r != -EEXIST)
-		(void)mvm_error_set(err, r, "cannot write template '%s': %s", id, strerror(-r));
+		mvm_error_set(err, r, "cannot write template '%s': %s", id, strerror(-r));
 	return store_mend(r, err);
 }
 
@@ -131,7 +131,7 @@ int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struc
 		return scratch;
 	r = file_replace_at(scratch, dir, "template.json", text, strlen(text), 0600);
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
-				    strerror(-r));
+		mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
+			      strerror(-r));
 	return store_mend(r, err);
 }

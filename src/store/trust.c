@@ -153,8 +153,8 @@ static void remember(const struct check *c)
 		return;
 	int scratch_fd = store_scratch(c->how->store, NULL);
 	if (scratch_fd >= 0)
-		(void)file_replace_at(scratch_fd, c->dir_fd, STORE_VERIFIED,
-				      c->lines.data ? c->lines.data : "", c->lines.len, 0644);
+		file_replace_at(scratch_fd, c->dir_fd, STORE_VERIFIED,
+				c->lines.data ? c->lines.data : "", c->lines.len, 0644);
 }
 
 static bool is_asked_for(const struct trust *how, const char *path)
@@ -188,5 +188,5 @@ int store_trust(int dir_fd, const struct checksums *sums, const struct trust *ho
 
 void store_distrust(int dir_fd)
 {
-	(void)unlinkat(dir_fd, STORE_VERIFIED, 0); /* none, or a folder that nobody can write */
+	unlinkat(dir_fd, STORE_VERIFIED, 0); /* none, or a folder that nobody can write */
 }

@@ -54,7 +54,7 @@ void turn_done(struct turn *t)
 	if (t->fd < 0)
 		return;
 	lock_remove_at(t->locks_fd, t->name);
-	(void)close(t->fd);
+	close(t->fd);
 	*t = (struct turn)TURN_NONE;
 }
 
@@ -71,7 +71,7 @@ int turn_sweep(struct store *s)
 		    !lock_is_own_at(locks_fd, names.v[i]))
 			continue;
 		AUTO_DONE(turn) left = TURN_NONE;
-		(void)turn_take(s, names.v[i] + strlen(PREFIX), "sweep", &left, NULL);
+		turn_take(s, names.v[i] + strlen(PREFIX), "sweep", &left, NULL);
 	}
 	return r < 0 ? r : 0;
 }

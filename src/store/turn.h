@@ -3,12 +3,12 @@
 #define STORE_TURN_H
 
 /*
- * Turns: builds of one cache key go one after the other, so that the second finds in the cache
- * what the first has made.
+ * Turns: builds of one cache key run one after the other, so that the second finds the first one's
+ * result in the cache.
  *
- * A turn is an exclusive lock locks/build.<cache key>, taken after a template's lock and before
- * the store lock.  There is a key for every state of every source, so the file goes with its
- * turn: whoever waited for one that is gone waits again for the one that is there.
+ * A turn is an exclusive lock locks/build.<cache key>, taken after a template's lock and before the
+ * store lock.  Every state of every source has a key, so the holder removes the file with its turn.
+ * A process that waited for a removed file waits again for the current one.
  */
 
 #include "base/lock.h"
@@ -28,7 +28,7 @@ struct turn {
 /*
  * Take the turn of a cache key, if nobody has it.
  *
- *   what        what the holder does, for those who wait
+ *   what        what this holder does, told to waiting processes
  *   ret         turn_done() it, while the store is open; it ends with the process too
  *   ret_holder  on -EBUSY "<pid> <what>" of the holder, "" in its first moment; may be NULL
  *
@@ -44,7 +44,7 @@ int turn_await(struct store *s, const char *cache_key, int cancel_fd);
 void turn_done(struct turn *t);
 DEFINE_AUTO_DONE(turn, turn_done)
 
-/* Remove the files of turns whose holders were killed. */
+/* Remove the files of turns whose holder was killed. */
 int turn_sweep(struct store *s);
 
 #endif

@@ -34,7 +34,7 @@ static int report(struct verify *v, const char *file, const char *fmt, ...)
 	char text[512];
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	return v->problem(v->arg, file, text);
 }

@@ -9,15 +9,15 @@
 #include "store/revision.h"
 
 struct verify {
-	struct inodes seen;	    /* files are read once, whatever their number of names */
+	struct inodes seen;	    /* a file with many names is read once */
 	struct progress_step *step; /* an open step, or NULL */
 	uint64_t done_bytes, total_bytes;
 	size_t n_files;
 
 	/*
-	 * Called for everything that is wrong.
+	 * Called for every problem.
 	 *
-	 *   file  its path in the revision; NULL when it is about more
+	 *   file  its path in the revision; NULL: the problem concerns more than one file
 	 *   text  a sentence, valid during the call
 	 *
 	 * Returns 0, or -errno to stop.
@@ -32,11 +32,11 @@ static inline void verify_done(struct verify *v)
 }
 DEFINE_AUTO_DONE(verify, verify_done)
 
-/* Add what a revision will take to v->total_bytes.  What cannot be looked at counts nothing. */
+/* Add the size of a revision's files to v->total_bytes.  Unreadable files count 0. */
 void store_verify_count(int dir_fd, struct verify *v);
 
-/* Check a revision's folder.  Returns 0 whether it is sound or not; -ENOMEM, or what problem()
- * returned. */
+/* Check a revision's folder.  Returns 0 even when there are problems; -ENOMEM, or the error of
+ * problem(). */
 int store_verify_revision(int dir_fd, struct verify *v);
 
 #endif
