@@ -83,10 +83,10 @@ static char *set_limits(int parent_fd, int fd, const struct record *r)
 {
 	AUTO_DONE(strbuf) set = { 0 };
 	char memory[32], cpu[48], pids[16];
-	(void)snprintf(memory, sizeof(memory), "%llu",
-		       ((unsigned long long)r->mem_mib + VMM_MEMORY_MIB) << 20);
-	(void)snprintf(cpu, sizeof(cpu), "%u 100000", (r->vcpus + VMM_CPUS) * 100000u);
-	(void)snprintf(pids, sizeof(pids), "%u", VMM_PIDS);
+	snprintf(memory, sizeof(memory), "%llu",
+		 ((unsigned long long)r->mem_mib + VMM_MEMORY_MIB) << 20);
+	snprintf(cpu, sizeof(cpu), "%u 100000", (r->vcpus + VMM_CPUS) * 100000u);
+	snprintf(pids, sizeof(pids), "%u", VMM_PIDS);
 	const struct {
 		const char *controller, *enable, *file, *value;
 	} limits[] = {
@@ -96,7 +96,7 @@ static char *set_limits(int parent_fd, int fd, const struct record *r)
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
 		/* enabled already, or not to be had: the file tells */
-		(void)write_file(parent_fd, "cgroup.subtree_control", limits[i].enable);
+		write_file(parent_fd, "cgroup.subtree_control", limits[i].enable);
 		if (write_file(fd, limits[i].file, limits[i].value))
 			strbuf_addf(&set, "%s%s", set.len ? " " : "", limits[i].controller);
 	}
@@ -111,8 +111,8 @@ void confine(struct record *r)
 		return;
 	assert(parent);
 	char name[128], pid[16];
-	(void)snprintf(name, sizeof(name), OWN_PREFIX "%s-%d", r->name, (int)getpid());
-	(void)snprintf(pid, sizeof(pid), "%d", (int)r->vmm_pid);
+	snprintf(name, sizeof(name), OWN_PREFIX "%s-%d", r->name, (int)getpid());
+	snprintf(pid, sizeof(pid), "%d", (int)r->vmm_pid);
 	if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
 		return;
 	AUTO_CLOSE int fd = dir_open_at(parent_fd, name);
@@ -120,7 +120,7 @@ void confine(struct record *r)
 		return;
 	AUTO_FREE char *limits = set_limits(parent_fd, fd, r);
 	if (!write_file(fd, "cgroup.procs", pid)) {
-		(void)unlinkat(parent_fd, name, AT_REMOVEDIR);
+		unlinkat(parent_fd, name, AT_REMOVEDIR);
 		return;
 	}
 	free(r->cgroup);
@@ -134,5 +134,5 @@ void confine_end(const char *cgroup)
 {
 	const char *name = cgroup ? strrchr(cgroup, '/') : NULL;
 	if (name && str_starts(name + 1, OWN_PREFIX))
-		(void)rmdir(cgroup); /* an empty one costs nothing should it stay */
+		rmdir(cgroup); /* an empty one costs nothing should it stay */
 }

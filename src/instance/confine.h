@@ -10,7 +10,8 @@
  *
  *   ret_path  its path, the caller's
  *
- * Returns it open, or -ENOENT (there is no cgroup v2), -EPERM (it is not ours), -errno.
+ * Returns its descriptor, or -ENOENT (the host has no cgroup v2), -EPERM (it is not delegated to
+ * us), -errno.
  */
 int confine_open_parent(char **ret_path);
 
@@ -24,13 +25,13 @@ char *confine_own_cgroup(void);
  * Put the VMM into a cgroup of its own with limits somewhat above the machine's size, if this
  * process has a cgroup v2 delegated to it; note path and limits in the record.
  *
- * Otherwise nothing happens: the limits are a second fence around a machine whose size the VMM
- * keeps by itself.  The host's memory pressure then has one more name to account to.
+ * Otherwise this does nothing: the VMM itself keeps the machine's size, and the limits are only a
+ * second fence.  A cgroup also lets the host account memory pressure to the VM.
  * Source: cgroups(7), systemd's CGROUP_DELEGATION.md.
  */
 void confine(struct record *r);
 
-/* Remove that cgroup, empty by now.  NULL is fine. */
+/* Remove a VM's cgroup, which is empty by now.  NULL is fine. */
 void confine_end(const char *cgroup);
 
 #endif

@@ -20,7 +20,7 @@ int control_init(struct control *c, int fd)
 void control_done(struct control *c)
 {
 	if (c->channel.fd > 0)
-		(void)close(c->channel.fd);
+		close(c->channel.fd);
 	channel_done(&c->channel);
 	*c = (struct control){ 0 };
 }

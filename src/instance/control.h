@@ -24,10 +24,10 @@ void control_done(struct control *c); /* hangs up */
  * Wait for the reply on a stream.
  *
  *   what       names the call in errors; NULL: the supervisor's message stands alone
- *   ret_reply  its payload, the caller's; may be NULL
+ *   ret_reply  the reply's payload, which the caller frees; may be NULL
  *
  * Returns 0.  Errors: the negative of the reply's status, with its message and hint; -EREMOTEIO
- * when the supervisor has gone; -ETIMEDOUT; -ECANCELED.
+ * when the supervisor is gone; -ETIMEDOUT; -ECANCELED.
  */
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
 		       struct strbuf *ret_reply, struct mvm_error *err);
@@ -36,10 +36,10 @@ int control_wait_reply(struct control *c, uint32_t stream, const char *what, int
 int control_call(struct control *c, unsigned call, const char *what, const struct strbuf *args,
 		 int64_t deadline_ns, struct strbuf *ret_reply, struct mvm_error *err);
 
-/* The pieces of a call, for those who go on talking on its stream (session.c). */
+/* The parts of a call, for callers that go on using its stream (session.c). */
 int control_send_call(struct control *c, unsigned call, const struct strbuf *args,
 		      uint32_t *ret_stream, struct mvm_error *err);
-/* A reply's status as the return value, its words as the error. */
+/* Return a reply's status, with its message as the error. */
 int control_check_reply(const struct frame *f, const char *what, struct mvm_error *err);
 /* Describe a connection that has failed with r. */
 int control_gone(int r, struct mvm_error *err);

@@ -114,7 +114,7 @@ uint64_t copy_tree_bytes(const char *path, bool follow)
 		bytes += ((held < size ? held : size) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	}
 	if (fts)
-		(void)fts_close(fts); /* it was only read */
+		fts_close(fts); /* it was only read */
 	return bytes;
 }
 
@@ -204,7 +204,7 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 	if (r == 0)
 		return unpack_finish(u, err);
 	struct mvm_error ignored; /* the guest's word counts more; the stream may be whole */
-	(void)unpack_finish(u, &ignored);
+	unpack_finish(u, &ignored);
 	return r;
 }
 

@@ -2,15 +2,15 @@
 #ifndef INSTANCE_COPY_H
 #define INSTANCE_COPY_H
 
-/* Files between this host and a running guest: a tar stream to or from the agent (copy/tar.h), made
- * and unpacked here as it comes. */
+/* Copies files between this host and a running guest: packs a tar stream for the agent, or unpacks
+ * the agent's stream as it arrives (copy/tar.h). */
 
 #include <mvm/instance.h>
 
 #include "instance/session.h"
 #include "net/agent.h"
 
-/* As struct mvm_copy_options, with descriptors and times as they are used here. */
+/* struct mvm_copy_options in internal form: plain descriptors, negative for none. */
 struct copy_options {
 	bool follow_link;
 	uint64_t max_bytes; /* 0: MVM_COPY_MAX_BYTES */
@@ -23,7 +23,8 @@ struct copy_options {
 /*
  * Copy, as mvm_instance_copy_in() and mvm_instance_copy_out() do.
  *
- *   ret_note  what was left out, for people; the caller's, "" when there is nothing to say
+ *   ret_note  a sentence about files that were left out, "" when there were none; the caller
+ *             frees it
  */
 int copy_in(struct control *c, const char *host_path, const char *guest_path,
 	    const struct copy_options *options, struct strbuf *ret_note, struct mvm_error *err);
@@ -31,11 +32,11 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     const struct copy_options *options, struct strbuf *ret_note, struct mvm_error *err);
 
 /*
- * The parts of copy_in() and copy_out(), with more to choose.
+ * The parts of copy_in() and copy_out(), with more options.
  *
- *   dir_fd      what host_path counts from; borrowed
- *   contents    of a folder, and guest_path is the folder for them
- *   name        what it is called in the stream, "." for contents
+ *   dir_fd      base of a relative host_path; borrowed
+ *   contents    copy the contents of a folder; guest_path is the folder for them
+ *   name        the source's name in the stream, "." for contents
  *   flags       for unpack.h
  */
 int copy_put(struct control *c, int dir_fd, const char *host_path, const char *guest_path,
@@ -45,8 +46,8 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 	     const struct copy_options *options, unsigned flags, struct strbuf *ret_note,
 	     struct mvm_error *err);
 
-/* What the files of a tree will take elsewhere, in pages; holes stay holes.  It may change while it
- * is looked at. */
+/* Bytes that a copy of a tree's files will need, in whole pages; holes stay holes.  The tree may
+ * change meanwhile. */
 uint64_t copy_tree_bytes(const char *path, bool follow_link);
 
 #endif

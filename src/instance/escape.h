@@ -3,8 +3,8 @@
 #define INSTANCE_ESCAPE_H
 
 /*
- * The way out of a terminal whose keys all go to a guest, as ssh has it: at the beginning of a
- * line, ~. ends the session and ~~ is one tilde.
+ * The escape keys of a terminal session with a guest, as in ssh: at the beginning of a line, ~.
+ * ends the session and ~~ is one tilde.
  */
 
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 
 enum escape_state {
 	ESCAPE_LINE_START, /* the first key begins a line */
-	ESCAPE_TILDE,	   /* a tilde is held back until the next key says what it was */
+	ESCAPE_TILDE,	   /* a tilde waits for the next key */
 	ESCAPE_IN_LINE,
 };
 
@@ -23,10 +23,10 @@ struct escape {
 /*
  * Take keys.
  *
- *   out    room for n + 1 bytes: the keys that are the guest's
- *   ret_n  how many they are
+ *   out    room for n + 1 bytes: the keys for the guest
+ *   ret_n  number of keys in out
  *
- * Returns true when the session is to end.
+ * Returns true when the session must end.
  */
 bool escape_feed(struct escape *e, const char *keys, size_t n, char *out, size_t *ret_n);
 

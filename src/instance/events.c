@@ -30,7 +30,7 @@ static void rotate(int logs_fd, const struct stat *full)
 		return;
 	if (fstatat(logs_fd, EVENTS_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    st.st_ino == full->st_ino)
-		(void)renameat(logs_fd, EVENTS_NAME, logs_fd, EVENTS_NAME LOGFILE_OLD_SUFFIX);
+		renameat(logs_fd, EVENTS_NAME, logs_fd, EVENTS_NAME LOGFILE_OLD_SUFFIX);
 }
 
 void events_add(int logs_fd, const char *event, const struct record *r, const char *message)
@@ -59,7 +59,7 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 		return;
 	if (fstat(fd, &st) == 0 && st.st_size >= EVENTS_MAX_BYTES) {
 		rotate(logs_fd, &st);
-		(void)close(fd);
+		close(fd);
 		fd = open_events(logs_fd);
 		if (fd < 0)
 			return;
@@ -83,17 +83,13 @@ static void forget(struct mvm_event_stream *s)
 	free(TAKE_PTR(s->line));
 }
 
-/* 1: it is one that is wanted.  A line that is damaged, by a disk that was full say, is passed
- * over.
- */
+/* Parse a line.  1: it is a wanted event.  A damaged line, from a full disk say, is skipped. */
 static int parse(struct mvm_event_stream *s, const struct log_entry *entry)
 {
-	struct mvm_error ignored;
-
 	s->line = strndup(entry->text, entry->len);
 	if (!s->line)
 		return -ENOMEM;
-	if (json_read(s->line, entry->len, EVENTS_NAME, &s->doc, &ignored) < 0)
+	if (json_read(s->line, entry->len, EVENTS_NAME, &s->doc, NULL) < 0)
 		return 0;
 	s->event = (struct mvm_event){
 		.time = json_string_value(json_object_get(s->doc, "time")),

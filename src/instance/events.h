@@ -3,15 +3,15 @@
 #define INSTANCE_EVENTS_H
 
 /*
- * What happened to instances, one JSON object per line in logs/events.jsonl:
+ * Events of instances, one JSON object per line in logs/events.jsonl:
  *
  *	{"event":"started","instance":"web-1","message":"restored in 68 ms","revision_hash":"...",
  *	 "template_id":"web","time":"2026-01-31T12:00:00.123456789Z"}
  *
  * Supervisors and commands append to it, each line with one write(2) to a file opened with
  * O_APPEND, so lines stay whole without a lock.  A file over EVENTS_MAX_BYTES becomes
- * events.jsonl.1 and a new one begins.  It is a record for people and programs that look: an event
- * that cannot be written is lost, and nothing else.
+ * events.jsonl.1 and a new one begins.  The events are only for information: one that cannot be
+ * written is lost, without further harm.
  */
 
 #include <mvm/stream.h>
@@ -24,9 +24,9 @@
 /*
  * Append one.
  *
- *   logs_fd  the folder; negative: nobody wants to know
+ *   logs_fd  the folder; negative: do nothing
  *   event    "started", ...
- *   r        of whom; only instances of the user's have events
+ *   r        the instance; only the user's instances have events
  *   message  for people; NULL for none
  */
 void events_add(int logs_fd, const char *event, const struct record *r, const char *message);
@@ -40,7 +40,7 @@ static inline void auto_ptr_mvm_event_stream(struct mvm_event_stream **p)
 	mvm_event_stream_close(*p);
 }
 
-/* Read all, then follow until cancel_fd is readable if asked to; see mvm_events(). */
+/* Read all events, then, if asked to, follow until cancel_fd is readable; see mvm_events(). */
 int events_read(int logs_fd, const struct mvm_event_stream_options *options, int cancel_fd,
 		mvm_event_fn fn, void *arg, struct mvm_error *err);
 

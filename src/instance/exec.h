@@ -2,7 +2,8 @@
 #ifndef INSTANCE_EXEC_H
 #define INSTANCE_EXEC_H
 
-/* A command in a guest for a caller's own event loop: mvm_exec of mvm/stream.h, over flow.h. */
+/* A command in a guest, driven by the caller's event loop: mvm_exec of mvm/stream.h, over flow.h.
+ */
 
 #include <mvm/stream.h>
 
@@ -16,7 +17,7 @@
 int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_options *options,
 	       struct mvm_exec **ret, struct mvm_error *err);
 
-/* The fields of a CALL_EXEC that both ways of calling have; lists may be NULL. */
+/* Add the fields of a CALL_EXEC that session.c and exec.c share; lists may be NULL. */
 void exec_put_command(struct strbuf *args, const char *const *command, const char *const *env,
 		      const char *workdir, const char *user);
 

@@ -3,15 +3,15 @@
 #define INSTANCE_FLOW_H
 
 /*
- * A call that has streams, a command or a copy, as its client sees it: its start, what it sends,
- * its end, and the windows of both directions (net/agent.h).
+ * The client's side of a call with streams, a command or a copy: its start, its data, its end, and
+ * the windows of both directions (net/agent.h).
  *
- * It never waits and keeps no data: the owner polls the control's descriptor, asks flow_next() for
- * what has come, and says with flow_credit() what of it has been taken.  session.c does so for
- * calls that block, exec.c for a caller's own event loop.
+ * A flow never waits and keeps no data.  The owner polls the control's descriptor, asks flow_next()
+ * for the next event, and reports with flow_credit() how much output it has consumed.  session.c
+ * does this for blocking calls, exec.c for a caller's own event loop.
  *
- * A connection that is broken fails no sending, since what came before is still to be read;
- * flow_next() tells.
+ * Sending over a broken connection does not fail, because earlier data is still to be read;
+ * flow_next() reports the failure afterwards.
  */
 
 #include "instance/control.h"
@@ -22,12 +22,12 @@ struct flow {
 	uint32_t stream;
 	uint32_t window; /* bytes of input that may be sent */
 	uint32_t room;	 /* bytes of output that may come */
-	uint32_t taken;	 /* bytes of output that were taken and are not credited yet */
-	bool started;	 /* the guest has said that it runs */
+	uint32_t taken;	 /* consumed bytes of output that are not credited yet */
+	bool started;	 /* the guest has confirmed the start */
 	bool ended;
 	int64_t pid; /* in the guest; 0 for a copy */
-	int status;  /* as a shell would say it */
-	int signal;  /* that ended it; 0: none */
+	int status;  /* as in a shell */
+	int signal;  /* the signal that ended it; 0: none */
 };
 
 enum flow_kind {
@@ -49,21 +49,21 @@ int flow_begin(struct flow *f, struct control *c, unsigned call, const struct st
 	       struct mvm_error *err);
 
 /*
- * The next thing that has come.
+ * Take the next event.
  *
  * Returns 1, or 0 when it is time to wait for the descriptor.  Errors: the call was refused,
  * -EREMOTEIO, -EPROTO and others of the connection.
  */
 int flow_next(struct flow *f, struct flow_event *ret, struct mvm_error *err);
 
-/* n bytes of output were taken. */
+/* Report that n bytes of output were consumed. */
 int flow_credit(struct flow *f, size_t n);
 
-/* Send n bytes of input, which begin at data[1], at most DATA_MAX and the window; 0: its end. */
+/* Send n bytes of input, which begin at data[1]; at most DATA_MAX and the window.  n 0: end it. */
 int flow_input(struct flow *f, char *data, size_t n);
 
 int flow_signal(struct flow *f, int number);
 int flow_resize(struct flow *f, uint16_t rows, uint16_t columns);
-int flow_reset(struct flow *f); /* abandon it */
+int flow_reset(struct flow *f); /* cancel it */
 
 #endif

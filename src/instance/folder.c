@@ -73,7 +73,7 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 	    renameat2(instances_fd, name, instances_fd, record->name, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	if (r < 0) {
-		(void)tree_remove_at(instances_fd, name); /* why it is incomplete counts */
+		tree_remove_at(instances_fd, name); /* why it is incomplete counts */
 		return r;
 	}
 	*ret = f;
@@ -128,7 +128,7 @@ void instance_folder_sweep(int instances_fd, const char *name)
 	AUTO_CLOSE int dir_fd = gate_fd < 0 ? gate_fd : dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && fstat(dir_fd, &st) == 0 && st.st_uid == geteuid() &&
 	    instance_folder_is_pure(dir_fd, false) == 1)
-		(void)tree_remove_at(instances_fd, name); /* or the next one does */
+		tree_remove_at(instances_fd, name); /* or the next one does */
 }
 
 /* The lock's holder has written its pid there.  It is a supervisor if the folder is its own. */
@@ -144,10 +144,10 @@ static void kill_supervisor(int dir_fd)
 	int pid = (int)strtol(text, NULL, 10);
 	/* first the descriptor, then the look: so both are about one process */
 	AUTO_CLOSE int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	(void)snprintf(cwd, sizeof(cwd), "%d/cwd", pid);
+	snprintf(cwd, sizeof(cwd), "%d/cwd", pid);
 	if (pidfd >= 0 && fstat(dir_fd, &ours) == 0 && fstatat(proc_fd, cwd, &theirs, 0) == 0 &&
 	    ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino)
-		(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
 /* -ETIMEDOUT when the owner does not answer; an owner that hangs up is about to be gone. */

@@ -3,21 +3,21 @@
 #define INSTANCE_FOLDER_H
 
 /*
- * An instance's folder, and whose it is.
+ * An instance's folder, and its owner.
  *
  * mvm makes a folder under a name that no instance can have, ".vm." and 16 hex digits, with its
- * lock, socket and record in it, and then renames it.  It goes by such a name as well, with nothing
- * but these in it.  So a folder under an instance's name has a record at every moment, and one
- * without is somebody else's.
+ * lock, socket and record in it, and then renames it.  A removal renames it to such a name again,
+ * with only these files in it.  So a folder under an instance's name has a record at every moment;
+ * a folder without a record is foreign.
  *
- * shape.c knows everything that mvm puts into a folder: a new file needs its name there, or
- * instances that remove themselves stay.
+ * shape.c lists every file that mvm puts into a folder.  A new file needs its name there, or
+ * instances that remove themselves stay behind.
  *
- * A folder with a record is locked and has a control.sock that somebody listens on, until its VM
- * has ended; the lock is free once its supervisor is gone.  So whoever wants to end or remove an
- * instance can always tell somebody, also while the instance is being started.
+ * Until its VM has ended, a folder with a record is locked and has a control.sock with a listener;
+ * the lock is free once its supervisor is gone.  So a command can always reach the owner to end or
+ * remove an instance, also during its start.
  *
- * Making a folder, taking its lock and removing it therefore happen under the "gate", a flock(2) of
+ * For that, making a folder, taking its lock and removing it happen under the "gate", a flock(2) of
  * the folder of all instances that is held for a few system calls.
  */
 
@@ -27,7 +27,7 @@
 #include "base/own.h"
 #include "instance/record.h"
 
-/* A new folder; -1 where there is no descriptor. */
+/* A new folder; -1: no descriptor. */
 struct instance_folder {
 	int dir_fd, lock_fd, listen_fd;
 };
@@ -46,21 +46,21 @@ int instance_folder_make(int instances_fd, const struct record *record,
 /*
  * Take the lock of a folder without waiting.
  *
- *   what  what the holder is doing, for people
+ *   what  what this holder does, for people
  *
- * Returns a descriptor that holds it; -EBUSY when somebody else does; -ENOENT when the folder has
- * been removed; or -errno.
+ * Returns a descriptor that holds the lock; -EBUSY when somebody else holds it; -ENOENT when the
+ * folder has been removed; or -errno.
  */
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what);
 
-/* May a user remove this folder as an instance?  It has a record, damaged or not, or the lock of
- * somebody who held it: earlier versions left folders without a record. */
+/* May a user remove this folder as an instance?  It must have a record, damaged or not, or a lock
+ * file with a holder's name: earlier versions left folders without a record. */
 bool instance_folder_is_own(int dir_fd);
 
 /*
- * Is there nothing in the folder but what mvm makes?  1, 0 or -errno.
+ * Does the folder have only files that mvm makes?  1, 0 or -errno.
  *
- *   begun  false: a folder that has no name yet, or no more
+ *   begun  false: a folder that does not have the instance's name yet, or no longer has it
  */
 int instance_folder_is_pure(int dir_fd, bool begun);
 
@@ -71,20 +71,20 @@ void instance_folder_sweep(int instances_fd, const char *name);
 /*
  * Remove an instance's folder.
  *
- *   dir_fd   the folder; another one that has its name by now is left alone (-ENOENT).  The caller
- *            holds its lock, or nobody can
- *   by_name  the user named the instance: whatever lies in its folder goes.  Otherwise a folder
- *            with anything in it that mvm did not make stays whole (-ENOTEMPTY)
+ *   dir_fd   the folder; a new folder of that name is left alone (-ENOENT).  The caller holds its
+ *            lock, or nobody can
+ *   by_name  the user named the instance: remove everything in its folder.  Otherwise a folder with
+ *            foreign files stays whole (-ENOTEMPTY)
  *
  * Returns 0 or -errno.
  */
 int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool by_name);
 
 /*
- * Have whoever owns an instance end it, and wait until the lock is free.
+ * Ask the owner of an instance to end it, and wait until the lock is free.
  *
- * A supervisor that does not answer for ten seconds is killed, and its VMM dies with it.  An owner
- * that has gone already is success.
+ * A supervisor that does not answer for ten seconds is killed, and its VMM dies with it.  If the
+ * owner is already gone, that is success.
  */
 int instance_folder_kill(int dir_fd, const char *name, struct mvm_error *err);
 

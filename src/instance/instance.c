@@ -33,7 +33,7 @@ void instance_keep_start(struct mvm_instance *i, const struct strbuf *reply)
 {
 	struct wire_field json;
 	if (wire_find(reply->data, reply->len, FIELD_JSON, &json) > 0)
-		(void)wire_get_str(&json, &i->start_json); /* the instance itself lacks nothing */
+		wire_get_str(&json, &i->start_json); /* the instance itself lacks nothing */
 }
 
 static int open_instance(int instances_fd, const char *name, struct mvm_error *err)
@@ -101,7 +101,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 
 	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
 	if (!i) {
-		(void)close(fd);
+		close(fd);
 		return mvm_error_oom(err);
 	}
 	r = control_init(&i->control, fd);
@@ -167,8 +167,8 @@ int instance_remove(int instances_fd, const char *name, bool force, struct mvm_e
 void instance_keep(struct mvm_instance *i)
 {
 	struct mvm_error ignored; /* one that has ended need not be kept */
-	(void)control_call(&i->control, CALL_KEEP, NULL, NULL, clock_deadline_ns(KEEP_MS), NULL,
-			   &ignored);
+	control_call(&i->control, CALL_KEEP, NULL, NULL, clock_deadline_ns(KEEP_MS), NULL,
+		     &ignored);
 }
 
 void instance_cut_short(struct mvm_instance *i)
@@ -177,7 +177,7 @@ void instance_cut_short(struct mvm_instance *i)
 	uint32_t stream;
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
 	/* a supervisor that has gone has ended its VM */
-	(void)control_send_call(&i->control, CALL_STOP, &args, &stream, NULL);
+	control_send_call(&i->control, CALL_STOP, &args, &stream, NULL);
 }
 
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
@@ -199,7 +199,7 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 
 	/* the supervisor's last act is to let go of its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd >= 0)					/* else it removed itself */
-		(void)lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
+	if (dir_fd >= 0)				  /* else it removed itself */
+		lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
 	return r;
 }

@@ -26,7 +26,7 @@ struct mvm_instance {
 	struct control control;
 };
 void instance_close(struct mvm_instance *i);
-/* Keep what the supervisor's answer to a start says of the instance; without it nothing is kept. */
+/* Keep the instance's record from the supervisor's answer to a start, if the answer has one. */
 void instance_keep_start(struct mvm_instance *i, const struct strbuf *reply);
 static inline void auto_ptr_mvm_instance(struct mvm_instance **p)
 {
@@ -37,22 +37,22 @@ struct instance_launch {
 	struct record *record; /* state STARTING, everything known filled in; name may be NULL: one
 				* is made from the template's id and stored here */
 	int revision_fd;       /* the revision's folder */
-	int lease_fd;	       /* -1: none is needed */
+	int lease_fd;	       /* -1: no lease needed */
 	int cache_fd;	       /* for probe results */
-	int data_disk_fd;      /* the disk to copy; -1: it has none */
-	int capture_fd;	       /* -1 unless it is to be captured */
+	int data_disk_fd;      /* the disk to copy; -1: none */
+	int capture_fd;	       /* folder for the snapshot to capture; -1: none */
 	int logs_fd;	       /* folder of events; -1: none */
 };
 
 /*
- * Start an instance: begin creates its folder and starts its supervisor, wait returns when the
- * guest is up, so that several can be under way at once.
+ * Start an instance in two steps, so that several starts can be under way at once: begin creates
+ * the folder and starts the supervisor; wait returns when the guest is up.
  *
- * The descriptors stay the caller's.  A begin that fails leaves nothing.  A start that fails later
- * leaves the instance as failed, with its logs, unless it is attached or to be removed at its end;
- * the handle is only to be closed then.  Errors: -EEXIST, -EADDRINUSE, -ECANCELED (somebody has
- * stopped it before it was up, or by the control's cancel_fd, which leaves it starting), and what
- * the supervisor reports.
+ * The caller keeps its descriptors.  A begin that fails leaves nothing.  A start that fails later
+ * leaves the instance as failed, with its logs, unless it is attached or has remove_at_end; then
+ * the caller only closes the handle.  Errors: -EEXIST, -EADDRINUSE, -ECANCELED (it was stopped
+ * before it was up; or by the control's cancel_fd, which leaves it starting), and those of the
+ * supervisor.
  */
 int instance_launch_begin(int instances_fd, const struct instance_launch *launch,
 			  struct mvm_instance **ret, struct mvm_error *err);
@@ -60,22 +60,22 @@ int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,
 			 struct mvm_error *err);
 
 /*
- * Make a VM that waits in a pool an instance; in place of launching one.
+ * Turn a waiting VM of a pool into an instance, instead of launching one.
  *
- *   waiting       the name under which it waits
+ *   waiting       its name in the pool
  *   record        as in struct instance_launch, its name filled in
  *   nonce_sha256  of the snapshot that it must have been restored from
  *   began_ns      when the start began; its stages count from there
- *   deadline_ns   a VM that needs longer is of no use
+ *   deadline_ns   give up on a VM that needs longer
  *
- * Errors: -ENOENT, -ECONNREFUSED and others when nobody is there; -ESTALE when it is not what the
- * record says; what the supervisor reports.  Whatever the error, the waiting VM is lost.
+ * Errors: -ENOENT, -ECONNREFUSED and others when the VM is gone; -ESTALE when it does not match the
+ * record; those of the supervisor.  After any error the waiting VM is lost.
  */
 int instance_adopt(int instances_fd, const char *waiting, const struct record *record,
 		   const char *nonce_sha256, int64_t began_ns, int64_t deadline_ns,
 		   struct mvm_instance **ret, struct mvm_error *err);
 
-/* Say so now rather than let the VMM fail: can the ports be bound?  Port 0 becomes a free one. */
+/* Check that the ports can be bound, before the VMM fails on them.  Port 0 becomes a free port. */
 int instance_check_ports(struct record *record, struct mvm_error *err);
 
 /* Give a record without a name "<template>-<random>". */
@@ -93,13 +93,13 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 #define HOST_BOOT_ID_SIZE 40
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE]); /* "" when it cannot be read */
 
-/* Why an instance that was not ended properly does not run any more.  Static. */
+/* Why an instance that did not end properly no longer runs.  Static. */
 const char *instance_lost_reason(const struct record *r);
 
 /*
- * If an instance was left behind, by a supervisor that was killed or a host that went down, say so
- * in its record and remove what only a running one has; one that was to be removed at its end is.
- * A folder that has an instance's name, and no record that is about it, is left alone.
+ * Settle an instance that a killed supervisor or a host that went down left behind: note it in the
+ * record and remove the files of a running instance.  An instance with remove_at_end is removed.  A
+ * folder with an instance's name but without a record about it is left alone.
  *
  * Returns 0; INSTANCE_LOST with ret_why (static); INSTANCE_STRAY; or -errno with a sentence.
  */
@@ -110,22 +110,22 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 /*
  * Remove an instance's folder.
  *
- *   force  end the VM first, whatever it is doing; else a VM that has not ended is -EBUSY
+ *   force  end the VM first, whatever its state; otherwise a VM that has not ended is -EBUSY
  *
- * -ENOENT when there is none, or when somebody else has removed it meanwhile.
+ * -ENOENT when it does not exist, or was removed meanwhile.
  */
 int instance_remove(int instances_fd, const char *name, bool force, struct mvm_error *err);
 
-/* The caller has told who asked for it: a detached instance goes on by itself from now on. */
+/* The user knows the instance now: a detached instance goes on by itself from now on. */
 void instance_keep(struct mvm_instance *i);
 
-/* Have one that may still be starting end at once; its start, if it is not over, fails. */
+/* End an instance at once, also during its start, which then fails. */
 void instance_cut_short(struct mvm_instance *i);
 
 /* Stop a running instance and wait until its VMM and supervisor are gone. */
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
 
-/* As struct mvm_logs_options, with descriptors as they are used here. */
+/* struct mvm_logs_options in internal form: plain descriptors, negative for none. */
 struct logs_options {
 	bool console, workload, timestamps;
 	int64_t tail; /* negative: all */

@@ -55,9 +55,9 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	if (addr.ss_family == AF_INET6) /* what cannot be set is told when it is bound */
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (!f->udp)
-		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* as VMMs do */
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* as VMMs do */
 	if (bind(fd, (const struct sockaddr *)&addr, len) < 0)
 		return mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
 				     f->host_address, strerror(errno));
@@ -212,7 +212,7 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 	i->name = strdup(l->record->name);
 	r = i->name ? launch_in(l, &folder, i, err) : mvm_error_oom(err);
 	if (r < 0) { /* no supervisor: nothing stays behind, and the start's error counts */
-		(void)instance_folder_remove(instances_fd, l->record->name, folder.dir_fd, false);
+		instance_folder_remove(instances_fd, l->record->name, folder.dir_fd, false);
 		return r;
 	}
 	*ret = TAKE_PTR(i);
@@ -227,7 +227,7 @@ static void settle_failed(int instances_fd, const char *name, int logs_fd)
 	struct mvm_error ignored; /* the start's error counts, and any `ps` tries again */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && lock_wait_at(dir_fd, INSTANCE_LOCK_NAME) == 0)
-		(void)instance_settle(instances_fd, name, logs_fd, &why, &ignored);
+		instance_settle(instances_fd, name, logs_fd, &why, &ignored);
 }
 
 int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,

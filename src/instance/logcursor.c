@@ -13,7 +13,7 @@
 static int open_at(const struct log_cursor *c, const char *suffix)
 {
 	char name[64];
-	(void)snprintf(name, sizeof(name), "%s%s", c->name, suffix);
+	snprintf(name, sizeof(name), "%s%s", c->name, suffix);
 	int fd = openat(c->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return fd < 0 ? -errno : fd;
 }
@@ -35,7 +35,7 @@ int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name)
 	c->fd = open_at(c, "");
 	c->old_fd = open_at(c, LOGFILE_OLD_SUFFIX);
 	if (c->fd >= 0 && c->old_fd >= 0 && same_file(c->fd, c->old_fd)) {
-		(void)close(c->old_fd);
+		close(c->old_fd);
 		c->old_fd = -ENOENT;
 	}
 	int r = c->fd < 0 && c->fd != -ENOENT ? c->fd : 0;
@@ -109,7 +109,7 @@ static ssize_t fill(struct log_cursor *c)
 			return n < 0 ? -errno : n;
 		}
 		if (c->old_fd >= 0) {
-			(void)close(TAKE_FD(c->old_fd));
+			close(TAKE_FD(c->old_fd));
 			continue;
 		}
 		/* has it been rotated?  What was written to it before that has been read now, or
@@ -137,15 +137,15 @@ void log_cursor_rewind(struct log_cursor *c)
 	int dir_fd = c->dir_fd;
 	const char *name = c->name;
 	log_cursor_done(c);
-	(void)log_cursor_open(c, dir_fd, name); /* what cannot be opened shows as empty */
+	log_cursor_open(c, dir_fd, name); /* what cannot be opened shows as empty */
 }
 
 void log_cursor_done(struct log_cursor *c)
 {
 	if (c->name && c->fd >= 0)
-		(void)close(c->fd);
+		close(c->fd);
 	if (c->name && c->old_fd >= 0)
-		(void)close(c->old_fd);
+		close(c->old_fd);
 	c->fd = c->old_fd = -1;
 	c->name = NULL;
 }

@@ -7,8 +7,8 @@
 #include "instance/logfile.h"
 
 struct log_entry {
-	char time[LOGFILE_TIME_SIZE]; /* "" for a line that is not one of ours */
-	bool full;		      /* else the next entry of this log goes on with the line */
+	char time[LOGFILE_TIME_SIZE]; /* "" for a line in a foreign format */
+	bool full;		      /* false: the next entry of this log continues the line */
 	const char *text;	      /* without newline; valid until the next call */
 	size_t len;
 };
@@ -16,8 +16,8 @@ struct log_entry {
 struct log_cursor {
 	int dir_fd; /* borrowed */
 	const char *name;
-	int fd, old_fd; /* -1: not there (yet); all of old_fd comes first */
-	bool have;	/* entry holds what comes next */
+	int fd, old_fd; /* -1: missing, maybe for now; all of old_fd comes first */
+	bool have;	/* entry holds the next entry */
 	struct log_entry entry;
 	size_t at, len;
 	char buffer[2 * LOGFILE_LINE_MAX];
@@ -26,7 +26,7 @@ struct log_cursor {
 /* Begin with the oldest entry.  A log that does not exist yet is empty.  name: static. */
 int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name);
 
-/* Look at the next entry.  Returns 1, 0 when there is none now, or -errno. */
+/* Look at the next entry.  Returns 1, 0 when no entry is there yet, or -errno. */
 int log_cursor_peek(struct log_cursor *c);
 
 /* Done with that entry. */
@@ -35,7 +35,7 @@ static inline void log_cursor_pop(struct log_cursor *c)
 	c->have = false;
 }
 
-/* Begin again. */
+/* Go back to the oldest entry. */
 void log_cursor_rewind(struct log_cursor *c);
 
 void log_cursor_done(struct log_cursor *c);

@@ -23,7 +23,7 @@
 
 static void old_name(const struct logfile *l, char ret[OLD_NAME_SIZE])
 {
-	(void)snprintf(ret, OLD_NAME_SIZE, "%s" LOGFILE_OLD_SUFFIX, l->name);
+	snprintf(ret, OLD_NAME_SIZE, "%s" LOGFILE_OLD_SUFFIX, l->name);
 }
 
 static int reopen(struct logfile *l)
@@ -57,18 +57,18 @@ void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE])
 {
 	char seconds[RFC3339_SIZE];
 	clock_format(wall_ns / NS_PER_S, seconds); /* "2026-01-31T12:00:00Z" */
-	(void)snprintf(ret, LOGFILE_TIME_SIZE, "%.19s.%09uZ", seconds,
-		       (unsigned)(wall_ns % NS_PER_S) % 1000000000u);
+	snprintf(ret, LOGFILE_TIME_SIZE, "%.19s.%09uZ", seconds,
+		 (unsigned)(wall_ns % NS_PER_S) % 1000000000u);
 }
 
 static void rotate(struct logfile *l)
 {
 	char old[OLD_NAME_SIZE];
 	old_name(l, old);
-	(void)close(TAKE_FD(l->fd));
+	close(TAKE_FD(l->fd));
 	/* should this fail, the file just grows on */
-	(void)renameat(l->dir_fd, l->name, l->dir_fd, old);
-	(void)reopen(l);
+	renameat(l->dir_fd, l->name, l->dir_fd, old);
+	reopen(l);
 }
 
 static void keep_tail(struct logfile *l, const char *data, size_t len)
@@ -142,15 +142,15 @@ static void say_dropping(struct logfile *l)
 {
 	char what[128], amount[32];
 	str_bytes(logfile_rate(l->max_bytes), amount, sizeof(amount));
-	(void)snprintf(what, sizeof(what),
-		       "output is dropped from here on: this log takes %s a second", amount);
+	snprintf(what, sizeof(what), "output is dropped from here on: this log takes %s a second",
+		 amount);
 	say(l, what);
 }
 
 static void say_dropped(struct logfile *l)
 {
 	char what[128];
-	(void)snprintf(what, sizeof(what), "%" PRIu64 " bytes of output were dropped", l->dropped);
+	snprintf(what, sizeof(what), "%" PRIu64 " bytes of output were dropped", l->dropped);
 	if (l->dropped && l->fd >= 0)
 		say(l, what);
 	l->dropped = 0;
@@ -216,7 +216,7 @@ void logfile_close(struct logfile *l)
 	if (l->name)
 		say_dropped(l);
 	if (l->name && l->fd >= 0)
-		(void)close(l->fd); /* written for those who look; see logfile_add() */
+		close(l->fd); /* written for those who look; see logfile_add() */
 	*l = (struct logfile){ .fd = -1 };
 }
 

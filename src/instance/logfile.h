@@ -3,20 +3,20 @@
 #define INSTANCE_LOGFILE_H
 
 /*
- * What a guest says, in files of bounded size: console.log (kernel, init, agent) and workload.log
+ * A guest's output, in files of bounded size: console.log (kernel, init, agent) and workload.log
  * (standard output and error of the template's command).
  *
- * Each line is "2026-01-31T12:00:00.123456789Z F text": when it came, and F for a full line or P
- * for a part that the next entry goes on with; the shape of Kubernetes' CRI logs without their
- * stream name.  So lines can be selected by time and merged, a prompt without a newline is there
- * at once, and no line has more than LOGFILE_PART_MAX bytes.  A file that is full becomes
- * "<name>.1" and a new one begins, so each log takes twice its limit at most.
+ * Each line is "2026-01-31T12:00:00.123456789Z F text": the time of arrival, and F for a full line
+ * or P for a part that the next entry continues.  This is the format of Kubernetes' CRI logs
+ * without the stream name.  So lines can be selected by time and merged, a prompt without a newline
+ * appears at once, and no line has more than LOGFILE_PART_MAX bytes.  A full file becomes
+ * "<name>.1" and a new one begins, so each log takes at most twice its limit.
  *
- * A guest that prints without end costs the host a bounded amount of writing.  An entry that comes
- * within LOGFILE_SAME_NS of the entry with a time before it has "+" in place of its time, so that
- * one byte of the guest's is five in the file at most, and a log takes no more than
- * logfile_rate() bytes a second after a burst of eight times that.  What the guest prints beyond
- * is dropped, and lines of the log's own say so: that it begins, and how many bytes it were.
+ * A guest that prints without end causes a bounded amount of writing.  An entry within
+ * LOGFILE_SAME_NS of the last entry with a time has "+" instead of its time, so one byte of the
+ * guest is at most five bytes in the file.  A log takes at most logfile_rate() bytes a second,
+ * after a burst of eight times that.  Further output is dropped.  Lines of the log itself report
+ * that dropping begins, and how many bytes were dropped.
  */
 
 #include <stdbool.h>
@@ -49,8 +49,8 @@ struct logfile {
 	int64_t stamp_ns;    /* of the last time in the file; 0: the next entry has one */
 	bool line_open;	     /* the last entry is a part */
 	int64_t may_write;   /* bytes, now */
-	int64_t refilled_ns; /* when that was last reckoned, monotonic */
-	uint64_t dropped;    /* bytes of the guest's since the file took the last ones */
+	int64_t refilled_ns; /* when may_write was last computed, monotonic */
+	uint64_t dropped;    /* bytes of the guest dropped since the last write */
 	char tail[2 * LOGFILE_TAIL_MAX];
 	size_t tail_len;
 };
@@ -58,14 +58,14 @@ struct logfile {
 /* Open or go on with the log; max_bytes 0: LOGFILE_MAX_DEFAULT.  name: static. */
 int logfile_open(struct logfile *l, int dir_fd, const char *name, uint64_t max_bytes);
 
-/* Bytes a second that a log of this limit takes for long: 1 MiB, or an eighth of a limit above
+/* Bytes a second that a log of this limit takes continuously: 1 MiB, or an eighth of a limit above
  * 8 MiB. */
 uint64_t logfile_rate(uint64_t max_bytes);
 
-/* Add what has arrived.  A full disk costs lines, not the guest: nothing is reported. */
+/* Add output.  A full disk loses lines but must not harm the guest, so nothing is reported. */
 void logfile_add(struct logfile *l, const void *data, size_t len);
 
-/* The last lines as printable text, ready for an error message; "" when there was nothing. */
+/* The last lines as printable text, ready for an error message; "" without output. */
 const char *logfile_tail(struct logfile *l);
 
 void logfile_close(struct logfile *l);
@@ -73,8 +73,8 @@ void logfile_close(struct logfile *l);
 /* A time as in the log; ns since 1970. */
 void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE]);
 
-/* What a person writes for it: "2026-01-31T12:00:00Z", or how long ago, "10m".  NULL changes
- * nothing.  -EINVAL with a sentence. */
+/* Parse a time from the user: "2026-01-31T12:00:00Z", or "10m" ago.  NULL changes nothing.  -EINVAL
+ * with a sentence. */
 int logfile_parse_since(const char *since, char ret[LOGFILE_TIME_SIZE], struct mvm_error *err);
 
 #endif

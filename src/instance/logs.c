@@ -90,6 +90,14 @@ static int show_all(struct view *v, struct mvm_log_stream *s, const char *name,
 		       : r;
 }
 
+/* The tail of a log stream, where 0 means all and -1 means none. */
+static int64_t stream_tail(int64_t tail)
+{
+	if (tail < 0)
+		return 0;
+	return tail == 0 ? -1 : tail;
+}
+
 int instance_logs(int instances_fd, const char *name, const struct logs_options *o,
 		  struct mvm_error *err)
 {
@@ -97,9 +105,7 @@ int instance_logs(int instances_fd, const char *name, const struct logs_options 
 		.console = o->console,
 		.workload = o->workload,
 		.follow = o->follow,
-		.tail = o->tail < 0    ? 0
-			: o->tail == 0 ? -1
-				       : o->tail,
+		.tail = stream_tail(o->tail),
 		.since = o->since,
 	};
 	AUTO_DONE(view) v = { .options = o };

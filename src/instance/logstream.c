@@ -111,7 +111,7 @@ static bool has_more(struct mvm_log_stream *s)
 		return false; /* it had ended before the files were read to their end */
 	struct pollfd gone = { .fd = s->control_fd, .events = POLLIN };
 	if (poll(&gone, 1, 0) > 0) {
-		(void)close(TAKE_FD(s->control_fd));
+		close(TAKE_FD(s->control_fd));
 		return true;
 	}
 	return watch_drain(s->watch_fd);

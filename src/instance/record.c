@@ -111,7 +111,7 @@ static int read_stages(const struct json_at *at, const char *key, void *value,
 		if (r->n_stages == RECORD_STAGES_MAX || strlen(name) >= sizeof(s->name) ||
 		    !json_is_integer(ns))
 			return json_error(&stages, name, err, "not a stage");
-		(void)snprintf(s->name, sizeof(s->name), "%s", name);
+		snprintf(s->name, sizeof(s->name), "%s", name);
 		s->ns = json_integer_value(ns);
 		r->n_stages++;
 	}

@@ -3,12 +3,12 @@
 #define INSTANCE_RECORD_H
 
 /*
- * instance.json: what an instance is and how it fares.
+ * instance.json: an instance's settings and state.
  *
- * Whoever starts an instance writes the first record, with everything that its supervisor needs
- * to know beyond the revision; from then on only the supervisor writes it, whole each time, by
- * rename, or where a full disk refuses that, in place.  It does not survive the host, and neither
- * does the VM, so nothing is fsynced: a start waits for no disk.
+ * The starter writes the first record, with everything that the supervisor needs besides the
+ * revision.  From then on only the supervisor writes it, whole each time: by rename or, when a full
+ * disk refuses that, in place.  Neither the record nor the VM survives a crash of the host, so
+ * nothing is fsynced and a start does not wait for the disk.
  */
 
 #include <stdbool.h>
@@ -41,15 +41,15 @@ enum record_health {
 };
 const char *record_health_name(enum record_health health);
 
-/* What an instance is for.  Only those for the user are listed. */
+/* Purpose of an instance.  Only the user's instances are listed. */
 enum record_purpose {
 	RECORD_FOR_USER,
 	RECORD_FOR_CAPTURE, /* its memory becomes a snapshot */
 	RECORD_FOR_CHECK,   /* proves that a snapshot can be restored */
-	RECORD_FOR_POOL,    /* restored and paused until somebody wants it */
+	RECORD_FOR_POOL,    /* restored and paused until a start takes it */
 };
 
-/* When a VM that has ended is started again. */
+/* When to start a VM again that has ended. */
 enum record_restart {
 	RECORD_RESTART_NO,
 	RECORD_RESTART_ON_FAILURE, /* its VM failed, or its workload's status is not 0 */
@@ -60,9 +60,9 @@ enum record_restart {
 /* Where the guest's memory comes from. */
 enum record_memory {
 	RECORD_MEMORY_OWN,     /* it has booted */
-	RECORD_MEMORY_SHARED,  /* it shares the snapshot's, page cache, until it writes */
-	RECORD_MEMORY_SPARSE,  /* it has a copy of the snapshot's, or is to have one */
-	RECORD_MEMORY_REFLINK, /* likewise; blocks on disk are shared, page cache is not */
+	RECORD_MEMORY_SHARED,  /* it shares the snapshot's page cache until it writes */
+	RECORD_MEMORY_SPARSE,  /* it has a copy of the snapshot's memory, or will get one */
+	RECORD_MEMORY_REFLINK, /* a copy by reflink: it shares blocks on disk, but no page cache */
 };
 
 struct record_stage {
@@ -73,7 +73,7 @@ struct record_stage {
 /* A host folder, or a file, that the guest has a copy of. */
 struct record_volume {
 	char *host, *guest; /* absolute */
-	char *name;	    /* of a volume in the data folder, which host leads to; else NULL */
+	char *name;	    /* of a named volume; host is its folder then; else NULL */
 	bool write_back;
 };
 #define RECORD_VOLUMES_MAX 16u
@@ -82,7 +82,7 @@ struct record_volume {
 struct record_disk {
 	bool present;
 	uint32_t size_mib;
-	bool reflinked; /* its copy shares blocks; else it is a sparse copy */
+	bool reflinked; /* the copy shares blocks; false: it is a sparse copy */
 };
 
 struct record {
@@ -91,12 +91,12 @@ struct record {
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
 	bool restore;	       /* start kind: "restore" or "boot" */
-	char *reason;	       /* why this kind; NULL when there is nothing to say */
-	bool from_pool;	       /* it was waiting for us */
+	char *reason;	       /* why this kind; NULL: none worth stating */
+	bool from_pool;	       /* it was taken from a pool */
 	bool no_agent;	       /* it boots its image's own initrd: health stays NONE */
 	bool attached;	       /* stop and remove it when the starter goes away */
-	bool held;	       /* likewise, until the starter has let go of it */
-	uint64_t folder_inode; /* of the folder that it was made for; 0: not known */
+	bool held;	       /* stop it when the starter goes away before letting go of it */
+	uint64_t folder_inode; /* of the folder that it was made for; 0: unknown */
 	enum record_purpose purpose;
 	unsigned vcpus;
 	uint32_t mem_mib;
@@ -108,7 +108,7 @@ struct record {
 	size_t n_volumes;
 	struct record_disk data_disk;
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
-	struct strv env; /* variables of the workload's over the template's */
+	struct strv env; /* the workload's variables, over the template's */
 	char *hostname;	 /* NULL in a first record: the guest is called by its name */
 	char *machine_id;
 	int64_t supervisor_pid, vmm_pid; /* 0: none */
@@ -121,9 +121,9 @@ struct record {
 	enum record_restart restart;
 	unsigned restart_max;	   /* of ON_FAILURE, in a row; 0: the default */
 	bool keep_running;	   /* its workload's end does not end it */
-	bool remove_at_end;	   /* and not only when it is attached */
-	int64_t ttl_ms;		   /* stop it after that; 0: never */
-	int64_t volume_timeout_ms; /* for its volumes to come back, or in; 0: the default */
+	bool remove_at_end;	   /* remove it when it has ended, even if not attached */
+	int64_t ttl_ms;		   /* stop it after this time; 0: never */
+	int64_t volume_timeout_ms; /* to copy its volumes in, or back; 0: the default */
 
 	/* what became of it */
 	char *boot_id;	  /* of the host: a VM does not outlive its boot */
@@ -131,32 +131,32 @@ struct record {
 	enum record_health health;
 	char *health_message; /* what the last failed check said */
 	unsigned restarts;    /* how often it was started again */
-	bool workload_ended;  /* the template's command has */
+	bool workload_ended;  /* the template's command has ended */
 	bool stopping;	      /* it is being ended: only its supervisor copies volumes back now */
 	char *volumes_note;   /* what the last copy of its volumes left out; NULL: nothing */
 	bool has_exit_code;   /* it has ended, or its workload has */
-	unsigned exit_code;   /* the workload's: 128 and the signal that ended it */
+	unsigned exit_code;   /* the workload's, or 128 + its signal */
 	char *isolation;      /* vmm_isolation_text(), of its VMM; NULL: it has none */
 	char *cgroup;	      /* path below the cgroup2 mount; NULL: it has none of its own */
 	char *cgroup_limits;  /* "memory cpu pids", as far as they could be set */
 
-	/* of this moment, set by those who look; not stored */
+	/* current values, set by readers; not stored */
 	bool has_usage;
 	struct usage usage;
 
-	struct json_t *other; /* what a newer version has written */
+	struct json_t *other; /* members of a newer version */
 };
 
 /* Read and check a record.  -ENOENT, -EBADMSG and others. */
 int record_load(int dir_fd, struct record *ret, struct mvm_error *err);
 
-/* The same from text, as a supervisor gets it that is to become another instance. */
+/* record_load() from text: a supervisor gets it when its VM is taken from the pool. */
 int record_parse(const char *text, size_t len, struct record *ret, struct mvm_error *err);
 
 /* Replace the record whole. */
 int record_save(int dir_fd, const struct record *r, struct mvm_error *err);
 
-/* The same JSON as text, the caller's; NULL when out of memory. */
+/* The record's JSON as text; free(3) it.  NULL when out of memory. */
 char *record_to_json(const struct record *r);
 
 void record_done(struct record *r);

@@ -73,7 +73,7 @@ static void sink_init(struct sink *s, int fd)
 static void sink_done(struct sink *s)
 {
 	if (s->own_fd)
-		(void)close(s->fd); /* what had to be written was written, or failed */
+		close(s->fd); /* what had to be written was written, or failed */
 	queue_done(&s->out);
 }
 
@@ -102,7 +102,7 @@ static int give_up(struct session *s, int r)
 /* The client's own end, whatever the guest does. */
 static int interrupt(struct session *s, int number, const char *why)
 {
-	(void)flow_reset(&s->flow); /* hanging up says it too */
+	flow_reset(&s->flow); /* hanging up says it too */
 	s->status = 128 + number;
 	return mvm_error_set(s->err, -ECANCELED, "%s", why);
 }
@@ -290,7 +290,7 @@ static int ran_out(struct session *s)
 	if (s->give_up_ns && clock_now_ns() >= s->give_up_ns)
 		return interrupt(s, s->signal,
 				 "interrupted: the command did not end within 10 s of the signal");
-	(void)flow_reset(&s->flow);
+	flow_reset(&s->flow);
 	if (clock_now_ns() >= s->idle_ns)
 		return mvm_error_set(s->err, -ETIMEDOUT, "the guest has said nothing for %lld s",
 				     (long long)(s->spec->idle_ms / 1000));

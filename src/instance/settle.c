@@ -21,7 +21,7 @@ void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
 	AUTO_CLOSE int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 	ret[0] = '\0';
 	if (fd >= 0 && file_read_fd(fd, HOST_BOOT_ID_SIZE, &text, NULL) >= 0)
-		(void)snprintf(ret, HOST_BOOT_ID_SIZE, "%.36s", text);
+		snprintf(ret, HOST_BOOT_ID_SIZE, "%.36s", text);
 }
 
 const char *instance_lost_reason(const struct record *r)
@@ -66,7 +66,7 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	free(TAKE_PTR(r->isolation));
 	free(TAKE_PTR(r->cgroup));
 	free(TAKE_PTR(r->cgroup_limits));
-	(void)unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0); /* nobody listens there */
+	unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0); /* nobody listens there */
 	return record_save(dir_fd, r, err);
 }
 

@@ -16,7 +16,7 @@
 static char *read_proc(pid_t pid, const char *name)
 {
 	char path[64], *text = NULL;
-	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd >= 0 && file_read_fd(fd, PROC_FILE_MAX, &text, NULL) >= 0 ? text : NULL;
 }

@@ -163,7 +163,7 @@ int volume_lock(const char *path)
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd < 0 ? -errno : fd;
 	int r = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	(void)close(fd); /* a folder */
+	close(fd); /* a folder */
 	return r;
 }
 
@@ -172,8 +172,8 @@ int volume_lock_failed(const char *name, int code, struct mvm_error *err)
 	if (code != -EBUSY)
 		return mvm_error_set(err, code, "cannot lock volume '%s': %s", name,
 				     strerror(-code));
-	(void)mvm_error_set(err, code, "volume '%s' is in use by another VM, which may write to it",
-			    name);
+	mvm_error_set(err, code, "volume '%s' is in use by another VM, which may write to it",
+		      name);
 	return mvm_error_hint(err, code,
 			      "stop that VM first, or use a copy of what it had with :ro");
 }

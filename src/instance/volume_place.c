@@ -13,7 +13,7 @@
 void volume_place_done(struct volume_place *p)
 {
 	if (p->fd >= 0)
-		(void)close(p->fd); /* a folder */
+		close(p->fd); /* a folder */
 	p->fd = -1;
 }
 
@@ -27,13 +27,13 @@ static int look(int dir_fd, const char *name, bool make, struct volume_place *re
 		r = -ELOOP;
 	else if (r == 0 && S_ISREG(st.st_mode)) {
 		ret->is_file = true;
-		(void)snprintf(ret->path, sizeof(ret->path), "%s", name);
+		snprintf(ret->path, sizeof(ret->path), "%s", name);
 		ret->fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
 		return ret->fd < 0 ? -errno : 0;
 	}
 	if (r < 0)
 		return r;
-	(void)snprintf(ret->path, sizeof(ret->path), ".");
+	snprintf(ret->path, sizeof(ret->path), ".");
 	ret->fd = dir_open_at(dir_fd, name);
 	return ret->fd < 0 ? ret->fd : 0;
 }

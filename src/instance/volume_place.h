@@ -2,8 +2,8 @@
 #ifndef INSTANCE_VOLUME_PLACE_H
 #define INSTANCE_VOLUME_PLACE_H
 
-/* Where a volume lies on this host, as a descriptor: nothing that is put at its path afterwards
- * leads a copy elsewhere. */
+/* A volume's place on this host, as a descriptor: a later change of its path cannot lead a copy
+ * elsewhere. */
 
 #include <limits.h>
 #include <stdbool.h>
@@ -12,9 +12,9 @@
 #include "base/own.h"
 
 struct volume_place {
-	int fd;			 /* of a folder: itself; of a file: the folder that it is in */
-	bool is_file;		 /* now; else a folder */
-	char path[NAME_MAX + 1]; /* from there: "." or the file's name */
+	int fd;			 /* the folder; for a file: its parent folder */
+	bool is_file;		 /* false: a folder */
+	char path[NAME_MAX + 1]; /* relative to fd: "." or the file's name */
 };
 #define VOLUME_PLACE_NONE                                                                          \
 	{                                                                                          \
@@ -24,11 +24,11 @@ void volume_place_done(struct volume_place *p);
 DEFINE_AUTO_DONE(volume_place, volume_place_done)
 
 /*
- * Open a volume's path, which had no links when the volume was named.  A link that is there now may
- * be a guest's, which has written to a folder around it: -EPERM.
+ * Open a volume's path.  The path had no links when the user named the volume.  A link in it now
+ * may come from a guest that writes to a folder around it: -EPERM.
  *
  *   host  absolute
- *   make  a missing one is a folder to be made
+ *   make  if the path is missing, make a folder
  */
 int volume_place_open(const char *host, bool make, struct volume_place *ret, struct mvm_error *err);
 

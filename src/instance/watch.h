@@ -5,11 +5,11 @@
 #include <mvm/error.h>
 #include <stdbool.h>
 
-/* Watch a folder for files that are written, made or moved there.  Returns an inotify(7)
- * descriptor, non-blocking; -EMFILE says which limit it was. */
+/* Watch a folder for files that are written, made or moved there.  Returns a non-blocking
+ * inotify(7) descriptor; the sentence of -EMFILE names the limit. */
 int watch_folder(int dir_fd, struct mvm_error *err);
 
-/* Forget what has happened.  Returns whether there was something. */
+/* Drop all pending events.  Returns whether there were any. */
 bool watch_drain(int watch_fd);
 
 #endif
