@@ -20,7 +20,7 @@ static void mark_broken(struct agent_client *a, const char *why)
 {
 	if (a->broken[0])
 		return;
-	(void)snprintf(a->broken, sizeof(a->broken), "%s", why);
+	snprintf(a->broken, sizeof(a->broken), "%s", why);
 	loop_source_free(TAKE_PTR(a->source));
 	if (a->on_broken)
 		a->on_broken(a->arg);
@@ -135,7 +135,7 @@ int agent_client_move(struct agent_client *a, struct loop *loop, int fd)
 	if (r < 0)
 		return r;
 	loop_source_free(a->source);
-	(void)close(a->channel.fd);
+	close(a->channel.fd);
 	a->source = source;
 	a->channel.fd = fd;
 	return 0;
@@ -145,7 +145,7 @@ void agent_client_done(struct agent_client *a)
 {
 	loop_source_free(a->source);
 	if (a->channel.fd > 0)
-		(void)close(a->channel.fd);
+		close(a->channel.fd);
 	channel_done(&a->channel);
 	strbuf_done(&a->reply);
 	*a = (struct agent_client){ 0 };
@@ -263,6 +263,6 @@ void agent_client_cancel(struct agent_client *a, struct agent_later *l)
 {
 	if (!l->stream)
 		return;
-	(void)agent_client_send(a, FRAME_RESET, l->stream, NULL, 0); /* gone is fine */
+	agent_client_send(a, FRAME_RESET, l->stream, NULL, 0); /* gone is fine */
 	forget_later(a, l);
 }

@@ -21,11 +21,12 @@
 typedef void (*agent_frame_fn)(void *arg, const struct frame *frame);
 typedef void (*agent_broken_fn)(void *arg);
 
-/* status: 0 or a positive errno, then with the agent's message.  reply: the whole answer. */
+/* status: 0, or a positive errno with the agent's message.  reply: the whole answer. */
 typedef void (*agent_answer_fn)(void *arg, int status, const char *message,
 				const struct frame *reply);
 
-/* A call of which nobody waits for the answer; its caller's, from begin to answer or cancel. */
+/* A call whose answer nobody waits for.  The caller owns it, and keeps it from begin to answer or
+ * cancel. */
 struct agent_later {
 	struct agent_later *next;
 	uint32_t stream; /* 0: not under way */
@@ -37,10 +38,10 @@ struct agent_client {
 	struct channel channel;
 	struct loop_source *source;
 	bool hello;	     /* the agent has introduced itself */
-	uint64_t protocol;   /* what it said it speaks */
-	char broken[128];    /* why the channel is of no use any more; "" while it is */
-	bool misbehaved;     /* because of what the guest has sent */
-	uint32_t own_stream; /* of the call that is waiting, 0: none */
+	uint64_t protocol;   /* the agent's protocol version */
+	char broken[128];    /* why the channel broke; "": it works */
+	bool misbehaved;     /* it broke because the guest violated the protocol */
+	uint32_t own_stream; /* of the waiting call, 0: none */
 	uint32_t last_own_stream;
 	struct strbuf reply; /* its reply */
 	bool replied;
@@ -58,8 +59,8 @@ int agent_client_init(struct agent_client *a, struct loop *loop, int fd);
 void agent_client_done(struct agent_client *a);
 
 /*
- * Go on by another connection, before the agent has said anything by the first.  What was written
- * to that one already is the caller's to pass on; what waits to be written goes here.
+ * Switch to another connection, before the agent has sent anything on the first.  The caller passes
+ * on the bytes that were already written to the first; queued bytes go to the new one.
  *
  *   fd  non-blocking; taken over on success
  *
@@ -67,8 +68,8 @@ void agent_client_done(struct agent_client *a);
  */
 int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
 
-/* Send a frame of a client's stream.  -ENOBUFS when the guest takes nothing any more, -EBUSY while
- * the channel is quiet. */
+/* Send a frame of a client's stream.  -ENOBUFS when the guest takes no more bytes, -EBUSY while the
+ * channel is quiet. */
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);
 
@@ -90,8 +91,8 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 		      const struct strbuf *args, const bool *stop, int64_t deadline_ns,
 		      struct strbuf *ret_reply, struct mvm_error *err);
 
-/* Make a call and go on; fn is called from the loop with the answer.  -EBUSY while this one is
- * under way.  agent_client_cancel() takes it back, and the guest stops working on it. */
+/* Make a call without waiting; the loop calls fn with the answer.  -EBUSY while this call is under
+ * way.  agent_client_cancel() cancels it, also in the guest. */
 int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned call,
 		       const struct strbuf *args, agent_answer_fn fn, void *arg);
 void agent_client_cancel(struct agent_client *a, struct agent_later *l);

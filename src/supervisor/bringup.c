@@ -122,8 +122,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 	s->machine.stop_at_boot = rec->purpose == RECORD_FOR_CAPTURE &&
 				  s->revision.run.snapshot_point == MVM_POINT_BOOT;
 	if (rec->hostname)
-		(void)snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s",
-			       rec->hostname);
+		snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s", rec->hostname);
 	rec->vmm_pid = s->machine.vmm->process.pid;
 	set_string(&rec->isolation, vmm_isolation_text(s->machine.vmm->isolation, isolation));
 	s->machine.agent.on_frame = clients_on_guest_frame;
@@ -168,7 +167,7 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
 				    err);
 	if (copies) /* mapped by now; what cannot be removed goes with the instance */
-		(void)unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
+		unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 
@@ -194,7 +193,7 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 		machine_free(&s->machine);
 		machine_begin(&s->machine, s->loop);
 		if (s->record.purpose == RECORD_FOR_CAPTURE) /* the next VMM makes its own */
-			(void)unlinkat(s->given->fd[SUPERVISOR_FD_CAPTURE], MEMORY_NAME, 0);
+			unlinkat(s->given->fd[SUPERVISOR_FD_CAPTURE], MEMORY_NAME, 0);
 		fill_volumes_first(s, &s->record);
 		clients_guest_back(&s->clients);
 		r = start_boot(s, ops, err);

@@ -96,7 +96,7 @@ static uint32_t guest_id(const struct clients *c, const struct stream *s)
 static void reset_stream(struct clients *c, struct stream *s)
 {
 	leave_client(s);
-	(void)agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
+	agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
 }
 
 static void drop_client(struct client *client)
@@ -111,7 +111,7 @@ static void drop_client(struct client *client)
 		client->next->link = client->link;
 	c->n_clients--;
 	loop_source_free(client->source);
-	(void)close(client->channel.fd);
+	close(client->channel.fd);
 	channel_done(&client->channel);
 	free(client);
 	if (id == c->leash_id && c->on_leash_gone)
@@ -160,7 +160,7 @@ void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int s
 	if (message_put_reply(&b, status, message, fields) < 0)
 		drop_client(client);
 	else
-		(void)send_to(client, FRAME_REPLY, stream, b.data, b.len);
+		send_to(client, FRAME_REPLY, stream, b.data, b.len);
 }
 
 static bool queue_job(struct client *client, const struct frame *f, unsigned call)
@@ -191,10 +191,9 @@ static int gone_status(const struct clients *c)
 
 static const char *gone_message(const struct clients *c)
 {
-	return c->agent->misbehaved ? "the guest broke the agent protocol, so nothing can be asked "
-				      "of it any more"
-	       : c->goodbye[0]	    ? c->goodbye
-				    : "the VM has ended";
+	if (c->agent->misbehaved)
+		return "the guest broke the agent protocol, so nothing can be asked of it any more";
+	return c->goodbye[0] ? c->goodbye : "the VM has ended";
 }
 
 static bool open_stream(struct client *client, const struct frame *f, bool exec, bool copy)
@@ -328,9 +327,9 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		if (bytes > s->guest_window || bytes > DATA_MAX) {
 			reset_stream(c, s);
 			if (client)
-				(void)refuse(client, client_stream, EPROTO,
-					     "the guest broke the agent protocol: it sent more "
-					     "than it may");
+				refuse(client, client_stream, EPROTO,
+				       "the guest broke the agent protocol: it sent more "
+				       "than it may");
 			return;
 		}
 		if (s->ended & channel || f->len == 0)
@@ -352,9 +351,9 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 			/* what users are told to do about it is no guest's to choose */
 			reset_stream(c, s);
 			if (client)
-				(void)refuse(client, client_stream, EPROTO,
-					     "the guest broke the agent protocol: its answer has a "
-					     "supervisor's part");
+				refuse(client, client_stream, EPROTO,
+				       "the guest broke the agent protocol: its answer has a "
+				       "supervisor's part");
 			return;
 		}
 		s->started = true;
@@ -364,7 +363,7 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		return;
 	}
 	if (client)
-		(void)send_to(client, f->type, client_stream, f->payload, f->len);
+		send_to(client, f->type, client_stream, f->payload, f->len);
 }
 
 static void on_client(void *arg, uint32_t events)
@@ -498,7 +497,7 @@ void clients_guest_gone(struct clients *c)
 		struct client *client = s->client;
 		end_stream(c, s);
 		if (client)
-			(void)refuse(client, s->client_stream, gone_status(c), gone_message(c));
+			refuse(client, s->client_stream, gone_status(c), gone_message(c));
 	}
 }
 
@@ -510,13 +509,13 @@ void clients_end_copies(struct clients *c, const char *why)
 		if (!s->used || !s->copy || !client)
 			continue;
 		reset_stream(c, s);
-		(void)refuse(client, s->client_stream, EBUSY, why);
+		refuse(client, s->client_stream, EBUSY, why);
 	}
 }
 
 void clients_say_goodbye(struct clients *c, const char *why)
 {
-	(void)snprintf(c->goodbye, sizeof(c->goodbye), "%s", why);
+	snprintf(c->goodbye, sizeof(c->goodbye), "%s", why);
 	clients_guest_gone(c);
 }
 

@@ -3,13 +3,13 @@
 #define SUPERVISOR_CLIENTS_H
 
 /*
- * Who talks to a supervisor: connections to control.sock, and the first one of all, the "leash",
- * which the process that started the instance holds.
+ * The clients of a supervisor: connections to control.sock, and the very first connection, the
+ * "leash", which the starter of the instance holds.
  *
- * Calls for the guest are passed on under a stream id of our own and their frames are carried
- * back and forth; calls for the supervisor wait in a queue until it takes them.  Nobody can stall
- * anybody: every stream has a window in each direction (net/agent.h), so what waits here for a
- * slow reader is bounded, and a client or guest that exceeds its window is cut off.
+ * Calls for the guest are passed on under a stream id of our own, and their frames are carried back
+ * and forth.  Calls for the supervisor wait in a queue until it takes them.  No client or guest can
+ * stall another: every stream has a window in each direction (net/agent.h), so the bytes that wait
+ * for a slow reader are bounded, and a client or guest that exceeds its window is cut off.
  */
 
 #include "base/loop.h"
@@ -45,8 +45,8 @@ struct stream {
 	bool copy;	       /* PUT or GET */
 	bool started;	       /* the reply has come */
 	uint8_t ended;	       /* channels that the guest has ended: 1u << enum data_channel */
-	struct client *client; /* NULL: it has gone, the guest has not answered RESET yet */
-	struct stream *next;   /* of the client's, or of those that are free */
+	struct client *client; /* NULL: it is gone, and the guest has not answered RESET yet */
+	struct stream *next;   /* in the client's list, or in the free list */
 	uint32_t client_stream;
 	uint32_t guest_window;	/* bytes that the guest may still send */
 	uint32_t client_window; /* bytes that the client may still send */
@@ -61,17 +61,15 @@ struct clients {
 	unsigned n_clients;
 	uint64_t last_id, leash_id;
 	struct stream *streams; /* STREAMS_MAX; index + 1 is the guest's stream id */
-	unsigned n_streams;	/* of them that have ever been used */
+	unsigned n_streams;	/* how many of them were ever used */
 	struct stream *free_streams;
 	struct job *jobs, **jobs_end;
-	const char *no_agent; /* so are they where there is none, with this sentence; or NULL */
-	/* why all calls but STOP, WAIT, INSPECT and KEEP are refused for now (EBUSY); NULL: they
-	 * are not
-	 */
+	const char *no_agent; /* refusal text when the guest has no agent, else NULL */
+	/* refusal text (EBUSY) for all calls but STOP, WAIT, INSPECT and KEEP; NULL: accept them */
 	const char *busy;
-	bool guest_gone;   /* calls for the guest are refused */
-	char goodbye[128]; /* with this sentence; "": the usual one */
-	bool guest_paused; /* as well; what runs already just waits */
+	bool guest_gone;   /* refuse calls for the guest */
+	char goodbye[128]; /* refusal text when the guest is gone; "": the usual one */
+	bool guest_paused; /* refuse new calls for the guest; running ones just wait */
 	void (*on_leash_gone)(void *arg);
 	void (*on_job)(void *arg, const struct job *j); /* it was queued; may be NULL */
 	void *arg;
@@ -80,7 +78,7 @@ struct clients {
 int clients_init(struct clients *c, struct loop *loop, struct agent_client *agent);
 void clients_done(struct clients *c);
 
-/* Is it still there? */
+/* Is the client still connected? */
 bool clients_has(const struct clients *c, uint64_t client_id);
 
 /* Does anybody hold the leash? */
@@ -92,17 +90,17 @@ void clients_on_guest_frame(void *arg, const struct frame *f);
 /* Take over a connected socket as the leash. */
 int clients_add_leash(struct clients *c, int fd);
 
-/* Take over a connected socket as one more client, a child of the supervisor's: `busy` is not for
- * it. */
+/* Take over a connected socket as a client that is the supervisor's own child: `busy` does not
+ * apply to it. */
 int clients_add_own(struct clients *c, int fd, uint64_t *ret_id);
 
-/* Make a client the one that holds the leash.  Returns the one that did, which stays connected. */
+/* Give the leash to a client.  Returns its former holder, which stays connected. */
 uint64_t clients_move_leash(struct clients *c, uint64_t client_id);
 
-/* Hang up on a client; one that has gone is fine. */
+/* Hang up on a client.  A client that is gone is fine. */
 void clients_hang_up(struct clients *c, uint64_t client_id);
 
-/* Hang up on all others, for good. */
+/* Hang up on all clients except the leash, and accept no more. */
 void clients_keep_leash(struct clients *c);
 
 /* Accept connections from listen_fd (taken over) of our own uid and root. */
@@ -111,25 +109,24 @@ int clients_listen(struct clients *c, int listen_fd);
 /* The guest is gone: end every stream by closing its client's call with an error. */
 void clients_guest_gone(struct clients *c);
 
-/* End all copies to and from the guest; why is what their clients are told (EBUSY). */
+/* End all copies to and from the guest.  why: message for their clients (EBUSY). */
 void clients_end_copies(struct clients *c, const char *why);
 
-/* The same as clients_guest_gone() for a guest that is about to go; why is what its clients are
- * told. */
+/* clients_guest_gone() for a guest that is about to go.  why: message for its clients. */
 void clients_say_goodbye(struct clients *c, const char *why);
 
-/* There is a guest again. */
+/* The guest is back: accept calls for it again. */
 void clients_guest_back(struct clients *c);
 
-/* The next call for the supervisor, the caller's; NULL when there is none. */
+/* Take the next call for the supervisor; job_free() it.  NULL: none. */
 struct job *clients_next_job(struct clients *c);
 
 /* Answer a job, or the leash's "start".  fields: added to STATUS and MESSAGE; may be NULL.  A
- * client that has gone meanwhile is no error. */
+ * client that is gone by now is no error. */
 void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
 		   const char *message, const struct strbuf *fields);
 
-/* Does any client still have bytes to take?  For the last moments before the end. */
+/* Does any client still have unsent bytes?  For the last moments before the end. */
 bool clients_want_write(const struct clients *c);
 
 #endif

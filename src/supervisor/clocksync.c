@@ -105,6 +105,6 @@ void clocksync_stop(struct clocksync *c)
 	loop_source_free(c->timer);
 	loop_source_free(c->jump_source);
 	if (c->jump_fd >= 0)
-		(void)close(c->jump_fd); /* nothing to lose */
+		close(c->jump_fd); /* nothing to lose */
 	*c = (struct clocksync){ 0 };
 }

@@ -6,10 +6,10 @@
  * Setting a guest's wall clock while it runs: after a start, after a pause, and whenever the host's
  * own clock jumps, because the host was asleep or somebody set it.
  *
- * A clone gets the time with its identity, but on a busy host a tenth of a second may pass between
- * writing that message and the guest reading it.  So it is told again, until an answer comes so
- * fast that what passed on the way does not matter, or some attempts were made.  The guest's clock
- * goes back only when the host's went back (CALL_CLOCK).
+ * A clone gets the time with its identity, but on a busy host a tenth of a second may pass until
+ * the guest reads that message.  So the time is sent again, until an answer comes so fast that the
+ * delay does not matter, or a limit of attempts is reached.  The guest's clock goes back only when
+ * the host's went back (CALL_CLOCK).
  *
  * Source: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET; Linux reports the end of a sleep the same way
  * (kernel/time/timekeeping.c, timekeeping_resume(); before 5.14 by clock_was_set_delayed()).
@@ -24,7 +24,7 @@ struct clocksync {
 	struct agent_later call;
 	int jump_fd; /* a timerfd that never expires, but is cancelled when the clock is set */
 	int64_t offset_ns; /* how far the host's wall clock was ahead of its monotonic one */
-	bool back;	   /* the host's clock went back, which the guest has not done yet */
+	bool back;	   /* the host's clock went back, the guest's not yet */
 	int64_t sent_ns;
 	unsigned attempts;
 };

@@ -49,7 +49,7 @@ void console_done(struct console *c)
 {
 	loop_source_free(c->source);
 	if (c->fd > 0)
-		(void)close(c->fd);
+		close(c->fd);
 	logfile_close(&c->log);
 	*c = (struct console){ 0 };
 }

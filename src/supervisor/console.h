@@ -2,8 +2,8 @@
 #ifndef SUPERVISOR_CONSOLE_H
 #define SUPERVISOR_CONSOLE_H
 
-/* A guest's console: everything it prints goes to console.log in the instance's folder, and a
- * kernel that panics is noticed. */
+/* A guest's console: writes its output to console.log in the instance's folder, and notices a
+ * kernel panic. */
 
 #include "base/loop.h"
 #include "instance/logfile.h"
@@ -19,7 +19,7 @@ struct console {
 /* Take over fd (connected socket) and log to dir_fd; max_bytes as in logfile_open(). */
 int console_init(struct console *c, struct loop *loop, int fd, int dir_fd, uint64_t max_bytes);
 
-/* The last lines as printable text, with what was printed just now. */
+/* The last lines as printable text, the newest output included. */
 const char *console_tail(struct console *c);
 
 void console_done(struct console *c);

@@ -62,21 +62,23 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 	AUTO_DONE(strbuf) note = { 0 };
 	sigset_t none;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1); /* it died before that */
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL); /* the set is valid */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL); /* the set is valid */
 	/* the channels of the VMM and of clients are not ours: they must hang up when they do */
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);
-	(void)umask(s->given->umask);
+	umask(s->given->umask);
 	int result = control_init(&c, CHILD_FD_CONTROL);
 	if (result == 0)
 		result = copy(&c, s->fill_from, &note, &err);
-	const char *words = result < 0 ? err.text : note.len ? note.data : "";
-	(void)file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the status has to do */
+	const char *words = note.len ? note.data : "";
+	if (result < 0)
+		words = err.text;
+	file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the status has to do */
 	_exit(result < 0);
 }
 
@@ -121,7 +123,7 @@ static int connect_child(struct supervisor *s, uint64_t *ret_client, int *ret,
 		*ret = pair[1];
 		r = clients_add_own(&s->clients, pair[0], ret_client);
 		if (r < 0)
-			(void)close(pair[0]);
+			close(pair[0]);
 	}
 	return r < 0 ? mvm_error_set(err, r, "cannot copy volumes: %s", strerror(-r)) : 0;
 }
@@ -179,7 +181,7 @@ static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 	f.fd = from;
 	int r = wait_for_child(s, &f, back);
 	if (!f.over)
-		(void)kill(child, SIGKILL); /* ours, and not reaped yet */
+		kill(child, SIGKILL); /* ours, and not reaped yet */
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
@@ -188,11 +190,10 @@ static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 	}
 	if (f.len)
 		return mvm_error_set(err, -EIO, "%s", f.why);
-	return volumes_all_lost(s->fill_from, back,
-				r == -ETIMEDOUT ? "the copy did not end in time"
-				: r < 0		? strerror(-r)
-						: "the copy was killed",
-				err);
+	const char *why = "the copy was killed";
+	if (r < 0)
+		why = r == -ETIMEDOUT ? "the copy did not end in time" : strerror(-r);
+	return volumes_all_lost(s->fill_from, back, why, err);
 }
 
 static int fill_volumes(void *arg, struct mvm_error *err)
@@ -215,8 +216,8 @@ void return_volumes(struct supervisor *s)
 	/* a paused guest answers nothing, and what it has would be lost */
 	int r = s->state == LIFE_PAUSED ? resume_guest(s, &why) : 0;
 	if (r < 0 || s->state != LIFE_UP) {
-		(void)volumes_all_lost(&s->record, true, r < 0 ? why.text : "the VM was killed",
-				       &s->lost);
+		volumes_all_lost(&s->record, true, r < 0 ? why.text : "the VM was killed",
+				 &s->lost);
 		return;
 	}
 	life_enter(s, LIFE_RETURNING);
@@ -231,14 +232,14 @@ void note_lost_volumes(struct supervisor *s, enum life_state to, struct mvm_erro
 {
 	bool by_itself = (to == LIFE_EXITED || to == LIFE_FAILED) && !s->end;
 	if (by_itself && s->state != LIFE_RETURNING && volumes_come_back(&s->record))
-		(void)volumes_all_lost(
-			&s->record, true,
-			to == LIFE_EXITED ? "the guest ended by itself, before they were copied"
-					  : "the VM failed",
-			&s->lost);
+		volumes_all_lost(&s->record, true,
+				 to == LIFE_EXITED
+					 ? "the guest ended by itself, before they were copied"
+					 : "the VM failed",
+				 &s->lost);
 	if (to == LIFE_FAILED && s->lost.code) {
 		struct mvm_error why = *err;
-		(void)mvm_error_set(err, why.code, "%s; %s", why.text, s->lost.text);
+		mvm_error_set(err, why.code, "%s; %s", why.text, s->lost.text);
 	}
 }
 

@@ -54,7 +54,7 @@ bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct ho
 
 static void failed(struct healthwatch *w, const char *message)
 {
-	(void)snprintf(w->message, sizeof(w->message), "%s", message);
+	snprintf(w->message, sizeof(w->message), "%s", message);
 	next(w);
 	if (w->state != RECORD_HEALTH_HEALTHY && clock_now_ns() < w->grace_ends_ns)
 		return;
@@ -67,9 +67,9 @@ static void failed_late(struct healthwatch *w, const struct hostload *host, cons
 {
 	char pressure[HOSTLOAD_TEXT_SIZE], text[sizeof(w->message)];
 	hostload_describe(host, pressure);
-	(void)snprintf(text, sizeof(text), "%s%s%s", message,
-		       hostload_is_slow(host) ? "; the host is busy: " : "",
-		       hostload_is_slow(host) ? pressure : "");
+	snprintf(text, sizeof(text), "%s%s%s", message,
+		 hostload_is_slow(host) ? "; the host is busy: " : "",
+		 hostload_is_slow(host) ? pressure : "");
 	failed(w, text);
 }
 

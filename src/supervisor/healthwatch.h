@@ -5,17 +5,17 @@
 /*
  * The template's health check, repeated for as long as the guest runs.
  *
- * After a start, each check is one attempt.  A clone is asked soon, since its twin's health is not
- * its own, but not while it does what it was started for; the others have just been asked.  From
- * then on they come every interval_ms of the template, though not more often than once a second,
- * and every ten seconds where the template says nothing: what is asked while a guest starts, five
- * times a second, would keep idle clones busy.  A guest is unhealthy after `retries` failures in a
- * row and healthy after one success; failures within start_grace_s of the start do not count.
- * Without a check of the template's own the agent is asked whether it is alive.
+ * After a start, each check is one attempt.  A clone's first check comes soon, because its twin's
+ * health is not its own, but not during its first work; other guests have just been checked.  Then
+ * a check comes every interval_ms of the template, but at most once a second; without interval_ms,
+ * every ten seconds.  The rate during a start, five times a second, would keep idle clones busy.  A
+ * guest is unhealthy after `retries` failures in a row and healthy after one success.  Failures
+ * within start_grace_s of the start do not count.  Without a check in the template, the agent must
+ * answer.
  *
- * No answer in time does not count while the host is what is slow: our own timer fired late, or
- * processes wait for CPUs, memory or the disk (base/hostload.h).  That excuses a guest for a
- * minute, then it counts, and the message says how busy the host is.
+ * A missing answer does not count while the host is slow: our own timer fired late, or processes
+ * wait for CPUs, memory or the disk (base/hostload.h).  That excuses a guest for a minute.  Then it
+ * counts, and the message says how busy the host is.
  */
 
 #include "model/template.h"
@@ -25,7 +25,7 @@
 #include "instance/record.h"
 #include "supervisor/agent_client.h"
 
-/* The state has changed; message: what the last failed check said, or NULL. */
+/* Called when the state changes.  message: of the last failed check, or NULL. */
 typedef void (*healthwatch_fn)(void *arg, enum record_health health, const char *message);
 
 struct healthwatch {
@@ -39,25 +39,26 @@ struct healthwatch {
 	struct agent_later call;
 	unsigned failures;
 	unsigned excuses;	  /* since the last success */
-	int64_t asked_ns, due_ns; /* the call that is under way; when the timer is to fire */
+	int64_t asked_ns, due_ns; /* start of the current call; next expiry of the timer */
 	int64_t grace_ends_ns;
 	char message[512]; /* of the last failure; "" after a success */
 };
 
-/* Begin.  known: what the start has already shown.  interval_min_ms: checks come no more often. */
+/* Begin.  known: the state that the start has shown.  interval_min_ms: least time between checks.
+ */
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
 		      struct agent_client *agent, enum record_health known, int64_t interval_min_ms,
 		      healthwatch_fn fn, void *arg);
 
-/* While the virtual CPUs stand still nothing is asked. */
+/* Stop checking while the virtual CPUs are paused. */
 void healthwatch_pause(struct healthwatch *w);
 void healthwatch_resume(struct healthwatch *w);
 
-/* Is it the host's fault that there was no answer?  late_ns: by how much our own wait was longer
- * than planned.  Counts: after six excuses in a row it is the guest's. */
+/* Is the missing answer the host's fault?  late_ns: how much longer than planned our own wait was.
+ * This counts: after six excuses in a row it is the guest's fault. */
 bool healthwatch_excuses(struct healthwatch *w, int64_t late_ns, const struct hostload *host);
 
-/* NULL-safe in the sense that a zeroed one is fine. */
+/* Stop.  A zeroed struct is fine. */
 void healthwatch_stop(struct healthwatch *w);
 
 #endif

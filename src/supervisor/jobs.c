@@ -13,7 +13,7 @@
 void kill_vmm(struct supervisor *s)
 {
 	if (s->machine.vmm && s->machine.vmm->process.pid > 0)
-		(void)kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
+		kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
 }
 
 void cut_off(struct supervisor *s)
@@ -105,7 +105,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 		healthwatch_resume(&s->health);
 		/* without memory for it the clock just stays behind */
 		if (!s->machine.no_agent)
-			(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+			clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	}
 	save_record(s);
 	tell(s, pause ? "paused" : "resumed", NULL);
@@ -120,7 +120,7 @@ int resume_guest(struct supervisor *s, struct mvm_error *err)
 int64_t stop_timeout_ms(const struct job *j)
 {
 	uint64_t ms = STOP_DEFAULT_MS;
-	(void)wire_find_u64(j->args.data, j->args.len, FIELD_TIMEOUT_MS, INT32_MAX, &ms);
+	wire_find_u64(j->args.data, j->args.len, FIELD_TIMEOUT_MS, INT32_MAX, &ms);
 	return (int64_t)ms;
 }
 

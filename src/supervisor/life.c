@@ -137,8 +137,8 @@ void life_begin(struct supervisor *s)
 
 static void refuse_step(struct supervisor *s, enum life_state to)
 {
-	(void)fprintf(stderr, "mvm-supervisor: bug: no step leads from '%s' to '%s'\n",
-		      life_name(s->state), life_name(to));
+	fprintf(stderr, "mvm-supervisor: bug: no step leads from '%s' to '%s'\n",
+		life_name(s->state), life_name(to));
 	if (s->given->strict)
 		abort();
 	life_want_end(s, LIFE_ENDS_BROKEN);

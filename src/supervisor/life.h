@@ -58,7 +58,7 @@ enum life_end {
 	LIFE_GOES_ON,
 	LIFE_ENDS_ASKED,     /* a `stop`, or a signal */
 	LIFE_ENDS_EXPIRED,   /* its time to live is over */
-	LIFE_ENDS_UNLEASHED, /* whoever started it has gone */
+	LIFE_ENDS_UNLEASHED, /* its starter is gone */
 	LIFE_ENDS_BROKEN,    /* a bug: an illegal step was refused */
 };
 
@@ -69,7 +69,7 @@ const char *life_name(enum life_state state);
 /* Is this a legal step? */
 bool life_may_step(enum life_state from, enum life_state to);
 
-/* Is there a guest that can be stopped in order?  There is none while it is brought up. */
+/* Is there a guest that can shut down properly?  Not while it is brought up. */
 bool life_has_guest(enum life_state state);
 
 /* The state is LIFE_STARTING from now on. */
@@ -87,10 +87,10 @@ void life_enter(struct supervisor *s, enum life_state to);
  * was killed meanwhile. */
 void life_leave(struct supervisor *s, enum life_state from, enum life_state to);
 
-/* The VM is to end. */
+/* Note that the VM must end. */
 void life_want_end(struct supervisor *s, enum life_end why);
 
-/* Is the VM being ended, or to be? */
+/* Is the VM ending, or must it end? */
 bool life_is_ending(const struct supervisor *s);
 
 /* Put the state into the record. */

@@ -65,7 +65,7 @@ static void put_tail(struct mvm_error *err, const char *what, const char *tail)
 	if (len == 0 || !tail[0])
 		return;
 	int n = snprintf(err->text, sizeof(err->text), "%s ended with:\n%s\n", what, tail);
-	(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s", reason);
+	snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s", reason);
 }
 
 /* The guest's last words belong to the error of whoever waited for it.  They come first: what is
@@ -80,10 +80,10 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 	struct mvm_error why;
 	/* a panic's trace is longer than what is shown of the console */
 	if (panic)
-		(void)snprintf(err->text + len, sizeof(err->text) - len,
-			       "; the guest's kernel panicked: %s", panic);
+		snprintf(err->text + len, sizeof(err->text) - len,
+			 "; the guest's kernel panicked: %s", panic);
 	else if (m->ended && machine_check_end(m, NULL, &why) < 0)
-		(void)snprintf(err->text + len, sizeof(err->text) - len, "; %s", why.text);
+		snprintf(err->text + len, sizeof(err->text) - len, "; %s", why.text);
 	put_tail(err, "the guest's console", console);
 	put_tail(err, "the workload's output", logfile_tail(&m->workload_log));
 	return r;
@@ -117,7 +117,7 @@ int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm
 	int agent[2], console[2] = { -1, -1 };
 	struct loop *loop = m->loop;
 
-	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);
+	snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);
 	int r = sock_pair(agent);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
@@ -304,8 +304,7 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	machine_put_health(health, interval_ms, (uint64_t)timeout_s * 1000, &args);
 
 	char what[64];
-	(void)snprintf(what, sizeof(what), "the guest did not become healthy (deadline %u s)",
-		       timeout_s);
+	snprintf(what, sizeof(what), "the guest did not become healthy (deadline %u s)", timeout_s);
 	int64_t deadline_ns = clock_deadline_ns((int64_t)timeout_s * 1000 + 10000);
 	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH, what, &args, &m->ended,
 				  deadline_ns, NULL, err);
@@ -424,7 +423,7 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 		  uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
 	m->n_stages = 0;
-	(void)snprintf(m->hostname, sizeof(m->hostname), "%s", hostname);
+	snprintf(m->hostname, sizeof(m->hostname), "%s", hostname);
 	int r = ports6_open(&m->ports, m->loop, forwards, n_forwards, err);
 	for (size_t i = 0; i < n_forwards && r == 0; i++)
 		r = vmm_forward(m->vmm, &m->ports.inner[i], deadline_ns, err);
@@ -484,9 +483,8 @@ void machine_shutdown(struct machine *m, int64_t deadline_ns)
 {
 	if (!m->vmm || m->ended)
 		return;
-	/* a guest that cannot be asked, or does not answer, is killed when machine_free comes */
-	struct mvm_error ignored;
-	if (m->vmm->state != VMM_RUNNING || ask_to_end(m, deadline_ns, &ignored) < 0)
+	/* machine_free() kills a guest that cannot be asked or does not answer */
+	if (m->vmm->state != VMM_RUNNING || ask_to_end(m, deadline_ns, NULL) < 0)
 		return;
 	while (!m->ended && loop_run_once(m->loop, deadline_ns) == 0)
 		;
@@ -529,8 +527,8 @@ bool machine_lacked_timer(const struct machine *m)
 	const char *panic = panic_watch_text(&m->console.panic);
 	char says[64];
 	/* Source: Linux kernel/exit.c, do_exit(); the code is one of wait(2) */
-	(void)snprintf(says, sizeof(says), "Attempted to kill init! exitcode=0x%08x",
-		       AGENT_EXIT_NO_TIMER << 8);
+	snprintf(says, sizeof(says), "Attempted to kill init! exitcode=0x%08x",
+		 AGENT_EXIT_NO_TIMER << 8);
 	return panic && strcmp(panic, says) == 0;
 }
 

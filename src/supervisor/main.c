@@ -13,7 +13,7 @@ int main(void)
 		.umask = umask(077),
 	};
 	/* no process of this user may look into it, a VMM that is broken into among them */
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	for (int fd = SUPERVISOR_FD_FIRST; fd < SUPERVISOR_FD_END; fd++)
 		given.fd[fd] = fd;
 	return supervise(&given);

@@ -35,7 +35,7 @@ void limit_life(struct supervisor *s)
 void save_record(struct supervisor *s)
 {
 	life_note(s);
-	(void)record_save(s->given->fd[SUPERVISOR_FD_INSTANCE], &s->record, NULL);
+	record_save(s->given->fd[SUPERVISOR_FD_INSTANCE], &s->record, NULL);
 }
 
 void note_stopping(struct supervisor *s)
@@ -69,16 +69,17 @@ void note_start(struct supervisor *s)
 	set_time(&rec->started_at, 0);
 	for (size_t i = 0; i < s->machine.n_stages && rec->n_stages < RECORD_STAGES_MAX; i++) {
 		struct record_stage *to = &rec->stages[rec->n_stages++];
-		(void)snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
+		snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
 		to->ns = s->machine.stages[i].ns;
 	}
-	/* who has started a workload has waited for the check; another clone has shown that its
+	/* a start that starts a workload waits for the check; any other clone has shown that its
 	 * agent is well */
-	rec->health = rec->no_agent ? RECORD_HEALTH_NONE
-		      : !rec->restore || run_starts_in_clone(&s->revision.run) ||
-				      s->revision.run.health.kind == MVM_HEALTH_AGENT
-			      ? RECORD_HEALTH_HEALTHY
-			      : RECORD_HEALTH_STARTING;
+	bool checked = !rec->restore || run_starts_in_clone(&s->revision.run) ||
+		       s->revision.run.health.kind == MVM_HEALTH_AGENT;
+	if (rec->no_agent)
+		rec->health = RECORD_HEALTH_NONE;
+	else
+		rec->health = checked ? RECORD_HEALTH_HEALTHY : RECORD_HEALTH_STARTING;
 	rec->workload_ended = rec->has_exit_code = false;
 	s->workload_end[0] = '\0';
 	s->lost.code = 0;
@@ -88,9 +89,9 @@ void note_start(struct supervisor *s)
 /* Without memory for their timers health stays as the start has shown it, and the clock too. */
 static void watch_guest(struct supervisor *s)
 {
-	(void)healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
-				s->record.health, s->given->health_interval_min_ms, on_health, s);
-	(void)clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
+			  s->record.health, s->given->health_interval_min_ms, on_health, s);
+	clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	workload_watch(s);
 }
 
@@ -102,12 +103,10 @@ void settle_in(struct supervisor *s)
 
 	if (rec->purpose != RECORD_FOR_USER)
 		return;
-	(void)snprintf(text, sizeof(text), "%s in %.0f ms%s",
-		       rec->no_agent  ? "started"
-		       : rec->restore ? "restored"
-				      : "booted",
-		       rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0,
-		       rec->no_agent ? "; it has no agent to answer" : "");
+	const char *how = rec->restore ? "restored" : "booted";
+	snprintf(text, sizeof(text), "%s in %.0f ms%s", rec->no_agent ? "started" : how,
+		 rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0,
+		 rec->no_agent ? "; it has no agent to answer" : "");
 	tell(s, "started", text);
 	if (rec->volumes_note)
 		tell(s, "volumes", rec->volumes_note);
@@ -125,7 +124,7 @@ void note_end(struct supervisor *s, const struct mvm_error *err)
 {
 	bool failed = s->state == LIFE_FAILED;
 	char text[sizeof(s->workload_end) + 32];
-	(void)snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
+	snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
 	set_time(&s->record.ended_at, 0);
 	const char *lost = s->lost.code ? s->lost.text : NULL;
 	const char *expired = s->end == LIFE_ENDS_EXPIRED ? "its time to live is over" : NULL;

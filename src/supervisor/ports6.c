@@ -80,7 +80,7 @@ static int open_one(struct ports6 *p, struct loop *loop, const struct vmm_forwar
 		return r;
 	(void)TAKE_FD(fd);
 	p->n++;
-	(void)snprintf(inner->host_address, sizeof(inner->host_address), "127.0.0.1");
+	snprintf(inner->host_address, sizeof(inner->host_address), "127.0.0.1");
 	inner->host_port = port->inner;
 	return 0;
 }

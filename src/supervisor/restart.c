@@ -91,20 +91,19 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 	if (!is_wanted(s))
 		return false;
 	if (s->state == LIFE_FOLLOWED)
-		(void)mvm_error_set(err, -EREMOTEIO, "its workload ended with %s%s%s",
-				    s->workload_end, s->lost.code ? "; " : "",
-				    s->lost.code ? s->lost.text : "");
+		mvm_error_set(err, -EREMOTEIO, "its workload ended with %s%s%s", s->workload_end,
+			      s->lost.code ? "; " : "", s->lost.code ? s->lost.text : "");
 	else if (s->state == LIFE_EXITED)
-		(void)mvm_error_set(err, -EREMOTEIO, "the guest ended by itself%s%s",
-				    s->lost.code ? "; " : "", s->lost.code ? s->lost.text : "");
+		mvm_error_set(err, -EREMOTEIO, "the guest ended by itself%s%s",
+			      s->lost.code ? "; " : "", s->lost.code ? s->lost.text : "");
 	if (clock_now_ns() - s->up_since_ns >= RESTART_STEADY_NS)
 		s->failures = 0;
 	while (!s->end && s->failures < restarts_max(&s->record)) {
 		s->failures++;
 		int64_t pause_ms = restart_pause_ms(s);
 		char text[sizeof(err->text) + 64];
-		(void)snprintf(text, sizeof(text), "%s; starting again in %lld s", err->text,
-			       (long long)(pause_ms / 1000));
+		snprintf(text, sizeof(text), "%s; starting again in %lld s", err->text,
+			 (long long)(pause_ms / 1000));
 		set_string(&s->record.error, err->text);
 		life_enter(s, LIFE_WAITING);
 		save_record(s);

@@ -148,7 +148,7 @@ void adopt(struct supervisor *s, const struct job *j)
 	if (r < 0) {
 		/* the caller goes on in another way, and needs the name for it */
 		if (name && !str_eq(s->record.name, name))
-			(void)take_name(s, name, NULL);
+			take_name(s, name, NULL);
 		answer(s, j, r, &err, NULL);
 		cut_off(s);
 	} else {

@@ -121,12 +121,12 @@ static void on_job(void *arg, const struct job *j)
 static int watch_signals(struct supervisor *s)
 {
 	sigset_t set;
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGHUP, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
 		return -errno;
@@ -255,11 +255,11 @@ static void release_revision(struct supervisor *s)
 {
 	for (size_t i = 0; i < RECORD_VOLUMES_MAX; i++) {
 		if (s->volume_fds[i])
-			(void)close(s->volume_fds[i]); /* nothing was written to it */
+			close(s->volume_fds[i]); /* nothing was written to it */
 		s->volume_fds[i] = 0;
 	}
-	(void)close(s->given->fd[SUPERVISOR_FD_LEASE]); /* neither was written to */
-	(void)close(s->given->fd[SUPERVISOR_FD_REVISION]);
+	close(s->given->fd[SUPERVISOR_FD_LEASE]); /* neither was written to */
+	close(s->given->fd[SUPERVISOR_FD_REVISION]);
 }
 
 /* A start that failed, or was cut off, by its starter's end or by somebody's stop.  What is kept
@@ -272,7 +272,7 @@ static void give_up_start(struct supervisor *s, int r, const struct mvm_error *e
 	release_revision(s);
 	life_enter(s, s->end ? LIFE_STOPPED : LIFE_FAILED);
 	note_end(s, err);
-	(void)unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
+	unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
 	if (!keep)
 		remove_instance(s);
 	answer_start(s, -r, err->text);
@@ -319,7 +319,7 @@ static int run(struct supervisor *s)
 	} while (r == 0 && restart(s, &err));
 	release_revision(s);
 	note_end(s, &err);
-	(void)unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
+	unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
 	/* nobody has told its name */
@@ -347,7 +347,7 @@ static void raise_descriptor_limit(void)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit); /* up to that everybody may */
+	setrlimit(RLIMIT_NOFILE, &limit); /* up to that everybody may */
 }
 
 static int prepare(struct supervisor *s, struct mvm_error *err)
@@ -390,7 +390,7 @@ int supervise(const struct supervisor_given *given)
 	struct mvm_error err = { 0 };
 	int r = prepare(&s, &err);
 	if (r < 0) {
-		(void)fprintf(stderr, "mvm-supervisor: %s\n", err.text);
+		fprintf(stderr, "mvm-supervisor: %s\n", err.text);
 		if (s.clients.leash_id)
 			answer_start(&s, -r, err.text);
 	}
@@ -402,7 +402,7 @@ int supervise(const struct supervisor_given *given)
 	loop_source_free(s.restart_timer);
 	loop_source_free(s.kill_timer);
 	if (s.signal_fd >= 0)
-		(void)close(s.signal_fd);
+		close(s.signal_fd);
 	mvm_template_revision_done(&s.revision);
 	record_done(&s.record);
 	loop_free(s.loop);

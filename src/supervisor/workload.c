@@ -26,10 +26,10 @@ static void on_ended(void *arg, int status, const char *message, const struct fr
 	if (code < 0)
 		return; /* an answer that says nothing */
 	if (signal)
-		(void)snprintf(s->workload_end, sizeof(s->workload_end), "signal %d (%s)", signal,
-			       strsignal(signal));
+		snprintf(s->workload_end, sizeof(s->workload_end), "signal %d (%s)", signal,
+			 strsignal(signal));
 	else
-		(void)snprintf(s->workload_end, sizeof(s->workload_end), "exit status %d", code);
+		snprintf(s->workload_end, sizeof(s->workload_end), "exit status %d", code);
 	s->record.exit_code = (unsigned)code;
 	s->record.has_exit_code = s->record.workload_ended = true;
 	save_record(s);
@@ -41,7 +41,7 @@ void workload_watch(struct supervisor *s)
 	if (s->revision.run.command.n == 0)
 		return;
 	/* an agent that cannot be reached is told about by others */
-	(void)agent_client_begin(&s->machine.agent, &s->workload, CALL_AWAIT, &none, on_ended, s);
+	agent_client_begin(&s->machine.agent, &s->workload, CALL_AWAIT, &none, on_ended, s);
 }
 
 void workload_forget(struct supervisor *s)
@@ -65,8 +65,7 @@ void workload_follow(struct supervisor *s)
 		return; /* somebody was faster */
 	life_enter(s, LIFE_FOLLOWING);
 	note_stopping(s);
-	(void)snprintf(text, sizeof(text), "the VM has ended with its workload (%s)",
-		       s->workload_end);
+	snprintf(text, sizeof(text), "the VM has ended with its workload (%s)", s->workload_end);
 	/* before the guest ends them: by its signal nobody would know why */
 	clients_say_goodbye(&s->clients, text);
 	healthwatch_stop(&s->health);
