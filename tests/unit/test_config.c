@@ -220,7 +220,7 @@ static const struct {
 	  "template.toml:8: variants[0].health.http: expected an IPv4 address, an IPv6 "
 	  "address in brackets or localhost as the host" },
 	{ HEAD "health = { http = \"http://127.0.0.1:0/\" }\n" VARIANT,
-	  "template.toml:3: health.http: expected a port from 1 to 65535 behind the host" },
+	  "template.toml:3: health.http: expected a port from 1 to 65535 after the host" },
 	{ HEAD VARIANT "data_disk_mib = -1\n",
 	  "template.toml:7: variants[0].data_disk_mib: -1 is less than 0" },
 	{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 2.0\nmem_mib = 1\n",
