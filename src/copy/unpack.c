@@ -427,6 +427,7 @@ static int take_hardlink(struct unpack *u, const char *name, const struct tar_en
 		r = mvm_error_set(err, -EBADMSG, "'%s' is a link to nothing", e->path);
 	if (r < 0)
 		return r;
+	assert(parts.v);
 	AUTO_CLOSE int from_fd = open_parent(u, &parts);
 	if (from_fd < 0)
 		return cannot(from_fd == -ELOOP ? -EPERM : from_fd, "link to", e->target, err);

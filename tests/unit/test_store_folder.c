@@ -343,7 +343,8 @@ static void a_foreign_lock_file_is_said_with_what_to_do(void **state)
 	make_file(f, "locks/store", "precious");
 	gc.store = s;
 	assert_int_equal(gc_collect(&gc, &err), -EPERM);
-	assert_non_null(strstr(err.text, "/locks/store': the file with that name is not a lock file"));
+	assert_non_null(
+		strstr(err.text, "/locks/store': the file with that name is not a lock file"));
 	assert_true(err.hint[0]);
 }
 
