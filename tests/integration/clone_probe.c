@@ -233,7 +233,8 @@ static unsigned long new_inode(void)
 static void say_kernel(void)
 {
 	char name[] = "/tmp/probe-XXXXXX";
-	uint32_t stamp[2], first = isn(8080, 40001, &stamp[0]), second = isn(8081, 40002, &stamp[1]);
+	uint32_t stamp[2], first = isn(8080, 40001, &stamp[0]),
+			   second = isn(8081, 40002, &stamp[1]);
 
 	say("", "getrandom()", "%016llx", (unsigned long long)get_u64());
 	say_file("/dev/urandom", "/dev/urandom", 8);

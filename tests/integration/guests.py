@@ -193,6 +193,7 @@ class TestCase(harness.TestCase):
         """End what the test left running, and see that everything goes with it."""
         if not os.path.isdir(self.data_dir):
             return
+        self.mvm("ps") # sweeps what killed starters have left
         for name in self.instances():
             self.mvm("rm", "--force", name)
         if not wait_until(lambda: not harness.processes_of(self.data_dir)):
