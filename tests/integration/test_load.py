@@ -158,7 +158,7 @@ class Load(guests.TestCase):
         error = self.inspect(record["name"])["error"]
         self.assertIn("was killed by signal 9", error)
         self.assertIn(says, error)
-        self.assertIn("--mem", error)
+        self.assertIn("give the VM less", error)
         self.mvm_fails(1, "wait", record["name"], says=says)
 
     def test_an_error_ends_with_the_reason(self):
