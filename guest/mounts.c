@@ -187,7 +187,8 @@ int mounts_switch_root(const char *device, const char *fstype, struct mvm_error 
 	/* past the umask; and an image's own, since a folder that git keeps has no such mode */
 	r = folders_make("/tmp");
 	if (r < 0 || chmod("/tmp", 01777) < 0)
-		agent_log("'/tmp' is of no use: %s", strerror(r < 0 ? -r : errno));
+		agent_log("cannot make '/tmp' a folder for everybody: %s",
+			  strerror(r < 0 ? -r : errno));
 	return 0;
 }
 

@@ -3,15 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "base/wait.h"
 
 static int flock_retry(int fd, int how)
 {
@@ -153,23 +154,6 @@ int lock_wait_at(int dir_fd, const char *name)
 	return flock_retry(fd, LOCK_SH);
 }
 
-/* Wait until the child has ended; its owner reaps it. */
-static int poll_child(const struct process *child, int cancel_fd)
-{
-	struct pollfd p[] = {
-		{ .fd = child->pidfd, .events = POLLIN },
-		{ .fd = cancel_fd, .events = POLLIN },
-	};
-	int n;
-
-	do
-		n = poll(p, 2, -1);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return p[1].revents ? -ECANCELED : 0;
-}
-
 int lock_await_at(int dir_fd, const char *name, int cancel_fd)
 {
 	if (cancel_fd < 0)
@@ -185,5 +169,5 @@ int lock_await_at(int dir_fd, const char *name, int cancel_fd)
 		r = flock_retry(fd, LOCK_SH); /* the lock ends with the last copy of fd */
 		_exit(r < 0);
 	}
-	return poll_child(&child, cancel_fd);
+	return wait_readable(child.pidfd, cancel_fd, DEADLINE_NONE);
 }

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/wait.h"
 
 extern char **environ;
 
@@ -235,18 +236,10 @@ int process_fork(struct process *ret)
 
 int process_wait(struct process *p, int64_t deadline_ns, int *ret_status)
 {
-	struct pollfd pfd = { .fd = p->pidfd, .events = POLLIN };
-	for (;;) {
-		int n = poll(&pfd, 1, clock_remaining_ms(deadline_ns));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -ETIMEDOUT;
-		break;
-	}
 	int status = 0;
+	int r = wait_readable(p->pidfd, -1, deadline_ns);
+	if (r < 0)
+		return r;
 	while (waitpid(p->pid, &status, 0) < 0) {
 		if (errno != EINTR)
 			return -errno;

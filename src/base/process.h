@@ -35,9 +35,9 @@ struct process_spec {
 	/* Called in the child before anything else.  Makes only system calls.  Returns 0 or the
 	 * -errno that process_spawn() then fails with.  NULL: nothing to do. */
 	int (*in_child)(void *arg);
-	/* The same, called last: signals and descriptors are in place, so it can give up the right
-	 * to put them there.  It keeps the descriptor that is close-on-exec and above the named
-	 * ones, by which a failure is reported. */
+	/* As in_child, but called last: signals and descriptors are in place, so it can give up the
+	 * right to put them there.  It keeps the descriptor that is close-on-exec and above the
+	 * named ones, by which a failure is reported. */
 	int (*before_exec)(void *arg);
 	void *in_child_arg; /* of both */
 };

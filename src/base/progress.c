@@ -38,9 +38,9 @@ void progress_begin(struct progress_step *s, const struct mvm_progress *to, cons
 	send(s, MVM_PROGRESS_BEGIN, NULL);
 }
 
-int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total)
+int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total, struct mvm_error *err)
 {
-	if (!s->to)
+	if (!s || !s->to)
 		return 0;
 	s->done_bytes = done;
 	s->total_bytes = total;
@@ -49,7 +49,7 @@ int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total)
 		return 0;
 	s->updated_ns = now;
 	send(s, MVM_PROGRESS_UPDATE, NULL);
-	return progress_check(s->to, NULL);
+	return progress_check(s->to, err);
 }
 
 void progress_end(struct progress_step *s, const char *fmt, ...)

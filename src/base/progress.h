@@ -31,10 +31,10 @@ struct progress_step {
 void progress_begin(struct progress_step *s, const struct mvm_progress *to, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Report how far the step is; total 0: unknown.  Cheap: an update is sent at most ten times a
- * second, and not in a step's first tenth of a second.  Returns 0, or -ECANCELED when the work must
- * stop. */
-int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total);
+/* Report how far the step is; s: NULL without one; total 0: unknown.  Cheap: an update is sent at
+ * most ten times a second, and not in a step's first tenth of a second.  Returns 0, or -ECANCELED
+ * when the work must stop. */
+int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total, struct mvm_error *err);
 
 /* The step is done.  fmt: its outcome, or NULL. */
 void progress_end(struct progress_step *s, const char *fmt, ...)

@@ -67,7 +67,7 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 			break;
 		sha256_add(&h, chunk, (size_t)n);
 		at += (uint64_t)n;
-		int r = step ? progress_bytes(step, at, (uint64_t)st.st_size) : 0;
+		int r = progress_bytes(step, at, (uint64_t)st.st_size, NULL);
 		if (r < 0)
 			return r;
 	}

@@ -37,7 +37,6 @@ struct pack {
 	bool ended;
 	unsigned flags;
 	struct some left_out, unread;
-	int unread_code; /* of the first */
 };
 
 static void leave_out(struct pack *p)
@@ -50,12 +49,7 @@ static void leave_out(struct pack *p)
 /* With PACK_GO_ON an entry that cannot be read is skipped, and reported at the end. */
 static int forgive(struct pack *p, int r, struct mvm_error *err)
 {
-	if (r >= 0 || r == -ENOMEM || !(p->flags & PACK_GO_ON))
-		return r;
-	some_add(&p->unread, err->text);
-	if (p->unread.n == 1)
-		p->unread_code = r;
-	return 0;
+	return p->flags & PACK_GO_ON ? some_forgive(&p->unread, r, err) : r;
 }
 
 static int cannot(struct pack *p, int r, const char *what, struct mvm_error *err)
@@ -265,7 +259,7 @@ static ssize_t read_file(struct pack *p, void *data, size_t len, struct mvm_erro
 
 static int tell_unread(const struct pack *p, struct mvm_error *err)
 {
-	return mvm_error_set(err, p->unread_code, "%llu of the files did not come: %s",
+	return mvm_error_set(err, p->unread.code, "%llu of the files did not come: %s",
 			     (unsigned long long)p->unread.n, some_text(&p->unread));
 }
 

@@ -4,6 +4,8 @@
 
 /* A count of items, with the text of the first few. */
 
+#include <errno.h>
+#include <mvm/error.h>
 #include <stdint.h>
 
 #include "base/str.h"
@@ -14,6 +16,7 @@
 struct some {
 	uint64_t n;
 	struct strbuf text; /* "a; b; c and others"; incomplete when memory ran out */
+	int code;	    /* of the first failure among them; 0: they are none */
 };
 
 static inline void some_add(struct some *s, const char *text)
@@ -22,6 +25,18 @@ static inline void some_add(struct some *s, const char *text)
 		strbuf_addf(&s->text, "%s%.*s", s->n > 1 ? "; " : "", (int)SOME_TEXT_MAX, text);
 	else if (s->n == SOME_SHOWN + 1)
 		strbuf_adds(&s->text, " and others");
+}
+
+/* Count a failure instead of ending with it, unless memory ran out.  Returns 0, or r when it
+ * stands. */
+static inline int some_forgive(struct some *s, int r, const struct mvm_error *err)
+{
+	if (r >= 0 || r == -ENOMEM)
+		return r;
+	if (s->n == 0)
+		s->code = r;
+	some_add(s, err->text);
+	return 0;
 }
 
 static inline const char *some_text(const struct some *s)

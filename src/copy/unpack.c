@@ -41,7 +41,6 @@ struct unpack {
 	mode_t file_mode;
 	struct timespec file_mtime;
 	struct some missed; /* with UNPACK_GO_ON */
-	int missed_code;    /* of the first */
 };
 
 static int cannot(int r, const char *what, const char *path, struct mvm_error *err)
@@ -52,12 +51,7 @@ static int cannot(int r, const char *what, const char *path, struct mvm_error *e
 /* With UNPACK_GO_ON a failure costs one file, and is reported at the end. */
 static int forgive(struct unpack *u, int r, struct mvm_error *err)
 {
-	if (r >= 0 || r == -ENOMEM || !(u->flags & UNPACK_GO_ON))
-		return r;
-	some_add(&u->missed, err->text);
-	if (u->missed.n == 1)
-		u->missed_code = r;
-	return 0;
+	return u->flags & UNPACK_GO_ON ? some_forgive(&u->missed, r, err) : r;
 }
 
 /* Paths -------------------------------------------------------------------------------------- */
@@ -556,7 +550,7 @@ int unpack_finish(struct unpack *u, struct mvm_error *err)
 		r = forgive(u, leave_folder(u, err), err);
 	if (r < 0 || u->missed.n == 0)
 		return r;
-	return mvm_error_set(err, u->missed_code, "%llu %s: %s", (unsigned long long)u->missed.n,
+	return mvm_error_set(err, u->missed.code, "%llu %s: %s", (unsigned long long)u->missed.n,
 			     u->missed.n == 1 ? "file is missing" : "files are missing",
 			     some_text(&u->missed));
 }

@@ -246,8 +246,8 @@ static int write_rest(struct ext4_writer *w, const struct tree_node *folder, str
 int ext4_finish(struct ext4_writer *w, struct mvm_error *err)
 {
 	int r = ext4_close_file(w, err);
-	if (w->step) /* the last word on this step */
-		(void)progress_bytes(w->step, w->tree->file_bytes, w->tree->file_bytes);
+	/* the last word on this step */
+	progress_bytes(w->step, w->tree->file_bytes, w->tree->file_bytes, NULL);
 	if (r == 0)
 		r = write_rest(w, w->tree->root, err);
 	if (r < 0)

@@ -129,6 +129,5 @@ int ext4_write(void *arg, struct tree_node *n, uint64_t offset, const void *data
 	}
 	w->done_bytes += offset - w->next_offset;
 	w->next_offset = offset;
-	int r = w->step ? progress_bytes(w->step, w->done_bytes, w->tree->file_bytes) : 0;
-	return r < 0 ? mvm_error_set(err, r, "it was cancelled") : 0;
+	return progress_bytes(w->step, w->done_bytes, w->tree->file_bytes, err);
 }

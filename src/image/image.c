@@ -75,8 +75,7 @@ static int count(void *arg, struct tree_node *n, uint64_t offset, const void *da
 	(void)offset;
 	(void)data;
 	c->done_bytes += len;
-	int r = c->step ? progress_bytes(c->step, c->done_bytes, c->total_bytes) : 0;
-	return r < 0 ? mvm_error_set(err, r, "it was cancelled") : 0;
+	return progress_bytes(c->step, c->done_bytes, c->total_bytes, err);
 }
 
 int image_lock_dir(int dir_fd, const char *dir_name, struct progress_step *step,

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include "base/clock.h"
 #include "base/extend.h"
 #include "base/file.h"
+#include "base/wait.h"
 #include "codec/json.h"
 #include "instance/logcursor.h"
 #include "instance/watch.h"
@@ -175,17 +175,6 @@ int event_stream_open(int logs_fd, const struct mvm_event_stream_options *option
 	return 0;
 }
 
-/* 1: go on, 0: cancelled. */
-static int wait_for_more(const struct mvm_event_stream *s, int cancel_fd)
-{
-	struct pollfd fds[] = {
-		{ .fd = mvm_event_stream_fd(s), .events = POLLIN },
-		{ .fd = cancel_fd, .events = POLLIN },
-	};
-	int r = poll(fds, 2, -1);
-	return r < 0 && errno != EINTR ? -errno : !fds[1].revents;
-}
-
 int events_read(int logs_fd, const struct mvm_event_stream_options *options, int cancel_fd,
 		mvm_event_fn fn, void *arg, struct mvm_error *err)
 {
@@ -199,10 +188,13 @@ int events_read(int logs_fd, const struct mvm_event_stream_options *options, int
 		if (r < 0 || r == MVM_STREAM_END)
 			return r < 0 ? r : 0;
 		bool item = r == MVM_STREAM_ITEM;
-		r = item ? fn(arg, event) : wait_for_more(s, cancel_fd);
+		r = item ? fn(arg, event)
+			 : wait_readable(mvm_event_stream_fd(s), cancel_fd, DEADLINE_NONE);
+		if (!item && r == -ECANCELED)
+			return 0;
 		if (r < 0)
 			return mvm_error_set(err, r, "events: %s", strerror(-r));
-		if (item == (r > 0)) /* an event that was enough, or a cancelled wait */
+		if (r > 0) /* an event that was enough */
 			return r;
 	}
 }

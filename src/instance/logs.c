@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Showing logs: mvm_instance_logs(), which waits. */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/visible.h"
+#include "base/wait.h"
 #include "instance/instance.h"
 #include "instance/logstream.h"
 
@@ -58,20 +59,6 @@ static int show(struct view *v, const struct mvm_log_entry *e)
 	return v->out.len >= OUT_HIGH ? flush(v, false) : 0;
 }
 
-/* 1: go on, 0: cancelled. */
-static int wait_for_more(const struct mvm_log_stream *s, int cancel_fd)
-{
-	struct pollfd fds[] = {
-		{ .fd = mvm_log_stream_fd(s), .events = POLLIN },
-		{ .fd = cancel_fd, .events = POLLIN },
-	};
-	int r;
-	do
-		r = poll(fds, 2, -1);
-	while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : !fds[1].revents;
-}
-
 /* Show what there is now.  MVM_STREAM_WAIT, MVM_STREAM_END or -errno. */
 static int show_all(struct view *v, struct mvm_log_stream *s, const char *name,
 		    struct mvm_error *err)
@@ -110,17 +97,19 @@ int instance_logs(int instances_fd, const char *name, const struct logs_options 
 	};
 	AUTO_DONE(view) v = { .options = o };
 	AUTO(mvm_log_stream) s = NULL;
-	int more = 1;
+	bool cancelled = false;
 	int r = log_stream_open(instances_fd, name, &options, &s, err);
 	if (r < 0)
 		return r;
 	for (;;) {
 		r = show_all(&v, s, name, err);
-		if (r < 0 || r == MVM_STREAM_END || more == 0)
+		if (r < 0 || r == MVM_STREAM_END || cancelled)
 			break;
-		more = wait_for_more(s, o->cancel_fd);
-		if (more < 0)
-			return mvm_error_set(err, more, "logs of '%s': %s", name, strerror(-more));
+		int waited = wait_readable(mvm_log_stream_fd(s), o->cancel_fd, DEADLINE_NONE);
+		cancelled = waited == -ECANCELED;
+		if (waited < 0 && !cancelled)
+			return mvm_error_set(err, waited, "logs of '%s': %s", name,
+					     strerror(-waited));
 	}
 	if (r == MVM_STREAM_WAIT) /* cancelled: what was held back completes no character now */
 		r = flush(&v, true);

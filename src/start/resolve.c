@@ -148,7 +148,7 @@ int need_agent(const struct mvm_run *run, struct mvm_error *err)
 
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err)
 {
-	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
+	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_SIZE];
 	AUTO_CLOSE int lease_fd = -1;
 
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);

@@ -184,7 +184,7 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 	return lock_fd < 0 ? volume_lock_failed(v->name, lock_fd, err) : 0;
 }
 
-/* What is copied back from one place, or to one, must not belong to two volumes. */
+/* Two volumes that are copied back must differ in both of their places. */
 static int check_pair(const struct mvm_volume *a, const struct mvm_volume *b, struct mvm_error *err)
 {
 	if (overlap(a->guest, b->guest))

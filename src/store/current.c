@@ -12,7 +12,7 @@
 
 int store_current_set(struct store *s, const char *id, const char *revision, struct mvm_error *err)
 {
-	char target[STORE_REVISION_SIZE + 16];
+	char target[MVM_REVISION_SIZE + 16];
 
 	AUTO_CLOSE int rev_fd = store_revision_open(s, id, revision, err);
 	if (rev_fd < 0)
@@ -31,10 +31,10 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 	return store_mend(r, err);
 }
 
-int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+int store_current_get(struct store *s, const char *id, char ret[MVM_REVISION_SIZE],
 		      struct mvm_error *err)
 {
-	char target[STORE_REVISION_SIZE + 32], path[STORE_ID_SIZE + 16];
+	char target[MVM_REVISION_SIZE + 32], path[MVM_TEMPLATE_ID_SIZE + 16];
 
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r < 0)
@@ -68,11 +68,11 @@ int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_S
 	return 0;
 }
 
-int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+int store_current_find(struct store *s, const char *id, char ret[MVM_REVISION_SIZE],
 		       struct mvm_error *err)
 {
-	char path[STORE_ID_SIZE + STORE_REVISION_SIZE + 16], revision[STORE_REVISION_SIZE];
-	char missing[STORE_REVISION_SIZE] = "";
+	char path[MVM_TEMPLATE_ID_SIZE + MVM_REVISION_SIZE + 16], revision[MVM_REVISION_SIZE];
+	char missing[MVM_REVISION_SIZE] = "";
 
 	for (;;) {
 		int r = store_current_get(s, id, revision, err);
@@ -100,7 +100,7 @@ int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_
 #define PREFIX_MIN 4
 
 static int find_revision(struct store *s, const char *id, const char *wanted,
-			 char ret[STORE_REVISION_SIZE], struct mvm_error *err)
+			 char ret[MVM_REVISION_SIZE], struct mvm_error *err)
 {
 	AUTO_DONE(strv) all = { 0 };
 	const char *found = NULL;
@@ -132,10 +132,10 @@ static int find_revision(struct store *s, const char *id, const char *wanted,
 	return 0;
 }
 
-int store_template_resolve(struct store *s, const char *name, char ret_id[STORE_ID_SIZE],
-			   char ret_revision[STORE_REVISION_SIZE], struct mvm_error *err)
+int store_template_resolve(struct store *s, const char *name, char ret_id[MVM_TEMPLATE_ID_SIZE],
+			   char ret_revision[MVM_REVISION_SIZE], struct mvm_error *err)
 {
-	char revision[STORE_REVISION_SIZE];
+	char revision[MVM_REVISION_SIZE];
 	size_t id_len = strcspn(name, "@");
 	AUTO_FREE char *id = strndup(name, id_len);
 

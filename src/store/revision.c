@@ -104,7 +104,7 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 			struct mvm_template_revision *ret, int *ret_dir_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	char name[STORE_ID_SIZE + STORE_REVISION_SIZE + 48];
+	char name[MVM_TEMPLATE_ID_SIZE + MVM_REVISION_SIZE + 48];
 	size_t len;
 
 	AUTO_CLOSE int dir = ret_dir_fd ? store_revision_open(s, id, revision, err) : -1;

@@ -26,9 +26,6 @@
 #include "base/str.h"
 #include "store/store.h"
 
-#define STORE_ID_SIZE	    64
-#define STORE_REVISION_SIZE 65
-
 /* ---- Templates ---- */
 
 /* The ids of all templates, sorted; a folder without template.json is not a template. */
@@ -47,8 +44,8 @@ int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struc
  *
  * Errors: -EINVAL (no valid name, or ambiguous), -ENOENT.
  */
-int store_template_resolve(struct store *s, const char *name, char ret_id[STORE_ID_SIZE],
-			   char ret_revision[STORE_REVISION_SIZE], struct mvm_error *err);
+int store_template_resolve(struct store *s, const char *name, char ret_id[MVM_TEMPLATE_ID_SIZE],
+			   char ret_revision[MVM_REVISION_SIZE], struct mvm_error *err);
 
 /* ---- The current revision ---- */
 
@@ -57,11 +54,11 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 
 /* Read `current`.  Accepts both forms of the link: artifacts/<rev> and, from other programs,
  * revisions/<rev>.  -ENOENT when nothing was built yet, -EBADMSG for any other form. */
-int store_current_get(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+int store_current_get(struct store *s, const char *id, char ret[MVM_REVISION_SIZE],
 		      struct mvm_error *err);
 
 /* store_current_get() and a check: -EBADMSG when the revision is missing. */
-int store_current_find(struct store *s, const char *id, char ret[STORE_REVISION_SIZE],
+int store_current_find(struct store *s, const char *id, char ret[MVM_REVISION_SIZE],
 		       struct mvm_error *err);
 
 /* ---- Revisions ---- */

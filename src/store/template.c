@@ -70,7 +70,7 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 		    struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
-	char name[STORE_ID_SIZE + 32];
+	char name[MVM_TEMPLATE_ID_SIZE + 32];
 	size_t len;
 
 	int r = name_check(NAME_TEMPLATE, id, err);

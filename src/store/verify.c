@@ -57,7 +57,7 @@ static int digest_once(int dir_fd, const char *path, struct verify *v, struct mv
 			return r;
 		inode->digested = true;
 		v->done_bytes += (uint64_t)st.st_size;
-		r = v->step ? progress_bytes(v->step, v->done_bytes, v->total_bytes) : 0;
+		r = progress_bytes(v->step, v->done_bytes, v->total_bytes, NULL);
 		if (r < 0)
 			return r;
 	}

@@ -173,7 +173,7 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 		   const struct mvm_progress *progress, struct mvm_build_result *result,
 		   struct mvm_error *err)
 {
-	char current[STORE_REVISION_SIZE] = "";
+	char current[MVM_REVISION_SIZE] = "";
 	struct store *s = mvm->store;
 	struct mvm_error ignored;
 	int r = 0;

@@ -60,9 +60,8 @@ static void side_done(struct side *s)
 }
 DEFINE_AUTO_DONE(side, side_done)
 
-static int load_side(struct mvm *mvm, const char *ref, char ret_id[STORE_ID_SIZE],
-		     char ret_revision[STORE_REVISION_SIZE], struct side *ret,
-		     struct mvm_error *err)
+static int load_side(struct mvm *mvm, const char *ref, char ret_id[MVM_TEMPLATE_ID_SIZE],
+		     char ret_revision[MVM_REVISION_SIZE], struct side *ret, struct mvm_error *err)
 {
 	struct json_out out = { 0 };
 

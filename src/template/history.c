@@ -25,7 +25,7 @@ void history_done(struct history *h)
 
 static int64_t mtime_ns(int templates_fd, const char *id, const char *revision, const char *file)
 {
-	char path[STORE_ID_SIZE + STORE_REVISION_SIZE + 32];
+	char path[MVM_TEMPLATE_ID_SIZE + MVM_REVISION_SIZE + 32];
 	struct stat st;
 
 	(void)snprintf(path, sizeof(path), "%s/artifacts/%s%s", id, revision, file);

@@ -10,7 +10,7 @@
 #include "store/revision.h"
 
 struct history_entry {
-	char name[STORE_REVISION_SIZE];
+	char name[MVM_REVISION_SIZE];
 	int64_t built_ns; /* since 1970; a guess when revision.json cannot be read */
 	int64_t built_at; /* what revision.json says, in seconds; 0 if unknown */
 	int code;	  /* why it cannot be read, negative errno; 0 if it can */
@@ -19,7 +19,7 @@ struct history_entry {
 struct history {
 	struct history_entry *v; /* newest first */
 	size_t n;
-	char current[STORE_REVISION_SIZE]; /* "" if there is none */
+	char current[MVM_REVISION_SIZE]; /* "" if there is none */
 };
 
 void history_done(struct history *h);

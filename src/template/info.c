@@ -12,7 +12,7 @@
 #include "template/history.h"
 #include "template/settings.h"
 
-/* What is known of a template and one of its revisions. */
+/* A template and one of its revisions, with what this host would do with it. */
 struct details {
 	struct mvm_template_spec spec;
 	bool has_revision; /* what follows is set only then */
@@ -79,7 +79,7 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current, 
 			 struct mvm_error *err)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
-	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
+	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_SIZE];
 	struct mvm_error unsound = { 0 };
 
 	/* without a lease: nothing is run, and what is open can be read to its end */
@@ -111,7 +111,7 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current, 
 static int look_up(struct mvm *mvm, const char *ref, struct details *ret, struct mvm_error *err)
 {
 	AUTO_DONE(details) d = { 0 };
-	char current[STORE_REVISION_SIZE] = "";
+	char current[MVM_REVISION_SIZE] = "";
 	size_t len = strcspn(ref, "@");
 	AUTO_FREE char *id = strndup(ref, len);
 

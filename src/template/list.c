@@ -20,7 +20,7 @@ DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 
 int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
-	char path[STORE_ID_SIZE + 32];
+	char path[MVM_TEMPLATE_ID_SIZE + 32];
 
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r < 0)
@@ -45,7 +45,7 @@ struct listing {
 
 /* ---- is what was recorded still so? ---- */
 
-#define PATH_SIZE (STORE_ID_SIZE + STORE_REVISION_SIZE + 48)
+#define PATH_SIZE (MVM_TEMPLATE_ID_SIZE + MVM_REVISION_SIZE + 48)
 
 static void key_of(const struct listing *l, const char *path, struct list_key *ret)
 {
@@ -83,7 +83,7 @@ static bool same_key(const struct list_key *a, const struct list_key *b)
 
 static bool is_fresh(const struct listing *l, const struct list_record *r)
 {
-	char current[STORE_REVISION_SIZE] = "";
+	char current[MVM_REVISION_SIZE] = "";
 	struct mvm_error ignored;
 	struct list_key key;
 

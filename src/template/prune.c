@@ -110,7 +110,7 @@ static int prune_history(struct run *run, const char *id, struct mvm_error *err)
  * it is not known when only this template was named. */
 static int knows_current(struct run *run, const char *id, struct mvm_error *err)
 {
-	char current[STORE_REVISION_SIZE];
+	char current[MVM_REVISION_SIZE];
 
 	int r = store_current_find(run->mvm->store, id, current, err);
 	if (r == 0 || r == -ENOENT) /* none is */

@@ -11,7 +11,7 @@
 #include "template/spec_rules.h"
 
 /* The one that was built before the current one. */
-static int previous(struct mvm *mvm, const char *id, char ret[STORE_REVISION_SIZE],
+static int previous(struct mvm *mvm, const char *id, char ret[MVM_REVISION_SIZE],
 		    struct mvm_error *err)
 {
 	AUTO_DONE(history) h = { 0 };
@@ -23,7 +23,7 @@ static int previous(struct mvm *mvm, const char *id, char ret[STORE_REVISION_SIZ
 	while (i < h.n && strcmp(h.v[i].name, h.current) != 0)
 		i++;
 	if (i + 1 < h.n) {
-		memcpy(ret, h.v[i + 1].name, STORE_REVISION_SIZE);
+		memcpy(ret, h.v[i + 1].name, MVM_REVISION_SIZE);
 		return 0;
 	}
 	if (i < h.n)
@@ -33,10 +33,10 @@ static int previous(struct mvm *mvm, const char *id, char ret[STORE_REVISION_SIZ
 	return mvm_error_reason(err, r, "rollback-where", id);
 }
 
-static int named(struct mvm *mvm, const char *id, const char *revision,
-		 char ret[STORE_REVISION_SIZE], struct mvm_error *err)
+static int named(struct mvm *mvm, const char *id, const char *revision, char ret[MVM_REVISION_SIZE],
+		 struct mvm_error *err)
 {
-	char ignored[STORE_ID_SIZE];
+	char ignored[MVM_TEMPLATE_ID_SIZE];
 	AUTO_FREE char *ref = str_printf("%s@%s", id, revision);
 	return ref ? store_template_resolve(mvm->store, ref, ignored, ret, err)
 		   : mvm_error_oom(err);
@@ -67,7 +67,7 @@ int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 			  char ret_to[MVM_REVISION_SIZE], struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
-	char from[STORE_REVISION_SIZE] = "", to[STORE_REVISION_SIZE];
+	char from[MVM_REVISION_SIZE] = "", to[MVM_REVISION_SIZE];
 	struct mvm_error ignored;
 
 	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */

@@ -71,7 +71,7 @@ static int snapshot(struct mvm *mvm, const char *ref, const struct mvm_snapshot_
 		    const struct mvm_progress *progress, struct mvm_build_result *result,
 		    struct mvm_error *err)
 {
-	char id[STORE_ID_SIZE], hash[STORE_REVISION_SIZE];
+	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_SIZE];
 
 	int r = store_template_resolve(mvm->store, ref, id, hash, err); /* before a lock file */
 	if (r < 0)

@@ -83,7 +83,7 @@ int spec_flake_ref(const char *ref, char **ret, struct mvm_error *err)
 int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wait,
 		  const struct mvm_progress *progress, struct mvm_error *err)
 {
-	char holder[LOCK_HOLDER_SIZE] = "", name[STORE_ID_SIZE + 16];
+	char holder[LOCK_HOLDER_SIZE] = "", name[MVM_TEMPLATE_ID_SIZE + 16];
 
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r < 0)

@@ -125,7 +125,7 @@ static int check_revision(struct run *run, const char *revision)
 static int check_template(struct run *run)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
-	char current[STORE_REVISION_SIZE];
+	char current[MVM_REVISION_SIZE];
 	struct mvm_error why = { 0 };
 
 	run->result->n_templates++;
@@ -194,9 +194,9 @@ static int check_all(struct run *run, const struct strv *ids, const char *only)
 
 /* Which templates, and the one revision if one was named. */
 static int choose(struct mvm *mvm, const char *ref, struct strv *ret_ids,
-		  char ret_only[STORE_REVISION_SIZE], struct mvm_error *err)
+		  char ret_only[MVM_REVISION_SIZE], struct mvm_error *err)
 {
-	char id[STORE_ID_SIZE];
+	char id[MVM_TEMPLATE_ID_SIZE];
 
 	int r = store_template_list(mvm->store, ret_ids, err);
 	if (r < 0 || !ref)
@@ -237,7 +237,7 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 	AUTO_DONE(strv) ids = { 0 };
 	AUTO_DONE(progress_step) step = { 0 };
 	struct progress_watch watch;
-	char only[STORE_REVISION_SIZE] = "";
+	char only[MVM_REVISION_SIZE] = "";
 
 	*ret = NULL;
 	int r = result ? choose(mvm, ref, &ids, only, err) : mvm_error_oom(err);

@@ -3,27 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 
-#include "base/clock.h"
 #include "base/process.h"
+#include "base/wait.h"
 
 /* Everything that comes out of the pipe before its end, up to a limit and a deadline. */
 static int read_all(int fd, int64_t deadline_ns, int cancel_fd, char ret[ASK_TEXT_MAX])
 {
 	size_t len = 0;
 	for (;;) {
-		struct pollfd pfds[] = {
-			{ .fd = fd, .events = POLLIN },
-			{ .fd = cancel_fd, .events = POLLIN },
-		};
-		int n = poll(pfds, 2, clock_remaining_ms(deadline_ns));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ETIMEDOUT;
-		if (pfds[1].revents)
-			return -ECANCELED;
+		int r = wait_readable(fd, cancel_fd, deadline_ns);
+		if (r < 0)
+			return r;
 		ssize_t got = read(fd, ret + len, ASK_TEXT_MAX - 1 - len);
 		if (got < 0)
 			return -errno;

@@ -25,7 +25,7 @@ static int add_snapshot(struct store *s, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_revision) rev = { 0 };
 	AUTO_DONE(staging) st = STAGING_NONE;
-	char current[STORE_REVISION_SIZE];
+	char current[MVM_REVISION_SIZE];
 
 	AUTO_CLOSE int lock = store_lock_template(s, id, 0, "crash test", NULL);
 	if (lock < 0)
@@ -64,7 +64,7 @@ static int check_template(struct store *s, const char *id, struct mvm_error *err
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	AUTO_DONE(strv) revisions = { 0 };
-	char current[STORE_REVISION_SIZE];
+	char current[MVM_REVISION_SIZE];
 
 	int r = store_spec_load(s, id, &spec, err);
 	if (r >= 0)

@@ -4,7 +4,7 @@
 static void a_published_revision_is_found_and_loaded(void **state)
 {
 	struct fixture *f = *state;
-	char id[STORE_ID_SIZE], rev[STORE_REVISION_SIZE];
+	char id[MVM_TEMPLATE_ID_SIZE], rev[MVM_REVISION_SIZE];
 	AUTO_DONE(mvm_template_revision) loaded = { 0 };
 	AUTO_DONE(strv) ids = { 0 }, revisions = { 0 };
 	AUTO_CLOSE int dir = -1;
@@ -185,7 +185,7 @@ static void current_links_of_other_programs_are_read(void **state)
 		{ "artifacts/", -EBADMSG },
 		{ "artifacts/R", -EBADMSG },
 	};
-	char rev[STORE_REVISION_SIZE];
+	char rev[MVM_REVISION_SIZE];
 	struct mvm_error err = { 0 };
 
 	save_spec(f->store, "web");
@@ -241,7 +241,7 @@ static void check_after_crash(const char *dir)
 {
 	AUTO(store) s = NULL;
 	AUTO_DONE(strv) left = { 0 };
-	char rev[STORE_REVISION_SIZE];
+	char rev[MVM_REVISION_SIZE];
 
 	assert_int_equal(store_open(dir, 0, &s, NULL), 0);
 	assert_int_equal(dir_list(store_dir(s, STORE_TMP), &left), 0);
