@@ -4,7 +4,9 @@
 import io
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import tarfile
 
@@ -75,14 +77,19 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         os.makedirs(self.path("host"))
         self.write("host/file", "x", mode=0o666)
         os.chmod(self.path("host"), 0o777)
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run([harness.MVM, "run", "-T", "vol-worker", "-v", "./host:/v:rw"],
-                                  stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
-                                  text=True, env=self.environment(), cwd=self.folder, check=False,
-                                  timeout=self.timeout)
-        self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertIn("No space left on device", done.stderr)
-        self.assertTrue(os.path.exists(self.path("host/new"))) # the workload's first act
+        with open(self.path("output"), "wb") as output:
+            run = self.start_mvm("run", "-T", "vol-worker", "--cold", "-v", self.path("host") + ":/v:rw",
+                                 stdout=output, stderr=subprocess.PIPE,
+                                 preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))
+        def is_written():
+            with open(self.path("output"), encoding="utf-8", errors="replace") as shown:
+                return "x1000\n" in shown.read()
+        self.assertTrue(guests.wait_until(is_written)) # and /v/new before it
+        size = os.path.getsize(self.path("output"))
+        resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (size, size)) # as a disk that is full
+        self.assertIn("File too large", run.communicate(timeout=self.timeout)[1])
+        self.assertEqual(run.returncode, 1)
+        self.assertTrue(os.path.exists(self.path("host/new")))
 
     def test_a_guest_without_its_volume_is_no_missing_instance(self):
         os.makedirs(self.path("host"))
