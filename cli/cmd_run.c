@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <mvm/instance.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -148,6 +149,12 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
 }
 
+/* Are the volumes lost with a command that ended so? */
+static bool is_lost(int r)
+{
+	return r == -ECANCELED || r == -ETIMEDOUT || r == -EREMOTEIO || r == -ESRCH;
+}
+
 /* Add the fate of the volumes to the error of a command that was cut off.  A VM whose time was over
  * has copied them back itself. */
 static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status)
@@ -164,7 +171,7 @@ static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instanc
 }
 
 /* Print the VM's output until the VM ends, the user presses ^C or nobody reads the output any more.
- * Returns the workload's status. */
+ * Returns the workload's status, or 128 and the signal. */
 static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		  bool volumes)
 {
@@ -191,7 +198,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
 	bool ended = info->state == MVM_INSTANCE_EXITED;
-	guest_signals_take(end.signals); /* the signal that ended this, if any */
+	int ended_by = ended ? 0 : follow_ended_by(&end);
 	/* After the workload's end the VM has copied its volumes back itself, or info->error says
 	 * why not. */
 	if (volumes && !ended)
@@ -201,13 +208,17 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? NULL : &c->err);
 	if (r < 0 || finished < 0)
 		return r < 0 ? r : finished;
+	if (ended && info->error) /* its volumes did not come back */
+		return cli_error(c, -EIO, "%s", info->error);
+	if (shown == -EPIPE || ended_by == SIGPIPE)
+		return output_gone(c);
 	if (shown < 0) {
 		c->err = not_shown;
 		return shown;
 	}
-	if (ended && info->error) /* its volumes did not come back */
-		return cli_error(c, -EIO, "%s", info->error);
-	return ended && info->exit_code > 0 ? info->exit_code : 0;
+	if (!ended)
+		return ended_by ? 128 + ended_by : 0;
+	return info->exit_code > 0 ? info->exit_code : 0;
 }
 
 /* The command line's wishes. */
@@ -327,8 +338,8 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
 	if (!ret->v)
 		return cli_error(c, -ENOMEM, "out of memory");
-	if (w->count > 1) /* started VMs go on by themselves, so a signal must end them */
-		signals = guest_signals_block(false);
+	/* Who is interrupted ends what has begun first: then the name is free again. */
+	signals = guest_signals_block(false);
 	c->progress.cancel_fd = &signals; /* -1: none */
 	int r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
 	c->progress.cancel_fd = NULL;
@@ -342,6 +353,27 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	return r;
 }
 
+/* Bring the volumes back after a command, or say that they are lost.  Returns the command's status,
+ * or the error that keeps the volumes. */
+static int end_volumes(struct cli_context *c, struct mvm *mvm, struct mvm_instance *vm, int status,
+		       int cancel_fd)
+{
+	struct mvm_error why = c->err;
+
+	if (is_lost(status)) {
+		tell_lost(c, mvm, vm, status);
+		return status;
+	}
+	int r = copy_back(c, mvm, mvm_instance_name(vm), cancel_fd);
+	if (r == 0)
+		c->err = why;
+	else if (status < 0) {
+		struct mvm_error lost = c->err;
+		cli_error(c, r, "%s; %s", why.text, lost.text);
+	}
+	return r < 0 ? r : status;
+}
+
 /* Run the command in the VM, copy its volumes back, and end the VM. */
 static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instance *instance,
 		       struct wanted *w)
@@ -350,18 +382,12 @@ static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instan
 
 	w->command.signal_fd = signals;
 	int status = guest_command_run(c, instance, &w->command);
-	if (status >= 0 && w->volumes.n > 0) {
-		int r = copy_back(c, mvm, mvm_instance_name(instance), signals);
-		if (r < 0)
-			status = r;
-	} else if (status < 0 && w->volumes.n > 0) {
-		tell_lost(c, mvm, instance, status);
-	}
+	int result = w->volumes.n > 0 ? end_volumes(c, mvm, instance, status, signals) : status;
 	/* Only the command's result counts: closing the handle ends the VM, and so does a signal.
 	 */
 	guest_signals_unblock();
 	mvm_instance_finish(instance, 0, NULL);
-	return status;
+	return status == -EPIPE && result == status ? output_gone(c) : result;
 }
 
 static int run(struct cli_context *c, const struct args *a)
@@ -388,6 +414,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return r;
 	if (w.detach)
 		return hand_over(c, mvm, &started, args_given(a, "count"));
+	output_guard(); /* the VM is still to be ended in order */
 	if (w.with_command)
 		return run_command(c, mvm, started.v[0], &w);
 	return follow(c, mvm, started.v[0], w.volumes.n > 0);
@@ -523,10 +550,13 @@ const struct command command_run = {
 		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
 		"With COMMAND: runs it in a fresh VM beside the template's workload, exits with "
 		"its status and removes the VM. " GUEST_COMMAND_INPUT " Without COMMAND: shows the "
-		"console until the VM ends or ^C is pressed, then stops and removes it, and exits "
-		"with the workload's status (128 and the signal that ended it; 1 when the VM "
-		"failed); a second ^C does not wait for the guest. "
-		"With --detach the VM goes on by itself; see 'mvm ps'.\n\n"
+		"console until the VM ends, and exits with the workload's status (128 and the "
+		"signal that ended it; 1 when the VM failed). ^C, another signal, or the end of "
+		"whoever reads the output stops and removes the VM; the status is then 128 and "
+		"that signal: 130 for ^C, 143 for SIGTERM, 141 without a reader. A second ^C does "
+		"not wait for the guest. "
+		"With --detach the VM goes on by itself; see 'mvm ps'. A signal during the start "
+		"cancels it: then nothing is left of the VM, and the name is free again.\n\n"
 		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'. "
 		"Without COMMAND, -e and --env-file set variables of the template's own workload: "
 		"the VM then boots, since a restored workload runs already, unless the template's "

@@ -52,17 +52,41 @@ int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret,
 	return r;
 }
 
+int follow_ended_by(struct follow *f)
+{
+	int number = guest_signals_take(f->signals);
+	if (number == 0 && f->cancel_fd >= 0 && output_has_gone())
+		number = SIGPIPE;
+	return number;
+}
+
+static void mask_sigpipe(int how)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	sigprocmask(how, &set, NULL); /* the set is valid */
+}
+
+void output_guard(void)
+{
+	mask_sigpipe(SIG_BLOCK);
+}
+
+int output_gone(struct cli_context *c)
+{
+	raise(SIGPIPE); /* a guard holds it back */
+	mask_sigpipe(SIG_UNBLOCK);
+	return cli_error(c, -EPIPE, "cannot write the result: %s", strerror(EPIPE));
+}
+
 int follow_result(struct cli_context *c, int r, struct follow *f)
 {
-	bool interrupted = guest_signals_take(f->signals) != 0;
+	int ended_by = follow_ended_by(f);
 
 	if (r == -EINVAL)
 		c->usage = true;
 	if (r < 0 && ferror(stdout))
 		return cli_error(c, r, "cannot write the result: %s", strerror(-r));
-	if (r == 0 && f->cancel_fd >= 0 && !interrupted && output_has_gone()) {
-		raise(SIGPIPE); /* comes back only where it is ignored */
-		return cli_error(c, -EPIPE, "cannot write the result: %s", strerror(EPIPE));
-	}
-	return r;
+	return r == 0 && ended_by == SIGPIPE ? output_gone(c) : r;
 }

@@ -40,7 +40,20 @@ int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret,
 		struct follow *ret_follow);
 
 /* The command's result.  A --since that is no time is wrong usage.  When nobody reads the output
- * any more, the command ends by SIGPIPE, as a write would end it. */
+ * any more, the command ends as output_gone() says.  A signal just ends what never ends by itself:
+ * no failure. */
 int follow_result(struct cli_context *c, int r, struct follow *f);
+
+/* What ended the following: a signal's number, SIGPIPE when nobody reads standard output any more,
+ * 0 when it ended by itself. */
+int follow_ended_by(struct follow *f);
+
+/* From here on a pipe without a reader is an error (EPIPE) and does not end the process, which has
+ * a duty left. */
+void output_guard(void);
+
+/* Nobody reads the output: end by SIGPIPE, as a write would end the process.  Returns -EPIPE with
+ * an error only where SIGPIPE is ignored. */
+int output_gone(struct cli_context *c);
 
 #endif

@@ -59,22 +59,26 @@ static int show(struct view *v, const struct mvm_log_entry *e)
 	return v->out.len >= OUT_HIGH ? flush(v, false) : 0;
 }
 
+static int cannot_write(int r, struct mvm_error *err)
+{
+	return mvm_error_set(err, r, "cannot write the output: %s", strerror(-r));
+}
+
 /* Show what there is now.  MVM_STREAM_WAIT, MVM_STREAM_END or -errno. */
-static int show_all(struct view *v, struct mvm_log_stream *s, const char *name,
-		    struct mvm_error *err)
+static int show_all(struct view *v, struct mvm_log_stream *s, struct mvm_error *err)
 {
 	const struct mvm_log_entry *e;
 	int r;
 	while ((r = mvm_log_stream_read(s, &e, err)) == MVM_STREAM_ITEM) {
 		int shown = show(v, e);
+		if (shown < 0 && !v->options->fn)
+			return cannot_write(shown, err);
 		if (shown < 0)
-			return mvm_error_set(err, shown, "logs of '%s': %s", name,
+			return mvm_error_set(err, shown, "the logs' receiver failed: %s",
 					     strerror(-shown));
 	}
 	int flushed = r < 0 ? 0 : flush(v, r == MVM_STREAM_END);
-	return flushed < 0
-		       ? mvm_error_set(err, flushed, "logs of '%s': %s", name, strerror(-flushed))
-		       : r;
+	return flushed < 0 ? cannot_write(flushed, err) : r;
 }
 
 /* The tail of a log stream, where 0 means all and -1 means none. */
@@ -102,7 +106,7 @@ int instance_logs(int instances_fd, const char *name, const struct logs_options 
 	if (r < 0)
 		return r;
 	for (;;) {
-		r = show_all(&v, s, name, err);
+		r = show_all(&v, s, err);
 		if (r < 0 || r == MVM_STREAM_END || cancelled)
 			break;
 		int waited = wait_readable(mvm_log_stream_fd(s), o->cancel_fd, DEADLINE_NONE);
@@ -111,7 +115,8 @@ int instance_logs(int instances_fd, const char *name, const struct logs_options 
 			return mvm_error_set(err, waited, "logs of '%s': %s", name,
 					     strerror(-waited));
 	}
-	if (r == MVM_STREAM_WAIT) /* cancelled: what was held back completes no character now */
-		r = flush(&v, true);
-	return r < 0 ? r : 0;
+	if (r != MVM_STREAM_WAIT)
+		return r < 0 ? r : 0;
+	r = flush(&v, true); /* cancelled: what was held back completes no character now */
+	return r < 0 ? cannot_write(r, err) : 0;
 }

@@ -39,7 +39,7 @@ struct session {
 	const struct session_spec *spec;
 	struct mvm_error *err; /* NULL once it has what is worth saying */
 	bool stdin_open;
-	int io_error;	    /* what io->read or io->write gave; the guest is told to stop */
+	int io_error;	    /* of our own input or output; the guest is told to stop */
 	int signal;	    /* the last one that was passed on; 0: none */
 	int64_t give_up_ns; /* how long the guest may take to end after it */
 	int64_t idle_ns;    /* until when it must have said something */
@@ -93,10 +93,11 @@ static ssize_t sink_flush(struct sink *s)
 /* Our own side has failed: what is worth saying is in err, and the guest has no more to do. */
 static int give_up(struct session *s, int r)
 {
-	s->io_error = r;
+	if (!s->io_error)
+		s->io_error = r;
 	s->err = NULL; /* whatever goes wrong from now on is not why */
 	s->stdin_open = false;
-	return flow_reset(&s->flow);
+	return s->flow.ended ? 0 : flow_reset(&s->flow);
 }
 
 /* The client's own end, whatever the guest does. */
@@ -191,7 +192,7 @@ static int take_output(struct session *s, const struct flow_event *e)
 		return r < 0 ? give_up(s, r) : flow_credit(&s->flow, e->len);
 	}
 	struct sink *to = is_stdout ? &s->out : &s->words;
-	if ((is_stdout && io) || to->fd < 0)
+	if ((is_stdout && io) || to->fd < 0 || s->io_error)
 		return flow_credit(&s->flow, e->len);
 	queue_add(&to->out, e->data, e->len); /* a window at most, or the flow is broken */
 	return to->out.buf.failed ? -ENOMEM : 0;
@@ -229,9 +230,12 @@ static int take_events(struct session *s)
 static int flush_sink(struct session *s, struct sink *to)
 {
 	ssize_t n = sink_flush(to);
-	if (n < 0)
-		return mvm_error_set(s->err, (int)n, "cannot write the command's output: %s",
-				     strerror((int)-n));
+	if (n < 0) {
+		queue_done(&to->out);
+		return give_up(s, mvm_error_set(s->err, (int)n,
+						"cannot write the command's output: %s",
+						strerror((int)-n)));
+	}
 	int r = flow_credit(&s->flow, (size_t)n);
 	return r < 0 ? control_gone(r, s->err) : 0;
 }

@@ -362,6 +362,8 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 				     MVM_START_MANY_MAX);
 	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
 	r = plan(&b, err);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "the start was cancelled");
 	if (r < 0)
 		return r;
 	host_memory_note(mvm, b.plan.mem_mib, n, progress);

@@ -391,11 +391,10 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number.name):
                 process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
-                # before it follows the console a signal just ends it
-                self.assertTrue(guests.wait_until(lambda: blocks(process.pid, number)))
+                self.assertTrue(guests.wait_until(self.running)) # before, the start is cancelled
                 process.send_signal(number)
-                process.communicate(timeout=harness.PATIENCE_S)
-                self.assertEqual(process.returncode, 0)
+                _, err = process.communicate(timeout=harness.PATIENCE_S)
+                self.assertEqual(process.returncode, 128 + number, err)
                 self.assert_nothing_left()
 
     def test_run_under_nohup_outlives_its_terminal(self):

@@ -288,6 +288,19 @@ class KilledStarters(TestCase):
         self.assertTrue(guests.wait_until(lambda: self.mvm_ok("ps") and not self.instances()),
                         self.instances())
 
+    def test_an_interrupted_start_says_so_and_frees_its_name(self):
+        for number, options in ((signal.SIGINT, ["-d"]), (signal.SIGTERM, []),
+                                (signal.SIGINT, ["--", "true"])):
+            with self.subTest(options):
+                starter = self.start_mvm("run", "-T", "web-worker", "--cold", "--name", "one",
+                                         *options)
+                self.assertTrue(guests.wait_until(lambda: self.instances() == ["one"]))
+                starter.send_signal(number)
+                _, err = starter.communicate(timeout=harness.PATIENCE_S)
+                self.assertEqual(self.instances(), [])
+                self.assertEqual(starter.returncode, 128 + number, err)
+                self.assertIn("the start was cancelled", err)
+
     def test_a_killed_run_of_many_leaves_none(self):
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--count", "30", "--name", "c")
         self.assertTrue(guests.wait_until(lambda: self.is_running("c-1")))

@@ -91,6 +91,38 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         self.assertEqual(run.returncode, 1)
         self.assertTrue(os.path.exists(self.path("host/new")))
 
+    def build_with_health(self):
+        """A template whose start is over when its workload has written to its volume."""
+        config = self.write("health.toml", self.config.replace(
+            "oci:image", "oci:" + os.path.join(self.shared, "image")).replace('"vol"', '"sure"') + """
+[health]
+exec = ["/bin/busybox", "test", "-e", "/v/new"]
+""")
+        self.mvm_ok("template", "build", "--config", config)
+
+    def test_a_reader_that_goes_costs_no_volume(self):
+        self.build_with_health()
+        command = ["--", "sh", "-c", "echo x >/v/new; while :; do echo y; done"]
+        for last in [], command:
+            with self.subTest(last):
+                host = self.path("for" + str(len(last)))
+                os.makedirs(host)
+                run = self.start_mvm("run", "-T", "sure-worker", "-v", host + ":/v:rw", *last)
+                self.assertTrue(run.stdout.readline())
+                run.stdout.close()
+                self.assertEqual(run.wait(harness.PATIENCE_S), -signal.SIGPIPE, run.stderr.read())
+                self.assertEqual(os.listdir(host), ["new"])
+                self.assertEqual(self.instances(), [])
+        host = self.path("full")
+        os.makedirs(host)
+        with open("/dev/full", "wb") as full:
+            run = self.start_mvm("run", "-T", "sure-worker", "-v", host + ":/v:rw", *command,
+                                 stdout=full)
+            _, err = run.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(run.returncode, 125, err)
+        self.assertIn("cannot write the command's output: No space left on device", err)
+        self.assertEqual(os.listdir(host), ["new"])
+
     def test_a_guest_without_its_volume_is_no_missing_instance(self):
         os.makedirs(self.path("host"))
         name = self.run_detached("vol-worker", "-v", self.path("host") + ":/srv/v/deep:rw")["name"]
