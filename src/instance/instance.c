@@ -80,24 +80,46 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	return 0;
 }
 
-int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,
-		     struct mvm_error *err)
+/* Connect to an instance that runs.  -ECONNREFUSED: nobody listens, and whoever holds the lock is
+ * at the last steps: a supervisor that ends, or somebody who settles or removes the instance. */
+static int try_connect(int instances_fd, const char *name, int *ret_dir_fd, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
-	AUTO_CLOSE int dir_fd = -1;
-	int r = instance_load(instances_fd, name, &rec, &dir_fd, err);
+	int r = instance_load(instances_fd, name, &rec, ret_dir_fd, err);
 	if (r < 0)
 		return r;
 	if (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED)
 		return mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
 				     rec.state == RECORD_EXITED ? "has ended" : "failed",
 				     rec.error ? ": " : "", rec.error ? rec.error : "");
-	int fd = sock_try_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
+	int fd = sock_try_connect_at(*ret_dir_fd, INSTANCE_SOCKET_NAME);
+	if (fd == -ECONNREFUSED || fd == -ENOENT)
+		return -ECONNREFUSED;
 	if (fd == -EAGAIN)
 		return mvm_error_set(err, fd, "the supervisor of '%s' does not keep up", name);
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot reach the supervisor of '%s': %s", name,
 				     strerror(-fd));
+	return fd;
+}
+
+int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,
+		     struct mvm_error *err)
+{
+	int fd, r;
+
+	for (;;) {
+		AUTO_CLOSE int dir_fd = -1;
+		fd = try_connect(instances_fd, name, &dir_fd, err);
+		if (fd != -ECONNREFUSED)
+			break;
+		r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* then the record says more */
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
+					     strerror(-r));
+	}
+	if (fd < 0)
+		return fd;
 
 	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
 	if (!i) {

@@ -315,8 +315,7 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 		/* it has ended meanwhile, as was asked for */
 		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
 	}
-	/* ECONNREFUSED: its supervisor has died, and somebody else is writing that down */
-	if (r != -ENOENT && r != -EBUSY && r != -ECONNREFUSED) {
+	if (r != -ENOENT && r != -EBUSY) {
 		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
 		r = mvm_error_reason(err, r, "volumes-not-back", name);
 	}

@@ -2,12 +2,15 @@
 /* Which folders among the instances are mvm's, and what in them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -143,6 +146,55 @@ static void an_instance_of_a_newer_mvm_is_no_stray(void **state)
 	assert_names(dir, 3);
 }
 
+/* Does the process wait for a lock? */
+static bool waits(pid_t pid)
+{
+	AUTO_FREE char *locks = NULL;
+	char blocked[32];
+	snprintf(blocked, sizeof(blocked), " %d ", (int)pid);
+	assert_int_equal(file_read_at(AT_FDCWD, "/proc/locks", 1 << 20, &locks, NULL), 0);
+	for (char *line = strtok(locks, "\n"); line; line = strtok(NULL, "\n")) {
+		if (strstr(line, "->") && strstr(line, blocked))
+			return true;
+	}
+	return false;
+}
+
+/* The supervisor was killed, and another command is writing that down. */
+static void who_connects_waits_for_whoever_settles(void **state)
+{
+	int fd = scratch_fd(state);
+	for (int socket_is_gone = 0; socket_is_gone < 2; socket_is_gone++) {
+		AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+		AUTO_CLOSE int lock = instance_folder_lock(fd, dir, "settle");
+		int answer[2];
+		char text[256] = "";
+		assert_true(lock >= 0);
+		assert_int_equal(pipe2(answer, O_CLOEXEC), 0);
+		if (socket_is_gone)
+			assert_int_equal(unlinkat(dir, INSTANCE_SOCKET_NAME, 0), 0);
+		pid_t child = fork();
+		if (child == 0) {
+			struct mvm_instance *i;
+			struct mvm_error err = { 0 };
+			close(lock);
+			int r = instance_connect(fd, "one", &i, &err);
+			dprintf(answer[1], "%d %s", r, err.text);
+			_exit(0);
+		}
+		close(answer[1]);
+		struct pollfd said = { .fd = answer[0], .events = POLLIN };
+		while (!waits(child) && poll(&said, 1, 1) == 0)
+			;
+		close(TAKE_FD(lock)); /* the record is as it was: nobody keeps it up to date */
+		assert_true(read(answer[0], text, sizeof(text) - 1) > 0);
+		close(answer[0]);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		assert_non_null(strstr(text, "-16 instance 'one' does not run: it failed: "));
+		assert_int_equal(instance_remove(fd, "one", false, NULL), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +203,7 @@ int main(void)
 		IN_SCRATCH(what_firecracker_leaves_goes),
 		IN_SCRATCH(only_a_vm_of_a_pool_may_have_another_name),
 		IN_SCRATCH(an_instance_of_a_newer_mvm_is_no_stray),
+		IN_SCRATCH(who_connects_waits_for_whoever_settles),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
