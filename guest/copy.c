@@ -97,8 +97,8 @@ static int get(const struct request *q, struct mvm_error *err)
 	AUTO(pack) p = NULL;
 	AUTO_DONE(strbuf) note = { 0 };
 
-	int r = pack_open(AT_FDCWD, q->path, q->name, PACK_GO_ON | (q->follow ? PACK_FOLLOW : 0u),
-			  &p, err);
+	unsigned flags = PACK_GO_ON | (q->follow ? PACK_FOLLOW : 0u) | (q->holes ? PACK_HOLES : 0u);
+	int r = pack_open(AT_FDCWD, q->path, q->name, flags, &p, err);
 	while (r == 0) {
 		ssize_t n = pack_read(p, chunk, sizeof(chunk), err);
 		if (n <= 0) {

@@ -445,6 +445,8 @@ void exec_call(struct agent *a, uint32_t id, const struct request *q)
 	}
 	AUTO_DONE(strbuf) results = { 0 };
 	wire_put_u64(&results, FIELD_PID, (uint64_t)e->child.pid);
+	if (q->call == CALL_PUT)
+		wire_put_u64(&results, FIELD_HOLES, 1);
 	stream_reply(a, id, 0, NULL, &results);
 	settle(e);
 }

@@ -32,6 +32,7 @@ static const struct {
 	{ FIELD_STDIN, NUMBER, "STDIN", AT(has_stdin), 1 },
 	{ FIELD_CONTENTS, NUMBER, "CONTENTS", AT(contents), 1 },
 	{ FIELD_FOLLOW, NUMBER, "FOLLOW", AT(follow), 1 },
+	{ FIELD_HOLES, NUMBER, "HOLES", AT(holes), 1 },
 	{ FIELD_BACK, NUMBER, "BACK", AT(back), 1 },
 	{ FIELD_HOLD, NUMBER, "HOLD", AT(hold), 1 },
 	{ FIELD_OWNER, NUMBER, "OWNER", AT(owner), OWNER_FOLDERS },

@@ -30,8 +30,11 @@ struct pack {
 	size_t head_used;
 	struct strbuf path; /* of the current entry, in the stream */
 	int file_fd;	    /* -1: none */
-	uint64_t left;	    /* of the file */
-	uint64_t size;
+	bool begun;	    /* its header is written */
+	struct stat file;
+	struct tar_map map; /* empty: the file is not sparse */
+	size_t extent;	    /* that is being read, with a map */
+	uint64_t done;	    /* bytes of it, or of the file without a map */
 	struct level levels[PACK_DEPTH_MAX];
 	unsigned depth;
 	bool ended;
@@ -58,7 +61,7 @@ static int cannot(struct pack *p, int r, const char *what, struct mvm_error *err
 }
 
 static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, const char *target,
-		     struct mvm_error *err)
+		     const struct tar_map *map, struct mvm_error *err)
 {
 	size_t len = p->path.len;
 	if (len >= TAR_PATH_MAX)
@@ -75,6 +78,7 @@ static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, 
 		.size = type == TAR_FILE ? (uint64_t)st->st_size : 0,
 		.mtime_s = st->st_mtim.tv_sec,
 		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
+		.map = map,
 	};
 	tar_write_header(&p->head, &e);
 	p->path.len = len;
@@ -125,7 +129,7 @@ static int take_whole(struct pack *p, int fd, struct stat *st, struct mvm_error 
 	if (r < 0)
 		return cannot(p, r, "read", err);
 	st->st_size = (off_t)len;
-	r = put_entry(p, TAR_FILE, st, "", err);
+	r = put_entry(p, TAR_FILE, st, "", NULL, err);
 	if (r < 0)
 		return r;
 	strbuf_add(&p->head, text, len);
@@ -140,7 +144,7 @@ static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err
 	if (fstat(fd, &st) < 0)
 		return cannot(p, -errno, "read", err);
 	if (S_ISDIR(st.st_mode)) {
-		int r = put_entry(p, TAR_FOLDER, &st, "", err);
+		int r = put_entry(p, TAR_FOLDER, &st, "", NULL, err);
 		if (r < 0 || is_kernel_mount(p, fd, st.st_dev))
 			return r;
 		return begin_folder(p, fd, st.st_dev, err);
@@ -152,15 +156,29 @@ static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err
 	int r = first ? take_whole(p, fd, &st, err) : 0;
 	if (r != 0)
 		return r < 0 ? r : 0;
-	AUTO_CLOSE int file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (file_fd < 0)
+	p->file_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (p->file_fd < 0)
 		return cannot(p, -errno, "read", err);
-	r = put_entry(p, TAR_FILE, &st, "", err);
-	if (r < 0)
-		return r;
-	p->file_fd = TAKE_FD(file_fd);
-	p->left = p->size = (uint64_t)st.st_size;
+	p->file = st;
+	p->begun = false;
 	return 0;
+}
+
+/* Write the header of the opened file. */
+static int begin_file(struct pack *p, struct mvm_error *err)
+{
+	uint64_t size = (uint64_t)p->file.st_size, held = (uint64_t)p->file.st_blocks * 512;
+	p->begun = true;
+	p->extent = 0;
+	p->done = 0;
+	tar_map_done(&p->map);
+	if (p->flags & PACK_HOLES && held < size &&
+	    tar_map_scan(p->file_fd, size, TAR_EXTENTS_MAX, &p->map) < 0)
+		return mvm_error_oom(err);
+	int r = put_entry(p, TAR_FILE, &p->file, "", p->map.n ? &p->map : NULL, err);
+	if (r < 0)
+		close(TAKE_FD(p->file_fd)); /* only read */
+	return forgive(p, r, err);
 }
 
 static int take_link(struct pack *p, int dir_fd, const char *name, const struct stat *st,
@@ -173,7 +191,7 @@ static int take_link(struct pack *p, int dir_fd, const char *name, const struct 
 	if (n == (ssize_t)sizeof(target))
 		return cannot(p, -ENAMETOOLONG, "copy", err);
 	target[n] = '\0';
-	return put_entry(p, TAR_SYMLINK, st, target, err);
+	return put_entry(p, TAR_SYMLINK, st, target, NULL, err);
 }
 
 /* Begin one entry.  first: this is the source, which must exist. */
@@ -232,28 +250,38 @@ static int advance(struct pack *p, struct mvm_error *err)
 	return 0;
 }
 
+static int end_file(struct pack *p, uint64_t stored, struct mvm_error *err)
+{
+	close(TAKE_FD(p->file_fd)); /* only read */
+	tar_write_padding(&p->head, stored);
+	return p->head.failed ? mvm_error_oom(err) : 0;
+}
+
+/* The next bytes of the file; 0 at its end. */
 static ssize_t read_file(struct pack *p, void *data, size_t len, struct mvm_error *err)
 {
-	size_t want = p->left < len ? (size_t)p->left : len;
-	ssize_t n = 0;
-	if (want > 0) {
-		do
-			n = read(p->file_fd, data, want);
-		while (n < 0 && errno == EINTR);
-		if (n < 0)
-			return cannot(p, -errno, "read", err);
-		if (n == 0) { /* it shrank: fill up to the size in the header */
-			memset(data, 0, want);
-			n = (ssize_t)want;
+	const struct tar_extent whole = { .len = (uint64_t)p->file.st_size }, *e = &whole;
+	if (p->map.n) {
+		for (e = &p->map.v[p->extent]; p->done == e->len && p->extent + 1 < p->map.n; e++) {
+			p->extent++;
+			p->done = 0;
 		}
 	}
-	p->left -= (uint64_t)n;
-	if (p->left == 0) {
-		close(TAKE_FD(p->file_fd)); /* only read */
-		tar_write_padding(&p->head, p->size);
-		if (p->head.failed)
-			return mvm_error_oom(err);
+	uint64_t left = e->len - p->done;
+	size_t want = left < len ? (size_t)left : len;
+	if (want == 0)
+		return end_file(p, p->map.n ? p->map.stored : whole.len, err);
+	ssize_t n;
+	do
+		n = pread(p->file_fd, data, want, (off_t)(e->at + p->done));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return cannot(p, -errno, "read", err);
+	if (n == 0) { /* it shrank: fill up to the size in the header */
+		memset(data, 0, want);
+		n = (ssize_t)want;
 	}
+	p->done += (uint64_t)n;
 	return n;
 }
 
@@ -261,6 +289,11 @@ static int tell_unread(const struct pack *p, struct mvm_error *err)
 {
 	return mvm_error_set(err, p->unread.code, "%llu of the files did not come: %s",
 			     (unsigned long long)p->unread.n, some_text(&p->unread));
+}
+
+void pack_holes(struct pack *p)
+{
+	p->flags |= PACK_HOLES;
 }
 
 ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err)
@@ -274,11 +307,17 @@ ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err)
 			return (ssize_t)n;
 		}
 		p->head.len = p->head_used = 0;
+		if (p->file_fd >= 0 && !p->begun) {
+			int r = begin_file(p, err);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		if (p->file_fd >= 0) {
 			ssize_t n = read_file(p, data, len, err);
 			if (n != 0)
 				return n;
-			continue; /* an empty file */
+			continue; /* its end */
 		}
 		if (p->ended)
 			return p->unread.n ? tell_unread(p, err) : 0;
@@ -337,6 +376,7 @@ void pack_free(struct pack *p)
 		close(p->file_fd); /* only read */
 	strbuf_done(&p->head);
 	strbuf_done(&p->path);
+	tar_map_done(&p->map);
 	some_done(&p->left_out);
 	some_done(&p->unread);
 	free(p);

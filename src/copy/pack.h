@@ -19,6 +19,7 @@ struct pack;
 
 enum pack_flags {
 	PACK_FOLLOW = 1u << 0, /* if the source is a symbolic link, pack its target */
+	PACK_HOLES = 1u << 2,  /* the reader takes sparse files: send their data, not their holes */
 	PACK_GO_ON = 1u << 1,  /* leave out files below the source that cannot be opened, and fail
 				* in pack_read() at the end of the stream; err must not be NULL */
 };
@@ -37,6 +38,9 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 	      struct mvm_error *err);
 
 #define PACK_DEPTH_MAX 128u
+
+/* Before the first pack_read(): as with PACK_HOLES. */
+void pack_holes(struct pack *p);
 
 /* The next bytes of the stream, at most len.  Returns how many, 0 at its end, or -errno. */
 ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err);

@@ -3,15 +3,16 @@
 #define COPY_TAR_H
 
 /*
- * The tar format of copies: POSIX.1-2001 (pax), and the ustar and GNU forms in common use.  This
- * module only handles headers; unpack.c and pack.c handle files.
+ * The tar format of copies: POSIX.1-2001 (pax), and the ustar and GNU forms in common use, GNU's
+ * old form of sparse files among them.  This module only handles headers; unpack.c and pack.c
+ * handle files.
  *
  * Both the guest's agent and mvm run this code, and neither trusts the other side's stream.  So
  * every size is bounded, and no number in the stream decides an allocation.  Names are passed on
  * unchanged: the caller checks them before making paths of them.
  *
  * Source: POSIX.1-2017, pax(1p), "pax Interchange Format" and "ustar Interchange Format"; the GNU
- * tar manual, "Basic Tar Format", for type 'L', 'K' and base-256 numbers.
+ * tar manual, "Basic Tar Format", for types 'L', 'K' and 'S' and base-256 numbers.
  */
 
 #include <stdint.h>
@@ -19,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "copy/tar_map.h"
 
 #define TAR_BLOCK     512u
 #define TAR_PATH_MAX  4095u
@@ -40,7 +42,14 @@ struct tar_entry {
 	uint64_t size;	    /* files; others: 0 */
 	int64_t mtime_s;
 	uint32_t mtime_ns;
+	const struct tar_map *map; /* of a sparse file; NULL: the contents have no holes */
 };
+
+/* Bytes of contents that follow the header. */
+static inline uint64_t tar_stored_bytes(const struct tar_entry *e)
+{
+	return e->map ? e->map->stored : e->size;
+}
 
 /* Append the header blocks of an entry, with a pax header first if ustar has no room. */
 void tar_write_header(struct strbuf *to, const struct tar_entry *e);
@@ -55,8 +64,8 @@ void tar_write_end(struct strbuf *to);
 struct tar_sink {
 	/* The next entry; valid during the call. */
 	int (*entry)(void *arg, const struct tar_entry *e, struct mvm_error *err);
-	/* A piece of the contents of the last entry, which was a file. */
-	int (*data)(void *arg, const void *data, size_t len, struct mvm_error *err);
+	/* A piece of the contents of the last entry, which was a file, and its offset there. */
+	int (*data)(void *arg, uint64_t at, const void *data, size_t len, struct mvm_error *err);
 	void *arg;
 };
 
@@ -67,6 +76,14 @@ struct tar_reader {
 	size_t want;	     /* wanted bytes in block; 0: TAR_BLOCK */
 	char extra_type;     /* block is an extended header: 'x', 'g', 'L' or 'K'; 0: a header */
 	uint64_t extra_size;
+	bool is_sparse; /* the current file */
+	struct tar_map map;
+	uint64_t real_size;
+	bool in_map; /* blocks of the map come, which began in the header: */
+	char header[TAR_BLOCK];
+	uint64_t header_size;
+	size_t extent;	  /* of the next piece of contents */
+	uint64_t at;	  /* its offset there, or in a file that is not sparse */
 	uint64_t left;	  /* bytes of contents still to come */
 	uint32_t padding; /* zeros after the contents still to come */
 	bool skip;	  /* drop the contents */

@@ -15,6 +15,14 @@ enum {
 	LINK = 157,
 	MAGIC = 257,
 	PREFIX = 345,
+	/* GNU's, of a sparse file */
+	EXTENTS = 386,
+	EXTENTS_IN_HEADER = 4,
+	EXTENDED = 482,
+	REAL_SIZE = 483,
+	/* of the blocks behind it */
+	EXTENTS_IN_BLOCK = 21,
+	BLOCK_EXTENDED = 504,
 };
 
 static int damaged(struct mvm_error *err, const char *what)
@@ -115,7 +123,8 @@ static int take_record(struct tar_reader *r, const char *key, size_t key_len, co
 		return set_text(&r->target, value, len, err);
 	if (key_len > 11 && memcmp(key, "GNU.sparse.", 11) == 0)
 		return mvm_error_set(err, -EBADMSG,
-				     "the tar stream has a sparse file: make it without --sparse");
+				     "the tar stream has a sparse file in pax form: make it with "
+				     "--format=gnu, or without --sparse");
 	if (!IS("size") && !IS("mtime"))
 		return 0; /* owners, comments and others are not used */
 	if (len >= sizeof(text))
@@ -180,6 +189,11 @@ static void header_name(const char *h, char ret[TAR_BLOCK])
 		snprintf(ret, TAR_BLOCK, "%.100s", h + NAME);
 }
 
+static bool is_sparse(const char *h)
+{
+	return h[TYPE] == 'S' && memcmp(h + MAGIC, "ustar  ", 8) == 0;
+}
+
 static enum tar_type type_of(char flag, const char *path)
 {
 	size_t len = strlen(path);
@@ -224,19 +238,78 @@ static int take_entry(struct tar_reader *r, const char *h, uint64_t size, struct
 		.mtime_s = r->has_mtime ? r->mtime_s : (int64_t)mtime,
 		.mtime_ns = r->has_mtime ? r->mtime_ns : 0,
 	};
-	e.type = type_of(h[TYPE], e.path);
+	r->is_sparse = is_sparse(h);
+	e.type = r->is_sparse ? TAR_FILE : type_of(h[TYPE], e.path);
 	if (r->has_size)
 		size = r->size;
+	if (r->is_sparse) {
+		if (r->map.stored != size)
+			return damaged(err, "a sparse file's size is not that of its pieces");
+		e.map = &r->map;
+	}
+	r->extent = 0;
+	r->at = 0;
 	r->left = size;
 	r->padding = (uint32_t)(-size % TAR_BLOCK);
 	r->skip = e.type != TAR_FILE;
-	if (e.type == TAR_FILE)
+	if (e.map)
+		e.size = r->real_size;
+	else if (e.type == TAR_FILE)
 		e.size = size;
 	else if (e.type != TAR_SPECIAL && size > 0 && e.type != TAR_HARDLINK)
 		return damaged(err, "a folder or link has contents");
 	int result = r->sink.entry(r->sink.arg, &e, err);
 	forget_extras(r);
 	return result;
+}
+
+/* Take the extents of one block of a sparse file's map; more: another block follows. */
+static int take_extents(struct tar_reader *r, const char *p, size_t n, bool more,
+			struct mvm_error *err)
+{
+	uint64_t at, len;
+	bool over = false; /* the rest is unused */
+	for (size_t i = 0; i < n; i++, p += 24) {
+		over |= !p[0];
+		if (over && !p[0])
+			continue;
+		if (over || get_number(p, 12, &at) < 0 || get_number(p + 12, 12, &len) < 0)
+			return damaged(err, "a sparse file's map makes no sense");
+		int result = tar_map_add(&r->map, at, len, r->real_size);
+		if (result == -ENOMEM)
+			return mvm_error_oom(err);
+		if (result < 0)
+			return damaged(err, result == -EFBIG
+						    ? "a sparse file has too many pieces"
+						    : "a sparse file's map makes no sense");
+	}
+	return over && more ? damaged(err, "a sparse file's map makes no sense") : 0;
+}
+
+/* The header of a sparse file.  The entry comes once its map is whole. */
+static int take_sparse(struct tar_reader *r, const char *h, uint64_t size, struct mvm_error *err)
+{
+	r->map.n = 0;
+	r->map.stored = 0;
+	if (get_number(h + REAL_SIZE, 12, &r->real_size) < 0 || r->real_size > INT64_MAX)
+		return damaged(err, "a size is no number");
+	r->in_map = h[EXTENDED] != 0;
+	int result = take_extents(r, h + EXTENTS, EXTENTS_IN_HEADER, r->in_map, err);
+	if (result < 0 || !r->in_map)
+		return result < 0 ? result : take_entry(r, h, size, err);
+	memcpy(r->header, h, TAR_BLOCK);
+	r->header_size = size;
+	return 0;
+}
+
+static int take_map(struct tar_reader *r, struct mvm_error *err)
+{
+	const char *h = r->block.data;
+	r->in_map = h[BLOCK_EXTENDED] != 0;
+	int result = take_extents(r, h, EXTENTS_IN_BLOCK, r->in_map, err);
+	if (result < 0 || r->in_map)
+		return result;
+	return take_entry(r, r->header, r->header_size, err);
 }
 
 static int take_header(struct tar_reader *r, struct mvm_error *err)
@@ -252,6 +325,8 @@ static int take_header(struct tar_reader *r, struct mvm_error *err)
 		return damaged(err, "a header's checksum is wrong; compressed tars are not read");
 	if (get_number(h + SIZE, 12, &size) < 0 || size > INT64_MAX)
 		return damaged(err, "a size is no number");
+	if (is_sparse(h))
+		return take_sparse(r, h, size, err);
 	if (h[TYPE] != 'x' && h[TYPE] != 'g' && h[TYPE] != 'L' && h[TYPE] != 'K')
 		return take_entry(r, h, size, err);
 	if (size > TAR_EXTRA_MAX)
@@ -266,7 +341,11 @@ static int take_header(struct tar_reader *r, struct mvm_error *err)
 static int take_block(struct tar_reader *r, struct mvm_error *err)
 {
 	r->want = TAR_BLOCK;
-	int result = r->extra_type ? take_extra(r, err) : take_header(r, err);
+	int result;
+	if (r->in_map)
+		result = take_map(r, err);
+	else
+		result = r->extra_type ? take_extra(r, err) : take_header(r, err);
 	r->block.len = 0;
 	if (result == 0 && r->extra_type && r->want == 0) { /* an empty one */
 		r->extra_type = 0;
@@ -275,12 +354,27 @@ static int take_block(struct tar_reader *r, struct mvm_error *err)
 	return result;
 }
 
+/* Where the next piece of a sparse file belongs, and how much of it. */
+static uint64_t place_in_map(struct tar_reader *r, size_t *n)
+{
+	while (r->at == r->map.v[r->extent].len) {
+		r->extent++;
+		r->at = 0;
+	}
+	const struct tar_extent *e = &r->map.v[r->extent];
+	if (*n > e->len - r->at)
+		*n = (size_t)(e->len - r->at);
+	return e->at + r->at;
+}
+
 static int take_contents(struct tar_reader *r, const char *data, size_t len, size_t *ret_used,
 			 struct mvm_error *err)
 {
 	if (r->left > 0) {
 		size_t n = len < r->left ? len : (size_t)r->left;
-		int result = r->skip ? 0 : r->sink.data(r->sink.arg, data, n, err);
+		uint64_t at = r->is_sparse ? place_in_map(r, &n) : r->at;
+		int result = r->skip ? 0 : r->sink.data(r->sink.arg, at, data, n, err);
+		r->at += n;
 		r->left -= n;
 		*ret_used = n;
 		return result;
@@ -323,5 +417,6 @@ int tar_read_end(struct tar_reader *r, struct mvm_error *err)
 void tar_reader_done(struct tar_reader *r)
 {
 	strbuf_done(&r->block);
+	tar_map_done(&r->map);
 	forget_extras(r);
 }

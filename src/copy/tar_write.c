@@ -19,6 +19,14 @@ enum {
 	LINK = 157,
 	LINK_SIZE = 100,
 	MAGIC = 257,
+	/* GNU's, of a sparse file */
+	EXTENTS = 386,
+	EXTENTS_IN_HEADER = 4,
+	EXTENDED = 482,
+	REAL_SIZE = 483,
+	/* of the blocks behind it */
+	EXTENTS_IN_BLOCK = 21,
+	BLOCK_EXTENDED = 504,
 };
 
 #define SIZE_OCTAL_MAX	UINT64_C(077777777777)
@@ -29,6 +37,19 @@ static void put_octal(char *at, int width, uint64_t value)
 	char text[24];
 	snprintf(text, sizeof(text), "%0*" PRIo64, width - 1, value);
 	memcpy(at, text, (size_t)width); /* with its NUL */
+}
+
+/* A size or offset, beyond 8 GiB in GNU's base 256. */
+static void put_size(char *at, uint64_t value)
+{
+	if (value <= SIZE_OCTAL_MAX) {
+		put_octal(at, 12, value);
+		return;
+	}
+	memset(at, 0, 12);
+	at[0] = (char)0x80;
+	for (int i = 11; value; i--, value >>= 8)
+		at[i] = (char)(value & 0xff);
 }
 
 /* "length key=value\n", where length counts its own digits. */
@@ -44,13 +65,22 @@ static void put_record(struct strbuf *to, const char *key, const char *value)
 	strbuf_adds(to, "\n");
 }
 
-static void put_block(struct strbuf *to, char type, const char *name, const char *link, mode_t mode,
-		      uint64_t size, int64_t mtime)
+static void add_block(struct strbuf *to, char h[TAR_BLOCK])
+{
+	unsigned sum = 0;
+	memset(h + CHECKSUM, ' ', 8);
+	for (size_t i = 0; i < TAR_BLOCK; i++)
+		sum += (unsigned char)h[i];
+	snprintf(h + CHECKSUM, 8, "%06o", sum); /* digits, NUL, and the space that is there */
+	strbuf_add(to, h, TAR_BLOCK);
+}
+
+static void fill_block(char h[TAR_BLOCK], char type, const char *name, const char *link,
+		       mode_t mode, uint64_t size, int64_t mtime)
 {
 	static const char magic[] = { 'u', 's', 't', 'a', 'r', '\0', '0', '0' };
-	char h[TAR_BLOCK] = { 0 };
-	unsigned sum = 0;
 
+	memset(h, 0, TAR_BLOCK);
 	strncpy(h + NAME, name, NAME_SIZE); /* a full field has no NUL */
 	put_octal(h + MODE, 8, mode & 07777);
 	put_octal(h + UID, 8, 0);
@@ -60,11 +90,38 @@ static void put_block(struct strbuf *to, char type, const char *name, const char
 	h[TYPE] = type;
 	strncpy(h + LINK, link, LINK_SIZE); /* as above */
 	memcpy(h + MAGIC, magic, sizeof(magic));
-	memset(h + CHECKSUM, ' ', 8);
-	for (size_t i = 0; i < TAR_BLOCK; i++)
-		sum += (unsigned char)h[i];
-	snprintf(h + CHECKSUM, 8, "%06o", sum); /* digits, NUL, and the space that is there */
-	strbuf_add(to, h, sizeof(h));
+}
+
+static size_t put_extents(char *to, const struct tar_map *map, size_t from, size_t n)
+{
+	n = map->n - from < n ? map->n - from : n;
+	for (size_t i = 0; i < n; i++, to += 24) {
+		put_size(to, map->v[from + i].at);
+		put_size(to + 12, map->v[from + i].len);
+	}
+	return from + n;
+}
+
+/* A sparse file: its map begins in the header, and goes on in blocks of its own. */
+static void put_sparse(struct strbuf *to, const struct tar_entry *e)
+{
+	static const char magic[] = { 'u', 's', 't', 'a', 'r', ' ', ' ', '\0' };
+	const struct tar_map *map = e->map;
+	char h[TAR_BLOCK];
+
+	fill_block(h, 'S', e->path, "", e->mode, 0, e->mtime_s);
+	memcpy(h + MAGIC, magic, sizeof(magic));
+	put_size(h + SIZE, map->stored);
+	put_size(h + REAL_SIZE, e->size);
+	size_t done = put_extents(h + EXTENTS, map, 0, EXTENTS_IN_HEADER);
+	h[EXTENDED] = done < map->n;
+	add_block(to, h);
+	while (done < map->n) {
+		memset(h, 0, sizeof(h));
+		done = put_extents(h, map, done, EXTENTS_IN_BLOCK);
+		h[BLOCK_EXTENDED] = done < map->n;
+		strbuf_add(to, h, sizeof(h));
+	}
 }
 
 /* A number of seconds, of which tv_nsec counts forward from tv_sec, also before 1970. */
@@ -93,25 +150,31 @@ void tar_write_header(struct strbuf *to, const struct tar_entry *e)
 		[TAR_FILE] = '0', [TAR_FOLDER] = '5', [TAR_SYMLINK] = '2', [TAR_HARDLINK] = '1'
 	};
 	AUTO_DONE(strbuf) extra = { 0 };
-	char text[48];
+	char text[48], h[TAR_BLOCK];
 
 	if (strlen(e->path) > NAME_SIZE)
 		put_record(&extra, "path", e->path);
 	if (strlen(e->target) > LINK_SIZE)
 		put_record(&extra, "linkpath", e->target);
-	if (e->size > SIZE_OCTAL_MAX) {
+	if (e->size > SIZE_OCTAL_MAX && !e->map) {
 		snprintf(text, sizeof(text), "%" PRIu64, e->size);
 		put_record(&extra, "size", text);
 	}
 	if (e->mtime_ns || e->mtime_s < 0 || e->mtime_s > MTIME_OCTAL_MAX)
 		put_time(&extra, e->mtime_s, e->mtime_ns);
 	if (extra.len) {
-		put_block(to, 'x', "pax", "", 0644, extra.len, 0);
+		fill_block(h, 'x', "pax", "", 0644, extra.len, 0);
+		add_block(to, h);
 		strbuf_add(to, extra.data, extra.len);
 		tar_write_padding(to, extra.len);
 	}
 	to->failed |= extra.failed;
-	put_block(to, types[e->type], e->path, e->target, e->mode, e->size, e->mtime_s);
+	if (e->map) {
+		put_sparse(to, e);
+		return;
+	}
+	fill_block(h, types[e->type], e->path, e->target, e->mode, e->size, e->mtime_s);
+	add_block(to, h);
 }
 
 void tar_write_end(struct strbuf *to)

@@ -34,8 +34,8 @@ struct unpack {
 	uint64_t bytes_left, entries_left;
 	struct level levels[UNPACK_DEPTH_MAX + 1]; /* the first one is the place itself */
 	unsigned n_levels;
-	int file_fd; /* being written, -1: none */
-	uint64_t file_size, file_left;
+	int file_fd;			/* being written, -1: none */
+	uint64_t file_left;		/* bytes still to come */
 	char temporary[TEMPORARY_SIZE]; /* beside its place, in the last level; "": no name yet */
 	char *file_name;
 	mode_t file_mode;
@@ -234,7 +234,7 @@ static int open_file(struct unpack *u, const struct tar_entry *e, struct mvm_err
 	}
 	if (u->file_fd < 0 || ftruncate(u->file_fd, (off_t)e->size) < 0)
 		return cannot(-errno, "make", e->path, err);
-	u->file_size = u->file_left = e->size;
+	u->file_left = tar_stored_bytes(e);
 	return 0;
 }
 
@@ -371,11 +371,12 @@ static int take_file(struct unpack *u, const char *name, const struct tar_entry 
 {
 	if (is_same_file(u, name, e))
 		return 0; /* take_data() drops its contents */
-	if (e->size > u->bytes_left)
+	uint64_t stored = tar_stored_bytes(e);
+	if (stored > u->bytes_left)
 		return mvm_error_set(
 			err, -EFBIG, "'%s' has %llu bytes, and only %llu more may be copied",
-			e->path, (unsigned long long)e->size, (unsigned long long)u->bytes_left);
-	u->bytes_left -= e->size;
+			e->path, (unsigned long long)stored, (unsigned long long)u->bytes_left);
+	u->bytes_left -= stored;
 	u->file_name = strdup(name);
 	if (!u->file_name)
 		return mvm_error_oom(err);
@@ -383,7 +384,7 @@ static int take_file(struct unpack *u, const char *name, const struct tar_entry 
 	if (r < 0)
 		return r;
 	u->file_mtime = (struct timespec){ e->mtime_s, e->mtime_ns };
-	return e->size == 0 ? finish_file(u, err) : 0;
+	return stored == 0 ? finish_file(u, err) : 0;
 }
 
 static int take_symlink(struct unpack *u, const char *name, const struct tar_entry *e,
@@ -476,12 +477,12 @@ static int take_entry(void *arg, const struct tar_entry *read, struct mvm_error 
 	return r < 0 ? r : forgive(u, make_entry(u, &parts, &e, err), err);
 }
 
-static int take_data(void *arg, const void *data, size_t len, struct mvm_error *err)
+static int take_data(void *arg, uint64_t at, const void *data, size_t len, struct mvm_error *err)
 {
 	struct unpack *u = arg;
 	if (u->file_fd < 0)
 		return 0; /* contents of a file that is kept or left out */
-	int r = file_write_sparse(u->file_fd, data, len, (off_t)(u->file_size - u->file_left));
+	int r = file_write_sparse(u->file_fd, data, len, (off_t)at);
 	if (r < 0)
 		r = cannot(r, "write", u->file_name, err);
 	u->file_left -= len;

@@ -10,9 +10,9 @@
  * a symbolic link.  A file or link is made beside its place and renamed onto it: an existing file
  * is replaced whole, never written through.  A file gets its name once it is whole (O_TMPFILE,
  * where the file system has that), so a killed copy leaves nothing half done.  Devices and pipes
- * are refused.  Blocks of zeros become holes, so a sparse file stays sparse.  Owners are not
- * copied: everything belongs to the unpacking user, or to one given owner.  An existing folder
- * keeps its mode and owner.
+ * are refused.  Blocks of zeros become holes, and a sparse file's holes are not sent at all. Owners
+ * are not copied: everything belongs to the unpacking user, or to one given owner.  An existing
+ * folder keeps its mode and owner.
  */
 
 #include "copy/tar.h"
@@ -50,7 +50,7 @@ struct unpack_options {
 			   * folder.  It comes from the user, so links in it are followed */
 	const char *name; /* the source's new name in a folder; NULL: as in the stream */
 	unsigned flags;
-	uint64_t max_bytes;	   /* of all contents together; 0: no limit */
+	uint64_t max_bytes;	   /* of all contents together, without holes; 0: no limit */
 	struct unpack_owner owner; /* with UNPACK_OWNED */
 };
 

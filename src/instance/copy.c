@@ -98,6 +98,11 @@ static ssize_t read_pack(void *arg, void *data, size_t len, struct mvm_error *er
 	return pack_read(arg, data, len, err);
 }
 
+static void send_holes(void *arg)
+{
+	pack_holes(arg);
+}
+
 uint64_t copy_tree_bytes(const char *path, bool follow)
 {
 	AUTO_FREE char *copy = strdup(path);
@@ -136,7 +141,7 @@ int copy_put(struct control *c, int dir_fd, const char *host_path, const char *g
 	int r = pack_open(dir_fd, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
 	if (r < 0)
 		return r;
-	const struct session_io io = { .read = read_pack, .arg = p };
+	const struct session_io io = { .read = read_pack, .holes = send_holes, .arg = p };
 	r = full_guest(carry(c, CALL_PUT, &args, &io, -1, -1, o, ret_note, err), err);
 	if (r == 0)
 		pack_note(p, ret_note);
@@ -184,6 +189,7 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 		return mvm_error_oom(err);
 	wire_put_str(&args, FIELD_PATH, guest_path);
 	wire_put_u64(&args, FIELD_FOLLOW, o->follow_link);
+	wire_put_u64(&args, FIELD_HOLES, 1);
 	if (!host_path) {
 		wire_put_str(&args, FIELD_NAME, name);
 		return carry(c, CALL_GET, &args, NULL, -1, o->stream_fd, o, ret_note, err);

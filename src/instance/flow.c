@@ -57,13 +57,14 @@ int flow_reset(struct flow *f)
 
 static int take_reply(struct flow *f, const struct frame *frame, struct mvm_error *err)
 {
-	uint64_t pid = 0;
+	uint64_t pid = 0, holes = 0;
 	/* a second one: the supervisor ends the stream */
 	int r = control_check_reply(frame, NULL, err);
 	if (r < 0 || f->started)
 		return r < 0 ? r : control_gone(-EPROTO, err);
 	if (wire_find_u64(frame->payload, frame->len, FIELD_PID, INT32_MAX, &pid))
 		f->pid = (int64_t)pid;
+	f->holes = wire_find_u64(frame->payload, frame->len, FIELD_HOLES, 1, &holes) && holes;
 	f->started = true;
 	return 1;
 }

@@ -202,6 +202,8 @@ static void start_streams(struct session *s)
 {
 	const struct session_spec *spec = s->spec;
 	s->stdin_open = spec->io ? spec->io->read != NULL : spec->stdin_fd >= 0;
+	if (s->flow.holes && spec->io && spec->io->holes)
+		spec->io->holes(spec->io->arg);
 	sink_init(&s->out, spec->io ? -1 : spec->stdout_fd);
 	sink_init(&s->words, spec->words ? -1 : spec->stderr_fd);
 }

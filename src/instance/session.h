@@ -18,6 +18,8 @@ struct session_io {
 	ssize_t (*read)(void *arg, void *data, size_t len, struct mvm_error *err);
 	/* Take output.  0 or -errno; after a failure it is not called again. */
 	int (*write)(void *arg, const void *data, size_t len, struct mvm_error *err);
+	/* The guest takes sparse files; called before read.  May be NULL. */
+	void (*holes)(void *arg);
 	void *arg;
 };
 

@@ -114,13 +114,15 @@ enum agent_call {
 	/*
 	 * Copy files into the guest: a stream as of CALL_EXEC whose stdin is a tar.  PATH: an
 	 * existing folder to unpack into, else the new name of the tar's only entry; CONTENTS 1:
-	 * the folder for all entries, made if missing.  The end's EXIT_CODE is 0 or an errno;
-	 * stderr describes it.
+	 * the folder for all entries, made if missing.  The reply has HOLES 1 if the tar may have
+	 * sparse files; older agents take none.  The end's EXIT_CODE is 0 or an errno; stderr
+	 * describes it.
 	 */
 	CALL_PUT = 9,
 	/*
 	 * Copy files out of the guest: a stream whose stdout is a tar of PATH.  NAME: PATH's name
-	 * in the tar, "." for the contents of a folder; FOLLOW 1: follow PATH if it is a link.
+	 * in the tar, "." for the contents of a folder; FOLLOW 1: follow PATH if it is a link;
+	 * HOLES 1: send a sparse file's data without its holes.
 	 */
 	CALL_GET = 10,
 
@@ -237,6 +239,7 @@ enum agent_field {
 	FIELD_REASON,	       /* text: an error's reason, as in mvm/error.h */
 	FIELD_RESTORE_SIGNAL,  /* number: the workload gets it in a clone */
 	FIELD_RESTORE_RESTART, /* 0 or 1: the workload begins anew in a clone */
+	FIELD_HOLES,	       /* 0 or 1: the stream's reader takes sparse files (copy/tar.h) */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

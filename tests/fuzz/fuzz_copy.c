@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct seen {
-	uint64_t left;
+	uint64_t left, size, end;
 	unsigned entries;
 };
 
@@ -22,17 +22,23 @@ static int on_entry(void *arg, const struct tar_entry *e, struct mvm_error *err)
 	assert(s->left == 0); /* the contents before it came whole */
 	assert(strlen(e->path) <= TAR_PATH_MAX && strlen(e->target) <= TAR_PATH_MAX);
 	assert(e->mtime_ns < 1000000000 && e->mode <= 07777);
-	s->left = e->size;
+	assert(tar_stored_bytes(e) <= e->size);
+	s->left = tar_stored_bytes(e);
+	s->size = e->size;
+	s->end = 0;
 	s->entries++;
 	return 0;
 }
 
-static int on_data(void *arg, const void *data, size_t len, struct mvm_error *err)
+static int on_data(void *arg, uint64_t at, const void *data, size_t len, struct mvm_error *err)
 {
 	struct seen *s = arg;
 	(void)data;
 	(void)err;
 	assert(len > 0 && len <= s->left);
+	assert(at >= s->end && at <= s->size &&
+	       len <= s->size - at); /* never twice, never beyond */
+	s->end = at + len;
 	s->left -= len;
 	return 0;
 }

@@ -97,6 +97,14 @@ def get(port, path="/"):
         return answer.read().decode()
 
 
+def endless(path):
+    """A shell command for a guest: makes a folder whose copy takes minutes on every machine.  It is 32 GiB of one
+    small file's names, so it takes little room."""
+    return (f"mkdir {path} && busybox dd if=/dev/zero of={path}/f bs=1M count=8 2>/dev/null && "
+            "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do "
+            f"busybox cp -rl {path} {path}-new && mv {path}-new {path}/$i || exit 1; done")
+
+
 def tree(folder):
     """{path: lstat} of all that is in a folder.  A supervisor replaces its record at any moment:
     what has gone since it was listed is not in it."""
