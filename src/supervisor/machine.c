@@ -14,13 +14,13 @@
 #include "base/sock.h"
 #include "model/run.h"
 #include "net/wire.h"
+#include "supervisor/lastwords.h"
 
 /* QEMU's user network gives every guest the same addresses; they are private to each VM. */
 #define GUEST_ADDRESS "10.0.2.15/24"
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_DNS     "10.0.2.3"
 
-#define CONTEXT_ROOM	  192u		  /* of an error, for where it happened */
 #define START_DEADLINE_MS INT64_C(120000) /* on_restore among it */
 #define DRAIN_MS	  500
 #define POWER_OFF_MS	  2000 /* for a guest to kill what is left, sync and end */
@@ -50,26 +50,7 @@ static int on_agent(void *arg, int fd)
 	return agent_client_move(&m->agent, m->loop, fd);
 }
 
-/* Put the end of a log before the error, of whose text it leaves all. */
-static void put_tail(struct mvm_error *err, const char *what, const char *tail)
-{
-	char reason[sizeof(err->text)];
-	memcpy(reason, err->text, sizeof(reason));
-	size_t taken = strlen(reason) + strlen(what) + CONTEXT_ROOM;
-	size_t room = taken < sizeof(err->text) ? sizeof(err->text) - taken : 0;
-	size_t len = tail ? strlen(tail) : 0;
-	if (len > room) { /* whole lines */
-		const char *line = strchr(tail + len - room, '\n');
-		tail = line ? line + 1 : "";
-	}
-	if (len == 0 || !tail[0])
-		return;
-	int n = snprintf(err->text, sizeof(err->text), "%s ended with:\n%s\n", what, tail);
-	snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s", reason);
-}
-
-/* The guest's last words belong to the error of whoever waited for it.  They come first: what is
- * wrong is what a person looks for at the end. */
+/* The guest's last words belong to the error of whoever waited for it. */
 static int with_console(struct machine *m, int r, struct mvm_error *err)
 {
 	if (!err)
@@ -84,8 +65,7 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 			 "; the guest's kernel panicked: %s", panic);
 	else if (m->ended && machine_check_end(m, NULL, &why) < 0)
 		snprintf(err->text + len, sizeof(err->text) - len, "; %s", why.text);
-	put_tail(err, "the guest's console", console);
-	put_tail(err, "the workload's output", logfile_tail(&m->workload_log));
+	last_words(err, console, logfile_tail(&m->workload_log));
 	return r;
 }
 
