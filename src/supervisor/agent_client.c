@@ -15,6 +15,9 @@
 #define QUEUE_MAX ((size_t)96 << 20)
 /* and beyond that, so that what is abandoned is abandoned: a RESET for each stream, once */
 #define RESETS_MAX ((size_t)64 << 10)
+/* A VMM that dies closes the channel a moment before it has ended.  The moment is long where many
+ * work. */
+#define END_MS INT64_C(10000)
 
 static void mark_broken(struct agent_client *a, const char *why)
 {
@@ -163,6 +166,19 @@ int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, con
 	return r < 0 ? r : loop_source_set_events(a->source, channel_events(&a->channel));
 }
 
+bool agent_client_await_end(const struct agent_client *a, struct loop *loop, const bool *ended,
+			    int64_t deadline_ns)
+{
+	int64_t patience_ns = clock_deadline_ns(END_MS);
+	if (deadline_ns < patience_ns)
+		patience_ns = deadline_ns;
+	if (!a->broken[0] || a->misbehaved)
+		return *ended;
+	while (!*ended && loop_run_once(loop, patience_ns) == 0)
+		;
+	return *ended;
+}
+
 /* Run the loop until *done, the channel breaks, *stop or the deadline. */
 static int wait_for(struct agent_client *a, struct loop *loop, const bool *done, const bool *stop,
 		    int64_t deadline_ns, const char *what, struct mvm_error *err)
@@ -170,6 +186,8 @@ static int wait_for(struct agent_client *a, struct loop *loop, const bool *done,
 	while (!*done) {
 		if (stop && *stop)
 			return mvm_error_set(err, -EREMOTEIO, "%s: the VM has ended", what);
+		if (a->broken[0] && stop && agent_client_await_end(a, loop, stop, deadline_ns))
+			continue;
 		if (a->broken[0])
 			return mvm_error_set(err, -EREMOTEIO, "%s: %s", what, a->broken);
 		int r = loop_run_once(loop, deadline_ns);
@@ -222,9 +240,9 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 	a->replied = false;
 	a->own_stream = AGENT_OWN_STREAMS | ++a->last_own_stream;
 	r = agent_client_send(a, FRAME_CALL, a->own_stream, payload.data, payload.len);
-	if (r < 0)
+	if (r < 0 && !a->broken[0])
 		return mvm_error_set(err, -EREMOTEIO, "%s: cannot reach the guest's agent: %s",
-				     what, a->broken[0] ? a->broken : strerror(-r));
+				     what, strerror(-r));
 	r = wait_for(a, loop, &a->replied, stop, deadline_ns, what, err);
 	a->own_stream = 0;
 	if (r < 0)

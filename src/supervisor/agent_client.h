@@ -73,6 +73,11 @@ int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);
 
+/* If the channel was closed, wait a moment for the VMM's end, which is then the cause.  Returns
+ * *ended. */
+bool agent_client_await_end(const struct agent_client *a, struct loop *loop, const bool *ended,
+			    int64_t deadline_ns);
+
 /* Wait for HELLO.  -ETIMEDOUT, or -EREMOTEIO when the channel broke; *stop: give up with
  * -EREMOTEIO as soon as this becomes true (the VMM has ended).  May be NULL. */
 int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const bool *stop,

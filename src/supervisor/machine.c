@@ -247,6 +247,8 @@ static int let_go(struct machine *m, struct mvm_error *err)
 	if (!m->before_workload)
 		return 0;
 	int r = m->before_workload(m->before_arg, err);
+	if (r < 0 && agent_client_await_end(&m->agent, m->loop, &m->ended, DEADLINE_NONE))
+		return with_console(m, r, err);
 	if (r < 0)
 		return r;
 	stage(m, "volumes", clock_now_ns());
@@ -454,6 +456,8 @@ static int ask_to_end(struct machine *m, int64_t deadline_ns, struct mvm_error *
 
 	if (m->no_agent)
 		return vmm_power_button(m->vmm, deadline_ns, err);
+	if (m->agent.broken[0])
+		return -EPIPE; /* it cannot be asked: do not wait for its end */
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)(left_ms - reserve_ms));
 	return agent_client_call(&m->agent, m->loop, CALL_SHUTDOWN, "shutting down", &args,
 				 &m->ended, deadline_ns, NULL, err);

@@ -248,6 +248,59 @@ static void a_stream_is_cancelled_although_the_guest_reads_nothing(void **state)
 	assert_int_equal(f.stream, stream);
 }
 
+/* A VMM that dies, seen from here: its sockets are closed first. */
+struct dying {
+	struct loop_source *timer;
+	bool ended;
+};
+
+static void on_dead(void *arg)
+{
+	struct dying *d = arg;
+	d->ended = true;
+}
+
+static void on_hung_up(void *arg)
+{
+	struct dying *d = arg;
+	loop_source_arm(d->timer, 0); /* the loop's next turn */
+}
+
+static void a_vmm_that_ends_is_the_cause_of_its_closed_channel(void **state)
+{
+	struct fixture *x = *state;
+	struct mvm_error err = { 0 };
+	struct dying d = { 0 };
+	assert_int_equal(loop_add_timer(x->loop, DEADLINE_NONE, on_dead, &d, &d.timer), 0);
+	x->agent.on_broken = on_hung_up;
+	x->agent.arg = &d;
+	(void)shutdown(x->guest.fd, SHUT_RDWR);
+	assert_int_equal(agent_client_wait_hello(&x->agent, x->loop, &d.ended, DEADLINE_NONE, &err),
+			 -EREMOTEIO);
+	assert_string_equal(err.text, "waiting for the guest's agent: the VM has ended");
+	/* a call that comes after the hang-up knows as much */
+	d.ended = false;
+	loop_source_arm(d.timer, 0);
+	assert_int_equal(agent_client_call(&x->agent, x->loop, CALL_PING, "asking", NULL, &d.ended,
+					   DEADLINE_NONE, NULL, &err),
+			 -EREMOTEIO);
+	assert_string_equal(err.text, "asking: the VM has ended");
+	loop_source_free(d.timer);
+}
+
+static void an_agent_that_hangs_up_in_a_living_vm_is_told(void **state)
+{
+	struct fixture *x = *state;
+	struct mvm_error err = { 0 };
+	bool ended = false;
+	(void)shutdown(x->guest.fd, SHUT_RDWR);
+	assert_int_equal(
+		agent_client_wait_hello(&x->agent, x->loop, &ended, clock_deadline_ns(20), &err),
+		-EREMOTEIO);
+	assert_string_equal(err.text,
+			    "waiting for the guest's agent: the agent's channel was closed");
+}
+
 static void without_an_agent_calls_for_the_guest_are_refused(void **state)
 {
 	struct fixture *x = *state;
@@ -450,6 +503,8 @@ int main(void)
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
 		TEST(a_client_that_has_gone_is_known_to_have),
 		TEST(each_of_many_clients_hears_of_its_own_command),
+		TEST(a_vmm_that_ends_is_the_cause_of_its_closed_channel),
+		TEST(an_agent_that_hangs_up_in_a_living_vm_is_told),
 		TEST(without_an_agent_calls_for_the_guest_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

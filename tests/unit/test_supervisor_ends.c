@@ -251,7 +251,9 @@ static void a_vmm_that_dies_at_the_start_fails_it(void **state)
 	kill_guest(x);
 	assert_int_equal(start_status(x, NULL), -EREMOTEIO);
 	expect_end(x, 1);
-	assert_record(x, RECORD_FAILED, "waiting for the guest's agent");
+	assert_record(x, RECORD_FAILED,
+		      "waiting for the guest's agent: the VM has ended; the VMM was killed by "
+		      "signal 9");
 	assert_int_equal(events(x, "failed", NULL), 1);
 }
 
