@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "codec/sha256.h"
 
 #define READ_BLOCK 131072u
@@ -150,6 +151,24 @@ static int cause(const struct layer_state *st, int r, struct mvm_error *err)
 	return st->failed;
 }
 
+/*
+ * libarchive has found nothing in a gzip file.  Is that because there is nothing?
+ *
+ * Its filter ends without an error at a header that is cut or makes no sense, and where the trailer
+ * is missing.  The trailer of nothing, checksum and length, is eight zeros.  The compressed form of
+ * nothing in front of it does not end in zeros.  Source: RFC 1952, 2.3.1.
+ */
+static bool has_gzip_trailer(const struct layer_state *st)
+{
+	char trailer[8];
+	la_int64_t used = archive_filter_bytes(st->raw, -1);
+	return used > (la_int64_t)sizeof(trailer) &&
+	       pread(st->source->fd, trailer, sizeof(trailer),
+		     (off_t)st->source->offset + used - (off_t)sizeof(trailer)) ==
+		       (ssize_t)sizeof(trailer) &&
+	       mem_is_zero(trailer, sizeof(trailer));
+}
+
 /* Find out how the source is compressed. */
 static int open_raw(struct layer_state *st, struct mvm_error *err)
 {
@@ -174,9 +193,13 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 	(void)archive_read_support_format_raw(st->raw);
 	(void)archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
 	int r = unpack_open_archive(st->raw, filter, read_source, st);
-	if (r == ARCHIVE_OK)
+	/* a filter that fails at its first read leaves an error, and then an archive of nothing */
+	if (r == ARCHIVE_OK && archive_errno(st->raw) == 0)
 		r = archive_read_next_header(st->raw, &e);
-	if (r == ARCHIVE_EOF && !st->failed) {
+	else
+		r = ARCHIVE_FATAL;
+	if (r == ARCHIVE_EOF && !st->failed &&
+	    (filter != ARCHIVE_FILTER_GZIP || has_gzip_trailer(st))) {
 		unpack_close(TAKE_PTR(st->raw));
 		st->at = st->source->size; /* the tar is empty */
 		return 0;

@@ -7,8 +7,8 @@
  *
  * The packed file chooses how much memory the decompressor allocates: up to 4 GiB for one
  * dictionary.  libarchive has no bound for xz and lzma.  Each block of an xz file may choose anew,
- * so a look at the file's start is not enough.  liblzma enforces a limit.  The other formats have
- * bounds of their own: 128 MiB for zstd, less for gzip, bzip2 and lz4.
+ * so a look at the file's start is not enough.  liblzma enforces a limit.  zstd has a bound of the
+ * same size (unzstd.h), gzip, bzip2 and lz4 need less.
  */
 
 #include <archive.h>

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "image/unlzma.h"
+#include "image/unzstd.h"
 
 #define TOTAL_MAX (UINT64_C(64) << 30)
 #define ALWAYS_OK (UINT64_C(1) << 30)
@@ -79,17 +80,32 @@ static int close_unlzma(struct archive *a, void *unlzma)
 	return ARCHIVE_OK;
 }
 
+static int close_unzstd(struct archive *a, void *unzstd)
+{
+	(void)a;
+	unzstd_free(unzstd);
+	return ARCHIVE_OK;
+}
+
+/* Open with a decompressor of ours, which closer frees; NULL: memory ran out. */
+static int open_with(struct archive *a, void *decompressor, archive_read_callback *read,
+		     archive_close_callback *closer)
+{
+	if (!decompressor) {
+		archive_set_error(a, ENOMEM, "out of memory");
+		return ARCHIVE_FATAL;
+	}
+	(void)archive_read_support_filter_none(a); /* can only run out of memory, seen on opening */
+	return archive_read_open(a, decompressor, NULL, read, closer);
+}
+
 int unpack_open_archive(struct archive *a, int filter, archive_read_callback *read, void *arg)
 {
-	if (filter == ARCHIVE_FILTER_XZ || filter == ARCHIVE_FILTER_LZMA) {
-		struct unlzma *u = unlzma_new(filter == ARCHIVE_FILTER_XZ, read, arg);
-		if (!u) {
-			archive_set_error(a, ENOMEM, "out of memory");
-			return ARCHIVE_FATAL;
-		}
-		(void)archive_read_support_filter_none(a);
-		return archive_read_open(a, u, NULL, unlzma_read, close_unlzma);
-	}
+	if (filter == ARCHIVE_FILTER_XZ || filter == ARCHIVE_FILTER_LZMA)
+		return open_with(a, unlzma_new(filter == ARCHIVE_FILTER_XZ, read, arg), unlzma_read,
+				 close_unlzma);
+	if (filter == ARCHIVE_FILTER_ZSTD)
+		return open_with(a, unzstd_new(read, arg), unzstd_read, close_unzstd);
 	/* these can only run out of memory, which shows on opening */
 	if (filter == ARCHIVE_FILTER_NONE)
 		(void)archive_read_support_filter_none(a);
@@ -127,7 +143,9 @@ int unpack_failed(struct archive *a, const char *name, struct mvm_error *err)
 		return mvm_error_oom(err);
 	if (code == EFBIG) {
 		int r = mvm_error_set(err, -code, "'%s' %s", name, words);
-		return mvm_error_hint(err, r, "compress it again, as 'xz -9' or below does");
+		return mvm_error_hint(err, r,
+				      "compress it again with a dictionary of 128 MiB at most, as "
+				      "'xz -9' and 'zstd --ultra -22' do without other options");
 	}
 	if (code == EIO || code == EISDIR || code == EBADF)
 		return mvm_error_set(err, -code, "cannot read '%s': %s", name, strerror(code));

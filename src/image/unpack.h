@@ -37,7 +37,7 @@ int unpack_filter(const void *head, size_t len, bool any);
  *
  * Left alone, libarchive would look for further compressions below the first until it finds none: a
  * megabyte of gzip inside gzip keeps it busy for hours before it returns one byte.  The memory of
- * each filter is bounded (unlzma.h).
+ * each filter is bounded (unlzma.h, unzstd.h).
  *
  *   filter  from unpack_filter()
  *   read    gives the bytes; takes arg, which must outlive the archive

@@ -208,12 +208,85 @@ static void a_layer_that_changes_between_the_passes_is_noticed(void **state)
 			 -EBADMSG);
 }
 
+/* One layer that claims to be the compressed form of nothing. */
+static int scan_as_empty(const void *data, size_t len, bool alone, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = memfd_create("layer", MFD_CLOEXEC);
+	struct layer_source source = { .fd = fd, .size = len, .name = "layer", .alone = alone };
+	AUTO(tree) t = NULL;
+	sha256_buf("", 0, &source.diff_id);
+	assert_int_equal(file_write_all(fd, data, len), 0);
+	return layers_scan(&source, 1, 0, NULL, &t, err);
+}
+
+static void what_cannot_be_decompressed_is_no_empty_layer(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+	} empty[] = {
+		/* gzip, with a file's name in its header */
+		{ "\x1f\x8b\x08\x08\0\0\0\0\0\x03name\0\x03\0\0\0\0\0\0\0\0\0", 25 },
+		{ "\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8\x51", 13 },
+		/* a frame that is skipped in front */
+		{ "\x50\x2a\x4d\x18\x02\0\0\0xx\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8"
+		  "\x51",
+		  23 },
+		/* the largest window that is taken */
+		{ "\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00", 9 },
+	};
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(empty); i++) {
+		struct mvm_error err = { 0 };
+		assert_int_equal(scan_as_empty(empty[i].bytes, empty[i].len, false, &err), 0);
+		for (size_t cut = 4; cut < empty[i].len; cut++) {
+			if (i == 2 && cut == 10)
+				continue; /* the skipped frame alone is whole */
+			int r = scan_as_empty(empty[i].bytes, cut, false, &err);
+			if (r != -EBADMSG)
+				print_error("case %zu cut at %zu: %d\n", i, cut, r);
+			assert_int_equal(r, -EBADMSG);
+			assert_non_null(strstr(err.text, "'layer' is damaged"));
+			assert_null(strstr(err.text, "configuration"));
+		}
+	}
+}
+
+static void a_header_that_makes_no_sense_is_no_empty_layer(void **state)
+{
+	static const char gzip[] = "\x1f\x8b\x07 nothing of gzip's but its first bytes";
+	static const char zstd[] = "\x28\xb5\x2f\xfd\xff nothing of zstd's but its first bytes";
+	struct mvm_error err = { 0 };
+	(void)state;
+	assert_int_equal(scan_as_empty(gzip, sizeof(gzip), false, &err), -EBADMSG);
+	assert_null(strstr(err.text, "configuration"));
+	assert_int_equal(scan_as_empty(zstd, sizeof(zstd), false, &err), -EBADMSG);
+	assert_null(strstr(err.text, "configuration"));
+}
+
+static void a_window_over_the_limit_is_told_as_that(void **state)
+{
+	/* 256 MiB */
+	static const char frame[] = "\x28\xb5\x2f\xfd\x00\x90\x01\x00";
+	(void)state;
+	for (int alone = 0; alone < 2; alone++) {
+		struct mvm_error err = { 0 };
+		assert_int_equal(scan_as_empty(frame, sizeof(frame), alone, &err), -EFBIG);
+		assert_string_equal(err.text,
+				    "'layer' needs a dictionary of more than 128 MiB to unpack");
+		assert_non_null(strstr(err.hint, "zstd --ultra -22"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hostile_layers_have_the_documented_result),
 		cmocka_unit_test(contents_come_from_the_entry_that_stayed),
 		cmocka_unit_test(a_layer_that_changes_between_the_passes_is_noticed),
+		cmocka_unit_test(what_cannot_be_decompressed_is_no_empty_layer),
+		cmocka_unit_test(a_header_that_makes_no_sense_is_no_empty_layer),
+		cmocka_unit_test(a_window_over_the_limit_is_told_as_that),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
