@@ -21,7 +21,8 @@ struct mvm_build_options {
 	const char *backend; /* for the snapshot; NULL: the first usable one */
 	bool dry_run;	     /* change nothing, fill the result with what would happen */
 	/* limit for an image's archives once unpacked, all together; 0: 64 GiB, and no more than
-	 * 256 times their size or, if that is more, 1 GiB */
+	 * 256 times their size or, if that is more, 1 GiB.  A limit given here holds for an image
+	 * in the build cache, too */
 	uint64_t max_image_bytes;
 	/* Nix flakes on this machine; no effect on other sources */
 	bool allow_pre_build; /* run pre-build.sh beside flake.nix; such a build is never cached */

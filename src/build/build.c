@@ -210,6 +210,7 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 	ret->run = product->run;
 	product->run = (struct mvm_run){ 0 };
 	ret->nix_closure_bytes = product->nix_closure_bytes;
+	ret->unpacked_bytes = product->unpacked_bytes;
 	if (product->has_initrd)
 		r = store_blob_take(s, work_fd, BUILD_INITRD_NAME, &ret->image_initrd,
 				    &ret->image_initrd_bytes, err);
@@ -369,14 +370,15 @@ static int get_or_make(struct store *s, const struct mvm_template_spec *spec, st
 	bool look = !options->force && !in->lock.impure;
 
 	mvm_template_cache_key(a->lock, spec->profile, spec->role, key);
-	int r = look ? build_cache_get(s, key, print, wants_image_initrd(spec), a, err) : 0;
+	const struct build_wanted wanted = { wants_image_initrd(spec), options->max_image_bytes };
+	int r = look ? build_cache_get(s, key, print, &wanted, a, err) : 0;
 	if (r != 0 || options->dry_run)
 		return r;
 	if (in->lock.impure)
 		return make_all(s, spec, in, a, err);
 	r = take_turn(s, spec, key, options, progress, &turn, err);
 	if (r == 0 && look)
-		r = build_cache_get(s, key, print, wants_image_initrd(spec), a, err);
+		r = build_cache_get(s, key, print, &wanted, a, err);
 	if (r != 0)
 		return r;
 	r = make_all(s, spec, in, a, err);

@@ -28,6 +28,7 @@ struct build_artifacts {
 	struct mvm_run run;	    /* the image's own settings */
 	struct build_kernel kernel;
 	uint64_t nix_closure_bytes;
+	uint64_t unpacked_bytes; /* of the image's archives */
 	bool cached;
 	bool impure; /* its builder's result is never cached */
 };

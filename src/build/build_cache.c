@@ -30,8 +30,9 @@ static void slots_of(struct build_artifacts *a, struct slot ret[SLOTS])
 }
 
 /* The cache's facts: a build's properties beside its artifacts. */
-#define FACT_CLOSURE "nix_closure_bytes="
-#define FACT_KERNEL  "kernel="
+#define FACT_CLOSURE  "nix_closure_bytes="
+#define FACT_UNPACKED "unpacked_bytes="
+#define FACT_KERNEL   "kernel="
 
 /* "1" or "0" for PVH, and a digit for each feature. */
 static void read_kernel(const char *digits, struct build_kernel *ret)
@@ -47,13 +48,19 @@ static void read_kernel(const char *digits, struct build_kernel *ret)
 	*ret = k;
 }
 
+/* unpacked_bytes is UINT64_MAX when an older mvm has not noted it. */
 static int read_facts(const struct mvm_strings *facts, struct build_artifacts *ret)
 {
+	ret->unpacked_bytes = UINT64_MAX;
 	for (size_t i = 0; i < facts->n; i++) {
 		const char *fact = facts->v[i];
 		if (str_starts(fact, FACT_CLOSURE) &&
 		    parse_u64(fact + strlen(FACT_CLOSURE), 0, JSON_U64_MAX,
 			      &ret->nix_closure_bytes) < 0)
+			return -EINVAL;
+		if (str_starts(fact, FACT_UNPACKED) &&
+		    parse_u64(fact + strlen(FACT_UNPACKED), 0, JSON_U64_MAX, &ret->unpacked_bytes) <
+			    0)
 			return -EINVAL;
 		if (str_starts(fact, FACT_KERNEL))
 			read_kernel(fact + strlen(FACT_KERNEL), &ret->kernel);
@@ -68,6 +75,7 @@ static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
 
 	if (a->nix_closure_bytes)
 		strv_addf(&facts, FACT_CLOSURE "%llu", (unsigned long long)a->nix_closure_bytes);
+	strv_addf(&facts, FACT_UNPACKED "%llu", (unsigned long long)a->unpacked_bytes);
 	if (a->kernel.known) {
 		char digits[MVM_KERNEL_FEATURES + 2] = "";
 		digits[0] = a->kernel.pvh ? '1' : '0';
@@ -78,10 +86,11 @@ static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
 	return strings_take(&facts, ret) < 0 ? mvm_error_oom(err) : 0;
 }
 
-int build_cache_get(struct store *s, const char *key, const char *print, bool image_initrd,
-		    struct build_artifacts *ret, struct mvm_error *err)
+int build_cache_get(struct store *s, const char *key, const char *print,
+		    const struct build_wanted *wanted, struct build_artifacts *ret,
+		    struct mvm_error *err)
 {
-	const size_t unused = image_initrd ? SLOT_INITRD : SLOT_IMAGE_INITRD;
+	const size_t unused = wanted->image_initrd ? SLOT_INITRD : SLOT_IMAGE_INITRD;
 	AUTO_DONE(store_build) cached = { 0 };
 	struct slot slots[SLOTS];
 	int r = store_cache_get(s, key, print, &cached, err);
@@ -101,7 +110,8 @@ int build_cache_get(struct store *s, const char *key, const char *print, bool im
 		if (!store_blob_has(s, slots[i].digest, slots[i].bytes) && i != unused)
 			return 0;
 	}
-	if (read_facts(&cached.facts, ret) < 0)
+	if (read_facts(&cached.facts, ret) < 0 ||
+	    (wanted->max_image_bytes && ret->unpacked_bytes > wanted->max_image_bytes))
 		return 0;
 	ret->run = cached.run;
 	cached.run = (struct mvm_run){ 0 };

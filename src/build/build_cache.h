@@ -6,17 +6,24 @@
 
 #include "build/build.h"
 
+/* What a build may take from the cache. */
+struct build_wanted {
+	/* the template boots the image's own initrd.  Only the initrd that it boots must exist */
+	bool image_initrd;
+	/* an image that unpacked to more is none: building it says so; 0: no limit */
+	uint64_t max_image_bytes;
+};
+
 /*
  * Look for the result of an earlier build with this key and source fingerprint.
  *
- *   image_initrd  the template boots the image's own initrd.  Only the initrd that it boots must
- *                 still exist
- *   ret           gets artifacts, the image's settings and `cached`; other members stay
+ *   ret  gets artifacts, the image's settings and `cached`; other members stay
  *
  * Returns 1 when the cache has the whole result and the blobs exist, else 0 or -errno.
  */
-int build_cache_get(struct store *s, const char *key, const char *print, bool image_initrd,
-		    struct build_artifacts *ret, struct mvm_error *err);
+int build_cache_get(struct store *s, const char *key, const char *print,
+		    const struct build_wanted *wanted, struct build_artifacts *ret,
+		    struct mvm_error *err);
 
 int build_cache_put(struct store *s, const char *key, const char *print, struct build_artifacts *a,
 		    struct mvm_error *err);

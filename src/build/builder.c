@@ -106,11 +106,11 @@ static int tar_build(const struct build_source *source, const struct build_lock 
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
 	const struct image_options options = { .step = source->step,
-					       .max_bytes = source->max_image_bytes };
+					       .max_bytes = source->max_image_bytes,
+					       .ret_unpacked_bytes = &ret->unpacked_bytes };
 	struct mvm_digest after;
 
 	(void)work_fd;
-	(void)ret; /* a tar is all that it is */
 	AUTO_CLOSE int fd = open_tar(source, err);
 	if (fd < 0)
 		return fd;

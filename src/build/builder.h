@@ -50,6 +50,7 @@ struct build_product {
 	struct kernel_info kernel;
 	bool has_initrd; /* it is the file BUILD_INITRD_NAME in work_fd */
 	uint64_t nix_closure_bytes;
+	uint64_t unpacked_bytes; /* of the image's archives */
 };
 #define BUILD_INITRD_NAME "initrd"
 #define BUILD_PRODUCT_NONE                                                                         \

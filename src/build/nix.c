@@ -101,7 +101,8 @@ static int nix_build(const struct build_source *source, const struct build_lock 
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
 	const struct image_options options = { .step = source->step,
-					       .max_bytes = source->max_image_bytes };
+					       .max_bytes = source->max_image_bytes,
+					       .ret_unpacked_bytes = &ret->unpacked_bytes };
 	AUTO_DONE(nix_flake) f = NIX_FLAKE_NONE;
 	AUTO_FREE char *path = NULL;
 

@@ -70,7 +70,8 @@ int oci_source_build(const struct build_source *source, const struct build_lock 
 	if (!digest_equal(oci_lock(image), &lock->lock))
 		return build_source_changed(source, err);
 	const struct image_options options = { .step = source->step,
-					       .max_bytes = source->max_image_bytes };
+					       .max_bytes = source->max_image_bytes,
+					       .ret_unpacked_bytes = &ret->unpacked_bytes };
 	r = oci_write_image(image, out_fd, &options, err);
 	if (r < 0)
 		return r;

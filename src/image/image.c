@@ -106,6 +106,8 @@ int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
 	int r = writer_options(options, &to, err);
 	if (r == 0)
 		r = layers_scan(&tar, 1, to.now, &limits, &t, err);
+	if (r == 0 && options && options->ret_unpacked_bytes)
+		*options->ret_unpacked_bytes = t->unpacked_bytes;
 	return r < 0 ? r : layers_write_image(&tar, 1, &limits, t, tar_name, out_fd, &to, err);
 }
 

@@ -309,6 +309,7 @@ int layers_scan(const struct layer_source *layers, size_t n, int64_t mtime,
 		if (r < 0)
 			return r;
 	}
+	t->unpacked_bytes = m.budget.used;
 	r = tree_seal(t, err);
 	if (r == 0)
 		*ret = TAKE_PTR(t);

@@ -546,6 +546,8 @@ int oci_write_image(const struct oci_image *image, int out_fd, const struct imag
 		r = check_layers(image, err);
 	if (r == 0)
 		r = layers_scan(layers, n, to.now, &limits, &t, err);
+	if (r == 0 && options && options->ret_unpacked_bytes)
+		*options->ret_unpacked_bytes = t->unpacked_bytes;
 	if (r == 0 && image->config.workdir) {
 		r = make_workdir(t, image->config.workdir, to.now, err);
 		if (r < 0)

@@ -83,9 +83,10 @@ struct tree_limits {
 struct tree {
 	struct tree_node *root; /* a folder, 0755, owned by root */
 	struct tree_limits limits;
-	size_t n_nodes;	     /* the root included, hard links too */
-	uint64_t text_bytes; /* in use */
-	uint64_t file_bytes; /* in use */
+	size_t n_nodes;		 /* the root included, hard links too */
+	uint64_t text_bytes;	 /* in use */
+	uint64_t file_bytes;	 /* in use */
+	uint64_t unpacked_bytes; /* of the archives that it was made from */
 };
 
 /* limits may be NULL: all defaults.  Returns 0 or -ENOMEM. */

@@ -254,6 +254,14 @@ class TarAndImage(OciCase):
             self.mvm_fails(1, "template", "build", "t", "--max-image-size", too_small,
                            says=f"the files unpack to more than {too_small[0]} MiB")
             self.mvm_ok("template", "build", "t", "--max-image-size", enough)
+            # what the cache has is judged by its size, too
+            done = self.mvm("template", "build", "t", "--max-image-size", enough, status=0)
+            self.assertIn("taken from the cache", done.stderr)
+            for more in ((), ("--dry-run",)):
+                self.mvm("template", "build", "t", "--max-image-size", too_small, *more,
+                         status=0 if more else 1)
+            done = self.mvm("template", "build", "t", status=0)
+            self.assertIn("taken from the cache", done.stderr)
 
     def test_layers_without_a_byte_add_nothing(self):
         for packed in oci.PACK:
