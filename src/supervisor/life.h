@@ -16,6 +16,10 @@
  *	any of these, the VMM dies --------------------> FAILED ------'                    |
  *	any of these, out of time ----------> KILLING ---> STOPPED    UP, FAILED, STOPPED <'
  *
+ * An attached VM whose starter is gone has no time, nor has one whose adoption failed: KILLING.  A
+ * VM that is STOPPING ends as STOPPED and one that is FOLLOWING as FOLLOWED, however its guest goes
+ * down.  tests/unit/test_supervisor_events.c has a table of all states and events.
+ *
  * life_enter() alone changes the state, and it refuses every step that the table in life.c lacks.
  * What others see follows from the state: the state in instance.json, and the calls that clients
  * may make.
@@ -43,7 +47,7 @@ enum life_state {
 	LIFE_RETURNING,	 /* volumes are copied back, then the guest shuts down */
 	LIFE_STOPPING,	 /* somebody wants the VM to end: the guest shuts down */
 	LIFE_FOLLOWING,	 /* the workload has ended: the guest shuts down */
-	LIFE_KILLING,	 /* the guest had no more time: the VMM gets SIGKILL */
+	LIFE_KILLING,	 /* the guest has no more time: the VMM gets SIGKILL */
 	LIFE_STOPPED,	 /* down, because somebody wanted that */
 	LIFE_FOLLOWED,	 /* down, because its workload had ended */
 	LIFE_EXITED,	 /* down, because the guest powered off */

@@ -468,8 +468,14 @@ void machine_shutdown(struct machine *m, int64_t deadline_ns)
 	if (!m->vmm || m->ended)
 		return;
 	/* machine_free() kills a guest that cannot be asked or does not answer */
-	if (m->vmm->state != VMM_RUNNING || ask_to_end(m, deadline_ns, NULL) < 0)
+	if (m->vmm->state != VMM_RUNNING)
 		return;
+	if (ask_to_end(m, deadline_ns, NULL) < 0) {
+		int64_t soon_ns = clock_deadline_ns(POWER_OFF_MS);
+		agent_client_await_end(&m->agent, m->loop, &m->ended,
+				       soon_ns < deadline_ns ? soon_ns : deadline_ns);
+		return;
+	}
 	while (!m->ended && loop_run_once(m->loop, deadline_ns) == 0)
 		;
 }

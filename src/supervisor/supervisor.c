@@ -51,7 +51,10 @@ static void on_leash_gone(void *arg)
 	if (s->up_since_ns && !s->record.attached && !s->record.held)
 		return; /* it runs on its own now */
 	life_want_end(s, LIFE_ENDS_UNLEASHED);
-	kill_vmm(s);
+	if (life_has_guest(s->state))
+		cut_off(s); /* it gets no time, and that is no failure of its */
+	else
+		kill_vmm(s);
 }
 
 /* What stops the guest already is to take no longer than this. */

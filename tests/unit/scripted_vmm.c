@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,11 +21,13 @@
 #define CHILD_FDS   500 /* above all that are open */
 
 int scripted_vmm_fd;
+bool scripted_vmm_holds_end;
 
 struct scripted {
 	struct vmm vmm; /* first */
 	struct loop *loop;
 	struct loop_source *exit_source;
+	int status; /* of a VMM that has ended */
 	char answer;
 };
 
@@ -36,6 +39,15 @@ static void carry(int from, int to, int test_fd)
 		_exit(from == test_fd ? POWERED_OFF : 1);
 	if (file_write_all(to, bytes, (size_t)n) < 0)
 		_exit(to == test_fd ? POWERED_OFF : 1);
+}
+
+/* The agent's channel ends; the VMM does not.  The test hears of it by an end of its own. */
+static _Noreturn void run_without_agent(int agent_fd, int test_fd)
+{
+	(void)close(agent_fd);
+	(void)shutdown(test_fd, SHUT_WR);
+	for (;;)
+		(void)pause();
 }
 
 /* The console is only held: it hangs up with the VMM. */
@@ -53,26 +65,46 @@ static _Noreturn void run_child(int agent_fd, int console_fd, int test_fd)
 			_exit(1);
 		if (fds[0].revents)
 			carry(fds[0].fd, fds[1].fd, fds[1].fd);
+		char c;
+		if (fds[1].revents && !(fds[1].revents & POLLHUP) &&
+		    recv(fds[1].fd, &c, 1, MSG_PEEK) == 0)
+			run_without_agent(fds[0].fd, fds[1].fd);
 		if (fds[1].revents)
 			carry(fds[1].fd, fds[0].fd, fds[1].fd);
 	}
 }
 
-static void on_exit_fd(void *arg, uint32_t events)
+static void report_end(struct scripted *f)
 {
-	struct scripted *f = arg;
-	int status = 0;
-	(void)events;
-	if (process_wait(&f->vmm.process, 0, &status) < 0)
-		return;
-	loop_source_free(TAKE_PTR(f->exit_source));
 	f->vmm.state = VMM_ENDED;
-	f->vmm.exit_status = status;
-	f->vmm.guest_stopped = WIFEXITED(status) && WEXITSTATUS(status) == POWERED_OFF;
+	f->vmm.exit_status = f->status;
+	f->vmm.guest_stopped = WIFEXITED(f->status) && WEXITSTATUS(f->status) == POWERED_OFF;
 	if (f->vmm.guest_stopped)
 		f->vmm.exit_status = 0;
 	if (f->vmm.on_ended)
 		f->vmm.on_ended(f->vmm.on_ended_arg, f->vmm.exit_status);
+}
+
+static void on_release(void *arg, uint32_t events)
+{
+	struct scripted *f = arg;
+	char letter;
+	(void)events;
+	loop_source_free(TAKE_PTR(f->exit_source));
+	if (read(scripted_vmm_fd, &letter, 1) == 1)
+		report_end(f);
+}
+
+static void on_exit_fd(void *arg, uint32_t events)
+{
+	struct scripted *f = arg;
+	(void)events;
+	if (process_wait(&f->vmm.process, 0, &f->status) < 0)
+		return;
+	loop_source_free(TAKE_PTR(f->exit_source));
+	if (!scripted_vmm_holds_end ||
+	    loop_add_fd(f->loop, scripted_vmm_fd, EPOLLIN, on_release, f, &f->exit_source) < 0)
+		report_end(f);
 }
 
 static void on_answer(void *arg, uint32_t events)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -303,14 +304,25 @@ void power_off(struct world *x)
 	close_guest(x);
 }
 
-void expect_killed(struct world *x)
+static void await_hangup(struct world *x, const char *what)
 {
 	struct frame f;
 	int r;
 	while ((r = channel_receive(&x->guest, &f)) >= 0) {
 		if (r == 0)
-			await(x->guest.fd, "the VMM's end");
+			await(x->guest.fd, what);
 	}
+}
+
+void hang_up_agent(struct world *x)
+{
+	assert_int_equal(shutdown(x->guest.fd, SHUT_WR), 0);
+	await_hangup(x, "the agent's channel");
+}
+
+void expect_killed(struct world *x)
+{
+	await_hangup(x, "the VMM's end");
 	close_guest(x);
 }
 
@@ -402,6 +414,65 @@ int wait_reply(struct control *c, uint32_t stream, struct mvm_error *err)
 	if (r == -ETIMEDOUT)
 		fail_msg("the supervisor does not answer");
 	return r;
+}
+
+uint32_t begin_adopt(struct world *x, struct control *c, const char *name)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	uint32_t stream;
+	enum record_purpose purpose = x->record.purpose;
+	char *was = x->record.name;
+	x->record.name = strdup(name);
+	x->record.purpose = RECORD_FOR_USER;
+	x->record.attached = false;
+	AUTO_FREE char *json = record_to_json(&x->record);
+	free(x->record.name);
+	x->record.name = was;
+	x->record.purpose = purpose;
+	wire_put_str(&args, FIELD_JSON, json);
+	wire_put_str(&args, FIELD_NONCE_SHA256,
+		     mvm_snapshot_info_compat(&x->revision.snapshot, "nonce_sha256"));
+	connect_client(x, c);
+	assert_int_equal(control_send_call(c, CALL_ADOPT, &args, &stream, NULL), 0);
+	return stream;
+}
+
+void add_volume(struct world *x)
+{
+	AUTO_FREE char *host = str_printf("%s/volume", x->dir);
+	assert_int_equal(mkdir(host, 0755), 0);
+	x->record.volumes[0] = (struct record_volume){
+		.host = realpath(host, NULL),
+		.guest = strdup("/data"),
+		.write_back = true,
+	};
+	x->record.n_volumes = 1;
+}
+
+void take_volume(struct world *x)
+{
+	AUTO_DONE(strbuf) end = { 0 };
+	uint32_t put = expect_call(x, CALL_PUT);
+	answer_call(x, put, 0, NULL);
+	wire_put_u64(&end, FIELD_EXIT_CODE, 0);
+	say(x, FRAME_END, put, &end);
+}
+
+void end_workload(struct world *x, uint64_t exit_code)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	uint32_t call = expect_call(x, CALL_AWAIT);
+	wire_put_u64(&fields, FIELD_STATUS, 0);
+	wire_put_u64(&fields, FIELD_EXIT_CODE, exit_code);
+	say(x, FRAME_REPLY, call, &fields);
+}
+
+void set_command(struct world *x)
+{
+	x->revision.run.command.v = calloc(1, sizeof(char *));
+	assert_non_null(x->revision.run.command.v);
+	x->revision.run.command.v[0] = strdup("/bin/true");
+	x->revision.run.command.n = 1;
 }
 
 void inspect(struct world *x, struct record *ret)

@@ -69,6 +69,8 @@ void stand_by(struct world *x);
 void kill_guest(struct world *x);
 /* The guest powers off. */
 void power_off(struct world *x);
+/* The agent's channel closes, and the VMM runs on. */
+void hang_up_agent(struct world *x);
 /* The supervisor has killed the VMM. */
 void expect_killed(struct world *x);
 
@@ -81,6 +83,14 @@ void answer_nonce(struct world *x, uint32_t stream);
 /* Answer SHUTDOWN and power off. */
 void shut_down(struct world *x);
 
+/* Before launch(): a folder whose copy-in the agent takes, and whose copy-back it is asked for. */
+void add_volume(struct world *x);
+void take_volume(struct world *x);
+
+/* Before launch(): the template has a command.  Later: the command ends. */
+void set_command(struct world *x);
+void end_workload(struct world *x, uint64_t exit_code);
+
 /* A client's connection to control.sock. */
 void connect_client(struct world *x, struct control *ret);
 /* Make a call and wait for its reply; returns its status as -errno. */
@@ -89,6 +99,9 @@ int ask(struct control *c, unsigned call, struct mvm_error *err);
 uint32_t begin_call(struct control *c, unsigned call);
 uint32_t begin_stop(struct control *c, uint64_t timeout_ms);
 int wait_reply(struct control *c, uint32_t stream, struct mvm_error *err);
+
+/* A new client asks for the VM of a pool under this name. */
+uint32_t begin_adopt(struct world *x, struct control *c, const char *name);
 
 /* What INSPECT says.  The supervisor answers it between two steps, never during one. */
 void inspect(struct world *x, struct record *ret);

@@ -353,23 +353,6 @@ static void a_stop_during_a_restart_kills_its_vmm(void **state)
 
 /* ---- the workload ---- */
 
-static void end_workload(struct world *x, uint64_t exit_code)
-{
-	AUTO_DONE(strbuf) fields = { 0 };
-	uint32_t call = expect_call(x, CALL_AWAIT);
-	wire_put_u64(&fields, FIELD_STATUS, 0);
-	wire_put_u64(&fields, FIELD_EXIT_CODE, exit_code);
-	say(x, FRAME_REPLY, call, &fields);
-}
-
-static void set_command(struct world *x)
-{
-	x->revision.run.command.v = calloc(1, sizeof(char *));
-	assert_non_null(x->revision.run.command.v);
-	x->revision.run.command.v[0] = strdup("/bin/true");
-	x->revision.run.command.n = 1;
-}
-
 static void a_vm_follows_its_workload(void **state)
 {
 	struct world *x = *state;

@@ -101,27 +101,6 @@ static void a_start_ends_when_its_starter_dies_before_the_vmm_runs(void **state)
 
 /* ---- a pool ---- */
 
-static uint32_t begin_adopt(struct world *x, struct control *c, const char *name)
-{
-	AUTO_DONE(strbuf) args = { 0 };
-	uint32_t stream;
-	enum record_purpose purpose = x->record.purpose;
-	char *was = x->record.name;
-	x->record.name = strdup(name);
-	x->record.purpose = RECORD_FOR_USER;
-	x->record.attached = false;
-	AUTO_FREE char *json = record_to_json(&x->record);
-	free(x->record.name);
-	x->record.name = was;
-	x->record.purpose = purpose;
-	wire_put_str(&args, FIELD_JSON, json);
-	wire_put_str(&args, FIELD_NONCE_SHA256,
-		     mvm_snapshot_info_compat(&x->revision.snapshot, "nonce_sha256"));
-	connect_client(x, c);
-	assert_int_equal(control_send_call(c, CALL_ADOPT, &args, &stream, NULL), 0);
-	return stream;
-}
-
 static void a_vm_of_a_pool_becomes_somebodys(void **state)
 {
 	struct world *x = *state;
@@ -408,28 +387,6 @@ static void a_vmm_that_dies_in_a_stop_has_stopped(void **state)
 	expect_end(x, 0);
 	assert_record(x, RECORD_EXITED, NULL);
 	assert_int_equal(events(x, "restarting", NULL), 0);
-}
-
-/* A folder whose copy-in the agent takes, and whose copy-back it is asked for. */
-static void add_volume(struct world *x)
-{
-	AUTO_FREE char *host = str_printf("%s/volume", x->dir);
-	assert_int_equal(mkdir(host, 0755), 0);
-	x->record.volumes[0] = (struct record_volume){
-		.host = realpath(host, NULL),
-		.guest = strdup("/data"),
-		.write_back = true,
-	};
-	x->record.n_volumes = 1;
-}
-
-static void take_volume(struct world *x)
-{
-	AUTO_DONE(strbuf) end = { 0 };
-	uint32_t put = expect_call(x, CALL_PUT);
-	answer_call(x, put, 0, NULL);
-	wire_put_u64(&end, FIELD_EXIT_CODE, 0);
-	say(x, FRAME_END, put, &end);
 }
 
 static void a_vmm_that_dies_while_volumes_come_back_has_stopped(void **state)
