@@ -54,7 +54,6 @@ static void volumes_done(struct volumes *l)
 	while (l->n > 0)
 		mvm_volume_done(&l->v[--l->n]);
 }
-DEFINE_AUTO_DONE(volumes, volumes_done)
 
 static int volume_refused(struct cli_context *c, int r)
 {

@@ -215,9 +215,9 @@ static int diff(struct cli_context *c, const struct args *a)
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_diff(mvm, args_at(a, 0), to, &d, &c->err);
-	if (r < 0)
-		return r;
-	return c->json ? print_diff_json(d) : print_diff(d);
+	if (r == 0)
+		r = c->json ? print_diff_json(d) : print_diff(d);
+	return r;
 }
 
 static const struct option json_options[] = { OPTION_JSON, { 0 } };

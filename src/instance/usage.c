@@ -42,10 +42,11 @@ static uint64_t written(const char *smaps)
 /* What proc_pid_statm(5) calls resident but not shared: a supervisor lets only root see more. */
 static uint64_t anonymous(const char *statm)
 {
-	unsigned long long size, resident, shared;
-	if (sscanf(statm, "%llu %llu %llu", &size, &resident, &shared) != 3 || shared > resident)
-		return 0;
-	return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+	char *p;
+	(void)strtoull(statm, &p, 10); /* its size */
+	uint64_t resident = strtoull(p, &p, 10);
+	uint64_t shared = strtoull(p, NULL, 10);
+	return resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 /* utime and stime, fields 14 and 15 of proc_pid_stat(5); the name before them may hold anything

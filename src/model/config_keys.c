@@ -11,7 +11,7 @@
 #define TEXT_(number) #number
 
 /* the texts below contain these numbers */
-_Static_assert(MVM_DATA_DISK_MIB_MIN == 8 && RUN_LIST_MAX == 4096 && RUN_BYTES_MAX == 56u << 10,
+_Static_assert(MVM_DATA_DISK_MIB_MIN == 8 && RUN_LIST_MAX == 4096 && RUN_BYTES_MAX >> 10 == 56,
 	       "limits");
 _Static_assert(MVM_HEALTH_INTERVAL_MS == 200 && MVM_HEALTH_TIMEOUT_S == 60 &&
 		       MVM_HEALTH_RETRIES == 3,

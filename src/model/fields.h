@@ -92,6 +92,8 @@ struct field {
 		(table), MVM_ARRAY_SIZE(table), sizeof(struct T), FIELDS_NO_OTHER                  \
 	}
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): offsetof() takes m[0] and no (m)[0] */
+
 /* The common members of an initializer; the type's further members follow them. */
 #define FIELD_KEY(k, T, m, what, C, when)                                                          \
 	.key = (k), .type = (what), .presence = (when), .offset = FIELD_OFFSET(T, m, C),           \
@@ -166,6 +168,7 @@ struct field {
 		.max = MVM_ARRAY_SIZE(((struct T *)0)->m), .object = (fields),                     \
 		.count = FIELD_OFFSET(T, n, size_t)                                                \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define FIELD_U8(T, m)		   FIELD_NUMBER(T, m, uint8_t, FIELD_REQUIRED, 0, UINT8_MAX)
 #define FIELD_U32(T, m)		   FIELD_NUMBER(T, m, uint32_t, FIELD_REQUIRED, 0, UINT32_MAX)
 #define FIELD_SIZE(T, m, presence) FIELD_NUMBER(T, m, uint64_t, presence, 0, JSON_U64_MAX)

@@ -160,7 +160,7 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		i->control.cancel_fd = progress_cancel_fd(progress);
 		r = start_wait(mvm, i, err);
 	}
-	if (r == -ECANCELED)
+	if (r == -ECANCELED && i)
 		give_up(mvm, i);
 	if (r == 0)
 		*ret = TAKE_PTR(i);

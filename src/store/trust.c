@@ -101,7 +101,7 @@ static int digest_of(struct check *c, int fd, const struct stat *st, const char 
 
 static int read_file(struct check *c, const struct checksum *sum, struct mvm_error *err)
 {
-	struct stat before, after;
+	struct stat before = { 0 }, after;
 	struct mvm_digest digest;
 	AUTO_CLOSE int fd = openat(c->dir_fd, sum->path,
 				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

@@ -134,6 +134,7 @@ static void only_a_vm_of_a_pool_may_have_another_name(void **state)
 	assert_int_equal(settle(fd, "taken"), INSTANCE_LOST);
 	assert_names(fd, 1);
 	assert_names(user, 3);
+	assert_names(pool, 0);
 }
 
 static void an_instance_of_a_newer_mvm_is_no_stray(void **state)

@@ -14,8 +14,6 @@ static int make(struct fixture *f, struct checksums *ret_sums)
 	static char text[BYTES];
 	static const char *const names[] = { "vmlinux", "rootfs.ext4", "snapshot/mem.bin" };
 	const struct timespec tick = { .tv_nsec = 30 * 1000 * 1000 };
-	AUTO_DONE(mvm_template_revision) rev = { 0 };
-	AUTO_DONE(staging) st = STAGING_NONE;
 
 	save_spec(f->store, "web");
 	assert_int_equal(publish(f->store, "web", "r1", "text"), 1);
