@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What doc/threading.md says of threads, signals and fork, as far as it shows without a guest. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include <mvm/instance.h>
+#include <mvm/revisions.h>
+#include <mvm/store.h>
+#include <mvm/stream.h>
+
+#include "base/process.h"
+#include "scratch.h"
+
+#define THREADS	  4
+#define TEMPLATES 8 /* of each thread */
+
+static struct mvm *open_data(const char *scratch)
+{
+	char path[96];
+	struct mvm *mvm = NULL;
+	struct mvm_error err;
+	(void)snprintf(path, sizeof(path), "%s/data", scratch);
+	if (mvm_open(path, &mvm, &err) < 0)
+		fail_msg("%s", err.text);
+	return mvm;
+}
+
+static int create(struct mvm *mvm, const char *id)
+{
+	static const char *const source[] = { "dir:/tmp" };
+	const struct mvm_template_setting setting = { .key = "flake_ref",
+						      .values = source,
+						      .n_values = 1 };
+	return mvm_template_create(mvm, id, &setting, 1, false, NULL, NULL);
+}
+
+static int count_template(void *arg, const struct mvm_template_summary *summary)
+{
+	(void)summary;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static unsigned count(struct mvm *mvm)
+{
+	unsigned n = 0;
+	assert_int_equal(mvm_template_list(mvm, count_template, &n, NULL), 0);
+	return n;
+}
+
+static int take_event(void *arg, const struct mvm_event *event)
+{
+	(void)arg;
+	(void)event;
+	return 0;
+}
+
+/* Something of everything that needs no guest. */
+static void use(struct mvm *mvm, const char *id)
+{
+	struct mvm_instance_info **instances;
+	struct mvm_backend_info **backends;
+	struct mvm_template_details *details;
+	size_t n;
+	assert_int_equal(create(mvm, id), MVM_APPLY_CREATED);
+	assert_int_equal(mvm_template_details(mvm, id, &details, NULL), 0);
+	mvm_template_details_free(details);
+	assert_true(count(mvm) > 0);
+	assert_int_equal(mvm_backend_list(mvm, &backends, &n, NULL), 0);
+	mvm_backend_list_free(backends, n);
+	assert_int_equal(mvm_instance_settle(mvm, NULL, NULL), 0);
+	assert_int_equal(mvm_instance_list(mvm, &instances, &n, NULL), 0);
+	mvm_instance_list_free(instances, n);
+	assert_int_equal(mvm_events(mvm, NULL, take_event, NULL, NULL), 0);
+	assert_int_equal(mvm_template_prune(mvm, NULL, NULL, NULL, NULL, NULL, NULL), 0);
+}
+
+/* ---- threads ---- */
+
+struct worker {
+	pthread_t thread;
+	const char *scratch;
+	int number, failed;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	char path[96], id[32];
+	struct mvm *mvm = NULL;
+	(void)snprintf(path, sizeof(path), "%s/data", w->scratch);
+	w->failed = mvm_open(path, &mvm, NULL) < 0;
+	for (int i = 0; i < TEMPLATES && !w->failed; i++) {
+		unsigned n = 0;
+		(void)snprintf(id, sizeof(id), "t%d-%d", w->number, i);
+		w->failed = create(mvm, id) != MVM_APPLY_CREATED ||
+			    mvm_template_list(mvm, count_template, &n, NULL) < 0 ||
+			    n < (unsigned)i + 1;
+	}
+	mvm_close(mvm);
+	return NULL;
+}
+
+static void threads_with_contexts_of_their_own_share_a_folder(void **state)
+{
+	struct worker workers[THREADS];
+	for (int i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){ .scratch = scratch_path(state), .number = i };
+		assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+		assert_false(workers[i].failed);
+	}
+	struct mvm *mvm = open_data(scratch_path(state));
+	assert_int_equal(count(mvm), THREADS * TEMPLATES);
+	mvm_close(mvm);
+}
+
+static unsigned count_entries(const char *folder)
+{
+	AUTO_CLOSEDIR DIR *dir = opendir(folder);
+	unsigned n = 0;
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	return n;
+}
+
+static void the_library_starts_no_thread(void **state)
+{
+	unsigned before = count_entries("/proc/self/task");
+	struct mvm *mvm = open_data(scratch_path(state));
+	use(mvm, "web");
+	assert_int_equal(count_entries("/proc/self/task"), before);
+	mvm_close(mvm);
+}
+
+/* ---- signals ---- */
+
+static void the_library_changes_no_signal(void **state)
+{
+	struct sigaction before[NSIG] = { 0 }, after;
+	sigset_t mask_before, mask_after;
+	for (int i = 1; i < NSIG; i++)
+		(void)sigaction(i, NULL, &before[i]); /* libc keeps two to itself */
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask_before), 0);
+	struct mvm *mvm = open_data(scratch_path(state));
+	use(mvm, "web");
+	mvm_close(mvm);
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask_after), 0);
+	for (int i = 1; i < NSIG; i++) {
+		after = (struct sigaction){ 0 };
+		(void)sigaction(i, NULL, &after);
+		assert_ptr_equal(after.sa_handler, before[i].sa_handler);
+		assert_int_equal(sigismember(&mask_after, i), sigismember(&mask_before, i));
+	}
+}
+
+static volatile sig_atomic_t n_signals;
+
+static void on_alarm(int number)
+{
+	(void)number;
+	n_signals++;
+}
+
+static void a_handler_interrupts_nothing(void **state)
+{
+	const struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { 0 };
+	const struct sigaction action = { .sa_handler = on_alarm }; /* no SA_RESTART */
+	struct sigaction before;
+	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	struct mvm *mvm = open_data(scratch_path(state));
+	n_signals = 0;
+	for (int i = 0; i == 0 || (n_signals < 20 && i < 1000); i++) {
+		char id[32];
+		(void)snprintf(id, sizeof(id), "web-%d", i);
+		use(mvm, id);
+	}
+	mvm_close(mvm);
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+	assert_true(n_signals > 0);
+}
+
+static void whoever_ignores_sigchld_gets_an_error(void **state)
+{
+	char program[] = "/bin/true", *argv[] = { program, NULL };
+	const struct process_spec spec = {
+		.argv = argv, .cwd_fd = AT_FDCWD, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1
+	};
+	struct process child = { 0 };
+	void (*before)(int) = signal(SIGCHLD, SIG_IGN);
+	(void)state;
+	assert_int_equal(process_spawn(&spec, &child), 0);
+	assert_int_equal(process_wait(&child, INT64_MAX, NULL), -ECHILD);
+	process_kill(&child);
+	(void)signal(SIGCHLD, before);
+}
+
+/* ---- fork and exec ---- */
+
+static void every_descriptor_is_close_on_exec(void **state)
+{
+	struct mvm_event_stream_options options = MVM_EVENT_STREAM_OPTIONS_INIT;
+	struct mvm_event_stream *events;
+	bool had[256];
+	options.follow = true;
+	for (int fd = 0; fd < 256; fd++)
+		had[fd] = fcntl(fd, F_GETFD) >= 0;
+	struct mvm *mvm = open_data(scratch_path(state));
+	use(mvm, "web");
+	assert_int_equal(mvm_event_stream_open(mvm, &options, &events, NULL), 0);
+	unsigned n = 0;
+	for (int fd = 0; fd < 256; fd++) {
+		int flags = had[fd] ? -1 : fcntl(fd, F_GETFD);
+		n += flags >= 0;
+		if (flags >= 0 && !(flags & FD_CLOEXEC))
+			fail_msg("descriptor %d stays open at exec", fd);
+	}
+	assert_true(n > 0);
+	mvm_event_stream_close(events);
+	mvm_close(mvm);
+	for (int fd = 0; fd < 256; fd++)
+		assert_true(had[fd] || fcntl(fd, F_GETFD) < 0);
+}
+
+static void a_child_may_close_what_its_parent_uses(void **state)
+{
+	struct mvm_event_stream_options options = MVM_EVENT_STREAM_OPTIONS_INIT;
+	struct mvm_event_stream *events;
+	const struct mvm_event *event;
+	int status = 0;
+	options.follow = true;
+	struct mvm *mvm = open_data(scratch_path(state));
+	use(mvm, "web");
+	assert_int_equal(mvm_event_stream_open(mvm, &options, &events, NULL), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		mvm_event_stream_close(events);
+		mvm_close(mvm);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	use(mvm, "web-2");
+	assert_int_equal(mvm_event_stream_read(events, &event, NULL), MVM_STREAM_WAIT);
+	mvm_event_stream_close(events);
+	mvm_close(mvm);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(threads_with_contexts_of_their_own_share_a_folder),
+		TEST(the_library_starts_no_thread),
+		TEST(the_library_changes_no_signal),
+		TEST(a_handler_interrupts_nothing),
+		TEST(whoever_ignores_sigchld_gets_an_error),
+		TEST(every_descriptor_is_close_on_exec),
+		TEST(a_child_may_close_what_its_parent_uses),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
