@@ -54,6 +54,8 @@ struct mvm_host_pressure {
 	char text[MVM_HOST_PRESSURE_TEXT_SIZE]; /* the numbers in a sentence */
 };
 #define MVM_HOST_PRESSURE_INIT MVM_STRUCT_INIT(struct mvm_host_pressure)
+
+/* Read the numbers from /proc.  It cannot fail: what cannot be read is 0. */
 MVM_API void mvm_host_pressure(struct mvm_host_pressure *ret);
 
 #endif

@@ -266,8 +266,16 @@ struct mvm_events_options {
 };
 #define MVM_EVENTS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_events_options)
 
-/* Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
- * options NULL: all of them, and no following. */
+/*
+ * Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
+ *
+ *   options  borrowed; NULL: all events, and no following
+ *   fn       called with each event, on this thread
+ *   arg      for fn
+ *
+ * Returns 0 at the end of the events, or when fn or cancel_fd has ended the reading.
+ * Errors: -EINVAL (since), and those of reading files.
+ */
 MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 		       void *arg, struct mvm_error *err);
 
@@ -364,6 +372,8 @@ MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
  * End the VM behind a handle and wait until it is gone.  An attached instance is then removed.
  *
  *   timeout_ms  for the guest to shut down by itself; 0: kill it at once
+ *
+ * Returns 0 also when it has ended already.  Takes no longer than timeout_ms and a few seconds.
  */
 MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
 				struct mvm_error *err);
@@ -408,7 +418,9 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
  * If the copy fails, the VM goes on running.  The instance stays listed until it is removed.  A
  * start that is under way is cancelled.  A VM that is already ending copies back by itself, and
  * gets this time for it.
- * Errors: -EBUSY when it does not run; -EIO when it has ended but volumes did not come back.
+ * Takes no longer than timeout_ms and a few seconds, so it has no cancel_fd.
+ * Errors: -ENOENT; -EBUSY when it does not run; -EIO when it has ended but volumes did not come
+ * back.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);
@@ -445,12 +457,19 @@ typedef int (*mvm_process_fn)(void *arg, const struct mvm_process *process);
 MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
 				   struct mvm_error *err);
 
-/* Freeze and unfreeze a running instance's virtual CPUs. */
+/*
+ * Freeze and unfreeze a running instance's virtual CPUs.  Processes in the guest notice nothing;
+ * its clock is set after the resume.
+ *
+ * Waits up to 10 s for the VMM.  Errors: -ENOENT; -EBUSY (it does not run, is being started or
+ * stopped, or is paused or running already); -EOPNOTSUPP (the backend cannot do it); -ETIMEDOUT.
+ */
 MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err);
 MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 /*
- * Forget an instance that does not run, with its folder.
+ * Forget an instance that does not run, with its folder.  After a crash the instance is still there
+ * or gone, and a second call removes it.
  *
  *   force  first end an instance that runs, is being started or stopped, or does not answer
  *

@@ -63,6 +63,8 @@ MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
  *
  * Returns 1 if it was added, 0 if exactly this kernel had that name already.
  * Errors: -EINVAL (no kernel in that file), -EEXIST, -ENOENT and others for the file.
+ * Unpacks the file once, on this thread: a second or two.  After a crash the kernel is whole or
+ * missing.
  */
 MVM_API int mvm_kernel_add(struct mvm *mvm, const char *path, const char *name, bool force,
 			   struct mvm_kernel **ret, struct mvm_error *err);
@@ -99,7 +101,8 @@ MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *r
 			    struct mvm_error *err);
 MVM_API void mvm_kernel_list_free(struct mvm_kernel **list, size_t n);
 
-/* Forget a kernel.  Revisions that were built with it keep their copy. */
+/* Forget a kernel.  Revisions that were built with it keep their copy.
+ * Errors: -ENOENT, -EINVAL (no name of a kernel). */
 MVM_API int mvm_kernel_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 #endif

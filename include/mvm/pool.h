@@ -23,7 +23,9 @@
 #define MVM_POOL_SERVER_SIZE 128 /* of the text that names the pools' server */
 
 /*
- * Set the size of a template's pool, for its current revision; 0: forget the pool.
+ * Set the size of a template's pool, for its current revision.
+ *
+ *   size  at most MVM_POOL_SIZE_MAX; 0: forget the pool
  *
  * This only writes the size down; a running server notices by itself.  Errors: -ENOENT (no such
  * template), -EINVAL.

@@ -164,7 +164,7 @@ struct mvm_prune_result {
  * locked, or whose `current` leads nowhere, is skipped with a note; it is an error for the template
  * that options->id names.
  *
- *   options   borrowed
+ *   options   borrowed; NULL: all defaults
  *   fn        called for every revision that goes, or would go; may be NULL
  *   progress  may be NULL
  *   ret       what was removed, also when the call failed half-way; may be NULL

@@ -22,7 +22,8 @@
  * Structs that callers put into arrays (mvm_forward, mvm_volume) have reserved room for later
  * members.  It must be 0: fill the structs with their parsers, or from `= { 0 }`.
  *
- * struct mvm_error, mvm_strings, mvm_digest and mvm_template_setting never change.
+ * struct mvm_error, mvm_strings, mvm_digest, mvm_template_setting and mvm_snapshot_step never
+ * change.
  */
 #include <stddef.h>
 

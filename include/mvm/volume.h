@@ -23,7 +23,8 @@ struct mvm_volume_info {
 };
 MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
 
-/* Look a volume up.  -EINVAL (no valid name), -ENOENT. */
+/* Look a volume up; mvm_volume_info_free() *ret.  Looks at each of its files for their size.
+ * Errors: -EINVAL (no valid name), -ENOENT. */
 MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
 			       struct mvm_error *err);
 
@@ -32,7 +33,9 @@ MVM_API int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size
 			    struct mvm_error *err);
 MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);
 
-/* Remove a volume with its contents.  -ENOENT; -EBUSY while a VM that may write to it runs. */
+/* Remove a volume with its contents, as `rm -r` does: after a crash some of it may stay, and a
+ * second call removes that.  Errors: -EINVAL, -ENOENT; -EBUSY while a VM that may write to it runs.
+ */
 MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 #endif
