@@ -541,7 +541,7 @@ static bool is_refused(long r)
 			 errno == EAFNOSUPPORT);
 }
 
-static void say(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
 	char text[256];
 	va_list args;
