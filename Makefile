@@ -49,7 +49,7 @@ lint: ## clang, clang-tidy, cppcheck, shellcheck, clang-format
 	@scripts/install-deps build test lint
 	@scripts/lint
 
-dist: $(BUILD)/build.ninja ## a tarball of what is committed, built once
+dist: $(BUILD)/build.ninja ## a tarball of what is committed, built and tested once
 	@BUILD=$(BUILD) scripts/dist
 
 clean: ## remove the build folders
