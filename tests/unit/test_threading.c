@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 /* after the headers that it needs */
@@ -18,6 +19,8 @@
 #include <mvm/stream.h>
 
 #include "base/process.h"
+#include "instance/folder.h"
+#include "instance/logfile.h"
 #include "scratch.h"
 
 #define THREADS	  4
@@ -209,6 +212,49 @@ static void whoever_ignores_sigchld_gets_an_error(void **state)
 	(void)signal(SIGCHLD, before);
 }
 
+/* An instance that has printed a line and ended. */
+static void make_instance(const char *scratch, const char *name)
+{
+	static const char line[] = "2026-01-31T12:00:00.123456789Z F hello\n";
+	char path[96], copy[32];
+	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
+	(void)snprintf(path, sizeof(path), "%s/data/instances", scratch);
+	(void)snprintf(copy, sizeof(copy), "%s", name);
+	struct record record = { .name = copy,
+				 .template_id = copy,
+				 .revision = copy,
+				 .backend = copy,
+				 .backend_version = copy,
+				 .accelerator = copy,
+				 .cmdline = copy,
+				 .created_at = copy,
+				 .state = RECORD_EXITED,
+				 .vcpus = 1,
+				 .mem_mib = 128 };
+	(void)mkdir(path, 0700); /* it may be there */
+	AUTO_CLOSE int fd = dir_open_at(AT_FDCWD, path);
+	assert_int_equal(instance_folder_make(fd, &record, &folder), 0);
+	assert_int_equal(
+		file_create_at(folder.dir_fd, WORKLOAD_LOG_NAME, line, sizeof(line) - 1, 0600), 0);
+}
+
+static void a_reader_that_goes_is_an_error_to_those_who_ignore_sigpipe(void **state)
+{
+	struct mvm_logs_options options = MVM_LOGS_OPTIONS_INIT;
+	struct mvm *mvm = open_data(scratch_path(state));
+	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+	int fds[2];
+	make_instance(scratch_path(state), "one");
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	options.out_fd = &fds[1];
+	assert_int_equal(mvm_instance_logs(mvm, "one", &options, NULL), 0);
+	(void)close(fds[0]);
+	assert_int_equal(mvm_instance_logs(mvm, "one", &options, NULL), -EPIPE);
+	(void)close(fds[1]);
+	(void)signal(SIGPIPE, before);
+	mvm_close(mvm);
+}
+
 /* ---- fork and exec ---- */
 
 static void every_descriptor_is_close_on_exec(void **state)
@@ -271,6 +317,7 @@ int main(void)
 		TEST(the_library_changes_no_signal),
 		TEST(a_handler_interrupts_nothing),
 		TEST(whoever_ignores_sigchld_gets_an_error),
+		TEST(a_reader_that_goes_is_an_error_to_those_who_ignore_sigpipe),
 		TEST(every_descriptor_is_close_on_exec),
 		TEST(a_child_may_close_what_its_parent_uses),
 	};
