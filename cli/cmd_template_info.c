@@ -105,6 +105,13 @@ static void show_start(const struct mvm_template_details *d)
 		d->start_reason ? d->start_reason : "");
 	if (text)
 		line("run", text);
+	AUTO_FREE char *changed =
+		d->changed_file ? str_printf("%s was edited, replaced or copied; 'mvm template "
+					     "verify %s' tells if it is damaged",
+					     d->changed_file, d->template_id)
+				: NULL;
+	if (changed)
+		line("changed", changed);
 }
 
 static void show(const struct mvm_template_details *d)

@@ -171,6 +171,9 @@ struct mvm_template_details {
 	enum mvm_start_outlook start;
 	char *backend;	    /* NULL: none is usable */
 	char *start_reason; /* why a start would not restore it, or would fail; NULL: none */
+	/* A file that was edited, replaced or copied, by its times.  The next start reads it first,
+	 * and refuses it if its contents have changed.  NULL: none is known. */
+	char *changed_file;
 };
 MVM_API void mvm_template_details_free(struct mvm_template_details *details); /* NULL is fine */
 

@@ -186,6 +186,46 @@ int store_trust(int dir_fd, const struct checksums *sums, const struct trust *ho
 	return r;
 }
 
+/* Is another file remembered with this path?  A new hard link changes ctime alone, so that does not
+ * count. */
+static bool is_another(const char *lines, const char *path, const struct stat *st)
+{
+	AUTO_FREE char *identity = file_identity(st);
+	const char *ctime = identity ? strrchr(identity, ':') : NULL;
+	size_t len = strlen(path);
+
+	for (const char *at = lines, *end; ctime && (end = strchr(at, '\n')); at = end + 1) {
+		const char *other = path_in(at, end);
+		if (other && (size_t)(end - other) == len && memcmp(other, path, len) == 0)
+			return strncmp(at, identity, (size_t)(ctime - identity)) != 0;
+	}
+	return false;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
+const char *store_trust_changed(int dir_fd, const struct checksums *sums)
+{
+	AUTO_FREE char *known = NULL;
+	struct stat list, st;
+
+	if (fstatat(dir_fd, "checksums.json", &list, AT_SYMLINK_NOFOLLOW) < 0)
+		return NULL;
+	file_read_at(dir_fd, STORE_VERIFIED, VERIFIED_MAX, &known, NULL); /* may be missing */
+	for (size_t i = 0; i < sums->n; i++) {
+		const char *path = sums->v[i].path;
+		if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue; /* whoever needs it says so */
+		/* the list was written last */
+		if (is_later(&st.st_mtim, &list.st_mtim) || (known && is_another(known, path, &st)))
+			return path;
+	}
+	return NULL;
+}
+
 void store_distrust(int dir_fd)
 {
 	unlinkat(dir_fd, STORE_VERIFIED, 0); /* none, or a folder that nobody can write */

@@ -38,6 +38,15 @@ struct trust {
 int store_trust(int dir_fd, const struct checksums *sums, const struct trust *how,
 		struct mvm_error *err);
 
+/*
+ * Find a file that was edited, replaced or copied: it is younger than checksums.json, which is
+ * written last, or another one than was read last.  This reads none of them, so it misses whoever
+ * knows how to hide.
+ *
+ * Returns the first one's path, of sums, or NULL.
+ */
+const char *store_trust_changed(int dir_fd, const struct checksums *sums);
+
 /* Damage was found: forget what is remembered of the revision, so that no start takes its word. */
 void store_distrust(int dir_fd);
 

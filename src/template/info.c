@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "model/model_json.h"
 #include "start/start.h"
+#include "store/trust.h"
 #include "template/history.h"
 #include "template/settings.h"
 
@@ -23,6 +24,7 @@ struct details {
 	bool kind_is_snapshot;
 	enum mvm_start_outlook start;
 	char *backend, *start_reason;
+	char *changed_file;
 };
 
 static void details_done(struct details *d)
@@ -31,6 +33,7 @@ static void details_done(struct details *d)
 	mvm_template_revision_done(&d->revision);
 	free(d->backend);
 	free(d->start_reason);
+	free(d->changed_file);
 	*d = (struct details){ 0 };
 }
 DEFINE_AUTO_DONE(details, details_done)
@@ -72,6 +75,7 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 		   : plan.restore ? MVM_START_WOULD_RESTORE
 				  : MVM_START_WOULD_BOOT;
 	d->start_reason = str_dup(r < 0 ? why.text : plan.reason, &failed);
+	d->changed_file = str_dup(store_trust_changed(revision->dir_fd, &revision->sums), &failed);
 	return failed ? mvm_error_oom(err) : 0;
 }
 
@@ -138,9 +142,9 @@ void mvm_template_details_free(struct mvm_template_details *d)
 {
 	if (!d)
 		return;
-	char *const strings[] = { d->template_id, d->flake_ref,	  d->profile,	 d->role,
-				  d->revision,	  d->builder,	  d->built_from, d->lock,
-				  d->backend,	  d->start_reason };
+	char *const strings[] = { d->template_id, d->flake_ref,	   d->profile,	   d->role,
+				  d->revision,	  d->builder,	   d->built_from,  d->lock,
+				  d->backend,	  d->start_reason, d->changed_file };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(strings[i]);
 	settings_free(d->settings, d->n_settings);
@@ -175,6 +179,7 @@ static void tell_revision(struct details *d, struct mvm_template_details *ret, b
 	ret->start = d->start;
 	ret->backend = TAKE_PTR(d->backend);
 	ret->start_reason = TAKE_PTR(d->start_reason);
+	ret->changed_file = TAKE_PTR(d->changed_file);
 }
 
 int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details **ret,
@@ -244,5 +249,7 @@ int mvm_template_info(struct mvm *mvm, const char *ref, char **ret_json, struct 
 	json_put_string(&out, o, "cache_key", d.cache_key);
 	json_put_u64(&out, o, "disk_bytes", d.disk_bytes);
 	json_put(&out, o, "run", start_json(&d));
+	json_put(&out, o, "changed_file",
+		 d.changed_file ? json_string(d.changed_file) : json_null());
 	return json_out_text(&out, o, JSON_TEXT_PRETTY, ret_json, err);
 }

@@ -148,6 +148,42 @@ static void edited_files_are_found_each_time(void **state)
 	}
 }
 
+/* What `template info` says without reading. */
+static void an_edited_file_is_told_by_its_times(void **state)
+{
+	struct fixture *f = *state;
+	static void (*const harms[])(int dir, const char *name) = { flip, cut, replace };
+	for (size_t i = 0; i < 2 * MVM_ARRAY_SIZE(harms); i++) {
+		AUTO_DONE(checksums) sums = { 0 };
+		AUTO_CLOSE int dir = make(f, &sums);
+		assert_null(store_trust_changed(dir, &sums));
+		if (i % 2)
+			assert_checks(f, dir, &sums, 2);
+		assert_null(store_trust_changed(dir, &sums));
+		assert_int_equal(linkat(dir, "rootfs.ext4", dir, "snapshot/link", 0), 0);
+		assert_null(store_trust_changed(dir, &sums));
+		harms[i / 2](dir, "rootfs.ext4");
+		assert_string_equal(store_trust_changed(dir, &sums), "rootfs.ext4");
+		(void)teardown(state);
+		(void)setup(state);
+		f = *state;
+	}
+}
+
+/* An older file in its place is another one than was read. */
+static void a_replaced_file_is_told_by_its_inode(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_CLOSE int dir = make(f, &sums);
+	static const struct timespec long_ago[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+
+	assert_checks(f, dir, &sums, 2);
+	replace(dir, "vmlinux");
+	assert_int_equal(utimensat(dir, "vmlinux", long_ago, 0), 0);
+	assert_string_equal(store_trust_changed(dir, &sums), "vmlinux");
+}
+
 static void damage_that_looks_unchanged_is_found_by_reading_all(void **state)
 {
 	struct fixture *f = *state;
@@ -241,6 +277,8 @@ int main(void)
 		T(sound_files_are_read_once),
 		T(only_what_looks_changed_is_read_again),
 		T(edited_files_are_found_each_time),
+		T(an_edited_file_is_told_by_its_times),
+		T(a_replaced_file_is_told_by_its_inode),
 		T(damage_that_looks_unchanged_is_found_by_reading_all),
 		T(a_damaged_memory_is_no_memory),
 		T(one_file_alone_is_checked_and_remembered_beside_the_others),
