@@ -39,17 +39,19 @@ static int open_lock(int dir_fd, const char *name)
 }
 
 /* Is it a lock file, not a foreign file with that name?  A lock file is empty or names its holder,
- * "<pid> <what>", and has one hard link. */
-static bool is_lock_file(int fd)
+ * "<pid> <what>", and has one hard link.  0, -EPERM or -EMLINK. */
+static int check_lock_file(int fd)
 {
 	char text[LOCK_HOLDER_SIZE];
 	struct stat st;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)) ||
-	    st.st_uid != geteuid() || st.st_nlink > 1 || st.st_size >= LOCK_HOLDER_SIZE)
-		return false;
+	    st.st_uid != geteuid() || st.st_size >= LOCK_HOLDER_SIZE)
+		return -EPERM;
 	read_holder(fd, text);
 	size_t digits = strspn(text, "0123456789");
-	return st.st_size == 0 || (digits > 0 && text[digits] == ' ');
+	if (st.st_size > 0 && (digits == 0 || text[digits] != ' '))
+		return -EPERM;
+	return st.st_nlink > 1 ? -EMLINK : 0;
 }
 
 void lock_sign(int fd, const char *what)
@@ -77,24 +79,42 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 			return r;
 		if (!file_is_at(fd, dir_fd, name))
 			continue; /* the file was removed while we waited */
-		if (!(flags & LOCK_SHARED) && !is_lock_file(fd))
-			return -EPERM;
-		if (!(flags & LOCK_SHARED))
-			lock_sign(fd, what);
+		if (flags & LOCK_SHARED)
+			return TAKE_FD(fd);
+		r = check_lock_file(fd);
+		if (r < 0)
+			return r;
+		lock_sign(fd, what);
 		return TAKE_FD(fd);
 	}
 }
 
 const char *lock_why(int code)
 {
-	return code == -EPERM ? "the file with that name is not a lock file of mvm"
-			      : strerror(-code);
+	switch (code) {
+	case -EPERM:
+	case -ENXIO: /* open(2) of a socket */
+		return "the file with that name is not a lock file of mvm";
+	case -EMLINK:
+		return "the lock file has another name as well, as in a copy made of hard links";
+	case -ELOOP:
+		return "it is a symbolic link";
+	case -EISDIR:
+		return "it is a folder";
+	default:
+		return strerror(-code);
+	}
+}
+
+bool lock_is_foreign(int code)
+{
+	return code == -EPERM || code == -ENXIO || code == -ELOOP || code == -EISDIR;
 }
 
 bool lock_is_own_at(int dir_fd, const char *name)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	return fd >= 0 && is_lock_file(fd);
+	return fd >= 0 && check_lock_file(fd) == 0;
 }
 
 void lock_remove_at(int dir_fd, const char *name)

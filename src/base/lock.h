@@ -34,14 +34,18 @@ enum lock_flags {
  *   what        what this holder does, told to waiting processes; ignored for shared locks
  *   ret_holder  on -EBUSY the holder's text, or ""; may be NULL
  *
- * Returns a descriptor that holds the lock until it is closed, or -errno; -EPERM when a foreign
- * file has that name.  Waits without polling and without a deadline.
+ * Returns a descriptor that holds the lock until it is closed, or -errno: -EPERM when a foreign
+ * file has that name, -EMLINK when the file has another name as well.  Waits without polling and
+ * without a deadline.
  */
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE]);
 
 /* Why a lock could not be taken, for people. */
 const char *lock_why(int code);
+
+/* Was it because something that mvm did not make has the lock's name? */
+bool lock_is_foreign(int code);
 
 /* Does somebody hold an exclusive lock on this file?  A missing file is not locked. */
 bool lock_is_held_at(int dir_fd, const char *name);

@@ -6,14 +6,28 @@
 #include "base/error.h"
 #include "vmm/mend.h"
 
+/* A folder without write permission is as a read-only file system, if it is there.  r: the first
+ * attempt's error, which stays otherwise. */
+static int open_unwritable(const char *data_dir, int r, struct store **ret)
+{
+	AUTO(store) s = NULL;
+	if (store_open(data_dir, STORE_READ_ONLY, &s, NULL) < 0 || store_root(s) < 0)
+		return r;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
 int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err)
 {
 	struct mvm *mvm = calloc(1, sizeof(*mvm));
 	if (!mvm)
 		return mvm_error_oom(err);
 	int r = store_open(data_dir, 0, &mvm->store, err);
-	if (r == -EROFS) /* what only reads goes on, and what writes says that it cannot */
+	/* what only reads goes on, and what writes says that it cannot */
+	if (r == -EROFS)
 		r = store_open(data_dir, STORE_READ_ONLY, &mvm->store, err);
+	else if (r == -EACCES)
+		r = open_unwritable(data_dir, r, &mvm->store);
 	if (r < 0) {
 		free(mvm);
 		return r;
@@ -85,9 +99,8 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			  only ? "this VM cannot run on the backend that was asked for"
 			       : "nothing here can run this VM",
 			  reasons.data ? reasons.data : "no backends");
-	if (only) {
-		r = mvm_error_reason(err, r, "backend-unusable", NULL);
-		return mend ? mvm_error_hint(err, r, "%s", mend) : r;
-	}
-	return mvm_error_reason(err, r, "no-backend", NULL);
+	if (!only)
+		return mvm_error_reason(err, r, "no-backend", NULL);
+	r = mvm_error_reason(err, r, "backend-unusable", only->name);
+	return mend ? mvm_error_hint(err, r, "%s", mend) : r;
 }

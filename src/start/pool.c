@@ -254,7 +254,7 @@ int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_erro
 		return store_not_writable(mvm->store, r, err);
 	if (r < 0)
 		(void)mvm_error_set(err, r, "cannot write pool/%s: %s", name, strerror(-r));
-	return store_mend(r, err);
+	return store_mend(mvm->store, r, err);
 }
 
 void mvm_pool_info_free(struct mvm_pool_info *info)

@@ -60,7 +60,7 @@ static int replace_by_link(struct store *s, int from_fd, const char *from, int t
 	unlinkat(scratch, "link", 0); /* still there if both names were one file already */
 	if (r < 0)
 		mvm_error_set(err, r, "cannot link blob '%s': %s", from, strerror(-r));
-	return store_mend(r, err);
+	return store_mend(s, r, err);
 }
 
 /* Digest a file, make it read-only and sync it to disk. */

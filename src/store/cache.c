@@ -182,7 +182,7 @@ static int write_builds(struct store *s, const char *name, struct json_out *out,
 	r = file_replace_at(scratch, dir, name, text, strlen(text), 0600);
 	if (r < 0)
 		mvm_error_set(err, r, "cannot write the build cache: %s", strerror(-r));
-	return store_mend(r, err);
+	return store_mend(s, r, err);
 }
 
 int store_cache_put(struct store *s, const char *cache_key, const struct store_build *build,

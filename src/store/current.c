@@ -28,7 +28,7 @@ int store_current_set(struct store *s, const char *id, const char *revision, str
 	if (r < 0)
 		mvm_error_set(err, r, "cannot make '%s' the current revision of '%s': %s", revision,
 			      id, strerror(-r));
-	return store_mend(r, err);
+	return store_mend(s, r, err);
 }
 
 int store_current_get(struct store *s, const char *id, char ret[MVM_REVISION_SIZE],

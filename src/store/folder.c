@@ -2,6 +2,7 @@
 #include "store/folder.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,7 +16,7 @@
 int folder_not_writable(const char *path, int code, struct mvm_error *err)
 {
 	mvm_error_set(err, code, "data folder '%s' is not writable: %s", path, strerror(-code));
-	return mvm_error_reason(err, code, "data-folder-refused", NULL);
+	return mvm_error_reason(err, code, "data-folder-refused", path);
 }
 
 static int check_owner(int fd, const char *path, bool read_only, struct mvm_error *err)
@@ -27,11 +28,11 @@ static int check_owner(int fd, const char *path, bool read_only, struct mvm_erro
 	if (st.st_uid != geteuid()) {
 		mvm_error_set(err, -EPERM, "data folder '%s' belongs to another user (uid %u)",
 			      path, (unsigned)st.st_uid);
-		return mvm_error_reason(err, -EPERM, "data-folder-refused", NULL);
+		return mvm_error_reason(err, -EPERM, "data-folder-refused", path);
 	}
 	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
 		mvm_error_set(err, -EPERM, "data folder '%s' may be written by others", path);
-		return mvm_error_reason(err, -EPERM, "data-folder-open", NULL);
+		return mvm_error_reason(err, -EPERM, "data-folder-open", path);
 	}
 	if (!read_only && faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
 		return folder_not_writable(path, -errno, err);
@@ -46,11 +47,12 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 	if (r == -EPERM) {
 		mvm_error_set(err, r, "'%s' is no data folder of mvm's: '%s' lies in it", path,
 			      foreign);
-		return mvm_error_reason(err, r, "data-folder-foreign", NULL);
+		return mvm_error_reason(err, r, "data-folder-foreign", path);
 	}
 	if (r < 0) {
 		mvm_error_context(err, r, "data folder '%s'", path);
-		return r == -EOPNOTSUPP ? r : mvm_error_reason(err, r, "data-folder-marker", NULL);
+		return r == -EOPNOTSUPP ? mvm_error_subject(err, r, path)
+					: mvm_error_reason(err, r, "data-folder-marker", path);
 	}
 	if (r > 0 || read_only)
 		return 0;
@@ -61,7 +63,41 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 		return 0;
 	mvm_error_set(err, r, "data folder '%s': cannot write " MARKER_NAME ": %s", path,
 		      r == -EMLINK ? "it is a file that has another name as well" : strerror(-r));
-	return r == -EMLINK ? mvm_error_reason(err, r, "data-folder-marker", NULL) : r;
+	return r == -EMLINK ? mvm_error_reason(err, r, "data-folder-marker", path) : r;
+}
+
+/* Another user's marker counts for nothing: it may lie in /tmp. */
+static bool has_marker(int fd)
+{
+	struct stat dir, marker;
+	return fstat(fd, &dir) == 0 && dir.st_uid == geteuid() &&
+	       fstatat(fd, MARKER_NAME, &marker, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(marker.st_mode) && marker.st_uid == geteuid();
+}
+
+/* mvm sweeps and removes by name below its data folder, so no other one may lie there. */
+static int check_outer(int fd, const char *path, struct mvm_error *err)
+{
+	char link[32], outer[PATH_MAX] = "";
+	struct stat here, above;
+	AUTO_CLOSE int at = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	for (bool more = fstat(fd, &here) == 0; more && at >= 0;) {
+		if (has_marker(at)) {
+			snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
+			(void)!readlink(link, outer, sizeof(outer) - 1);
+			mvm_error_set(err, -EPERM,
+				      "'%s' lies in another data folder of mvm's, '%s'", path,
+				      outer);
+			return mvm_error_reason(err, -EPERM, "data-folder-nested", outer);
+		}
+		int next = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		more = next >= 0 && fstat(at, &here) == 0 && fstat(next, &above) == 0 &&
+		       (here.st_ino != above.st_ino || here.st_dev != above.st_dev);
+		close(at);
+		at = next;
+	}
+	return 0;
 }
 
 int folder_open(const char *path, bool read_only, struct mvm_error *err)
@@ -71,13 +107,15 @@ int folder_open(const char *path, bool read_only, struct mvm_error *err)
 	if (fd == -EPERM || (fd == -ENOENT && read_only))
 		return fd;
 	if (fd < 0)
-		return mvm_error_reason(err, fd, "data-folder-refused", NULL);
+		return mvm_error_reason(err, fd, "data-folder-refused", path);
 	const char *what = place_forbidden(fd);
 	if (what) {
 		mvm_error_set(err, -EPERM, "'%s' cannot be the data folder: it is %s", path, what);
-		return mvm_error_reason(err, -EPERM, "data-folder-place", NULL);
+		return mvm_error_reason(err, -EPERM, "data-folder-place", path);
 	}
-	int r = check_owner(fd, path, read_only, err);
+	int r = check_outer(fd, path, err);
+	if (r == 0)
+		r = check_owner(fd, path, read_only, err);
 	if (r == 0)
 		r = check_marker(fd, path, read_only, err);
 	return r < 0 ? r : TAKE_FD(fd);

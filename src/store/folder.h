@@ -12,6 +12,7 @@
  *    /etc/passwd) are refused, even when they are empty or have a marker: other programs put files
  *    there, under any name.  A folder below them is fine.  So is a mounted part of a file system (a
  *    bind mount, a container's volume).
+ *  - A folder inside another data folder of the caller's is refused.
  *  - The folder belongs to the caller, and nobody else may write to it.
  *  - It has a marker (store/marker.h).
  *  - For root, every folder on the way belongs to root and only root may change it: a path through

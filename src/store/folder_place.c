@@ -97,7 +97,7 @@ static int step(int at_fd, const char *name, const char *path, size_t len, bool 
 	if (why) {
 		mvm_error_set(err, -EPERM, "data folder '%s' is not safe for root: '%.*s' %s", path,
 			      (int)len, path, why);
-		return mvm_error_reason(err, -EPERM, "data-folder-path", NULL);
+		return mvm_error_reason(err, -EPERM, "data-folder-path", path);
 	}
 	if (!S_ISDIR(st.st_mode))
 		return mvm_error_set(err, -ENOTDIR, "cannot open data folder '%s': %s", path,

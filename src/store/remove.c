@@ -30,7 +30,7 @@ static int take_away(struct store *s, struct removal *r, const char *name, struc
 	 */
 	if (renameat(r->dir_fd, name, st.tmp_fd, st.name) < 0) {
 		e = mvm_error_set(err, -errno, "cannot remove '%s': %s", name, strerror(errno));
-		return store_mend(e, err);
+		return store_mend(s, e, err);
 	}
 	r->tmp_fd = st.tmp_fd;
 	strv_add(&r->staged, st.name); /* without memory, the next command sweeps it */

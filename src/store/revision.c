@@ -241,7 +241,7 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 		mvm_error_set(err, moved, "cannot publish revision '%s' of '%s': %s", revision, id,
 			      moved == -EOPNOTSUPP ? "the file system cannot exchange folders"
 						   : strerror(-moved));
-		return store_mend(moved, err);
+		return store_mend(s, moved, err);
 	}
 	flock(st->fd, LOCK_UN); /* it has left the staging; readers wait for this lock */
 	r = dir_sync(artifacts);

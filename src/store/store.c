@@ -53,7 +53,17 @@ void store_free(struct store *s)
 
 int store_not_writable(const struct store *s, int code, struct mvm_error *err)
 {
+	if (s->root_fd >= 0 && faccessat(s->root_fd, ".", W_OK, AT_EACCESS) < 0)
+		code = -errno;
 	return folder_not_writable(s->path, code, err);
+}
+
+/* Where something lies in the data folder, for errors about it. */
+static char *path_of(const struct store *s, enum store_dir which, const char *name)
+{
+	const char *parent = dir_names[which].parent;
+	return str_printf("%s/%s%s%s%s%s", s->path, parent ? parent : "", parent ? "/" : "",
+			  dir_names[which].name, name ? "/" : "", name ? name : "");
 }
 
 int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err)
@@ -64,15 +74,16 @@ int store_lock_failed(struct store *s, const char *name, int code, struct mvm_er
 	if (locks < 0)
 		return store_dir_failed(s, STORE_LOCKS, locks, err);
 	mvm_error_set(err, code, "cannot lock '%s/locks/%s': %s", s->path, name, lock_why(code));
-	return code == -EPERM ? mvm_error_hint(err, code,
-					       "move that file to another place, then run the "
-					       "command again")
-			      : code;
+	bool linked = code == -EMLINK;
+	AUTO_FREE char *path = path_of(s, STORE_LOCKS, linked ? NULL : name);
+	if (linked)
+		return mvm_error_reason(err, code, "lock-linked", path);
+	return lock_is_foreign(code) ? mvm_error_reason(err, code, "lock-foreign", path) : code;
 }
 
-int store_mend(int code, struct mvm_error *err)
+int store_mend(const struct store *s, int code, struct mvm_error *err)
 {
-	return code == -EXDEV ? mvm_error_reason(err, code, "data-folder-split", NULL) : code;
+	return code == -EXDEV ? mvm_error_reason(err, code, "data-folder-split", s->path) : code;
 }
 
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err)
@@ -130,6 +141,11 @@ bool store_blobs_copied(const struct store *s)
 	return s->copied;
 }
 
+static bool is_own(const struct stat *st)
+{
+	return st->st_uid == geteuid() && !(st->st_mode & (S_IWGRP | S_IWOTH));
+}
+
 /* A subfolder that is the caller's alone, like the data folder itself. */
 static int own_dir(const struct store *s, int parent_fd, const char *name)
 {
@@ -145,9 +161,7 @@ static int own_dir(const struct store *s, int parent_fd, const char *name)
 		return fd;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
-		return -EPERM;
-	return TAKE_FD(fd);
+	return is_own(&st) ? TAKE_FD(fd) : -EPERM;
 }
 
 int store_dir(struct store *s, enum store_dir which)
@@ -170,19 +184,39 @@ int store_dir(struct store *s, enum store_dir which)
 	return fd;
 }
 
-int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err)
+/* own_dir() has refused the folder or its parent: which of them, and why? */
+static int dir_refused(const struct store *s, enum store_dir which, struct mvm_error *err)
 {
 	const char *parent = dir_names[which].parent;
+	AUTO_FREE char *path = parent ? str_printf("%s/%s", s->path, parent) : NULL;
+	struct stat st;
+
+	if (!path || stat(path, &st) < 0 || is_own(&st)) {
+		free(path);
+		path = path_of(s, which, NULL);
+	}
+	if (!path)
+		return mvm_error_oom(err);
+	if (stat(path, &st) == 0 && st.st_uid == geteuid()) {
+		mvm_error_set(err, -EPERM, "cannot open '%s': others may write to it", path);
+		return mvm_error_reason(err, -EPERM, "data-folder-open", path);
+	}
+	mvm_error_set(err, -EPERM, "cannot open '%s': it belongs to another user", path);
+	return mvm_error_reason(err, -EPERM, "data-folder-part", path);
+}
+
+int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err)
+{
 	if (code == -ENOENT && store_read_only(s))
 		return store_not_writable(s, -EROFS, err); /* it would have been created */
-	const char *why = strerror(-code);
 	if (code == -EPERM)
-		why = "it belongs to another user, or others may write to it";
-	else if (code == -EXDEV)
-		why = "another file system is mounted there";
-	mvm_error_set(err, code, "cannot open '%s/%s%s%s': %s", s->path, parent ? parent : "",
-		      parent ? "/" : "", dir_names[which].name, why);
-	return store_mend(code, err);
+		return dir_refused(s, which, err);
+	AUTO_FREE char *path = path_of(s, which, NULL);
+	if (!path)
+		return mvm_error_oom(err);
+	mvm_error_set(err, code, "cannot open '%s': %s", path,
+		      code == -EXDEV ? "another file system is mounted there" : strerror(-code));
+	return store_mend(s, code, err);
 }
 
 int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)

@@ -48,15 +48,16 @@ DEFINE_AUTO(store, store_free)
 /* The data folder's path as given, for messages. */
 const char *store_path(const struct store *s);
 
-/* Report that the data folder is not writable, with the remedy.  Returns code, such as -EROFS. */
+/* Report that the data folder is not writable, with the remedy.  Returns code, or what is true of
+ * the whole folder: -EROFS or -EACCES. */
 int store_not_writable(const struct store *s, int code, struct mvm_error *err);
 
 /* Report that a lock could not be taken, with the remedy.  name: of the file in locks/.  Returns
  * code. */
 int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err);
 
-/* Add the remedy to a failure in the data folder, if one is known (-EXDEV).  Returns code. */
-int store_mend(int code, struct mvm_error *err);
+/* Add the reason to a failure in the data folder, if one is known (-EXDEV).  Returns code. */
+int store_mend(const struct store *s, int code, struct mvm_error *err);
 
 /* The data folder itself; -1 when it is missing (STORE_READ_ONLY). */
 int store_root(const struct store *s);

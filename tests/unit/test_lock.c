@@ -80,6 +80,32 @@ static void a_link_is_no_lock_file(void **state)
 	int dir = scratch_fd(state);
 	assert_int_equal(symlinkat("/etc/passwd", dir, "l"), 0);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -ELOOP);
+	assert_true(lock_is_foreign(-ELOOP));
+	assert_string_equal(lock_why(-ELOOP), "it is a symbolic link");
+}
+
+static void a_folder_is_no_lock_file(void **state)
+{
+	int dir = scratch_fd(state);
+	assert_int_equal(mkdirat(dir, "l", 0700), 0);
+	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EISDIR);
+	assert_true(lock_is_foreign(-EISDIR));
+	assert_string_equal(lock_why(-EISDIR), "it is a folder");
+}
+
+/* As after `cp -al` of a data folder: both copies would have one lock. */
+static void a_lock_file_with_two_names_is_told_from_a_foreign_one(void **state)
+{
+	int dir = scratch_fd(state);
+	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
+	assert_int_equal(linkat(dir, "l", dir, "copy", 0), 0);
+	auto_close(&held);
+	held = -1;
+	assert_int_equal(lock_take_at(dir, "copy", LOCK_NOWAIT, "x", NULL), -EMLINK);
+	assert_false(lock_is_foreign(-EMLINK));
+	assert_int_equal(unlinkat(dir, "l", 0), 0);
+	held = lock_take_at(dir, "copy", LOCK_NOWAIT, "x", NULL);
+	assert_true(held >= 0);
 }
 
 static void a_file_of_somebody_elses_is_not_overwritten(void **state)
@@ -278,6 +304,8 @@ int main(void)
 		T(a_longer_holder_is_cut_and_a_shorter_replaces_it),
 		T(a_missing_lock_file_is_not_locked),
 		T(a_link_is_no_lock_file),
+		T(a_folder_is_no_lock_file),
+		T(a_lock_file_with_two_names_is_told_from_a_foreign_one),
 		T(who_inherits_a_lock_may_name_itself),
 		T(a_file_of_somebody_elses_is_not_overwritten),
 		T(a_wait_ends_with_the_holder_and_creates_nothing),

@@ -77,10 +77,78 @@ static void a_new_or_empty_folder_gets_a_marker(void **state)
 	assert_file(AT_FDCWD, marker, "{\"format\": 1}\n");
 	assert_int_equal(try_open(f->dir, STORE_READ_ONLY, NULL), 0);
 
+	assert_int_equal(unlink(marker), 0);
 	make_dir(f, "x", 0700);
 	assert_int_equal(try_open(below, STORE_READ_ONLY, NULL), 0);
 	assert_int_equal(try_open(below, 0, NULL), 0);
 	assert_file(AT_FDCWD, below_marker, "{\"format\": 1}\n");
+}
+
+static void a_data_folder_lies_in_no_other_one(void **state)
+{
+	static const char *const names[] = { "tmp", "volumes/v/deep", "new" };
+	struct fixture *f = *state;
+
+	assert_int_equal(try_open(f->dir, 0, NULL), 0);
+	make_dir(f, "volumes", 0700);
+	make_dir(f, "volumes/v", 0700);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		struct mvm_error err = { 0 };
+		AUTO_FREE char *path = at(f, names[i]);
+		AUTO_FREE char *marker = str_printf("%s/" MARKER, names[i]);
+		assert_int_equal(try_open(path, 0, &err), -EPERM);
+		assert_string_equal(err.reason, "data-folder-nested");
+		assert_string_equal(err.subject, f->dir);
+		assert_false(is_there(f, marker));
+	}
+}
+
+/* Anybody may put a marker into /tmp. */
+static void another_users_marker_forbids_nothing(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_FREE char *marker = at(f, MARKER);
+	AUTO_FREE char *data = at(f, "data");
+
+	if (geteuid() != 0)
+		return; /* nobody else can give a file away */
+	make_file(f, MARKER, "{\"format\": 1}");
+	assert_int_equal(chown(marker, 65534, 65534), 0);
+	assert_int_equal(try_open(data, 0, NULL), 0);
+}
+
+static void assert_part(struct fixture *f, enum store_dir which, const char *reason,
+			const char *part)
+{
+	struct mvm_error err = { 0 };
+	AUTO(store) s = NULL;
+	AUTO_FREE char *path = at(f, part);
+	assert_int_equal(store_open(f->dir, 0, &s, NULL), 0);
+	assert_int_equal(store_dir_get(s, which, &err), -EPERM);
+	assert_string_equal(err.reason, reason);
+	assert_string_equal(err.subject, path);
+	assert_non_null(strstr(err.text, path));
+}
+
+/* As a fresh mount at instances/ is. */
+static void a_part_that_is_not_ours_alone_is_named(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_FREE char *instances = at(f, "instances");
+	AUTO_FREE char *blobs = at(f, "blobs");
+
+	assert_int_equal(try_open(f->dir, 0, NULL), 0);
+	make_dir(f, "instances", 01777);
+	assert_part(f, STORE_INSTANCES, "data-folder-open", "instances");
+	make_dir(f, "blobs", 0770);
+	assert_part(f, STORE_BLOBS, "data-folder-open", "blobs");
+	assert_int_equal(chmod(blobs, 0700), 0); /* the hint, followed */
+	make_dir(f, "blobs/sha256", 0777);
+	assert_part(f, STORE_BLOBS, "data-folder-open", "blobs/sha256");
+	if (geteuid() != 0)
+		return;
+	assert_int_equal(chown(instances, 65534, 65534), 0);
+	assert_part(f, STORE_INSTANCES, "data-folder-part", "instances");
 }
 
 static void an_empty_marker_is_completed(void **state)
@@ -337,6 +405,9 @@ static void a_foreign_lock_file_is_said_with_what_to_do(void **state)
 	struct mvm_error err = { 0 };
 	AUTO(store) s = NULL;
 	AUTO_DONE(gc) gc = { 0 };
+	AUTO_FREE char *path = at(f, "locks/store");
+	AUTO_FREE char *copy = at(f, "locks/copy");
+	AUTO_FREE char *locks = at(f, "locks");
 
 	assert_int_equal(store_open(f->dir, 0, &s, NULL), 0);
 	make_dir(f, "locks", 0700);
@@ -345,7 +416,22 @@ static void a_foreign_lock_file_is_said_with_what_to_do(void **state)
 	assert_int_equal(gc_collect(&gc, &err), -EPERM);
 	assert_non_null(
 		strstr(err.text, "/locks/store': the file with that name is not a lock file"));
-	assert_true(err.hint[0]);
+	assert_string_equal(err.reason, "lock-foreign");
+	assert_string_equal(err.subject, path);
+
+	assert_int_equal(unlink(path), 0);
+	make_dir(f, "locks/store", 0700);
+	assert_int_equal(gc_collect(&gc, &err), -EISDIR);
+	assert_non_null(strstr(err.text, "/locks/store': it is a folder"));
+	assert_string_equal(err.reason, "lock-foreign");
+	assert_int_equal(rmdir(path), 0);
+
+	make_file(f, "locks/store", "");
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(link(path, copy), 0);
+	assert_int_equal(gc_collect(&gc, &err), -EMLINK);
+	assert_string_equal(err.reason, "lock-linked");
+	assert_string_equal(err.subject, locks);
 }
 
 static void places_of_other_programs_are_refused(void **state)
@@ -452,6 +538,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FOLDER_TEST(a_new_or_empty_folder_gets_a_marker),
+		FOLDER_TEST(a_data_folder_lies_in_no_other_one),
+		FOLDER_TEST(another_users_marker_forbids_nothing),
+		FOLDER_TEST(a_part_that_is_not_ours_alone_is_named),
 		FOLDER_TEST(an_empty_marker_is_completed),
 		FOLDER_TEST(first_commands_at_once_all_work),
 		FOLDER_TEST(a_folder_of_somebody_else_is_refused_and_stays),
