@@ -9,6 +9,7 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
+#include "progress.h"
 
 static void kernel_json(struct jsonw *j, const struct mvm_kernel *k)
 {
@@ -16,6 +17,11 @@ static void kernel_json(struct jsonw *j, const struct mvm_kernel *k)
 	str_hex(k->vmlinux.bytes, sizeof(k->vmlinux.bytes), digest);
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "name", k->name);
+	jsonw_string(j, "problem", k->problem);
+	if (k->problem) {
+		jsonw_close(j);
+		return;
+	}
 	jsonw_string(j, "version", k->version);
 	jsonw_string(j, "added_at", k->added_at);
 	jsonw_string(j, "vmlinux_sha256", digest);
@@ -107,6 +113,15 @@ static int fetch(struct cli_context *c, const struct args *a)
 	return r < 0 ? r : print_added(c, kernel, r);
 }
 
+static void damaged_row(struct cli_context *c, struct table *t, const struct mvm_kernel *k)
+{
+	struct mvm_error err = { .code = -EBADMSG, .reason = "kernel-damaged" };
+	snprintf(err.text, sizeof(err.text), "%s", k->problem);
+	snprintf(err.subject, sizeof(err.subject), "%s", k->name);
+	note_error(c, &err);
+	table_row(t, k->name, "damaged", "-", "-", "-", "-", "-");
+}
+
 static int list(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
@@ -130,6 +145,10 @@ static int list(struct cli_context *c, const struct args *a)
 	table_row(&t, "NAME", "VERSION", "DIGEST", "SIZE", "MODULES", "ADDED", "FEATURES");
 	for (size_t i = 0; i < all.n; i++) {
 		char size[24], modules[16], digest[65];
+		if (all.v[i]->problem) {
+			damaged_row(c, &t, all.v[i]);
+			continue;
+		}
 		str_hex(all.v[i]->vmlinux.bytes, sizeof(all.v[i]->vmlinux.bytes), digest);
 		digest[12] = '\0'; /* enough to tell two apart */
 		str_bytes(all.v[i]->vmlinux_bytes, size, sizeof(size));

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
+#include "progress.h"
 
 DEFINE_AUTO(mvm_volume_info, mvm_volume_info_free)
 DEFINE_LIST(mvm_volume_info, mvm_volume_list_free)
@@ -16,9 +17,12 @@ static void put_json(struct jsonw *j, const struct mvm_volume_info *v)
 {
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "name", v->name);
-	jsonw_string(j, "path", v->path);
-	jsonw_u64(j, "bytes", v->bytes);
-	jsonw_bool(j, "in_use", v->in_use);
+	jsonw_string(j, "problem", v->problem);
+	if (!v->problem) {
+		jsonw_string(j, "path", v->path);
+		jsonw_u64(j, "bytes", v->bytes);
+		jsonw_bool(j, "in_use", v->in_use);
+	}
 	jsonw_close(j);
 }
 
@@ -41,7 +45,10 @@ static int list(struct cli_context *c, const struct args *a)
 		char size[32];
 		str_bytes(all.v[i]->bytes, size, sizeof(size));
 		put_json(&j, all.v[i]);
-		table_row(&t, all.v[i]->name, size, all.v[i]->in_use ? "yes" : "no");
+		if (all.v[i]->problem && !c->json)
+			note(c, all.v[i]->problem);
+		table_row(&t, all.v[i]->name, all.v[i]->problem ? "unreadable" : size,
+			  all.v[i]->in_use ? "yes" : "no");
 	}
 	jsonw_close(&j);
 	return c->json ? jsonw_print(&j, stdout) : table_print(&t, stdout);

@@ -50,6 +50,7 @@ struct mvm_kernel {
 	uint32_t n_modules;
 	bool pvh;				   /* QEMU can boot it directly */
 	uint8_t features[MVM_KERNEL_FEATURES_MAX]; /* enum mvm_kernel_has, by feature */
+	char *problem; /* in a list: why its record cannot be read; then only name is set */
 };
 MVM_API void mvm_kernel_free(struct mvm_kernel *kernel);
 
@@ -96,7 +97,7 @@ MVM_API int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 MVM_API int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, char **ret,
 				struct mvm_error *err);
 
-/* All kernels by name; mvm_kernel_list_free() the list. */
+/* All kernels by name, damaged ones with their problem; mvm_kernel_list_free() the list. */
 MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *ret_n,
 			    struct mvm_error *err);
 MVM_API void mvm_kernel_list_free(struct mvm_kernel **list, size_t n);

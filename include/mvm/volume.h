@@ -20,6 +20,7 @@ struct mvm_volume_info {
 	char *path;	/* its folder on this host */
 	uint64_t bytes; /* size of its files */
 	bool in_use;	/* by a running VM that may write to it */
+	char *problem;	/* in a list: why it cannot be read; then only name is set */
 };
 MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
 
@@ -28,7 +29,7 @@ MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
 MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
 			       struct mvm_error *err);
 
-/* All volumes by name; mvm_volume_list_free() the list. */
+/* All volumes by name, unreadable ones with their problem; mvm_volume_list_free() the list. */
 MVM_API int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
 			    struct mvm_error *err);
 MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);

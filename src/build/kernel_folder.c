@@ -76,13 +76,24 @@ static int find_foreign(int dir_fd, char **ret)
 	return r;
 }
 
+static bool is_kernel(int fd)
+{
+	return is_file(fd, KERNEL_JSON) || is_file(fd, "vmlinux");
+}
+
+bool kernel_folder_is_own(int kernels_fd, const char *name)
+{
+	AUTO_CLOSE int fd = dir_open_at(kernels_fd, name);
+	/* a folder that cannot be opened may be one */
+	return fd >= 0 ? is_kernel(fd) : fd != -ENOTDIR && fd != -ELOOP && fd != -ENOENT;
+}
+
 int kernel_folder_may_go(int kernels_fd, const char *name, struct mvm_error *err)
 {
 	AUTO_FREE char *foreign = NULL;
 	AUTO_CLOSE int fd = dir_open_at(kernels_fd, name);
 
-	if (fd == -ENOTDIR || fd == -ELOOP ||
-	    (fd >= 0 && !is_file(fd, KERNEL_JSON) && !is_file(fd, "vmlinux")))
+	if (fd == -ENOTDIR || fd == -ELOOP || (fd >= 0 && !is_kernel(fd)))
 		return mvm_error_set(err, -EEXIST,
 				     "'kernels/%s' in the data folder is no kernel of mvm's", name);
 	int r = fd < 0 ? fd : find_foreign(fd, &foreign);

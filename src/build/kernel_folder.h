@@ -7,10 +7,15 @@
  * modules that "order" names.
  */
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 #define KERNEL_JSON	"kernel.json"
 #define KERNEL_JSON_MAX ((size_t)64 << 10)
+
+/* Is it a kernel of mvm's, damaged or not?  A foreign folder or file is none. */
+bool kernel_folder_is_own(int kernels_fd, const char *name);
 
 /*
  * May mvm remove or replace the folder with this name?

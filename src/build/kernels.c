@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "build/kernels.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,6 +28,7 @@ void mvm_kernel_free(struct mvm_kernel *k)
 	free(k->name);
 	free(k->version);
 	free(k->added_at);
+	free(k->problem);
 	free(k);
 }
 DEFINE_LIST_FREE(mvm_kernel_list_free, mvm_kernel, mvm_kernel_free)
@@ -154,11 +154,13 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	AUTO_CLOSE int dir_fd = kernels_fd < 0 ? kernels_fd : dir_open_at(kernels_fd, name);
 	if (dir_fd == -ENOENT) {
 		r = mvm_error_set(err, -ENOENT, "there is no kernel '%s'", name);
-		return mvm_error_reason(err, r, "no-kernel", NULL);
+		return mvm_error_reason(err, r, "no-kernel", name);
 	}
 	if (dir_fd < 0)
 		return mvm_error_set(err, dir_fd, "kernel '%s': %s", name, strerror(-dir_fd));
 	r = read_record(dir_fd, name, ret, err);
+	if (r == -EBADMSG)
+		r = mvm_error_reason(err, r, "kernel-damaged", name);
 	if (r < 0)
 		return mvm_error_context(err, r, "kernel '%s'", name);
 	if (ret_dir_fd)
@@ -199,7 +201,7 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 		return 1;
 	r = mvm_error_set(err, -EEXIST, "there is another kernel '%s' already%s%s", name,
 			  old ? ", version " : "", old ? old->version : "");
-	return mvm_error_reason(err, r, "kernel-exists", NULL);
+	return mvm_error_reason(err, r, "kernel-exists", name);
 }
 
 static int import(struct store *s, const char *path, int staging_fd, struct kernel_info *info,
@@ -234,7 +236,7 @@ static int publish(struct store *s, const struct staging *st, const char *name,
 		r = dir_sync(kernels_fd);
 	if (r < 0)
 		(void)mvm_error_set(err, r, "cannot publish kernel '%s': %s", name, strerror(-r));
-	return store_mend(r, err);
+	return store_mend(s, r, err);
 }
 
 int kernels_add(struct store *s, const char *path, const char *name, bool force,
@@ -273,6 +275,30 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 	return r < 0 ? r : added;
 }
 
+/* A list's entry for a kernel that load() has failed with r to read.  1, 0 for what is no kernel of
+ * mvm's or has just gone, or -ENOMEM. */
+static int unreadable(struct store *s, const char *name, int r, const struct mvm_error *why,
+		      struct mvm_kernel **ret)
+{
+	if (r == -ENOMEM)
+		return r;
+	if (!name_valid(NAME_KERNEL, name) ||
+	    !kernel_folder_is_own(store_dir(s, STORE_KERNELS), name))
+		return 0;
+	AUTO(mvm_kernel) k = calloc(1, sizeof(*k));
+	bool failed = !k;
+	if (k) {
+		k->name = str_dup(name, &failed);
+		k->version = str_dup("", &failed);
+		k->added_at = str_dup("", &failed);
+		k->problem = str_dup(why->text, &failed);
+	}
+	if (failed)
+		return -ENOMEM;
+	*ret = TAKE_PTR(k);
+	return 1;
+}
+
 int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -285,11 +311,14 @@ int kernels_list(struct store *s, struct mvm_kernel ***ret, size_t *ret_n, struc
 	if (!list)
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < names.n; i++) {
-		struct mvm_error ignored; /* a damaged one is reported when it is asked for */
-		if (load(s, names.v[i], &list[n], NULL, &ignored) < 0)
-			continue;
-		assert(list[n]);
-		n++;
+		struct mvm_error why;
+		r = load(s, names.v[i], &list[n], NULL, &why);
+		r = r < 0 ? unreadable(s, names.v[i], r, &why, &list[n]) : 1;
+		if (r < 0) {
+			mvm_kernel_list_free(list, n);
+			return mvm_error_oom(err);
+		}
+		n += r > 0;
 	}
 	*ret = list;
 	*ret_n = n;
@@ -346,7 +375,7 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	if (renameat(kernels_fd, name, st.fd, "removed") < 0) {
 		r = mvm_error_set(err, -errno, "cannot remove kernel '%s': %s", name,
 				  strerror(errno));
-		return store_mend(r, err);
+		return store_mend(s, r, err);
 	}
 	r = dir_sync(kernels_fd);
 	return r < 0 ? mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r))

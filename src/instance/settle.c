@@ -111,6 +111,8 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	int loaded = record_load(dir_fd, &r, NULL);
 	if (loaded == -ENOMEM || loaded == -EOPNOTSUPP) /* a newer mvm's */
 		return 0;
+	if (loaded < 0 && instance_folder_is_own(dir_fd))
+		return 0; /* damaged; lists show it as failed */
 	if (loaded < 0 || (is_copy(dir_fd, name, &r) && !str_eq(r.name, name)))
 		return stray(instances_fd, name, dir_fd);
 	if (is_over(&r))

@@ -17,6 +17,7 @@ void mvm_volume_info_free(struct mvm_volume_info *info)
 		return;
 	free(info->name);
 	free(info->path);
+	free(info->problem);
 	free(info);
 }
 DEFINE_AUTO(mvm_volume_info, mvm_volume_info_free)
@@ -27,7 +28,7 @@ static int no_volume(const char *name, int code, struct mvm_error *err)
 	if (code != -ENOENT)
 		return mvm_error_set(err, code, "volume '%s': %s", name, strerror(-code));
 	(void)mvm_error_set(err, code, "there is no volume '%s'", name);
-	return mvm_error_reason(err, code, "no-volume", NULL);
+	return mvm_error_reason(err, code, "no-volume", name);
 }
 
 int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
@@ -55,6 +56,26 @@ int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info
 	return 0;
 }
 
+/* A list's entry for a volume that cannot be read.  1, 0 for what is no volume or has just gone, or
+ * -ENOMEM. */
+static int unreadable(const char *name, int r, const struct mvm_error *why,
+		      struct mvm_volume_info **ret)
+{
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EINVAL)
+		return 0;
+	AUTO(mvm_volume_info) info = r == -ENOMEM ? NULL : calloc(1, sizeof(*info));
+	bool failed = !info;
+	if (info) {
+		info->name = str_dup(name, &failed);
+		info->path = str_dup("", &failed);
+		info->problem = str_dup(why->text, &failed);
+	}
+	if (failed)
+		return -ENOMEM;
+	*ret = TAKE_PTR(info);
+	return 1;
+}
+
 int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
 		    struct mvm_error *err)
 {
@@ -67,8 +88,14 @@ int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_
 	if (!list)
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < names.n; i++) {
-		struct mvm_error ignored; /* removed just now, or nothing of ours */
-		n += mvm_volume_inspect(mvm, names.v[i], &list[n], &ignored) == 0;
+		struct mvm_error why;
+		r = mvm_volume_inspect(mvm, names.v[i], &list[n], &why);
+		r = r < 0 ? unreadable(names.v[i], r, &why, &list[n]) : 1;
+		if (r < 0) {
+			mvm_volume_list_free(list, n);
+			return mvm_error_oom(err);
+		}
+		n += r > 0;
 	}
 	*ret = list;
 	*ret_n = n;

@@ -94,8 +94,10 @@ void doctor_data(struct doctor *d, const char *data_dir)
 		d->failed |= r == -ENOMEM;
 		doctor_add(d, "data", MVM_CHECK_FAIL, err.hint[0] ? err.hint : NULL, "%s",
 			   err.text);
-		if (d->n && err.reason[0])
+		if (d->n && err.reason[0]) {
 			d->v[d->n - 1]->reason = str_dup(err.reason, &d->failed);
+			d->v[d->n - 1]->subject = str_dup(err.subject, &d->failed);
+		}
 		return;
 	}
 	int fd = store_root(d->mvm->store);
@@ -173,17 +175,23 @@ void doctor_kernels(struct doctor *d)
 	struct mvm_error err = { 0 };
 	struct mvm_kernel **list = NULL;
 	AUTO_DONE(strbuf) names = { 0 };
+	AUTO_DONE(strbuf) damaged = { 0 };
 	size_t n = 0;
 
 	if (mvm_kernel_list(d->mvm, &list, &n, &err) < 0) {
 		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", err.text);
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		strbuf_addf(&names, "%s%s", i ? ", " : "", list[i]->name);
+		if (list[i]->problem)
+			strbuf_addf(&damaged, "%s%s", damaged.len ? "; " : "", list[i]->problem);
+	}
 	mvm_kernel_list_free(list, n);
-	d->failed |= names.failed;
-	if (n == 0)
+	d->failed |= names.failed || damaged.failed;
+	if (damaged.len)
+		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", damaged.data);
+	else if (n == 0)
 		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel fetch",
 			   "no guest kernel has been added: only images that bring one can be "
 			   "built");

@@ -54,6 +54,8 @@ static int load_entry(struct mvm *mvm, const char *id, const char *name, struct 
 		return e->code;
 	if (e->code < 0) { /* as good a guess as there is */
 		e->built_ns = mtime_ns(templates_fd, id, name, "");
+		e->foreign = !mtime_ns(templates_fd, id, name, "/revision.json") &&
+			     !mtime_ns(templates_fd, id, name, "/checksums.json");
 		return 0;
 	}
 	/* fc-base.json is written once, when the revision is built, and only linked afterwards: it

@@ -14,6 +14,7 @@ struct history_entry {
 	int64_t built_ns; /* since 1970; a guess when revision.json cannot be read */
 	int64_t built_at; /* what revision.json says, in seconds; 0 if unknown */
 	int code;	  /* why it cannot be read, negative errno; 0 if it can */
+	bool foreign;	  /* a folder that mvm did not make */
 };
 
 struct history {

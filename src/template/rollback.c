@@ -22,11 +22,14 @@ static int previous(struct mvm *mvm, const char *id, char ret[MVM_REVISION_SIZE]
 		return r;
 	while (i < h.n && strcmp(h.v[i].name, h.current) != 0)
 		i++;
-	if (i + 1 < h.n) {
-		memcpy(ret, h.v[i + 1].name, MVM_REVISION_SIZE);
+	bool found = i < h.n;
+	while (found && ++i < h.n) {
+		if (h.v[i].foreign)
+			continue;
+		memcpy(ret, h.v[i].name, MVM_REVISION_SIZE);
 		return 0;
 	}
-	if (i < h.n)
+	if (found)
 		r = mvm_error_set(err, -ENOENT, "there is no revision before the current one");
 	else
 		r = mvm_error_set(err, -ENOENT, "no revision is current");
