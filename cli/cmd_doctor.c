@@ -26,6 +26,7 @@ static const char *mend_of(const struct mvm_check *check, char buf[HINT_SIZE])
 	if (check->mend || !check->reason)
 		return check->mend;
 	snprintf(err.reason, sizeof(err.reason), "%s", check->reason);
+	snprintf(err.subject, sizeof(err.subject), "%s", check->subject ? check->subject : "");
 	hint_of(&err, buf);
 	return buf;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/parse.h"
 #include "handles.h"
 #include "json.h"
@@ -90,10 +91,13 @@ static int ps(struct cli_context *c, const struct args *a)
 	if (c->json + args_flag(a, "quiet") + args_given(a, "format") > 1)
 		return cli_usage(c, "--json, --quiet and --format exclude each other");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
-	if (r == 0 && mvm_instance_settle(mvm, &c->progress, &c->err) < 0)
-		note(c, c->err.text); /* the instances can be shown all the same */
-	if (r == 0)
+	struct mvm_error unsettled = { 0 };
+	if (r == 0) {
+		mvm_instance_settle(mvm, &c->progress, &unsettled);
 		r = mvm_instance_list(mvm, &list.v, &list.n, &c->err);
+	}
+	if (r == 0 && unsettled.code) /* the instances can be shown all the same */
+		note_error(c, &unsettled);
 	if (r == 0)
 		r = filter(c, args_list(a, "filter"), &list);
 	if (r < 0)
@@ -152,11 +156,12 @@ static int port(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	assert(info);
-	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED)
-		return cli_error(c, -EBUSY,
-				 "instance '%s' does not run, so none of its ports leads "
-				 "anywhere",
-				 name);
+	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED) {
+		r = cli_error(c, -EBUSY,
+			      "instance '%s' does not run, so none of its ports leads anywhere",
+			      name);
+		return mvm_error_reason(&c->err, r, "instance-ended", name);
+	}
 	jsonw_open(&j, NULL, '[');
 	for (size_t i = 0; i < info->n_forwards; i++) {
 		const struct mvm_forward *f = &info->forwards[i];

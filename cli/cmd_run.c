@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "env.h"
 #include "follow.h"
 #include "guest_command.h"
@@ -139,13 +140,17 @@ static int hand_over(struct cli_context *c, struct mvm *mvm, const struct instan
 static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, int cancel_fd)
 {
 	const struct mvm_progress cancel = { .size = sizeof(cancel), .cancel_fd = &cancel_fd };
-	struct mvm_error err = { 0 };
-	int r = mvm_instance_copy_back(mvm, name, NULL, &cancel, &err);
+	int r = mvm_instance_copy_back(mvm, name, NULL, &cancel, &c->err);
 	if (r >= 0)
 		return 0;
 	if (r == -ECANCELED)
 		c->failure_status = 128 + guest_signals_take(cancel_fd);
-	return cli_error(c, r, "%s; the VM is removed, and what it wrote there with it", err.text);
+	r = mvm_error_more(&c->err, r, "; the VM is removed, and what it wrote there with it");
+	/* the reason's hint is for a VM that runs on */
+	return mvm_error_hint(
+		&c->err, r,
+		"give it more time with --volume-timeout, or use --detach: 'mvm stop' "
+		"can be tried again");
 }
 
 /* Are the volumes lost with a command that ended so? */
@@ -160,13 +165,12 @@ static void tell_lost(struct cli_context *c, struct mvm *mvm, struct mvm_instanc
 {
 	AUTO(mvm_instance_info) info = NULL;
 	const struct mvm_wait_options a_while = { .size = sizeof(a_while), .timeout_ms = STOP_MS };
-	struct mvm_error why = c->err;
 	bool gone = status == -EREMOTEIO || status == -ESRCH;
 	if (status == -ECANCELED || status == -ETIMEDOUT)
-		cli_error(c, status, "%s; nothing was copied back to volumes", why.text);
+		mvm_error_more(&c->err, status, "; nothing was copied back to volumes");
 	else if (gone && mvm_instance_wait(vm, &a_while, NULL, NULL) == 0 &&
 		 mvm_instance_inspect(mvm, mvm_instance_name(vm), &info, NULL) == 0 && info->error)
-		cli_error(c, status, "%s; %s", why.text, info->error);
+		mvm_error_more(&c->err, status, "; %s", info->error);
 }
 
 /* Print the VM's output until the VM ends, the user presses ^C or nobody reads the output any more.

@@ -8,6 +8,7 @@
 
 #include <mvm/doctor.h>
 
+#include "base/error.h"
 #include "guest_command.h"
 #include "handles.h"
 #include "json.h"
@@ -122,8 +123,10 @@ static int check_names(struct cli_context *c, const struct args *a, const struct
 		bool found = false;
 		for (size_t k = 0; k < s->list.n; k++)
 			found |= str_eq(s->list.v[k]->name, args_at(a, i));
-		if (!found)
-			return cli_error(c, -ENOENT, "there is no instance '%s'", args_at(a, i));
+		if (!found) {
+			int r = cli_error(c, -ENOENT, "there is no instance '%s'", args_at(a, i));
+			return mvm_error_reason(&c->err, r, "no-instance", args_at(a, i));
+		}
 	}
 	return 0;
 }

@@ -1,75 +1,137 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hints.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* By reason; %1$s is the error's subject.  Sorted. */
+/* By reason, sorted.  %1$s is the error's subject, quoted for a shell where that is needed; %2$s is
+ * this user's id. */
 static const struct hint {
 	const char *reason, *text;
+	const char *bare; /* without a subject; NULL: then there is no hint */
 } hints[] = {
-	{ "backend-unusable", "mvm doctor" },
-	{ "current-damaged", "choose one with 'mvm template rollback %1$s REV', or build it" },
+	{ "backend-unusable", "'mvm doctor' says what is missing", NULL },
+	{ "current-damaged",
+	  "choose one of 'mvm template history %1$s' with 'mvm template rollback %1$s REV', or "
+	  "build it anew with 'mvm template build %1$s --force'",
+	  NULL },
 	{ "data-folder-foreign",
 	  "name another folder, which mvm creates, with --data-dir; or, if mvm made this one, mark "
-	  "it: echo '{\"format\": 1}' >DIR/mvm-data.json" },
-	{ "data-folder-marker", "if mvm made this folder, mark it anew: rm DIR/mvm-data.json && "
-				"echo '{\"format\": 1}' >DIR/mvm-data.json" },
-	{ "data-folder-missing", "name one with --data-dir or MVM_DATA_DIR" },
-	{ "data-folder-newer", "update mvm, or name another folder with --data-dir" },
-	{ "data-folder-open", "make it private with chmod go-w, or name another with --data-dir" },
-	{ "data-folder-path", "as root, name a folder on a path without links that only root may "
-			      "change: --data-dir /root/.mvm" },
-	{ "data-folder-place", "name a folder below it, as in --data-dir DIR/mvm" },
-	{ "data-folder-refused", "name a folder of your own with --data-dir or MVM_DATA_DIR" },
+	  "it: echo '{\"format\": 1}' >%1$s/mvm-data.json",
+	  "name another folder, which mvm creates, with --data-dir" },
+	{ "data-folder-marker",
+	  "if mvm made this folder, mark it anew: mv %1$s/mvm-data.json %1$s/mvm-data.old && echo "
+	  "'{\"format\": 1}' >%1$s/mvm-data.json",
+	  "name another folder, which mvm creates, with --data-dir" },
+	{ "data-folder-missing", "name one with --data-dir or MVM_DATA_DIR", NULL },
+	{ "data-folder-nested", "name that one, as in --data-dir %1$s, or a folder outside of it",
+	  "name a folder outside of it with --data-dir" },
+	{ "data-folder-newer", "update mvm, or name another folder with --data-dir", NULL },
+	{ "data-folder-open",
+	  "name another folder with --data-dir; or, if mvm made this one, make it private: chmod "
+	  "go-w %1$s",
+	  "name another folder with --data-dir" },
+	{ "data-folder-part", "make it yours, as root: chown %2$s %1$s && chmod go-w %1$s",
+	  "make it yours with chown, as root" },
+	{ "data-folder-path",
+	  "as root, name a folder on a path without links that only root may change: --data-dir "
+	  "/root/.mvm",
+	  NULL },
+	{ "data-folder-place", "name a folder below it, as in --data-dir %1$s/mvm",
+	  "name a folder below it with --data-dir" },
+	{ "data-folder-refused", "name a folder of your own with --data-dir or MVM_DATA_DIR",
+	  NULL },
 	{ "data-folder-split",
 	  "keep the data folder whole on one file system: unmount what is mounted in it, and name "
-	  "a folder on the larger disk with --data-dir" },
-	{ "guest-broke-protocol", "end it with 'mvm stop --timeout 0'" },
-	{ "guest-memory-full", "all but a data disk is in the guest's memory: give it more with "
-			       "--mem, or copy to the data disk, /data (data_disk_mib)" },
-	{ "host-memory-full", "start fewer, or end others: 'mvm stats' shows what they take" },
+	  "a folder on the larger disk with --data-dir",
+	  NULL },
+	{ "guest-broke-protocol", "end it with 'mvm stop --timeout 0 %1$s'", NULL },
+	{ "guest-memory-full",
+	  "all but a data disk is in the guest's memory: give it more with --mem, or copy to the "
+	  "data disk, /data (data_disk_mib)",
+	  NULL },
+	{ "host-memory-full",
+	  "start fewer, or smaller ones (--mem), or end others: 'mvm stats' shows what they take",
+	  NULL },
 	{ "image-too-large",
-	  "if you trust the image, 'mvm template build ID --max-image-size SIZE' allows more" },
-	{ "instance-exists", "choose another --name, or remove it with 'mvm rm %1$s'" },
-	{ "instance-in-the-way", "stop it first: 'mvm stop %1$s'" },
-	{ "instance-runs", "stop it first with 'mvm stop %1$s', or use 'mvm rm --force %1$s'" },
+	  "if you trust the image, 'mvm template build %1$s --max-image-size SIZE' allows more",
+	  "if you trust the image, --max-image-size allows more" },
+	{ "instance-damaged", "remove it with 'mvm rm --force %1$s'", NULL },
+	{ "instance-ended", "'mvm logs %1$s' shows what it has printed, 'mvm rm %1$s' removes it",
+	  "'mvm ps' shows how it ended" },
+	{ "instance-exists",
+	  "choose another --name, or end and remove it with 'mvm rm --force %1$s'", NULL },
+	{ "instance-in-the-way", "stop it first: 'mvm stop %1$s'", NULL },
+	{ "instance-runs", "stop it first with 'mvm stop %1$s', or use 'mvm rm --force %1$s'",
+	  NULL },
 	{ "kernel-ambiguous",
-	  "put kernel = \"NAME\" into the template; 'mvm kernel list' shows the names" },
-	{ "kernel-exists", "choose another --name, or replace it with --force" },
-	{ "kernel-needed", "mvm kernel fetch" },
-	{ "kernel-not-found", "get a vmlinuz, or Debian's package of a kernel for cloud guests, "
-			      "and run 'mvm kernel add FILE'" },
-	{ "kernel-too-large", "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and "
-			      "add DIR/boot/vmlinuz-*" },
-	{ "kernel-without-name", "choose a name with --name" },
-	{ "nix-wrong-hash", "--update-hash writes the hash that Nix found into flake.nix" },
-	{ "no-backend", "see 'mvm backends'; Debian's package is qemu-system-x86" },
-	{ "no-kernel", "see 'mvm kernel list', or get one with 'mvm kernel fetch'" },
-	{ "no-revision", "see 'mvm template history %1$s'" },
-	{ "no-template", "see 'mvm template list'" },
-	{ "no-volume", "'mvm volume list' shows what there is" },
-	{ "revision-damaged", "build it anew with 'mvm template build %1$s --force'" },
-	{ "revision-unsound", "go back with 'mvm template rollback %1$s', or build it anew with "
-			      "'mvm template build %1$s --force'" },
+	  "put kernel = \"NAME\" into the template; 'mvm kernel list' shows the names", NULL },
+	{ "kernel-damaged",
+	  "replace it with 'mvm kernel add FILE --name %1$s --force' or 'mvm kernel fetch --name "
+	  "%1$s --force', or forget it with 'mvm kernel rm %1$s'",
+	  NULL },
+	{ "kernel-exists", "choose another --name, or replace it with --force", NULL },
+	{ "kernel-needed", "mvm kernel fetch", NULL },
+	{ "kernel-not-found",
+	  "get a vmlinuz, or Debian's package of a kernel for cloud guests, and run 'mvm kernel "
+	  "add FILE'",
+	  NULL },
+	{ "kernel-too-large",
+	  "unpack a package that you trust by 'dpkg-deb -x FILE.deb DIR' and add "
+	  "DIR/boot/vmlinuz-*",
+	  NULL },
+	{ "kernel-unknown",
+	  "name a vmlinuz, a vmlinux or a Debian package, or get one with 'mvm kernel fetch'",
+	  NULL },
+	{ "kernel-without-name", "choose a name with --name", NULL },
+	{ "lock-foreign", "move it to another place: mv %1$s %1$s.old",
+	  "move it to another place, then run the command again" },
+	{ "lock-linked",
+	  "copy data folders with cp -a, not with hard links; in this copy, remove the second "
+	  "names: find %1$s -type f -links +1 -delete",
+	  "copy data folders with cp -a, not with hard links" },
+	{ "nix-wrong-hash", "--update-hash writes the hash that Nix found into flake.nix", NULL },
+	{ "no-backend", "see 'mvm backends'; Debian's package is qemu-system-x86", NULL },
+	{ "no-instance", "'mvm ps' shows what there is", NULL },
+	{ "no-kernel", "see 'mvm kernel list', or get one with 'mvm kernel fetch'", NULL },
+	{ "no-revision", "see 'mvm template history %1$s'", NULL },
+	{ "no-template", "see 'mvm template list'", NULL },
+	{ "no-volume", "'mvm volume list' shows what there is", NULL },
+	{ "port-taken", "choose another port, or 0, which takes a free one: -p 0:GUEST", NULL },
+	{ "revision-damaged", "build it anew with 'mvm template build %1$s --force'", NULL },
+	{ "revision-unsound",
+	  "build it anew with 'mvm template build %1$s --force', or go back to another one of 'mvm "
+	  "template history %1$s'",
+	  NULL },
 	{ "rollback-damaged",
-	  "name another: see 'mvm template history %1$s', and 'mvm template verify %1$s'" },
-	{ "rollback-where", "name one: see 'mvm template history %1$s'" },
-	{ "snapshot-damaged", "make a new one with 'mvm template build %1$s --snapshot --force', "
-			      "or start without it with --cold" },
-	{ "start-failed",
-	  "'mvm logs %1$s' shows all that it has printed, 'mvm rm %1$s' removes it" },
+	  "name another: see 'mvm template history %1$s', and 'mvm template verify %1$s'", NULL },
+	{ "rollback-where", "'mvm template history %1$s' shows what there is", NULL },
+	{ "snapshot-damaged",
+	  "make a new one with 'mvm template build %1$s --snapshot --force', or start without it "
+	  "with --cold",
+	  NULL },
+	{ "start-failed", "'mvm logs %1$s' shows all that it has printed, 'mvm rm %1$s' removes it",
+	  NULL },
 	{ "template-damaged",
-	  "write it anew with 'mvm template apply' or 'mvm template create --force'" },
-	{ "template-exists",
-	  "change it with 'mvm template edit %1$s', or replace it with --force" },
-	{ "template-in-use", "stop what runs from it: see 'mvm ps' and 'mvm stop', or, for VMs "
-			     "that wait in a pool, 'mvm pool set %1$s --size 0'" },
-	{ "template-not-built", "build it with 'mvm template build %1$s'" },
-	{ "vm-paused", "let it go on with 'mvm resume'" },
-	{ "volumes-not-back", "try again with a longer --timeout, save it with 'mvm cp', or give "
-			      "it up with 'mvm stop --timeout 0 %1$s'" },
+	  "write it anew with 'mvm template apply FILE' or 'mvm template create %1$s --force "
+	  "--flake REF'",
+	  NULL },
+	{ "template-exists", "change it with 'mvm template edit %1$s', or replace it with --force",
+	  NULL },
+	{ "template-in-use",
+	  "stop what runs from it: see 'mvm ps' and 'mvm stop', or, for VMs that wait in a pool, "
+	  "'mvm pool set %1$s --size 0'",
+	  NULL },
+	{ "template-not-built", "build it with 'mvm template build %1$s'", NULL },
+	{ "vm-paused", "let it go on with 'mvm resume %1$s'", NULL },
+	{ "volume-in-use", "stop the VM that uses it: 'mvm ps' shows what runs", NULL },
+	{ "volumes-not-back",
+	  "save it with 'mvm cp', give it more time with 'mvm stop --timeout 5m %1$s', or give it "
+	  "up with 'mvm stop --timeout 0 %1$s'",
+	  NULL },
 };
 
 static int by_reason(const void *key, const void *row)
@@ -77,21 +139,69 @@ static int by_reason(const void *key, const void *row)
 	return strcmp(key, ((const struct hint *)row)->reason);
 }
 
+struct writer {
+	char *to;
+	size_t len;
+	bool full;
+};
+
+static void put(struct writer *w, const char *text, size_t len)
+{
+	w->full |= len >= HINT_SIZE - w->len;
+	if (w->full)
+		return;
+	memcpy(w->to + w->len, text, len);
+	w->len += len;
+	w->to[w->len] = '\0';
+}
+
+/* A folder's name may have any character.  rest: what follows. */
+static void put_quoted(struct writer *w, const char *word, const char *rest)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789_@%+=:,./-";
+	size_t len = strlen(word);
+
+	while (*rest == '/' && len > 0 && word[len - 1] == '/')
+		len--;
+	if (strspn(word, plain) >= len) {
+		put(w, word, len);
+		return;
+	}
+	put(w, "'", 1);
+	for (size_t i = 0; i < len; i++)
+		put(w, word[i] == '\'' ? "'\\''" : word + i, word[i] == '\'' ? 4 : 1);
+	put(w, "'", 1);
+}
+
+/* Returns false when it does not fit. */
+static bool expand(const char *text, const char *subject, char ret[HINT_SIZE])
+{
+	struct writer w = { .to = ret };
+	char uid[16];
+
+	snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
+	for (const char *at; (at = strchr(text, '%')); text = at + strlen("%1$s")) {
+		put(&w, text, (size_t)(at - text));
+		put_quoted(&w, at[1] == '1' ? subject : uid, at + strlen("%1$s"));
+	}
+	put(&w, text, strlen(text));
+	return !w.full;
+}
+
 void hint_of(const struct mvm_error *err, char ret[HINT_SIZE])
 {
 	const struct hint *h = bsearch(err->reason, hints, sizeof(hints) / sizeof(hints[0]),
 				       sizeof(hints[0]), by_reason);
 
-	if (!h || !err->reason[0] || err->hint[0]) { /* the error's own hint is more exact */
+	ret[0] = '\0';
+	if (err->hint[0]) { /* it is more exact than the reason's */
 		snprintf(ret, HINT_SIZE, "%s", err->hint);
 		return;
 	}
-	ret[0] = '\0';
-	for (const char *p = h->text; *p;) {
-		const char *at = strstr(p, "%1$s");
-		size_t len = strlen(ret);
-		int n = at ? (int)(at - p) : (int)strlen(p);
-		snprintf(ret + len, HINT_SIZE - len, "%.*s%s", n, p, at ? err->subject : "");
-		p += n + (at ? 4 : 0);
-	}
+	if (!h || !err->reason[0])
+		return;
+	const char *text = !strstr(h->text, "%1$s") || err->subject[0] ? h->text : h->bare;
+	if (!text || !expand(text, err->subject, ret))
+		ret[0] = '\0';
 }

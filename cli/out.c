@@ -121,6 +121,7 @@ static void show_json(const struct cli_context *c, const char *hint)
 	jsonw_string(&j, "code", code_name(c->err.code, buf, sizeof(buf)));
 	jsonw_string(&j, "message", c->err.text);
 	jsonw_string(&j, "reason", c->err.reason[0] ? c->err.reason : NULL);
+	jsonw_string(&j, "subject", c->err.subject[0] ? c->err.subject : NULL);
 	jsonw_string(&j, "hint", hint);
 	jsonw_u64(&j, "exit_status", (uint64_t)status_of(c));
 	jsonw_close(&j);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "hints.h"
 #include "json.h"
 #include "text.h"
 
@@ -178,6 +179,14 @@ void progress_view_leave(struct progress_view *v)
 	if (v->line_open)
 		fputc('\n', stderr);
 	v->line_open = false;
+}
+
+void note_error(const struct cli_context *c, const struct mvm_error *err)
+{
+	char hint[HINT_SIZE], text[MVM_ERROR_TEXT_SIZE + HINT_SIZE + 2];
+	hint_of(err, hint);
+	snprintf(text, sizeof(text), "%s%s%s", err->text, hint[0] ? "; " : "", hint);
+	note(c, text);
 }
 
 void note(const struct cli_context *c, const char *text)

@@ -29,6 +29,9 @@ int progress_view_event(void *arg, const struct mvm_progress_event *event);
 /* Say something outside of steps, by the command's receiver. */
 void note(const struct cli_context *c, const char *text);
 
+/* The same of an error that does not end the command, with its hint. */
+void note_error(const struct cli_context *c, const struct mvm_error *err);
+
 /* Leave the line, before anything else is printed to standard error. */
 void progress_view_leave(struct progress_view *v);
 

@@ -19,9 +19,10 @@ enum mvm_check_level {
 struct mvm_check {
 	const char *name; /* "kvm", "qemu", "data"; static */
 	enum mvm_check_level level;
-	char *text;   /* one sentence */
-	char *mend;   /* a command, or a document to read; NULL when nothing needs mending */
-	char *reason; /* in place of `mend`: the reason of an error (mvm/error.h); NULL: none */
+	char *text;    /* one sentence */
+	char *mend;    /* a command, or a document to read; NULL when nothing needs mending */
+	char *reason;  /* in place of `mend`: the reason of an error (mvm/error.h); NULL: none */
+	char *subject; /* the name that the reason is about; NULL: none */
 };
 MVM_API void mvm_check_free(struct mvm_check *check);
 

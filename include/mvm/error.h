@@ -36,7 +36,8 @@ struct mvm_error {
 	/* For programs, where the code is not enough: "template-exists", a word that later versions
 	 * keep (doc/reasons.md); "" for none. */
 	char reason[MVM_ERROR_REASON_SIZE];
-	/* Name of the template, instance or other object that the reason is about; "" for none. */
+	/* Name of the template, instance, folder or other object that the reason is about; "" for
+	 * none, or one that does not fit. */
 	char subject[MVM_ERROR_SUBJECT_SIZE];
 	char hint[MVM_ERROR_HINT_SIZE]; /* next step for the user; "" for none */
 	char text[MVM_ERROR_TEXT_SIZE]; /* lower case, no full stop; what failed first, then why */

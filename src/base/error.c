@@ -50,6 +50,20 @@ int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...
 	return code;
 }
 
+int mvm_error_more_text(struct mvm_error *err, int code, const char *fmt, ...)
+{
+	assert(code < 0);
+	if (!err)
+		return code;
+
+	size_t len = strlen(err->text);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(err->text + len, sizeof(err->text) - len, fmt, ap);
+	va_end(ap);
+	return code;
+}
+
 int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
 {
 	assert(code < 0);
@@ -69,7 +83,24 @@ int mvm_error_reason_text(struct mvm_error *err, int code, const char *reason, c
 	if (!err)
 		return code;
 	snprintf(err->reason, sizeof(err->reason), "%s", reason);
-	snprintf(err->subject, sizeof(err->subject), "%s", subject ? subject : "");
+	err->subject[0] = '\0';
+	return mvm_error_subject_text(err, code, subject);
+}
+
+int mvm_error_reason_unless_text(struct mvm_error *err, int code, const char *reason,
+				 const char *subject)
+{
+	assert(code < 0);
+	return err && err->reason[0] ? code : mvm_error_reason_text(err, code, reason, subject);
+}
+
+int mvm_error_subject_text(struct mvm_error *err, int code, const char *subject)
+{
+	assert(code < 0);
+	/* half a name is the name of something else */
+	if (err && err->reason[0] && !err->subject[0] && subject &&
+	    strlen(subject) < sizeof(err->subject))
+		memcpy(err->subject, subject, strlen(subject) + 1);
 	return code;
 }
 

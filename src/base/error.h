@@ -44,6 +44,13 @@ static inline int mvm_error_negative(int code)
 int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Put text behind an error's text.  Code, reason, subject and hint stay.
+ * Returns code, which must be err's code. */
+#define mvm_error_more(err, code, ...)                                                             \
+	mvm_error_negative(mvm_error_more_text(err, code, __VA_ARGS__))
+int mvm_error_more_text(struct mvm_error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Attach the user's next step: a command to paste, with its names filled in.
  * Returns code, which must be err's code. */
 #define mvm_error_hint(err, code, ...)                                                             \
@@ -56,13 +63,26 @@ int mvm_error_hint_text(struct mvm_error *err, int code, const char *fmt, ...)
  * the library does not know its commands and options.
  *
  *   reason   lower case and '-'; listed in doc/reasons.md
- *   subject  name of the object that it is about; cut when it does not fit; NULL: none
+ *   subject  name of the object that it is about; left out when it does not fit; NULL: none
  *
  * Returns code, which must be err's code.
  */
 #define mvm_error_reason(err, code, reason, subject)                                               \
 	mvm_error_negative(mvm_error_reason_text(err, code, reason, subject))
 int mvm_error_reason_text(struct mvm_error *err, int code, const char *reason, const char *subject);
+
+/* The same for an error that may have a reason already: the cause's reason stays, as it is more
+ * exact. */
+#define mvm_error_reason_unless(err, code, reason, subject)                                        \
+	mvm_error_negative(mvm_error_reason_unless_text(err, code, reason, subject))
+int mvm_error_reason_unless_text(struct mvm_error *err, int code, const char *reason,
+				 const char *subject);
+
+/* Name the object that the error's reason is about.  A subject or a missing reason stays.
+ * Returns code, which must be err's code. */
+#define mvm_error_subject(err, code, subject)                                                      \
+	mvm_error_negative(mvm_error_subject_text(err, code, subject))
+int mvm_error_subject_text(struct mvm_error *err, int code, const char *subject);
 
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
 #define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")

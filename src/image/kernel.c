@@ -247,7 +247,7 @@ static int import_any(struct import *im, int fd, struct mvm_error *err)
 				  "'%s' is no kernel: neither a Debian package, a bzImage nor an "
 				  "ELF vmlinux",
 				  im->src_name);
-		return mvm_error_reason(err, r, "kernel-needed", NULL);
+		return mvm_error_reason(err, r, "kernel-unknown", NULL);
 	}
 	return import_image(im, data, len, im->src_name, err);
 }

@@ -35,6 +35,7 @@ int instance_adopt(int instances_fd, const char *waiting, const struct record *r
 
 	i->name = strdup(record->name);
 	int r = i->name ? connect_to(instances_fd, waiting, &i->control, err) : mvm_error_oom(err);
+	i->control.name = i->name;
 	if (r == 0)
 		r = control_call(&i->control, CALL_ADOPT, NULL, &args, deadline_ns, &reply, err);
 	if (r < 0)

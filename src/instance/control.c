@@ -25,12 +25,17 @@ void control_done(struct control *c)
 	*c = (struct control){ 0 };
 }
 
-int control_gone(int r, struct mvm_error *err)
+int control_gone(const struct control *c, int r, struct mvm_error *err)
 {
-	if (r == -EPIPE || r == -ECONNRESET) /* the latter by a supervisor that never took us in */
-		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
-	if (r == -EPROTO)
-		return mvm_error_set(err, r, "the guest broke the agent protocol");
+	if (r == -EPIPE ||
+	    r == -ECONNRESET) { /* the latter by a supervisor that never took us in */
+		r = mvm_error_set(err, -EREMOTEIO, "the VM has ended");
+		return mvm_error_reason(err, r, "instance-ended", c->name);
+	}
+	if (r == -EPROTO) {
+		r = mvm_error_set(err, r, "the guest broke the agent protocol");
+		return mvm_error_reason(err, r, "guest-broke-protocol", c->name);
+	}
 	return mvm_error_set(err, r, "talking to the VM's supervisor: %s", strerror(-r));
 }
 
@@ -43,7 +48,7 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		if (r == 0)
 			r = channel_receive(&c->channel, ret);
 		if (r < 0)
-			return control_gone(r, err);
+			return control_gone(c, r, err);
 		if (r > 0)
 			return 0;
 		short out = channel_wants_write(&c->channel) ? POLLOUT : 0;
@@ -53,7 +58,7 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		};
 		r = poll(fds, MVM_ARRAY_SIZE(fds), clock_remaining_ms(deadline_ns));
 		if (r < 0 && errno != EINTR)
-			return control_gone(-errno, err);
+			return control_gone(c, -errno, err);
 		if (r > 0 && fds[1].revents)
 			return mvm_error_set(err, -ECANCELED, "it was cancelled");
 		if (r == 0)
@@ -62,12 +67,14 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 }
 
 /* The reply's status as our return value, its words as the error. */
-int control_check_reply(const struct frame *f, const char *what, struct mvm_error *err)
+int control_check_reply(const struct control *c, const struct frame *f, const char *what,
+			struct mvm_error *err)
 {
 	int r = message_get_status(f->payload, f->len, err);
-	if (r > 0)
-		r = -r;
-	return r < 0 && what ? mvm_error_context(err, r, "%s", what) : r;
+	if (r == 0)
+		return 0;
+	r = mvm_error_subject(err, r > 0 ? -r : r, c->name);
+	return what ? mvm_error_context(err, r, "%s", what) : r;
 }
 
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
@@ -80,7 +87,7 @@ int control_wait_reply(struct control *c, uint32_t stream, const char *what, int
 			return what ? mvm_error_context(err, r, "%s", what) : r;
 	} while (f.type != FRAME_REPLY || f.stream != stream);
 
-	int r = control_check_reply(&f, what, err);
+	int r = control_check_reply(c, &f, what, err);
 	if (r == 0 && ret_reply) {
 		strbuf_add(ret_reply, f.payload, f.len);
 		if (ret_reply->failed)
@@ -102,7 +109,7 @@ int control_send_call(struct control *c, unsigned call, const struct strbuf *arg
 					       FRAME_PAYLOAD_MAX);
 	*ret_stream = ++c->last_stream;
 	r = channel_send(&c->channel, FRAME_CALL, *ret_stream, payload.data, payload.len);
-	return r < 0 ? control_gone(r, err) : 0;
+	return r < 0 ? control_gone(c, r, err) : 0;
 }
 
 int control_call(struct control *c, unsigned call, const char *what, const struct strbuf *args,

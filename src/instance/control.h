@@ -13,7 +13,8 @@
 struct control {
 	struct channel channel;
 	uint32_t last_stream;
-	int cancel_fd; /* borrowed; readable: calls fail with -ECANCELED; -1: none */
+	int cancel_fd;	  /* borrowed; readable: calls fail with -ECANCELED; -1: none */
+	const char *name; /* borrowed; the instance's, for errors with a reason; may be NULL */
 };
 
 /* Take over a connected socket; nothing cancels its calls. */
@@ -26,7 +27,7 @@ void control_done(struct control *c); /* hangs up */
  *   what       names the call in errors; NULL: the supervisor's message stands alone
  *   ret_reply  the reply's payload, which the caller frees; may be NULL
  *
- * Returns 0.  Errors: the negative of the reply's status, with its message and hint; -EREMOTEIO
+ * Returns 0.  Errors: the negative of the reply's status, with its message and reason; -EREMOTEIO
  * when the supervisor is gone; -ETIMEDOUT; -ECANCELED.
  */
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
@@ -39,9 +40,10 @@ int control_call(struct control *c, unsigned call, const char *what, const struc
 /* The parts of a call, for callers that go on using its stream (session.c). */
 int control_send_call(struct control *c, unsigned call, const struct strbuf *args,
 		      uint32_t *ret_stream, struct mvm_error *err);
-/* Return a reply's status, with its message as the error. */
-int control_check_reply(const struct frame *f, const char *what, struct mvm_error *err);
+/* Return a reply's status, with its message and reason as the error. */
+int control_check_reply(const struct control *c, const struct frame *f, const char *what,
+			struct mvm_error *err);
 /* Describe a connection that has failed with r. */
-int control_gone(int r, struct mvm_error *err);
+int control_gone(const struct control *c, int r, struct mvm_error *err);
 
 #endif

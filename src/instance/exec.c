@@ -175,7 +175,7 @@ int mvm_exec_read(struct mvm_exec *e, const struct mvm_exec_event **ret, struct 
 	if (r == 0 && channel_wants_write(ch))
 		r = channel_flush(ch);
 	if (r < 0 && r != -EPIPE) { /* then what came before is still to be read */
-		control_gone(r, &e->error);
+		control_gone(&e->instance->control, r, &e->error);
 		return tell_error(e, err);
 	}
 	if (e->deadline_ns != DEADLINE_NONE && clock_now_ns() >= e->deadline_ns)
@@ -199,7 +199,7 @@ static int sent(struct mvm_exec *e, int r, struct mvm_error *err)
 		return mvm_error_set(err, -EAGAIN, "the instance's supervisor takes nothing now");
 	if (r >= 0)
 		return 0;
-	control_gone(r, &e->error);
+	control_gone(&e->instance->control, r, &e->error);
 	return fail(e, err);
 }
 

@@ -59,9 +59,9 @@ static int take_reply(struct flow *f, const struct frame *frame, struct mvm_erro
 {
 	uint64_t pid = 0, holes = 0;
 	/* a second one: the supervisor ends the stream */
-	int r = control_check_reply(frame, NULL, err);
+	int r = control_check_reply(f->control, frame, NULL, err);
 	if (r < 0 || f->started)
-		return r < 0 ? r : control_gone(-EPROTO, err);
+		return r < 0 ? r : control_gone(f->control, -EPROTO, err);
 	if (wire_find_u64(frame->payload, frame->len, FIELD_PID, INT32_MAX, &pid))
 		f->pid = (int64_t)pid;
 	f->holes = wire_find_u64(frame->payload, frame->len, FIELD_HOLES, 1, &holes) && holes;
@@ -128,5 +128,5 @@ int flow_next(struct flow *f, struct flow_event *ret, struct mvm_error *err)
 		if (r != 0)
 			break;
 	}
-	return r < 0 ? control_gone(r, err) : r;
+	return r < 0 ? control_gone(f->control, r, err) : r;
 }

@@ -36,6 +36,17 @@ void instance_keep_start(struct mvm_instance *i, const struct strbuf *reply)
 		wire_get_str(&json, &i->start_json); /* the instance itself lacks nothing */
 }
 
+static int no_instance(const char *name, const char *but, struct mvm_error *err)
+{
+	int r = mvm_error_set(err, -ENOENT, "there is no instance '%s'%s", name, but);
+	return mvm_error_reason(err, r, "no-instance", name);
+}
+
+static int only_a_folder(const char *name, struct mvm_error *err)
+{
+	return no_instance(name, ", only a folder of that name", err);
+}
+
 static int open_instance(int instances_fd, const char *name, struct mvm_error *err)
 {
 	int r = name_check(NAME_INSTANCE, name, err);
@@ -43,7 +54,7 @@ static int open_instance(int instances_fd, const char *name, struct mvm_error *e
 		return r;
 	int fd = dir_open_at(instances_fd, name);
 	if (fd == -ENOENT)
-		return mvm_error_set(err, fd, "there is no instance '%s'", name);
+		return no_instance(name, "", err);
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot open instance '%s': %s", name, strerror(-fd));
 	return fd;
@@ -60,6 +71,10 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	bool alive = lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME);
 	AUTO_DONE(record) rec = { 0 };
 	int r = record_load(dir_fd, &rec, err);
+	if (r < 0 && r != -ENOMEM && !instance_folder_is_own(dir_fd))
+		return only_a_folder(name, err);
+	if (r == -EBADMSG)
+		r = mvm_error_reason(err, r, "instance-damaged", name);
 	if (r < 0)
 		return mvm_error_context(err, r, "instance '%s'", name);
 	if (!alive && rec.state != RECORD_EXITED && rec.state != RECORD_FAILED) {
@@ -88,10 +103,12 @@ static int try_connect(int instances_fd, const char *name, int *ret_dir_fd, stru
 	int r = instance_load(instances_fd, name, &rec, ret_dir_fd, err);
 	if (r < 0)
 		return r;
-	if (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED)
-		return mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
-				     rec.state == RECORD_EXITED ? "has ended" : "failed",
-				     rec.error ? ": " : "", rec.error ? rec.error : "");
+	if (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED) {
+		r = mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
+				  rec.state == RECORD_EXITED ? "has ended" : "failed",
+				  rec.error ? ": " : "", rec.error ? rec.error : "");
+		return mvm_error_reason(err, r, "instance-ended", name);
+	}
 	int fd = sock_try_connect_at(*ret_dir_fd, INSTANCE_SOCKET_NAME);
 	if (fd == -ECONNREFUSED || fd == -ENOENT)
 		return -ECONNREFUSED;
@@ -130,6 +147,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	i->name = strdup(name);
 	if (r < 0 || !i->name)
 		return mvm_error_oom(err);
+	i->control.name = i->name;
 	*ret = TAKE_PTR(i);
 	return 0;
 }
@@ -164,9 +182,7 @@ int instance_remove(int instances_fd, const char *name, bool force, struct mvm_e
 		if (dir_fd < 0)
 			return dir_fd;
 		if (!instance_folder_is_own(dir_fd))
-			return mvm_error_set(
-				err, -ENOENT,
-				"there is no instance '%s', only a folder of that name", name);
+			return only_a_folder(name, err);
 		AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "rm");
 		int r = lock_fd;
 		if (r >= 0) {

@@ -58,9 +58,11 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (!f->udp)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* as VMMs do */
-	if (bind(fd, (const struct sockaddr *)&addr, len) < 0)
-		return mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
-				     f->host_address, strerror(errno));
+	if (bind(fd, (const struct sockaddr *)&addr, len) < 0) {
+		int r = mvm_error_set(err, -errno, "cannot forward port %u of %s: %s", f->host_port,
+				      f->host_address, strerror(errno));
+		return r == -EADDRINUSE ? mvm_error_reason(err, r, "port-taken", NULL) : r;
+	}
 	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
 		return mvm_error_set(err, -errno, "getsockname: %s", strerror(errno));
 	f->host_port = ntohs(((const struct sockaddr_in *)&addr)->sin_port);
@@ -194,6 +196,7 @@ static int launch_in(const struct instance_launch *l, const struct instance_fold
 	r = control_init(&i->control, leash[0]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+	i->control.name = i->name;
 	/* its ends of the sockets and the lock are closed here right after, so that its death is
 	 * seen */
 	return spawn_supervisor(l, f, theirs, err);

@@ -224,7 +224,7 @@ static int take_events(struct session *s)
 			start_streams(s);
 		r = e.kind == FLOW_OUTPUT ? take_output(s, &e) : 0;
 		if (r < 0)
-			return control_gone(r, s->err);
+			return control_gone(s->flow.control, r, s->err);
 	}
 	return r;
 }
@@ -239,7 +239,7 @@ static int flush_sink(struct session *s, struct sink *to)
 						strerror((int)-n)));
 	}
 	int r = flow_credit(&s->flow, (size_t)n);
-	return r < 0 ? control_gone(r, s->err) : 0;
+	return r < 0 ? control_gone(s->flow.control, r, s->err) : 0;
 }
 
 /* Wait for something to do, and do it. */
@@ -261,7 +261,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 	};
 	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
 	if (n < 0)
-		return errno == EINTR ? 0 : control_gone(-errno, s->err);
+		return errno == EINTR ? 0 : control_gone(s->flow.control, -errno, s->err);
 	/* also while there is always something to do: a command that prints without end ends */
 	if (deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
 		return -ETIMEDOUT;
@@ -275,7 +275,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 	if (r == 0 && fds[5].revents)
 		r = interrupt(s, SIGINT, "interrupted");
 	if (r < 0)
-		return r == -ECANCELED ? r : control_gone(r, s->err);
+		return r == -ECANCELED ? r : control_gone(s->flow.control, r, s->err);
 	r = fds[3].revents ? flush_sink(s, &s->out) : 0;
 	return r == 0 && fds[4].revents ? flush_sink(s, &s->words) : r;
 }

@@ -133,7 +133,10 @@ int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadl
 	}
 	if (result == 0)
 		return 0;
-	return lost.failed ? mvm_error_oom(err) : mvm_error_set(err, result, "%s", lost.data);
+	if (lost.failed)
+		return mvm_error_oom(err);
+	result = mvm_error_set(err, result, "%s", lost.data);
+	return why.reason[0] ? mvm_error_reason(err, result, why.reason, why.subject) : result;
 }
 
 bool volumes_come_back(const struct record *r)
@@ -174,6 +177,5 @@ int volume_lock_failed(const char *name, int code, struct mvm_error *err)
 				     strerror(-code));
 	mvm_error_set(err, code, "volume '%s' is in use by another VM, which may write to it",
 		      name);
-	return mvm_error_hint(err, code,
-			      "stop that VM first, or use a copy of what it had with :ro");
+	return mvm_error_reason(err, code, "volume-in-use", name);
 }

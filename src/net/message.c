@@ -36,7 +36,8 @@ int message_put_reply(struct strbuf *ret, int status, const char *message,
 	return put_rest(ret, results);
 }
 
-/* Accept only a plain word as the reason, because it may come from a guest. */
+/* Accept only a plain word as the reason.  It is a supervisor's: clients.c passes none of a guest's
+ * on. */
 static void take_reason(const void *payload, size_t len, int status, struct mvm_error *err)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz-";

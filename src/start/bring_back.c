@@ -95,5 +95,7 @@ int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 	int r = copy_options_take(options, progress, &o, err);
 	if (r == 0)
 		r = volumes_bring_back(mvm, name, &o, &left, err);
-	return r == 0 && left ? await_supervisor(mvm, name, &o, err) : r;
+	if (r == 0 && left)
+		r = await_supervisor(mvm, name, &o, err);
+	return r < 0 ? mvm_error_reason_unless(err, r, "volumes-not-back", name) : r;
 }

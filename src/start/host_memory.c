@@ -102,8 +102,9 @@ int host_memory_check(uint32_t mem_mib, struct mvm_error *err)
 		return 0;
 	str_bytes((uint64_t)mem_mib << 20, wanted, sizeof(wanted));
 	str_bytes(m.limit_bytes, limit, sizeof(limit));
-	return mvm_error_set(err, -EINVAL, "%s of memory: %s %s", wanted,
-			     m.cgroup ? "the cgroup of this process has" : "this host has", limit);
+	int r = mvm_error_set(err, -EINVAL, "%s of memory: %s %s", wanted,
+			      m.cgroup ? "the cgroup of this process has" : "this host has", limit);
+	return mvm_error_reason(err, r, "host-memory-full", NULL);
 }
 
 int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t least_bytes,

@@ -268,6 +268,21 @@ int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_instance_
 	return *ret ? 0 : mvm_error_oom(err);
 }
 
+/* One whose record is damaged is shown as failed.  0 or -ENOMEM. */
+static int damaged_record(const char *name, const struct mvm_error *why, struct record *ret)
+{
+	bool failed = false;
+	ret->name = str_dup(name, &failed);
+	ret->template_id = str_dup("", &failed);
+	ret->revision = str_dup("", &failed);
+	ret->backend = str_dup("", &failed);
+	ret->created_at = str_dup("", &failed);
+	ret->cmdline = str_dup("", &failed);
+	ret->error = str_dup(why->text, &failed);
+	ret->state = RECORD_FAILED;
+	return failed ? -ENOMEM : 0;
+}
+
 int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
 		      struct mvm_error *err)
 {
@@ -282,12 +297,16 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < names.n; i++) {
 		AUTO_DONE(record) rec = { 0 };
-		struct mvm_error ignored; /* it may just be coming or going */
+		struct mvm_error why;
 		AUTO_CLOSE int dir_fd = -1;
-		if (instance_load(fd, names.v[i], &rec, &dir_fd, &ignored) < 0 ||
-		    rec.purpose != RECORD_FOR_USER)
+		r = instance_load(fd, names.v[i], &rec, &dir_fd, &why);
+		/* others may just be coming or going, or are a user's own folders */
+		if (r < 0 && !str_eq(why.reason, "instance-damaged"))
 			continue;
-		list[n] = info_from_record(&rec, dir_fd);
+		if (r < 0)
+			r = damaged_record(names.v[i], &why, &rec);
+		if (r == 0 && rec.purpose == RECORD_FOR_USER)
+			list[n] = info_from_record(&rec, dir_fd);
 		n += list[n] != NULL;
 	}
 	*ret = list;
@@ -317,7 +336,7 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	}
 	if (r != -ENOENT && r != -EBUSY) {
 		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
-		r = mvm_error_reason(err, r, "volumes-not-back", name);
+		r = mvm_error_reason_unless(err, r, "volumes-not-back", name);
 	}
 	return r;
 }
@@ -330,7 +349,8 @@ static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct
 		return r;
 	r = control_call(&i->control, call, NULL, NULL, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
 			 err);
-	return r < 0 ? mvm_error_context(err, r, "instance '%s'", name) : 0;
+	/* as the VMM's own errors begin */
+	return r < 0 ? mvm_error_context(err, r, "VM '%s'", name) : 0;
 }
 
 int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err)

@@ -181,7 +181,13 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 		return 0;
 	/* the supervisor claims it; said here before anything is started */
 	AUTO_CLOSE int lock_fd = volume_lock(v->host);
-	return lock_fd < 0 ? volume_lock_failed(v->name, lock_fd, err) : 0;
+	if (lock_fd >= 0)
+		return 0;
+	r = volume_lock_failed(v->name, lock_fd, err);
+	return r == -EBUSY ? mvm_error_hint(err, r,
+					    "stop that VM first, or use a copy of what it had "
+					    "with :ro")
+			   : r;
 }
 
 /* Two volumes that are copied back must differ in both of their places. */

@@ -17,7 +17,7 @@
 int store_no_template(const char *id, struct mvm_error *err)
 {
 	mvm_error_set(err, -ENOENT, "no template '%s'", id);
-	return mvm_error_reason(err, -ENOENT, "no-template", NULL);
+	return mvm_error_reason(err, -ENOENT, "no-template", id);
 }
 
 int template_open(struct store *s, const char *id, bool create, struct mvm_error *err)
@@ -84,7 +84,8 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 		return store_no_template(id, err);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read template '%s': %s", id, strerror(-r));
-	return mvm_template_spec_parse(text, len, name, ret, err);
+	r = mvm_template_spec_parse(text, len, name, ret, err);
+	return r == -EBADMSG ? mvm_error_reason(err, r, "template-damaged", id) : r;
 }
 
 /* Make a template's folder with template.json in it, in one step: a template is never empty.
@@ -109,7 +110,7 @@ static int make_with_spec(struct store *s, const char *id, const char *text, str
 		r = dir_sync(templates);
 	if (r < 0 && r != -EEXIST)
 		mvm_error_set(err, r, "cannot write template '%s': %s", id, strerror(-r));
-	return store_mend(r, err);
+	return store_mend(s, r, err);
 }
 
 int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struct mvm_error *err)
@@ -133,5 +134,5 @@ int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struc
 	if (r < 0)
 		mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
 			      strerror(-r));
-	return store_mend(r, err);
+	return store_mend(s, r, err);
 }

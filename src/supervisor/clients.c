@@ -11,6 +11,8 @@
 #include "net/message.h"
 #include "net/wire.h"
 
+#define BROKE_PROTOCOL "guest-broke-protocol"
+
 struct client {
 	struct client *next, **link;
 	struct clients *owner;
@@ -149,15 +151,21 @@ static bool refuse(struct client *client, uint32_t stream, int status, const cha
 	return refuse_because(client, stream, status, message, NULL);
 }
 
-void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
-		   const char *message, const struct strbuf *fields)
+void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream,
+		   const struct mvm_error *err, const struct strbuf *fields)
 {
 	AUTO_DONE(strbuf) b = { 0 };
+	AUTO_DONE(strbuf) all = { 0 };
 	struct client *client = find_client(c, client_id);
 
 	if (!client)
 		return;
-	if (message_put_reply(&b, status, message, fields) < 0)
+	if (err && err->reason[0])
+		wire_put_str(&all, FIELD_REASON, err->reason);
+	if (fields)
+		strbuf_add(&all, fields->data, fields->len);
+	all.failed |= fields && fields->failed;
+	if (message_put_reply(&b, err ? -err->code : 0, err ? err->text : NULL, &all) < 0)
 		drop_client(client);
 	else
 		send_to(client, FRAME_REPLY, stream, b.data, b.len);
@@ -189,6 +197,13 @@ static int gone_status(const struct clients *c)
 	return c->agent->misbehaved ? EPROTO : ESRCH;
 }
 
+static const char *gone_reason(const struct clients *c)
+{
+	if (c->agent->misbehaved)
+		return BROKE_PROTOCOL;
+	return c->goodbye[0] ? NULL : "instance-ended"; /* it may be about to be started again */
+}
+
 static const char *gone_message(const struct clients *c)
 {
 	if (c->agent->misbehaved)
@@ -204,7 +219,7 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 		return refuse(client, f->stream, EOPNOTSUPP, c->no_agent);
 	if (c->guest_gone)
 		return refuse_because(client, f->stream, gone_status(c), gone_message(c),
-				      c->agent->misbehaved ? "guest-broke-protocol" : NULL);
+				      gone_reason(c));
 	if (c->guest_paused)
 		return refuse_because(client, f->stream, EBUSY, "the VM is paused", "vm-paused");
 	if (f->stream == 0 || find_stream(client, f->stream))
@@ -327,9 +342,10 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 		if (bytes > s->guest_window || bytes > DATA_MAX) {
 			reset_stream(c, s);
 			if (client)
-				refuse(client, client_stream, EPROTO,
-				       "the guest broke the agent protocol: it sent more "
-				       "than it may");
+				refuse_because(client, client_stream, EPROTO,
+					       "the guest broke the agent protocol: it sent more "
+					       "than it may",
+					       BROKE_PROTOCOL);
 			return;
 		}
 		if (s->ended & channel || f->len == 0)
@@ -351,9 +367,10 @@ void clients_on_guest_frame(void *arg, const struct frame *f)
 			/* what users are told to do about it is no guest's to choose */
 			reset_stream(c, s);
 			if (client)
-				refuse(client, client_stream, EPROTO,
-				       "the guest broke the agent protocol: its answer has a "
-				       "supervisor's part");
+				refuse_because(client, client_stream, EPROTO,
+					       "the guest broke the agent protocol: its answer has "
+					       "a supervisor's part",
+					       BROKE_PROTOCOL);
 			return;
 		}
 		s->started = true;
@@ -497,7 +514,8 @@ void clients_guest_gone(struct clients *c)
 		struct client *client = s->client;
 		end_stream(c, s);
 		if (client)
-			refuse(client, s->client_stream, gone_status(c), gone_message(c));
+			refuse_because(client, s->client_stream, gone_status(c), gone_message(c),
+				       gone_reason(c));
 	}
 }
 

@@ -121,10 +121,10 @@ void clients_guest_back(struct clients *c);
 /* Take the next call for the supervisor; job_free() it.  NULL: none. */
 struct job *clients_next_job(struct clients *c);
 
-/* Answer a job, or the leash's "start".  fields: added to STATUS and MESSAGE; may be NULL.  A
- * client that is gone by now is no error. */
-void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream, int status,
-		   const char *message, const struct strbuf *fields);
+/* Answer a job, or the leash's "start".  err: NULL for success; else its code, text and reason are
+ * sent.  fields: added to them; may be NULL.  A client that is gone by now is no error. */
+void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream,
+		   const struct mvm_error *err, const struct strbuf *fields);
 
 /* Does any client still have unsent bytes?  For the last moments before the end. */
 bool clients_want_write(const struct clients *c);

@@ -35,7 +35,8 @@ struct fill {
 	int64_t deadline_ns;
 	int fd; /* what the child says: why it failed, or what it left out */
 	bool over;
-	char why[sizeof(((struct mvm_error *)0)->text)];
+	/* of a failure: its reason, a line, then its text */
+	char why[MVM_ERROR_REASON_SIZE + MVM_ERROR_TEXT_SIZE];
 	size_t len;
 };
 
@@ -76,8 +77,9 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 	if (result == 0)
 		result = copy(&c, s->fill_from, &note, &err);
 	const char *words = note.len ? note.data : "";
+	AUTO_FREE char *why = result < 0 ? str_printf("%s\n%s", err.reason, err.text) : NULL;
 	if (result < 0)
-		words = err.text;
+		words = why ? why : "\nout of memory";
 	file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the status has to do */
 	_exit(result < 0);
 }
@@ -166,6 +168,14 @@ static pid_t start_child(struct supervisor *s, copy_fn copy, uint64_t *ret_clien
 	return child;
 }
 
+/* What a child that has failed says. */
+static int take_words(struct fill *f, struct mvm_error *err)
+{
+	char *text = f->why, *reason = strsep(&text, "\n");
+	int r = mvm_error_set(err, -EIO, "%s", text ? text : reason);
+	return text && *reason ? mvm_error_reason(err, r, reason, NULL) : r;
+}
+
 /* All of s->fill_from, by a child that is gone afterwards.  What it left out is in the record. */
 static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 {
@@ -189,7 +199,7 @@ static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 		return 0;
 	}
 	if (f.len)
-		return mvm_error_set(err, -EIO, "%s", f.why);
+		return take_words(&f, err);
 	const char *why = "the copy was killed";
 	if (r < 0)
 		why = r == -ETIMEDOUT ? "the copy did not end in time" : strerror(-r);
@@ -237,10 +247,8 @@ void note_lost_volumes(struct supervisor *s, enum life_state to, struct mvm_erro
 					 ? "the guest ended by itself, before they were copied"
 					 : "the VM failed",
 				 &s->lost);
-	if (to == LIFE_FAILED && s->lost.code) {
-		struct mvm_error why = *err;
-		mvm_error_set(err, why.code, "%s; %s", why.text, s->lost.text);
-	}
+	if (to == LIFE_FAILED && s->lost.code)
+		mvm_error_more(err, err->code, "; %s", s->lost.text);
 }
 
 void fill_volumes_first(struct supervisor *s, const struct record *record)

@@ -23,11 +23,10 @@ void cut_off(struct supervisor *s)
 	kill_vmm(s);
 }
 
-void answer(struct supervisor *s, const struct job *j, int code, const struct mvm_error *err,
+void answer(struct supervisor *s, const struct job *j, const struct mvm_error *err,
 	    const struct strbuf *fields)
 {
-	clients_reply(&s->clients, j->client_id, j->stream, -code, code < 0 ? err->text : NULL,
-		      fields);
+	clients_reply(&s->clients, j->client_id, j->stream, err, fields);
 }
 
 void stop_guest(struct supervisor *s, int64_t timeout_ms)
@@ -88,6 +87,11 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 		return mvm_error_set(err, -EBUSY, "this VM was started to be captured");
 	if (s->machine.ended)
 		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
+	if (s->state == (pause ? LIFE_PAUSED : LIFE_UP)) {
+		int r = mvm_error_set(err, -EBUSY, "it is %s",
+				      pause ? "paused already" : "not paused");
+		return pause ? mvm_error_reason(err, r, "vm-paused", s->record.name) : r;
+	}
 	enum life_state from = pause ? LIFE_UP : LIFE_PAUSED;
 	enum life_state to = pause ? LIFE_PAUSED : LIFE_UP;
 	enum life_state now = pause ? LIFE_PAUSING : LIFE_RESUMING;
@@ -159,5 +163,5 @@ void run_job(struct supervisor *s, struct job *taken)
 		wait_for_end(s, TAKE_PTR(j));
 		return;
 	}
-	answer(s, j, r, &err, &fields);
+	answer(s, j, r < 0 ? &err : NULL, &fields);
 }

@@ -130,9 +130,8 @@ void adopt(struct supervisor *s, const struct job *j)
 		return; /* killed since it asked: nobody would hold the leash, and the VM waits on
 			 */
 	if (s->state != LIFE_STANDBY) {
-		int r = mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool",
-				      s->record.name);
-		answer(s, j, r, &err, NULL);
+		mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool", s->record.name);
+		answer(s, j, &err, NULL);
 		return;
 	}
 	s->machine.began_ns = began_ns(j);
@@ -149,7 +148,7 @@ void adopt(struct supervisor *s, const struct job *j)
 		/* the caller goes on in another way, and needs the name for it */
 		if (name && !str_eq(s->record.name, name))
 			take_name(s, name, NULL);
-		answer(s, j, r, &err, NULL);
+		answer(s, j, &err, NULL);
 		cut_off(s);
 	} else {
 		take_record(s, &wanted);
@@ -159,7 +158,7 @@ void adopt(struct supervisor *s, const struct job *j)
 		save_record(s);
 		AUTO_FREE char *json = record_to_json(&s->record);
 		wire_put_str(&fields, FIELD_JSON, json);
-		answer(s, j, 0, NULL, &fields);
+		answer(s, j, NULL, &fields);
 		settle_in(s);
 	}
 	clients_hang_up(&s->clients, pool);

@@ -141,7 +141,8 @@ int64_t stop_timeout_ms(const struct job *j);
 /* Do what a call asks for and answer it; takes it over.  Calls that wait for the end are kept. */
 void run_job(struct supervisor *s, struct job *taken);
 void wait_for_end(struct supervisor *s, struct job *j);
-void answer(struct supervisor *s, const struct job *j, int code, const struct mvm_error *err,
+/* err: NULL when it is done. */
+void answer(struct supervisor *s, const struct job *j, const struct mvm_error *err,
 	    const struct strbuf *fields);
 
 /* Replace a text of the record's; NULL empties it. */

@@ -151,13 +151,13 @@ static int start(struct supervisor *s, struct mvm_error *err)
 	return r;
 }
 
-static void answer_start(struct supervisor *s, int status, const char *message)
+/* err: NULL when it is up. */
+static void answer_start(struct supervisor *s, const struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) fields = { 0 };
 	AUTO_FREE char *json = record_to_json(&s->record);
 	wire_put_str(&fields, FIELD_JSON, json);
-	clients_reply(&s->clients, s->clients.leash_id, LEASH_START_STREAM, status, message,
-		      &fields);
+	clients_reply(&s->clients, s->clients.leash_id, LEASH_START_STREAM, err, &fields);
 }
 
 /* Until the VM has ended. */
@@ -196,8 +196,10 @@ static void answer_end(struct supervisor *s, const struct job *j)
 	AUTO_DONE(strbuf) status = { 0 };
 	if (s->record.state == RECORD_EXITED)
 		wire_put_u64(&status, FIELD_EXIT_CODE, s->record.exit_code);
-	bool lost = s->lost.code && j->call == CALL_STOP && stop_timeout_ms(j) > 0;
-	answer(s, j, lost ? -EIO : 0, &s->lost, &status);
+	struct mvm_error lost = s->lost;
+	lost.code = -EIO;
+	bool tell = s->lost.code && j->call == CALL_STOP && stop_timeout_ms(j) > 0;
+	answer(s, j, tell ? &lost : NULL, &status);
 }
 
 /* Tell everybody who waits, and let them take their last bytes. */
@@ -207,10 +209,13 @@ static void say_goodbye(struct supervisor *s)
 	for (struct job *next; (next = clients_next_job(&s->clients));) {
 		AUTO(job) j = next;
 		struct mvm_error err = { 0 };
-		if (j->call == CALL_WAIT || j->call == CALL_STOP)
+		if (j->call == CALL_WAIT || j->call == CALL_STOP) {
 			answer_end(s, j);
-		else
-			answer(s, j, mvm_error_set(&err, -ESRCH, "the VM has ended"), &err, NULL);
+			continue;
+		}
+		int r = mvm_error_set(&err, -ESRCH, "the VM has ended");
+		mvm_error_reason(&err, r, "instance-ended", s->record.name);
+		answer(s, j, &err, NULL);
 	}
 	while (s->waiting) {
 		AUTO(job) j = s->waiting;
@@ -267,7 +272,7 @@ static void release_revision(struct supervisor *s)
 
 /* A start that failed, or was cut off, by its starter's end or by somebody's stop.  What is kept
  * is kept for its logs. */
-static void give_up_start(struct supervisor *s, int r, const struct mvm_error *err)
+static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 {
 	bool keep = clients_has_leash(&s->clients) && !s->record.attached &&
 		    !s->record.remove_at_end && s->record.purpose == RECORD_FOR_USER;
@@ -278,7 +283,7 @@ static void give_up_start(struct supervisor *s, int r, const struct mvm_error *e
 	unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
 	if (!keep)
 		remove_instance(s);
-	answer_start(s, -r, err->text);
+	answer_start(s, err);
 	say_goodbye(s);
 }
 
@@ -307,14 +312,14 @@ static int run(struct supervisor *s)
 	struct mvm_error err = { 0 };
 	int r = start(s, &err);
 	if (r < 0) {
-		give_up_start(s, r, &err);
+		give_up_start(s, &err);
 		return 1;
 	}
 	limit_life(s);
 	note_start(s);
 	life_enter(s, s->record.purpose == RECORD_FOR_POOL ? LIFE_STANDBY : LIFE_UP);
 	save_record(s);
-	answer_start(s, 0, NULL);
+	answer_start(s, NULL);
 	settle_in(s);
 	do {
 		r = serve(s);
@@ -395,7 +400,7 @@ int supervise(const struct supervisor_given *given)
 	if (r < 0) {
 		fprintf(stderr, "mvm-supervisor: %s\n", err.text);
 		if (s.clients.leash_id)
-			answer_start(&s, -r, err.text);
+			answer_start(&s, &err);
 	}
 	int status = r < 0 ? 1 : run(&s);
 

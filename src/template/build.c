@@ -288,6 +288,13 @@ static const char *why_not_cached(struct mvm *mvm, const char *id, const struct 
 	return "the build cache no longer has its artifacts";
 }
 
+/* The layers below know no template. */
+static int about(const char *id, int r, struct mvm_error *err)
+{
+	r = mvm_error_subject(err, r, id);
+	return mvm_error_context(err, r, "template '%s'", id);
+}
+
 /* What a build would do, found out without changing anything. */
 static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 		const struct mvm_build_options *options, struct mvm_build_result *result,
@@ -300,7 +307,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 	if (r == 0)
 		r = prepare(mvm, spec, options, NULL, &a, result, err);
 	if (r < 0)
-		return mvm_error_context(err, r, "template '%s'", spec->template_id);
+		return about(spec->template_id, r, err);
 	const char *why = a.cached	   ? "the build cache has its artifacts"
 			  : options->force ? "it was asked for"
 			  : a.impure	   ? "it runs a script, so it is never cached"
@@ -357,7 +364,7 @@ static int build(struct mvm *mvm, const char *id, const struct mvm_build_options
 		return r;
 	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", id);
 	r = build_locked(mvm, &spec, options, progress, result, err);
-	return r < 0 ? mvm_error_context(err, r, "template '%s'", id) : 0;
+	return r < 0 ? about(id, r, err) : 0;
 }
 
 int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,

@@ -80,7 +80,7 @@ int mvm_template_delete(struct mvm *mvm, const char *id, const struct mvm_progre
 	int r = mvm_template_exists(mvm, id, err); /* before a lock file is made for it */
 	if (r == 0) {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
-		return mvm_error_reason(err, r, "no-template", NULL);
+		return mvm_error_reason(err, r, "no-template", id);
 	}
 	if (r < 0)
 		return r;

@@ -20,6 +20,7 @@ void mvm_check_free(struct mvm_check *check)
 	free(check->text);
 	free(check->mend);
 	free(check->reason);
+	free(check->subject);
 	free(check);
 }
 DEFINE_LIST_FREE(mvm_check_list_free, mvm_check, mvm_check_free)

@@ -156,7 +156,7 @@ static int choose(struct run *run, struct strv *ret, struct mvm_error *err)
 	int r = mvm_template_exists(run->mvm, id, err);
 	if (r == 0) {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
-		return mvm_error_reason(err, r, "no-template", NULL);
+		return mvm_error_reason(err, r, "no-template", id);
 	}
 	strv_add(ret, id);
 	return r < 0 ? r : ret->failed ? mvm_error_oom(err) : 0;

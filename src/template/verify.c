@@ -208,7 +208,7 @@ static int choose(struct mvm *mvm, const char *ref, struct strv *ret_ids,
 		memcpy(id, ref, len + 1);
 	} else {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", ref);
-		r = mvm_error_reason(err, r, "no-template", NULL);
+		r = mvm_error_reason(err, r, "no-template", ref);
 	}
 	strv_done(ret_ids);
 	if (r == 0)
@@ -226,7 +226,7 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 						first->revision, first->text)
 				: mvm_error_set(err, -EBADMSG, "%s", first->text);
 	if (str_eq(first->file, "template.json"))
-		return mvm_error_reason(err, r, "template-damaged", NULL);
+		return mvm_error_reason(err, r, "template-damaged", first->template_id);
 	return mvm_error_reason(err, r, "revision-unsound", first->template_id);
 }
 

@@ -17,9 +17,15 @@ COMMAND = re.compile(r"'mvm [a-z]|(?<![\w-])--(?!sparse|version|list|show-trace)
 COMMANDS_ARE_MEANT = ("src/template/doctor", "src/template/presets.c", "src/model/config_keys.c",
                       "src/vmm/mend.c")
 ARGUMENTS = re.compile(r"^-[\w-]+(=.*)?$")
-REASON = re.compile(r'mvm_error_reason\([^;]*?"([a-z-]+)"|refuse_because\([^;]*?"([a-z-]+)"[^;"]*\)'
-                    r'|"(guest-broke-protocol)"|budget\.reason = "([a-z-]+)"')
-HINT = re.compile(r'^\t\{ "([a-z-]+)",', re.M)
+# with its subject, where it has one
+REASON = re.compile(r'mvm_error_reason(?:_unless)?\([^;]*?"([a-z-]+)",\s*([^;]*?)\)(?:;|\s*:)')
+OTHER_REASON = re.compile(r'BROKE_PROTOCOL "([a-z-]+)"|refuse_because\([^;]*?"([a-z-]+)"[^;"]*\)'
+                          r'|budget\.reason = "([a-z-]+)"')
+HINT = re.compile(r'\{\s*"([a-z-]+)",\s*"((?:[^"\\]|\\.)*)",\s*(?:NULL|"((?:[^"\\]|\\.)*)")\s*\}')
+SUBJECT = "%1$s"
+PASTED = re.compile(r"'mvm ([^']*)'|^mvm ([^']*)$")
+# what a user replaces by words of his own
+WORDS = {SUBJECT: "web", "REV": "a1b2", "FILE": "f", "SIZE": "2G", "REF": "dir:/x"}
 
 
 def read(*path):
@@ -43,6 +49,26 @@ def messages():
                     yield os.path.relpath(path, harness.SOURCE_DIR), string
 
 
+def reasons():
+    """(reason, subject) of every place that gives a reason; of some the subject comes from elsewhere, and
+    is "" here."""
+    found = []
+    for top in "src", "cli":
+        for folder, _, names in os.walk(os.path.join(harness.SOURCE_DIR, top)):
+            for name in names:
+                text = read(folder, name)
+                found += REASON.findall(text)
+                found += [(word, "") for match in OTHER_REASON.findall(text) for word in match if word]
+    return found
+
+
+def hints():
+    """(reason, hint, the same without a subject or "") of the command line's table."""
+    table = read("cli", "hints.c").split("hints[] = {")[1].split("\n};")[0]
+    return [(reason, text.replace('\\"', '"'), bare.replace('\\"', '"'))
+            for reason, text, bare in HINT.findall(re.sub(r'"\s*\n\s*"', "", table))]
+
+
 class Messages(harness.TestCase):
     def test_no_message_names_a_file_of_the_source_tree(self):
         found = list(messages())
@@ -62,15 +88,38 @@ class Messages(harness.TestCase):
             self.assertTrue(COMMAND.search(bad), bad)
 
     def test_every_reason_has_a_hint_and_a_row_in_the_docs(self):
-        used = set()
-        for folder, _, names in os.walk(os.path.join(harness.SOURCE_DIR, "src")):
-            for name in names:
-                for match in REASON.findall(read(folder, name)):
-                    used |= {word for word in match if word}
-        hints = HINT.findall(read("cli", "hints.c"))
-        self.assertEqual(hints, sorted(hints)) # it is searched by halves
-        self.assertEqual(set(hints), used)
-        self.assertEqual(re.findall(r"^\| `([a-z-]+)` \|", read("doc", "reasons.md"), re.M), hints)
+        used = {reason for reason, _ in reasons()}
+        table = [reason for reason, _, _ in hints()]
+        self.assertEqual(table, sorted(table)) # it is searched by halves
+        self.assertEqual(set(table), used)
+        rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\|([^|]*)\|$", read("doc", "reasons.md"), re.M))
+        self.assertEqual(list(rows), table)
+        for reason, text, _ in hints():
+            if SUBJECT in text:
+                self.assertTrue(rows[reason].strip(), reason + " has a subject")
+
+    def test_a_hint_with_a_name_in_it_gets_the_name(self):
+        needs = {reason for reason, text, bare in hints() if SUBJECT in text and not bare}
+        self.assertGreater(len(needs), 15)
+        self.assertEqual([r for r in reasons() if r[0] in needs and r[1] == "NULL"], [])
+        for reason, text, bare in hints():
+            self.assertNotIn("%", bare, reason)
+            self.assertRegex(text, r"^(?:[^%]|%1\$s|%2\$s)*$", reason)
+            if reason.startswith(("data-folder", "lock")): # a path is quoted for the shell
+                self.assertNotRegex(text, r"'[^' ]*%1\$s", reason)
+
+    def test_the_commands_of_hints_can_be_pasted(self):
+        found = 0
+        for reason, text, bare in hints():
+            for match in PASTED.findall(text) + PASTED.findall(bare):
+                command = match[0] or match[1]
+                for word, value in WORDS.items():
+                    command = command.replace(word, value)
+                with self.subTest(reason, command=command):
+                    self.assertIn("Usage: mvm", self.mvm_ok(*command.split(), "--help"))
+                    self.assertNotRegex(command, r"\b[A-Z]{3,}\b")
+                    found += 1
+        self.assertGreater(found, 30)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ class Foreign(Revisions):
         self.age()
         before = look(self.data("instances"))
         says = self.mvm("ps", status=0).stderr
-        for name in ("damaged", "empty", "mine"):
+        for name in ("empty", "mine"):
             self.assertIn(f"'instances/{name}' in the data folder is left alone", says)
             self.assertNotIn(name, self.mvm("ps", status=0).stderr) # told once
         self.plant_folder("instances", "another")
@@ -212,7 +212,25 @@ class Foreign(Revisions):
         self.mvm_ok("ps")
         for name in ("empty", "mine"):
             self.mvm_fails(3, "rm", name, says=f"there is no instance '{name}'")
+        for command in ("inspect", "logs", "stop", "exec"):
+            self.mvm_fails(125 if command == "exec" else 3, command, "mine",
+                           *(["true"] if command == "exec" else []),
+                           says="there is no instance 'mine', only a folder of that name")
         self.assertEqual(look(self.data("instances")), before)
+
+    def test_a_damaged_record_is_a_failed_instance(self):
+        self.plant("instances", "damaged", "instance.json")
+        self.assertRegex(self.mvm_ok("ps"), r"(?m)^damaged +failed")
+        shown, = self.mvm_json("ps")
+        self.assertEqual((shown["name"], shown["state"]), ("damaged", "failed"))
+        self.assertIn("instance.json:1", shown["error"])
+        for command in ("inspect", "logs", "stop"):
+            says = self.mvm_fails(5, command, "damaged", says="instance 'damaged': instance.json:1")
+            self.assertIn("hint: remove it with 'mvm rm --force damaged'", says)
+        # the hint, followed
+        self.mvm_ok("rm", "--force", "damaged")
+        self.planted.pop()
+        self.assertEqual(self.mvm_json("ps"), [])
 
     def test_what_a_killed_start_or_removal_left_is_swept(self):
         halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.00000000000000ff"]
@@ -290,7 +308,7 @@ class NoDataFolder(harness.TestCase):
     def test_root_folder_and_home_are_refused(self):
         for folder, says in (("/", "it is the root folder"), (self.folder, "it is a home folder"),
                              (".", "it is a home folder")):
-            self.assertIn("--data-dir DIR/mvm",
+            self.assertIn("--data-dir " + folder.rstrip("/") + "/mvm\n",
                           self.mvm_fails(1, "--data-dir", folder, "ps", says=says))
 
 

@@ -182,7 +182,7 @@ class TarAndImage(OciCase):
                     "oci:" + layout):
             self.mvm_ok("template", "create", "t", "--flake", ref, "--force")
             self.mvm_fails(1, "template", "build", "t", says="entry 'bomb': the files unpack to "
-                           "more than 1 GiB\nhint: if you trust the image, 'mvm template build ID "
+                           "more than 1 GiB\nhint: if you trust the image, 'mvm template build t "
                            "--max-image-size SIZE' allows more")
 
     def test_compressions_are_not_looked_for_inside_each_other(self):

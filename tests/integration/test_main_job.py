@@ -352,6 +352,9 @@ class OneInstance(guests.TestCase):
         super().setUp()
         self.record = self.run_detached("web-worker", "--name", "one", "-p", "0:8080")
 
+    def error(self, *args):
+        return json.loads(self.mvm("--json", *args).stderr.splitlines()[-1])["error"]
+
     def test_exec_gives_status_and_streams(self):
         run = lambda *command, **kwargs: self.mvm("exec", "-i", "one", "--", *command, **kwargs)
         self.assertEqual(run("true").returncode, 0)
@@ -387,8 +390,13 @@ class OneInstance(guests.TestCase):
         self.mvm_ok("pause", "one")
         self.assertEqual(self.inspect("one")["state"], "paused")
         self.assertIn("paused", self.mvm_ok("ps"))
-        self.mvm_fails(125, "exec", "one", "--", "true", says="mvm resume")
+        for command in ("exec", "one", "--", "true"), ("top", "one"), ("pause", "one"):
+            error = self.error(*command)
+            self.assertEqual((error["reason"], error["subject"]), ("vm-paused", "one"))
+            self.assertEqual(error["hint"], "let it go on with 'mvm resume one'")
+            self.assertLess(error["message"].count("one"), 2)
         self.mvm_ok("resume", "one")
+        self.assertEqual(self.error("resume", "one")["message"], "VM 'one': it is not paused")
         self.assertEqual(self.inspect("one")["state"], "running")
         self.assertEqual(self.exec("one", "echo", "awake"), "awake\n")
         self.mvm_ok("pause", "one")
@@ -409,6 +417,9 @@ class OneInstance(guests.TestCase):
         self.assertIn("to-the-console", self.mvm_ok("logs", "one"))
         self.assertIn("has ended", self.mvm_fails(4, "stop", "one"))
         self.mvm_fails(125, "exec", "one", "--", "true", says="does not run")
+        for command in "stop one", "exec one -- true", "pause one", "top one", "port one", "cp one:/x .":
+            error = self.error(*command.split())
+            self.assertEqual((error["reason"], error["subject"]), ("instance-ended", "one"))
         self.mvm_ok("rm", "one")
         self.assert_nothing_left()
         self.mvm_fails(3, "inspect", "one", says="no instance 'one'")
@@ -443,6 +454,7 @@ class OneInstance(guests.TestCase):
     def test_a_name_is_used_once(self):
         says = self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--name", "one")
         self.assertIn("an instance 'one' already", says)
+        self.assertIn("'mvm rm --force one'", says) # which works for one that runs
         self.assertEqual(self.exec("one", "echo", "unharmed"), "unharmed\n")
 
     def test_a_port_in_use_is_refused(self):
@@ -450,6 +462,7 @@ class OneInstance(guests.TestCase):
         says = self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--name", "two", "-p",
                               f"{port}:8080")
         self.assertIn(str(port), says)
+        self.assertIn("hint: choose another port", says)
         self.assertEqual(self.instances(), ["one"])
 
 

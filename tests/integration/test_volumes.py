@@ -128,7 +128,9 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         os.makedirs(self.path("host"))
         name = self.run_detached("vol-worker", "-v", self.path("host") + ":/srv/v/deep:rw")["name"]
         self.exec(name, "rm", "-rf", "/srv/v", options=("-u", "0", "-w", "/"))
-        self.mvm_fails(1, "stop", name, says="runs on")
+        error = json.loads(self.mvm("--json", "stop", name, status=1).stderr)["error"]
+        self.assertIn("runs on", error["message"])
+        self.assertEqual((error["reason"], error["subject"]), ("volumes-not-back", name))
         self.assertEqual(self.inspect(name)["state"], "running")
         self.mvm_ok("rm", "--force", name)
 
@@ -424,9 +426,14 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         with open(f"{host}/big", "wb") as file:
             for _ in range(150):
                 file.write(os.urandom(MIB))
-        done = self.mvm("run", "-T", "vol-worker", "-d", "-v", f"{host}:/v")
-        self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr, "'/v' would take 150 MiB, and there is room for .* in its memory")
+        done = self.mvm("--json", "run", "-T", "vol-worker", "-d", "-v", f"{host}:/v", status=1)
+        error = json.loads(done.stderr.splitlines()[-1])["error"]
+        self.assertRegex(error["message"],
+                         "'/v' would take 150 MiB, and there is room for .* in its memory")
+        # the cause's reason, with what helps
+        self.assertEqual((error["reason"], error["subject"]),
+                         ("guest-memory-full", self.instances()[0]))
+        self.assertIn("--mem", error["hint"])
         self.forget_failed()
 
         name = self.run_detached("vol-worker")["name"]

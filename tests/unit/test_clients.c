@@ -165,20 +165,28 @@ static void a_guests_frame_has_the_protocols_bound(void **state)
 static void a_guest_does_not_choose_what_users_are_told_to_do(void **state)
 {
 	struct fixture *x = *state;
-	uint32_t stream = start_exec(x);
+	static const uint64_t calls[] = { CALL_EXEC,   CALL_PUT,   CALL_GET,  CALL_PROCESSES,
+					  CALL_SIGNAL, CALL_AWAIT, CALL_PING, CALL_HEALTH };
 	AUTO_DONE(strbuf) results = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
-	struct mvm_error err = { 0 };
-	struct frame f;
 
 	wire_put_str(&results, FIELD_REASON, "data-folder-marker");
 	assert_int_equal(message_put_reply(&reply, ENOENT, "no such program", &results), 0);
-	send_frame(&x->guest, FRAME_REPLY, stream, reply.data, (uint32_t)reply.len);
-	settle(x);
-	assert_int_equal(channel_receive(&x->client, &f), 1);
-	assert_int_equal(f.type, FRAME_REPLY);
-	assert_int_equal(message_get_status(f.payload, f.len, &err), EPROTO);
-	assert_string_equal(err.reason, "");
+	for (uint32_t i = 0; i < MVM_ARRAY_SIZE(calls); i++) {
+		struct mvm_error err = { 0 };
+		struct frame f;
+		send_call(&x->client, i + 1, calls[i]);
+		settle(x);
+		while (channel_receive(&x->guest, &f) == 1 && f.type != FRAME_CALL)
+			; /* the last one's stream was reset */
+		assert_int_equal(f.type, FRAME_CALL);
+		send_frame(&x->guest, FRAME_REPLY, f.stream, reply.data, (uint32_t)reply.len);
+		settle(x);
+		assert_int_equal(channel_receive(&x->client, &f), 1);
+		assert_int_equal(f.type, FRAME_REPLY);
+		assert_int_equal(message_get_status(f.payload, f.len, &err), EPROTO);
+		assert_string_equal(err.reason, "guest-broke-protocol");
+	}
 }
 
 /* It could end up in the snapshot's memory and not in its device state. */
@@ -314,7 +322,8 @@ static void without_an_agent_calls_for_the_guest_are_refused(void **state)
 		settle(x);
 		assert_int_equal(channel_receive(&x->client, &f), 1);
 		assert_int_equal(f.stream, i + 1);
-		assert_int_equal(control_check_reply(&f, NULL, &err), -EOPNOTSUPP);
+		assert_int_equal(control_check_reply(&(struct control){ 0 }, &f, NULL, &err),
+				 -EOPNOTSUPP);
 		assert_string_equal(err.text, "it has no agent");
 		assert_int_equal(channel_receive(&x->guest, &f), 0);
 	}
@@ -331,8 +340,11 @@ static void expect_refusal(struct fixture *x, const char *says)
 	} while (r == 0 || (r == 1 && f.type != FRAME_REPLY));
 	assert_int_equal(r, 1);
 	assert_int_equal(f.stream, 7);
-	assert_int_equal(control_check_reply(&f, NULL, &err), -EPROTO);
+	const struct control c = { .name = "web" };
+	assert_int_equal(control_check_reply(&c, &f, NULL, &err), -EPROTO);
 	assert_non_null(strstr(err.text, says));
+	assert_string_equal(err.reason, "guest-broke-protocol");
+	assert_string_equal(err.subject, "web");
 }
 
 static void a_guest_that_sends_too_much_is_told_as_that(void **state)

@@ -47,12 +47,63 @@ static void a_context_that_is_there_already_is_not_said_twice(void **state)
 	assert_string_equal(err.text, "layer 1: layer 12: cut off");
 }
 
+static void the_causes_reason_stays_where_another_is_only_likely(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	int r = mvm_error_set(&err, -EIO, "did not start");
+
+	r = mvm_error_reason_unless(&err, r, "start-failed", "web-1");
+	assert_string_equal(err.reason, "start-failed");
+	r = mvm_error_reason(&err, r, "guest-memory-full", NULL);
+	(void)mvm_error_reason_unless(&err, r, "start-failed", "web-1");
+	assert_string_equal(err.reason, "guest-memory-full");
+	assert_string_equal(err.subject, "");
+	(void)mvm_error_subject(&err, r, "web-1");
+	(void)mvm_error_subject(&err, r, "web-2");
+	assert_string_equal(err.subject, "web-1");
+}
+
+static void a_subject_is_whole_or_missing(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	char path[200] = "";
+	int r = mvm_error_set(&err, -EPERM, "refused");
+
+	(void)mvm_error_subject(&err, r, "of no reason");
+	assert_string_equal(err.subject, "");
+	memset(path, 'x', sizeof(err.subject));
+	(void)mvm_error_reason(&err, r, "data-folder-open", path);
+	assert_string_equal(err.subject, "");
+	path[sizeof(err.subject) - 1] = '\0';
+	(void)mvm_error_reason(&err, r, "data-folder-open", path);
+	assert_string_equal(err.subject, path);
+}
+
+static void what_is_added_behind_a_text_keeps_the_rest(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	int r = mvm_error_set(&err, -EIO, "lost");
+
+	r = mvm_error_reason(&err, r, "volumes-not-back", "web");
+	assert_int_equal(mvm_error_more(&err, r, "; the VM %s", "is removed"), -EIO);
+	assert_string_equal(err.text, "lost; the VM is removed");
+	assert_string_equal(err.reason, "volumes-not-back");
+	assert_string_equal(err.subject, "web");
+}
+
 static void nobody_has_to_ask_for_the_sentence(void **state)
 {
 	(void)state;
 	assert_int_equal(mvm_error_set(NULL, -EIO, "x"), -EIO);
 	assert_int_equal(mvm_error_context(NULL, -EIO, "x"), -EIO);
 	assert_int_equal(mvm_error_hint(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(mvm_error_more(NULL, -EIO, "x"), -EIO);
+	assert_int_equal(mvm_error_reason(NULL, -EIO, "x", "y"), -EIO);
+	assert_int_equal(mvm_error_reason_unless(NULL, -EIO, "x", "y"), -EIO);
+	assert_int_equal(mvm_error_subject(NULL, -EIO, "x"), -EIO);
 	assert_int_equal(mvm_error_oom(NULL), -ENOMEM);
 }
 
@@ -94,6 +145,9 @@ int main(void)
 		cmocka_unit_test(an_error_holds_its_code_and_sentence),
 		cmocka_unit_test(context_goes_in_front_and_code_and_hint_stay),
 		cmocka_unit_test(a_context_that_is_there_already_is_not_said_twice),
+		cmocka_unit_test(the_causes_reason_stays_where_another_is_only_likely),
+		cmocka_unit_test(a_subject_is_whole_or_missing),
+		cmocka_unit_test(what_is_added_behind_a_text_keeps_the_rest),
 		cmocka_unit_test(nobody_has_to_ask_for_the_sentence),
 		cmocka_unit_test(a_long_sentence_is_cut_and_ends),
 		cmocka_unit_test(exit_statuses_are_the_documented_ones),
