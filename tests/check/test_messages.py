@@ -12,7 +12,7 @@ STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 STRING_OR_COMMENT = re.compile(STRING.pattern + "|" + COMMENT.pattern, re.S)
 TARGETS = "all|deps|check|demo|bench|install|lint|clean"
 SOURCE_FILE = re.compile(r"\b(?:scripts|doc|examples|tests)/|\bmake (?:%s)\b(?! [a-z])" % TARGETS)
-COMMAND = re.compile(r"'mvm [a-z]|(?<![\w-])--(?!sparse|version|list|show-trace)[a-z][a-z-]+")
+COMMAND = re.compile(r"'mvm [a-z]|(?<![\w-])--(?!sparse|ultra|format|version|list|show-trace)[a-z][a-z-]+")
 # commands to paste and files to start from are what these are for; the others speak to programs
 COMMANDS_ARE_MEANT = ("src/template/doctor", "src/template/presets.c", "src/model/config_keys.c",
                       "src/vmm/mend.c")
