@@ -136,11 +136,22 @@ static int leave_folder(struct unpack *u, struct mvm_error *err)
 	return r;
 }
 
-/* Open a folder, or make it if it is missing; never through a link. */
-static int open_folder(const struct unpack *u, int parent_fd, const char *name, bool *ret_made)
+static bool is_link(int parent_fd, const char *name)
+{
+	struct stat st;
+	return fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* Open a folder, or make it if it is missing; never through a link.  described: the stream has an
+ * entry for it. */
+static int open_folder(const struct unpack *u, int parent_fd, const char *name, bool described,
+		       bool *ret_made)
 {
 	int fd = dir_open_at(parent_fd, name);
 	*ret_made = false;
+	if ((fd == -ELOOP || fd == -ENOTDIR) && described && u->flags & UNPACK_REPLACE_LINKS &&
+	    is_link(parent_fd, name))
+		fd = unlinkat(parent_fd, name, 0) < 0 ? -errno : -ENOENT;
 	if (fd != -ENOENT)
 		return fd;
 	*ret_made = mkdirat(parent_fd, name, 0755) == 0;
@@ -153,9 +164,10 @@ static int open_folder(const struct unpack *u, int parent_fd, const char *name, 
 	return r < 0 ? r : fd;
 }
 
-/* Make the folder of the first n components the current one. */
-static int enter(struct unpack *u, const struct strv *parts, size_t n, const char *path,
-		 struct mvm_error *err)
+/* Make the folder of the first n components the current one.  described: the last of them has an
+ * entry. */
+static int enter(struct unpack *u, const struct strv *parts, size_t n, bool described,
+		 const char *path, struct mvm_error *err)
 {
 	size_t same = 0;
 	assert(n == 0 || parts->v);
@@ -172,7 +184,8 @@ static int enter(struct unpack *u, const struct strv *parts, size_t n, const cha
 		if (!name)
 			return mvm_error_oom(err);
 		bool made;
-		int fd = open_folder(u, u->levels[u->n_levels - 1].fd, name, &made);
+		int fd = open_folder(u, u->levels[u->n_levels - 1].fd, name,
+				     described && i + 1 == n, &made);
 		if (fd < 0)
 			free(name);
 		if (fd == -ELOOP || fd == -ENOTDIR)
@@ -331,7 +344,7 @@ static int describe_folder(struct unpack *u, struct level *l, const struct tar_e
 static int take_folder(struct unpack *u, const struct strv *parts, const struct tar_entry *e,
 		       struct mvm_error *err)
 {
-	int r = enter(u, parts, parts->n, e->path, err);
+	int r = enter(u, parts, parts->n, true, e->path, err);
 	if (r < 0)
 		return r;
 	if (parts->n == 0 && !(u->flags & UNPACK_OWNED))
@@ -446,7 +459,7 @@ static int make_entry(struct unpack *u, const struct strv *parts, const struct t
 {
 	if (e->type == TAR_FOLDER)
 		return take_folder(u, parts, e, err);
-	int r = enter(u, parts, parts->n - 1, e->path, err);
+	int r = enter(u, parts, parts->n - 1, false, e->path, err);
 	if (r < 0)
 		return r;
 	assert(parts->v);

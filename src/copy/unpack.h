@@ -37,6 +37,9 @@ enum unpack_flags {
 	/* leave out an entry that cannot be made or written; unpack_finish() counts them, and err
 	 * must not be NULL */
 	UNPACK_GO_ON = 1u << 6,
+	/* a folder of the stream takes the place of a symbolic link, which goes and is not followed
+	 */
+	UNPACK_REPLACE_LINKS = 1u << 7,
 };
 
 struct unpack_owner {

@@ -71,7 +71,7 @@ static int copy_back_one(struct control *c, const struct record_volume *v, int64
 			 int cancel_fd, struct strbuf *note, struct mvm_error *err)
 {
 	const struct copy_options options = within(deadline_ns, cancel_fd);
-	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON;
+	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON | UNPACK_REPLACE_LINKS;
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
 	int r = volume_place_open(v->host, true, &p, err);
 	if (r < 0)

@@ -195,6 +195,47 @@ static void what_cannot_be_made_costs_itself_alone(void **state)
 	assert_false(is_there(s->fd, "evil"));
 }
 
+static void a_link_gives_way_to_a_folder_and_is_not_followed(void **state)
+{
+	struct scratch *s = *state;
+	AUTO_DONE(strbuf) stream = { 0 };
+	struct mvm_error err = { 0 };
+	struct stat st;
+	const unsigned flags = UNPACK_CONTENTS | UNPACK_KEEP_SAME | UNPACK_REPLACE_LINKS;
+
+	assert_int_equal(mkdirat(s->fd, "outside", 0755), 0);
+	assert_int_equal(mkdirat(s->fd, "v", 0755), 0);
+	assert_int_equal(mkdirat(s->fd, "v/v1", 0755), 0);
+	assert_int_equal(symlinkat("v1", s->fd, "v/current"), 0);
+	assert_int_equal(symlinkat("../outside", s->fd, "v/out"), 0);
+	assert_int_equal(symlinkat("nowhere", s->fd, "v/v1/dangling"), 0);
+	assert_int_equal(symlinkat("../outside", s->fd, "v/untold"), 0);
+	put(&stream, TAR_FOLDER, "current/", "");
+	put(&stream, TAR_FILE, "current/f", "F");
+	put(&stream, TAR_FOLDER, "out/", "");
+	put(&stream, TAR_FILE, "out/g", "G");
+	put(&stream, TAR_FOLDER, "v1/", "");
+	put(&stream, TAR_FOLDER, "v1/dangling/", "");
+	put(&stream, TAR_FILE, "untold/h", "H"); /* the folder has no entry */
+	tar_write_end(&stream);
+	assert_int_equal(unpack(s->fd, "v", flags, &stream, &err), -ENOTDIR);
+	assert_string_equal(err.text, "1 file is missing: refused: 'untold/h' passes through "
+				      "'untold', which is no folder");
+	assert_text(s->fd, "v/current/f", "F");
+	assert_text(s->fd, "v/out/g", "G");
+	assert_int_equal(fstatat(s->fd, "v/v1/dangling", &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_true(S_ISDIR(st.st_mode));
+	assert_false(is_there(s->fd, "v/v1/f"));
+	assert_false(is_there(s->fd, "outside/g"));
+	assert_false(is_there(s->fd, "outside/h"));
+	/* without the flag, as in `cp`, links stay */
+	assert_int_equal(symlinkat("v1", s->fd, "v/again"), 0);
+	stream.len = 0;
+	put(&stream, TAR_FOLDER, "again/", "");
+	tar_write_end(&stream);
+	assert_int_equal(unpack(s->fd, "v", UNPACK_CONTENTS, &stream, &err), -ENOTDIR);
+}
+
 static void what_cannot_be_packed_is_told_at_the_end(void **state)
 {
 	struct scratch *s = *state;
@@ -306,6 +347,7 @@ int main(void)
 		TEST(a_file_that_becomes_a_link_is_not_followed),
 		TEST(a_missing_folder_is_made_only_for_what_comes_back),
 		TEST(what_cannot_be_made_costs_itself_alone),
+		TEST(a_link_gives_way_to_a_folder_and_is_not_followed),
 		TEST(what_cannot_be_packed_is_told_at_the_end),
 		TEST(what_is_left_out_is_named),
 		TEST(volumes_filled_by_hand_are_checked),
