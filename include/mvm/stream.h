@@ -181,11 +181,11 @@ struct mvm_log_stream_options {
  *   options  borrowed; NULL: all entries, and no following
  *   ret      mvm_log_stream_close() it
  *
- * Following takes two or three descriptors, one connection to the supervisor and one of the user's
- * inotify instances (fs.inotify.max_user_instances, 128 on many hosts); about 70 KiB in any case.
- * With a tail the logs are read once to count their lines.
- * Errors: -ENOENT (no such instance), -EINVAL (since, tail), -EMFILE (with what to do),
- * -EOPNOTSUPP.
+ * Following takes one connection to the supervisor, which says when there is more.  A stream takes
+ * up to six descriptors, of the logs' files among them, and about 70 KiB.  With a tail the logs are
+ * read once to count their lines.
+ * Errors: -ENOENT (no such instance), -EINVAL (since, tail), -EAGAIN (its supervisor does not keep
+ * up with new connections), -EMFILE, -EOPNOTSUPP.
  */
 MVM_API int mvm_log_stream_open(struct mvm *mvm, const char *instance,
 				const struct mvm_log_stream_options *options,
@@ -195,7 +195,8 @@ MVM_API int mvm_log_stream_open(struct mvm *mvm, const char *instance,
  * a read never gives MVM_STREAM_WAIT. */
 MVM_API int mvm_log_stream_fd(const struct mvm_log_stream *stream);
 
-/* Take the next entry.  Returns enum mvm_stream_result, or a negative errno from reading files. */
+/* Take the next entry.  Returns enum mvm_stream_result, or a negative errno from reading files;
+ * -EOPNOTSUPP from the supervisor of an older mvm, which cannot say when there is more. */
 MVM_API int mvm_log_stream_read(struct mvm_log_stream *stream, const struct mvm_log_entry **ret,
 				struct mvm_error *err);
 
@@ -216,8 +217,9 @@ struct mvm_event_stream_options {
 /*
  * Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
  *
- * Following takes one of the user's inotify instances.  The functions below work as those of a log
- * stream.
+ * Following takes one of the user's inotify instances (fs.inotify.max_user_instances, 128 on many
+ * hosts): -EMFILE says what to do.  One stream has the events of all instances.  The functions below
+ * work as those of a log stream.
  */
 MVM_API int mvm_event_stream_open(struct mvm *mvm, const struct mvm_event_stream_options *options,
 				  struct mvm_event_stream **ret, struct mvm_error *err);

@@ -177,9 +177,8 @@ static bool has_room(struct logfile *l)
 	return l->may_write > (l->dropped ? rate : 0);
 }
 
-void logfile_add(struct logfile *l, const void *data, size_t len)
+static void add(struct logfile *l, const void *data, size_t len)
 {
-	keep_tail(l, data, len);
 	if (l->fd < 0)
 		return;
 	if (!has_room(l)) {
@@ -190,6 +189,14 @@ void logfile_add(struct logfile *l, const void *data, size_t len)
 	}
 	say_dropped(l);
 	write_entries(l, data, len);
+}
+
+void logfile_add(struct logfile *l, const void *data, size_t len)
+{
+	keep_tail(l, data, len);
+	add(l, data, len);
+	if (l->on_add)
+		l->on_add(l->arg, len);
 }
 
 const char *logfile_tail(struct logfile *l)

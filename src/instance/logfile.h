@@ -53,6 +53,8 @@ struct logfile {
 	uint64_t dropped;    /* bytes of the guest dropped since the last write */
 	char tail[2 * LOGFILE_TAIL_MAX];
 	size_t tail_len;
+	void (*on_add)(void *arg, size_t len); /* output was added; set after opening, or NULL */
+	void *arg;
 };
 
 /* Open or go on with the log; max_bytes 0: LOGFILE_MAX_DEFAULT.  name: static. */

@@ -2,17 +2,17 @@
 #include "instance/logstream.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/extend.h"
 #include "base/sock.h"
 #include "instance/instance.h"
 #include "instance/logcursor.h"
-#include "instance/watch.h"
 #include "model/run.h"
+#include "net/agent.h"
+#include "net/wire.h"
 
 #define N_SOURCES 2
 
@@ -26,10 +26,12 @@ struct mvm_log_stream {
 	/* whose part came last; NULL at a line's start */
 	const struct log_cursor *open_line;
 	struct mvm_log_entry entry;
-	/* following: */
-	int watch_fd;
-	int control_fd; /* hangs up when the supervisor ends; -1: it has */
-	int epoll_fd;	/* both; -1: it does not follow */
+	/* Following: the supervisor writes the logs, so it says when there is more. */
+	struct control control;
+	int fd;		/* to wait for; -1: it does not follow */
+	bool over;	/* the supervisor has ended: nothing more will be written */
+	uint32_t asked; /* the stream of the CALL_LOGS under way; 0: none */
+	uint64_t seen;	/* what the last one said */
 };
 
 /* The cursor whose entry is the oldest one now; NULL when there is none. */
@@ -104,17 +106,40 @@ static int fill_in(struct mvm_log_stream *s, const struct mvm_log_entry **ret)
 	return MVM_STREAM_ITEM;
 }
 
-/* May there be more than was found?  Asked until it says no, so that nothing is missed. */
-static bool has_more(struct mvm_log_stream *s)
+static int ask_for_more(struct mvm_log_stream *s)
 {
-	if (s->control_fd < 0)
-		return false; /* it had ended before the files were read to their end */
-	struct pollfd gone = { .fd = s->control_fd, .events = POLLIN };
-	if (poll(&gone, 1, 0) > 0) {
-		close(TAKE_FD(s->control_fd));
-		return true;
+	AUTO_DONE(strbuf) args = { 0 };
+	wire_put_u64(&args, FIELD_SIZE, s->seen);
+	return control_send_call(&s->control, CALL_LOGS, &args, &s->asked, NULL);
+}
+
+/* The supervisor's answer, if it is there.  1, 0 or -errno. */
+static int take_answer(struct mvm_log_stream *s)
+{
+	struct frame f;
+	int r;
+	while ((r = channel_receive(&s->control.channel, &f)) > 0) {
+		if (f.type != FRAME_REPLY || f.stream != s->asked)
+			continue;
+		s->asked = 0;
+		if (!wire_find_u64(f.payload, f.len, FIELD_SIZE, UINT64_MAX, &s->seen))
+			return -EOPNOTSUPP; /* of an older mvm */
+		return 1;
 	}
-	return watch_drain(s->watch_fd);
+	return r;
+}
+
+/* May there be more than was found?  Asked until it says no, so that nothing is missed.  1, 0 or
+ * -errno. */
+static int has_more(struct mvm_log_stream *s)
+{
+	if (s->over)
+		return 0; /* it had ended before the files were read to their end */
+	int r = s->asked ? 0 : ask_for_more(s);
+	if (r == 0)
+		r = take_answer(s);
+	s->over = r == -EPIPE || r == -ECONNRESET || r == -EREMOTEIO;
+	return s->over ? 1 : r;
 }
 
 int mvm_log_stream_read(struct mvm_log_stream *s, const struct mvm_log_entry **ret,
@@ -129,13 +154,17 @@ int mvm_log_stream_read(struct mvm_log_stream *s, const struct mvm_log_entry **r
 			return fill_in(s, ret);
 		if (r < 0)
 			return mvm_error_set(err, r, "cannot read the logs: %s", strerror(-r));
-	} while (has_more(s));
-	return s->control_fd < 0 ? MVM_STREAM_END : MVM_STREAM_WAIT;
+		r = has_more(s);
+	} while (r > 0);
+	if (r < 0)
+		return mvm_error_set(err, r, "the supervisor cannot say when there is more: %s",
+				     strerror(-r));
+	return s->over ? MVM_STREAM_END : MVM_STREAM_WAIT;
 }
 
 int mvm_log_stream_fd(const struct mvm_log_stream *s)
 {
-	return s->epoll_fd;
+	return s->fd;
 }
 
 void mvm_log_stream_close(struct mvm_log_stream *s)
@@ -145,33 +174,25 @@ void mvm_log_stream_close(struct mvm_log_stream *s)
 	for (unsigned i = 0; i < s->n; i++)
 		log_cursor_done(&s->cursors[i]);
 	auto_close(&s->dir_fd);
-	auto_close(&s->watch_fd);
-	auto_close(&s->control_fd);
-	auto_close(&s->epoll_fd);
+	if (s->fd != s->control.channel.fd)
+		auto_close(&s->fd);
+	control_done(&s->control);
 	free(s);
 }
 
-static int add_to_epoll(struct mvm_log_stream *s, int fd)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-	return fd >= 0 && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-/* Before anything is read, so that nothing that comes later is missed. */
 static int follow(struct mvm_log_stream *s, struct mvm_error *err)
 {
-	s->watch_fd = watch_folder(s->dir_fd, err);
-	if (s->watch_fd < 0)
-		return s->watch_fd;
-	/* when nobody listens, there is nothing to wait for */
-	int fd = sock_try_connect_at(s->dir_fd, INSTANCE_SOCKET_NAME);
+	int fd = sock_try_connect_at(s->dir_fd, INSTANCE_SOCKET_NAME), r = 0;
 	if (fd == -EAGAIN || fd == -EMFILE || fd == -ENFILE)
 		return mvm_error_set(err, fd, "cannot reach its supervisor: %s", strerror(-fd));
-	s->control_fd = fd < 0 ? -1 : fd;
-	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	int r = s->epoll_fd < 0 ? -errno : add_to_epoll(s, s->watch_fd);
-	if (r == 0)
-		r = add_to_epoll(s, s->control_fd);
+	if (fd >= 0) {
+		r = control_init(&s->control, fd);
+		s->fd = fd;
+		s->over = false;
+	} else { /* nobody will write more: it is readable from the beginning */
+		s->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+		r = s->fd < 0 ? -errno : 0;
+	}
 	return r < 0 ? mvm_error_set(err, r, "cannot wait for more: %s", strerror(-r)) : 0;
 }
 
@@ -201,7 +222,8 @@ int log_stream_open(int instances_fd, const char *name,
 
 	if (!s)
 		return mvm_error_oom(err);
-	s->dir_fd = s->watch_fd = s->control_fd = s->epoll_fd = -1;
+	s->dir_fd = s->fd = -1;
+	s->over = true; /* unless it follows */
 	int r = mvm_struct_take(&o, sizeof(o), STRUCT_END(struct mvm_log_stream_options, since),
 				options, err);
 	if (r == 0 && o.tail < -1)

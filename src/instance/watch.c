@@ -16,7 +16,7 @@ int watch_folder(int dir_fd, struct mvm_error *err)
 	fd_path(dir_fd, path);
 	if (fd >= 0 && inotify_add_watch(fd, path, IN_MODIFY | IN_CREATE | IN_MOVED_TO) >= 0)
 		return TAKE_FD(fd);
-	int r = mvm_error_set(err, -errno, "cannot watch the log's folder: %s", strerror(errno));
+	int r = mvm_error_set(err, -errno, "cannot watch the folder: %s", strerror(errno));
 	if (r == -EMFILE)
 		r = mvm_error_hint(err, r,
 				   "allow this user more with 'sysctl "

@@ -5,7 +5,7 @@
 /*
  * Taking settings out of a TOML table, with errors and warnings that name file, line and key:
  *
- *	template.toml:12: variants[1].vcpus: 300 is more than 255
+ *	template.toml:12: variants[1].vcpus: 300 is more than 32
  *
  * Getters return 1 with the key's value, 0 when the key is missing (the result is unchanged),
  * -EINVAL when the value is wrong, and -ENOMEM.

@@ -187,6 +187,10 @@ enum agent_call {
 	 */
 	CALL_ADOPT = 70,
 	CALL_KEEP = 71,
+	/* Wait until the logs were given more output than the caller has seen.  SIZE: the bytes of
+	 * the last reply; none at first.  Result: SIZE, the bytes by now.  One at a time for each
+	 * connection. */
+	CALL_LOGS = 72,
 };
 
 enum agent_field {

@@ -112,6 +112,8 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 		.memory_name = MEMORY_NAME,
 		.log_fd = -1,
 	};
+	s->machine.on_logged = clients_logged;
+	s->machine.logged_arg = &s->clients;
 	r = machine_spawn(&s->machine, ops, &probe, &config, s->given->fd[SUPERVISOR_FD_INSTANCE],
 			  rec->log_max_bytes, deadline_ns, err);
 	if (r < 0)

@@ -250,6 +250,14 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	return true;
 }
 
+static bool take_log_call(const struct client *client, const struct frame *f)
+{
+	struct clients *c = client->owner;
+	uint64_t id = client->id;
+	clients_await_logs(c, id, f);
+	return clients_has(c, id);
+}
+
 static bool take_call(struct client *client, const struct frame *f)
 {
 	const struct clients *c = client->owner;
@@ -258,7 +266,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	if (!wire_find_u64(f->payload, f->len, FIELD_CALL, UINT64_MAX, &call))
 		return refuse(client, f->stream, EPROTO, "a call without a number");
 	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT ||
-		       call == CALL_KEEP;
+		       call == CALL_KEEP || call == CALL_LOGS;
 	if (c->busy && !patient && !client->own && !c->guest_gone)
 		return refuse(client, f->stream, EBUSY, c->busy);
 	switch (call) {
@@ -273,6 +281,8 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_PUT:
 	case CALL_GET:
 		return open_stream(client, f, true, true);
+	case CALL_LOGS:
+		return take_log_call(client, f);
 	case CALL_INSPECT:
 	case CALL_STOP:
 	case CALL_PAUSE:
@@ -572,5 +582,6 @@ void clients_done(struct clients *c)
 	stop_listening(c);
 	for (struct job *j; (j = clients_next_job(c));)
 		job_free(j);
+	clients_forget_logs(c);
 	free(c->streams);
 }

@@ -52,6 +52,13 @@ struct stream {
 	uint32_t client_window; /* bytes that the client may still send */
 };
 
+/* A client that waits for more in the logs. */
+struct log_wait {
+	struct log_wait *next;
+	uint64_t client_id;
+	uint32_t stream;
+};
+
 struct clients {
 	struct loop *loop;
 	struct agent_client *agent; /* its on_frame is ours */
@@ -64,8 +71,12 @@ struct clients {
 	unsigned n_streams;	/* how many of them were ever used */
 	struct stream *free_streams;
 	struct job *jobs, **jobs_end;
+	struct log_wait *log_waits;
+	unsigned n_log_waits;
+	uint64_t logged;      /* bytes of output that the logs were given */
 	const char *no_agent; /* refusal text when the guest has no agent, else NULL */
-	/* refusal text (EBUSY) for all calls but STOP, WAIT, INSPECT and KEEP; NULL: accept them */
+	/* refusal text (EBUSY) for all calls but STOP, WAIT, INSPECT, KEEP and LOGS; NULL: accept
+	 * them */
 	const char *busy;
 	bool guest_gone;   /* refuse calls for the guest */
 	char goodbye[128]; /* refusal text when the guest is gone; "": the usual one */
@@ -125,6 +136,16 @@ struct job *clients_next_job(struct clients *c);
  * sent.  fields: added to them; may be NULL.  A client that is gone by now is no error. */
 void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream,
 		   const struct mvm_error *err, const struct strbuf *fields);
+
+/* CALL_LOGS of a client: answer it now, or once there is more in the logs.  The client may be gone
+ * afterwards. */
+void clients_await_logs(struct clients *c, uint64_t client_id, const struct frame *f);
+
+/* A log was given more bytes; arg is the struct clients (struct logfile, on_add). */
+void clients_logged(void *arg, size_t bytes);
+
+/* Drop the waiting CALL_LOGS. */
+void clients_forget_logs(struct clients *c);
 
 /* Does any client still have unsent bytes?  For the last moments before the end. */
 bool clients_want_write(const struct clients *c);

@@ -115,6 +115,8 @@ int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm
 		r = logfile_open(&m->workload_log, dir_fd, WORKLOAD_LOG_NAME, log_max_bytes);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot write the guest's logs: %s", strerror(-r));
+	m->console.log.on_add = m->workload_log.on_add = m->on_logged;
+	m->console.log.arg = m->workload_log.arg = m->logged_arg;
 
 	r = ports6_open(&m->ports, loop, config->forwards, config->n_forwards, err);
 	if (r < 0)

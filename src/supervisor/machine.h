@@ -46,6 +46,8 @@ struct machine {
 	 * workload runs at once. */
 	int (*before_workload)(void *arg, struct mvm_error *err);
 	void *before_arg;
+	void (*on_logged)(void *arg, size_t bytes); /* for both logs; may be NULL */
+	void *logged_arg;
 	bool held;	   /* the guest waits for that */
 	bool stop_at_boot; /* the guest is captured before its workload starts */
 	int64_t began_ns;

@@ -17,6 +17,9 @@
 #include "instance/instance.h"
 #include "instance/logfile.h"
 #include "instance/logstream.h"
+#include "net/agent.h"
+#include "net/message.h"
+#include "net/wire.h"
 #include "scratch.h"
 
 static bool readable(int fd)
@@ -198,29 +201,93 @@ static void a_tail_and_a_choice_of_logs(void **state)
 	}
 }
 
+/* The supervisor's side of a follower. */
+static void accept_follower(int listener, struct channel *ret)
+{
+	*ret = (struct channel){ .fd = sock_accept(listener) };
+	assert_true(ret->fd >= 0);
+}
+
+/* The follower has asked for what comes after `seen` bytes; returns the call's stream. */
+static uint32_t expect_question(struct channel *ch, uint64_t seen)
+{
+	uint64_t call = 0, size = UINT64_MAX;
+	struct frame f;
+	assert_int_equal(channel_receive(ch, &f), 1);
+	assert_int_equal(f.type, FRAME_CALL);
+	assert_true(wire_find_u64(f.payload, f.len, FIELD_CALL, UINT64_MAX, &call));
+	assert_true(wire_find_u64(f.payload, f.len, FIELD_SIZE, UINT64_MAX, &size));
+	assert_int_equal(call, CALL_LOGS);
+	assert_int_equal(size, seen);
+	return f.stream;
+}
+
+static void answer(struct channel *ch, uint32_t stream, int status, uint64_t size)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	AUTO_DONE(strbuf) payload = { 0 };
+	if (status == 0)
+		wire_put_u64(&fields, FIELD_SIZE, size);
+	assert_int_equal(message_put_reply(&payload, status, NULL, &fields), 0);
+	assert_int_equal(channel_send(ch, FRAME_REPLY, stream, payload.data, payload.len), 0);
+}
+
+static void hang_up(struct channel *ch)
+{
+	(void)close(ch->fd);
+	channel_done(ch);
+}
+
 static void a_follower_sees_what_is_printed_until_the_supervisor_ends(void **state)
 {
 	AUTO_CLOSE int dir = make_instance(state);
 	struct mvm_log_stream_options o = MVM_LOG_STREAM_OPTIONS_INIT;
 	struct mvm_log_stream *s;
-	int listener = sock_listen_at(dir, INSTANCE_SOCKET_NAME);
+	struct channel ch;
+	AUTO_CLOSE int listener = sock_listen_at(dir, INSTANCE_SOCKET_NAME);
 	assert_true(listener >= 0);
 	print(dir, CONSOLE_LOG_NAME, "one\n");
 	o.follow = true;
 	assert_int_equal(log_stream_open(scratch_fd(state), name, &o, &s, NULL), 0);
+	accept_follower(listener, &ch);
 	expect_line(s, false, "one");
 	expect_no_more(s, MVM_STREAM_WAIT);
+	expect_no_more(s, MVM_STREAM_WAIT);
 	assert_false(readable(mvm_log_stream_fd(s)));
+	uint32_t asked = expect_question(&ch, 0);
 	print(dir, WORKLOAD_LOG_NAME, "two\n"); /* a file that was not there before */
+	answer(&ch, asked, 0, 4);
 	assert_true(readable(mvm_log_stream_fd(s)));
 	expect_line(s, true, "two");
 	expect_no_more(s, MVM_STREAM_WAIT);
+	assert_false(readable(mvm_log_stream_fd(s)));
+	(void)expect_question(&ch, 4);
 	print(dir, CONSOLE_LOG_NAME, "last words");
-	(void)close(listener);
+	hang_up(&ch);
 	assert_true(readable(mvm_log_stream_fd(s)));
 	expect_line(s, false, "last words");
 	expect_no_more(s, MVM_STREAM_END);
 	mvm_log_stream_close(s);
+}
+
+static void a_supervisor_that_cannot_tell_of_more_is_an_error(void **state)
+{
+	AUTO_CLOSE int dir = make_instance(state);
+	struct mvm_log_stream_options o = MVM_LOG_STREAM_OPTIONS_INIT;
+	const struct mvm_log_entry *e;
+	struct mvm_error err = { 0 };
+	struct mvm_log_stream *s;
+	struct channel ch;
+	AUTO_CLOSE int listener = sock_listen_at(dir, INSTANCE_SOCKET_NAME);
+	o.follow = true;
+	assert_int_equal(log_stream_open(scratch_fd(state), name, &o, &s, NULL), 0);
+	accept_follower(listener, &ch);
+	expect_no_more(s, MVM_STREAM_WAIT);
+	answer(&ch, expect_question(&ch, 0), EOPNOTSUPP, 0);
+	assert_int_equal(mvm_log_stream_read(s, &e, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "the supervisor cannot say when there is more"));
+	mvm_log_stream_close(s);
+	hang_up(&ch);
 }
 
 static void nobody_to_follow_is_the_end(void **state)
@@ -232,6 +299,7 @@ static void nobody_to_follow_is_the_end(void **state)
 	print(dir, CONSOLE_LOG_NAME, "one\n");
 	o.follow = true;
 	assert_int_equal(log_stream_open(scratch_fd(state), name, &o, &s, NULL), 0);
+	assert_true(readable(mvm_log_stream_fd(s)));
 	expect_line(s, false, "one");
 	expect_no_more(s, MVM_STREAM_END);
 	mvm_log_stream_close(s);
@@ -255,6 +323,7 @@ int main(void)
 		TEST(a_reader_of_events_may_stop),
 		TEST(a_tail_and_a_choice_of_logs),
 		TEST(a_follower_sees_what_is_printed_until_the_supervisor_ends),
+		TEST(a_supervisor_that_cannot_tell_of_more_is_an_error),
 		TEST(nobody_to_follow_is_the_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
