@@ -218,8 +218,8 @@ struct mvm_event_stream_options {
  * Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
  *
  * Following takes one of the user's inotify instances (fs.inotify.max_user_instances, 128 on many
- * hosts): -EMFILE says what to do.  One stream has the events of all instances.  The functions below
- * work as those of a log stream.
+ * hosts): -EMFILE says what to do.  One stream has the events of all instances.  The functions
+ * below work as those of a log stream.
  */
 MVM_API int mvm_event_stream_open(struct mvm *mvm, const struct mvm_event_stream_options *options,
 				  struct mvm_event_stream **ret, struct mvm_error *err);

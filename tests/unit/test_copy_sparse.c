@@ -333,7 +333,7 @@ static void a_map_without_end_is_refused(void **state)
 	put_map(&stream, 100, v, 5, 0);
 	stream.len = TAR_BLOCK;
 	for (int i = 0; i < 21; i++)
-		memcpy(block + i * 24, "00000000000\00000000000000", 24);
+		memcpy(block + (size_t)i * 24, "00000000000\00000000000000", 24);
 	block[504] = 1;
 	for (unsigned i = 0; i < TAR_EXTENTS_MAX / 21 + 1; i++)
 		strbuf_add(&stream, block, sizeof(block));

@@ -160,7 +160,7 @@ static void a_server_follows_hundreds(void **state)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = limit.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	if (limit.rlim_max < 8 * FOLLOWERS) {
+	if (limit.rlim_max < (rlim_t)8 * FOLLOWERS) {
 		print_message("only %llu descriptors\n", (unsigned long long)limit.rlim_max);
 		skip();
 	}
