@@ -37,7 +37,7 @@ struct mvm_pool_info {
 	char *template_id;
 	uint32_t size;	/* wanted */
 	uint32_t ready; /* waiting now */
-	char *note;	/* the server's last reason for fewer VMs; NULL: none */
+	char *note;	/* why its size cannot be read, or the server's last reason for fewer VMs */
 };
 MVM_API void mvm_pool_info_free(struct mvm_pool_info *info);
 

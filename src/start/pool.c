@@ -52,7 +52,7 @@ int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
 	AUTO_FREE char *text = NULL;
 	AUTO_JSON json_t *doc = NULL;
 	struct json_at root;
-	char name[FILE_NAME_MAX];
+	char path[sizeof("pool/") + FILE_NAME_MAX] = "pool/", *name = path + strlen("pool/");
 	uint64_t size = 0;
 	uint32_t schema;
 	size_t len;
@@ -63,12 +63,12 @@ int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
-		return mvm_error_set(err, r, "cannot read pool/%s: %s", name, strerror(-r));
-	r = json_read(text, len, name, &doc, err);
-	if (r < 0)
-		return r;
-	json_root(&root, name, doc);
-	r = read_schema_version(&root, &schema, err);
+		return mvm_error_set(err, r, "cannot read %s: %s", path, strerror(-r));
+	r = json_read(text, len, path, &doc, err);
+	if (r == 0) {
+		json_root(&root, path, doc);
+		r = read_schema_version(&root, &schema, err);
+	}
 	if (r >= 0)
 		r = json_get_u64(&root, "size", 0, MVM_POOL_SIZE_MAX, JSON_REQUIRED, &size, err);
 	if (r < 0)
@@ -277,9 +277,14 @@ static int describe(int pool_fd, const char *id, bool served, struct mvm_pool_in
 
 	if (!info)
 		return mvm_error_oom(err);
-	int r = pool_size(pool_fd, id, &info->size, err);
-	if (r < 0)
-		return r;
+	struct mvm_error why;
+	int unread = pool_size(pool_fd, id, &info->size, &why);
+	if (unread < 0 && unread != -EBADMSG) {
+		if (err)
+			*err = why;
+		return unread;
+	}
+	int r;
 	AUTO_CLOSE int dir_fd = dir_open_at(pool_fd, id);
 	r = dir_fd < 0 ? dir_fd : dir_list(dir_fd, &waiting);
 	if (r < 0 && r != -ENOENT)
@@ -288,6 +293,11 @@ static int describe(int pool_fd, const char *id, bool served, struct mvm_pool_in
 		info->ready += pool_is_waiting(waiting.v[i]);
 	file_name(id, NOTE_SUFFIX, name);
 	r = file_read_at(pool_fd, name, FILE_MAX, &info->note, NULL);
+	if (unread < 0) { /* it is listed with that, not left out */
+		free(info->note);
+		info->note = strdup(why.text);
+		r = info->note ? 0 : -ENOMEM;
+	}
 	info->template_id = strdup(id);
 	if (r == -ENOMEM || !info->template_id)
 		return mvm_error_oom(err);

@@ -66,6 +66,24 @@ int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err
 	return 0;
 }
 
+/* Has the folder a revision?  Then its template.json was lost. */
+static bool has_revision(int templates_fd, const char *id)
+{
+	char path[NAME_MAX + 32];
+	AUTO_DONE(strv) names = { 0 };
+
+	snprintf(path, sizeof(path), "%s/artifacts", id);
+	AUTO_CLOSE int fd = openat(templates_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || dir_list(fd, &names) < 0)
+		return false;
+	for (size_t i = 0; i < names.n; i++) {
+		snprintf(path, sizeof(path), "%s/revision.json", names.v[i]);
+		if (name_valid(NAME_REVISION, names.v[i]) && faccessat(fd, path, F_OK, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
 int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *ret,
 		    struct mvm_error *err)
 {
@@ -80,6 +98,10 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 	r = store_dir(s, STORE_TEMPLATES);
 	if (r >= 0)
 		r = file_read_below(r, name + strlen("templates/"), SPEC_MAX, &text, &len);
+	if (r == -ENOENT && has_revision(store_dir(s, STORE_TEMPLATES), id)) {
+		r = mvm_error_set(err, -EBADMSG, "%s: is missing", name);
+		return mvm_error_reason(err, r, "template-damaged", id);
+	}
 	if (r == -ENOENT)
 		return store_no_template(id, err);
 	if (r < 0)

@@ -74,7 +74,8 @@ static int load_side(struct mvm *mvm, const char *ref, char ret_id[MVM_TEMPLATE_
 	if (r == -ENOENT && ret->dir_fd >= 0) /* as other programs may leave it */
 		r = store_checksums_make(ret->dir_fd, NULL, 0, &ret->sums, err);
 	if (r < 0)
-		return mvm_error_context(err, r, "%s", ref);
+		/* an error with a reason names the template itself */
+		return err && err->reason[0] ? r : mvm_error_context(err, r, "%s", ref);
 	ret->json = template_revision_json(&out, &ret->rev);
 	return ret->json && !out.failed ? 0 : mvm_error_oom(err);
 }

@@ -61,10 +61,12 @@ class Reasons(TestCase):
                                 ("no-template", "template delete gone --force"),
                                 ("no-template", "template prune gone"),
                                 ("no-template", "template verify gone"),
+                                ("no-template", "template diff gone"),
                                 ("no-kernel", "kernel rm gone"), ("no-volume", "volume rm gone"),
                                 ("no-volume", "volume inspect gone")):
             with self.subTest(command):
-                self.expect(reason, "gone", *command.split())
+                message = self.expect(reason, "gone", *command.split())["message"]
+                self.assertEqual(message.count("gone"), 1)
 
     def test_a_backend_that_cannot_run_a_vm(self):
         self.build()
@@ -135,6 +137,28 @@ class Lists(TestCase):
 
     def mvm_json_any(self, *args):
         return json.loads(self.mvm(*args, "--json").stdout)
+
+    def test_a_template_without_its_description_is_listed(self):
+        revision = self.build()
+        os.unlink(self.data("templates", "web", "template.json"))
+        os.makedirs(self.data("templates", "foreign", "artifacts", "x"))
+        listed, = self.mvm_json("template", "list")
+        self.assertEqual((listed["template_id"], listed["problem"]),
+                         ("web", "templates/web/template.json: is missing"))
+        self.expect("template-damaged", "web", "template", "info", "web")
+        self.expect("no-template", "foreign", "template", "info", "foreign")
+        # the hint, followed
+        self.mvm_ok(*"template create web --force --flake dir:root".split())
+        self.assertEqual(self.history()[0]["revision_hash"], revision)
+
+    def test_a_damaged_pool_hides_no_other(self):
+        os.mkdir(self.data("pool"), 0o700)
+        for name, text in ("bad", "garbage"), ("good", '{"schema_version": 1, "size": 3}'):
+            with open(self.data("pool", name + ".json"), "w", encoding="ascii") as file:
+                file.write(text)
+        pools = {pool["template_id"]: pool for pool in self.mvm_json("pool", "list")["pools"]}
+        self.assertEqual(pools["good"]["size"], 3)
+        self.assertIn("pool/bad.json:1", pools["bad"]["note"])
 
     def test_the_only_kernel_is_damaged_not_missing(self):
         with open(self.data("kernels", "k", "kernel.json"), "r+", encoding="ascii") as file:

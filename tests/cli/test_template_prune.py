@@ -233,7 +233,7 @@ class Shapes(Revisions):
                 ("build", self.BUILD, "web"),
                 ("list", "template_id problem role profile vcpus mem_mib revision_hash "
                          "rootfs_bytes has_snapshot snapshot_mem_bytes"),
-                ("info", "spec revision current kind cache_key disk_bytes run", "web"),
+                ("info", "spec revision current kind cache_key disk_bytes run changed_file", "web"),
                 ("history", "revision_hash current in_use built_at vcpus mem_mib rootfs_bytes "
                             "disk_bytes has_snapshot snapshot_at snapshot_mem_bytes problem",
                  "web"),

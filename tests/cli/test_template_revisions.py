@@ -22,7 +22,7 @@ class Info(Revisions):
         revision = self.build()
         info = self.mvm_json("template", "info", "web")
         self.assertEqual(set(info), {"spec", "revision", "current", "kind", "cache_key",
-                                     "disk_bytes", "run"})
+                                     "disk_bytes", "run", "changed_file"})
         self.assertEqual(set(info["run"]), {"backend", "start", "reason"})
         self.assertEqual(info["kind"], "Image")
         self.assertIs(info["current"], True)
@@ -184,9 +184,9 @@ class Diff(Revisions):
         self.assertEqual((diff["artifacts"], [s["key"] for s in diff["settings"]]), ([], ["role"]))
 
     def test_what_is_missing_is_named(self):
-        self.mvm_fails(3, "template", "diff", "web", says="web: template 'web' has not been built")
+        self.mvm_fails(3, "template", "diff", "web", says="mvm: template 'web' has not been built")
         self.build()
-        self.mvm_fails(3, "template", "diff", "web", "nix", says="nix: no template 'nix'")
+        self.mvm_fails(3, "template", "diff", "web", "nix", says="mvm: no template 'nix'")
 
 
 class Verify(Revisions):
