@@ -350,7 +350,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.assertTrue(os.path.exists(self.data("instances", "two", "instance.json")))
         # one that is renamed once it is lost
         self.mvm_ok("run", "--template", "web-worker", "-d", "--rm", "--name", "lost")
-        os.kill(self.inspect("lost")["supervisor_pid"], signal.SIGKILL)
+        self.assertTrue(killed(self.inspect("lost")["supervisor_pid"]))
         os.rename(self.data("instances", "lost"), self.data("instances", "mine"))
         before = os.listdir(self.data("instances", "mine"))
         self.assertIn("'instances/mine' in the data folder is left alone",
