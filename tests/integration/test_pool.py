@@ -80,7 +80,7 @@ class Pool(guests.TestCase):
         self.end_server(server)
         # what was taken goes on, what waited is gone
         self.assertEqual(self.exec("c0", "echo", "alive"), "alive\n")
-        self.assertEqual(sorted(self.instances()), ["c0", "c1"])
+        self.assertTrue(guests.wait_until(lambda: sorted(self.instances()) == ["c0", "c1"]))
         self.assertEqual(self.pool()["ready"], 0)
 
     def test_starts_at_the_same_time_get_a_vm_each(self):
