@@ -356,7 +356,7 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 	if (r >= 0)
 		return 0;
 	(void)snprintf(what, sizeof(what), "build.%s", key);
-	return store_lock_failed(s, what, r, err);
+	return store_lock_failed(s, STORE_LOCKS, what, r, err);
 }
 
 /* Take the artifacts from the cache or make them.  Returns 1 for the cache, 0 or -errno. */

@@ -159,7 +159,8 @@ static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *
 	if (instance_load(store_dir(b->mvm->store, STORE_INSTANCES), name, &rec, NULL, &ignored) ==
 		    0 &&
 	    rec.state == RECORD_FAILED)
-		return mvm_error_reason_unless(err, r, "start-failed", name);
+		return err->reason[0] ? mvm_error_more(err, r, "; it is kept for its logs")
+				      : mvm_error_reason(err, r, "start-failed", name);
 	return r;
 }
 

@@ -558,7 +558,7 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 	if (lock_fd == -EBUSY)
 		return mvm_error_set(err, -EBUSY, "the pools are served already, by %s", holder);
 	if (lock_fd < 0)
-		return mvm_error_set(err, lock_fd, "cannot lock the pools: %s", lock_why(lock_fd));
+		return store_lock_failed(mvm->store, STORE_POOL, POOL_LOCK, lock_fd, err);
 
 	AUTO_DONE(server) s = {
 		.mvm = mvm,

@@ -198,7 +198,7 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
 		return r;
 	AUTO_CLOSE int lock = store_lock(s, 0, "writes the build cache", NULL);
 	if (lock < 0)
-		return store_lock_failed(s, "store", lock, err);
+		return store_lock_failed(s, STORE_LOCKS, "store", lock, err);
 	r = load(s, name, &doc, &root, &builds, err);
 	if (r < 0)
 		return r;

@@ -125,7 +125,7 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 	if (!gc->dry_run) {
 		lock = store_lock(gc->store, 0, "collects garbage", NULL);
 		if (lock < 0)
-			return store_lock_failed(gc->store, "store", lock, err);
+			return store_lock_failed(gc->store, STORE_LOCKS, "store", lock, err);
 		turn_sweep(gc->store); /* a few empty files, and so are these */
 		store_sweep_locks(gc->store);
 		store_sweep_files(gc->store);

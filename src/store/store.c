@@ -66,18 +66,20 @@ static char *path_of(const struct store *s, enum store_dir which, const char *na
 			  dir_names[which].name, name ? "/" : "", name ? name : "");
 }
 
-int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err)
+int store_lock_failed(struct store *s, enum store_dir which, const char *name, int code,
+		      struct mvm_error *err)
 {
 	if (code == -EROFS)
 		return store_not_writable(s, code, err);
-	int locks = store_dir(s, STORE_LOCKS);
+	int locks = store_dir(s, which);
 	if (locks < 0)
-		return store_dir_failed(s, STORE_LOCKS, locks, err);
-	mvm_error_set(err, code, "cannot lock '%s/locks/%s': %s", s->path, name, lock_why(code));
-	bool linked = code == -EMLINK;
-	AUTO_FREE char *path = path_of(s, STORE_LOCKS, linked ? NULL : name);
-	if (linked)
-		return mvm_error_reason(err, code, "lock-linked", path);
+		return store_dir_failed(s, which, locks, err);
+	AUTO_FREE char *folder = path_of(s, which, NULL), *path = path_of(s, which, name);
+	if (!folder || !path)
+		return mvm_error_oom(err);
+	mvm_error_set(err, code, "cannot lock '%s': %s", path, lock_why(code));
+	if (code == -EMLINK)
+		return mvm_error_reason(err, code, "lock-linked", folder);
 	return lock_is_foreign(code) ? mvm_error_reason(err, code, "lock-foreign", path) : code;
 }
 

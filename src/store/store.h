@@ -52,10 +52,6 @@ const char *store_path(const struct store *s);
  * the whole folder: -EROFS or -EACCES. */
 int store_not_writable(const struct store *s, int code, struct mvm_error *err);
 
-/* Report that a lock could not be taken, with the remedy.  name: of the file in locks/.  Returns
- * code. */
-int store_lock_failed(struct store *s, const char *name, int code, struct mvm_error *err);
-
 /* Add the reason to a failure in the data folder, if one is known (-EXDEV).  Returns code. */
 int store_mend(const struct store *s, int code, struct mvm_error *err);
 
@@ -90,6 +86,11 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err);
 
 /* Only the sentence: describe a failure code of store_dir(), and return the code. */
 int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err);
+
+/* Report that a lock could not be taken, with the remedy.  name: of the file in the folder, which
+ * is mostly STORE_LOCKS.  Returns code. */
+int store_lock_failed(struct store *s, enum store_dir which, const char *name, int code,
+		      struct mvm_error *err);
 
 /* The names in a subfolder, sorted; none if a read-only store lacks the folder. */
 int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err);

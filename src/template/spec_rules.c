@@ -107,5 +107,5 @@ int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wai
 	if (fd >= 0)
 		return fd;
 	(void)snprintf(name, sizeof(name), "template.%s", id);
-	return store_lock_failed(mvm->store, name, fd, err);
+	return store_lock_failed(mvm->store, STORE_LOCKS, name, fd, err);
 }

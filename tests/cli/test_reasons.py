@@ -208,6 +208,9 @@ class Parts(TestCase):
             self.assertNotIn("Too many levels", error["message"])
             self.follow(error["hint"])
             self.mvm_ok("template", "prune")
+        os.makedirs(self.data("pool", "lock"), mode=0o700)
+        os.chmod(self.data("pool"), 0o700)
+        self.expect("lock-foreign", self.data("pool", "lock"), "pool", "serve")
 
     def test_a_copy_made_of_hard_links(self):
         self.build()
@@ -225,6 +228,8 @@ class Parts(TestCase):
 
     def test_a_folder_without_write_permission_can_be_read(self):
         self.build()
+        os.makedirs(self.data("volumes", "v"))
+        os.chmod(self.data("volumes"), 0o700)
         if os.geteuid() == 0:
             if not shutil.which("setpriv"):
                 self.skipTest("without setpriv root may write everywhere")
@@ -235,6 +240,8 @@ class Parts(TestCase):
         for command in ("ps", "kernel list", "template list", "template info web", "volume list"):
             self.assertEqual(self.as_user(*command.split()).returncode, 0, command)
         self.assertRegex(self.as_user("kernel", "list").stdout, r"(?m)^k ")
+        os.chmod(self.data("volumes", "v"), 0)
+        self.assertRegex(self.as_user("volume", "list").stdout, r"(?m)^v +unreadable")
         done = self.as_user("template", "build", "web", "--force", "--json")
         error = json.loads(done.stderr.splitlines()[-1])["error"]
         self.assertEqual((error["reason"], error["code"]), ("data-folder-refused", "EACCES"))
