@@ -68,23 +68,34 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 	return 1;
 }
 
-static int read_network(const struct toml_table *t, enum mvm_network *ret, struct mvm_error *err)
+/* Returns the value, 0 when the key is missing, or -errno. */
+static int read_choice(const struct toml_table *t, const char *key, enum run_choice choice,
+		       struct mvm_error *err)
 {
 	AUTO_FREE char *name = NULL;
-	int r = toml_get_string(t, "network", &name, err);
-	if (r > 0 && network_parse(name, ret) < 0)
-		return toml_key_error(t, "network", err, "'%s': expected \"none\" or \"user\"",
-				      name);
+	int r = toml_get_string(t, key, &name, err);
+	if (r <= 0)
+		return r;
+	r = run_choice_parse(choice, name);
+	if (r < 0)
+		return toml_key_error(t, key, err, "'%s': expected \"%s\" or \"%s\"", name,
+				      run_choice_name(choice, 1), run_choice_name(choice, 2));
+	return r;
+}
+
+static int read_network(const struct toml_table *t, enum mvm_network *ret, struct mvm_error *err)
+{
+	int r = read_choice(t, "network", RUN_NETWORK, err);
+	if (r > 0)
+		*ret = (enum mvm_network)r;
 	return r;
 }
 
 static int read_initrd(const struct toml_table *t, enum mvm_initrd *ret, struct mvm_error *err)
 {
-	AUTO_FREE char *name = NULL;
-	int r = toml_get_string(t, "initrd", &name, err);
-	if (r > 0 && initrd_parse(name, ret) < 0)
-		return toml_key_error(t, "initrd", err, "'%s': expected \"mvm\" or \"image\"",
-				      name);
+	int r = read_choice(t, "initrd", RUN_INITRD, err);
+	if (r > 0)
+		*ret = (enum mvm_initrd)r;
 	return r;
 }
 
@@ -92,21 +103,19 @@ static int read_snapshot(const struct toml_table *t, enum mvm_snapshot_point *re
 			 struct mvm_error *err)
 {
 	struct toml_table table;
-	AUTO_FREE char *name = NULL;
 
 	int r = toml_get_table(t, "snapshot", &table, err);
 	if (r <= 0)
 		return r;
 	r = config_check_keys(&table, CONFIG_SNAPSHOT, err);
 	if (r == 0)
-		r = toml_get_string(&table, "point", &name, err);
-	if (r > 0 && snapshot_point_parse(name, ret) < 0)
-		return toml_key_error(&table, "point", err,
-				      "'%s': expected \"boot\" or \"healthy\"", name);
+		r = read_choice(&table, "point", RUN_SNAPSHOT_POINT, err);
+	if (r > 0)
+		*ret = (enum mvm_snapshot_point)r;
 	return r;
 }
 
-/* A command as an array, or a string: what happens to the workload. */
+/* An array is a command; a string is a restore_action. */
 static int read_on_restore(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
 	const struct toml_value *v = toml_get(t->value, "on_restore");
@@ -115,7 +124,7 @@ static int read_on_restore(const struct toml_table *t, struct mvm_run *run, stru
 	return toml_get_strings(t, "on_restore", &run->on_restore, err);
 }
 
-/* The settings that a config may have for all its variants, and a variant for itself. */
+/* The settings that a config may have for all variants, and each variant for itself. */
 static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
 	const char *key;

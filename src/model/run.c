@@ -364,68 +364,26 @@ bool run_starts_in_clone(const struct mvm_run *run)
 	       str_eq(run->restore_action, RESTORE_RESTART);
 }
 
-static const char *const network_names[] = {
-	[MVM_NETWORK_NONE] = "none",
-	[MVM_NETWORK_USER] = "user",
+#define CHOICE_VALUES 3 /* not set, and two names */
+
+static const char *const choice_names[][CHOICE_VALUES] = {
+	[RUN_NETWORK] = { [MVM_NETWORK_NONE] = "none", [MVM_NETWORK_USER] = "user" },
+	[RUN_INITRD] = { [MVM_INITRD_MVM] = "mvm", [MVM_INITRD_IMAGE] = "image" },
+	[RUN_SNAPSHOT_POINT] = { [MVM_POINT_BOOT] = "boot", [MVM_POINT_HEALTHY] = "healthy" },
 };
 
-static const char *const initrd_names[] = {
-	[MVM_INITRD_MVM] = "mvm",
-	[MVM_INITRD_IMAGE] = "image",
-};
-
-static const char *const point_names[] = {
-	[MVM_POINT_BOOT] = "boot",
-	[MVM_POINT_HEALTHY] = "healthy",
-};
-
-/* The index of s among names[1] to names[last], or -EINVAL. */
-static int find_name(const char *const *names, int last, const char *s)
+const char *run_choice_name(enum run_choice choice, unsigned value)
 {
-	for (int i = 1; i <= last; i++) {
-		if (strcmp(names[i], s) == 0)
+	return choice_names[choice][value];
+}
+
+int run_choice_parse(enum run_choice choice, const char *name)
+{
+	for (int i = 1; i < CHOICE_VALUES; i++) {
+		if (strcmp(choice_names[choice][i], name) == 0)
 			return i;
 	}
 	return -EINVAL;
-}
-
-const char *network_name(enum mvm_network network)
-{
-	return network_names[network];
-}
-
-int network_parse(const char *s, enum mvm_network *ret)
-{
-	int i = find_name(network_names, MVM_NETWORK_USER, s);
-	if (i > 0)
-		*ret = (enum mvm_network)i;
-	return i;
-}
-
-const char *initrd_name(enum mvm_initrd initrd)
-{
-	return initrd_names[initrd];
-}
-
-int initrd_parse(const char *s, enum mvm_initrd *ret)
-{
-	int i = find_name(initrd_names, MVM_INITRD_IMAGE, s);
-	if (i > 0)
-		*ret = (enum mvm_initrd)i;
-	return i;
-}
-
-const char *snapshot_point_name(enum mvm_snapshot_point point)
-{
-	return point_names[point];
-}
-
-int snapshot_point_parse(const char *s, enum mvm_snapshot_point *ret)
-{
-	int i = find_name(point_names, MVM_POINT_HEALTHY, s);
-	if (i > 0)
-		*ret = (enum mvm_snapshot_point)i;
-	return i;
 }
 
 bool restore_action_looks(const char *s)

@@ -44,23 +44,29 @@ const char *run_conflict(const struct mvm_run *run, const char **ret_key);
 /* The kind of a health check that has at most one of these keys. */
 enum mvm_health_kind health_kind(bool exec, bool http, bool tcp);
 
-const char *network_name(enum mvm_network network); /* NULL when not set */
-int network_parse(const char *s, enum mvm_network *ret);
-const char *initrd_name(enum mvm_initrd initrd); /* NULL when not set */
-int initrd_parse(const char *s, enum mvm_initrd *ret);
-const char *snapshot_point_name(enum mvm_snapshot_point point); /* NULL when not set */
-int snapshot_point_parse(const char *s, enum mvm_snapshot_point *ret);
+/* The settings whose value is one of two names. */
+enum run_choice {
+	RUN_NETWORK,	    /* enum mvm_network */
+	RUN_INITRD,	    /* enum mvm_initrd */
+	RUN_SNAPSHOT_POINT, /* enum mvm_snapshot_point */
+};
 
-/* Does a clone of such a template's snapshot start its workload anew? */
+/* The name of a value of the setting's enum; NULL for 0, which means "not set". */
+const char *run_choice_name(enum run_choice choice, unsigned value);
+
+/* The value with this name, 1 or 2; -EINVAL. */
+int run_choice_parse(enum run_choice choice, const char *name);
+
+/* Does a clone of such a template's snapshot start its own workload? */
 bool run_starts_in_clone(const struct mvm_run *run);
 
-/* Is this meant as a restore_action, be it right or wrong, and not as a command? */
+/* Is this meant as a restore_action, valid or not, and not as a command? */
 bool restore_action_looks(const char *s);
 
 /*
- * What a restore_action says.
+ * Parse a restore_action.
  *
- *   ret_signal  the number; 0: "restart"
+ *   ret_signal  the signal's number; 0: "restart"
  *
  * Returns 0, or -EINVAL: it is neither "restart" nor "signal:" and the name of a signal.
  */

@@ -61,12 +61,34 @@ static int health_read(const struct json_at *at, struct mvm_health *ret, struct 
 	return r;
 }
 
-static int read_network(const struct json_at *at, enum mvm_network *ret, struct mvm_error *err)
+/* Returns the value, 0 when the key is missing, or -errno. */
+static int read_choice(const struct json_at *at, const char *key, enum run_choice choice,
+		       struct mvm_error *err)
 {
 	AUTO_FREE char *name = NULL;
-	int r = json_get_string(at, "network", JSON_OPTIONAL, &name, err);
-	if (r > 0 && network_parse(name, ret) < 0)
-		return json_error(at, "network", err, "expected \"none\" or \"user\"");
+	int r = json_get_string(at, key, JSON_OPTIONAL, &name, err);
+	if (r <= 0)
+		return r;
+	r = run_choice_parse(choice, name);
+	if (r < 0)
+		return json_error(at, key, err, "expected \"%s\" or \"%s\"",
+				  run_choice_name(choice, 1), run_choice_name(choice, 2));
+	return r;
+}
+
+static int read_network(const struct json_at *at, enum mvm_network *ret, struct mvm_error *err)
+{
+	int r = read_choice(at, "network", RUN_NETWORK, err);
+	if (r > 0)
+		*ret = (enum mvm_network)r;
+	return r;
+}
+
+static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mvm_error *err)
+{
+	int r = read_choice(at, "initrd", RUN_INITRD, err);
+	if (r > 0)
+		*ret = (enum mvm_initrd)r;
 	return r;
 }
 
@@ -74,30 +96,20 @@ static int read_snapshot(const struct json_at *at, enum mvm_snapshot_point *ret,
 			 struct mvm_error *err)
 {
 	struct json_at snapshot;
-	AUTO_FREE char *name = NULL;
 	int r = json_get_object(at, "snapshot", JSON_OPTIONAL, &snapshot, err);
 	if (r > 0)
-		r = json_get_string(&snapshot, "point", JSON_OPTIONAL, &name, err);
-	if (r > 0 && snapshot_point_parse(name, ret) < 0)
-		return json_error(&snapshot, "point", err, "expected \"boot\" or \"healthy\"");
+		r = read_choice(&snapshot, "point", RUN_SNAPSHOT_POINT, err);
+	if (r > 0)
+		*ret = (enum mvm_snapshot_point)r;
 	return r;
 }
 
-/* A command as a list, or a text: what happens to the workload. */
+/* A list is a command; a text is a restore_action. */
 static int read_on_restore(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
 {
 	if (json_is_string(json_object_get(at->value, "on_restore")))
 		return json_get_string(at, "on_restore", JSON_OPTIONAL, &ret->restore_action, err);
 	return read_list(at, "on_restore", json_get_strings, &ret->on_restore, err);
-}
-
-static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mvm_error *err)
-{
-	AUTO_FREE char *name = NULL;
-	int r = json_get_string(at, "initrd", JSON_OPTIONAL, &name, err);
-	if (r > 0 && initrd_parse(name, ret) < 0)
-		return json_error(at, "initrd", err, "expected \"mvm\" or \"image\"");
-	return r;
 }
 
 int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
@@ -175,8 +187,8 @@ json_t *run_json(struct json_out *out, const struct mvm_run *run)
 	put_text(out, o, "user", run->user);
 	if (run->stop_signal)
 		json_put_u64(out, o, "stop_signal", run->stop_signal);
-	put_text(out, o, "network", network_name(run->network));
-	put_text(out, o, "initrd", initrd_name(run->initrd));
+	put_text(out, o, "network", run_choice_name(RUN_NETWORK, run->network));
+	put_text(out, o, "initrd", run_choice_name(RUN_INITRD, run->initrd));
 	put_text(out, o, "kernel", run->kernel);
 	put_text(out, o, "boot_args", run->boot_args);
 	if (run->health.set)
@@ -187,7 +199,8 @@ json_t *run_json(struct json_out *out, const struct mvm_run *run)
 		put_text(out, o, "on_restore", run->restore_action);
 	if (run->snapshot_point == MVM_POINT_BOOT) {
 		json_t *snapshot = json_new(out);
-		json_put_string(out, snapshot, "point", snapshot_point_name(run->snapshot_point));
+		json_put_string(out, snapshot, "point",
+				run_choice_name(RUN_SNAPSHOT_POINT, run->snapshot_point));
 		json_put(out, o, "snapshot", snapshot);
 	}
 	json_put_others(out, o, run->other);

@@ -148,32 +148,21 @@ static int set_number(const struct key *key, char *place, const char *value, str
 	return r;
 }
 
-static int set_network(enum mvm_network *to, const char *value, struct mvm_error *err)
+static int set_choice(const struct key *key, enum run_choice choice, char *place, const char *value,
+		      struct mvm_error *err)
 {
-	*to = MVM_NETWORK_UNSET;
-	if (!value || network_parse(value, to) > 0)
-		return 0;
-	return mvm_error_set(err, -EINVAL, "network: '%.40s' is neither \"none\" nor \"user\"",
-			     value);
+	int number = value ? run_choice_parse(choice, value) : 0;
+	if (number < 0)
+		return mvm_error_set(err, -EINVAL, "%s: '%.40s' is neither \"%s\" nor \"%s\"",
+				     key->name, value, run_choice_name(choice, 1),
+				     run_choice_name(choice, 2));
+	memcpy(place, &(unsigned){ (unsigned)number }, sizeof(unsigned));
+	return 0;
 }
-
-static int set_initrd(enum mvm_initrd *to, const char *value, struct mvm_error *err)
-{
-	*to = MVM_INITRD_UNSET;
-	if (!value || initrd_parse(value, to) > 0)
-		return 0;
-	return mvm_error_set(err, -EINVAL, "initrd: '%.40s' is neither \"mvm\" nor \"image\"",
-			     value);
-}
-
-static int set_point(enum mvm_snapshot_point *to, const char *value, struct mvm_error *err)
-{
-	*to = MVM_POINT_UNSET;
-	if (!value || snapshot_point_parse(value, to) > 0)
-		return 0;
-	return mvm_error_set(err, -EINVAL,
-			     "snapshot.point: '%.40s' is neither \"boot\" nor \"healthy\"", value);
-}
+_Static_assert(sizeof(enum mvm_network) == sizeof(unsigned) &&
+		       sizeof(enum mvm_initrd) == sizeof(unsigned) &&
+		       sizeof(enum mvm_snapshot_point) == sizeof(unsigned),
+	       "set_choice() writes each of them");
 
 /* The words of a command, or what happens to the workload. */
 static int set_on_restore(struct mvm_run *run, const struct mvm_template_setting *s,
@@ -234,11 +223,11 @@ static int set_one(const struct key *key, struct mvm_template_spec *spec,
 		r = set_env(place, s);
 		break;
 	case IS_NETWORK:
-		return set_network(place, value, err);
+		return set_choice(key, RUN_NETWORK, place, value, err);
 	case IS_INITRD:
-		return set_initrd(place, value, err);
+		return set_choice(key, RUN_INITRD, place, value, err);
 	case IS_POINT:
-		return set_point(place, value, err);
+		return set_choice(key, RUN_SNAPSHOT_POINT, place, value, err);
 	case IS_ON_RESTORE:
 		return set_on_restore(place, s, err);
 	case IS_HEALTH:
@@ -373,14 +362,14 @@ int settings_of_run(const struct mvm_run *run, struct mvm_template_setting **ret
 	add_values(&l, "env", run->env.v, run->env.n);
 	add_text(&l, "user", run->user);
 	add_text(&l, "workdir", run->workdir);
-	add_text(&l, "network", network_name(run->network));
-	add_text(&l, "initrd", initrd_name(run->initrd));
+	add_text(&l, "network", run_choice_name(RUN_NETWORK, run->network));
+	add_text(&l, "initrd", run_choice_name(RUN_INITRD, run->initrd));
 	add_text(&l, "kernel", run->kernel);
 	add_text(&l, "boot_args", run->boot_args);
 	add_health(&l, &run->health);
 	add_values(&l, "on_restore", run->on_restore.v, run->on_restore.n);
 	add_text(&l, "on_restore", run->restore_action);
-	add_text(&l, "snapshot.point", snapshot_point_name(run->snapshot_point));
+	add_text(&l, "snapshot.point", run_choice_name(RUN_SNAPSHOT_POINT, run->snapshot_point));
 	if (l.failed) {
 		settings_free(l.v, l.n);
 		return -ENOMEM;
