@@ -10,8 +10,8 @@
  *	{"schema_version": 1, "builds": [{"source_fingerprint": "...", "built_at": "...",
  *	  "artifacts": {"rootfs": "<hex>", ...}, "run": {...}, "facts": {"key": "value"}}]}
  *
- * Its blobs may have been garbage collected; the caller checks the ones that it needs.  A cache
- *file that is damaged or from a newer mvm is a miss, and the next put replaces it.
+ * Garbage collection may have removed its blobs; the caller checks the blobs that it needs.  A
+ * damaged file, or one from a newer mvm, is a miss, and the next put replaces it.
  */
 
 #include "model/template.h"

@@ -157,7 +157,7 @@ DEFINE_AUTO_DONE(checksums, checksums_done)
 int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_known,
 			 struct checksums *ret, struct mvm_error *err);
 
-/* The same into checksums.json. */
+/* store_checksums_make(), written to checksums.json. */
 int store_checksums_write(int dir_fd, const char *id, const char *revision,
 			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err);
 

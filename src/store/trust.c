@@ -14,11 +14,11 @@
 #include "codec/sha256.h"
 
 #define VERIFIED_MAX	((size_t)1024 * 1024) /* as checksums.json */
-#define LARGE_BYTES	((off_t)64 << 20)     /* which takes long enough to say so */
-#define TICK_NS		(20 * NS_PER_MS)      /* by which the kernel's file times may lag */
-#define WHOLE_SECOND_NS (2 * NS_PER_S)	      /* where times have no fractions */
+#define LARGE_BYTES	((off_t)64 << 20)     /* reading this much deserves a step of its own */
+#define TICK_NS		(20 * NS_PER_MS)      /* the kernel's file times may lag by this */
+#define WHOLE_SECOND_NS (2 * NS_PER_S)	      /* for file systems whose times have no fractions */
 
-/* One check, and the lines of what is remembered, before it and after. */
+/* One check, and the lines of `verified`. */
 struct check {
 	int dir_fd;
 	const struct trust *how;
@@ -46,7 +46,7 @@ static bool is_known(const struct strbuf *lines, const char *line)
 	return false;
 }
 
-/* The path of a line that ends at end, or NULL: this is no line of ours. */
+/* The path in the line that ends at `end`; NULL: it is no line of `verified`. */
 static const char *path_in(const char *line, const char *end)
 {
 	const char *digest = memchr(line, ' ', (size_t)(end - line));
@@ -54,7 +54,7 @@ static const char *path_in(const char *line, const char *end)
 	return path ? path + 1 : NULL;
 }
 
-/* Remember this line of the path, or none, and drop what is no line. */
+/* Replace the path's line; NULL: remove it.  Drops text that is no line of `verified`. */
 static void set_line(struct check *c, const char *path, const char *line)
 {
 	struct strbuf kept = { 0 };
@@ -73,8 +73,8 @@ static void set_line(struct check *c, const char *path, const char *line)
 	c->changed = true;
 }
 
-/* A change within the tick in which the file was changed last would leave its times as they are:
- * git's racy files. */
+/* Has a tick passed since the file's last change?  A second change within one tick leaves the times
+ * as they are (git's racy files). */
 static bool is_settled(const struct stat *st)
 {
 	int64_t age_ns = clock_wall_ns() -
@@ -82,7 +82,7 @@ static bool is_settled(const struct stat *st)
 	return age_ns < 0 || age_ns > (st->st_ctim.tv_nsec ? TICK_NS : WHOLE_SECOND_NS);
 }
 
-static int is_damaged(struct mvm_error *err, const char *path, const char *why)
+static int report_damage(struct mvm_error *err, const char *path, const char *why)
 {
 	return mvm_error_set(err, -EBADMSG, "'%s' is damaged: %s", path, why);
 }
@@ -92,7 +92,7 @@ static int digest_of(struct check *c, int fd, const struct stat *st, const char 
 {
 	AUTO_DONE(progress_step) step = { 0 };
 	progress_begin(&step, st->st_size >= LARGE_BYTES ? c->how->progress : NULL,
-		       "%s: reading '%s', to see that it is sound", c->how->id, path);
+		       "%s: checking '%s' for damage", c->how->id, path);
 	int r = sha256_fd(fd, &step, ret, NULL);
 	if (r == 0)
 		progress_end(&step, NULL);
@@ -117,12 +117,12 @@ static int read_file(struct check *c, const struct checksum *sum, struct mvm_err
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '%s': %s", sum->path, strerror(-r));
 	if (!digest_equal(&digest, &sum->digest))
-		return is_damaged(err, sum->path, "its digest is not the one recorded");
+		return report_damage(err, sum->path, "its digest is not the one recorded");
 	AUTO_FREE char *line = line_of(&before, sum), *now = line_of(&after, sum);
 	if (!line || !now)
 		return mvm_error_oom(err);
 	if (!str_eq(line, now))
-		return is_damaged(err, sum->path, "it changes while it is read");
+		return report_damage(err, sum->path, "it changed while mvm read it");
 	set_line(c, sum->path, settled ? line : NULL);
 	return 0;
 }
@@ -132,19 +132,22 @@ static int check_file(struct check *c, const struct checksum *sum, struct mvm_er
 	struct stat st;
 
 	c->n_files++;
-	if (fstatat(c->dir_fd, sum->path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? mvm_error_set(err, -EBADMSG, "'%s' is missing", sum->path)
-				       : mvm_error_set(err, -errno, "cannot look at '%s': %s",
-						       sum->path, strerror(errno));
+	if (fstatat(c->dir_fd, sum->path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno == ENOENT)
+			return mvm_error_set(err, -EBADMSG, "'%s' is missing", sum->path);
+		return mvm_error_set(err, -errno, "cannot look at '%s': %s", sum->path,
+				     strerror(errno));
+	}
 	if (!S_ISREG(st.st_mode))
-		return is_damaged(err, sum->path, "it is no regular file");
+		return report_damage(err, sum->path, "it is no regular file");
 	AUTO_FREE char *line = line_of(&st, sum);
 	if (!line)
 		return mvm_error_oom(err);
 	return !c->how->all && is_known(&c->lines, line) ? 0 : read_file(c, sum, err);
 }
 
-/* Best effort: what is not remembered is read again.  A file of somebody else's is left to them. */
+/* Write `verified`.  Failures do not matter: the next check reads the files again.  Another user's
+ * revision is left alone. */
 static void remember(const struct check *c)
 {
 	struct stat st;
@@ -228,5 +231,5 @@ const char *store_trust_changed(int dir_fd, const struct checksums *sums)
 
 void store_distrust(int dir_fd)
 {
-	unlinkat(dir_fd, STORE_VERIFIED, 0); /* none, or a folder that nobody can write */
+	unlinkat(dir_fd, STORE_VERIFIED, 0); /* fails if it is missing, or nobody can write here */
 }
