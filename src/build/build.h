@@ -20,8 +20,8 @@ struct build_kernel {
 
 struct build_artifacts {
 	struct mvm_digest vmlinux, rootfs;
-	struct mvm_digest initrd;	/* the one that the template boots with */
-	struct mvm_digest image_initrd; /* the image's own; image_initrd_bytes 0: it brings none */
+	struct mvm_digest initrd;	/* the initrd that the template boots */
+	struct mvm_digest image_initrd; /* the image's own initrd; image_initrd_bytes 0: none */
 	uint64_t vmlinux_bytes, rootfs_bytes, initrd_bytes, image_initrd_bytes;
 	char lock[65];		    /* flake_lock_hash */
 	struct mvm_build_info info; /* done with build_artifacts_done() */
@@ -30,7 +30,7 @@ struct build_artifacts {
 	uint64_t nix_closure_bytes;
 	uint64_t unpacked_bytes; /* of the image's archives */
 	bool cached;
-	bool impure; /* its builder's result is never cached */
+	bool impure; /* the builder's result is never cached */
 };
 void build_artifacts_done(struct build_artifacts *a);
 DEFINE_AUTO_DONE(build_artifacts, build_artifacts_done)

@@ -3,11 +3,11 @@
 #define BUILD_BUILDER_H
 
 /*
- * Builders make a root filesystem image, and perhaps a kernel and an initrd, of a flake_ref.  There
- * is one const struct per kind of source, all listed in builder.c; the prefix of the flake_ref
- * ("dir:") chooses.
+ * Builders make a root filesystem image, and perhaps a kernel and an initrd, from a flake_ref.
+ * Each kind of source has one const struct, listed in builder.c.  The prefix of the flake_ref
+ * ("dir:") selects it.
  *
- * A build is: builder_find, prepare, lock (which decides whether the cache has it), build.
+ * A build is: builder_find, prepare, lock (the build cache's key), build.
  */
 
 #include "model/template.h"
@@ -48,7 +48,7 @@ struct build_product {
 	struct mvm_run run; /* the image's own settings; the template's override them */
 	int kernel_fd;	    /* a folder of kernel_import(), kernel.h; -1: no kernel */
 	struct kernel_info kernel;
-	bool has_initrd; /* it is the file BUILD_INITRD_NAME in work_fd */
+	bool has_initrd; /* the file BUILD_INITRD_NAME in work_fd */
 	uint64_t nix_closure_bytes;
 	uint64_t unpacked_bytes; /* of the image's archives */
 };

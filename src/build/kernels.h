@@ -15,9 +15,9 @@
 int kernels_add(struct store *s, const char *path, const char *name, bool force,
 		struct mvm_kernel **ret, struct mvm_error *err);
 
-/* The named kernel, or without a name the only one.  ret_dir_fd: its folder, the caller's; may be
- * NULL.  -ENOENT with a reason that has a hint.  A damaged one counts: it
- * may be the one that is meant. */
+/* Find a kernel by name; without a name, the only kernel.  A damaged kernel counts, since the user
+ * may mean it.  ret_dir_fd: its folder, the caller's; may be NULL.  -ENOENT, with a reason for
+ * which the command line has a hint. */
 int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int *ret_dir_fd,
 		 struct mvm_error *err);
 

@@ -26,7 +26,7 @@ struct nix_flake {
 	const struct build_source *source; /* borrowed */
 	struct nix_ref ref;
 	struct nix nix;
-	int cwd_fd; /* where commands about the flake run; AT_FDCWD: here */
+	int cwd_fd; /* working folder of commands about the flake; AT_FDCWD: the caller's */
 };
 #define NIX_FLAKE_NONE                                                                             \
 	{                                                                                          \
@@ -57,7 +57,7 @@ int nix_flake_open(const struct build_source *source, enum nix_log log, struct n
  *
  *   ret_lock  flake_lock_hash: of flake.lock's bytes, else of Nix's report
  *
- * A lock that does not fit the flake is -EINVAL; one that is missing is worth a note.
+ * A lock that does not fit the flake is -EINVAL; a missing lock only adds a note.
  */
 int nix_flake_metadata(const struct nix_flake *f, struct nix_metadata *ret,
 		       struct mvm_digest *ret_lock, struct mvm_error *err);

@@ -4,7 +4,7 @@
 
 /*
  * --update-hash: replace the hashes in flake.nix that Nix called wrong by the right ones, and
- *change nothing else.  Put the file back if the build still fails.
+ * change nothing else.  Put the file back if the build still fails.
  *
  *	struct nix_hash_edit e;
  *	nix_hash_open(folder, &e, err);
@@ -15,7 +15,7 @@
  *	nix_hash_done(&e);
  *
  * Each change replaces the file as a whole.  A crash or SIGKILL in the middle leaves hashes that
- *Nix called right.
+ * Nix called right.
  */
 
 #include <stddef.h>

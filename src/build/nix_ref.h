@@ -14,9 +14,9 @@ struct nix_ref {
 	char *flake;	 /* the reference without its fragment, for people */
 	char *arg;	 /* the reference without its fragment, as nix takes it */
 	char *attribute; /* the text behind '#'; NULL: none */
-	/* of a flake on this machine; else NULL */
+	/* only for a flake on this machine; else NULL */
 	char *path;   /* the path in the reference */
-	char *folder; /* where flake.nix is: the path, or its "dir" */
+	char *folder; /* the folder of flake.nix: the path, or its "dir" */
 	char *git;    /* the git repository, when Nix gets its path with escapes; else NULL */
 	bool by_name; /* the path has only bytes that each Nix takes in each reference */
 };
@@ -38,17 +38,19 @@ void nix_ref_done(struct nix_ref *r);
 DEFINE_AUTO_DONE(nix_ref, nix_ref_done)
 
 /*
- * Make Nix find a flake whose path it does not take by name.  Versions differ in what they decode,
- * and only two ways work in all: the URL of a git repository, and "path:." in the folder itself.
+ * Make Nix find a flake whose path has bytes that it decodes.  Versions decode different bytes.
+ * Only two references work in every version: the URL of a git repository, and "path:." in the
+ * folder itself.
  *
  *   r           r->arg changes, unless by_name
- *   ret_cwd_fd  where the nix command is to run; the caller's.  Unchanged when that does not matter
+ *   ret_cwd_fd  the folder in which the nix command must run; the caller's.  Unchanged when any
+ *               folder will do
  *
  * Errors: -ENOENT, -EACCES, ... of opening the folder.
  */
 int nix_ref_locate(struct nix_ref *r, int *ret_cwd_fd, struct mvm_error *err);
 
-/* "x86_64-linux": the system that this machine, and so its guests, are to Nix. */
+/* Nix's name for the system of this machine and its guests, as in "x86_64-linux". */
 #define NIX_SYSTEM_SIZE 80
 void nix_system(char ret[NIX_SYSTEM_SIZE]);
 

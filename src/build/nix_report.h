@@ -32,10 +32,10 @@ DEFINE_AUTO_DONE(nix_metadata, nix_metadata_done)
 /* `nix eval` of a list of names.  Appended to ret. */
 int nix_names_parse(const char *text, size_t len, struct strv *ret, struct mvm_error *err);
 
-/* `nix build`: the folder or file that was made, the output "out" if there are several. */
+/* `nix build`: the path of the output; of several outputs, the path of "out". */
 int nix_build_parse(const char *text, size_t len, char **ret_path, struct mvm_error *err);
 
-/* `nix path-info -S`: how large the path is with all that it refers to. */
+/* `nix path-info -S`: the size of the path and of everything that it refers to. */
 int nix_closure_parse(const char *text, size_t len, uint64_t *ret_bytes, struct mvm_error *err);
 
 #endif

@@ -49,7 +49,7 @@ DEFINE_AUTO_DONE(nix_result, nix_result_done)
  * Run `nix <our options> ARGS...` to its end.
  *
  *   args    NULL-terminated, the subcommand first
- *   cwd_fd  where it runs; AT_FDCWD: here
+ *   cwd_fd  its working folder; AT_FDCWD: the caller's
  *   ret     its output; nix_result_done() it in every case
  *
  * Returns 1 when it succeeded, 0 when it failed (nix_explain() says why), -EFBIG (it printed more

@@ -16,8 +16,8 @@
 
 #include "base/progress.h"
 
-/* Raise this number whenever mvm makes other bytes of the same source than before: it is part of
- * the build cache's fingerprint. */
+/* Raise this number whenever a change makes mvm write other bytes for the same source: it is part
+ * of the build cache's fingerprint. */
 #define IMAGE_FORMAT_VERSION 3u
 
 /* SOURCE_DATE_EPOCH, or 0 when it is not set.  -EINVAL when it is no number of seconds. */

@@ -6,7 +6,7 @@
 
 #include "image/layer.h"
 
-/* The `content` of an inode tells where the file's contents are: layer and entry, both from 1. */
+/* The `content` of an inode: the layer and the entry with the file's contents, both from 1. */
 #define LAYER_CONTENT(layer, entry) ((uint64_t)(layer) << 40 | (entry))
 
 /* The limits with their defaults. */

@@ -3,9 +3,9 @@
 #define IMAGE_OCI_ARCHIVE_H
 
 /*
- * Where the members of an uncompressed tar lie, so that those of an image archive can be read in
- * any order without unpacking it.  Names that matter in such archives are short and plain; only
- * files and the links between them are kept.
+ * An index of the members of an uncompressed tar, so that an image archive's members can be read in
+ * any order without unpacking it.  The names that matter in such archives are short and plain.  The
+ * index has only files and the links between them.
  *
  * Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; the base-256
  * numbers and 'L' names of GNU tar.

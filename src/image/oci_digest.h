@@ -11,7 +11,7 @@
 /* Returns 0, -EINVAL, or -EOPNOTSUPP for another algorithm. */
 int oci_digest_parse(const char *s, struct mvm_digest *ret);
 
-/* A required member that is one. */
+/* Get a required member that is a digest. */
 int oci_get_digest(const struct json_at *at, const char *key, struct mvm_digest *ret,
 		   struct mvm_error *err);
 

@@ -13,12 +13,12 @@ struct mvm {
 };
 
 /*
- * The backend to use and what probing it found.
+ * Choose a backend and probe it.
  *
  *   name      NULL: the first usable one
- *   revision  what is to run on it; a backend must have the network that it wants
+ *   revision  the revision that it will run; the backend must offer the network that this one wants
  *
- * -EOPNOTSUPP with the reason when it, or none, is usable here.
+ * -EOPNOTSUPP with the reason when the named backend, or every backend, is unusable here.
  */
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,
 		    const struct vmm_ops **ret, struct vmm_probe *ret_probe, struct mvm_error *err);

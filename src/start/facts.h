@@ -5,10 +5,10 @@
 /*
  * What a snapshot depends on: the `compat` facts of a SnapshotInfo.
  *
- * When a snapshot is made, facts_gather() describes the machine, the VMM and the image it was made
- * with; before a restore the same function describes what is here now, and facts_compare() finds
- * the first difference.  Facts that only prove the files' integrity (their digests, the memory
- * file's identity, the nonce) are added by the snapshot code and are not compared here.
+ * When mvm makes a snapshot, facts_gather() describes the machine, the VMM and the image.  Before a
+ * restore facts_gather() describes this host, and facts_compare() finds the first difference.  The
+ * snapshot code adds facts that only prove the files' integrity (digests, the memory file's
+ * identity, the nonce); facts_compare() ignores those.
  */
 
 #include "model/template.h"
@@ -16,10 +16,10 @@
 #include "base/str.h"
 #include "vmm/vmm.h"
 
-/* Of the files' integrity, and therefore not of what is here: */
+/* Facts about the files' integrity, which facts_compare() ignores: */
 #define FACT_MEM_FILE  "mem_file"     /* memory_file_identity() of mem.bin */
-#define FACT_DATA_FILE "data_file"    /* likewise of the frozen data disk */
-#define FACT_NONCE     "nonce_sha256" /* of what only the snapshot's memory knows */
+#define FACT_DATA_FILE "data_file"    /* data_disk_identity() of the captured data disk */
+#define FACT_NONCE     "nonce_sha256" /* of the nonce, which only the snapshot's memory has */
 
 struct facts_input {
 	const struct vmm_ops *ops;
@@ -28,14 +28,14 @@ struct facts_input {
 	const struct strv *artifacts; /* "vmlinux=<hex>" and so on, from checksums.json */
 };
 
-/* Describe what is here now, as "key=value" in a fixed order. */
+/* Describe this host and config, as "key=value" in a fixed order. */
 int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_error *err);
 
 /*
- * Compare a snapshot's facts with those of this host, in the order of the latter; then see that the
- * snapshot depends on nothing else, and that boot_args, vcpus and mem_mib of its info agree.
+ * Compare a snapshot's facts with this host's, in the order of `here`.  Then check that the
+ * snapshot has no further facts, and that boot_args, vcpus and mem_mib of its info agree.
  *
- *   ret_reason  the first difference with both values, ready for people; the caller's
+ *   ret_reason  the first difference with both values, for the user; the caller's
  *
  * Returns 1 when a restore may work, 0 with the reason when it may not, or -ENOMEM.
  */

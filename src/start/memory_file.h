@@ -3,11 +3,11 @@
 #define START_MEMORY_FILE_H
 
 /*
- * A snapshot's memory file, mem.bin: making it sparse, and noticing that it has changed.
+ * A snapshot's memory file, mem.bin: making it sparse, and noticing a change.
  *
- * It is too large to be hashed before every restore, and its owner can write it.  So its identity
- * (device, inode, size, modification and change time) is recorded when the snapshot is made; while
- * that is the same, so are the bytes, as far as the file system's clock can tell.
+ * The file is too large to hash before every restore, and its owner can write it.  So a snapshot
+ * records the file's identity (device, inode, size, modification and change time).  While the
+ * identity is the same, so are the bytes, as far as the file system's clock can tell.
  */
 
 #include <stdint.h>

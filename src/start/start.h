@@ -3,8 +3,8 @@
 #define START_START_H
 
 /*
- * How a revision would be started here, and starting it.  `run`, `info` and the making of
- * snapshots share this, so that all of them come to the same decision.
+ * Decide how a revision starts on this host, and start it.  `run`, `info` and the capture of
+ * snapshots share this, so they come to the same decision.
  */
 
 #include "model/template.h"
@@ -18,12 +18,12 @@
 struct revision {
 	char *id, *hash;
 	int dir_fd;
-	int lease_fd; /* -1: nobody can take it away */
+	int lease_fd; /* -1: no lease is needed, because nobody else can remove it */
 	struct mvm_template_revision rev;
 	struct checksums sums;
 	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
-	char *vmstate_sha256, *mem_sha256; /* likewise; NULL without a snapshot */
-	char *data_sha256;		   /* the snapshot's data disk; NULL without one */
+	char *vmstate_sha256, *mem_sha256; /* from checksums.json; NULL without a snapshot */
+	char *data_sha256;		   /* the snapshot's data disk; NULL without a disk */
 };
 #define REVISION_NONE                                                                              \
 	{                                                                                          \
@@ -32,18 +32,19 @@ struct revision {
 void revision_done(struct revision *r);
 DEFINE_AUTO_DONE(revision, revision_done)
 
-/* Resolve "ID[@REVISION]", take a lease, open and read it. */
+/* Resolve "ID[@REVISION]", take a lease on the revision, open and read it. */
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err);
 
-/* The same without a lease, to look at: nothing is written, and it may go at any time. */
+/* Open and read a revision without a lease.  This writes nothing, and the revision may be removed
+ * at any time. */
 int revision_look(struct mvm *mvm, const char *id, const char *hash, struct revision *ret,
 		  struct mvm_error *err);
 
-/* Read what a folder holds.  dir_fd is borrowed; id is copied. */
+/* Read the revision in a folder.  dir_fd is borrowed; id is copied. */
 int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_error *err);
 
 /*
- * Are its files what checksums.json says (store/trust.h)?  Called before every start.
+ * Check a revision's files against checksums.json (store/trust.h).  Called before every start.
  *
  *   all  read every file, the snapshot's too
  *
@@ -52,28 +53,28 @@ int revision_read(int dir_fd, const char *id, struct revision *ret, struct mvm_e
 int revision_trust(struct mvm *mvm, const struct revision *revision, bool all,
 		   const struct mvm_progress *progress, struct mvm_error *err);
 
-/* What is to be done takes mvm's agent in the guest.  0, or -EOPNOTSUPP when it boots its image's
- * own initrd; the sentence begins with "it", for the caller to say what. */
+/* Check that the guest has mvm's agent.  -EOPNOTSUPP when the template boots the image's own
+ * initrd; the text begins with "it", and the caller adds the template's name in front. */
 int need_agent(const struct mvm_run *run, struct mvm_error *err);
 
 struct start_request {
-	const struct mvm *mvm; /* remembers which files are sound; NULL: nothing is remembered */
+	const struct mvm *mvm; /* remembers which files are sound; NULL: remember nothing */
 	const struct revision *revision;
 	const struct vmm_ops *ops;
 	const struct vmm_probe *probe;
-	/* what the user wants, never NULL: kind, machine and variables count for the decision, and
-	 * start_record() copies what the instance is to keep */
+	/* the user's options, never NULL: start_decide() uses kind, machine and variables, and
+	 * start_record() copies the options that the instance keeps */
 	const struct mvm_start_options *options;
 	enum record_purpose purpose;
 	int capture_fd; /* RECORD_FOR_CAPTURE: the folder to capture into */
 };
 
-/* For VMs that no user asked for: as the template says, and gone with the handle. */
+/* Options for mvm's own VMs: the template's settings, and the VM ends with its handle. */
 extern const struct mvm_start_options start_for_ourselves;
 
 struct start_plan {
 	bool restore;
-	char *reason; /* why not restored; NULL if it is, or if a cold start was asked for */
+	char *reason; /* why not a restore; NULL for a restore and for a requested cold start */
 	char *cmdline;
 	unsigned vcpus;
 	uint32_t mem_mib;
@@ -85,18 +86,19 @@ DEFINE_AUTO_DONE(start_plan, start_plan_done)
 /*
  * Decide between restore and boot.
  *
- * Errors: -EBADMSG when the snapshot's files are damaged, which is never passed over in silence;
- * -EINVAL for a machine that cannot be built.  Cost: reads the device state (about 300 KiB) for its
- * digest; the memory file is only looked at, unless its identity has changed.
+ * Errors: -EBADMSG when the snapshot's files are damaged: mvm never ignores damage.  -EINVAL for a
+ * machine that cannot be built.  Cost: hashes the device state (about 300 KiB).  The memory file is
+ * hashed only if its identity has changed.
  */
 int start_decide(const struct start_request *q, struct start_plan *ret, struct mvm_error *err);
 
-/* Everything that the supervisor has to know beyond the revision. */
+/* Fill in the record, which tells the supervisor everything that the revision does not. */
 int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
 		 struct mvm_error *err);
 
-/* Start an instance as planned; in two halves, so that several can start at once.  progress: its
- * cancel_fd counts, also for later calls of the instance; may be NULL. */
+/* Start an instance as planned.  start_begin() and start_wait() are its two halves, with which
+ * several instances start at once.  progress: its cancel_fd counts, also for later calls of the
+ * instance; may be NULL. */
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		struct mvm_instance **ret, struct mvm_error *err);
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
@@ -104,11 +106,11 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
 
-/* Wait until the VM has ended; as mvm_instance_wait(), timeout_ms negative: for ever. */
+/* Wait until the VM has ended, as mvm_instance_wait() does.  timeout_ms negative: for ever. */
 int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
 		  struct mvm_error *err);
 
-/* Once per boot of the host: look for instances that went down with it, and say so. */
+/* Once per boot of the host: mark the instances that ended with the last boot, and add a note. */
 int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress);
 
 #endif

@@ -5,9 +5,9 @@
 /*
  * Checks of `mvm doctor`: each looks at one thing and adds one finding.
  *
- * doctor.c runs them, doctor_host.c looks at the host, doctor_data.c at the data folder and what
- * is in it.  What depends on a file of the host gets its path or its text, so that tests can give
- * another.
+ * doctor.c runs them, doctor_host.c checks the host, doctor_data.c the data folder and its
+ * contents.  A check that depends on a file of the host gets the file's path or text, so that tests
+ * can pass another.
  */
 
 #include <mvm/doctor.h>
@@ -29,7 +29,7 @@ struct doctor {
 void doctor_done(struct doctor *d);
 DEFINE_AUTO_DONE(doctor, doctor_done)
 
-/* Add a finding.  mend may be NULL, and is copied; memory that runs out is remembered. */
+/* Add a finding.  mend is copied; it may be NULL.  Without memory, d->failed is set. */
 void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, const char *mend,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
@@ -44,13 +44,13 @@ void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, 
  */
 void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const char *wish);
 
-/* One finding for each backend, and a failure when none can be used. */
+/* One finding for each backend, and a failure when every backend is unusable. */
 void doctor_backends(struct doctor *d);
 
-/* Can every backend that is usable give VMs a network? */
+/* Can every usable backend give VMs a network? */
 void doctor_network(struct doctor *d);
 
-/* Is the backend that `auto` would take kept from what is the user's? */
+/* Is the backend that `auto` takes isolated from the user's files and processes? */
 void doctor_isolation(struct doctor *d);
 
 void doctor_helpers(struct doctor *d);
@@ -60,18 +60,18 @@ void doctor_cgroup(struct doctor *d);
 /*
  * Memory for guests.
  *
- *   meminfo, swaps  the text of the files in /proc; NULL: could not be read
- *   overcommit      of /proc/sys/vm/overcommit_memory; NULL as well
+ *   meminfo, swaps  the text of the files in /proc; NULL: the file could not be read
+ *   overcommit      the text of /proc/sys/vm/overcommit_memory, or NULL
  */
 void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit,
 		   const char *swaps);
 
-/* How much the processes of this host wait for it. */
+/* How much do the host's processes wait for CPU, memory and disk? */
 void doctor_pressure(struct doctor *d, const struct hostload *host);
 
 /* ---- doctor_data.c ---- */
 
-/* The data folder.  -ENOMEM is remembered; other failures to open it are findings. */
+/* The data folder.  A failure to open it is a finding; only -ENOMEM sets d->failed. */
 void doctor_data(struct doctor *d, const char *data_dir);
 void doctor_links(struct doctor *d);
 void doctor_kernels(struct doctor *d);

@@ -7,12 +7,12 @@
 #include "model/template.h"
 
 /*
- * Say what an image has that its VMs would share: keys and credentials, and, when a running
- * workload is to be captured, servers that keep keys in memory.  Only well-known places are looked
- * at.  An image that cannot be read is passed over.
+ * Add notes about secrets in an image, which all of its VMs would share: keys and credentials.  If
+ * the snapshot captures a running workload, also servers that keep keys in memory.  Looks only at
+ * well-known places.  An unreadable image gets no note.
  *
  *   run       the settings of the revision
- *   snapshot  one is to be made
+ *   snapshot  true: a snapshot will be made
  */
 void image_secrets_note(int rootfs_fd, const char *template_id, const struct mvm_run *run,
 			bool snapshot, const struct mvm_progress *progress);

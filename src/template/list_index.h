@@ -3,17 +3,17 @@
 #define TEMPLATE_LIST_INDEX_H
 
 /*
- * What a listing knows of templates, in cache/templates.index: so that only those whose files
- * changed are read again.
+ * The index of templates, cache/templates.index.  With it a listing reads only the templates whose
+ * files have changed.
  *
- * The file is a header and one record for each template, by id, as struct list_record has them.
- * Each record has a sum over itself, and the first that is damaged or out of order ends the
- * reading: what cannot be used is only read from the templates again.  The file is replaced by
- * rename when something changed, and not synced.
+ * The file is a header and one record for each template, struct list_record, sorted by id.  Each
+ * record has a sum over itself.  Reading ends at the first record that is damaged or out of order;
+ * the listing reads the remaining templates from their own files.  If something changed, the
+ * listing replaces the index by rename, and does not sync it.
  *
  * A record holds the stat(2) of the files that it was made from.  Two edits within one tick of the
- * file system's clock look the same, so nothing is recorded of a file that was changed less than
- * LIST_RACY_NS before it was read, by that same clock (as git has it: racy-git in its technical
+ * file system's clock look the same.  So a file gets no record if it changed less than LIST_RACY_NS
+ * before it was read, by the file system's clock (git's rule: racy-git in its technical
  * documentation).
  *
  *	struct list_index ix;
@@ -29,7 +29,7 @@
  *	list_index_save(&ix);
  *	list_index_done(&ix);
  *
- * None of this can fail: without an index, all is read.
+ * None of this can fail: without an index, a listing reads every template.
  */
 
 #include <mvm/store.h>
@@ -45,11 +45,11 @@ struct list_key {
 	int64_t mtime_ns, ctime_ns;
 };
 
-/* As it is in the file; what is not used is zero. */
+/* The file's format; unused bytes are zero. */
 struct list_record {
 	uint64_t sum;
 	struct list_key spec;	  /* template.json */
-	struct list_key revision; /* the current revision's revision.json, if there is one */
+	struct list_key revision; /* the current revision's revision.json; zero without one */
 	int64_t built_at;
 	uint64_t rootfs_bytes, snapshot_mem_bytes;
 	uint32_t mem_mib, data_disk_mib;
@@ -66,8 +66,8 @@ struct list_index {
 	struct list_record next; /* of the old file */
 	bool have_next;
 	size_t n_kept; /* records at the beginning of the old file that stay */
-	bool dirty;    /* the new file is to replace the old one and has these records, too */
-	bool failed;   /* there will be no new file */
+	bool dirty;    /* the new file will replace the old one, and has the kept records */
+	bool failed;   /* no new file will be written */
 	int64_t now_ns;
 };
 
@@ -77,19 +77,19 @@ void list_index_open(struct store *s, struct list_index *ret);
 int template_list(struct mvm *mvm, int64_t racy_ns, mvm_template_fn fn, void *arg,
 		  struct mvm_error *err);
 
-/* What was known of a template, or NULL; good until the next call. */
+/* The old record of a template, or NULL; valid until the next call. */
 const struct list_record *list_index_find(struct list_index *ix, const char *id);
 
-/* The record that was found stays. */
+/* Keep the record that list_index_find() returned. */
 void list_index_keep(struct list_index *ix);
 
-/* A time before now by the file system's clock; INT64_MIN if nothing can be recorded. */
+/* A time before now by the file system's clock; INT64_MIN: the listing can record nothing. */
 int64_t list_index_now(struct list_index *ix);
 
-/* Takes the place of the one that was found, if any; gets its sum here. */
+/* Add a record, in place of the one that list_index_find() returned, if any.  Sets its sum. */
 void list_index_add(struct list_index *ix, struct list_record *record);
 
-/* After the last template. */
+/* Write the new index, after the last template. */
 void list_index_save(struct list_index *ix);
 
 void list_index_done(struct list_index *ix);

@@ -2,20 +2,20 @@
 #ifndef TEMPLATE_PRESETS_H
 #define TEMPLATE_PRESETS_H
 
-/* What `template init` writes. */
+/* The files that `template init` writes. */
 
 #define PRESET_FILES_MAX 12
 
 enum preset_file_kind {
 	PRESET_TEXT,	/* content is the text; every @ID@ becomes the template's name */
 	PRESET_LINK,	/* content is the target of a symbolic link */
-	PRESET_BUSYBOX, /* the host's static busybox */
-	PRESET_APPLETS, /* a folder: links to busybox in it for each command that it is */
+	PRESET_BUSYBOX, /* a copy of the host's static busybox */
+	PRESET_APPLETS, /* a folder with busybox in it: add a link for each of its commands */
 	PRESET_FOLDER,	/* an empty folder */
 };
 
 struct preset_file {
-	const char *path; /* relative; NULL ends the list; folders on the way are made */
+	const char *path; /* relative; parent folders are made; NULL ends the list */
 	enum preset_file_kind kind;
 	const char *content;
 };
@@ -25,6 +25,6 @@ struct preset {
 	struct preset_file files[PRESET_FILES_MAX + 1];
 };
 
-extern const struct preset presets[]; /* ends with a name of NULL; the default one first */
+extern const struct preset presets[]; /* the default preset first; a NULL name ends the list */
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef TEMPLATE_SETTINGS_H
 #define TEMPLATE_SETTINGS_H
 
-/* Settings of a template by key (struct mvm_template_setting), to a spec and from one. */
+/* Convert settings by key (struct mvm_template_setting) to a spec and from a spec. */
 
 #include "model/template.h"
 
@@ -10,16 +10,16 @@
  * Change a spec.
  *
  *   spec      changed in place; half-changed after a failure
- *   settings  as for mvm_template_edit(); the caller checks the spec that comes of them
+ *   settings  as for mvm_template_edit(); the caller checks the changed spec
  *
- * Returns 0; -EINVAL naming the key that is unknown, comes twice, or has a value of the wrong
- * shape; -ENOMEM.
+ * Returns 0; -EINVAL naming the key that is unknown, is given twice, or has a value of the wrong
+ * form; -ENOMEM.
  */
 int settings_apply(struct mvm_template_spec *spec, const struct mvm_template_setting *settings,
 		   size_t n, struct mvm_error *err);
 
 /*
- * The settings that say how the workload is run, as far as they are set.
+ * List the settings of a run that are set.
  *
  *   ret  settings_free() it with *ret_n
  *

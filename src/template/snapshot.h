@@ -8,30 +8,32 @@
 #include "start/context.h"
 #include "start/start.h"
 
-/* What every caller of mvm_template_build() and mvm_template_snapshot() has of the result. */
+/* The size of the result that every caller of mvm_template_build() and mvm_template_snapshot() has,
+ * however old. */
 #define BUILD_RESULT_FIRST STRUCT_END(struct mvm_build_result, why)
 
 /*
- * Make a snapshot of a revision, in place of the one it may have.
+ * Make a snapshot of a revision.  It replaces the revision's earlier snapshot.
  *
- * Boots the revision with its memory in a file, waits until the guest is healthy, has it prepare,
- * captures it, makes the file sparse, proves that a clone of it answers with what only its memory
- * knows, records what memory that took, and then publishes the whole revision anew in one rename.
+ * The steps: boot the revision with its memory in a file, wait until the guest is healthy, have the
+ * guest prepare, capture it, make the memory file sparse, prove that a clone answers with the nonce
+ * that only its memory has, record the clone's working set.  Then one rename publishes the whole
+ * revision again.
  *
- *   revision  open; done with in any case, so that the folder that was replaced can go
+ *   revision  open; closed in any case, so that the replaced folder can be removed
  *   result    its snapshot part is filled in
  *
- * The caller holds the template's lock.  When it fails nothing has changed.
+ * The caller holds the template's lock.  A failure changes nothing.
  */
 int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_ops *ops,
 		  const struct vmm_probe *probe, const struct mvm_progress *progress,
 		  struct mvm_build_result *result, struct mvm_error *err);
 
 /*
- * See to it that result->revision has a usable snapshot, if options ask for one.  One that can be
- * restored here is kept, unless options->force.  Fills in the result's snapshot part.
+ * Make a snapshot of result->revision, if options ask for one.  A snapshot that this host can
+ * restore is kept, unless options->force.  Fills in the result's snapshot part.
  *
- * The caller holds the template's lock.  When it fails nothing has changed.
+ * The caller holds the template's lock.  A failure changes nothing.
  */
 int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
 		    const struct mvm_progress *progress, struct mvm_build_result *result,

@@ -2,7 +2,7 @@
 #ifndef TEMPLATE_SPEC_RULES_H
 #define TEMPLATE_SPEC_RULES_H
 
-/* What holds for every spec that is written, whichever command writes it; and the lock for it. */
+/* The rules for every spec that a command writes, and the template's lock. */
 
 #include <mvm/store.h>
 
@@ -11,7 +11,7 @@
 /* Names, machine size and run settings.  -EINVAL naming the key. */
 int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err);
 
-/* Do two specs say the same, whenever they were written?  1, 0 or -errno. */
+/* Are two specs equal but for their times?  1, 0 or -errno. */
 int spec_same(const struct mvm_template_spec *a, const struct mvm_template_spec *b,
 	      struct mvm_error *err);
 
@@ -19,10 +19,10 @@ int spec_same(const struct mvm_template_spec *a, const struct mvm_template_spec 
 int spec_flake_ref(const char *ref, char **ret, struct mvm_error *err);
 
 /*
- * Take a template's lock; the one who waits is told for whom.
+ * Take a template's lock.  While it waits, progress gets a note that names the holder.
  *
- *   what     what the holder does, for those who wait
- *   no_wait  -EBUSY naming the holder instead
+ *   what     the work that needs the lock, for the notes of waiting processes
+ *   no_wait  fail with -EBUSY, naming the holder, instead of waiting
  *
  * Returns a descriptor to close, or -errno.
  */

@@ -3,7 +3,7 @@
 #define VMM_ACCEL_H
 
 /*
- * What this host's CPU is and can do, as far as virtual machines depend on it.  x86 only.
+ * Properties of this host's CPU that virtual machines depend on.  x86 only.
  */
 
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 /* The first processor's part of /proc/cpuinfo; the caller's.  Returns 0 or -errno. */
 int cpuinfo_read(char **ret);
 
-/* Does the list of flags have this one?  Pure. */
+/* Is this flag in the list of CPU flags?  Pure. */
 bool cpuinfo_has_flag(const char *cpuinfo, const char *flag);
 
 /*
@@ -24,10 +24,10 @@ bool cpuinfo_has_flag(const char *cpuinfo, const char *flag);
 int cpuinfo_fingerprint(const char *cpuinfo, char **ret);
 
 /*
- * The frequency of the time stamp counter in kHz: CPUID leaf 0x15 (with 0x16) where the CPU says,
- * else measured against CLOCK_MONOTONIC_RAW for 50 ms and rounded to 100 kHz, so that two
- * measurements on one host agree.  Callers keep the answer: guests are told it on their command
- * line, and a snapshot depends on that line.
+ * Find the frequency of the time stamp counter in kHz.  CPUID leaf 0x15 (with 0x16) has it on some
+ * CPUs.  Else the function measures it against CLOCK_MONOTONIC_RAW for 50 ms and rounds to 100 kHz,
+ * so that two measurements on one host agree.  Callers keep the answer, because the guest's kernel
+ * command line has it, and a snapshot depends on that line.
  *
  * Returns 0; -EOPNOTSUPP on other CPUs than x86.
  * Source: Intel SDM volume 3, 18.7.3; recipes for QEMU's TCG, which shows guests the host's TSC.

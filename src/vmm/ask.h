@@ -3,7 +3,7 @@
 #define VMM_ASK_H
 
 /*
- * What a program says when it is started with a question: its version, a file's format.
+ * Ask a program something by its arguments, such as its version.
  */
 
 #include <stdint.h>
@@ -14,12 +14,12 @@
  * Start a program and read what it prints, standard error included, until it closes both.
  *
  *   argv       argv[0] is its path
- *   cwd_fd     its working folder; AT_FDCWD: ours
- *   cancel_fd  readable: the program is killed; -1: none
- *   ret        what came, cut at the limit, NUL-terminated
+ *   cwd_fd     its working folder; AT_FDCWD: the caller's
+ *   cancel_fd  kills the program when it becomes readable; -1: none
+ *   ret        the output, cut at the limit, NUL-terminated
  *
- * Returns its wait status (0: it ended well), or -errno: -ETIMEDOUT when it was not done in time
- * and was killed, -ECANCELED.  Runs no event loop: for programs that answer at once.
+ * Returns the program's wait status (0: success), or -errno: -ETIMEDOUT (killed at the deadline),
+ * -ECANCELED.  Runs no event loop: for programs that answer at once.
  */
 int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_fd,
 		char ret[ASK_TEXT_MAX]);

@@ -3,19 +3,20 @@
 #define VMM_BOX_H
 
 /*
- * A process in namespaces of its own, whose root is taken away once it has started.
+ * A box: a process in namespaces of its own, which loses its root folder once it has started.
  *
- * A VMM needs programs, libraries and firmware to start, wherever its packager put them, and none
- * of them afterwards.  So it starts with the host's root in a mount namespace of its own, and
- * box_seal() then puts an empty, read-only file system in its place: pivot_root(2) changes the root
- * of every process in the namespace.  The process that made the namespaces, the keeper, does that
- * and ends.  So nothing has to be found out about the VMM's files, and nothing of the host is left
- * to it but what it has open.
+ * A VMM needs its program, libraries and firmware, wherever its packager put them, but only to
+ * start.  So it starts with the host's root folder, in a mount namespace of its own.  Then
+ * box_seal() replaces the root by an empty, read-only file system: pivot_root(2) changes the root
+ * of every process in the namespace.  The keeper, the process that made the namespaces, does that
+ * and ends.  So mvm need not know the VMM's files, and the VMM keeps nothing of the host but its
+ * open descriptors.
  *
- * Without root a user namespace comes first, in which the user is nobody and no other user exists.
+ * Without root the box begins with a user namespace, in which the user is nobody and no other user
+ * exists.
  *
- * Calling sequence: box_is_possible (for whoever asks), box_spawn, box_seal before the process
- * sees anything untrusted, box_done.
+ * Calling sequence: box_is_possible (optional), box_spawn, box_seal before the process sees
+ * anything untrusted, box_done.
  *
  * Source: namespaces(7), pivot_root(2); runc starts its containers as siblings by CLONE_PARENT too.
  */
@@ -27,9 +28,9 @@
 #include "base/process.h"
 
 struct box {
-	int ours, theirs;      /* the keeper listens here */
+	int ours, theirs;      /* socket pair between the caller and the keeper */
 	struct process keeper; /* none after box_seal() */
-	int root_fd; /* in the child only: the root to come, whose files it may want to open */
+	int root_fd;	       /* in the child only: the future root, where it may open files */
 };
 #define BOX_NONE                                                                                   \
 	{                                                                                          \
@@ -37,32 +38,31 @@ struct box {
 	}
 
 enum box_flags {
-	BOX_NO_NETWORK = 1u << 0, /* a network namespace in which there is nothing */
-	BOX_NEW_USER = 1u << 1,	  /* first a user namespace: for all but a privileged root */
-	BOX_NAMES = 1u << 2,	  /* the new root has a copy of /etc/resolv.conf */
+	BOX_NO_NETWORK = 1u << 0, /* an empty network namespace */
+	BOX_NEW_USER = 1u << 1,	  /* a user namespace first: for everybody but a privileged root */
+	BOX_NAMES = 1u << 2,	  /* a copy of /etc/resolv.conf in the new root */
 };
 
-/* Can processes be put into a box like that here?  Tries it, in a process of its own: half a
- * millisecond. */
+/* Can this process make such a box here?  Tries it in a child process: half a millisecond. */
 bool box_is_possible(unsigned flags);
 
 /*
  * process_spawn() into new mount, PID, IPC, UTS and cgroup namespaces.  The process is the first of
- * its PID namespace and our child; spec->in_child is called in it.
+ * its PID namespace and the caller's child.  It calls spec->in_child.
  *
- *   b    BOX_NONE; to be done also after a failure
- *   ret  the process; its pid is ours to use
+ *   b    BOX_NONE; box_done() it, also after a failure
+ *   ret  the process, with its pid in the caller's PID namespace
  *
- * Returns 0, -ENOTSUP where the namespaces are refused (nothing was started), or what
- * process_spawn() does.
+ * Returns 0, -ENOTSUP when the host refuses the namespaces (nothing was started), or an error of
+ * process_spawn().
  */
 int box_spawn(struct box *b, unsigned flags, const struct process_spec *spec, struct process *ret);
 
-/* Take the root away.  Returns 0 or -errno: then the process still has it, and should be killed.
- * Waits for the keeper, who makes six system calls. */
+/* Replace the process's root.  On -errno the process still has the host's root, and the caller
+ * should kill it.  Waits for the keeper, which makes six system calls. */
 int box_seal(struct box *b);
 
-/* Ends the keeper, not the process. */
+/* End the keeper, not the process. */
 void box_done(struct box *b);
 DEFINE_AUTO_DONE(box, box_done)
 

@@ -3,17 +3,17 @@
 #define VMM_CMDLINE_H
 
 /*
- * The end of every guest's kernel command line, whatever the backend.
+ * The end of the kernel command line, which is the same for every backend.
  */
 
 #include "vmm/vmm.h"
 
 /*
- * Add where the VM's own drive is and the template's additions.
+ * Add the device name of the VM's data disk and the template's additions.
  *
  *   line       the backend's part; empty afterwards
  *   additions  may be NULL
- *   ret        the whole, the caller's
+ *   ret        the whole command line, the caller's
  *
  * Returns 0, -EINVAL (control characters, or longer than Linux reads), -ENOMEM.
  */

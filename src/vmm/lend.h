@@ -3,19 +3,20 @@
 #define VMM_LEND_H
 
 /*
- * Give a child one file for reading only, although it opens it for reading and writing.
+ * Lend a child one file for reading only, although the child opens it for reading and writing.
  *
- * QEMU opens a memory file O_RDWR also for a private mapping, which needs no more than to read it.
- * With a seccomp filter the child's open(2) of that kind waits until we have answered it, with a
- * descriptor of ours if it is that file's path; all else goes on untouched.  So the child needs no
- * right to write the file, and has none.
+ * QEMU opens a memory file O_RDWR even for a private mapping, which only needs to read.  Under a
+ * seccomp filter, such an open(2) of the child waits until the supervisor answers it.  If the path
+ * is the lent file's, the answer is a descriptor that can only read; every other open(2) proceeds.
+ * So the child needs no right to write the file, and has none.
  *
  * Calling sequence: lend_open, a process_spawn() whose in_child calls lend_in_child, lend_watch,
- * lend_done after the child's end.  The child waits for the loop whenever it opens a file without
- * O_CLOEXEC or O_CREAT for reading and writing, so it must not between its start and exec.
+ * lend_done after the child's end.  The child waits for the loop whenever it opens a file for
+ * reading and writing without O_CLOEXEC or O_CREAT.  So it must not do that between its start and
+ * exec.
  *
- * This is no sandbox: a path could be changed while it is looked at, and other flags are not asked
- * about.  What the child may not do is for its uid to say.
+ * This is no sandbox: the child could change a path while the supervisor reads it, and the filter
+ * lets opens with other flags pass.  The child's uid limits what it may open.
  *
  * Source: seccomp_unotify(2); SECCOMP_ADDFD_FLAG_SEND came with Linux 5.14.
  */
@@ -28,9 +29,9 @@
 #define LEND_PATH_MAX 128u
 
 struct lend {
-	char path[LEND_PATH_MAX]; /* as the child names it; "" without a file */
+	char path[LEND_PATH_MAX]; /* the child's name for the file; "" without a file */
 	int file_fd;
-	int ours, theirs; /* the listener comes this way */
+	int ours, theirs; /* socket pair by which the child sends the listener */
 	int listener_fd;
 	struct loop_source *source;
 };
@@ -40,35 +41,35 @@ struct lend {
 	}
 
 /*
- * Can a child of this process be given files so?  Not where the kernel is too old, where a
- * container forbids seccomp(2), or where somebody listens already to what this process does.
- * Without a filter on this process it costs four system calls, else also a fork.
+ * Can this process lend files to a child?  It cannot when the kernel is too old, when a container
+ * forbids seccomp(2), or when a seccomp listener watches this process already.  Costs four system
+ * calls, and a fork if this process has a filter.
  */
 bool lend_is_possible(void);
 
 /*
- * Open name in dir_fd to be lent, read-only.
+ * Open the file that will be lent, read-only.
  *
- *   l     LEND_NONE; to be done also after a failure
- *   path  what the child will open
+ *   l     LEND_NONE; lend_done() it, also after a failure
+ *   path  the path that the child will open
  *
  * Returns 0 or -errno (-ENAMETOOLONG: path).
  */
 int lend_open(struct lend *l, int dir_fd, const char *name, const char *path);
 
 /*
- * In the child: ask from now on.  It gets PR_SET_NO_NEW_PRIVS.  Only system calls.
+ * In the child: put the filter on, with PR_SET_NO_NEW_PRIVS.  Makes only system calls.
  *
  *   report_fd  the lend's `theirs`, or a copy of it
  *
- * Returns 1, 0 where the kernel or a container does not let us (the child opens everything itself),
- * or -errno when it would ask nobody.
+ * Returns 1; 0 when the kernel or a container refuses the filter (the child then opens every file
+ * itself); or -errno when the filter is on but its listener was not sent.
  */
 int lend_in_child(int report_fd);
 
 /*
- * Answer from the loop, once the child has been started.
- * Returns 1, 0 when the child does not ask, or -errno.
+ * Answer the child's opens from the loop.  Call it once the child has been started.
+ * Returns 1, 0 when the child has no filter, or -errno.
  */
 int lend_watch(struct lend *l, struct loop *loop);
 

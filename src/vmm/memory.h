@@ -7,12 +7,13 @@
 #include "vmm/vmm.h"
 
 /*
- * Make memory_name in memory_dir_fd: new, the caller's alone, sparse and of the machine's size.
+ * Make memory_name in memory_dir_fd: a new sparse file of the machine's size that only the caller
+ * may open.
  *
- * QEMU would take any file that is there, and make one 0644; Firecracker's Diff snapshot fills in
- * the pages that the guest touched.
+ * QEMU itself would take any existing file, and would make a file with mode 0644.  Firecracker's
+ * Diff snapshot needs the file to exist, and writes only the pages that the guest has touched.
  *
- * Returns 0, -EEXIST and what open(2) and ftruncate(2) say.
+ * Returns 0, -EEXIST, or -errno of open(2) or ftruncate(2).
  */
 int vmm_memory_make(const struct vmm_config *config, struct mvm_error *err);
 

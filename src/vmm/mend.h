@@ -11,7 +11,7 @@
 /* A command that begins with "sudo ", without it for root. */
 const char *mend_as_root(const char *command);
 
-/* The command that makes a backend usable, or faster; NULL: none is needed or known. */
+/* The command that makes a backend usable, or faster; NULL: no command is needed or known. */
 const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe);
 
 #endif

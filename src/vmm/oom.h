@@ -5,9 +5,10 @@
 /*
  * Did the kernel kill a VMM because memory ran out?
  *
- * The kernel tells nobody but counts: in the VMM's own cgroup (memory.events, oom_kill), where the
+ * The kernel tells nobody, but it counts: in the VMM's own cgroup (memory.events, oom_kill), if the
  * supervisor has made one, and for the whole host (/proc/vmstat, oom_kill), which includes every
- * cgroup and container.  The first count is certain, the second can be another process's.
+ * cgroup and container.  The cgroup's count is certain.  The host's count may come from another
+ * process.
  * Source: Linux Documentation/admin-guide/cgroup-v2.rst; mm/oom_kill.c, __oom_kill_process().
  */
 
@@ -22,10 +23,10 @@ struct oom_watch {
 void oom_begin(struct oom_watch *w);
 
 /*
- * Continue "was killed by signal 9": who it was, and what helps.
+ * Continue the sentence "was killed by signal 9" with the killer and the remedy.
  *
- *   cgroup  the VMM's own, which still exists; NULL: it has none
- *   ret     "" when it was not the kernel, as far as its counts tell
+ *   cgroup  the VMM's own cgroup, which still exists; NULL: it has none
+ *   ret     "" when the kernel did not kill it, as far as its counts tell
  */
 #define OOM_TEXT_SIZE 384u
 void oom_describe(const struct oom_watch *w, const char *cgroup, char ret[OOM_TEXT_SIZE]);

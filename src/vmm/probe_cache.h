@@ -3,19 +3,19 @@
 #define VMM_PROBE_CACHE_H
 
 /*
- * What a probe found out, kept in a file, so that not every start has to ask the program for its
- * version and measure the TSC.
+ * The result of a probe, kept in a file.  So a start need not ask the program for its version and
+ * measure the TSC.
  *
- * An entry holds while the program's file (device, inode, size, mtime, ctime), the accelerator and
- * the CPU are the same.  Anything wrong with the file makes it a miss, and the next save replaces
- * it.  Only probes that found a usable backend are kept.
+ * An entry is valid while the program's file (device, inode, size, mtime, ctime), the accelerator
+ * and the CPU are the same.  A damaged file is a miss, and the next save replaces it.  Only probes
+ * that found a usable backend are kept.
  */
 
 #include <sys/stat.h>
 
 #include "vmm/vmm.h"
 
-/* What an entry holds for. */
+/* An entry is valid for this binary, accelerator and CPU. */
 struct probe_key {
 	const char *binary; /* absolute path */
 	struct stat st;	    /* of binary */

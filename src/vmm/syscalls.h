@@ -5,11 +5,11 @@
 /*
  * An allow-list of system calls as a seccomp filter.
  *
- * The list is the caller's.  Calls that would be harmful with some arguments are allowed with
- * others only, whatever the list says: no process but threads, no signal but to itself, no socket
- * but of the internet, no control of descriptors that is not known to be needed, no change of what
- * kills the process with its parent.  What is refused fails with ENOSYS, as on an older kernel, or,
- * where the arguments were wrong, EPERM.
+ * The caller gives the list.  Whatever the list says, the filter checks the arguments of some
+ * calls. The process can make threads, but no processes.  It can signal only itself, and open only
+ * internet sockets.  It can control descriptors only in known ways, and cannot clear its
+ * parent-death signal. A refused call fails with ENOSYS, as on an older kernel; refused arguments
+ * fail with EPERM.
  *
  * Source: seccomp(2).  x86_64 only, like the backends.
  */
@@ -19,19 +19,20 @@
 #include <stdint.h>
 
 enum syscalls_flags {
-	SYSCALLS_NETWORK = 1u << 0, /* sockets of the internet */
-	SYSCALLS_KVM = 1u << 1,	    /* the ioctls of KVM */
+	SYSCALLS_NETWORK = 1u << 0, /* allow internet sockets */
+	SYSCALLS_KVM = 1u << 1,	    /* allow KVM's ioctls */
 };
 
-#define SYSCALLS_LIST_MAX   240u /* what one jump reaches */
+#define SYSCALLS_LIST_MAX   240u /* the reach of one jump */
 #define SYSCALLS_FILTER_MAX 512u
 
-/* The filter for a process whose pid, as it sees it, is self.  Pure.  Returns its length. */
+/* Make the filter for a process.  self: its pid in its own PID namespace.  Pure.  Returns the
+ * filter's length. */
 size_t syscalls_filter(const uint16_t *allowed, size_t n, unsigned flags, uint32_t self,
 		       struct sock_filter ret[SYSCALLS_FILTER_MAX]);
 
-/* From now on, for this thread and what it starts.  It gets PR_SET_NO_NEW_PRIVS.  Only system
- * calls. Returns 0 or -errno. */
+/* Put the filter on this thread and everything that it starts, with PR_SET_NO_NEW_PRIVS.  Makes
+ * only system calls.  Returns 0 or -errno. */
 int syscalls_enter(const uint16_t *allowed, size_t n, unsigned flags);
 
 #endif

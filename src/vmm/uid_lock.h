@@ -3,7 +3,7 @@
 #define VMM_UID_LOCK_H
 
 /*
- * Which uids of VMs are taken: a lock for each, all in one file that only root can open.
+ * Locks on the uids of VMs: one lock for each uid, all in one file that only root can open.
  *
  * The file lies in a folder that only root can write (/run, else /var/lib), so no other user can
  * take a uid, or stop root from taking one.  All of root's mvm processes that see the same /run
@@ -18,17 +18,17 @@
  *
  *   paths  NULL-terminated; the first is made if it is missing
  *
- * Returns a descriptor; -ENOENT when none is fit, or -errno of a fit one that cannot be used: two
- * processes must not come to different answers because a disk was full for a moment.
+ * Returns a descriptor; -ENOENT when no folder is fit.  A fit folder that fails is an error,
+ * -errno: two processes must not choose different folders because a disk was full for a moment.
  */
 int uid_lock_folder(const char *const *paths);
 
-/* The same of this host's folders. */
+/* uid_lock_folder() of this host's folders. */
 int uid_lock_open(void);
 
 /*
- * Take a uid.  One that a process still runs as is not free: what broke out of an earlier VM could
- * have left it there.
+ * Take a uid.  A uid with a running process is not free: code that broke out of an earlier VM could
+ * have left that process.
  *
  * Returns a descriptor that keeps the uid; -EBUSY when it is not free, -EPERM when others can open
  * the file, else -errno.

@@ -3,8 +3,8 @@
 #define VMM_WORDS_H
 
 /*
- * What a VMM process says on its standard error: its tail is kept, because it explains why the VMM
- * ended, and all of it is copied to a log.
+ * The standard error of a VMM process.  All of it is copied to a log.  The tail is kept, because it
+ * explains why the VMM ended.
  *
  * Calling sequence: words_open before the process starts, words_watch after, words_done.
  */
@@ -18,10 +18,10 @@
 
 struct words {
 	struct loop_source *source;
-	int fd;	    /* the read end; -1 at its end */
-	int log_fd; /* a copy goes there; -1: nowhere */
+	int fd;	    /* the pipe's read end; -1 once it has ended */
+	int log_fd; /* the log; -1: none */
 	struct strbuf tail;
-	struct oom_watch oom; /* since the process was started */
+	struct oom_watch oom; /* from before the process started */
 };
 #define WORDS_NONE                                                                                 \
 	{                                                                                          \
@@ -31,13 +31,13 @@ struct words {
 /* Make the pipe.  log_fd is duplicated (-1: none); *ret_to, the process's end, is the caller's. */
 int words_open(struct words *w, int log_fd, int *ret_to);
 
-/* The same, and the pipe has a name, made in dir_fd, by which the process can open it again. */
+/* words_open() with a named pipe, made in dir_fd, so that the process can open it again. */
 int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int *ret_to);
 
-/* Serve it from the loop. */
+/* Read the pipe from the loop. */
 int words_watch(struct words *w, struct loop *loop);
 
-/* Take what has come; what comes meanwhile may wait for another turn. */
+/* Read what the pipe has now.  Text that arrives meanwhile may wait for the next call. */
 void words_read(struct words *w);
 
 void words_done(struct words *w);
@@ -45,8 +45,8 @@ void words_done(struct words *w);
 /*
  * "QEMU ended with status 1: could not load kernel", or "was killed by signal 9".
  *
- *   who     what the process is called
- *   prefix  what it writes in front of each line, which is left out; "" for nothing
+ *   who     the process's name
+ *   prefix  text that the process writes in front of each line, to leave out; may be ""
  *   status  as in wait(2)
  *
  * Returns -EREMOTEIO.

@@ -5,10 +5,11 @@
 /*
  * The agent's channel over Firecracker's vsock.
  *
- * The guest dials; Firecracker then connects to a Unix socket where we listen.  That connection is
- * handed over to config.on_agent; without one its bytes are passed on to config.agent_fd and back,
- * so that what is sent before the guest has dialled waits there.  Only the first connection counts;
- * it is made before any workload runs, and then nobody listens any more.
+ * The guest dials; Firecracker then connects to a Unix socket where the supervisor listens.
+ * config.on_agent gets that connection.  Without on_agent, this file relays its bytes to
+ * config.agent_fd and back, so bytes sent before the guest has dialled wait there.  Only the first
+ * connection counts: the agent makes it before any workload runs, and the supervisor then stops
+ * listening.
  */
 
 #include "base/loop.h"
@@ -20,9 +21,9 @@ struct fc_agent {
 	struct loop *loop;
 	int dir_fd; /* borrowed; the socket's folder */
 	int listen_fd;
-	int host_fd; /* the channel's end as long as the guest has not dialled */
+	int host_fd; /* the channel's end until the guest dials */
 	struct loop_source *listen_source;
-	struct link *link; /* of both, unless it was handed over */
+	struct link *link; /* relays the connection; NULL when on_agent has it */
 	int (*on_agent)(void *arg, int fd);
 	void *arg;
 };
@@ -36,7 +37,7 @@ struct fc_agent {
  *
  *   a       FC_AGENT_NONE; fc_agent_done() it, also after a failure
  *   dir_fd  Firecracker's working folder; outlives a
- *   config  agent_fd, which is duplicated, and on_agent
+ *   config  uses agent_fd, which is duplicated, and on_agent
  */
 int fc_agent_listen(struct fc_agent *a, struct loop *loop, int dir_fd,
 		    const struct vmm_config *config);

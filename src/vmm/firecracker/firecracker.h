@@ -3,14 +3,15 @@
 #define VMM_FIRECRACKER_FIRECRACKER_H
 
 /*
- * The Firecracker backend: KVM only, told what to do over its API on a Unix socket.
+ * The Firecracker backend: KVM only, controlled by an HTTP API on a Unix socket.
  *
- * requests.c decides what it is told, probe.c what it is, folder.c lays out its working folder,
- * process.c starts and ends it, api.c speaks to it, agent.c carries the agent's vsock connection,
- * snapshot.c saves and loads its state, crc64.c checks that, jail.c is about Firecracker's jailer.
+ * requests.c makes the requests, probe.c finds the version, folder.c lays out the working folder,
+ * process.c starts and ends Firecracker, api.c sends the requests, agent.c carries the agent's
+ * vsock connection, snapshot.c saves and loads device state, crc64.c checks it, jail.c uses the
+ * jailer.
  *
- * A snapshot names its disk and sockets by path and has to find them there again, so every path
- * is a bare name in the working folder, which each VM has for itself: clones never meet.
+ * A snapshot names its disk and sockets by path, and a restore finds them at the same paths.  So
+ * every path is a bare name in the working folder, and each VM has a working folder of its own.
  *
  * Source: Firecracker's src/firecracker/swagger/firecracker.yaml, docs/vsock.md and
  * docs/snapshotting, release 1.16.1.
@@ -63,7 +64,8 @@ struct fc_requests {
 void fc_requests_done(struct fc_requests *l);
 DEFINE_AUTO_DONE(fc_requests, fc_requests_done)
 
-/* What describes the machine before it boots, in order.  -EINVAL when a name is not UTF-8. */
+/* The requests that describe the machine before it boots, in order.  -EINVAL: a name is not UTF-8.
+ * */
 int fc_requests_config(const struct vmm_config *config, struct fc_requests *ret,
 		       struct mvm_error *err);
 
@@ -86,14 +88,14 @@ void fc_id(const char *name, char ret[FC_ID_SIZE]);
 int fc_cmdline(const struct vmm_probe *probe, const struct vmm_config *config,
 	       const char *additions, char **ret, struct mvm_error *err);
 
-/* What the guest sees, without host names; a snapshot depends on it. */
+/* The guest's devices, without names of the host; a snapshot depends on it. */
 int fc_device_layout(const struct vmm_config *config, char **ret, struct mvm_error *err);
 
 /* ---- facts.c ---- */
 
 int fc_facts(const struct vmm_probe *probe, const struct vmm_config *config, struct strv *ret,
 	     struct mvm_error *err);
-/* The same without asking the host. */
+/* fc_facts() without asking the host. */
 int fc_facts_for(const struct vmm_probe *probe, const struct vmm_config *config, const char *cpu,
 		 const char *host_kernel, struct strv *ret, struct mvm_error *err);
 
@@ -101,33 +103,33 @@ int fc_facts_for(const struct vmm_probe *probe, const struct vmm_config *config,
 
 int fc_probe(struct vmm_probe *ret, struct mvm_error *err);
 
-/* "1.16.1" from what --version prints; NULL when it is not Firecracker's.  Pure. */
+/* Find "1.16.1" in the output of --version; NULL: it is not Firecracker's output.  Pure. */
 const char *fc_version_of(const char *text, size_t *ret_len);
 
-/* "10.0.0" from what --snapshot-version or --describe-snapshot prints; NULL if it is none. */
+/* Find "10.0.0" in the output of --snapshot-version or --describe-snapshot; NULL: no version. */
 const char *fc_format_of(const char *text, size_t *ret_len);
 
 /* Is this version at least major.minor? */
 bool fc_version_at_least(const char *version, unsigned major, unsigned minor);
 
 /*
- * Does a pause without a snapshot cut off what the host sends to the guest?  Releases 1.16.x wait
- * after a resume for the guest to acknowledge an event that was never sent.
+ * Does a pause without a snapshot break the vsock from host to guest?  After a resume, releases
+ * 1.16.x wait for the guest to acknowledge an event that they never sent.
  * Source: Firecracker's CHANGELOG.md, #6100, fixed after 1.16.1.
  */
 bool fc_pause_breaks_vsock(const char *version);
 
 /* ---- api.c ---- */
 
-/* Make the calls, one after the other.  -EREMOTEIO with Firecracker's fault message, or with its
- * last words when it has gone. */
+/* Make the calls, one after the other.  -EREMOTEIO with Firecracker's fault message, or, when
+ * Firecracker has ended, with the last lines of its standard error. */
 int fc_do(struct firecracker *f, const struct fc_requests *requests, int64_t deadline_ns,
 	  struct mvm_error *err);
 
 /*
- * Why a wait has failed, given the code and text that err already holds: when Firecracker is gone
- * or going, wait for its end (until the deadline, ten seconds at most) and say with which status
- * and words.  Returns the code to return.
+ * Explain why a wait failed; err has the code and text so far.  When Firecracker has ended or is
+ * ending, wait for its end (until the deadline, at most ten seconds) and describe its status and
+ * standard error.  Returns the code to return.
  */
 int fc_explain(struct firecracker *f, int r, int64_t deadline_ns, struct mvm_error *err);
 
@@ -139,9 +141,9 @@ int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error 
 /* ---- crc64.c ---- */
 
 /*
- * CRC-64/Jones: reflected, polynomial 0xad93d23594c935a9, no inversions.  crc is that of what came
- * before, 0 at the start.  Firecracker's state files end in the little-endian CRC of the rest, so
- * that the CRC of a whole one is 0.
+ * CRC-64/Jones: reflected, polynomial 0xad93d23594c935a9, no inversions.  crc is the CRC of the
+ * bytes before, 0 at the start.  A state file of Firecracker ends in the little-endian CRC of its
+ * other bytes, so the CRC of the whole file is 0.
  */
 uint64_t crc64_jones(uint64_t crc, const void *data, size_t len);
 

@@ -7,12 +7,13 @@
  *
  *	vmlinux, initrd, rootfs.ext4 ...   links to the files of the revision and to own drives
  *	mem.bin                            a link to the memory file
- *	vmstate.bin                        device state, on its way out or in
- *	api.sock, v.sock, v.sock_10240     the API; vsock; where the agent calls
+ *	vmstate.bin                        device state, while it is saved or loaded
+ *	api.sock, v.sock, v.sock_10240     the API; vsock; the agent's calls
  *
- * In a jail (jail.h) it holds the jail's root folder, in which files are mounted instead of linked.
- * Elsewhere the links lead through folders that Firecracker inherits open
- *("/proc/self/fd/3/vmlinux"), so that it stays with a revision that is replaced meanwhile.
+ * With a jail (jail.h) the folder holds the jail's root folder, where files are mounted instead of
+ * linked.  Without a jail the links lead through open folders that Firecracker inherits, as in
+ * "/proc/self/fd/3/vmlinux".  So Firecracker keeps its revision's files when the revision is
+ * replaced.
  */
 
 #include "vmm/firecracker/jail.h"
@@ -21,8 +22,8 @@
 /* Folders as Firecracker has them open; process_spawn() numbers its list from 3. */
 enum fc_fd {
 	FC_FD_REVISION = 3,
-	FC_FD_OWN_DIR,	  /* of the drives that are the VM's own */
-	FC_FD_MEMORY_DIR, /* of the memory file */
+	FC_FD_OWN_DIR,	  /* folder of the VM's data disk */
+	FC_FD_MEMORY_DIR, /* folder of the memory file */
 };
 #define FC_FD_COUNT 3u
 
@@ -34,8 +35,8 @@ enum fc_fd {
 
 struct fc_folder {
 	int parent_fd;
-	int base_fd; /* the folder; -1: there is none */
-	int fd;	     /* where Firecracker is: the same, or the jail's root */
+	int base_fd; /* the working folder; -1: none */
+	int fd;	     /* Firecracker's root: the working folder, or the jail's root folder */
 	char name[64];
 };
 #define FC_FOLDER_NONE                                                                             \
@@ -44,26 +45,27 @@ struct fc_folder {
 	}
 
 /*
- * Make it in config->work_fd, with its links.
+ * Make the working folder in config->work_fd, with its links.
  *
- *   jail  NULL: none; else opened, and then bound to the folder and given the files
- *   root  where the jail's root folder is
+ *   jail  an open jail, which is bound to the folder and gets the files; NULL: no jail
+ *   root  path of the jail's root folder
  */
 int fc_folder_make(const struct vmm_config *config, struct fc_jail *jail, const char *root,
 		   struct fc_folder *ret, struct mvm_error *err);
 
-/* Remove it with all that is in it. */
+/* Remove the working folder and everything in it. */
 void fc_folder_done(struct fc_folder *folder);
 DEFINE_AUTO_DONE(fc_folder, fc_folder_done)
 
 /*
- * Connect to the socket `name` as soon as somebody listens there; inotify(7) tells.
+ * Connect to the socket `name` as soon as it appears; inotify(7) tells.
  *
- *   start      starts whoever will listen, once watching has begun
+ *   start      starts the process that will listen; called once the watch has begun
  *   start_arg  its argument
  *   state      of that process; VMM_ENDED ends the wait
  *
- * Returns the connected socket, what start returned, -ECANCELED (it ended), -ETIMEDOUT or -errno.
+ * Returns the connected socket, the error of start, -ECANCELED (the process ended), -ETIMEDOUT or
+ * -errno.
  */
 int fc_folder_connect(const struct fc_folder *folder, const char *name, struct loop *loop,
 		      int (*start)(void *arg, struct mvm_error *err), void *start_arg,

@@ -3,13 +3,13 @@
 #define VMM_FIRECRACKER_JAIL_H
 
 /*
- * Firecracker's jailer: where mvm runs as root and the jailer lies beside Firecracker, each VM's
+ * Firecracker's jailer.  If root runs mvm and the jailer lies beside Firecracker, each VM's
  * Firecracker gets a root folder of its own, a uid and gid that nobody else has, and no privileges.
  *
- * The root folder is "<exec file>/<id>/root" below the VM's working folder, as the jailer wants it.
- * What Firecracker needs of the host's files is bind-mounted there, each file alone and read-only
- * where it may be, in a mount namespace that only the jailer and Firecracker are in: nothing is
- * copied, no link count changes, and the kernel unmounts it with the process.
+ * The jailer expects the root folder at "<exec file>/<id>/root" below the VM's working folder.
+ * Each host file that Firecracker needs is bind-mounted there alone, read-only where possible, in a
+ * mount namespace of the jailer and Firecracker.  So nothing is copied, no link count changes, and
+ * the kernel unmounts the files with the process.
  *
  * Source: Firecracker's docs/jailer.md, release 1.16.1.
  */
@@ -27,16 +27,16 @@
 
 #define FC_JAIL_FILES_MAX 8u
 
-/* A file of the host's that Firecracker sees. */
+/* A host file that Firecracker sees. */
 struct fc_jail_file {
-	int dir_fd;  /* where it is from; borrowed, and only compared */
-	int tree_fd; /* a mount that is nowhere yet */
-	int file_fd; /* of one that belongs to the jail's user for now; else -1 */
+	int dir_fd;  /* its folder; borrowed, and only compared */
+	int tree_fd; /* its mount, not attached yet */
+	int file_fd; /* the file, if it belongs to the jail's user for now; else -1 */
 	char name[64];
 };
 
 struct fc_jail {
-	char *jailer; /* NULL: there is no jail */
+	char *jailer; /* path of the jailer; NULL: no jail */
 	struct own_uid user;
 	int root_fd; /* borrowed: the root folder */
 	struct fc_jail_file files[FC_JAIL_FILES_MAX];
@@ -48,44 +48,44 @@ struct fc_jail {
 	}
 
 /*
- * The jailer that belongs to a Firecracker: MVM_JAILER if set ("" and "none": there is none), else
- * "jailer..." beside "firecracker...".  Pure but for the look whether it is there.
+ * Find the jailer of a Firecracker: MVM_JAILER if set ("" and "none" mean no jailer), else
+ * "jailer..." beside "firecracker...".  Pure, except that it checks that the file exists.
  *
  *   binary  Firecracker's absolute path
  *   ret     the caller's
  *
- * Returns 1, 0 (none), -ENOENT (MVM_JAILER names one that is not there), -ENOMEM.
+ * Returns 1, 0 (no jailer), -ENOENT (MVM_JAILER names a missing file), -ENOMEM.
  */
 int fc_jailer_find(const char *binary, char **ret);
 
-/* Why a jail cannot be used here; NULL if it can.  Static.  dir_fd: where its folder would be. */
+/* Why no jail is possible here; NULL: it is.  Static.  dir_fd: the parent of its folder. */
 const char *fc_jail_obstacle(const char *binary, int dir_fd);
 
-/* Prepare one: take a uid.  *jail is FC_JAIL_NONE and to be done also after a failure.
+/* Prepare a jail: take a uid.  *jail is FC_JAIL_NONE; fc_jail_done() it, also after a failure.
  * jailer is copied. */
 int fc_jail_open(struct fc_jail *jail, const char *jailer, struct mvm_error *err);
 void fc_jail_done(struct fc_jail *jail);
 
-/* "firecracker/web/root": where the root folder is.  The caller's; NULL without memory. */
+/* The root folder's path, as in "firecracker/web/root".  The caller's; NULL: out of memory. */
 char *fc_jail_root(const char *binary, const char *id);
 
-/* The jailer's argument vector but for Firecracker's own arguments, which follow.  Pure. */
+/* The jailer's argument vector; the caller adds Firecracker's own arguments.  Pure. */
 void fc_jail_args(const struct fc_jail *jail, const char *binary, const char *id, struct strv *ret);
 
 enum fc_jail_access {
 	FC_JAIL_READ,
-	FC_JAIL_WRITE, /* it becomes the jail's user's, until fc_jail_give_back() */
+	FC_JAIL_WRITE, /* the file belongs to the jail's user until fc_jail_give_back() */
 };
 
-/* Let Firecracker see a file under a name of its own, which is created in root_fd.  One that is
- * missing stays missing, for Firecracker to say so.  -EEXIST when the name is another file's. */
+/* Show Firecracker a file under a name in root_fd, which is created.  A missing file stays missing;
+ * Firecracker then reports it.  -EEXIST when another file has the name. */
 int fc_jail_add(struct fc_jail *jail, int dir_fd, const char *file, const char *name,
 		enum fc_jail_access access, struct mvm_error *err);
 
-/* Let Firecracker use what we have made in root_fd. */
+/* Give a file that mvm made in root_fd to the jail's user. */
 int fc_jail_own(const struct fc_jail *jail, const char *name);
 
-/* Files that Firecracker wrote belong to us again. */
+/* Give the files that Firecracker wrote back to root. */
 void fc_jail_give_back(struct fc_jail *jail);
 
 /* For process_spec.in_child; arg is the jail. */

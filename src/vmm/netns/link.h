@@ -3,8 +3,8 @@
 #define VMM_NETNS_LINK_H
 
 /*
- * Two stream sockets whose bytes are passed on to each other, by 64 KiB each way.  The end of one
- * direction is passed on as well; an error ends both.
+ * A link passes bytes between two stream sockets, with a buffer of 64 KiB each way.  It passes the
+ * end of one direction on as well; an error ends both.
  */
 
 #include "base/loop.h"
@@ -13,8 +13,10 @@
 struct link;
 
 /*
+ * Start to pass bytes.
+ *
  *   a_fd, b_fd  non-blocking; one may still be connecting.  Taken over on success
- *   on_end      called once from the loop when both directions are over; it shall free the link
+ *   on_end      called once from the loop when both directions have ended; must free the link
  */
 int link_new(struct loop *loop, int a_fd, int b_fd, void (*on_end)(void *arg, struct link *l),
 	     void *arg, struct link **ret);

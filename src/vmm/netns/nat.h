@@ -3,22 +3,23 @@
 #define VMM_NETNS_NAT_H
 
 /*
- * Address translation by nf_tables, in the network namespace that the socket belongs to.
+ * Address translation by nf_tables, in the network namespace of a netlink socket.
  *
- * A table is owned by its socket: the kernel removes it when that is closed, however the process
- * ends, and lets nobody else change it.  Linux 5.12 or newer.
+ * The socket owns its table: the kernel removes the table when the socket is closed, however the
+ * process ends, and lets nobody else change it.  Linux 5.12 or newer.
  */
 
 #include <netinet/in.h>
 
 /*
- * Have what an address sends leave with the address of the interface that it leaves by, let nobody
- * begin a connection with it, and let nothing pass that comes from there under another address.
+ * Make rules for one machine behind an interface.  Packets that it sends get the address of the
+ * interface by which they leave.  Nobody can begin a connection to it.  Packets from the interface
+ * with another source address are dropped.
  *
- *   fd         of nl_open(NETLINK_NETFILTER); stays open for as long as this shall hold
+ *   fd         from nl_open(NETLINK_NETFILTER); the rules hold while it is open
  *   table      a name that nobody else uses
- *   source     whose packets
- *   interface  where it is reached, alone
+ *   source     the machine's address
+ *   interface  the interface that leads to this machine alone
  *
  * Returns 0 or -errno: -EPERM, -EEXIST, -EOPNOTSUPP or -ENOENT (a kernel without nf_tables' NAT).
  */

@@ -13,7 +13,7 @@
  *	nl_nest_end(&m, info);
  *	r = nl_do(fd, &m);
  *
- * What does not fit is remembered and refused by nl_do().  Plain values, nothing to free.
+ * nl_do() refuses messages that did not fit.  Plain values, nothing to free.
  * Source: netlink(7), rtnetlink(7), the kernel's include/uapi/linux.
  */
 
@@ -26,12 +26,12 @@
 struct nl {
 	_Alignas(4) uint8_t data[NL_SIZE];
 	size_t len;
-	size_t message; /* where the message that attributes go to begins */
-	uint32_t n;	/* messages */
-	bool failed;	/* it was too much */
+	size_t message; /* offset of the last message, which gets attributes */
+	uint32_t n;	/* number of messages */
+	bool failed;	/* something did not fit */
 };
 
-/* Begin another message; NLM_F_REQUEST is added.  body: what comes before the attributes. */
+/* Begin another message; NLM_F_REQUEST is added.  body: the struct in front of the attributes. */
 void nl_message(struct nl *m, uint16_t type, uint16_t flags, const void *body, size_t len);
 
 void nl_attr(struct nl *m, uint16_t type, const void *data, size_t len);
@@ -39,21 +39,22 @@ void nl_string(struct nl *m, uint16_t type, const char *s); /* with its NUL */
 void nl_u32(struct nl *m, uint16_t type, uint32_t value);
 void nl_be32(struct nl *m, uint16_t type, uint32_t value); /* as nf_tables wants numbers */
 
-/* Bytes that are no attribute: a header inside of one. */
+/* Add bytes that are no attribute, such as a header inside an attribute. */
 void nl_bytes(struct nl *m, const void *data, size_t len);
 
-/* Attributes that follow are inside of this one, up to nl_nest_end() with what this returned. */
+/* Begin an attribute that contains the following ones, until nl_nest_end() gets the result. */
 size_t nl_nest(struct nl *m, uint16_t type);
 void nl_nest_end(struct nl *m, size_t nest);
 
-/* A socket of NETLINK_ROUTE or NETLINK_NETFILTER, for the network namespace that we are in now.
+/* Open a socket of NETLINK_ROUTE or NETLINK_NETFILTER in this thread's network namespace.
  * Close-on-exec; -errno. */
 int nl_open(int protocol);
 
 /*
- * Send all messages at once; the kernel answers before this returns.  Returns 0 or the -errno of
- * the first message that it refused, -EMSGSIZE (too much), -EPROTO (an answer is missing).
- * Messages without NLM_F_ACK are not waited for.
+ * Send all messages at once and read the kernel's answers.  Messages without NLM_F_ACK get none.
+ *
+ * Returns 0, the -errno of the first message that the kernel refused, -EMSGSIZE (something did not
+ * fit) or -EPROTO (an answer is missing).
  */
 int nl_do(int fd, struct nl *m);
 

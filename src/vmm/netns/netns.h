@@ -3,24 +3,24 @@
 #define VMM_NETNS_NETNS_H
 
 /*
- * The network of one VM: a network namespace of its own, in which every VM has the same tap device
- * and the same addresses, so that clones of one snapshot need no change.
+ * The network of one VM: a network namespace of its own.  Every VM's namespace has the same tap
+ * device and the same addresses, so that clones of one snapshot need no change.
  *
  *	host's namespace            |  the VM's namespace
  *	mvm123  198.18.x.y+1/30  ---|---  up0   198.18.x.y+2/30
  *	   (NAT to the host's       |       (NAT to up0's address)
  *	    address)                |     tap0  10.0.2.2/24, 10.0.2.3/24   <- the guest, 10.0.2.15
  *
- * Forwarded ports are sockets of ours on the host whose connections we pass on to sockets in the
- * VM's namespace (relay.h), and 10.0.2.3 is passed on to the host's name server in the same way.
- * The guest sees what it would see with QEMU's user network.
+ * For a forwarded port the supervisor listens on the host and relays each connection to a socket in
+ * the VM's namespace (relay.h).  In the same way it relays 10.0.2.3 to the host's name server.  The
+ * guest sees the same network as with QEMU's user network.
  *
- * The namespace has no name: it, its devices and mvm123 are gone when the VMM and we are, and the
- * kernel takes the NAT rules away with the sockets that made them (nat.h).  Nothing is left to be
- * cleaned up, whoever is killed.
+ * The namespace has no name: it, its devices and mvm123 disappear when the VMM and the supervisor
+ * have ended.  The kernel removes the NAT rules with the sockets that made them (nat.h).  So
+ * nothing is left to clean up, whichever process is killed.
  *
- * Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, as root has them, and net.ipv4.ip_forward.  198.18.0.0/15
- * is set aside for tests and routed nowhere (RFC 2544).
+ * Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, which root has, and net.ipv4.ip_forward.  198.18.0.0/15 is
+ * reserved for benchmarks, and nobody routes it (RFC 2544).
  */
 
 #include "base/loop.h"
@@ -31,14 +31,14 @@
 
 struct netns;
 
-/* Why this process cannot make one; NULL if it can.  Static. */
+/* Why this process cannot make a VM's network; NULL: it can.  Static. */
 const char *netns_obstacle(void);
 
 /*
- * Make one.
+ * Make a VM's network.
  *
  *   forwards  bound at once: -EADDRINUSE names the port
- *   tap_uid   who may open the tap device besides root; (uid_t)-1: nobody
+ *   tap_uid   user who may open the tap device, besides root; (uid_t)-1: only root
  *
  * Costs about as much as starting a process.
  */
@@ -48,7 +48,7 @@ int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_fo
 /* Forward one more port. */
 int netns_forward(struct netns *n, const struct vmm_forward *forward, struct mvm_error *err);
 
-/* process_spawn() in it. */
+/* process_spawn() in the VM's namespace. */
 int netns_spawn(struct netns *n, const struct process_spec *spec, struct process *ret);
 
 void netns_free(struct netns *n);

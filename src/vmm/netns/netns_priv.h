@@ -3,7 +3,7 @@
 #define VMM_NETNS_NETNS_PRIV_H
 
 /*
- * The kernel's part of a VM's network: the namespace, its devices and their addresses, NAT.
+ * The parts of a VM's network that the kernel holds: the namespace, devices, addresses, NAT.
  */
 
 #include <sys/types.h>
@@ -16,19 +16,20 @@
 
 struct netns_parts {
 	int host_fd, vm_fd;	    /* the namespaces */
-	int host_nat_fd, vm_nat_fd; /* sockets that own the NAT rules of each */
-	int index;		    /* of the pair of links, for its name and addresses; -1: none */
+	int host_nat_fd, vm_nat_fd; /* sockets that own the NAT rules of each namespace */
+	int index; /* number of the pair of links, for its name and addresses; -1: no links */
 };
 #define NETNS_PARTS_NONE                                                                           \
 	{                                                                                          \
 		.host_fd = -1, .vm_fd = -1, .host_nat_fd = -1, .vm_nat_fd = -1, .index = -1        \
 	}
 
-/* Make it; *p is NETNS_PARTS_NONE and to be done also after a failure.  tap_uid as in netns.h. */
+/* Make all parts.  *p is NETNS_PARTS_NONE; netns_parts_done() it, also after a failure.  tap_uid as
+ * in netns.h. */
 int netns_build(struct netns_parts *p, uid_t tap_uid, struct mvm_error *err);
 void netns_parts_done(struct netns_parts *p);
 
-/* Be in the VM's namespace for a while: this thread only.  No waiting in between. */
+/* Move this thread into the VM's namespace, and back.  The caller must not wait in between. */
 int netns_enter(const struct netns_parts *p);
 int netns_leave(const struct netns_parts *p);
 

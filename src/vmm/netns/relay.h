@@ -3,12 +3,11 @@
 #define VMM_NETNS_RELAY_H
 
 /*
- * A port whose connections (TCP) or datagrams (UDP) are passed on to another address.
+ * A relay passes a port's connections (TCP) or datagrams (UDP) on to another address.
  *
- * A socket stays in the network namespace in which it was made, so one that listens in one
- * namespace and others that lead into another are all it takes to forward a port: no rule on the
- * host that would have to be taken away again.  Namespaces are the caller's business: the listening
- * socket is given, and `dial` makes the others.
+ * A socket stays in the network namespace in which it was made.  So a relay forwards a port between
+ * namespaces without a rule on the host that would need cleaning up.  The caller takes care of the
+ * namespaces: it makes the listening socket, and its `dial` makes the other sockets.
  */
 
 #include <stdbool.h>
@@ -19,21 +18,23 @@
 struct relay;
 
 /*
- * Make a socket and connect it to where the relay leads; TCP may still be connecting.
+ * Make a socket and connect it to the relay's target; TCP may still be connecting.
  *
- *   type  SOCK_STREAM or SOCK_DGRAM; the socket is to be non-blocking and close-on-exec
+ *   type  SOCK_STREAM or SOCK_DGRAM; the socket must be non-blocking and close-on-exec
  *
- * Returns it or -errno; then the caller's connection is closed, or its datagram dropped.
+ * Returns the socket or -errno; on -errno the relay closes the client's connection, or drops its
+ * datagram.
  */
 typedef int (*relay_dial_fn)(void *arg, int type);
 
 /*
- *   listen_fd  a TCP socket that listens, or a UDP socket that is bound; non-blocking; taken over
- *              on success
- *   udp        which of the two
- *   max        connections at once, or senders of datagrams, at most RELAY_MAX: further connections
- *              are closed, and of senders the one that was silent for longest makes room.  Each
- *              connection takes two descriptors, each sender one
+ * Start a relay.
+ *
+ *   listen_fd  a listening TCP socket or a bound UDP socket; non-blocking; taken over on success
+ *   udp        true: UDP; false: TCP
+ *   max        limit of connections at once, or of senders of datagrams; at most RELAY_MAX.  The
+ *              relay closes further connections; a further sender replaces the one that has been
+ *              silent for longest.  Each connection takes two descriptors, each sender one
  */
 #define RELAY_MAX 512u
 int relay_new(struct loop *loop, int listen_fd, bool udp, size_t max, relay_dial_fn dial, void *arg,

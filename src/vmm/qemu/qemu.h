@@ -5,10 +5,10 @@
 /*
  * The QEMU backend: `qemu-system-x86_64 -M microvm`, with KVM or TCG.
  *
- * args.c decides what QEMU is told, probe.c what it is, process.c starts and ends it, user.c says
- * as whom it runs, walls.c what it may do, files.c gives it its files, migrate.c saves and loads
- * its device state.  QEMU inherits connected sockets for its control protocol, the agent's port and
- * the console, so that nothing has a path and nothing needs to be polled for.
+ * args.c makes QEMU's arguments, probe.c finds its version, process.c starts and ends it, user.c
+ * chooses its user and namespaces, walls.c limits what it may do, files.c passes its files,
+ * migrate.c saves and loads its device state.  QEMU inherits connected sockets for its control
+ * protocol, the agent's port and the console, so no socket has a path and nothing polls for one.
  */
 
 #include "net/qmp.h"
@@ -28,7 +28,7 @@ enum qemu_fd {
 	QEMU_FD_QMP = 3,
 	QEMU_FD_AGENT,
 	QEMU_FD_CONSOLE,
-	/* files, where there are such */
+	/* files; some VMs lack some */
 	QEMU_FD_MEMORY,
 	QEMU_FD_KERNEL,
 	QEMU_FD_INITRD,
@@ -41,8 +41,8 @@ enum qemu_fd {
 #define QEMU_NETDEV	  "net0"
 #define QEMU_FORWARD_SIZE 80 /* of "tcp:127.0.0.1:8080-:80" */
 
-/* TCG does a string instruction step by step, and with ERMS the kernel copies by single bytes:
- * eight at a time without it. */
+/* TCG runs a string instruction step by step.  With ERMS the guest's kernel copies single bytes;
+ * without ERMS it copies eight at a time. */
 #define QEMU_CPU_TCG "max,-erms,-fsrm"
 
 /* args.c.  Pure: the same probe and config give the same text. */
@@ -53,63 +53,64 @@ int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *config,
 int qemu_forward_text(const struct vmm_forward *f, char ret[QEMU_FORWARD_SIZE],
 		      struct mvm_error *err);
 
-/* facts.c: also asks for the CPU, with KVM. */
+/* facts.c.  With KVM, also reads the host's CPU. */
 int qemu_facts(const struct vmm_probe *probe, const struct vmm_config *config, struct strv *ret,
 	       struct mvm_error *err);
-/* The same without asking; cpu is the fingerprint, unused with TCG. */
+/* qemu_facts() without reading the host's CPU; cpu is its fingerprint, unused with TCG. */
 int qemu_facts_for(const struct vmm_probe *probe, const struct vmm_config *config, const char *cpu,
 		   struct strv *ret, struct mvm_error *err);
 
-/* For facts: what args.c says of the machine and the guest-visible devices, without host names. */
+/* For facts: the machine type, and the devices that the guest sees, without names of the host. */
 const char *qemu_machine(enum vmm_accel accel);
 int qemu_device_layout(const struct vmm_config *config, char **ret, struct mvm_error *err);
 
-/* files.c: what QEMU opens, by the numbers that it has there; -1: no such file. */
+/* files.c: the files that QEMU opens, by their enum qemu_fd; -1: no such file. */
 struct qemu_files {
-	int fds[QEMU_FD_END];	 /* the channels are not in here */
-	bool given[QEMU_FD_END]; /* which belong to QEMU's user for now */
+	int fds[QEMU_FD_END];	 /* without the channels */
+	bool given[QEMU_FD_END]; /* the file belongs to QEMU's user for now */
 };
 void qemu_files_init(struct qemu_files *f);
-/* What QEMU shall write becomes the user's.  *f was initialised, and is to be done also after a
- * failure; whatever config names must be there. */
+/* Open the files of a config, and give the user the ones that QEMU will write.  *f is initialised;
+ * qemu_files_done() it, also after a failure.  A missing file is an error. */
 int qemu_files_open(struct qemu_files *f, const struct vmm_config *config,
 		    const struct own_uid *user, struct mvm_error *err);
-/* What QEMU has written belongs to us again. */
+/* Give the files that QEMU has written back to root. */
 void qemu_files_take_back(struct qemu_files *f);
 void qemu_files_done(struct qemu_files *f);
 
-/* user.c: what the process becomes before it is QEMU. */
+/* user.c: the user, the rights and the limits that the child takes before it executes QEMU. */
 struct qemu_child {
-	struct own_uid user; /* none: it runs as we do */
-	gid_t group;	     /* may use /dev/kvm; 0: it needs none */
-	unsigned isolation;  /* enum vmm_isolation: what it is to have */
+	struct own_uid user; /* none: it runs as the supervisor's user */
+	gid_t group;	     /* the group that may use /dev/kvm; 0: not needed */
+	unsigned isolation;  /* enum vmm_isolation: first wanted, then what the child has */
 	bool network, kvm, captures;
 	unsigned vcpus;
 	char *prefix;		   /* of the folders that have QEMU's libraries and firmware */
 	const char *binary;	   /* borrowed */
-	uint64_t file_max_bytes;   /* no file that it writes may be longer */
-	const struct lend *memory; /* NULL: it opens all that it may */
-	int lend_fd;		   /* in the child: where lend_in_child() reports to */
+	uint64_t file_max_bytes;   /* length limit of every file that it writes */
+	const struct lend *memory; /* memory file that is lent; NULL: none */
+	int lend_fd;		   /* in the child: the report_fd of lend_in_child() */
 	struct box box;
 };
 int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 		    const struct vmm_config *config, struct mvm_error *err);
 void qemu_child_done(struct qemu_child *child);
-/* process_spawn() as that user, in namespaces if it is to have them and the host lets us; isolation
- * says afterwards. */
+/* process_spawn() as that user; in namespaces if child->isolation has them and the host allows it.
+ * Afterwards child->isolation tells whether the child has them. */
 int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec,
 		     struct process *ret);
 unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle);
 
-/* walls.c: for process_spec.before_exec, what QEMU may open, use up and ask of the kernel. */
+/* walls.c: for process_spec.before_exec.  Limits the files that QEMU may open, the resources that
+ * it may use and the system calls that it may make. */
 int qemu_walls_enter(void *child);
-/* What of enum vmm_isolation that is, here. */
+/* The bits of enum vmm_isolation that qemu_walls_enter() gives on this host. */
 unsigned qemu_walls(void);
 
 /* probe.c */
 int qemu_probe(struct vmm_probe *ret, struct mvm_error *err);
-/* "7.2.22 (Debian ...)" from what --version prints; NULL when it is not QEMU's.  Pure; *ret_len
- * bytes of text. */
+/* Find "7.2.22 (Debian ...)" in the output of --version: *ret_len bytes of text.  NULL: it is not
+ * QEMU's output.  Pure. */
 const char *qemu_version_of(const char *text, size_t *ret_len);
 
 enum qemu_migration { MIGRATION_NONE, MIGRATION_COMPLETED, MIGRATION_FAILED };
@@ -119,17 +120,17 @@ struct qemu {
 	struct loop *loop;
 	struct qmp *qmp;
 	struct loop_source *exit_source;
-	struct words words; /* its standard error, and output */
+	struct words words; /* QEMU's standard error and output */
 	enum qemu_migration migration;
 	struct qemu_child child;
 	struct qemu_files files;
-	struct lend memory; /* of a clone, which gets it for reading only */
+	struct lend memory; /* a clone's memory file, which it may only read */
 };
 
 /*
- * Why a wait has failed, given the code and text that err already holds: when QEMU is gone or
- * going, wait for its end (until the deadline, ten seconds at most) and say with which status and
- * words.  Returns the code to return.
+ * Explain why a wait failed; err has the code and text so far.  When QEMU has ended or is ending,
+ * wait for its end (until the deadline, at most ten seconds) and describe its status and standard
+ * error.  Returns the code to return.
  */
 int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *err);
 
