@@ -50,9 +50,9 @@ static void inputs_done(struct inputs *in)
 	build_lock_done(&in->lock);
 	mvm_kernel_free(in->kernel);
 	if (in->kernel_fd >= 0)
-		(void)close(in->kernel_fd);
+		close(in->kernel_fd);
 	if (in->agent_fd >= 0)
-		(void)close(in->agent_fd);
+		close(in->agent_fd);
 }
 DEFINE_AUTO_DONE(inputs, inputs_done)
 
@@ -333,7 +333,7 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 {
 	char what[LOCK_HOLDER_SIZE], holder[LOCK_HOLDER_SIZE];
 
-	(void)snprintf(what, sizeof(what), "template build %s", spec->template_id);
+	snprintf(what, sizeof(what), "template build %s", spec->template_id);
 	int r = turn_take(s, key, what, ret, holder);
 	const char *who = r == -EBUSY && holder[0] ? holder : "that has just begun";
 	if (r == -EBUSY && options->no_wait) {
@@ -355,7 +355,7 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 		return mvm_error_set(err, r, "waiting for the other build was cancelled");
 	if (r >= 0)
 		return 0;
-	(void)snprintf(what, sizeof(what), "build.%s", key);
+	snprintf(what, sizeof(what), "build.%s", key);
 	return store_lock_failed(s, STORE_LOCKS, what, r, err);
 }
 

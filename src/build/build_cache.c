@@ -130,7 +130,7 @@ int build_cache_put(struct store *s, const char *key, const char *print, struct 
 		if (i == SLOT_IMAGE_INITRD && !a->image_initrd_bytes)
 			continue;
 		struct store_cached_artifact *to = &build.artifacts[build.n_artifacts++];
-		(void)snprintf(to->name, sizeof(to->name), "%s", slots[i].name);
+		snprintf(to->name, sizeof(to->name), "%s", slots[i].name);
 		to->digest = *slots[i].digest;
 	}
 	build.fingerprint = strdup(print);

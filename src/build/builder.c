@@ -23,7 +23,7 @@ void build_product_done(struct build_product *p)
 {
 	mvm_run_done(&p->run);
 	if (p->kernel_fd >= 0)
-		(void)close(p->kernel_fd);
+		close(p->kernel_fd);
 	*p = (struct build_product)BUILD_PRODUCT_NONE;
 }
 

@@ -47,7 +47,7 @@ static int find_in_modules(int dir_fd, char **ret)
 	int r = fd < 0 ? fd : dir_list(fd, &names);
 
 	if (r == 0)
-		(void)file_read_at(fd, ORDER, ORDER_MAX, &order, NULL);
+		file_read_at(fd, ORDER, ORDER_MAX, &order, NULL);
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		const char *name = names.v[i];
 		if (is_file(fd, name) && (str_eq(name, ORDER) || is_module(order, name)))

@@ -235,7 +235,7 @@ static int publish(struct store *s, const struct staging *st, const char *name,
 	if (r == 0)
 		r = dir_sync(kernels_fd);
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot publish kernel '%s': %s", name, strerror(-r));
+		mvm_error_set(err, r, "cannot publish kernel '%s': %s", name, strerror(-r));
 	return store_mend(s, r, err);
 }
 

@@ -22,7 +22,7 @@ void nix_flake_done(struct nix_flake *f)
 	nix_ref_done(&f->ref);
 	nix_done(&f->nix);
 	if (f->cwd_fd >= 0)
-		(void)close(f->cwd_fd);
+		close(f->cwd_fd);
 }
 
 static int open_log(struct nix_flake *f, int flags, struct mvm_error *err)

@@ -134,7 +134,7 @@ void nix_hash_done(struct nix_hash_edit *e)
 	free(e->original);
 	free(e->current);
 	if (e->dir_fd >= 0)
-		(void)close(e->dir_fd); /* a folder */
+		close(e->dir_fd); /* a folder */
 	*e = (struct nix_hash_edit)NIX_HASH_EDIT_NONE;
 }
 

@@ -83,12 +83,12 @@ static int hold_signals(sigset_t *ret_old)
 	struct sigaction action;
 	sigset_t set;
 
-	(void)sigemptyset(&set);
+	sigemptyset(&set);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(ends); i++) {
 		/* an ignored signal, as by nohup(1), ends nothing; blocked, it would reach the
 		 * descriptor */
 		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-			(void)sigaddset(&set, ends[i]);
+			sigaddset(&set, ends[i]);
 	}
 	AUTO_CLOSE int fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (fd < 0)
@@ -114,7 +114,7 @@ static int build_or_restore(struct nix_flake *f, const char *what, struct nix_ha
 	f->nix.stop_fd = -1;
 	if (r < 0 && nix_hash_restore(edit, &ignored) < 0)
 		progress_note(f->source->progress, "flake.nix stays changed: %s", ignored.text);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* it is valid */
+	pthread_sigmask(SIG_SETMASK, &old, NULL); /* it is valid */
 	return r;
 }
 

@@ -201,8 +201,8 @@ int nix_ref_parse(const char *flake_ref, struct nix_ref *ret, struct mvm_error *
 void nix_system(char ret[NIX_SYSTEM_SIZE])
 {
 	struct utsname host;
-	(void)uname(&host); /* fails only for a bad pointer */
-	(void)snprintf(ret, NIX_SYSTEM_SIZE, "%s-linux", host.machine);
+	uname(&host); /* fails only for a bad pointer */
+	snprintf(ret, NIX_SYSTEM_SIZE, "%s-linux", host.machine);
 }
 
 static void add_once(struct strv *l, const char *prefix, const char *a, const char *b)

@@ -24,7 +24,7 @@ void nix_done(struct nix *n)
 	free(n->program);
 	free(n->log_path);
 	if (n->log_fd >= 0)
-		(void)close(n->log_fd); /* a log is not worth an fsync */
+		close(n->log_fd); /* a log is not worth an fsync */
 	*n = (struct nix)NIX_NONE;
 }
 
@@ -124,7 +124,7 @@ static void take_errors(struct run *run, char *data, size_t len)
 
 	if (run->nix->log_fd >= 0 && run->logged < NIX_LOG_MAX) {
 		/* the build goes on without its log: a full disk fails it elsewhere */
-		(void)file_write_all(run->nix->log_fd, data, len);
+		file_write_all(run->nix->log_fd, data, len);
 		run->logged += len;
 	}
 	len = plain_text(run, data, len);
@@ -156,7 +156,7 @@ static void drain(struct stream *s)
 		if (n <= 0) {
 			loop_source_free(s->source);
 			s->source = NULL;
-			(void)close(s->fd); /* only read from */
+			close(s->fd); /* only read from */
 			s->fd = -1;
 		} else if (s == &s->run->out) {
 			take_output(s->run, buf, (size_t)n);
@@ -203,7 +203,7 @@ static void close_stream(struct stream *s)
 {
 	loop_source_free(s->source);
 	if (s->fd >= 0)
-		(void)close(s->fd); /* only read from */
+		close(s->fd); /* only read from */
 }
 
 /* Read until the child ends, not the pipes: a helper that it leaves may hold them open for ever. */
@@ -258,9 +258,9 @@ static int run_child(struct run *run, char *const *argv, char *const *env, int c
 							  .flags = PROCESS_DIE_WITH_PARENT },
 				  &child);
 	if (out >= 0)
-		(void)close(TAKE_FD(out)); /* now only the child's */
+		close(TAKE_FD(out)); /* now only the child's */
 	if (errors >= 0)
-		(void)close(TAKE_FD(errors));
+		close(TAKE_FD(errors));
 	if (r == 0)
 		r = follow(run, loop, &child);
 	close_stream(&run->out);
@@ -277,7 +277,7 @@ static void log_command(const struct nix *n, char *const *argv)
 		strbuf_addf(&line, " %s", argv[i]);
 	strbuf_adds(&line, "\n");
 	if (n->log_fd >= 0 && !line.failed)
-		(void)file_write_all(n->log_fd, line.data, line.len); /* as in take_errors() */
+		file_write_all(n->log_fd, line.data, line.len); /* as in take_errors() */
 }
 
 static int run_program(struct run *run, char *const *argv, int cwd_fd, struct mvm_error *err)

@@ -170,7 +170,7 @@ static int take_module(struct import *im, struct archive *a, const char *path,
 		int r = read_module(im, a, path, &data, &len, err);
 		if (r < 0)
 			return r;
-		(void)snprintf(name, sizeof(name), "%s.ko", im->order[i]->name);
+		snprintf(name, sizeof(name), "%s.ko", im->order[i]->name);
 		sha256_buf(data, len, &im->digests[i]);
 		im->n_written++;
 		return write_file(im->modules_fd, name, data, len, err);
@@ -267,7 +267,7 @@ int kernel_import(int src_fd, const char *src_name, int dest_dir_fd, struct kern
 		if (r == 0 && dir_sync(im.modules_fd) < 0)
 			r = mvm_error_set(err, -errno, "cannot write 'modules': %s",
 					  strerror(errno));
-		(void)close(im.modules_fd); /* synced */
+		close(im.modules_fd); /* synced */
 	}
 	if (r == 0)
 		*ret = im.info;

@@ -190,8 +190,8 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 	if (!st->raw)
 		return mvm_error_oom(err);
 	/* these can only run out of memory, which shows on opening */
-	(void)archive_read_support_format_raw(st->raw);
-	(void)archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
+	archive_read_support_format_raw(st->raw);
+	archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
 	int r = unpack_open_archive(st->raw, filter, read_source, st);
 	/* a filter that fails at its first read leaves an error, and then an archive of nothing */
 	if (r == ARCHIVE_OK && archive_errno(st->raw) == 0)
@@ -226,7 +226,7 @@ int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
 	if (!st->tar)
 		return mvm_error_oom(err);
 	s->tar.a = st->tar;
-	(void)archive_read_support_format_tar(st->tar); /* as above */
+	archive_read_support_format_tar(st->tar); /* as above */
 	r = archive_read_open2(st->tar, st, NULL, read_unpacked,
 			       source->alone && !st->raw ? skip_plain : NULL, NULL);
 	return r == ARCHIVE_OK ? 0 : cause(st, unpack_failed(st->tar, source->name, err), err);

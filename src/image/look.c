@@ -40,11 +40,11 @@ static int on_entry(ext2_ino_t dir, int entry, struct ext2_dir_entry *e, int off
 	(void)blocksize;
 	(void)buf;
 
-	(void)snprintf(name, sizeof(name), "%.*s", ext2fs_dirent_name_len(e), e->name);
+	snprintf(name, sizeof(name), "%.*s", ext2fs_dirent_name_len(e), e->name);
 	if (entry != DIRENT_OTHER_FILE || fnmatch(l->name, name, 0) != 0 ||
 	    !is_something(l->fs, e->inode))
 		return 0;
-	(void)snprintf(path, sizeof(path), "%s/%s", l->folder, name);
+	snprintf(path, sizeof(path), "%s/%s", l->folder, name);
 	l->over = !l->fn(l->arg, l->pattern, path);
 	return l->over ? DIRENT_ABORT : 0;
 }
@@ -59,7 +59,7 @@ static int look_for(struct look *l, const char *pattern, struct mvm_error *err)
 	l->folder = folder;
 	l->name = slash + 1;
 	if (ext2fs_namei_follow(l->fs, EXT2_ROOT_INO, EXT2_ROOT_INO, folder, &ino) == 0)
-		(void)ext2fs_dir_iterate2(l->fs, ino, 0, NULL, on_entry, l); /* damaged: no files */
+		ext2fs_dir_iterate2(l->fs, ino, 0, NULL, on_entry, l); /* damaged: no files */
 	return 0;
 }
 
@@ -75,6 +75,6 @@ int image_look(int image_fd, const char *const *patterns, size_t n, image_found_
 		return mvm_error_set(err, -EBADMSG, "the image is no ext4 file system");
 	for (l.pattern = 0; l.pattern < n && r == 0 && !l.over; l.pattern++)
 		r = look_for(&l, patterns[l.pattern], err);
-	(void)ext2fs_close(l.fs); /* nothing was written */
+	ext2fs_close(l.fs); /* nothing was written */
 	return r;
 }

@@ -189,7 +189,7 @@ static int write_modules(struct module_tree *t, int dest_dir_fd, struct kernel_i
 		int r = read_module(t, t->order[i]->path, &data, &len, err);
 		if (r < 0)
 			return r;
-		(void)snprintf(name, sizeof(name), "%s.ko", t->order[i]->name);
+		snprintf(name, sizeof(name), "%s.ko", t->order[i]->name);
 		sha256_buf(data, len, &digests[i]);
 		r = file_create_at(fd, name, data, len, 0444);
 		if (r < 0)
@@ -216,7 +216,7 @@ static int choose_release(int tree_fd, const char *tree_name, struct kernel_info
 	if (*info->version && strv_has(&names, info->version))
 		return 0;
 	if (!*info->version && names.n == 1 && strlen(names.v[0]) < sizeof(info->version)) {
-		(void)snprintf(info->version, sizeof(info->version), "%s", names.v[0]);
+		snprintf(info->version, sizeof(info->version), "%s", names.v[0]);
 		return 0;
 	}
 	return mvm_error_set(err, -EINVAL, "'%s' has no modules for kernel '%s', but%s%s%s",
@@ -248,6 +248,6 @@ int module_tree_import(int tree_fd, const char *tree_name, const char *inside, i
 		r = write_modules(&t, dest_dir_fd, info, err);
 	free(t.order);
 	module_list_done(&t.modules);
-	(void)close(t.release_fd); /* only read from */
+	close(t.release_fd); /* only read from */
 	return r < 0 ? mvm_error_context(err, r, "'%s'", tree_name) : 0;
 }

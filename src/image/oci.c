@@ -78,7 +78,7 @@ static void blob_name(const struct mvm_digest *digest, char ret[NAME_SIZE])
 {
 	char hex[DIGEST_HEX_SIZE];
 	digest_hex(digest, hex);
-	(void)snprintf(ret, NAME_SIZE, "blobs/sha256/%s", hex);
+	snprintf(ret, NAME_SIZE, "blobs/sha256/%s", hex);
 }
 
 static int wrong_digest(const struct oci_image *image, const char *name, struct mvm_error *err)
@@ -219,7 +219,7 @@ static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_con
 		return d->problem ? 0 : mvm_error_oom(err);
 	}
 	if (read_to_ask(image, &m.config, name, &config, &len) == 0)
-		(void)oci_config_parse(config, len, name, ret, NULL); /* stays unknown */
+		oci_config_parse(config, len, name, ret, NULL); /* stays unknown */
 	return 0;
 }
 
@@ -341,7 +341,7 @@ static bool digest_in_name(const char *name, struct mvm_digest *ret)
 	char hex[DIGEST_HEX_SIZE];
 
 	base = base ? base + 1 : name;
-	(void)snprintf(hex, sizeof(hex), "%s", base); /* an ending like ".json" may follow */
+	snprintf(hex, sizeof(hex), "%s", base); /* an ending like ".json" may follow */
 	return digest_parse(hex, ret) == 0;
 }
 
@@ -551,7 +551,7 @@ int oci_write_image(const struct oci_image *image, int out_fd, const struct imag
 	if (r == 0 && image->config.workdir) {
 		r = make_workdir(t, image->config.workdir, to.now, err);
 		if (r < 0)
-			(void)mvm_error_context(err, r, "'%s': WorkingDir", image->files.path);
+			mvm_error_context(err, r, "'%s': WorkingDir", image->files.path);
 	}
 	if (r == 0)
 		r = layers_write_image(layers, n, &limits, t, image->files.path, out_fd, &to, err);

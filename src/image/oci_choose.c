@@ -98,7 +98,7 @@ static int refuse_name(struct listing *l, const char *tag, const char *name, str
 
 	if (!tag)
 		return refuse(l, -EINVAL, name, SEVERAL, err);
-	(void)snprintf(what, sizeof(what), "has no image named '%.200s'", tag);
+	snprintf(what, sizeof(what), "has no image named '%.200s'", tag);
 	return refuse(l, -ENOENT, name, what, err);
 }
 
@@ -127,9 +127,9 @@ static struct listing list_meant(const struct oci_index *index)
 			continue;
 		digest_hex(&d->digest, hex);
 		if (d->os || d->arch)
-			(void)snprintf(platform, sizeof(platform), "%.20s/%.20s%s%.20s",
-				       d->os ? d->os : "?", d->arch ? d->arch : "?",
-				       d->variant ? "/" : "", d->variant ? d->variant : "");
+			snprintf(platform, sizeof(platform), "%.20s/%.20s%s%.20s",
+				 d->os ? d->os : "?", d->arch ? d->arch : "?",
+				 d->variant ? "/" : "", d->variant ? d->variant : "");
 		list_add(&l, name_of(d), hex, platform);
 	}
 	return l;
@@ -273,7 +273,7 @@ int oci_choose_platform(struct oci_index *index, const struct oci_platform *p, b
 	}
 	if (!chosen) {
 		struct listing l = list_meant(index);
-		(void)snprintf(what, sizeof(what), "has no image for linux/%.20s", p->arch);
+		snprintf(what, sizeof(what), "has no image for linux/%.20s", p->arch);
 		return l.n ? refuse(&l, -ENOENT, name, what, err) : no_image(index, name, err);
 	}
 	if (several && !first) {

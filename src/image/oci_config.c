@@ -26,7 +26,7 @@ int oci_digest_parse(const char *s, struct mvm_digest *ret)
 int oci_digest_error(const struct json_at *at, const char *key, int r, const char *text,
 		     struct mvm_error *err)
 {
-	(void)json_error(at, key, err, "'%.80s' is no SHA-256 digest", text);
+	json_error(at, key, err, "'%.80s' is no SHA-256 digest", text);
 	if (r == -EOPNOTSUPP && err)
 		err->code = r; /* a well-formed digest of an algorithm that mvm does not know */
 	return r == -EOPNOTSUPP ? r : -EBADMSG;

@@ -18,7 +18,7 @@ void oci_files_done(struct oci_files *f)
 {
 	oci_archive_free(f->archive);
 	if (f->fd >= 0)
-		(void)close(f->fd);
+		close(f->fd);
 	free(f->path);
 	*f = (struct oci_files)OCI_FILES_NONE;
 }
@@ -50,7 +50,7 @@ int oci_files_open(const char *path, bool is_archive, struct oci_files *ret, str
 void oci_file_close(const struct oci_files *f, struct oci_file *file)
 {
 	if (file->fd >= 0 && file->fd != f->fd)
-		(void)close(file->fd);
+		close(file->fd);
 	file->fd = -1;
 }
 
@@ -81,7 +81,7 @@ static int open_below(int dir_fd, const char *name)
 		if (next < 0)
 			return next;
 		if (folder >= 0)
-			(void)close(folder);
+			close(folder);
 		folder = next;
 		name += len + 1;
 	}

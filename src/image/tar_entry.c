@@ -92,7 +92,7 @@ static int copy_xattrs(struct tree *t, struct tree_inode *inode, struct archive_
 	size_t len;
 
 	tree_clear_xattrs(inode);
-	(void)archive_entry_xattr_reset(e); /* returns their number */
+	archive_entry_xattr_reset(e); /* returns their number */
 	while (archive_entry_xattr_next(e, &name, &value, &len) == ARCHIVE_OK) {
 		if (!name || strncmp(name, "system.", 7) == 0)
 			continue;

@@ -403,7 +403,7 @@ int tree_seal_folder(struct tree_node *folder, struct mvm_error *err)
 void tree_path(const struct tree_node *n, char ret[TREE_PATH_SIZE])
 {
 	size_t end;
-	(void)node_depth(n, &end); /* check_place() keeps it below TREE_PATH_SIZE */
+	node_depth(n, &end); /* check_place() keeps it below TREE_PATH_SIZE */
 
 	ret[0] = '\0';
 	for (size_t at = end; n->parent; n = n->parent) {

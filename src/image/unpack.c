@@ -15,7 +15,7 @@
 void unpack_close(struct archive *a)
 {
 	if (a)
-		(void)archive_read_free(a); /* nothing was written */
+		archive_read_free(a); /* nothing was written */
 }
 
 static const struct compression {
@@ -95,7 +95,7 @@ static int open_with(struct archive *a, void *decompressor, archive_read_callbac
 		archive_set_error(a, ENOMEM, "out of memory");
 		return ARCHIVE_FATAL;
 	}
-	(void)archive_read_support_filter_none(a); /* can only run out of memory, seen on opening */
+	archive_read_support_filter_none(a); /* can only run out of memory, seen on opening */
 	return archive_read_open(a, decompressor, NULL, read, closer);
 }
 
@@ -108,9 +108,9 @@ int unpack_open_archive(struct archive *a, int filter, archive_read_callback *re
 		return open_with(a, unzstd_new(read, arg), unzstd_read, close_unzstd);
 	/* these can only run out of memory, which shows on opening */
 	if (filter == ARCHIVE_FILTER_NONE)
-		(void)archive_read_support_filter_none(a);
+		archive_read_support_filter_none(a);
 	else
-		(void)archive_read_append_filter(a, filter);
+		archive_read_append_filter(a, filter);
 	return archive_read_open(a, arg, NULL, read, NULL);
 }
 
@@ -201,7 +201,7 @@ int unpack_buf(const void *data, size_t len, const char *name, size_t max, char 
 
 	if (!a)
 		return mvm_error_oom(err);
-	(void)archive_read_support_format_raw(a); /* can only run out of memory, seen on opening */
+	archive_read_support_format_raw(a); /* can only run out of memory, seen on opening */
 	if (unpack_open_archive(a, unpack_filter(data, len, true), read_buffer, &in) !=
 		    ARCHIVE_OK ||
 	    archive_read_next_header(a, &e) != ARCHIVE_OK)

@@ -48,7 +48,7 @@ static int make(struct store *s, uint32_t size_mib, struct mvm_digest *ret, stru
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "cannot make the data disk: %s", strerror(errno));
 	r = image_format_empty(fd, (uint64_t)size_mib << 20, LABEL, err);
-	(void)close(fd); /* the store makes it durable */
+	close(fd); /* the store makes it durable */
 	if (r == 0)
 		r = store_blob_take(s, st.fd, DATA_DISK_NAME, ret, NULL, err);
 	return r < 0 ? r : 0;
@@ -66,15 +66,15 @@ int data_disk_blob(struct store *s, uint32_t size_mib, struct mvm_digest *ret,
 	int r = image_epoch(&epoch, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(note, sizeof(note), "data-disk-%" PRIu32 "-%" PRId64 "-v%u", size_mib, epoch,
-		       IMAGE_FORMAT_VERSION);
+	snprintf(note, sizeof(note), "data-disk-%" PRIu32 "-%" PRId64 "-v%u", size_mib, epoch,
+		 IMAGE_FORMAT_VERSION);
 	if (recall(s, cache_fd, note, ret))
 		return 0;
 	r = make(s, size_mib, ret, err);
 	if (r < 0)
 		return r;
 	digest_hex(ret, hex);
-	(void)file_replace_unsynced_at(cache_fd, note, hex, strlen(hex), 0600); /* only a note */
+	file_replace_unsynced_at(cache_fd, note, hex, strlen(hex), 0600); /* only a note */
 	return 0;
 }
 

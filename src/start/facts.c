@@ -117,8 +117,8 @@ static int compare_info(const struct mvm_snapshot_info *snapshot, const struct s
 			char **ret_reason)
 {
 	char vcpus[4], mem_mib[12];
-	(void)snprintf(vcpus, sizeof(vcpus), "%u", snapshot->vcpus);
-	(void)snprintf(mem_mib, sizeof(mem_mib), "%u", snapshot->mem_mib);
+	snprintf(vcpus, sizeof(vcpus), "%u", snapshot->vcpus);
+	snprintf(mem_mib, sizeof(mem_mib), "%u", snapshot->mem_mib);
 	const struct {
 		const char *key, *value;
 	} infos[] = {

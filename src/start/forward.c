@@ -21,7 +21,7 @@ static bool take_address(const char *text, char *ret, size_t size)
 	if (len < 2 || len > INET6_ADDRSTRLEN || text[0] != '[' || text[len - 1] != ']')
 		return false;
 	char inside[INET6_ADDRSTRLEN + 1];
-	(void)snprintf(inside, sizeof(inside), "%.*s", (int)(len - 2), text + 1);
+	snprintf(inside, sizeof(inside), "%.*s", (int)(len - 2), text + 1);
 	return inet_pton(AF_INET6, inside, &v6) == 1 &&
 	       inet_ntop(AF_INET6, &v6, ret, (socklen_t)size) != NULL;
 }

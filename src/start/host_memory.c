@@ -130,7 +130,7 @@ static uint64_t taken_bytes(int64_t vmm_pid)
 	char dir[48];
 	unsigned long long size, resident, shared;
 
-	(void)snprintf(dir, sizeof(dir), "/proc/%" PRId64, vmm_pid);
+	snprintf(dir, sizeof(dir), "/proc/%" PRId64, vmm_pid);
 	AUTO_FREE char *text = vmm_pid > 0 ? read_text(dir, "statm") : NULL;
 	/* NOLINTNEXTLINE(cert-err34-c): the kernel prints what fits its own types */
 	if (!text || sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 ||

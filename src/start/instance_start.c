@@ -96,7 +96,7 @@ static void describe(const struct batch *b, uint32_t i, struct one *ret)
 	ret->request.options = &ret->options;
 	if (!b->options.name || b->n == 1)
 		return;
-	(void)snprintf(ret->name, sizeof(ret->name), "%s-%" PRIu32, b->options.name, i + 1);
+	snprintf(ret->name, sizeof(ret->name), "%s-%" PRIu32, b->options.name, i + 1);
 	ret->options.name = ret->name;
 }
 
@@ -138,7 +138,7 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 		return r;
 	plan.reason = strdup("the snapshot could not be restored");
 	struct mvm_error ignored; /* the boot says what is in its way */
-	(void)mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, &ignored);
+	mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, &ignored);
 	mvm_instance_close(TAKE_PTR(b->list[i]));
 	r = start_begin(b->mvm, &one.request, &plan, &b->list[i], err);
 	if (r < 0)
@@ -198,7 +198,7 @@ static void undo(struct batch *b)
 		struct mvm_error ignored; /* the failure that led here counts */
 		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
 		if (vm)
-			(void)mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
+			mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
 	}
 }
 
@@ -361,7 +361,7 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	if (n == 0 || n > MVM_START_MANY_MAX)
 		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",
 				     MVM_START_MANY_MAX);
-	(void)settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
+	settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
 	r = plan(&b, err);
 	if (r == -ECANCELED)
 		return mvm_error_set(err, r, "the start was cancelled");

@@ -335,7 +335,7 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
 	}
 	if (r != -ENOENT && r != -EBUSY) {
-		(void)mvm_error_context(err, r, "instance '%s' runs on", name);
+		mvm_error_context(err, r, "instance '%s' runs on", name);
 		r = mvm_error_reason_unless(err, r, "volumes-not-back", name);
 	}
 	return r;

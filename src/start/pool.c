@@ -36,7 +36,7 @@ _Static_assert(MVM_POOL_SIZE_MAX <= UINT16_MAX, "sizes are small numbers");
 /* Template ids have no dot, so the names of files and folders cannot be confused. */
 static void file_name(const char *id, const char *suffix, char ret[FILE_NAME_MAX])
 {
-	(void)snprintf(ret, FILE_NAME_MAX, "%.*s%s", TEMPLATE_ID_MAX, id, suffix);
+	snprintf(ret, FILE_NAME_MAX, "%.*s%s", TEMPLATE_ID_MAX, id, suffix);
 }
 
 void pool_key(const struct mvm_template_revision *rev, char ret[POOL_KEY_SIZE])
@@ -44,7 +44,7 @@ void pool_key(const struct mvm_template_revision *rev, char ret[POOL_KEY_SIZE])
 	const char *nonce = rev->has_snapshot
 				    ? mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256")
 				    : NULL;
-	(void)snprintf(ret, POOL_KEY_SIZE, "%s", nonce ? nonce : "");
+	snprintf(ret, POOL_KEY_SIZE, "%s", nonce ? nonce : "");
 }
 
 int pool_size(int pool_fd, const char *id, uint32_t *ret, struct mvm_error *err)
@@ -108,7 +108,7 @@ void pool_clear(int dir_fd)
 		if (pool_is_waiting(names.v[i]) &&
 		    fstatat(dir_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    S_ISREG(st.st_mode) && st.st_size == 0)
-			(void)unlinkat(dir_fd, names.v[i], 0);
+			unlinkat(dir_fd, names.v[i], 0);
 	}
 }
 
@@ -117,9 +117,9 @@ void pool_note(int pool_fd, const char *id, const char *text)
 	char name[FILE_NAME_MAX];
 	file_name(id, NOTE_SUFFIX, name);
 	if (text) /* a full disk costs an explanation */
-		(void)file_replace_unsynced_at(pool_fd, name, text, strlen(text), 0600);
+		file_replace_unsynced_at(pool_fd, name, text, strlen(text), 0600);
 	else
-		(void)unlinkat(pool_fd, name, 0);
+		unlinkat(pool_fd, name, 0);
 }
 
 /* ---- taking ---- */
@@ -200,7 +200,7 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 			progress_note(progress, "a VM of the pool is of no use: %s", err.text);
 		/* a supervisor that was killed in the midst of it has left the name in use */
 		const char *why;
-		(void)instance_settle(instances_fd, rec.name, -1, &why, &err);
+		instance_settle(instances_fd, rec.name, -1, &why, &err);
 	}
 	return 0;
 }
@@ -217,7 +217,7 @@ static void forget_folder(int pool_fd, const char *id)
 	if (lock_fd < 0)
 		return;
 	pool_clear(dir_fd);
-	(void)unlinkat(pool_fd, id, AT_REMOVEDIR); /* unless somebody has put something there */
+	unlinkat(pool_fd, id, AT_REMOVEDIR); /* unless somebody has put something there */
 }
 
 int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_error *err)
@@ -243,8 +243,8 @@ int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_erro
 		pool_note(pool_fd, id, NULL);
 		forget_folder(pool_fd, id);
 	} else {
-		(void)snprintf(text, sizeof(text),
-			       "{\n  \"schema_version\": 1,\n  \"size\": %u\n}\n", size);
+		snprintf(text, sizeof(text), "{\n  \"schema_version\": 1,\n  \"size\": %u\n}\n",
+			 size);
 		int tmp_fd = store_scratch(mvm->store, err);
 		if (tmp_fd < 0)
 			return tmp_fd;
@@ -253,7 +253,7 @@ int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_erro
 	if (r == -EROFS)
 		return store_not_writable(mvm->store, r, err);
 	if (r < 0)
-		(void)mvm_error_set(err, r, "cannot write pool/%s: %s", name, strerror(-r));
+		mvm_error_set(err, r, "cannot write pool/%s: %s", name, strerror(-r));
 	return store_mend(mvm->store, r, err);
 }
 

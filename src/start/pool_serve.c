@@ -79,7 +79,7 @@ static void waiting_free(struct waiting *w)
 	loop_source_free(w->source);
 	mvm_instance_close(w->vm);
 	if (w->dir_fd >= 0)
-		(void)close(w->dir_fd);
+		close(w->dir_fd);
 	free(w);
 }
 DEFINE_AUTO(waiting, waiting_free)
@@ -102,7 +102,7 @@ static bool withdraw(struct server *s, struct waiting *w)
 	struct mvm_error ignored; /* its end is seen on the leash in any case */
 	if (unlinkat(w->pool->dir_fd, w->file, 0) < 0)
 		return false;
-	(void)mvm_instance_finish(w->vm, 0, &ignored);
+	mvm_instance_finish(w->vm, 0, &ignored);
 	forget(s, w);
 	return true;
 }
@@ -113,7 +113,7 @@ static void on_leash(void *arg, uint32_t events)
 	struct waiting *w = arg;
 	(void)events;
 	w->gone = true;
-	(void)loop_source_set_events(w->source, 0);
+	loop_source_set_events(w->source, 0);
 	w->pool->changed = true;
 }
 
@@ -121,7 +121,7 @@ static void say(struct server *s, struct pool *p, const char *text)
 {
 	if (str_eq(p->note, text ? text : ""))
 		return;
-	(void)snprintf(p->note, sizeof(p->note), "%s", text ? text : "");
+	snprintf(p->note, sizeof(p->note), "%s", text ? text : "");
 	pool_note(s->pool_fd, p->id, text);
 	if (text)
 		progress_note(s->progress, "pool '%s': %s", p->id, text);
@@ -146,12 +146,12 @@ static void bury(struct server *s, struct waiting *w)
 	const char *name = mvm_instance_name(w->vm), *why;
 	struct mvm_error ignored; /* nobody waits for it: the next look at instances settles it */
 
-	(void)unlinkat(w->pool->dir_fd, w->file, 0); /* nobody has taken it, or it is gone */
+	unlinkat(w->pool->dir_fd, w->file, 0); /* nobody has taken it, or it is gone */
 	if (file_is_at(w->dir_fd, instances_fd, name)) {
 		/* its supervisor is ending; the lock is what it lets go of last */
-		(void)lock_wait_at(w->dir_fd, INSTANCE_LOCK_NAME);
-		(void)instance_settle(instances_fd, name, store_dir(s->mvm->store, STORE_LOGS),
-				      &why, &ignored);
+		lock_wait_at(w->dir_fd, INSTANCE_LOCK_NAME);
+		instance_settle(instances_fd, name, store_dir(s->mvm->store, STORE_LOGS), &why,
+				&ignored);
 		put_off(s, w->pool, "a VM that waited has died");
 	}
 	forget(s, w);
@@ -184,7 +184,7 @@ static int offer(struct server *s, struct waiting *w, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch a VM: %s", strerror(-r));
 	w->bytes = private_bytes(w->dir_fd);
-	(void)snprintf(w->file, sizeof(w->file), "%s.%s", w->pool->key, name);
+	snprintf(w->file, sizeof(w->file), "%s.%s", w->pool->key, name);
 	AUTO_CLOSE int fd = openat(w->pool->dir_fd, w->file,
 				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return fd < 0 ? mvm_error_set(err, -errno, "cannot offer a VM: %s", strerror(errno)) : 0;
@@ -220,8 +220,7 @@ static bool has_room(struct server *s, struct pool *p)
 		return true;
 	str_bytes(s->bytes, used, sizeof(used));
 	str_bytes(s->max_bytes, limit, sizeof(limit));
-	(void)snprintf(text, sizeof(text), "waiting VMs have %s of at most %s of memory", used,
-		       limit);
+	snprintf(text, sizeof(text), "waiting VMs have %s of at most %s of memory", used, limit);
 	put_off(s, p, text);
 	return false;
 }
@@ -235,7 +234,7 @@ static bool may_grow(struct server *s, struct pool *p)
 	if (!hostload_is_short_of_memory(&host))
 		return true;
 	hostload_describe(&host, pressure);
-	(void)snprintf(text, sizeof(text), "waiting until the host has memory: %s", pressure);
+	snprintf(text, sizeof(text), "waiting until the host has memory: %s", pressure);
 	put_off(s, p, text);
 	return false;
 }
@@ -292,7 +291,7 @@ static void tend(struct server *s, struct pool *p)
 		next = w->next;
 		if (!w->gone && is_orphan(w)) {
 			struct mvm_error ignored; /* its end is seen on the leash */
-			(void)mvm_instance_finish(w->vm, 0, &ignored);
+			mvm_instance_finish(w->vm, 0, &ignored);
 		}
 		if (w->gone || is_orphan(w))
 			bury(s, w);
@@ -389,9 +388,9 @@ static void pool_free(struct server *s, struct pool *p)
 {
 	const int watched[] = { p->waiting_wd, p->template_wd, p->artifacts_wd };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(watched); i++)
-		(void)inotify_rm_watch(s->notify_fd, watched[i]); /* -1, or gone: EINVAL */
-	(void)unlinkat(s->pool_fd, p->id, AT_REMOVEDIR);	  /* only an empty one goes */
-	(void)close(p->dir_fd);
+		inotify_rm_watch(s->notify_fd, watched[i]); /* -1, or gone: EINVAL */
+	unlinkat(s->pool_fd, p->id, AT_REMOVEDIR);	    /* only an empty one goes */
+	close(p->dir_fd);
 	free(p->id);
 	free(p);
 }
@@ -525,7 +524,7 @@ static void server_done(struct server *s)
 		pool_free(s, p);
 	}
 	if (s->notify_fd >= 0)
-		(void)close(s->notify_fd);
+		close(s->notify_fd);
 	loop_free(s->loop);
 }
 DEFINE_AUTO_DONE(server, server_done)
@@ -579,6 +578,6 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch the pools: %s", strerror(-r));
 	struct mvm_error ignored; /* what a killed server has left; not what we are here for */
-	(void)mvm_instance_settle(mvm, NULL, &ignored);
+	mvm_instance_settle(mvm, NULL, &ignored);
 	return serve(&s, err);
 }

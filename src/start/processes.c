@@ -71,8 +71,8 @@ int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn,
 	if (r < 0)
 		return r;
 	/* one that is missing stays 0, and so does what it multiplies */
-	(void)wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, UINT64_MAX, &tick_ns);
-	(void)wire_find_u64(reply.data, reply.len, FIELD_MEMORY_BYTES, UINT64_MAX, &page_bytes);
+	wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, UINT64_MAX, &tick_ns);
+	wire_find_u64(reply.data, reply.len, FIELD_MEMORY_BYTES, UINT64_MAX, &page_bytes);
 	struct wire_reader reader = { (const uint8_t *)reply.data, reply.len };
 	while (r == 0 && wire_next(&reader, &field) > 0) {
 		AUTO_FREE char *line = NULL;

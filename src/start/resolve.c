@@ -19,9 +19,9 @@ void revision_done(struct revision *r)
 	free(r->id);
 	free(r->hash);
 	if (r->dir_fd >= 0)
-		(void)close(r->dir_fd);
+		close(r->dir_fd);
 	if (r->lease_fd >= 0)
-		(void)close(r->lease_fd);
+		close(r->lease_fd);
 	mvm_template_revision_done(&r->rev);
 	checksums_done(&r->sums);
 	strv_done(&r->artifacts);

@@ -62,8 +62,8 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		to->udp = from->udp;
 		to->host_port = from->host_port;
 		to->guest_port = from->guest_port;
-		(void)snprintf(to->host_address, sizeof(to->host_address), "%s",
-			       from->host_address[0] ? from->host_address : "127.0.0.1");
+		snprintf(to->host_address, sizeof(to->host_address), "%s",
+			 from->host_address[0] ? from->host_address : "127.0.0.1");
 	}
 	if (o->n_volumes > RECORD_VOLUMES_MAX)
 		return mvm_error_set(err, -EINVAL, "more than %u volumes", RECORD_VOLUMES_MAX);
@@ -101,7 +101,7 @@ static void read_ahead(const struct revision *revision)
 {
 	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
 	if (fd >= 0) /* else the supervisor says what is wrong */
-		(void)working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
+		working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
 }
 
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
@@ -147,7 +147,7 @@ static void give_up(struct mvm *mvm, struct mvm_instance *i)
 
 	i->control.cancel_fd = -1;
 	instance_cut_short(i);
-	(void)mvm_instance_remove(mvm, mvm_instance_name(i), true, &ignored);
+	mvm_instance_remove(mvm, mvm_instance_name(i), true, &ignored);
 }
 
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,

@@ -27,7 +27,7 @@ static int no_volume(const char *name, int code, struct mvm_error *err)
 {
 	if (code != -ENOENT)
 		return mvm_error_set(err, code, "volume '%s': %s", name, strerror(-code));
-	(void)mvm_error_set(err, code, "there is no volume '%s'", name);
+	mvm_error_set(err, code, "there is no volume '%s'", name);
 	return mvm_error_reason(err, code, "no-volume", name);
 }
 

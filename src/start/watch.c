@@ -56,7 +56,7 @@ static void tell_strays(struct mvm *mvm, const struct strv *strays,
 	    (r < 0 ? strays->n == 0 : str_eq(before, now.data)))
 		return;
 	/* if this fails, the same is told again */
-	(void)file_replace_unsynced_at(fd, STRAYS_NAME, now.data, now.len, 0600);
+	file_replace_unsynced_at(fd, STRAYS_NAME, now.data, now.len, 0600);
 }
 
 int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_error *err)

@@ -100,9 +100,9 @@ static int look_all(pid_t pid, const struct stat *file, struct working_set *s)
 	bool found = false;
 	int r = 0;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
 	AUTO_CLOSE int pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	AUTO_FCLOSE FILE *maps = fopen(path, "re");
 	if (pagemap_fd < 0 || !maps)
 		return -errno;

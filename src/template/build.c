@@ -302,7 +302,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 {
 	AUTO_DONE(build_artifacts) a = { 0 };
 
-	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", spec->template_id);
+	snprintf(result->template_id, sizeof(result->template_id), "%s", spec->template_id);
 	int r = check_spec(spec, options, err);
 	if (r == 0)
 		r = prepare(mvm, spec, options, NULL, &a, result, err);
@@ -312,7 +312,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 			  : options->force ? "it was asked for"
 			  : a.impure	   ? "it runs a script, so it is never cached"
 					   : why_not_cached(mvm, spec->template_id, &a);
-	(void)snprintf(result->why, sizeof(result->why), "%s", why);
+	snprintf(result->why, sizeof(result->why), "%s", why);
 	result->new_revision = !a.cached ||
 			       !have_revision(mvm, spec->template_id, result->revision);
 	if (!result->new_revision)
@@ -362,7 +362,7 @@ static int build(struct mvm *mvm, const char *id, const struct mvm_build_options
 	r = store_spec_load(mvm->store, id, &spec, err); /* as it is now that nobody edits it */
 	if (r < 0)
 		return r;
-	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", id);
+	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
 	r = build_locked(mvm, &spec, options, progress, result, err);
 	return r < 0 ? about(id, r, err) : 0;
 }

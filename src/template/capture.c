@@ -21,7 +21,7 @@ void capture_done(struct capture *c)
 	start_plan_done(&c->plan);
 	free(c->memory_identity);
 	if (c->snapshot_fd >= 0)
-		(void)close(c->snapshot_fd);
+		close(c->snapshot_fd);
 	staging_done(&c->staging);
 }
 

@@ -70,7 +70,7 @@ static void forget(struct mvm *mvm, const char *id)
 	AUTO_FREE char *log = str_printf(NIX_LOG_NAME, id);
 	int logs_fd = store_dir(mvm->store, STORE_LOGS);
 	if (log && logs_fd >= 0)
-		(void)unlinkat(logs_fd, log, 0);
+		unlinkat(logs_fd, log, 0);
 	store_forget_locks(mvm->store, id);
 }
 
@@ -90,7 +90,7 @@ int mvm_template_delete(struct mvm *mvm, const char *id, const struct mvm_progre
 	r = remove_claimed(mvm, id, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s'", id);
-	(void)close(TAKE_FD(lock_fd));
+	close(TAKE_FD(lock_fd));
 	forget(mvm, id);
 	return 0;
 }

@@ -53,7 +53,7 @@ struct side {
 static void side_done(struct side *s)
 {
 	if (s->dir_fd >= 0)
-		(void)close(s->dir_fd);
+		close(s->dir_fd);
 	mvm_template_revision_done(&s->rev);
 	checksums_done(&s->sums);
 	json_decref(s->json);

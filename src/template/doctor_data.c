@@ -134,9 +134,9 @@ static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
 		*ret_hard = linkat(dir_fd, from_name, dir_fd, link_name, 0) == 0;
 		*ret_reflink = ioctl(to, FICLONE, from) == 0;
 	}
-	(void)unlinkat(dir_fd, from_name, 0); /* in a folder that is swept anyway */
-	(void)unlinkat(dir_fd, link_name, 0);
-	(void)unlinkat(dir_fd, to_name, 0);
+	unlinkat(dir_fd, from_name, 0); /* in a folder that is swept anyway */
+	unlinkat(dir_fd, link_name, 0);
+	unlinkat(dir_fd, to_name, 0);
 	return r;
 }
 

@@ -28,7 +28,7 @@ static int64_t mtime_ns(int templates_fd, const char *id, const char *revision, 
 	char path[MVM_TEMPLATE_ID_SIZE + MVM_REVISION_SIZE + 32];
 	struct stat st;
 
-	(void)snprintf(path, sizeof(path), "%s/artifacts/%s%s", id, revision, file);
+	snprintf(path, sizeof(path), "%s/artifacts/%s%s", id, revision, file);
 	if (fstatat(templates_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
 	return st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
@@ -48,7 +48,7 @@ static int load_entry(struct mvm *mvm, const char *id, const char *name, struct 
 	int templates_fd = store_dir(mvm->store, STORE_TEMPLATES);
 	struct mvm_error ignored;
 
-	(void)snprintf(e->name, sizeof(e->name), "%s", name);
+	snprintf(e->name, sizeof(e->name), "%s", name);
 	e->code = store_revision_load(mvm->store, id, name, &rev, NULL, &ignored);
 	if (e->code == -ENOMEM || e->code == -ENOENT)
 		return e->code;

@@ -77,5 +77,5 @@ void image_secrets_note(int rootfs_fd, const char *template_id, const struct mvm
 	if (image_look(rootfs_fd, keys, MVM_ARRAY_SIZE(keys), on_key, &notes, &ignored) < 0 ||
 	    !snapshot || run_starts_in_clone(run))
 		return;
-	(void)image_look(rootfs_fd, servers, MVM_ARRAY_SIZE(servers), on_server, &notes, &ignored);
+	image_look(rootfs_fd, servers, MVM_ARRAY_SIZE(servers), on_server, &notes, &ignored);
 }

@@ -42,7 +42,7 @@ static char *id_of(const char *dir, const char *fallback)
 	const char *base = path ? strrchr(path, '/') : NULL;
 	char id[40]; /* leaves room for -<role> */
 
-	(void)snprintf(id, sizeof(id), "%s", base ? base + 1 : "");
+	snprintf(id, sizeof(id), "%s", base ? base + 1 : "");
 	return strdup(name_valid(NAME_TEMPLATE, id) ? id : fallback);
 }
 
@@ -122,7 +122,7 @@ static int open_parent(struct writing *w, const char *path, const char **ret_nam
 		return -errno;
 	while ((slash = strchr(rest, '/'))) {
 		char name[64];
-		(void)snprintf(name, sizeof(name), "%.*s", (int)(slash - rest), rest);
+		snprintf(name, sizeof(name), "%.*s", (int)(slash - rest), rest);
 		if (mkdirat(fd, name, 0755) == 0)
 			strv_addf(&w->made, "%.*s", (int)(slash - path), path);
 		else if (errno != EEXIST)
@@ -130,7 +130,7 @@ static int open_parent(struct writing *w, const char *path, const char **ret_nam
 		int next = dir_open_at(fd, name);
 		if (next < 0)
 			return next;
-		(void)close(fd);
+		close(fd);
 		fd = next;
 		rest = slash + 1;
 	}
@@ -144,7 +144,7 @@ static void undo(struct writing *w)
 	for (size_t i = w->made.n; i > 0; i--) {
 		const char *path = w->made.v[i - 1];
 		if (unlinkat(w->dir_fd, path, 0) < 0 && errno == EISDIR)
-			(void)unlinkat(w->dir_fd, path, AT_REMOVEDIR); /* not with others' files */
+			unlinkat(w->dir_fd, path, AT_REMOVEDIR); /* not with others' files */
 	}
 }
 
@@ -165,7 +165,7 @@ static int link_applets(struct writing *w, const char *folder, int parent_fd, co
 		len = strcspn(names, "\n");
 		if (len == 0 || len > NAME_MAX)
 			continue;
-		(void)snprintf(applet, sizeof(applet), "%.*s", (int)len, names);
+		snprintf(applet, sizeof(applet), "%.*s", (int)len, names);
 		if (strchr(applet, '/') || str_eq(applet, "busybox"))
 			continue;
 		if (symlinkat("busybox", dir_fd, applet) < 0)
@@ -265,7 +265,7 @@ int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *r
 	if (r < 0) {
 		undo(&w);
 		if (made)
-			(void)rmdir(dir); /* it is empty, or somebody else uses it already */
+			rmdir(dir); /* it is empty, or somebody else uses it already */
 	}
 	strv_done(&w.made);
 	return r;

@@ -232,7 +232,7 @@ static int download_to(int dir_fd, const struct mvm_progress *progress, char **r
 		r = download(part_fd, package, progress, ret_deb, err);
 	if (r == 0 && renameat(part_fd, *ret_deb, dir_fd, *ret_deb) < 0)
 		r = mvm_error_set(err, -errno, "cannot move '%s': %s", *ret_deb, strerror(errno));
-	(void)tree_remove_at(dir_fd, part); /* a name that only this process has */
+	tree_remove_at(dir_fd, part); /* a name that only this process has */
 	return r < 0 ? r : 1;
 }
 

@@ -30,7 +30,7 @@ int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_error *err)
 		return 0;
 	if (templates < 0)
 		return store_dir_failed(mvm->store, STORE_TEMPLATES, templates, err);
-	(void)snprintf(path, sizeof(path), "%s/template.json", id);
+	snprintf(path, sizeof(path), "%s/template.json", id);
 	return faccessat(templates, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -63,7 +63,7 @@ static void key_of(const struct listing *l, const char *path, struct list_key *r
 static void spec_key(const struct listing *l, const char *id, struct list_key *ret)
 {
 	char path[PATH_SIZE];
-	(void)stpcpy(stpcpy(path, id), "/template.json");
+	stpcpy(stpcpy(path, id), "/template.json");
 	key_of(l, path, ret);
 }
 
@@ -71,7 +71,7 @@ static void revision_key(const struct listing *l, const char *id, const char *re
 			 struct list_key *ret)
 {
 	char path[PATH_SIZE];
-	(void)stpcpy(stpcpy(stpcpy(stpcpy(path, id), "/artifacts/"), revision), "/revision.json");
+	stpcpy(stpcpy(stpcpy(stpcpy(path, id), "/artifacts/"), revision), "/revision.json");
 	key_of(l, path, ret);
 }
 
@@ -109,13 +109,13 @@ static int read_once(const struct listing *l, const char *id, struct list_record
 	AUTO_DONE(mvm_template_revision) rev = { 0 };
 	struct store *s = l->mvm->store;
 
-	(void)stpcpy(to->id, id);
+	stpcpy(to->id, id);
 	spec_key(l, id, &to->spec);
 	int r = store_spec_load(s, id, &spec, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(to->role, sizeof(to->role), "%s", spec.role);
-	(void)snprintf(to->profile, sizeof(to->profile), "%s", spec.profile);
+	snprintf(to->role, sizeof(to->role), "%s", spec.role);
+	snprintf(to->profile, sizeof(to->profile), "%s", spec.profile);
 	to->vcpus = spec.vcpus;
 	to->mem_mib = spec.mem_mib;
 	to->data_disk_mib = spec.data_disk_mib;

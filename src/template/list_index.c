@@ -38,7 +38,7 @@ static bool is_sound(const struct list_record *r)
 static void close_file(FILE **f)
 {
 	if (*f)
-		(void)fclose(*f); /* read only, or to be thrown away */
+		fclose(*f); /* read only, or to be thrown away */
 	*f = NULL;
 }
 
@@ -47,7 +47,7 @@ static FILE *stream(int fd, const char *mode)
 {
 	FILE *f = fd < 0 ? NULL : fdopen(fd, mode);
 	if (!f && fd >= 0)
-		(void)close(fd);
+		close(fd);
 	return f;
 }
 
@@ -75,7 +75,7 @@ void list_index_open(struct store *s, struct list_index *ret)
 	if (ret->old && (fread(&found, sizeof(found), 1, ret->old) != 1 ||
 			 memcmp(&found, &header, sizeof(header)) != 0))
 		close_file(&ret->old);
-	(void)read_next(ret);
+	read_next(ret);
 }
 
 int64_t list_index_now(struct list_index *ix)
@@ -111,7 +111,7 @@ static void make_dirty(struct list_index *ix)
 	if (ix->dirty)
 		return;
 	ix->dirty = true;
-	(void)list_index_now(ix);
+	list_index_now(ix);
 	for (size_t i = 0; i < ix->n_kept && !ix->failed; i++, at += (off_t)sizeof(r)) {
 		if (pread(fileno(ix->old), &r, sizeof(r), at) != (ssize_t)sizeof(r))
 			ix->failed = true;
@@ -136,7 +136,7 @@ void list_index_keep(struct list_index *ix)
 		add(ix, &ix->next);
 	else
 		ix->n_kept++;
-	(void)read_next(ix);
+	read_next(ix);
 }
 
 void list_index_add(struct list_index *ix, struct list_record *record)
@@ -153,14 +153,14 @@ void list_index_save(struct list_index *ix)
 	if (!ix->dirty || ix->failed || fflush(ix->new) != 0)
 		return;
 	/* one that cannot be saved is made again */
-	(void)renameat(store_scratch(ix->store, NULL), INDEX_NAME,
-		       store_dir(ix->store, STORE_CACHE), INDEX_NAME);
+	renameat(store_scratch(ix->store, NULL), INDEX_NAME, store_dir(ix->store, STORE_CACHE),
+		 INDEX_NAME);
 }
 
 void list_index_done(struct list_index *ix)
 {
 	if (ix->new) /* still there if it was not needed */
-		(void)unlinkat(store_scratch(ix->store, NULL), INDEX_NAME, 0);
+		unlinkat(store_scratch(ix->store, NULL), INDEX_NAME, 0);
 	close_file(&ix->old);
 	close_file(&ix->new);
 }

@@ -82,7 +82,7 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 	}
 	r = gc_count_revision(run->gc, dir_fd, &bytes, err);
 	if (dir_fd >= 0)
-		(void)close(TAKE_FD(dir_fd)); /* who has it open keeps its files */
+		close(TAKE_FD(dir_fd)); /* who has it open keeps its files */
 	if (r == 0 && removal)
 		r = store_removal_add(s, removal, e->name, err);
 	if (r == 0)

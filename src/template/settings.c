@@ -337,7 +337,7 @@ static void add_text(struct listing *l, const char *key, const char *value)
 static void add_number(struct listing *l, const char *key, uint32_t value)
 {
 	char text[16];
-	(void)snprintf(text, sizeof(text), "%" PRIu32, value);
+	snprintf(text, sizeof(text), "%" PRIu32, value);
 	if (value)
 		add_text(l, key, text);
 }

@@ -83,7 +83,7 @@ static int capture(struct capture *c, struct mvm_instance *vm, struct mvm_error 
 	r = end_instance(vm, err);
 	if (r < 0)
 		return r;
-	(void)fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW); /* later missed */
+	fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW); /* later missed */
 	str_bytes((uint64_t)st.st_size, size, sizeof(size));
 	capture_step(c, "state", began_ns + (int64_t)prepare_ns, (uint64_t)st.st_size);
 	progress_end(&step, "prepared in %" PRIu64 " ms, device state %s", prepare_ns / NS_PER_MS,
@@ -158,7 +158,7 @@ static int explain_full_disk(const struct capture *c, int r, struct mvm_error *e
 	if (r != -EREMOTEIO || !err || fstatvfs(c->snapshot_fd, &fs) < 0 ||
 	    fs.f_bavail >= ((uint64_t)c->plan.mem_mib << 20) / fs.f_frsize)
 		return r;
-	(void)snprintf(why, sizeof(why), "%.255s", err->text); /* as much as fits */
+	snprintf(why, sizeof(why), "%.255s", err->text); /* as much as fits */
 	return mvm_error_set(err, -ENOSPC,
 			     "no space left for the guest's memory: it may take %u MiB, the data "
 			     "folder's disk has %" PRIu64 " MiB (%s)",

@@ -84,8 +84,8 @@ static int snapshot(struct mvm *mvm, const char *ref, const struct mvm_snapshot_
 	r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(result->template_id, sizeof(result->template_id), "%s", id);
-	(void)snprintf(result->revision, sizeof(result->revision), "%s", hash);
+	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
+	snprintf(result->revision, sizeof(result->revision), "%s", hash);
 	r = change(mvm, id, hash, options, progress, result, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s', revision %.12s", id, hash);

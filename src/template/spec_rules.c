@@ -106,6 +106,6 @@ int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wai
 		return mvm_error_set(err, fd, "waiting for template '%s' was cancelled", id);
 	if (fd >= 0)
 		return fd;
-	(void)snprintf(name, sizeof(name), "template.%s", id);
+	snprintf(name, sizeof(name), "template.%s", id);
 	return store_lock_failed(mvm->store, STORE_LOCKS, name, fd, err);
 }

@@ -170,7 +170,7 @@ static struct instant read_both(void)
 	for (int i = 0; i < 16; i++) {
 		struct timespec ts;
 		uint64_t before = __rdtsc();
-		(void)clock_gettime(CLOCK_MONOTONIC_RAW, &ts); /* cannot fail */
+		clock_gettime(CLOCK_MONOTONIC_RAW, &ts); /* cannot fail */
 		uint64_t after = __rdtsc();
 		if (after - before >= best_gap)
 			continue;

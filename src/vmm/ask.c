@@ -46,9 +46,9 @@ int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_
 	int r = process_spawn(&spec, &p);
 	if (r < 0)
 		return r;
-	(void)close(TAKE_FD(to)); /* the pipe ends when the program does */
+	close(TAKE_FD(to)); /* the pipe ends when the program does */
 	r = read_all(from, deadline_ns, cancel_fd, ret);
-	(void)close(TAKE_FD(from)); /* one that goes on printing ends by SIGPIPE */
+	close(TAKE_FD(from)); /* one that goes on printing ends by SIGPIPE */
 	if (r == 0)
 		r = process_wait(&p, deadline_ns, &status);
 	return r < 0 ? r : status;

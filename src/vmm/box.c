@@ -37,8 +37,8 @@ struct plan {
 static void make_plan(struct plan *p, unsigned flags)
 {
 	p->flags = flags;
-	(void)snprintf(p->uid_map, sizeof(p->uid_map), "%u %u 1", NOBODY, (unsigned)geteuid());
-	(void)snprintf(p->gid_map, sizeof(p->gid_map), "%u %u 1", NOBODY, (unsigned)getegid());
+	snprintf(p->uid_map, sizeof(p->uid_map), "%u %u 1", NOBODY, (unsigned)geteuid());
+	snprintf(p->gid_map, sizeof(p->gid_map), "%u %u 1", NOBODY, (unsigned)getegid());
 }
 
 static int write_text(const char *path, const char *text)
@@ -108,10 +108,10 @@ static void copy_names(int root_fd)
 	if (len <= 0)
 		return;
 	mode_t own = umask(022); /* another user may have to read it */
-	(void)mkdirat(root_fd, "etc", 0755);
+	mkdirat(root_fd, "etc", 0755);
 	AUTO_CLOSE int to = openat(root_fd, "etc/resolv.conf",
 				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	(void)umask(own);
+	umask(own);
 	(void)!write(to, text, (size_t)len);
 }
 
@@ -217,7 +217,7 @@ static int spawn(struct plan *plan, struct process *ret)
 	outer.before_exec = before_exec;
 	outer.in_child_arg = plan;
 	r = process_spawn(&outer, &b->keeper);
-	(void)close(TAKE_FD(b->theirs));
+	close(TAKE_FD(b->theirs));
 	/* whatever became of it, it is our child */
 	struct process p = { .pid = *plan->pid, .pidfd = -1 };
 	if (r == 0)
@@ -240,7 +240,7 @@ int box_spawn(struct box *b, unsigned flags, const struct process_spec *spec, st
 		return -errno;
 	make_plan(&plan, flags);
 	int r = spawn(&plan, ret);
-	(void)munmap(plan.pid, sizeof(*plan.pid));
+	munmap(plan.pid, sizeof(*plan.pid));
 	return r;
 }
 

@@ -103,7 +103,7 @@ int lend_open(struct lend *l, int dir_fd, const char *name, const char *path)
 		return r;
 	l->ours = pair[0];
 	l->theirs = pair[1];
-	(void)snprintf(l->path, sizeof(l->path), "%s", path);
+	snprintf(l->path, sizeof(l->path), "%s", path);
 	return 0;
 }
 
@@ -137,7 +137,7 @@ static void answer(struct lend *l)
 		.id = asked.id,
 		.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE,
 	};
-	(void)ioctl(l->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &untouched); /* or it is gone */
+	ioctl(l->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &untouched); /* or it is gone */
 }
 
 static void on_listener(void *arg, uint32_t events)
@@ -152,8 +152,8 @@ static void on_listener(void *arg, uint32_t events)
 int lend_watch(struct lend *l, struct loop *loop)
 {
 	int fd = sock_receive_fd(l->ours); /* was sent, if at all, before the program started */
-	(void)close(TAKE_FD(l->ours));
-	(void)close(TAKE_FD(l->theirs));
+	close(TAKE_FD(l->ours));
+	close(TAKE_FD(l->theirs));
 	if (fd < 0)
 		return fd == -EAGAIN ? 0 : fd;
 	l->listener_fd = fd;

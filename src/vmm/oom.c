@@ -40,14 +40,13 @@ void oom_describe(const struct oom_watch *w, const char *cgroup, char ret[OOM_TE
 	uint64_t now;
 	ret[0] = '\0';
 	if (cgroup_has_killed(cgroup))
-		(void)snprintf(
-			ret, OOM_TEXT_SIZE,
-			" by the kernel: it reached the memory limit of its cgroup '%.128s'; "
-			"give the VM more memory, which raises the limit",
-			cgroup);
+		snprintf(ret, OOM_TEXT_SIZE,
+			 " by the kernel: it reached the memory limit of its cgroup '%.128s'; "
+			 "give the VM more memory, which raises the limit",
+			 cgroup);
 	else if (w->known && hostload_oom_kills(&now) && now != w->host)
-		(void)snprintf(ret, OOM_TEXT_SIZE,
-			       ", probably by the kernel: memory ran out, and it has killed %llu "
-			       "process%s meanwhile; give the VM less, or end others",
-			       (unsigned long long)(now - w->host), now - w->host == 1 ? "" : "es");
+		snprintf(ret, OOM_TEXT_SIZE,
+			 ", probably by the kernel: memory ran out, and it has killed %llu "
+			 "process%s meanwhile; give the VM less, or end others",
+			 (unsigned long long)(now - w->host), now - w->host == 1 ? "" : "es");
 }

@@ -38,7 +38,7 @@ static bool is_mapped(const char *path)
 		uint64_t first = strtoull(p, &end, 10);
 		if (end == p)
 			break;
-		(void)strtoull(end, &end, 10);
+		strtoull(end, &end, 10);
 		uint64_t count = strtoull(end, &end, 10);
 		found = first <= UID_FIRST && first + count >= (uint64_t)UID_FIRST + UID_COUNT;
 	}

@@ -30,7 +30,7 @@ static int open_folder(const char *path)
 
 int uid_lock_folder(const char *const *paths)
 {
-	(void)mkdir(paths[0], 0755); /* opening it tells */
+	mkdir(paths[0], 0755); /* opening it tells */
 	int fd = -ENOENT;
 	for (size_t i = 0; paths[i] && fd == -ENOENT; i++)
 		fd = open_folder(paths[i]);

@@ -35,7 +35,7 @@ const char *vmm_isolation_text(unsigned isolation, char ret[VMM_ISOLATION_TEXT_S
 	static const char *const names[] = { "user",	"jailer",   "namespaces",
 					     "network", "landlock", "syscalls" };
 	size_t len = 0;
-	(void)snprintf(ret, VMM_ISOLATION_TEXT_SIZE, "none");
+	snprintf(ret, VMM_ISOLATION_TEXT_SIZE, "none");
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (isolation & 1u << i)
 			len += (size_t)snprintf(ret + len, VMM_ISOLATION_TEXT_SIZE - len, "%s%s",
@@ -129,7 +129,7 @@ int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe 
 		if (p.usable && add_binary_digest(&p) < 0)
 			return mvm_error_oom(err);
 		if (cacheable && p.usable)
-			(void)probe_cache_save(cache_fd, ops->name, &key, &p); /* only slower */
+			probe_cache_save(cache_fd, ops->name, &key, &p); /* only slower */
 	}
 	*ret = p;
 	p = (struct vmm_probe){ 0 };

@@ -45,7 +45,7 @@ int words_open(struct words *w, int log_fd, int *ret_to)
 		return -errno;
 	w->fd = fds[0];
 	*ret_to = fds[1];
-	(void)fcntl(w->fd, F_SETFL, O_NONBLOCK); /* of a pipe of ours: cannot fail */
+	fcntl(w->fd, F_SETFL, O_NONBLOCK); /* of a pipe of ours: cannot fail */
 	return 0;
 }
 
@@ -61,11 +61,11 @@ void words_read(struct words *w)
 			return;
 		if (n <= 0) {
 			loop_source_free(TAKE_PTR(w->source));
-			(void)close(TAKE_FD(w->fd));
+			close(TAKE_FD(w->fd));
 			return;
 		}
 		if (w->log_fd >= 0)
-			(void)file_write_all(w->log_fd, chunk, (size_t)n); /* a full disk must not
+			file_write_all(w->log_fd, chunk, (size_t)n); /* a full disk must not
 									      stop the VM */
 		strbuf_add(&w->tail, chunk, (size_t)n);
 		if (w->tail.len > WORDS_MAX)
@@ -89,9 +89,9 @@ void words_done(struct words *w)
 	loop_source_free(w->source);
 	strbuf_done(&w->tail);
 	if (w->fd >= 0)
-		(void)close(w->fd);
+		close(w->fd);
 	if (w->log_fd >= 0)
-		(void)close(w->log_fd);
+		close(w->log_fd);
 	*w = (struct words)WORDS_NONE;
 }
 

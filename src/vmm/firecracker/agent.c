@@ -14,8 +14,8 @@ static void stop_listening(struct fc_agent *a)
 	loop_source_free(TAKE_PTR(a->listen_source));
 	if (a->listen_fd < 0)
 		return;
-	(void)close(TAKE_FD(a->listen_fd));
-	(void)unlinkat(a->dir_fd, FC_AGENT_SOCKET, 0); /* goes with its folder at the latest */
+	close(TAKE_FD(a->listen_fd));
+	unlinkat(a->dir_fd, FC_AGENT_SOCKET, 0); /* goes with its folder at the latest */
 }
 
 static void on_link_end(void *arg, struct link *l)

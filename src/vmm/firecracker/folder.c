@@ -85,7 +85,7 @@ static int make_path(int dir_fd, const char *path)
 		size_t len = strcspn(path, "/");
 		AUTO_FREE char *name = strndup(path, len);
 		int next = name ? dir_make_at(at, name) : -ENOMEM;
-		(void)close(at);
+		close(at);
 		at = next;
 		path += len;
 		path += *path == '/';
@@ -123,11 +123,11 @@ void fc_folder_done(struct fc_folder *folder)
 {
 	auto_close(&folder->fd);
 	if (folder->base_fd >= 0) {
-		(void)close(folder->base_fd);
-		(void)tree_remove_at(folder->parent_fd, folder->name); /* `rm` takes what stays */
+		close(folder->base_fd);
+		tree_remove_at(folder->parent_fd, folder->name); /* `rm` takes what stays */
 	}
 	if (folder->parent_fd >= 0)
-		(void)close(folder->parent_fd);
+		close(folder->parent_fd);
 	*folder = (struct fc_folder)FC_FOLDER_NONE;
 }
 

@@ -162,7 +162,7 @@ static int add(struct fc_jail *jail, int dir_fd, const char *file, const char *n
 		if (r < 0)
 			return r;
 	}
-	(void)snprintf(f->name, sizeof(f->name), "%s", name);
+	snprintf(f->name, sizeof(f->name), "%s", name);
 	f->dir_fd = dir_fd;
 	f->tree_fd = TAKE_FD(tree);
 	f->file_fd = TAKE_FD(owned);
@@ -200,7 +200,7 @@ void fc_jail_give_back(struct fc_jail *jail)
 		if (fd < 0)
 			continue;
 		own_uid_take_back(fd);
-		(void)close(fd);
+		close(fd);
 	}
 }
 

@@ -166,7 +166,7 @@ static int connect_api(struct firecracker *f, const struct vmm_config *c, int64_
 		return fc_explain(f, fd, deadline_ns, err);
 	int r = http_new(f->loop, fd, "Firecracker", &f->http);
 	if (r < 0) {
-		(void)close(fd);
+		close(fd);
 		return mvm_error_set(err, r, "cannot watch Firecracker: %s", strerror(-r));
 	}
 	return 0;
@@ -269,7 +269,7 @@ static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, s
 	r = start(f, c, deadline_ns, err);
 	if (r < 0) {
 		if (c->memory == VMM_MEMORY_CAPTURE)
-			(void)unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
+			unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
 		return r;
 	}
 	*ret = &TAKE_PTR(f)->vmm;

@@ -67,8 +67,8 @@ static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_
 		     struct mvm_error *err)
 {
 	char id[32], path[48];
-	(void)snprintf(id, sizeof(id), "drive%zu", index);
-	(void)snprintf(path, sizeof(path), "/drives/%s", id);
+	snprintf(id, sizeof(id), "drive%zu", index);
+	snprintf(path, sizeof(path), "/drives/%s", id);
 	return add(l, "PUT", path,
 		   json_pack("{s:s, s:s, s:b, s:b, s:s}", "drive_id", id, "path_on_host",
 			     drive->name, "is_root_device", 0, "is_read_only", drive->read_only,

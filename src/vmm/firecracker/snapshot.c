@@ -88,7 +88,7 @@ static int store_state(const struct firecracker *f, int dir_fd, int64_t deadline
 		return mvm_error_set(err, r, "cannot create '" FC_STATE_FILE "': %s", strerror(-r));
 	r = check_format(f, dir_fd, deadline_ns, err);
 	if (r < 0)
-		(void)unlinkat(dir_fd, FC_STATE_FILE, 0); /* the first failure is the one to
+		unlinkat(dir_fd, FC_STATE_FILE, 0); /* the first failure is the one to
 							     report */
 	return r;
 }
@@ -104,7 +104,7 @@ int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 	fc_jail_give_back(&f->jail);
 	if (r == 0)
 		r = store_state(f, dir_fd, deadline_ns, err);
-	(void)unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* goes with its folder at the latest */
+	unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* goes with its folder at the latest */
 	return r;
 }
 

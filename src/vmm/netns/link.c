@@ -55,7 +55,7 @@ static void give(struct link *l, struct flow *flow)
 	}
 	if (flow->ended && flow->len == 0 && !flow->told) {
 		flow->told = true;
-		(void)shutdown(flow->to, SHUT_WR); /* one that is gone shows when it is read */
+		shutdown(flow->to, SHUT_WR); /* one that is gone shows when it is read */
 	}
 }
 
@@ -133,7 +133,7 @@ void link_free(struct link *l)
 		return;
 	loop_source_free(l->a_source);
 	loop_source_free(l->b_source);
-	(void)close(l->a_to_b.from);
-	(void)close(l->b_to_a.from);
+	close(l->a_to_b.from);
+	close(l->b_to_a.from);
 	free(l);
 }

@@ -97,7 +97,7 @@ static void load_source(struct nl *m)
 static void is_interface(struct nl *m, uint32_t key, const char *interface)
 {
 	char name[IFNAMSIZ] = "";
-	(void)snprintf(name, sizeof(name), "%s", interface);
+	snprintf(name, sizeof(name), "%s", interface);
 	struct expr e = begin(m, "meta");
 	nl_be32(m, NFTA_META_DREG, NFT_REG_1);
 	nl_be32(m, NFTA_META_KEY, key);

@@ -109,10 +109,10 @@ int nl_open(int protocol)
 	if (fd < 0)
 		return -errno;
 	/* answers without a copy of the question; only longer without it */
-	(void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
+	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		int r = -errno;
-		(void)close(fd);
+		close(fd);
 		return r;
 	}
 	return fd;

@@ -63,7 +63,7 @@ int netns_name_server(const char *text, struct sockaddr_storage *ret)
 		if (!str_starts(line, keyword) || (*p != ' ' && *p != '\t'))
 			continue;
 		p += strspn(p, " \t");
-		(void)snprintf(address, sizeof(address), "%.*s", (int)strcspn(p, " \t\r\n"), p);
+		snprintf(address, sizeof(address), "%.*s", (int)strcspn(p, " \t\r\n"), p);
 		memset(ret, 0, sizeof(*ret));
 		if (inet_pton(AF_INET, address, &in.sin_addr) == 1)
 			memcpy(ret, &in, sizeof(in));
@@ -103,7 +103,7 @@ static struct sockaddr_storage ipv4(const char *address, uint16_t port)
 {
 	struct sockaddr_storage ret = { 0 };
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
-	(void)inet_pton(AF_INET, address, &in.sin_addr); /* our own constants, or checked */
+	inet_pton(AF_INET, address, &in.sin_addr); /* our own constants, or checked */
 	memcpy(&ret, &in, sizeof(in));
 	return ret;
 }
@@ -123,7 +123,7 @@ static int dial(void *arg, int type)
 	int fd = connect_to(&to, type);
 	r = netns_leave(&p->netns->parts);
 	if (r < 0 && fd >= 0)
-		(void)close(TAKE_FD(fd));
+		close(TAKE_FD(fd));
 	return r < 0 ? r : fd;
 }
 

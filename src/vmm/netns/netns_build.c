@@ -39,7 +39,7 @@ static struct in_addr pool_address(int index, unsigned which)
 
 static void link_name(int index, char ret[IFNAMSIZ])
 {
-	(void)snprintf(ret, IFNAMSIZ, "mvm%d", index);
+	snprintf(ret, IFNAMSIZ, "mvm%d", index);
 }
 
 /* ---- namespaces ---- */
@@ -103,7 +103,7 @@ static int make_any_pair(int route_fd, int vm_fd, int *ret_index)
 static int make_tap(uid_t owner)
 {
 	struct ifreq req = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-	(void)snprintf(req.ifr_name, sizeof(req.ifr_name), NETNS_TAP);
+	snprintf(req.ifr_name, sizeof(req.ifr_name), NETNS_TAP);
 	AUTO_CLOSE int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 	if (fd < 0 || ioctl(fd, TUNSETIFF, &req) < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0)
 		return -errno;
@@ -153,7 +153,7 @@ static void add_default_route(struct nl *m, struct in_addr gateway)
 static struct in_addr constant(const char *text)
 {
 	struct in_addr address = { 0 };
-	(void)inet_pton(AF_INET, text, &address); /* one of ours */
+	inet_pton(AF_INET, text, &address); /* one of ours */
 	return address;
 }
 
@@ -211,7 +211,7 @@ static int prepare_inside(struct netns_parts *p, uid_t tap_uid, int *ret_route_f
 	if (*ret_route_fd < 0)
 		return *ret_route_fd;
 	/* nobody speaks it here; only chatter with it */
-	(void)set_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	set_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
 	int r = set_sysctl("/proc/sys/net/ipv4/ip_forward", "1");
 	return r < 0 ? r : make_tap(tap_uid);
 }

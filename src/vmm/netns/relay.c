@@ -71,7 +71,7 @@ static void on_connection(void *arg, uint32_t events)
 		connect_through(r, fd);
 	} else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
 		/* it stays ready: look away for a moment */
-		(void)loop_source_set_events(r->source, 0);
+		loop_source_set_events(r->source, 0);
 		loop_source_arm(r->timer, clock_now_ns() + PAUSE_NS);
 	}
 }
@@ -79,7 +79,7 @@ static void on_connection(void *arg, uint32_t events)
 static void on_pause_over(void *arg)
 {
 	struct relay *r = arg;
-	(void)loop_source_set_events(r->source, EPOLLIN); /* nothing allocates here */
+	loop_source_set_events(r->source, EPOLLIN); /* nothing allocates here */
 }
 
 /* ---- UDP ---- */
@@ -88,7 +88,7 @@ static void sender_free(struct sender *s)
 {
 	loop_source_free(s->source);
 	if (s->fd >= 0)
-		(void)close(s->fd);
+		close(s->fd);
 	free(s);
 }
 
@@ -108,9 +108,9 @@ static void on_answer(void *arg, uint32_t events)
 		if (n < 0)
 			return; /* none, or "port unreachable", which UDP need not pass on */
 		s->last_ns = clock_now_ns();
-		(void)sendto(r->listen_fd, r->datagram, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL,
-			     (const struct sockaddr *)&s->address,
-			     s->address_len); /* datagrams may get lost */
+		sendto(r->listen_fd, r->datagram, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL,
+		       (const struct sockaddr *)&s->address,
+		       s->address_len); /* datagrams may get lost */
 	}
 }
 
@@ -184,7 +184,7 @@ static void on_datagram(void *arg, uint32_t events)
 		if (!s)
 			continue;
 		s->last_ns = clock_now_ns();
-		(void)send(s->fd, r->datagram, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(s->fd, r->datagram, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 }
 
@@ -229,7 +229,7 @@ void relay_free(struct relay *r)
 			link_free(r->links[i]);
 	}
 	if (r->listen_fd >= 0)
-		(void)close(r->listen_fd);
+		close(r->listen_fd);
 	free(r->datagram);
 	free(r);
 }

@@ -87,8 +87,8 @@ int qemu_forward_text(const struct vmm_forward *f, char ret[QEMU_FORWARD_SIZE],
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "QEMU forwards ports of IPv4 addresses only, not '%s'",
 				     f->host_address);
-	(void)snprintf(ret, QEMU_FORWARD_SIZE, "%s:%s:%u-:%u", f->udp ? "udp" : "tcp",
-		       f->host_address, f->host_port, f->guest_port);
+	snprintf(ret, QEMU_FORWARD_SIZE, "%s:%s:%u-:%u", f->udp ? "udp" : "tcp", f->host_address,
+		 f->host_port, f->guest_port);
 	return 0;
 }
 
@@ -104,14 +104,14 @@ static int add_netdev(struct strv *args, const struct vmm_config *c, struct mvm_
 			json_decref(list);
 			return r;
 		}
-		(void)json_array_append_new(list, json_pack("{s:s}", "str", text));
+		json_array_append_new(list, json_pack("{s:s}", "str", text));
 	}
 	if (json_array_size(list) != c->n_forwards) {
 		json_decref(net);
 		net = NULL; /* out of memory on the way */
 	}
 	if (c->n_forwards > 0)
-		(void)json_object_set(net, "hostfwd", list);
+		json_object_set(net, "hostfwd", list);
 	json_decref(list);
 	return add_json(args, "-netdev", net, err);
 }

@@ -107,8 +107,7 @@ static int save_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_er
 	if (r == 0)
 		r = wait_saved(q, deadline_ns, err);
 	if (r == -ETIMEDOUT) /* or QEMU would go on writing a file that nobody wants */
-		(void)qmp_call(q->qmp, "migrate_cancel", NULL, -1, clock_deadline_ns(1000), NULL,
-			       NULL);
+		qmp_call(q->qmp, "migrate_cancel", NULL, -1, clock_deadline_ns(1000), NULL, NULL);
 	return qemu_explain(q, r, deadline_ns, err);
 }
 
@@ -125,7 +124,7 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 		r = mvm_error_set(err, -errno, "cannot write '" STATE_FILE "': %s",
 				  strerror(errno));
 	if (r < 0)
-		(void)unlinkat(dir_fd, STATE_FILE, 0); /* the first failure is the one to report */
+		unlinkat(dir_fd, STATE_FILE, 0); /* the first failure is the one to report */
 	qemu_files_take_back(&((struct qemu *)v)->files); /* whose times are recorded soon */
 	return r;
 }

@@ -100,7 +100,7 @@ DEFINE_AUTO(qemu, free_qemu)
 static int lend_memory(struct qemu *q, const struct vmm_config *c, struct mvm_error *err)
 {
 	char path[LEND_PATH_MAX];
-	(void)snprintf(path, sizeof(path), QEMU_FD_PATH, QEMU_FD_MEMORY);
+	snprintf(path, sizeof(path), QEMU_FD_PATH, QEMU_FD_MEMORY);
 	int r = lend_open(&q->memory, c->memory_dir_fd, c->memory_name, path);
 	q->child.memory = &q->memory;
 	return r < 0 ? mvm_error_set(err, r, "cannot open '%s': %s", c->memory_name, strerror(-r))
@@ -224,7 +224,7 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	r = start_and_greet(q, probe, c, deadline_ns, err);
 	if (r < 0) {
 		if (c->memory == VMM_MEMORY_CAPTURE)
-			(void)unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
+			unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
 		return r;
 	}
 	*ret = &TAKE_PTR(q)->vmm;

@@ -102,7 +102,7 @@ int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 	child->kvm = probe->accel == VMM_ACCEL_KVM;
 	/* that there is one was looked at above; without it QEMU says that it may not open it */
 	if (child->kvm)
-		(void)own_uid_device_group(KVM_DEVICE, &child->group);
+		own_uid_device_group(KVM_DEVICE, &child->group);
 	child->network = c->network;
 	child->captures = c->memory == VMM_MEMORY_CAPTURE;
 	child->vcpus = c->vcpus;

@@ -53,7 +53,7 @@ static int allow_program(int rules_fd, const struct qemu_child *child)
 	if (str_eq(child->prefix, "/usr") || str_eq(child->prefix, ""))
 		return r;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(own_folders) && r == 0; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", child->prefix, own_folders[i]);
+		snprintf(path, sizeof(path), "%s/%s", child->prefix, own_folders[i]);
 		r = landlock_allow(rules_fd, AT_FDCWD, path, LANDLOCK_RUN);
 	}
 	return r;
@@ -95,7 +95,7 @@ static int limit_files(const struct qemu_child *child)
 	AUTO_CLOSE int rules_fd = fcntl(low_fd, F_DUPFD_CLOEXEC, QEMU_FD_END);
 	if (rules_fd < 0)
 		return -errno;
-	(void)close(TAKE_FD(low_fd));
+	close(TAKE_FD(low_fd));
 	int r = allow_program(rules_fd, child);
 	if (r == 0)
 		r = allow_devices(rules_fd, child);
