@@ -184,8 +184,7 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 			  bool force, struct mvm_error *err)
 {
 	AUTO(mvm_kernel) old = NULL;
-	struct mvm_error ignored;
-	int r = load(s, name, &old, NULL, &ignored);
+	int r = load(s, name, &old, NULL, NULL);
 	if (r == -ENOENT)
 		return 1;
 	/* replace a kernel by itself if an older mvm found fewer features */

@@ -102,7 +102,7 @@ static int hold_signals(sigset_t *ret_old)
 static int build_or_restore(struct nix_flake *f, const char *what, struct nix_hash_edit *edit,
 			    struct mvm_error *err)
 {
-	struct mvm_error ignored;
+	struct mvm_error restore_err;
 	sigset_t old;
 
 	AUTO_CLOSE int signals = hold_signals(&old);
@@ -112,8 +112,8 @@ static int build_or_restore(struct nix_flake *f, const char *what, struct nix_ha
 	f->nix.stop_fd = signals;
 	int r = build_with_hashes(f, what, edit, err);
 	f->nix.stop_fd = -1;
-	if (r < 0 && nix_hash_restore(edit, &ignored) < 0)
-		progress_note(f->source->progress, "flake.nix stays changed: %s", ignored.text);
+	if (r < 0 && nix_hash_restore(edit, &restore_err) < 0)
+		progress_note(f->source->progress, "flake.nix stays changed: %s", restore_err.text);
 	pthread_sigmask(SIG_SETMASK, &old, NULL); /* it is valid */
 	return r;
 }

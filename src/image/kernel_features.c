@@ -65,7 +65,6 @@ void kernel_features_config(const char *text, uint8_t features[MVM_KERNEL_FEATUR
 void kernel_features_ikconfig(const void *elf, size_t len, uint8_t features[MVM_KERNEL_FEATURES])
 {
 	AUTO_FREE char *text = NULL;
-	struct mvm_error ignored; /* the features stay unknown */
 	size_t text_len;
 
 	const char *start = memmem(elf, len, IKCONFIG_START, strlen(IKCONFIG_START));
@@ -75,7 +74,7 @@ void kernel_features_ikconfig(const void *elf, size_t len, uint8_t features[MVM_
 	size_t left = len - (size_t)(start - (const char *)elf);
 	const char *end = memmem(start, left, IKCONFIG_END, strlen(IKCONFIG_END));
 	if (end && unpack_buf(start, (size_t)(end - start), "the kernel's configuration",
-			      KERNEL_CONFIG_MAX, &text, &text_len, &ignored) == 0)
+			      KERNEL_CONFIG_MAX, &text, &text_len, NULL) == 0)
 		kernel_features_config(text, features);
 }
 

@@ -17,12 +17,11 @@ static bool is_over(const struct record *r)
 	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
 }
 
-/* Is somebody else ending it?  Then its supervisor copies back, and nobody beside it. */
+/* Has the instance's end begun?  Then its supervisor alone copies back. */
 static bool is_ending(int instances_fd, const char *name)
 {
 	AUTO_DONE(record) rec = { 0 };
-	struct mvm_error ignored;
-	int r = instance_load(instances_fd, name, &rec, NULL, &ignored);
+	int r = instance_load(instances_fd, name, &rec, NULL, NULL);
 	return r == -ENOENT || (r == 0 && (rec.stopping || is_over(&rec)));
 }
 
@@ -49,7 +48,7 @@ int volumes_bring_back(struct mvm *mvm, const char *name, const struct copy_opti
 	int r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
 	*ret_left = false;
 	if (r < 0 || !volumes_come_back(&rec) || rec.state == RECORD_STARTING)
-		return r < 0 ? r : 0; /* of a guest that is not up there is nothing to have back */
+		return r < 0 ? r : 0; /* a guest that has not started has changed no volume */
 	*ret_left = rec.stopping && !is_over(&rec);
 	if (*ret_left)
 		return 0;
@@ -59,29 +58,25 @@ int volumes_bring_back(struct mvm *mvm, const char *name, const struct copy_opti
 	return *ret_left ? 0 : r;
 }
 
-/* What the supervisor of a VM that has ended could not bring back. */
 int volumes_check_returned(struct mvm *mvm, const char *name, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
-	struct mvm_error ignored; /* removed with its end: it has told whoever waited */
 	int fd = store_dir(mvm->store, STORE_INSTANCES);
-	if (fd < 0 || instance_load(fd, name, &rec, NULL, &ignored) < 0 || !rec.error)
+	/* without a record: the instance was removed with its end, and its starter got the error */
+	if (fd < 0 || instance_load(fd, name, &rec, NULL, NULL) < 0 || !rec.error)
 		return 0;
 	return mvm_error_set(err, -EIO, "instance '%s' has ended: %s", name, rec.error);
 }
 
-/* Its supervisor is at it: when the VM has ended, so has that. */
+/* The supervisor copies the volumes back before the VM ends, so wait for that end. */
 static int await_supervisor(struct mvm *mvm, const char *name, const struct copy_options *o,
 			    struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
-	struct mvm_error ignored;
-	int r = mvm_instance_open(mvm, name, &i, &ignored);
-	if (r == 0) {
+	int r = 0;
+	if (mvm_instance_open(mvm, name, &i, NULL) == 0) { /* else it has ended by now */
 		i->control.cancel_fd = o->cancel_fd;
 		r = instance_wait(i, o->timeout_ms, NULL, err);
-	} else {
-		r = 0; /* it has ended by now */
 	}
 	return r < 0 ? r : volumes_check_returned(mvm, name, err);
 }

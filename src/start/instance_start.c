@@ -137,8 +137,8 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	plan.reason = strdup("the snapshot could not be restored");
-	struct mvm_error ignored; /* the boot says what is in its way */
-	mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, &ignored);
+	/* if the name stays taken, start_begin() says so */
+	mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, NULL);
 	mvm_instance_close(TAKE_PTR(b->list[i]));
 	r = start_begin(b->mvm, &one.request, &plan, &b->list[i], err);
 	if (r < 0)
@@ -155,10 +155,8 @@ static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *
 	if (!name)
 		return r;
 	r = mvm_error_context(err, r, "instance '%s' did not start", name);
-	struct mvm_error ignored; /* it is not kept then */
-	if (instance_load(store_dir(b->mvm->store, STORE_INSTANCES), name, &rec, NULL, &ignored) ==
-		    0 &&
-	    rec.state == RECORD_FAILED)
+	int load = instance_load(store_dir(b->mvm->store, STORE_INSTANCES), name, &rec, NULL, NULL);
+	if (load == 0 && rec.state == RECORD_FAILED)
 		return err->reason[0] ? mvm_error_more(err, r, "; it is kept for its logs")
 				      : mvm_error_reason(err, r, "start-failed", name);
 	return r;
@@ -195,10 +193,9 @@ static void undo(struct batch *b)
 		instance_cut_short(b->list[i]);
 	}
 	for (uint32_t i = 0; i < b->begun; i++) {
-		struct mvm_error ignored; /* the failure that led here counts */
 		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
-		if (vm)
-			mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, &ignored);
+		if (vm) /* the caller reports the first failure, not this one */
+			mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, NULL);
 	}
 }
 

@@ -96,18 +96,17 @@ static void forget(struct server *s, struct waiting *w)
 	waiting_free(w);
 }
 
-/* Returns false when somebody has taken it and it is not ours to end. */
+/* End a waiting VM.  Returns false when a start has taken it. */
 static bool withdraw(struct server *s, struct waiting *w)
 {
-	struct mvm_error ignored; /* its end is seen on the leash in any case */
 	if (unlinkat(w->pool->dir_fd, w->file, 0) < 0)
 		return false;
-	mvm_instance_finish(w->vm, 0, &ignored);
+	mvm_instance_finish(w->vm, 0, NULL); /* closing the leash ends it in any case */
 	forget(s, w);
 	return true;
 }
 
-/* Nothing is ever said on the leash: it was taken, or it has died. */
+/* Nobody sends anything on the leash, so an event means that the VM was taken or has died. */
 static void on_leash(void *arg, uint32_t events)
 {
 	struct waiting *w = arg;
@@ -137,27 +136,27 @@ static void put_off(struct server *s, struct pool *p, const char *why)
 }
 
 /*
- * Its leash is ours no more.  One that was taken has another name by now, and one that ended in
- * order has no folder; the rest has died.
+ * Discard a VM whose leash has hung up.  A VM that a start has taken has another name by now, and a
+ * VM that ended in order has no folder.  Every other VM has died.
  */
-static void bury(struct server *s, struct waiting *w)
+static void discard(struct server *s, struct waiting *w)
 {
 	int instances_fd = store_dir(s->mvm->store, STORE_INSTANCES);
 	const char *name = mvm_instance_name(w->vm), *why;
-	struct mvm_error ignored; /* nobody waits for it: the next look at instances settles it */
 
-	unlinkat(w->pool->dir_fd, w->file, 0); /* nobody has taken it, or it is gone */
+	unlinkat(w->pool->dir_fd, w->file, 0); /* a start may have removed it */
 	if (file_is_at(w->dir_fd, instances_fd, name)) {
-		/* its supervisor is ending; the lock is what it lets go of last */
+		/* its supervisor is ending, and releases the lock last */
 		lock_wait_at(w->dir_fd, INSTANCE_LOCK_NAME);
+		/* after a failure the next command that lists instances settles it */
 		instance_settle(instances_fd, name, store_dir(s->mvm->store, STORE_LOGS), &why,
-				&ignored);
+				NULL);
 		put_off(s, w->pool, "a VM that waited has died");
 	}
 	forget(s, w);
 }
 
-/* Whoever claimed it has ended before he could take it. */
+/* Has the process that claimed it ended before it took it? */
 static bool is_orphan(const struct waiting *w)
 {
 	return w->claimed_ns && w->claimed_ns + CLAIM_NS <= clock_now_ns();
@@ -277,8 +276,8 @@ static bool thin_out(struct server *s, struct pool *p)
 	return false;
 }
 
-/* Do one thing for a pool. */
-static void tend(struct server *s, struct pool *p)
+/* Take one step towards a full pool. */
+static void maintain(struct server *s, struct pool *p)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
 	AUTO_DONE(vmm_probe) probe = { 0 };
@@ -289,12 +288,10 @@ static void tend(struct server *s, struct pool *p)
 	p->changed = false;
 	for (struct waiting *w = p->list, *next; w; w = next) {
 		next = w->next;
-		if (!w->gone && is_orphan(w)) {
-			struct mvm_error ignored; /* its end is seen on the leash */
-			mvm_instance_finish(w->vm, 0, &ignored);
-		}
+		if (!w->gone && is_orphan(w))
+			mvm_instance_finish(w->vm, 0, NULL); /* the leash tells its end */
 		if (w->gone || is_orphan(w))
-			bury(s, w);
+			discard(s, w);
 	}
 	int r = p->size ? plan_restore(s, p, &revision, &probe, &q, &plan, &err) : 0;
 	p->key[0] = '\0';
@@ -500,7 +497,7 @@ static int serve(struct server *s, struct mvm_error *err)
 			return r;
 		for (struct pool *p = s->pools; p; p = p->next) {
 			if (is_due(p, &next_ns)) {
-				tend(s, p);
+				maintain(s, p);
 				busy = true;
 			}
 		}
@@ -577,7 +574,6 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 		r = -errno;
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch the pools: %s", strerror(-r));
-	struct mvm_error ignored; /* what a killed server has left; not what we are here for */
-	mvm_instance_settle(mvm, NULL, &ignored);
+	mvm_instance_settle(mvm, NULL, NULL); /* best effort: the VMs that a killed server left */
 	return serve(&s, err);
 }

@@ -140,14 +140,12 @@ int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
 				    store_dir(mvm->store, STORE_LOGS), err);
 }
 
-/* Who cancels may remove what the VM works in: it is gone first. */
+/* End the VM before returning: a caller that cancels may remove the VM's folders. */
 static void give_up(struct mvm *mvm, struct mvm_instance *i)
 {
-	struct mvm_error ignored; /* the start was cancelled, whatever is said now */
-
 	i->control.cancel_fd = -1;
 	instance_cut_short(i);
-	mvm_instance_remove(mvm, mvm_instance_name(i), true, &ignored);
+	mvm_instance_remove(mvm, mvm_instance_name(i), true, NULL); /* it was cancelled anyway */
 }
 
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,

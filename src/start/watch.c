@@ -91,13 +91,13 @@ int settle_after_boot(struct mvm *mvm, const struct mvm_progress *progress)
 {
 	char now[HOST_BOOT_ID_SIZE];
 	AUTO_FREE char *before = NULL;
-	struct mvm_error ignored; /* what could not be settled now is the next one's */
 	int fd = store_dir(mvm->store, STORE_LOCKS);
 	if (fd < 0)
 		return fd;
 	host_boot_id(now);
 	if (file_read_at(fd, BOOT_ID_NAME, 64, &before, NULL) >= 0 && str_eq(before, now))
 		return 0;
-	int r = mvm_instance_settle(mvm, progress, &ignored);
+	/* after a failure the next command tries again */
+	int r = mvm_instance_settle(mvm, progress, NULL);
 	return r < 0 ? r : file_replace_unsynced_at(fd, BOOT_ID_NAME, now, strlen(now), 0600);
 }

@@ -56,8 +56,7 @@ bool proof_knows(const char *folder)
 static bool has_keys(const char *text, size_t len, const struct proof *p)
 {
 	AUTO_JSON json_t *doc = NULL;
-	struct mvm_error ignored;
-	if (json_read(text, len, p->file, &doc, &ignored) < 0)
+	if (json_read(text, len, p->file, &doc, NULL) < 0)
 		return false;
 	for (size_t i = 0; i < KEYS_MAX && p->keys[i]; i++) {
 		if (!json_object_get(doc, p->keys[i]))

@@ -142,23 +142,21 @@ static int hash_revision(const struct mvm_template_spec *spec, const struct buil
 	return mvm_revision_hash(&inputs, ret, err);
 }
 
-/* Is this revision there and whole?  1 or 0. */
+/* Can this revision be run?  Otherwise the build publishes it again. */
 static bool have_revision(struct mvm *mvm, const char *id, const char *hash)
 {
 	AUTO_DONE(revision) revision = REVISION_NONE;
-	struct mvm_error ignored; /* one that cannot be run is published again */
-	return revision_look(mvm, id, hash, &revision, &ignored) == 0;
+	return revision_look(mvm, id, hash, &revision, NULL) == 0;
 }
 
-/* --force mends what verify finds: is every file of the revision what it was? */
+/* Is every file of the revision sound?  --force mends damage that `verify` would find. */
 static bool is_sound(struct store *s, const char *id, const char *hash)
 {
-	struct mvm_error ignored;
-	AUTO_CLOSE int dir_fd = store_revision_open(s, id, hash, &ignored);
-	return dir_fd >= 0 && store_revision_verify(dir_fd, &ignored) == 0;
+	AUTO_CLOSE int dir_fd = store_revision_open(s, id, hash, NULL);
+	return dir_fd >= 0 && store_revision_verify(dir_fd, NULL) == 0;
 }
 
-/* Of a revision that is new: whoever builds it again has been told. */
+/* Only for a new revision; a later build of it adds no notes again. */
 static void note_secrets(const struct staging *st, const struct mvm_template_spec *spec,
 			 const struct mvm_build_options *options,
 			 const struct mvm_progress *progress)
@@ -175,7 +173,6 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 {
 	char current[MVM_REVISION_SIZE] = "";
 	struct store *s = mvm->store;
-	struct mvm_error ignored;
 	int r = 0;
 
 	if (!have_revision(mvm, spec->template_id, result->revision) ||
@@ -197,8 +194,8 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 			progress_note(progress, "this file system cannot link files, so artifacts "
 						"were copied");
 	}
-	/* no current yet, or a damaged one, is simply set */
-	r = store_current_get(s, spec->template_id, current, &ignored);
+	/* set `current` also when it is missing or damaged */
+	r = store_current_get(s, spec->template_id, current, NULL);
 	if (r < 0 || strcmp(current, result->revision) != 0)
 		return store_current_set(s, spec->template_id, result->revision, err);
 	return 0;
@@ -271,20 +268,19 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 	return r < 0 ? r : snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
 }
 
-/* What is not as it was when the current revision was built. */
+/* What has changed since the current revision was built. */
 static const char *why_not_cached(struct mvm *mvm, const char *id, const struct build_artifacts *a)
 {
 	AUTO_DONE(revision) current = REVISION_NONE;
-	struct mvm_error ignored; /* without a current revision, or with a damaged one */
 
-	if (revision_open(mvm, id, &current, &ignored) < 0)
+	if (revision_open(mvm, id, &current, NULL) < 0) /* missing or damaged */
 		return "it has not been built, and the build cache has nothing for this source, "
 		       "kernel and agent";
 	const struct mvm_template_revision *rev = &current.rev;
 	if (!str_eq(rev->flake_lock_hash, a->lock))
-		return "the source is not what the current revision was built from";
+		return "the source has changed since the current revision was built";
 	if (!str_eq(rev->build.source_fingerprint, a->info.source_fingerprint))
-		return "the lock is the same, but the source, the kernel or mvm's own part is not";
+		return "the lock is the same, but the source, the kernel or mvm itself has changed";
 	return "the build cache no longer has its artifacts";
 }
 
@@ -295,7 +291,7 @@ static int about(const char *id, int r, struct mvm_error *err)
 	return mvm_error_context(err, r, "template '%s'", id);
 }
 
-/* What a build would do, found out without changing anything. */
+/* Find out what a build would do, without changing anything. */
 static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 		const struct mvm_build_options *options, struct mvm_build_result *result,
 		struct mvm_error *err)

@@ -46,20 +46,19 @@ static int load_entry(struct mvm *mvm, const char *id, const char *name, struct 
 {
 	AUTO_DONE(mvm_template_revision) rev = { 0 };
 	int templates_fd = store_dir(mvm->store, STORE_TEMPLATES);
-	struct mvm_error ignored;
 
 	snprintf(e->name, sizeof(e->name), "%s", name);
-	e->code = store_revision_load(mvm->store, id, name, &rev, NULL, &ignored);
+	e->code = store_revision_load(mvm->store, id, name, &rev, NULL, NULL);
 	if (e->code == -ENOMEM || e->code == -ENOENT)
 		return e->code;
-	if (e->code < 0) { /* as good a guess as there is */
+	if (e->code < 0) { /* revision.json is unreadable: the folder's time is the best guess */
 		e->built_ns = mtime_ns(templates_fd, id, name, "");
 		e->foreign = !mtime_ns(templates_fd, id, name, "/revision.json") &&
 			     !mtime_ns(templates_fd, id, name, "/checksums.json");
 		return 0;
 	}
-	/* fc-base.json is written once, when the revision is built, and only linked afterwards: it
-	 * tells apart builds of one second */
+	/* a build writes fc-base.json once, and snapshots only link it: its time tells apart builds
+	 * within one second */
 	int64_t made_ns = mtime_ns(templates_fd, id, name, "/fc-base.json");
 	int64_t apart_s = made_ns / NS_PER_S - rev.built_at;
 	e->built_at = rev.built_at;
@@ -79,7 +78,6 @@ int history_load(struct mvm *mvm, const char *id, struct history *ret, struct mv
 {
 	AUTO_DONE(strv) names = { 0 };
 	AUTO_DONE(history) h = { 0 };
-	struct mvm_error ignored;
 
 	int r = store_revision_list(mvm->store, id, &names, err);
 	if (r < 0)
@@ -91,12 +89,12 @@ int history_load(struct mvm *mvm, const char *id, struct history *ret, struct mv
 		r = load_entry(mvm, id, names.v[i], &h.v[h.n]);
 		if (r == -ENOMEM)
 			return mvm_error_oom(err);
-		if (r == 0) /* else it was pruned meanwhile */
+		if (r == 0) /* else a prune has removed it meanwhile */
 			h.n++;
 	}
 	qsort(h.v, h.n, sizeof(*h.v), newest_first);
-	/* none, or a link that leads nowhere, is the same here: no revision is current */
-	if (store_current_get(mvm->store, id, h.current, &ignored) < 0)
+	/* if the link is missing or broken, no revision is current */
+	if (store_current_get(mvm->store, id, h.current, NULL) < 0)
 		h.current[0] = '\0';
 	*ret = h;
 	h = (struct history){ 0 };

@@ -72,10 +72,9 @@ void image_secrets_note(int rootfs_fd, const char *template_id, const struct mvm
 			bool snapshot, const struct mvm_progress *progress)
 {
 	struct notes notes = { .template_id = template_id, .progress = progress };
-	struct mvm_error ignored;
 
-	if (image_look(rootfs_fd, keys, MVM_ARRAY_SIZE(keys), on_key, &notes, &ignored) < 0 ||
+	if (image_look(rootfs_fd, keys, MVM_ARRAY_SIZE(keys), on_key, &notes, NULL) < 0 ||
 	    !snapshot || run_starts_in_clone(run))
 		return;
-	image_look(rootfs_fd, servers, MVM_ARRAY_SIZE(servers), on_server, &notes, &ignored);
+	image_look(rootfs_fd, servers, MVM_ARRAY_SIZE(servers), on_server, &notes, NULL);
 }

@@ -175,13 +175,13 @@ static int download(int dir_fd, const char *package, const struct mvm_progress *
 	return 0;
 }
 
-/* Is this version there by that name?  Then *ret is it. */
+/* Is this version imported under that name?  Then *ret gets it. */
 static bool is_there(struct mvm *mvm, const char *name, const char *version,
 		     struct mvm_kernel **ret)
 {
 	struct mvm_kernel *k = NULL;
-	struct mvm_error ignored; /* a damaged one is replaced or refused when it is added */
-	if (kernels_find(mvm->store, name, &k, NULL, &ignored) < 0)
+	/* kernels_add() replaces or refuses a damaged kernel */
+	if (kernels_find(mvm->store, name, &k, NULL, NULL) < 0)
 		return false;
 	bool same = str_eq(k->version, version);
 	if (same && ret)

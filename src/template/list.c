@@ -84,13 +84,12 @@ static bool same_key(const struct list_key *a, const struct list_key *b)
 static bool is_fresh(const struct listing *l, const struct list_record *r)
 {
 	char current[MVM_REVISION_SIZE] = "";
-	struct mvm_error ignored;
 	struct list_key key;
 
 	spec_key(l, r->id, &key);
 	if (!same_key(&key, &r->spec))
 		return false;
-	int e = store_current_get(l->mvm->store, r->id, current, &ignored);
+	int e = store_current_get(l->mvm->store, r->id, current, NULL);
 	if ((e < 0 && e != -ENOENT) || strcmp(current, r->current) != 0)
 		return false;
 	if (e == -ENOENT)

@@ -39,13 +39,13 @@ static int previous(struct mvm *mvm, const char *id, char ret[MVM_REVISION_SIZE]
 static int named(struct mvm *mvm, const char *id, const char *revision, char ret[MVM_REVISION_SIZE],
 		 struct mvm_error *err)
 {
-	char ignored[MVM_TEMPLATE_ID_SIZE];
+	char same_id[MVM_TEMPLATE_ID_SIZE];
 	AUTO_FREE char *ref = str_printf("%s@%s", id, revision);
-	return ref ? store_template_resolve(mvm->store, ref, ignored, ret, err)
+	return ref ? store_template_resolve(mvm->store, ref, same_id, ret, err)
 		   : mvm_error_oom(err);
 }
 
-/* Never a damaged one. */
+/* Refuse a damaged revision. */
 static int check(struct mvm *mvm, const char *id, const char *revision,
 		 const struct mvm_progress *progress, struct mvm_error *err)
 {
@@ -71,16 +71,15 @@ int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	char from[MVM_REVISION_SIZE] = "", to[MVM_REVISION_SIZE];
-	struct mvm_error ignored;
 
-	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
+	int r = store_spec_load(mvm->store, id, &spec, err); /* before its lock file is made */
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template rollback", false, progress, err);
 	if (lock_fd < 0)
 		return lock_fd;
-	if (store_current_get(mvm->store, id, from, &ignored) < 0)
-		from[0] = '\0'; /* a broken link is what this command mends */
+	if (store_current_get(mvm->store, id, from, NULL) < 0)
+		from[0] = '\0'; /* this command mends a broken link */
 	r = revision ? named(mvm, id, revision, to, err) : previous(mvm, id, to, err);
 	bool moves = r == 0 && strcmp(from, to) != 0;
 	if (moves) {

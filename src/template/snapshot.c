@@ -259,19 +259,18 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 	return 0;
 }
 
-/* Is there a snapshot already that would be restored here? */
+/* Does the revision have a snapshot that this host can restore?  A damaged snapshot is replaced. */
 static bool is_usable(const struct revision *revision, const struct vmm_ops *ops,
 		      const struct vmm_probe *probe)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
-	struct mvm_error ignored; /* a damaged one is replaced */
 	const struct start_request request = {
 		.revision = revision,
 		.ops = ops,
 		.probe = probe,
 		.options = &start_for_ourselves,
 	};
-	return start_decide(&request, &plan, &ignored) == 0 && plan.restore;
+	return start_decide(&request, &plan, NULL) == 0 && plan.restore;
 }
 
 int snapshot_ensure(struct mvm *mvm, const char *id, const struct mvm_build_options *options,

@@ -195,7 +195,7 @@ class Folder(TestCase):
         self.mvm_ok("template", "edit", "t", "--mem", "256M")
         self.build()
         self.overwrite("root/etc/one", "third\n")
-        for name, why in (("t", "the source is not what the current revision was built from"),
+        for name, why in (("t", "the source has changed since the current revision was built"),
                           ("new", "it has not been built, and the build cache has nothing for")):
             self.assertIn("would build a revision: " + why,
                           self.mvm_ok("template", "build", name, "--dry-run"))
@@ -203,7 +203,7 @@ class Folder(TestCase):
         with open(self.path("kernel.elf"), "wb") as file:
             file.write(tiny_kernel("6.1.0-other"))
         self.mvm_ok("kernel", "add", self.path("kernel.elf"), "--name", "tiny", "--force")
-        self.assertIn("the lock is the same, but the source, the kernel or mvm's own part is not",
+        self.assertIn("the lock is the same, but the source, the kernel or mvm itself has changed",
                       self.plan()["why"])
         self.build()
         shutil.rmtree(os.path.join(self.data_dir, "cache", "builds"))
