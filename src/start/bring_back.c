@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Volumes of a running instance, back to this host: by whoever stops it, or by its supervisor. */
+/* Copy a running instance's volumes back to this host.  The process that stops the instance does
+ * it; if the instance's end has begun, its supervisor does. */
 #include <errno.h>
 #include <mvm/instance.h>
 

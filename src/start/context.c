@@ -23,7 +23,7 @@ int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *err)
 	if (!mvm)
 		return mvm_error_oom(err);
 	int r = store_open(data_dir, 0, &mvm->store, err);
-	/* what only reads goes on, and what writes says that it cannot */
+	/* reading commands still work; writing commands report the error */
 	if (r == -EROFS)
 		r = store_open(data_dir, STORE_READ_ONLY, &mvm->store, err);
 	else if (r == -EACCES)
@@ -56,7 +56,7 @@ static int probe(struct mvm *mvm, const struct vmm_ops *ops, struct vmm_probe *r
 	return vmm_backend_probe(ops, store_dir(mvm->store, STORE_CACHE), ret, err);
 }
 
-/* Why a backend cannot give a revision the network that it wants; NULL if it can. */
+/* Why a backend cannot give a revision the network that it wants; NULL: it can. */
 static const char *lacks_network(const struct vmm_ops *ops,
 				 const struct mvm_template_revision *revision)
 {
@@ -88,16 +88,17 @@ int context_backend(struct mvm *mvm, const char *name, const struct mvm_template
 			return 0;
 		}
 		mend = mend_backend(vmm_backends[i], &found);
-		strbuf_addf(&reasons, "%s%s: %s%s", reasons.len ? "; " : "", vmm_backends[i]->name,
-			    found.usable   ? obstacle
-			    : found.reason ? found.reason
-					   : "not usable",
-			    found.usable ? " (a template with network = \"none\" would do without)"
-					 : "");
+		strbuf_addf(&reasons, "%s%s: ", reasons.len ? "; " : "", vmm_backends[i]->name);
+		if (found.usable)
+			strbuf_addf(&reasons,
+				    "%s (a template with network = \"none\" does not need this)",
+				    obstacle);
+		else
+			strbuf_adds(&reasons, found.reason ? found.reason : "not usable");
 	}
 	r = mvm_error_set(err, -EOPNOTSUPP, "%s: %s",
-			  only ? "this VM cannot run on the backend that was asked for"
-			       : "nothing here can run this VM",
+			  only ? "the chosen backend cannot run this VM"
+			       : "no backend here can run this VM",
 			  reasons.data ? reasons.data : "no backends");
 	if (!only)
 		return mvm_error_reason(err, r, "no-backend", NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The public face of copies into and out of instances. */
+/* The public functions that copy files into and out of instances. */
 #include "instance/copy.h"
 
 #include <errno.h>
@@ -36,12 +36,12 @@ int copy_options_take(const struct mvm_copy_options *from, const struct mvm_prog
 	return 0;
 }
 
-/* A copy without a path here has a stream. */
+/* A copy needs a path on this host or a stream. */
 static int check_path(const char *host_path, const struct copy_options *o, struct mvm_error *err)
 {
 	if (host_path || o->stream_fd >= 0)
 		return 0;
-	return mvm_error_set(err, -EINVAL, "neither a path of this host nor a stream is named");
+	return mvm_error_set(err, -EINVAL, "the copy has neither a path on this host nor a stream");
 }
 
 int mvm_instance_copy_in(struct mvm_instance *i, const char *host_path, const char *guest_path,

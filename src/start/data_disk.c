@@ -27,7 +27,7 @@ int data_disk_check(uint32_t size_mib, struct mvm_error *err)
 			     size_mib, MVM_DATA_DISK_MIB_MIN, MVM_DATA_DISK_MIB_MAX);
 }
 
-/* The digest of a disk of this size that was made before.  1 or 0. */
+/* The remembered digest of a disk of this size.  1 or 0. */
 static int recall(struct store *s, int cache_fd, const char *note, struct mvm_digest *ret)
 {
 	AUTO_FREE char *hex = NULL;
@@ -48,7 +48,7 @@ static int make(struct store *s, uint32_t size_mib, struct mvm_digest *ret, stru
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "cannot make the data disk: %s", strerror(errno));
 	r = image_format_empty(fd, (uint64_t)size_mib << 20, LABEL, err);
-	close(fd); /* the store makes it durable */
+	close(fd); /* store_blob_take() makes it durable */
 	if (r == 0)
 		r = store_blob_take(s, st.fd, DATA_DISK_NAME, ret, NULL, err);
 	return r < 0 ? r : 0;
@@ -74,7 +74,7 @@ int data_disk_blob(struct store *s, uint32_t size_mib, struct mvm_digest *ret,
 	if (r < 0)
 		return r;
 	digest_hex(ret, hex);
-	file_replace_unsynced_at(cache_fd, note, hex, strlen(hex), 0600); /* only a note */
+	file_replace_unsynced_at(cache_fd, note, hex, strlen(hex), 0600); /* only a cache */
 	return 0;
 }
 

@@ -25,7 +25,7 @@ void start_plan_done(struct start_plan *p)
 	*p = (struct start_plan){ 0 };
 }
 
-/* What the machine would look like: the part of the config that a snapshot depends on. */
+/* The part of the machine's config that a snapshot depends on. */
 static struct vmm_config describe_config(const struct start_request *q, const struct start_plan *p)
 {
 	const struct mvm_template_revision *rev = &q->revision->rev;
@@ -49,7 +49,7 @@ static int damaged(struct mvm_error *err, const char *what)
 	return mvm_error_set(err, -EBADMSG, "the snapshot is damaged: %s", what);
 }
 
-/* Does a file have the digest that is on record?  1, 0, or -errno. */
+/* Does a file have the recorded digest?  1, 0, or -errno. */
 static int digest_holds(int fd, const char *expected_hex)
 {
 	struct mvm_digest expected, actual;
@@ -59,16 +59,17 @@ static int digest_holds(int fd, const char *expected_hex)
 	return r < 0 ? r : digest_equal(&expected, &actual);
 }
 
-/* What a file of the snapshot has to be. */
+/* The recorded properties of one of the snapshot's files. */
 struct expected {
 	const char *name;
 	const char *sha256;
-	const char *identity; /* when it was captured, which saves reading it all; NULL: read it */
+	const char *identity; /* at the capture; if it is the same, skip hashing.  NULL: hash it */
 	uint64_t bytes;
+	const char *changed; /* the error when its contents differ */
 };
 
-/* Is a large file whose identity has changed, as in a copy of the data folder, still what was
- * captured?  1, 0, or -errno. */
+/* A large file's identity has changed, for example in a copy of the data folder.  Are its contents
+ * still the captured ones?  1, 0, or -errno. */
 static int is_remembered(const struct start_request *q, const char *name)
 {
 	AUTO_FREE char *path = str_printf("snapshot/%s", name);
@@ -106,11 +107,7 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 		r = digest_holds(fd, e->sha256);
 	}
 	if (r == 0)
-		return damaged(err, str_eq(name, "mem.bin")
-					    ? "mem.bin is not the memory that was captured"
-				    : str_eq(name, DATA_DISK_NAME)
-					    ? DATA_DISK_NAME " is not the disk that was captured"
-					    : "vmstate.bin is not the state that was captured");
+		return damaged(err, e->changed);
 	if (r == -ENOENT)
 		return damaged(err, "one of its files is missing");
 	if (r < 0)
@@ -119,7 +116,7 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 	return 0;
 }
 
-/* Are the files those that were captured? */
+/* Are the files the captured ones? */
 static int check_files(const struct start_request *q, struct mvm_error *err)
 {
 	const struct revision *revision = q->revision;
@@ -128,12 +125,14 @@ static int check_files(const struct start_request *q, struct mvm_error *err)
 	if (fd < 0)
 		return damaged(err, "its folder is missing");
 	const struct expected files[] = {
-		{ "vmstate.bin", revision->vmstate_sha256, NULL, info->vmstate_size_bytes },
+		{ "vmstate.bin", revision->vmstate_sha256, NULL, info->vmstate_size_bytes,
+		  "vmstate.bin is not the state that was captured" },
 		{ "mem.bin", revision->mem_sha256, mvm_snapshot_info_compat(info, FACT_MEM_FILE),
-		  info->mem_size_bytes },
+		  info->mem_size_bytes, "mem.bin is not the memory that was captured" },
 		{ DATA_DISK_NAME, revision->data_sha256,
 		  mvm_snapshot_info_compat(info, FACT_DATA_FILE),
-		  (uint64_t)revision->rev.data_disk_mib << 20 },
+		  (uint64_t)revision->rev.data_disk_mib << 20,
+		  DATA_DISK_NAME " is not the disk that was captured" },
 	};
 	size_t n = MVM_ARRAY_SIZE(files) - (revision->rev.data_disk_mib == 0);
 	int r = 0;
@@ -150,13 +149,13 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 	int r;
 
 	if (rev->run.initrd == MVM_INITRD_IMAGE)
-		no = "the image's own initrd has no agent, so there can be no snapshot";
+		no = "the image's own initrd has no agent, so no snapshot is possible";
 	else if (!rev->has_snapshot)
 		no = "the revision has no snapshot";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";
 	else if (q->options->env && q->options->env[0] && !run_starts_in_clone(&rev->run))
-		no = "a workload that runs already cannot take on other variables";
+		no = "the snapshot's workload runs already, so it cannot take new variables";
 	if (no) {
 		plan->reason = strdup(no);
 		return plan->reason ? 0 : mvm_error_oom(err);

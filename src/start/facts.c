@@ -13,7 +13,7 @@
 
 #define HOST_ID_CONTEXT "mvm snapshot host 1:"
 
-/* A name for this host that says nothing else about it, as machine-id(5) asks of its users. */
+/* A name for this host that reveals nothing about it, as machine-id(5) demands. */
 static void host_id(char ret[65])
 {
 	static const char *const files[] = { "/etc/machine-id", "/var/lib/dbus/machine-id",
@@ -49,7 +49,7 @@ int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_erro
 	int r = in->ops->facts(in->probe, in->config, ret, err);
 	if (r < 0)
 		return r;
-	/* after the version, which says more to people; a build of one's own may keep that */
+	/* after the version, which tells a user more; but a private build may keep the version */
 	if (in->probe->binary_digest)
 		strv_addf(ret, "binary_sha256=%s", in->probe->binary_digest);
 	strv_addf(ret, "boot_args=%s", in->config->cmdline);
@@ -61,7 +61,7 @@ int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_erro
 	return ret->failed ? mvm_error_oom(err) : 0;
 }
 
-/* People know these by other names than the keys. */
+/* Names of keys for the user. */
 static const char *describe(const char *key, size_t len)
 {
 	static const struct {
@@ -106,13 +106,13 @@ static int differs(const char *key, size_t len, const char *theirs, const char *
 		   char **ret_reason)
 {
 	const char *name = describe(key, len);
-	*ret_reason = str_printf("%.*s differs: the snapshot has '%s', here is '%s'",
+	*ret_reason = str_printf("%.*s differs: '%s' in the snapshot, '%s' here",
 				 name ? (int)strlen(name) : (int)len, name ? name : key,
 				 theirs ? theirs : "nothing", ours ? ours : "nothing");
 	return *ret_reason ? 0 : -ENOMEM;
 }
 
-/* What its maker wrote beside the facts, and readers of the base format rely on. */
+/* Members of the SnapshotInfo beside the facts, which readers of the base format rely on. */
 static int compare_info(const struct mvm_snapshot_info *snapshot, const struct strv *here,
 			char **ret_reason)
 {
@@ -135,7 +135,7 @@ static int compare_info(const struct mvm_snapshot_info *snapshot, const struct s
 	return 1;
 }
 
-/* A key that we do not know is a dependency that only its maker can judge. */
+/* An unknown key is a dependency that only the program that wrote it can judge. */
 static int compare_rest(const struct mvm_snapshot_info *snapshot, const struct strv *here,
 			char **ret_reason)
 {

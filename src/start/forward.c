@@ -9,7 +9,8 @@
 #include "base/parse.h"
 #include "base/str.h"
 
-/* "127.0.0.1" or "[::1]"; an IPv6 address in its shortest spelling, so that two can be compared. */
+/* Parse "127.0.0.1" or "[::1]".  An IPv6 address becomes its shortest form, so that equal addresses
+ * have equal texts. */
 static bool take_address(const char *text, char *ret, size_t size)
 {
 	struct in_addr v4;

@@ -18,7 +18,7 @@
 
 #define FILE_MAX ((size_t)64 * 1024)
 
-/* Files of /proc and cgroupfs have no size, so they are read to their end. */
+/* Files of /proc and cgroupfs have no size, so read them to their end. */
 static char *read_text(const char *dir, const char *name)
 {
 	AUTO_FREE char *path = str_printf("%s/%s", dir, name);
@@ -40,7 +40,7 @@ static bool number_of(const char *text, const char *key, uint64_t *ret)
 	return false;
 }
 
-/* Does this cgroup leave less than what was found so far? */
+/* Lower the limits in m to this cgroup's, if they are lower. */
 static void consider_cgroup(const char *path, struct host_memory *m)
 {
 	AUTO_FREE char *max = read_text(path, "memory.max");
@@ -55,7 +55,7 @@ static void consider_cgroup(const char *path, struct host_memory *m)
 		m->limit_bytes = limit;
 		m->cgroup = true;
 	}
-	if (stat && number_of(stat, "file ", &cache)) /* which goes when memory is wanted */
+	if (stat && number_of(stat, "file ", &cache)) /* the kernel drops it when needed */
 		used -= cache < used ? cache : used;
 	uint64_t left = used < limit ? limit - used : 0;
 	if (left < m->available_bytes)
@@ -118,13 +118,13 @@ int host_memory_check_many(const struct host_memory *m, uint32_t n, uint64_t lea
 	str_bytes(least_bytes, least, sizeof(least));
 	str_bytes(room_bytes, room, sizeof(room));
 	int r = mvm_error_set(err, -ENOMEM,
-			      "%" PRIu32 " VMs do not fit: each takes at least %s and %s are "
-			      "available, which is enough for %" PRIu64,
+			      "%" PRIu32 " VMs do not fit: each takes at least %s, and the %s of "
+			      "available memory are enough for %" PRIu64,
 			      n, least, room, room_bytes / least_bytes);
 	return mvm_error_reason(err, r, "host-memory-full", NULL);
 }
 
-/* Memory that a VMM has for itself already; 0 when it has just gone.  Source: proc_pid_statm(5). */
+/* Private memory of a VMM; 0 when it has just ended.  Source: proc_pid_statm(5). */
 static uint64_t taken_bytes(int64_t vmm_pid)
 {
 	char dir[48];
@@ -132,14 +132,14 @@ static uint64_t taken_bytes(int64_t vmm_pid)
 
 	snprintf(dir, sizeof(dir), "/proc/%" PRId64, vmm_pid);
 	AUTO_FREE char *text = vmm_pid > 0 ? read_text(dir, "statm") : NULL;
-	/* NOLINTNEXTLINE(cert-err34-c): the kernel prints what fits its own types */
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel prints numbers of these types */
 	if (!text || sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 ||
 	    resident < shared)
 		return 0;
 	return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* How much more the instances that run may come to take. */
+/* How much more memory the running instances may come to take. */
 static uint64_t promised_bytes(struct mvm *mvm)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -174,7 +174,7 @@ void host_memory_note(struct mvm *mvm, uint32_t mem_mib, uint32_t n,
 	str_bytes(old_bytes, promised, sizeof(promised));
 	str_bytes(m.available_bytes, available, sizeof(available));
 	progress_note(progress,
-		      "memory may run out: %s may take %s and the VMs that run %s more, and %s are "
-		      "available",
+		      "memory may run out: %s may take %s and the running VMs %s more, but only %s "
+		      "are available",
 		      n > 1 ? "these VMs" : "this VM", wanted, promised, available);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting instances: from the pool, by a restore, or by a boot, one or many at once. */
+/* Start instances, one or many at once: from the pool, by a restore, or by a boot. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,25 +18,25 @@
 #include "start/start.h"
 #include "start/volumes.h"
 
-#define BOOT_LEAST_MIB 32u /* what a kernel has written to when it starts its first process */
+#define BOOT_LEAST_MIB 32u /* memory that a kernel has written when its first process starts */
 
-#define ENV_MAX_BYTES 32768u /* the agent's call takes twice that, with all else */
+#define ENV_MAX_BYTES 32768u /* half of what fits into the agent's call, with its other fields */
 
 /* One call of mvm_instance_start_many(). */
 struct batch {
 	struct mvm *mvm;
-	struct mvm_start_options options; /* the caller's, volumes with paths */
+	struct mvm_start_options options; /* the caller's; its volumes have paths */
 	const struct mvm_progress *progress;
 	struct revision revision;
 	struct vmm_probe probe;
 	struct start_request request;
 	struct start_plan plan;
 	uint32_t n;
-	uint32_t begun, up; /* of the n, in order */
+	uint32_t begun, up; /* how many of the n, in order */
 	uint32_t from_pool;
 	struct mvm_volume *volumes; /* the options' own */
-	bool throttled;		    /* fewer start at once than could on an idle host */
-	uint8_t *taken;		    /* by index: came from the pool, so it is up already */
+	bool throttled;		    /* fewer start at once than on an idle host */
+	uint8_t *taken;		    /* by index: from the pool, so it is up already */
 	struct mvm_instance **list;
 };
 
@@ -50,7 +50,7 @@ static void batch_done(struct batch *b)
 }
 DEFINE_AUTO_DONE(batch, batch_done)
 
-/* Who has no agent does not say when it has booted. */
+/* A guest without an agent does not tell when it has booted. */
 static const char *how_started(const struct batch *b, bool restored)
 {
 	bool agent = b->revision.rev.run.initrd != MVM_INITRD_IMAGE;
@@ -64,7 +64,7 @@ static void note_start(struct batch *b, const struct mvm_instance *vm)
 	AUTO_DONE(strbuf) text = { 0 };
 	int64_t before = 0;
 
-	/* not by its file: the VM may have ended already, and with --rm be gone */
+	/* not from the record's file, which --rm may have removed already */
 	if (!b->progress || !vm->start_json ||
 	    record_parse(vm->start_json, strlen(vm->start_json), &rec, NULL) < 0)
 		return;
@@ -76,7 +76,7 @@ static void note_start(struct batch *b, const struct mvm_instance *vm)
 	progress_note(b->progress, "%s: %s in %.0f ms (%s)%s", vm->name,
 		      rec.from_pool ? "taken from the pool" : how_started(b, rec.restore),
 		      (double)before / NS_PER_MS, text.data ? text.data : "",
-		      rec.no_agent ? "; it has no agent to answer" : "");
+		      rec.no_agent ? "; it has no agent, so nothing tells when it is ready" : "");
 	if (rec.volumes_note)
 		progress_note(b->progress, "%s: volumes: %s", vm->name, rec.volumes_note);
 }
@@ -88,7 +88,7 @@ struct one {
 	char name[128];
 };
 
-/* The i-th one's: the batch's, with a name of its own when several have a common one. */
+/* The request of the i-th instance: the batch's, with a numbered name if the batch has several. */
 static void describe(const struct batch *b, uint32_t i, struct one *ret)
 {
 	ret->options = b->options;
@@ -116,7 +116,7 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 	return r;
 }
 
-/* May a boot be tried in place of a restore that failed so? */
+/* May a boot replace a restore that failed with this error? */
 static bool may_boot_instead(const struct batch *b, int r)
 {
 	return b->plan.restore && b->options.kind == MVM_START_AUTO && r != -EEXIST &&
@@ -124,7 +124,7 @@ static bool may_boot_instead(const struct batch *b, int r)
 	       r != -EBADMSG;
 }
 
-/* The snapshot looked right and still could not be restored. */
+/* Boot an instance whose restore failed although the snapshot passed every check. */
 static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
@@ -147,7 +147,7 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 	return start_wait(b->mvm, b->list[i], err);
 }
 
-/* A detached instance that did not start is kept, for its logs. */
+/* mvm keeps a detached instance that did not start, for its logs. */
 static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
@@ -182,8 +182,8 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	return 0;
 }
 
-/* All or none; but one that has failed is kept, for its logs.  What is still starting is told to
- * end before the first is waited for. */
+/* Remove every instance of the batch, but keep the failed one for its logs.  Tell all starting ones
+ * to end first, then wait for each. */
 static void undo(struct batch *b)
 {
 	for (uint32_t i = b->up; i < b->begun; i++) {
@@ -199,7 +199,7 @@ static void undo(struct batch *b)
 	}
 }
 
-/* So many at a time: more would only wait for a processor, or for memory. */
+/* How many start at a time: more would only wait for a processor or for memory. */
 static uint32_t window(struct batch *b)
 {
 	struct hostload host;
@@ -210,7 +210,7 @@ static uint32_t window(struct batch *b)
 	uint32_t at_once = hostload_starts_at_once(&host, hostload_cpus());
 	if (at_once < hostload_starts_at_once(&(struct hostload){ 0 }, hostload_cpus()) &&
 	    !b->throttled) {
-		b->throttled = true; /* said once */
+		b->throttled = true; /* one note is enough */
 		hostload_describe(&host, pressure);
 		progress_note(b->progress, "the host is busy, so %u %s at a time: %s", at_once,
 			      at_once == 1 ? "VM starts" : "VMs start", pressure);
@@ -236,9 +236,10 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	}
 	if (r < 0) {
 		undo(b);
-		return b->n == 1 ? r
-				 : mvm_error_context(
-					   err, r, "none of the %" PRIu32 " instances runs", b->n);
+		if (b->n == 1)
+			return r;
+		return mvm_error_context(err, r, "none of the %" PRIu32 " instances was kept",
+					 b->n);
 	}
 	for (uint32_t i = 0; i < b->n && !b->options.attached && !b->options.held; i++)
 		instance_keep(b->list[i]);
@@ -250,7 +251,8 @@ static int start_all(struct batch *b, struct mvm_error *err)
 	return 0;
 }
 
-/* Said before any of them starts.  A host that cannot be asked refuses nothing. */
+/* Check, before the first one starts, that all fit into memory.  All do if the host's memory cannot
+ * be read. */
 static int check_room(const struct batch *b, struct mvm_error *err)
 {
 	struct host_memory m;
@@ -269,7 +271,7 @@ static bool is_utf8(const char *s)
 	return *s == '\0';
 }
 
-/* What is to change for the workload: variables and host name. */
+/* Check the workload's options: variables and host name. */
 static int check_workload(const struct mvm_start_options *o, struct mvm_error *err)
 {
 	size_t sum = 0;
@@ -290,7 +292,7 @@ static int check_workload(const struct mvm_start_options *o, struct mvm_error *e
 	return 0;
 }
 
-/* Which VM from what, how, and whether there is room for it. */
+/* Choose revision and backend, decide how to start, and check the memory. */
 static int plan(struct batch *b, struct mvm_error *err)
 {
 	const struct mvm_start_options *o = &b->options;
@@ -356,9 +358,9 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	if (!b.options.template_ref)
 		return mvm_error_set(err, -EINVAL, "no template is named");
 	if (n == 0 || n > MVM_START_MANY_MAX)
-		return mvm_error_set(err, -EINVAL, "from 1 to %u instances can be started at once",
+		return mvm_error_set(err, -EINVAL, "one call can start from 1 to %u instances",
 				     MVM_START_MANY_MAX);
-	settle_after_boot(mvm, progress); /* it only says what is known; this start goes on */
+	settle_after_boot(mvm, progress); /* a failure there does not matter here */
 	r = plan(&b, err);
 	if (r == -ECANCELED)
 		return mvm_error_set(err, r, "the start was cancelled");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The public face of instances (mvm/instance.h) but for starting them: by handle, by name. */
+/* The public functions of instances (mvm/instance.h), by handle and by name, except the start. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -127,7 +127,7 @@ int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
 	return 0;
 }
 
-/* Until when, and what ends it: to the control. */
+/* Put a wait's time limit and cancel_fd into the control. */
 static int begin_wait(struct mvm_instance *i, const struct mvm_wait_options *options,
 		      int64_t *ret_timeout_ms, struct mvm_error *err)
 {
@@ -198,7 +198,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	AUTO(mvm_instance_info) info = calloc(1, sizeof(*info));
 	if (!info)
 		return NULL;
-	rec->held = false; /* between it and its starter */
+	rec->held = false; /* internal to the starter */
 	info->json = record_to_json(rec);
 	info->forwards = calloc(rec->n_forwards + 1, sizeof(*info->forwards));
 	if (!info->json || !info->forwards)
@@ -214,7 +214,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->name = TAKE_PTR(rec->name);
 	info->template_id = TAKE_PTR(rec->template_id);
 	info->revision = TAKE_PTR(rec->revision);
-	info->state = (enum mvm_instance_state)rec->state; /* the same order, see below */
+	info->state = (enum mvm_instance_state)rec->state; /* equal values, asserted below */
 	info->restored = rec->restore;
 	info->from_pool = rec->from_pool;
 	info->reason = TAKE_PTR(rec->reason);
@@ -328,10 +328,10 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 		: timeout_ms == 0 ? 0
 				  : volumes_bring_back(mvm, name, &options, &left, err);
 	if (r >= 0) {
-		/* a supervisor that copies back must know that it has some time */
+		/* 0 would tell a supervisor that copies back to kill at once */
 		int64_t left_ms = clock_remaining_ms(deadline_ns);
 		r = instance_stop(fd, name, left && left_ms == 0 ? 1 : left_ms, err);
-		/* it has ended meanwhile, as was asked for */
+		/* -EBUSY: it has ended meanwhile, as the caller wants */
 		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
 	}
 	if (r != -ENOENT && r != -EBUSY) {
@@ -369,12 +369,12 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	if (fd < 0)
 		return fd;
 	AUTO_DONE(record) rec = { 0 };
-	bool known = instance_load(fd, name, &rec, NULL, err) == 0; /* a damaged one goes as well */
+	bool known = instance_load(fd, name, &rec, NULL, NULL) == 0; /* remove damaged ones, too */
 	int r = instance_remove(fd, name, force, err);
 	if (r == -ENOENT && known && (rec.attached || rec.remove_at_end))
 		return 0; /* it has removed itself */
 	if (r == -ENOENT && known)
-		return mvm_error_set(err, r, "instance '%s' is gone: somebody else has removed it",
+		return mvm_error_set(err, r, "another process has removed instance '%s' meanwhile",
 				     name);
 	if (r >= 0 && known)
 		events_add(store_dir(mvm->store, STORE_LOGS), "removed", &rec, NULL);
@@ -392,7 +392,7 @@ int mvm_instance_logs(struct mvm *mvm, const char *name, const struct mvm_logs_o
 	if (r < 0)
 		return r;
 	if (!o.fn && !o.out_fd)
-		return mvm_error_set(err, -EINVAL, "nobody is named who takes the log");
+		return mvm_error_set(err, -EINVAL, "the log has neither a callback nor an out_fd");
 	const struct logs_options logs = {
 		.console = o.console,
 		.workload = o.workload,

@@ -23,7 +23,7 @@ static int punch(int fd, off_t start, off_t len, uint64_t *freed)
 	return 0;
 }
 
-/* Punch the runs of zero pages among len bytes that were read from offset. */
+/* Punch holes for the zero pages in data, which was read from offset. */
 static int punch_chunk(int fd, const char *data, size_t len, off_t offset, uint64_t *freed)
 {
 	off_t run = 0;
@@ -73,7 +73,7 @@ int memory_file_punch(int fd, uint64_t *ret_freed_bytes, struct mvm_error *err)
 		end = start < 0 ? start : lseek(fd, start, SEEK_HOLE);
 		r = end < 0 ? -errno : punch_range(fd, start, end, buffer, &freed);
 	}
-	if (r < 0 && r != -EOPNOTSUPP) /* without holes it is only larger */
+	if (r < 0 && r != -EOPNOTSUPP) /* without holes the file only takes more space */
 		return mvm_error_set(err, r, "making the memory file sparse: %s", strerror(-r));
 	if (ret_freed_bytes)
 		*ret_freed_bytes = freed;

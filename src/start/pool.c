@@ -23,11 +23,11 @@
 #define NOTE_SUFFIX	".note"
 #define FILE_MAX	4096u
 #define FILE_NAME_MAX	128
-#define TAKE_ATTEMPTS	4 /* VMs that turn out to be of no use: then there is something wrong */
+#define TAKE_ATTEMPTS	4 /* after so many unusable VMs, start the instance without the pool */
 #define TEMPLATE_ID_MAX 63
 
-#define TAKE_MS	    INT64_C(5000)  /* a restore takes less */
-#define WORKLOAD_MS INT64_C(10000) /* for what starts a workload, over its time to be healthy */
+#define TAKE_MS	    INT64_C(5000)  /* more than a restore takes */
+#define WORKLOAD_MS INT64_C(10000) /* for starting a workload, besides its time to be healthy */
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 
@@ -116,7 +116,7 @@ void pool_note(int pool_fd, const char *id, const char *text)
 {
 	char name[FILE_NAME_MAX];
 	file_name(id, NOTE_SUFFIX, name);
-	if (text) /* a full disk costs an explanation */
+	if (text) /* if this fails, only the note is missing */
 		file_replace_unsynced_at(pool_fd, name, text, strlen(text), 0600);
 	else
 		unlinkat(pool_fd, name, 0);
@@ -124,7 +124,7 @@ void pool_note(int pool_fd, const char *id, const char *text)
 
 /* ---- taking ---- */
 
-/* Take one file with that key out of the pool's folder; its instance's name in *ret.  1 or 0. */
+/* Remove one file with that key from the pool's folder.  *ret: its instance's name.  1 or 0. */
 static int claim(int dir_fd, const char *key, char **ret)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -136,7 +136,7 @@ static int claim(int dir_fd, const char *key, char **ret)
 		if (!str_starts(name, key) || name[len] != '.' ||
 		    name_check(NAME_INSTANCE, name + len + 1, NULL) < 0 ||
 		    unlinkat(dir_fd, name, 0) < 0)
-			continue; /* somebody was faster */
+			continue; /* another start was faster */
 		*ret = strdup(name + len + 1);
 		return *ret != NULL;
 	}
@@ -150,7 +150,7 @@ static int open_waiting(struct mvm *mvm, const char *id)
 	return pool_fd < 0 ? -1 : dir_open_at(pool_fd, id);
 }
 
-/* Would the instance's own name or ports be in the way?  Then the start itself shall say so. */
+/* Are the instance's name and ports free?  Otherwise an ordinary start reports the conflict. */
 static bool is_possible(int instances_fd, struct record *rec)
 {
 	struct stat st;
@@ -161,7 +161,7 @@ static bool is_possible(int instances_fd, struct record *rec)
 	return fstatat(instances_fd, rec->name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
-/* How long a VM that waits may take to become somebody's. */
+/* The deadline for taking a waiting VM. */
 static int64_t take_deadline_ns(const struct mvm_run *run)
 {
 	uint32_t timeout_s = run->health.timeout_s ? run->health.timeout_s : MVM_HEALTH_TIMEOUT_S;
@@ -177,8 +177,8 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 	const char *nonce = mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256");
 	char key[POOL_KEY_SIZE];
 	int64_t began_ns = clock_now_ns();
-	bool wanted = plan->restore &&
-		      !q->options->private_memory; /* those that wait share theirs */
+	/* waiting VMs share their memory */
+	bool wanted = plan->restore && !q->options->private_memory;
 	AUTO_CLOSE int dir_fd = wanted ? open_waiting(mvm, q->revision->id) : -1;
 	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
 
@@ -196,18 +196,18 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 		if (instance_adopt(instances_fd, waiting, &rec, nonce, began_ns,
 				   take_deadline_ns(&rev->run), ret, &err) == 0)
 			return 1;
-		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* gone with its server */
-			progress_note(progress, "a VM of the pool is of no use: %s", err.text);
-		/* a supervisor that was killed in the midst of it has left the name in use */
+		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* else the server ended it */
+			progress_note(progress, "discarding a VM of the pool: %s", err.text);
+		/* a supervisor that was killed meanwhile has left the name in use */
 		const char *why;
 		instance_settle(instances_fd, rec.name, -1, &why, &err);
 	}
 	return 0;
 }
 
-/* ---- for people ---- */
+/* ---- for the user ---- */
 
-/* The folder that a server has left.  One that runs removes it itself when its VMs are gone. */
+/* Remove the folder that a killed server has left.  A running server removes the folder itself. */
 static void forget_folder(int pool_fd, const char *id)
 {
 	AUTO_CLOSE int dir_fd = dir_open_at(pool_fd, id);
@@ -217,12 +217,12 @@ static void forget_folder(int pool_fd, const char *id)
 	if (lock_fd < 0)
 		return;
 	pool_clear(dir_fd);
-	unlinkat(pool_fd, id, AT_REMOVEDIR); /* unless somebody has put something there */
+	unlinkat(pool_fd, id, AT_REMOVEDIR); /* fails if it holds other files */
 }
 
 int mvm_pool_set(struct mvm *mvm, const char *id, uint32_t size, struct mvm_error *err)
 {
-	AUTO_DONE(mvm_template_spec) spec = { 0 }; /* when there is to be a pool */
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	char name[FILE_NAME_MAX], text[64];
 	int r = name_check(NAME_TEMPLATE, id, err);
 	if (r == 0 && size > MVM_POOL_SIZE_MAX)

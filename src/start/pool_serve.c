@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server of the pools: one event loop that watches what is wanted (pool/, the templates'
- * revisions) and what is there (a leash to each VM that waits), and does one thing at a time: end a
- * VM that is not wanted any more, or start one that is missing.
+ * The server of the pools.  One event loop watches the wanted state (pool/, the templates'
+ * revisions) and the actual state (a leash to each waiting VM).  It takes one step at a time: end
+ * an unwanted VM, or start a missing one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,25 +23,25 @@
 #include "start/pool.h"
 #include "store/revision.h"
 
-#define PAUSE_MS      INT64_C(1000) /* after a failure; doubled for each in a row */
+#define PAUSE_MS      INT64_C(1000) /* after a failure; doubles with each further failure */
 #define PAUSE_MAX_MS  INT64_C(60000)
-#define CLAIM_NS      (15 * NS_PER_S) /* to become somebody's; longer than who takes it waits */
-#define FIRST_VM_SIZE (UINT64_C(64) << 20) /* assumed until one has been measured */
+#define CLAIM_NS      (15 * NS_PER_S)	   /* from claim to take; longer than take_deadline_ns() */
+#define FIRST_VM_SIZE (UINT64_C(64) << 20) /* assumed until a VM has been measured */
 #define WATCHED	      (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR)
 
 struct pool;
 
-/* A VM that waits. */
+/* A waiting VM. */
 struct waiting {
 	struct waiting *next;
 	struct pool *pool;
-	struct mvm_instance *vm; /* its leash */
+	struct mvm_instance *vm; /* holds its leash */
 	struct loop_source *source;
 	char file[POOL_KEY_SIZE + 64]; /* in the pool's folder */
 	int dir_fd;		       /* of the instance */
-	uint64_t bytes;		       /* what it has for itself */
-	int64_t claimed_ns;	       /* somebody has removed its file; 0: nobody has */
-	bool gone;		       /* taken, or dead */
+	uint64_t bytes;		       /* its private memory */
+	int64_t claimed_ns;	       /* when a start removed its file; 0: not yet */
+	bool gone;		       /* taken or dead */
 };
 
 struct pool {
@@ -53,9 +53,9 @@ struct pool {
 	uint32_t n;
 	struct waiting *list;
 	char key[POOL_KEY_SIZE]; /* of the snapshot that VMs are restored from */
-	bool changed;		 /* look at it again, whatever was before */
-	bool unset;		 /* nobody wants this pool any more */
-	int64_t retry_ns;	 /* not before; 0: now */
+	bool changed;		 /* check it again */
+	bool unset;		 /* the user has removed this pool */
+	int64_t retry_ns;	 /* start no VM before this time; 0: now */
 	unsigned failures;
 	char note[256];
 };
@@ -70,7 +70,7 @@ struct server {
 	uint64_t max_bytes, bytes;
 };
 
-/* ---- VMs that wait ---- */
+/* ---- waiting VMs ---- */
 
 static void waiting_free(struct waiting *w)
 {
@@ -151,7 +151,7 @@ static void discard(struct server *s, struct waiting *w)
 		/* after a failure the next command that lists instances settles it */
 		instance_settle(instances_fd, name, store_dir(s->mvm->store, STORE_LOGS), &why,
 				NULL);
-		put_off(s, w->pool, "a VM that waited has died");
+		put_off(s, w->pool, "a waiting VM has died");
 	}
 	forget(s, w);
 }
@@ -172,7 +172,7 @@ static uint64_t private_bytes(int instance_fd)
 	return usage.memory_private_bytes + usage.supervisor_private_bytes;
 }
 
-/* Let it be found. */
+/* Offer a VM to starts. */
 static int offer(struct server *s, struct waiting *w, struct mvm_error *err)
 {
 	const char *name = mvm_instance_name(w->vm);
@@ -219,12 +219,13 @@ static bool has_room(struct server *s, struct pool *p)
 		return true;
 	str_bytes(s->bytes, used, sizeof(used));
 	str_bytes(s->max_bytes, limit, sizeof(limit));
-	snprintf(text, sizeof(text), "waiting VMs have %s of at most %s of memory", used, limit);
+	snprintf(text, sizeof(text), "waiting VMs use %s of memory, and the limit is %s", used,
+		 limit);
 	put_off(s, p, text);
 	return false;
 }
 
-/* One VM starts at a time, and none while those that run wait for memory already. */
+/* One VM starts at a time, and none while running processes wait for memory. */
 static bool may_grow(struct server *s, struct pool *p)
 {
 	struct hostload host;
@@ -238,7 +239,7 @@ static bool may_grow(struct server *s, struct pool *p)
 	return false;
 }
 
-/* How a VM would be restored here, or why it would not. */
+/* Plan the restore of a VM; an error says why it is impossible. */
 static int plan_restore(struct server *s, struct pool *p, struct revision *revision,
 			struct vmm_probe *probe, struct start_request *q, struct start_plan *plan,
 			struct mvm_error *err)
@@ -265,7 +266,7 @@ static int plan_restore(struct server *s, struct pool *p, struct revision *revis
 	return r;
 }
 
-/* End one VM that is not of the pool's snapshot, or one too many.  Returns whether it did. */
+/* End one VM of another snapshot, or one VM too many.  Returns whether it did. */
 static bool thin_out(struct server *s, struct pool *p)
 {
 	for (struct waiting *w = p->list; w; w = w->next) {
@@ -298,7 +299,7 @@ static void maintain(struct server *s, struct pool *p)
 	if (r == 0 && p->size)
 		pool_key(&revision.rev, p->key);
 	if (thin_out(s, p)) {
-		p->changed = true; /* there may be another */
+		p->changed = true; /* there may be more */
 		return;
 	}
 	if (r == 0 && p->n < p->size && p->retry_ns <= clock_now_ns() && may_grow(s, p) &&
@@ -313,7 +314,7 @@ static void maintain(struct server *s, struct pool *p)
 	}
 }
 
-/* Is there something to do for it now?  *ret_next: when there may be, otherwise. */
+/* Does the pool need a step now?  Otherwise lower *ret_next to the time when it may. */
 static bool is_due(const struct pool *p, int64_t *ret_next)
 {
 	if (p->changed)
@@ -333,7 +334,7 @@ static bool is_due(const struct pool *p, int64_t *ret_next)
 	return false;
 }
 
-/* ---- all of them ---- */
+/* ---- all pools ---- */
 
 static int watch_dir(struct server *s, int dir_fd)
 {
@@ -342,7 +343,7 @@ static int watch_dir(struct server *s, int dir_fd)
 	return inotify_add_watch(s->notify_fd, path, WATCHED);
 }
 
-/* `current` moves in the template's folder, a snapshot is exchanged in that of its revisions. */
+/* Watch two folders: in the template's `current` moves, in artifacts/ snapshots are exchanged. */
 static void watch_template(struct server *s, struct pool *p)
 {
 	AUTO_CLOSE int dir_fd = openat(store_dir(s->mvm->store, STORE_TEMPLATES), p->id,
@@ -380,13 +381,13 @@ static struct pool *find_pool(struct server *s, const char *id)
 	return p;
 }
 
-/* Its VMs are gone, or somebody's. */
+/* All of its VMs have ended or were taken. */
 static void pool_free(struct server *s, struct pool *p)
 {
 	const int watched[] = { p->waiting_wd, p->template_wd, p->artifacts_wd };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(watched); i++)
-		inotify_rm_watch(s->notify_fd, watched[i]); /* -1, or gone: EINVAL */
-	unlinkat(s->pool_fd, p->id, AT_REMOVEDIR);	    /* only an empty one goes */
+		inotify_rm_watch(s->notify_fd, watched[i]); /* -1 or removed: EINVAL */
+	unlinkat(s->pool_fd, p->id, AT_REMOVEDIR);	    /* fails unless it is empty */
 	close(p->dir_fd);
 	free(p->id);
 	free(p);
@@ -405,7 +406,7 @@ static void drop_unset(struct server *s)
 	}
 }
 
-/* Read again what is wanted. */
+/* Read the wanted pools and sizes again. */
 static int reload(struct server *s, struct mvm_error *err)
 {
 	AUTO_DONE(strv) ids = { 0 };
@@ -443,7 +444,7 @@ static void note_claim(struct pool *p, const char *file)
 	}
 }
 
-/* In pool/ itself, if it is in no pool's folder and no template's. */
+/* An event from no pool's and no template's folder comes from pool/ itself. */
 static void take_event(struct server *s, const struct inotify_event *e, const char *name)
 {
 	bool elsewhere = false;
@@ -457,7 +458,7 @@ static void take_event(struct server *s, const struct inotify_event *e, const ch
 			p->changed = true;
 			p->failures = 0;
 			p->retry_ns = 0;
-			watch_template(s, p); /* the first build makes the second folder */
+			watch_template(s, p); /* the first build makes artifacts/ */
 		}
 	}
 	s->changed |= !elsewhere;
@@ -515,7 +516,7 @@ static void server_done(struct server *s)
 		struct pool *p = s->pools;
 		while (p->list) {
 			if (!withdraw(s, p->list))
-				forget(s, p->list); /* it is somebody's */
+				forget(s, p->list); /* a start has taken it */
 		}
 		s->pools = p->next;
 		pool_free(s, p);
@@ -549,10 +550,10 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 	AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT, "mvm pool serve",
 					      holder);
 	if (lock_fd == -EBUSY && !lock_is_held_at(pool_fd, POOL_LOCK))
-		/* who only asks for a server holds it for an instant */
+		/* a process that only checks for a server holds the lock for an instant */
 		lock_fd = lock_take_at(pool_fd, POOL_LOCK, 0, "mvm pool serve", NULL);
 	if (lock_fd == -EBUSY)
-		return mvm_error_set(err, -EBUSY, "the pools are served already, by %s", holder);
+		return mvm_error_set(err, -EBUSY, "another server runs already: %s", holder);
 	if (lock_fd < 0)
 		return store_lock_failed(mvm->store, STORE_POOL, POOL_LOCK, lock_fd, err);
 
@@ -563,7 +564,7 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 		.max_bytes = o.max_memory_bytes ? o.max_memory_bytes : quarter_of_memory(),
 		.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
 	};
-	AUTO(loop_source) notify = NULL; /* both gone before the loop is */
+	AUTO(loop_source) notify = NULL; /* both are freed before the loop */
 	AUTO(loop_source) cancel = NULL;
 	r = s.notify_fd < 0 ? -errno : loop_new(&s.loop);
 	if (r == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Processes in a guest: to list them, and to signal the one that it is for. */
+/* List the processes in a guest, and signal its workload. */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -41,7 +41,7 @@ int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, str
 	return call(mvm, name, CALL_SIGNAL, &args, NULL, err);
 }
 
-/* A line as guest/processes.c writes it. */
+/* Parse a line of guest/processes.c. */
 static int take_process(const char *line, uint64_t tick_ns, uint64_t page_bytes, mvm_process_fn fn,
 			void *arg, struct mvm_error *err)
 {
@@ -49,7 +49,7 @@ static int take_process(const char *line, uint64_t tick_ns, uint64_t page_bytes,
 	uint64_t ticks, pages;
 	int command = 0;
 
-	/* NOLINTNEXTLINE(cert-err34-c): one out of range is clamped, and any number will do */
+	/* NOLINTNEXTLINE(cert-err34-c): sscanf clamps numbers, and any number will do */
 	if (sscanf(line, "%" SCNd64 " %" SCNd64 " %" SCNu32 " %c %" SCNu64 " %" SCNu64 " %n",
 		   &p.pid, &p.parent_pid, &p.uid, &p.state, &ticks, &pages, &command) != 6 ||
 	    command == 0)
@@ -70,7 +70,7 @@ int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn,
 	int r = call(mvm, name, CALL_PROCESSES, NULL, &reply, err);
 	if (r < 0)
 		return r;
-	/* one that is missing stays 0, and so does what it multiplies */
+	/* without one of these fields the product is 0, for unknown */
 	wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, UINT64_MAX, &tick_ns);
 	wire_find_u64(reply.data, reply.len, FIELD_MEMORY_BYTES, UINT64_MAX, &page_bytes);
 	struct wire_reader reader = { (const uint8_t *)reply.data, reply.len };

@@ -31,7 +31,7 @@ void revision_done(struct revision *r)
 	*r = (struct revision)REVISION_NONE;
 }
 
-/* The digest on record for a file; left alone if there is none. */
+/* Get the recorded digest of a file; *ret is unchanged without one. */
 static void checksum_of(const struct checksums *sums, const char *file, char **ret, bool *failed)
 {
 	const struct mvm_digest *digest = checksums_find(sums, file);
@@ -43,7 +43,7 @@ static void checksum_of(const struct checksums *sums, const char *file, char **r
 	*ret = str_dup(hex, failed);
 }
 
-/* Is it there?  revision_trust() finds out whether it is whole. */
+/* Check that the file exists.  revision_trust() checks its contents. */
 static int check_artifact(int dir_fd, const char *file, struct mvm_error *err)
 {
 	struct stat st;
@@ -66,10 +66,9 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 	bool failed = false;
 
 	int r = store_checksums_read(dir_fd, &ret->sums, err);
-	if (r == -ENOENT) /* other programs may do without; we run only what can be checked */
+	if (r == -ENOENT) /* other programs' revisions may lack it; mvm runs only checked files */
 		r = mvm_error_set(err, -EBADMSG,
-				  "checksums.json is missing: its files cannot be "
-				  "checked");
+				  "checksums.json is missing: its files cannot be checked");
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(artifacts); i++) {
@@ -143,7 +142,7 @@ int need_agent(const struct mvm_run *run, struct mvm_error *err)
 	if (run->initrd != MVM_INITRD_IMAGE)
 		return 0;
 	int r = mvm_error_set(err, -EOPNOTSUPP, "it " RUN_NO_AGENT);
-	return mvm_error_hint(err, r, "with initrd = \"mvm\", the default, there is one");
+	return mvm_error_hint(err, r, "set initrd = \"mvm\", the default, to have an agent");
 }
 
 int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct mvm_error *err)
@@ -154,7 +153,7 @@ int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
-	lease_fd = store_lease_revision(mvm->store, id, hash); /* first: see store.h */
+	lease_fd = store_lease_revision(mvm->store, id, hash); /* before the open: see store.h */
 	if (lease_fd < 0)
 		return mvm_error_set(err, lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
 				     strerror(-lease_fd));

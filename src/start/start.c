@@ -96,11 +96,11 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	return 0;
 }
 
-/* While the supervisor and the VMM start, the disk has nothing else to do. */
+/* Read the working set ahead while the supervisor and the VMM start. */
 static void read_ahead(const struct revision *revision)
 {
 	AUTO_CLOSE int fd = dir_open_at(revision->dir_fd, "snapshot");
-	if (fd >= 0) /* else the supervisor says what is wrong */
+	if (fd >= 0) /* else the supervisor reports the error */
 		working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
 }
 
@@ -126,7 +126,7 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.cache_fd = cache_fd,
 		.data_disk_fd = data_disk_fd,
 		.capture_fd = q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd : -1,
-		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* only events are lost without */
+		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* without it, events are lost */
 	};
 	r = instance_launch_begin(instances_fd, &launch, ret, err);
 	if (r == 0 && plan->restore)

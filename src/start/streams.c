@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening what mvm/stream.h has; the rest of it is in instance/. */
+/* Open the streams of mvm/stream.h; src/instance/ has their other functions. */
 #include "instance/events.h"
 #include "instance/exec.h"
 #include "instance/logstream.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Named volumes for people (mvm/volume.h). */
+/* List, inspect and remove named volumes (mvm/volume.h). */
 #include <errno.h>
 #include <mvm/volume.h>
 #include <string.h>
@@ -108,7 +108,7 @@ int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err)
 	int r = mvm_volume_inspect(mvm, name, &info, err);
 	if (r < 0)
 		return r;
-	/* held while it goes, so that no VM begins to use it */
+	/* hold the lock during the removal, so that no VM begins to use the volume */
 	AUTO_CLOSE int lock_fd = volume_lock(info->path);
 	if (lock_fd < 0)
 		return volume_lock_failed(name, lock_fd, err);

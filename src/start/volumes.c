@@ -22,7 +22,7 @@ void mvm_volume_done(struct mvm_volume *v)
 }
 DEFINE_AUTO_DONE(mvm_volume, mvm_volume_done)
 
-/* The path that leads there without links, since a link may become another. */
+/* Resolve the links in a path: a link could later lead elsewhere. */
 static int take_path(const char *text, char **ret, struct mvm_error *err)
 {
 	struct stat st;
@@ -39,7 +39,8 @@ static int take_path(const char *text, char **ret, struct mvm_error *err)
 	return 0;
 }
 
-/* With one slash before each name, none at the end and no ".", so that two of them compare. */
+/* Write one slash before each name, none at the end, and no ".".  So equal places have equal texts.
+ * */
 static char *take_guest(const char *text, size_t len)
 {
 	char *path = strndup(text, len);
@@ -54,7 +55,7 @@ static char *take_guest(const char *text, size_t len)
 		p += part + (p[part] == '/');
 	}
 	if (path)
-		path[n ? n : 1] = '\0'; /* "/" itself stays */
+		path[n ? n : 1] = '\0'; /* keep "/" itself */
 	return path;
 }
 
@@ -64,7 +65,7 @@ static bool leads_up(const char *guest)
 	return strstr(guest, "/../") || (len >= 3 && str_eq(guest + len - 3, "/.."));
 }
 
-/* Is one of two absolute paths the other, or inside it? */
+/* Are two absolute paths equal, or is one inside the other? */
 static bool overlap(const char *a, const char *b)
 {
 	size_t len = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
@@ -74,7 +75,7 @@ static bool overlap(const char *a, const char *b)
 	       (strlen(a) == strlen(b) || a[len] == '/' || b[len] == '/');
 }
 
-/* The root itself, and what the kernel and mvm's agent mount. */
+/* The root, and the paths where the kernel and mvm's agent mount file systems. */
 static bool is_taken(const char *guest)
 {
 	static const char *const taken[] = { "/proc", "/sys", "/dev", "/run/mvm" };
@@ -100,7 +101,7 @@ static int take_place(const char *text, size_t len, char **ret, struct mvm_error
 	return 0;
 }
 
-/* Whoever fills the struct himself is held to what mvm_volume_parse() gives. */
+/* Check and copy a volume.  Callers may fill the struct without mvm_volume_parse(). */
 static int take_volume(const struct mvm_volume *from, struct mvm_volume *ret, struct mvm_error *err)
 {
 	if (!from->guest || from->guest[0] != '/')
@@ -161,7 +162,7 @@ int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mvm_error 
 	return 0;
 }
 
-/* A named volume's folder, made when it is first used. */
+/* Find a named volume's folder, and make it at its first use. */
 static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 {
 	int fd = store_dir_get(mvm->store, STORE_VOLUMES, err);
@@ -179,7 +180,7 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 				     strerror(r < 0 ? -r : errno));
 	if (!v->write_back)
 		return 0;
-	/* the supervisor claims it; said here before anything is started */
+	/* the supervisor takes the lock; this check reports a conflict before anything starts */
 	AUTO_CLOSE int lock_fd = volume_lock(v->host);
 	if (lock_fd >= 0)
 		return 0;
@@ -190,7 +191,7 @@ static int resolve(struct mvm *mvm, struct mvm_volume *v, struct mvm_error *err)
 			   : r;
 }
 
-/* Two volumes that are copied back must differ in both of their places. */
+/* Check that two volumes do not overlap in the guest, nor, if both are copied back, on the host. */
 static int check_pair(const struct mvm_volume *a, const struct mvm_volume *b, struct mvm_error *err)
 {
 	if (overlap(a->guest, b->guest))
@@ -221,7 +222,7 @@ static int check_together(const struct mvm_volume *list, size_t n, struct mvm_er
 	return r;
 }
 
-/* Checked copies; the names are not resolved yet. */
+/* Check and copy a list; the names are not resolved yet. */
 static int take_list(const struct mvm_volume *from, size_t n, struct mvm_volume **ret,
 		     struct mvm_error *err)
 {
@@ -267,7 +268,7 @@ int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, ui
 		else
 			r = resolve(mvm, &list[i], err);
 	}
-	if (r == 0) /* a named volume may be a path, too */
+	if (r == 0) /* again: a name and a path may mean one folder */
 		r = check_together(list, n, err);
 	if (r < 0)
 		volumes_free(list, n);

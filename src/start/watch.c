@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events, and instances that were left behind. */
+/* Events, and instances whose supervisor has died. */
 #include <errno.h>
 #include <string.h>
 
@@ -11,10 +11,10 @@
 #include "instance/instance.h"
 #include "start/start.h"
 
-#define STRAYS_NAME "strays" /* in cache/: folders among the instances that were told of */
+#define STRAYS_NAME "strays" /* in cache/: foreign folders in instances/ that a note was about */
 #define STRAYS_MAX  ((size_t)256 * 1024)
 
-#define BOOT_ID_NAME "boot_id" /* in locks/: the boot in which instances were looked at last */
+#define BOOT_ID_NAME "boot_id" /* in locks/: the boot in which instances were settled last */
 
 int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 	       void *arg, struct mvm_error *err)
@@ -26,14 +26,14 @@ int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_ev
 		return r;
 	const struct mvm_event_stream_options stream = { .follow = o.follow, .since = o.since };
 	int fd = store_dir(mvm->store, STORE_LOGS);
-	if (fd == -ENOENT && !o.follow) /* a read-only folder in which nothing happened */
+	if (fd == -ENOENT && !o.follow) /* a read-only data folder without events */
 		return 0;
 	if (fd < 0)
 		return store_dir_failed(mvm->store, STORE_LOGS, fd, err);
 	return events_read(fd, &stream, o.cancel_fd ? *o.cancel_fd : -1, fn, arg, err);
 }
 
-/* Tell of each stray folder once, not with every `ps`.  What was told is written down. */
+/* Add a note about each stray folder once, not with every `ps`.  A file lists the known ones. */
 static void tell_strays(struct mvm *mvm, const struct strv *strays,
 			const struct mvm_progress *progress)
 {
@@ -48,14 +48,14 @@ static void tell_strays(struct mvm *mvm, const struct strv *strays,
 		strbuf_addf(&now, "%s\n", strays->v[i]);
 		if (r < 0 || !line || !strstr(before, line))
 			progress_note(progress,
-				      "'instances/%s' in the data folder is left alone: it is no "
-				      "instance of mvm's, or a copy of one",
+				      "'instances/%s' in the data folder is left alone: it is not "
+				      "an instance, or it is a copy of one",
 				      strays->v[i]);
 	}
 	if (now.failed || fd < 0 || now.len > STRAYS_MAX ||
 	    (r < 0 ? strays->n == 0 : str_eq(before, now.data)))
 		return;
-	/* if this fails, the same is told again */
+	/* if this fails, the next command repeats the notes */
 	file_replace_unsynced_at(fd, STRAYS_NAME, now.data, now.len, 0600);
 }
 

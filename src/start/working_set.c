@@ -17,7 +17,7 @@
 #define PAGE	  WORKING_SET_PAGE
 #define PAGES_MAX (UINT64_C(1) << 32) /* 16 TiB of memory */
 #define GAP_MAX	  16u		      /* pages: reading them costs less than another request */
-#define REQUEST	  (128u << 10) /* the kernel reads no more than its read-ahead window at once */
+#define REQUEST	  (128u << 10) /* the kernel's read-ahead window, the most that it reads at once */
 #define SAMPLES	  32u
 
 /* All numbers are little-endian. */
@@ -52,13 +52,13 @@ static void count(struct working_set *s)
 		s->n_set += (unsigned)__builtin_popcount(s->bits[i]);
 }
 
-/* Where a process has the file, or a part of it; in pages. */
+/* A part of the file in a process's memory; in pages. */
 struct mapping {
 	uint64_t first_page, n_pages, file_page;
 };
 
-/* One mapping's pages that the process has in its page table: bit 63 of an entry, "present".
- * Source: Documentation/admin-guide/mm/pagemap.rst. */
+/* Record the pages of one mapping that are in the process's page table: bit 63 of an entry,
+ * "present".  Source: Documentation/admin-guide/mm/pagemap.rst. */
 static int look(int pagemap_fd, const struct mapping *m, struct working_set *s)
 {
 	uint64_t entries[512];
@@ -79,12 +79,13 @@ static int look(int pagemap_fd, const struct mapping *m, struct working_set *s)
 	return 0;
 }
 
-/* "7f18dbfff000-7f18ebfff000 rw-p 00000000 fe:00 10436702   /path/mem.bin": is it of this file? The
- * device is another than fstat's on btrfs, and a VMM has no other file of that name. */
+/* Parse "7f18dbfff000-7f18ebfff000 rw-p 00000000 fe:00 10436702   /path/mem.bin", if it is a
+ * mapping of this file.  The device is not compared: on btrfs it differs from fstat's, and a VMM
+ * has no other file of that name. */
 static bool read_mapping(const char *line, const struct stat *file, struct mapping *ret)
 {
 	unsigned long long start, end, offset, inode;
-	/* NOLINTNEXTLINE(cert-err34-c): the kernel wrote it, so that its numbers are in range */
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers are in range */
 	if (sscanf(line, "%llx-%llx %*s %llx %*s %llu", &start, &end, &offset, &inode) != 4)
 		return false;
 	if (inode != file->st_ino || !strstr(line, "/mem.bin") || end <= start)
@@ -93,7 +94,7 @@ static bool read_mapping(const char *line, const struct stat *file, struct mappi
 	return true;
 }
 
-/* Every mapping of the file. */
+/* Record the pages of every mapping of the file. */
 static int look_all(pid_t pid, const struct stat *file, struct working_set *s)
 {
 	char path[64], line[4352];
@@ -202,12 +203,12 @@ int working_set_parse(const void *data, size_t len, uint64_t mem_size, struct wo
 	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0)
 		return bad(err, "is no working set");
 	if (le32toh(header.page_size) != PAGE || header.reserved != 0)
-		return bad(err, "is of an unknown kind");
+		return bad(err, "has an unknown page size or format");
 	uint64_t n_pages = le64toh(header.n_pages);
 	if (n_pages > PAGES_MAX || n_pages != mem_size / PAGE || mem_size % PAGE)
-		return bad(err, "is not about memory of this size");
+		return bad(err, "is for memory of another size");
 	if (len - sizeof(header) != bitmap_size(n_pages))
-		return bad(err, "has not one bit for each page");
+		return bad(err, "does not have one bit for each page");
 	const uint8_t *bits = (const uint8_t *)data + sizeof(header);
 	if (n_pages % 8 && bits[n_pages / 8] >> n_pages % 8)
 		return bad(err, "has pages beyond the end of memory");
@@ -221,8 +222,8 @@ int working_set_parse(const void *data, size_t len, uint64_t mem_size, struct wo
 	return 0;
 }
 
-/* The next pages that are to be read in one go, from *page on.  Returns how many; *page is the
- * first. */
+/* Find the next run of pages to read with one request, from *page on.  Returns its length; *page is
+ * its first page. */
 static uint64_t next_run(const struct working_set *s, uint64_t *page)
 {
 	while (*page < s->n_pages && !is_set(s, *page))
@@ -235,7 +236,7 @@ static uint64_t next_run(const struct working_set *s, uint64_t *page)
 	return end - *page;
 }
 
-/* Is a page in the page cache?  What cannot tell says no. */
+/* Is a page in the page cache?  Without RWF_NOWAIT: no. */
 static bool is_cached(int fd, uint64_t page)
 {
 	char byte;
@@ -243,7 +244,7 @@ static bool is_cached(int fd, uint64_t page)
 	return preadv2(fd, &to, 1, (off_t)(page * PAGE), RWF_NOWAIT) == 1;
 }
 
-/* Whatever emptied the page cache has hardly spared these of all. */
+/* Are all sampled pages cached?  Then the page cache has hardly lost the others. */
 static bool is_warm(int fd, const struct working_set *s)
 {
 	uint64_t step = s->n_set / SAMPLES + 1, n = 0;
@@ -262,7 +263,7 @@ static uint64_t read_runs(int fd, const struct working_set *s)
 			uint64_t left = n * PAGE - at;
 			if (readahead(fd, (off64_t)(page * PAGE + at),
 				      (size_t)(left < REQUEST ? left : REQUEST)) < 0)
-				return asked; /* only slower */
+				return asked; /* the restore is only slower */
 		}
 		asked += n * PAGE;
 		page += n;
@@ -276,7 +277,7 @@ uint64_t working_set_read_ahead(int dir_fd, uint64_t mem_size)
 	AUTO_FREE char *data = NULL;
 	size_t len = 0, most = sizeof(struct header) + bitmap_size(mem_size / PAGE);
 
-	/* no error of these matters: the restore itself says what is wrong */
+	/* errors do not matter here: the restore reports them */
 	if (mem_size / PAGE > PAGES_MAX ||
 	    file_read_at(dir_fd, WORKING_SET_NAME, most, &data, &len) < 0 ||
 	    working_set_parse(data, len, mem_size, &s, NULL) < 0)

@@ -452,8 +452,8 @@ class Starts(guests.TestCase):
         note = process.stderr.readline() # then it starts all the same; that is not waited for
         process.terminate()
         process.communicate(timeout=harness.PATIENCE_S)
-        self.assertRegex(note, r"memory may run out: this VM may take \S+ GiB and the VMs that run "
-                         r"\S+ B more, and \S+ GiB are available")
+        self.assertRegex(note, r"memory may run out: this VM may take \S+ GiB and the running VMs "
+                         r"\S+ B more, but only \S+ GiB are available")
         self.leave_no_instance() # it was ended before it had a supervisor, or by it
         self.assertNotIn("memory may run out", self.mvm("run", "--template", "web-worker", "--",
                                                         "true", status=0).stderr)

@@ -135,7 +135,7 @@ class Load(guests.TestCase):
             self.skipTest(f"no mounts here: {error}")
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("50 VMs do not fit: each takes at least 12 MiB", done.stderr)
-        self.assertIn("which is enough for 16", done.stderr)
+        self.assertIn("are enough for 16", done.stderr)
         self.assertEqual(self.instances(), [])
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, for a cgroup")

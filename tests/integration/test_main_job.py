@@ -335,7 +335,7 @@ class Clones(guests.TestCase):
         self.assertIn("booting instead of restoring", done.stderr)
         record = self.inspect("big")
         self.assertEqual((record["start"], record["vcpus"], record["mem_mib"]), ("boot", 2, 160))
-        self.assertIn("vCPUs differs: the snapshot has '1', here is '2'", record["reason"])
+        self.assertIn("vCPUs differs: '1' in the snapshot, '2' here", record["reason"])
         cpuinfo = self.exec("big", "cat", "/proc/cpuinfo")
         self.assertEqual(len(re.findall(r"^processor", cpuinfo, re.M)), 2)
         self.assertGreater(int(re.search(r"MemTotal: +(\d+)",

@@ -109,8 +109,8 @@ class Manage(guests.TestCase):
 
         done = self.mvm("run", "-T", "web-worker", "-d", "--name", "told", "-e", "WORD=option",
                         "--env-file", path, status=0)
-        self.assertIn("booting instead of restoring: a workload that runs already cannot take on "
-                      "other variables", done.stderr)
+        self.assertIn("booting instead of restoring: the snapshot's workload runs already, so it "
+                      "cannot take new variables", done.stderr)
         workload = next(p for p in self.mvm_json("top", "told") if "trap" in p["command"])
         env = self.exec("told", "cat", f"/proc/{workload['pid']}/environ").split("\0")
         self.assertIn("WORD=option", env)
@@ -120,7 +120,7 @@ class Manage(guests.TestCase):
         self.assertEqual(self.exec("told", "sh", "-c", "echo $WORD", options=["--env-file", path]),
                          "file\n")
         for status, options, says in (
-                (6, ["--require-snapshot", "-e", "A=b"], "cannot take on other variables"),
+                (6, ["--require-snapshot", "-e", "A=b"], "cannot take new variables"),
                 (2, ["-e", "A"], "'A' is not NAME=VALUE"),
                 (2, ["--env-file", self.write("bad", "A=1\noops\n")], "bad:2: 'oops' is not"),
                 (3, ["--env-file", self.path("none")], "cannot open"),

@@ -159,7 +159,7 @@ class Guests(TestCase):
     def test_a_guest_with_an_initrd_of_its_own_lives_without_the_agent(self):
         started = self.mvm("run", "-T", "t", "-d", "--name", "own", "-p", "0:80", status=0)
         self.assertIn("own: started in ", started.stderr)
-        self.assertIn("; it has no agent to answer", started.stderr)
+        self.assertIn("; it has no agent, so nothing tells when it is ready", started.stderr)
         self.wait_for_log("own", "\ntheirs: console=ttyS0")
 
         info = self.mvm_json("inspect", "own")

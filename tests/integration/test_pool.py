@@ -210,7 +210,7 @@ class Pool(guests.TestCase):
 
     def test_only_one_serves(self):
         self.full(1)
-        self.mvm_fails(4, "pool", "serve", says="served already")
+        self.mvm_fails(4, "pool", "serve", says="another server runs already")
 
     def test_a_concurrent_list_does_not_stop_a_server_from_starting(self):
         self.mvm_ok("pool", "set", "web-worker", "--size", "1")
@@ -253,7 +253,7 @@ class Many(guests.TestCase):
     def test_all_or_none(self):
         self.run_detached("web-worker", "--name", "many-3")
         self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--count", "4", "--name", "many",
-                       says="none of the 4 instances runs")
+                       says="none of the 4 instances was kept")
         self.assertEqual(self.instances(), ["many-3"])
 
     def test_an_interrupted_start_of_many_leaves_none(self):
@@ -262,7 +262,7 @@ class Many(guests.TestCase):
         starter.send_signal(signal.SIGINT)
         said = starter.communicate(timeout=DEADLINE_S)
         self.assertEqual((starter.returncode, said[0]), (128 + signal.SIGINT, ""))
-        self.assertIn("none of the 40 instances runs: the start was cancelled", said[1])
+        self.assertIn("none of the 40 instances was kept: the start was cancelled", said[1])
         self.assertEqual(self.instances(), [])
 
     def test_what_is_still_starting_goes_too_when_one_fails_late(self):
@@ -270,7 +270,7 @@ class Many(guests.TestCase):
         self.write("host/file", "x")
         self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4",
                        "-v", self.path("host") + ":/bin/busybox/nowhere",
-                       says="none of the 4 instances runs")
+                       says="none of the 4 instances was kept")
         # but the first that failed is kept, for its logs
         self.assertEqual([i["state"] for i in self.mvm_json("ps")], ["failed"])
 

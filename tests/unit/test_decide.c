@@ -13,7 +13,7 @@ static void assert_boots(struct world *w, unsigned vcpus, uint32_t mem_mib, cons
 	fail_with(decide(w, vcpus, mem_mib, &plan, &err), &err);
 	assert_false(plan.restore);
 	assert_non_null(plan.reason);
-	AUTO_FREE char *values = str_printf("the snapshot has '%s', here is '%s'", theirs, ours);
+	AUTO_FREE char *values = str_printf("'%s' in the snapshot, '%s' here", theirs, ours);
 	if (!strstr(plan.reason, values))
 		fail_msg("%s: %s; and not: %s", what, plan.reason, values);
 }
@@ -272,7 +272,7 @@ static void assert_noticed(const struct world *before, struct world *w, const st
 		const char *ours = plan.facts.v[i] + len + 1;
 		if (str_eq(theirs, ours))
 			continue;
-		AUTO_FREE char *says = str_printf("has '%s', here is '%s'",
+		AUTO_FREE char *says = str_printf("'%s' in the snapshot, '%s' here",
 						  theirs ? theirs : "nothing", ours);
 		if (!strstr(plan.reason, says))
 			fail_msg("%s, %s: '%s' does not say: %s", w->ops->name, c->what,
@@ -280,7 +280,7 @@ static void assert_noticed(const struct world *before, struct world *w, const st
 		return;
 	}
 	/* what is gone here */
-	if (!strstr(plan.reason, "here is 'nothing'"))
+	if (!strstr(plan.reason, "'nothing' here"))
 		fail_msg("%s, %s: %s", w->ops->name, c->what, plan.reason);
 }
 

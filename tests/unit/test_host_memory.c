@@ -88,8 +88,8 @@ static void too_many_vms_for_memory_are_refused_with_the_number_that_fits(void *
 	assert_int_equal(host_memory_check_many(&m, 40, 12 * MIB, &err), 0);
 	assert_int_equal(host_memory_check_many(&m, 41, 12 * MIB, &err), -ENOMEM);
 	assert_string_equal(err.text,
-			    "41 VMs do not fit: each takes at least 12 MiB and 480 MiB are "
-			    "available, which is enough for 40");
+			    "41 VMs do not fit: each takes at least 12 MiB, and the 480 MiB of "
+			    "available memory are enough for 40");
 	assert_int_equal(host_memory_check_many(&m, 1000, 0, &err), 0);
 }
 
