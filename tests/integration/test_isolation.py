@@ -31,7 +31,7 @@ done
 LD_PRELOAD=%(prefix)s/lib/attack.so exec qemu-system-x86_64 "$@"
 """
 
-# What is left to QEMU's user network, which runs in the host's (doc/isolation.md).
+# What QEMU's user network can still reach, because it runs in the host's (doc/isolation.md).
 NETWORK = {"connect to the host", "listen on the host", "send a datagram"}
 # Landlock says nothing about names, a start needs programs, and nobody counts this VM's threads.
 WITHOUT_NAMESPACES = {"stat the user's file", "execute a program", "read a program",

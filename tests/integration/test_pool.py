@@ -185,7 +185,7 @@ class Pool(guests.TestCase):
         self.mvm_ok("pool", "set", "web-worker", "--size", "8")
         self.serve("--max-memory", "100M")
         guests.wait_until(lambda: self.pool()["note"], DEADLINE_S)
-        self.assertIn("of at most 100", self.pool()["note"])
+        self.assertIn("the limit is 100", self.pool()["note"])
         self.assertGreater(self.pool()["ready"], 0)
         self.assertLess(self.pool()["ready"], 8)
 
