@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "guest_command.h"
 #include "handles.h"
+#include "names.h"
 #include "options.h"
 
 /* One side of a copy: a path here, "-", or NAME:PATH. */
@@ -37,6 +39,8 @@ static int run(struct cli_context *c, const struct args *a)
 		return cli_usage(c, "one of SRC and DST is NAME:PATH, the other a path here or -");
 	if (guest->path[0] != '/')
 		return cli_usage(c, "'%s': a path in the guest begins with a slash", guest->path);
+	if (check_name(c, VALUE_INSTANCE, guest->name, NULL) < 0)
+		return -EINVAL;
 	bool stream = str_eq(here->path, "-");
 	if (stream && here == &to && isatty(STDOUT_FILENO))
 		return cli_usage(c, "a tar does not belong on a terminal: send it into a file");
@@ -48,7 +52,7 @@ static int run(struct cli_context *c, const struct args *a)
 		.follow_link = args_flag(a, "follow-link"),
 		.max_bytes = (uint64_t)args_u32(a, "max-size", 0) << 20,
 		.stream_fd = &stream_fd,
-		.timeout_ms = args_limit_ms(a, "timeout"),
+		.timeout_ms = args_ms(a, "timeout", 0),
 	};
 	signals = guest_signals_block(false);
 	c->progress.cancel_fd = &signals;

@@ -7,53 +7,60 @@
 #include "help.h"
 #include "options.h"
 
-static int run(struct cli_context *c, const struct args *a)
+/* Nothing has this name. */
+static int unknown(struct cli_context *c, const struct args *a, const char *path,
+		   const struct command *begins, size_t used)
 {
-	AUTO_DONE(strbuf) name = { 0 };
 	char buf[128];
-	size_t used = 0;
 
-	if (c->json && a->n_positionals == 0)
-		return help_json(stdout);
-	if (c->json)
-		return cli_usage(c, "--json lists all commands: leave '%s' out", a->positionals[0]);
-	if (a->n_positionals == 0) {
-		help_all(stdout);
-		return 0;
-	}
-	const struct command *command = command_find(a->positionals, &used);
-	if (command && used == a->n_positionals) {
-		help_command(stdout, command);
-		return 0;
-	}
-	if (a->n_positionals == 1 && command_is_group(a->positionals[0])) {
-		help_group(stdout, a->positionals[0]);
-		return 0;
-	}
-	if (command)
+	if (begins)
 		return cli_usage(c, "'%s' is one argument too many", a->positionals[used]);
 	const char *nearest = command_nearest(a->positionals, buf, sizeof(buf));
-	if (nearest)
-		return cli_usage(c, "no such command, did you mean '%s'?", nearest);
+	return cli_usage(c, "no such command: '%s'%s%s%s", path, nearest ? ", did you mean '" : "",
+			 nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+static int run(struct cli_context *c, const struct args *a)
+{
+	AUTO_DONE(strbuf) path = { 0 };
+	size_t used = 0;
+
+	strbuf_adds(&path, "");
 	for (size_t i = 0; i < a->n_positionals; i++)
-		strbuf_addf(&name, "%s%s", i ? " " : "", a->positionals[i]);
-	return cli_usage(c, "no such command: '%s'", name.failed ? "" : name.data);
+		strbuf_addf(&path, "%s%s", i ? " " : "", a->positionals[i]);
+	if (path.failed)
+		return -ENOMEM;
+	const struct command *command = command_find(a->positionals, &used);
+	bool all = a->n_positionals == 0, whole = command && used == a->n_positionals;
+	bool group = a->n_positionals == 1 && command_is_group(a->positionals[0]);
+	if (!all && !whole && !group)
+		return unknown(c, a, path.data, command, used);
+	if (c->json)
+		return help_json(stdout, path.data);
+	if (whole)
+		help_command(stdout, command);
+	else if (group)
+		help_group(stdout, path.data);
+	else
+		help_all(stdout);
+	return 0;
 }
 
 static const struct option options[] = {
 	{ .name = "json",
 	  .kind = OPTION_FLAG,
-	  .help = "print every command with its arguments and options as JSON" },
+	  .help = "print the commands with their arguments and options as JSON" },
 	{ 0 },
 };
 
 const struct command command_help = {
 	.path = "help",
-	.summary = "Show help for mvm or one command",
+	.summary = "Show help for mvm, or for one command or group",
 	.positionals = { { .name = "COMMAND",
 			   .help = "the command's name, such as 'template build'",
 			   .optional = true,
-			   .many = true } },
+			   .many = true,
+			   .hint = VALUE_COMMAND } },
 	.options = options,
 	.run = run,
 };

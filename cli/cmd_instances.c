@@ -130,7 +130,7 @@ static const struct option stop_options[] = {
 	  .letter = 't',
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "how long the guest may take before it is killed (10s)" },
+	  .help = "how long the guest may take before it is killed (10s); 0: kill it at once" },
 	{ .name = "all", .letter = 'a', .kind = OPTION_FLAG, .help = "all that run" },
 	OPTION_JSON,
 	{ 0 },
@@ -154,8 +154,9 @@ static const struct option kill_options[] = {
 	  .letter = 's',
 	  .kind = OPTION_STRING,
 	  .value = "SIGNAL",
-	  .help = "sent to the template's command: TERM, SIGHUP or 10; KILL, the default, ends the "
-		  "VM" },
+	  .offers = "TERM|INT|HUP|QUIT|USR1|USR2|WINCH|STOP|CONT|KILL",
+	  .help = "sent to the template's command: TERM, SIGHUP, RTMIN+3 or 10; KILL, the default, "
+		  "ends the VM" },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -178,7 +178,8 @@ static int rm(struct cli_context *c, const struct args *a)
 	  .letter = 'n',                                                                           \
 	  .kind = OPTION_STRING,                                                                   \
 	  .value = "NAME",                                                                         \
-	  .help = "what templates call it; its version when not given" },                          \
+	  .help = "what templates call it; its version when not given",                            \
+	  .hint = VALUE_NEW_KERNEL },                                                              \
 	{                                                                                          \
 		.name = "force", .letter = 'f', .kind = OPTION_FLAG,                               \
 		.help = "replace a kernel of that name"                                            \

@@ -152,10 +152,13 @@ static const struct option options[] = {
 const struct command command_logs = {
 	.path = "logs",
 	.summary = "Print what an instance has printed",
-	.details = "The guest's console and the output of the template's command are kept apart, "
-		   "and shown together, by time, unless one of them is asked for. A terminal "
-		   "gets control characters spelled out, ESC as ^[; everything else gets the "
-		   "bytes. With --json each line is an object.",
+	.details =
+		"The guest's console and the output of the template's command are kept apart, "
+		"and shown together, by time, unless one of them is asked for. A terminal "
+		"gets control characters spelled out, ESC as ^[; everything else gets the "
+		"bytes. With --json each piece that came is an object; 'full' is false where the "
+		"next one of its log goes on with the line. --tail counts lines, so a line that "
+		"came in pieces is several objects.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
 	.examples = "mvm logs -f web\n"

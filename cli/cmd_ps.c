@@ -193,6 +193,8 @@ static const struct option ps_options[] = {
 	  .letter = 'f',
 	  .kind = OPTION_LIST,
 	  .value = "KEY=VALUE",
+	  .offers = "state=starting|state=running|state=paused|state=exited|state=failed|"
+		    "health=none|health=starting|health=healthy|health=unhealthy",
 	  .help = "only those with this state, health, template or part of a name; of one key "
 		  "given "
 		  "several times one value must match, of several keys each" },

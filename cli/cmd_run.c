@@ -521,13 +521,14 @@ static const struct option options[] = {
 	{ .name = "ttl",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "stop it after that",
+	  .help = "stop it after that; 0: never",
 	  .group = "Life" },
 	{ .name = "volume-timeout",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
 	  .help = "for volumes to be copied in, and back when the workload has ended or the "
-		  "--ttl is over (5m); what has not come back by then is lost, and named",
+		  "--ttl is over (5m, and so is 0); what has not come back by then is lost, and "
+		  "named",
 	  .group = "Life" },
 	{ .name = "rm",
 	  .kind = OPTION_FLAG,

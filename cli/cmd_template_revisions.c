@@ -244,7 +244,8 @@ const struct command command_template_rollback = {
 			 { .name = "REV",
 			   .help = "a revision, or how its name begins; without it the one "
 				   "built before the current one",
-			   .optional = true } },
+			   .optional = true,
+			   .hint = VALUE_REVISION } },
 	.options = json_options,
 	.run = rollback,
 };

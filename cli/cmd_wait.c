@@ -145,7 +145,7 @@ static const struct option options[] = {
 	  .letter = 't',
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "give up after that" },
+	  .help = "give up after that; 0: only ask, and do not wait" },
 	OPTION_JSON,
 	{ 0 },
 };

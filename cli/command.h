@@ -26,7 +26,7 @@ enum option_kind {
 	OPTION_WORDS,	 /* as OPTION_LIST, and commas separate values too */
 };
 
-/* What a shell offers for a value; names of templates and instances are checked, too (names.h). */
+/* What a value is: names.h checks it, and shells offer what there is. */
 enum value_hint {
 	VALUE_ANY,
 	VALUE_FILE,
@@ -35,9 +35,13 @@ enum value_hint {
 	VALUE_INSTANCE,
 	VALUE_KERNEL,
 	VALUE_VOLUME,
-	VALUE_NEW_TEMPLATE, /* a name to be given: nothing is offered */
+	VALUE_COMMAND,	    /* words of a command of mvm's */
+	VALUE_NEW_TEMPLATE, /* from here on nothing is offered: a name to be given, */
 	VALUE_NEW_INSTANCE,
-	VALUE_HOSTNAME, /* checked; nothing is offered */
+	VALUE_NEW_KERNEL,
+	VALUE_ROLE,
+	VALUE_REVISION,
+	VALUE_HOSTNAME,
 };
 
 struct option {
@@ -48,6 +52,7 @@ struct option {
 	const char *help;    /* lower case, no full stop */
 	const char *group;   /* heading in help; NULL: "Options" */
 	const char *choices; /* "bash|zsh|fish" */
+	const char *offers;  /* what shells offer beside other values, "TERM|HUP"; or NULL */
 	bool open;	     /* a choice may go on after ':'; the command looks at that */
 	uint32_t min, max;
 	enum value_hint hint;

@@ -95,6 +95,14 @@ const char *command_nearest(const char *const *words, char *buf, size_t size)
 	AUTO_DONE(strv) known = { 0 };
 	const char *group = words[1] && command_is_group(words[0]) ? words[0] : NULL;
 
+	/* `mvm build` is `mvm template build` */
+	for (const struct command_section *s = command_sections; !group && s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++) {
+			const char *last = strrchr((*c)->path, ' ');
+			if (last && str_eq(last + 1, words[0]))
+				return (*c)->path;
+		}
+	}
 	list_words(group, &known);
 	const char *nearest = str_nearest(group ? words[1] : words[0], (const char *const *)known.v,
 					  known.n);

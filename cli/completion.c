@@ -20,8 +20,12 @@ const char *completion_folder(enum value_hint hint)
 	case VALUE_ANY:
 	case VALUE_FILE:
 	case VALUE_DIR:
+	case VALUE_COMMAND:
 	case VALUE_NEW_TEMPLATE:
 	case VALUE_NEW_INSTANCE:
+	case VALUE_NEW_KERNEL:
+	case VALUE_ROLE:
+	case VALUE_REVISION:
 	case VALUE_HOSTNAME:
 		break;
 	}
@@ -44,6 +48,11 @@ void completion_words(const char *group, struct strv *ret)
 				strv_add(ret, word);
 		}
 	}
+}
+
+const char *completion_choices(const struct option *o)
+{
+	return o->choices ? o->choices : o->offers;
 }
 
 void print_choices(FILE *out, const char *choices)

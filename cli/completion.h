@@ -20,6 +20,9 @@ const char *completion_folder(enum value_hint hint);
 /* The first words of all commands, or what may follow one of them; each once. */
 void completion_words(const char *group, struct strv *ret);
 
+/* The words to offer for an option's value, "a|b|c"; or NULL. */
+const char *completion_choices(const struct option *o);
+
 /* "a|b|c" as "a b c". */
 void print_choices(FILE *out, const char *choices);
 

@@ -6,7 +6,6 @@
 #include "options.h"
 
 static const char prologue[] =
-	"# bash completion for mvm, made by 'mvm completion bash'\n"
 	"_mvm_names() {\n"
 	"	local path\n"
 	"	for path in \"${data:-${MVM_DATA_DIR:-$HOME/.mvm}}/$1/$2\"*; do\n"
@@ -56,6 +55,8 @@ static void print_value(FILE *out, enum value_hint hint, const char *choices)
 		fputs("_mvm_files \"$cur\"", out);
 	} else if (hint == VALUE_DIR) {
 		fputs("_mvm_dirs \"$cur\"", out);
+	} else if (hint == VALUE_COMMAND) {
+		fputs("((n < 2)) && _mvm_group \"${words[1]}\"", out);
 	} else {
 		fputs(":", out);
 	}
@@ -81,7 +82,7 @@ static void print_option_values(FILE *out, const struct option *table)
 		if (o->letter)
 			fprintf(out, " | -%c", o->letter);
 		fputs(") ", out);
-		print_value(out, o->hint, o->choices);
+		print_value(out, o->hint, completion_choices(o));
 		fputs("; return ;;\n", out);
 	}
 }
@@ -115,22 +116,21 @@ static void print_words(FILE *out, const char *group)
 	AUTO_DONE(strv) words = { 0 };
 
 	completion_words(group, &words);
-	fprintf(out, "	'%s '*) _mvm_words '", group ? group : "");
+	fprintf(out, "	'%s') _mvm_words '", group ? group : "");
 	for (size_t i = 0; i < words.n; i++)
 		fprintf(out, "%s%s", i ? " " : "", words.v[i]);
-	fputs("' \"$cur\"; return ;;\n", out);
+	fputs("' \"$cur\" ;;\n", out);
 }
 
-void completion_bash(FILE *out)
+/* What may follow a first word of mvm's commands, and the first words. */
+static void print_groups(FILE *out)
 {
 	AUTO_DONE(strv) first = { 0 };
 
-	fputs(prologue, out);
-	fputs("	case \"${words[0]} ${words[1]}\" in\n", out);
-	for (const struct command_section *s = command_sections; s->title; s++) {
-		for (const struct command *const *c = s->commands; *c; c++)
-			print_command(out, *c);
-	}
+	fputs("# bash completion for mvm, made by 'mvm completion bash'\n"
+	      "_mvm_group() {\n"
+	      "	case $1 in\n",
+	      out);
 	completion_words(NULL, &first);
 	for (size_t i = 0; i < first.n; i++) {
 		if (command_is_group(first.v[i]))
@@ -138,6 +138,21 @@ void completion_bash(FILE *out)
 	}
 	print_words(out, NULL);
 	fputs("	esac\n"
+	      "}\n",
+	      out);
+}
+
+void completion_bash(FILE *out)
+{
+	print_groups(out);
+	fputs(prologue, out);
+	fputs("	case \"${words[0]} ${words[1]}\" in\n", out);
+	for (const struct command_section *s = command_sections; s->title; s++) {
+		for (const struct command *const *c = s->commands; *c; c++)
+			print_command(out, *c);
+	}
+	fputs("	*) _mvm_group \"${words[0]}\"; return ;;\n"
+	      "	esac\n"
 	      "	[[ $cur == -* ]] && _mvm_words \"$options\" \"$cur\"\n"
 	      "}\n"
 	      "complete -o filenames -F _mvm mvm\n",

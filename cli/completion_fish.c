@@ -78,8 +78,33 @@ static void print_options(FILE *out, const char *path, const struct option *tabl
 			fprintf(out, " -s %c", o->letter);
 		if (o->kind != OPTION_FLAG)
 			fputs(o->hint == VALUE_FILE ? " -r" : " -x", out); /* -x: no files */
-		print_values(out, o->hint, o->choices);
+		print_values(out, o->hint, completion_choices(o));
 		print_description(out, o->help);
+	}
+}
+
+/* Offer words behind `mvm COMMAND`, or behind `mvm COMMAND GROUP`. */
+static void print_words(FILE *out, const char *command, const char *group)
+{
+	AUTO_DONE(strv) words = { 0 };
+
+	completion_words(group, &words);
+	fprintf(out, "complete -c mvm -n '__mvm_is %s%s%s' -a '", command, group ? " " : "",
+		group ? group : "");
+	for (size_t i = 0; i < words.n; i++)
+		fprintf(out, "%s%s", i ? " " : "", words.v[i]);
+	fputs("'\n", out);
+}
+
+static void print_commands_words(FILE *out, const char *command)
+{
+	AUTO_DONE(strv) first = { 0 };
+
+	print_words(out, command, NULL);
+	completion_words(NULL, &first);
+	for (size_t i = 0; i < first.n; i++) {
+		if (command_is_group(first.v[i]))
+			print_words(out, command, first.v[i]);
 	}
 }
 
@@ -95,6 +120,8 @@ static void print_command(FILE *out, const struct command *c)
 	print_description(out, c->summary);
 	print_options(out, c->path, c->options);
 	for (const struct positional *p = c->positionals; p->name; p++) {
+		if (p->hint == VALUE_COMMAND)
+			print_commands_words(out, c->path);
 		if (!completion_folder(p->hint) && p->hint != VALUE_FILE && p->hint != VALUE_DIR &&
 		    !p->choices)
 			continue;

@@ -33,6 +33,10 @@ static void print_action(FILE *out, enum value_hint hint, const char *choices)
 		fputs("_files", out);
 	} else if (hint == VALUE_DIR) {
 		fputs("_files -/", out);
+	} else if (hint == VALUE_COMMAND) {
+		fputs("{((CURRENT == 2)) && _mvm_command || "
+		      "((CURRENT == 3)) && _mvm_group $words[2]}",
+		      out);
 	}
 }
 
@@ -54,7 +58,7 @@ static void print_option(FILE *out, const struct option *o, bool letter)
 		fputc(':', out);
 		print_quoted(out, o->value, "[]:\\");
 		fputc(':', out);
-		print_action(out, o->hint, o->choices);
+		print_action(out, o->hint, completion_choices(o));
 	}
 	fputc('\'', out);
 }
@@ -100,7 +104,7 @@ static void print_group(FILE *out, const char *group)
 	AUTO_DONE(strv) words = { 0 };
 
 	completion_words(group, &words);
-	fprintf(out, "	'%s '*) ((CURRENT == 3)) && compadd", group);
+	fprintf(out, "	%s) compadd", group);
 	for (size_t i = 0; i < words.n; i++)
 		fprintf(out, " %s", words.v[i]);
 	fputs(" ;;\n", out);
@@ -122,6 +126,14 @@ void completion_zsh(FILE *out)
 		fputs("'\n", out);
 	}
 	fputs("	)\n	_describe command commands\n}\n"
+	      "_mvm_group() {\n"
+	      "	case $1 in\n",
+	      out);
+	for (size_t i = 0; i < first.n; i++) {
+		if (command_is_group(first.v[i]))
+			print_group(out, first.v[i]);
+	}
+	fputs("	esac\n}\n"
 	      "_mvm() {\n"
 	      "	local data\n"
 	      "	local -A opt_args\n"
@@ -137,11 +149,8 @@ void completion_zsh(FILE *out)
 		for (const struct command *const *c = s->commands; *c; c++)
 			print_command(out, *c);
 	}
-	for (size_t i = 0; i < first.n; i++) {
-		if (command_is_group(first.v[i]))
-			print_group(out, first.v[i]);
-	}
-	fputs("	esac\n}\n"
+	fputs("	*) ((CURRENT == 3)) && _mvm_group $words[2] ;;\n"
+	      "	esac\n}\n"
 	      "if [[ $funcstack[1] == _mvm ]]; then _mvm \"$@\"; else compdef _mvm mvm; fi\n",
 	      out);
 }

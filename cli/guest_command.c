@@ -67,7 +67,7 @@ int guest_command_parse(struct cli_context *c, const struct args *a, const struc
 		.user = args_string(a, "user"),
 		.input = args_flag(a, "interactive"),
 		.tty = tty,
-		.timeout_ms = args_limit_ms(a, "timeout"),
+		.timeout_ms = args_ms(a, "timeout", 0),
 		.signal_fd = -1,
 	};
 	return 0;
@@ -85,15 +85,16 @@ static bool terminal_raw(struct termios *saved)
 	return tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 }
 
-/* As container tools: 127 without such a program, 126 when it cannot be started, else 125. */
+/* As container tools: 127 without such a program or working folder, 126 when it cannot be started,
+ * else 125. */
 static int failure_status(int r)
 {
 	switch (-r) {
 	case ENOENT:
 		return 127;
 	case EACCES:
-	case ENOTDIR: /* no such folder */
-	case EINVAL:  /* no such user */
+	case ENOTDIR:
+	case EINVAL: /* no such user */
 	case EPERM:
 	case ENOEXEC:
 	case ELOOP:

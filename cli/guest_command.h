@@ -48,7 +48,8 @@
 		  .group = (heading) },                                                            \
 	{                                                                                          \
 		.name = "timeout", .kind = OPTION_DURATION, .value = "TIME",                       \
-		.help = "kill the command after this time, `90s`, `5m`", .group = (heading)        \
+		.help = "kill the command after this time, `90s`, `5m`; 0: no limit",              \
+		.group = (heading)                                                                 \
 	}
 
 /* Part of the details in both commands' help. */

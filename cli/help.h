@@ -16,7 +16,8 @@ void help_group(FILE *out, const char *group);
 
 void help_command(FILE *out, const struct command *command);
 
-/* Everything that the tables hold, as JSON.  Returns 0, -ENOMEM or -EIO. */
-int help_json(FILE *out);
+/* What the tables hold, as JSON.  path: of one command or a group of commands; "": everything.
+ * Returns 0, -ENOMEM or -EIO. */
+int help_json(FILE *out, const char *path);
 
 #endif

@@ -6,11 +6,11 @@
 #include "json.h"
 #include "options.h"
 
-static void add_choices(struct jsonw *j, const char *choices)
+static void add_choices(struct jsonw *j, const char *key, const char *choices)
 {
 	if (!choices)
 		return;
-	jsonw_open(j, "choices", '[');
+	jsonw_open(j, key, '[');
 	while (*choices) {
 		size_t n = strcspn(choices, "|");
 		AUTO_FREE char *word = strndup(choices, n);
@@ -44,8 +44,12 @@ static const char *hint_name(enum value_hint hint)
 		[VALUE_INSTANCE] = "instance",
 		[VALUE_KERNEL] = "kernel",
 		[VALUE_VOLUME] = "volume",
+		[VALUE_COMMAND] = "command",
 		[VALUE_NEW_TEMPLATE] = NULL,
 		[VALUE_NEW_INSTANCE] = NULL,
+		[VALUE_NEW_KERNEL] = NULL,
+		[VALUE_ROLE] = NULL,
+		[VALUE_REVISION] = NULL,
 		[VALUE_HOSTNAME] = NULL,
 	};
 	return names[hint];
@@ -66,7 +70,8 @@ static void add_options(struct jsonw *j, const char *key, const struct option *t
 			jsonw_string(j, "value", o->value);
 		if (o->hint)
 			jsonw_string(j, "completes", hint_name(o->hint));
-		add_choices(j, o->choices);
+		add_choices(j, "choices", o->choices);
+		add_choices(j, "offers", o->offers);
 		jsonw_string(j, "help", o->help);
 		jsonw_string(j, "group", o->group ? o->group : "Options");
 		jsonw_close(j);
@@ -84,7 +89,7 @@ static void add_positionals(struct jsonw *j, const struct positional *p)
 		jsonw_bool(j, "many", p->many);
 		if (p->hint)
 			jsonw_string(j, "completes", hint_name(p->hint));
-		add_choices(j, p->choices);
+		add_choices(j, "choices", p->choices);
 		jsonw_string(j, "help", p->help);
 		jsonw_close(j);
 	}
@@ -106,15 +111,19 @@ static void add_command(struct jsonw *j, const char *section, const struct comma
 	jsonw_close(j);
 }
 
-int help_json(FILE *out)
+int help_json(FILE *out, const char *path)
 {
 	AUTO_DONE(jsonw) j = { 0 };
+	size_t len = strlen(path);
 
 	jsonw_open(&j, NULL, '{');
 	jsonw_open(&j, "commands", '[');
 	for (const struct command_section *s = command_sections; s->title; s++) {
-		for (const struct command *const *c = s->commands; *c; c++)
-			add_command(&j, s->title, *c);
+		for (const struct command *const *c = s->commands; *c; c++) {
+			char after = str_starts((*c)->path, path) ? (*c)->path[len] : 'x';
+			if (len == 0 || after == '\0' || after == ' ')
+				add_command(&j, s->title, *c);
+		}
 	}
 	jsonw_close(&j);
 	add_options(&j, "global_options", global_options);

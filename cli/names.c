@@ -17,6 +17,13 @@ static int check_instance(struct cli_context *c, const char *name)
 	return cli_usage(c, "'%.80s' is no valid instance name: " ID_RULE, name);
 }
 
+static int check_revision(struct cli_context *c, const char *name)
+{
+	if (mvm_revision_valid(name))
+		return 0;
+	return cli_usage(c, "'%.80s' is no valid revision: use 1 to 64 of a-z 0-9", name);
+}
+
 /* "ID" or "ID@REVISION"; of a revision the beginning is enough. */
 static int check_template(struct cli_context *c, const char *ref, bool is_new)
 {
@@ -27,9 +34,7 @@ static int check_template(struct cli_context *c, const char *ref, bool is_new)
 		return -ENOMEM;
 	if (!mvm_template_id_valid(id))
 		return cli_usage(c, "'%.80s' is no valid template name: " ID_RULE, id);
-	if (at && !mvm_revision_valid(at + 1))
-		return cli_usage(c, "'%.80s' is no valid revision: use 1 to 64 of a-z 0-9", at + 1);
-	return 0;
+	return at ? check_revision(c, at + 1) : 0;
 }
 
 static int check_hostname(struct cli_context *c, const char *name)
@@ -42,7 +47,18 @@ static int check_hostname(struct cli_context *c, const char *name)
 			 name, HOSTNAME_LEN_MAX);
 }
 
-static int check(struct cli_context *c, enum value_hint hint, const char *value)
+static int check_role(struct cli_context *c, const char *kind, const char *name)
+{
+	if (mvm_role_valid(name))
+		return 0;
+	return cli_usage(
+		c,
+		"'%.80s' is no valid %s: use 1 to 63 of A-Z a-z 0-9 . _ -, starting with a "
+		"letter or digit",
+		name, kind);
+}
+
+int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what)
 {
 	switch (hint) {
 	case VALUE_INSTANCE:
@@ -53,9 +69,37 @@ static int check(struct cli_context *c, enum value_hint hint, const char *value)
 		return check_template(c, value, hint == VALUE_NEW_TEMPLATE);
 	case VALUE_HOSTNAME:
 		return check_hostname(c, value);
-	default:
-		return 0;
+	case VALUE_KERNEL:
+	case VALUE_NEW_KERNEL:
+		return check_role(c, "kernel name", value);
+	case VALUE_VOLUME:
+		return check_role(c, "volume name", value);
+	case VALUE_ROLE:
+		return check_role(c, "role", value);
+	case VALUE_REVISION:
+		return check_revision(c, value);
+	case VALUE_FILE: /* an empty value comes from a variable that was never set */
+	case VALUE_DIR:
+		return *value ? 0
+			      : cli_usage(c, "%s needs the name of a %s", what,
+					  hint == VALUE_DIR ? "folder" : "file");
+	case VALUE_ANY:
+	case VALUE_COMMAND:
+		break;
 	}
+	return 0;
+}
+
+static int check_option(struct cli_context *c, const struct arg_value *v)
+{
+	AUTO_FREE char *what = str_printf("option '--%s'", v->option->name);
+	int r = what ? 0 : -ENOMEM;
+
+	if (r == 0 && v->string && v->list.n == 0)
+		r = check_name(c, v->option->hint, v->string, what);
+	for (size_t i = 0; r == 0 && i < v->list.n; i++)
+		r = check_name(c, v->option->hint, v->list.v[i], what);
+	return r;
 }
 
 int check_names(struct cli_context *c, const struct args *a)
@@ -64,13 +108,10 @@ int check_names(struct cli_context *c, const struct args *a)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < a->n_positionals; i++) {
-		r = check(c, p->hint, a->positionals[i]);
+		r = check_name(c, p->hint, a->positionals[i], p->name);
 		p += !p->many;
 	}
-	for (size_t i = 0; r == 0 && i < a->n_values; i++) {
-		const struct arg_value *v = &a->values[i];
-		if (v->given && v->string)
-			r = check(c, v->option->hint, v->string);
-	}
+	for (size_t i = 0; r == 0 && i < a->n_values; i++)
+		r = check_option(c, &a->values[i]);
 	return r;
 }

@@ -6,7 +6,11 @@
 
 #include "options.h"
 
-/* Returns 0, or -EINVAL (wrong usage) about the first invalid name of a template or instance. */
+/* Returns 0, or -EINVAL (wrong usage) about the first value that can be none of its kind. */
 int check_names(struct cli_context *c, const struct args *a);
+
+/* The same about one value, for a command that finds it inside an argument.  what: what needs it,
+ * "option '--config'". */
+int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what);
 
 #endif

@@ -148,14 +148,18 @@ static int set_number(struct arg_value *v, const char *text, struct mvm_error *e
 	return 0;
 }
 
-static void add_words(struct strv *list, const char *text)
+/* false: there is none. */
+static bool add_words(struct strv *list, const char *text)
 {
+	bool any = false;
 	while (*text) {
 		size_t n = strcspn(text, ",");
 		if (n)
 			strv_addn(list, text, n);
+		any |= n > 0;
 		text += n + (text[n] == ',');
 	}
+	return any;
 }
 
 static int set_value(struct arg_value *v, const char *text, struct mvm_error *err)
@@ -191,8 +195,7 @@ static int set_value(struct arg_value *v, const char *text, struct mvm_error *er
 		strv_add(&v->list, text);
 		break;
 	case OPTION_WORDS:
-		add_words(&v->list, text);
-		if (v->list.n == 0 && !v->list.failed)
+		if (!add_words(&v->list, text))
 			r = bad(err, "option '--%s' names nothing", o->name);
 		break;
 	}
@@ -304,9 +307,21 @@ static int args_init(struct args *a, const struct command *command, char *const 
 	return 0;
 }
 
-/* What follows `--`: the command's rest, else more positionals. */
+static size_t positionals_len(const struct command *command)
+{
+	size_t n = 0;
+	while (command->positionals[n].name)
+		n++;
+	return n;
+}
+
+/* What follows `--`: the command's rest, else more positionals.  `exec -- NAME ls` is
+ * `exec NAME -- ls`, as with container tools. */
 static void take_rest(struct args *a, char *const *argv)
 {
+	size_t first = a->command->rest_required ? positionals_len(a->command) : 0;
+	while (*argv && a->n_positionals < first)
+		a->positionals[a->n_positionals++] = *argv++;
 	if (a->command->rest)
 		a->rest = argv;
 	for (; *argv; argv++) {
@@ -320,11 +335,7 @@ static void take_rest(struct args *a, char *const *argv)
 /* Does a word here begin a command that needs no `--` before it? */
 static bool rest_begins(const struct args *a)
 {
-	const struct positional *p = a->command->positionals;
-	size_t n = 0;
-	while (p[n].name)
-		n++;
-	return a->command->rest_required && a->n_positionals == n;
+	return a->command->rest_required && a->n_positionals == positionals_len(a->command);
 }
 
 int args_parse(const struct command *command, char *const *argv, unsigned flags, struct args *ret,

@@ -7,7 +7,8 @@
  *
  * Options and positionals mix freely; `--opt value`, `--opt=value`, `-o value`, `-ovalue` and
  * bundled flags (`-it`) mean the same; `--` ends the options.  So does the word behind the last
- * positional where a command must follow: `exec NAME ls -l` is `exec NAME -- ls -l`.  Of an option
+ * positional where a command must follow: `exec NAME ls -l` is `exec NAME -- ls -l`, and so is
+ * `exec -- NAME ls -l`.  Of an option
  * given twice the last counts, except for lists.  Values are checked here, so that commands get
  * what is valid.
  *
@@ -69,7 +70,8 @@ uint32_t args_u32(const struct args *a, const char *name, uint32_t fallback);
 
 /* OPTION_DURATION. */
 int64_t args_ms(const struct args *a, const char *name, int64_t fallback);
-/* A time limit for the library, to which 0 is none: not given; a limit of 0 is 1 ms. */
+/* A time to wait, for the library, to which 0 is none: 0 when not given, 1 ms for a time of 0,
+ * which does not wait. */
 int64_t args_limit_ms(const struct args *a, const char *name);
 
 /* OPTION_LIST and OPTION_WORDS; empty when not given. */

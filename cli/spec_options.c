@@ -2,6 +2,7 @@
 #include "spec_options.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -19,6 +20,12 @@ void settings_add(struct settings *s, const char *key, const char *value)
 {
 	s->text[s->n] = value;
 	add(s, key, value ? &s->text[s->n] : NULL, value ? 1 : 0);
+}
+
+int settings_refused(struct cli_context *c, int r)
+{
+	c->usage = r == -EINVAL;
+	return r;
 }
 
 bool settings_has(const struct settings *s, const char *key)

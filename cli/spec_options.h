@@ -15,7 +15,11 @@
 	  .value = "REF",                                                                          \
 	  .help = "where the image comes from: a Nix flake, dir:DIR, tar:FILE or oci:DIR" },       \
 		{ .name = "profile", .kind = OPTION_STRING, .value = "P", .help = "the profile" }, \
-		{ .name = "role", .kind = OPTION_STRING, .value = "R", .help = "the role" },       \
+		{ .name = "role",                                                                  \
+		  .kind = OPTION_STRING,                                                           \
+		  .value = "R",                                                                    \
+		  .help = "the role",                                                              \
+		  .hint = VALUE_ROLE },                                                            \
 		{ .name = "cpus",                                                                  \
 		  .kind = OPTION_U32,                                                              \
 		  .value = "N",                                                                    \
@@ -76,6 +80,10 @@ void settings_from_args(const struct args *a, struct settings *ret);
 
 /* One text; NULL: the setting is unset. */
 void settings_add(struct settings *s, const char *key, const char *value);
+
+/* The library's answer to settings.  They all come from the command line, so -EINVAL is wrong
+ * usage.  Returns r. */
+int settings_refused(struct cli_context *c, int r);
 
 bool settings_has(const struct settings *s, const char *key);
 

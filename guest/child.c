@@ -239,8 +239,8 @@ static int describe_failure(const struct spawn_spec *spec, const struct failure 
 	const char *reason = strerror(f->code);
 	switch (f->step) {
 	case FAILED_WORKDIR:
-		return mvm_error_set(err, f->code == ENOENT ? -ENOTDIR : -f->code,
-				     "cannot change to '%s': %s", spec->workdir, reason);
+		return mvm_error_set(err, -f->code, "cannot change to '%s': %s", spec->workdir,
+				     reason);
 	case FAILED_USER:
 		return mvm_error_set(err, -EPERM, "cannot become uid %u: %s",
 				     (unsigned)spec->user->uid, reason);

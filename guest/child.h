@@ -60,8 +60,8 @@ struct spawn_spec {
  *
  *   ret  registered until on_exit is called or child_forget(); must not move meanwhile
  *
- * Returns 0 once the program runs; -ENOENT when there is no such program; -ENOTDIR when the
- * working folder is missing; or -errno (it cannot be executed).
+ * Returns 0 once the program runs; -ENOENT when the program or the working folder is missing; or
+ * -errno (it cannot be executed).
  */
 int child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn fn, void *arg,
 		struct child *ret, struct mvm_error *err);

@@ -219,32 +219,35 @@ char *str_dup(const char *s, bool *failed)
 
 #define NEAREST_MAX 63
 
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How many letters were added, left out, replaced, or exchanged with their neighbours. */
 static size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-	size_t row[NEAREST_MAX + 1];
+	size_t rows[3][NEAREST_MAX + 1]; /* the i-th is rows[i % 3] */
 	for (size_t j = 0; j <= b_len; j++)
-		row[j] = j;
+		rows[0][j] = j;
 	for (size_t i = 1; i <= a_len; i++) {
-		size_t diagonal = row[0];
+		size_t *row = rows[i % 3], *before = rows[(i + 2) % 3];
 		row[0] = i;
 		for (size_t j = 1; j <= b_len; j++) {
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
+			row[j] = least(before[j - 1] + (a[i - 1] != b[j - 1]),
+				       least(before[j], row[j - 1]) + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				row[j] = least(row[j], rows[(i + 1) % 3][j - 2] + 1);
 		}
 	}
-	return row[b_len];
+	return rows[a_len % 3][b_len];
 }
 
 const char *str_nearest(const char *word, const char *const *candidates, size_t n)
 {
 	size_t word_len = strlen(word);
 	const char *nearest = NULL;
-	size_t best = word_len / 3 + 2; /* a longer word may hold more slips */
+	size_t best = word_len < 6 ? 2 : word_len / 3 + 1; /* a longer word may hold more slips */
 
 	if (word_len == 0 || word_len > NEAREST_MAX)
 		return NULL;

@@ -32,6 +32,11 @@ int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, str
 	AUTO_DONE(strbuf) args = { 0 };
 	unsigned number = signal_parse(signal);
 
+	if (str_eq(signal, "0"))
+		return mvm_error_set(err, -EINVAL,
+				     "signal 0 is never sent: the state of '%s' says whether it "
+				     "runs",
+				     name);
 	if (number == 0)
 		return mvm_error_set(err, -EINVAL, "'%s' is no signal: write TERM, SIGTERM or 15",
 				     signal);
@@ -66,6 +71,7 @@ int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn,
 	AUTO_DONE(strbuf) reply = { 0 };
 	struct wire_field field;
 	uint64_t tick_ns = 0, page_bytes = 0;
+	size_t n = 0;
 
 	int r = call(mvm, name, CALL_PROCESSES, NULL, &reply, err);
 	if (r < 0)
@@ -81,6 +87,10 @@ int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn,
 		r = wire_get_str(&field, &line);
 		r = r < 0 ? mvm_error_set(err, r, "the agent's list of processes is damaged")
 			  : take_process(line, tick_ns, page_bytes, fn, arg, err);
+		n++;
 	}
+	if (r == 0 && n == 0) /* not even the agent: an empty folder is in the place of /proc */
+		r = mvm_error_set(err, -EIO, "instance '%s': the guest's /proc shows no process",
+				  name);
 	return r;
 }

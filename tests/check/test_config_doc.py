@@ -128,6 +128,9 @@ class Page(harness.TestCase):
                         self.mvm_fails(1, "template", "apply", path, says=f"{name}: ")
 
     def test_create_has_the_limits_of_the_file(self):
+        """But for an empty --kernel: that comes from a variable that was never set."""
+        says = {"network": "--network", "initrd": "--initrd", "role": "no valid role",
+                "kernel": "no valid kernel name"}
         options = {"flake_ref": "--flake", "profile": "--profile", "role": "--role",
                    "kernel": "--kernel", "network": "--network", "initrd": "--initrd",
                    "boot_args": "--boot-args"}
@@ -141,12 +144,10 @@ class Page(harness.TestCase):
                 flake = [] if name == "flake_ref" else ["--flake", "dir:/x"]
                 args = ["template", "create", "t", "--force", *flake, *args]
                 with self.subTest(key=name, value=toml(value)[:60]):
-                    if value in good:
+                    if value in good and (name, value) != ("kernel", ""):
                         self.mvm_ok(*args)
                     else:
-                        option = options.get(name, name)
-                        self.mvm_fails(2 if name in ("network", "initrd") else 1, *args,
-                                       says=option if name in ("network", "initrd") else f"{name}: ")
+                        self.mvm_fails(2, *args, says=says.get(name, f"{name}: "))
 
     def test_defaults_are_those_of_create(self):
         self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n')

@@ -151,6 +151,11 @@ class Errors(harness.TestCase):
         self.mvm_fails(2, "verison", says="unknown command 'verison', did you mean 'version'?")
         self.mvm_fails(2, "help", "verison", says="did you mean 'version'?")
 
+    def test_a_command_without_its_group_is_found(self):
+        for word, path in ("build", "template build"), ("serve", "pool serve"), ("stpo", "stop"):
+            self.mvm_fails(2, word, says=f"unknown command '{word}', did you mean '{path}'?")
+        self.assertNotIn("did you mean", self.mvm_fails(2, "foo"))
+
     def test_an_unknown_command_says_where_help_is(self):
         self.mvm_fails(2, "qqqqqqqq", says="see 'mvm help'")
 
@@ -244,6 +249,9 @@ class Completion(harness.TestCase):
                 ("mvm run --restart ", ["always", "no", "on-failure", "unless-stopped"]),
                 ("mvm run --cold -T ", ["web"]),
                 ("mvm run -e ", []),
+                ("mvm kill -s H", ["HUP"]),
+                ("mvm help vers", ["version"]),
+                ("mvm help template inf", ["info"]),
                 ("mvm template info ", ["web"]),
                 (f"mvm --data-dir {other} template inf", ["info"]),
                 (f"mvm --data-dir {other} template info ", ["db"]),
@@ -274,6 +282,10 @@ class Completion(harness.TestCase):
                 ("vers", "version"),
                 ("run --cold -T w", "run --cold -T web"),
                 ("run --restart o", "run --restart on-failure"),
+                ("kill -s H", "kill -s HUP"),
+                ("template inf", "template info"),
+                ("help vers", "help version"),
+                ("help template inf", "help template info"),
                 (f"--data-dir {other} template info ", f"--data-dir {other} template info db"),
                 (f"template info --data-dir {other} ", f"template info --data-dir {other} db")):
             with self.subTest(typed):
@@ -303,6 +315,12 @@ class Completion(harness.TestCase):
         self.assertEqual(self.bash_completes("mvm", "version", "--js"), ["--json"])
         self.assertEqual(self.bash_completes("mvm", "completion", "z"), ["zsh"])
         self.assertEqual(self.bash_completes("mvm", "--data-dir", "x", "vers"), ["version"])
+        self.assertEqual(self.bash_completes("mvm", "help", "vers"), ["version"])
+        self.assertEqual(self.bash_completes("mvm", "help", "template", "inf"), ["info"])
+        self.assertEqual(self.bash_completes("mvm", "help", "template", "info", ""), [])
+        self.assertEqual(self.bash_completes("mvm", "template", "inf"), ["info"])
+        self.assertEqual(self.bash_completes("mvm", "kill", "-s", "H"), ["HUP"])
+        self.assertEqual(self.bash_completes("mvm", "ps", "--filter", "state=r"), ["state=running"])
 
     @harness.needs_program("bash")
     def test_bash_completes_the_values_of_named_things(self):

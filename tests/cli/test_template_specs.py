@@ -71,7 +71,7 @@ class Create(Specs):
 
     def test_an_images_initrd_excludes_settings_for_the_agent(self):
         for args, key in ((["--", "/bin/sh"], "command"), (["-e", "A=1"], "env")):
-            self.mvm_fails(1, "template", "create", "web", "--flake", ".", "--initrd", "image",
+            self.mvm_fails(2, "template", "create", "web", "--flake", ".", "--initrd", "image",
                            *args, says=f"{key}: needs mvm's agent")
         self.mvm_fails(2, "template", "create", "web", "--flake", ".", "--initrd", "own",
                        says="mvm or image")
@@ -79,14 +79,14 @@ class Create(Specs):
         self.assertEqual(self.spec("web")["run"], {"initrd": "image"})
         self.assertRegex(self.mvm_ok("template", "info", "web"),
                          r"(?m)^initrd +image: the image's own, without mvm's agent$")
-        self.mvm_fails(1, "template", "edit", "web", "--", "/bin/sh",
+        self.mvm_fails(2, "template", "edit", "web", "--", "/bin/sh",
                        says="command: needs mvm's agent")
         self.mvm_fails(6, "pool", "set", "web", "-s", "1", says="template 'web': it boots")
         for edit in (["--initrd", "mvm"], ["--initrd", "image"], ["--unset", "initrd"]):
             self.mvm_ok("template", "edit", "web", *edit)
             self.assertEqual("run" in self.spec("web"), edit[-1] == "image")
         self.mvm_ok("template", "edit", "web", "--", "/bin/sh")
-        self.mvm_fails(1, "template", "edit", "web", "--initrd", "image",
+        self.mvm_fails(2, "template", "edit", "web", "--initrd", "image",
                        says="command: needs mvm's agent")
 
     def test_only_sources_that_bring_an_initrd_can_be_built_with_one(self):
@@ -116,14 +116,14 @@ class Create(Specs):
             with self.subTest(args):
                 self.mvm_fails(2, "template", "create", "web", "--flake", ".", *args, says=says)
         for args, says in ((["--profile", "a/b"], "profile: 'a/b' is no valid"),
-                           (["--role", ""], "role: ''"), (["-e", "A"], "'A' is not NAME=VALUE"),
-                           (["--kernel", ".."], "kernel: expected"),
+                           (["--role", ""], "'' is no valid role"), (["-e", "A"], "'A' is not NAME=VALUE"),
+                           (["--kernel", ".."], "'..' is no valid kernel name"),
                            (["--boot-args", "a\nb"], "boot_args: expected"),
                            (["--", "/bin/\udcff"], "command: is not UTF-8"),
                            (["-e", "A=\udcff"], "env: is not UTF-8"),
                            (["-e", "\udcff=1"], "env: is not UTF-8")):
             with self.subTest(args):
-                self.mvm_fails(1, "template", "create", "web", "--flake", ".", *args, says=says)
+                self.mvm_fails(2, "template", "create", "web", "--flake", ".", *args, says=says)
         self.mvm_fails(2, "template", "create", "Web", "--flake", ".", says="no valid template")
         self.mvm_fails(2, "template", "create", "../x", "--flake", ".", says="no valid template")
         self.mvm_fails(2, "template", "create", "web", says="--flake is missing")
@@ -140,7 +140,7 @@ class Create(Specs):
         multi = ["template", "create-multi", "shop", "--flake", "dir:/x", "--roles"]
         self.create("shop-db")
         self.mvm_fails(4, *multi, "web,db", says="'shop-db' exists; nothing was created")
-        self.mvm_fails(1, *multi, "web,Db", says="role 'Db': 'shop-Db' is no valid template")
+        self.mvm_fails(2, *multi, "web,Db", says="role 'Db': 'shop-Db' is no valid template")
         self.mvm_fails(2, *multi, "web,web", says="role 'web' is named twice")
         self.mvm_fails(2, *multi[:-1], says="--roles is missing")
         self.assertEqual(len(self.mvm_json("template", "list")), 1)
@@ -193,7 +193,7 @@ class Edit(Specs):
         self.mvm_fails(2, *edit, "--unset", "comand", says="did you mean 'command'?")
         self.mvm_fails(2, *edit, "--unset", "kernel", "--kernel", "k", says="twice")
         self.mvm_fails(2, *edit, "--mem", "0", says="--mem")
-        self.mvm_fails(1, *edit, "--profile", "a b", says="profile: 'a b'")
+        self.mvm_fails(2, *edit, "--profile", "a b", says="profile: 'a b'")
         self.mvm_fails(3, "template", "edit", "nix", "--mem", "2G", says="no template 'nix'")
         self.mvm_fails(2, "template", "edit", "../x", "--mem", "2G", says="no valid template")
         self.assertEqual(self.spec("web"), before)

@@ -51,7 +51,10 @@ class Usage(harness.TestCase):
 
     def test_help_is_for_one_command(self):
         self.assert_usage("'x' is one argument too many", "help", "run", "x")
-        self.assert_usage("--json lists all commands", "help", "nope", "--json")
+        self.assert_usage("no such command: 'nope'", "help", "nope", "--json")
+        self.assertEqual([c["name"] for c in self.mvm_json("help", "run")["commands"]], ["run"])
+        self.assertEqual([c["name"] for c in self.mvm_json("help", "pool")["commands"]],
+                         ["pool set", "pool list", "pool serve"])
         self.assert_usage("'x' is one argument too many", "help", "template", "build", "x")
 
     def test_without_a_command_an_error_is_an_object_too(self):
@@ -61,6 +64,70 @@ class Usage(harness.TestCase):
             error = json.loads(self.mvm_fails(2, *words))["error"]
             self.assertIn("no command", error["message"])
             self.assertEqual((error["hint"], error["exit_status"]), (hint, 2))
+
+
+ID, NAMED = ["", "A", "a b", "../x", "x" * 64], ["", "a/b", "../x", "-x", ".", "x" * 64]
+
+# What can be no value of an option or argument, by its name; None: the guest or the disk decides.
+WRONG = {
+    "integer": ["", "x", "-1", "99999999999"],
+    "size_mib": ["", "x", "-1", "1Q"],
+    "duration": ["", "x", "-1", "1 h"],
+    "choice": ["", "nosuch"],
+    "ID": ID, "NAME": ID, "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
+    "BASE": ID, "FILE": [""], "DIR": [""], "PORT": ["", "x", "80/sctp"], "SHELL": ["", "tcsh"],
+    "COMMAND": ["", "nosuch"], "SRC": ["", "A:/x"], "DST": ["", "x:y"],
+    "name": ID, "template": [*ID, "a@", "a@!"], "hostname": ["", "a_b"],
+    "kernel": NAMED, "role": NAMED, "roles": NAMED, "profile": NAMED[1:], # '': the default
+    "flake": ["", "oci:", "dir:", "a\nb"], "boot-args": ["a\nb"], "env": ["", "A", "=x"],
+    "env-file": [""], "config": [""], "download": [""], "unset": ["nosuch"], "older-than": ["", "x"],
+    "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
+    "filter": ["", "x=y", "state=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
+    "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
+}
+OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
+              ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,
+              ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
+# What a command needs for its other mistakes to be seen.
+NEEDS = {"template create": ["--flake", "dir:."], "run": ["--template", "web"],
+         "template create-multi": ["--flake", "dir:.", "--roles", "x"]}
+RIGHT = {"SRC": "x:/y", "DST": "z", "FILE": "/nonexistent", "SHELL": "bash", "PORT": "80",
+         "COMMAND": "run"}
+
+
+class WrongValues(harness.TestCase):
+    """Every option and argument of every command."""
+
+    def wrong(self, command, name, kind):
+        found = OF_COMMAND.get((command["name"], name), WRONG.get(kind, WRONG.get(name, False)))
+        self.assertIsNot(found, False, f"'{command['name']}': say what is wrong for '{name}'")
+        return found or []
+
+    def lines(self, command):
+        """Command lines that are wrong in one place."""
+        words = command["name"].split() + NEEDS.get(command["name"], [])
+        rest = ["--", "true"] if command["rest_required"] else []
+        arguments = [RIGHT.get(a["name"], "web") for a in command["arguments"]]
+        for i, argument in enumerate(command["arguments"]):
+            for value in self.wrong(command, argument["name"], None):
+                if not value.startswith("-"):
+                    yield [*words, *arguments[:i], value, *arguments[i + 1:], *rest]
+        arguments = [word for word, a in zip(arguments, command["arguments"])
+                     if not (a["optional"] or command["name"] == "help")]
+        for option in command["options"]:
+            if option["kind"] == "flag":
+                continue
+            for value in self.wrong(command, option["name"], option["kind"]):
+                yield [*words, f"--{option['name']}={value}", *arguments, *rest]
+
+    def test_a_wrong_value_is_a_usage_error_wherever_it_stands(self):
+        self.mvm_ok("template", "create", "web", "--flake", "dir:.")
+        for command in self.mvm_json("help")["commands"]:
+            for line in self.lines(command):
+                with self.subTest(line):
+                    self.mvm_fails(2, *line, says=f"hint: see 'mvm help {command['name']}'")
+        self.mvm_fails(2, "ps", "--data-dir=", says="--data-dir")
+        self.assertFalse(os.path.exists(self.path("web")))
 
 
 class Several(harness.TestCase):

@@ -166,7 +166,7 @@ class AgentWithCommand(Booted):
         self.assertEqual(self.output("id", USER="7:8"), "uid=7 gid=8 groups=8\n")
         self.assertEqual(self.output("pwd", WORKDIR="/etc"), "/etc\n")
         self.refused(errno.EINVAL, proto.EXEC, ARG=["id"], USER="nobody-here")
-        self.refused(errno.ENOTDIR, proto.EXEC, ARG=["id"], WORKDIR="/nowhere")
+        self.refused(errno.ENOENT, proto.EXEC, ARG=["id"], WORKDIR="/nowhere")
 
     def test_exec_says_why_a_program_cannot_be_started(self):
         self.assertIn("no-such-program", self.refused(errno.ENOENT, proto.EXEC,

@@ -119,7 +119,7 @@ class Exec(guests.TestCase):
 
     def test_what_cannot_be_run_is_told_apart(self):
         for status, command, options in [(127, "/no/such", []), (127, "no-such", []),
-                                         (126, "/www", []), (126, "true", ["-w", "/nowhere"]),
+                                         (126, "/www", []), (127, "true", ["-w", "/nowhere"]),
                                          (126, "true", ["-u", "nobody-of-that-name"])]:
             with self.subTest(command=command, options=options):
                 self.mvm("exec", *options, "shared", "--", command, status=status)
@@ -135,6 +135,7 @@ class Exec(guests.TestCase):
         self.mvm_ok("rm", "--force", name)
 
     def test_a_timeout_kills_the_command_and_all_it_started(self):
+        self.assertEqual(self.sh("sleep 0.2; echo ended", "--timeout", "0").stdout, "ended\n")
         for timeout in ("1ms", "500ms"): # also one that is over before the command has begun
             done = self.sh("sleep 4711 & sleep 4711", "--timeout", timeout, status=125)
             self.assertIn("did not end in time", done.stderr)

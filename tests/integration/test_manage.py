@@ -12,6 +12,8 @@ CONFIG = guests.CONFIG.replace('["/bin/busybox", "httpd", "-f", "-p", "8080", "-
 ["/bin/busybox", "sh", "-c", '''
 trap 'echo got HUP' HUP
 trap 'echo got USR1' USR1
+trap 'echo got 37' 37
+trap 'echo got 61' 61
 /bin/busybox httpd -p 8080 -h /www
 while true; do sleep 1; done''']""".strip())
 
@@ -79,7 +81,14 @@ class Manage(guests.TestCase):
         self.mvm_ok("kill", "-s", "SIGUSR1", name)
         self.assertTrue(guests.wait_until(lambda: "got USR1" in self.mvm_ok("logs", name)))
         self.assertIn("got HUP", self.mvm_ok("logs", name))
+        for signal, number in ("rtmin+3", 37), ("SIGRTMAX-3", 61):
+            self.mvm_ok("kill", "-s", signal, name)
+            self.assertTrue(guests.wait_until(
+                lambda n=number: f"got {n}" in self.mvm_ok("logs", name)))
         self.mvm_fails(2, "kill", "-s", "HUMP", name, says="'HUMP' is no signal")
+        self.mvm_fails(2, "kill", "-s", "0", name, says="signal 0 is never sent")
+        self.exec(name, "busybox", "umount", "-l", "/proc")
+        self.mvm_fails(1, "top", name, says="the guest's /proc shows no process")
         self.mvm_ok("kill", name)
         waited = self.mvm("wait", name, "--json", status=137)
         self.assertEqual(json.loads(waited.stdout),

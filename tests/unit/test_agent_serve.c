@@ -477,7 +477,7 @@ static void programs_that_cannot_be_started_are_told_apart(void **state)
 	} cases[] = {
 		{ "mvm-no-such-program", NULL, ENOENT },
 		{ "/etc/passwd", NULL, EACCES },
-		{ "sh", "/no/such/folder", ENOTDIR },
+		{ "sh", "/no/such/folder", ENOENT },
 		{ "", NULL, ENOENT },
 	};
 	configured(h);

@@ -168,6 +168,8 @@ static void a_command_that_must_follow_needs_no_dashes(void **state)
 		{ "vm -i ls", "ls", 1, true },
 		{ "vm -i -- -ls", "-ls", 1, true },
 		{ "vm -- -i", "-i", 1, false },
+		{ "-- vm ls -i", "ls", 2, false },
+		{ "-i -- vm -- -i", "--", 2, true },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		AUTO_DONE(args) a = { 0 };
@@ -220,6 +222,7 @@ static void mistakes_are_told_in_a_sentence(void **state)
 		{ &many, "", "ID is missing: what" },
 		{ &exec, "vm", "COMMAND is missing" },
 		{ &exec, "vm --", "COMMAND is missing" },
+		{ &exec, "-- vm", "COMMAND is missing" },
 		{ &maybe, "vm ls -- x", "'ls' is one argument too many" },
 		{ &maybe, "vm ls",
 		  "'ls' is one argument too many: COMMAND is written behind '--'" },

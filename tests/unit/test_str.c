@@ -118,6 +118,8 @@ static void the_nearest_word_is_the_one_that_was_meant(void **state)
 		{ "zzzz", NULL },
 		{ "", NULL },
 		{ "x", NULL },
+		{ "inof", "info" }, /* two exchanged */
+		{ "foo", NULL },
 		{ "a-word-that-is-far-too-long-for-anybody-to-have-meant-one-of-these-words",
 		  NULL },
 	};
