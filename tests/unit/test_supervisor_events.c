@@ -155,14 +155,16 @@ static void sync_with(struct play *p)
 static void let_pass(struct play *p, int64_t ms)
 {
 	struct control c;
-	watched->now_ns += ms * NS_PER_MS;
-	/* it sleeps by another clock */
-	if (is_down(last_step())) {
-		(void)begin_call(&p->x->leash, NO_CALL);
-	} else {
+	bool down = is_down(last_step());
+	/* before: any turn of its loop after the time has passed may be its last one */
+	if (!down)
 		connect_client(p->x, &c);
+	watched->now_ns += ms * NS_PER_MS;
+	/* it sleeps by another clock, so wake it */
+	if (down)
+		(void)begin_call(&p->x->leash, NO_CALL);
+	else
 		control_done(&c);
-	}
 }
 
 static void await_step(struct control *c, enum life_state state)
