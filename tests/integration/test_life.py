@@ -224,7 +224,7 @@ class Workload(guests.TestCase):
         self.end("fore", 7)
         out, err = run.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(run.returncode, 7, err)
-        self.assertTrue(out.startswith("last words\n"), out)
+        self.assertIn("last words", out.splitlines()) # the kernel may have had some before it
         with open(self.path("out", "file"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "kept\n")
         self.assert_nothing_left()
