@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model/policy.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "base/str.h"
+
+#define ANY_FIRST 0u
+#define ANY_LAST  UINT16_MAX
+
+static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+struct policy_address policy_address_v4(const uint8_t bytes[4])
+{
+	struct policy_address a;
+	memcpy(a.bytes, mapped, sizeof(mapped));
+	memcpy(a.bytes + sizeof(mapped), bytes, 4);
+	return a;
+}
+
+static bool is_v4(const struct policy_address *a)
+{
+	return memcmp(a->bytes, mapped, sizeof(mapped)) == 0;
+}
+
+static bool is_in(const struct policy_address *a, const uint8_t *range, unsigned bits)
+{
+	unsigned whole = bits / 8, rest = bits % 8;
+	if (memcmp(a->bytes, range, whole) != 0)
+		return false;
+	return rest == 0 || ((a->bytes[whole] ^ range[whole]) & (0xffu << (8 - rest)) & 0xffu) == 0;
+}
+
+/* ---- kinds of addresses ---- */
+
+struct range {
+	uint8_t bytes[16];
+	unsigned bits;
+};
+
+#define V4(a, b, c, d, n)                                                                          \
+	{                                                                                          \
+		{ [10] = 0xff, [11] = 0xff, a, b, c, d }, 96 + (n)                                 \
+	}
+
+static bool is_in_any(const struct policy_address *a, const struct range *ranges, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (is_in(a, ranges[i].bytes, ranges[i].bits))
+			return true;
+	return false;
+}
+
+/* Never reached, whatever a rule says. */
+static const struct range never[] = {
+	V4(0, 0, 0, 0, 8),   V4(127, 0, 0, 0, 8),	  V4(224, 0, 0, 0, 4),
+	V4(240, 0, 0, 0, 4), { { 0 }, 96 } /* ::, ::1 */, { { 0xff }, 8 },
+};
+
+static const struct range link_local[] = {
+	V4(169, 254, 0, 0, 16),
+	{ { 0xfe, 0x80 }, 10 },
+};
+
+static const struct range v4_not_public[] = {
+	V4(10, 0, 0, 0, 8),	V4(100, 64, 0, 0, 10), V4(172, 16, 0, 0, 12),
+	V4(192, 0, 0, 0, 24),	V4(192, 0, 2, 0, 24),  V4(192, 88, 99, 0, 24),
+	V4(192, 168, 0, 0, 16), V4(198, 18, 0, 0, 15), V4(198, 51, 100, 0, 24),
+	V4(203, 0, 113, 0, 24),
+};
+
+/* Within 2000::/3: Teredo and its neighbours, documentation, 6to4, documentation. */
+static const struct range v6_not_public[] = {
+	{ { 0x20, 0x01, 0x00 }, 23 },
+	{ { 0x20, 0x01, 0x0d, 0xb8 }, 32 },
+	{ { 0x20, 0x02 }, 16 },
+	{ { 0x3f, 0xff }, 20 },
+};
+
+static const struct range nat64 = { { 0x00, 0x64, 0xff, 0x9b }, 96 };
+
+#define IN_ANY(a, ranges) is_in_any(a, ranges, MVM_ARRAY_SIZE(ranges))
+
+static bool is_special(const struct policy_address *a)
+{
+	return IN_ANY(a, never) || IN_ANY(a, link_local);
+}
+
+bool policy_is_multicast(const struct policy_address *a)
+{
+	static const struct range many[] = {
+		V4(224, 0, 0, 0, 3), /* and broadcast */
+		{ { 0xff }, 8 },
+	};
+	return IN_ANY(a, many);
+}
+
+bool policy_is_public(const struct policy_address *a)
+{
+	if (is_in(a, nat64.bytes, nat64.bits)) {
+		struct policy_address inner = policy_address_v4(a->bytes + 12);
+		return policy_is_public(&inner);
+	}
+	if (is_special(a))
+		return false;
+	if (is_v4(a))
+		return !IN_ANY(a, v4_not_public);
+	return (a->bytes[0] & 0xe0) == 0x20 && !IN_ANY(a, v6_not_public);
+}
+
+/* ---- rules ---- */
+
+static int wrong(const char *text, const char *why, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EINVAL, "'%.64s' is no rule for the network: %s", text, why);
+}
+
+static int parse_ports(const char *text, struct policy_rule *rule)
+{
+	char first[8];
+	size_t len = strcspn(text, "-");
+	uint64_t low, high;
+	if (len >= sizeof(first))
+		return -EINVAL;
+	memcpy(first, text, len);
+	first[len] = '\0';
+	if (parse_u64(first, 1, UINT16_MAX, &low) < 0)
+		return -EINVAL;
+	high = low;
+	if (text[len] == '-' && parse_u64(text + len + 1, low, UINT16_MAX, &high) < 0)
+		return -EINVAL;
+	rule->first = (uint16_t)low;
+	rule->last = (uint16_t)high;
+	return 0;
+}
+
+static void clear_after(struct policy_address *a, unsigned bits)
+{
+	for (unsigned i = bits; i < 128; i++)
+		a->bytes[i / 8] &= (uint8_t) ~(0x80u >> (i % 8));
+}
+
+/* "10.0.0.0/8", "::1"; -ENOENT: it is no address. */
+static int parse_range(const char *text, struct policy_rule *rule)
+{
+	char address[INET6_ADDRSTRLEN];
+	uint8_t v4[4];
+	size_t len = strcspn(text, "/");
+	if (len >= sizeof(address))
+		return -ENOENT;
+	memcpy(address, text, len);
+	address[len] = '\0';
+	unsigned most = 128;
+	if (inet_pton(AF_INET, address, v4) == 1) {
+		rule->address = policy_address_v4(v4);
+		most = 32;
+	} else if (inet_pton(AF_INET6, address, rule->address.bytes) != 1) {
+		return -ENOENT;
+	}
+	uint64_t bits = most;
+	if (text[len] == '/' && parse_u64(text + len + 1, 0, most, &bits) < 0)
+		return -EINVAL;
+	rule->target = POLICY_RANGE;
+	rule->bits = (unsigned)bits + 128 - most;
+	clear_after(&rule->address, rule->bits);
+	return 0;
+}
+
+static int parse_domain(const char *text, struct policy_rule *rule)
+{
+	rule->below = str_starts(text, "*.");
+	const char *name = rule->below ? text + 2 : text;
+	size_t len = strlen(name), label = 0;
+	if (len > 0 && name[len - 1] == '.')
+		len--;
+	if (len == 0 || len >= sizeof(rule->domain))
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		char c = name[i];
+		if (c >= 'A' && c <= 'Z')
+			c = (char)(c - 'A' + 'a');
+		bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+		bool ends = label == 0 || i + 1 == len || name[i + 1] == '.';
+		if (c == '.' ? label == 0 : !(letter || (c == '-' && !ends)))
+			return -EINVAL;
+		label = c == '.' ? 0 : label + 1;
+		if (label > 63)
+			return -EINVAL;
+		rule->domain[i] = c;
+	}
+	rule->domain[len] = '\0';
+	/* a number at the end makes it an address that somebody mistyped */
+	const char *last = strrchr(rule->domain, '.');
+	last = last ? last + 1 : rule->domain;
+	rule->target = POLICY_DOMAIN;
+	return strspn(last, "0123456789") == strlen(last) ? -EINVAL : 0;
+}
+
+static int parse_target(const char *target, struct policy_rule *rule)
+{
+	if (str_eq(target, "host") || str_eq(target, "internet")) {
+		rule->target = target[0] == 'h' ? POLICY_HOST : POLICY_INTERNET;
+		return 0;
+	}
+	int r = parse_range(target, rule);
+	return r == -ENOENT ? parse_domain(target, rule) : r;
+}
+
+int policy_rule_parse(const char *text, struct policy_rule *ret, struct mvm_error *err)
+{
+	struct policy_rule rule = { .first = ANY_FIRST, .last = ANY_LAST };
+	char target[POLICY_RULE_SIZE];
+	const char *ports = NULL;
+	if (strlen(text) >= sizeof(target))
+		return wrong(text, "it is too long", err);
+	snprintf(target, sizeof(target), "%s", text);
+	char *colon = strrchr(target, ':');
+	if (target[0] == '[') {
+		char *end = strchr(target, ']');
+		if (!end || (end[1] != '\0' && end[1] != ':'))
+			return wrong(text, "an address in brackets comes as [ADDRESS]:PORT", err);
+		ports = end[1] == ':' ? end + 2 : NULL;
+		*end = '\0';
+		memmove(target, target + 1, (size_t)(end - target));
+	} else if (colon && strchr(target, ':') == colon) {
+		*colon = '\0';
+		ports = colon + 1;
+	}
+	if (ports && parse_ports(ports, &rule) < 0)
+		return wrong(text, "a port is 1 to 65535, or a range of them, 8000-8999", err);
+	if (parse_target(target, &rule) < 0)
+		return wrong(text,
+			     "it names an address, a range (10.0.0.0/8), a domain (*.example.org), "
+			     "'host' or 'internet'",
+			     err);
+	if (rule.target == POLICY_HOST && !ports)
+		return wrong(text, "say which port of the host, as in host:5432", err);
+	*ret = rule;
+	return 0;
+}
+
+int policy_add(struct policy_rule *list, size_t *n, const char *text, struct mvm_error *err)
+{
+	if (*n >= POLICY_RULES_MAX)
+		return mvm_error_set(err, -E2BIG, "the network has more than %u rules of a kind",
+				     POLICY_RULES_MAX);
+	int r = policy_rule_parse(text, &list[*n], err);
+	if (r == 0)
+		(*n)++;
+	return r;
+}
+
+bool policy_rule_names(const struct policy_rule *rule, const char *name)
+{
+	if (rule->target != POLICY_DOMAIN)
+		return false;
+	size_t len = strlen(name), own = strlen(rule->domain);
+	if (!rule->below)
+		return str_eq(name, rule->domain);
+	return len > own + 1 && name[len - own - 1] == '.' &&
+	       str_eq(name + len - own, rule->domain);
+}
+
+/* ---- the verdict ---- */
+
+static bool has_port(const struct policy_rule *rule, uint16_t port)
+{
+	return port >= rule->first && port <= rule->last;
+}
+
+static bool is_exact(const struct policy_rule *rule, const struct policy_address *a)
+{
+	return rule->target == POLICY_RANGE && rule->bits == 128 &&
+	       memcmp(rule->address.bytes, a->bytes, 16) == 0;
+}
+
+static bool applies(const struct policy_rule *rule, const struct policy_peer *peer,
+		    policy_told_fn told, void *arg)
+{
+	if (!has_port(rule, peer->port))
+		return false;
+	switch (rule->target) {
+	case POLICY_RANGE:
+		return is_in(&peer->address, rule->address.bytes, rule->bits);
+	case POLICY_DOMAIN:
+		return told && policy_is_public(&peer->address) && told(arg, rule, &peer->address);
+	case POLICY_INTERNET:
+		return policy_is_public(&peer->address);
+	case POLICY_HOST:
+		return false;
+	}
+	return false;
+}
+
+static bool host_is_open(const struct policy *p, uint16_t port)
+{
+	for (size_t i = 0; i < p->n_allow; i++)
+		if (p->allow[i].target == POLICY_HOST && has_port(&p->allow[i], port))
+			return true;
+	return false;
+}
+
+static bool one_address_is_open(const struct policy *p, const struct policy_peer *peer)
+{
+	for (size_t i = 0; i < p->n_allow; i++)
+		if (is_exact(&p->allow[i], &peer->address) && has_port(&p->allow[i], peer->port))
+			return true;
+	return false;
+}
+
+/* Who denies all of IPv4 does not mean to leave IPv6 open. */
+static bool is_everything(const struct policy_rule *rule)
+{
+	return rule->target == POLICY_RANGE &&
+	       (rule->bits == 0 || (rule->bits == 96 && is_v4(&rule->address)));
+}
+
+enum policy_verdict policy_judge(const struct policy *p, const struct policy_peer *peer,
+				 policy_told_fn told, void *arg)
+{
+	if (peer->is_host)
+		return host_is_open(p, peer->port) ? POLICY_ALLOWED : POLICY_OF_HOST;
+	if (IN_ANY(&peer->address, never))
+		return POLICY_SPECIAL;
+	if (peer->is_hosts || IN_ANY(&peer->address, link_local)) {
+		if (one_address_is_open(p, peer))
+			return POLICY_ALLOWED;
+		return peer->is_hosts ? POLICY_OF_HOST : POLICY_SPECIAL;
+	}
+	for (size_t i = 0; i < p->n_allow; i++)
+		if (applies(&p->allow[i], peer, told, arg))
+			return POLICY_ALLOWED;
+	for (size_t i = 0; i < p->n_deny; i++)
+		if (applies(&p->deny[i], peer, told, arg) ||
+		    (is_everything(&p->deny[i]) && has_port(&p->deny[i], peer->port)))
+			return POLICY_DENIED;
+	return policy_is_public(&peer->address) ? POLICY_ALLOWED : POLICY_PRIVATE;
+}
+
+/* Is some part of the internet closed as a whole?  Then only named names are looked up. */
+static bool internet_is_closed(const struct policy *p)
+{
+	for (size_t i = 0; i < p->n_deny; i++) {
+		if (p->deny[i].target == POLICY_INTERNET || is_everything(&p->deny[i]))
+			return true;
+	}
+	return false;
+}
+
+bool policy_may_ask(const struct policy *p, const char *name)
+{
+	if (!internet_is_closed(p))
+		return true;
+	for (size_t i = 0; i < p->n_allow; i++)
+		if (policy_rule_names(&p->allow[i], name) || p->allow[i].target == POLICY_INTERNET)
+			return true;
+	return false;
+}
+
+bool policy_may_tell(const struct policy *p, const struct policy_address *a)
+{
+	if (policy_is_public(a))
+		return true;
+	if (IN_ANY(a, never))
+		return false;
+	for (size_t i = 0; i < p->n_allow; i++) {
+		const struct policy_rule *rule = &p->allow[i];
+		if (IN_ANY(a, link_local) ? is_exact(rule, a)
+					  : rule->target == POLICY_RANGE &&
+						    is_in(a, rule->address.bytes, rule->bits))
+			return true;
+	}
+	return false;
+}
+
+const char *policy_verdict_text(enum policy_verdict v)
+{
+	static const char *const texts[] = {
+		[POLICY_ALLOWED] = "allowed", [POLICY_DENIED] = "denied",
+		[POLICY_PRIVATE] = "private", [POLICY_SPECIAL] = "special",
+		[POLICY_OF_HOST] = "host",
+	};
+	return texts[v];
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_CONFIG_H
+#define USERNET_CONFIG_H
+
+/*
+ * What mvm-net is told, as JSON: once as its argument, later as requests.
+ *
+ *	{"allow": ["host:5432"], "deny": [], "dns": ["192.0.2.53"],
+ *	 "forwards": [{"udp": false, "address": "127.0.0.1", "port": 8080, "guest_port": 80}]}
+ *
+ *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}
+ *	reply:   {"ready": true, "refused": 3, "dropped": 0, "lost": 0}
+ *	         or {"error": "cannot forward port 8080 of 127.0.0.1: ...", "code": -98}
+ */
+
+#include <mvm/error.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/json.h"
+#include "model/policy.h"
+#include "usernet/gate.h"
+#include "usernet/resolver.h"
+
+#define USERNET_MESSAGE_MAX 65536u
+
+struct usernet_forward {
+	bool udp;
+	char address[46];
+	uint16_t port, guest_port;
+};
+
+struct usernet_config {
+	struct policy policy;
+	struct usernet_forward forwards[GATE_FORWARDS_MAX];
+	size_t n_forwards;
+	char dns[RESOLVER_SERVERS_MAX][46];
+	size_t n_dns;
+};
+
+/* Returns 0, -EBADMSG or -EINVAL. */
+int usernet_config_read(const char *text, size_t len, struct usernet_config *ret,
+			struct mvm_error *err);
+
+struct usernet_request {
+	bool has_forward, has_policy;
+	struct usernet_forward forward;
+	struct policy policy;
+};
+int usernet_request_read(const char *text, size_t len, struct usernet_request *ret,
+			 struct mvm_error *err);
+
+#endif

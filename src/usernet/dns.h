@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_DNS_H
+#define USERNET_DNS_H
+
+/*
+ * DNS messages, as far as a resolver's relay needs them: the one question, and the addresses among
+ * the answers.  Pure.
+ *
+ * Source: RFC 1035, section 4; RFC 6891 (one additional OPT record); RFC 8020.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/policy.h"
+
+#define DNS_HEAD	  12u
+#define DNS_MESSAGE_MAX	  1232u /* what a UDP message may have without fragments */
+#define DNS_ADDRESSES_MAX 32u
+#define DNS_PORT	  53u
+
+enum dns_code { DNS_FORMAT_ERROR = 1, DNS_SERVER_FAILURE = 2, DNS_REFUSED = 5 };
+
+struct dns_question {
+	char name[POLICY_DOMAIN_SIZE]; /* lower case, no final dot; "" is the root */
+	uint16_t type, class;
+	size_t end; /* of the question in the message */
+};
+
+struct dns_answers {
+	size_t n;
+	uint32_t ttl_s; /* the least */
+	struct policy_address addresses[DNS_ADDRESSES_MAX];
+};
+
+/* Read a query.  Returns 0, or -EBADMSG: it is none, has more than one question, or a name that is
+ * not of letters, digits, '-' and '_'. */
+int dns_read_query(const uint8_t *message, size_t len, struct dns_question *ret);
+
+/* Read the reply to that question.  Returns 0, -ENOMSG (the reply to another one), or -EBADMSG
+ * (damaged, or too many addresses). */
+int dns_read_reply(const uint8_t *message, size_t len, const struct dns_question *question,
+		   struct dns_answers *ret);
+
+/* Make the query in message[len] its own refusal.  Returns the reply's length. */
+size_t dns_refuse(uint8_t *message, const struct dns_question *question, enum dns_code code);
+
+/* Make a reply that is too long say so: the guest asks again by TCP.  Returns its length. */
+size_t dns_truncate(uint8_t *message, const struct dns_question *question);
+
+#endif

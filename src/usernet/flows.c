@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "usernet/flows.h"
+
+#include <string.h>
+
+static struct flow *at(struct flows *f, uint16_t link)
+{
+	return &f->all[link - 1];
+}
+
+/* FNV-1a over what counts; the salt makes its buckets unknown to the guest. */
+static uint32_t bucket_of(const struct flows *f, const struct flow_key *key)
+{
+	uint64_t hash = 0xcbf29ce484222325u ^ f->salt;
+	const uint16_t ports[] = { key->kind, key->guest_port, key->port };
+	for (unsigned i = 0; i < 3; i++)
+		hash = (hash ^ ports[i]) * 0x100000001b3u;
+	for (unsigned i = 0; i < 16; i++)
+		hash = (hash ^ key->peer.bytes[i] ^ (uint64_t)key->guest.bytes[i] << 8) *
+		       0x100000001b3u;
+	return (uint32_t)((hash ^ hash >> 32) % FLOWS_BUCKETS);
+}
+
+static bool is_same(const struct flow_key *a, const struct flow_key *b)
+{
+	return a->kind == b->kind && a->guest_port == b->guest_port && a->port == b->port &&
+	       memcmp(&a->guest, &b->guest, sizeof(a->guest)) == 0 &&
+	       memcmp(&a->peer, &b->peer, sizeof(a->peer)) == 0;
+}
+
+/* ---- the order by age ---- */
+
+static void unlink_age(struct flows *f, uint16_t link)
+{
+	struct flow *flow = at(f, link);
+	*(flow->older ? &at(f, flow->older)->younger : &f->oldest) = flow->younger;
+	*(flow->younger ? &at(f, flow->younger)->older : &f->youngest) = flow->older;
+}
+
+static void link_youngest(struct flows *f, uint16_t link, int64_t now_ns)
+{
+	struct flow *flow = at(f, link);
+	flow->seen_ns = now_ns;
+	flow->younger = 0;
+	flow->older = f->youngest;
+	*(f->youngest ? &at(f, f->youngest)->younger : &f->oldest) = link;
+	f->youngest = link;
+}
+
+/* ---- the table ---- */
+
+static uint16_t *find(struct flows *f, const struct flow_key *key)
+{
+	uint16_t *link = &f->buckets[bucket_of(f, key)];
+	while (*link && !is_same(&at(f, *link)->key, key))
+		link = &at(f, *link)->next;
+	return link;
+}
+
+static uint16_t take_oldest(struct flows *f)
+{
+	uint16_t oldest = f->oldest;
+	uint16_t *link = find(f, &at(f, oldest)->key);
+	*link = at(f, oldest)->next;
+	unlink_age(f, oldest);
+	return oldest;
+}
+
+bool flows_has(struct flows *f, const struct flow_key *key, int64_t now_ns)
+{
+	uint16_t link = *find(f, key);
+	if (!link)
+		return false;
+	bool is_fresh = key->kind == FRAME_TCP || now_ns - at(f, link)->seen_ns < FLOWS_IDLE_NS;
+	unlink_age(f, link);
+	link_youngest(f, link, is_fresh ? now_ns : now_ns - FLOWS_IDLE_NS);
+	return is_fresh;
+}
+
+void flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns)
+{
+	uint16_t *place = find(f, key);
+	if (*place) { /* one that had been silent for too long */
+		at(f, *place)->seen_ns = now_ns;
+		return;
+	}
+	uint16_t link = f->n < FLOWS_MAX ? ++f->n : take_oldest(f);
+	struct flow *flow = at(f, link);
+	flow->key = *key;
+	place = &f->buckets[bucket_of(f, key)];
+	flow->next = *place;
+	*place = link;
+	link_youngest(f, link, now_ns);
+}
+
+void flows_clear(struct flows *f)
+{
+	f->n = f->oldest = f->youngest = 0;
+	memset(f->buckets, 0, sizeof(f->buckets));
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_FRAME_H
+#define USERNET_FRAME_H
+
+/*
+ * The heads of one Ethernet frame, as far as a verdict needs them.
+ *
+ * A frame that is not wholly understood is none: fragments, IPv6 extension headers, tunnels, VLANs
+ * and lengths that do not agree are refused, so that nothing passes which the stack behind would
+ * read otherwise.
+ *
+ * Source: RFC 791, 8200, 768, 9293, 792, 4443, 826.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/policy.h"
+
+#define FRAME_MAX 1600u /* with an MTU of 1500 */
+
+enum frame_kind {
+	FRAME_BAD, /* to be dropped */
+	FRAME_ARP, /* or IPv6's neighbour discovery */
+	FRAME_TCP,
+	FRAME_UDP,
+	FRAME_PING, /* an echo request or reply, or an ICMP error about a flow */
+};
+
+struct frame {
+	enum frame_kind kind;
+	struct policy_address from, to;
+	uint16_t from_port, to_port; /* FRAME_PING: 0 */
+	bool opens;		     /* TCP: SYN without ACK */
+	const uint8_t *payload;	     /* UDP's; within the frame */
+	size_t payload_len;
+};
+
+/* Read the heads of data[len].  Returns ret->kind. */
+enum frame_kind frame_read(const uint8_t *data, size_t len, struct frame *ret);
+
+/*
+ * Write a UDP frame with addresses of one family.
+ *
+ * Returns its length, or 0 when it does not fit.
+ */
+size_t frame_write_udp(const uint8_t to_mac[6], const uint8_t from_mac[6],
+		       const struct frame *heads, uint8_t ret[FRAME_MAX]);
+
+/*
+ * Write the answer "administratively prohibited" to a frame of the guest's, so that its program
+ * fails at once: type 3 code 13 of ICMP, type 1 code 1 of ICMPv6 (RFC 1812 5.2.7.1, RFC 4443 3.1).
+ *
+ *   data  the frame, which frame_read() took for TCP, UDP or PING
+ *   from  who says so, of the same family
+ *
+ * Returns its length.
+ */
+size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct policy_address *from,
+			      uint8_t ret[FRAME_MAX]);
+
+#endif

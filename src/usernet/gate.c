@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "usernet/gate.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool is_one_of(const struct policy_address two[2], const struct policy_address *a)
+{
+	return memcmp(&two[0], a, sizeof(*a)) == 0 || memcmp(&two[1], a, sizeof(*a)) == 0;
+}
+
+struct asked {
+	const struct gate *gate;
+	int64_t now_ns;
+};
+
+static bool was_told(void *arg, const struct policy_rule *rule,
+		     const struct policy_address *address)
+{
+	const struct asked *asked = arg;
+	return names_has(&asked->gate->names, rule, address, asked->now_ns);
+}
+
+static enum policy_verdict judge(struct gate *g, const struct policy_address *address,
+				 uint16_t port, int64_t now_ns)
+{
+	struct asked asked = { g, now_ns };
+	const struct policy_peer peer = {
+		.address = *address,
+		.port = port,
+		.is_host = is_one_of(g->host, address),
+		.is_hosts = g->is_hosts(g->is_hosts_arg, address),
+	};
+	return policy_judge(&g->policy, &peer, was_told, &asked);
+}
+
+/* A guest that mvm has not configured asks for its address, and libslirp answers. */
+static bool is_dhcp(const struct frame *f, uint16_t from, uint16_t to)
+{
+	return f->kind == FRAME_UDP && f->from_port == from && f->to_port == to;
+}
+
+enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
+{
+	static const struct policy_address all = { { [10] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
+	bool to_all = memcmp(&f->to, &all, sizeof(all)) == 0;
+	if (f->kind == FRAME_ARP || (to_all && is_dhcp(f, 68, 67)))
+		return GATE_PASS;
+	if (is_one_of(g->resolver, &f->to) && f->kind == FRAME_UDP && f->to_port == 53)
+		return GATE_DNS;
+	if (f->kind == FRAME_BAD || is_one_of(g->resolver, &f->to)) {
+		g->dropped++;
+		return GATE_DROP;
+	}
+	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
+	/* a new connection is judged even if it looks like an earlier one */
+	if (!f->opens && flows_has(&g->flows, &key, now_ns))
+		return GATE_PASS;
+	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
+	if (verdict == POLICY_ALLOWED) {
+		flows_add(&g->flows, &key, now_ns);
+		return GATE_PASS;
+	}
+	g->refused++;
+	g->last = (struct gate_refusal){ verdict, f->to, f->to_port, (uint8_t)f->kind };
+	/* RFC 1122, 3.2.2: no error about what went to many */
+	return policy_is_multicast(&f->to) ? GATE_DROP : GATE_REFUSE;
+}
+
+static bool is_forwarded(const struct gate *g, const struct frame *f)
+{
+	for (size_t i = 0; i < g->n_forwards; i++)
+		if (g->forwards[i].guest_port == f->to_port &&
+		    g->forwards[i].udp == (f->kind == FRAME_UDP))
+			return true;
+	return false;
+}
+
+enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
+{
+	bool begins = f->kind == FRAME_UDP || (f->kind == FRAME_TCP && f->opens);
+	/* the others reach nobody who has not begun himself */
+	if (!begins || (is_one_of(g->host, &f->from) && is_dhcp(f, 67, 68)))
+		return GATE_PASS;
+	const struct flow_key key = { (uint8_t)f->kind, f->to_port, f->from_port, f->to, f->from };
+	if (flows_has(&g->flows, &key, now_ns))
+		return GATE_PASS;
+	if (!is_forwarded(g, f)) {
+		g->dropped++;
+		return GATE_DROP;
+	}
+	flows_add(&g->flows, &key, now_ns);
+	return GATE_PASS;
+}
+
+int gate_forward(struct gate *g, bool udp, uint16_t guest_port)
+{
+	if (g->n_forwards == GATE_FORWARDS_MAX)
+		return -E2BIG;
+	g->forwards[g->n_forwards++] = (struct gate_forward){ udp, guest_port };
+	return 0;
+}
+
+bool gate_told(struct gate *g, const char *name, const struct policy_address *addresses, size_t n,
+	       uint32_t ttl_s, int64_t now_ns)
+{
+	bool is_named = false;
+	for (size_t i = 0; i < n; i++)
+		if (!policy_may_tell(&g->policy, &addresses[i]))
+			return false;
+	for (size_t i = 0; i < g->policy.n_allow && !is_named; i++)
+		is_named = policy_rule_names(&g->policy.allow[i], name);
+	for (size_t i = 0; i < n && is_named; i++)
+		names_add(&g->names, name, &addresses[i], ttl_s, now_ns);
+	return true;
+}
+
+void gate_changed(struct gate *g)
+{
+	flows_clear(&g->flows);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_GATE_H
+#define USERNET_GATE_H
+
+/*
+ * Which frames pass between a guest and the network.
+ *
+ * Out: what belongs to a flow that was allowed, or begins one that the policy allows.  In: what
+ * belongs to a flow, or comes to a port that is forwarded.  Everything else is dropped and counted.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "usernet/flows.h"
+#include "usernet/frame.h"
+#include "usernet/names.h"
+
+#define GATE_FORWARDS_MAX 64u
+
+enum gate_verdict {
+	GATE_PASS,
+	GATE_DROP,   /* without a word */
+	GATE_REFUSE, /* and tell the guest so; gate.last says why */
+	GATE_DNS,    /* a question to the resolver */
+};
+
+/* Is this an address of the host, as its routes are now? */
+typedef bool (*gate_is_hosts_fn)(void *arg, const struct policy_address *address);
+
+struct gate {
+	struct policy policy;
+	struct policy_address host[2], resolver[2]; /* IPv4's and IPv6's */
+	struct gate_forward {
+		bool udp;
+		uint16_t guest_port;
+	} forwards[GATE_FORWARDS_MAX];
+	size_t n_forwards;
+	gate_is_hosts_fn is_hosts;
+	void *is_hosts_arg;
+	struct flows flows;
+	struct names names;
+	uint64_t refused, dropped;
+	struct gate_refusal { /* the last one */
+		enum policy_verdict verdict;
+		struct policy_address address;
+		uint16_t port;
+		uint8_t kind; /* enum frame_kind */
+	} last;
+};
+
+/* A frame that the guest sends. */
+enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns);
+
+/* A frame that the network's side sends to the guest. */
+enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns);
+
+/* Add a forward.  Returns 0 or -E2BIG. */
+int gate_forward(struct gate *g, bool udp, uint16_t guest_port);
+
+/* May the guest be told these addresses for name?  Remembers them when a rule needs them.  false:
+ * one of them is private: such an answer is how a name leads into a network of the host. */
+bool gate_told(struct gate *g, const char *name, const struct policy_address *addresses, size_t n,
+	       uint32_t ttl_s, int64_t now_ns);
+
+/* Rules have changed: all flows are judged again. */
+void gate_changed(struct gate *g);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "usernet/link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static size_t length_at(const uint8_t *p)
+{
+	return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+}
+
+int link_read(struct link *l, link_frame_fn fn, void *arg)
+{
+	ssize_t n = recv(l->fd, l->in + l->in_len, sizeof(l->in) - l->in_len, MSG_DONTWAIT);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (n == 0)
+		return -EPIPE;
+	l->in_len += (size_t)n;
+	size_t at = 0;
+	while (l->in_len - at >= 4) {
+		size_t len = length_at(l->in + at);
+		if (len == 0 || len > LINK_FRAME_MAX)
+			return -EPROTO;
+		if (l->in_len - at - 4 < len)
+			break;
+		fn(arg, l->in + at + 4, len);
+		at += 4 + len;
+	}
+	l->in_len -= at;
+	memmove(l->in, l->in + at, l->in_len);
+	return 0;
+}
+
+void link_write(struct link *l, const void *frame, size_t len)
+{
+	const uint8_t head[4] = { 0, (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len };
+	if (len == 0 || len > LINK_FRAME_MAX || l->out.len + 4 + len > LINK_OUT_MAX) {
+		l->lost++;
+		return;
+	}
+	strbuf_add(&l->out, head, sizeof(head));
+	strbuf_add(&l->out, frame, len);
+}
+
+int link_flush(struct link *l)
+{
+	if (l->out.failed)
+		return -ENOMEM;
+	while (l->out.len > 0) {
+		ssize_t n = send(l->fd, l->out.data, l->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		strbuf_consume(&l->out, (size_t)n);
+	}
+	return 0;
+}

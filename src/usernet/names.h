@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_NAMES_H
+#define USERNET_NAMES_H
+
+/*
+ * The addresses that the guest's resolver was told for names, and until when they hold.
+ *
+ * A fixed table: a new pair takes the place of the one that ends first.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model/policy.h"
+
+#define NAMES_MAX     256u
+#define NAMES_LEAST_S 60u /* a connection may begin a moment after the answer */
+#define NAMES_MOST_S  86400u
+
+struct names {
+	unsigned n;
+	struct told {
+		char name[POLICY_DOMAIN_SIZE];
+		struct policy_address address;
+		int64_t until_ns;
+	} all[NAMES_MAX];
+};
+
+/* Remember that name (lower case) was told to be at address for ttl_s. */
+void names_add(struct names *n, const char *name, const struct policy_address *address,
+	       uint32_t ttl_s, int64_t now_ns);
+
+/* Was the guest told this address for a name that the rule stands for? */
+bool names_has(const struct names *n, const struct policy_rule *rule,
+	       const struct policy_address *address, int64_t now_ns);
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "usernet/resolver.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/own.h"
+
+void resolver_init(struct resolver *r)
+{
+	*r = (struct resolver){ 0 };
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		r->pending[i].fd = -1;
+}
+
+static void drop(struct resolver_pending *p)
+{
+	if (p->fd >= 0)
+		close(TAKE_FD(p->fd));
+}
+
+void resolver_done(struct resolver *r)
+{
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		drop(&r->pending[i]);
+}
+
+int resolver_add(struct resolver *r, const char *address)
+{
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT) };
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(DNS_PORT) };
+	if (r->n_servers == RESOLVER_SERVERS_MAX)
+		return -E2BIG;
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+		memcpy(&v6, &v4, sizeof(v4));
+	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) != 1)
+		return -EINVAL;
+	r->servers[r->n_servers++] = v6;
+	return 0;
+}
+
+static int connect_to(const struct sockaddr_in6 *server)
+{
+	AUTO_CLOSE int fd = socket(server->sin6_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+				   0);
+	if (fd < 0)
+		return -errno;
+	socklen_t len = server->sin6_family == AF_INET ? sizeof(struct sockaddr_in)
+						       : sizeof(struct sockaddr_in6);
+	if (connect(fd, (const struct sockaddr *)server, len) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static struct resolver_pending *free_place(struct resolver *r)
+{
+	struct resolver_pending *oldest = &r->pending[0];
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++) {
+		struct resolver_pending *p = &r->pending[i];
+		if (p->fd < 0)
+			return p;
+		if (p->deadline_ns < oldest->deadline_ns)
+			oldest = p;
+	}
+	drop(oldest);
+	return oldest;
+}
+
+int resolver_ask(struct resolver *r, const struct resolver_asker *asker,
+		 const struct dns_question *question, const uint8_t *message, size_t len,
+		 int64_t now_ns)
+{
+	uint8_t copy[DNS_MESSAGE_MAX];
+	if (r->n_servers == 0)
+		return -EDESTADDRREQ;
+	if (len < DNS_HEAD || len > sizeof(copy))
+		return -EMSGSIZE;
+	AUTO_CLOSE int fd = connect_to(&r->servers[r->next % r->n_servers]);
+	if (fd < 0)
+		return fd;
+	memcpy(copy, message, len);
+	if (getrandom(copy, 2, 0) != 2)
+		return -EIO;
+	if (send(fd, copy, len, MSG_NOSIGNAL) < 0)
+		return -errno;
+	struct resolver_pending *p = free_place(r);
+	p->fd = TAKE_FD(fd);
+	p->id = (uint16_t)(copy[0] << 8 | copy[1]);
+	p->deadline_ns = now_ns + RESOLVER_PATIENCE_NS;
+	p->asker = *asker;
+	p->question = *question;
+	return 0;
+}
+
+size_t resolver_poll(const struct resolver *r, struct pollfd *fds)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		if (r->pending[i].fd >= 0)
+			fds[n++] = (struct pollfd){ .fd = r->pending[i].fd, .events = POLLIN };
+	return n;
+}
+
+/* Returns whether this question is over. */
+static bool take_reply(struct resolver_pending *p, resolver_reply_fn fn, void *arg)
+{
+	uint8_t message[4096];
+	ssize_t n = recv(p->fd, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
+	if (n < 0)
+		return errno != EAGAIN && errno != EINTR;
+	if ((size_t)n < DNS_HEAD || (size_t)n > sizeof(message) ||
+	    (message[0] << 8 | message[1]) != p->id)
+		return false; /* not the reply to what we asked */
+	message[0] = (uint8_t)(p->asker.id >> 8);
+	message[1] = (uint8_t)p->asker.id;
+	fn(arg, &p->asker, &p->question, message, (size_t)n);
+	return true;
+}
+
+void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, void *arg)
+{
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++) {
+		struct resolver_pending *p = &r->pending[i];
+		if (p->fd < 0)
+			continue;
+		bool is_late = now_ns >= p->deadline_ns;
+		if (is_late)
+			r->next++;
+		if (take_reply(p, fn, arg) || is_late)
+			drop(p);
+	}
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_RESOLVER_H
+#define USERNET_RESOLVER_H
+
+/*
+ * Passes a guest's questions on to the resolvers of the host, and their replies back.
+ *
+ * Each question goes out from a socket of its own, whose port the kernel chooses, with an id of our
+ * choice, and only that resolver is heard: the same wherever a clone comes from, and hard to guess.
+ * When no place is left the oldest question is given up.
+ *
+ * Source: RFC 5452 (how to be hard to forge).
+ */
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdint.h>
+
+#include "usernet/dns.h"
+#include "usernet/frame.h"
+
+#define RESOLVER_SERVERS_MAX POLICY_DNS_MAX
+#define RESOLVER_PENDING_MAX 64u
+#define RESOLVER_PATIENCE_NS (10ll * 1000000000)
+
+/* Who asked: the frame's heads, for the way back. */
+struct resolver_asker {
+	uint8_t mac[6], our_mac[6];
+	struct policy_address address, our_address;
+	uint16_t port;
+	uint16_t id;
+};
+
+struct resolver {
+	struct sockaddr_in6 servers[RESOLVER_SERVERS_MAX]; /* or sockaddr_in within */
+	size_t n_servers;
+	size_t next; /* server for the next question: another one after a silence */
+	struct resolver_pending {
+		int fd; /* -1: a free place */
+		uint16_t id;
+		int64_t deadline_ns;
+		struct resolver_asker asker;
+		struct dns_question question;
+	} pending[RESOLVER_PENDING_MAX];
+};
+
+/* Called with a reply for the guest, whose id is the asker's. */
+typedef void (*resolver_reply_fn)(void *arg, const struct resolver_asker *asker,
+				  const struct dns_question *question, uint8_t *message,
+				  size_t len);
+
+void resolver_init(struct resolver *r);
+void resolver_done(struct resolver *r);
+
+/* Add a server by its numeric address.  Returns 0, -EINVAL or -E2BIG. */
+int resolver_add(struct resolver *r, const char *address);
+
+/* Ask.  Returns 0, -EDESTADDRREQ without a server, or -errno. */
+int resolver_ask(struct resolver *r, const struct resolver_asker *asker,
+		 const struct dns_question *question, const uint8_t *message, size_t len,
+		 int64_t now_ns);
+
+/* Add what to poll for.  Returns how many; fds has room for RESOLVER_PENDING_MAX. */
+size_t resolver_poll(const struct resolver *r, struct pollfd *fds);
+
+/* Take the replies that have come, and give up what was asked too long ago. */
+void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "usernet/usernet.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <slirp/libslirp.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/own.h"
+#include "usernet/link.h"
+#include "usernet/route.h"
+
+#define SOCKETS_MAX 1024u /* as the process's limit of descriptors leaves */
+#define POLL_MAX    (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
+
+#define GUEST_V4    "10.0.2.15"
+#define HOST_V4	    "10.0.2.2"
+#define RESOLVER_V4 "10.0.2.3"
+#define NET_V4	    "10.0.2.0"
+#define MASK_V4	    "255.255.255.0"
+#define HOST_V6	    "fec0::2"
+#define RESOLVER_V6 "fec0::3"
+#define NET_V6	    "fec0::"
+
+struct usernet {
+	struct gate gate;
+	struct resolver resolver;
+	struct link link;
+	Slirp *slirp;
+	int route_fd, control_fd;
+	int64_t timer_ns; /* libslirp's router advertisement; DEADLINE_NONE: not armed */
+	size_t n_fds, n_sockets;
+	struct pollfd fds[POLL_MAX];
+};
+
+static struct in_addr v4_of(const char *text)
+{
+	struct in_addr a = { 0 };
+	inet_pton(AF_INET, text, &a);
+	return a;
+}
+
+static struct in6_addr v6_of(const char *text)
+{
+	struct in6_addr a = { 0 };
+	inet_pton(AF_INET6, text, &a);
+	return a;
+}
+
+static struct policy_address address_of(const char *v4, const char *v6)
+{
+	struct policy_address a;
+	struct in_addr in = v4 ? v4_of(v4) : (struct in_addr){ 0 };
+	struct in6_addr in6 = v6 ? v6_of(v6) : (struct in6_addr){ 0 };
+	if (v4)
+		return policy_address_v4((const uint8_t *)&in.s_addr);
+	memcpy(a.bytes, in6.s6_addr, 16);
+	return a;
+}
+
+/* ---- frames ---- */
+
+static void answer(void *arg, const struct resolver_asker *asker,
+		   const struct dns_question *question, uint8_t *message, size_t len)
+{
+	struct usernet *u = arg;
+	struct dns_answers answers;
+	uint8_t frame[FRAME_MAX];
+	if (len > DNS_MESSAGE_MAX)
+		len = dns_truncate(message, question);
+	int r = dns_read_reply(message, len, question, &answers);
+	if (r == -ENOMSG)
+		return;
+	if (r < 0)
+		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
+	else if (!gate_told(&u->gate, question->name, answers.addresses, answers.n, answers.ttl_s,
+			    clock_now_ns()))
+		len = dns_refuse(message, question, DNS_REFUSED);
+	const struct frame heads = {
+		.from = asker->our_address,
+		.to = asker->address,
+		.from_port = DNS_PORT,
+		.to_port = asker->port,
+		.payload = message,
+		.payload_len = len,
+	};
+	link_write(&u->link, frame, frame_write_udp(asker->mac, asker->our_mac, &heads, frame));
+}
+
+/* Refused and failing questions are answered, so that no program waits. */
+static void ask(struct usernet *u, const uint8_t *frame, const struct frame *f)
+{
+	uint8_t message[DNS_MESSAGE_MAX];
+	struct dns_question question;
+	struct resolver_asker asker = { .address = f->from,
+					.our_address = f->to,
+					.port = f->from_port };
+	if (dns_read_query(f->payload, f->payload_len, &question) < 0)
+		return;
+	memcpy(asker.mac, frame + 6, 6);
+	memcpy(asker.our_mac, frame, 6);
+	asker.id = (uint16_t)(f->payload[0] << 8 | f->payload[1]);
+	bool may = policy_may_ask(&u->gate.policy, question.name);
+	if (may && resolver_ask(&u->resolver, &asker, &question, f->payload, f->payload_len,
+				clock_now_ns()) == 0)
+		return;
+	memcpy(message, f->payload, f->payload_len);
+	dns_refuse(message, &question, may ? DNS_SERVER_FAILURE : DNS_REFUSED);
+	const struct frame heads = {
+		.from = f->to,
+		.to = f->from,
+		.from_port = DNS_PORT,
+		.to_port = f->from_port,
+		.payload = message,
+		.payload_len = question.end,
+	};
+	uint8_t reply[FRAME_MAX];
+	link_write(&u->link, reply, frame_write_udp(asker.mac, asker.our_mac, &heads, reply));
+}
+
+static void refuse(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	uint8_t reply[FRAME_MAX];
+	bool v4 = memcmp(f->to.bytes, mapped, sizeof(mapped)) == 0;
+	link_write(&u->link, reply,
+		   frame_write_prohibited(frame, len, &u->gate.host[v4 ? 0 : 1], reply));
+}
+
+static void on_frame(void *arg, const uint8_t *frame, size_t len)
+{
+	struct usernet *u = arg;
+	struct frame f;
+	frame_read(frame, len, &f);
+	enum gate_verdict verdict = gate_out(&u->gate, &f, clock_now_ns());
+	bool opens = f.kind == FRAME_UDP || f.opens;
+	if (verdict == GATE_PASS && opens && u->n_sockets >= SOCKETS_MAX - 64) {
+		u->gate.dropped++;
+		return;
+	}
+	if (verdict == GATE_PASS)
+		slirp_input(u->slirp, frame, (int)len);
+	else if (verdict == GATE_REFUSE)
+		refuse(u, frame, len, &f);
+	else if (verdict == GATE_DNS)
+		ask(u, frame, &f);
+}
+
+/* ---- what libslirp calls ---- */
+
+static ssize_t on_packet(const void *frame, size_t len, void *arg)
+{
+	struct usernet *u = arg;
+	struct frame f;
+	frame_read(frame, len, &f);
+	if (gate_in(&u->gate, &f, clock_now_ns()) == GATE_PASS)
+		link_write(&u->link, frame, len);
+	return (ssize_t)len;
+}
+
+static void on_guest_error(const char *text, void *arg)
+{
+	(void)text;
+	((struct usernet *)arg)->gate.dropped++;
+}
+
+static int64_t on_clock(void *arg)
+{
+	(void)arg;
+	return clock_now_ns();
+}
+
+static void *on_timer_new(SlirpTimerId id, void *cb_opaque, void *arg)
+{
+	(void)id;
+	(void)cb_opaque;
+	return &((struct usernet *)arg)->timer_ns;
+}
+
+static void on_timer_free(void *timer, void *arg)
+{
+	(void)arg;
+	*(int64_t *)timer = DEADLINE_NONE;
+}
+
+static void on_timer_mod(void *timer, int64_t expire_ms, void *arg)
+{
+	(void)arg;
+	*(int64_t *)timer = expire_ms * NS_PER_MS;
+}
+
+static void on_fd(int fd, void *arg)
+{
+	(void)fd;
+	(void)arg;
+}
+
+static void on_notify(void *arg)
+{
+	(void)arg;
+}
+
+static const SlirpCb callbacks = {
+	.send_packet = on_packet,
+	.guest_error = on_guest_error,
+	.clock_get_ns = on_clock,
+	.timer_new_opaque = on_timer_new,
+	.timer_free = on_timer_free,
+	.timer_mod = on_timer_mod,
+	.register_poll_fd = on_fd,
+	.unregister_poll_fd = on_fd,
+	.notify = on_notify,
+};
+
+static int on_poll_add(int fd, int events, void *arg)
+{
+	struct usernet *u = arg;
+	if (u->n_fds == POLL_MAX)
+		return -1;
+	short wanted = 0;
+	if (events & SLIRP_POLL_IN)
+		wanted |= POLLIN;
+	if (events & SLIRP_POLL_OUT)
+		wanted |= POLLOUT;
+	if (events & SLIRP_POLL_PRI)
+		wanted |= POLLPRI;
+	u->fds[u->n_fds] = (struct pollfd){ .fd = fd, .events = wanted };
+	u->n_sockets++;
+	return (int)u->n_fds++;
+}
+
+static int on_poll_get(int index, void *arg)
+{
+	struct usernet *u = arg;
+	short got = index < 0 ? 0 : u->fds[index].revents;
+	return (got & POLLIN ? SLIRP_POLL_IN : 0) | (got & POLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (got & POLLPRI ? SLIRP_POLL_PRI : 0) | (got & POLLERR ? SLIRP_POLL_ERR : 0) |
+	       (got & POLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+/* ---- forwards ---- */
+
+static int forward(struct usernet *u, const struct usernet_forward *f, struct mvm_error *err)
+{
+	struct sockaddr_in host = { .sin_family = AF_INET, .sin_port = htons(f->port) };
+	struct sockaddr_in guest = { .sin_family = AF_INET,
+				     .sin_port = htons(f->guest_port),
+				     .sin_addr = v4_of(GUEST_V4) };
+	if (inet_pton(AF_INET, f->address, &host.sin_addr) != 1)
+		return mvm_error_set(err, -EINVAL, "'%s' is no IPv4 address", f->address);
+	int r = gate_forward(&u->gate, f->udp, f->guest_port);
+	if (r < 0)
+		return mvm_error_set(err, r, "a VM has at most %u forwarded ports",
+				     GATE_FORWARDS_MAX);
+	if (slirp_add_hostxfwd(u->slirp, (const struct sockaddr *)&host, sizeof(host),
+			       (const struct sockaddr *)&guest, sizeof(guest),
+			       f->udp ? SLIRP_HOSTFWD_UDP : 0) == 0)
+		return 0;
+	u->gate.n_forwards--;
+	r = -errno;
+	return mvm_error_set(err, r, "cannot forward port %u of %s: %s", f->port, f->address,
+			     strerror(-r));
+}
+
+/* ---- control ---- */
+
+static int reply(struct usernet *u, int r, const struct mvm_error *err)
+{
+	AUTO_JSON json_t *said = r < 0 ? json_pack("{s:s, s:i}", "error", err->text, "code", r)
+				       : json_pack("{s:b, s:I, s:I, s:I}", "ready", 1, "refused",
+						   (json_int_t)u->gate.refused, "dropped",
+						   (json_int_t)u->gate.dropped, "lost",
+						   (json_int_t)u->link.lost);
+	AUTO_FREE char *text = said ? json_dumps(said, JSON_COMPACT) : NULL;
+	if (!text)
+		return -ENOMEM;
+	return send(u->control_fd, text, strlen(text), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int on_request(struct usernet *u)
+{
+	static char text[USERNET_MESSAGE_MAX];
+	static struct usernet_request request;
+	struct mvm_error err;
+	ssize_t n = recv(u->control_fd, text, sizeof(text), MSG_DONTWAIT);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (n == 0)
+		return -EPIPE;
+	int r = usernet_request_read(text, (size_t)n, &request, &err);
+	if (r == 0 && request.has_policy) {
+		u->gate.policy = request.policy;
+		gate_changed(&u->gate);
+	}
+	if (r == 0 && request.has_forward)
+		r = forward(u, &request.forward, &err);
+	return reply(u, r, &err);
+}
+
+/* ---- the loop ---- */
+
+static bool is_hosts(void *arg, const struct policy_address *address)
+{
+	return route_is_hosts(((struct usernet *)arg)->route_fd, address);
+}
+
+static int turn(struct usernet *u)
+{
+	uint32_t wait_ms = UINT32_MAX;
+	u->fds[0] = (struct pollfd){ .fd = u->link.fd,
+				     .events = POLLIN | (u->link.out.len > 0 ? POLLOUT : 0) };
+	u->fds[1] = (struct pollfd){ .fd = u->control_fd, .events = POLLIN };
+	u->n_fds = 2 + resolver_poll(&u->resolver, u->fds + 2);
+	bool asks = u->n_fds > 2;
+	u->n_sockets = 0;
+	slirp_pollfds_fill(u->slirp, &wait_ms, on_poll_add, u);
+	int timer_ms = clock_remaining_ms(u->timer_ns);
+	if (timer_ms >= 0 && (uint32_t)timer_ms < wait_ms)
+		wait_ms = (uint32_t)timer_ms;
+	if (asks && wait_ms > 1000)
+		wait_ms = 1000;
+	int n = poll(u->fds, u->n_fds, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	slirp_pollfds_poll(u->slirp, n < 0, on_poll_get, u);
+	if (clock_now_ns() >= u->timer_ns) {
+		u->timer_ns = DEADLINE_NONE;
+		slirp_handle_timer(u->slirp, SLIRP_TIMER_RA, NULL);
+	}
+	if (asks)
+		resolver_serve(&u->resolver, clock_now_ns(), answer, u);
+	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
+	if (r == 0 && n > 0 && (u->fds[0].revents & (POLLIN | POLLHUP | POLLERR)))
+		r = link_read(&u->link, on_frame, u);
+	return r == 0 ? link_flush(&u->link) : r;
+}
+
+static int begin(struct usernet *u, const struct usernet_config *config, struct mvm_error *err)
+{
+	const SlirpConfig slirp = {
+		.version = 4,
+		.in_enabled = true,
+		.vnetwork = v4_of(NET_V4),
+		.vnetmask = v4_of(MASK_V4),
+		.vhost = v4_of(HOST_V4),
+		.in6_enabled = true,
+		.vprefix_addr6 = v6_of(NET_V6),
+		.vprefix_len = 64,
+		.vhost6 = v6_of(HOST_V6),
+		.vdhcp_start = v4_of(GUEST_V4),
+		.vnameserver = v4_of(RESOLVER_V4),
+		.vnameserver6 = v6_of(RESOLVER_V6),
+		.disable_dns = true,
+	};
+	if (getrandom(&u->gate.flows.salt, sizeof(u->gate.flows.salt), 0) < 0)
+		return mvm_error_set(err, -errno, "no random numbers");
+	u->gate.policy = config->policy;
+	u->gate.host[0] = address_of(HOST_V4, NULL);
+	u->gate.host[1] = address_of(NULL, HOST_V6);
+	u->gate.resolver[0] = address_of(RESOLVER_V4, NULL);
+	u->gate.resolver[1] = address_of(NULL, RESOLVER_V6);
+	u->gate.is_hosts = is_hosts;
+	u->gate.is_hosts_arg = u;
+	int r = 0;
+	for (size_t i = 0; i < config->n_dns && r == 0; i++)
+		if (resolver_add(&u->resolver, config->dns[i]) < 0)
+			r = mvm_error_set(err, -EINVAL, "'%s' is no resolver's address",
+					  config->dns[i]);
+	u->slirp = slirp_new(&slirp, &callbacks, u);
+	if (!u->slirp)
+		return mvm_error_set(err, -EIO, "libslirp does not start");
+	for (size_t i = 0; i < config->n_forwards && r == 0; i++)
+		r = forward(u, &config->forwards[i], err);
+	return r;
+}
+
+int usernet_run(const struct usernet_config *config, int guest_fd, int control_fd, int route_fd,
+		struct mvm_error *err)
+{
+	static struct usernet u;
+	u.link.fd = guest_fd;
+	u.control_fd = control_fd;
+	u.route_fd = route_fd;
+	u.timer_ns = DEADLINE_NONE;
+	resolver_init(&u.resolver);
+	int r = begin(&u, config, err);
+	int said = reply(&u, r, err);
+	while (r == 0 && said == 0) {
+		r = turn(&u);
+		if (r < 0 && r != -EPIPE)
+			mvm_error_set(err, r, "the guest's link: %s", strerror(-r));
+	}
+	if (u.slirp)
+		slirp_cleanup(u.slirp);
+	resolver_done(&u.resolver);
+	strbuf_done(&u.link.out);
+	return r == -EPIPE ? 0 : r;
+}

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "usernet/dns.h"
+#include "usernet/gate.h"
+#include "usernet/link.h"
+
+#define SECOND 1000000000ll
+
+static struct policy_address address(const char *text)
+{
+	struct policy_address a;
+	uint8_t v4[4];
+	if (inet_pton(AF_INET, text, v4) == 1)
+		return policy_address_v4(v4);
+	assert_int_equal(inet_pton(AF_INET6, text, a.bytes), 1);
+	return a;
+}
+
+/* ---- frames ---- */
+
+static const uint8_t macs[12] = { 0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x6d, 0x76, 0x6d };
+
+static size_t udp_frame(uint8_t ret[FRAME_MAX], const char *from, uint16_t from_port,
+			const char *to, uint16_t to_port, const void *payload, size_t len)
+{
+	const struct frame f = {
+		.from = address(from),
+		.to = address(to),
+		.from_port = from_port,
+		.to_port = to_port,
+		.payload = payload,
+		.payload_len = len,
+	};
+	return frame_write_udp(macs, macs + 6, &f, ret);
+}
+
+static void a_written_frame_reads_the_same(void **state)
+{
+	(void)state;
+	static const char *const pairs[][2] = {
+		{ "10.0.2.15", "1.1.1.1" },
+		{ "fec0::15", "2606::1" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(pairs); i++) {
+		uint8_t data[FRAME_MAX];
+		struct frame f;
+		size_t len = udp_frame(data, pairs[i][0], 4000, pairs[i][1], 53, "hello", 5);
+		assert_int_equal(frame_read(data, len, &f), FRAME_UDP);
+		struct policy_address to = address(pairs[i][1]);
+		assert_memory_equal(&f.to, &to, sizeof(to));
+		assert_int_equal(f.from_port, 4000);
+		assert_int_equal(f.to_port, 53);
+		assert_int_equal(f.payload_len, 5);
+		assert_memory_equal(f.payload, "hello", 5);
+		/* and nothing shorter is one */
+		for (size_t cut = 0; cut < len; cut++)
+			assert_int_equal(frame_read(data, cut, &f), FRAME_BAD);
+	}
+}
+
+static void what_a_stack_may_read_otherwise_is_no_frame(void **state)
+{
+	(void)state;
+	uint8_t data[FRAME_MAX], changed[FRAME_MAX];
+	struct frame f;
+	size_t len = udp_frame(data, "10.0.2.15", 4000, "1.1.1.1", 53, "hello", 5);
+	static const struct {
+		size_t at;
+		uint8_t value;
+		const char *what;
+	} changes[] = {
+		{ 12, 0x81, "a VLAN" },	      { 14, 0x46, "options" },
+		{ 14, 0x65, "version 6" },    { 20, 0x20, "more fragments" },
+		{ 21, 0x01, "an offset" },    { 23, 4, "IP in IP" },
+		{ 16, 0x08, "a long total" }, { 38, 0x08, "a long UDP length" },
+		{ 39, 7, "a short one" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(changes); i++) {
+		memcpy(changed, data, len);
+		changed[changes[i].at] = changes[i].value;
+		if (frame_read(changed, len, &f) != FRAME_BAD)
+			fail_msg("%s", changes[i].what);
+	}
+	/* IPv4 in IPv6's clothes: an extension header, a mapped address */
+	len = udp_frame(data, "fec0::15", 4000, "2606::1", 53, "hello", 5);
+	memcpy(changed, data, len);
+	changed[20] = 44;
+	assert_int_equal(frame_read(changed, len, &f), FRAME_BAD);
+	memcpy(changed, data, len);
+	memset(changed + 38, 0, 16);
+	changed[48] = changed[49] = 0xff;
+	changed[50] = 127;
+	changed[53] = 1;
+	assert_int_equal(frame_read(changed, len, &f), FRAME_BAD);
+}
+
+static uint32_t sum16(const uint8_t *p, size_t len, uint32_t sum)
+{
+	for (size_t i = 0; i < len; i += 2)
+		sum += (uint32_t)(p[i] << 8 | (i + 1 < len ? p[i + 1] : 0));
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+static void a_refusal_is_icmp_about_the_frame(void **state)
+{
+	(void)state;
+	uint8_t data[FRAME_MAX], reply[FRAME_MAX];
+	struct policy_address host = address("10.0.2.2");
+	size_t len = udp_frame(data, "10.0.2.15", 4000, "10.9.9.9", 80, "hello", 5);
+	size_t got = frame_write_prohibited(data, len, &host, reply);
+	assert_int_equal(got, 14 + 20 + 8 + 28);
+	assert_memory_equal(reply, macs + 6, 6);
+	assert_int_equal(reply[23], 1);
+	assert_int_equal(reply[34], 3);
+	assert_int_equal(reply[35], 13);
+	assert_memory_equal(reply + 42, data + 14, 28);
+	assert_int_equal(sum16(reply + 14, 20, 0), 0xffff);
+	assert_int_equal(sum16(reply + 34, got - 34, 0), 0xffff);
+
+	host = address("fec0::2");
+	len = udp_frame(data, "fec0::15", 4000, "fd00::1", 80, "hello", 5);
+	got = frame_write_prohibited(data, len, &host, reply);
+	assert_int_equal(got, 14 + 40 + 8 + 48);
+	assert_int_equal(reply[54], 1);
+	assert_int_equal(reply[55], 1);
+	uint32_t pseudo = sum16(reply + 22, 32, 58 + (uint32_t)(got - 54));
+	assert_int_equal(sum16(reply + 54, got - 54, pseudo), 0xffff);
+}
+
+/* ---- flows ---- */
+
+static struct flow_key key(uint16_t guest_port, uint8_t kind)
+{
+	return (struct flow_key){ kind, guest_port, 80, address("10.0.2.15"), address("1.1.1.1") };
+}
+
+static void the_flow_that_was_silent_for_longest_makes_room(void **state)
+{
+	(void)state;
+	static struct flows f;
+	struct flow_key first = key(1, FRAME_TCP), second = key(2, FRAME_TCP);
+	flows_add(&f, &first, 1);
+	flows_add(&f, &second, 2);
+	for (uint16_t i = 3; i <= FLOWS_MAX; i++) {
+		struct flow_key k = key(i, FRAME_TCP);
+		assert_false(flows_has(&f, &k, i));
+		flows_add(&f, &k, i);
+	}
+	assert_true(flows_has(&f, &first, 5000)); /* seen, so the second is the oldest */
+	struct flow_key more = key(60000, FRAME_TCP);
+	flows_add(&f, &more, 5001);
+	assert_true(flows_has(&f, &first, 5002));
+	assert_true(flows_has(&f, &more, 5002));
+	assert_false(flows_has(&f, &second, 5002));
+	flows_clear(&f);
+	assert_false(flows_has(&f, &more, 5003));
+	/* a million flows later it is still whole */
+	for (uint32_t i = 0; i < 1000000; i++) {
+		struct flow_key k = key((uint16_t)(i * 7), FRAME_TCP);
+		if (!flows_has(&f, &k, 6000 + i))
+			flows_add(&f, &k, 6000 + i);
+	}
+	unsigned n = 0;
+	for (uint16_t link = f.oldest; link; link = f.all[link - 1].younger)
+		n++;
+	assert_int_equal(n, FLOWS_MAX);
+}
+
+static void only_tcp_may_be_silent_for_long(void **state)
+{
+	(void)state;
+	static struct flows f;
+	struct flow_key tcp = key(1, FRAME_TCP), udp = key(1, FRAME_UDP);
+	flows_add(&f, &tcp, 0);
+	flows_add(&f, &udp, 0);
+	assert_true(flows_has(&f, &udp, FLOWS_IDLE_NS - 1));
+	assert_true(flows_has(&f, &udp, 2 * FLOWS_IDLE_NS - 2));
+	assert_false(flows_has(&f, &udp, 3 * FLOWS_IDLE_NS));
+	assert_false(flows_has(&f, &udp, 3 * FLOWS_IDLE_NS));
+	flows_add(&f, &udp, 3 * FLOWS_IDLE_NS);
+	assert_true(flows_has(&f, &udp, 3 * FLOWS_IDLE_NS));
+	assert_true(flows_has(&f, &tcp, 100 * FLOWS_IDLE_NS));
+}
+
+/* ---- names ---- */
+
+/* \1 ... as in a message */
+static const uint8_t query[] = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+			       "\x03"
+			       "wWw\x07"
+			       "example\x03org\x00\x00\x01\x00\x01";
+#define QUERY_LEN (sizeof(query) - 1)
+
+static void a_question_is_read_and_refused(void **state)
+{
+	(void)state;
+	struct dns_question q;
+	uint8_t copy[512];
+	assert_int_equal(dns_read_query(query, QUERY_LEN, &q), 0);
+	assert_string_equal(q.name, "www.example.org");
+	assert_int_equal(q.type, 1);
+	assert_int_equal(q.end, QUERY_LEN);
+	for (size_t cut = 0; cut < QUERY_LEN; cut++)
+		assert_int_equal(dns_read_query(query, cut, &q), -EBADMSG);
+	memcpy(copy, query, QUERY_LEN);
+	assert_int_equal(dns_read_query(query, QUERY_LEN, &q), 0);
+	assert_int_equal(dns_refuse(copy, &q, DNS_REFUSED), QUERY_LEN);
+	assert_int_equal(copy[2] & 0x80, 0x80);
+	assert_int_equal(copy[3] & 0x0f, DNS_REFUSED);
+
+	static const struct {
+		size_t at;
+		uint8_t value;
+		const char *what;
+	} changes[] = {
+		{ 2, 0x81, "a reply" },		 { 2, 0x11, "another operation" },
+		{ 5, 2, "two questions" },	 { 5, 0, "no question" },
+		{ 12, 0xc0, "a pointer" },	 { 12, 64, "a long label" },
+		{ 13, '.', "a dot in a label" }, { 13, 0, "a NUL in a label" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(changes); i++) {
+		memcpy(copy, query, QUERY_LEN);
+		copy[changes[i].at] = changes[i].value;
+		if (dns_read_query(copy, QUERY_LEN, &q) != -EBADMSG)
+			fail_msg("%s", changes[i].what);
+	}
+}
+
+static size_t reply_with(uint8_t ret[512], const char *const *addresses, uint32_t ttl_s)
+{
+	memcpy(ret, query, QUERY_LEN);
+	ret[2] = 0x81;
+	ret[3] = 0x80;
+	size_t len = QUERY_LEN;
+	for (; *addresses; addresses++) {
+		uint8_t v4[16];
+		bool is_v4 = inet_pton(AF_INET, *addresses, v4) == 1;
+		if (!is_v4)
+			assert_int_equal(inet_pton(AF_INET6, *addresses, v4), 1);
+		const uint8_t head[] = { 0xc0,
+					 12,
+					 0,
+					 is_v4 ? 1 : 28,
+					 0,
+					 1,
+					 (uint8_t)(ttl_s >> 24),
+					 (uint8_t)(ttl_s >> 16),
+					 (uint8_t)(ttl_s >> 8),
+					 (uint8_t)ttl_s,
+					 0,
+					 is_v4 ? 4 : 16 };
+		memcpy(ret + len, head, sizeof(head));
+		memcpy(ret + len + sizeof(head), v4, is_v4 ? 4 : 16);
+		len += sizeof(head) + (is_v4 ? 4u : 16u);
+		ret[7]++;
+	}
+	return len;
+}
+
+static void addresses_are_taken_from_a_reply(void **state)
+{
+	(void)state;
+	struct dns_question q;
+	struct dns_answers answers;
+	uint8_t message[512];
+	assert_int_equal(dns_read_query(query, QUERY_LEN, &q), 0);
+	static const char *const two[] = { "1.2.3.4", "2606::1", NULL };
+	size_t len = reply_with(message, two, 300);
+	assert_int_equal(dns_read_reply(message, len, &q, &answers), 0);
+	assert_int_equal(answers.n, 2);
+	assert_int_equal(answers.ttl_s, 300);
+	for (size_t i = 0; i < 2; i++) {
+		struct policy_address a = address(two[i]);
+		assert_memory_equal(&answers.addresses[i], &a, sizeof(a));
+	}
+	for (size_t cut = 0; cut < len; cut++)
+		assert_int_equal(dns_read_reply(message, cut, &q, &answers), -EBADMSG);
+	message[14]++; /* of the name */
+	assert_int_equal(dns_read_reply(message, len, &q, &answers), -ENOMSG);
+	message[14]--;
+	message[QUERY_LEN + 11] = 3; /* bytes of an IPv4 address */
+	assert_int_equal(dns_read_reply(message, len, &q, &answers), -EBADMSG);
+}
+
+/* ---- the gate ---- */
+
+static bool is_hosts(void *arg, const struct policy_address *a)
+{
+	struct policy_address own = address(arg);
+	return memcmp(&own, a, sizeof(own)) == 0;
+}
+
+static struct gate *new_gate(void)
+{
+	static struct gate g;
+	static char own[] = "8.8.4.4";
+	memset(&g, 0, sizeof(g));
+	g.host[0] = address("10.0.2.2");
+	g.host[1] = address("fec0::2");
+	g.resolver[0] = address("10.0.2.3");
+	g.resolver[1] = address("fec0::3");
+	g.is_hosts = is_hosts;
+	g.is_hosts_arg = own;
+	return &g;
+}
+
+static struct frame tcp(const char *from, uint16_t from_port, const char *to, uint16_t to_port,
+			bool opens)
+{
+	return (struct frame){ .kind = FRAME_TCP,
+			       .from = address(from),
+			       .to = address(to),
+			       .from_port = from_port,
+			       .to_port = to_port,
+			       .opens = opens };
+}
+
+static void a_flow_passes_once_it_was_allowed(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	struct frame out = tcp("10.0.2.15", 4000, "1.1.1.1", 443, true);
+	assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
+	out.opens = false;
+	struct mvm_error err;
+	assert_int_equal(policy_add(g->policy.deny, &g->policy.n_deny, "0.0.0.0/0", &err), 0);
+	assert_int_equal(gate_out(g, &out, 1), GATE_PASS); /* until flows are judged again */
+	gate_changed(g);
+	assert_int_equal(gate_out(g, &out, 2), GATE_REFUSE);
+	assert_int_equal(g->refused, 1);
+	assert_int_equal(g->last.verdict, POLICY_DENIED);
+	assert_int_equal(g->last.port, 443);
+}
+
+static void the_hosts_addresses_are_closed(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	static const char *const closed[] = { "10.0.2.2", "fec0::2", "8.8.4.4", "192.168.1.1" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(closed); i++) {
+		struct frame out = tcp("10.0.2.15", 4000, closed[i], 80, true);
+		if (gate_out(g, &out, 0) != GATE_REFUSE)
+			fail_msg("%s", closed[i]);
+		out.opens = false; /* nor by what looks like a connection */
+		assert_int_equal(gate_out(g, &out, 0), GATE_REFUSE);
+	}
+	struct frame resolver = tcp("10.0.2.15", 4000, "10.0.2.3", 53, true);
+	assert_int_equal(gate_out(g, &resolver, 0), GATE_DROP);
+	resolver.kind = FRAME_UDP;
+	assert_int_equal(gate_out(g, &resolver, 0), GATE_DNS);
+}
+
+static void nothing_comes_in_but_to_flows_and_forwards(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	struct frame in = tcp("10.0.2.2", 5000, "10.0.2.15", 80, true);
+	struct frame back = tcp("10.0.2.15", 80, "10.0.2.2", 5000, false);
+	assert_int_equal(gate_in(g, &in, 0), GATE_DROP);
+	assert_int_equal(gate_forward(g, true, 80), 0); /* UDP's is another */
+	assert_int_equal(gate_in(g, &in, 0), GATE_DROP);
+	assert_int_equal(gate_out(g, &back, 0), GATE_REFUSE);
+	assert_int_equal(gate_forward(g, false, 80), 0);
+	assert_int_equal(gate_in(g, &in, 0), GATE_PASS);
+	assert_int_equal(gate_out(g, &back, 1000 * SECOND), GATE_PASS);
+	back.opens = true; /* the guest does not get to the host by that */
+	assert_int_equal(gate_out(g, &back, 0), GATE_REFUSE);
+
+	struct frame dhcp = tcp("0.0.0.0", 68, "255.255.255.255", 67, false);
+	dhcp.kind = FRAME_UDP;
+	assert_int_equal(gate_out(g, &dhcp, 0), GATE_PASS);
+	dhcp.to_port = 68;
+	assert_int_equal(gate_out(g, &dhcp, 0), GATE_DROP);
+
+	struct frame udp = tcp("9.9.9.9", 53, "10.0.2.15", 4000, false);
+	udp.kind = FRAME_UDP;
+	assert_int_equal(gate_in(g, &udp, 0), GATE_DROP);
+	struct frame asked = tcp("10.0.2.15", 4000, "9.9.9.9", 53, false);
+	asked.kind = FRAME_UDP;
+	assert_int_equal(gate_out(g, &asked, 0), GATE_PASS);
+	assert_int_equal(gate_in(g, &udp, 0), GATE_PASS);
+}
+
+static void a_name_opens_what_it_was_told_and_for_as_long(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	struct mvm_error err;
+	assert_int_equal(policy_add(g->policy.deny, &g->policy.n_deny, "0.0.0.0/0", &err), 0);
+	assert_int_equal(policy_add(g->policy.allow, &g->policy.n_allow, "*.example.org:443", &err),
+			 0);
+	struct policy_address told = address("1.1.1.1"), private = address("192.168.0.1");
+	struct frame out = tcp("10.0.2.15", 4000, "1.1.1.1", 443, true);
+	assert_int_equal(gate_out(g, &out, 0), GATE_REFUSE);
+	assert_true(gate_told(g, "www.example.com", &told, 1, 300, 0));
+	assert_int_equal(gate_out(g, &out, 1), GATE_REFUSE);
+	assert_false(gate_told(g, "www.example.org", &private, 1, 300, 0));
+	assert_true(gate_told(g, "www.example.org", &told, 1, 300, 0));
+	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
+	assert_int_equal(gate_out(g, &out, 299 * SECOND), GATE_PASS);
+	assert_int_equal(gate_out(g, &out, 301 * SECOND), GATE_REFUSE);
+	out.opens = false; /* the connection that is there stays */
+	assert_int_equal(gate_out(g, &out, 302 * SECOND), GATE_PASS);
+}
+
+/* ---- the link ---- */
+
+static void count_frames(void *arg, const uint8_t *frame, size_t len)
+{
+	unsigned *n = arg;
+	assert_int_equal(len, 60);
+	assert_int_equal(frame[0], *n % 256);
+	(*n)++;
+}
+
+static void frames_arrive_whole_however_they_are_cut(void **state)
+{
+	(void)state;
+	static struct link in, out;
+	int pair[2];
+	unsigned got = 0, sent = 0;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+			 0);
+	out.fd = pair[0];
+	in.fd = pair[1];
+	while (sent < 20000) {
+		uint8_t frame[60] = { (uint8_t)sent };
+		uint64_t lost = out.lost;
+		link_write(&out, frame, sizeof(frame));
+		sent += out.lost == lost;
+		assert_int_equal(link_flush(&out), 0);
+		if (sent % 7 == 0 || out.lost > lost)
+			assert_int_equal(link_read(&in, count_frames, &got), 0);
+	}
+	while (got < sent) {
+		assert_int_equal(link_flush(&out), 0);
+		assert_int_equal(link_read(&in, count_frames, &got), 0);
+	}
+	assert_int_equal(send(pair[0], "\xff\xff\xff\xff", 4, 0), 4);
+	assert_int_equal(link_read(&in, count_frames, &got), -EPROTO);
+	close(pair[0]);
+	in.in_len = 0;
+	assert_int_equal(link_read(&in, count_frames, &got), -EPIPE);
+	close(pair[1]);
+	strbuf_done(&out.out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_written_frame_reads_the_same),
+		cmocka_unit_test(what_a_stack_may_read_otherwise_is_no_frame),
+		cmocka_unit_test(a_refusal_is_icmp_about_the_frame),
+		cmocka_unit_test(the_flow_that_was_silent_for_longest_makes_room),
+		cmocka_unit_test(only_tcp_may_be_silent_for_long),
+		cmocka_unit_test(a_question_is_read_and_refused),
+		cmocka_unit_test(addresses_are_taken_from_a_reply),
+		cmocka_unit_test(a_flow_passes_once_it_was_allowed),
+		cmocka_unit_test(the_hosts_addresses_are_closed),
+		cmocka_unit_test(nothing_comes_in_but_to_flows_and_forwards),
+		cmocka_unit_test(a_name_opens_what_it_was_told_and_for_as_long),
+		cmocka_unit_test(frames_arrive_whole_however_they_are_cut),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
