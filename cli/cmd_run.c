@@ -14,6 +14,7 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
+#include "rules.h"
 
 #define FORWARDS_MAX 64
 #define STOP_MS	     10000
@@ -285,6 +286,8 @@ static int read_wanted(struct cli_context *c, const struct args *a, struct wante
 		r = guest_command_parse(c, a, &ret->env, &ret->command);
 	if (r >= 0)
 		r = parse_forwards(c, ports, ret->forwards);
+	if (r >= 0)
+		r = rules_check(c, a);
 	if (r < 0)
 		return r;
 	ret->n_forwards = ports->n;
@@ -336,6 +339,8 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.volume_timeout_ms = args_ms(a, "volume-timeout", 0),
 		.volumes = w->volumes.v,
 		.n_volumes = w->volumes.n,
+		.network_allow = (const char *const *)args_list(a, "allow")->v,
+		.network_deny = (const char *const *)args_list(a, "deny")->v,
 	};
 
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
@@ -499,6 +504,7 @@ static const struct option options[] = {
 	  .min = 96,
 	  .help = "memory; other than the snapshot's means a cold boot",
 	  .group = "Machine" },
+	RULES_OPTIONS,
 	{ .name = "private-memory",
 	  .kind = OPTION_FLAG,
 	  .help = "copy the snapshot's memory instead of sharing its page cache with other clones, "

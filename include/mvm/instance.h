@@ -50,6 +50,14 @@ struct mvm_forward {
  */
 MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_error *err);
 
+/*
+ * Check a rule for the network, as in `10.1.0.0/16`, `*.example.org:443` or `host:5432`
+ * (doc/network.md).
+ *
+ * Returns 0 or -EINVAL with what is wrong.
+ */
+MVM_API int mvm_network_rule_check(const char *text, struct mvm_error *err);
+
 /* A folder or file of this host, or a named volume (mvm/volume.h).  It is copied into the guest
  * before the workload starts, and belongs to the workload's user there. */
 struct mvm_volume {
@@ -136,6 +144,9 @@ struct mvm_start_options {
 	 * end of its workload or its time to live; 0: 5 minutes */
 	int64_t volume_timeout_ms;
 	bool verify; /* first read all files of the revision, not only the changed ones */
+	/* what the guest may reach of the network, besides what the template says
+	 * (doc/network.md); NULL-terminated; NULL: none */
+	const char *const *network_allow, *const *network_deny;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 

@@ -150,6 +150,8 @@ static const struct field record[] = {
 	FIELD_LIST(record, volumes, n_volumes, record_volume, FIELD_SPARSE, &volume_fields),
 	FIELD_LIST(record, forwards, n_forwards, vmm_forward, FIELD_REQUIRED, &forward_fields),
 	FIELD_STRINGS(record, env),
+	FIELD_STRINGS(record, network_allow),
+	FIELD_STRINGS(record, network_deny),
 	FIELD_TEXT(record, hostname),
 	FIELD_TEXT(record, machine_id),
 	FIELD_STRING(record, created_at, FIELD_REQUIRED),

@@ -108,8 +108,9 @@ struct record {
 	size_t n_volumes;
 	struct record_disk data_disk;
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
-	struct strv env; /* the workload's variables, over the template's */
-	char *hostname;	 /* NULL in a first record: the guest is called by its name */
+	struct strv env;			 /* the workload's variables, over the template's */
+	struct strv network_allow, network_deny; /* rules, the template's among them */
+	char *hostname; /* NULL in a first record: the guest is called by its name */
 	char *machine_id;
 	int64_t supervisor_pid, vmm_pid; /* 0: none */
 	struct record_stage stages[RECORD_STAGES_MAX];

@@ -10,6 +10,7 @@
 #include "model/flake_ref.h"
 #include "model/model_json.h"
 #include "model/name.h"
+#include "model/policy.h"
 #include "model/run.h"
 #include "model/strings.h"
 #include "model/toml_read.h"
@@ -83,12 +84,44 @@ static int read_choice(const struct toml_table *t, const char *key, enum run_cho
 	return r;
 }
 
-static int read_network(const struct toml_table *t, enum mvm_network *ret, struct mvm_error *err)
+static int read_network_mode(const struct toml_table *t, const char *key, enum mvm_network *ret,
+			     struct mvm_error *err)
 {
-	int r = read_choice(t, "network", RUN_NETWORK, err);
+	int r = read_choice(t, key, RUN_NETWORK, err);
 	if (r > 0)
 		*ret = (enum mvm_network)r;
 	return r;
+}
+
+/* Says which rule is wrong, and why. */
+static int read_rules(const struct toml_table *t, const char *key, struct mvm_strings *ret,
+		      struct mvm_error *err)
+{
+	struct policy_rule rule;
+	struct mvm_error why;
+	int r = toml_get_strings(t, key, ret, err);
+	for (size_t i = 0; i < ret->n && r >= 0; i++)
+		if (policy_rule_parse(ret->v[i], &rule, &why) < 0)
+			r = toml_key_error(t, key, err, "%s", why.text);
+	return r;
+}
+
+/* A string, the mode alone, or a table. */
+static int read_network(const struct toml_table *t, struct mvm_run *ret, struct mvm_error *err)
+{
+	const struct toml_value *v = toml_get(t->value, "network");
+	struct toml_table table;
+	if (v && v->type == TOML_STRING)
+		return read_network_mode(t, "network", &ret->network, err);
+	int r = toml_get_table(t, "network", &table, err);
+	if (r <= 0)
+		return r;
+	if ((r = config_check_keys(&table, CONFIG_NETWORK, err)) < 0 ||
+	    (r = read_network_mode(&table, "mode", &ret->network, err)) < 0 ||
+	    (r = read_rules(&table, "allow", &ret->allow, err)) < 0 ||
+	    (r = read_rules(&table, "deny", &ret->deny, err)) < 0)
+		return r;
+	return toml_get_strings(&table, "dns", &ret->dns, err);
 }
 
 static int read_initrd(const struct toml_table *t, enum mvm_initrd *ret, struct mvm_error *err)
@@ -132,8 +165,7 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 
 	if ((r = toml_get_strings(t, "command", &run->command, err)) < 0 ||
 	    (r = toml_get_pairs(t, "env", &run->env, err)) < 0 ||
-	    (r = read_network(t, &run->network, err)) < 0 ||
-	    (r = read_initrd(t, &run->initrd, err)) < 0 ||
+	    (r = read_network(t, run, err)) < 0 || (r = read_initrd(t, &run->initrd, err)) < 0 ||
 	    (r = toml_get_string(t, "kernel", &run->kernel, err)) < 0 ||
 	    (r = toml_get_string(t, "boot_args", &run->boot_args, err)) < 0 ||
 	    (r = read_on_restore(t, run, err)) < 0 ||
@@ -143,9 +175,11 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 	const char *problem = run_input_problem(run, &key);
 	if (!problem)
 		return 0;
-	struct toml_table health;
-	if (str_starts(key, "health.") && toml_get_table(t, "health", &health, err) > 0)
-		return toml_key_error(&health, key + strlen("health."), err, "%s", problem);
+	struct toml_table table;
+	if (str_starts(key, "health.") && toml_get_table(t, "health", &table, err) > 0)
+		return toml_key_error(&table, key + strlen("health."), err, "%s", problem);
+	if (str_starts(key, "network.") && toml_get_table(t, "network", &table, err) > 0)
+		return toml_key_error(&table, key + strlen("network."), err, "%s", problem);
 	return toml_key_error(t, key, err, "%s", problem);
 }
 

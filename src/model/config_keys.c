@@ -58,9 +58,29 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "env", BOTH, "table of strings", .limits = "at most 4096; no '=' in names" IN_BYTES,
 	  .by_default = "the image's", .help = "Environment of the workload, over the image's.",
 	  .example = "env = { PORT = \"8080\" }" },
-	{ "network", BOTH, "string", .limits = "\"user\" or \"none\"", .by_default = "\"user\"",
-	  .help = "\"user\" is outbound NAT, and the ports that 'mvm run -p' forwards.",
+	{ "network", BOTH, "string, or table", .limits = "\"user\" or \"none\"",
+	  .by_default = "\"user\"",
+	  .help = "\"user\" is outbound NAT to the internet, and the ports that 'mvm run -p' "
+		  "forwards. The table says what else the guest may reach.",
 	  .example = "network = \"none\"" },
+	{ "mode", CONFIG_NETWORK, "string", .limits = "\"user\" or \"none\"",
+	  .by_default = "\"user\"", .help = "The same as network as a string.",
+	  .example = "mode = \"user\"" },
+	{ "allow", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
+	  .by_default = "none",
+	  .help = "What the guest may reach in any case: an address or range, a domain, *.domain, "
+		  "\"internet\", or \"host:PORT\" of this host's loopback, with or without :PORT.",
+	  .example = "allow = [\"*.example.org:443\", \"10.1.0.0/16\"]" },
+	{ "deny", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
+	  .by_default = "none",
+	  .help = "What it may not reach unless allow has it; \"0.0.0.0/0\" is everything. Without "
+		  "a rule for it, it reaches public addresses, and none of this host or a private "
+		  "network.",
+	  .example = "deny = [\"0.0.0.0/0\"]" },
+	{ "dns", CONFIG_NETWORK, "array of strings", .limits = "at most 4 addresses",
+	  .by_default = "this host's",
+	  .help = "The name servers that answer the guest's questions.",
+	  .example = "dns = [\"9.9.9.9\"]" },
 	{ "initrd", BOTH, "string", .limits = "\"mvm\" or \"image\"", .by_default = "\"mvm\"",
 	  .help = "\"image\" boots with the initrd that a Nix flake brings. Such a guest has no "
 		  "agent, so it goes with none of command, env, health and on_restore.",

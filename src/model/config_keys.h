@@ -17,6 +17,7 @@ enum config_scope {
 	CONFIG_VARIANT = 1u << 1,  /* in a variant */
 	CONFIG_HEALTH = 1u << 2,   /* in [health] or [variants.health] */
 	CONFIG_SNAPSHOT = 1u << 3, /* in [snapshot] or [variants.snapshot] */
+	CONFIG_NETWORK = 1u << 4,  /* in [network] or [variants.network] */
 };
 
 struct config_key {
@@ -30,7 +31,7 @@ struct config_key {
 	const char *example;	/* a line of TOML that sets it in its table */
 };
 
-#define CONFIG_KEYS_N 26
+#define CONFIG_KEYS_N 30
 extern const struct config_key config_keys[CONFIG_KEYS_N];
 
 /* The key of this name in a scope; it must exist. */

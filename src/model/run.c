@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/run.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "base/str.h"
 #include "model/model_json.h"
 #include "model/name.h"
+#include "model/policy.h"
 #include "model/strings.h"
 
 #define BOOT_ARGS_MAX 1024 /* x86 takes 2047; the rest is for our own arguments */
@@ -42,6 +44,9 @@ void mvm_run_done(struct mvm_run *run)
 	health_done(&run->health);
 	mvm_strings_done(&run->on_restore);
 	free(run->restore_action);
+	mvm_strings_done(&run->allow);
+	mvm_strings_done(&run->deny);
+	mvm_strings_done(&run->dns);
 	json_decref(run->other);
 	*run = (struct mvm_run){ 0 };
 }
@@ -75,6 +80,11 @@ static void inherit_list(struct mvm_strings *to, const struct mvm_strings *from,
 		*failed = true;
 }
 
+bool run_has_network(const struct mvm_run *run)
+{
+	return run->network != MVM_NETWORK_UNSET || run->allow.n || run->deny.n || run->dns.n;
+}
+
 int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 {
 	bool failed = false;
@@ -85,8 +95,12 @@ int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 	inherit_text(&to->user, from->user, &failed);
 	if (!to->stop_signal)
 		to->stop_signal = from->stop_signal;
-	if (to->network == MVM_NETWORK_UNSET)
+	if (!run_has_network(to)) { /* as a whole: rules of two places are none of either's */
 		to->network = from->network;
+		inherit_list(&to->allow, &from->allow, &failed);
+		inherit_list(&to->deny, &from->deny, &failed);
+		inherit_list(&to->dns, &from->dns, &failed);
+	}
 	if (to->initrd == MVM_INITRD_UNSET)
 		to->initrd = from->initrd;
 	inherit_text(&to->kernel, from->kernel, &failed);
@@ -186,6 +200,9 @@ void run_tidy(struct mvm_run *run)
 
 	tidy_list(&run->command);
 	tidy_list(&run->env);
+	tidy_list(&run->allow);
+	tidy_list(&run->deny);
+	tidy_list(&run->dns);
 	tidy_text(&run->workdir);
 	tidy_text(&run->user);
 	tidy_text(&run->kernel);
@@ -204,11 +221,10 @@ void run_tidy(struct mvm_run *run)
 bool mvm_run_empty(const struct mvm_run *run)
 {
 	return !run->command.n && !run->env.n && str_empty(run->workdir) && str_empty(run->user) &&
-	       !run->stop_signal && run->network == MVM_NETWORK_UNSET &&
-	       run->initrd == MVM_INITRD_UNSET && str_empty(run->kernel) &&
-	       str_empty(run->boot_args) && !run->health.set && !run->on_restore.n &&
-	       str_empty(run->restore_action) && run->snapshot_point == MVM_POINT_UNSET &&
-	       !run->other;
+	       !run->stop_signal && !run_has_network(run) && run->initrd == MVM_INITRD_UNSET &&
+	       str_empty(run->kernel) && str_empty(run->boot_args) && !run->health.set &&
+	       !run->on_restore.n && str_empty(run->restore_action) &&
+	       run->snapshot_point == MVM_POINT_UNSET && !run->other;
 }
 
 static bool printable(const char *s)
@@ -218,6 +234,43 @@ static bool printable(const char *s)
 			return false;
 	}
 	return true;
+}
+
+static bool is_rules(const struct mvm_strings *list)
+{
+	struct policy_rule rule;
+	bool ok = list->n <= POLICY_RULES_MAX;
+	for (size_t i = 0; i < list->n && ok; i++)
+		ok = policy_rule_parse(list->v[i], &rule, NULL) == 0;
+	return ok;
+}
+
+static bool is_addresses(const struct mvm_strings *list)
+{
+	struct in6_addr address;
+	bool ok = list->n <= POLICY_DNS_MAX;
+	for (size_t i = 0; i < list->n && ok; i++)
+		ok = inet_pton(AF_INET, list->v[i], &address) == 1 ||
+		     inet_pton(AF_INET6, list->v[i], &address) == 1;
+	return ok;
+}
+
+#define RULES_RULE                                                                                 \
+	"expected at most 128 rules, each an address, a range, a domain, \"host:PORT\" or "        \
+	"\"internet\", with or without :PORT"
+
+static const char *network_problem(const struct mvm_run *run, const char **ret_key)
+{
+	if (!is_rules(&run->allow)) {
+		*ret_key = "network.allow";
+		return RULES_RULE;
+	}
+	if (!is_rules(&run->deny)) {
+		*ret_key = "network.deny";
+		return RULES_RULE;
+	}
+	*ret_key = "network.dns";
+	return is_addresses(&run->dns) ? NULL : "expected at most 4 addresses of name servers";
 }
 
 static const char *health_problem(const struct mvm_health *h, const char **ret_key)
@@ -264,7 +317,10 @@ const char *run_problem(const struct mvm_run *run, const char **ret_key)
 		*ret_key = "boot_args";
 		return "expected at most 1024 printable ASCII characters";
 	}
-	return run->health.set ? health_problem(&run->health, ret_key) : NULL;
+	const char *problem = network_problem(run, ret_key);
+	if (problem || !run->health.set)
+		return problem;
+	return health_problem(&run->health, ret_key);
 }
 
 /* Size of a list in a message to the agent. */

@@ -44,6 +44,9 @@ const char *run_conflict(const struct mvm_run *run, const char **ret_key);
 /* The kind of a health check that has at most one of these keys. */
 enum mvm_health_kind health_kind(bool exec, bool http, bool tcp);
 
+/* Does it say anything about the network: kind, rules or name servers? */
+bool run_has_network(const struct mvm_run *run);
+
 /* The settings whose value is one of two names. */
 enum run_choice {
 	RUN_NETWORK,	    /* enum mvm_network */

@@ -76,12 +76,29 @@ static int read_choice(const struct json_at *at, const char *key, enum run_choic
 	return r;
 }
 
-static int read_network(const struct json_at *at, enum mvm_network *ret, struct mvm_error *err)
+static int read_network_mode(const struct json_at *at, const char *key, enum mvm_network *ret,
+			     struct mvm_error *err)
 {
-	int r = read_choice(at, "network", RUN_NETWORK, err);
+	int r = read_choice(at, key, RUN_NETWORK, err);
 	if (r > 0)
 		*ret = (enum mvm_network)r;
 	return r;
+}
+
+/* A text, the mode alone, or an object. */
+static int read_network(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
+{
+	struct json_at network;
+	if (json_is_string(json_object_get(at->value, "network")))
+		return read_network_mode(at, "network", &ret->network, err);
+	int r = json_get_object(at, "network", JSON_OPTIONAL, &network, err);
+	if (r <= 0)
+		return r;
+	if ((r = read_network_mode(&network, "mode", &ret->network, err)) < 0 ||
+	    (r = read_list(&network, "allow", json_get_strings, &ret->allow, err)) < 0 ||
+	    (r = read_list(&network, "deny", json_get_strings, &ret->deny, err)) < 0)
+		return r;
+	return read_list(&network, "dns", json_get_strings, &ret->dns, err);
 }
 
 static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mvm_error *err)
@@ -126,8 +143,7 @@ int run_read(const struct json_at *at, struct mvm_run *ret, struct mvm_error *er
 	    (r = json_get_string(at, "workdir", JSON_OPTIONAL, &ret->workdir, err)) < 0 ||
 	    (r = json_get_string(at, "user", JSON_OPTIONAL, &ret->user, err)) < 0 ||
 	    (r = read_bounded(at, "stop_signal", SIGNAL_MAX, &ret->stop_signal, err)) < 0 ||
-	    (r = read_network(at, &ret->network, err)) < 0 ||
-	    (r = read_initrd(at, &ret->initrd, err)) < 0 ||
+	    (r = read_network(at, ret, err)) < 0 || (r = read_initrd(at, &ret->initrd, err)) < 0 ||
 	    (r = json_get_string(at, "kernel", JSON_OPTIONAL, &ret->kernel, err)) < 0 ||
 	    (r = json_get_string(at, "boot_args", JSON_OPTIONAL, &ret->boot_args, err)) < 0 ||
 	    (r = read_on_restore(at, ret, err)) < 0 ||
@@ -176,6 +192,26 @@ static void put_text(struct json_out *out, json_t *o, const char *key, const cha
 		json_put_string(out, o, key, s);
 }
 
+static void put_list(struct json_out *out, json_t *o, const char *key, const struct mvm_strings *l)
+{
+	if (l->n)
+		json_put_strings(out, o, key, l->v, l->n);
+}
+
+static void put_network(struct json_out *out, json_t *o, const struct mvm_run *run)
+{
+	if (!run->allow.n && !run->deny.n && !run->dns.n) {
+		put_text(out, o, "network", run_choice_name(RUN_NETWORK, run->network));
+		return;
+	}
+	json_t *network = json_new(out);
+	put_text(out, network, "mode", run_choice_name(RUN_NETWORK, run->network));
+	put_list(out, network, "allow", &run->allow);
+	put_list(out, network, "deny", &run->deny);
+	put_list(out, network, "dns", &run->dns);
+	json_put(out, o, "network", network);
+}
+
 json_t *run_json(struct json_out *out, const struct mvm_run *run)
 {
 	json_t *o = json_new(out);
@@ -187,7 +223,7 @@ json_t *run_json(struct json_out *out, const struct mvm_run *run)
 	put_text(out, o, "user", run->user);
 	if (run->stop_signal)
 		json_put_u64(out, o, "stop_signal", run->stop_signal);
-	put_text(out, o, "network", run_choice_name(RUN_NETWORK, run->network));
+	put_network(out, o, run);
 	put_text(out, o, "initrd", run_choice_name(RUN_INITRD, run->initrd));
 	put_text(out, o, "kernel", run->kernel);
 	put_text(out, o, "boot_args", run->boot_args);

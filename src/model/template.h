@@ -82,6 +82,8 @@ struct mvm_run {
 	char *user;		    /* "name", "uid", "uid:gid"; from images */
 	uint32_t stop_signal;	    /* sent by a stop; 0: SIGTERM; from images */
 	enum mvm_network network;
+	/* what the guest may reach (model/policy.h), and whom it asks for names */
+	struct mvm_strings allow, deny, dns;
 	enum mvm_initrd initrd;
 	char *kernel;	 /* name of an imported kernel (mvm/kernel.h) */
 	char *boot_args; /* added to the default kernel arguments */

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "model/policy.h"
 #include "start/data_disk.h"
 #include "start/working_set.h"
 
@@ -18,6 +19,47 @@ static void put_time(char **to, bool *failed)
 	char text[RFC3339_SIZE];
 	clock_format(clock_wall_ns() / NS_PER_S, text);
 	*to = str_dup(text, failed);
+}
+
+/* The template's rules and the user's, which are new here. */
+static int add_rules(struct strv *to, const struct mvm_strings *of_template,
+		     const char *const *added, struct mvm_error *err)
+{
+	struct policy_rule rule;
+	for (size_t i = 0; i < of_template->n; i++)
+		strv_add(to, of_template->v[i]);
+	for (; added && *added; added++) {
+		int r = policy_rule_parse(*added, &rule, err);
+		if (r < 0)
+			return r;
+		strv_add(to, *added);
+	}
+	if (to->failed)
+		return mvm_error_oom(err);
+	return to->n <= POLICY_RULES_MAX
+		       ? 0
+		       : mvm_error_set(err, -E2BIG, "a network has at most %u rules of a kind",
+				       POLICY_RULES_MAX);
+}
+
+static int take_rules(const struct start_request *q, struct record *rec, struct mvm_error *err)
+{
+	const struct mvm_start_options *o = q->options;
+	const struct mvm_run *run = &q->revision->rev.run;
+	int r = add_rules(&rec->network_allow, &run->allow, o->network_allow, err);
+	if (r == 0)
+		r = add_rules(&rec->network_deny, &run->deny, o->network_deny, err);
+	if (r < 0 || (rec->network_allow.n == 0 && rec->network_deny.n == 0))
+		return r;
+	if (run->network == MVM_NETWORK_NONE)
+		return mvm_error_set(err, -EINVAL,
+				     "template '%s' has no network, so it takes no rules",
+				     q->revision->id);
+	return q->ops->network_rules
+		       ? 0
+		       : mvm_error_set(err, -EOPNOTSUPP,
+				       "backend %s cannot hold a guest to rules for the network",
+				       q->ops->name);
 }
 
 int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
@@ -77,6 +119,9 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	for (const char *const *v = o->env; v && *v; v++)
 		strv_add(&rec.env, *v);
 	failed |= rec.env.failed;
+	int r = take_rules(q, &rec, err);
+	if (r < 0)
+		return r;
 	rec.hostname = str_dup(o->hostname, &failed);
 	rec.name = str_dup(o->name, &failed);
 	rec.template_id = str_dup(q->revision->id, &failed);

@@ -71,6 +71,19 @@ static int copy_memory(struct supervisor *s, int snapshot_fd, struct mvm_error *
 	return 0;
 }
 
+struct vmm_network network_rules(const struct supervisor *s, const struct record *rec)
+{
+	const struct mvm_strings *dns = &s->revision.run.dns;
+	return (struct vmm_network){
+		.allow = rec->network_allow.v,
+		.n_allow = rec->network_allow.n,
+		.deny = rec->network_deny.v,
+		.n_deny = rec->network_deny.n,
+		.dns = dns->v,
+		.n_dns = dns->n,
+	};
+}
+
 static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int memory_fd,
 			 int64_t deadline_ns, struct mvm_error *err)
 {
@@ -105,6 +118,7 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int me
 		.n_drives = s->revision.data_disk_mib ? 2 : 1,
 		.own_dir_fd = s->given->fd[SUPERVISOR_FD_INSTANCE],
 		.network = s->revision.run.network != MVM_NETWORK_NONE,
+		.network_rules = network_rules(s, rec),
 		.forwards = rec->forwards,
 		.n_forwards = rec->n_forwards,
 		.memory = memory,

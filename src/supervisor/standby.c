@@ -88,6 +88,16 @@ static int take_name(struct supervisor *s, const char *name, struct mvm_error *e
 	return 0;
 }
 
+/* It waits with the template's rules; its user may have added some. */
+static int take_rules(struct supervisor *s, const struct record *wanted, struct mvm_error *err)
+{
+	const struct mvm_run *run = &s->revision.run;
+	if (wanted->network_allow.n == run->allow.n && wanted->network_deny.n == run->deny.n)
+		return 0;
+	const struct vmm_network rules = network_rules(s, wanted);
+	return vmm_network_rules(s->machine.vmm, &rules, clock_deadline_ns(ADOPT_DEADLINE_MS), err);
+}
+
 static int awake(struct supervisor *s, const struct record *wanted, struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES];
@@ -98,9 +108,12 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 	m->env = &wanted->env;
 	fill_volumes_first(s, wanted);
 	life_enter(s, LIFE_ADOPTING);
-	int r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name,
-			      &s->revision.run, wanted->forwards, wanted->n_forwards,
-			      clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
+	int r = take_rules(s, wanted, err);
+	if (r < 0)
+		return r;
+	r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name, &s->revision.run,
+			  wanted->forwards, wanted->n_forwards,
+			  clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 

@@ -62,6 +62,9 @@ struct supervisor {
 /* Spawn the VMM and bring the guest up as the record says.  After a failure machine_free. */
 int bring_up(struct supervisor *s, struct mvm_error *err);
 
+/* What a VM's network is held to: rec's rules and the template's name servers, borrowed. */
+struct vmm_network network_rules(const struct supervisor *s, const struct record *rec);
+
 /* The nonce lived only in the snapshot's RAM: whoever knows it was restored from there. */
 int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],
 		struct mvm_error *err);

@@ -49,6 +49,9 @@ static const struct key {
 	{ "user", IS_TEXT, offsetof(struct mvm_template_spec, run.user) },
 	{ "workdir", IS_TEXT, offsetof(struct mvm_template_spec, run.workdir) },
 	{ "network", IS_NETWORK, offsetof(struct mvm_template_spec, run.network) },
+	{ "network.allow", IS_LIST, offsetof(struct mvm_template_spec, run.allow) },
+	{ "network.deny", IS_LIST, offsetof(struct mvm_template_spec, run.deny) },
+	{ "network.dns", IS_LIST, offsetof(struct mvm_template_spec, run.dns) },
 	{ "initrd", IS_INITRD, offsetof(struct mvm_template_spec, run.initrd) },
 	{ "kernel", IS_TEXT, offsetof(struct mvm_template_spec, run.kernel) },
 	{ "boot_args", IS_TEXT, offsetof(struct mvm_template_spec, run.boot_args) },
@@ -363,6 +366,9 @@ int settings_of_run(const struct mvm_run *run, struct mvm_template_setting **ret
 	add_text(&l, "user", run->user);
 	add_text(&l, "workdir", run->workdir);
 	add_text(&l, "network", run_choice_name(RUN_NETWORK, run->network));
+	add_values(&l, "network.allow", run->allow.v, run->allow.n);
+	add_values(&l, "network.deny", run->deny.v, run->deny.n);
+	add_values(&l, "network.dns", run->dns.v, run->dns.n);
 	add_text(&l, "initrd", run_choice_name(RUN_INITRD, run->initrd));
 	add_text(&l, "kernel", run->kernel);
 	add_text(&l, "boot_args", run->boot_args);

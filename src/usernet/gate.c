@@ -42,6 +42,7 @@ static bool is_dhcp(const struct frame *f, uint16_t from, uint16_t to)
 
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
 {
+	g->begins = false;
 	static const struct policy_address all = { { [10] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
 	bool to_all = memcmp(&f->to, &all, sizeof(all)) == 0;
 	if (f->kind == FRAME_ARP || (to_all && is_dhcp(f, 68, 67)))
@@ -57,8 +58,13 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	if (!f->opens && flows_has(&g->flows, &key, now_ns))
 		return GATE_PASS;
 	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
+	if (verdict == POLICY_ALLOWED && g->is_full) {
+		g->dropped++;
+		return GATE_DROP;
+	}
 	if (verdict == POLICY_ALLOWED) {
 		flows_add(&g->flows, &key, now_ns);
+		g->begins = true;
 		return GATE_PASS;
 	}
 	g->refused++;

@@ -40,6 +40,8 @@ struct gate {
 	void *is_hosts_arg;
 	struct flows flows;
 	struct names names;
+	bool is_full; /* no new flow passes */
+	bool begins;  /* the frame that gate_out() has let pass begins a flow */
 	uint64_t refused, dropped;
 	struct gate_refusal { /* the last one */
 		enum policy_verdict verdict;

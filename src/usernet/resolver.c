@@ -105,20 +105,20 @@ size_t resolver_poll(const struct resolver *r, struct pollfd *fds)
 	return n;
 }
 
-/* Returns whether this question is over. */
-static bool take_reply(struct resolver_pending *p, resolver_reply_fn fn, void *arg)
+/* Returns 1 when the reply was passed on, 0 when it has not come, -1 when none will. */
+static int take_reply(struct resolver_pending *p, resolver_reply_fn fn, void *arg)
 {
 	uint8_t message[4096];
 	ssize_t n = recv(p->fd, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0)
-		return errno != EAGAIN && errno != EINTR;
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if ((size_t)n < DNS_HEAD || (size_t)n > sizeof(message) ||
 	    (message[0] << 8 | message[1]) != p->id)
-		return false; /* not the reply to what we asked */
+		return 0; /* not the reply to what we asked */
 	message[0] = (uint8_t)(p->asker.id >> 8);
 	message[1] = (uint8_t)p->asker.id;
 	fn(arg, &p->asker, &p->question, message, (size_t)n);
-	return true;
+	return 1;
 }
 
 void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, void *arg)
@@ -127,10 +127,11 @@ void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, vo
 		struct resolver_pending *p = &r->pending[i];
 		if (p->fd < 0)
 			continue;
-		bool is_late = now_ns >= p->deadline_ns;
-		if (is_late)
-			r->next++;
-		if (take_reply(p, fn, arg) || is_late)
-			drop(p);
+		int got = take_reply(p, fn, arg);
+		if (got == 0 && now_ns < p->deadline_ns)
+			continue;
+		if (got <= 0)
+			r->next++; /* the guest asks again: then another server */
+		drop(p);
 	}
 }

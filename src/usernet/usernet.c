@@ -15,8 +15,9 @@
 #include "usernet/link.h"
 #include "usernet/route.h"
 
-#define SOCKETS_MAX 1024u /* as the process's limit of descriptors leaves */
-#define POLL_MAX    (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
+#define SOCKETS_MAX   1024u /* as the process's limit of descriptors leaves */
+#define FLOWS_AT_ONCE (SOCKETS_MAX - 64)
+#define POLL_MAX      (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
 
 #define GUEST_V4    "10.0.2.15"
 #define HOST_V4	    "10.0.2.2"
@@ -137,12 +138,9 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 	struct usernet *u = arg;
 	struct frame f;
 	frame_read(frame, len, &f);
+	u->gate.is_full = u->n_sockets >= FLOWS_AT_ONCE;
 	enum gate_verdict verdict = gate_out(&u->gate, &f, clock_now_ns());
-	bool opens = f.kind == FRAME_UDP || f.opens;
-	if (verdict == GATE_PASS && opens && u->n_sockets >= SOCKETS_MAX - 64) {
-		u->gate.dropped++;
-		return;
-	}
+	u->n_sockets += u->gate.begins; /* counted anew in each turn */
 	if (verdict == GATE_PASS)
 		slirp_input(u->slirp, frame, (int)len);
 	else if (verdict == GATE_REFUSE)
@@ -279,7 +277,8 @@ static int reply(struct usernet *u, int r, const struct mvm_error *err)
 	AUTO_FREE char *text = said ? json_dumps(said, JSON_COMPACT) : NULL;
 	if (!text)
 		return -ENOMEM;
-	return send(u->control_fd, text, strlen(text), MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return send(u->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno
+											: 0;
 }
 
 static int on_request(struct usernet *u)

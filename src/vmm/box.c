@@ -20,7 +20,6 @@
 #include "base/sock.h"
 
 #define NOBODY	   65534u /* the user's number, and its group's, in a user namespace */
-#define NAMES_MAX  8192u  /* of resolv.conf; a longer one is cut */
 #define OUT_OF_WAY 512	  /* more than any descriptor that a VMM is given */
 
 /* What the child needs, made before fork so that it only makes system calls. */
@@ -99,36 +98,18 @@ static int make_namespaces(const struct plan *p)
 
 /* ---- the root ---- */
 
-/* Best effort: without it a guest finds no name server. */
-static void copy_names(int root_fd)
-{
-	char text[NAMES_MAX];
-	AUTO_CLOSE int from = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC);
-	ssize_t len = from < 0 ? -1 : read(from, text, sizeof(text));
-	if (len <= 0)
-		return;
-	mode_t own = umask(022); /* another user may have to read it */
-	mkdirat(root_fd, "etc", 0755);
-	AUTO_CLOSE int to = openat(root_fd, "etc/resolv.conf",
-				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	umask(own);
-	(void)!write(to, text, (size_t)len);
-}
-
 /* A mount that is nowhere yet.  Returns its descriptor or -errno. */
-static int make_root(unsigned flags)
+static int make_root(void)
 {
 	AUTO_CLOSE int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", "64k", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "4", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "2", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
 	AUTO_CLOSE int root = fsmount(fs, FSMOUNT_CLOEXEC, 0);
 	if (root < 0)
 		return -errno;
-	if (flags & BOX_NAMES)
-		copy_names(root);
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
 			    MOUNT_ATTR_NOEXEC,
@@ -177,7 +158,7 @@ static int enter(void *arg)
 {
 	const struct plan *p = arg;
 	int r = make_namespaces(p);
-	AUTO_CLOSE int root_fd = r < 0 ? r : make_root(p->flags);
+	AUTO_CLOSE int root_fd = r < 0 ? r : make_root();
 	if (root_fd < 0)
 		return root_fd == -ENOMEM || root_fd == -EMFILE ? root_fd : -ENOTSUP;
 	/* a sibling, so that it is our parent's to wait for, who knows its pid before it runs.
@@ -189,9 +170,6 @@ static int enter(void *arg)
 		return -errno;
 	if (pid > 0)
 		keep(p, root_fd);
-	p->box->root_fd = fcntl(root_fd, F_DUPFD_CLOEXEC, OUT_OF_WAY);
-	if (p->box->root_fd < 0)
-		return -errno;
 	return p->spec->in_child ? p->spec->in_child(p->spec->in_child_arg) : 0;
 }
 
@@ -273,7 +251,7 @@ bool box_is_possible(unsigned flags)
 	make_plan(&plan, flags);
 	pid_t pid = fork();
 	if (pid == 0) {
-		int root_fd = make_namespaces(&plan) < 0 ? -1 : make_root(flags);
+		int root_fd = make_namespaces(&plan) < 0 ? -1 : make_root();
 		_exit(root_fd < 0 || unshare(CLONE_NEWPID) < 0 || change_root(root_fd) < 0);
 	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)

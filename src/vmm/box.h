@@ -30,17 +30,15 @@
 struct box {
 	int ours, theirs;      /* socket pair between the caller and the keeper */
 	struct process keeper; /* none after box_seal() */
-	int root_fd;	       /* in the child only: the future root, where it may open files */
 };
 #define BOX_NONE                                                                                   \
 	{                                                                                          \
-		.ours = -1, .theirs = -1, .root_fd = -1                                            \
+		.ours = -1, .theirs = -1                                                           \
 	}
 
 enum box_flags {
 	BOX_NO_NETWORK = 1u << 0, /* an empty network namespace */
 	BOX_NEW_USER = 1u << 1,	  /* a user namespace first: for everybody but a privileged root */
-	BOX_NAMES = 1u << 2,	  /* a copy of /etc/resolv.conf in the new root */
 };
 
 /* Can this process make such a box here?  Tries it in a child process: half a millisecond. */

@@ -288,6 +288,16 @@ int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadli
 	return in_context(v, v->ops->forward(v, forward, deadline_ns, err), err);
 }
 
+int vmm_network_rules(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
+		      struct mvm_error *err)
+{
+	if (!v->ops->network_rules)
+		return unsupported(v, "rules for the network", err);
+	if (v->state == VMM_ENDED)
+		return check_state(v, VMM_RUNNING, err);
+	return in_context(v, v->ops->network_rules(v, rules, deadline_ns, err), err);
+}
+
 int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
 	if (!v->ops->power_button)

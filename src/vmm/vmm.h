@@ -76,6 +76,13 @@ struct vmm_forward {
 	uint16_t host_port, guest_port;
 };
 
+/* What a guest may reach, as text (model/policy.h), and whom it asks for names: without dns, the
+ * host's resolvers.  Borrowed. */
+struct vmm_network {
+	char *const *allow, *const *deny, *const *dns;
+	size_t n_allow, n_deny, n_dns;
+};
+
 struct vmm_drive {
 	const char *name; /* file, relative to dir_fd */
 	bool read_only;
@@ -98,6 +105,7 @@ struct vmm_config {
 	size_t n_drives;
 	int own_dir_fd; /* folder of the drives with `own`; unused without one */
 	bool network;	/* user networking */
+	struct vmm_network network_rules;
 	const struct vmm_forward *forwards;
 	size_t n_forwards;
 	enum vmm_memory memory;
@@ -205,6 +213,11 @@ struct vmm_ops {
 	int (*forward)(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		       struct mvm_error *err);
 
+	/* Other rules for the network from now on, for every flow.  State and config.network as
+	 * for forward().  NULL: only vmm_spawn() takes rules. */
+	int (*network_rules)(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
+			     struct mvm_error *err);
+
 	/* Ask the guest to end, as a machine's power button or keyboard does.  State RUNNING.  0
 	 * means that the guest was asked; it may ignore that.  Optional. */
 	int (*power_button)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
@@ -269,6 +282,8 @@ int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 /* -EADDRINUSE when the port cannot be bound. */
 int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		struct mvm_error *err);
+int vmm_network_rules(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
+		      struct mvm_error *err);
 int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
 void vmm_free(struct vmm *v);

@@ -19,6 +19,8 @@ TOP = {"template_id": 'template_id = "t"', "flake_ref": 'flake_ref = "dir:rootfs
 NAMES = ["a" * 63], ["a" * 64, "-a", "a b", "a/b"]
 LISTS = ([["/x"] * 4096, ["/" + "x" * (56 * 1024 - 7)]],
          [["/x"] * 4097, ["/" + "x" * (56 * 1024 - 6)], [""]])
+RULES = ([[], ["host:1", "*.example.org:443"], ["10.0.0.0/8"] * 128],
+         [["host"], [""], ["10.0.0.0/8"] * 129])
 VALUES = {
     "template_id": (["", "a" * 60], ["a" * 64, "A"]),
     "flake_ref": (["dir:/" + "x" * 4091], ["dir:/" + "x" * 4092, "", "dir:", "dir:/a\n"]),
@@ -35,6 +37,10 @@ VALUES = {
     "env": ([{f"V{i:04}": "" for i in range(4096)}, {"A": "=" * (56 * 1024 - 8)}],
             [{f"V{i:04}": "" for i in range(4097)}, {"A": "=" * (56 * 1024 - 7)}, {"": "x"}]),
     "network": (["user", "none"], ["", "tap"]),
+    "mode": (["user", "none"], ["", "tap"]),
+    "allow": RULES,
+    "deny": RULES,
+    "dns": ([[], ["9.9.9.9", "::1"]], [["dns.example"], ["9.9.9.9"] * 5]),
     "initrd": (["mvm", "image"], ["", "own"]),
     "boot_args": (["", "x" * 1024], ["x" * 1025, "\u00e9", "a\nb"]),
     "http": ([f"http://{host}" for host in ("127.0.0.1", "[::1]:65535/x", "localhost:1?y")] +
@@ -51,6 +57,10 @@ def toml(value):
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value)
+
+# where a key may stand, and what that table is called in a variant
+TABLES = {"health": "health", "snapshot": "snapshot", "network_table": "network"}
+SCOPES = ("top", "variant", *TABLES)
 
 
 class Page(harness.TestCase):
@@ -72,7 +82,7 @@ class Page(harness.TestCase):
         for key in self.keys():
             for part in "name", "type", "default", "help", "example":
                 self.assertTrue(key[part], key)
-            self.assertTrue(any(key[scope] for scope in ("top", "variant", "health", "snapshot")), key)
+            self.assertTrue(any(key[scope] for scope in SCOPES), key)
 
     def test_every_example_of_a_key_is_accepted_where_it_belongs(self):
         for key in self.keys():
@@ -84,8 +94,9 @@ class Page(harness.TestCase):
                 self.apply("\n".join(lines + ["[[variants]]"] + role))
             if key["variant"]:
                 self.apply("\n".join(top + ["[[variants]]"] + role + [example]))
-            for table in (table for table in ("health", "snapshot") if key[table]):
-                self.apply("\n".join(top + ["[[variants]]"] + role + [f"[variants.{table}]", example]))
+            for scope, table in TABLES.items():
+                if key[scope]:
+                    self.apply("\n".join(top + ["[[variants]]"] + role + [f"[variants.{table}]", example]))
 
     def test_the_limits_of_numbers_are_those_of_the_parser(self):
         for key in (key for key in self.keys() if key["max"]):
@@ -109,16 +120,16 @@ class Page(harness.TestCase):
         for name, (good, bad) in VALUES.items():
             for value in good + bad:
                 top = {"flake_ref": "dir:/x", "template_id": "t"}
-                variant, health, snapshot = {"role": "w", "name": "t"}, {}, {}
+                variant, tables = {"role": "w", "name": "t"}, {}
                 if name == "template_id":
                     del variant["name"]
-                (top if keys[name]["top"] else variant if keys[name]["variant"] else
-                 health if keys[name]["health"] else snapshot)[name] = value
+                scope = next(scope for scope in SCOPES if keys[name][scope])
+                (top if scope == "top" else variant if scope == "variant" else
+                 tables.setdefault(TABLES[scope], {}))[name] = value
                 if value == "" and name == "template_id":
                     variant["name"] = "t"
                 table = dict(top)
-                table.setdefault("variants", [{**variant, **({"health": health} if health else {}),
-                                               **({"snapshot": snapshot} if snapshot else {})}])
+                table.setdefault("variants", [{**variant, **tables}])
                 text = "\n".join(f"{k} = {toml(v)}" for k, v in table.items())
                 path = self.write("template.toml", text + "\n")
                 with self.subTest(key=name, value=toml(value)[:60]):

@@ -87,7 +87,8 @@ WRONG = {
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
               ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,
-              ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
+              ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"],
+              ("run", "allow"): ["", "host", "10.0.0.0/33"], ("run", "deny"): ["", "a..b", "1.2.3.4:0"]}
 # What a command needs for its other mistakes to be seen.
 NEEDS = {"template create": ["--flake", "dir:."], "run": ["--template", "web"],
          "template create-multi": ["--flake", "dir:.", "--roles", "x"]}

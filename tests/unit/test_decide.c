@@ -228,10 +228,11 @@ static const struct change {
 	{ "state_format", other_format }, { "accelerator", other_accelerator },
 	{ "tsc_khz", other_tsc },	  { "vcpus", other_vcpus },
 	{ "mem_mib", other_memory },	  { "boot_args", other_boot_args },
-	{ "devices", no_network },	  { "devices", no_data_disk },
-	{ "vmlinux", other_kernel },	  { "rootfs", other_rootfs },
-	{ "initrd", other_initrd },	  { "data_disk", other_data_disk },
-	{ "backend", other_backend },	  { "machine", other_accelerator },
+	{ "network", no_network },	  { "devices", no_network },
+	{ "devices", no_data_disk },	  { "vmlinux", other_kernel },
+	{ "rootfs", other_rootfs },	  { "initrd", other_initrd },
+	{ "data_disk", other_data_disk }, { "backend", other_backend },
+	{ "machine", other_accelerator },
 };
 
 /* What one process cannot have otherwise; test_snapshots.py changes the host. */

@@ -335,10 +335,19 @@ static void a_flow_passes_once_it_was_allowed(void **state)
 	struct gate *g = new_gate();
 	struct frame out = tcp("10.0.2.15", 4000, "1.1.1.1", 443, true);
 	assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
+	assert_true(g->begins);
 	out.opens = false;
 	struct mvm_error err;
 	assert_int_equal(policy_add(g->policy.deny, &g->policy.n_deny, "0.0.0.0/0", &err), 0);
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS); /* until flows are judged again */
+	assert_false(g->begins);
+	g->is_full = true; /* which is for new ones to feel */
+	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
+	struct frame more = tcp("10.0.2.15", 4001, "1.1.1.1", 443, true);
+	g->policy.n_deny = 0;
+	assert_int_equal(gate_out(g, &more, 1), GATE_DROP);
+	g->is_full = false;
+	g->policy.n_deny = 1;
 	gate_changed(g);
 	assert_int_equal(gate_out(g, &out, 2), GATE_REFUSE);
 	assert_int_equal(g->refused, 1);

@@ -75,11 +75,10 @@ static void assert_lines(const struct strv *got, const char *wanted)
 	"-mon chardev=qmp,mode=control\n"                                                          \
 	"-serial chardev:console\n"                                                                \
 	"-blockdev {\"driver\":\"raw\",\"node-name\":\"drive0\",\"read-only\":true,\"file\":"      \
-	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/9\"}}\n"                                \
-	"-blockdev {\"driver\":\"raw\",\"node-name\":\"drive1\",\"read-only\":false,\"file\":"     \
 	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/10\"}}\n"                               \
-	"-netdev {\"type\":\"user\",\"id\":\"net0\",\"hostfwd\":["                                 \
-	"{\"str\":\"tcp:127.0.0.1:8080-:80\"},{\"str\":\"udp:0.0.0.0:53-:5353\"}]}\n"
+	"-blockdev {\"driver\":\"raw\",\"node-name\":\"drive1\",\"read-only\":false,\"file\":"     \
+	"{\"driver\":\"file\",\"filename\":\"/proc/self/fd/11\"}}\n"                               \
+	"-netdev {\"type\":\"socket\",\"id\":\"net0\",\"fd\":\"6\"}\n"
 
 #define COMMON_FLAGS                                                                               \
 	"-smp 2\n"                                                                                 \
@@ -105,9 +104,9 @@ static void a_machine_to_capture_under_tcg(void **state)
 		     "-accel tcg,tb-size=64\n"
 		     "-cpu max,-erms,-fsrm\n" COMMON_FLAGS
 		     "-object {\"qom-type\":\"memory-backend-file\",\"id\":\"m\","
-		     "\"size\":268435456,\"mem-path\":\"/proc/self/fd/6\","
-		     "\"share\":true}\n" COMMON_MIDDLE COMMON_TAIL "-kernel /proc/self/fd/7\n"
-		     "-initrd /proc/self/fd/8\n"
+		     "\"size\":268435456,\"mem-path\":\"/proc/self/fd/7\","
+		     "\"share\":true}\n" COMMON_MIDDLE COMMON_TAIL "-kernel /proc/self/fd/8\n"
+		     "-initrd /proc/self/fd/9\n"
 		     "-append console=ttyS0 a,b\n");
 }
 
@@ -126,7 +125,7 @@ static void a_clone_under_kvm(void **state)
 			    "-accel kvm\n"
 			    "-cpu host\n" COMMON_FLAGS
 			    "-object {\"qom-type\":\"memory-backend-file\",\"id\":\"m\","
-			    "\"size\":268435456,\"mem-path\":\"/proc/self/fd/6\","
+			    "\"size\":268435456,\"mem-path\":\"/proc/self/fd/7\","
 			    "\"share\":false}\n" COMMON_MIDDLE COMMON_TAIL "-incoming defer\n");
 }
 
@@ -147,20 +146,6 @@ static void a_plain_machine_has_neither_memory_file_nor_network(void **state)
 	assert_false(strv_has(&args, "-blockdev"));
 	assert_false(strv_has(&args, "-initrd"));
 	assert_false(strv_has(&args, "-incoming"));
-}
-
-static void what_qemu_cannot_be_told_is_refused(void **state)
-{
-	(void)state;
-	struct vmm_probe p = probe_of(VMM_ACCEL_TCG);
-	struct vmm_config c = full_config(VMM_MEMORY_PRIVATE);
-	struct vmm_forward six = { .host_address = "::1", .host_port = 1, .guest_port = 1 };
-	AUTO_DONE(strv) args = { 0 };
-	struct mvm_error err;
-	c.forwards = &six;
-	c.n_forwards = 1;
-	assert_int_equal(qemu_args(&p, &c, &args, &err), -EOPNOTSUPP);
-	assert_string_equal(err.text, "QEMU forwards ports of IPv4 addresses only, not '::1'");
 }
 
 static void the_command_line_ends_in_the_templates_additions(void **state)
@@ -207,7 +192,7 @@ static void facts_name_the_machine_and_nothing_of_the_host(void **state)
 	b.cmdline = NULL;
 	assert_int_equal(qemu_facts_for(&tcg, &a, NULL, &fa, &err), 0);
 	assert_int_equal(qemu_facts_for(&tcg, &b, NULL, &fb, &err), 0);
-	assert_int_equal(fa.n, 6);
+	assert_int_equal(fa.n, 7);
 	for (size_t i = 0; i < fa.n; i++)
 		assert_string_equal(fa.v[i], fb.v[i]);
 	assert_string_equal(fa.v[0], "version=7.2.22 (Debian 1:7.2)");
@@ -218,6 +203,7 @@ static void facts_name_the_machine_and_nothing_of_the_host(void **state)
 	assert_string_equal(fa.v[4], "tsc_khz=2600000");
 	assert_true(str_starts(fa.v[5], "devices={\"driver\":\"virtio-blk-device\""));
 	assert_non_null(strstr(fa.v[5], " drive0:ro drive1:rw"));
+	assert_string_equal(fa.v[6], "network=link");
 
 	b.network = false;
 	assert_int_equal(qemu_facts_for(&kvm, &b, "GenuineIntel 6", &fk, &err), 0);
@@ -245,7 +231,6 @@ int main(void)
 		cmocka_unit_test(a_machine_to_capture_under_tcg),
 		cmocka_unit_test(a_clone_under_kvm),
 		cmocka_unit_test(a_plain_machine_has_neither_memory_file_nor_network),
-		cmocka_unit_test(what_qemu_cannot_be_told_is_refused),
 		cmocka_unit_test(the_command_line_ends_in_the_templates_additions),
 		cmocka_unit_test(facts_name_the_machine_and_nothing_of_the_host),
 		cmocka_unit_test(the_version_is_taken_from_qemus_own_line_only),

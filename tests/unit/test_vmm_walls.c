@@ -117,22 +117,6 @@ static void a_sealed_process_has_nothing_but_what_is_open(void **state)
 	cat_end(&c);
 }
 
-static void only_the_names_of_servers_are_left(void **state)
-{
-	(void)state;
-	char path[64];
-	struct cat c;
-	assert_int_equal(cat_start(&c, flags_or_skip(BOX_NAMES)), 0);
-	assert_int_equal(box_seal(&c.box), 0);
-	assert_true(count_entries(c.process.pid) <= 1);
-	(void)snprintf(path, sizeof(path), "/proc/%d/root/etc/resolv.conf", (int)c.process.pid);
-	struct stat st = { .st_mode = 0644 };
-	if (access("/etc/resolv.conf", R_OK) == 0)
-		assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0644);
-	cat_end(&c);
-}
-
 static void a_program_that_is_missing_leaves_nothing(void **state)
 {
 	(void)state;
@@ -339,7 +323,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sealed_process_has_nothing_but_what_is_open),
-		cmocka_unit_test(only_the_names_of_servers_are_left),
 		cmocka_unit_test(a_program_that_is_missing_leaves_nothing),
 		cmocka_unit_test(who_is_in_a_box_dies_with_its_parent),
 		cmocka_unit_test(a_host_that_refuses_namespaces_starts_nothing),

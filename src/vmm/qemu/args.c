@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
@@ -79,41 +78,13 @@ static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t in
 			err);
 }
 
-int qemu_forward_text(const struct vmm_forward *f, char ret[QEMU_FORWARD_SIZE],
-		      struct mvm_error *err)
+/* Frames go to whoever holds the other end: mvm-net. */
+static int add_netdev(struct strv *args, struct mvm_error *err)
 {
-	struct in_addr address;
-	if (inet_pton(AF_INET, f->host_address, &address) != 1)
-		return mvm_error_set(err, -EOPNOTSUPP,
-				     "QEMU forwards ports of IPv4 addresses only, not '%s'",
-				     f->host_address);
-	snprintf(ret, QEMU_FORWARD_SIZE, "%s:%s:%u-:%u", f->udp ? "udp" : "tcp", f->host_address,
-		 f->host_port, f->guest_port);
-	return 0;
-}
-
-static int add_netdev(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
-{
-	json_t *net = json_pack("{s:s, s:s}", "type", "user", "id", QEMU_NETDEV);
-	json_t *list = json_array();
-	for (size_t i = 0; i < c->n_forwards; i++) {
-		char text[QEMU_FORWARD_SIZE];
-		int r = qemu_forward_text(&c->forwards[i], text, err);
-		if (r < 0) {
-			json_decref(net);
-			json_decref(list);
-			return r;
-		}
-		json_array_append_new(list, json_pack("{s:s}", "str", text));
-	}
-	if (json_array_size(list) != c->n_forwards) {
-		json_decref(net);
-		net = NULL; /* out of memory on the way */
-	}
-	if (c->n_forwards > 0)
-		json_object_set(net, "hostfwd", list);
-	json_decref(list);
-	return add_json(args, "-netdev", net, err);
+	return add_json(args, "-netdev",
+			json_pack("{s:s, s:s, s:o}", "type", "socket", "id", QEMU_NETDEV, "fd",
+				  json_sprintf("%d", QEMU_FD_NET)),
+			err);
 }
 
 /*
@@ -261,7 +232,7 @@ int qemu_args(const struct vmm_probe *probe, const struct vmm_config *c, struct 
 	for (size_t i = 0; i < c->n_drives && r == 0; i++)
 		r = add_drive(&args, &c->drives[i], i, err);
 	if (r == 0 && c->network)
-		r = add_netdev(&args, c, err);
+		r = add_netdev(&args, err);
 	if (r == 0)
 		r = add_json(&args, "-object",
 			     json_pack("{s:s, s:s}", "qom-type", "rng-builtin", "id", "rng0"), err);

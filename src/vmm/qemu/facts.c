@@ -22,6 +22,8 @@ int qemu_facts_for(const struct vmm_probe *probe, const struct vmm_config *confi
 		strv_add(ret, "cpu=" QEMU_CPU_TCG); /* emulated: the same everywhere */
 	strv_addf(ret, "tsc_khz=%u", probe->tsc_khz);
 	strv_addf(ret, "devices=%s", layout);
+	if (config->network)
+		strv_add(ret, "network=link"); /* QEMU's user network had a state of its own */
 	return ret->failed ? mvm_error_oom(err) : 0;
 }
 

@@ -82,6 +82,7 @@ static void qemu_free(struct vmm *v)
 	words_read(&q->words); /* the log shall have all of it */
 	words_done(&q->words);
 	lend_done(&q->memory);
+	net_helper_done(&q->net);
 	qemu_files_done(&q->files);
 	qemu_child_done(&q->child);
 	qmp_free(q->qmp);
@@ -118,14 +119,14 @@ static int start_failed(const struct qemu *q, const char *binary, int r, struct 
 
 /* Start it and keep our ends: of the control channel, its words and its process. */
 static int spawn_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
-			 int qmp_fd, struct mvm_error *err)
+			 int qmp_fd, int net_fd, struct mvm_error *err)
 {
 	int to = -1;
 	int r = words_open(&q->words, c->log_fd, &to);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
 	AUTO_CLOSE int words_to = to;
-	int fds[QEMU_FD_END - QEMU_FD_QMP] = { qmp_fd, c->agent_fd, c->console_fd };
+	int fds[QEMU_FD_END - QEMU_FD_QMP] = { qmp_fd, c->agent_fd, c->console_fd, net_fd };
 	for (int i = QEMU_FD_MEMORY; i < QEMU_FD_END; i++)
 		fds[i - QEMU_FD_QMP] = q->files.fds[i];
 	const struct process_spec spec = {
@@ -155,7 +156,11 @@ static int start_process(struct qemu *q, const struct vmm_config *c, const struc
 		return mvm_error_set(err, r, "cannot make a socket: %s", strerror(-r));
 	AUTO_CLOSE int ours = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
-	r = spawn_process(q, c, args, theirs, err);
+	AUTO_CLOSE int net = -1;
+	if (c->network)
+		r = net_helper_start(&q->net, c, q->child.user.fd >= 0, q->loop, &net, err);
+	if (r == 0)
+		r = spawn_process(q, c, args, theirs, net, err);
 	if (r < 0)
 		return r;
 	r = qmp_new(q->loop, ours, on_event, q, &q->qmp);
@@ -190,6 +195,9 @@ static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
 	r = qmp_wait_ready(q->qmp, deadline_ns, err);
 	if (r < 0)
 		return qemu_explain(q, r, deadline_ns, err);
+	r = c->network ? net_helper_ready(&q->net, deadline_ns, err) : 0;
+	if (r < 0)
+		return r;
 	/* it has all that it needs, and the guest has not run yet */
 	if (q->vmm.isolation & VMM_ISOLATION_NAMESPACES) {
 		r = box_seal(&q->child.box);
@@ -212,6 +220,7 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	q->child.box = (struct box)BOX_NONE;
 	qemu_files_init(&q->files);
 	q->memory = (struct lend)LEND_NONE;
+	q->net = (struct net_helper)NET_HELPER_NONE;
 	q->loop = loop;
 	q->vmm.ops = &vmm_qemu;
 	q->vmm.memory = c->memory;
@@ -256,26 +265,16 @@ static int qemu_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_erro
 	return simple_call(v, "system_powerdown", deadline_ns, err);
 }
 
-/* Only the human monitor can; what it prints is the failure.  Nothing in the text needs quoting. */
 static int qemu_forward(struct vmm *v, const struct vmm_forward *f, int64_t deadline_ns,
 			struct mvm_error *err)
 {
-	struct qemu *q = qemu_of(v);
-	char text[QEMU_FORWARD_SIZE];
-	int r = qemu_forward_text(f, text, err);
-	if (r < 0)
-		return r;
-	json_t *args = json_pack("{s:o}", "command-line",
-				 json_sprintf("hostfwd_add " QEMU_NETDEV " %s", text));
-	if (!args)
-		return mvm_error_oom(err);
-	json_t *said = NULL;
-	r = qmp_call(q->qmp, "human-monitor-command", args, -1, deadline_ns, &said, err);
-	if (r == 0 && json_string_length(said) > 0)
-		r = mvm_error_set(err, -EADDRINUSE, "cannot forward port %u of %s: QEMU says '%s'",
-				  f->host_port, f->host_address, json_string_value(said));
-	json_decref(said);
-	return qemu_explain(q, r, deadline_ns, err);
+	return net_helper_forward(&qemu_of(v)->net, f, deadline_ns, err);
+}
+
+static int qemu_network_rules(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
+			      struct mvm_error *err)
+{
+	return net_helper_policy(&qemu_of(v)->net, rules, deadline_ns, err);
 }
 
 const struct vmm_ops vmm_qemu = {
@@ -301,6 +300,7 @@ const struct vmm_ops vmm_qemu = {
 	.snapshot = qemu_snapshot,
 	.restore = qemu_restore,
 	.forward = qemu_forward,
+	.network_rules = qemu_network_rules,
 	.power_button = qemu_power_button,
 	.free = qemu_free,
 };

@@ -14,6 +14,7 @@
 #include "net/qmp.h"
 #include "vmm/box.h"
 #include "vmm/lend.h"
+#include "vmm/net_helper.h"
 #include "vmm/uid.h"
 #include "vmm/vmm.h"
 #include "vmm/words.h"
@@ -28,6 +29,7 @@ enum qemu_fd {
 	QEMU_FD_QMP = 3,
 	QEMU_FD_AGENT,
 	QEMU_FD_CONSOLE,
+	QEMU_FD_NET, /* unless it has no network */
 	/* files; some VMs lack some */
 	QEMU_FD_MEMORY,
 	QEMU_FD_KERNEL,
@@ -38,8 +40,7 @@ enum qemu_fd {
 
 #define QEMU_FD_PATH "/proc/self/fd/%d"
 
-#define QEMU_NETDEV	  "net0"
-#define QEMU_FORWARD_SIZE 80 /* of "tcp:127.0.0.1:8080-:80" */
+#define QEMU_NETDEV "net0"
 
 /* TCG runs a string instruction step by step.  With ERMS the guest's kernel copies single bytes;
  * without ERMS it copies eight at a time. */
@@ -50,8 +51,6 @@ int qemu_args(const struct vmm_probe *probe, const struct vmm_config *config, st
 	      struct mvm_error *err);
 int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *config,
 		 const char *additions, char **ret, struct mvm_error *err);
-int qemu_forward_text(const struct vmm_forward *f, char ret[QEMU_FORWARD_SIZE],
-		      struct mvm_error *err);
 
 /* facts.c.  With KVM, also reads the host's CPU. */
 int qemu_facts(const struct vmm_probe *probe, const struct vmm_config *config, struct strv *ret,
@@ -83,9 +82,8 @@ struct qemu_child {
 	struct own_uid user; /* none: it runs as the supervisor's user */
 	gid_t group;	     /* the group that may use /dev/kvm; 0: not needed */
 	unsigned isolation;  /* enum vmm_isolation: first wanted, then what the child has */
-	bool network, kvm, captures;
+	bool kvm, captures;
 	unsigned vcpus;
-	char *prefix;		   /* of the folders that have QEMU's libraries and firmware */
 	const char *binary;	   /* borrowed */
 	uint64_t file_max_bytes;   /* length limit of every file that it writes */
 	const struct lend *memory; /* memory file that is lent; NULL: none */
@@ -104,8 +102,6 @@ unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **r
 /* walls.c: for process_spec.before_exec.  Limits the files that QEMU may open, the resources that
  * it may use and the system calls that it may make. */
 int qemu_walls_enter(void *child);
-/* The bits of enum vmm_isolation that qemu_walls_enter() gives on this host. */
-unsigned qemu_walls(void);
 
 /* probe.c */
 int qemu_probe(struct vmm_probe *ret, struct mvm_error *err);
@@ -125,6 +121,7 @@ struct qemu {
 	struct qemu_child child;
 	struct qemu_files files;
 	struct lend memory; /* a clone's memory file, which it may only read */
+	struct net_helper net;
 };
 
 /*

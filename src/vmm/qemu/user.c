@@ -11,10 +11,10 @@
 
 #include "vmm/privilege.h"
 #include "vmm/qemu/qemu.h"
+#include "vmm/walls.h"
 
-#define KVM_DEVICE    "/dev/kvm"
-#define ISOLATION_ENV "MVM_ISOLATION"
-#define OUT_OF_WAY    512 /* more than any descriptor that QEMU is given */
+#define KVM_DEVICE "/dev/kvm"
+#define OUT_OF_WAY 512 /* more than any descriptor that QEMU is given */
 
 /* Why QEMU cannot run as another user than root; NULL if it can. */
 static const char *find_obstacle(const struct vmm_probe *probe)
@@ -30,16 +30,10 @@ static const char *find_obstacle(const struct vmm_probe *probe)
 	return NULL;
 }
 
-/* For whoever has to look at QEMU with a debugger, or runs another program in its place. */
-static bool is_switched_off(void)
+/* A user of its own needs no user namespace. */
+static unsigned box_flags(bool alone)
 {
-	return str_eq(getenv(ISOLATION_ENV), "off");
-}
-
-/* A user of its own is in nobody's user namespace: it may have to bind ports of the host's. */
-static unsigned box_flags(bool alone, bool network)
-{
-	return (alone ? 0 : BOX_NEW_USER) | (network ? BOX_NAMES : BOX_NO_NETWORK);
+	return (alone ? 0 : BOX_NEW_USER) | BOX_NO_NETWORK;
 }
 
 unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **ret_obstacle)
@@ -49,12 +43,12 @@ unsigned qemu_confines(const struct vmm_probe *probe, int dir_fd, const char **r
 	const char *obstacle = root ? find_obstacle(probe) : NULL;
 	bool alone = root && !obstacle;
 	unsigned isolation = alone ? VMM_ISOLATION_USER : 0;
-	if (is_switched_off()) {
-		*ret_obstacle = ISOLATION_ENV " is off";
+	if (walls_are_off()) {
+		*ret_obstacle = "MVM_ISOLATION is off";
 		return isolation;
 	}
-	isolation |= qemu_walls();
-	if (box_is_possible(box_flags(alone, false)))
+	isolation |= walls_there_are();
+	if (box_is_possible(box_flags(alone)))
 		isolation |= VMM_ISOLATION_NAMESPACES | VMM_ISOLATION_NETWORK;
 	else if (!obstacle)
 		obstacle = "this host refuses namespaces to this user";
@@ -77,18 +71,6 @@ static uint64_t longest_file(const struct vmm_config *c)
 	return longest;
 }
 
-/* PREFIX/bin/qemu has its files in PREFIX/lib, PREFIX/share, ... */
-static char *prefix_of(const char *binary)
-{
-	char *prefix = strdup(binary);
-	for (int i = 0; prefix && i < 2; i++) {
-		char *slash = strrchr(prefix, '/');
-		if (slash)
-			*slash = '\0';
-	}
-	return prefix;
-}
-
 int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 		    const struct vmm_config *c, struct mvm_error *err)
 {
@@ -103,17 +85,13 @@ int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 	/* that there is one was looked at above; without it QEMU says that it may not open it */
 	if (child->kvm)
 		own_uid_device_group(KVM_DEVICE, &child->group);
-	child->network = c->network;
 	child->captures = c->memory == VMM_MEMORY_CAPTURE;
 	child->vcpus = c->vcpus;
 	child->file_max_bytes = longest_file(c);
 	child->binary = probe->binary;
-	child->prefix = prefix_of(probe->binary);
-	if (!child->prefix)
-		return mvm_error_oom(err);
-	if (!is_switched_off())
-		child->isolation |= qemu_walls() | VMM_ISOLATION_NAMESPACES |
-				    (c->network ? 0 : VMM_ISOLATION_NETWORK);
+	if (!walls_are_off())
+		child->isolation |= walls_there_are() | VMM_ISOLATION_NAMESPACES |
+				    VMM_ISOLATION_NETWORK;
 	return 0;
 }
 
@@ -121,7 +99,6 @@ void qemu_child_done(struct qemu_child *child)
 {
 	box_done(&child->box);
 	own_uid_done(&child->user);
-	free(TAKE_PTR(child->prefix));
 }
 
 static int enter(void *arg)
@@ -135,7 +112,7 @@ static int enter(void *arg)
 	/* every file is a descriptor, and no other user gets to our folders */
 	if (chdir("/") < 0)
 		return -errno;
-	return child->user.fd >= 0 ? own_uid_become(&child->user, child->group, child->network) : 0;
+	return child->user.fd >= 0 ? own_uid_become(&child->user, child->group, false) : 0;
 }
 
 int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec, struct process *ret)
@@ -147,10 +124,10 @@ int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec, 
 	own.in_child = enter;
 	own.before_exec = qemu_walls_enter;
 	own.in_child_arg = child;
-	if (!is_switched_off())
+	if (!walls_are_off())
 		own.env = no_env;
 	if (child->isolation & VMM_ISOLATION_NAMESPACES)
-		r = box_spawn(&child->box, box_flags(alone, child->network), &own, ret);
+		r = box_spawn(&child->box, box_flags(alone), &own, ret);
 	if (r != -ENOTSUP)
 		return r;
 	box_done(&child->box);

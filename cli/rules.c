@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules.h"
+
+#include <errno.h>
+#include <mvm/instance.h>
+
+int rules_check(struct cli_context *c, const struct args *a)
+{
+	const struct strv *lists[] = { args_list(a, "allow"), args_list(a, "deny") };
+	for (size_t i = 0; i < 2; i++) {
+		for (size_t k = 0; k < lists[i]->n; k++) {
+			if (mvm_network_rule_check(lists[i]->v[k], &c->err) == 0)
+				continue;
+			c->usage = true;
+			return -EINVAL;
+		}
+	}
+	return 0;
+}

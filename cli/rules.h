@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_RULES_H
+#define CLI_RULES_H
+
+/* --allow and --deny: rules for a VM's network (doc/network.md). */
+
+#include "command.h"
+#include "options.h"
+
+#define RULES_OPTIONS                                                                              \
+	{ .name = "allow",                                                                         \
+	  .kind = OPTION_LIST,                                                                     \
+	  .value = "RULE",                                                                         \
+	  .help = "let the guest reach it: an address or range, a domain, *.domain, or "           \
+		  "host:PORT of this host's loopback; the others may end in :PORT, too",           \
+	  .group = "Network" },                                                                    \
+	{                                                                                          \
+		.name = "deny", .kind = OPTION_LIST, .value = "RULE",                              \
+		.help = "keep it from the guest, unless --allow has it; 0.0.0.0/0 is everything",  \
+		.group = "Network"                                                                 \
+	}
+
+/* Are all of them rules?  Returns 0, or -EINVAL: wrong usage. */
+int rules_check(struct cli_context *c, const struct args *a);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/net_helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/program.h"
+#include "base/sock.h"
+#include "base/str.h"
+#include "codec/json.h"
+#include "vmm/walls.h"
+
+#define RESOLV_CONF	"/etc/resolv.conf"
+#define RESOLV_CONF_MAX 65536u
+#define SERVERS_MAX	3u /* resolv.conf(5), MAXNS */
+#define REPLY_MAX	4096u
+#define THREADS_MAX	4u
+#define FD_END		6     /* its descriptors are below */
+#define FILES_MAX	1280u /* descriptors: each connection of the guest's takes one */
+
+/* ---- what it is told ---- */
+
+static json_t *list_of(char *const *words, size_t n)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_string(words[i]));
+	if (json_array_size(list) != n) {
+		json_decref(list);
+		list = NULL; /* out of memory on the way */
+	}
+	return list;
+}
+
+static json_t *forward_json(const struct vmm_forward *f)
+{
+	return json_pack("{s:b, s:s, s:i, s:i}", "udp", f->udp, "address", f->host_address, "port",
+			 f->host_port, "guest_port", f->guest_port);
+}
+
+/* The host's own resolvers, as they are now.  A host without any has none for its guests. */
+static void host_servers(struct strv *ret)
+{
+	AUTO_FREE char *text = NULL;
+	char *rest = NULL;
+	AUTO_CLOSE int fd = open(RESOLV_CONF, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || file_read_fd(fd, RESOLV_CONF_MAX, &text, NULL) < 0)
+		return;
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char *words = NULL;
+		const char *key = strtok_r(line, " \t\r", &words);
+		const char *value = key ? strtok_r(NULL, " \t\r", &words) : NULL;
+		if (value && str_eq(key, "nameserver") && !strchr(value, '%') &&
+		    ret->n < SERVERS_MAX)
+			strv_add(ret, value);
+	}
+}
+
+static char *configuration(const struct vmm_config *c)
+{
+	AUTO_DONE(strv) servers = { 0 };
+	const struct vmm_network *n = &c->network_rules;
+	json_t *forwards = json_array();
+	for (size_t i = 0; i < c->n_forwards; i++)
+		json_array_append_new(forwards, forward_json(&c->forwards[i]));
+	if (n->n_dns == 0)
+		host_servers(&servers);
+	AUTO_JSON json_t *all = json_pack(
+		"{s:o, s:o, s:o, s:o}", "allow", list_of(n->allow, n->n_allow), "deny",
+		list_of(n->deny, n->n_deny), "dns",
+		n->n_dns ? list_of(n->dns, n->n_dns) : list_of(servers.v, servers.n), "forwards",
+		forwards);
+	return all && json_array_size(forwards) == c->n_forwards ? json_dumps(all, JSON_COMPACT)
+								 : NULL;
+}
+
+/* ---- its process ---- */
+
+struct child {
+	struct net_helper *helper;
+	const char *binary;
+};
+
+static int in_child(void *arg)
+{
+	const struct child *child = arg;
+	if (chdir("/") < 0)
+		return -errno;
+	return child->helper->user.fd >= 0 ? own_uid_become(&child->helper->user, 0, true) : 0;
+}
+
+static int before_exec(void *arg)
+{
+	const struct child *child = arg;
+	const struct walls walls = {
+		.binary = child->binary,
+		.network = true,
+		.files_max = FILES_MAX,
+		.threads_max = child->helper->user.fd >= 0 ? THREADS_MAX : 0,
+		.fd_above = FD_END,
+	};
+	if (walls_are_off())
+		return 0;
+	int r = walls_limit(&walls, walls_there_are());
+	return r < 0 ? r : walls_filter(&walls);
+}
+
+static int spawn(struct net_helper *h, const struct process_spec *spec)
+{
+	bool alone = h->user.fd >= 0;
+	int r = -ENOTSUP;
+	if (!walls_are_off())
+		r = box_spawn(&h->box, alone ? 0 : BOX_NEW_USER, spec, &h->process);
+	if (r != -ENOTSUP)
+		return r;
+	box_done(&h->box);
+	r = process_spawn(spec, &h->process);
+	return r == 0 && alone ? own_uid_tie(&h->user, h->process.pid) : r;
+}
+
+static void on_reply(void *arg, uint32_t events)
+{
+	struct net_helper *h = arg;
+	char text[REPLY_MAX];
+	ssize_t n = recv(h->control_fd, text, sizeof(text), MSG_DONTWAIT);
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		h->ended = true;
+		loop_source_free(TAKE_PTR(h->source));
+		return;
+	}
+	json_decref(h->reply);
+	h->reply = NULL;
+	if (json_read(text, (size_t)n, "reply", &h->reply, NULL) < 0)
+		h->ended = true; /* it is not ours any more */
+}
+
+int net_helper_start(struct net_helper *h, const struct vmm_config *c, bool alone,
+		     struct loop *loop, int *ret_vmm_fd, struct mvm_error *err)
+{
+	AUTO_FREE char *binary = NULL;
+	AUTO_FREE char *text = configuration(c);
+	int link[2], control[2];
+	if (!text)
+		return mvm_error_oom(err);
+	int r = program_helper_path(NET_HELPER_PROGRAM, &binary);
+	if (r == 0 && alone)
+		r = own_uid_take(&h->user);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start %s: %s", NET_HELPER_PROGRAM,
+				     strerror(-r));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link) < 0)
+		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
+	AUTO_CLOSE int vmm_end = link[0];
+	AUTO_CLOSE int its_end = link[1];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
+		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
+	h->control_fd = control[0];
+	AUTO_CLOSE int its_control = control[1];
+	AUTO_CLOSE int routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (routes < 0)
+		return mvm_error_set(err, -errno, "cannot ask for routes: %s", strerror(errno));
+	char *const argv[] = { binary, text, NULL };
+	char *const no_env[] = { NULL };
+	const int fds[] = { its_end, its_control, routes };
+	struct child child = { h, binary };
+	const struct process_spec spec = {
+		.argv = argv,
+		.env = no_env,
+		.cwd_fd = AT_FDCWD,
+		.stdin_fd = -1,
+		.stdout_fd = -1,
+		.stderr_fd = c->log_fd,
+		.fds = fds,
+		.n_fds = MVM_ARRAY_SIZE(fds),
+		.flags = PROCESS_DIE_WITH_PARENT,
+		.in_child = in_child,
+		.before_exec = before_exec,
+		.in_child_arg = &child,
+	};
+	r = spawn(h, &spec);
+	if (r == 0)
+		r = loop_add_fd(loop, h->control_fd, EPOLLIN, on_reply, h, &h->source);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot start '%s': %s", binary, strerror(-r));
+	h->loop = loop;
+	*ret_vmm_fd = TAKE_FD(vmm_end);
+	return 0;
+}
+
+/* ---- asking it ---- */
+
+static int wait_reply(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
+{
+	while (!h->reply && !h->ended) {
+		int r = loop_run_once(h->loop, deadline_ns);
+		if (r < 0)
+			return mvm_error_set(err, r, "%s does not answer: %s", NET_HELPER_PROGRAM,
+					     strerror(-r));
+	}
+	if (!h->reply)
+		return mvm_error_set(err, -EPIPE, "%s has ended", NET_HELPER_PROGRAM);
+	json_t *code = json_object_get(h->reply, "code");
+	if (!code)
+		return 0;
+	json_int_t value = json_integer_value(code);
+	const char *text = json_string_value(json_object_get(h->reply, "error"));
+	return mvm_error_set(err, value < 0 && value > -4096 ? (int)value : -EIO, "%s",
+			     text ? text : "the network does not start");
+}
+
+static int request(struct net_helper *h, json_t *message, int64_t deadline_ns,
+		   struct mvm_error *err)
+{
+	AUTO_JSON json_t *owned = message;
+	AUTO_FREE char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
+	if (!text)
+		return mvm_error_oom(err);
+	json_decref(h->reply);
+	h->reply = NULL;
+	if (!h->ended && send(h->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		h->ended = true;
+	return wait_reply(h, deadline_ns, err);
+}
+
+int net_helper_ready(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
+{
+	int r = wait_reply(h, deadline_ns, err);
+	if (r < 0 || !h->box.keeper.pid)
+		return r;
+	r = box_seal(&h->box);
+	return r < 0 ? mvm_error_set(err, r, "cannot take the host's files from %s: %s",
+				     NET_HELPER_PROGRAM, strerror(-r))
+		     : 0;
+}
+
+int net_helper_forward(struct net_helper *h, const struct vmm_forward *f, int64_t deadline_ns,
+		       struct mvm_error *err)
+{
+	json_t *forward = forward_json(f);
+	return request(h, forward ? json_pack("{s:o}", "forward", forward) : NULL, deadline_ns,
+		       err);
+}
+
+int net_helper_policy(struct net_helper *h, const struct vmm_network *n, int64_t deadline_ns,
+		      struct mvm_error *err)
+{
+	return request(h,
+		       json_pack("{s:o, s:o}", "allow", list_of(n->allow, n->n_allow), "deny",
+				 list_of(n->deny, n->n_deny)),
+		       deadline_ns, err);
+}
+
+void net_helper_done(struct net_helper *h)
+{
+	loop_source_free(TAKE_PTR(h->source));
+	process_kill(&h->process);
+	box_done(&h->box);
+	own_uid_done(&h->user);
+	auto_close(&h->control_fd);
+	json_decref(h->reply);
+	*h = (struct net_helper)NET_HELPER_NONE;
+}

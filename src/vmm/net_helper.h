@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_NET_HELPER_H
+#define VMM_NET_HELPER_H
+
+/*
+ * A VM's network as a process of its own, mvm-net (usernet/usernet.h): the VMM has one socket that
+ * leads there, and no other.
+ *
+ * Calling sequence: net_helper_start, the VMM's start with the descriptor, net_helper_ready before
+ * the guest runs, net_helper_forward at any time, net_helper_done.
+ */
+
+#include <jansson.h>
+
+#include "base/loop.h"
+#include "vmm/box.h"
+#include "vmm/uid.h"
+#include "vmm/vmm.h"
+
+#define NET_HELPER_PROGRAM "mvm-net"
+
+struct net_helper {
+	struct process process;
+	struct own_uid user; /* not the VMM's */
+	struct box box;
+	struct loop *loop;
+	struct loop_source *source;
+	int control_fd;
+	json_t *reply; /* NULL: it is awaited */
+	bool ended;
+};
+#define NET_HELPER_NONE                                                                            \
+	{                                                                                          \
+		.user = OWN_UID_NONE, .box = BOX_NONE, .control_fd = -1                            \
+	}
+
+/*
+ * Start it.
+ *
+ *   u           NET_HELPER_NONE; to be done also after a failure
+ *   alone       as a user of its own, as own_uid_obstacle() allows
+ *   ret_vmm_fd  the VMM's end of the link; the caller's
+ *
+ * Returns 0 or -errno.  Does not wait for it.
+ */
+int net_helper_start(struct net_helper *u, const struct vmm_config *c, bool alone,
+		     struct loop *loop, int *ret_vmm_fd, struct mvm_error *err);
+
+/* Wait until it serves, and take the host's files from it.  Returns 0, or -errno: a port of the
+ * host is taken (-EADDRINUSE), ... */
+int net_helper_ready(struct net_helper *u, int64_t deadline_ns, struct mvm_error *err);
+
+/* Forward another port.  Returns 0 or -errno. */
+int net_helper_forward(struct net_helper *u, const struct vmm_forward *f, int64_t deadline_ns,
+		       struct mvm_error *err);
+
+/* Other rules from now on, for all flows.  Returns 0 or -errno. */
+int net_helper_policy(struct net_helper *u, const struct vmm_network *network, int64_t deadline_ns,
+		      struct mvm_error *err);
+
+void net_helper_done(struct net_helper *u);
+
+#endif

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a guest reaches of the network, tried from inside real guests: doc/network.md's table."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import socket
+import socketserver
+import struct
+import subprocess
+import threading
+import unittest
+
+import guests
+import harness
+
+CLONE_NEWNET = 0x40000000
+# a stretch of the internet on this machine: a namespace behind a pair of links
+PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
+PEER_FAR = "93.184.216.34" # behind the peer
+SERVER = """
+import socket, threading
+def refuse():
+    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    names.bind(("", 53))
+    while True:
+        data, who = names.recvfrom(512)
+        names.sendto(data[:2] + bytes([0x81, 0x85]) + data[4:], who)
+threading.Thread(target=refuse).start()
+server = socket.create_server(("", 8053))
+print("r", flush=True)
+while True:
+    c, who = server.accept()
+    c.sendall(b"far ")
+    c.close()
+"""
+
+
+def encode_name(name):
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+
+
+class NameServer(socketserver.BaseRequestHandler):
+    """Answers for names that the test gives; any type but A gets no answer."""
+    names = {}
+
+    def handle(self):
+        data, sock = self.request
+        end = data.index(b"\0", 12)
+        labels, at = [], 12
+        while at < end:
+            labels.append(data[at + 1:at + 1 + data[at]].decode().lower())
+            at += data[at] + 1
+        kind, = struct.unpack(">H", data[end + 1:end + 3])
+        addresses = self.names.get(".".join(labels), []) if kind == 1 else []
+        head = data[:2] + struct.pack(">HHHHH", 0x8180, 1, len(addresses), 0, 0)
+        body = data[12:end + 5]
+        for address in addresses:
+            body += b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address)
+        sock.sendto(head + body, self.client_address)
+
+
+class Answer(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.sendall(b"near\n")
+
+
+class Server6(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6
+
+
+@harness.needs_guests
+class Network(guests.TestCase):
+    config = guests.CONFIG
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.port = cls.serve(socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Answer)
+        cls.serve(Server6, ("::1", cls.port), Answer)
+
+    @classmethod
+    def serve(cls, kind, address, handler):
+        kind.allow_reuse_address = True
+        server = kind(address, handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cls.addClassCleanup(server.server_close)
+        cls.addClassCleanup(server.shutdown)
+        return server.server_address[1]
+
+    def start(self, *options):
+        return self.run_detached("web-worker", "--require-snapshot", *options)["name"]
+
+    def reaches(self, name, address, port):
+        """What the guest is told there; None: nothing."""
+        done = self.mvm("exec", name, "--", "/bin/busybox", "sh", "-c",
+                        f"echo hello | busybox nc -w 3 {address} {port}")
+        return done.stdout.strip() or None
+
+    def asks(self, name, address):
+        """Does a datagram come back from there?  It refuses every question."""
+        done = self.mvm("exec", name, "--", "/bin/busybox", "nslookup", "-type=a", "x.test", address)
+        return "REFUSED" in done.stdout + done.stderr
+
+    def test_nothing_of_the_host_is_reached(self):
+        name = self.start("-p", "0:8080")
+        forwarded = self.inspect(name)["forwards"][0]["host_port"]
+        self.assertIn("microVM", guests.get(forwarded))
+        other = self.start()
+        for address in ("10.0.2.2", "fec0::2", "127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1"):
+            for port in (self.port, forwarded):
+                with self.subTest(address=address, port=port):
+                    self.assertIsNone(self.reaches(other, address, port))
+        # but the guest's own loopback is its own
+        self.assertIsNotNone(self.mvm_ok("exec", other, "--", "/bin/busybox", "sh", "-c",
+                                         "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc 127.0.0.1 8080"))
+        own = socket.gethostbyname(socket.gethostname())
+        with contextlib.suppress(OSError):
+            outside = socket.create_server(("0.0.0.0", 0))
+            self.addCleanup(outside.close)
+            self.assertIsNone(self.reaches(other, own, outside.getsockname()[1]))
+        for address in ("169.254.169.254", "192.168.255.1", "fd00::1"):
+            with self.subTest(address=address):
+                self.assertIsNone(self.reaches(other, address, 80))
+
+    def test_a_port_of_the_host_is_opened_by_name(self):
+        name = self.start("--allow", f"host:{self.port}", "--deny", "0.0.0.0/0")
+        self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
+        # the guest has its address a moment after it has asked for it
+        self.assertTrue(guests.wait_until(lambda: self.reaches(name, "fec0::2", self.port) == "near"))
+        record = self.inspect(name)
+        self.assertEqual(record["network_allow"], [f"host:{self.port}"])
+        self.assertEqual(record["network_deny"], ["0.0.0.0/0"])
+        other = self.serve(socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Answer)
+        self.assertIsNone(self.reaches(name, "10.0.2.2", other))
+
+    def test_rules_are_read_before_anything_starts(self):
+        for rule in ("host", "nowhere/8", "1.2.3.4:0", ""):
+            self.mvm_fails(2, "run", "-T", "web-worker", "-d", "--allow", rule, says="no rule")
+        self.assertEqual(self.instances(), [])
+
+
+@unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
+class Internet(Network):
+    """In a network of this program's own, so that nothing of the host's changes."""
+
+    @classmethod
+    def setUpClass(cls):
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            raise unittest.SkipTest("network namespaces cannot be made here")
+        far = subprocess.Popen(["unshare", "-n", "python3", "-c", SERVER], stdout=subprocess.PIPE)
+        cls.addClassCleanup(far.stdout.close)
+        cls.addClassCleanup(far.wait)
+        cls.addClassCleanup(far.kill)
+        far.stdout.read(1) # it is in its namespace
+        inside = f"nsenter -t {far.pid} -n ip"
+        for command in (f"ip link add far type veth peer name eth0 netns {far.pid}",
+                        "ip link set lo up", f"ip addr add {PEER_HOST}/30 dev far",
+                        "ip link set far up", f"{inside} addr add {PEER}/30 dev eth0",
+                        f"{inside} addr add {PEER_FAR}/32 dev lo", f"{inside} link set lo up",
+                        f"{inside} link set eth0 up", f"{inside} route add default via {PEER_HOST}",
+                        f"ip route add default via {PEER}"):
+            subprocess.run(command.split(), check=True, timeout=60)
+        NameServer.names = {"api.example.org": [PEER_FAR], "example.org": [PEER],
+                            "evil.example.org": ["192.168.255.1"], "host.example.org": [PEER_HOST]}
+        cls.serve(socketserver.ThreadingUDPServer, ("127.0.0.77", 53), NameServer)
+        cls.config = cls.config.replace("[health]", '[network]\ndns = ["127.0.0.77"]\n\n[health]')
+        super().setUpClass()
+
+    def test_the_internet_is_reached(self):
+        name = self.start()
+        self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
+        self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")
+        self.assertTrue(self.asks(name, PEER))
+        # the host's end of that link is the host
+        server = socket.create_server((PEER_HOST, 0))
+        self.addCleanup(server.close)
+        self.assertIsNone(self.reaches(name, PEER_HOST, server.getsockname()[1]))
+        self.assertIsNone(self.reaches(name, "host.example.org", server.getsockname()[1]))
+
+    def test_a_closed_network_has_what_is_allowed(self):
+        name = self.start("--deny", "0.0.0.0/0", "--allow", "api.example.org:8053")
+        self.assertIsNone(self.reaches(name, PEER_FAR, 8053)) # nobody has asked for its name yet
+        self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")
+        self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
+        self.assertIsNone(self.reaches(name, PEER, 8053))
+        self.assertFalse(self.asks(name, PEER))
+        self.assertIsNone(self.reaches(name, "example.org", 8053)) # is not even looked up
+        out = self.mvm("exec", name, "--", "/bin/busybox", "nslookup", "example.org").stdout
+        self.assertNotIn(PEER, out)
+
+    def test_a_name_does_not_lead_into_a_private_network(self):
+        name = self.start("--allow", "*.example.org")
+        out = self.mvm("exec", name, "--", "/bin/busybox", "nslookup", "evil.example.org").stdout
+        self.assertNotIn("192.168.255.1", out)
+        self.assertIsNone(self.reaches(name, "192.168.255.1", 8053))
+
+
+if __name__ == "__main__":
+    guests.main()
