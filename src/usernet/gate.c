@@ -49,9 +49,13 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 		return GATE_PASS;
 	if (is_one_of(g->resolver, &f->to) && f->kind == FRAME_UDP && f->to_port == 53)
 		return GATE_DNS;
-	if (f->kind == FRAME_BAD || is_one_of(g->resolver, &f->to)) {
+	if (f->kind == FRAME_BAD) {
 		g->dropped++;
 		return GATE_DROP;
+	}
+	if (is_one_of(g->resolver, &f->to)) {
+		g->refused++;
+		return GATE_REFUSE;
 	}
 	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
 	/* a new connection is judged even if it looks like an earlier one */

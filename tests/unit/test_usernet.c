@@ -368,7 +368,7 @@ static void the_hosts_addresses_are_closed(void **state)
 		assert_int_equal(gate_out(g, &out, 0), GATE_REFUSE);
 	}
 	struct frame resolver = tcp("10.0.2.15", 4000, "10.0.2.3", 53, true);
-	assert_int_equal(gate_out(g, &resolver, 0), GATE_DROP);
+	assert_int_equal(gate_out(g, &resolver, 0), GATE_REFUSE);
 	resolver.kind = FRAME_UDP;
 	assert_int_equal(gate_out(g, &resolver, 0), GATE_DNS);
 }
