@@ -10,10 +10,10 @@
 #include "net/message.h"
 #include "net/wire.h"
 
-/* What clients may have on its way to a guest that takes nothing: a window for each stream that an
- * agent has open, their headers, and calls. */
+/* Limit on clients' bytes that wait for a guest that reads nothing: a window for each stream that
+ * an agent can have open, the headers, and calls. */
 #define QUEUE_MAX ((size_t)96 << 20)
-/* and beyond that, so that what is abandoned is abandoned: a RESET for each stream, once */
+/* room beyond QUEUE_MAX for one RESET of each stream, so that cancelling always works */
 #define RESETS_MAX ((size_t)64 << 10)
 /* A VMM that dies closes the channel a moment before it has ended.  The moment is long where many
  * work. */
@@ -89,7 +89,7 @@ static void take_frame(struct agent_client *a, const struct frame *f)
 			take_answer(a, l, f);
 			return;
 		}
-		/* an answer that comes after we gave up waiting is no fault */
+		/* a late answer to a call that has timed out is no fault of the guest */
 		if (f->stream != a->own_stream || f->type != FRAME_REPLY || a->replied)
 			return;
 		strbuf_add(&a->reply, f->payload, f->len);
@@ -191,7 +191,7 @@ static int wait_for(struct agent_client *a, struct loop *loop, const bool *done,
 		if (a->broken[0])
 			return mvm_error_set(err, -EREMOTEIO, "%s: %s", what, a->broken);
 		int r = loop_run_once(loop, deadline_ns);
-		if (r == 0 || *done) /* it may come with the deadline */
+		if (r == 0 || *done) /* the answer may come together with the deadline */
 			continue;
 		if (r == -ETIMEDOUT)
 			return mvm_error_set(err, r, "%s: no answer from the guest in time", what);
@@ -281,6 +281,6 @@ void agent_client_cancel(struct agent_client *a, struct agent_later *l)
 {
 	if (!l->stream)
 		return;
-	agent_client_send(a, FRAME_RESET, l->stream, NULL, 0); /* gone is fine */
+	agent_client_send(a, FRAME_RESET, l->stream, NULL, 0); /* no guest, nothing to cancel */
 	forget_later(a, l);
 }

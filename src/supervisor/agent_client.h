@@ -25,8 +25,8 @@ typedef void (*agent_broken_fn)(void *arg);
 typedef void (*agent_answer_fn)(void *arg, int status, const char *message,
 				const struct frame *reply);
 
-/* A call whose answer nobody waits for.  The caller owns it, and keeps it from begin to answer or
- * cancel. */
+/* A call without waiting: its answer goes to a callback.  The caller owns the struct, and keeps it
+ * from agent_client_begin() to the answer or agent_client_cancel(). */
 struct agent_later {
 	struct agent_later *next;
 	uint32_t stream; /* 0: not under way */
@@ -45,12 +45,12 @@ struct agent_client {
 	uint32_t last_own_stream;
 	struct strbuf reply; /* its reply */
 	bool replied;
-	bool quiet;		 /* nothing but our own call is sent: the guest is being captured */
-	agent_frame_fn on_frame; /* may be NULL */
+	bool quiet;		   /* the guest is being captured: only our own call may be sent */
+	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
 	struct agent_later *later; /* calls of agent_client_begin() */
-	agent_frame_fn on_log;	   /* FRAME_LOG, the workload's output; set from the beginning */
+	agent_frame_fn on_log;	   /* FRAME_LOG, the workload's output; set before init */
 	void *log_arg;
 };
 
@@ -78,8 +78,8 @@ int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, con
 bool agent_client_await_end(const struct agent_client *a, struct loop *loop, const bool *ended,
 			    int64_t deadline_ns);
 
-/* Wait for HELLO.  -ETIMEDOUT, or -EREMOTEIO when the channel broke; *stop: give up with
- * -EREMOTEIO as soon as this becomes true (the VMM has ended).  May be NULL. */
+/* Wait for HELLO.  Errors: -ETIMEDOUT; -EREMOTEIO when the channel broke, or as soon as *stop is
+ * true (the VMM has ended).  stop may be NULL. */
 int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const bool *stop,
 			    int64_t deadline_ns, struct mvm_error *err);
 
@@ -88,7 +88,7 @@ int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const boo
  *
  *   call       enum agent_call; `what` names it in errors
  *   args       the fields after FIELD_CALL; may be NULL
- *   ret_reply  the reply's payload, the caller's; may be NULL
+ *   ret_reply  the reply's payload, which the caller frees; may be NULL
  *
  * Returns 0, or -EREMOTEIO with the agent's message when its status is not 0.
  */

@@ -19,7 +19,7 @@ static void on_answer(void *arg, int status, const char *message, const struct f
 	(void)reply;
 	bool right = status == 0 && clock_now_ns() - c->sent_ns <= NEAR_NS;
 	if (status == 0)
-		c->back = false; /* from here on it can only be behind */
+		c->back = false; /* from now on the guest's clock can only be behind */
 	loop_source_arm(c->timer, right || c->attempts >= ATTEMPTS_MAX
 					  ? DEADLINE_NONE
 					  : clock_deadline_ns(PAUSE_MS));
@@ -33,7 +33,7 @@ static void send(struct clocksync *c)
 	wire_put_u64(&args, FIELD_TIME_NS, (uint64_t)clock_wall_ns());
 	if (c->back)
 		wire_put_u64(&args, FIELD_BACK, 1);
-	/* an agent that cannot be reached is told about by others */
+	/* the health watch reports an agent that cannot be reached */
 	int r = agent_client_begin(c->agent, &c->call, CALL_CLOCK, &args, on_answer, c);
 	loop_source_arm(c->timer, r == 0 ? clock_deadline_ns(ANSWER_MS) : DEADLINE_NONE);
 }
@@ -53,7 +53,7 @@ static int64_t host_offset_ns(void)
 	return clock_wall_ns() - monotonic_ns;
 }
 
-/* The host's clock was set, or the host was asleep, which its monotonic clock does not count. */
+/* The host's clock was set, or the host was asleep: its monotonic clock does not count sleep. */
 static void on_jump(void *arg, uint32_t events)
 {
 	struct clocksync *c = arg;
@@ -61,13 +61,14 @@ static void on_jump(void *arg, uint32_t events)
 	(void)events;
 	(void)!read(c->jump_fd, &times, sizeof(times)); /* ECANCELED; the timer goes on */
 	int64_t offset_ns = host_offset_ns();
-	/* between its two clocks we may have lost our turn; small steps back add up all the same */
+	/* we may have lost the CPU between reading the two clocks, so a small step back does not
+	 * count; several add up to one that does */
 	if (offset_ns < c->offset_ns - NEAR_NS)
 		c->back = true;
 	if (c->back || offset_ns > c->offset_ns)
 		c->offset_ns = offset_ns;
 	c->attempts = 0;
-	agent_client_cancel(c->agent, &c->call); /* it has the time of before */
+	agent_client_cancel(c->agent, &c->call); /* that call carries the old time */
 	send(c);
 }
 
@@ -77,7 +78,7 @@ static int watch_host_clock(struct clocksync *c, struct loop *loop)
 	const int flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
 
 	c->jump_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	/* ECANCELED: set in the meantime; it is armed even so */
+	/* ECANCELED: the clock was set meanwhile; the timer is armed all the same */
 	if (c->jump_fd < 0 ||
 	    (timerfd_settime(c->jump_fd, flags, &never, NULL) < 0 && errno != ECANCELED))
 		return -errno;
@@ -105,6 +106,6 @@ void clocksync_stop(struct clocksync *c)
 	loop_source_free(c->timer);
 	loop_source_free(c->jump_source);
 	if (c->jump_fd >= 0)
-		close(c->jump_fd); /* nothing to lose */
+		close(c->jump_fd);
 	*c = (struct clocksync){ 0 };
 }

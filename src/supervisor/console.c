@@ -13,7 +13,7 @@ static void on_ready(void *arg, uint32_t events)
 	char chunk[16384];
 	(void)events;
 
-	/* bounded: a guest that prints without end must not keep everybody else waiting */
+	/* bounded: a guest that prints without end must not hold up the loop */
 	for (int i = 0; i < CHUNKS_AT_ONCE; i++) {
 		ssize_t n = read(c->fd, chunk, sizeof(chunk));
 		if (n < 0 && errno == EINTR)
@@ -21,7 +21,7 @@ static void on_ready(void *arg, uint32_t events)
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n <= 0) {
-			loop_source_free(TAKE_PTR(c->source)); /* the VMM has gone */
+			loop_source_free(TAKE_PTR(c->source)); /* the VMM has hung up */
 			return;
 		}
 		logfile_add(&c->log, chunk, (size_t)n);

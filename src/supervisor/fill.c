@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The volumes of a VM: copied in before its workload runs, at its first start and at later ones,
- * and back when it is stopped by nobody who does that himself.
+ * Copies a VM's volumes in before its workload starts, at the first start and at every restart.
+ * Copies them back when the VM is stopped without a client that does it.
  *
- * A copy waits for the guest and for this host's disk, which the supervisor never may, so a child
- * of it does that, as a client like any other.
+ * A copy waits for the guest and for this host's disk.  The supervisor must never wait for a disk,
+ * so it forks a child, which copies as an ordinary client.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,17 +23,17 @@
 #include "instance/volume.h"
 #include "supervisor/supervise.h"
 
-/* In the child; the supervisor's own descriptors of these numbers are not its. */
+/* Descriptors in the child.  The supervisor uses the same numbers for other descriptors. */
 #define CHILD_FD_WORDS	 SUPERVISOR_FD_FIRST
 #define CHILD_FD_CONTROL (SUPERVISOR_FD_FIRST + 1)
 
-#define LAST_WORDS_MS INT64_C(2000)  /* for a child that has lost its guest to say so */
-#define SLACK_MS      INT64_C(10000) /* for a child whose time is over, which it sees itself */
+#define LAST_WORDS_MS INT64_C(2000)  /* for a child to report that it has lost its guest */
+#define SLACK_MS      INT64_C(10000) /* for a child to notice its own deadline and report it */
 
 struct fill {
-	uint64_t client; /* the child as a client */
+	uint64_t client; /* id of the child's connection */
 	int64_t deadline_ns;
-	int fd; /* what the child says: why it failed, or what it left out */
+	int fd; /* the child's report: its error, or a note about left-out files */
 	bool over;
 	/* of a failure: its reason, a line, then its text */
 	char why[MVM_ERROR_REASON_SIZE + MVM_ERROR_TEXT_SIZE];
@@ -65,10 +65,10 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
-		_exit(1); /* it died before that */
+		_exit(1); /* the supervisor died before the prctl() */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL); /* the set is valid */
-	/* the channels of the VMM and of clients are not ours: they must hang up when they do */
+	/* close the channels of the VMM and of clients: an open copy would hide their end */
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);
@@ -80,7 +80,7 @@ static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to
 	AUTO_FREE char *why = result < 0 ? str_printf("%s\n%s", err.reason, err.text) : NULL;
 	if (result < 0)
 		words = why ? why : "\nout of memory";
-	file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the status has to do */
+	file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the exit status tells */
 	_exit(result < 0);
 }
 
@@ -95,7 +95,7 @@ static void on_words(void *arg, uint32_t events)
 		f->over = true;
 }
 
-/* Serve everybody, the child too, until it has done its work or there is no use in it any more. */
+/* Serve all clients, the child among them, until the child is done or no longer needed. */
 static int wait_for_child(struct supervisor *s, struct fill *f, bool back)
 {
 	enum life_end before = s->end;
@@ -105,7 +105,7 @@ static int wait_for_child(struct supervisor *s, struct fill *f, bool back)
 		return r;
 	while (r == 0 && !f->over && (back || s->end == before) && !s->machine.ended)
 		r = loop_run_once(s->loop, f->deadline_ns);
-	if (back && !f->over) { /* it knows best what did not come back */
+	if (back && !f->over) { /* only the child knows which volumes were not copied */
 		int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
 		clients_hang_up(&s->clients, f->client);
 		while (!f->over && loop_run_once(s->loop, deadline_ns) == 0)
@@ -115,7 +115,7 @@ static int wait_for_child(struct supervisor *s, struct fill *f, bool back)
 	return r;
 }
 
-/* The child's connection, whose other end is a client's. */
+/* Make the child's connection: *ret is its end, the other end is a client of ours. */
 static int connect_child(struct supervisor *s, uint64_t *ret_client, int *ret,
 			 struct mvm_error *err)
 {
@@ -130,7 +130,8 @@ static int connect_child(struct supervisor *s, uint64_t *ret_client, int *ret,
 	return r < 0 ? mvm_error_set(err, r, "cannot copy volumes: %s", strerror(-r)) : 0;
 }
 
-/* A named volume is written to by one VM at a time, from its start until its copy is back. */
+/* Lock the named volumes.  One VM at a time may write to each: from its start until the copy is
+ * back. */
 static int lock_volumes(struct supervisor *s, struct mvm_error *err)
 {
 	for (size_t i = 0; i < s->fill_from->n_volumes; i++) {
@@ -145,7 +146,7 @@ static int lock_volumes(struct supervisor *s, struct mvm_error *err)
 	return 0;
 }
 
-/* Start the child: what it says is read from *ret_from. */
+/* Start the child.  Read its report from *ret_from. */
 static pid_t start_child(struct supervisor *s, copy_fn copy, uint64_t *ret_client, int *ret_from,
 			 struct mvm_error *err)
 {
@@ -168,7 +169,7 @@ static pid_t start_child(struct supervisor *s, copy_fn copy, uint64_t *ret_clien
 	return child;
 }
 
-/* What a child that has failed says. */
+/* Take over the error that a failed child reported. */
 static int take_words(struct fill *f, struct mvm_error *err)
 {
 	char *text = f->why, *reason = strsep(&text, "\n");
@@ -176,7 +177,7 @@ static int take_words(struct fill *f, struct mvm_error *err)
 	return text && *reason ? mvm_error_reason(err, r, reason, NULL) : r;
 }
 
-/* All of s->fill_from, by a child that is gone afterwards.  What it left out is in the record. */
+/* Have a child copy all volumes of s->fill_from.  The record names the files that were left out. */
 static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 {
 	struct fill f = {
@@ -191,7 +192,7 @@ static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 	f.fd = from;
 	int r = wait_for_child(s, &f, back);
 	if (!f.over)
-		kill(child, SIGKILL); /* ours, and not reaped yet */
+		kill(child, SIGKILL); /* not reaped yet, so the pid is still the child's */
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
@@ -223,7 +224,7 @@ void return_volumes(struct supervisor *s)
 	bool tried = s->state != LIFE_UP && s->state != LIFE_PAUSED;
 	if (!volumes_come_back(&s->record) || s->machine.ended || tried)
 		return;
-	/* a paused guest answers nothing, and what it has would be lost */
+	/* a paused guest cannot send its files, and they would be lost */
 	int r = s->state == LIFE_PAUSED ? resume_guest(s, &why) : 0;
 	if (r < 0 || s->state != LIFE_UP) {
 		volumes_all_lost(&s->record, true, r < 0 ? why.text : "the VM was killed",

@@ -8,7 +8,7 @@
 #include "supervisor/machine.h"
 
 #define INTERVAL_MS_DEFAULT 10000u
-#define FIRST_MS	    5000     /* of a clone: when its twins have started, too */
+#define FIRST_MS	    5000 /* to a clone's first check: the other clones have started by then */
 #define ATTEMPT_MS	    5000u    /* the agent's own limit */
 #define ANSWER_GRACE_MS	    5000     /* for an answer to arrive from a busy guest */
 #define LATE_NS		    NS_PER_S /* our own timer fires so late only on a host that is busy */
@@ -62,7 +62,7 @@ static void failed(struct healthwatch *w, const char *message)
 		set_state(w, RECORD_HEALTH_UNHEALTHY);
 }
 
-/* No answer in time is the guest's fault, or the host's. */
+/* Note that no answer came in time.  The message says if the host may be at fault. */
 static void failed_late(struct healthwatch *w, const struct hostload *host, const char *message)
 {
 	char pressure[HOSTLOAD_TEXT_SIZE], text[sizeof(w->message)];
@@ -79,7 +79,7 @@ static void on_answer(void *arg, int status, const char *message, const struct f
 	int64_t took_ns = clock_now_ns() - w->asked_ns - ATTEMPT_MS * NS_PER_MS;
 	struct hostload host;
 	(void)reply;
-	if (status != 0 && took_ns >= 0) { /* the agent's check had no answer in its time, either */
+	if (status != 0 && took_ns >= 0) { /* the agent's own attempt has timed out */
 		hostload_read(&host);
 		if (healthwatch_excuses(w, took_ns, &host))
 			next(w);
@@ -102,7 +102,7 @@ static void not_answered(struct healthwatch *w)
 	struct hostload host;
 	hostload_read(&host);
 	if (healthwatch_excuses(w, clock_now_ns() - w->due_ns, &host)) {
-		arm(w, ATTEMPT_MS + ANSWER_GRACE_MS); /* the same call has more time */
+		arm(w, ATTEMPT_MS + ANSWER_GRACE_MS); /* give the same call more time */
 		return;
 	}
 	agent_client_cancel(w->agent, &w->call);

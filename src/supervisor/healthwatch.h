@@ -5,13 +5,13 @@
 /*
  * The template's health check, repeated for as long as the guest runs.
  *
- * After a start, each check is one attempt.  A clone's first check comes soon, because its twin's
- * health is not its own, but not during its first work; other guests have just been checked.  Then
- * a check comes every interval_ms of the template, but at most once a second; without interval_ms,
- * every ten seconds.  The rate during a start, five times a second, would keep idle clones busy.  A
- * guest is unhealthy after `retries` failures in a row and healthy after one success.  Failures
- * within start_grace_s of the start do not count.  Without a check in the template, the agent must
- * answer.
+ * After a start, each check is one attempt.  A clone's first check comes soon, because the
+ * snapshot's health says nothing about the clone, but not during the clone's first work.  Other
+ * guests were checked by their start.  Then a check comes every interval_ms of the template, but at
+ * most once a second; without interval_ms, every ten seconds.  The rate during a start, five times
+ * a second, would keep idle clones busy.  A guest is unhealthy after `retries` failures in a row
+ * and healthy after one success.  Failures within start_grace_s of the start do not count.  Without
+ * a check in the template, the agent must answer.
  *
  * A missing answer does not count while the host is slow: our own timer fired late, or processes
  * wait for CPUs, memory or the disk (base/hostload.h).  That excuses a guest for a minute.  Then it

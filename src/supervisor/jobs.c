@@ -13,7 +13,7 @@
 void kill_vmm(struct supervisor *s)
 {
 	if (s->machine.vmm && s->machine.vmm->process.pid > 0)
-		kill(s->machine.vmm->process.pid, SIGKILL); /* ours and not reaped yet */
+		kill(s->machine.vmm->process.pid, SIGKILL); /* not reaped, so still its pid */
 }
 
 void cut_off(struct supervisor *s)
@@ -43,7 +43,7 @@ void stop_guest(struct supervisor *s, int64_t timeout_ms)
 
 void wait_for_end(struct supervisor *s, struct job *j)
 {
-	/* who gave up waiting does not say so, and a VM may run for years */
+	/* a client that gives up waiting does not tell us, and a VM may run for years */
 	for (struct job **at = &s->waiting; *at;) {
 		struct job *other = *at;
 		if (clients_has(&s->clients, other->client_id)) {
@@ -63,11 +63,11 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 	int64_t prepare_ns;
 	if (s->record.purpose != RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
-	if (s->state == LIFE_UP) /* else an attempt has failed, and this one will tell why */
+	if (s->state == LIFE_UP) /* else an earlier attempt has failed; this one reports why */
 		life_enter(s, LIFE_CAPTURING);
 	int r = machine_capture(&s->machine, s->given->fd[SUPERVISOR_FD_CAPTURE],
 				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, &prepare_ns, err);
-	if (r == 0 && s->revision.data_disk_mib) /* paused: of the same moment as memory */
+	if (r == 0 && s->revision.data_disk_mib) /* the VM is paused, so disk and memory match */
 		r = data_disk_capture(s->given->fd[SUPERVISOR_FD_INSTANCE],
 				      s->given->fd[SUPERVISOR_FD_CAPTURE], err);
 	if (r == 0) {
@@ -82,7 +82,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	int64_t deadline_ns = clock_deadline_ns(STOP_DEFAULT_MS);
 	if (s->record.purpose == RECORD_FOR_POOL)
 		return mvm_error_set(err, -EBUSY, "this VM waits in a pool");
-	/* one that ran on would change the memory that its device state was just written for */
+	/* a guest that ran on would change its memory, which must match its device state */
 	if (s->record.purpose == RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EBUSY, "this VM was started to be captured");
 	if (s->machine.ended)
@@ -95,7 +95,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	enum life_state from = pause ? LIFE_UP : LIFE_PAUSED;
 	enum life_state to = pause ? LIFE_PAUSED : LIFE_UP;
 	enum life_state now = pause ? LIFE_PAUSING : LIFE_RESUMING;
-	if (s->state == from) /* else the VMM's state is another, too, and it says which */
+	if (s->state == from) /* else the VMM is in another state, too, and its error names it */
 		life_enter(s, now);
 	int r = pause ? vmm_pause(s->machine.vmm, deadline_ns, err)
 		      : vmm_resume(s->machine.vmm, deadline_ns, err);
@@ -107,7 +107,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 		clocksync_stop(&s->clock);
 	} else {
 		healthwatch_resume(&s->health);
-		/* without memory for it the clock just stays behind */
+		/* out of memory: the guest's clock stays behind, nothing worse */
 		if (!s->machine.no_agent)
 			clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	}
@@ -151,15 +151,15 @@ void run_job(struct supervisor *s, struct job *taken)
 	case CALL_STOP: {
 		int64_t timeout_ms = stop_timeout_ms(j);
 		wait_for_end(s, TAKE_PTR(j));
-		stop_guest(s, timeout_ms); /* on_job() has said why */
+		stop_guest(s, timeout_ms); /* on_job() has set the reason */
 		return;
 	}
 	case CALL_ADOPT:
 		adopt(s, j);
 		return;
 	case CALL_KEEP:
-		break; /* it was done when it came */
-	default:       /* CALL_WAIT: the queue takes no other */
+		break; /* on_job() did it at once */
+	default:       /* CALL_WAIT: the queue accepts no other call */
 		wait_for_end(s, TAKE_PTR(j));
 		return;
 	}

@@ -21,9 +21,9 @@
 #define GUEST_GATEWAY "10.0.2.2"
 #define GUEST_DNS     "10.0.2.3"
 
-#define START_DEADLINE_MS INT64_C(120000) /* on_restore among it */
+#define START_DEADLINE_MS INT64_C(120000) /* includes on_restore */
 #define DRAIN_MS	  500
-#define POWER_OFF_MS	  2000 /* for a guest to kill what is left, sync and end */
+#define POWER_OFF_MS	  2000 /* for a guest to kill its processes, sync and power off */
 
 static void stage(struct machine *m, const char *name, int64_t at_ns)
 {
@@ -50,16 +50,16 @@ static int on_agent(void *arg, int fd)
 	return agent_client_move(&m->agent, m->loop, fd);
 }
 
-/* The guest's last words belong to the error of whoever waited for it. */
+/* Add the guest's last output to the error of a wait. */
 static int with_console(struct machine *m, int r, struct mvm_error *err)
 {
 	if (!err)
 		return r;
-	const char *console = console_tail(&m->console); /* looks for what has just come, too */
+	const char *console = console_tail(&m->console); /* reads the newest output, too */
 	const char *panic = panic_watch_text(&m->console.panic);
 	size_t len = strlen(err->text);
 	struct mvm_error why;
-	/* a panic's trace is longer than what is shown of the console */
+	/* a panic's trace is longer than the console's tail, which may lack its first line */
 	if (panic)
 		snprintf(err->text + len, sizeof(err->text) - len,
 			 "; the guest's kernel panicked: %s", panic);
@@ -69,8 +69,8 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 	return r;
 }
 
-/* The guest said no: what is wrong with this clone is wrong with each, so nobody should try again
- * in another way and hide it. */
+/* The guest refused its identity.  Every other clone would refuse it, too, so no caller may fall
+ * back to another kind of start and hide the fault. */
 static int refused(struct machine *m, int r, struct mvm_error *err)
 {
 	bool said_no = r == -EREMOTEIO && !m->ended && !m->agent.broken[0];
@@ -131,12 +131,12 @@ int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm
 	if (r < 0)
 		return r;
 	vmm_on_ended(m->vmm, on_vmm_ended, m);
-	m->ended = m->vmm->state == VMM_ENDED; /* before anybody could be told */
+	m->ended = m->vmm->state == VMM_ENDED; /* it may have ended before we watched it */
 	stage(m, "spawn", m->vmm->spawned_ns);
 	return 0;
 }
 
-/* What makes one guest different from its twins. */
+/* Add the fields that tell one clone from the others. */
 static void put_identity(struct machine *m, const struct mvm_run *run, struct strbuf *b)
 {
 	uint8_t random[16], entropy[64];
@@ -166,7 +166,7 @@ static void put_identity(struct machine *m, const struct mvm_run *run, struct st
 	explicit_bzero(entropy, sizeof(entropy));
 }
 
-/* Nothing of the workload is to run before the host has said so. */
+/* Add HOLD, if the workload must wait for before_workload. */
 static void put_hold(const struct machine *m, struct strbuf *args)
 {
 	if (m->before_workload || m->stop_at_boot)
@@ -185,7 +185,7 @@ static void put_strings(struct strbuf *b, uint16_t tag, const struct mvm_strings
 		wire_put_str(b, tag, strings->v[i]);
 }
 
-/* Is the variable of an assignment among these?  An init would take the first of two. */
+/* Does env set the variable of this assignment?  Of two assignments an init would use the first. */
 static bool sets(const struct strv *env, const char *assignment)
 {
 	size_t name = strcspn(assignment, "=") + 1;
@@ -196,7 +196,7 @@ static bool sets(const struct strv *env, const char *assignment)
 	return false;
 }
 
-/* The workload's environment: the template's, and over it what this start asks for. */
+/* Add the workload's environment: the template's, overridden by this start's. */
 static void put_env(const struct machine *m, const struct mvm_run *run, struct strbuf *args)
 {
 	for (size_t i = 0; i < run->env.n; i++) {
@@ -213,7 +213,7 @@ static void put_on_restore(const struct mvm_run *run, struct strbuf *args)
 	put_strings(args, FIELD_RESTORE_ARG, &run->on_restore);
 	if (str_empty(run->restore_action) ||
 	    restore_action_parse(run->restore_action, &signal) < 0)
-		return; /* it was checked when it was read */
+		return; /* the template was checked when it was read */
 	if (signal)
 		wire_put_u64(args, FIELD_RESTORE_SIGNAL, signal);
 	else
@@ -241,8 +241,8 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 	return r < 0 ? with_console(m, r, err) : 0;
 }
 
-/* What comes before the workload, then the workload.  An agent of an earlier version does not know
- * how to wait: with it the workload runs already. */
+/* Run before_workload, then start the workload.  An agent of an earlier version cannot hold the
+ * workload back: there it runs already. */
 static int let_go(struct machine *m, struct mvm_error *err)
 {
 	int64_t deadline_ns;
@@ -275,7 +275,8 @@ void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, u
 	wire_put_u64(args, FIELD_TIMEOUT_MS, timeout_ms);
 }
 
-/* The agent does the attempts; we wait a little longer than it does, for its last answer. */
+/* Wait until the guest is healthy.  The agent makes the attempts.  We wait a little longer than the
+ * agent does, for its last answer. */
 static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
 {
 	const struct mvm_health *health = &run->health;
@@ -349,7 +350,7 @@ static int load(struct machine *m, int snapshot_fd, int64_t deadline_ns, struct 
 	return 0;
 }
 
-/* A workload that has just started, in a clone. */
+/* Wait until a workload that has just started in a clone is healthy. */
 static int wait_started(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
 {
 	int r = wait_healthy(m, run, err);
@@ -359,7 +360,7 @@ static int wait_started(struct machine *m, const struct mvm_run *run, struct mvm
 	return 0;
 }
 
-/* call: CALL_RESTORED, or CALL_REHEARSE with an identity that nobody will have. */
+/* Give the clone an identity.  call: CALL_RESTORED, or CALL_REHEARSE with a throw-away identity. */
 static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
@@ -419,8 +420,8 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
-/* How much of its memory a guest has ever touched: what the file has no holes for.  The rest is
- * zero without anybody's doing.  0 when the memory is in no file. */
+/* Bytes of memory that the guest has ever touched.  The memory file has holes for all other pages,
+ * which are still zero.  0 when the memory is in no file. */
 static uint64_t touched_bytes(int snapshot_fd)
 {
 	struct stat st;
@@ -449,7 +450,8 @@ int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
 }
 
-/* What is left of the time when the workload's is over is for the guest to sync and power off. */
+/* Ask the guest to power off.  The workload gets most of the time; a reserve is for the guest's
+ * sync and power-off. */
 static int ask_to_end(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };

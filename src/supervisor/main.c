@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mvm-supervisor: whoever starts an instance starts this program with the descriptors in place. */
+/* mvm-supervisor: the starter of an instance runs this program with its descriptors in place. */
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -12,7 +12,8 @@ int main(void)
 		.health_interval_min_ms = 1000,
 		.umask = umask(077),
 	};
-	/* no process of this user may look into it, a VMM that is broken into among them */
+	/* no process of this user may trace this one, above all not a VMM that a guest has broken
+	 * into */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	for (int fd = SUPERVISOR_FD_FIRST; fd < SUPERVISOR_FD_END; fd++)
 		given.fd[fd] = fd;

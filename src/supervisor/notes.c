@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a supervisor writes down about its instance: the record, and events. */
+/* The record and the events that a supervisor writes about its instance. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ void set_string(char **to, const char *text)
 {
 	free(*to);
 	*to = text ? strdup(text)
-		   : NULL; /* without memory the record lacks a line, the VM lacks nothing */
+		   : NULL; /* out of memory: the record lacks a line, the VM runs on */
 }
 
 void set_time(char **to, int64_t from_now_ms)
@@ -31,7 +31,6 @@ void limit_life(struct supervisor *s)
 	set_time(&s->record.expires_at, s->record.ttl_ms);
 }
 
-/* The record is for those who look; a full disk must not end the VM. */
 void save_record(struct supervisor *s)
 {
 	life_note(s);
@@ -63,7 +62,7 @@ void note_start(struct supervisor *s)
 	struct record *rec = &s->record;
 	rec->n_stages = 0;
 	set_string(&rec->error, NULL);
-	/* who has no agent has not been told them */
+	/* a guest without an agent did not get its hostname */
 	set_string(&rec->hostname, rec->no_agent ? NULL : s->machine.hostname);
 	set_string(&rec->machine_id, rec->no_agent ? NULL : s->machine.machine_id);
 	set_time(&rec->started_at, 0);
@@ -72,8 +71,8 @@ void note_start(struct supervisor *s)
 		snprintf(to->name, sizeof(to->name), "%s", s->machine.stages[i].name);
 		to->ns = s->machine.stages[i].ns;
 	}
-	/* a start that starts a workload waits for the check; any other clone has shown that its
-	 * agent is well */
+	/* a start that starts a workload has waited for the health check; any other clone has only
+	 * shown that its agent works */
 	bool checked = !rec->restore || run_starts_in_clone(&s->revision.run) ||
 		       s->revision.run.health.kind == MVM_HEALTH_AGENT;
 	if (rec->no_agent)
@@ -86,7 +85,8 @@ void note_start(struct supervisor *s)
 	s->up_since_ns = clock_now_ns();
 }
 
-/* Without memory for their timers health stays as the start has shown it, and the clock too. */
+/* Start to watch health, clock and workload.  Without memory for their timers, health stays as the
+ * start found it, and the clock as the start set it. */
 static void watch_guest(struct supervisor *s)
 {
 	healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
@@ -95,7 +95,6 @@ static void watch_guest(struct supervisor *s)
 	workload_watch(s);
 }
 
-/* What can wait until the starter has its answer. */
 void settle_in(struct supervisor *s)
 {
 	struct record *rec = &s->record;
@@ -119,7 +118,6 @@ void settle_in(struct supervisor *s)
 		save_record(s);
 }
 
-/* The VM is down for good. */
 void note_end(struct supervisor *s, const struct mvm_error *err)
 {
 	bool failed = s->state == LIFE_FAILED;

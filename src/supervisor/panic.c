@@ -16,7 +16,7 @@ static void keep(struct panic_watch *w, const char *text, size_t len)
 	w->text[to] = '\0';
 }
 
-/* Behind the time of a kernel that tells it, or at the line's beginning. */
+/* Does the line announce an orderly end?  The text begins the line or follows the kernel's time. */
 static bool says_orderly_end(const struct panic_watch *w)
 {
 	const char *said = memmem(w->line, w->len, ORDERLY_END, strlen(ORDERLY_END));
@@ -29,7 +29,7 @@ static void take_line(struct panic_watch *w)
 	if (panic && !w->text[0])
 		keep(w, panic + strlen(PANIC), w->len - (size_t)(panic - w->line) - strlen(PANIC));
 	if (says_orderly_end(w)) {
-		w->text[0] = '\0'; /* somebody has only spoken of a panic */
+		w->text[0] = '\0'; /* the earlier panic line did not come from the kernel */
 		w->orderly = true;
 	}
 	w->len = 0;

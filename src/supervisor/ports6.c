@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-#define CONNECTIONS 192 /* of one port, as netns.c has it */
+#define CONNECTIONS 192 /* of one port; the same limit as in netns.c */
 #define BACKLOG	    128
 
 static int type_of(bool udp)
@@ -54,7 +54,7 @@ static int listen_on(const struct vmm_forward *f, const struct in6_addr *address
 	return TAKE_FD(fd);
 }
 
-/* A port that is free now; should another process be faster, the VMM says so. */
+/* Find a port that is free now.  If another process takes it first, the VMM reports that. */
 static int free_port(bool udp, uint16_t *ret)
 {
 	struct sockaddr_in at = inner_address(0);

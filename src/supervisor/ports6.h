@@ -3,8 +3,8 @@
 #define SUPERVISOR_PORTS6_H
 
 /*
- * Ports of IPv6 addresses.  VMMs forward ports of IPv4 addresses only, so the VMM gets a free port
- * of 127.0.0.1 in the place of one, and a relay of the supervisor's leads from the IPv6 port there.
+ * Ports of IPv6 addresses.  VMMs forward only ports of IPv4 addresses.  So for each IPv6 port the
+ * VMM forwards a free port of 127.0.0.1, and the supervisor relays the IPv6 port to that one.
  */
 
 #include <mvm/error.h>
@@ -23,15 +23,15 @@ struct port6 {
 struct ports6 {
 	struct port6 v[PORTS_MAX];
 	size_t n;
-	struct vmm_forward inner[PORTS_MAX]; /* the whole list as the VMM gets it */
+	struct vmm_forward inner[PORTS_MAX]; /* all forwards, as the VMM gets them */
 };
 
 /*
- * Listen for those forwards that have IPv6 addresses and fill p->inner with all n.
+ * Listen on the IPv6 addresses among the forwards, and fill p->inner with all n forwards.
  *
  *   n  at most PORTS_MAX
  *
- * Returns 0, or -errno with a sentence; ports6_done() in any case.
+ * Returns 0, or -errno with a sentence.  Call ports6_done() in either case.
  */
 int ports6_open(struct ports6 *p, struct loop *loop, const struct vmm_forward *forwards, size_t n,
 		struct mvm_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting a VM again that has ended. */
+/* Starts a VM again after it has ended. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,16 +13,16 @@
  * to a minute. */
 #define RESTART_PAUSE_MAX_MS INT64_C(60000)
 #define RESTART_FAILURES_MAX 10u
-#define RESTART_STEADY_NS    (60 * NS_PER_S) /* ran so long: the failures before do not count */
+#define RESTART_STEADY_NS    (60 * NS_PER_S) /* a run of this length resets the count of failures */
 
-/* Answer what can be answered while there is no guest, until it is time or we are to end. */
+/* Wait for the next start, or until the VM must end, and answer calls that need no guest. */
 static int wait_for_restart(struct supervisor *s, int64_t pause_ms)
 {
 	loop_source_arm(s->restart_timer, clock_deadline_ns(pause_ms));
 	while (s->state == LIFE_WAITING && !s->end) {
 		struct job *j = clients_next_job(&s->clients);
 		if (j && j->call == CALL_STOP) {
-			wait_for_end(s, j); /* on_job() has said why */
+			wait_for_end(s, j); /* on_job() has set the reason */
 		} else if (j) {
 			run_job(s, j);
 		} else {
@@ -40,7 +40,6 @@ static int64_t restart_pause_ms(const struct supervisor *s)
 	return pause_ms < RESTART_PAUSE_MAX_MS ? pause_ms : RESTART_PAUSE_MAX_MS;
 }
 
-/* The machine has ended, or could not be started: let go of it. */
 void put_away(struct supervisor *s)
 {
 	workload_forget(s);
@@ -67,7 +66,7 @@ static bool is_wanted(const struct supervisor *s)
 	       r->exit_code != 0;
 }
 
-/* How often in a row. */
+/* How many restarts in a row the record allows. */
 static unsigned restarts_max(const struct record *r)
 {
 	if (r->restart != RECORD_RESTART_ON_FAILURE)
@@ -75,7 +74,7 @@ static unsigned restarts_max(const struct record *r)
 	return r->restart_max ? r->restart_max : RESTART_FAILURES_MAX;
 }
 
-/* The files may have changed since the VM was started from them. */
+/* Check the revision's files, which may have changed since the last start. */
 static int check_files(const struct supervisor *s, struct mvm_error *err)
 {
 	int dir_fd = s->given->fd[SUPERVISOR_FD_REVISION];
@@ -128,6 +127,6 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 	if (s->end)
 		life_enter(s, LIFE_STOPPED);
 	else
-		life_leave(s, LIFE_WAITING, LIFE_FAILED); /* the loop itself has failed */
+		life_leave(s, LIFE_WAITING, LIFE_FAILED); /* the event loop has failed */
 	return false;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a VM that waits in a pool, restored and paused, becomes somebody's instance. */
+/* Turns a VM that waits in a pool, restored and paused, into an instance. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static int not_this(const char *what, struct mvm_error *err)
 	return mvm_error_set(err, -ESTALE, "the VM in the pool is another: its %s differs", what);
 }
 
-/* Whoever asks has decided upon a restore; is this what that restore would lead to? */
+/* The caller has decided on a certain restore.  Check that it would give this VM. */
 static int check_fit(const struct supervisor *s, const struct record *wanted, const char *nonce,
 		     struct mvm_error *err)
 {
@@ -58,7 +58,7 @@ static int read_offer(const struct supervisor *s, const struct job *j, struct re
 	return r < 0 ? r : check_fit(s, ret, nonce, err);
 }
 
-/* When the caller began, so that what it has done so far counts; else now. */
+/* When the caller began, so that its work so far counts; else now. */
 static int64_t began_ns(const struct job *j)
 {
 	uint64_t ns, now = (uint64_t)clock_now_ns();
@@ -68,7 +68,7 @@ static int64_t began_ns(const struct job *j)
 	return (int64_t)now;
 }
 
-/* The folder gets the instance's name, with everything in it: socket, lock and logs. */
+/* Rename the folder, with its socket, lock and logs, to the instance's name. */
 static int take_name(struct supervisor *s, const char *name, struct mvm_error *err)
 {
 	AUTO_CLOSE int parent_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], "..",
@@ -117,7 +117,7 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 
-/* What is known of the VM goes into the record that its user has written. */
+/* Add the facts about this VM to the user's record, which becomes ours. */
 static void take_record(struct supervisor *s, struct record *wanted)
 {
 	wanted->from_pool = true;
@@ -140,8 +140,7 @@ void adopt(struct supervisor *s, const struct job *j)
 	struct mvm_error err = { 0 };
 
 	if (!clients_has(&s->clients, j->client_id))
-		return; /* killed since it asked: nobody would hold the leash, and the VM waits on
-			 */
+		return; /* the caller is gone and cannot hold the leash: the VM waits on */
 	if (s->state != LIFE_STANDBY) {
 		mvm_error_set(&err, -EBUSY, "instance '%s' is not of a pool", s->record.name);
 		answer(s, j, &err, NULL);
@@ -158,7 +157,7 @@ void adopt(struct supervisor *s, const struct job *j)
 	if (r == 0 && (s->state != LIFE_ADOPTING || !clients_has_leash(&s->clients)))
 		r = mvm_error_set(&err, -ECANCELED, "the start was cancelled");
 	if (r < 0) {
-		/* the caller goes on in another way, and needs the name for it */
+		/* the caller will start another VM under this name */
 		if (name && !str_eq(s->record.name, name))
 			take_name(s, name, NULL);
 		answer(s, j, &err, NULL);

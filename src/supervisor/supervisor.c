@@ -2,12 +2,11 @@
 /*
  * supervise(): owns one instance from its start to its end.
  *
- * It is handed everything it needs as open descriptors (instance/handover.h) and the rest in
- * instance.json, so it looks nothing up by path.  It starts the VMM, brings the guest up, answers
- * on the leash, then serves control.sock until the VM has ended; a VMM that dies is started again
- * where the record asks for that.  Nothing here polls; everything happens in one event loop.
- * Sequences that wait (a stop, a capture) run from the main loop as jobs, one at a time, while the
- * loop goes on serving streams.
+ * The starter hands it open descriptors (instance/handover.h) and instance.json, so it looks up
+ * nothing by path.  It starts the VMM, brings the guest up, answers on the leash, then serves
+ * control.sock until the VM has ended.  It starts a VMM that died again, if the record asks for it.
+ * It never polls; everything happens in one event loop.  Sequences that wait (a stop, a capture)
+ * run from the main loop as jobs, one at a time, while the loop goes on serving streams.
  */
 #include "instance/handover.h"
 
@@ -36,7 +35,7 @@
 #define LAST_WORDS_MS 1000
 #define STARTER_MS    10000
 
-/* End soon: in order when the guest is up, at once when it is not. */
+/* End the VM soon: shut the guest down if it is up, else kill the VMM at once. */
 static void end_soon(struct supervisor *s, enum life_end why)
 {
 	life_want_end(s, why);
@@ -49,7 +48,7 @@ static void on_leash_gone(void *arg)
 {
 	struct supervisor *s = arg;
 	if (s->up_since_ns && !s->record.attached && !s->record.held)
-		return; /* it runs on its own now */
+		return; /* the instance outlives its starter now */
 	life_want_end(s, LIFE_ENDS_UNLEASHED);
 	if (life_has_guest(s->state))
 		cut_off(s); /* it gets no time, and that is no failure of its */
@@ -57,7 +56,7 @@ static void on_leash_gone(void *arg)
 		kill_vmm(s);
 }
 
-/* What stops the guest already is to take no longer than this. */
+/* Give a stop that is under way no more than this time. */
 static void cut_stop_short(struct supervisor *s, int64_t timeout_ms)
 {
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
@@ -90,7 +89,7 @@ static void on_ttl(void *arg)
 static void on_kill_due(void *arg)
 {
 	struct supervisor *s = arg;
-	if (life_has_guest(s->state)) /* whatever it was doing: somebody wants it to end */
+	if (life_has_guest(s->state))
 		cut_off(s);
 }
 
@@ -100,20 +99,21 @@ static void on_restart_due(void *arg)
 	life_leave(s, LIFE_WAITING, LIFE_RESTARTING);
 }
 
-/* Whoever asked for it knows its name: it goes on by itself, and its record says so. */
+/* The starter has told the user the instance's name.  From now on the instance outlives its
+ * starter, and its record says so. */
 static void keep(struct supervisor *s)
 {
 	s->record.held = false;
 	save_record(s);
 }
 
-/* A stop must wait neither for a start that is under way, nor for another call, nor for a stop with
- * more patience. */
+/* A call has arrived.  A stop must not wait for a start that is under way, for another call, or for
+ * a stop with a longer timeout. */
 static void on_job(void *arg, const struct job *j)
 {
 	struct supervisor *s = arg;
 	if (j->call == CALL_KEEP && j->client_id == s->clients.leash_id)
-		keep(s); /* now, whatever else is going on */
+		keep(s); /* at once, also during another job */
 	if (j->call != CALL_STOP)
 		return;
 	end_soon(s, LIFE_ENDS_ASKED);
@@ -138,7 +138,7 @@ static int watch_signals(struct supervisor *s)
 
 static int start(struct supervisor *s, struct mvm_error *err)
 {
-	/* from the beginning, so that a start can be stopped */
+	/* before the start, so that a client can stop it */
 	int r = clients_listen(&s->clients, s->given->fd[SUPERVISOR_FD_LISTEN]);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot listen on " INSTANCE_SOCKET_NAME ": %s",
@@ -160,7 +160,7 @@ static void answer_start(struct supervisor *s, const struct mvm_error *err)
 	clients_reply(&s->clients, s->clients.leash_id, LEASH_START_STREAM, err, &fields);
 }
 
-/* Until the VM has ended. */
+/* Serve until the VM has ended. */
 static int serve(struct supervisor *s)
 {
 	while (!s->machine.ended) {
@@ -170,8 +170,8 @@ static int serve(struct supervisor *s)
 			continue;
 		}
 		if (s->end && life_may_step(s->state, LIFE_STOPPING)) {
-			/* nobody has copied them back; an attached VM without its starter is killed
-			 */
+			/* no client copies them back here; nobody wants those of an attached VM
+			 * that has lost its starter */
 			if (!((s->record.attached || s->record.held) &&
 			      !clients_has_leash(&s->clients)))
 				return_volumes(s);
@@ -189,8 +189,8 @@ static int serve(struct supervisor *s)
 	return 0;
 }
 
-/* The VM has ended, as a call had wanted or waited for.  A stop learns what did not come back, but
- * whoever gave it no time has given that up. */
+/* Answer a STOP or WAIT after the VM has ended.  A STOP learns which volumes were not copied back,
+ * unless it gave the guest no time. */
 static void answer_end(struct supervisor *s, const struct job *j)
 {
 	AUTO_DONE(strbuf) status = { 0 };
@@ -202,7 +202,7 @@ static void answer_end(struct supervisor *s, const struct job *j)
 	answer(s, j, tell ? &lost : NULL, &status);
 }
 
-/* Tell everybody who waits, and let them take their last bytes. */
+/* Answer all waiting clients, and let them read their last bytes. */
 static void say_goodbye(struct supervisor *s)
 {
 	clients_guest_gone(&s->clients);
@@ -227,7 +227,7 @@ static void say_goodbye(struct supervisor *s)
 		;
 }
 
-/* What leaves nothing behind, whatever became of the one who started it. */
+/* Remove an instance that must leave nothing behind, even if its starter was killed. */
 static void remove_instance(const struct supervisor *s)
 {
 	AUTO_CLOSE int parent_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], "..",
@@ -235,12 +235,12 @@ static void remove_instance(const struct supervisor *s)
 	if (parent_fd >= 0 &&
 	    instance_folder_remove(parent_fd, s->record.name, s->given->fd[SUPERVISOR_FD_INSTANCE],
 				   false) == 0)
-		tell(s, "removed", NULL); /* else `rm` takes what stays */
+		tell(s, "removed", NULL); /* after a failure `rm` can remove it */
 }
 
-/* Whoever started an attached one and is still there may show what was printed last and read the
- * record, however soon the VM has ended: it says that it has done so by any call but WAIT, or hangs
- * up. */
+/* Wait for the starter of an attached VM, so that it can show the last output and read the record,
+ * however soon the VM has ended.  The starter is done when it makes any call but WAIT, or hangs up.
+ */
 static void await_starter(struct supervisor *s)
 {
 	int64_t deadline_ns = clock_deadline_ns(STARTER_MS);
@@ -257,21 +257,20 @@ static void await_starter(struct supervisor *s)
 	}
 }
 
-/* Nothing is started any more: whoever is told of the end finds the revision and the volumes free.
- */
+/* Free the revision and the volumes, before clients learn of the end. */
 static void release_revision(struct supervisor *s)
 {
 	for (size_t i = 0; i < RECORD_VOLUMES_MAX; i++) {
 		if (s->volume_fds[i])
-			close(s->volume_fds[i]); /* nothing was written to it */
+			close(s->volume_fds[i]); /* never written to */
 		s->volume_fds[i] = 0;
 	}
-	close(s->given->fd[SUPERVISOR_FD_LEASE]); /* neither was written to */
+	close(s->given->fd[SUPERVISOR_FD_LEASE]); /* never written to */
 	close(s->given->fd[SUPERVISOR_FD_REVISION]);
 }
 
-/* A start that failed, or was cut off, by its starter's end or by somebody's stop.  What is kept
- * is kept for its logs. */
+/* End a start that failed, lost its starter or was stopped.  An instance that is kept, is kept for
+ * its logs. */
 static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 {
 	bool keep = clients_has_leash(&s->clients) && !s->record.attached &&
@@ -287,7 +286,7 @@ static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 	say_goodbye(s);
 }
 
-/* The VM has ended, or the loop has failed.  err: why it is down, in LIFE_FAILED. */
+/* End for good: the VM has ended, or the event loop has failed.  err: why, in LIFE_FAILED. */
 static void go_down(struct supervisor *s, struct mvm_error *err)
 {
 	enum life_state to = LIFE_FAILED;
@@ -330,7 +329,7 @@ static int run(struct supervisor *s)
 	unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
-	/* nobody has told its name */
+	/* the starter died before it told the user the name */
 	bool unclaimed = s->record.held && !clients_has_leash(&s->clients);
 	if (s->record.attached || s->record.remove_at_end || unclaimed)
 		remove_instance(s);
@@ -347,20 +346,20 @@ static int start_timers(struct supervisor *s)
 		     : loop_add_timer(s->loop, DEADLINE_NONE, on_restart_due, s, &s->restart_timer);
 }
 
-/* Each connection to a forwarded port may take two descriptors of ours (netns.h): whoever makes
- * many must leave some for control.sock. */
+/* Each connection to a forwarded port may take two descriptors of ours (netns.h).  Raise the limit,
+ * so that many connections leave some for control.sock. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit); /* up to that everybody may */
+	setrlimit(RLIMIT_NOFILE, &limit); /* up to the hard limit this needs no privilege */
 }
 
 static int prepare(struct supervisor *s, struct mvm_error *err)
 {
-	/* inherited, so not close-on-exec yet; the VMM gets none of them unless it is named */
+	/* inherited, so not close-on-exec yet; the VMM must not inherit them, too */
 	for (int i = SUPERVISOR_FD_FIRST; i < SUPERVISOR_FD_END; i++) {
 		if (fcntl(s->given->fd[i], F_SETFD, FD_CLOEXEC) < 0)
 			return mvm_error_set(err, -errno, "descriptor %d is missing", i);

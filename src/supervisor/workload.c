@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM follows its workload: when the template's command has ended, the VM ends too, with its
- * status.
+ * A VM follows its workload: when the template's command has ended, the VM ends too, with the
+ * command's status.
  *
- * The guest tells by answering CALL_AWAIT.  An agent that does not know that call, in a snapshot of
- * an older mvm, and one that runs an init as PID 1, refuse it: such a VM runs until it is stopped.
+ * The agent reports the end by answering CALL_AWAIT.  Two agents refuse that call: one of an older
+ * mvm in a snapshot, and one that runs an init as PID 1.  Such a VM runs until it is stopped.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,10 +21,10 @@ static void on_ended(void *arg, int status, const char *message, const struct fr
 	int signal;
 	(void)message;
 	if (status != 0)
-		return; /* it cannot tell */
+		return; /* the agent cannot report the end */
 	int code = message_get_end(f->payload, f->len, &signal);
 	if (code < 0)
-		return; /* an answer that says nothing */
+		return; /* an answer without a status */
 	if (signal)
 		snprintf(s->workload_end, sizeof(s->workload_end), "signal %d (%s)", signal,
 			 strsignal(signal));
@@ -40,7 +40,7 @@ void workload_watch(struct supervisor *s)
 	AUTO_DONE(strbuf) none = { 0 };
 	if (s->revision.run.command.n == 0)
 		return;
-	/* an agent that cannot be reached is told about by others */
+	/* the health watch reports an agent that cannot be reached */
 	agent_client_begin(&s->machine.agent, &s->workload, CALL_AWAIT, &none, on_ended, s);
 }
 
@@ -52,7 +52,7 @@ void workload_forget(struct supervisor *s)
 
 bool workload_wants_end(const struct supervisor *s)
 {
-	/* not before somebody knows its name */
+	/* not before the user knows the instance's name */
 	return s->record.workload_ended && !s->record.keep_running && !s->record.held &&
 	       s->state == LIFE_UP && !s->end;
 }
@@ -62,11 +62,11 @@ void workload_follow(struct supervisor *s)
 	char text[128];
 	return_volumes(s);
 	if (s->end || s->machine.ended)
-		return; /* somebody was faster */
+		return; /* another end came first */
 	life_enter(s, LIFE_FOLLOWING);
 	note_stopping(s);
 	snprintf(text, sizeof(text), "the VM has ended with its workload (%s)", s->workload_end);
-	/* before the guest ends them: by its signal nobody would know why */
+	/* before the guest kills their commands: the signal would not tell them why */
 	clients_say_goodbye(&s->clients, text);
 	healthwatch_stop(&s->health);
 	clocksync_stop(&s->clock);
