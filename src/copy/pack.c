@@ -137,7 +137,7 @@ static int take_whole(struct pack *p, int fd, struct stat *st, struct mvm_error 
 	return p->head.failed ? mvm_error_oom(err) : 1;
 }
 
-/* first: this is the source itself. */
+/* Begin an entry from an open file.  first: this is the source itself. */
 static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err)
 {
 	struct stat st;
@@ -149,7 +149,7 @@ static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err
 			return r;
 		return begin_folder(p, fd, st.st_dev, err);
 	}
-	if (!S_ISREG(st.st_mode)) { /* it was a file when we looked */
+	if (!S_ISREG(st.st_mode)) { /* replaced since we looked */
 		leave_out(p);
 		return 0;
 	}
@@ -287,7 +287,7 @@ static ssize_t read_file(struct pack *p, void *data, size_t len, struct mvm_erro
 
 static int tell_unread(const struct pack *p, struct mvm_error *err)
 {
-	return mvm_error_set(err, p->unread.code, "%llu of the files did not come: %s",
+	return mvm_error_set(err, p->unread.code, "%llu of the files could not be read: %s",
 			     (unsigned long long)p->unread.n, some_text(&p->unread));
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The caller's side of standby.c. */
+/* Takes a VM from a pool: the caller's side of CALL_ADOPT (supervisor/standby.c). */
 #include <errno.h>
 #include <string.h>
 

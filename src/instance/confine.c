@@ -15,7 +15,7 @@
 
 #define OWN_PREFIX "mvm-"
 
-/* for the VMM itself: translated code, device buffers, and its threads beside the virtual CPUs */
+/* allowance for the VMM itself: translated code, device buffers, threads beside the virtual CPUs */
 #define VMM_MEMORY_MIB 512u
 #define VMM_CPUS       1u
 #define VMM_PIDS       1024u
@@ -39,8 +39,8 @@ static bool has_mark(int fd, const char *name)
 	return fgetxattr(fd, name, &value, 1) == 1 && value == '1';
 }
 
-/* May we make cgroups below this one?  Being allowed to by its mode is not enough for root, whose
- * session belongs to the init system. */
+/* May we make cgroups below this one?  Its mode is no answer for root: root may write to cgroups
+ * that belong to the init system. */
 static bool is_delegated(int fd)
 {
 	struct stat st;
@@ -50,7 +50,7 @@ static bool is_delegated(int fd)
 		return false;
 	if (geteuid() != 0)
 		return true;
-	/* the root of a container: unlike the host's it has a type */
+	/* the root cgroup of a container has a type, the host's has none */
 	AUTO_FREE char *own = confine_own_cgroup();
 	return str_eq(own, CONFINE_MOUNT "/") && faccessat(fd, "cgroup.type", F_OK, 0) == 0;
 }
@@ -78,7 +78,7 @@ static bool write_file(int dir_fd, const char *name, const char *text)
 	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
-/* Which of the limits could be set, "memory cpu pids". */
+/* Set the limits.  Returns the controllers that could be set, as "memory cpu pids". */
 static char *set_limits(int parent_fd, int fd, const struct record *r)
 {
 	AUTO_DONE(strbuf) set = { 0 };
@@ -95,7 +95,8 @@ static char *set_limits(int parent_fd, int fd, const struct record *r)
 		{ "pids", "+pids", "pids.max", pids },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
-		/* enabled already, or not to be had: the file tells */
+		/* this fails if the controller is unavailable; the write to its file then fails,
+		 * too */
 		write_file(parent_fd, "cgroup.subtree_control", limits[i].enable);
 		if (write_file(fd, limits[i].file, limits[i].value))
 			strbuf_addf(&set, "%s%s", set.len ? " " : "", limits[i].controller);
@@ -134,5 +135,5 @@ void confine_end(const char *cgroup)
 {
 	const char *name = cgroup ? strrchr(cgroup, '/') : NULL;
 	if (name && str_starts(name + 1, OWN_PREFIX))
-		rmdir(cgroup); /* an empty one costs nothing should it stay */
+		rmdir(cgroup); /* if it stays, an empty cgroup costs nothing */
 }

@@ -27,8 +27,7 @@ void control_done(struct control *c)
 
 int control_gone(const struct control *c, int r, struct mvm_error *err)
 {
-	if (r == -EPIPE ||
-	    r == -ECONNRESET) { /* the latter by a supervisor that never took us in */
+	if (r == -EPIPE || r == -ECONNRESET) { /* ECONNRESET: it ended before it accepted us */
 		r = mvm_error_set(err, -EREMOTEIO, "the VM has ended");
 		return mvm_error_reason(err, r, "instance-ended", c->name);
 	}
@@ -66,7 +65,6 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 	}
 }
 
-/* The reply's status as our return value, its words as the error. */
 int control_check_reply(const struct control *c, const struct frame *f, const char *what,
 			struct mvm_error *err)
 {

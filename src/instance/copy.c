@@ -15,7 +15,7 @@
 
 #define PAGE_BYTES 4096u
 
-/* "a/b/." and "a/b/.." mean what is in a folder, and so does "/". */
+/* Does the path stand for a folder's contents?  "a/b/.", "a/b/.." and "/" do. */
 static bool means_contents(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -23,7 +23,7 @@ static bool means_contents(const char *path)
 	return str_eq(last, ".") || str_eq(last, "..") || path[strspn(path, "/")] == '\0';
 }
 
-/* The last component of a path, slashes behind it or not; the caller's. */
+/* The last component of a path, without trailing slashes.  The caller frees it. */
 static char *last_name(const char *path)
 {
 	size_t end = strlen(path), start;
@@ -42,7 +42,7 @@ static int check_guest_path(const char *path, struct mvm_error *err)
 	return 0;
 }
 
-/* What the guest said at the end: 0, or the errno of what it says on its standard error. */
+/* The guest's result: 0, or its errno with its standard error as the text. */
 static int guest_result(int status, const struct strbuf *words, struct strbuf *ret_note,
 			struct mvm_error *err)
 {
@@ -85,7 +85,7 @@ static int carry(struct control *c, unsigned call, const struct strbuf *args,
 	return r < 0 ? r : guest_result(status, &words, ret_note, err);
 }
 
-/* A copy into a guest that has failed for want of room says what helps. */
+/* Add the reason of a copy that failed because the guest had no room. */
 static int full_guest(int r, struct mvm_error *err)
 {
 	if (r != -ENOSPC && r != -ENOMEM)
@@ -119,7 +119,7 @@ uint64_t copy_tree_bytes(const char *path, bool follow)
 		bytes += ((held < size ? held : size) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	}
 	if (fts)
-		fts_close(fts); /* it was only read */
+		fts_close(fts); /* only read */
 	return bytes;
 }
 
@@ -209,8 +209,9 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 	r = carry(c, CALL_GET, &args, &io, -1, -1, o, ret_note, err);
 	if (r == 0)
 		return unpack_finish(u, err);
-	struct mvm_error ignored; /* the guest's word counts more; the stream may be whole */
-	unpack_finish(u, &ignored);
+	/* finish the files that have arrived; the guest's error is the one to report */
+	struct mvm_error second = { 0 };
+	unpack_finish(u, &second);
 	return r;
 }
 

@@ -21,7 +21,7 @@ static int open_events(int logs_fd)
 	return file_open_append(logs_fd, EVENTS_NAME, EVENTS_NAME LOGFILE_OLD_SUFFIX);
 }
 
-/* Whoever finds it full moves it away, unless another one just did. */
+/* Move a full file away, unless another process has just done it. */
 static void rotate(int logs_fd, const struct stat *full)
 {
 	struct stat st;
@@ -64,15 +64,15 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 		if (fd < 0)
 			return;
 	}
-	(void)!write(fd, line, strlen(line)); /* said in the header */
+	(void)!write(fd, line, strlen(line)); /* the event is lost, as the header says */
 }
 
 struct mvm_event_stream {
-	int logs_fd; /* the cursor's */
+	int logs_fd; /* for the cursor */
 	struct log_cursor cursor;
 	char since[LOGFILE_TIME_SIZE]; /* "" for all */
-	int watch_fd;		       /* -1: it does not follow */
-	json_t *doc;		       /* what was handed out last */
+	int watch_fd;		       /* -1: not following */
+	json_t *doc;		       /* the last event that was handed out */
 	char *line;
 	struct mvm_event event;
 };
@@ -83,7 +83,7 @@ static void forget(struct mvm_event_stream *s)
 	free(TAKE_PTR(s->line));
 }
 
-/* Parse a line.  1: it is a wanted event.  A damaged line, from a full disk say, is skipped. */
+/* Parse a line.  Returns 1 for a wanted event.  Skips a damaged line, which a full disk leaves. */
 static int parse(struct mvm_event_stream *s, const struct log_entry *entry)
 {
 	s->line = strndup(entry->text, entry->len);
@@ -103,7 +103,7 @@ static int parse(struct mvm_event_stream *s, const struct log_entry *entry)
 	       strcmp(s->event.time, s->since) >= 0;
 }
 
-/* The next event there is now.  1, 0 or -errno. */
+/* Read the next event.  Returns 1, 0 when there is none yet, or -errno. */
 static int advance(struct mvm_event_stream *s)
 {
 	int r;
@@ -164,7 +164,7 @@ int event_stream_open(int logs_fd, const struct mvm_event_stream_options *option
 				options, err);
 	if (r == 0)
 		r = logfile_parse_since(o.since, s->since, err);
-	if (r == 0 && o.follow) /* before anything is read, so that nothing is missed */
+	if (r == 0 && o.follow) /* watch before the first read, so that no event is missed */
 		r = s->watch_fd = watch_folder(s->logs_fd, err);
 	if (r < 0)
 		return r;
@@ -194,7 +194,7 @@ int events_read(int logs_fd, const struct mvm_event_stream_options *options, int
 			return 0;
 		if (r < 0)
 			return mvm_error_set(err, r, "events: %s", strerror(-r));
-		if (r > 0) /* an event that was enough */
+		if (r > 0) /* the callback wants no more */
 			return r;
 	}
 }

@@ -11,18 +11,18 @@
 #include "instance/flow.h"
 #include "net/wire.h"
 
-/* What the supervisor has not taken yet: a piece of input, credits, and room for signals. */
+/* Limit on bytes that wait for the supervisor: a piece of input, credits, and room for signals. */
 #define OUT_MAX	   ((size_t)2 * FRAME_PAYLOAD_MAX)
 #define SIGNAL_MAX 64
 
 struct mvm_exec {
-	struct mvm_instance *instance; /* a connection of its own */
+	struct mvm_instance *instance; /* its connection serves only this command */
 	struct flow flow;
-	struct mvm_exec_event event; /* what was read last */
+	struct mvm_exec_event event; /* the last event that was read */
 	bool input_open;
-	bool told_end; /* by the last event, or by an error */
+	bool told_end; /* the last event, or an error, has told the caller of the end */
 	int64_t deadline_ns;
-	struct mvm_error error; /* code 0: none; else each read gives it */
+	struct mvm_error error; /* code 0: none; else every read returns it */
 };
 
 void exec_put_command(struct strbuf *args, const char *const *command, const char *const *env,
@@ -111,7 +111,7 @@ int mvm_exec_timeout_ms(const struct mvm_exec *e)
 	return e->error.code ? 0 : clock_remaining_ms(e->deadline_ns);
 }
 
-/* It is over with e->error, which the caller hears of now. */
+/* End with e->error, and give it to the caller. */
 static int fail(struct mvm_exec *e, struct mvm_error *err)
 {
 	channel_trim(channel_of(e));
@@ -128,12 +128,12 @@ static int tell_error(struct mvm_exec *e, struct mvm_error *err)
 
 static int run_out(struct mvm_exec *e, struct mvm_error *err)
 {
-	flow_reset(&e->flow); /* closing says it too */
+	flow_reset(&e->flow); /* if this fails, closing the connection cancels it, too */
 	mvm_error_set(&e->error, -ETIMEDOUT, "the command did not end in time");
 	return tell_error(e, err);
 }
 
-/* Make the event of what has come.  Returns whether it is one. */
+/* Make an event for the caller.  Returns whether there is one. */
 static bool take(struct mvm_exec *e, const struct flow_event *from)
 {
 	struct mvm_exec_event *to = &e->event;
@@ -169,12 +169,12 @@ int mvm_exec_read(struct mvm_exec *e, const struct mvm_exec_event **ret, struct 
 		return tell_error(e, err);
 	if (e->told_end)
 		return MVM_STREAM_END;
-	/* what was lent out by the last call has been taken by now */
+	/* the caller is done with the data that the last call lent it */
 	int r = flow_credit(&e->flow, e->event.len);
 	e->event.len = 0;
 	if (r == 0 && channel_wants_write(ch))
 		r = channel_flush(ch);
-	if (r < 0 && r != -EPIPE) { /* then what came before is still to be read */
+	if (r < 0 && r != -EPIPE) { /* after EPIPE there is earlier data to read */
 		control_gone(&e->instance->control, r, &e->error);
 		return tell_error(e, err);
 	}
@@ -192,11 +192,11 @@ int mvm_exec_read(struct mvm_exec *e, const struct mvm_exec_event **ret, struct 
 	return MVM_STREAM_WAIT;
 }
 
-/* What could not be sent, if not for want of a reader. */
+/* The result of a send.  A broken connection is not reported here, but by the next read. */
 static int sent(struct mvm_exec *e, int r, struct mvm_error *err)
 {
 	if (r == -ENOBUFS)
-		return mvm_error_set(err, -EAGAIN, "the instance's supervisor takes nothing now");
+		return mvm_error_set(err, -EAGAIN, "the instance's supervisor takes no more now");
 	if (r >= 0)
 		return 0;
 	control_gone(&e->instance->control, r, &e->error);

@@ -58,7 +58,7 @@ int flow_reset(struct flow *f)
 static int take_reply(struct flow *f, const struct frame *frame, struct mvm_error *err)
 {
 	uint64_t pid = 0, holes = 0;
-	/* a second one: the supervisor ends the stream */
+	/* a second reply: the supervisor ends the stream */
 	int r = control_check_reply(f->control, frame, NULL, err);
 	if (r < 0 || f->started)
 		return r < 0 ? r : control_gone(f->control, -EPROTO, err);

@@ -25,7 +25,7 @@
 
 #define KILL_MS INT64_C(10000)
 
-/* A folder that is no instance yet, or no more.  No instance can have such a name. */
+/* Prefix of a folder that is no instance yet, or no longer.  No instance can have such a name. */
 #define NAMELESS ".vm."
 
 void instance_folder_done(struct instance_folder *f)
@@ -36,10 +36,10 @@ void instance_folder_done(struct instance_folder *f)
 	*f = (struct instance_folder)INSTANCE_FOLDER_NONE;
 }
 
-/* Closing the result opens the gate again. */
+/* Close the gate.  Closing the returned descriptor opens it again. */
 static int close_gate(int instances_fd)
 {
-	/* a descriptor of our own: flock(2) belongs to what open(2) has made */
+	/* open it once more: flock(2) locks an open description, and instances_fd's is shared */
 	AUTO_CLOSE int fd = openat(instances_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -50,7 +50,7 @@ static int close_gate(int instances_fd)
 	return TAKE_FD(fd);
 }
 
-/* The record comes last: whoever can read it finds everything else. */
+/* Make lock, socket and record.  The record comes last, so a reader of it finds the others. */
 static int fill(const struct record *record, struct instance_folder *f)
 {
 	f->lock_fd = lock_take_at(f->dir_fd, INSTANCE_LOCK_NAME, 0, "", NULL);
@@ -73,7 +73,7 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 	    renameat2(instances_fd, name, instances_fd, record->name, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	if (r < 0) {
-		tree_remove_at(instances_fd, name); /* why it is incomplete counts */
+		tree_remove_at(instances_fd, name); /* the first error is the one to report */
 		return r;
 	}
 	*ret = f;
@@ -88,8 +88,8 @@ int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 			   : lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, what, NULL);
 }
 
-/* Out of sight in one step.  The gate keeps whoever has the folder open from making a lock in it
- * anew. */
+/* Take the folder out of sight in one step.  The gate keeps other processes that have it open from
+ * making a new lock in it. */
 static int remove_rest(int instances_fd, const char *name)
 {
 	char nameless[64];
@@ -110,8 +110,8 @@ int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool 
 	if (pure <= 0)
 		return pure < 0 ? pure : -ENOTEMPTY;
 	int r = dir_list(dir_fd, &names);
-	/* disks may be large, so not behind the gate; the lock says that somebody is at work here,
-	 * and the record that there is still something to remove */
+	/* disks may be large, so remove them before the gate is closed.  The lock and the record
+	 * stay until then: they show that a removal is under way and not complete */
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		if (!str_eq(names.v[i], INSTANCE_LOCK_NAME) && !str_eq(names.v[i], RECORD_NAME))
 			r = tree_remove_at(dir_fd, names.v[i]);
@@ -128,10 +128,11 @@ void instance_folder_sweep(int instances_fd, const char *name)
 	AUTO_CLOSE int dir_fd = gate_fd < 0 ? gate_fd : dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && fstat(dir_fd, &st) == 0 && st.st_uid == geteuid() &&
 	    instance_folder_is_pure(dir_fd, false) == 1)
-		tree_remove_at(instances_fd, name); /* or the next one does */
+		tree_remove_at(instances_fd, name); /* after a failure the next sweep tries again */
 }
 
-/* The lock's holder has written its pid there.  It is a supervisor if the folder is its own. */
+/* Kill the lock's holder, which has written its pid into the lock.  It is a supervisor if its
+ * working folder is this one. */
 static void kill_supervisor(int dir_fd)
 {
 	AUTO_FREE char *text = NULL;
@@ -142,7 +143,7 @@ static void kill_supervisor(int dir_fd)
 	    file_read_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_HOLDER_SIZE, &text, NULL) < 0)
 		return;
 	int pid = (int)strtol(text, NULL, 10);
-	/* first the descriptor, then the look: so both are about one process */
+	/* open the pidfd before reading /proc, so that both are about one process */
 	AUTO_CLOSE int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	snprintf(cwd, sizeof(cwd), "%d/cwd", pid);
 	if (pidfd >= 0 && fstat(dir_fd, &ours) == 0 && fstatat(proc_fd, cwd, &theirs, 0) == 0 &&
@@ -150,14 +151,14 @@ static void kill_supervisor(int dir_fd)
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
-/* -ETIMEDOUT when the owner does not answer; an owner that hangs up is about to be gone. */
+/* Ask the owner to end.  -ETIMEDOUT when it does not answer; an owner that hangs up is ending. */
 static int ask_to_end(int dir_fd, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	struct control c;
 	int fd = sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	if (fd < 0)
-		return 0; /* nobody listens any more */
+		return 0; /* the owner is gone */
 	int r = control_init(&c, fd);
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
 	if (r == 0)

@@ -15,8 +15,8 @@
 #include "net/agent.h"
 #include "net/wire.h"
 
-#define KEEP_MS INT64_C(10000) /* for the record to be written */
-/* beyond the guest's own time: for the VMM to die and the supervisor to say so */
+#define KEEP_MS INT64_C(10000) /* for the supervisor to write the record */
+/* beyond the guest's own time: for the VMM to die and the supervisor to answer */
 #define KILL_GRACE_MS INT64_C(60000)
 
 void instance_close(struct mvm_instance *i)
@@ -33,7 +33,7 @@ void instance_keep_start(struct mvm_instance *i, const struct strbuf *reply)
 {
 	struct wire_field json;
 	if (wire_find(reply->data, reply->len, FIELD_JSON, &json) > 0)
-		wire_get_str(&json, &i->start_json); /* the instance itself lacks nothing */
+		wire_get_str(&json, &i->start_json); /* out of memory: only this text is missing */
 }
 
 static int no_instance(const char *name, const char *but, struct mvm_error *err)
@@ -67,7 +67,7 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	if (dir_fd < 0)
 		return dir_fd;
 
-	/* asked first: a supervisor that ends in between has written its last record by then */
+	/* check the lock first: a supervisor that ends in between has written its last record */
 	bool alive = lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME);
 	AUTO_DONE(record) rec = { 0 };
 	int r = record_load(dir_fd, &rec, err);
@@ -152,8 +152,8 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	return 0;
 }
 
-/* Somebody holds the lock: why must nobody remove the folder now?  -EBUSY, or 0 when the holder is
- * about to let go of it. */
+/* Another process holds the lock.  Returns 0 once it has released it, or -EBUSY when the instance
+ * runs. */
 static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
@@ -168,7 +168,7 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_e
 									    : "starting");
 		return mvm_error_reason(err, r, "instance-runs", name);
 	}
-	/* nobody serves it: its supervisor or somebody who removes it is at its last steps */
+	/* no listener: the supervisor, or a process that removes the folder, is about to end */
 	int r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
 	return r < 0 ? mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
 				     strerror(-r))
@@ -192,7 +192,7 @@ int instance_remove(int instances_fd, const char *name, bool force, struct mvm_e
 				     : 0;
 		}
 		if (r == -ENOENT)
-			continue; /* gone since it was opened; the name may be in use again */
+			continue; /* removed since we opened it; the name may be in use again */
 		if (r != -EBUSY)
 			return mvm_error_set(err, r, "cannot lock instance '%s': %s", name,
 					     lock_why(r));
@@ -204,9 +204,8 @@ int instance_remove(int instances_fd, const char *name, bool force, struct mvm_e
 
 void instance_keep(struct mvm_instance *i)
 {
-	struct mvm_error ignored; /* one that has ended need not be kept */
-	control_call(&i->control, CALL_KEEP, NULL, NULL, clock_deadline_ns(KEEP_MS), NULL,
-		     &ignored);
+	/* this fails when the instance has ended, and then there is nothing to keep */
+	control_call(&i->control, CALL_KEEP, NULL, NULL, clock_deadline_ns(KEEP_MS), NULL, NULL);
 }
 
 void instance_cut_short(struct mvm_instance *i)
@@ -214,7 +213,7 @@ void instance_cut_short(struct mvm_instance *i)
 	AUTO_DONE(strbuf) args = { 0 };
 	uint32_t stream;
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
-	/* a supervisor that has gone has ended its VM */
+	/* if the supervisor is gone, its VM is gone */
 	control_send_call(&i->control, CALL_STOP, &args, &stream, NULL);
 }
 
@@ -229,15 +228,15 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	r = control_call(&i->control, CALL_STOP, NULL, &args,
 			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
 	if (r == -EREMOTEIO)
-		r = 0; /* that one has ended meanwhile */
+		r = 0; /* the VM has ended meanwhile */
 	if (r < 0)
 		r = mvm_error_context(err, r, "stopping '%s'", name);
-	if (r < 0 && r != -EIO) /* with that it has ended, and its volumes did not come back */
+	if (r < 0 && r != -EIO) /* EIO: it has ended, but volumes did not come back */
 		return r;
 
-	/* the supervisor's last act is to let go of its lock */
+	/* the supervisor's last act is to release its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd >= 0)				  /* else it removed itself */
-		lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* the VM is gone in any case */
+	if (dir_fd >= 0)				  /* else the instance has removed itself */
+		lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* after an error the VM is gone, too */
 	return r;
 }

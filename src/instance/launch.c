@@ -21,7 +21,7 @@
 #include "instance/instance.h"
 #include "model/name.h"
 
-/* An address of either family and a port; its length, or 0 when it is none. */
+/* Parse an address of either family, with the port.  Returns its length, or 0 for no address. */
 static socklen_t parse_address(const struct vmm_forward *f, struct sockaddr_storage *ret)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(f->host_port) };
@@ -38,7 +38,7 @@ static socklen_t parse_address(const struct vmm_forward *f, struct sockaddr_stor
 	return sizeof(in6);
 }
 
-/* Both families have it at the same place. */
+/* Both families have the port at the same offset. */
 _Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port),
 	       "one place for the port");
 
@@ -54,7 +54,7 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 				   (f->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
-	if (addr.ss_family == AF_INET6) /* what cannot be set is told when it is bound */
+	if (addr.ss_family == AF_INET6) /* if an option cannot be set, bind() reports the effect */
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (!f->udp)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* as VMMs do */
@@ -69,7 +69,7 @@ static int check_port(struct vmm_forward *f, struct mvm_error *err)
 	return 0;
 }
 
-/* Is one port wanted for both?  Free ones that are still to be found are not. */
+/* Do both forwards want one port?  Port 0 never collides. */
 static bool collide(const struct vmm_forward *a, const struct vmm_forward *b)
 {
 	bool v6 = strchr(a->host_address, ':');
@@ -89,7 +89,7 @@ int instance_check_ports(struct record *record, struct mvm_error *err)
 		for (size_t k = 0; k < i; k++) {
 			if (collide(&f[i], &f[k]))
 				return mvm_error_set(err, -EADDRINUSE,
-						     "port %u of %s is to be forwarded twice",
+						     "port %u of %s is forwarded twice",
 						     f[i].host_port, f[i].host_address);
 		}
 	}
@@ -108,7 +108,7 @@ int instance_make_name(struct record *rec, struct mvm_error *err)
 	return rec->name ? 0 : mvm_error_oom(err);
 }
 
-/* Make the folder; without a name try "<template>-<random>" until one is free. */
+/* Make the folder.  Without a name, try "<template>-<random>" until one is free. */
 static int make_folder(int instances_fd, struct record *rec, struct instance_folder *ret,
 		       struct mvm_error *err)
 {
@@ -174,8 +174,8 @@ static int spawn_supervisor(const struct instance_launch *l, const struct instan
 		.n_fds = MVM_ARRAY_SIZE(fds),
 		.flags = PROCESS_DETACH,
 	};
-	struct process ignored;
-	r = process_spawn(&spec, &ignored);
+	struct process detached; /* stays empty */
+	r = process_spawn(&spec, &detached);
 	return r < 0 ? mvm_error_set(err, r, "cannot start %s: %s", program, strerror(-r)) : 0;
 }
 
@@ -197,8 +197,8 @@ static int launch_in(const struct instance_launch *l, const struct instance_fold
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
 	i->control.name = i->name;
-	/* its ends of the sockets and the lock are closed here right after, so that its death is
-	 * seen */
+	/* we close the supervisor's ends of sockets and lock right after this, so that we notice
+	 * its death */
 	return spawn_supervisor(l, f, theirs, err);
 }
 
@@ -214,7 +214,7 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 		return r;
 	i->name = strdup(l->record->name);
 	r = i->name ? launch_in(l, &folder, i, err) : mvm_error_oom(err);
-	if (r < 0) { /* no supervisor: nothing stays behind, and the start's error counts */
+	if (r < 0) { /* no supervisor: remove the folder, and report the start's error */
 		instance_folder_remove(instances_fd, l->record->name, folder.dir_fd, false);
 		return r;
 	}
@@ -222,26 +222,25 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 	return 0;
 }
 
-/* A supervisor that gave up has written that down, or removed the instance.  One that was killed
- * has not: what it should have done is done before anybody is told. */
+/* A supervisor that gave up has recorded that, or removed the instance.  For one that was killed,
+ * do it here, before the user learns of the failure. */
 static void settle_failed(int instances_fd, const char *name, int logs_fd)
 {
 	const char *why;
-	struct mvm_error ignored; /* the start's error counts, and any `ps` tries again */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && lock_wait_at(dir_fd, INSTANCE_LOCK_NAME) == 0)
-		instance_settle(instances_fd, name, logs_fd, &why, &ignored);
+		instance_settle(instances_fd, name, logs_fd, &why, NULL); /* `ps` tries again */
 }
 
 int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,
 			 struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
-	/* no deadline of our own: the supervisor has one for every step, and its end is seen */
+	/* no deadline here: the supervisor has one for every step, and we notice its end */
 	int r = control_wait_reply(&i->control, LEASH_START_STREAM, NULL, DEADLINE_NONE, &reply,
 				   err);
 	if (r == -ECANCELED)
-		return r; /* it is still starting, or its supervisor has settled it */
+		return r; /* it is still starting, or its supervisor has ended it */
 	if (r == 0)
 		instance_keep_start(i, &reply);
 	else

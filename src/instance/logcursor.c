@@ -31,7 +31,7 @@ int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name)
 	c->have = false;
 	c->entry = (struct log_entry){ 0 };
 	c->at = c->len = 0;
-	/* in this order, so that a rotation in between shows a file twice rather than never */
+	/* in this order, so that a rotation in between shows a file twice, never not at all */
 	c->fd = open_at(c, "");
 	c->old_fd = open_at(c, LOGFILE_OLD_SUFFIX);
 	if (c->fd >= 0 && c->old_fd >= 0 && same_file(c->fd, c->old_fd)) {
@@ -46,7 +46,7 @@ int log_cursor_open(struct log_cursor *c, int dir_fd, const char *name)
 	return r;
 }
 
-/* "2026-01-31T12:00:00.123456789Z F text" or "+F text"; anything else is shown as it is. */
+/* Parse "2026-01-31T12:00:00.123456789Z F text" or "+F text".  Other lines are shown unchanged. */
 static void parse(struct log_cursor *c, const char *line, size_t len, bool newline)
 {
 	struct log_entry *e = &c->entry;
@@ -72,7 +72,7 @@ static void parse(struct log_cursor *c, const char *line, size_t len, bool newli
 	e->len = len - header;
 }
 
-/* The next entry out of the buffer, if a whole one is in it. */
+/* Take the next entry from the buffer, if a whole one is in it. */
 static bool take_line(struct log_cursor *c)
 {
 	char *line = c->buffer + c->at;
@@ -84,10 +84,11 @@ static bool take_line(struct log_cursor *c)
 	size_t len = end ? (size_t)(end - line) : left;
 	parse(c, line, len, end != NULL);
 	c->at += len + (end != NULL);
-	return c->have = true;
+	c->have = true;
+	return true;
 }
 
-/* Read on.  Returns bytes, 0 at the end of what there is, or -errno. */
+/* Read more.  Returns the number of bytes, 0 at the current end, or -errno. */
 static ssize_t fill(struct log_cursor *c)
 {
 	for (;;) {
@@ -112,7 +113,7 @@ static ssize_t fill(struct log_cursor *c)
 			close(TAKE_FD(c->old_fd));
 			continue;
 		}
-		/* has it been rotated?  What was written to it before that has been read now, or
+		/* has the log been rotated?  Lines written before that have been read now, or
 		 * will be in the next round */
 		AUTO_CLOSE int fresh = open_at(c, "");
 		if (fresh < 0 || same_file(fresh, c->fd))
@@ -137,7 +138,7 @@ void log_cursor_rewind(struct log_cursor *c)
 	int dir_fd = c->dir_fd;
 	const char *name = c->name;
 	log_cursor_done(c);
-	log_cursor_open(c, dir_fd, name); /* what cannot be opened shows as empty */
+	log_cursor_open(c, dir_fd, name); /* a log that cannot be opened reads as empty */
 }
 
 void log_cursor_done(struct log_cursor *c)

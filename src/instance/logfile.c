@@ -18,7 +18,7 @@
 #define OLD_NAME_SIZE 64
 
 #define SHOWN_MAX  700
-#define BURST_S	   8			/* seconds of the rate that are taken at once */
+#define BURST_S	   8			/* seconds' worth of the rate that a burst may have */
 #define AGO_MAX_MS INT64_C(31536000000) /* a year */
 
 static void old_name(const struct logfile *l, char ret[OLD_NAME_SIZE])
@@ -66,7 +66,7 @@ static void rotate(struct logfile *l)
 	char old[OLD_NAME_SIZE];
 	old_name(l, old);
 	close(TAKE_FD(l->fd));
-	/* should this fail, the file just grows on */
+	/* if this fails, the file just keeps growing */
 	renameat(l->dir_fd, l->name, l->dir_fd, old);
 	reopen(l);
 }
@@ -86,7 +86,7 @@ static void keep_tail(struct logfile *l, const char *data, size_t len)
 	l->tail_len += len;
 }
 
-/* Lay text out as entries; the first of them has its time when there is none before it. */
+/* Format text as entries.  The first one has a time if the file has none yet. */
 static void lay_out(struct logfile *l, struct strbuf *out, const char *p, size_t len)
 {
 	int64_t now_ns = clock_wall_ns();
@@ -120,17 +120,17 @@ static void write_entries(struct logfile *l, const char *p, size_t len)
 	if (!out.failed && l->bytes > 0 && l->bytes + out.len > l->max_bytes) {
 		rotate(l);
 		strbuf_consume(&out, out.len);
-		lay_out(l, &out, p, len); /* once more, since a file begins with a time */
+		lay_out(l, &out, p, len); /* again, because the new file must begin with a time */
 	}
 	if (out.failed || l->fd < 0)
 		return;
 	if (file_write_all(l->fd, out.data, out.len) < 0)
-		l->stamp_ns = 0; /* said in the header; the time may not be in the file */
+		l->stamp_ns = 0; /* the last time may not be in the file */
 	l->bytes += out.len;
 	l->may_write -= (int64_t)out.len;
 }
 
-/* A line of the log's own. */
+/* Add a line of the log itself. */
 static void say(struct logfile *l, const char *what)
 {
 	char line[160];
@@ -161,7 +161,7 @@ uint64_t logfile_rate(uint64_t max_bytes)
 	return (max_bytes > LOGFILE_MAX_DEFAULT ? max_bytes : LOGFILE_MAX_DEFAULT) / BURST_S;
 }
 
-/* May more be written now?  Once it may not, it may again when there is room for a second. */
+/* May more be written now?  After dropping began, only once there is room for a second's worth. */
 static bool has_room(struct logfile *l)
 {
 	int64_t rate = (int64_t)logfile_rate(l->max_bytes), most = BURST_S * rate;
@@ -204,7 +204,7 @@ const char *logfile_tail(struct logfile *l)
 	size_t len = l->tail_len < sizeof(l->tail) ? l->tail_len : sizeof(l->tail) - 1, to = 0;
 	size_t from = len > SHOWN_MAX ? len - SHOWN_MAX : 0;
 	const char *end = from ? memchr(l->tail + from - 1, '\n', len - from) : NULL;
-	if (end) /* else it is the middle of one long line */
+	if (end) /* else the buffer begins within one long line */
 		from = (size_t)(end + 1 - l->tail);
 	for (; from < len; from++) {
 		unsigned char ch = (unsigned char)l->tail[from];
@@ -223,7 +223,7 @@ void logfile_close(struct logfile *l)
 	if (l->name)
 		say_dropped(l);
 	if (l->name && l->fd >= 0)
-		close(l->fd); /* written for those who look; see logfile_add() */
+		close(l->fd); /* a failure only loses lines; see logfile_add() */
 	*l = (struct logfile){ .fd = -1 };
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Showing logs: mvm_instance_logs(), which waits. */
+/* Shows logs: mvm_instance_logs(), which waits for more. */
 #include <errno.h>
 #include <string.h>
 
@@ -15,9 +15,9 @@
 struct view {
 	const struct logs_options *options;
 	struct strbuf out;
-	struct strbuf shown; /* of out, spelled out */
-	bool line_open;	     /* a part was printed last, */
-	bool line_workload;  /* of the workload's log */
+	struct strbuf shown; /* printable form of out */
+	bool line_open;	     /* the last printed line is incomplete */
+	bool line_workload;  /* that line is the workload's */
 };
 
 static void view_done(struct view *v)
@@ -27,7 +27,7 @@ static void view_done(struct view *v)
 }
 DEFINE_AUTO_DONE(view, view_done)
 
-/* last: nothing follows that could complete a character. */
+/* Print v->out.  last: no more bytes follow that could complete a character. */
 static int flush(struct view *v, bool last)
 {
 	struct strbuf *from = v->options->visible ? &v->shown : &v->out;
@@ -47,7 +47,7 @@ static int show(struct view *v, const struct mvm_log_entry *e)
 	if (v->options->fn)
 		return v->options->fn(v->options->arg, e);
 	bool goes_on = v->line_open && v->line_workload == e->workload;
-	if (v->line_open && !goes_on) /* the other log's line is cut off */
+	if (v->line_open && !goes_on) /* end the other log's incomplete line */
 		strbuf_adds(&v->out, "\n");
 	if (v->options->timestamps && !goes_on)
 		strbuf_addf(&v->out, "%s ", e->time);
@@ -64,7 +64,7 @@ static int cannot_write(int r, struct mvm_error *err)
 	return mvm_error_set(err, r, "cannot write the output: %s", strerror(-r));
 }
 
-/* Show what there is now.  MVM_STREAM_WAIT, MVM_STREAM_END or -errno. */
+/* Show all entries so far.  Returns MVM_STREAM_WAIT, MVM_STREAM_END or -errno. */
 static int show_all(struct view *v, struct mvm_log_stream *s, struct mvm_error *err)
 {
 	const struct mvm_log_entry *e;
@@ -81,7 +81,7 @@ static int show_all(struct view *v, struct mvm_log_stream *s, struct mvm_error *
 	return flushed < 0 ? cannot_write(flushed, err) : r;
 }
 
-/* The tail of a log stream, where 0 means all and -1 means none. */
+/* Convert the option for a log stream, where 0 means all lines and -1 none. */
 static int64_t stream_tail(int64_t tail)
 {
 	if (tail < 0)
@@ -117,6 +117,6 @@ int instance_logs(int instances_fd, const char *name, const struct logs_options 
 	}
 	if (r != MVM_STREAM_WAIT)
 		return r < 0 ? r : 0;
-	r = flush(&v, true); /* cancelled: what was held back completes no character now */
+	r = flush(&v, true); /* cancelled: print the bytes of an incomplete character */
 	return r < 0 ? cannot_write(r, err) : 0;
 }

@@ -17,24 +17,24 @@
 #define N_SOURCES 2
 
 struct mvm_log_stream {
-	int dir_fd; /* the cursors' */
+	int dir_fd; /* for the cursors */
 	struct log_cursor cursors[N_SOURCES];
 	unsigned n;
-	struct log_cursor *lent;       /* whose entry was handed out last */
+	struct log_cursor *lent;       /* its entry was handed out last */
 	char since[LOGFILE_TIME_SIZE]; /* "" for all */
-	uint64_t skip;		       /* lines still to be left out for a tail */
-	/* whose part came last; NULL at a line's start */
+	uint64_t skip;		       /* lines still to skip, for a tail */
+	/* its last entry was part of a line; NULL at a line's start */
 	const struct log_cursor *open_line;
 	struct mvm_log_entry entry;
 	/* Following: the supervisor writes the logs, so it says when there is more. */
 	struct control control;
-	int fd;		/* to wait for; -1: it does not follow */
+	int fd;		/* to wait for; -1: not following */
 	bool over;	/* the supervisor has ended: nothing more will be written */
 	uint32_t asked; /* the stream of the CALL_LOGS under way; 0: none */
-	uint64_t seen;	/* what the last one said */
+	uint64_t seen;	/* the bytes that the last answer named */
 };
 
-/* The cursor whose entry is the oldest one now; NULL when there is none. */
+/* Find the cursor with the oldest entry; NULL when there is none. */
 static int next_entry(struct mvm_log_stream *s, struct log_cursor **ret)
 {
 	*ret = NULL;
@@ -51,7 +51,7 @@ static int next_entry(struct mvm_log_stream *s, struct log_cursor **ret)
 	return *ret != NULL;
 }
 
-/* Go on to an entry of c.  Returns whether another log's unfinished line is cut off by it. */
+/* Go on to an entry of c.  Returns whether it cuts off an unfinished line of the other log. */
 static bool cut_line(struct mvm_log_stream *s, const struct log_cursor *c)
 {
 	bool cut = s->open_line && s->open_line != c;
@@ -68,14 +68,14 @@ static int count_lines(struct mvm_log_stream *s, uint64_t *ret)
 		*ret += c->entry.full;
 		log_cursor_pop(c);
 	}
-	*ret += s->open_line != NULL; /* a prompt, say */
+	*ret += s->open_line != NULL; /* such as a prompt */
 	s->open_line = NULL;
 	for (unsigned i = 0; i < s->n; i++)
 		log_cursor_rewind(&s->cursors[i]);
 	return r;
 }
 
-/* The next entry that is not left out.  1, 0 or -errno. */
+/* Find the next entry after the skipped ones.  Returns 1, 0 or -errno. */
 static int advance(struct mvm_log_stream *s)
 {
 	struct log_cursor *c;
@@ -113,7 +113,7 @@ static int ask_for_more(struct mvm_log_stream *s)
 	return control_send_call(&s->control, CALL_LOGS, &args, &s->asked, NULL);
 }
 
-/* The supervisor's answer, if it is there.  1, 0 or -errno. */
+/* Take the supervisor's answer, if it has come.  Returns 1, 0 (not yet) or -errno. */
 static int take_answer(struct mvm_log_stream *s)
 {
 	struct frame f;
@@ -129,12 +129,12 @@ static int take_answer(struct mvm_log_stream *s)
 	return r;
 }
 
-/* May there be more than was found?  Asked until it says no, so that nothing is missed.  1, 0 or
- * -errno. */
+/* May there be more entries?  The caller reads and asks until the answer is no, so that it misses
+ * none.  Returns 1, 0 or -errno. */
 static int has_more(struct mvm_log_stream *s)
 {
 	if (s->over)
-		return 0; /* it had ended before the files were read to their end */
+		return 0; /* the supervisor had ended before we read the files to their end */
 	int r = s->asked ? 0 : ask_for_more(s);
 	if (r == 0)
 		r = take_answer(s);
@@ -189,7 +189,7 @@ static int follow(struct mvm_log_stream *s, struct mvm_error *err)
 		r = control_init(&s->control, fd);
 		s->fd = fd;
 		s->over = false;
-	} else { /* nobody will write more: it is readable from the beginning */
+	} else { /* no supervisor writes more, so the descriptor is readable at once */
 		s->fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 		r = s->fd < 0 ? -errno : 0;
 	}

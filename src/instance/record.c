@@ -174,7 +174,7 @@ static const struct field record[] = {
 	  .has = FIELD_OFFSET(record, has_exit_code, bool) },
 	FIELD_ENUM(record, restart, enum record_restart, FIELD_KEPT, restart_names),
 	FIELD_NUMBER(record, restart_max, unsigned, FIELD_KEPT, 0, UINT32_MAX),
-	/* for versions that know only one policy */
+	/* for older versions, which know only one policy */
 	{ FIELD_KEY("restart_on_failure", record, restart, FIELD_IS_BOOL, enum record_restart,
 		    FIELD_ONLY_PUT) },
 	FIELD_BOOL(record, stopping, FIELD_SPARSE),
@@ -195,7 +195,7 @@ static const struct field record[] = {
 };
 static const struct fields record_fields = FIELDS(record, record);
 
-/* Say what older versions left to be understood.  0 or -ENOMEM. */
+/* Add the members that older versions did not write.  Returns 0 or -ENOMEM. */
 static int migrate(json_t *doc, struct mvm_error *err)
 {
 	const char *start = json_string_value(json_object_get(doc, "start"));
@@ -247,12 +247,13 @@ char *record_to_json(const struct record *r)
 	return fields_format(&record_fields, r, &text, NULL) < 0 ? NULL : text;
 }
 
-/* A full disk has no room for a new file, but the old one has its blocks.  Whoever reads it at that
- * very moment may see a mixture; without it nobody would learn how the VM has ended. */
+/* Write the record in place.  A full disk has no room for a new file, but the old one has its
+ * blocks.  A reader at that very moment may see a mixture; but otherwise no reader would ever learn
+ * how the VM ended. */
 static int overwrite(int dir_fd, const char *text, size_t len)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, RECORD_NAME, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	/* first make sure that all of it fits: half a record is worth less than the old one */
+	/* first make sure that all of it fits: half a record is worse than the old one */
 	if (fd < 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)len) < 0)
 		return -errno;
 	if (pwrite(fd, text, len, 0) != (ssize_t)len || ftruncate(fd, (off_t)len) < 0)
@@ -262,7 +263,7 @@ static int overwrite(int dir_fd, const char *text, size_t len)
 
 int record_save(int dir_fd, const struct record *r, struct mvm_error *err)
 {
-	struct record here = *r; /* borrows all it points to */
+	struct record here = *r; /* borrows everything that it points to */
 	struct stat st;
 	if (!here.folder_inode && fstat(dir_fd, &st) == 0 && st.st_ino <= JSON_U64_MAX)
 		here.folder_inode = st.st_ino;

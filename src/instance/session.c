@@ -20,38 +20,38 @@
 #include "instance/flow.h"
 #include "net/agent.h"
 
-/* How long the guest may take to say END after it was told to give up. */
+/* How long the guest may take to answer END after a RESET. */
 #define RESET_MS 2000
 
 /* How long a command may take to end after a signal was passed on to it. */
 #define SIGNAL_GRACE_MS 10000
 
-/* One of our own outputs. */
+/* One of the client's outputs. */
 struct sink {
 	int fd;
-	bool own_fd;	  /* a description of our own, non-blocking; to close */
-	size_t max;	  /* bytes that one write may have without blocking once poll says so */
-	struct queue out; /* what its reader has not taken yet: a window at most */
+	bool own_fd;	  /* fd is our own open description, non-blocking; close it */
+	size_t max;	  /* bytes that one write takes without blocking, when poll(2) says so */
+	struct queue out; /* bytes that its reader has not taken yet: at most a window */
 };
 
 struct session {
 	struct flow flow;
 	const struct session_spec *spec;
-	struct mvm_error *err; /* NULL once it has what is worth saying */
+	struct mvm_error *err; /* NULL once it describes the cause */
 	bool stdin_open;
-	int io_error;	    /* of our own input or output; the guest is told to stop */
-	int signal;	    /* the last one that was passed on; 0: none */
-	int64_t give_up_ns; /* how long the guest may take to end after it */
-	int64_t idle_ns;    /* until when it must have said something */
+	int io_error;	    /* of our own input or output; the guest was told to stop */
+	int signal;	    /* the last signal that was passed on; 0: none */
+	int64_t give_up_ns; /* when the guest must have ended after that signal; 0: no limit */
+	int64_t idle_ns;    /* when the guest has been silent for too long */
 	int status;
 	struct escape escape;
 	struct sink out, words;
 };
 
 /*
- * Writing must not block, and O_NONBLOCK is a property of the open description, which we share
- * with our parent.  So a pipe or a terminal is opened once more; where that cannot be, poll(2)
- * promises room for PIPE_BUF bytes.  Files never block, sockets have a flag for it.
+ * Prepare an output for writes that do not block.  O_NONBLOCK belongs to the open description,
+ * which we share with our parent.  So a pipe or a terminal is opened once more; if that fails,
+ * poll(2) promises room for PIPE_BUF bytes.  Files never block, sockets have a flag for it.
  */
 static void sink_init(struct sink *s, int fd)
 {
@@ -73,11 +73,11 @@ static void sink_init(struct sink *s, int fd)
 static void sink_done(struct sink *s)
 {
 	if (s->own_fd)
-		close(s->fd); /* what had to be written was written, or failed */
+		close(s->fd); /* every write has succeeded or was reported */
 	queue_done(&s->out);
 }
 
-/* Write what its reader takes.  Returns how many bytes, or -errno. */
+/* Write as much as the reader takes.  Returns the number of bytes, or -errno. */
 static ssize_t sink_flush(struct sink *s)
 {
 	size_t len = queue_len(&s->out) < s->max ? queue_len(&s->out) : s->max;
@@ -90,32 +90,32 @@ static ssize_t sink_flush(struct sink *s)
 	return n;
 }
 
-/* Our own side has failed: what is worth saying is in err, and the guest has no more to do. */
+/* Our own side has failed, and err describes it.  Cancel the call. */
 static int give_up(struct session *s, int r)
 {
 	if (!s->io_error)
 		s->io_error = r;
-	s->err = NULL; /* whatever goes wrong from now on is not why */
+	s->err = NULL; /* keep the cause: later errors only follow from it */
 	s->stdin_open = false;
 	return s->flow.ended ? 0 : flow_reset(&s->flow);
 }
 
-/* The client's own end, whatever the guest does. */
+/* End the session, whatever the guest does. */
 static int interrupt(struct session *s, int number, const char *why)
 {
-	flow_reset(&s->flow); /* hanging up says it too */
+	flow_reset(&s->flow); /* if this fails, hanging up cancels the call, too */
 	s->status = 128 + number;
 	return mvm_error_set(s->err, -ECANCELED, "%s", why);
 }
 
-/* n bytes behind data[0]; none: the end of the input. */
+/* Send the n bytes after data[0]; 0 bytes end the input. */
 static int send_data(struct session *s, char *data, size_t n)
 {
 	s->stdin_open = n > 0;
 	return flow_input(&s->flow, data, n);
 }
 
-/* Keys of a terminal, without those that are for us. */
+/* Send keys of a terminal, without the escape keys, which are for us. */
 static int send_keys(struct session *s, char *data, const char *keys, size_t n)
 {
 	if (escape_feed(&s->escape, keys, n, data + 1, &n))
@@ -130,14 +130,19 @@ static int send_input(struct session *s)
 	const struct session_io *io = s->spec->io;
 	bool tty = s->spec->tty_fd >= 0 && !io;
 
-	ssize_t n = io	  ? io->read(io->arg, data + 1, max, s->err)
-		    : tty ? read(s->spec->stdin_fd, keys, max - 1) /* and a tilde before them */
-			  : read(s->spec->stdin_fd, data + 1, max);
+	ssize_t n;
+	if (io)
+		n = io->read(io->arg, data + 1, max, s->err);
+	else if (tty)
+		n = read(s->spec->stdin_fd, keys, max - 1); /* room for a held-back tilde */
+	else
+		n = read(s->spec->stdin_fd, data + 1, max);
 	if (n < 0 && io)
 		return give_up(s, (int)n);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
-	/* EIO of a terminal: it has gone.  Other codes would say something of the command. */
+	/* EIO of a terminal means that the terminal is gone, which ends the input.  Report other
+	 * errors as -EIO, because their own codes have a meaning for commands */
 	if (n < 0 && !(errno == EIO && isatty(s->spec->stdin_fd)))
 		return give_up(s, mvm_error_set(s->err, -EIO, "cannot read the input: %s",
 						strerror(errno)));
@@ -154,7 +159,8 @@ static int send_size(struct session *s)
 	return flow_resize(&s->flow, size.ws_row, size.ws_col);
 }
 
-/* The first signal is the command's, which may take its time to end; the next one is ours. */
+/* Pass the first signal on to the command, which may take its time to end.  A second one ends the
+ * session. */
 static int take_signal(struct session *s)
 {
 	struct signalfd_siginfo info;
@@ -194,7 +200,7 @@ static int take_output(struct session *s, const struct flow_event *e)
 	struct sink *to = is_stdout ? &s->out : &s->words;
 	if ((is_stdout && io) || to->fd < 0 || s->io_error)
 		return flow_credit(&s->flow, e->len);
-	queue_add(&to->out, e->data, e->len); /* a window at most, or the flow is broken */
+	queue_add(&to->out, e->data, e->len); /* flow_next() has checked the window */
 	return to->out.buf.failed ? -ENOMEM : 0;
 }
 
@@ -242,13 +248,13 @@ static int flush_sink(struct session *s, struct sink *to)
 	return r < 0 ? control_gone(s->flow.control, r, s->err) : 0;
 }
 
-/* Wait for something to do, and do it. */
+/* Wait for an event, and handle it. */
 static int turn(struct session *s, int64_t deadline_ns)
 {
 	const struct session_spec *spec = s->spec;
 	struct channel *ch = &s->flow.control->channel;
 	short out = channel_wants_write(ch) ? POLLOUT : 0;
-	uint32_t least = spec->tty_fd >= 0; /* room for a tilde that was held back */
+	uint32_t least = spec->tty_fd >= 0; /* one byte of window is kept for a held-back tilde */
 	bool input = s->stdin_open && s->flow.window > least && !out && !s->flow.ended;
 	bool made = input && spec->io;
 	struct pollfd fds[] = {
@@ -262,12 +268,12 @@ static int turn(struct session *s, int64_t deadline_ns)
 	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
 	if (n < 0)
 		return errno == EINTR ? 0 : control_gone(s->flow.control, -errno, s->err);
-	/* also while there is always something to do: a command that prints without end ends */
+	/* check the time also when events never stop: a command may print without end */
 	if (deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
 		return -ETIMEDOUT;
 	int r = out ? channel_flush(ch) : 0;
 	if (r == -EPIPE)
-		r = 0; /* what it has said is still to be read */
+		r = 0; /* data that it sent before is still to be read */
 	if (r == 0 && (made || fds[1].revents))
 		r = send_input(s);
 	if (r == 0 && fds[2].revents)
@@ -280,7 +286,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 	return r == 0 && fds[4].revents ? flush_sink(s, &s->words) : r;
 }
 
-/* Until when the guest may take, for whatever it does now. */
+/* The next deadline for the guest. */
 static int64_t patience(const struct session *s)
 {
 	if (s->flow.ended)
@@ -298,9 +304,9 @@ static int ran_out(struct session *s)
 				 "interrupted: the command did not end within 10 s of the signal");
 	flow_reset(&s->flow);
 	if (clock_now_ns() >= s->idle_ns)
-		return mvm_error_set(s->err, -ETIMEDOUT, "the guest has said nothing for %lld s",
+		return mvm_error_set(s->err, -ETIMEDOUT, "the guest was silent for %lld s",
 				     (long long)(s->spec->idle_ms / 1000));
-	/* whether it has been started yet makes no difference */
+	/* the same text whether or not the command has started */
 	return mvm_error_set(s->err, -ETIMEDOUT, "the command did not end in time");
 }
 
@@ -308,7 +314,7 @@ static int carry(struct session *s)
 {
 	int64_t reset_ns = DEADLINE_NONE;
 	for (;;) {
-		/* first what has arrived together with the reply: poll(2) knows nothing of it */
+		/* first handle the frames that are buffered already: poll(2) does not see them */
 		int r = take_events(s);
 		if (r < 0)
 			return s->io_error ? s->io_error : r;

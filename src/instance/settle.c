@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Instances that were left behind: their supervisor was killed, or the whole host went down. */
+/* Settles instances that were left behind: their supervisor was killed, or the host went down. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -32,9 +32,8 @@ const char *instance_lost_reason(const struct record *r)
 								: "its supervisor was killed";
 }
 
-/* Is the record about another folder, of which this one is a copy, or about this one under another
- * name?  Then a user has made it so.  But a VM of a pool is renamed before its record is written.
- */
+/* Has a user copied or renamed the folder?  Then its record is about another folder or name.  A VM
+ * of a pool is different: its supervisor renames the folder before it writes the record. */
 static bool is_copy(int dir_fd, const char *name, const struct record *r)
 {
 	struct stat st;
@@ -66,11 +65,11 @@ static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_
 	free(TAKE_PTR(r->isolation));
 	free(TAKE_PTR(r->cgroup));
 	free(TAKE_PTR(r->cgroup_limits));
-	unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0); /* nobody listens there */
+	unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0); /* if it stays, it has no listener */
 	return record_save(dir_fd, r, err);
 }
 
-/* Nothing of it is known, and mvm leaves it alone.  One that somebody has just removed is none. */
+/* A folder that mvm knows nothing about is left alone.  Returns 0 if it has just been removed. */
 static int stray(int instances_fd, const char *name, int dir_fd)
 {
 	return file_is_at(dir_fd, instances_fd, name) ? INSTANCE_STRAY : 0;
@@ -80,17 +79,18 @@ static int settle(int instances_fd, const char *name, int dir_fd, struct record 
 		  const char **ret_why, struct mvm_error *err)
 {
 	bool copy = is_copy(dir_fd, name, r);
-	*ret_why = copy ? "its folder is a copy, in which nothing runs" : instance_lost_reason(r);
+	*ret_why = copy ? "its folder is a copy of another instance's folder"
+			: instance_lost_reason(r);
 	int result = write_down(dir_fd, r, *ret_why, err);
 	if (result < 0)
 		return result;
-	if (copy) /* what is not mvm's own stays */
+	if (copy) /* the user made it, so it stays */
 		return INSTANCE_LOST;
 	events_add(logs_fd, "failed", r, *ret_why);
 	if (!r->attached && !r->held && !r->remove_at_end && r->purpose == RECORD_FOR_USER)
 		return INSTANCE_LOST;
 	result = instance_folder_remove(instances_fd, name, dir_fd, false);
-	if (result == -ENOTEMPTY) /* a user's files keep it, as a failed one */
+	if (result == -ENOTEMPTY) /* it has a user's files: keep it as failed */
 		return INSTANCE_LOST;
 	if (result < 0)
 		return mvm_error_set(err, result, "cannot remove instance '%s': %s", name,
@@ -109,7 +109,7 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	    lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
 		return 0;
 	int loaded = record_load(dir_fd, &r, NULL);
-	if (loaded == -ENOMEM || loaded == -EOPNOTSUPP) /* a newer mvm's */
+	if (loaded == -ENOMEM || loaded == -EOPNOTSUPP) /* EOPNOTSUPP: a newer mvm's record */
 		return 0;
 	if (loaded < 0 && instance_folder_is_own(dir_fd))
 		return 0; /* damaged; lists show it as failed */
@@ -119,8 +119,8 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 		return 0;
 	AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
 	if (lock_fd < 0)
-		return 0; /* somebody else is at it */
-	/* it may have ended properly between the two looks */
+		return 0; /* another process settles it */
+	/* it may have ended properly since we read the record */
 	record_done(&r);
 	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
 		return 0;

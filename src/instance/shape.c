@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What mvm puts into an instance's folder, and what somebody else has put there. */
+/* Tells the files that mvm puts into an instance's folder from foreign files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static bool is_kind(int dir_fd, const char *name, mode_t kind)
 	       (st.st_mode & S_IFMT) == kind;
 }
 
-/* From the moment that a folder has a name of its own, in order: lock, socket, record. */
+/* Is this one of the first files of a folder?  Their order: lock, socket, record. */
 static bool is_first(int dir_fd, const char *name)
 {
 	if (str_eq(name, INSTANCE_SOCKET_NAME))
@@ -36,7 +36,7 @@ static bool is_first(int dir_fd, const char *name)
 
 static bool is_later(int dir_fd, const char *name)
 {
-	/* mem.bin: --private-memory, until the VMM has mapped it */
+	/* mem.bin: with --private-memory, until the VMM has mapped it */
 	static const char *const names[] = {
 		"supervisor.log",
 		CONSOLE_LOG_NAME,
@@ -55,8 +55,9 @@ static bool is_later(int dir_fd, const char *name)
 }
 
 /*
- * Firecracker's working folder or jail has links, sockets, devices and mount points, which are
- * empty files.  Only its state and its program, which the jailer copies, have content.
+ * Is this a file of Firecracker's working folder or jail?  These have links, sockets, devices and
+ * mount points, which are empty files.  Only Firecracker's state and its program, which the jailer
+ * copies, have content.
  *
  *   program  the folder in a jail that is named after the program; NULL: not in a jail
  */

@@ -33,13 +33,14 @@ static uint64_t rollup(const char *text, const char *key)
 	return sum;
 }
 
-/* What is private and clean is page cache of a file that nobody else happens to map. */
+/* Bytes that the process has written.  Private clean pages do not count: they are page cache that
+ * no other process happens to map. */
 static uint64_t written(const char *smaps)
 {
 	return rollup(smaps, "\nPrivate_Dirty") + rollup(smaps, "\nSwap:");
 }
 
-/* What proc_pid_statm(5) calls resident but not shared: a supervisor lets only root see more. */
+/* Resident but not shared bytes: proc_pid_statm(5).  Of a supervisor only root may read more. */
 static uint64_t anonymous(const char *statm)
 {
 	char *p;
@@ -49,8 +50,8 @@ static uint64_t anonymous(const char *statm)
 	return resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* utime and stime, fields 14 and 15 of proc_pid_stat(5); the name before them may hold anything
- * but ends with the last ')'. */
+/* utime and stime, fields 14 and 15 of proc_pid_stat(5).  The name before them may contain any
+ * character, but ends with the last ')'. */
 static uint64_t cpu_ns(const char *stat)
 {
 	char *user_end, *system_end;

@@ -13,7 +13,7 @@
 #include "instance/copy.h"
 #include "instance/volume_place.h"
 
-/* Nobody watches these: a guest that says nothing for so long has failed. */
+/* No user watches these copies: a guest that is silent for this long has failed. */
 #define VOLUME_IDLE_MS 30000
 
 static const struct copy_options volume_options = {
@@ -30,8 +30,8 @@ static int folder_in(struct control *c, const struct record_volume *v, const str
 	return copy_put(c, p->fd, p->path, v->guest, true, ".", owner, o, note, err);
 }
 
-/* Into the folder of its place, which is made if missing; so a folder at its place is refused, as
- * the file cannot replace it. */
+/* Copy a file into its parent folder in the guest, which is made if missing.  A folder under the
+ * file's name is an error, because the file cannot replace it. */
 static int file_in(struct control *c, const struct record_volume *v, const struct volume_place *p,
 		   const struct copy_options *o, struct strbuf *note, struct mvm_error *err)
 {
@@ -84,7 +84,7 @@ static int copy_back_one(struct control *c, const struct record_volume *v, int64
 		    : mvm_error_oom(err);
 }
 
-/* What one volume adds to what is said of all. */
+/* Add one volume's note to the note about all volumes. */
 static void add_note(struct strbuf *to, const char *guest, const struct strbuf *note)
 {
 	if (note->len)
@@ -127,7 +127,8 @@ int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadl
 			add_note(ret_note, v->guest, &note);
 		else
 			add_lost(&lost, v, why.text);
-		/* the guest's word for one of its files is none about the VM */
+		/* ENOENT and EBUSY are about a file in the guest; of the VM they would mean
+		 * something else */
 		if (r < 0)
 			result = r == -ENOENT || r == -EBUSY ? -EIO : r;
 	}

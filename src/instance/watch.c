@@ -30,6 +30,6 @@ bool watch_drain(int watch_fd)
 	char events[4096];
 	bool any = false;
 	while (read(watch_fd, events, sizeof(events)) > 0)
-		any = true; /* that there was one is all we want */
+		any = true; /* only whether there was one matters */
 	return any;
 }

@@ -423,7 +423,7 @@ class Starts(guests.TestCase):
             self.assertIn(str(port), text)
 
     def test_a_port_that_is_asked_for_twice_is_named(self):
-        same, twice = "take the same port", "is to be forwarded twice"
+        same, twice = "take the same port", "is forwarded twice"
         for status, why, ports in ((2, same, ("18080:80", "18080:81")),
                                    (4, twice, ("[::1]:18080:80", "[::]:18080:80")),
                                    (4, twice, ("127.0.0.2:18080:80", "0.0.0.0:18080:80"))):

@@ -255,7 +255,7 @@ static void what_cannot_be_packed_is_told_at_the_end(void **state)
 	while ((n = pack_read(p, chunk, sizeof(chunk), &err)) > 0)
 		strbuf_add(&stream, chunk, (size_t)n);
 	assert_int_equal(n, -ELOOP);
-	assert_non_null(strstr(err.text, "1 of the files did not come: "));
+	assert_non_null(strstr(err.text, "1 of the files could not be read: "));
 	assert_int_equal(unpack(s->fd, "copy", UNPACK_CONTENTS, &stream, &err), 0);
 	assert_text(s->fd, "copy/later", "L");
 }
