@@ -89,7 +89,7 @@ static void take_answer(struct http *h)
 	if (h->in.len < h->head_len + h->head.body_len)
 		return;
 	if (h->in.len > h->head_len + h->head.body_len) {
-		die(h, -EPROTO, "answered what it was not asked");
+		die(h, -EPROTO, "sent an answer without a request");
 		return;
 	}
 	strbuf_consume(&h->in, h->head_len);
@@ -104,11 +104,11 @@ static void take_answer(struct http *h)
 	h->head_len = 0;
 	h->answered = true;
 	if (!h->reply.body)
-		die(h, -ENOMEM, "answered, but there is no memory for it");
+		die(h, -ENOMEM, "sent an answer, but memory ran out");
 	else if (h->head.close)
 		die(h, -EREMOTEIO, "closed its connection");
 	else if (h->out.len)
-		die(h, -EPROTO, "answered before it was asked in full");
+		die(h, -EPROTO, "answered before it had the whole request");
 	else
 		h->state = IDLE;
 }
@@ -134,7 +134,7 @@ static void read_in(struct http *h)
 			return;
 		}
 		if (h->state != CALLING) {
-			die(h, -EPROTO, "answered what it was not asked");
+			die(h, -EPROTO, "sent an answer without a request");
 			return;
 		}
 		strbuf_add(&h->in, chunk, (size_t)n);

@@ -146,7 +146,7 @@ static void on_reply(struct qmp *q, const struct qmp_message *m)
 	struct call *c = find_call(q, m->id);
 	if (!c || c->done || c->text) {
 		struct mvm_error why;
-		mvm_error_set(&why, -EPROTO, "QEMU answered what it was not asked: %.200s",
+		mvm_error_set(&why, -EPROTO, "QEMU sent a reply without a command: %.200s",
 			      m->text ? m->text : "return");
 		die(q, &why);
 		return;

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,7 +35,8 @@ static void peer_say(int fd, const struct step *s)
 	}
 }
 
-/* What has been read is kept between steps; each text is looked for behind the one before. */
+/* Read until the step's text arrives.  Input is kept between steps, and each search begins after
+ * the text of the step before. */
 static void peer_expect(int fd, const struct step *s)
 {
 	static char seen[65536];
@@ -64,6 +66,7 @@ static void peer_expect(int fd, const struct step *s)
 
 static void peer_play(int fd, const struct step *script)
 {
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test must not leave its peer behind */
 	for (; script->expect || script->say || script->hang; script++) {
 		if (script->hang)
 			(void)pause();

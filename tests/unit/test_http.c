@@ -168,7 +168,7 @@ static const struct {
 	{ { .say = NO_CONTENT NO_CONTENT },
 	  { .hang = true },
 	  -EPROTO,
-	  "the peer answered what it was not asked" },
+	  "the peer sent an answer without a request" },
 	{ { .say = "HTTP/1.1 200 OK\r\nContent-Le" },
 	  { 0 },
 	  -EREMOTEIO,
