@@ -39,7 +39,8 @@ static int bad(struct mvm_error *err, const char *fmt, ...)
 static int out_of_memory(struct mvm_error *err)
 {
 	bad(err, "out of memory");
-	return err->code = -ENOMEM;
+	err->code = -ENOMEM;
+	return -ENOMEM;
 }
 
 static size_t table_len(const struct option *table)
