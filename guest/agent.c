@@ -28,7 +28,7 @@ void agent_done(struct agent *a)
 	loop_source_free(a->shutdown_timer);
 	loop_free(a->loop);
 	if (a->channel.fd >= 0)
-		close(a->channel.fd); /* whoever ends does not wait for what was queued */
+		close(a->channel.fd); /* drop queued frames: the agent is about to end */
 	channel_done(&a->channel);
 	if (a->cgroup_fd >= 0)
 		close(a->cgroup_fd); /* a folder */

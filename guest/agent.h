@@ -39,10 +39,10 @@ struct agent {
 	struct channel channel;
 	struct loop_source *channel_source;
 	bool port_is_vsock;
-	int channel_error; /* negative errno once the port is of no use any more */
+	int channel_error; /* negative errno once the port is unusable */
 	struct loop_source *hangup_timer;
 
-	char *argv0;   /* the process's own argv[0], to be marked; NULL outside a guest */
+	char *argv0;   /* our own argv[0], which workload.c marks; NULL outside a guest */
 	int cgroup_fd; /* the root of cgroup v2; -1 without one (tests) */
 	struct children children;
 	struct stream *streams;
@@ -50,7 +50,7 @@ struct agent {
 	uint64_t exec_serial;
 
 	bool configured, frozen, prepared;
-	bool held;	  /* it has its identity; what is to run waits for CALL_START */
+	bool held;	  /* it has its identity; the workload waits for CALL_START */
 	bool unstarted;	  /* the workload has never run, here or where the snapshot was taken */
 	struct strv args; /* the workload's; none: an init of the image's */
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
@@ -58,18 +58,18 @@ struct agent {
 	char *workdir, *user;	   /* the workload's too; NULL: "/", root */
 	int stop_signal;	   /* 0: SIGTERM */
 	struct strv on_restore;
-	bool restore_restart;	/* the workload begins anew in a clone */
-	int restore_signal;	/* or gets this; 0: nothing */
+	bool restore_restart;	/* a clone restarts its workload */
+	int restore_signal;	/* else a clone sends it this signal; 0: none */
 	struct strv stages;	/* "name=nanoseconds" */
-	struct network network; /* as it was configured last */
+	struct network network; /* the last configuration */
 	struct slots slots;
 
 	enum workload_state workload;
 	struct child workload_child;
 	int workload_status; /* as wait(2) gives it */
-	int output_fd;	     /* what it prints (output.h); -1: nobody writes there */
+	int output_fd;	     /* its output (output.h); -1: it has no writer */
 	struct loop_source *output_source;
-	uint64_t output_lost; /* bytes dropped since the last time this was said */
+	uint64_t output_lost; /* bytes dropped since the last report of lost bytes */
 
 	bool shutting_down;
 	struct loop_source *shutdown_timer;
@@ -80,7 +80,7 @@ struct agent {
 int agent_init(struct agent *a, int port_fd);
 void agent_done(struct agent *a);
 
-/* Remember how long after the kernel's start this was reached. */
+/* Record the time since the kernel's start at which a stage was reached. */
 void agent_stage(struct agent *a, const char *name);
 
 /* One line on the console: "mvm-agent: ...". */

@@ -5,8 +5,8 @@
 /*
  * Give one folder the owner, mode, extended attributes (ACLs among them) and times of another.
  *
- * What the other file system has no room for is left out: tmpfs keeps no user.* before Linux 6.6.
- * So are overlayfs's own attributes, which would mean something else there.
+ * Leaves out attributes that the other file system cannot store: tmpfs has no user.* before
+ * Linux 6.6.  Also leaves out overlayfs's own attributes, which would mean something else there.
  *
  * Returns 0 or -errno.
  */

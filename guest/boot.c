@@ -44,7 +44,7 @@ static void open_console(void)
 	if (fd < 0)
 		fd = open("/dev/null", O_RDWR);
 	for (int i = 0; i < 3 && fd >= 0; i++)
-		dup2(fd, i); /* without a console nobody can be told */
+		dup2(fd, i); /* if this fails, there is no console to report it on */
 	if (fd > 2)
 		close(fd); /* its copies stay */
 }
@@ -124,7 +124,7 @@ static bool timers_fire(void)
 	const struct itimerspec soon = { .it_value = { .tv_nsec = 1 } };
 	AUTO_CLOSE int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (fd < 0 || timerfd_settime(fd, 0, &soon, NULL) < 0)
-		return true; /* nothing shows the contrary */
+		return true; /* assume so: the kernel gives no evidence */
 
 	/* do not wait for it: that would take a timer */
 	int64_t deadline_ns = clock_deadline_ns(TIMER_TIMEOUT_MS);
@@ -140,7 +140,7 @@ int boot(struct agent *a, struct mvm_error *err)
 {
 	struct disks disks;
 	int r = mounts_kernel(err);
-	open_console(); /* also to say why, if that has failed */
+	open_console(); /* also to report a failed mount */
 	if (r < 0)
 		return r;
 	if (!timers_fire())

@@ -7,7 +7,7 @@
 /*
  * From the kernel's first process to an agent that can serve: mounts, modules, the port, the
  * root.  The kernel command line may name another root: mvm.root=/dev/vdb, mvm.rootfstype=xfs.
- * On failure the caller says why and powers off.
+ * On failure the caller prints the error and powers off.
  */
 int boot(struct agent *a, struct mvm_error *err);
 

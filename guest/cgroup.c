@@ -42,7 +42,7 @@ int cgroup_join_self(int root_fd, const char *name)
 static int kill_each(int fd)
 {
 	AUTO_FREE char *procs = NULL;
-	write_at(fd, "cgroup.freeze", "1"); /* only makes it surer */
+	write_at(fd, "cgroup.freeze", "1"); /* if this fails, a fork may escape */
 	AUTO_CLOSE int procs_fd = openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
 	if (procs_fd < 0)
 		return -errno;

@@ -37,10 +37,10 @@ struct children {
 int children_watch(struct children *c, struct loop *loop);
 void children_done(struct children *c);
 
-/* Take in those that have ended, as the loop does when SIGCHLD has come. */
+/* Reap the children that have ended, as the loop does on SIGCHLD. */
 void children_reap(struct children *c);
 
-/* What a child does that executes no program.  Returns its exit status. */
+/* The work of a child that executes no program.  Returns its exit status. */
 typedef int (*child_main_fn)(const void *arg);
 
 struct spawn_spec {
@@ -66,7 +66,7 @@ struct spawn_spec {
 int child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn fn, void *arg,
 		struct child *ret, struct mvm_error *err);
 
-/* No callback any more.  The process goes on and is reaped when it ends. */
+/* Drop the callback.  The process runs on, and is reaped when it ends. */
 void child_forget(struct children *c, struct child *child);
 
 /* In a child before exec: default signal handling, nothing blocked. */
@@ -76,10 +76,10 @@ void child_reset_signals(void);
 int child_become_user(const struct user *u);
 
 /* Execute argv, searched on the PATH of env when argv[0] has no slash.  Only returns when it
- * failed: the errno, positive, that says most. */
+ * failed, with the most telling errno, positive. */
 int child_exec(char *const *argv, char *const *env);
 
-/* What became of a child, for people: "exit status 3", "signal 9 (Killed)". */
+/* Describe a child's end for people: "exit status 3", "signal 9 (Killed)". */
 #define CHILD_STATUS_SIZE 64
 void child_describe(int status, char ret[CHILD_STATUS_SIZE]);
 

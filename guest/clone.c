@@ -32,7 +32,7 @@ static int refuse_ended(struct agent *a, struct mvm_error *err)
 		return 0;
 	child_describe(a->workload_status, what);
 	if (a->frozen) {
-		thaw_guest(a, NULL); /* nobody needs this guest any more */
+		thaw_guest(a, NULL); /* the host discards this guest */
 		freeze_come_first(false);
 	}
 	return mvm_error_set(err, -ESRCH,

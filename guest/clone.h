@@ -9,9 +9,9 @@
 #include "request.h"
 
 void clone_prepare(struct agent *a, uint32_t id, const struct request *q);
-/* Takes q's ENV. */
+/* Takes over q's ENV. */
 void clone_restored(struct agent *a, uint32_t id, struct request *q);
-/* The end of a RESTORED that was held: thaw, on_restore, and the answer. */
+/* Finish a RESTORED that was held: thaw, run on_restore, answer. */
 void clone_let_go(struct agent *a, uint32_t id);
 void clone_rehearse(struct agent *a, uint32_t id, const struct request *q);
 

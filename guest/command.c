@@ -106,7 +106,7 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 void command_kill(struct agent *a, const char *cgroup, const struct child *child)
 {
 	if (a->cgroup_fd >= 0 && cgroup[0])
-		cgroup_kill(a->cgroup_fd, cgroup); /* gone: nothing runs there any more */
+		cgroup_kill(a->cgroup_fd, cgroup); /* on failure the group is gone */
 	else if (child->pid > 0)
 		kill(-child->pid, SIGKILL); /* not reaped yet, so the id is still its own */
 }

@@ -2,8 +2,8 @@
 #ifndef GUEST_COMMAND_H
 #define GUEST_COMMAND_H
 
-/* What every command of the host's gets, be it a call, a health check, on_restore or the
- * workload: a user, an environment, a cgroup of its own. */
+/* Start commands for the host: calls, health checks, on_restore and the workload.  Each gets a
+ * user, an environment, a cgroup of its own. */
 
 #include <mvm/error.h>
 

@@ -21,7 +21,7 @@ static int report(int r, const struct mvm_error *err)
 {
 	if (r >= 0)
 		return 0;
-	dprintf(STDERR_FILENO, "%s", err->text); /* the status tells too */
+	dprintf(STDERR_FILENO, "%s", err->text); /* the host gets the exit status, too */
 	return -r <= STATUS_MAX ? -r : EIO;
 }
 

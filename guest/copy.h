@@ -4,15 +4,15 @@
 
 /*
  * CALL_PUT and CALL_GET: a command whose program is the agent itself.  A child of its own reads or
- * writes the tar stream on its pipes, so disks that are slow or full are its matter, and flow
- * control, RESET and the end are those of any command.
+ * writes the tar stream on its pipes, so a slow or full disk stops only that child.  Flow
+ * control, RESET and the end work as for any command.
  */
 
 #include "copy/unpack.h"
 #include "request.h"
 
-/* What the child does.  Returns its exit status: 0, or the errno of what its standard error says.
- */
+/* The work of the child.  Returns its exit status: 0, or the errno of the error that it has printed
+ * on standard error. */
 int copy_put(const struct request *q, const struct unpack_owner *owner);
 int copy_get(const struct request *q);
 

@@ -8,8 +8,8 @@
 
 #include "base/str.h"
 
-/* Replace /etc/<name>, also where the image has a link.  A guest whose /etc cannot be written is
- * none the worse; the console says so. */
+/* Replace /etc/<name>, also where the image has a link.  A guest whose /etc cannot be written runs
+ * on, with a line on the console. */
 void etc_write(const char *name, const char *text, mode_t mode);
 
 /* Add old's lines (NULL: those of a new /etc/hosts) but the marked one that names this machine. */

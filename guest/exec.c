@@ -18,23 +18,22 @@
 #include "pipes.h"
 #include "stream.h"
 
-#define CREDIT_MAX (16u << 20) /* a host that grants more gets this much */
-/* A frame with this much is what virtio_console takes in one write: one byte more would cost
- * another trip to the VMM and another interrupt. */
+#define CREDIT_MAX (16u << 20) /* cap on the credit that a host grants */
+/* Data bytes of a frame that virtio_console takes in one write.  One byte more would cost another
+ * trip to the VMM and another interrupt. */
 #define PIECE_MAX	  (32768u - FRAME_HEADER_SIZE - 1)
 #define TERMINAL_LEFT_MAX 65536u
-#define END_OF_FILE	  4 /* Ctrl-D: how a terminal says that its input is over */
+#define END_OF_FILE	  4 /* Ctrl-D, which ends a terminal's input */
 
 struct exec;
 
 /* One of the process's outputs. */
 struct output {
 	struct exec *exec;
-	int fd; /* -1: at its end */
-	struct loop_source
-		*source; /* only while we may send: a closed pipe would not let us rest */
+	int fd;			    /* -1: it has ended */
+	struct loop_source *source; /* only while we may send: a closed pipe is always readable */
 	uint8_t channel;
-	size_t left; /* once the process has ended: what it has left in the pipe */
+	size_t left; /* once the process has ended: bytes that it left in the pipe */
 };
 
 struct exec {
@@ -42,7 +41,7 @@ struct exec {
 	struct child child;
 	char cgroup[COMMAND_CGROUP_SIZE];
 	bool tty, exited, reset;
-	bool cleans_up; /* when its input ends early */
+	bool cleans_up; /* if its input ends early */
 	int status;
 
 	struct output out[2]; /* a terminal has one */
@@ -53,7 +52,7 @@ struct exec {
 	struct queue input;
 	bool input_ended;
 	uint32_t receive_window;
-	uint32_t consumed; /* and not credited yet */
+	uint32_t consumed; /* bytes that we have not credited yet */
 };
 
 static void free_source(struct loop_source **s)
@@ -65,7 +64,7 @@ static void free_source(struct loop_source **s)
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
-		close(*fd); /* a pipe or terminal: nothing can be lost that we could tell */
+		close(*fd); /* a pipe or terminal: an error here loses no data */
 	*fd = -1;
 }
 
@@ -188,7 +187,7 @@ static size_t bytes_left(const struct exec *e, const struct output *o)
 {
 	int n;
 	if (e->tty || ioctl(o->fd, FIONREAD, &n) < 0 || n < 0)
-		return TERMINAL_LEFT_MAX; /* a terminal says EIO at its end */
+		return TERMINAL_LEFT_MAX; /* a terminal reports its end with EIO */
 	return (size_t)n;
 }
 
@@ -232,7 +231,7 @@ static void pump_input(struct exec *e)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0)
-			close_stdin(e); /* the process does not read any more, which is its right */
+			close_stdin(e); /* the process has closed its input, as it may */
 		else
 			done += (size_t)n;
 	}
@@ -254,7 +253,7 @@ static void on_stdin(void *arg, uint32_t events)
 	pump_input(arg);
 }
 
-/* Not at once: all input of one turn goes to the process together, which wakes it once. */
+/* Do not write at once: the process gets all input of one turn together, which wakes it once. */
 static void pump_input_soon(struct exec *e)
 {
 	int r = 0;
@@ -264,7 +263,7 @@ static void pump_input_soon(struct exec *e)
 	if (r < 0)
 		close_stdin(e); /* out of memory: the process sees its input end */
 	if (e->stdin_fd < 0)
-		pump_input(e); /* into nothing */
+		pump_input(e); /* to drop the input */
 }
 
 /* Do not kill a copy into the guest.  It sees that its stream is cut, and removes its half-done
@@ -328,7 +327,7 @@ static void take_frame(struct stream *s, const struct frame *f)
 {
 	struct exec *e = (struct exec *)s;
 	if (e->reset)
-		return; /* only its end is still to come */
+		return; /* only its end is still awaited */
 	switch (f->type) {
 	case FRAME_DATA:
 		take_input(e, f);

@@ -3,8 +3,8 @@
 #define GUEST_EXEC_H
 
 /* CALL_EXEC, CALL_PUT, CALL_GET: a command whose streams the host holds.  Bytes move only while
- * there is credit, so neither a slow process nor a slow host makes the agent wait or remember more
- * than a window. */
+ * there is credit, so a slow process or a slow host neither blocks the agent nor makes it buffer
+ * more than a window. */
 
 #include "agent.h"
 #include "request.h"

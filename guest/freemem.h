@@ -5,15 +5,15 @@
 #include <stdint.h>
 
 /*
- * Write zeros over free memory, so that a snapshot has holes there instead of what was freed.
+ * Write zeros over free memory, so that a snapshot has holes there instead of old data.
  *
- *   bytes  how much at most: free memory beyond what was ever touched is zero already, and touching
- *          it would only make the host provide it
+ *   bytes  upper limit: memory that was never touched is zero already, and touching it would only
+ *          make the host provide it
  *
  * Takes small pages, which the kernel cuts from blocks that were in use before it breaks up those
  * that never were, and gives them back.  Leaves a reserve, so that nothing is reclaimed or killed
- * for it, and takes ten seconds at most.  Returns the bytes that are zero now; failing to only
- * makes the snapshot larger.
+ * for it, and takes ten seconds at most.  Returns the number of bytes that are zero now.  A
+ * failure only makes the snapshot larger.
  */
 uint64_t freemem_zero(uint64_t bytes);
 

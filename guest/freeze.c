@@ -39,7 +39,7 @@ void freeze_come_first(bool first)
 {
 	struct sched_param param = { .sched_priority = first ? 1 : 0 };
 	int policy = first ? SCHED_RR | SCHED_RESET_ON_FORK : SCHED_OTHER;
-	/* libc's own call says ENOSYS where it thinks of threads; without it we are only slower */
+	/* musl's own call returns ENOSYS; without the priority we are only slower */
 	syscall(SYS_sched_setscheduler, 0, policy, &param);
 }
 

@@ -41,7 +41,7 @@ struct health {
 	struct loop_source *source;
 	struct child child;
 	char cgroup[COMMAND_CGROUP_SIZE];
-	struct strbuf got; /* status line or output, as far as it came */
+	struct strbuf got; /* the part of the status line or output that has arrived */
 
 	char answer[512]; /* the last attempt's result */
 };
@@ -88,7 +88,7 @@ static void pause_until_next(struct health *h)
 	if (next < h->deadline_ns)
 		loop_source_arm(h->timer, next);
 	else
-		finish(h, -ETIMEDOUT, h->answer); /* there will be no other attempt */
+		finish(h, -ETIMEDOUT, h->answer); /* no time for another attempt */
 }
 
 static void __attribute__((format(printf, 2, 3)))
@@ -96,7 +96,7 @@ attempt_failed(struct health *h, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(h->answer, sizeof(h->answer), fmt, ap); /* a cut sentence will do */
+	vsnprintf(h->answer, sizeof(h->answer), fmt, ap); /* a truncated text is good enough */
 	va_end(ap);
 	pause_until_next(h);
 }
@@ -217,7 +217,7 @@ static void on_command_exit(void *arg, int status)
 		return;
 	}
 	if (h->source)
-		read_output(h); /* its last words */
+		read_output(h); /* the output before its end */
 	child_describe(status, what);
 	size_t len = h->got.len ? strcspn(h->got.data, "\n") : 0;
 	attempt_failed(h, "'%s' ended with %s%s%.*s", h->args.v[0], what, len ? ": " : "", (int)len,

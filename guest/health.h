@@ -2,8 +2,8 @@
 #ifndef GUEST_HEALTH_H
 #define GUEST_HEALTH_H
 
-/* CALL_HEALTH: attempt after attempt until one succeeds, the time is up, or the workload is no
- * more. */
+/* CALL_HEALTH: attempt after attempt until one succeeds, the time is up, or the workload has
+ * ended. */
 
 #include "agent.h"
 #include "request.h"

@@ -10,7 +10,7 @@
 
 #include "request.h"
 
-/* Is this a name that a host may have?  Letters, digits, '-' and '.', 1 to 64. */
+/* Is this a valid host name?  Letters, digits, '-' and '.', 1 to 64. */
 bool identity_hostname_ok(const char *name);
 
 /* 32 lower-case hex digits, as machine-id(5) has it. */

@@ -3,8 +3,8 @@
 #define GUEST_INIT_H
 
 /*
- * An image's own init: which program it is.  It must be PID 1 of the guest, whether the agent found
- * it in the image or the command names it.
+ * Find an image's own init.  It must be PID 1 of the guest, whether the agent found it in the image
+ * or the command names it.
  */
 
 #include <stdbool.h>

@@ -23,7 +23,7 @@ int mounts_kernel(struct mvm_error *err);
 int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err);
 
 /*
- * Mount memory for the agent's own files, once it is known what the guest runs.
+ * Mount memory for the agent's own files, once the guest's command is known.
  *
  *   for_init  the image's own init gets a clean /run, as it does on any machine; else there is just
  *             /run/mvm, and the rest of /run is the image's
@@ -34,7 +34,7 @@ int mounts_run(bool for_init, struct mvm_error *err);
  * image's folder has there. */
 int mounts_data(const char *device, struct mvm_error *err);
 
-/* Remount one file system read-only; one that cannot be stays as it is. */
+/* Remount one file system read-only; a failure leaves it unchanged. */
 void mounts_make_read_only(const char *folder);
 
 #endif

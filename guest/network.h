@@ -20,7 +20,7 @@ int network_loopback(struct mvm_error *err);
 /* Let users who are not root bind ports below 1024 and send pings. */
 void network_open_to_users(void);
 
-/* What was configured last; zero is nothing. */
+/* The last configuration; all zero: none. */
 struct network {
 	char *address, *gateway, *dns;
 };
@@ -29,13 +29,13 @@ void network_done(struct network *n);
 /*
  * Configure the card, or change it in a clone.
  *
- *   n        what it is; updated
+ *   n        the present configuration; updated
  *   address  "10.0.2.15/24"; NULL: nothing but loopback is configured
  *   gateway  NULL: no default route
  *   dns      NULL: /etc/resolv.conf stays
  *
- * What is as wanted already is left alone, so that connections live on and a clone that keeps its
- * twin's addresses loses no time.
+ * Changes only the differing parts, so that connections survive and a clone that keeps its twin's
+ * addresses loses no time.
  */
 int network_configure(struct network *n, const char *address, const char *gateway, const char *dns,
 		      struct mvm_error *err);

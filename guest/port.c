@@ -37,7 +37,7 @@ static bool file_says(int dir_fd, const char *folder, const char *file, const ch
 	return strcmp(got, text) == 0;
 }
 
-/* The entry of a folder in sysfs one of whose files says text; false when there is none. */
+/* Find the entry of a sysfs folder whose file has this text.  Returns false if there is none. */
 static bool find_entry(const char *folder, const char *file, const char *text, char ret[256])
 {
 	AUTO_DONE(strv) names = { 0 };

@@ -21,7 +21,7 @@
 /* systemd(1): SIGRTMIN+5 starts reboot.target.  Its SIGRTMIN is glibc's, 34; musl's is 35. */
 #define SIGNAL_SYSTEMD_REBOOT (34 + 5)
 
-/* What was printed last, and answers that still wait, get this long to reach the host. */
+/* How long the last output and queued answers may take to reach the host. */
 static void send_last_words(struct agent *a)
 {
 	int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
@@ -48,7 +48,7 @@ _Noreturn void power_off(struct agent *a)
 	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART,
 		NULL);
 	for (;;)
-		pause(); /* not allowed to: only outside a guest */
+		pause(); /* reboot() is refused only outside a guest */
 }
 
 static void on_grace_over(void *arg)
@@ -62,8 +62,9 @@ void power_workload_ended(struct agent *a)
 		power_off(a);
 }
 
-/* What makes this init reboot, which is how the machine ends (see power_off()).  busybox's does on
- * SIGTERM; one that ignores it lets the grace end, and the agent does it. */
+/* The signal that makes this init reboot, which ends the machine (see power_off()).  busybox's init
+ * reboots on SIGTERM.  If an init ignores its signal, the agent ends the machine after the grace.
+ */
 static int init_reboot_signal(void)
 {
 	return access("/run/systemd/system", F_OK) == 0 ? SIGNAL_SYSTEMD_REBOOT : SIGTERM;
@@ -79,7 +80,7 @@ void power_shutdown(struct agent *a, uint64_t grace_ms)
 	int64_t grace = grace_ms ? (int64_t)grace_ms : WORKLOAD_GRACE_MS;
 	if (a->workload == WORKLOAD_INIT) {
 		grace = grace_ms ? (int64_t)grace_ms : INIT_GRACE_MS;
-		kill(1, init_reboot_signal()); /* if not, the grace ends */
+		kill(1, init_reboot_signal()); /* if this fails, the end of the grace decides */
 	} else if (a->workload == WORKLOAD_RUNS) {
 		kill(a->workload_child.pid, /* as above */
 		     a->stop_signal ? a->stop_signal : SIGTERM);

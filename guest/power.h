@@ -10,7 +10,7 @@
  * ended after grace_ms (0: a default). */
 void power_shutdown(struct agent *a, uint64_t grace_ms);
 
-/* The workload is gone: go on with a shutdown that waits for it. */
+/* Continue a shutdown that waited for the end of the workload. */
 void power_workload_ended(struct agent *a);
 
 /* Kill all processes, write everything to disk, end the VM.  Does not return. */

@@ -20,7 +20,7 @@
 #define COMMAND_MAX 512u
 #define RESULTS_MAX (FRAME_PAYLOAD_MAX - 4096u) /* room for one more, and the status */
 
-/* The beginning of a file of /proc, as text.  Returns its length, 0 when it cannot be read. */
+/* Read the beginning of a file in /proc as text.  Returns its length, 0 if it cannot be read. */
 static size_t read_start(int dir_fd, const char *name, char *text, size_t size)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
@@ -29,7 +29,7 @@ static size_t read_start(int dir_fd, const char *name, char *text, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
-/* NULs between arguments become spaces, the last ones go. */
+/* Turn NULs between arguments into spaces, and cut trailing ones. */
 static void join_arguments(char *text, size_t len)
 {
 	while (len > 0 && text[len - 1] == '\0')
@@ -40,7 +40,8 @@ static void join_arguments(char *text, size_t len)
 	}
 }
 
-/* "PID PPID UID STATE TICKS PAGES COMMAND".  false: it has gone, or is the kernel's. */
+/* "PID PPID UID STATE TICKS PAGES COMMAND".  Returns false for a process that is gone or
+ * belongs to the kernel. */
 static bool describe(int proc_fd, const char *pid, char *ret, size_t size)
 {
 	char stat_text[STAT_MAX], command[COMMAND_MAX];

@@ -7,10 +7,10 @@
 #include "agent.h"
 #include "request.h"
 
-/* CALL_PROCESSES: all but the kernel's, as far as they fit an answer. */
+/* CALL_PROCESSES: list all processes but the kernel's, as many as fit into an answer. */
 void processes_list(struct agent *a, uint32_t id);
 
-/* CALL_SIGNAL: to the workload's first process, or to the image's init. */
+/* CALL_SIGNAL: signal the workload's first process, or the image's init. */
 void processes_signal(struct agent *a, uint32_t id, const struct request *q);
 
 #endif

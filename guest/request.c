@@ -11,7 +11,7 @@
 
 enum kind { NUMBER, TEXT, LIST };
 
-/* Where each field goes, and the largest number or text length it may have. */
+/* Each field's destination and its largest number or text length. */
 static const struct {
 	uint16_t tag;
 	enum kind kind;

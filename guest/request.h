@@ -38,8 +38,8 @@ struct request {
  *   ret  the caller frees it with request_done(), also after a failure
  *
  * Returns 0, -EPROTO (not a sequence of fields, or no CALL), -EINVAL (a value is out of range)
- * or -ENOMEM, with a sentence.  Unknown fields are skipped; of a single field that repeats the
- * last one counts.
+ * or -ENOMEM, with a sentence.  Skips unknown fields.  If a single field repeats, the last one
+ * counts.
  */
 int request_parse(const void *payload, size_t len, struct request *ret, struct mvm_error *err);
 

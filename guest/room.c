@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 
-/* Linux keeps this one to itself in older headers (fs/overlayfs). */
+/* Older kernel headers do not export this magic number (fs/overlayfs). */
 #ifndef OVERLAYFS_SUPER_MAGIC
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #endif
@@ -54,7 +54,7 @@ void room_look(const char *path, struct room *ret)
 	*ret = (struct room){ .bytes = UINT64_MAX };
 	if (look(path, &fs) < 0)
 		return;
-	/* a root's overlay writes to a tmpfs, and says how full that is */
+	/* the root's overlay writes to a tmpfs, and reports how full the tmpfs is */
 	ret->in_memory = fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC ||
 			 fs.f_type == RAMFS_MAGIC;
 	if (fs.f_blocks > 0)

@@ -2,18 +2,18 @@
 #ifndef GUEST_ROOM_H
 #define GUEST_ROOM_H
 
-/* How much can still be written to a place in the guest. */
+/* Find how much room a path in the guest has. */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct room {
 	uint64_t bytes; /* UINT64_MAX when it cannot be known */
-	bool in_memory; /* it is the guest's memory that would be filled */
+	bool in_memory; /* a write there fills the guest's memory */
 };
 
 /*
- * Look at the file system of a path, of which the last parts may be missing.  In memory, a
+ * Look at the file system of a path, whose last parts may be missing.  In memory, a
  * sixteenth of all memory does not count as room, because the guest's processes need some, too.
  */
 void room_look(const char *path, struct room *ret);

@@ -112,7 +112,7 @@ static void call_configure(struct agent *a, uint32_t id, struct request *q)
 		stream_reply(a, id, -EALREADY, "the guest is configured already", NULL);
 		return;
 	}
-	a->configured = true; /* a second try could meet half of the first one */
+	a->configured = true; /* a second attempt could find a half-done first one */
 	int r = configure(a, q, &err);
 	if (r < 0) {
 		agent_log("%s", err.text);
@@ -149,7 +149,7 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 	power_shutdown(a, q->timeout_ms);
 }
 
-/* Why this call cannot be answered now; NULL when it can. */
+/* The reason why the agent cannot answer this call now; NULL when it can. */
 static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
@@ -251,7 +251,7 @@ static void take_frame(struct agent *a, const struct frame *f)
 	}
 	struct stream *s = stream_find(a, f->stream);
 	if (s)
-		s->ops->frame(s, f); /* else it crossed the stream's end */
+		s->ops->frame(s, f); /* else the stream ended while the frame was on its way */
 }
 
 static void on_channel(void *arg, uint32_t events);
@@ -290,8 +290,8 @@ static void on_hangup_timer(void *arg)
 		a->channel_error = r;
 }
 
-/* Nobody at the other end.  The port would say so all the time, so it is not watched until the
- * timer has asked again. */
+/* The host has closed the port.  The port would report that all the time, so do not watch it until
+ * the timer has checked again. */
 static void hang_up(struct agent *a)
 {
 	loop_source_free(a->channel_source);
@@ -323,8 +323,8 @@ static void on_channel(void *arg, uint32_t events)
 		a->channel_error = r;
 }
 
-/* After each turn: watch the port for what is needed, and let streams go on that waited for room
- * in its queue. */
+/* After each turn, watch the port for the events that matter now, and resume the streams that
+ * waited for room in its queue. */
 static void settle(struct agent *a)
 {
 	if (stream_may_send(a)) {

@@ -6,8 +6,8 @@
 
 #include "agent.h"
 
-/* Say hello and serve until the port is of no use any more.  Returns the negative errno that
- * ended it: -EPIPE when the host has gone for good. */
+/* Say hello and serve until the port is unusable.  Returns the negative errno that ended it: -EPIPE
+ * when the host has gone for good. */
 int agent_serve(struct agent *a);
 
 #endif

@@ -24,7 +24,7 @@
 
 static const struct {
 	const char *name;  /* in SLOTS_DIR */
-	const char *place; /* where the guest looks; NULL: right there */
+	const char *place; /* path that the guest reads; NULL: the file itself */
 } places[SLOT_COUNT] = {
 	[SLOT_HOSTNAME] = { "hostname", "/etc/hostname" },
 	[SLOT_HOSTS] = { "hosts", "/etc/hosts" },
@@ -40,7 +40,7 @@ static bool is_mounted_there(int fd, const char *place)
 	       ours.st_ino == theirs.st_ino;
 }
 
-/* What the file is to hold when the snapshot is taken: what is there now. */
+/* The file's text for the snapshot, which is its present text. */
 static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 {
 	const char *place = places[which].place;
@@ -65,7 +65,8 @@ static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 	return ret->failed ? -ENOMEM : 0;
 }
 
-/* Its pages, written to once so that they are in the page table.  Without it is only slower. */
+/* Map the file and write to each page once, so that it is in the page table.  A failure only costs
+ * time. */
 static void map_slot(struct slots *s, enum slot which)
 {
 	size_t room = (s->sizes[which] + PAGE - 1) / PAGE * PAGE;
@@ -80,7 +81,7 @@ static void map_slot(struct slots *s, enum slot which)
 	s->rooms[which] = room;
 }
 
-/* A copy of the file at its place, opened, and shown there from now on. */
+/* Copy the file, open the copy, and mount it over the file. */
 static int open_slot(struct slots *s, enum slot which, int dir_fd)
 {
 	const char *name = places[which].name, *place = places[which].place;
@@ -153,7 +154,7 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 		r = cgroup_open_freezers(cgroup_fd, AGENT_CGROUP, &s->freeze_fds, &s->n_freeze);
 	for (size_t i = 0; r == 0 && i < SLOT_COUNT; i++) {
 		int failed = open_slot(s, (enum slot)i, dir_fd);
-		if (failed < 0) /* an odd /etc is no reason to have no snapshots */
+		if (failed < 0) /* an odd /etc must not prevent snapshots */
 			agent_log("clones cannot change %s: %s",
 				  places[i].place ? places[i].place : places[i].name,
 				  strerror(-failed));
@@ -161,14 +162,14 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot prepare for clones: %s", strerror(-r)) : 0;
 }
 
-/* Replace what a file has from an offset on. */
+/* Replace a file's text from an offset to its end. */
 static int write_slot(struct slots *s, enum slot which, size_t offset, const char *text, size_t len,
 		      struct mvm_error *err)
 {
 	int fd = s->fds[which], r = 0;
 	size_t size = offset + len;
 	if (fd < 0)
-		return 0; /* said so when it was prepared */
+		return 0; /* the preparation has reported that */
 	if (s->sizes[which] != size && ftruncate(fd, (off_t)size) < 0)
 		r = -errno;
 	if (r == 0 && s->maps[which] && size <= s->rooms[which]) {
@@ -209,7 +210,7 @@ static int apply_hostname(struct slots *s, const char *name, struct mvm_error *e
 	return write_slot(s, SLOT_HOSTS, s->hosts_common, line.data, line.len, err);
 }
 
-/* Made here when the host sends none: a UUID, as the kernel's own boot id is. */
+/* Make a UUID, like the kernel's own boot id, when the host sends none. */
 static int apply_boot_id(struct slots *s, const char *from_host, struct mvm_error *err)
 {
 	char own[UUID_SIZE];

@@ -36,7 +36,7 @@ struct slots {
 	size_t hosts_common; /* bytes of /etc/hosts before the line that names this machine */
 	int random_fd;	     /* /dev/random */
 	int fastopen_fd; /* tcp_fastopen_key, if there is a key that clones would share; else -1 */
-	int *freeze_fds; /* cgroup.freeze of all that is frozen */
+	int *freeze_fds; /* cgroup.freeze of every frozen group */
 	size_t n_freeze;
 };
 
@@ -45,7 +45,7 @@ struct slots {
 int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err);
 
 /*
- * Make this clone a machine of its own: entropy in and reseed, key of TCP Fast Open, clock,
+ * Give this clone its own identity: entropy and reseed, key of TCP Fast Open, clock,
  * hostname, machine-id, generation, boot id.  In this order, so that nothing random is made before
  * the entropy is in.
  */
@@ -54,7 +54,8 @@ int slots_apply(struct slots *s, const struct request *q, struct mvm_error *err)
 /* Let all frozen processes run. */
 int slots_thaw(struct slots *s);
 
-/* Tell the frozen ones to be frozen: the thaw's way through the kernel, without a thaw. */
+/* Freeze the frozen groups again.  This takes the thaw's path through the kernel without
+ * a thaw. */
 int slots_stay_frozen(struct slots *s);
 
 void slots_done(struct slots *s);

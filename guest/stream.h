@@ -13,7 +13,7 @@
 struct stream_ops {
 	/* A frame for this stream: DATA, CREDIT, SIGNAL, RESIZE or RESET.  May close it. */
 	void (*frame)(struct stream *s, const struct frame *f);
-	/* Room in the port's queue again.  NULL: not of interest. */
+	/* The port's queue has room again.  NULL: not of interest. */
 	void (*resume)(struct stream *s);
 	/* The workload has ended.  NULL: not of interest.  May close it. */
 	void (*workload_ended)(struct stream *s);
@@ -35,8 +35,8 @@ struct stream *stream_find(const struct agent *a, uint32_t id);
 /* Send one frame.  A failure ends the agent's connection (agent.channel_error). */
 void stream_send(struct agent *a, uint8_t type, uint32_t id, const void *payload, size_t len);
 
-/* May a stream queue more output, or must it wait for resume()?  So the queue stays small however
- * slow the host is. */
+/* May a stream queue more output, or must it wait for resume()?  This keeps the queue small,
+ * however slow the host is. */
 bool stream_may_send(const struct agent *a);
 
 /*

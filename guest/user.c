@@ -11,7 +11,7 @@
 #include "base/str.h"
 
 #define FILE_MAX   (4u << 20)
-#define ID_MAX	   4294967294u /* the last one means "no id" to the kernel */
+#define ID_MAX	   4294967294u /* 4294967295 means "no id" to the kernel */
 #define FIELDS_MAX 7
 
 struct fields {
@@ -145,7 +145,7 @@ int user_parse(const char *passwd, const char *group, const char *spec, struct u
 	const char *name = spec ? spec : "";
 	size_t len = strcspn(name, ":");
 	const char *of = name[len] ? name + len + 1 : "";
-	size_t of_len = strcspn(of, ":"); /* what comes after is not looked at */
+	size_t of_len = strcspn(of, ":"); /* further text is ignored */
 	if (!find_user(passwd, len ? name : "0", len ? len : 1, &u))
 		return mvm_error_set(err, -EINVAL, "the guest has no user '%.*s'", (int)len, name);
 	u.groups[u.n_groups++] = u.gid;

@@ -18,7 +18,7 @@
 #include "init.h"
 
 #define LOADER_TIMEOUT_MS 5000
-#define LIST_MAX	  65536u /* of what a loader prints */
+#define LIST_MAX	  65536u /* bytes of a loader's output */
 #define HEADERS_MAX	  64u	 /* of an ELF file */
 #define SCRIPTS_MAX	  4u	 /* interpreters of interpreters; Linux takes 5 */
 
@@ -26,12 +26,12 @@ struct warm {
 	struct agent *agent;
 	struct user user;
 	struct strv env;
-	int dir_fd;	  /* what relative paths count from */
+	int dir_fd;	  /* base of relative paths */
 	size_t left;	  /* bytes that may still be read */
-	char room[65536]; /* nobody needs what is in it */
+	char room[65536]; /* scratch for reads; its content is unused */
 };
 
-/* Read a file, from its start on.  Returns it, open, or -errno. */
+/* Read a file from its start.  Returns its open descriptor, or -errno. */
 static int read_file(struct warm *w, const char *path)
 {
 	struct stat st;
@@ -55,7 +55,7 @@ static void warm_file(struct warm *w, const char *path)
 		close(fd); /* only read from */
 }
 
-/* The program that loads a dynamic program's libraries: "" when it has none. */
+/* Find the loader of a dynamic program's libraries; "" when the program has none. */
 static void find_loader(int fd, char ret[PATH_MAX])
 {
 	Elf64_Ehdr head;
@@ -88,7 +88,7 @@ char *warm_library(char *line)
 	return path;
 }
 
-/* All that a loader prints, which is a list of libraries. */
+/* Read a loader's whole output, a list of libraries. */
 static void take_list(struct warm *w, int fd)
 {
 	int64_t deadline_ns = clock_deadline_ns(LOADER_TIMEOUT_MS);
@@ -132,13 +132,13 @@ static void warm_libraries(struct warm *w, const char *loader, const char *progr
 	};
 	if (child_spawn(&w->agent->children, &spec, NULL, NULL, &child, NULL) < 0)
 		return;	    /* a program without such a loader has no such libraries */
-	close(TAKE_FD(to)); /* so that the child's end is the end */
+	close(TAKE_FD(to)); /* so that the pipe ends with the child */
 	take_list(w, from);
-	kill(child.pid, SIGKILL); /* not reaped yet; it has ended, or had its time */
+	kill(child.pid, SIGKILL); /* not reaped yet; it has ended or used up its time */
 	child_forget(&w->agent->children, &child);
 }
 
-/* A program, and what it is run by. */
+/* Warm a program and its interpreter. */
 static void warm_program(struct warm *w, const char *path)
 {
 	char next[PATH_MAX], loader[PATH_MAX], line[256];
@@ -161,7 +161,7 @@ static void warm_program(struct warm *w, const char *path)
 	}
 }
 
-/* Where a command is found, as exec does it. */
+/* Find a command as exec does. */
 static void find_program(const struct warm *w, const char *name, char ret[PATH_MAX])
 {
 	const char *dir = "";
@@ -202,7 +202,7 @@ void warm_workload(struct agent *a)
 	w->agent = a;
 	w->dir_fd = dir_fd;
 	w->left = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * (size_t)sysconf(_SC_PAGESIZE);
-	/* a clone reports what is wrong here */
+	/* after a failure the clone reports the fault */
 	if (user_find(a->user, &w->user, NULL) == 0 &&
 	    command_env(&w->user, false, &a->env, NULL, &w->env) == 0)
 		warm_args(w);

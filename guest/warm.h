@@ -3,14 +3,15 @@
 #define GUEST_WARM_H
 
 /*
- * Files into the page cache, for a workload that is to start in clones of this guest: their pages
- * are in the snapshot then, and shared.  Nothing of the workload runs.
+ * Read a workload's files into the page cache before the snapshot.  Clones, which start the
+ * workload, then find these pages in the snapshot and share them.  The workload itself does not
+ * run.
  */
 
 #include "agent.h"
 
-/* The program that the agent is to start, its interpreter and libraries, and the files that its
- * arguments name; an eighth of the memory at most.  What cannot be read is read by the clones. */
+/* Read the program that the agent will start, its interpreter and libraries, and the files that its
+ * arguments name; at most an eighth of the memory.  Clones read the files that fail here. */
 void warm_workload(struct agent *a);
 
 /* For tests: the path in a line of `ld.so --list`, with its end cut off; NULL: there is none. */

@@ -24,7 +24,7 @@
 
 #define WORKLOAD_CGROUP "workload"
 #define KILL_TIMEOUT_MS 10000
-#define INIT_CGROUP	"init.scope" /* where systemd looks for itself */
+#define INIT_CGROUP	"init.scope" /* the group in which systemd expects itself */
 
 extern char **environ;
 
@@ -37,7 +37,7 @@ static void on_workload_exit(void *arg, int status)
 	a->workload_status = status;
 	child_describe(status, what);
 	agent_log("workload ended with %s", what);
-	output_drain(a); /* before anybody is told */
+	output_drain(a); /* before the host learns of the end */
 	for (struct stream *s = a->streams, *next; s; s = next) {
 		next = s->next;
 		if (s->ops->workload_ended)
@@ -53,7 +53,7 @@ static void on_workload_exit(void *arg, int status)
 static void lend_streams(int output)
 {
 	for (int fd = 1; fd <= 2; fd++)
-		dup2(output, fd); /* else such a log goes to the console */
+		dup2(output, fd); /* if this fails, such a log goes to the console */
 }
 
 static int start_command(struct agent *a, struct mvm_error *err)
@@ -80,7 +80,7 @@ static int start_command(struct agent *a, struct mvm_error *err)
 	return 0;
 }
 
-/* An init that is to be PID 1; borrowed. */
+/* The init that must become PID 1; borrowed. */
 struct init {
 	char *const *argv, *const *env;
 	const char *workdir;
@@ -116,7 +116,7 @@ static void mark_as_agent(struct agent *a)
 	prctl(PR_SET_NAME, "mvm-agent"); /* cosmetic */
 }
 
-/* In the child: the agent from here on. */
+/* In the child, which is the agent from here on. */
 static int go_on_as_child(struct agent *a, const char *path, int report_fd, struct mvm_error *err)
 {
 	int code = 0;
@@ -159,7 +159,7 @@ static int run_init(struct agent *a, const struct init *init, struct mvm_error *
 		pause(); /* PID 1 must not end; the agent reports and powers off */
 }
 
-/* The image's own init, as the kernel would have started it. */
+/* Start the image's own init as the kernel would have. */
 static int start_found_init(struct agent *a, const char *path, struct mvm_error *err)
 {
 	static const struct user root = { .home = "/root", .name = "root" };
@@ -175,7 +175,8 @@ static int start_found_init(struct agent *a, const char *path, struct mvm_error 
 	return run_init(a, &init, err);
 }
 
-/* The command is an init: it keeps all that a command has but its place in the process tree. */
+/* Start a command that is an init.  It differs from other commands only in its place in the process
+ * tree. */
 static int start_init_command(struct agent *a, const struct strv *args, struct mvm_error *err)
 {
 	struct user user;

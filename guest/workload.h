@@ -14,14 +14,14 @@
 #include "request.h"
 
 /*
- * Prepare what the workload expects to find: /run, the network's settings, its working folder.
+ * Prepare the guest for the workload: /run, the network's settings, its working folder.
  * Called in the guest's root, once, before the identity.
  */
 int workload_prepare(const struct request *q, struct mvm_error *err);
 
 /*
- * Start it, and watch children from now on.  With an init of the image's this returns in another
- * process than it was called in.
+ * Start it, and watch children from now on.  For an init of the image, this returns in a
+ * different process from the caller's.
  *
  * Returns 0, or -errno with a sentence (the program cannot be executed).
  */
