@@ -56,7 +56,7 @@ def why_no_guests():
     deb = os.environ.get("MVM_TEST_KERNEL_DEB", "")
     if not deb:
         return "MVM_TEST_KERNEL_DEB names no guest kernel (mvm kernel fetch --download DIR)"
-    if not os.path.exists(deb): # whoever named it wants guests: a skip would hide that none ran
+    if not os.path.exists(deb): # its user wants guests: a skip would hide that none ran
         sys.exit(f"MVM_TEST_KERNEL_DEB: {deb} does not exist (seen from {os.getcwd()})")
     return None
 

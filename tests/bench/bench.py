@@ -98,7 +98,7 @@ class Bench:
     def sample(self, n):
         """N rounds; {key: [sample]}, where a sample is {part: ms} in order."""
         samples = {row.key: [] for row in self.rows}
-        for row in self.rows: # what only a first sample pays is nobody's
+        for row in self.rows: # discard costs that only the first sample has
             row.sample()
         for i in range(n):
             for row in self.rows:

@@ -164,7 +164,7 @@ class Libvirt:
         domain = self.checked(
             self.library.virDomainCreateXML(self.connection, xml.encode(), 0), "start the guest")
         try:
-            with self.agent() as sock: # saved while somebody is there, as the others are
+            with self.agent() as sock: # saved while a client is connected, as for the others
                 guest.settle(sock)
                 self.checked(self.library.virDomainSave(domain, self.saved.encode()), "save")
         except BaseException:

@@ -94,7 +94,7 @@ def memory_mib(pid, guest_mib):
                 inside = line.rstrip().endswith("/mem.bin") or end - start == guest_mib << 20
             elif words[0] == "Private_Dirty:":
                 sizes["guest_private" if inside else "vmm_private"] += int(words[1])
-            elif words[0] == "Private_Clean:": # of a file: the page cache's, whoever maps it
+            elif words[0] == "Private_Clean:": # of a file: page cache, shared by all that map it
                 sizes["guest_shared" if inside else "vmm_private"] += int(words[1])
             elif words[0].startswith("Shared_") and inside:
                 sizes["guest_shared"] += int(words[1])

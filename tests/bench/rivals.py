@@ -165,7 +165,7 @@ class Guest:
     def boot(self, argv):
         """Boot it with the arguments of a restored one; returns the machine, settled."""
         argv = without_incoming(argv)
-        argv[index_after(argv, "-serial")] = "null" # nobody reads what the kernel says
+        argv[index_after(argv, "-serial")] = "null" # no reader for the kernel's messages
         argv += ["-kernel", os.path.join(self.folder, "vmlinux"),
                  "-initrd", os.path.join(self.folder, "initrd"), "-append", self.boot_args]
         machine = Machine(floor.Floor(argv).argv)

@@ -106,7 +106,7 @@ def once(command, env):
 
 def measure(command, env, runs):
     """Sorted wall times and CPU times."""
-    for _ in range(2): # to warm the cache, and what the command itself remembers
+    for _ in range(2): # to warm the page cache and the command's own cache
         once(command, env)
     walls, cpus = zip(*(once(command, env) for _ in range(runs)))
     return sorted(walls), sorted(cpus)
@@ -149,7 +149,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mvm-scale-") as folder:
         data = folder + "/data"
         make_store(data, args.templates, args.revisions)
-        time.sleep(3) # what is younger is listed without being remembered
+        time.sleep(3) # younger entries are listed but not cached
         env = dict(os.environ, MVM_DATA_DIR=data)
         one = f"template-{args.templates // 2:05}"
         commands = [["version"], ["template", "list"], ["template", "list", "--json"],

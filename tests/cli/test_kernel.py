@@ -120,7 +120,7 @@ class Features(TestCase):
             self.assertIn(hashlib.sha256(file.read()).hexdigest()[:12], table)
         self.add(config(OVERLAY_FS=None, VIRTIO_VSOCKETS=None, VIRTIO_PCI="m"), "--force")
         self.assertEqual(self.features(), {**ALL, "overlay": "no", "vsock": "no",
-                                           "virtio_pci": "no"}) # a module that nobody brings
+                                           "virtio_pci": "no"}) # a module that no package brings
         table = self.mvm_ok("kernel", "list")
         self.assertNotIn("overlay", table)
         self.assertNotIn("unknown", table)

@@ -254,7 +254,7 @@ class TarAndImage(OciCase):
             self.mvm_fails(1, "template", "build", "t", "--max-image-size", too_small,
                            says=f"the files unpack to more than {too_small[0]} MiB")
             self.mvm_ok("template", "build", "t", "--max-image-size", enough)
-            # what the cache has is judged by its size, too
+            # a cached layer is judged by its size, too
             done = self.mvm("template", "build", "t", "--max-image-size", enough, status=0)
             self.assertIn("taken from the cache", done.stderr)
             for more in ((), ("--dry-run",)):

@@ -245,7 +245,7 @@ class Parts(TestCase):
         done = self.as_user("template", "build", "web", "--force", "--json")
         error = json.loads(done.stderr.splitlines()[-1])["error"]
         self.assertEqual((error["reason"], error["code"]), ("data-folder-refused", "EACCES"))
-        # what is missing is not taken for empty
+        # a missing file is not taken for an empty one
         self.assertEqual(self.as_user("ps", "--data-dir", self.data("new")).returncode, 1)
 
     def as_user(self, *args):

@@ -228,7 +228,7 @@ class Archive(TestCase):
         self.assert_seen()
         with open(path, "rb") as file:
             data = file.read()
-        with open(path, "wb") as file: # the same tree, but nobody knows that before it is read
+        with open(path, "wb") as file: # the same tree, but only reading it shows that
             file.write(gzip.compress(data))
         self.assertFalse(self.build()["cached"])
 

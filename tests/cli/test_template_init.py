@@ -25,7 +25,7 @@ def why_no_busybox():
 @unittest.skipIf(why_no_busybox(), why_no_busybox())
 class Init(harness.TestCase):
     def environment(self, extra=None):
-        # the flake needs nothing from elsewhere, so nothing is to be asked for
+        # the flake is self-contained, so query no substituter
         return super().environment({"MVM_LIBEXEC_DIR": self.path("lib"),
                                     "NIX_CONFIG": "substitute = false", **(extra or {})})
 

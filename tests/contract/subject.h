@@ -15,7 +15,7 @@
 
 #define ANSWER_MAX 128
 
-/* The backend under test and what its tests hand on. */
+/* The backend under test, and the state that its tests share. */
 struct subject {
 	const struct vmm_ops *ops;
 	const char *skip; /* why its tests cannot run */

@@ -96,7 +96,7 @@ static bool cuts_here(void)
 	return fault_at && count == fault_at && strcmp(fault_do, "kill-half") == 0;
 }
 
-/* The build hides what is not marked; these are what it is all for. */
+/* The build hides unmarked functions; these must be visible. */
 #pragma GCC visibility push(default)
 
 /* A call of one shape: count, fail or go on, perhaps die. */

@@ -84,7 +84,7 @@ class Crash(harness.TestCase):
         self.assertTrue(os.path.exists(data + "/templates/web-worker/template.json") or removes,
                         where)
         again = self.run_in(data, command)
-        good = {0, 3} if removes else {0} # what was to be removed may be gone
+        good = {0, 3} if removes else {0} # the removed thing may be gone
         self.assertIn(again.returncode, good, f"{where}: run again: {again.stderr}")
         self.whole(data, where + ", run again")
         after(data)

@@ -100,7 +100,7 @@ LAYERS = {
     "folder-to-link-to-folder": [BASE, tar_of(symlink("d", "/"), folder("d"), file("d/x"))],
     "file-to-folder": [BASE, tar_of(folder("f"), file("f/x"))],
     "folder-to-file": [BASE, tar_of(file("d", b"x"))],
-    # what is no plain file
+    # entries that are no plain files
     "devices": [tar_of(entry("null", tarfile.CHRTYPE, device=(1, 3)),
                        entry("disk", tarfile.BLKTYPE, device=(259, 1000)))],
     "device-out-of-range": [tar_of(entry("n", tarfile.CHRTYPE, device=(5000, 0)))],

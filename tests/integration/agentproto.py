@@ -110,7 +110,7 @@ class Agent:
         self.sock = sock
         self.buffer = b""
         self.waiting = {}
-        self.log = b"" # what the workload has printed
+        self.log = b"" # the workload's output so far
         self.last_id = 0
 
     def send(self, kind, stream, payload=b"", deadline=None):

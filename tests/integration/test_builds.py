@@ -70,7 +70,7 @@ class OneSource(TestCase):
         self.waits(second, first)
         says = self.mvm_fails(BUSY, "template", "build", "three", "--no-wait")
         self.assertIn(f"is being built by process {first.pid} template build one", says)
-        # what is not built asks nobody
+        # a dry run builds nothing, so it needs no lock
         self.mvm_ok("template", "build", "three", "--dry-run")
         self.write("go", "")
         self.assertFalse(self.result(first)["cached"])

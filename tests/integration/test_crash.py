@@ -174,7 +174,7 @@ class Builds(TestCase):
         self.assertEqual(second.returncode, 0, err)
         self.assertTrue(json.loads(out)[0]["new_snapshot"])
         self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)))
-        self.mvm_ok("ps") # what the first left in staging goes with any next command
+        self.mvm_ok("ps") # any next command removes the first one's remains in staging
         self.assert_nothing_left()
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")

@@ -191,7 +191,7 @@ class Exec(guests.TestCase):
                     self.fail(f"no {text} in {seen}")
         read_until(b"33 77")
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0))
-        os.kill(child, signal.SIGWINCH) # as the kernel does for whoever is in the foreground
+        os.kill(child, signal.SIGWINCH) # as the kernel does for the foreground process group
         read_until(b"44 88")
         os.write(master, b"typed\r")
         read_until(b"<typed>")

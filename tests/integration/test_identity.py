@@ -150,7 +150,7 @@ class Identity(guests.TestCase):
             self.assertTrue(all(values), what)
             self.assertEqual(len(set(values)), CLONES, f"{what}: {values}")
 
-        # the workload was frozen in the middle of its loop and has never been somebody else
+        # the workload was frozen in its loop, and never had another identity
         for name, clone in zip(names, seen):
             self.assertTrue(guests.wait_until(lambda n=name: self.said(n)))
             self.assertEqual(set(self.said(name)), {f"{name} {clone['machine-id']}"})
@@ -190,7 +190,7 @@ class Identity(guests.TestCase):
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"], input=JUMPY,
                        text=True, check=True, timeout=60)
         os.mkfifo(jumps)
-        told = os.open(jumps, os.O_RDWR) # also when nobody reads it
+        told = os.open(jumps, os.O_RDWR) # also without a reader
         self.addCleanup(os.close, told)
         name = self.mvm_json("run", "--template", "web-worker", "-d",
                              env={"LD_PRELOAD": library, "JUMPS": jumps})["name"]

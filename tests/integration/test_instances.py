@@ -220,7 +220,7 @@ class Life(TestCase):
         run = self.start_mvm("run", "-T", "web-worker", "--name", "last", "-i", "--", "sh", "-c",
                              "echo up; read line", stdin=subprocess.PIPE)
         self.assertEqual(run.stdout.readline(), "up\n")
-        # its supervisor stays for a second, for one who does not take what he has asked for
+        # its supervisor stays a second for a client that does not take its answer
         client = self.connect("last")
         for _ in range(3):
             client.start("cat", "/dev/zero")
@@ -255,7 +255,7 @@ class Life(TestCase):
         self.assertTrue(self.logs(name, "--workload").endswith("all put away\n"))
         self.assertEqual(self.inspect(name)["state"], "exited")
 
-        # and no longer than the next one who wants it to end
+        # and no longer than the next call that ends it
         name = self.run_detached()["name"]
         self.assertTrue(guests.wait_until(lambda: "works" in self.logs(name, "--workload")))
         patient = self.start_mvm("stop", "--timeout", "2h", name)

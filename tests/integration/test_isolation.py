@@ -35,7 +35,7 @@ LD_PRELOAD=%(prefix)s/lib/attack.so exec qemu-system-x86_64 "$@"
 WITHOUT_NAMESPACES = {"stat the user's file", "execute a program", "read a program",
                       "start a thousand threads"}
 
-# as nobody in a user namespace that may have none below it: as on a host that refuses them
+# in a user namespace that may have none below it, as on a host that refuses them
 REFUSED = ["unshare", "--user", "--map-root-user", "sh", "-c",
            'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" "$@"']
 

@@ -15,7 +15,7 @@ from instance_case import TIME, TestCase
 class Logs(TestCase):
     def test_console_and_workload_are_kept_apart(self):
         name = self.run_detached("web-worker", "--cold")["name"]
-        # what the workload says, and what is on the console, come by different ways
+        # the workload's and the console's lines take different ways
         self.assertTrue(guests.wait_until(lambda: "no newline" in self.logs(name)))
         self.exec(name, "sh", "-c", "echo to-the-console >/dev/console")
         self.assertTrue(guests.wait_until(lambda: "to-the-console" in self.logs(name)))

@@ -181,7 +181,7 @@ class Internet(Network):
 
     def test_a_closed_network_has_what_is_allowed(self):
         name = self.start("--deny", "0.0.0.0/0", "--allow", "api.example.org:8053")
-        self.assertIsNone(self.reaches(name, PEER_FAR, 8053)) # nobody has asked for its name yet
+        self.assertIsNone(self.reaches(name, PEER_FAR, 8053)) # the guest has not asked for its name yet
         self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")
         self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
         self.assertIsNone(self.reaches(name, PEER, 8053))

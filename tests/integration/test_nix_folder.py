@@ -45,7 +45,7 @@ class Hashes(TestCase):
                 self.assertIn(got, says)
                 self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o640)
                 self.assertEqual(self.guest_file("/etc/name"), b"fixed\n")
-        # now that it is right, nothing is to be done
+        # the file is right now, so there is nothing to do
         self.build("--update-hash")
         self.assertEqual(read(path).decode(), after)
 

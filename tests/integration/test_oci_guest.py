@@ -101,7 +101,7 @@ retries = 1
         self.mvm("exec", name, "--", "sh", "-c", "kill -TERM $$", status=128 + 15)
         self.exec(name, "sh", "-c", "kill -USR1 $(cat /tmp/pid)")
         self.assertTrue(guests.wait_until(lambda: "another signal" in self.said(name)))
-        self.mvm_ok("stop", "--timeout", "90s", name) # sends what the image wants
+        self.mvm_ok("stop", "--timeout", "90s", name) # sends the image's stop signal
         self.assertRegex(self.said(name), r"another signal\nasked to end\n$")
 
         name = self.start()

@@ -63,7 +63,7 @@ class Pool(guests.TestCase):
 
     def test_run_takes_a_waiting_vm_and_another_takes_its_place(self):
         server = self.full(2)
-        self.assertEqual(self.mvm_json("ps"), [])  # what waits is nobody's instance
+        self.assertEqual(self.mvm_json("ps"), [])  # a waiting VM is no instance
         records = [self.run_detached("web-worker", "--name", f"c{i}", "-p", "0:8080")
                    for i in range(2)]
         seen = set()
@@ -78,7 +78,7 @@ class Pool(guests.TestCase):
         self.assertEqual(self.exec("c0", "hostname"), "c0\n")
         self.wait_ready(2)
         self.end_server(server)
-        # what was taken goes on, what waited is gone
+        # the taken VM goes on, the waiting one is gone
         self.assertEqual(self.exec("c0", "echo", "alive"), "alive\n")
         self.assertTrue(guests.wait_until(lambda: sorted(self.instances()) == ["c0", "c1"]))
         self.assertEqual(self.pool()["ready"], 0)

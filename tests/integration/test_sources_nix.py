@@ -66,7 +66,7 @@ class Path(TestCase):
                    inputs=f'inputs.base = {{ url = "path:{self.path("base")}"; flake = false; }};')
         self.nix("flake", "lock", "path:" + self.path("flake"))
         self.build()
-        # an input that is no longer what the lock says is never built as if it were
+        # an input that differs from the lock is never built as if it matched
         self.overwrite("base/motd", "two\n")
         result = self.mvm("template", "build", "--config", self.config())
         if result.returncode == 0:
@@ -165,7 +165,7 @@ class Git(TestCase):
         self.commit()
         self.assertFalse(self.build(config=config)["cached"])
         self.assertEqual(self.guest_file("/file"), b"two\n")
-        self.overwrite("flake/sub/file", "six\n") # and what is not committed
+        self.overwrite("flake/sub/file", "six\n") # and an uncommitted change
         self.assertFalse(self.build(config=config)["cached"])
         self.assertEqual(self.guest_file("/file"), b"six\n")
 

@@ -16,7 +16,7 @@ import oci_images as oci
 
 MIB = 1 << 20
 
-# each line has the generation, which changes with a restore: what was decided before does not count
+# each line has the generation, which changes with a restore, so older lines do not count
 LOOP = ("cat /v/file; echo new > /v/new && id -u; while :; do read -r g < /run/mvm/generation;"
         "if [ -e /v/file ]; then echo $g seen; else echo $g missing; fi; sleep 0.2; done")
 

@@ -21,7 +21,7 @@ import time
 
 import guestkit
 
-# KVM, and what the network of a Firecracker's VM needs
+# KVM, and the devices that a Firecracker VM's network needs
 MODULES = ("irqbypass", "kvm", "kvm-amd", "tun", "veth", "libcrc32c", "nf_defrag_ipv4",
            "nf_defrag_ipv6", "nf_conntrack", "nf_nat", "nfnetlink", "nf_tables", "nft_ct",
            "nft_chain_nat", "nft_masq")

@@ -18,7 +18,7 @@ import harness
 REST_S, WORK_S = 0.15, 0.012
 TRIES = 5
 ENTRY = re.compile(r"(?:\+|\S+ )([FP]) (.*)", re.DOTALL) # of a log: doc/instances.md
-AFTERWARDS = "Memory block size" # what the kernel says next
+AFTERWARDS = "Memory block size" # the next kernel message
 
 
 def qemu_of(name):

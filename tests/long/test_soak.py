@@ -65,7 +65,7 @@ class Soak(guests.TestCase):
                       for folder, _, files in os.walk(self.data_dir) for file in files)
 
     def test_nothing_leaks(self):
-        self.mvm_ok("rm", "--force", self.run_detached()["name"]) # what the first one ever makes
+        self.mvm_ok("rm", "--force", self.run_detached()["name"]) # leaves some files for good
         files = self.files()
         lasting = self.run_detached("web-worker", "--name", "lasting")["name"]
         for _ in range(WARM_UP):

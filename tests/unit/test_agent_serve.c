@@ -403,7 +403,7 @@ static void more_input_than_the_window_ends_the_stream(void **state)
 	configured(h);
 	start_command(h, 2, true, "sleep 1000");
 	assert_int_equal(reply_status(h, 2), 0);
-	/* what the process's pipe takes is consumed, and then a window */
+	/* the bytes that the process's pipe takes are consumed, and then a window */
 	for (unsigned i = 0; i < 2 * WINDOW_BYTES / DATA_MAX + 2; i++)
 		assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, sizeof(data)), 0);
 	assert_int_equal(collect(h, 2, &o), FIELD_SIGNAL);

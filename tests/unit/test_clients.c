@@ -67,7 +67,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Let the supervisor do what there is to do. */
+/* Let the supervisor handle all pending events. */
 static void settle(struct fixture *x)
 {
 	while (loop_run_once(x->loop, clock_deadline_ns(1)) == 0)
@@ -467,7 +467,7 @@ static void each_of_many_clients_hears_of_its_own_command(void **state)
 	assert_non_null(mkdtemp(path));
 	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, path);
 	assert_int_equal(clients_listen(&x->clients, sock_listen_at(dir, "s")), 0);
-	for (unsigned i = 0; i < MANY; i++) { /* nobody accepts yet: that many may wait */
+	for (unsigned i = 0; i < MANY; i++) { /* no accept() yet: that many may wait */
 		many[i] = (struct channel){ .fd = sock_try_connect_at(dir, "s") };
 		assert_true(many[i].fd >= 0);
 		call_as(&many[i], i);

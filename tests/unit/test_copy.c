@@ -258,7 +258,7 @@ static void a_guest_gives_no_mode_that_the_umask_takes_away(void **state)
 	assert_int_equal(mode_of(s->fd, "u/new/file"), 0750);
 	assert_int_equal(mode_of(s->fd, "u/kept"), 0640); /* another file under its name */
 
-	/* a volume that comes back keeps what it had, and gains nothing over the umask */
+	/* a volume that is copied back keeps its modes, and gets no bit beyond the umask */
 	assert_int_equal(fchmodat(s->fd, "u/kept", 0666, 0), 0);
 	r = unpack_into(s->fd, "u", NULL, UNPACK_CONTENTS | UNPACK_GUARDED | UNPACK_KEEP_SAME, 0,
 			&stream, 512, &err);

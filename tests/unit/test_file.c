@@ -128,7 +128,7 @@ static void replacing_is_whole_and_leaves_no_temporary(void **state)
 	assert_true(before.st_ino != after.st_ino);
 	assert_int_equal(count(tmp), 0);
 
-	/* who had the old file open still reads the old bytes */
+	/* a reader that has the old file open still reads the old bytes */
 	AUTO_FREE char *text = NULL;
 	assert_int_equal(file_read_fd(reader, 100, &text, NULL), 0);
 	assert_string_equal(text, "old");

@@ -80,7 +80,7 @@ static int teardown(void **state)
 	return scratch_teardown(&scratch);
 }
 
-/* Let the supervisor do what there is to do. */
+/* Let the supervisor handle all pending events. */
 static void settle(struct fixture *x)
 {
 	while (loop_run_once(x->loop, clock_deadline_ns(1)) == 0)
@@ -173,7 +173,7 @@ static void a_server_follows_hundreds(void **state)
 			settle(x);
 	}
 	settle(x);
-	for (size_t i = 0; i < FOLLOWERS; i++) { /* the first answer says what it knows by now */
+	for (size_t i = 0; i < FOLLOWERS; i++) { /* the first answer has the size so far */
 		assert_true(readable(all[i]));
 		expect_no_more(all[i], MVM_STREAM_WAIT);
 	}

@@ -23,7 +23,7 @@
 #define TEXT(s)		 ((char[]){ s })
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
-/* An instance that was lost: its folder, without anybody who holds the lock. */
+/* A lost instance: its folder, whose lock is free. */
 static int make_lost(int instances_fd, const char *name, enum record_purpose purpose)
 {
 	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
@@ -187,7 +187,7 @@ static void who_connects_waits_for_whoever_settles(void **state)
 		struct pollfd said = { .fd = answer[0], .events = POLLIN };
 		while (!waits(child) && poll(&said, 1, 1) == 0)
 			;
-		close(TAKE_FD(lock)); /* the record is as it was: nobody keeps it up to date */
+		close(TAKE_FD(lock)); /* the record stays as it is: no supervisor updates it */
 		assert_true(read(answer[0], text, sizeof(text) - 1) > 0);
 		close(answer[0]);
 		assert_int_equal(waitpid(child, NULL, 0), child);

@@ -120,7 +120,7 @@ static const struct expected hostile_layers[] = {
 	{ "sparse", 0, "f-" },
 	{ "sparse-all-hole", 0, "f-" },
 	{ "sparse-backwards", -EBADMSG, "entry 'f' has a map of holes that makes no sense" },
-	{ "sparse-claims-more", 0, "f-" }, /* what is missing is zeros */
+	{ "sparse-claims-more", 0, "f-" }, /* missing data reads as zeros */
 	{ "sparse-claims-too-much", -EFBIG, "entry 'f': the files unpack to more than 1 MiB" },
 	{ "sparse-outside", -EBADMSG, "entry 'f' has a map of holes that makes no sense" },
 	{ "sparse-overlaps", -EBADMSG, "entry 'f' has a map of holes that makes no sense" },

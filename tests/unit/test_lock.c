@@ -211,7 +211,7 @@ static void a_waiter_for_a_removed_lock_gets_the_new_lock(void **state)
 		assert_int_equal(faccessat(dir, "l", F_OK, 0), -1);
 		(void)close(TAKE_FD(held));
 		assert_int_equal(read(has[0], &byte, 1), 1);
-		/* what it has keeps out whoever comes now */
+		/* the waiter's lock keeps out later processes */
 		assert_int_equal(cases[i].span ? lock_span_at(dir, "l", &all, LOCK_NOWAIT)
 					       : lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL),
 				 -EBUSY);
@@ -287,7 +287,7 @@ static void who_waits_for_a_lock_can_be_cancelled(void **state)
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
 	assert_int_equal(write(fire, "x", 1), 1);
 	assert_int_equal(lock_await_at(dir, "l", cancel), -ECANCELED);
-	assert_true(lock_is_held_at(dir, "l")); /* and nobody else took it */
+	assert_true(lock_is_held_at(dir, "l")); /* and no other process took it */
 	(void)close(TAKE_FD(held));
 	char c;
 	assert_int_equal(read(cancel, &c, 1), 1);

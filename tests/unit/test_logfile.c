@@ -222,7 +222,7 @@ static void each_file_begins_with_a_time(void **state)
 	logfile_close(&l);
 }
 
-/* The sum of what the log says was dropped. */
+/* The sum of the drops that the log reports. */
 static unsigned long long said_dropped(const char *text)
 {
 	unsigned long long sum = 0, n = 0;

@@ -213,7 +213,7 @@ static void on_always_ready(void *arg, uint32_t events)
 {
 	struct fixture *f = arg;
 	(void)events;
-	f->calls++; /* and what there is to read stays */
+	f->calls++; /* and the unread data stays */
 }
 
 static void what_is_always_ready_does_not_outrun_the_deadline(void **state)

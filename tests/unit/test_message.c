@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Calls, replies, ends and credits: what is written, and what a peer may have written. */
+/* Calls, replies, ends and credits: writing them, and reading those of any peer. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>

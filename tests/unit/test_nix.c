@@ -258,7 +258,7 @@ static void usual_causes_have_a_code_and_a_hint(void **state)
 		  "'/nix/store/0-source/flake.nix': No such file or directory",
 		  -ENOENT, "git add" },
 		{ "error: something nobody has heard of", -EREMOTEIO, NULL },
-		/* newer versions put what they were doing before it */
+		/* newer versions print their current step before it */
 		{ "error:\n       while doing x\n       error: syntax error, unexpected '}'",
 		  -EINVAL, "flake.nix" },
 		/* what builders say is not what Nix says */

@@ -261,7 +261,7 @@ static void a_stop_signal_is_a_name_or_a_number(void **state)
 	}
 }
 
-/* An index of up to eight entries, each with what the choice looks at. */
+/* An index of up to eight entries, each with the fields that decide the choice. */
 struct sample {
 	const char *os, *arch, *variant, *ref_name, *image_name;
 	const char *problem;

@@ -23,7 +23,7 @@ static const struct {
 	{ "login: " PANIC "VFS\x1b[31m \xff\xc3\r\n", "VFS[31m " },
 	/* the trailer of kernels that wait */
 	{ PANIC "first\n[ 64.0] ---[ end Kernel panic - not syncing: first ]---\n", "first" },
-	/* somebody shows another machine's log, and then ends in good order */
+	/* a user shows another machine's log, and then the guest ends in order */
 	{ PANIC "of another\n[    9.0] reboot: Restarting system\n", NULL },
 	{ PANIC "of another\n[    9.0] reboot: Power down\n", NULL },
 	{ "[    9.0] reboot: Restarting system\n", NULL },

@@ -176,7 +176,7 @@ static void descriptors_may_trade_places(void **state)
 static void a_number_may_be_left_empty(void **state)
 {
 	int dir = scratch_fd(state);
-	/* what the parent has there must not come in its place */
+	/* the parent's descriptors there must not take their place */
 	AUTO_CLOSE int keep_3 = fcntl(3, F_DUPFD_CLOEXEC, 100);
 	AUTO_CLOSE int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	AUTO_CLOSE int low = openat(dir, "a", O_RDWR | O_CREAT | O_CLOEXEC, 0600);

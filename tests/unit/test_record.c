@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* instance.json: what is written, what is read, and what older versions wrote. */
+/* instance.json: writing it, reading it, and reading the files of older versions. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -58,7 +58,7 @@ static void every_key_sets_its_member(void **state)
 	assert_int_equal(spec.run.health.retries, 5);
 	assert_int_equal(spec.run.on_restore.n, 2);
 
-	/* and what was set is told again, value by value */
+	/* and each set value is printed again */
 	struct mvm_template_setting *told = NULL;
 	size_t n = 0;
 	assert_int_equal(settings_of_run(&spec.run, &told, &n), 0);

@@ -52,7 +52,7 @@ static void a_data_folder_that_cannot_be_used_is_explained(void **state)
 	assert_true(str_starts(err.text, "cannot open data folder '"));
 	assert_int_equal(store_open(below, 0, &s, &err), -ENOTDIR);
 	assert_true(err.reason[0]);
-	/* nobody, root included, creates folders there */
+	/* not even root creates folders there */
 	assert_true(store_open("/proc/mvm", 0, &s, &err) < 0);
 	assert_true(str_starts(err.text, "cannot create data folder '/proc/mvm': "));
 	assert_null(s);
@@ -191,7 +191,7 @@ static void lock_files_of_templates_that_are_gone_are_swept(void **state)
 	assert_true(has_lock(f->store, "template.there") && has_lock(f->store, "lease.there"));
 	(void)close(TAKE_FD(busy));
 
-	/* one whose VM still runs from what is gone */
+	/* a VM still runs from the removed revision */
 	AUTO_CLOSE int lease __attribute__((unused)) = store_lease_revision(f->store, "busy", "r1");
 	assert_int_equal(store_sweep_locks(f->store), 0);
 	assert_true(has_lock(f->store, "lease.busy"));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which folder may be the data folder, and what is swept in it. */
+/* The folders that may be the data folder, and the files that a sweep removes there. */
 #include "store/gc.h"
 #include "store_fixture.h"
 
@@ -111,7 +111,7 @@ static void another_users_marker_forbids_nothing(void **state)
 	AUTO_FREE char *data = at(f, "data");
 
 	if (geteuid() != 0)
-		return; /* nobody else can give a file away */
+		return; /* only root can give a file away */
 	make_file(f, MARKER, "{\"format\": 1}");
 	assert_int_equal(chown(marker, 65534, 65534), 0);
 	assert_int_equal(try_open(data, 0, NULL), 0);
@@ -490,7 +490,7 @@ static void subfolders_are_the_callers_and_no_links(void **state)
 	AUTO_FREE char *data = at(f, "data");
 	AUTO(store) s = NULL;
 
-	make_dir(f, "tmp", 0700); /* what the link will lead to */
+	make_dir(f, "tmp", 0700); /* the link's target */
 	make_dir(f, STAGED, 0700);
 	make_dir(f, "data", 0700);
 	make_file(f, "data/" MARKER, "{\"format\": 1}");

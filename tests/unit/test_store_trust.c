@@ -117,7 +117,7 @@ static void replace(int dir, const char *name)
 	assert_int_equal(file_create_at(dir, name, text, sizeof(text), 0644), 0);
 }
 
-/* As an editor would who knows of times. */
+/* Change a file as an editor does that restores its times. */
 static void flip_quietly(int dir, const char *name)
 {
 	struct stat st;
@@ -191,7 +191,7 @@ static void damage_that_looks_unchanged_is_found_by_reading_all(void **state)
 	struct stat st;
 	AUTO_DONE(checksums) sums = { 0 };
 	AUTO_CLOSE int dir = make(f, &sums);
-	flip(dir, "vmlinux"); /* a disk's fault: remembered as it is, since nobody wrote */
+	flip(dir, "vmlinux"); /* a disk's fault: remembered as unchanged, since no process wrote */
 	assert_int_equal(fstatat(dir, "vmlinux", &st, 0), 0);
 	AUTO_FREE char *identity = file_identity(&st);
 	digest_hex(checksums_find(&sums, "vmlinux"), hex);
@@ -247,7 +247,7 @@ static void only_the_stores_owner_remembers(void **state)
 	struct fixture *f = *state;
 	AUTO_DONE(checksums) sums = { 0 };
 	if (geteuid() != 0)
-		skip(); /* nobody else can give a folder away */
+		skip(); /* only root can give a folder away */
 	AUTO_CLOSE int dir = make(f, &sums);
 	assert_int_equal(fchown(dir, 65534, 65534), 0);
 	assert_checks(f, dir, &sums, 2);

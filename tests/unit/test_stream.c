@@ -271,7 +271,7 @@ static void what_came_before_a_death_is_read_first(void **state)
 	say_started(x);
 	say_output(x, DATA_STDOUT, "last words", 10);
 	hang_up(x);
-	/* nobody reads this any more, and no SIGPIPE comes */
+	/* this has no reader any more, and no SIGPIPE comes */
 	assert_true(mvm_exec_write(x->exec, "in", 2, NULL) >= 0);
 	assert_int_equal(mvm_exec_signal(x->exec, 15, NULL), 0);
 	(void)next(x, MVM_EXEC_STARTED);
@@ -501,7 +501,7 @@ static void more_output_than_was_credited_breaks_the_protocol(void **state)
 
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
 	while (write(pipe_fds[1], "x", 1) == 1)
-		; /* nobody reads it */
+		; /* it has no reader */
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {

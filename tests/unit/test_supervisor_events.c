@@ -66,7 +66,7 @@ static const struct row {
 	{ STATE(ADOPTING),
 	  { IS_KILLED, IS_KILLED, IS_KILLED, NEVER, IS_KILLED, "UP STOPPING STOPPED", STAYS } },
 	{ STATE(UP), { FAILS, EXITS, IS_KILLED, STAYS, STAYS, SHUTS_DOWN, SHUTS_DOWN } },
-	/* what is under way comes to its end first, well or not */
+	/* a running step ends first, with or without success */
 	{ STATE(PAUSING),
 	  { "UP FAILED", "UP EXITED", IS_KILLED, STAYS, STAYS, "PAUSED STOPPING KILLING STOPPED",
 	    "PAUSED STOPPING KILLING STOPPED" } },
@@ -75,7 +75,7 @@ static const struct row {
 	  { "PAUSED FAILED", "PAUSED EXITED", IS_KILLED, STAYS, STAYS, "UP STOPPING STOPPED",
 	    "UP STOPPING STOPPED" } },
 	{ STATE(CAPTURING), { FAILS, EXITS, IS_KILLED, NEVER, STAYS, STOPS_STILL, NEVER } },
-	/* somebody has asked it to end */
+	/* a client has asked it to end */
 	{ STATE(RETURNING),
 	  { SHUTS_DOWN, SHUTS_DOWN, IS_KILLED, STAYS, STOPS_STILL, STAYS, STAYS } },
 	{ STATE(STOPPING), { "STOPPED", "STOPPED", IS_KILLED, STAYS, IS_KILLED, STAYS, STAYS } },
@@ -104,7 +104,7 @@ static enum life_state last_step(void)
 
 struct play {
 	struct world *x;
-	struct control client; /* whoever asked for what is under way */
+	struct control client; /* the client that asked for the running step */
 	bool has_client;
 	bool steps;	/* the VMM is at a step */
 	uint32_t adopt; /* the agent is at this call */
@@ -365,7 +365,7 @@ static void answer_frame(struct world *x, const struct frame *f)
 		power_off(x);
 }
 
-/* Answer what the supervisor asks, until it has ended or waits for a restart. */
+/* Answer the supervisor's calls, until it has ended or waits for a restart. */
 static void play_on(struct play *p)
 {
 	struct world *x = p->x;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What Firecracker is told, what is understood of its answers, and how the agent's bytes travel. */
+/* Requests to Firecracker, its answers, and the way of the agent's bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

@@ -58,7 +58,7 @@ static void call_as_the_guest(void)
 		answer(fd, "hi"); /* and the connection stays */
 }
 
-/* Do what the script says, or else what is expected. */
+/* Follow the script, or else give the expected answer. */
 static void act(int fd, const char *what, const char *path)
 {
 	if (str_eq(what, "refuse"))
@@ -491,7 +491,7 @@ static void both_versions_are_kept_with_the_probe(void **state)
 		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, &p, &err), 0);
 		assert_string_equal(p.version, "1.14.0");
 		assert_string_equal(p.state_format, "10.0.0");
-		/* the second time nobody is asked */
+		/* the second time no request is sent */
 		assert_int_equal(setenv("PEER_VERSION", "", 1), 0);
 	}
 	assert_int_equal(unlinkat(T.snap_fd, "firecracker.json", 0), 0);

@@ -45,7 +45,7 @@ static void finish(struct fixture *f)
 	loop_free(f->loop);
 }
 
-/* Which step of what the child does went wrong; 0: none. */
+/* The number of the child's first failed step; 0: none. */
 static int lent_file_cannot_be_written(const struct fixture *f)
 {
 	int fd = open(f->path, O_RDWR); /* NOLINT: as QEMU does */

@@ -92,7 +92,7 @@ static int take_names_that_nobody_holds(void *arg)
 	char byte;
 	int fds[2];
 
-	if (unshare(CLONE_NEWNET) < 0) /* names are a network namespace's: this disturbs nobody */
+	if (unshare(CLONE_NEWNET) < 0) /* so that the names disturb no other process */
 		return 77;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return 1;
@@ -238,7 +238,7 @@ static void only_a_folder_of_roots_alone_is_fit(void **state)
 	assert_int_equal(uid_lock_take(made, 0x70000001u), -EPERM);
 }
 
-/* Which step of what it became is wrong; 0: none. */
+/* The number of the first wrong step; 0: none. */
 static int look_at_myself(const struct own_uid *u, gid_t group, bool bind_ports, bool had_it)
 {
 	uid_t r, e, s;
@@ -319,7 +319,7 @@ static void a_device_is_used_by_its_group_unless_that_is_roots(void **state)
 	char path[96];
 	(void)snprintf(path, sizeof(path), "%s/d", scratch_path(state));
 	if (own_uid_obstacle())
-		skip(); /* nobody else can choose a file's group */
+		skip(); /* only root can choose a file's group */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		gid_t group = 0;
 		assert_int_equal(fchown(fd, 0, cases[i].group), 0);

@@ -44,7 +44,7 @@ static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 	(void)close(to);
 	words_read(&w);
 	char byte;
-	if (w.fd >= 0) /* what is left is the end */
+	if (w.fd >= 0) /* the rest is the end */
 		assert_int_equal(read(w.fd, &byte, 1), 0);
 	assert_int_equal(w.tail.len, WORDS_MAX);
 	assert_int_equal(words_explain(&w, "it", "", 9, &err), -EREMOTEIO);

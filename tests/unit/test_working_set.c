@@ -150,7 +150,7 @@ static void only_what_is_not_cached_is_read_ahead(void **state)
 	for (unsigned i = 64; i < 192; i++)
 		assert_int_equal(pread(fd, page, sizeof(page), (off_t)i * WORKING_SET_PAGE),
 				 sizeof(page));
-	/* a file system that cannot tell what it has cached is asked for all */
+	/* a file system that cannot report its cached pages is asked for all pages */
 	uint64_t cached = working_set_read_ahead(scratch_fd(state), SIZE);
 	assert_true(cached == 0 || cached == UINT64_C(12) * WORKING_SET_PAGE);
 	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
