@@ -15,6 +15,7 @@
 #include "disks.h"
 #include "freemem.h"
 #include "output.h"
+#include "sever.h"
 #include "warm.h"
 
 #define FREEZE_TIMEOUT_MS 10000
@@ -60,6 +61,7 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 		a->frozen = false;
 		return r;
 	}
+	sever_connections();
 	sync();
 	disks_trim();
 	drop_caches();

@@ -19,7 +19,9 @@
 #define PROTOCOL_UDP	17u
 #define PROTOCOL_ICMPV6 58u
 
+#define TCP_FIN 0x01u
 #define TCP_SYN 0x02u
+#define TCP_RST 0x04u
 #define TCP_ACK 0x10u
 
 static uint16_t get16(const uint8_t *p)
@@ -31,6 +33,17 @@ static void put16(uint8_t *p, size_t v)
 {
 	p[0] = (uint8_t)(v >> 8);
 	p[1] = (uint8_t)v;
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v);
 }
 
 static bool is_v4(const struct policy_address *a)
@@ -60,6 +73,7 @@ static enum frame_kind read_tcp(const uint8_t *p, size_t len, struct frame *ret)
 	ret->from_port = get16(p);
 	ret->to_port = get16(p + 2);
 	ret->opens = (p[13] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	ret->resets = (p[13] & TCP_RST) != 0;
 	return FRAME_TCP;
 }
 
@@ -223,4 +237,40 @@ size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct poli
 	memcpy(icmp + ICMP_HEAD, data + ETHERNET_HEAD, quoted);
 	put16(icmp + 2, checksum_of(sum_of(v4 ? 0 : sum, icmp, ICMP_HEAD + quoted)));
 	return (size_t)(icmp - ret) + ICMP_HEAD + quoted;
+}
+
+/* The sequence number behind this segment: its bytes, SYN and FIN count. */
+static uint32_t end_of_segment(const uint8_t *tcp, size_t len)
+{
+	size_t head = (size_t)(tcp[12] >> 4) * 4;
+	return get32(tcp + 4) + (uint32_t)(len - head) + ((tcp[13] & TCP_SYN) != 0) +
+	       ((tcp[13] & TCP_FIN) != 0);
+}
+
+size_t frame_write_reset(const uint8_t *data, size_t len, uint8_t ret[FRAME_MAX])
+{
+	struct frame heads;
+	uint32_t sum;
+	if (frame_read(data, len, &heads) != FRAME_TCP || heads.resets)
+		return 0;
+	const uint8_t *ip = data + ETHERNET_HEAD;
+	bool v4 = is_v4(&heads.to);
+	const uint8_t *theirs = ip + (v4 ? IPV4_HEAD : IPV6_HEAD);
+	size_t theirs_len = v4 ? get16(ip + 2) - IPV4_HEAD : get16(ip + 4);
+	memcpy(ret, data + 6, 6);
+	memcpy(ret + 6, data, 6);
+	uint8_t *tcp = write_ip(ret, &heads.to, &heads.from, PROTOCOL_TCP, TCP_HEAD, &sum);
+	memset(tcp, 0, TCP_HEAD);
+	put16(tcp, heads.to_port);
+	put16(tcp + 2, heads.from_port);
+	tcp[12] = (TCP_HEAD / 4) << 4;
+	if (theirs[13] & TCP_ACK) { /* the number that the guest waits for */
+		memcpy(tcp + 4, theirs + 8, 4);
+		tcp[13] = TCP_RST;
+	} else {
+		put32(tcp + 8, end_of_segment(theirs, theirs_len));
+		tcp[13] = TCP_RST | TCP_ACK;
+	}
+	put16(tcp + 16, checksum_of(sum_of(sum, tcp, TCP_HEAD)));
+	return (size_t)(tcp - ret) + TCP_HEAD;
 }

@@ -33,6 +33,7 @@ struct frame {
 	struct policy_address from, to;
 	uint16_t from_port, to_port; /* FRAME_PING: 0 */
 	bool opens;		     /* TCP: SYN without ACK */
+	bool resets;		     /* TCP: RST */
 	const uint8_t *payload;	     /* UDP's; within the frame */
 	size_t payload_len;
 };
@@ -59,5 +60,14 @@ size_t frame_write_udp(const uint8_t to_mac[6], const uint8_t from_mac[6],
  */
 size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct policy_address *from,
 			      uint8_t ret[FRAME_MAX]);
+
+/*
+ * Write the RST that a host sends which knows no such connection (RFC 9293, 3.10.7.1).
+ *
+ *   data  the frame, which frame_read() took for TCP; without RST
+ *
+ * Returns its length, or 0: nothing is to be said.
+ */
+size_t frame_write_reset(const uint8_t *data, size_t len, uint8_t ret[FRAME_MAX]);
 
 #endif

@@ -55,7 +55,9 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	}
 	if (is_one_of(g->resolver, &f->to)) {
 		g->refused++;
-		return GATE_REFUSE;
+		if (f->kind != FRAME_TCP)
+			return GATE_REFUSE;
+		return f->resets ? GATE_DROP : GATE_RESET;
 	}
 	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
 	/* a new connection is judged even if it looks like an earlier one */
@@ -70,6 +72,12 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 		flows_add(&g->flows, &key, now_ns);
 		g->begins = true;
 		return GATE_PASS;
+	}
+	/* A connection that a clone has from its snapshot, or that the rules closed since.  Linux
+	 * takes an ICMP error for a passing trouble there, and would wait. */
+	if (f->kind == FRAME_TCP && !f->opens) {
+		g->dropped++;
+		return f->resets ? GATE_DROP : GATE_RESET;
 	}
 	g->refused++;
 	g->last = (struct gate_refusal){ verdict, f->to, f->to_port, (uint8_t)f->kind };

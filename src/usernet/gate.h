@@ -22,6 +22,7 @@ enum gate_verdict {
 	GATE_PASS,
 	GATE_DROP,   /* without a word */
 	GATE_REFUSE, /* and tell the guest so; gate.last says why */
+	GATE_RESET,  /* a connection that nobody here knows: the guest's end is to be reset */
 	GATE_DNS,    /* a question to the resolver */
 };
 

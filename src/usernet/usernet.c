@@ -133,6 +133,12 @@ static void refuse(struct usernet *u, const uint8_t *frame, size_t len, const st
 		   frame_write_prohibited(frame, len, &u->gate.host[v4 ? 0 : 1], reply));
 }
 
+static void reset(struct usernet *u, const uint8_t *frame, size_t len)
+{
+	uint8_t reply[FRAME_MAX];
+	link_write(&u->link, reply, frame_write_reset(frame, len, reply));
+}
+
 static void on_frame(void *arg, const uint8_t *frame, size_t len)
 {
 	struct usernet *u = arg;
@@ -145,6 +151,8 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 		slirp_input(u->slirp, frame, (int)len);
 	else if (verdict == GATE_REFUSE)
 		refuse(u, frame, len, &f);
+	else if (verdict == GATE_RESET)
+		reset(u, frame, len);
 	else if (verdict == GATE_DNS)
 		ask(u, frame, &f);
 }

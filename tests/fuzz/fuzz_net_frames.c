@@ -14,7 +14,7 @@ static bool is_hosts(void *arg, const struct policy_address *address)
 }
 
 /* Each frame comes after its length.  What the gate lets out is a flow to a public address, and
- * what is refused has an answer that is a frame. */
+ * what is refused or reset has an answer that is a frame. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct gate g;
@@ -35,6 +35,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			struct policy_address from = f.to;
 			size_t got = frame_write_prohibited(data + 2, len, &from, reply);
 			if (got && frame_read(reply, got, &answer) != FRAME_PING)
+				abort();
+		}
+		if (verdict == GATE_RESET) {
+			size_t got = frame_write_reset(data + 2, len, reply);
+			if (frame_read(reply, got, &answer) != FRAME_TCP || !answer.resets)
 				abort();
 		}
 		data += 2 + len;

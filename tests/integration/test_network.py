@@ -141,6 +141,53 @@ class Network(guests.TestCase):
         self.assertEqual(self.instances(), [])
 
 
+class Hold(socketserver.BaseRequestHandler):
+    """Says nothing, and keeps the connection."""
+    def handle(self):
+        self.request.recv(1)
+
+
+@harness.needs_guests
+class Held(guests.TestCase):
+    """Connections that were open at the snapshot."""
+
+    @classmethod
+    def make_source(cls):
+        port = Network.serve.__func__(cls, socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Hold)
+        Network.serve.__func__(cls, Server6, ("::1", port), Hold)
+        subprocess.run(["cc", "-static-pie", "-O1", "-o", os.path.join(cls.root, "bin", "held"),
+                        os.path.join(os.path.dirname(__file__), "held.c")], check=True, timeout=120)
+        cls.config = f"""
+template_id = "held"
+flake_ref   = "dir:root"
+kernel      = "debian"
+command     = ["held", "{port}"]
+
+[network]
+allow = ["host:{port}"]
+
+[health]
+tcp = 8080
+""" + guests.VARIANT
+
+    def said(self, name):
+        """What has become of the connections by now."""
+        lines = self.mvm_ok("logs", name).splitlines()
+        return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+    def test_they_are_reset_in_a_clone(self):
+        reset = "Connection reset by peer"
+        names = [self.run_detached("held-worker", "--require-snapshot")["name"] for _ in range(2)]
+        for name in names: # nobody has sent anything
+            self.assertTrue(guests.wait_until(lambda: len(self.said(name)) == 2), self.said(name))
+            self.assertEqual(self.said(name), {"reads": reset, "reads6": reset})
+        for name in names:
+            self.exec(name, "/bin/busybox", "killall", "-USR1", "held")
+            self.assertTrue(guests.wait_until(lambda: len(self.said(name)) == 4), self.said(name))
+            self.assertEqual(self.said(name)["writes"], reset)
+            self.assertEqual(self.said(name)["within"], "echo") # has both its ends in the clone
+
+
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
 class Internet(Network):
     """In a network of this program's own, so that nothing of the host's changes."""

@@ -141,6 +141,58 @@ static void a_refusal_is_icmp_about_the_frame(void **state)
 	assert_int_equal(sum16(reply + 54, got - 54, pseudo), 0xffff);
 }
 
+static void a_reset_is_what_the_guests_end_believes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *from, *to;
+		uint8_t flags, reset_flags;
+		uint32_t sequence, acknowledged; /* of the reset */
+	} cases[] = {
+		{ "10.0.2.15", "1.1.1.1", 0x10, 0x04, 0xa0b0c0d0, 0 },
+		{ "10.0.2.15", "10.0.2.2", 0x18, 0x04, 0xa0b0c0d0, 0 },
+		{ "fec0::15", "2606::1", 0x11, 0x04, 0xa0b0c0d0, 0 },
+		{ "10.0.2.15", "10.0.2.3", 0x02, 0x14, 0, 0x01020304 + 6 },
+		{ "fec0::15", "fec0::3", 0x01, 0x14, 0, 0x01020304 + 6 },
+		{ "fec0::15", "fec0::3", 0x00, 0x14, 0, 0x01020304 + 5 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		uint8_t segment[25] = { 0x0f, 0xa0, 0,	  80,	1,   2,	  3,  4, 0xa0,
+					0xb0, 0xc0, 0xd0, 0x50, 0,   0,	  0,  0, 0,
+					0,    0,    'h',  'e',	'l', 'l', 'o' };
+		uint8_t data[FRAME_MAX], reply[FRAME_MAX];
+		struct frame f;
+		segment[13] = cases[i].flags;
+		/* as UDP's payload, to whose heads the segment then adds its own */
+		size_t len = udp_frame(data, cases[i].from, 1, cases[i].to, 1, segment, 25);
+		size_t ip = address(cases[i].from).bytes[0] ? 40 : 20;
+		memmove(data + 14 + ip, segment, sizeof(segment));
+		len -= 8;
+		data[14 + (ip == 40 ? 5 : 3)] = (uint8_t)(ip == 40 ? 25 : 45);
+		data[14 + (ip == 40 ? 6 : 9)] = 6;
+		assert_int_equal(frame_read(data, len, &f), FRAME_TCP);
+		assert_int_equal(f.opens, cases[i].flags == 0x02);
+		size_t got = frame_write_reset(data, len, reply);
+		assert_int_equal(got, 14 + ip + 20);
+		assert_int_equal(frame_read(reply, got, &f), FRAME_TCP);
+		assert_true(f.resets);
+		assert_int_equal(f.from_port, 80);
+		assert_int_equal(f.to_port, 4000);
+		struct policy_address from = address(cases[i].to), to = address(cases[i].from);
+		assert_memory_equal(&f.from, &from, sizeof(from));
+		assert_memory_equal(&f.to, &to, sizeof(to));
+		const uint8_t *tcp = reply + 14 + ip;
+		assert_int_equal(tcp[13], cases[i].reset_flags);
+		const uint32_t words[] = { htonl(cases[i].sequence), htonl(cases[i].acknowledged) };
+		assert_memory_equal(tcp + 4, words, sizeof(words));
+		size_t addresses = ip == 40 ? 32 : 8;
+		uint32_t pseudo = sum16(tcp - addresses, addresses, 6 + 20);
+		assert_int_equal(sum16(tcp, 20, pseudo), 0xffff);
+		/* which is never answered */
+		assert_int_equal(frame_write_reset(reply, got, data), 0);
+	}
+}
+
 /* ---- flows ---- */
 
 static struct flow_key key(uint16_t guest_port, uint8_t kind)
@@ -349,7 +401,11 @@ static void a_flow_passes_once_it_was_allowed(void **state)
 	g->is_full = false;
 	g->policy.n_deny = 1;
 	gate_changed(g);
-	assert_int_equal(gate_out(g, &out, 2), GATE_REFUSE);
+	assert_int_equal(gate_out(g, &out, 2), GATE_RESET); /* its program must not wait */
+	assert_int_equal(g->refused, 0);
+	out.resets = true;
+	assert_int_equal(gate_out(g, &out, 2), GATE_DROP);
+	assert_int_equal(gate_out(g, &more, 2), GATE_REFUSE);
 	assert_int_equal(g->refused, 1);
 	assert_int_equal(g->last.verdict, POLICY_DENIED);
 	assert_int_equal(g->last.port, 443);
@@ -365,10 +421,10 @@ static void the_hosts_addresses_are_closed(void **state)
 		if (gate_out(g, &out, 0) != GATE_REFUSE)
 			fail_msg("%s", closed[i]);
 		out.opens = false; /* nor by what looks like a connection */
-		assert_int_equal(gate_out(g, &out, 0), GATE_REFUSE);
+		assert_int_equal(gate_out(g, &out, 0), GATE_RESET);
 	}
 	struct frame resolver = tcp("10.0.2.15", 4000, "10.0.2.3", 53, true);
-	assert_int_equal(gate_out(g, &resolver, 0), GATE_REFUSE);
+	assert_int_equal(gate_out(g, &resolver, 0), GATE_RESET);
 	resolver.kind = FRAME_UDP;
 	assert_int_equal(gate_out(g, &resolver, 0), GATE_DNS);
 }
@@ -382,7 +438,7 @@ static void nothing_comes_in_but_to_flows_and_forwards(void **state)
 	assert_int_equal(gate_in(g, &in, 0), GATE_DROP);
 	assert_int_equal(gate_forward(g, true, 80), 0); /* UDP's is another */
 	assert_int_equal(gate_in(g, &in, 0), GATE_DROP);
-	assert_int_equal(gate_out(g, &back, 0), GATE_REFUSE);
+	assert_int_equal(gate_out(g, &back, 0), GATE_RESET);
 	assert_int_equal(gate_forward(g, false, 80), 0);
 	assert_int_equal(gate_in(g, &in, 0), GATE_PASS);
 	assert_int_equal(gate_out(g, &back, 1000 * SECOND), GATE_PASS);
@@ -474,6 +530,7 @@ int main(void)
 		cmocka_unit_test(a_written_frame_reads_the_same),
 		cmocka_unit_test(what_a_stack_may_read_otherwise_is_no_frame),
 		cmocka_unit_test(a_refusal_is_icmp_about_the_frame),
+		cmocka_unit_test(a_reset_is_what_the_guests_end_believes),
 		cmocka_unit_test(the_flow_that_was_silent_for_longest_makes_room),
 		cmocka_unit_test(only_tcp_may_be_silent_for_long),
 		cmocka_unit_test(a_question_is_read_and_refused),

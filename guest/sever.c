@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sever.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "base/own.h"
+#include "base/str.h"
+
+#define MPTCP 262 /* IPPROTO_MPTCP, which old headers lack */
+
+struct question {
+	struct nlmsghdr head;
+	struct rtmsg route;
+	struct rtattr attribute;
+	uint8_t address[16];
+};
+
+/* The interface by which the kernel sends to an address; 0: it does not say. */
+static unsigned interface_to(int routes, const struct sockaddr_in6 *peer)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
+	bool mapped = peer->sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&peer->sin6_addr);
+	bool v4 = peer->sin6_family == AF_INET || mapped;
+	unsigned len = v4 ? 4 : 16;
+	const void *address = peer->sin6_family == AF_INET ? (const void *)&in->sin_addr
+							   : &peer->sin6_addr.s6_addr[16 - len];
+	struct question q = {
+		.head = { .nlmsg_len = (uint32_t)(offsetof(struct question, address) + len),
+			  .nlmsg_type = RTM_GETROUTE,
+			  .nlmsg_flags = NLM_F_REQUEST },
+		.route = { .rtm_family = v4 ? AF_INET : AF_INET6,
+			   .rtm_dst_len = (uint8_t)(len * 8) },
+		.attribute = { .rta_len = (uint16_t)RTA_LENGTH(len), .rta_type = RTA_DST },
+	};
+	union {
+		struct nlmsghdr head;
+		char bytes[2048];
+	} answer;
+	memcpy(q.address, address, len);
+	if (send(routes, &q, q.head.nlmsg_len, 0) < 0)
+		return 0;
+	ssize_t n = recv(routes, &answer, sizeof(answer), MSG_DONTWAIT);
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct rtmsg)) ||
+	    !NLMSG_OK(&answer.head, (uint32_t)n) || answer.head.nlmsg_type != RTM_NEWROUTE)
+		return 0;
+	struct rtmsg *route = NLMSG_DATA(&answer.head);
+	int left = (int)RTM_PAYLOAD(&answer.head);
+	for (struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		unsigned interface;
+		if (a->rta_type != RTA_OIF || RTA_PAYLOAD(a) < sizeof(interface))
+			continue;
+		memcpy(&interface, RTA_DATA(a), sizeof(interface));
+		return interface;
+	}
+	return 0;
+}
+
+/* Has the interface a device behind it?  Bridges, tunnels and loopback have none. */
+static bool is_card(unsigned interface)
+{
+	char name[IF_NAMESIZE], path[64];
+	if (!if_indextoname(interface, name))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device", name);
+	return access(path, F_OK) == 0;
+}
+
+/* Disconnecting sends a RST and makes the error of the socket's next call ECONNRESET (Linux,
+ * tcp_disconnect()).  It works for a frozen program, which has left its system call. */
+static void sever(int routes, int fd)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	struct sockaddr_in6 peer = { 0 };
+	socklen_t len = sizeof(peer), protocol_len = sizeof(int);
+	int protocol = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) < 0 ||
+	    (protocol != IPPROTO_TCP && protocol != MPTCP) ||
+	    getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||
+	    !is_card(interface_to(routes, &peer)))
+		return;
+	if (connect(fd, &nobody, sizeof(nobody)) < 0)
+		agent_log("clones share a connection of this guest: %s", strerror(errno));
+}
+
+static void sever_of(int routes, int proc_fd, const char *pid)
+{
+	char path[32], target[64];
+	snprintf(path, sizeof(path), "%.20s/fd", pid);
+	int dir_fd = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSEDIR DIR *fds = dir_fd < 0 ? NULL : fdopendir(dir_fd);
+	AUTO_CLOSE int process = fds ? (int)syscall(SYS_pidfd_open, atoi(pid), 0) : -1;
+	if (process < 0) {
+		if (!fds && dir_fd >= 0)
+			close(dir_fd);
+		return; /* it has ended, or is of the kernel's */
+	}
+	for (struct dirent *e; (e = readdir(fds));) {
+		ssize_t n = readlinkat(dir_fd, e->d_name, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		if (!str_starts(target, "socket:"))
+			continue;
+		AUTO_CLOSE int fd = (int)syscall(SYS_pidfd_getfd, process, atoi(e->d_name), 0);
+		if (fd >= 0)
+			sever(routes, fd);
+	}
+}
+
+void sever_connections(void)
+{
+	AUTO_CLOSE int routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	AUTO_CLOSEDIR DIR *proc = opendir("/proc");
+	if (routes < 0 || !proc) /* a guest without a network has no connections */
+		return;
+	for (struct dirent *e; (e = readdir(proc));) {
+		if (strspn(e->d_name, "0123456789") == strlen(e->d_name) &&
+		    atoi(e->d_name) != getpid())
+			sever_of(routes, dirfd(proc), e->d_name);
+	}
+}
