@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that a supervisor answers itself, one at a time. */
 #include <errno.h>
-#include <signal.h>
 
 #include "base/clock.h"
 #include "instance/data_disk.h"
@@ -12,8 +11,8 @@
 
 void kill_vmm(struct supervisor *s)
 {
-	if (s->machine.vmm && s->machine.vmm->process.pid > 0)
-		kill(s->machine.vmm->process.pid, SIGKILL); /* not reaped, so still its pid */
+	if (s->machine.vmm)
+		vmm_kill(s->machine.vmm);
 }
 
 void cut_off(struct supervisor *s)

@@ -82,7 +82,7 @@ static char *configuration(const struct vmm_config *c)
 /* ---- its process ---- */
 
 struct child {
-	struct net_helper *helper;
+	struct net_process *net;
 	const char *binary;
 };
 
@@ -91,7 +91,7 @@ static int in_child(void *arg)
 	const struct child *child = arg;
 	if (chdir("/") < 0)
 		return -errno;
-	return child->helper->user.fd >= 0 ? own_uid_become(&child->helper->user, 0, true) : 0;
+	return child->net->user.fd >= 0 ? own_uid_become(&child->net->user, 0, true) : 0;
 }
 
 static int before_exec(void *arg)
@@ -101,7 +101,7 @@ static int before_exec(void *arg)
 		.binary = child->binary,
 		.network = true,
 		.files_max = FILES_MAX,
-		.threads_max = child->helper->user.fd >= 0 ? THREADS_MAX : 0,
+		.threads_max = child->net->user.fd >= 0 ? THREADS_MAX : 0,
 		.fd_above = FD_END,
 	};
 	if (walls_are_off())
@@ -110,7 +110,7 @@ static int before_exec(void *arg)
 	return r < 0 ? r : walls_filter(&walls);
 }
 
-static int spawn(struct net_helper *h, const struct process_spec *spec)
+static int spawn(struct net_process *h, const struct process_spec *spec)
 {
 	bool alone = h->user.fd >= 0;
 	int r = -ENOTSUP;
@@ -123,27 +123,8 @@ static int spawn(struct net_helper *h, const struct process_spec *spec)
 	return r == 0 && alone ? own_uid_tie(&h->user, h->process.pid) : r;
 }
 
-static void on_reply(void *arg, uint32_t events)
-{
-	struct net_helper *h = arg;
-	char text[REPLY_MAX];
-	ssize_t n = recv(h->control_fd, text, sizeof(text), MSG_DONTWAIT);
-	(void)events;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		h->ended = true;
-		loop_source_free(TAKE_PTR(h->source));
-		return;
-	}
-	json_decref(h->reply);
-	h->reply = NULL;
-	if (json_read(text, (size_t)n, "reply", &h->reply, NULL) < 0)
-		h->ended = true; /* it is not ours any more */
-}
-
-int net_helper_start(struct net_helper *h, const struct vmm_config *c, bool alone,
-		     struct loop *loop, int *ret_vmm_fd, struct mvm_error *err)
+int net_process_start(struct net_process *h, const struct vmm_config *c, bool alone,
+		      int *ret_vmm_fd, int *ret_control_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *binary = NULL;
 	AUTO_FREE char *text = configuration(c);
@@ -162,7 +143,7 @@ int net_helper_start(struct net_helper *h, const struct vmm_config *c, bool alon
 	AUTO_CLOSE int its_end = link[1];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
 		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
-	h->control_fd = control[0];
+	AUTO_CLOSE int our_control = control[0];
 	AUTO_CLOSE int its_control = control[1];
 	AUTO_CLOSE int routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (routes < 0)
@@ -186,16 +167,56 @@ int net_helper_start(struct net_helper *h, const struct vmm_config *c, bool alon
 		.in_child_arg = &child,
 	};
 	r = spawn(h, &spec);
-	if (r == 0)
-		r = loop_add_fd(loop, h->control_fd, EPOLLIN, on_reply, h, &h->source);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", binary, strerror(-r));
-	h->loop = loop;
 	*ret_vmm_fd = TAKE_FD(vmm_end);
+	*ret_control_fd = TAKE_FD(our_control);
 	return 0;
 }
 
+int net_process_seal(struct net_process *h, struct mvm_error *err)
+{
+	int r = h->box.keeper.pid ? box_seal(&h->box) : 0;
+	return r < 0 ? mvm_error_set(err, r, "cannot take the host's files from %s: %s",
+				     NET_HELPER_PROGRAM, strerror(-r))
+		     : 0;
+}
+
+void net_process_done(struct net_process *h)
+{
+	process_kill(&h->process);
+	box_done(&h->box);
+	own_uid_done(&h->user);
+	*h = (struct net_process)NET_PROCESS_NONE;
+}
+
 /* ---- asking it ---- */
+
+static void on_reply(void *arg, uint32_t events)
+{
+	struct net_helper *h = arg;
+	char text[REPLY_MAX];
+	ssize_t n = recv(h->control_fd, text, sizeof(text), MSG_DONTWAIT);
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		h->ended = true;
+		loop_source_free(TAKE_PTR(h->source));
+		return;
+	}
+	json_decref(h->reply);
+	h->reply = NULL;
+	if (json_read(text, (size_t)n, "reply", &h->reply, NULL) < 0)
+		h->ended = true; /* it is not ours any more */
+}
+
+int net_helper_take(struct net_helper *h, int control_fd, struct loop *loop)
+{
+	h->loop = loop;
+	h->control_fd = control_fd;
+	return loop_add_fd(loop, control_fd, EPOLLIN, on_reply, h, &h->source);
+}
 
 static int wait_reply(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
 {
@@ -232,13 +253,7 @@ static int request(struct net_helper *h, json_t *message, int64_t deadline_ns,
 
 int net_helper_ready(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
 {
-	int r = wait_reply(h, deadline_ns, err);
-	if (r < 0 || !h->box.keeper.pid)
-		return r;
-	r = box_seal(&h->box);
-	return r < 0 ? mvm_error_set(err, r, "cannot take the host's files from %s: %s",
-				     NET_HELPER_PROGRAM, strerror(-r))
-		     : 0;
+	return wait_reply(h, deadline_ns, err);
 }
 
 int net_helper_forward(struct net_helper *h, const struct vmm_forward *f, int64_t deadline_ns,
@@ -261,9 +276,6 @@ int net_helper_policy(struct net_helper *h, const struct vmm_network *n, int64_t
 void net_helper_done(struct net_helper *h)
 {
 	loop_source_free(TAKE_PTR(h->source));
-	process_kill(&h->process);
-	box_done(&h->box);
-	own_uid_done(&h->user);
 	auto_close(&h->control_fd);
 	json_decref(h->reply);
 	*h = (struct net_helper)NET_HELPER_NONE;

@@ -6,8 +6,11 @@
  * A VM's network as a process of its own, mvm-net (usernet/usernet.h): the VMM has one socket that
  * leads there, and no other.
  *
- * Calling sequence: net_helper_start, the VMM's start with the descriptor, net_helper_ready before
- * the guest runs, net_helper_forward at any time, net_helper_done.
+ * Its process and the talk with it are apart, because they may be in two processes of ours.
+ *
+ * Calling sequence: net_process_start, the VMM's start with the descriptor, net_helper_take,
+ * net_helper_ready, net_process_seal before the guest runs, net_helper_forward at any time;
+ * net_helper_done, net_process_done.
  */
 
 #include <jansson.h>
@@ -19,10 +22,17 @@
 
 #define NET_HELPER_PROGRAM "mvm-net"
 
-struct net_helper {
+struct net_process {
 	struct process process;
 	struct own_uid user; /* not the VMM's */
 	struct box box;
+};
+#define NET_PROCESS_NONE                                                                           \
+	{                                                                                          \
+		.user = OWN_UID_NONE, .box = BOX_NONE                                              \
+	}
+
+struct net_helper {
 	struct loop *loop;
 	struct loop_source *source;
 	int control_fd;
@@ -31,23 +41,31 @@ struct net_helper {
 };
 #define NET_HELPER_NONE                                                                            \
 	{                                                                                          \
-		.user = OWN_UID_NONE, .box = BOX_NONE, .control_fd = -1                            \
+		.control_fd = -1                                                                   \
 	}
 
 /*
  * Start it.
  *
- *   u           NET_HELPER_NONE; to be done also after a failure
- *   alone       as a user of its own, as own_uid_obstacle() allows
- *   ret_vmm_fd  the VMM's end of the link; the caller's
+ *   p               NET_PROCESS_NONE; to be done also after a failure
+ *   alone           as a user of its own, as own_uid_obstacle() allows
+ *   ret_vmm_fd      the VMM's end of the link; the caller's
+ *   ret_control_fd  for net_helper_take(); the caller's
  *
  * Returns 0 or -errno.  Does not wait for it.
  */
-int net_helper_start(struct net_helper *u, const struct vmm_config *c, bool alone,
-		     struct loop *loop, int *ret_vmm_fd, struct mvm_error *err);
+int net_process_start(struct net_process *p, const struct vmm_config *c, bool alone,
+		      int *ret_vmm_fd, int *ret_control_fd, struct mvm_error *err);
 
-/* Wait until it serves, and take the host's files from it.  Returns 0, or -errno: a port of the
- * host is taken (-EADDRINUSE), ... */
+/* Take the host's files from it, once it serves. */
+int net_process_seal(struct net_process *p, struct mvm_error *err);
+
+void net_process_done(struct net_process *p);
+
+/* Talk to it by this descriptor, which is taken over.  u: NET_HELPER_NONE. */
+int net_helper_take(struct net_helper *u, int control_fd, struct loop *loop);
+
+/* Wait until it serves.  Returns 0, or -errno: a port of the host is taken (-EADDRINUSE), ... */
 int net_helper_ready(struct net_helper *u, int64_t deadline_ns, struct mvm_error *err);
 
 /* Forward another port.  Returns 0 or -errno. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,6 +207,45 @@ int vmm_spawn(const struct vmm_ops *ops, const struct vmm_probe *probe,
 	v->state = v->state == VMM_ENDED ? VMM_ENDED : VMM_SPAWNED;
 	*ret = v;
 	return 0;
+}
+
+void vmm_ends_done(struct vmm_ends *e)
+{
+	for (size_t i = 0; i < VMM_ENDS; i++)
+		auto_close(&e->fd[i]);
+	*e = (struct vmm_ends)VMM_ENDS_NONE;
+}
+
+int vmm_start(const struct vmm_ops *ops, const struct vmm_probe *probe,
+	      const struct vmm_config *config, struct loop *loop, struct vmm_body **ret,
+	      struct vmm_ends *ret_ends, struct mvm_error *err)
+{
+	int r = check_config(ops, probe, config, err);
+	if (r == 0)
+		r = ops->start(probe, config, loop, ret, ret_ends, err);
+	return r < 0 ? mvm_error_context(err, r, "VM '%s'", config->name) : 0;
+}
+
+int vmm_attach(const struct vmm_ops *ops, const struct vmm_config *config, struct vmm_ends *ends,
+	       const struct vmm_keeper *keeper, struct loop *loop, int64_t deadline_ns,
+	       struct vmm **ret, struct mvm_error *err)
+{
+	struct vmm *v = NULL;
+	int r = ops->attach(config, ends, keeper, loop, deadline_ns, &v, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "VM '%s'", config->name);
+	assert(v->ops == ops);
+	v->state = v->state == VMM_ENDED ? VMM_ENDED : VMM_SPAWNED;
+	*ret = v;
+	return 0;
+}
+
+void vmm_kill(struct vmm *v)
+{
+	if (v->ops->kill)
+		v->ops->kill(v);
+	else if (v->process.pid > 0)
+		kill(v->process.pid, SIGKILL); /* not reaped, so still its pid */
 }
 
 /* Run one op that leads from one state to another, unless the VM ends under it. */

@@ -141,6 +141,54 @@ enum vmm_state {
 
 struct vmm;
 
+/* Our ends of a VMM's channels, and its process.  Each is open or -1. */
+enum vmm_end {
+	VMM_END_CONTROL, /* the connection that the VMM takes orders by */
+	VMM_END_WORDS,	 /* what it writes to its standard error */
+	VMM_END_PROCESS, /* a pidfd */
+	VMM_END_NETWORK, /* the connection that mvm-net takes orders by */
+	VMM_END_STATE,	 /* the device state that a restore reads */
+	VMM_ENDS,
+};
+struct vmm_ends {
+	int fd[VMM_ENDS];
+	int64_t pid;
+	unsigned isolation; /* bits of enum vmm_isolation */
+};
+#define VMM_ENDS_NONE                                                                              \
+	{                                                                                          \
+		.fd = { -1, -1, -1, -1, -1 }                                                       \
+	}
+void vmm_ends_done(struct vmm_ends *e);
+DEFINE_AUTO_DONE(vmm_ends, vmm_ends_done)
+
+/*
+ * A VMM's process with everything that it takes rights to make: its user, namespaces, files.
+ *
+ * Whoever talks to a VMM reads what a guest may have made it say.  So a backend has two halves:
+ * this one, and struct vmm, which only has the ends.  They may be in two processes.
+ */
+struct vmm_body {
+	const struct vmm_ops *ops;
+	struct process process; /* reaped here */
+};
+
+/* How struct vmm asks for what only its body can do. */
+struct vmm_keeper {
+	/* Take the host's files from it: it has started, and the guest has not run. */
+	int (*seal)(void *arg, struct mvm_error *err);
+	/* It has ended: reap it.  -ETIMEDOUT: it has not. */
+	int (*reap)(void *arg, int *ret_status);
+	/* The file of the device state, to write it (create) or to read it. */
+	int (*open_state)(void *arg, bool create);
+	/* It has written all that it will: take back the files that it was given. */
+	void (*take_back)(void *arg);
+	void (*kill)(void *arg);
+	/* Kill it, reap it, free the body. */
+	void (*end)(void *arg);
+	void *arg;
+};
+
 /* Called once, from the loop, when the VMM process has ended for any reason.  status as in wait(2);
  * vmm.guest_stopped tells whether the guest asked for it.  A wrapper's wait may call it, so it must
  * only record the end; vmm_free() comes later. */
@@ -193,6 +241,24 @@ struct vmm_ops {
 		     struct loop *loop, int64_t deadline_ns, struct vmm **ret,
 		     struct mvm_error *err);
 
+	/*
+	 * Both halves of spawn(), for two processes; NULL: there is only spawn().
+	 *
+	 * start() makes the process and does not wait for it; config's callbacks are unused.
+	 * attach() takes the ends over, also when it fails, and waits until the VMM has answered.
+	 * A failure of it calls the keeper's end().
+	 */
+	int (*start)(const struct vmm_probe *probe, const struct vmm_config *config,
+		     struct loop *loop, struct vmm_body **ret, struct vmm_ends *ret_ends,
+		     struct mvm_error *err);
+	int (*attach)(const struct vmm_config *config, struct vmm_ends *ends,
+		      const struct vmm_keeper *keeper, struct loop *loop, int64_t deadline_ns,
+		      struct vmm **ret, struct mvm_error *err);
+	int (*seal)(struct vmm_body *b, struct mvm_error *err);
+	int (*open_state)(int dir_fd, bool create); /* returns a descriptor or -errno */
+	void (*take_back)(struct vmm_body *b);
+	void (*end)(struct vmm_body *b); /* cannot fail; NULL is fine */
+
 	/* Start the guest.  State SPAWNED. */
 	int (*boot)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 
@@ -221,6 +287,9 @@ struct vmm_ops {
 	/* Ask the guest to end, as a machine's power button or keyboard does.  State RUNNING.  0
 	 * means that the guest was asked; it may ignore that.  Optional. */
 	int (*power_button)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+
+	/* Send the process SIGKILL.  NULL: it is the caller's child. */
+	void (*kill)(struct vmm *v);
 
 	/* Kill and reap a running process, free everything.  Cannot fail. */
 	void (*free)(struct vmm *v);
@@ -285,6 +354,14 @@ int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadli
 int vmm_network_rules(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
 		      struct mvm_error *err);
 int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
+/* The halves of vmm_spawn(), if the backend has them: see the ops. */
+int vmm_start(const struct vmm_ops *ops, const struct vmm_probe *probe,
+	      const struct vmm_config *config, struct loop *loop, struct vmm_body **ret,
+	      struct vmm_ends *ret_ends, struct mvm_error *err);
+int vmm_attach(const struct vmm_ops *ops, const struct vmm_config *config, struct vmm_ends *ends,
+	       const struct vmm_keeper *keeper, struct loop *loop, int64_t deadline_ns,
+	       struct vmm **ret, struct mvm_error *err);
+void vmm_kill(struct vmm *v);
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
 void vmm_free(struct vmm *v);
 DEFINE_AUTO(vmm, vmm_free)

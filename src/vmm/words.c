@@ -49,6 +49,16 @@ int words_open(struct words *w, int log_fd, int *ret_to)
 	return 0;
 }
 
+int words_take(struct words *w, int fd, int log_fd)
+{
+	int r = copy_log(w, log_fd);
+	if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		r = -errno;
+	if (r == 0)
+		w->fd = fd;
+	return r;
+}
+
 void words_read(struct words *w)
 {
 	char chunk[CHUNK_SIZE];

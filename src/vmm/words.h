@@ -31,6 +31,9 @@ struct words {
 /* Make the pipe.  log_fd is duplicated (-1: none); *ret_to, the process's end, is the caller's. */
 int words_open(struct words *w, int log_fd, int *ret_to);
 
+/* Watch a pipe's read end that another process has made; taken over.  log_fd as above. */
+int words_take(struct words *w, int fd, int log_fd);
+
 /* words_open() with a named pipe, made in dir_fd, so that the process can open it again. */
 int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int *ret_to);
 

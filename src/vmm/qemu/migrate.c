@@ -111,21 +111,35 @@ static int save_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_er
 	return qemu_explain(q, r, deadline_ns, err);
 }
 
+int qemu_open_state(int dir_fd, bool create)
+{
+	int flags = create ? O_WRONLY | O_CREAT | O_EXCL : O_RDONLY;
+	int fd = openat(dir_fd, STATE_FILE, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+/* From the keeper, unless this process may open it itself. */
+static int open_state(struct qemu *q, int dir_fd, bool create)
+{
+	if (!create && q->state_fd >= 0)
+		return TAKE_FD(q->state_fd);
+	return q->keeper.open_state ? q->keeper.open_state(q->keeper.arg, create)
+				    : qemu_open_state(dir_fd, create);
+}
+
 int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct qemu *q = (struct qemu *)v;
-	AUTO_CLOSE int fd = openat(dir_fd, STATE_FILE,
-				   O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	AUTO_CLOSE int fd = open_state(q, dir_fd, true);
 	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot create '" STATE_FILE "': %s",
-				     strerror(errno));
+		return mvm_error_set(err, fd, "cannot create '" STATE_FILE "': %s", strerror(-fd));
 	int r = save_state(q, fd, deadline_ns, err);
 	if (r == 0 && fsync(fd) < 0)
 		r = mvm_error_set(err, -errno, "cannot write '" STATE_FILE "': %s",
 				  strerror(errno));
-	if (r < 0)
+	if (r < 0 && dir_fd >= 0)
 		unlinkat(dir_fd, STATE_FILE, 0); /* the first failure is the one to report */
-	qemu_files_take_back(&((struct qemu *)v)->files); /* whose times are recorded soon */
+	q->keeper.take_back(q->keeper.arg); /* whose times are recorded soon */
 	return r;
 }
 
@@ -156,9 +170,9 @@ static int load_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_er
 
 int qemu_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
-	AUTO_CLOSE int fd = openat(dir_fd, STATE_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct qemu *q = (struct qemu *)v;
+	AUTO_CLOSE int fd = open_state(q, dir_fd, false);
 	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot open '" STATE_FILE "': %s",
-				     strerror(errno));
-	return load_state((struct qemu *)v, fd, deadline_ns, err);
+		return mvm_error_set(err, fd, "cannot open '" STATE_FILE "': %s", strerror(-fd));
+	return load_state(q, fd, deadline_ns, err);
 }

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/sock.h"
-#include "vmm/memory.h"
 #include "vmm/qemu/qemu.h"
 
 /* Its socket closes a moment before it has ended, and the moment is long where many work. */
@@ -22,7 +19,7 @@ static void on_exit_fd(void *arg, uint32_t events)
 	(void)events;
 	struct qemu *q = arg;
 	int status = 0;
-	if (process_wait(&q->vmm.process, 0, &status) < 0)
+	if (q->keeper.reap(q->keeper.arg, &status) < 0)
 		return; /* not yet */
 	loop_source_free(TAKE_PTR(q->exit_source));
 	words_read(&q->words);
@@ -78,14 +75,13 @@ static void qemu_free(struct vmm *v)
 	if (!q)
 		return;
 	loop_source_free(q->exit_source);
-	process_kill(&q->vmm.process);
+	q->keeper.end(q->keeper.arg);
 	words_read(&q->words); /* the log shall have all of it */
 	words_done(&q->words);
-	lend_done(&q->memory);
 	net_helper_done(&q->net);
-	qemu_files_done(&q->files);
-	qemu_child_done(&q->child);
 	qmp_free(q->qmp);
+	auto_close(&q->vmm.process.pidfd);
+	auto_close(&q->state_fd);
 	free(q->vmm.name);
 	free(q);
 }
@@ -96,99 +92,31 @@ static void free_qemu(struct qemu *q)
 }
 DEFINE_AUTO(qemu, free_qemu)
 
-/* A clone needs no right to write the memory that it shares with others.  Where it cannot be lent
- * QEMU opens it itself, and maps it just as privately. */
-static int lend_memory(struct qemu *q, const struct vmm_config *c, struct mvm_error *err)
+/* Does not wait for it. */
+static int attach(struct qemu *q, const struct vmm_config *c, struct vmm_ends *ends,
+		  struct mvm_error *err)
 {
-	char path[LEND_PATH_MAX];
-	snprintf(path, sizeof(path), QEMU_FD_PATH, QEMU_FD_MEMORY);
-	int r = lend_open(&q->memory, c->memory_dir_fd, c->memory_name, path);
-	q->child.memory = &q->memory;
-	return r < 0 ? mvm_error_set(err, r, "cannot open '%s': %s", c->memory_name, strerror(-r))
-		     : 0;
-}
-
-static int start_failed(const struct qemu *q, const char *binary, int r, struct mvm_error *err)
-{
-	bool alone = r == -EACCES && q->child.user.fd >= 0;
-	return mvm_error_set(err, r, "cannot start '%s': %s%s", binary, strerror(-r),
-			     alone ? "; run by root it is a user of its own, so put it where "
-				     "everybody may execute it"
-				   : "");
-}
-
-/* Start it and keep our ends: of the control channel, its words and its process. */
-static int spawn_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
-			 int qmp_fd, int net_fd, struct mvm_error *err)
-{
-	int to = -1;
-	int r = words_open(&q->words, c->log_fd, &to);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
-	AUTO_CLOSE int words_to = to;
-	int fds[QEMU_FD_END - QEMU_FD_QMP] = { qmp_fd, c->agent_fd, c->console_fd, net_fd };
-	for (int i = QEMU_FD_MEMORY; i < QEMU_FD_END; i++)
-		fds[i - QEMU_FD_QMP] = q->files.fds[i];
-	const struct process_spec spec = {
-		.argv = args->v,
-		.cwd_fd = AT_FDCWD,
-		.stdin_fd = -1,
-		.stdout_fd = words_to,
-		.stderr_fd = words_to,
-		.fds = fds,
-		.n_fds = MVM_ARRAY_SIZE(fds),
-		/* QEMU asks for huge pages for its code buffer; a clone's share of memory is a
-		 * fifth less without them */
-		.flags = PROCESS_DIE_WITH_PARENT |
-			 (c->memory == VMM_MEMORY_CLONE ? PROCESS_NO_HUGE_PAGES : 0),
-	};
-	r = qemu_child_spawn(&q->child, &spec, &q->vmm.process);
-	q->vmm.isolation = q->child.isolation;
-	return r < 0 ? start_failed(q, args->v[0], r, err) : 0;
-}
-
-static int start_process(struct qemu *q, const struct vmm_config *c, const struct strv *args,
-			 struct mvm_error *err)
-{
-	int pair[2];
-	int r = sock_pair(pair);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot make a socket: %s", strerror(-r));
-	AUTO_CLOSE int ours = pair[0];
-	AUTO_CLOSE int theirs = pair[1];
-	AUTO_CLOSE int net = -1;
-	if (c->network)
-		r = net_helper_start(&q->net, c, q->child.user.fd >= 0, q->loop, &net, err);
+	int r = qmp_new(q->loop, ends->fd[VMM_END_CONTROL], on_event, q, &q->qmp);
 	if (r == 0)
-		r = spawn_process(q, c, args, theirs, net, err);
-	if (r < 0)
-		return r;
-	r = qmp_new(q->loop, ours, on_event, q, &q->qmp);
-	if (r == 0)
-		(void)TAKE_FD(ours);
+		(void)TAKE_FD(ends->fd[VMM_END_CONTROL]);
 	if (r == 0)
 		r = loop_add_fd(q->loop, q->vmm.process.pidfd, EPOLLIN, on_exit_fd, q,
 				&q->exit_source);
 	if (r == 0)
+		r = words_take(&q->words, ends->fd[VMM_END_WORDS], c->log_fd);
+	if (r == 0) {
+		(void)TAKE_FD(ends->fd[VMM_END_WORDS]);
 		r = words_watch(&q->words, q->loop);
-	if (r == 0 && q->child.memory)
-		r = lend_watch(&q->memory, q->loop);
+	}
+	if (r == 0 && c->network)
+		r = net_helper_take(&q->net, TAKE_FD(ends->fd[VMM_END_NETWORK]), q->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
 
-static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
-			   const struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err)
+static int attach_and_greet(struct qemu *q, const struct vmm_config *c, struct vmm_ends *ends,
+			    int64_t deadline_ns, struct mvm_error *err)
 {
-	AUTO_DONE(strv) args = { 0 };
-	int r = qemu_args(probe, c, &args, err);
-	if (r == 0)
-		r = qemu_child_init(&q->child, probe, c, err);
-	if (r == 0)
-		r = qemu_files_open(&q->files, c, &q->child.user, err);
-	if (r == 0 && c->memory == VMM_MEMORY_CLONE)
-		r = lend_memory(q, c, err);
-	if (r == 0)
-		r = start_process(q, c, &args, err);
+	int r = attach(q, c, ends, err);
 	if (r < 0)
 		return r;
 	/* QEMU agrees to capabilities only when the whole machine has been made */
@@ -196,48 +124,96 @@ static int start_and_greet(struct qemu *q, const struct vmm_probe *probe,
 	if (r < 0)
 		return qemu_explain(q, r, deadline_ns, err);
 	r = c->network ? net_helper_ready(&q->net, deadline_ns, err) : 0;
+	/* they have all that they need, and the guest has not run yet */
+	if (r == 0)
+		r = q->keeper.seal(q->keeper.arg, err);
+	q->vmm.spawned_ns = clock_now_ns();
+	return r;
+}
+
+static int qemu_attach(const struct vmm_config *c, struct vmm_ends *ends,
+		       const struct vmm_keeper *keeper, struct loop *loop, int64_t deadline_ns,
+		       struct vmm **ret, struct mvm_error *err)
+{
+	AUTO_DONE(vmm_ends) own = *ends;
+	*ends = (struct vmm_ends)VMM_ENDS_NONE;
+	AUTO(qemu) q = calloc(1, sizeof(*q));
+	if (!q) {
+		keeper->end(keeper->arg);
+		return mvm_error_oom(err);
+	}
+	q->keeper = *keeper;
+	q->words = (struct words)WORDS_NONE;
+	q->net = (struct net_helper)NET_HELPER_NONE;
+	q->loop = loop;
+	q->vmm.ops = &vmm_qemu;
+	q->vmm.memory = c->memory;
+	q->vmm.isolation = own.isolation;
+	q->vmm.process.pid = (pid_t)own.pid;
+	q->vmm.process.pidfd = TAKE_FD(own.fd[VMM_END_PROCESS]);
+	q->state_fd = TAKE_FD(own.fd[VMM_END_STATE]);
+	q->vmm.name = strdup(c->name);
+	int r = q->vmm.name ? attach_and_greet(q, c, &own, deadline_ns, err) : mvm_error_oom(err);
 	if (r < 0)
 		return r;
-	/* it has all that it needs, and the guest has not run yet */
-	if (q->vmm.isolation & VMM_ISOLATION_NAMESPACES) {
-		r = box_seal(&q->child.box);
-		if (r < 0)
-			return mvm_error_set(err, r, "cannot take the host's files from QEMU: %s",
-					     strerror(-r));
-	}
-	q->vmm.spawned_ns = clock_now_ns();
+	*ret = &TAKE_PTR(q)->vmm;
 	return 0;
+}
+
+/* ---- both halves in one process ---- */
+
+static int own_seal(void *arg, struct mvm_error *err)
+{
+	return qemu_seal(arg, err);
+}
+
+static int own_reap(void *arg, int *ret_status)
+{
+	struct vmm_body *b = arg;
+	return process_wait(&b->process, 0, ret_status);
+}
+
+static void own_take_back(void *arg)
+{
+	qemu_take_back(arg);
+}
+
+static void own_kill(void *arg)
+{
+	const struct vmm_body *b = arg;
+	if (b->process.pid > 0)
+		kill(b->process.pid, SIGKILL); /* not reaped, so still its pid */
+}
+
+static void own_end(void *arg)
+{
+	qemu_end(arg);
 }
 
 static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
 		      int64_t deadline_ns, struct vmm **ret, struct mvm_error *err)
 {
-	AUTO(qemu) q = calloc(1, sizeof(*q));
-	if (!q)
-		return mvm_error_oom(err);
-	q->words = (struct words)WORDS_NONE;
-	q->child.user = (struct own_uid)OWN_UID_NONE;
-	q->child.box = (struct box)BOX_NONE;
-	qemu_files_init(&q->files);
-	q->memory = (struct lend)LEND_NONE;
-	q->net = (struct net_helper)NET_HELPER_NONE;
-	q->loop = loop;
-	q->vmm.ops = &vmm_qemu;
-	q->vmm.memory = c->memory;
-	q->vmm.name = strdup(c->name);
-	if (!q->vmm.name)
-		return mvm_error_oom(err);
-	int r = c->memory == VMM_MEMORY_CAPTURE ? vmm_memory_make(c, err) : 0;
+	struct vmm_keeper keeper = { .seal = own_seal,
+				     .reap = own_reap,
+				     .take_back = own_take_back,
+				     .kill = own_kill,
+				     .end = own_end };
+	struct vmm_body *body = NULL;
+	struct vmm_ends ends = VMM_ENDS_NONE;
+	int r = qemu_start(probe, c, loop, &body, &ends, err);
 	if (r < 0)
 		return r;
-	r = start_and_greet(q, probe, c, deadline_ns, err);
-	if (r < 0) {
-		if (c->memory == VMM_MEMORY_CAPTURE)
-			unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
-		return r;
-	}
-	*ret = &TAKE_PTR(q)->vmm;
-	return 0;
+	keeper.arg = body;
+	r = qemu_attach(c, &ends, &keeper, loop, deadline_ns, ret, err);
+	if (r < 0 && c->memory == VMM_MEMORY_CAPTURE)
+		unlinkat(c->memory_dir_fd, c->memory_name, 0); /* best effort */
+	return r;
+}
+
+static void qemu_kill(struct vmm *v)
+{
+	struct qemu *q = qemu_of(v);
+	q->keeper.kill(q->keeper.arg);
 }
 
 static int simple_call(struct vmm *v, const char *command, int64_t deadline_ns,
@@ -294,6 +270,13 @@ const struct vmm_ops vmm_qemu = {
 	.confines = qemu_confines,
 	.facts = qemu_facts,
 	.spawn = qemu_spawn,
+	.start = qemu_start,
+	.attach = qemu_attach,
+	.seal = qemu_seal,
+	.open_state = qemu_open_state,
+	.take_back = qemu_take_back,
+	.end = qemu_end,
+	.kill = qemu_kill,
 	.boot = qemu_cont,
 	.pause = qemu_stop,
 	.resume = qemu_cont,

@@ -5,8 +5,8 @@
 /*
  * The QEMU backend: `qemu-system-x86_64 -M microvm`, with KVM or TCG.
  *
- * args.c makes QEMU's arguments, probe.c finds its version, process.c starts and ends it, user.c
- * chooses its user and namespaces, walls.c limits what it may do, files.c passes its files,
+ * args.c makes QEMU's arguments, probe.c finds its version, body.c starts and ends its process,
+ * process.c talks to it, user.c chooses its user and namespaces, walls.c limits what it may do, files.c passes its files,
  * migrate.c saves and loads its device state.  QEMU inherits connected sockets for its control
  * protocol, the agent's port and the console, so no socket has a path and nothing polls for one.
  */
@@ -111,6 +111,23 @@ const char *qemu_version_of(const char *text, size_t *ret_len);
 
 enum qemu_migration { MIGRATION_NONE, MIGRATION_COMPLETED, MIGRATION_FAILED };
 
+/* QEMU's process and all that was made for it. */
+struct qemu_body {
+	struct vmm_body body; /* first */
+	struct qemu_child child;
+	struct qemu_files files;
+	struct lend memory; /* a clone's memory file, which it may only read */
+	struct net_process net;
+};
+
+/* body.c */
+int qemu_start(const struct vmm_probe *probe, const struct vmm_config *c, struct loop *loop,
+	       struct vmm_body **ret, struct vmm_ends *ret_ends, struct mvm_error *err);
+int qemu_seal(struct vmm_body *b, struct mvm_error *err);
+void qemu_take_back(struct vmm_body *b);
+void qemu_end(struct vmm_body *b);
+
+/* The talk with QEMU. */
 struct qemu {
 	struct vmm vmm; /* first */
 	struct loop *loop;
@@ -118,10 +135,9 @@ struct qemu {
 	struct loop_source *exit_source;
 	struct words words; /* QEMU's standard error and output */
 	enum qemu_migration migration;
-	struct qemu_child child;
-	struct qemu_files files;
-	struct lend memory; /* a clone's memory file, which it may only read */
 	struct net_helper net;
+	int state_fd; /* what a restore reads; -1: it is opened in the snapshot's folder */
+	struct vmm_keeper keeper;
 };
 
 /*
@@ -132,6 +148,7 @@ struct qemu {
 int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *err);
 
 /* migrate.c */
+int qemu_open_state(int dir_fd, bool create);
 int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 int qemu_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
