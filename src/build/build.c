@@ -39,9 +39,9 @@ struct inputs {
 	struct build_source source;
 	struct build_lock lock;
 	struct mvm_digest agent;
-	struct mvm_kernel *kernel; /* NULL: the image is to bring one */
-	bool kernel_named;	   /* by the template: the image's own is not used */
-	int kernel_fd;		   /* its folder */
+	struct mvm_kernel *kernel; /* NULL: the image must bring one */
+	bool kernel_named;	   /* the template names it, so the image's own is not used */
+	int kernel_fd;		   /* the kernel's folder */
 	int agent_fd;
 };
 
@@ -88,14 +88,14 @@ static bool wants_image_initrd(const struct mvm_template_spec *spec)
 static int no_initrd(const struct builder *builder, struct mvm_error *err)
 {
 	int r = mvm_error_set(err, -ENOENT,
-			      "initrd = \"image\" boots the initrd that the image brings, and %s",
-			      builder->brings_initrd ? "this one brings none"
-						     : "only those of Nix flakes bring one");
-	return mvm_error_hint(
-		err, r,
-		builder->brings_initrd
-			? "the flake's package is to have it in its output, as 'initrd'"
-			: "mvm's own, the default, boots any image");
+			      "initrd = \"image\" boots an initrd from the image, but %s",
+			      builder->brings_initrd ? "this image has none"
+						     : "only images of Nix flakes have one");
+	return mvm_error_hint(err, r,
+			      builder->brings_initrd
+				      ? "put it into the output of the flake's package, as 'initrd'"
+				      : "remove it from the config: mvm's own initrd, the default, "
+					"boots any image");
 }
 
 /* Pick the initrd that this template boots. */
@@ -158,7 +158,7 @@ static void fingerprint(const struct inputs *in, char ret[DIGEST_HEX_SIZE])
 	int n = snprintf(head, sizeof(head), "mvm build 3 %s %u", in->builder->name,
 			 IMAGE_FORMAT_VERSION);
 	sha256_init(&h);
-	sha256_add(&h, head, (size_t)n + 1); /* with its NUL, so that nothing can run together */
+	sha256_add(&h, head, (size_t)n + 1); /* its NUL separates it from the next part */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(parts); i++)
 		sha256_add(&h, parts[i]->bytes, sizeof(parts[i]->bytes));
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
@@ -185,7 +185,6 @@ static int fill_info(const struct inputs *in, const char *print, struct build_ar
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-/* Let fn write a new file in staging, and make it a blob. */
 static int create_file(int dir_fd, const char *name, struct mvm_error *err)
 {
 	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -237,7 +236,7 @@ static int choose_kernel(struct store *s, const struct mvm_template_spec *spec, 
 		memcpy(ret->can.features, product->kernel.features, MVM_KERNEL_FEATURES);
 		return 0;
 	}
-	if (!in->kernel) { /* now it matters why there is none */
+	if (!in->kernel) { /* find_kernel() put the error off, in case the image had one */
 		int r = kernels_find(s, NULL, &in->kernel, &in->kernel_fd, err);
 		if (r < 0)
 			return r;
@@ -258,7 +257,7 @@ static int make_initrd(struct store *s, const struct inputs *in, const struct ch
 	AUTO_CLOSE int modules_fd = dir_open_at(kernel->dir_fd, "modules");
 	bool none = modules_fd == -ENOENT && !(kernel->added && kernel->added->n_modules);
 	if (modules_fd < 0 && !none)
-		return mvm_error_set(err, modules_fd, "kernel '%s' has lost its modules: %s",
+		return mvm_error_set(err, modules_fd, "kernel '%s': cannot open its modules: %s",
 				     kernel->added ? kernel->added->name : "of the image",
 				     strerror(-modules_fd));
 	int r = initramfs_write(fd, in->agent_fd, modules_fd < 0 ? -1 : modules_fd, err);
@@ -283,10 +282,10 @@ static int take_kernel(struct store *s, const struct chosen_kernel *kernel,
 				     added ? added->name : "of the image", strerror(-r));
 	r = store_blob_take(s, st->fd, "vmlinux", &ret->vmlinux, &ret->vmlinux_bytes, err);
 	if (r >= 0 && added && !digest_equal(&ret->vmlinux, &added->vmlinux))
-		return mvm_error_set(err, -EBADMSG,
-				     "kernel '%s' is damaged: its vmlinux is not the one that was "
-				     "added",
-				     added->name);
+		return mvm_error_set(
+			err, -EBADMSG,
+			"kernel '%s' is damaged: its vmlinux has changed since it was added",
+			added->name);
 	return r < 0 ? r : 0;
 }
 
@@ -335,10 +334,10 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 
 	snprintf(what, sizeof(what), "template build %s", spec->template_id);
 	int r = turn_take(s, key, what, ret, holder);
-	const char *who = r == -EBUSY && holder[0] ? holder : "that has just begun";
+	const char *who = r == -EBUSY && holder[0] ? holder : "(id unknown)";
 	if (r == -EBUSY && options->no_wait) {
-		r = mvm_error_set(err, r, "the same source is being built by process %s", who);
-		return mvm_error_hint(err, r, "try again when that process is done");
+		r = mvm_error_set(err, r, "process %s is building the same source", who);
+		return mvm_error_hint(err, r, "try again when that process has ended");
 	}
 	if (r == -EBUSY)
 		progress_note(progress,

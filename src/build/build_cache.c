@@ -42,13 +42,13 @@ static void read_kernel(const char *digits, struct build_kernel *ret)
 	for (size_t i = 0; i < MVM_KERNEL_FEATURES; i++) {
 		char c = digits[0] ? digits[i + 1] : '\0';
 		if (c < '0' || !mvm_kernel_has_name((unsigned)(c - '0')))
-			return; /* of another mvm */
+			return; /* another version of mvm wrote it */
 		k.features[i] = (uint8_t)(c - '0');
 	}
 	*ret = k;
 }
 
-/* unpacked_bytes is UINT64_MAX when an older mvm has not noted it. */
+/* Read the facts.  unpacked_bytes is UINT64_MAX if an older mvm, which did not note it, built. */
 static int read_facts(const struct mvm_strings *facts, struct build_artifacts *ret)
 {
 	ret->unpacked_bytes = UINT64_MAX;
@@ -103,7 +103,7 @@ int build_cache_get(struct store *s, const char *key, const char *print,
 		       strcmp(cached.artifacts[k].name, slots[i].name) != 0)
 			k++;
 		if (k == cached.n_artifacts && i == SLOT_IMAGE_INITRD)
-			continue; /* the image brings none */
+			continue; /* the image has no initrd */
 		if (k == cached.n_artifacts)
 			return 0;
 		*slots[i].digest = cached.artifacts[k].digest;

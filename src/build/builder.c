@@ -37,7 +37,7 @@ static int cannot_open(const struct build_source *source, int code, struct mvm_e
 	int r = mvm_error_set(err, code, "cannot open the source '%s': %s", source->path,
 			      code == -EINVAL ? "it is no regular file" : strerror(-code));
 	return mvm_error_hint(err, r,
-			      "check flake_ref; a relative one counts from the config's folder");
+			      "check flake_ref; a relative path starts at the config's folder");
 }
 
 static int open_dir(const struct build_source *source, struct mvm_error *err)
@@ -73,7 +73,7 @@ static int dir_build(const struct build_source *source, const struct build_lock 
 	struct mvm_digest read;
 
 	(void)work_fd;
-	(void)ret; /* a folder is all that it is */
+	(void)ret; /* a folder has no command, kernel or initrd */
 	AUTO_CLOSE int fd = open_dir(source, err);
 	int r = fd < 0 ? fd : image_from_dir(fd, source->path, out_fd, &options, &read, err);
 	if (r == 0 && !digest_equal(&read, &lock->lock))
@@ -156,10 +156,11 @@ int builder_refuse_remote(const char *flake_ref, struct mvm_error *err)
 	AUTO_FREE char *to = str_printf("oci:%.*s:%.*s", name_len, name, tag_len, tag);
 	if (!to)
 		return mvm_error_oom(err);
-	return mvm_error_set(err, -EOPNOTSUPP,
-			     "mvm does not fetch images: 'skopeo copy %s%s%s %s' in the config's "
-			     "folder gets '%s', which is flake_ref = \"%s\" then",
-			     place, str_eq(place, "docker:") ? "//" : "", image, to, flake_ref, to);
+	return mvm_error_set(
+		err, -EOPNOTSUPP,
+		"mvm does not fetch images: run 'skopeo copy %s%s%s %s' in the config's "
+		"folder to get '%s', then set flake_ref = \"%s\"",
+		place, str_eq(place, "docker:") ? "//" : "", image, to, flake_ref, to);
 }
 
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path)

@@ -95,15 +95,16 @@ int kernel_folder_may_go(int kernels_fd, const char *name, struct mvm_error *err
 
 	if (fd == -ENOTDIR || fd == -ELOOP || (fd >= 0 && !is_kernel(fd)))
 		return mvm_error_set(err, -EEXIST,
-				     "'kernels/%s' in the data folder is no kernel of mvm's", name);
+				     "'kernels/%s' in the data folder is no kernel of mvm", name);
 	int r = fd < 0 ? fd : find_foreign(fd, &foreign);
 	if (r < 0)
 		return mvm_error_set(err, r, "kernel '%s': %s", name, strerror(-r));
 	if (r == 0)
 		return 0;
-	r = mvm_error_set(err, -EEXIST,
-			  "kernel '%s' cannot go: mvm did not make 'kernels/%s/%s' in the data "
-			  "folder",
-			  name, name, foreign);
+	r = mvm_error_set(
+		err, -EEXIST,
+		"kernel '%s' cannot be removed: mvm did not make 'kernels/%s/%s' in the data "
+		"folder",
+		name, name, foreign);
 	return mvm_error_hint(err, r, "move it to another place, then run the command again");
 }

@@ -74,7 +74,8 @@ static int get_digest(const struct json_at *at, const char *key, struct mvm_dige
 	return r;
 }
 
-/* A record of an older mvm without features, or of a newer one with more, is valid too. */
+/* Read the features.  Records of older versions of mvm have none, records of newer ones may have
+ * more. */
 static int get_features(const struct json_at *root, uint8_t ret[MVM_KERNEL_FEATURES],
 			struct mvm_error *err)
 {
@@ -153,7 +154,7 @@ static int load(struct store *s, const char *name, struct mvm_kernel **ret, int 
 	int kernels_fd = store_dir(s, STORE_KERNELS);
 	AUTO_CLOSE int dir_fd = kernels_fd < 0 ? kernels_fd : dir_open_at(kernels_fd, name);
 	if (dir_fd == -ENOENT) {
-		r = mvm_error_set(err, -ENOENT, "there is no kernel '%s'", name);
+		r = mvm_error_set(err, -ENOENT, "no kernel '%s'", name);
 		return mvm_error_reason(err, r, "no-kernel", name);
 	}
 	if (dir_fd < 0)
@@ -179,7 +180,8 @@ static bool same_features(const struct mvm_kernel *k, const struct kernel_info *
 	return memcmp(k->features, info->features, sizeof(info->features)) == 0;
 }
 
-/* May the kernel take this name?  1: yes, 0: this kernel has it already, -EEXIST: another has. */
+/* May the kernel take this name?  Returns 1, 0 if this kernel has the name already, or -EEXIST if
+ * another kernel has it. */
 static int check_existing(struct store *s, const char *name, const struct kernel_info *info,
 			  bool force, struct mvm_error *err)
 {
@@ -198,7 +200,7 @@ static int check_existing(struct store *s, const char *name, const struct kernel
 		return may_go;
 	if (same || force)
 		return 1;
-	r = mvm_error_set(err, -EEXIST, "there is another kernel '%s' already%s%s", name,
+	r = mvm_error_set(err, -EEXIST, "another kernel has the name '%s'%s%s", name,
 			  old ? ", version " : "", old ? old->version : "");
 	return mvm_error_reason(err, r, "kernel-exists", name);
 }
@@ -218,7 +220,8 @@ static int import(struct store *s, const char *path, int staging_fd, struct kern
 	return store_blob_take(s, staging_fd, "vmlinux", &digest, NULL, err);
 }
 
-/* Publish by one rename.  It exchanges a kernel with that name, which goes with the staging. */
+/* Publish by one rename.  If a kernel has that name, rename exchanges them, and the old one is
+ * removed with the staging folder. */
 static int publish(struct store *s, const struct staging *st, const char *name,
 		   struct mvm_error *err)
 {
@@ -254,7 +257,8 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 	if (!name) {
 		name = info.version;
 		if (!name_valid(NAME_KERNEL, name)) {
-			r = mvm_error_set(err, -EINVAL, "'%s' does not say which version it is",
+			r = mvm_error_set(err, -EINVAL,
+					  "cannot name the kernel: '%s' does not tell its version",
 					  path);
 			return mvm_error_reason(err, r, "kernel-without-name", NULL);
 		}
@@ -274,8 +278,8 @@ int kernels_add(struct store *s, const char *path, const char *name, bool force,
 	return r < 0 ? r : added;
 }
 
-/* A list's entry for a kernel that load() has failed with r to read.  1, 0 for what is no kernel of
- * mvm's or has just gone, or -ENOMEM. */
+/* Make the list's entry of a kernel that load() could not read; r: load()'s result.  Returns 1, 0
+ * for a folder that is no kernel of mvm or has just been removed, or -ENOMEM. */
 static int unreadable(struct store *s, const char *name, int r, const struct mvm_error *why,
 		      struct mvm_kernel **ret)
 {
@@ -336,8 +340,7 @@ int kernels_find(struct store *s, const char *name, struct mvm_kernel **ret, int
 	if (r < 0)
 		return r;
 	if (n == 0) {
-		r = mvm_error_set(err, -ENOENT,
-				  "the image brings no kernel and there is none here");
+		r = mvm_error_set(err, -ENOENT, "the image has no kernel, and none was added");
 		r = mvm_error_reason(err, r, "kernel-needed", NULL);
 	} else if (n > 1) {
 		r = mvm_error_set(err, -EINVAL, "there are %zu kernels and the template names none",
@@ -355,7 +358,7 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	AUTO(mvm_kernel) k = NULL;
 	struct mvm_error why;
 	int r = load(s, name, &k, NULL, &why);
-	if (r < 0 && r != -EBADMSG) { /* a damaged one may go */
+	if (r < 0 && r != -EBADMSG) { /* a damaged kernel can be removed */
 		if (err)
 			*err = why;
 		return r;

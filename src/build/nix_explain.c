@@ -8,20 +8,20 @@
 #include "base/str.h"
 
 #define TAIL_LINES 10u
-#define TAIL_MAX   640u /* leaves room for command and log path in an error's text */
+#define TAIL_MAX   640u /* leaves room in an error's text for the command and the log's path */
 
 /* The first match wins, so the more particular causes come first. */
 static const struct cause {
 	const char *says;
 	int code;
-	const char *hint; /* NULL: "nix-wrong-hash" is reason enough */
+	const char *hint; /* NULL: the error's reason is "nix-wrong-hash" */
 } causes[] = {
 	{ NIX_SAYS_OLD_LOCK, -EINVAL,
-	  "flake.lock does not fit flake.nix: run 'nix flake lock' in the flake's folder" },
-	{ NIX_SAYS_NO_ATTRIBUTE, -ENOENT, "'nix flake show' lists what the flake has" },
+	  "run 'nix flake lock' in the flake's folder: flake.lock does not fit flake.nix" },
+	{ NIX_SAYS_NO_ATTRIBUTE, -ENOENT, "run 'nix flake show' to list the flake's packages" },
 	{ NIX_SAYS_WRONG_HASH, -EINVAL, NULL },
 	{ "NAR hash mismatch in input", -EINVAL,
-	  "an input is not what flake.lock says: run 'nix flake update' in the flake's folder" },
+	  "run 'nix flake update' in the flake's folder: an input differs from flake.lock" },
 	{ "No space left on device", -ENOSPC,
 	  "make room in the Nix store, for instance with 'nix-collect-garbage'" },
 	{ "build-users-group", -EINVAL,
@@ -29,23 +29,25 @@ static const struct cause {
 	{ "build users group", -EINVAL,
 	  "create the group nixbld with members, or set 'build-users-group =' in nix.conf" },
 	{ "experimental Nix feature", -EOPNOTSUPP,
-	  "the flake uses a feature of Nix that nix.conf must enable: experimental-features" },
+	  "enable the feature in nix.conf, with experimental-features" },
 	{ "cannot connect to socket at", -EOPNOTSUPP,
-	  "the Nix daemon does not run: 'systemctl start nix-daemon'" },
+	  "start the Nix daemon: 'systemctl start nix-daemon'" },
 	{ "executing 'git'", -EOPNOTSUPP, "install git, which Nix needs for this flake" },
 	{ "dubious ownership", -EACCES,
 	  "the repository is another user's: run mvm as that user, or name it as path:FOLDER" },
 	{ "is not owned by current user", -EACCES,
 	  "the repository is another user's: run mvm as that user, or name it as path:FOLDER" },
-	{ "is not tracked by Git", -ENOENT, "Nix sees only files that 'git add' knows" },
+	{ "is not tracked by Git", -ENOENT,
+	  "add the file with 'git add': Nix sees no other files of a repository" },
 	{ "does not contain a 'flake.nix'", -ENOENT,
 	  "check flake_ref; in a Git repository, 'git add flake.nix'" },
 	{ "does not contain a '/flake.nix'", -ENOENT,
 	  "check flake_ref; in a Git repository, 'git add flake.nix'" },
-	{ "unable to download", -EREMOTEIO, "is there a network? Nix could not reach a server" },
-	{ "resolve host", -EREMOTEIO, "is there a network? Nix could not reach a server" },
+	{ "unable to download", -EREMOTEIO, "check the network: Nix could not reach a server" },
+	{ "resolve host", -EREMOTEIO, "check the network: Nix could not reach a server" },
 	{ "is required to build", -EOPNOTSUPP,
-	  "this machine lacks what the build asks for: its architecture, or KVM" },
+	  "build on a machine that has the architecture or the feature (KVM) that the build "
+	  "needs" },
 	{ "syntax error", -EINVAL, "correct flake.nix; the text above names the line" },
 	{ "creating directory '/nix", -EACCES,
 	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
@@ -54,10 +56,10 @@ static const struct cause {
 	{ "could not set permissions on '/nix", -EACCES,
 	  "this user cannot write the Nix store: run the Nix daemon, or mvm as root" },
 	{ "getting status of", -ENOENT,
-	  "check flake_ref; a file is not there, or not known to Git, which 'git add' mends" },
+	  "check flake_ref, or run 'git add': a file is missing or unknown to Git" },
 };
 
-/* Find the start of the last lines, which the error repeats. */
+/* Find the start of the last lines, which become part of the error's text. */
 static const char *tail_of(const char *errors, size_t len)
 {
 	size_t start = len, lines = 0;
@@ -67,7 +69,7 @@ static const char *tail_of(const char *errors, size_t len)
 			break;
 		start--;
 	}
-	if (start > 0 && errors[start - 1] != '\n') { /* a line in the middle: to its end */
+	if (start > 0 && errors[start - 1] != '\n') { /* amid a line: start at the next */
 		const char *next = memchr(errors + start, '\n', len - start);
 		if (next && (size_t)(next + 1 - errors) < len)
 			return next + 1;
@@ -104,9 +106,9 @@ static bool line_has(const char *line, size_t len, const char *text)
 }
 
 /*
- * Does Nix itself print this text?  Its own text begins with its first "error:", or with "fatal:"
- * of the git that it runs.  Lines behind a '>' do not count: newer versions repeat a builder's log
- * there.
+ * Does Nix itself print this text?  Its own text begins with its first "error:", or with the
+ * "fatal:" of a git that it runs.  Lines after a '>' do not count: newer versions repeat a
+ * builder's log in them.
  */
 static bool nix_says(const char *errors, const char *text)
 {
@@ -125,7 +127,7 @@ static bool nix_says(const char *errors, const char *text)
 static const struct cause *find_cause(const char *errors)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(causes); i++) {
-		/* a disk is as full for builders as it is for Nix */
+		/* a full disk is the cause, too, when it is a builder that reports it */
 		if (causes[i].code == -ENOSPC ? strstr(errors, causes[i].says) != NULL
 					      : nix_says(errors, causes[i].says))
 			return &causes[i];
@@ -145,7 +147,7 @@ int nix_explain(const char *what, const char *errors, const char *log_path, stru
 	const char *tail = tail_of(errors, len);
 	int n = (int)(len - (size_t)(tail - errors));
 	if (n == 0)
-		code = mvm_error_set(err, code, "%s failed without a word", what);
+		code = mvm_error_set(err, code, "%s failed without a message", what);
 	else
 		code = mvm_error_set(err, code, "%s failed%s%s%s; its output ended with:\n%.*s",
 				     what, *log ? " (log: " : "", log, *log ? ")" : "", n, tail);
@@ -155,8 +157,8 @@ int nix_explain(const char *what, const char *errors, const char *log_path, stru
 			   : mvm_error_reason(err, code, "nix-wrong-hash", NULL);
 }
 
-/* Read "sha256-<base64>" behind the label.  Only this form may go into a flake: a builder could
- * print anything there. */
+/* Read "sha256-<base64>" after the label.  Accept no other form, since it goes into a flake and a
+ * builder could print anything there. */
 static bool take_hash(const char *text, const char *label, char ret[NIX_HASH_SIZE])
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -116,7 +116,7 @@ static int no_package(const struct nix_flake *f, const char *system, const struc
 			      f->ref.flake, f->source->role, f->source->profile, wanted, system,
 			      there);
 	return mvm_error_hint(err, r,
-			      "give a package one of these names, or write #NAME after flake_ref");
+			      "give a package one of these names, or append #NAME to flake_ref");
 }
 
 int nix_flake_choose(const struct nix_flake *f, char **ret, struct mvm_error *err)
@@ -172,7 +172,7 @@ int nix_flake_explain(const struct nix_flake *f, const struct nix_result *result
 		return mvm_error_oom(err);
 	r = mvm_error_set(err, -ENOENT, "the flake '%s' has no '%s'; packages.%s has %s",
 			  f->ref.flake, f->ref.attribute, system, there);
-	return mvm_error_hint(err, r, "'nix flake show' lists what else the flake has");
+	return mvm_error_hint(err, r, "run 'nix flake show' to list everything that the flake has");
 }
 
 /* ---- The lock ---- */
@@ -207,8 +207,9 @@ static int read_flake_lock(const struct nix_metadata *m, struct mvm_digest *ret,
 }
 
 /*
- * Refuse a repository with changes that Nix does not see.  Where a URL has escapes, old versions
- * (2.8) fetch the last commit as if the repository were elsewhere, while others read the folder.
+ * Refuse a repository with changes that Nix does not see.  If a URL has escapes, old versions of
+ * Nix (2.8) fetch the last commit, as if the repository were remote.  Other versions read the
+ * folder.
  */
 static int check_committed(const struct nix_flake *f, const struct nix_metadata *m,
 			   struct mvm_error *err)
@@ -227,13 +228,13 @@ static int check_committed(const struct nix_flake *f, const struct nix_metadata 
 	int r = nix_run_program(&f->nix, argv, dir_fd, &result, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = mvm_error_set(err, -EINVAL,
-			  "the git repository '%s' has changes that are not committed, which this "
-			  "version of Nix cannot see behind such a name",
-			  f->ref.git);
-	return mvm_error_hint(err, r,
-			      "commit them, or give its folders names of letters, digits, '-', '_' "
-			      "and '.' only");
+	r = mvm_error_set(
+		err, -EINVAL,
+		"the git repository '%s' has uncommitted changes, which this version of Nix "
+		"does not see because of the characters in the path",
+		f->ref.git);
+	return mvm_error_hint(
+		err, r, "commit them, or use only letters, digits, '-', '_' and '.' in the path");
 }
 
 int nix_flake_metadata(const struct nix_flake *f, struct nix_metadata *ret,

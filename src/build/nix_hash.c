@@ -15,7 +15,7 @@
 #define FLAKE_NIX_MAX ((size_t)4 << 20)
 #define DIGEST_MAX    64u /* SHA-512 */
 
-/* Standard base 64 with its padding.  Returns how many bytes, or -EINVAL. */
+/* Decode standard base 64 with its padding.  Returns the number of bytes, or -EINVAL. */
 static int decode_base64(const char *s, uint8_t ret[DIGEST_MAX])
 {
 	static const char digits[] =
@@ -54,7 +54,7 @@ static void encode_nix32(const uint8_t *data, size_t len, char *ret)
 }
 
 struct place {
-	size_t n; /* how often it occurs */
+	size_t n; /* number of occurrences */
 	size_t at, len;
 };
 
@@ -86,9 +86,9 @@ static void look_for_all(const char *text, size_t len, const char *specified, st
 	if (p->n == 0)
 		look_for(text, len, word, p);
 	encode_nix32(digest, (size_t)n, word);
-	if (p->n == 0) /* zeros in hexadecimal would be found again */
+	if (p->n == 0) /* a digest of zeros is the same in both */
 		look_for(text, len, word, p);
-	/* "sha256:<hex>" is a whole as well */
+	/* replace "sha256:<hex>" as a whole */
 	size_t name = (size_t)(dash - specified);
 	if (p->n == 1 && first == 0 && p->at > name && text[p->at - 1] == ':' &&
 	    memcmp(text + p->at - 1 - name, specified, name) == 0) {
@@ -109,7 +109,7 @@ int nix_hash_replace(const char *text, size_t len, const char *specified, const 
 				      "the wrong hash '%s' is not in " FLAKE_NIX
 				      "; the right one is '%s'",
 				      specified, got);
-		return mvm_error_hint(err, r, "put the right one where the wrong one comes from");
+		return mvm_error_hint(err, r, "replace it in the file that defines it");
 	}
 	if (p.n > 1) {
 		int r = mvm_error_set(err, -EINVAL,
@@ -179,8 +179,7 @@ static int check_unchanged(const struct nix_hash_edit *e, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read " FLAKE_NIX ": %s", strerror(-r));
 	if (len != expected_len || !now || memcmp(now, expected, len) != 0)
-		return mvm_error_set(err, -EBUSY,
-				     FLAKE_NIX " was changed by somebody else meanwhile");
+		return mvm_error_set(err, -EBUSY, "another process has changed " FLAKE_NIX);
 	return 0;
 }
 

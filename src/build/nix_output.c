@@ -17,7 +17,7 @@
 
 struct output {
 	const char *path;
-	char *store; /* the folder it is in */
+	char *store; /* the folder that holds it */
 	int fd;
 };
 
@@ -104,7 +104,7 @@ static int take_modules(const struct output *o, int kernel_fd, struct kernel_inf
 	AUTO_FREE char *path = str_printf("%s/lib/modules", o->path);
 
 	if (fd == -ENOENT)
-		return 0; /* the modules that a guest needs are built in */
+		return 0; /* the kernel has the modules that a guest needs built in */
 	if (fd < 0)
 		return fd;
 	return path ? module_tree_import(fd, path, o->store, kernel_fd, info, err)
@@ -151,7 +151,7 @@ static int take_initrd(const struct output *o, int work_fd, struct build_product
 		return fd == -ENOENT ? 0 : fd;
 	int r = fstat(fd, &st) < 0 ? -errno : 0;
 	if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0))
-		return mvm_error_set(err, -EINVAL, "'%s/initrd' is not a file with anything in it",
+		return mvm_error_set(err, -EINVAL, "'%s/initrd' is empty or no regular file",
 				     o->path);
 	if (r == 0 && st.st_size > INITRD_MAX)
 		return mvm_error_set(err, -EFBIG, "'%s/initrd' is larger than 1 GiB", o->path);

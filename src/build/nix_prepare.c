@@ -29,7 +29,7 @@ static int run_pre_build(const struct nix_flake *f, struct mvm_error *err)
 		return 0;
 	}
 	if (!f->source->allow_pre_build) {
-		progress_note(f->source->progress, "'%s' is not run: allow_pre_build would do it",
+		progress_note(f->source->progress, "'%s' was not run: allow_pre_build is not set",
 			      path);
 		return 0;
 	}
@@ -85,8 +85,8 @@ static int hold_signals(sigset_t *ret_old)
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(ends); i++) {
-		/* an ignored signal, as by nohup(1), ends nothing; blocked, it would reach the
-		 * descriptor */
+		/* leave an ignored signal alone: if it were blocked, it would reach the descriptor,
+		 * and nohup(1) would no longer work */
 		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
 			sigaddset(&set, ends[i]);
 	}
@@ -114,7 +114,7 @@ static int build_or_restore(struct nix_flake *f, const char *what, struct nix_ha
 	f->nix.stop_fd = -1;
 	if (r < 0 && nix_hash_restore(edit, &restore_err) < 0)
 		progress_note(f->source->progress, "flake.nix stays changed: %s", restore_err.text);
-	pthread_sigmask(SIG_SETMASK, &old, NULL); /* it is valid */
+	pthread_sigmask(SIG_SETMASK, &old, NULL); /* cannot fail with a valid mask */
 	return r;
 }
 
@@ -141,7 +141,7 @@ static int update_hashes(struct nix_flake *f, struct mvm_error *err)
 	if (edit.changes)
 		progress_end(&step, "%u changed", edit.changes);
 	else
-		progress_end(&step, "all right");
+		progress_end(&step, "none changed");
 	return 0;
 }
 

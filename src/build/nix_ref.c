@@ -25,7 +25,7 @@ static int hex_value(char c)
 	return at ? (int)((at - digits) % 16) : -1;
 }
 
-/* Add text up to len, with %XX of a URL as the byte it stands for. */
+/* Add the first len bytes of text, with each %XX of a URL decoded. */
 static void add_decoded(struct strbuf *b, const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -77,13 +77,13 @@ static bool is_plain(const char *path)
 	return !path[strspn(path, plain)];
 }
 
-/* The rest behind the path: "?dir=..." or nothing. */
+/* The part after the path: "?dir=..." or "". */
 static const char *query_of(const struct nix_ref *r)
 {
 	return r->flake + strcspn(r->flake, "?");
 }
 
-/* A git repository at root, and the flake in a folder of it. */
+/* Make the URL of a git repository at root with the flake in its folder dir. */
 static char *git_url(const char *root, const char *dir, const char *query)
 {
 	AUTO_DONE(strbuf) b = { 0 };

@@ -54,7 +54,7 @@ int nix_metadata_parse(const char *text, size_t len, struct nix_metadata *ret,
 		return r;
 	json_root(&root, METADATA, doc);
 	r = json_get_object(&root, "locked", JSON_OPTIONAL, &locked, err);
-	if (r == 0) /* a source that Nix cannot lock has this description only */
+	if (r == 0) /* Nix prints no "locked" for a source that it cannot lock */
 		r = json_get_object(&root, "resolved", JSON_REQUIRED, &locked, err);
 	if (r >= 0)
 		r = json_get_string(&locked, "narHash", JSON_NULLABLE, &m.identity, err);
@@ -134,7 +134,7 @@ int nix_build_parse(const char *text, size_t len, char **ret_path, struct mvm_er
 	return 0;
 }
 
-/* [{"path": "...", "closureSize": n}], and from newer ones {"<path>": {"closureSize": n}} */
+/* [{"path": "...", "closureSize": n}]; newer Nix prints {"<path>": {"closureSize": n}} */
 int nix_closure_parse(const char *text, size_t len, uint64_t *ret_bytes, struct mvm_error *err)
 {
 	AUTO_JSON json_t *doc = NULL;

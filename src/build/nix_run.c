@@ -14,7 +14,7 @@
 #include "base/process.h"
 #include "base/progress.h"
 
-#define NOTE_MAX   300u /* of one line, for people */
+#define NOTE_MAX   300u /* of one progress line */
 #define GIT_PROMPT "GIT_TERMINAL_PROMPT="
 
 extern char **environ;
@@ -24,7 +24,7 @@ void nix_done(struct nix *n)
 	free(n->program);
 	free(n->log_path);
 	if (n->log_fd >= 0)
-		close(n->log_fd); /* a log is not worth an fsync */
+		close(n->log_fd); /* no fsync: losing a log in a crash is fine */
 	*n = (struct nix)NIX_NONE;
 }
 
@@ -46,9 +46,10 @@ int nix_find(struct nix *ret, struct mvm_error *err)
 	for (size_t i = 0; r == -ENOENT && i < MVM_ARRAY_SIZE(elsewhere); i++)
 		r = process_find(elsewhere[i], &ret->program);
 	if (r == -ENOENT) {
-		r = mvm_error_set(err, -EOPNOTSUPP, "there is no nix command to build this with");
+		r = mvm_error_set(err, -EOPNOTSUPP,
+				  "cannot build a flake: no nix command was found");
 		return mvm_error_hint(err, r,
-				      "install Nix: 'apt-get install nix-bin', or nixos.org");
+				      "install Nix: 'apt-get install nix-bin', or see nixos.org");
 	}
 	return r < 0 ? mvm_error_set(err, r, "cannot find nix: %s", strerror(-r)) : 0;
 }
@@ -56,7 +57,7 @@ int nix_find(struct nix *ret, struct mvm_error *err)
 /* One of the child's two streams. */
 struct stream {
 	struct run *run;
-	int fd; /* -1 once it has ended */
+	int fd; /* -1 once the stream has ended */
 	struct loop_source *source;
 };
 
@@ -64,12 +65,12 @@ struct run {
 	const struct nix *nix;
 	struct nix_result *result;
 	struct stream out, errors;
-	bool merged;   /* standard output is like standard error */
+	bool merged;   /* standard output goes where standard error goes */
 	bool ended;    /* the child */
-	bool too_long; /* its output */
-	bool stopped;  /* by stop_fd */
-	bool failing;  /* "error: ..." has begun, which the caller reports */
-	enum { TEXT, ESCAPE, SEQUENCE } state; /* of a terminal's control sequences */
+	bool too_long; /* the output is over the limit */
+	bool stopped;  /* by stop_fd or a cancellation */
+	bool failing;  /* Nix prints "error: ...", which the caller reports */
+	enum { TEXT, ESCAPE, SEQUENCE } state; /* of plain_text() */
 	char line[NOTE_MAX];
 	size_t line_len;
 	size_t logged;
@@ -91,14 +92,14 @@ static void follow_lines(struct run *run, const char *data, size_t len)
 		char c = data[i];
 		if (c == '\n' || c == '\r')
 			end_line(run);
-		else if (run->line_len + 1 < sizeof(run->line)) /* longer ones are cut */
+		else if (run->line_len + 1 < sizeof(run->line)) /* cut longer lines */
 			run->line[run->line_len++] = c;
 	}
 }
 
 /*
- * Drop terminal sequences of builders: ESC [ parameters letter, or ESC and one letter (Source:
- * ECMA-48, 5.4).  Tabs become spaces.  In place; returns the new length.
+ * Drop the terminal sequences that builders print: ESC [ parameters letter, or ESC and one letter
+ * (Source: ECMA-48, 5.4).  Turn tabs into spaces.  Works in place and returns the new length.
  */
 static size_t plain_text(struct run *run, char *data, size_t len)
 {
@@ -123,13 +124,13 @@ static void take_errors(struct run *run, char *data, size_t len)
 	struct strbuf *errors = &run->result->errors;
 
 	if (run->nix->log_fd >= 0 && run->logged < NIX_LOG_MAX) {
-		/* the build goes on without its log: a full disk fails it elsewhere */
+		/* if this fails, the build goes on without its log */
 		file_write_all(run->nix->log_fd, data, len);
 		run->logged += len;
 	}
 	len = plain_text(run, data, len);
 	strbuf_add(errors, data, len);
-	if (!errors->failed && errors->len > 2 * NIX_ERRORS_MAX) /* seldom, as it moves them */
+	if (!errors->failed && errors->len > 2 * NIX_ERRORS_MAX) /* rarely: it moves all bytes */
 		strbuf_consume(errors, errors->len - NIX_ERRORS_MAX);
 	follow_lines(run, data, len);
 }
@@ -168,7 +169,7 @@ static void drain(struct stream *s)
 
 static void on_stream(void *arg, uint32_t events)
 {
-	(void)events; /* an end or an error shows when it is read */
+	(void)events; /* read() reports an end or an error */
 	drain(arg);
 }
 
@@ -182,7 +183,7 @@ static void on_end(void *arg, uint32_t events)
 static void on_stop(void *arg, uint32_t events)
 {
 	struct run *run = arg;
-	(void)events; /* why is not asked */
+	(void)events; /* both descriptors only become readable */
 	run->stopped = true;
 }
 
@@ -206,7 +207,8 @@ static void close_stream(struct stream *s)
 		close(s->fd); /* only read from */
 }
 
-/* Read until the child ends, not the pipes: a helper that it leaves may hold them open for ever. */
+/* Read until the child ends.  Its pipes may never end: a process that it leaves behind may hold
+ * them open. */
 static int follow(struct run *run, struct loop *loop, struct process *child)
 {
 	AUTO(loop_source) end = NULL;
@@ -258,7 +260,7 @@ static int run_child(struct run *run, char *const *argv, char *const *env, int c
 							  .flags = PROCESS_DIE_WITH_PARENT },
 				  &child);
 	if (out >= 0)
-		close(TAKE_FD(out)); /* now only the child's */
+		close(TAKE_FD(out)); /* the child holds the write end now */
 	if (errors >= 0)
 		close(TAKE_FD(errors));
 	if (r == 0)
@@ -277,7 +279,7 @@ static void log_command(const struct nix *n, char *const *argv)
 		strbuf_addf(&line, " %s", argv[i]);
 	strbuf_adds(&line, "\n");
 	if (n->log_fd >= 0 && !line.failed)
-		file_write_all(n->log_fd, line.data, line.len); /* as in take_errors() */
+		file_write_all(n->log_fd, line.data, line.len); /* may fail, as in take_errors() */
 }
 
 static int run_program(struct run *run, char *const *argv, int cwd_fd, struct mvm_error *err)
@@ -289,7 +291,7 @@ static int run_program(struct run *run, char *const *argv, int cwd_fd, struct mv
 		if (!str_starts(environ[i], GIT_PROMPT))
 			strv_add(&env, environ[i]);
 	}
-	strv_add(&env, GIT_PROMPT "0"); /* it would ask on a terminal that nobody watches */
+	strv_add(&env, GIT_PROMPT "0"); /* git must not ask for a password: nobody could answer */
 	if (env.failed)
 		return mvm_error_oom(err);
 	log_command(run->nix, argv);

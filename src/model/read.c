@@ -12,7 +12,7 @@ int read_schema_version(const struct json_at *at, uint32_t *ret, struct mvm_erro
 		return r;
 	if (version > MVM_SCHEMA_VERSION)
 		return mvm_error_set(err, -EOPNOTSUPP,
-				     "%s: written by a newer mvm (schema version %u, known is %u)",
+				     "%s: written by a newer mvm (schema version %u; this mvm knows %u)",
 				     at->key, (unsigned)version, MVM_SCHEMA_VERSION);
 	*ret = (uint32_t)version;
 	return 1;

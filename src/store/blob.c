@@ -57,7 +57,7 @@ static int replace_by_link(struct store *s, int from_fd, const char *from, int t
 	int r = store_link_file(s, from_fd, from, scratch, "link");
 	if (r == 0 && renameat(scratch, "link", to_fd, to) < 0)
 		r = -errno;
-	unlinkat(scratch, "link", 0); /* still there if both names were one file already */
+	unlinkat(scratch, "link", 0); /* rename(2) leaves it if both names were one file already */
 	if (r < 0)
 		mvm_error_set(err, r, "cannot link blob '%s': %s", from, strerror(-r));
 	return store_mend(s, r, err);
@@ -113,7 +113,7 @@ int store_blob_take(struct store *s, int dir_fd, const char *name, struct mvm_di
 		r = replace_by_link(s, blobs, hex, dir_fd, name, err);
 	if (r == -ENOENT) /* a garbage collection removed it just now */
 		have = false;
-	if (!have) /* none yet, or a damaged one */
+	if (!have) /* there is no such blob yet, or it is damaged */
 		r = replace_by_link(s, dir_fd, name, blobs, hex, err);
 	if (r < 0)
 		return r;

@@ -24,7 +24,7 @@ void store_build_done(struct store_build *b)
 	*b = (struct store_build){ 0 };
 }
 
-/* "<cache key>.json"; a key is always a digest. */
+/* The name of a cache file: "<cache key>.json".  A key is always a digest. */
 static int file_name(const char *cache_key, char ret[FILE_NAME_SIZE], struct mvm_error *err)
 {
 	struct mvm_digest d;
@@ -57,7 +57,8 @@ static int read_artifacts(const struct json_at *at, struct store_build *ret, str
 		struct store_cached_artifact *a = &ret->artifacts[ret->n_artifacts];
 		if (ret->n_artifacts == STORE_CACHE_ARTIFACTS || strlen(name) >= sizeof(a->name) ||
 		    !mvm_artifact_name_valid(name))
-			return json_error(&artifacts, NULL, err, "more or other names than known");
+			return json_error(&artifacts, NULL, err,
+					  "has too many artifacts, or one whose name is not valid");
 		r = json_get_string(&artifacts, name, JSON_REQUIRED, &hex, err);
 		if (r < 0)
 			return r;
@@ -87,7 +88,7 @@ static int read_build(const struct json_at *at, struct store_build *ret, struct 
 	return r > 0 ? run_read(&run, &ret->run, err) : r;
 }
 
-/* The builds in a cache file, as far as it can be understood; 0 or -ENOMEM. */
+/* Read the builds in a cache file.  A damaged file has none.  Returns 0 or -ENOMEM. */
 static int load(struct store *s, const char *name, json_t **ret_doc, struct json_at *ret_root,
 		struct json_at *ret_builds, struct mvm_error *err)
 {
@@ -163,7 +164,7 @@ static bool same_source(json_t *item, const char *fingerprint)
 	return !other || strcmp(other, fingerprint) == 0;
 }
 
-/* Replace a cache file; the list is taken over. */
+/* Replace a cache file.  Takes the list over. */
 static int write_builds(struct store *s, const char *name, struct json_out *out, json_t *list,
 			struct mvm_error *err)
 {
@@ -215,7 +216,7 @@ int store_cache_put(struct store *s, const char *cache_key, const struct store_b
 	return write_builds(s, name, &out, list, err);
 }
 
-/* One file of the cache. */
+/* Drop the builds of one cache file that are not kept, and the file when none is left. */
 static int filter_file(struct store *s, int dir, const char *name, bool dry_run,
 		       int (*keep)(void *arg, const struct store_build *build), void *arg,
 		       size_t *dropped, struct mvm_error *err)

@@ -57,13 +57,12 @@ int store_current_get(struct store *s, const char *id, char ret[MVM_REVISION_SIZ
 		return mvm_error_set(err, -errno, "template '%s': cannot read its current link: %s",
 				     id, strerror(errno));
 	target[n] = '\0';
-	/* both words have nine letters */
-	const char *revision = target + strlen("artifacts/");
+	const char *revision = target + strlen("artifacts/"); /* "revisions/" is as long */
 	if ((!str_starts(target, "artifacts/") && !str_starts(target, "revisions/")) ||
 	    !name_valid(NAME_REVISION, revision))
 		return mvm_error_set(err, -EBADMSG,
-				     "template '%s': its current link leads to no revision: '%s'",
-				     id, target);
+				     "template '%s': its current link names no revision: '%s'", id,
+				     target);
 	memcpy(ret, revision, strlen(revision) + 1);
 	return 0;
 }
@@ -89,10 +88,10 @@ int store_current_find(struct store *s, const char *id, char ret[MVM_REVISION_SI
 					     revision, strerror(errno));
 		if (strcmp(missing, revision) == 0)
 			break;
-		/* another one may have become current, and this one be pruned, in between */
+		/* another revision may have become current, and this one may have been pruned */
 		memcpy(missing, revision, sizeof(revision));
 	}
-	mvm_error_set(err, -EBADMSG, "template '%s': its current revision '%s' is not there", id,
+	mvm_error_set(err, -EBADMSG, "template '%s': its current revision '%s' is missing", id,
 		      revision);
 	return mvm_error_reason(err, -EBADMSG, "current-damaged", id);
 }

@@ -45,7 +45,7 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 
 	int r = marker_check(fd, foreign, err);
 	if (r == -EPERM) {
-		mvm_error_set(err, r, "'%s' is no data folder of mvm's: '%s' lies in it", path,
+		mvm_error_set(err, r, "'%s' is no data folder of mvm: it contains '%s'", path,
 			      foreign);
 		return mvm_error_reason(err, r, "data-folder-foreign", path);
 	}
@@ -62,7 +62,7 @@ static int check_marker(int fd, const char *path, bool read_only, struct mvm_err
 	if (r == 0)
 		return 0;
 	mvm_error_set(err, r, "data folder '%s': cannot write " MARKER_NAME ": %s", path,
-		      r == -EMLINK ? "it is a file that has another name as well" : strerror(-r));
+		      r == -EMLINK ? "the file has a second name" : strerror(-r));
 	return r == -EMLINK ? mvm_error_reason(err, r, "data-folder-marker", path) : r;
 }
 
@@ -75,7 +75,7 @@ static bool has_marker(int fd)
 	       S_ISREG(marker.st_mode) && marker.st_uid == geteuid();
 }
 
-/* mvm sweeps and removes by name below its data folder, so no other one may lie there. */
+/* Refuse a data folder inside another one: mvm removes files by name below its data folder. */
 static int check_outer(int fd, const char *path, struct mvm_error *err)
 {
 	char link[32], outer[PATH_MAX] = "";
@@ -86,9 +86,8 @@ static int check_outer(int fd, const char *path, struct mvm_error *err)
 		if (has_marker(at)) {
 			snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
 			(void)!readlink(link, outer, sizeof(outer) - 1);
-			mvm_error_set(err, -EPERM,
-				      "'%s' lies in another data folder of mvm's, '%s'", path,
-				      outer);
+			mvm_error_set(err, -EPERM, "'%s' lies in another data folder of mvm, '%s'",
+				      path, outer);
 			return mvm_error_reason(err, -EPERM, "data-folder-nested", outer);
 		}
 		int next = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -18,9 +18,9 @@
 
 #define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
-/* Files of the kernel and of the host's administrator. */
+/* Limit on the files in /proc that are read here. */
 #define PROC_MAX     ((size_t)16 << 20)
-#define OVERFLOW_UID 65534u /* proc(5): who has no number in a user namespace has this one */
+#define OVERFLOW_UID 65534u /* proc(5): stands for users without a number in a user namespace */
 
 bool place_is_roots(void)
 {
@@ -46,7 +46,7 @@ int place_open(const char *path, bool create, struct mvm_error *err)
 
 /* ---- root's way ---- */
 
-/* Does this namespace have numbers for all of the host's users? */
+/* Does this user namespace have numbers for all of the host's users? */
 static bool has_all_users(void)
 {
 	AUTO_FREE char *map = NULL;
@@ -62,20 +62,20 @@ static bool is_roots(const struct stat *st)
 	return st->st_uid == 0 || (st->st_uid == OVERFLOW_UID && !has_all_users());
 }
 
-/* Says why a folder is not safe for root to go through or to; NULL if it is. */
+/* Why root must not use a folder, or a folder on the way to it; NULL when it is safe. */
 static const char *danger(const struct stat *st, bool is_last)
 {
 	if (S_ISLNK(st->st_mode))
 		return "is a symbolic link";
 	if (!is_roots(st))
 		return "belongs to another user";
-	/* only root removes root's files from a sticky folder; the last one is judged later */
+	/* only root removes root's files from a sticky folder; check_owner() judges the last one */
 	if (!is_last && (st->st_mode & (S_IWGRP | S_IWOTH)) && !(st->st_mode & S_ISVTX))
 		return "may be changed by others";
 	return NULL;
 }
 
-/* One step of the way; len: of the path so far. */
+/* Open one folder of the path.  len: length of the path up to and with this folder. */
 static int step(int at_fd, const char *name, const char *path, size_t len, bool create,
 		struct mvm_error *err)
 {
@@ -141,13 +141,13 @@ int place_open_as_root(const char *path, bool create, struct mvm_error *err)
 
 	if (!whole)
 		return mvm_error_oom(err);
-	if (whole[0] != '/') /* getcwd(3): it was removed, or is not below the root folder */
+	if (whole[0] != '/') /* getcwd(3): the folder was removed, or is outside the root folder */
 		return mvm_error_set(err, -ENOENT,
-				     "data folder '%s': the working folder has no path", path);
+				     "data folder '%s': the current folder has no path", path);
 	return walk(whole, create, err);
 }
 
-/* ---- places for others ---- */
+/* ---- places that cannot be a data folder ---- */
 
 static bool is_same(const struct stat *a, const char *path)
 {
@@ -155,7 +155,7 @@ static bool is_same(const struct stat *a, const char *path)
 	return path && stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
 }
 
-/* The file alone, not getpwuid(3): that may ask the network, in every command. */
+/* Read /etc/passwd, since getpwuid(3) may ask the network, and every command comes here. */
 static bool is_home(const struct stat *st)
 {
 	const struct passwd *user;
@@ -170,15 +170,15 @@ static bool is_home(const struct stat *st)
 	return found;
 }
 
-/* Is the mount with this id of a whole file system?  A bind mount shows only a part of it.  The
- * fourth field of a line is the part (proc_pid_mountinfo(5)). */
+/* Does the mount with this id show a whole file system?  A bind mount shows a part of one, which
+ * the fourth field of its line names (proc_pid_mountinfo(5)). */
 static bool is_whole_mount(uint64_t id)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_CLOSE int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || file_read_fd(fd, PROC_MAX, &text, NULL) < 0)
-		return true; /* nobody knows */
+		return true; /* unknown: assume so, which refuses the place */
 	for (const char *line = text; line; line = strchr(line, '\n')) {
 		uint64_t found;
 		char part[3];
@@ -195,7 +195,7 @@ static bool is_file_system(int fd)
 	struct statx stx;
 	const unsigned mask = STATX_BASIC_STATS | STATX_MNT_ID;
 
-	/* without the flag (before Linux 5.8) only the marker protects it */
+	/* Linux before 5.8 lacks the flag: then only the marker protects a file system's root */
 	return statx(fd, "", AT_EMPTY_PATH, mask, &stx) == 0 &&
 	       (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) && is_whole_mount(stx.stx_mnt_id);
 }
@@ -205,7 +205,7 @@ const char *place_forbidden(int fd)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return "a folder that tells nothing of itself";
+		return "a folder that fstat() cannot read";
 	if (is_same(&st, "/"))
 		return "the root folder";
 	if (is_home(&st))

@@ -48,7 +48,7 @@ int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm
 
 	int r = store_revision_files(dir_fd, &paths);
 	if (r < 0 && r != -ENOMEM)
-		return 0; /* too damaged to count */
+		return 0; /* a damaged revision counts as 0 bytes */
 	for (size_t i = 0; r == 0 && i < paths.n; i++) {
 		if (fstatat(dir_fd, paths.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
@@ -63,7 +63,7 @@ int gc_count_revision(struct gc *gc, int dir_fd, uint64_t *ret_bytes, struct mvm
 	return 0;
 }
 
-/* Does a revision, staging folder or kernel have this blob too?  Not when it is missing. */
+/* Does a revision, staging folder or kernel share this blob?  A missing blob is shared by none. */
 static bool has_other_user(const struct gc *gc, const struct mvm_digest *digest)
 {
 	char hex[DIGEST_HEX_SIZE];
@@ -74,7 +74,8 @@ static bool has_other_user(const struct gc *gc, const struct mvm_digest *digest)
 	       links_left(gc, &st) > 1;
 }
 
-/* Is a revision left that was made of it?  Its initrd may be of no use to any: there can be two. */
+/* Does a revision of this build exist?  Initrds do not count: a build can have two, of which a
+ * revision uses one. */
 static int keep_build(void *arg, const struct store_build *build)
 {
 	for (size_t i = 0; i < build->n_artifacts; i++) {
@@ -86,9 +87,9 @@ static int keep_build(void *arg, const struct store_build *build)
 }
 
 /*
- * Did mvm put this file among the blobs?  Each of its blobs is a plain file of mode 0444.  What
- * somebody else copies there, under the name of a digest too, hardly ever is.  Hashing would tell
- * nothing more: a foreign blob may be whole, and one of ours that is damaged must go.
+ * Did mvm put this file among the blobs?  Each of its blobs is a plain file of mode 0444.  A file
+ * that somebody else copies there rarely is, even under a digest's name.  Hashing would not tell
+ * them apart: a foreign file may match its name, and our own damaged blob must go.
  */
 static bool is_own_blob(const struct stat *st)
 {
@@ -126,7 +127,7 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 		lock = store_lock(gc->store, 0, "collects garbage", NULL);
 		if (lock < 0)
 			return store_lock_failed(gc->store, STORE_LOCKS, "store", lock, err);
-		turn_sweep(gc->store); /* a few empty files, and so are these */
+		turn_sweep(gc->store); /* failures of these three leave only small files behind */
 		store_sweep_locks(gc->store);
 		store_sweep_files(gc->store);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files in locks/: of the store, of templates, of the leases on their revisions. */
+/* The files in locks/: locks of the store and of templates, and leases on revisions. */
 #include "base/lock.h"
 
 #include <errno.h>
@@ -15,7 +15,6 @@
 #define LEASES_PREFIX	"lease."
 #define LOCK_NAME_SIZE	96
 
-/* The folder of the locks. */
 static int locks_dir(struct store *s)
 {
 	return store_read_only(s) ? -EROFS : store_dir(s, STORE_LOCKS);
@@ -63,8 +62,8 @@ int store_await_template(struct store *s, const char *id, int cancel_fd)
 
 /* ---- leases ---- */
 
-/* One file has all leases on a template's revisions, each at its revision's number.  If two
- * revisions had one number, both would count as in use: harmless. */
+/* One file holds all leases on a template's revisions, each at a place that the revision's name
+ * gives.  If two revisions shared a place, both would count as in use, which is harmless. */
 static struct lock_span place_of(const char *revision)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
@@ -109,7 +108,7 @@ bool store_revision_in_use(struct store *s, const char *id, const char *revision
 	       lock_span_is_held_at(locks, name, &place);
 }
 
-/* ---- lock files of templates that are gone ---- */
+/* ---- lock files of removed templates ---- */
 
 static bool template_is_there(struct store *s, const char *id)
 {
@@ -122,7 +121,7 @@ void store_forget_locks(struct store *s, const char *id)
 	char name[LOCK_NAME_SIZE];
 
 	AUTO_CLOSE int lock = store_lock_template(s, id, LOCK_NOWAIT, "sweep", NULL);
-	if (lock < 0 || template_is_there(s, id)) /* whoever has it makes one anew */
+	if (lock < 0 || template_is_there(s, id)) /* its holder may make the template again */
 		return;
 	AUTO_CLOSE int claim = store_claim_template(s, id);
 	if (claim >= 0 && lock_name(LEASES_PREFIX, id, name) == 0)

@@ -17,7 +17,7 @@
 #define MARKER_MAX  ((size_t)4096)
 #define MARKER_TEXT "{\"format\": 1}\n"
 
-_Static_assert(MARKER_FORMAT == 1, "the text says so, too");
+_Static_assert(MARKER_FORMAT == 1, "MARKER_TEXT holds the number");
 
 static const char *marker_why(int r)
 {
@@ -50,7 +50,7 @@ static int read_marker(int fd, struct mvm_error *err)
 	if (format > MARKER_FORMAT) {
 		mvm_error_set(err, -EOPNOTSUPP,
 			      MARKER_NAME ": written by a newer mvm (format %" PRIu64
-					  ", known is %u)",
+					  "; this mvm knows %u)",
 			      format, MARKER_FORMAT);
 		return mvm_error_reason(err, -EOPNOTSUPP, "data-folder-newer", NULL);
 	}
@@ -79,7 +79,7 @@ struct found {
 	bool proof, tmp, files;
 };
 
-/* Is it a folder of mvm, by its name, owner and mode?  1, 0 or -errno. */
+/* Is this a folder of mvm, by its name, owner and mode?  Returns 1, 0 or -errno. */
 static int look_at(int root_fd, const char *name, struct found *found)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -101,7 +101,8 @@ static int look_at(int root_fd, const char *name, struct found *found)
 	return 1;
 }
 
-/* Is this clearly a data folder of an earlier version?  1, 0 with a foreign name, or -errno. */
+/* Is this clearly a data folder of an earlier version?  Returns 1, 0 with the name of a foreign
+ * file, or -errno. */
 static int is_plain(int fd, char ret_foreign[MARKER_FOREIGN_SIZE])
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -111,7 +112,7 @@ static int is_plain(int fd, char ret_foreign[MARKER_FOREIGN_SIZE])
 	int r = dir_list(fd, &names);
 	for (size_t i = 0; r >= 0 && i < names.n; i++) {
 		snprintf(ret_foreign, MARKER_FOREIGN_SIZE, "%.60s", names.v[i]);
-		if (str_eq(names.v[i], MARKER_NAME)) /* it was never completed */
+		if (str_eq(names.v[i], MARKER_NAME)) /* a marker that was never completed */
 			continue;
 		r = look_at(fd, names.v[i], &found);
 		if (r == 0)
@@ -135,6 +136,6 @@ int marker_check(int fd, char ret_foreign[MARKER_FOREIGN_SIZE], struct mvm_error
 	r = read_marker(fd, err);
 	if (r != 0)
 		return r;
-	return plain < 0 ? mvm_error_set(err, plain, "cannot be looked at: %s", strerror(-plain))
+	return plain < 0 ? mvm_error_set(err, plain, "cannot list its files: %s", strerror(-plain))
 			 : -EPERM;
 }

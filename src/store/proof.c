@@ -13,12 +13,12 @@
 #define INDEX_MAGIC "mvm-list"
 #define KEYS_MAX    4
 
-/* A file that holds a JSON object with these members, or begins with a magic number, or is a
- * UUID. */
+/* Files that only mvm makes.  Each holds a JSON object with these members, or begins with a magic
+ * number.  A file with neither holds a UUID. */
 static const struct proof {
 	const char *folder;
-	const char *file; /* NULL: what is in this folder proves nothing */
-	bool deeper;	  /* the file is in any folder of the folder */
+	const char *file; /* NULL: files in this folder prove nothing */
+	bool deeper;	  /* the file lies in the folder's subfolders */
 	const char *keys[KEYS_MAX];
 	const char *magic;
 } proofs[] = {

@@ -62,7 +62,7 @@ static int find_in(int dir_fd, const char *prefix, const struct checksums *sums,
 	return r;
 }
 
-/* Find the first foreign file or folder.  1 with its path, 0, or -errno. */
+/* Find the first foreign file or folder.  Returns 1 with its path, 0, or -errno. */
 static int find_foreign(int dir_fd, char **ret)
 {
 	AUTO_DONE(checksums) sums = { 0 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Taking templates and revisions away: a rename into staging each, one sync, then the removal. */
+/* Removes templates and revisions: renames each into staging, syncs once, then deletes them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 void removal_done(struct removal *r)
 {
 	for (size_t i = 0; i < r->staged.n; i++)
-		sweep_one(r->tmp_fd, r->staged.v[i]); /* or the next command does */
+		sweep_one(r->tmp_fd, r->staged.v[i]); /* or the next command sweeps it */
 	strv_done(&r->staged);
 	auto_close(&r->dir_fd);
 	*r = (struct removal)REMOVAL_NONE;
@@ -26,8 +26,8 @@ static int take_away(struct store *s, struct removal *r, const char *name, struc
 	int e = store_stage(s, &st, err);
 	if (e < 0)
 		return e;
-	/* over the empty staging folder, so that sweepers see readers' locks (store_revision_open)
-	 */
+	/* the staging folder is empty, so rename(2) replaces it; sweepers then see the locks that
+	 * readers hold on this folder (store_revision_open) */
 	if (renameat(r->dir_fd, name, st.tmp_fd, st.name) < 0) {
 		e = mvm_error_set(err, -errno, "cannot remove '%s': %s", name, strerror(errno));
 		return store_mend(s, e, err);
@@ -62,7 +62,8 @@ int store_removal_add(struct store *s, struct removal *r, const char *revision,
 int store_removal_commit(struct removal *r, struct mvm_error *err)
 {
 	int e = r->staged.n ? dir_sync(r->dir_fd) : 0;
-	return e < 0 ? mvm_error_set(err, e, "what was removed may come back: %s", strerror(-e))
+	return e < 0 ? mvm_error_set(err, e, "a crash may bring the removed files back: %s",
+				     strerror(-e))
 		     : 0;
 }
 

@@ -49,8 +49,8 @@ int store_revision_list(struct store *s, const char *id, struct strv *ret, struc
 	return 0;
 }
 
-/* A folder with a shared lock, which keeps it from being swept once another one took its place.
- * One that was replaced before the lock was there is not the one: again. */
+/* Open a folder and take a shared lock on it, so that no sweep removes it after another folder has
+ * replaced it.  A folder that was replaced before we had the lock is stale: open again. */
 static int open_locked(int dir_fd, const char *name)
 {
 	for (;;) {
@@ -91,7 +91,7 @@ static bool is_gone(struct store *s, const char *id, const char *revision, struc
 	return dir == -ENOENT;
 }
 
-/* name: from the data folder on. */
+/* name: a path below the data folder, "templates/...". */
 static int read_by_path(struct store *s, const char *name, char **ret, size_t *ret_len)
 {
 	int templates = store_dir(s, STORE_TEMPLATES);
@@ -123,7 +123,7 @@ int store_revision_load(struct store *s, const char *id, const char *revision,
 	if (r == -ENOENT && is_gone(s, id, revision, err))
 		return -ENOENT;
 	if (r == -ENOENT)
-		return mvm_error_set(err, -EBADMSG, "%s: is missing", name);
+		return mvm_error_set(err, -EBADMSG, "%s is missing", name);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read %s: %s", name, strerror(-r));
 	r = mvm_template_revision_parse(text, len, name, ret, err);
@@ -153,7 +153,7 @@ int store_stage_revision(struct store *s, const char *id, const char *revision, 
 	AUTO_CLOSE int dir = store_revision_open(s, id, revision, err);
 	if (dir < 0)
 		return dir;
-	int r = store_revision_may_go(dir, id, revision, err); /* told before the work is done */
+	int r = store_revision_may_go(dir, id, revision, err); /* refuse before the work */
 	if (r < 0)
 		return r;
 	r = dir_list(dir, &names);
@@ -243,11 +243,11 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 						   : strerror(-moved));
 		return store_mend(s, moved, err);
 	}
-	flock(st->fd, LOCK_UN); /* it has left the staging; readers wait for this lock */
+	flock(st->fd, LOCK_UN); /* readers of the published folder wait for this lock */
 	r = dir_sync(artifacts);
 	if (r >= 0)
 		r = dir_sync(st->tmp_fd);
-	return r < 0 ? mvm_error_set(err, r, "revision '%s' of '%s' may not be on disk: %s",
+	return r < 0 ? mvm_error_set(err, r, "revision '%s' of '%s' may be lost in a crash: %s",
 				     revision, id, strerror(-r))
 		     : moved;
 }

@@ -15,11 +15,12 @@
 #define STAGE_PREFIX "stage."
 #define STAGE_TRIES  100
 
-/* A plain file in tmp/ has no owner to check; but writing and renaming one never takes a day. */
+/* A plain file has no lock that shows whether it is in use.  But writing and renaming one never
+ * takes a day. */
 #define FILE_AGE_S (INT64_C(24) * 60 * 60)
 
-/* Make and lock a folder.  Between the two a sweeper may have taken it for an orphan: then it
- * holds the lock, or the name is gone, and the caller tries again with another name. */
+/* Make and lock a folder.  In between, a sweeper may take it for an orphan and lock or remove it.
+ * Then this returns -EAGAIN, and the caller tries again with another name. */
 static int try_stage(int tmp_fd, struct staging *ret)
 {
 	AUTO_CLOSE int fd = dir_make_unique_at(tmp_fd, STAGE_PREFIX, ret->name);
@@ -80,8 +81,8 @@ void staging_done(struct staging *st)
 {
 	if (st->fd < 0)
 		return;
-	/* an old revision that was exchanged for ours may have readers: a later command sweeps it
-	 * then */
+	/* our name may now hold the old revision that ours was exchanged for; while it has
+	 * readers it stays, and a later command sweeps it */
 	if (file_is_at(st->fd, st->tmp_fd, st->name))
 		tree_remove_at(st->tmp_fd, st->name);
 	else
@@ -116,7 +117,7 @@ void store_sweep_files(struct store *s)
 		int r = fd < 0 ? fd : dir_list(fd, &names);
 		for (size_t k = 0; r == 0 && k < names.n; k++) {
 			if (is_old_file(fd, names.v[k]))
-				unlinkat(fd, names.v[k], 0); /* or the next one does */
+				unlinkat(fd, names.v[k], 0); /* or the next sweep does */
 		}
 	}
 }

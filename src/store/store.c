@@ -20,7 +20,7 @@ struct store {
 	unsigned flags;
 	int dirs[STORE_DIR_COUNT]; /* -1: not opened yet */
 	struct staging scratch;
-	bool copied; /* a file that could not be linked */
+	bool copied; /* a file was copied because it could not be linked */
 };
 
 static const struct {
@@ -58,7 +58,7 @@ int store_not_writable(const struct store *s, int code, struct mvm_error *err)
 	return folder_not_writable(s->path, code, err);
 }
 
-/* Where something lies in the data folder, for errors about it. */
+/* The path of a folder, or of a file in it, for error messages. */
 static char *path_of(const struct store *s, enum store_dir which, const char *name)
 {
 	const char *parent = dir_names[which].parent;
@@ -101,7 +101,7 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 	s->path = mvm_data_dir(data_dir);
 	if (!s->path && errno == ENOENT) { /* services have no HOME */
 		mvm_error_set(err, -ENOENT,
-			      "there is no data folder: HOME is not set to an absolute path");
+			      "cannot find the data folder: HOME is not set to an absolute path");
 		return mvm_error_reason(err, -ENOENT, "data-folder-missing", NULL);
 	}
 	if (!s->path)
@@ -109,11 +109,11 @@ int store_open(const char *data_dir, unsigned flags, struct store **ret, struct 
 
 	const bool read_only = flags & STORE_READ_ONLY;
 	int fd = folder_open(s->path, read_only, err);
-	if (fd < 0 && !(fd == -ENOENT && read_only)) /* then it is empty */
+	if (fd < 0 && !(fd == -ENOENT && read_only)) /* a missing folder reads as an empty one */
 		return fd;
 	s->root_fd = fd < 0 ? -1 : fd;
 	if (!(flags & STORE_READ_ONLY))
-		store_sweep(s); /* what cannot be swept now is tried again next time */
+		store_sweep(s); /* the next store_open() tries again to sweep what fails now */
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -148,11 +148,11 @@ static bool is_own(const struct stat *st)
 	return st->st_uid == geteuid() && !(st->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-/* A subfolder that is the caller's alone, like the data folder itself. */
+/* Open a subfolder, or create it.  Only this user may write to it, as to the data folder. */
 static int own_dir(const struct store *s, int parent_fd, const char *name)
 {
 	struct stat st;
-	/* tmp/ is swept, and nothing could be renamed from one that is mounted */
+	/* a sweep must not reach another file system, and rename(2) cannot leave one */
 	const bool is_tmp = parent_fd == s->root_fd && str_eq(name, dir_names[STORE_TMP].name);
 
 	if (!(s->flags & STORE_READ_ONLY) && mkdirat(parent_fd, name, 0700) < 0 && errno != EEXIST)
@@ -210,7 +210,7 @@ static int dir_refused(const struct store *s, enum store_dir which, struct mvm_e
 int store_dir_failed(const struct store *s, enum store_dir which, int code, struct mvm_error *err)
 {
 	if (code == -ENOENT && store_read_only(s))
-		return store_not_writable(s, -EROFS, err); /* it would have been created */
+		return store_not_writable(s, -EROFS, err); /* nothing can create it */
 	if (code == -EPERM)
 		return dir_refused(s, which, err);
 	AUTO_FREE char *path = path_of(s, which, NULL);
@@ -230,7 +230,7 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)
 int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err)
 {
 	int fd = store_dir(s, which);
-	if (fd == -ENOENT) /* nobody has needed it before the folder became read-only */
+	if (fd == -ENOENT) /* never created, and a read-only store does not create it */
 		return 0;
 	int r = fd < 0 ? fd : dir_list(fd, ret);
 	return r < 0 ? store_dir_failed(s, which, r, err) : 0;

@@ -66,7 +66,7 @@ int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err
 	return 0;
 }
 
-/* Has the folder a revision?  Then its template.json was lost. */
+/* Does the folder have a revision?  Then its template.json was lost. */
 static bool has_revision(int templates_fd, const char *id)
 {
 	char path[NAME_MAX + 32];
@@ -99,7 +99,7 @@ int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *r
 	if (r >= 0)
 		r = file_read_below(r, name + strlen("templates/"), SPEC_MAX, &text, &len);
 	if (r == -ENOENT && has_revision(store_dir(s, STORE_TEMPLATES), id)) {
-		r = mvm_error_set(err, -EBADMSG, "%s: is missing", name);
+		r = mvm_error_set(err, -EBADMSG, "%s is missing", name);
 		return mvm_error_reason(err, r, "template-damaged", id);
 	}
 	if (r == -ENOENT)

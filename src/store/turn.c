@@ -12,7 +12,7 @@
 
 #define PREFIX "build."
 
-/* Where the lock of a turn is, not taken. */
+/* Find the lock file of a turn, without taking it. */
 static int find_turn(struct store *s, const char *cache_key, struct turn *ret)
 {
 	*ret = (struct turn)TURN_NONE;

@@ -39,7 +39,7 @@ static int report(struct verify *v, const char *file, const char *fmt, ...)
 	return v->problem(v->arg, file, text);
 }
 
-/* The digest of a file, from memory if one of its names was read before. */
+/* Digest a file once, however many names it has. */
 static int digest_once(int dir_fd, const char *path, struct verify *v, struct mvm_digest *ret)
 {
 	struct stat st;

@@ -41,10 +41,11 @@ static int check_same_vmm(const struct mvm_snapshot_info *snapshot, const struct
 		const char *theirs = mvm_snapshot_info_compat(snapshot, facts[i].key);
 		if (!str_eq(theirs, facts[i].here))
 			return mvm_error_set(err, -EOPNOTSUPP,
-					     "the VMM is another than the snapshot was made with: "
-					     "%s '%s', here is '%s'",
-					     facts[i].key, theirs ? theirs : "nothing",
-					     facts[i].here ? facts[i].here : "nothing");
+					     "the VMM is not the one that made the snapshot: its "
+					     "%s is '%s', the snapshot's is '%s'",
+					     facts[i].key,
+					     facts[i].here ? facts[i].here : "unknown",
+					     theirs ? theirs : "unknown");
 	}
 	return 0;
 }

@@ -288,7 +288,7 @@ class NoDataFolder(harness.TestCase):
         for command in (["ps"], ["template", "list"], ["doctor"], ["template", "prune"]):
             done = self.mvm("--data-dir", self.path("project"), *command)
             self.assertEqual(done.returncode, 1)
-            self.assertRegex(done.stdout + done.stderr, "is no data folder of mvm's: 'tmp' lies")
+            self.assertRegex(done.stdout + done.stderr, "is no data folder of mvm: it contains 'tmp'")
             self.assertIn("--data-dir", done.stdout + done.stderr)
         self.assertEqual(look(self.path("project")), before)
         # the hint, followed

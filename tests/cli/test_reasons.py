@@ -144,7 +144,7 @@ class Lists(TestCase):
         os.makedirs(self.data("templates", "foreign", "artifacts", "x"))
         listed, = self.mvm_json("template", "list")
         self.assertEqual((listed["template_id"], listed["problem"]),
-                         ("web", "templates/web/template.json: is missing"))
+                         ("web", "templates/web/template.json is missing"))
         self.expect("template-damaged", "web", "template", "info", "web")
         self.expect("no-template", "foreign", "template", "info", "foreign")
         # the hint, followed

@@ -93,7 +93,7 @@ class Create(Specs):
         self.create("web", "--initrd", "image")
         for args in ([], ["--dry-run"]):
             self.mvm_fails(3, "template", "build", "web", *args,
-                           says="only those of Nix flakes bring one")
+                           says="only images of Nix flakes have one")
 
     def test_an_existing_template_is_replaced_only_with_force(self):
         self.create("web")

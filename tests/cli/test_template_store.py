@@ -76,7 +76,7 @@ class ReadOnly(Mounted):
             self.assertEqual((status, "mvm:" in err, "cannot" in err), (0, False, False),
                              f"{command}: {err}")
         self.assertEqual(planned[0], 3)
-        self.assertIn("there is none here", planned[2])
+        self.assertIn("none was added", planned[2])
 
     def test_what_writes_says_that_it_cannot(self):
         a, *_ = self.build_three()
@@ -243,7 +243,7 @@ class Damaged(Revisions):
         link = os.path.join(self.data_dir, "templates", "web", "current")
         os.unlink(link)
         os.symlink("artifacts/none", link)
-        says = "template 'web': its current revision 'none' is not there"
+        says = "template 'web': its current revision 'none' is missing"
         for command in (["template", "info", "web"], ["run", "--template", "web"],
                         ["template", "diff", "web", "web@" + a]):
             self.mvm_fails(5, *command, says=says)

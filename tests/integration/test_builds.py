@@ -69,7 +69,7 @@ class OneSource(TestCase):
         second = self.start("two")
         self.waits(second, first)
         says = self.mvm_fails(BUSY, "template", "build", "three", "--no-wait")
-        self.assertIn(f"is being built by process {first.pid} template build one", says)
+        self.assertIn(f"process {first.pid} template build one is building", says)
         # a dry run builds nothing, so it needs no lock
         self.mvm_ok("template", "build", "three", "--dry-run")
         self.write("go", "")

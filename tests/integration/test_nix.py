@@ -247,7 +247,7 @@ mem_mib = 128
         if done.returncode == 0:
             self.assertEqual(self.guest_file("/motd"), b"uncommitted\n")
         else:
-            self.assertIn("has changes that are not committed", done.stderr)
+            self.assertIn("has uncommitted changes", done.stderr)
         shutil.copytree(self.path(self.NAME, "bin"), self.path(self.NAME, "v m", "bin"))
         shutil.copy(self.path(self.NAME, "flake.nix"), self.path(self.NAME, "v m"))
         self.write(f"{self.NAME}/v m/motd", "0\n")

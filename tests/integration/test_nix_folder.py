@@ -108,7 +108,7 @@ class PreBuild(TestCase):
 
     def test_it_runs_only_when_it_is_allowed_to(self):
         done = self.mvm("template", "build", "--config", self.config(), status=0)
-        self.assertIn("is not run: allow_pre_build would do it", done.stderr)
+        self.assertIn("was not run: allow_pre_build is not set", done.stderr)
         self.assertEqual(self.guest_file("/made"), b"by hand\n")
         self.assertFalse(os.path.exists(self.path("flake", "runs")))
 

@@ -118,7 +118,7 @@ class Outputs(TestCase):
     def test_a_template_without_any_kernel_says_what_to_do(self):
         self.mvm_ok("kernel", "rm", "tiny")
         self.flake({"default": rootfs_with("x")})
-        self.build_fails(NOT_FOUND, says="brings no kernel")
+        self.build_fails(NOT_FOUND, says="the image has no kernel")
 
 
 class Example(TestCase):

@@ -98,15 +98,15 @@ class Builds(TestCase):
         self.flake({"default": rootfs_with("x")})
         config = self.with_setting("image")
         for _ in range(2): # built, then from the cache
-            says = self.build_fails(NOT_FOUND, config=config, says="this one brings none")
-            self.assertIn("in its output, as 'initrd'", says)
+            says = self.build_fails(NOT_FOUND, config=config, says="this image has none")
+            self.assertIn("flake's package, as 'initrd'", says)
         self.assertTrue(self.build(config=self.config())["cached"])
 
     def test_what_is_no_initrd_is_refused(self):
         for script in ("$bb mkdir $out/initrd", ": >$out/initrd"):
             with self.subTest(script=script):
                 self.flake({"default": rootfs_with("x") + "; " + script})
-                self.build_fails(FAILED, says="initrd' is not a file with anything in it")
+                self.build_fails(FAILED, says="initrd' is empty or no regular file")
         self.write("secret", "secret\n")
         self.flake({"default": rootfs_with("x") + f"; $bb ln -s {self.path('secret')} "
                                "$out/initrd"})

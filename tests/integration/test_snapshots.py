@@ -167,7 +167,7 @@ class Snapshots(guests.TestCase):
         self.write("qemu", script % "QEMU emulator version 99.1", 0o755)
         os.kill(self.inspect("again")["vmm_pid"], 9)
         self.assertTrue(guests.wait_until(
-            lambda: "here is '99.1'" in (self.inspect("again").get("error") or "")))
+            lambda: "its version is '99.1'" in (self.inspect("again").get("error") or "")))
 
     def test_another_program_of_the_same_version_is_another(self):
         self.differs("the VMM's program", self.snapshot_of()["compat"]["binary_sha256"],

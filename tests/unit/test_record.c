@@ -207,8 +207,8 @@ static void damaged_records_name_the_key(void **state)
 	} cases[] = {
 		{ "[]", "expected an object, not an array", -EBADMSG },
 		{ "{}", "name: is missing", -EBADMSG },
-		{ "{\"schema_version\":2}", "written by a newer mvm (schema version 2, known is 1)",
-		  -EOPNOTSUPP },
+		{ "{\"schema_version\":2}",
+		  "written by a newer mvm (schema version 2; this mvm knows 1)", -EOPNOTSUPP },
 		{ "{\"start\":\"x\"," MEMBERS "}", "start: 'x' is not known", -EBADMSG },
 		{ "{\"start\":\"boot\",\"exit_code\":256," MEMBERS "}",
 		  "exit_code: expected a whole number from 0 to 255", -EBADMSG },

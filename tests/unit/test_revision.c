@@ -307,7 +307,7 @@ static void damaged_revisions_name_file_and_key(void **state)
 	} cases[] = {
 		{ "[]", "revision.json: expected an object, not an array", -EBADMSG },
 		{ "{\"schema_version\":2," MEMBERS "}",
-		  "revision.json: written by a newer mvm (schema version 2, known is 1)",
+		  "revision.json: written by a newer mvm (schema version 2; this mvm knows 1)",
 		  -EOPNOTSUPP },
 		{ "{}", "revision.json: revision_hash: is missing", -EBADMSG },
 		{ "{" MEMBERS ",\"snapshot\":{}}", "revision.json: snapshot.created_at: is missing",

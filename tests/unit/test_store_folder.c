@@ -162,7 +162,7 @@ static void an_empty_marker_is_completed(void **state)
 
 	assert_int_equal(truncate(marker, 0), 0);
 	make_file(f, "precious", "x");
-	assert_refused(f->dir, -EPERM, "'precious' lies in it");
+	assert_refused(f->dir, -EPERM, "it contains 'precious'");
 }
 
 static void first_commands_at_once_all_work(void **state)
@@ -206,17 +206,17 @@ static void a_folder_of_somebody_else_is_refused_and_stays(void **state)
 	struct fixture *f = *state;
 
 	make_dir(f, "tmp", 0700);
-	assert_refused(f->dir, -EPERM, "is no data folder of mvm's: 'tmp' lies in it");
+	assert_refused(f->dir, -EPERM, "is no data folder of mvm: it contains 'tmp'");
 	make_dir(f, "tmp/precious", 0700);
 	make_dir(f, STAGED, 0700);
-	assert_refused(f->dir, -EPERM, "'tmp' lies in it");
+	assert_refused(f->dir, -EPERM, "it contains 'tmp'");
 	make_dir(f, "cache", 0700);
 	make_file(f, "cache/x", "x");
-	assert_refused(f->dir, -EPERM, "lies in it");
+	assert_refused(f->dir, -EPERM, "it contains");
 	make_dir(f, "templates", 0755);
 	make_dir(f, "templates/web", 0755);
 	make_file(f, "templates/web/template.json", SPEC);
-	assert_refused(f->dir, -EPERM, "'templates' lies in it");
+	assert_refused(f->dir, -EPERM, "it contains 'templates'");
 	assert_true(is_there(f, STAGED));
 	assert_false(is_there(f, MARKER));
 	assert_false(is_there(f, "instances"));
@@ -230,14 +230,14 @@ static void names_that_others_use_prove_nothing(void **state)
 	make_dir(f, "blobs", 0700);
 	make_dir(f, "blobs/sha256", 0700);
 	make_file(f, "blobs/sha256/x", "x");
-	assert_refused(f->dir, -EPERM, "'blobs' lies in it");
+	assert_refused(f->dir, -EPERM, "it contains 'blobs'");
 	make_dir(f, "locks", 0700);
 	make_file(f, "locks/store", "");
 	make_dir(f, "logs", 0700);
 	make_file(f, "logs/events.jsonl", "x");
 	make_dir(f, "tmp", 0700);
 	make_dir(f, STAGED, 0700);
-	assert_refused(f->dir, -EPERM, "lies in it");
+	assert_refused(f->dir, -EPERM, "it contains");
 	assert_true(is_there(f, STAGED));
 }
 
@@ -282,11 +282,11 @@ static void a_proof_is_judged_by_its_content(void **state)
 		AUTO_FREE char *file = at(&here, cases[i].file);
 		for (size_t k = 0; k < MVM_ARRAY_SIZE(bad); k++) {
 			make_file(&here, cases[i].file, bad[k]);
-			assert_refused(root, -EPERM, "lies in it");
+			assert_refused(root, -EPERM, "it contains");
 			assert_int_equal(unlink(file), 0);
 		}
 		assert_int_equal(symlink("/etc/hostname", file), 0);
-		assert_refused(root, -EPERM, "lies in it");
+		assert_refused(root, -EPERM, "it contains");
 		assert_int_equal(unlink(file), 0);
 		make_file(&here, cases[i].file, cases[i].good);
 		assert_int_equal(try_open(root, 0, NULL), 0);
@@ -311,7 +311,7 @@ static void a_folder_of_an_earlier_version_is_adopted(void **state)
 	make_file(f, "templates/web/template.json", SPEC);
 	make_dir(f, STAGED, 0700);
 	make_file(f, "README", "x");
-	assert_refused(f->dir, -EPERM, "'README' lies in it");
+	assert_refused(f->dir, -EPERM, "it contains 'README'");
 	assert_int_equal(unlink(alone), 0);
 	assert_int_equal(try_open(f->dir, STORE_READ_ONLY, NULL), 0);
 	assert_false(is_there(f, MARKER));
@@ -330,7 +330,8 @@ static void a_marker_says_what_it_is(void **state)
 		int code;
 		const char *says;
 	} cases[] = {
-		{ "{\"format\": 2}", -EOPNOTSUPP, "written by a newer mvm (format 2, known is 1)" },
+		{ "{\"format\": 2}", -EOPNOTSUPP,
+		  "written by a newer mvm (format 2; this mvm knows 1)" },
 		{ "{\"format\": 0}", -EBADMSG, "mvm-data.json: format: " },
 		{ "{}", -EBADMSG, "mvm-data.json: format: " },
 		{ "x", -EBADMSG, "mvm-data.json" },
@@ -365,7 +366,7 @@ static void a_marker_is_never_written_through_another_name(void **state)
 	make_file(f, "precious", "");
 	assert_int_equal(link(precious, marker), 0);
 	assert_int_equal(try_open(data, 0, &err), -EMLINK);
-	assert_non_null(strstr(err.text, "has another name as well"));
+	assert_non_null(strstr(err.text, "has a second name"));
 	assert_string_equal(err.reason, "data-folder-marker");
 	assert_file(AT_FDCWD, precious, "");
 }

@@ -201,7 +201,7 @@ static void current_links_of_other_programs_are_read(void **state)
 	(void)unlink(link);
 	assert_int_equal(symlink("artifacts/r1", link), 0);
 	assert_int_equal(store_current_find(f->store, "web", rev, &err), -EBADMSG);
-	assert_string_equal(err.text, "template 'web': its current revision 'r1' is not there");
+	assert_string_equal(err.text, "template 'web': its current revision 'r1' is missing");
 	/* and replaced by ours, but only for a revision that exists */
 	assert_int_equal(store_current_set(f->store, "web", "r1", NULL), -ENOENT);
 	assert_int_equal(publish(f->store, "web", "r1", "x"), 1);
