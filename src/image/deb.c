@@ -16,7 +16,7 @@ struct header {
 };
 _Static_assert(sizeof(struct header) == 60, "ar's header");
 
-/* Read len bytes at an offset.  Returns 1, 0 (the file ends before) or -errno. */
+/* Read len bytes at an offset.  Returns 1, 0 if the file ends earlier, or -errno. */
 static int read_at(int fd, void *ret, size_t len, uint64_t offset)
 {
 	size_t done = 0;
@@ -56,7 +56,7 @@ static bool parse_size(const char text[10], uint64_t *ret)
 
 int deb_find_data(int fd, const char *name, struct deb_member *ret, struct mvm_error *err)
 {
-	static const char data_tar[] = "data.tar"; /* ".xz" and the like may follow */
+	static const char data_tar[] = "data.tar"; /* an ending like ".xz" may follow */
 	uint64_t at = MAGIC_LEN, size = 0;
 	struct header h;
 	struct stat st;

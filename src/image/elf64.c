@@ -11,7 +11,7 @@ static bool inside(const struct elf *e, uint64_t offset, uint64_t len)
 	return offset <= e->size && len <= e->size - offset;
 }
 
-/* Headers are copied out, since nothing promises their alignment. */
+/* Copy a header out of the file, since it may not be aligned. */
 static int get(const struct elf *e, uint64_t offset, void *ret, size_t len)
 {
 	if (!inside(e, offset, len))

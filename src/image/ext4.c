@@ -11,7 +11,7 @@
 #include "codec/sha256.h"
 #include "image/ext4_internal.h"
 
-#define SIZE_MAX_BYTES	(UINT64_C(16) << 40) /* more needs the 64bit feature */
+#define SIZE_MAX_BYTES	(UINT64_C(16) << 40) /* larger images need the 64bit feature */
 #define BYTES_PER_INODE 16384u		     /* of an image with a given size */
 #define INODE_SIZE	256u
 #define LABEL_MAX	16u
@@ -20,7 +20,7 @@
 
 int ext4_failed(struct mvm_error *err, long code, const char *doing)
 {
-	if (code > 0 && code < 4096) /* errno, passed through */
+	if (code > 0 && code < 4096) /* libext2fs passes errno through */
 		return mvm_error_set(err, (int)-code, "%s: %s", doing, strerror((int)code));
 	if (code == EXT2_ET_NO_MEMORY)
 		return mvm_error_oom(err);
@@ -30,7 +30,7 @@ int ext4_failed(struct mvm_error *err, long code, const char *doing)
 	return mvm_error_set(err, -EIO, "%s: %s", doing, error_message(code));
 }
 
-/* Give libext2fs the blocks for extended attributes from the same run. */
+/* Give libext2fs blocks for extended attributes from the run that files use. */
 static errcode_t get_block(ext2_filsys fs, blk64_t goal, blk64_t *ret)
 {
 	struct ext4_writer *w = fs->priv_data;
@@ -39,7 +39,7 @@ static errcode_t get_block(ext2_filsys fs, blk64_t goal, blk64_t *ret)
 		blk64_t last = ext2fs_blocks_count(fs->super) - 1;
 		if (w->run_start > last)
 			return EXT2_ET_BLOCK_ALLOC_FAIL;
-		/* finds the run, and leaves marking the block to the caller */
+		/* the caller marks the block as used */
 		return ext2fs_find_first_zero_block_bitmap2(fs->block_map, w->run_start, last, ret);
 	}
 	*ret = w->run_start++;
@@ -47,7 +47,7 @@ static errcode_t get_block(ext2_filsys fs, blk64_t goal, blk64_t *ret)
 	return 0;
 }
 
-/* Number the inodes in the order of the tree; further names share one. */
+/* Numbers inodes in the order of the tree.  All names of a file share its number. */
 static void forget_numbers(struct tree_node *folder)
 {
 	folder->inode->ino = 0;
@@ -135,7 +135,7 @@ static int format(struct ext4_writer *w, uint64_t blocks, uint64_t inodes, const
 	if (e)
 		return ext4_failed(err, e, "cannot format the image");
 
-	w->fs->now = now > 0 ? now : 1; /* 0 would mean the clock */
+	w->fs->now = now > 0 ? now : 1; /* 0 would make libext2fs use the clock */
 	w->fs->priv_data = w;
 	ext2fs_set_alloc_block_callback(w->fs, get_block, NULL);
 	struct ext2_super_block *super = w->fs->super;
@@ -246,7 +246,7 @@ static int write_rest(struct ext4_writer *w, const struct tree_node *folder, str
 int ext4_finish(struct ext4_writer *w, struct mvm_error *err)
 {
 	int r = ext4_close_file(w, err);
-	/* the last word on this step */
+	/* report the step's end even if nothing was written */
 	progress_bytes(w->step, w->tree->file_bytes, w->tree->file_bytes, NULL);
 	if (r == 0)
 		r = write_rest(w, w->tree->root, err);

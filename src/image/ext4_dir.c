@@ -17,7 +17,7 @@ static uint32_t entry_size(size_t name_len)
 	return (uint32_t)((ENTRY_HEADER + name_len + 3) & ~(size_t)3);
 }
 
-/* "." and "..", and lost+found where we add it. */
+/* Size of the first entries: ".", "..", and lost+found if we add it. */
 static uint32_t first_entries(bool with_lost_found)
 {
 	return 2 * entry_size(2) + (with_lost_found ? entry_size(strlen(EXT4_LOST_NAME)) : 0);

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define EXTENT_MAX	 32768u /* blocks; more would mark it as not initialised */
+#define EXTENT_MAX	 32768u /* blocks; a larger number marks an extent as not initialised */
 #define EXTENTS_IN_INODE 4u
 #define EXTENTS_IN_BLOCK ((EXT4_BLOCK - 12u - 4u) / 12u) /* header, checksum */
 #define EXTENT_DEPTH_MAX 5u
@@ -77,7 +77,8 @@ static void put_le32(uint8_t *p, uint64_t value)
 	put_le16(p + 2, (uint32_t)(value >> 16) & 0xffff);
 }
 
-/* One node of the tree: a header and n entries, leaves (depth 0) or references to nodes. */
+/* Write one node of the extent tree: a header and n entries.  These are extents at depth 0, and
+ * references to nodes above. */
 static void put_node(uint8_t *p, const struct ext4_extent *e, size_t n, size_t max, unsigned depth)
 {
 	put_le16(p, EXT3_EXT_MAGIC);
@@ -121,7 +122,7 @@ static int push_level(struct ext4_writer *w, uint32_t ino, unsigned depth, struc
 			e = io_channel_write_blk64(w->fs->io, block, 1, buf);
 		if (e)
 			return ext4_failed(err, e, "cannot write the image");
-		/* n_nodes <= at: the entry it replaces was written */
+		/* n_nodes <= at, so the entry that this replaces has been written */
 		m->extents[n_nodes] = (struct ext4_extent){ m->extents[at].file_block, 1, block };
 		at += n;
 	}
@@ -169,7 +170,7 @@ static void put_times(struct ext2_inode_large *raw, int64_t t)
 	raw->i_atime_extra = raw->i_ctime_extra = raw->i_mtime_extra = raw->i_crtime_extra = extra;
 }
 
-/* Linux's device numbers: the old form where it fits (i_block[0]), else the new one. */
+/* Write a device number: in the old form (i_block[0]) if it fits, else in the new one. */
 static void put_device(struct ext2_inode_large *raw, const struct tree_inode *i)
 {
 	if (i->major < 256 && i->minor < 256)
@@ -191,7 +192,7 @@ static int put_xattrs(struct ext4_writer *w, const struct tree_inode *i, uint32_
 		e = ext2fs_xattr_set(handle, x->name, x->value, x->len);
 	errcode_t closed = ext2fs_xattrs_close(&handle);
 	if (e == EXT2_ET_EA_NO_SPACE)
-		return mvm_error_set(err, -EFBIG, "its extended attributes are larger than 4 KiB");
+		return mvm_error_set(err, -EFBIG, "its extended attributes take more than 4 KiB");
 	return e || closed ? ext4_failed(err, e ? e : closed, "cannot write extended attributes")
 			   : 0;
 }
@@ -228,7 +229,7 @@ int ext4_write_inode(struct ext4_writer *w, const struct tree_inode *i, uint32_t
 	struct ext2_inode_large raw = { 0 };
 
 	if (nlink > LINKS_MAX && i->type != TREE_FOLDER)
-		return mvm_error_set(err, -EINVAL, "it has %u names; ext4 can hold %u", nlink,
+		return mvm_error_set(err, -EINVAL, "it has %u names, and ext4 allows %u", nlink,
 				     LINKS_MAX);
 	raw.i_links_count = (uint16_t)(nlink >= LINKS_MAX && i->type == TREE_FOLDER ? 1 : nlink);
 	raw.i_size = (uint32_t)size;
@@ -264,7 +265,7 @@ int ext4_write_other(struct ext4_writer *w, const struct tree_inode *i, struct m
 	if (i->type == TREE_FILE)
 		return ext4_write_inode(w, i, i->ino, i->size, i->nlink, err);
 	if (i->nlink > LINKS_MAX)
-		return mvm_error_set(err, -EINVAL, "it has %u names; ext4 can hold %u", i->nlink,
+		return mvm_error_set(err, -EINVAL, "it has %u names, and ext4 allows %u", i->nlink,
 				     LINKS_MAX);
 	raw.i_links_count = (uint16_t)i->nlink;
 	raw.i_size = (uint32_t)len;
@@ -280,7 +281,7 @@ int ext4_about(const struct tree_node *n, int r, struct mvm_error *err)
 	char path[TREE_PATH_SIZE];
 
 	if (r != -EFBIG && r != -EINVAL)
-		return r; /* a failure of disk or memory, not of this file */
+		return r; /* the disk or memory failed, so this file is not to blame */
 	tree_path(n, path);
 	return mvm_error_context(err, r, "'%s'", path);
 }

@@ -13,8 +13,8 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
 	return a / b + (a % b != 0);
 }
 
-/* Blocks of an extent tree in the worst case: every second hole unit is a hole.  The
- * tree leaves known holes out of its size; one may follow each unit of data. */
+/* Blocks of a file's extent tree in the worst case: every second unit is a hole.  `size` leaves out
+ * the holes that are known, and a hole may follow each unit of data. */
 static uint64_t extent_blocks(uint64_t size, bool has_holes)
 {
 	uint64_t extents = size / TREE_HOLE_UNIT / (has_holes ? 1 : 2);
@@ -44,7 +44,7 @@ static void measure_below(const struct tree_node *folder, uint64_t *blocks, uint
 			measure_below(n, blocks, inodes);
 			continue;
 		}
-		/* further names of a file count again: too much never hurts */
+		/* count a file again for each of its names: a larger image does no harm */
 		*blocks += inode_blocks(n->inode);
 		*inodes += 1;
 	}
@@ -62,7 +62,7 @@ uint64_t ext4_image_blocks(uint64_t blocks, uint64_t inodes)
 	uint64_t wanted = blocks + blocks / 64 + HEADROOM_BLOCKS;
 	uint64_t groups = 1, total = 0;
 
-	/* each group costs bitmaps, and some a copy of superblock and descriptors */
+	/* each group has bitmaps, and some have a copy of the superblock and the descriptors */
 	for (;;) {
 		uint64_t per_group = 3 + divide_up(groups * DESCRIPTOR_BYTES, EXT4_BLOCK);
 		uint64_t per_table =

@@ -17,10 +17,9 @@ int image_epoch(int64_t *ret, struct mvm_error *err)
 	uint64_t seconds = 0;
 
 	if (text && *text && parse_u64(text, 0, UINT32_MAX, &seconds) < 0)
-		return mvm_error_set(err, -EINVAL,
-				     "SOURCE_DATE_EPOCH is '%s', which is no number of seconds "
-				     "since 1970",
-				     text);
+		return mvm_error_set(
+			err, -EINVAL,
+			"SOURCE_DATE_EPOCH is '%s', not a number of seconds since 1970", text);
 	*ret = (int64_t)seconds;
 	return 0;
 }
@@ -60,7 +59,7 @@ int image_from_dir(int dir_fd, const char *dir_name, int out_fd,
 	return r < 0 ? mvm_error_context(err, r, "'%s'", dir_name) : 0;
 }
 
-/* Count contents and drop them. */
+/* The sink of image_lock_dir(): it reports progress and drops the contents. */
 struct counter {
 	struct progress_step *step;
 	uint64_t done_bytes, total_bytes;

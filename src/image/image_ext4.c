@@ -19,7 +19,7 @@
 #define INCOMPAT_REPLAY 0x4u /* the journal holds changes */
 #define INCOMPAT_64BIT	0x80u
 
-/* The members that matter, at their offsets. */
+/* The members of the superblock that check() reads. */
 struct super {
 	uint32_t blocks_low, blocks_high, log_block_size, incompat;
 	uint16_t magic, state;
@@ -39,7 +39,7 @@ static uint16_t get16(const uint8_t *at)
 	return le16toh(v);
 }
 
-/* 1; 0 when the file is too short to be a file system. */
+/* Read the superblock.  Returns 1, 0 when the file is too short for one, or -errno. */
 static int read_super(int fd, struct super *ret)
 {
 	uint8_t block[SUPER_SIZE];
@@ -80,8 +80,7 @@ static int check(int fd, const char *name, struct mvm_error *err)
 	if (!(s.state & STATE_CLEAN) || (s.state & STATE_ERRORS) ||
 	    (s.incompat & INCOMPAT_REPLAY)) {
 		r = mvm_error_set(err, -EINVAL,
-				  "'%s' is not clean: it was mounted and not unmounted, or has "
-				  "errors",
+				  "'%s' is not clean: it was not unmounted, or it has errors",
 				  name);
 		return mvm_error_hint(err, r, "make it with 'mke2fs -d', or run 'e2fsck -f' on it");
 	}
@@ -90,7 +89,7 @@ static int check(int fd, const char *name, struct mvm_error *err)
 		blocks |= (uint64_t)s.blocks_high << 32;
 	if (blocks == 0 || blocks > (uint64_t)st.st_size >> (10 + s.log_block_size))
 		return mvm_error_set(err, -EINVAL,
-				     "'%s' is cut off: its file system is larger than the file",
+				     "'%s' is truncated: its file system is larger than the file",
 				     name);
 	return 0;
 }

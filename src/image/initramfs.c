@@ -16,7 +16,7 @@
 
 struct cpio {
 	int fd;
-	uint32_t ino; /* the last inode number in use */
+	uint32_t ino; /* the last inode number that was given */
 	struct mvm_error *err;
 };
 
@@ -34,7 +34,7 @@ static int write_all(struct cpio *c, const void *data, size_t len)
 	return r < 0 ? mvm_error_set(c->err, r, "cannot write the initramfs: %s", strerror(-r)) : 0;
 }
 
-/* Header with name, and data, each end on a multiple of four. */
+/* Pad the header with its name, or the data, to a multiple of four bytes. */
 static int pad(struct cpio *c, size_t len)
 {
 	static const char zeros[3];

@@ -20,18 +20,19 @@
 struct import {
 	const char *src_name;
 	int dest_fd;
-	struct layer_source data;	    /* the package's tar of files */
-	struct unpack_budget budget;	    /* of each pass over the tar */
-	struct unpack_budget module_budget; /* of the modules, which are compressed in the tar */
+	struct layer_source data;    /* the package's tar of files */
+	struct unpack_budget budget; /* of each pass over the tar */
+	struct unpack_budget
+		module_budget; /* of unpacking the modules, which the tar holds compressed */
 	struct kernel_info info;
 	bool have_kernel;
-	char *config, *builtin; /* the package's boot/config-* and modules.builtin; NULL: none */
+	char *config, *builtin; /* the package's boot/config-* and modules.builtin, or NULL */
 	struct module_list modules;
 	const struct module **order; /* the modules that a guest needs, in load order */
 	size_t n_order;
 	struct mvm_digest *digests; /* of the modules in `order`, once they are written */
 	size_t n_written;
-	int modules_fd; /* "modules" in dest_fd */
+	int modules_fd; /* the folder "modules" in dest_fd */
 };
 
 typedef int (*file_fn)(struct import *im, struct archive *a, const char *path,
@@ -91,7 +92,7 @@ static int walk_package(struct import *im, file_fn fn, struct mvm_error *err)
 	return r < 0 ? r : layer_stream_finish(&s, err);
 }
 
-/* Take the version from the folder that the kernel looks for modules in:
+/* Take the version from the name of the kernel's module folder:
  * "lib/modules/6.1.0-56-cloud-amd64/kernel/...". */
 static void take_version(struct import *im, const char *path)
 {

@@ -18,7 +18,7 @@
 #define PAYLOAD_OFFSET	 0x248u
 #define PAYLOAD_LENGTH	 0x24cu
 #define HEADER_END	 0x250u
-#define VERSION_PAYLOAD	 0x0208u /* the first with the payload's place */
+#define VERSION_PAYLOAD	 0x0208u /* the first boot protocol that tells the payload's place */
 #define SECTOR		 512u
 #define XEN_PHYS32_ENTRY 18u
 #define BANNER		 "Linux version "
@@ -70,16 +70,14 @@ int kernel_image_unpack(const void *data, size_t len, const char *name, char **r
 	if ((p[BOOT_VERSION] | p[BOOT_VERSION + 1] << 8) < (int)VERSION_PAYLOAD)
 		return mvm_error_set(
 			err, -EOPNOTSUPP,
-			"'%s' is a bzImage of a kernel before 2.6.25, which mvm cannot "
-			"unpack",
-			name);
+			"'%s' cannot be unpacked: it is a bzImage from before Linux 2.6.25", name);
 	uint64_t sectors = p[SETUP_SECTS] ? p[SETUP_SECTS] : 4;
 	uint64_t start = (sectors + 1) * SECTOR + le32_at(p + PAYLOAD_OFFSET);
 	uint64_t size = le32_at(p + PAYLOAD_LENGTH);
 	if (size < 8 || start > len || size > len - start)
 		return mvm_error_set(err, -EBADMSG,
 				     "'%s' is damaged: its payload lies outside the file", name);
-	/* all but gzip have the size of the kernel behind them, as four bytes */
+	/* except with gzip, four bytes with the unpacked size follow the compressed kernel */
 	bool gzip = p[start] == 0x1f && p[start + 1] == 0x8b;
 	return unpack_buf(p + start, (size_t)(gzip ? size : size - 4), name, KERNEL_IMAGE_MAX, ret,
 			  ret_len, err);
@@ -113,18 +111,16 @@ int kernel_image_describe(const void *data, size_t len, const char *name, struct
 
 	if (elf_open(data, len, &elf) < 0 || (elf.type != ET_EXEC && elf.type != ET_DYN) ||
 	    !find_version(data, len, version))
-		return mvm_error_set(err, -EINVAL,
-				     "'%s' is no kernel: the program in it is not Linux for a "
-				     "64-bit machine",
-				     name);
+		return mvm_error_set(
+			err, -EINVAL,
+			"'%s' is no kernel: it does not hold Linux for a 64-bit machine", name);
 	if (elf.machine == EM_X86_64)
 		ret->arch = "x86_64";
 	else if (elf.machine == EM_AARCH64)
 		ret->arch = "aarch64";
 	else
 		return mvm_error_set(err, -EINVAL,
-				     "'%s' is a kernel for a machine that mvm does not know (ELF "
-				     "machine %u)",
+				     "'%s' is a kernel for an unknown machine (ELF machine %u)",
 				     name, elf.machine);
 	if (!*ret->version)
 		memcpy(ret->version, version, sizeof(version));

@@ -75,18 +75,18 @@ static int place(struct merge *m, const struct layer_path *path, const char *as_
 	int r = layer_path_parent(m->tree, path, touch, make_folder, m, ret, err);
 	switch (r) {
 	case -ENOTDIR:
-		return bad(m, as_given, "lies in something that is no folder", err);
+		return bad(m, as_given, "has a parent that is no folder", err);
 	case -ELOOP:
-		return bad(m, as_given, "lies behind more than 40 symbolic links", err);
+		return bad(m, as_given, "is behind more than 40 symbolic links", err);
 	case -ENAMETOOLONG:
-		return bad(m, as_given, "lies behind links to a path that is too long", err);
+		return bad(m, as_given, "is behind links to a path that is too long", err);
 	default:
 		return r;
 	}
 }
 
-/* Remove the names below a folder that earlier layers made.  Do so once a layer and folder: a layer
- * may ask for it in each of its entries, and later names are its own. */
+/* Remove the names in a folder that earlier layers made.  Once per layer is enough: later names are
+ * the layer's own, and each of its entries may ask for the removal. */
 static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_error *err)
 {
 	if (folder->cleared == m->layer)
@@ -101,11 +101,11 @@ static int clear_folder(struct merge *m, struct tree_node *folder, struct mvm_er
 		else if (n->inode->type == TREE_FOLDER)
 			r = clear_folder(m, n, err);
 	}
-	folder->n_children = 0; /* `children` is stale now */
+	folder->n_children = 0; /* `children` is out of date now */
 	return r;
 }
 
-/* Whether a path is one of aufs's notes or lies below one. */
+/* Is the path one of aufs's notes, or below one? */
 static bool is_aufs_note(const struct layer_path *path)
 {
 	for (const char *at = path->text; at; at = strchr(at, '/')) {
@@ -116,7 +116,7 @@ static bool is_aufs_note(const struct layer_path *path)
 	return false;
 }
 
-/* Whether a path is aufs's folder of files with several names, or lies in it. */
+/* Is the path aufs's folder of files with several names, or in it? */
 static bool is_aufs_link(const struct layer_path *path)
 {
 	const size_t len = strlen(AUFS_LINKS);
@@ -132,7 +132,7 @@ static int whiteout(struct merge *m, const struct layer_path *path, const char *
 	bool opaque = strcmp(path->name, WHITEOUT_OPAQUE) == 0;
 
 	if (!opaque && !tree_name_ok(name))
-		return bad(m, as_given, "is a whiteout of no file that can be", err);
+		return bad(m, as_given, "is a whiteout of an impossible name", err);
 	int r = layer_path_parent(m->tree, path, NULL, NULL, NULL, &parent, NULL);
 	if (r < 0) /* there is nothing to hide */
 		return 0;
@@ -166,8 +166,7 @@ static int add_hard_link(struct merge *m, struct tree_node *parent, const char *
 	if (layer_path_parent(m->tree, &path, NULL, NULL, NULL, &holder, NULL) == 0)
 		to = tree_child(holder, path.name);
 	if (!to)
-		return bad(m, as_given, "is a hard link to something that did not come before it",
-			   err);
+		return bad(m, as_given, "is a hard link to a file that does not precede it", err);
 	if (to->inode->type == TREE_FOLDER)
 		return bad(m, as_given, "is a hard link to a folder", err);
 	if (old && old->inode == to->inode) {
@@ -175,7 +174,7 @@ static int add_hard_link(struct merge *m, struct tree_node *parent, const char *
 		return 0;
 	}
 	if (old && is_within(to, old))
-		return bad(m, as_given, "takes the place of the folder that its target is in", err);
+		return bad(m, as_given, "replaces the folder that holds its target", err);
 	if (old)
 		tree_remove(m->tree, old);
 	int r = tree_link(m->tree, parent, name, to, err);
@@ -249,7 +248,7 @@ static int merge_entry(struct merge *m, struct archive_entry *e, struct mvm_erro
 	if (!target && tar_entry_type(e, &type) < 0)
 		return bad(m, as_given, "is of an unknown type", err);
 	if (!*path.name && (target || type != TREE_FOLDER))
-		return bad(m, as_given, "makes the root something else than a folder", err);
+		return bad(m, as_given, "replaces the root folder with another kind of file", err);
 	int r = place(m, &path, as_given, &parent, err);
 	if (r < 0)
 		return r;

@@ -40,7 +40,7 @@ const char *layer_path_clean(const char *path, struct layer_path *ret)
 struct walk {
 	struct tree_node *at;
 	unsigned links;
-	char rest[2][2 * TREE_PATH_SIZE]; /* the second: to put a link's target in front */
+	char rest[2][2 * TREE_PATH_SIZE]; /* `which` is in use; follow() writes the other */
 	unsigned which;
 };
 
@@ -80,7 +80,7 @@ int layer_path_parent(struct tree *t, const struct layer_path *path,
 			break;
 		if (strcmp(name, ".") == 0)
 			continue;
-		if (strcmp(name, "..") == 0) { /* of a link: the root's parent is the root */
+		if (strcmp(name, "..") == 0) { /* of a link's target; above the root is the root */
 			w.at = w.at->parent ? w.at->parent : w.at;
 			continue;
 		}

@@ -50,7 +50,7 @@ static int read_layer(const struct layer_source *layer, uint64_t number,
 		if (r < 0)
 			return layer_stream_error(&s, r, err);
 		while (w->next < w->n && w->nodes[w->next]->inode->content == content)
-			w->next++; /* the file's other names */
+			w->next++; /* other names of this file */
 	}
 	return r < 0 ? r : layer_stream_finish(&s, err);
 }
@@ -70,7 +70,7 @@ int layers_read(const struct layer_source *layers, size_t n, const struct layer_
 	qsort(nodes, w.n, sizeof(struct tree_node *), by_content);
 	for (size_t i = 0; i < n && w.next < w.n; i++) {
 		if (nodes[w.next]->inode->content >= LAYER_CONTENT(i + 2, 0))
-			continue; /* later layers have replaced all of this one */
+			continue; /* no file's contents come from this layer */
 		int r = read_layer(&layers[i], i + 1, &budget, &w, fn, arg, err);
 		if (r < 0)
 			return r;

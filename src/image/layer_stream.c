@@ -15,21 +15,21 @@
 
 struct layer_state {
 	const struct layer_source *source;
-	struct archive *raw; /* decompresses; NULL: the tar is not compressed */
+	struct archive *raw; /* the decompressor; NULL: the tar is not compressed */
 	struct archive *tar;
 	uint64_t at;	   /* bytes read from the source */
 	uint64_t unpacked; /* bytes of the tar given to libarchive */
 	struct unpack_budget *budget;
-	bool in_header;	       /* between two entries' contents */
+	bool in_header;	       /* reading between the contents of two entries */
 	uint64_t header_start; /* of `unpacked` */
-	bool ended;	       /* the made-up end was given to libarchive */
+	bool ended;	       /* libarchive has got the made-up end */
 	struct sha256 sha;
 	int failed; /* a negative errno, described in `error` */
 	struct mvm_error error;
 	uint8_t block[READ_BLOCK];
 };
 
-/* The next bytes of the source.  Returns how many, 0 at the end, or a negative errno. */
+/* Read the next bytes of the source.  Returns their number, 0 at the end, or -errno. */
 static la_ssize_t read_block(struct layer_state *st, const void **ret)
 {
 	const struct layer_source *source = st->source;
@@ -43,7 +43,7 @@ static la_ssize_t read_block(struct layer_state *st, const void **ret)
 	do
 		n = pread(source->fd, st->block, want, (off_t)(source->offset + st->at));
 	while (n < 0 && errno == EINTR);
-	if (n <= 0) { /* the file was longer when mvm opened it */
+	if (n <= 0) { /* 0: the file has become shorter since mvm opened it */
 		int code = n < 0 ? errno : ENODATA;
 		return st->failed = mvm_error_set(&st->error, -code, "cannot read '%s': %s",
 						  source->name, strerror(code));
@@ -88,7 +88,7 @@ static int charge(struct layer_state *st, uint64_t bytes)
 	return st->failed;
 }
 
-/* The next bytes of the tar.  Returns how many, 0 at the end, or a negative errno. */
+/* Get the next bytes of the tar.  Returns their number, 0 at the end, or -errno. */
 static la_ssize_t next_unpacked(struct layer_state *st, const void **ret)
 {
 	if (st->failed)
@@ -103,8 +103,7 @@ static la_ssize_t next_unpacked(struct layer_state *st, const void **ret)
 	return n;
 }
 
-/* Skip bytes of a plain tar without a digest, which need not be read.  libarchive reads the rest.
- */
+/* Skip bytes of a plain tar that has no digest to check.  libarchive reads what is not skipped. */
 static la_int64_t skip_plain(struct archive *a, void *arg, la_int64_t want)
 {
 	struct layer_state *st = arg;
@@ -121,8 +120,8 @@ static la_int64_t skip_plain(struct archive *a, void *arg, la_int64_t want)
 
 /*
  * next_unpacked() as a callback of libarchive.  Some writers (umoci insert) leave out the end of a
- * tar: the rest of the last block and two blocks of zeros.  This function makes them up.  It may,
- * since the digest tells whether a layer is whole; the digest does not cover the made-up bytes.
+ * tar: the rest of the last block and two blocks of zeros.  This function adds that end.  The
+ * layer's digest, which does not cover the added bytes, tells whether the layer is complete.
  */
 static la_ssize_t read_unpacked(struct archive *a, void *arg, const void **ret)
 {
@@ -141,7 +140,7 @@ static la_ssize_t read_unpacked(struct archive *a, void *arg, const void **ret)
 	return (la_ssize_t)(sizeof(zeros) - st->unpacked % TAR_BLOCK);
 }
 
-/* The true cause of a failure, which may lie below libarchive. */
+/* Report the true cause of a failure: an error below libarchive, if there was one. */
 static int cause(const struct layer_state *st, int r, struct mvm_error *err)
 {
 	if (r >= 0 || !st->failed)
@@ -152,11 +151,11 @@ static int cause(const struct layer_state *st, int r, struct mvm_error *err)
 }
 
 /*
- * libarchive has found nothing in a gzip file.  Is that because there is nothing?
+ * libarchive has found no bytes in a gzip file.  Is the file the compressed form of nothing?
  *
- * Its filter ends without an error at a header that is cut or makes no sense, and where the trailer
- * is missing.  The trailer of nothing, checksum and length, is eight zeros.  The compressed form of
- * nothing in front of it does not end in zeros.  Source: RFC 1952, 2.3.1.
+ * libarchive's filter also ends without an error if the header is truncated or invalid, or if the
+ * trailer is missing.  The trailer of an empty file, checksum and length, is eight zeros, and the
+ * compressed data before it do not end in zeros.  Source: RFC 1952, 2.3.1.
  */
 static bool has_gzip_trailer(const struct layer_state *st)
 {
@@ -169,7 +168,7 @@ static bool has_gzip_trailer(const struct layer_state *st)
 	       mem_is_zero(trailer, sizeof(trailer));
 }
 
-/* Find out how the source is compressed. */
+/* Find out how the source is compressed, and open its decompressor. */
 static int open_raw(struct layer_state *st, struct mvm_error *err)
 {
 	struct archive_entry *e;
@@ -189,11 +188,11 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 	st->raw = archive_read_new();
 	if (!st->raw)
 		return mvm_error_oom(err);
-	/* these can only run out of memory, which shows on opening */
+	/* these only fail when memory runs out, and then opening fails, too */
 	archive_read_support_format_raw(st->raw);
 	archive_read_support_format_empty(st->raw); /* the compressed form of nothing */
 	int r = unpack_open_archive(st->raw, filter, read_source, st);
-	/* a filter that fails at its first read leaves an error, and then an archive of nothing */
+	/* a filter that fails at its first read sets an error and opens as an empty archive */
 	if (r == ARCHIVE_OK && archive_errno(st->raw) == 0)
 		r = archive_read_next_header(st->raw, &e);
 	else
@@ -226,7 +225,7 @@ int layer_stream_open(struct layer_stream *s, const struct layer_source *source,
 	if (!st->tar)
 		return mvm_error_oom(err);
 	s->tar.a = st->tar;
-	archive_read_support_format_tar(st->tar); /* as above */
+	archive_read_support_format_tar(st->tar); /* fails as those in open_raw() */
 	r = archive_read_open2(st->tar, st, NULL, read_unpacked,
 			       source->alone && !st->raw ? skip_plain : NULL, NULL);
 	return r == ARCHIVE_OK ? 0 : cause(st, unpack_failed(st->tar, source->name, err), err);
@@ -244,7 +243,7 @@ int layer_stream_next(struct layer_stream *s, struct archive_entry **ret, struct
 	int r = archive_read_next_header(st->tar, ret);
 	st->in_header = false;
 	if (r == ARCHIVE_EOF) {
-		/* an archive ends with blocks of zeros; libarchive would forgive their lack */
+		/* an archive ends with blocks of zeros; libarchive would accept one without them */
 		if (s->tar.entry > 0 && archive_filter_bytes(st->tar, 0) == before)
 			return mvm_error_set(err, -EBADMSG, "'%s' is damaged: it ends too early",
 					     s->tar.name);
@@ -277,8 +276,7 @@ int layer_stream_finish(struct layer_stream *s, struct mvm_error *err)
 	if (st->source->alone || digest_equal(&digest, &st->source->diff_id))
 		return 0;
 	return mvm_error_set(err, -EBADMSG,
-			     "'%s' is damaged: its contents are not those that the image's "
-			     "configuration names",
+			     "'%s' is damaged: its digest differs from the image's configuration",
 			     st->source->name);
 }
 

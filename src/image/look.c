@@ -14,7 +14,7 @@
 
 struct look {
 	ext2_filsys fs;
-	const char *folder, *name; /* of the pattern */
+	const char *folder, *name; /* the two parts of the pattern */
 	size_t pattern;
 	image_found_fn fn;
 	void *arg;
@@ -59,7 +59,7 @@ static int look_for(struct look *l, const char *pattern, struct mvm_error *err)
 	l->folder = folder;
 	l->name = slash + 1;
 	if (ext2fs_namei_follow(l->fs, EXT2_ROOT_INO, EXT2_ROOT_INO, folder, &ino) == 0)
-		ext2fs_dir_iterate2(l->fs, ino, 0, NULL, on_entry, l); /* damaged: no files */
+		ext2fs_dir_iterate2(l->fs, ino, 0, NULL, on_entry, l); /* none if it is damaged */
 	return 0;
 }
 

@@ -12,7 +12,8 @@
 #define MODULES_MAX 20000u
 #define CHAIN_MAX   64u /* modules in a chain of dependencies; real chains have about ten */
 
-/* ext4 asks modprobe for crc32c_generic; newer kernels have it built in. */
+/* The modules that a guest needs.  ext4 asks modprobe for crc32c_generic, which newer kernels have
+ * built in. */
 static const char *const wanted[] = {
 	"crc32c_generic", "ext4",	"virtio_mmio",
 	"virtio_pci",	  "virtio_blk", "virtio_net",
@@ -43,7 +44,7 @@ static int copy_name(const char *s, size_t len, char ret[MODULE_NAME_SIZE])
 	return 0;
 }
 
-/* "kernel/net/foo.ko.xz": where ".ko" begins, or NULL. */
+/* Find where ".ko" begins in "kernel/net/foo.ko.xz".  NULL: the path is no module's. */
 static const char *find_suffix(const char *path)
 {
 	static const char *const endings[] = { ".ko", ".ko.xz", ".ko.zst", ".ko.gz" };
@@ -93,7 +94,7 @@ static int read_info(const char *info, size_t len, struct module *ret)
 	while (r == 0 && len > 0) {
 		size_t n = strnlen(info, len);
 		if (n == len)
-			return -EBADMSG; /* the last text has no end */
+			return -EBADMSG; /* the last text lacks its NUL */
 		if (str_starts(info, "depends="))
 			r = read_depends(info + strlen("depends="), ret);
 		else if (str_starts(info, "name="))
@@ -120,7 +121,7 @@ static int parse(const void *data, size_t len, const char *path, struct module *
 	return r == -ENOENT ? -EBADMSG : r;
 }
 
-/* Takes m over, also on failure. */
+/* Append a module.  Takes m over, on failure too. */
 static int append(struct module_list *l, struct module *m, const char *path, struct mvm_error *err)
 {
 	m->path = strdup(path);
@@ -195,7 +196,7 @@ int module_read_dep(struct module_list *l, char *text, size_t len, struct mvm_er
 	int r = 0;
 
 	if (strlen(text) != len)
-		return mvm_error_set(err, -EBADMSG, "it has a byte that is zero");
+		return mvm_error_set(err, -EBADMSG, "it contains a NUL byte");
 	for (char *line = strtok_r(text, "\n", &save); r == 0 && line;
 	     line = strtok_r(NULL, "\n", &save)) {
 		char *colon = strchr(line, ':');
@@ -232,21 +233,21 @@ static struct module *find(struct module_list *l, const char *name)
 	return l->n ? bsearch(name, l->v, l->n, sizeof(*l->v), name_is) : NULL;
 }
 
-/* Append a module's dependencies, then the module.  A circle cannot load anyway, and ends here. */
+/* Append a module's dependencies, then the module.  A circle, which could not load anyway, ends
+ * the recursion. */
 static int visit(struct ordering *o, struct module *m, unsigned depth, struct mvm_error *err)
 {
 	if (m->mark != MARK_NEW)
 		return 0;
 	if (depth > CHAIN_MAX)
-		return mvm_error_set(err, -EFBIG,
-				     "module '%s' is needed through more than %u others", m->name,
-				     CHAIN_MAX);
+		return mvm_error_set(err, -EFBIG, "module '%s' is behind more than %u dependencies",
+				     m->name, CHAIN_MAX);
 	m->mark = MARK_OPEN;
 	for (size_t i = 0; i < m->depends.n; i++) {
 		struct module *d = find(o->l, m->depends.v[i]);
 		if (!d)
 			return mvm_error_set(err, -EBADMSG,
-					     "module '%s' needs '%s', which is not there", m->name,
+					     "module '%s' needs '%s', which is missing", m->name,
 					     m->depends.v[i]);
 		int r = visit(o, d, depth + 1, err);
 		if (r < 0)

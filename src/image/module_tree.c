@@ -38,7 +38,7 @@ int module_tree_inside(int fd, const char *inside, const char *name, struct mvm_
 	ssize_t n = readlink(link, path, sizeof(path));
 	if (n < 0 || n == (ssize_t)sizeof(path))
 		return mvm_error_set(err, n < 0 ? -errno : -ENAMETOOLONG,
-				     "cannot tell where '%s' is", name);
+				     "cannot find out where '%s' is", name);
 	path[n] = '\0';
 	if (str_starts(path, inside) && (!path[len] || path[len] == '/'))
 		return 0;
@@ -72,7 +72,9 @@ static int read_module(const struct module_tree *t, const char *path, char **ret
 	if (fd < 0)
 		return fd;
 	struct stat st;
-	int r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;
+	int r = fstat(fd, &st) < 0 ? -errno : 0;
+	if (r == 0 && !S_ISREG(st.st_mode))
+		r = -EINVAL;
 	if (r == 0)
 		r = file_read_fd(fd, MODULE_MAX, &packed, &len);
 	if (r < 0)
@@ -94,10 +96,10 @@ static int scan_entry(struct module_tree *t, const char *path, unsigned depth,
 	size_t len = 0;
 
 	if (++t->n_entries > ENTRIES_MAX)
-		return mvm_error_set(err, -EFBIG, "'%s' holds more than %u files", t->name,
+		return mvm_error_set(err, -EFBIG, "'%s' contains more than %u files", t->name,
 				     ENTRIES_MAX);
 	if (fstatat(t->release_fd, path, &st, 0) < 0)
-		return errno == ENOENT || errno == ELOOP ? 0 /* a link to nothing is no module */
+		return errno == ENOENT || errno == ELOOP ? 0 /* a broken link is no module */
 							 : cannot_read(t, path, -errno, err);
 	if (S_ISDIR(st.st_mode))
 		return scan(t, path, depth + 1, err);
@@ -124,7 +126,7 @@ static int scan(struct module_tree *t, const char *folder, unsigned depth, struc
 		return cannot_read(t, folder, r, err);
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		const char *name = names.v[i];
-		/* distributions have links to the kernel's source here */
+		/* distributions put links to the kernel's source here */
 		if (top && (str_eq(name, "build") || str_eq(name, "source")))
 			continue;
 		AUTO_FREE char *path = top ? strdup(name) : str_printf("%s/%s", folder, name);
@@ -204,7 +206,8 @@ static int write_modules(struct module_tree *t, int dest_dir_fd, struct kernel_i
 	return r;
 }
 
-/* The release of the kernel.  For a kernel that does not tell its release: the only folder. */
+/* Choose the folder of the kernel's release.  If the kernel does not tell its release, that is the
+ * only folder. */
 static int choose_release(int tree_fd, const char *tree_name, struct kernel_info *info,
 			  struct mvm_error *err)
 {

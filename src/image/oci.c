@@ -21,7 +21,7 @@
 #define PATH_BYTES_MAX 4095u
 #define ASKED_MAX      (64ULL << 20) /* bytes of documents */
 
-/* This machine's architecture as Go calls it. */
+/* This machine's architecture, by its name in Go. */
 static const char *host_arch(void)
 {
 #if defined(__x86_64__)
@@ -37,7 +37,7 @@ static const char *host_arch(void)
 struct layer {
 	struct oci_file file;
 	struct stat opened;	  /* of the file, when it was opened */
-	char *name;		  /* for messages: where it lies */
+	char *name;		  /* its path, for messages */
 	struct mvm_digest digest; /* of the stored bytes, compressed or not */
 	bool has_digest;	  /* docker-archives have digests of unpacked layers only */
 };
@@ -47,7 +47,7 @@ struct oci_image {
 	struct mvm_digest lock;
 	struct oci_config config;
 	struct layer *layers; /* config.n of them */
-	uint64_t asked_bytes; /* read so far from documents that tell images apart */
+	uint64_t asked_bytes; /* bytes read so far by read_to_ask() */
 };
 
 void oci_free(struct oci_image *image)
@@ -83,12 +83,11 @@ static void blob_name(const struct mvm_digest *digest, char ret[NAME_SIZE])
 
 static int wrong_digest(const struct oci_image *image, const char *name, struct mvm_error *err)
 {
-	return mvm_error_set(err, -EBADMSG,
-			     "'%s' is damaged: the digest of '%s' in it does not match",
+	return mvm_error_set(err, -EBADMSG, "'%s' is damaged: the digest of '%s' does not match",
 			     image->files.path, name);
 }
 
-/* The text of a blob that a descriptor names, checked. */
+/* Read a blob and check it against its descriptor. */
 static int read_blob(const struct oci_image *image, const struct oci_descriptor *d,
 		     char ret_name[NAME_SIZE], char **ret, size_t *ret_len, struct mvm_error *err)
 {
@@ -181,18 +180,18 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 	return r;
 }
 
-/* Read a document only to tell images apart. */
+/* Read a document that only tells which image is the right one. */
 static int read_to_ask(struct oci_image *image, const struct oci_descriptor *d,
 		       char ret_name[NAME_SIZE], char **ret, size_t *ret_len)
 {
 	*ret_len = 0;
 	int r = read_blob(image, d, ret_name, ret, ret_len, NULL);
-	image->asked_bytes += *ret_len; /* also for a damaged document */
+	image->asked_bytes += *ret_len; /* damaged documents count, too */
 	return r;
 }
 
-/* Learn the platform of an entry without one from its image's configuration.  An unreadable
- * platform stays unknown, and is an error once the entry is chosen. */
+/* An entry does not tell its platform: read it from the image's configuration.  A platform that
+ * cannot be read stays unknown, and is an error only if the entry is chosen. */
 static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_config *ret,
 	       struct mvm_error *err)
 {
@@ -203,13 +202,14 @@ static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_con
 	size_t len;
 
 	if (image->asked_bytes > ASKED_MAX) {
-		int r = mvm_error_set(err, -EFBIG,
-				      "'%s': to tell its images apart takes more than %llu MiB of "
-				      "manifests and configurations",
-				      image->files.path, ASKED_MAX >> 20);
-		return mvm_error_hint(err, r,
-				      "write ':sha256:DIGEST' of an image's manifest "
-				      "behind the path");
+		int r = mvm_error_set(
+			err, -EFBIG,
+			"'%s': the manifests and configurations of its images take more than "
+			"%llu MiB",
+			image->files.path, ASKED_MAX >> 20);
+		return mvm_error_hint(
+			err, r,
+			"name the image: append ':sha256:DIGEST' of its manifest to the path");
 	}
 	if (read_to_ask(image, d, name, &text, &len) < 0)
 		return 0;
@@ -219,7 +219,7 @@ static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_con
 		return d->problem ? 0 : mvm_error_oom(err);
 	}
 	if (read_to_ask(image, &m.config, name, &config, &len) == 0)
-		oci_config_parse(config, len, name, ret, NULL); /* stays unknown */
+		oci_config_parse(config, len, name, ret, NULL); /* on failure it stays unknown */
 	return 0;
 }
 
@@ -317,14 +317,14 @@ static int open_layout(struct oci_image *image, const char *tag,
 				     image->files.path);
 	if (r == 0 && !strstr(layout, "\"1."))
 		return mvm_error_set(err, -EOPNOTSUPP,
-				     "'%s': this is not version 1 of the OCI image layout",
+				     "'%s': its OCI image layout is not version 1",
 				     image->files.path);
 	if (r == 0)
 		r = oci_file_read(&image->files, "index.json", OCI_JSON_MAX, &text, &len, err);
 	if (r == 0)
 		r = oci_index_parse(text, len, "index.json", &index, err);
 	if (r == 0 && !tag && oci_choose_all(&index) > 1)
-		r = learn_platforms(image, &index, err); /* artifacts are no images */
+		r = learn_platforms(image, &index, err); /* finds entries that are no images */
 	if (r == 0)
 		r = oci_choose_name(&index, tag, image->files.path, err);
 	if (r > 1 && tag)
@@ -334,7 +334,7 @@ static int open_layout(struct oci_image *image, const char *tag,
 
 /* ---- docker save ---- */
 
-/* A file's name may be its digest: "<hex>.json", "blobs/sha256/<hex>". */
+/* Get the digest in a file's name: "<hex>.json", "blobs/sha256/<hex>".  False: it has none. */
 static bool digest_in_name(const char *name, struct mvm_digest *ret)
 {
 	const char *base = strrchr(name, '/');
@@ -393,8 +393,8 @@ static int open_saved(struct oci_image *image, const char *tag, const struct oci
 
 /* ---- all kinds ---- */
 
-/* Split a source into path and tag.  A path may hold colons too, so the longest existing path wins.
- * If none exists, the path ends at the last colon without a slash behind it. */
+/* Split a source into path and tag.  A path may contain colons, so the longest existing path wins.
+ * If none exists, the path ends at the last colon, unless a slash follows that. */
 static void split(char *source, const char **ret_tag)
 {
 	*ret_tag = NULL;
@@ -463,7 +463,7 @@ static int check_layers(const struct oci_image *image, struct mvm_error *err)
 	return 0;
 }
 
-/* Whether somebody wrote to the layer's file since it was opened. */
+/* Has the layer's file changed since we opened it? */
 static bool has_changed(const struct layer *layer)
 {
 	struct stat st;
@@ -474,7 +474,7 @@ static bool has_changed(const struct layer *layer)
 		st.st_mtim.tv_nsec != layer->opened.st_mtim.tv_nsec);
 }
 
-/* A layer that changes during the read looks damaged, or cut: say that it changed. */
+/* A layer that changes while we read it looks damaged or truncated: report the change instead. */
 static int explain(const struct oci_image *image, int r, struct mvm_error *err)
 {
 	for (size_t i = 0; i < image->config.n; i++) {
@@ -485,8 +485,8 @@ static int explain(const struct oci_image *image, int r, struct mvm_error *err)
 	return r;
 }
 
-/* Create a working folder that no layer has, as container tools do.  The guest creates one that
- * leads through a link, and refuses one that leads through a file. */
+/* Create the working folder if no layer has it, as container tools do.  If its path goes through a
+ * link, the guest creates it; if it goes through a file, the guest refuses it. */
 static int make_workdir(struct tree *t, const char *path, int64_t mtime, struct mvm_error *err)
 {
 	struct tree_node *n = t->root;

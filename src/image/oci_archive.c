@@ -24,7 +24,7 @@ _Static_assert(sizeof(struct header) == BLOCK, "a tar header is one block");
 
 struct member {
 	char *name;
-	char *target; /* of a link; NULL: a file */
+	char *target; /* a link's target; NULL: a file */
 	uint64_t offset, size;
 };
 
@@ -44,7 +44,7 @@ void oci_archive_free(struct oci_archive *a)
 	free(a);
 }
 
-/* The state of the read, with the extended headers for the next member. */
+/* The state of the read, and the values that extended headers give the next member. */
 struct scan {
 	int fd;
 	const char *file;
@@ -122,11 +122,11 @@ static int read_pax(struct scan *s, char *text, size_t len, struct mvm_error *er
 		char *end;
 		unsigned long long n = strtoull(text, &end, 10);
 		if (*end != ' ' || n > len || n < (size_t)(end - text) + 3 || text[n - 1] != '\n')
-			return damaged(s, "an extended header makes no sense", err);
+			return damaged(s, "an extended header is invalid", err);
 		text[n - 1] = '\0';
 		char *key = end + 1, *value = strchr(key, '=');
 		if (!value)
-			return damaged(s, "an extended header makes no sense", err);
+			return damaged(s, "an extended header is invalid", err);
 		*value++ = '\0';
 		bool failed = false;
 		if (strcmp(key, "path") == 0) {
@@ -137,7 +137,7 @@ static int read_pax(struct scan *s, char *text, size_t len, struct mvm_error *er
 			s->target = str_dup(value, &failed);
 		} else if (strcmp(key, "size") == 0) {
 			if (parse_u64(value, 0, INT64_MAX, &s->size) < 0)
-				return damaged(s, "an extended header makes no sense", err);
+				return damaged(s, "an extended header is invalid", err);
 			s->has_size = true;
 		}
 		if (failed)
@@ -148,11 +148,11 @@ static int read_pax(struct scan *s, char *text, size_t len, struct mvm_error *er
 	return 0;
 }
 
-/* A header about the next one. */
+/* Read an extended header, which is about the next member. */
 static int read_extra(struct scan *s, char type, uint64_t size, struct mvm_error *err)
 {
 	if (size > EXTRA_MAX)
-		return mvm_error_set(err, -EFBIG, "'%s': a header of more than %u bytes", s->file,
+		return mvm_error_set(err, -EFBIG, "'%s': a header has more than %u bytes", s->file,
 				     EXTRA_MAX);
 	AUTO_FREE char *text = calloc(1, (size_t)size + 1);
 	if (!text)
@@ -168,7 +168,8 @@ static int read_extra(struct scan *s, char type, uint64_t size, struct mvm_error
 	return 0;
 }
 
-/* The target of a symbolic link counts from the link's own folder: "../<id>/layer.tar". */
+/* Make a symbolic link's target, which is relative to the link's folder ("../<id>/layer.tar"),
+ * relative to the root. */
 static char *symlink_from_root(const struct layer_path *link, const char *target)
 {
 	const char *end = link->name;
@@ -202,7 +203,7 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 	if (!name || (!is_file && !to))
 		return mvm_error_oom(err);
 	if (layer_path_clean(name, &path))
-		return 0; /* no reader asks for such a name */
+		return 0; /* nobody opens such a name */
 	if (is_symlink) {
 		char *from_root = symlink_from_root(&path, to);
 		if (!from_root)
@@ -234,7 +235,7 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 	return failed ? mvm_error_oom(err) : 0;
 }
 
-/* Read one header and the data that belongs to it.  Returns 1, or 0 at the end. */
+/* Read one header and its data.  Returns 1, 0 at the end, or -errno. */
 static int next(struct scan *s, struct mvm_error *err)
 {
 	struct header h;
@@ -288,8 +289,9 @@ static int check_plain(const struct scan *s, struct mvm_error *err)
 			r = mvm_error_set(err, -EOPNOTSUPP, "'%s' is compressed as a whole",
 					  s->file);
 			r = mvm_error_hint(err, r,
-					   "decompress it first (gunzip, unzstd, unxz): the parts "
-					   "of an image archive are read out of order");
+					   "decompress it first (gunzip, unzstd, unxz): mvm reads "
+					   "the parts of an "
+					   "image archive out of order");
 		}
 	}
 	return r;

@@ -13,7 +13,7 @@
 #define DIGITS_MIN    7u
 #define DIGITS_SHOWN  12u
 #define LISTED_MAX    8u
-#define SEVERAL	      "has several images that could be meant"
+#define SEVERAL	      "has several images that fit"
 
 /* How well a name fits.  Only the images with the best fit count. */
 enum fit { FIT_NONE, FIT_LATEST, FIT_END, FIT_WHOLE };
@@ -29,7 +29,7 @@ static bool ends_in(const char *full, const char *tag)
 static enum fit fit_of_name(const char *full, const char *tag)
 {
 	const size_t n = strlen(":" DEFAULT_TAG);
-	char start[512]; /* nobody asks for a longer name without its tag */
+	char start[512]; /* a longer name needs its tag */
 	size_t len;
 
 	if (!full)
@@ -85,9 +85,10 @@ static int refuse(struct listing *l, int code, const char *name, const char *wha
 			       : mvm_error_set(err, code, "'%s' %s; it has %s", name, what,
 					       l->n ? l->text.data : "none");
 	if (l->n)
-		r = mvm_error_hint(err, r,
-				   "behind the path put a colon and one of the names, or 'sha256:' "
-				   "and the first digits of the digest");
+		r = mvm_error_hint(
+			err, r,
+			"append to the path a colon and one of the names, or ':sha256:' and the "
+			"first digits of the digest");
 	strbuf_done(&l->text);
 	return r;
 }
@@ -106,7 +107,7 @@ static int refuse_name(struct listing *l, const char *tag, const char *name, str
 
 static bool is_image(const struct oci_descriptor *d)
 {
-	/* builders keep notes on the build in entries for the platform "unknown" */
+	/* builders store attestations in entries for the platform "unknown" */
 	return (d->media == OCI_MEDIA_INDEX || d->media == OCI_MEDIA_MANIFEST) &&
 	       !str_eq(d->os, "unknown");
 }
@@ -146,8 +147,8 @@ int oci_choose_all(struct oci_index *index)
 	return n;
 }
 
-/* Is there only one name, or only one image under several names?  A damaged entry may be no image.
- */
+/* Does the index have only one name, or one image under several names?  Damaged entries do not
+ * count, since they may be no images. */
 static bool is_one(const struct oci_index *index)
 {
 	const struct oci_descriptor *first = NULL;
@@ -190,7 +191,7 @@ static int mark(struct oci_index *index, const char *tag)
 	return n;
 }
 
-/* An index without an image, perhaps because it makes no sense. */
+/* Report an index without images, or the first problem of its entries. */
 static int no_image(const struct oci_index *index, const char *name, struct mvm_error *err)
 {
 	for (size_t i = 0; i < index->n; i++) {
@@ -198,7 +199,7 @@ static int no_image(const struct oci_index *index, const char *name, struct mvm_
 		if (d->problem)
 			return mvm_error_set(err, d->problem_code, "%s", d->problem);
 	}
-	return mvm_error_set(err, -ENOENT, "'%s' has no image of a file system", name);
+	return mvm_error_set(err, -ENOENT, "'%s' has no container image", name);
 }
 
 int oci_choose_name(struct oci_index *index, const char *tag, const char *name,
@@ -235,7 +236,7 @@ bool oci_platform_fits(const struct oci_platform *p, const char *os, const char 
 
 enum rank { RANK_NONE = -1, RANK_DAMAGED, RANK_SAYS_NOT, RANK_FITS };
 
-/* How good an entry is for a platform; from RANK_FITS on by the level of amd64. */
+/* How well an entry fits a platform.  From RANK_FITS on, the amd64 level decides. */
 static int rank(const struct oci_descriptor *d, const struct oci_platform *p)
 {
 	const char *v = d->variant ? d->variant : "";
@@ -305,7 +306,7 @@ int oci_choose_saved(const struct oci_saved_list *list, const char *tag, const c
 {
 	const struct oci_saved *chosen = NULL;
 	struct listing l = { 0 };
-	enum fit best = tag ? FIT_LATEST : FIT_NONE; /* a worse fit does not count */
+	enum fit best = tag ? FIT_LATEST : FIT_NONE; /* the worst fit that counts */
 	bool several = false;
 
 	for (size_t i = 0; i < list->n; i++) {
@@ -332,6 +333,6 @@ int oci_choose_saved(const struct oci_saved_list *list, const char *tag, const c
 		list_add(&l, s->tags.n ? s->tags.v[0] : NULL, slash ? slash + 1 : s->config, "");
 	}
 	if (!l.n)
-		return mvm_error_set(err, -ENOENT, "'%s' holds no image at all", name);
+		return mvm_error_set(err, -ENOENT, "'%s' contains no image", name);
 	return refuse_name(&l, several ? NULL : tag, name, err);
 }

@@ -28,7 +28,7 @@ int oci_digest_error(const struct json_at *at, const char *key, int r, const cha
 {
 	json_error(at, key, err, "'%.80s' is no SHA-256 digest", text);
 	if (r == -EOPNOTSUPP && err)
-		err->code = r; /* a well-formed digest of an algorithm that mvm does not know */
+		err->code = r; /* the digest of an algorithm that mvm does not know */
 	return r == -EOPNOTSUPP ? r : -EBADMSG;
 }
 
@@ -84,7 +84,7 @@ static int get_words(const struct json_at *at, const char *key, size_t max, stru
 	return r < 0 ? r : 0;
 }
 
-/* Variables without a value ("NAME") are dropped, as container runtimes do. */
+/* Read Env.  Drop variables without a value ("NAME"), as container runtimes do. */
 static int get_env(const struct json_at *at, struct strv *ret, struct mvm_error *err)
 {
 	AUTO_DONE(strv) all = { 0 };
@@ -135,12 +135,11 @@ static int get_stop_signal(const struct json_at *at, struct oci_config *ret, str
 	ret->stop_signal = signal_parse(text);
 	if (!ret->stop_signal)
 		strv_addf(&ret->notes,
-			  "the image's StopSignal '%.40s' is no signal: a stop sends SIGTERM",
-			  text);
+			  "the image's StopSignal '%.40s' is no signal: stop sends SIGTERM", text);
 	return 0;
 }
 
-/* Container tools take an entrypoint of one empty word for none. */
+/* Read Entrypoint and Cmd.  As in container tools, an Entrypoint of one empty word is none. */
 static int get_command(const struct json_at *at, struct oci_config *ret, struct mvm_error *err)
 {
 	int r = get_words(at, "Entrypoint", WORDS_MAX, &ret->command, err);
@@ -150,8 +149,9 @@ static int get_command(const struct json_at *at, struct oci_config *ret, struct 
 		r = get_words(at, "Cmd", (size_t)2 * WORDS_MAX, &ret->command, err);
 	if (r == 0 && ret->command.n && !*ret->command.v[0]) {
 		strv_done(&ret->command);
-		strv_addf(&ret->notes, "the image's Entrypoint and Cmd begin with an empty word, "
-				       "which is no program: they are not used");
+		strv_addf(&ret->notes,
+			  "the image's Entrypoint and Cmd are not used: their first word, the "
+			  "program, is empty");
 	}
 	return r;
 }

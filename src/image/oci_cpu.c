@@ -25,7 +25,7 @@ static bool has_flag(const char *flags, const char *flag)
 
 unsigned oci_cpu_level(const char *flags)
 {
-	/* as Linux calls them: pni is SSE3, abm has LZCNT */
+	/* the names that Linux uses: pni is SSE3, abm includes LZCNT */
 	static const char *const v2[] = { "cx16",  "lahf_lm", "popcnt", "pni",
 					  "ssse3", "sse4_1",  "sse4_2", NULL };
 	static const char *const v3[] = { "avx", "avx2", "bmi1",  "bmi2",  "f16c",
@@ -50,7 +50,7 @@ unsigned oci_guest_level(void)
 	if (access("/dev/kvm", R_OK | W_OK) < 0)
 		return TCG_LEVEL;
 	if (file_read_at(AT_FDCWD, "/proc/cpuinfo", CPUINFO_MAX, &text, NULL) < 0)
-		return 1; /* runs everywhere */
+		return 1; /* level 1 runs everywhere */
 	char *flags = strstr(text, "\nflags");
 	if (!flags)
 		return 1;

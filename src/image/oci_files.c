@@ -35,9 +35,8 @@ int oci_files_open(const char *path, bool is_archive, struct oci_files *ret, str
 	if (f.fd < 0) {
 		int r = mvm_error_set(err, -errno, "cannot open the image '%s': %s", path,
 				      strerror(errno));
-		return mvm_error_hint(err, r,
-				      "check flake_ref; a relative one counts from the "
-				      "config's folder");
+		return mvm_error_hint(
+			err, r, "check flake_ref; a relative path starts at the config's folder");
 	}
 	int r = is_archive ? oci_archive_open(f.fd, path, &f.archive, err) : 0;
 	if (r < 0)
@@ -56,8 +55,7 @@ void oci_file_close(const struct oci_files *f, struct oci_file *file)
 
 static int missing(const struct oci_files *f, const char *name, int r, struct mvm_error *err)
 {
-	return mvm_error_set(err, r, "'%s': cannot open '%s' in it: %s", f->path, name,
-			     strerror(-r));
+	return mvm_error_set(err, r, "cannot open '%s/%s': %s", f->path, name, strerror(-r));
 }
 
 /* Open a file below a folder, one name after another, never through a link. */
@@ -106,8 +104,7 @@ int oci_file_open(const struct oci_files *f, const char *name, struct oci_file *
 	if (fstat(fd, &st) < 0)
 		return missing(f, name, -errno, err);
 	if (!S_ISREG(st.st_mode))
-		return mvm_error_set(err, -EINVAL, "'%s': '%s' in it is no regular file", f->path,
-				     name);
+		return mvm_error_set(err, -EINVAL, "'%s/%s' is no regular file", f->path, name);
 	*ret = (struct oci_file){ .fd = TAKE_FD(fd), .size = (uint64_t)st.st_size };
 	return 0;
 }
@@ -137,8 +134,8 @@ int oci_file_read(const struct oci_files *f, const char *name, size_t max, char 
 		return r;
 	AUTO_FREE char *text = file.size > max ? NULL : malloc((size_t)file.size + 1);
 	if (file.size > max)
-		r = mvm_error_set(err, -EFBIG, "'%s': '%s' in it is larger than %zu bytes", f->path,
-				  name, max);
+		r = mvm_error_set(err, -EFBIG, "'%s/%s' is larger than %zu bytes", f->path, name,
+				  max);
 	else if (!text)
 		r = mvm_error_oom(err);
 	else

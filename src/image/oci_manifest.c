@@ -71,7 +71,7 @@ static enum oci_media media_of(const char *type)
 	return OCI_MEDIA_OTHER;
 }
 
-/* A text that may be missing, null or empty; *ret is NULL then. */
+/* Read a text.  *ret is NULL if the text is missing, null or empty. */
 static int get_text(const struct json_at *at, const char *key, char **ret, struct mvm_error *err)
 {
 	int r = json_get_string(at, key, JSON_NULLABLE, ret, err);
@@ -126,7 +126,7 @@ static int read_blob_facts(const struct json_at *at, struct oci_descriptor *ret,
 		     : json_get_u64(at, "size", 0, JSON_U64_MAX, JSON_REQUIRED, &ret->size, err);
 }
 
-/* Read all readable members, and return the first failure. */
+/* Read as many members as possible, and return the first failure. */
 static int read_descriptor(const struct json_at *at, struct oci_descriptor *ret,
 			   struct mvm_error *err)
 {
@@ -145,7 +145,7 @@ static int read_descriptor(const struct json_at *at, struct oci_descriptor *ret,
 	return first;
 }
 
-/* Read one entry of an index, and note its fault. */
+/* Read one entry of an index.  A fault becomes its `problem`. */
 static int read_entry(const struct json_at *at, struct oci_descriptor *ret, struct mvm_error *err)
 {
 	struct mvm_error problem = { 0 };
@@ -239,8 +239,7 @@ int oci_manifest_parse(const char *text, size_t len, const char *name, struct oc
 		r = read_descriptor(&config, &m.config, err);
 	if (r >= 0 && m.config.media != OCI_MEDIA_CONFIG)
 		return json_error(&config, "mediaType", err,
-				  "is '%.100s': this is no image of a file system",
-				  m.config.media_type);
+				  "is '%.100s': this is no container image", m.config.media_type);
 	if (r >= 0)
 		r = read_descriptors(&root, "layers", OCI_LAYERS_MAX, read_descriptor, &m.layers,
 				     &m.n, err);

@@ -47,15 +47,15 @@ int tar_entry_type(struct archive_entry *e, enum tree_type *ret)
 static int bad_map(const struct tar_reader *tar, const char *path, struct mvm_error *err)
 {
 	return mvm_error_set(err, -EBADMSG,
-			     "'%s' is damaged: entry '%s' has a map of holes that makes no sense",
-			     tar->name, path);
+			     "'%s' is damaged: entry '%s' has an invalid map of holes", tar->name,
+			     path);
 }
 
 int tar_entry_size(const struct tar_reader *tar, const char *path, struct archive_entry *e,
 		   struct tar_size *ret, struct mvm_error *err)
 {
 	la_int64_t size = archive_entry_size(e), offset, len;
-	uint64_t stored = 0, units = 0, counted = 0; /* units with stored bytes; their end */
+	uint64_t stored = 0, units = 0, counted = 0; /* counted: end of the units counted so far */
 
 	if (size < 0)
 		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: entry '%s' has no size",
@@ -92,7 +92,7 @@ static int copy_xattrs(struct tree *t, struct tree_inode *inode, struct archive_
 	size_t len;
 
 	tree_clear_xattrs(inode);
-	archive_entry_xattr_reset(e); /* returns their number */
+	archive_entry_xattr_reset(e); /* returns a number, not an error */
 	while (archive_entry_xattr_next(e, &name, &value, &len) == ARCHIVE_OK) {
 		if (!name || strncmp(name, "system.", 7) == 0)
 			continue;
@@ -109,7 +109,7 @@ int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode
 	la_int64_t uid = archive_entry_uid(e), gid = archive_entry_gid(e);
 
 	if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
-		return tar_bad_entry(tar, path, "has an owner that is out of range", err);
+		return tar_bad_entry(tar, path, "has an owner out of range", err);
 	inode->mode = archive_entry_perm(e) & 07777;
 	inode->uid = (uint32_t)uid;
 	inode->gid = (uint32_t)gid;
@@ -119,7 +119,7 @@ int tar_describe(const struct tar_reader *tar, struct tree *t, struct tree_inode
 		inode->major = (uint32_t)archive_entry_rdevmajor(e);
 		inode->minor = (uint32_t)archive_entry_rdevminor(e);
 		if (inode->major > 0xfff || inode->minor > 0xfffff)
-			return tar_bad_entry(tar, path, "is a device that Linux cannot number",
+			return tar_bad_entry(tar, path, "is a device with a number out of range",
 					     err);
 	}
 	int r = copy_xattrs(t, inode, e, err);

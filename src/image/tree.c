@@ -40,7 +40,8 @@ static void free_inode(struct tree_inode *i)
 	free(i);
 }
 
-/* The last name frees the inode.  A folder has one name only; its nlink counts folders in it. */
+/* Free a name, and with the last name the inode.  A folder has one name only; its nlink counts the
+ * folders in it. */
 static void free_node(struct tree_node *n)
 {
 	if (n->inode && (n->inode->type == TREE_FOLDER || --n->inode->nlink == 0))
@@ -132,7 +133,7 @@ bool tree_name_ok(const char *name)
 	       strcmp(name, "..") != 0;
 }
 
-/* Get the number of names in a node's path, and the path's length. */
+/* Count the names in a node's path, and measure the path. */
 static unsigned node_depth(const struct tree_node *n, size_t *ret_len)
 {
 	unsigned depth = 0;
@@ -148,10 +149,10 @@ static unsigned node_depth(const struct tree_node *n, size_t *ret_len)
 static int charge_text(struct tree *t, size_t len, struct mvm_error *err)
 {
 	if (len > t->limits.text_bytes - t->text_bytes)
-		return mvm_error_set(err, -EFBIG,
-				     "the names, links and attributes of the files take more than "
-				     "%llu bytes",
-				     (unsigned long long)t->limits.text_bytes);
+		return mvm_error_set(
+			err, -EFBIG,
+			"the files' names, links and attributes take more than %llu bytes",
+			(unsigned long long)t->limits.text_bytes);
 	t->text_bytes += len;
 	return 0;
 }
@@ -168,15 +169,15 @@ static int check_place(const struct tree *t, const struct tree_node *parent, con
 	if (t->n_nodes >= t->limits.nodes)
 		return mvm_error_set(err, -EFBIG, "there are more than %zu files", t->limits.nodes);
 	if (node_depth(parent, &len) >= t->limits.depth)
-		return mvm_error_set(err, -EFBIG, "the folders around '%s' are more than %u deep",
-				     name, t->limits.depth);
+		return mvm_error_set(err, -EFBIG, "'%s' is more than %u folders deep", name,
+				     t->limits.depth);
 	if (len + strlen(name) >= TREE_PATH_SIZE)
 		return mvm_error_set(err, -EFBIG, "the path of '%s' is longer than %u bytes", name,
 				     TREE_PATH_SIZE - 1);
 	return 0;
 }
 
-/* Give an inode a name.  Nothing is changed on failure. */
+/* Give an inode a name.  Changes nothing on failure. */
 static int add_name(struct tree *t, struct tree_node *parent, const char *name,
 		    struct tree_inode *inode, struct tree_node **ret, struct mvm_error *err)
 {
@@ -184,7 +185,7 @@ static int add_name(struct tree *t, struct tree_node *parent, const char *name,
 	if (r < 0)
 		return r;
 	if (tree_child(parent, name))
-		return mvm_error_set(err, -EEXIST, "'%s' is there already", name);
+		return mvm_error_set(err, -EEXIST, "'%s' exists already", name);
 	r = charge_text(t, strlen(name), err);
 	if (r < 0)
 		return r;
@@ -293,7 +294,7 @@ void tree_remove(struct tree *t, struct tree_node *n)
 
 struct tree_node *tree_child(const struct tree_node *folder, const char *name)
 {
-	/* tfind only reads the key's name */
+	/* tfind() only reads the key's name, so the cast is safe */
 	struct tree_node key = { .name = (char *)(uintptr_t)name };
 	void *found = tfind(&key, (void *const *)&folder->names, by_name);
 	return found ? *(struct tree_node **)found : NULL;

@@ -12,7 +12,7 @@
 
 #define READ_SIZE (1u << 20)
 
-/* The state of either pass. */
+/* The state of a pass: the scan or the read. */
 struct walk {
 	struct tree *tree;
 	const char *dir_name;
@@ -24,7 +24,6 @@ struct walk {
 	struct sha256 lock;
 };
 
-/* The text becomes "cannot read '<dir>/<path of the node>': why". */
 static int cannot_read(const struct walk *w, const struct tree_node *n, int code,
 		       struct mvm_error *err)
 {
@@ -47,10 +46,11 @@ static int refuse(const struct walk *w, const struct tree_node *parent, const ch
 	char path[TREE_PATH_SIZE];
 	const char *what = S_ISSOCK(mode) ? "socket" : S_ISFIFO(mode) ? "fifo" : "device";
 	tree_path(parent, path);
-	return mvm_error_set(err, -EINVAL,
-			     "'%s/%s%s%s' is a %s; a folder that becomes an image holds only "
-			     "files, folders and symbolic links",
-			     w->dir_name, path, *path ? "/" : "", name, what);
+	return mvm_error_set(
+		err, -EINVAL,
+		"'%s/%s%s%s' is a %s: an image is made from files, folders and symbolic "
+		"links only",
+		w->dir_name, path, *path ? "/" : "", name, what);
 }
 
 static uint32_t clean_mode(mode_t mode)
@@ -105,7 +105,7 @@ static int scan_entry(struct walk *w, int dir_fd, struct tree_node *parent, cons
 		r = tree_set_size(w->tree, n->inode, (uint64_t)st.st_size, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "'%s'", w->dir_name);
-	/* the kernel keeps no modes for links, and always shows this one */
+	/* links have no mode of their own; the kernel always shows 0777 */
 	n->inode->mode = type == TREE_SYMLINK ? 0777 : clean_mode(st.st_mode);
 	n->inode->mtime = w->mtime;
 	if (type != TREE_FOLDER)
@@ -145,7 +145,7 @@ int tree_dir_scan(int dir_fd, const char *dir_name, int64_t mtime, struct tree *
 	return 0;
 }
 
-/* Read a file in large pieces, give them to fn and digest them. */
+/* Read a file in large pieces; digest them and pass them to fn. */
 static int read_file(struct walk *w, int fd, struct tree_node *n, struct sha256 *digest,
 		     struct mvm_error *err)
 {

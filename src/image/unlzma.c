@@ -44,7 +44,7 @@ static la_ssize_t fail(struct archive *a, lzma_ret r)
 	else if (r == LZMA_BUF_ERROR)
 		archive_set_error(a, EILSEQ, "the compressed data end too early");
 	else
-		archive_set_error(a, EILSEQ, "the compressed data make no sense");
+		archive_set_error(a, EILSEQ, "the compressed data are invalid");
 	return -1;
 }
 

@@ -87,7 +87,7 @@ static int close_unzstd(struct archive *a, void *unzstd)
 	return ARCHIVE_OK;
 }
 
-/* Open with a decompressor of ours, which closer frees; NULL: memory ran out. */
+/* Open with our own decompressor, which `closer` frees.  NULL: memory ran out. */
 static int open_with(struct archive *a, void *decompressor, archive_read_callback *read,
 		     archive_close_callback *closer)
 {
@@ -95,7 +95,7 @@ static int open_with(struct archive *a, void *decompressor, archive_read_callbac
 		archive_set_error(a, ENOMEM, "out of memory");
 		return ARCHIVE_FATAL;
 	}
-	archive_read_support_filter_none(a); /* can only run out of memory, seen on opening */
+	archive_read_support_filter_none(a); /* fails without memory; then opening fails, too */
 	return archive_read_open(a, decompressor, NULL, read, closer);
 }
 
@@ -106,7 +106,7 @@ int unpack_open_archive(struct archive *a, int filter, archive_read_callback *re
 				 close_unlzma);
 	if (filter == ARCHIVE_FILTER_ZSTD)
 		return open_with(a, unzstd_new(read, arg), unzstd_read, close_unzstd);
-	/* these can only run out of memory, which shows on opening */
+	/* these only fail when memory runs out, and then opening fails, too */
 	if (filter == ARCHIVE_FILTER_NONE)
 		archive_read_support_filter_none(a);
 	else
@@ -143,9 +143,10 @@ int unpack_failed(struct archive *a, const char *name, struct mvm_error *err)
 		return mvm_error_oom(err);
 	if (code == EFBIG) {
 		int r = mvm_error_set(err, -code, "'%s' %s", name, words);
-		return mvm_error_hint(err, r,
-				      "compress it again with a dictionary of 128 MiB at most, as "
-				      "'xz -9' and 'zstd --ultra -22' do without other options");
+		return mvm_error_hint(
+			err, r,
+			"compress it again with a dictionary of at most 128 MiB: 'xz -9' and "
+			"'zstd --ultra -22' use no more");
 	}
 	if (code == EIO || code == EISDIR || code == EBADF)
 		return mvm_error_set(err, -code, "cannot read '%s': %s", name, strerror(code));
@@ -201,7 +202,7 @@ int unpack_buf(const void *data, size_t len, const char *name, size_t max, char 
 
 	if (!a)
 		return mvm_error_oom(err);
-	archive_read_support_format_raw(a); /* can only run out of memory, seen on opening */
+	archive_read_support_format_raw(a); /* fails without memory; then opening fails, too */
 	if (unpack_open_archive(a, unpack_filter(data, len, true), read_buffer, &in) !=
 		    ARCHIVE_OK ||
 	    archive_read_next_header(a, &e) != ARCHIVE_OK)

@@ -15,7 +15,7 @@ struct unzstd {
 	void *arg;
 	ZSTD_inBuffer in;
 	bool input_ended;
-	size_t wants; /* 0: between two frames */
+	size_t wants; /* bytes that zstd expects; 0: between two frames */
 	uint8_t out[131072];
 };
 
@@ -50,7 +50,7 @@ static la_ssize_t fail(struct archive *a, ZSTD_ErrorCode code)
 	else if (code == ZSTD_error_no_error)
 		archive_set_error(a, EILSEQ, "the compressed data end too early");
 	else
-		archive_set_error(a, EILSEQ, "the compressed data make no sense");
+		archive_set_error(a, EILSEQ, "the compressed data are invalid");
 	return -1;
 }
 

@@ -213,7 +213,7 @@ class TarAndImage(OciCase):
                         "--flake", "tar:" + self.write_tar(packed))
             self.mvm_fails(1, "template", "build", "t", says="root.tar' needs a dictionary of more "
                            "than 128 MiB to unpack\nhint: compress it again with a dictionary of "
-                           "128 MiB at most, as 'xz -9'")
+                           "at most 128 MiB: 'xz -9'")
 
     def test_a_cut_xz_is_damaged(self):
         packed = oci.xz(tar_of(file("f", os.urandom(100000))), 20)

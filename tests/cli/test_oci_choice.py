@@ -37,8 +37,8 @@ class Choosing(OciCase):
 
     def test_what_it_takes_to_tell_images_apart_is_bounded(self):
         layout, manifests, _ = self.without_platforms(40, 2 << 20)
-        self.fails(1, "oci:" + layout, "image': to tell its images apart takes more than 64 MiB of "
-                   "manifests and configurations\nhint: write ':sha256:DIGEST'")
+        self.fails(1, "oci:" + layout, "image': the manifests and configurations of its images take "
+                   "more than 64 MiB\nhint: name the image: append ':sha256:DIGEST'")
         self.build(f"oci:{layout}:{manifests[39]['digest']}")
 
     def test_a_manifest_in_many_entries_is_read_once(self):
@@ -93,8 +93,8 @@ class Choosing(OciCase):
         oci.save_layout(layout, manifests, blobs)
         one, two = (each["digest"].removeprefix("sha256:")[:12] for each in manifests)
         listed = f"it has one ({one}, linux/{oci.ARCH}), two ({two}, linux/{oci.ARCH})"
-        self.fails(1, f"oci:{layout}", f"several images that could be meant; {listed}\nhint: behind "
-                   "the path put a colon and one of the names, or 'sha256:' and the first digits")
+        self.fails(1, f"oci:{layout}", f"several images that fit; {listed}\nhint: append "
+                   "to the path a colon and one of the names, or ':sha256:' and the first digits")
         self.fails(3, f"oci:{layout}:three", f"no image named 'three'; it has one ({one}), two")
         self.build(f"oci:{layout}:sha256:{two}")
         self.assertTrue(self.revision()["flake_lock_hash"].startswith(two))
@@ -151,7 +151,7 @@ class Choosing(OciCase):
         self.assertEqual(self.lock_of(":db"), digests[1])
         self.assertEqual(self.lock_of(":library/db:latest"), digests[1])
         self.assertEqual(self.lock_of(":v2"), digests[2])
-        self.fails(1, f"oci:{self.path('image')}", "several images that could be meant; it has "
+        self.fails(1, f"oci:{self.path('image')}", "several images that fit; it has "
                    + names[0])
         self.fails(1, f"oci:{self.path('image')}:latest", "several images")
 
@@ -235,10 +235,10 @@ class Choosing(OciCase):
         for name in ("two", "two:latest", "a/two", "reg.io/a/two:latest", "sha256:" + ids[1][:12]):
             self.build(f"{ref}:{name}")
             self.assertEqual(self.revision()["flake_lock_hash"], ids[1])
-        self.fails(1, ref + ":latest", "several images that could be meant")
+        self.fails(1, ref + ":latest", "several images that fit")
         manifests[0]["RepoTags"] = manifests[1]["RepoTags"]
         save()
-        self.fails(1, ref + ":two", "several images that could be meant")
+        self.fails(1, ref + ":two", "several images that fit")
         manifests[1]["RepoTags"] = manifests[0]["RepoTags"] = None
         save()
         self.fails(1, ref, f"one without a name ({ids[0][:12]})")
@@ -264,7 +264,7 @@ class RunSettings(OciCase):
         for config, run_settings, note in (
                 ({"Entrypoint": [""], "Cmd": ["/bin/x"]}, {"command": ["/bin/x"]}, ""),
                 ({"Entrypoint": [""]}, {}, ""),
-                ({"Cmd": [""]}, {}, "begin with an empty word"),
+                ({"Cmd": [""]}, {}, "their first word, the program, is empty"),
                 ({"StopSignal": "rtmax-3"}, {"stop_signal": 61}, ""),
                 ({"StopSignal": "HALT"}, {}, "the image's StopSignal 'HALT' is no signal"),
                 ({"User": "1000:"}, {"user": "1000:"}, "")):
@@ -361,7 +361,7 @@ class Hostile(OciCase):
                     self.fails(status, "", damage, image)
 
     def test_layers_that_are_not_what_the_configuration_says(self):
-        self.fails(5, "are not those that the image's configuration names",
+        self.fails(5, "its digest differs from the image's configuration",
                    image=oci.Image().layer(BASE, diff_id=oci.digest(b"other")))
         image = oci.Image().layer(BASE)
         image.config["rootfs"]["diff_ids"] *= 2
@@ -391,7 +391,7 @@ class Hostile(OciCase):
                 index = json.load(text)
             index["manifests"][0]["mediaType"] = "application/vnd.example+json"
             oci.write(os.path.join(layout, "index.json"), json.dumps(index).encode())
-        self.fails(3, "has no image of a file system", is_signature)
+        self.fails(3, "has no container image", is_signature)
 
 
 if __name__ == "__main__":

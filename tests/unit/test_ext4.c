@@ -335,7 +335,7 @@ static void what_ext4_cannot_hold_is_refused_by_path(void **state)
 			r = ext4_finish(w, &err);
 		assert_int_equal(r, -EFBIG);
 		assert_string_equal(err.text,
-				    "'d/n': its extended attributes are larger than 4 KiB");
+				    "'d/n': its extended attributes take more than 4 KiB");
 	}
 }
 

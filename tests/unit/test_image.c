@@ -145,8 +145,8 @@ static void what_no_image_can_hold_is_refused_by_path(void **state)
 	assert_int_equal(mkfifoat(work_fd, "odd/run/pipe", 0600), 0);
 	assert_int_equal(build("odd", "odd.img", 0, NULL, &err), -EINVAL);
 	assert_string_equal(err.text,
-			    "'odd/run/pipe' is a fifo; a folder that becomes an image holds only "
-			    "files, folders and symbolic links");
+			    "'odd/run/pipe' is a fifo: an image is made from files, folders and "
+			    "symbolic links only");
 	assert_int_equal(mknodat(work_fd, "odd/a", S_IFSOCK | 0600, 0), 0);
 	assert_int_equal(build("odd", "odd.img", 0, NULL, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "'odd/a' is a socket"));

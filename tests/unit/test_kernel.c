@@ -238,7 +238,7 @@ static void what_is_no_kernel_is_refused(void **state)
 	memset(elf + 100000, 0, sizeof(kernel_text));
 	put_file("program", elf, len, 0644);
 	assert_int_equal(import("program", "k", &info, &err), -EINVAL);
-	assert_non_null(strstr(err.text, "'program' is no kernel: the program in it is not Linux"));
+	assert_non_null(strstr(err.text, "'program' is no kernel: it does not hold Linux"));
 
 	bz = make_bzimage("xz", elf, len, &len);
 	memset(bz + 0x24c, 0xff, 4);
@@ -315,7 +315,7 @@ static void a_package_brings_the_modules_in_load_order(void **state)
 	write_deb("lacks.deb", m, n - 1);
 	assert_int_equal(import("lacks.deb", "k", &info, &err), -EBADMSG);
 	assert_string_equal(err.text, "'lacks.deb': module 'virtio_rng' needs 'rng_core', which is "
-				      "not there");
+				      "missing");
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(data); i++)
 		free(data[i]);
 }

@@ -44,12 +44,12 @@ static const struct expected documents[] = {
 	{ "c-bad-diff-id", -EOPNOTSUPP, "rootfs.diff_ids: 'md5:1234' is no SHA-256 digest" },
 	{ "c-bad-signal", 0,
 	  "the image's StopSignal 'SIGNONESIGNONESIGNONESIGNONESIGNONESIGNO' is no "
-	  "signal: a stop sends SIGTERM" },
+	  "signal: stop sends SIGTERM" },
 	{ "c-command-is-text", -EBADMSG, "config.Cmd: expected an array, not a string" },
 	{ "c-empty-program", 0, "" },
 	{ "c-empty-words", 0,
-	  "the image's Entrypoint and Cmd begin with an empty word, which is no program: "
-	  "they are not used" },
+	  "the image's Entrypoint and Cmd are not used: their first word, the program, is "
+	  "empty" },
 	{ "c-good", 0, "" },
 	{ "c-long-user", -EBADMSG, "config.User: is longer than 255 bytes" },
 	{ "c-long-workdir", -EBADMSG, "config.WorkingDir: is longer than 4094 bytes" },
@@ -106,8 +106,8 @@ static const struct expected documents[] = {
 	{ "i-version-1", -EBADMSG, "schemaVersion: is 1, only 2 is known" },
 	{ "m-config-is-none", -EBADMSG, "config: is missing" },
 	{ "m-config-of-a-chart", -EBADMSG,
-	  "config.mediaType: is 'application/vnd.cncf.helm': this is no image of a file "
-	  "system" },
+	  "config.mediaType: is 'application/vnd.cncf.helm': this is no container "
+	  "image" },
 	{ "m-encrypted-layer", -EBADMSG,
 	  "layers: [0] is 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted', which "
 	  "is no layer that mvm reads" },
@@ -153,8 +153,8 @@ static int open_archive(const char *text, size_t len, struct strbuf *ret_shown,
 static void archives_have_the_documented_result(void **state)
 {
 	static const struct expected table[] = {
-		{ "bad-pax", -EBADMSG, "is damaged: an extended header makes no sense" },
-		{ "big-pax", -EFBIG, "a header of more than 65536 bytes" },
+		{ "bad-pax", -EBADMSG, "is damaged: an extended header is invalid" },
+		{ "big-pax", -EFBIG, "a header has more than 65536 bytes" },
 		{ "cut", -EBADMSG, "is damaged: it ends too early" },
 		{ "docker-link", 0, "none there there" },
 		{ "empty", -EBADMSG, "is damaged: it ends too early" },
@@ -346,7 +346,7 @@ static const struct {
 	{ { { .digest = 0xab }, { .digest = 0xcd } }, "sha256:cd00000", 1, "b" },
 	{ { { .digest = 0xab }, { .digest = 0xcd } }, "@sha256:ab0000000000", 1, "a" },
 	{ { { .digest = 0xab } }, "sha256:ab", -ENOENT, "no image named" },
-	{ { { .digest = 1, .other = true } }, NULL, -ENOENT, "'x' has no image of a file system" },
+	{ { { .digest = 1, .other = true } }, NULL, -ENOENT, "'x' has no container image" },
 	{ { { .digest = 1, .other = true, .problem = "makes no sense" } },
 	  NULL,
 	  -EBADMSG,
@@ -415,7 +415,7 @@ static const struct {
 	  3,
 	  false,
 	  -EINVAL,
-	  "has several images that could be meant; it has one without a name "
+	  "has several images that fit; it has one without a name "
 	  "(a00000000000, linux/amd64), one without a name (a10000000000, linux/amd64)" },
 	{ { { L }, { L } }, "amd64", 3, true, 0, "" },
 	{ { { L, .digest = 5 }, { L, .digest = 5 } }, "amd64", 3, false, 0, "" },

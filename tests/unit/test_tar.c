@@ -154,17 +154,17 @@ static void hostile_entries_are_refused_by_name(void **state)
 		{ { { "a/../../b", AE_IFREG, "x", false } }, "leaves the tree by '..'" },
 		{ { { "a/..", AE_IFDIR, NULL, false } }, "leaves the tree by '..'" },
 		{ { { "f", AE_IFREG, "x", false }, { "f/g", AE_IFREG, "x", false } },
-		  "lies in something that is no folder" },
+		  "has a parent that is no folder" },
 		{ { { "h", 0, "../../etc/shadow", true } },
 		  "its target '../../etc/shadow' leaves the tree by '..'" },
 		{ { { "l", AE_IFLNK, "/etc", false }, { "h", 0, "l/shadow", true } },
-		  "is a hard link to something that did not come before it" },
+		  "is a hard link to a file that does not precede it" },
 		{ { { "d", AE_IFDIR, NULL, false }, { "h", 0, "d", true } },
 		  "is a hard link to a folder" },
 		{ { { "d/f", AE_IFREG, "x", false }, { "d", 0, "d/f", true } },
-		  "takes the place of the folder that its target is in" },
+		  "replaces the folder that holds its target" },
 		{ { { "/", AE_IFLNK, "x", false } },
-		  "makes the root something else than a folder" },
+		  "replaces the root folder with another kind of file" },
 	};
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
