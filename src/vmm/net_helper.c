@@ -124,11 +124,11 @@ static int spawn(struct net_process *h, const struct process_spec *spec)
 }
 
 int net_process_start(struct net_process *h, const struct vmm_config *c, bool alone,
-		      int *ret_vmm_fd, int *ret_control_fd, struct mvm_error *err)
+		      int link_fd, int *ret_control_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *binary = NULL;
 	AUTO_FREE char *text = configuration(c);
-	int link[2], control[2];
+	int control[2];
 	if (!text)
 		return mvm_error_oom(err);
 	int r = program_helper_path(NET_HELPER_PROGRAM, &binary);
@@ -137,10 +137,6 @@ int net_process_start(struct net_process *h, const struct vmm_config *c, bool al
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start %s: %s", NET_HELPER_PROGRAM,
 				     strerror(-r));
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link) < 0)
-		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
-	AUTO_CLOSE int vmm_end = link[0];
-	AUTO_CLOSE int its_end = link[1];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
 		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	AUTO_CLOSE int our_control = control[0];
@@ -150,7 +146,7 @@ int net_process_start(struct net_process *h, const struct vmm_config *c, bool al
 		return mvm_error_set(err, -errno, "cannot ask for routes: %s", strerror(errno));
 	char *const argv[] = { binary, text, NULL };
 	char *const no_env[] = { NULL };
-	const int fds[] = { its_end, its_control, routes };
+	const int fds[] = { link_fd, its_control, routes };
 	struct child child = { h, binary };
 	const struct process_spec spec = {
 		.argv = argv,
@@ -169,7 +165,6 @@ int net_process_start(struct net_process *h, const struct vmm_config *c, bool al
 	r = spawn(h, &spec);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start '%s': %s", binary, strerror(-r));
-	*ret_vmm_fd = TAKE_FD(vmm_end);
 	*ret_control_fd = TAKE_FD(our_control);
 	return 0;
 }

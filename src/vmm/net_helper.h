@@ -8,7 +8,8 @@
  *
  * Its process and the talk with it are apart, because they may be in two processes of ours.
  *
- * Calling sequence: net_process_start, the VMM's start with the descriptor, net_helper_take,
+ * Calling sequence: the VMM's start with one end of a socket, net_process_start with the other (the
+ * VMM takes longer, so it goes first and both start side by side), net_helper_take,
  * net_helper_ready, net_process_seal before the guest runs, net_helper_forward at any time;
  * net_helper_done, net_process_done.
  */
@@ -49,13 +50,13 @@ struct net_helper {
  *
  *   p               NET_PROCESS_NONE; to be done also after a failure
  *   alone           as a user of its own, as own_uid_obstacle() allows
- *   ret_vmm_fd      the VMM's end of the link; the caller's
+ *   link_fd         the other end of the VMM's; borrowed
  *   ret_control_fd  for net_helper_take(); the caller's
  *
  * Returns 0 or -errno.  Does not wait for it.
  */
 int net_process_start(struct net_process *p, const struct vmm_config *c, bool alone,
-		      int *ret_vmm_fd, int *ret_control_fd, struct mvm_error *err);
+		      int link_fd, int *ret_control_fd, struct mvm_error *err);
 
 /* Take the host's files from it, once it serves. */
 int net_process_seal(struct net_process *p, struct mvm_error *err);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/sock.h"
@@ -75,12 +76,16 @@ static int start_process(struct qemu_body *q, const struct vmm_config *c, const 
 		return mvm_error_set(err, r, "cannot make a socket: %s", strerror(-r));
 	ends->fd[VMM_END_CONTROL] = pair[0];
 	AUTO_CLOSE int theirs = pair[1];
-	AUTO_CLOSE int net = -1;
-	if (c->network)
-		r = net_process_start(&q->net, c, q->child.user.fd >= 0, &net,
+	int link[2] = { -1, -1 };
+	if (c->network &&
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link) < 0)
+		return mvm_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
+	AUTO_CLOSE int its_end = link[0];
+	AUTO_CLOSE int network_end = link[1];
+	r = spawn_process(q, c, args, theirs, its_end, ends, err);
+	if (r == 0 && c->network)
+		r = net_process_start(&q->net, c, q->child.user.fd >= 0, network_end,
 				      &ends->fd[VMM_END_NETWORK], err);
-	if (r == 0)
-		r = spawn_process(q, c, args, theirs, net, ends, err);
 	if (r < 0)
 		return r;
 	ends->fd[VMM_END_PROCESS] = fcntl(q->body.process.pidfd, F_DUPFD_CLOEXEC, 3);
