@@ -78,17 +78,19 @@ static enum frame_kind read_tcp(const uint8_t *p, size_t len, struct frame *ret)
 }
 
 /* Echo, or an error that is about a flow: unreachable, time exceeded. */
-static enum frame_kind read_icmp(const uint8_t *p, size_t len)
+static enum frame_kind read_icmp(const uint8_t *p, size_t len, struct frame *ret)
 {
 	if (len < ICMP_HEAD)
 		return FRAME_BAD;
+	ret->reports = p[0] == 3 || p[0] == 11;
 	return p[0] == 8 || p[0] == 0 || p[0] == 3 || p[0] == 11 ? FRAME_PING : FRAME_BAD;
 }
 
-static enum frame_kind read_icmpv6(const uint8_t *p, size_t len)
+static enum frame_kind read_icmpv6(const uint8_t *p, size_t len, struct frame *ret)
 {
 	if (len < ICMP_HEAD)
 		return FRAME_BAD;
+	ret->reports = p[0] < 128;
 	if (p[0] >= 133 && p[0] <= 136) /* router and neighbour discovery */
 		return FRAME_ARP;
 	return p[0] == 128 || p[0] == 129 || (p[0] >= 1 && p[0] <= 4) ? FRAME_PING : FRAME_BAD;
@@ -108,7 +110,7 @@ static enum frame_kind read_v4(const uint8_t *p, size_t len, struct frame *ret)
 		return read_udp(p + head, total - head, ret);
 	if (p[9] == PROTOCOL_TCP)
 		return read_tcp(p + head, total - head, ret);
-	return p[9] == PROTOCOL_ICMP ? read_icmp(p + head, total - head) : FRAME_BAD;
+	return p[9] == PROTOCOL_ICMP ? read_icmp(p + head, total - head, ret) : FRAME_BAD;
 }
 
 static enum frame_kind read_v6(const uint8_t *p, size_t len, struct frame *ret)
@@ -124,7 +126,7 @@ static enum frame_kind read_v6(const uint8_t *p, size_t len, struct frame *ret)
 		return read_udp(p + IPV6_HEAD, body, ret);
 	if (p[6] == PROTOCOL_TCP)
 		return read_tcp(p + IPV6_HEAD, body, ret);
-	return p[6] == PROTOCOL_ICMPV6 ? read_icmpv6(p + IPV6_HEAD, body) : FRAME_BAD;
+	return p[6] == PROTOCOL_ICMPV6 ? read_icmpv6(p + IPV6_HEAD, body, ret) : FRAME_BAD;
 }
 
 enum frame_kind frame_read(const uint8_t *data, size_t len, struct frame *ret)

@@ -34,6 +34,7 @@ struct frame {
 	uint16_t from_port, to_port; /* FRAME_PING: 0 */
 	bool opens;		     /* TCP: SYN without ACK */
 	bool resets;		     /* TCP: RST */
+	bool reports;		     /* FRAME_PING: an error, about which there is no other one */
 	const uint8_t *payload;	     /* UDP's; within the frame */
 	size_t payload_len;
 };

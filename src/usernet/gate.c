@@ -40,6 +40,12 @@ static bool is_dhcp(const struct frame *f, uint16_t from, uint16_t to)
 	return f->kind == FRAME_UDP && f->from_port == from && f->to_port == to;
 }
 
+static bool is_ping6(const struct frame *f)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	return f->kind == FRAME_PING && memcmp(f->to.bytes, mapped, sizeof(mapped)) != 0;
+}
+
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
 {
 	g->begins = false;
@@ -64,6 +70,9 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	if (!f->opens && flows_has(&g->flows, &key, now_ns))
 		return GATE_PASS;
 	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
+	/* libslirp knows no way for it, and would write a line about each */
+	if (verdict == POLICY_ALLOWED && is_ping6(f))
+		verdict = POLICY_DENIED;
 	if (verdict == POLICY_ALLOWED && g->is_full) {
 		g->dropped++;
 		return GATE_DROP;
@@ -81,8 +90,8 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	}
 	g->refused++;
 	g->last = (struct gate_refusal){ verdict, f->to, f->to_port, (uint8_t)f->kind };
-	/* RFC 1122, 3.2.2: no error about what went to many */
-	return policy_is_multicast(&f->to) ? GATE_DROP : GATE_REFUSE;
+	/* RFC 1122, 3.2.2: no error about an error, nor about a packet for many */
+	return f->reports || policy_is_multicast(&f->to) ? GATE_DROP : GATE_REFUSE;
 }
 
 static bool is_forwarded(const struct gate *g, const struct frame *f)

@@ -251,6 +251,21 @@ static int on_poll_get(int index, void *arg)
 
 /* ---- forwards ---- */
 
+#define BACKLOG 128
+
+/* libslirp lets one connection wait to be accepted; those of a burst were not heard until TCP tried
+ * again, after a second and more. */
+static int widen(int fd, int events, void *arg)
+{
+	int listens = 0;
+	socklen_t len = sizeof(listens);
+	(void)events;
+	(void)arg;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
+		listen(fd, BACKLOG); /* else it stays as it is */
+	return -1;
+}
+
 static int forward(struct usernet *u, const struct usernet_forward *f, struct mvm_error *err)
 {
 	struct sockaddr_in host = { .sin_family = AF_INET, .sin_port = htons(f->port) };
@@ -265,8 +280,12 @@ static int forward(struct usernet *u, const struct usernet_forward *f, struct mv
 				     GATE_FORWARDS_MAX);
 	if (slirp_add_hostxfwd(u->slirp, (const struct sockaddr *)&host, sizeof(host),
 			       (const struct sockaddr *)&guest, sizeof(guest),
-			       f->udp ? SLIRP_HOSTFWD_UDP : 0) == 0)
+			       f->udp ? SLIRP_HOSTFWD_UDP : 0) == 0) {
+		uint32_t wait_ms = UINT32_MAX;
+		if (!f->udp)
+			slirp_pollfds_fill(u->slirp, &wait_ms, widen, u);
 		return 0;
+	}
 	u->gate.n_forwards--;
 	r = -errno;
 	return mvm_error_set(err, r, "cannot forward port %u of %s: %s", f->port, f->address,

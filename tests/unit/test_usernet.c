@@ -429,6 +429,32 @@ static void the_hosts_addresses_are_closed(void **state)
 	assert_int_equal(gate_out(g, &resolver, 0), GATE_DNS);
 }
 
+static void pings_pass_and_errors_are_not_answered(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *from, *to;
+		bool reports;
+		enum gate_verdict verdict;
+	} cases[] = {
+		{ "10.0.2.15", "1.1.1.1", false, GATE_PASS },
+		{ "10.0.2.15", "1.1.1.1", true, GATE_PASS },
+		{ "10.0.2.15", "10.9.9.9", false, GATE_REFUSE },
+		{ "10.0.2.15", "10.9.9.9", true, GATE_DROP },
+		{ "fec0::15", "2606::1", false, GATE_REFUSE },
+		{ "fec0::15", "2606::1", true, GATE_DROP },
+		{ "fec0::15", "fd00::1", false, GATE_REFUSE },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct gate *g = new_gate();
+		struct frame out = tcp(cases[i].from, 0, cases[i].to, 0, false);
+		out.kind = FRAME_PING;
+		out.reports = cases[i].reports;
+		if (gate_out(g, &out, 0) != cases[i].verdict)
+			fail_msg("%s, an error: %d", cases[i].to, cases[i].reports);
+	}
+}
+
 static void nothing_comes_in_but_to_flows_and_forwards(void **state)
 {
 	(void)state;
@@ -537,6 +563,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_taken_from_a_reply),
 		cmocka_unit_test(a_flow_passes_once_it_was_allowed),
 		cmocka_unit_test(the_hosts_addresses_are_closed),
+		cmocka_unit_test(pings_pass_and_errors_are_not_answered),
 		cmocka_unit_test(nothing_comes_in_but_to_flows_and_forwards),
 		cmocka_unit_test(a_name_opens_what_it_was_told_and_for_as_long),
 		cmocka_unit_test(frames_arrive_whole_however_they_are_cut),
