@@ -50,7 +50,7 @@ void doctor_backends(struct doctor *d);
 /* Can every usable backend give VMs a network? */
 void doctor_network(struct doctor *d);
 
-/* Is the backend that `auto` takes isolated from the user's files and processes? */
+/* One finding for each usable backend: what holds a VMM of this user that is broken into? */
 void doctor_isolation(struct doctor *d);
 
 void doctor_helpers(struct doctor *d);

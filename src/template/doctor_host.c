@@ -162,14 +162,18 @@ void doctor_network(struct doctor *d)
 	}
 }
 
-/* What holds a VMM that is broken into; every usable backend is told of, in one line. */
+/* Names of checks last, so they are constants. */
+static const char *isolation_name(const struct vmm_ops *ops)
+{
+	return str_eq(ops->name, "firecracker") ? "firecracker-isolation" : "qemu-isolation";
+}
+
+/* What holds a VMM that is broken into: a check for each usable backend. */
 void doctor_isolation(struct doctor *d)
 {
-	AUTO_DONE(strbuf) said = { 0 };
-	const char *mend = NULL;
 	for (size_t i = 0; vmm_backends[i]; i++) {
 		AUTO_DONE(vmm_probe) p = { 0 };
-		const char *obstacle = NULL;
+		const char *obstacle = NULL, *mend = NULL, *set = getenv("MVM_ISOLATION");
 		char text[VMM_ISOLATION_TEXT_SIZE];
 		probe(d, vmm_backends[i], &p);
 		if (!p.usable)
@@ -177,21 +181,16 @@ void doctor_isolation(struct doctor *d)
 		unsigned isolation = vmm_backends[i]->confines(
 			&p, store_dir(d->mvm->store, STORE_INSTANCES), &obstacle);
 		bool as_root = geteuid() == 0 && !(isolation & VMM_ISOLATION_USER);
-		strbuf_addf(&said, "%s%s: %s%s%s%s", said.len ? "; " : "", vmm_backends[i]->name,
-			    vmm_isolation_text(isolation, text), obstacle ? ", not more: " : "",
-			    as_root ? "VMs run as root: " : "", obstacle ? obstacle : "");
-		const char *set = getenv("MVM_ISOLATION");
 		if (obstacle && str_eq(set, "off"))
 			mend = "unset MVM_ISOLATION";
 		else if (obstacle)
 			mend = as_root ? "run mvm as an ordinary user"
 				       : "run mvm on a host whose kernel allows user namespaces";
+		doctor_add(d, isolation_name(vmm_backends[i]), mend ? MVM_CHECK_WARN : MVM_CHECK_OK,
+			   mend, "%s%s%s%s", vmm_isolation_text(isolation, text),
+			   obstacle ? ", not more: " : "", as_root ? "VMs run as root: " : "",
+			   obstacle ? obstacle : "");
 	}
-	if (said.failed)
-		d->failed = true;
-	else if (said.len)
-		doctor_add(d, "isolation", mend ? MVM_CHECK_WARN : MVM_CHECK_OK, mend, "%s",
-			   said.data);
 }
 
 void doctor_helpers(struct doctor *d)
@@ -200,6 +199,7 @@ void doctor_helpers(struct doctor *d)
 		const char *program, *does;
 	} helpers[] = {
 		{ SUPERVISOR_PROGRAM, "nothing can be started" },
+		{ "mvm-net", "no VM on QEMU can have a network" },
 		{ "mvm-agent", "no image can be built" },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(helpers); i++) {

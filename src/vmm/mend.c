@@ -11,6 +11,9 @@ static const char get_firecracker[] =
 	"put firecracker, from https://github.com/firecracker-microvm/firecracker/releases, on "
 	"PATH, or name it with MVM_FIRECRACKER";
 
+static const char get_jailer[] =
+	"put the jailer of the same release beside firecracker, or name it with MVM_JAILER";
+
 const char *mend_as_root(const char *command)
 {
 	return geteuid() == 0 ? command + strlen("sudo ") : command;
@@ -27,5 +30,7 @@ const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *prob
 		return "mvm doctor"; /* it says what is the matter with KVM */
 	if (probe->usable)
 		return NULL;
+	if (firecracker && probe->binary_digest) /* a program that is usable but for this user */
+		return get_jailer;
 	return firecracker ? get_firecracker : mend_as_root(MEND_INSTALL_QEMU);
 }

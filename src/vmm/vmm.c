@@ -132,6 +132,10 @@ int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe 
 		if (cacheable && p.usable)
 			probe_cache_save(cache_fd, ops->name, &key, &p); /* only slower */
 	}
+	r = p.usable && ops->refuses ? ops->refuses(&p, &p.reason) : 0;
+	if (r < 0)
+		return mvm_error_oom(err);
+	p.usable = p.usable && r == 0;
 	*ret = p;
 	p = (struct vmm_probe){ 0 };
 	return 0;

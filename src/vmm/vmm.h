@@ -209,6 +209,16 @@ struct vmm_ops {
 	 * reason says why. */
 	int (*probe)(struct vmm_probe *ret, struct mvm_error *err);
 
+	/*
+	 * Why this user does not get VMs by a program that the probe found usable, with the remedy.
+	 * Asked each time, after the cache of probes.  Optional.
+	 *
+	 *   ret_why  the caller's; set when the result is 1
+	 *
+	 * Returns 1, 0 (no reason) or -ENOMEM.
+	 */
+	int (*refuses)(const struct vmm_probe *probe, char **ret_why);
+
 	/* Why VMs of this user can have no network on this host, with the remedy; NULL: they can.
 	 * Static text.  Optional: without this function a VM always can. */
 	const char *(*network_obstacle)(void);

@@ -40,7 +40,7 @@ class Doctor(harness.TestCase):
         status = self.mvm("doctor").returncode
         checks = self.checks(status)
         self.assertLessEqual({"data", "links", "kernels", "kvm", "qemu", "firecracker", "nix",
-                              "mvm-agent", "mvm-supervisor", "memory", "pressure", "cgroup", "snapshots"},
+                              "mvm-agent", "mvm-net", "mvm-supervisor", "memory", "pressure", "cgroup", "snapshots"},
                              set(checks))
 
     def test_text_and_json_say_the_same(self):
@@ -96,6 +96,24 @@ class Doctor(harness.TestCase):
             found = self.checks(status, MVM_ACCEL="tcg", MVM_FIRECRACKER=named)["firecracker"]
             self.assertEqual(found["level"], level)
             self.assertIn(named, found["message"])
+
+    def test_the_isolation_of_each_usable_backend_is_told(self):
+        path = self.program("firecracker", 'case $1 in --version) echo "Firecracker v1.16.1";; *) echo v10.0.0;; esac')
+        self.program("qemu-system-x86_64", "echo 'QEMU emulator version 7.2.0'")
+        env = {"PATH": path, "MVM_ACCEL": "kvm"}
+        alone = self.checks(self.mvm("doctor", env=env).returncode, **env)
+        self.assertIn("qemu-isolation", alone)
+        if os.geteuid() == 0: # a program that would run as root is none
+            self.assertEqual(alone["firecracker"]["level"], "warn")
+            self.assertIn("would run as root: there is no jailer beside it", alone["firecracker"]["message"])
+            self.assertIn("jailer", alone["firecracker"]["mend"])
+            self.assertNotIn("firecracker-isolation", alone)
+        env["MVM_JAILER"] = "none"
+        both = self.checks(self.mvm("doctor", env=env).returncode, **env)
+        self.assertEqual(both["firecracker"]["level"], "ok")
+        self.assertEqual(both["firecracker-isolation"]["level"], "warn")
+        self.assertIn("syscalls, not more: ", both["firecracker-isolation"]["message"])
+        self.assertEqual(both["qemu-isolation"], alone["qemu-isolation"])
 
     def test_helpers_that_are_missing_fail(self):
         folder = self.path("libexec")

@@ -58,8 +58,8 @@ class OwnUid(guests.TestCase):
     def setUp(self):
         super().setUp()
         said = self.mvm("doctor").stdout
-        if not re.search(r"isolation +qemu: user ", said):
-            self.skipTest(re.search(r"isolation +(.*)", said)[1])
+        if not re.search(r"qemu-isolation +user ", said):
+            self.skipTest(re.search(r"qemu-isolation +(.*)", said)[1])
 
     def test_each_vm_has_a_user_of_its_own_without_privileges(self):
         memory = self.current("web-worker", "snapshot", "mem.bin")

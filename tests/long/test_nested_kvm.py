@@ -45,6 +45,13 @@ def steps():
     return [step for step in STEPS if not wanted or step[0] in wanted]
 
 
+def jailer_of(firecracker):
+    """The jailer beside it, or None."""
+    folder, name = os.path.split(firecracker)
+    jailer = os.path.join(folder, name.replace("firecracker", "jailer", 1))
+    return jailer if jailer != firecracker and os.path.exists(jailer) else None
+
+
 def make_vm(folder):
     """The VM with everything that the steps need in it; returns it and the path of its python."""
     deb = os.environ["MVM_TEST_KERNEL_DEB"]
@@ -55,16 +62,14 @@ def make_vm(folder):
     for name in ("cp", "setpriv", "e2fsck"):
         if shutil.which(name):
             image.add_program(shutil.which(name), "/usr/bin/" + name)
-    for name in ("mvm", "mvm-supervisor", "mvm-agent"):
+    for name in ("mvm", "mvm-supervisor", "mvm-net", "mvm-agent"):
         image.add_program(os.path.join(os.path.dirname(harness.MVM), name), "/mvm/" + name)
     image.add_program(os.environ["MVM_TEST_CONTRACT"], "/mvm/contract")
     firecracker = os.environ.get("MVM_TEST_FIRECRACKER")
     if firecracker:
         image.add_program(firecracker, "/mvm/firecracker")
-        folder_of_it, name = os.path.split(firecracker)
-        jailer = os.path.join(folder_of_it, name.replace("firecracker", "jailer", 1))
-        if jailer != firecracker and os.path.exists(jailer):
-            image.add_program(jailer, "/mvm/jailer")
+        if jailer_of(firecracker):
+            image.add_program(jailer_of(firecracker), "/mvm/jailer")
     image.add_file(deb, "/mvm/" + os.path.basename(deb))
     for part in ("tests/integration", "tests/long", "examples/http/rootfs"):
         image.add_tree(os.path.join(SOURCE_DIR, part), "/src/" + part)
@@ -84,6 +89,8 @@ def script(python):
              "export PYTHONPATH=/src/tests:/src/tests/integration PYTHONDONTWRITEBYTECODE=1"]
     if os.environ.get("MVM_TEST_FIRECRACKER"):
         lines.append("export MVM_TEST_FIRECRACKER=/mvm/firecracker")
+        if not jailer_of(os.environ["MVM_TEST_FIRECRACKER"]): # root must allow that
+            lines.append("export MVM_JAILER=none")
     lines.append("case $step in") # the kernel hands it from its command line to init
     for name, seconds, program in STEPS:
         command = f"{python} {program}" if program.endswith(".py") else program

@@ -429,7 +429,7 @@ static void a_jail_is_given_no_folder_of_the_hosts(void **state)
 	T.binary = binary;
 	int r = spawn(VMM_MEMORY_PRIVATE, soon(), &err);
 	T.binary = NULL;
-	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+	assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
 	assert_string_equal(err.text, "VM 'web': Firecracker ended with status 3");
 	assert_int_equal(r, -EREMOTEIO);
 	drop();
@@ -497,9 +497,42 @@ static void both_versions_are_kept_with_the_probe(void **state)
 	assert_int_equal(unlinkat(T.snap_fd, "firecracker.json", 0), 0);
 }
 
+static void root_must_allow_a_firecracker_without_a_jail(void **state)
+{
+	(void)state;
+	struct mvm_error err = { 0 };
+	if (geteuid() != 0)
+		skip(); /* it runs as this user anyway */
+	assert_int_equal(setenv("MVM_ACCEL", "kvm", 1), 0);
+	assert_int_equal(setenv(FC_BINARY_ENV, self, 1), 0);
+	assert_int_equal(setenv("PEER_VERSION", "Firecracker v1.14.0", 1), 0);
+	for (int i = 0; i < 3; i++) { /* the second time the versions are those that were kept */
+		AUTO_DONE(vmm_probe) p = { 0 };
+		if (i == 2)
+			assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
+		else
+			assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+		assert_int_equal(vmm_backend_probe(&vmm_firecracker, T.snap_fd, &p, &err), 0);
+		assert_string_equal(p.version, "1.14.0");
+		assert_int_equal(p.usable, i == 2);
+		if (i < 2)
+			assert_non_null(strstr(p.reason, "would run as root"));
+	}
+	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+	assert_int_equal(spawn(VMM_MEMORY_PRIVATE, soon(), &err), -EOPNOTSUPP);
+	assert_string_equal(err.text, "VM 'web': Firecracker would run as root: there is no jailer "
+				      "beside it (MVM_JAILER=none allows it)");
+	drop();
+	assert_no_folder_is_left();
+	assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
+	assert_int_equal(unlinkat(T.snap_fd, "firecracker.json", 0), 0);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
+	/* the peer is a program of this machine's, which no jail holds */
+	assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
 	(void)snprintf(T.path, sizeof(T.path), "/tmp/mvm-firecracker.XXXXXX");
 	assert_non_null(mkdtemp(T.path));
 	T.agent_fd = -1;
@@ -534,6 +567,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(network_is_refused_in_words),
 		cmocka_unit_test(a_probe_tells_versions_or_a_reason),
 		cmocka_unit_test(both_versions_are_kept_with_the_probe),
+		cmocka_unit_test(root_must_allow_a_firecracker_without_a_jail),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

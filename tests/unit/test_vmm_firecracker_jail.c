@@ -99,6 +99,34 @@ static void root_is_told_why_there_is_no_jail(void **state)
 	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
 }
 
+static void root_gets_no_firecracker_without_a_jail_unless_it_says_so(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *named, *says; /* NULL: it may */
+	} cases[] = {
+		{ NULL, "Firecracker would run as root: there is no jailer beside it "
+			"(MVM_JAILER=none allows it)" },
+		{ "none", NULL },
+		{ "", NULL },
+		{ "/no/such/jailer", "Firecracker would run as root: MVM_JAILER names no jailer "
+				     "(MVM_JAILER=none allows it)" },
+		{ "/proc/self/exe", "Firecracker would run as root: this Firecracker is not linked "
+				    "statically, so it cannot run in a jail (MVM_JAILER=none "
+				    "allows it)" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_FREE char *why = NULL;
+		if (cases[i].named)
+			assert_int_equal(setenv(FC_JAILER_ENV, cases[i].named, 1), 0);
+		bool refused = geteuid() == 0 && cases[i].says;
+		assert_int_equal(fc_jail_refuses("/nowhere/firecracker", -1, &why), refused);
+		if (refused && (i < 4 || !fc_jail_obstacle("/proc/self/exe", -1)))
+			assert_string_equal(why, cases[i].says);
+	}
+	assert_int_equal(unsetenv(FC_JAILER_ENV), 0);
+}
+
 static bool may_mount(void)
 {
 	return geteuid() == 0 && privilege_has(CAP_SYS_ADMIN) && privilege_has(CAP_CHOWN);
@@ -235,6 +263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_jailer_is_told_where_and_as_whom),
 		cmocka_unit_test(the_jailer_is_named_or_lies_beside_firecracker),
+		cmocka_unit_test(root_gets_no_firecracker_without_a_jail_unless_it_says_so),
 		cmocka_unit_test(root_is_told_why_there_is_no_jail),
 		cmocka_unit_test(a_program_that_needs_the_hosts_loader_cannot_be_jailed),
 		cmocka_unit_test(only_the_jailed_process_sees_its_files),

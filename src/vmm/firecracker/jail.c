@@ -75,6 +75,25 @@ const char *fc_jail_obstacle(const char *binary, int dir_fd)
 	return NULL;
 }
 
+int fc_jail_refuses(const char *binary, int dir_fd, char **ret_why)
+{
+	AUTO_FREE char *jailer = NULL;
+	const char *named = getenv(FC_JAILER_ENV);
+	if (geteuid() != 0 || (named && (!*named || str_eq(named, "none"))))
+		return 0;
+	int r = fc_jailer_find(binary, &jailer);
+	if (r == -ENOMEM)
+		return r;
+	const char *obstacle = r == 1  ? fc_jail_obstacle(binary, dir_fd)
+			       : named ? FC_JAILER_ENV " names no jailer"
+				       : "there is no jailer beside it";
+	if (!obstacle)
+		return 0;
+	*ret_why = str_printf(
+		"Firecracker would run as root: %s (" FC_JAILER_ENV "=none allows it)", obstacle);
+	return *ret_why ? 1 : -ENOMEM;
+}
+
 int fc_jail_open(struct fc_jail *jail, const char *jailer, struct mvm_error *err)
 {
 	int r = own_uid_take(&jail->user);

@@ -61,6 +61,17 @@ int fc_jailer_find(const char *binary, char **ret);
 /* Why no jail is possible here; NULL: it is.  Static.  dir_fd: the parent of its folder. */
 const char *fc_jail_obstacle(const char *binary, int dir_fd);
 
+/*
+ * Why root gets no Firecracker: without its jailer it would run as root, and so would a guest that
+ * breaks out of it.  MVM_JAILER=none is root's word that it may.
+ *
+ *   dir_fd   as above
+ *   ret_why  a sentence with the remedy; the caller's
+ *
+ * Returns 1, 0 (there is a jail, or this is not root, or it may) or -ENOMEM.
+ */
+int fc_jail_refuses(const char *binary, int dir_fd, char **ret_why);
+
 /* Prepare a jail: take a uid.  *jail is FC_JAIL_NONE; fc_jail_done() it, also after a failure.
  * jailer is copied. */
 int fc_jail_open(struct fc_jail *jail, const char *jailer, struct mvm_error *err);

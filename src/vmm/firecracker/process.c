@@ -183,22 +183,30 @@ static int describe_machine(struct firecracker *f, const struct vmm_config *c, i
 	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
 }
 
-/* The jailer is used where it can be; one that was asked for by name must be. */
+/* A jailer that was asked for by name must be had, and root needs one unless it declined it. */
 static int open_jail(struct firecracker *f, const struct vmm_config *c, struct mvm_error *err)
 {
 	AUTO_FREE char *jailer = NULL;
-	const char *obstacle;
+	AUTO_FREE char *why = NULL;
 	int r = fc_jailer_find(f->binary, &jailer);
 	if (r < 0)
 		return mvm_error_set(err, r, FC_JAILER_ENV " names '%s': %s", getenv(FC_JAILER_ENV),
 				     strerror(-r));
-	if (r == 0)
-		return 0;
-	obstacle = fc_jail_obstacle(f->binary, c->work_fd);
+	const char *obstacle = r == 1 ? fc_jail_obstacle(f->binary, c->work_fd) : NULL;
 	if (obstacle && getenv(FC_JAILER_ENV))
 		return mvm_error_set(err, -EOPNOTSUPP, FC_JAILER_ENV " cannot be had: %s",
 				     obstacle);
-	return obstacle ? 0 : fc_jail_open(&f->jail, jailer, err);
+	if (r == 1 && !obstacle)
+		return fc_jail_open(&f->jail, jailer, err);
+	r = fc_jail_refuses(f->binary, c->work_fd, &why);
+	if (r == 1)
+		return mvm_error_set(err, -EOPNOTSUPP, "%s", why);
+	return r < 0 ? mvm_error_oom(err) : 0;
+}
+
+static int fc_refuses(const struct vmm_probe *probe, char **ret_why)
+{
+	return fc_jail_refuses(probe->binary, -1, ret_why);
 }
 
 static int make_folder(struct firecracker *f, const struct vmm_config *c, struct mvm_error *err)
@@ -342,6 +350,7 @@ static unsigned fc_confines(const struct vmm_probe *probe, int dir_fd, const cha
 						      : "there is no jailer beside Firecracker";
 	else
 		*ret_obstacle = fc_jail_obstacle(probe->binary, dir_fd);
+	/* with a network, it is of the VM's own */
 	return *ret_obstacle ? UNJAILED : JAILED;
 }
 
@@ -358,6 +367,7 @@ const struct vmm_ops vmm_firecracker = {
 	.binary = FC_BINARY,
 	.binary_env = FC_BINARY_ENV,
 	.probe = fc_probe,
+	.refuses = fc_refuses,
 	.network_obstacle = netns_obstacle,
 	.cmdline = fc_cmdline,
 	.confines = fc_confines,
