@@ -28,7 +28,11 @@
 
 /* ---- Templates ---- */
 
-/* The ids of all templates, sorted; a folder without template.json is not a template. */
+/* Is there such a template, be it damaged?  Returns 1, 0, or -errno: the name is no template's. */
+int store_template_exists(struct store *s, const char *id, struct mvm_error *err);
+
+/* The ids of all templates, sorted.  A folder without template.json is one only if it has a
+ * revision: then the file was lost. */
 int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err);
 
 /* Read template.json.  -ENOENT "no template '...'", -EBADMSG when the file is damaged. */

@@ -44,28 +44,6 @@ int template_open(struct store *s, const char *id, bool create, struct mvm_error
 		       : mvm_error_set(err, fd, "cannot open template '%s': %s", id, strerror(-fd));
 }
 
-int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err)
-{
-	AUTO_DONE(strv) names = { 0 }, ids = { 0 };
-	char path[NAME_MAX + 32];
-
-	int r = store_dir_names(s, STORE_TEMPLATES, &names, err);
-	if (r < 0)
-		return r;
-	int templates = store_dir(s, STORE_TEMPLATES);
-	for (size_t i = 0; i < names.n; i++) {
-		snprintf(path, sizeof(path), "%s/template.json", names.v[i]);
-		if (name_valid(NAME_TEMPLATE, names.v[i]) &&
-		    faccessat(templates, path, F_OK, 0) == 0)
-			strv_add(&ids, names.v[i]);
-	}
-	if (ids.failed)
-		return mvm_error_oom(err);
-	*ret = ids;
-	ids = (struct strv){ 0 };
-	return 0;
-}
-
 /* Does the folder have a revision?  Then its template.json was lost. */
 static bool has_revision(int templates_fd, const char *id)
 {
@@ -82,6 +60,47 @@ static bool has_revision(int templates_fd, const char *id)
 			return true;
 	}
 	return false;
+}
+
+static bool is_template(int templates_fd, const char *id)
+{
+	char path[NAME_MAX + 32];
+
+	snprintf(path, sizeof(path), "%s/template.json", id);
+	return faccessat(templates_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       has_revision(templates_fd, id);
+}
+
+int store_template_exists(struct store *s, const char *id, struct mvm_error *err)
+{
+	int r = name_check(NAME_TEMPLATE, id, err);
+	if (r < 0)
+		return r;
+	int templates = store_dir(s, STORE_TEMPLATES);
+	if (templates == -ENOENT)
+		return 0;
+	if (templates < 0)
+		return store_dir_failed(s, STORE_TEMPLATES, templates, err);
+	return is_template(templates, id);
+}
+
+int store_template_list(struct store *s, struct strv *ret, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 }, ids = { 0 };
+
+	int r = store_dir_names(s, STORE_TEMPLATES, &names, err);
+	if (r < 0)
+		return r;
+	int templates = store_dir(s, STORE_TEMPLATES);
+	for (size_t i = 0; i < names.n; i++) {
+		if (name_valid(NAME_TEMPLATE, names.v[i]) && is_template(templates, names.v[i]))
+			strv_add(&ids, names.v[i]);
+	}
+	if (ids.failed)
+		return mvm_error_oom(err);
+	*ret = ids;
+	ids = (struct strv){ 0 };
+	return 0;
 }
 
 int store_spec_load(struct store *s, const char *id, struct mvm_template_spec *ret,

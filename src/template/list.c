@@ -20,18 +20,7 @@ DEFINE_AUTO_DONE(mvm_template_revision, mvm_template_revision_done)
 
 int mvm_template_exists(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
-	char path[MVM_TEMPLATE_ID_SIZE + 32];
-
-	int r = name_check(NAME_TEMPLATE, id, err);
-	if (r < 0)
-		return r;
-	int templates = store_dir(mvm->store, STORE_TEMPLATES);
-	if (templates == -ENOENT)
-		return 0;
-	if (templates < 0)
-		return store_dir_failed(mvm->store, STORE_TEMPLATES, templates, err);
-	snprintf(path, sizeof(path), "%s/template.json", id);
-	return faccessat(templates, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	return store_template_exists(mvm->store, id, err);
 }
 
 struct listing {

@@ -147,9 +147,20 @@ class Lists(TestCase):
                          ("web", "templates/web/template.json is missing"))
         self.expect("template-damaged", "web", "template", "info", "web")
         self.expect("no-template", "foreign", "template", "info", "foreign")
+        self.expect("template-damaged", "web", "template", "verify")
+        self.expect("template-damaged", "web", "template", "verify", "web")
+        self.mvm_fails(4, *"template create web --flake dir:root".split(), says="web")
+        self.mvm_ok("template", "prune", "web")
         # the hint, followed
         self.mvm_ok(*"template create web --force --flake dir:root".split())
         self.assertEqual(self.history()[0]["revision_hash"], revision)
+
+    def test_a_template_without_its_description_can_be_deleted(self):
+        self.build()
+        os.unlink(self.data("templates", "web", "template.json"))
+        self.mvm_ok("template", "delete", "web", "--force")
+        self.assertEqual(self.mvm_json("template", "list"), [])
+        self.assertEqual(os.listdir(self.data("templates")), [])
 
     def test_a_damaged_pool_hides_no_other(self):
         os.mkdir(self.data("pool"), 0o700)
@@ -225,6 +236,13 @@ class Parts(TestCase):
         error = self.error("ps", "--data-dir", self.data("tmp"))
         self.assertEqual((error["reason"], error["subject"]), ("data-folder-nested", self.data_dir))
         self.assertEqual(os.listdir(self.data("tmp")), [])
+        # one that is missing is not made
+        names = os.listdir(self.data_dir)
+        for name in "new", "new/deeper", "templates/../new/":
+            error = self.error("ps", "--data-dir", os.path.join(self.data_dir, name))
+            self.assertEqual((error["reason"], error["subject"]),
+                             ("data-folder-nested", self.data_dir))
+        self.assertEqual(os.listdir(self.data_dir), names)
 
     def test_a_folder_without_write_permission_can_be_read(self):
         self.build()
