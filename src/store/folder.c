@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/folder.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 #include "base/own.h"
 #include "store/folder_place.h"
 #include "store/marker.h"
+
+#define OPEN_PLACE (O_PATH | O_DIRECTORY | O_CLOEXEC)
 
 int folder_not_writable(const char *path, int code, struct mvm_error *err)
 {
@@ -75,14 +78,15 @@ static bool has_marker(int fd)
 	       S_ISREG(marker.st_mode) && marker.st_uid == geteuid();
 }
 
-/* Refuse a data folder inside another one: mvm removes files by name below its data folder. */
+/* Refuse a data folder inside another one: mvm removes files by name below its data folder.
+ * fd: the first folder that may be the other one; taken over. */
 static int check_outer(int fd, const char *path, struct mvm_error *err)
 {
 	char link[32], outer[PATH_MAX] = "";
 	struct stat here, above;
-	AUTO_CLOSE int at = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int at = fd;
 
-	for (bool more = fstat(fd, &here) == 0; more && at >= 0;) {
+	for (bool more = true; more && at >= 0;) {
 		if (has_marker(at)) {
 			snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
 			(void)!readlink(link, outer, sizeof(outer) - 1);
@@ -90,7 +94,7 @@ static int check_outer(int fd, const char *path, struct mvm_error *err)
 				      path, outer);
 			return mvm_error_reason(err, -EPERM, "data-folder-nested", outer);
 		}
-		int next = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int next = openat(at, "..", OPEN_PLACE);
 		more = next >= 0 && fstat(at, &here) == 0 && fstat(next, &above) == 0 &&
 		       (here.st_ino != above.st_ino || here.st_dev != above.st_dev);
 		close(at);
@@ -99,8 +103,33 @@ static int check_outer(int fd, const char *path, struct mvm_error *err)
 	return 0;
 }
 
+/* Nothing is made for a data folder that will be refused. */
+static int check_before_making(const char *path, struct mvm_error *err)
+{
+	AUTO_FREE char *at = strdup(path);
+	if (!at)
+		return mvm_error_oom(err);
+	size_t len = strlen(at);
+	int fd = open(at, OPEN_PLACE);
+	if (fd >= 0) { /* check_outer() begins above it */
+		close(fd);
+		return 0;
+	}
+	while (fd < 0 && errno == ENOENT && len > 0) {
+		while (len > 0 && at[len - 1] == '/')
+			at[--len] = '\0';
+		while (len > 0 && at[len - 1] != '/')
+			at[--len] = '\0';
+		fd = open(len > 0 ? at : ".", OPEN_PLACE);
+	}
+	return check_outer(fd, path, err);
+}
+
 int folder_open(const char *path, bool read_only, struct mvm_error *err)
 {
+	int r = read_only ? 0 : check_before_making(path, err);
+	if (r < 0)
+		return r;
 	AUTO_CLOSE int fd = place_is_roots() ? place_open_as_root(path, !read_only, err)
 					     : place_open(path, !read_only, err);
 	if (fd == -EPERM || (fd == -ENOENT && read_only))
@@ -112,7 +141,7 @@ int folder_open(const char *path, bool read_only, struct mvm_error *err)
 		mvm_error_set(err, -EPERM, "'%s' cannot be the data folder: it is %s", path, what);
 		return mvm_error_reason(err, -EPERM, "data-folder-place", path);
 	}
-	int r = check_outer(fd, path, err);
+	r = check_outer(openat(fd, "..", OPEN_PLACE), path, err);
 	if (r == 0)
 		r = check_owner(fd, path, read_only, err);
 	if (r == 0)
