@@ -156,7 +156,7 @@ static bool is_sound(struct store *s, const char *id, const char *hash)
 	return dir_fd >= 0 && store_revision_verify(dir_fd, NULL) == 0;
 }
 
-/* Only for a new revision; a later build of it adds no notes again. */
+/* Only a new revision gets the notes, so a later build does not repeat them. */
 static void note_secrets(const struct staging *st, const struct mvm_template_spec *spec,
 			 const struct mvm_build_options *options,
 			 const struct mvm_progress *progress)
@@ -210,7 +210,7 @@ static int check_spec(const struct mvm_template_spec *spec, const struct mvm_bui
 	return r < 0 ? r : data_disk_check(spec->data_disk_mib, err);
 }
 
-/* The artifacts and the revision that they make. */
+/* Make the artifacts, and compute the revision's name from them. */
 static int prepare(struct mvm *mvm, struct mvm_template_spec *spec,
 		   const struct mvm_build_options *options, const struct mvm_progress *progress,
 		   struct build_artifacts *a, struct mvm_build_result *result,
@@ -224,7 +224,7 @@ static int prepare(struct mvm *mvm, struct mvm_template_spec *spec,
 	result->rootfs_bytes = a->rootfs_bytes;
 	if (options->dry_run && !a->cached)
 		return 0;
-	/* what is not said in the template comes from the image */
+	/* a setting that the template leaves out comes from the image */
 	r = run_over_image(&spec->run, &a->run, &spec->run, err);
 	return r < 0 ? r : hash_revision(spec, a, result->revision, err);
 }
@@ -268,7 +268,7 @@ static int build_locked(struct mvm *mvm, struct mvm_template_spec *spec,
 	return r < 0 ? r : snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
 }
 
-/* What has changed since the current revision was built. */
+/* Why the build cache does not have this source's artifacts. */
 static const char *why_not_cached(struct mvm *mvm, const char *id, const struct build_artifacts *a)
 {
 	AUTO_DONE(revision) current = REVISION_NONE;
@@ -284,11 +284,24 @@ static const char *why_not_cached(struct mvm *mvm, const char *id, const struct 
 	return "the build cache no longer has its artifacts";
 }
 
-/* The layers below know no template. */
+/* Name the template, which the layers below do not know. */
 static int about(const char *id, int r, struct mvm_error *err)
 {
 	r = mvm_error_subject(err, r, id);
 	return mvm_error_context(err, r, "template '%s'", id);
+}
+
+static const char *why_build(struct mvm *mvm, const char *id,
+			     const struct mvm_build_options *options,
+			     const struct build_artifacts *a)
+{
+	if (a->cached)
+		return "the build cache has its artifacts";
+	if (options->force)
+		return "a new build was asked for";
+	if (a->impure)
+		return "it runs a script, so it is never cached";
+	return why_not_cached(mvm, id, a);
 }
 
 /* Find out what a build would do, without changing anything. */
@@ -304,11 +317,8 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 		r = prepare(mvm, spec, options, NULL, &a, result, err);
 	if (r < 0)
 		return about(spec->template_id, r, err);
-	const char *why = a.cached	   ? "the build cache has its artifacts"
-			  : options->force ? "it was asked for"
-			  : a.impure	   ? "it runs a script, so it is never cached"
-					   : why_not_cached(mvm, spec->template_id, &a);
-	snprintf(result->why, sizeof(result->why), "%s", why);
+	snprintf(result->why, sizeof(result->why), "%s",
+		 why_build(mvm, spec->template_id, options, &a));
 	result->new_revision = !a.cached ||
 			       !have_revision(mvm, spec->template_id, result->revision);
 	if (!result->new_revision)
@@ -345,7 +355,8 @@ static int build(struct mvm *mvm, const char *id, const struct mvm_build_options
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 
-	int r = store_spec_load(mvm->store, id, &spec, err); /* before a lock file is made for it */
+	/* before locking: a template that does not exist gets no lock file */
+	int r = store_spec_load(mvm->store, id, &spec, err);
 	if (r < 0)
 		return r;
 	if (options->dry_run)
@@ -355,7 +366,7 @@ static int build(struct mvm *mvm, const char *id, const struct mvm_build_options
 	if (lock_fd < 0)
 		return lock_fd;
 	mvm_template_spec_done(&spec);
-	r = store_spec_load(mvm->store, id, &spec, err); /* as it is now that nobody edits it */
+	r = store_spec_load(mvm->store, id, &spec, err); /* again: nobody edits it any more */
 	if (r < 0)
 		return r;
 	snprintf(result->template_id, sizeof(result->template_id), "%s", id);

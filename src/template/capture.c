@@ -97,7 +97,7 @@ static int describe(struct capture *c, struct mvm_snapshot_info *ret, struct mvm
 		.mem_mib = c->plan.mem_mib,
 		.compat = { .v = compat.v, .n = compat.n },
 	};
-	compat = (struct strv){ 0 }; /* the info's now */
+	compat = (struct strv){ 0 }; /* *ret owns the strings now */
 	return 0;
 }
 
@@ -124,7 +124,7 @@ int capture_checksums(int from_fd, bool with_snapshot, int staged_fd,
 
 int capture_write_metadata(struct capture *c, struct mvm_error *err)
 {
-	struct mvm_template_revision rev = c->revision->rev; /* borrowed but for the snapshot */
+	struct mvm_template_revision rev = c->revision->rev; /* borrowed, except the snapshot */
 	struct mvm_snapshot_info info = { 0 };
 
 	int r = describe(c, &info, err);
@@ -148,7 +148,7 @@ int capture_add_working_set(struct capture *c, pid_t vmm_pid, uint64_t *ret_byte
 		return mvm_error_set(err, -errno, "mem.bin: %s", strerror(errno));
 	struct mvm_error why;
 	int r = working_set_record(vmm_pid, mem_fd, &set, &why);
-	if (r < 0) { /* restores are only slower without */
+	if (r < 0) { /* without it restores are slower, but work */
 		progress_note(c->progress, "no working set is recorded: %s", why.text);
 		return 0;
 	}

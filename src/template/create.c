@@ -34,7 +34,7 @@ static int make_absolute(struct mvm_template_spec *spec, struct mvm_error *err)
 	return spec_flake_ref(ref, &spec->flake_ref, err);
 }
 
-/* The spec that settings make of the defaults, if it can be built. */
+/* Make a spec: the defaults, changed by the settings.  Refuses a spec that cannot be built. */
 static int make_spec(const char *id, const struct mvm_template_setting *settings, size_t n,
 		     struct mvm_template_spec *ret, struct mvm_error *err)
 {
@@ -89,7 +89,7 @@ int mvm_template_create(struct mvm *mvm, const char *id,
 	} else if (r == 0) {
 		spec.created_at = old.created_at;
 		spec.other = TAKE_PTR(old.other);
-	} else if (r != -EBADMSG) { /* a damaged one is replaced whole, one of a newer mvm is not */
+	} else if (r != -EBADMSG) { /* force replaces a damaged spec, but no newer mvm's */
 		return r;
 	}
 	r = store_spec_save(mvm->store, &spec, err);
@@ -122,7 +122,8 @@ int mvm_template_edit(struct mvm *mvm, const char *id, const struct mvm_template
 	AUTO_DONE(mvm_template_spec) old = { 0 };
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 
-	int r = store_spec_load(mvm->store, id, &old, err); /* before a lock file is made for it */
+	/* before locking: a template that does not exist gets no lock file */
+	int r = store_spec_load(mvm->store, id, &old, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template edit", false, progress, err);

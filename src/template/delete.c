@@ -18,7 +18,7 @@ static char *find_user(struct mvm *mvm, const char *id, const char *revision)
 	size_t n = 0;
 
 	if (mvm_instance_list(mvm, &all, &n, NULL) < 0)
-		return NULL; /* then the error names the revision only */
+		return NULL; /* the error then names only the revision */
 	for (size_t i = 0; i < n; i++) {
 		if (!name && str_eq(all[i]->template_id, id) &&
 		    str_eq(all[i]->revision, revision) && !all[i]->ended_at)
@@ -39,7 +39,7 @@ static int in_use(struct mvm *mvm, const char *id, const char *revision, struct 
 	return mvm_error_reason(err, r, "template-in-use", id);
 }
 
-/* Which of the revisions is it that somebody uses? */
+/* Report which revision is in use. */
 static int find_used(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
 	AUTO_DONE(strv) revisions = { 0 };
@@ -54,7 +54,7 @@ static int find_used(struct mvm *mvm, const char *id, struct mvm_error *err)
 
 static int remove_claimed(struct mvm *mvm, const char *id, struct mvm_error *err)
 {
-	/* nothing starts from it from here on */
+	/* from here on no instance can start from the template */
 	AUTO_CLOSE int claim = store_claim_template(mvm->store, id);
 	if (claim == -EBUSY)
 		return find_used(mvm, id, err);
@@ -64,7 +64,7 @@ static int remove_claimed(struct mvm *mvm, const char *id, struct mvm_error *err
 	return store_template_remove(mvm->store, id, err);
 }
 
-/* What else has its name; a file that stays does no harm. */
+/* Remove the template's log and lock files.  A file that stays does no harm. */
 static void forget(struct mvm *mvm, const char *id)
 {
 	AUTO_FREE char *log = str_printf(NIX_LOG_NAME, id);
@@ -77,7 +77,8 @@ static void forget(struct mvm *mvm, const char *id)
 int mvm_template_delete(struct mvm *mvm, const char *id, const struct mvm_progress *progress,
 			struct mvm_error *err)
 {
-	int r = mvm_template_exists(mvm, id, err); /* before a lock file is made for it */
+	/* before locking: a template that does not exist gets no lock file */
+	int r = mvm_template_exists(mvm, id, err);
 	if (r == 0) {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
 		return mvm_error_reason(err, r, "no-template", id);

@@ -38,7 +38,7 @@ void mvm_template_diff_free(struct mvm_template_diff *d)
 }
 DEFINE_AUTO(mvm_template_diff, mvm_template_diff_free)
 
-/* One of the two revisions, as far as it is compared. */
+/* The data of one revision that is compared. */
 struct side {
 	int dir_fd;
 	struct mvm_template_revision rev;
@@ -71,7 +71,7 @@ static int load_side(struct mvm *mvm, const char *ref, char ret_id[MVM_TEMPLATE_
 					err);
 	if (r == 0)
 		r = store_checksums_read(ret->dir_fd, &ret->sums, err);
-	if (r == -ENOENT && ret->dir_fd >= 0) /* as other programs may leave it */
+	if (r == -ENOENT && ret->dir_fd >= 0) /* another program's revision may lack it */
 		r = store_checksums_make(ret->dir_fd, NULL, 0, &ret->sums, err);
 	if (r < 0)
 		/* an error with a reason names the template itself */
@@ -103,7 +103,7 @@ static int compare_files(const struct side *a, const struct side *b, struct mvm_
 	AUTO_DONE(strv) paths = { 0 };
 	bool failed = false;
 
-	/* names from the folders: what checksums.json lists is never opened */
+	/* names come from the folders: no file is opened because checksums.json lists it */
 	if (store_revision_files(a->dir_fd, &paths) < 0)
 		return mvm_error_set(err, -EIO, "cannot list the revision's files");
 	AUTO_DONE(strv) more = { 0 };
@@ -135,7 +135,7 @@ static int compare_files(const struct side *a, const struct side *b, struct mvm_
 
 /* ---- settings ---- */
 
-/* What differs whenever two revisions do, or is told by the files. */
+/* Keys that differ between any two revisions, or that the files show already. */
 static bool is_left_out(const char *key)
 {
 	static const char *const keys[] = { "revision_hash", "built_at", "artifact_paths.sizes",
@@ -177,7 +177,7 @@ static bool add_setting(struct mvm_template_diff *d, const char *key, json_t *fr
 static bool compare_values(const char *key, json_t *from, json_t *to, unsigned depth,
 			   struct mvm_template_diff *d);
 
-/* Members of both, those of `from` first.  Either may be NULL. */
+/* Compare the members of both objects, those of `from` first.  Either object may be NULL. */
 static bool compare_members(const char *prefix, json_t *from, json_t *to, unsigned depth,
 			    struct mvm_template_diff *d)
 {

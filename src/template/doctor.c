@@ -58,7 +58,7 @@ void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, 
 	d->v[d->n++] = check;
 }
 
-/* A file of the kernel's as text; NULL when it cannot be read. */
+/* Read a file of /proc as text; NULL when it cannot be read. */
 static char *read_proc(const char *path)
 {
 	char *text = NULL;

@@ -113,14 +113,14 @@ static int is_with_data_disk(void *arg, const struct mvm_template_summary *templ
 	return template->data_disk_mib > 0;
 }
 
-/* Does any template want a disk that each clone gets a copy of? */
+/* Does any template have a data disk, which each clone copies? */
 static bool has_data_disks(struct doctor *d)
 {
-	/* a failure is in the finding about snapshots */
+	/* doctor_snapshots() reports a failed listing */
 	return mvm_template_list(d->mvm, is_with_data_disk, NULL, NULL) > 0;
 }
 
-/* What the file system can do, by doing it: 1, 0 or -errno. */
+/* Does the file system have hard links and reflinks?  Make one of each.  Returns 0 or -errno. */
 static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
 {
 	static const char from_name[] = "doctor-from", link_name[] = "doctor-link",
@@ -134,7 +134,7 @@ static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
 		*ret_hard = linkat(dir_fd, from_name, dir_fd, link_name, 0) == 0;
 		*ret_reflink = ioctl(to, FICLONE, from) == 0;
 	}
-	unlinkat(dir_fd, from_name, 0); /* in a folder that is swept anyway */
+	unlinkat(dir_fd, from_name, 0); /* a sweep of the folder takes what stays */
 	unlinkat(dir_fd, link_name, 0);
 	unlinkat(dir_fd, to_name, 0);
 	return r;
@@ -154,7 +154,7 @@ void doctor_links(struct doctor *d)
 	int r = try_links(dir_fd, &hard, &reflink);
 	if (r < 0)
 		doctor_add(d, "links", MVM_CHECK_FAIL, "name another folder with --data-dir",
-			   "the data folder takes no files: %s", strerror(-r));
+			   "cannot create a file in the data folder: %s", strerror(-r));
 	else if (!hard)
 		doctor_add(d, "links", MVM_CHECK_WARN, "name another folder with --data-dir",
 			   "the data folder has no hard links: every revision keeps a copy of all "
@@ -163,11 +163,11 @@ void doctor_links(struct doctor *d)
 		doctor_add(d, "links", MVM_CHECK_WARN,
 			   "name a folder on xfs or btrfs with --data-dir",
 			   "hard links work, reflinks do not: each clone of a template with a data "
-			   "disk copies what is on it");
+			   "disk copies the disk's contents");
 	else
 		doctor_add(d, "links", MVM_CHECK_OK, NULL, "hard links work%s",
 			   reflink ? ", and so do reflinks"
-				   : "; reflinks do not, which only data disks would use");
+				   : "; reflinks do not, but only data disks would use them");
 }
 
 void doctor_kernels(struct doctor *d)
@@ -193,19 +193,19 @@ void doctor_kernels(struct doctor *d)
 		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", damaged.data);
 	else if (n == 0)
 		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel fetch",
-			   "no guest kernel has been added: only images that bring one can be "
-			   "built");
+			   "no guest kernel has been added: only images that bring their own can "
+			   "be built");
 	else
 		doctor_add(d, "kernels", MVM_CHECK_OK, NULL, "%s", names.data);
 }
 
-/* The first template whose snapshot is no use here, of those looked at. */
+/* The snapshots that cannot be restored here: how many, and the first one's template. */
 struct stale {
 	struct doctor *doctor;
 	size_t snapshots, looked_at, n;
 	char *id, *reason;
-	bool boots;	 /* instead */
-	bool no_backend; /* of which there is a finding already */
+	bool boots;	 /* the template boots instead */
+	bool no_backend; /* doctor_backends() has said how to mend that */
 };
 
 DEFINE_AUTO(mvm_template_details, mvm_template_details_free)

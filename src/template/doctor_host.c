@@ -29,16 +29,16 @@ static void explain_kvm_open(struct doctor *d, const char *device, const char *c
 	bool intel = cpuinfo && cpuinfo_has_flag(cpuinfo, "vmx");
 	bool amd = cpuinfo && cpuinfo_has_flag(cpuinfo, "svm");
 
-	/* to be let in would not help, so those who may not open it hear what root hears */
+	/* first: without vmx or svm, permission to open it would not help */
 	if (code != -ENOENT && !intel && !amd)
 		doctor_add(d, "kvm", MVM_CHECK_WARN, nest,
-			   "%s is there, but the CPU has neither vmx nor svm: a paravirtual KVM "
+			   "%s exists, but the CPU has neither vmx nor svm: a paravirtual KVM "
 			   "that would crawl, so guests are emulated",
 			   device);
 	else if (code == -EACCES || code == -EPERM)
 		doctor_add(d, "kvm", MVM_CHECK_WARN, "sudo usermod -aG kvm \"$USER\" && newgrp kvm",
-			   "%s may not be opened by this user, so guests are emulated, which is "
-			   "many times slower",
+			   "this user may not open %s, so guests are emulated, which is many "
+			   "times slower",
 			   device);
 	else if (code == -ENOENT && (intel || amd))
 		doctor_add(
@@ -69,24 +69,24 @@ void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const
 
 	if (fd < 0 && str_eq(wish, "kvm"))
 		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
-			   "%s cannot be opened (%s), but MVM_ACCEL=kvm has guests use it: none "
-			   "can start",
+			   "%s cannot be opened (%s), but MVM_ACCEL=kvm demands it: no guest can "
+			   "start",
 			   device, strerror(-code));
 	else if (fd < 0)
 		explain_kvm_open(d, device, cpuinfo, code);
 	else if (!has_flags && str_eq(wish, "kvm"))
 		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
 			   "%s opens, but the CPU has neither vmx nor svm: a paravirtual KVM, in "
-			   "which guests crawl; MVM_ACCEL=kvm has it used nevertheless",
+			   "which guests crawl; MVM_ACCEL=kvm demands it nevertheless",
 			   device);
 	else if (!has_flags)
 		doctor_add(d, "kvm", MVM_CHECK_WARN, nest,
-			   "%s is there, but the CPU has neither vmx nor svm: a paravirtual KVM "
+			   "%s opens, but the CPU has neither vmx nor svm: a paravirtual KVM "
 			   "that would crawl, so guests are emulated",
 			   device);
 	else if (str_eq(wish, "tcg"))
 		doctor_add(d, "kvm", MVM_CHECK_WARN, "unset MVM_ACCEL",
-			   "KVM is usable, but MVM_ACCEL=tcg has guests emulated");
+			   "KVM is usable, but with MVM_ACCEL=tcg guests are emulated");
 	else
 		doctor_add(d, "kvm", MVM_CHECK_OK, NULL, "KVM is usable");
 }
@@ -100,7 +100,7 @@ static bool is_older_qemu(const char *version)
 				  (major == QEMU_TESTED_MAJOR && minor < QEMU_TESTED_MINOR));
 }
 
-/* Unusable, where memory runs out. */
+/* Probe a backend.  When memory runs out, *ret stays unusable. */
 static void probe(struct doctor *d, const struct vmm_ops *ops, struct vmm_probe *ret)
 {
 	int cache_fd = d->mvm ? store_dir(d->mvm->store, STORE_CACHE) : -1;
@@ -108,7 +108,7 @@ static void probe(struct doctor *d, const struct vmm_ops *ops, struct vmm_probe 
 		d->failed = true;
 }
 
-/* It is found, or nobody said that it should be. */
+/* Is the binary found, if the user named one? */
 static bool is_as_wanted(const struct vmm_ops *ops, const struct vmm_probe *p)
 {
 	return p->binary || str_empty(getenv(ops->binary_env));
@@ -134,7 +134,7 @@ static void add_backend(struct doctor *d, const struct vmm_ops *ops, const struc
 			   mend_backend(ops, p), "%s", p->reason ? p->reason : "not usable");
 }
 
-/* `qemu` is what runs everywhere, so it is the one to install when nothing is usable. */
+/* The last backend, qemu, runs everywhere: if no backend is usable, that one is the failure. */
 void doctor_backends(struct doctor *d)
 {
 	bool any = false;
@@ -157,18 +157,18 @@ void doctor_network(struct doctor *d)
 		if (p.usable)
 			doctor_add(d, "network", MVM_CHECK_WARN,
 				   "run templates with network = \"none\", or --backend qemu",
-				   "VMs on backend %s can have no network: %s",
+				   "VMs on backend %s cannot have a network: %s",
 				   vmm_backends[i]->name, obstacle);
 	}
 }
 
-/* Names of checks last, so they are constants. */
+/* A check keeps the pointer to its name, so the names are constants. */
 static const char *isolation_name(const struct vmm_ops *ops)
 {
 	return str_eq(ops->name, "firecracker") ? "firecracker-isolation" : "qemu-isolation";
 }
 
-/* What holds a VMM that is broken into: a check for each usable backend. */
+/* What confines a VMM that a guest has broken into: a check for each usable backend. */
 void doctor_isolation(struct doctor *d)
 {
 	for (size_t i = 0; vmm_backends[i]; i++) {
@@ -225,10 +225,19 @@ void doctor_nix(struct doctor *d)
 		d->failed = true;
 	else if (r < 0)
 		doctor_add(d, "nix", MVM_CHECK_WARN, mend_as_root("sudo apt-get install nix-bin"),
-			   "there is no nix: images from flakes cannot be built here, those from "
-			   "folders, archives and OCI images can");
+			   "there is no nix: flakes cannot be built here; folders, archives and "
+			   "OCI images can");
 	else
 		doctor_add(d, "nix", MVM_CHECK_OK, NULL, "%s", nix.program);
+}
+
+/* How to get a cgroup that this process may divide. */
+static const char *mend_delegation(void)
+{
+	if (access("/run/systemd/system", F_OK) < 0)
+		return "name a cgroup v2 folder that is yours with MVM_CGROUP";
+	return geteuid() == 0 ? "systemd-run --scope -p Delegate=yes \"$SHELL\""
+			      : "systemd-run --user --scope -p Delegate=yes \"$SHELL\"";
 }
 
 void doctor_cgroup(struct doctor *d)
@@ -244,12 +253,7 @@ void doctor_cgroup(struct doctor *d)
 			   "folder with MVM_CGROUP",
 			   "this process is in no cgroup v2: VMs have no limits beyond their size");
 	else
-		doctor_add(d, "cgroup", MVM_CHECK_WARN,
-			   access("/run/systemd/system", F_OK) < 0
-				   ? "name a cgroup v2 folder that is yours with MVM_CGROUP"
-			   : geteuid() == 0
-				   ? "systemd-run --scope -p Delegate=yes \"$SHELL\""
-				   : "systemd-run --user --scope -p Delegate=yes \"$SHELL\"",
+		doctor_add(d, "cgroup", MVM_CHECK_WARN, mend_delegation(),
 			   "no cgroup v2 is delegated to this process: VMs have no limits beyond "
 			   "their size");
 }
@@ -287,7 +291,7 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 			   size);
 	else if (available < little_kib)
 		doctor_add(d, "memory", MVM_CHECK_WARN,
-			   "stop what else runs here; 'mvm stats' shows the VMs",
+			   "stop other programs or VMs; 'mvm stats' shows the VMs",
 			   "only %s of memory available", size);
 	else
 		doctor_add(d, "memory", MVM_CHECK_OK, NULL, "%s available%s", size,
@@ -306,7 +310,7 @@ void doctor_pressure(struct doctor *d, const struct hostload *host)
 	else
 		doctor_add(d, "pressure", MVM_CHECK_OK, NULL, "%s%s", text,
 			   host->has_pressure ? ""
-					      : "; this kernel tells no pressure (psi=1 on its "
+					      : "; this kernel reports no pressure (psi=1 on its "
 						"command line turns it on)");
 }
 

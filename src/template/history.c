@@ -34,7 +34,7 @@ static int64_t mtime_ns(int templates_fd, const char *id, const char *revision, 
 	return st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
 }
 
-/* Files may name any year; those that nanoseconds since 1970 cannot hold are at the end of it. */
+/* A file may name any year.  A time that does not fit becomes the nearest one that fits. */
 static int64_t ns_of(int64_t seconds)
 {
 	if (seconds > INT64_MAX / NS_PER_S)

@@ -6,7 +6,7 @@
 #include "image/look.h"
 #include "model/run.h"
 
-#define NOTES_MAX 8u /* of keys: whoever has so many knows */
+#define NOTES_MAX 8u /* on keys: more would not tell the user anything new */
 
 static const char *const keys[] = {
 	"/etc/ssh/ssh_host_*_key",
@@ -26,7 +26,7 @@ static const char *const keys[] = {
 	"/root/.netrc",
 };
 
-/* What makes keys or tickets when it starts and keeps them in memory. */
+/* Servers that make keys or tickets when they start, and keep them in memory. */
 static const char *const servers[] = {
 	"/usr/sbin/nginx",    "/usr/sbin/haproxy",    "/usr/local/sbin/haproxy",
 	"/usr/sbin/apache2",  "/usr/local/bin/httpd", "/usr/bin/caddy",

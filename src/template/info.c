@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* All that is known of one template and revision, as a struct and as JSON. */
+/* Everything about one template and one revision, as a struct and as JSON. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mvm/store.h>
@@ -38,7 +38,8 @@ static void details_done(struct details *d)
 }
 DEFINE_AUTO_DONE(details, details_done)
 
-/* What `run` would do here, and why.  unsound: why the files cannot be checked, or NULL. */
+/* Would this host restore or boot the revision, and why?  unsound: a fault of its files, or NULL.
+ */
 static int look_ahead(struct mvm *mvm, const struct revision *revision,
 		      const struct mvm_error *unsound, struct details *d, struct mvm_error *err)
 {
@@ -71,9 +72,10 @@ static int look_ahead(struct mvm *mvm, const struct revision *revision,
 		r = start_decide(&request, &plan, &why);
 	if (r == -ENOMEM || failed)
 		return mvm_error_oom(err);
-	d->start = r < 0	  ? MVM_START_IMPOSSIBLE
-		   : plan.restore ? MVM_START_WOULD_RESTORE
-				  : MVM_START_WOULD_BOOT;
+	if (r < 0)
+		d->start = MVM_START_IMPOSSIBLE;
+	else
+		d->start = plan.restore ? MVM_START_WOULD_RESTORE : MVM_START_WOULD_BOOT;
 	d->start_reason = str_dup(r < 0 ? why.text : plan.reason, &failed);
 	d->changed_file = str_dup(store_trust_changed(revision->dir_fd, &revision->sums), &failed);
 	return failed ? mvm_error_oom(err) : 0;
@@ -86,7 +88,7 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current, 
 	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_SIZE];
 	struct mvm_error unsound = { 0 };
 
-	/* without a lease: nothing is run, and what is open can be read to its end */
+	/* without a lease: no VM starts, and open files stay readable when they are removed */
 	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
@@ -94,7 +96,7 @@ static int load_revision(struct mvm *mvm, const char *ref, const char *current, 
 	if (r == -EBADMSG &&
 	    store_revision_load(mvm->store, id, hash, &revision.rev, &revision.dir_fd, NULL) == 0 &&
 	    faccessat(revision.dir_fd, "checksums.json", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		r = 0; /* another program's, which can be shown though not run */
+		r = 0; /* another program's revision: it can be shown, though not run */
 	if (r < 0) {
 		if (err)
 			*err = unsound;

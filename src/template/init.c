@@ -35,7 +35,7 @@ static const struct preset *find_preset(const char *name)
 	return NULL;
 }
 
-/* The template's name: the folder's, as far as it can be one. */
+/* Name the template after its folder if that is a valid name. */
 static char *id_of(const char *dir, const char *fallback)
 {
 	AUTO_FREE char *path = realpath(dir, NULL);
@@ -58,7 +58,7 @@ static void busybox_done(struct busybox *b)
 }
 DEFINE_AUTO_DONE(busybox, busybox_done)
 
-/* What it can be called as. */
+/* List the commands that busybox contains. */
 static int list_applets(const char *path, char ret[ASK_TEXT_MAX], struct mvm_error *err)
 {
 	char *argv[] = { (char *)path, (char[]){ "--list" }, NULL };
@@ -109,10 +109,10 @@ struct writing {
 	int dir_fd;
 	const char *id;
 	const struct busybox *busybox;
-	struct strv made; /* paths in dir_fd of all that was made, in that order */
+	struct strv made; /* every path below dir_fd that we made, in that order */
 };
 
-/* Open the folder that a path's last part lies in, making those on the way (mode 0755). */
+/* Open the parent folder of a path.  Makes folders that are missing (mode 0755). */
 static int open_parent(struct writing *w, const char *path, const char **ret_name)
 {
 	AUTO_CLOSE int fd = openat(w->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -138,13 +138,13 @@ static int open_parent(struct writing *w, const char *path, const char **ret_nam
 	return TAKE_FD(fd);
 }
 
-/* A failure leaves what was there before, and in it nothing of ours. */
+/* Remove everything that we made, and nothing else. */
 static void undo(struct writing *w)
 {
 	for (size_t i = w->made.n; i > 0; i--) {
 		const char *path = w->made.v[i - 1];
 		if (unlinkat(w->dir_fd, path, 0) < 0 && errno == EISDIR)
-			unlinkat(w->dir_fd, path, AT_REMOVEDIR); /* not with others' files */
+			unlinkat(w->dir_fd, path, AT_REMOVEDIR); /* fails on others' files */
 	}
 }
 
@@ -193,7 +193,7 @@ static int write_file(struct writing *w, const struct preset_file *f)
 	return write_text(fd, name, f->content, w->id);
 }
 
-/* Nothing is written when something would be overwritten. */
+/* Refuse to overwrite a file, before anything is written. */
 static int refuse_existing(int dir_fd, const char *dir, const struct preset *p,
 			   struct mvm_error *err)
 {
@@ -224,7 +224,7 @@ static int write_files(struct writing *w, const char *dir, const struct preset *
 	return files->failed || w->made.failed ? mvm_error_oom(err) : 0;
 }
 
-/* ret_made: was it missing? */
+/* ret_made: was the folder missing? */
 static int open_target(const char *dir, bool *ret_made, struct mvm_error *err)
 {
 	*ret_made = mkdir(dir, 0755) == 0;
@@ -265,7 +265,7 @@ int mvm_template_init(const char *dir, const char *preset, struct mvm_strings *r
 	if (r < 0) {
 		undo(&w);
 		if (made)
-			rmdir(dir); /* it is empty, or somebody else uses it already */
+			rmdir(dir); /* fails if somebody else has put files there */
 	}
 	strv_done(&w.made);
 	return r;

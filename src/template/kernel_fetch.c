@@ -33,12 +33,12 @@
 
 static char *arg(const char *s)
 {
-	return (char *)s; /* execve(2) takes what it does not change */
+	return (char *)s; /* execve(2) wants a char *, but does not write to it */
 }
 
 /*
- * Run one of apt's programs, in dir_fd; what it said to ret.  As long as there are lists of
- * packages in dir_fd it uses those.  Returns its wait status or an error.
+ * Run one of apt's programs in dir_fd, and put its output into ret.  If dir_fd has lists of
+ * packages, apt uses those instead of the host's.  Returns its wait status or an error.
  */
 static int apt(const char *program, const char *verb, const char *package, int dir_fd,
 	       unsigned seconds, const struct mvm_progress *progress, char ret[ASK_TEXT_MAX],
@@ -64,7 +64,7 @@ static int apt(const char *program, const char *verb, const char *package, int d
 			    progress_cancel_fd(progress), ret);
 	if (r == -ENOENT) {
 		r = mvm_error_set(err, -EOPNOTSUPP,
-				  "cannot fetch a kernel: there is no %s, as Debian has it",
+				  "cannot fetch a kernel: there is no %s (a program of Debian's)",
 				  program);
 		return mvm_error_reason(err, r, "kernel-not-found", NULL);
 	}
@@ -73,7 +73,7 @@ static int apt(const char *program, const char *verb, const char *package, int d
 	return r < 0 ? mvm_error_set(err, r, "cannot run %s: %s", program, strerror(-r)) : r;
 }
 
-/* The first line that says what is wrong. */
+/* Report the first of apt's lines that says what is wrong. */
 static int apt_failed(const char *verb, char *said, struct mvm_error *err)
 {
 	char *why = strstr(said, "E: ");
@@ -99,7 +99,7 @@ static char *versioned_package(const char *text)
 	return NULL;
 }
 
-/* What `apt-cache` calls the newest kernel; NULL in *ret when it knows none. */
+/* Ask apt-cache for the newest kernel's package.  *ret is NULL when it knows none. */
 static int ask_for_package(int dir_fd, const struct mvm_progress *progress, char **ret,
 			   struct mvm_error *err)
 {
@@ -109,7 +109,8 @@ static int ask_for_package(int dir_fd, const struct mvm_progress *progress, char
 	return r < 0 ? r : 0;
 }
 
-/* This host's lists of packages may be missing or too old: then those of today, in dir_fd. */
+/* Find the newest kernel's package.  If this host's lists of packages do not have it, download
+ * today's lists into dir_fd. */
 static int find_package(int dir_fd, const struct mvm_progress *progress, char **ret,
 			struct mvm_error *err)
 {
@@ -129,14 +130,14 @@ static int find_package(int dir_fd, const struct mvm_progress *progress, char **
 	if (r == 0 && !*ret) {
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "cannot fetch a kernel: apt knows no " META_PACKAGE
-				  ", as Debian has it");
+				  " (a package of Debian's)");
 		return mvm_error_reason(err, r, "kernel-not-found", NULL);
 	}
 	progress_end(&step, NULL);
 	return r;
 }
 
-/* The newest kernel's package in a folder; NULL in *ret when there is none. */
+/* Find the newest kernel's package in a folder.  *ret is NULL when there is none. */
 static int find_deb(int dir_fd, char **ret, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -232,7 +233,7 @@ static int download_to(int dir_fd, const struct mvm_progress *progress, char **r
 		r = download(part_fd, package, progress, ret_deb, err);
 	if (r == 0 && renameat(part_fd, *ret_deb, dir_fd, *ret_deb) < 0)
 		r = mvm_error_set(err, -errno, "cannot move '%s': %s", *ret_deb, strerror(errno));
-	tree_remove_at(dir_fd, part); /* a name that only this process has */
+	tree_remove_at(dir_fd, part); /* only this process uses that name */
 	return r < 0 ? r : 1;
 }
 

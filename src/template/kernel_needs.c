@@ -8,7 +8,7 @@
 
 #define NEEDS(feature) (1u << (feature))
 
-/* The devices that each backend gives a guest, and what the guest's own part needs. */
+/* Every backend's devices need these, and so do the file systems that the initramfs mounts. */
 #define NEEDS_ALWAYS                                                                               \
 	(NEEDS(MVM_KERNEL_VIRTIO_MMIO) | NEEDS(MVM_KERNEL_VIRTIO_BLK) | NEEDS(MVM_KERNEL_EXT4) |   \
 	 NEEDS(MVM_KERNEL_OVERLAY))
@@ -16,17 +16,17 @@
 static const struct needs {
 	const char *backend;
 	unsigned features;
-	bool pvh; /* boots an ELF kernel in no other way */
+	bool pvh; /* the backend boots an ELF kernel only by its PVH entry */
 } needs[] = {
 	{ "qemu", NEEDS_ALWAYS | NEEDS(MVM_KERNEL_VIRTIO_CONSOLE), true },
 	{ "firecracker", NEEDS_ALWAYS | NEEDS(MVM_KERNEL_VSOCK), false },
 };
 
-/* "pvh, virtio_mmio"; empty when nothing is. */
+/* Write the features that are missing, as in "pvh, virtio_mmio"; nothing if none is. */
 static void list_missing(const struct needs *n, const struct mvm_template_spec *spec,
 			 const struct build_kernel *kernel, struct strbuf *ret)
 {
-	bool ours = spec->run.initrd != MVM_INITRD_IMAGE; /* else who knows what it brings */
+	bool ours = spec->run.initrd != MVM_INITRD_IMAGE; /* the image's may bring any module */
 	unsigned wanted = ours ? n->features : 0;
 
 	if (ours && spec->run.network != MVM_NETWORK_NONE)
@@ -66,10 +66,9 @@ int kernel_needs_check(const struct mvm_template_spec *spec, const struct build_
 	}
 	if (one_can || !options->snapshot || !reasons.len)
 		return 0;
-	int r = mvm_error_set(
-		err, -EOPNOTSUPP,
-		"no snapshot can be made with this kernel: %s, which it does not have",
-		reasons.data);
+	int r = mvm_error_set(err, -EOPNOTSUPP,
+			      "no snapshot can be made with this kernel, which lacks features: %s",
+			      reasons.data);
 	return mvm_error_hint(
-		err, r, "the kernel of Debian's linux-image-cloud-amd64 has all that is needed");
+		err, r, "use the kernel of Debian's linux-image-cloud-amd64, which has everything");
 }

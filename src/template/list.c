@@ -32,7 +32,7 @@ struct listing {
 	void *arg;
 };
 
-/* ---- is what was recorded still so? ---- */
+/* ---- is a recorded row still true? ---- */
 
 #define PATH_SIZE (MVM_TEMPLATE_ID_SIZE + MVM_REVISION_SIZE + 48)
 
@@ -87,9 +87,10 @@ static bool is_fresh(const struct listing *l, const struct list_record *r)
 	return same_key(&key, &r->revision);
 }
 
-/* ---- what the files say ---- */
+/* ---- reading a template's files ---- */
 
-/* 0, -ENOENT when there is no such template, -EAGAIN, or what is wrong with it. */
+/* Returns 0, -ENOENT when there is no such template, -EAGAIN when it changed while it was read, or
+ * what is wrong with it. */
 static int read_once(const struct listing *l, const char *id, struct list_record *to,
 		     struct mvm_error *err)
 {
@@ -136,7 +137,8 @@ static int read_template(const struct listing *l, const char *id, struct list_re
 	return r;
 }
 
-/* The files are what they were before they were read, and will look different when they change. */
+/* May the row go into the index?  Yes if no file changed while we read it, and if a later change
+ * will show in the file's times. */
 static bool may_record(const struct listing *l, const struct list_record *r, int64_t now_ns)
 {
 	return now_ns != INT64_MIN && is_fresh(l, r) && r->spec.ctime_ns < now_ns - l->racy_ns &&
@@ -183,7 +185,7 @@ static int list_one(const struct listing *l, const char *id, struct mvm_error *e
 	int64_t now_ns = list_index_now(l->index);
 	int r = read_template(l, id, &fresh, &why);
 	if (r == -ENOENT)
-		return 0; /* no template, or deleted meanwhile */
+		return 0; /* not a template, or deleted meanwhile */
 	if (r == -ENOMEM)
 		return mvm_error_oom(err);
 	if (r < 0)

@@ -15,7 +15,7 @@ static const struct header {
 	uint32_t version, record_size;
 } header = { "mvm-list", 1, sizeof(struct list_record) };
 
-/* Against damage, not against an enemy: who may write here may write templates too. */
+/* This finds damage, not forgery: a user who may write here may write templates too. */
 static uint64_t sum_of(const struct list_record *r)
 {
 	uint64_t words[sizeof(*r) / 8], sum = UINT64_C(0xcbf29ce484222325); /* as FNV-1a */
@@ -38,11 +38,11 @@ static bool is_sound(const struct list_record *r)
 static void close_file(FILE **f)
 {
 	if (*f)
-		fclose(*f); /* read only, or to be thrown away */
+		fclose(*f); /* the file was only read, or is discarded */
 	*f = NULL;
 }
 
-/* A stream on a descriptor, which it takes over in any case. */
+/* Open a stream on a descriptor.  Takes the descriptor over, also on failure. */
 static FILE *stream(int fd, const char *mode)
 {
 	FILE *f = fd < 0 ? NULL : fdopen(fd, mode);
@@ -51,7 +51,7 @@ static FILE *stream(int fd, const char *mode)
 	return f;
 }
 
-/* Read ahead by one; false at the end, or where no more can be used. */
+/* Read the next record ahead.  False at the end, and at the first record that cannot be used. */
 static bool read_next(struct list_index *ix)
 {
 	char last[sizeof(ix->next.id)];
@@ -102,7 +102,7 @@ static void add(struct list_index *ix, const struct list_record *r)
 		ix->failed = true;
 }
 
-/* From here on the new file gets all that the next one is to have. */
+/* Begin the new index: copy the records kept so far.  Later records are added one by one. */
 static void make_dirty(struct list_index *ix)
 {
 	struct list_record r;
@@ -121,11 +121,11 @@ static void make_dirty(struct list_index *ix)
 
 const struct list_record *list_index_find(struct list_index *ix, const char *id)
 {
-	for (; ix->have_next; (void)read_next(ix)) {
+	for (; ix->have_next; read_next(ix)) {
 		int order = strcmp(ix->next.id, id);
 		if (order >= 0)
 			return order == 0 ? &ix->next : NULL;
-		make_dirty(ix); /* of a template that is gone */
+		make_dirty(ix); /* this record's template is gone */
 	}
 	return NULL;
 }
@@ -149,17 +149,17 @@ void list_index_add(struct list_index *ix, struct list_record *record)
 void list_index_save(struct list_index *ix)
 {
 	if (ix->have_next)
-		make_dirty(ix); /* of templates that are gone */
+		make_dirty(ix); /* the remaining records' templates are gone */
 	if (!ix->dirty || ix->failed || fflush(ix->new) != 0)
 		return;
-	/* one that cannot be saved is made again */
+	/* if this fails, the next listing makes the index again */
 	renameat(store_scratch(ix->store, NULL), INDEX_NAME, store_dir(ix->store, STORE_CACHE),
 		 INDEX_NAME);
 }
 
 void list_index_done(struct list_index *ix)
 {
-	if (ix->new) /* still there if it was not needed */
+	if (ix->new) /* it still has this name unless it was saved */
 		unlinkat(store_scratch(ix->store, NULL), INDEX_NAME, 0);
 	close_file(&ix->old);
 	close_file(&ix->new);

@@ -11,7 +11,7 @@
 
 DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 
-/* Bring a loaded spec's successor in line with what it keeps.  1 when nothing else differs. */
+/* Give the new spec what it keeps from the old one.  Returns 1 when nothing else differs. */
 static int keep_old(struct mvm_template_spec *old, struct mvm_template_spec *spec,
 		    struct mvm_error *err)
 {
@@ -30,11 +30,14 @@ static int load_and_compare(struct mvm *mvm, struct mvm_template_spec *spec, str
 		return MVM_APPLY_CREATED;
 	if (r == -EBADMSG) /* nothing in it could be kept */
 		return MVM_APPLY_UPDATED;
-	r = r < 0 ? r : keep_old(&old, spec, err);
-	return r < 0 ? r : r ? MVM_APPLY_UNCHANGED : MVM_APPLY_UPDATED;
+	if (r == 0)
+		r = keep_old(&old, spec, err);
+	if (r < 0)
+		return r;
+	return r == 1 ? MVM_APPLY_UNCHANGED : MVM_APPLY_UPDATED;
 }
 
-/* The variant's spec, if it can be built. */
+/* Make the variant's spec.  Refuses a spec that cannot be built. */
 static int make_spec(const struct mvm_template_config *config,
 		     const struct mvm_template_variant *variant, struct mvm_template_spec *ret,
 		     struct mvm_error *err)
@@ -71,7 +74,7 @@ int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config
 	int r = make_spec(config, variant, &spec, err);
 	if (r < 0)
 		return r;
-	/* specs are replaced whole: looking takes no lock, so it need not wait for a build */
+	/* a spec is replaced whole, so we can read it without the lock, which a build may hold */
 	r = load_and_compare(mvm, &spec, err);
 	if (r < 0 || r == MVM_APPLY_UNCHANGED)
 		return r;

@@ -13,8 +13,8 @@
 	"# boot_args  = \"quiet\"              # added to the kernel's command line\n"             \
 	"# on_restore = [\"/bin/reload\"]      # run in every clone, once it is unique\n"
 
-/* The workloads here keep no secret, so their clones go on with them; what a user puts in their
- * place may. */
+/* The workloads here keep no secret, so clones may continue them.  A user's own workload may keep
+ * secrets. */
 #define SNAPSHOT                                                                                   \
 	"\n"                                                                                       \
 	"# [snapshot]                        # for a workload that makes keys, seeds or tokens "   \
@@ -24,8 +24,8 @@
 #define VARIANTS                                                                                   \
 	"\n"                                                                                       \
 	"# One template for each variant, named @ID@-<role> unless it has a name of its own. "     \
-	"What\n"                                                                                   \
-	"# stands above may stand in a variant too, and then counts for that one.\n"               \
+	"Any\n"                                                                                    \
+	"# key above may be set in a variant too, for that variant only.\n"                        \
 	"[[variants]]\n"                                                                           \
 	"role    = \"worker\"\n"                                                                   \
 	"vcpus   = 1\n"                                                                            \
@@ -92,7 +92,7 @@ static const char nix_flake[] =
 	"  #\n"
 	"  #   inputs.nixpkgs.url = \"github:NixOS/nixpkgs/nixos-24.11\";\n"
 	"  #\n"
-	"  # take it as an argument of outputs, and let the package be, for one,\n"
+	"  # take it as an argument of outputs, and make the package, for example,\n"
 	"  #\n"
 	"  #   pkgs.runCommand \"rootfs\" { } ''\n"
 	"  #     mkdir -p $out/rootfs/bin\n"
@@ -112,9 +112,8 @@ static const char nix_flake[] =
 	"      };\n"
 	"    in\n"
 	"    {\n"
-	"      # mvm takes tenant-<role>-<profile>, <role>-<profile>, <profile>, <role> and so "
-	"on;\n"
-	"      # for the profile minimal at last default.\n"
+	"      # mvm takes the first package of tenant-<role>-<profile>, <role>-<profile>,\n"
+	"      # <profile>, <role> and so on; for the profile minimal, the last one is default.\n"
 	"      packages.x86_64-linux.default = rootfs \"x86_64-linux\";\n"
 	"      packages.aarch64-linux.default = rootfs \"aarch64-linux\";\n"
 	"    };\n"

@@ -23,7 +23,7 @@ struct run {
 	const struct mvm_progress *progress;
 	struct mvm_prune_result *result;
 	struct gc *gc;
-	int64_t before_ns; /* only what was built before this */
+	int64_t before_ns; /* only revisions built before this time go */
 };
 
 static void report(struct run *run, const char *id, const struct history_entry *e, uint64_t bytes)
@@ -41,7 +41,7 @@ static void report(struct run *run, const char *id, const struct history_entry *
 		run->fn(run->arg, &revision);
 }
 
-/* Apart from leases: the i-th newest. */
+/* May the i-th newest revision go?  Leases are checked later. */
 static bool may_go(const struct run *run, const struct history *h, size_t i)
 {
 	const struct history_entry *e = &h->v[i];
@@ -53,7 +53,7 @@ static bool may_go(const struct run *run, const struct history *h, size_t i)
 	return e->built_ns < run->before_ns;
 }
 
-/* removal: NULL in a dry run. */
+/* removal is NULL in a dry run. */
 static int remove_one(struct run *run, const char *id, const struct history_entry *e,
 		      struct removal *removal, struct mvm_error *err)
 {
@@ -76,13 +76,13 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 		return mvm_error_oom(err);
 	if (r <= 0) {
 		progress_note(run->progress,
-			      "%s@%s stays: its folder has files that are not of a revision", id,
-			      e->name);
+			      "%s@%s stays: its folder has files that do not belong to a revision",
+			      id, e->name);
 		return 0;
 	}
 	r = gc_count_revision(run->gc, dir_fd, &bytes, err);
 	if (dir_fd >= 0)
-		close(TAKE_FD(dir_fd)); /* who has it open keeps its files */
+		close(TAKE_FD(dir_fd)); /* an open folder keeps its files */
 	if (r == 0 && removal)
 		r = store_removal_add(s, removal, e->name, err);
 	if (r == 0)
@@ -106,14 +106,14 @@ static int prune_history(struct run *run, const char *id, struct mvm_error *err)
 	return r < 0 || dry ? r : store_removal_commit(&removal, err);
 }
 
-/* Which one is current must be known, or it might be the one that goes.  1, 0 with a note, or why
- * it is not known when only this template was named. */
+/* Can we tell which revision is current?  If not, a prune might remove that one.  Returns 1, or 0
+ * with a note, or an error if the user named this template. */
 static int knows_current(struct run *run, const char *id, struct mvm_error *err)
 {
 	char current[MVM_REVISION_SIZE];
 
 	int r = store_current_find(run->mvm->store, id, current, err);
-	if (r == 0 || r == -ENOENT) /* none is */
+	if (r == 0 || r == -ENOENT) /* no revision is current */
 		return 1;
 	if (r == -ENOMEM || run->options.id)
 		return r;
@@ -121,7 +121,7 @@ static int knows_current(struct run *run, const char *id, struct mvm_error *err)
 	return 0;
 }
 
-/* Could there be something to do?  Saves reading revisions and taking locks. */
+/* Could there be something to remove?  Asking first saves reading revisions and taking locks. */
 static bool has_more_than_kept(struct run *run, const char *id)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -158,8 +158,10 @@ static int choose(struct run *run, struct strv *ret, struct mvm_error *err)
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
 		return mvm_error_reason(err, r, "no-template", id);
 	}
+	if (r < 0)
+		return r;
 	strv_add(ret, id);
-	return r < 0 ? r : ret->failed ? mvm_error_oom(err) : 0;
+	return ret->failed ? mvm_error_oom(err) : 0;
 }
 
 static int prune_all(struct run *run, struct mvm_error *err)

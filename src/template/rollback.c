@@ -10,7 +10,7 @@
 #include "template/history.h"
 #include "template/spec_rules.h"
 
-/* The one that was built before the current one. */
+/* Find the revision that was built before the current one. */
 static int previous(struct mvm *mvm, const char *id, char ret[MVM_REVISION_SIZE],
 		    struct mvm_error *err)
 {
@@ -72,7 +72,8 @@ int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	char from[MVM_REVISION_SIZE] = "", to[MVM_REVISION_SIZE];
 
-	int r = store_spec_load(mvm->store, id, &spec, err); /* before its lock file is made */
+	/* before locking: a template that does not exist gets no lock file */
+	int r = store_spec_load(mvm->store, id, &spec, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template rollback", false, progress, err);

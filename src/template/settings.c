@@ -24,7 +24,7 @@ enum kind {
 	IS_NETWORK,
 	IS_INITRD,
 	IS_POINT,
-	IS_ON_RESTORE, /* a command, or one word that is an action */
+	IS_ON_RESTORE, /* a command, or the name of an action */
 	IS_HEALTH,     /* all of [health] */
 	IS_HEALTH_EXEC,
 	IS_HEALTH_HTTP,
@@ -167,7 +167,7 @@ _Static_assert(sizeof(enum mvm_network) == sizeof(unsigned) &&
 		       sizeof(enum mvm_snapshot_point) == sizeof(unsigned),
 	       "set_choice() writes each of them");
 
-/* The words of a command, or what happens to the workload. */
+/* Set a command, or the name of what happens to the workload. */
 static int set_on_restore(struct mvm_run *run, const struct mvm_template_setting *s,
 			  struct mvm_error *err)
 {
@@ -234,7 +234,7 @@ static int set_one(const struct key *key, struct mvm_template_spec *spec,
 	case IS_ON_RESTORE:
 		return set_on_restore(place, s, err);
 	case IS_HEALTH:
-		return 0; /* is empty already */
+		return 0; /* settings_apply() has emptied it */
 	case IS_HEALTH_EXEC:
 	case IS_HEALTH_HTTP:
 	case IS_HEALTH_TCP:
@@ -263,7 +263,7 @@ static int check_shape(const struct key *key, const struct mvm_template_setting 
 			return mvm_error_set(err, -EINVAL, "%s: a value is missing", key->name);
 	}
 	if (s->values && !is_list && s->n_values != 1)
-		return mvm_error_set(err, -EINVAL, "%s: one value is wanted, not %zu", key->name,
+		return mvm_error_set(err, -EINVAL, "%s: expected one value, not %zu", key->name,
 				     s->n_values);
 	return 0;
 }

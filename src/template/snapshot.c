@@ -19,9 +19,9 @@
 #include "template/spec_rules.h"
 
 #define CONTROL_DEADLINE_MS INT64_C(180000)
-#define CAPTURES_MAX	    3u /* of guests whose capture no VMM loads */
+#define CAPTURES_MAX	    3u /* attempts, if the VMM cannot load what it captured */
 
-/* The VM has done its work: gone before anybody looks at its files. */
+/* Stop the VM, which has done its work.  It must be gone before its files are read. */
 static int end_instance(struct mvm_instance *i, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
@@ -83,7 +83,8 @@ static int capture(struct capture *c, struct mvm_instance *vm, struct mvm_error 
 	r = end_instance(vm, err);
 	if (r < 0)
 		return r;
-	fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW); /* later missed */
+	/* only for the report; capture_write_metadata() misses the file if it is not there */
+	fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW);
 	str_bytes((uint64_t)st.st_size, size, sizeof(size));
 	capture_step(c, "state", began_ns + (int64_t)prepare_ns, (uint64_t)st.st_size);
 	progress_end(&step, "prepared in %" PRIu64 " ms, device state %s", prepare_ns / NS_PER_MS,
@@ -91,7 +92,7 @@ static int capture(struct capture *c, struct mvm_instance *vm, struct mvm_error 
 	return 0;
 }
 
-/* A clone from staging; the supervisor checks that it knows the nonce. */
+/* Restore a clone of the staged revision.  The supervisor checks that it knows the nonce. */
 static int restore_clone(struct capture *c, struct mvm_instance **ret, struct mvm_error *err)
 {
 	AUTO_DONE(revision) staged = REVISION_NONE;
@@ -143,13 +144,13 @@ static int test_restore(struct capture *c, struct mvm_error *err)
 		return mvm_error_context(err, r, "the snapshot does not work and was dropped");
 	capture_step(c, "test", began_ns, bytes);
 	str_bytes(bytes, size, sizeof(size));
-	progress_end(&step, "it answers; that takes %s of its memory", size);
+	progress_end(&step, "it answers, and needed %s of its memory for that", size);
 	return 0;
 }
 
 /*
- * The guest's memory is a file with holes that fill while it runs.  A VMM that finds no block for
- * one is killed by SIGBUS and cannot say why.
+ * The guest's memory is a file with holes that fill while the guest runs.  If the disk has no block
+ * for a hole, SIGBUS kills the VMM, which cannot say why.
  */
 static int explain_full_disk(const struct capture *c, int r, struct mvm_error *err)
 {
@@ -249,7 +250,7 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 		if (again)
 			progress_note(progress, "%s; capturing again: attempt %u of %u", err->text,
 				      i + 1, CAPTURES_MAX);
-		else /* before the staging's end, which removes the folder that was replaced */
+		else /* before the staging ends: it removes the folder that was replaced */
 			revision_done(revision);
 	}
 	if (r < 0)

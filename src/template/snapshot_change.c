@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A snapshot added to, or removed from, a revision that is there. */
+/* Add a snapshot to an existing revision, or remove it. */
 #include <errno.h>
 #include <string.h>
 
@@ -10,13 +10,13 @@
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
 
-/* The revision anew, without its snapshot. */
+/* Publish the revision again, without its snapshot. */
 static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 			   const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(staging) staging = STAGING_NONE;
 	AUTO_DONE(progress_step) step = { 0 };
-	struct mvm_template_revision rev = revision->rev; /* borrowed but for the snapshot */
+	struct mvm_template_revision rev = revision->rev; /* borrowed, except the snapshot */
 
 	progress_begin(&step, progress, "removing the snapshot of %s@%.12s", revision->id,
 		       revision->hash);
@@ -29,7 +29,7 @@ static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 		r = store_revision_save(staging.fd, &rev, err);
 	if (r == 0)
 		r = store_revision_publish(mvm->store, &staging, revision->id, revision->hash, err);
-	revision_done(revision); /* so that the folder that was replaced can go */
+	revision_done(revision); /* so that the replaced folder can go */
 	if (r < 0)
 		return r;
 	progress_end(&step, NULL);
@@ -73,14 +73,15 @@ static int snapshot(struct mvm *mvm, const char *ref, const struct mvm_snapshot_
 {
 	char id[MVM_TEMPLATE_ID_SIZE], hash[MVM_REVISION_SIZE];
 
-	int r = store_template_resolve(mvm->store, ref, id, hash, err); /* before a lock file */
+	/* before locking: a template that does not exist gets no lock file */
+	int r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template snapshot", options->no_wait,
 					       progress, err);
 	if (lock_fd < 0)
 		return lock_fd;
-	/* what is current may have changed while we waited */
+	/* again: another revision may have become current while we waited */
 	r = store_template_resolve(mvm->store, ref, id, hash, err);
 	if (r < 0)
 		return r;

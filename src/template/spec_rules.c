@@ -50,7 +50,7 @@ int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err)
 static int format_as_of(const struct mvm_template_spec *spec, int64_t updated_at, char **ret,
 			struct mvm_error *err)
 {
-	struct mvm_template_spec copy = *spec; /* borrows all it points to */
+	struct mvm_template_spec copy = *spec; /* borrows everything that spec points to */
 	copy.updated_at = updated_at;
 	return mvm_template_spec_format(&copy, ret, err);
 }

@@ -13,7 +13,7 @@
 #include "model/model_json.h"
 #include "start/context.h"
 
-/* Forget what was found since there were n problems. */
+/* Keep the first n problems and forget the rest. */
 static void forget_problems(struct mvm_verify_result *result, size_t n)
 {
 	while (result->n_problems > n) {
@@ -36,7 +36,7 @@ void mvm_verify_result_free(struct mvm_verify_result *result)
 }
 DEFINE_AUTO(mvm_verify_result, mvm_verify_result_free)
 
-/* One run, and where it is. */
+/* One verification, and the revision that it has reached. */
 struct run {
 	struct mvm *mvm;
 	struct mvm_verify_result *result;
@@ -71,8 +71,8 @@ static int file_problem(void *arg, const char *file, const char *text)
 	return add_problem(arg, file, text);
 }
 
-/* Is the revision still the folder that was looked at?  A new snapshot exchanges the folder, a
- * prune removes it, and both leave the old one empty. */
+/* Is the revision still the folder that we read?  A new snapshot exchanges the folder, a prune
+ * removes it, and both leave the old folder empty. */
 static bool is_still(struct run *run, int dir_fd)
 {
 	struct stat a, b;
@@ -114,14 +114,15 @@ static int check_revision(struct run *run, const char *revision)
 	int r = 0;
 
 	run->revision = revision;
-	for (int i = 0; i < 3 && moved && r == 0; i++) /* who replaces it thrice is no accident */
+	/* three tries: no revision is replaced three times by accident */
+	for (int i = 0; i < 3 && moved && r == 0; i++)
 		r = check_once(run, &moved);
 	run->revision = NULL;
 	run->result->n_revisions++;
 	return r;
 }
 
-/* The template itself: its spec, and where `current` leads. */
+/* Check the template itself: its spec and its link `current`. */
 static int check_template(struct run *run)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
@@ -141,7 +142,7 @@ static int check_template(struct run *run)
 	return r < 0 && r != -ENOENT ? add_problem(run, "current", why.text) : 0;
 }
 
-/* All revisions of a template, or the one. */
+/* List all revisions of a template, or only the named one. */
 static int revisions_of(struct run *run, const char *only, struct strv *ret)
 {
 	if (only) {
@@ -155,7 +156,7 @@ static int revisions_of(struct run *run, const char *only, struct strv *ret)
 	return r < 0 && r != -ENOMEM ? add_problem(run, NULL, why.text) : r;
 }
 
-/* First pass: how much there is to read. */
+/* First pass: count how much there is to read. */
 static int count(struct run *run, const struct strv *ids, const char *only)
 {
 	int r = 0;
@@ -192,7 +193,7 @@ static int check_all(struct run *run, const struct strv *ids, const char *only)
 	return r;
 }
 
-/* Which templates, and the one revision if one was named. */
+/* Choose the templates, and the one revision if the user named one. */
 static int choose(struct mvm *mvm, const char *ref, struct strv *ret_ids,
 		  char ret_only[MVM_REVISION_SIZE], struct mvm_error *err)
 {
@@ -211,9 +212,10 @@ static int choose(struct mvm *mvm, const char *ref, struct strv *ret_ids,
 		r = mvm_error_reason(err, r, "no-template", ref);
 	}
 	strv_done(ret_ids);
-	if (r == 0)
-		strv_add(ret_ids, id);
-	return r < 0 ? r : ret_ids->failed ? mvm_error_oom(err) : 0;
+	if (r < 0)
+		return r;
+	strv_add(ret_ids, id);
+	return ret_ids->failed ? mvm_error_oom(err) : 0;
 }
 
 static int conclude(const struct mvm_verify_result *result, struct mvm_error *err)
@@ -221,7 +223,7 @@ static int conclude(const struct mvm_verify_result *result, struct mvm_error *er
 	if (result->n_problems == 0)
 		return 0;
 	const struct mvm_verify_problem *first = result->problems[0];
-	/* a problem of the template itself names it */
+	/* the text of a problem with the template itself names the template */
 	int r = first->revision ? mvm_error_set(err, -EBADMSG, "%s@%.12s: %s", first->template_id,
 						first->revision, first->text)
 				: mvm_error_set(err, -EBADMSG, "%s", first->text);
@@ -254,7 +256,7 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 	if (r == -ECANCELED)
 		return mvm_error_set(err, r, "the check was cancelled");
 	if (r < 0)
-		return mvm_error_oom(err); /* all else is a finding */
+		return mvm_error_oom(err); /* every other failure is a problem found */
 	r = conclude(result, err);
 	if (r == 0)
 		progress_end(&step, "%zu revisions", result->n_revisions);

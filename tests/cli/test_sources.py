@@ -180,7 +180,7 @@ class Folder(TestCase):
     def test_a_dry_run_says_what_would_happen_and_why(self):
         cases = (
             ((), "would change nothing: the build cache has its artifacts"),
-            (("--force",), "would build a revision: it was asked for"),
+            (("--force",), "would build a revision: a new build was asked for"),
             (("--snapshot",), "would change nothing and make a snapshot: the build cache has"),
         )
         for options, says in cases:

@@ -64,7 +64,7 @@ class DryRun(Revisions):
         self.assertNotEqual(plan["revision_hash"], revision)
         self.assertEqual((plan["cached"], plan["new_revision"]), (True, True))
         self.assertEqual(self.build(), plan["revision_hash"])
-        self.assertIn("it was asked for", self.plan("web", "--force")["why"])
+        self.assertIn("a new build was asked for", self.plan("web", "--force")["why"])
         self.assertEqual(self.plan("web")["cache_key"],
                          self.mvm_json("template", "info", "web")["cache_key"])
 

@@ -39,7 +39,7 @@ static void kvm_that_cannot_be_used_has_a_cause_and_a_cure(void **state)
 		{ "/dev/null", "flags : sse\n", NULL, MVM_CHECK_WARN, "neither", "nested" },
 		{ "/dev/null", NULL, NULL, MVM_CHECK_WARN, "neither", "nested" },
 		{ "/dev/null", "flags : sse\n", "kvm", MVM_CHECK_WARN, "nevertheless", "unset" },
-		{ "/nowhere/kvm", "flags : vmx\n", "kvm", MVM_CHECK_WARN, "none can start",
+		{ "/nowhere/kvm", "flags : vmx\n", "kvm", MVM_CHECK_WARN, "no guest can start",
 		  "unset" },
 		{ "/nowhere/kvm", "flags : vmx\n", NULL, MVM_CHECK_WARN, "there is no",
 		  "modprobe kvm_intel" },
