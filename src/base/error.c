@@ -16,7 +16,7 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a cut sentence is still one */
+	vsnprintf(err->text, sizeof(err->text), fmt, ap); /* a truncated text still helps */
 	va_end(ap);
 	err->code = code;
 	err->hint[0] = err->reason[0] = err->subject[0] = '\0';

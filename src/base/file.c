@@ -92,7 +92,7 @@ int file_read_below(int dir_fd, const char *path, size_t max, char **ret, size_t
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
 	AUTO_CLOSE int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-	if (fd < 0 && errno == ENOSYS) /* some sandboxes; at least check the last part then */
+	if (fd < 0 && errno == ENOSYS) /* in some sandboxes; this checks at least the last part */
 		fd = openat(dir_fd, path, READ_FLAGS | O_NOFOLLOW);
 	return fd < 0 ? -errno : read_regular(fd, max, ret, ret_len);
 }

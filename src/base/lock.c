@@ -39,7 +39,7 @@ static int open_lock(int dir_fd, const char *name)
 }
 
 /* Is it a lock file, not a foreign file with that name?  A lock file is empty or names its holder,
- * "<pid> <what>", and has one hard link.  0, -EPERM or -EMLINK. */
+ * "<pid> <what>", and has one hard link.  Returns 0, -EPERM or -EMLINK. */
 static int check_lock_file(int fd)
 {
 	char text[LOCK_HOLDER_SIZE];

@@ -33,7 +33,7 @@ void progress_begin(struct progress_step *s, const struct mvm_progress *to, cons
 
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(s->text, sizeof(s->text), fmt, ap); /* a cut name is still one */
+	vsnprintf(s->text, sizeof(s->text), fmt, ap); /* a truncated text still helps */
 	va_end(ap);
 	send(s, MVM_PROGRESS_BEGIN, NULL);
 }

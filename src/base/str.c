@@ -227,7 +227,7 @@ static size_t least(size_t a, size_t b)
 /* How many letters were added, left out, replaced, or exchanged with their neighbours. */
 static size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-	size_t rows[3][NEAREST_MAX + 1]; /* the i-th is rows[i % 3] */
+	size_t rows[3][NEAREST_MAX + 1]; /* row i of the table is in rows[i % 3] */
 	for (size_t j = 0; j <= b_len; j++)
 		rows[0][j] = j;
 	for (size_t i = 1; i <= a_len; i++) {

@@ -132,7 +132,7 @@ static const char *type_name(const json_t *value)
 	return "something else";
 }
 
-/* The member if there is one: 1 with it, 0 without, -EBADMSG when it must be there. */
+/* Get a member.  Returns 1 with it, 0 when there is none, -EBADMSG when it is required. */
 static int get(const struct json_at *at, const char *key, enum json_presence presence, json_t **ret,
 	       struct mvm_error *err)
 {

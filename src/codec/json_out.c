@@ -16,7 +16,7 @@ json_t *json_new(struct json_out *out)
 
 void json_put(struct json_out *out, json_t *object, const char *key, json_t *value)
 {
-	/* drops the value also when it fails, and fails on NULL */
+	/* this takes the value over also when it fails, and it fails on NULL */
 	if (json_object_set_new(object, key, value) < 0)
 		out->failed = true;
 }

@@ -38,8 +38,7 @@ static void details_done(struct details *d)
 }
 DEFINE_AUTO_DONE(details, details_done)
 
-/* Would this host restore or boot the revision, and why?  unsound: a fault of its files, or NULL.
- */
+/* Would this host restore the revision, or boot it?  unsound: a fault of its files, or NULL. */
 static int look_ahead(struct mvm *mvm, const struct revision *revision,
 		      const struct mvm_error *unsound, struct details *d, struct mvm_error *err)
 {

@@ -27,7 +27,7 @@ int cpuinfo_read(char **ret)
 		return -ENOMEM;
 	if (fd < 0)
 		return -errno;
-	/* only as much as the first processor needs: some kernels take a while for each */
+	/* read only the first processor's part: some kernels take a while for each processor */
 	size_t len = 0;
 	while (len < CPUINFO_MAX && !strstr(text, "\n\n")) {
 		ssize_t n = read(fd, text + len, CPUINFO_MAX - len);

@@ -7,7 +7,7 @@
 #include "base/process.h"
 #include "base/wait.h"
 
-/* Everything that comes out of the pipe before its end, up to a limit and a deadline. */
+/* Read the pipe to its end, or up to a limit or the deadline. */
 static int read_all(int fd, int64_t deadline_ns, int cancel_fd, char ret[ASK_TEXT_MAX])
 {
 	size_t len = 0;
@@ -48,7 +48,7 @@ int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_
 		return r;
 	close(TAKE_FD(to)); /* the pipe ends when the program does */
 	r = read_all(from, deadline_ns, cancel_fd, ret);
-	close(TAKE_FD(from)); /* one that goes on printing ends by SIGPIPE */
+	close(TAKE_FD(from)); /* SIGPIPE ends a program that goes on printing */
 	if (r == 0)
 		r = process_wait(&p, deadline_ns, &status);
 	return r < 0 ? r : status;

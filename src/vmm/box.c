@@ -19,15 +19,14 @@
 
 #include "base/sock.h"
 
-#define NOBODY	   65534u /* the user's number, and its group's, in a user namespace */
-#define OUT_OF_WAY 512	  /* more than any descriptor that a VMM is given */
+#define NOBODY 65534u /* the uid and gid in a user namespace */
 
-/* What the child needs, made before fork so that it only makes system calls. */
+/* The child's data, prepared before fork so that the child only makes system calls. */
 struct plan {
 	struct box *box;
 	const struct process_spec *spec;
 	unsigned flags;
-	pid_t *pid; /* of the process, in memory that keeper and parent share */
+	pid_t *pid; /* the process's, in memory that keeper and parent share */
 	char uid_map[32], gid_map[32];
 };
 
@@ -46,7 +45,7 @@ static int write_text(const char *path, const char *text)
 	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
-/* /proc/self belongs to root while the process is not dumpable, as the supervisor is not. */
+/* The supervisor is not dumpable, and so its /proc/self belongs to root until we change that. */
 static int map_user(const struct plan *p)
 {
 	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
@@ -59,14 +58,15 @@ static int map_user(const struct plan *p)
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 && r == 0 ? -errno : r;
 }
 
-/* An initramfs is the first root of all, which cannot be exchanged.  It is told by its type. */
+/* Is the root an initramfs?  That is the kernel's first root, which pivot_root(2) cannot exchange.
+ * Its type tells. */
 static bool is_first_root(void)
 {
 	struct statfs fs;
 	return statfs("/", &fs) == 0 && (fs.f_type == RAMFS_MAGIC || fs.f_type == TMPFS_MAGIC);
 }
 
-/* Put a copy of the root over itself, and go there. */
+/* Mount a copy of the root over the root, and go there. */
 static int make_pivotable(void)
 {
 	AUTO_CLOSE int fd = open_tree(AT_FDCWD, "/",
@@ -89,8 +89,8 @@ static int make_namespaces(const struct plan *p)
 	int r = p->flags & BOX_NEW_USER ? map_user(p) : 0;
 	if (r < 0)
 		return r;
-	/* what the host unmounts is not kept here, and nothing of ours is seen there; in a chroot,
-	 * whose root is no mount, this fails */
+	/* the host's unmounts reach us, and our mounts do not reach the host; in a chroot whose
+	 * root is no mount, this fails */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return -errno;
 	return is_first_root() ? make_pivotable() : 0;
@@ -98,7 +98,7 @@ static int make_namespaces(const struct plan *p)
 
 /* ---- the root ---- */
 
-/* A mount that is nowhere yet.  Returns its descriptor or -errno. */
+/* Make an empty file system that is not mounted anywhere yet.  Returns its descriptor or -errno. */
 static int make_root(void)
 {
 	AUTO_CLOSE int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
@@ -119,10 +119,10 @@ static int make_root(void)
 	return TAKE_FD(root);
 }
 
-/* For all processes in this mount namespace. */
+/* Change the root of every process in this mount namespace. */
 static int change_root(int root_fd)
 {
-	/* it has to be somewhere first, and there is a /proc wherever a VMM has started */
+	/* pivot_root(2) takes only a mounted file system, and every host of a VMM has /proc */
 	if (move_mount(root_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	    fchdir(root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 	    umount2(".", MNT_DETACH) < 0)
@@ -132,7 +132,7 @@ static int change_root(int root_fd)
 
 /* ---- the keeper ---- */
 
-/* Put both at the numbers 0 and 1, and close all else: what reports to the parent among it. */
+/* Move both to the numbers 0 and 1, and close all others, also the pipe to the parent. */
 static int keep_only(int control_fd, int root_fd)
 {
 	int above = (control_fd > root_fd ? control_fd : root_fd) + 1;
@@ -161,9 +161,9 @@ static int enter(void *arg)
 	AUTO_CLOSE int root_fd = r < 0 ? r : make_root();
 	if (root_fd < 0)
 		return root_fd == -ENOMEM || root_fd == -EMFILE ? root_fd : -ENOTSUP;
-	/* a sibling, so that it is our parent's to wait for, who knows its pid before it runs.
-	 * Unlike fork(3) this leaves libc's idea of the thread's number as it was, which matters
-	 * only to those who do not exec */
+	/* make a sibling: our parent can wait for it, and knows its pid before it runs.  Unlike
+	 * fork(3) this leaves libc's idea of the thread's number as it was, which matters only to
+	 * a child that does not exec */
 	long pid = syscall(SYS_clone, CLONE_PARENT | CLONE_NEWPID | CLONE_PARENT_SETTID | SIGCHLD,
 			   NULL, p->pid, NULL, 0);
 	if (pid < 0)
@@ -196,7 +196,7 @@ static int spawn(struct plan *plan, struct process *ret)
 	outer.in_child_arg = plan;
 	r = process_spawn(&outer, &b->keeper);
 	close(TAKE_FD(b->theirs));
-	/* whatever became of it, it is our child */
+	/* the process is our child, whether the start has failed or not */
 	struct process p = { .pid = *plan->pid, .pidfd = -1 };
 	if (r == 0)
 		p.pidfd = (int)syscall(SYS_pidfd_open, p.pid, 0);
@@ -243,7 +243,7 @@ void box_done(struct box *b)
 	*b = (struct box)BOX_NONE;
 }
 
-/* All of it, in a process that ends. */
+/* Try all of it, in a process that then ends. */
 bool box_is_possible(unsigned flags)
 {
 	struct plan plan;

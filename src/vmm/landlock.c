@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -31,7 +32,7 @@ int landlock_version(void)
 	return version < 0 ? 0 : (int)version;
 }
 
-/* All that this version can refuse.  Returns how much of the struct it knows. */
+/* All rights that this version can refuse.  Returns how much of the struct the version knows. */
 static size_t everything(int version, struct rules *ret)
 {
 	*ret = (struct rules){ .fs = FS_REFER - 1 }; /* thirteen rights from the first version on */
@@ -45,7 +46,9 @@ static size_t everything(int version, struct rules *ret)
 		ret->net = NET_TCP;
 	if (version >= 6)
 		ret->scope = SCOPE_ALL;
-	return version >= 6 ? sizeof(*ret) : (version >= 4 ? 2u : 1u) * sizeof(uint64_t);
+	if (version >= 6)
+		return sizeof(*ret);
+	return version >= 4 ? offsetof(struct rules, scope) : offsetof(struct rules, net);
 }
 
 int landlock_open(bool network)

@@ -18,15 +18,15 @@
 #include "base/error.h"
 #include "base/sock.h"
 
-/* ---- who asks ---- */
+/* ---- in QEMU ---- */
 
 #define LOAD(at)    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(at))
 #define FIELD(f)    offsetof(struct seccomp_data, f)
 #define ARG(n)	    (FIELD(args) + 8ul * (n)) /* the lower half: flags are an int */
 #define IS(v, y, n) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (v), (y), (n))
 
-/* Of the calls that open for reading and writing only what QEMU's file_ram_open() does.  Returns
- * the listener or -errno. */
+/* Have the kernel ask us about every open for reading and writing that QEMU's file_ram_open() could
+ * make, and about no other call.  Returns the listener or -errno. */
 static int listen_to_opens(void)
 {
 	struct sock_filter code[] = {
@@ -51,7 +51,7 @@ static int listen_to_opens(void)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-/* Yama may forbid everybody to look at another process: then we cannot tell which file it is. */
+/* Does Yama forbid every look into another process?  Then we cannot read which file QEMU opens. */
 static bool may_nobody_look(void)
 {
 	char level = '0';
@@ -63,13 +63,13 @@ bool lend_is_possible(void)
 {
 	if (may_nobody_look())
 		return false;
-	/* no filter there: only what can be said before it is read */
+	/* a NULL filter: the kernel checks the flags before it reads the filter */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, NULL) ==
 		    0 ||
 	    errno != EFAULT)
 		return false;
 	if (prctl(PR_GET_SECCOMP) == 0)
-		return true; /* nobody before us, so no other listener */
+		return true; /* no filter yet, so no other listener */
 	pid_t pid = fork();
 	if (pid == 0)
 		_exit(listen_to_opens() < 0);
@@ -107,7 +107,7 @@ int lend_open(struct lend *l, int dir_fd, const char *name, const char *path)
 	return 0;
 }
 
-/* Does it open our path?  What cannot be read, and what is longer, is not ours. */
+/* Does the call open our path?  A path that we cannot read, or a longer one, is not ours. */
 static bool is_ours(const struct lend *l, const struct seccomp_notif *asked)
 {
 	char text[LEND_PATH_MAX] = "";
@@ -123,8 +123,9 @@ static void answer(struct lend *l)
 {
 	struct seccomp_notif asked = { 0 };
 	if (ioctl(l->listener_fd, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
-		return; /* who asked is gone, or was interrupted and will ask again */
-	/* it counts only if that pid was the asker's all the time: the kernel knows the id if so */
+		return; /* the caller is gone, or was interrupted and will ask again */
+	/* is_ours() may read another process if the pid is used again.  Then the kernel no longer
+	 * knows the id, and refuses the answer */
 	struct seccomp_notif_addfd ours = {
 		.id = asked.id,
 		.flags = SECCOMP_ADDFD_FLAG_SEND,
@@ -137,7 +138,7 @@ static void answer(struct lend *l)
 		.id = asked.id,
 		.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE,
 	};
-	ioctl(l->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &untouched); /* or it is gone */
+	ioctl(l->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &untouched); /* fails if it is gone */
 }
 
 static void on_listener(void *arg, uint32_t events)
@@ -145,13 +146,13 @@ static void on_listener(void *arg, uint32_t events)
 	struct lend *l = arg;
 	if (events & EPOLLIN)
 		answer(l);
-	else /* the last that could ask has ended */
+	else /* the last process with the filter has ended */
 		loop_source_free(TAKE_PTR(l->source));
 }
 
 int lend_watch(struct lend *l, struct loop *loop)
 {
-	int fd = sock_receive_fd(l->ours); /* was sent, if at all, before the program started */
+	int fd = sock_receive_fd(l->ours); /* the child sends it, if at all, before it execs */
 	close(TAKE_FD(l->ours));
 	close(TAKE_FD(l->theirs));
 	if (fd < 0)

@@ -25,9 +25,9 @@ const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *prob
 	bool named = ops->binary_env && !str_empty(getenv(ops->binary_env));
 	bool found = probe->usable || probe->binary;
 
-	/* without KVM a Firecracker that nobody has named would be of no use */
+	/* without KVM, a Firecracker would not help */
 	if (probe->accel != VMM_ACCEL_KVM && (found || (firecracker && !named)))
-		return "mvm doctor"; /* it says what is the matter with KVM */
+		return "mvm doctor"; /* it says what is wrong with KVM */
 	if (probe->usable)
 		return NULL;
 	if (firecracker && probe->binary_digest) /* a program that is usable but for this user */

@@ -23,7 +23,7 @@
 #define FD_END		6     /* its descriptors are below */
 #define FILES_MAX	1280u /* descriptors: each connection of the guest's takes one */
 
-/* ---- what it is told ---- */
+/* ---- its configuration ---- */
 
 static json_t *list_of(char *const *words, size_t n)
 {
@@ -43,7 +43,7 @@ static json_t *forward_json(const struct vmm_forward *f)
 			 f->host_port, "guest_port", f->guest_port);
 }
 
-/* The host's own resolvers, as they are now.  A host without any has none for its guests. */
+/* The host's own resolvers, as they are now.  None, if the host has none. */
 static void host_servers(struct strv *ret)
 {
 	AUTO_FREE char *text = NULL;

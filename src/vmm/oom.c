@@ -47,6 +47,6 @@ void oom_describe(const struct oom_watch *w, const char *cgroup, char ret[OOM_TE
 	else if (w->known && hostload_oom_kills(&now) && now != w->host)
 		snprintf(ret, OOM_TEXT_SIZE,
 			 ", probably by the kernel: memory ran out, and it has killed %llu "
-			 "process%s meanwhile; give the VM less, or end others",
+			 "process%s meanwhile; give the VM less memory, or end other programs",
 			 (unsigned long long)(now - w->host), now - w->host == 1 ? "" : "es");
 }

@@ -14,7 +14,7 @@ static json_int_t timespec_ns(struct timespec t)
 	return (json_int_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* What must be equal for an entry to hold. */
+/* An entry holds only while all of this is equal. */
 static json_t *key_to_json(const struct probe_key *key)
 {
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "binary", key->binary, "dev",

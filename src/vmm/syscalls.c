@@ -17,23 +17,23 @@
 
 #include "base/error.h"
 
-/* ---- what depends on arguments ---- */
+/* ---- calls that depend on their arguments ---- */
 
 #define ANY_BIT	  0xffffffffu
-#define LOW(n)	  (2 * (n)) /* of 32-bit words of the arguments */
+#define LOW(n)	  (2 * (n)) /* an argument's two halves, as numbers of 32-bit words */
 #define HIGH(n)	  (2 * (n) + 1)
-#define KVM_TYPE  0xae00u /* of an ioctl's number: <linux/kvm.h>, KVMIO */
+#define KVM_TYPE  0xae00u /* the type in an ioctl's number: <linux/kvm.h>, KVMIO */
 #define TYPE	  0xff00u
 #define SOCK_TYPE 0xfu
 
 #define PR_SET_VMA_NUMBER 0x53564d41u /* names of memory areas; newer than our headers */
 
-/* all namespaces, and what no thread needs */
+/* the flags of all namespaces, and others that no thread needs */
 #define CLONE_CHECKED                                                                              \
 	(CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |              \
 	 CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PTRACE)
 
-/* One word of the arguments, masked, is one of these. */
+/* One word of the arguments, masked, must be one of these values. */
 struct check {
 	uint8_t word;
 	uint32_t mask;
@@ -73,7 +73,7 @@ static const struct rule rules[] = {
 		     PR_GET_NO_NEW_PRIVS, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, PR_CAPBSET_READ,
 		     PR_GET_DUMPABLE, PR_MCE_KILL, PR_SET_VMA_NUMBER) } },
 	  1 },
-	/* only its own, and only to read them */
+	/* only the process's own limits, and only to read them */
 	{ SYS_prlimit64,
 	  EPERM,
 	  { { LOW(0), ANY_BIT, VALUES(0) },
@@ -116,7 +116,7 @@ static void put(struct code *c, struct sock_filter f)
 	c->at[c->n++] = f;
 }
 
-/* Go on if the check holds, else to the next instruction's refusal. */
+/* Refuse the call unless the check holds. */
 static void put_check(struct code *c, const struct check *check, struct sock_filter refusal)
 {
 	put(c, (struct sock_filter)LOAD(FIELD(args) + 4ul * check->word));
@@ -127,7 +127,7 @@ static void put_check(struct code *c, const struct check *check, struct sock_fil
 	put(c, refusal);
 }
 
-/* The number of the call is loaded, before and after. */
+/* Needs the call's number loaded, and leaves it loaded for the next rule. */
 static void put_rule(struct code *c, const struct rule *rule)
 {
 	size_t start = c->n;
@@ -138,7 +138,7 @@ static void put_rule(struct code *c, const struct rule *rule)
 	c->at[start].jf = (uint8_t)(c->n - start - 1);
 }
 
-/* KVM's ioctls are very many: what is none of them is looked at by the ordinary rule. */
+/* Allow all of KVM's ioctls, which are very many.  The ordinary rule checks the others. */
 static void put_kvm(struct code *c)
 {
 	const struct check *check = &kvm_rule.checks[0];
@@ -168,8 +168,7 @@ static bool has_rule(uint16_t nr)
 	return nr == SYS_socket || nr == SYS_tgkill;
 }
 
-/* The calls that need no look at their arguments.  Jumps are filled in when their number is known.
- */
+/* Allow these calls with any arguments.  The jumps are filled in once all calls are counted. */
 static void put_list(struct code *c, const uint16_t *allowed, size_t n, unsigned flags)
 {
 	size_t start = c->n;

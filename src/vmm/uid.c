@@ -117,10 +117,10 @@ int own_uid_give(const struct own_uid *u, int fd)
 
 void own_uid_take_back(int fd)
 {
-	(void)!fchownat(fd, "", geteuid(), getegid(), AT_EMPTY_PATH); /* see uid.h */
+	(void)!fchownat(fd, "", geteuid(), getegid(), AT_EMPTY_PATH); /* a failure does no harm: uid.h */
 }
 
-/* Exactly this capability, and through exec; none with 0. */
+/* Keep exactly these capabilities, also through exec. */
 static int keep_only(uint64_t capabilities)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };

@@ -13,7 +13,7 @@
 
 #define LOCK_FILE "mvm-uids.lock"
 
-/* -ENOENT when it is no folder that only root can write. */
+/* Returns -ENOENT for anything but a folder that only root can write. */
 static int open_folder(const char *path)
 {
 	struct stat st;
@@ -30,7 +30,7 @@ static int open_folder(const char *path)
 
 int uid_lock_folder(const char *const *paths)
 {
-	mkdir(paths[0], 0755); /* opening it tells */
+	mkdir(paths[0], 0755); /* open_folder() notices a failure */
 	int fd = -ENOENT;
 	for (size_t i = 0; paths[i] && fd == -ENOENT; i++)
 		fd = open_folder(paths[i]);
@@ -43,7 +43,7 @@ int uid_lock_open(void)
 	return uid_lock_folder(paths);
 }
 
-/* Does any process run as this user?  For the kernel that is one look-up where none does. */
+/* Does any process run as this user?  If none does, this costs the kernel one look-up. */
 static bool somebody_is(uid_t uid)
 {
 	errno = 0;

@@ -75,7 +75,7 @@ int vmm_backend_binary(const struct vmm_ops *ops, char **ret)
 	return 0;
 }
 
-/* What a cached probe would have to match.  Returns 1, or 0 when there is nothing to cache. */
+/* Make the key that a cached probe must match.  Returns 1, or 0 when there is nothing to cache. */
 static int make_key(const struct vmm_ops *ops, struct probe_key *ret, char **ret_binary,
 		    char **ret_cpu, const char **ret_accel_reason)
 {
@@ -92,8 +92,8 @@ static int make_key(const struct vmm_ops *ops, struct probe_key *ret, char **ret
 	return 1;
 }
 
-/* The digest of what was asked.  A program that may be run but not read has an empty one: only the
- * version tells it from others. */
+/* Add the digest of the program that was asked.  It is empty for a program that we may run but not
+ * read.  Only the version tells such a program from others. */
 static int add_binary_digest(struct vmm_probe *p)
 {
 	struct mvm_digest digest;
@@ -130,7 +130,8 @@ int vmm_backend_probe(const struct vmm_ops *ops, int cache_fd, struct vmm_probe 
 		if (p.usable && add_binary_digest(&p) < 0)
 			return mvm_error_oom(err);
 		if (cacheable && p.usable)
-			probe_cache_save(cache_fd, ops->name, &key, &p); /* only slower */
+			/* a failure only makes the next probe slower */
+			probe_cache_save(cache_fd, ops->name, &key, &p);
 	}
 	r = p.usable && ops->refuses ? ops->refuses(&p, &p.reason) : 0;
 	if (r < 0)
@@ -146,7 +147,7 @@ static int in_context(const struct vmm *v, int r, struct mvm_error *err)
 	return r < 0 ? mvm_error_context(err, r, "VM '%s'", v->name) : 0;
 }
 
-/* May this be done now? */
+/* Is the VM in the state that the call needs? */
 static int check_state(const struct vmm *v, enum vmm_state wanted, struct mvm_error *err)
 {
 	static const char *const words[] = { "has not started", "is running", "is paused",
@@ -288,7 +289,7 @@ int vmm_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 		return unsupported(v, "resuming", err);
 	int r = change_state(v, VMM_PAUSED, VMM_RUNNING, v->ops->resume, deadline_ns, err);
 	if (r == 0)
-		v->resumed_ns = clock_now_ns(); /* of one that waited in a pool: only now */
+		v->resumed_ns = clock_now_ns(); /* again for a VM that waited in a pool */
 	return r;
 }
 
@@ -326,7 +327,7 @@ int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadli
 		struct mvm_error *err)
 {
 	if (!v->ops->forward)
-		return unsupported(v, "forwarding ports of a VM that is there already", err);
+		return unsupported(v, "forwarding ports of a running VM", err);
 	if (v->state == VMM_ENDED)
 		return check_state(v, VMM_RUNNING, err);
 	return in_context(v, v->ops->forward(v, forward, deadline_ns, err), err);

@@ -30,7 +30,7 @@ bool walls_are_off(void)
 
 /* ---- files ---- */
 
-/* Where programs and libraries are, of whatever distribution, and nothing of any user's. */
+/* The folders of programs and libraries in any distribution.  No user's files are there. */
 static const char *const system_folders[] = {
 	"/usr",
 	"/lib",
@@ -89,7 +89,7 @@ static int limit_files(const struct walls *w)
 	AUTO_CLOSE int low_fd = landlock_open(w->network);
 	if (low_fd < 0)
 		return low_fd;
-	/* or it would pass for one of the files */
+	/* at a low number it would pass for one of the program's files */
 	AUTO_CLOSE int rules_fd = fcntl(low_fd, F_DUPFD_CLOEXEC, w->fd_above);
 	if (rules_fd < 0)
 		return -errno;
@@ -100,7 +100,7 @@ static int limit_files(const struct walls *w)
 
 /* ---- resources ---- */
 
-/* Never more than there was. */
+/* Lower a limit.  Never raises one. */
 static int limit(int what, uint64_t most)
 {
 	struct rlimit now;

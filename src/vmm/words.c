@@ -11,7 +11,7 @@
 #include "base/file.h"
 
 #define CHUNK_SIZE 2048u
-#define CHUNKS_MAX 512u /* together what a pipe can hold, by the kernel's fs.pipe-max-size */
+#define CHUNKS_MAX 512u /* together they hold a full pipe, by the kernel's fs.pipe-max-size */
 
 static int copy_log(struct words *w, int log_fd)
 {
@@ -31,7 +31,7 @@ int words_open_at(struct words *w, int dir_fd, const char *name, int log_fd, int
 	w->fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (w->fd < 0)
 		return -errno;
-	*ret_to = openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW); /* there is a reader */
+	*ret_to = openat(dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW); /* we are the reader */
 	return *ret_to < 0 ? -errno : 0;
 }
 
@@ -45,7 +45,7 @@ int words_open(struct words *w, int log_fd, int *ret_to)
 		return -errno;
 	w->fd = fds[0];
 	*ret_to = fds[1];
-	fcntl(w->fd, F_SETFL, O_NONBLOCK); /* of a pipe of ours: cannot fail */
+	fcntl(w->fd, F_SETFL, O_NONBLOCK); /* cannot fail on our own pipe */
 	return 0;
 }
 
@@ -62,7 +62,7 @@ int words_take(struct words *w, int fd, int log_fd)
 void words_read(struct words *w)
 {
 	char chunk[CHUNK_SIZE];
-	/* bounded: a VMM that talks without end must not keep everybody else waiting */
+	/* bounded: a VMM that talks without end must not make everything else wait */
 	for (unsigned i = 0; w->fd >= 0 && i < CHUNKS_MAX; i++) {
 		ssize_t n = read(w->fd, chunk, sizeof(chunk));
 		if (n < 0 && errno == EINTR)
@@ -74,9 +74,8 @@ void words_read(struct words *w)
 			close(TAKE_FD(w->fd));
 			return;
 		}
-		if (w->log_fd >= 0)
-			file_write_all(w->log_fd, chunk, (size_t)n); /* a full disk must not
-									      stop the VM */
+		if (w->log_fd >= 0) /* a full disk must not stop the VM */
+			file_write_all(w->log_fd, chunk, (size_t)n);
 		strbuf_add(&w->tail, chunk, (size_t)n);
 		if (w->tail.len > WORDS_MAX)
 			strbuf_consume(&w->tail, w->tail.len - WORDS_MAX);
@@ -105,7 +104,7 @@ void words_done(struct words *w)
 	*w = (struct words)WORDS_NONE;
 }
 
-/* The words on one line, without the prefix of each. */
+/* Join the lines of the words into one, without each line's prefix. */
 static void tidy(const struct words *w, const char *prefix, struct strbuf *ret)
 {
 	const char *p = w->tail.data ? w->tail.data : "";

@@ -15,7 +15,7 @@ static void stop_listening(struct fc_agent *a)
 	if (a->listen_fd < 0)
 		return;
 	close(TAKE_FD(a->listen_fd));
-	unlinkat(a->dir_fd, FC_AGENT_SOCKET, 0); /* goes with its folder at the latest */
+	unlinkat(a->dir_fd, FC_AGENT_SOCKET, 0); /* or its folder's removal takes it */
 }
 
 static void on_link_end(void *arg, struct link *l)
@@ -25,7 +25,7 @@ static void on_link_end(void *arg, struct link *l)
 	link_free(l);
 }
 
-/* What was sent before the guest had dialled: calls, which are small.  0 or -errno. */
+/* Pass on the bytes that were sent before the guest dialled: calls, which are small. */
 static int pass_early_bytes(int host, int guest)
 {
 	char buffer[4096];
@@ -40,14 +40,14 @@ static int pass_early_bytes(int host, int guest)
 	}
 }
 
-/* What fails here closes both sockets: whoever waits for the agent sees the channel end. */
+/* A failure here closes both sockets, so whoever waits for the agent sees the channel end. */
 static void on_guest(void *arg, uint32_t events)
 {
 	struct fc_agent *a = arg;
 	(void)events;
 	AUTO_CLOSE int guest = sock_accept(a->listen_fd);
 	if (guest < 0)
-		return; /* it has gone again, or there is none: the next one counts */
+		return; /* the guest has hung up again: wait for its next try */
 	stop_listening(a);
 	AUTO_CLOSE int host = TAKE_FD(a->host_fd);
 	if (a->on_agent) {

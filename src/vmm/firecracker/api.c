@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "vmm/firecracker/firecracker.h"
 
-/* Its socket closes a moment before it has ended, and the moment is long where many work. */
+/* Firecracker closes its socket a moment before it ends.  On a busy host that moment is long. */
 #define LAST_WORDS_MS 10000
 
 int fc_explain(struct firecracker *f, int r, int64_t deadline_ns, struct mvm_error *err)

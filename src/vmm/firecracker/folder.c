@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/sock.h"
 
-/* Between bind(2), which inotify sees, and listen(2), which nothing tells, lie microseconds. */
+/* inotify reports bind(2), but nothing reports listen(2), which follows microseconds later. */
 #define LISTEN_RETRY_NS (NS_PER_MS / 2)
 
 static bool leads_to(int dir_fd, const char *name, const char *target)
@@ -20,7 +20,7 @@ static bool leads_to(int dir_fd, const char *name, const char *target)
 	char got[PATH_MAX];
 	ssize_t n = readlinkat(dir_fd, name, got, sizeof(got));
 	bool same = n >= 0 && (size_t)n == strlen(target) && memcmp(got, target, (size_t)n) == 0;
-	errno = EEXIST; /* what the caller reports when it is not */
+	errno = EEXIST; /* the caller reports this if the link leads elsewhere */
 	return same;
 }
 
@@ -38,30 +38,33 @@ static int add_link(int dir_fd, const char *name, enum fc_fd through, const char
 	return mvm_error_set(err, -errno, "cannot link '%s': %s", name, strerror(errno));
 }
 
-/* Where the files are found, and where they are to be seen. */
+/* Where the files are, and where Firecracker shall see them. */
 struct files {
 	const struct vmm_config *config;
 	int dir_fd;
-	struct fc_jail *jail; /* NULL: by links */
+	struct fc_jail *jail; /* NULL: the folder has links to the files */
 };
+
+static int folder_of(const struct vmm_config *c, enum fc_fd folder)
+{
+	if (folder == FC_FD_MEMORY_DIR)
+		return c->memory_dir_fd;
+	return folder == FC_FD_OWN_DIR ? c->own_dir_fd : c->dir_fd;
+}
 
 static int add_file(const struct files *f, enum fc_fd through, const char *file, const char *name,
 		    enum fc_jail_access access, struct mvm_error *err)
 {
-	const struct vmm_config *c = f->config;
 	if (!f->jail)
 		return add_link(f->dir_fd, name, through, file, err);
-	int dir_fd = through == FC_FD_MEMORY_DIR ? c->memory_dir_fd
-		     : through == FC_FD_OWN_DIR	 ? c->own_dir_fd
-						 : c->dir_fd;
-	return fc_jail_add(f->jail, dir_fd, file, name, access, err);
+	return fc_jail_add(f->jail, folder_of(f->config, through), file, name, access, err);
 }
 
 static int add_files(const struct files *f, struct mvm_error *err)
 {
 	const struct vmm_config *c = f->config;
 	int r = 0;
-	if (c->memory != VMM_MEMORY_PRIVATE) /* first: no other file may go by its name */
+	if (c->memory != VMM_MEMORY_PRIVATE) /* first, so that no other file takes its name */
 		r = add_file(f, FC_FD_MEMORY_DIR, c->memory_name, FC_MEMORY_FILE,
 			     c->memory == VMM_MEMORY_CAPTURE ? FC_JAIL_WRITE : FC_JAIL_READ, err);
 	if (r == 0 && c->memory != VMM_MEMORY_CLONE) { /* a clone's kernel is in its memory */
@@ -77,7 +80,7 @@ static int add_files(const struct files *f, struct mvm_error *err)
 	return r;
 }
 
-/* Folders one in the other.  Returns the innermost. */
+/* Make folders, each in the one before.  Returns the innermost. */
 static int make_path(int dir_fd, const char *path)
 {
 	AUTO_CLOSE int at = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
@@ -124,14 +127,14 @@ void fc_folder_done(struct fc_folder *folder)
 	auto_close(&folder->fd);
 	if (folder->base_fd >= 0) {
 		close(folder->base_fd);
-		tree_remove_at(folder->parent_fd, folder->name); /* `rm` takes what stays */
+		tree_remove_at(folder->parent_fd, folder->name); /* `mvm rm` takes what stays */
 	}
 	if (folder->parent_fd >= 0)
 		close(folder->parent_fd);
 	*folder = (struct fc_folder)FC_FOLDER_NONE;
 }
 
-/* What it tells does not matter: the connection is tried after each event. */
+/* Discard the events: whatever they are, wait_and_connect() tries again after each. */
 static void on_inotify(void *arg, uint32_t events)
 {
 	const int *fd = arg;
@@ -143,7 +146,7 @@ static void on_inotify(void *arg, uint32_t events)
 
 static void on_timer(void *arg)
 {
-	(void)arg; /* the loop's turn is all that was wanted */
+	(void)arg; /* it only ends the loop's turn */
 }
 
 static int wait_and_connect(const struct fc_folder *folder, const char *name, struct loop *loop,

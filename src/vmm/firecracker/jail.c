@@ -16,7 +16,7 @@
 #include "base/file.h"
 #include "vmm/privilege.h"
 
-/* ---- is there one ---- */
+/* ---- is there a jailer ---- */
 
 int fc_jailer_find(const char *binary, char **ret)
 {
@@ -39,7 +39,7 @@ int fc_jailer_find(const char *binary, char **ret)
 	return 1;
 }
 
-/* A program that needs an interpreter of the host's cannot start where there is none. */
+/* Is the program linked statically?  A jail has no dynamic loader. */
 static bool is_static(const char *binary)
 {
 	Elf64_Ehdr head;
@@ -67,7 +67,8 @@ const char *fc_jail_obstacle(const char *binary, int dir_fd)
 	if (!privilege_has(CAP_SYS_ADMIN) || !privilege_has(CAP_MKNOD) ||
 	    !privilege_has(CAP_SYS_CHROOT) || !privilege_has(CAP_SETUID) ||
 	    !privilege_has(CAP_CHOWN))
-		return "this root may not mount, make devices or change users, as the jailer must";
+		return "the jailer mounts, makes devices and changes users, which this root may "
+		       "not";
 	if (!is_static(binary))
 		return "this Firecracker is not linked statically, so it cannot run in a jail";
 	if (dir_fd >= 0 && fstatvfs(dir_fd, &fs) == 0 && (fs.f_flag & (ST_NODEV | ST_NOEXEC)))
@@ -113,7 +114,7 @@ void fc_jail_done(struct fc_jail *jail)
 	*jail = (struct fc_jail)FC_JAIL_NONE;
 }
 
-/* ---- what the jailer is told ---- */
+/* ---- the jailer's arguments ---- */
 
 static const char *file_name(const char *path)
 {
@@ -137,9 +138,9 @@ void fc_jail_args(const struct fc_jail *jail, const char *binary, const char *id
 	strv_addf(ret, "%u", (unsigned)jail->user.uid);
 	strv_add(ret, "--gid");
 	strv_addf(ret, "%u", (unsigned)jail->user.uid);
-	strv_add(ret, "--chroot-base-dir"); /* the working folder, where it is started */
+	strv_add(ret, "--chroot-base-dir"); /* the working folder, in which the jailer starts */
 	strv_add(ret, ".");
-	/* and no cgroup: mvm puts the process into one, where there is one to be had */
+	/* no cgroup: mvm itself puts the process into one, if there is one for it */
 	strv_add(ret, "--");
 }
 

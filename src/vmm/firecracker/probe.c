@@ -53,7 +53,8 @@ bool fc_pause_breaks_vsock(const char *version)
 	return fc_version_at_least(version, 1, 16) && !fc_version_at_least(version, 1, 17);
 }
 
-/* Ask for one of its versions.  0 with a copy, or with *ret_reason why not; -ENOMEM. */
+/* Ask the program for one of its versions.  Returns 0 with a copy of it, or with the reason why
+ * there is none in p->reason; or -ENOMEM. */
 static int ask(struct vmm_probe *p, char *question,
 	       const char *(*find)(const char *text, size_t *ret_len), char **ret)
 {
@@ -87,7 +88,8 @@ static int fill_versions(struct vmm_probe *p)
 	return r;
 }
 
-/* Why it cannot be used, as far as that is known without starting it. */
+/* Find out why Firecracker cannot be used, without starting it.  Returns 1 when nothing is wrong, 0
+ * with p->reason, or -ENOMEM. */
 static int find_obstacle(struct vmm_probe *p)
 {
 	const char *named = getenv(FC_BINARY_ENV);
@@ -96,7 +98,7 @@ static int find_obstacle(struct vmm_probe *p)
 		return r;
 	if (r < 0 && !str_empty(named))
 		p->reason = str_printf(FC_BINARY_ENV " names '%s': %s", named, strerror(-r));
-	else if (p->accel != VMM_ACCEL_KVM) /* then the program would not help */
+	else if (p->accel != VMM_ACCEL_KVM) /* before the program: it would not help */
 		p->reason = str_printf("Firecracker needs KVM: %s; the backend qemu does not",
 				       p->accel_reason);
 	else if (r < 0)

@@ -21,17 +21,17 @@ static void on_exit_fd(void *arg, uint32_t events)
 	struct firecracker *f = arg;
 	int status = 0;
 	if (process_wait(&f->vmm.process, 0, &status) < 0)
-		return; /* not yet */
+		return; /* it has not ended yet */
 	loop_source_free(TAKE_PTR(f->exit_source));
 	words_read(&f->words);
-	/* nobody but the guest makes a running Firecracker end well */
+	/* only the guest makes a running Firecracker end with status 0 */
 	f->vmm.guest_stopped = f->vmm.state == VMM_RUNNING && WIFEXITED(status) &&
 			       WEXITSTATUS(status) == 0;
-	f->vmm.guest_reset = f->vmm.guest_stopped; /* it knows no power-off */
+	f->vmm.guest_reset = f->vmm.guest_stopped; /* Firecracker knows no power-off */
 	f->vmm.exit_status = status;
 	f->vmm.state = VMM_ENDED;
 	if (f->vmm.on_ended)
-		f->vmm.on_ended(f->vmm.on_ended_arg, status); /* last: it may be the end of f */
+		f->vmm.on_ended(f->vmm.on_ended_arg, status); /* last: it may free f */
 }
 
 static void fc_free(struct vmm *v)
@@ -41,7 +41,7 @@ static void fc_free(struct vmm *v)
 		return;
 	loop_source_free(f->exit_source);
 	process_kill(&f->vmm.process);
-	words_read(&f->words); /* the log shall have all of it */
+	words_read(&f->words); /* so that the log has the last ones, too */
 	words_done(&f->words);
 	http_free(f->http);
 	fc_agent_done(&f->agent);
@@ -60,7 +60,7 @@ static void free_firecracker(struct firecracker *f)
 }
 DEFINE_AUTO(firecracker, free_firecracker)
 
-/* What starting the process needs, for fc_folder_connect(). */
+/* The argument that fc_folder_connect() passes to start_process(). */
 struct launch {
 	struct firecracker *f;
 	const struct vmm_config *config;
@@ -69,7 +69,7 @@ struct launch {
 #define JAILED	 (VMM_ISOLATION_USER | VMM_ISOLATION_JAILER | VMM_ISOLATION_SYSCALLS)
 #define UNJAILED VMM_ISOLATION_SYSCALLS /* its own filters */
 
-/* What Firecracker is told, by the jailer if there is one. */
+/* Firecracker's arguments, behind the jailer's if there is one. */
 static int arguments(const struct firecracker *f, struct strv *ret)
 {
 	char id[FC_ID_SIZE];
@@ -81,9 +81,9 @@ static int arguments(const struct firecracker *f, struct strv *ret)
 		strv_add(ret, "--id");
 		strv_add(ret, id);
 	}
-	strv_add(ret, "--api-sock"); /* one that it cannot make ends it */
+	strv_add(ret, "--api-sock"); /* Firecracker ends if it cannot make the socket */
 	strv_add(ret, FC_API_SOCKET);
-	/* where the last words are read; on standard output it would mix with the console */
+	/* we read its last words there; on standard output they would mix with the console */
 	strv_add(ret, "--log-path");
 	strv_add(ret, f->jail.jailer ? FC_LOG_FIFO : "/proc/self/fd/2");
 	strv_add(ret, "--level");
@@ -128,8 +128,8 @@ static int start_process(void *arg, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make a pipe: %s", strerror(-r));
 	AUTO_CLOSE int words_to = to;
-	/* in the order of enum fc_fd; the revision's stands in for what this VM does not have.  A
-	 * jail has its files mounted, and any folder would lead out of it */
+	/* in the order of enum fc_fd; the revision's folder stands in for one that this VM lacks.
+	 * A jail gets none of them: its files are mounted, and a folder would lead out of it */
 	const int fds[FC_FD_COUNT] = {
 		c->dir_fd,
 		vmm_own_drive(c) ? c->own_dir_fd : c->dir_fd,
@@ -172,7 +172,7 @@ static int connect_api(struct firecracker *f, const struct vmm_config *c, int64_
 	return 0;
 }
 
-/* A clone's machine comes from the snapshot; telling about it would spoil the load. */
+/* A clone's machine comes from the snapshot.  Firecracker loads none after a description. */
 static int describe_machine(struct firecracker *f, const struct vmm_config *c, int64_t deadline_ns,
 			    struct mvm_error *err)
 {
@@ -183,7 +183,8 @@ static int describe_machine(struct firecracker *f, const struct vmm_config *c, i
 	return r < 0 ? r : fc_do(f, &requests, deadline_ns, err);
 }
 
-/* A jailer that was asked for by name must be had, and root needs one unless it declined it. */
+/* Use the jailer where it can work.  One that the environment names must work, and so must any for
+ * root, unless MVM_JAILER=none declines it. */
 static int open_jail(struct firecracker *f, const struct vmm_config *c, struct mvm_error *err)
 {
 	AUTO_FREE char *jailer = NULL;
@@ -194,7 +195,8 @@ static int open_jail(struct firecracker *f, const struct vmm_config *c, struct m
 				     strerror(-r));
 	const char *obstacle = r == 1 ? fc_jail_obstacle(f->binary, c->work_fd) : NULL;
 	if (obstacle && getenv(FC_JAILER_ENV))
-		return mvm_error_set(err, -EOPNOTSUPP, FC_JAILER_ENV " cannot be had: %s",
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "cannot use the jailer that " FC_JAILER_ENV " names: %s",
 				     obstacle);
 	if (r == 1 && !obstacle)
 		return fc_jail_open(&f->jail, jailer, err);
@@ -269,7 +271,7 @@ static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, s
 	int r = c->memory == VMM_MEMORY_CAPTURE ? vmm_memory_make(c, err) : 0;
 	if (r < 0)
 		return r;
-	/* clones in jails read it as users of their own; nobody else gets that far */
+	/* clones in jails read it as users of their own; the folders above keep others out */
 	if (c->memory == VMM_MEMORY_CAPTURE &&
 	    fchmodat(c->memory_dir_fd, c->memory_name, 0644, 0) < 0)
 		return mvm_error_set(err, -errno, "cannot change the mode of '%s': %s",
@@ -299,12 +301,12 @@ static int fc_boot(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 /* The guest sees its CPUs stand still, as on a host that is too busy. */
 static int signal_process(struct firecracker *f, int sig, struct mvm_error *err)
 {
-	if (kill(f->vmm.process.pid, sig) < 0) /* ours and not reaped yet */
+	if (kill(f->vmm.process.pid, sig) < 0) /* our child, and not reaped yet */
 		return mvm_error_set(err, -errno, "cannot signal Firecracker: %s", strerror(errno));
 	return 0;
 }
 
-/* A machine that is to be captured must be paused by Firecracker itself, and stays paused. */
+/* For a capture, Firecracker itself must pause the machine, which then stays paused. */
 static bool pauses_by_signal(const struct firecracker *f)
 {
 	return f->pause_breaks_vsock && f->vmm.memory != VMM_MEMORY_CAPTURE;
@@ -330,13 +332,14 @@ static int fc_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 static int fc_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		      struct mvm_error *err)
 {
-	(void)deadline_ns; /* nothing is waited for */
+	(void)deadline_ns; /* it waits for nothing */
 	if (!fc_of(v)->netns)
 		return mvm_error_set(err, -EOPNOTSUPP, "the VM has no network");
 	return netns_forward(fc_of(v)->netns, forward, err);
 }
 
-/* It has no power button, but a keyboard: on Ctrl+Alt+Del a guest restarts, which ends the VM. */
+/* Firecracker has no power button, but a keyboard.  On Ctrl+Alt+Del a guest restarts, and that ends
+ * the VM. */
 static int fc_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
 	return act(v, FC_CTRL_ALT_DEL, deadline_ns, err);

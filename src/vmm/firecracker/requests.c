@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What Firecracker is told: the definitions of its OpenAPI description, with only the properties
- * that every release from 1.13 on knows.
+ * The requests to Firecracker, by the definitions of its OpenAPI description.  They use only
+ * properties that every release from 1.13 on knows.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -76,7 +76,7 @@ static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_
 		   err);
 }
 
-/* The device is the same in every VM's network namespace, and its address in every guest. */
+/* Every VM has the same device in its network namespace, and every guest the same address. */
 static int add_network(struct fc_requests *l, struct mvm_error *err)
 {
 	return add(l, "PUT", "/network-interfaces/eth0",
@@ -171,7 +171,7 @@ int fc_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, const 
 {
 	(void)probe;
 	AUTO_DONE(strbuf) line = { 0 };
-	/* a reset by the keyboard controller is what ends Firecracker; it has no PCI by default */
+	/* Firecracker ends at a reset by the keyboard controller, and has no PCI by default */
 	strbuf_adds(&line, "console=ttyS0 panic=-1 reboot=k pci=off");
 	return cmdline_finish(&line, c, additions, ret, err);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Device state passes through the working folder, where Firecracker writes and reads it under the
- * one name it knows; here it is checked on its way, so that what is stored and what is loaded are
- * the bytes that were checked.  The folder is Firecracker's, which has run an untrusted guest: what
- * it has made there may be a link to anywhere.
+ * one name that it knows.  mvm copies it to and from the snapshot's folder and checks the copy, so
+ * the bytes that it stores or loads are the ones that it has checked.  Firecracker, which has run
+ * an untrusted guest, owns the working folder: its file there may be a link to anywhere.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 
 #define STATE_MAX (64u << 20)
 
-/* The text of the device state in a folder, found whole. */
+/* Read a folder's device state, and check that it is whole. */
 static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -32,8 +32,7 @@ static int read_state(int dir_fd, char **ret, size_t *ret_len, struct mvm_error 
 	return 0;
 }
 
-/* The account of its format by the file in a folder, against what this Firecracker said of itself.
- */
+/* Does a folder's device state have the format of this Firecracker?  Ask the program. */
 static int check_format(const struct firecracker *f, int dir_fd, int64_t deadline_ns,
 			struct mvm_error *err)
 {
@@ -54,7 +53,7 @@ static int check_format(const struct firecracker *f, int dir_fd, int64_t deadlin
 	return 0;
 }
 
-/* Diff finds the touched pages with mincore(2), which does not see those that were swapped out. */
+/* A Diff snapshot finds the touched pages with mincore(2), which misses swapped-out pages. */
 static bool swap_is_on(void)
 {
 	AUTO_FREE char *text = NULL;
@@ -83,20 +82,19 @@ static int store_state(const struct firecracker *f, int dir_fd, int64_t deadline
 	int r = read_state(f->folder.fd, &text, &len, err);
 	if (r < 0)
 		return r;
-	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600); /* or it leaves nothing */
+	r = file_create_at(dir_fd, FC_STATE_FILE, text, len, 0600); /* whole, or not at all */
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot create '" FC_STATE_FILE "': %s", strerror(-r));
 	r = check_format(f, dir_fd, deadline_ns, err);
-	if (r < 0)
-		unlinkat(dir_fd, FC_STATE_FILE, 0); /* the first failure is the one to
-							     report */
+	if (r < 0) /* the first failure is the one to report */
+		unlinkat(dir_fd, FC_STATE_FILE, 0);
 	return r;
 }
 
 int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct firecracker *f = (struct firecracker *)v;
-	/* before the memory file is touched, which belongs to the state that is there */
+	/* check this before the memory file is touched: it belongs to the existing state */
 	if (faccessat(dir_fd, FC_STATE_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return mvm_error_set(err, -EEXIST, "cannot create '" FC_STATE_FILE "': %s",
 				     strerror(EEXIST));
@@ -104,7 +102,7 @@ int fc_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error
 	fc_jail_give_back(&f->jail);
 	if (r == 0)
 		r = store_state(f, dir_fd, deadline_ns, err);
-	unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* goes with its folder at the latest */
+	unlinkat(f->folder.fd, FC_STATE_FILE, 0); /* or its folder's removal takes it */
 	return r;
 }
 

@@ -10,15 +10,15 @@
 /* One direction. */
 struct flow {
 	int from, to;
-	size_t start, len; /* what waits in data */
-	bool ended;	   /* no more will come */
-	bool told;	   /* and `to` knows */
+	size_t start, len; /* the bytes that wait in data */
+	bool ended;	   /* `from` sends no more */
+	bool told;	   /* and `to` knows it */
 	char data[FLOW_SIZE];
 };
 
 struct link {
 	struct loop *loop;
-	struct loop_source *a_source, *b_source; /* NULL while nothing is wanted of them */
+	struct loop_source *a_source, *b_source; /* NULL: not watched now */
 	void (*on_end)(void *arg, struct link *l);
 	void *arg;
 	bool broken; /* one of the sockets has failed */
@@ -55,7 +55,7 @@ static void give(struct link *l, struct flow *flow)
 	}
 	if (flow->ended && flow->len == 0 && !flow->told) {
 		flow->told = true;
-		shutdown(flow->to, SHUT_WR); /* one that is gone shows when it is read */
+		shutdown(flow->to, SHUT_WR); /* if `to` is gone, the next recv() shows it */
 	}
 }
 
@@ -64,8 +64,8 @@ static bool is_over(const struct flow *flow)
 	return flow->told;
 }
 
-/* A socket of which nothing is wanted now is not watched at all: a hang-up would be told again and
- * again, though what came before it still waits for the other side. */
+/* Do not watch a socket at all while we want nothing from it.  Else epoll would report a hang-up
+ * again and again, while earlier bytes still wait for the other side. */
 static int watch(struct link *l, int fd, uint32_t events, struct loop_source **source)
 {
 	if (events && *source)
@@ -76,7 +76,7 @@ static int watch(struct link *l, int fd, uint32_t events, struct loop_source **s
 	return 0;
 }
 
-/* What to wait for at a socket that `in` comes from and `out` goes to. */
+/* The events to wait for at the socket that `in` comes from and `out` goes to. */
 static uint32_t events_of(const struct flow *in, const struct flow *out)
 {
 	return (!in->ended && in->len == 0 ? EPOLLIN : 0) | (out->len ? EPOLLOUT : 0);
@@ -96,7 +96,7 @@ static void pass_on(struct link *l)
 
 static void on_socket(void *arg, uint32_t events)
 {
-	(void)events; /* reading and writing tell the same */
+	(void)events; /* recv() and send() tell everything */
 	pass_on(arg);
 }
 

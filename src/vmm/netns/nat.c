@@ -93,7 +93,7 @@ static void load_source(struct nl *m)
 	end(m, e);
 }
 
-/* key: which interface, the one that a packet came by or the one that it leaves by. */
+/* key: the interface that a packet came by, or the one that it leaves by. */
 static void is_interface(struct nl *m, uint32_t key, const char *interface)
 {
 	char name[IFNAMSIZ] = "";
@@ -134,7 +134,7 @@ static void drop(struct nl *m)
 	end(m, e);
 }
 
-/* Returns the list of expressions, to be ended. */
+/* Begin a rule.  Returns its list of expressions, which the caller ends. */
 static size_t begin_rule(struct nl *m, const char *table, const char *chain)
 {
 	message(m, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);

@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 
-/* len bytes more, aligned to 4 and zeroed; NULL when they do not fit. */
+/* Add room for len bytes, aligned to 4 and zeroed; NULL when they do not fit. */
 static void *extend(struct nl *m, size_t len)
 {
 	size_t padded = (len + 3) & ~(size_t)3;
@@ -108,7 +108,7 @@ int nl_open(int protocol)
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 	if (fd < 0)
 		return -errno;
-	/* answers without a copy of the question; only longer without it */
+	/* ask for answers without a copy of the question; on failure they are only longer */
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		int r = -errno;
@@ -162,7 +162,7 @@ int nl_do(int fd, struct nl *m)
 	if (m->failed)
 		return -EMSGSIZE;
 	uint32_t first;
-	random_bytes(&first, sizeof(first)); /* an answer that was left unread has another */
+	random_bytes(&first, sizeof(first)); /* an unread older answer has another number */
 	uint32_t wanted = number(m, first);
 	if (send(fd, m->data, m->len, 0) != (ssize_t)m->len)
 		return -errno;

@@ -33,7 +33,7 @@ struct netns {
 	struct loop *loop;
 	struct netns_parts parts;
 	size_t n_ports;
-	struct port **ports; /* of the forwards, and two for names */
+	struct port **ports; /* one for each forward, and two for names */
 };
 
 const char *netns_obstacle(void)
@@ -76,7 +76,7 @@ int netns_name_server(const char *text, struct sockaddr_storage *ret)
 	return -ENOENT;
 }
 
-/* Asked anew each time: the host may have moved to another network. */
+/* Read the file each time: the host may have moved to another network. */
 static int find_name_server(struct sockaddr_storage *ret)
 {
 	AUTO_FREE char *text = NULL;
@@ -103,7 +103,7 @@ static struct sockaddr_storage ipv4(const char *address, uint16_t port)
 {
 	struct sockaddr_storage ret = { 0 };
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
-	inet_pton(AF_INET, address, &in.sin_addr); /* our own constants, or checked */
+	inet_pton(AF_INET, address, &in.sin_addr); /* our constant, or checked before */
 	memcpy(&ret, &in, sizeof(in));
 	return ret;
 }
@@ -137,8 +137,8 @@ static int listen_on(const char *address, uint16_t port, bool udp)
 		AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	/* connections that are still closing do not keep a port; not for UDP, where it would share
-	 * a port with another socket */
+	/* so that connections which are still closing do not keep the port.  For UDP this option
+	 * would share the port with another socket */
 	if (!udp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
 		return -errno;
 	if (bind(fd, (const struct sockaddr *)&at, sizeof(struct sockaddr_in)) < 0)
@@ -148,7 +148,7 @@ static int listen_on(const char *address, uint16_t port, bool udp)
 	return TAKE_FD(fd);
 }
 
-/* Takes the socket over, or -errno instead of one. */
+/* Takes the socket over.  listen_fd may be -errno, which is then the result. */
 static int add_port(struct netns *n, int listen_fd, bool udp, uint16_t guest_port)
 {
 	AUTO_CLOSE int fd = listen_fd;
@@ -177,14 +177,15 @@ int netns_forward(struct netns *n, const struct vmm_forward *f, struct mvm_error
 	struct in_addr address;
 	if (inet_pton(AF_INET, f->host_address, &address) != 1)
 		return mvm_error_set(err, -EOPNOTSUPP,
-				     "ports of IPv4 addresses only can be forwarded, not of '%s'",
+				     "only ports of IPv4 addresses can be forwarded, not of '%s'",
 				     f->host_address);
 	int r = add_port(n, listen_on(f->host_address, f->host_port, f->udp), f->udp,
 			 f->guest_port);
-	return r < 0 ? mvm_error_set(err, r, "cannot forward %s port %u of %s: %s",
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot forward %s port %u of %s: %s",
 				     f->udp ? "UDP" : "TCP", f->host_port, f->host_address,
-				     strerror(-r))
-		     : 0;
+				     strerror(-r));
+	return 0;
 }
 
 static int add_name_service(struct netns *n, struct mvm_error *err)
@@ -214,7 +215,7 @@ int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_fo
 	n->loop = loop;
 	n->parts = (struct netns_parts)NETNS_PARTS_NONE;
 	int r = 0;
-	for (size_t i = 0; i < n_forwards && r == 0; i++) /* first what fails most often */
+	for (size_t i = 0; i < n_forwards && r == 0; i++) /* first: these fail most often */
 		r = netns_forward(n, &forwards[i], err);
 	if (r == 0)
 		r = netns_build(&n->parts, tap_uid, err);

@@ -29,7 +29,7 @@
 #define GUEST_BITS    24
 #define LINK_ATTEMPTS 200u
 
-/* The same for all, because guests that are restored remember it. */
+/* Every VM has the same, because restored guests remember it. */
 static const uint8_t tap_mac[6] = { 0x52, 0x54, 0x00, 0x6d, 0x76, 0x02 };
 
 static struct in_addr pool_address(int index, unsigned which)
@@ -62,7 +62,7 @@ static int open_current(void)
 
 /* ---- devices ---- */
 
-/* A pair of links, one end in each namespace.  An index is taken when its name is. */
+/* Make a pair of links, one end in each namespace.  -EEXIST: another VM has this index. */
 static int make_pair(int route_fd, int index, int vm_fd)
 {
 	const struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
@@ -99,7 +99,7 @@ static int make_any_pair(int route_fd, int vm_fd, int *ret_index)
 	return -EBUSY;
 }
 
-/* It stays when the descriptor is closed, until its namespace goes. */
+/* Make a tap device that stays until its namespace goes. */
 static int make_tap(uid_t owner)
 {
 	struct ifreq req = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
@@ -153,7 +153,7 @@ static void add_default_route(struct nl *m, struct in_addr gateway)
 static struct in_addr constant(const char *text)
 {
 	struct in_addr address = { 0 };
-	inet_pton(AF_INET, text, &address); /* one of ours */
+	inet_pton(AF_INET, text, &address); /* cannot fail for our constants */
 	return address;
 }
 
@@ -170,7 +170,7 @@ static int configure_host(int route_fd, int index)
 	return nl_do(route_fd, &m);
 }
 
-/* In the VM's namespace. */
+/* Called in the VM's namespace. */
 static int configure_vm(int route_fd, int index)
 {
 	struct nl m = { 0 };
@@ -198,7 +198,7 @@ static int set_sysctl(const char *path, const char *value)
 
 /* ---- all of it ---- */
 
-/* In the VM's namespace, as far as nothing of the host's is needed. */
+/* Called in the VM's namespace: make everything there that needs nothing of the host's. */
 static int prepare_inside(struct netns_parts *p, uid_t tap_uid, int *ret_route_fd)
 {
 	p->vm_fd = open_current();
@@ -210,7 +210,7 @@ static int prepare_inside(struct netns_parts *p, uid_t tap_uid, int *ret_route_f
 	*ret_route_fd = nl_open(NETLINK_ROUTE);
 	if (*ret_route_fd < 0)
 		return *ret_route_fd;
-	/* nobody speaks it here; only chatter with it */
+	/* nobody uses IPv6 here; if this fails, there is only useless traffic */
 	set_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
 	int r = set_sysctl("/proc/sys/net/ipv4/ip_forward", "1");
 	return r < 0 ? r : make_tap(tap_uid);

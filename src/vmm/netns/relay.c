@@ -11,11 +11,11 @@
 #include "vmm/netns/link.h"
 
 #define DATAGRAM_MAX	 65536u
-#define DATAGRAMS_A_TURN 64u /* then others get theirs */
+#define DATAGRAMS_A_TURN 64u /* then other sockets get their turn */
 #define SILENT_NS	 (120 * NS_PER_S)
 #define PAUSE_NS	 (100 * NS_PER_MS)
 
-/* Who sends datagrams, and the socket by which they go on and answers come. */
+/* A sender of datagrams, and the socket that passes them on and receives the answers. */
 struct sender {
 	struct relay *relay;
 	struct loop_source *source;
@@ -56,7 +56,7 @@ static void connect_through(struct relay *r, int fd)
 	AUTO_CLOSE int from = fd;
 	AUTO_CLOSE int to = r->n < r->max ? r->dial(r->arg, SOCK_STREAM) : -EBUSY;
 	if (to < 0 || link_new(r->loop, from, to, on_link_end, r, &r->links[r->n]) < 0)
-		return; /* closing it says so */
+		return; /* the connection closes, and its peer sees that */
 	(void)TAKE_FD(from);
 	(void)TAKE_FD(to);
 	r->n++;
@@ -106,7 +106,7 @@ static void on_answer(void *arg, uint32_t events)
 	for (unsigned i = 0; i < DATAGRAMS_A_TURN; i++) {
 		ssize_t n = recv(s->fd, r->datagram, DATAGRAM_MAX, MSG_DONTWAIT);
 		if (n < 0)
-			return; /* none, or "port unreachable", which UDP need not pass on */
+			return; /* no more, or "port unreachable", which UDP need not pass on */
 		s->last_ns = clock_now_ns();
 		sendto(r->listen_fd, r->datagram, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL,
 		       (const struct sockaddr *)&s->address,

@@ -52,8 +52,8 @@ static json_t *drive_path(size_t index)
 	return json_sprintf(QEMU_FD_PATH, QEMU_FD_DRIVES + (int)index);
 }
 
-/* A disk of its own does not outlive the host, like the rest of the instance: what the guest
- * flushes need not reach the host's disk.  What it discards becomes holes. */
+/* A VM's own disk need not survive a crash of the host, as nothing of the instance does.  So the
+ * guest's flushes need not reach the host's disk.  Blocks that the guest discards become holes. */
 static json_t *own_drive_json(size_t index)
 {
 	return json_pack("{s:s, s:o, s:s, s:{s:b}}", "driver", "file", "filename",
@@ -78,7 +78,7 @@ static int add_drive(struct strv *args, const struct vmm_drive *drive, size_t in
 			err);
 }
 
-/* Frames go to whoever holds the other end: mvm-net. */
+/* Frames go to mvm-net, which holds the other end. */
 static int add_netdev(struct strv *args, struct mvm_error *err)
 {
 	return add_json(args, "-netdev",
@@ -88,8 +88,8 @@ static int add_netdev(struct strv *args, struct mvm_error *err)
 }
 
 /*
- * What the guest sees, in the order in which it gets its slots on the bus.  Nothing here may depend
- * on the host: a clone's devices must be those of the machine that was captured.
+ * The guest's devices, in the order of their slots on the bus.  Nothing here may depend on the
+ * host: a clone's devices must be those of the machine that was captured.
  */
 static int add_devices(struct strv *args, const struct vmm_config *c, struct mvm_error *err)
 {
@@ -174,7 +174,7 @@ static void add_machine(struct strv *args, const struct vmm_probe *probe,
 		"-S",
 		"-sandbox",
 		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		/* a clone then runs on when told to, not when the captured machine did */
+		/* so that a clone runs when we say so, not because the captured machine ran */
 		"-global",
 		"migration.store-global-state=off",
 	};
@@ -255,9 +255,9 @@ int qemu_cmdline(const struct vmm_probe *probe, const struct vmm_config *c, cons
 	/* a panic ends the VM at once, and so does a reboot: QEMU runs with -no-reboot */
 	strbuf_adds(&line, "console=ttyS0 panic=-1 reboot=t");
 	if (probe->accel == VMM_ACCEL_TCG)
-		/* TCG shows the guest the host's TSC but no reliable clock to calibrate it on, nor
-		 * to watch it with: on a busy host ticks are lost, the kernel blamed the TSC and
-		 * kept time by counting what ticks were left, 2 to 7 % too slow */
+		/* TCG shows the guest the host's TSC, but no reliable clock to calibrate it on or
+		 * to check it with.  On a busy host ticks are lost.  The kernel then blamed the TSC
+		 * and counted the remaining ticks instead, 2 to 7 % too slow */
 		strbuf_addf(&line, " no_timer_check tsc_early_khz=%u tsc=reliable lpj=4000000",
 			    probe->tsc_khz);
 	return cmdline_finish(&line, c, additions, ret, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The files that QEMU uses.  Each is handed over as a descriptor (O_PATH: it gives no right to do
- * anything) and opened by QEMU again as /proc/self/fd/N, so that it needs to pass no folder.
+ * The files that QEMU uses.  mvm hands each over as a descriptor (O_PATH: it gives no right to do
+ * anything).  QEMU opens it again as /proc/self/fd/N, so it needs access to no folder.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@ static int add(struct qemu_files *f, int number, int dir_fd, const char *name,
 	return 0;
 }
 
-/* It will be written, so it must be QEMU's. */
+/* Add a file that QEMU writes, and give it to QEMU's user. */
 static int add_own(struct qemu_files *f, int number, int dir_fd, const char *name,
 		   const struct own_uid *user, struct mvm_error *err)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Device state out and in.  With x-ignore-shared the stream holds no memory: a captured machine's
- * memory is the shared file itself, a clone maps that file privately.
+ * Saving and loading device state.  With x-ignore-shared the stream holds no memory: a captured
+ * machine's memory is the shared file itself, and a clone maps that file privately.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include "vmm/qemu/qemu.h"
 
 #define STATE_FILE "vmstate.bin"
-#define STATE_FD   "s" /* as QEMU names the descriptor */
+#define STATE_FD   "s" /* the descriptor's name in QEMU */
 
 /* Several commands under way at once, to save the round trips between them. */
 struct batch {
@@ -46,7 +46,7 @@ static int send_with_text(struct batch *b, const char *command, const char *key,
 	return batch_send(b, command, args, pass_fd, err);
 }
 
-/* All the replies; the first failure is the one that is reported. */
+/* Wait for all the replies, and report the first failure. */
 static int batch_wait(struct batch *b, int64_t deadline_ns, struct mvm_error *err)
 {
 	int first = 0;
@@ -58,7 +58,7 @@ static int batch_wait(struct batch *b, int64_t deadline_ns, struct mvm_error *er
 	return first;
 }
 
-/* A turn of the loop for a wait that is not for a reply. */
+/* Run the loop once, while we wait for an event instead of a reply. */
 static int turn(struct qemu *q, const char *what, int64_t deadline_ns, struct mvm_error *err)
 {
 	if (qmp_is_dead(q->qmp) || q->vmm.state == VMM_ENDED)
@@ -144,9 +144,8 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 }
 
 /*
- * `cont` goes out with the rest: while the state is still being loaded it makes QEMU start the
- * guest right after, and QEMU exits when the load fails.  args.c sees to it that the stream does
- * not say "paused" itself.
+ * `cont` goes out with the rest.  During the load it makes QEMU start the guest right after the
+ * load.  QEMU exits when the load fails.  An option in args.c keeps "paused" out of the stream.
  */
 static int load_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_error *err)
 {

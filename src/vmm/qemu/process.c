@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "vmm/qemu/qemu.h"
 
-/* Its socket closes a moment before it has ended, and the moment is long where many work. */
+/* QEMU closes its socket a moment before it ends.  On a busy host that moment is long. */
 #define LAST_WORDS_MS 10000
 
 static struct qemu *qemu_of(struct vmm *v)
@@ -27,7 +27,7 @@ static void on_exit_fd(void *arg, uint32_t events)
 	q->vmm.exit_status = status;
 	q->vmm.state = VMM_ENDED;
 	if (q->vmm.on_ended)
-		q->vmm.on_ended(q->vmm.on_ended_arg, status); /* last: it may be the end of q */
+		q->vmm.on_ended(q->vmm.on_ended_arg, status); /* last: it may free q */
 }
 
 static void on_event(void *arg, const char *name, json_t *data)
@@ -43,7 +43,7 @@ static void on_event(void *arg, const char *name, json_t *data)
 			q->vmm.loaded_ns = clock_now_ns();
 	} else if (str_eq(name, "RESUME")) {
 		q->vmm.resumed_ns = clock_now_ns();
-		if (q->vmm.loaded_ns == 0) /* a load that goes on to run says so afterwards */
+		if (q->vmm.loaded_ns == 0) /* "completed" follows if `cont` came during the load */
 			q->vmm.loaded_ns = q->vmm.resumed_ns;
 	} else if (str_eq(name, "SHUTDOWN")) {
 		const char *reason = json_string_value(json_object_get(data, "reason"));
@@ -119,7 +119,7 @@ static int attach_and_greet(struct qemu *q, const struct vmm_config *c, struct v
 	int r = attach(q, c, ends, err);
 	if (r < 0)
 		return r;
-	/* QEMU agrees to capabilities only when the whole machine has been made */
+	/* QEMU answers only when it has made the whole machine */
 	r = qmp_wait_ready(q->qmp, deadline_ns, err);
 	if (r < 0)
 		return qemu_explain(q, r, deadline_ns, err);
@@ -224,7 +224,7 @@ static int simple_call(struct vmm *v, const char *command, int64_t deadline_ns,
 	return qemu_explain(q, r, deadline_ns, err);
 }
 
-/* The reply comes when the CPUs run, or stand. */
+/* The reply comes once the CPUs run, or have stopped. */
 static int qemu_cont(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
 	return simple_call(v, "cont", deadline_ns, err);
@@ -235,7 +235,7 @@ static int qemu_stop(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return simple_call(v, "stop", deadline_ns, err);
 }
 
-/* An ACPI event; the guest needs a driver for its button, and somebody who listens to that. */
+/* This is an ACPI event.  The guest needs a driver for its button, and a program that listens. */
 static int qemu_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 {
 	return simple_call(v, "system_powerdown", deadline_ns, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * As whom QEMU runs and where: as a uid of its own where mvm is run by root, else as we do; and in
- * namespaces, with an empty root from the moment on at which it has started.
+ * The user and the namespaces in which QEMU runs.  When root runs mvm, QEMU has a uid of its own,
+ * else it has ours.  It has namespaces of its own, and an empty root as soon as it has started.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,11 +26,11 @@ static const char *find_obstacle(const struct vmm_probe *probe)
 	if (probe->accel == VMM_ACCEL_KVM && own_uid_device_group(KVM_DEVICE, &group) < 0)
 		return "only root and its group may use " KVM_DEVICE;
 	if (!lend_is_possible())
-		return "files cannot be lent to other users here, as by seccomp_unotify(2)";
+		return "this host cannot lend files to other users by seccomp_unotify(2)";
 	return NULL;
 }
 
-/* A user of its own needs no user namespace. */
+/* alone: QEMU has a uid of its own, and so needs no user namespace. */
 static unsigned box_flags(bool alone)
 {
 	return (alone ? 0 : BOX_NEW_USER) | BOX_NO_NETWORK;
@@ -82,7 +82,7 @@ int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,
 		child->isolation = VMM_ISOLATION_USER;
 	}
 	child->kvm = probe->accel == VMM_ACCEL_KVM;
-	/* that there is one was looked at above; without it QEMU says that it may not open it */
+	/* find_obstacle() has checked it for root; else QEMU itself says that it may not open it */
 	if (child->kvm)
 		own_uid_device_group(KVM_DEVICE, &child->group);
 	child->captures = c->memory == VMM_MEMORY_CAPTURE;
@@ -109,7 +109,7 @@ static int enter(void *arg)
 		if (child->lend_fd < 0)
 			return -errno;
 	}
-	/* every file is a descriptor, and no other user gets to our folders */
+	/* every file is a descriptor, and another user could not enter our folder */
 	if (chdir("/") < 0)
 		return -errno;
 	return child->user.fd >= 0 ? own_uid_become(&child->user, child->group, false) : 0;
@@ -133,7 +133,7 @@ int qemu_child_spawn(struct qemu_child *child, const struct process_spec *spec, 
 	box_done(&child->box);
 	child->isolation &= ~(unsigned)(VMM_ISOLATION_NAMESPACES | VMM_ISOLATION_NETWORK);
 	r = process_spawn(&own, ret);
-	/* a process that is the first of its PID namespace cannot be killed so, and needs not: it
-	 * may not change what kills it with its parent */
+	/* only outside the namespaces: the first process of a PID namespace ignores that signal.
+	 * There PR_SET_PDEATHSIG suffices, which the list of system calls keeps as it is */
 	return r == 0 && alone ? own_uid_tie(&child->user, ret->pid) : r;
 }

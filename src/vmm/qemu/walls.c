@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What QEMU may open, use up and ask of the kernel.  Its own -sandbox comes on top of that, and
- * takes away the right to execute.
+ * What QEMU may open, use up and ask of the kernel.  QEMU's own -sandbox comes on top, and takes
+ * away the right to execute.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #define FILES_MAX   256u
 #define THREADS_MAX 128u /* beside the virtual CPUs': 64 for each kind of file */
 
-/* The files that it was given to open again; the descriptors are at their numbers by now. */
+/* Allow the files that QEMU opens again.  The descriptors are at their numbers by now. */
 static int allow_files(void *arg, int rules_fd)
 {
 	const struct qemu_child *child = arg;
@@ -29,8 +29,8 @@ static int allow_files(void *arg, int rules_fd)
 	return r;
 }
 
-/* Are a user's processes counted for each user namespace?  Since Linux 5.14, as memfd_secret(2) is
- * there. */
+/* Does the kernel count a user's processes for each user namespace?  It does since Linux 5.14,
+ * which also brought memfd_secret(2). */
 static bool namespaces_count(void)
 {
 	return syscall(SYS_memfd_secret, ~0u) < 0 && errno == EINVAL;
@@ -55,7 +55,7 @@ int qemu_walls_enter(void *arg)
 	if (r == 0 && child->memory) {
 		r = lend_in_child(child->lend_fd);
 		if (r == 0 && child->user.fd >= 0)
-			r = -EOPNOTSUPP; /* that user could not open it */
+			r = -EOPNOTSUPP; /* QEMU's user could not open the file itself */
 	}
 	if (r < 0 || !(child->isolation & VMM_ISOLATION_SYSCALLS))
 		return r < 0 ? r : 0;
