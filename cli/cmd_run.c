@@ -391,8 +391,7 @@ static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instan
 	w->command.signal_fd = signals;
 	int status = guest_command_run(c, instance, &w->command);
 	int result = w->volumes.n > 0 ? end_volumes(c, mvm, instance, status, signals) : status;
-	/* Only the command's result counts: closing the handle ends the VM, and so does a signal.
-	 */
+	/* only the command's result counts: closing the handle or a signal ends the VM anyway */
 	guest_signals_unblock();
 	mvm_instance_finish(instance, 0, NULL);
 	return status == -EPIPE && result == status ? output_gone(c) : result;

@@ -26,9 +26,9 @@ static int load_config(struct cli_context *c, const char *path, bool strict,
 
 static const char *apply_word(int result)
 {
-	return result == MVM_APPLY_CREATED   ? "created"
-	       : result == MVM_APPLY_UPDATED ? "updated"
-					     : "unchanged";
+	if (result == MVM_APPLY_CREATED)
+		return "created";
+	return result == MVM_APPLY_UPDATED ? "updated" : "unchanged";
 }
 
 static int apply(struct cli_context *c, const struct args *a)
@@ -65,14 +65,16 @@ static int apply(struct cli_context *c, const struct args *a)
 
 static void report_plan(const struct mvm_build_result *b)
 {
+	const char *action = "change nothing", *snapshot = "";
+
+	if (b->new_revision)
+		action = b->cached ? "publish a revision" : "build a revision";
+	if (b->new_snapshot)
+		snapshot = " and make a snapshot";
+	else if (b->has_snapshot)
+		snapshot = " and keep the snapshot";
 	printf("%s@%s  would %s%s: %s\n", b->template_id, b->revision[0] ? b->revision : "?",
-	       !b->new_revision ? "change nothing"
-	       : b->cached	? "publish a revision"
-				: "build a revision",
-	       b->new_snapshot	 ? " and make a snapshot"
-	       : b->has_snapshot ? " and keep the snapshot"
-				 : "",
-	       b->why);
+	       action, snapshot, b->why);
 }
 
 static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool as_json)

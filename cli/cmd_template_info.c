@@ -26,14 +26,21 @@ static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mi
 	line("machine", text);
 }
 
-/* Settings that have another name for people; the others are called as in template.toml. */
+/* Some settings have another name for people.  The others are called as in template.toml. */
 static const char *label_of(const char *key)
 {
-	return str_eq(key, "boot_args")	       ? "boot args"
-	       : str_eq(key, "on_restore")     ? "on restore"
-	       : str_starts(key, "health.")    ? "health"
-	       : str_eq(key, "snapshot.point") ? "snapshot at"
-					       : key;
+	static const struct {
+		const char *key, *label;
+	} labels[] = {
+		{ "boot_args", "boot args" },
+		{ "on_restore", "on restore" },
+		{ "snapshot.point", "snapshot at" },
+	};
+	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+		if (str_eq(key, labels[i].key))
+			return labels[i].label;
+	}
+	return str_starts(key, "health.") ? "health" : key;
 }
 
 static void show_setting(const struct mvm_template_setting *s)
@@ -96,13 +103,15 @@ static void show_revision(const struct mvm_template_details *d)
 
 static void show_start(const struct mvm_template_details *d)
 {
-	AUTO_FREE char *text = str_printf(
-		"%s%s%s%s%s",
-		d->start == MVM_START_WOULD_RESTORE ? "restores the snapshot"
-		: d->start == MVM_START_WOULD_BOOT  ? "boots"
-						    : "cannot start it here",
-		d->backend ? " on " : "", d->backend ? d->backend : "", d->start_reason ? ": " : "",
-		d->start_reason ? d->start_reason : "");
+	static const char *const outlooks[] = {
+		[MVM_START_IMPOSSIBLE] = "cannot start it here",
+		[MVM_START_WOULD_BOOT] = "boots",
+		[MVM_START_WOULD_RESTORE] = "restores the snapshot",
+	};
+	AUTO_FREE char *text = str_printf("%s%s%s%s%s", outlooks[d->start],
+					  d->backend ? " on " : "", d->backend ? d->backend : "",
+					  d->start_reason ? ": " : "",
+					  d->start_reason ? d->start_reason : "");
 	if (text)
 		line("run", text);
 	AUTO_FREE char *changed =

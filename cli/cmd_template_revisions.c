@@ -68,7 +68,9 @@ static int history(struct cli_context *c, const struct args *a)
 		str_bytes((uint64_t)s->mem_mib << 20, memory, sizeof(memory));
 		str_bytes(s->rootfs_bytes, image, sizeof(image));
 		str_bytes(s->disk_bytes, disk, sizeof(disk));
-		const char *mark = s->current ? "*" : s->in_use ? "+" : "";
+		const char *mark = s->in_use ? "+" : "";
+		if (s->current)
+			mark = "*";
 		if (s->problem) {
 			note(c, s->problem);
 			table_row(&t, mark, s->revision, "damaged", "-", "-", "-", disk, "-");

@@ -44,15 +44,17 @@ static int run(struct cli_context *c, const struct args *a)
 					  &c->err);
 	if (r < 0)
 		return r;
-	const char *word = !options.remove ? "made" : r ? "removed" : "unchanged";
+	const char *word = r ? "removed" : "unchanged";
+	if (!options.remove)
+		word = "made";
 	if (c->json)
 		return print_json(&result, word);
+	printf("%s@%s  ", result.template_id, result.revision);
 	str_bytes(result.snapshot_disk_bytes, disk, sizeof(disk));
-	printf("%s@%s  %s%s%s\n", result.template_id, result.revision,
-	       !options.remove ? "new snapshot ("
-	       : r	       ? "snapshot removed"
-			       : "has no snapshot",
-	       options.remove ? "" : disk, options.remove ? "" : " on disk)");
+	if (options.remove)
+		puts(r ? "snapshot removed" : "has no snapshot");
+	else
+		printf("new snapshot (%s on disk)\n", disk);
 	return 0;
 }
 

@@ -49,7 +49,9 @@ static int report(struct cli_context *c, struct mvm *mvm, const char *name, int 
 	char state[INSTANCE_STATE_SIZE];
 	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
 	if (r == -ENOENT) { /* the instance was removed at its end */
-		r = c->json ? print_result(c, NULL, name, status < 0 ? NULL : &status) : 0;
+		r = 0;
+		if (c->json)
+			r = print_result(c, NULL, name, status < 0 ? NULL : &status);
 		return exit_status(r, status);
 	}
 	if (r < 0)

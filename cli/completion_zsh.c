@@ -43,8 +43,10 @@ static void print_action(FILE *out, enum value_hint hint, const char *choices)
 static void print_option(FILE *out, const struct option *o, bool letter)
 {
 	bool many = o->kind == OPTION_LIST || o->kind == OPTION_WORDS;
-	const char *joined = o->kind == OPTION_FLAG ? "" : letter ? "+" : "=";
+	const char *joined = letter ? "+" : "=";
 
+	if (o->kind == OPTION_FLAG)
+		joined = "";
 	fputs(" \\\n			'", out);
 	if (many)
 		fputc('*', out);

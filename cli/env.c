@@ -12,8 +12,7 @@
 
 static const char blanks[] = " \t\v\f";
 
-/* A name that a shell could not set is allowed, as in container tools; blanks in it are a mistake.
- */
+/* As in container tools, a name may be one that a shell cannot set. */
 static bool is_variable(const char *s)
 {
 	return s[0] != '=' && s[strcspn(s, "=")] == '=';

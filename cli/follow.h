@@ -13,8 +13,7 @@
 /* What ends following: a signal or the reader. */
 struct follow {
 	int signals;   /* of guest_signals_block() */
-	int cancel_fd; /* readable when a signal has come or nobody reads standard output any more
-			*/
+	int cancel_fd; /* readable after a signal, and when nobody reads our output any more */
 };
 
 #define FOLLOW_NONE                                                                                \

@@ -9,8 +9,7 @@
 #include "base/str.h"
 #include "options.h"
 
-/* Options of a command in a guest, under a heading of the help; guest_command_parse() reads them.
- */
+/* The options of a command in a guest, for guest_command_parse().  heading: in the help. */
 #define GUEST_COMMAND_OPTIONS(heading)                                                             \
 	{ .name = "interactive",                                                                   \
 	  .letter = 'i',                                                                           \

@@ -80,9 +80,10 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
 		return check_revision(c, value);
 	case VALUE_FILE: /* an empty value comes from a variable that was never set */
 	case VALUE_DIR:
-		return *value ? 0
-			      : cli_usage(c, "%s needs the name of a %s", what,
-					  hint == VALUE_DIR ? "folder" : "file");
+		if (*value)
+			return 0;
+		return cli_usage(c, "%s needs the name of a %s", what,
+				 hint == VALUE_DIR ? "folder" : "file");
 	case VALUE_ANY:
 	case VALUE_COMMAND:
 		break;

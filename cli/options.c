@@ -74,7 +74,9 @@ void say_choices(const char *choices, char *ret, size_t ret_size)
 	while (*choices && used < ret_size) {
 		size_t n = strcspn(choices, "|");
 		const char *rest = choices + n + (choices[n] == '|');
-		const char *between = used == 0 ? "" : *rest ? ", " : " or ";
+		const char *between = *rest ? ", " : " or ";
+		if (used == 0)
+			between = "";
 		used += (size_t)snprintf(ret + used, ret_size - used, "%s%.*s", between, (int)n,
 					 choices);
 		choices = rest;

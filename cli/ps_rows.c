@@ -47,12 +47,11 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	strv_add(b, info->template_id);
 	strv_add(b, mvm_instance_state_name(info->state));
 	strv_add(b, str_eq(info->health, "none") ? "-" : info->health);
+	const char *how = info->restored ? "restored" : "booted";
+	if (info->from_pool)
+		how = "pool";
 	if (info->start_ns)
-		strv_addf(b, "%s, %.0f ms",
-			  info->from_pool  ? "pool"
-			  : info->restored ? "restored"
-					   : "booted",
-			  (double)info->start_ns / 1e6); /* as run says it */
+		strv_addf(b, "%s, %.0f ms", how, (double)info->start_ns / 1e6); /* as run says it */
 	else
 		strv_add(b, "-");
 	strv_add(b, info->started_at ? info->started_at : "-");

@@ -212,8 +212,7 @@ static struct failure run_child(const struct spawn_spec *spec)
 		return f;
 	}
 	if (spec->main) {
-		/* close everything else, the report too: so the parent sees that we are under way
-		 */
+		/* close all else, also the report: that tells the parent that we are under way */
 		syscall(SYS_close_range, 3, ~0U, 0); /* Linux 5.9; else exec's flag is missed */
 		_exit(spec->main(spec->main_arg));
 	}

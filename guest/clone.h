@@ -2,8 +2,7 @@
 #ifndef GUEST_CLONE_H
 #define GUEST_CLONE_H
 
-/* CALL_PREPARE and CALL_RESTORED, the two ends of a snapshot seen from inside, and CALL_REHEARSE.
- */
+/* CALL_PREPARE and CALL_RESTORED, the two ends of a snapshot in the guest, and CALL_REHEARSE. */
 
 #include "agent.h"
 #include "request.h"

@@ -373,6 +373,14 @@ static int get_main(const void *arg)
 	return copy_get(arg);
 }
 
+/* The function that the child runs instead of a program; NULL: none. */
+static child_main_fn main_of(uint64_t call)
+{
+	if (call == CALL_PUT)
+		return put_main;
+	return call == CALL_EXEC ? NULL : get_main;
+}
+
 static int start(struct agent *a, struct exec *e, const struct request *q, struct mvm_error *err)
 {
 	static char copy_text[] = "mvm-agent copy";
@@ -389,8 +397,9 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 			return found;
 		put.owner = (struct unpack_owner){ user.uid, user.gid };
 	}
+	bool has_stdin = copies ? q->call == CALL_PUT : q->has_stdin;
 	int r = e->tty ? stdio_terminal((uint16_t)q->rows, (uint16_t)q->columns, &io)
-		       : stdio_pipes(copies ? q->call == CALL_PUT : q->has_stdin, &io);
+		       : stdio_pipes(has_stdin, &io);
 	e->out[0].fd = io.out[0];
 	e->out[1].fd = io.out[1];
 	e->stdin_fd = io.in;
@@ -401,9 +410,7 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	} else {
 		struct command cmd = {
 			.args = copies ? &copy_args : &q->args,
-			.main = !copies		      ? NULL
-				: q->call == CALL_PUT ? put_main
-						      : get_main,
+			.main = main_of(q->call),
 			.main_arg = q->call == CALL_PUT ? (const void *)&put : q,
 			.env = &q->env,
 			.workdir = q->workdir || copies ? q->workdir : a->workdir,

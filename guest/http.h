@@ -16,8 +16,7 @@ struct http_target {
 	char *request; /* the whole request, NUL-terminated; the owner frees it */
 };
 
-/* Make the request for a URL of base/http_url.h.  Returns 0, -EINVAL with a sentence, or -ENOMEM.
- */
+/* Make the request for a URL (base/http_url.h).  Returns 0, -EINVAL with the reason, or -ENOMEM. */
 int http_parse_url(const char *url, struct http_target *ret, struct mvm_error *err);
 
 /* The status of a reply that begins with text.  Returns 100 to 599, 0 (the line is not complete

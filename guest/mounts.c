@@ -210,8 +210,7 @@ static bool is_empty_disk(int fd)
 
 int mounts_data(const char *device, struct mvm_error *err)
 {
-	/* after an error it is read-only rather than wrong; nobody needs to wait for access times
-	 */
+	/* after an error, read-only is better than wrong data; access times would cost writes */
 	const struct mount_point data = {
 		device, "/data", "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "errors=remount-ro",
 		false,

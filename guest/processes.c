@@ -97,9 +97,10 @@ void processes_list(struct agent *a, uint32_t id)
 void processes_signal(struct agent *a, uint32_t id, const struct request *q)
 {
 	int r = q->stop_signal ? workload_signal(a, (int)q->stop_signal) : -EINVAL;
-	stream_reply(a, id, r,
-		     r == -EINVAL  ? "the call names no signal"
-		     : r == -ESRCH ? "the workload has ended, or there is none"
-				   : NULL,
-		     NULL);
+	const char *why = NULL;
+	if (r == -EINVAL)
+		why = "the call names no signal";
+	else if (r == -ESRCH)
+		why = "the workload has ended, or there is none";
+	stream_reply(a, id, r, why, NULL);
 }

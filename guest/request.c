@@ -110,12 +110,17 @@ static int take_field(const struct wire_field *f, struct request *ret, struct mv
 		if (fields[i].tag != f->tag)
 			continue;
 		void *to = (char *)ret + fields[i].offset;
-		int r = fields[i].kind == NUMBER ? take_number(f, fields[i].max, to)
-			: fields[i].kind == TEXT ? take_text(f, fields[i].max, to)
-						 : take_item(f, to);
-		return r < 0 ? mvm_error_set(err, r, "%s: %s", fields[i].name,
-					     r == -ENOMEM ? "out of memory" : "bad value")
-			     : 0;
+		int r;
+		if (fields[i].kind == NUMBER)
+			r = take_number(f, fields[i].max, to);
+		else if (fields[i].kind == TEXT)
+			r = take_text(f, fields[i].max, to);
+		else
+			r = take_item(f, to);
+		if (r < 0)
+			return mvm_error_set(err, r, "%s: %s", fields[i].name,
+					     r == -ENOMEM ? "out of memory" : "bad value");
+		return 0;
 	}
 	return 0; /* from a newer host */
 }

@@ -234,16 +234,17 @@ int workload_kill(struct agent *a, struct mvm_error *err)
 
 int workload_signal(const struct agent *a, int signal)
 {
-	pid_t pid = a->workload == WORKLOAD_INIT   ? 1
-		    : a->workload == WORKLOAD_RUNS ? a->workload_child.pid
-						   : 0;
-	if (pid == 0)
+	pid_t pid;
+	if (a->workload == WORKLOAD_INIT)
+		pid = 1;
+	else if (a->workload == WORKLOAD_RUNS)
+		pid = a->workload_child.pid;
+	else
 		return -ESRCH;
 	return kill(pid, signal) < 0 ? -errno : 0;
 }
 
-/* CALL_AWAIT: a stream whose answer is the workload's end ---------------------------------------
- */
+/* ---- CALL_AWAIT: a stream whose answer is the workload's end ---- */
 
 static void reply_ended(struct agent *a, uint32_t id)
 {

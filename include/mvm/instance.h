@@ -226,8 +226,9 @@ struct mvm_instance_info {
 	char *expires_at;
 	unsigned restarts;
 	bool workload_ended; /* the template's command has ended */
-	int exit_code;	     /* the workload's, or 128 + its signal, also when the VM failed after
-				its workload had ended; -1: none */
+	/* The workload's, or 128 + its signal, also when the VM failed after its workload had
+	 * ended; -1: none. */
+	int exit_code;
 	/* of a running one: current use of its VMM */
 	uint64_t cpu_ns;
 	uint64_t memory_private_bytes, memory_shared_bytes;
@@ -258,9 +259,10 @@ MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
 
 /* Something that happened to an instance.  All borrowed; message may be NULL. */
 struct mvm_event {
-	const char *time;  /* RFC 3339 with nanoseconds */
-	const char *event; /* started, healthy, unhealthy, paused, resumed, restarting, stopped,
-			    * exited, failed, removed */
+	const char *time; /* RFC 3339 with nanoseconds */
+	/* One of: started, healthy, unhealthy, paused, resumed, restarting, stopped, exited,
+	 * failed, removed. */
+	const char *event;
 	const char *instance, *template_id;
 	const char *message;
 	const char *json; /* the whole event on one line */
@@ -512,8 +514,9 @@ struct mvm_logs_options {
 	const int *cancel_fd; /* stop following when this becomes readable; NULL: never */
 	const int *out_fd;    /* receives the log; may be NULL with fn */
 	bool visible;	      /* for terminals: print control characters as text, ESC as "^[" */
-	mvm_log_fn fn; /* receives the entries instead of out_fd, and sees to `timestamps` and
-			* `visible` itself; NULL: none */
+	/* Receives the entries instead of out_fd.  `timestamps` and `visible` are then its
+	 * business. NULL: none. */
+	mvm_log_fn fn;
 	void *arg;
 };
 #define MVM_LOGS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_logs_options)

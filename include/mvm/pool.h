@@ -51,9 +51,9 @@ MVM_API int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *
 MVM_API void mvm_pool_list_free(struct mvm_pool_info **list, size_t n);
 
 struct mvm_pool_serve_options {
-	size_t size;		   /* MVM_POOL_SERVE_OPTIONS_INIT sets it (mvm/struct.h) */
-	uint64_t max_memory_bytes; /* limit for the private memory of waiting VMs; 0: a quarter of
-				    * the host's memory */
+	size_t size; /* MVM_POOL_SERVE_OPTIONS_INIT sets it (mvm/struct.h) */
+	/* Limit for the private memory of waiting VMs; 0: a quarter of the host's memory. */
+	uint64_t max_memory_bytes;
 };
 #define MVM_POOL_SERVE_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_pool_serve_options)
 

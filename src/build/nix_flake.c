@@ -54,8 +54,9 @@ int nix_flake_open(const struct build_source *source, enum nix_log log, struct n
 	if (r == 0)
 		r = nix_ref_locate(&ret->ref, &ret->cwd_fd, err);
 	ret->nix.fresh = ret->ref.git != NULL; /* see check_committed() */
-	return r < 0 || log == NIX_LOG_NONE ? r
-					    : open_log(ret, log == NIX_LOG_NEW ? O_TRUNC : 0, err);
+	if (r < 0 || log == NIX_LOG_NONE)
+		return r;
+	return open_log(ret, log == NIX_LOG_NEW ? O_TRUNC : 0, err);
 }
 
 int nix_flake_failed(const struct nix_flake *f, const char *what, const struct nix_result *result,

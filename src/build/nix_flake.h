@@ -72,8 +72,7 @@ int nix_flake_choose(const struct nix_flake *f, char **ret, struct mvm_error *er
 /* The chosen attribute as `nix build` wants it; NULL when out of memory. */
 char *nix_flake_installable(const struct nix_flake *f, const char *attribute);
 
-/* The path of an executable pre-build.sh beside a flake on this machine; NULL when there is none.
- */
+/* Find an executable pre-build.sh beside a flake on this machine.  *ret is NULL without one. */
 int nix_flake_pre_build(const struct nix_flake *f, char **ret, struct mvm_error *err);
 
 /* Describe why a nix command failed; what: "nix eval". */

@@ -158,8 +158,9 @@ int nix_ref_locate(struct nix_ref *r, int *ret_cwd_fd, struct mvm_error *err)
 	if (!root)
 		return mvm_error_oom(err);
 	const char *below = r->path + root_len;
+	const char *query = is_path ? query_of(r) : "";
 	AUTO_FREE char *arg = root_len ? git_url(root, below + strspn(below, "/"), query_of(r))
-				       : str_printf(PATH_SCHEME ".%s", is_path ? query_of(r) : "");
+				       : str_printf(PATH_SCHEME ".%s", query);
 	if (!arg)
 		return mvm_error_oom(err);
 	if (!root_len) {

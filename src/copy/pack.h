@@ -20,8 +20,9 @@ struct pack;
 enum pack_flags {
 	PACK_FOLLOW = 1u << 0, /* if the source is a symbolic link, pack its target */
 	PACK_HOLES = 1u << 2,  /* the reader takes sparse files: send their data, not their holes */
-	PACK_GO_ON = 1u << 1,  /* leave out files below the source that cannot be opened, and fail
-				* in pack_read() at the end of the stream; err must not be NULL */
+	/* leave out files below the source that cannot be opened, and fail in pack_read() at the
+	 * end of the stream; err must not be NULL */
+	PACK_GO_ON = 1u << 1,
 };
 
 /*

@@ -273,8 +273,8 @@ struct link {
 
 static int make_link(const struct link *l, int fd, const char *name)
 {
-	int r = l->hard ? linkat(l->from_fd, l->target, fd, name,
-				 l->from_fd == AT_FDCWD ? AT_SYMLINK_FOLLOW : 0)
+	int follow = l->from_fd == AT_FDCWD ? AT_SYMLINK_FOLLOW : 0;
+	int r = l->hard ? linkat(l->from_fd, l->target, fd, name, follow)
 			: symlinkat(l->target, fd, name);
 	return r < 0 ? -errno : 0;
 }

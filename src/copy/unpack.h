@@ -31,14 +31,12 @@ enum unpack_flags {
 	UNPACK_OWNED = 1u << 3,
 	/* existing folders too, the destination among them */
 	UNPACK_OWN_FOLDERS = 1u << 4,
-	/* the stream must be one regular file; path is its name, which must not be a link or folder
-	 */
+	/* the stream must be one regular file; path is its name, and not a link or folder */
 	UNPACK_ONE_FILE = 1u << 5,
 	/* leave out an entry that cannot be made or written; unpack_finish() counts them, and err
 	 * must not be NULL */
 	UNPACK_GO_ON = 1u << 6,
-	/* a folder of the stream takes the place of a symbolic link, which goes and is not followed
-	 */
+	/* a folder of the stream replaces a symbolic link instead of following it */
 	UNPACK_REPLACE_LINKS = 1u << 7,
 };
 
@@ -48,9 +46,10 @@ struct unpack_owner {
 };
 
 struct unpack_options {
-	int dir_fd;	  /* base of a relative path; borrowed */
-	const char *path; /* the destination: an existing folder, or a new name in an existing
-			   * folder.  It comes from the user, so links in it are followed */
+	int dir_fd; /* base of a relative path; borrowed */
+	/* The destination: an existing folder, or a new name in an existing folder.  It comes from
+	 * the user, so links in it are followed. */
+	const char *path;
 	const char *name; /* the source's new name in a folder; NULL: as in the stream */
 	unsigned flags;
 	uint64_t max_bytes;	   /* of all contents together, without holes; 0: no limit */

@@ -44,8 +44,7 @@ static int put_blocks(struct ext4_writer *w, uint64_t file_block, const uint8_t 
 	return 0;
 }
 
-/* Write the chunk's runs of units that are not zero.  The rest of the file's last block is zero.
- */
+/* Write the chunk's runs of non-zero units.  The rest of the file's last block is zero. */
 static int flush_chunk(struct ext4_writer *w, struct mvm_error *err)
 {
 	size_t whole = (w->chunk_used + EXT4_BLOCK - 1) / EXT4_BLOCK * EXT4_BLOCK;

@@ -193,8 +193,9 @@ static int put_xattrs(struct ext4_writer *w, const struct tree_inode *i, uint32_
 	errcode_t closed = ext2fs_xattrs_close(&handle);
 	if (e == EXT2_ET_EA_NO_SPACE)
 		return mvm_error_set(err, -EFBIG, "its extended attributes take more than 4 KiB");
-	return e || closed ? ext4_failed(err, e ? e : closed, "cannot write extended attributes")
-			   : 0;
+	if (e || closed)
+		return ext4_failed(err, e ? e : closed, "cannot write extended attributes");
+	return 0;
 }
 
 static int write_raw(struct ext4_writer *w, const struct tree_inode *i, uint32_t ino,

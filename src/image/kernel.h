@@ -26,8 +26,8 @@ struct kernel_info {
 	unsigned n_modules;
 	uint64_t vmlinux_bytes;
 	struct mvm_digest vmlinux; /* SHA-256 of the ELF */
-	struct mvm_digest modules; /* SHA-256 over, in load order: file name, NUL, SHA-256 of the
-				    * file; zero without modules */
+	/* SHA-256 over name, NUL and SHA-256 of each file, in load order; zero without modules */
+	struct mvm_digest modules;
 	uint8_t features[MVM_KERNEL_FEATURES]; /* enum mvm_kernel_has */
 };
 

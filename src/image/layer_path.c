@@ -92,9 +92,11 @@ int layer_path_parent(struct tree *t, const struct layer_path *path,
 			rest = w.rest[w.which];
 			continue;
 		}
-		r = next ? 0 : make ? make(arg, w.at, name, &next, err) : -ENOENT;
-		if (r < 0)
-			return r;
+		if (!next) {
+			r = make ? make(arg, w.at, name, &next, err) : -ENOENT;
+			if (r < 0)
+				return r;
+		}
 		if (next->inode->type != TREE_FOLDER)
 			return -ENOTDIR;
 		w.at = next;

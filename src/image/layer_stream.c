@@ -108,8 +108,10 @@ static la_int64_t skip_plain(struct archive *a, void *arg, la_int64_t want)
 {
 	struct layer_state *st = arg;
 	uint64_t left = st->source->size - st->at;
-	uint64_t n = want < 0 ? 0 : (uint64_t)want < left ? (uint64_t)want : left;
+	uint64_t n = want < 0 ? 0 : (uint64_t)want;
 
+	if (n > left)
+		n = left;
 	if (st->failed || charge(st, n) < 0) {
 		archive_set_error(a, -st->failed, "cannot be read");
 		return ARCHIVE_FATAL;

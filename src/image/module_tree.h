@@ -29,8 +29,7 @@
 int module_tree_import(int tree_fd, const char *tree_name, const char *inside, int dest_dir_fd,
 		       struct kernel_info *info, struct mvm_error *err);
 
-/* Check that an open file lies inside a folder.  name: for messages.  Returns 0, -EACCES or errno.
- */
+/* Check that an open file lies in a folder.  name: for messages.  Returns 0, -EACCES or -errno. */
 int module_tree_inside(int fd, const char *inside, const char *name, struct mvm_error *err);
 
 #endif

@@ -194,12 +194,13 @@ static int keep(struct scan *s, const struct header *h, uint64_t size, struct mv
 
 	if (!is_file && !is_symlink && h->type != '1')
 		return 0;
+	const char *prefix = ustar ? h->prefix : "";
 	AUTO_FREE char *name = s->name ? TAKE_PTR(s->name)
-				       : str_printf("%.155s%s%.100s", ustar ? h->prefix : "",
-						    ustar && h->prefix[0] ? "/" : "", h->name);
-	AUTO_FREE char *to = is_file	 ? NULL
-			     : s->target ? TAKE_PTR(s->target)
-					 : str_printf("%.100s", h->target);
+				       : str_printf("%.155s%s%.100s", prefix, prefix[0] ? "/" : "",
+						    h->name);
+	AUTO_FREE char *to = NULL;
+	if (!is_file)
+		to = s->target ? TAKE_PTR(s->target) : str_printf("%.100s", h->target);
 	if (!name || (!is_file && !to))
 		return mvm_error_oom(err);
 	if (layer_path_clean(name, &path))

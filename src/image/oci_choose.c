@@ -81,9 +81,9 @@ static int refuse(struct listing *l, int code, const char *name, const char *wha
 {
 	if (l->n > LISTED_MAX)
 		strbuf_addf(&l->text, " and %zu more", l->n - LISTED_MAX);
+	const char *has = l->n ? l->text.data : "none";
 	int r = l->text.failed ? mvm_error_oom(err)
-			       : mvm_error_set(err, code, "'%s' %s; it has %s", name, what,
-					       l->n ? l->text.data : "none");
+			       : mvm_error_set(err, code, "'%s' %s; it has %s", name, what, has);
 	if (l->n)
 		r = mvm_error_hint(
 			err, r,
@@ -205,8 +205,8 @@ static int no_image(const struct oci_index *index, const char *name, struct mvm_
 int oci_choose_name(struct oci_index *index, const char *tag, const char *name,
 		    struct mvm_error *err)
 {
-	int n = !tag && is_one(index) ? oci_choose_all(index)
-				      : mark(index, tag ? tag : DEFAULT_TAG);
+	const char *wanted = tag ? tag : DEFAULT_TAG;
+	int n = !tag && is_one(index) ? oci_choose_all(index) : mark(index, wanted);
 	if (n > 0)
 		return n;
 	if (oci_choose_all(index) == 0)

@@ -44,7 +44,9 @@ static int refuse(const struct walk *w, const struct tree_node *parent, const ch
 		  mode_t mode, struct mvm_error *err)
 {
 	char path[TREE_PATH_SIZE];
-	const char *what = S_ISSOCK(mode) ? "socket" : S_ISFIFO(mode) ? "fifo" : "device";
+	const char *what = S_ISFIFO(mode) ? "fifo" : "device";
+	if (S_ISSOCK(mode))
+		what = "socket";
 	tree_path(parent, path);
 	return mvm_error_set(
 		err, -EINVAL,

@@ -108,9 +108,8 @@ uint64_t copy_tree_bytes(const char *path, bool follow)
 	AUTO_FREE char *copy = strdup(path);
 	char *const paths[] = { copy, NULL };
 	uint64_t bytes = 0;
-	FTS *fts = copy ? fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | (follow ? FTS_COMFOLLOW : 0),
-				   NULL)
-			: NULL;
+	int how = FTS_PHYSICAL | FTS_NOCHDIR | (follow ? FTS_COMFOLLOW : 0);
+	FTS *fts = copy ? fts_open(paths, how, NULL) : NULL;
 	for (FTSENT *e; fts && (e = fts_read(fts));) {
 		const struct stat *st = e->fts_statp;
 		if (e->fts_info != FTS_F)

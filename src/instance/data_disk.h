@@ -17,8 +17,7 @@
  * (reflink), 0 if the blocks were copied, holes as holes. */
 int data_disk_copy(int from_fd, int instance_fd, struct mvm_error *err);
 
-/* Copy an instance's disk into a snapshot's folder and sync it.  Nobody may write to it meanwhile.
- */
+/* Copy an instance's disk into a snapshot's folder and sync it.  Nobody may write it meanwhile. */
 int data_disk_capture(int instance_fd, int snapshot_fd, struct mvm_error *err);
 
 #endif

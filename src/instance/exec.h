@@ -2,8 +2,7 @@
 #ifndef INSTANCE_EXEC_H
 #define INSTANCE_EXEC_H
 
-/* A command in a guest, driven by the caller's event loop: mvm_exec of mvm/stream.h, over flow.h.
- */
+/* A command in a guest, in the caller's event loop: mvm_exec of mvm/stream.h, over flow.h. */
 
 #include <mvm/stream.h>
 

@@ -21,8 +21,7 @@
 /* A connection to a supervisor, and the instance's folder. */
 struct mvm_instance {
 	char *name;
-	char *start_json; /* its record when its start was over; NULL: this handle did not start it
-			   */
+	char *start_json; /* its record after the start; NULL: this handle did not start it */
 	struct control control;
 };
 void instance_close(struct mvm_instance *i);
@@ -34,14 +33,15 @@ static inline void auto_ptr_mvm_instance(struct mvm_instance **p)
 }
 
 struct instance_launch {
-	struct record *record; /* state STARTING, everything known filled in; name may be NULL: one
-				* is made from the template's id and stored here */
-	int revision_fd;       /* the revision's folder */
-	int lease_fd;	       /* -1: no lease needed */
-	int cache_fd;	       /* for probe results */
-	int data_disk_fd;      /* the disk to copy; -1: none */
-	int capture_fd;	       /* folder for the snapshot to capture; -1: none */
-	int logs_fd;	       /* folder of events; -1: none */
+	/* State STARTING, everything known filled in.  The name may be NULL: then one is made from
+	 * the template's id and stored here. */
+	struct record *record;
+	int revision_fd;  /* the revision's folder */
+	int lease_fd;	  /* -1: no lease needed */
+	int cache_fd;	  /* for probe results */
+	int data_disk_fd; /* the disk to copy; -1: none */
+	int capture_fd;	  /* folder for the snapshot to capture; -1: none */
+	int logs_fd;	  /* folder of events; -1: none */
 };
 
 /*

@@ -29,8 +29,9 @@ struct session_spec {
 	int stdin_fd;		     /* -1: no input */
 	int stdout_fd, stderr_fd;    /* -1: dropped */
 	const struct session_io *io; /* in place of stdin_fd and stdout_fd; a NULL in it: nothing */
-	struct strbuf *words;	     /* the first SESSION_WORDS_MAX bytes of standard error go here
-				      * in place of stderr_fd; may be NULL */
+	/* Receives the first SESSION_WORDS_MAX bytes of standard error in place of stderr_fd.  May
+	 * be NULL. */
+	struct strbuf *words;
 	int signal_fd; /* signalfd(2): passed on (SIGWINCH as the new size); -1: none */
 	int tty_fd;    /* the terminal whose size counts, and whose keys may end it; -1: none */
 	int64_t deadline_ns;

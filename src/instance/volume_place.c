@@ -47,7 +47,8 @@ int volume_place_open(const char *host, bool make, struct volume_place *ret, str
 	if (!folder)
 		return mvm_error_oom(err);
 	AUTO_CLOSE int dir_fd = dir_open_without_links(folder);
-	int r = dir_fd < 0 ? dir_fd : look(dir_fd, slash[1] ? slash + 1 : ".", make, &p);
+	const char *name = slash[1] ? slash + 1 : ".";
+	int r = dir_fd < 0 ? dir_fd : look(dir_fd, name, make, &p);
 	if (r == -ELOOP)
 		return mvm_error_set(err, -EPERM,
 				     "'%s' leads through a symbolic link that was not there before",

@@ -53,8 +53,9 @@ DEFINE_AUTO_DONE(batch, batch_done)
 /* A guest without an agent does not tell when it has booted. */
 static const char *how_started(const struct batch *b, bool restored)
 {
-	bool agent = b->revision.rev.run.initrd != MVM_INITRD_IMAGE;
-	return restored ? "restored" : agent ? "booted" : "started";
+	if (restored)
+		return "restored";
+	return b->revision.rev.run.initrd == MVM_INITRD_IMAGE ? "started" : "booted";
 }
 
 /* "restored in 68 ms: spawn 31, load 3, resume 0, agent 34" */

@@ -324,9 +324,9 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
 	bool left = false;
 	int fd = instances_dir(mvm, err);
-	int r = fd < 0		  ? fd
-		: timeout_ms == 0 ? 0
-				  : volumes_bring_back(mvm, name, &options, &left, err);
+	int r = fd;
+	if (fd >= 0 && timeout_ms != 0)
+		r = volumes_bring_back(mvm, name, &options, &left, err);
 	if (r >= 0) {
 		/* 0 would tell a supervisor that copies back to kill at once */
 		int64_t left_ms = clock_remaining_ms(deadline_ns);

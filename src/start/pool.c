@@ -89,7 +89,7 @@ int pool_ids(int pool_fd, struct strv *ret)
 		if (name_check(NAME_TEMPLATE, names.v[i], NULL) == 0)
 			strv_add(ret, names.v[i]);
 	}
-	return r < 0 ? r : ret->failed ? -ENOMEM : 0;
+	return r == 0 && ret->failed ? -ENOMEM : r;
 }
 
 bool pool_is_waiting(const char *name)

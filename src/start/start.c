@@ -62,6 +62,14 @@ static int take_rules(const struct start_request *q, struct record *rec, struct 
 				       q->ops->name);
 }
 
+static enum record_memory memory_of(const struct start_plan *plan,
+				    const struct mvm_start_options *o)
+{
+	if (!plan->restore)
+		return RECORD_MEMORY_OWN;
+	return o->private_memory ? RECORD_MEMORY_SPARSE : RECORD_MEMORY_SHARED;
+}
+
 int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
 		 struct mvm_error *err)
 {
@@ -76,9 +84,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		.purpose = q->purpose,
 		.vcpus = plan->vcpus,
 		.mem_mib = plan->mem_mib,
-		.memory = !plan->restore      ? RECORD_MEMORY_OWN
-			  : o->private_memory ? RECORD_MEMORY_SPARSE
-					      : RECORD_MEMORY_SHARED,
+		.memory = memory_of(plan, o),
 		.data_disk = { .present = q->revision->rev.data_disk_mib != 0,
 			       .size_mib = q->revision->rev.data_disk_mib },
 		.n_forwards = o->n_forwards,

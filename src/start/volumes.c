@@ -27,12 +27,11 @@ static int take_path(const char *text, char **ret, struct mvm_error *err)
 {
 	struct stat st;
 	AUTO_FREE char *path = realpath(text, NULL);
-	int r = !path || stat(path, &st) < 0		     ? -errno
-		: S_ISDIR(st.st_mode) || S_ISREG(st.st_mode) ? 0
-							     : -ENOTDIR;
-	if (r == -ENOTDIR && path)
-		return mvm_error_set(
-			err, r, "cannot use '%s' as a volume: it is neither folder nor file", text);
+	int r = !path || stat(path, &st) < 0 ? -errno : 0;
+	if (r == 0 && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		return mvm_error_set(err, -ENOTDIR,
+				     "cannot use '%s' as a volume: it is neither folder nor file",
+				     text);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot use '%s' as a volume: %s", text, strerror(-r));
 	*ret = TAKE_PTR(path);

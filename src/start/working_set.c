@@ -114,7 +114,7 @@ static int look_all(pid_t pid, const struct stat *file, struct working_set *s)
 		found = true;
 		r = look(pagemap_fd, &m, s);
 	}
-	return r < 0 ? r : found ? 0 : -ENXIO;
+	return r == 0 && !found ? -ENXIO : r;
 }
 
 /* Holes need no reading. */

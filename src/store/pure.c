@@ -67,7 +67,9 @@ static int find_foreign(int dir_fd, char **ret)
 {
 	AUTO_DONE(checksums) sums = { 0 };
 	int listed = store_checksums_read(dir_fd, &sums, NULL);
-	return listed == -ENOMEM ? listed : find_in(dir_fd, "", listed < 0 ? NULL : &sums, ret);
+	if (listed == -ENOMEM)
+		return listed;
+	return find_in(dir_fd, "", listed < 0 ? NULL : &sums, ret);
 }
 
 int store_revision_is_pure(int dir_fd)

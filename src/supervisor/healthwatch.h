@@ -44,8 +44,7 @@ struct healthwatch {
 	char message[512]; /* of the last failure; "" after a success */
 };
 
-/* Begin.  known: the state that the start has shown.  interval_min_ms: least time between checks.
- */
+/* Begin.  known: the state that the start found.  interval_min_ms: least time between checks. */
 int healthwatch_start(struct healthwatch *w, struct loop *loop, const struct mvm_health *health,
 		      struct agent_client *agent, enum record_health known, int64_t interval_min_ms,
 		      healthwatch_fn fn, void *arg);

@@ -46,7 +46,8 @@ static inline void check_corpus(const char *target, const struct expected *table
 		assert_true(strv_has(&names, table[i].name));
 		assert_int_equal(file_read_at(dir_fd, table[i].name, 16 << 20, &text, &len), 0);
 		int r = run(text, len, &shown, &err);
-		const char *got = r < 0 ? err.text : shown.data ? shown.data : "";
+		const char *text_shown = shown.data ? shown.data : "";
+		const char *got = r < 0 ? err.text : text_shown;
 		bool same = r < 0 ? strstr(got, table[i].says) != NULL
 				  : strcmp(got, table[i].says) == 0;
 		if (r == table[i].code && same)

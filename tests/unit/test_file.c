@@ -337,10 +337,13 @@ static void a_random_uuid_is_of_version_4(void **state)
 	random_uuid(other);
 	assert_string_not_equal(id, other);
 	for (size_t i = 0; i < UUID_SIZE - 1; i++) {
-		const char *may = i == 8 || i == 13 || i == 18 || i == 23 ? "-"
-				  : i == 14				  ? "4"
-				  : i == 19				  ? "89ab"
-									  : "0123456789abcdef";
+		const char *may = "0123456789abcdef";
+		if (i == 8 || i == 13 || i == 18 || i == 23)
+			may = "-";
+		else if (i == 14)
+			may = "4";
+		else if (i == 19)
+			may = "89ab";
 		assert_non_null(strchr(may, id[i]));
 	}
 	assert_int_equal(strlen(id), UUID_SIZE - 1);

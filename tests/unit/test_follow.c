@@ -98,7 +98,9 @@ static int stop_at_b(void *arg, const struct mvm_event *e)
 {
 	int *n = arg;
 	(*n)++;
-	return str_eq(e->instance, "b") ? 7 : str_eq(e->instance, "c") ? -ENOSPC : 0;
+	if (str_eq(e->instance, "b"))
+		return 7;
+	return str_eq(e->instance, "c") ? -ENOSPC : 0;
 }
 
 /* mvm_events() is a loop over the stream. */

@@ -87,11 +87,9 @@ static void a_foreign_file_keeps_a_lost_instance(void **state)
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(foreign); i++) {
 		AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
 		const char *top = foreign[i].folder, *deep = foreign[i].deeper;
-		AUTO_FREE char *file = str_printf("%s%s%s",
-						  deep	? deep
-						  : top ? top
-							: "",
-						  top ? "/" : "", foreign[i].file);
+		const char *folder = deep ? deep : top;
+		AUTO_FREE char *file = str_printf("%s%s%s", folder ? folder : "", top ? "/" : "",
+						  foreign[i].file);
 		if (top)
 			assert_int_equal(mkdirat(dir, top, 0700), 0);
 		if (deep)

@@ -142,10 +142,8 @@ static int open_archive(const char *text, size_t len, struct strbuf *ret_shown,
 	int r = oci_archive_open(fd, "x", &a, err);
 	for (size_t i = 0; r == 0 && i < MVM_ARRAY_SIZE(names); i++) {
 		int found = oci_archive_find(a, names[i], &offset, &size);
-		strbuf_addf(ret_shown, "%s%s", i ? " " : "",
-			    found == 0	      ? "there"
-			    : found == -ELOOP ? "loop"
-					      : "none");
+		const char *word = found == -ELOOP ? "loop" : "none";
+		strbuf_addf(ret_shown, "%s%s", i ? " " : "", found == 0 ? "there" : word);
 	}
 	return r;
 }

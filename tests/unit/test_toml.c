@@ -160,12 +160,12 @@ static void dots_in_strings_and_comments_are_no_key_parts(void **state)
 {
 	(void)state;
 	static const char *const heads[] = { "a = \"\"\"\n\\\"\"\"\\", "a = '''", "# " };
+	static const char *const tails[] = { "\"\"\"", "'''", "" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(heads); i++) {
 		AUTO(toml_value) root = NULL;
 		AUTO_FREE char *start = str_printf("%s%s", heads[i], i == 0 ? "\n" : "");
 		AUTO_FREE char *text = repeat(start, ".", 100);
-		AUTO_FREE char *all = str_printf("%s%s\nb = 1.5\n", text,
-						 i == 0 ? "\"\"\"" : (i == 1 ? "'''" : ""));
+		AUTO_FREE char *all = str_printf("%s%s\nb = 1.5\n", text, tails[i]);
 		struct mvm_error err = { 0 };
 		int r = toml_parse(all, strlen(all), "t.toml", &root, &err);
 		if (r < 0)

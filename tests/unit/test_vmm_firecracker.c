@@ -275,8 +275,7 @@ static void versions_are_read_and_compared(void **state)
 	assert_false(fc_pause_breaks_vsock("1.17.0-dev"));
 }
 
-/* Known values: the catalogue of CRCs calls it CRC-64/REDIS, whose check of these digits this is.
- */
+/* The catalogue of CRCs calls it CRC-64/REDIS, and has this value for these digits. */
 static void the_checksum_is_that_of_jones(void **state)
 {
 	(void)state;
