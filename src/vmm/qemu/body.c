@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* QEMU's process: whatever takes rights to make, to keep and to end.  Nothing here reads what QEMU
- * says. */
+/* QEMU's process: everything that takes rights to make, to keep and to end.  Nothing here reads a
+ * byte that QEMU sends. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@ static struct qemu_body *body_of(struct vmm_body *b)
 	return (struct qemu_body *)b;
 }
 
-/* A clone needs no right to write the memory that it shares with others.  Where it cannot be lent
- * QEMU opens it itself, and maps it just as privately. */
+/* A clone needs no right to write the memory that it shares with others.  If mvm cannot lend the
+ * file, QEMU opens it itself, and maps it just as privately. */
 static int lend_memory(struct qemu_body *q, const struct vmm_config *c, struct mvm_error *err)
 {
 	char path[LEND_PATH_MAX];
@@ -33,7 +33,7 @@ static int start_failed(const struct qemu_body *q, const char *binary, int r, st
 {
 	bool alone = r == -EACCES && q->child.user.fd >= 0;
 	return mvm_error_set(err, r, "cannot start '%s': %s%s", binary, strerror(-r),
-			     alone ? "; run by root it is a user of its own, so put it where "
+			     alone ? "; root's mvm runs it as another user, so put it where "
 				     "everybody may execute it"
 				   : "");
 }
@@ -57,16 +57,16 @@ static int spawn_process(struct qemu_body *q, const struct vmm_config *c, const 
 		.stderr_fd = words_to,
 		.fds = fds,
 		.n_fds = MVM_ARRAY_SIZE(fds),
-		/* QEMU asks for huge pages for its code buffer; a clone's share of memory is a
-		 * fifth less without them */
+		/* QEMU asks for huge pages for its code buffer.  Without them a clone's own memory
+		 * is a fifth less */
 		.flags = PROCESS_DIE_WITH_PARENT |
 			 (c->memory == VMM_MEMORY_CLONE ? PROCESS_NO_HUGE_PAGES : 0),
 	};
 	int r = qemu_child_spawn(&q->child, &spec, &q->body.process);
-		return r < 0 ? start_failed(q, args->v[0], r, err) : 0;
+	return r < 0 ? start_failed(q, args->v[0], r, err) : 0;
 }
 
-/* Start it and keep our ends. */
+/* Start QEMU, and keep our ends of its channels. */
 static int start_process(struct qemu_body *q, const struct vmm_config *c, const struct strv *args,
 			 struct loop *loop, struct vmm_ends *ends, struct mvm_error *err)
 {

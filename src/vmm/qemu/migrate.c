@@ -118,7 +118,7 @@ int qemu_open_state(int dir_fd, bool create)
 	return fd < 0 ? -errno : fd;
 }
 
-/* From the keeper, unless this process may open it itself. */
+/* Open the state's file, by the keeper if this process may not open it itself. */
 static int open_state(struct qemu *q, int dir_fd, bool create)
 {
 	if (!create && q->state_fd >= 0)
@@ -139,7 +139,8 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 				  strerror(errno));
 	if (r < 0 && dir_fd >= 0)
 		unlinkat(dir_fd, STATE_FILE, 0); /* the first failure is the one to report */
-	q->keeper.take_back(q->keeper.arg); /* whose times are recorded soon */
+	/* now, because it changes the files' times, which the caller records */
+	q->keeper.take_back(q->keeper.arg);
 	return r;
 }
 

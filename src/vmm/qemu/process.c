@@ -20,7 +20,7 @@ static void on_exit_fd(void *arg, uint32_t events)
 	struct qemu *q = arg;
 	int status = 0;
 	if (q->keeper.reap(q->keeper.arg, &status) < 0)
-		return; /* not yet */
+		return; /* it has not ended yet */
 	loop_source_free(TAKE_PTR(q->exit_source));
 	words_read(&q->words);
 	qmp_process(q->qmp); /* its last events tell why it ended */
@@ -76,7 +76,7 @@ static void qemu_free(struct vmm *v)
 		return;
 	loop_source_free(q->exit_source);
 	q->keeper.end(q->keeper.arg);
-	words_read(&q->words); /* the log shall have all of it */
+	words_read(&q->words); /* so that the log has the last ones, too */
 	words_done(&q->words);
 	net_helper_done(&q->net);
 	qmp_free(q->qmp);
@@ -92,7 +92,7 @@ static void free_qemu(struct qemu *q)
 }
 DEFINE_AUTO(qemu, free_qemu)
 
-/* Does not wait for it. */
+/* Watch QEMU's channels and its process.  Does not wait for QEMU. */
 static int attach(struct qemu *q, const struct vmm_config *c, struct vmm_ends *ends,
 		  struct mvm_error *err)
 {
@@ -124,7 +124,7 @@ static int attach_and_greet(struct qemu *q, const struct vmm_config *c, struct v
 	if (r < 0)
 		return qemu_explain(q, r, deadline_ns, err);
 	r = c->network ? net_helper_ready(&q->net, deadline_ns, err) : 0;
-	/* they have all that they need, and the guest has not run yet */
+	/* QEMU and mvm-net have opened everything they need, and the guest has not run yet */
 	if (r == 0)
 		r = q->keeper.seal(q->keeper.arg, err);
 	q->vmm.spawned_ns = clock_now_ns();
