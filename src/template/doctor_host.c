@@ -81,7 +81,7 @@ void doctor_kvm(struct doctor *d, const char *device, const char *cpuinfo, const
 			   device);
 	else if (!has_flags)
 		doctor_add(d, "kvm", MVM_CHECK_WARN, nest,
-			   "%s opens, but the CPU has neither vmx nor svm: a paravirtual KVM "
+			   "%s exists, but the CPU has neither vmx nor svm: a paravirtual KVM "
 			   "that would crawl, so guests are emulated",
 			   device);
 	else if (str_eq(wish, "tcg"))

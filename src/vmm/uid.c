@@ -117,7 +117,8 @@ int own_uid_give(const struct own_uid *u, int fd)
 
 void own_uid_take_back(int fd)
 {
-	(void)!fchownat(fd, "", geteuid(), getegid(), AT_EMPTY_PATH); /* a failure does no harm: uid.h */
+	(void)!fchownat(fd, "", geteuid(), getegid(),
+			AT_EMPTY_PATH); /* a failure does no harm: uid.h */
 }
 
 /* Keep exactly these capabilities, also through exec. */
