@@ -79,29 +79,30 @@ static const struct option options[] = {
 	{ .name = "follow-link",
 	  .letter = 'L',
 	  .kind = OPTION_FLAG,
-	  .help = "if SRC is a symbolic link, copy what it leads to" },
+	  .help = "if SRC is a symbolic link, copy its target" },
 	{ .name = "max-size",
 	  .kind = OPTION_SIZE,
 	  .value = "SIZE",
 	  .min = 1,
-	  .help = "refuse more than this out of a guest (64G)" },
+	  .help = "refuse to copy more than this out of a guest (64G)" },
 	{ .name = "timeout",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "give up after this time" },
+	  .help = "stop the copy after this time" },
 	{ 0 },
 };
 
 const struct command command_cp = {
 	.path = "cp",
 	.summary = "Copy files into or out of a running VM",
-	.details = "Files, folders and symbolic links with their modes and times; owners are not "
-		   "taken over. If DST is a folder SRC is put into it, else DST is the new name. A "
-		   "SRC that ends in '/.' means what is in that folder. With - in place of a path "
-		   "here, a tar comes from standard input, or goes to standard output.\n\n"
-		   "Nothing is written outside DST: absolute names, '..' and links that would lead "
-		   "there are refused, whoever made them. A ':' in a path here needs a './' before "
-		   "it.",
+	.details = "Copies files, folders and symbolic links with their modes and "
+		   "times, without their owners. If DST is a folder, SRC goes into it; "
+		   "else DST is the new name. A SRC that ends in '/.' stands for the "
+		   "contents of that folder. A - instead of a path of this host reads "
+		   "a tar from standard input, or writes one to standard "
+		   "output.\n\nNothing is written outside DST: absolute names, '..' "
+		   "and links that would lead outside are refused. Write './' before a "
+		   "path of this host that contains a ':'.",
 	.examples = "mvm cp ./app http-1:/srv/app\n"
 		    "mvm cp http-1:/var/log/. ./logs\n"
 		    "mvm cp http-1:/etc - | tar t",

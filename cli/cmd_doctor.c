@@ -85,11 +85,11 @@ static const struct option options[] = { OPTION_JSON, { 0 } };
 
 const struct command command_doctor = {
 	.path = "doctor",
-	.summary = "Show what is missing or slow on this host, and what mends it",
-	.details = "Looks at the data folder, the accelerator, the backends, mvm's own programs "
-		   "and whether the snapshots that are here can be restored here. A finding is "
-		   "ok, warn (something is missing or slow) or fail (no VM can be built or run). "
-		   "The exit status is 1 when something fails.",
+	.summary = "Check this host, and show how to mend what is missing or slow",
+	.details = "Checks the data folder, the accelerator, the backends, mvm's own "
+		   "programs, and whether this host can restore the snapshots. A "
+		   "result is ok, warn (something is missing or slow) or fail (no VM "
+		   "can be built or run). The exit status is 1 if a check fails.",
 	.examples = "mvm doctor\n"
 		    "mvm doctor --json",
 	.options = options,

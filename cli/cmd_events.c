@@ -47,21 +47,23 @@ static const struct option options[] = {
 	{ .name = "follow",
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
-	  .help = "go on until ^C is pressed" },
+	  .help = "print new events until ^C is pressed" },
 	{ .name = "since",
 	  .kind = OPTION_STRING,
 	  .value = "TIME",
-	  .help = "only what happened since then: 2026-01-31T12:00:00Z, or 10m ago" },
+	  .help = "only newer events: since 2026-01-31T12:00:00Z, or since 10m ago" },
 	OPTION_JSON,
 	{ 0 },
 };
 
 const struct command command_events = {
 	.path = "events",
-	.summary = "Print what happened to instances",
-	.details = "The events are started, healthy, unhealthy, paused, resumed, restarting, "
-		   "stopped (by somebody or its time to live), exited (the guest ended by itself), "
-		   "failed and removed. With --json each is an object on a line of its own.",
+	.summary = "Print instance events",
+	.details = "The events are started, healthy, unhealthy, paused, resumed, "
+		   "volumes (some files were not copied), restarting, stopped (by a "
+		   "command or the time to live), exited (the guest ended by itself), "
+		   "failed and removed. With --json each event is an object on its own "
+		   "line.",
 	.options = options,
 	.examples = "mvm events --since 1h\n"
 		    "mvm events -f --json",

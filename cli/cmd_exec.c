@@ -37,10 +37,10 @@ const struct command command_exec = {
 	.path = "exec",
 	.summary = "Run a command in a running VM",
 	.details = GUEST_COMMAND_INPUT
-	" Options of mvm's are written before COMMAND.\n\n"
-	"Exits with the command's status, or 128 + the signal that ended it; 126 when it "
-	"cannot be executed, 127 when there is no such program or folder (-w), 125 when mvm "
-	"itself failed.",
+	" Write options of mvm before COMMAND.\n\nExits with the command's "
+	"status, or 128 + the signal that ended it; 126 if it cannot be "
+	"executed, 127 if there is no such program or folder (-w), 125 if "
+	"mvm itself failed.",
 	.examples = "mvm exec http-worker-1a2b3c uname -a\n"
 		    "mvm exec -it http-worker-1a2b3c sh\n"
 		    "tar c . | mvm exec -i http-worker-1a2b3c tar x -C /srv",

@@ -130,8 +130,8 @@ static const struct option stop_options[] = {
 	  .letter = 't',
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "how long the guest may take before it is killed (10s); 0: kill it at once" },
-	{ .name = "all", .letter = 'a', .kind = OPTION_FLAG, .help = "all that run" },
+	  .help = "kill the guest if it takes longer (10s); 0: kill it at once" },
+	{ .name = "all", .letter = 'a', .kind = OPTION_FLAG, .help = "all instances that run" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -140,11 +140,11 @@ static const struct option rm_options[] = {
 	{ .name = "force",
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
-	  .help = "end it first, whatever it is doing" },
+	  .help = "end a VM that still runs first, in whatever state it is" },
 	{ .name = "all",
 	  .letter = 'a',
 	  .kind = OPTION_FLAG,
-	  .help = "all that do not run; with --force all" },
+	  .help = "all instances that do not run; with --force all instances" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -188,11 +188,10 @@ const struct command command_inspect = {
 const struct command command_stop = {
 	.path = "stop",
 	.summary = "Shut instances down",
-	.details =
-		"Asks the guest to power off, or presses its power button where it has no agent; "
-		"kills it when it has not by the timeout. A start that is under way is cancelled. "
-		"The "
-		"instance stays listed, with its logs, until 'mvm rm'.",
+	.details = "Asks the guest to power off, or presses its power button if it has "
+		   "no agent. Kills the guest after the timeout. Cancels a start that "
+		   "is under way. The instance stays listed, with its logs, until 'mvm "
+		   "rm'.",
 	.positionals = NAMES_OR_ALL,
 	.options = stop_options,
 	.run = stop,
@@ -208,10 +207,11 @@ const struct command command_rm = {
 
 const struct command command_kill = {
 	.path = "kill",
-	.summary = "End VMs at once, or send a signal to what runs in them",
-	.details = "Without --signal the VMM is killed: nothing is shut down, and no volume is "
-		   "copied back. Another signal goes to the process of the template's command, or "
-		   "where the image's own init runs to that, and the VM goes on as they decide.",
+	.summary = "End VMs at once, or send a signal to their workloads",
+	.details = "Without --signal the VMM is killed: nothing is shut down, and no "
+		   "volume is copied back. Any signal but KILL goes to the process of "
+		   "the template's command, or to the image's own init. The VM goes on "
+		   "unless that process ends.",
 	.positionals = NAMES,
 	.options = kill_options,
 	.examples = "mvm kill web\n"
@@ -229,7 +229,7 @@ const struct command command_pause = {
 
 const struct command command_resume = {
 	.path = "resume",
-	.summary = "Let paused instances go on",
+	.summary = "Resume paused instances",
 	.positionals = NAMES,
 	.options = json_options,
 	.run = resume_all,

@@ -178,11 +178,11 @@ static int rm(struct cli_context *c, const struct args *a)
 	  .letter = 'n',                                                                           \
 	  .kind = OPTION_STRING,                                                                   \
 	  .value = "NAME",                                                                         \
-	  .help = "what templates call it; its version when not given",                            \
+	  .help = "the kernel's name in templates (default: its version)",                         \
 	  .hint = VALUE_NEW_KERNEL },                                                              \
 	{                                                                                          \
 		.name = "force", .letter = 'f', .kind = OPTION_FLAG,                               \
-		.help = "replace a kernel of that name"                                            \
+		.help = "replace an existing kernel of that name"                                  \
 	}
 
 static const struct option add_options[] = { ADD_OPTIONS, OPTION_JSON, { 0 } };
@@ -192,7 +192,8 @@ static const struct option fetch_options[] = {
 	{ .name = "download",
 	  .kind = OPTION_STRING,
 	  .value = "DIR",
-	  .help = "only put the package into this folder, unless it has one, and print its path",
+	  .help = "only download the package into this folder, unless the folder has "
+		  "one, and print its path",
 	  .hint = VALUE_DIR },
 	OPTION_JSON,
 	{ 0 },
@@ -214,10 +215,12 @@ const struct command command_kernel_add = {
 const struct command command_kernel_fetch = {
 	.path = "kernel fetch",
 	.summary = "Download Debian's kernel for cloud guests and import it",
-	.details = "Needs apt, as on Debian, and no root: nothing is installed, and lists of "
-		   "packages that this host lacks are read into the data folder and removed. "
-		   "Where the newest version is there by that name, nothing is downloaded. On "
-		   "other distributions use 'mvm kernel add' with a vmlinuz of theirs.",
+	.details = "Needs Debian's apt, but no root. Nothing is installed. If this "
+		   "host's lists of packages do not have the kernel, mvm reads new "
+		   "lists into the data folder for the time of the command. Nothing is "
+		   "downloaded if the newest version is imported under that name "
+		   "already. On other distributions use 'mvm kernel add' with their "
+		   "vmlinuz.",
 	.examples = "mvm kernel fetch --name debian-6.1\n"
 		    "mvm kernel fetch --download packages",
 	.options = fetch_options,
@@ -233,7 +236,7 @@ const struct command command_kernel_list = {
 
 const struct command command_kernel_rm = {
 	.path = "kernel rm",
-	.summary = "Forget guest kernels; revisions built with them keep theirs",
+	.summary = "Remove guest kernels; revisions keep the kernels they have",
 	.positionals = { { .name = "NAME",
 			   .help = "the kernels",
 			   .many = true,

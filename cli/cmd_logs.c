@@ -124,7 +124,7 @@ static const struct option options[] = {
 	{ .name = "follow",
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
-	  .help = "go on until the instance ends or ^C is pressed" },
+	  .help = "print new output until the instance ends or ^C is pressed" },
 	{ .name = "tail",
 	  .letter = 'n',
 	  .kind = OPTION_U32,
@@ -133,32 +133,35 @@ static const struct option options[] = {
 	{ .name = "since",
 	  .kind = OPTION_STRING,
 	  .value = "TIME",
-	  .help = "only what came since then: 2026-01-31T12:00:00Z, or 10m ago" },
+	  .help = "only newer output: since 2026-01-31T12:00:00Z, or since 10m ago" },
 	{ .name = "timestamps",
 	  .letter = 't',
 	  .kind = OPTION_FLAG,
-	  .help = "begin each line with when it came" },
+	  .help = "begin each line with its time" },
 	{ .name = "console",
 	  .kind = OPTION_FLAG,
-	  .help = "only what the kernel, the image's init and the agent print" },
-	{ .name = "workload", .kind = OPTION_FLAG, .help = "only what the command prints" },
+	  .help = "only the output of the kernel, the image's init and the agent" },
+	{ .name = "workload",
+	  .kind = OPTION_FLAG,
+	  .help = "only the output of the template's command" },
 	{ .name = "raw",
 	  .kind = OPTION_FLAG,
-	  .help = "let the terminal obey what the guest has printed, colours and all" },
+	  .help = "pass the guest's control characters to the terminal: colours, and "
+		  "everything else" },
 	OPTION_JSON,
 	{ 0 },
 };
 
 const struct command command_logs = {
 	.path = "logs",
-	.summary = "Print what an instance has printed",
-	.details =
-		"The guest's console and the output of the template's command are kept apart, "
-		"and shown together, by time, unless one of them is asked for. A terminal "
-		"gets control characters spelled out, ESC as ^[; everything else gets the "
-		"bytes. With --json each piece that came is an object; 'full' is false where the "
-		"next one of its log goes on with the line. --tail counts lines, so a line that "
-		"came in pieces is several objects.",
+	.summary = "Print the output of an instance",
+	.details = "An instance has two logs: the guest's console, and the output of "
+		   "the template's command. Both are printed, by time, unless you "
+		   "choose one. On a terminal, control characters are spelled out, ESC "
+		   "as ^[; a file or pipe gets the bytes. With --json each piece of "
+		   "output is an object. Its 'full' is false if the next object of "
+		   "that log continues the line. --tail counts lines, so a line that "
+		   "came in pieces is several objects.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
 	.examples = "mvm logs -f web\n"

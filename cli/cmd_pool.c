@@ -98,7 +98,7 @@ static const struct option set_options[] = {
 	  .kind = OPTION_U32,
 	  .value = "N",
 	  .max = MVM_POOL_SIZE_MAX,
-	  .help = "how many VMs are to wait; 0: none" },
+	  .help = "how many VMs wait; 0: none" },
 	{ 0 },
 };
 
@@ -107,8 +107,8 @@ static const struct option serve_options[] = {
 	  .kind = OPTION_SIZE,
 	  .value = "SIZE",
 	  .min = 1,
-	  .help = "what all waiting VMs together may have for themselves; a quarter of this host's "
-		  "memory when not given" },
+	  .help = "limit for the private memory of all waiting VMs (default: a "
+		  "quarter of this host's memory)" },
 	{ 0 },
 };
 
@@ -116,13 +116,13 @@ static const struct option json_options[] = { OPTION_JSON, { 0 } };
 
 const struct command command_pool_set = {
 	.path = "pool set",
-	.summary = "Say how many restored VMs of a template are to wait",
-	.details =
-		"VMs of a pool are restored and paused before anybody wants them, so that 'mvm "
-		"run' only has to give one an identity and let it go on: milliseconds instead of "
-		"a restore. They wait without an identity, with their processes frozen, and each "
-		"has some memory of its own; 'mvm pool serve' keeps them there.\n\n"
-		"The template needs a snapshot. A new revision or snapshot replaces the VMs.",
+	.summary = "Set how many restored VMs of a template wait",
+	.details = "VMs of a pool are restored and paused in advance. 'mvm run' then "
+		   "only gives one of them an identity and resumes it, in "
+		   "milliseconds. VMs wait without an identity, with their processes "
+		   "frozen, and each takes some memory. 'mvm pool serve' keeps the "
+		   "pools full.\n\nThe template needs a snapshot. A new revision or "
+		   "snapshot replaces the VMs.",
 	.examples = "mvm pool set http-worker --size 4\n"
 		    "mvm pool set http-worker --size 0",
 	.positionals = { { .name = "ID", .help = "the template", .hint = VALUE_TEMPLATE } },
@@ -140,10 +140,10 @@ const struct command command_pool_list = {
 const struct command command_pool_serve = {
 	.path = "pool serve",
 	.summary = "Keep the pools full, until interrupted",
-	.details =
-		"Runs in the foreground; the systemd unit mvm-pool.service runs it for a user. "
-		"VMs that wait end with it; those that 'mvm run' has taken go on. Without it, or "
-		"when a pool is empty, 'mvm run' restores as ever.",
+	.details = "Runs in the foreground; the systemd unit mvm-pool.service runs it "
+		   "for a user. Waiting VMs end with it; VMs that 'mvm run' has taken "
+		   "go on. Without it, or if a pool is empty, 'mvm run' restores the "
+		   "snapshot itself.",
 	.examples = "mvm pool serve --max-memory 2G",
 	.options = serve_options,
 	.run = serve,

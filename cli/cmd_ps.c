@@ -187,21 +187,22 @@ static const struct option ps_options[] = {
 	{ .name = "all",
 	  .letter = 'a',
 	  .kind = OPTION_FLAG,
-	  .help = "nothing more: all are listed, whether they run or not" },
-	{ .name = "quiet", .letter = 'q', .kind = OPTION_FLAG, .help = "only their names" },
+	  .help = "accepted for habit: all instances are listed anyway" },
+	{ .name = "quiet", .letter = 'q', .kind = OPTION_FLAG, .help = "print only the names" },
 	{ .name = "filter",
 	  .letter = 'f',
 	  .kind = OPTION_LIST,
 	  .value = "KEY=VALUE",
 	  .offers = "state=starting|state=running|state=paused|state=exited|state=failed|"
 		    "health=none|health=starting|health=healthy|health=unhealthy",
-	  .help = "only those with this state, health, template or part of a name; of one key "
-		  "given "
-		  "several times one value must match, of several keys each" },
+	  .help = "only instances with this state, health or template, or with this "
+		  "part of a name. If you give one key several times, one of its "
+		  "values must match; of different keys, each must" },
 	{ .name = "format",
 	  .kind = OPTION_STRING,
 	  .value = "TEXT",
-	  .help = "a line for each, in which {{.Name}} and the others named above are replaced" },
+	  .help = "print a line for each instance, with {{.Name}} and the other words "
+		  "above replaced" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -211,12 +212,13 @@ static const struct option json_options[] = { OPTION_JSON, { 0 } };
 const struct command command_ps = {
 	.path = "ps",
 	.summary = "List instances",
-	.details = "MEMORY is what an instance's VMM has for itself; 'mvm stats' shows more. PORTS "
-		   "are those of an instance that runs.\n\n"
-		   "--format knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, {{.Start}}, "
-		   "{{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, {{.Backend}} and "
-		   "{{.Status}} (the state with its exit status), and \\t "
-		   "and \\n. States are starting, running, paused, exited and failed.",
+	.details = "MEMORY is the private memory of an instance's VMM; 'mvm stats' "
+		   "shows more. PORTS are shown while the instance runs.\n\n--format "
+		   "knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
+		   "{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
+		   "{{.Backend}} and {{.Status}} (the state with its exit status), and "
+		   "\\t and \\n. States are starting, running, paused, exited and "
+		   "failed.",
 	.examples = "mvm ps -q --filter state=exited --filter state=failed\n"
 		    "mvm ps --filter template=http-worker --format '{{.Name}}\\t{{.Ports}}'",
 	.options = ps_options,
@@ -226,8 +228,8 @@ const struct command command_ps = {
 const struct command command_port = {
 	.path = "port",
 	.summary = "Show the forwarded ports of a running instance",
-	.details = "With PORT, a port of the guest: only the address and port of this host that "
-		   "lead to it.",
+	.details = "PORT is a port of the guest. With it, only the address and port of "
+		   "this host that lead to it are printed.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE },
 			 { .name = "PORT", .help = "80, 80/tcp or 80/udp", .optional = true } },
 	.options = json_options,

@@ -146,7 +146,7 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 		return 0;
 	if (r == -ECANCELED)
 		c->failure_status = 128 + guest_signals_take(cancel_fd);
-	r = mvm_error_more(&c->err, r, "; the VM is removed, and what it wrote there with it");
+	r = mvm_error_more(&c->err, r, "; the VM is removed with the files that it wrote there");
 	/* the reason's hint is for a VM that runs on */
 	return mvm_error_hint(
 		&c->err, r,
@@ -191,7 +191,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		.out_fd = &out_fd,
 		.visible = isatty(STDOUT_FILENO),
 	};
-	/* whatever is wrong with the output, what the VM has in its volumes comes back */
+	/* the volumes come back even if the output cannot be written */
 	int shown = mvm_instance_logs(mvm, name, &logs, &c->err);
 	struct mvm_error not_shown = c->err;
 	int r = mvm_instance_inspect(mvm, name, &info, &c->err);
@@ -346,7 +346,8 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
 	if (!ret->v)
 		return cli_error(c, -ENOMEM, "out of memory");
-	/* Who is interrupted ends what has begun first: then the name is free again. */
+	/* an interrupted start first ends the VMs that it has begun, so that the name is free again
+	 */
 	signals = guest_signals_block(false);
 	c->progress.cancel_fd = &signals; /* -1: none */
 	int r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
@@ -421,7 +422,7 @@ static int run(struct cli_context *c, const struct args *a)
 		return r;
 	if (w.detach)
 		return hand_over(c, mvm, &started, args_given(a, "count"));
-	output_guard(); /* the VM is still to be ended in order */
+	output_guard(); /* a lost reader must not end us before the VM has ended in order */
 	if (w.with_command)
 		return run_command(c, mvm, started.v[0], &w);
 	return follow(c, mvm, started.v[0], w.volumes.n > 0);
@@ -432,13 +433,13 @@ static const struct option options[] = {
 	  .letter = 'T',
 	  .kind = OPTION_STRING,
 	  .value = "ID[@REV]",
-	  .help = "what to start; without REV its current revision",
+	  .help = "the template to start; without REV its current revision",
 	  .hint = VALUE_TEMPLATE },
 	{ .name = "name",
 	  .letter = 'n',
 	  .kind = OPTION_STRING,
 	  .value = "NAME",
-	  .help = "the instance's name; made up when not given",
+	  .help = "the instance's name (default: made from the template's)",
 	  .hint = VALUE_NEW_INSTANCE },
 	{ .name = "hostname",
 	  .kind = OPTION_STRING,
@@ -454,15 +455,14 @@ static const struct option options[] = {
 	  .value = "N",
 	  .min = 1,
 	  .max = MVM_START_MANY_MAX,
-	  .help = "start N of them, all or none; with --name they are NAME-1 to NAME-N" },
+	  .help = "start N VMs, all or none; with --name they are NAME-1 to NAME-N" },
 	{ .name = "publish",
 	  .letter = 'p',
 	  .kind = OPTION_LIST,
 	  .value = "[ADDR:]HOST:GUEST",
-	  .help = "forward a port of this host (127.0.0.1 unless ADDR says otherwise; HOST 0 "
-		  "takes a free one; an IPv6 ADDR stands in brackets) to one of the guest; add "
-		  "/udp for "
-		  "UDP" },
+	  .help = "forward port HOST of this host to port GUEST of the guest. ADDR is "
+		  "127.0.0.1 by default; an IPv6 ADDR stands in brackets. HOST 0 "
+		  "takes a free port. Add /udp for UDP" },
 	{ .name = "volume",
 	  .letter = 'v',
 	  .kind = OPTION_LIST,
@@ -481,8 +481,8 @@ static const struct option options[] = {
 	  .group = "Start" },
 	{ .name = "verify",
 	  .kind = OPTION_FLAG,
-	  .help = "read all files of the revision first and compare their digests, not only of "
-		  "those that look changed",
+	  .help = "first compare the digests of all files of the revision, not only "
+		  "of those that look changed",
 	  .group = "Start" },
 	{ .name = "backend",
 	  .kind = OPTION_CHOICE,
@@ -495,13 +495,13 @@ static const struct option options[] = {
 	  .value = "N",
 	  .min = 1,
 	  .max = 32,
-	  .help = "virtual CPUs; other than the snapshot's means a cold boot",
+	  .help = "virtual CPUs; a number other than the snapshot's means a boot",
 	  .group = "Machine" },
 	{ .name = "mem",
 	  .kind = OPTION_SIZE,
 	  .value = "SIZE",
 	  .min = 96,
-	  .help = "memory; other than the snapshot's means a cold boot",
+	  .help = "memory; a size other than the snapshot's means a boot",
 	  .group = "Machine" },
 	RULES_OPTIONS,
 	{ .name = "private-memory",
@@ -514,38 +514,39 @@ static const struct option options[] = {
 	  .value = "WHEN",
 	  .choices = "no|on-failure|always|unless-stopped",
 	  .open = true,
-	  .help = "start it again when it has ended by itself, after a pause that grows from a "
-		  "second to a minute: no (the default), on-failure[:N] (its VM failed or its "
-		  "workload's status is not 0; up to N times in a row, 10), always, or "
-		  "unless-stopped, which is the same until the host goes down",
+	  .help = "start it again when it has ended by itself, after a pause that "
+		  "grows from a second to a minute: no (the default), on-failure[:N] "
+		  "(the VM failed, or the workload's status is not 0; up to N times "
+		  "in a row, default 10), always, or unless-stopped, which here means "
+		  "the same as always",
 	  .group = "Life" },
 	{ .name = "keep-running",
 	  .kind = OPTION_FLAG,
-	  .help = "the VM stays when its workload has ended",
+	  .help = "keep the VM when its workload has ended",
 	  .group = "Life" },
 	{ .name = "ttl",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "stop it after that; 0: never",
+	  .help = "stop it after this time; 0: never",
 	  .group = "Life" },
 	{ .name = "volume-timeout",
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "for volumes to be copied in, and back when the workload has ended or the "
-		  "--ttl is over (5m, and so is 0); what has not come back by then is lost, and "
-		  "named",
+	  .help = "time for copying volumes in, and back when the workload has ended "
+		  "or the --ttl is over (0: the default, 5m); mvm names the volumes "
+		  "that are not back by then, and they are lost",
 	  .group = "Life" },
 	{ .name = "rm",
 	  .kind = OPTION_FLAG,
-	  .help = "remove it when it has ended; without --detach it always is",
+	  .help = "remove it when it has ended; without --detach this always happens",
 	  .group = "Life" },
 	{ .name = "log-size",
 	  .kind = OPTION_SIZE,
 	  .value = "SIZE",
 	  .min = 1,
 	  .max = 65536,
-	  .help = "limit of each of its two logs (8M); as much again of what was written before "
-		  "is kept",
+	  .help = "limit of each of its two logs (8M); mvm also keeps as much of the "
+		  "output before that",
 	  .group = "Life" },
 	OPTION_JSON,
 	{ 0 },
@@ -554,22 +555,24 @@ static const struct option options[] = {
 const struct command command_run = {
 	.path = "run",
 	.summary = "Start a microVM from a template",
-	.details =
-		"Restores the snapshot of the template's revision, in milliseconds, if it was made "
-		"on this host for this VMM and machine size; otherwise boots and says why.\n\n"
-		"With COMMAND: runs it in a fresh VM beside the template's workload, exits with "
-		"its status and removes the VM. " GUEST_COMMAND_INPUT " Without COMMAND: shows the "
-		"console until the VM ends, and exits with the workload's status (128 and the "
-		"signal that ended it; 1 when the VM failed). ^C, another signal, or the end of "
-		"whoever reads the output stops and removes the VM; the status is then 128 and "
-		"that signal: 130 for ^C, 143 for SIGTERM, 141 without a reader. A second ^C does "
-		"not wait for the guest. "
-		"With --detach the VM goes on by itself; see 'mvm ps'. A signal during the start "
-		"cancels it: then nothing is left of the VM, and the name is free again.\n\n"
-		"Signals, and the keys that end a session with --tty, are as with 'mvm exec'. "
-		"Without COMMAND, -e and --env-file set variables of the template's own workload: "
-		"the VM then boots, since a restored workload runs already, unless the template's "
-		"snapshot.point is boot.",
+	.details = "Restores the snapshot of the template's revision, in milliseconds, "
+		   "if it was made on this host for this VMM and machine size; "
+		   "otherwise boots and says why.\n\nWith COMMAND: runs it in a fresh "
+		   "VM beside the template's workload, exits with its status and "
+		   "removes the VM. " GUEST_COMMAND_INPUT
+		   " Without COMMAND: prints the console until the VM ends, and exits "
+		   "with the workload's status (or 128 + the signal that ended it; 1 "
+		   "if the VM failed). When ^C or another signal comes, or nobody "
+		   "reads the output any more, the VM is stopped and removed. The "
+		   "status is then 128 + the signal: 130 for ^C, 143 for SIGTERM, 141 "
+		   "without a reader. A second ^C does not wait for the guest. With "
+		   "--detach the VM goes on by itself; see 'mvm ps'. A signal during "
+		   "the start cancels it: then nothing is left of the VM, and the name "
+		   "is free again.\n\nSignals, and the keys that end a session with "
+		   "--tty, work as with 'mvm exec'. Without COMMAND, -e and --env-file "
+		   "set variables of the template's own workload. The VM then boots, "
+		   "because a restored workload runs already, unless the template's "
+		   "snapshot.point is boot.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"

@@ -187,7 +187,7 @@ static const struct option options[] = {
 	{ .name = "watch",
 	  .letter = 'w',
 	  .kind = OPTION_FLAG,
-	  .help = "go on, once a second, until ^C is pressed" },
+	  .help = "repeat every second, until ^C is pressed" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -195,14 +195,15 @@ static const struct option options[] = {
 const struct command command_stats = {
 	.path = "stats",
 	.summary = "Show CPU, memory and disk use of instances",
-	.details = "PRIVATE is the memory that this instance's VMM has written to, guest and VMM "
-		   "together; SHARED is what it maps of the page cache, such as the snapshot's "
-		   "memory, which clones share. DISK is what the instance's folder takes. CPU, the "
-		   "share of one CPU, needs --watch. Below stands how much processes wait "
-		   "for this host (the kernel's pressure stall information, the last ten seconds). "
-		   "With --json each sample is an array on a line of its own.",
+	.details = "PRIVATE is the memory that the instance's VMM has written to, for "
+		   "itself and the guest. SHARED is page cache that the VMM maps, such "
+		   "as the snapshot's memory, which clones share. DISK is the size of "
+		   "the instance's folder. CPU, as a share of one CPU, needs --watch. "
+		   "The last line says how long processes have waited for this host in "
+		   "the last ten seconds (the kernel's pressure stall information). "
+		   "With --json each sample is an array on its own line.",
 	.positionals = { { .name = "NAME",
-			   .help = "the instances; all that run when none is named",
+			   .help = "the instances; without NAME all that run",
 			   .optional = true,
 			   .many = true,
 			   .hint = VALUE_INSTANCE } },

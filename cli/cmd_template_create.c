@@ -119,7 +119,7 @@ static int create_multi(struct cli_context *c, const struct args *a)
 #define OPTION_FORCE                                                                               \
 	{                                                                                          \
 		.name = "force", .letter = 'f', .kind = OPTION_FLAG,                               \
-		.help = "replace a template that exists; its revisions stay"                       \
+		.help = "replace an existing template; its revisions stay"                         \
 	}
 
 static const struct option create_options[] = { SPEC_OPTIONS, OPTION_FORCE, OPTION_JSON, { 0 } };
@@ -128,7 +128,7 @@ static const struct option multi_options[] = {
 	{ .name = "roles",
 	  .kind = OPTION_WORDS,
 	  .value = "R,...",
-	  .help = "one template for each, BASE-ROLE",
+	  .help = "make a template BASE-ROLE for each role",
 	  .hint = VALUE_ROLE },
 	SPEC_OPTIONS,
 	OPTION_FORCE,
@@ -139,10 +139,11 @@ static const struct option multi_options[] = {
 const struct command command_template_create = {
 	.path = "template create",
 	.summary = "Create a template, build nothing",
-	.details = "Defaults: profile minimal, role worker, 2 CPUs, 1 GiB of memory, no data disk. "
-		   "COMMAND is what the guest runs; without one the image's own command or init. "
-		   "A relative REF counts from the working folder. A template.toml says all this "
-		   "too, and health checks: see 'mvm template init' and 'mvm template apply'.",
+	.details = "Defaults: profile minimal, role worker, 2 CPUs, 1 GiB of memory, "
+		   "no data disk. The guest runs COMMAND, or without one the image's "
+		   "own command or init. A relative REF counts from the working "
+		   "folder. A template.toml has all these settings, and health checks: "
+		   "see 'mvm template init' and 'mvm template apply'.",
 	.examples = "mvm template create web --flake dir:rootfs --mem 512M -- /bin/httpd -f\n"
 		    "mvm template create ci --flake github:me/ci#vm --cpus 4 --mem 2G",
 	.positionals = { { .name = "ID", .help = "the new template", .hint = VALUE_NEW_TEMPLATE } },
@@ -154,11 +155,11 @@ const struct command command_template_create = {
 const struct command command_template_create_multi = {
 	.path = "template create-multi",
 	.summary = "Create a template for each of several roles",
-	.details = "Takes the options of 'mvm template create'. When one of the templates exists "
-		   "nothing is created, unless --force is given.",
+	.details = "Takes the options of 'mvm template create'. If one of the "
+		   "templates exists, nothing is created, unless you give --force.",
 	.examples = "mvm template create-multi shop --roles web,worker --flake . --mem 512M",
 	.positionals = { { .name = "BASE",
-			   .help = "what the ids begin with",
+			   .help = "the beginning of the ids",
 			   .hint = VALUE_NEW_TEMPLATE } },
 	.rest = "COMMAND",
 	.options = multi_options,

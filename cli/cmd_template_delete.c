@@ -72,7 +72,7 @@ static const struct option delete_options[] = {
 	{ .name = "force",
 	  .letter = 'f',
 	  .kind = OPTION_FLAG,
-	  .help = "do not ask; needed where there is no terminal" },
+	  .help = "do not ask; needed without a terminal" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -80,8 +80,9 @@ static const struct option delete_options[] = {
 const struct command command_template_delete = {
 	.path = "template delete",
 	.summary = "Remove templates and all their revisions",
-	.details = "Refused while a VM runs from one of them. What other templates share stays; "
-		   "'mvm template prune' frees what nothing needs any longer.",
+	.details = "Refused while a VM runs from one of them. Files that other "
+		   "templates share stay; 'mvm template prune' removes files that "
+		   "nothing needs any longer.",
 	.positionals = { { .name = "ID",
 			   .help = "the templates",
 			   .many = true,

@@ -67,17 +67,17 @@ static const struct option edit_options[] = {
 	{ .name = "unset",
 	  .kind = OPTION_WORDS,
 	  .value = "KEY",
-	  .help = "back to its default: boot_args, command, data_disk_mib, env, health, initrd, "
-		  "kernel, network, on_restore or snapshot.point" },
+	  .help = "reset to its default: boot_args, command, data_disk_mib, env, "
+		  "health, initrd, kernel, network, on_restore or snapshot.point" },
 	OPTION_JSON,
 	{ 0 },
 };
 
 const struct command command_template_edit = {
 	.path = "template edit",
-	.summary = "Change a template; what is not named stays",
-	.details = "--env adds or replaces single variables. Revisions that exist stay as they "
-		   "are: build the template to get one with the changes.",
+	.summary = "Change some settings of a template",
+	.details = "--env adds or replaces single variables. Existing revisions do not "
+		   "change: build the template to get a revision with the changes.",
 	.examples = "mvm template edit web --mem 1G --cpus 2\n"
 		    "mvm template edit web --unset command,env",
 	.positionals = { { .name = "ID", .help = "the template", .hint = VALUE_TEMPLATE } },

@@ -37,7 +37,7 @@ static const struct option init_options[] = {
 	{ .name = "preset",
 	  .kind = OPTION_CHOICE,
 	  .value = "NAME",
-	  .help = "what to start from; busybox when not given",
+	  .help = "the preset (default: busybox)",
 	  .choices = "busybox|http|nix" },
 	OPTION_JSON,
 	{ 0 },
@@ -46,14 +46,15 @@ static const struct option init_options[] = {
 const struct command command_template_init = {
 	.path = "template init",
 	.summary = "Write a template.toml to start from, and its files",
-	.details = "The template.toml is commented and builds as it is. busybox is a small root "
-		   "filesystem that waits for commands, http a web server, nix a flake that "
-		   "builds without a network. All contain a static busybox, copied from this "
-		   "host. Existing files are never overwritten.",
+	.details = "The template.toml has comments, and builds as it is. The presets "
+		   "are busybox, a small root filesystem that waits for commands; "
+		   "http, a web server; and nix, a flake that builds without a "
+		   "network. All contain a static busybox, copied from this host. "
+		   "Existing files are never overwritten.",
 	.examples = "mvm template init web --preset http\n"
 		    "mvm template build --config web/template.toml --snapshot",
 	.positionals = { { .name = "DIR",
-			   .help = "the folder, made if needed",
+			   .help = "the folder, made if it is missing",
 			   .hint = VALUE_DIR } },
 	.options = init_options,
 	.run = init,

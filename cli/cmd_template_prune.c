@@ -107,25 +107,25 @@ static const struct option prune_options[] = {
 	  .letter = 'k',
 	  .kind = OPTION_U32,
 	  .value = "N",
-	  .help = "how many of the newest revisions of each template stay (3)" },
+	  .help = "keep the N newest revisions of each template (3)" },
 	{ .name = "older-than",
 	  .kind = OPTION_STRING,
 	  .value = "AGE",
-	  .help = "only what was built longer ago: 12h, 30d, 4w" },
+	  .help = "remove only revisions built longer ago: 12h, 30d, 4w" },
 	{ .name = "dry-run",
 	  .letter = 'n',
 	  .kind = OPTION_FLAG,
-	  .help = "say what would go, change nothing" },
+	  .help = "say what would be removed, but change nothing" },
 	OPTION_JSON,
 	{ 0 },
 };
 
 const struct command command_template_prune = {
 	.path = "template prune",
-	.summary = "Remove old revisions and what nothing needs any longer",
-	.details = "The current revision and those that VMs run from always stay. Afterwards "
-		   "cached builds that no revision has any longer go, and files that nothing "
-		   "names.",
+	.summary = "Remove old revisions, and files that nothing needs any longer",
+	.details = "Keeps the current revision and revisions that VMs run from. Then "
+		   "removes cached builds that no revision uses any longer, and files "
+		   "that nothing names.",
 	.examples = "mvm template prune --dry-run\n"
 		    "mvm template prune --keep 1 --older-than 30d",
 	.positionals = { { .name = "ID",

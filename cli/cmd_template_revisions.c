@@ -227,8 +227,9 @@ static const struct option json_options[] = { OPTION_JSON, { 0 } };
 const struct command command_template_history = {
 	.path = "template history",
 	.summary = "List a template's revisions, newest first",
-	.details = "'*' marks the current revision, '+' others that a VM runs from. DISK is what "
-		   "a revision's files take, those that it shares with others included.",
+	.details = "'*' marks the current revision, '+' another one that a VM runs "
+		   "from. DISK is the size of a revision's files, including the files "
+		   "that it shares.",
 	.positionals = { { .name = "ID", .help = "the template", .hint = VALUE_TEMPLATE } },
 	.options = json_options,
 	.run = history,
@@ -237,15 +238,16 @@ const struct command command_template_history = {
 const struct command command_template_rollback = {
 	.path = "template rollback",
 	.summary = "Make an earlier revision the current one",
-	.details = "Its files are checked first: a damaged revision never becomes current. VMs "
-		   "that run go on. The template itself does not change, so the next build makes "
-		   "a revision from it again.",
+	.details = "Checks the revision's files first: a damaged revision never "
+		   "becomes current. Running VMs go on. The template itself does not "
+		   "change, so the next build makes a revision from it again.",
 	.examples = "mvm template rollback web\n"
 		    "mvm template rollback web 3f2a91c0",
 	.positionals = { { .name = "ID", .help = "the template", .hint = VALUE_TEMPLATE },
 			 { .name = "REV",
-			   .help = "a revision, or how its name begins; without it the one "
-				   "built before the current one",
+			   .help = "a revision, or the beginning of its name (default: the one "
+				   "built "
+				   "before the current one)",
 			   .optional = true,
 			   .hint = VALUE_REVISION } },
 	.options = json_options,
@@ -255,12 +257,14 @@ const struct command command_template_rollback = {
 const struct command command_template_diff = {
 	.path = "template diff",
 	.summary = "Show what differs between two revisions",
-	.details = "Files are compared by digest, and everything that revision.json says.",
+	.details = "Compares files by their digests, and all settings in "
+		   "revision.json.",
 	.examples = "mvm template diff web@3f2a91c0 web@91c04b1e\n"
 		    "mvm template diff web@3f2a91c0",
 	.positionals = { { .name = "ID@REV", .help = "the one", .hint = VALUE_TEMPLATE },
 			 { .name = "ID@REV",
-			   .help = "the other; without it the first one's template as it is now",
+			   .help = "the other (default: the current revision of the first one's "
+				   "template)",
 			   .optional = true,
 			   .hint = VALUE_TEMPLATE } },
 	.options = json_options,

@@ -67,19 +67,18 @@ static const struct option options[] = {
 	  .help = "the VMM that makes the snapshot" },
 	{ .name = "no-wait",
 	  .kind = OPTION_FLAG,
-	  .help = "fail when another command works on the template" },
+	  .help = "fail if another command works on the template" },
 	OPTION_JSON,
 	{ 0 },
 };
 
 const struct command command_template_snapshot = {
 	.path = "template snapshot",
-	.summary = "Make or remove the snapshot of a revision that is built",
-	.details =
-		"Boots the revision, captures it once its health check holds, tests that a clone "
-		"can be restored, and puts the snapshot in place of the one it had. Nothing is "
-		"built. VMs that run from the old snapshot go on. With --rm the revision becomes "
-		"an image again, which boots.",
+	.summary = "Make or remove a revision's snapshot, without a build",
+	.details = "Boots the revision, captures it once its health check holds, "
+		   "restores a clone as a test, and replaces the revision's snapshot. "
+		   "Nothing is built. VMs that run from the old snapshot go on. With "
+		   "--rm the revision loses its snapshot, and boots.",
 	.examples = "mvm template snapshot http-worker\n"
 		    "mvm template snapshot http-worker@3f2a --rm",
 	.positionals = { { .name = "ID[@REV]",

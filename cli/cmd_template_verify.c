@@ -72,12 +72,12 @@ static const struct option json_options[] = { OPTION_JSON, { 0 } };
 const struct command command_template_verify = {
 	.path = "template verify",
 	.summary = "Check templates and revisions against their checksums",
-	.details = "Reads every file, those that revisions share once, and lists all that is "
-		   "wrong. The exit status is 5 when something is.",
+	.details = "Reads every file, shared files once, and lists all damage. The "
+		   "exit status is 5 if there is any.",
 	.examples = "mvm template verify\n"
 		    "mvm template verify web",
 	.positionals = { { .name = "ID[@REV]",
-			   .help = "a template or one of its revisions; without it everything",
+			   .help = "a template or one of its revisions (default: everything)",
 			   .optional = true,
 			   .hint = VALUE_TEMPLATE } },
 	.options = json_options,

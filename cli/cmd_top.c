@@ -77,8 +77,9 @@ static const struct option options[] = { OPTION_JSON, { 0 } };
 const struct command command_top = {
 	.path = "top",
 	.summary = "Show the processes in a running VM",
-	.details = "mvm's agent tells them, so the image needs no ps. PIDs and UIDs are the "
-		   "guest's, CPU is the time that each has used so far.",
+	.details = "mvm's agent lists the processes, so the image needs no ps. PIDs "
+		   "and UIDs are the guest's; CPU is the time that a process has used "
+		   "so far.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
 	.run = run,

@@ -85,15 +85,15 @@ static const struct option json_options[] = { OPTION_JSON, { 0 } };
 const struct command command_volume_list = {
 	.path = "volume list",
 	.summary = "List named volumes",
-	.details = "A volume is made when 'mvm run -v NAME:GUEST' first names it. SIZE is what its "
-		   "files take.",
+	.details = "'mvm run -v NAME:GUEST' makes a volume when it first names it. "
+		   "SIZE is the size of its files.",
 	.options = json_options,
 	.run = list,
 };
 
 const struct command command_volume_inspect = {
 	.path = "volume inspect",
-	.summary = "Show where a named volume is and what it takes, as JSON",
+	.summary = "Show a named volume's folder and size, as JSON",
 	.positionals = { { .name = "NAME", .help = "the volume", .hint = VALUE_VOLUME } },
 	.options = json_options,
 	.run = inspect,
@@ -101,8 +101,8 @@ const struct command command_volume_inspect = {
 
 const struct command command_volume_rm = {
 	.path = "volume rm",
-	.summary = "Remove named volumes and all that is in them",
-	.details = "One that a running VM may write to is refused (exit status 4).",
+	.summary = "Remove named volumes with their contents",
+	.details = "Refuses a volume that a running VM may write to (exit status 4).",
 	.positionals = { { .name = "NAME",
 			   .help = "the volumes",
 			   .many = true,

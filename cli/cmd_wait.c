@@ -141,13 +141,14 @@ static const struct option options[] = {
 	{ .name = "workload",
 	  .letter = 'w',
 	  .kind = OPTION_FLAG,
-	  .help = "wait for the template's command instead, and exit with its status (128 and the "
-		  "signal that ended it; 4 after the timeout, 125 when there is none)" },
+	  .help = "wait for the template's command instead, and exit with its status "
+		  "(or 128 + the signal that ended it; 4 after the timeout; 125 if "
+		  "there is no command)" },
 	{ .name = "timeout",
 	  .letter = 't',
 	  .kind = OPTION_DURATION,
 	  .value = "TIME",
-	  .help = "give up after that; 0: only ask, and do not wait" },
+	  .help = "wait no longer than this; 0: do not wait" },
 	OPTION_JSON,
 	{ 0 },
 };
@@ -155,12 +156,12 @@ static const struct option options[] = {
 const struct command command_wait = {
 	.path = "wait",
 	.summary = "Wait until an instance has ended",
-	.details =
-		"Prints what became of it, such as 'exited (3)', and exits with its status: its "
-		"workload's, 128 and the signal that ended that one, or 0 when the guest ended by "
-		"itself. With a message instead it exits with 1 when the VM failed, 3 when "
-		"there is none, and 4 when it still runs after the timeout. One that is started "
-		"again has ended when it stays down.",
+	.details = "Prints how the instance ended, such as 'exited (3)', and exits "
+		   "with its status: its workload's status, 128 + the signal that "
+		   "ended the workload, or 0 if the guest ended by itself. Otherwise "
+		   "prints a message, and exits with 1 if the VM failed, 3 if there is "
+		   "no such instance, and 4 if it still runs after the timeout. An "
+		   "instance with --restart has ended when it is not started again.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = options,
 	.examples = "mvm wait web --timeout 5m\n"

@@ -26,7 +26,7 @@ enum option_kind {
 	OPTION_WORDS,	 /* as OPTION_LIST, and commas separate values too */
 };
 
-/* What a value is: names.h checks it, and shells offer what there is. */
+/* The kind of a value: names.h checks it, and shells offer the existing values. */
 enum value_hint {
 	VALUE_ANY,
 	VALUE_FILE,
@@ -36,7 +36,7 @@ enum value_hint {
 	VALUE_KERNEL,
 	VALUE_VOLUME,
 	VALUE_COMMAND,	    /* words of a command of mvm's */
-	VALUE_NEW_TEMPLATE, /* from here on nothing is offered: a name to be given, */
+	VALUE_NEW_TEMPLATE, /* from here on shells offer nothing: a new name, */
 	VALUE_NEW_INSTANCE,
 	VALUE_NEW_KERNEL,
 	VALUE_ROLE,
@@ -58,7 +58,7 @@ struct option {
 	enum value_hint hint;
 };
 
-/* Values of --backend: a test compares them with what 'mvm backends' lists. */
+/* Values of --backend: a test compares them with the list of 'mvm backends'. */
 #define BACKENDS "firecracker|qemu"
 
 /* The option of every command that prints data. */
@@ -88,7 +88,7 @@ struct command {
 	struct positional positionals[POSITIONALS_MAX + 1];
 	const char *rest;   /* takes "-- COMMAND ..." of this name; NULL: `--` ends the options */
 	bool rest_required; /* and then needs no `--` before it */
-	const char *stray;  /* what else a word too many may have been meant as, or NULL */
+	const char *stray;  /* a hint for a surplus word, or NULL */
 	const struct option *options; /* ends with {0}; may be NULL */
 
 	/*
@@ -103,7 +103,7 @@ struct command {
 	int (*run)(struct cli_context *c, const struct args *a);
 };
 
-/* What every command gets. */
+/* Every command gets one of these. */
 struct cli_context {
 	const char *data_dir;	      /* --data-dir; NULL: the library looks for it */
 	bool json;		      /* --json was given */

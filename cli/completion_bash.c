@@ -122,7 +122,7 @@ static void print_words(FILE *out, const char *group)
 	fputs("' \"$cur\" ;;\n", out);
 }
 
-/* What may follow a first word of mvm's commands, and the first words. */
+/* The words that may follow the first word of mvm's commands, and the first words. */
 static void print_groups(FILE *out)
 {
 	AUTO_DONE(strv) first = { 0 };

@@ -18,7 +18,7 @@ static const char prologue[] =
 	"	local -a commands\n"
 	"	commands=(\n";
 
-/* What _arguments runs or offers for a value. */
+/* The function or the words by which _arguments completes a value. */
 static void print_action(FILE *out, enum value_hint hint, const char *choices)
 {
 	const char *folder = completion_folder(hint);

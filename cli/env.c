@@ -33,7 +33,7 @@ static int take_line(struct cli_context *c, const char *path, unsigned number, c
 	if (len && line[len - 1] == '\r') /* written on Windows */
 		len--;
 	if (memchr(line, '\0', len))
-		return cli_usage(c, "%s:%u: a NUL byte can be in no variable", path, number);
+		return cli_usage(c, "%s:%u: a variable cannot contain a NUL byte", path, number);
 	line[len] = '\0';
 	line += strspn(line, blanks);
 	if (*line == '\0' || *line == '#')

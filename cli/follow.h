@@ -10,7 +10,7 @@
 #include "base/own.h"
 #include "command.h"
 
-/* What ends following: a signal or the reader. */
+/* Following ends by a signal, or when the reader goes. */
 struct follow {
 	int signals;   /* of guest_signals_block() */
 	int cancel_fd; /* readable after a signal, and when nobody reads our output any more */
@@ -38,13 +38,13 @@ DEFINE_AUTO_DONE(follow, follow_done)
 int follow_open(struct cli_context *c, const struct args *a, struct mvm **ret,
 		struct follow *ret_follow);
 
-/* The command's result.  A --since that is no time is wrong usage.  When nobody reads the output
- * any more, the command ends as output_gone() says.  A signal just ends what never ends by itself:
- * no failure. */
+/* The command's result.  A --since that is not a time is wrong usage.  When nobody reads the output
+ * any more, the command ends as output_gone() says.  A signal is no failure: these commands have no
+ * other end. */
 int follow_result(struct cli_context *c, int r, struct follow *f);
 
-/* What ended the following: a signal's number, SIGPIPE when nobody reads standard output any more,
- * 0 when it ended by itself. */
+/* Why the following ended: a signal's number, SIGPIPE when nobody reads standard output any more, 0
+ * when it ended by itself. */
 int follow_ended_by(struct follow *f);
 
 /* From here on a pipe without a reader is an error (EPIPE) and does not end the process, which has

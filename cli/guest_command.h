@@ -25,12 +25,13 @@
 		  .letter = 'e',                                                                   \
 		  .kind = OPTION_LIST,                                                             \
 		  .value = "NAME=VALUE",                                                           \
-		  .help = "add to its environment",                                                \
+		  .help = "add a variable to its environment",                                     \
 		  .group = (heading) },                                                            \
 		{ .name = "env-file",                                                              \
 		  .kind = OPTION_LIST,                                                             \
 		  .value = "FILE",                                                                 \
-		  .help = "the same from a file, a NAME=VALUE on each line; # begins a comment",   \
+		  .help = "read variables from a file: a NAME=VALUE on each line; # begins a "     \
+			  "comment",                                                               \
 		  .group = (heading),                                                              \
 		  .hint = VALUE_FILE },                                                            \
 		{ .name = "workdir",                                                               \
@@ -43,7 +44,7 @@
 		  .letter = 'u',                                                                   \
 		  .kind = OPTION_STRING,                                                           \
 		  .value = "USER[:GROUP]",                                                         \
-		  .help = "run it as this user of the guest, else as the workload's",              \
+		  .help = "run it as this user of the guest (default: the workload's)",            \
 		  .group = (heading) },                                                            \
 	{                                                                                          \
 		.name = "timeout", .kind = OPTION_DURATION, .value = "TIME",                       \
@@ -53,8 +54,9 @@
 
 /* Part of the details in both commands' help. */
 #define GUEST_COMMAND_INPUT                                                                        \
-	"COMMAND's output is passed on; it gets standard input only with -i, as with container "   \
-	"tools: otherwise it reads an end of file at once."
+	"COMMAND's output is passed on. As with container tools, COMMAND "                         \
+	"gets standard input only with -i; otherwise it reads an end of "                          \
+	"file at once."
 
 struct guest_command {
 	char *const *argv;

@@ -155,7 +155,7 @@ static void put(struct writer *w, const char *text, size_t len)
 	w->to[w->len] = '\0';
 }
 
-/* A folder's name may have any character.  rest: what follows. */
+/* A folder's name may have any character.  rest: the text behind it. */
 static void put_quoted(struct writer *w, const char *word, const char *rest)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

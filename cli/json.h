@@ -42,7 +42,7 @@ void jsonw_u64(struct jsonw *j, const char *key, uint64_t value);
 void jsonw_raw(struct jsonw *j, const char *key, const char *json);
 void jsonw_bool(struct jsonw *j, const char *key, bool value);
 
-/* Print what there is so far and forget it, within a long value.  Returns 0, -ENOMEM or -EIO. */
+/* Print the text so far and forget it, within a long value.  Returns 0, -ENOMEM or -EIO. */
 int jsonw_flush(struct jsonw *j, FILE *out);
 
 /* Print such a value as jsonw_raw() adds it.  Returns 0, -ENOMEM or -EIO. */

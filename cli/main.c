@@ -22,7 +22,7 @@ static const struct option root_options[] = {
 	{ 0 },
 };
 
-/* What stands before the command's name. */
+/* The options before the command's name. */
 static const struct command root = { .path = "", .options = root_options };
 
 int cli_error(struct cli_context *c, int code, const char *fmt, ...)
@@ -165,7 +165,7 @@ int main(int argc, char **argv)
 	if (argc < 1)
 		return 2;
 	open_standard_streams();
-	/* mvm must be able to use what it makes */
+	/* mvm must be able to use the files that it makes */
 	umask(umask(0) & ~(mode_t)S_IRWXU);
 	/* an inherited SIG_IGN for SIGCHLD would lose exit statuses */
 	signal(SIGCHLD, SIG_DFL);

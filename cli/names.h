@@ -6,11 +6,12 @@
 
 #include "options.h"
 
-/* Returns 0, or -EINVAL (wrong usage) about the first value that can be none of its kind. */
+/* Check every name among the arguments.  Returns 0, or -EINVAL (wrong usage) about the first value
+ * that cannot be valid for its kind. */
 int check_names(struct cli_context *c, const struct args *a);
 
-/* The same about one value, for a command that finds it inside an argument.  what: what needs it,
- * "option '--config'". */
+/* Check one value, for a command that finds it inside an argument.  what: the option or argument
+ * that has the value, "option '--config'". */
 int check_name(struct cli_context *c, enum value_hint hint, const char *value, const char *what);
 
 #endif

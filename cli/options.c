@@ -13,7 +13,8 @@ const struct option global_options[] = {
 	{ .name = "data-dir",
 	  .kind = OPTION_STRING,
 	  .value = "DIR",
-	  .help = "where templates and VMs are, instead of $MVM_DATA_DIR or ~/.mvm",
+	  .help = "the folder of templates and VMs, instead of $MVM_DATA_DIR or "
+		  "~/.mvm",
 	  .group = "Every command",
 	  .hint = VALUE_DIR },
 	{ .name = "help",
@@ -318,8 +319,8 @@ static size_t positionals_len(const struct command *command)
 	return n;
 }
 
-/* What follows `--`: the command's rest, else more positionals.  `exec -- NAME ls` is
- * `exec NAME -- ls`, as with container tools. */
+/* Take the words behind `--`: they are the command's rest, or else more positionals.
+ * `exec -- NAME ls` is `exec NAME -- ls`, as with container tools. */
 static void take_rest(struct args *a, char *const *argv)
 {
 	size_t first = a->command->rest_required ? positionals_len(a->command) : 0;

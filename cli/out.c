@@ -126,7 +126,7 @@ static void show_json(const struct cli_context *c, const char *hint)
 	jsonw_u64(&j, "exit_status", (uint64_t)status_of(c));
 	jsonw_close(&j);
 	jsonw_close(&j);
-	jsonw_print(&j, stderr); /* nobody is left to tell */
+	jsonw_print(&j, stderr); /* a failure cannot be reported anywhere */
 }
 
 /* Errors may quote lines, of a guest's console for one; set off, so that none passes for ours. */

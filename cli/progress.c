@@ -22,7 +22,7 @@ void progress_view_init(struct progress_view *v, bool json)
 		.terminal = isatty(STDERR_FILENO) == 1 && term && !str_eq(term, "dumb"),
 		.json = json,
 	};
-	/* a line is one write; what is no whole line is flushed where it is printed */
+	/* a line is one write; a part of a line is flushed where it is printed */
 	setvbuf(stderr, NULL, _IOLBF, 0);
 }
 
@@ -73,7 +73,7 @@ static void say_bytes(const struct mvm_progress_event *event, char *ret, size_t 
 		 total);
 }
 
-/* One line that fits, because what is wrapped cannot be taken back: the name gives way. */
+/* One line that fits, because a wrapped line could not be erased.  The step's name is cut. */
 static void show_bytes(struct progress_view *v, const struct mvm_progress_event *event)
 {
 	struct winsize window = { 0 };
@@ -160,7 +160,7 @@ static void show_json(const struct mvm_progress_event *event)
 	}
 	jsonw_close(&j);
 	jsonw_close(&j);
-	jsonw_print(&j, stderr); /* what cannot be shown stops nothing */
+	jsonw_print(&j, stderr); /* work goes on if its progress cannot be shown */
 }
 
 int progress_view_event(void *arg, const struct mvm_progress_event *event)

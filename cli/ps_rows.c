@@ -64,7 +64,7 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	b->failed |= ports.failed;
 }
 
-/* The cell of a placeholder, whose letters' case does not matter; NULL when there is none. */
+/* The cell of a placeholder, in upper or lower case; NULL when there is no such placeholder. */
 static const char *cell_of(const struct strv *cells, const char *name, size_t len)
 {
 	for (size_t i = 0; i < PS_COLUMNS; i++) {

@@ -16,7 +16,8 @@
 	  .group = "Network" },                                                                    \
 	{                                                                                          \
 		.name = "deny", .kind = OPTION_LIST, .value = "RULE",                              \
-		.help = "keep it from the guest, unless --allow has it; 0.0.0.0/0 is everything",  \
+		.help = "keep the guest from reaching it, unless --allow has it; 0.0.0.0/0 "       \
+			"is everything",                                                           \
 		.group = "Network"                                                                 \
 	}
 

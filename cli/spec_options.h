@@ -34,7 +34,7 @@
 		{ .name = "data-disk",                                                             \
 		  .kind = OPTION_SIZE,                                                             \
 		  .value = "SIZE",                                                                 \
-		  .help = "a writable disk of its own for every VM",                               \
+		  .help = "a writable disk for each VM",                                           \
 		  .min = MVM_DATA_DISK_MIB_MIN,                                                    \
 		  .max = MVM_DATA_DISK_MIB_MAX },                                                  \
 		{ .name = "kernel",                                                                \
@@ -45,12 +45,12 @@
 		{ .name = "network",                                                               \
 		  .kind = OPTION_CHOICE,                                                           \
 		  .value = "KIND",                                                                 \
-		  .help = "none, or user: outbound and forwarded ports",                           \
+		  .help = "none; or user: outbound connections and forwarded ports",               \
 		  .choices = "none|user" },                                                        \
 		{ .name = "initrd",                                                                \
 		  .kind = OPTION_CHOICE,                                                           \
 		  .value = "WHOSE",                                                                \
-		  .help = "mvm, or image: the one that a flake brings, without mvm's agent",       \
+		  .help = "mvm; or image: the initrd that a flake brings, without mvm's agent",    \
 		  .choices = "mvm|image" },                                                        \
 		{ .name = "boot-args",                                                             \
 		  .kind = OPTION_STRING,                                                           \
@@ -59,7 +59,8 @@
 		{ .name = "snapshot-point",                                                        \
 		  .kind = OPTION_CHOICE,                                                           \
 		  .value = "POINT",                                                                \
-		  .help = "healthy: clones go on with the workload; boot: each starts its own",    \
+		  .help = "healthy: clones continue the workload; boot: each clone starts it "     \
+			  "anew",                                                                  \
 		  .choices = "healthy|boot" },                                                     \
 	{                                                                                          \
 		.name = "env", .letter = 'e', .kind = OPTION_LIST, .value = "K=V",                 \

@@ -13,10 +13,10 @@ size_t text_width(const char *s);
 /* Print s with '?' for each character that base/visible.h calls bad. */
 void print_text(FILE *out, const char *s);
 
-/* The same, but not more than so many columns of it. */
+/* As print_text(), but at most so many columns. */
 void print_start(FILE *out, const char *s, size_t columns);
 
-/* What a word gets that stands behind a number. */
+/* The plural's ending of a word behind a number. */
 static inline const char *plural(size_t n)
 {
 	return n == 1 ? "" : "s";

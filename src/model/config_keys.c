@@ -31,7 +31,7 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .by_default = "required",
 	  .help = "Where the root filesystem comes from: dir:FOLDER, tar:FILE, oci:DIR[:TAG], "
 		  "oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], or a Nix flake, with or "
-		  "without #ATTRIBUTE. A relative one counts from the file's folder.",
+		  "without #ATTRIBUTE. A relative path counts from the file's folder.",
 	  .example = "flake_ref = \"dir:rootfs\"" },
 	{ "profile", BOTH, "string", .limits = NAME_RULE "; empty counts as missing",
 	  .by_default = "\"" MVM_DEFAULT_PROFILE "\"",
@@ -73,9 +73,9 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .example = "allow = [\"*.example.org:443\", \"10.1.0.0/16\"]" },
 	{ "deny", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
 	  .by_default = "none",
-	  .help = "What it may not reach unless allow has it; \"0.0.0.0/0\" is everything. Without "
-		  "a rule for it, it reaches public addresses, and none of this host or a private "
-		  "network.",
+	  .help = "What the guest may not reach, unless allow has it; \"0.0.0.0/0\" is everything. "
+		  "Without rules the guest reaches public addresses, but neither this host nor "
+		  "private networks.",
 	  .example = "deny = [\"0.0.0.0/0\"]" },
 	{ "dns", CONFIG_NETWORK, "array of strings", .limits = "at most 4 addresses",
 	  .by_default = "this host's",
@@ -83,7 +83,7 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .example = "dns = [\"9.9.9.9\"]" },
 	{ "initrd", BOTH, "string", .limits = "\"mvm\" or \"image\"", .by_default = "\"mvm\"",
 	  .help = "\"image\" boots with the initrd that a Nix flake brings. Such a guest has no "
-		  "agent, so it goes with none of command, env, health and on_restore.",
+		  "agent, so command, env, health and on_restore cannot be set with it.",
 	  .example = "initrd = \"mvm\"" },
 	{ "kernel", BOTH, "string", .limits = NAME_RULE OR_EMPTY,
 	  .by_default = "the image's own, or the only one there is",
@@ -102,9 +102,9 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "on_restore", BOTH, "array of strings, or string",
 	  .limits = "at most 4096 words" IN_BYTES "; \"restart\" or \"signal:NAME\"",
 	  .by_default = "none",
-	  .help = "A command that runs in every clone, once its identity is its own. Or what the "
-		  "workload gets then: \"restart\", or a signal as in \"signal:USR1\". Not with "
-		  "snapshot.point = \"boot\".",
+	  .help = "A command that runs in every clone, once the clone has its identity. Or what "
+		  "happens to the workload then: \"restart\", or a signal as in \"signal:USR1\". "
+		  "Not with snapshot.point = \"boot\".",
 	  .example = "on_restore = [\"/bin/reload\"]" },
 	{ "health", BOTH, "table", .by_default = "healthy when the agent answers",
 	  .help = "When the guest is healthy: a snapshot is taken once it is.",
@@ -123,11 +123,11 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "tcp", CONFIG_HEALTH, "whole number", 1, UINT16_MAX, NULL, "none",
 	  "Healthy when this port of the guest takes connections.", "tcp = 8080" },
 	{ "interval_ms", CONFIG_HEALTH, "whole number", 1, 3600000, NULL, "200",
-	  "Milliseconds between attempts until it is healthy; then 10000 unless given, and at "
-	  "least 1000.",
+	  "Milliseconds between attempts until it is healthy. Between later checks it is at least "
+	  "1000, and 10000 if not set.",
 	  "interval_ms = 500" },
 	{ "timeout_s", CONFIG_HEALTH, "whole number", 1, 86400, NULL, "60",
-	  "Seconds until a start that is not healthy has failed.", "timeout_s = 120" },
+	  "Seconds after which a start that is not healthy has failed.", "timeout_s = 120" },
 	{ "retries", CONFIG_HEALTH, "whole number", 1, 1000, NULL, "3",
 	  "Failures in a row that make it unhealthy.", "retries = 5" },
 	{ "start_grace_s", CONFIG_HEALTH, "whole number", 1, 86400, NULL, "none",

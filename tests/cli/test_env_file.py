@@ -20,10 +20,10 @@ class EnvFile(harness.TestCase):
                 (b"\n\n=1\n", "env:3: '=1' is not NAME=VALUE"),
                 (b"A=1\nB = 2\n", "env:2: the name 'B ' has blanks in it"),
                 (b"export A=1\n", "env:1: the name 'export A' has blanks in it"),
-                (b"A=1\0\nB=2\n", "env:1: a NUL byte can be in no variable"),
-                (b"A=1\nB=2\0C=3", "env:2: a NUL byte can be in no variable"),
+                (b"A=1\0\nB=2\n", "env:1: a variable cannot contain a NUL byte"),
+                (b"A=1\nB=2\0C=3", "env:2: a variable cannot contain a NUL byte"),
                 (b"A=1\nB=gr\xfcn\n", "env:2: it is not UTF-8"),
-                (b"\xff\xfeA\0=\x001\0", "env:1: a NUL byte can be in no variable")):
+                (b"\xff\xfeA\0=\x001\0", "env:1: a variable cannot contain a NUL byte")):
             with self.subTest(content):
                 self.mvm_fails(2, "exec", "web", "--env-file", self.env_file(content), "true",
                                says=says)
