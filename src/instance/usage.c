@@ -44,7 +44,7 @@ static uint64_t written(const char *smaps)
 static uint64_t anonymous(const char *statm)
 {
 	char *p;
-	(void)strtoull(statm, &p, 10); /* its size */
+	strtoull(statm, &p, 10); /* its size */
 	uint64_t resident = strtoull(p, &p, 10);
 	uint64_t shared = strtoull(p, NULL, 10);
 	return resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;

@@ -22,13 +22,13 @@ int main(int argc, char **argv)
 	struct stat st;
 
 	if (argc != 3) {
-		(void)fputs("usage: write-image SOURCE IMAGE\n", stderr);
+		fputs("usage: write-image SOURCE IMAGE\n", stderr);
 		return 2;
 	}
 	AUTO_CLOSE int in = open(argv[1], O_RDONLY | O_CLOEXEC);
 	AUTO_CLOSE int fd = open(argv[2], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (in < 0 || fd < 0 || fstat(in, &st) < 0) {
-		(void)fprintf(stderr, "write-image: %s\n", strerror(errno));
+		fprintf(stderr, "write-image: %s\n", strerror(errno));
 		return 1;
 	}
 	int r = S_ISDIR(st.st_mode) ? image_from_dir(in, argv[1], fd, NULL, NULL, &err)
@@ -36,6 +36,6 @@ int main(int argc, char **argv)
 	if (r == 0 && fsync(fd) < 0)
 		r = mvm_error_set(&err, -errno, "fsync: %s", strerror(errno));
 	if (r < 0)
-		(void)fprintf(stderr, "write-image: %s\n", err.text);
+		fprintf(stderr, "write-image: %s\n", err.text);
 	return r < 0;
 }

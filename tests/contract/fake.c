@@ -42,7 +42,7 @@ _Noreturn void fake_guest_main(int argc, char **argv)
 	size_t len = 0;
 
 	if (argc != 3 || strcmp(argv[2], "none") == 0 || access(argv[2], R_OK) < 0) {
-		(void)fprintf(stderr, "could not load kernel '%s'\n", argc == 3 ? argv[2] : "");
+		fprintf(stderr, "could not load kernel '%s'\n", argc == 3 ? argv[2] : "");
 		_exit(1);
 	}
 	(void)!write(FD_CONTROL, "u", 1);
@@ -58,9 +58,9 @@ _Noreturn void fake_guest_main(int argc, char **argv)
 	if (command == 'b') {
 		uint64_t random;
 		random_bytes(&random, sizeof(random));
-		(void)snprintf(m->nonce, sizeof(m->nonce), "%llx", (unsigned long long)random);
+		snprintf(m->nonce, sizeof(m->nonce), "%llx", (unsigned long long)random);
 		m->count = 0;
-		(void)dprintf(FD_AGENT, "hello\n");
+		dprintf(FD_AGENT, "hello\n");
 	} else {
 		(void)!write(FD_CONTROL, "u", 1);
 	}
@@ -74,11 +74,11 @@ _Noreturn void fake_guest_main(int argc, char **argv)
 		line[len] = '\0';
 		len = 0;
 		if (strcmp(line, "nonce") == 0)
-			(void)dprintf(FD_AGENT, "nonce %s\n", m->nonce);
+			dprintf(FD_AGENT, "nonce %s\n", m->nonce);
 		else if (strcmp(line, "count") == 0)
-			(void)dprintf(FD_AGENT, "count %u\n", ++m->count);
+			dprintf(FD_AGENT, "count %u\n", ++m->count);
 		else if (strcmp(line, "disk") == 0)
-			(void)dprintf(FD_AGENT, "disk MVMDISK\n");
+			dprintf(FD_AGENT, "disk MVMDISK\n");
 		else if (strcmp(line, "off") == 0)
 			_exit(77); /* on_exit_fd() reads it as the guest's wish */
 	}
@@ -140,7 +140,7 @@ static void fake_free(struct vmm *v)
 	loop_source_free(f->exit_source);
 	process_kill(&f->vmm.process);
 	if (f->control_fd >= 0)
-		(void)close(f->control_fd);
+		close(f->control_fd);
 	free(f->vmm.name);
 	free(f);
 }
@@ -187,9 +187,9 @@ static int start(struct fake *f, const struct vmm_config *c, struct loop *loop, 
 	if (r == 0) {
 		r = process_spawn(&spec, &f->vmm.process);
 		if (r < 0)
-			(void)mvm_error_set(err, r, "cannot start: %s", strerror(-r));
+			mvm_error_set(err, r, "cannot start: %s", strerror(-r));
 	}
-	(void)close(pair[1]);
+	close(pair[1]);
 	if (r == 0)
 		r = loop_add_fd(loop, f->vmm.process.pidfd, EPOLLIN, on_exit_fd, f,
 				&f->exit_source);
@@ -213,7 +213,7 @@ static int fake_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	r = f->vmm.name ? start(f, c, loop, deadline_ns, err) : mvm_error_oom(err);
 	if (r < 0) {
 		if (c->memory == VMM_MEMORY_CAPTURE)
-			(void)unlinkat(c->memory_dir_fd, c->memory_name, 0); /* may not be there */
+			unlinkat(c->memory_dir_fd, c->memory_name, 0); /* may not be there */
 		fake_free(&f->vmm);
 		return r;
 	}

@@ -80,11 +80,11 @@ int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns, struct m
 	c->agent_fd = agent[1];
 	c->console_fd = console[1];
 	int r = vmm_spawn(B.ops, &B.probe, c, B.loop, deadline_ns, &m->vmm, err);
-	(void)close(agent[1]);
-	(void)close(console[1]);
+	close(agent[1]);
+	close(console[1]);
 	if (r < 0) {
-		(void)close(agent[0]);
-		(void)close(console[0]);
+		close(agent[0]);
+		close(console[0]);
 		return r;
 	}
 	m->agent_fd = agent[0];
@@ -101,8 +101,8 @@ void drop(struct machine *m)
 		return;
 	vmm_free(m->vmm);
 	loop_source_free(m->console_source);
-	(void)close(m->agent_fd);
-	(void)close(m->console_fd);
+	close(m->agent_fd);
+	close(m->console_fd);
 	*m = (struct machine){ 0 };
 }
 
@@ -231,7 +231,7 @@ int set_up(void **state)
 {
 	(void)state;
 	struct mvm_error err;
-	(void)snprintf(B.folder, sizeof(B.folder), "/tmp/mvm-contract.XXXXXX");
+	snprintf(B.folder, sizeof(B.folder), "/tmp/mvm-contract.XXXXXX");
 	assert_non_null(mkdtemp(B.folder));
 	B.dir_fd = open(B.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	B.snap_fd = dir_make_at(B.dir_fd, "snapshot");
@@ -252,7 +252,7 @@ int tear_down(void **state)
 	loop_free(B.loop);
 	vmm_probe_done(&B.probe);
 	free(B.cmdline);
-	(void)close(B.snap_fd);
-	(void)close(B.dir_fd);
+	close(B.snap_fd);
+	close(B.dir_fd);
 	return tree_remove_at(AT_FDCWD, B.folder);
 }

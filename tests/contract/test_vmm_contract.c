@@ -158,7 +158,7 @@ static int writable_in(pid_t pid, const struct stat *file)
 	char path[64];
 	const struct dirent *e;
 	int found = -1;
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	AUTO_CLOSEDIR DIR *dir = opendir(path);
 	assert_non_null(dir);
 	while (found < 0 && (e = readdir(dir))) {
@@ -300,12 +300,12 @@ static void a_port_can_be_forwarded_later(void **state)
 	int r = vmm_forward(m.vmm, &f, soon(), &err);
 	bool can = B.ops->forward && c.network;
 	assert_int_equal(r, can ? -EADDRINUSE : -EOPNOTSUPP);
-	(void)close(taken);
+	close(taken);
 	if (can) {
 		assert_int_equal(vmm_forward(m.vmm, &f, soon(), &err), 0);
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-		(void)close(fd);
+		close(fd);
 	}
 	drop(&m);
 	nothing_is_left_running();
@@ -389,9 +389,9 @@ static void a_missing_program_is_no_error_but_a_reason(void **state)
 	assert_int_equal(setenv(B.ops->binary_env, "/nonexistent/vmm", 1), 0);
 	ok(vmm_backend_probe(B.ops, -1, &p, &err), &err);
 	if (keep)
-		(void)setenv(B.ops->binary_env, keep, 1);
+		setenv(B.ops->binary_env, keep, 1);
 	else
-		(void)unsetenv(B.ops->binary_env);
+		unsetenv(B.ops->binary_env);
 	assert_false(p.usable);
 	assert_non_null(p.reason);
 
@@ -436,7 +436,7 @@ static void a_failure_at_any_op_names_the_vm_and_leaves_nothing(void **state)
 
 static int end_group(void **state)
 {
-	(void)drop_origin(state);
+	drop_origin(state);
 	return tear_down(state);
 }
 
@@ -446,7 +446,7 @@ int main(int argc, char **argv)
 		fake_guest_main(argc, argv);
 	const char *firecracker = getenv("MVM_TEST_FIRECRACKER");
 	if (firecracker)
-		(void)setenv("MVM_FIRECRACKER", firecracker, 1);
+		setenv("MVM_FIRECRACKER", firecracker, 1);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_machine_boots_and_answers),
 		cmocka_unit_test(what_does_not_fit_the_state_is_refused),

@@ -37,17 +37,17 @@ static void answer(int fd, const char *line)
 {
 	char disk[9] = "";
 	if (strcmp(line, "nonce") == 0) {
-		(void)dprintf(fd, "nonce %s\n", nonce);
+		dprintf(fd, "nonce %s\n", nonce);
 	} else if (strcmp(line, "count") == 0) {
-		(void)dprintf(fd, "count %u\n", ++count);
+		dprintf(fd, "count %u\n", ++count);
 	} else if (strcmp(line, "disk") == 0) {
 		int disk_fd = open("/dev/vda", O_RDONLY);
 		(void)!read(disk_fd, disk, 8);
 		disk[strcspn(disk, "\n")] = '\0';
-		(void)close(disk_fd);
-		(void)dprintf(fd, "disk %s\n", disk);
+		close(disk_fd);
+		dprintf(fd, "disk %s\n", disk);
 	} else if (strcmp(line, "off") == 0) {
-		(void)reboot(RB_AUTOBOOT); /* what ends Firecracker */
+		reboot(RB_AUTOBOOT); /* what ends Firecracker */
 	}
 }
 
@@ -77,11 +77,11 @@ int main(void)
 	nonce[36] = '\0';
 	int fd = dial();
 	if (fd >= 0)
-		(void)dprintf(fd, "hello\n");
+		dprintf(fd, "hello\n");
 	while (fd >= 0) {
 		serve(fd);
-		(void)close(fd);
-		(void)fprintf(stderr, "calling again\n");
+		close(fd);
+		fprintf(stderr, "calling again\n");
 		fd = dial();
 	}
 	return 1;

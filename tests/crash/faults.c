@@ -52,7 +52,7 @@ __attribute__((constructor)) static void start(void)
 
 static void die(void)
 {
-	(void)syscall(SYS_kill, getpid(), SIGKILL);
+	syscall(SYS_kill, getpid(), SIGKILL);
 }
 
 enum {
@@ -79,7 +79,7 @@ static int enter(const char *name, unsigned flags)
 	if (strcmp(fault_do, "kill-before") == 0)
 		die();
 	if (strcmp(fault_do, "stop") == 0)
-		(void)syscall(SYS_kill, getpid(), SIGSTOP);
+		syscall(SYS_kill, getpid(), SIGSTOP);
 	return strcmp(fault_do, "EIO") == 0 ? EIO : 0;
 }
 

@@ -36,8 +36,8 @@ static void release(struct fake *f)
 {
 	loop_source_free(f->input);
 	loop_source_free(f->end);
-	(void)close(f->in);
-	(void)close(f->out);
+	close(f->in);
+	close(f->out);
 	free(f);
 }
 

@@ -24,10 +24,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 'i':
 		if (oci_index_parse(text, size - 1, "fuzz", &index, NULL) == 0 &&
 		    oci_choose_name(&index, NULL, "fuzz", NULL) > 0)
-			(void)oci_choose_platform(&index, &platform, false, "fuzz", &d, NULL);
+			oci_choose_platform(&index, &platform, false, "fuzz", &d, NULL);
 		break;
 	case 'm':
-		(void)oci_manifest_parse(text, size - 1, "fuzz", &manifest, NULL);
+		oci_manifest_parse(text, size - 1, "fuzz", &manifest, NULL);
 		break;
 	case 'c':
 		if (oci_config_parse(text, size - 1, "fuzz", &config, NULL) == 0 &&
@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 's':
 		if (oci_saved_parse(text, size - 1, "fuzz", &saved, NULL) == 0)
-			(void)oci_choose_saved(&saved, "v1", "fuzz", &s, NULL);
+			oci_choose_saved(&saved, "v1", "fuzz", &s, NULL);
 		break;
 	default:
 		break;

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO_FREE char *text = NULL, *again = NULL;
 	struct mvm_error err = { 0 };
 
-	(void)mvm_template_kind_parse((const char *)data, size, "kind", &kind, NULL);
+	mvm_template_kind_parse((const char *)data, size, "kind", &kind, NULL);
 	int r = mvm_template_revision_parse((const char *)data, size, "revision.json", &rev, &err);
 	assert(r == err.code && r <= 0);
 	if (r < 0)

@@ -15,6 +15,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (t->n_nodes > layer_input_limits.tree.nodes ||
 	    t->file_bytes > layer_input_limits.tree.file_bytes)
 		abort();
-	(void)layers_read(in.layers, in.n, &layer_input_limits, t, layer_input_check, NULL, NULL);
+	layers_read(in.layers, in.n, &layer_input_limits, t, layer_input_check, NULL, NULL);
 	return 0;
 }

@@ -21,8 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		AUTO_FREE char *text = NULL;
 		total += WIRE_FIELD_HEADER + field.len;
 		assert(field.data >= data && field.data + field.len <= data + size);
-		(void)wire_get_u64(&field, &number);
-		(void)wire_get_str(&field, &text);
+		wire_get_u64(&field, &number);
+		wire_get_str(&field, &text);
 	}
 	assert(r < 0 || total == size);
 

@@ -18,14 +18,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
-		(void)fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+		fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
 		return 2;
 	}
 	AUTO_CLOSE int dir_fd = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_DONE(strv) names = { 0 };
 	int r = dir_fd < 0 ? dir_fd : dir_list(dir_fd, &names);
 	if (r < 0 || names.n == 0) {
-		(void)fprintf(stderr, "%s: no corpus in '%s'\n", argv[0], argv[1]);
+		fprintf(stderr, "%s: no corpus in '%s'\n", argv[0], argv[1]);
 		return 1;
 	}
 	for (size_t i = 0; i < names.n; i++) {
@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 		size_t len = 0;
 		r = file_read_at(dir_fd, names.v[i], INPUT_MAX, &data, &len);
 		if (r < 0) {
-			(void)fprintf(stderr, "%s: %s\n", names.v[i], strerror(-r));
+			fprintf(stderr, "%s: %s\n", names.v[i], strerror(-r));
 			return 1;
 		}
 		/* a copy of just its size, so that a sanitizer sees the first byte too far */
@@ -43,6 +43,6 @@ int main(int argc, char **argv)
 		memcpy(exact, data, len);
 		(void)LLVMFuzzerTestOneInput(exact, len);
 	}
-	(void)printf("%zu inputs\n", names.n);
+	printf("%zu inputs\n", names.n);
 	return 0;
 }

@@ -66,7 +66,7 @@ static const char *in_home(const char *name)
 	static char path[2][4096];
 	static int turn;
 	turn = !turn;
-	(void)snprintf(path[turn], sizeof(path[0]), "%s/%s", text_of("ATTACK_HOME"), name);
+	snprintf(path[turn], sizeof(path[0]), "%s/%s", text_of("ATTACK_HOME"), name);
 	return path[turn];
 }
 
@@ -85,7 +85,7 @@ static bool lists(const char *path)
 	while (dir && readdir(dir))
 		n++;
 	if (dir)
-		(void)closedir(dir);
+		closedir(dir);
 	return n > 3; /* an empty root has . and .. and perhaps etc */
 }
 
@@ -259,7 +259,7 @@ static bool setuid_own_disk(void)
 static bool grow_own_disk(void)
 {
 	int fd = find_file(true);
-	(void)signal(SIGXFSZ, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	return fd >= 0 && (ftruncate(fd, FAR) == 0 || pwrite(fd, "x", 1, FAR) == 1);
 }
 
@@ -277,7 +277,7 @@ static bool execute(void)
 
 static void *sleep_on(void *arg)
 {
-	(void)sleep(1000);
+	sleep(1000);
 	return arg;
 }
 
@@ -286,8 +286,8 @@ static bool thread_bomb(void)
 	int n = 0;
 	pthread_t thread;
 	pthread_attr_t attr;
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, 64 << 10);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
 	while (n < THREADS && pthread_create(&thread, &attr, sleep_on, NULL) == 0)
 		n++;
 	return n == THREADS;
@@ -334,7 +334,7 @@ static bool connects(int domain, const void *address, socklen_t len)
 	int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool done = fd >= 0 && connect(fd, address, len) == 0;
 	if (fd >= 0)
-		(void)close(fd);
+		close(fd);
 	return done;
 }
 

@@ -89,7 +89,7 @@ static int prepare(struct loader *l, const char *revision, const char *scratch,
 static int keep_memory(struct loader *l, int snapshot_fd)
 {
 	AUTO_CLOSE int from = openat(l->scratch_fd, "mem.bin", O_RDONLY | O_CLOEXEC);
-	(void)unlinkat(snapshot_fd, "mem.bin", 0);
+	unlinkat(snapshot_fd, "mem.bin", 0);
 	AUTO_CLOSE int to = openat(snapshot_fd, "mem.bin", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 				   0600);
 	if (from < 0 || to < 0)
@@ -165,7 +165,7 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = capture_many(&l, (unsigned)strtoul(argv[3], NULL, 10), &err);
 	if (r < 0)
-		(void)fprintf(stderr, "captures: %s\n", err.text);
+		fprintf(stderr, "captures: %s\n", err.text);
 	mvm_template_revision_done(&l.revision);
 	vmm_probe_done(&l.probe);
 	loop_free(l.loop);

@@ -25,7 +25,7 @@ static void on_input(void *arg, uint32_t events)
 
 static int fail(const struct mvm_error *err)
 {
-	(void)fprintf(stderr, "netns_host: %s\n", err->text);
+	fprintf(stderr, "netns_host: %s\n", err->text);
 	return 1;
 }
 
@@ -36,8 +36,8 @@ static int serve(struct loop *loop)
 	bool over = false;
 	if (loop_add_fd(loop, STDIN_FILENO, EPOLLIN, on_input, &over, &source) < 0)
 		return 1;
-	(void)puts("ready");
-	(void)fflush(stdout);
+	puts("ready");
+	fflush(stdout);
 	while (!over && loop_run_once(loop, DEADLINE_NONE) == 0)
 		;
 	return 0;
@@ -56,8 +56,7 @@ int main(int argc, char **argv)
 		forwards[n].host_port = (uint16_t)host;
 		forwards[n].guest_port = (uint16_t)guest;
 		forwards[n].udp = strstr(argv[i], "/udp");
-		(void)snprintf(forwards[n].host_address, sizeof(forwards[n].host_address),
-			       "127.0.0.1");
+		snprintf(forwards[n].host_address, sizeof(forwards[n].host_address), "127.0.0.1");
 	}
 	if (i + 1 >= argc)
 		return 2;
@@ -69,7 +68,7 @@ int main(int argc, char **argv)
 	int64_t began = clock_now_ns();
 	if (netns_new(loop, forwards, n, (uid_t)-1, &netns, &err) < 0)
 		return fail(&err);
-	(void)fprintf(stderr, "made in %lld us\n", (long long)(clock_now_ns() - began) / 1000);
+	fprintf(stderr, "made in %lld us\n", (long long)(clock_now_ns() - began) / 1000);
 	struct process_spec spec = {
 		.argv = argv + i + 1,
 		.cwd_fd = AT_FDCWD,
@@ -80,7 +79,7 @@ int main(int argc, char **argv)
 	};
 	int r = netns_spawn(netns, &spec, &vmm);
 	if (r < 0) {
-		(void)fprintf(stderr, "netns_host: %s: %s\n", spec.argv[0], strerror(-r));
+		fprintf(stderr, "netns_host: %s: %s\n", spec.argv[0], strerror(-r));
 		return 1;
 	}
 	return serve(loop);

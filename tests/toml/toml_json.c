@@ -19,7 +19,7 @@ static json_t *table_json(const struct toml_value *v)
 	json_t *o = json_object();
 	for (size_t i = 0; i < v->n_children; i++) {
 		const struct toml_value *child = &v->children[i];
-		(void)json_object_setn_new(o, child->key, child->key_len, tagged(child));
+		json_object_setn_new(o, child->key, child->key_len, tagged(child));
 	}
 	return o;
 }
@@ -28,15 +28,15 @@ static json_t *array_json(const struct toml_value *v)
 {
 	json_t *a = json_array();
 	for (size_t i = 0; i < v->n_children; i++)
-		(void)json_array_append_new(a, tagged(&v->children[i]));
+		json_array_append_new(a, tagged(&v->children[i]));
 	return a;
 }
 
 static json_t *scalar(const char *type, const char *text, size_t len)
 {
 	json_t *o = json_object();
-	(void)json_object_set_new(o, "type", json_string(type));
-	(void)json_object_set_new(o, "value", json_stringn(text, len));
+	json_object_set_new(o, "type", json_string(type));
+	json_object_set_new(o, "value", json_stringn(text, len));
 	return o;
 }
 

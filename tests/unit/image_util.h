@@ -30,7 +30,7 @@ static int work_fd = -1;
 static inline int make_work_folder(void **state)
 {
 	(void)state;
-	(void)snprintf(work_path, sizeof(work_path), "/tmp/mvm-test-XXXXXX");
+	snprintf(work_path, sizeof(work_path), "/tmp/mvm-test-XXXXXX");
 	if (!mkdtemp(work_path))
 		return -1;
 	work_fd = open(work_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -40,7 +40,7 @@ static inline int make_work_folder(void **state)
 static inline int remove_work_folder(void **state)
 {
 	(void)state;
-	(void)close(work_fd);
+	close(work_fd);
 	return tree_remove_at(AT_FDCWD, work_path);
 }
 
@@ -132,19 +132,19 @@ static inline char *make_endless_header(size_t len)
 	unsigned sum = 0;
 
 	assert_non_null(tar);
-	(void)strcpy(tar, "f");
-	(void)strcpy(tar + 124, "00000000000");
+	strcpy(tar, "f");
+	strcpy(tar + 124, "00000000000");
 	tar[156] = 'S';
 	memset(tar + 148, ' ', 8);
 	memcpy(tar + 257, "ustar  ", 8);
 	for (size_t at = 512; at < len; at += 512)
-		tar[at + 504] = 1;		/* more follows */
-	(void)strcpy(tar + 386, "00000000000"); /* the first of the map: offset and length */
-	(void)strcpy(tar + 398, "00000000000");
+		tar[at + 504] = 1;	  /* more follows */
+	strcpy(tar + 386, "00000000000"); /* the first of the map: offset and length */
+	strcpy(tar + 398, "00000000000");
 	tar[482] = 1;
 	for (size_t i = 0; i < 512; i++)
 		sum += (unsigned char)tar[i];
-	(void)snprintf(tar + 148, 8, "%06o", sum);
+	snprintf(tar + 148, 8, "%06o", sum);
 	return tar;
 }
 

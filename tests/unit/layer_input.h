@@ -41,7 +41,7 @@ struct layer_input {
 static inline void layer_input_done(struct layer_input *in)
 {
 	if (in->fd >= 0)
-		(void)close(in->fd);
+		close(in->fd);
 }
 DEFINE_AUTO_DONE(layer_input, layer_input_done)
 

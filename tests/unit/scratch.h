@@ -25,7 +25,7 @@ static inline int scratch_setup(void **state)
 	struct scratch *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -1;
-	(void)snprintf(s->path, sizeof(s->path), "/tmp/mvm-unit-XXXXXX");
+	snprintf(s->path, sizeof(s->path), "/tmp/mvm-unit-XXXXXX");
 	if (!mkdtemp(s->path))
 		return -1;
 	s->fd = dir_open_at(AT_FDCWD, s->path);
@@ -36,7 +36,7 @@ static inline int scratch_setup(void **state)
 static inline int scratch_teardown(void **state)
 {
 	struct scratch *s = *state;
-	(void)close(s->fd);
+	close(s->fd);
 	int r = tree_remove_at(AT_FDCWD, s->path);
 	free(s);
 	return r;

@@ -69,7 +69,7 @@ static void peer_play(int fd, const struct step *script)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test must not leave its peer behind */
 	for (; script->expect || script->say || script->hang; script++) {
 		if (script->hang)
-			(void)pause();
+			pause();
 		else if (script->expect)
 			peer_expect(fd, script);
 		else
@@ -86,16 +86,16 @@ static int peer_start(const struct step *script, pid_t *ret_pid)
 	*ret_pid = fork();
 	assert_true(*ret_pid >= 0);
 	if (*ret_pid == 0) {
-		(void)close(fds[0]);
+		close(fds[0]);
 		peer_play(fds[1], script);
 	}
-	(void)close(fds[1]);
+	close(fds[1]);
 	return fds[0];
 }
 
 static void peer_stop(pid_t pid)
 {
-	(void)kill(pid, SIGKILL);
+	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 

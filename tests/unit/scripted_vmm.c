@@ -44,22 +44,22 @@ static void carry(int from, int to, int test_fd)
 /* The agent's channel ends; the VMM does not.  The test hears of it by an end of its own. */
 static _Noreturn void run_without_agent(int agent_fd, int test_fd)
 {
-	(void)close(agent_fd);
-	(void)shutdown(test_fd, SHUT_WR);
+	close(agent_fd);
+	shutdown(test_fd, SHUT_WR);
 	for (;;)
-		(void)pause();
+		pause();
 }
 
 /* The console is only held: it hangs up with the VMM. */
 static _Noreturn void run_child(int agent_fd, int console_fd, int test_fd)
 {
 	struct pollfd fds[2] = { { .events = POLLIN }, { .events = POLLIN } };
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fds[0].fd = fcntl(agent_fd, F_DUPFD, CHILD_FDS);
 	fds[1].fd = fcntl(test_fd, F_DUPFD, CHILD_FDS);
 	int last = fcntl(console_fd, F_DUPFD, CHILD_FDS);
-	(void)syscall(SYS_close_range, 3, CHILD_FDS - 1, 0);
-	(void)syscall(SYS_close_range, last + 1, ~0u, 0);
+	syscall(SYS_close_range, 3, CHILD_FDS - 1, 0);
+	syscall(SYS_close_range, last + 1, ~0u, 0);
 	for (;;) {
 		if (poll(fds, 2, -1) < 0)
 			_exit(1);

@@ -33,7 +33,7 @@ struct world {
 
 static inline void world_done(struct world *w)
 {
-	(void)close(w->snapshot_fd);
+	close(w->snapshot_fd);
 	vmm_probe_done(&w->probe);
 	revision_done(&w->revision);
 }
@@ -48,7 +48,7 @@ static inline void fail_with(int r, const struct mvm_error *err)
 /* size 0: that of the text */
 static inline void put_file(int dir_fd, const char *name, const char *text, off_t size)
 {
-	(void)unlinkat(dir_fd, name, 0);
+	unlinkat(dir_fd, name, 0);
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	assert_int_equal(file_write_all(fd, text, strlen(text)), 0);
 	assert_true(size == 0 || ftruncate(fd, size) == 0);
@@ -124,14 +124,14 @@ static inline void fill_folder(struct world *w)
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++)
 		put_file(w->dir_fd, files[i], files[i], 0);
-	(void)tree_remove_at(w->dir_fd, "snapshot");
+	tree_remove_at(w->dir_fd, "snapshot");
 	w->snapshot_fd = dir_make_at(w->dir_fd, "snapshot");
 	assert_true(w->snapshot_fd >= 0);
 	put_file(w->snapshot_fd, "vmstate.bin", "device state", 0);
 	put_file(w->snapshot_fd, "mem.bin", "memory", MEM_SIZE);
 	put_file(w->snapshot_fd, "data.ext4", "frozen disk", 1 << 20);
-	(void)unlinkat(w->dir_fd, "checksums.json", 0);
-	(void)unlinkat(w->dir_fd, "revision.json", 0);
+	unlinkat(w->dir_fd, "checksums.json", 0);
+	unlinkat(w->dir_fd, "revision.json", 0);
 	fail_with(store_checksums_write(w->dir_fd, "web", rev.revision_hash, NULL, 0, &err), &err);
 	fail_with(store_revision_save(w->dir_fd, &rev, &err), &err);
 }

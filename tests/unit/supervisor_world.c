@@ -47,7 +47,7 @@ int world_setup(void **state)
 	char hex[65];
 	if (!x)
 		return -1;
-	(void)snprintf(x->dir, sizeof(x->dir), "/tmp/mvm-unit-XXXXXX");
+	snprintf(x->dir, sizeof(x->dir), "/tmp/mvm-unit-XXXXXX");
 	assert_non_null(mkdtemp(x->dir));
 	AUTO_CLOSE int dir_fd = dir_open_at(AT_FDCWD, x->dir);
 	x->instances_fd = dir_make_at(dir_fd, "instances");
@@ -105,19 +105,19 @@ int world_teardown(void **state)
 {
 	struct world *x = *state;
 	if (x->supervisor > 0) { /* the test has failed */
-		(void)kill(x->supervisor, SIGKILL);
-		(void)waitpid(x->supervisor, NULL, 0);
+		kill(x->supervisor, SIGKILL);
+		waitpid(x->supervisor, NULL, 0);
 	}
 	control_done(&x->leash);
 	channel_done(&x->guest);
 	if (x->guest.fd > 0)
-		(void)close(x->guest.fd);
+		close(x->guest.fd);
 	if (x->steps_fd > 0)
-		(void)close(x->steps_fd);
+		close(x->steps_fd);
 	instance_folder_done(&x->folder);
-	(void)close(x->instances_fd);
-	(void)close(x->revision_fd);
-	(void)close(x->logs_fd);
+	close(x->instances_fd);
+	close(x->revision_fd);
+	close(x->logs_fd);
 	record_done(&x->record);
 	mvm_template_revision_done(&x->revision);
 	int r = tree_remove_at(AT_FDCWD, x->dir);
@@ -154,8 +154,8 @@ static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd
 		.health_interval_min_ms = 1,
 		.strict = true,
 	};
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)setenv("MVM_CGROUP", "/nonexistent", true);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setenv("MVM_CGROUP", "/nonexistent", true);
 	scripted_vmm_fd = steps_fd;
 	exit(ENDED_STATUS + supervise(&given));
 }
@@ -167,16 +167,16 @@ void launch(struct world *x)
 	assert_int_equal(instance_folder_make(x->instances_fd, &x->record, &x->folder), 0);
 	assert_int_equal(sock_pair(leash), 0);
 	assert_int_equal(sock_pair(steps), 0);
-	(void)fflush(NULL);
+	fflush(NULL);
 	x->supervisor = fork();
 	assert_true(x->supervisor >= 0);
 	if (x->supervisor == 0) {
-		(void)close(leash[0]);
-		(void)close(steps[0]);
+		close(leash[0]);
+		close(steps[0]);
 		run_supervisor(x, leash[1], steps[1]);
 	}
-	(void)close(leash[1]);
-	(void)close(steps[1]);
+	close(leash[1]);
+	close(steps[1]);
 	auto_close(&x->folder.lock_fd);
 	auto_close(&x->folder.listen_fd);
 	x->folder.lock_fd = x->folder.listen_fd = -1;
@@ -220,7 +220,7 @@ static void close_guest(struct world *x)
 {
 	channel_done(&x->guest);
 	if (x->guest.fd > 0)
-		(void)close(x->guest.fd);
+		close(x->guest.fd);
 	x->guest = (struct channel){ 0 };
 }
 
@@ -521,7 +521,7 @@ unsigned events(struct world *x, const char *event, const char *message)
 	unsigned n = 0;
 	if (file_read_at(x->logs_fd, EVENTS_NAME, 1u << 20, &all, NULL) < 0)
 		return 0;
-	(void)snprintf(key, sizeof(key), "\"event\":\"%s\"", event);
+	snprintf(key, sizeof(key), "\"event\":\"%s\"", event);
 	for (char *line = strtok(all, "\n"); line; line = strtok(NULL, "\n"))
 		n += strstr(line, key) && (!message || strstr(line, message));
 	return n;

@@ -350,7 +350,7 @@ static void a_loaders_list_names_libraries(void **state)
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		char line[128];
-		(void)snprintf(line, sizeof(line), "%s", cases[i].line);
+		snprintf(line, sizeof(line), "%s", cases[i].line);
 		const char *path = warm_library(line);
 		assert_int_equal(path == NULL, cases[i].path == NULL);
 		if (path)

@@ -45,7 +45,7 @@ static _Noreturn void run_agent(int fd, bool is_vsock)
 	if (r == 0)
 		r = agent_serve(&a);
 	if (a.workload_child.pid > 0)
-		(void)kill(-a.workload_child.pid, SIGKILL); /* in a guest, power_off() does */
+		kill(-a.workload_child.pid, SIGKILL); /* in a guest, power_off() does */
 	agent_done(&a);
 	exit(r == -EPIPE ? 0 : 1);
 }
@@ -58,11 +58,11 @@ static int start_on(void **state, bool is_vsock)
 		return -1;
 	h->agent = fork();
 	if (h->agent == 0) {
-		(void)close(fds[0]);
+		close(fds[0]);
 		free(h);
 		run_agent(fds[1], is_vsock);
 	}
-	(void)close(fds[1]);
+	close(fds[1]);
 	h->c.fd = fds[0];
 	h->deadline_ns = clock_deadline_ns(DEADLINE_MS);
 	*state = h;
@@ -85,7 +85,7 @@ static int stop(void **state)
 {
 	struct host *h = *state;
 	int status = -1;
-	(void)close(h->c.fd);
+	close(h->c.fd);
 	channel_done(&h->c);
 	pid_t pid = waitpid(h->agent, &status, 0);
 	free(h);
@@ -367,7 +367,7 @@ static void who_gives_up_awaiting_is_let_go(void **state)
 	/* only now does the workload end */
 	int fd = open(fifo, O_WRONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
-	(void)close(fd);
+	close(fd);
 	assert_int_equal(reply_number(h, 3, FIELD_SIGNAL), 9);
 	assert_int_equal(unlink(fifo), 0);
 	assert_int_equal(rmdir(path), 0);
@@ -535,7 +535,7 @@ static void a_call_on_a_stream_in_use_breaks_the_protocol(void **state)
 	int status;
 	assert_int_equal(waitpid(h->agent, &status, 0), h->agent);
 	assert_int_equal(WEXITSTATUS(status), 1);
-	(void)close(h->c.fd);
+	close(h->c.fd);
 	channel_done(&h->c);
 	assert_int_equal(start(state), 0); /* for the teardown */
 	free(h);

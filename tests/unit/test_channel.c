@@ -35,7 +35,7 @@ static int teardown(void **state)
 	channel_done(&p->c);
 	for (int i = 0; i < 2; i++) {
 		if (p->fds[i] >= 0)
-			(void)close(p->fds[i]);
+			close(p->fds[i]);
 	}
 	free(p);
 	return 0;
@@ -110,7 +110,7 @@ static void bad_headers_break_the_protocol(void **state)
 		struct pair *p = one;
 		assert_int_equal(write(p->fds[1], cases[i], sizeof(cases[i])), sizeof(cases[i]));
 		assert_int_equal(channel_receive(&p->c, &f), -EPROTO);
-		(void)teardown(&one);
+		teardown(&one);
 	}
 }
 
@@ -196,9 +196,9 @@ static void what_is_read_from_a_pipe_becomes_frames(void **state)
 	assert_int_equal(write(fds[1], data, 3), 3);
 	assert_int_equal(channel_send_from(&p->c, 4, 7, 1, fds[0], 95, 10, &sent), 3);
 	assert_int_equal(sent, -ENOBUFS);
-	(void)close(fds[1]);
+	close(fds[1]);
 	assert_int_equal(channel_send_from(&p->c, 4, 7, 1, fds[0], 95, 10, &sent), 0);
-	(void)close(fds[0]);
+	close(fds[0]);
 }
 
 static void a_peer_that_never_stops_does_not_keep_its_reader(void **state)
@@ -216,7 +216,7 @@ static void a_peer_that_never_stops_does_not_keep_its_reader(void **state)
 		assert_int_equal(r, 0);
 		assert_in_range(n, 32 * 32768 / FRAME_HEADER_SIZE - 1, 100000);
 	}
-	(void)close(c.fd);
+	close(c.fd);
 }
 
 static void a_closed_peer_is_a_broken_pipe(void **state)
@@ -225,7 +225,7 @@ static void a_closed_peer_is_a_broken_pipe(void **state)
 	struct frame f;
 
 	assert_int_equal(write(p->fds[1], "\1\0", 2), 2);
-	(void)close(p->fds[1]);
+	close(p->fds[1]);
 	p->fds[1] = -1;
 	assert_int_equal(channel_receive(&p->c, &f), -EPIPE);
 	assert_int_equal(channel_send(&p->c, 1, 1, "x", 1), -EPIPE);

@@ -60,8 +60,8 @@ static int teardown(void **state)
 	agent_client_done(&x->agent);
 	channel_done(&x->guest);
 	channel_done(&x->client);
-	(void)close(x->guest.fd);
-	(void)close(x->client.fd);
+	close(x->guest.fd);
+	close(x->client.fd);
 	loop_free(x->loop);
 	free(x);
 	return 0;
@@ -213,7 +213,7 @@ static void nothing_is_sent_to_a_guest_that_is_captured(void **state)
 	assert_int_equal(status, EBUSY);
 	assert_int_equal(agent_client_begin(&x->agent, &later, CALL_CLOCK, &none, NULL, NULL),
 			 -EBUSY);
-	(void)shutdown(x->client.fd, SHUT_RDWR); /* resets its stream */
+	shutdown(x->client.fd, SHUT_RDWR); /* resets its stream */
 	settle(x);
 	assert_int_equal(channel_receive(&x->guest, &f), 0);
 }
@@ -282,7 +282,7 @@ static void a_vmm_that_ends_is_the_cause_of_its_closed_channel(void **state)
 	assert_int_equal(loop_add_timer(x->loop, DEADLINE_NONE, on_dead, &d, &d.timer), 0);
 	x->agent.on_broken = on_hung_up;
 	x->agent.arg = &d;
-	(void)shutdown(x->guest.fd, SHUT_RDWR);
+	shutdown(x->guest.fd, SHUT_RDWR);
 	assert_int_equal(agent_client_wait_hello(&x->agent, x->loop, &d.ended, DEADLINE_NONE, &err),
 			 -EREMOTEIO);
 	assert_string_equal(err.text, "waiting for the guest's agent: the VM has ended");
@@ -301,7 +301,7 @@ static void an_agent_that_hangs_up_in_a_living_vm_is_told(void **state)
 	struct fixture *x = *state;
 	struct mvm_error err = { 0 };
 	bool ended = false;
-	(void)shutdown(x->guest.fd, SHUT_RDWR);
+	shutdown(x->guest.fd, SHUT_RDWR);
 	assert_int_equal(
 		agent_client_wait_hello(&x->agent, x->loop, &ended, clock_deadline_ns(20), &err),
 		-EREMOTEIO);
@@ -370,7 +370,7 @@ static void a_client_that_sends_a_frame_over_its_bound_is_dropped(void **state)
 	struct fixture *x = *state;
 	static uint8_t data[1 + DATA_MAX + 1] = { DATA_STDIN };
 	uint64_t id = x->clients.leash_id;
-	(void)start_exec(x);
+	start_exec(x);
 	send_frame(&x->client, FRAME_DATA, 7, data, sizeof(data));
 	settle(x);
 	assert_false(clients_has(&x->clients, id));
@@ -386,7 +386,7 @@ static void a_guest_that_breaks_the_protocol_has_not_ended(void **state)
 	struct fixture *x = *state;
 	static const uint8_t nonsense[FRAME_HEADER_SIZE] = "no frame";
 	x->agent.on_broken = on_broken;
-	(void)start_exec(x);
+	start_exec(x);
 	assert_int_equal(send(x->guest.fd, nonsense, sizeof(nonsense), MSG_NOSIGNAL),
 			 sizeof(nonsense));
 	settle(x);
@@ -401,7 +401,7 @@ static void a_client_that_has_gone_is_known_to_have(void **state)
 	struct fixture *x = *state;
 	uint64_t id = x->clients.leash_id;
 	assert_true(clients_has(&x->clients, id));
-	(void)shutdown(x->client.fd, SHUT_RDWR);
+	shutdown(x->client.fd, SHUT_RDWR);
 	settle(x);
 	assert_false(clients_has(&x->clients, id));
 }
@@ -492,7 +492,7 @@ static void each_of_many_clients_hears_of_its_own_command(void **state)
 	}
 	assert_true(x->clients.n_streams <= MANY);
 	for (unsigned i = 0; i < MANY; i++) {
-		(void)close(many[i].fd);
+		close(many[i].fd);
 		channel_done(&many[i]);
 	}
 	settle(x);

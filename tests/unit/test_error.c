@@ -38,12 +38,12 @@ static void a_context_that_is_there_already_is_not_said_twice(void **state)
 	struct mvm_error err = { 0 };
 	int r = mvm_error_set(&err, -ENOENT, "template 'web' has not been built");
 
-	(void)mvm_error_context(&err, r, "template '%s'", "web");
+	mvm_error_context(&err, r, "template '%s'", "web");
 	assert_string_equal(err.text, "template 'web' has not been built");
-	(void)mvm_error_set(&err, r, "layer 12: cut off");
-	(void)mvm_error_context(&err, r, "layer %d", 12);
+	mvm_error_set(&err, r, "layer 12: cut off");
+	mvm_error_context(&err, r, "layer %d", 12);
 	assert_string_equal(err.text, "layer 12: cut off");
-	(void)mvm_error_context(&err, r, "layer %d", 1);
+	mvm_error_context(&err, r, "layer %d", 1);
 	assert_string_equal(err.text, "layer 1: layer 12: cut off");
 }
 
@@ -56,11 +56,11 @@ static void the_causes_reason_stays_where_another_is_only_likely(void **state)
 	r = mvm_error_reason_unless(&err, r, "start-failed", "web-1");
 	assert_string_equal(err.reason, "start-failed");
 	r = mvm_error_reason(&err, r, "guest-memory-full", NULL);
-	(void)mvm_error_reason_unless(&err, r, "start-failed", "web-1");
+	mvm_error_reason_unless(&err, r, "start-failed", "web-1");
 	assert_string_equal(err.reason, "guest-memory-full");
 	assert_string_equal(err.subject, "");
-	(void)mvm_error_subject(&err, r, "web-1");
-	(void)mvm_error_subject(&err, r, "web-2");
+	mvm_error_subject(&err, r, "web-1");
+	mvm_error_subject(&err, r, "web-2");
 	assert_string_equal(err.subject, "web-1");
 }
 
@@ -71,13 +71,13 @@ static void a_subject_is_whole_or_missing(void **state)
 	char path[200] = "";
 	int r = mvm_error_set(&err, -EPERM, "refused");
 
-	(void)mvm_error_subject(&err, r, "of no reason");
+	mvm_error_subject(&err, r, "of no reason");
 	assert_string_equal(err.subject, "");
 	memset(path, 'x', sizeof(err.subject));
-	(void)mvm_error_reason(&err, r, "data-folder-open", path);
+	mvm_error_reason(&err, r, "data-folder-open", path);
 	assert_string_equal(err.subject, "");
 	path[sizeof(err.subject) - 1] = '\0';
-	(void)mvm_error_reason(&err, r, "data-folder-open", path);
+	mvm_error_reason(&err, r, "data-folder-open", path);
 	assert_string_equal(err.subject, path);
 }
 
@@ -115,12 +115,12 @@ static void a_long_sentence_is_cut_and_ends(void **state)
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 
-	(void)mvm_error_set(&err, -EIO, "%s", text);
+	mvm_error_set(&err, -EIO, "%s", text);
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
-	(void)mvm_error_context(&err, -EIO, "reading");
+	mvm_error_context(&err, -EIO, "reading");
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
 	assert_memory_equal(err.text, "reading: xxx", 12);
-	(void)mvm_error_context(&err, -EIO, "%s", text);
+	mvm_error_context(&err, -EIO, "%s", text);
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
 }
 

@@ -56,7 +56,7 @@ static void assert_contents(const char *image, const char *path, const void *dat
 	AUTO_FREE char *got = NULL;
 	size_t got_len;
 
-	(void)snprintf(command, sizeof(command), "dump %s dumped", path);
+	snprintf(command, sizeof(command), "dump %s dumped", path);
 	free(debugfs(image, command));
 	assert_int_equal(file_read_at(work_fd, "dumped", 256u << 20, &got, &got_len), 0);
 	assert_int_equal(got_len, len);
@@ -115,13 +115,13 @@ static void contents_of_every_size_read_back(void **state)
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 2654435761u >> 13 | 1);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(sizes); i++) {
-		(void)snprintf(name, sizeof(name), "f%zu", i);
+		snprintf(name, sizeof(name), "f%zu", i);
 		add_file(t, name, sizes[i]);
 	}
 	sizes_tree = t;
 	make_image("sizes", t, fill_sizes, NULL);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(sizes); i++) {
-		(void)snprintf(name, sizeof(name), "/f%zu", i);
+		snprintf(name, sizeof(name), "/f%zu", i);
 		assert_contents("sizes", name, pattern, sizes[i]);
 	}
 }
@@ -185,7 +185,7 @@ static void contents_beyond_4_gib_are_where_they_belong(void **state)
 
 	far_node = add_file(t, "far", FAR + 10);
 	make_image("far.img", t, fill_far, NULL);
-	(void)snprintf(command, sizeof(command), "bmap /far %llu", (unsigned long long)FAR / 4096);
+	snprintf(command, sizeof(command), "bmap /far %llu", (unsigned long long)FAR / 4096);
 	AUTO_FREE char *out = debugfs("far.img", command);
 	off_t block = (off_t)strtoull(out, NULL, 10);
 	assert_true(block > 0);
@@ -204,7 +204,7 @@ static void large_folders_keep_every_name(void **state)
 	char name[64];
 
 	for (int i = 0; i < 20000; i++) {
-		(void)snprintf(name, sizeof(name), "a-rather-long-name-%06d", i);
+		snprintf(name, sizeof(name), "a-rather-long-name-%06d", i);
 		must_add(t, d, name, i % 3 ? TREE_FILE : TREE_FOLDER, NULL);
 	}
 	make_image("names", t, NULL, NULL);

@@ -33,7 +33,7 @@ static bool readable(int fd)
 static void add_event(void **state, const char *event, const char *name)
 {
 	char copy[64];
-	(void)snprintf(copy, sizeof(copy), "%s", name);
+	snprintf(copy, sizeof(copy), "%s", name);
 	const struct record r = { .name = copy, .template_id = copy, .revision = copy };
 	events_add(scratch_fd(state), event, &r, NULL);
 }
@@ -120,7 +120,7 @@ static void a_reader_of_events_may_stop(void **state)
 	o.since = "2100-01-01T00:00:00Z";
 	assert_int_equal(events_read(scratch_fd(state), &o, readable, stop_at_b, &n, &err), 0);
 	assert_int_equal(n, 3);
-	(void)close(readable);
+	close(readable);
 }
 
 /* ---- logs ---- */
@@ -236,7 +236,7 @@ static void answer(struct channel *ch, uint32_t stream, int status, uint64_t siz
 
 static void hang_up(struct channel *ch)
 {
-	(void)close(ch->fd);
+	close(ch->fd);
 	channel_done(ch);
 }
 
@@ -263,7 +263,7 @@ static void a_follower_sees_what_is_printed_until_the_supervisor_ends(void **sta
 	expect_line(s, true, "two");
 	expect_no_more(s, MVM_STREAM_WAIT);
 	assert_false(readable(mvm_log_stream_fd(s)));
-	(void)expect_question(&ch, 4);
+	expect_question(&ch, 4);
 	print(dir, CONSOLE_LOG_NAME, "last words");
 	hang_up(&ch);
 	assert_true(readable(mvm_log_stream_fd(s)));

@@ -75,7 +75,7 @@ static int teardown(void **state)
 	clients_done(&x->clients);
 	logfile_close(&x->log);
 	loop_free(x->loop);
-	(void)close(x->dir_fd);
+	close(x->dir_fd);
 	free(x);
 	return scratch_teardown(&scratch);
 }
@@ -222,7 +222,7 @@ static void a_client_has_one_question_at_a_time(void **state)
 	assert_int_equal(channel_receive(&ch, &f), 1);
 	assert_int_equal(f.stream, 2);
 	assert_int_equal(message_get_status(f.payload, f.len, NULL), 0);
-	(void)close(ch.fd);
+	close(ch.fd);
 	channel_done(&ch);
 }
 

@@ -47,7 +47,7 @@ static void the_least_limit_above_a_cgroup_counts(void **state)
 	put(state, "a/memory.stat", "anon 104857600\nfile 104857600\nfile_mapped 5\n");
 	put(state, "a/b/memory.max", "max\n");
 	put(state, "a/b/memory.current", "4096\n");
-	(void)snprintf(path, sizeof(path), "%s/a/b", scratch_path(state));
+	snprintf(path, sizeof(path), "%s/a/b", scratch_path(state));
 
 	assert_int_equal(host_memory_from(meminfo, scratch_path(state), path, &m), 0);
 	assert_int_equal(m.limit_bytes, 256 * MIB);

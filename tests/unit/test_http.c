@@ -249,7 +249,7 @@ static void a_slow_reader_gets_a_long_request_whole(void **state)
 		}
 		_exit(send(fds[1], NO_CONTENT, strlen(NO_CONTENT), 0) < 0);
 	}
-	(void)close(fds[1]);
+	close(fds[1]);
 	struct fixture f = { .peer = peer };
 	struct mvm_error err;
 	AUTO_DONE(http_reply) reply = { 0 };

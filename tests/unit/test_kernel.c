@@ -333,7 +333,7 @@ static void damaged_modules_are_refused_at_every_byte(void **state)
 	for (size_t i = 0; i < len * 8; i++) { /* never reads outside, whatever it returns */
 		AUTO_DONE(module_list) l = { 0 };
 		ko[i / 8] = (char)(ko[i / 8] ^ 1 << i % 8);
-		(void)module_add(&l, ko, len, "x.ko", NULL);
+		module_add(&l, ko, len, "x.ko", NULL);
 		ko[i / 8] = (char)(ko[i / 8] ^ 1 << i % 8);
 	}
 	AUTO_DONE(module_list) l = { 0 };
@@ -351,13 +351,13 @@ static void a_package_that_unpacks_to_too_much_is_refused(void **state)
 	unsigned total = 0;
 	size_t len;
 
-	(void)strcpy(header + 124, "10000000000"); /* 8^10 is 1 GiB */
+	strcpy(header + 124, "10000000000"); /* 8^10 is 1 GiB */
 	header[156] = '0';
 	memset(header + 148, ' ', 8);
 	memcpy(header + 257, "ustar\00000", 8);
 	for (size_t i = 0; i < sizeof(header); i++)
 		total += (unsigned char)header[i];
-	(void)snprintf(sum, sizeof(sum), "%06o", total);
+	snprintf(sum, sizeof(sum), "%06o", total);
 	memcpy(header + 148, sum, 7);
 	AUTO_FREE char *data = compress_with("xz", header, sizeof(header), &len);
 	const struct member outer[] = { { "debian-binary", "2.0\n", 4 },
@@ -417,7 +417,7 @@ static void modules_that_unpack_to_too_much_together_are_refused(void **state)
 	memcpy(large, ko, len);
 	AUTO_FREE char *packed = compress_with("zstd", large, padded, &packed_len);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(files); i++) {
-		(void)snprintf(names[i], sizeof(names[i]), "lib/modules/6/kernel/m%zu.ko.zst", i);
+		snprintf(names[i], sizeof(names[i]), "lib/modules/6/kernel/m%zu.ko.zst", i);
 		files[i] = (struct member){ names[i], packed, packed_len };
 	}
 	write_deb("modules.deb", files, MVM_ARRAY_SIZE(files));

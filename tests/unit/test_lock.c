@@ -21,12 +21,12 @@ static void an_exclusive_lock_keeps_others_out_and_names_its_holder(void **state
 
 	assert_true(held >= 0);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", holder), -EBUSY);
-	(void)snprintf(mine, sizeof(mine), "%d template build web", (int)getpid());
+	snprintf(mine, sizeof(mine), "%d template build web", (int)getpid());
 	assert_string_equal(holder, mine);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT | LOCK_SHARED, NULL, NULL), -EBUSY);
 	assert_true(lock_is_held_at(dir, "l"));
 
-	(void)close(TAKE_FD(held));
+	close(TAKE_FD(held));
 	assert_false(lock_is_held_at(dir, "l"));
 	AUTO_CLOSE int again = lock_take_at(dir, "l", LOCK_NOWAIT, "x", holder);
 	assert_true(again >= 0);
@@ -52,7 +52,7 @@ static void a_longer_holder_is_cut_and_a_shorter_replaces_it(void **state)
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, name, NULL);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", holder), -EBUSY);
 	assert_int_equal(strlen(holder), LOCK_HOLDER_SIZE - 1);
-	(void)close(TAKE_FD(held));
+	close(TAKE_FD(held));
 
 	held = lock_take_at(dir, "l", 0, "short", NULL);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", holder), -EBUSY);
@@ -71,7 +71,7 @@ static void who_inherits_a_lock_may_name_itself(void **state)
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "somebody with a longer name", NULL);
 	lock_sign(held, "heir");
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", holder), -EBUSY);
-	(void)snprintf(mine, sizeof(mine), "%d heir", (int)getpid());
+	snprintf(mine, sizeof(mine), "%d heir", (int)getpid());
 	assert_string_equal(holder, mine);
 }
 
@@ -137,12 +137,12 @@ static void a_killed_holder_leaves_no_lock_behind(void **state)
 	if (child == 0) {
 		if (lock_take_at(dir, "l", 0, "dying", NULL) >= 0)
 			(void)!write(ready[1], "x", 1);
-		(void)pause();
+		pause();
 		_exit(0);
 	}
-	(void)close(ready[1]);
+	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
-	(void)close(ready[0]);
+	close(ready[0]);
 	assert_true(lock_is_held_at(dir, "l"));
 	assert_int_equal(kill(child, SIGKILL), 0);
 
@@ -162,7 +162,7 @@ static pid_t start_waiting(int dir, int held, int (*take)(int dir), int ret_has[
 	AUTO_CLOSE int opened = inotify_init1(IN_CLOEXEC);
 	char path[64];
 
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/l", dir);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/l", dir);
 	assert_true(inotify_add_watch(opened, path, IN_OPEN) >= 0);
 	assert_int_equal(pipe(ret_has), 0);
 	assert_int_equal(pipe(ret_end), 0);
@@ -170,8 +170,8 @@ static pid_t start_waiting(int dir, int held, int (*take)(int dir), int ret_has[
 	assert_true(child >= 0);
 	if (child == 0) {
 		char byte;
-		(void)close(held);
-		(void)close(ret_end[1]);
+		close(held);
+		close(ret_end[1]);
 		if (take(dir) >= 0 && write(ret_has[1], "x", 1) == 1)
 			(void)!read(ret_end[0], &byte, 1);
 		_exit(0);
@@ -209,7 +209,7 @@ static void a_waiter_for_a_removed_lock_gets_the_new_lock(void **state)
 		pid_t child = start_waiting(dir, held, cases[i].take, has, end);
 		lock_remove_at(dir, "l");
 		assert_int_equal(faccessat(dir, "l", F_OK, 0), -1);
-		(void)close(TAKE_FD(held));
+		close(TAKE_FD(held));
 		assert_int_equal(read(has[0], &byte, 1), 1);
 		/* the waiter's lock keeps out later processes */
 		assert_int_equal(cases[i].span ? lock_span_at(dir, "l", &all, LOCK_NOWAIT)
@@ -218,8 +218,8 @@ static void a_waiter_for_a_removed_lock_gets_the_new_lock(void **state)
 		assert_int_equal(write(end[1], "x", 1), 1);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 		for (size_t k = 0; k < 2; k++) {
-			(void)close(has[k]);
-			(void)close(end[k]);
+			close(has[k]);
+			close(end[k]);
 		}
 	}
 }
@@ -240,10 +240,10 @@ static void locks_of_one_file_are_told_apart_by_their_number(void **state)
 	assert_false(lock_span_is_held_at(dir, "l", &two));
 	assert_int_equal(lock_span_at(dir, "l", &one, LOCK_NOWAIT), -EBUSY);
 	assert_int_equal(lock_span_at(dir, "l", &all, LOCK_NOWAIT), -EBUSY);
-	(void)close(TAKE_FD(a));
+	close(TAKE_FD(a));
 	assert_true(lock_span_is_held_at(dir, "l", &one));
-	(void)close(TAKE_FD(b));
-	(void)close(TAKE_FD(c));
+	close(TAKE_FD(b));
+	close(TAKE_FD(c));
 	AUTO_CLOSE int d = lock_span_at(dir, "l", &all, LOCK_NOWAIT);
 	assert_true(d >= 0);
 	assert_true(lock_span_is_held_at(dir, "l", &two));
@@ -267,13 +267,13 @@ static void a_wait_ends_with_the_holder_and_creates_nothing(void **state)
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
 	assert_true(held >= 0);
 	pid_t child = start_waiting(dir, held, wait_l, has, end);
-	(void)close(TAKE_FD(held));
+	close(TAKE_FD(held));
 	assert_int_equal(read(has[0], &byte, 1), 1);
-	(void)close(end[1]);
+	close(end[1]);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	(void)close(has[0]);
-	(void)close(has[1]);
-	(void)close(end[0]);
+	close(has[0]);
+	close(has[1]);
+	close(end[0]);
 }
 
 static void who_waits_for_a_lock_can_be_cancelled(void **state)
@@ -288,7 +288,7 @@ static void who_waits_for_a_lock_can_be_cancelled(void **state)
 	assert_int_equal(write(fire, "x", 1), 1);
 	assert_int_equal(lock_await_at(dir, "l", cancel), -ECANCELED);
 	assert_true(lock_is_held_at(dir, "l")); /* and no other process took it */
-	(void)close(TAKE_FD(held));
+	close(TAKE_FD(held));
 	char c;
 	assert_int_equal(read(cancel, &c, 1), 1);
 	assert_int_equal(lock_await_at(dir, "l", cancel), 0);

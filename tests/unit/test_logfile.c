@@ -67,7 +67,7 @@ static void a_log_stays_within_twice_its_limit_and_loses_only_its_beginning(void
 	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 4096), 0);
 	for (int i = 0; i < 500; i++) {
 		char line[32];
-		(void)snprintf(line, sizeof(line), "line %d\n", i);
+		snprintf(line, sizeof(line), "line %d\n", i);
 		add(&l, line);
 	}
 	assert_int_equal(fstatat(dir_of(state), "a.log", &st, 0), 0);
@@ -97,7 +97,7 @@ static void a_reader_that_keeps_up_misses_nothing_in_a_rotation(void **state)
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
 	for (int i = 0; i < 300; i++) {
 		char line[32];
-		(void)snprintf(line, sizeof(line), "%d\n", i);
+		snprintf(line, sizeof(line), "%d\n", i);
 		add(&l, line);
 		if (i % 7)
 			continue;
@@ -292,7 +292,7 @@ static void a_tail_begins_with_a_line(void **state)
 	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
 	for (int i = 1000; i < 1200; i++) {
 		char line[32];
-		(void)snprintf(line, sizeof(line), "line %d\n", i);
+		snprintf(line, sizeof(line), "line %d\n", i);
 		add(&l, line);
 	}
 	const char *tail = logfile_tail(&l);

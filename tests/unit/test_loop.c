@@ -36,8 +36,8 @@ static int teardown(void **state)
 	loop_source_free(f->b);
 	loop_free(f->loop);
 	for (int i = 0; i < 2; i++) {
-		(void)close(f->pair[i]);
-		(void)close(f->other[i]);
+		close(f->pair[i]);
+		close(f->other[i]);
 	}
 	free(f);
 	return 0;
@@ -74,7 +74,7 @@ static void a_hang_up_is_told_without_being_asked_for(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(loop_add_fd(f->loop, f->pair[0], 0, on_readable, f, &f->a), 0);
-	(void)close(f->pair[1]);
+	close(f->pair[1]);
 	f->pair[1] = -1;
 	assert_int_equal(loop_run_once(f->loop, clock_deadline_ns(60000)), 0);
 	assert_true(f->events & EPOLLHUP);
@@ -198,7 +198,7 @@ static void run_inside(void *arg)
 	f->calls++;
 	loop_source_free(f->a);
 	f->a = NULL;
-	(void)loop_run_once(f->loop, clock_now_ns());
+	loop_run_once(f->loop, clock_now_ns());
 }
 
 static void a_loop_run_inside_a_callback_frees_nothing_too_early(void **state)
@@ -223,7 +223,7 @@ static void what_is_always_ready_does_not_outrun_the_deadline(void **state)
 	assert_int_equal(loop_add_fd(f->loop, f->pair[0], EPOLLIN, on_always_ready, f, &f->a), 0);
 	assert_int_equal(write(f->pair[1], "x", 1), 1);
 	while (clock_now_ns() < deadline_ns)
-		(void)loop_run_once(f->loop, deadline_ns);
+		loop_run_once(f->loop, deadline_ns);
 	f->calls = 0;
 	assert_int_equal(loop_run_once(f->loop, deadline_ns), -ETIMEDOUT);
 	assert_int_equal(f->calls, 1); /* it has had its turn all the same */

@@ -291,7 +291,7 @@ static void long_output_is_cut_to_its_last_whole_lines(void **state)
 	for (int i = 0; i < 1000; i++)
 		strbuf_addf(&text, "line %d\n", i);
 	strbuf_adds(&text, "\n(use '--show-trace' to show detailed location information)\n");
-	(void)nix_explain("nix build", text.data, "/log", &err);
+	nix_explain("nix build", text.data, "/log", &err);
 	assert_non_null(strstr(err.text, "(log: /log)"));
 	assert_non_null(strstr(err.text, ":\nline 990\n"));
 	assert_string_equal(err.text + strlen(err.text) - strlen("line 999"), "line 999");
@@ -300,7 +300,7 @@ static void long_output_is_cut_to_its_last_whole_lines(void **state)
 	strbuf_done(&text);
 	for (int i = 0; i < 1000; i++)
 		strbuf_adds(&text, "0123456789");
-	(void)nix_explain("nix build", text.data, NULL, &err);
+	nix_explain("nix build", text.data, NULL, &err);
 	assert_true(strlen(err.text) < 900);
 	assert_string_equal(err.text + strlen(err.text) - 10, "0123456789");
 }

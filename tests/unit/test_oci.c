@@ -365,7 +365,7 @@ static void a_name_selects_the_images_that_it_fits_best(void **state)
 
 		for (size_t k = 0; r > 0 && k < n; k++) {
 			if (list[k].meant)
-				(void)strcat(meant, (const char[]){ (char)('a' + k), '\0' });
+				strcat(meant, (const char[]){ (char)('a' + k), '\0' });
 		}
 		if (r != selections[i].code ||
 		    !strstr(r > 0 ? meant : err.text, selections[i].meant))
@@ -448,8 +448,8 @@ static void the_platform_is_chosen_whatever_the_order(void **state)
 		struct mvm_error err = { 0 };
 		struct oci_index index;
 
-		(void)make_index(platforms[i].index, list, &index);
-		(void)oci_choose_all(&index);
+		make_index(platforms[i].index, list, &index);
+		oci_choose_all(&index);
 		int r = oci_choose_platform(&index, &p, platforms[i].first, "x", &d, &err);
 		if (r == 0)
 			r = (int)(d - list);
@@ -492,7 +492,7 @@ static char *put_layout(void)
 	static const char zeros[1024];
 	char layer[DIGEST_HEX_SIZE], config[DIGEST_HEX_SIZE], manifest[DIGEST_HEX_SIZE];
 
-	(void)tree_remove_at(work_fd, "layout"); /* an earlier test's */
+	tree_remove_at(work_fd, "layout"); /* an earlier test's */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(folders); i++)
 		assert_int_equal(mkdirat(work_fd, folders[i], 0700), 0);
 	put_blob(zeros, sizeof(zeros), layer);

@@ -65,7 +65,7 @@ static const struct command run = {
 static void split(const char *line, char *buf, size_t size, char *argv[ARGV_MAX])
 {
 	size_t n = 0;
-	(void)snprintf(buf, size, "%s", line);
+	snprintf(buf, size, "%s", line);
 	for (char *save = NULL, *word = strtok_r(buf, " ", &save); word;
 	     word = strtok_r(NULL, " ", &save)) {
 		assert_true(n < ARGV_MAX - 1);

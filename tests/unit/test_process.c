@@ -27,9 +27,9 @@ static char *run_for_output(struct process_spec spec, int *ret_status)
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	spec.stdout_fd = out[1];
 	assert_int_equal(process_spawn(&spec, &p), 0);
-	(void)close(out[1]);
+	close(out[1]);
 	assert_int_equal(file_read_fd(out[0], 65536, &text, NULL), 0);
-	(void)close(out[0]);
+	close(out[0]);
 	assert_int_equal(process_wait(&p, clock_deadline_ns(60000), ret_status), 0);
 	return text;
 }
@@ -129,7 +129,7 @@ static void a_child_gets_exactly_the_named_descriptors(void **state)
 	spec.fds = fds;
 	spec.n_fds = 2;
 	AUTO_FREE char *text = run_for_output(spec, NULL);
-	(void)close(leak);
+	close(leak);
 	assert_non_null(strstr(text, "0 /dev/null\n"));
 	assert_non_null(strstr(text, "1 pipe:"));
 	assert_non_null(strstr(text, "2 /dev/null\n"));
@@ -153,10 +153,10 @@ static void descriptors_may_trade_places(void **state)
 	for (int i = 3; i <= 4; i++) {
 		assert_int_equal(pipe2(in, O_CLOEXEC), 0);
 		assert_int_equal(write(in[1], i == 3 ? "three" : "four ", 5), 5);
-		(void)close(in[1]);
+		close(in[1]);
 		if (in[0] != i) {
 			assert_int_equal(dup2(in[0], i), i);
-			(void)close(in[0]);
+			close(in[0]);
 		}
 		assert_int_equal(fcntl(i, F_SETFD, FD_CLOEXEC), 0);
 	}
@@ -167,9 +167,9 @@ static void descriptors_may_trade_places(void **state)
 	for (int i = 3; i <= 4; i++) {
 		int keep = i == 3 ? keep_3 : keep_4;
 		if (keep >= 0)
-			(void)dup2(keep, i);
+			dup2(keep, i);
 		else
-			(void)close(i);
+			close(i);
 	}
 }
 
@@ -219,13 +219,13 @@ static void signals_are_reset_in_the_child(void **state)
 	const char *argv[] = { "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", NULL };
 	sigset_t block, old;
 
-	(void)sigemptyset(&block);
-	(void)sigaddset(&block, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &block, &old);
-	(void)signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&block);
+	sigaddset(&block, SIGTERM);
+	sigprocmask(SIG_BLOCK, &block, &old);
+	signal(SIGPIPE, SIG_IGN);
 	AUTO_FREE char *text = run_for_output(spec_of(argv), NULL);
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &old, NULL);
 	unsigned long long blocked = 1, ignored = 1, libc_own = 3ull << 31; /* 32 and 33 */
 	assert_int_equal(sscanf(text, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
 	assert_true(blocked == 0);
@@ -284,12 +284,12 @@ static void a_child_can_die_with_its_parent(void **state)
 		spec.flags = PROCESS_DIE_WITH_PARENT;
 		if (process_spawn(&spec, &p) == 0)
 			(void)!write(tell[1], &p.pid, sizeof(p.pid));
-		(void)pause();
+		pause();
 		_exit(0);
 	}
-	(void)close(tell[1]);
+	close(tell[1]);
 	assert_int_equal(read(tell[0], &child, sizeof(child)), sizeof(child));
-	(void)close(tell[0]);
+	close(tell[0]);
 	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
 	assert_true(pidfd >= 0);
 	assert_int_equal(kill(parent, SIGKILL), 0);
@@ -314,16 +314,16 @@ static void a_detached_program_has_no_parent_and_its_own_session(void **state)
 	spec.stdout_fd = out[1];
 	spec.flags = PROCESS_DETACH;
 	assert_int_equal(process_spawn(&spec, &p), 0);
-	(void)close(in[0]);
-	(void)close(out[1]);
+	close(in[0]);
+	close(out[1]);
 	assert_int_equal(p.pid, 0);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing to reap */
 	assert_true(read(out[0], line, sizeof(line) - 1) > 0);
 	assert_int_equal(sscanf(line, "%d %d", &pid, &session), 2);
 	/* in a session that is not ours */
 	assert_true(session != getsid(0));
-	(void)close(in[1]); /* it ends */
-	(void)close(out[0]);
+	close(in[1]); /* it ends */
+	close(out[0]);
 }
 
 static void a_detached_program_that_is_missing_is_told(void **state)
@@ -348,14 +348,14 @@ static void programs_are_found_on_the_path(void **state)
 	assert_int_equal(file_create_at(dir, "tool", "", 0, 0755), 0);
 	assert_int_equal(file_create_at(dir, "plain", "", 0, 0644), 0);
 	assert_int_equal(mkdirat(dir, "folder", 0755), 0);
-	(void)setenv("PATH", path, 1);
+	setenv("PATH", path, 1);
 	assert_int_equal(process_find("tool", &found), 0);
 	assert_string_equal(found, want);
 	AUTO_FREE char *none = NULL;
 	assert_int_equal(process_find("plain", &none), -ENOENT);
 	assert_int_equal(process_find("folder", &none), -ENOENT);
 	assert_int_equal(process_find("", &none), -ENOENT);
-	(void)setenv("PATH", old, 1);
+	setenv("PATH", old, 1);
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)

@@ -144,7 +144,7 @@ static void a_descriptor_travels_with_its_command(void **state)
 		qmp_call(f.qmp, "getfd", json_pack("{s:s}", "fdname", "f"), fd, soon(), NULL, &err),
 		0);
 	assert_true(fcntl(fd, F_GETFD) >= 0); /* still ours */
-	(void)close(fd);
+	close(fd);
 	stop(&f);
 }
 

@@ -31,7 +31,7 @@ static void a_pair_talks_and_is_not_inherited(void **state)
 	assert_string_equal(buf, "abc");
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(fcntl(pair[i], F_GETFD), FD_CLOEXEC);
-		(void)close(pair[i]);
+		close(pair[i]);
 	}
 }
 
@@ -44,7 +44,7 @@ static void a_listener_is_found_below_any_long_path(void **state)
 
 	for (int i = 0; i < 10; i++) {
 		int next = dir_make_at(dir, "a-folder-with-a-rather-long-name-to-fill-sun_path");
-		(void)close(dir);
+		close(dir);
 		dir = next;
 		assert_true(dir >= 0);
 	}
@@ -66,7 +66,7 @@ static void a_listener_is_found_below_any_long_path(void **state)
 	assert_int_equal(write(client, "hi", 2), 2);
 	assert_int_equal(read(server, buf, 2), 2);
 	assert_string_equal(buf, "hi");
-	(void)close(dir);
+	close(dir);
 }
 
 static void a_name_that_exists_is_not_bound_again(void **state)
@@ -81,7 +81,7 @@ static void nobody_listening_is_told_apart_from_nothing_there(void **state)
 {
 	int dir = scratch_fd(state);
 	int listener = sock_listen_at(dir, "s");
-	(void)close(listener);
+	close(listener);
 	assert_int_equal(sock_connect_at(dir, "s"), -ECONNREFUSED);
 	assert_int_equal(sock_connect_at(dir, "none"), -ENOENT);
 }
@@ -111,9 +111,9 @@ static void a_descriptor_travels_with_its_byte(void **state)
 	assert_string_equal(text, "hello");
 	assert_int_equal(write(pair[0], "x", 1), 1);
 	assert_int_equal(sock_receive_fd(pair[1]), -EPROTO);
-	(void)close(pair[1]);
+	close(pair[1]);
 	assert_int_equal(sock_send_fd(pair[0], "x", 1, file), -EPIPE); /* and no SIGPIPE */
-	(void)close(pair[0]);
+	close(pair[0]);
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)

@@ -99,7 +99,7 @@ static void staging_of_the_living_stays_and_of_the_dead_goes(void **state)
 		    mkdirat(st.fd, "deep", 0700) < 0 || write(ready[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
-			(void)pause();
+			pause();
 	}
 	assert_int_equal(read(ready[0], &c, 1), 1);
 	assert_int_equal(store_sweep(f->store), 0);
@@ -119,8 +119,8 @@ static void staging_of_the_living_stays_and_of_the_dead_goes(void **state)
 	assert_int_equal(store_sweep(f->store), 1);
 	assert_int_equal(faccessat(tmp, "file.0123456789abcdef", F_OK, 0), 0);
 	assert_int_equal(faccessat(tmp, "file.old", F_OK, 0), 0);
-	(void)close(ready[0]);
-	(void)close(ready[1]);
+	close(ready[0]);
+	close(ready[1]);
 }
 
 static void locks_name_their_holder(void **state)
@@ -146,9 +146,9 @@ static void leases_keep_a_revision_from_being_claimed(void **state)
 	assert_true(one >= 0 && two >= 0);
 	assert_true(store_revision_in_use(f->store, "web", "r1"));
 	assert_false(store_revision_in_use(f->store, "web", "r2"));
-	(void)close(one);
+	close(one);
 	assert_int_equal(store_claim_revision(f->store, "web", "r1"), -EBUSY);
-	(void)close(two);
+	close(two);
 	AUTO_CLOSE int claim = store_claim_revision(f->store, "web", "r1");
 	assert_true(claim >= 0);
 }
@@ -161,7 +161,7 @@ static void a_claim_on_a_template_is_one_on_all_its_revisions(void **state)
 	assert_int_equal(store_claim_template(f->store, "web"), -EBUSY);
 	AUTO_CLOSE int other = store_claim_template(f->store, "web2");
 	assert_true(other >= 0);
-	(void)close(lease);
+	close(lease);
 	AUTO_CLOSE int claim = store_claim_template(f->store, "web");
 	assert_true(claim >= 0);
 	assert_int_equal(store_claim_revision(f->store, "web", "r1"), -EBUSY);
@@ -189,7 +189,7 @@ static void lock_files_of_templates_that_are_gone_are_swept(void **state)
 	assert_false(has_lock(f->store, "template.gone") || has_lock(f->store, "lease.gone"));
 	assert_true(has_lock(f->store, "template.busy") && has_lock(f->store, "lease.busy"));
 	assert_true(has_lock(f->store, "template.there") && has_lock(f->store, "lease.there"));
-	(void)close(TAKE_FD(busy));
+	close(TAKE_FD(busy));
 
 	/* a VM still runs from the removed revision */
 	AUTO_CLOSE int lease __attribute__((unused)) = store_lease_revision(f->store, "busy", "r1");

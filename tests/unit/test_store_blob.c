@@ -112,12 +112,12 @@ static void the_cache_keeps_the_latest_builds_and_outlives_damage(void **state)
 	struct store_build build = { .fingerprint = name };
 
 	for (int i = 0; i < 10; i++) {
-		(void)snprintf(name, sizeof(name), "f%d", i);
+		snprintf(name, sizeof(name), "f%d", i);
 		assert_int_equal(store_cache_put(f->store, KEY, &build, NULL), 0);
 	}
 	for (int i = 0; i < 10; i++) {
 		AUTO_DONE(store_build) got = { 0 };
-		(void)snprintf(name, sizeof(name), "f%d", i);
+		snprintf(name, sizeof(name), "f%d", i);
 		assert_int_equal(store_cache_get(f->store, KEY, name, &got, NULL), i >= 2);
 	}
 

@@ -181,18 +181,18 @@ static void first_commands_at_once_all_work(void **state)
 			if (pids[i] == 0) {
 				struct mvm_error err = { 0 };
 				AUTO(store) s = NULL;
-				(void)close(go[1]);
+				close(go[1]);
 				(void)!read(go[0], &c, 1);
 				bool fine = store_open(path, 0, &s, &err) == 0 &&
 					    store_dir(s, (enum store_dir)(i % STORE_DIR_COUNT)) >=
 						    0;
 				if (!fine)
-					(void)fprintf(stderr, "%s\n", err.text);
+					fprintf(stderr, "%s\n", err.text);
 				_exit(fine ? 0 : 1);
 			}
 		}
-		(void)close(go[0]);
-		(void)close(go[1]);
+		close(go[0]);
+		close(go[1]);
 		for (int i = 0; i < N; i++) {
 			int status;
 			assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
@@ -275,7 +275,7 @@ static void a_proof_is_judged_by_its_content(void **state)
 		AUTO_FREE char *root = str_printf("%s/%zu", f->dir, i);
 		const char *const bad[] = { "", cases[i].bad };
 		struct fixture here = { 0 };
-		(void)snprintf(here.dir, sizeof(here.dir), "%s", root);
+		snprintf(here.dir, sizeof(here.dir), "%s", root);
 		assert_int_equal(mkdir(root, 0700), 0);
 		for (size_t k = 0; k < 2 && cases[i].folders[k]; k++)
 			make_dir(&here, cases[i].folders[k], 0700);

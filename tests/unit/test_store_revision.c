@@ -191,14 +191,14 @@ static void current_links_of_other_programs_are_read(void **state)
 	save_spec(f->store, "web");
 	AUTO_FREE char *link = str_printf("%s/templates/web/current", f->dir);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
-		(void)unlink(link);
+		unlink(link);
 		assert_int_equal(symlink(cases[i].target, link), 0);
 		assert_int_equal(store_current_get(f->store, "web", rev, NULL), cases[i].code);
 		if (cases[i].code == 0)
 			assert_string_equal(rev, "r1");
 	}
 	/* the last good one leads to nothing */
-	(void)unlink(link);
+	unlink(link);
 	assert_int_equal(symlink("artifacts/r1", link), 0);
 	assert_int_equal(store_current_find(f->store, "web", rev, &err), -EBADMSG);
 	assert_string_equal(err.text, "template 'web': its current revision 'r1' is missing");
@@ -293,12 +293,12 @@ static void a_publisher_killed_at_any_moment_leaves_a_whole_store(void **state)
 		pid_t pid = fork();
 		if (pid == 0)
 			publish_for_ever(f->dir, ready[1]);
-		(void)close(ready[1]);
+		close(ready[1]);
 		assert_int_equal(read(ready[0], &c, 1), 1);
-		(void)close(ready[0]);
+		close(ready[0]);
 		/* spread the moments of death over a few rounds of publishing */
 		const struct timespec wait = { .tv_nsec = (long)(i * 7919 % 97) * 50000 };
-		(void)nanosleep(&wait, NULL);
+		nanosleep(&wait, NULL);
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFSIGNALED(status));

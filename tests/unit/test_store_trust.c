@@ -22,7 +22,7 @@ static int make(struct fixture *f, struct checksums *ret_sums)
 	assert_int_equal(mkdirat(dir, "snapshot", 0700), 0);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		memset(text, 'a' + (int)i, sizeof(text));
-		(void)unlinkat(dir, names[i], 0);
+		unlinkat(dir, names[i], 0);
 		assert_int_equal(file_create_at(dir, names[i], text, sizeof(text), 0644), 0);
 	}
 	assert_int_equal(unlinkat(dir, "checksums.json", 0), 0);
@@ -142,8 +142,8 @@ static void edited_files_are_found_each_time(void **state)
 			assert_int_equal(files_read(f, dir, &sums, false, &err), -1);
 			assert_non_null(strstr(err.text, "'rootfs.ext4'"));
 		}
-		(void)teardown(state);
-		(void)setup(state);
+		teardown(state);
+		setup(state);
 		f = *state;
 	}
 }
@@ -164,8 +164,8 @@ static void an_edited_file_is_told_by_its_times(void **state)
 		assert_null(store_trust_changed(dir, &sums));
 		harms[i / 2](dir, "rootfs.ext4");
 		assert_string_equal(store_trust_changed(dir, &sums), "rootfs.ext4");
-		(void)teardown(state);
-		(void)setup(state);
+		teardown(state);
+		setup(state);
 		f = *state;
 	}
 }

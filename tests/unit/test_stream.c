@@ -65,7 +65,7 @@ static int setup(void **state)
 static void hang_up(struct fixture *x)
 {
 	if (x->peer.fd >= 0)
-		(void)close(x->peer.fd);
+		close(x->peer.fd);
 	x->peer.fd = -1;
 }
 
@@ -173,7 +173,7 @@ static void a_signal_is_told_apart_from_an_exit(void **state)
 	struct fixture *x = *state;
 	say_started(x);
 	say_fields(x, FRAME_END, FIELD_SIGNAL, 9);
-	(void)next(x, MVM_EXEC_STARTED);
+	next(x, MVM_EXEC_STARTED);
 	const struct mvm_exec_event *e = next(x, MVM_EXEC_EXITED);
 	assert_int_equal(e->status, 137);
 	assert_int_equal(e->signal, 9);
@@ -184,7 +184,7 @@ static void a_frame_in_pieces_is_one_event(void **state)
 	struct fixture *x = *state;
 	static const uint8_t data[] = { 3, 0, 0, 0, 2, 0, 0, 0, FRAME_DATA, 0, 0, 0, 1, 'h', 'i' };
 	say_started(x);
-	(void)next(x, MVM_EXEC_STARTED);
+	next(x, MVM_EXEC_STARTED);
 	assert_int_equal(data[4], x->stream);
 	for (size_t i = 0; i < sizeof(data); i++) {
 		expect(x, MVM_STREAM_WAIT);
@@ -215,17 +215,17 @@ static void output_that_is_not_read_gets_no_credit(void **state)
 	unsigned n, pieces = WINDOW_BYTES / DATA_MAX;
 
 	say_started(x);
-	(void)next(x, MVM_EXEC_STARTED);
+	next(x, MVM_EXEC_STARTED);
 	for (unsigned i = 0; i < pieces; i++)
 		say_output(x, DATA_STDOUT, zeros, sizeof(zeros));
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(next(x, MVM_EXEC_STDOUT)->len, DATA_MAX);
-		(void)channel_flush(&x->peer);
+		channel_flush(&x->peer);
 		assert_int_equal(credits(x, &n), 0); /* the second one is still lent */
 	}
 	for (unsigned i = 2; i < pieces; i++) {
-		(void)next(x, MVM_EXEC_STDOUT);
-		(void)channel_flush(&x->peer);
+		next(x, MVM_EXEC_STDOUT);
+		channel_flush(&x->peer);
 	}
 	expect(x, MVM_STREAM_WAIT);
 	assert_int_equal(credits(x, &n), WINDOW_BYTES);
@@ -241,7 +241,7 @@ static void a_peer_that_breaks_the_protocol_ends_the_command(void **state)
 		o.command = command;
 		start(&y, &o);
 		say_started(&y);
-		(void)next(&y, MVM_EXEC_STARTED);
+		next(&y, MVM_EXEC_STARTED);
 		if (i == 0)
 			say(&y, FRAME_END, NULL, 0); /* no status */
 		else if (i == 1)
@@ -274,7 +274,7 @@ static void what_came_before_a_death_is_read_first(void **state)
 	/* this has no reader any more, and no SIGPIPE comes */
 	assert_true(mvm_exec_write(x->exec, "in", 2, NULL) >= 0);
 	assert_int_equal(mvm_exec_signal(x->exec, 15, NULL), 0);
-	(void)next(x, MVM_EXEC_STARTED);
+	next(x, MVM_EXEC_STARTED);
 	expect_output(x, MVM_EXEC_STDOUT, "last words");
 	assert_int_equal(mvm_exec_read(x->exec, &e, &err), -EREMOTEIO);
 	assert_string_equal(err.text, "the VM has ended");
@@ -318,7 +318,7 @@ static void input_is_taken_as_far_as_there_is_room(void **state)
 	bool stalled = false;
 
 	say_started(x);
-	(void)next(x, MVM_EXEC_STARTED);
+	next(x, MVM_EXEC_STARTED);
 	for (;;) {
 		int n = mvm_exec_write(x->exec, data, sizeof(data), NULL);
 		assert_true(n >= 0);
@@ -340,7 +340,7 @@ static void input_is_taken_as_far_as_there_is_room(void **state)
 	assert_int_equal(mvm_exec_write(x->exec, data, sizeof(data), NULL), 1000);
 	say_credit(x, UINT32_MAX); /* no more than the window */
 	expect(x, MVM_STREAM_WAIT);
-	(void)take_input(x);
+	take_input(x);
 	assert_true(mvm_exec_write(x->exec, data, sizeof(data), NULL) <= (int)WINDOW_BYTES);
 }
 
@@ -376,8 +376,8 @@ static void signals_and_sizes_are_passed_on(void **state)
 	assert_memory_equal(f.payload, "\2\1\120\0", 4);
 	say_started(x);
 	say_fields(x, FRAME_END, FIELD_EXIT_CODE, 0);
-	(void)next(x, MVM_EXEC_STARTED);
-	(void)next(x, MVM_EXEC_EXITED);
+	next(x, MVM_EXEC_STARTED);
+	next(x, MVM_EXEC_EXITED);
 	assert_int_equal(mvm_exec_signal(x->exec, 15, NULL), 0);
 	assert_int_equal(mvm_exec_resize(x->exec, 25, 80, NULL), 0);
 	assert_int_equal(channel_receive(&x->peer, &f), 0);
@@ -410,7 +410,7 @@ static void a_time_limit_kills_the_command(void **state)
 	o.timeout_ms = 20;
 	start(&y, &o);
 	say_started(&y);
-	(void)next(&y, MVM_EXEC_STARTED);
+	next(&y, MVM_EXEC_STARTED);
 	while (mvm_exec_read(y.exec, &e, &err) == MVM_STREAM_WAIT) {
 		int left = mvm_exec_timeout_ms(y.exec);
 		struct pollfd p = { .fd = mvm_exec_fd(y.exec), .events = mvm_exec_events(y.exec) };
@@ -446,7 +446,7 @@ static void options_that_make_no_sense_are_refused(void **state)
 		assert_int_equal(err.code, -EINVAL);
 		assert_null(e);
 		assert_int_equal(read(peer.fd, &err, 1), 0); /* hung up */
-		(void)close(peer.fd);
+		close(peer.fd);
 	}
 	mvm_exec_close(NULL);
 }
@@ -471,7 +471,7 @@ static int pour(void *arg, const void *data, size_t len, struct mvm_error *err)
 		; /* credits */
 	if (++x->writes > 200000)
 		return mvm_error_set(err, -ENOSPC, "it does not end");
-	(void)channel_send(&x->peer, FRAME_DATA, x->stream, piece, sizeof(piece));
+	channel_send(&x->peer, FRAME_DATA, x->stream, piece, sizeof(piece));
 	return 0;
 }
 
@@ -481,13 +481,13 @@ static void send_too_much(int fd, uint32_t stream)
 	static const char piece[1 + DATA_MAX] = { DATA_STDOUT };
 	AUTO_DONE(strbuf) reply = { 0 };
 	struct channel c = { .fd = fd };
-	(void)fcntl(fd, F_SETFL, 0);
+	fcntl(fd, F_SETFL, 0);
 	wire_put_u64(&reply, FIELD_STATUS, 0);
-	(void)channel_send(&c, FRAME_REPLY, stream, reply.data, reply.len);
+	channel_send(&c, FRAME_REPLY, stream, reply.data, reply.len);
 	for (unsigned i = 0; i < WINDOW_BYTES / DATA_MAX; i++)
-		(void)channel_send(&c, FRAME_DATA, stream, piece, sizeof(piece));
-	(void)channel_send(&c, FRAME_DATA, stream, piece, 2);
-	(void)pause();
+		channel_send(&c, FRAME_DATA, stream, piece, sizeof(piece));
+	channel_send(&c, FRAME_DATA, stream, piece, 2);
+	pause();
 }
 
 static void more_output_than_was_credited_breaks_the_protocol(void **state)
@@ -522,9 +522,9 @@ static void more_output_than_was_credited_breaks_the_protocol(void **state)
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	instance_close(i);
-	(void)close(peer.fd);
-	(void)close(pipe_fds[0]);
-	(void)close(pipe_fds[1]);
+	close(peer.fd);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
 }
 
 static void a_command_that_prints_without_end_runs_out_of_time(void **state)
@@ -553,7 +553,7 @@ static void a_command_that_prints_without_end_runs_out_of_time(void **state)
 	assert_int_equal(channel_send(&x.peer, FRAME_DATA, x.stream, "\1x", 2), 0);
 	assert_int_equal(session_run(&i->control, &spec, &status, &err), -ETIMEDOUT);
 	instance_close(i);
-	(void)close(x.peer.fd);
+	close(x.peer.fd);
 	channel_done(&x.peer);
 }
 

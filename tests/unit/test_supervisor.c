@@ -390,7 +390,7 @@ static void a_stop_is_answered_while_the_vm_follows_its_workload(void **state)
 	start_up(x);
 	connect_client(x, &c);
 	end_workload(x, 3);
-	(void)expect_call(x, CALL_SHUTDOWN);
+	expect_call(x, CALL_SHUTDOWN);
 	uint32_t stop = begin_stop(&c, 0); /* the guest gets no ten seconds any more */
 	expect_killed(x);
 	assert_int_equal(wait_reply(&c, stop, NULL), 0);
@@ -425,7 +425,7 @@ static void one_failed_check_is_not_unhealthy(void **state)
 	answer_check(x, ECONNREFUSED);
 	answer_check(x, 0);
 	answer_check(x, ECONNREFUSED);
-	(void)expect_call(x, CALL_HEALTH);
+	expect_call(x, CALL_HEALTH);
 	assert_int_equal(events(x, "unhealthy", NULL), 0);
 	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
 	shut_down(x);
@@ -446,7 +446,7 @@ static void health_turns_unhealthy_and_back(void **state)
 	assert_int_equal(r.health, RECORD_HEALTH_UNHEALTHY);
 	assert_string_equal(r.health_message, "port 80 refuses");
 	answer_call(x, call, 0, NULL);
-	(void)expect_call(x, CALL_HEALTH);
+	expect_call(x, CALL_HEALTH);
 	assert_int_equal(events(x, "healthy", NULL), 2); /* the start's, and this one */
 	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
 	shut_down(x);
@@ -463,7 +463,7 @@ static void a_guest_that_breaks_the_protocol_can_still_be_stopped(void **state)
 	start_up(x);
 	connect_client(x, &c);
 	uint32_t ping = begin_call(&c, CALL_PING);
-	(void)expect_call(x, CALL_PING);
+	expect_call(x, CALL_PING);
 	say(x, FRAME_HELLO, 0, &none); /* a second one */
 	assert_int_equal(wait_reply(&c, ping, &err), -EPROTO);
 	assert_int_equal(ask(&c, CALL_PING, &err), -EPROTO);

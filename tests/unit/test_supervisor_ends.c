@@ -177,10 +177,10 @@ static void a_vm_ends_with_the_client_that_adopts_it(void **state)
 	struct world *x = *state;
 	struct control c;
 	stand_by(x);
-	(void)begin_adopt(x, &c, "mine");
+	begin_adopt(x, &c, "mine");
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
-	(void)expect_call(x, CALL_RESTORED);
+	expect_call(x, CALL_RESTORED);
 	control_done(&c);
 	expect_killed(x);
 	expect_end(x, 0);
@@ -196,7 +196,7 @@ static void a_stop_without_patience_ends_an_adoption(void **state)
 	uint32_t adopt = begin_adopt(x, &c, "mine");
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
-	(void)expect_call(x, CALL_RESTORED);
+	expect_call(x, CALL_RESTORED);
 	uint32_t stop = begin_stop(&other, 0);
 	expect_killed(x);
 	assert_true(wait_reply(&c, adopt, NULL) < 0);
@@ -264,7 +264,7 @@ static void a_vmm_that_dies_in_an_adoption_fails_it(void **state)
 	uint32_t adopt = begin_adopt(x, &c, "mine");
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
-	(void)expect_call(x, CALL_RESTORED);
+	expect_call(x, CALL_RESTORED);
 	kill_guest(x);
 	assert_int_equal(wait_reply(&c, adopt, NULL), -EREMOTEIO);
 	control_done(&c);
@@ -380,7 +380,7 @@ static void a_vmm_that_dies_in_a_stop_has_stopped(void **state)
 	start_up(x);
 	connect_client(x, &c);
 	uint32_t stop = begin_stop(&c, 10000);
-	(void)expect_call(x, CALL_SHUTDOWN);
+	expect_call(x, CALL_SHUTDOWN);
 	kill_guest(x);
 	assert_int_equal(wait_reply(&c, stop, NULL), 0);
 	control_done(&c);
@@ -401,7 +401,7 @@ static void a_vmm_that_dies_while_volumes_come_back_has_stopped(void **state)
 	if (start_status(x, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
-	(void)expect_call(x, CALL_GET);
+	expect_call(x, CALL_GET);
 	load_record(x, &r);
 	assert_true(r.stopping);
 	assert_int_equal(r.state, RECORD_RUNNING);
@@ -421,7 +421,7 @@ static void stop_with_no_time_kills_a_vmm_during_a_volume_copy(void **state)
 	assert_int_equal(start_status(x, NULL), 0);
 	connect_client(x, &c);
 	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
-	(void)expect_call(x, CALL_GET);
+	expect_call(x, CALL_GET);
 	uint32_t stop = begin_stop(&c, 0);
 	expect_killed(x);
 	assert_int_equal(wait_reply(&c, stop, NULL), 0);

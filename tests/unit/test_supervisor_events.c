@@ -162,7 +162,7 @@ static void let_pass(struct play *p, int64_t ms)
 	watched->now_ns += ms * NS_PER_MS;
 	/* it sleeps by another clock, so wake it */
 	if (down)
-		(void)begin_call(&p->x->leash, NO_CALL);
+		begin_call(&p->x->leash, NO_CALL);
 	else
 		control_done(&c);
 }
@@ -197,7 +197,7 @@ static void reach_pause(struct play *p, enum life_state state)
 	assert_int_equal(wait_reply(&p->client, call, NULL), 0);
 	if (state == LIFE_PAUSED)
 		return;
-	(void)begin_call(&p->client, CALL_RESUME);
+	begin_call(&p->client, CALL_RESUME);
 	expect_step(x, VMM_STEP_RESUME);
 	p->steps = true;
 }
@@ -209,7 +209,7 @@ static void reach_adopting(struct play *p)
 	x->record.ttl_ms = 0; /* a pool has none */
 	stand_by(x);
 	x->record.ttl_ms = ttl_ms;
-	(void)begin_adopt(x, &p->client, "mine");
+	begin_adopt(x, &p->client, "mine");
 	p->has_client = true;
 	expect_step(x, VMM_STEP_RESUME);
 	go_on(x);
@@ -223,7 +223,7 @@ static void reach_capturing(struct play *p)
 	x->record.attached = true;
 	start_up(x);
 	begin_client(p);
-	(void)begin_call(&p->client, CALL_CAPTURE);
+	begin_call(&p->client, CALL_CAPTURE);
 	answer_nonce(x, expect_call(x, CALL_PREPARE));
 	expect_step(x, VMM_STEP_PAUSE);
 	go_on(x);
@@ -248,14 +248,14 @@ static void reach_end(struct play *p, enum life_state state)
 		end_workload(x, 3);
 	} else if (state == LIFE_STOPPING || state == LIFE_KILLING) {
 		begin_client(p);
-		(void)begin_stop(&p->client, state == LIFE_KILLING ? 0 : 10000);
+		begin_stop(&p->client, state == LIFE_KILLING ? 0 : 10000);
 	} else {
 		assert_int_equal(kill(x->supervisor, SIGTERM), 0);
 	}
 	if (state == LIFE_KILLING)
 		expect_killed(x);
 	else
-		(void)expect_call(x, state == LIFE_RETURNING ? CALL_GET : CALL_SHUTDOWN);
+		expect_call(x, state == LIFE_RETURNING ? CALL_GET : CALL_SHUTDOWN);
 }
 
 /* An attached VM is down, and its starter has said nothing yet. */
@@ -324,7 +324,7 @@ static void ask_to_stop(struct play *p)
 		return;
 	}
 	connect_client(p->x, &c);
-	(void)begin_stop(&c, 10000);
+	begin_stop(&c, 10000);
 	sync_turn(&c);
 	control_done(&c);
 }
@@ -360,7 +360,7 @@ static void answer_frame(struct world *x, const struct frame *f)
 		return; /* its command runs */
 	AUTO_DONE(strbuf) fields = { 0 };
 	wire_put_u64(&fields, FIELD_STATUS, 0);
-	(void)channel_send(&x->guest, FRAME_REPLY, f->stream, fields.data, fields.len); /* dying? */
+	channel_send(&x->guest, FRAME_REPLY, f->stream, fields.data, fields.len); /* dying? */
 	if (call == CALL_SHUTDOWN)
 		power_off(x);
 }
@@ -392,7 +392,7 @@ static void play_on(struct play *p)
 		if (r < 0)
 			power_off(x);
 	}
-	(void)close(pidfd);
+	close(pidfd);
 }
 
 static const char *name_of(int state)
@@ -408,8 +408,8 @@ static void assert_steps(const struct row *row, enum event event, unsigned from,
 {
 	char got[WATCHED_STEPS_MAX * 16] = "";
 	for (unsigned i = from; i < watched->n; i++) {
-		(void)strcat(got, got[0] ? " " : "");
-		(void)strcat(got, name_of(watched->step[i]));
+		strcat(got, got[0] ? " " : "");
+		strcat(got, name_of(watched->step[i]));
 	}
 	if (strcmp(got, path) != 0)
 		fail_msg("%s, %s: expected '%s', got '%s'", row->name, event_names[event], path,
@@ -467,7 +467,7 @@ static void check_cell(struct play *p, const struct row *row, enum event event)
 		end_sequence(p);
 	}
 	char ends[64];
-	(void)snprintf(ends, sizeof(ends), "%s", path);
+	snprintf(ends, sizeof(ends), "%s", path);
 	if (event == AGENT_CLOSES)
 		end_patience(p, row->state);
 	if (is_last(path, "WAITING")) {
@@ -476,7 +476,7 @@ static void check_cell(struct play *p, const struct row *row, enum event event)
 		await_step(&c, LIFE_WAITING);
 		control_done(&c);
 		ask_to_stop(p);
-		(void)snprintf(ends, sizeof(ends), "%s STOPPED", path);
+		snprintf(ends, sizeof(ends), "%s STOPPED", path);
 	}
 	play_on(p);
 	expect_end(x, row->state == LIFE_STARTING);

@@ -31,7 +31,7 @@ static struct mvm *open_data(const char *scratch)
 	char path[96];
 	struct mvm *mvm = NULL;
 	struct mvm_error err;
-	(void)snprintf(path, sizeof(path), "%s/data", scratch);
+	snprintf(path, sizeof(path), "%s/data", scratch);
 	if (mvm_open(path, &mvm, &err) < 0)
 		fail_msg("%s", err.text);
 	return mvm;
@@ -100,11 +100,11 @@ static void *work(void *arg)
 	struct worker *w = arg;
 	char path[96], id[32];
 	struct mvm *mvm = NULL;
-	(void)snprintf(path, sizeof(path), "%s/data", w->scratch);
+	snprintf(path, sizeof(path), "%s/data", w->scratch);
 	w->failed = mvm_open(path, &mvm, NULL) < 0;
 	for (int i = 0; i < TEMPLATES && !w->failed; i++) {
 		unsigned n = 0;
-		(void)snprintf(id, sizeof(id), "t%d-%d", w->number, i);
+		snprintf(id, sizeof(id), "t%d-%d", w->number, i);
 		w->failed = create(mvm, id) != MVM_APPLY_CREATED ||
 			    mvm_template_list(mvm, count_template, &n, NULL) < 0 ||
 			    n < (unsigned)i + 1;
@@ -155,7 +155,7 @@ static void the_library_changes_no_signal(void **state)
 	struct sigaction before[NSIG] = { 0 }, after;
 	sigset_t mask_before, mask_after;
 	for (int i = 1; i < NSIG; i++)
-		(void)sigaction(i, NULL, &before[i]); /* libc keeps two to itself */
+		sigaction(i, NULL, &before[i]); /* libc keeps two to itself */
 	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask_before), 0);
 	struct mvm *mvm = open_data(scratch_path(state));
 	use(mvm, "web");
@@ -163,7 +163,7 @@ static void the_library_changes_no_signal(void **state)
 	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask_after), 0);
 	for (int i = 1; i < NSIG; i++) {
 		after = (struct sigaction){ 0 };
-		(void)sigaction(i, NULL, &after);
+		sigaction(i, NULL, &after);
 		assert_ptr_equal(after.sa_handler, before[i].sa_handler);
 		assert_int_equal(sigismember(&mask_after, i), sigismember(&mask_before, i));
 	}
@@ -188,7 +188,7 @@ static void a_handler_interrupts_nothing(void **state)
 	n_signals = 0;
 	for (int i = 0; i == 0 || (n_signals < 20 && i < 1000); i++) {
 		char id[32];
-		(void)snprintf(id, sizeof(id), "web-%d", i);
+		snprintf(id, sizeof(id), "web-%d", i);
 		use(mvm, id);
 	}
 	mvm_close(mvm);
@@ -209,7 +209,7 @@ static void whoever_ignores_sigchld_gets_an_error(void **state)
 	assert_int_equal(process_spawn(&spec, &child), 0);
 	assert_int_equal(process_wait(&child, INT64_MAX, NULL), -ECHILD);
 	process_kill(&child);
-	(void)signal(SIGCHLD, before);
+	signal(SIGCHLD, before);
 }
 
 /* An instance that has printed a line and ended. */
@@ -218,8 +218,8 @@ static void make_instance(const char *scratch, const char *name)
 	static const char line[] = "2026-01-31T12:00:00.123456789Z F hello\n";
 	char path[96], copy[32];
 	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
-	(void)snprintf(path, sizeof(path), "%s/data/instances", scratch);
-	(void)snprintf(copy, sizeof(copy), "%s", name);
+	snprintf(path, sizeof(path), "%s/data/instances", scratch);
+	snprintf(copy, sizeof(copy), "%s", name);
 	struct record record = { .name = copy,
 				 .template_id = copy,
 				 .revision = copy,
@@ -231,7 +231,7 @@ static void make_instance(const char *scratch, const char *name)
 				 .state = RECORD_EXITED,
 				 .vcpus = 1,
 				 .mem_mib = 128 };
-	(void)mkdir(path, 0700); /* it may be there */
+	mkdir(path, 0700); /* it may be there */
 	AUTO_CLOSE int fd = dir_open_at(AT_FDCWD, path);
 	assert_int_equal(instance_folder_make(fd, &record, &folder), 0);
 	assert_int_equal(
@@ -248,10 +248,10 @@ static void a_reader_that_goes_is_an_error_to_those_who_ignore_sigpipe(void **st
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	options.out_fd = &fds[1];
 	assert_int_equal(mvm_instance_logs(mvm, "one", &options, NULL), 0);
-	(void)close(fds[0]);
+	close(fds[0]);
 	assert_int_equal(mvm_instance_logs(mvm, "one", &options, NULL), -EPIPE);
-	(void)close(fds[1]);
-	(void)signal(SIGPIPE, before);
+	close(fds[1]);
+	signal(SIGPIPE, before);
 	mvm_close(mvm);
 }
 

@@ -314,7 +314,7 @@ static int prepare(void **state, int (*on_agent)(void *arg, int fd))
 	static struct relay r;
 	int pair[2];
 	r = (struct relay){ .agent = FC_AGENT_NONE, .taken_fd = -1 };
-	(void)snprintf(r.path, sizeof(r.path), "/tmp/mvm-firecracker.XXXXXX");
+	snprintf(r.path, sizeof(r.path), "/tmp/mvm-firecracker.XXXXXX");
 	assert_non_null(mkdtemp(r.path));
 	r.dir_fd = open(r.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(loop_new(&r.loop), 0);
@@ -325,7 +325,7 @@ static int prepare(void **state, int (*on_agent)(void *arg, int fd))
 		.on_agent_arg = &r,
 	};
 	assert_int_equal(fc_agent_listen(&r.agent, r.loop, r.dir_fd, &config), 0);
-	(void)close(pair[1]);
+	close(pair[1]);
 	r.agent_fd = pair[0];
 	*state = &r;
 	return 0;
@@ -347,10 +347,10 @@ static int tear_down(void **state)
 	fc_agent_done(&r->agent);
 	loop_free(r->loop);
 	if (r->agent_fd >= 0)
-		(void)close(r->agent_fd);
+		close(r->agent_fd);
 	if (r->taken_fd >= 0)
-		(void)close(r->taken_fd);
-	(void)close(r->dir_fd);
+		close(r->taken_fd);
+	close(r->dir_fd);
 	return tree_remove_at(AT_FDCWD, r->path);
 }
 
@@ -377,7 +377,7 @@ static void the_socket_is_where_firecracker_connects_to(void **state)
 {
 	(void)state;
 	char name[64];
-	(void)snprintf(name, sizeof(name), "%s_%u", FC_VSOCK, AGENT_VSOCK_PORT);
+	snprintf(name, sizeof(name), "%s_%u", FC_VSOCK, AGENT_VSOCK_PORT);
 	assert_string_equal(name, FC_AGENT_SOCKET);
 }
 
@@ -391,7 +391,7 @@ static void what_was_sent_before_the_guest_dialled_reaches_it(void **state)
 	assert_int_equal(send(guest, "answer", 6, 0), 6);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 6);
 	assert_memory_equal(got, "answer", 6);
-	(void)close(guest);
+	close(guest);
 }
 
 static void only_the_first_connection_counts(void **state)
@@ -402,7 +402,7 @@ static void only_the_first_connection_counts(void **state)
 	assert_int_equal(send(guest, "1", 1, 0), 1);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 1);
 	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ENOENT);
-	(void)close(guest);
+	close(guest);
 }
 
 static void the_end_comes_after_the_last_bytes(void **state)
@@ -411,7 +411,7 @@ static void the_end_comes_after_the_last_bytes(void **state)
 	char got[8];
 	int guest = dial(r);
 	assert_int_equal(send(guest, "last", 4, 0), 4);
-	(void)close(guest);
+	close(guest);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 4);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
 }
@@ -422,10 +422,10 @@ static void the_end_goes_the_other_way_too(void **state)
 	char got[8];
 	int guest = dial(r);
 	assert_int_equal(send(r->agent_fd, "last", 4, 0), 4);
-	(void)close(TAKE_FD(r->agent_fd));
+	close(TAKE_FD(r->agent_fd));
 	assert_int_equal(receive(r, guest, got, sizeof(got)), 4);
 	assert_int_equal(receive(r, guest, got, sizeof(got)), 0);
-	(void)close(guest);
+	close(guest);
 }
 
 static void more_than_the_buffers_hold_arrives_in_order(void **state)
@@ -451,7 +451,7 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 			}
 		}
 		assert_true(clock_now_ns() < deadline_ns);
-		(void)loop_run_once(r->loop, clock_now_ns()); /* what is ready */
+		loop_run_once(r->loop, clock_now_ns()); /* what is ready */
 		ssize_t n = recv(r->agent_fd, got, sizeof(got), MSG_DONTWAIT | MSG_PEEK);
 		if (n < (ssize_t)sizeof(got[0]))
 			continue;
@@ -460,7 +460,7 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 		for (ssize_t i = 0; i < n / 4; i++)
 			assert_int_equal(got[i], received++);
 	}
-	(void)close(guest);
+	close(guest);
 }
 
 static void a_connection_is_handed_over_to_who_takes_it(void **state)
@@ -476,7 +476,7 @@ static void a_connection_is_handed_over_to_who_takes_it(void **state)
 	assert_int_equal(recv(r->taken_fd, got, sizeof(got), 0), 5); /* no loop in between */
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
 	assert_int_equal(sock_connect_at(r->dir_fd, FC_AGENT_SOCKET), -ENOENT);
-	(void)close(guest);
+	close(guest);
 }
 
 static void a_connection_that_nobody_takes_ends_the_channel(void **state)
@@ -487,7 +487,7 @@ static void a_connection_that_nobody_takes_ends_the_channel(void **state)
 	int guest = dial(r);
 	assert_int_equal(receive(r, guest, got, sizeof(got)), 0);
 	assert_int_equal(receive(r, r->agent_fd, got, sizeof(got)), 0);
-	(void)close(guest);
+	close(guest);
 }
 
 int main(void)

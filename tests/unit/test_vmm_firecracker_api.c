@@ -47,7 +47,7 @@ static void write_state(const char *name, bool good)
 	uint64_t crc = crc64_jones(0, text, 12) ^ !good;
 	for (int i = 0; i < 8; i++)
 		text[12 + i] = (uint8_t)(crc >> (8 * i));
-	(void)file_create_at(AT_FDCWD, name, text, sizeof(text), 0600);
+	file_create_at(AT_FDCWD, name, text, sizeof(text), 0600);
 }
 
 static void call_as_the_guest(void)
@@ -68,7 +68,7 @@ static void act(int fd, const char *what, const char *path)
 	else if (str_eq(what, "garbage"))
 		answer(fd, "garbage\r\n\r\n");
 	else if (str_eq(what, "hang-up"))
-		(void)close(fd);
+		close(fd);
 	else if (str_eq(what, "die"))
 		(void)!write(2, "it went wrong\n", 14);
 	else if (!str_eq(what, "mute"))
@@ -78,7 +78,7 @@ static void act(int fd, const char *what, const char *path)
 	if (str_eq(what, "refuse") && str_eq(path, "/snapshot/load"))
 		_exit(1); /* as the real one does */
 	if (str_eq(what, "mute") || str_eq(what, "hang-up"))
-		(void)pause();
+		pause();
 }
 
 /* One request; its path. */
@@ -92,7 +92,7 @@ static void read_request(int fd, char path[64])
 		if (end && (field = memmem(text, head, "Content-Length: ", 16)))
 			body = strtoul(field + 16, NULL, 10);
 		if (end && len >= head + body) {
-			(void)sscanf(text, "%*s %63s", path);
+			sscanf(text, "%*s %63s", path);
 			len -= head + body;
 			memmove(text, text + head + body, len);
 			return;
@@ -127,8 +127,8 @@ static _Noreturn void tell_versions(const char *question)
 {
 	const char *version = getenv("PEER_VERSION");
 	bool of_program = str_eq(question, "--version");
-	(void)printf("%s%s\n", of_program ? "" : "v", of_program ? version : "10.0.0");
-	(void)fflush(stdout);
+	printf("%s%s\n", of_program ? "" : "v", of_program ? version : "10.0.0");
+	fflush(stdout);
 	_exit(0);
 }
 
@@ -136,13 +136,13 @@ static _Noreturn void be_the_peer(char **argv)
 {
 	char what[32] = "", where[64] = "";
 	const char *script = getenv("PEER");
-	(void)sscanf(script ? script : "", "%31s %63s", what, where);
+	sscanf(script ? script : "", "%31s %63s", what, where);
 	if (strcmp(argv[1], "--describe-snapshot") == 0) {
 		/* of the file that is kept, not of one that its maker can still change */
 		if (access(FC_API_SOCKET, F_OK) == 0)
-			(void)printf("where Firecracker works\n");
-		(void)printf("%s\n", str_eq(what, "other-format") ? "v9.9.9" : "v10.0.0");
-		(void)fflush(stdout);
+			printf("where Firecracker works\n");
+		printf("%s\n", str_eq(what, "other-format") ? "v9.9.9" : "v10.0.0");
+		fflush(stdout);
 		_exit(0);
 	}
 	if (str_eq(what, "end")) {
@@ -150,14 +150,14 @@ static _Noreturn void be_the_peer(char **argv)
 		_exit(3);
 	}
 	if (str_eq(what, "sleep"))
-		(void)pause();
+		pause();
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = FC_API_SOCKET };
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		_exit(4);
 	if (str_eq(what, "late"))
-		(void)poll(NULL, 0, 30); /* bound, and refusing */
-	(void)listen(fd, 1);
+		poll(NULL, 0, 30); /* bound, and refusing */
+	listen(fd, 1);
 	int client = accept(fd, NULL, NULL);
 	serve(client, what, where);
 }
@@ -176,7 +176,7 @@ static struct {
 static int take_over(void *arg, int fd)
 {
 	(void)arg;
-	(void)close(T.agent_fd);
+	close(T.agent_fd);
 	T.agent_fd = fd;
 	return 0;
 }
@@ -212,7 +212,7 @@ static int spawn(enum vmm_memory memory, int64_t deadline_ns, struct mvm_error *
 		.log_fd = -1,
 	};
 	int r = vmm_spawn(&vmm_firecracker, &probe, &c, T.loop, deadline_ns, &T.vmm, err);
-	(void)close(pair[1]);
+	close(pair[1]);
 	T.agent_fd = pair[0];
 	return r;
 }
@@ -221,7 +221,7 @@ static void drop(void)
 {
 	vmm_free(TAKE_PTR(T.vmm));
 	if (T.agent_fd >= 0)
-		(void)close(TAKE_FD(T.agent_fd));
+		close(TAKE_FD(T.agent_fd));
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(errno, ECHILD);
 }
@@ -258,8 +258,8 @@ static int restore(struct mvm_error *err)
 
 static void remove_snapshot(void)
 {
-	(void)unlinkat(T.snap_fd, "mem.bin", 0); /* may not be there */
-	(void)unlinkat(T.snap_fd, FC_STATE_FILE, 0);
+	unlinkat(T.snap_fd, "mem.bin", 0); /* may not be there */
+	unlinkat(T.snap_fd, FC_STATE_FILE, 0);
 }
 
 static void a_machine_is_captured_and_cloned(void **state)
@@ -533,7 +533,7 @@ static int set_up(void **state)
 	(void)state;
 	/* the peer is a program of this machine's, which no jail holds */
 	assert_int_equal(setenv(FC_JAILER_ENV, "none", 1), 0);
-	(void)snprintf(T.path, sizeof(T.path), "/tmp/mvm-firecracker.XXXXXX");
+	snprintf(T.path, sizeof(T.path), "/tmp/mvm-firecracker.XXXXXX");
 	assert_non_null(mkdtemp(T.path));
 	T.agent_fd = -1;
 	T.dir_fd = open(T.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -547,8 +547,8 @@ static int tear_down(void **state)
 	(void)state;
 	vmm_free(TAKE_PTR(T.vmm));
 	loop_free(T.loop);
-	(void)close(T.snap_fd);
-	(void)close(T.dir_fd);
+	close(T.snap_fd);
+	close(T.dir_fd);
 	return tree_remove_at(AT_FDCWD, T.path);
 }
 

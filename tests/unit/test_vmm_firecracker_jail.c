@@ -152,7 +152,7 @@ struct fixture {
 static void prepare(struct fixture *f)
 {
 	struct mvm_error err;
-	(void)snprintf(f->path, sizeof(f->path), "/tmp/mvm-jail-XXXXXX");
+	snprintf(f->path, sizeof(f->path), "/tmp/mvm-jail-XXXXXX");
 	assert_non_null(mkdtemp(f->path));
 	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	f->root_fd = dir_make_at(f->fd, "root");
@@ -167,8 +167,8 @@ static void prepare(struct fixture *f)
 static void finish(struct fixture *f)
 {
 	fc_jail_done(&f->jail);
-	(void)close(f->root_fd);
-	(void)close(f->fd);
+	close(f->root_fd);
+	close(f->fd);
 	assert_int_equal(tree_remove_at(AT_FDCWD, f->path), 0);
 }
 
@@ -196,12 +196,12 @@ static void run_in_jail(struct fixture *f, const char *script, char ret[ASK_TEXT
 		.in_child_arg = &f->jail,
 	};
 	assert_int_equal(process_spawn(&spec, &p), 0);
-	(void)close(fds[1]);
+	close(fds[1]);
 	ssize_t n, len = 0;
 	while ((n = read(fds[0], ret + len, ASK_TEXT_MAX - 1 - (size_t)len)) > 0)
 		len += n;
 	ret[len] = '\0';
-	(void)close(fds[0]);
+	close(fds[0]);
 	assert_int_equal(process_wait(&p, clock_deadline_ns(60000), NULL), 0);
 }
 

@@ -31,8 +31,8 @@ struct fixture {
 static void prepare(struct fixture *f, void **state)
 {
 	*f = (struct fixture){ .lend = LEND_NONE };
-	(void)snprintf(f->path, sizeof(f->path), "%s/hello", scratch_path(state));
-	(void)snprintf(f->other, sizeof(f->other), "%s/hello2", scratch_path(state));
+	snprintf(f->path, sizeof(f->path), "%s/hello", scratch_path(state));
+	snprintf(f->other, sizeof(f->other), "%s/hello2", scratch_path(state));
 	assert_int_equal(file_create_at(scratch_fd(state), "hello", "hello", 5, 0600), 0);
 	assert_int_equal(file_create_at(scratch_fd(state), "hello2", "other", 5, 0600), 0);
 	assert_int_equal(loop_new(&f->loop), 0);
@@ -105,8 +105,8 @@ static int run(struct fixture *f, int (*what)(const struct fixture *))
 		process_kill(&child);
 	else
 		assert_int_equal(waitpid(pid, &status, 0), pid);
-	(void)close(pair[0]);
-	(void)close(pair[1]);
+	close(pair[0]);
+	close(pair[1]);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
 }

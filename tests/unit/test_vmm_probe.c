@@ -86,7 +86,7 @@ static void install(struct fixture *f, const char *says)
 	/* it counts how often it was asked */
 	AUTO_FREE char *text = str_printf("#!/bin/sh\necho x >> %s/asked\necho '%s'\n", f->folder,
 					  says);
-	(void)unlinkat(f->dir_fd, "qemu", 0); /* the first time it is not there */
+	unlinkat(f->dir_fd, "qemu", 0); /* the first time it is not there */
 	assert_int_equal(file_create_at(f->dir_fd, "qemu", text, strlen(text), 0755), 0);
 }
 
@@ -100,7 +100,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	assert_non_null(f);
-	(void)snprintf(f->folder, sizeof(f->folder), "/tmp/mvm-probe.XXXXXX");
+	snprintf(f->folder, sizeof(f->folder), "/tmp/mvm-probe.XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
 	f->dir_fd = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(f->dir_fd >= 0);
@@ -114,7 +114,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	(void)close(f->dir_fd);
+	close(f->dir_fd);
 	int r = tree_remove_at(AT_FDCWD, f->folder);
 	free(f->program);
 	free(f);
@@ -166,7 +166,7 @@ static void a_damaged_cache_is_ignored_and_rewritten(void **state)
 	uint32_t khz;
 	install(f, "QEMU emulator version 1.0");
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(damages); i++) {
-		(void)unlinkat(f->dir_fd, "qemu.json", 0); /* the first time it is not there */
+		unlinkat(f->dir_fd, "qemu.json", 0); /* the first time it is not there */
 		assert_int_equal(file_create_at(f->dir_fd, "qemu.json", damages[i],
 						strlen(damages[i]), 0600),
 				 0);

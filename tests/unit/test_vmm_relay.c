@@ -57,7 +57,7 @@ static int dial(void *arg, int type)
 	int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	(void)connect(fd, (struct sockaddr *)&T.server, sizeof(T.server)); /* or later */
+	connect(fd, (struct sockaddr *)&T.server, sizeof(T.server)); /* or later */
 	return fd;
 }
 
@@ -75,7 +75,7 @@ static void close_relay(void)
 {
 	relay_free(TAKE_PTR(T.relay));
 	loop_free(TAKE_PTR(T.loop));
-	(void)close(T.server_fd);
+	close(T.server_fd);
 }
 
 static int client(int type)
@@ -135,7 +135,7 @@ static int client_with_room(int *ret_end)
 		} while (*ret_end < 0 && recv(fd, &byte, 1, MSG_DONTWAIT) != 0);
 		if (*ret_end >= 0)
 			return fd;
-		(void)close(fd);
+		close(fd);
 	}
 }
 
@@ -148,18 +148,18 @@ static void more_connections_than_allowed_are_closed(void **state)
 	int b = client(SOCK_STREAM), b_end = accept_one();
 	int c = client(SOCK_STREAM);
 	assert_int_equal(receive(c, got, sizeof(got)), 0);
-	(void)close(c);
+	close(c);
 
-	(void)close(a); /* makes room, as soon as the other side ends too */
+	close(a); /* makes room, as soon as the other side ends too */
 	assert_int_equal(receive(a_end, got, sizeof(got)), 0);
-	(void)close(a_end);
+	close(a_end);
 	int d_end, d = client_with_room(&d_end);
 	assert_int_equal(send(d, "d", 1, 0), 1);
 	assert_int_equal(receive(d_end, got, sizeof(got)), 1);
-	(void)close(b);
-	(void)close(b_end);
-	(void)close(d);
-	(void)close(d_end);
+	close(b);
+	close(b_end);
+	close(d);
+	close(d_end);
 	close_relay();
 }
 
@@ -174,10 +174,10 @@ static void half_of_a_connection_may_end_before_the_other(void **state)
 	assert_int_equal(receive(end, got, sizeof(got)), 3);
 	assert_int_equal(receive(end, got, sizeof(got)), 0);
 	assert_int_equal(send(end, "answer", 6, 0), 6);
-	(void)close(end);
+	close(end);
 	assert_int_equal(receive(a, got, sizeof(got)), 6);
 	assert_int_equal(receive(a, got, sizeof(got)), 0);
-	(void)close(a);
+	close(a);
 	close_relay();
 }
 
@@ -189,13 +189,13 @@ static void a_connection_that_leads_nowhere_is_closed(void **state)
 	T.dial_fails = -ENETUNREACH;
 	int a = client(SOCK_STREAM);
 	assert_int_equal(receive(a, got, sizeof(got)), 0);
-	(void)close(a);
+	close(a);
 	T.dial_fails = 0;
-	(void)close(T.server_fd);
+	close(T.server_fd);
 	T.server_fd = bound(SOCK_STREAM, &T.server); /* now it is refused, a moment later */
 	a = client(SOCK_STREAM);
 	assert_int_equal(receive(a, got, sizeof(got)), 0);
-	(void)close(a);
+	close(a);
 	close_relay();
 }
 
@@ -220,7 +220,7 @@ static void each_sender_gets_its_own_answer(void **state)
 		assert_int_equal(got[0], text[0]);
 	}
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(clients); i++)
-		(void)close(clients[i]);
+		close(clients[i]);
 	close_relay();
 }
 
@@ -244,8 +244,8 @@ static void without_descriptors_it_waits_for_better_times(void **state)
 	int end = accept_one();
 	assert_int_equal(send(a, "late", 4, 0), 4);
 	assert_int_equal(receive(end, got, sizeof(got)), 4);
-	(void)close(a);
-	(void)close(end);
+	close(a);
+	close(end);
 	close_relay();
 }
 

@@ -97,10 +97,10 @@ static int take_names_that_nobody_holds(void *arg)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return 1;
 	if (fork() == 0) {
-		(void)close(fds[0]);
+		close(fds[0]);
 		hold_names(fds[1]);
 	}
-	(void)close(fds[1]);
+	close(fds[1]);
 	if (read(fds[0], &byte, 1) != 1)
 		return 2;
 	int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -181,18 +181,18 @@ static void a_uid_with_a_process_left_is_not_free(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	pid_t pid = fork();
 	if (pid == 0) { /* what broke out of a VM, and is not tied to its supervisor */
-		(void)close(fds[0]);
+		close(fds[0]);
 		own_uid_done(&u);
 		if (setresuid(uid, uid, uid) == 0)
 			(void)!write(fds[1], "x", 1);
 		(void)!read(fds[1], &byte, 1);
 		_exit(0);
 	}
-	(void)close(fds[1]);
+	close(fds[1]);
 	assert_int_equal(read(fds[0], &byte, 1), 1);
 	own_uid_done(&u);
 	assert_int_equal(uid_lock_take(folder_fd, uid), -EBUSY);
-	(void)close(fds[0]);
+	close(fds[0]);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	AUTO_CLOSE int fd = uid_lock_take(folder_fd, uid);
 	assert_true(fd >= 0);
@@ -210,12 +210,12 @@ static void only_a_folder_of_roots_alone_is_fit(void **state)
 		      { "foreign", 0755, NOBODY } };
 	char path[128], fit[128], link[128];
 	need_root();
-	(void)snprintf(fit, sizeof(fit), "%s/fit", scratch_path(state));
-	(void)snprintf(link, sizeof(link), "%s/link", scratch_path(state));
+	snprintf(fit, sizeof(fit), "%s/fit", scratch_path(state));
+	snprintf(link, sizeof(link), "%s/link", scratch_path(state));
 	assert_int_equal(mkdir(fit, 0755), 0);
 	assert_int_equal(symlink(fit, link), 0);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(unfit); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", scratch_path(state), unfit[i].name);
+		snprintf(path, sizeof(path), "%s/%s", scratch_path(state), unfit[i].name);
 		const char *const alone[] = { path, NULL }, *const both[] = { path, fit, NULL };
 		assert_int_equal(mkdir(path, 0700), 0);
 		assert_int_equal(chown(path, unfit[i].owner, 0), 0);
@@ -226,7 +226,7 @@ static void only_a_folder_of_roots_alone_is_fit(void **state)
 	}
 	const char *const linked[] = { link, NULL };
 	assert_int_equal(uid_lock_folder(linked), -ENOENT);
-	(void)snprintf(path, sizeof(path), "%s/missing", scratch_path(state));
+	snprintf(path, sizeof(path), "%s/missing", scratch_path(state));
 	const char *const missing[] = { path, NULL };
 	AUTO_CLOSE int made = uid_lock_folder(missing);
 	assert_true(made >= 0);
@@ -317,7 +317,7 @@ static void a_device_is_used_by_its_group_unless_that_is_roots(void **state)
 	};
 	AUTO_CLOSE int fd = openat(scratch_fd(state), "d", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	char path[96];
-	(void)snprintf(path, sizeof(path), "%s/d", scratch_path(state));
+	snprintf(path, sizeof(path), "%s/d", scratch_path(state));
 	if (own_uid_obstacle())
 		skip(); /* only root can choose a file's group */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
@@ -340,18 +340,18 @@ static _Noreturn void be_the_killed_one(int report_fd)
 		_exit(1);
 	pid = fork();
 	if (pid == 0) {
-		(void)close(u.life_fds[0]);
-		(void)close(u.life_fds[1]);
+		close(u.life_fds[0]);
+		close(u.life_fds[1]);
 		if (geteuid() == 0 && setresuid(u.uid, u.uid, u.uid) < 0)
 			_exit(1);
 		for (;;)
-			(void)pause();
+			pause();
 	}
 	if (pid < 0 || own_uid_tie(&u, pid) < 0 ||
 	    write(report_fd, &pid, sizeof(pid)) != (ssize_t)sizeof(pid))
 		_exit(1);
-	(void)close(report_fd);
-	(void)raise(SIGKILL);
+	close(report_fd);
+	raise(SIGKILL);
 	_exit(1);
 }
 
@@ -365,13 +365,13 @@ static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
 	pid_t pid = fork();
 	if (pid == 0)
 		be_the_killed_one(fds[1]);
-	(void)close(fds[1]);
+	close(fds[1]);
 	pid_t tied = 0;
 	assert_int_equal(read(fds[0], &tied, sizeof(tied)), sizeof(tied));
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(read(fds[0], &byte, 1), 0); /* the tied one had the pipe's end, too */
-	(void)close(fds[0]);
+	close(fds[0]);
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)

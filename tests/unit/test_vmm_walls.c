@@ -84,8 +84,8 @@ static int cat_start(struct cat *c, unsigned flags)
 static void cat_end(struct cat *c)
 {
 	for (int i = 0; i < 2; i++) {
-		(void)close(c->in[i]);
-		(void)close(c->out[i]);
+		close(c->in[i]);
+		close(c->out[i]);
 	}
 	box_done(&c->box);
 	process_kill(&c->process);
@@ -95,7 +95,7 @@ static size_t count_entries(pid_t pid)
 {
 	AUTO_DONE(strv) names = { 0 };
 	char path[64];
-	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(dir_list(fd, &names), 0);
@@ -155,18 +155,18 @@ static void who_is_in_a_box_dies_with_its_parent(void **state)
 		if (cat_start(&c, flags) < 0 || box_seal(&c.box) < 0 ||
 		    write(report[1], &c.process.pid, sizeof(pid_t)) < 0)
 			_exit(1);
-		(void)kill(getpid(), SIGKILL);
+		kill(getpid(), SIGKILL);
 	}
-	(void)close(report[1]);
+	close(report[1]);
 	assert_int_equal(read(report[0], &boxed, sizeof(boxed)), sizeof(boxed));
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	int pidfd = (int)syscall(SYS_pidfd_open, boxed, 0);
 	struct pollfd gone = { .fd = pidfd, .events = POLLIN };
 	if (pidfd >= 0) { /* else it is reaped already */
 		assert_int_equal(poll(&gone, 1, 10000), 1);
-		(void)close(pidfd);
+		close(pidfd);
 	}
-	(void)close(report[0]);
+	close(report[0]);
 }
 
 static void a_host_that_refuses_namespaces_starts_nothing(void **state)
@@ -195,12 +195,12 @@ static void a_host_that_refuses_namespaces_starts_nothing(void **state)
 static int try_landlock(const char *folder, int file_fd)
 {
 	char below[96], beside[96];
-	(void)snprintf(below, sizeof(below), "%s/run/file", folder);
-	(void)snprintf(beside, sizeof(beside), "%s/beside", folder);
+	snprintf(below, sizeof(below), "%s/run/file", folder);
+	snprintf(beside, sizeof(beside), "%s/beside", folder);
 	int rules = landlock_open(false);
 	if (rules < 0 || landlock_allow(rules, AT_FDCWD, "/no/such/file", LANDLOCK_RUN) < 0)
 		return 1;
-	(void)snprintf(beside, sizeof(beside), "%s/run", folder);
+	snprintf(beside, sizeof(beside), "%s/run", folder);
 	if (landlock_allow(rules, AT_FDCWD, beside, LANDLOCK_RUN) < 0 ||
 	    landlock_allow(rules, file_fd, "", LANDLOCK_WRITE) < 0 || landlock_enter(rules) < 0)
 		return 2;
@@ -210,7 +210,7 @@ static int try_landlock(const char *folder, int file_fd)
 	fd_path(file_fd, path);
 	if (open(path, O_RDWR | O_TRUNC) < 0)
 		return 4;
-	(void)snprintf(beside, sizeof(beside), "%s/beside", folder);
+	snprintf(beside, sizeof(beside), "%s/beside", folder);
 	if (open(beside, O_RDONLY) >= 0 || open(folder, O_RDONLY) >= 0 ||
 	    open(beside, O_CREAT | O_WRONLY, 0600) >= 0 || mkdir("/tmp/mvm-unit-no", 0700) == 0)
 		return 5;

@@ -36,12 +36,12 @@ static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 	int to = -1;
 	memset(page, 'x', sizeof(page));
 	assert_int_equal(words_open(&w, -1, &to), 0);
-	(void)fcntl(to, F_SETPIPE_SZ, 1 << 20); /* else it is smaller */
+	fcntl(to, F_SETPIPE_SZ, 1 << 20); /* else it is smaller */
 	assert_int_equal(fcntl(to, F_SETFL, O_NONBLOCK), 0);
 	while (write(to, page, sizeof(page)) == (ssize_t)sizeof(page))
 		;
 	assert_int_equal(errno, EAGAIN);
-	(void)close(to);
+	close(to);
 	words_read(&w);
 	char byte;
 	if (w.fd >= 0) /* the rest is the end */
@@ -60,7 +60,7 @@ static void the_words_are_on_one_line_without_their_prefix(void **state)
 	int to = -1;
 	assert_int_equal(words_open(&w, -1, &to), 0);
 	assert_int_equal(write(to, "vmm: one\r\n\nvmm: two\nthree", 26), 26);
-	(void)close(to);
+	close(to);
 	words_read(&w);
 	assert_int_equal(words_explain(&w, "it", "vmm: ", 3 << 8, &err), -EREMOTEIO);
 	assert_string_equal(err.text, "it ended with status 3: one; two; three");

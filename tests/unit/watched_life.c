@@ -70,7 +70,7 @@ bool watched_init(void)
 void watched_begin(void)
 {
 	struct timespec ts;
-	(void)__real_clock_gettime(CLOCK_MONOTONIC, &ts);
+	__real_clock_gettime(CLOCK_MONOTONIC, &ts);
 	watched->now_ns = ts.tv_sec * NS_PER_S + ts.tv_nsec;
 	watched->n = 0;
 }
