@@ -2,6 +2,7 @@
 /* The commands about instances that exist: inspect, stop, rm, kill, pause, resume. */
 #include <stdio.h>
 
+#include "base/str.h"
 #include "each.h"
 #include "handles.h"
 #include "json.h"
@@ -77,7 +78,12 @@ static int stop(struct cli_context *c, const struct args *a)
 
 static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
 {
-	return mvm_instance_remove(mvm, name, args_flag(a, "force"), err);
+	if (!args_flag(a, "all"))
+		return mvm_instance_remove(mvm, name, args_flag(a, "force"), err);
+	int r = mvm_instance_remove_unnamed(mvm, name, args_flag(a, "force"), err);
+	bool kept = str_eq(err->reason, "instance-not-alone") ||
+		    str_eq(err->reason, "instance-damaged");
+	return r < 0 && kept ? EACH_KEPT : r;
 }
 
 static int rm(struct cli_context *c, const struct args *a)
@@ -200,6 +206,8 @@ const struct command command_stop = {
 const struct command command_rm = {
 	.path = "rm",
 	.summary = "Remove instances that do not run",
+	.details = "An instance that is named goes with everything in its folder. --all leaves "
+		   "folders alone that have files of others in them, or a damaged record.",
 	.positionals = NAMES_OR_ALL,
 	.options = rm_options,
 	.run = rm,

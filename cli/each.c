@@ -6,6 +6,7 @@
 
 #include "json.h"
 #include "out.h"
+#include "progress.h"
 
 int each_name(struct cli_context *c, const struct args *a, const struct strv *names,
 	      struct mvm *mvm, each_fn fn, const char *done)
@@ -24,11 +25,13 @@ int each_name(struct cli_context *c, const struct args *a, const struct strv *na
 			result = r;
 			continue;
 		}
-		if (!c->json)
+		if (r == EACH_KEPT)
+			note_error(c, &err);
+		else if (!c->json)
 			puts(names->v[i]); /* main looks at the stream's errors */
 		jsonw_open(&j, NULL, '{');
 		jsonw_string(&j, "name", names->v[i]);
-		jsonw_string(&j, "result", done);
+		jsonw_string(&j, "result", r == EACH_KEPT ? "kept" : done);
 		jsonw_close(&j);
 	}
 	jsonw_close(&j);

@@ -9,13 +9,16 @@
 #include "handles.h"
 #include "options.h"
 
-/* Do it to one.  a: the whole command line.  Returns 0 or a negative errno with *err filled. */
+/* Do it to one.  a: the whole command line.  Returns 0; EACH_KEPT with the reason in *err; or a
+ * negative errno with *err filled. */
+enum { EACH_KEPT = 1 };
 typedef int (*each_fn)(struct mvm *mvm, const char *name, const struct args *a,
 		       struct mvm_error *err);
 
 /*
  * Call fn for every name, go on after a failure, and print each name that it worked for; with
- * --json an array of {"name":..., "result": done}.
+ * --json an array of {"name":..., "result": done}.  One that is kept gets a note, and the result
+ * "kept".
  *
  * Returns 0 or the last failure; those before it have been shown.
  */

@@ -481,8 +481,8 @@ MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_err
 MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);
 
 /*
- * Forget an instance that does not run, with its folder.  After a crash the instance is still there
- * or gone, and a second call removes it.
+ * Forget an instance that does not run, with everything in its folder.  After a crash the instance
+ * is still there or gone, and a second call removes it.
  *
  *   force  first end an instance that runs, is being started or stopped, or does not answer
  *
@@ -490,6 +490,17 @@ MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_er
  */
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
 				struct mvm_error *err);
+
+/*
+ * mvm_instance_remove() of an instance that the user has not named, such as one of a list.  It
+ * removes only what mvm made: the folder stays whole when its record is damaged or when it has
+ * foreign files.  With `force` the VM is ended all the same.
+ *
+ * Errors: those of mvm_instance_remove(); the reasons "instance-not-alone" (-ENOTEMPTY) and
+ * "instance-damaged".
+ */
+MVM_API int mvm_instance_remove_unnamed(struct mvm *mvm, const char *name, bool force,
+					struct mvm_error *err);
 
 /* A piece of a log.  All borrowed. */
 struct mvm_log_entry {

@@ -106,7 +106,7 @@ int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool 
 
 	if (!file_is_at(dir_fd, instances_fd, name))
 		return -ENOENT;
-	int pure = by_name ? 1 : instance_folder_is_pure(dir_fd, true);
+	int pure = by_name ? 1 : instance_folder_is_pure(dir_fd, true, NULL);
 	if (pure <= 0)
 		return pure < 0 ? pure : -ENOTEMPTY;
 	int r = dir_list(dir_fd, &names);
@@ -127,7 +127,7 @@ void instance_folder_sweep(int instances_fd, const char *name)
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
 	AUTO_CLOSE int dir_fd = gate_fd < 0 ? gate_fd : dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && fstat(dir_fd, &st) == 0 && st.st_uid == geteuid() &&
-	    instance_folder_is_pure(dir_fd, false) == 1)
+	    instance_folder_is_pure(dir_fd, false, NULL) == 1)
 		tree_remove_at(instances_fd, name); /* after a failure the next sweep tries again */
 }
 

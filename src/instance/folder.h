@@ -53,16 +53,27 @@ int instance_folder_make(int instances_fd, const struct record *record,
  */
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what);
 
-/* May a user remove this folder as an instance?  It must have a record, damaged or not, or a lock
- * file with a holder's name: earlier versions left folders without a record. */
+/*
+ * Did mvm make this folder, whose record is damaged or missing?  Every instance has a lock file.
+ * With a file in the record's place, the lock may be empty: a full disk empties both.  Without one
+ * it must name its holder: earlier versions left folders without a record.
+ */
 bool instance_folder_is_own(int dir_fd);
+
+/* Is the record about another folder than this one, as after a copy of the whole data folder? */
+bool instance_folder_has_moved(int dir_fd, const struct record *r);
+
+/* Has a user copied or renamed the folder, by its record?  Then it is no instance.  A VM of a
+ * pool is different: its supervisor renames the folder before it writes the record. */
+bool instance_folder_is_copy(int dir_fd, const char *name, const struct record *r);
 
 /*
  * Does the folder have only files that mvm makes?  1, 0 or -errno.
  *
- *   begun  false: a folder that does not have the instance's name yet, or no longer has it
+ *   begun        false: a folder that does not have the instance's name yet, or no longer has it
+ *   ret_foreign  with 0, the name of the first foreign file; free(3) it.  May be NULL
  */
-int instance_folder_is_pure(int dir_fd, bool begun);
+int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign);
 
 /* Remove a folder without an instance's name whose maker or remover was killed.  Any other name is
  * left alone. */

@@ -47,6 +47,15 @@ static int only_a_folder(const char *name, struct mvm_error *err)
 	return no_instance(name, ", only a folder of that name", err);
 }
 
+static int only_a_copy(const char *name, const struct record *r, struct mvm_error *err)
+{
+	int code = mvm_error_set(err, -ENOENT,
+				 "there is no instance '%s': its folder is one of '%s' that was "
+				 "copied or renamed",
+				 name, r->name);
+	return mvm_error_reason(err, code, "instance-copy", name);
+}
+
 static int open_instance(int instances_fd, const char *name, struct mvm_error *err)
 {
 	int r = name_check(NAME_INSTANCE, name, err);
@@ -85,7 +94,9 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 		rec.error = strdup(instance_lost_reason(&rec));
 		rec.health = RECORD_HEALTH_NONE;
 	}
-	if (!str_eq(rec.name, name))
+	if (instance_folder_is_copy(dir_fd, name, &rec))
+		return only_a_copy(name, &rec, err);
+	if (!str_eq(rec.name, name)) /* its supervisor is about to write the record */
 		return mvm_error_set(err, -EBADMSG, "instance '%s': its record is about '%s'", name,
 				     rec.name);
 	*ret = rec;
@@ -175,22 +186,54 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_e
 		     : 0;
 }
 
-int instance_remove(int instances_fd, const char *name, bool force, struct mvm_error *err)
+/* May the folder be removed as this instance?  When nobody named it, its record must be whole. */
+static int check_own(int dir_fd, const char *name, bool named, struct mvm_error *err)
+{
+	AUTO_DONE(record) rec = { 0 };
+	int r = record_load(dir_fd, &rec, err);
+	if (r == -ENOMEM)
+		return r;
+	if (r == 0)
+		return instance_folder_is_copy(dir_fd, name, &rec) ? only_a_copy(name, &rec, err)
+								   : 0;
+	if (!instance_folder_is_own(dir_fd))
+		return only_a_folder(name, err);
+	if (named)
+		return 0;
+	r = mvm_error_reason(err, r, "instance-damaged", name);
+	return mvm_error_context(err, r, "instance '%s' stays", name);
+}
+
+/* The lock is ours. */
+static int remove_locked(int instances_fd, const char *name, int dir_fd, bool named,
+			 struct mvm_error *err)
+{
+	AUTO_FREE char *foreign = NULL;
+	int r = instance_folder_remove(instances_fd, name, dir_fd, named);
+	if (r == -ENOTEMPTY && !named && instance_folder_is_pure(dir_fd, true, &foreign) == 0) {
+		r = mvm_error_set(err, r,
+				  "instance '%s' stays: mvm did not make '%s' in its folder", name,
+				  foreign ? foreign : "?");
+		return mvm_error_reason(err, r, "instance-not-alone", name);
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot remove instance '%s': %s", name, strerror(-r))
+		     : 0;
+}
+
+int instance_remove(int instances_fd, const char *name, bool force, bool named,
+		    struct mvm_error *err)
 {
 	for (;;) {
 		AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
 		if (dir_fd < 0)
 			return dir_fd;
-		if (!instance_folder_is_own(dir_fd))
-			return only_a_folder(name, err);
+		int r = check_own(dir_fd, name, named, err);
+		if (r < 0)
+			return r;
 		AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "rm");
-		int r = lock_fd;
-		if (r >= 0) {
-			r = instance_folder_remove(instances_fd, name, dir_fd, true);
-			return r < 0 ? mvm_error_set(err, r, "cannot remove instance '%s': %s",
-						     name, strerror(-r))
-				     : 0;
-		}
+		r = lock_fd;
+		if (r >= 0)
+			return remove_locked(instances_fd, name, dir_fd, named, err);
 		if (r == -ENOENT)
 			continue; /* removed since we opened it; the name may be in use again */
 		if (r != -EBUSY)

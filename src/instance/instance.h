@@ -111,10 +111,14 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
  * Remove an instance's folder.
  *
  *   force  end the VM first, whatever its state; otherwise a VM that has not ended is -EBUSY
+ *   named  the user named the instance: remove everything in its folder.  Otherwise the folder
+ *          stays when its record is damaged ("instance-damaged") or when it has foreign files
+ *          (-ENOTEMPTY)
  *
- * -ENOENT when it does not exist, or was removed meanwhile.
+ * -ENOENT when it does not exist, was removed meanwhile, or the folder is a copy of another's.
  */
-int instance_remove(int instances_fd, const char *name, bool force, struct mvm_error *err);
+int instance_remove(int instances_fd, const char *name, bool force, bool named,
+		    struct mvm_error *err);
 
 /* The user knows the instance now: a detached instance goes on by itself from now on. */
 void instance_keep(struct mvm_instance *i);

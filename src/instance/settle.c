@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -30,16 +29,6 @@ const char *instance_lost_reason(const struct record *r)
 	host_boot_id(now);
 	return r->boot_id && now[0] && !str_eq(r->boot_id, now) ? "the host went down while it ran"
 								: "its supervisor was killed";
-}
-
-/* Has a user copied or renamed the folder?  Then its record is about another folder or name.  A VM
- * of a pool is different: its supervisor renames the folder before it writes the record. */
-static bool is_copy(int dir_fd, const char *name, const struct record *r)
-{
-	struct stat st;
-	if (r->folder_inode && (fstat(dir_fd, &st) < 0 || st.st_ino != r->folder_inode))
-		return true;
-	return !str_eq(r->name, name) && r->purpose != RECORD_FOR_POOL;
 }
 
 static bool is_over(const struct record *r)
@@ -78,7 +67,7 @@ static int stray(int instances_fd, const char *name, int dir_fd)
 static int settle(int instances_fd, const char *name, int dir_fd, struct record *r, int logs_fd,
 		  const char **ret_why, struct mvm_error *err)
 {
-	bool copy = is_copy(dir_fd, name, r);
+	bool copy = instance_folder_has_moved(dir_fd, r);
 	*ret_why = copy ? "its folder is a copy of another instance's folder"
 			: instance_lost_reason(r);
 	int result = write_down(dir_fd, r, *ret_why, err);
@@ -113,7 +102,7 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 		return 0;
 	if (loaded < 0 && instance_folder_is_own(dir_fd))
 		return 0; /* damaged; lists show it as failed */
-	if (loaded < 0 || (is_copy(dir_fd, name, &r) && !str_eq(r.name, name)))
+	if (loaded < 0 || instance_folder_is_copy(dir_fd, name, &r))
 		return stray(instances_fd, name, dir_fd);
 	if (is_over(&r))
 		return 0;

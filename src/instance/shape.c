@@ -85,13 +85,26 @@ bool instance_folder_is_own(int dir_fd)
 {
 	struct stat st;
 
-	if (is_kind(dir_fd, RECORD_NAME, S_IFREG))
-		return true;
-	return lock_is_own_at(dir_fd, INSTANCE_LOCK_NAME) &&
-	       fstatat(dir_fd, INSTANCE_LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
+	if (!lock_is_own_at(dir_fd, INSTANCE_LOCK_NAME))
+		return false;
+	return is_kind(dir_fd, RECORD_NAME, S_IFREG) ||
+	       (fstatat(dir_fd, INSTANCE_LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		st.st_size > 0);
 }
 
-int instance_folder_is_pure(int dir_fd, bool begun)
+bool instance_folder_has_moved(int dir_fd, const struct record *r)
+{
+	struct stat st;
+	return r->folder_inode && (fstat(dir_fd, &st) < 0 || st.st_ino != r->folder_inode);
+}
+
+bool instance_folder_is_copy(int dir_fd, const char *name, const struct record *r)
+{
+	return !str_eq(r->name, name) &&
+	       (instance_folder_has_moved(dir_fd, r) || r->purpose != RECORD_FOR_POOL);
+}
+
+int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign)
 {
 	AUTO_DONE(strv) names = { 0 };
 	int r = dir_list(dir_fd, &names);
@@ -104,6 +117,8 @@ int instance_folder_is_pure(int dir_fd, bool begun)
 		r = begun && name_is_unique(name, VMM_FOLDER)
 			    ? is_vmms(dir_fd, name, NULL, VMM_DEPTH_MAX)
 			    : begun && is_later(dir_fd, name);
+		if (r == 0 && ret_foreign)
+			*ret_foreign = strdup(name); /* NULL when out of memory */
 	}
 	return r;
 }

@@ -363,14 +363,15 @@ int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err
 	return call_by_name(mvm, name, CALL_RESUME, err);
 }
 
-int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mvm_error *err)
+static int remove_by(struct mvm *mvm, const char *name, bool force, bool named,
+		     struct mvm_error *err)
 {
 	int fd = instances_dir(mvm, err);
 	if (fd < 0)
 		return fd;
 	AUTO_DONE(record) rec = { 0 };
 	bool known = instance_load(fd, name, &rec, NULL, NULL) == 0; /* remove damaged ones, too */
-	int r = instance_remove(fd, name, force, err);
+	int r = instance_remove(fd, name, force, named, err);
 	if (r == -ENOENT && known && (rec.attached || rec.remove_at_end))
 		return 0; /* it has removed itself */
 	if (r == -ENOENT && known)
@@ -379,6 +380,17 @@ int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mv
 	if (r >= 0 && known)
 		events_add(store_dir(mvm->store, STORE_LOGS), "removed", &rec, NULL);
 	return r;
+}
+
+int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mvm_error *err)
+{
+	return remove_by(mvm, name, force, true, err);
+}
+
+int mvm_instance_remove_unnamed(struct mvm *mvm, const char *name, bool force,
+				struct mvm_error *err)
+{
+	return remove_by(mvm, name, force, false, err);
 }
 
 #define LOGS_OPTIONS_FIRST STRUCT_END(struct mvm_logs_options, arg)

@@ -2,6 +2,7 @@
 """What mvm did not make stays, whatever command runs: files, folders and links in every subfolder of
 the data folder, and folders that are no data folder at all."""
 
+import json
 import os
 import shutil
 import signal
@@ -31,7 +32,7 @@ ARGUMENTS = {
     "template rollback": ["web"],
     "run": ["-T", "prod", "-d", "--name", "precious"],
     "cp": ["prod:/x", "copied"],
-    "rm": ["prod", "--force"],
+    "rm": ["--all", "--force"],
     "pool set": ["web", "--size", "0"],
     "kernel add": ["kernel", "--name", "precious", "--force"],
     "kernel rm": ["precious"],
@@ -118,6 +119,8 @@ class Foreign(Revisions):
         self.plant("locks", "lease.txt")
         self.plant("locks", "build." + some)
         self.plant("instances", "prod", "f")
+        self.plant("instances", "app", "db", "f")
+        self.plant("instances", "app", "instance.json", mode=0o600)
         self.plant_folder("instances", "nothing")
         self.plant("kernels", "precious", "f")
         self.plant("templates", "prod", "artifacts", "f")
@@ -180,6 +183,62 @@ class Foreign(Revisions):
         self.mvm_fails(4, "kernel", "add", self.path("kernel"), "--name", "prod", "--force",
                        says="'kernels/prod' in the data folder")
 
+    def make_instance(self, name, text=None):
+        """The folder of an instance that has ended."""
+        os.makedirs(self.data("instances", name), mode=0o700, exist_ok=True)
+        record = dict(schema_version=1, name=name, template_id="web", revision_hash="0",
+                      state="exited", start="boot", backend="qemu", vcpus=1, mem_mib=64,
+                      forwards=[], created_at="2026-01-01T00:00:00Z", attached=False,
+                      purpose="user", boot_args="", health="none", restarts=0, ttl_ms=0,
+                      remove_at_end=False, log_max_bytes=0)
+        for file, content in (("lock", "4321 run\n"),
+                              ("instance.json", json.dumps(record) if text is None else text)):
+            with open(os.open(self.data("instances", name, file), os.O_WRONLY | os.O_CREAT, 0o600),
+                      "w", encoding="ascii") as out:
+                out.write(content)
+
+    def test_all_removes_only_what_mvm_made(self):
+        self.mvm_ok("ps")
+        for name, text in ("app", '{"app":"other"}'), ("nothing", ""), ("text", "db"):
+            os.makedirs(self.data("instances", name, "db"), mode=0o700)
+            with open(self.data("instances", name, "instance.json"), "w", encoding="ascii") as file:
+                file.write(text)
+        for name in "clean", "fi", "cut":
+            self.make_instance(name, "" if name == "cut" else None)
+        self.plant("instances", "fi", "notes", "f")
+        before = look(self.data("instances", "fi", "notes"))
+        for words in (["--all"], ["--all", "--force"]):
+            done = self.mvm("rm", *words, status=0)
+            self.assertEqual(done.stdout, "clean\n" if words == ["--all"] else "")
+            self.assertRegex(done.stderr, r"(?m)^instance 'cut' stays: instance.json:1.*"
+                                          r"; remove it with 'mvm rm --force cut'$")
+            self.assertRegex(done.stderr, r"(?m)^instance 'fi' stays: mvm did not make 'notes' "
+                                          r"in its folder; .*'mvm rm fi'$")
+        self.assertEqual([r["result"] for r in self.mvm_json("rm", "--all")], ["kept"] * 2)
+        self.assertEqual(look(self.data("instances", "fi", "notes")), before)
+        for name in "app", "nothing", "text":
+            self.mvm_fails(3, "rm", "--force", name,
+                           says=f"there is no instance '{name}', only a folder of that name")
+            self.assertTrue(os.path.isdir(self.data("instances", name, "db")))
+        # the hints, followed
+        self.mvm_ok("rm", "--force", "cut")
+        self.mvm_ok("rm", "fi")
+        self.assertEqual(sorted(os.listdir(self.data("instances"))), ["app", "nothing", "text"])
+
+    def test_a_copied_or_renamed_folder_is_no_instance(self):
+        self.mvm_ok("ps")
+        self.make_instance("orig")
+        shutil.copytree(self.data("instances", "orig"), self.data("instances", "copy"))
+        before = look(self.data("instances", "copy"))
+        for command in "rm", "stop", "inspect", "logs":
+            says = self.mvm_fails(3, command, "copy", says="there is no instance 'copy': its folder "
+                                  "is one of 'orig' that was copied or renamed")
+            self.assertIn("'rm -r instances/copy'", says)
+        self.mvm_fails(3, "rm", "--force", "copy", says="there is no instance 'copy'")
+        self.mvm_ok("rm", "--all")
+        self.assertEqual(os.listdir(self.data("instances")), ["copy"])
+        self.assertEqual(look(self.data("instances", "copy")), before)
+
     def test_an_instance_goes_by_name_with_all_in_its_folder(self):
         self.plant("instances", "gone", "lock", mode=0o600)
         with open(self.data("instances", "gone", "lock"), "w", encoding="ascii") as file:
@@ -191,7 +250,6 @@ class Foreign(Revisions):
         self.mvm_ok("rm", "gone")
         self.assertFalse(os.path.exists(self.data("instances", "gone")))
 
-
     def test_a_folder_without_a_record_is_no_instance(self):
         self.plant("instances", "mine", "lock", mode=0o600)
         os.truncate(self.planted[-1], 0)
@@ -200,6 +258,8 @@ class Foreign(Revisions):
         self.plant_folder("instances", "empty")
         os.chmod(self.planted[-1], 0o700)
         self.plant("instances", "damaged", "instance.json")
+        self.plant("instances", "damaged", "lock", mode=0o600)
+        os.truncate(self.planted[-1], 0)
         self.age()
         before = look(self.data("instances"))
         says = self.mvm("ps", status=0).stderr
@@ -219,7 +279,8 @@ class Foreign(Revisions):
         self.assertEqual(look(self.data("instances")), before)
 
     def test_a_damaged_record_is_a_failed_instance(self):
-        self.plant("instances", "damaged", "instance.json")
+        self.mvm_ok("ps")
+        self.make_instance("damaged", "precious")
         self.assertRegex(self.mvm_ok("ps"), r"(?m)^damaged +failed")
         shown, = self.mvm_json("ps")
         self.assertEqual((shown["name"], shown["state"]), ("damaged", "failed"))
@@ -229,7 +290,6 @@ class Foreign(Revisions):
             self.assertIn("hint: remove it with 'mvm rm --force damaged'", says)
         # the hint, followed
         self.mvm_ok("rm", "--force", "damaged")
-        self.planted.pop()
         self.assertEqual(self.mvm_json("ps"), [])
 
     def test_what_a_killed_start_or_removal_left_is_swept(self):

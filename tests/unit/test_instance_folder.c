@@ -98,9 +98,13 @@ static void a_foreign_file_keeps_a_lost_instance(void **state)
 			assert_int_equal(file_create_at(dir, file, "x", 1, 0600), 0);
 		assert_int_equal(settle(fd, "one"), INSTANCE_LOST);
 		assert_int_equal(settle(fd, "one"), 0); /* failed, and it stays */
+		struct mvm_error err = { 0 };
+		assert_int_equal(instance_remove(fd, "one", false, false, &err), -ENOTEMPTY);
+		assert_string_equal(err.reason, "instance-not-alone");
+		assert_non_null(strstr(err.text, top ? top : foreign[i].file));
 		assert_int_equal(
 			faccessat(dir, foreign[i].file ? file : top, F_OK, AT_SYMLINK_NOFOLLOW), 0);
-		assert_int_equal(instance_remove(fd, "one", false, NULL), 0);
+		assert_int_equal(instance_remove(fd, "one", false, true, NULL), 0);
 		assert_names(fd, 0);
 	}
 }
@@ -132,6 +136,23 @@ static void only_a_vm_of_a_pool_may_have_another_name(void **state)
 	assert_int_equal(settle(fd, "taken"), INSTANCE_LOST);
 	assert_names(fd, 1);
 	assert_names(user, 3);
+	assert_names(pool, 0);
+}
+
+static void a_renamed_folder_is_not_removed_as_an_instance(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int user = make_lost(fd, "one", RECORD_FOR_USER);
+	AUTO_CLOSE int pool = make_lost(fd, "two", RECORD_FOR_POOL);
+	struct mvm_error err = { 0 };
+	assert_int_equal(renameat(fd, "one", fd, "mine"), 0);
+	assert_int_equal(renameat(fd, "two", fd, "taken"), 0);
+	for (int force = 0; force < 2; force++) {
+		assert_int_equal(instance_remove(fd, "mine", force, true, &err), -ENOENT);
+		assert_string_equal(err.reason, "instance-copy");
+	}
+	assert_names(user, 3);
+	assert_int_equal(instance_remove(fd, "taken", true, true, NULL), 0);
 	assert_names(pool, 0);
 }
 
@@ -190,7 +211,7 @@ static void who_connects_waits_for_whoever_settles(void **state)
 		close(answer[0]);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 		assert_non_null(strstr(text, "-16 instance 'one' does not run: it failed: "));
-		assert_int_equal(instance_remove(fd, "one", false, NULL), 0);
+		assert_int_equal(instance_remove(fd, "one", false, true, NULL), 0);
 	}
 }
 
@@ -201,6 +222,7 @@ int main(void)
 		IN_SCRATCH(a_foreign_file_keeps_a_lost_instance),
 		IN_SCRATCH(what_firecracker_leaves_goes),
 		IN_SCRATCH(only_a_vm_of_a_pool_may_have_another_name),
+		IN_SCRATCH(a_renamed_folder_is_not_removed_as_an_instance),
 		IN_SCRATCH(an_instance_of_a_newer_mvm_is_no_stray),
 		IN_SCRATCH(who_connects_waits_for_whoever_settles),
 	};
