@@ -43,9 +43,9 @@ static int run(struct cli_context *c, const struct args *a)
 		return -EINVAL;
 	bool stream = str_eq(here->path, "-");
 	if (stream && here == &to && isatty(STDOUT_FILENO))
-		return cli_usage(c, "a tar does not belong on a terminal: send it into a file");
+		return cli_usage(c, "a tar would garble the terminal: write it to a file");
 	if (!here->path[0])
-		return cli_usage(c, "which file or folder here?");
+		return cli_usage(c, "the path of this host is empty: name a file or folder");
 	const int stream_fd = here == &to ? STDOUT_FILENO : STDIN_FILENO;
 	const struct mvm_copy_options options = {
 		.size = sizeof(options),

@@ -15,7 +15,7 @@ static int set(struct cli_context *c, const struct args *a)
 	char server[128] = "";
 	AUTO_DONE(mvm_pool_info_list) all = { 0 };
 	if (!args_given(a, "size"))
-		return cli_usage(c, "how many VMs are to wait? say --size N, or --size 0 for none");
+		return cli_usage(c, "--size is missing: how many VMs shall wait? 0 is none");
 	uint32_t size = args_u32(a, "size", 0);
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)

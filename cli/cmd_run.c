@@ -264,11 +264,10 @@ static int check_together(struct cli_context *c, const struct args *a, const str
 	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
 	if (w->count > 1 && !w->detach)
-		return cli_usage(c,
-				 "--count starts several that go on by themselves: add --detach");
+		return cli_usage(c, "--count starts VMs that go on by themselves: add --detach");
 	if (w->count > 1 && args_given(a, "hostname"))
-		return cli_usage(c, "--hostname and --count do not go together: every VM is called "
-				    "by its name");
+		return cli_usage(c, "--hostname and --count do not go together: every VM has its "
+				    "own name as host name");
 	return 0;
 }
 

@@ -43,7 +43,7 @@ static int edit(struct cli_context *c, const struct args *a)
 			return r;
 	}
 	if (!settings.n)
-		return cli_usage(c, "nothing to change: name what, as in --mem 2G");
+		return cli_usage(c, "nothing to change: name a setting, as in --mem 2G");
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = mvm_template_edit(mvm, args_at(a, 0), settings.v, settings.n, &c->progress,

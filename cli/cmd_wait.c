@@ -58,7 +58,7 @@ static int report(struct cli_context *c, struct mvm *mvm, const char *name, int 
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED)
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name,
-				 info->error ? info->error : "nobody knows why");
+				 info->error ? info->error : "the reason is unknown");
 	instance_state_text(info, state);
 	status = info->exit_code;
 	r = print_result(c, c->json ? mvm_instance_state_name(info->state) : state, name,

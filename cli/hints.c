@@ -50,11 +50,11 @@ static const struct hint {
 	  NULL },
 	{ "guest-broke-protocol", "end it with 'mvm stop --timeout 0 %1$s'", NULL },
 	{ "guest-memory-full",
-	  "all but a data disk is in the guest's memory: give it more with --mem, or copy to the "
-	  "data disk, /data (data_disk_mib)",
+	  "the guest's files are in its memory, except on a data disk: give it more memory with "
+	  "--mem, or copy to the data disk, /data (data_disk_mib)",
 	  NULL },
 	{ "host-memory-full",
-	  "start fewer, or smaller ones (--mem), or end others: 'mvm stats' shows what they take",
+	  "start fewer or smaller VMs (--mem), or end others: 'mvm stats' shows their memory",
 	  NULL },
 	{ "image-too-large",
 	  "if you trust the image, 'mvm template build %1$s --max-image-size SIZE' allows more",
@@ -63,7 +63,7 @@ static const struct hint {
 	  "if nothing in it is needed, 'rm -r instances/%1$s' in the data folder removes it",
 	  NULL },
 	{ "instance-damaged", "remove it with 'mvm rm --force %1$s'", NULL },
-	{ "instance-ended", "'mvm logs %1$s' shows what it has printed, 'mvm rm %1$s' removes it",
+	{ "instance-ended", "'mvm logs %1$s' shows its output, 'mvm rm %1$s' removes it",
 	  "'mvm ps' shows how it ended" },
 	{ "instance-exists",
 	  "choose another --name, or end and remove it with 'mvm rm --force %1$s'", NULL },
@@ -100,11 +100,11 @@ static const struct hint {
 	  "copy data folders with cp -a, not with hard links" },
 	{ "nix-wrong-hash", "--update-hash writes the hash that Nix found into flake.nix", NULL },
 	{ "no-backend", "see 'mvm backends'; Debian's package is qemu-system-x86", NULL },
-	{ "no-instance", "'mvm ps' shows what there is", NULL },
+	{ "no-instance", "see 'mvm ps'", NULL },
 	{ "no-kernel", "see 'mvm kernel list', or get one with 'mvm kernel fetch'", NULL },
 	{ "no-revision", "see 'mvm template history %1$s'", NULL },
 	{ "no-template", "see 'mvm template list'", NULL },
-	{ "no-volume", "'mvm volume list' shows what there is", NULL },
+	{ "no-volume", "see 'mvm volume list'", NULL },
 	{ "port-taken", "choose another port, or 0, which takes a free one: -p 0:GUEST", NULL },
 	{ "revision-damaged", "build it anew with 'mvm template build %1$s --force'", NULL },
 	{ "revision-unsound",
@@ -113,12 +113,12 @@ static const struct hint {
 	  NULL },
 	{ "rollback-damaged",
 	  "name another: see 'mvm template history %1$s', and 'mvm template verify %1$s'", NULL },
-	{ "rollback-where", "'mvm template history %1$s' shows what there is", NULL },
+	{ "rollback-where", "'mvm template history %1$s' lists the revisions", NULL },
 	{ "snapshot-damaged",
 	  "make a new one with 'mvm template build %1$s --snapshot --force', or start without it "
 	  "with --cold",
 	  NULL },
-	{ "start-failed", "'mvm logs %1$s' shows all that it has printed, 'mvm rm %1$s' removes it",
+	{ "start-failed", "'mvm logs %1$s' shows all of its output, 'mvm rm %1$s' removes it",
 	  NULL },
 	{ "template-damaged",
 	  "write it anew with 'mvm template apply FILE' or 'mvm template create %1$s --force "
@@ -127,15 +127,16 @@ static const struct hint {
 	{ "template-exists", "change it with 'mvm template edit %1$s', or replace it with --force",
 	  NULL },
 	{ "template-in-use",
-	  "stop what runs from it: see 'mvm ps' and 'mvm stop', or, for VMs that wait in a pool, "
-	  "'mvm pool set %1$s --size 0'",
+	  "stop the VMs that run from it: see 'mvm ps' and 'mvm stop'; 'mvm pool set %1$s --size "
+	  "0' "
+	  "ends VMs that wait in its pool",
 	  NULL },
 	{ "template-not-built", "build it with 'mvm template build %1$s'", NULL },
-	{ "vm-paused", "let it go on with 'mvm resume %1$s'", NULL },
-	{ "volume-in-use", "stop the VM that uses it: 'mvm ps' shows what runs", NULL },
+	{ "vm-paused", "resume it with 'mvm resume %1$s'", NULL },
+	{ "volume-in-use", "stop the VM that uses it: see 'mvm ps'", NULL },
 	{ "volumes-not-back",
-	  "save it with 'mvm cp', give it more time with 'mvm stop --timeout 5m %1$s', or give it "
-	  "up with 'mvm stop --timeout 0 %1$s'",
+	  "save its files with 'mvm cp', give the copy more time with 'mvm stop --timeout 5m "
+	  "%1$s', or discard the files with 'mvm stop --timeout 0 %1$s'",
 	  NULL },
 };
 

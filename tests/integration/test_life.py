@@ -338,7 +338,7 @@ class FailedStarts(guests.TestCase):
     def test_a_detached_start_that_fails_is_kept(self):
         err = self.mvm_fails(1, "run", "-T", "web-worker", "-d", "--name", "one",
                              says="instance 'one' did not start: ")
-        self.assertIn("hint: 'mvm logs one' shows all that it has printed, 'mvm rm one' ", err)
+        self.assertIn("hint: 'mvm logs one' shows all of its output, 'mvm rm one' ", err)
         record = self.inspect("one")
         self.assertEqual(record["state"], "failed")
         self.assertIn("did not become healthy", record["error"])

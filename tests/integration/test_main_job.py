@@ -393,7 +393,7 @@ class OneInstance(guests.TestCase):
         for command in ("exec", "one", "--", "true"), ("top", "one"), ("pause", "one"):
             error = self.error(*command)
             self.assertEqual((error["reason"], error["subject"]), ("vm-paused", "one"))
-            self.assertEqual(error["hint"], "let it go on with 'mvm resume one'")
+            self.assertEqual(error["hint"], "resume it with 'mvm resume one'")
             self.assertLess(error["message"].count("one"), 2)
         self.mvm_ok("resume", "one")
         self.assertEqual(self.error("resume", "one")["message"], "VM 'one': it is not paused")

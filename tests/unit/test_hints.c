@@ -21,7 +21,7 @@ static void a_hint_has_the_subject(void **state)
 {
 	(void)state;
 	struct mvm_error err = { .reason = "vm-paused", .subject = "web" };
-	assert_hint(&err, "let it go on with 'mvm resume web'");
+	assert_hint(&err, "resume it with 'mvm resume web'");
 }
 
 static void a_hint_without_its_subject_is_another_or_none(void **state)
