@@ -50,7 +50,8 @@ void doctor_backends(struct doctor *d);
 /* Can every usable backend give VMs a network? */
 void doctor_network(struct doctor *d);
 
-/* One finding for each usable backend: what holds a VMM of this user that is broken into? */
+/* What confines a VMM of this user that a guest has broken into?  A check for each usable backend.
+ */
 void doctor_isolation(struct doctor *d);
 
 void doctor_helpers(struct doctor *d);

@@ -30,7 +30,7 @@ const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *prob
 		return "mvm doctor"; /* it says what is wrong with KVM */
 	if (probe->usable)
 		return NULL;
-	if (firecracker && probe->binary_digest) /* a program that is usable but for this user */
+	if (firecracker && probe->binary_digest) /* usable, but refused to this user */
 		return get_jailer;
 	return firecracker ? get_firecracker : mend_as_root(MEND_INSTALL_QEMU);
 }

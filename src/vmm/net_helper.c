@@ -123,8 +123,8 @@ static int spawn(struct net_process *h, const struct process_spec *spec)
 	return r == 0 && alone ? own_uid_tie(&h->user, h->process.pid) : r;
 }
 
-int net_process_start(struct net_process *h, const struct vmm_config *c, bool alone,
-		      int link_fd, int *ret_control_fd, struct mvm_error *err)
+int net_process_start(struct net_process *h, const struct vmm_config *c, bool alone, int link_fd,
+		      int *ret_control_fd, struct mvm_error *err)
 {
 	AUTO_FREE char *binary = NULL;
 	AUTO_FREE char *text = configuration(c);

@@ -3,13 +3,14 @@
 #define VMM_NET_HELPER_H
 
 /*
- * A VM's network as a process of its own, mvm-net (usernet/usernet.h): the VMM has one socket that
- * leads there, and no other.
+ * A VM's network as a process of its own, mvm-net (usernet/usernet.h): the VMM's only socket leads
+ * there.
  *
- * Its process and the talk with it are apart, because they may be in two processes of ours.
+ * struct net_process starts and ends mvm-net, struct net_helper talks to it.  They are apart
+ * because they may be in two processes of ours.
  *
  * Calling sequence: the VMM's start with one end of a socket, net_process_start with the other (the
- * VMM takes longer, so it goes first and both start side by side), net_helper_take,
+ * VMM takes longer, so it starts first, and both start side by side), net_helper_take,
  * net_helper_ready, net_process_seal before the guest runs, net_helper_forward at any time;
  * net_helper_done, net_process_done.
  */
@@ -37,7 +38,7 @@ struct net_helper {
 	struct loop *loop;
 	struct loop_source *source;
 	int control_fd;
-	json_t *reply; /* NULL: it is awaited */
+	json_t *reply; /* NULL: not here yet */
 	bool ended;
 };
 #define NET_HELPER_NONE                                                                            \
@@ -46,24 +47,24 @@ struct net_helper {
 	}
 
 /*
- * Start it.
+ * Start mvm-net.  Does not wait for it.
  *
  *   p               NET_PROCESS_NONE; to be done also after a failure
  *   alone           as a user of its own, as own_uid_obstacle() allows
- *   link_fd         the other end of the VMM's; borrowed
+ *   link_fd         the other end of the VMM's socket; borrowed
  *   ret_control_fd  for net_helper_take(); the caller's
  *
- * Returns 0 or -errno.  Does not wait for it.
+ * Returns 0 or -errno.
  */
-int net_process_start(struct net_process *p, const struct vmm_config *c, bool alone,
-		      int link_fd, int *ret_control_fd, struct mvm_error *err);
+int net_process_start(struct net_process *p, const struct vmm_config *c, bool alone, int link_fd,
+		      int *ret_control_fd, struct mvm_error *err);
 
-/* Take the host's files from it, once it serves. */
+/* Take the host's files from mvm-net, once it serves. */
 int net_process_seal(struct net_process *p, struct mvm_error *err);
 
 void net_process_done(struct net_process *p);
 
-/* Talk to it by this descriptor, which is taken over.  u: NET_HELPER_NONE. */
+/* Talk to mvm-net on control_fd, which is taken over.  u: NET_HELPER_NONE. */
 int net_helper_take(struct net_helper *u, int control_fd, struct loop *loop);
 
 /* Wait until it serves.  Returns 0, or -errno: a port of the host is taken (-EADDRINUSE), ... */

@@ -143,10 +143,10 @@ struct vmm;
 
 /* Our ends of a VMM's channels, and its process.  Each is open or -1. */
 enum vmm_end {
-	VMM_END_CONTROL, /* the connection that the VMM takes orders by */
-	VMM_END_WORDS,	 /* what it writes to its standard error */
+	VMM_END_CONTROL, /* the connection on which the VMM takes orders */
+	VMM_END_WORDS,	 /* the reading end of its standard error */
 	VMM_END_PROCESS, /* a pidfd */
-	VMM_END_NETWORK, /* the connection that mvm-net takes orders by */
+	VMM_END_NETWORK, /* the connection on which mvm-net takes orders */
 	VMM_END_STATE,	 /* the device state that a restore reads */
 	VMM_ENDS,
 };
@@ -163,28 +163,29 @@ void vmm_ends_done(struct vmm_ends *e);
 DEFINE_AUTO_DONE(vmm_ends, vmm_ends_done)
 
 /*
- * A VMM's process with everything that it takes rights to make: its user, namespaces, files.
+ * A VMM's process with everything that takes rights to make: its user, namespaces and files.
  *
- * Whoever talks to a VMM reads what a guest may have made it say.  So a backend has two halves:
- * this one, and struct vmm, which only has the ends.  They may be in two processes.
+ * A guest that has broken into its VMM decides what the VMM says.  So a backend has two halves:
+ * this one has the rights and reads nothing from the VMM; struct vmm talks to the VMM and has only
+ * the ends.  The halves may be in two processes.
  */
 struct vmm_body {
 	const struct vmm_ops *ops;
 	struct process process; /* reaped here */
 };
 
-/* How struct vmm asks for what only its body can do. */
+/* By these calls struct vmm asks for what only the body can do. */
 struct vmm_keeper {
-	/* Take the host's files from it: it has started, and the guest has not run. */
+	/* Take the host's files from the VMM, which has started.  The guest has not run yet. */
 	int (*seal)(void *arg, struct mvm_error *err);
-	/* It has ended: reap it.  -ETIMEDOUT: it has not. */
+	/* Reap the VMM, which has ended.  -ETIMEDOUT: it has not. */
 	int (*reap)(void *arg, int *ret_status);
-	/* The file of the device state, to write it (create) or to read it. */
+	/* Open the file of the device state, to write it (create) or to read it. */
 	int (*open_state)(void *arg, bool create);
-	/* It has written all that it will: take back the files that it was given. */
+	/* Take back the files that were given to the VMM.  It writes them no more. */
 	void (*take_back)(void *arg);
 	void (*kill)(void *arg);
-	/* Kill it, reap it, free the body. */
+	/* Kill the VMM, reap it, and free the body. */
 	void (*end)(void *arg);
 	void *arg;
 };
@@ -210,12 +211,12 @@ struct vmm_ops {
 	int (*probe)(struct vmm_probe *ret, struct mvm_error *err);
 
 	/*
-	 * Why this user does not get VMs by a program that the probe found usable, with the remedy.
-	 * Asked each time, after the cache of probes.  Optional.
+	 * Does mvm refuse VMs to this user, although the probe found the program usable?  Asked at
+	 * each use, because the cache of probes has no answer.  Optional.
 	 *
-	 *   ret_why  the caller's; set when the result is 1
+	 *   ret_why  the reason, with the remedy; the caller's; set when the result is 1
 	 *
-	 * Returns 1, 0 (no reason) or -ENOMEM.
+	 * Returns 1, 0 (not refused) or -ENOMEM.
 	 */
 	int (*refuses)(const struct vmm_probe *probe, char **ret_why);
 

@@ -85,9 +85,12 @@ int fc_jail_refuses(const char *binary, int dir_fd, char **ret_why)
 	int r = fc_jailer_find(binary, &jailer);
 	if (r == -ENOMEM)
 		return r;
-	const char *obstacle = r == 1  ? fc_jail_obstacle(binary, dir_fd)
-			       : named ? FC_JAILER_ENV " names no jailer"
-				       : "there is no jailer beside it";
+	const char *obstacle;
+	if (r == 1)
+		obstacle = fc_jail_obstacle(binary, dir_fd);
+	else
+		obstacle = named ? FC_JAILER_ENV " names no jailer"
+				 : "there is no jailer beside it";
 	if (!obstacle)
 		return 0;
 	*ret_why = str_printf(

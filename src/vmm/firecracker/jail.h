@@ -62,13 +62,13 @@ int fc_jailer_find(const char *binary, char **ret);
 const char *fc_jail_obstacle(const char *binary, int dir_fd);
 
 /*
- * Why root gets no Firecracker: without its jailer it would run as root, and so would a guest that
- * breaks out of it.  MVM_JAILER=none is root's word that it may.
+ * Does mvm refuse Firecracker to root?  Without its jailer it would run as root, and so would a
+ * guest that breaks out of it.  With MVM_JAILER=none root allows that.
  *
  *   dir_fd   as above
- *   ret_why  a sentence with the remedy; the caller's
+ *   ret_why  the reason, with the remedy; the caller's; set when the result is 1
  *
- * Returns 1, 0 (there is a jail, or this is not root, or it may) or -ENOMEM.
+ * Returns 1, 0 (there is a jail, this is not root, or root allows it) or -ENOMEM.
  */
 int fc_jail_refuses(const char *binary, int dir_fd, char **ret_why);
 

@@ -6,9 +6,10 @@
  * The QEMU backend: `qemu-system-x86_64 -M microvm`, with KVM or TCG.
  *
  * args.c makes QEMU's arguments, probe.c finds its version, body.c starts and ends its process,
- * process.c talks to it, user.c chooses its user and namespaces, walls.c limits what it may do, files.c passes its files,
- * migrate.c saves and loads its device state.  QEMU inherits connected sockets for its control
- * protocol, the agent's port and the console, so no socket has a path and nothing polls for one.
+ * process.c talks to it, user.c chooses its user and namespaces, walls.c limits what it may do,
+ * files.c passes its files, migrate.c saves and loads its device state.  QEMU inherits connected
+ * sockets for its control protocol, the agent's port and the console, so no socket has a path and
+ * nothing polls for one.
  */
 
 #include "net/qmp.h"
