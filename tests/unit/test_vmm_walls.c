@@ -20,6 +20,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
+#include "base/str.h"
 #include "scratch.h"
 #include "vmm/box.h"
 #include "vmm/landlock.h"
@@ -317,6 +319,38 @@ static void what_holds_a_vmm_has_names(void **state)
 			    "user jailer namespaces network landlock syscalls");
 }
 
+static char *read_doc(const char *name)
+{
+	const char *dir = getenv("MVM_TEST_UNIT_DIR");
+	char *text = NULL;
+	AUTO_FREE char *path = str_printf("%s/../../doc/%s", dir ? dir : ".", name);
+	assert_int_equal(file_read_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
+	return text;
+}
+
+/* The words of `inspect` and `doctor` are the rows of isolation.md's first table, in that order,
+ * and those that cli-json.md lists. */
+static void what_holds_a_vmm_is_described_word_by_word(void **state)
+{
+	(void)state;
+	AUTO_FREE char *isolation = read_doc("isolation.md");
+	AUTO_FREE char *json = read_doc("cli-json.md");
+	char text[VMM_ISOLATION_TEXT_SIZE];
+	AUTO_DONE(strbuf) rows = { 0 };
+
+	char *at = strstr(isolation, "| word |");
+	assert_non_null(at);
+	for (at = strstr(at, "\n| `"); at; at = strstr(at, "\n| `")) {
+		at += strlen("\n| `");
+		strbuf_addf(&rows, "%s%.*s", rows.len ? " " : "", (int)strcspn(at, "`"), at);
+		if (!str_starts(strchr(at, '\n'), "\n| `"))
+			break; /* the table's end */
+	}
+	assert_string_equal(rows.data, vmm_isolation_text(~0u, text));
+	AUTO_FREE char *listed = str_printf("`%s`, or `none`", text);
+	assert_non_null(strstr(json, listed));
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -329,6 +363,7 @@ int main(void)
 		T(landlock_opens_what_is_allowed_and_nothing_else),
 		cmocka_unit_test(calls_are_judged_by_their_arguments),
 		cmocka_unit_test(what_holds_a_vmm_has_names),
+		cmocka_unit_test(what_holds_a_vmm_is_described_word_by_word),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
