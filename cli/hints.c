@@ -98,6 +98,7 @@ static const struct hint {
 	  "copy data folders with cp -a, not with hard links; in this copy, remove the second "
 	  "names: find %1$s -type f -links +1 -delete",
 	  "copy data folders with cp -a, not with hard links" },
+	{ "memory-sealed", "start it with --private-memory", NULL },
 	{ "nix-wrong-hash", "--update-hash writes the hash that Nix found into flake.nix", NULL },
 	{ "no-backend", "see 'mvm backends'; Debian's package is qemu-system-x86", NULL },
 	{ "no-instance", "see 'mvm ps'", NULL },

@@ -70,16 +70,13 @@ struct expected {
 
 /* A large file's identity has changed, for example in a copy of the data folder.  Are its contents
  * still the captured ones?  1, 0, or -errno. */
-static int is_remembered(const struct start_request *q, const char *name)
+static int is_remembered(const struct start_request *q, const char *path)
 {
-	AUTO_FREE char *path = str_printf("snapshot/%s", name);
 	const struct trust how = {
 		.store = q->mvm ? q->mvm->store : NULL,
 		.id = q->revision->id,
 		.only = path,
 	};
-	if (!path)
-		return -ENOMEM;
 	/* the caller describes a failure */
 	int r = store_trust(q->revision->dir_fd, &q->revision->sums, &how, NULL);
 	if (r == -EBADMSG)
@@ -93,16 +90,21 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 	AUTO_FREE char *identity = NULL;
 	const char *name = e->name;
 	struct stat st = { 0 };
+	AUTO_FREE char *path = str_printf("snapshot/%s", name);
+	if (!path)
+		return mvm_error_oom(err);
 	AUTO_CLOSE int fd = openat(snapshot_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 1;
 
 	if (r > 0)
 		r = S_ISREG(st.st_mode) && (uint64_t)st.st_size == e->bytes;
+	if (r > 0 && store_trust_sealed(q->revision->dir_fd, &q->revision->sums, path))
+		return 0;
 	if (r > 0 && e->identity) {
 		r = memory_file_identity(fd, &identity);
 		if (r == 0 && str_eq(identity, e->identity))
 			return 0;
-		r = r < 0 ? r : is_remembered(q, name);
+		r = r < 0 ? r : is_remembered(q, path);
 	} else if (r > 0) {
 		r = digest_holds(fd, e->sha256);
 	}

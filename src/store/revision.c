@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/seal.h"
 #include "model/model_json.h"
 #include "model/name.h"
 #include "store/blob.h"
@@ -217,6 +218,15 @@ static int move_folder(const struct staging *st, int to_fd, const char *name)
 	return errno == EINVAL || errno == ENOSYS ? -EOPNOTSUPP : -errno;
 }
 
+/* Seal the blobs of a revision, as far as the file system can.  A kernel that several revisions
+ * share is sealed once. */
+static void seal_blobs(int dir_fd)
+{
+	static const char *const names[] = { "vmlinux", "initrd", "rootfs.ext4" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++)
+		seal_file(dir_fd, names[i]); /* a revision may lack one; unsealed files do, too */
+}
+
 int store_revision_publish(struct store *s, struct staging *st, const char *id,
 			   const char *revision, struct mvm_error *err)
 {
@@ -234,8 +244,10 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 		if (may_go < 0)
 			return may_go;
 	}
-	if (r >= 0)
+	if (r >= 0) {
+		seal_blobs(st->fd);
 		r = tree_sync(st->fd);
+	}
 	int moved = r < 0 ? r : move_folder(st, artifacts, revision);
 	if (moved < 0) {
 		mvm_error_set(err, moved, "cannot publish revision '%s' of '%s': %s", revision, id,

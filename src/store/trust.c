@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/seal.h"
 #include "codec/sha256.h"
 
 #define VERIFIED_MAX	((size_t)1024 * 1024) /* as checksums.json */
@@ -27,12 +28,17 @@ struct check {
 	size_t n_files;
 };
 
+static char *line_with(const char *mark, const struct checksum *sum)
+{
+	char hex[DIGEST_HEX_SIZE];
+	digest_hex(&sum->digest, hex);
+	return str_printf("%s %s %s\n", mark, hex, sum->path);
+}
+
 static char *line_of(const struct stat *st, const struct checksum *sum)
 {
 	AUTO_FREE char *identity = file_identity(st);
-	char hex[DIGEST_HEX_SIZE];
-	digest_hex(&sum->digest, hex);
-	return identity ? str_printf("%s %s %s\n", identity, hex, sum->path) : NULL;
+	return identity ? line_with(identity, sum) : NULL;
 }
 
 static bool is_known(const struct strbuf *lines, const char *line)
@@ -52,6 +58,42 @@ static const char *path_in(const char *line, const char *end)
 	const char *digest = memchr(line, ' ', (size_t)(end - line));
 	const char *path = digest ? memchr(digest + 1, ' ', (size_t)(end - digest - 1)) : NULL;
 	return path ? path + 1 : NULL;
+}
+
+/* The path's line, which ends at *ret_end; NULL: it has none. */
+static const char *find_line(const char *lines, const char *path, const char **ret_end)
+{
+	size_t len = strlen(path);
+	for (const char *at = lines, *end; at && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+		const char *other = path_in(at, end);
+		if (other && (size_t)(end - other) == len && memcmp(other, path, len) == 0) {
+			*ret_end = end;
+			return at;
+		}
+	}
+	return NULL;
+}
+
+static bool has_seal(const char *line)
+{
+	return str_starts(line, SEAL_PREFIX);
+}
+
+static bool read_seal(int dir_fd, const char *path, char ret[SEAL_SIZE])
+{
+	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd >= 0 && seal_read(fd, ret);
+}
+
+/* Is the file sealed, and known by its seal?  A file that is known otherwise is not opened. */
+static bool is_sealed_as_known(const char *lines, int dir_fd, const struct checksum *sum)
+{
+	char seal[SEAL_SIZE];
+	const char *end, *known = find_line(lines, sum->path, &end);
+	if (!known || !has_seal(known) || !read_seal(dir_fd, sum->path, seal))
+		return false;
+	AUTO_FREE char *line = line_with(seal, sum); /* NULL: the file is read, which reports it */
+	return line && str_starts(known, line);
 }
 
 /* Replace the path's line; NULL: remove it.  Drops text that is no line of `verified`. */
@@ -99,25 +141,42 @@ static int digest_of(struct check *c, int fd, const struct stat *st, const char 
 	return r;
 }
 
+/* Remember a file by its seal; the kernel has kept it from changing while it was read. */
+static int remember_sealed(struct check *c, const struct checksum *sum, const char *seal,
+			   struct mvm_error *err)
+{
+	AUTO_FREE char *line = line_with(seal, sum);
+	if (!line)
+		return mvm_error_oom(err);
+	set_line(c, sum->path, line);
+	return 0;
+}
+
 static int read_file(struct check *c, const struct checksum *sum, struct mvm_error *err)
 {
 	struct stat before = { 0 }, after;
 	struct mvm_digest digest;
+	char seal[SEAL_SIZE];
 	AUTO_CLOSE int fd = openat(c->dir_fd, sum->path,
 				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	int r = fd < 0 || fstat(fd, &before) < 0 ? -errno : 0;
 	bool settled = r == 0 && is_settled(&before);
+	bool sealed = r == 0 && seal_read(fd, seal);
 
 	if (r == 0)
 		r = digest_of(c, fd, &before, sum->path, &digest);
 	if (r == -ECANCELED)
 		return mvm_error_set(err, r, "the check was cancelled");
+	if (r == -EIO && sealed)
+		return report_damage(err, sum->path, "a part of it is not what was sealed");
 	if (r == 0 && fstat(fd, &after) < 0)
 		r = -errno;
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read '%s': %s", sum->path, strerror(-r));
 	if (!digest_equal(&digest, &sum->digest))
 		return report_damage(err, sum->path, "its digest is not the one recorded");
+	if (sealed)
+		return remember_sealed(c, sum, seal, err);
 	AUTO_FREE char *line = line_of(&before, sum), *now = line_of(&after, sum);
 	if (!line || !now)
 		return mvm_error_oom(err);
@@ -140,6 +199,8 @@ static int check_file(struct check *c, const struct checksum *sum, struct mvm_er
 	}
 	if (!S_ISREG(st.st_mode))
 		return report_damage(err, sum->path, "it is no regular file");
+	if (!c->how->all && is_sealed_as_known(c->lines.data, c->dir_fd, sum))
+		return 0;
 	AUTO_FREE char *line = line_of(&st, sum);
 	if (!line)
 		return mvm_error_oom(err);
@@ -191,18 +252,15 @@ int store_trust(int dir_fd, const struct checksums *sums, const struct trust *ho
 
 /* Is another file remembered with this path?  A new hard link changes ctime alone, so that does not
  * count. */
-static bool is_another(const char *lines, const char *path, const struct stat *st)
+static bool is_another(const char *lines, int dir_fd, const struct checksum *sum,
+		       const struct stat *st)
 {
+	const char *end, *line = find_line(lines, sum->path, &end);
+	if (line && has_seal(line))
+		return !is_sealed_as_known(lines, dir_fd, sum);
 	AUTO_FREE char *identity = file_identity(st);
 	const char *ctime = identity ? strrchr(identity, ':') : NULL;
-	size_t len = strlen(path);
-
-	for (const char *at = lines, *end; ctime && (end = strchr(at, '\n')); at = end + 1) {
-		const char *other = path_in(at, end);
-		if (other && (size_t)(end - other) == len && memcmp(other, path, len) == 0)
-			return strncmp(at, identity, (size_t)(ctime - identity)) != 0;
-	}
-	return false;
+	return line && ctime && strncmp(line, identity, (size_t)(ctime - identity)) != 0;
 }
 
 static bool is_later(const struct timespec *a, const struct timespec *b)
@@ -223,10 +281,51 @@ const char *store_trust_changed(int dir_fd, const struct checksums *sums)
 		if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue; /* whoever needs it says so */
 		/* the list was written last */
-		if (is_later(&st.st_mtim, &list.st_mtim) || (known && is_another(known, path, &st)))
+		if (is_later(&st.st_mtim, &list.st_mtim) || is_another(known, dir_fd, &sums->v[i], &st))
 			return path;
 	}
 	return NULL;
+}
+
+bool store_trust_sealed(int dir_fd, const struct checksums *sums, const char *path)
+{
+	AUTO_FREE char *known = NULL;
+	if (file_read_at(dir_fd, STORE_VERIFIED, VERIFIED_MAX, &known, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < sums->n; i++) {
+		if (str_eq(sums->v[i].path, path))
+			return is_sealed_as_known(known, dir_fd, &sums->v[i]);
+	}
+	return false;
+}
+
+/* The line for a file of a staged revision, the caller's; NULL: it gets none. */
+static char *stage_line(const char *known, int staged_fd, const struct checksum *sum,
+			const char *hashed)
+{
+	char seal[SEAL_SIZE];
+	const char *end, *line = find_line(known, sum->path, &end);
+	if (hashed && str_starts(sum->path, hashed))
+		return read_seal(staged_fd, sum->path, seal) ? line_with(seal, sum) : NULL;
+	return line && has_seal(line) ? strndup(line, (size_t)(end - line) + 1) : NULL;
+}
+
+void store_trust_stage(int from_fd, int staged_fd, const char *hashed)
+{
+	AUTO_DONE(checksums) sums = { 0 };
+	AUTO_DONE(strbuf) lines = { 0 };
+	AUTO_FREE char *known = NULL;
+
+	file_read_at(from_fd, STORE_VERIFIED, VERIFIED_MAX, &known, NULL); /* may be missing */
+	if (store_checksums_read(staged_fd, &sums, NULL) < 0)
+		return;
+	for (size_t i = 0; i < sums.n; i++) {
+		AUTO_FREE char *line = stage_line(known, staged_fd, &sums.v[i], hashed);
+		if (line)
+			strbuf_adds(&lines, line);
+	}
+	if (lines.len && !lines.failed)
+		file_create_at(staged_fd, STORE_VERIFIED, lines.data, lines.len, 0644);
 }
 
 void store_distrust(int dir_fd)

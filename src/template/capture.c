@@ -11,10 +11,13 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/seal.h"
 #include "start/data_disk.h"
 #include "start/facts.h"
 #include "start/memory_file.h"
 #include "start/working_set.h"
+#include "store/trust.h"
+#include "vmm/lend.h"
 
 void capture_done(struct capture *c)
 {
@@ -122,6 +125,15 @@ int capture_checksums(int from_fd, bool with_snapshot, int staged_fd,
 	return store_checksums_write(staged_fd, revision->id, revision->hash, known, n, err);
 }
 
+/* Before the digests are computed, so that they are known to be those of the sealed files. */
+static void seal_files(const struct capture *c)
+{
+	seal_file(c->snapshot_fd, "vmstate.bin"); /* unsealed it is hashed at each start */
+	/* QEMU opens the memory for writing, so a sealed file must be lent to it */
+	if (lend_is_possible())
+		seal_file(c->snapshot_fd, "mem.bin");
+}
+
 int capture_write_metadata(struct capture *c, struct mvm_error *err)
 {
 	struct mvm_template_revision rev = c->revision->rev; /* borrowed, except the snapshot */
@@ -132,9 +144,12 @@ int capture_write_metadata(struct capture *c, struct mvm_error *err)
 		return r;
 	rev.has_snapshot = true;
 	rev.snapshot = info;
+	seal_files(c);
 	r = capture_checksums(c->revision->dir_fd, false, c->staging.fd, c->revision, err);
-	if (r == 0)
+	if (r == 0) {
+		store_trust_stage(c->revision->dir_fd, c->staging.fd, "snapshot/");
 		r = store_revision_save(c->staging.fd, &rev, err);
+	}
 	mvm_snapshot_info_done(&info);
 	return r;
 }

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/seal.h"
 #include "start/context.h"
 #include "template/doctor.h"
 
@@ -120,8 +121,8 @@ static bool has_data_disks(struct doctor *d)
 	return mvm_template_list(d->mvm, is_with_data_disk, NULL, NULL) > 0;
 }
 
-/* Does the file system have hard links and reflinks?  Make one of each.  Returns 0 or -errno. */
-static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
+/* Does the file system have hard links, reflinks and seals?  Make one of each.  Returns 0 or -errno. */
+static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink, bool *ret_seal)
 {
 	static const char from_name[] = "doctor-from", link_name[] = "doctor-link",
 			  to_name[] = "doctor-to";
@@ -133,6 +134,8 @@ static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
 	if (r == 0) {
 		*ret_hard = linkat(dir_fd, from_name, dir_fd, link_name, 0) == 0;
 		*ret_reflink = ioctl(to, FICLONE, from) == 0;
+		close(TAKE_FD(from)); /* a file that is open for writing cannot be sealed */
+		*ret_seal = seal_file(dir_fd, from_name) > 0;
 	}
 	unlinkat(dir_fd, from_name, 0); /* a sweep of the folder takes what stays */
 	unlinkat(dir_fd, link_name, 0);
@@ -143,7 +146,7 @@ static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink)
 void doctor_links(struct doctor *d)
 {
 	struct mvm_error err = { 0 };
-	bool hard = false, reflink = false;
+	bool hard = false, reflink = false, seal = false;
 
 	int dir_fd = store_scratch(d->mvm->store, &err);
 	if (dir_fd < 0) {
@@ -151,7 +154,7 @@ void doctor_links(struct doctor *d)
 			   err.text);
 		return;
 	}
-	int r = try_links(dir_fd, &hard, &reflink);
+	int r = try_links(dir_fd, &hard, &reflink, &seal);
 	if (r < 0)
 		doctor_add(d, "links", MVM_CHECK_FAIL, "name another folder with --data-dir",
 			   "cannot create a file in the data folder: %s", strerror(-r));
@@ -165,9 +168,11 @@ void doctor_links(struct doctor *d)
 			   "hard links work, reflinks do not: each clone of a template with a data "
 			   "disk copies the disk's contents");
 	else
-		doctor_add(d, "links", MVM_CHECK_OK, NULL, "hard links work%s",
+		doctor_add(d, "links", MVM_CHECK_OK, NULL, "hard links work%s%s",
 			   reflink ? ", and so do reflinks"
-				   : "; reflinks do not, but only data disks would use them");
+				   : "; reflinks do not, but only data disks would use them",
+			   seal ? "; fs-verity seals kernels, images and snapshots"
+				: "; no fs-verity: changed files are known by their times");
 }
 
 void doctor_kernels(struct doctor *d)

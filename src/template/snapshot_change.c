@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "model/model_json.h"
+#include "store/trust.h"
 #include "template/capture.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
@@ -25,8 +26,10 @@ static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 	int r = store_stage_revision(mvm->store, revision->id, revision->hash, &staging, err);
 	if (r == 0)
 		r = capture_checksums(revision->dir_fd, false, staging.fd, revision, err);
-	if (r == 0)
+	if (r == 0) {
+		store_trust_stage(revision->dir_fd, staging.fd, NULL);
 		r = store_revision_save(staging.fd, &rev, err);
+	}
 	if (r == 0)
 		r = store_revision_publish(mvm->store, &staging, revision->id, revision->hash, err);
 	revision_done(revision); /* so that the replaced folder can go */

@@ -21,10 +21,10 @@ import time
 
 import guestkit
 
-# KVM, and the devices that a Firecracker VM's network needs
+# KVM, the devices that a Firecracker VM's network needs, and a disk out of a file
 MODULES = ("irqbypass", "kvm", "kvm-amd", "tun", "veth", "libcrc32c", "nf_defrag_ipv4",
            "nf_defrag_ipv6", "nf_conntrack", "nf_nat", "nfnetlink", "nf_tables", "nft_ct",
-           "nft_chain_nat", "nft_masq")
+           "nft_chain_nat", "nft_masq", "loop")
 FOLDERS = ("proc", "sys", "dev", "tmp", "root", "etc", "run", "usr/bin", "sbin")
 MEMORY_MIB = 4096
 BEAT_S, DEAD_S = 5, 90

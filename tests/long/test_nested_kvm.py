@@ -29,6 +29,7 @@ STEPS = (
     ("contract", 600, "/mvm/contract"),
     ("kvm_job", 900, "/src/tests/long/kvm_job.py"),
     ("main_job", 2400, "/src/tests/integration/test_main_job.py"),
+    ("seals", 1800, "/src/tests/integration/test_seals.py"),
 )
 BEGIN, END = "@begin ", "@end "
 
@@ -59,7 +60,7 @@ def make_vm(folder):
     image = vm.image
     image.add_qemu()
     python = image.add_python()
-    for name in ("cp", "setpriv", "e2fsck"):
+    for name in ("cp", "setpriv", "e2fsck", "mkfs.ext4"):
         if shutil.which(name):
             image.add_program(shutil.which(name), "/usr/bin/" + name)
     for name in ("mvm", "mvm-supervisor", "mvm-net", "mvm-agent"):

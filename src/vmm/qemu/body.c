@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/error.h"
+#include "base/seal.h"
 #include "base/sock.h"
 #include "vmm/memory.h"
 #include "vmm/qemu/qemu.h"
@@ -27,6 +29,21 @@ static int lend_memory(struct qemu_body *q, const struct vmm_config *c, struct m
 	q->child.memory = &q->memory;
 	return r < 0 ? mvm_error_set(err, r, "cannot open '%s': %s", c->memory_name, strerror(-r))
 		     : 0;
+}
+
+/* QEMU without the filter opens the memory by itself, for writing, which a sealed file refuses. */
+static int watch_memory(struct qemu_body *q, struct loop *loop, struct mvm_error *err)
+{
+	char seal[SEAL_SIZE];
+	int r = lend_watch(&q->memory, loop);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r));
+	if (r > 0 || !seal_read(q->memory.file_fd, seal))
+		return 0;
+	r = mvm_error_set(err, -EOPNOTSUPP,
+			  "the snapshot's memory is sealed, and this host refuses the filter by "
+			  "which QEMU could share it");
+	return mvm_error_reason(err, r, "memory-sealed", NULL);
 }
 
 static int start_failed(const struct qemu_body *q, const char *binary, int r, struct mvm_error *err)
@@ -91,9 +108,9 @@ static int start_process(struct qemu_body *q, const struct vmm_config *c, const 
 	ends->fd[VMM_END_PROCESS] = fcntl(q->body.process.pidfd, F_DUPFD_CLOEXEC, 3);
 	if (ends->fd[VMM_END_PROCESS] < 0)
 		r = -errno;
-	if (r == 0 && q->child.memory)
-		r = lend_watch(&q->memory, loop);
-	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r));
+	return q->child.memory ? watch_memory(q, loop, err) : 0;
 }
 
 static int start(struct qemu_body *q, const struct vmm_probe *probe, const struct vmm_config *c,
