@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -264,6 +266,21 @@ static int widen(int fd, int events, void *arg)
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
 		listen(fd, BACKLOG); /* else it stays as it is */
 	return -1;
+}
+
+/*
+ * libslirp makes UDP ports reusable.  On Linux any user could then bind a forwarded port as well,
+ * and get its datagrams.  This definition precedes the C library's, for libslirp, too.
+ */
+__attribute__((visibility("default"))) int setsockopt(int fd, int level, int name,
+						      const void *value, socklen_t len)
+{
+	int type = 0;
+	socklen_t type_len = sizeof(type);
+	if (level == SOL_SOCKET && (name == SO_REUSEADDR || name == SO_REUSEPORT) &&
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_DGRAM)
+		return 0;
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
 }
 
 static int forward(struct usernet *u, const struct usernet_forward *f, struct mvm_error *err)
