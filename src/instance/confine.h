@@ -5,15 +5,20 @@
 #include "instance/record.h"
 
 /*
- * The cgroup v2 below which VMMs get cgroups of their own: MVM_CGROUP's, else this process's if it
- * is delegated to us.
+ * Open the cgroup v2 below which VMMs get cgroups of their own: MVM_CGROUP's; else this process's,
+ * or the nearest one above it, that is delegated to our user; else, run by root outside a
+ * container, /sys/fs/cgroup/mvm.slice, which is made if it is missing.
  *
  *   ret_path  its path, the caller's
  *
- * Returns its descriptor, or -ENOENT (the host has no cgroup v2), -EPERM (it is not delegated to
- * us), -errno.
+ * Returns a descriptor to close, or -ENOENT (the host has no cgroup v2), -EPERM (none is
+ * delegated to us), -EBUSY (this process is in a cgroup with a limit of memory or CPU that a VM
+ * would leave), -errno.
  */
 int confine_open_parent(char **ret_path);
+
+/* The limits that VMs can have below this cgroup, as "memory, pids"; the caller's, or NULL. */
+char *confine_limits(int parent_fd);
 
 #define CONFINE_MOUNT "/sys/fs/cgroup"
 
@@ -22,11 +27,12 @@ int confine_open_parent(char **ret_path);
 char *confine_own_cgroup(void);
 
 /*
- * Put the VMM into a cgroup of its own with limits somewhat above the machine's size, if this
- * process has a cgroup v2 delegated to it; note path and limits in the record.
+ * Put the VMM into a cgroup of its own with limits somewhat above the machine's size, if
+ * confine_open_parent() finds a place; note path and limits in the record.  If the place is
+ * delegated to us and has processes in it, they move into its child `mvm-others`.
  *
- * Otherwise this does nothing: the VMM itself keeps the machine's size, and the limits are only a
- * second fence.  A cgroup also lets the host account memory pressure to the VM.
+ * Otherwise this does nothing: the VMM itself keeps the machine's size, until somebody breaks into
+ * it.  A cgroup also lets the host account memory pressure to the VM.
  * Source: cgroups(7), systemd's CGROUP_DELEGATION.md.
  */
 void confine(struct record *r);

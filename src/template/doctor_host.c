@@ -244,9 +244,19 @@ void doctor_cgroup(struct doctor *d)
 {
 	AUTO_FREE char *path = NULL;
 	AUTO_CLOSE int fd = confine_open_parent(&path);
-	if (fd >= 0)
+	AUTO_FREE char *limits = fd >= 0 ? confine_limits(fd) : NULL;
+	if (fd >= 0 && !str_empty(limits))
 		doctor_add(d, "cgroup", MVM_CHECK_OK, NULL,
-			   "each VM gets a cgroup with limits below %s", path);
+			   "each VM gets a cgroup below %s, with limits of %s", path, limits);
+	else if (fd >= 0)
+		doctor_add(d, "cgroup", MVM_CHECK_WARN,
+			   "enable the controllers memory, cpu and pids for this cgroup",
+			   "each VM gets a cgroup below %s, which has no controllers: VMs have no "
+			   "limits beyond their size",
+			   path);
+	else if (fd == -EBUSY)
+		doctor_add(d, "cgroup", MVM_CHECK_OK, NULL,
+			   "VMs stay in this process's cgroup, which has a limit");
 	else if (fd == -ENOENT)
 		doctor_add(d, "cgroup", MVM_CHECK_WARN,
 			   "boot with systemd.unified_cgroup_hierarchy=1, or name a cgroup v2 "

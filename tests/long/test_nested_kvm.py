@@ -30,6 +30,7 @@ STEPS = (
     ("kvm_job", 900, "/src/tests/long/kvm_job.py"),
     ("main_job", 2400, "/src/tests/integration/test_main_job.py"),
     ("seals", 1800, "/src/tests/integration/test_seals.py"),
+    ("cgroups", 1800, "/src/tests/integration/test_cgroups.py"),
 )
 BEGIN, END = "@begin ", "@end "
 
