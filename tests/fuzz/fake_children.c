@@ -6,11 +6,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/own.h"
 #include "child.h"
+#include "pipes.h"
+#include "user.h"
 
 #define FIRST_PID (1 << 22) /* no process has this one or a higher one */
 
@@ -31,6 +34,8 @@ static pid_t next_pid = FIRST_PID;
 int __wrap_child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn fn,
 		       void *arg, struct child *ret, struct mvm_error *err);
 int __wrap_kill(pid_t pid, int sig);
+int __wrap_user_find(const char *spec, struct user *ret, struct mvm_error *err);
+int __wrap_stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret);
 
 static void release(struct fake *f)
 {
@@ -127,6 +132,31 @@ int __wrap_kill(pid_t pid, int sig)
 	}
 	errno = ESRCH; /* a fuzz target has no business with processes */
 	return -1;
+}
+
+/* A socket pair: each read of a terminal waits for a thread of the kernel. */
+int __wrap_stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret)
+{
+	int pair[2];
+	(void)rows;
+	(void)columns;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	ret->out[0] = pair[0];
+	ret->in = fcntl(pair[0], F_DUPFD_CLOEXEC, 3);
+	ret->theirs[0] = pair[1];
+	ret->theirs[1] = fcntl(pair[1], F_DUPFD_CLOEXEC, 3);
+	ret->theirs[2] = fcntl(pair[1], F_DUPFD_CLOEXEC, 3);
+	return ret->in < 0 || ret->theirs[1] < 0 || ret->theirs[2] < 0 ? -errno : 0;
+}
+
+/* The same user, whoever is named.  This system's files are no part of the input. */
+int __wrap_user_find(const char *spec, struct user *ret, struct mvm_error *err)
+{
+	(void)spec;
+	(void)err;
+	*ret = (struct user){ .uid = getuid(), .gid = getgid(), .home = "/", .name = "user" };
+	return 0;
 }
 
 void fake_children_begin(struct loop *l)
