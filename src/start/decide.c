@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/seal.h"
 #include "base/str.h"
 #include "codec/sha256.h"
 #include "instance/data_disk.h"
@@ -68,8 +69,8 @@ struct expected {
 	const char *changed; /* the error when its contents differ */
 };
 
-/* A large file's identity has changed, for example in a copy of the data folder.  Are its contents
- * still the captured ones?  1, 0, or -errno. */
+/* A large file's identity has changed, for example in a copy of the data folder, or a seal is not
+ * known.  Are the contents still the captured ones?  1, 0, or -errno. */
 static int is_remembered(const struct start_request *q, const char *path)
 {
 	const struct trust how = {
@@ -90,6 +91,7 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 	AUTO_FREE char *identity = NULL;
 	const char *name = e->name;
 	struct stat st = { 0 };
+	char seal[SEAL_SIZE];
 	AUTO_FREE char *path = str_printf("snapshot/%s", name);
 	if (!path)
 		return mvm_error_oom(err);
@@ -98,7 +100,8 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 
 	if (r > 0)
 		r = S_ISREG(st.st_mode) && (uint64_t)st.st_size == e->bytes;
-	if (r > 0 && store_trust_sealed(q->revision->dir_fd, &q->revision->sums, path))
+	bool sealed = r > 0 && seal_read(fd, seal);
+	if (sealed && store_trust_sealed(q->revision->dir_fd, &q->revision->sums, path))
 		return 0;
 	if (r > 0 && e->identity) {
 		r = memory_file_identity(fd, &identity);
@@ -106,7 +109,7 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 			return 0;
 		r = r < 0 ? r : is_remembered(q, path);
 	} else if (r > 0) {
-		r = digest_holds(fd, e->sha256);
+		r = sealed ? is_remembered(q, path) : digest_holds(fd, e->sha256);
 	}
 	if (r == 0)
 		return damaged(err, e->changed);

@@ -100,9 +100,11 @@ def without_lending():
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(allow_all)))
 
     def enter():
-        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 or \
-           libc.syscall(SYS_SECCOMP, 1, 8, program) < 0: # a filter, with a listener
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        listener = libc.syscall(SYS_SECCOMP, 1, 8, program) # a filter, with a listener
+        if listener < 0:
             raise OSError(ctypes.get_errno(), "seccomp")
+        os.set_inheritable(listener, True) # it counts while somebody has it open
     return enter
 
 
@@ -220,7 +222,8 @@ class Seals(Base):
             return subprocess.run(
                 [harness.MVM, "run", "--template", "web-worker", "--require-snapshot", *options,
                  "--", "true"], env=self.environment(), capture_output=True, text=True,
-                check=False, timeout=harness.PATIENCE_S, preexec_fn=without_lending())
+                check=False, timeout=harness.PATIENCE_S, close_fds=False,
+                preexec_fn=without_lending())
         done = run()
         self.assertEqual(done.returncode, 125, done.stderr)
         self.assertIn("the snapshot's memory is sealed", done.stderr)
@@ -262,7 +265,7 @@ class Seals(Base):
 
 
 class Damage(Base):
-    def test_damage_on_the_disk_is_found_when_all_is_read(self):
+    def test_damaged_rootfs_is_found_when_all_is_read(self):
         path = self.current("web-worker", "rootfs.ext4")
         self.disk.damage(path, 1 << 20)
         says = "a part of it is not what was sealed"
