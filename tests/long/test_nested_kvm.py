@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QEMU backend on real KVM: its contract, the main job, and what is different there.
+"""The QEMU backend on real KVM: its contract, the main job, and what is different there; and what
+wants a kernel with fs-verity and cgroup v2.
 
 The tests run in VMs that have KVM (outer_vm.py) on hosts that have none, one for each step, and
 are the same as elsewhere: the built contract program and the tests of tests/integration, with this
 host's python.  Each of their results is one of ours.  With MVM_TEST_FIRECRACKER the same for
 Firecracker, in its jailer if that lies beside it.
 
-Environment: MVM, MVM_TEST_KERNEL_DEB, MVM_TEST_CONTRACT (the built program), MVM_TEST_VSOCK_GUEST;
-MVM_TEST_NESTED may name single steps, and MVM_TEST_NESTED_KEEP a folder that the logs stay in.
+Environment: MVM, MVM_TEST_KERNEL_DEB, MVM_TEST_CONTRACT, MVM_TEST_CONFINE (the built programs),
+MVM_TEST_VSOCK_GUEST; MVM_TEST_NESTED may name single steps, and MVM_TEST_NESTED_KEEP a folder that
+the logs stay in.
 """
 
 import os
@@ -30,13 +32,13 @@ STEPS = (
     ("kvm_job", 900, "/src/tests/long/kvm_job.py"),
     ("main_job", 2400, "/src/tests/integration/test_main_job.py"),
     ("seals", 1800, "/src/tests/integration/test_seals.py"),
-    ("cgroups", 1800, "/src/tests/integration/test_cgroups.py"),
+    ("confine", 120, "/mvm/confine"),
 )
 BEGIN, END = "@begin ", "@end "
 
 
 def why_not():
-    for name in ("MVM_TEST_CONTRACT", "MVM_TEST_VSOCK_GUEST"):
+    for name in ("MVM_TEST_CONTRACT", "MVM_TEST_VSOCK_GUEST", "MVM_TEST_CONFINE"):
         if not os.path.exists(os.environ.get(name, "")):
             return f"{name} names no program"
     return harness.why_no_guests() or outer_vm.why_not()
@@ -67,6 +69,7 @@ def make_vm(folder):
     for name in ("mvm", "mvm-supervisor", "mvm-net", "mvm-agent"):
         image.add_program(os.path.join(os.path.dirname(harness.MVM), name), "/mvm/" + name)
     image.add_program(os.environ["MVM_TEST_CONTRACT"], "/mvm/contract")
+    image.add_program(os.environ["MVM_TEST_CONFINE"], "/mvm/confine")
     firecracker = os.environ.get("MVM_TEST_FIRECRACKER")
     if firecracker:
         image.add_program(firecracker, "/mvm/firecracker")
@@ -151,7 +154,8 @@ def cmocka_results(text):
             running = True
         elif found and running: # a list of the skipped ones comes at a group's end again
             running = False
-            yield f"{backend}: {found[2]}", {"OK": "ok", "FAILED": "failed"}.get(found[1], reason)
+            name = f"{backend}: {found[2]}" if backend else found[2]
+            yield name, {"OK": "ok", "FAILED": "failed"}.get(found[1], reason)
 
 
 def results(text):
