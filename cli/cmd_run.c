@@ -345,8 +345,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
 	if (!ret->v)
 		return cli_error(c, -ENOMEM, "out of memory");
-	/* an interrupted start first ends the VMs that it has begun, so that the name is free again
-	 */
+	/* an interrupted start first ends the VMs that it has begun, so the name is free again */
 	signals = guest_signals_block(false);
 	c->progress.cancel_fd = &signals; /* -1: none */
 	int r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);

@@ -41,7 +41,9 @@ static char *with_real_folder(const char *path)
 	const char *name = strrchr(path, '/') + 1;
 	AUTO_FREE char *folder = str_printf("%.*s", (int)(name - path), path);
 	AUTO_FREE char *real = folder ? realpath(folder, NULL) : NULL;
-	return real ? str_printf("%s/%s", strcmp(real, "/") == 0 ? "" : real, name) : NULL;
+	if (!real)
+		return NULL;
+	return str_printf("%s/%s", strcmp(real, "/") == 0 ? "" : real, name);
 }
 
 static bool leads_to_init(const char *program)

@@ -93,8 +93,9 @@ static int open_slot(struct slots *s, enum slot which, int dir_fd)
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return -errno;
-	r = ftruncate(fd, 0) < 0 ? -errno
-				 : file_write_all(fd, text.data ? text.data : "", text.len);
+	r = ftruncate(fd, 0) < 0 ? -errno : 0;
+	if (r == 0)
+		r = file_write_all(fd, text.data ? text.data : "", text.len);
 	if (r == 0 && fchmod(fd, 0444) < 0)
 		r = -errno;
 	if (r < 0)

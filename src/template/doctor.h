@@ -50,8 +50,7 @@ void doctor_backends(struct doctor *d);
 /* Can every usable backend give VMs a network? */
 void doctor_network(struct doctor *d);
 
-/* What confines a VMM of this user that a guest has broken into?  A check for each usable backend.
- */
+/* What confines this user's VMMs if a guest breaks into one?  A check for each usable backend. */
 void doctor_isolation(struct doctor *d);
 
 void doctor_helpers(struct doctor *d);

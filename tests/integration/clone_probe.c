@@ -70,7 +70,8 @@ static void say_file(const char *name, const char *path, size_t binary)
 {
 	char text[512] = "";
 	int fd = open(path, O_RDONLY);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, binary ? binary : sizeof(text) - 1);
+	size_t len = binary ? binary : sizeof(text) - 1;
+	ssize_t n = fd < 0 ? -1 : read(fd, text, len);
 	if (n < 0) {
 		say("", name, "none (%s)", strerror(errno));
 	} else if (binary) {
