@@ -206,8 +206,10 @@ const struct command command_stop = {
 const struct command command_rm = {
 	.path = "rm",
 	.summary = "Remove instances that do not run",
-	.details = "An instance that is named goes with everything in its folder. --all leaves "
-		   "folders alone that have files of others in them, or a damaged record.",
+	.details =
+		"Removes an instance that you name with everything in its folder. --all keeps an "
+		"instance whose folder has files that mvm did not make, or whose record is "
+		"damaged.",
 	.positionals = NAMES_OR_ALL,
 	.options = rm_options,
 	.run = rm,

@@ -9,8 +9,8 @@
 #include "handles.h"
 #include "options.h"
 
-/* Do it to one.  a: the whole command line.  Returns 0; EACH_KEPT with the reason in *err; or a
- * negative errno with *err filled. */
+/* Act on one instance, kernel or volume.  a: the whole command line.  Returns 0; EACH_KEPT with the
+ * reason in *err; or a negative errno with *err filled. */
 enum { EACH_KEPT = 1 };
 typedef int (*each_fn)(struct mvm *mvm, const char *name, const struct args *a,
 		       struct mvm_error *err);
