@@ -112,6 +112,38 @@ bool policy_is_public(const struct policy_address *a)
 	return (a->bytes[0] & 0xe0) == 0x20 && !IN_ANY(a, v6_not_public);
 }
 
+static bool v4_part(const struct range *range, struct policy_v4 *ret)
+{
+	if (range->bits < 96 || memcmp(range->bytes, mapped, sizeof(mapped)) != 0)
+		return false;
+	memcpy(ret->address, range->bytes + sizeof(mapped), sizeof(ret->address));
+	ret->bits = range->bits - 96;
+	return true;
+}
+
+bool policy_v4_range(enum policy_v4_kind kind, size_t i, struct policy_v4 *ret)
+{
+	static const struct {
+		const struct range *ranges;
+		size_t n;
+	} kinds[] = {
+		[POLICY_V4_NEVER] = { never, MVM_ARRAY_SIZE(never) },
+		[POLICY_V4_LINK_LOCAL] = { link_local, MVM_ARRAY_SIZE(link_local) },
+		[POLICY_V4_PRIVATE] = { v4_not_public, MVM_ARRAY_SIZE(v4_not_public) },
+	};
+	for (size_t k = 0; k < kinds[kind].n; k++)
+		if (v4_part(&kinds[kind].ranges[k], ret) && i-- == 0)
+			return true;
+	return false;
+}
+
+bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret)
+{
+	struct range range = { .bits = rule->bits };
+	memcpy(range.bytes, rule->address.bytes, sizeof(range.bytes));
+	return rule->target == POLICY_RANGE && v4_part(&range, ret);
+}
+
 /* ---- rules ---- */
 
 static int wrong(const char *text, const char *why, struct mvm_error *err)
@@ -254,6 +286,15 @@ int policy_add(struct policy_rule *list, size_t *n, const char *text, struct mvm
 	return r;
 }
 
+bool policy_names_domain(char *const *rules, size_t n)
+{
+	struct policy_rule rule;
+	for (size_t i = 0; i < n; i++)
+		if (policy_rule_parse(rules[i], &rule, NULL) == 0 && rule.target == POLICY_DOMAIN)
+			return true;
+	return false;
+}
+
 bool policy_rule_names(const struct policy_rule *rule, const char *name)
 {
 	if (rule->target != POLICY_DOMAIN)
@@ -278,6 +319,14 @@ static bool is_exact(const struct policy_rule *rule, const struct policy_address
 	       memcmp(rule->address.bytes, a->bytes, 16) == 0;
 }
 
+/* An IPv6 range, be it ::/0, holds no IPv4 addresses, though these are written as if. */
+static bool is_in_rule(const struct policy_address *a, const struct policy_rule *rule)
+{
+	struct policy_v4 unused;
+	return is_v4(a) == policy_rule_v4(rule, &unused) &&
+	       is_in(a, rule->address.bytes, rule->bits);
+}
+
 static bool applies(const struct policy_rule *rule, const struct policy_peer *peer,
 		    policy_told_fn told, void *arg)
 {
@@ -285,7 +334,7 @@ static bool applies(const struct policy_rule *rule, const struct policy_peer *pe
 		return false;
 	switch (rule->target) {
 	case POLICY_RANGE:
-		return is_in(&peer->address, rule->address.bytes, rule->bits);
+		return is_in_rule(&peer->address, rule);
 	case POLICY_DOMAIN:
 		return told && policy_is_public(&peer->address) && told(arg, rule, &peer->address);
 	case POLICY_INTERNET:
@@ -313,7 +362,7 @@ static bool one_address_is_open(const struct policy *p, const struct policy_peer
 }
 
 /* Who denies all of IPv4 does not mean to leave IPv6 open. */
-static bool is_everything(const struct policy_rule *rule)
+bool policy_rule_is_everything(const struct policy_rule *rule)
 {
 	return rule->target == POLICY_RANGE &&
 	       (rule->bits == 0 || (rule->bits == 96 && is_v4(&rule->address)));
@@ -336,16 +385,18 @@ enum policy_verdict policy_judge(const struct policy *p, const struct policy_pee
 			return POLICY_ALLOWED;
 	for (size_t i = 0; i < p->n_deny; i++)
 		if (applies(&p->deny[i], peer, told, arg) ||
-		    (is_everything(&p->deny[i]) && has_port(&p->deny[i], peer->port)))
+		    (policy_rule_is_everything(&p->deny[i]) && has_port(&p->deny[i], peer->port)))
 			return POLICY_DENIED;
 	return policy_is_public(&peer->address) ? POLICY_ALLOWED : POLICY_PRIVATE;
 }
 
-/* Is some part of the internet closed as a whole?  Then only named names are looked up. */
+/* Are all ports of the internet closed?  Then only named names are looked up. */
 static bool internet_is_closed(const struct policy *p)
 {
 	for (size_t i = 0; i < p->n_deny; i++) {
-		if (p->deny[i].target == POLICY_INTERNET || is_everything(&p->deny[i]))
+		const struct policy_rule *rule = &p->deny[i];
+		if (rule->first <= 1 && rule->last == UINT16_MAX &&
+		    (rule->target == POLICY_INTERNET || policy_rule_is_everything(rule)))
 			return true;
 	}
 	return false;
@@ -370,8 +421,7 @@ bool policy_may_tell(const struct policy *p, const struct policy_address *a)
 	for (size_t i = 0; i < p->n_allow; i++) {
 		const struct policy_rule *rule = &p->allow[i];
 		if (IN_ANY(a, link_local) ? is_exact(rule, a)
-					  : rule->target == POLICY_RANGE &&
-						    is_in(a, rule->address.bytes, rule->bits))
+					  : rule->target == POLICY_RANGE && is_in_rule(a, rule))
 			return true;
 	}
 	return false;

@@ -13,6 +13,8 @@
  *   host                       the host's own 127.0.0.1 and ::1; the port must be named
  *   internet                   all public addresses
  *
+ * IPv6 ranges hold no IPv4 addresses.
+ *
  * An allowed address is reached, whatever is denied.  A denied one is not.  All others are reached
  * when they are public.  Denied 0.0.0.0/0 stands for every address, IPv6 too.
  *
@@ -83,6 +85,9 @@ typedef bool (*policy_told_fn)(void *arg, const struct policy_rule *rule,
  */
 int policy_rule_parse(const char *text, struct policy_rule *ret, struct mvm_error *err);
 
+/* Is one of these rules, as text, for a domain? */
+bool policy_names_domain(char *const *rules, size_t n);
+
 /* Add a rule to a list that has *n of POLICY_RULES_MAX.  Returns 0, -EINVAL or -E2BIG. */
 int policy_add(struct policy_rule *list, size_t *n, const char *text, struct mvm_error *err);
 
@@ -103,6 +108,25 @@ bool policy_rule_names(const struct policy_rule *rule, const char *name);
 
 /* Is it an address of the public internet? */
 bool policy_is_public(const struct policy_address *address);
+
+/* For a firewall of IPv4, which wants ranges: those that policy_judge() treats alike. */
+enum policy_v4_kind {
+	POLICY_V4_NEVER,      /* reached by no rule */
+	POLICY_V4_LINK_LOCAL, /* by a rule for exactly the one address */
+	POLICY_V4_PRIVATE,    /* by any rule for a range; not public */
+};
+struct policy_v4 {
+	uint8_t address[4];
+	unsigned bits;
+};
+/* The range number i of a kind.  Returns false after the last one. */
+bool policy_v4_range(enum policy_v4_kind kind, size_t i, struct policy_v4 *ret);
+
+/* Is the rule a range of IPv4 addresses? */
+bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret);
+
+/* Does the rule, one of the denied, stand for all addresses?  0.0.0.0/0 and ::/0 do. */
+bool policy_rule_is_everything(const struct policy_rule *rule);
 
 /* Does it stand for many receivers? */
 bool policy_is_multicast(const struct policy_address *address);

@@ -206,6 +206,19 @@ static void a_range_opens_no_special_address(void **state)
 			 POLICY_SPECIAL);
 }
 
+static void ipv6_ranges_hold_no_ipv4_addresses(void **state)
+{
+	(void)state;
+	const char *const *six = LIST("::/0", "[::/0]:443");
+	assert_int_equal(judge(six, NULL, "10.0.0.1", 443, false, NULL), POLICY_PRIVATE);
+	assert_int_equal(judge(six, NULL, "fd00::1", 443, false, NULL), POLICY_ALLOWED);
+	assert_int_equal(judge(NULL, LIST("::/1"), "1.1.1.1", 443, false, NULL), POLICY_ALLOWED);
+	assert_int_equal(judge(NULL, LIST("::/1"), "2606::1", 443, false, NULL), POLICY_DENIED);
+	/* written as IPv6, still IPv4 */
+	assert_int_equal(judge(LIST("::ffff:10.0.0.0/104"), NULL, "10.0.0.1", 443, false, NULL),
+			 POLICY_ALLOWED);
+}
+
 static void the_host_opens_by_its_ports(void **state)
 {
 	(void)state;
@@ -263,6 +276,13 @@ static void a_closed_network_looks_up_named_names_only(void **state)
 	assert_false(policy_may_ask(&p, "example.org"));
 	assert_false(policy_may_ask(&p, "anything.example"));
 	assert_false(policy_may_ask(&p, ""));
+	/* a denied port closes no names */
+	p.n_deny = 0;
+	assert_int_equal(policy_add(p.deny, &p.n_deny, "internet:25", &err), 0);
+	assert_int_equal(policy_add(p.deny, &p.n_deny, "0.0.0.0/0:1-1024", &err), 0);
+	assert_true(policy_may_ask(&p, "anything.example"));
+	assert_int_equal(policy_add(p.deny, &p.n_deny, "internet:1-65535", &err), 0);
+	assert_false(policy_may_ask(&p, "anything.example"));
 }
 
 static void a_list_of_rules_has_an_end(void **state)
@@ -283,6 +303,7 @@ int main(void)
 		cmocka_unit_test(public_addresses_are_those_of_the_internet),
 		cmocka_unit_test(without_rules_only_the_internet_is_reached),
 		cmocka_unit_test(a_range_opens_no_special_address),
+		cmocka_unit_test(ipv6_ranges_hold_no_ipv4_addresses),
 		cmocka_unit_test(the_host_opens_by_its_ports),
 		cmocka_unit_test(who_denies_everything_denies_ipv6_too),
 		cmocka_unit_test(a_domain_opens_the_addresses_it_was_told_by),
