@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "model/policy.h"
 #include "vmm/mend.h"
 
 /* A folder without write permission is as a read-only file system, if it is there.  r: the first
@@ -60,7 +61,13 @@ static int probe(struct mvm *mvm, const struct vmm_ops *ops, struct vmm_probe *r
 static const char *lacks_network(const struct vmm_ops *ops,
 				 const struct mvm_template_revision *revision)
 {
-	return revision->run.network == MVM_NETWORK_NONE ? NULL : vmm_network_obstacle(ops);
+	const struct mvm_run *run = &revision->run;
+	if (run->network == MVM_NETWORK_NONE)
+		return NULL;
+	if (!ops->caps.network_domains && (policy_names_domain(run->allow.v, run->allow.n) ||
+					   policy_names_domain(run->deny.v, run->deny.n)))
+		return "it cannot hold a guest to the domains in the template's rules";
+	return vmm_network_obstacle(ops);
 }
 
 int context_backend(struct mvm *mvm, const char *name, const struct mvm_template_revision *revision,

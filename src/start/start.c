@@ -55,6 +55,15 @@ static int take_rules(const struct start_request *q, struct record *rec, struct 
 		return mvm_error_set(err, -EINVAL,
 				     "template '%s' has no network, so it takes no rules",
 				     q->revision->id);
+	bool domains = policy_names_domain(rec->network_allow.v, rec->network_allow.n) ||
+		       policy_names_domain(rec->network_deny.v, rec->network_deny.n);
+	if (q->ops->network_rules && domains && !q->ops->caps.network_domains) {
+		r = mvm_error_set(err, -EOPNOTSUPP,
+				  "backend %s cannot hold a guest to domains, only to addresses "
+				  "and ports",
+				  q->ops->name);
+		return mvm_error_hint(err, r, "name addresses, or use the backend qemu");
+	}
 	return q->ops->network_rules
 		       ? 0
 		       : mvm_error_set(err, -EOPNOTSUPP,

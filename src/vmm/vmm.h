@@ -45,6 +45,7 @@ struct vmm_caps {
 	bool snapshots;
 	bool pause;
 	bool network_user;	     /* outbound NAT and port forwards; see network_obstacle() */
+	bool network_domains;	     /* rules for domains hold */
 	bool shared_memory_clones;   /* clones map the snapshot's memory file copy-on-write */
 	const char *agent_transport; /* "virtio-serial", "vsock" */
 	uint32_t clone_least_mib;    /* memory that a clone takes at least until it answers */

@@ -4,9 +4,12 @@
 With MVM_TEST_FIRECRACKER also the main job on Firecracker.
 """
 
+import fcntl
 import json
 import os
 import re
+import socket
+import struct
 import unittest
 
 import guests
@@ -90,6 +93,7 @@ class OnQemu(guests.TestCase):
         print("# restores, ms:", *sorted(times))
 
 
+SIOCGIFADDR = 0x8915
 FIRECRACKER = os.environ.get("MVM_TEST_FIRECRACKER")
 
 
@@ -160,6 +164,19 @@ class OnFirecracker(guests.TestCase):
                     "--name", "many")
         for i in range(8):
             self.assertEqual(self.exec(f"many-{i + 1}", "hostname"), f"many-{i + 1}\n")
+
+    def test_nothing_of_the_host_is_reached(self):
+        server = socket.create_server(("0.0.0.0", 0))
+        self.addCleanup(server.close)
+        server.settimeout(0)
+        record = self.clone()
+        host_end = fcntl.ioctl(server, SIOCGIFADDR, struct.pack("256s", links()[0].encode()))[20:24]
+        for address in (socket.inet_ntoa(host_end), "10.0.2.2"):
+            with self.subTest(address=address):
+                done = self.mvm("exec", record["name"], "--", "/bin/busybox", "nc", "-w", "5", address,
+                                str(server.getsockname()[1]))
+                self.assertNotEqual(done.returncode, 0)
+                self.assertRaises(BlockingIOError, server.accept)
 
     def test_paused_and_resumed_it_still_answers(self):
         record = self.clone()

@@ -2,9 +2,11 @@
 /*
  * Makes the network of a VM and runs a program in it that plays the VMM:
  *
- *	netns_host [HOST_PORT:GUEST_PORT[/udp]]... -- PROGRAM ARG...
+ *	netns_host [HOST_PORT:GUEST_PORT[/udp]]... [+RULE|-RULE]... -- PROGRAM ARG...
  *
- * Ends, and the program with it, when standard input does.  Says "ready" on standard output.
+ * +RULE allows and -RULE denies.  A line "+RULE -RULE" on standard input sets other rules, which
+ * "rules" on standard output answers.  Ends, and the program with it, when standard input does.
+ * Says "ready" on standard output.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,11 +18,38 @@
 #include "vmm/netns/netns.h"
 
 #define FORWARDS_MAX 8
+#define RULES_MAX    128
+
+struct host {
+	struct netns *netns;
+	bool over;
+	char line[16384]; /* with the rules that hold */
+	char *allow[RULES_MAX], *deny[RULES_MAX];
+	struct vmm_network rules;
+};
+
+/* "+RULE", "-RULE" */
+static void add_rule(struct host *h, char *text)
+{
+	if (text[0] == '+' && h->rules.n_allow < RULES_MAX)
+		h->allow[h->rules.n_allow++] = text + 1;
+	else if (text[0] == '-' && h->rules.n_deny < RULES_MAX)
+		h->deny[h->rules.n_deny++] = text + 1;
+}
 
 static void on_input(void *arg, uint32_t events)
 {
+	struct host *h = arg;
+	struct mvm_error err = { 0 };
 	(void)events;
-	*(bool *)arg = true;
+	h->over = !fgets(h->line, sizeof(h->line), stdin);
+	if (h->over)
+		return;
+	h->rules.n_allow = h->rules.n_deny = 0;
+	for (char *at = strtok(h->line, " \n"); at; at = strtok(NULL, " \n"))
+		add_rule(h, at);
+	puts(netns_rules(h->netns, &h->rules, &err) < 0 ? err.text : "rules");
+	fflush(stdout);
 }
 
 static int fail(const struct mvm_error *err)
@@ -30,15 +59,15 @@ static int fail(const struct mvm_error *err)
 }
 
 /* Serve it until standard input ends. */
-static int serve(struct loop *loop)
+static int serve(struct loop *loop, struct host *h)
 {
 	AUTO(loop_source) source = NULL;
-	bool over = false;
-	if (loop_add_fd(loop, STDIN_FILENO, EPOLLIN, on_input, &over, &source) < 0)
+	setvbuf(stdin, NULL, _IONBF, 0);
+	if (loop_add_fd(loop, STDIN_FILENO, EPOLLIN, on_input, h, &source) < 0)
 		return 1;
 	puts("ready");
 	fflush(stdout);
-	while (!over && loop_run_once(loop, DEADLINE_NONE) == 0)
+	while (!h->over && loop_run_once(loop, DEADLINE_NONE) == 0)
 		;
 	return 0;
 }
@@ -47,16 +76,23 @@ int main(int argc, char **argv)
 {
 	struct vmm_forward forwards[FORWARDS_MAX] = { 0 };
 	struct mvm_error err = { 0 };
+	static struct host h;
 	size_t n = 0;
 	int i = 1;
-	for (; i < argc && strcmp(argv[i], "--") != 0 && n < FORWARDS_MAX; i++, n++) {
+	h.rules = (struct vmm_network){ .allow = h.allow, .deny = h.deny };
+	for (; i < argc && strcmp(argv[i], "--") != 0 && n < FORWARDS_MAX; i++) {
 		unsigned host = 0, guest = 0;
+		if (argv[i][0] == '+' || argv[i][0] == '-') {
+			add_rule(&h, argv[i]);
+			continue;
+		}
 		if (sscanf(argv[i], "%u:%u", &host, &guest) != 2)
 			return 2;
 		forwards[n].host_port = (uint16_t)host;
 		forwards[n].guest_port = (uint16_t)guest;
 		forwards[n].udp = strstr(argv[i], "/udp");
 		snprintf(forwards[n].host_address, sizeof(forwards[n].host_address), "127.0.0.1");
+		n++;
 	}
 	if (i + 1 >= argc)
 		return 2;
@@ -66,7 +102,7 @@ int main(int argc, char **argv)
 	if (loop_new(&loop) < 0)
 		return 1;
 	int64_t began = clock_now_ns();
-	if (netns_new(loop, forwards, n, (uid_t)-1, &netns, &err) < 0)
+	if (netns_new(loop, forwards, n, &h.rules, (uid_t)-1, &netns, &err) < 0)
 		return fail(&err);
 	fprintf(stderr, "made in %lld us\n", (long long)(clock_now_ns() - began) / 1000);
 	struct process_spec spec = {
@@ -82,5 +118,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "netns_host: %s: %s\n", spec.argv[0], strerror(-r));
 		return 1;
 	}
-	return serve(loop);
+	h.netns = netns;
+	return serve(loop, &h);
 }

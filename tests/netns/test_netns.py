@@ -3,7 +3,7 @@
 
 What the tests call the host is a network namespace of theirs, so nothing of the real one changes:
 
-    world 192.0.2.2 --- 192.0.2.1 host --- the VM's namespace --- guest (guest.py)
+    world 93.184.215.2 --- 93.184.215.1 host --- the VM's namespace --- guest (guest.py)
 """
 
 import contextlib
@@ -46,6 +46,16 @@ WORLD = """
     connections(tcp, "you are")
 """
 
+SERVER = """
+import socket, sys
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True:
+    sock = server.accept()[0]
+    sock.sendall(b"here")
+    sock.close()
+"""
+
 
 def why_not():
     if os.geteuid() != 0:
@@ -67,13 +77,13 @@ class Network(harness.TestCase):
         self.world = self.namespace("--net")
         self.in_host("ip", "link", "add", "w0", "type", "veth", "peer", "name", "w1", "netns",
                      str(self.world))
-        for device, address in (("lo", None), ("w0", "192.0.2.1/24")):
+        for device, address in (("lo", None), ("w0", "93.184.215.1/24")):
             self.set_up(self.in_host, device, address)
-        for device, address in (("lo", None), ("w1", "192.0.2.2/24")):
+        for device, address in (("lo", None), ("w1", "93.184.215.2/24")):
             self.set_up(self.in_world, device, address)
-        self.in_world("ip", "route", "add", "198.18.0.0/15", "via", "192.0.2.1")
+        self.in_world("ip", "route", "add", "198.18.0.0/15", "via", "93.184.215.1")
         self.forward_packets("1")
-        resolv = self.write("resolv.conf", "nameserver 192.0.2.2\n")
+        resolv = self.write("resolv.conf", "nameserver 93.184.215.2\n")
         self.in_host("mount", "--bind", resolv, os.path.realpath("/etc/resolv.conf"))
         self.start(self.world, sys.executable, "-c", textwrap.dedent(WORLD))
 
@@ -184,30 +194,30 @@ class Network(harness.TestCase):
 
     def test_what_the_guest_sends_has_the_hosts_address(self):
         self.vm("one", "18080:8080")
-        self.assertEqual(self.ask(18080, "tcp 192.0.2.2 7"), "you are 192.0.2.1")
-        self.assertEqual(self.ask(18080, "udp 192.0.2.2 53 x"), "192.0.2.1 asked x")
+        self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
+        self.assertEqual(self.ask(18080, "udp 93.184.215.2 53 x"), "93.184.215.1 asked x")
 
     def test_packets_with_a_forged_address_are_dropped(self):
         self.vm("one", "18080:8080")
-        for source in ("203.0.113.9", "10.0.2.77", self.pool_addresses()[0], "192.0.2.1"):
-            self.assertEqual(self.ask(18080, f"spoof {source} 192.0.2.2 53"), "sent")
-        self.assertEqual(self.ask(18080, "udp 192.0.2.2 53 senders"), "192.0.2.1")
+        for source in ("203.0.113.9", "10.0.2.77", self.pool_addresses()[0], "93.184.215.1"):
+            self.assertEqual(self.ask(18080, f"spoof {source} 93.184.215.2 53"), "sent")
+        self.assertEqual(self.ask(18080, "udp 93.184.215.2 53 senders"), "93.184.215.1")
 
     def test_the_hosts_name_server_answers(self):
         self.vm("one", "18080:8080")
-        self.assertEqual(self.ask(18080, "udp 10.0.2.3 53 who"), "192.0.2.1 asked who")
-        self.assertEqual(self.ask(18080, "tcp 10.0.2.3 53"), "names for 192.0.2.1")
+        self.assertEqual(self.ask(18080, "udp 10.0.2.3 53 who"), "93.184.215.1 asked who")
+        self.assertEqual(self.ask(18080, "tcp 10.0.2.3 53"), "names for 93.184.215.1")
 
     def test_two_have_the_same_addresses_and_never_meet(self):
         self.vm("one", "18080:8080")
         self.vm("two", "18090:8080")
         self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
         self.assertEqual(self.ask(18090, "hello"), "two saw 10.0.2.2")
-        self.assertEqual(self.ask(18090, "tcp 192.0.2.2 7"), "you are 192.0.2.1")
+        self.assertEqual(self.ask(18090, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
         self.assertEqual(len(self.devices()), 2)
         answers = [self.ask(18080, f"tcp {address} 8080 10") for address in self.pool_addresses()]
         self.assertEqual(sorted(answer.rpartition(" ")[2] for answer in answers),
-                         ["out", "refused"]) # the other's, its own
+                         ["host", "refused"]) # the other's: no route to host; its own
 
     def pool_addresses(self):
         """The VMs' ends of the pairs, that an outsider would have to know."""
@@ -217,6 +227,81 @@ class Network(harness.TestCase):
                             for address in ours), ours)
         return [address.rpartition(".")[0] + "." + str(int(address.rpartition(".")[2]) + 1)
                 for address in ours]
+
+    def closed(self, port, line):
+        """A guest that is refused is told at once."""
+        self.assertIn(self.ask(port, line),
+                      ("failed: [Errno 113] No route to host", "failed: [Errno 111] Connection refused"), line)
+
+    def test_nothing_of_the_host_and_no_private_network_is_reached(self):
+        self.vm("one", "18080:8080")
+        self.vm("two", "18090:8080")
+        self.start(self.host, sys.executable, "-c", SERVER, "0.0.0.0", "7007")
+        self.in_host("ip", "addr", "add", "198.51.100.7/32", "dev", "lo")
+        self.in_host("ip", "addr", "add", "8.8.8.8/32", "dev", "lo")
+        host_ends = [address.rpartition(".")[0] + "." + str(int(address.rpartition(".")[2]) - 1)
+                     for address in self.pool_addresses()]
+        for address in ("93.184.215.1", "8.8.8.8", "198.51.100.7", "10.0.2.2", *host_ends):
+            self.closed(18080, f"tcp {address} 7007 30")
+        for address in self.pool_addresses() + ["169.254.169.254", "192.168.1.1", "10.9.9.9",
+                                                "172.16.0.1", "100.64.0.1"]:
+            self.closed(18080, f"tcp {address} 8080 30")
+        self.closed(18080, "udp 10.9.9.9 53 x")
+        # a port that the host passes on to somewhere else is the host's too, as Docker's published ones
+        self.in_host("nft", "add table ip docker; add chain ip docker pre { type nat hook prerouting priority -100; }; "
+                     "add rule ip docker pre ip daddr 8.8.8.8 tcp dport 8007 dnat to 93.184.215.2:7")
+        self.closed(18080, "tcp 8.8.8.8 8007 30")
+        # nor by way of the ports that the other VM has on the host
+        self.closed(18080, "tcp 10.0.2.2 18090 30")
+
+    def test_rules_open_and_close(self):
+        process = self.vm("one", "18080:8080", "+93.184.215.1:7007", "+host:7008", "+10.1.0.0/16", "-93.184.215.2:7")
+        self.start(self.host, sys.executable, "-c", SERVER, "0.0.0.0", "7007")
+        self.start(self.host, sys.executable, "-c", SERVER, "127.0.0.1", "7008")
+        self.start(self.host, sys.executable, "-c", SERVER, "127.0.0.1", "7009")
+        self.in_world("ip", "addr", "add", "10.1.2.3/32", "dev", "lo")
+        self.in_host("ip", "route", "add", "10.0.0.0/8", "via", "93.184.215.2")
+        self.assertEqual(self.ask(18080, "tcp 93.184.215.1 7007"), "here")
+        self.assertEqual(self.ask(18080, "tcp 10.0.2.2 7008"), "here")
+        self.assertEqual(self.ask(18080, "tcp 10.1.2.3 7"), "you are 93.184.215.1")
+        self.assertEqual(self.ask(18080, "udp 93.184.215.2 53 x"), "93.184.215.1 asked x")
+        self.closed(18080, "tcp 93.184.215.2 7 30")
+        self.closed(18080, "tcp 93.184.215.1 7006 30")
+        self.closed(18080, "tcp 10.0.2.2 7009 30")
+        self.closed(18080, "tcp 10.2.2.3 7 30")
+        # other rules, while it runs
+        self.set_rules(process, "-0.0.0.0/0 +93.184.215.2:7")
+        self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
+        self.closed(18080, "tcp 93.184.215.1 7007 30")
+        self.closed(18080, "tcp 10.0.2.2 7008 30")
+        self.closed(18080, "tcp 10.1.2.3 7 30")
+        self.closed(18080, "udp 93.184.215.2 53 x")
+        self.closed(18080, "udp 10.0.2.3 53 x") # a name could carry words out
+        self.assertEqual(self.ask(18080, "hello"), "one saw 10.0.2.2")
+        self.set_rules(process, "-93.184.215.2:7")
+        self.closed(18080, "tcp 93.184.215.2 7 30")
+        self.assertEqual(self.ask(18080, "udp 10.0.2.3 53 x"), "93.184.215.1 asked x")
+
+    def test_many_rules(self):
+        rules = [f"+9.9.{i}.0/24:{i + 1}-65535" for i in range(128)] + \
+                [f"-93.184.{i + 100}.0/24" for i in range(127)] + ["-93.184.215.2:7"]
+        process = self.vm("one", "18080:8080")
+        self.set_rules(process, " ".join(rules))
+        self.closed(18080, "tcp 93.184.215.2 7 30")
+        self.closed(18080, "udp 93.184.215.2 53 x")
+        self.set_rules(process, "")
+        self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
+
+    def set_rules(self, process, text):
+        process.stdin.write(text + "\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), "rules\n")
+
+    def test_rules_that_cannot_be_held_are_refused(self):
+        done = subprocess.run([*self.inside(self.host), HOST_PROGRAM, "+*.example.org", "--", "true"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
+        self.assertIn("cannot hold a guest to domains, such as '*.example.org'", done.stderr)
+        self.assertEqual(done.returncode, 1)
 
     def test_outsiders_connect_by_forwarded_ports_only(self):
         self.vm("one", "18080:8080")

@@ -228,7 +228,7 @@ static int start(struct firecracker *f, const struct vmm_config *c, int64_t dead
 	if (r == 0)
 		r = make_folder(f, c, err);
 	if (r == 0 && c->network)
-		r = netns_new(f->loop, c->forwards, c->n_forwards,
+		r = netns_new(f->loop, c->forwards, c->n_forwards, &c->network_rules,
 			      f->jail.jailer ? f->jail.user.uid : (uid_t)-1, &f->netns, err);
 	if (r < 0)
 		return r;
@@ -338,6 +338,15 @@ static int fc_forward(struct vmm *v, const struct vmm_forward *forward, int64_t 
 	return netns_forward(fc_of(v)->netns, forward, err);
 }
 
+static int fc_network_rules(struct vmm *v, const struct vmm_network *rules, int64_t deadline_ns,
+			    struct mvm_error *err)
+{
+	(void)deadline_ns; /* nothing is waited for */
+	if (!fc_of(v)->netns)
+		return mvm_error_set(err, -EOPNOTSUPP, "the VM has no network");
+	return netns_rules(fc_of(v)->netns, rules, err);
+}
+
 /* Firecracker has no power button, but a keyboard.  On Ctrl+Alt+Del a guest restarts, and that ends
  * the VM. */
 static int fc_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
@@ -380,6 +389,7 @@ const struct vmm_ops vmm_firecracker = {
 	.pause = fc_pause,
 	.resume = fc_resume,
 	.forward = fc_forward,
+	.network_rules = fc_network_rules,
 	.power_button = fc_power_button,
 	.snapshot = fc_snapshot,
 	.restore = fc_restore,

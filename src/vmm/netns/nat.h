@@ -11,6 +11,8 @@
 
 #include <netinet/in.h>
 
+#include "vmm/netns/wall.h"
+
 /*
  * Make rules for one machine behind an interface.  Packets that it sends get the address of the
  * interface by which they leave.  Nobody can begin a connection to it.  Packets from the interface
@@ -24,5 +26,25 @@
  * Returns 0 or -errno: -EPERM, -EEXIST, -EOPNOTSUPP or -ENOENT (a kernel without nf_tables' NAT).
  */
 int nat_masquerade(int fd, const char *table, struct in_addr source, const char *interface);
+
+enum nat_guard {
+	NAT_GUARD_FORWARDED, /* packets that are passed on */
+	/* packets to addresses of this namespace, before any rule of the host's gives them another:
+	 * Docker's published ports lead on from the host's addresses to containers */
+	NAT_GUARD_LOCAL,
+};
+
+/*
+ * Hold the packets from an interface to steps, in a table that nat_masquerade() has made.  Of TCP,
+ * UDP and ICMP, since nothing else passes; what no step matches is refused.
+ *
+ *   serial  0, and with each later call for this table and kind one more: the new steps take the
+ *           place of the old ones at once
+ *
+ * Each packet is judged, so new steps hold for connections that are open.
+ * Returns as nat_masquerade(); after a failure the old steps hold.
+ */
+int nat_guard(int fd, const char *table, enum nat_guard which, const char *interface,
+	      const struct wall_step *steps, size_t n, unsigned serial);
 
 #endif

@@ -22,18 +22,26 @@
 #define FORWARD_MAX	192 /* connections of one port */
 #define NAMES_MAX	64  /* the guest must not use up our descriptors */
 
+enum port_kind {
+	PORT_FORWARD, /* to the guest */
+	PORT_NAMES,   /* to the host's name server */
+	PORT_HOST,    /* to the host's loopback */
+};
+
 /* One relay and where it leads. */
 struct port {
 	struct relay *relay;
 	struct netns *netns;
-	uint16_t guest_port; /* 0: the host's name server */
+	enum port_kind kind;
+	uint16_t number; /* unless PORT_NAMES */
 };
 
 struct netns {
 	struct loop *loop;
 	struct netns_parts parts;
+	struct sockaddr_storage dns; /* ss_family 0: the host's */
 	size_t n_ports;
-	struct port **ports; /* one for each forward, and two for names */
+	struct port **ports; /* one for each forward, two for names and for each port of the host */
 };
 
 const char *netns_obstacle(void)
@@ -112,12 +120,19 @@ static int dial(void *arg, int type)
 {
 	struct port *p = arg;
 	struct sockaddr_storage to = { 0 };
-	if (p->guest_port == 0) {
-		int r = find_name_server(&to);
+	int r = 0;
+	if (p->kind == PORT_HOST) {
+		to = ipv4("127.0.0.1", p->number);
+		return connect_to(&to, type);
+	}
+	if (p->kind == PORT_NAMES) {
+		to = p->netns->dns;
+		if (to.ss_family == AF_UNSPEC)
+			r = find_name_server(&to);
 		return r < 0 ? r : connect_to(&to, type);
 	}
-	to = ipv4(NETNS_GUEST, p->guest_port);
-	int r = netns_enter(&p->netns->parts);
+	to = ipv4(NETNS_GUEST, p->number);
+	r = netns_enter(&p->netns->parts);
 	if (r < 0)
 		return r;
 	int fd = connect_to(&to, type);
@@ -149,7 +164,7 @@ static int listen_on(const char *address, uint16_t port, bool udp)
 }
 
 /* Takes the socket over.  listen_fd may be -errno, which is then the result. */
-static int add_port(struct netns *n, int listen_fd, bool udp, uint16_t guest_port)
+static int add_port(struct netns *n, int listen_fd, bool udp, enum port_kind kind, uint16_t number)
 {
 	AUTO_CLOSE int fd = listen_fd;
 	if (fd < 0)
@@ -162,8 +177,9 @@ static int add_port(struct netns *n, int listen_fd, bool udp, uint16_t guest_por
 	if (!p)
 		return -ENOMEM;
 	p->netns = n;
-	p->guest_port = guest_port;
-	size_t max = guest_port ? FORWARD_MAX : NAMES_MAX;
+	p->kind = kind;
+	p->number = number;
+	size_t max = kind == PORT_NAMES ? NAMES_MAX : FORWARD_MAX;
 	int r = relay_new(n->loop, fd, udp, max, dial, p, &p->relay);
 	if (r < 0)
 		return r;
@@ -179,7 +195,7 @@ int netns_forward(struct netns *n, const struct vmm_forward *f, struct mvm_error
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "only ports of IPv4 addresses can be forwarded, not of '%s'",
 				     f->host_address);
-	int r = add_port(n, listen_on(f->host_address, f->host_port, f->udp), f->udp,
+	int r = add_port(n, listen_on(f->host_address, f->host_port, f->udp), f->udp, PORT_FORWARD,
 			 f->guest_port);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot forward %s port %u of %s: %s",
@@ -188,39 +204,105 @@ int netns_forward(struct netns *n, const struct vmm_forward *f, struct mvm_error
 	return 0;
 }
 
-static int add_name_service(struct netns *n, struct mvm_error *err)
+/* In the VM's namespace. */
+static int add_inner_port(struct netns *n, const char *address, uint16_t port, enum port_kind kind)
 {
 	int r = netns_enter(&n->parts);
-	if (r == 0) {
-		AUTO_CLOSE int tcp = listen_on(NETNS_DNS, DNS_PORT, false);
-		AUTO_CLOSE int udp = listen_on(NETNS_DNS, DNS_PORT, true);
-		r = netns_leave(&n->parts);
-		if (r == 0)
-			r = add_port(n, TAKE_FD(tcp), false, 0);
-		if (r == 0)
-			r = add_port(n, TAKE_FD(udp), true, 0);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int tcp = listen_on(address, port, false);
+	AUTO_CLOSE int udp = listen_on(address, port, true);
+	r = netns_leave(&n->parts);
+	if (r == 0)
+		r = add_port(n, TAKE_FD(tcp), false, kind, port);
+	if (r == 0)
+		r = add_port(n, TAKE_FD(udp), true, kind, port);
+	return r;
+}
+
+static void port_free(struct port *p)
+{
+	relay_free(p->relay);
+	free(p);
+}
+
+/* All ports that rules have opened. */
+static void close_inner_ports(struct netns *n)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < n->n_ports; i++) {
+		if (n->ports[i]->kind == PORT_FORWARD)
+			n->ports[kept++] = n->ports[i];
+		else
+			port_free(n->ports[i]);
 	}
-	return r < 0 ? mvm_error_set(err, r, "cannot serve names to the VM: %s", strerror(-r)) : 0;
+	n->n_ports = kept;
+}
+
+static int add_inner_ports(struct netns *n, const struct wall *wall, struct mvm_error *err)
+{
+	int r = wall->names ? add_inner_port(n, NETNS_DNS, DNS_PORT, PORT_NAMES) : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot serve names to the VM: %s", strerror(-r));
+	for (size_t i = 0; i < wall->n_ports; i++) {
+		r = add_inner_port(n, NETNS_GATEWAY, wall->ports[i], PORT_HOST);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot open the host's port %u: %s",
+					     wall->ports[i], strerror(-r));
+	}
+	return 0;
+}
+
+static int read_rules(const struct vmm_network *rules, struct wall *ret, struct mvm_error *err)
+{
+	return wall_read(rules->allow, rules->n_allow, rules->deny, rules->n_deny, ret, err);
+}
+
+int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_error *err)
+{
+	AUTO_FREE struct wall *wall = calloc(1, sizeof(*wall));
+	if (!wall)
+		return mvm_error_oom(err);
+	int r = read_rules(rules, wall, err);
+	if (r == 0)
+		r = netns_parts_rules(&n->parts, wall, err);
+	if (r < 0)
+		return r;
+	close_inner_ports(n);
+	return add_inner_ports(n, wall, err);
+}
+
+/* The template's first name server; without one, the host's, asked for each time. */
+static void take_dns(struct netns *n, const struct vmm_network *rules)
+{
+	char line[80];
+	if (rules->n_dns == 0)
+		return;
+	snprintf(line, sizeof(line), "nameserver %s", rules->dns[0]);
+	netns_name_server(line, &n->dns); /* an address, as the template was checked for */
 }
 
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
-	      uid_t tap_uid, struct netns **ret, struct mvm_error *err)
+	      const struct vmm_network *rules, uid_t tap_uid, struct netns **ret,
+	      struct mvm_error *err)
 {
 	const char *obstacle = netns_obstacle();
 	if (obstacle)
 		return mvm_error_set(err, -EOPNOTSUPP, "%s", obstacle);
+	AUTO_FREE struct wall *wall = calloc(1, sizeof(*wall));
 	AUTO(netns) n = calloc(1, sizeof(*n));
-	if (!n)
+	if (!n || !wall)
 		return mvm_error_oom(err);
 	n->loop = loop;
 	n->parts = (struct netns_parts)NETNS_PARTS_NONE;
-	int r = 0;
-	for (size_t i = 0; i < n_forwards && r == 0; i++) /* first: these fail most often */
+	take_dns(n, rules);
+	int r = read_rules(rules, wall, err);
+	for (size_t i = 0; i < n_forwards && r == 0; i++) /* first what fails most often */
 		r = netns_forward(n, &forwards[i], err);
 	if (r == 0)
-		r = netns_build(&n->parts, tap_uid, err);
+		r = netns_build(&n->parts, tap_uid, wall, err);
 	if (r == 0)
-		r = add_name_service(n, err);
+		r = add_inner_ports(n, wall, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(n);
@@ -244,10 +326,8 @@ void netns_free(struct netns *n)
 {
 	if (!n)
 		return;
-	for (size_t i = 0; i < n->n_ports; i++) {
-		relay_free(n->ports[i]->relay);
-		free(n->ports[i]);
-	}
+	for (size_t i = 0; i < n->n_ports; i++)
+		port_free(n->ports[i]);
 	free(n->ports);
 	netns_parts_done(&n->parts);
 	free(n);

@@ -11,9 +11,14 @@
  *	   (NAT to the host's       |       (NAT to up0's address)
  *	    address)                |     tap0  10.0.2.2/24, 10.0.2.3/24   <- the guest, 10.0.2.15
  *
+ * What the guest may reach is held by nf_tables (wall.h, nat.h): in the VM's namespace, where its
+ * packets are passed on, by their address and port; in the host's, where they would reach an
+ * address of the host, whatever addresses it has then.  Domains cannot be held here.
+ *
  * For a forwarded port the supervisor listens on the host and relays each connection to a socket in
- * the VM's namespace (relay.h).  In the same way it relays 10.0.2.3 to the host's name server.  The
- * guest sees the same network as with QEMU's user network.
+ * the VM's namespace (relay.h).  In the same way it relays 10.0.2.3 to the host's name server, and
+ * the ports of 10.0.2.2 that rules open to the host's loopback.  The guest sees the same network as
+ * with QEMU.
  *
  * The namespace has no name: it, its devices and mvm123 disappear when the VMM and the supervisor
  * have ended.  The kernel removes the NAT rules with the sockets that made them (nat.h).  So
@@ -38,12 +43,17 @@ const char *netns_obstacle(void);
  * Make a VM's network.
  *
  *   forwards  bound at once: -EADDRINUSE names the port
+ *   rules     what the guest may reach; -EOPNOTSUPP for domains
  *   tap_uid   user who may open the tap device, besides root; (uid_t)-1: only root
  *
  * Costs about as much as starting a process.
  */
 int netns_new(struct loop *loop, const struct vmm_forward *forwards, size_t n_forwards,
-	      uid_t tap_uid, struct netns **ret, struct mvm_error *err);
+	      const struct vmm_network *rules, uid_t tap_uid, struct netns **ret,
+	      struct mvm_error *err);
+
+/* Other rules from now on, for every connection.  -EINVAL and -EOPNOTSUPP name the rule. */
+int netns_rules(struct netns *n, const struct vmm_network *rules, struct mvm_error *err);
 
 /* Forward one more port. */
 int netns_forward(struct netns *n, const struct vmm_forward *forward, struct mvm_error *err);

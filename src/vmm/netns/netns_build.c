@@ -212,6 +212,8 @@ static int prepare_inside(struct netns_parts *p, uid_t tap_uid, int *ret_route_f
 		return *ret_route_fd;
 	/* nobody uses IPv6 here; if this fails, there is only useless traffic */
 	set_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	/* every refusal is told, not one a second */
+	set_sysctl("/proc/sys/net/ipv4/icmp_ratelimit", "0");
 	int r = set_sysctl("/proc/sys/net/ipv4/ip_forward", "1");
 	return r < 0 ? r : make_tap(tap_uid);
 }
@@ -263,11 +265,31 @@ static int build(struct netns_parts *p, uid_t tap_uid, const char **ret_what)
 	return r;
 }
 
-int netns_build(struct netns_parts *p, uid_t tap_uid, struct mvm_error *err)
+int netns_build(struct netns_parts *p, uid_t tap_uid, const struct wall *wall,
+		struct mvm_error *err)
 {
 	const char *what;
 	int r = build(p, tap_uid, &what);
-	return r < 0 ? mvm_error_set(err, r, "cannot make the VM's %s: %s", what, strerror(-r)) : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot make the VM's %s: %s", what, strerror(-r));
+	return netns_parts_rules(p, wall, err);
+}
+
+/* Of the host's addresses only the host's namespace knows. */
+int netns_parts_rules(struct netns_parts *p, const struct wall *wall, struct mvm_error *err)
+{
+	char name[IFNAMSIZ];
+	link_name(p->index, name);
+	int r = nat_guard(p->host_nat_fd, name, NAT_GUARD_LOCAL, name, wall->host, wall->n_host,
+			  p->n_host_rules);
+	p->n_host_rules += r == 0;
+	if (r == 0)
+		r = nat_guard(p->vm_nat_fd, "mvm", NAT_GUARD_FORWARDED, NETNS_TAP, wall->steps,
+			      wall->n, p->n_vm_rules);
+	p->n_vm_rules += r == 0;
+	return r < 0 ? mvm_error_set(err, r, "cannot make the rules of the VM's network: %s",
+				     strerror(-r))
+		     : 0;
 }
 
 void netns_parts_done(struct netns_parts *p)

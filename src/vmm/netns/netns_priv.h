@@ -9,14 +9,16 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "vmm/netns/wall.h"
 
 #define NETNS_GATEWAY "10.0.2.2"
 #define NETNS_DNS     "10.0.2.3"
 #define NETNS_GUEST   "10.0.2.15"
 
 struct netns_parts {
-	int host_fd, vm_fd;	    /* the namespaces */
-	int host_nat_fd, vm_nat_fd; /* sockets that own the NAT rules of each namespace */
+	int host_fd, vm_fd;		   /* the namespaces */
+	int host_nat_fd, vm_nat_fd;	   /* sockets that own the NAT rules of each namespace */
+	unsigned n_host_rules, n_vm_rules; /* how often they were set */
 	int index; /* number of the pair of links, for its name and addresses; -1: no links */
 };
 #define NETNS_PARTS_NONE                                                                           \
@@ -26,8 +28,12 @@ struct netns_parts {
 
 /* Make all parts.  *p is NETNS_PARTS_NONE; netns_parts_done() it, also after a failure.  tap_uid as
  * in netns.h. */
-int netns_build(struct netns_parts *p, uid_t tap_uid, struct mvm_error *err);
+int netns_build(struct netns_parts *p, uid_t tap_uid, const struct wall *wall,
+		struct mvm_error *err);
 void netns_parts_done(struct netns_parts *p);
+
+/* Hold the guest to rules from now on, for connections that are open too. */
+int netns_parts_rules(struct netns_parts *p, const struct wall *wall, struct mvm_error *err);
 
 /* Move this thread into the VM's namespace, and back.  The caller must not wait in between. */
 int netns_enter(const struct netns_parts *p);

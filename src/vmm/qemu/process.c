@@ -259,6 +259,7 @@ const struct vmm_ops vmm_qemu = {
 		.snapshots = true,
 		.pause = true,
 		.network_user = true,
+		.network_domains = true,
 		.shared_memory_clones = true,
 		.agent_transport = "virtio-serial",
 		.clone_least_mib = 12,
