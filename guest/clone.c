@@ -131,6 +131,8 @@ static void run_on_restore(struct agent *a, uint32_t id)
 	AUTO_CLOSE int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
 	struct command cmd = {
 		.args = &a->on_restore,
+		.workdir = a->workdir,
+		.user = a->user,
 		.fds = { -1, console, console },
 	};
 	int r = command_start(a, &cmd, o->cgroup, on_restore_exit, o, &o->child, &err);

@@ -3,7 +3,8 @@
 #define GUEST_COMMAND_H
 
 /* Start commands for the host: calls, health checks, on_restore and the workload.  Each gets a
- * user, an environment, a cgroup of its own. */
+ * user, an environment, a cgroup of its own.  Health checks and on_restore get the workload's user
+ * and working folder, as commands of exec do that name none. */
 
 #include <mvm/error.h>
 

@@ -237,7 +237,12 @@ static void start_command(struct health *h)
 	AUTO_CLOSE int write_end = fds[1];
 	h->fd = fds[0];
 	h->state = HEALTH_COMMAND;
-	struct command cmd = { .args = &h->args, .fds = { -1, write_end, write_end } };
+	struct command cmd = {
+		.args = &h->args,
+		.workdir = a->workdir,
+		.user = a->user,
+		.fds = { -1, write_end, write_end },
+	};
 	int r = command_start(a, &cmd, h->cgroup, on_command_exit, h, &h->child, &err);
 	if (r == 0) {
 		r = loop_add_fd(a->loop, h->fd, EPOLLIN, on_command_output, h, &h->source);

@@ -296,10 +296,10 @@ struct mvm_exec_options {
 	size_t size;		    /* MVM_EXEC_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *const *command; /* NULL-terminated argument vector */
 	const char *const *env;	    /* NULL-terminated "K=V"; NULL: none */
-	const char *workdir;	    /* NULL: the workload's, else / */
-	const char *user;    /* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
-	bool tty;	     /* give the command a terminal */
-	const int *stdin_fd; /* NULL: no input */
+	/* NULL or "": the workload's, else / and root.  A user is "name", "uid" or "uid:gid". */
+	const char *workdir, *user;
+	bool tty;			  /* give the command a terminal */
+	const int *stdin_fd;		  /* NULL: no input */
 	const int *stdout_fd, *stderr_fd; /* NULL: dropped */
 	const int *signal_fd;		  /* signalfd(2), SIGWINCH as a resize; NULL: none */
 	int64_t timeout_ms;		  /* 0: none */

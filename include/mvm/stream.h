@@ -52,8 +52,8 @@ struct mvm_exec_start_options {
 	size_t size;		    /* MVM_EXEC_START_OPTIONS_INIT sets it (mvm/struct.h) */
 	const char *const *command; /* NULL-terminated argument vector */
 	const char *const *env;	    /* NULL-terminated "K=V"; NULL: none */
-	const char *workdir;	    /* NULL: the workload's, else / */
-	const char *user;	/* "name", "uid" or "uid:gid"; NULL: the workload's, else root */
+	/* NULL or "": the workload's, else / and root.  A user is "name", "uid" or "uid:gid". */
+	const char *workdir, *user;
 	bool input;		/* the caller will use mvm_exec_write(); false: /dev/null */
 	bool tty;		/* give the command a terminal; all its output is then stdout */
 	uint16_t rows, columns; /* of the terminal; 0: not known */

@@ -32,8 +32,10 @@ void exec_put_command(struct strbuf *args, const char *const *command, const cha
 		wire_put_str(args, FIELD_ARG, *command);
 	for (; env && *env; env++)
 		wire_put_str(args, FIELD_ENV, *env);
-	wire_put_str(args, FIELD_WORKDIR, workdir);
-	wire_put_str(args, FIELD_USER, user);
+	if (workdir && workdir[0])
+		wire_put_str(args, FIELD_WORKDIR, workdir);
+	if (user && user[0]) /* an agent takes "" for root */
+		wire_put_str(args, FIELD_USER, user);
 }
 
 static void put_options(struct strbuf *args, const struct mvm_exec_start_options *o)

@@ -16,7 +16,8 @@
 int exec_start(struct mvm_instance *instance, const struct mvm_exec_start_options *options,
 	       struct mvm_exec **ret, struct mvm_error *err);
 
-/* Add the fields of a CALL_EXEC that session.c and exec.c share; lists may be NULL. */
+/* Add the fields of a CALL_EXEC that session.c and exec.c share; lists may be NULL.
+ * A workdir or user that is NULL or "" is the workload's. */
 void exec_put_command(struct strbuf *args, const char *const *command, const char *const *env,
 		      const char *workdir, const char *user);
 

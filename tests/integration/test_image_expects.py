@@ -56,6 +56,10 @@ echo stderr >/dev/stderr
 echo dev-fd >/dev/fd/1
 echo logged >/srv/access.log
 """
+AS_WORKLOAD = """
+is="$(id -u) $(pwd -P)"
+[ "$is" = "1000 /srv/application/work" ] || { echo "the check runs as $is"; exit 1; }
+"""
 REOPENED = ["fd", "stdout", "dev-fd", "logged"]
 
 SERVE = REOPEN + """
@@ -99,9 +103,10 @@ def base(probe):
 class ImageExpects(guests.TestCase):
     config = TOML % ("app", "app") + """
 data_disk_mib = 8
+on_restore = ["/bin/sh", "-c", "echo \\"$(id -u) $(pwd -P)\\" >/tmp/restored"]
 [health]
 exec = ["/bin/sh", "-c", '''%s''']
-""" % REOPEN
+""" % (REOPEN + AS_WORKLOAD)
 
     @classmethod
     def setUpClass(cls):
@@ -219,6 +224,10 @@ exec = ["/bin/sh", "-c", '''%s''']
         self.check_root(name)
         self.check_streams_of_pid_1(name)
         self.assertIn("port 80: ours\nping: answered\n", self.exec(name, "probe"))
+        self.assertEqual(self.exec(name, "cat", "/tmp/restored"), f"{APP} /srv/application/work\n")
+        for options in (("-u", ""), ("-w", ""), ("-u", "", "-w", "")):
+            self.assertEqual(self.exec(name, "sh", "-c", "id -u; pwd -P", options=options),
+                             f"{APP}\n/srv/application/work\n")
         self.assertTrue(self.exec(name, "cat", "/run/mvm/generation").strip())
 
     def test_links_lead_inside_the_image(self):
