@@ -267,7 +267,7 @@ static bool take_call(struct client *client, const struct frame *f)
 		return refuse(client, f->stream, EPROTO, "a call without a number");
 	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT ||
 		       call == CALL_KEEP || call == CALL_LOGS;
-	if (c->busy && !patient && !client->own && !c->guest_gone)
+	if (c->busy && !patient && !client->own && (!c->guest_gone || c->comes_back))
 		return refuse(client, f->stream, EBUSY, c->busy);
 	switch (call) {
 	case CALL_PING:

@@ -79,6 +79,7 @@ struct clients {
 	 * them */
 	const char *busy;
 	bool guest_gone;   /* refuse calls for the guest */
+	bool comes_back;   /* it will be started again: refuse with `busy` meanwhile */
 	char goodbye[128]; /* refusal text when the guest is gone; "": the usual one */
 	bool guest_paused; /* refuse new calls for the guest; running ones just wait */
 	void (*on_leash_gone)(void *arg);

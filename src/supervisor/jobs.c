@@ -85,7 +85,7 @@ static int do_pause(struct supervisor *s, bool pause, struct mvm_error *err)
 	if (s->record.purpose == RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EBUSY, "this VM was started to be captured");
 	if (s->machine.ended)
-		return mvm_error_set(err, -ESRCH, "the VM is about to be started again");
+		return mvm_error_set(err, -EBUSY, "the VM is about to be started again");
 	if (s->state == (pause ? LIFE_PAUSED : LIFE_UP)) {
 		int r = mvm_error_set(err, -EBUSY, "it is %s",
 				      pause ? "paused already" : "not paused");

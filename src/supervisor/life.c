@@ -125,6 +125,7 @@ bool life_is_ending(const struct supervisor *s)
 static void show_clients(struct supervisor *s)
 {
 	s->clients.busy = s->end ? IS_STOPPED : table[s->state].busy;
+	s->clients.comes_back = s->state == LIFE_WAITING || s->state == LIFE_RESTARTING;
 	s->clients.guest_paused = table[s->state].paused;
 }
 

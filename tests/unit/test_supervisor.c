@@ -313,8 +313,12 @@ static void nothing_is_restarted_from_an_edited_file(void **state)
 
 static void a_stop_ends_the_pause_before_a_restart(void **state)
 {
+	/* all but STOP and WAIT may be tried again */
+	static const unsigned calls[] = { CALL_PAUSE,  CALL_RESUME,    CALL_EXEC, CALL_PUT,
+					  CALL_SIGNAL, CALL_PROCESSES, CALL_PING };
 	struct world *x = *state;
 	struct control c;
+	struct mvm_error err;
 	x->record.restart = RECORD_RESTART_ALWAYS;
 	x->restart_pause_ms = 3600000;
 	start_up(x);
@@ -322,6 +326,10 @@ static void a_stop_ends_the_pause_before_a_restart(void **state)
 	uint32_t wait = begin_call(&c, CALL_WAIT);
 	kill_guest(x);
 	await_state(x, RECORD_STARTING);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(calls); i++) {
+		assert_int_equal(ask(&x->leash, calls[i], &err), -EBUSY);
+		assert_string_equal(err.text, "the VM is being started again");
+	}
 	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 10000), NULL), 0);
 	assert_int_equal(wait_reply(&c, wait, NULL), 0);
 	control_done(&c);
