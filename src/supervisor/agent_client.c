@@ -257,6 +257,11 @@ int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, 
 	return r;
 }
 
+bool agent_client_refused(const struct agent_client *a, int status)
+{
+	return message_get_status(a->reply.data, a->reply.len, NULL) == status;
+}
+
 int agent_client_begin(struct agent_client *a, struct agent_later *l, unsigned call,
 		       const struct strbuf *args, agent_answer_fn fn, void *arg)
 {

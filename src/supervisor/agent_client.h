@@ -90,11 +90,13 @@ int agent_client_wait_hello(struct agent_client *a, struct loop *loop, const boo
  *   args       the fields after FIELD_CALL; may be NULL
  *   ret_reply  the reply's payload, which the caller frees; may be NULL
  *
- * Returns 0, or -EREMOTEIO with the agent's message when its status is not 0.
+ * Returns 0, or -EREMOTEIO with the agent's message when its status is not 0;
+ * agent_client_refused() tells whether that was the given one (a positive errno).
  */
 int agent_client_call(struct agent_client *a, struct loop *loop, unsigned call, const char *what,
 		      const struct strbuf *args, const bool *stop, int64_t deadline_ns,
 		      struct strbuf *ret_reply, struct mvm_error *err);
+bool agent_client_refused(const struct agent_client *a, int status);
 
 /* Make a call without waiting; the loop calls fn with the answer.  -EBUSY while this call is under
  * way.  agent_client_cancel() cancels it, also in the guest. */

@@ -275,15 +275,17 @@ void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, u
 	wire_put_u64(args, FIELD_TIMEOUT_MS, timeout_ms);
 }
 
-/* Wait until the guest is healthy.  The agent makes the attempts.  We wait a little longer than the
- * agent does, for its last answer. */
+/* Wait until the guest is healthy, or its workload has ended and the VM follows it.  The agent
+ * makes the attempts.  We wait a little longer than the agent does, for its last answer. */
 static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
 {
 	const struct mvm_health *health = &run->health;
 	AUTO_DONE(strbuf) args = { 0 };
 
-	if (health->kind == MVM_HEALTH_AGENT)
+	if (health->kind == MVM_HEALTH_AGENT) {
+		stage(m, "healthy", clock_now_ns());
 		return 0;
+	}
 	uint32_t interval_ms = health->interval_ms ? health->interval_ms : MVM_HEALTH_INTERVAL_MS;
 	uint32_t timeout_s = health->timeout_s ? health->timeout_s : MVM_HEALTH_TIMEOUT_S;
 	machine_put_health(health, interval_ms, (uint64_t)timeout_s * 1000, &args);
@@ -293,6 +295,11 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	int64_t deadline_ns = clock_deadline_ns((int64_t)timeout_s * 1000 + 10000);
 	int r = agent_client_call(&m->agent, m->loop, CALL_HEALTH, what, &args, &m->ended,
 				  deadline_ns, NULL, err);
+	m->ended_early = r == -EREMOTEIO && m->follows && agent_client_refused(&m->agent, ESRCH);
+	if (m->ended_early)
+		return 0;
+	if (r == 0)
+		stage(m, "healthy", clock_now_ns());
 	return r;
 }
 
@@ -324,10 +331,7 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 	if (r < 0)
 		return r;
 	r = wait_healthy(m, run, err);
-	if (r < 0)
-		return with_console(m, r, err);
-	stage(m, "healthy", clock_now_ns());
-	return 0;
+	return r < 0 ? with_console(m, r, err) : 0;
 }
 
 static int take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], struct mvm_error *err)
@@ -354,10 +358,7 @@ static int load(struct machine *m, int snapshot_fd, int64_t deadline_ns, struct 
 static int wait_started(struct machine *m, const struct mvm_run *run, struct mvm_error *err)
 {
 	int r = wait_healthy(m, run, err);
-	if (r < 0)
-		return refused(m, r, err);
-	stage(m, "healthy", clock_now_ns());
-	return 0;
+	return r < 0 ? refused(m, r, err) : 0;
 }
 
 /* Give the clone an identity.  call: CALL_RESTORED, or CALL_REHEARSE with a throw-away identity. */

@@ -50,6 +50,9 @@ struct machine {
 	void *logged_arg;
 	bool held;	   /* the guest waits for before_workload */
 	bool stop_at_boot; /* capture the guest before its workload starts */
+	bool follows;	   /* a workload that ends before the guest is healthy does not fail the
+			    * start: its VM ends with its status */
+	bool ended_early;  /* that has happened */
 	int64_t began_ns;
 	struct machine_stage stages[MACHINE_STAGES_MAX];
 	size_t n_stages;

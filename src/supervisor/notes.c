@@ -78,7 +78,8 @@ void note_start(struct supervisor *s)
 	if (rec->no_agent)
 		rec->health = RECORD_HEALTH_NONE;
 	else
-		rec->health = checked ? RECORD_HEALTH_HEALTHY : RECORD_HEALTH_STARTING;
+		rec->health = checked && !s->machine.ended_early ? RECORD_HEALTH_HEALTHY
+								 : RECORD_HEALTH_STARTING;
 	rec->workload_ended = rec->has_exit_code = false;
 	s->workload_end[0] = '\0';
 	s->lost.code = 0;
@@ -89,8 +90,9 @@ void note_start(struct supervisor *s)
  * start found it, and the clock as the start set it. */
 static void watch_guest(struct supervisor *s)
 {
-	healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
-			  s->record.health, s->given->health_interval_min_ms, on_health, s);
+	if (!s->machine.ended_early)
+		healthwatch_start(&s->health, s->loop, &s->revision.run.health, &s->machine.agent,
+				  s->record.health, s->given->health_interval_min_ms, on_health, s);
 	clocksync_start(&s->clock, s->loop, &s->machine.agent);
 	workload_watch(s);
 }

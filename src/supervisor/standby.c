@@ -106,6 +106,7 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 								       ? wanted->log_max_bytes
 								       : LOGFILE_MAX_DEFAULT;
 	m->env = &wanted->env;
+	m->follows = workload_is_followed(s, wanted);
 	fill_volumes_first(s, wanted);
 	life_enter(s, LIFE_ADOPTING);
 	int r = take_rules(s, wanted, err);

@@ -109,6 +109,8 @@ void return_volumes(struct supervisor *s);
 void note_lost_volumes(struct supervisor *s, enum life_state to, struct mvm_error *err);
 
 /* Ask the agent to report the workload's end, if there is a workload. */
+/* Does this instance end with its workload, whenever that ends? */
+bool workload_is_followed(const struct supervisor *s, const struct record *r);
 void workload_watch(struct supervisor *s);
 void workload_forget(struct supervisor *s);
 

@@ -35,6 +35,11 @@ static void on_ended(void *arg, int status, const char *message, const struct fr
 	save_record(s);
 }
 
+bool workload_is_followed(const struct supervisor *s, const struct record *r)
+{
+	return r->purpose == RECORD_FOR_USER && !r->keep_running && s->revision.run.command.n > 0;
+}
+
 void workload_watch(struct supervisor *s)
 {
 	AUTO_DONE(strbuf) none = { 0 };

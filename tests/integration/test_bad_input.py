@@ -222,6 +222,25 @@ class Sick(guests.TestCase):
         self.assertIn("last-words", says) # on a console that has much to say
         self.assertIn("and-its-log", says)
 
+    def test_run_has_the_status_of_a_workload_that_ends_before_it_is_healthy(self):
+        self.own_data(kernel_only=True)
+        guests.make_root(self.folder)
+        for status in (3, 0):
+            config = self.write("template.toml", UNHEALTHY.format(
+                then=f"echo and-its-log; exit {status}", timeout=600))
+            self.mvm_ok("template", "build", "--config", config)
+            done = self.mvm("run", "-T", "sick-worker", status=status)
+            self.assertIn("and-its-log", done.stdout)
+            self.mvm("run", "-T", "sick-worker", "-d", "--name", "one", "--restart", "on-failure:1",
+                     status=0)
+            self.mvm("wait", "one", status=status)
+            record = self.mvm_json("inspect", "one")
+            self.assertEqual((record["state"], record["restarts"]), ("exited", int(status > 0)))
+            # CMD would have no workload beside it
+            self.mvm_fails(125, "run", "-T", "sick-worker", "--", "true",
+                           says=f"the workload has ended with exit status {status}")
+            self.mvm_ok("rm", "one")
+
     def test_run_of_one_fails_the_same_way(self):
         self.own_data(kernel_only=True)
         guests.make_root(self.folder)

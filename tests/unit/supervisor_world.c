@@ -235,7 +235,7 @@ void expect_spawn(struct world *x)
 	assert_int_equal(read(x->steps_fd, &x->vmm, sizeof(x->vmm)), sizeof(x->vmm));
 }
 
-static void say_hello(struct world *x)
+void say_hello(struct world *x)
 {
 	AUTO_DONE(strbuf) fields = { 0 };
 	wire_put_u64(&fields, FIELD_PROTOCOL, AGENT_PROTOCOL);

@@ -51,6 +51,7 @@ void fail_step(struct world *x);
 void expect_spawn(struct world *x);
 
 /* Boot it, up to the agent's last answer. */
+void say_hello(struct world *x);
 void boot_guest(struct world *x);
 
 /* The same at a restart, until the VM is up. */

@@ -425,6 +425,57 @@ static void answer_check(struct world *x, int status)
 	answer_call(x, expect_call(x, CALL_HEALTH), status, "port 80 refuses");
 }
 
+/* Boot, and let the workload end while the start waits for its health. */
+static void boot_and_end_early(struct world *x, uint64_t exit_code)
+{
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	go_on(x);
+	say_hello(x);
+	answer_call(x, expect_call(x, CALL_CONFIGURE), 0, NULL);
+	answer_call(x, expect_call(x, CALL_HEALTH), ESRCH, "the workload has ended");
+	end_workload(x, exit_code);
+	shut_down(x);
+}
+
+static void a_workload_that_ends_before_it_is_healthy_gives_its_status(void **state)
+{
+	struct world *x = *state;
+	set_command(x);
+	set_health(x);
+	x->record.restart = RECORD_RESTART_ON_FAILURE;
+	launch(x);
+	boot_and_end_early(x, 3);
+	assert_int_equal(start_status(x, NULL), 0);
+	boot_and_end_early(x, 0); /* so it is not restarted */
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, 0);
+	assert_int_equal(events(x, "restarting", "its workload ended with exit status 3"), 1);
+	assert_int_equal(events(x, "exited", "its workload ended with exit status 0"), 1);
+	assert_int_equal(events(x, "healthy", NULL), 0);
+}
+
+static void a_vm_that_stays_fails_when_its_workload_ends_before_it_is_healthy(void **state)
+{
+	struct world *x = *state;
+	struct mvm_error err = { 0 };
+	set_command(x);
+	set_health(x);
+	x->record.keep_running = true;
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_BOOT);
+	go_on(x);
+	say_hello(x);
+	answer_call(x, expect_call(x, CALL_CONFIGURE), 0, NULL);
+	answer_call(x, expect_call(x, CALL_HEALTH), ESRCH, "the workload has ended");
+	assert_int_equal(start_status(x, &err), -EREMOTEIO);
+	expect_end(x, 1);
+	assert_record(x, RECORD_FAILED, 0);
+}
+
 static void one_failed_check_is_not_unhealthy(void **state)
 {
 	struct world *x = *state;
@@ -524,6 +575,8 @@ int main(void)
 		TEST(a_vm_follows_its_workload),
 		TEST(a_workload_that_failed_is_restarted),
 		TEST(a_stop_is_answered_while_the_vm_follows_its_workload),
+		TEST(a_workload_that_ends_before_it_is_healthy_gives_its_status),
+		TEST(a_vm_that_stays_fails_when_its_workload_ends_before_it_is_healthy),
 		TEST(one_failed_check_is_not_unhealthy),
 		TEST(health_turns_unhealthy_and_back),
 		TEST(a_guest_that_breaks_the_protocol_can_still_be_stopped),
