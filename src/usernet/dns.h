@@ -17,7 +17,7 @@
 
 #define DNS_HEAD	  12u
 #define DNS_MESSAGE_MAX	  1232u /* what a UDP message may have without fragments */
-#define DNS_ADDRESSES_MAX 32u
+#define DNS_ADDRESSES_MAX 128u
 #define DNS_PORT	  53u
 
 enum dns_code { DNS_FORMAT_ERROR = 1, DNS_SERVER_FAILURE = 2, DNS_REFUSED = 5 };

@@ -19,10 +19,7 @@
 #define PROTOCOL_UDP	17u
 #define PROTOCOL_ICMPV6 58u
 
-#define TCP_FIN 0x01u
-#define TCP_SYN 0x02u
-#define TCP_RST 0x04u
-#define TCP_ACK 0x10u
+#define TCP_OPTION_MSS 2u
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -72,8 +69,14 @@ static enum frame_kind read_tcp(const uint8_t *p, size_t len, struct frame *ret)
 		return FRAME_BAD;
 	ret->from_port = get16(p);
 	ret->to_port = get16(p + 2);
-	ret->opens = (p[13] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	ret->resets = (p[13] & TCP_RST) != 0;
+	ret->flags = p[13];
+	ret->opens = (ret->flags & (FRAME_SYN | FRAME_ACK)) == FRAME_SYN;
+	ret->resets = (ret->flags & FRAME_RST) != 0;
+	ret->sequence = get32(p + 4);
+	ret->acknowledged = get32(p + 8);
+	ret->window = get16(p + 14);
+	ret->payload = p + head;
+	ret->payload_len = len - head;
 	return FRAME_TCP;
 }
 
@@ -241,38 +244,52 @@ size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct poli
 	return (size_t)(icmp - ret) + ICMP_HEAD + quoted;
 }
 
-/* The sequence number behind this segment: its bytes, SYN and FIN count. */
-static uint32_t end_of_segment(const uint8_t *tcp, size_t len)
+size_t frame_write_tcp(const uint8_t to_mac[6], const uint8_t from_mac[6], const struct frame *f,
+		       uint8_t ret[FRAME_MAX])
 {
-	size_t head = (size_t)(tcp[12] >> 4) * 4;
-	return get32(tcp + 4) + (uint32_t)(len - head) + ((tcp[13] & TCP_SYN) != 0) +
-	       ((tcp[13] & TCP_FIN) != 0);
+	size_t head = TCP_HEAD + (f->flags & FRAME_SYN ? 4u : 0u);
+	size_t tcp_len = head + f->payload_len;
+	uint32_t sum;
+	if (f->payload_len > FRAME_MAX || IPV6_HEAD + tcp_len > 1500)
+		return 0;
+	memcpy(ret, to_mac, 6);
+	memcpy(ret + 6, from_mac, 6);
+	uint8_t *tcp = write_ip(ret, &f->from, &f->to, PROTOCOL_TCP, tcp_len, &sum);
+	memset(tcp, 0, TCP_HEAD);
+	put16(tcp, f->from_port);
+	put16(tcp + 2, f->to_port);
+	put32(tcp + 4, f->sequence);
+	put32(tcp + 8, f->acknowledged);
+	tcp[12] = (uint8_t)(head / 4 << 4);
+	tcp[13] = f->flags;
+	put16(tcp + 14, f->window);
+	if (f->flags & FRAME_SYN) {
+		tcp[TCP_HEAD] = TCP_OPTION_MSS;
+		tcp[TCP_HEAD + 1] = 4;
+		put16(tcp + TCP_HEAD + 2, FRAME_SEGMENT);
+	}
+	if (f->payload_len > 0)
+		memcpy(tcp + head, f->payload, f->payload_len);
+	put16(tcp + 16, checksum_of(sum_of(sum, tcp, tcp_len)));
+	return (size_t)(tcp - ret) + tcp_len;
 }
 
 size_t frame_write_reset(const uint8_t *data, size_t len, uint8_t ret[FRAME_MAX])
 {
-	struct frame heads;
-	uint32_t sum;
-	if (frame_read(data, len, &heads) != FRAME_TCP || heads.resets)
+	struct frame f;
+	if (frame_read(data, len, &f) != FRAME_TCP || f.resets)
 		return 0;
-	const uint8_t *ip = data + ETHERNET_HEAD;
-	bool v4 = is_v4(&heads.to);
-	const uint8_t *theirs = ip + (v4 ? IPV4_HEAD : IPV6_HEAD);
-	size_t theirs_len = v4 ? get16(ip + 2) - IPV4_HEAD : get16(ip + 4);
-	memcpy(ret, data + 6, 6);
-	memcpy(ret + 6, data, 6);
-	uint8_t *tcp = write_ip(ret, &heads.to, &heads.from, PROTOCOL_TCP, TCP_HEAD, &sum);
-	memset(tcp, 0, TCP_HEAD);
-	put16(tcp, heads.to_port);
-	put16(tcp + 2, heads.from_port);
-	tcp[12] = (TCP_HEAD / 4) << 4;
-	if (theirs[13] & TCP_ACK) { /* the number that the guest waits for */
-		memcpy(tcp + 4, theirs + 8, 4);
-		tcp[13] = TCP_RST;
-	} else {
-		put32(tcp + 8, end_of_segment(theirs, theirs_len));
-		tcp[13] = TCP_RST | TCP_ACK;
-	}
-	put16(tcp + 16, checksum_of(sum_of(sum, tcp, TCP_HEAD)));
-	return (size_t)(tcp - ret) + TCP_HEAD;
+	uint32_t end = f.sequence + (uint32_t)f.payload_len + ((f.flags & FRAME_SYN) != 0) +
+		       ((f.flags & FRAME_FIN) != 0);
+	bool knows = f.flags & FRAME_ACK; /* the number that the guest waits for */
+	const struct frame reset = {
+		.from = f.to,
+		.to = f.from,
+		.from_port = f.to_port,
+		.to_port = f.from_port,
+		.flags = FRAME_RST | (knows ? 0 : FRAME_ACK),
+		.sequence = knows ? f.acknowledged : 0,
+		.acknowledged = knows ? 0 : end,
+	};
+	return frame_write_tcp(data + 6, data, &reset, ret);
 }

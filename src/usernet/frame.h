@@ -20,6 +20,11 @@
 
 #define FRAME_MAX 1600u /* with an MTU of 1500 */
 
+#define FRAME_FIN 0x01u
+#define FRAME_SYN 0x02u
+#define FRAME_RST 0x04u
+#define FRAME_ACK 0x10u
+
 enum frame_kind {
 	FRAME_BAD, /* to be dropped */
 	FRAME_ARP, /* or IPv6's neighbour discovery */
@@ -35,8 +40,11 @@ struct frame {
 	bool opens;		     /* TCP: SYN without ACK */
 	bool resets;		     /* TCP: RST */
 	bool reports;		     /* FRAME_PING: an error, about which there is no other one */
-	const uint8_t *payload;	     /* UDP's; within the frame */
+	const uint8_t *payload;	     /* UDP's and TCP's; within the frame */
 	size_t payload_len;
+	uint8_t flags; /* TCP, from here on: FRAME_FIN and others */
+	uint16_t window;
+	uint32_t sequence, acknowledged;
 };
 
 /* Read the heads of data[len].  Returns ret->kind. */
@@ -48,6 +56,11 @@ enum frame_kind frame_read(const uint8_t *data, size_t len, struct frame *ret);
  * Returns its length, or 0 when it does not fit.
  */
 size_t frame_write_udp(const uint8_t to_mac[6], const uint8_t from_mac[6],
+		       const struct frame *heads, uint8_t ret[FRAME_MAX]);
+
+/* The same for TCP; a segment with SYN says that FRAME_SEGMENT bytes are taken at once. */
+#define FRAME_SEGMENT 1220u /* a payload that any IPv6 link carries */
+size_t frame_write_tcp(const uint8_t to_mac[6], const uint8_t from_mac[6],
 		       const struct frame *heads, uint8_t ret[FRAME_MAX]);
 
 /*

@@ -53,7 +53,8 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	bool to_all = memcmp(&f->to, &all, sizeof(all)) == 0;
 	if (f->kind == FRAME_ARP || (to_all && is_dhcp(f, 68, 67)))
 		return GATE_PASS;
-	if (is_one_of(g->resolver, &f->to) && f->kind == FRAME_UDP && f->to_port == 53)
+	if (is_one_of(g->resolver, &f->to) && f->to_port == 53 &&
+	    (f->kind == FRAME_UDP || f->kind == FRAME_TCP))
 		return GATE_DNS;
 	if (f->kind == FRAME_BAD) {
 		g->dropped++;

@@ -5,6 +5,8 @@
 /*
  * Passes a guest's questions on to the resolvers of the host, and their replies back.
  *
+ * A question that the guest asks by TCP is asked by TCP: its answer may have any length.
+ *
  * Each question goes out from a socket of its own, whose port the kernel chooses, with an id of our
  * choice, and only that resolver is heard: the same wherever a clone comes from, and hard to guess.
  * When no place is left the oldest question is given up.
@@ -29,6 +31,7 @@ struct resolver_asker {
 	struct policy_address address, our_address;
 	uint16_t port;
 	uint16_t id;
+	uint64_t tcp; /* number of its connection (dns_tcp.h); 0: it asks by UDP */
 };
 
 struct resolver {
@@ -39,12 +42,14 @@ struct resolver {
 		int fd; /* -1: a free place */
 		uint16_t id;
 		int64_t deadline_ns;
+		uint8_t *stream;     /* by TCP: a question to be sent, then room for the reply */
+		size_t len, to_send; /* bytes there; and of them, those of the question */
 		struct resolver_asker asker;
 		struct dns_question question;
 	} pending[RESOLVER_PENDING_MAX];
 };
 
-/* Called with a reply for the guest, whose id is the asker's. */
+/* Called with a reply for the guest, whose id is the asker's; by TCP with len 0 when none comes. */
 typedef void (*resolver_reply_fn)(void *arg, const struct resolver_asker *asker,
 				  const struct dns_question *question, uint8_t *message,
 				  size_t len);

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/own.h"
+#include "usernet/dns_tcp.h"
 #include "usernet/link.h"
 #include "usernet/route.h"
 
@@ -33,6 +34,7 @@
 struct usernet {
 	struct gate gate;
 	struct resolver resolver;
+	struct dns_tcp dns_tcp;
 	struct link link;
 	Slirp *slirp;
 	int route_fd, control_fd;
@@ -68,22 +70,17 @@ static struct policy_address address_of(const char *v4, const char *v6)
 
 /* ---- frames ---- */
 
-static void answer(void *arg, const struct resolver_asker *asker,
-		   const struct dns_question *question, uint8_t *message, size_t len)
+/* Give the asker its answer; message has room for DNS_MESSAGE_MAX. */
+static void tell(struct usernet *u, const struct resolver_asker *asker,
+		 const struct dns_question *question, uint8_t *message, size_t len)
 {
-	struct usernet *u = arg;
-	struct dns_answers answers;
 	uint8_t frame[FRAME_MAX];
+	if (asker->tcp) {
+		dns_tcp_answer(&u->dns_tcp, asker->tcp, message, len, clock_now_ns());
+		return;
+	}
 	if (len > DNS_MESSAGE_MAX)
 		len = dns_truncate(message, question);
-	int r = dns_read_reply(message, len, question, &answers);
-	if (r == -ENOMSG)
-		return;
-	if (r < 0)
-		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
-	else if (!gate_told(&u->gate, question->name, answers.addresses, answers.n, answers.ttl_s,
-			    clock_now_ns()))
-		len = dns_refuse(message, question, DNS_REFUSED);
 	const struct frame heads = {
 		.from = asker->our_address,
 		.to = asker->address,
@@ -95,35 +92,65 @@ static void answer(void *arg, const struct resolver_asker *asker,
 	link_write(&u->link, frame, frame_write_udp(asker->mac, asker->our_mac, &heads, frame));
 }
 
+/* A reply is read whole, however little of it goes by UDP. */
+static void answer(void *arg, const struct resolver_asker *asker,
+		   const struct dns_question *question, uint8_t *message, size_t len)
+{
+	struct usernet *u = arg;
+	struct dns_answers answers;
+	int r = len == 0 ? 0 : dns_read_reply(message, len, question, &answers);
+	if (r == -ENOMSG)
+		return;
+	if (r < 0)
+		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
+	else if (len > 0 && !gate_told(&u->gate, question->name, answers.addresses, answers.n,
+				       answers.ttl_s, clock_now_ns()))
+		len = dns_refuse(message, question, DNS_REFUSED);
+	tell(u, asker, question, message, len);
+}
+
 /* Refused and failing questions are answered, so that no program waits. */
-static void ask(struct usernet *u, const uint8_t *frame, const struct frame *f)
+static void ask(struct usernet *u, struct resolver_asker *asker, const uint8_t *query, size_t len)
 {
 	uint8_t message[DNS_MESSAGE_MAX];
 	struct dns_question question;
+	if (dns_read_query(query, len, &question) < 0) {
+		if (asker->tcp)
+			tell(u, asker, NULL, NULL, 0);
+		return;
+	}
+	asker->id = (uint16_t)(query[0] << 8 | query[1]);
+	bool may = policy_may_ask(&u->gate.policy, question.name);
+	if (may && resolver_ask(&u->resolver, asker, &question, query, len, clock_now_ns()) == 0)
+		return;
+	memcpy(message, query, len);
+	len = dns_refuse(message, &question, may ? DNS_SERVER_FAILURE : DNS_REFUSED);
+	tell(u, asker, &question, message, len);
+}
+
+static void ask_by_tcp(void *arg, uint64_t number, const uint8_t *query, size_t len)
+{
+	struct resolver_asker asker = { .tcp = number };
+	ask(arg, &asker, query, len);
+}
+
+static void write_frame(void *arg, const uint8_t *frame, size_t len)
+{
+	link_write(&((struct usernet *)arg)->link, frame, len);
+}
+
+static void on_question(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
+{
 	struct resolver_asker asker = { .address = f->from,
 					.our_address = f->to,
 					.port = f->from_port };
-	if (dns_read_query(f->payload, f->payload_len, &question) < 0)
+	if (f->kind == FRAME_TCP) {
+		dns_tcp_input(&u->dns_tcp, frame, len, f, clock_now_ns());
 		return;
+	}
 	memcpy(asker.mac, frame + 6, 6);
 	memcpy(asker.our_mac, frame, 6);
-	asker.id = (uint16_t)(f->payload[0] << 8 | f->payload[1]);
-	bool may = policy_may_ask(&u->gate.policy, question.name);
-	if (may && resolver_ask(&u->resolver, &asker, &question, f->payload, f->payload_len,
-				clock_now_ns()) == 0)
-		return;
-	memcpy(message, f->payload, f->payload_len);
-	dns_refuse(message, &question, may ? DNS_SERVER_FAILURE : DNS_REFUSED);
-	const struct frame heads = {
-		.from = f->to,
-		.to = f->from,
-		.from_port = DNS_PORT,
-		.to_port = f->from_port,
-		.payload = message,
-		.payload_len = question.end,
-	};
-	uint8_t reply[FRAME_MAX];
-	link_write(&u->link, reply, frame_write_udp(asker.mac, asker.our_mac, &heads, reply));
+	ask(u, &asker, f->payload, f->payload_len);
 }
 
 static void refuse(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
@@ -156,7 +183,7 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 	else if (verdict == GATE_RESET)
 		reset(u, frame, len);
 	else if (verdict == GATE_DNS)
-		ask(u, frame, &f);
+		on_question(u, frame, len, &f);
 }
 
 /* ---- what libslirp calls ---- */
@@ -367,6 +394,9 @@ static int turn(struct usernet *u)
 		wait_ms = (uint32_t)timer_ms;
 	if (asks && wait_ms > 1000)
 		wait_ms = 1000;
+	int tcp_ms = clock_remaining_ms(dns_tcp_tick(&u->dns_tcp, clock_now_ns()));
+	if (tcp_ms >= 0 && (uint32_t)tcp_ms < wait_ms)
+		wait_ms = (uint32_t)tcp_ms;
 	int n = poll(u->fds, u->n_fds, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
@@ -431,6 +461,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	u.route_fd = route_fd;
 	u.timer_ns = DEADLINE_NONE;
 	resolver_init(&u.resolver);
+	u.dns_tcp = (struct dns_tcp){ .ask = ask_by_tcp, .send = write_frame, .arg = &u };
 	int r = begin(&u, config, err);
 	int said = reply(&u, r, err);
 	while (r == 0 && said == 0) {
@@ -441,6 +472,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	if (u.slirp)
 		slirp_cleanup(u.slirp);
 	resolver_done(&u.resolver);
+	dns_tcp_done(&u.dns_tcp);
 	strbuf_done(&u.link.out);
 	return r == -EPIPE ? 0 : r;
 }

@@ -71,6 +71,54 @@ COMMON = """
         if sink(sock).split()[0] != str(len(said)): # the client says it again
             os._exit(1)
     SERVERS = {7: echo, 9: tell, 19: give}
+    def answer_to(query, udp):
+        "N.numbers.example has N addresses, and text.N.example a text of N bytes."
+        end = query.index(b"\\0", 12) + 5
+        labels = query[12:end - 5].lower()
+        n = int(bytes(c for c in labels if c in b"0123456789") or b"0")
+        kind, = struct.unpack(">H", query[end - 4:end - 2])
+        records = []
+        if kind == 1:
+            records = [struct.pack(">HHHIH", 0xc00c, 1, 1, 60, 4) + bytes((93, 184, i >> 8, i & 255))
+                       for i in range(n)]
+        elif kind == 16:
+            text = b"".join(bytes([len(p)]) + p for p in (b"x" * min(255, n - i) for i in range(0, n, 255)))
+            records = [struct.pack(">HHHIH", 0xc00c, 16, 1, 60, len(text)) + text]
+        reply = query[:2] + struct.pack(">HHHHH", 0x8180, 1, len(records), 0, 0) + query[12:end]
+        cut = udp and len(reply) + sum(map(len, records)) > 512
+        if cut:
+            return reply[:2] + struct.pack(">HHHHH", 0x8380, 1, 0, 0, 0) + reply[12:]
+        return reply + b"".join(records)
+    def names(sock):
+        while head := sock.recv(2, socket.MSG_WAITALL):
+            query = sock.recv(struct.unpack(">H", head)[0], socket.MSG_WAITALL)
+            reply = answer_to(query, False)
+            sock.sendall(struct.pack(">H", len(reply)) + reply)
+    def serve_names():
+        serve(53, names)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("", 53))
+        def datagrams():
+            while True:
+                data, who = udp.recvfrom(65536)
+                udp.sendto(answer_to(data, True), who)
+        threading.Thread(target=datagrams, daemon=True).start()
+    def question(name, kind, ident=1):
+        return (struct.pack(">HHHHHH", ident, 0x100, 1, 0, 0, 0) +
+                b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\\0" +
+                struct.pack(">HH", kind, 1))
+    def exactly(sock, n):
+        data = b""
+        while len(data) < n and (part := sock.recv(n - len(data))):
+            data += part
+        return data
+    def ask_by_tcp(sock, *queries):
+        "All questions at once; their answers."
+        sock.sendall(b"".join(struct.pack(">H", len(q)) + q for q in queries))
+        replies = []
+        for q in queries:
+            replies.append(exactly(sock, struct.unpack(">H", exactly(sock, 2))[0]))
+        return replies
     def serve_all():
         for port, handler in SERVERS.items():
             serve(port, handler)
@@ -100,8 +148,8 @@ class Usernet(harness.TestCase):
             self.ip(where, f"link set {device} up")
         self.ip(self.host, f"route add default via {WORLD}")
         self.ip(self.host, f"-6 route add default via {WORLD6}")
-        self.serve(self.world)
-        self.serve(self.guest)
+        self.serve(self.world, "serve_names(); serve_all()")
+        self.serve(self.guest, "serve_all()")
         self.start_net()
 
     def namespace(self):
@@ -140,8 +188,8 @@ class Usernet(harness.TestCase):
         """What a program prints in a namespace."""
         return self.said(self.program(where, text))
 
-    def serve(self, where):
-        self.assertEqual(self.program(where, "serve_all()").stdout.readline(), "ready\n")
+    def serve(self, where, text):
+        self.assertEqual(self.program(where, text).stdout.readline(), "ready\n")
 
     def start_net(self, **config):
         link, net_link = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -275,6 +323,72 @@ class Usernet(harness.TestCase):
         client.stdin.flush()
         self.assertEqual([client.stdout.readline().strip() for _ in range(3)],
                          ["Connection reset by peer"] * 3)
+
+    def lose_segments(self, where, port):
+        for hook in ("input", "output"):
+            rules = (f"add table inet lossy; add chain inet lossy {hook} {{ type filter hook {hook} priority 0; }}; "
+                     f"add rule inet lossy {hook} th sport {port} numgen random mod 5 == 0 drop; "
+                     f"add rule inet lossy {hook} th dport {port} numgen random mod 5 == 0 drop")
+            subprocess.run(["nsenter", "-t", str(where), "-n", "nft", rules], check=True, timeout=60)
+
+    def test_names_are_asked_for_by_tcp(self):
+        script = """
+            for server in ("10.0.2.3", "fec0::3"):
+                with connect(server, 53) as sock:
+                    short, long = ask_by_tcp(sock, question("1.numbers.example", 1, 7),
+                                             question("text.60000.example", 16, 8))
+                    assert short[:2] == b"\\0\\7" and short[-4:] == bytes((93, 184, 0, 0)), short
+                    assert long[:2] == b"\\0\\10" and long.count(b"x") == 60002, len(long) # two are in the name
+                    sock.shutdown(socket.SHUT_WR)
+                    assert sock.recv(1) == b""
+                with connect(server, 53) as sock: # many on one connection, the end with them
+                    sock.sendall(b"".join(struct.pack(">H", len(q)) + q for q in
+                                 (question(f"{i}.numbers.example", 1, i) for i in range(20))))
+                    sock.shutdown(socket.SHUT_WR)
+                    said = b""
+                    while data := sock.recv(65536):
+                        said += data
+                    for i in range(20):
+                        size, ident = struct.unpack(">HH", said[:4])
+                        assert ident == i and said[8:10] == struct.pack(">H", i), (i, said[:20])
+                        said = said[2 + size:]
+                    assert not said
+                with connect(server, 53) as sock: # no question
+                    sock.sendall(b"\\0\\1x")
+                    try:
+                        assert sock.recv(1) == b""
+                    except ConnectionResetError:
+                        pass
+                socks = [connect(server, 53) for _ in range(40)] # the oldest are ended
+                assert ask_by_tcp(socks[-1], question("2.numbers.example", 1))[0][-1] == 1
+            print("fine")
+            """
+        self.assertEqual(self.run_in(self.guest, script), "fine")
+        self.lose_segments(self.guest, 53)
+        self.assertEqual(self.run_in(self.guest, """
+            with connect("10.0.2.3", 53) as sock:
+                for n in (1, 1000, 60000):
+                    assert ask_by_tcp(sock, question(f"text.{n}.example", 16))[0].count(b"x") == n + 2, n
+            print("fine")
+            """), "fine")
+
+    def test_a_cut_answer_is_got_whole_by_the_c_library(self):
+        self.write("resolv.conf", "nameserver 10.0.2.3\n")
+        done = subprocess.run(
+            ["nsenter", "-t", str(self.guest), "-n", "unshare", "--mount", "sh", "-c",
+             'mount --bind "$1" "$(realpath /etc/resolv.conf)" && exec "$2" -c "$3"', "sh",
+             self.path("resolv.conf"), sys.executable,
+             "import socket; print(len({a[4] for a in socket.getaddrinfo('100.numbers.example', 80)}))"],
+            capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.stdout, "100\n", done.stderr)
+
+    def test_names_are_under_the_rules_by_tcp_too(self):
+        self.request(allow=["*.numbers.example"], deny=["0.0.0.0/0"])
+        self.assertEqual(self.run_in(self.guest, """
+            with connect("10.0.2.3", 53) as sock:
+                one, other = ask_by_tcp(sock, question("1.numbers.example", 1), question("text.5.example", 16))
+                print(one[3] & 15, other[3] & 15)
+            """), "0 5")
 
     def test_ipv6_is_under_the_same_rules(self):
         def told(address, port=7):
