@@ -9,6 +9,7 @@ import socket
 import socketserver
 import struct
 import subprocess
+import sys
 import threading
 import unittest
 
@@ -19,8 +20,13 @@ CLONE_NEWNET = 0x40000000
 # a stretch of the internet on this machine: a namespace behind a pair of links
 PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
 PEER_FAR = "93.184.216.34" # behind the peer
+NOBODY = 65534
 SERVER = """
-import socket, threading
+import os, socket, sys, threading
+def end_with_the_test():
+    sys.stdin.read()
+    os._exit(0)
+threading.Thread(target=end_with_the_test).start()
 def refuse():
     names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     names.bind(("", 53))
@@ -190,16 +196,18 @@ tcp = 8080
 
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
 class Internet(Network):
-    """In a network of this program's own, so that nothing of the host's changes."""
+    """In a network of this program's own, so that nothing of the host's changes.  With MVM_TEST_AS_USER, mvm and
+    all that follows run as an ordinary user once there is that network."""
 
     @classmethod
     def setUpClass(cls):
         if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
             raise unittest.SkipTest("network namespaces cannot be made here")
-        far = subprocess.Popen(["unshare", "-n", "python3", "-c", SERVER], stdout=subprocess.PIPE)
+        far = subprocess.Popen(["unshare", "-n", sys.executable, "-c", SERVER], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
         cls.addClassCleanup(far.stdout.close)
         cls.addClassCleanup(far.wait)
-        cls.addClassCleanup(far.kill)
+        cls.addClassCleanup(far.stdin.close)
         far.stdout.read(1) # it is in its namespace
         inside = f"nsenter -t {far.pid} -n ip"
         for command in (f"ip link add far type veth peer name eth0 netns {far.pid}",
@@ -212,6 +220,13 @@ class Internet(Network):
         NameServer.names = {"api.example.org": [PEER_FAR], "example.org": [PEER],
                             "evil.example.org": ["192.168.255.1"], "host.example.org": [PEER_HOST]}
         cls.serve(socketserver.ThreadingUDPServer, ("127.0.0.77", 53), NameServer)
+        if os.environ.get("MVM_TEST_AS_USER"):
+            guests.Kernel.data() # of a package that only root may be able to read
+            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", guests.Kernel.folder], check=True)
+            "x".encode("idna") # loads what that user may not be able to read
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
         cls.config = cls.config.replace("[health]", '[network]\ndns = ["127.0.0.77"]\n\n[health]')
         super().setUpClass()
 
