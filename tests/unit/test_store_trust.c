@@ -93,6 +93,45 @@ static void only_what_looks_changed_is_read_again(void **state)
 	assert_checks(f, dir, &sums, 0);
 }
 
+/* What another template's build does to a blob, while this file is read. */
+static int link_meanwhile(void *arg, const struct mvm_progress_event *event)
+{
+	int dir = *(int *)arg;
+	if (event->kind == MVM_PROGRESS_BEGIN) {
+		assert_int_equal(linkat(dir, "vmlinux", dir, "another", 0), 0);
+		assert_int_equal(unlinkat(dir, "another", 0), 0);
+	}
+	return 0;
+}
+
+static int write_meanwhile(void *arg, const struct mvm_progress_event *event)
+{
+	int dir = *(int *)arg;
+	AUTO_CLOSE int fd = openat(dir, "vmlinux", O_RDWR | O_CLOEXEC);
+	if (event->kind == MVM_PROGRESS_BEGIN)
+		assert_int_equal(pwrite(fd, "", 1, 4711), 1); /* a zero, as before */
+	return 0;
+}
+
+static void a_link_made_while_a_file_is_read_is_no_damage(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_DONE(checksums) sums = { 0 }, larger = { 0 };
+	AUTO_CLOSE int dir = make(f, &sums);
+	AUTO_CLOSE int fd = openat(dir, "vmlinux", O_RDWR | O_TRUNC | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 64 << 20), 0); /* reports progress */
+	assert_int_equal(unlinkat(dir, "checksums.json", 0), 0);
+	assert_int_equal(store_checksums_write(dir, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_read(dir, &larger, NULL), 0);
+
+	struct mvm_progress progress = { .fn = link_meanwhile, .arg = &dir };
+	const struct trust how = { .store = f->store, .id = "web", .progress = &progress };
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(store_trust(dir, &larger, &how, NULL), 0);
+	progress.fn = write_meanwhile;
+	assert_int_equal(store_trust(dir, &larger, &how, NULL), -EBADMSG);
+}
+
 static void cut(int dir, const char *name)
 {
 	AUTO_CLOSE int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
@@ -276,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(sound_files_are_read_once),
 		T(only_what_looks_changed_is_read_again),
+		T(a_link_made_while_a_file_is_read_is_no_damage),
 		T(edited_files_are_found_each_time),
 		T(an_edited_file_is_told_by_its_times),
 		T(a_replaced_file_is_told_by_its_inode),
