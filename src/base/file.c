@@ -290,11 +290,11 @@ int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64])
 	return dir_open_at(dir_fd, ret_name);
 }
 
-int rename_unique_at(int dir_fd, const char *name, const char *prefix, char ret_name[64])
+int rename_unique_at(int dir_fd, const char *name, int to_fd, const char *prefix, char ret_name[64])
 {
 	unique_name(prefix, ret_name);
 	/* musl has no renameat2() */
-	long r = syscall(SYS_renameat2, dir_fd, name, dir_fd, ret_name, RENAME_NOREPLACE);
+	long r = syscall(SYS_renameat2, dir_fd, name, to_fd, ret_name, RENAME_NOREPLACE);
 	return r < 0 ? -errno : 0;
 }
 

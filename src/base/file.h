@@ -79,8 +79,9 @@ int dir_make_at(int dir_fd, const char *name);
 /* Create a folder with a random name, "<prefix><16 hex digits>"; open it. */
 int dir_make_unique_at(int dir_fd, const char *prefix, char ret_name[64]);
 
-/* Rename a file or folder to a name as of dir_make_unique_at(). */
-int rename_unique_at(int dir_fd, const char *name, const char *prefix, char ret_name[64]);
+/* Move a file or folder to a name as of dir_make_unique_at().  Needs no free block. */
+int rename_unique_at(int dir_fd, const char *name, int to_fd, const char *prefix,
+		     char ret_name[64]);
 
 /* Is this a name that dir_make_unique_at() makes with this prefix? */
 bool name_is_unique(const char *name, const char *prefix);

@@ -370,16 +370,14 @@ int kernels_remove(struct store *s, const char *name, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	/* one rename hides the kernel before the removal: a crash leaves staging, which is swept */
-	AUTO_DONE(staging) st = STAGING_NONE;
-	r = store_stage(s, &st, err);
-	if (r < 0)
-		return r;
-	if (renameat(kernels_fd, name, st.fd, "removed") < 0) {
-		r = mvm_error_set(err, -errno, "cannot remove kernel '%s': %s", name,
-				  strerror(errno));
+	char staged[STAGING_NAME_SIZE];
+	r = store_stage_away(s, kernels_fd, name, staged);
+	if (r < 0) {
+		mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r));
 		return store_mend(s, r, err);
 	}
 	r = dir_sync(kernels_fd);
+	store_remove_staged(s, staged);
 	return r < 0 ? mvm_error_set(err, r, "cannot remove kernel '%s': %s", name, strerror(-r))
 		     : 0;
 }

@@ -96,7 +96,7 @@ static int remove_rest(int instances_fd, const char *name)
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
-	int r = rename_unique_at(instances_fd, name, NAMELESS, nameless);
+	int r = rename_unique_at(instances_fd, name, instances_fd, NAMELESS, nameless);
 	return r < 0 ? r : tree_remove_at(instances_fd, nameless);
 }
 

@@ -13,7 +13,7 @@
 void removal_done(struct removal *r)
 {
 	for (size_t i = 0; i < r->staged.n; i++)
-		sweep_one(r->tmp_fd, r->staged.v[i]); /* or the next command sweeps it */
+		store_remove_staged(r->store, r->staged.v[i]); /* or the next command sweeps it */
 	strv_done(&r->staged);
 	auto_close(&r->dir_fd);
 	*r = (struct removal)REMOVAL_NONE;
@@ -21,21 +21,15 @@ void removal_done(struct removal *r)
 
 static int take_away(struct store *s, struct removal *r, const char *name, struct mvm_error *err)
 {
-	AUTO_DONE(staging) st = STAGING_NONE;
+	char staged[STAGING_NAME_SIZE];
 
-	int e = store_stage(s, &st, err);
-	if (e < 0)
-		return e;
-	/* the staging folder is empty, so rename(2) replaces it; sweepers then see the locks that
-	 * readers hold on this folder (store_revision_open) */
-	if (renameat(r->dir_fd, name, st.tmp_fd, st.name) < 0) {
-		e = mvm_error_set(err, -errno, "cannot remove '%s': %s", name, strerror(errno));
+	int e = store_stage_away(s, r->dir_fd, name, staged);
+	if (e < 0) {
+		mvm_error_set(err, e, "cannot remove '%s': %s", name, strerror(-e));
 		return store_mend(s, e, err);
 	}
-	r->tmp_fd = st.tmp_fd;
-	strv_add(&r->staged, st.name); /* without memory, the next command sweeps it */
-	close(st.fd);
-	st = (struct staging)STAGING_NONE;
+	r->store = s;
+	strv_add(&r->staged, staged); /* without memory, the next command sweeps it */
 	return 0;
 }
 

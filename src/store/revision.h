@@ -124,8 +124,8 @@ int store_template_remove(struct store *s, const char *id, struct mvm_error *err
  */
 struct removal {
 	int dir_fd;
-	int tmp_fd;	    /* borrowed from the store, which must be open until removal_done() */
-	struct strv staged; /* in tmp/ */
+	struct store *store; /* borrowed; must be open until removal_done() */
+	struct strv staged;  /* in tmp/ */
 };
 #define REMOVAL_NONE                                                                               \
 	{                                                                                          \

@@ -54,6 +54,16 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 	return 0;
 }
 
+int store_stage_away(struct store *s, int dir_fd, const char *name,
+		     char ret_name[STAGING_NAME_SIZE])
+{
+	if (store_read_only(s))
+		return -EROFS;
+	int tmp_fd = store_dir(s, STORE_TMP);
+	return tmp_fd < 0 ? tmp_fd
+			  : rename_unique_at(dir_fd, name, tmp_fd, STAGE_PREFIX, ret_name);
+}
+
 static bool is_old_file(int dir_fd, const char *name)
 {
 	struct stat st;
@@ -75,6 +85,11 @@ bool sweep_one(int tmp_fd, const char *name)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || !file_is_at(fd, tmp_fd, name))
 		return false;
 	return tree_remove_at(tmp_fd, name) == 0;
+}
+
+void store_remove_staged(struct store *s, const char *name)
+{
+	sweep_one(store_dir(s, STORE_TMP), name);
 }
 
 void staging_done(struct staging *st)

@@ -230,7 +230,8 @@ int store_dir_get(struct store *s, enum store_dir which, struct mvm_error *err)
 int store_dir_names(struct store *s, enum store_dir which, struct strv *ret, struct mvm_error *err)
 {
 	int fd = store_dir(s, which);
-	if (fd == -ENOENT) /* never created, and a read-only store does not create it */
+	/* never created, and a read-only store or a full disk does not create it */
+	if (fd == -ENOENT || fd == -ENOSPC || fd == -EDQUOT)
 		return 0;
 	int r = fd < 0 ? fd : dir_list(fd, ret);
 	return r < 0 ? store_dir_failed(s, which, r, err) : 0;

@@ -145,10 +145,12 @@ int store_sweep_locks(struct store *s);
 
 /* ---- Staging ---- */
 
+#define STAGING_NAME_SIZE 64u
+
 struct staging {
 	int fd;	    /* the folder */
 	int tmp_fd; /* its parent folder; borrowed */
-	char name[64];
+	char name[STAGING_NAME_SIZE];
 };
 
 #define STAGING_NONE                                                                               \
@@ -163,6 +165,16 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err);
  * there; after an exchange it is the old revision.  The store must still be open. */
 void staging_done(struct staging *st);
 DEFINE_AUTO_DONE(staging, staging_done)
+
+/*
+ * Move a folder into staging, in one rename, which works on a full disk too.  There it has no owner:
+ * store_remove_staged() removes it, or any later command.
+ *
+ * Returns 0 or -errno.
+ */
+int store_stage_away(struct store *s, int dir_fd, const char *name,
+		     char ret_name[STAGING_NAME_SIZE]);
+void store_remove_staged(struct store *s, const char *name);
 
 /* Remove staging folders without an owner.  store_open() calls this.  Returns how many. */
 int store_sweep(struct store *s);

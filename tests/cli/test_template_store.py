@@ -160,6 +160,44 @@ class Full(Mounted):
         self.assertIn("all sound", done[8][1])
 
 
+def can_mount_ext4():
+    """Are there loop devices, and a user who may use them?"""
+    return can_mount() and os.geteuid() == 0 and os.path.exists("/dev/loop-control")
+
+
+@unittest.skipUnless(can_mount_ext4(), "no ext4 may be mounted here")
+class FullToTheLastBlock(Mounted):
+    """ext4, where a new folder takes a block."""
+    def test_what_makes_room_works(self):
+        os.mkdir(self.path("disk"), 0o700)
+        with open(self.path("disk.img"), "wb") as image:
+            image.truncate(16 << 20)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", self.path("disk.img")], check=True)
+        self.data_dir = data = self.path("disk", "data")
+        subprocess.run(["cp", KERNEL, self.path("kernel")], check=True)
+        build = ["template", "build", "web"]
+        commands = [
+            ["kernel", "add", self.path("kernel"), "--name", "k"],
+            ["kernel", "add", self.path("kernel"), "--name", "k2"],
+            ["template", "create", "web", "--flake", "dir:root", "--kernel", "k", "--", "/bin/x"],
+            build, ["template", "edit", "web", "--cpus", "3"], build,
+            ["template", "create", "x", "--flake", "dir:root", "--kernel", "k", "--", "/bin/x"],
+            *[["sh", "sh", "-c", f"dd if=/dev/zero of={data}/../fill{n} bs=1k; sync"]
+              for n in range(5)],
+            ["sh", "mkdir", f"{data}/../room"], # 12
+            ["ps"], ["volume", "list"],
+            ["template", "prune", "--keep", "1"],
+            ["template", "delete", "x", "--force"],
+            ["kernel", "rm", "k2"],
+            ["sh", "find", f"{data}/templates", f"{data}/kernels", f"{data}/tmp",
+             "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\n"],
+        ]
+        done = self.under(["-o loop {disk}.img {disk}"], commands)
+        for n, (status, _, err) in enumerate(done):
+            self.assertEqual(status == 0, n != 12, f"{commands[n]}: {err}")
+        self.assertEqual(sorted(done[-1][1].split()), ["k", "web"])
+
+
 class Locked(Revisions):
     def setUp(self):
         super().setUp()
