@@ -226,10 +226,9 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
  * do it here, before the user learns of the failure. */
 static void settle_failed(int instances_fd, const char *name, int logs_fd)
 {
-	const char *why;
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	if (dir_fd >= 0 && lock_wait_at(dir_fd, INSTANCE_LOCK_NAME) == 0)
-		instance_settle(instances_fd, name, logs_fd, &why, NULL); /* `ps` tries again */
+		instance_settle_start(instances_fd, name, logs_fd); /* `ps` tries again */
 }
 
 int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,

@@ -88,8 +88,8 @@ static int settle(int instances_fd, const char *name, int dir_fd, struct record 
 	return INSTANCE_LOST;
 }
 
-int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
-		    struct mvm_error *err)
+static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_starter,
+		      const char **ret_why, struct mvm_error *err)
 {
 	AUTO_DONE(record) r = { 0 };
 	instance_folder_sweep(instances_fd, name);
@@ -113,5 +113,19 @@ int instance_settle(int instances_fd, const char *name, int logs_fd, const char 
 	record_done(&r);
 	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
 		return 0;
+	if (has_starter)
+		r.held = false;
 	return settle(instances_fd, name, dir_fd, &r, logs_fd, ret_why, err);
+}
+
+int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
+		    struct mvm_error *err)
+{
+	return settle_one(instances_fd, name, logs_fd, false, ret_why, err);
+}
+
+int instance_settle_start(int instances_fd, const char *name, int logs_fd)
+{
+	const char *why;
+	return settle_one(instances_fd, name, logs_fd, true, &why, NULL);
 }

@@ -288,6 +288,25 @@ class KilledStarters(TestCase):
         self.assertTrue(guests.wait_until(lambda: self.mvm_ok("ps") and not self.instances()),
                         self.instances())
 
+    def test_a_supervisor_killed_during_a_start_leaves_the_logs(self):
+        start = self.start_cold()
+
+        def supervisors():
+            return [pid for pid, command in harness.processes_of(self.data_dir).items()
+                    if "mvm-supervisor" in command]
+        self.assertTrue(guests.wait_until(supervisors))
+        for pid in supervisors():
+            os.kill(pid, signal.SIGKILL)
+        _, err = start.communicate(timeout=harness.PATIENCE_S)
+        self.assertEqual(start.returncode, 1, err)
+        self.assertIn("instance 'one' did not start", err)
+        record = self.inspect("one")
+        self.assertEqual((record["state"], record["error"]),
+                         ("failed", "its supervisor was killed"))
+        self.mvm_ok("logs", "one")
+        self.mvm_ok("rm", "one")
+        self.assert_nothing_left()
+
     def test_an_interrupted_start_says_so_and_frees_its_name(self):
         for number, options in ((signal.SIGINT, ["-d"]), (signal.SIGTERM, []),
                                 (signal.SIGINT, ["--", "true"])):
