@@ -174,7 +174,7 @@ const struct command command_template_info = {
 	.summary = "Show everything about a template or revision",
 	.details = "The last line says what 'mvm run' would do here and why: restore the "
 		   "snapshot, or boot.",
-	.positionals = { { .name = "ID[@REV]", .help = "the template", .hint = VALUE_TEMPLATE } },
+	.positionals = { { .name = "ID[@REV]", .help = "the template", .hint = VALUE_REFERENCE } },
 	.options = json_options,
 	.run = info,
 };

@@ -261,12 +261,12 @@ const struct command command_template_diff = {
 		   "revision.json.",
 	.examples = "mvm template diff web@3f2a91c0 web@91c04b1e\n"
 		    "mvm template diff web@3f2a91c0",
-	.positionals = { { .name = "ID@REV", .help = "the one", .hint = VALUE_TEMPLATE },
+	.positionals = { { .name = "ID@REV", .help = "the one", .hint = VALUE_REFERENCE },
 			 { .name = "ID@REV",
 			   .help = "the other (default: the current revision of the first one's "
 				   "template)",
 			   .optional = true,
-			   .hint = VALUE_TEMPLATE } },
+			   .hint = VALUE_REFERENCE } },
 	.options = json_options,
 	.run = diff,
 };

@@ -83,7 +83,7 @@ const struct command command_template_snapshot = {
 		    "mvm template snapshot http-worker@3f2a --rm",
 	.positionals = { { .name = "ID[@REV]",
 			   .help = "a template's current revision, or another one",
-			   .hint = VALUE_TEMPLATE } },
+			   .hint = VALUE_REFERENCE } },
 	.options = options,
 	.run = run,
 };

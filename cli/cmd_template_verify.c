@@ -79,7 +79,7 @@ const struct command command_template_verify = {
 	.positionals = { { .name = "ID[@REV]",
 			   .help = "a template or one of its revisions (default: everything)",
 			   .optional = true,
-			   .hint = VALUE_TEMPLATE } },
+			   .hint = VALUE_REFERENCE } },
 	.options = json_options,
 	.run = verify,
 };

@@ -32,6 +32,7 @@ enum value_hint {
 	VALUE_FILE,
 	VALUE_DIR,
 	VALUE_TEMPLATE,
+	VALUE_REFERENCE, /* a template, or one of its revisions: ID[@REV] */
 	VALUE_INSTANCE,
 	VALUE_KERNEL,
 	VALUE_VOLUME,

@@ -10,6 +10,7 @@ const char *completion_folder(enum value_hint hint)
 {
 	switch (hint) {
 	case VALUE_TEMPLATE:
+	case VALUE_REFERENCE:
 		return "templates";
 	case VALUE_INSTANCE:
 		return "instances";

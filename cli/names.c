@@ -24,10 +24,10 @@ static int check_revision(struct cli_context *c, const char *name)
 	return cli_usage(c, "'%.80s' is no valid revision: use 1 to 64 of a-z 0-9", name);
 }
 
-/* "ID" or "ID@REVISION"; of a revision the beginning is enough. */
-static int check_template(struct cli_context *c, const char *ref, bool is_new)
+/* "ID", or "ID@REVISION", of which the beginning is enough. */
+static int check_template(struct cli_context *c, const char *ref, bool may_name_revision)
 {
-	const char *at = is_new ? NULL : strchr(ref, '@');
+	const char *at = may_name_revision ? strchr(ref, '@') : NULL;
 	AUTO_FREE char *id = at ? strndup(ref, (size_t)(at - ref)) : strdup(ref);
 
 	if (!id)
@@ -66,7 +66,8 @@ int check_name(struct cli_context *c, enum value_hint hint, const char *value, c
 		return check_instance(c, value);
 	case VALUE_TEMPLATE:
 	case VALUE_NEW_TEMPLATE:
-		return check_template(c, value, hint == VALUE_NEW_TEMPLATE);
+	case VALUE_REFERENCE:
+		return check_template(c, value, hint == VALUE_REFERENCE);
 	case VALUE_HOSTNAME:
 		return check_hostname(c, value);
 	case VALUE_KERNEL:
