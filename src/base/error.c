@@ -23,11 +23,18 @@ int mvm_error_set_text(struct mvm_error *err, int code, const char *fmt, ...)
 	return code;
 }
 
-/* Is the context the beginning of the text, up to the end of a word? */
-static bool begins_with(const char *text, const char *context)
+/* Does a part of the text, as other contexts have put it together, begin with this context? */
+static bool has_context(const char *text, const char *context)
 {
 	size_t len = strlen(context);
-	return strncmp(text, context, len) == 0 && strchr(":, ", text[len]);
+	for (const char *part = text; part;) {
+		if (strncmp(part, context, len) == 0 && strchr(":, ", part[len]))
+			return true;
+		part = strstr(part, ": ");
+		if (part)
+			part += 2;
+	}
+	return false;
 }
 
 int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...)
@@ -43,7 +50,7 @@ int mvm_error_context_text(struct mvm_error *err, int code, const char *fmt, ...
 	va_start(ap, fmt);
 	int n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && begins_with(tail, err->text))
+	if (n >= 0 && has_context(tail, err->text))
 		memcpy(err->text, tail, sizeof(tail));
 	else if (n >= 0 && (size_t)n < sizeof(err->text))
 		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", tail);

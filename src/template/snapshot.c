@@ -156,10 +156,11 @@ static int explain_full_disk(const struct capture *c, int r, struct mvm_error *e
 {
 	struct statvfs fs;
 	char why[256];
+	const char *reason = strrchr(err ? err->text : "", '\n'); /* below the guest's last words */
 	if (r != -EREMOTEIO || !err || fstatvfs(c->snapshot_fd, &fs) < 0 ||
 	    fs.f_bavail >= ((uint64_t)c->plan.mem_mib << 20) / fs.f_frsize)
 		return r;
-	snprintf(why, sizeof(why), "%.255s", err->text); /* as much as fits */
+	snprintf(why, sizeof(why), "%.255s", reason ? reason + 1 : err->text);
 	return mvm_error_set(err, -ENOSPC,
 			     "no space left for the guest's memory: it may take %u MiB, the data "
 			     "folder's disk has %" PRIu64 " MiB (%s)",

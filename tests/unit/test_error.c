@@ -45,6 +45,11 @@ static void a_context_that_is_there_already_is_not_said_twice(void **state)
 	assert_string_equal(err.text, "layer 12: cut off");
 	mvm_error_context(&err, r, "layer %d", 1);
 	assert_string_equal(err.text, "layer 1: layer 12: cut off");
+
+	mvm_error_set(&err, -EIO, "template 'a': 'vmlinux' is damaged");
+	mvm_error_context(&err, -EIO, "making the snapshot");
+	mvm_error_context(&err, -EIO, "template '%s'", "a");
+	assert_string_equal(err.text, "making the snapshot: template 'a': 'vmlinux' is damaged");
 }
 
 static void the_causes_reason_stays_where_another_is_only_likely(void **state)
