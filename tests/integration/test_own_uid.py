@@ -162,6 +162,13 @@ class OwnUid(guests.TestCase):
                 self.assertEqual(set(status(self.inspect(name)["vmm_pid"])["Uid"].split()), {"0"})
                 self.assertEqual(self.exec(name, "echo", "works"), "works\n")
 
+    def test_where_memory_cannot_be_lent_qemu_opens_it(self):
+        done = subprocess.run([harness.MVM, "run", "--template", "web-worker", "--require-snapshot",
+                               "--", "echo", "works"], env=self.environment(), close_fds=False,
+                              preexec_fn=guests.without_lending(), capture_output=True, text=True,
+                              check=False, timeout=harness.PATIENCE_S)
+        self.assertEqual((done.returncode, done.stdout), (0, "works\n"), done.stderr)
+
     def test_a_program_for_root_only_is_refused_with_a_remedy(self):
         folder = self.path("only-root")
         os.mkdir(folder, 0o700)

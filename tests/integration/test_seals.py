@@ -5,7 +5,6 @@ Needs root and a kernel with fs-verity.  tests/long/test_nested_kvm.py runs it i
 """
 
 import array
-import ctypes
 import fcntl
 import os
 import shutil
@@ -19,7 +18,6 @@ import guests
 import harness
 
 FS_IOC_ENABLE_VERITY, FS_IOC_MEASURE_VERITY = 0x40806685, 0xC0046686
-SYS_SECCOMP, PR_SET_NO_NEW_PRIVS = 317, 38
 FIBMAP = 1
 BLOCK = 4096
 SEALED = ("vmlinux", "initrd", "rootfs.ext4", "snapshot/mem.bin", "snapshot/vmstate.bin")
@@ -93,21 +91,6 @@ def seal_of(path):
     return digest[4:4 + struct.unpack_from("HH", digest)[1]].hex()
 
 
-def without_lending():
-    """A preexec_fn: the process has a listener of seccomp's already, and cannot have another."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    allow_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7FFF0000))
-    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(allow_all)))
-
-    def enter():
-        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        listener = libc.syscall(SYS_SECCOMP, 1, 8, program) # a filter, with a listener
-        if listener < 0:
-            raise OSError(ctypes.get_errno(), "seccomp")
-        os.set_inheritable(listener, True) # it counts while somebody has it open
-    return enter
-
-
 @harness.needs_guests
 @harness.needs_program("mkfs.ext4")
 @unittest.skipIf(os.getuid(), "only root can mount")
@@ -157,8 +140,9 @@ class Seals(Base):
         before = os.stat(self.current("web-worker", "verified")).st_ino
         # another name changes an unsealed file's identity
         for name in SEALED:
-            os.link(self.current("web-worker", name), self.path("another"))
-            os.unlink(self.path("another"))
+            another = os.path.join(self.shared, "another")
+            os.link(self.current("web-worker", name), another)
+            os.unlink(another)
         self.run_once("--require-snapshot")
         self.run_once("--cold")
         self.run_once("--require-snapshot", "--private-memory")
@@ -223,7 +207,7 @@ class Seals(Base):
                 [harness.MVM, "run", "--template", "web-worker", "--require-snapshot", *options,
                  "--", "true"], env=self.environment(), capture_output=True, text=True,
                 check=False, timeout=harness.PATIENCE_S, close_fds=False,
-                preexec_fn=without_lending())
+                preexec_fn=guests.without_lending())
         done = run()
         self.assertEqual(done.returncode, 125, done.stderr)
         self.assertIn("the snapshot's memory is sealed", done.stderr)

@@ -89,6 +89,7 @@ struct qemu_child {
 	uint64_t file_max_bytes;   /* length limit of every file that it writes */
 	const struct lend *memory; /* memory file that is lent; NULL: none */
 	int lend_fd;		   /* in the child: the report_fd of lend_in_child() */
+	bool opens_memory;	   /* in the child: it was not lent */
 	struct box box;
 };
 int qemu_child_init(struct qemu_child *child, const struct vmm_probe *probe,

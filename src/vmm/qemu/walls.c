@@ -21,7 +21,8 @@ static int allow_files(void *arg, int rules_fd)
 	const struct qemu_child *child = arg;
 	int r = 0;
 	for (int fd = QEMU_FD_MEMORY; fd < QEMU_FD_END && r == 0; fd++) {
-		bool writes = fd >= QEMU_FD_DRIVES || (fd == QEMU_FD_MEMORY && child->captures);
+		bool writes = fd >= QEMU_FD_DRIVES ||
+			      (fd == QEMU_FD_MEMORY && (child->captures || child->opens_memory));
 		if (fcntl(fd, F_GETFD) >= 0)
 			r = landlock_allow(rules_fd, fd, "",
 					   writes ? LANDLOCK_WRITE : LANDLOCK_READ);
@@ -51,12 +52,12 @@ int qemu_walls_enter(void *arg)
 		.arg = child,
 		.fd_above = QEMU_FD_END,
 	};
-	int r = walls_limit(&walls, child->isolation);
-	if (r == 0 && child->memory) {
-		r = lend_in_child(child->lend_fd);
-		if (r == 0 && child->user.fd >= 0)
-			r = -EOPNOTSUPP; /* QEMU's user could not open the file itself */
-	}
+	int r = child->memory ? lend_in_child(child->lend_fd) : 0;
+	if (r == 0 && child->memory && child->user.fd >= 0)
+		r = -EOPNOTSUPP; /* QEMU's user could not open the file itself */
+	child->opens_memory = r == 0 && child->memory;
+	if (r >= 0)
+		r = walls_limit(&walls, child->isolation);
 	if (r < 0 || !(child->isolation & VMM_ISOLATION_SYSCALLS))
 		return r < 0 ? r : 0;
 	return walls_filter(&walls);
