@@ -9,7 +9,8 @@
 #include "base/own.h"
 #include "base/str.h"
 
-#define XATTRS_MAX 65536 /* of the names, and of each value: XATTR_LIST_MAX, XATTR_SIZE_MAX */
+#define XATTRS_MAX                                                                                 \
+	65536 /* for the list of names and for each value (XATTR_LIST_MAX, XATTR_SIZE_MAX) */
 
 static int copy_xattrs(int from_fd, int to_fd)
 {
@@ -40,7 +41,7 @@ int attributes_copy(int from_fd, int to_fd)
 	int r = copy_xattrs(from_fd, to_fd);
 	if (r < 0)
 		return r;
-	/* after the ACLs, which change the mode, and last the times, which everything changes */
+	/* the mode after the ACLs, which change it; the times last, since each change sets them */
 	const struct timespec times[] = { st.st_atim, st.st_mtim };
 	return fchmod(to_fd, st.st_mode & 07777) < 0 || futimens(to_fd, times) < 0 ? -errno : 0;
 }

@@ -37,16 +37,16 @@ int boot_option(const char *cmdline, const char *key, char *ret, size_t size)
 	return 0;
 }
 
-/* Open the console anew as 0, 1 and 2: so a stuck console cannot block us. */
+/* Open the console again, non-blocking, as 0, 1 and 2: a stuck console must not block us. */
 static void open_console(void)
 {
 	int fd = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		fd = open("/dev/null", O_RDWR);
 	for (int i = 0; i < 3 && fd >= 0; i++)
-		dup2(fd, i); /* if this fails, there is no console to report it on */
+		dup2(fd, i); /* a failure could not be reported: there would be no console */
 	if (fd > 2)
-		close(fd); /* its copies stay */
+		close(fd); /* the copies at 0, 1 and 2 stay open */
 }
 
 /* The settings of the kernel's command line; data is "" without a data disk. */
@@ -113,9 +113,9 @@ static int find_devices(struct agent *a, struct disks *disks, int *ret_port, str
 }
 
 /*
- * Linux measures the local APIC's timer against the TSC in a tenth of a second.  A virtual CPU that
- * had to wait for its host just then measures next to nothing, and Linux does without a timer
- * ("APIC frequency too slow").  Then no sleeping process ever wakes.
+ * Do timers work?  Linux measures the local APIC's timer against the TSC for a tenth of a second.
+ * If the host does not run the virtual CPU during that time, the result is far too low, and Linux
+ * boots without a timer ("APIC frequency too slow").  Then no sleeping process ever wakes.
  *
  * Source: Linux 6.1 arch/x86/kernel/apic/apic.c, calibrate_APIC_clock().
  */
@@ -124,9 +124,9 @@ static bool timers_fire(void)
 	const struct itimerspec soon = { .it_value = { .tv_nsec = 1 } };
 	AUTO_CLOSE int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (fd < 0 || timerfd_settime(fd, 0, &soon, NULL) < 0)
-		return true; /* assume so: the kernel gives no evidence */
+		return true; /* unknown: assume that they do */
 
-	/* do not wait for it: that would take a timer */
+	/* read in a loop, since waiting would need a timer */
 	int64_t deadline_ns = clock_deadline_ns(TIMER_TIMEOUT_MS);
 	uint64_t times;
 	while (read(fd, &times, sizeof(times)) < 0) {
@@ -140,11 +140,11 @@ int boot(struct agent *a, struct mvm_error *err)
 {
 	struct disks disks;
 	int r = mounts_kernel(err);
-	open_console(); /* also to report a failed mount */
+	open_console(); /* even if mounting failed, to report that */
 	if (r < 0)
 		return r;
 	if (!timers_fire())
-		_exit(AGENT_EXIT_NO_TIMER); /* a reboot might sleep; a panic does not */
+		_exit(AGENT_EXIT_NO_TIMER); /* Linux panics; a reboot might sleep */
 	agent_stage(a, "init");
 	r = read_cmdline(&disks, err);
 	if (r == 0)

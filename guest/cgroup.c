@@ -52,7 +52,7 @@ static int kill_each(int fd)
 	for (char *p = procs; *p;) {
 		long pid = strtol(p, &p, 10);
 		if (pid > 1)
-			kill((pid_t)pid, SIGKILL); /* it may be gone */
+			kill((pid_t)pid, SIGKILL); /* fails if it has ended */
 		p += strspn(p, "\n");
 	}
 	return write_at(fd, "cgroup.freeze", "0");
@@ -87,10 +87,10 @@ void cgroup_sweep(int root_fd, const char *prefix)
 {
 	AUTO_DONE(strv) names = { 0 };
 	if (list_groups(root_fd, &names) < 0)
-		return; /* the next sweep will do */
+		return; /* the next sweep tries again */
 	for (size_t i = 0; i < names.n; i++) {
 		if (str_starts(names.v[i], prefix))
-			unlinkat(root_fd, names.v[i], AT_REMOVEDIR); /* EBUSY: in use */
+			unlinkat(root_fd, names.v[i], AT_REMOVEDIR); /* EBUSY: still in use */
 	}
 }
 
@@ -138,7 +138,7 @@ static int set_freeze(int root_fd, const struct strv *names, const char *but, co
 		AUTO_CLOSE int fd = dir_open_at(root_fd, names->v[i]);
 		int r = fd < 0 ? fd : write_at(fd, "cgroup.freeze", value);
 		if (r < 0 && r != -ENOENT && r != -ENODEV && result == 0)
-			result = r; /* the other two: the group went away just now */
+			result = r; /* ENOENT and ENODEV: the group has just ended */
 	}
 	return result;
 }
@@ -163,7 +163,7 @@ int cgroup_freeze_others(int root_fd, const char *but, int64_t deadline_ns, stru
 				      strerror(-r));
 	}
 	if (r < 0)
-		set_freeze(root_fd, &names, but, "0"); /* the first failure is reported */
+		set_freeze(root_fd, &names, but, "0"); /* report the first failure */
 	return r;
 }
 
@@ -171,7 +171,7 @@ void cgroup_thaw_others(int root_fd, const char *but)
 {
 	AUTO_DONE(strv) names = { 0 };
 	if (list_groups(root_fd, &names) == 0)
-		set_freeze(root_fd, &names, but, "0"); /* what froze can be thawed */
+		set_freeze(root_fd, &names, but, "0"); /* cannot fail for a frozen group */
 }
 
 int cgroup_open_freezers(int root_fd, const char *but, int **ret_fds, size_t *ret_n)
@@ -190,7 +190,7 @@ int cgroup_open_freezers(int root_fd, const char *but, int **ret_fds, size_t *re
 		AUTO_CLOSE int group_fd = dir_open_at(root_fd, names.v[i]);
 		int fd = group_fd < 0 ? group_fd
 				      : openat(group_fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
-		if (fd >= 0) /* else it went away just now */
+		if (fd >= 0) /* else the group has just ended */
 			fds[n++] = fd;
 	}
 	*ret_fds = fds;
@@ -202,9 +202,9 @@ void cgroup_kill_others(int root_fd, const char *but)
 {
 	AUTO_DONE(strv) names = { 0 };
 	if (list_groups(root_fd, &names) < 0)
-		return; /* only before a power-off, which ends them anyway */
+		return; /* the power-off that follows ends them anyway */
 	for (size_t i = 0; i < names.n; i++) {
 		if (strcmp(names.v[i], but) != 0)
-			cgroup_kill(root_fd, names.v[i]); /* as above */
+			cgroup_kill(root_fd, names.v[i]); /* or the power-off does */
 	}
 }

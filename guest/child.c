@@ -43,7 +43,7 @@ static void on_signal(void *arg, uint32_t events)
 	struct signalfd_siginfo info;
 	(void)events;
 	while (read(c->signal_fd, &info, sizeof(info)) > 0)
-		; /* signals of one kind merge: waitpid() says who it was */
+		; /* SIGCHLDs merge, so waitpid() tells which children ended */
 	children_reap(c);
 }
 
@@ -54,7 +54,7 @@ int children_watch(struct children *c, struct loop *loop)
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
-	signal(SIGPIPE, SIG_IGN); /* valid signal, valid handler */
+	signal(SIGPIPE, SIG_IGN); /* cannot fail with valid arguments */
 
 	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
@@ -62,7 +62,7 @@ int children_watch(struct children *c, struct loop *loop)
 	loop_source_free(c->source);
 	c->source = NULL;
 	if (c->signal_fd >= 0)
-		close(c->signal_fd); /* the other process's signals */
+		close(c->signal_fd); /* after a fork, epoll watches it for the parent */
 	c->signal_fd = fd;
 	int r = loop_add_fd(loop, fd, EPOLLIN, on_signal, c, &c->source);
 	if (r < 0)
@@ -75,7 +75,7 @@ void children_done(struct children *c)
 {
 	loop_source_free(c->source);
 	if (c->signal_fd >= 0)
-		close(c->signal_fd); /* nothing to lose */
+		close(c->signal_fd); /* only read from */
 	*c = (struct children){ .signal_fd = -1 };
 }
 
@@ -103,12 +103,12 @@ void child_reset_signals(void)
 {
 	sigset_t none;
 	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and libc's own */
+		signal(sig, SIG_DFL); /* EINVAL for SIGKILL, SIGSTOP and the signals of libc */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* A child sends this back when it could not become the program. */
+/* A child sends this to the agent when it cannot execute the program. */
 struct failure {
 	enum { FAILED_SETUP = 1, FAILED_WORKDIR, FAILED_USER, FAILED_EXEC } step;
 	int code;
@@ -164,15 +164,15 @@ static int place_fds(const int fds[3])
 }
 
 /*
- * The command may open its streams again by name, as /dev/stdout or /proc/self/fd/1, only if they
- * are its user's.  /dev/null and a console stay root's: they are not the command's alone.
+ * Give the streams to the command's user.  Otherwise the command could not open them again by name,
+ * as /dev/stdout or /proc/self/fd/1.  /dev/null and a console stay root's, since others use them.
  */
 static void give_streams(const struct spawn_spec *spec)
 {
 	struct stat st;
 	for (int fd = 0; fd < 3; fd++) {
 		if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || spec->tty))
-			(void)!fchown(fd, spec->user->uid, (gid_t)-1); /* EPERM: no root, a test */
+			(void)!fchown(fd, spec->user->uid, (gid_t)-1); /* EPERM: a test, not root */
 	}
 }
 
@@ -212,8 +212,8 @@ static struct failure run_child(const struct spawn_spec *spec)
 		return f;
 	}
 	if (spec->main) {
-		/* close all else, also the report: that tells the parent that we are under way */
-		syscall(SYS_close_range, 3, ~0U, 0); /* Linux 5.9; else exec's flag is missed */
+		/* close all others; the report pipe's end tells the parent that all went well */
+		syscall(SYS_close_range, 3, ~0U, 0); /* before Linux 5.9 the parent waits */
 		_exit(spec->main(spec->main_arg));
 	}
 	f.step = FAILED_EXEC;
@@ -221,7 +221,7 @@ static struct failure run_child(const struct spawn_spec *spec)
 	return f;
 }
 
-/* fork, straight into the cgroup: moving a process there afterwards costs an RCU grace period. */
+/* Fork into the cgroup.  Moving the process there afterwards would cost an RCU grace period. */
 static pid_t fork_into(int cgroup)
 {
 	struct clone_args args = { .exit_signal = SIGCHLD };
@@ -264,22 +264,22 @@ int child_spawn(struct children *c, const struct spawn_spec *spec, child_exit_fn
 	if (pid < 0)
 		return mvm_error_set(err, -errno, "cannot fork: %s", strerror(errno));
 	if (pid == 0) {
-		/* must not be one of the descriptors that 0, 1 and 2 replace */
+		/* move it above 2, since place_fds() replaces 0, 1 and 2 */
 		int report = fcntl(report_write, F_DUPFD_CLOEXEC, 3);
 		struct failure f = run_child(spec);
-		(void)!write(report, &f, sizeof(f)); /* else the exit status tells */
+		(void)!write(report, &f, sizeof(f)); /* if this fails, the exit status tells */
 		_exit(127);
 	}
-	close(TAKE_FD(report_write)); /* so that the child's close is the end of the pipe */
+	close(TAKE_FD(report_write)); /* the child's copy must be the only one */
 
-	/* The pipe closes when the program has been executed; until then only system calls run. */
+	/* The pipe closes on exec.  Until then the child makes only system calls. */
 	struct failure f;
 	ssize_t n;
 	do
 		n = read(report_read, &f, sizeof(f));
 	while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)sizeof(f)) {
-		waitpid(pid, NULL, 0); /* it is about to _exit */
+		waitpid(pid, NULL, 0); /* short: the child is in _exit() */
 		return describe_failure(spec, &f, err);
 	}
 	*ret = (struct child){ .next = c->list, .pid = pid, .on_exit = fn, .arg = arg };

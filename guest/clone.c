@@ -32,11 +32,11 @@ static int refuse_ended(struct agent *a, struct mvm_error *err)
 		return 0;
 	child_describe(a->workload_status, what);
 	if (a->frozen) {
-		thaw_guest(a, NULL); /* the host discards this guest */
+		thaw_guest(a, NULL); /* a failure does not matter: the host discards this guest */
 		freeze_come_first(false);
 	}
 	return mvm_error_set(err, -ESRCH,
-			     "the workload has ended with %s, so every clone would end at once",
+			     "the workload has ended with %s, so every clone would end immediately",
 			     what);
 }
 
@@ -48,8 +48,8 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 		return;
 	}
 	if (a->n_streams > 0) {
-		/* their other ends do not exist for a clone */
-		stream_reply(a, id, -EBUSY, "other calls are still being answered", NULL);
+		/* in a clone the other ends of these streams would not exist */
+		stream_reply(a, id, -EBUSY, "the agent is still answering other calls", NULL);
 		return;
 	}
 	int r = refuse_ended(a, &err);
@@ -70,7 +70,7 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 	reply_nonce(a, id);
 }
 
-/* on_restore: a command whose success the call waits for --------------------------------------- */
+/* on_restore: a command; the call's reply waits for its end ------------------------------------ */
 
 struct on_restore {
 	struct stream stream;
@@ -127,7 +127,7 @@ static void run_on_restore(struct agent *a, uint32_t id)
 		return;
 	}
 	stream_open(a, &o->stream, &on_restore_ops, id);
-	/* a description of its own: the agent's console must not block, a command's may */
+	/* open the console again: the agent's is non-blocking, a command's should block */
 	AUTO_CLOSE int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
 	struct command cmd = {
 		.args = &a->on_restore,
@@ -184,14 +184,14 @@ void clone_restored(struct agent *a, uint32_t id, struct request *q)
 	freeze_come_first(false);
 }
 
-/* Continue or restart the workload in a clone.  A workload that restarts is killed before the thaw,
- * so that no instruction runs that knows its twins' secrets. */
+/* Continue or restart the workload in a clone.  To restart, kill it before the thaw: none of its
+ * instructions may run, since it knows the secrets of the other clones' workloads. */
 static int let_workload_go(struct agent *a, struct mvm_error *err)
 {
 	int r = a->restore_restart && a->workload == WORKLOAD_RUNS ? workload_kill(a, err) : 0;
 	if (r == 0)
 		r = thaw_guest(a, err);
-	freeze_come_first(false); /* before there are children */
+	freeze_come_first(false); /* before starting children */
 	if (r < 0)
 		return r;
 	if (a->unstarted || a->restore_restart)

@@ -56,7 +56,7 @@ int command_env(const struct user *user, bool tty, const struct strv *base, cons
 static int make_group(struct agent *a, char cgroup[COMMAND_CGROUP_SIZE], struct mvm_error *err)
 {
 	if (a->cgroup_fd < 0)
-		return -1; /* tests: there are no groups, hence none to start in */
+		return -1; /* a test: no cgroup to start the command in */
 	if (!cgroup[0])
 		snprintf(cgroup, COMMAND_CGROUP_SIZE, CGROUP_PREFIX "%" PRIu64, ++a->exec_serial);
 	int fd = cgroup_make(a->cgroup_fd, cgroup);
@@ -78,7 +78,7 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 
 	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null_fd < 0)
-		/* EIO: the caller's ENOENT would say that there is no such program */
+		/* EIO, since ENOENT would mean that the program is missing */
 		return mvm_error_set(err, -EIO, "the guest cannot open its '/dev/null': %s",
 				     strerror(errno));
 	AUTO_CLOSE int group = make_group(a, cgroup, err);
@@ -106,9 +106,9 @@ int command_start(struct agent *a, const struct command *cmd, char cgroup[COMMAN
 void command_kill(struct agent *a, const char *cgroup, const struct child *child)
 {
 	if (a->cgroup_fd >= 0 && cgroup[0])
-		cgroup_kill(a->cgroup_fd, cgroup); /* on failure the group is gone */
+		cgroup_kill(a->cgroup_fd, cgroup); /* fails only if the group has ended */
 	else if (child->pid > 0)
-		kill(-child->pid, SIGKILL); /* not reaped yet, so the id is still its own */
+		kill(-child->pid, SIGKILL); /* not reaped yet, so no other process has the id */
 }
 
 void command_sweep(struct agent *a)

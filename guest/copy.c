@@ -15,13 +15,13 @@
 
 #define CHUNK	   65536u
 #define STATUS_MAX 125
-#define LOOK_EVERY (4u << 20) /* bytes between two looks at the memory that is left */
+#define LOOK_EVERY (4u << 20) /* bytes between two checks of the free memory */
 
 static int report(int r, const struct mvm_error *err)
 {
 	if (r >= 0)
 		return 0;
-	dprintf(STDERR_FILENO, "%s", err->text); /* the host gets the exit status, too */
+	dprintf(STDERR_FILENO, "%s", err->text); /* may fail: the host gets the exit status, too */
 	return -r <= STATUS_MAX ? -r : EIO;
 }
 
@@ -34,7 +34,7 @@ static int no_room(const struct request *q, const struct room *room, struct mvm_
 			     q->path, takes, left, room->in_memory ? " in its memory" : "");
 }
 
-/* Stop before other processes of the guest lack memory. */
+/* Stop the copy before the guest's other processes run out of memory. */
 static int check_memory(const struct request *q, struct mvm_error *err)
 {
 	struct room now;
@@ -50,7 +50,7 @@ static int put(const struct request *q, const struct unpack_owner *owner, struct
 		.path = q->path,
 		.flags = (q->contents ? (unsigned)UNPACK_CONTENTS : 0) |
 			 (q->owner ? (unsigned)UNPACK_OWNED : 0) |
-			 /* root may write to every folder without that */
+			 /* root can write to every folder without this */
 			 (q->owner == OWNER_FOLDERS && owner->uid != 0
 				  ? (unsigned)UNPACK_OWN_FOLDERS
 				  : 0),
@@ -112,7 +112,7 @@ static int get(const struct request *q, struct mvm_error *err)
 	if (r == 0)
 		pack_note(p, &note);
 	if (note.len)
-		dprintf(STDERR_FILENO, "%s", note.data); /* the copy itself is whole */
+		dprintf(STDERR_FILENO, "%s", note.data); /* may fail: the copy is complete */
 	return r;
 }
 

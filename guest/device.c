@@ -19,7 +19,7 @@ int device_listen(void)
 	return TAKE_FD(fd);
 }
 
-/* The messages' contents do not matter, only that something happened.  ENOBUFS: a lot happened. */
+/* Discard all events, since the caller looks for its device itself.  ENOBUFS: some were lost. */
 static void discard_events(int fd)
 {
 	char buffer[8192];

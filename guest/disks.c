@@ -29,7 +29,7 @@ static void each_writable(void (*fn)(const char *folder))
 		if (str_starts(m->mnt_fsname, "/dev/") && !is_read_only(m))
 			fn(m->mnt_dir);
 	}
-	endmntent(mounts); /* always 1 */
+	endmntent(mounts); /* cannot fail */
 }
 
 static void trim(const char *folder)
@@ -37,7 +37,7 @@ static void trim(const char *folder)
 	struct fstrim_range all = { .len = UINT64_MAX };
 	AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
-		ioctl(fd, FITRIM, &all); /* a disk that cannot only takes more room */
+		ioctl(fd, FITRIM, &all); /* if this fails, the disk's file takes more room */
 }
 
 void disks_trim(void)

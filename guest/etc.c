@@ -29,7 +29,7 @@ void etc_write(const char *name, const char *text, mode_t mode)
 	int r = etc_fd < 0 ? -errno
 			   : file_replace_at(etc_fd, etc_fd, name, text, strlen(text), mode);
 	if (r == -EBUSY)
-		r = write_in_place(etc_fd, name, text); /* something is mounted there */
+		r = write_in_place(etc_fd, name, text); /* the file is a mount point */
 	if (r < 0)
 		agent_log("cannot write /etc/%s: %s", name, strerror(-r));
 }

@@ -30,10 +30,11 @@ struct exec;
 /* One of the process's outputs. */
 struct output {
 	struct exec *exec;
-	int fd;			    /* -1: it has ended */
-	struct loop_source *source; /* only while we may send: a closed pipe is always readable */
+	int fd; /* -1: the output has ended */
+	struct loop_source
+		*source; /* set only while we may send: a closed pipe is always readable */
 	uint8_t channel;
-	size_t left; /* once the process has ended: bytes that it left in the pipe */
+	size_t left; /* bytes in the pipe when the process ended */
 };
 
 struct exec {
@@ -41,14 +42,14 @@ struct exec {
 	struct child child;
 	char cgroup[COMMAND_CGROUP_SIZE];
 	bool tty, exited, reset;
-	bool cleans_up; /* if its input ends early */
+	bool cleans_up; /* ends by itself when its input ends early */
 	int status;
 
 	struct output out[2]; /* a terminal has one */
 	uint32_t send_window;
 
 	int stdin_fd;			  /* -1: closed, or never wanted */
-	struct loop_source *stdin_source; /* only while input waits */
+	struct loop_source *stdin_source; /* set only while input waits */
 	struct queue input;
 	bool input_ended;
 	uint32_t receive_window;
@@ -101,7 +102,7 @@ static void end_output(struct output *o)
 	stream_send(o->exec->stream.agent, FRAME_DATA, o->exec->stream.id, &o->channel, 1);
 }
 
-/* Pass output on, within the window.  True when there may be more to do right now. */
+/* Pass output on, within the window.  Returns true if there may be more now. */
 static bool pump_output(struct output *o)
 {
 	struct exec *e = o->exec;
@@ -113,7 +114,7 @@ static bool pump_output(struct output *o)
 	size_t max = e->send_window;
 	if (e->exited && o->left < max)
 		max = o->left;
-	/* in one read: each read of a full pipe wakes the process, and then we wait for our turn */
+	/* read once: each read of a full pipe wakes the process, and we lose the CPU to it */
 	ssize_t n = max ? channel_send_from(&a->channel, FRAME_DATA, e->stream.id, o->channel,
 					    o->fd, max, PIECE_MAX, &sent)
 			: 0;
@@ -124,8 +125,8 @@ static bool pump_output(struct output *o)
 	if ((n == -ENOMEM || sent < 0) && a->channel_error == 0)
 		a->channel_error = n < 0 ? (int)n : sent;
 	if (n <= 0) {
-		/* The end (EIO on a terminal).  Or the process's last output in a pipe that a
-		 * background process still holds: do not wait for that process. */
+		/* The output has ended (a terminal says EIO).  Or the process has, and its last
+		 * output is read: do not wait for background processes that keep the pipe open. */
 		end_output(o);
 		return false;
 	}
@@ -141,7 +142,7 @@ static void on_output(void *arg, uint32_t events)
 {
 	struct output *o = arg;
 	(void)events;
-	pump_output(o); /* at most one window: other streams want their turn */
+	pump_output(o); /* at most one window, so that other streams get their turn */
 	settle(o->exec);
 }
 
@@ -159,8 +160,8 @@ static void watch_output(struct output *o)
 	}
 }
 
-/* After any change: drain the output of an ended process, watch the descriptors that matter now,
- * and close the stream once everything is sent.  The stream may be gone afterwards. */
+/* Call this after any change.  It drains the output of an ended process, watches the descriptors
+ * that matter now, and closes the stream once all output is sent.  e may be freed afterwards. */
 static void settle(struct exec *e)
 {
 	bool open = false;
@@ -231,7 +232,7 @@ static void pump_input(struct exec *e)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0)
-			close_stdin(e); /* the process has closed its input, as it may */
+			close_stdin(e); /* the process has closed its input */
 		else
 			done += (size_t)n;
 	}
@@ -253,7 +254,7 @@ static void on_stdin(void *arg, uint32_t events)
 	pump_input(arg);
 }
 
-/* Do not write at once: the process gets all input of one turn together, which wakes it once. */
+/* Write input after this turn, all together: so it wakes the process only once. */
 static void pump_input_soon(struct exec *e)
 {
 	int r = 0;
@@ -263,11 +264,11 @@ static void pump_input_soon(struct exec *e)
 	if (r < 0)
 		close_stdin(e); /* out of memory: the process sees its input end */
 	if (e->stdin_fd < 0)
-		pump_input(e); /* to drop the input */
+		pump_input(e); /* drops the input */
 }
 
-/* Do not kill a copy into the guest.  It sees that its stream is cut, and removes its half-done
- * file: a file has a temporary name where the file system needs a name (copy/unpack.h). */
+/* Break a stream off.  Kill the command, but not a copy into the guest: the copy notices that its
+ * stream ended early, and removes the unfinished file (copy/unpack.h). */
 static void break_off(struct exec *e)
 {
 	e->reset = true;
@@ -314,20 +315,20 @@ static void resize(struct exec *e, const struct frame *f)
 		return;
 	memcpy(le, f->payload, sizeof(le));
 	struct winsize size = { .ws_row = le16toh(le[0]), .ws_col = le16toh(le[1]) };
-	ioctl(e->out[0].fd, TIOCSWINSZ, &size); /* a terminal of another size still works */
+	ioctl(e->out[0].fd, TIOCSWINSZ, &size); /* if this fails, the terminal still works */
 }
 
 static void send_signal(const struct exec *e, const struct frame *f)
 {
 	if (f->len == 1 && f->payload[0] > 0 && f->payload[0] < NSIG && e->child.pid > 0)
-		kill(-e->child.pid, f->payload[0]); /* not reaped yet: the group is its own */
+		kill(-e->child.pid, f->payload[0]); /* not reaped yet, so the group is its own */
 }
 
 static void take_frame(struct stream *s, const struct frame *f)
 {
 	struct exec *e = (struct exec *)s;
 	if (e->reset)
-		return; /* only its end is still awaited */
+		return; /* only the end of the process still matters */
 	switch (f->type) {
 	case FRAME_DATA:
 		take_input(e, f);
@@ -404,7 +405,7 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	e->out[1].fd = io.out[1];
 	e->stdin_fd = io.in;
 	if (r < 0) {
-		/* EIO, as in command_start() */
+		/* EIO for the reason in command_start() */
 		r = mvm_error_set(err, -EIO, "the guest cannot make the command's streams: %s",
 				  strerror(-r));
 	} else {

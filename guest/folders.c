@@ -11,11 +11,11 @@
 #include "base/own.h"
 #include "base/str.h"
 
-#define LINKS_MAX 40u /* as the kernel follows in one path */
+#define LINKS_MAX 40u /* the kernel's limit for one path */
 
 static int make(const char *path, unsigned links);
 
-/* The link leads nowhere: create its target. */
+/* Create the target of a dangling link. */
 static int make_target(const char *link, unsigned links)
 {
 	char target[PATH_MAX];
@@ -30,10 +30,10 @@ static int make_target(const char *link, unsigned links)
 	return path ? make(path, links - 1) : -ENOMEM;
 }
 
-/* Replace links that lead in a circle, such as /run and /var/run: they name no place. */
+/* Replace a link that leads back to itself, as /run and /var/run may: it names no place. */
 static int replace_loop(const char *path)
 {
-	agent_log("'%s' is a link that leads back to itself: a folder takes its place", path);
+	agent_log("'%s' is a link that leads back to itself: replacing it by a folder", path);
 	return unlink(path) < 0 || mkdir(path, 0755) < 0 ? -errno : 0;
 }
 

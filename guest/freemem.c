@@ -45,7 +45,7 @@ uint64_t freemem_zero(uint64_t bytes)
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED)
 		return 0;
-	madvise(at, len, MADV_NOHUGEPAGE); /* EINVAL: there are none */
+	madvise(at, len, MADV_NOHUGEPAGE); /* EINVAL: the kernel has no huge pages */
 	while (done + CHUNK <= len && clock_now_ns() < deadline_ns) {
 		touch(at + done, CHUNK);
 		done += CHUNK;

@@ -21,9 +21,9 @@
 #define FREEZE_TIMEOUT_MS 10000
 
 /*
- * Drop the clean page cache, which boot has mostly read once.  Page cache is memory, and every page
- * in use is part of the snapshot: on disk, and in each restore.  The price: a clone reads from its
- * disk again what no process has mapped.
+ * Drop the clean page cache.  Boot has read most of it only once, and every page in use becomes
+ * part of the snapshot: on disk, and in each restore.  The price is that a clone must read files
+ * again that no process has mapped.
  */
 static void drop_caches(void)
 {
@@ -33,14 +33,14 @@ static void drop_caches(void)
 }
 
 /*
- * Give the agent priority from the snapshot until the clone has its identity: over processes that
- * the thaw wakes, and over work that the kernel has put off.  Its children stay ordinary processes.
+ * Give the agent priority from the snapshot until the clone has its identity: before the processes
+ * that the thaw wakes, and before deferred work of the kernel.  Its children get no priority.
  */
 void freeze_come_first(bool first)
 {
 	struct sched_param param = { .sched_priority = first ? 1 : 0 };
 	int policy = first ? SCHED_RR | SCHED_RESET_ON_FORK : SCHED_OTHER;
-	/* musl's own call returns ENOSYS; without the priority we are only slower */
+	/* musl's sched_setscheduler() returns ENOSYS.  If this fails, the agent is only slower */
 	syscall(SYS_sched_setscheduler, 0, policy, &param);
 }
 
@@ -53,10 +53,10 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	a->frozen = true;
-	output_drain(a); /* this output belongs to this machine, not to its clones */
+	output_drain(a); /* output up to here is this machine's, not its clones' */
 	r = slots_prepare(&a->slots, a->cgroup_fd, err);
 	if (r < 0) {
-		/* not thaw_guest(): it may lack its descriptors */
+		/* not thaw_guest(), whose descriptors slots_prepare() may not have opened */
 		cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
 		a->frozen = false;
 		return r;
@@ -67,7 +67,7 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 	drop_caches();
 	freemem_zero(memory_bytes);
 	if (a->unstarted)
-		warm_workload(a); /* last: it is clean cache, too */
+		warm_workload(a); /* after drop_caches(), which would drop it */
 	freeze_come_first(true);
 	return 0;
 }

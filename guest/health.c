@@ -18,13 +18,13 @@
 #define INTERVAL_MS_DEFAULT 200
 #define INTERVAL_MS_MIN	    10
 #define TIMEOUT_MS_DEFAULT  60000
-#define ATTEMPT_MS_MAX	    5000 /* one attempt; then the next */
+#define ATTEMPT_MS_MAX	    5000 /* for one attempt */
 #define OUTPUT_MAX	    200u
 
 enum health_state {
-	HEALTH_PAUSE = 0, /* until the timer starts the next attempt */
+	HEALTH_PAUSE = 0, /* waiting for the timer to start the next attempt */
 	HEALTH_CONNECT,
-	HEALTH_READ, /* the status line of the answer */
+	HEALTH_READ, /* reading the status line of the answer */
 	HEALTH_COMMAND,
 };
 
@@ -34,10 +34,10 @@ struct health {
 	int64_t interval_ms, deadline_ns, attempt_deadline_ns;
 	struct loop_source *timer;
 
-	struct http_target target; /* also for tcp, then without a request */
-	struct strv args;	   /* a command instead */
+	struct http_target target; /* for http and tcp; tcp has no request */
+	struct strv args;	   /* for a command */
 
-	int fd; /* the attempt's socket, or the read end of its command's output */
+	int fd; /* the attempt's socket, or the read end of its command's output, or -1 */
 	struct loop_source *source;
 	struct child child;
 	char cgroup[COMMAND_CGROUP_SIZE];
@@ -88,7 +88,7 @@ static void pause_until_next(struct health *h)
 	if (next < h->deadline_ns)
 		loop_source_arm(h->timer, next);
 	else
-		finish(h, -ETIMEDOUT, h->answer); /* no time for another attempt */
+		finish(h, -ETIMEDOUT, h->answer); /* too late for another attempt */
 }
 
 static void __attribute__((format(printf, 2, 3)))
@@ -96,7 +96,7 @@ attempt_failed(struct health *h, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(h->answer, sizeof(h->answer), fmt, ap); /* a truncated text is good enough */
+	vsnprintf(h->answer, sizeof(h->answer), fmt, ap); /* truncation is fine */
 	va_end(ap);
 	pause_until_next(h);
 }
@@ -122,13 +122,13 @@ static void read_status_line(struct health *h)
 		attempt_failed(h, "the answer was %.*s", (int)strcspn(h->got.data, "\r\n"),
 			       h->got.data);
 	else if (status < 0)
-		attempt_failed(h, "the answer is no HTTP");
+		attempt_failed(h, "the answer is not HTTP");
 }
 
 static void send_request(struct health *h)
 {
 	size_t len = strlen(h->target.request);
-	/* a fresh connection takes a request of this size whole */
+	/* the buffer of a new connection has room for the whole request */
 	ssize_t n = send(h->fd, h->target.request, len, MSG_NOSIGNAL);
 	if (n != (ssize_t)len) {
 		attempt_failed(h, "cannot send the request: %s",
@@ -217,7 +217,7 @@ static void on_command_exit(void *arg, int status)
 		return;
 	}
 	if (h->source)
-		read_output(h); /* the output before its end */
+		read_output(h); /* the output that is still in the pipe */
 	child_describe(status, what);
 	size_t len = h->got.len ? strcspn(h->got.data, "\n") : 0;
 	attempt_failed(h, "'%s' ended with %s%s%.*s", h->args.v[0], what, len ? ": " : "", (int)len,
@@ -270,13 +270,13 @@ static void on_timer(void *arg)
 {
 	struct health *h = arg;
 	if (h->state != HEALTH_PAUSE && !h->answer[0])
-		snprintf(h->answer, sizeof(h->answer), "there was no answer in time");
+		snprintf(h->answer, sizeof(h->answer), "no answer in time");
 	if (clock_now_ns() >= h->deadline_ns)
-		finish(h, -ETIMEDOUT, h->answer[0] ? h->answer : "there was no time to try");
+		finish(h, -ETIMEDOUT, h->answer[0] ? h->answer : "no time to try");
 	else if (h->state == HEALTH_PAUSE)
 		start_attempt(h);
 	else
-		attempt_failed(h, "there was no answer within %d s", ATTEMPT_MS_MAX / 1000);
+		attempt_failed(h, "no answer within %d s", ATTEMPT_MS_MAX / 1000);
 }
 
 static void fail_for_workload(struct health *h)

@@ -41,11 +41,11 @@ bool identity_boot_id_ok(const char *id)
 	return i == 36;
 }
 
-/* random(4): the count is in bits, and credited, since the host's generator made them. */
+/* Add random bytes of the host and credit them.  random(4): entropy_count is in bits. */
 int identity_add_entropy(int random_fd, const uint8_t *data, size_t len, struct mvm_error *err)
 {
 	union {
-		struct rand_pool_info info; /* ends in the bytes themselves */
+		struct rand_pool_info info; /* its last member is the bytes */
 		uint8_t room[sizeof(struct rand_pool_info) + ENTROPY_MAX];
 	} pool = { .info = { .entropy_count = (int)len * 8, .buf_size = (int)len } };
 	memcpy(pool.room + sizeof(pool.info), data, len);

@@ -8,12 +8,12 @@
 #include "base/error.h"
 #include "base/own.h"
 
-#define LINKS_MAX 40u /* as the kernel follows in one path */
+#define LINKS_MAX 40u /* the kernel's limit for one path */
 
 static bool is_listed(const char *path)
 {
 	static const char *const inits[] = {
-		/* without a slash: searched on the PATH */
+		/* names without a slash are found on PATH */
 		"init",
 		"systemd",
 		"/init",
@@ -35,7 +35,7 @@ static bool is_listed(const char *path)
 	return false;
 }
 
-/* The path with its folders resolved and its own name kept; NULL when they lead nowhere. */
+/* Resolve a path's folders but not its last name.  NULL: a folder does not exist. */
 static char *with_real_folder(const char *path)
 {
 	const char *name = strrchr(path, '/') + 1;

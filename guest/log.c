@@ -9,8 +9,8 @@
 #include "base/clock.h"
 
 /*
- * One write per line, so that lines of the agent and the workload do not mix.  The console is 0,
- * since 1 and 2 become the workload's (workload.c).
+ * Print a line in one write, so that lines of the agent and the workload do not mix.  The console
+ * is descriptor 0, since 1 and 2 become the workload's (workload.c).
  */
 void agent_log(const char *fmt, ...)
 {
@@ -24,7 +24,7 @@ void agent_log(const char *fmt, ...)
 		return;
 	size_t len = strlen(line);
 	line[len++] = '\n';
-	(void)!write(STDIN_FILENO, line, len); /* there is nowhere else to complain */
+	(void)!write(STDIN_FILENO, line, len); /* a failure could not be reported anywhere */
 }
 
 void agent_stage(struct agent *a, const char *name)

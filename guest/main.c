@@ -13,12 +13,13 @@
 #include "power.h"
 #include "serve.h"
 
-/* The kernel allows 4096 open files, which servers that are not root cannot raise.  This is what
- * systemd, and docker with it, gives: select(2) is safe, and who wants more may have it. */
+/* Set the limits on open files that systemd, and docker with it, sets: the soft limit keeps
+ * select(2) safe, and a program may raise it.  Without root, the kernel's own 4096 could not be
+ * raised. */
 static void set_limits(void)
 {
 	const struct rlimit files = { .rlim_cur = 1024, .rlim_max = 524288 };
-	setrlimit(RLIMIT_NOFILE, &files); /* PID 1 may; without it servers get less */
+	setrlimit(RLIMIT_NOFILE, &files); /* cannot fail for PID 1 */
 }
 
 int main(int argc, char **argv)

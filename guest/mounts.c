@@ -69,8 +69,8 @@ static int copy_root_attributes(void)
 	return from < 0 || to < 0 ? -errno : attributes_copy(from, to);
 }
 
-/* Hide lost+found, which mkfs makes and no image has: programs take a folder with it for one in
- * use. It stays on the disk for e2fsck; the overlay hides the name. */
+/* Hide the lost+found that mkfs makes: a program that wants an empty folder would refuse one that
+ * has it.  The overlay hides the name; e2fsck still finds the folder on the disk. */
 static int hide_lost_found(void)
 {
 	struct stat st;
@@ -80,7 +80,7 @@ static int hide_lost_found(void)
 
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0700 ||
 	    dir_list(fd, &names) < 0 || names.n > 0)
-		return 0; /* the image's own, or none */
+		return 0; /* missing, or the image's own */
 	return mknod(UPPER "/lost+found", S_IFCHR, makedev(0, 0)) < 0 ? -errno : 0;
 }
 
@@ -98,7 +98,7 @@ static int mount_overlay(const char *device, const char *fstype, struct mvm_erro
 		r = make_dir(WRITABLE "/work", 0755);
 	if (r == 0)
 		r = hide_lost_found();
-	if (r == 0) /* an overlay's root is the upper folder: "/" is as the image has it */
+	if (r == 0) /* "/" is the upper folder, and must have the image's owner and mode */
 		r = copy_root_attributes();
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make the overlay: %s", strerror(-r));
@@ -113,20 +113,21 @@ static int mount_overlay(const char *device, const char *fstype, struct mvm_erro
 	return mount_all(&overlay, 1, err);
 }
 
-/* Free the memory of the agent's own file and the modules, which nobody needs any more. */
+/* Free the memory of the agent's file and of the modules, which are not needed any more. */
 static void empty_initramfs(void)
 {
-	tree_remove_at(AT_FDCWD, "/lib"); /* it only wastes memory */
-	unlink("/init");		  /* as above */
+	tree_remove_at(AT_FDCWD, "/lib"); /* if this fails, it only wastes memory */
+	unlink("/init");		  /* likewise */
 }
 
-/* Mount the early mounts again inside the root instead of moving them: only inside does a link of
- * the image, /dev -> /srv/dev say, lead to the image's place. */
+/* Enter the new root without the early mounts; mount_root() mounts them again.  Moving them would
+ * not work if the image has a link there, such as /dev -> /srv/dev: outside the new root the link
+ * leads to another place. */
 static int enter_root(void)
 {
 	static const char *const early[] = { "/sys", "/proc", "/dev" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(early); i++)
-		umount2(early[i], MNT_DETACH); /* else it stays, out of everybody's sight */
+		umount2(early[i], MNT_DETACH); /* a mount that stays is out of sight */
 	if (chdir(NEW_ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
 	    chdir("/") < 0)
 		return -errno;
@@ -147,8 +148,8 @@ static int mount_root(struct mvm_error *err)
 }
 
 /*
- * The links that programs expect in /dev and that devtmpfs has not; the devices are there, with
- * the modes that they should have.
+ * Make the links that programs expect in /dev.  devtmpfs makes the devices, with the right modes,
+ * but not the links.
  *
  * Source: OCI runtime-spec, config-linux.md "Default Devices", runtime-linux.md "Dev symbolic
  * links".
@@ -162,7 +163,7 @@ static void link_devices(void)
 		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
 		{ "/proc/kcore", "/dev/core" },	      { "pts/ptmx", "/dev/ptmx" },
 	};
-	unlink("/dev/ptmx"); /* the kernel's device, which the link replaces */
+	unlink("/dev/ptmx"); /* a link replaces the kernel's device */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(links); i++) {
 		if (symlink(links[i].target, links[i].path) < 0 && errno != EEXIST)
 			agent_log("cannot make the link %s: %s", links[i].path, strerror(errno));
@@ -184,11 +185,10 @@ int mounts_switch_root(const char *device, const char *fstype, struct mvm_error 
 	link_devices();
 	if (symlink("/proc/self/mounts", "/etc/mtab") < 0 && errno != EEXIST && errno != ENOENT)
 		agent_log("cannot make the link /etc/mtab: %s", strerror(errno));
-	/* past the umask; and an image's own, since a folder that git keeps has no such mode */
+	/* set the mode past the umask, and on the image's own /tmp: git cannot store this mode */
 	r = folders_make("/tmp");
 	if (r < 0 || chmod("/tmp", 01777) < 0)
-		agent_log("cannot make '/tmp' a folder for everybody: %s",
-			  strerror(r < 0 ? -r : errno));
+		agent_log("cannot let everybody write to '/tmp': %s", strerror(r < 0 ? -r : errno));
 	return 0;
 }
 
@@ -201,7 +201,7 @@ int mounts_run(bool for_init, struct mvm_error *err)
 	return mount_all(&run, 1, err);
 }
 
-/* As mkfs has left it, not one that a VM which was restarted has written to. */
+/* Is the disk as mkfs left it?  After a restart, the VM has written to it. */
 static bool is_empty_disk(int fd)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -221,7 +221,7 @@ int mounts_data(const char *device, struct mvm_error *err)
 		return r;
 	AUTO_CLOSE int disk = open(data.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (disk >= 0 && is_empty_disk(disk)) {
-		/* a database takes no folder with something in it; e2fsck needs none */
+		/* a database needs an empty folder, and e2fsck makes a new lost+found */
 		unlinkat(disk, "lost+found", AT_REMOVEDIR);
 		r = below < 0 ? 0 : attributes_copy(below, disk); /* the image may have none */
 	}
@@ -233,5 +233,5 @@ int mounts_data(const char *device, struct mvm_error *err)
 
 void mounts_make_read_only(const char *folder)
 {
-	mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL); /* EBUSY: being written */
+	mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL); /* EBUSY: still written to */
 }

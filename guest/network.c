@@ -67,7 +67,8 @@ int network_loopback(struct mvm_error *err)
 	return r < 0 ? mvm_error_set(err, r, "cannot bring up loopback: %s", strerror(-r)) : 0;
 }
 
-/* As docker, podman and containerd do: whoever may enter the guest may use its network. */
+/* Let every user bind low ports and ping, as docker, podman and containerd do: a user who may enter
+ * the guest may use its network. */
 void network_open_to_users(void)
 {
 	static const struct {
@@ -85,7 +86,7 @@ void network_open_to_users(void)
 	}
 }
 
-/* eth0, or the name that the guest's udev has given to the first Ethernet card since. */
+/* Find the network card: eth0, or the first Ethernet card if the guest's udev has renamed it. */
 static int find_card(int fd, char ret[IF_NAMESIZE], struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -113,7 +114,7 @@ static void put_address(struct sockaddr *to, struct in_addr address)
 	memcpy(to, &in, sizeof(in));
 }
 
-/* The kernel leaves an address alone that is set again. */
+/* Set the card's address.  To set the same address again changes nothing. */
 static int set_address(int fd, const char *card, struct in_addr address, struct in_addr mask)
 {
 	struct ifreq req = request_for(card);
@@ -141,10 +142,11 @@ static int set_gateway(int fd, const char *gateway, const char *old, struct mvm_
 	if (inet_pton(AF_INET, gateway, &address) != 1)
 		return mvm_error_set(err, -EINVAL, "'%s' is no gateway address", gateway);
 	if (old && !str_eq(old, gateway) && inet_pton(AF_INET, old, &old_address) == 1)
-		change_route(fd, SIOCDELRT, old_address); /* ESRCH: gone already */
+		change_route(fd, SIOCDELRT, old_address); /* ESRCH: the route was removed already */
 	int r = change_route(fd, SIOCADDRT, address);
 	if (r < 0 && r != -EEXIST)
-		return mvm_error_set(err, r, "cannot route by '%s': %s", gateway, strerror(-r));
+		return mvm_error_set(err, r, "cannot set the route through '%s': %s", gateway,
+				     strerror(-r));
 	return 0;
 }
 

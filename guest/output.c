@@ -11,7 +11,7 @@
 #include "stream.h"
 
 #define CHUNK	  16384u
-#define DRAIN_MAX 64u /* chunks, four times a full pipe; what writes on has its turn later */
+#define DRAIN_MAX 64u /* chunks: four full pipes; a process that writes more must wait */
 
 static void send_output(struct agent *a, const char *data, size_t len)
 {
@@ -21,7 +21,8 @@ static void send_output(struct agent *a, const char *data, size_t len)
 	}
 	if (a->output_lost) {
 		char line[96];
-		int n = snprintf(line, sizeof(line), "\nmvm-agent: %llu bytes of output are lost\n",
+		int n = snprintf(line, sizeof(line),
+				 "\nmvm-agent: %llu bytes of output were lost\n",
 				 (unsigned long long)a->output_lost);
 		a->output_lost = 0;
 		stream_send(a, FRAME_LOG, 0, line, (size_t)n);
@@ -29,7 +30,7 @@ static void send_output(struct agent *a, const char *data, size_t len)
 	stream_send(a, FRAME_LOG, 0, data, len);
 }
 
-/* Pass on one chunk.  Returns false when there is none. */
+/* Pass on one chunk of output.  Returns false when there is none. */
 static bool pass_chunk(struct agent *a)
 {
 	char chunk[CHUNK];
@@ -38,7 +39,7 @@ static bool pass_chunk(struct agent *a)
 		return true;
 	if (n < 0 && errno == EAGAIN)
 		return false;
-	if (n <= 0) { /* nobody holds the other end any more */
+	if (n <= 0) { /* every process has closed its end */
 		output_done(a);
 		return false;
 	}
@@ -49,7 +50,7 @@ static bool pass_chunk(struct agent *a)
 static void on_output(void *arg, uint32_t events)
 {
 	(void)events;
-	pass_chunk(arg); /* one per turn, so that calls are not kept waiting */
+	pass_chunk(arg); /* one per turn, so that calls need not wait */
 }
 
 int output_open(struct agent *a)

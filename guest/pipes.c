@@ -7,10 +7,10 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* Each time that a pipe is full or empty the processes at its ends take turns. */
+/* A large pipe saves time: a full or empty pipe makes the processes at its ends take turns. */
 #define PIPE_BYTES (256 << 10)
 
-/* Both ends close-on-exec; only ours must not block. */
+/* Make a pipe.  Only our end is non-blocking. */
 static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
 {
 	int fds[2];
@@ -18,7 +18,7 @@ static int make_pipe(bool we_read, int *ret_ours, int *ret_theirs)
 		return -errno;
 	*ret_ours = fds[we_read ? 0 : 1];
 	*ret_theirs = fds[we_read ? 1 : 0];
-	fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works as well */
+	fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES); /* if this fails, a smaller pipe works, too */
 	return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
@@ -32,7 +32,8 @@ int stdio_pipes(bool with_stdin, struct stdio *ret)
 	return r;
 }
 
-/* Ours twice, since epoll keeps one entry per descriptor; theirs three times. */
+/* Make a terminal.  Our end gets two descriptors, since epoll takes one entry per descriptor; the
+ * process's end gets three. */
 int stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret)
 {
 	struct winsize size = { .ws_row = rows, .ws_col = columns };
@@ -47,7 +48,7 @@ int stdio_terminal(uint16_t rows, uint16_t columns, struct stdio *ret)
 	ret->in = fcntl(master, F_DUPFD_CLOEXEC, 3);
 	if (ret->in < 0)
 		return -errno;
-	/* by the master, since /dev/pts may be another instance of devpts */
+	/* open it through the master, since /dev/pts may be another devpts */
 	ret->theirs[0] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (ret->theirs[0] < 0)
 		return -errno;

@@ -19,11 +19,11 @@
 #define CONSOLE_DEVICE "0x0003" /* virtio 1.2, 5: device types */
 #define NAME_MAX_SIZE  64u
 
-/* How long a host that is busy may take to answer a call over vsock; the kernel's own limit is two
- * seconds.  There is one try: the host counts the first connection only. */
+/* How long a busy host may take to accept the vsock connection.  The kernel's default is two
+ * seconds.  The agent tries only once, since the host accepts only the first connection. */
 #define DIAL_TIMEOUT_S 60
 
-/* Is the first line of this file of sysfs equal to text? */
+/* Is text the first line of this file in sysfs? */
 static bool file_says(int dir_fd, const char *folder, const char *file, const char *text)
 {
 	char path[320], got[NAME_MAX_SIZE];
@@ -37,7 +37,7 @@ static bool file_says(int dir_fd, const char *folder, const char *file, const ch
 	return strcmp(got, text) == 0;
 }
 
-/* Find the entry of a sysfs folder whose file has this text.  Returns false if there is none. */
+/* Find the subfolder of a sysfs folder whose file has this text.  Returns false if none does. */
 static bool find_entry(const char *folder, const char *file, const char *text, char ret[256])
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -53,7 +53,7 @@ static bool find_entry(const char *folder, const char *file, const char *text, c
 	return false;
 }
 
-/* 1 with the descriptor in *arg, 0 when the port is not there yet. */
+/* Open the serial port.  Returns 1 with the descriptor in *arg, 0 if it is missing, or -errno. */
 static int try_serial(void *arg)
 {
 	char entry[256], path[300];
@@ -63,7 +63,8 @@ static int try_serial(void *arg)
 	snprintf(path, sizeof(path), "/dev/%s", entry);
 	*ret_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (*ret_fd < 0)
-		return errno == ENOENT ? 0 : -errno; /* the node follows */
+		return errno == ENOENT ? 0
+				       : -errno; /* the device node appears after the sysfs entry */
 	return 1;
 }
 

@@ -21,7 +21,7 @@
 /* systemd(1): SIGRTMIN+5 starts reboot.target.  Its SIGRTMIN is glibc's, 34; musl's is 35. */
 #define SIGNAL_SYSTEMD_REBOOT (34 + 5)
 
-/* How long the last output and queued answers may take to reach the host. */
+/* Send the last output and queued replies to the host, for at most LAST_WORDS_MS. */
 static void send_last_words(struct agent *a)
 {
 	int64_t deadline_ns = clock_deadline_ns(LAST_WORDS_MS);
@@ -42,13 +42,13 @@ _Noreturn void power_off(struct agent *a)
 	sync();
 	disks_seal();
 	/*
-	 * A reset, not a power-off: without ACPI's S5 (Firecracker, or acpi=off) a power-off only
-	 * halts the CPU, while a reset ends Firecracker always and QEMU under -no-reboot.
+	 * Reset instead of powering off.  Without ACPI's S5 (Firecracker, or acpi=off) a power-off
+	 * only halts the CPU.  A reset ends Firecracker, and QEMU with -no-reboot.
 	 */
 	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART,
 		NULL);
 	for (;;)
-		pause(); /* reboot() is refused only outside a guest */
+		pause(); /* reached only outside a guest, where reboot() is refused */
 }
 
 static void on_grace_over(void *arg)
@@ -63,8 +63,7 @@ void power_workload_ended(struct agent *a)
 }
 
 /* The signal that makes this init reboot, which ends the machine (see power_off()).  busybox's init
- * reboots on SIGTERM.  If an init ignores its signal, the agent ends the machine after the grace.
- */
+ * reboots on SIGTERM.  If the init ignores it, the agent ends the machine after the grace time. */
 static int init_reboot_signal(void)
 {
 	return access("/run/systemd/system", F_OK) == 0 ? SIGNAL_SYSTEMD_REBOOT : SIGTERM;
@@ -75,14 +74,14 @@ void power_shutdown(struct agent *a, uint64_t grace_ms)
 	if (a->shutting_down)
 		return;
 	a->shutting_down = true;
-	thaw_guest(a, NULL); /* a process that stays frozen is killed in the end */
+	thaw_guest(a, NULL); /* if this fails, frozen processes are killed after the grace time */
 
 	int64_t grace = grace_ms ? (int64_t)grace_ms : WORKLOAD_GRACE_MS;
 	if (a->workload == WORKLOAD_INIT) {
 		grace = grace_ms ? (int64_t)grace_ms : INIT_GRACE_MS;
-		kill(1, init_reboot_signal()); /* if this fails, the end of the grace decides */
+		kill(1, init_reboot_signal()); /* if this fails, the grace time ends the VM */
 	} else if (a->workload == WORKLOAD_RUNS) {
-		kill(a->workload_child.pid, /* as above */
+		kill(a->workload_child.pid, /* likewise */
 		     a->stop_signal ? a->stop_signal : SIGTERM);
 	} else {
 		power_off(a);

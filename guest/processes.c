@@ -18,9 +18,9 @@
 
 #define STAT_MAX    1024u
 #define COMMAND_MAX 512u
-#define RESULTS_MAX (FRAME_PAYLOAD_MAX - 4096u) /* room for one more, and the status */
+#define RESULTS_MAX (FRAME_PAYLOAD_MAX - 4096u) /* leaves room for one more line and the status */
 
-/* Read the beginning of a file in /proc as text.  Returns its length, 0 if it cannot be read. */
+/* Read the beginning of a file in /proc as text.  Returns the length, 0 if reading fails. */
 static size_t read_start(int dir_fd, const char *name, char *text, size_t size)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
@@ -40,8 +40,8 @@ static void join_arguments(char *text, size_t len)
 	}
 }
 
-/* "PID PPID UID STATE TICKS PAGES COMMAND".  Returns false for a process that is gone or
- * belongs to the kernel. */
+/* Describe a process as "PID PPID UID STATE TICKS PAGES COMMAND".  Returns false if it has ended or
+ * is the kernel's. */
 static bool describe(int proc_fd, const char *pid, char *ret, size_t size)
 {
 	char stat_text[STAT_MAX], command[COMMAND_MAX];
@@ -101,6 +101,6 @@ void processes_signal(struct agent *a, uint32_t id, const struct request *q)
 	if (r == -EINVAL)
 		why = "the call names no signal";
 	else if (r == -ESRCH)
-		why = "the workload has ended, or there is none";
+		why = "the guest has no running workload";
 	stream_reply(a, id, r, why, NULL);
 }

@@ -11,7 +11,7 @@
 
 enum kind { NUMBER, TEXT, LIST };
 
-/* Each field's destination and its largest number or text length. */
+/* Where each field is stored, and its largest number or text length. */
 static const struct {
 	uint16_t tag;
 	enum kind kind;
@@ -95,7 +95,7 @@ static int take_item(const struct wire_field *f, void *to)
 static int take_entropy(const struct wire_field *f, struct request *ret, struct mvm_error *err)
 {
 	if (f->len < ENTROPY_MIN || f->len > ENTROPY_MAX)
-		return mvm_error_set(err, -EINVAL, "ENTROPY has %u bytes, not %u to %u",
+		return mvm_error_set(err, -EINVAL, "ENTROPY has %u bytes, expected %u to %u",
 				     (unsigned)f->len, ENTROPY_MIN, ENTROPY_MAX);
 	memcpy(ret->entropy, f->data, f->len);
 	ret->entropy_len = f->len;
@@ -122,7 +122,7 @@ static int take_field(const struct wire_field *f, struct request *ret, struct mv
 					     r == -ENOMEM ? "out of memory" : "bad value");
 		return 0;
 	}
-	return 0; /* from a newer host */
+	return 0; /* ignore fields of newer hosts */
 }
 
 static int check_env(const struct strv *env, struct mvm_error *err)

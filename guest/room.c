@@ -54,7 +54,7 @@ void room_look(const char *path, struct room *ret)
 	*ret = (struct room){ .bytes = UINT64_MAX };
 	if (look(path, &fs) < 0)
 		return;
-	/* the root's overlay writes to a tmpfs, and reports how full the tmpfs is */
+	/* the root's overlay writes to a tmpfs and reports the tmpfs's free space */
 	ret->in_memory = fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC ||
 			 fs.f_type == RAMFS_MAGIC;
 	if (fs.f_blocks > 0)

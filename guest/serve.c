@@ -24,7 +24,7 @@
 #include "stream.h"
 #include "workload.h"
 
-/* A host that connects late, or again, is not a host that has gone. */
+/* How long the host may be away: it may connect late, or again. */
 #define HANGUP_GRACE_MS 2000
 
 static void send_hello(struct agent *a)
@@ -53,7 +53,7 @@ static void call_ping(struct agent *a, uint32_t id)
 
 static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 {
-	int r = a->argv0 ? workload_prepare(q, err) : 0; /* a test has no root of its own */
+	int r = a->argv0 ? workload_prepare(q, err) : 0; /* a test has no argv0, and no root */
 	if (r == 0)
 		r = identity_apply(q, err);
 	if (r == 0)
@@ -75,7 +75,8 @@ static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 	a->unstarted = true;
 	if (q->hold) {
 		a->held = true;
-		r = children_watch(&a->children, a->loop); /* files come first */
+		/* the host copies files first, and a copy is a child */
+		r = children_watch(&a->children, a->loop);
 		return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
 	}
 	r = workload_start(a, err);
@@ -88,8 +89,7 @@ static void call_start(struct agent *a, uint32_t id)
 	struct mvm_error err = { 0 };
 
 	if (!a->held) {
-		stream_reply(a, id, -EALREADY, "the guest's workload has been started already",
-			     NULL);
+		stream_reply(a, id, -EALREADY, "the guest's workload was started already", NULL);
 		return;
 	}
 	a->held = false;
@@ -112,7 +112,7 @@ static void call_configure(struct agent *a, uint32_t id, struct request *q)
 		stream_reply(a, id, -EALREADY, "the guest is configured already", NULL);
 		return;
 	}
-	a->configured = true; /* a second attempt could find a half-done first one */
+	a->configured = true; /* also on failure: a second attempt must not meet a half-done one */
 	int r = configure(a, q, &err);
 	if (r < 0) {
 		agent_log("%s", err.text);
@@ -165,7 +165,7 @@ static const char *not_now(const struct agent *a, uint64_t call)
 	if (a->frozen && call != CALL_PREPARE && !a->held)
 		return "the guest is frozen for a snapshot";
 	if (call != CALL_CLOCK && a->n_streams >= STREAMS_MAX)
-		return "too many calls are being answered";
+		return "the agent is answering too many calls";
 	return NULL;
 }
 
@@ -251,7 +251,7 @@ static void take_frame(struct agent *a, const struct frame *f)
 	}
 	struct stream *s = stream_find(a, f->stream);
 	if (s)
-		s->ops->frame(s, f); /* else the stream ended while the frame was on its way */
+		s->ops->frame(s, f); /* else the stream ended while the frame was under way */
 }
 
 static void on_channel(void *arg, uint32_t events);
@@ -268,7 +268,7 @@ static int dial_again(struct agent *a)
 	int fd = port_dial(&err);
 	if (fd < 0)
 		return fd;
-	close(a->channel.fd); /* of the machine that was captured */
+	close(a->channel.fd); /* the captured machine's connection */
 	channel_done(&a->channel);
 	a->channel = (struct channel){ .fd = fd };
 	int r = watch_channel(a);
@@ -290,8 +290,8 @@ static void on_hangup_timer(void *arg)
 		a->channel_error = r;
 }
 
-/* The host has closed the port.  The port would report that all the time, so do not watch it until
- * the timer has checked again. */
+/* The host has closed the port.  epoll would report that without end, so stop watching the port
+ * until the timer checks again. */
 static void hang_up(struct agent *a)
 {
 	loop_source_free(a->channel_source);

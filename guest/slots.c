@@ -40,7 +40,7 @@ static bool is_mounted_there(int fd, const char *place)
 	       ours.st_ino == theirs.st_ino;
 }
 
-/* The file's text for the snapshot, which is its present text. */
+/* Read the file's current text, which the snapshot's copy starts with. */
 static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 {
 	const char *place = places[which].place;
@@ -52,7 +52,7 @@ static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 	int r = old < 0 ? -errno : file_read_fd(old, SLOT_TEXT_MAX, &text, &len);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	if (which == SLOT_HOSTS) { /* with the line that clones replace at its end */
+	if (which == SLOT_HOSTS) { /* clones replace the last line */
 		char name[HOSTNAME_MAX + 1] = "";
 		etc_hosts_common(text, ret);
 		s->hosts_common = ret->len;
@@ -65,13 +65,13 @@ static int read_place(struct slots *s, enum slot which, struct strbuf *ret)
 	return ret->failed ? -ENOMEM : 0;
 }
 
-/* Map the file and write to each page once, so that it is in the page table.  A failure only costs
- * time. */
+/* Map the file and write to each page once, so that the page table has it.  If this fails, clones
+ * are only slower. */
 static void map_slot(struct slots *s, enum slot which)
 {
 	size_t room = (s->sizes[which] + PAGE - 1) / PAGE * PAGE;
 	if (room == 0)
-		return; /* there is no page yet */
+		return; /* an empty file has no page to map */
 	char *at = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, s->fds[which], 0);
 	if (at == MAP_FAILED)
 		return;
@@ -112,8 +112,9 @@ static int open_slot(struct slots *s, enum slot which, int dir_fd)
 	return 0;
 }
 
-/* Linux makes this key when a server first asks for TCP Fast Open.  It is the one secret of its TCP
- * that can be replaced: those of sequence numbers, timestamps and ports cannot. */
+/* Open the key of TCP Fast Open, which Linux makes when a server first uses it.  -1: there is no
+ * key. It is the only secret of Linux's TCP that can be replaced: the secrets for sequence numbers,
+ * timestamps and ports cannot. */
 static int open_fastopen_key(void)
 {
 	char text[FASTOPEN_KEY_SIZE] = "";
@@ -155,7 +156,7 @@ int slots_prepare(struct slots *s, int cgroup_fd, struct mvm_error *err)
 		r = cgroup_open_freezers(cgroup_fd, AGENT_CGROUP, &s->freeze_fds, &s->n_freeze);
 	for (size_t i = 0; r == 0 && i < SLOT_COUNT; i++) {
 		int failed = open_slot(s, (enum slot)i, dir_fd);
-		if (failed < 0) /* an odd /etc must not prevent snapshots */
+		if (failed < 0) /* an unusual /etc must not prevent snapshots */
 			agent_log("clones cannot change %s: %s",
 				  places[i].place ? places[i].place : places[i].name,
 				  strerror(-failed));
@@ -170,7 +171,7 @@ static int write_slot(struct slots *s, enum slot which, size_t offset, const cha
 	int fd = s->fds[which], r = 0;
 	size_t size = offset + len;
 	if (fd < 0)
-		return 0; /* the preparation has reported that */
+		return 0; /* slots_prepare() has logged that */
 	if (s->sizes[which] != size && ftruncate(fd, (off_t)size) < 0)
 		r = -errno;
 	if (r == 0 && s->maps[which] && size <= s->rooms[which]) {
@@ -211,7 +212,7 @@ static int apply_hostname(struct slots *s, const char *name, struct mvm_error *e
 	return write_slot(s, SLOT_HOSTS, s->hosts_common, line.data, line.len, err);
 }
 
-/* Make a UUID, like the kernel's own boot id, when the host sends none. */
+/* Set the boot id: the host's, else a new UUID. */
 static int apply_boot_id(struct slots *s, const char *from_host, struct mvm_error *err)
 {
 	char own[UUID_SIZE];
@@ -247,7 +248,7 @@ static int write_freezers(struct slots *s, const char *value)
 {
 	int result = 0;
 	for (size_t i = 0; i < s->n_freeze; i++) {
-		/* ENODEV: an empty group that went away */
+		/* ENODEV: the group was empty and was removed */
 		if (pwrite(s->freeze_fds[i], value, 1, 0) < 0 && errno != ENODEV && result == 0)
 			result = -errno;
 	}

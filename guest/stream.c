@@ -49,7 +49,7 @@ void stream_send(struct agent *a, uint8_t type, uint32_t id, const void *payload
 		a->channel_error = r;
 }
 
-/* made: the result of making the payload */
+/* Send a payload.  made: the result of making it. */
 static void send_payload(struct agent *a, uint8_t type, uint32_t id, const struct strbuf *fields,
 			 int made)
 {

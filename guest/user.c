@@ -20,7 +20,7 @@ struct fields {
 	size_t n;
 };
 
-/* Split the line at *text at its colons and step over it.  false at the end of the text. */
+/* Split the line at *text at its colons, and step over it.  Returns false at the text's end. */
 static bool next_line(const char **text, struct fields *ret)
 {
 	const char *p = *text;
@@ -73,7 +73,7 @@ static void copy_field(const struct fields *f, size_t i, char *ret, size_t size)
 	}
 }
 
-/* The passwd line of a name or a number.  A number is a user without a line, too. */
+/* Find the passwd line of a name or a number.  A number without a line is a user, too. */
 static bool find_user(const char *passwd, const char *name, size_t len, struct user *ret)
 {
 	struct fields f;
@@ -145,7 +145,7 @@ int user_parse(const char *passwd, const char *group, const char *spec, struct u
 	const char *name = spec ? spec : "";
 	size_t len = strcspn(name, ":");
 	const char *of = name[len] ? name + len + 1 : "";
-	size_t of_len = strcspn(of, ":"); /* further text is ignored */
+	size_t of_len = strcspn(of, ":"); /* ignore text after a second colon */
 	if (!find_user(passwd, len ? name : "0", len ? len : 1, &u))
 		return mvm_error_set(err, -EINVAL, "the guest has no user '%.*s'", (int)len, name);
 	u.groups[u.n_groups++] = u.gid;

@@ -20,18 +20,18 @@
 #define LOADER_TIMEOUT_MS 5000
 #define LIST_MAX	  65536u /* bytes of a loader's output */
 #define HEADERS_MAX	  64u	 /* of an ELF file */
-#define SCRIPTS_MAX	  4u	 /* interpreters of interpreters; Linux takes 5 */
+#define SCRIPTS_MAX	  4u	 /* interpreters of interpreters; Linux allows 5 */
 
 struct warm {
 	struct agent *agent;
 	struct user user;
 	struct strv env;
 	int dir_fd;	  /* base of relative paths */
-	size_t left;	  /* bytes that may still be read */
+	size_t left;	  /* bytes that we may still read */
 	char room[65536]; /* scratch for reads; its content is unused */
 };
 
-/* Read a file from its start.  Returns its open descriptor, or -errno. */
+/* Read a file, so that it is in the page cache.  Returns its open descriptor, or -errno. */
 static int read_file(struct warm *w, const char *path)
 {
 	struct stat st;
@@ -88,7 +88,7 @@ char *warm_library(char *line)
 	return path;
 }
 
-/* Read a loader's whole output, a list of libraries. */
+/* Read a loader's whole output, a list of libraries, and warm these. */
 static void take_list(struct warm *w, int fd)
 {
 	int64_t deadline_ns = clock_deadline_ns(LOADER_TIMEOUT_MS);
@@ -109,8 +109,8 @@ static void take_list(struct warm *w, int fd)
 	}
 }
 
-/* A loader knows best where a program's libraries are.  With this option, which glibc's and musl's
- * have, it runs nothing of theirs. */
+/* Warm a program's libraries, which its loader finds.  With the option --list, which the loaders of
+ * glibc and musl have, the loader runs no code of the program or its libraries. */
 static void warm_libraries(struct warm *w, const char *loader, const char *program)
 {
 	char list[] = "--list", *argv[] = { (char *)loader, list, (char *)program, NULL };
@@ -131,10 +131,10 @@ static void warm_libraries(struct warm *w, const char *loader, const char *progr
 		.cgroup = -1, /* the agent's own, which is not frozen */
 	};
 	if (child_spawn(&w->agent->children, &spec, NULL, NULL, &child, NULL) < 0)
-		return;	    /* a program without such a loader has no such libraries */
-	close(TAKE_FD(to)); /* so that the pipe ends with the child */
+		return;	    /* the loader does not exist, so the program cannot run either */
+	close(TAKE_FD(to)); /* the child's end must be the only one */
 	take_list(w, from);
-	kill(child.pid, SIGKILL); /* not reaped yet; it has ended or used up its time */
+	kill(child.pid, SIGKILL); /* not reaped yet; it has ended, or its time is up */
 	child_forget(&w->agent->children, &child);
 }
 
@@ -202,7 +202,7 @@ void warm_workload(struct agent *a)
 	w->agent = a;
 	w->dir_fd = dir_fd;
 	w->left = (size_t)sysconf(_SC_PHYS_PAGES) / 8 * (size_t)sysconf(_SC_PAGESIZE);
-	/* after a failure the clone reports the fault */
+	/* on failure warm nothing: the start in a clone reports the fault */
 	if (user_find(a->user, &w->user, NULL) == 0 &&
 	    command_env(&w->user, false, &a->env, NULL, &w->env) == 0)
 		warm_args(w);

@@ -47,13 +47,13 @@ static void on_workload_exit(void *arg, int status)
 }
 
 /*
- * In a container the workload is PID 1, so images and cron jobs write to /proc/1/fd/1.  The agent
- * itself prints on 0 only.
+ * Make the agent's streams 1 and 2 the workload's.  In a container the workload is PID 1, so images
+ * and cron jobs write to /proc/1/fd/1.  The agent itself prints on 0 only.
  */
 static void lend_streams(int output)
 {
 	for (int fd = 1; fd <= 2; fd++)
-		dup2(output, fd); /* if this fails, such a log goes to the console */
+		dup2(output, fd); /* if this fails, their output goes to the console */
 }
 
 static int start_command(struct agent *a, struct mvm_error *err)
@@ -75,7 +75,7 @@ static int start_command(struct agent *a, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	a->workload = WORKLOAD_RUNS;
-	if (a->argv0) /* a test's streams are its own */
+	if (a->argv0) /* argv0 is NULL in tests, which keep their streams */
 		lend_streams(output);
 	return 0;
 }
@@ -87,7 +87,7 @@ struct init {
 	const struct user *user;
 };
 
-/* PID 1 turns into the init.  Only returns when it could not be executed. */
+/* PID 1 becomes the init.  Returns -errno, only when that fails. */
 static int become_init(const struct agent *a, const struct init *i)
 {
 	int r = cgroup_join_self(a->cgroup_fd, INIT_CGROUP);
@@ -113,10 +113,10 @@ static void mark_as_agent(struct agent *a)
 {
 	if (a->argv0)
 		a->argv0[0] = '@';
-	prctl(PR_SET_NAME, "mvm-agent"); /* cosmetic */
+	prctl(PR_SET_NAME, "mvm-agent"); /* only for people who read a list of processes */
 }
 
-/* In the child, which is the agent from here on. */
+/* Continue as the agent in the child, while PID 1 becomes the init. */
 static int go_on_as_child(struct agent *a, const char *path, int report_fd, struct mvm_error *err)
 {
 	int code = 0;
@@ -129,7 +129,7 @@ static int go_on_as_child(struct agent *a, const char *path, int report_fd, stru
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch children: %s", strerror(-r));
 	do
-		n = read(report_fd, &code, sizeof(code)); /* closes when init has been executed */
+		n = read(report_fd, &code, sizeof(code)); /* ends when the init was executed */
 	while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)sizeof(code))
 		return mvm_error_set(err, code, "cannot execute '%s': %s", path, strerror(-code));
@@ -149,17 +149,17 @@ static int run_init(struct agent *a, const struct init *init, struct mvm_error *
 	if (pid < 0)
 		return mvm_error_set(err, -errno, "cannot fork: %s", strerror(errno));
 	if (pid == 0) {
-		close(TAKE_FD(report_write)); /* the parent's is the one that counts */
+		close(TAKE_FD(report_write)); /* PID 1's end must be the only one */
 		return go_on_as_child(a, init->argv[0], report_read, err);
 	}
 	int code = become_init(a, init);
-	(void)!write(report_write, &code, sizeof(code)); /* the agent is told or has died */
+	(void)!write(report_write, &code, sizeof(code)); /* fails only if the agent has died */
 	close(TAKE_FD(report_write));
 	for (;;)
 		pause(); /* PID 1 must not end; the agent reports and powers off */
 }
 
-/* Start the image's own init as the kernel would have. */
+/* Start the image's own init as the kernel would do. */
 static int start_found_init(struct agent *a, const char *path, struct mvm_error *err)
 {
 	static const struct user root = { .home = "/root", .name = "root" };
@@ -175,8 +175,7 @@ static int start_found_init(struct agent *a, const char *path, struct mvm_error 
 	return run_init(a, &init, err);
 }
 
-/* Start a command that is an init.  It differs from other commands only in its place in the process
- * tree. */
+/* Start a command that is an init.  It becomes PID 1; otherwise it is like other commands. */
 static int start_init_command(struct agent *a, const struct strv *args, struct mvm_error *err)
 {
 	struct user user;
@@ -196,7 +195,7 @@ int workload_prepare(const struct request *q, struct mvm_error *err)
 	int r = mounts_run(for_init, err);
 	if (r < 0)
 		return r;
-	if (q->args.n > 0 || !for_init) /* a machine's init sets that up by itself */
+	if (q->args.n > 0 || !for_init) /* the image's own init does this itself */
 		network_open_to_users();
 	r = q->workdir ? folders_make(q->workdir) : 0;
 	return r < 0 ? mvm_error_set(err, r, "cannot make the working folder '%s': %s", q->workdir,
@@ -215,7 +214,7 @@ int workload_start(struct agent *a, struct mvm_error *err)
 	init = init_find();
 	if (init)
 		return start_found_init(a, init, err);
-	agent_log("the image has no command and no init: nothing is started");
+	agent_log("nothing to start: the image has no command and no init");
 	int r = children_watch(&a->children, a->loop);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
 }
@@ -244,7 +243,7 @@ int workload_signal(const struct agent *a, int signal)
 	return kill(pid, signal) < 0 ? -errno : 0;
 }
 
-/* ---- CALL_AWAIT: a stream whose answer is the workload's end ---- */
+/* ---- CALL_AWAIT: a stream that is answered when the workload ends ---- */
 
 static void reply_ended(struct agent *a, uint32_t id)
 {

@@ -306,7 +306,7 @@ static void requests_out_of_range_are_refused(void **state)
 		{ FIELD_HEALTH_TCP, 65536, NULL, -EINVAL, "HEALTH_TCP: bad value" },
 		{ FIELD_TIMEOUT_MS, UINT64_MAX, NULL, -EINVAL, "TIMEOUT_MS: bad value" },
 		{ FIELD_TIMEOUT_MS, 0, "7", -EPROTO, "TIMEOUT_MS: bad value" },
-		{ FIELD_ENTROPY, 0, "short", -EINVAL, "ENTROPY has 5 bytes, not 32 to 512" },
+		{ FIELD_ENTROPY, 0, "short", -EINVAL, "ENTROPY has 5 bytes, expected 32 to 512" },
 		{ FIELD_ENV, 0, "NOVALUE", -EINVAL, "ENV: 'NOVALUE' is not NAME=VALUE" },
 		{ FIELD_ENV, 0, "=x", -EINVAL, "ENV: '=x' is not NAME=VALUE" },
 		{ FIELD_MACHINE_ID, 0, "0123456789abcdef0123456789abcdef0", -EINVAL,
