@@ -69,7 +69,7 @@ static int read_health(const struct toml_table *t, struct mvm_health *ret, struc
 	return 1;
 }
 
-/* Returns the value, 0 when the key is missing, or -errno. */
+/* Read a key that has one of two names.  Returns its value, 0 if the key is missing, or -errno. */
 static int read_choice(const struct toml_table *t, const char *key, enum run_choice choice,
 		       struct mvm_error *err)
 {
@@ -93,7 +93,7 @@ static int read_network_mode(const struct toml_table *t, const char *key, enum m
 	return r;
 }
 
-/* Says which rule is wrong, and why. */
+/* Read a list of rules.  The error names the rule that is wrong, and why. */
 static int read_rules(const struct toml_table *t, const char *key, struct mvm_strings *ret,
 		      struct mvm_error *err)
 {
@@ -106,7 +106,7 @@ static int read_rules(const struct toml_table *t, const char *key, struct mvm_st
 	return r;
 }
 
-/* A string, the mode alone, or a table. */
+/* Read network: a string is the mode, a table has more keys. */
 static int read_network(const struct toml_table *t, struct mvm_run *ret, struct mvm_error *err)
 {
 	const struct toml_value *v = toml_get(t->value, "network");
@@ -148,7 +148,7 @@ static int read_snapshot(const struct toml_table *t, enum mvm_snapshot_point *re
 	return r;
 }
 
-/* An array is a command; a string is a restore_action. */
+/* Read on_restore: an array is a command, a string is a restore_action. */
 static int read_on_restore(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
 	const struct toml_value *v = toml_get(t->value, "on_restore");
@@ -157,7 +157,7 @@ static int read_on_restore(const struct toml_table *t, struct mvm_run *run, stru
 	return toml_get_strings(t, "on_restore", &run->on_restore, err);
 }
 
-/* The settings that a config may have for all variants, and each variant for itself. */
+/* Read the settings that a config may have, for all variants, and that each variant may have. */
 static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_error *err)
 {
 	const char *key;
@@ -207,13 +207,13 @@ static int read_name(const struct toml_table *t, const char *key, enum name_kind
 	return 1;
 }
 
-/* The name of a variant that has none: <template_id>-<role>. */
+/* Name a variant that has no name: <template_id>-<role>. */
 static int compose_name(const struct toml_table *t, const struct mvm_template_config *config,
 			struct mvm_template_variant *v, struct mvm_error *err)
 {
 	if (!config->template_id)
 		return toml_key_error(t, "name", err,
-				      "is missing, and there is no template_id to make one from");
+				      "is missing, and without a template_id mvm cannot make one");
 	v->name = str_printf("%s-%s", config->template_id, v->role);
 	if (!v->name)
 		return mvm_error_oom(err);
@@ -245,7 +245,7 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	int r;
 
 	v->mem_mib = MVM_DEFAULT_MEM_MIB;
-	/* first: an unknown key may be the misspelt form of a missing one */
+	/* check keys first: an unknown key may be a misspelt one that is missing */
 	if ((r = config_check_keys(t, CONFIG_VARIANT, err)) < 0 ||
 	    (r = read_name(t, "name", NAME_TEMPLATE, &v->name, err)) < 0 ||
 	    (r = toml_need(t, "role", err)) < 0 ||
@@ -369,7 +369,7 @@ int config_parse(const char *text, size_t len, const char *name, const char *bas
 		.strict = flags & MVM_TEMPLATE_CONFIG_STRICT,
 	};
 	struct toml_table table = { .source = &source, .value = root };
-	root->line = 0; /* a key missing in the root table is missing at no line */
+	root->line = 0; /* an error about a key that the root table lacks names no line */
 	r = read_config(&table, base_dir, &config, err);
 	if (ret_warnings && strings_take(&source.warnings, ret_warnings) < 0 && r >= 0)
 		r = mvm_error_oom(err);
@@ -382,7 +382,7 @@ int config_parse(const char *text, size_t len, const char *name, const char *bas
 	return 0;
 }
 
-/* The folder of a file, absolute and without links. */
+/* The absolute path, without links, of the folder that holds a file.  NULL with errno. */
 static char *folder_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');

@@ -10,7 +10,7 @@
 #define TEXT(number)  TEXT_(number)
 #define TEXT_(number) #number
 
-/* the texts below contain these numbers */
+/* the texts below spell these numbers out */
 _Static_assert(MVM_DATA_DISK_MIB_MIN == 8 && RUN_LIST_MAX == 4096 && RUN_BYTES_MAX >> 10 == 56,
 	       "limits");
 _Static_assert(MVM_HEALTH_INTERVAL_MS == 200 && MVM_HEALTH_TIMEOUT_S == 60 &&
@@ -38,7 +38,8 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .help = "Chooses the package of a Nix flake, with the role.",
 	  .example = "profile = \"minimal\"" },
 	{ "variants", CONFIG_TOP, "array of tables", .limits = "1 to 4096",
-	  .by_default = "required", .help = "One template each.", .example = "[[variants]]" },
+	  .by_default = "required", .help = "Each variant becomes a template.",
+	  .example = "[[variants]]" },
 	{ "name", CONFIG_VARIANT, "string", .limits = ID_RULE ", each once" OR_EMPTY,
 	  .by_default = "<template_id>-<role>", .help = "The template's name.",
 	  .example = "name = \"web-gateway\"" },
@@ -61,15 +62,17 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "network", BOTH, "string, or table", .limits = "\"user\" or \"none\"",
 	  .by_default = "\"user\"",
 	  .help = "\"user\" is outbound NAT to the internet, and the ports that 'mvm run -p' "
-		  "forwards. The table says what else the guest may reach.",
+		  "forwards. A table sets this as mode, and what the guest may reach.",
 	  .example = "network = \"none\"" },
 	{ "mode", CONFIG_NETWORK, "string", .limits = "\"user\" or \"none\"",
-	  .by_default = "\"user\"", .help = "The same as network as a string.",
+	  .by_default = "\"user\"", .help = "The network's mode when network is a table.",
 	  .example = "mode = \"user\"" },
 	{ "allow", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
 	  .by_default = "none",
-	  .help = "What the guest may reach in any case: an address or range, a domain, *.domain, "
-		  "\"internet\", or \"host:PORT\" of this host's loopback, with or without :PORT.",
+	  .help = "What the guest may always reach: an address or range, a domain, *.domain, "
+		  "\"internet\", or \"host:PORT\" of this host's loopback. All but the last may "
+		  "end "
+		  "in :PORT.",
 	  .example = "allow = [\"*.example.org:443\", \"10.1.0.0/16\"]" },
 	{ "deny", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
 	  .by_default = "none",
@@ -78,26 +81,26 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 		  "private networks.",
 	  .example = "deny = [\"0.0.0.0/0\"]" },
 	{ "dns", CONFIG_NETWORK, "array of strings", .limits = "at most 4 addresses",
-	  .by_default = "this host's",
-	  .help = "The name servers that answer the guest's questions.",
+	  .by_default = "this host's", .help = "The name servers that answer the guest's queries.",
 	  .example = "dns = [\"9.9.9.9\"]" },
 	{ "initrd", BOTH, "string", .limits = "\"mvm\" or \"image\"", .by_default = "\"mvm\"",
 	  .help = "\"image\" boots with the initrd that a Nix flake brings. Such a guest has no "
 		  "agent, so command, env, health and on_restore cannot be set with it.",
 	  .example = "initrd = \"mvm\"" },
 	{ "kernel", BOTH, "string", .limits = NAME_RULE OR_EMPTY,
-	  .by_default = "the image's own, or the only one there is",
-	  .help = "A guest kernel of 'mvm kernel list'.", .example = "kernel = \"debian-6.1\"" },
+	  .by_default = "the image's own, or the only one that was added",
+	  .help = "A guest kernel that 'mvm kernel list' shows.",
+	  .example = "kernel = \"debian-6.1\"" },
 	{ "boot_args", BOTH, "string", .limits = "at most 1024 printable ASCII characters",
 	  .by_default = "none", .help = "Added to the kernel's command line.",
 	  .example = "boot_args = \"quiet\"" },
-	{ "snapshot", BOTH, "table", .by_default = "of a healthy guest",
+	{ "snapshot", BOTH, "table", .by_default = "when the guest is healthy",
 	  .help = "When the snapshot is taken.", .example = "snapshot = { point = \"boot\" }" },
 	{ "point", CONFIG_SNAPSHOT, "string", .limits = "\"boot\" or \"healthy\"",
 	  .by_default = "\"healthy\"",
 	  .help = "\"healthy\" captures the running workload, so clones start fastest and share "
-		  "what it remembers. \"boot\" captures the guest before its workload: each "
-		  "clone starts its own, so they share no secret of it.",
+		  "its memory. \"boot\" captures the guest before its workload: each clone starts "
+		  "its own, so clones share no secret of it.",
 	  .example = "point = \"boot\"" },
 	{ "on_restore", BOTH, "array of strings, or string",
 	  .limits = "at most 4096 words" IN_BYTES "; \"restart\" or \"signal:NAME\"",
@@ -107,7 +110,7 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 		  "Not with snapshot.point = \"boot\".",
 	  .example = "on_restore = [\"/bin/reload\"]" },
 	{ "health", BOTH, "table", .by_default = "healthy when the agent answers",
-	  .help = "When the guest is healthy: a snapshot is taken once it is.",
+	  .help = "How mvm knows that the guest is healthy. A snapshot waits for that.",
 	  .example = "health = { tcp = 8080 }" },
 	{ "exec", CONFIG_HEALTH, "array of strings",
 	  .limits = "at most one of exec, http and tcp; at most 4096 words and 56 KiB",
@@ -118,10 +121,10 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 		  "http:// and an IPv4 address, an IPv6 address in brackets or localhost; at most "
 		  "2048 characters",
 	  .by_default = "none",
-	  .help = "Healthy when this URL, asked in the guest, answers with 2xx or 3xx.",
+	  .help = "Healthy when a GET of this URL, sent inside the guest, gets a 2xx or 3xx.",
 	  .example = "http = \"http://127.0.0.1:8080/\"" },
 	{ "tcp", CONFIG_HEALTH, "whole number", 1, UINT16_MAX, NULL, "none",
-	  "Healthy when this port of the guest takes connections.", "tcp = 8080" },
+	  "Healthy when this port of the guest accepts connections.", "tcp = 8080" },
 	{ "interval_ms", CONFIG_HEALTH, "whole number", 1, 3600000, NULL, "200",
 	  "Milliseconds between attempts until it is healthy. Between later checks it is at least "
 	  "1000, and 10000 if not set.",
@@ -129,9 +132,9 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "timeout_s", CONFIG_HEALTH, "whole number", 1, 86400, NULL, "60",
 	  "Seconds after which a start that is not healthy has failed.", "timeout_s = 120" },
 	{ "retries", CONFIG_HEALTH, "whole number", 1, 1000, NULL, "3",
-	  "Failures in a row that make it unhealthy.", "retries = 5" },
+	  "This many failures in a row make the guest unhealthy.", "retries = 5" },
 	{ "start_grace_s", CONFIG_HEALTH, "whole number", 1, 86400, NULL, "none",
-	  "Failures within these seconds of the start do not count.", "start_grace_s = 30" },
+	  "For this many seconds after the start, failures do not count.", "start_grace_s = 30" },
 };
 
 int config_check_keys(const struct toml_table *t, enum config_scope scope, struct mvm_error *err)

@@ -232,7 +232,7 @@ static void put_list(struct json_out *out, json_t *o, const struct field *f, con
 	json_put(out, o, f->key, list);
 }
 
-/* Does the struct lack the value? */
+/* Does the struct have no value for this member? */
 static bool is_absent(const struct field *f, const char *value)
 {
 	const void *from = value + f->offset;
@@ -242,7 +242,7 @@ static bool is_absent(const struct field *f, const char *value)
 	return (f->type == FIELD_IS_STRING || f->type == FIELD_IS_TEXT) && !*(char *const *)from;
 }
 
-/* Is this an empty value, which a sparse member does not write?  put_object() handles objects. */
+/* Is the value empty?  A sparse member does not write it then.  put_object() handles objects. */
 static bool is_empty(const struct field *f, const char *value)
 {
 	const void *from = value + f->offset;

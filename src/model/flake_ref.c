@@ -9,7 +9,7 @@
 
 #define REF_MAX 4096
 
-/* Schemes that a path follows.  url: prefix of the absolute URL (NULL: not a URL).  follows:
+/* Schemes with a path after them.  url: how the absolute URL begins, NULL if it is no URL. follows:
  * characters that end the path. */
 static const struct scheme {
 	const char *name, *url, *follows;
@@ -34,8 +34,8 @@ static bool has_empty_path(const char *ref)
 	return false;
 }
 
-/* The path in a reference, or NULL when no path could be relative.  A bare word names a flake in
- * Nix's registry, so a plain path starts with a dot.  As a URL a plain path has no scheme. */
+/* Find the path in a reference, NULL when it cannot be relative.  A bare word names a flake in
+ * Nix's registry, so a path without a scheme starts with a dot.  Its URL is the path itself. */
 static const char *path_part(const char *ref, const char **ret_url)
 {
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(schemes); i++) {
@@ -55,7 +55,7 @@ static const char *path_part(const char *ref, const char **ret_url)
 static char *make_absolute(const char *ref, const char *path, const char *url, const char *base_dir)
 {
 	AUTO_DONE(strbuf) b = { 0 };
-	/* "." and "./x" without their dot; ".." and "x" whole */
+	/* drop the dot of "." and "./x", and keep ".." and "x" */
 	bool here = path[0] == '.' && path[1] != '.' && (!path[1] || strchr("/#?:", path[1]));
 	const char *rest = here ? path + 1 : path;
 

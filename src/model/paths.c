@@ -21,7 +21,7 @@ char *mvm_data_dir(const char *argument)
 	return str_printf("%s/.mvm", home);
 }
 
-/* <data_dir>/templates[/<part>]..., the parts up to the first NULL. */
+/* Make <data_dir>/templates[/<part>]... of the parts up to the first NULL. */
 static char *join(const char *data_dir, const char *const *parts)
 {
 	AUTO_FREE char *resolved = data_dir ? NULL : mvm_data_dir(NULL);

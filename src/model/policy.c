@@ -55,7 +55,7 @@ static bool is_in_any(const struct policy_address *a, const struct range *ranges
 	return false;
 }
 
-/* Never reached, whatever a rule says. */
+/* No rule opens these. */
 static const struct range never[] = {
 	V4(0, 0, 0, 0, 8),   V4(127, 0, 0, 0, 8),	  V4(224, 0, 0, 0, 4),
 	V4(240, 0, 0, 0, 4), { { 0 }, 96 } /* ::, ::1 */, { { 0xff }, 8 },
@@ -148,7 +148,7 @@ bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret)
 
 static int wrong(const char *text, const char *why, struct mvm_error *err)
 {
-	return mvm_error_set(err, -EINVAL, "'%.64s' is no rule for the network: %s", text, why);
+	return mvm_error_set(err, -EINVAL, "'%.64s' is no network rule: %s", text, why);
 }
 
 static int parse_ports(const char *text, struct policy_rule *rule)
@@ -176,7 +176,7 @@ static void clear_after(struct policy_address *a, unsigned bits)
 		a->bytes[i / 8] &= (uint8_t) ~(0x80u >> (i % 8));
 }
 
-/* "10.0.0.0/8", "::1"; -ENOENT: it is no address. */
+/* Parse "10.0.0.0/8" or "::1".  -ENOENT: the text is no address. */
 static int parse_range(const char *text, struct policy_rule *rule)
 {
 	char address[INET6_ADDRSTRLEN];
@@ -225,7 +225,7 @@ static int parse_domain(const char *text, struct policy_rule *rule)
 		rule->domain[i] = c;
 	}
 	rule->domain[len] = '\0';
-	/* a number at the end makes it an address that somebody mistyped */
+	/* a name that ends in a number is a mistyped address */
 	const char *last = strrchr(rule->domain, '.');
 	last = last ? last + 1 : rule->domain;
 	rule->target = POLICY_DOMAIN;
@@ -254,7 +254,7 @@ int policy_rule_parse(const char *text, struct policy_rule *ret, struct mvm_erro
 	if (target[0] == '[') {
 		char *end = strchr(target, ']');
 		if (!end || (end[1] != '\0' && end[1] != ':'))
-			return wrong(text, "an address in brackets comes as [ADDRESS]:PORT", err);
+			return wrong(text, "write an address in brackets as [ADDRESS]:PORT", err);
 		ports = end[1] == ':' ? end + 2 : NULL;
 		*end = '\0';
 		memmove(target, target + 1, (size_t)(end - target));
@@ -263,14 +263,14 @@ int policy_rule_parse(const char *text, struct policy_rule *ret, struct mvm_erro
 		ports = colon + 1;
 	}
 	if (ports && parse_ports(ports, &rule) < 0)
-		return wrong(text, "a port is 1 to 65535, or a range of them, 8000-8999", err);
+		return wrong(text, "a port is 1 to 65535, or a range as in 8000-8999", err);
 	if (parse_target(target, &rule) < 0)
 		return wrong(text,
-			     "it names an address, a range (10.0.0.0/8), a domain (*.example.org), "
+			     "expected an address, a range (10.0.0.0/8), a domain (*.example.org), "
 			     "'host' or 'internet'",
 			     err);
 	if (rule.target == POLICY_HOST && !ports)
-		return wrong(text, "say which port of the host, as in host:5432", err);
+		return wrong(text, "name the host's port, as in host:5432", err);
 	*ret = rule;
 	return 0;
 }
@@ -278,7 +278,7 @@ int policy_rule_parse(const char *text, struct policy_rule *ret, struct mvm_erro
 int policy_add(struct policy_rule *list, size_t *n, const char *text, struct mvm_error *err)
 {
 	if (*n >= POLICY_RULES_MAX)
-		return mvm_error_set(err, -E2BIG, "the network has more than %u rules of a kind",
+		return mvm_error_set(err, -E2BIG, "network has more than %u rules of one kind",
 				     POLICY_RULES_MAX);
 	int r = policy_rule_parse(text, &list[*n], err);
 	if (r == 0)
@@ -361,7 +361,7 @@ static bool one_address_is_open(const struct policy *p, const struct policy_peer
 	return false;
 }
 
-/* Who denies all of IPv4 does not mean to leave IPv6 open. */
+/* Does the rule name everything?  To deny all of IPv4 means to deny IPv6, too. */
 bool policy_rule_is_everything(const struct policy_rule *rule)
 {
 	return rule->target == POLICY_RANGE &&
@@ -390,7 +390,8 @@ enum policy_verdict policy_judge(const struct policy *p, const struct policy_pee
 	return policy_is_public(&peer->address) ? POLICY_ALLOWED : POLICY_PRIVATE;
 }
 
-/* Are all ports of the internet closed?  Then only named names are looked up. */
+/* Does a rule close all ports of the internet?  Then only names that a rule allows are looked up.
+ */
 static bool internet_is_closed(const struct policy *p)
 {
 	for (size_t i = 0; i < p->n_deny; i++) {

@@ -16,7 +16,7 @@
 #include "model/policy.h"
 #include "model/strings.h"
 
-#define BOOT_ARGS_MAX 1024 /* x86 takes 2047; the rest is for our own arguments */
+#define BOOT_ARGS_MAX 1024 /* x86 allows 2047 in all; mvm adds arguments of its own */
 #define URL_MAX	      2048
 #define WORKDIR_MAX   4095 /* the limit of guest/request.c */
 #define USER_MAX      255
@@ -95,7 +95,7 @@ int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 	inherit_text(&to->user, from->user, &failed);
 	if (!to->stop_signal)
 		to->stop_signal = from->stop_signal;
-	if (!run_has_network(to)) { /* as a whole: rules of two places are none of either's */
+	if (!run_has_network(to)) { /* all or nothing: rules of two places must not mix */
 		to->network = from->network;
 		inherit_list(&to->allow, &from->allow, &failed);
 		inherit_list(&to->deny, &from->deny, &failed);
@@ -140,7 +140,7 @@ static bool has_variable(const struct mvm_strings *env, const char *pair)
 	return false;
 }
 
-/* The image's variables that the template does not set, then the template's. */
+/* List the image's variables that the template does not set, then the template's. */
 static int merge_env(const struct mvm_strings *over, const struct mvm_strings *image,
 		     struct mvm_strings *ret)
 {
@@ -209,7 +209,7 @@ void run_tidy(struct mvm_run *run)
 	tidy_text(&run->boot_args);
 	tidy_list(&run->on_restore);
 	tidy_text(&run->restore_action);
-	if (run->snapshot_point == MVM_POINT_HEALTHY) /* the same revision as without it */
+	if (run->snapshot_point == MVM_POINT_HEALTHY) /* the default, so it changes no revision */
 		run->snapshot_point = MVM_POINT_UNSET;
 	if (run->initrd == MVM_INITRD_MVM)
 		run->initrd = MVM_INITRD_UNSET;
@@ -352,7 +352,7 @@ const char *run_input_problem(const struct mvm_run *run, const char **ret_key)
 		if (lists[i].list->n > RUN_LIST_MAX)
 			return "has more than 4096 items";
 		if (lists[i].list == &run->health.exec)
-			bytes = 0; /* a message of its own */
+			bytes = 0; /* it is sent in another message */
 		bytes += list_bytes(lists[i].list);
 		if (bytes > RUN_BYTES_MAX)
 			return lists[i].list == &run->health.exec
@@ -374,7 +374,7 @@ const char *run_input_problem(const struct mvm_run *run, const char **ret_key)
 	return http_url_parse(run->health.http, &url);
 }
 
-/* A setting that mvm's agent would have to heed, in a run that boots without one. */
+/* Name a setting that needs mvm's agent.  NULL: there is none. */
 static const char *needs_agent(const struct mvm_run *run)
 {
 	if (run->command.n)
@@ -396,13 +396,13 @@ const char *run_conflict(const struct mvm_run *run, const char **ret_key)
 {
 	*ret_key = run->initrd == MVM_INITRD_IMAGE ? needs_agent(run) : NULL;
 	if (*ret_key)
-		return "needs mvm's agent, and initrd = \"image\" boots without it";
+		return "needs mvm's agent, which initrd = \"image\" boots without";
 	if (run->snapshot_point != MVM_POINT_BOOT ||
 	    (!run->on_restore.n && str_empty(run->restore_action)))
 		return NULL;
 	*ret_key = "on_restore";
-	return "has nothing to renew: with snapshot.point = \"boot\" each clone starts the "
-	       "workload itself";
+	return "is not needed: with snapshot.point = \"boot\" each clone starts the workload "
+	       "itself";
 }
 
 enum mvm_health_kind health_kind(bool exec, bool http, bool tcp)

@@ -61,7 +61,7 @@ static int health_read(const struct json_at *at, struct mvm_health *ret, struct 
 	return r;
 }
 
-/* Returns the value, 0 when the key is missing, or -errno. */
+/* Read a key that has one of two names.  Returns its value, 0 if the key is missing, or -errno. */
 static int read_choice(const struct json_at *at, const char *key, enum run_choice choice,
 		       struct mvm_error *err)
 {
@@ -85,7 +85,7 @@ static int read_network_mode(const struct json_at *at, const char *key, enum mvm
 	return r;
 }
 
-/* A text, the mode alone, or an object. */
+/* Read network: a text is the mode, an object has more members. */
 static int read_network(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
 {
 	struct json_at network;
@@ -121,7 +121,7 @@ static int read_snapshot(const struct json_at *at, enum mvm_snapshot_point *ret,
 	return r;
 }
 
-/* A list is a command; a text is a restore_action. */
+/* Read on_restore: a list is a command, a text is a restore_action. */
 static int read_on_restore(const struct json_at *at, struct mvm_run *ret, struct mvm_error *err)
 {
 	if (json_is_string(json_object_get(at->value, "on_restore")))

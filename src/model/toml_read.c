@@ -20,7 +20,7 @@ int toml_key_error(const struct toml_table *t, const char *key, struct mvm_error
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap); /* a cut sentence is still one */
+	vsnprintf(what, sizeof(what), fmt, ap); /* truncation is fine */
 	va_end(ap);
 	if (line)
 		snprintf(at, sizeof(at), ":%u", line);
@@ -135,7 +135,7 @@ int toml_get_table(const struct toml_table *t, const char *key, struct toml_tabl
 		return wrong_type(t, key, "a table", v, err);
 	*ret = (struct toml_table){ .source = t->source, .value = v };
 	if (snprintf(ret->path, sizeof(ret->path), "%s%s.", t->path, key) >= (int)sizeof(ret->path))
-		ret->path[0] = '\0'; /* used in messages only; our own keys all fit */
+		ret->path[0] = '\0'; /* only messages use it, and all known keys fit */
 	return 1;
 }
 

@@ -207,8 +207,8 @@ static const struct {
 	{ "flake_ref = 1\n" VARIANT,
 	  "template.toml:1: flake_ref: expected a string, not a whole number" },
 	{ "flake_ref = \"dir:.\"\n" VARIANT,
-	  "template.toml:2: variants[0].name: is missing, and there is no template_id to "
-	  "make one from" },
+	  "template.toml:2: variants[0].name: is missing, and without a template_id "
+	  "mvm cannot make one" },
 	{ HEAD "[[variants]]\nrole = \"w\"\nvcpus = 300\nmem_mib = 1\n",
 	  "template.toml:5: variants[0].vcpus: 300 is more than 32" },
 	{ HEAD VARIANT "data_disk_mib = 7\n",
@@ -241,8 +241,8 @@ static const struct {
 	{ HEAD "initrd = \"ours\"\n" VARIANT,
 	  "template.toml:3: initrd: 'ours': expected \"mvm\" or \"image\"" },
 	{ HEAD "command = [\"/bin/sh\"]\n" VARIANT "initrd = \"image\"\n",
-	  "template.toml:4: variants[0].command: needs mvm's agent, and initrd = \"image\" "
-	  "boots without it" },
+	  "template.toml:4: variants[0].command: needs mvm's agent, which initrd = "
+	  "\"image\" boots without" },
 	{ HEAD "on_restore = \"reload\"\n" VARIANT,
 	  "template.toml:3: on_restore: is neither \"restart\" nor \"signal:\" and a "
 	  "signal, as in signal:USR1" },
@@ -252,11 +252,11 @@ static const struct {
 	{ HEAD "snapshot = { point = \"late\" }\n" VARIANT,
 	  "template.toml:3: snapshot.point: 'late': expected \"boot\" or \"healthy\"" },
 	{ HEAD "on_restore = \"restart\"\n" VARIANT "snapshot.point = \"boot\"\n",
-	  "template.toml:4: variants[0].on_restore: has nothing to renew: with "
+	  "template.toml:4: variants[0].on_restore: is not needed: with "
 	  "snapshot.point = \"boot\" each clone starts the workload itself" },
 	{ HEAD "initrd = \"image\"\n" VARIANT "health = { tcp = 80 }\n",
-	  "template.toml:8: variants[0].health: needs mvm's agent, and initrd = \"image\" "
-	  "boots without it" },
+	  "template.toml:8: variants[0].health: needs mvm's agent, which initrd = "
+	  "\"image\" boots without" },
 	{ HEAD "command = \"/bin/sh\"\n" VARIANT,
 	  "template.toml:3: command: expected an array of strings, not a string" },
 	{ HEAD "command = [\"/bin/sh\", 1]\n" VARIANT,

@@ -317,8 +317,9 @@ static void damaged_revisions_name_file_and_key(void **state)
 		{ "{" MEMBERS ",\"run\":{\"initrd\":\"x\"}}",
 		  "revision.json: run.initrd: expected \"mvm\" or \"image\"", -EBADMSG },
 		{ "{" MEMBERS ",\"run\":{\"initrd\":\"image\",\"on_restore\":[\"/bin/x\"]}}",
-		  "revision.json: run.on_restore: needs mvm's agent, and initrd = \"image\" boots "
-		  "without it",
+		  "revision.json: run.on_restore: needs mvm's agent, which initrd = \"image\" "
+		  "boots "
+		  "without",
 		  -EBADMSG },
 		{ "{" MEMBERS ",\"run\":{\"snapshot\":{\"point\":\"x\"}}}",
 		  "revision.json: run.snapshot.point: expected \"boot\" or \"healthy\"", -EBADMSG },

@@ -149,7 +149,7 @@ static void rules_that_cannot_be_held_are_refused(void **state)
 		{ "*.example.org:443", NULL, -EOPNOTSUPP, "domains, such as '*.example.org'" },
 		{ NULL, "example.org", -EOPNOTSUPP, "domains, such as 'example.org'" },
 		{ "host:1-2", NULL, -EOPNOTSUPP, "single ports of the host, not 1 to 2" },
-		{ "nowhere/8", NULL, -EINVAL, "'nowhere/8' is no rule" },
+		{ "nowhere/8", NULL, -EINVAL, "'nowhere/8' is no network rule" },
 		{ "host:5432", "0.0.0.0/0", 0, NULL },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
