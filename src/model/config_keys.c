@@ -71,8 +71,7 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .by_default = "none",
 	  .help = "What the guest may always reach: an address or range, a domain, *.domain, "
 		  "\"internet\", or \"host:PORT\" of this host's loopback. All but the last may "
-		  "end "
-		  "in :PORT.",
+		  "end in :PORT.",
 	  .example = "allow = [\"*.example.org:443\", \"10.1.0.0/16\"]" },
 	{ "deny", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
 	  .by_default = "none",

@@ -2,8 +2,8 @@
 /*
  * usage: costs FILE COMMAND [ARGUMENT ...]
  *
- * Runs a command and writes what it cost to FILE, as JSON.  A program of its own because a child's
- * peak memory counts from its parent's: Python's would hide that of a small program.
+ * Runs a command and writes its costs to FILE, as JSON.  This is a separate program because a
+ * child's peak memory starts at its parent's: Python's would hide the peak of a small program.
  */
 #include <stdio.h>
 #include <sys/resource.h>

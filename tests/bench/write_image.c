@@ -2,8 +2,8 @@
 /*
  * usage: write-image SOURCE IMAGE
  *
- * The image writer alone, as a build uses it for a folder or a tar, durable at the end: what
- * tests/bench/image.py measures beside other programs that make images.
+ * Makes an image from a folder or a tar as a build does, and syncs it.  tests/bench/image.py
+ * measures this beside other programs that make images.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -75,7 +75,7 @@ class Messages(harness.TestCase):
         self.assertGreater(len(found), 2000)
         self.assertEqual([f for f in found if SOURCE_FILE.search(f[1])], [])
 
-    def test_such_a_message_would_be_found(self):
+    def test_a_bad_message_would_be_found(self):
         for bad in "see doc/x.md", "run scripts/y", "run 'make deps'", "make install":
             self.assertTrue(SOURCE_FILE.search(bad), bad)
         self.assertFalse(SOURCE_FILE.search("cannot make all clones"))

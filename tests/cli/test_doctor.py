@@ -71,7 +71,7 @@ class Doctor(harness.TestCase):
         qemu = next(b for b in json.loads(done.stdout) if b["name"] == "qemu")
         self.assertEqual(qemu["version"], "7.2.0", qemu)
 
-    def test_what_is_no_qemu_is_not_one(self):
+    def test_a_program_that_is_no_qemu_is_not_taken(self):
         path = self.program("qemu-system-x86_64", "echo hello")
         qemu = self.checks(1, PATH=path)["qemu"]
         self.assertIn("hello", qemu["message"])
@@ -89,7 +89,7 @@ class Doctor(harness.TestCase):
         self.assertEqual(self.checks(1, PATH=self.path("empty"), MVM_ACCEL="tcg")
                          ["firecracker"]["level"], "ok")
 
-    def test_a_firecracker_that_was_named_is_told_without_kvm_too(self):
+    def test_a_named_firecracker_is_reported_without_kvm_too(self):
         there = self.program("firecracker", "echo 'Firecracker v1.16.1'") + "/firecracker"
         status = self.mvm("doctor").returncode
         for named, level in ((there, "ok"), ("/no/such/one", "warn")):
@@ -148,7 +148,7 @@ class Doctor(harness.TestCase):
         if data["level"] == "warn" and "tmpfs" not in data["message"]:
             self.skipTest("/dev/shm is no tmpfs, or small")
 
-    def test_nothing_stays_of_what_was_tried(self):
+    def test_doctor_leaves_nothing_behind(self):
         self.mvm("doctor")
         found = [name for _, _, names in os.walk(self.data_dir) for name in names]
         self.assertEqual([name for name in found if name.startswith("doctor-")], [])
@@ -182,7 +182,7 @@ class Doctor(harness.TestCase):
             self.skipTest("another user cannot run mvm where it was built")
         return {c["name"]: c for c in json.loads(done.stdout)["checks"]}
 
-    def test_root_and_others_hear_the_same_of_kvm(self):
+    def test_root_and_others_are_told_the_same_about_kvm(self):
         theirs = self.as_nobody()["kvm"]
         shutil.rmtree(self.data_dir)
         ours = self.checks(self.mvm("doctor").returncode)["kvm"]
@@ -207,7 +207,7 @@ class Backends(harness.TestCase):
         self.assertIn("Firecracker needs KVM", firecracker["reason"])
         self.assertEqual(firecracker["mend"], "mvm doctor")
 
-    def test_what_is_missing_comes_with_what_mends_it(self):
+    def test_missing_things_come_with_a_remedy(self):
         nowhere = {"PATH": self.path("empty"), "MVM_ACCEL": "kvm"}
         mends = {b["name"]: b["mend"] for b in self.mvm_json("backends", env=nowhere)}
         self.assertEqual(mends["qemu"], SUDO + "apt-get install qemu-system-x86")

@@ -14,7 +14,7 @@ class EnvFile(harness.TestCase):
             file.write(content)
         return path
 
-    def test_what_is_no_variable_is_told_with_its_line(self):
+    def test_a_line_that_is_no_variable_is_reported_with_its_number(self):
         for content, says in (
                 (b"A=1\noops\n", "env:2: 'oops' is not NAME=VALUE"),
                 (b"\n\n=1\n", "env:3: '=1' is not NAME=VALUE"),

@@ -153,7 +153,7 @@ class Foreign(Revisions):
             self.assertNotEqual(status, 2, f"add arguments for this command: {words}")
             self.assertGreaterEqual(status, 0, words)
 
-    def test_every_command_leaves_what_others_made(self):
+    def test_no_command_removes_foreign_files(self):
         *old, _ = self.build_three()
         self.mvm_ok("template", "create", "other", "--flake", "dir:root", "--", "/bin/y")
         self.mvm_ok("pool", "set", "web", "--size", "1")
@@ -173,7 +173,7 @@ class Foreign(Revisions):
         self.assertFalse(os.path.exists(self.revision_path(old[0])))
         self.assertTrue(os.path.exists(self.revision_path(old[1], "rootfs.ext4")))
 
-    def test_removing_by_name_needs_a_thing_of_mvms(self):
+    def test_removing_by_name_spares_foreign_files(self):
         self.plant("instances", "prod", "f")
         self.plant("kernels", "prod", "f")
         self.plant("templates", "prod", "f")
@@ -292,7 +292,7 @@ class Foreign(Revisions):
         self.mvm_ok("rm", "--force", "damaged")
         self.assertEqual(self.mvm_json("ps"), [])
 
-    def test_what_a_killed_start_or_removal_left_is_swept(self):
+    def test_leftovers_of_a_killed_start_or_removal_are_swept(self):
         halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.00000000000000ff"]
         for name, files in zip(halves, ((), ("lock",), ("lock", "instance.json", "precious"))):
             os.makedirs(self.data("instances", name), mode=0o700)
@@ -342,7 +342,7 @@ class Foreign(Revisions):
 
 
 class NoDataFolder(harness.TestCase):
-    def test_a_foreign_folder_is_refused_with_what_to_do(self):
+    def test_a_foreign_folder_is_refused_with_a_hint(self):
         self.write("project/tmp/precious/f", "x")
         before = look(self.path("project"))
         for command in (["ps"], ["template", "list"], ["doctor"], ["template", "prune"]):

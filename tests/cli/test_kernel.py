@@ -94,7 +94,7 @@ class Fetch(TestCase):
         self.assertEqual(os.listdir(folder), [self.PACKAGE + "_1_all.deb"])
         self.assertFalse(os.path.exists(self.data_dir))
 
-    def test_a_host_without_apt_is_told_what_to_do(self):
+    def test_a_host_without_apt_gets_a_hint(self):
         err = self.mvm_fails(UNSUPPORTED, "kernel", "fetch", env={"PATH": self.path("none")},
                              says="there is no apt-cache")
         self.assertIn("hint: get a vmlinuz", err)
@@ -227,13 +227,13 @@ class Needs(TestCase):
                           'name = "t"\nrole = "worker"\nvcpus = 1\nmem_mib = 128\n')
         return self.mvm("template", "build", "--config", path, *args, status=status).stderr
 
-    def test_a_kernel_that_has_all_needs_no_word(self):
+    def test_a_complete_kernel_causes_no_message(self):
         self.add(config())
         self.assertNotIn("the kernel has no", self.build())
         self.add(None, "--force") # nor does one of which nothing is known
         self.assertNotIn("the kernel has no", self.build())
 
-    def test_what_a_backend_misses_is_said_at_build_time(self):
+    def test_a_build_reports_features_that_a_backend_needs(self):
         self.add(config(VIRTIO_VSOCKETS=None))
         says = self.build()
         self.assertIn("t: the kernel has no vsock, so firecracker cannot run this template\n", says)

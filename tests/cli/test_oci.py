@@ -142,7 +142,7 @@ class TarAndImage(OciCase):
                          {"usr/bin/b", "same", "usr/deep/c", "usr/d"})
         self.assertEqual(found["bin"]["type"], "l")
 
-    def test_everything_else_is_the_same_too(self):
+    def test_everything_else_is_unpacked_as_umoci_does(self):
         self.build_both(tar_of(
             folder(".", mode=0o711), file("suid", b"x" * 70000, mode=0o4755, uid=7),
             symlink("link", "suid"), hard_link("dir/again", "suid"), folder("dir", mode=0o1777),
@@ -169,7 +169,7 @@ class TarAndImage(OciCase):
                 self.assertRegex(out, rf"Size: {1 << 40}\n")
                 self.assertRegex(out, rf"\({(3 << 32) // 4096}(-\d+)?\):")
 
-    def test_what_unpacks_to_too_much_is_refused(self):
+    def test_a_layer_that_unpacks_to_too_much_is_refused(self):
         info = tarfile.TarInfo("bomb")
         info.size = (1 << 30) + 1
         head = info.tobuf(tarfile.GNU_FORMAT)

@@ -35,7 +35,7 @@ class Choosing(OciCase):
         oci.save_layout(layout, manifests, blobs)
         return layout, manifests, blobs
 
-    def test_what_it_takes_to_tell_images_apart_is_bounded(self):
+    def test_reading_platforms_has_a_limit(self):
         layout, manifests, _ = self.without_platforms(40, 2 << 20)
         self.fails(1, "oci:" + layout, "image': the manifests and configurations of its images take "
                    "more than 64 MiB\nhint: name the image: append ':sha256:DIGEST'")
@@ -260,7 +260,7 @@ class RunSettings(OciCase):
         self.build(f"oci:{layout}", "second")
         self.assertEqual(self.revision("second")["run"], want)
 
-    def test_what_container_tools_put_up_with_is_no_error(self):
+    def test_oddities_that_container_tools_accept_are_no_error(self):
         for config, run_settings, note in (
                 ({"Entrypoint": [""], "Cmd": ["/bin/x"]}, {"command": ["/bin/x"]}, ""),
                 ({"Entrypoint": [""]}, {}, ""),
@@ -335,7 +335,7 @@ class Hostile(OciCase):
     def blob(self, layout, name):
         return os.path.join(layout, "blobs", *name.split(":"))
 
-    def test_blobs_that_are_not_what_their_digests_say(self):
+    def test_blobs_that_differ_from_their_digests_are_damaged(self):
         for which in ("manifest", "config", "layer"):
             for harm in ("changed", "longer", "shorter", "missing", "link", "folder"):
                 with self.subTest(which=which, harm=harm):
@@ -360,7 +360,7 @@ class Hostile(OciCase):
                     status = {"missing": 3, "link": 1, "folder": 1}.get(harm, 5)
                     self.fails(status, "", damage, image)
 
-    def test_layers_that_are_not_what_the_configuration_says(self):
+    def test_layers_that_differ_from_the_configuration_are_damaged(self):
         self.fails(5, "its digest differs from the image's configuration",
                    image=oci.Image().layer(BASE, diff_id=oci.digest(b"other")))
         image = oci.Image().layer(BASE)
@@ -385,7 +385,7 @@ class Hostile(OciCase):
         image.layer(head + b"\0" * 1000000, "+zstd")
         self.fails(1, "entry 'bomb': the files unpack to more than 1 GiB", image=image)
 
-    def test_what_is_no_image_of_a_file_system(self):
+    def test_manifests_of_other_artifacts_are_refused(self):
         def is_signature(layout):
             with open(os.path.join(layout, "index.json"), encoding="utf-8") as text:
                 index = json.load(text)

@@ -58,7 +58,7 @@ class Full(Revisions):
         if not os.path.exists("/dev/full"):
             self.skipTest("there is no /dev/full")
 
-    def test_no_command_is_content_when_its_result_is_lost(self):
+    def test_every_command_fails_when_its_result_is_lost(self):
         old = self.build()
         self.source("two")
         self.build()

@@ -80,7 +80,7 @@ class Reasons(TestCase):
         self.build()
         self.expect("host-memory-full", None, "run", "-T", "web", "--mem", "900G")
 
-    def test_what_is_no_kernel(self):
+    def test_kernel_files_that_are_no_kernel(self):
         error = self.expect("kernel-unknown", None, "kernel", "add", "/etc/passwd")
         self.assertIn("is no kernel", error["message"])
 
@@ -209,7 +209,7 @@ class Parts(TestCase):
                 self.follow(error["hint"])
                 self.mvm_ok(*command.split())
 
-    def test_what_is_no_lock_file(self):
+    def test_a_file_that_is_no_lock_file(self):
         for make in (os.mkdir, lambda path: os.symlink("/etc/passwd", path),
                      lambda path: self.write(os.path.relpath(path, self.folder), "mine")):
             shutil.rmtree(self.data("locks"), ignore_errors=True)

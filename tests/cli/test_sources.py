@@ -130,7 +130,7 @@ class Folder(TestCase):
                 memory[0] = letter
                 self.assert_seen()
 
-    def test_what_is_not_in_an_image_costs_no_build(self):
+    def test_properties_that_no_image_has_cost_no_build(self):
         changes = {
             "times": lambda: os.utime(self.path("root/etc/one"), (1, 1)),
             "the same contents again": lambda: self.write("root/etc/one", "first\n"),
@@ -158,7 +158,7 @@ class Folder(TestCase):
         self.assertTrue(result["cached"])
         self.assertEqual(result["revision_hash"], before)
 
-    def test_what_else_makes_the_bytes_is_seen_too(self):
+    def test_other_inputs_of_a_build_are_seen_too(self):
         self.assertTrue(self.build()["cached"])
         result, = json.loads(self.mvm_ok("template", "build", "t", "--json",
                                          env={"SOURCE_DATE_EPOCH": "1"}))
@@ -177,7 +177,7 @@ class Folder(TestCase):
         self.assertTrue(self.build("t")["cached"])
         self.assertTrue(self.build("other")["cached"])
 
-    def test_a_dry_run_says_what_would_happen_and_why(self):
+    def test_a_dry_run_tells_the_plan_and_the_reason(self):
         cases = (
             ((), "would change nothing: the build cache has its artifacts"),
             (("--force",), "would build a revision: a new build was asked for"),
@@ -232,7 +232,7 @@ class Archive(TestCase):
             file.write(gzip.compress(data))
         self.assertFalse(self.build()["cached"])
 
-    def test_what_is_no_file_is_refused_and_not_waited_for(self):
+    def test_a_source_that_is_no_file_is_refused_at_once(self):
         path = self.path("fifo")
         os.mkfifo(path)
         self.mvm_fails(1, "kernel", "add", path, "--name", "k", says="it is no regular file")

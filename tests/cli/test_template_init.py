@@ -75,7 +75,7 @@ class Init(harness.TestCase):
         self.mvm_fails(1, "template", "init", self.path("shop"), says="cannot make folder")
 
     @unittest.skipUnless(can_mount(), "nothing may be mounted here")
-    def test_a_full_disk_leaves_what_was_there(self):
+    def test_a_full_disk_leaves_earlier_files(self):
         os.mkdir(self.path("disk"))
         done = subprocess.run(
             [*OWN_MOUNTS, "sh", "-c", """

@@ -76,7 +76,7 @@ class Prune(Revisions):
         lease.close()
         self.assertEqual([r["revision_hash"] for r in self.prune("--keep", "0")["revisions"]], [a])
 
-    def test_locks_left_by_templates_that_are_gone_go_with_a_prune(self):
+    def test_prune_sweeps_locks_of_removed_templates(self):
         self.build_three()
         locks = os.path.join(self.data_dir, "locks")
         for name in "template.gone", "lease.gone", "lease.web":
@@ -89,7 +89,7 @@ class Prune(Revisions):
                          ["lease.late", "lease.web", "template.web"])
         lease.close()
 
-    def test_only_what_is_old_enough_goes(self):
+    def test_only_old_revisions_are_pruned(self):
         a, b, _ = self.build_three()
         path = self.revision_path(a, "revision.json")
         with open(path, encoding="utf-8") as file:
@@ -114,7 +114,7 @@ class Prune(Revisions):
         self.assertEqual([(r["revision_hash"], r["built_at"]) for r in result["revisions"]],
                          [(a, None)])
 
-    def test_while_nobody_knows_which_is_current_all_stay(self):
+    def test_no_revision_is_pruned_while_the_current_one_is_unknown(self):
         made = self.build_three()
         link = os.path.join(self.data_dir, "templates", "web", "current")
         for target in "artifacts/none", "../web":
@@ -152,7 +152,7 @@ class Prune(Revisions):
             self.assertEqual(len(self.history()), 3)
             self.mvm_fails(4, "template", "prune", "web", "--keep", "0", says="is locked by")
 
-    def test_what_was_deleted_leaves_nothing_but_the_kernel(self):
+    def test_deleted_templates_leave_nothing_but_the_kernel(self):
         self.build_three()
         kernel = {hex for hex in self.blobs()
                   if os.stat(os.path.join(self.data_dir, "blobs", "sha256", hex)).st_size
@@ -272,7 +272,7 @@ class OtherPrograms(Revisions):
                                name + ".pretty.json"), encoding="utf-8") as file:
             self.write(path, json.dumps({**json.load(file), **changes}, indent=2))
 
-    def test_they_are_shown_and_compared_and_stay(self):
+    def test_old_revisions_are_shown_and_compared_and_stay(self):
         listed = {each["template_id"]: each for each in self.mvm_json("template", "list")}
         for name in "artifacts", "revisions":
             self.assertEqual((listed[name]["problem"], listed[name]["revision_hash"]),

@@ -18,7 +18,7 @@ class Info(Revisions):
         self.assertEqual((info["revision"], info["kind"]), (None, None))
         self.assertEqual(info["spec"]["template_id"], "web")
 
-    def test_people_and_programs_are_told_the_same(self):
+    def test_text_and_json_tell_the_same(self):
         revision = self.build()
         info = self.mvm_json("template", "info", "web")
         self.assertEqual(set(info), {"spec", "revision", "current", "kind", "cache_key",
@@ -50,7 +50,7 @@ class DryRun(Revisions):
         self.assertEqual(self.files(), before)
         return plan[0]
 
-    def test_it_says_whether_the_cache_has_it_and_the_revision_then(self):
+    def test_a_dry_run_tells_whether_cache_and_revision_exist(self):
         plan = self.plan("web")
         self.assertEqual((plan["revision_hash"], plan["cached"], plan["new_revision"]),
                          (None, False, True))
@@ -106,7 +106,7 @@ class History(Revisions):
         self.assertIsNone(found[made[1]]["built_at"])
         self.assertIn("damaged", self.mvm_ok("template", "history", "web"))
 
-    def test_without_builds_it_is_empty(self):
+    def test_a_template_without_builds_has_no_revisions(self):
         self.assertEqual(self.history(), [])
         self.mvm_fails(3, "template", "history", "nix", says="no template 'nix'")
 
@@ -115,7 +115,7 @@ class Rollback(Revisions):
     def current(self):
         return self.mvm_json("template", "info", "web")["revision"]["revision_hash"]
 
-    def test_it_goes_back_by_one_or_to_the_one_named(self):
+    def test_rollback_goes_back_by_one_or_to_the_named_revision(self):
         a, b, c = self.build_three()
         self.assertEqual(self.mvm_json("template", "rollback", "web"),
                          {"template_id": "web", "from": c, "to": b, "changed": True})
@@ -137,7 +137,7 @@ class Rollback(Revisions):
         self.mvm_fails(5, "template", "rollback", "web", b, says="'rootfs.ext4' is damaged")
         self.assertEqual(self.current(), c)
 
-    def test_what_is_not_there_cannot_become_current(self):
+    def test_a_missing_revision_cannot_become_current(self):
         self.mvm_fails(3, "template", "rollback", "web", says="no revision is current")
         self.build()
         self.mvm_fails(3, "template", "rollback", "web", "abcdef", says="has no revision")
@@ -183,7 +183,7 @@ class Diff(Revisions):
         diff = self.mvm_json("template", "diff", "web", "db")
         self.assertEqual((diff["artifacts"], [s["key"] for s in diff["settings"]]), ([], ["role"]))
 
-    def test_what_is_missing_is_named(self):
+    def test_the_missing_side_of_a_comparison_is_named(self):
         self.mvm_fails(3, "template", "diff", "web", says="mvm: template 'web' has not been built")
         self.build()
         self.mvm_fails(3, "template", "diff", "web", "nix", says="mvm: no template 'nix'")
@@ -278,7 +278,7 @@ class Verify(Revisions):
                                  (revision, True))
                 self.mvm_ok("template", "verify", "web")
 
-    def test_what_is_not_there_is_not_found(self):
+    def test_a_missing_template_is_not_found(self):
         self.mvm_fails(3, "template", "verify", "nix", says="no template 'nix'")
         self.mvm_fails(3, "template", "verify", "web@abcd", says="has no revision")
         self.assertEqual(self.mvm_json("template", "verify")["revisions"], 0)

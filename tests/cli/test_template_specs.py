@@ -106,7 +106,7 @@ class Create(Specs):
         self.assertEqual(self.spec("web")["mem_mib"], 96)
         self.assertEqual(self.spec("web")["created_at"], before["created_at"])
 
-    def test_what_no_machine_can_be_made_of_is_refused(self):
+    def test_impossible_machines_are_refused(self):
         for args, says in ((["--mem", "0.1M"], "not a size"), (["--mem", "1K"], "--mem"),
                            (["--mem", "64M"], "--mem"), (["--cpus", "0"], "--cpus"),
                            (["--cpus", "33"], "--cpus"), (["--data-disk", "0"], "--data-disk"),
@@ -149,7 +149,7 @@ class Create(Specs):
 
 
 class Edit(Specs):
-    def test_only_what_is_named_changes_and_unknown_keys_stay(self):
+    def test_only_named_settings_change_and_unknown_keys_stay(self):
         self.create("web", "-e", "A=1", "--", "/bin/x")
         spec = self.spec("web")
         spec["tenant"] = {"id": 7}
@@ -163,7 +163,7 @@ class Edit(Specs):
         self.assertNotEqual(after.pop("updated_at"), spec.pop("updated_at"))
         self.assertEqual(after, {**spec, "mem_mib": 2048})
 
-    def test_saying_what_is_so_already_changes_nothing(self):
+    def test_setting_the_same_value_changes_nothing(self):
         self.create("web")
         before = os.stat(self.spec_path("web")).st_ino
         self.assertEqual(self.mvm_json("template", "edit", "web", "--cpus", "2")["result"],
@@ -185,7 +185,7 @@ class Edit(Specs):
         self.assertNotIn("run", self.spec("web"))
         self.assertEqual(self.spec("web")["data_disk_mib"], 0)
 
-    def test_what_cannot_be_is_refused_and_nothing_changes(self):
+    def test_impossible_settings_are_refused_and_nothing_changes(self):
         self.create("web")
         before = self.spec("web")
         edit = ["template", "edit", "web"]

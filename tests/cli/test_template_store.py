@@ -52,7 +52,7 @@ class Mounted(Revisions):
 class ReadOnly(Mounted):
     MOUNT = ["--bind {data} {data}", "-o remount,bind,ro {data}"]
 
-    def test_what_only_reads_works(self):
+    def test_commands_that_only_read_work(self):
         a, *_ = self.build_three()
         commands = [["events"], ["template", "list"], ["template", "list", "--json"],
                     ["template", "info", "web"], ["template", "info", "web@" + a, "--json"],
@@ -64,7 +64,7 @@ class ReadOnly(Mounted):
                                                        self.under(self.MOUNT, commands)):
             self.assertEqual((status, out), (0, before), f"{command}: {err}")
 
-    def test_folders_that_nobody_has_made_yet_are_empty(self):
+    def test_missing_folders_are_empty(self):
         for name in os.listdir(self.data_dir):
             if name not in ("templates", "mvm-data.json"):
                 shutil.rmtree(os.path.join(self.data_dir, name))
@@ -78,7 +78,7 @@ class ReadOnly(Mounted):
         self.assertEqual(planned[0], 3)
         self.assertIn("none was added", planned[2])
 
-    def test_what_writes_says_that_it_cannot(self):
+    def test_commands_that_write_fail(self):
         a, *_ = self.build_three()
         self.mvm_ok("pool", "set", "web", "--size", "1")
         before = self.files()
@@ -101,7 +101,7 @@ class Parts(Mounted):
         os.makedirs(os.path.join(self.data_dir, part), mode=0o700, exist_ok=True)
         return self.under([f"-t tmpfs -o size=4m,mode=700 none {{data}}/{part}"], commands)
 
-    def test_what_is_mounted_at_tmp_is_not_swept(self):
+    def test_a_file_system_mounted_at_tmp_is_not_swept(self):
         staged = os.path.join(self.data_dir, "tmp", "stage.0123456789abcdef")
         *_, listed, build, found = self.mounted_at(
             "tmp", ["sh", "mkdir", "-m", "700", staged], ["sh", "touch", staged + "/precious"],
@@ -111,7 +111,7 @@ class Parts(Mounted):
         self.assertRegex(build[2], r"tmp': another file system is mounted there\nhint: keep the data "
                                    "folder whole on one file system")
 
-    def test_parts_on_another_disk_are_told_with_what_to_do(self):
+    def test_a_part_on_another_disk_is_reported_with_a_hint(self):
         for part in "blobs", "templates", "kernels":
             with self.subTest(part):
                 os.makedirs(os.path.join(self.data_dir, part), mode=0o700, exist_ok=True)
@@ -220,19 +220,19 @@ class Locked(Revisions):
         self.write("web.toml", 'flake_ref = "dir:root"\n[[variants]]\nname = "web"\n'
                    'role = "worker"\nvcpus = 4\nmem_mib = 1024\n')
 
-    def test_apply_of_what_did_not_change_need_not_wait(self):
+    def test_apply_without_changes_does_not_wait(self):
         self.hold()
         self.assertEqual(self.mvm_ok("template", "apply", self.path("web.toml")),
                          "web unchanged\n")
 
-    def test_apply_and_build_fail_when_they_are_not_to_wait(self):
+    def test_apply_and_build_fail_with_no_wait(self):
         self.hold()
         self.change()
         for command in ("apply",), ("build", "--config"):
             self.mvm_fails(4, "template", *command, self.path("web.toml"), "--no-wait",
                            says="template 'web' is locked by process 4242 template build")
 
-    def test_apply_says_for_whom_it_waits(self):
+    def test_apply_names_the_process_that_it_waits_for(self):
         file = self.hold()
         self.change()
         with subprocess.Popen([harness.MVM, "template", "apply", self.path("web.toml")],

@@ -38,13 +38,13 @@ class Usage(harness.TestCase):
                            ("9999:80", "127.0.0.2:9999:80"), ("9999:80", "9998:80")):
             self.mvm_fails(3, *RUN, "-p", one, "-p", other, says="no template 'web'")
 
-    def test_a_filter_has_a_value_that_something_could_match(self):
+    def test_a_filter_value_must_be_possible(self):
         self.assert_usage("state 'bogus' is not starting, running, paused, exited or failed",
                           "ps", "--filter", "state=bogus")
         self.assert_usage("health '' is not none", "ps", "-f", "health=")
         self.assertEqual(self.mvm_json("ps", "-f", "state=failed", "-f", "health=none"), [])
 
-    def test_of_two_forms_of_a_list_none_is_ignored(self):
+    def test_forms_of_a_list_exclude_each_other(self):
         forms = ["-q"], ["--json"], ["--format", "{{.Name}}"]
         for one, other in (forms[:2], forms[1:], forms[::2]):
             self.assert_usage("exclude each other", "ps", *one, *other)
@@ -132,7 +132,7 @@ class WrongValues(harness.TestCase):
 
 
 class Several(harness.TestCase):
-    def test_kernels_are_removed_together_and_what_failed_is_told(self):
+    def test_removing_kernels_reports_those_that_failed(self):
         for name in "a", "b", "c":
             self.mvm_ok("kernel", "add", KERNEL, "--name", name)
         done = self.mvm("kernel", "rm", "a", "none", "b", status=3)
@@ -141,7 +141,7 @@ class Several(harness.TestCase):
         self.assertEqual(self.mvm_json("kernel", "rm", "c"), [{"name": "c", "result": "removed"}])
         self.assertEqual(self.mvm_json("kernel", "list"), [])
 
-    def test_volumes_are_removed_together_and_what_failed_is_told(self):
+    def test_removing_volumes_reports_those_that_failed(self):
         self.mvm_ok("ps")
         for name in "a", "b":
             os.makedirs(os.path.join(self.data_dir, "volumes", name), mode=0o700)

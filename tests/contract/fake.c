@@ -25,7 +25,7 @@ enum { FD_CONTROL = 3, FD_AGENT, FD_CONSOLE, FD_MEMORY_DIR };
 
 struct fake {
 	struct vmm vmm; /* first */
-	int control_fd; /* 'b': boot, 'r': run on as a clone; the child says 'u' when it is up */
+	int control_fd; /* 'b': boot, 'r': run as a clone; the child answers 'u' when up */
 	struct loop_source *exit_source;
 };
 
@@ -80,7 +80,7 @@ _Noreturn void fake_guest_main(int argc, char **argv)
 		else if (strcmp(line, "disk") == 0)
 			dprintf(FD_AGENT, "disk MVMDISK\n");
 		else if (strcmp(line, "off") == 0)
-			_exit(77); /* on_exit_fd() reads it as the guest's wish */
+			_exit(77); /* on_exit_fd() takes this for a power-off by the guest */
 	}
 	_exit(0);
 }
@@ -145,7 +145,7 @@ static void fake_free(struct vmm *v)
 	free(f);
 }
 
-/* The child's "I am up". */
+/* Wait until the child says that it is up. */
 static int wait_up(struct fake *f, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct pollfd pfd = { .fd = f->control_fd, .events = POLLIN };
@@ -213,7 +213,7 @@ static int fake_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 	r = f->vmm.name ? start(f, c, loop, deadline_ns, err) : mvm_error_oom(err);
 	if (r < 0) {
 		if (c->memory == VMM_MEMORY_CAPTURE)
-			unlinkat(c->memory_dir_fd, c->memory_name, 0); /* may not be there */
+			unlinkat(c->memory_dir_fd, c->memory_name, 0); /* may be missing */
 		fake_free(&f->vmm);
 		return r;
 	}
@@ -277,7 +277,7 @@ static int fake_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct m
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot open 'vmstate.bin'");
 	if (!str_eq(text, STATE_TEXT)) {
-		process_kill(&v->process); /* as the real ones do */
+		process_kill(&v->process); /* as real backends do */
 		return mvm_error_set(err, -EREMOTEIO, "the device state is damaged");
 	}
 	r = tell(v, "r", err);

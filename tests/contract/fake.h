@@ -14,10 +14,10 @@
 
 extern const struct vmm_ops vmm_fake;
 
-/* The op that is to fail next, by its name in struct vmm_ops; NULL: none. */
+/* The op that fails next, by its name in struct vmm_ops; NULL: none. */
 extern const char *fake_fail_at;
 
-/* What the child runs; never returns. */
+/* The child's main function. */
 _Noreturn void fake_guest_main(int argc, char **argv);
 
 #endif

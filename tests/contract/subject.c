@@ -138,7 +138,7 @@ static void on_agent(void *arg, uint32_t events)
 	l->len++;
 }
 
-/* The next line from the guest; 0 or -ETIMEDOUT. */
+/* Read the next line from the guest.  Returns 0 or -ETIMEDOUT. */
 int hear(struct machine *m, int64_t deadline_ns, char ret[ANSWER_MAX])
 {
 	struct line l = { .fd = m->agent_fd };
@@ -190,14 +190,14 @@ static const char *copy_guest(const char *from)
 		AUTO_CLOSE int in = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC);
 		AUTO_CLOSE int out = openat(B.dir_fd, names[i],
 					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-					    0444); /* as a revision's are */
+					    0444); /* as in a revision */
 		if (in < 0 || out < 0 || file_copy_fd(in, out) < 0)
 			return "MVM_TEST_GUEST_DIR holds no guest";
 	}
 	return NULL;
 }
 
-/* The guest's files: for the fake any will do, for the others from the kernel package. */
+/* Make the guest's files: any files for the fake, those of the kernel package for the others. */
 static const char *make_guest(void)
 {
 	if (B.ops == &vmm_fake) {

@@ -21,7 +21,7 @@ struct subject {
 	const char *skip; /* why its tests cannot run */
 	struct vmm_probe probe;
 	struct loop *loop;
-	char folder[64];     /* holds the guest's files; under it "snapshot" */
+	char folder[64];     /* holds the guest's files and the folder "snapshot" */
 	int dir_fd, snap_fd; /* of folder and of folder/snapshot */
 	char *cmdline;
 	char nonce[ANSWER_MAX];
@@ -34,17 +34,17 @@ struct machine {
 	int agent_fd;
 	int console_fd;
 	struct loop_source *console_source;
-	char console[2048]; /* its tail */
+	char console[2048]; /* the tail of the console */
 	size_t console_len;
-	int ended; /* calls of on_ended */
+	int ended; /* number of calls of on_ended */
 };
 
 /* Setup and teardown of a group: a folder with the guest's files, or B.skip with the reason. */
 int set_up(void **state);
 int tear_down(void **state);
-void need_backend(void); /* skip the test without it */
+void need_backend(void); /* skip the test if the backend cannot run */
 
-/* For a VM of the usual kind; spawn() adds its channels. */
+/* The configuration of an ordinary VM; spawn() adds its channels. */
 struct vmm_config config_of(enum vmm_memory memory);
 int spawn(struct machine *m, struct vmm_config *c, int64_t deadline_ns, struct mvm_error *err);
 void start_clone(struct machine *m);
@@ -58,6 +58,6 @@ void ask(struct machine *m, const char *line, char ret[ANSWER_MAX]);
 void expect(struct machine *m, const char *line, const char *answer);
 
 int64_t soon(void);
-void ok(int r, const struct mvm_error *err); /* fails with the error's text */
+void ok(int r, const struct mvm_error *err); /* fail with the error's text if r is an error */
 
 #endif

@@ -56,7 +56,7 @@ static void a_machine_boots_and_answers(void **state)
 	expect(&origin, "disk\n", "disk MVMDISK");
 }
 
-static void what_does_not_fit_the_state_is_refused(void **state)
+static void calls_that_do_not_fit_the_state_are_refused(void **state)
 {
 	(void)state;
 	need_backend();
@@ -82,13 +82,13 @@ static void a_paused_machine_is_captured(void **state)
 	assert_int_equal(fstatat(B.snap_fd, "mem.bin", &st, 0), 0);
 	assert_int_equal(st.st_mode & 0733, 0600);
 	assert_int_equal(st.st_uid, geteuid());
-	/* never over an older one */
+	/* a capture never replaces an older one */
 	assert_int_equal(vmm_snapshot(origin.vmm, B.snap_fd, soon(), &err), -EEXIST);
 	drop(&origin);
 	nothing_is_left_running();
 }
 
-static void a_clone_knows_what_lived_only_in_memory(void **state)
+static void a_clone_has_data_that_was_only_in_memory(void **state)
 {
 	(void)state;
 	need_backend();
@@ -126,7 +126,7 @@ static void pause_stops_the_guest_and_resume_continues_it(void **state)
 	assert_true(m.vmm->resumed_ns >= before_ns);
 	assert_int_equal(hear(&m, soon(), line), 0);
 	assert_string_equal(line, "count 3");
-	/* one that is paused can be ended */
+	/* a paused machine can be ended */
 	ok(vmm_pause(m.vmm, soon(), &err), &err);
 	drop(&m);
 	nothing_is_left_running();
@@ -152,7 +152,7 @@ static void clones_share_nothing_that_they_write(void **state)
 	nothing_is_left_running();
 }
 
-/* Is it open for writing, by which descriptor?  -1: by none. */
+/* The number of a descriptor by which the process can write to the file; -1: none. */
 static int writable_in(pid_t pid, const struct stat *file)
 {
 	char path[64];
@@ -189,7 +189,7 @@ static void no_clone_can_write_the_memory_that_it_shares(void **state)
 	start_clone(&m);
 	assert_int_equal(fstatat(B.snap_fd, "mem.bin", &memory, 0), 0);
 	assert_int_equal(writable_in(m.vmm->process.pid, &memory), -1);
-	expect(&m, "count\n", "count 2"); /* which it writes to its copy */
+	expect(&m, "count\n", "count 2"); /* it writes the count to its own copy */
 	drop(&m);
 	nothing_is_left_running();
 }
@@ -234,9 +234,9 @@ static void a_guest_may_power_itself_off(void **state)
 	nothing_is_left_running();
 }
 
-/* What the guest makes of it is its own affair: the subject has no driver for QEMU's button, but
- * its kernel has one for a keyboard, and restarts. */
-static void the_power_button_is_for_a_guest_that_runs(void **state)
+/* Each guest reacts in its own way: this one has no driver for QEMU's button, but its kernel has
+ * one for a keyboard, and restarts. */
+static void the_power_button_needs_a_running_guest(void **state)
 {
 	(void)state;
 	need_backend();
@@ -277,7 +277,7 @@ static void a_killed_vmm_is_reported(void **state)
 	nothing_is_left_running();
 }
 
-/* The machine has not even run: a forward is the VMM's affair. */
+/* The machine has never run: the VMM forwards ports without its guest. */
 static void a_port_can_be_forwarded_later(void **state)
 {
 	(void)state;
@@ -339,7 +339,7 @@ static void damaged_device_state_fails_and_leaves_nothing(void **state)
 	nothing_is_left_running();
 }
 
-static void a_kernel_that_is_not_there_is_reported(void **state)
+static void a_missing_kernel_is_reported(void **state)
 {
 	(void)state;
 	need_backend();
@@ -449,19 +449,19 @@ int main(int argc, char **argv)
 		setenv("MVM_FIRECRACKER", firecracker, 1);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_machine_boots_and_answers),
-		cmocka_unit_test(what_does_not_fit_the_state_is_refused),
+		cmocka_unit_test(calls_that_do_not_fit_the_state_are_refused),
 		cmocka_unit_test_teardown(a_paused_machine_is_captured, drop_origin),
-		cmocka_unit_test(a_clone_knows_what_lived_only_in_memory),
+		cmocka_unit_test(a_clone_has_data_that_was_only_in_memory),
 		cmocka_unit_test(pause_stops_the_guest_and_resume_continues_it),
 		cmocka_unit_test(clones_share_nothing_that_they_write),
 		cmocka_unit_test(no_clone_can_write_the_memory_that_it_shares),
 		cmocka_unit_test(memory_may_be_a_copy_that_is_unlinked_once_it_is_restored),
 		cmocka_unit_test(a_guest_may_power_itself_off),
-		cmocka_unit_test(the_power_button_is_for_a_guest_that_runs),
+		cmocka_unit_test(the_power_button_needs_a_running_guest),
 		cmocka_unit_test(a_killed_vmm_is_reported),
 		cmocka_unit_test(a_port_can_be_forwarded_later),
 		cmocka_unit_test(damaged_device_state_fails_and_leaves_nothing),
-		cmocka_unit_test(a_kernel_that_is_not_there_is_reported),
+		cmocka_unit_test(a_missing_kernel_is_reported),
 		cmocka_unit_test(a_capture_that_does_not_start_leaves_no_memory_file),
 		cmocka_unit_test(a_deadline_is_kept),
 	};
@@ -472,7 +472,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_missing_program_is_no_error_but_a_reason),
 	};
 	int failed = 0;
-	print_message("backend: fake\n"); /* cmocka says a group's name in XML only */
+	print_message("backend: fake\n"); /* cmocka prints a group's name in XML only */
 	B.ops = &vmm_fake;
 	failed += cmocka_run_group_tests_name("fake", tests, set_up, end_group);
 	memset(&B, 0, sizeof(B));

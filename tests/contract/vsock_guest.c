@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The contract guest where the agent's channel is vsock: calls the host and answers the same lines
- * as the script in make_guest.py.  A snapshot loses the connection, so it calls again; the count
- * and the nonce live on in memory.
+ * The contract guest for backends whose agent channel is vsock.  It calls the host and answers the
+ * lines that the script in make_guest.py answers.  A snapshot loses the connection, so it calls
+ * again; the count and the nonce stay in memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,11 +47,11 @@ static void answer(int fd, const char *line)
 		close(disk_fd);
 		dprintf(fd, "disk %s\n", disk);
 	} else if (strcmp(line, "off") == 0) {
-		reboot(RB_AUTOBOOT); /* what ends Firecracker */
+		reboot(RB_AUTOBOOT); /* ends Firecracker */
 	}
 }
 
-/* Until the connection ends. */
+/* Answer lines until the connection ends. */
 static void serve(int fd)
 {
 	char line[64];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What the crash tests need of the store and no command of mvm does alone.
+ * Operations on the store that the crash tests need and no command of mvm offers alone.
  *
  *   crash-driver DIR check        is everything in this data folder whole?
  *   crash-driver DIR snapshot ID  publish the current revision again, with a snapshot
@@ -82,8 +82,8 @@ static int check_template(struct store *s, const char *id, struct mvm_error *err
 	if (r == -ENOENT)
 		return 0; /* nothing built yet */
 	if (r >= 0 && !strv_has(&revisions, current))
-		r = mvm_error_set(err, -EBADMSG, "%s: current leads to '%s', which is not there",
-				  id, current);
+		r = mvm_error_set(err, -EBADMSG, "%s: current leads to '%s', which is missing", id,
+				  current);
 	return r;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Preloaded into a program, counts its calls that change the file system and makes one of them
- * fail, or kills the process there.  For tests only.
+ * A library to preload into a program.  It counts the program's calls that change the file system,
+ * and makes one of them fail or kills the process there.  For tests only.
  *
  *   MVM_FAULT_LOG=FILE   append "<number> <call>" for every such call
  *   MVM_FAULT_AT=N       the call to act at, from 1
@@ -10,7 +10,7 @@
  *                        stop (SIGSTOP before it); EIO (this call fails); ENOSPC (from this call
  *                        on, whatever needs room); no-links (from this call on, hard links)
  *
- * Writes to anything but regular files do not count, nor do opens that create or cut nothing.
+ * Only writes to regular files count, and only opens that create or truncate a file.
  */
 
 /* Both spellings of 64-bit calls are defined here, and none through a macro. */
@@ -29,7 +29,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* These stand in for libc's, whose declarations have attributes that ours need not repeat. */
+/* These replace functions of libc, whose declarations have attributes that ours need not repeat. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wredundant-decls"
 
@@ -59,7 +59,7 @@ enum {
 	NEEDS_ROOM = 1,
 };
 
-/* Count a call.  Returns the error it is to fail with, or 0. */
+/* Count a call.  Returns the error that it must fail with, or 0. */
 static int enter(const char *name, unsigned flags)
 {
 	char line[64];
@@ -99,7 +99,7 @@ static bool cuts_here(void)
 /* The build hides unmarked functions; these must be visible. */
 #pragma GCC visibility push(default)
 
-/* A call of one shape: count, fail or go on, perhaps die. */
+/* Wrap a call: count it, fail or make the real call, and perhaps die. */
 #define WRAP(type, name, flags, params, args)                                                      \
 	type name params                                                                           \
 	{                                                                                          \
@@ -152,7 +152,7 @@ static bool is_file(int fd)
 	return yes;
 }
 
-/* Writes: those to terminals, pipes and sockets pass uncounted. */
+/* Wrap a write.  Writes to terminals, pipes and sockets do not count. */
 #define WRAP_WRITE(name, half, params, args)                                                       \
 	ssize_t name params                                                                        \
 	{                                                                                          \
@@ -180,7 +180,7 @@ WRAP_WRITE(pwrite, (fd, p, n / 2, at), (int fd, const void *p, size_t n, off_t a
 WRAP_WRITE(pwrite64, (fd, p, n / 2, at), (int fd, const void *p, size_t n, off64_t at),
 	   (fd, p, n, at))
 
-/* Opens count when they create a file or cut one. */
+/* Opens count if they create or truncate a file. */
 static int open_counted(int dir_fd, const char *path, int flags, mode_t mode)
 {
 	bool changes = flags & (O_CREAT | O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE;

@@ -15,7 +15,7 @@
 #include "pipes.h"
 #include "user.h"
 
-#define FIRST_PID (1 << 22) /* no process has this one or a higher one */
+#define FIRST_PID (1 << 22) /* no process has this pid or a higher one */
 
 struct fake {
 	struct fake *next;
@@ -46,7 +46,7 @@ static void release(struct fake *f)
 	free(f);
 }
 
-/* Like children_reap(), for the one. */
+/* Report the child's end, as children_reap() does. */
 static void on_end(void *arg)
 {
 	struct fake *f = arg;
@@ -63,7 +63,7 @@ static void on_end(void *arg)
 		at = &(*at)->next;
 	release(f);
 	if (!*at || child->pid != pid)
-		return; /* forgotten meanwhile */
+		return; /* the agent has forgotten the child */
 	*at = child->next;
 	child->pid = 0;
 	child->on_exit(child->arg, status);
@@ -82,7 +82,7 @@ static void on_input(void *arg, uint32_t events)
 	ssize_t n = read(f->in, chunk, sizeof(chunk));
 	(void)events;
 	if (n > 0) {
-		(void)!write(f->out, chunk, (size_t)n); /* what finds no room is lost */
+		(void)!write(f->out, chunk, (size_t)n); /* bytes that do not fit are lost */
 	} else if (n == 0 || errno != EAGAIN) {
 		loop_source_free(f->input);
 		f->input = NULL;
@@ -112,7 +112,7 @@ int __wrap_child_spawn(struct children *c, const struct spawn_spec *spec, child_
 	list = f;
 	*ret = (struct child){ .next = c->list, .pid = f->pid, .on_exit = fn, .arg = arg };
 	c->list = ret;
-	/* epoll refuses /dev/null, which has no more to say anyway */
+	/* epoll refuses /dev/null, and cat would end at once anyway */
 	if (strcmp(spec->argv[0], "cat") != 0 ||
 	    loop_add_fd(loop, f->in, EPOLLIN, on_input, f, &f->input) < 0)
 		end_soon(f, 1 << 8);
@@ -130,7 +130,7 @@ int __wrap_kill(pid_t pid, int sig)
 			end_soon(f, sig);
 		return 0;
 	}
-	errno = ESRCH; /* a fuzz target has no business with processes */
+	errno = ESRCH; /* a fuzz target must not signal real processes */
 	return -1;
 }
 

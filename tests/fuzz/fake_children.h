@@ -14,10 +14,10 @@
 
 #include "base/loop.h"
 
-/* The loop in which the next children live. */
+/* Set the loop of the next children. */
 void fake_children_begin(struct loop *loop);
 
-/* Forget all that are left; before the loop is freed. */
+/* Forget all remaining children.  Call it before freeing the loop. */
 void fake_children_end(void);
 
 #endif

@@ -19,7 +19,7 @@ static int take_all(struct channel *c, size_t *taken)
 	while ((r = channel_receive(c, &f)) > 0) {
 		assert(f.len <= FRAME_PAYLOAD_MAX);
 		for (uint32_t i = 0; i < f.len; i++)
-			sum += f.payload[i]; /* all of it can be read */
+			sum += f.payload[i]; /* every byte can be read */
 		*taken += FRAME_HEADER_SIZE + f.len;
 	}
 	(void)sum;

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		AUTO_FREE char *text = NULL;
 		r = mvm_template_spec_from_variant(&config, &config.variants[i], 0, &spec, NULL);
 		assert(r == 0);
-		/* a config that was read is written, and read again */
+		/* a config that can be read can be written and read again */
 		r = mvm_template_spec_format(&spec, &text, NULL);
 		assert(r == 0);
 		r = mvm_template_spec_parse(text, strlen(text), "template.json", &back, NULL);

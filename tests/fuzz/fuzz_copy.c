@@ -19,7 +19,7 @@ static int on_entry(void *arg, const struct tar_entry *e, struct mvm_error *err)
 {
 	struct seen *s = arg;
 	(void)err;
-	assert(s->left == 0); /* the contents before it came whole */
+	assert(s->left == 0); /* the contents before it are complete */
 	assert(strlen(e->path) <= TAR_PATH_MAX && strlen(e->target) <= TAR_PATH_MAX);
 	assert(e->mtime_ns < 1000000000 && e->mode <= 07777);
 	assert(tar_stored_bytes(e) <= e->size);
@@ -37,7 +37,7 @@ static int on_data(void *arg, uint64_t at, const void *data, size_t len, struct 
 	(void)err;
 	assert(len > 0 && len <= s->left);
 	assert(at >= s->end && at <= s->size &&
-	       len <= s->size - at); /* never twice, never beyond */
+	       len <= s->size - at); /* no byte twice, none beyond the size */
 	s->end = at + len;
 	s->left -= len;
 	return 0;

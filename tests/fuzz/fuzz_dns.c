@@ -6,8 +6,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A question, and the reply to it: nothing is read behind their ends, and what is made of them is a
- * message. */
+/* A question, and the reply to it.  Nothing is read beyond their ends, and the answers that we make
+ * of them are messages. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dns_question question, again;

@@ -26,7 +26,7 @@ static void open_calls(int fd)
 	channel_done(&c);
 }
 
-/* More turns than it takes until nothing more happens at once. */
+/* Run the loop for more turns than it has work for. */
 static void settle(struct loop *loop)
 {
 	for (int i = 0; i < 8; i++)

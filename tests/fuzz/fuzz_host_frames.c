@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a host may send to the agent about streams that are open: a command, one on a terminal and a
- * check that waits.  The input becomes frames of any type but CALL, since the agent would do what a
- * call says (fuzz_wire reads those): type and stream, length, payload.  The programs are
- * fake_children.h's.
+ * Frames from a host to the agent about open streams: a command, a command on a terminal, and a
+ * waiting health check.  The input becomes frames of any type but CALL: type and stream, length,
+ * payload.  The agent would carry out calls; fuzz_wire parses those.  The commands are children of
+ * fake_children.h.
  */
 #include <assert.h>
 #include <endian.h>
@@ -63,7 +63,7 @@ static void put_input(struct strbuf *b, const uint8_t *data, size_t size)
 	}
 }
 
-/* The host: it reads what comes, and goes once everything has had its turns. */
+/* The host: it reads all frames, and hangs up once all of its own were handled. */
 struct host {
 	int fd;
 	unsigned turns, silent;
@@ -96,12 +96,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	put_call(&frames, 2, CALL_EXEC, "cat", true);
 	put_call(&frames, 3, CALL_HEALTH, "false", false);
 	put_input(&frames, data, size);
-	/* at once: it has room for so many bytes, but not for so many pieces */
+	/* in one send: the socket has room for the bytes, but not for as many pieces */
 	assert(send(fds[1], frames.data, frames.len, MSG_DONTWAIT) == (ssize_t)frames.len);
 
 	assert(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
 	assert(agent_init(&a, fds[0]) == 0);
-	a.port_is_vsock = true; /* a connection that has gone is not waited for */
+	a.port_is_vsock = true; /* so that the agent does not wait for a lost connection */
 	a.configured = true;
 	fake_children_begin(a.loop);
 	assert(loop_add_timer(a.loop, 0, on_turn, &host, &host.timer) == 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as the head of an HTTP answer: refused, waited for or read, never a crash; and what is
- * read keeps its limits, however the bytes were cut into packets. */
+/* Any bytes as the head of an HTTP answer.  The client refuses them, waits for more or reads them,
+ * and keeps its limits however the bytes were cut into packets. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>

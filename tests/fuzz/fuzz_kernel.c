@@ -14,6 +14,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t len;
 
 	if (kernel_image_unpack(data, size, "fuzz", &elf, &len, NULL) == 0)
-		kernel_image_describe(elf, len, "fuzz", &info, NULL); /* may refuse it */
+		kernel_image_describe(elf, len, "fuzz", &info, NULL); /* may fail */
 	return 0;
 }

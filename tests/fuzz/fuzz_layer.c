@@ -3,8 +3,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Layers, each behind its length (layer_input.h), to one tree, and their contents back out:
- * whatever comes, the limits hold. */
+/* Layers, each after its length (layer_input.h), are merged into one tree, and their contents are
+ * read back.  The limits hold for any input. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(layer_input) in = LAYER_INPUT_NONE;
@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (t->n_nodes > layer_input_limits.tree.nodes ||
 	    t->file_bytes > layer_input_limits.tree.file_bytes)
 		abort();
-	/* contents may be damaged where names are not */
+	/* the contents may be damaged even if the names are sound */
 	layers_read(in.layers, in.n, &layer_input_limits, t, layer_input_check, NULL, NULL);
 	return 0;
 }

@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* modules.dep: which modules there are, and what each needs. */
+/* modules.dep: the list of modules and their dependencies. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(module_list) l = { 0 };
@@ -20,6 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(text, data, size);
 	text[size] = '\0';
 	if (module_read_dep(&l, text, size, NULL) == 0)
-		module_order(&l, &order, &n, NULL); /* fails where dependencies lack */
+		module_order(&l, &order, &n, NULL); /* fails if a dependency is missing */
 	return 0;
 }

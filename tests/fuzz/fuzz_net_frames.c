@@ -13,8 +13,8 @@ static bool is_hosts(void *arg, const struct policy_address *address)
 	return address->bytes[15] == 1;
 }
 
-/* Each frame comes after its length.  What the gate lets out is a flow to a public address, and
- * what is refused or reset has an answer that is a frame. */
+/* Frames, each after its length.  The gate lets out only flows to public addresses.  Its answer to
+ * a refused or reset flow is a valid frame. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct gate g;

@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The first byte says which document the rest is: i, m, c or s. */
+/* The first byte is the kind of document that follows: i, m, c or s. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(oci_index) index = { 0 };

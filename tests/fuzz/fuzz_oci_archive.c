@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The members of an archive, found where they are said to lie. */
+/* The members of an archive lie where oci_archive_find() says. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const names[] = { "index.json", "manifest.json", "a/layer.tar", "" };

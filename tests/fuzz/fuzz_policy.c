@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A rule is taken or refused with a sentence, and so are a configuration and a request. */
+/* A rule, a configuration and a request are each accepted, or refused with a message. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct usernet_config config;

@@ -11,6 +11,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(qmp_message) m = { 0 };
 	struct mvm_error err;
-	qmp_message_parse((const char *)data, size, &m, &err); /* either answer is fine */
+	qmp_message_parse((const char *)data, size, &m, &err); /* any result is fine */
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An instance's record, from its folder or from a client that wants a VM of the pool: what can be
- * read can be written, and what was written once is written the same again. */
+/* An instance's record, from its folder or from a client that wants a VM of the pool.  A record
+ * that can be read can be written, and writing it again gives the same bytes. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>

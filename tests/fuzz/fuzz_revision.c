@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A revision.json from a damaged disk or a hostile peer: what can be read can be written, and what
- * was written once is written the same again. */
+/* A revision.json from a damaged disk or a hostile peer.  A file that can be read can be written,
+ * and writing it again gives the same bytes. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>

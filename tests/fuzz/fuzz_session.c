@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What comes back to a client that has started a command: from the supervisor, and through it from
- * a hostile guest.  The first byte says how the client takes it. */
+/* Answers to a client that has started a command: from the supervisor, and through it from a
+ * hostile guest.  The first byte chooses how the client reads them. */
 #include <assert.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 #include "net/wire.h"
 
 #define SIZE_MAX_USED (64u << 10) /* fits into the socket */
-#define STREAM	      2u	  /* the first one of a client's */
+#define STREAM	      2u	  /* the first stream of a client */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -38,7 +38,7 @@ static void say_started(int fd)
 	assert(channel_send(&c, FRAME_REPLY, STREAM, reply.data, reply.len) == 0);
 }
 
-/* The same for a client with a loop of its own; fd is taken over. */
+/* Read as a client with its own event loop does.  Takes fd over. */
 static void read_events(int fd)
 {
 	static const char *const command[] = { "true", NULL };
@@ -56,7 +56,7 @@ static void read_events(int fd)
 		assert(r == err.code || r > 0);
 		assert(r != MVM_STREAM_ITEM || event->kind != MVM_EXEC_EXITED ||
 		       (event->status >= 0 && event->status <= 255));
-		/* all of it is there, so that nothing is waited for */
+		/* all input has arrived, so there is nothing to wait for */
 	} while (r == MVM_STREAM_ITEM || r == MVM_STREAM_WAIT);
 	mvm_exec_close(e);
 }

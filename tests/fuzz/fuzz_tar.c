@@ -3,7 +3,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A tar to a tree, and its contents back out: whatever comes, the limits hold. */
+/* A tar becomes a tree, and its contents are read back.  The limits hold for any input. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_DONE(layer_input) in = LAYER_INPUT_NONE;

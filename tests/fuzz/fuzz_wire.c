@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A payload of fields, as a hostile peer might send it: parsed as fields, and as a call. */
+/* A payload of fields from a hostile peer, parsed as fields and as a call. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A working-set.bin from a damaged disk or a stranger: refused, or one bit for each page. */
+/* A working-set.bin from a damaged disk or a stranger: refused, or with one bit for each page. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mvm_error err = { 0 };
 	uint64_t mem_size = 0;
 
-	/* the size of memory comes from elsewhere, and is mostly right */
+	/* the caller knows the size of memory, so it fits most inputs */
 	if (size >= 24)
 		memcpy(&mem_size, data + 16, sizeof(mem_size));
 	mem_size *= WORKING_SET_PAGE;

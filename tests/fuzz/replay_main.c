@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs a fuzz target over every file of a folder, so that the corpus is an ordinary test.
+ * Runs a fuzz target on every file of a folder, so that the corpus is an ordinary test.
  *
  *	replay FOLDER
  */
@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 			fprintf(stderr, "%s: %s\n", names.v[i], strerror(-r));
 			return 1;
 		}
-		/* a copy of just its size, so that a sanitizer sees the first byte too far */
+		/* a copy of exactly this size, so that a sanitizer notices a read beyond it */
 		AUTO_FREE uint8_t *exact = malloc(len ? len : 1);
 		if (!exact)
 			return 1;

@@ -127,7 +127,7 @@ class AgentWithCommand(Booted):
         self.assertGreater(pong["UPTIME_NS"], 0)
         self.assertEqual(pong["FROZEN"], 0)
 
-    def test_identity_is_what_the_host_said(self):
+    def test_the_identity_is_the_hosts(self):
         self.assertEqual(self.output("hostname"), "web-1\n")
         self.assertEqual(self.output("cat", "/etc/hostname", "/etc/machine-id"),
                          "web-1\n" + MACHINE_ID + "\n")
@@ -241,7 +241,7 @@ class AgentWithCommand(Booted):
                       {"ARG": ["true"]}, {}):
             self.agent.call(proto.HEALTH, TIMEOUT_MS=60000, INTERVAL_MS=50, **check)
 
-    def test_health_that_never_comes_ends_with_the_last_answer(self):
+    def test_failing_health_checks_end_with_the_last_answer(self):
         for check, says in (
             ({"HEALTH_HTTP": "http://127.0.0.1:8080/none"}, "404 Not Found"),
             ({"HEALTH_HTTP": "http://127.0.0.1:1/"}, "cannot connect: Connection refused"),
@@ -266,14 +266,14 @@ class AgentWithCommand(Booted):
         self.assertNotEqual(again, nonce)
         self.agent.call(proto.THAW)
 
-    def test_what_cannot_be_prepared_runs_on(self):
+    def test_a_guest_that_cannot_be_prepared_continues(self):
         self.output("mount", "-t", "tmpfs", "-o", "ro", "none", "/run/mvm")
         self.refused(errno.EROFS, proto.PREPARE)
         self.assertEqual(self.agent.call(proto.PING)["FROZEN"], 0)
         self.wait_counter()
         self.output("umount", "/run/mvm")
 
-    def test_what_is_frozen_does_not_run(self):
+    def test_frozen_processes_do_not_run(self):
         self.agent.call(proto.PREPARE)
         frozen = self.agent.call(proto.PING)["UPTIME_NS"]
         with self.assertRaises(TimeoutError):

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a VMM does once a guest has taken it over, as a library that is loaded into it.
+ * A library that is loaded into a VMM, and acts as a guest that has taken the VMM over.
  *
- * The guest writes a BEL to its console.  The VMM passes it on by sendmsg(2), which is ours here,
- * and so runs the list below; each line of the answer, on the same console, names an attempt that
- * had success.  The VMM has then started, and everything that holds it is in place.
+ * The guest writes a BEL to its console.  The VMM passes it on by sendmsg(2), which this library
+ * replaces, and so runs the list below.  Each line of the answer, on the same console, names an
+ * attempt that succeeded.  By then the VMM has started, and all its walls are in place.
  *
- * Environment, set by the program that is started in the VMM's place (test_isolation.py):
+ * Environment, set by the program that starts the VMM (test_isolation.py):
  * ATTACK_HOME a folder of the user's with a file `secret`, ATTACK_MEMORY the shared memory file,
  * ATTACK_SOCKET another VM's control socket, ATTACK_ABSTRACT and ATTACK_PORT listeners, ATTACK_PID
  * a process of the user's.
@@ -86,7 +86,7 @@ static bool lists(const char *path)
 		n++;
 	if (dir)
 		closedir(dir);
-	return n > 3; /* an empty root has . and .. and perhaps etc */
+	return n > 3; /* an empty root has only ".", ".." and perhaps "etc" */
 }
 
 static bool read_secret(void)
@@ -227,7 +227,7 @@ static bool change_folder(void)
 	return chdir(text_of("ATTACK_HOME")) == 0;
 }
 
-/* The regular files that are open: the first that is as long as the memory file, or writable. */
+/* The first open regular file that is as long as the memory file, or that is writable. */
 static int find_file(bool writable)
 {
 	for (int fd = 3; fd < FDS; fd++) {
@@ -241,7 +241,7 @@ static int find_file(bool writable)
 	return -1;
 }
 
-/* Of a clone: what it maps is the snapshot's. */
+/* In a clone, which maps the snapshot's memory file. */
 static bool write_memory_fd(void)
 {
 	int fd = find_file(false);
@@ -268,7 +268,7 @@ static bool execute(void)
 	int fds[2];
 	char byte;
 	char *const argv[] = { (char *)"true", NULL }, *const env[] = { NULL };
-	/* it would take our place: only whether it could */
+	/* execve(2) would replace us, so only check whether it could */
 	return pipe2(fds, O_CLOEXEC) == 0 && access("/bin/true", X_OK) == 0 &&
 	       read(fds[0], &byte, 0) == 0 && argv[0] && !env[0];
 }
@@ -390,7 +390,7 @@ static bool pair_of_sockets(void)
 	return socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0;
 }
 
-/* ---- system calls that are to be refused whatever their arguments ---- */
+/* ---- system calls that are refused with any arguments ---- */
 
 #define CALL(name, ...)                                                                            \
 	{                                                                                          \
@@ -534,7 +534,7 @@ static const struct attempt {
 	{ "start a thousand threads", thread_bomb, 0, { 0 } },
 };
 
-/* A system call that says anything but "no" has been looked at by the kernel. */
+/* Was a system call refused?  Any other error means that the kernel has handled it. */
 static bool is_refused(long r)
 {
 	return r < 0 && (errno == ENOSYS || errno == EPERM || errno == EACCES || errno == ENOTTY ||
@@ -548,7 +548,8 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	va_start(args, format);
 	int n = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	for (int done = 0; done < n;) { /* it does not block, and its reader is a moment late */
+	for (int done = 0;
+	     done < n;) { /* the descriptor does not block, and its reader may be late */
 		struct iovec part = { text + done, (size_t)(n - done) };
 		struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 		ssize_t sent = real_sendmsg(CONSOLE_FD, &message, MSG_NOSIGNAL);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a guest's programs take for random, for tests of clones (test_clones.py).
+ * Shows what a guest's programs take for random, for tests of clones (test_clones.py).
  *
  *   probe serve   a workload: remembers secrets of its start, listens on ports 8080 and 8081, and
- *                 tells what it knows to whoever connects to the abstract socket "probe"
- *   probe report  prints "source=value" lines: of the kernel, of itself, and of the workload
+ *                 tells its secrets to clients of the abstract socket "probe"
+ *   probe report  prints "source=value" lines of the kernel, of itself, and of the workload
  *
- * A name that ends in '~' has numbers, modulo 2^32, which are the same when they are near each
- * other: the clock is taken out of them.
+ * A source whose name ends in '~' gives numbers modulo 2^32 without the clock's part.  Two of them
+ * count as equal if they are near each other.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,7 +36,7 @@
 
 static FILE *out;
 
-/* of this process's start */
+/* made when this process starts */
 static uint64_t session_key[2], prng, hash_seed;
 static long long started_ns;
 static volatile sig_atomic_t renewed;
@@ -86,7 +86,7 @@ static void say_file(const char *name, const char *path, size_t binary)
 		close(fd);
 }
 
-/* The first line of a file that has a word in it. */
+/* Print the first line of a file that contains a word. */
 static void say_line(const char *name, const char *path, const char *word)
 {
 	char line[512];
@@ -120,7 +120,7 @@ static void remember(void)
 	started_ns = now_ns(CLOCK_REALTIME);
 }
 
-/* What this process has, as "fresh" or as the workload. */
+/* Print this process's own secrets, as "fresh" or as the workload. */
 static void say_process(const char *prefix)
 {
 	const unsigned char *at_random = (const unsigned char *)getauxval(AT_RANDOM);
@@ -171,7 +171,7 @@ static uint32_t source_port(int port)
 	return ntohs(a.sin_port);
 }
 
-/* Linux: a keyed hash of the addresses, and the clock in steps of 64 ns. */
+/* A TCP sequence number: a keyed hash of the addresses plus the clock in steps of 64 ns. */
 static uint32_t isn(int port, int from, uint32_t *ret_stamp)
 {
 	int on = 1, queue = TCP_SEND_QUEUE;
@@ -308,10 +308,10 @@ static void serve(void)
 	    listen(p[0].fd, 8) < 0)
 		perror("bind");
 	p[1].fd = listen_on(8081);
-	p[2].fd = listen_on(8080); /* the health check's */
+	p[2].fd = listen_on(8080); /* for the health check */
 	for (;;) {
 		int n = poll(p, 3, -1);
-		if (renewed) { /* as a program should that is told of its restore */
+		if (renewed) { /* as a program should do when it learns of its restore */
 			remember();
 			printf("renewed by signal %d\n", (int)renewed);
 			fflush(stdout);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A workload that holds TCP connections over a snapshot: held PORT, of the host.  It says on
- * standard output what becomes of each; those that wait to write do so after SIGUSR1. */
+/* usage: held PORT
+ *
+ * A workload that keeps TCP connections to the host's PORT open over a snapshot.  It prints what
+ * becomes of each on standard output.  Connections that wait to write do so after SIGUSR1. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>

@@ -91,7 +91,7 @@ class Inputs(guests.TestCase):
             self.assertIn("kernel", says)
             self.assertIn("mvm kernel fetch", says)
 
-    def test_what_is_no_kernel_is_refused(self):
+    def test_a_file_that_is_no_kernel_is_refused(self):
         self.write("text", "hello\n")
         self.write("empty", "")
         with open(self.path("half.deb"), "wb") as file:
@@ -109,7 +109,7 @@ class Inputs(guests.TestCase):
         self.assertEqual(self.mvm_json("kernel", "list"), [])
         self.mvm_fails(3, "kernel", "add", self.path("none"), says="none")
 
-    def test_what_is_not_there_has_status_3(self):
+    def test_a_missing_thing_has_status_3(self):
         for args in (("template", "build", "no-such"), ("template", "info", "no-such"),
                      ("run", "--template", "no-such", "-d"), ("inspect", "no-such"),
                      ("stop", "no-such"), ("rm", "no-such"), ("logs", "no-such"),
@@ -181,7 +181,7 @@ class Sources(guests.TestCase):
     def test_a_missing_archive_is_named(self):
         self.assertIn(self.path("none.tar"), self.build_fails(3, "tar:none.tar"))
 
-    def test_what_is_no_archive_is_damaged(self):
+    def test_a_file_that_is_no_archive_is_damaged(self):
         self.write("notes.tar", "not an archive at all\n" * 100)
         self.assertIn(self.path("notes.tar"), self.build_fails(5, "tar:notes.tar"))
 
@@ -216,7 +216,7 @@ class Sick(guests.TestCase):
         self.assertIn("Connection refused", says)
         self.assertRegex(says, r"(?m)^  last-words$")
 
-    def test_a_workload_that_ends_is_not_waited_for(self):
+    def test_a_start_does_not_wait_for_a_workload_that_has_ended(self):
         says = self.build_sick(then="echo and-its-log; exit 3", timeout=600)
         self.assertIn("workload has ended with exit status 3", says)
         self.assertIn("last-words", says) # on a console that has much to say
@@ -429,19 +429,19 @@ class Starts(guests.TestCase):
         self.assert_nothing_left()
         return text
 
-    def test_names_that_are_none_are_refused(self):
+    def test_invalid_names_are_refused(self):
         for name in ("Upper", "../up", "a/b", "", "-x", "x" * 64, "dot.ted"):
             with self.subTest(name):
                 self.refused(2, f"--name={name}", says="no valid instance name")
         self.refused(2, "--name=.", says="no valid instance name")
 
-    def test_a_port_that_somebody_has_is_named(self):
+    def test_a_port_in_use_is_named(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             text = self.refused(4, "-p", f"{port}:8080", says="Address already in use")
             self.assertIn(str(port), text)
 
-    def test_a_port_that_is_asked_for_twice_is_named(self):
+    def test_a_port_that_is_forwarded_twice_is_named(self):
         same, twice = "take the same port", "is forwarded twice"
         for status, why, ports in ((2, same, ("18080:80", "18080:81")),
                                    (4, twice, ("[::1]:18080:80", "[::]:18080:80")),
@@ -449,7 +449,7 @@ class Starts(guests.TestCase):
             says = self.refused(status, "-p", ports[0], "-p", ports[1], says=why)
             self.assertNotIn("booting", says)
 
-    def test_ports_that_are_none_are_usage_errors(self):
+    def test_invalid_ports_are_usage_errors(self):
         for port in ("80", "x:y", "1:70000", "1:0", "256.0.0.1:1:2", "1:2/sctp", "::1:1:2",
                      "[::1:1:2", "[::g]:1:2", "[127.0.0.1]:1:2"):
             with self.subTest(port):
@@ -477,7 +477,7 @@ class Starts(guests.TestCase):
         self.assertNotIn("memory may run out", self.mvm("run", "--template", "web-worker", "--",
                                                         "true", status=0).stderr)
 
-    def test_a_revision_that_is_not_there_is_named(self):
+    def test_a_missing_revision_is_named(self):
         self.mvm_fails(3, "run", "--template", "web-worker@0123abc", "-d", says="0123abc")
         says = self.mvm_fails(2, "run", "--template", "web-worker@../..", "-d")
         self.assertIn("../..", says)

@@ -116,7 +116,7 @@ class Cancel(guests.TestCase):
         with open(more, "wb") as file:
             file.write(os.urandom(64 << 20))
 
-    def test_who_waits_for_another_build_stops_waiting(self):
+    def test_waiting_for_another_build_can_be_cancelled(self):
         with open(self.data("locks", "template.web-worker"), "w", encoding="ascii") as lock:
             os.chmod(lock.fileno(), 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -141,7 +141,7 @@ class Builds(TestCase):
             line = process.stderr.readline()
         self.assertRegex(line, rf"web-worker: waiting for process {first.pid}\b")
 
-    def test_a_second_build_waits_and_says_for_whom(self):
+    def test_a_second_build_names_the_process_that_it_waits_for(self):
         self.own_data()
         self.change_source("built by two")
         build = ("template", "build", "--config", self.own_config, "--snapshot")

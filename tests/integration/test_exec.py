@@ -117,7 +117,7 @@ class Exec(guests.TestCase):
                 done = self.sh(script, *options, stdin=stdin)
                 self.assertEqual((done.returncode, done.stdout, done.stderr), (status, out, err))
 
-    def test_what_cannot_be_run_is_told_apart(self):
+    def test_statuses_tell_why_a_command_cannot_run(self):
         for status, command, options in [(127, "/no/such", []), (127, "no-such", []),
                                          (126, "/www", []), (127, "true", ["-w", "/nowhere"]),
                                          (126, "true", ["-u", "nobody-of-that-name"])]:
@@ -225,7 +225,7 @@ class Exec(guests.TestCase):
     def test_a_pipe_carries_every_byte(self):
         self.through_a_pipe(1024 * MIB if LONG else 64 * MIB)
 
-    def test_input_that_cannot_be_read_is_not_its_end(self):
+    def test_an_error_of_input_is_not_its_end(self):
         folder = os.open("/", os.O_RDONLY)
         self.addCleanup(os.close, folder)
         done = subprocess.run([harness.MVM, "exec", "-i", "shared", "--", "cat"], stdin=folder,

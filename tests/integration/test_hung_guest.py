@@ -32,7 +32,7 @@ class HungGuest(guests.TestCase):
         self.assertEqual(process.stdout.readline(), "on\n")
         return process
 
-    def test_no_client_waits_for_a_guest_that_stands_still(self):
+    def test_no_client_hangs_with_a_hung_guest(self):
         os.mkdir(self.path("host"))
         self.write("host/file", "old")
         name = self.run_detached("web-worker", "-v", f"{self.path('host')}:/v:rw")["name"]

@@ -59,7 +59,7 @@ class Life(TestCase):
         self.assertEqual(self.mvm_ok("events", "--since", "2099-01-01T00:00:00Z"), "")
         self.mvm_fails(2, "events", "--since", "then", says="'then' is no time")
 
-    def test_what_a_guest_says_harms_neither_record_nor_terminal(self):
+    def test_a_guests_text_harms_neither_record_nor_terminal(self):
         name = self.run_detached()["name"]
         # no UTF-8, a terminal's escape sequence, and a letter that a limit may cut in two; whole
         # before it is seen
@@ -124,7 +124,7 @@ class Life(TestCase):
         self.mvm_ok("rm", "--force", *[r["name"] for r in self.mvm_json("ps")])
         self.assertEqual(waiter.wait(harness.PATIENCE_S), 125)
 
-    def test_wait_tells_what_became_of_it(self):
+    def test_wait_tells_how_an_instance_ended(self):
         name = self.run_detached()["name"]
         self.mvm_fails(4, "wait", name, "--timeout", "100ms", says="still runs")
         waiter = self.start_mvm("wait", name)
@@ -202,7 +202,7 @@ class Life(TestCase):
         sock.connect(self.data("instances", name, "control.sock"))
         return agentproto.Agent(sock)
 
-    def test_what_comes_too_late_is_told_so(self):
+    def test_commands_that_come_too_late_are_reported_so(self):
         client = self.connect(self.run_detached()["name"])
         # in one piece, so that the others do not come when it is over
         stop, pause, inspect, wait = client.open_all(STOP, PAUSE, INSPECT, WAIT)
@@ -319,7 +319,7 @@ class Life(TestCase):
         self.wait_for_event("gone", "removed")
         self.assertNotIn("gone", self.instances())
 
-    def test_a_vm_may_be_gone_before_its_starter_has_told_of_it(self):
+    def test_a_vm_may_end_before_its_starter_prints_its_name(self):
         # here the starter waits with its note of the start
         read_end, write_end = self.full_pipe()
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--rm", "--name", "early",
@@ -351,7 +351,7 @@ class LeftBehind(TestCase):
     def is_gone(self, record):
         return not any(guests.is_alive(record[pid]) for pid in ("supervisor_pid", "vmm_pid"))
 
-    def test_a_killed_supervisor_is_told_once(self):
+    def test_a_killed_supervisor_is_reported_once(self):
         record = self.run_detached()
         os.kill(record["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: self.is_gone(record)))
@@ -375,7 +375,7 @@ class LeftBehind(TestCase):
         self.assertEqual({i["name"]: i["state"] for i in json.loads(done.stdout)},
                          {lost["name"]: "failed", runs["name"]: "running"})
 
-    def test_after_a_crash_of_the_host_the_next_start_says_so(self):
+    def test_the_next_start_after_a_host_crash_reports_it(self):
         record = self.run_detached()
         path = self.data("instances", record["name"], "instance.json")
         os.kill(record["supervisor_pid"], signal.SIGKILL)
@@ -392,7 +392,7 @@ class LeftBehind(TestCase):
         self.assertEqual(self.events(record["name"])[-1]["event"], "failed")
         self.mvm_ok("rm", record["name"])
 
-    def test_what_was_to_be_removed_is(self):
+    def test_an_instance_of_rm_is_removed_after_a_crash(self):
         record = self.run_detached("web-worker", "--rm")
         os.kill(record["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: self.is_gone(record)))
@@ -510,7 +510,7 @@ class Cgroup(TestCase):
         self.mvm_ok("stop", "fenced")
         self.assertEqual([e for e in os.listdir(parent) if e.startswith("mvm-")], [])
 
-    def test_without_one_nothing_is_claimed(self):
+    def test_without_a_cgroup_nothing_is_claimed(self):
         record = self.mvm_json("run", "--template", "web-worker", "-d",
                                env={"MVM_CGROUP": self.folder})
         self.assertIsNone(self.inspect(record["name"])["cgroup"])

@@ -102,7 +102,7 @@ class Removal(TestCase):
         self.mvm_ok("rm", "--force", record["name"])
         self.assert_nothing_left()
 
-    def test_of_two_rm_one_says_that_the_vm_is_gone(self):
+    def test_the_second_of_two_rms_reports_a_missing_instance(self):
         for _ in range(3):
             name = self.run_detached()["name"]
             both = [self.start_mvm("rm", "--force", name) for _ in range(2)]
@@ -241,7 +241,7 @@ class Workload(guests.TestCase):
         self.mvm_ok("stop", name)
         self.assertEqual(self.inspect(name)["exit_code"], 143)
 
-    def test_a_vm_that_is_to_keep_running_does(self):
+    def test_a_vm_can_outlive_its_workload(self):
         name = self.run_detached("--keep-running")["name"]
         self.end(name, 3)
         self.mvm("wait", "--workload", name, status=3)

@@ -139,7 +139,7 @@ class Load(guests.TestCase):
         self.assertEqual(self.instances(), [])
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, for a cgroup")
-    def test_a_vmm_that_the_kernel_killed_for_memory_is_told(self):
+    def test_a_vmm_killed_for_memory_is_reported(self):
         made = memory_cgroup()
         if not made:
             self.skipTest("no cgroup here can limit memory")

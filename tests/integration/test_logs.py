@@ -39,7 +39,7 @@ class Logs(TestCase):
         self.assertEqual(self.logs(name, "--since", line.split()[0][:19] + "Z", "--tail", "1"),
                          "to-the-console\n")
 
-    def test_a_clone_does_not_repeat_what_its_twin_printed(self):
+    def test_a_clone_does_not_repeat_its_twins_output(self):
         name = self.run_detached()["name"]
         self.assertEqual(self.logs(name, "--workload"), "")
 
@@ -79,7 +79,7 @@ class Logs(TestCase):
                                           re.M)))
         self.assertGreater(dropped, 0)
 
-    def test_a_full_disk_of_the_output_is_not_the_logs(self):
+    def test_a_full_output_is_not_blamed_on_the_log(self):
         name = self.run_detached("web-worker", "--cold")["name"]
         for option in (), ("--json",):
             with open("/dev/full", "wb") as full:

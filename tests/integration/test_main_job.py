@@ -386,7 +386,7 @@ class OneInstance(guests.TestCase):
         self.assertTrue(guests.wait_until(
             lambda: "sleep 777" not in self.exec("one", "ps")))
 
-    def test_paused_it_says_so_and_resumed_it_goes_on(self):
+    def test_a_vm_can_be_paused_and_resumed(self):
         self.mvm_ok("pause", "one")
         self.assertEqual(self.inspect("one")["state"], "paused")
         self.assertIn("paused", self.mvm_ok("ps"))

@@ -54,7 +54,7 @@ class Manage(guests.TestCase):
         self.mvm_fails(2, "stop", says="or --all")
         self.mvm_fails(2, "rm", "--all", "one", says="not both")
 
-    def test_what_runs_in_a_guest_is_listed_and_gets_signals(self):
+    def test_a_guests_processes_are_listed_and_get_signals(self):
         name = self.run_detached("web-worker", "-p", "0:8080", "-p", "0:53/udp")["name"]
         tcp, udp = [f["host_port"] for f in self.inspect(name)["forwards"]]
         self.assertEqual(self.mvm_ok("port", name),

@@ -241,7 +241,7 @@ class Internet(Network):
         self.assertIsNone(self.reaches(name, PEER_HOST, server.getsockname()[1]))
         self.assertIsNone(self.reaches(name, "host.example.org", server.getsockname()[1]))
 
-    def test_a_closed_network_has_what_is_allowed(self):
+    def test_a_closed_network_reaches_allowed_addresses(self):
         name = self.start("--deny", "0.0.0.0/0", "--allow", "api.example.org:8053")
         self.assertIsNone(self.reaches(name, PEER_FAR, 8053)) # the guest has not asked for its name yet
         self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")

@@ -76,7 +76,7 @@ class Failures(TestCase):
         self.flake({"default": rootfs_with("default")})
         self.build()
 
-    def test_the_usual_causes_come_with_what_to_do(self):
+    def test_the_usual_causes_come_with_a_hint(self):
         cases = {
             "{ outputs = inputs: { packages = ; }; }": "correct flake.nix",
             None: "check flake_ref",
@@ -90,7 +90,7 @@ class Failures(TestCase):
                 says = self.mvm("template", "build", "--config", self.config()).stderr
                 self.assertIn("hint: " + hint, says)
 
-    def test_a_missing_nix_is_said_before_anything_is_done(self):
+    def test_a_missing_nix_is_reported_before_anything_is_done(self):
         self.flake({"default": rootfs_with("default")})
         os.makedirs(self.path("empty"))
         if any(os.path.exists(p) for p in ("/nix/var/nix/profiles/default/bin/nix",
@@ -103,7 +103,7 @@ class Failures(TestCase):
         self.build_fails(BUSY, says="changed while it was read")
         self.assertFalse(os.path.lexists(self.current()))
 
-    def test_what_builders_tell_a_terminal_is_not_shown(self):
+    def test_terminal_sequences_of_builders_are_not_shown(self):
         self.flake({"default": r"$bb printf 'a\tb\033[31mred\033[0m\n'; exit 1"})
         says = self.build_fails(FAILED)
         self.assertRegex(says, r"guest> a +bred\n")
@@ -131,7 +131,7 @@ class Locks(TestCase):
         self.assertEqual(self.lock_hash(), sha256(read(lock)))
         self.assertEqual(self.guest_file("/etc/motd"), b"hello from the input\n")
 
-    def test_without_inputs_the_lock_is_what_nix_reports(self):
+    def test_without_inputs_the_lock_comes_from_nix(self):
         self.flake({"default": rootfs_with("default")})
         self.build()
         self.assertEqual(self.lock_hash(), sha256(NO_LOCKS))
@@ -279,7 +279,7 @@ class Cache(TestCase):
         self.flake({"default": "$bb mkdir -p $out/rootfs; $bb cp ${./motd} $out/rootfs/motd"})
         self.write("flake/motd", "one\n")
 
-    def test_what_was_built_is_not_built_again(self):
+    def test_an_unchanged_source_is_not_built_again(self):
         self.assertFalse(self.build()["cached"])
         self.assertEqual(self.nix_builds(), 1)
         first = self.revision()

@@ -106,7 +106,7 @@ class PreBuild(TestCase):
     def script(self, text, mode=0o755):
         self.write("flake/pre-build.sh", text, mode)
 
-    def test_it_runs_only_when_it_is_allowed_to(self):
+    def test_pre_build_runs_only_when_allowed(self):
         done = self.mvm("template", "build", "--config", self.config(), status=0)
         self.assertIn("was not run: allow_pre_build is not set", done.stderr)
         self.assertEqual(self.guest_file("/made"), b"by hand\n")
@@ -135,7 +135,7 @@ class PreBuild(TestCase):
 
 
 class DryRun(TestCase):
-    def test_it_says_what_would_happen_and_changes_nothing(self):
+    def test_a_dry_run_tells_the_plan_and_changes_nothing(self):
         self.flake({"default": rootfs_with("x")})
         self.write("flake/pre-build.sh", "#!/bin/sh\ntouch ran\n", 0o755)
         before = read(self.path("flake", "flake.nix"))

@@ -150,7 +150,7 @@ in {
     };
 }; }'''
 
-    def test_it_has_what_its_templates_want(self):
+    def test_the_kernel_has_all_features_that_templates_need(self):
         shutil.copytree(os.path.join(harness.SOURCE_DIR, "examples", "nixos"), self.path("nixos"))
         self.write("nixpkgs/flake.nix", self.STAND_IN.replace("SYSTEM", SYSTEM))
         shutil.copytree(self.path("flake", "bin"), self.path("nixpkgs", "bin"))

@@ -68,7 +68,7 @@ retries = 1
         self.assertTrue(guests.wait_until(lambda: "mode" in self.said(name)))
         return name
 
-    def test_the_image_says_how_it_runs_and_what_is_run_beside_it(self):
+    def test_the_image_sets_how_commands_run(self):
         name = self.start()
         logs = self.said(name)
         self.assertIn("args 2 one word two\n", logs)

@@ -94,7 +94,7 @@ class Builds(TestCase):
         self.assertFalse(again["cached"])
         self.assertEqual(read(self.current("initrd")), b"theirs")
 
-    def test_an_image_that_brings_none_says_so(self):
+    def test_an_image_without_an_initrd_is_reported(self):
         self.flake({"default": rootfs_with("x")})
         config = self.with_setting("image")
         for _ in range(2): # built, then from the cache
@@ -102,7 +102,7 @@ class Builds(TestCase):
             self.assertIn("flake's package, as 'initrd'", says)
         self.assertTrue(self.build(config=self.config())["cached"])
 
-    def test_what_is_no_initrd_is_refused(self):
+    def test_a_file_that_is_no_initrd_is_refused(self):
         for script in ("$bb mkdir $out/initrd", ": >$out/initrd"):
             with self.subTest(script=script):
                 self.flake({"default": rootfs_with("x") + "; " + script})
@@ -182,7 +182,7 @@ class Guests(TestCase):
         self.assertIn("theirs: the button was pressed", log)
         self.assertEqual(self.mvm_json("inspect", "own")["state"], "exited")
 
-    def test_its_end_is_seen_whichever_it_is(self):
+    def test_every_kind_of_end_is_noticed(self):
         self.assertTrue(self.boot_with("their.end"))
         self.assertIn("theirs: that was all\n", self.mvm_ok("run", "-T", "t"))
         self.boot_with("their.panic")
@@ -194,7 +194,7 @@ class Guests(TestCase):
         self.mvm("wait", "own", status=FAILED)
         self.assertIn("Attempted to kill init", self.mvm_json("inspect", "own")["error"])
 
-    def test_what_needs_the_agent_is_refused_before_anything_starts(self):
+    def test_options_that_need_the_agent_are_refused_before_the_start(self):
         os.makedirs(self.path("folder"))
         self.mvm_fails(MVM_FAILED, "run", "-T", "t", "--", "true", says=NO_AGENT)
         self.mvm_fails(UNSUPPORTED, "run", "-T", "t", "-d", "-v", self.path("folder") + ":/x",

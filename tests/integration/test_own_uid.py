@@ -110,7 +110,7 @@ class OwnUid(guests.TestCase):
         self.leave_no_instance()
         self.data_dir = first
 
-    def test_its_own_disk_is_its_own_while_it_runs(self):
+    def test_a_running_vms_disk_belongs_to_its_user(self):
         name = self.run_detached("web-worker")["name"]
         disk = self.data("instances", name, "data.ext4")
         user = status(self.inspect(name)["vmm_pid"])["Uid"].split()[0]
@@ -123,18 +123,18 @@ class OwnUid(guests.TestCase):
         self.mvm_ok("stop", name)
         self.assertEqual(os.stat(disk).st_uid, 0)
 
-    def test_it_can_still_forward_a_port_below_1024(self):
+    def test_a_vm_can_still_forward_a_port_below_1024(self):
         port = low_port()
         self.run_detached("web-worker", "-p", f"{port}:8080")
         self.assertIn("microVM", guests.get(port))
 
-    def test_it_dies_with_its_supervisor_all_the_same(self):
+    def test_a_vm_still_dies_with_its_supervisor(self):
         record = self.run_detached("web-worker", "--name", "one")
         os.kill(record["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
 
     @harness.needs_program("setpriv")
-    def test_it_cannot_choose_to_outlive_its_supervisor(self):
+    def test_a_vm_cannot_choose_to_outlive_its_supervisor(self):
         # as what broke out of a guest would do first, if no wall were in its way
         qemu = self.write("bin/qemu", "#!/bin/sh\nexec setpriv --pdeathsig clear "
                           f"{shutil.which('qemu-system-x86_64')} \"$@\"\n", 0o755)

@@ -116,7 +116,7 @@ class Pool(guests.TestCase):
         guests.wait_until(lambda: self.instances() == ["after"], DEADLINE_S)
         self.assertEqual(self.instances(), ["after"])
 
-    def test_who_was_killed_since_it_asked_gets_no_vm(self):
+    def test_a_client_killed_while_waiting_gets_no_vm(self):
         self.full(1)
         waiting, = self.instances()
         supervisor = self.inspect(waiting)["supervisor_pid"]
@@ -146,7 +146,7 @@ class Pool(guests.TestCase):
         self.assertTrue(guests.wait_until(lambda: waiting not in self.instances(), DEADLINE_S))
         self.wait_ready(1)
 
-    def test_a_new_snapshot_replaces_the_vms_that_wait(self):
+    def test_a_new_snapshot_replaces_the_waiting_vms(self):
         self.full(1)
         before = self.instances()
         self.mvm_ok("template", "build", "web-worker", "--snapshot", "--force")
@@ -155,7 +155,7 @@ class Pool(guests.TestCase):
         self.assertNotEqual(self.instances(), before)
         self.assertTrue(self.run_detached("web-worker", "--name", "new")["from_pool"])
 
-    def test_what_the_pool_cannot_give_is_started_as_ever(self):
+    def test_a_start_that_the_pool_cannot_serve_is_an_ordinary_one(self):
         self.full(1)
         for name, options in (("cold", ["--cold"]), ("large", ["--mem", "300M"])):
             record = self.run_detached("web-worker", "--name", name, *options)
@@ -228,7 +228,7 @@ class Pool(guests.TestCase):
         guests.wait_until(lambda: self.pool("bare")["note"], DEADLINE_S)
         self.assertIn("bare", self.pool("bare")["note"])
 
-    def test_a_damaged_pool_file_is_said_and_harms_no_start(self):
+    def test_a_damaged_pool_file_is_reported_and_harms_no_start(self):
         self.mvm_ok("pool", "set", "web-worker", "--size", "1")
         with open(self.data("pool", "web-worker.json"), "w", encoding="utf-8") as file:
             file.write('{"size": 1e9}')
@@ -265,7 +265,7 @@ class Many(guests.TestCase):
         self.assertIn("none of the 40 instances was kept: the start was cancelled", said[1])
         self.assertEqual(self.instances(), [])
 
-    def test_what_is_still_starting_goes_too_when_one_fails_late(self):
+    def test_a_late_failure_ends_starts_that_are_under_way(self):
         os.makedirs(self.path("host"))
         self.write("host/file", "x")
         self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4",
@@ -274,7 +274,7 @@ class Many(guests.TestCase):
         # but the first that failed is kept, for its logs
         self.assertEqual([i["state"] for i in self.mvm_json("ps")], ["failed"])
 
-    def test_what_makes_no_sense_is_refused(self):
+    def test_contradictory_options_are_refused(self):
         self.mvm_fails(2, "run", "--template", "web-worker", "--count", "2", says="--detach")
         self.mvm_fails(2, "run", "--template", "web-worker", "-d", "--count", "2", "-p", "80:80",
                        says="port of its own")

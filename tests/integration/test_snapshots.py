@@ -49,7 +49,7 @@ class Snapshots(guests.TestCase):
         self.assertEqual((record["start"], record["reason"]), ("restore", None))
         return record
 
-    def test_it_is_removed_and_made_again_without_a_build(self):
+    def test_a_snapshot_is_made_again_without_a_build(self):
         before = self.mvm_json("template", "info", "web-worker")["revision"]
         removed = self.mvm_json("template", "snapshot", "web-worker", "--rm")
         self.assertEqual((removed["result"], removed["has_snapshot"], removed["snapshot_steps"]),
@@ -102,7 +102,7 @@ class Snapshots(guests.TestCase):
         self.mvm_ok("template", "list") # sweeps what they have held
         self.assert_nothing_left()
 
-    def test_what_cannot_be_done_changes_nothing(self):
+    def test_a_failed_command_changes_nothing(self):
         first = self.nonce()
         self.mvm_fails(3, "template", "snapshot", "none", says="'none'")
         self.mvm_fails(3, "template", "snapshot", "web-worker@ffffffff", says="ffffffff")
@@ -113,7 +113,7 @@ class Snapshots(guests.TestCase):
         self.assertEqual(os.listdir(self.data("tmp")), [])
         self.assertEqual(self.nonce(), first)
 
-    def test_one_that_another_host_has_made_is_replaced_here(self):
+    def test_a_snapshot_of_another_host_is_replaced(self):
         path = self.current("web-worker", "revision.json")
         with open(path, encoding="utf-8") as file:
             revision = json.load(file)
@@ -177,7 +177,7 @@ class Snapshots(guests.TestCase):
         other = {"tcg": "kvm", "kvm": "tcg"}[self.snapshot_of()["compat"]["accelerator"]]
         self.differs("accelerator", "tcg", "kvm", env={"MVM_ACCEL": other})
 
-    def test_doctor_says_what_mends_it(self):
+    def test_doctor_names_the_remedy(self):
         def finding(**env):
             found = json.loads(self.mvm("doctor", "--json", env=env).stdout)["checks"]
             return next(check for check in found if check["name"] == "snapshots")
@@ -351,7 +351,7 @@ class Memory(guests.TestCase):
         '"/bin/busybox", "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=24; rm /big; '
         'exec busybox httpd -f -p 8080 -h /www", "ignored"')
 
-    def test_what_it_has_freed_takes_no_room(self):
+    def test_memory_that_the_guest_freed_takes_no_room(self):
         memory = os.stat(self.current("web-worker", "snapshot", "mem.bin"))
         self.assertLess(memory.st_blocks * 512, 60 << 20) # the kernel and its slabs: 50 MiB
 

@@ -60,7 +60,7 @@ class Path(TestCase):
                 self.assert_seen(config)
         self.assertEqual(self.guest_file("/four"), b"4\n")
 
-    def test_an_input_counts_as_its_lock_has_it(self):
+    def test_an_input_with_a_lock_counts_as_locked(self):
         self.write("base/motd", "one\n")
         self.flake({"default": "$bb mkdir -p $out/rootfs; $bb cp ${inputs.base}/motd $out/rootfs"},
                    inputs=f'inputs.base = {{ url = "path:{self.path("base")}"; flake = false; }};')

@@ -421,7 +421,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
                        says="one VM at a time")
         self.assertEqual(self.mvm_json("volume", "list"), [])
 
-    def test_what_does_not_fit_is_refused_with_sizes(self):
+    def test_a_copy_that_does_not_fit_is_refused_with_sizes(self):
         host = self.path("host")
         os.mkdir(host)
         with open(f"{host}/big", "wb") as file:

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * captures REVISION-FOLDER SCRATCH-FOLDER COUNT: boot a revision once, then capture that guest
- * COUNT times and restore a clone of each capture.  Prints how many there were and how many of them
- * did not load.
+ * COUNT times and restore a clone of each capture.  Prints the number of captures, and how many of
+ * them did not load.
  *
- * The guest goes on between two captures, so that each finds the channel to its agent in another
- * state.  A build would cost a boot for each.
+ * The guest runs between two captures, so that each finds the channel to its agent in another
+ * state. A build would need a boot for each capture.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +85,7 @@ static int prepare(struct loader *l, const char *revision, const char *scratch,
 	return l->ops->cmdline(&l->probe, &config, NULL, &l->cmdline, err);
 }
 
-/* The capture's memory is the file that the guest runs in: take a copy before it goes on. */
+/* The capture's memory is the file that the guest runs in: copy it before the guest continues. */
 static int keep_memory(struct loader *l, int snapshot_fd)
 {
 	AUTO_CLOSE int from = openat(l->scratch_fd, "mem.bin", O_RDONLY | O_CLOEXEC);
@@ -106,7 +106,7 @@ static int let_go_on(struct loader *l, struct machine *m, struct mvm_error *err)
 					 soon(), NULL, err);
 }
 
-/* Returns 1 when a clone of it answered, 0 when none could be loaded. */
+/* Capture once.  Returns 1 when a clone answered, 0 when the capture could not be loaded. */
 static int capture_once(struct loader *l, struct machine *m, struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES], known[NONCE_BYTES];

@@ -121,7 +121,7 @@ class OnFirecracker(guests.TestCase):
         self.assertEqual((record["backend"], record["start"]), ("firecracker", "restore"))
         return record
 
-    def test_it_is_told_and_taken(self):
+    def test_firecracker_is_reported_and_used(self):
         self.assertTrue(told(self.mvm_json, "firecracker")["usable"])
         record = self.clone()
         self.assertEqual(self.exec(record["name"], "hostname"), record["name"] + "\n")
@@ -138,7 +138,7 @@ class OnFirecracker(guests.TestCase):
         self.assertEqual(done.stdout, "out\n")
         self.assert_nothing_left()
 
-    def test_it_boots_cold(self):
+    def test_a_vm_boots_cold(self):
         record = self.run_detached("web-worker", "--cold", "-p", "0:8080")
         self.assertEqual((record["backend"], record["start"]), ("firecracker", "boot"))
         self.assertIn("<title>mvm", guests.get(record["forwards"][0]["host_port"]))
@@ -178,7 +178,7 @@ class OnFirecracker(guests.TestCase):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertRaises(BlockingIOError, server.accept)
 
-    def test_paused_and_resumed_it_still_answers(self):
+    def test_a_vm_still_answers_after_pause_and_resume(self):
         record = self.clone()
         for _ in range(2):
             self.mvm_ok("pause", record["name"])
@@ -200,7 +200,7 @@ class OnFirecracker(guests.TestCase):
             seen.add(fields["Uid"])
         self.assertEqual(len(seen), 2)
 
-    def test_a_killed_supervisor_takes_all_of_it_along(self):
+    def test_a_killed_supervisor_takes_its_whole_vm_along(self):
         record = self.clone("-p", "0:8080")
         os.kill(record["supervisor_pid"], 9)
         self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))

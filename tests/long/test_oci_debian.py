@@ -82,7 +82,7 @@ class Debian(harness.TestCase):
         self.mvm_ok("template", "build", "--config", config, *options)
         return os.path.join(self.data_dir, "templates/py/current/rootfs.ext4")
 
-    def test_it_is_what_umoci_unpacks(self):
+    def test_the_image_equals_umocis_unpacked_folder(self):
         image = self.build(f"oci:{self.image}")
         run("e2fsck", "-fn", image)
         ours = oci.describe_image(image, self.folder)
@@ -96,7 +96,7 @@ class Debian(harness.TestCase):
         self.assertEqual([line for line in oci.differences(ours, theirs)
                           if not line.startswith(changed)], [])
 
-    def test_it_boots_answers_its_health_check_and_runs_a_script(self):
+    def test_the_image_boots_gets_healthy_and_runs_a_script(self):
         archive = self.path("image.tar")
         run("skopeo", "copy", "--insecure-policy", f"oci:{self.image}:latest",
             f"docker-archive:{archive}:py:v1", env={**os.environ, "TMPDIR": self.folder})

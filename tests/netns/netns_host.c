@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes the network of a VM and runs a program in it that plays the VMM:
+ * Makes a VM's network and runs a program in it that acts as the VMM:
  *
  *	netns_host [HOST_PORT:GUEST_PORT[/udp]]... [+RULE|-RULE]... -- PROGRAM ARG...
  *
- * +RULE allows and -RULE denies.  A line "+RULE -RULE" on standard input sets other rules, which
- * "rules" on standard output answers.  Ends, and the program with it, when standard input does.
- * Says "ready" on standard output.
+ * +RULE allows and -RULE denies.  A line "+RULE -RULE" on standard input replaces the rules; the
+ * answer is "rules".  Prints "ready" at first.  Ends, and ends the program, when standard input
+ *ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -58,7 +58,7 @@ static int fail(const struct mvm_error *err)
 	return 1;
 }
 
-/* Serve it until standard input ends. */
+/* Serve the network until standard input ends. */
 static int serve(struct loop *loop, struct host *h)
 {
 	AUTO(loop_source) source = NULL;

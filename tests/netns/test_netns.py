@@ -370,12 +370,12 @@ class Network(harness.TestCase):
                           self.fails_to_start())
         self.assertEqual(len(self.devices()), 1)
 
-    def test_a_host_that_does_not_forward_packets_is_told_how(self):
+    def test_a_host_that_does_not_forward_packets_gets_a_hint(self):
         self.forward_packets("0")
         self.assertIn("sysctl -w net.ipv4.ip_forward=1", self.fails_to_start())
 
     @harness.needs_program("setpriv")
-    def test_it_needs_root(self):
+    def test_the_network_test_needs_root(self):
         self.assertIn("needs root", self.fails_to_start("setpriv", "--bounding-set=-net_admin"))
 
 

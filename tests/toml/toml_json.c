@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TOML on standard input as the tagged JSON that toml-test compares: every value is
- * {"type": ..., "value": "<text>"}.  Status 1 with the error's text when it is refused.
+ * Prints the TOML on standard input as the tagged JSON that toml-test compares: every value is
+ * {"type": ..., "value": "<text>"}.  Invalid TOML ends in status 1 with the error's text.
  */
 #include <inttypes.h>
 #include <jansson.h>

@@ -2,17 +2,17 @@
 #ifndef TESTS_CORPUS_TABLE_H
 #define TESTS_CORPUS_TABLE_H
 
-/* A fuzz corpus whose every input has an expected result: no file without one, none missing. */
+/* A fuzz corpus with an expected result for each input, and an input for each expected result. */
 
 #include "image_util.h"
 
 #include "base/str.h"
 
-/* One input and what comes of it. */
+/* One input and its result. */
 struct expected {
 	const char *name;
 	int code;	  /* 0, or a negative errno */
-	const char *says; /* part of the error's text; of a success what the test shows of it */
+	const char *says; /* part of the error's text, or of a success's text */
 };
 
 /* tests/fuzz/corpus/<target>. */
@@ -26,7 +26,7 @@ static inline int open_corpus(const char *target)
 	return fd;
 }
 
-/* run: gives the code; text: NUL-terminated, ret_shown: what a success is */
+/* Runs an input, and returns the code.  text: NUL-terminated; ret_shown: a success as text. */
 typedef int (*run_input)(const char *text, size_t len, struct strbuf *ret_shown,
 			 struct mvm_error *err);
 

@@ -2,8 +2,8 @@
 #ifndef TESTS_IMAGE_UTIL_H
 #define TESTS_IMAGE_UTIL_H
 
-/* What the tests of the image layer share: a folder of their own, and Debian's own tools to
- * judge the images. */
+/* Helpers that the tests of the image layer share: a work folder, and Debian's tools, which judge
+ * the images. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,8 +44,8 @@ static inline int remove_work_folder(void **state)
 	return tree_remove_at(AT_FDCWD, work_path);
 }
 
-/* Run a tool in the work folder; its output (both kinds) goes to ret, which may be NULL.
- * Returns the exit status, 127 when there is no such tool. */
+/* Run a tool in the work folder.  Its standard output and error go to ret, which may be NULL.
+ * Returns the exit status, 127 when the tool is missing. */
 static inline int run_tool(const char *const *argv, char **ret)
 {
 	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", locale[] = "LC_ALL=C";
@@ -83,7 +83,7 @@ static inline void assert_clean(const char *image)
 	assert_int_equal(status, 0);
 }
 
-/* What debugfs says to one command. */
+/* The answer of debugfs to one command. */
 static inline char *debugfs(const char *image, const char *command)
 {
 	char *out = NULL;
@@ -124,8 +124,8 @@ static inline void assert_same_files(const char *a, const char *b)
 	assert_int_equal(RUN(NULL, "/usr/bin/cmp", a, b), 0);
 }
 
-/* A tar of one entry whose header fills len bytes: the old form of GNU's map of holes goes on for
- * as many blocks as it likes.  The caller's. */
+/* Make a tar of one entry whose header fills len bytes: in GNU's old form, a map of holes can have
+ * any number of blocks.  The caller frees it. */
 static inline char *make_endless_header(size_t len)
 {
 	char *tar = calloc(1, len);
@@ -138,7 +138,7 @@ static inline char *make_endless_header(size_t len)
 	memset(tar + 148, ' ', 8);
 	memcpy(tar + 257, "ustar  ", 8);
 	for (size_t at = 512; at < len; at += 512)
-		tar[at + 504] = 1;	  /* more follows */
+		tar[at + 504] = 1;	  /* another block follows */
 	strcpy(tar + 386, "00000000000"); /* the first of the map: offset and length */
 	strcpy(tar + 398, "00000000000");
 	tar[482] = 1;

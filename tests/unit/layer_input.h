@@ -3,11 +3,11 @@
 #define TESTS_LAYER_INPUT_H
 
 /*
- * Layers from one buffer: what the fuzz target and the test of its corpus share.
+ * Layers from one buffer, for the fuzz target and the test of its corpus.
  *
- * Up to four times: the layer's length as four bytes, lowest first, and the layer.  The expected
- * digest is that of the bytes, so that plain layers are right and compressed ones are read to
- * their end and then found wrong.  Limits are small, so that small inputs reach them.
+ * The buffer has up to four layers, each after its length as four bytes, lowest first.  The
+ * expected digest is the one of these bytes.  So plain layers are right, and compressed ones are
+ * read to their end and then found wrong.  Limits are small, so that small inputs reach them.
  */
 
 #include <errno.h>
@@ -78,7 +78,7 @@ static inline int layer_input_read(const uint8_t *data, size_t size, struct laye
 	return 0;
 }
 
-/* Contents stay within their file. */
+/* A sink that checks that contents stay within their file. */
 static inline int layer_input_check(void *arg, struct tree_node *n, uint64_t offset,
 				    const void *data, size_t len, struct mvm_error *err)
 {

@@ -16,9 +16,9 @@
 
 /* What the peer does, step by step.  An empty entry ends the script. */
 struct step {
-	const char *expect; /* read until this text has come; NULL: say `say` instead */
+	const char *expect; /* read until this text arrives; NULL: send `say` instead */
 	const char *say;
-	size_t repeat; /* say it so often more */
+	size_t repeat; /* send it this many times more */
 	bool bytewise; /* one byte per packet */
 	bool hang;     /* stay silent until killed */
 	bool want_fd;  /* while expecting: a descriptor must come along */
@@ -30,7 +30,7 @@ static void peer_say(int fd, const struct step *s)
 		size_t len = strlen(s->say), piece = s->bytewise ? 1 : len;
 		for (size_t at = 0; at < len; at += piece) {
 			if (send(fd, s->say + at, piece, MSG_NOSIGNAL) < 0)
-				_exit(0); /* the client has given up */
+				_exit(0); /* the client has hung up */
 		}
 	}
 }
@@ -78,7 +78,7 @@ static void peer_play(int fd, const struct step *script)
 	_exit(0);
 }
 
-/* Start one; returns our end of its connection. */
+/* Start a peer; returns our end of its connection. */
 static int peer_start(const struct step *script, pid_t *ret_pid)
 {
 	int fds[2];

@@ -18,7 +18,7 @@
 #include "base/sock.h"
 
 #define POWERED_OFF 77
-#define CHILD_FDS   500 /* above all that are open */
+#define CHILD_FDS   500 /* above all open descriptors */
 
 int scripted_vmm_fd;
 bool scripted_vmm_holds_end;
@@ -27,7 +27,7 @@ struct scripted {
 	struct vmm vmm; /* first */
 	struct loop *loop;
 	struct loop_source *exit_source;
-	int status; /* of a VMM that has ended */
+	int status; /* valid once the VMM has ended */
 	char answer;
 };
 
@@ -41,7 +41,7 @@ static void carry(int from, int to, int test_fd)
 		_exit(to == test_fd ? POWERED_OFF : 1);
 }
 
-/* The agent's channel ends; the VMM does not.  The test hears of it by an end of its own. */
+/* The agent's channel ends, but the VMM does not.  Hanging up on the test tells the test. */
 static _Noreturn void run_without_agent(int agent_fd, int test_fd)
 {
 	close(agent_fd);
@@ -50,7 +50,7 @@ static _Noreturn void run_without_agent(int agent_fd, int test_fd)
 		pause();
 }
 
-/* The console is only held: it hangs up with the VMM. */
+/* Hold the console open, so that it hangs up when the VMM dies. */
 static _Noreturn void run_child(int agent_fd, int console_fd, int test_fd)
 {
 	struct pollfd fds[2] = { { .events = POLLIN }, { .events = POLLIN } };
@@ -115,7 +115,7 @@ static void on_answer(void *arg, uint32_t events)
 		f->answer = VMM_STEP_FAIL;
 }
 
-/* A VMM that dies has ended the step: the test does not answer it. */
+/* Wait for the test to answer a step.  If the VMM dies, the step ends without an answer. */
 static int step(struct vmm *v, enum vmm_step letter, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct scripted *f = (struct scripted *)v;

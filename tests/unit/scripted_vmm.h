@@ -3,17 +3,17 @@
 #define TESTS_SCRIPTED_VMM_H
 
 /*
- * A backend whose every step waits for the test.
+ * A backend whose steps wait for the test.
  *
- * Its "VMM" is a child process that carries bytes between the agent channel and a socket that the
- * test has.  So the test plays the agent, kill(2) is a VMM that dies, and a test that closes its
- * socket is a guest that powers off.  A test that shuts its socket down for writing is a guest
- * whose agent hangs up; the VMM runs on until it is killed.
+ * Its "VMM" is a child process that carries bytes between the agent channel and a socket of the
+ * test. So the test plays the agent, and kill(2) makes the VMM die.  A test that closes its socket
+ * is a guest that powers off.  A test that shuts its socket down for writing is a guest whose agent
+ * hangs up; the VMM runs on until it is killed.
  *
- * Both talk over one stream socket, scripted_vmm_fd in the supervisor.  Each op sends its letter
- * (enum vmm_step), for VMM_STEP_SPAWN with the test's end of the new channel and then the pid, and
- * is over when the test has answered with VMM_STEP_DONE or VMM_STEP_FAIL, or when the VMM has
- * ended.
+ * Backend and test talk over one stream socket, scripted_vmm_fd in the supervisor.  Each op sends
+ * its letter (enum vmm_step); VMM_STEP_SPAWN also sends the test's end of the new channel and then
+ * the pid.  The op ends when the test answers with VMM_STEP_DONE or VMM_STEP_FAIL, or when the VMM
+ * ends.
  */
 
 #include "vmm/vmm.h"
@@ -32,8 +32,8 @@ enum vmm_step {
 extern const struct vmm_ops scripted_vmm;
 extern int scripted_vmm_fd;
 
-/* Set it before the supervisor starts: the end of a VMM is no news until the test answers with
- * VMM_STEP_DONE, as if the kernel took its time for the kill. */
+/* Set this before the supervisor starts.  The supervisor then learns of a VMM's end only when the
+ * test answers with VMM_STEP_DONE, as if the kernel took its time for the kill. */
 extern bool scripted_vmm_holds_end;
 
 #endif

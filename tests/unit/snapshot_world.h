@@ -2,7 +2,7 @@
 #ifndef TESTS_SNAPSHOT_WORLD_H
 #define TESTS_SNAPSHOT_WORLD_H
 
-/* A revision with a snapshot in a folder of its own, and what `run` would do with it. */
+/* A revision with a snapshot in a scratch folder, and the start that `run` would choose for it. */
 
 #include <errno.h>
 #include <setjmp.h>
@@ -45,7 +45,7 @@ static inline void fail_with(int r, const struct mvm_error *err)
 		fail_msg("%s: %s", strerror(-r), err->text);
 }
 
-/* size 0: that of the text */
+/* Write a file.  size 0: the text's size. */
 static inline void put_file(int dir_fd, const char *name, const char *text, off_t size)
 {
 	unlinkat(dir_fd, name, 0);
@@ -54,7 +54,7 @@ static inline void put_file(int dir_fd, const char *name, const char *text, off_
 	assert_true(size == 0 || ftruncate(fd, size) == 0);
 }
 
-/* What `run` would do. */
+/* Plan a start as `run` does. */
 static inline int decide(struct world *w, unsigned vcpus, uint32_t mem_mib, struct start_plan *ret,
 			 struct mvm_error *err)
 {
@@ -68,7 +68,7 @@ static inline int decide(struct world *w, unsigned vcpus, uint32_t mem_mib, stru
 	return start_decide(&request, ret, err);
 }
 
-/* The compat of a snapshot made now: what snapshot.c writes. */
+/* Make the compat that snapshot.c would write for a snapshot made now. */
 static inline void describe(struct world *w, struct mvm_strings *ret)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
@@ -93,7 +93,7 @@ static inline void describe(struct world *w, struct mvm_strings *ret)
 	pairs = (struct strv){ 0 };
 }
 
-/* Files and what revision.json and checksums.json say of them. */
+/* Make the files, and the entries of revision.json and checksums.json about them. */
 static inline void fill_folder(struct world *w)
 {
 	static const char *const files[] = { "vmlinux", "rootfs.ext4", "initrd", "data.ext4",

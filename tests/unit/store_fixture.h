@@ -2,7 +2,7 @@
 #ifndef TESTS_STORE_FIXTURE_H
 #define TESTS_STORE_FIXTURE_H
 
-/* A store in a folder of its own for each test, and what to put into it. */
+/* A store in a scratch folder for each test, and helpers that fill it. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +78,7 @@ static inline void save_spec(struct store *s, const char *id)
 	assert_int_equal(store_spec_save(s, &spec, NULL), 0);
 }
 
-/* A revision whose two files hold the same text. */
+/* Publish a revision whose two files hold the same text. */
 static inline int publish(struct store *s, const char *id, const char *revision, const char *text)
 {
 	AUTO_DONE(staging) st = STAGING_NONE;

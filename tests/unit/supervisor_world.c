@@ -28,8 +28,8 @@
 #include "store/revision.h"
 #include "supervisor_world.h"
 
-#define DEADLINE_MS  20000 /* of each wait, should the supervisor hang */
-#define ENDED_STATUS 50	   /* and what supervise() returned; a sanitizer ends with another */
+#define DEADLINE_MS  20000 /* of each wait, in case the supervisor hangs */
+#define ENDED_STATUS 50	   /* plus the result of supervise(); a sanitizer uses other statuses */
 
 static const uint8_t nonce[NONCE_BYTES] = "only in the snapshot's memory";
 
@@ -136,7 +136,7 @@ static void write_revision(struct world *x)
 	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL), 0);
 }
 
-/* In the child.  It holds nothing of the test's: who hangs up is seen to. */
+/* Runs in the child.  It closes the test's descriptors, so that a hang-up is noticed. */
 static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd)
 {
 	struct supervisor_given given = {

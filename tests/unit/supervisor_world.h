@@ -3,12 +3,12 @@
 #define TESTS_SUPERVISOR_WORLD_H
 
 /*
- * A supervisor without a guest: it is a child of the test, its backend is scripted
- * (scripted_vmm.h), and the test is its starter, its clients and the guest's agent.
+ * A supervisor without a guest.  It is a child of the test, and its backend is scripted
+ * (scripted_vmm.h).  The test plays its starter, its clients and the guest's agent.
  *
- * A test sets x->record and x->revision, calls launch(), then says step by step what happens. Every
- * wait has a deadline, and a supervisor that dies of a sanitizer or of an illegal step of its state
- * fails the test.
+ * A test sets x->record and x->revision, calls launch(), then plays what happens step by step.
+ * Every wait has a deadline.  A supervisor that dies of a sanitizer or of an illegal step of its
+ * state fails the test.
  */
 
 #include "instance/control.h"
@@ -24,7 +24,7 @@
 struct world {
 	char dir[64];
 	int instances_fd, revision_fd, logs_fd;
-	struct record record; /* the first one */
+	struct record record; /* the first record */
 	struct mvm_template_revision revision;
 	struct instance_folder folder;
 	int64_t restart_pause_ms;
@@ -39,60 +39,60 @@ struct world {
 int world_setup(void **state);
 int world_teardown(void **state);
 
-/* Start the supervisor, which goes on to spawn its VMM. */
+/* Start the supervisor, which then spawns its VMM. */
 void launch(struct world *x);
 
-/* The supervisor has come to this step; let it go on. */
+/* Wait until the supervisor is at this step, and let it continue. */
 void expect_step(struct world *x, enum vmm_step letter);
 void go_on(struct world *x);
 void fail_step(struct world *x);
 
-/* The next VMM is there. */
+/* Wait until the next VMM was spawned. */
 void expect_spawn(struct world *x);
 
-/* Boot it, up to the agent's last answer. */
+/* Boot the guest, up to the agent's last answer. */
 void say_hello(struct world *x);
 void boot_guest(struct world *x);
 
-/* The same at a restart, until the VM is up. */
+/* Boot the guest at a restart, until the VM is up. */
 void boot_again(struct world *x);
 
-/* What `mvm run` waits for; returns its status. */
+/* Wait for the start's result, as `mvm run` does; returns its status. */
 int start_status(struct world *x, struct mvm_error *err);
 
-/* launch(), boot_guest(), and the start has succeeded. */
+/* launch() and boot_guest(); the start must succeed. */
 void start_up(struct world *x);
 
-/* The same for the VM of a pool: restored, rehearsed, paused. */
+/* Start the VM of a pool: restored, rehearsed, paused. */
 void stand_by(struct world *x);
 
-/* The VMM dies, and with it the agent's channel. */
+/* Kill the VMM; the agent's channel closes with it. */
 void kill_guest(struct world *x);
-/* The guest powers off. */
+/* Power the guest off. */
 void power_off(struct world *x);
-/* The agent's channel closes, and the VMM runs on. */
+/* Close the agent's channel while the VMM runs on. */
 void hang_up_agent(struct world *x);
-/* The supervisor has killed the VMM. */
+/* Wait until the supervisor has killed the VMM. */
 void expect_killed(struct world *x);
 
-/* The next call for the agent; returns its stream.  CLOCK is answered by itself. */
+/* Wait for the next call to the agent; returns its stream.  Answers CLOCK calls itself. */
 uint32_t expect_call(struct world *x, unsigned call);
 void say(struct world *x, uint8_t type, uint32_t stream, const struct strbuf *fields);
 void answer_call(struct world *x, uint32_t stream, int status, const char *message);
-/* With the nonce that the revision's snapshot has. */
+/* Answer with the nonce of the revision's snapshot. */
 void answer_nonce(struct world *x, uint32_t stream);
 /* Answer SHUTDOWN and power off. */
 void shut_down(struct world *x);
 
-/* Before launch(): a folder whose copy-in the agent takes, and whose copy-back it is asked for. */
+/* Before launch(): add a volume, which is copied into the guest and back. */
 void add_volume(struct world *x);
 void take_volume(struct world *x);
 
-/* Before launch(): the template has a command.  Later: the command ends. */
+/* Before launch(): give the template a command.  Later: end the command. */
 void set_command(struct world *x);
 void end_workload(struct world *x, uint64_t exit_code);
 
-/* A client's connection to control.sock. */
+/* Connect a client to control.sock. */
 void connect_client(struct world *x, struct control *ret);
 /* Make a call and wait for its reply; returns its status as -errno. */
 int ask(struct control *c, unsigned call, struct mvm_error *err);
@@ -101,20 +101,20 @@ uint32_t begin_call(struct control *c, unsigned call);
 uint32_t begin_stop(struct control *c, uint64_t timeout_ms);
 int wait_reply(struct control *c, uint32_t stream, struct mvm_error *err);
 
-/* A new client asks for the VM of a pool under this name. */
+/* Connect a new client, which asks for the VM of a pool under this name. */
 uint32_t begin_adopt(struct world *x, struct control *c, const char *name);
 
-/* What INSPECT says.  The supervisor answers it between two steps, never during one. */
+/* Call INSPECT.  The supervisor answers it between two steps, never during one. */
 void inspect(struct world *x, struct record *ret);
 
-/* The supervisor ends by itself, with this status. */
+/* Wait until the supervisor ends by itself, with this status. */
 void expect_end(struct world *x, int status);
 
-/* What instance.json says; and whether the instance is still there. */
+/* Read instance.json; and tell whether the instance still exists. */
 void load_record(struct world *x, struct record *ret);
 bool has_folder(struct world *x, const char *name);
 
-/* How often an event was recorded, with this text in its message unless that is NULL. */
+/* Count the records of an event.  message: text that its message must contain, or NULL. */
 unsigned events(struct world *x, const char *event, const char *message);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Folders that the agent creates where an image lacks them. */
+/* Folders that the agent creates if the image lacks them. */
 #include <errno.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -32,13 +32,13 @@ static void folders_are_made_with_those_above(void **state)
 {
 	assert_int_equal(make_in(state, "a//b/./c/"), 0);
 	assert_folder(state, "a/b/c");
-	assert_int_equal(make_in(state, "a/b/c"), 0); /* as it is */
+	assert_int_equal(make_in(state, "a/b/c"), 0); /* it exists already */
 	assert_int_equal(make_in(state, "a/../d"), 0);
 	assert_folder(state, "d");
 	assert_int_equal(folders_make("/"), 0);
 }
 
-static void targets_of_links_are_made(void **state)
+static void targets_of_dangling_links_are_made(void **state)
 {
 	int fd = scratch_fd(state);
 	AUTO_FREE char *absolute = str_printf("%s/srv/x", scratch_path(state));
@@ -51,7 +51,7 @@ static void targets_of_links_are_made(void **state)
 	assert_folder(state, "srv/y/z");
 }
 
-static void what_cannot_be_a_folder_is_told_apart(void **state)
+static void errors_tell_why_a_folder_cannot_be_made(void **state)
 {
 	int fd = scratch_fd(state);
 	assert_int_equal(file_create_at(fd, "file", "", 0, 0644), 0);
@@ -73,7 +73,7 @@ static void a_link_that_leads_in_a_circle_becomes_a_folder(void **state)
 
 	assert_int_equal(make_in(state, "run/mvm"), 0);
 	assert_folder(state, "run/mvm");
-	assert_folder(state, "var/run/mvm"); /* the other link leads to it now */
+	assert_folder(state, "var/run/mvm"); /* the other link leads here now */
 	assert_int_equal(make_in(state, "longer"), 0);
 	assert_folder(state, "longer");
 }
@@ -84,8 +84,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_SCRATCH(folders_are_made_with_those_above),
-		WITH_SCRATCH(targets_of_links_are_made),
-		WITH_SCRATCH(what_cannot_be_a_folder_is_told_apart),
+		WITH_SCRATCH(targets_of_dangling_links_are_made),
+		WITH_SCRATCH(errors_tell_why_a_folder_cannot_be_made),
 		WITH_SCRATCH(a_link_that_leads_in_a_circle_becomes_a_folder),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

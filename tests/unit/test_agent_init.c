@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which commands are an init, and hence PID 1 of the guest. */
+/* Commands that are an init, and so become PID 1 of the guest. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,7 +69,7 @@ static void a_link_to_an_init_is_one(void **state)
 	assert_true(is_init(boot, NULL));
 	assert_true(is_init(folder, NULL)); /* its folder is a link */
 	assert_false(is_init(loop, NULL));
-	assert_false(is_init(init, NULL)); /* a name, but in no folder of inits */
+	assert_false(is_init(init, NULL)); /* an init's name in another folder */
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of the guest's agent that decide and touch nothing. */
+/* The pure functions of the guest's agent. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -296,7 +296,7 @@ static void requests_out_of_range_are_refused(void **state)
 	(void)state;
 	static const struct {
 		uint16_t tag;
-		uint64_t number; /* with a text of NULL */
+		uint64_t number; /* used if text is NULL */
 		const char *text;
 		int code;
 		const char *says;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent in a child process, spoken to over a socket pair as the host would: what it starts,
- * passes on and refuses.  Cgroups, identity and power belong to real guests
+ * The agent in a child process.  The test plays the host over a socket pair and checks what the
+ * agent starts, passes on and refuses.  Cgroups, identity and power are tested in real guests
  * (tests/integration/agent_boot.py).
  */
 #include <endian.h>
@@ -45,7 +45,7 @@ static _Noreturn void run_agent(int fd, bool is_vsock)
 	if (r == 0)
 		r = agent_serve(&a);
 	if (a.workload_child.pid > 0)
-		kill(-a.workload_child.pid, SIGKILL); /* in a guest, power_off() does */
+		kill(-a.workload_child.pid, SIGKILL); /* in a guest, power_off() does this */
 	agent_done(&a);
 	exit(r == -EPIPE ? 0 : 1);
 }
@@ -74,13 +74,13 @@ static int start(void **state)
 	return start_on(state, true);
 }
 
-/* One that waits a moment for a host that has gone. */
+/* Start an agent on a serial port, which waits a moment for a host that has hung up. */
 static int start_on_a_port(void **state)
 {
 	return start_on(state, false);
 }
 
-/* The agent ends by itself when its host has gone. */
+/* Hang up; the agent then ends by itself. */
 static int stop(void **state)
 {
 	struct host *h = *state;
@@ -158,7 +158,7 @@ static void configured_with(struct host *h, const char *const *args)
 	hello(h);
 	put_args(&b, args);
 	wire_put_str(&b, FIELD_ENV, "COLOUR=blue");
-	/* a user that exists wherever tests run: the one that runs them */
+	/* a user that exists everywhere: the one that runs the tests */
 	AUTO_FREE char *uid = str_printf("%u", (unsigned)getuid());
 	wire_put_str(&b, FIELD_USER, uid);
 	call(h, 1, CALL_CONFIGURE, &b);
@@ -198,7 +198,7 @@ static void outcome_done(struct outcome *o)
 }
 DEFINE_AUTO_DONE(outcome, outcome_done)
 
-/* Collect until END; returns the field that says how it ended. */
+/* Collect output until END; returns the field that tells how the command ended. */
 static uint16_t collect(struct host *h, uint32_t stream, struct outcome *ret)
 {
 	struct frame f;
@@ -222,7 +222,7 @@ static uint16_t collect(struct host *h, uint32_t stream, struct outcome *ret)
 	}
 }
 
-static void before_configure_only_ping_is_answered(void **state)
+static void the_agent_answers_only_ping_before_configure(void **state)
 {
 	struct host *h = *state;
 	hello(h);
@@ -265,7 +265,7 @@ static void input_is_fed_within_the_window_and_credited(void **state)
 	memset(data + 1, 'x', DATA_MAX);
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, sizeof(data)), 0);
-	/* in pieces that are worth a frame: up to a quarter of the window may be outstanding */
+	/* credit comes in large pieces: up to a quarter of the window may be outstanding */
 	for (size_t credited = 0; credited <= WINDOW_BYTES / 4 * 3;) {
 		struct frame f;
 		uint32_t le;
@@ -290,14 +290,14 @@ static uint64_t reply_number(struct host *h, uint32_t stream, uint16_t tag)
 	return n;
 }
 
-static void who_awaits_the_workload_learns_how_it_ended(void **state)
+static void await_tells_how_the_workload_ended(void **state)
 {
 	struct host *h = *state;
 	configured_with(h,
 			(const char *const[]){ "sh", "-c", "read line </dev/null; exit 3", NULL });
 	call(h, 2, CALL_AWAIT, NULL);
 	assert_int_equal(reply_number(h, 2, FIELD_EXIT_CODE), 3);
-	call(h, 3, CALL_AWAIT, NULL); /* it stays known */
+	call(h, 3, CALL_AWAIT, NULL); /* the end stays known */
 	assert_int_equal(reply_number(h, 3, FIELD_EXIT_CODE), 3);
 }
 
@@ -337,7 +337,7 @@ static void a_guest_whose_workload_has_ended_is_not_captured(void **state)
 	assert_non_null(strstr(message, "the workload has ended with exit status 3"));
 }
 
-static void however_many_calls_wait_the_clock_can_be_set(void **state)
+static void the_clock_can_be_set_while_many_calls_wait(void **state)
 {
 	struct host *h = *state;
 	AUTO_DONE(strbuf) past = { 0 };
@@ -345,12 +345,12 @@ static void however_many_calls_wait_the_clock_can_be_set(void **state)
 	for (uint32_t i = 0; i <= STREAMS_MAX; i++)
 		call(h, 2 + i, CALL_AWAIT, NULL);
 	assert_int_equal(reply_status(h, 2 + STREAMS_MAX), EBUSY);
-	wire_put_u64(&past, FIELD_TIME_NS, 1); /* never back, hence left alone */
+	wire_put_u64(&past, FIELD_TIME_NS, 1); /* in the past, so the clock stays as it is */
 	call(h, 1000, CALL_CLOCK, &past);
 	assert_int_equal(reply_status(h, 1000), 0);
 }
 
-static void who_gives_up_awaiting_is_let_go(void **state)
+static void an_await_can_be_given_up(void **state)
 {
 	struct host *h = *state;
 	struct frame f;
@@ -403,7 +403,7 @@ static void more_input_than_the_window_ends_the_stream(void **state)
 	configured(h);
 	start_command(h, 2, true, "sleep 1000");
 	assert_int_equal(reply_status(h, 2), 0);
-	/* the bytes that the process's pipe takes are consumed, and then a window */
+	/* the agent takes the bytes that fit into the process's pipe, and then a window */
 	for (unsigned i = 0; i < 2 * WINDOW_BYTES / DATA_MAX + 2; i++)
 		assert_int_equal(channel_send(&h->c, FRAME_DATA, 2, data, sizeof(data)), 0);
 	assert_int_equal(collect(h, 2, &o), FIELD_SIGNAL);
@@ -506,7 +506,7 @@ static void health_waits_until_a_command_succeeds(void **state)
 	assert_int_equal(reply_status(h, 2), 0);
 
 	wire_put_str(&bad, FIELD_HEALTH_HTTP, "http://127.0.0.1:1/");
-	wire_put_u64(&bad, FIELD_TIMEOUT_MS, 2000); /* for one refusal at least */
+	wire_put_u64(&bad, FIELD_TIMEOUT_MS, 2000); /* long enough for one refusal */
 	wire_put_u64(&bad, FIELD_INTERVAL_MS, 10);
 	call(h, 3, CALL_HEALTH, &bad);
 	receive_type(h, &f, FRAME_REPLY, 3);
@@ -530,7 +530,7 @@ static void a_call_on_a_stream_in_use_breaks_the_protocol(void **state)
 		assert_int_equal(poll(&p, 1, clock_remaining_ms(h->deadline_ns)), 1);
 		r = channel_receive(&h->c, &f);
 	} while (r >= 0);
-	assert_int_equal(r, -EPIPE); /* the agent gives up */
+	assert_int_equal(r, -EPIPE); /* the agent has ended */
 
 	int status;
 	assert_int_equal(waitpid(h->agent, &status, 0), h->agent);
@@ -545,15 +545,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(before_configure_only_ping_is_answered,
+		cmocka_unit_test_setup_teardown(the_agent_answers_only_ping_before_configure,
 						start_on_a_port, stop),
 		TEST(a_command_has_its_output_and_status_passed_on),
 		TEST(input_is_fed_within_the_window_and_credited),
-		TEST(who_awaits_the_workload_learns_how_it_ended),
+		TEST(await_tells_how_the_workload_ended),
 		TEST(a_signal_reaches_the_workload),
 		TEST(a_guest_whose_workload_has_ended_is_not_captured),
-		TEST(however_many_calls_wait_the_clock_can_be_set),
-		TEST(who_gives_up_awaiting_is_let_go),
+		TEST(the_clock_can_be_set_while_many_calls_wait),
+		TEST(an_await_can_be_given_up),
 		TEST(a_process_that_does_not_read_blocks_nobody),
 		TEST(more_input_than_the_window_ends_the_stream),
 		TEST(output_stops_at_the_window),

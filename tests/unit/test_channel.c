@@ -16,7 +16,7 @@
 
 struct pair {
 	int fds[2];
-	struct channel c; /* at fds[0] */
+	struct channel c; /* reads and writes fds[0] */
 };
 
 static int setup(void **state)
@@ -82,7 +82,7 @@ static void a_trimmed_channel_has_no_empty_buffers(void **state)
 
 	assert_int_equal(channel_send(&other, 2, 1, "x", 1), 0);
 	assert_int_equal(channel_receive(&p->c, &f), 1);
-	channel_trim(&p->c); /* the frame stays */
+	channel_trim(&p->c); /* keeps the incomplete frame */
 	assert_memory_equal(f.payload, "x", 1);
 	assert_int_equal(channel_receive(&p->c, &f), 0);
 	channel_trim(&p->c);
@@ -100,7 +100,7 @@ static void bad_headers_break_the_protocol(void **state)
 	static const uint8_t cases[][FRAME_HEADER_SIZE] = {
 		{ 1, 0, 1, 0 }, /* longer than a frame may be */
 		{ 0xff, 0xff, 0xff, 0xff },
-		{ 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0 }, /* reserved bytes in use */
+		{ 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0 }, /* reserved bytes are not zero */
 		{ 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 7 },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -131,7 +131,7 @@ static void the_largest_frame_passes(void **state)
 	assert_memory_equal(f.payload, data, FRAME_PAYLOAD_MAX);
 }
 
-static void what_the_peer_does_not_take_waits_up_to_the_limit(void **state)
+static void frames_wait_for_the_peer_up_to_the_limit(void **state)
 {
 	struct pair *p = *state;
 	char data[1000] = "";
@@ -159,7 +159,7 @@ static void what_the_peer_does_not_take_waits_up_to_the_limit(void **state)
 	assert_int_equal(channel_receive(&other, &f), 0);
 }
 
-static void what_is_read_from_a_pipe_becomes_frames(void **state)
+static void bytes_read_from_a_pipe_become_frames(void **state)
 {
 	struct pair *p = *state;
 	AUTO_DONE(channel) other = { .fd = p->fds[1] };
@@ -178,7 +178,7 @@ static void what_is_read_from_a_pipe_becomes_frames(void **state)
 		while (got < cases[i]) {
 			ssize_t n = channel_send_from(&p->c, 4, 7, 1, fds[0], 95, 10, &sent);
 			assert_int_equal(sent, 0);
-			/* as much as eight frames hold */
+			/* the payload of eight frames */
 			assert_int_equal(n, cases[i] - got < 80 ? cases[i] - got : 80);
 			for (size_t end = got + (size_t)n; got < end;) {
 				assert_int_equal(channel_receive(&other, &f), 1);
@@ -201,7 +201,7 @@ static void what_is_read_from_a_pipe_becomes_frames(void **state)
 	close(fds[0]);
 }
 
-static void a_peer_that_never_stops_does_not_keep_its_reader(void **state)
+static void an_endless_sender_does_not_occupy_its_reader(void **state)
 {
 	(void)state;
 	AUTO_DONE(channel) c = { .fd = open("/dev/zero", O_RDONLY | O_CLOEXEC) };
@@ -239,11 +239,11 @@ int main(void)
 		TEST(frames_that_come_together_are_handed_out_one_by_one),
 		TEST(a_trimmed_channel_has_no_empty_buffers),
 		TEST(the_largest_frame_passes),
-		TEST(what_is_read_from_a_pipe_becomes_frames),
-		TEST(what_the_peer_does_not_take_waits_up_to_the_limit),
+		TEST(bytes_read_from_a_pipe_become_frames),
+		TEST(frames_wait_for_the_peer_up_to_the_limit),
 		TEST(a_closed_peer_is_a_broken_pipe),
 		cmocka_unit_test(bad_headers_break_the_protocol),
-		cmocka_unit_test(a_peer_that_never_stops_does_not_keep_its_reader),
+		cmocka_unit_test(an_endless_sender_does_not_occupy_its_reader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

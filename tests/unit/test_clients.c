@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a supervisor passes on between a client and a guest that keeps to nothing. */
+/* Frames that a supervisor passes on between a client and a guest that breaks every rule. */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ struct fixture {
 	struct loop *loop;
 	struct agent_client agent;
 	struct clients clients;
-	struct channel guest, client; /* the other ends */
+	struct channel guest, client; /* the test's ends of the two channels */
 };
 
 static void pair(int fds[2])
@@ -94,7 +94,7 @@ static void send_reply(struct channel *c, uint32_t stream)
 	send_frame(c, FRAME_REPLY, stream, b.data, b.len);
 }
 
-/* An EXEC of the client's on stream 7; returns the guest's id of it. */
+/* Send an EXEC on the client's stream 7; returns the guest's id of that stream. */
 static uint32_t start_exec(struct fixture *x)
 {
 	struct frame f;
@@ -161,8 +161,8 @@ static void a_guests_frame_has_the_protocols_bound(void **state)
 	assert_int_not_equal(f.type, FRAME_DATA);
 }
 
-/* A reason makes mvm say what to do, in its own voice. */
-static void a_guest_does_not_choose_what_users_are_told_to_do(void **state)
+/* A reason makes mvm print a hint as its own advice. */
+static void a_guest_cannot_give_users_hints(void **state)
 {
 	struct fixture *x = *state;
 	static const uint64_t calls[] = { CALL_EXEC,   CALL_PUT,   CALL_GET,  CALL_PROCESSES,
@@ -178,7 +178,7 @@ static void a_guest_does_not_choose_what_users_are_told_to_do(void **state)
 		send_call(&x->client, i + 1, calls[i]);
 		settle(x);
 		while (channel_receive(&x->guest, &f) == 1 && f.type != FRAME_CALL)
-			; /* the last one's stream was reset */
+			; /* the last client's stream was reset */
 		assert_int_equal(f.type, FRAME_CALL);
 		send_frame(&x->guest, FRAME_REPLY, f.stream, reply.data, (uint32_t)reply.len);
 		settle(x);
@@ -189,7 +189,7 @@ static void a_guest_does_not_choose_what_users_are_told_to_do(void **state)
 	}
 }
 
-/* It could end up in the snapshot's memory and not in its device state. */
+/* A frame could become part of the snapshot's memory and be missing in its device state. */
 static void nothing_is_sent_to_a_guest_that_is_captured(void **state)
 {
 	struct fixture *x = *state;
@@ -218,7 +218,7 @@ static void nothing_is_sent_to_a_guest_that_is_captured(void **state)
 	assert_int_equal(channel_receive(&x->guest, &f), 0);
 }
 
-static void credit_for_what_was_sent_is_passed_on(void **state)
+static void credit_for_sent_data_is_passed_on(void **state)
 {
 	struct fixture *x = *state;
 	uint32_t stream = start_exec(x), credit = htole32(3);
@@ -256,7 +256,7 @@ static void a_stream_is_cancelled_although_the_guest_reads_nothing(void **state)
 	assert_int_equal(f.stream, stream);
 }
 
-/* A VMM that dies, seen from here: its sockets are closed first. */
+/* A dying VMM, as a supervisor sees it: its sockets are closed first. */
 struct dying {
 	struct loop_source *timer;
 	bool ended;
@@ -286,7 +286,7 @@ static void a_vmm_that_ends_is_the_cause_of_its_closed_channel(void **state)
 	assert_int_equal(agent_client_wait_hello(&x->agent, x->loop, &d.ended, DEADLINE_NONE, &err),
 			 -EREMOTEIO);
 	assert_string_equal(err.text, "waiting for the guest's agent: the VM has ended");
-	/* a call that comes after the hang-up knows as much */
+	/* a call after the hang-up gets the same answer */
 	d.ended = false;
 	loop_source_arm(d.timer, 0);
 	assert_int_equal(agent_client_call(&x->agent, x->loop, CALL_PING, "asking", NULL, &d.ended,
@@ -296,7 +296,7 @@ static void a_vmm_that_ends_is_the_cause_of_its_closed_channel(void **state)
 	loop_source_free(d.timer);
 }
 
-static void an_agent_that_hangs_up_in_a_living_vm_is_told(void **state)
+static void an_agent_that_hangs_up_in_a_running_vm_is_reported(void **state)
 {
 	struct fixture *x = *state;
 	struct mvm_error err = { 0 };
@@ -334,7 +334,7 @@ static void expect_refusal(struct fixture *x, const char *says)
 	struct mvm_error err = { 0 };
 	struct frame f = { 0 };
 	int r;
-	do { /* what came before it fills the socket */
+	do { /* earlier frames fill the socket */
 		settle(x);
 		r = channel_receive(&x->client, &f);
 	} while (r == 0 || (r == 1 && f.type != FRAME_REPLY));
@@ -347,7 +347,7 @@ static void expect_refusal(struct fixture *x, const char *says)
 	assert_string_equal(err.subject, "web");
 }
 
-static void a_guest_that_sends_too_much_is_told_as_that(void **state)
+static void a_guest_that_sends_too_much_is_reported_so(void **state)
 {
 	struct fixture *x = *state;
 	static uint8_t data[1 + DATA_MAX] = { DATA_STDOUT };
@@ -391,12 +391,12 @@ static void a_guest_that_breaks_the_protocol_has_not_ended(void **state)
 			 sizeof(nonsense));
 	settle(x);
 	expect_refusal(x, "broke the agent protocol");
-	send_call(&x->client, 7, CALL_EXEC); /* and so it stays */
+	send_call(&x->client, 7, CALL_EXEC); /* refused from now on */
 	settle(x);
 	expect_refusal(x, "broke the agent protocol");
 }
 
-static void a_client_that_has_gone_is_known_to_have(void **state)
+static void a_client_that_hangs_up_is_noticed(void **state)
 {
 	struct fixture *x = *state;
 	uint64_t id = x->clients.leash_id;
@@ -406,9 +406,9 @@ static void a_client_that_has_gone_is_known_to_have(void **state)
 	assert_false(clients_has(&x->clients, id));
 }
 
-#define MANY 300u /* clients with a command each, whose stream they all call 7 */
+#define MANY 300u /* clients with a command each, all on stream 7 */
 
-/* Answer a call of client number i, which is its only argument, with that number on its output. */
+/* Answer a call, whose only argument is its client's number, with this number as its output. */
 static void answer_call(struct fixture *x, const struct frame *f, uint32_t streams[MANY])
 {
 	struct wire_field field;
@@ -424,7 +424,7 @@ static void answer_call(struct fixture *x, const struct frame *f, uint32_t strea
 	send_frame(&x->guest, FRAME_DATA, f->stream, data, sizeof(data));
 }
 
-/* What the guest says may be more than the socket holds. */
+/* Deliver the guest's frames, which may be more than the socket holds. */
 static void hear_the_guest_out(struct fixture *x)
 {
 	do {
@@ -467,12 +467,12 @@ static void each_of_many_clients_hears_of_its_own_command(void **state)
 	assert_non_null(mkdtemp(path));
 	AUTO_CLOSE int dir = dir_open_at(AT_FDCWD, path);
 	assert_int_equal(clients_listen(&x->clients, sock_listen_at(dir, "s")), 0);
-	for (unsigned i = 0; i < MANY; i++) { /* no accept() yet: that many may wait */
+	for (unsigned i = 0; i < MANY; i++) { /* the backlog holds them until accept() */
 		many[i] = (struct channel){ .fd = sock_try_connect_at(dir, "s") };
 		assert_true(many[i].fd >= 0);
 		call_as(&many[i], i);
 	}
-	for (int round = 0; round < 2; round++) { /* ids of streams are used again */
+	for (int round = 0; round < 2; round++) { /* the second round uses the same stream ids */
 		answer_calls(x, streams);
 		for (unsigned i = 0; i < MANY; i++) {
 			assert_int_equal(channel_receive(&many[i], &f), 1);
@@ -506,17 +506,17 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
 		TEST(a_guests_frame_has_the_protocols_bound),
-		TEST(a_guest_does_not_choose_what_users_are_told_to_do),
+		TEST(a_guest_cannot_give_users_hints),
 		TEST(nothing_is_sent_to_a_guest_that_is_captured),
-		TEST(credit_for_what_was_sent_is_passed_on),
+		TEST(credit_for_sent_data_is_passed_on),
 		TEST(a_stream_is_cancelled_although_the_guest_reads_nothing),
-		TEST(a_guest_that_sends_too_much_is_told_as_that),
+		TEST(a_guest_that_sends_too_much_is_reported_so),
 		TEST(a_client_that_sends_a_frame_over_its_bound_is_dropped),
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
-		TEST(a_client_that_has_gone_is_known_to_have),
+		TEST(a_client_that_hangs_up_is_noticed),
 		TEST(each_of_many_clients_hears_of_its_own_command),
 		TEST(a_vmm_that_ends_is_the_cause_of_its_closed_channel),
-		TEST(an_agent_that_hangs_up_in_a_living_vm_is_told),
+		TEST(an_agent_that_hangs_up_in_a_running_vm_is_reported),
 		TEST(without_an_agent_calls_for_the_guest_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,7 +66,7 @@ static void times_are_read_with_offsets_and_fractions(void **state)
 	}
 }
 
-static void what_is_no_time_is_refused(void **state)
+static void invalid_times_are_refused(void **state)
 {
 	(void)state;
 	static const char *const cases[] = {
@@ -123,7 +123,7 @@ int main(void)
 		cmocka_unit_test(times_are_written_as_utc),
 		cmocka_unit_test(a_time_before_year_0_is_still_a_valid_text),
 		cmocka_unit_test(times_are_read_with_offsets_and_fractions),
-		cmocka_unit_test(what_is_no_time_is_refused),
+		cmocka_unit_test(invalid_times_are_refused),
 		cmocka_unit_test(deadlines_count_down_to_zero_and_never_below),
 		cmocka_unit_test(a_negative_or_endless_timeout_is_no_deadline),
 	};

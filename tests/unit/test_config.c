@@ -27,7 +27,7 @@ static int parse(const char *text, unsigned flags, struct mvm_template_config *r
 			    err);
 }
 
-/* The example of the documented format, whole. */
+/* The complete example of the documented format. */
 static const char example[] = "template_id = \"web\"\n"
 			      "flake_ref   = \".\"\n"
 			      "profile     = \"minimal\"\n"
@@ -57,7 +57,7 @@ static const char example[] = "template_id = \"web\"\n"
 			      "boot_args = \"\"\n"
 			      "health = { tcp = 80 }\n";
 
-static void variants_take_what_they_do_not_say_from_the_config(void **state)
+static void variants_inherit_settings_from_the_config(void **state)
 {
 	(void)state;
 	AUTO_DONE(mvm_template_config) c = { 0 };
@@ -153,7 +153,7 @@ static void the_snapshots_point_is_healthy_unless_it_is_boot(void **state)
 		{ "", "snapshot = { point = \"boot\" }\n", MVM_POINT_BOOT },
 		{ "snapshot = { point = \"boot\" }\n", "", MVM_POINT_BOOT },
 		{ "snapshot = { point = \"boot\" }\n", "snapshot.point = \"healthy\"\n",
-		  MVM_POINT_UNSET }, /* the same revision as without */
+		  MVM_POINT_UNSET }, /* the default, which changes no revision */
 		{ "snapshot = {}\n", "", MVM_POINT_UNSET },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
@@ -312,7 +312,7 @@ static void unknown_keys_warn_or_fail_when_strict(void **state)
 	assert_string_equal(err.text, "template.toml:3: colour: unknown key");
 }
 
-static void what_is_missing_may_be_there_by_another_name(void **state)
+static void a_missing_key_may_be_misspelt(void **state)
 {
 	(void)state;
 	static const struct {
@@ -490,7 +490,7 @@ static void a_spec_is_made_from_a_variant(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(variants_take_what_they_do_not_say_from_the_config),
+		cmocka_unit_test(variants_inherit_settings_from_the_config),
 		cmocka_unit_test(an_initrd_of_the_image_is_inherited_and_can_be_undone),
 		cmocka_unit_test(on_restore_is_a_command_or_an_action_and_replaces_the_other),
 		cmocka_unit_test(the_snapshots_point_is_healthy_unless_it_is_boot),
@@ -498,7 +498,7 @@ int main(void)
 		cmocka_unit_test(an_empty_kernel_in_a_variant_undoes_the_files),
 		cmocka_unit_test(mistakes_are_named_with_file_line_and_key),
 		cmocka_unit_test(unknown_keys_warn_or_fail_when_strict),
-		cmocka_unit_test(what_is_missing_may_be_there_by_another_name),
+		cmocka_unit_test(a_missing_key_may_be_misspelt),
 		cmocka_unit_test(the_largest_numbers_are_read),
 		cmocka_unit_test(a_thousand_variants_are_fine),
 		cmocka_unit_test(only_relative_paths_in_references_are_made_absolute),

@@ -155,7 +155,7 @@ static void a_link_is_replaced_and_not_written_through(void **state)
 	assert_text(s->fd, "p/f", "new");
 }
 
-static void a_device_or_what_stands_for_an_open_file_stays(void **state)
+static void devices_and_proc_links_are_not_replaced(void **state)
 {
 	static const char *const names[] = { "pipe", "stdout", "to-pipe" };
 	struct scratch *s = *state;
@@ -178,7 +178,7 @@ static void a_device_or_what_stands_for_an_open_file_stays(void **state)
 	}
 }
 
-static void only_what_was_asked_for_comes(void **state)
+static void only_the_requested_file_is_unpacked(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -192,7 +192,7 @@ static void only_what_was_asked_for_comes(void **state)
 	assert_false(is_there(s->fd, ".bashrc"));
 }
 
-static void a_new_name_takes_the_place_of_the_first_one(void **state)
+static void a_copy_can_have_another_name(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -230,7 +230,7 @@ static mode_t mode_of(int dir_fd, const char *path)
 	return st.st_mode & 07777;
 }
 
-static void a_guest_gives_no_mode_that_the_umask_takes_away(void **state)
+static void the_umask_limits_a_guests_modes(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -253,10 +253,10 @@ static void a_guest_gives_no_mode_that_the_umask_takes_away(void **state)
 			    &err);
 	assert_int_equal(process_umask(), 027);
 	assert_int_equal(r, 0);
-	assert_int_equal(mode_of(s->fd, "u/old"), 0700); /* it was there before */
+	assert_int_equal(mode_of(s->fd, "u/old"), 0700); /* existed before */
 	assert_int_equal(mode_of(s->fd, "u/new"), 0750);
 	assert_int_equal(mode_of(s->fd, "u/new/file"), 0750);
-	assert_int_equal(mode_of(s->fd, "u/kept"), 0640); /* another file under its name */
+	assert_int_equal(mode_of(s->fd, "u/kept"), 0640); /* replaced by another file */
 
 	/* a volume that is copied back keeps its modes, and gets no bit beyond the umask */
 	assert_int_equal(fchmodat(s->fd, "u/kept", 0666, 0), 0);
@@ -269,7 +269,7 @@ static void a_guest_gives_no_mode_that_the_umask_takes_away(void **state)
 	assert_int_equal(mode_of(s->fd, "u/kept"), 0666);
 }
 
-static void what_is_made_has_the_owner_that_is_named(void **state)
+static void new_files_have_the_given_owner(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -282,13 +282,13 @@ static void what_is_made_has_the_owner_that_is_named(void **state)
 	};
 	static const struct {
 		const char *path;
-		bool with_folders; /* only then */
+		bool with_folders; /* only if folders get owners, too */
 	} owned[] = {
 		{ "o/link", false }, { "o/old/file", false }, { "o/old", true }, { "o", true }
 	};
 
 	if (geteuid() != 0)
-		skip(); /* owners are given by root alone, as the agent is */
+		skip(); /* only root can give files an owner; the agent is root */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(items); i++)
 		put(&stream, &items[i]);
 	tar_write_end(&stream);
@@ -336,7 +336,7 @@ static void limits_hold(void **state)
 	assert_false(is_there(s->fd, "l/b"));
 }
 
-static void what_is_the_same_is_not_touched(void **state)
+static void equal_files_are_not_touched(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -393,7 +393,7 @@ static void a_copy_that_is_killed_leaves_no_half_a_file(void **state)
 
 	AUTO_CLOSE int can = openat(s->fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 	if (can < 0)
-		skip(); /* there the file has a temporary name, and keeps it */
+		skip(); /* this file system needs a temporary name, which stays */
 	put(&stream, &item);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -408,7 +408,7 @@ static void a_copy_that_is_killed_leaves_no_half_a_file(void **state)
 	assert_int_equal(names.n, 0);
 }
 
-static void what_is_zero_takes_no_room(void **state)
+static void zeros_take_no_room(void **state)
 {
 	enum { SIZE = 1 << 20, AT = 500000 };
 	struct scratch *s = *state;
@@ -419,7 +419,7 @@ static void what_is_zero_takes_no_room(void **state)
 	size_t len;
 	const struct tar_entry e = { .type = TAR_FILE, .path = "f", .target = "", .size = SIZE };
 
-	/* what this file system makes of such a file */
+	/* the room that such a file takes on this file system */
 	AUTO_CLOSE int fd = openat(s->fd, "sparse", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(ftruncate(fd, SIZE), 0);
 	assert_int_equal(pwrite(fd, "x", 1, AT), 1);
@@ -440,7 +440,7 @@ static void what_is_zero_takes_no_room(void **state)
 	assert_true(copied.st_blocks <= sparse.st_blocks);
 }
 
-/* Other programs count the fraction away from 1970, the kernel forward. */
+/* Before 1970, other programs count fractions backwards, and the kernel counts forwards. */
 static void times_are_written_as_pax_has_them(void **state)
 {
 	static const struct {
@@ -477,7 +477,7 @@ static void times_are_written_as_pax_has_them(void **state)
 	}
 }
 
-static void a_file_of_the_kernel_comes_whole(void **state)
+static void a_file_of_proc_is_copied_whole(void **state)
 {
 	static const char *const paths[] = { "/proc/version",
 					     "/sys/kernel/mm/transparent_hugepage/enabled" };
@@ -503,7 +503,7 @@ static void a_file_of_the_kernel_comes_whole(void **state)
 	}
 }
 
-static void a_tree_comes_through_as_it_is(void **state)
+static void a_tree_is_copied_unchanged(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -517,7 +517,7 @@ static void a_tree_comes_through_as_it_is(void **state)
 	assert_int_equal(mkdirat(s->fd, "t", 0755), 0);
 	memset(name, 'n', 200);
 	name[200] = '\0';
-	for (int i = 0; i < 3; i++) { /* longer than ustar has room for */
+	for (int i = 0; i < 3; i++) { /* too long for a ustar header */
 		strcat(strcat(deep, "/"), name);
 		assert_int_equal(mkdirat(s->fd, deep, 0755), 0);
 	}
@@ -558,30 +558,30 @@ int main(void)
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_link_is_replaced_and_not_written_through,
 						scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(a_device_or_what_stands_for_an_open_file_stays,
+		cmocka_unit_test_setup_teardown(devices_and_proc_links_are_not_replaced,
 						scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(only_what_was_asked_for_comes, scratch_setup,
+		cmocka_unit_test_setup_teardown(only_the_requested_file_is_unpacked, scratch_setup,
 						scratch_teardown),
-		cmocka_unit_test_setup_teardown(a_new_name_takes_the_place_of_the_first_one,
-						scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(a_guest_gives_no_mode_that_the_umask_takes_away,
-						scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(what_is_made_has_the_owner_that_is_named,
-						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(a_copy_can_have_another_name, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(the_umask_limits_a_guests_modes, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(new_files_have_the_given_owner, scratch_setup,
+						scratch_teardown),
 		cmocka_unit_test_setup_teardown(limits_hold, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(what_is_the_same_is_not_touched, scratch_setup,
+		cmocka_unit_test_setup_teardown(equal_files_are_not_touched, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_stream_that_is_cut_leaves_whole_files_only,
 						scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_that_is_killed_leaves_no_half_a_file,
 						scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(what_is_zero_takes_no_room, scratch_setup,
+		cmocka_unit_test_setup_teardown(zeros_take_no_room, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(times_are_written_as_pax_has_them, scratch_setup,
 						scratch_teardown),
-		cmocka_unit_test_setup_teardown(a_file_of_the_kernel_comes_whole, scratch_setup,
+		cmocka_unit_test_setup_teardown(a_file_of_proc_is_copied_whole, scratch_setup,
 						scratch_teardown),
-		cmocka_unit_test_setup_teardown(a_tree_comes_through_as_it_is, scratch_setup,
+		cmocka_unit_test_setup_teardown(a_tree_is_copied_unchanged, scratch_setup,
 						scratch_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sparse files in copies: their holes cost nothing, other tools read them, and no map of a hostile
- * sender's harms. */
+/* Sparse files in copies: their holes cost nothing, other tools read them, and a hostile sender's
+ * map does no harm. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-/* A file of 900 GiB, with a few words in it, two of them beyond ustar's 8 GiB. */
+/* A file of 900 GiB with a few words in it, two of them beyond the 8 GiB of ustar. */
 #define HUGE_SIZE (900 * GIB)
 static const struct {
 	uint64_t at;
@@ -66,7 +66,7 @@ static void assert_huge(int dir_fd, const char *path)
 		char have[16] = { 0 };
 		size_t len = strlen(words[i].text);
 		assert_int_equal(pread(fd, have, len + 1, (off_t)words[i].at), len + 1);
-		assert_string_equal(have, words[i].text); /* and a zero behind it */
+		assert_string_equal(have, words[i].text); /* with a zero after it */
 	}
 }
 
@@ -97,7 +97,7 @@ static int unpack_from(int dir_fd, const char *path, uint64_t max_bytes, size_t 
 	return r < 0 ? r : unpack_finish(u, err);
 }
 
-/* Run a tool in the folder.  Returns its status; 127: it is not here. */
+/* Run a tool in the folder.  Returns its status, 127 when the tool is missing. */
 static int run_in(int dir_fd, const char *const argv[])
 {
 	int status;
@@ -125,7 +125,7 @@ static void a_huge_hole_costs_nothing(void **state)
 	AUTO_DONE(strbuf) stream = { 0 };
 
 	if (!can_be_huge(s->fd))
-		skip(); /* this file system has smaller files */
+		skip(); /* too large for this file system */
 	make_huge(s->fd, "f");
 	pack_into(s->fd, "f", PACK_HOLES, MIB, &stream);
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
@@ -164,10 +164,10 @@ static void other_tools_read_it(void **state)
 	char name[200] = "t/";
 
 	if (!can_be_huge(s->fd))
-		skip(); /* this file system has smaller files */
+		skip(); /* too large for this file system */
 	assert_int_equal(mkdirat(s->fd, "t", 0755), 0);
 	make_huge(s->fd, "t/short");
-	memset(name + 2, 'n', 150); /* longer than the header's field */
+	memset(name + 2, 'n', 150); /* too long for the header's field */
 	make_huge(s->fd, name);
 	AUTO_CLOSE int fd = openat(s->fd, "t/z", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(write(fd, "hi", 2), 2);
@@ -193,7 +193,7 @@ static void other_tools_read_it(void **state)
 	}
 }
 
-static void what_gnu_tar_writes_is_read(void **state)
+static void maps_of_gnu_tar_are_read(void **state)
 {
 	static const char *const pack[] = { "tar", "--format=gnu", "-Scf", "s.tar", "f", NULL };
 	static const char *const posix[] = { "tar", "--format=posix", "-Scf", "p.tar", "f", NULL };
@@ -228,7 +228,7 @@ static void what_gnu_tar_writes_is_read(void **state)
 
 static void too_many_holes_are_filled_from_the_smallest(void **state)
 {
-	/* where data lie, in units of 64 KiB; six pieces with holes of 1, 3, 8, 2, 9 and 4 */
+	/* places of data, in units of 64 KiB: six pieces with holes of 1, 3, 8, 2, 9 and 4 */
 	static const unsigned places[] = { 1, 5, 14, 17, 27 };
 	struct scratch *s = *state;
 	AUTO_DONE(tar_map) all = { 0 }, some = { 0 };
@@ -249,7 +249,7 @@ static void too_many_holes_are_filled_from_the_smallest(void **state)
 	assert_int_equal(tar_map_scan(fd, size, 4, &some), 0);
 	assert_true(some.n <= 4);
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		bool found = false; /* no data is lost */
+		bool found = false; /* the sender must not drop this piece */
 		for (size_t k = 0; k < some.n; k++)
 			found |= some.v[k].at <= places[i] * unit &&
 				 some.v[k].at + some.v[k].len >= (places[i] + 1) * unit;
@@ -257,7 +257,7 @@ static void too_many_holes_are_filled_from_the_smallest(void **state)
 	}
 }
 
-/* One sparse entry with a map of our choice. */
+/* Append one sparse entry with the given map. */
 static void put_map(struct strbuf *to, uint64_t size, const struct tar_extent *v, size_t n,
 		    uint64_t stored)
 {
@@ -274,7 +274,7 @@ static void put_map(struct strbuf *to, uint64_t size, const struct tar_extent *v
 	tar_write_end(to);
 }
 
-static void a_map_that_makes_no_sense_is_damage(void **state)
+static void an_invalid_map_is_damage(void **state)
 {
 	static const struct {
 		uint64_t size;
@@ -288,8 +288,8 @@ static void a_map_that_makes_no_sense_is_damage(void **state)
 		{ 100, { { 101, 0 } }, 1, 0 },		     /* likewise */
 		{ 100, { { 10, UINT64_MAX >> 9 } }, 1, 20 }, /* far beyond */
 		{ UINT64_MAX >> 1, { { UINT64_MAX >> 1, 10 } }, 1, 10 },
-		{ 100, { { 0, 10 } }, 1, 20 }, /* more data than it has places */
-		{ 100, { { 0, 10 } }, 1, 5 },  /* less */
+		{ 100, { { 0, 10 } }, 1, 20 }, /* more data than the map has room for */
+		{ 100, { { 0, 10 } }, 1, 5 },  /* less data */
 		{ 100, { { 0, 1 }, { 2, 1 }, { 4, 1 }, { 6, 1 }, { 8, 1 }, { 8, 1 } }, 6, 6 },
 		{ UINT64_MAX, { { 0, 10 } }, 1, 10 },
 	};
@@ -316,7 +316,7 @@ static void a_map_with_gaps_is_damage(void **state)
 		put_map(&stream, 100, v, 6, 6);
 		if (i == 0) /* the map's block begins with an unused place */
 			memset(stream.data + TAR_BLOCK, 0, 24);
-		else /* it ends early, and says that it goes on */
+		else /* the map ends early, but announces another block */
 			stream.data[TAR_BLOCK + 504] = 1;
 		assert_int_equal(unpack_from(s->fd, "c", 0, 100, &stream, &err), -EBADMSG);
 	}
@@ -353,7 +353,7 @@ static void data_count_against_the_limit_and_holes_do_not(void **state)
 	assert_int_equal(unpack_from(s->fd, "c", 1200, 100, &stream, &err), 0);
 }
 
-static void a_size_that_no_file_has_is_told(void **state)
+static void an_impossible_size_is_reported(void **state)
 {
 	static const struct tar_extent v[] = { { 0, 1 } };
 	struct scratch *s = *state;
@@ -362,7 +362,7 @@ static void a_size_that_no_file_has_is_told(void **state)
 	struct mvm_error err = { 0 };
 	AUTO_CLOSE int fd = openat(s->fd, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
 	if (fd >= 0 && ftruncate(fd, INT64_MAX) == 0)
-		skip(); /* here it has */
+		skip(); /* this file system can have such a file */
 	put_map(&stream, INT64_MAX, v, 1, 1);
 	assert_int_equal(unpack_from(s->fd, "c", 0, 100, &stream, &err), -EFBIG);
 	assert_non_null(strstr(err.text, "cannot make 'f': File too large"));
@@ -378,13 +378,13 @@ int main(void)
 		SCRATCH(a_huge_hole_costs_nothing),
 		SCRATCH(a_reader_that_takes_no_holes_gets_zeros),
 		SCRATCH(other_tools_read_it),
-		SCRATCH(what_gnu_tar_writes_is_read),
+		SCRATCH(maps_of_gnu_tar_are_read),
 		SCRATCH(too_many_holes_are_filled_from_the_smallest),
-		SCRATCH(a_map_that_makes_no_sense_is_damage),
+		SCRATCH(an_invalid_map_is_damage),
 		SCRATCH(a_map_with_gaps_is_damage),
 		SCRATCH(a_map_without_end_is_refused),
 		SCRATCH(data_count_against_the_limit_and_holes_do_not),
-		SCRATCH(a_size_that_no_file_has_is_told),
+		SCRATCH(an_impossible_size_is_reported),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Restore or boot: everything that a snapshot depends on, changed one by one. */
+/* Restore or boot: change everything that a snapshot depends on, one thing at a time. */
 #include "snapshot_world.h"
 
 #define OTHER_HEX "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 
-/* The first difference: which fact of the two lists it is. */
+/* The plan must be a boot, and its reason the first difference between the two lists of facts. */
 static void assert_boots(struct world *w, unsigned vcpus, uint32_t mem_mib, const char *theirs,
 			 const char *ours, const char *what)
 {
@@ -20,7 +20,7 @@ static void assert_boots(struct world *w, unsigned vcpus, uint32_t mem_mib, cons
 
 typedef void (*with_world_fn)(struct world *w);
 
-/* The test for every backend and accelerator. */
+/* Run a test for every backend and accelerator. */
 static void everywhere(void **state, with_world_fn test)
 {
 	for (size_t i = 0; vmm_backends[i]; i++) {
@@ -48,7 +48,7 @@ static bool is_proof(const char *pair)
 	       str_starts(pair, FACT_NONCE "=");
 }
 
-/* Each key that the snapshot has, whichever there are: another value, and no value. */
+/* Give each key of the snapshot another value, and then no value. */
 static void each_key_counts(struct world *w)
 {
 	struct mvm_strings *compat = &w->revision.rev.snapshot.compat;
@@ -77,7 +77,7 @@ static void each_fact_of_the_snapshot_is_compared(void **state)
 	everywhere(state, each_key_counts);
 }
 
-/* Variables are for a workload that is to start: does it, in a clone? */
+/* Variables only count for a clone whose workload is yet to start. */
 static void variables_count(struct world *w)
 {
 	static const char *const env[] = { "A=1", NULL };
@@ -139,7 +139,7 @@ static void boot_args_vcpus_and_mem_mib_of_the_info_must_agree(void **state)
 	everywhere(state, infos_count);
 }
 
-/* What there is here, changed: each fact that gets another value through one of these. */
+/* Changes of this host.  Each fact gets another value through one of them. */
 
 static void set(char **text, const char *value)
 {
@@ -235,7 +235,7 @@ static const struct change {
 	{ "machine", other_accelerator },
 };
 
-/* What one process cannot have otherwise; test_snapshots.py changes the host. */
+/* Facts that a process cannot change for itself; test_snapshots.py changes the host. */
 static bool is_of_this_host(const char *key)
 {
 	static const char *const keys[] = { "host", "arch", "cpu", "host_kernel",
@@ -257,7 +257,7 @@ static const char *value_of(const struct strv *facts, const char *key)
 	return "nothing";
 }
 
-/* One change: the plan's reason is the first fact, in their order, that is another. */
+/* Make one change.  The plan's reason must be the first fact, in their order, that differs. */
 static void assert_noticed(const struct world *before, struct world *w, const struct change *c)
 {
 	AUTO_DONE(start_plan) plan = { 0 };
@@ -280,12 +280,12 @@ static void assert_noticed(const struct world *before, struct world *w, const st
 				 plan.reason, says);
 		return;
 	}
-	/* what is gone here */
+	/* a fact that this host has lost */
 	if (!strstr(plan.reason, "'nothing' here"))
 		fail_msg("%s, %s: %s", w->ops->name, c->what, plan.reason);
 }
 
-/* Did the change give the fact another value? */
+/* Does the change give the fact another value? */
 static bool changes_fact(void **state, const struct vmm_ops *ops, enum vmm_accel accel,
 			 const struct change *c, const char *key)
 {
@@ -300,7 +300,7 @@ static bool changes_fact(void **state, const struct vmm_ops *ops, enum vmm_accel
 	return !str_eq(value_of(&before.facts, key), value_of(&after.facts, key));
 }
 
-static void each_change_of_what_is_here_is_noticed(void **state)
+static void each_change_on_this_host_is_noticed(void **state)
 {
 	for (size_t i = 0; vmm_backends[i]; i++) {
 		for (size_t k = 0; k < MVM_ARRAY_SIZE(changes); k++) {
@@ -354,7 +354,7 @@ int main(void)
 		test(variables_are_for_a_workload_that_starts_in_the_clone),
 		test(an_unknown_dependency_is_a_difference),
 		test(boot_args_vcpus_and_mem_mib_of_the_info_must_agree),
-		test(each_change_of_what_is_here_is_noticed),
+		test(each_change_on_this_host_is_noticed),
 		test(no_fact_is_left_out_of_these_tests),
 		test(asking_for_another_size_is_a_difference),
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files of a snapshot, damaged: found before anything starts. */
+/* Damaged files of a snapshot are found before anything starts. */
 #include <sys/stat.h>
 
 #include "snapshot_world.h"

@@ -11,7 +11,7 @@
 #include "template/doctor.h"
 #include "vmm/mend.h"
 
-/* The one finding. */
+/* Check the only finding. */
 static void assert_says(const struct doctor *d, enum mvm_check_level level, const char *text,
 			const char *mend)
 {
@@ -56,7 +56,7 @@ static void kvm_that_cannot_be_used_has_a_cause_and_a_cure(void **state)
 	}
 }
 
-static void memory_that_is_short_or_not_lent_is_told(void **state)
+static void doctor_reports_memory_that_is_short_or_not_lent(void **state)
 {
 	(void)state;
 	static const struct {
@@ -114,7 +114,7 @@ static void only_a_faulty_backend_has_a_remedy(void **state)
 	}
 }
 
-static void a_busy_host_is_told(void **state)
+static void doctor_reports_a_busy_host(void **state)
 {
 	(void)state;
 	static const struct {
@@ -144,9 +144,9 @@ static void a_busy_host_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_busy_host_is_told),
+		cmocka_unit_test(doctor_reports_a_busy_host),
 		cmocka_unit_test(kvm_that_cannot_be_used_has_a_cause_and_a_cure),
-		cmocka_unit_test(memory_that_is_short_or_not_lent_is_told),
+		cmocka_unit_test(doctor_reports_memory_that_is_short_or_not_lent),
 		cmocka_unit_test(only_a_faulty_backend_has_a_remedy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ static void context_goes_in_front_and_code_and_hint_stay(void **state)
 	assert_string_equal(err.hint, "wait for 'web-1'");
 }
 
-static void a_context_that_is_there_already_is_not_said_twice(void **state)
+static void the_same_context_is_not_added_twice(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -86,7 +86,7 @@ static void a_subject_is_whole_or_missing(void **state)
 	assert_string_equal(err.subject, path);
 }
 
-static void what_is_added_behind_a_text_keeps_the_rest(void **state)
+static void text_added_at_the_end_keeps_the_rest(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -99,7 +99,7 @@ static void what_is_added_behind_a_text_keeps_the_rest(void **state)
 	assert_string_equal(err.subject, "web");
 }
 
-static void nobody_has_to_ask_for_the_sentence(void **state)
+static void the_error_argument_may_be_null(void **state)
 {
 	(void)state;
 	assert_int_equal(mvm_error_set(NULL, -EIO, "x"), -EIO);
@@ -149,11 +149,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_holds_its_code_and_sentence),
 		cmocka_unit_test(context_goes_in_front_and_code_and_hint_stay),
-		cmocka_unit_test(a_context_that_is_there_already_is_not_said_twice),
+		cmocka_unit_test(the_same_context_is_not_added_twice),
 		cmocka_unit_test(the_causes_reason_stays_where_another_is_only_likely),
 		cmocka_unit_test(a_subject_is_whole_or_missing),
-		cmocka_unit_test(what_is_added_behind_a_text_keeps_the_rest),
-		cmocka_unit_test(nobody_has_to_ask_for_the_sentence),
+		cmocka_unit_test(text_added_at_the_end_keeps_the_rest),
+		cmocka_unit_test(the_error_argument_may_be_null),
 		cmocka_unit_test(a_long_sentence_is_cut_and_ends),
 		cmocka_unit_test(exit_statuses_are_the_documented_ones),
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which keys are the guest's, and which end the session. */
+/* Keys that go to the guest, and keys that end the session. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

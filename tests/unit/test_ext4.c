@@ -26,7 +26,7 @@ static struct tree *new_tree(void)
 	return t;
 }
 
-/* Seal, format, let fill push contents, finish, check. */
+/* Make an image of a tree; `fill` writes the contents.  Then check it. */
 static void make_image(const char *image, struct tree *t, void (*fill)(struct ext4_writer *),
 		       const struct ext4_options *o)
 {
@@ -49,7 +49,7 @@ static void make_image(const char *image, struct tree *t, void (*fill)(struct ex
 	assert_clean(image);
 }
 
-/* debugfs reads the file back; it must be these bytes. */
+/* Read the file back with debugfs, and compare. */
 static void assert_contents(const char *image, const char *path, const void *data, size_t len)
 {
 	char command[128];
@@ -96,7 +96,7 @@ static const size_t sizes[] = { 0, 1, 4095, 4096, 4097, 65536, 65537, 1048576, 1
 
 static void fill_sizes(struct ext4_writer *w)
 {
-	/* not in the tree's order, and in pieces that fit nothing */
+	/* in another order than the tree's, in pieces of odd sizes */
 	for (size_t i = MVM_ARRAY_SIZE(sizes); i-- > 0;) {
 		struct tree_node *n = sizes_tree->root->children[i];
 		for (size_t at = 0, len; at < sizes[i]; at += len) {
@@ -141,7 +141,7 @@ static void files_with_many_holes_have_an_extent_tree(void **state)
 	AUTO(tree) t = new_tree();
 	struct stat st;
 
-	/* 512 extents: more than fit one block of the tree */
+	/* 512 extents: too many for one block of the extent tree */
 	comb = calloc(1, COMB_SIZE);
 	assert_non_null(comb);
 	for (size_t at = 0; at < COMB_SIZE; at += 131072)
@@ -300,7 +300,7 @@ static void a_size_that_is_too_small_is_refused(void **state)
 				      "10 MiB");
 }
 
-static void what_ext4_cannot_hold_is_refused_by_path(void **state)
+static void a_file_that_ext4_cannot_hold_is_named(void **state)
 {
 	(void)state;
 	static const char value[5000];
@@ -376,7 +376,7 @@ int main(void)
 		cmocka_unit_test(every_kind_of_file_is_kept),
 		cmocka_unit_test(the_tree_may_bring_its_own_lost_and_found),
 		cmocka_unit_test(a_size_that_is_too_small_is_refused),
-		cmocka_unit_test(what_ext4_cannot_hold_is_refused_by_path),
+		cmocka_unit_test(a_file_that_ext4_cannot_hold_is_named),
 		cmocka_unit_test(contents_must_fit_and_come_once),
 	};
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);

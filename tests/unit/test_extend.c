@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs and a library that were not compiled at the same time. */
+/* Programs and a library that were compiled at different times. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +52,7 @@ static void zero_and_init_are_the_same(void **state)
 static void an_older_caller_gets_zeros_for_the_rest(void **state)
 {
 	(void)state;
-	/* what lies behind it is not looked at */
+	/* bytes after the struct are not read */
 	const struct now older = { .size = sizeof(struct first), .name = "a", .timeout_ms = 7 };
 	const struct now nameless = { .name = "b", .timeout_ms = 7 };
 	struct now to;
@@ -64,7 +64,7 @@ static void an_older_caller_gets_zeros_for_the_rest(void **state)
 	assert_int_equal(to.timeout_ms, 0);
 }
 
-static void a_newer_caller_is_fine_without_what_is_new(void **state)
+static void a_newer_callers_unknown_members_may_be_zero(void **state)
 {
 	(void)state;
 	struct later newer = { .size = sizeof(newer), .name = "a", .timeout_ms = 7 };
@@ -78,7 +78,7 @@ static void a_newer_caller_is_fine_without_what_is_new(void **state)
 	assert_non_null(strstr(err.text, "newer libmvm"));
 }
 
-static void a_size_that_none_has_is_refused(void **state)
+static void an_impossible_size_is_refused(void **state)
 {
 	(void)state;
 	static const size_t sizes[] = { 1, sizeof(size_t), sizeof(struct first) - 1,
@@ -114,8 +114,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(zero_and_init_are_the_same),
 		cmocka_unit_test(an_older_caller_gets_zeros_for_the_rest),
-		cmocka_unit_test(a_newer_caller_is_fine_without_what_is_new),
-		cmocka_unit_test(a_size_that_none_has_is_refused),
+		cmocka_unit_test(a_newer_callers_unknown_members_may_be_zero),
+		cmocka_unit_test(an_impossible_size_is_refused),
 		cmocka_unit_test(a_result_goes_no_further_than_its_caller_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,7 @@ static void an_empty_file_is_an_empty_text(void **state)
 	assert_holds(dir, "f", "");
 }
 
-static void what_is_no_regular_file_is_not_read(void **state)
+static void only_regular_files_are_read(void **state)
 {
 	int dir = scratch_fd(state);
 	AUTO_FREE char *text = NULL;
@@ -227,7 +227,7 @@ static void names_are_listed_in_byte_order(void **state)
 	assert_string_equal(names.v[0], ".a");
 	assert_string_equal(names.v[1], "B");
 	assert_string_equal(names.v[2], "b");
-	assert_int_equal(count(dir), 3); /* a second listing starts at the front again */
+	assert_int_equal(count(dir), 3); /* a second listing starts at the beginning again */
 }
 
 static void removing_a_tree_does_not_follow_links(void **state)
@@ -262,7 +262,7 @@ static void folders_that_lack_permissions_are_removed_as_far_as_allowed(void **s
 		assert_int_equal(r, 0);
 	else
 		assert_int_equal(r, -EACCES);
-	fchmod(tree, 0700); /* so that the scratch folder can go */
+	fchmod(tree, 0700); /* so that the scratch folder can be removed */
 }
 
 static void a_copy_keeps_holes_and_bytes(void **state)
@@ -288,7 +288,7 @@ static void a_copy_keeps_holes_and_bytes(void **state)
 	assert_int_equal(buf[0], 0);
 }
 
-static void a_copy_replaces_what_was_there(void **state)
+static void a_copy_replaces_earlier_contents(void **state)
 {
 	int dir = scratch_fd(state);
 	char page[8192];
@@ -297,7 +297,7 @@ static void a_copy_replaces_what_was_there(void **state)
 	assert_int_equal(file_create_at(dir, "to", page, sizeof(page), 0600), 0);
 	AUTO_CLOSE int from = openat(dir, "from", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	AUTO_CLOSE int to = openat(dir, "to", O_RDWR | O_CLOEXEC);
-	assert_int_equal(pwrite(from, "end", 3, 1 << 16), 3); /* a hole in front */
+	assert_int_equal(pwrite(from, "end", 3, 1 << 16), 3); /* after a hole */
 	assert_true(file_copy_fd(from, to) >= 0);
 	assert_int_equal(pread(to, page, sizeof(page), 0), sizeof(page));
 	assert_int_equal(page[0], 0);
@@ -316,7 +316,7 @@ static void a_copy_goes_between_file_systems(void **state)
 	assert_holds(dir, "to", "hello");
 }
 
-static void writing_to_a_full_disk_is_told(void **state)
+static void writing_to_a_full_disk_fails(void **state)
 {
 	(void)state;
 	AUTO_CLOSE int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
@@ -354,7 +354,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_file_is_read_whole_up_to_its_limit),
 		T(an_empty_file_is_an_empty_text),
-		T(what_is_no_regular_file_is_not_read),
+		T(only_regular_files_are_read),
 		T(a_file_below_a_folder_is_read_but_not_through_links),
 		T(files_that_do_not_know_their_size_are_read_whole),
 		T(a_created_file_has_its_mode_and_is_never_replaced),
@@ -370,9 +370,9 @@ int main(void)
 		T(folders_that_lack_permissions_are_removed_as_far_as_allowed),
 		cmocka_unit_test(a_random_uuid_is_of_version_4),
 		T(a_copy_keeps_holes_and_bytes),
-		T(a_copy_replaces_what_was_there),
+		T(a_copy_replaces_earlier_contents),
 		T(a_copy_goes_between_file_systems),
-		T(writing_to_a_full_disk_is_told),
+		T(writing_to_a_full_disk_fails),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,7 +116,7 @@ static void a_reader_of_events_may_stop(void **state)
 	o.follow = true;
 	assert_int_equal(events_read(scratch_fd(state), &o, -1, stop_at_b, &n, &err), 7);
 	assert_int_equal(n, 3);
-	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC); /* at once */
+	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC); /* cancels at once */
 	o.since = "2100-01-01T00:00:00Z";
 	assert_int_equal(events_read(scratch_fd(state), &o, readable, stop_at_b, &n, &err), 0);
 	assert_int_equal(n, 3);
@@ -203,14 +203,14 @@ static void a_tail_and_a_choice_of_logs(void **state)
 	}
 }
 
-/* The supervisor's side of a follower. */
+/* Accept a follower, as the supervisor does. */
 static void accept_follower(int listener, struct channel *ret)
 {
 	*ret = (struct channel){ .fd = sock_accept(listener) };
 	assert_true(ret->fd >= 0);
 }
 
-/* The follower has asked for what comes after `seen` bytes; returns the call's stream. */
+/* The follower must ask for the bytes after the first `seen`; returns the call's stream. */
 static uint32_t expect_question(struct channel *ch, uint64_t seen)
 {
 	uint64_t call = 0, size = UINT64_MAX;
@@ -240,7 +240,7 @@ static void hang_up(struct channel *ch)
 	channel_done(ch);
 }
 
-static void a_follower_sees_what_is_printed_until_the_supervisor_ends(void **state)
+static void a_follower_sees_output_until_the_supervisor_ends(void **state)
 {
 	AUTO_CLOSE int dir = make_instance(state);
 	struct mvm_log_stream_options o = MVM_LOG_STREAM_OPTIONS_INIT;
@@ -257,7 +257,7 @@ static void a_follower_sees_what_is_printed_until_the_supervisor_ends(void **sta
 	expect_no_more(s, MVM_STREAM_WAIT);
 	assert_false(readable(mvm_log_stream_fd(s)));
 	uint32_t asked = expect_question(&ch, 0);
-	print(dir, WORKLOAD_LOG_NAME, "two\n"); /* a file that was not there before */
+	print(dir, WORKLOAD_LOG_NAME, "two\n"); /* a new file */
 	answer(&ch, asked, 0, 4);
 	assert_true(readable(mvm_log_stream_fd(s)));
 	expect_line(s, true, "two");
@@ -292,7 +292,7 @@ static void a_supervisor_that_cannot_tell_of_more_is_an_error(void **state)
 	hang_up(&ch);
 }
 
-static void nobody_to_follow_is_the_end(void **state)
+static void following_ends_when_there_is_no_supervisor(void **state)
 {
 	AUTO_CLOSE int dir = make_instance(state);
 	struct mvm_log_stream_options o = MVM_LOG_STREAM_OPTIONS_INIT;
@@ -324,9 +324,9 @@ int main(void)
 		TEST(a_damaged_event_is_passed_over),
 		TEST(a_reader_of_events_may_stop),
 		TEST(a_tail_and_a_choice_of_logs),
-		TEST(a_follower_sees_what_is_printed_until_the_supervisor_ends),
+		TEST(a_follower_sees_output_until_the_supervisor_ends),
 		TEST(a_supervisor_that_cannot_tell_of_more_is_an_error),
-		TEST(nobody_to_follow_is_the_end),
+		TEST(following_ends_when_there_is_no_supervisor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Followers of logs (mvm/stream.h) and the supervisor that tells them of more. */
+/* Followers of logs (mvm/stream.h), and the supervisor that tells them of new lines. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -28,7 +28,7 @@
 
 static char name[] = "web", text[] = "t";
 
-/* A supervisor of nothing but a log. */
+/* A supervisor that has only a log. */
 struct fixture {
 	struct scratch *scratch;
 	struct loop *loop;
@@ -129,17 +129,17 @@ static void a_line_reaches_its_follower_whenever_it_comes(void **state)
 	print(x, "one\n");
 	struct mvm_log_stream *s = follow(x);
 	expect_line(s, "one");
-	print(x, "two\n"); /* before it has asked */
+	print(x, "two\n"); /* before the follower asks */
 	expect_line(s, "two");
 	expect_no_more(s, MVM_STREAM_WAIT);
-	print(x, "three\n"); /* it has asked, and the supervisor has not heard of it */
+	print(x, "three\n"); /* after it asks, before the supervisor reads the question */
 	settle(x);
 	assert_true(readable(s));
 	expect_line(s, "three");
 	expect_no_more(s, MVM_STREAM_WAIT);
 	settle(x);
 	assert_false(readable(s));
-	print(x, "four\n"); /* the supervisor knows that it waits */
+	print(x, "four\n"); /* after the supervisor has read the question */
 	assert_true(readable(s));
 	expect_line(s, "four");
 	expect_no_more(s, MVM_STREAM_WAIT);
@@ -169,18 +169,18 @@ static void a_server_follows_hundreds(void **state)
 		all[i] = follow(x);
 		expect_line(all[i], "one");
 		expect_no_more(all[i], MVM_STREAM_WAIT);
-		if (i % 50 == 0) /* connections wait in a queue of some hundred */
+		if (i % 50 == 0) /* the backlog holds some hundred connections */
 			settle(x);
 	}
 	settle(x);
-	for (size_t i = 0; i < FOLLOWERS; i++) { /* the first answer has the size so far */
+	for (size_t i = 0; i < FOLLOWERS; i++) { /* the first answer is the log's size so far */
 		assert_true(readable(all[i]));
 		expect_no_more(all[i], MVM_STREAM_WAIT);
 	}
 	settle(x);
 	for (size_t i = 0; i < FOLLOWERS; i++)
 		assert_false(readable(all[i]));
-	for (size_t i = 0; i < FOLLOWERS; i += 2) /* half of them go, without a word */
+	for (size_t i = 0; i < FOLLOWERS; i += 2) /* half of them just hang up */
 		mvm_log_stream_close(all[i]);
 	settle(x);
 	print(x, "two\n");

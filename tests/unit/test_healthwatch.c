@@ -20,8 +20,7 @@ static void a_slow_host_excuses_a_guest_for_a_while(void **state)
 		assert_true(healthwatch_excuses(&w, 0, &busy));
 	assert_false(healthwatch_excuses(&w, 0, &idle));
 	assert_true(healthwatch_excuses(&w, 0, &busy));
-	assert_false(
-		healthwatch_excuses(&w, 0, &busy)); /* a dead guest is found out all the same */
+	assert_false(healthwatch_excuses(&w, 0, &busy)); /* a dead guest is noticed anyway */
 }
 
 static void our_own_late_timer_excuses_a_guest(void **state)

@@ -44,7 +44,7 @@ static void a_folder_is_quoted_for_a_shell(void **state)
 	assert_hint(&err, "name a folder below it, as in --data-dir /mvm");
 }
 
-/* Half a command may be worse than none. */
+/* Half a command may be worse than no command. */
 static void a_hint_that_does_not_fit_is_none(void **state)
 {
 	(void)state;

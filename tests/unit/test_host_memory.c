@@ -51,7 +51,7 @@ static void the_least_limit_above_a_cgroup_counts(void **state)
 
 	assert_int_equal(host_memory_from(meminfo, scratch_path(state), path, &m), 0);
 	assert_int_equal(m.limit_bytes, 256 * MIB);
-	assert_int_equal(m.available_bytes, 156 * MIB); /* page cache can be had */
+	assert_int_equal(m.available_bytes, 156 * MIB); /* page cache can be freed */
 	assert_true(m.cgroup);
 }
 

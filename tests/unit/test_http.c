@@ -219,7 +219,7 @@ static void silence_past_the_deadline_ends_the_connection(void **state)
 			http_call(f.http, "GET", "/", NULL, clock_deadline_ns(50), &reply, &err),
 			-ETIMEDOUT);
 		assert_string_equal(err.text, "the peer did not answer in time");
-		/* its answer may still come, and would be taken for that to the next call */
+		/* a late answer would be taken for the answer to the next call */
 		assert_int_equal(http_call(f.http, "GET", "/", NULL, soon(), &reply, &err),
 				 -ETIMEDOUT);
 		stop(&f);

@@ -6,7 +6,7 @@
 #include "codec/sha256.h"
 #include "image/image.h"
 
-/* A small root filesystem; everything that must not matter differs with variant. */
+/* Make a small root filesystem.  Variants differ only in properties that must not matter. */
 static void make_source(const char *name, int variant)
 {
 	static const char zeros[100000];
@@ -135,7 +135,7 @@ static void the_lock_covers_paths_modes_contents_and_targets(void **state)
 	assert_true(digest_equal(&before, &after));
 }
 
-static void what_no_image_can_hold_is_refused_by_path(void **state)
+static void a_file_that_no_image_can_hold_is_named(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -187,7 +187,7 @@ int main(void)
 		cmocka_unit_test(the_same_folder_elsewhere_gives_the_same_bytes),
 		cmocka_unit_test(owners_and_modes_are_those_of_an_image),
 		cmocka_unit_test(the_lock_covers_paths_modes_contents_and_targets),
-		cmocka_unit_test(what_no_image_can_hold_is_refused_by_path),
+		cmocka_unit_test(a_file_that_no_image_can_hold_is_named),
 		cmocka_unit_test(the_epoch_sets_every_time),
 		cmocka_unit_test(an_empty_disk_has_its_label),
 	};

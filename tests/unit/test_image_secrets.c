@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a build says of keys, credentials and servers in an image. */
+/* Notes of a build on keys, credentials and servers in an image. */
 #include "image_util.h"
 
 #include <mvm/build.h>
@@ -27,7 +27,7 @@ static void put(const char *path, const char *text)
 	assert_int_equal(file_write_all(fd, text, strlen(text)), 0);
 }
 
-/* The folder "root" as an image. */
+/* Make an image of the folder "root". */
 static int make_image(void)
 {
 	AUTO_CLOSE int dir = dir_open_at(work_fd, "root");
@@ -90,7 +90,7 @@ static void a_server_is_named_when_it_would_be_captured_running(void **state)
 	assert_notes(image, &(struct mvm_run){ .restore_action = restart }, true, none);
 }
 
-static void what_is_no_image_is_passed_over(void **state)
+static void files_that_are_no_image_are_ignored(void **state)
 {
 	(void)state;
 	static const char *const none[] = { NULL }, *const any[] = { "/*" };
@@ -107,7 +107,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(keys_and_credentials_are_named),
 		test(a_server_is_named_when_it_would_be_captured_running),
-		test(what_is_no_image_is_passed_over),
+		test(files_that_are_no_image_are_ignored),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

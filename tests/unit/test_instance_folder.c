@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which folders among the instances are mvm's, and what in them. */
+/* Folders among the instances: which folders and files in them are mvm's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -23,7 +23,7 @@
 #define TEXT(s)		 ((char[]){ s })
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
-/* A lost instance: its folder, whose lock is free. */
+/* Make a lost instance: a folder whose lock is free. */
 static int make_lost(int instances_fd, const char *name, enum record_purpose purpose)
 {
 	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
@@ -97,7 +97,7 @@ static void a_foreign_file_keeps_a_lost_instance(void **state)
 		if (foreign[i].file)
 			assert_int_equal(file_create_at(dir, file, "x", 1, 0600), 0);
 		assert_int_equal(settle(fd, "one"), INSTANCE_LOST);
-		assert_int_equal(settle(fd, "one"), 0); /* failed, and it stays */
+		assert_int_equal(settle(fd, "one"), 0); /* a failed instance, which stays */
 		struct mvm_error err = { 0 };
 		assert_int_equal(instance_remove(fd, "one", false, false, &err), -ENOTEMPTY);
 		assert_string_equal(err.reason, "instance-not-alone");
@@ -109,7 +109,7 @@ static void a_foreign_file_keeps_a_lost_instance(void **state)
 	}
 }
 
-static void what_firecracker_leaves_goes(void **state)
+static void files_that_firecracker_leaves_are_removed(void **state)
 {
 	int fd = scratch_fd(state);
 	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
@@ -124,7 +124,7 @@ static void what_firecracker_leaves_goes(void **state)
 	assert_names(fd, 0);
 }
 
-/* A VM of a pool gets its name before its record does. */
+/* When a VM of a pool is taken, its folder gets the new name before its record does. */
 static void only_a_vm_of_a_pool_may_have_another_name(void **state)
 {
 	int fd = scratch_fd(state);
@@ -180,8 +180,8 @@ static bool waits(pid_t pid)
 	return false;
 }
 
-/* The supervisor was killed, and another command is writing that down. */
-static void who_connects_waits_for_whoever_settles(void **state)
+/* The supervisor was killed, and another command is about to record that. */
+static void a_connection_waits_until_the_instance_is_settled(void **state)
 {
 	int fd = scratch_fd(state);
 	for (int socket_is_gone = 0; socket_is_gone < 2; socket_is_gone++) {
@@ -206,7 +206,7 @@ static void who_connects_waits_for_whoever_settles(void **state)
 		struct pollfd said = { .fd = answer[0], .events = POLLIN };
 		while (!waits(child) && poll(&said, 1, 1) == 0)
 			;
-		close(TAKE_FD(lock)); /* the record stays as it is: no supervisor updates it */
+		close(TAKE_FD(lock)); /* no supervisor updates the record any more */
 		assert_true(read(answer[0], text, sizeof(text) - 1) > 0);
 		close(answer[0]);
 		assert_int_equal(waitpid(child, NULL, 0), child);
@@ -220,11 +220,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_SCRATCH(a_name_in_use_leaves_nothing_behind),
 		IN_SCRATCH(a_foreign_file_keeps_a_lost_instance),
-		IN_SCRATCH(what_firecracker_leaves_goes),
+		IN_SCRATCH(files_that_firecracker_leaves_are_removed),
 		IN_SCRATCH(only_a_vm_of_a_pool_may_have_another_name),
 		IN_SCRATCH(a_renamed_folder_is_not_removed_as_an_instance),
 		IN_SCRATCH(an_instance_of_a_newer_mvm_is_no_stray),
-		IN_SCRATCH(who_connects_waits_for_whoever_settles),
+		IN_SCRATCH(a_connection_waits_until_the_instance_is_settled),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

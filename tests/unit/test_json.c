@@ -89,7 +89,7 @@ static void errors_name_the_file_and_the_key_path(void **state)
 	assert_string_equal(err.text, "f.json: l: expected an object, not an array");
 }
 
-static void what_may_be_missing_leaves_the_result_alone(void **state)
+static void a_missing_optional_member_leaves_the_result_alone(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -193,7 +193,7 @@ int main(void)
 		cmocka_unit_test(texts_that_are_not_strict_json_are_damaged),
 		cmocka_unit_test(deep_and_large_texts_are_refused),
 		cmocka_unit_test(errors_name_the_file_and_the_key_path),
-		cmocka_unit_test(what_may_be_missing_leaves_the_result_alone),
+		cmocka_unit_test(a_missing_optional_member_leaves_the_result_alone),
 		cmocka_unit_test(fractions_are_not_whole_numbers),
 		cmocka_unit_test(pairs_keep_their_order_and_refuse_odd_names),
 		cmocka_unit_test(files_are_pretty_and_hashed_text_is_sorted),

@@ -10,12 +10,12 @@
 #include "image/kernel.h"
 #include "image/module.h"
 
-/* Kernels and modules that have just what an importer looks at. */
+/* Kernels and modules with only the parts that an importer reads. */
 
 static const char kernel_text[] =
 	"Linux version %s\nLinux version 6.9.1-test-amd64 (builder@host) #1 SMP";
 
-/* An ELF vmlinux with a PVH note, 200000 bytes so that compression has something to do. */
+/* An ELF vmlinux with a PVH note, of 200000 bytes so that it can be compressed. */
 static char *make_vmlinux(bool pvh, size_t *ret_len)
 {
 	static const uint32_t note[] = { 4, 8, 18, 0x006e6558, 0x1000000, 0 }; /* "Xen" */
@@ -76,7 +76,7 @@ static char *make_module(const char *info, size_t info_len, size_t *ret_len)
 	return p;
 }
 
-/* Compress with libarchive's raw format; the caller's. */
+/* Compress with libarchive's raw format.  The caller frees the result. */
 static char *compress_with(const char *filter, const void *data, size_t len, size_t *ret_len)
 {
 	struct archive *a = archive_write_new();
@@ -98,7 +98,7 @@ static char *compress_with(const char *filter, const void *data, size_t len, siz
 	return out;
 }
 
-/* A bzImage around a payload; all but gzip get their size behind them. */
+/* Make a bzImage of a payload.  Except with gzip, its unpacked size follows it. */
 static char *make_bzimage(const char *filter, const void *elf, size_t elf_len, size_t *ret_len)
 {
 	size_t packed_len, start = 3 * 512;
@@ -219,7 +219,7 @@ static void a_vmlinux_is_taken_as_it_is(void **state)
 	assert_false(info.pvh);
 }
 
-static void what_is_no_kernel_is_refused(void **state)
+static void a_file_that_is_no_kernel_is_refused(void **state)
 {
 	(void)state;
 	struct kernel_info info;
@@ -246,7 +246,7 @@ static void what_is_no_kernel_is_refused(void **state)
 	assert_int_equal(import("bz", "k", &info, &err), -EBADMSG);
 	assert_string_equal(err.text, "'bz' is damaged: its payload lies outside the file");
 	memset(bz + 0x24c, 0, 4);
-	bz[0x24d] = 8; /* the payload is cut */
+	bz[0x24d] = 8; /* truncates the payload */
 	put_file("bz", bz, len, 0644);
 	assert_int_equal(import("bz", "k", &info, &err), -EBADMSG);
 }
@@ -330,7 +330,7 @@ static void damaged_modules_are_refused_at_every_byte(void **state)
 		AUTO_DONE(module_list) l = { 0 };
 		assert_int_equal(module_add(&l, ko, cut, "x.ko", NULL), -EBADMSG);
 	}
-	for (size_t i = 0; i < len * 8; i++) { /* never reads outside, whatever it returns */
+	for (size_t i = 0; i < len * 8; i++) { /* any result is fine, but no read outside */
 		AUTO_DONE(module_list) l = { 0 };
 		ko[i / 8] = (char)(ko[i / 8] ^ 1 << i % 8);
 		module_add(&l, ko, len, "x.ko", NULL);
@@ -392,7 +392,7 @@ static void a_cut_package_is_damaged(void **state)
 
 	write_deb("whole.deb", files, 1);
 	AUTO_CLOSE int fd = openat(work_fd, "whole.deb", O_RDWR | O_CLOEXEC);
-	assert_int_equal(import("whole.deb", "k", &info, NULL), -EINVAL); /* no kernel in it */
+	assert_int_equal(import("whole.deb", "k", &info, NULL), -EINVAL); /* it has no kernel */
 	len = (size_t)lseek(fd, 0, SEEK_END);
 	for (size_t cut = len - 2; cut > 8; cut -= cut > 7 ? 7 : cut) {
 		assert_int_equal(ftruncate(fd, (off_t)cut), 0);
@@ -430,7 +430,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_payload_of_a_bzimage_is_unpacked),
 		cmocka_unit_test(a_vmlinux_is_taken_as_it_is),
-		cmocka_unit_test(what_is_no_kernel_is_refused),
+		cmocka_unit_test(a_file_that_is_no_kernel_is_refused),
 		cmocka_unit_test(a_package_brings_the_modules_in_load_order),
 		cmocka_unit_test(a_package_that_unpacks_to_too_much_is_refused),
 		cmocka_unit_test(a_package_with_an_endless_header_is_refused),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is said at build time of a kernel that lacks something. */
+/* Notes of a build on a kernel that lacks features. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@ static int count_note(void *arg, const struct mvm_progress_event *event)
 	return 0;
 }
 
-/* A kernel without any of the features: how many backends are said to be unable. */
+/* Number of backends that are reported unable to run a kernel without any feature. */
 static unsigned unable(enum mvm_initrd initrd, bool pvh)
 {
 	unsigned n = 0;

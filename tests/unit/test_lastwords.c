@@ -11,7 +11,7 @@
 
 #include "supervisor/lastwords.h"
 
-/* n lines of ten bytes: "console 7\n"; the last one without its newline, as in logfile_tail(). */
+/* Write n lines of ten bytes, "console 7\n", the last without its newline as in logfile_tail(). */
 static void lines(char *to, const char *what, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)

@@ -2,7 +2,7 @@
 #include "corpus_table.h"
 #include "layer_input.h"
 
-/* Every name with a letter for its type: - file, / folder, @ link, c b device, p fifo. */
+/* List all names, each with a sign for its type: - file, / folder, @ link, c b device, p fifo. */
 static void show(const struct tree_node *folder, struct strbuf *ret)
 {
 	for (size_t i = 0; i < folder->n_children; i++) {
@@ -48,7 +48,7 @@ static const struct expected hostile_layers[] = {
 	{ "duplicates", 0, "f-" },
 	{ "empty", 0, "" },
 	{ "empty-between", 0, "d/ d/old- l@" },
-	/* the digest here is that of the compressed bytes */
+	/* these cases have the digest of the compressed bytes */
 	{ "empty-gzip", -EBADMSG, "is damaged: its digest differs from the image's configuration" },
 	{ "empty-tar", 0, "d/ d/old- f- l@" },
 	{ "empty-zstd", -EBADMSG, "is damaged: its digest differs from the image's configuration" },
@@ -120,7 +120,7 @@ static const struct expected hostile_layers[] = {
 	{ "sparse", 0, "f-" },
 	{ "sparse-all-hole", 0, "f-" },
 	{ "sparse-backwards", -EBADMSG, "entry 'f' has an invalid map of holes" },
-	{ "sparse-claims-more", 0, "f-" }, /* missing data reads as zeros */
+	{ "sparse-claims-more", 0, "f-" }, /* missing data read as zeros */
 	{ "sparse-claims-too-much", -EFBIG, "entry 'f': the files unpack to more than 1 MiB" },
 	{ "sparse-outside", -EBADMSG, "entry 'f' has an invalid map of holes" },
 	{ "sparse-overlaps", -EBADMSG, "entry 'f' has an invalid map of holes" },
@@ -147,7 +147,7 @@ static void hostile_layers_have_the_documented_result(void **state)
 	check_corpus("layer", hostile_layers, MVM_ARRAY_SIZE(hostile_layers), merge);
 }
 
-/* Collects "path=contents" in the order of arrival. */
+/* A sink that collects "path=contents" in the order of arrival. */
 static int note(void *arg, struct tree_node *n, uint64_t offset, const void *data, size_t len,
 		struct mvm_error *err)
 {
@@ -208,7 +208,7 @@ static void a_layer_that_changes_between_the_passes_is_noticed(void **state)
 			 -EBADMSG);
 }
 
-/* One layer that claims to be the compressed form of nothing. */
+/* Scan one layer that claims to be the compressed form of an empty tar. */
 static int scan_as_empty(const void *data, size_t len, bool alone, struct mvm_error *err)
 {
 	AUTO_CLOSE int fd = memfd_create("layer", MFD_CLOEXEC);
@@ -219,7 +219,7 @@ static int scan_as_empty(const void *data, size_t len, bool alone, struct mvm_er
 	return layers_scan(&source, 1, 0, NULL, &t, err);
 }
 
-static void what_cannot_be_decompressed_is_no_empty_layer(void **state)
+static void a_layer_that_cannot_be_decompressed_is_not_empty(void **state)
 {
 	static const struct {
 		const char *bytes;
@@ -228,11 +228,11 @@ static void what_cannot_be_decompressed_is_no_empty_layer(void **state)
 		/* gzip, with a file's name in its header */
 		{ "\x1f\x8b\x08\x08\0\0\0\0\0\x03name\0\x03\0\0\0\0\0\0\0\0\0", 25 },
 		{ "\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8\x51", 13 },
-		/* a frame that is skipped in front */
+		/* a skippable frame first */
 		{ "\x50\x2a\x4d\x18\x02\0\0\0xx\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8"
 		  "\x51",
 		  23 },
-		/* the largest window that is taken */
+		/* the largest window that is accepted */
 		{ "\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00", 9 },
 	};
 	(void)state;
@@ -241,7 +241,7 @@ static void what_cannot_be_decompressed_is_no_empty_layer(void **state)
 		assert_int_equal(scan_as_empty(empty[i].bytes, empty[i].len, false, &err), 0);
 		for (size_t cut = 4; cut < empty[i].len; cut++) {
 			if (i == 2 && cut == 10)
-				continue; /* the skipped frame alone is whole */
+				continue; /* the skippable frame alone is a complete file */
 			int r = scan_as_empty(empty[i].bytes, cut, false, &err);
 			if (r != -EBADMSG)
 				print_error("case %zu cut at %zu: %d\n", i, cut, r);
@@ -252,7 +252,7 @@ static void what_cannot_be_decompressed_is_no_empty_layer(void **state)
 	}
 }
 
-static void a_header_that_makes_no_sense_is_no_empty_layer(void **state)
+static void a_layer_with_an_invalid_header_is_not_empty(void **state)
 {
 	static const char gzip[] = "\x1f\x8b\x07 nothing of gzip's but its first bytes";
 	static const char zstd[] = "\x28\xb5\x2f\xfd\xff nothing of zstd's but its first bytes";
@@ -264,7 +264,7 @@ static void a_header_that_makes_no_sense_is_no_empty_layer(void **state)
 	assert_null(strstr(err.text, "configuration"));
 }
 
-static void a_window_over_the_limit_is_told_as_that(void **state)
+static void a_window_over_the_limit_is_reported_so(void **state)
 {
 	/* 256 MiB */
 	static const char frame[] = "\x28\xb5\x2f\xfd\x00\x90\x01\x00";
@@ -284,9 +284,9 @@ int main(void)
 		cmocka_unit_test(hostile_layers_have_the_documented_result),
 		cmocka_unit_test(contents_come_from_the_entry_that_stayed),
 		cmocka_unit_test(a_layer_that_changes_between_the_passes_is_noticed),
-		cmocka_unit_test(what_cannot_be_decompressed_is_no_empty_layer),
-		cmocka_unit_test(a_header_that_makes_no_sense_is_no_empty_layer),
-		cmocka_unit_test(a_window_over_the_limit_is_told_as_that),
+		cmocka_unit_test(a_layer_that_cannot_be_decompressed_is_not_empty),
+		cmocka_unit_test(a_layer_with_an_invalid_header_is_not_empty),
+		cmocka_unit_test(a_window_over_the_limit_is_reported_so),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@ static bool is_down(enum life_state state)
 	return state >= LIFE_STOPPED && state <= LIFE_FAILED;
 }
 
-/* All states that some steps lead to from this one. */
+/* All states that can be reached from this one. */
 static uint32_t reach(enum life_state from)
 {
 	uint32_t seen = 0;

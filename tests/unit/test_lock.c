@@ -39,7 +39,7 @@ static void shared_locks_share_and_keep_writers_out(void **state)
 	AUTO_CLOSE int b = lock_take_at(dir, "l", LOCK_SHARED | LOCK_NOWAIT, NULL, NULL);
 	assert_true(a >= 0 && b >= 0);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EBUSY);
-	assert_false(lock_is_held_at(dir, "l")); /* asks for exclusive holders only */
+	assert_false(lock_is_held_at(dir, "l")); /* only exclusive holders count */
 }
 
 static void a_longer_holder_is_cut_and_a_shorter_replaces_it(void **state)
@@ -64,7 +64,7 @@ static void a_missing_lock_file_is_not_locked(void **state)
 	assert_false(lock_is_held_at(scratch_fd(state), "none"));
 }
 
-static void who_inherits_a_lock_may_name_itself(void **state)
+static void a_process_that_inherits_a_lock_may_name_itself(void **state)
 {
 	int dir = scratch_fd(state);
 	char holder[LOCK_HOLDER_SIZE], mine[LOCK_HOLDER_SIZE];
@@ -93,7 +93,7 @@ static void a_folder_is_no_lock_file(void **state)
 	assert_string_equal(lock_why(-EISDIR), "it is a folder");
 }
 
-/* As after `cp -al` of a data folder: both copies would have one lock. */
+/* After `cp -al` of a data folder, both copies have the same lock file. */
 static void a_lock_file_with_two_names_is_told_from_a_foreign_one(void **state)
 {
 	int dir = scratch_fd(state);
@@ -108,7 +108,7 @@ static void a_lock_file_with_two_names_is_told_from_a_foreign_one(void **state)
 	assert_true(held >= 0);
 }
 
-static void a_file_of_somebody_elses_is_not_overwritten(void **state)
+static void another_users_file_is_not_overwritten(void **state)
 {
 	static const char precious[] = "precious\n";
 	int dir = scratch_fd(state);
@@ -118,7 +118,7 @@ static void a_file_of_somebody_elses_is_not_overwritten(void **state)
 	assert_int_equal(write(fd, precious, strlen(precious)), strlen(precious));
 	assert_int_equal(linkat(dir, "file", dir, "l", 0), 0);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EPERM);
-	assert_int_equal(unlinkat(dir, "file", 0), 0); /* now it has one name, but no holder's */
+	assert_int_equal(unlinkat(dir, "file", 0), 0); /* one name again, but no holder's text */
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EPERM);
 	assert_false(lock_is_own_at(dir, "l"));
 	assert_int_equal(pread(fd, text, sizeof(text), 0), strlen(precious));
@@ -153,8 +153,8 @@ static void a_killed_holder_leaves_no_lock_behind(void **state)
 }
 
 /*
- * A child that waits for the lock l, tells that it has it, and ends when told to; returns once it
- * has opened the file that is there now.
+ * Start a child that waits for the lock l, reports when it has the lock, and ends when told to.
+ * Returns once the child has opened the file that exists now.
  */
 static pid_t start_waiting(int dir, int held, int (*take)(int dir), int ret_has[2], int ret_end[2])
 {
@@ -276,7 +276,7 @@ static void a_wait_ends_with_the_holder_and_creates_nothing(void **state)
 	close(end[0]);
 }
 
-static void who_waits_for_a_lock_can_be_cancelled(void **state)
+static void waiting_for_a_lock_can_be_cancelled(void **state)
 {
 	int dir = scratch_fd(state), pipe_fds[2];
 	assert_int_equal(pipe(pipe_fds), 0);
@@ -287,7 +287,7 @@ static void who_waits_for_a_lock_can_be_cancelled(void **state)
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
 	assert_int_equal(write(fire, "x", 1), 1);
 	assert_int_equal(lock_await_at(dir, "l", cancel), -ECANCELED);
-	assert_true(lock_is_held_at(dir, "l")); /* and no other process took it */
+	assert_true(lock_is_held_at(dir, "l")); /* the cancelled waiter has not taken it */
 	close(TAKE_FD(held));
 	char c;
 	assert_int_equal(read(cancel, &c, 1), 1);
@@ -306,14 +306,14 @@ int main(void)
 		T(a_link_is_no_lock_file),
 		T(a_folder_is_no_lock_file),
 		T(a_lock_file_with_two_names_is_told_from_a_foreign_one),
-		T(who_inherits_a_lock_may_name_itself),
-		T(a_file_of_somebody_elses_is_not_overwritten),
+		T(a_process_that_inherits_a_lock_may_name_itself),
+		T(another_users_file_is_not_overwritten),
 		T(a_wait_ends_with_the_holder_and_creates_nothing),
 		T(a_killed_holder_leaves_no_lock_behind),
 		T(a_waiter_for_a_removed_lock_gets_the_new_lock),
 		T(locks_of_one_file_are_told_apart_by_their_number),
-		cmocka_unit_test_setup_teardown(who_waits_for_a_lock_can_be_cancelled,
-						scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(waiting_for_a_lock_can_be_cancelled, scratch_setup,
+						scratch_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ static int dir_of(void **state)
 	return s->fd;
 }
 
-/* What a reader gets, parts joined: "a\nb". */
+/* Read all lines, joined as "a\nb". */
 static char *read_all(struct log_cursor *c)
 {
 	AUTO_DONE(strbuf) out = { 0 };
@@ -38,7 +38,7 @@ static void add(struct logfile *l, const char *text)
 	logfile_add(l, text, strlen(text));
 }
 
-static void what_is_added_comes_back_line_by_line(void **state)
+static void added_lines_are_read_back(void **state)
 {
 	struct logfile l;
 	static struct log_cursor c;
@@ -124,8 +124,7 @@ static void a_log_is_never_written_through_another_name(void **state)
 	assert_int_equal(file_read_at(dir, "precious", 100, &text, NULL), 0);
 	assert_string_equal(text, "mine");
 	AUTO_CLOSE int old = openat(dir, "log" LOGFILE_OLD_SUFFIX, O_RDONLY | O_CLOEXEC);
-	assert_true(
-		file_is_at(old, dir, "precious")); /* what it was stays readable as the old log */
+	assert_true(file_is_at(old, dir, "precious")); /* its text stays readable as the old log */
 	assert_int_equal(unlinkat(dir, "log", 0) | mkfifoat(dir, "log", 0600), 0);
 	assert_true(logfile_open(&l, dir, "log", 0) < 0);
 	logfile_close(&l);
@@ -148,7 +147,7 @@ static void long_lines_come_in_parts_and_foreign_files_as_they_are(void **state)
 	log_cursor_done(&c);
 	logfile_close(&l);
 
-	memset(text, 'y', sizeof(text)); /* no line of ours, no newline at all */
+	memset(text, 'y', sizeof(text)); /* not in our format, and without a newline */
 	assert_int_equal(file_create_at(dir_of(state), "b.log", text, sizeof(text), 0600), 0);
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "b.log"), 0);
 	assert_int_equal(log_cursor_peek(&c), 1);
@@ -158,7 +157,7 @@ static void long_lines_come_in_parts_and_foreign_files_as_they_are(void **state)
 	log_cursor_done(&c);
 }
 
-static void a_log_that_is_not_there_yet_is_empty(void **state)
+static void a_missing_log_is_empty(void **state)
 {
 	struct logfile l;
 	static struct log_cursor c;
@@ -172,7 +171,7 @@ static void a_log_that_is_not_there_yet_is_empty(void **state)
 	logfile_close(&l);
 }
 
-/* Bytes of a file. */
+/* The size of a file. */
 static uint64_t size_of(void **state, const char *name)
 {
 	struct stat st;
@@ -190,7 +189,7 @@ static void newlines_take_four_bytes_each(void **state)
 	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
 	for (int i = 0; i < 10; i++)
 		logfile_add(&l, newlines, sizeof(newlines));
-	/* a time each 10 ms, however slow this machine is */
+	/* at most a time every 10 ms, however slow this machine is */
 	assert_in_range(size_of(state, "a.log"), 4 * 100000, 4 * 100000 + 100 * LOGFILE_TIME_SIZE);
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
 	for (; log_cursor_peek(&c) > 0; lines++) {
@@ -222,7 +221,7 @@ static void each_file_begins_with_a_time(void **state)
 	logfile_close(&l);
 }
 
-/* The sum of the drops that the log reports. */
+/* The number of dropped bytes that the log reports, summed up. */
 static unsigned long long said_dropped(const char *text)
 {
 	unsigned long long sum = 0, n = 0;
@@ -234,7 +233,7 @@ static unsigned long long said_dropped(const char *text)
 	return sum;
 }
 
-static void a_flood_is_cut_and_what_is_dropped_is_counted(void **state)
+static void a_flood_is_cut_and_dropped_bytes_are_counted(void **state)
 {
 	struct logfile l;
 	static struct log_cursor c;
@@ -246,9 +245,9 @@ static void a_flood_is_cut_and_what_is_dropped_is_counted(void **state)
 	memset(chunk, 'x', CHUNK);
 	chunk[CHUNK - 1] = '\n';
 	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
-	l.max_bytes = UINT64_C(1) << 30; /* one file; the rate is then that of 1 GiB: set it back */
+	l.max_bytes = UINT64_C(1) << 30; /* everything fits one file; this also raises the rate */
 	l.may_write = 8 << 20;
-	l.refilled_ns = INT64_MAX; /* no time goes by, however slow this machine is */
+	l.refilled_ns = INT64_MAX; /* no time passes, however slow this machine is */
 	for (int i = 0; i < CHUNKS; i++)
 		logfile_add(&l, chunk, CHUNK);
 	logfile_close(&l);
@@ -271,7 +270,7 @@ static void after_a_flood_the_log_goes_on(void **state)
 
 	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
 	l.may_write = 0;
-	l.refilled_ns = INT64_MAX; /* no time goes by, however slow this machine is */
+	l.refilled_ns = INT64_MAX; /* no time passes, however slow this machine is */
 	add(&l, "lost");
 	add(&l, " too\n");
 	l.refilled_ns = clock_now_ns() - INT64_C(2000000000); /* two seconds later */
@@ -301,7 +300,7 @@ static void a_tail_begins_with_a_line(void **state)
 	logfile_close(&l);
 }
 
-static void times_are_what_people_write(void **state)
+static void times_are_parsed_in_the_usual_forms(void **state)
 {
 	(void)state;
 	char text[LOGFILE_TIME_SIZE] = "";
@@ -320,18 +319,18 @@ static void times_are_what_people_write(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_SCRATCH(what_is_added_comes_back_line_by_line),
+		IN_SCRATCH(added_lines_are_read_back),
 		IN_SCRATCH(a_log_stays_within_twice_its_limit_and_loses_only_its_beginning),
 		IN_SCRATCH(a_reader_that_keeps_up_misses_nothing_in_a_rotation),
 		IN_SCRATCH(a_log_is_never_written_through_another_name),
 		IN_SCRATCH(long_lines_come_in_parts_and_foreign_files_as_they_are),
-		IN_SCRATCH(a_log_that_is_not_there_yet_is_empty),
+		IN_SCRATCH(a_missing_log_is_empty),
 		IN_SCRATCH(newlines_take_four_bytes_each),
 		IN_SCRATCH(each_file_begins_with_a_time),
-		IN_SCRATCH(a_flood_is_cut_and_what_is_dropped_is_counted),
+		IN_SCRATCH(a_flood_is_cut_and_dropped_bytes_are_counted),
 		IN_SCRATCH(after_a_flood_the_log_goes_on),
 		IN_SCRATCH(a_tail_begins_with_a_line),
-		cmocka_unit_test(times_are_what_people_write),
+		cmocka_unit_test(times_are_parsed_in_the_usual_forms),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static void a_readable_descriptor_is_dispatched(void **state)
 	assert_int_equal(f->events, EPOLLIN);
 }
 
-static void a_hang_up_is_told_without_being_asked_for(void **state)
+static void a_hang_up_is_always_reported(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(loop_add_fd(f->loop, f->pair[0], 0, on_readable, f, &f->a), 0);
@@ -80,7 +80,7 @@ static void a_hang_up_is_told_without_being_asked_for(void **state)
 	assert_true(f->events & EPOLLHUP);
 }
 
-static void what_is_waited_for_can_change(void **state)
+static void the_events_to_wait_for_can_change(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(loop_add_fd(f->loop, f->pair[0], 0, on_readable, f, &f->a), 0);
@@ -213,10 +213,10 @@ static void on_always_ready(void *arg, uint32_t events)
 {
 	struct fixture *f = arg;
 	(void)events;
-	f->calls++; /* and the unread data stays */
+	f->calls++; /* leaves the data unread */
 }
 
-static void what_is_always_ready_does_not_outrun_the_deadline(void **state)
+static void a_descriptor_that_is_always_ready_does_not_delay_the_deadline(void **state)
 {
 	struct fixture *f = *state;
 	int64_t deadline_ns = clock_deadline_ns(5);
@@ -226,7 +226,7 @@ static void what_is_always_ready_does_not_outrun_the_deadline(void **state)
 		loop_run_once(f->loop, deadline_ns);
 	f->calls = 0;
 	assert_int_equal(loop_run_once(f->loop, deadline_ns), -ETIMEDOUT);
-	assert_int_equal(f->calls, 1); /* it has had its turn all the same */
+	assert_int_equal(f->calls, 1); /* the timer has fired anyway */
 	assert_int_equal(loop_run_once(f->loop, clock_deadline_ns(60000)), 0);
 }
 
@@ -236,8 +236,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_readable_descriptor_is_dispatched),
-		T(a_hang_up_is_told_without_being_asked_for),
-		T(what_is_waited_for_can_change),
+		T(a_hang_up_is_always_reported),
+		T(the_events_to_wait_for_can_change),
 		T(a_descriptor_that_cannot_be_watched_is_refused),
 		T(a_timer_fires_once_not_early_and_again_when_armed),
 		T(the_callers_deadline_comes_before_a_later_timer),
@@ -246,7 +246,7 @@ int main(void)
 		T(a_timer_can_free_itself_and_its_neighbours),
 		T(a_callback_can_add_sources),
 		T(a_loop_run_inside_a_callback_frees_nothing_too_early),
-		T(what_is_always_ready_does_not_outrun_the_deadline),
+		T(a_descriptor_that_is_always_ready_does_not_delay_the_deadline),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

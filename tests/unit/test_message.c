@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Calls, replies, ends and credits: writing them, and reading those of any peer. */
+/* Calls, replies, ends and credits: writing them, and reading them from any peer. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -17,7 +17,7 @@
 #include "net/message.h"
 #include "net/wire.h"
 
-#define EXITED(code) ((code) << 8) /* as wait(2) says it */
+#define EXITED(code) ((code) << 8) /* the form of wait(2) */
 
 static void a_call_has_its_number_before_its_arguments(void **state)
 {
@@ -31,7 +31,7 @@ static void a_call_has_its_number_before_its_arguments(void **state)
 	assert_memory_equal(call.data, bytes, sizeof(bytes));
 }
 
-static void what_no_frame_holds_is_refused(void **state)
+static void payloads_too_large_for_a_frame_are_refused(void **state)
 {
 	(void)state;
 	static const char big[FRAME_PAYLOAD_MAX];
@@ -116,7 +116,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_call_has_its_number_before_its_arguments),
-		cmocka_unit_test(what_no_frame_holds_is_refused),
+		cmocka_unit_test(payloads_too_large_for_a_frame_are_refused),
 		cmocka_unit_test(a_status_comes_with_its_words),
 		cmocka_unit_test(an_end_is_a_code_or_a_signal),
 		cmocka_unit_test(an_end_that_no_process_has_is_refused),

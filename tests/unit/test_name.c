@@ -57,7 +57,7 @@ static void names_follow_their_rules(void **state)
 	}
 }
 
-static void a_bad_name_is_told_the_rule(void **state)
+static void the_error_for_a_bad_name_states_the_rule(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -80,7 +80,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_follow_their_rules),
-		cmocka_unit_test(a_bad_name_is_told_the_rule),
+		cmocka_unit_test(the_error_for_a_bad_name_states_the_rule),
 		cmocka_unit_test(artifact_names_stay_in_their_folder),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

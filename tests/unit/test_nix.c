@@ -45,7 +45,7 @@ static void references_come_apart(void **state)
 	}
 }
 
-static void nix_gets_what_each_version_takes(void **state)
+static void every_version_of_nix_gets_a_reference_that_it_understands(void **state)
 {
 	(void)state;
 	static const struct {
@@ -77,7 +77,7 @@ static void nix_gets_what_each_version_takes(void **state)
 	}
 }
 
-static void what_would_be_an_option_is_no_reference(void **state)
+static void a_reference_cannot_be_an_option(void **state)
 {
 	(void)state;
 	static const char *const cases[] = { "--help", "-", "#attribute", "", "path:web" };
@@ -261,7 +261,7 @@ static void usual_causes_have_a_code_and_a_hint(void **state)
 		/* newer versions print their current step before it */
 		{ "error:\n       while doing x\n       error: syntax error, unexpected '}'",
 		  -EINVAL, "flake.nix" },
-		/* what builders say is not what Nix says */
+		/* text of builders is not Nix's own text */
 		{ "guest> sh: syntax error\nerror: builder failed", -EREMOTEIO, NULL },
 		{ "error: Cannot build 'x'.\n       Last 1 log lines:\n       > syntax error",
 		  -EREMOTEIO, NULL },
@@ -296,7 +296,7 @@ static void long_output_is_cut_to_its_last_whole_lines(void **state)
 	assert_non_null(strstr(err.text, ":\nline 990\n"));
 	assert_string_equal(err.text + strlen(err.text) - strlen("line 999"), "line 999");
 
-	/* one line that is longer than there is room for */
+	/* one line that is too long for the error's text */
 	strbuf_done(&text);
 	for (int i = 0; i < 1000; i++)
 		strbuf_adds(&text, "0123456789");
@@ -312,7 +312,7 @@ static void long_output_is_cut_to_its_last_whole_lines(void **state)
 #define HELLO_HEX "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 #define HELLO_32  "094qif9n4cq4fdg459qzbhg1c6wywawwaaivx0k0x8xhbyx4vwic"
 
-static void wrong_hashes_are_found_in_what_nix_says(void **state)
+static void wrong_hashes_are_found_in_nixs_output(void **state)
 {
 	(void)state;
 	char specified[NIX_HASH_SIZE], got[NIX_HASH_SIZE];
@@ -328,7 +328,7 @@ static void wrong_hashes_are_found_in_what_nix_says(void **state)
 				    specified, got));
 	assert_false(nix_wrong_hash(NULL, specified, got));
 
-	/* what a builder says there goes into no flake */
+	/* a builder's text must not get into a flake */
 	static const char *const fakes[] = {
 		"guest> error: hash mismatch in fixed-output derivation 'x':\n"
 		"guest>          specified: sha256-a=\nguest>             got:    sha256-b=\n",
@@ -374,8 +374,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(references_come_apart),
-		cmocka_unit_test(nix_gets_what_each_version_takes),
-		cmocka_unit_test(what_would_be_an_option_is_no_reference),
+		cmocka_unit_test(every_version_of_nix_gets_a_reference_that_it_understands),
+		cmocka_unit_test(a_reference_cannot_be_an_option),
 		cmocka_unit_test(candidates_have_their_order),
 		cmocka_unit_test(metadata_of_old_and_new_versions_is_read),
 		cmocka_unit_test(damaged_metadata_is_refused),
@@ -384,7 +384,7 @@ int main(void)
 		cmocka_unit_test(names_are_a_list_of_strings),
 		cmocka_unit_test(usual_causes_have_a_code_and_a_hint),
 		cmocka_unit_test(long_output_is_cut_to_its_last_whole_lines),
-		cmocka_unit_test(wrong_hashes_are_found_in_what_nix_says),
+		cmocka_unit_test(wrong_hashes_are_found_in_nixs_output),
 		cmocka_unit_test(a_hash_is_exchanged_in_every_form),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

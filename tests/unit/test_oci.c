@@ -10,7 +10,7 @@
 #include "image/oci_choose.h"
 #include "image/oci_cpu.h"
 
-/* The first byte says which document the rest is. */
+/* Parse a document.  The first byte is its kind. */
 static int parse(const char *text, size_t len, struct strbuf *ret_shown, struct mvm_error *err)
 {
 	AUTO_DONE(oci_index) index = { 0 };
@@ -129,7 +129,7 @@ static void documents_have_the_documented_result(void **state)
 	check_corpus("oci", documents, MVM_ARRAY_SIZE(documents), parse);
 }
 
-/* Shows whether each of three names is there. */
+/* Open an archive, and show for three names whether it has them. */
 static int open_archive(const char *text, size_t len, struct strbuf *ret_shown,
 			struct mvm_error *err)
 {
@@ -211,7 +211,7 @@ static void a_stop_signal_is_a_name_or_a_number(void **state)
 {
 	static const struct {
 		const char *text;
-		unsigned signal; /* 0: not used, and noted unless there is none */
+		unsigned signal; /* 0: none, or an invalid one, which is noted */
 	} cases[] = {
 		{ "SIGTERM", 15 },
 		{ "INT", 2 },
@@ -259,12 +259,12 @@ static void a_stop_signal_is_a_name_or_a_number(void **state)
 	}
 }
 
-/* An index of up to eight entries, each with the fields that decide the choice. */
+/* An index of up to eight entries, with the fields that the choice depends on. */
 struct sample {
 	const char *os, *arch, *variant, *ref_name, *image_name;
 	const char *problem;
-	bool other;	/* no manifest */
-	uint8_t digest; /* its first byte; 0: a number of its own */
+	bool other;	/* not a manifest */
+	uint8_t digest; /* its first byte; 0: a unique digest */
 };
 
 static size_t make_index(const struct sample *from, struct oci_descriptor ret[8],
@@ -294,9 +294,9 @@ static size_t make_index(const struct sample *from, struct oci_descriptor ret[8]
 
 static const struct {
 	struct sample index[8];
-	const char *tag;   /* NULL: none is given */
+	const char *tag;   /* NULL: the user gives none */
 	int code;	   /* a number of images, or an error */
-	const char *meant; /* the letters of those that are, or a part of the error */
+	const char *meant; /* the letters of the chosen entries, or a part of the error */
 } selections[] = {
 	{ { { .digest = 1 } }, NULL, 1, "a" },
 	{ { { .ref_name = "v1" } }, NULL, 1, "a" },
@@ -492,7 +492,7 @@ static char *put_layout(void)
 	static const char zeros[1024];
 	char layer[DIGEST_HEX_SIZE], config[DIGEST_HEX_SIZE], manifest[DIGEST_HEX_SIZE];
 
-	tree_remove_at(work_fd, "layout"); /* an earlier test's */
+	tree_remove_at(work_fd, "layout"); /* of an earlier test */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(folders); i++)
 		assert_int_equal(mkdirat(work_fd, folders[i], 0700), 0);
 	put_blob(zeros, sizeof(zeros), layer);
@@ -518,7 +518,7 @@ static char *put_layout(void)
 	return str_printf("layout/blobs/sha256/%s", layer);
 }
 
-/* Write to a layer before or after the image is opened; build it. */
+/* Change a layer before or after opening the image, then build it. */
 static int build_changed(bool before, bool cut, struct mvm_error *err)
 {
 	static const struct timespec long_ago[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };

@@ -61,7 +61,7 @@ static const struct command run = {
 
 #define ARGV_MAX 32
 
-/* "a b c" as an argument vector; the text lives in buf. */
+/* Split "a b c" into an argument vector, whose text lives in buf. */
 static void split(const char *line, char *buf, size_t size, char *argv[ARGV_MAX])
 {
 	size_t n = 0;
@@ -104,7 +104,7 @@ static void options_and_positionals_mix_in_every_spelling(void **state)
 	}
 }
 
-static void what_is_not_given_has_its_default(void **state)
+static void missing_options_have_their_defaults(void **state)
 {
 	(void)state;
 	AUTO_DONE(args) a = { 0 };
@@ -112,7 +112,7 @@ static void what_is_not_given_has_its_default(void **state)
 	char *argv[] = { strdup("-"), NULL };
 
 	assert_true(args_parse(&two, argv, 0, &a, &err) >= 0);
-	assert_string_equal(args_at(&a, 0), "-"); /* a dash alone is a name */
+	assert_string_equal(args_at(&a, 0), "-"); /* a single dash is an argument */
 	assert_false(args_flag(&a, "force"));
 	assert_null(args_string(&a, "name"));
 	assert_null(args_string(&a, "preset"));
@@ -198,7 +198,7 @@ static void parsing_can_stop_at_the_first_word(void **state)
 	assert_string_equal(args_string(&a, "data-dir"), "/x");
 }
 
-static void help_excuses_what_is_missing(void **state)
+static void help_needs_no_arguments(void **state)
 {
 	(void)state;
 	AUTO_DONE(args) a = { 0 };
@@ -210,7 +210,7 @@ static void help_excuses_what_is_missing(void **state)
 	assert_true(args_flag(&a, "help"));
 }
 
-static void mistakes_are_told_in_a_sentence(void **state)
+static void mistakes_are_described_in_a_sentence(void **state)
 {
 	(void)state;
 	static const struct {
@@ -266,13 +266,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_and_positionals_mix_in_every_spelling),
-		cmocka_unit_test(what_is_not_given_has_its_default),
+		cmocka_unit_test(missing_options_have_their_defaults),
 		cmocka_unit_test(values_are_converted),
 		cmocka_unit_test(the_rest_is_left_alone),
 		cmocka_unit_test(a_command_that_must_follow_needs_no_dashes),
 		cmocka_unit_test(parsing_can_stop_at_the_first_word),
-		cmocka_unit_test(help_excuses_what_is_missing),
-		cmocka_unit_test(mistakes_are_told_in_a_sentence),
+		cmocka_unit_test(help_needs_no_arguments),
+		cmocka_unit_test(mistakes_are_described_in_a_sentence),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

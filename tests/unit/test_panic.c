@@ -19,16 +19,16 @@ static const struct {
 	{ PANIC "sysrq triggered crash\r\n", "sysrq triggered crash" },
 	{ PANIC "Out of memory\r\n[   63.9] Call Trace:\r\n[   64.0] Kernel Offset: disabled\r\n",
 	  "Out of memory" },
-	/* a prompt before it, and a program that cuts in behind it */
+	/* after a prompt, and with a program's output in the middle of the line */
 	{ "login: " PANIC "VFS\x1b[31m \xff\xc3\r\n", "VFS[31m " },
-	/* the trailer of kernels that wait */
+	/* with the trailer of kernels that wait after a panic */
 	{ PANIC "first\n[ 64.0] ---[ end Kernel panic - not syncing: first ]---\n", "first" },
-	/* a user shows another machine's log, and then the guest ends in order */
+	/* a user prints another machine's log, and then the guest ends in good order */
 	{ PANIC "of another\n[    9.0] reboot: Restarting system\n", NULL },
 	{ PANIC "of another\n[    9.0] reboot: Power down\n", NULL },
 	{ "[    9.0] reboot: Restarting system\n", NULL },
 	{ "Kernel panic - not syncing\n", NULL },
-	/* not whole yet */
+	/* an incomplete line */
 	{ PANIC "cut", NULL },
 };
 
@@ -37,7 +37,7 @@ static void a_panic_is_told_from_an_orderly_end(void **state)
 	(void)state;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		size_t len = strlen(cases[i].console);
-		for (size_t piece = 1; piece < 9; piece++) { /* however it is cut */
+		for (size_t piece = 1; piece < 9; piece++) { /* cut into pieces of any size */
 			struct panic_watch w = { 0 };
 			for (size_t at = 0; at < len; at += piece)
 				panic_watch_add(&w, cases[i].console + at,
@@ -72,7 +72,7 @@ static void an_end_in_good_order_is_announced(void **state)
 	}
 }
 
-static void lines_without_an_end_take_no_room(void **state)
+static void endless_lines_take_no_room(void **state)
 {
 	(void)state;
 	static char flood[100000];
@@ -90,7 +90,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_panic_is_told_from_an_orderly_end),
 		cmocka_unit_test(an_end_in_good_order_is_announced),
-		cmocka_unit_test(lines_without_an_end_take_no_room),
+		cmocka_unit_test(endless_lines_take_no_room),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,7 +194,7 @@ static void a_range_opens_no_special_address(void **state)
 	assert_int_equal(judge(all, NULL, "10.9.9.9", 1, true, NULL), POLICY_OF_HOST);
 	assert_int_equal(judge(all, NULL, "127.0.0.1", 1, false, NULL), POLICY_SPECIAL);
 	assert_int_equal(judge(all, NULL, "169.254.169.254", 80, false, NULL), POLICY_SPECIAL);
-	/* but a rule for just this address does, never for loopback */
+	/* but a rule for exactly this address opens it, except for loopback */
 	assert_int_equal(
 		judge(LIST("169.254.169.254:80"), NULL, "169.254.169.254", 80, false, NULL),
 		POLICY_ALLOWED);
@@ -229,7 +229,7 @@ static void the_host_opens_by_its_ports(void **state)
 	assert_int_equal(judge(one, NULL, "10.0.2.2", 5433, false, NULL), POLICY_OF_HOST);
 }
 
-static void who_denies_everything_denies_ipv6_too(void **state)
+static void denying_everything_denies_ipv6_too(void **state)
 {
 	(void)state;
 	static const char *const closed[] = { "0.0.0.0/0", "::/0", "internet" };
@@ -244,7 +244,7 @@ static void who_denies_everything_denies_ipv6_too(void **state)
 	}
 }
 
-static void a_domain_opens_the_addresses_it_was_told_by(void **state)
+static void a_domain_opens_the_addresses_that_dns_gave(void **state)
 {
 	(void)state;
 	const char *const *closed = LIST("0.0.0.0/0");
@@ -257,13 +257,13 @@ static void a_domain_opens_the_addresses_it_was_told_by(void **state)
 	assert_int_equal(judge(rule, closed, "1.1.1.1", 443, false, "example.org"), POLICY_DENIED);
 	assert_int_equal(judge(rule, closed, "1.1.1.1", 443, false, "aexample.org"), POLICY_DENIED);
 	assert_int_equal(judge(rule, closed, "1.1.1.1", 443, false, NULL), POLICY_DENIED);
-	/* never a private one */
+	/* a name never opens a private address */
 	assert_int_equal(judge(rule, NULL, "10.0.0.1", 443, false, "a.example.org"),
 			 POLICY_PRIVATE);
 	assert_int_equal(judge(rule, NULL, "1.1.1.1", 443, true, "a.example.org"), POLICY_OF_HOST);
 }
 
-static void a_closed_network_looks_up_named_names_only(void **state)
+static void a_closed_network_looks_up_allowed_names_only(void **state)
 {
 	(void)state;
 	static struct policy p;
@@ -305,9 +305,9 @@ int main(void)
 		cmocka_unit_test(a_range_opens_no_special_address),
 		cmocka_unit_test(ipv6_ranges_hold_no_ipv4_addresses),
 		cmocka_unit_test(the_host_opens_by_its_ports),
-		cmocka_unit_test(who_denies_everything_denies_ipv6_too),
-		cmocka_unit_test(a_domain_opens_the_addresses_it_was_told_by),
-		cmocka_unit_test(a_closed_network_looks_up_named_names_only),
+		cmocka_unit_test(denying_everything_denies_ipv6_too),
+		cmocka_unit_test(a_domain_opens_the_addresses_that_dns_gave),
+		cmocka_unit_test(a_closed_network_looks_up_allowed_names_only),
 		cmocka_unit_test(a_list_of_rules_has_an_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

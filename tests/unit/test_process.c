@@ -17,7 +17,7 @@
 #include "base/process.h"
 #include "scratch.h"
 
-/* Run to the end with standard output caught. */
+/* Run a program to its end, and return its standard output. */
 static char *run_for_output(struct process_spec spec, int *ret_status)
 {
 	int out[2];
@@ -37,7 +37,7 @@ static char *run_for_output(struct process_spec spec, int *ret_status)
 static struct process_spec spec_of(const char *const *argv)
 {
 	return (struct process_spec){
-		.argv = (char *const *)argv, /* as execve(2), which does not write */
+		.argv = (char *const *)argv, /* execve(2) does not write to it */
 		.cwd_fd = AT_FDCWD,
 		.stdin_fd = -1,
 		.stdout_fd = -1,
@@ -56,7 +56,7 @@ static void a_program_runs_and_its_status_is_returned(void **state)
 	assert_int_equal(WEXITSTATUS(status), 7);
 }
 
-static void what_cannot_be_started_is_told_by_errno(void **state)
+static void errno_tells_why_a_program_cannot_be_started(void **state)
 {
 	int dir = scratch_fd(state);
 	AUTO_FREE char *no_program = str_printf("%s/text", scratch_path(state));
@@ -82,7 +82,7 @@ static void what_cannot_be_started_is_told_by_errno(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing is left to reap */
 }
 
-static void a_wrong_folder_to_start_in_is_told(void **state)
+static void a_missing_working_folder_is_reported(void **state)
 {
 	AUTO_CLOSE int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	const char *argv[] = { "true", NULL };
@@ -98,13 +98,13 @@ static int be_where_nothing_is(void *arg)
 	return chroot(arg) < 0 || chdir("/") < 0 ? -errno : 0;
 }
 
-static void a_missing_dev_null_is_told(void **state)
+static void a_missing_dev_null_is_reported(void **state)
 {
 	const char *argv[] = { "true", NULL };
 	struct process_spec spec = spec_of(argv);
 	struct process p = { 0 };
 	if (geteuid() != 0)
-		skip(); /* only root gets to such a place */
+		skip(); /* only root can reach such a place */
 	spec.in_child = be_where_nothing_is;
 	spec.in_child_arg = (void *)scratch_path(state);
 	assert_int_equal(process_spawn(&spec, &p), -ENOENT);
@@ -113,7 +113,7 @@ static void a_missing_dev_null_is_told(void **state)
 static void a_child_gets_exactly_the_named_descriptors(void **state)
 {
 	int dir = scratch_fd(state);
-	/* an inheritable one that must not leak, and a high one */
+	/* an inheritable descriptor that must not leak, and one with a high number */
 	int leak = open("/dev/zero", O_RDONLY);
 	AUTO_CLOSE int a = openat(dir, "a", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	AUTO_CLOSE int low = openat(dir, "b", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -136,13 +136,13 @@ static void a_child_gets_exactly_the_named_descriptors(void **state)
 	assert_non_null(strstr(text, want_3));
 	assert_non_null(strstr(text, want_4));
 	assert_null(strstr(text, "/dev/zero"));
-	assert_null(strstr(text, "\n5 /")); /* the shell's own view of the folder has no target */
+	assert_null(strstr(text, "\n5 /")); /* the shell has closed its descriptor of the folder */
 }
 
 static void descriptors_may_trade_places(void **state)
 {
 	(void)state;
-	/* 3 and 4 of the parent as 4 and 3 of the child, and standard input from 1 */
+	/* the parent's 3 and 4 become the child's 4 and 3, and its 1 becomes standard input */
 	int fds[] = { 4, 3 };
 	int in[2];
 	const char *argv[] = { "sh", "-c", "cat <&3; cat <&4", NULL };
@@ -176,7 +176,7 @@ static void descriptors_may_trade_places(void **state)
 static void a_number_may_be_left_empty(void **state)
 {
 	int dir = scratch_fd(state);
-	/* the parent's descriptors there must not take their place */
+	/* the parent's descriptors with these numbers must not be inherited */
 	AUTO_CLOSE int keep_3 = fcntl(3, F_DUPFD_CLOEXEC, 100);
 	AUTO_CLOSE int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	AUTO_CLOSE int low = openat(dir, "a", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -248,7 +248,7 @@ static void waiting_ends_at_its_deadline_and_the_child_stays_owned(void **state)
 	process_kill(&p);
 	assert_int_equal(p.pid, 0);
 	assert_int_equal(kill(pid, 0), -1);
-	process_kill(&p); /* an empty one is fine */
+	process_kill(&p); /* does nothing to an empty process */
 }
 
 static void a_pidfd_is_readable_once_the_child_has_ended(void **state)
@@ -320,13 +320,13 @@ static void a_detached_program_has_no_parent_and_its_own_session(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing to reap */
 	assert_true(read(out[0], line, sizeof(line) - 1) > 0);
 	assert_int_equal(sscanf(line, "%d %d", &pid, &session), 2);
-	/* in a session that is not ours */
+	/* in another session than ours */
 	assert_true(session != getsid(0));
-	close(in[1]); /* it ends */
+	close(in[1]); /* ends the program */
 	close(out[0]);
 }
 
-static void a_detached_program_that_is_missing_is_told(void **state)
+static void a_missing_detached_program_is_reported(void **state)
 {
 	(void)state;
 	const char *argv[] = { "/no/such/program", NULL };
@@ -364,9 +364,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_program_runs_and_its_status_is_returned),
-		T(what_cannot_be_started_is_told_by_errno),
-		T(a_wrong_folder_to_start_in_is_told),
-		T(a_missing_dev_null_is_told),
+		T(errno_tells_why_a_program_cannot_be_started),
+		T(a_missing_working_folder_is_reported),
+		T(a_missing_dev_null_is_reported),
 		T(a_child_gets_exactly_the_named_descriptors),
 		T(descriptors_may_trade_places),
 		T(a_number_may_be_left_empty),
@@ -376,7 +376,7 @@ int main(void)
 		T(a_pidfd_is_readable_once_the_child_has_ended),
 		T(a_child_can_die_with_its_parent),
 		T(a_detached_program_has_no_parent_and_its_own_session),
-		T(a_detached_program_that_is_missing_is_told),
+		T(a_missing_detached_program_is_reported),
 		T(programs_are_found_on_the_path),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

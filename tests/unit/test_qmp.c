@@ -77,7 +77,7 @@ static void a_command_is_answered_and_events_are_delivered(void **state)
 		0);
 	assert_string_equal(json_string_value(json_object_get(ret, "status")), "running");
 	json_decref(ret);
-	/* the peer has left: every later call fails at once, after the last event was seen */
+	/* the peer has hung up: every later call fails at once, after the last event was read */
 	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err), -EREMOTEIO);
 	assert_string_equal(f.events, "STOP RESUME ");
 	assert_int_equal(qmp_call(f.qmp, "stop", NULL, -1, soon(), NULL, &err), -EREMOTEIO);
@@ -89,7 +89,7 @@ static void commands_can_be_sent_ahead_and_replies_share_a_packet(void **state)
 {
 	(void)state;
 	static const struct step script[] = {
-		{ .expect = "\"cont\",\"id\":3}" }, /* all three before we greet */
+		{ .expect = "\"cont\",\"id\":3}" }, /* all three arrive before the greeting */
 		{ .say = GREETING AGREED "{\"return\": {}, \"id\": 2}\r\n"
 					 "{\"return\": 7, \"id\": 3}\r\n" },
 		{ .hang = true },
@@ -143,7 +143,7 @@ static void a_descriptor_travels_with_its_command(void **state)
 	assert_int_equal(
 		qmp_call(f.qmp, "getfd", json_pack("{s:s}", "fdname", "f"), fd, soon(), NULL, &err),
 		0);
-	assert_true(fcntl(fd, F_GETFD) >= 0); /* still ours */
+	assert_true(fcntl(fd, F_GETFD) >= 0); /* still open */
 	close(fd);
 	stop(&f);
 }

@@ -13,7 +13,7 @@
 
 #include "instance/record.h"
 
-/* as an older supervisor wrote it, but for the last member, and as it stays */
+/* a record of an older supervisor plus an unknown last member; a rewrite keeps it unchanged */
 static const char full[] = "{\n"
 			   "  \"schema_version\": 1,\n"
 			   "  \"name\": \"rec\",\n"
@@ -100,7 +100,7 @@ static const char full[] = "{\n"
 			   "  }\n"
 			   "}\n";
 
-/* the members that no record does without */
+/* the members that every record has */
 #define MEMBERS                                                                                    \
 	"\"name\":\"a\",\"template_id\":\"t\",\"revision_hash\":\"r\",\"state\":\"running\","      \
 	"\"backend\":\"qemu\",\"vcpus\":1,\"mem_mib\":96,\"forwards\":[],\"created_at\":\"\","     \
@@ -128,7 +128,7 @@ static void everything_known_and_unknown_survives_a_rewrite(void **state)
 	assert_int_equal(rec.stages[3].ns, 132006510);
 }
 
-static void what_is_unknown_is_null_or_left_out(void **state)
+static void unknown_values_are_null_or_left_out(void **state)
 {
 	(void)state;
 	AUTO_DONE(record) rec = { 0 };
@@ -234,7 +234,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
-		cmocka_unit_test(what_is_unknown_is_null_or_left_out),
+		cmocka_unit_test(unknown_values_are_null_or_left_out),
 		cmocka_unit_test(records_of_older_versions_are_understood),
 		cmocka_unit_test(usage_is_written_and_not_read),
 		cmocka_unit_test(bytes_of_a_guest_become_text),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Files as the Rust program writes them, in serde/: <name>.pretty.json and <name>.compact.json by
- * serde_json's to_string_pretty and to_string from the seed's own types, -old without what later
- * versions added, and <name>.written.json as we write the same values.
+ * Files in serde/ that the Rust program wrote: <name>.pretty.json and <name>.compact.json come from
+ * serde_json's to_string_pretty and to_string of the seed's own types, -old lacks members of later
+ * versions, and <name>.written.json is our form of the same values.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -99,14 +99,14 @@ static void files_of_the_rust_program_load_and_keep_their_values(void **state)
 		rewritten_as(i, NULL);
 }
 
-static void what_we_wrote_is_written_the_same_again(void **state)
+static void our_files_are_rewritten_unchanged(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++)
 		rewritten_as(i, "written");
 }
 
-/* Values of one name have one type, null included, and no name is ours alone. */
+/* Values with the same name have the same type, including null, and we add no names. */
 static void same_shape(const char *where, json_t *theirs, json_t *ours)
 {
 	const char *key;
@@ -140,7 +140,7 @@ static void our_files_have_the_names_and_types_of_theirs(void **state)
 		assert_non_null(ours);
 		assert_int_equal(json_typeof(theirs), json_typeof(ours));
 		if (strstr(cases[i].name, "-old"))
-			continue; /* what was added since is what differs */
+			continue; /* these differ by members that were added later */
 		same_shape(cases[i].name, theirs, ours);
 	}
 }
@@ -149,7 +149,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(files_of_the_rust_program_load_and_keep_their_values),
-		cmocka_unit_test(what_we_wrote_is_written_the_same_again),
+		cmocka_unit_test(our_files_are_rewritten_unchanged),
 		cmocka_unit_test(our_files_have_the_names_and_types_of_theirs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

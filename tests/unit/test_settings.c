@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Settings by key: what template create and template edit take, and what details tell. */
+/* Settings by key, as template create and template edit take them and as details return them. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -133,7 +133,7 @@ static void on_restore_is_a_command_or_an_action(void **state)
 	assert_null(spec.run.restore_action);
 }
 
-static void what_is_wrong_is_named(void **state)
+static void the_error_names_the_wrong_setting(void **state)
 {
 	(void)state;
 	static const char *const x = "x", *const pair[] = { "1", "2" }, *const many = "300";
@@ -173,7 +173,7 @@ int main(void)
 		cmocka_unit_test(variables_are_added_replaced_and_dropped),
 		cmocka_unit_test(health_is_replaced_as_a_whole),
 		cmocka_unit_test(on_restore_is_a_command_or_an_action),
-		cmocka_unit_test(what_is_wrong_is_named),
+		cmocka_unit_test(the_error_names_the_wrong_setting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,7 +77,7 @@ static void a_name_that_exists_is_not_bound_again(void **state)
 	assert_int_equal(sock_listen_at(dir, "s"), -EADDRINUSE);
 }
 
-static void nobody_listening_is_told_apart_from_nothing_there(void **state)
+static void a_missing_listener_differs_from_a_missing_socket(void **state)
 {
 	int dir = scratch_fd(state);
 	int listener = sock_listen_at(dir, "s");
@@ -124,7 +124,7 @@ int main(void)
 		T(a_pair_talks_and_is_not_inherited),
 		T(a_listener_is_found_below_any_long_path),
 		T(a_name_that_exists_is_not_bound_again),
-		T(nobody_listening_is_told_apart_from_nothing_there),
+		T(a_missing_listener_differs_from_a_missing_socket),
 		T(a_name_that_is_too_long_is_refused_not_cut),
 		T(a_descriptor_travels_with_its_byte),
 	};

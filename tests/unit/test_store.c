@@ -15,7 +15,7 @@ static void a_missing_data_folder_is_created_private(void **state)
 	assert_int_equal(ids.n, 0);
 	assert_int_equal(access(path, F_OK), -1);
 
-	/* beside the fixture's own store it would be in that */
+	/* without this, the new store would lie inside the fixture's own */
 	assert_int_equal(unlinkat(store_root(f->store), "mvm-data.json", 0), 0);
 	AUTO(store) made = NULL;
 	assert_int_equal(store_open(path, 0, &made, NULL), 0);
@@ -52,7 +52,7 @@ static void a_data_folder_that_cannot_be_used_is_explained(void **state)
 	assert_true(str_starts(err.text, "cannot open data folder '"));
 	assert_int_equal(store_open(below, 0, &s, &err), -ENOTDIR);
 	assert_true(err.reason[0]);
-	/* not even root creates folders there */
+	/* not even root can create folders there */
 	assert_true(store_open("/proc/mvm", 0, &s, &err) < 0);
 	assert_true(str_starts(err.text, "cannot create data folder '/proc/mvm': "));
 	assert_null(s);
@@ -67,7 +67,7 @@ static void a_folder_without_write_permission_is_refused(void **state)
 	if (pid == 0) {
 		struct mvm_error err = { 0 };
 		struct store *s = NULL;
-		/* as the owner, without root's power to write anywhere */
+		/* as the owner, who cannot write everywhere as root can */
 		if (chmod(f->dir, 0500) < 0 || chown(f->dir, 65534, 65534) < 0 ||
 		    setgid(65534) < 0 || setuid(65534) < 0)
 			_exit(2);
@@ -81,7 +81,7 @@ static void a_folder_without_write_permission_is_refused(void **state)
 	assert_int_equal(status, 0);
 }
 
-static void staging_of_the_living_stays_and_of_the_dead_goes(void **state)
+static void only_staging_of_dead_processes_is_swept(void **state)
 {
 	struct fixture *f = *state;
 	AUTO_DONE(staging) mine = STAGING_NONE;
@@ -108,11 +108,11 @@ static void staging_of_the_living_stays_and_of_the_dead_goes(void **state)
 	assert_int_equal(store_sweep(f->store), 1);
 	assert_file(mine.fd, "x", "x");
 
-	/* plain files go only when they are old */
+	/* only old plain files are swept */
 	int tmp = store_dir(f->store, STORE_TMP);
 	put_file(tmp, "file.0123456789abcdef", "x");
 	put_file(tmp, "file.fedcba9876543210", "x");
-	put_file(tmp, "file.old", "x"); /* not of mvm's */
+	put_file(tmp, "file.old", "x"); /* a foreign file */
 	const struct timespec old[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
 	assert_int_equal(utimensat(tmp, "file.old", old, 0), 0);
 	assert_int_equal(utimensat(tmp, "file.fedcba9876543210", old, 0), 0);
@@ -173,7 +173,7 @@ static bool has_lock(struct store *s, const char *name)
 	return faccessat(store_dir(s, STORE_LOCKS), name, F_OK, 0) == 0;
 }
 
-static void lock_files_of_templates_that_are_gone_are_swept(void **state)
+static void lock_files_of_removed_templates_are_swept(void **state)
 {
 	struct fixture *f = *state;
 	static const char *const ids[] = { "gone", "busy", "there" };
@@ -222,11 +222,11 @@ int main(void)
 		TEST(a_data_folder_that_others_may_write_is_refused),
 		TEST(a_data_folder_that_cannot_be_used_is_explained),
 		TEST(a_folder_without_write_permission_is_refused),
-		TEST(staging_of_the_living_stays_and_of_the_dead_goes),
+		TEST(only_staging_of_dead_processes_is_swept),
 		TEST(locks_name_their_holder),
 		TEST(leases_keep_a_revision_from_being_claimed),
 		TEST(a_claim_on_a_template_is_one_on_all_its_revisions),
-		TEST(lock_files_of_templates_that_are_gone_are_swept),
+		TEST(lock_files_of_removed_templates_are_swept),
 		TEST(reading_a_store_takes_no_locks_and_writes_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

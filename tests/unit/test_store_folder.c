@@ -7,7 +7,7 @@
 #define SPEC   "{\"template_id\": \"web\", \"flake_ref\": \"dir:/x\", \"profile\": \"minimal\"}"
 #define STAGED "tmp/stage.0123456789abcdef"
 
-/* A folder of the caller's, with nothing in it yet. */
+/* Setup: an empty folder of the caller's. */
 static int empty_setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -111,7 +111,7 @@ static void another_users_marker_forbids_nothing(void **state)
 	AUTO_FREE char *data = at(f, "data");
 
 	if (geteuid() != 0)
-		return; /* only root can give a file away */
+		return; /* only root can change a file's owner */
 	make_file(f, MARKER, "{\"format\": 1}");
 	assert_int_equal(chown(marker, 65534, 65534), 0);
 	assert_int_equal(try_open(data, 0, NULL), 0);
@@ -130,8 +130,8 @@ static void assert_part(struct fixture *f, enum store_dir which, const char *rea
 	assert_non_null(strstr(err.text, path));
 }
 
-/* As a fresh mount at instances/ is. */
-static void a_part_that_is_not_ours_alone_is_named(void **state)
+/* A fresh mount at instances/ is such a subfolder. */
+static void a_subfolder_that_others_can_write_to_is_named(void **state)
 {
 	struct fixture *f = *state;
 	AUTO_FREE char *instances = at(f, "instances");
@@ -142,7 +142,7 @@ static void a_part_that_is_not_ours_alone_is_named(void **state)
 	assert_part(f, STORE_INSTANCES, "data-folder-open", "instances");
 	make_dir(f, "blobs", 0770);
 	assert_part(f, STORE_BLOBS, "data-folder-open", "blobs");
-	assert_int_equal(chmod(blobs, 0700), 0); /* the hint, followed */
+	assert_int_equal(chmod(blobs, 0700), 0); /* follow the hint */
 	make_dir(f, "blobs/sha256", 0777);
 	assert_part(f, STORE_BLOBS, "data-folder-open", "blobs/sha256");
 	if (geteuid() != 0)
@@ -222,7 +222,7 @@ static void a_folder_of_somebody_else_is_refused_and_stays(void **state)
 	assert_false(is_there(f, "instances"));
 }
 
-/* An OCI layout's blobs, a build tool's locks: names that others use as well. */
+/* Other programs use these names, too: an OCI layout's blobs, a build tool's locks. */
 static void names_that_others_use_prove_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -342,7 +342,7 @@ static void a_marker_says_what_it_is(void **state)
 		assert_refused(f->dir, cases[i].code, cases[i].says);
 		assert_int_equal(unlink(marker), 0);
 	}
-	/* by hand, with what else there may be; keys of later versions do no harm */
+	/* a user may write the marker by hand; other files and keys of later versions do no harm */
 	make_file(f, "lost+found", "x");
 	make_file(f, MARKER, "{\"format\":1,\"since\":\"today\"}");
 	assert_int_equal(try_open(f->dir, 0, NULL), 0);
@@ -371,7 +371,7 @@ static void a_marker_is_never_written_through_another_name(void **state)
 	assert_file(AT_FDCWD, precious, "");
 }
 
-/* Left by commands that were killed while they wrote a file anew. */
+/* A command that is killed while it replaces a file leaves one. */
 static void old_temporary_files_go_with_a_prune(void **state)
 {
 	static const char *const names[] = { "cache/file.0123456789abcdef",
@@ -400,7 +400,7 @@ static void old_temporary_files_go_with_a_prune(void **state)
 	assert_true(is_there(f, "cache/file.fedcba9876543210"));
 }
 
-static void a_foreign_lock_file_is_said_with_what_to_do(void **state)
+static void a_foreign_lock_file_is_reported_with_a_hint(void **state)
 {
 	struct fixture *f = *state;
 	struct mvm_error err = { 0 };
@@ -450,7 +450,7 @@ static void places_of_other_programs_are_refused(void **state)
 	assert_int_equal(try_open(f->dir, 0, NULL), 0);
 }
 
-/* Run by root alone; a user may lay out his folders as he likes. */
+/* This holds only for root; a user may arrange folders freely. */
 static void root_takes_only_paths_that_are_roots(void **state)
 {
 	struct fixture *f = *state;
@@ -541,7 +541,7 @@ int main(void)
 		FOLDER_TEST(a_new_or_empty_folder_gets_a_marker),
 		FOLDER_TEST(a_data_folder_lies_in_no_other_one),
 		FOLDER_TEST(another_users_marker_forbids_nothing),
-		FOLDER_TEST(a_part_that_is_not_ours_alone_is_named),
+		FOLDER_TEST(a_subfolder_that_others_can_write_to_is_named),
 		FOLDER_TEST(an_empty_marker_is_completed),
 		FOLDER_TEST(first_commands_at_once_all_work),
 		FOLDER_TEST(a_folder_of_somebody_else_is_refused_and_stays),
@@ -551,7 +551,7 @@ int main(void)
 		FOLDER_TEST(a_marker_says_what_it_is),
 		FOLDER_TEST(a_marker_is_never_written_through_another_name),
 		FOLDER_TEST(old_temporary_files_go_with_a_prune),
-		FOLDER_TEST(a_foreign_lock_file_is_said_with_what_to_do),
+		FOLDER_TEST(a_foreign_lock_file_is_reported_with_a_hint),
 		FOLDER_TEST(places_of_other_programs_are_refused),
 		FOLDER_TEST(root_takes_only_paths_that_are_roots),
 		FOLDER_TEST(subfolders_are_the_callers_and_no_links),

@@ -38,7 +38,7 @@ static void a_published_revision_is_found_and_loaded(void **state)
 	assert_int_equal(store_revision_list(f->store, "web", &revisions, NULL), 0);
 	assert_int_equal(revisions.n, 2);
 
-	/* the symbolic link leads there on its own, too */
+	/* the symbolic link leads there, too */
 	AUTO_FREE char *path = str_printf("%s/templates/web/current/vmlinux", f->dir);
 	assert_file(AT_FDCWD, path, "one");
 }
@@ -72,7 +72,7 @@ static void a_revision_is_replaced_whole(void **state)
 	assert_int_equal(left.n, 1);
 }
 
-/* As a new snapshot does, or the removal of one. */
+/* A new snapshot replaces its revision, and so does the removal of one. */
 static void a_revision_with_a_foreign_file_is_never_replaced(void **state)
 {
 	static const char *const foreign[] = { "notes", "snapshot/notes" };
@@ -138,7 +138,7 @@ static void readers_keep_the_files_of_a_revision_that_is_removed(void **state)
 	assert_int_equal(close(TAKE_FD(dir)), 0);
 	assert_int_equal(store_sweep(f->store), 1);
 
-	/* without readers nothing waits for the sweep */
+	/* without readers the old folder is removed at once */
 	assert_int_equal(publish(f->store, "web", "r1", "old"), 1);
 	remove_revision(f->store, "web", "r1");
 	assert_int_equal(store_sweep(f->store), 0);
@@ -197,12 +197,12 @@ static void current_links_of_other_programs_are_read(void **state)
 		if (cases[i].code == 0)
 			assert_string_equal(rev, "r1");
 	}
-	/* the last good one leads to nothing */
+	/* the last good link names a missing revision */
 	unlink(link);
 	assert_int_equal(symlink("artifacts/r1", link), 0);
 	assert_int_equal(store_current_find(f->store, "web", rev, &err), -EBADMSG);
 	assert_string_equal(err.text, "template 'web': its current revision 'r1' is missing");
-	/* and replaced by ours, but only for a revision that exists */
+	/* our own link replaces it, but only for a revision that exists */
 	assert_int_equal(store_current_set(f->store, "web", "r1", NULL), -ENOENT);
 	assert_int_equal(publish(f->store, "web", "r1", "x"), 1);
 	assert_int_equal(store_current_set(f->store, "web", "r1", NULL), 0);
@@ -236,7 +236,7 @@ static void damage_is_found_and_named(void **state)
 	assert_string_equal(err.text, "'a' is damaged: its digest is not the one recorded");
 }
 
-/* What a killed publisher may leave behind is the old state or the new one. */
+/* A killed publisher leaves the old state or the new one. */
 static void check_after_crash(const char *dir)
 {
 	AUTO(store) s = NULL;
@@ -283,7 +283,7 @@ static void a_publisher_killed_at_any_moment_leaves_a_whole_store(void **state)
 {
 	struct fixture *f = *state;
 	save_spec(f->store, "web");
-	store_free(f->store); /* its scratch folder would count as left behind */
+	store_free(f->store); /* else its scratch folder would count as a leftover */
 	f->store = NULL;
 
 	for (unsigned i = 0; i < 60; i++) {
@@ -296,7 +296,7 @@ static void a_publisher_killed_at_any_moment_leaves_a_whole_store(void **state)
 		close(ready[1]);
 		assert_int_equal(read(ready[0], &c, 1), 1);
 		close(ready[0]);
-		/* spread the moments of death over a few rounds of publishing */
+		/* spread the kills over a few rounds of publishing */
 		const struct timespec wait = { .tv_nsec = (long)(i * 7919 % 97) * 50000 };
 		nanosleep(&wait, NULL);
 		assert_int_equal(kill(pid, SIGKILL), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that are not what checksums.json says are found, and sound ones are read once. */
+/* Checks find files that differ from checksums.json, and read sound files only once. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -8,7 +8,7 @@
 
 #define BYTES (1u << 20) /* of each of the three files */
 
-/* A revision of three files, old enough for their times to be settled. */
+/* Make a revision of three files that are old enough to be remembered. */
 static int make(struct fixture *f, struct checksums *ret_sums)
 {
 	static char text[BYTES];
@@ -41,7 +41,7 @@ static uint64_t bytes_read(void)
 	return n;
 }
 
-/* Check, and return how many of the large files were read; -1: damaged. */
+/* Check, and return the number of large files that were read; -1: damaged. */
 static int files_read(struct fixture *f, int dir, const struct checksums *sums, bool all,
 		      struct mvm_error *err)
 {
@@ -77,7 +77,7 @@ static void sound_files_are_read_once(void **state)
 	assert_checks(f, dir, &sums, 0);
 }
 
-static void only_what_looks_changed_is_read_again(void **state)
+static void only_files_that_look_changed_are_read_again(void **state)
 {
 	struct fixture *f = *state;
 	AUTO_DONE(checksums) sums = { 0 };
@@ -87,7 +87,7 @@ static void only_what_looks_changed_is_read_again(void **state)
 	/* another template takes the blob, too */
 	assert_int_equal(linkat(dir, "vmlinux", dir, "another", 0), 0);
 	assert_int_equal(unlinkat(dir, "another", 0), 0);
-	assert_checks(f, dir, &sums, 1); /* too young to be remembered */
+	assert_checks(f, dir, &sums, 1); /* too new to be remembered */
 	assert_int_equal(nanosleep(&tick, NULL), 0);
 	assert_checks(f, dir, &sums, 1);
 	assert_checks(f, dir, &sums, 0);
@@ -156,7 +156,7 @@ static void replace(int dir, const char *name)
 	assert_int_equal(file_create_at(dir, name, text, sizeof(text), 0644), 0);
 }
 
-/* Change a file as an editor does that restores its times. */
+/* Change a file and restore its times. */
 static void flip_quietly(int dir, const char *name)
 {
 	struct stat st;
@@ -187,7 +187,7 @@ static void edited_files_are_found_each_time(void **state)
 	}
 }
 
-/* What `template info` says without reading. */
+/* `template info` reports this without reading the files. */
 static void an_edited_file_is_told_by_its_times(void **state)
 {
 	struct fixture *f = *state;
@@ -209,7 +209,7 @@ static void an_edited_file_is_told_by_its_times(void **state)
 	}
 }
 
-/* An older file in its place is another one than was read. */
+/* An older file that replaces the checked file has another inode. */
 static void a_replaced_file_is_told_by_its_inode(void **state)
 {
 	struct fixture *f = *state;
@@ -230,15 +230,15 @@ static void damage_that_looks_unchanged_is_found_by_reading_all(void **state)
 	struct stat st;
 	AUTO_DONE(checksums) sums = { 0 };
 	AUTO_CLOSE int dir = make(f, &sums);
-	flip(dir, "vmlinux"); /* a disk's fault: remembered as unchanged, since no process wrote */
+	flip(dir, "vmlinux"); /* like a disk fault: the file looks unchanged */
 	assert_int_equal(fstatat(dir, "vmlinux", &st, 0), 0);
 	AUTO_FREE char *identity = file_identity(&st);
 	digest_hex(checksums_find(&sums, "vmlinux"), hex);
 	AUTO_FREE char *line = str_printf("%s %s vmlinux\n", identity, hex);
 	put_file(dir, STORE_VERIFIED, line);
-	assert_checks(f, dir, &sums, 1); /* the other one */
+	assert_checks(f, dir, &sums, 1); /* reads the other file */
 	assert_int_equal(files_read(f, dir, &sums, true, NULL), -1);
-	assert_checks(f, dir, &sums, -1); /* and it stays found */
+	assert_checks(f, dir, &sums, -1); /* still damaged */
 }
 
 static void a_damaged_memory_is_no_memory(void **state)
@@ -249,7 +249,7 @@ static void a_damaged_memory_is_no_memory(void **state)
 	AUTO_CLOSE int dir = make(f, &sums);
 	assert_checks(f, dir, &sums, 2);
 	assert_int_equal(file_read_at(dir, STORE_VERIFIED, 65536, &text, NULL), 0);
-	/* a line that only ends like the right one, cut ones, other things */
+	/* a line that only ends like the right one, truncated lines, other text */
 	AUTO_FREE char *longer = str_printf("1%s", text);
 	AUTO_FREE char *shorter = strndup(text, strlen(text) / 2 - 1);
 	const char *const texts[] = { "", "\n\n", "nonsense", longer, shorter };
@@ -314,7 +314,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(sound_files_are_read_once),
-		T(only_what_looks_changed_is_read_again),
+		T(only_files_that_look_changed_are_read_again),
 		T(a_link_made_while_a_file_is_read_is_no_damage),
 		T(edited_files_are_found_each_time),
 		T(an_edited_file_is_told_by_its_times),

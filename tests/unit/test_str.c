@@ -104,7 +104,7 @@ static void null_strings_compare_and_copy_safely(void **state)
 	assert_false(str_starts("a", "ab"));
 }
 
-static void the_nearest_word_is_the_one_that_was_meant(void **state)
+static void the_nearest_word_is_suggested(void **state)
 {
 	(void)state;
 	static const char *const words[] = { "build", "list", "info", "rollback", "prune" };
@@ -175,7 +175,7 @@ int main(void)
 		cmocka_unit_test(a_list_is_an_argument_vector),
 		cmocka_unit_test(an_empty_list_can_be_sorted_and_searched),
 		cmocka_unit_test(null_strings_compare_and_copy_safely),
-		cmocka_unit_test(the_nearest_word_is_the_one_that_was_meant),
+		cmocka_unit_test(the_nearest_word_is_suggested),
 		cmocka_unit_test(bytes_are_written_as_hex),
 		cmocka_unit_test(amounts_are_short_and_binary),
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A command of mvm/stream.h, and a supervisor that keeps to nothing. */
+/* A command of mvm/stream.h, and a supervisor that breaks every rule. */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +51,7 @@ static void start(struct fixture *x, const struct mvm_exec_start_options *option
 
 static int setup(void **state)
 {
-	struct mvm_exec_start_options o = { 0 }; /* as good as _INIT */
+	struct mvm_exec_start_options o = { 0 }; /* equal to _INIT */
 	struct fixture *x = calloc(1, sizeof(*x));
 	if (!x)
 		return -1;
@@ -79,7 +79,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- what the peer says ---- */
+/* ---- frames that the peer sends ---- */
 
 static void say(struct fixture *x, uint8_t type, const void *data, size_t len)
 {
@@ -113,7 +113,7 @@ static void say_credit(struct fixture *x, uint32_t n)
 	say(x, FRAME_CREDIT, &credit, sizeof(credit));
 }
 
-/* ---- what the command's owner sees ---- */
+/* ---- events that the command's owner gets ---- */
 
 static const struct mvm_exec_event *next(struct fixture *x, enum mvm_exec_event_kind kind)
 {
@@ -193,7 +193,7 @@ static void a_frame_in_pieces_is_one_event(void **state)
 	expect_output(x, MVM_EXEC_STDOUT, "hi");
 }
 
-/* Bytes that were credited, and by how many frames. */
+/* Count the credited bytes, and the frames that credited them. */
 static uint32_t credits(struct fixture *x, unsigned *ret_n)
 {
 	uint32_t sum = 0, le;
@@ -221,7 +221,7 @@ static void output_that_is_not_read_gets_no_credit(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(next(x, MVM_EXEC_STDOUT)->len, DATA_MAX);
 		channel_flush(&x->peer);
-		assert_int_equal(credits(x, &n), 0); /* the second one is still lent */
+		assert_int_equal(credits(x, &n), 0); /* the second piece is still lent out */
 	}
 	for (unsigned i = 2; i < pieces; i++) {
 		next(x, MVM_EXEC_STDOUT);
@@ -249,11 +249,11 @@ static void a_peer_that_breaks_the_protocol_ends_the_command(void **state)
 		else if (i == 2)
 			say(&y, FRAME_DATA, NULL, 0);
 		else if (i == 3)
-			say_started(&y); /* twice */
+			say_started(&y); /* a second time */
 		else
 			assert_int_equal(write(y.peer.fd, "\0\0\0\0\2\0\0\0\4\1\0\0", 12), 12);
 		expect(&y, -EPROTO);
-		expect(&y, -EPROTO); /* and it stays */
+		expect(&y, -EPROTO); /* again */
 		expect_over(&y);
 		assert_int_equal(mvm_exec_write(y.exec, "x", 1, NULL), -EPIPE);
 		mvm_exec_close(y.exec);
@@ -262,7 +262,7 @@ static void a_peer_that_breaks_the_protocol_ends_the_command(void **state)
 	}
 }
 
-static void what_came_before_a_death_is_read_first(void **state)
+static void output_before_a_death_is_read_first(void **state)
 {
 	struct fixture *x = *state;
 	struct mvm_error err;
@@ -271,7 +271,7 @@ static void what_came_before_a_death_is_read_first(void **state)
 	say_started(x);
 	say_output(x, DATA_STDOUT, "last words", 10);
 	hang_up(x);
-	/* this has no reader any more, and no SIGPIPE comes */
+	/* the peer has hung up; this raises no SIGPIPE */
 	assert_true(mvm_exec_write(x->exec, "in", 2, NULL) >= 0);
 	assert_int_equal(mvm_exec_signal(x->exec, 15, NULL), 0);
 	next(x, MVM_EXEC_STARTED);
@@ -297,7 +297,7 @@ static void a_refusal_has_the_guests_words(void **state)
 	assert_int_equal(mvm_exec_signal(x->exec, 15, NULL), 0);
 }
 
-/* Take all input that has come; returns its bytes. */
+/* Take all input that has arrived; returns the number of bytes. */
 static size_t take_input(struct fixture *x)
 {
 	struct frame f;
@@ -323,7 +323,7 @@ static void input_is_taken_as_far_as_there_is_room(void **state)
 		int n = mvm_exec_write(x->exec, data, sizeof(data), NULL);
 		assert_true(n >= 0);
 		written += (size_t)n;
-		/* the socket was full: it says so, and that is all it keeps */
+		/* the socket was full: it waits to write, and keeps no more input */
 		stalled = stalled || mvm_exec_events(x->exec) == (POLLIN | POLLOUT);
 		taken += take_input(x);
 		expect(x, MVM_STREAM_WAIT); /* sends the rest */
@@ -383,7 +383,7 @@ static void signals_and_sizes_are_passed_on(void **state)
 	assert_int_equal(channel_receive(&x->peer, &f), 0);
 }
 
-static void a_supervisor_that_takes_nothing_costs_little(void **state)
+static void a_stalled_supervisor_costs_little_memory(void **state)
 {
 	struct fixture *x = *state;
 	int r = 0, sent = 0;
@@ -394,7 +394,7 @@ static void a_supervisor_that_takes_nothing_costs_little(void **state)
 	assert_int_equal(r, -EAGAIN);
 	assert_int_equal(mvm_exec_events(x->exec), POLLIN | POLLOUT);
 	assert_int_equal(mvm_exec_write(x->exec, "x", 1, NULL), 0);
-	expect(x, MVM_STREAM_WAIT); /* nothing is lost by that */
+	expect(x, MVM_STREAM_WAIT); /* nothing was lost */
 }
 
 static void a_time_limit_kills_the_command(void **state)
@@ -428,7 +428,7 @@ static void a_time_limit_kills_the_command(void **state)
 	channel_done(&y.peer);
 }
 
-static void options_that_make_no_sense_are_refused(void **state)
+static void contradictory_options_are_refused(void **state)
 {
 	(void)state;
 	static const char *const none[] = { NULL };
@@ -445,13 +445,13 @@ static void options_that_make_no_sense_are_refused(void **state)
 		assert_int_equal(exec_start(connect_to(&peer), &cases[i], &e, &err), -EINVAL);
 		assert_int_equal(err.code, -EINVAL);
 		assert_null(e);
-		assert_int_equal(read(peer.fd, &err, 1), 0); /* hung up */
+		assert_int_equal(read(peer.fd, &err, 1), 0); /* the client has hung up */
 		close(peer.fd);
 	}
 	mvm_exec_close(NULL);
 }
 
-/* ---- the same for a call that blocks ---- */
+/* ---- the blocking call ---- */
 
 struct flood {
 	struct channel peer;
@@ -459,7 +459,7 @@ struct flood {
 	unsigned writes;
 };
 
-/* Before one piece is taken the next one is there. */
+/* A reader that gets the next piece before it has finished one. */
 static int pour(void *arg, const void *data, size_t len, struct mvm_error *err)
 {
 	struct flood *x = arg;
@@ -475,7 +475,7 @@ static int pour(void *arg, const void *data, size_t len, struct mvm_error *err)
 	return 0;
 }
 
-/* A supervisor that sends a byte more than a window to a client whose reader takes nothing. */
+/* Send one byte more than a window to a client whose reader takes nothing. */
 static void send_too_much(int fd, uint32_t stream)
 {
 	static const char piece[1 + DATA_MAX] = { DATA_STDOUT };
@@ -567,14 +567,14 @@ int main(void)
 		TEST(a_frame_in_pieces_is_one_event),
 		TEST(output_that_is_not_read_gets_no_credit),
 		TEST(a_peer_that_breaks_the_protocol_ends_the_command),
-		TEST(what_came_before_a_death_is_read_first),
+		TEST(output_before_a_death_is_read_first),
 		TEST(a_refusal_has_the_guests_words),
 		TEST(input_is_taken_as_far_as_there_is_room),
 		TEST(the_end_of_the_input_is_said_once),
 		TEST(signals_and_sizes_are_passed_on),
-		TEST(a_supervisor_that_takes_nothing_costs_little),
+		TEST(a_stalled_supervisor_costs_little_memory),
 		cmocka_unit_test(a_time_limit_kills_the_command),
-		cmocka_unit_test(options_that_make_no_sense_are_refused),
+		cmocka_unit_test(contradictory_options_are_refused),
 		cmocka_unit_test(more_output_than_was_credited_breaks_the_protocol),
 		cmocka_unit_test(a_command_that_prints_without_end_runs_out_of_time),
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A supervisor's whole life, against a scripted VMM and agent: what leads from state to state. */
+/* The states of a supervisor and the steps between them, with a scripted VMM and agent. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -31,7 +31,7 @@ static void assert_state(struct world *x, enum record_state state)
 	assert_string_equal(record_state_name(r.state), record_state_name(state));
 }
 
-/* For what happens in the supervisor alone, as soon as it has noticed a death. */
+/* Wait for a state that the supervisor enters by itself once it has noticed a death. */
 static void await_state(struct world *x, enum record_state state)
 {
 	for (bool there = false; !there;) {
@@ -399,7 +399,7 @@ static void a_stop_is_answered_while_the_vm_follows_its_workload(void **state)
 	connect_client(x, &c);
 	end_workload(x, 3);
 	expect_call(x, CALL_SHUTDOWN);
-	uint32_t stop = begin_stop(&c, 0); /* the guest gets no ten seconds any more */
+	uint32_t stop = begin_stop(&c, 0); /* takes away the guest's ten seconds */
 	expect_killed(x);
 	assert_int_equal(wait_reply(&c, stop, NULL), 0);
 	control_done(&c);
@@ -506,7 +506,7 @@ static void health_turns_unhealthy_and_back(void **state)
 	assert_string_equal(r.health_message, "port 80 refuses");
 	answer_call(x, call, 0, NULL);
 	expect_call(x, CALL_HEALTH);
-	assert_int_equal(events(x, "healthy", NULL), 2); /* the start's, and this one */
+	assert_int_equal(events(x, "healthy", NULL), 2); /* at the start, and now */
 	assert_int_equal(kill(x->supervisor, SIGTERM), 0);
 	shut_down(x);
 	expect_end(x, 0);
@@ -523,7 +523,7 @@ static void a_guest_that_breaks_the_protocol_can_still_be_stopped(void **state)
 	connect_client(x, &c);
 	uint32_t ping = begin_call(&c, CALL_PING);
 	expect_call(x, CALL_PING);
-	say(x, FRAME_HELLO, 0, &none); /* a second one */
+	say(x, FRAME_HELLO, 0, &none); /* a second HELLO */
 	assert_int_equal(wait_reply(&c, ping, &err), -EPROTO);
 	assert_int_equal(ask(&c, CALL_PING, &err), -EPROTO);
 	assert_non_null(strstr(err.text, "the guest broke the agent protocol"));
@@ -544,7 +544,7 @@ static void a_guest_that_breaks_the_protocol_does_not_start(void **state)
 	go_on(x);
 	expect_step(x, VMM_STEP_BOOT);
 	go_on(x);
-	say(x, FRAME_HELLO, 0, &none); /* without its protocol */
+	say(x, FRAME_HELLO, 0, &none); /* without PROTOCOL */
 	assert_int_equal(start_status(x, &err), -EREMOTEIO);
 	assert_non_null(strstr(err.text, "the agent's greeting makes no sense"));
 	expect_end(x, 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Supervisors of pools, supervisors whose starter goes, and VMMs that die in each state. */
+/* Supervisors of pools, supervisors whose starter ends, and VMMs that die in each state. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -101,7 +101,7 @@ static void a_start_ends_when_its_starter_dies_before_the_vmm_runs(void **state)
 
 /* ---- a pool ---- */
 
-static void a_vm_of_a_pool_becomes_somebodys(void **state)
+static void a_vm_of_a_pool_can_be_adopted(void **state)
 {
 	struct world *x = *state;
 	AUTO_DONE(record) before = { 0 }, after = { 0 };
@@ -116,7 +116,7 @@ static void a_vm_of_a_pool_becomes_somebodys(void **state)
 	answer_nonce(x, expect_call(x, CALL_RESTORED));
 	if (wait_reply(&c, adopt, &err) < 0)
 		fail_msg("%s", err.text);
-	hang_up(x); /* the pool's end is not its end any more */
+	hang_up(x); /* the pool's end does not end it any more */
 	inspect(x, &after);
 	assert_int_equal(after.state, RECORD_RUNNING);
 	assert_true(after.from_pool);
@@ -187,7 +187,7 @@ static void a_vm_ends_with_the_client_that_adopts_it(void **state)
 	assert_false(has_folder(x, "mine"));
 }
 
-static void a_stop_without_patience_ends_an_adoption(void **state)
+static void a_stop_without_a_grace_time_ends_an_adoption(void **state)
 {
 	struct world *x = *state;
 	struct control c, other;
@@ -297,7 +297,7 @@ static void a_vmm_that_dies_in_a_pause_has_failed(void **state)
 	assert_record(x, RECORD_FAILED, "the VMM was killed by signal 9");
 }
 
-/* resumes: it dies during the resume that follows */
+/* The VMM dies while it is paused.  resumes: it dies during the resume that follows */
 static void die_paused(struct world *x, bool resumes)
 {
 	struct control c;
@@ -407,7 +407,7 @@ static void a_vmm_that_dies_while_volumes_come_back_has_stopped(void **state)
 	assert_int_equal(r.state, RECORD_RUNNING);
 	kill_guest(x);
 	expect_end(x, 0);
-	assert_record(x, RECORD_EXITED, ""); /* it tells what did not come back */
+	assert_record(x, RECORD_EXITED, ""); /* its error names the volume that did not come back */
 }
 
 static void stop_with_no_time_kills_a_vmm_during_a_volume_copy(void **state)
@@ -431,7 +431,7 @@ static void stop_with_no_time_kills_a_vmm_during_a_volume_copy(void **state)
 	load_record(x, &r);
 	assert_int_equal(r.state, RECORD_EXITED);
 	assert_int_equal(r.exit_code, 137);
-	assert_non_null(r.error); /* what did not come back */
+	assert_non_null(r.error); /* names the volume that did not come back */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -444,11 +444,11 @@ int main(void)
 		TEST(a_vm_that_was_let_go_outlives_its_starter),
 		TEST(a_start_ends_with_its_starter),
 		TEST(a_start_ends_when_its_starter_dies_before_the_vmm_runs),
-		TEST(a_vm_of_a_pool_becomes_somebodys),
+		TEST(a_vm_of_a_pool_can_be_adopted),
 		TEST(a_vm_is_adopted_once),
 		TEST(a_vm_whose_adoption_fails_ends),
 		TEST(a_vm_ends_with_the_client_that_adopts_it),
-		TEST(a_stop_without_patience_ends_an_adoption),
+		TEST(a_stop_without_a_grace_time_ends_an_adoption),
 		TEST(a_pool_takes_its_vms_with_it),
 		TEST(a_vmm_that_dies_at_the_start_fails_it),
 		TEST(a_vmm_that_does_not_come_up_fails_the_start),

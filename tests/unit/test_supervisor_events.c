@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every state of a supervisor meets every event that may come to it.
+ * Every event of a supervisor happens in every state in which it can.
  *
- * The table below is what life.h promises.  A row is a state; a column is an event; a cell is the
- * states that follow, down to the last one.  The supervisor's clock stands still (watched_life.h),
- * so a timer fires when the test says so.
+ * The table below holds the promises of life.h.  A row is a state, a column is an event, and a cell
+ * lists the states that follow, down to the last one.  The supervisor's clock stands still
+ * (watched_life.h), so timers fire when the test moves it.
  */
 #include <poll.h>
 #include <setjmp.h>
@@ -27,8 +27,8 @@
 
 #define TTL_MS	    5000
 #define RESTART_MS  1	  /* before the time to live is over */
-#define PATIENCE_MS 10000 /* agent_client.c's, for a VMM whose agent's channel has closed */
-#define NO_CALL	    9999u /* every state refuses it at once */
+#define PATIENCE_MS 10000 /* how long agent_client.c waits for a VMM whose agent has hung up */
+#define NO_CALL	    9999u /* a call that every state refuses at once */
 
 enum event { VMM_DIES, POWERS_OFF, STARTER_GOES, DETACHED, AGENT_CLOSES, STOP, TTL, EVENTS };
 
@@ -42,15 +42,15 @@ static const char *const event_names[EVENTS] = {
 	[TTL] = "its time to live is over",
 };
 
-#define NEVER NULL /* no such event comes to this state */
+#define NEVER NULL /* the event cannot happen in this state */
 #define STAYS                                                                                      \
-	"-" /* the event changes nothing; then the VMM dies, or a stop comes if there is none */
+	"-" /* the event changes nothing; then the VMM dies, or without a VMM a stop arrives */
 
 #define FAILS	    "FAILED"
 #define EXITS	    "EXITED"
 #define IS_KILLED   "KILLING STOPPED"
 #define SHUTS_DOWN  "STOPPING STOPPED"
-#define STOPS_STILL "STOPPING KILLING STOPPED" /* a guest that stands still cannot shut down */
+#define STOPS_STILL "STOPPING KILLING STOPPED" /* a paused guest cannot shut down */
 
 #define STATE(name) LIFE_##name, #name
 
@@ -66,7 +66,7 @@ static const struct row {
 	{ STATE(ADOPTING),
 	  { IS_KILLED, IS_KILLED, IS_KILLED, NEVER, IS_KILLED, "UP STOPPING STOPPED", STAYS } },
 	{ STATE(UP), { FAILS, EXITS, IS_KILLED, STAYS, STAYS, SHUTS_DOWN, SHUTS_DOWN } },
-	/* a running step ends first, with or without success */
+	/* the running step ends first, successfully or not */
 	{ STATE(PAUSING),
 	  { "UP FAILED", "UP EXITED", IS_KILLED, STAYS, STAYS, "PAUSED STOPPING KILLING STOPPED",
 	    "PAUSED STOPPING KILLING STOPPED" } },
@@ -79,11 +79,11 @@ static const struct row {
 	{ STATE(RETURNING),
 	  { SHUTS_DOWN, SHUTS_DOWN, IS_KILLED, STAYS, STOPS_STILL, STAYS, STAYS } },
 	{ STATE(STOPPING), { "STOPPED", "STOPPED", IS_KILLED, STAYS, IS_KILLED, STAYS, STAYS } },
-	/* its workload has ended, and with it the VM, whatever the guest does */
+	/* the VM ends with its workload, which has ended, whatever the guest does */
 	{ STATE(FOLLOWING),
 	  { "FOLLOWED", "FOLLOWED", IS_KILLED, STAYS, "FOLLOWED", STAYS, STAYS } },
 	{ STATE(KILLING), { "STOPPED", NEVER, STAYS, STAYS, NEVER, STAYS, STAYS } },
-	/* down, and its starter has yet to read what became of it */
+	/* down, but the starter has not read the result yet */
 	{ STATE(STOPPED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
 	{ STATE(FOLLOWED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
 	{ STATE(EXITED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
@@ -106,8 +106,8 @@ struct play {
 	struct world *x;
 	struct control client; /* the client that asked for the running step */
 	bool has_client;
-	bool steps;	/* the VMM is at a step */
-	uint32_t adopt; /* the agent is at this call */
+	bool steps;	/* the VMM's step waits for an answer */
+	uint32_t adopt; /* the agent's call that waits for an answer */
 };
 
 static struct play play;
@@ -125,7 +125,8 @@ static void end_client(struct play *p)
 	p->has_client = false;
 }
 
-/* After this call, and a turn of its loop, the supervisor has seen all that came before. */
+/* Make sure that the supervisor has seen all earlier events: this takes a call and a turn of its
+ * loop. */
 static void sync_turn(struct control *c)
 {
 	if (wait_reply(c, begin_call(c, NO_CALL), NULL) == 0)
@@ -137,7 +138,7 @@ static bool is_down(enum life_state state)
 	return state >= LIFE_STOPPED && state <= LIFE_FAILED;
 }
 
-/* Down, a supervisor hears its starter alone. */
+/* A supervisor that is down reads only its starter's connection. */
 static void sync_with(struct play *p)
 {
 	struct control c;
@@ -156,11 +157,11 @@ static void let_pass(struct play *p, int64_t ms)
 {
 	struct control c;
 	bool down = is_down(last_step());
-	/* before: any turn of its loop after the time has passed may be its last one */
+	/* sync first: once the time has passed, any turn of its loop may be its last one */
 	if (!down)
 		connect_client(p->x, &c);
 	watched->now_ns += ms * NS_PER_MS;
-	/* it sleeps by another clock, so wake it */
+	/* it sleeps by the real clock, so wake it */
 	if (down)
 		begin_call(&p->x->leash, NO_CALL);
 	else
@@ -171,7 +172,7 @@ static void await_step(struct control *c, enum life_state state)
 {
 	while (last_step() != state)
 		sync_turn(c);
-	sync_turn(c); /* and it waits */
+	sync_turn(c); /* until it waits */
 }
 
 static void boot_to_greeting(struct world *x)
@@ -206,7 +207,7 @@ static void reach_adopting(struct play *p)
 {
 	struct world *x = p->x;
 	int64_t ttl_ms = x->record.ttl_ms;
-	x->record.ttl_ms = 0; /* a pool has none */
+	x->record.ttl_ms = 0; /* VMs of a pool have no time to live */
 	stand_by(x);
 	x->record.ttl_ms = ttl_ms;
 	begin_adopt(x, &p->client, "mine");
@@ -258,7 +259,7 @@ static void reach_end(struct play *p, enum life_state state)
 		expect_call(x, state == LIFE_RETURNING ? CALL_GET : CALL_SHUTDOWN);
 }
 
-/* An attached VM is down, and its starter has said nothing yet. */
+/* An attached VM is down, and its starter has not answered yet. */
 static void reach_down(struct play *p, enum life_state state)
 {
 	struct world *x = p->x;
@@ -314,7 +315,7 @@ static void reach(struct play *p, enum life_state state)
 	}
 }
 
-/* ---- the event, and what follows ---- */
+/* ---- the event, and the states that follow ---- */
 
 static void ask_to_stop(struct play *p)
 {
@@ -333,7 +334,7 @@ static void let_happen(struct play *p, enum event event)
 {
 	struct world *x = p->x;
 	if (event == VMM_DIES && last_step() == LIFE_KILLING)
-		go_on(x); /* it was killed, and now its end is known */
+		go_on(x); /* report the end of the killed VMM */
 	else if (event == VMM_DIES)
 		kill_guest(x);
 	else if (event == POWERS_OFF)
@@ -345,7 +346,7 @@ static void let_happen(struct play *p, enum event event)
 	else if (event == TTL)
 		let_pass(p, TTL_MS);
 	else if (last_step() == LIFE_ADOPTING)
-		end_client(p); /* it holds the leash */
+		end_client(p); /* this client holds the leash */
 	else
 		control_done(&x->leash);
 }
@@ -357,10 +358,11 @@ static void answer_frame(struct world *x, const struct frame *f)
 	    !wire_find_u64(f->payload, f->len, FIELD_CALL, UINT64_MAX, &call))
 		return;
 	if (call == CALL_AWAIT)
-		return; /* its command runs */
+		return; /* the command keeps running */
 	AUTO_DONE(strbuf) fields = { 0 };
 	wire_put_u64(&fields, FIELD_STATUS, 0);
-	channel_send(&x->guest, FRAME_REPLY, f->stream, fields.data, fields.len); /* dying? */
+	/* the guest may be dying */
+	channel_send(&x->guest, FRAME_REPLY, f->stream, fields.data, fields.len);
 	if (call == CALL_SHUTDOWN)
 		power_off(x);
 }
@@ -422,7 +424,7 @@ static bool is_last(const char *path, const char *state)
 	return len >= n && strcmp(path + len - n, state) == 0;
 }
 
-/* What is under way comes to its end. */
+/* Let a running step and adoption end. */
 static void end_sequence(struct play *p)
 {
 	if (p->steps)
@@ -431,7 +433,7 @@ static void end_sequence(struct play *p)
 		answer_nonce(p->x, p->adopt);
 }
 
-/* A VMM whose agent's channel has closed may be about to end, but it does not. */
+/* The supervisor waits for the end of a VMM whose agent has hung up.  This one does not end. */
 static void end_patience(struct play *p, enum life_state from)
 {
 	static const uint32_t waits = 1u << LIFE_STARTING | 1u << LIFE_ADOPTING |

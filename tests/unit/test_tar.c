@@ -12,7 +12,7 @@
 /* One entry of a tar that a test makes. */
 struct item {
 	const char *path;
-	mode_t type;	  /* AE_IF*; 0 with hard: a hard link */
+	mode_t type;	  /* AE_IF*; 0 with `hard`: a hard link */
 	const char *text; /* contents, or where a link points */
 	bool hard;
 };
@@ -223,7 +223,7 @@ static void a_stream_that_is_cut_is_damaged(void **state)
 		size_t len;
 		write_tar("whole.tar", filters[f], root_items, MVM_ARRAY_SIZE(root_items));
 		assert_int_equal(file_read_at(work_fd, "whole.tar", 1 << 20, &data, &len), 0);
-		/* the plain one ends in 10240 bytes of padding: cut before it */
+		/* the plain tar ends in 10240 bytes of padding: cut before that */
 		size_t end = filters[f] ? len - 1 : len;
 		while (!filters[f] && end > 0 && data[end - 1] == 0)
 			end--;
@@ -292,7 +292,7 @@ static void links_are_followed_inside_the_tree(void **state)
 	assert_int_equal(tree_find(t, "etc/passwd", &n), 0);
 }
 
-static void what_is_no_tar_says_so(void **state)
+static void a_file_that_is_no_tar_is_reported_so(void **state)
 {
 	(void)state;
 	static const char *const texts[] = { "", "hello", "\x1f\x8b\x08 not gzip really" };
@@ -316,7 +316,7 @@ int main(void)
 		cmocka_unit_test(bombs_hit_a_limit),
 		cmocka_unit_test(a_map_of_holes_without_end_is_refused),
 		cmocka_unit_test(links_are_followed_inside_the_tree),
-		cmocka_unit_test(what_is_no_tar_says_so),
+		cmocka_unit_test(a_file_that_is_no_tar_is_reported_so),
 	};
 	unsetenv("SOURCE_DATE_EPOCH"); /* cannot fail for this name */
 	return cmocka_run_group_tests(tests, make_work_folder, remove_work_folder);

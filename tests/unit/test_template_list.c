@@ -19,7 +19,7 @@ static int add_line(void *arg, const struct mvm_template_summary *s)
 	return 0;
 }
 
-/* What a listing says that records whatever did not change in this tick of the clock. */
+/* List all templates.  The listing records those that did not change in this tick of the clock. */
 static char *listed(void **state)
 {
 	AUTO_DONE(strbuf) text = { 0 };
@@ -44,7 +44,7 @@ static bool has_index(void **state)
 	return faccessat(cache_dir(state), "templates.index", F_OK, 0) == 0;
 }
 
-/* What was written until now can be recorded. */
+/* Let a tick pass, so that a listing can record all earlier changes. */
 static void next_tick(void **state)
 {
 	wait_for_tick(cache_dir(state));
@@ -84,7 +84,7 @@ static void write_index(void **state, const void *data, size_t len)
 		file_replace_unsynced_at(cache_dir(state), "templates.index", data, len, 0600), 0);
 }
 
-/* In place, as an editor that keeps the inode and the size. */
+/* Change a file in place: its inode and size stay. */
 static void overwrite(void **state, const char *path, const char *from, const char *to)
 {
 	AUTO_FREE char *text = NULL;
@@ -101,7 +101,7 @@ static void overwrite(void **state, const char *path, const char *from, const ch
 	assert_int_equal(pwrite(fd, text, len, 0), (ssize_t)len);
 }
 
-static void what_did_not_change_is_taken_from_the_index(void **state)
+static void unchanged_templates_come_from_the_index(void **state)
 {
 	struct list_record records[16];
 
@@ -111,7 +111,7 @@ static void what_did_not_change_is_taken_from_the_index(void **state)
 	assert_string_equal(records[0].current, "r1");
 	assert_string_equal(records[1].id, "b");
 
-	/* a record that lies, made by the index itself: only so does it show that it is used */
+	/* put a wrong record into the index: it shows whether the listing uses the index */
 	AUTO_DONE(list_index) ix = { 0 };
 	list_index_open(((struct fixture *)*state)->store, &ix);
 	const struct list_record *known = list_index_find(&ix, "a");
@@ -123,7 +123,7 @@ static void what_did_not_change_is_taken_from_the_index(void **state)
 	assert_listed(state, "a worker 7 r1\nb worker 128 -\nc worker 128 -\n");
 }
 
-static void what_changed_just_now_is_not_recorded(void **state)
+static void recent_changes_are_not_recorded(void **state)
 {
 	struct mvm mvm = seen(state);
 	AUTO_DONE(strbuf) text = { 0 };
@@ -134,7 +134,7 @@ static void what_changed_just_now_is_not_recorded(void **state)
 	assert_false(has_index(state));
 }
 
-static void edits_of_others_are_seen(void **state)
+static void edits_by_other_programs_are_seen(void **state)
 {
 	struct fixture *f = *state;
 	int templates = store_dir(f->store, STORE_TEMPLATES);
@@ -146,7 +146,7 @@ static void edits_of_others_are_seen(void **state)
 	next_tick(state);
 	assert_listed(state, "a worker 129 r1\nb worker 128 -\nc worker 128 -\n");
 
-	/* the revision: in place, as a whole, and another one that is current */
+	/* change the revision in place, replace it, and make another one current */
 	overwrite(state, "a/artifacts/r1/revision.json", "\"schema_version\": 1",
 		  "\"schema_version\": x");
 	assert_listed(state, "a damaged 0 -\nb worker 128 -\nc worker 128 -\n");
@@ -203,7 +203,7 @@ static void a_damaged_index_is_only_read_past(void **state)
 			 0);
 	bad = calloc(2, len);
 	assert_non_null(bad);
-	for (size_t i = 0; i < len; i++) { /* every byte in turn */
+	for (size_t i = 0; i < len; i++) { /* damage every byte in turn */
 		memcpy(bad, good, len);
 		bad[i] = (char)(bad[i] ^ (1 << i % 8));
 		write_index(state, bad, len);
@@ -214,7 +214,7 @@ static void a_damaged_index_is_only_read_past(void **state)
 		assert_listed(state, LISTED);
 	}
 	memcpy(bad, good, len);
-	memcpy(bad + len, good + 16, len - 16); /* everything twice */
+	memcpy(bad + len, good + 16, len - 16); /* every record twice */
 	write_index(state, bad, 2 * len - 16);
 	assert_listed(state, LISTED);
 	memcpy(bad + 16, good + len - sizeof(records[0]), sizeof(records[0])); /* out of order */
@@ -222,7 +222,7 @@ static void a_damaged_index_is_only_read_past(void **state)
 	assert_listed(state, LISTED);
 	assert_listed(state, LISTED);
 	assert_int_equal(read_index(state, records), 3);
-	/* something else in its place */
+	/* a folder in its place */
 	assert_int_equal(unlinkat(cache_dir(state), "templates.index", 0), 0);
 	assert_int_equal(mkfifoat(cache_dir(state), "templates.index", 0600), 0);
 	assert_listed(state, LISTED);
@@ -251,7 +251,7 @@ static void a_store_that_is_only_read_is_listed(void **state)
 	assert_string_equal(after.data, LISTED);
 }
 
-static void an_index_that_cannot_be_written_is_done_without(void **state)
+static void an_index_that_cannot_be_written_is_not_needed(void **state)
 {
 	struct rlimit small = { .rlim_cur = 500 }, old;
 	struct list_record records[16];
@@ -267,7 +267,7 @@ static void an_index_that_cannot_be_written_is_done_without(void **state)
 	assert_listed(state, LISTED);
 	assert_int_equal(read_index(state, records), 3);
 
-	/* one that is there stays when the next cannot be written */
+	/* an existing index stays when the next one cannot be written */
 	save_spec(((struct fixture *)*state)->store, "d");
 	next_tick(state);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
@@ -284,26 +284,26 @@ static int stop(void *arg, const struct mvm_template_summary *s)
 	return strcmp(s->template_id, "b") == 0 ? 42 : 0;
 }
 
-static void a_listing_ends_when_it_is_told_to(void **state)
+static void a_listing_can_be_stopped(void **state)
 {
 	struct mvm mvm = seen(state);
 	make_three(state);
 	assert_int_equal(template_list(&mvm, 0, stop, NULL, NULL), 42);
-	assert_false(has_index(state)); /* it would be one of half the templates */
+	assert_false(has_index(state)); /* it would have only half of the templates */
 	assert_listed(state, LISTED);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(what_did_not_change_is_taken_from_the_index),
-		TEST(what_changed_just_now_is_not_recorded),
-		TEST(edits_of_others_are_seen),
+		TEST(unchanged_templates_come_from_the_index),
+		TEST(recent_changes_are_not_recorded),
+		TEST(edits_by_other_programs_are_seen),
 		TEST(the_index_follows_new_and_removed_templates),
 		TEST(a_damaged_index_is_only_read_past),
 		TEST(a_store_that_is_only_read_is_listed),
-		TEST(an_index_that_cannot_be_written_is_done_without),
-		TEST(a_listing_ends_when_it_is_told_to),
+		TEST(an_index_that_cannot_be_written_is_not_needed),
+		TEST(a_listing_can_be_stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What doc/threading.md says of threads, signals and fork, as far as it shows without a guest. */
+/* Promises of doc/threading.md about threads, signals and fork, tested without a guest. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -67,7 +67,7 @@ static int take_event(void *arg, const struct mvm_event *event)
 	return 0;
 }
 
-/* Something of everything that needs no guest. */
+/* Use one function of each kind that needs no guest. */
 static void use(struct mvm *mvm, const char *id)
 {
 	struct mvm_instance_info **instances;
@@ -155,7 +155,7 @@ static void the_library_changes_no_signal(void **state)
 	struct sigaction before[NSIG] = { 0 }, after;
 	sigset_t mask_before, mask_after;
 	for (int i = 1; i < NSIG; i++)
-		sigaction(i, NULL, &before[i]); /* libc keeps two to itself */
+		sigaction(i, NULL, &before[i]); /* fails for libc's two signals */
 	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask_before), 0);
 	struct mvm *mvm = open_data(scratch_path(state));
 	use(mvm, "web");
@@ -197,7 +197,7 @@ static void a_handler_interrupts_nothing(void **state)
 	assert_true(n_signals > 0);
 }
 
-static void whoever_ignores_sigchld_gets_an_error(void **state)
+static void ignoring_sigchld_is_an_error(void **state)
 {
 	char program[] = "/bin/true", *argv[] = { program, NULL };
 	const struct process_spec spec = {
@@ -212,7 +212,7 @@ static void whoever_ignores_sigchld_gets_an_error(void **state)
 	signal(SIGCHLD, before);
 }
 
-/* An instance that has printed a line and ended. */
+/* Make an instance that has printed a line and ended. */
 static void make_instance(const char *scratch, const char *name)
 {
 	static const char line[] = "2026-01-31T12:00:00.123456789Z F hello\n";
@@ -231,14 +231,14 @@ static void make_instance(const char *scratch, const char *name)
 				 .state = RECORD_EXITED,
 				 .vcpus = 1,
 				 .mem_mib = 128 };
-	mkdir(path, 0700); /* it may be there */
+	mkdir(path, 0700); /* may exist already */
 	AUTO_CLOSE int fd = dir_open_at(AT_FDCWD, path);
 	assert_int_equal(instance_folder_make(fd, &record, &folder), 0);
 	assert_int_equal(
 		file_create_at(folder.dir_fd, WORKLOAD_LOG_NAME, line, sizeof(line) - 1, 0600), 0);
 }
 
-static void a_reader_that_goes_is_an_error_to_those_who_ignore_sigpipe(void **state)
+static void a_lost_reader_is_an_error_when_sigpipe_is_ignored(void **state)
 {
 	struct mvm_logs_options options = MVM_LOGS_OPTIONS_INIT;
 	struct mvm *mvm = open_data(scratch_path(state));
@@ -316,8 +316,8 @@ int main(void)
 		TEST(the_library_starts_no_thread),
 		TEST(the_library_changes_no_signal),
 		TEST(a_handler_interrupts_nothing),
-		TEST(whoever_ignores_sigchld_gets_an_error),
-		TEST(a_reader_that_goes_is_an_error_to_those_who_ignore_sigpipe),
+		TEST(ignoring_sigchld_is_an_error),
+		TEST(a_lost_reader_is_an_error_when_sigpipe_is_ignored),
 		TEST(every_descriptor_is_close_on_exec),
 		TEST(a_child_may_close_what_its_parent_uses),
 	};

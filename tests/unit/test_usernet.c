@@ -64,13 +64,13 @@ static void a_written_frame_reads_the_same(void **state)
 		assert_int_equal(f.to_port, 53);
 		assert_int_equal(f.payload_len, 5);
 		assert_memory_equal(f.payload, "hello", 5);
-		/* and nothing shorter is one */
+		/* no prefix of it is a frame */
 		for (size_t cut = 0; cut < len; cut++)
 			assert_int_equal(frame_read(data, cut, &f), FRAME_BAD);
 	}
 }
 
-static void what_a_stack_may_read_otherwise_is_no_frame(void **state)
+static void ambiguous_frames_are_refused(void **state)
 {
 	(void)state;
 	uint8_t data[FRAME_MAX], changed[FRAME_MAX];
@@ -93,7 +93,7 @@ static void what_a_stack_may_read_otherwise_is_no_frame(void **state)
 		if (frame_read(changed, len, &f) != FRAME_BAD)
 			fail_msg("%s", changes[i].what);
 	}
-	/* IPv4 in IPv6's clothes: an extension header, a mapped address */
+	/* IPv6 with an extension header, and with a mapped IPv4 address */
 	len = udp_frame(data, "fec0::15", 4000, "2606::1", 53, "hello", 5);
 	memcpy(changed, data, len);
 	changed[20] = 44;
@@ -141,7 +141,7 @@ static void a_refusal_is_icmp_about_the_frame(void **state)
 	assert_int_equal(sum16(reply + 54, got - 54, pseudo), 0xffff);
 }
 
-static void a_reset_is_what_the_guests_end_believes(void **state)
+static void a_reset_fits_the_guests_sequence_numbers(void **state)
 {
 	(void)state;
 	static const struct {
@@ -163,7 +163,7 @@ static void a_reset_is_what_the_guests_end_believes(void **state)
 		uint8_t data[FRAME_MAX], reply[FRAME_MAX];
 		struct frame f;
 		segment[13] = cases[i].flags;
-		/* as UDP's payload, to whose heads the segment then adds its own */
+		/* make a UDP frame with the segment as its payload, then turn it into TCP */
 		size_t len = udp_frame(data, cases[i].from, 1, cases[i].to, 1, segment, 25);
 		size_t ip = address(cases[i].from).bytes[0] ? 40 : 20;
 		memmove(data + 14 + ip, segment, sizeof(segment));
@@ -188,7 +188,7 @@ static void a_reset_is_what_the_guests_end_believes(void **state)
 		size_t addresses = ip == 40 ? 32 : 8;
 		uint32_t pseudo = sum16(tcp - addresses, addresses, 6 + 20);
 		assert_int_equal(sum16(tcp, 20, pseudo), 0xffff);
-		/* which is never answered */
+		/* a reset is never answered */
 		assert_int_equal(frame_write_reset(reply, got, data), 0);
 	}
 }
@@ -200,7 +200,7 @@ static struct flow_key key(uint16_t guest_port, uint8_t kind)
 	return (struct flow_key){ kind, guest_port, 80, address("10.0.2.15"), address("1.1.1.1") };
 }
 
-static void the_flow_that_was_silent_for_longest_makes_room(void **state)
+static void the_longest_silent_flow_makes_room(void **state)
 {
 	(void)state;
 	static struct flows f;
@@ -220,7 +220,7 @@ static void the_flow_that_was_silent_for_longest_makes_room(void **state)
 	assert_false(flows_has(&f, &second, 5002));
 	flows_clear(&f);
 	assert_false(flows_has(&f, &more, 5003));
-	/* a million flows later it is still whole */
+	/* the table still works after a million flows */
 	for (uint32_t i = 0; i < 1000000; i++) {
 		struct flow_key k = key((uint16_t)(i * 7), FRAME_TCP);
 		if (!flows_has(&f, &k, 6000 + i))
@@ -250,7 +250,7 @@ static void only_tcp_may_be_silent_for_long(void **state)
 
 /* ---- names ---- */
 
-/* \1 ... as in a message */
+/* names in the form of a message: \1 ... */
 static const uint8_t query[] = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
 			       "\x03"
 			       "wWw\x07"
@@ -391,9 +391,9 @@ static void a_flow_passes_once_it_was_allowed(void **state)
 	out.opens = false;
 	struct mvm_error err;
 	assert_int_equal(policy_add(g->policy.deny, &g->policy.n_deny, "0.0.0.0/0", &err), 0);
-	assert_int_equal(gate_out(g, &out, 1), GATE_PASS); /* until flows are judged again */
+	assert_int_equal(gate_out(g, &out, 1), GATE_PASS); /* until the gate judges flows again */
 	assert_false(g->begins);
-	g->is_full = true; /* which is for new ones to feel */
+	g->is_full = true; /* this affects only new flows */
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
 	struct frame more = tcp("10.0.2.15", 4001, "1.1.1.1", 443, true);
 	g->policy.n_deny = 0;
@@ -420,7 +420,7 @@ static void the_hosts_addresses_are_closed(void **state)
 		struct frame out = tcp("10.0.2.15", 4000, closed[i], 80, true);
 		if (gate_out(g, &out, 0) != GATE_REFUSE)
 			fail_msg("%s", closed[i]);
-		out.opens = false; /* nor by what looks like a connection */
+		out.opens = false; /* nor by a frame in the middle of a connection */
 		assert_int_equal(gate_out(g, &out, 0), GATE_RESET);
 	}
 	struct frame resolver = tcp("10.0.2.15", 4000, "10.0.2.3", 54, true);
@@ -464,13 +464,13 @@ static void nothing_comes_in_but_to_flows_and_forwards(void **state)
 	struct frame in = tcp("10.0.2.2", 5000, "10.0.2.15", 80, true);
 	struct frame back = tcp("10.0.2.15", 80, "10.0.2.2", 5000, false);
 	assert_int_equal(gate_in(g, &in, 0), GATE_DROP);
-	assert_int_equal(gate_forward(g, true, 80), 0); /* UDP's is another */
+	assert_int_equal(gate_forward(g, true, 80), 0); /* UDP port 80 is another port */
 	assert_int_equal(gate_in(g, &in, 0), GATE_DROP);
 	assert_int_equal(gate_out(g, &back, 0), GATE_RESET);
 	assert_int_equal(gate_forward(g, false, 80), 0);
 	assert_int_equal(gate_in(g, &in, 0), GATE_PASS);
 	assert_int_equal(gate_out(g, &back, 1000 * SECOND), GATE_PASS);
-	back.opens = true; /* the guest does not get to the host by that */
+	back.opens = true; /* a forward does not let the guest reach the host */
 	assert_int_equal(gate_out(g, &back, 0), GATE_REFUSE);
 
 	struct frame dhcp = tcp("0.0.0.0", 68, "255.255.255.255", 67, false);
@@ -488,7 +488,7 @@ static void nothing_comes_in_but_to_flows_and_forwards(void **state)
 	assert_int_equal(gate_in(g, &udp, 0), GATE_PASS);
 }
 
-static void a_name_opens_what_it_was_told_and_for_as_long(void **state)
+static void a_name_opens_its_addresses_for_their_time_to_live(void **state)
 {
 	(void)state;
 	struct gate *g = new_gate();
@@ -506,7 +506,7 @@ static void a_name_opens_what_it_was_told_and_for_as_long(void **state)
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
 	assert_int_equal(gate_out(g, &out, 299 * SECOND), GATE_PASS);
 	assert_int_equal(gate_out(g, &out, 301 * SECOND), GATE_REFUSE);
-	out.opens = false; /* the connection that is there stays */
+	out.opens = false; /* an existing connection stays */
 	assert_int_equal(gate_out(g, &out, 302 * SECOND), GATE_PASS);
 }
 
@@ -556,10 +556,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_written_frame_reads_the_same),
-		cmocka_unit_test(what_a_stack_may_read_otherwise_is_no_frame),
+		cmocka_unit_test(ambiguous_frames_are_refused),
 		cmocka_unit_test(a_refusal_is_icmp_about_the_frame),
-		cmocka_unit_test(a_reset_is_what_the_guests_end_believes),
-		cmocka_unit_test(the_flow_that_was_silent_for_longest_makes_room),
+		cmocka_unit_test(a_reset_fits_the_guests_sequence_numbers),
+		cmocka_unit_test(the_longest_silent_flow_makes_room),
 		cmocka_unit_test(only_tcp_may_be_silent_for_long),
 		cmocka_unit_test(a_question_is_read_and_refused),
 		cmocka_unit_test(addresses_are_taken_from_a_reply),
@@ -567,7 +567,7 @@ int main(void)
 		cmocka_unit_test(the_hosts_addresses_are_closed),
 		cmocka_unit_test(pings_pass_and_errors_are_not_answered),
 		cmocka_unit_test(nothing_comes_in_but_to_flows_and_forwards),
-		cmocka_unit_test(a_name_opens_what_it_was_told_and_for_as_long),
+		cmocka_unit_test(a_name_opens_its_addresses_for_their_time_to_live),
 		cmocka_unit_test(frames_arrive_whole_however_they_are_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

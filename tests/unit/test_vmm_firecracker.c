@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests to Firecracker, its answers, and the way of the agent's bytes. */
+/* Requests to Firecracker, its answers, and the relay of the agent's channel. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -179,7 +179,7 @@ static void the_command_line_ends_with_the_templates_additions(void **state)
 	assert_int_equal(fc_cmdline(&probe, &c, longest, &bad, &err), -EINVAL);
 }
 
-static void a_snapshot_depends_on_all_that_firecracker_says(void **state)
+static void a_snapshot_depends_on_all_facts_of_firecracker(void **state)
 {
 	(void)state;
 	struct vmm_config c = full_config();
@@ -206,7 +206,7 @@ static void assert_link(const struct fc_folder *folder, const char *name, const 
 	assert_string_equal(n < 0 ? "none" : got, target);
 }
 
-static void the_working_folder_links_to_what_the_vm_needs(void **state)
+static void the_working_folder_links_to_the_vms_files(void **state)
 {
 	(void)state;
 	char path[] = "/tmp/mvm-firecracker.XXXXXX";
@@ -227,11 +227,11 @@ static void the_working_folder_links_to_what_the_vm_needs(void **state)
 	assert_link(&folder, "mem.bin", "/proc/self/fd/5/new.bin");
 	fc_folder_done(&folder);
 
-	c.initrd = c.kernel; /* two uses of one file */
+	c.initrd = c.kernel; /* one file for two uses */
 	assert_int_equal(fc_folder_make(&c, NULL, NULL, &folder, &err), 0);
 	fc_folder_done(&folder);
 
-	/* names that others chose must not lead elsewhere */
+	/* names from outside must not lead elsewhere */
 	static const char *const bad[] = { "../rootfs.ext4", "mem.bin" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(bad); i++) {
 		c.drives[0].name = bad[i];
@@ -275,7 +275,7 @@ static void versions_are_read_and_compared(void **state)
 	assert_false(fc_pause_breaks_vsock("1.17.0-dev"));
 }
 
-/* The catalogue of CRCs calls it CRC-64/REDIS, and has this value for these digits. */
+/* The catalogue of CRCs lists it as CRC-64/REDIS, with this value for these digits. */
 static void the_checksum_is_that_of_jones(void **state)
 {
 	(void)state;
@@ -292,7 +292,7 @@ static void the_checksum_is_that_of_jones(void **state)
 	assert_false(crc64_jones(0, whole, sizeof(whole)) == 0);
 }
 
-/* A folder for sockets, a loop, and the agent's channel with our end of it. */
+/* A folder for sockets, a loop, and the agent's channel with our end. */
 struct relay {
 	char path[64];
 	int dir_fd, agent_fd;
@@ -381,7 +381,7 @@ static void the_socket_is_where_firecracker_connects_to(void **state)
 	assert_string_equal(name, FC_AGENT_SOCKET);
 }
 
-static void what_was_sent_before_the_guest_dialled_reaches_it(void **state)
+static void bytes_sent_before_the_guest_dials_reach_it(void **state)
 {
 	struct relay *r = *state;
 	char got[8];
@@ -436,7 +436,7 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 	uint32_t sent = 0, received = 0;
 	int guest = dial(r);
 	assert_int_equal(fcntl(guest, F_SETFL, O_NONBLOCK), 0);
-	size_t partial = 0; /* bytes of the current block that were sent */
+	size_t partial = 0; /* sent bytes of the current block */
 	int64_t deadline_ns = clock_deadline_ns(60000);
 	while (received < TOTAL / 4) {
 		if (sent < TOTAL / 4) {
@@ -451,7 +451,7 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 			}
 		}
 		assert_true(clock_now_ns() < deadline_ns);
-		loop_run_once(r->loop, clock_now_ns()); /* what is ready */
+		loop_run_once(r->loop, clock_now_ns()); /* without waiting */
 		ssize_t n = recv(r->agent_fd, got, sizeof(got), MSG_DONTWAIT | MSG_PEEK);
 		if (n < (ssize_t)sizeof(got[0]))
 			continue;
@@ -463,7 +463,7 @@ static void more_than_the_buffers_hold_arrives_in_order(void **state)
 	close(guest);
 }
 
-static void a_connection_is_handed_over_to_who_takes_it(void **state)
+static void a_connection_is_handed_over_to_its_taker(void **state)
 {
 	struct relay *r = *state;
 	char got[8];
@@ -500,14 +500,14 @@ int main(void)
 		cmocka_unit_test(actions_are_single_calls),
 		cmocka_unit_test(names_become_ids_that_firecracker_accepts),
 		cmocka_unit_test(the_command_line_ends_with_the_templates_additions),
-		cmocka_unit_test(a_snapshot_depends_on_all_that_firecracker_says),
-		cmocka_unit_test(the_working_folder_links_to_what_the_vm_needs),
+		cmocka_unit_test(a_snapshot_depends_on_all_facts_of_firecracker),
+		cmocka_unit_test(the_working_folder_links_to_the_vms_files),
 		cmocka_unit_test(versions_are_read_and_compared),
 		cmocka_unit_test(the_checksum_is_that_of_jones),
 		cmocka_unit_test(the_socket_is_where_firecracker_connects_to),
-		cmocka_unit_test_setup_teardown(what_was_sent_before_the_guest_dialled_reaches_it,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_connection_is_handed_over_to_who_takes_it,
+		cmocka_unit_test_setup_teardown(bytes_sent_before_the_guest_dials_reach_it, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_connection_is_handed_over_to_its_taker,
 						set_up_with_a_taker, tear_down),
 		cmocka_unit_test_setup_teardown(a_connection_that_nobody_takes_ends_the_channel,
 						set_up_with_a_taker, tear_down),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Firecracker backend against a scripted peer: this program, started as Firecracker would be.
- * PEER in the environment says what it does: "<what> <path>", at the call of that path.
+ * The Firecracker backend with a scripted peer: this program, started in Firecracker's place.  The
+ * variable PEER tells it what to do: "<what> <path>", when that path is called.
  */
 #include <elf.h>
 #include <errno.h>
@@ -40,7 +40,7 @@ static void answer(int fd, const char *text)
 	(void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
 }
 
-/* "device state" and its checksum, or a wrong one. */
+/* Write "device state" with its checksum, or with a wrong one. */
 static void write_state(const char *name, bool good)
 {
 	uint8_t text[20] = "device state";
@@ -58,7 +58,7 @@ static void call_as_the_guest(void)
 		answer(fd, "hi"); /* and the connection stays */
 }
 
-/* Follow the script, or else give the expected answer. */
+/* Do what the script says, or give the normal answer. */
 static void act(int fd, const char *what, const char *path)
 {
 	if (str_eq(what, "refuse"))
@@ -76,12 +76,12 @@ static void act(int fd, const char *what, const char *path)
 	if (str_eq(what, "die"))
 		_exit(5);
 	if (str_eq(what, "refuse") && str_eq(path, "/snapshot/load"))
-		_exit(1); /* as the real one does */
+		_exit(1); /* as Firecracker does */
 	if (str_eq(what, "mute") || str_eq(what, "hang-up"))
 		pause();
 }
 
-/* One request; its path. */
+/* Read one request, and return its path. */
 static void read_request(int fd, char path[64])
 {
 	static char text[65536];
@@ -138,7 +138,7 @@ static _Noreturn void be_the_peer(char **argv)
 	const char *script = getenv("PEER");
 	sscanf(script ? script : "", "%31s %63s", what, where);
 	if (strcmp(argv[1], "--describe-snapshot") == 0) {
-		/* of the file that is kept, not of one that its maker can still change */
+		/* probe the copy that is kept, not a file that others can still change */
 		if (access(FC_API_SOCKET, F_OK) == 0)
 			printf("where Firecracker works\n");
 		printf("%s\n", str_eq(what, "other-format") ? "v9.9.9" : "v10.0.0");
@@ -156,7 +156,7 @@ static _Noreturn void be_the_peer(char **argv)
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		_exit(4);
 	if (str_eq(what, "late"))
-		poll(NULL, 0, 30); /* bound, and refusing */
+		poll(NULL, 0, 30); /* bound, but not listening yet */
 	listen(fd, 1);
 	int client = accept(fd, NULL, NULL);
 	serve(client, what, where);
@@ -169,7 +169,7 @@ static struct {
 	int dir_fd, snap_fd, agent_fd;
 	struct loop *loop;
 	struct vmm *vmm;
-	bool takes_over; /* the guest's connection */
+	bool takes_over; /* the test takes the guest's connection over */
 	char *binary;	 /* NULL: this program */
 } T;
 
@@ -239,7 +239,7 @@ static void assert_no_folder_is_left(void)
 		assert_false(str_starts(names.v[i], "firecracker-"));
 }
 
-/* Boot and capture as far as it goes. */
+/* Boot and capture, up to the first failure. */
 static int capture(struct mvm_error *err)
 {
 	int r = spawn(VMM_MEMORY_CAPTURE, soon(), err);
@@ -258,7 +258,7 @@ static int restore(struct mvm_error *err)
 
 static void remove_snapshot(void)
 {
-	unlinkat(T.snap_fd, "mem.bin", 0); /* may not be there */
+	unlinkat(T.snap_fd, "mem.bin", 0); /* may be missing */
 	unlinkat(T.snap_fd, FC_STATE_FILE, 0);
 }
 
@@ -285,7 +285,7 @@ static void a_machine_is_captured_and_cloned(void **state)
 		while (recv(T.agent_fd, got, sizeof(got), MSG_DONTWAIT) < 0)
 			assert_int_equal(loop_run_once(T.loop, soon()), 0);
 		assert_memory_equal(got, "hi", 2);
-		/* never over an older one */
+		/* a capture never replaces an older one */
 		assert_int_equal(vmm_snapshot(T.vmm, T.snap_fd, soon(), &err), -EEXIST);
 		drop();
 		if (restore(&err) < 0)
@@ -298,7 +298,7 @@ static void a_machine_is_captured_and_cloned(void **state)
 	T.takes_over = false;
 }
 
-static void every_failure_says_what_firecracker_said(void **state)
+static void every_failure_repeats_firecrackers_message(void **state)
 {
 	(void)state;
 	static const struct {
@@ -357,7 +357,7 @@ static void every_failure_says_what_firecracker_said(void **state)
 	}
 }
 
-static void a_clone_fails_with_firecrackers_words_too(void **state)
+static void a_failed_clone_repeats_firecrackers_message(void **state)
 {
 	(void)state;
 	static const struct {
@@ -385,7 +385,7 @@ static void a_clone_fails_with_firecrackers_words_too(void **state)
 	remove_snapshot();
 }
 
-/* Whoever answered until then is known to be up when the short deadline begins. */
+/* The short deadline begins after an answer, so the peer is known to be up. */
 static void silence_ends_with_the_deadline(void **state)
 {
 	(void)state;
@@ -405,13 +405,13 @@ static void silence_ends_with_the_deadline(void **state)
 	assert_no_folder_is_left();
 }
 
-/* A jailer that tells which folders it was given, and fails. */
+/* The jailer of this test prints the folders that it gets, and fails. */
 static void a_jail_is_given_no_folder_of_the_hosts(void **state)
 {
 	(void)state;
 	static const Elf64_Ehdr program = {
 		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64 },
-		.e_phentsize = sizeof(Elf64_Phdr), /* of which a static program needs none */
+		.e_phentsize = sizeof(Elf64_Phdr), /* a static program needs no program header */
 	};
 	static const char script[] = "#!/bin/sh\n"
 				     "for fd in 3 4 5; do readlink /proc/$$/fd/$fd; done >&2\n"
@@ -436,11 +436,11 @@ static void a_jail_is_given_no_folder_of_the_hosts(void **state)
 	assert_no_folder_is_left();
 }
 
-static void network_is_refused_in_words(void **state)
+static void network_is_refused_with_a_message(void **state)
 {
 	(void)state;
 	if (!vmm_network_obstacle(&vmm_firecracker))
-		skip(); /* root on a host that forwards packets has it */
+		skip(); /* root has a network on a host that forwards packets */
 	static const struct vmm_probe probe = { .usable = true };
 	struct vmm_config c = { .name = "web", .network = true };
 	struct mvm_error err = { 0 };
@@ -450,7 +450,7 @@ static void network_is_refused_in_words(void **state)
 					 "needs"));
 }
 
-static void a_probe_tells_versions_or_a_reason(void **state)
+static void a_probe_returns_versions_or_a_reason(void **state)
 {
 	(void)state;
 	static const struct {
@@ -560,12 +560,12 @@ int main(int argc, char **argv)
 		be_the_peer(argv);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_machine_is_captured_and_cloned),
-		cmocka_unit_test(every_failure_says_what_firecracker_said),
-		cmocka_unit_test(a_clone_fails_with_firecrackers_words_too),
+		cmocka_unit_test(every_failure_repeats_firecrackers_message),
+		cmocka_unit_test(a_failed_clone_repeats_firecrackers_message),
 		cmocka_unit_test(silence_ends_with_the_deadline),
 		cmocka_unit_test(a_jail_is_given_no_folder_of_the_hosts),
-		cmocka_unit_test(network_is_refused_in_words),
-		cmocka_unit_test(a_probe_tells_versions_or_a_reason),
+		cmocka_unit_test(network_is_refused_with_a_message),
+		cmocka_unit_test(a_probe_returns_versions_or_a_reason),
 		cmocka_unit_test(both_versions_are_kept_with_the_probe),
 		cmocka_unit_test(root_must_allow_a_firecracker_without_a_jail),
 	};

@@ -19,7 +19,7 @@
 #include "vmm/firecracker/firecracker.h"
 #include "vmm/privilege.h"
 
-static void the_jailer_is_told_where_and_as_whom(void **state)
+static void the_jailer_gets_folder_and_user(void **state)
 {
 	(void)state;
 	AUTO_DONE(strv) args = { 0 };
@@ -74,7 +74,7 @@ static void the_jailer_is_named_or_lies_beside_firecracker(void **state)
 	assert_int_equal(tree_remove_at(AT_FDCWD, dir), 0);
 }
 
-static void root_is_told_why_there_is_no_jail(void **state)
+static void root_learns_why_there_is_no_jail(void **state)
 {
 	(void)state;
 	char binary[] = "/nowhere/firecracker";
@@ -87,7 +87,7 @@ static void root_is_told_why_there_is_no_jail(void **state)
 		{ "/no/such/jailer", "MVM_JAILER names no jailer" },
 	};
 	if (geteuid() != 0)
-		skip(); /* only root has one */
+		skip(); /* only root has a jailer */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
 		const char *how = NULL;
 		if (cases[i].named)
@@ -103,7 +103,7 @@ static void root_gets_no_firecracker_without_a_jail_unless_it_says_so(void **sta
 {
 	(void)state;
 	static const struct {
-		const char *named, *says; /* NULL: it may */
+		const char *named, *says; /* NULL: it may run */
 	} cases[] = {
 		{ NULL, "Firecracker would run as root: there is no jailer beside it "
 			"(MVM_JAILER=none allows it)" },
@@ -137,12 +137,12 @@ static void a_program_that_needs_the_hosts_loader_cannot_be_jailed(void **state)
 	(void)state;
 	if (!may_mount() || !privilege_has(CAP_MKNOD) || !privilege_has(CAP_SYS_CHROOT) ||
 	    !privilege_has(CAP_SETUID))
-		skip(); /* that is said first then */
+		skip(); /* the missing privilege would be reported first */
 	assert_non_null(strstr(fc_jail_obstacle("/proc/self/exe", -1), "statically"));
 	assert_non_null(strstr(fc_jail_obstacle("/nowhere", -1), "statically"));
 }
 
-/* A folder with a root and files for it. */
+/* A folder with a root for the jail, and files for it. */
 struct fixture {
 	char path[64];
 	int fd, root_fd;
@@ -179,7 +179,7 @@ static uid_t owner_of(int dir_fd, const char *name)
 	return st.st_uid;
 }
 
-/* What a shell prints that runs where Firecracker would. */
+/* Run a shell in Firecracker's place, and return its output. */
 static void run_in_jail(struct fixture *f, const char *script, char ret[ASK_TEXT_MAX])
 {
 	int fds[2];
@@ -213,7 +213,7 @@ static void only_the_jailed_process_sees_its_files(void **state)
 	char text[ASK_TEXT_MAX];
 	struct stat st;
 	if (!may_mount())
-		skip(); /* only root does */
+		skip(); /* only root can make a jail */
 	prepare(&f);
 	assert_int_equal(fc_jail_add(&f.jail, f.fd, "kernel", "vmlinux", FC_JAIL_READ, &err), 0);
 	assert_int_equal(fc_jail_add(&f.jail, f.fd, "disk", "data.ext4", FC_JAIL_WRITE, &err), 0);
@@ -227,7 +227,7 @@ static void only_the_jailed_process_sees_its_files(void **state)
 	AUTO_FREE char *disk = NULL;
 	assert_int_equal(file_read_at(f.fd, "disk", 100, &disk, NULL), 0);
 	assert_string_equal(disk, "MORE\n");
-	assert_int_equal(fstatat(f.root_fd, "vmlinux", &st, 0), 0); /* outside nothing is mounted */
+	assert_int_equal(fstatat(f.root_fd, "vmlinux", &st, 0), 0); /* not mounted outside */
 	assert_int_equal(st.st_size, 0);
 	assert_int_equal(fstatat(f.fd, "kernel", &st, 0), 0);
 	assert_int_equal(st.st_nlink, 1);
@@ -243,7 +243,7 @@ static void names_in_a_jail_are_plain_and_each_is_one_file(void **state)
 	struct fixture f;
 	struct mvm_error err = { 0 };
 	if (!may_mount())
-		skip(); /* only root does */
+		skip(); /* only root can make a jail */
 	prepare(&f);
 	assert_int_equal(fc_jail_add(&f.jail, f.fd, "kernel", "../x", FC_JAIL_READ, &err), -EINVAL);
 	assert_int_equal(fc_jail_add(&f.jail, f.fd, "missing", "x", FC_JAIL_READ, &err), 0);
@@ -261,10 +261,10 @@ static void names_in_a_jail_are_plain_and_each_is_one_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_jailer_is_told_where_and_as_whom),
+		cmocka_unit_test(the_jailer_gets_folder_and_user),
 		cmocka_unit_test(the_jailer_is_named_or_lies_beside_firecracker),
 		cmocka_unit_test(root_gets_no_firecracker_without_a_jail_unless_it_says_so),
-		cmocka_unit_test(root_is_told_why_there_is_no_jail),
+		cmocka_unit_test(root_learns_why_there_is_no_jail),
 		cmocka_unit_test(a_program_that_needs_the_hosts_loader_cannot_be_jailed),
 		cmocka_unit_test(only_the_jailed_process_sees_its_files),
 		cmocka_unit_test(names_in_a_jail_are_plain_and_each_is_one_file),

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every request that the Firecracker backend can make, against what Firecracker publishes about its
- * API: paths and methods, and for each property its type, whether it is required, and its limits.
+ * Checks every request that the Firecracker backend can make against Firecracker's published API:
+ * paths and methods, and the type of each property, whether it is required, and its limits.
  *
- * Source: firecracker.yaml (Swagger 2.0) of release 1.16.1.  Facts of the definitions that are
- * used; what a body has beyond them is an error, because the API refuses unknown properties.
+ * Source: firecracker.yaml (Swagger 2.0) of release 1.16.1.  The tables have the definitions that
+ * are in use.  Any other property is an error, because the API refuses unknown properties.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,8 +25,8 @@ struct property {
 	const char *name;
 	enum type type;
 	bool required;
-	json_int_t min, max;	   /* of an INTEGER; 0, 0: none published */
-	const char *values[4];	   /* of a STRING with few */
+	json_int_t min, max;	   /* of an INTEGER; 0, 0: no published limits */
+	const char *values[4];	   /* the values of a STRING that has only a few */
 	const struct property *of; /* of an OBJECT */
 };
 
@@ -108,7 +108,7 @@ static const struct property snapshot_load_params[] = {
 	{ 0 },
 };
 
-/* A path that ends in '/' stands for one with an id, which a property of the body repeats. */
+/* A path that ends in '/' stands for paths with an id, which a property of the body repeats. */
 static const struct operation {
 	const char *method, *path, *id;
 	const struct property *body;

@@ -45,7 +45,7 @@ static void finish(struct fixture *f)
 	loop_free(f->loop);
 }
 
-/* The number of the child's first failed step; 0: none. */
+/* Runs in the child.  Returns the number of the first failed step, or 0. */
 static int lent_file_cannot_be_written(const struct fixture *f)
 {
 	int fd = open(f->path, O_RDWR); /* NOLINT: as QEMU does */
@@ -60,7 +60,7 @@ static int lent_file_cannot_be_written(const struct fixture *f)
 	char *memory = mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	if (memory == MAP_FAILED || memory[0] != 'h')
 		return 5;
-	memory[0] = 'j'; /* a copy, as a clone's memory */
+	memory[0] = 'j'; /* changes a private copy, as in a clone's memory */
 	char byte = 0;
 	return pread(fd, &byte, 1, 0) == 1 && byte == 'h' ? 0 : 6;
 }
@@ -70,7 +70,7 @@ static int other_files_are_opened_as_asked(const struct fixture *f)
 	int fd = open(f->other, O_RDWR); /* NOLINT */
 	if (fd < 0 || pwrite(fd, "O", 1, 0) != 1)
 		return 1;
-	fd = open(f->path, O_RDWR | O_CLOEXEC); /* not how QEMU opens memory */
+	fd = open(f->path, O_RDWR | O_CLOEXEC); /* QEMU opens memory without O_CLOEXEC */
 	if (fd < 0 || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
 		return 2;
 	if (open("/no/such/file", O_RDWR) >= 0 || errno != ENOENT) /* NOLINT */
@@ -80,7 +80,7 @@ static int other_files_are_opened_as_asked(const struct fixture *f)
 	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 5;
 }
 
-/* The child does as told only once the loop serves it: as after exec. */
+/* Run a child.  It begins once the loop serves it, as after an exec. */
 static int run(struct fixture *f, int (*what)(const struct fixture *))
 {
 	int pair[2], status = -1;
@@ -100,7 +100,7 @@ static int run(struct fixture *f, int (*what)(const struct fixture *))
 	assert_int_equal(write(pair[0], "g", 1), 1);
 	int64_t deadline_ns = clock_deadline_ns(DEADLINE_MS);
 	while (f->lend.source && loop_run_once(f->loop, deadline_ns) == 0)
-		; /* the listener hangs up with its last process */
+		; /* the listener hangs up when its last process ends */
 	if (f->lend.source)
 		process_kill(&child);
 	else
@@ -121,7 +121,7 @@ static void a_lent_file_is_read_and_mapped_privately_and_never_written(void **st
 	finish(&f);
 }
 
-static void what_is_not_lent_is_opened_as_ever(void **state)
+static void files_that_are_not_lent_are_opened_as_usual(void **state)
 {
 	struct fixture f;
 	char text[6] = "";
@@ -144,7 +144,7 @@ static void a_child_without_a_request_is_recognised(void **state)
 	finish(&f);
 }
 
-static void who_is_listened_to_already_cannot_be_lent_anything(void **state)
+static void nothing_is_lent_to_a_process_that_has_a_listener(void **state)
 {
 	struct fixture f;
 	int status = -1;
@@ -163,7 +163,7 @@ static void who_is_listened_to_already_cannot_be_lent_anything(void **state)
 	finish(&f);
 }
 
-static void a_path_that_is_too_long_or_not_there_is_refused(void **state)
+static void a_path_that_is_too_long_or_missing_is_refused(void **state)
 {
 	AUTO_DONE(lend) l = LEND_NONE;
 	char path[LEND_PATH_MAX + 1];
@@ -179,10 +179,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_lent_file_is_read_and_mapped_privately_and_never_written),
-		T(what_is_not_lent_is_opened_as_ever),
+		T(files_that_are_not_lent_are_opened_as_usual),
 		T(a_child_without_a_request_is_recognised),
-		T(who_is_listened_to_already_cannot_be_lent_anything),
-		T(a_path_that_is_too_long_or_not_there_is_refused),
+		T(nothing_is_lent_to_a_process_that_has_a_listener),
+		T(a_path_that_is_too_long_or_missing_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ static void a_cgroup_counts_its_own_kills(void **state)
 	assert_int_equal(oom_kills_in(""), 0);
 }
 
-static void a_kill_in_its_cgroup_is_told_as_certain(void **state)
+static void a_kill_in_its_cgroup_is_reported_as_certain(void **state)
 {
 	const char *text = "max 12\noom 1\noom_kill 1\n";
 	const struct oom_watch unknown = { 0 };
@@ -33,7 +33,7 @@ static void a_kill_in_its_cgroup_is_told_as_certain(void **state)
 	assert_non_null(strstr(says, "give the VM more memory"));
 }
 
-static void a_kill_on_the_host_is_told_as_probable(void **state)
+static void a_kill_on_the_host_is_reported_as_probable(void **state)
 {
 	struct oom_watch w;
 	char says[OOM_TEXT_SIZE];
@@ -48,7 +48,7 @@ static void a_kill_on_the_host_is_told_as_probable(void **state)
 	assert_true(hostload_oom_kills(&now));
 	if (now == w.host)
 		assert_string_equal(says, "");
-	w.host--; /* as if one had been killed since */
+	w.host--; /* as if a process had been killed since */
 	oom_describe(&w, "/no/such/cgroup", says);
 	assert_non_null(strstr(says, ", probably by the kernel: memory ran out"));
 }
@@ -57,9 +57,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cgroup_counts_its_own_kills),
-		cmocka_unit_test_setup_teardown(a_kill_in_its_cgroup_is_told_as_certain,
+		cmocka_unit_test_setup_teardown(a_kill_in_its_cgroup_is_reported_as_certain,
 						scratch_setup, scratch_teardown),
-		cmocka_unit_test(a_kill_on_the_host_is_told_as_probable),
+		cmocka_unit_test(a_kill_on_the_host_is_reported_as_probable),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

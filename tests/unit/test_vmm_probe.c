@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which accelerator, which CPU, which QEMU; and that the answers are kept no longer than true. */
+/* Probes of accelerator, CPU and QEMU, and their cache, which must not outlive the facts. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -37,7 +37,7 @@ static void flags_are_matched_as_whole_words(void **state)
 	assert_false(cpuinfo_has_flag("", "vmx"));
 }
 
-static void a_fingerprint_changes_with_what_guests_see(void **state)
+static void a_fingerprint_changes_with_everything_that_guests_see(void **state)
 {
 	(void)state;
 	AUTO_FREE char *a = NULL, *b = NULL, *none = NULL;
@@ -71,10 +71,10 @@ static void the_tsc_is_measured_alike_twice(void **state)
 	assert_int_equal(tsc_khz_find(&b), 0);
 	assert_true(a > 500000 && a < 10000000);
 	uint32_t by = a > b ? a - b : b - a;
-	assert_true(by <= a / 100); /* a busy machine may be off by a little */
+	assert_true(by <= a / 100); /* small errors are normal on a busy machine */
 }
 
-/* A folder with a program that stands in for QEMU, and a cache. */
+/* A folder with a program in QEMU's place, and a cache. */
 struct fixture {
 	char folder[64];
 	int dir_fd;
@@ -83,10 +83,10 @@ struct fixture {
 
 static void install(struct fixture *f, const char *says)
 {
-	/* it counts how often it was asked */
+	/* it counts its runs */
 	AUTO_FREE char *text = str_printf("#!/bin/sh\necho x >> %s/asked\necho '%s'\n", f->folder,
 					  says);
-	unlinkat(f->dir_fd, "qemu", 0); /* the first time it is not there */
+	unlinkat(f->dir_fd, "qemu", 0); /* missing the first time */
 	assert_int_equal(file_create_at(f->dir_fd, "qemu", text, strlen(text), 0755), 0);
 }
 
@@ -144,7 +144,7 @@ static void a_probe_is_kept_until_the_program_changes(void **state)
 	probe(f, "1.0", &b);
 	assert_int_equal(a, b);
 	assert_int_equal(times_asked(f), 1);
-	wait_for_tick(f->dir_fd); /* the other program may well have the inode of the first */
+	wait_for_tick(f->dir_fd); /* the new program may get the first one's inode number */
 	install(f, "QEMU emulator version 2.0");
 	probe(f, "2.0", &a);
 	assert_int_equal(times_asked(f), 2);
@@ -166,7 +166,7 @@ static void a_damaged_cache_is_ignored_and_rewritten(void **state)
 	uint32_t khz;
 	install(f, "QEMU emulator version 1.0");
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(damages); i++) {
-		unlinkat(f->dir_fd, "qemu.json", 0); /* the first time it is not there */
+		unlinkat(f->dir_fd, "qemu.json", 0); /* missing the first time */
 		assert_int_equal(file_create_at(f->dir_fd, "qemu.json", damages[i],
 						strlen(damages[i]), 0600),
 				 0);
@@ -196,7 +196,7 @@ static void a_program_that_is_no_qemu_gives_a_reason(void **state)
 	assert_int_equal(faccessat(f->dir_fd, "qemu.json", F_OK, 0), -1);
 }
 
-static void an_unknown_backend_is_answered_with_the_known_ones(void **state)
+static void the_error_for_an_unknown_backend_lists_the_known_ones(void **state)
 {
 	(void)state;
 	const struct vmm_ops *ops = NULL;
@@ -209,7 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flags_are_matched_as_whole_words),
-		cmocka_unit_test(a_fingerprint_changes_with_what_guests_see),
+		cmocka_unit_test(a_fingerprint_changes_with_everything_that_guests_see),
 		cmocka_unit_test(the_user_may_choose_the_accelerator),
 		cmocka_unit_test(the_tsc_is_measured_alike_twice),
 		cmocka_unit_test_setup_teardown(a_probe_is_kept_until_the_program_changes, set_up,
@@ -218,7 +218,7 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_program_that_is_no_qemu_gives_a_reason, set_up,
 						tear_down),
-		cmocka_unit_test(an_unknown_backend_is_answered_with_the_known_ones),
+		cmocka_unit_test(the_error_for_an_unknown_backend_lists_the_known_ones),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

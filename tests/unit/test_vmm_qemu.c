@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What QEMU is told and what a snapshot depends on: pure text, compared with golden text. */
+/* QEMU's command line and the facts that a snapshot depends on, compared with golden text. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Relays and links by the loopback interface, without namespaces. */
+/* Relays and links over the loopback interface, without namespaces. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@
 #include "vmm/netns/netns.h"
 #include "vmm/netns/relay.h"
 
-/* Whom a relay leads to, and the relay. */
+/* The server that the relay leads to, and the relay. */
 static struct {
 	struct loop *loop;
 	struct relay *relay;
@@ -57,7 +57,7 @@ static int dial(void *arg, int type)
 	int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	connect(fd, (struct sockaddr *)&T.server, sizeof(T.server)); /* or later */
+	connect(fd, (struct sockaddr *)&T.server, sizeof(T.server)); /* may complete later */
 	return fd;
 }
 
@@ -85,7 +85,7 @@ static int client(int type)
 	return fd;
 }
 
-/* Not a long one: what the network brings to our own ends does not wake the loop. */
+/* Run the loop for a short turn, since data that arrives at our own ends does not wake it. */
 static void turn(int64_t deadline_ns)
 {
 	int r = loop_run_once(T.loop, clock_deadline_ns(20));
@@ -121,8 +121,8 @@ static int accept_one(void)
 	return fd;
 }
 
-/* A client that gets through, and its other end.  When the relay hears of an end, and has room
- * again, is the network's affair: until then it hangs up. */
+/* Connect a client that the relay accepts, and return both ends.  The relay hangs up until it has
+ * room again, which it learns from the network. */
 static int client_with_room(int *ret_end)
 {
 	int64_t deadline_ns = clock_deadline_ns(60000);
@@ -150,7 +150,7 @@ static void more_connections_than_allowed_are_closed(void **state)
 	assert_int_equal(receive(c, got, sizeof(got)), 0);
 	close(c);
 
-	close(a); /* makes room, as soon as the other side ends too */
+	close(a); /* makes room as soon as the other side ends, too */
 	assert_int_equal(receive(a_end, got, sizeof(got)), 0);
 	close(a_end);
 	int d_end, d = client_with_room(&d_end);
@@ -192,7 +192,7 @@ static void a_connection_that_leads_nowhere_is_closed(void **state)
 	close(a);
 	T.dial_fails = 0;
 	close(T.server_fd);
-	T.server_fd = bound(SOCK_STREAM, &T.server); /* now it is refused, a moment later */
+	T.server_fd = bound(SOCK_STREAM, &T.server); /* not listening, so connections are refused */
 	a = client(SOCK_STREAM);
 	assert_int_equal(receive(a, got, sizeof(got)), 0);
 	close(a);
@@ -210,7 +210,7 @@ static void each_sender_gets_its_own_answer(void **state)
 		char text[2] = { (char)('0' + i), '\0' };
 		clients[i] = client(SOCK_DGRAM);
 		assert_int_equal(send(clients[i], text, 1, 0), 1);
-		assert_int_equal(receive(T.server_fd, got, 0), 0); /* there it is; taken and cut */
+		assert_int_equal(receive(T.server_fd, got, 0), 0); /* arrived; this drops it */
 		assert_int_equal(send(clients[i], text, 1, 0), 1);
 		assert_int_equal(receive_from(T.server_fd, got, sizeof(got), &from), 1);
 		assert_int_equal(got[0], text[0]);
@@ -224,7 +224,7 @@ static void each_sender_gets_its_own_answer(void **state)
 	close_relay();
 }
 
-static void without_descriptors_it_waits_for_better_times(void **state)
+static void the_relay_waits_when_descriptors_run_out(void **state)
 {
 	(void)state;
 	struct rlimit old, tight;
@@ -235,7 +235,7 @@ static void without_descriptors_it_waits_for_better_times(void **state)
 	tight = old;
 	tight.rlim_cur = (rlim_t)a + 1;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
-	/* it tries again, but does not spin: every other turn ends a pause of 100 ms */
+	/* it tries again without spinning: every second turn ends a pause of 100 ms */
 	int64_t began_ns = clock_now_ns();
 	for (int turns = 0; turns < 6; turns++)
 		assert_int_equal(loop_run_once(T.loop, clock_deadline_ns(60000)), 0);
@@ -249,7 +249,7 @@ static void without_descriptors_it_waits_for_better_times(void **state)
 	close_relay();
 }
 
-static void the_first_name_server_counts_that_makes_sense(void **state)
+static void the_first_valid_name_server_counts(void **state)
 {
 	(void)state;
 	static const struct {
@@ -285,8 +285,8 @@ int main(void)
 		cmocka_unit_test(half_of_a_connection_may_end_before_the_other),
 		cmocka_unit_test(a_connection_that_leads_nowhere_is_closed),
 		cmocka_unit_test(each_sender_gets_its_own_answer),
-		cmocka_unit_test(without_descriptors_it_waits_for_better_times),
-		cmocka_unit_test(the_first_name_server_counts_that_makes_sense),
+		cmocka_unit_test(the_relay_waits_when_descriptors_run_out),
+		cmocka_unit_test(the_first_valid_name_server_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,7 @@ static void need_root(void)
 	}
 }
 
-static void no_two_have_the_same(void **state)
+static void no_two_vms_have_the_same_uid(void **state)
 {
 	(void)state;
 	struct own_uid users[20];
@@ -53,7 +53,7 @@ static void no_two_have_the_same(void **state)
 
 /* ---- attacks ---- */
 
-/* Run a child, and return its exit status; it never shares our descriptors' fate. */
+/* Run a child, and return its exit status. */
 static int in_child(int (*run)(void *arg), void *arg)
 {
 	int status = -1;
@@ -66,7 +66,7 @@ static int in_child(int (*run)(void *arg), void *arg)
 
 #define NAMES 256u
 
-/* As uids were taken once: by names that every user can bind. */
+/* Hold names that every user can bind: uids were once taken by such names. */
 static _Noreturn void hold_names(int fd)
 {
 	char byte = 'x';
@@ -82,7 +82,7 @@ static _Noreturn void hold_names(int fd)
 			_exit(1);
 	}
 	(void)!write(fd, &byte, 1);
-	(void)!read(fd, &byte, 1); /* until our starter has ended */
+	(void)!read(fd, &byte, 1); /* wait until our starter ends */
 	_exit(0);
 }
 
@@ -92,7 +92,7 @@ static int take_names_that_nobody_holds(void *arg)
 	char byte;
 	int fds[2];
 
-	if (unshare(CLONE_NEWNET) < 0) /* so that the names disturb no other process */
+	if (unshare(CLONE_NEWNET) < 0) /* so that the names do not disturb other processes */
 		return 77;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return 1;
@@ -141,7 +141,7 @@ static void another_user_takes_no_uid(void **state)
 	(void)state;
 	struct own_uid u = OWN_UID_NONE;
 	need_root();
-	assert_int_equal(own_uid_take(&u), 0); /* so that the file is there */
+	assert_int_equal(own_uid_take(&u), 0); /* so that the file exists */
 	assert_int_equal(in_child(take_as_nobody, NULL), 0);
 	own_uid_done(&u);
 }
@@ -180,7 +180,7 @@ static void a_uid_with_a_process_left_is_not_free(void **state)
 	uid_t uid = u.uid;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	pid_t pid = fork();
-	if (pid == 0) { /* what broke out of a VM, and is not tied to its supervisor */
+	if (pid == 0) { /* like a process that broke out of a VM, not tied to its supervisor */
 		close(fds[0]);
 		own_uid_done(&u);
 		if (setresuid(uid, uid, uid) == 0)
@@ -233,12 +233,12 @@ static void only_a_folder_of_roots_alone_is_fit(void **state)
 	AUTO_CLOSE int taken = uid_lock_take(made, 0x70000000u);
 	assert_true(taken >= 0);
 	assert_int_equal(uid_lock_take(made, 0x70000000u), -EBUSY);
-	/* root's own mistake, which would let others take uids */
+	/* a mistake of root's that would let others take uids */
 	assert_int_equal(fchmodat(made, "mvm-uids.lock", 0666, 0), 0);
 	assert_int_equal(uid_lock_take(made, 0x70000001u), -EPERM);
 }
 
-/* The number of the first wrong step; 0: none. */
+/* Runs in the child.  Returns the number of the first wrong step, or 0. */
 static int look_at_myself(const struct own_uid *u, gid_t group, bool bind_ports, bool had_it)
 {
 	uid_t r, e, s;
@@ -261,7 +261,7 @@ static int look_at_myself(const struct own_uid *u, gid_t group, bool bind_ports,
 	return setresuid(0, 0, 0) == 0 || setgroups(0, NULL) == 0 ? 6 : 0;
 }
 
-static void who_becomes_one_is_nobody_else_and_may_nothing(void **state)
+static void a_process_that_takes_a_uid_has_no_other_rights(void **state)
 {
 	(void)state;
 	static const struct {
@@ -331,7 +331,7 @@ static void a_device_is_used_by_its_group_unless_that_is_roots(void **state)
 	assert_int_equal(own_uid_device_group("/no/such/device", &group), -ENOENT);
 }
 
-/* A process that has changed its user, tied to one that is killed. */
+/* Runs in the process that is killed; a process with another user is tied to it. */
 static _Noreturn void be_the_killed_one(int report_fd)
 {
 	struct own_uid u = OWN_UID_NONE;
@@ -355,7 +355,7 @@ static _Noreturn void be_the_killed_one(int report_fd)
 	_exit(1);
 }
 
-static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
+static void a_tied_process_dies_with_us_as_another_user_too(void **state)
 {
 	(void)state;
 	int fds[2], status = 0;
@@ -370,7 +370,7 @@ static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
 	assert_int_equal(read(fds[0], &tied, sizeof(tied)), sizeof(tied));
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
-	assert_int_equal(read(fds[0], &byte, 1), 0); /* the tied one had the pipe's end, too */
+	assert_int_equal(read(fds[0], &byte, 1), 0); /* the tied process held the pipe, too */
 	close(fds[0]);
 }
 
@@ -379,14 +379,14 @@ static void whoever_is_tied_dies_with_us_also_as_another_user(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(no_two_have_the_same),
+		cmocka_unit_test(no_two_vms_have_the_same_uid),
 		T(names_that_another_user_holds_stop_nobody),
 		cmocka_unit_test(another_user_takes_no_uid),
 		cmocka_unit_test(a_uid_is_taken_in_every_network_namespace),
 		cmocka_unit_test(a_uid_with_a_process_left_is_not_free),
 		T(only_a_folder_of_roots_alone_is_fit),
-		cmocka_unit_test(who_becomes_one_is_nobody_else_and_may_nothing),
-		cmocka_unit_test(whoever_is_tied_dies_with_us_also_as_another_user),
+		cmocka_unit_test(a_process_that_takes_a_uid_has_no_other_rights),
+		cmocka_unit_test(a_tied_process_dies_with_us_as_another_user_too),
 		T(a_file_is_given_and_taken_back),
 		T(a_device_is_used_by_its_group_unless_that_is_roots),
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespaces with an empty root, Landlock and the list of system calls, each by a process in it. */
+/* Namespaces with an empty root, Landlock and the list of system calls, each tried from inside. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,14 +54,14 @@ static unsigned flags_or_skip(unsigned flags)
 	return flags;
 }
 
-/* cat(1), which ends with its input. */
+/* cat(1), which ends when its input ends. */
 struct cat {
 	struct box box;
 	struct process process;
 	int in[2], out[2];
 };
 
-/* Until it has loaded all that it needs.  Returns 0, or what box_spawn() does. */
+/* Start cat, and wait until it has loaded its libraries.  Returns 0, or box_spawn()'s error. */
 static int cat_start(struct cat *c, unsigned flags)
 {
 	char *const argv[] = { (char[]){ "cat" }, NULL };
@@ -115,7 +115,7 @@ static void a_sealed_process_has_nothing_but_what_is_open(void **state)
 	assert_int_equal(c.box.keeper.pid, 0);
 	assert_int_equal(count_entries(c.process.pid), 0);
 	assert_int_equal(write(c.in[1], "x", 1), 1);
-	assert_int_equal(read(c.out[0], &byte, 1), 1); /* it still runs */
+	assert_int_equal(read(c.out[0], &byte, 1), 1); /* cat still runs */
 	cat_end(&c);
 }
 
@@ -139,12 +139,12 @@ static void a_program_that_is_missing_leaves_nothing(void **state)
 		assert_int_equal(p.pid, 0);
 		box_done(&b);
 	}
-	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child, dead or alive */
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 	assert_int_equal(errno, ECHILD);
 }
 
-/* Its parent is killed: so is it, also as the first process of its PID namespace. */
-static void who_is_in_a_box_dies_with_its_parent(void **state)
+/* When its parent is killed, so is the process, even as the first of its PID namespace. */
+static void a_boxed_process_dies_with_its_parent(void **state)
 {
 	(void)state;
 	unsigned flags = flags_or_skip(0);
@@ -164,7 +164,7 @@ static void who_is_in_a_box_dies_with_its_parent(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	int pidfd = (int)syscall(SYS_pidfd_open, boxed, 0);
 	struct pollfd gone = { .fd = pidfd, .events = POLLIN };
-	if (pidfd >= 0) { /* else it is reaped already */
+	if (pidfd >= 0) { /* else it was reaped already */
 		assert_int_equal(poll(&gone, 1, 10000), 1);
 		close(pidfd);
 	}
@@ -181,7 +181,7 @@ static void a_host_that_refuses_namespaces_starts_nothing(void **state)
 					 SYS_clone, SYS_wait4 };
 	int status = -1;
 	pid_t pid = fork();
-	if (pid == 0) { /* no process can be made there either */
+	if (pid == 0) { /* the process cannot fork, either */
 		struct cat c;
 		if (syscalls_enter(most, MVM_ARRAY_SIZE(most), 0) < 0)
 			_exit(2);
@@ -219,7 +219,7 @@ static int try_landlock(const char *folder, int file_fd)
 	return 0;
 }
 
-static void landlock_opens_what_is_allowed_and_nothing_else(void **state)
+static void landlock_opens_only_allowed_paths(void **state)
 {
 	int status = -1;
 	if (landlock_version() == 0) {
@@ -251,7 +251,7 @@ enum outcome { WORKS, REFUSED, MISSING };
 static const struct {
 	const char *name;
 	long nr, args[3];
-	enum outcome without, with; /* a network */
+	enum outcome without, with; /* without and with a network */
 } calls[] = {
 	{ "a listed one", SYS_getpid, { 0 }, WORKS, WORKS },
 	{ "an unlisted one", SYS_getppid, { 0 }, MISSING, MISSING },
@@ -287,7 +287,7 @@ static int try_calls(bool network)
 		if (got != wanted)
 			return (int)i + 1;
 	}
-	/* itself it may signal */
+	/* the process may signal itself */
 	return syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) < 0 ? 101 : 0;
 }
 
@@ -308,7 +308,7 @@ static void calls_are_judged_by_their_arguments(void **state)
 	}
 }
 
-static void what_holds_a_vmm_has_names(void **state)
+static void every_wall_has_a_name(void **state)
 {
 	(void)state;
 	char text[VMM_ISOLATION_TEXT_SIZE];
@@ -358,11 +358,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sealed_process_has_nothing_but_what_is_open),
 		cmocka_unit_test(a_program_that_is_missing_leaves_nothing),
-		cmocka_unit_test(who_is_in_a_box_dies_with_its_parent),
+		cmocka_unit_test(a_boxed_process_dies_with_its_parent),
 		cmocka_unit_test(a_host_that_refuses_namespaces_starts_nothing),
-		T(landlock_opens_what_is_allowed_and_nothing_else),
+		T(landlock_opens_only_allowed_paths),
 		cmocka_unit_test(calls_are_judged_by_their_arguments),
-		cmocka_unit_test(what_holds_a_vmm_has_names),
+		cmocka_unit_test(every_wall_has_a_name),
 		cmocka_unit_test(what_holds_a_vmm_is_described_word_by_word),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

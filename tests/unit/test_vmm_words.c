@@ -13,7 +13,7 @@
 
 #include "vmm/words.h"
 
-/* Were it read to its end, this would not end. */
+/* Reading until the end would never return. */
 static void an_endless_sender_is_read_a_piece_at_a_time(void **state)
 {
 	(void)state;
@@ -26,7 +26,7 @@ static void an_endless_sender_is_read_a_piece_at_a_time(void **state)
 	words_done(&w);
 }
 
-/* However much of a pipe that was, once its writer has gone. */
+/* Once the writer has hung up, a pipe of any size is read completely. */
 static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 {
 	(void)state;
@@ -36,7 +36,7 @@ static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 	int to = -1;
 	memset(page, 'x', sizeof(page));
 	assert_int_equal(words_open(&w, -1, &to), 0);
-	fcntl(to, F_SETPIPE_SZ, 1 << 20); /* else it is smaller */
+	fcntl(to, F_SETPIPE_SZ, 1 << 20); /* if this fails, the pipe is smaller */
 	assert_int_equal(fcntl(to, F_SETFL, O_NONBLOCK), 0);
 	while (write(to, page, sizeof(page)) == (ssize_t)sizeof(page))
 		;
@@ -44,7 +44,7 @@ static void a_full_pipe_is_read_whole_and_its_end_kept(void **state)
 	close(to);
 	words_read(&w);
 	char byte;
-	if (w.fd >= 0) /* the rest is the end */
+	if (w.fd >= 0) /* this reads the end of the pipe */
 		assert_int_equal(read(w.fd, &byte, 1), 0);
 	assert_int_equal(w.tail.len, WORDS_MAX);
 	assert_int_equal(words_explain(&w, "it", "", 9, &err), -EREMOTEIO);

@@ -66,7 +66,7 @@ static bool is_there(int dir_fd, const char *path)
 	return fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The absolute path of something in the scratch folder, the caller's. */
+/* The absolute path of a file in the scratch folder.  The caller frees it. */
 static char *host_path(const struct scratch *s, const char *name)
 {
 	char fd[FD_PATH_SIZE];
@@ -142,7 +142,7 @@ static void a_file_that_becomes_a_link_is_not_followed(void **state)
 	assert_false(is_there(s->fd, "conf/conf"));
 }
 
-static void a_missing_folder_is_made_only_for_what_comes_back(void **state)
+static void a_missing_folder_is_made_only_for_files_that_come_back(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(volume_place) place = VOLUME_PLACE_NONE;
@@ -153,7 +153,7 @@ static void a_missing_folder_is_made_only_for_what_comes_back(void **state)
 	assert_true(is_there(s->fd, "none"));
 }
 
-static void what_cannot_be_made_costs_itself_alone(void **state)
+static void a_file_that_cannot_be_made_costs_no_other(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -185,9 +185,9 @@ static void what_cannot_be_made_costs_itself_alone(void **state)
 	AUTO_DONE(strv) names = { 0 };
 	AUTO_CLOSE int fd = dir_open_at(s->fd, "v");
 	assert_int_equal(dir_list(fd, &names), 0);
-	assert_int_equal(names.n, 6); /* no temporary one */
+	assert_int_equal(names.n, 6); /* and no temporary file */
 
-	/* what leads outside, or is damaged, ends the copy all the same */
+	/* an entry that leads outside, or is damaged, still ends the copy */
 	stream.len = 0;
 	put(&stream, TAR_FILE, "../evil", "x");
 	tar_write_end(&stream);
@@ -236,7 +236,7 @@ static void a_link_gives_way_to_a_folder_and_is_not_followed(void **state)
 	assert_int_equal(unpack(s->fd, "v", UNPACK_CONTENTS, &stream, &err), -ENOTDIR);
 }
 
-static void what_cannot_be_packed_is_told_at_the_end(void **state)
+static void files_that_cannot_be_packed_are_reported_at_the_end(void **state)
 {
 	struct scratch *s = *state;
 	AUTO_DONE(strbuf) stream = { 0 };
@@ -260,7 +260,7 @@ static void what_cannot_be_packed_is_told_at_the_end(void **state)
 	assert_text(s->fd, "copy/later", "L");
 }
 
-static void what_is_left_out_is_named(void **state)
+static void files_that_are_left_out_are_named(void **state)
 {
 	struct scratch *s = *state;
 	AUTO(pack) p = NULL;
@@ -345,11 +345,11 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_folder_that_becomes_a_link_is_not_left),
 		TEST(a_file_that_becomes_a_link_is_not_followed),
-		TEST(a_missing_folder_is_made_only_for_what_comes_back),
-		TEST(what_cannot_be_made_costs_itself_alone),
+		TEST(a_missing_folder_is_made_only_for_files_that_come_back),
+		TEST(a_file_that_cannot_be_made_costs_no_other),
 		TEST(a_link_gives_way_to_a_folder_and_is_not_followed),
-		TEST(what_cannot_be_packed_is_told_at_the_end),
-		TEST(what_is_left_out_is_named),
+		TEST(files_that_cannot_be_packed_are_reported_at_the_end),
+		TEST(files_that_are_left_out_are_named),
 		TEST(volumes_filled_by_hand_are_checked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which pages a clone needs: seen in a process, written down, read back, and never believed. */
+/* The pages that a clone needs: found in a process, written, read back, and never trusted. */
 #include <endian.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -23,7 +23,7 @@ static bool has(const struct working_set *s, uint64_t page)
 	return s->bits[page / 8] >> page % 8 & 1;
 }
 
-/* A file with data from page 64 to 192 and holes around it. */
+/* Make a file with data from page 64 to 192 and holes around them. */
 static int make_memory(void **state)
 {
 	int fd = openat(scratch_fd(state), "mem.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -58,7 +58,7 @@ static void touched_pages_are_recorded_without_holes(void **state)
 	assert_int_equal(munmap((void *)at, SIZE), 0);
 }
 
-static void a_process_that_does_not_map_the_file_is_told(void **state)
+static void a_process_that_does_not_map_the_file_is_reported(void **state)
 {
 	AUTO_CLOSE int fd = make_memory(state);
 	AUTO_DONE(working_set) s = { 0 };
@@ -73,7 +73,7 @@ static void put(uint8_t *bits, uint64_t page)
 	bits[page / 8] |= (uint8_t)(1u << page % 8);
 }
 
-static void it_is_read_back_as_it_was_written(void **state)
+static void a_working_set_is_read_back_as_it_was_written(void **state)
 {
 	uint8_t bits[PAGES / 8] = { 0 };
 	const struct working_set s = { .n_pages = PAGES, .n_set = 2, .bits = bits };
@@ -93,7 +93,7 @@ static void it_is_read_back_as_it_was_written(void **state)
 	assert_memory_equal(back.bits, bits, sizeof(bits));
 }
 
-static void what_is_no_working_set_of_this_memory_is_refused(void **state)
+static void a_working_set_of_another_memory_is_refused(void **state)
 {
 	(void)state;
 	static const struct {
@@ -134,7 +134,7 @@ static void what_is_no_working_set_of_this_memory_is_refused(void **state)
 	}
 }
 
-static void only_what_is_not_cached_is_read_ahead(void **state)
+static void only_uncached_pages_are_read_ahead(void **state)
 {
 	AUTO_CLOSE int fd = make_memory(state);
 	uint8_t bits[PAGES / 8] = { 0 };
@@ -144,8 +144,8 @@ static void only_what_is_not_cached_is_read_ahead(void **state)
 
 	assert_int_equal(working_set_read_ahead(scratch_fd(state), SIZE), 0); /* no set */
 	put(bits, 70);
-	put(bits, 80);	/* near enough to be read with the former */
-	put(bits, 180); /* not */
+	put(bits, 80);	/* near enough to be read with the first page */
+	put(bits, 180); /* too far */
 	assert_int_equal(working_set_save(scratch_fd(state), &s, &err), 0);
 	for (unsigned i = 64; i < 192; i++)
 		assert_int_equal(pread(fd, page, sizeof(page), (off_t)i * WORKING_SET_PAGE),
@@ -165,10 +165,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(touched_pages_are_recorded_without_holes),
-		test(a_process_that_does_not_map_the_file_is_told),
-		test(it_is_read_back_as_it_was_written),
-		test(what_is_no_working_set_of_this_memory_is_refused),
-		test(only_what_is_not_cached_is_read_ahead),
+		test(a_process_that_does_not_map_the_file_is_reported),
+		test(a_working_set_is_read_back_as_it_was_written),
+		test(a_working_set_of_another_memory_is_refused),
+		test(only_uncached_pages_are_read_ahead),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

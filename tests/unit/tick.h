@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 
-/* Until the file system's clock has moved, so that what changes next has another time than what
- * was written before.  dir_fd: a folder of that file system that nobody else looks into. */
+/* Wait until the file system's clock has moved, so that the next change gets another time than
+ * earlier ones.  dir_fd: a folder of that file system that no other process reads. */
 static inline void wait_for_tick(int dir_fd)
 {
 	struct stat before, after;

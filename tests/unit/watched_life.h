@@ -3,10 +3,10 @@
 #define TESTS_WATCHED_LIFE_H
 
 /*
- * A supervisor of a test's, which shows every state that it enters, and whose clock stands still.
+ * A test's supervisor, which shows every state that it enters, and whose clock stands still.
  *
- * The linker puts this between life.c and its callers, and before clock_gettime(2) (--wrap).  The
- * test has its own clock.
+ * The linker puts these functions between life.c and its callers, and before clock_gettime(2)
+ * (--wrap).  The test itself uses the real clock.
  */
 
 #include <stdatomic.h>
@@ -24,10 +24,10 @@ extern struct watched {
 	_Atomic int step[WATCHED_STEPS_MAX]; /* enum life_state; each other than the one before */
 } * watched;
 
-/* Once, in the test's own process. */
+/* Call this once, in the test's own process. */
 bool watched_init(void);
 
-/* Before each supervisor. */
+/* Call this before each supervisor. */
 void watched_begin(void);
 
 #endif
