@@ -11,9 +11,10 @@ int read_schema_version(const struct json_at *at, uint32_t *ret, struct mvm_erro
 	if (r < 0)
 		return r;
 	if (version > MVM_SCHEMA_VERSION)
-		return mvm_error_set(err, -EOPNOTSUPP,
-				     "%s: written by a newer mvm (schema version %u; this mvm knows %u)",
-				     at->key, (unsigned)version, MVM_SCHEMA_VERSION);
+		return mvm_error_set(
+			err, -EOPNOTSUPP,
+			"%s: written by a newer mvm (schema version %u; this mvm knows %u)",
+			at->key, (unsigned)version, MVM_SCHEMA_VERSION);
 	*ret = (uint32_t)version;
 	return 1;
 }
