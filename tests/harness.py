@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of the mvm program share.
+"""Shared by the tests of the mvm program.
 
     import harness
 
@@ -10,8 +10,8 @@
     if __name__ == "__main__":
         harness.main()
 
-Every test gets a data folder of its own (self.data_dir) and fails when it leaves a process behind
-that still uses that folder.  Results are TAP, so that each test and each reason for a skip counts.
+Every test gets a data folder of its own (self.data_dir).  It fails if it leaves a process behind that
+still uses that folder.  Results are TAP, so that each test and each reason for a skip counts.
 
 Environment: MVM (the program; required), MVM_TEST_KERNEL_DEB (a guest kernel package).
 """
@@ -34,12 +34,13 @@ import unittest
 MVM = os.environ.get("MVM", "")
 SOURCE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# What must come is waited for so long: only a failure takes it, however slow or busy the machine.
+# How long to wait for an event that must happen: only a failure takes this long, even on a slow or busy
+# machine.
 PATIENCE_S = 100
 
 
 def why_no_kvm():
-    """None when KVM is usable (a paravirtual /dev/kvm without vmx or svm is not), else why."""
+    """None if KVM is usable (a paravirtual /dev/kvm without vmx or svm is not), else the reason."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             flags = next((line for line in file if line.startswith("flags")), "").split()
@@ -50,13 +51,13 @@ def why_no_kvm():
 
 
 def why_no_guests():
-    """None when real guests can be started here, else why not."""
+    """None if real guests can be started here, else the reason."""
     if not shutil.which("qemu-system-x86_64"):
         return "qemu-system-x86_64 is not installed"
     deb = os.environ.get("MVM_TEST_KERNEL_DEB", "")
     if not deb:
         return "MVM_TEST_KERNEL_DEB names no guest kernel (mvm kernel fetch --download DIR)"
-    if not os.path.exists(deb): # its user wants guests: a skip would hide that none ran
+    if not os.path.exists(deb): # the user wants guests: a skip would hide that none ran
         sys.exit(f"MVM_TEST_KERNEL_DEB: {deb} does not exist (seen from {os.getcwd()})")
     return None
 
@@ -70,7 +71,7 @@ def needs_program(name):
 
 
 def processes_of(folder):
-    """{pid: command line} of live processes that name the folder, stand in it or hold it open."""
+    """{pid: command line} of live processes that name the folder, work in it or hold it open."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         if int(pid) == os.getpid():
@@ -84,7 +85,7 @@ def processes_of(folder):
             paths = [os.readlink(f"/proc/{pid}/cwd")]
             paths += [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         except OSError:
-            continue # it ended, or is not ours to look at
+            continue # it has ended, or we may not read it
         if folder in command or any(path.startswith(folder) for path in paths):
             found[int(pid)] = command
     return found
@@ -93,7 +94,7 @@ def processes_of(folder):
 class TestCase(unittest.TestCase):
     """A test with a fresh data folder."""
 
-    timeout = 300 # seconds for one run of mvm: only what hangs takes as long
+    timeout = 300 # seconds for one run of mvm: only a hang takes this long
 
     def setUp(self):
         # short, because socket paths are limited to 107 bytes
@@ -103,7 +104,7 @@ class TestCase(unittest.TestCase):
         self.data_dir = os.path.join(self.folder, "data")
 
     def leave_no_process(self):
-        """Processes that are on their way out get the time; the rest is killed and told."""
+        """Give processes the time to end; kill and report the others."""
         deadline = time.monotonic() + PATIENCE_S
         left = processes_of(self.folder)
         while left and time.monotonic() < deadline:
@@ -156,8 +157,8 @@ class TestCase(unittest.TestCase):
         return json.loads(self.mvm_ok(*args, "--json", **kwargs))
 
     def on_terminal(self, *args, columns=0, env=None, **streams):
-        """Run mvm, which must succeed, with a terminal of that width (0: unknown) for its output, but
-        for the streams that are given; returns the bytes that the terminal got."""
+        """Run mvm, which must succeed, with a terminal of that width (0: unknown) as its output, except
+        for the given streams; returns the bytes that the terminal got."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         streams = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs, **streams}
@@ -176,7 +177,7 @@ class TestCase(unittest.TestCase):
         return text
 
     def full_pipe(self):
-        """The ends of a pipe that takes nothing more.  The test closes the second one."""
+        """The ends of a full pipe.  The test closes the second one."""
         read_end, write_end = os.pipe()
         self.addCleanup(os.close, read_end)
         os.set_blocking(write_end, False)
@@ -185,7 +186,7 @@ class TestCase(unittest.TestCase):
         return read_end, write_end
 
     def mvm_fails(self, status, *args, says="", **kwargs):
-        """Run mvm, which must fail with this status, print no result and say this on standard
+        """Run mvm, which must fail with this status, print no result, and print `says` on standard
         error; returns standard error."""
         done = self.mvm(*args, status=status, **kwargs)
         self.assertEqual(done.stdout, "")
@@ -194,7 +195,7 @@ class TestCase(unittest.TestCase):
 
 
 class TapResult(unittest.TestResult):
-    """Prints each test as a line of TAP while it happens."""
+    """Prints a line of TAP as soon as a test ends."""
 
     def __init__(self):
         super().__init__()
@@ -241,7 +242,7 @@ class TapResult(unittest.TestResult):
 
 
 def host_facts():
-    """What decides how these tests run, for whoever reads the log."""
+    """Facts that decide how these tests run, for readers of the log."""
     yield f"kernel {platform.release()}, {os.cpu_count()} CPUs, uid {os.getuid()}"
     yield f"KVM: {why_no_kvm() or 'usable'}"
     yield f"guests: {why_no_guests() or 'can be started'}"

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How long mvm takes to start a VM, beside what QEMU and libvirt take for the same guest.
+"""How long mvm takes to start a VM, compared with QEMU and libvirt for the same guest.
 
 usage: bench.py MVM TEMPLATE [-n N] [--backend B] [--skip KEY ...] [--clones N] [--json FILE]
        [--svg FILE]
 
-MVM_DATA_DIR must hold the built template with a snapshot by that backend (qemu); with another one
-there are mvm's rows only.  Every round takes one sample of every
-row, so that all rows see the same machine in the same minutes; N rounds.  doc/benchmark.md says
-what each row is.
+MVM_DATA_DIR must hold the built template with a snapshot by that backend (qemu).  With another
+backend there are only mvm's rows.  Each of N rounds takes one sample of every row, so that all rows
+see the same machine in the same minutes.  doc/benchmark.md describes the rows.
 """
 
 import argparse
@@ -63,7 +62,7 @@ class Bench:
         return own | self.qemu_makers() if self.mvm.backend == "qemu" else own
 
     def qemu_makers(self):
-        """What else QEMU and libvirt make of the same guest."""
+        """The other ways of QEMU and libvirt to bring back the same guest."""
         record, _ = self.mvm.start("--require-snapshot")
         self.argv = floor.arguments_of(record["vmm_pid"])
         self.mvm.remove(record)
@@ -96,9 +95,9 @@ class Bench:
             print(f"no row {row['key']}: {row['reason']}", file=sys.stderr)
 
     def sample(self, n):
-        """N rounds; {key: [sample]}, where a sample is {part: ms} in order."""
+        """Take N rounds; returns {key: [sample]}, where a sample is {part: ms} in order."""
         samples = {row.key: [] for row in self.rows}
-        for row in self.rows: # discard costs that only the first sample has
+        for row in self.rows: # discard the first sample, which has costs that no other has
             row.sample()
         for i in range(n):
             for row in self.rows:
@@ -113,7 +112,7 @@ class Bench:
 
 
 def result_of(samples):
-    """The rows of the report: percentiles of each row's total, and of what follows it."""
+    """The rows of the report: percentiles of each row's total, and of its later parts."""
     result = {}
     for key, taken in samples.items():
         for part in ("total", "command", "first_exec"):

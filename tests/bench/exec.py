@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How fast commands and their streams are: MB/s into and out of a guest, and what `exec true` takes.
+"""How fast commands and their streams are: MB/s into and out of a guest, and the time of `exec true`.
 
 usage: exec.py MVM TEMPLATE --kernel DEB [--mib N] [--rounds N] [-n N] [--json FILE]
 
-MVM_DATA_DIR must hold the built template, whose image needs busybox.  The floor is the bare port:
-another guest of the same kernel, in which busybox's dd writes to and reads from the virtio-serial
-port by itself, and this script at the other end: no agent, no frames, no windows, no supervisor.
-One round pipes so many MiB each way through both, so both see the same machine.  Each number comes
-with the CPU seconds that it took this host (QEMU, supervisor and client, or QEMU alone).
+MVM_DATA_DIR must hold the built template, whose image needs busybox.  The floor is the bare port: in
+another guest with the same kernel, busybox's dd reads and writes the virtio-serial port, and this
+script is the other end.  There are no agent, frames, windows or supervisor.  One round pipes that many
+MiB each way through both guests, so both see the same machine.  Each number comes with the CPU
+seconds of this host (QEMU, supervisor and client, or QEMU alone).
 """
 
 import argparse
@@ -29,8 +29,8 @@ import measure
 import mvm_cli
 
 BLOCK = bytes(1 << 20)
-# dd, whose blocks are read and written whole; head and tr count single bytes and are slower than
-# any pipe under TCG
+# dd reads and writes whole blocks; head and tr count single bytes, and are slower than any pipe under
+# TCG
 OUT = "busybox dd if=/dev/zero bs=64k count={} 2>/dev/null"
 IN = "busybox dd of=/dev/null bs=64k 2>/dev/null"
 TICK = os.sysconf("SC_CLK_TCK")
@@ -59,7 +59,7 @@ def cpu_seconds(*pids):
 
 
 def run(mvm, args, mib_in=0):
-    """Seconds, and CPU seconds of the client."""
+    """Run mvm; returns the seconds, and the CPU seconds of the client."""
     begin = time.monotonic()
     process = subprocess.Popen([mvm.program, "exec", *args], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)
@@ -75,7 +75,7 @@ def run(mvm, args, mib_in=0):
 
 
 def pipe(mvm, record, mib):
-    """{way: {mb_per_s, cpu_s}} of commands in a guest."""
+    """Pipe through commands in a guest; returns {way: {mb_per_s, cpu_s}}."""
     name, pids = record["name"], (record["vmm_pid"], record["supervisor_pid"])
     result = {}
     for way, args, mib_in in [("in", ["-i", name, "--", "sh", "-c", IN], mib),
@@ -91,7 +91,7 @@ def speed(mib, seconds, cpu):
 
 
 def make_floor(folder, deb, mib):
-    """A guest that has nothing but busybox."""
+    """Make a guest that has only busybox."""
     vmlinux, modules = guestkit.extract_kernel(deb, folder)
 
     def read(path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many clones at once: how long `mvm run -d --count N` takes, and what each clone has for itself.
+"""Many clones at once: how long `mvm run -d --count N` takes, and the private memory of each clone.
 
 usage: fan_out.py MVM TEMPLATE [-n N] [--rounds N]
 """
@@ -15,7 +15,7 @@ CLONES = 50
 
 
 def fan_out(mvm, clones, rounds):
-    """Start, measure and remove; one that fails ends the benchmark.  Times in ms, sizes in MiB."""
+    """Start, measure and remove clones; a failure ends the benchmark.  Times in ms, sizes in MiB."""
     totals, own = [], []
     for _ in range(rounds):
         totals.append(mvm.timed("run", "--template", mvm.template, "-d", "--require-snapshot",

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The bare floor of a restore: QEMU, its control protocol and one ping to the agent, no more.
+"""The bare floor of a restore: only QEMU, its control protocol and one ping to the agent.
 
-The same arguments as mvm gives to QEMU for a clone, with the control protocol, the agent and the
-console as descriptors 3 to 5, but files by their paths.  A sample starts QEMU, loads the snapshot,
+QEMU gets the arguments that mvm gives it for a clone, with the control protocol, the agent and the
+console as descriptors 3 to 5, but with paths for files.  A sample starts QEMU, loads the snapshot,
 sends a ping and stops the clock at the first byte of the answer.
 """
 import array
@@ -32,7 +32,7 @@ def command(name, number=None, **arguments):
 
 
 def arguments_of(pid):
-    """What a clone's QEMU was told, with the files that it was given as descriptors by path."""
+    """The arguments of a clone's QEMU, with paths instead of the descriptors of files."""
     with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
         argv = file.read().split("\0")[:-1]
     path = lambda match: os.readlink(f"/proc/{pid}/fd/{match[1]}")
@@ -51,7 +51,7 @@ class Clone:
         self.qmp, self.agent, self.console = (ours for ours, _ in pairs)
         for ours, _ in pairs:
             ours.settimeout(DEADLINE_S)
-        # clear of the numbers that they get in the child
+        # above the numbers that they get in the child
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
                 for fd in [theirs.fileno() for _, theirs in pairs]]
         actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(high)]
@@ -82,7 +82,7 @@ class Clone:
         self.qmp.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
 
     def restore(self, state_fd, capabilities=SHARED_MEMORY):
-        """Load a migration stream, or with -1 only let run what -loadvm has loaded."""
+        """Load a migration stream.  With -1, only continue the state that -loadvm has loaded."""
         self.qmp.sendall(command("qmp_capabilities"))
         while "return" not in self.message():
             pass
@@ -104,7 +104,7 @@ class Clone:
 
 
 class Floor:
-    """What a restore costs without mvm.  Without a state QEMU has loaded one by its arguments."""
+    """The cost of a restore without mvm.  Without a state, QEMU's arguments load one."""
 
     def __init__(self, argv, state=None, capabilities=SHARED_MEMORY):
         self.argv = [shutil.which(argv[0]) or sys.exit(f"floor: no program '{argv[0]}'"), *argv[1:]]
@@ -112,7 +112,7 @@ class Floor:
         self.capabilities = capabilities
 
     def start(self, kind=Clone):
-        """A restored machine; returns it with the milliseconds to a ready QEMU and to now."""
+        """Restore; returns the machine, and the milliseconds to a ready QEMU and to now."""
         state_fd = os.open(self.state, os.O_RDONLY) if self.state else -1
         machine = kind(self.argv)
         try:
@@ -125,14 +125,14 @@ class Floor:
                 os.close(state_fd)
 
     def answer(self, clone, frame=PING):
-        """Ask the guest; returns when the first byte of its answer is there."""
+        """Ask the guest; returns when the first byte of its answer arrives."""
         clone.agent.sendall(frame)
         if not clone.agent.recv(1):
             sys.exit("floor: the agent's port was closed")
         return clone.stage()
 
     def sample(self, frame=PING):
-        """One restore: milliseconds to a ready QEMU, to a running guest, to its first answer."""
+        """Restore once; returns the milliseconds to a ready QEMU, a running guest, its first answer."""
         clone, spawned, resumed = self.start()
         try:
             return spawned, resumed, self.answer(clone, frame)

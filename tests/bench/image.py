@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a folder or a tar becomes an ext4 image, beside mke2fs and genext2fs.
+"""How fast a folder or a tar becomes an ext4 image, compared with mke2fs and genext2fs.
 
 usage: image.py PROGRAMS MVM [--kernel FILE] [--mib 1024] [-n 5] [--json FILE]
 
-Makes a folder of that size (many small files, some large ones, some holes) and a tar of it, and
-has each program make an image, in turns: N rounds on a warm cache.  PROGRAMS is the folder with
-write-image, which is mvm's writer alone, and costs.  With a kernel, `mvm template build` as a
-whole is measured too: it reads the source once more, and names the image by its digest.  Every
-image is checked with e2fsck, and ours must be the same bytes each time.
+Makes a folder of that size (many small files, some large ones, some holes) and a tar of it.  Then each
+program makes an image in turn: N rounds on a warm cache.  PROGRAMS is the folder with costs and with
+write-image, which is only mvm's writer.  With a kernel, this also measures the whole `mvm template
+build`, which reads the source once more and digests the image.  e2fsck checks every image, and ours
+must have the same bytes each time.
 
-Prints medians of the wall time, the CPU time, the bytes that were written (as the kernel counted:
-holes cost nothing), the space that the image takes, and the peak memory.  All but genext2fs leave
-the image on the disk (fsync).
+Prints medians of the wall time, the CPU time, the written bytes (as the kernel counts them: holes cost
+nothing), the space that the image takes, and the peak memory.  All programs but genext2fs sync the
+image to disk.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 
 def make_tree(folder, total):
-    """Three quarters in files of up to 64 KiB, the rest in large ones; returns how many files."""
+    """Fill files of up to 64 KiB with three quarters, large ones with the rest; returns their number."""
     rng = random.Random(1)
     noise = rng.randbytes(16 * MIB)
     files = done = 0
@@ -58,7 +58,7 @@ def make_tree(folder, total):
 
 
 def run(costs, command, env=None):
-    """Run it; returns what it cost."""
+    """Run a command; returns its costs."""
     with tempfile.NamedTemporaryFile("r") as told:
         done = subprocess.run([costs, told.name, *command], env={**os.environ, **(env or {})},
                               capture_output=True, text=True, check=False)
@@ -83,7 +83,7 @@ class Bench:
         self.options, self.folder, self.tree = options, folder, folder + "/tree"
         os.mkdir(self.tree)
         self.files = make_tree(self.tree, options.mib * MIB)
-        self.size = None # of our image, which the others get as well
+        self.size = None # of our image; the others get the same size
         self.digests, self.tar_digests = set(), set()
         self.tar = folder + "/tree.tar"
         subprocess.run(["tar", "--sort=name", "--sparse", "-cf", self.tar, "-C", self.tree, "."],
@@ -112,7 +112,7 @@ class Bench:
         return image, result
 
     def unpack_and_mke2fs(self):
-        """What it takes without a writer that reads tars."""
+        """The way without a writer that reads tars."""
         folder, image = self.folder + "/unpacked", self.image("mke2fs")
         shutil.rmtree(folder, ignore_errors=True)
         script = 'mkdir "$1" && tar -xf "$2" -C "$1" && mke2fs -q -F -t ext4 -d "$1" "$3" "$4"'
@@ -130,7 +130,7 @@ class Bench:
                                 "-N", str(self.files * 2), "-d", self.tree, image])
 
     def whole_build(self):
-        """The command, with nothing in its cache."""
+        """The whole command, with an empty cache."""
         data = self.folder + "/data"
         shutil.rmtree(data, ignore_errors=True)
         env = {"MVM_DATA_DIR": data}
@@ -153,7 +153,7 @@ class Bench:
 
 def measure(bench, rounds):
     results = {name: [] for name, _ in bench.programs()}
-    for number in range(rounds + 1): # the first one warms the cache
+    for number in range(rounds + 1): # the first round warms the cache
         for name, make in bench.programs():
             image, result = make()
             result["image_bytes"] = os.stat(image).st_blocks * 512

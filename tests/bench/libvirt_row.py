@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libvirt's save and restore of the same guest, by a libvirtd of our own.
+"""libvirt's save and restore of the same guest, with a libvirtd of our own.
 
-libvirt cannot drive microvm machines, so its guest is a q35 one, as that of rivals.py.  The daemon
-is a session one: an unprivileged user's, in a folder of its own, so the system's is never touched;
-run by root, the benchmark runs it as nobody.  libvirt.so is called directly, over one connection
-that stays open: a sample is what the call takes and not the start of virsh.
+libvirt cannot drive microvm machines, so its guest is a q35 machine, as in rivals.py.  The daemon is a
+session daemon of an unprivileged user in a folder of its own, so the system's daemon is not touched.
+Root's benchmark runs it as nobody.  The script calls libvirt.so directly, over one connection that
+stays open, so a sample is the time of the call without the start of virsh.
 """
 
 import ctypes
@@ -53,12 +53,12 @@ DOMAIN = """<domain type='{kind}'>
 """
 
 
-# called for every error, which is asked for where it is understood
+# libvirt calls this for every error; checked() asks for the error's text
 QUIET = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(lambda _, error: None)
 
 
 class Unavailable(Exception):
-    """Why there is no row for libvirt."""
+    """The reason why there is no row for libvirt."""
 
 
 def load_library():
@@ -74,7 +74,7 @@ def load_library():
 
 
 def version():
-    """libvirt's version, or None where there is none."""
+    """libvirt's version, or None without libvirt."""
     try:
         number = ctypes.c_ulong()
         if load_library().virGetVersion(ctypes.byref(number), None, None) < 0:
@@ -140,14 +140,14 @@ class Libvirt:
             return (log.read().strip().splitlines() or ["it says nothing"])[-1]
 
     def checked(self, result, what):
-        """A pointer that is not NULL, or a number that is not negative."""
+        """Return a result that is no error: a pointer that is not NULL, or a number that is not negative."""
         if result is None or result < 0:
             said = self.library.virGetLastErrorMessage() or b"no reason"
             raise Unavailable(f"libvirt cannot {what}: {said.decode(errors='replace')}")
         return ctypes.c_void_p(result)
 
     def listen(self):
-        """QEMU connects to this before it loads anything, so the guest sees no hangup."""
+        """Listen for QEMU, which connects before it loads anything, so that the guest sees no hang-up."""
         path = os.path.join(self.folder, "agent.sock")
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
@@ -164,7 +164,7 @@ class Libvirt:
         domain = self.checked(
             self.library.virDomainCreateXML(self.connection, xml.encode(), 0), "start the guest")
         try:
-            with self.agent() as sock: # saved while a client is connected, as for the others
+            with self.agent() as sock: # save while a client is connected, as for the other rows
                 guest.settle(sock)
                 self.checked(self.library.virDomainSave(domain, self.saved.encode()), "save")
         except BaseException:
@@ -200,7 +200,7 @@ class Libvirt:
             return int(file.read())
 
     def sample(self):
-        """One restore: milliseconds to the end of libvirt's call, to the guest's first answer."""
+        """Restore once; returns the milliseconds to the end of libvirt's call and the guest's first answer."""
         sock, restored, answered = self.start()
         sock.close()
         self.stop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark does with its samples, and what it must say about the machine."""
+"""Statistics of samples, and facts about the machine that a benchmark must report."""
 
 import ctypes
 import math
@@ -14,7 +14,7 @@ SEEK_DATA, SEEK_HOLE = 3, 4
 
 
 def percentile(samples, percent):
-    """The smallest sample that so many percent are not above (nearest rank)."""
+    """The smallest sample that at least this percentage of samples do not exceed (nearest rank)."""
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
@@ -28,13 +28,13 @@ def summary(samples):
 
 
 def medians(stages):
-    """[{stage: ms}] to {stage: median ms}; the stages of all samples are the same."""
+    """Turn [{stage: ms}] into {stage: median ms}.  All samples have the same stages."""
     return {name: round(statistics.median(sample[name] for sample in stages), 2)
             for name in stages[0]}
 
 
 def data_extents(fd):
-    """(offset, length) of what is no hole."""
+    """(offset, length) of each run of data between holes."""
     size, at = os.fstat(fd).st_size, 0
     while at < size:
         try:
@@ -47,7 +47,7 @@ def data_extents(fd):
 
 
 def warm(*paths):
-    """Have files in the page cache, but for their holes."""
+    """Read files into the page cache, except their holes."""
     for path in paths:
         fd = os.open(path, os.O_RDONLY)
         for offset, length in data_extents(fd):
@@ -58,7 +58,7 @@ def warm(*paths):
 
 
 def cool(*paths):
-    """Drop files from the page cache; whoever maps a page of them keeps it there."""
+    """Drop files from the page cache.  Pages that a process maps stay."""
     for path in paths:
         fd = os.open(path, os.O_RDONLY)
         os.fsync(fd)
@@ -67,7 +67,7 @@ def cool(*paths):
 
 
 def resident_bytes(path):
-    """How much of a file is in the page cache."""
+    """The bytes of a file that are in the page cache."""
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED) as pages:
         count = (len(pages) + mmap.PAGESIZE - 1) // mmap.PAGESIZE
         there = (ctypes.c_ubyte * count)()
@@ -82,8 +82,8 @@ def resident_bytes(path):
 
 
 def memory_mib(pid, guest_mib):
-    """What a VMM has for itself and what it shares, of the guest's memory and of all the rest.
-    The guest's memory is the mapping of a file mem.bin or one of just its size."""
+    """A VMM's private and shared memory, separately for the guest's memory and all the rest.
+    The guest's memory is the mapping of a file mem.bin, or a mapping of exactly its size."""
     sizes = {"guest_private": 0, "guest_shared": 0, "vmm_private": 0}
     inside = False
     with open(f"/proc/{pid}/smaps", encoding="utf-8") as file:
@@ -94,7 +94,7 @@ def memory_mib(pid, guest_mib):
                 inside = line.rstrip().endswith("/mem.bin") or end - start == guest_mib << 20
             elif words[0] == "Private_Dirty:":
                 sizes["guest_private" if inside else "vmm_private"] += int(words[1])
-            elif words[0] == "Private_Clean:": # of a file: page cache, shared by all that map it
+            elif words[0] == "Private_Clean:": # page cache of a file, which all that map it share
                 sizes["guest_shared" if inside else "vmm_private"] += int(words[1])
             elif words[0].startswith("Shared_") and inside:
                 sizes["guest_shared"] += int(words[1])
@@ -111,13 +111,13 @@ VMMS = {"qemu": "QEMU", "firecracker": "Firecracker"}
 
 
 def vmm(machine_record):
-    """The VMM's name and version, of the one that a result's machine has a version of."""
+    """The name and version of the VMM that a result's machine names."""
     backend = next(name for name in VMMS if name in machine_record)
     return f"{VMMS[backend]} {machine_record[backend]}"
 
 
 def machine():
-    """Where numbers come from."""
+    """The machine that the numbers come from."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = next((line.split(":", 1)[1].strip() for line in file
                       if line.startswith("model name")), "unknown CPU")

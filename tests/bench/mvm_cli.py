@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mvm program as the benchmark drives it, and what a started instance says about itself."""
+"""The mvm program as the benchmark runs it, and the records of started instances."""
 
 import json
 import os
@@ -58,7 +58,7 @@ class Mvm:
 
 
 def stages_ms(record):
-    """{stage: ms}; the last stage's end is the whole start."""
+    """{stage: ms} of a start, which ends with its last stage."""
     ends = sorted(record["stages_ns"].items(), key=lambda item: item[1])
     result, before = {}, 0
     for name, end in ends:
@@ -68,8 +68,8 @@ def stages_ms(record):
 
 
 class Pool:
-    """A server of pools.  The template's pool is empty but for filled(): other starts would take
-    its VMs too."""
+    """A server of pools.  The template's pool is empty except in filled(), since other starts would
+    take its VMs, too."""
 
     def __init__(self, mvm):
         self.mvm = mvm
@@ -85,7 +85,7 @@ class Pool:
         return sum(row["ready"] for row in rows if row["template_id"] == self.mvm.template)
 
     def wait(self, size):
-        """Until so many VMs wait; sys.exit() when they do not in time."""
+        """Wait until so many VMs are ready; sys.exit() if that takes too long."""
         deadline = time.monotonic() + POOL_READY_S
         while self.ready() != size:
             if time.monotonic() > deadline:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw the result of bench.py: plot.py RESULT.json FILE.svg
 
-A line per row from p50 to p99 on a logarithmic scale, a dot at p50, a mark at p95.  The drawing
-brings its own light background, so that it can be read on pages of any colour.
+Each row is a line from p50 to p99 on a logarithmic scale, with a dot at p50 and a mark at p95.  The
+drawing has a light background of its own, so that it can be read on pages of any colour.
 """
 
 import json
@@ -32,7 +32,7 @@ def tick_name(ms):
 
 
 class Scale:
-    """Milliseconds to x, from a power of ten below all to one of 1, 2, 5 x 10^n above all."""
+    """Maps milliseconds to x, from a power of ten below all values to 1, 2 or 5 x 10^n above them."""
 
     def __init__(self, low, high):
         self.low = 10 ** math.floor(math.log10(low))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QEMU's own ways to bring a saved machine back, for comparison: the same guest in the same state.
+"""QEMU's own ways to bring back a saved machine, for comparison: the same guest in the same state.
 
     incoming    a full migration stream: QEMU reads all of the guest's memory
     loadvm      an internal snapshot of a qcow2 file: likewise
 
-Each is made once from a clone that floor.py restores, stopped as soon as it runs, so that all of
-them bring back the very guest that mvm's snapshot holds, on the same devices.  On q35 the same
-kernel and root are booted once, driven by the agent protocol as mvm does.
+Each saved machine is made once, from a clone that floor.py restores and stops as soon as it runs.  So
+all of them bring back the guest of mvm's snapshot on the same devices.  On q35 this script boots the
+same kernel and root once, and drives them by the agent protocol as mvm does.
 """
 
 import json
@@ -21,12 +21,12 @@ BOOT_S = 120
 
 
 def index_after(argv, option, part=""):
-    """Where the value of the first such option is that has this in it."""
+    """The index of the first value of this option that contains `part`."""
     return next(i + 1 for i, word in enumerate(argv[:-1]) if word == option and part in argv[i + 1])
 
 
 def without_snapshot(argv):
-    """A clone's arguments with memory of its own instead of the snapshot's file."""
+    """A clone's arguments with new memory instead of the snapshot's file."""
     argv = list(argv)
     at = index_after(argv, "-object", "memory-backend-file")
     memory = json.loads(argv[at])
@@ -41,7 +41,7 @@ def without_incoming(argv):
 
 
 def on_q35(argv):
-    """The same machine as q35 with its devices on PCI."""
+    """The arguments for the same machine as q35 with its devices on PCI."""
     argv = list(argv)
     machine = index_after(argv, "-M")
     argv[machine] = "q35,memory-backend=m"
@@ -52,12 +52,12 @@ def on_q35(argv):
 
 
 class Machine(floor.Clone):
-    """One QEMU with the steps that saving it takes."""
+    """One QEMU, and the steps that save it."""
 
     number = 0 # of the last command
 
     def ask(self, name, fd=None, **arguments):
-        """One command and its answer; all else that comes before it is dropped."""
+        """Send a command; returns its answer, and drops everything that comes before it."""
         self.number += 1
         text = floor.command(name, self.number, **arguments)
         if fd is None:
@@ -77,7 +77,7 @@ class Machine(floor.Clone):
                 return
 
     def save_stream(self, path):
-        """All of memory and the devices, as a migration to a file."""
+        """Save memory and devices as a migration to a file."""
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self.ask("migrate-set-capabilities", capabilities=ALL_MEMORY)
         self.ask("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
@@ -104,14 +104,14 @@ def save(machine, path):
 
 
 def make_stream(argv, state, folder):
-    """QEMU with a full migration stream, made now."""
+    """A QEMU row that loads a full migration stream, which this makes."""
     path = os.path.join(folder, "microvm.stream")
     save(restored(argv, state), path)
     return floor.Floor(without_snapshot(argv), path, floor.EVENTS)
 
 
 def make_q35_stream(argv, guest, folder):
-    """The same of a guest that is booted on q35."""
+    """The same row for a guest that is booted on q35."""
     path = os.path.join(folder, "q35.stream")
     argv = on_q35(without_snapshot(argv))
     save(guest.boot(argv), path)
@@ -119,7 +119,7 @@ def make_q35_stream(argv, guest, folder):
 
 
 def make_internal(argv, state, folder):
-    """QEMU with -loadvm, made now.  One file serves one VM at a time: QEMU writes to it."""
+    """A QEMU row with -loadvm.  One file serves one VM at a time, since QEMU writes to it."""
     path = os.path.join(folder, "microvm.qcow2")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "16M"], check=True,
                    timeout=60, stdin=subprocess.DEVNULL)
@@ -136,12 +136,12 @@ def make_internal(argv, state, folder):
 
 
 def restored(argv, state):
-    """A machine that was brought back from mvm's snapshot and runs."""
+    """A running machine that was restored from mvm's snapshot."""
     return floor.Floor(argv, state).start(Machine)[0]
 
 
 class Guest:
-    """How the template's guest is booted by hand: kernel, arguments, workload."""
+    """Boots the template's guest by hand: kernel, arguments, workload."""
 
     def __init__(self, revision_record, folder):
         self.folder = folder
@@ -154,7 +154,7 @@ class Guest:
             self.health["HEALTH_HTTP"] = health["http"]
 
     def settle(self, sock):
-        """Over the agent's channel: start the workload, wait until it is healthy, freeze it."""
+        """Start the workload over the agent's channel, wait until it is healthy, freeze it."""
         agent = agentproto.Agent(sock)
         agent.hello(BOOT_S)
         agent.call(agentproto.CONFIGURE, timeout=BOOT_S, HOSTNAME="bench",
@@ -163,7 +163,7 @@ class Guest:
         agent.call(agentproto.PREPARE, timeout=BOOT_S)
 
     def boot(self, argv):
-        """Boot it with the arguments of a restored one; returns the machine, settled."""
+        """Boot the guest with the arguments of a restored one; returns the settled machine."""
         argv = without_incoming(argv)
         argv[index_after(argv, "-serial")] = "null" # no reader for the kernel's messages
         argv += ["-kernel", os.path.join(self.folder, "vmlinux"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of the benchmark.
 
-sample() gives {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the whole `mvm run -d`)
-and "first_exec" (a first `mvm exec` after it).  memory() gives what one more clone has for itself.
+sample() returns {"total": ms, "stages": {stage: ms}} and, for mvm, "command" (the whole `mvm run -d`)
+and "first_exec" (a first `mvm exec` after it).  memory() returns the private memory of one more clone.
 """
 
 import os
@@ -46,7 +46,7 @@ class Row:
         return None
 
     def end(self):
-        """Nothing is left running between samples."""
+        """End everything that a sample has started."""
 
 
 class MvmRow(Row):
@@ -91,7 +91,7 @@ class Restore(MvmRow):
 
 
 class FromPool(Restore):
-    """The VM waits before a sample begins, and nothing is made ready while others are sampled."""
+    """The VM is ready before the sample begins.  The pool makes none ready during other samples."""
 
     key = "pool"
 
@@ -124,7 +124,7 @@ class RunCommand(MvmRow):
 
 
 class RestorePlain(Restore):
-    """With the recorded working set out of the way: `mvm run` takes that for one that has none."""
+    """A restore without the recorded working set, which this row moves out of the way."""
 
     def __init__(self, mvm, path):
         super().__init__(mvm)
@@ -157,7 +157,7 @@ class Cold(Row):
 
 
 class Qemu(Row):
-    """QEMU driven by floor.py, however it loads its state."""
+    """QEMU driven by floor.py, with any way to load its state."""
 
     def __init__(self, key, make, guest_mib):
         if not shutil.which("qemu-img"):

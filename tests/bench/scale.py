@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How commands fare with many templates.
+"""How fast commands are with many templates.
 
 usage: scale.py MVM [--templates 10000] [--revisions 3] [-n 30] [--json FILE]
 
-Makes a data folder directly, as doc and formats have it (small files stand for images; every ten
-templates share theirs), in a temporary folder, and runs each command N times on a warm cache; the
-prune that is no dry run goes last, and once.  Prints p50 and p95 of the wall time, p50 of the CPU
-time (what to look at when the machine is busy), the wall time's ratio to its goal, and the peak
-memory, which is to be that of `mvm version` but for a little.
+Writes the files of a data folder directly (small files stand for images; ten templates share theirs)
+in a temporary folder, and runs each command N times on a warm cache.  The prune that is no dry run
+comes last, and runs once.  Prints p50 and p95 of the wall time, p50 of the CPU time (more reliable on
+a busy machine), the wall time's ratio to its goal, and the peak memory, which must be little more than
+that of `mvm version`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def write(path, text, mode=0o644):
 
 
 def blob(data, text):
-    """The path of a blob with this text."""
+    """Make a blob with this text; returns its path."""
     path = f"{data}/blobs/sha256/{hashlib.sha256(text.encode()).hexdigest()}"
     if not os.path.exists(path):
         write(path, text, 0o444)
@@ -50,7 +50,7 @@ def spec(name, moment):
 
 
 def make_revision(data, name, group, number):
-    """A revision's folder; returns its name."""
+    """Make a revision's folder; returns its name."""
     moment = f"2025-01-{number % 28 + 1:02}T00:00:00Z"
     files = {"vmlinux": blob(data, "kernel"), "initrd": blob(data, "initramfs"),
              "rootfs.ext4": blob(data, f"image {group} {number}")}
@@ -94,7 +94,7 @@ def make_store(data, templates, revisions):
 
 
 def once(command, env):
-    """One run's wall and CPU time in ms."""
+    """Run a command once; returns the wall and the CPU time in ms."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
@@ -105,7 +105,7 @@ def once(command, env):
 
 
 def measure(command, env, runs):
-    """Sorted wall times and CPU times."""
+    """Run a command several times; returns sorted wall times and CPU times."""
     for _ in range(2): # to warm the page cache and the command's own cache
         once(command, env)
     walls, cpus = zip(*(once(command, env) for _ in range(runs)))
@@ -113,8 +113,8 @@ def measure(command, env, runs):
 
 
 def peak_mib(command, env):
-    """The peak memory, or None without busybox: what starts a command counts in its peak until the
-    exec, so it has to be small."""
+    """The peak memory, or None without busybox.  Until the exec, the memory of the command's starter
+    counts, so the starter must be small."""
     if not shutil.which("busybox"):
         return None
     done = subprocess.run(["busybox", "time", "-v", *command], env=env, text=True, check=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""doc/template-toml.md is what the table of keys says, and every example of a template.toml holds."""
+"""doc/template-toml.md equals the table of keys, and every example of a template.toml is valid."""
 
 import glob
 import json
@@ -12,7 +12,7 @@ import harness
 
 PROGRAM = os.environ.get("MVM_TEST_CONFIG_KEYS", "")
 PAGE = os.path.join(harness.SOURCE_DIR, "doc", "template-toml.md")
-# what each table needs beside the key that is tried
+# keys that each table needs beside the tested key
 TOP = {"template_id": 'template_id = "t"', "flake_ref": 'flake_ref = "dir:rootfs"',
        "variants": "[[variants]]"}
 # values at the limits of keys that are not numbers: accepted and refused
@@ -58,7 +58,7 @@ def toml(value):
         return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value)
 
-# where a key may stand, and what that table is called in a variant
+# the tables that may have a key, and their names in a variant
 TABLES = {"health": "health", "snapshot": "snapshot", "network_table": "network"}
 SCOPES = ("top", "variant", *TABLES)
 
@@ -139,7 +139,7 @@ class Page(harness.TestCase):
                         self.mvm_fails(1, "template", "apply", path, says=f"{name}: ")
 
     def test_create_has_the_limits_of_the_file(self):
-        """But for an empty --kernel: that comes from a variable that was never set."""
+        """Except an empty --kernel, which comes from a variable that was never set."""
         says = {"network": "--network", "initrd": "--initrd", "role": "no valid role",
                 "kernel": "no valid kernel name"}
         options = {"flake_ref": "--flake", "profile": "--profile", "role": "--role",
@@ -175,7 +175,7 @@ class Page(harness.TestCase):
             with open(path, encoding="utf-8") as file:
                 for text in re.findall(r"^```toml\n(.*?)^```", file.read(), re.M | re.S):
                     for part in ('template_id = "t"', "[[variants]]"):
-                        if part.split()[0] not in text: # what an excerpt leaves out
+                        if part.split()[0] not in text: # parts that an excerpt leaves out
                             text = "\n".join((part, text) if "=" in part
                                              else (text, part, 'role = "worker"'))
                     self.apply(text)

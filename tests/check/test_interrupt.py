@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""^C ends check, demo and bench at once, with all that they have started."""
+"""^C ends check, demo and bench at once, with everything that they have started."""
 
 import os
 import pty
@@ -9,7 +9,7 @@ import time
 
 import harness
 
-# says that it is there, then takes as long as a guest may
+# reports its start, then runs as long as a guest may
 STUB = """#!/bin/sh
 case "$*" in
 %s) echo $$ >"$STARTED.new" && mv "$STARTED.new" "$STARTED"; exec sleep 1000 ;;
@@ -33,7 +33,7 @@ class Interrupt(harness.TestCase):
             time.sleep(0.02)
 
     def interrupt(self, script, **env):
-        """Run it on a terminal of its own, press ^C when the stub hangs; returns what it said."""
+        """Run a script on its own terminal and press ^C when the stub hangs; returns the output."""
         env = self.environment({"STARTED": self.started, "PATH": self.path("bin") + ":"
                                 + os.environ["PATH"], **env})
         pid, terminal = pty.fork()
@@ -81,7 +81,7 @@ class Interrupt(harness.TestCase):
         self.interrupt(self.script("bench"), BUILD=self.path("build"))
 
     def test_check_ends_and_counts_nothing(self):
-        # its own tree, since it installs and configures
+        # a tree of its own, since the script installs and configures
         for name in "scripts/install-deps", "bin/make", "bin/ninja":
             self.write(name, "#!/bin/sh\n", 0o755)
         self.stub("bin/meson", '"test -C build --logbase"*')

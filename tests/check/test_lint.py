@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The quick part of `make lint`: what reads the code without compiling it."""
+"""The quick part of `make lint`: checks that do not compile the code."""
 
 import os
 import subprocess

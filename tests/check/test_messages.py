@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What mvm prints: no file of the source tree, which an installed mvm does not have, and no word of
-the command line in the library, whose errors have reasons instead."""
+"""Messages of mvm name no file of the source tree, which an installed mvm does not have.  Messages of
+the library have no words of the command line; its errors have reasons instead."""
 
 import os
 import re
@@ -13,18 +13,18 @@ STRING_OR_COMMENT = re.compile(STRING.pattern + "|" + COMMENT.pattern, re.S)
 TARGETS = "all|deps|check|demo|bench|install|lint|clean"
 SOURCE_FILE = re.compile(r"\b(?:scripts|doc|examples|tests)/|\bmake (?:%s)\b(?! [a-z])" % TARGETS)
 COMMAND = re.compile(r"'mvm [a-z]|(?<![\w-])--(?!sparse|ultra|format|version|list|show-trace)[a-z][a-z-]+")
-# commands to paste and files to start from are what these are for; the others speak to programs
+# these files make commands to paste and files to start from; all others serve programs
 COMMANDS_ARE_MEANT = ("src/template/doctor", "src/template/presets.c", "src/model/config_keys.c",
                       "src/vmm/mend.c")
 ARGUMENTS = re.compile(r"^-[\w-]+(=.*)?$")
-# with its subject, where it has one
+# a reason, and its subject if it has one
 REASON = re.compile(r'mvm_error_reason(?:_unless)?\([^;]*?"([a-z-]+)",\s*([^;]*?)\)(?:;|\s*:)')
 OTHER_REASON = re.compile(r'BROKE_PROTOCOL "([a-z-]+)"|refuse_because\([^;]*?"([a-z-]+)"[^;"]*\)'
                           r'|budget\.reason = "([a-z-]+)"')
 HINT = re.compile(r'\{\s*"([a-z-]+)",\s*"((?:[^"\\]|\\.)*)",\s*(?:NULL|"((?:[^"\\]|\\.)*)")\s*\}')
 SUBJECT = "%1$s"
 PASTED = re.compile(r"'mvm ([^']*)'|^mvm ([^']*)$")
-# what a user replaces by words of his own
+# placeholders, with words that a user could put there
 WORDS = {SUBJECT: "web", "REV": "a1b2", "FILE": "f", "SIZE": "2G", "REF": "dir:/x"}
 
 
@@ -34,7 +34,7 @@ def read(*path):
 
 
 def messages():
-    """(file, string) of every string in the programs, joined where C joins them."""
+    """(file, string) of every string in the programs; adjacent literals are joined, as C does."""
     for top in "src", "cli", "guest":
         for folder, _, names in os.walk(os.path.join(harness.SOURCE_DIR, top)):
             for name in sorted(names):
@@ -50,8 +50,8 @@ def messages():
 
 
 def reasons():
-    """(reason, subject) of every place that gives a reason; of some the subject comes from elsewhere, and
-    is "" here."""
+    """(reason, subject) of every place that gives a reason.  The subject is "" where it comes from
+    elsewhere."""
     found = []
     for top in "src", "cli":
         for folder, _, names in os.walk(os.path.join(harness.SOURCE_DIR, top)):
@@ -63,7 +63,7 @@ def reasons():
 
 
 def hints():
-    """(reason, hint, the same without a subject or "") of the command line's table."""
+    """(reason, hint, hint without a subject or "") of the command line's table."""
     table = read("cli", "hints.c").split("hints[] = {")[1].split("\n};")[0]
     return [(reason, text.replace('\\"', '"'), bare.replace('\\"', '"'))
             for reason, text, bare in HINT.findall(re.sub(r'"\s*\n\s*"', "", table))]
@@ -90,7 +90,7 @@ class Messages(harness.TestCase):
     def test_every_reason_has_a_hint_and_a_row_in_the_docs(self):
         used = {reason for reason, _ in reasons()}
         table = [reason for reason, _, _ in hints()]
-        self.assertEqual(table, sorted(table)) # it is searched by halves
+        self.assertEqual(table, sorted(table)) # for a binary search
         self.assertEqual(set(table), used)
         rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\|([^|]*)\|$", read("doc", "reasons.md"), re.M))
         self.assertEqual(list(rows), table)
@@ -105,7 +105,7 @@ class Messages(harness.TestCase):
         for reason, text, bare in hints():
             self.assertNotIn("%", bare, reason)
             self.assertRegex(text, r"^(?:[^%]|%1\$s|%2\$s)*$", reason)
-            if reason.startswith(("data-folder", "lock")): # a path is quoted for the shell
+            if reason.startswith(("data-folder", "lock")): # a path, quoted for the shell
                 self.assertNotRegex(text, r"'[^' ]*%1\$s", reason)
 
     def test_the_commands_of_hints_can_be_pasted(self):

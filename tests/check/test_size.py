@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files hold one idea and functions fit a screen: nothing grows without being noticed."""
+"""Files hold one idea and functions fit a screen: these tests notice what grows."""
 
 import glob
 import os

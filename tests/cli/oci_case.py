@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of OCI images share: building one and looking at what became of it."""
+"""Shared by the tests of OCI images: building an image and looking at the result."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def run(*command, **more):
 
 class OciCase(harness.TestCase):
     def build(self, flake_ref, template="t", **more):
-        """The path of the root image."""
+        """Build a template; returns the path of its root image."""
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k", "--force")
         self.mvm_ok("template", "create", template, "--flake", flake_ref, "--force", **more)
         self.mvm_ok("template", "build", template, **more)
@@ -45,7 +45,7 @@ class OciCase(harness.TestCase):
         return oci.describe_image(image, self.folder)
 
     def unpack(self, layout, tag="latest"):
-        """What umoci makes of it."""
+        """Unpack an image with umoci; returns the root folder."""
         bundle = self.path("bundle")
         run("umoci", "unpack", "--image", f"{layout}:{tag}", bundle)
         try:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of revisions share.  Nothing boots, so the kernel is a few bytes that pass for one
-and the agent any file."""
+"""Shared by the tests of revisions.  Nothing boots, so a few bytes serve as the kernel and any file as
+the agent."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ class Revisions(harness.TestCase):
         return self.mvm_json("template", "build", template, *args)[0]["revision_hash"]
 
     def build_three(self):
-        """Three revisions, oldest first."""
+        """Build three revisions; returns them, oldest first."""
         made = []
         for text in ("one", "two", "three"):
             self.source(text)
@@ -39,7 +39,7 @@ class Revisions(harness.TestCase):
         return made
 
     def next_tick(self):
-        """Until the file system's clock has moved: two revisions in one tick have no order."""
+        """Wait until the file system's clock has moved: two revisions in one tick have no order."""
         before = now = os.stat(self.write("tick", "")).st_mtime_ns
         while now == before:
             os.unlink(self.path("tick"))
@@ -52,7 +52,7 @@ class Revisions(harness.TestCase):
         return os.path.join(self.data_dir, "templates", template, "artifacts", revision, *parts)
 
     def damage(self, revision, name, template="web"):
-        """Other bytes in a file of a revision alone, not in what it shares."""
+        """Change a file of one revision, but not the blob that it shares."""
         path = self.revision_path(revision, name, template=template)
         with open(path, "rb") as file:
             content = bytearray(file.read())
@@ -62,7 +62,7 @@ class Revisions(harness.TestCase):
             file.write(content)
 
     def lease(self, revision, template="web"):
-        """What a running VM holds; close it to let go."""
+        """Take a lease on a revision, as a running VM does.  Close it to release the revision."""
         path = os.path.join(self.data_dir, "locks", f"lease.{template}")
         # pylint: disable-next=consider-using-with
         file = open(path, "a+", encoding="ascii")
@@ -78,7 +78,7 @@ class Revisions(harness.TestCase):
         return set(os.listdir(os.path.join(self.data_dir, "blobs", "sha256")))
 
     def files(self):
-        """Every file of the data folder but locks, with its inode: nothing was changed if equal."""
+        """Every file of the data folder except locks, with its inode, to show that nothing has changed."""
         found = {}
         for where, _, names in os.walk(self.data_dir):
             for name in names:

@@ -37,7 +37,7 @@ class Help(harness.TestCase):
                     return any("inotify" in os.readlink(f"{watch}/{fd}")
                                for fd in os.listdir(watch))
                 except FileNotFoundError:
-                    return False # one was closed in between
+                    return False # a descriptor was closed meanwhile
             while not follows() and time.monotonic() < deadline:
                 time.sleep(0.02)
             self.assertEqual([os.readlink(f"{watch}/{fd}") for fd in (0, 1, 2)], ["/dev/null"] * 3)
@@ -112,7 +112,7 @@ class Help(harness.TestCase):
     def test_too_many_arguments_are_refused(self):
         for command, words in self.every_command():
             if any(a["many"] for a in command["arguments"]) or command["rest_required"]:
-                continue # what comes next belongs to them
+                continue # later words belong to them
             choices = [a.get("choices", ["x"])[0] for a in command["arguments"]]
             self.mvm_fails(2, *words, *choices, "surplus", says="'surplus' is one argument too")
 
@@ -129,7 +129,7 @@ class Interrupted(harness.TestCase):
                 os.close(theirs)
                 self.addCleanup(process.stdout.close)
                 with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
-                    while True: # it has blocked SIGINT when it is ready for it
+                    while True: # it blocks SIGINT once it is ready
                         status.seek(0)
                         mask = re.search(r"SigBlk:\s*(\w+)", status.read()).group(1)
                         if int(mask, 16) & (1 << (signal.SIGINT - 1)):
@@ -274,7 +274,7 @@ class Completion(harness.TestCase):
             os.execvpe("zsh", ["zsh", "-f", "-i"], self.environment())
         self.addCleanup(os.waitpid, pid, 0)
         self.addCleanup(os.close, terminal)
-        # in mvm's place: says what it was called with
+        # a function in mvm's place, which prints its arguments
         os.write(terminal, f"mvm() {{ print -r -- \"<$*>\" }}; autoload -U compinit; compinit -u -D; "
                            f"source {script}; print -r $((6 * 7))\n".encode())
         self.read_until(terminal, "\n42\r\n")
@@ -300,7 +300,7 @@ class Completion(harness.TestCase):
             seen += os.read(fd, 4096).decode(errors="replace")
 
     def bash_completes(self, *words):
-        """What bash offers for the last of these words."""
+        """The words that bash offers for the last of these words."""
         script = self.write("script", self.mvm_ok("completion", "bash"))
         ask = ('source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mvm; '
                'printf "%s\\n" "${COMPREPLY[@]}"')

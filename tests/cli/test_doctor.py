@@ -31,7 +31,7 @@ class Doctor(harness.TestCase):
         return {check["name"]: check for check in result["checks"]}
 
     def program(self, name, *lines):
-        """A program of that name on a PATH that has nothing else; returns the PATH."""
+        """Make a program, on a PATH that has nothing else; returns the PATH."""
         folder = os.path.dirname(self.write(f"bin/{name}", "#!/bin/sh\n" + "\n".join(lines) + "\n",
                                             0o755))
         return folder
@@ -54,7 +54,7 @@ class Doctor(harness.TestCase):
         checks = self.checks(1, PATH=self.path("empty"), MVM_QEMU="", MVM_FIRECRACKER="")
         self.assertEqual(checks["qemu"]["level"], "fail")
         self.assertEqual(checks["qemu"]["mend"], SUDO + "apt-get install qemu-system-x86")
-        # the folder of its installers is looked into too
+        # doctor also looks into the folders of Nix's installers
         self.assertIn(checks["nix"]["mend"], (None, SUDO + "apt-get install nix-bin"))
 
     def test_an_old_qemu_is_a_warning(self):
@@ -118,7 +118,7 @@ class Doctor(harness.TestCase):
     def test_helpers_that_are_missing_fail(self):
         folder = self.path("libexec")
         os.mkdir(folder)
-        mvm = shutil.copy(harness.MVM, folder) # beside itself it finds nothing either
+        mvm = shutil.copy(harness.MVM, folder) # a folder without helpers
         done = subprocess.run([mvm, "doctor", "--json"], text=True, capture_output=True, timeout=300,
                               env=self.environment({"MVM_LIBEXEC_DIR": folder}), check=False)
         checks = {c["name"]: c for c in json.loads(done.stdout)["checks"]}
@@ -162,7 +162,7 @@ class Doctor(harness.TestCase):
                 mend = check["mend"] or "true"
                 first = mend.split()[0]
                 if first in ("put", "name", "enable", "run", "stop", "install"):
-                    continue # by hand
+                    continue # a remedy by hand
                 self.assertNotIn("...", mend)
                 self.assertNotRegex(mend, "see |, or |FILE|NAME|[A-Z]{3,}\\.")
                 self.assertIn(first, ("apt-get", "sudo", "mvm", "unset", "systemd-run", "chmod",
@@ -171,7 +171,7 @@ class Doctor(harness.TestCase):
                 self.assertEqual(done.returncode, 0, mend)
 
     def as_nobody(self):
-        """The findings of another user."""
+        """The findings for another user."""
         if os.geteuid() or not shutil.which("setpriv"):
             self.skipTest("not root, or without setpriv")
         os.chmod(self.folder, 0o777)

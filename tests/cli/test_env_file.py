@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of --env-file as editors of all systems write them, and damaged ones."""
+"""Files for --env-file as editors of all systems write them, and damaged files."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ class EnvFile(harness.TestCase):
         for content in (b"", b"\n\r\n \t\r\n", b"\xef\xbb\xbfA=1\r\nB=2\r\n", b"# B = 2\n  # x\nA=#1",
                         b"A=\nB= x =y ", b"  A=1\n", b"A=" + b"x" * 100000 + b"\nB=1",
                         b"A=1\n" * 50000):
-            with self.subTest(content[:20]): # good so far: there is no such instance
+            with self.subTest(content[:20]): # the file is fine; the instance does not exist
                 self.mvm_fails(125, "exec", "web", "--env-file", self.env_file(content), "true",
                                says="no instance 'web'")
 

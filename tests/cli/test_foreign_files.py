@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What mvm did not make stays, whatever command runs: files, folders and links in every subfolder of
-the data folder, and folders that are no data folder at all."""
+"""No command removes files, folders and links that mvm did not make, in any subfolder of the data
+folder, or in folders that are no data folder."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tiny_kernel import tiny_kernel # pylint: disable=wrong-import-position
 
 LONG_AGO = time.time() - 10 * 24 * 60 * 60
 
-# Arguments that do more than those of ordinary() would.
+# Arguments that do more than those of ordinary().
 ARGUMENTS = {
     "stop": ["--all"],
     "template apply": ["web.toml"],
@@ -42,7 +42,7 @@ ARGUMENTS = {
 
 
 def look(top):
-    """{path: what it is} of everything below a folder, with the folder itself."""
+    """{path: a description} of a folder and everything below it."""
     found = {}
     for where, folders, files in os.walk(top):
         for name in [".", *folders, *files]:
@@ -72,7 +72,7 @@ class Foreign(Revisions):
         return os.path.join(self.data_dir, *parts)
 
     def plant(self, *parts, mode=0o644):
-        """A foreign file; its folders are made as anybody makes folders."""
+        """Make a foreign file, and its folders with the usual modes."""
         path = self.data(*parts)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with open(path, "x", encoding="ascii") as file:
@@ -89,14 +89,14 @@ class Foreign(Revisions):
         self.planted.append(self.data(*parts))
 
     def age(self):
-        """As if all of it had been there for days."""
+        """Make all files look days old."""
         for path in self.planted:
             while path != self.data_dir:
                 os.utime(path, (LONG_AGO, LONG_AGO), follow_symlinks=False)
                 path = os.path.dirname(path)
 
     def plant_everywhere(self, but):
-        """In each folder that mvm made, but in some."""
+        """Make foreign files in each folder that mvm has made, except in some."""
         for where, _, _ in list(os.walk(self.data_dir)):
             if where not in but:
                 self.plant(where, "precious-file")
@@ -105,7 +105,7 @@ class Foreign(Revisions):
                 self.plant_folder(where, "precious-empty")
 
     def plant_likenesses(self):
-        """Names like those of mvm's."""
+        """Make files with names like those of mvm's own files."""
         some = "0123456789abcdef" * 4
         self.plant("tmp", "stage.mine", "f")
         self.plant("tmp", "file.mine")
@@ -135,7 +135,7 @@ class Foreign(Revisions):
         return found
 
     def ordinary(self, command):
-        """Arguments for any command: names of things that are not mvm's."""
+        """Arguments for any command: the names of foreign files."""
         arguments = ["prod" for argument in command["arguments"] if not argument["optional"]]
         return arguments + (["--", "x"] if command.get("rest_required") else [])
 
@@ -145,7 +145,7 @@ class Foreign(Revisions):
         with subprocess.Popen([harness.MVM, *words], env=self.environment(), cwd=self.folder,
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
-            try: # whatever waits for more is told to end; by then it has opened the data folder
+            try: # end a command that waits for more; by then it has opened the data folder
                 process.wait(2 if name == "pool serve" else self.timeout)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
@@ -160,7 +160,7 @@ class Foreign(Revisions):
         os.makedirs(self.data("pool", "web"), mode=0o700)
         self.mvm_ok("ps")
         self.mvm_ok("events")
-        # one old revision is mvm's alone and goes, which shows that prune works
+        # one old revision has only mvm's files, so prune removes it, which shows that prune works
         self.plant_everywhere(but={self.data_dir, self.revision_path(old[0])})
         self.plant_likenesses()
         self.age()
@@ -242,7 +242,7 @@ class Foreign(Revisions):
     def test_an_instance_goes_by_name_with_all_in_its_folder(self):
         self.plant("instances", "gone", "lock", mode=0o600)
         with open(self.data("instances", "gone", "lock"), "w", encoding="ascii") as file:
-            file.write("4321 run\n") # as mvm's lock files are
+            file.write("4321 run\n") # the form of mvm's lock files
         self.plant("instances", "gone", "f")
         self.age()
         self.mvm_ok("ps")
@@ -265,7 +265,7 @@ class Foreign(Revisions):
         says = self.mvm("ps", status=0).stderr
         for name in ("empty", "mine"):
             self.assertIn(f"'instances/{name}' in the data folder is left alone", says)
-            self.assertNotIn(name, self.mvm("ps", status=0).stderr) # told once
+            self.assertNotIn(name, self.mvm("ps", status=0).stderr) # reported only once
         self.plant_folder("instances", "another")
         self.assertRegex(self.mvm("ps", status=0).stderr, r"\A[^\n]*'instances/another'[^\n]*\n\Z")
         os.rmdir(self.planted.pop())

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What is installed: the library as another project sees it (headers, libmvm.so and .a,
+"""The installed files: the library as another project uses it (headers, libmvm.so and .a,
 pkg-config), manual pages, completions and documents."""
 
 import glob
@@ -94,7 +94,7 @@ class Installed(harness.TestCase):
     def test_a_program_can_have_the_library_in_itself(self):
         for shared in glob.glob(self.lib_dir + "/libmvm.so*"):
             os.unlink(shared)
-        # names of ours that a program may well use for itself
+        # internal names of libmvm that a program may use, too
         own = self.write("own.c", "int store_open(void);\nint store_open(void) { return 7; }\n"
                          "int file_read_at(void);\nint file_read_at(void) { return 7; }\n")
         for how in (), ("-static",):
@@ -106,7 +106,7 @@ class Installed(harness.TestCase):
         shown = [{line.split()[-1].split("@")[0] for line in run("nm", *how).splitlines() if line.split()[1:]}
                  for how in (("-g", "--defined-only", self.lib_dir + "/libmvm.a"),
                              ("-D", "--defined-only", self.lib_dir + "/libmvm.so"))]
-        # inline functions of the C++ library are in every program that uses them
+        # every program that uses the C++ library has its inline functions
         self.assertEqual({name for name in shown[0] if not name.startswith("_Z")},
                          shown[1] - {SYMBOLS})
 
@@ -156,8 +156,8 @@ class Installed(harness.TestCase):
                 text = file.read()
             [start] = re.findall(r"^ExecStart=(\S+) pool serve$", text, re.M)
             self.assertTrue(os.access(self.root + start, os.X_OK), start)
-            self.assertIn("Environment=HOME=%h\n", text) # else its pools were not root's
-            self.assertIn("KillMode=process\n", text)  # or instances would end with the service
+            self.assertIn("Environment=HOME=%h\n", text) # else root's service has no data folder
+            self.assertIn("KillMode=process\n", text)  # else instances would end with the service
             self.assertNotIn("@", text)
 
     def installed_file(self, pattern):
@@ -197,7 +197,7 @@ class Installed(harness.TestCase):
                                     f"{path}: {link}")
 
     def assert_applets(self, docs):
-        """Links as in the source, whether or not the example's busybox has been fetched."""
+        """Links are installed as in the source, with or without the example's busybox."""
         here, there = (os.path.join(top, "examples/http/rootfs/bin")
                        for top in (harness.SOURCE_DIR, docs))
         links = {name: os.readlink(os.path.join(here, name)) for name in os.listdir(here)

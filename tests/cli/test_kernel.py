@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guest kernels: what they can do, and what templates are told of it."""
+"""Guest kernels: their features, and the notes of builds about them."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ OPTIONS = {"VIRTIO_MMIO": "y", "VIRTIO_PCI": "y", "VIRTIO_BLK": "y", "VIRTIO_NET
 
 
 def config(**changes):
-    """A kernel's configuration; an option that is None is not set."""
+    """A kernel's configuration.  An option that is None is not set."""
     lines = ["#", "# Linux/x86 6.1.0 Kernel Configuration", "#", "CONFIG_EXT4_FS_SECURITY=y"]
     for name, value in {**OPTIONS, **changes}.items():
         lines.append(f"CONFIG_{name}={value}" if value else f"# CONFIG_{name} is not set")
@@ -41,12 +41,12 @@ class TestCase(harness.TestCase):
 
 
 class Fetch(TestCase):
-    """apt's programs as scripts: the real ones get the kernel that the guests of all tests boot."""
+    """Fetches with scripts in place of apt's programs.  The real programs fetch the kernel that guests boot."""
 
     PACKAGE = "linux-image-6.1.0-test-cloud-amd64"
 
     def apt(self, cache, get):
-        """A PATH with these two and nothing else that could be apt."""
+        """A PATH with these scripts as the only programs of apt."""
         for name, lines in ("apt-cache", cache), ("apt-get", get):
             self.write("bin/" + name, "#!/bin/sh\n" + lines + "\n", 0o755)
         return {"PATH": self.path("bin") + ":/usr/bin:/bin"}
@@ -59,7 +59,7 @@ class Fetch(TestCase):
             file.write(tiny_kernel("6.1.0-test-cloud-amd64", config()))
         subprocess.run(["dpkg-deb", "-b", self.path("deb"), self.path("k.deb")], check=True,
                        stdout=subprocess.DEVNULL, timeout=300)
-        # the lists of this host are empty; those that apt-get gets are not
+        # the host's own package lists are empty, those that apt-get fetches are not
         return self.apt(f"""case $* in *lists=./lists*)
             test -e lists/debian && printf 'x\\n  Depends: {self.PACKAGE}\\n'; exit 0; esac
             echo 'E: No packages found' >&2; exit 100""",
@@ -120,7 +120,7 @@ class Features(TestCase):
             self.assertIn(hashlib.sha256(file.read()).hexdigest()[:12], table)
         self.add(config(OVERLAY_FS=None, VIRTIO_VSOCKETS=None, VIRTIO_PCI="m"), "--force")
         self.assertEqual(self.features(), {**ALL, "overlay": "no", "vsock": "no",
-                                           "virtio_pci": "no"}) # a module that no package brings
+                                           "virtio_pci": "no"}) # a module, but there is no package
         table = self.mvm_ok("kernel", "list")
         self.assertNotIn("overlay", table)
         self.assertNotIn("unknown", table)
@@ -204,10 +204,10 @@ class Features(TestCase):
                 json.dump(record, file)
             self.assertEqual(self.features(), {**dict.fromkeys(ALL, "unknown"),
                                                **({"ext4": "builtin"} if features else {})})
-        self.add(config()) # adding it again tells more
+        self.add(config()) # adding it again finds more features
         self.assertEqual(self.features(), ALL)
         before = os.stat(path).st_ino
-        self.add(config()) # and once more nothing new
+        self.add(config()) # a third time finds nothing new
         self.assertEqual(os.stat(path).st_ino, before)
 
     def test_a_record_of_a_newer_mvm_is_refused(self):
@@ -230,7 +230,7 @@ class Needs(TestCase):
     def test_a_complete_kernel_causes_no_message(self):
         self.add(config())
         self.assertNotIn("the kernel has no", self.build())
-        self.add(None, "--force") # nor does one of which nothing is known
+        self.add(None, "--force") # a kernel with unknown features causes none, either
         self.assertNotIn("the kernel has no", self.build())
 
     def test_a_build_reports_features_that_a_backend_needs(self):
@@ -238,7 +238,7 @@ class Needs(TestCase):
         says = self.build()
         self.assertIn("t: the kernel has no vsock, so firecracker cannot run this template\n", says)
         self.assertNotIn("qemu", says)
-        self.assertIn("the kernel has no vsock", self.build()) # also when the cache had it
+        self.assertIn("the kernel has no vsock", self.build()) # also for a build from the cache
         self.assertNotIn("the kernel has no", self.build("--backend", "qemu"))
         self.add(config(OVERLAY_FS=None, VIRTIO_NET=None), "--force", pvh=False)
         says = self.build()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OCI images and tars as sources: what becomes of them."""
+"""OCI images and tars as sources, and the images that mvm makes of them."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import oci_images as oci
 from oci_case import BASE, KERNEL, OciCase, run
 from oci_images import file, folder, hard_link, opaque, symlink, tar_of, whiteout, xattrs
 
-# The root, folders that no entry describes, and what holds those have the time of the unpacking.
+# The root, folders without an entry, and their parents have the time of the unpacking.
 MADE_BY_UMOCI = (".: mtime", "usr: mtime", "usr/lib: mtime", "usr/lib/deep: mtime")
 
 # Links are followed and replaced within one tar.
@@ -25,7 +25,7 @@ LINKS = tar_of(folder("usr"), folder("usr/bin"), symlink("bin", "usr/bin"), file
 @unittest.skipIf(oci.why_no_unpacking(), oci.why_no_unpacking())
 @harness.needs_program("debugfs")
 class AsUmociUnpacksIt(OciCase):
-    """File by file: type, mode, owner, size, time, target, device, attributes, contents."""
+    """Every file is as umoci unpacks it: type, mode, owner, size, time, target, device, attributes, contents."""
 
     def compare(self, *layers, packed="+gzip", but=()):
         image = oci.Image()
@@ -113,7 +113,7 @@ class AsUmociUnpacksIt(OciCase):
                 shutil.rmtree(layout, ignore_errors=True)
                 image.save(layout)
                 ours = self.describe_image(self.build(f"oci:{layout}"))
-                if form == "posix": # umoci knows no other
+                if form == "posix": # the only form that umoci reads
                     self.assert_same(ours, self.unpack(layout))
                 self.assertEqual(self.image_of_tar(tar), self.image_of_tar(layout, "oci:"))
                 self.assertEqual(ours["holes"]["sha256"],
@@ -121,7 +121,7 @@ class AsUmociUnpacksIt(OciCase):
 
 
 class TarAndImage(OciCase):
-    """A tar as a source is what an image with it as its only layer is."""
+    """A tar gives the same result as an image with that tar as its only layer."""
 
     def write_tar(self, data):
         oci.write(self.path("root.tar"), data)
@@ -187,7 +187,7 @@ class TarAndImage(OciCase):
 
     def test_compressions_are_not_looked_for_inside_each_other(self):
         nothing = oci.PACK["+gzip"](b"")
-        inner = oci.PACK["+gzip"](nothing * 200000) # each level costs nothing, and yields nothing
+        inner = oci.PACK["+gzip"](nothing * 200000) # each level is tiny, and unpacks to nothing
         oci.write(self.path("nested.tar.gz"), oci.PACK["+gzip"](inner))
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("nested.tar.gz"))
@@ -208,7 +208,7 @@ class TarAndImage(OciCase):
                        oci.xz(tar[:512], 0) + oci.xz(tar[512:], 30)):
             self.assertEqual(self.image_of_tar(self.write_tar(packed)), image)
         for packed in (oci.xz(tar, 31), oci.xz(tar, 40), oci.lzma_alone(tar, 1 << 30),
-                       oci.xz(tar[:512], 0) + oci.xz(tar[512:], 40)): # not only the first block
+                       oci.xz(tar[:512], 0) + oci.xz(tar[512:], 40)): # the limit also counts after the first block
             self.mvm_ok("template", "create", "t", "--force",
                         "--flake", "tar:" + self.write_tar(packed))
             self.mvm_fails(1, "template", "build", "t", says="root.tar' needs a dictionary of more "
@@ -232,7 +232,7 @@ class TarAndImage(OciCase):
 
     def test_a_wrong_checksum_is_damage(self):
         tar = bytearray(tar_of(file("a"), file("b"), form=tarfile.GNU_FORMAT))
-        tar[512 + 100] ^= 1 # of the second header
+        tar[512 + 100] ^= 1 # in the second header
         self.write_tar(tar)
         self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
         self.mvm_ok("template", "create", "t", "--flake", "tar:" + self.path("root.tar"))
@@ -254,7 +254,7 @@ class TarAndImage(OciCase):
             self.mvm_fails(1, "template", "build", "t", "--max-image-size", too_small,
                            says=f"the files unpack to more than {too_small[0]} MiB")
             self.mvm_ok("template", "build", "t", "--max-image-size", enough)
-            # a cached layer is judged by its size, too
+            # the limit also counts for a build from the cache
             done = self.mvm("template", "build", "t", "--max-image-size", enough, status=0)
             self.assertIn("taken from the cache", done.stderr)
             for more in ((), ("--dry-run",)):
@@ -280,7 +280,7 @@ class TarAndImage(OciCase):
 
 @harness.needs_program("skopeo")
 class Conversions(OciCase):
-    """One image in every form that skopeo writes is one root image."""
+    """An image in any form that skopeo writes gives the same root image."""
 
     def test_every_form_gives_the_same_bytes(self):
         layout = self.path("image")

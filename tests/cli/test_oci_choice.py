@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OCI images as sources: which one is chosen, what it says about running, and what is refused."""
+"""OCI images as sources: the choice of an image, its settings, and images that are refused."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class Choosing(OciCase):
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "tmp")), [])
 
     def without_platforms(self, n, note_bytes):
-        """A layout of n manifests that do not say what they are for."""
+        """A layout of n manifests without platforms."""
         layout, blobs, manifests = self.path("image"), {}, []
         shutil.rmtree(layout, ignore_errors=True)
         image = oci.Image().layer(tar_of(file("f")))
@@ -111,7 +111,7 @@ class Choosing(OciCase):
 
 
     def layout_of(self, *entries):
-        """A layout of (image, more of its descriptor).  Returns the digests."""
+        """Make a layout of (image, more fields of its descriptor).  Returns the digests."""
         layout = self.path("image")
         shutil.rmtree(layout, ignore_errors=True)
         manifests, blobs = [], {}
@@ -136,7 +136,7 @@ class Choosing(OciCase):
         other = oci.Image(arch="riscv64").layer(tar_of(file("other")))
         digests = self.layout_of((other, tag), (two, tag)) # their configurations tell them apart
         self.assertEqual(self.lock_of(":v1"), digests[1])
-        digests = self.layout_of((two, tag), (two, {}), (two, tag)) # one image
+        digests = self.layout_of((two, tag), (two, {}), (two, tag)) # the same image
         self.assertEqual(self.lock_of(), digests[0])
 
     def test_the_name_that_containerd_gave_selects(self):
@@ -193,7 +193,7 @@ class Choosing(OciCase):
             self.assertEqual(self.lock_of(), digests[self.level() - 1])
 
     def level(self):
-        """As glibc's loader judges the host's CPU; without KVM it is QEMU's."""
+        """The level of the host's CPU according to glibc's loader; without KVM the level of QEMU's CPU."""
         if not os.access("/dev/kvm", os.R_OK | os.W_OK):
             return 3
         out = run("/lib64/ld-linux-x86-64.so.2", "--help")
@@ -318,7 +318,7 @@ class RunSettings(OciCase):
 
 
 class Hostile(OciCase):
-    """What is damaged or a trap is refused, with the right status, and leaves nothing."""
+    """Damaged and hostile images are refused with the right status, and leave nothing behind."""
 
     def fails(self, status, says, prepare=lambda layout: None, image=None):
         layout = self.path("image")

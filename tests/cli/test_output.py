@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A result that does not reach its reader is a failure, whatever command printed it."""
+"""Every command fails when its result does not reach the reader."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import subprocess
 import harness
 from revisions_case import KERNEL, Revisions
 
-# Arguments with which a command prints a result here.  The rest of them wants a running guest or
-# prints nothing.
+# Arguments with which a command prints a result here.  Other commands need a running guest or print
+# nothing.
 PRINTS = {
     "template init": ["started", "--json"],
     "template build": ["web"],
@@ -41,7 +41,7 @@ PRINTS = {
 }
 NEEDS_A_GUEST = {"template snapshot", "run", "port", "top", "inspect", "exec", "cp", "logs",
                  "wait", "pause", "resume", "stop", "kill", "rm", "volume inspect", "volume rm"}
-PRINTS_NOTHING = {"pool set", "pool serve", "kernel rm", "kernel fetch"} # fetch: needs apt
+PRINTS_NOTHING = {"pool set", "pool serve", "kernel rm", "kernel fetch"} # fetch needs apt
 
 
 class Full(Revisions):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What long work shows on standard error: plain lines, a bar on a terminal, JSON."""
+"""Progress of long work on standard error: plain lines, a bar on a terminal, JSON."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Progress(harness.TestCase):
                               env=self.environment(env), cwd=self.folder, timeout=300, check=False)
 
     def build_on_terminal(self, columns, term="xterm"):
-        """What a build writes to a terminal of that width."""
+        """The bytes that a build writes to a terminal of that width."""
         return self.on_terminal("template", "build", "--config", self.config, columns=columns,
                                 env={"TERM": term}, stdout=subprocess.DEVNULL).decode()
 
@@ -60,7 +60,7 @@ class Progress(harness.TestCase):
             theirs.close()
             writes = list(iter(lambda: ours.recv(65536), b""))
         self.assertEqual(b"".join(writes).count(b"\n"), 4)
-        self.assertEqual(len(writes), 8, writes) # a step's beginning and its end
+        self.assertEqual(len(writes), 8, writes) # one for the start and one for the end of each step
 
     def test_json_has_a_line_for_each_event(self):
         self.make_long()
@@ -123,7 +123,7 @@ class Progress(harness.TestCase):
                 self.assertRegex(bar, r"\[#*-{0,20}\] +\d+%  [\d.]+ \w+ of 448(\.0)? MiB$")
                 if columns > 50:
                     self.assertLess(len(bar), columns)
-            self.write("root/etc/hostname", f"{columns}\n") # to build again
+            self.write("root/etc/hostname", f"{columns}\n") # so that the next build is not cached
 
     def test_a_dumb_terminal_gets_plain_lines(self):
         self.make_long()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One condition has one reason, whichever command meets it; what cannot be read is listed all the
-same; and what a hint says works."""
+"""One condition has one reason in every command, unreadable things are still listed, and following a
+hint works."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ MISSING = 3
 
 class TestCase(Revisions):
     def error(self, *args, env=None):
-        """The error of a command that fails."""
+        """Run a command that must fail; returns its error."""
         done = self.mvm("--json", *args, env=env)
         self.assertNotEqual(done.returncode, 0, args)
         return json.loads(done.stderr.splitlines()[-1])["error"]
@@ -34,7 +34,7 @@ class TestCase(Revisions):
         return os.path.join(self.data_dir, *parts)
 
     def follow(self, hint):
-        """Run what stands behind a hint's last colon, as a shell would."""
+        """Run the command after a hint's last colon, as a shell would."""
         subprocess.run(["sh", "-c", hint.rsplit(": ", 1)[1]], check=True, timeout=60)
 
 
@@ -99,7 +99,7 @@ class Reasons(TestCase):
     def test_a_revision_with_damage(self):
         self.damage(self.build(), "rootfs.ext4")
         error = self.expect("revision-unsound", "web", "template", "verify", "web")
-        # the first command of the hint, which works where there is one revision
+        # the first command of the hint, which works with one revision
         command = [word for word in shlex.split(error["hint"]) if word.startswith("mvm ")][0]
         self.mvm_ok(*command.rstrip(",").split()[1:])
         self.mvm_ok("template", "verify", "web")
@@ -263,7 +263,7 @@ class Parts(TestCase):
         done = self.as_user("template", "build", "web", "--force", "--json")
         error = json.loads(done.stderr.splitlines()[-1])["error"]
         self.assertEqual((error["reason"], error["code"]), ("data-folder-refused", "EACCES"))
-        # a missing file is not taken for an empty one
+        # a missing data folder is an error, not an empty one
         self.assertEqual(self.as_user("ps", "--data-dir", self.data("new")).returncode, 1)
 
     def as_user(self, *args):

@@ -38,7 +38,7 @@ class TestCase(harness.TestCase):
         return result
 
     def assert_seen(self):
-        """The source has changed: it is built, and then no more."""
+        """A build notices the changed source, and the next build takes the result from the cache."""
         self.assertFalse(self.plan()["cached"])
         result = self.build()
         self.assertFalse(result["cached"])
@@ -47,7 +47,7 @@ class TestCase(harness.TestCase):
 
 
 def keeping_times(path, change):
-    """Change a file as somebody who hides it."""
+    """Change a file, and restore its times to hide that."""
     before = os.stat(path)
     change()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -126,7 +126,7 @@ class Folder(TestCase):
 
     def test_writes_through_memory_are_seen_though_no_time_changes(self):
         with open(self.path("root/etc/one"), "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-            for letter in b"123": # after the first, the kernel changes no time until it writes back
+            for letter in b"123": # after the first change, the kernel updates no time until writeback
                 memory[0] = letter
                 self.assert_seen()
 
@@ -190,7 +190,7 @@ class Folder(TestCase):
         self.assertIn("would publish a revision: the build cache has its artifacts",
                       self.mvm_ok("template", "build", "t", "--dry-run"))
         self.template("dir:" + self.path("root"), "new")
-        self.assertIn("would publish a revision: ", # another template's build is as good
+        self.assertIn("would publish a revision: ", # with another template's build
                       self.mvm_ok("template", "build", "new", "--dry-run"))
         self.mvm_ok("template", "edit", "t", "--mem", "256M")
         self.build()
@@ -228,7 +228,7 @@ class Archive(TestCase):
         self.assert_seen()
         with open(path, "rb") as file:
             data = file.read()
-        with open(path, "wb") as file: # the same tree, but only reading it shows that
+        with open(path, "wb") as file: # the same contents, but mvm must read them to know
             file.write(gzip.compress(data))
         self.assertFalse(self.build()["cached"])
 
@@ -290,14 +290,14 @@ class Archive(TestCase):
 
 
 class Memory(TestCase):
-    """Peak memory has nothing to do with the sizes of files."""
+    """Peak memory does not depend on the sizes of files."""
 
     LIMIT = 40 * MIB
 
     def peak_of_build(self, ref):
         self.template(ref)
         env = self.environment()
-        pid = os.fork() # what vfork(2) starts has this program's peak for its own
+        pid = os.fork() # a child of vfork(2) would start with this program's peak
         if pid == 0:
             os.execvpe("sh", ["sh", "-c", '"$0" template build t >/dev/null 2>&1; exit $?',
                               harness.MVM], env)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""template init: what it writes builds as it is, and it overwrites nothing."""
+"""template init writes files that build unchanged, and overwrites nothing."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ KERNEL = os.path.join(harness.SOURCE_DIR, "tests", "fuzz", "corpus", "kernel", "
 
 
 def why_no_busybox():
-    """None when this host has a static busybox to copy, else why not."""
+    """None if this host has a static busybox to copy, else the reason."""
     for path in ("/bin/busybox", "/usr/bin/busybox"):
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -25,7 +25,7 @@ def why_no_busybox():
 @unittest.skipIf(why_no_busybox(), why_no_busybox())
 class Init(harness.TestCase):
     def environment(self, extra=None):
-        # the flake is self-contained, so query no substituter
+        # the flake is self-contained, so Nix need not ask a substituter
         return super().environment({"MVM_LIBEXEC_DIR": self.path("lib"),
                                     "NIX_CONFIG": "substitute = false", **(extra or {})})
 

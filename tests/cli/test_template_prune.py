@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""template prune, and delete of what was built; shapes of JSON; revisions of other programs."""
+"""template prune; delete of built templates; shapes of JSON; revisions of other programs."""
 
 import fcntl
 import json
@@ -49,7 +49,7 @@ class Prune(Revisions):
                                     "freed_bytes"})
 
     def test_the_bytes_it_says_are_those_it_frees(self):
-        def used(): # metadata counts on neither side
+        def used(): # without metadata, which prune does not count, either
             seen, total = set(), 0
             for where, _, names in os.walk(self.data_dir):
                 for name in names:
@@ -180,7 +180,7 @@ class Prune(Revisions):
             runs += [start("delete", "t0", "--force")]
             ends = [(run.args[2:], run.communicate(timeout=300)[1], run.returncode) for run in runs]
             for args, says, status in ends:
-                if "t0" in args and status == 3: # it was deleted first
+                if "t0" in args and status == 3: # the other process deleted it first
                     continue
                 self.assertEqual(status, 0, f"{args}: {says}")
             self.mvm("template", "create", "t0", "--flake", "dir:root")
@@ -189,7 +189,7 @@ class Prune(Revisions):
 
 
 class Shapes(Revisions):
-    """What --json prints has the keys that doc/cli-json.md says, and no other."""
+    """The output of --json has exactly the keys of doc/cli-json.md."""
 
     RESULT = "template_id result"
     BUILD = ("template_id revision_hash cache_key cached new_revision has_snapshot new_snapshot "
@@ -197,7 +197,7 @@ class Shapes(Revisions):
              "snapshot_steps")
 
     def documented(self):
-        """The text about each command."""
+        """The documented text for each command."""
         path = os.path.join(harness.SOURCE_DIR, "doc", "cli-json.md")
         with open(path, encoding="utf-8") as file:
             sections = re.split(r"(?m)^## ", file.read())[1:]
@@ -248,7 +248,7 @@ class Shapes(Revisions):
 
 
 class OtherPrograms(Revisions):
-    """Data as the Rust program leaves it: no checksums.json, and `current` in two shapes."""
+    """Data that the Rust program wrote: no checksums.json, and two forms of `current`."""
 
     REVISION = "a1b2c3d4e5f6"
 
@@ -267,7 +267,7 @@ class OtherPrograms(Revisions):
         os.symlink(f"{shape}/{self.REVISION}", f"{folder}/current")
 
     def like(self, path, name, **changes):
-        """A file as that program writes it, but for some values."""
+        """Write a file as that program does, with some values changed."""
         with open(os.path.join(harness.SOURCE_DIR, "tests", "unit", "serde",
                                name + ".pretty.json"), encoding="utf-8") as file:
             self.write(path, json.dumps({**json.load(file), **changes}, indent=2))
@@ -312,7 +312,7 @@ class Delete(Revisions):
         says = self.mvm_fails(4, "template", "delete", "web", "--force",
                               says=f"web@{a[:12]} is in use")
         self.assertIn("mvm stop", says)
-        self.assertIn("mvm pool set", says) # what waits there is in no list
+        self.assertIn("mvm pool set", says) # VMs that wait in a pool are in no list
         self.assertEqual(self.files(), before)
         lease.close()
         self.mvm_ok("template", "delete", "web", "--force")
@@ -320,7 +320,7 @@ class Delete(Revisions):
 
     def test_nothing_of_a_deleted_template_stays_but_shared_files(self):
         self.build_three()
-        self.lease("a" * 32).close() # as VMs that have run leave them
+        self.lease("a" * 32).close() # leaves a lock file, as VMs do
         logs = os.path.join(self.data_dir, "logs")
         os.makedirs(logs, exist_ok=True)
         for name in "nix-web.log", "nix-web2.log":

@@ -191,7 +191,7 @@ class Diff(Revisions):
 
 class Verify(Revisions):
     def broken(self, *args, status=5):
-        """The problems that verify finds, and the error."""
+        """Run verify; returns its problems and the error."""
         done = self.mvm("template", "verify", *args, "--json", status=status)
         return json.loads(done.stdout)["problems"], \
             json.loads(done.stderr.splitlines()[-1])["error"]
@@ -205,7 +205,7 @@ class Verify(Revisions):
                    for name in ("vmlinux", "rootfs.ext4", "initrd"))
         self.assertEqual({**found, "bytes": 0}, {"templates": 1, "revisions": 2, "files": 8,
                                                  "bytes": 0, "problems": []})
-        self.assertLess(found["bytes"], size + 2000) # and two fc-base.json
+        self.assertLess(found["bytes"], size + 2000) # plus two fc-base.json
         self.assertIn("all sound", self.mvm_ok("template", "verify", "web"))
         self.assertEqual(self.mvm_json("template", "verify", f"web@{revision}")["revisions"], 1)
 
@@ -253,7 +253,7 @@ class Verify(Revisions):
         revision = self.build()
         path = self.revision_path(revision, "rootfs.ext4")
         os.chmod(path, 0o644)
-        with open(path, "r+b") as file: # the blob's own bytes, shared by its links
+        with open(path, "r+b") as file: # changes the blob and all its links
             file.write(b"damage")
         self.assertEqual(len(self.broken()[0]), 1)
         self.assertEqual(self.build("web", "--force"), revision)

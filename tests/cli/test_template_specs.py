@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""template create, create-multi, edit, delete: what needs no built revision."""
+"""template create, create-multi, edit and delete without a built revision."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Specs(harness.TestCase):
                                       "dir:/x", *args))
 
     def type_answer(self, answer, *args):
-        """Run mvm with a terminal and type an answer; returns the status and what was shown."""
+        """Run mvm on a terminal and type an answer; returns the status and the shown text."""
         master, slave = pty.openpty()
         process = subprocess.Popen([harness.MVM, *args], stdin=slave, stdout=slave, stderr=slave,
                                    env=self.environment(None))

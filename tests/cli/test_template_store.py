@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data folders on file systems that are read-only or full; templates that somebody builds; many."""
+"""Data folders on read-only or full file systems; templates that are being built; many templates."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ import unittest
 import harness
 from revisions_case import KERNEL, Revisions
 
-# mounts that only the command below sees, and that go with it
+# mounts that only the command below sees, and that end with it
 OWN_MOUNTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 
 
@@ -27,7 +27,7 @@ def can_mount():
 
 class Mounted(Revisions):
     def under(self, mount, commands):
-        """[(exit status, stdout, stderr)] of commands that see the data folder so mounted."""
+        """Run commands under this mount; returns [(exit status, stdout, stderr)]."""
         out = self.path("out")
         os.makedirs(out)
         data, disk = shlex.quote(self.data_dir), shlex.quote(self.path("disk"))
@@ -96,7 +96,7 @@ class ReadOnly(Mounted):
 
 @unittest.skipUnless(can_mount(), "nothing may be mounted here")
 class Parts(Mounted):
-    """A file system of its own for a part of the data folder."""
+    """A part of the data folder is another file system."""
     def mounted_at(self, part, *commands):
         os.makedirs(os.path.join(self.data_dir, part), mode=0o700, exist_ok=True)
         return self.under([f"-t tmpfs -o size=4m,mode=700 none {{data}}/{part}"], commands)
@@ -206,7 +206,7 @@ class Locked(Revisions):
         self.mvm_ok("template", "apply", self.path("web.toml"))
 
     def hold(self):
-        """The lock that a build holds."""
+        """Take the lock that a build holds."""
         path = os.path.join(self.data_dir, "locks", "template.web")
         # pylint: disable-next=consider-using-with
         file = open(path, "w", encoding="ascii")
@@ -247,7 +247,7 @@ class Locked(Revisions):
 
 class OnTerminal(Revisions):
     def answer(self, text):
-        """delete on a terminal where somebody types this; exit status and what was shown."""
+        """Run delete on a terminal and type this; returns the exit status and the shown text."""
         pid, fd = pty.fork()
         if pid == 0:
             os.execve(harness.MVM, [harness.MVM, "template", "delete", "web"], self.environment())
@@ -306,11 +306,11 @@ class Damaged(Revisions):
 
 
 class Many(harness.TestCase):
-    """More templates than are printed in one piece."""
+    """More templates than mvm prints in one piece."""
 
     def setUp(self):
         super().setUp()
-        self.mvm_ok("ps") # which makes the data folder
+        self.mvm_ok("ps") # makes the data folder
         moment = "2025-01-01T00:00:00Z"
         self.names = [f"t{n:04}" for n in range(2500)]
         for n, name in enumerate(self.names):
@@ -322,7 +322,7 @@ class Many(harness.TestCase):
                            "data_disk_mib": 0, "created_at": moment, "updated_at": moment}, file)
 
     def test_a_long_list_is_whole(self):
-        for _ in range(2): # read from the files, and from the index
+        for _ in range(2): # first from the files, then from the index
             found = self.mvm_json("template", "list")
             self.assertEqual([one["template_id"] for one in found], self.names)
             self.assertEqual([len(one["role"]) for one in found],

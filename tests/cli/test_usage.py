@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong command lines: exit status 2, before anything is looked at or started."""
+"""Wrong command lines end in exit status 2 before anything is read or started."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class Usage(harness.TestCase):
 
 ID, NAMED = ["", "A", "a b", "../x", "x" * 64], ["", "a/b", "../x", "-x", ".", "x" * 64]
 
-# What can be no value of an option or argument, by its name; None: the guest or the disk decides.
+# Impossible values of options and arguments, by name.  None: only the guest or the disk can decide.
 WRONG = {
     "integer": ["", "x", "-1", "99999999999"],
     "size_mib": ["", "x", "-1", "1Q"],
@@ -89,7 +89,7 @@ OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
               ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,
               ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"],
               ("run", "allow"): ["", "host", "10.0.0.0/33"], ("run", "deny"): ["", "a..b", "1.2.3.4:0"]}
-# What a command needs for its other mistakes to be seen.
+# Arguments that a command needs before it notices other mistakes.
 NEEDS = {"template create": ["--flake", "dir:."], "run": ["--template", "web"],
          "template create-multi": ["--flake", "dir:.", "--roles", "x"]}
 RIGHT = {"SRC": "x:/y", "DST": "z", "FILE": "/nonexistent", "SHELL": "bash", "PORT": "80",
@@ -105,7 +105,7 @@ class WrongValues(harness.TestCase):
         return found or []
 
     def lines(self, command):
-        """Command lines that are wrong in one place."""
+        """Command lines with one mistake each."""
         words = command["name"].split() + NEEDS.get(command["name"], [])
         rest = ["--", "true"] if command["rest_required"] else []
         arguments = [RIGHT.get(a["name"], "web") for a in command["arguments"]]

@@ -5,10 +5,9 @@
     make_guest.py KERNEL.deb OUTPUT-FOLDER VSOCK-GUEST
 
 The guest is busybox with a shell script as /init.  It loads the virtio modules and answers lines on
-the port dev.mvm.agent: "nonce" with a random text that lives only in its memory, "count" with a
-number that grows by one, "off" by powering off.  Where there is no such device it runs VSOCK-GUEST
-instead, a static program that does the same over vsock.  Needs the lz4 program and a static
-busybox.
+the port dev.mvm.agent: "nonce" with a random text that exists only in its memory, "count" with a
+number that grows by one, "off" by powering off.  Without that device it runs VSOCK-GUEST, a static
+program that does the same over vsock.  Needs the lz4 program and a static busybox.
 """
 import io
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Commands are killed, and their calls made to fail, at every call that changes the file system.
+"""Commands are killed, or their calls fail, at every call that changes the file system.
 
 After each: the next command works and sweeps the staging; every revision, blob, kernel and cache
 entry is whole; `current` leads to a revision; and the same command, run again, succeeds.
@@ -29,7 +29,7 @@ ERRORS = ("EIO", "ENOSPC")
 
 
 class Crash(harness.TestCase):
-    """Each test is one command; self.base is the data folder before it."""
+    """Each test runs one command; self.base is the data folder before it."""
 
     def setUp(self):
         super().setUp()
@@ -57,7 +57,7 @@ class Crash(harness.TestCase):
                               errors="replace", stdin=subprocess.DEVNULL, timeout=300, check=False)
 
     def whole(self, data, where):
-        """The next command sweeps, and nothing is damaged."""
+        """Check that the next command sweeps, and that nothing is damaged."""
         done = self.run_in(data, [harness.MVM, "template", "list"])
         self.assertEqual(done.returncode, 0, f"{where}: the next command: {done.stderr}")
         self.assertEqual(os.listdir(data + "/tmp") if os.path.isdir(data + "/tmp") else [], [],
@@ -69,7 +69,7 @@ class Crash(harness.TestCase):
         self.assertEqual(done.returncode, 0, f"{where}: {done.stderr}")
 
     def one(self, command, what, at, after):
-        """One run with one fault."""
+        """Run the command once, with one fault."""
         where = f"{' '.join(command[1:])}: {what} at call {at}"
         data = self.copy_of_base()
         done = self.run_in(data, command, {"MVM_FAULT_AT": str(at), "MVM_FAULT_DO": what})
@@ -77,21 +77,21 @@ class Crash(harness.TestCase):
             self.assertIn(done.returncode, range(0, 7), f"{where}: {done.stderr}")
             if done.returncode:
                 self.assertRegex(done.stderr, r"\S+: \S.*\S", where)
-        elif done.returncode != 0: # kill-half passes where there is no write
+        elif done.returncode != 0: # kill-half does nothing at calls other than a write
             self.assertEqual(done.returncode, -9, f"{where}: {done.stderr}")
         self.whole(data, where)
         removes = {"rm", "delete"} & set(command)
         self.assertTrue(os.path.exists(data + "/templates/web-worker/template.json") or removes,
                         where)
         again = self.run_in(data, command)
-        good = {0, 3} if removes else {0} # the removed thing may be gone
+        good = {0, 3} if removes else {0} # 3: the first run has removed it
         self.assertIn(again.returncode, good, f"{where}: run again: {again.stderr}")
         self.whole(data, where + ", run again")
         after(data)
         shutil.rmtree(data)
 
     def meanwhile(self, command, other, at):
-        """The command stands still at a call while another one runs; both must do their work."""
+        """Stop the command at a call while another one runs; both must succeed."""
         data = self.copy_of_base()
         env = self.environment({"MVM_DATA_DIR": data, "LD_PRELOAD": FAULTS,
                                 "MVM_FAULT_AT": str(at), "MVM_FAULT_DO": "stop"})
@@ -106,7 +106,7 @@ class Crash(harness.TestCase):
                 try:
                     second.wait(0.5)
                 except subprocess.TimeoutExpired:
-                    pass # it waits for a lock
+                    pass # the other command waits for a lock
                 first.send_signal(signal.SIGCONT)
                 for each, name in (first, "stopped"), (second, "other"):
                     said = each.communicate(timeout=300)[1]
@@ -134,7 +134,7 @@ class Crash(harness.TestCase):
                 result.result()
 
     def everywhere(self, *command, after=lambda data: None):
-        """The command with every fault at every call (CRASH_STEP)."""
+        """Run the command with every fault at every call (CRASH_STEP)."""
         calls = self.calls_of(command)
         self.assertGreater(len(calls), 3)
         points = []

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sixteen processes at once build, create, edit, delete, list and publish in one data folder.
 
-Nothing may be torn, lost or stuck: every answer is whole, every edit that was said to be done is
-there at the end, no command waits for ever, and all revisions, blobs and cache entries verify.
+Nothing may be torn, lost or stuck: every answer is complete, every reported edit is there at the end,
+no command waits for ever, and all revisions, blobs and cache entries verify.
 
 Environment: MVM, CRASH_DRIVER, TOGETHER_SECONDS (how long), TOGETHER_SEED.
 """
@@ -28,14 +28,14 @@ MISSING, BUSY = 3, 4
 
 
 class Worker(threading.Thread):
-    """Runs one command after the other; what went wrong is in self.wrong."""
+    """Runs one command after the other; self.wrong lists the failures."""
 
     def __init__(self, test, number, until):
         super().__init__()
         self.test, self.number, self.until = test, number, until
         self.random = random.Random(SEED * 1000 + number)
         self.count = collections.Counter()
-        self.edits = {} # template: the last value that an edit of ours was said to have set
+        self.edits = {} # template: the last value that a successful edit of ours has set
         self.wrong = None
 
     def run(self):
@@ -46,7 +46,7 @@ class Worker(threading.Thread):
                 job = self.random.choice(jobs)
                 job(self.random.choice(SHARED))
                 self.count[job.__name__] += 1
-        except Exception as error: # told by the main thread
+        except Exception as error: # the main thread reports it
             self.wrong = f"{type(error).__name__}: {error}"
 
     def mvm(self, *args, good=(0,), program=harness.MVM):
@@ -58,7 +58,7 @@ class Worker(threading.Thread):
         return done
 
     def edit(self, template):
-        """Everybody has a variable of their own in the same template."""
+        """Each worker sets its own variable in the same template."""
         value = str(self.count["edit"])
         self.mvm("template", "edit", template, "-e", f"W{self.number}={value}")
         self.edits[template] = value
@@ -72,8 +72,8 @@ class Worker(threading.Thread):
         self.mvm("template", "apply", config)
 
     def come_and_go(self, _):
-        """Templates that others delete meanwhile, of sources that nobody else has: what they were
-        built from is garbage in between, and is wanted again."""
+        """Build and delete templates whose sources no other template has: their blobs become garbage in
+        between, and are needed again."""
         name = self.random.choice(["brief-0", "brief-1"])
         source = self.test.path(f"brief-root-{self.random.randrange(3)}")
         self.mvm("template", "create", name, "--flake", "dir:" + source, "--force", good=(0, BUSY))
@@ -103,7 +103,7 @@ class Worker(threading.Thread):
         self.mvm("template", "prune", "--keep", "2", *self.random.choice([[], ["--dry-run"]]))
 
     def snapshot(self, template):
-        """Exchanges the current revision's folder under whoever reads it."""
+        """Exchange the current revision's folder while others read it."""
         done = self.mvm(self.test.data_dir, "snapshot", template, good=(0, 1), program=DRIVER)
         if done.returncode and "has not been built" not in done.stderr:
             self.wrong = done.stderr

@@ -6,8 +6,8 @@ import struct
 
 
 def tiny_kernel(version, config=None, pvh=True):
-    """An ELF program for x86-64 with Linux's banner in it: enough to be added, not to boot.
-    config: what stands in it as its configuration (CONFIG_IKCONFIG); pvh: with that entry."""
+    """An ELF program for x86-64 with Linux's banner: `kernel add` accepts it, but it cannot boot.
+    config: its configuration (CONFIG_IKCONFIG); pvh: with a PVH entry."""
     text = f"Linux version {version} (nobody@nowhere)\0".encode()
     if config is not None:
         text += b"IKCFG_ST" + gzip.compress(config.encode(), mtime=0) + b"IKCFG_ED"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Write the hostile layers, documents and archives of corpus/layer, corpus/oci and
-corpus/oci_archive: make_oci_corpus.py.  What must come of each is in tests/unit/test_layer.c and
-test_oci.c.  The same every time."""
+corpus/oci_archive: make_oci_corpus.py.  tests/unit/test_layer.c and test_oci.c have the expected
+results.  Each run writes the same files."""
 
 import gzip
 import json
@@ -21,14 +21,14 @@ DIGEST = "sha256:" + HEX
 
 
 def raw(name, size=0, kind=tarfile.REGTYPE, **more):
-    """A header that tarfile's own writer would mend."""
+    """A header that tarfile's own writer would correct."""
     info = entry(name, kind, **more)[0]
     info.size = size
     return info.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape")
 
 
 def sparse(name, size, *parts, kept=b""):
-    """A file with a map of its holes (pax, version 1.0): parts are (offset, length)."""
+    """A sparse file with a map (pax, version 1.0); parts are (offset, length)."""
     table = "".join(f"{offset}\n{length}\n" for offset, length in parts)
     table = f"{len(parts)}\n{table}".encode()
     table += b"\0" * (-len(table) % 512)
@@ -131,7 +131,7 @@ LAYERS = {
     "cut-header": [BASE[:700]],
     "cut-contents": [raw("f", 5000) + b"x" * 1000],
     "cut-end": [BASE[:512]],
-    "umoci-insert": [raw("f", 6) + b"hello\n"], # the digest says that this is all of it
+    "umoci-insert": [raw("f", 6) + b"hello\n"], # the digest shows that it is complete
     "cut-gzip": [GZIP(BASE)[:-20]],
     "bad-checksum": [BASE[:20] + b"X" + BASE[21:]],
     "second-is-damaged": [BASE, b"x" * 3000],

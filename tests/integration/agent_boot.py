@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The guest's agent in real guests, spoken to by its protocol, without the rest of mvm.
+"""The guest's agent in real guests, through its protocol and without the rest of mvm.
 
 MVM_TEST_AGENT       the mvm-agent program
 MVM_TEST_KERNEL_DEB  a Debian kernel package
@@ -22,7 +22,7 @@ import agentproto as proto  # noqa: E402
 import guestkit  # noqa: E402
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
-# counts in /count, and keeps in /gap the longest time it did not run, in hundredths of a second
+# counts in /count, and keeps in /gap the longest time without running, in hundredths of a second
 COUNTER = (
     "i=0; last=; max=0; while true; do i=$((i+1)); read up rest < /proc/uptime; "
     "now=${up%.*}${up#*.}; if [ $last ] && [ $((now-last)) -gt $max ]; then max=$((now-last)); "
@@ -61,7 +61,7 @@ def setUpModule():
 
 
 class Booted(unittest.TestCase):
-    """One guest for all the tests of a class."""
+    """One guest for all tests of a class."""
 
     root = ""
     configuration = {}
@@ -93,7 +93,7 @@ class Booted(unittest.TestCase):
         return caught.exception.message
 
     def wait_counter(self):
-        """The counter's value once it has moved on."""
+        """Wait until the counter has moved; returns its value."""
         script = (
             "exec 2>/dev/null; a=$(cat /count); "
             "while [ \"$a\" = \"$(cat /count)\" ]; do sleep 0.01; done; cat /count"
@@ -311,7 +311,7 @@ class AgentWithCommand(Booted):
             hosts = self.output("cat", "/etc/hosts")
             self.assertEqual(hosts.count("127.0.1.1"), 1)
         self.wait_counter()
-        # back, for whichever test comes next
+        # freeze it again, for the next test
         self.agent.call(proto.PREPARE)
         self.agent.call(proto.RESTORED, HOSTNAME="web-1", MACHINE_ID=MACHINE_ID,
                         GENERATION="first", TIME_NS=time.time_ns(), ENTROPY=os.urandom(32))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client for the agent protocol (doc/agent-protocol.md) over any connected stream socket.
 
-It is written from the specification and shares no code with the program, so that the two check
-each other.  Every wait has a deadline and fails with socket.timeout or Closed.
+It follows the specification and shares no code with the program, so that the two check each other.
+Every wait has a deadline and fails with socket.timeout or Closed.
 """
 
 import select
@@ -14,7 +14,7 @@ HELLO, CALL, REPLY, DATA, CREDIT, SIGNAL, RESIZE, END, RESET, LOG = range(1, 11)
 STDIN, STDOUT, STDERR = 0, 1, 2
 (PING, CONFIGURE, HEALTH, EXEC, PREPARE, RESTORED, THAW, SHUTDOWN) = range(1, 9)
 REHEARSE = 12
-PATIENCE_S = 100.0 # for what must come, however slow or busy the machine
+PATIENCE_S = 100.0 # for events that must happen, even on a slow or busy machine
 WINDOW = 256 * 1024
 DATA_MAX = 32768
 
@@ -46,7 +46,7 @@ class Refused(Exception):
 
 
 def encode(**fields):
-    """Fields as a payload.  A list makes a field that repeats."""
+    """Encode fields as a payload.  A list becomes a repeated field."""
     out = b""
     for name, value in fields.items():
         for item in value if isinstance(value, (list, tuple)) else [value]:
@@ -59,7 +59,7 @@ def encode(**fields):
 
 
 def decode(payload):
-    """A payload as a dict; fields that may repeat are lists."""
+    """Decode a payload into a dict.  Fields that may repeat are lists."""
     fields, at = {}, 0
     while at < len(payload):
         tag, length = struct.unpack_from("<HI", payload, at)
@@ -87,7 +87,7 @@ def frame(kind, stream, payload=b""):
 
 
 class Result:
-    """What a command did: its output, and how it ended (one of code and signal is None)."""
+    """A command's output and its end: one of code and signal is None."""
 
     def __init__(self):
         self.out = {STDOUT: b"", STDERR: b""}
@@ -104,7 +104,7 @@ class Result:
 
 
 class Agent:
-    """One connection.  Streams may be used side by side: frames of others are kept for them."""
+    """One connection.  It keeps frames of other streams, so streams can be used side by side."""
 
     def __init__(self, sock):
         self.sock = sock
@@ -135,7 +135,7 @@ class Agent:
             self.buffer += chunk
 
     def receive(self, stream, timeout=PATIENCE_S):
-        """The next frame of one stream: (kind, payload)."""
+        """Wait for the next frame of one stream; returns (kind, payload)."""
         deadline = time.monotonic() + timeout
         while not self.waiting.get(stream):
             kind, other, payload = self._frame(deadline)
@@ -152,7 +152,7 @@ class Agent:
         return decode(payload)
 
     def open(self, call, **fields):
-        """Send a call, wait for nothing.  Returns its stream."""
+        """Send a call without waiting.  Returns its stream."""
         self.last_id += 1
         self.send(CALL, self.last_id, encode(CALL=call, **fields))
         return self.last_id

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of templates from Nix flakes share: hermetic flakes that need no nixpkgs and
-no network, built by the real nix in a Nix store of each test's own."""
+"""Shared by the tests of templates from Nix flakes: hermetic flakes without nixpkgs and network, which
+the real nix builds in a separate Nix store for each test."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def read(path):
 
 
 def rootfs_with(name):
-    """A builder's script: a root folder with one file that says which package it is."""
+    """A builder's script that makes a root folder with one file, which names the package."""
     return f"$bb mkdir -p $out/rootfs/etc; echo {name} >$out/rootfs/etc/name"
 
 
@@ -59,7 +59,7 @@ class TestCase(harness.TestCase):
         self.mvm_ok("kernel", "add", self.path("kernel.elf"), "--name", "tiny")
 
     def unlock_store(self):
-        """Nix makes everything in its store read-only, folders too."""
+        """Make the store writable, since Nix makes all its files and folders read-only."""
         for folder, _, _ in os.walk(self.path("nix")):
             os.chmod(folder, 0o755)
 
@@ -81,7 +81,7 @@ class TestCase(harness.TestCase):
         return done.stdout
 
     def nix_builds(self):
-        """How often mvm had nix build something."""
+        """How many times mvm has run nix build."""
         with open(self.wrapper_log, encoding="utf-8") as file:
             return sum(" build " in line for line in file)
 

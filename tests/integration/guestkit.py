@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest for tests, made without mvm: kernel out of a Debian package, initramfs, busybox root,
-QEMU microvm.  So that what the agent does can be told from what mvm does."""
+"""A guest for tests, made without mvm: the kernel of a Debian package, initramfs, busybox root, QEMU
+microvm.  So a test can tell the agent's behaviour from mvm's."""
 
 import ctypes
 import mmap
@@ -20,7 +20,7 @@ MODULES = (
 
 
 def missing_tools():
-    """The first tool that is not there, or None."""
+    """The first missing tool, or None."""
     for tool in ("qemu-system-x86_64", "dpkg-deb", "lz4", "mke2fs", "busybox"):
         if not shutil.which(tool):
             return tool
@@ -28,7 +28,7 @@ def missing_tools():
 
 
 def extract_kernel(deb, folder):
-    """vmlinux and the modules of a Debian kernel package.  Returns (vmlinux, {name: path})."""
+    """Unpack a Debian kernel package.  Returns (vmlinux, {module: path})."""
     tree = os.path.join(folder, "deb")
     subprocess.run(["dpkg-deb", "-x", deb, tree], check=True, timeout=120)
     boot = os.path.join(tree, "boot")
@@ -38,7 +38,7 @@ def extract_kernel(deb, folder):
     # Documentation/x86/boot.rst: setup_sects, payload_offset, payload_length
     start = (image[0x1F1] + 1) * 512 + struct.unpack_from("<I", image, 0x248)[0]
     length = struct.unpack_from("<I", image, 0x24C)[0]
-    payload = image[start : start + length - 4]  # the size follows
+    payload = image[start : start + length - 4]  # without the size at its end
     elf = subprocess.run(["lz4", "-d", "-c"], input=payload, stdout=subprocess.PIPE, check=True,
                          timeout=120).stdout
     vmlinux = os.path.join(folder, "vmlinux")
@@ -54,7 +54,7 @@ def extract_kernel(deb, folder):
 
 
 def cpio(entries):
-    """An initramfs (newc): entries are (path, mode, bytes)."""
+    """Make an initramfs (newc) of entries (path, mode, bytes)."""
     out = bytearray()
     for number, (path, mode, data) in enumerate(entries + [("TRAILER!!!", 0, b"")], 1):
         name = path.encode() + b"\0"
@@ -87,7 +87,7 @@ APPLETS = ("sh cat echo sleep true false ls id pwd httpd hostname uname mount um
 
 
 def make_root(path, folder, files=(), init=False):
-    """A bare busybox root as ext4: no /proc, no /dev, nothing that the agent must not need."""
+    """Make a bare busybox root as ext4, without /proc, /dev and whatever else the agent must not need."""
     tree = os.path.join(folder, os.path.basename(path) + ".tree")
     for name in ("bin", "etc", "www"):
         os.makedirs(os.path.join(tree, name))
@@ -107,7 +107,7 @@ def make_root(path, folder, files=(), init=False):
 
 
 def tsc_khz():
-    """The TSC's frequency, measured: TCG shows the guest the host's own."""
+    """Measure the TSC's frequency.  Under TCG guests see the host's TSC."""
     code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     code.write(bytes.fromhex("0f3148c1e2204809d0c3"))  # rdtsc; shl rdx,32; or rax,rdx; ret
     address = ctypes.addressof(ctypes.c_char.from_buffer(code))
@@ -138,7 +138,7 @@ def accelerator():
 
 
 class Guest:
-    """A running QEMU; sock is the host's end of the agent's port, console what it has printed."""
+    """A running QEMU; sock is the host's end of the agent's port, console is its output."""
 
     def __init__(self, vmlinux, initramfs, root, arguments="", memory=256):
         self.sock, theirs = socket.socketpair()
@@ -188,7 +188,7 @@ class Guest:
             return self.changed.wait_for(lambda: text in self.console, timeout)
 
     def wait(self, timeout=100.0):
-        """Wait for QEMU's end.  Returns its exit status, or None when it still runs."""
+        """Wait for QEMU's end.  Returns its exit status, or None if it still runs."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of mvm with real guests share.
+"""Shared by the tests of mvm with real guests.
 
     import guests, harness
 
@@ -10,8 +10,8 @@
         def test_a_clone_answers(self):
             name = self.run_detached()
 
-Each class builds its config once, in a data folder that all its tests use; a test that damages it
-takes a copy first (own_data()).  The kernel is imported once for all classes of a program.
+Each class builds its config once, in a data folder that all its tests use.  A test that damages the
+folder takes a copy first (own_data()).  All classes of a program share one imported kernel.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ http = "http://127.0.0.1:8080/"
 
 
 class Kernel:
-    """A data folder with a kernel in it and nothing else; made when it is first needed."""
+    """A data folder with only a kernel, made when it is first needed."""
 
     folder = None
 
@@ -72,12 +72,12 @@ class Kernel:
 
 
 def copy_data(source, target):
-    """A whole data folder: links stay links and holes stay holes."""
+    """Copy a data folder: links stay links and holes stay holes."""
     subprocess.run(["cp", "-a", "--sparse=always", source, target], check=True, timeout=300)
 
 
 def make_root(folder):
-    """The example's root filesystem, with busybox in it."""
+    """Make the example's root filesystem, with busybox."""
     root = os.path.join(folder, "root")
     shutil.copytree(os.path.join(harness.SOURCE_DIR, "examples", "http", "rootfs"), root,
                     symlinks=True)
@@ -100,16 +100,16 @@ def get(port, path="/"):
 
 
 def endless(path):
-    """A shell command for a guest: makes a folder whose copy takes minutes on every machine.  It is 32 GiB of one
-    small file's names, so it takes little room."""
+    """A shell command for a guest that makes a folder whose copy takes minutes on every machine: 32 GiB of
+    hard links to one file, which take little room."""
     return (f"mkdir {path} && busybox dd if=/dev/zero of={path}/f bs=1M count=8 2>/dev/null && "
             "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do "
             f"busybox cp -rl {path} {path}-new && mv {path}-new {path}/$i || exit 1; done")
 
 
 def tree(folder):
-    """{path: lstat} of all that is in a folder.  A supervisor replaces its record at any moment:
-    what has gone since it was listed is not in it."""
+    """{path: lstat} of everything in a folder, without files that disappear meanwhile: a supervisor
+    may replace its record at any moment."""
     found = {}
     for where, folders, files in os.walk(folder):
         for name in folders + files:
@@ -129,7 +129,7 @@ def is_alive(pid):
 
 
 def wait_until(true, seconds=harness.PATIENCE_S):
-    """Does it become true in time?"""
+    """Wait until a condition is true; returns whether it is in time."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -139,8 +139,8 @@ def wait_until(true, seconds=harness.PATIENCE_S):
 
 
 def in_own_mounts(*mounts):
-    """A preexec_fn: mount things that only the child and its children see.  Each mount is
-    (source, target, type, flags, data); root only."""
+    """A preexec_fn that mounts file systems which only the child and its children see.  Each mount is
+    (source, target, type, flags, data).  Root only."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def mount(source, target, kind, flags, data):
@@ -174,10 +174,10 @@ def without_lending():
 
 
 class TestCase(harness.TestCase):
-    """A test in the data folder of its class."""
+    """A test that uses the data folder of its class."""
 
     config = None    # template.toml; its flake_ref is "dir:root" or made by make_source()
-    snapshot = True  # build it with one
+    snapshot = True  # build with a snapshot
 
     @classmethod
     def setUpClass(cls):
@@ -212,15 +212,15 @@ class TestCase(harness.TestCase):
         self.addCleanup(self.leave_no_instance)
 
     def own_data(self, kernel_only=False):
-        """From here on the test has a data folder of its own: a copy of the class's."""
+        """Switch to a data folder of the test's own: a copy of the class's."""
         self.data_dir = self.path("data")
         copy_data(Kernel.data() if kernel_only else self.shared_data, self.data_dir)
 
     def leave_no_instance(self):
-        """End what the test left running, and see that everything goes with it."""
+        """End the instances that the test left running, and check that nothing stays."""
         if not os.path.isdir(self.data_dir):
             return
-        self.mvm("ps") # sweeps what killed starters have left
+        self.mvm("ps") # sweeps leftovers of killed starters
         for name in self.instances():
             self.mvm("rm", "--force", name)
         if not wait_until(lambda: not harness.processes_of(self.data_dir)):
@@ -233,7 +233,7 @@ class TestCase(harness.TestCase):
         return os.path.join(self.data_dir, *parts)
 
     def instances(self):
-        """The folders of instances, also of those that `ps` does not show."""
+        """The folders of all instances, including those that `ps` does not show."""
         folder = self.data("instances")
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
@@ -243,7 +243,7 @@ class TestCase(harness.TestCase):
             "/" + part for part in parts)
 
     def assert_nothing_left(self):
-        """No process, and then no staging and no instance."""
+        """Check that no process is left, and then no staging and no instance."""
         self.assertTrue(wait_until(lambda: not harness.processes_of(self.data_dir)),
                         harness.processes_of(self.data_dir))
         tmp = self.data("tmp")
@@ -258,16 +258,16 @@ class TestCase(harness.TestCase):
         return json.loads(self.mvm_ok("inspect", name))
 
     def exec(self, name, *command, options=(), **kwargs):
-        """Standard output of a command in the guest, which must succeed."""
+        """Run a command in the guest, which must succeed; returns its standard output."""
         return self.mvm_ok("exec", *options, name, "--", *command, **kwargs)
 
     def mvm_bytes(self, *args, stdin=b""):
-        """Run mvm with bytes for streams; returns the completed process."""
+        """Run mvm with bytes as its streams; returns the completed process."""
         return subprocess.run([harness.MVM, *args], input=stdin, capture_output=True, check=False,
                               env=self.environment(), timeout=self.timeout, cwd=self.folder)
 
     def start_mvm(self, *args, env=None, **kwargs):
-        """Start mvm and do not wait; it is killed when the test ends."""
+        """Start mvm without waiting.  The test's end kills it."""
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("stdout", subprocess.PIPE)
         kwargs.setdefault("stderr", subprocess.PIPE)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of running VMs share: a template that says hello, and what is told of its VMs."""
+"""Shared by the tests of running VMs: a template that says hello, and checks of its VMs."""
 
 import json
 
 import guests
 
-# says hello, then serves, and is healthy from then on; a file /tmp/sick makes it unhealthy
+# says hello, then serves and is healthy; a file /tmp/sick makes it unhealthy
 CONFIG = """
 template_id = "web"
 flake_ref   = "dir:root"
 kernel      = "debian"
-boot_args   = "loglevel=1" # the kernel says nothing in between
+boot_args   = "loglevel=1" # so that the kernel prints nothing in between
 command     = ["/bin/busybox", "sh", "-c", '''
 echo hello from the workload
 echo and this is stderr >&2
