@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OCI images made by hand, and what is in a file system, for comparing.
+"""Makes OCI images by hand, and describes file systems for comparison.
 
     image = Image()
     image.layer(tar_of(file("etc/hostname", b"web\n"), whiteout("tmp/old")))
@@ -28,7 +28,7 @@ def digest(data):
 
 
 def entry(path, kind=tarfile.REGTYPE, data=b"", mode=0o644, target="", device=(0, 0), **more):
-    """One entry of a layer: (header, contents)."""
+    """Make an entry of a layer: (header, contents)."""
     info = tarfile.TarInfo(path)
     info.type = kind
     info.mode = mode
@@ -67,7 +67,7 @@ def opaque(path):
 
 
 def xattrs(**values):
-    """For entry(pax_headers=...): attribute names with '__' for '.'."""
+    """Attributes for entry(pax_headers=...), with '__' for '.' in their names."""
     return {"SCHILY.xattr." + key.replace("__", "."): value for key, value in values.items()}
 
 
@@ -84,7 +84,8 @@ def zstd(data):
 
 
 def xz(data, dictionary):
-    """xz that asks for a dictionary: 28 is 64 MiB, 30 is 128 MiB, 31 is 192 MiB, 40 is 4 GiB."""
+    """Compress with xz, with a header that needs a dictionary of this size: 28 is 64 MiB, 30 is 128 MiB,
+    31 is 192 MiB, 40 is 4 GiB."""
     packed = bytearray(lzma.compress(data, preset=0))
     assert packed[12:16] == b"\2\0\x21\1" # a block whose one filter is LZMA2
     packed[16] = dictionary
@@ -121,7 +122,7 @@ class Image:
         return self
 
     def manifest(self):
-        """Its descriptor."""
+        """Write the manifest; returns its descriptor."""
         config = self.blob(json.dumps(self.config).encode(),
                            "application/vnd.oci.image.config.v1+json")
         return self.blob(json.dumps({"schemaVersion": 2, "config": config,
@@ -156,7 +157,7 @@ def digest_of_file(path):
 
 
 def describe(root):
-    """{path: everything about it}, for a folder that nobody writes to."""
+    """{path: all its attributes} of a folder that nobody writes to."""
     found, inodes = {}, {}
     paths = [os.fsencode(root)]
     while paths:
@@ -183,7 +184,7 @@ def describe(root):
             inodes.setdefault(info.st_ino, []).append(name)
         else:
             paths += [os.path.join(path, child) for child in os.listdir(path)]
-        if name != "lost+found": # of every ext4
+        if name != "lost+found": # every ext4 has it
             found[name] = what
     for names in inodes.values():
         for name in names:
@@ -192,8 +193,8 @@ def describe(root):
 
 
 def describe_image(image, scratch):
-    """What an ext4 image holds.  Mounted where that is allowed; else as debugfs copies it out,
-    which leaves much behind."""
+    """Describe the files of an ext4 image.  Without the right to mount it, this describes debugfs' copy,
+    which lacks many attributes."""
     mount = os.path.join(scratch, "mount")
     os.makedirs(mount)
     try:
@@ -214,11 +215,11 @@ def describe_image(image, scratch):
         shutil.rmtree(mount)
 
 
-INCOMPLETE = ("xattrs", "names", "device", "mode", "mtime", "incomplete") # what is left out then
+INCOMPLETE = ("xattrs", "names", "device", "mode", "mtime", "incomplete") # attributes that this copy lacks
 
 
 def differences(ours, theirs):
-    """Lines about every path that is not the same in both; of missing ones only their name."""
+    """A line for each path that differs; of a missing path only the name."""
     lines = []
     if any(what.get("incomplete") for what in ours.values()):
         theirs = {path: what for path, what in theirs.items() if what["type"] in "-dl"}
@@ -236,5 +237,5 @@ def differences(ours, theirs):
 
 
 def why_no_unpacking():
-    """None when umoci can give files their owners here, else why not."""
+    """None if umoci can set files' owners here, else the reason."""
     return "only root can give files to others" if os.geteuid() != 0 else None

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Count the individual tests of runs of `meson test`: summary.py RUN[:FOLDER,...] ...
 
-RUN.json is Meson's log, one object a line.  RUN.list, if it is there, is what `meson test --list`
-said before: each of its tests must be in the log.  So must a test of each program in the named
-folders of tests/: what was never registered, for want of a library, is missing and not forgotten.
+RUN.json is Meson's log, one object a line.  RUN.list, if it exists, is the earlier output of `meson
+test --list`: each of its tests must be in the log.  So must a test of each program in the named
+folders of tests/, since Meson does not register programs whose libraries are missing.
 
-A meson test is a program that runs many tests; what it printed says how many: cmocka's lines, TAP,
-or python's unittest.  A program whose output names no test counts as one.  A program that failed
+A meson test is a program that runs many tests.  Its output tells how many: cmocka's lines, TAP, or
+Python's unittest.  A program whose output names no test counts as one test.  A program that failed
 without a failed test in its output (it crashed, hung, or could not start) adds one failure.
 
-The last line is "N passed, N failed, N skipped".  The exit status is 1 when anything failed, is
-missing or nothing ran.
+The last line is "N passed, N failed, N skipped".  The exit status is 1 if a test failed or is missing,
+or if nothing ran.
 """
 
 import json
@@ -44,7 +44,7 @@ class Count:
 
 
 def count_cmocka(text):
-    """The state each test was last seen in; one left in RUN ended the program."""
+    """Count the last state of each test; the program died in a test whose last state is RUN."""
     states, run = {}, 0
     for state, name in CMOCKA.findall(text):
         if state == "RUN":
@@ -89,7 +89,7 @@ def count_unittest(text):
 
 
 def count_program(record):
-    """What one record of the log says."""
+    """Count the tests in one record of the log."""
     text = record.get("stdout", "") + "\n" + record.get("stderr", "")
     result = record["result"]
     if CMOCKA.search(text):
@@ -113,7 +113,7 @@ def count_program(record):
 
 
 def missing_tests(run, records):
-    """Tests that Meson has listed and not run."""
+    """Tests that Meson has listed but not run."""
     try:
         with open(run + ".list", encoding="utf-8", errors="replace") as file:
             listed = [line for line in file.read().splitlines() if " / " in line]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong is refused with a sentence that says what to do, and nothing stays behind."""
+"""mvm refuses bad input with a message that says how to mend it, and leaves nothing behind."""
 
 import json
 import os
@@ -27,7 +27,7 @@ needs_root = unittest.skipUnless(os.getuid() == 0, "needs root, to mount")
 
 
 class Inputs(guests.TestCase):
-    """Before any guest is started, so these need none."""
+    """Refusals before any guest starts, so these tests need no guests."""
 
     @classmethod
     def setUpClass(cls):
@@ -83,7 +83,7 @@ class Inputs(guests.TestCase):
                 self.assertIn(new.rpartition("= ")[2], says)
                 self.assertEqual(says.count("variants[1]."), 1)
                 self.mvm_fails(1, "template", "apply", self.path("template.toml"))
-                self.assertEqual(self.mvm_json("template", "list"), []) # not the good one either
+                self.assertEqual(self.mvm_json("template", "list"), []) # not even the good variant
 
     def test_without_a_kernel_it_says_how_to_add_one(self):
         for config in (guests.CONFIG, guests.CONFIG.replace('kernel      = "debian"', "")):
@@ -104,7 +104,7 @@ class Inputs(guests.TestCase):
                 self.assertIn(name, says)
                 self.assertEqual(self.mvm_json("kernel", "list"), [])
                 self.assert_nothing_left()
-        # a program is an ELF file, but no kernel
+        # busybox is an ELF file, but no kernel
         self.mvm_fails(1, "kernel", "add", shutil.which("busybox"), "--name", "k", says="busybox")
         self.assertEqual(self.mvm_json("kernel", "list"), [])
         self.mvm_fails(3, "kernel", "add", self.path("none"), says="none")
@@ -156,7 +156,7 @@ class Inputs(guests.TestCase):
 
 @harness.needs_guests
 class Sources(guests.TestCase):
-    """With a kernel there, the source is what is wrong."""
+    """The kernel is fine, the source is wrong."""
 
     config = None
 
@@ -219,7 +219,7 @@ class Sick(guests.TestCase):
     def test_a_start_does_not_wait_for_a_workload_that_has_ended(self):
         says = self.build_sick(then="echo and-its-log; exit 3", timeout=600)
         self.assertIn("workload has ended with exit status 3", says)
-        self.assertIn("last-words", says) # on a console that has much to say
+        self.assertIn("last-words", says) # among the other lines of the console
         self.assertIn("and-its-log", says)
 
     def test_run_has_the_status_of_a_workload_that_ends_before_it_is_healthy(self):
@@ -261,7 +261,7 @@ class Sick(guests.TestCase):
         self.assert_nothing_left()
         self.assertEqual(self.mvm_json("template", "info", "web-worker", env=nowhere)["kind"],
                          "Image")
-        self.mvm_ok("template", "build", "--config", config, env=nowhere) # needs none
+        self.mvm_ok("template", "build", "--config", config, env=nowhere) # needs no VMM
         says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", env=nowhere)
         self.assertIn("qemu-system-x86", says)
         self.mvm_fails(125, "run", "--template", "web-worker", "--", "true", env=nowhere)
@@ -271,7 +271,7 @@ class Sick(guests.TestCase):
         says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", "--backend", "firecracker",
                               env={"MVM_FIRECRACKER": "/no/such/firecracker"})
         self.assertIn("/no/such/firecracker", says)
-        self.assertIn("put firecracker", says) # and no package of QEMU's
+        self.assertIn("put firecracker", says) # and not the package of QEMU
         self.assertNotIn("qemu-system-x86", says)
         self.assert_nothing_left()
         self.assertEqual([backend for backend in self.mvm_json("backends", env=nowhere)
@@ -287,7 +287,7 @@ class Damaged(guests.TestCase):
         self.own_data()
 
     def run_refused(self):
-        """Each way to start it is refused with 5, and nothing of it ever runs."""
+        """Each way to start the template fails with status 5, and none of its files run."""
         says = self.mvm_fails(5, "run", "--template", "web-worker", "-d")
         self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--require-snapshot")
         self.mvm_fails(125, "run", "--template", "web-worker", "--", "true")
@@ -295,7 +295,7 @@ class Damaged(guests.TestCase):
         return says
 
     def mends(self):
-        """And what the message advises helps."""
+        """The message's remedy works."""
         self.mvm_ok("template", "build", "web-worker", "--snapshot", "--force")
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--",
                                      "echo", "well"), "well\n")
@@ -313,7 +313,7 @@ class Damaged(guests.TestCase):
                 self.mvm_fails(5, "template", "info", "web-worker", says="revision.json")
                 self.assertIn("revision.json", self.run_refused())
                 self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--cold")
-        self.assertEqual(len(self.mvm_json("template", "list")), 1) # which still works
+        self.assertEqual(len(self.mvm_json("template", "list")), 1) # and the list still works
         self.mvm_ok("template", "build", "web-worker")
         self.mvm_ok("template", "info", "web-worker")
 
@@ -348,7 +348,7 @@ class Damaged(guests.TestCase):
                                      "cold"), "cold\n")
 
     def flip(self, name, offset=4096):
-        """Change a byte of the current revision's, as an editor that sets its time back."""
+        """Change a byte in a file of the current revision, and restore the file's time, as some editors do."""
         path = self.current("web-worker", name)
         times = os.stat(path)
         os.chmod(path, 0o644)
@@ -368,7 +368,7 @@ class Damaged(guests.TestCase):
                 self.assertIn(f"'{name}' is damaged", self.run_refused())
                 self.mvm_fails(5, "run", "--template", "web-worker", "-d", "--cold", says=name)
                 self.mvm_fails(5, "template", "snapshot", "web-worker", says=name)
-                self.flip(name) # as it was, with other times
+                self.flip(name) # back to the old bytes, with other times
                 self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "--", "true")
         self.flip("rootfs.ext4")
         self.run_refused()
@@ -382,7 +382,7 @@ class Damaged(guests.TestCase):
         self.flip("rootfs.ext4")
         self.mvm_fails(5, "run", "--template", "web-worker", "-d", says="rootfs.ext4")
         name, = self.instances()
-        self.mvm_ok("rm", "--force", name) # the next one would be of that image
+        self.mvm_ok("rm", "--force", name) # to let the pool start another VM, from the edited image
         self.assertTrue(guests.wait_until(lambda: "rootfs.ext4" in (ready()["note"] or "")))
         self.assertEqual(ready()["ready"], 0)
         server.terminate()
@@ -391,7 +391,7 @@ class Damaged(guests.TestCase):
     def test_verify_reads_all_of_it(self):
         self.assertIn("web", self.mvm_ok("run", "--template", "web-worker", "--verify", "--",
                                          "hostname"))
-        path = self.current("web-worker", "snapshot", "working-set.bin") # read by nothing else
+        path = self.current("web-worker", "snapshot", "working-set.bin") # only --verify reads it
         with open(path, "ab") as file:
             file.write(b"x")
         self.mvm_ok("run", "--template", "web-worker", "--", "true")
@@ -404,7 +404,7 @@ class Damaged(guests.TestCase):
         self.assertIn("missing", self.run_refused())
 
     def test_a_copied_data_folder_still_restores(self):
-        # another inode and ctime: the memory is hashed again, and found whole
+        # the inodes and ctimes are new, so mvm hashes the memory again, and finds no damage
         done = self.mvm("run", "--template", "web-worker", "--require-snapshot", "--", "true",
                         status=0)
         self.assertIn("restored", done.stderr)
@@ -420,7 +420,7 @@ class Damaged(guests.TestCase):
 
 @harness.needs_guests
 class Starts(guests.TestCase):
-    """What is refused before a guest runs, on a template that could."""
+    """Starts of a good template that mvm refuses before a guest runs."""
 
     config = guests.CONFIG
 
@@ -468,12 +468,12 @@ class Starts(guests.TestCase):
             total_mib = int(file.readline().split()[1]) // 1024
         process = self.start_mvm("run", "--template", "web-worker", "--cold", "--mem",
                                  f"{total_mib - 64}M", "--", "true")
-        note = process.stderr.readline() # then it starts all the same; that is not waited for
+        note = process.stderr.readline() # the VM starts after this note; the test does not wait for it
         process.terminate()
         process.communicate(timeout=harness.PATIENCE_S)
         self.assertRegex(note, r"memory may run out: this VM may take \S+ GiB and the running VMs "
                          r"\S+ B more, but only \S+ GiB are available")
-        self.leave_no_instance() # it was ended before it had a supervisor, or by it
+        self.leave_no_instance() # the start ended before it had a supervisor, or the supervisor removed the instance
         self.assertNotIn("memory may run out", self.mvm("run", "--template", "web-worker", "--",
                                                         "true", status=0).stderr)
 

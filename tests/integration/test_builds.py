@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds of one source beside each other, with the real nix."""
+"""Parallel builds of one source, with the real nix."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class TestCase(flakes.TestCase):
 
 class OneSource(TestCase):
     def waits(self, process, first):
-        """The second says for whom it waits."""
+        """The second build says which process it waits for."""
         line = process.stderr.readline()
         while line and "waiting" not in line:
             line = process.stderr.readline()

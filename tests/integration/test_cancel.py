@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long calls of the library stop when their caller wants it, and leave what a failure leaves."""
+"""Long calls of the library can be cancelled, and then leave no more behind than a failure."""
 
 import ctypes
 import errno
@@ -32,7 +32,7 @@ class Progress(ctypes.Structure):
 
 class BuildOptions(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("snapshot", ctypes.c_bool), ("force", ctypes.c_bool),
-                ("rest", ctypes.c_char * 256)]  # zeros, as far as the first layout reaches
+                ("rest", ctypes.c_char * 256)]  # zeros, up to the size of the first layout
 
 
 class StartOptions(ctypes.Structure):
@@ -41,7 +41,7 @@ class StartOptions(ctypes.Structure):
 
 
 class Canceller:
-    """A receiver that has the work stopped when it hears a word."""
+    """A receiver that cancels the work when a message contains a word."""
 
     def __init__(self, word, by_return):
         self.word, self.by_return, self.heard = word, by_return, []
@@ -75,7 +75,7 @@ class Cancel(guests.TestCase):
         self.error = Error()
 
     def call(self, name, *args):
-        """With a context of its own, whose scratch folder goes with it."""
+        """Call a function with a new context, and close the context with its scratch folder."""
         handle = ctypes.c_void_p()
         self.assertEqual(self.lib.mvm_open(self.data_dir.encode(), ctypes.byref(handle),
                                            ctypes.byref(self.error)), 0, self.error.text)
@@ -109,7 +109,7 @@ class Cancel(guests.TestCase):
         self.mvm_ok("template", "verify")
 
     def change_source(self):
-        """What is built anew takes longer than the tenth of a second after which a step asks."""
+        """Make the next image so large that its build outlasts the tenth of a second between two checks."""
         more = os.path.join(self.root, "more")
         if not os.path.exists(more):
             self.addCleanup(os.unlink, more)

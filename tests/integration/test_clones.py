@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two clones of one snapshot have in common, for each point at which it is taken, as doc/clones.md says."""
+"""Values that two clones of one snapshot share, for each point of its capture, as in doc/clones.md."""
 
 import os
 import re
@@ -33,8 +33,8 @@ tcp = 8080
 
 PAGE = os.path.join(harness.SOURCE_DIR, "doc", "clones.md")
 ROW = re.compile(r"^\| (.+?) \| (differs|same|counts) \| (differs|same|counts) \|$", re.M)
-# Numbers modulo 2^32 that are the same when they are so near: what is in them beside the secret is
-# a clock, or how many were handed out.
+# These numbers (modulo 2^32) count as the same if they differ by no more than this: beside a secret,
+# they contain a clock, or how many have been handed out.
 NEAR = {"TCP sequence numbers": 1 << 24, "TCP timestamp offsets": 5000, "TCP source ports": 256}
 
 
@@ -65,7 +65,7 @@ class Clones(guests.TestCase):
         return {source.rstrip("~"): value for source, _, value in pairs}
 
     def reports(self, role):
-        """Of two clones, to which the same has been done."""
+        """The reports of two clones that were treated alike."""
         names = [f"{role}-{i}" for i in (1, 2)]
         for name in names:
             self.clone(role, name)
@@ -77,8 +77,8 @@ class Clones(guests.TestCase):
                 for name in one}
 
     def test_the_page_says_what_is_the_same(self):
-        """At least 30 sources, for each point.  `counts` is a number that is counted up: it may be
-        the same, and never is a secret."""
+        """Compares at least 30 sources for each point.  `counts` marks a counter, which may be the same,
+        and is never a secret."""
         seen = {role: self.compare(*self.reports(role)) for role in ("boot", "healthy")}
         with open(PAGE, encoding="utf-8") as file:
             said = {name: dict(zip(("boot", "healthy"), words))
@@ -119,7 +119,7 @@ class Clones(guests.TestCase):
         for secret in ("session key", "hash seed", "AT_RANDOM", "stack canary", "mmap address",
                        "generator seeded at its start"):
             self.assertEqual(seen["workload: " + secret], "differs", secret)
-        # only one runs, and it is the VM's: its end is the VM's end
+        # only one workload runs, and the VM ends with it
         self.assertEqual(len(self.exec("restart-1", "busybox", "pidof", "probe").split()), 1)
         self.mvm_ok("kill", "--signal", "TERM", "restart-1")
         self.assertTrue(guests.wait_until(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files into and out of real guests, and folders that go along with them."""
+"""Files copied into and out of real guests, and volumes."""
 
 import fcntl
 import io
@@ -21,7 +21,7 @@ import harness
 
 
 def tar_of(*members, data=b""):
-    """(path, type, target or mode) each; files hold data."""
+    """Make a tar of members (path, type, target or mode); files contain `data`."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for path, kind, more in members:
@@ -38,8 +38,8 @@ REG, DIR, SYM, HARD, DEV, FIFO = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMT
 
 
 class Liar:
-    """Somebody else in an instance's place: answers each call with what a test says, as a guest whose
-    agent is not ours can."""
+    """Stands in for an instance, and answers each call as the test says, as a guest with a foreign agent
+    can."""
 
     def __init__(self, folder):
         path = os.path.join(folder, "instance.json")
@@ -58,7 +58,7 @@ class Liar:
         return time.monotonic() + harness.PATIENCE_S
 
     def answer(self, *frames):
-        """(type, payload) each, to the next client's call; then hang up."""
+        """Answer the next client's call with these frames (type, payload), then hang up."""
         def serve():
             client, _ = self.listener.accept()
             with client:
@@ -68,9 +68,9 @@ class Liar:
                     for kind, payload in frames:
                         agent.send(kind, stream, payload)
                     while agent._frame(self.deadline())[0] != proto.RESET: # pylint: disable=W0212
-                        pass # its credits
+                        pass # the client's credits
                 except (OSError, proto.Closed):
-                    pass # it has seen enough
+                    pass # the client has hung up
         thread = threading.Thread(target=serve)
         thread.start()
         return thread
@@ -93,7 +93,7 @@ def end_frame(code):
 
 
 def snapshot(folder):
-    """{path: what is there} of a folder, times of files and folders included."""
+    """{path: description} of everything in a folder, with the times of files and folders."""
     found = {}
     for where, folders, files in os.walk(folder):
         for name in [""] + files + [f for f in folders if os.path.islink(f"{where}/{f}")]:
@@ -135,15 +135,15 @@ class Copies(guests.TestCase):
     def test_trees_go_in_and_come_out_as_they_are(self):
         tree, name = self.make_tree(), self.run_detached()["name"]
         before = snapshot(tree)
-        self.mvm_ok("cp", tree, f"{name}:/tmp")          # into a folder that is there
+        self.mvm_ok("cp", tree, f"{name}:/tmp")          # into an existing folder
         self.mvm_ok("cp", tree, f"{name}:/tmp/renamed")  # under a new name
         self.mvm_ok("cp", tree + "/.", f"{name}:/tmp/new/contents")
-        self.mvm_ok("cp", tree, f"{name}:/tmp")          # over itself
+        self.mvm_ok("cp", tree, f"{name}:/tmp")          # over the first copy
         for path in ("/tmp/tree", "/tmp/renamed", "/tmp/new/contents/."):
             out = self.path("out" + path.replace("/", "_"))
             self.mvm_ok("cp", f"{name}:{path}", out)
             after = snapshot(out)
-            if "contents" in path: # the place for them is the user's
+            if "contents" in path: # the user has made this folder
                 after["."] = before["."]
             self.assertEqual(after, before)
         os.mkdir(self.path("in"))
@@ -159,7 +159,7 @@ class Copies(guests.TestCase):
         self.mvm_ok("cp", "-L", f"{name}:/tmp/tree/sub/up", self.path("followed"))
         self.assertFalse(os.path.islink(self.path("followed")))
 
-        # a whole root, and files that say nothing of their size
+        # a whole root, with files that do not report their size
         self.mvm_ok("cp", f"{name}:/", self.path("root"))
         self.assertTrue(os.path.exists(self.path("root/etc/hostname")))
         self.assertEqual(os.listdir(self.path("root/proc")), [])
@@ -177,7 +177,7 @@ class Copies(guests.TestCase):
         self.mvm_ok("cp", f"{name}:/tmp/untar/tree", self.path("again"))
         self.assertEqual(snapshot(self.path("again")), before)
 
-        # what goes wrong is said, with a status
+        # errors have a message and a status
         for status, source, target, says in [
                 (3, self.path("none"), f"{name}:/tmp", "No such file"),
                 (3, f"{name}:/none", self.path("x"), "in the guest: cannot read '/none'"),
@@ -209,7 +209,7 @@ class Copies(guests.TestCase):
         self.mvm_ok("rm", "--force", name)
 
     def test_streams_cannot_leave_their_place(self):
-        """From a user's tar into the guest, where the agent refuses."""
+        """The agent refuses bad members of a user's tar."""
         name = self.run_detached()["name"]
         for members in ([("../evil", REG, "")], [("/tmp/evil", REG, "")],
                         [("l", SYM, "/tmp"), ("l/evil", REG, "")],
@@ -244,7 +244,7 @@ class Copies(guests.TestCase):
             thread.join(harness.PATIENCE_S)
             return done
         for says, stream in [
-                ("was not asked for", tar_of(("asked", REG, 0))), # under the name that it gets here
+                ("was not asked for", tar_of(("asked", REG, 0))), # the file's new name, not its name in the guest
                 ("refused", tar_of(("../outside", REG, 0), data=b"evil")),
                 ("refused", tar_of(("new", DIR, ""), ("new/../../outside", REG, 0))),
                 ("refused", tar_of((outside, REG, 0))),
@@ -260,16 +260,16 @@ class Copies(guests.TestCase):
                 self.assertNotEqual(done.returncode, 0, stream[:200])
                 self.assertIn(says, done.stderr)
                 if os.path.lexists(self.path("place/new")):
-                    # what came before the lie, in its place: a folder, a link that leads nowhere else
+                    # members before the bad one are in place: a folder, or a link that leads nowhere else
                     self.remove("place/new")
                 self.assertEqual(around(), before)
 
         self.assertIn("the copy did not end in time", copy(OK, timeout="500ms").stderr)
-        for frames in ([], # no answer: until the timeout
+        for frames in ([], # no answer, so the timeout ends the copy
                        [OK, (proto.DATA, b"")], [OK, (proto.DATA, b"\x07abc")],
                        [OK, (proto.END, b"")], [OK, (proto.END, b"\xff" * 9)],
                        [(proto.REPLY, b"")], [(proto.REPLY, proto.encode(STATUS=1 << 40))],
-                       [OK, *stdout_frames(whole)], # no end: likewise
+                       [OK, *stdout_frames(whole)], # no end, so the timeout ends the copy
                        [OK, *stdout_frames(whole), end_frame(5)],
                        [(proto.REPLY, proto.encode(STATUS=2, MESSAGE="\033[31mred\nmvm: fine"))]):
             with self.subTest(frames=[f[:1] for f in frames]):
@@ -277,11 +277,11 @@ class Copies(guests.TestCase):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertNotIn("\033", done.stderr)
                 self.assertNotIn("\nmvm: fine", done.stderr)
-                if os.path.lexists(self.path("place/new")): # then it is whole
+                if os.path.lexists(self.path("place/new")): # then it must be complete
                     self.assertEqual(os.path.getsize(self.path("place/new")), 100000)
                     self.remove("place/new")
 
-        # and the truth is taken, without what only the guest's root could want
+        # a correct stream is accepted, but without the set-user-ID and set-group-ID bits
         done = copy(OK, *stdout_frames(tar_of(("new", REG, 0o6755), data=b"x" * 300000)),
                     end_frame(0))
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -319,7 +319,7 @@ class Copies(guests.TestCase):
         self.assertTrue(os.path.exists(f"{host}/late"))
         self.assertFalse(os.path.exists(f"{host}/no"))
 
-        # one that is started again has them as well
+        # a restarted VM has the volumes, too
         record = self.run_detached("web-worker", "--restart", "on-failure", "-v", f"{host}:/v:rw")
         again = record["name"]
         for restarts in (1, 2):
@@ -340,7 +340,7 @@ class Copies(guests.TestCase):
         self.assertTrue(guests.wait_until(lambda: self.inspect(again)["state"] == "running"))
         self.mvm_ok("rm", "--force", again)
 
-        # a volume that cannot be had
+        # a volume that cannot be copied
         self.mvm_ok("rm", name)
         self.mvm_fails(2, "run", "-T", "web-worker", "-d", "-v", f"{host}:v", says="no volume")
         self.mvm_fails(3, "run", "-T", "web-worker", "-d", "-v", self.path("none") + ":/v",
@@ -353,7 +353,7 @@ class Copies(guests.TestCase):
         for fd in os.listdir(fds):
             try:
                 name = os.readlink(f"{fds}/{fd}")
-            except FileNotFoundError: # closed just now
+            except FileNotFoundError: # closed meanwhile
                 continue
             if re.fullmatch(re.escape(self.path("out")) + r"/.*#\d+ \(deleted\)", name):
                 return True

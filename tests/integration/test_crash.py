@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9, interrupts, races and a full disk: the old state or the new one, and nothing leaks.
+"""kill -9, interrupts, races and a full disk leave the old state or the new one, and no garbage.
 
 MVM_TEST_LONG=1 kills at more moments.
 """
@@ -26,7 +26,7 @@ def killed(pid, number=signal.SIGKILL):
 
 
 def blocks(pid, number):
-    """Does a process wait for this signal in its own way?"""
+    """Does a process block this signal?"""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         mask = next(line.split()[1] for line in file if line.startswith("SigBlk:"))
     return bool(int(mask, 16) >> (number - 1) & 1)
@@ -36,7 +36,7 @@ class TestCase(guests.TestCase):
     config = guests.CONFIG
 
     def sweep_unborn(self):
-        """Killed before it had a supervisor that would clean up: another command does."""
+        """Let a command sweep a start that was killed before it had a supervisor to clean up."""
         guests.wait_until(lambda: not harness.processes_of(self.data_dir))
         self.mvm_ok("ps")
 
@@ -54,7 +54,7 @@ class Builds(TestCase):
         self.own_config = self.write("template.toml", guests.CONFIG)
 
     def check_state(self, revisions):
-        """`current` resolves to a revision that is whole; returns its name."""
+        """Check that `current` names a complete revision; returns the revision's name."""
         link = self.data("templates", "web-worker", "current")
         if not os.path.lexists(link):
             self.assertEqual(revisions, set())
@@ -63,7 +63,7 @@ class Builds(TestCase):
         self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)),
                         harness.processes_of(self.data_dir))
         info = self.mvm_json("template", "info", "web-worker")
-        self.assertEqual(os.listdir(self.data("tmp")), []) # swept by that command
+        self.assertEqual(os.listdir(self.data("tmp")), []) # that command has swept it
         revision = info["revision"]["revision_hash"]
         with open(self.current("web-worker", "checksums.json"), encoding="utf-8") as file:
             sums = json.load(file)["files"]
@@ -88,14 +88,14 @@ class Builds(TestCase):
         rng = random.Random(seed)
         outcomes = {"old": 0, "image": 0, "snapshot": 0}
         for i in range(KILLS):
-            # one in three in the first moments, where the image is made and published
+            # every third kill comes early, while the image is made and published
             spread = 0.06 if i % 3 == 0 else whole * 1.05
             delay = rng.random() * spread
             with self.subTest(f"killed after {delay:.3f} s"):
                 before = self.check_state(revisions)
                 self.change_source(f"change {i}")
                 process = self.start_mvm(*build)
-                time.sleep(delay) # any moment will do
+                time.sleep(delay) # at a random moment
                 process.kill()
                 process.wait(harness.PATIENCE_S)
                 link = self.data("templates", "web-worker", "current")
@@ -130,7 +130,7 @@ class Builds(TestCase):
                 subprocess.run(["rm", "-r", self.data_dir], check=True, timeout=harness.PATIENCE_S)
 
     def stop_building(self, process):
-        """In the midst of it, while it boots for the snapshot: it cannot be done before it goes on."""
+        """Stop a build while it boots for the snapshot, so it is surely not finished yet."""
         self.assertTrue(guests.wait_until(self.instances))
         process.send_signal(signal.SIGSTOP)
         self.assertIsNone(process.poll())
@@ -174,14 +174,14 @@ class Builds(TestCase):
         self.assertEqual(second.returncode, 0, err)
         self.assertTrue(json.loads(out)[0]["new_snapshot"])
         self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)))
-        self.mvm_ok("ps") # any next command removes the first one's remains in staging
+        self.mvm_ok("ps") # the next command, whichever it is, removes the remains of the first in staging
         self.assert_nothing_left()
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
     def test_a_full_disk_is_a_sentence_and_publishes_nothing_half(self):
         small = self.path("small")
         os.mkdir(small, 0o700)
-        # 53 MiB of kernel fit in the first, the image in the second, its memory in none
+        # the kernel (53 MiB) does not fit in the first size, the image not in the second, the memory in none
         for mib, fails_in in ((40, "kernel"), (55, "image"), (80, "snapshot"),
                               (100, "snapshot")):
             with self.subTest(fails_in, mib=mib):
@@ -283,7 +283,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.assertFalse(os.path.exists(self.data("instances", "one", "control.sock")))
         self.mvm_ok("rm", "one")
         self.assert_nothing_left()
-        # its port is free again
+        # the VM's port is free again
         port = record["forwards"][0]["host_port"]
         self.assertEqual(self.run_detached("web-worker", "-p", f"{port}:8080")["start"], "restore")
 
@@ -336,7 +336,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
 
     def test_a_copy_of_an_instance_is_a_users(self):
         self.mvm_ok("run", "--template", "web-worker", "-d", "--rm", "--name", "copied")
-        os.mkfifo(self.data("logs", "fifo")) # an event is not waited for, whatever lies there
+        os.mkfifo(self.data("logs", "fifo")) # mvm does not wait to write an event, even into a FIFO
         os.rename(self.data("logs", "events.jsonl"), self.data("logs", "kept"))
         os.rename(self.data("logs", "fifo"), self.data("logs", "events.jsonl"))
         self.mvm_ok("pause", "copied")
@@ -348,7 +348,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         subprocess.run(["cp", "-a", self.data_dir, other], check=True, timeout=60)
         self.mvm_ok("ps")
         self.assertTrue(os.path.exists(self.data("instances", "two", "instance.json")))
-        # one that is renamed once it is lost
+        # an instance that is renamed after its supervisor was killed
         self.mvm_ok("run", "--template", "web-worker", "-d", "--rm", "--name", "lost")
         self.assertTrue(killed(self.inspect("lost")["supervisor_pid"]))
         os.rename(self.data("instances", "lost"), self.data("instances", "mine"))
@@ -375,8 +375,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
                     time.sleep(delay)
                     process.kill()
                     process.wait(harness.PATIENCE_S)
-                    # all of it, running on its own, or nothing, but what it was doing may go on
-                    # for a moment
+                    # the instance runs without its starter, or nothing is left, perhaps after a moment
                     guests.wait_until(lambda: self.running()
                                       or not harness.processes_of(self.data_dir))
                     for name in self.running():
@@ -391,7 +390,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number.name):
                 process = self.start_mvm("run", "--template", "web-worker", "--name", "fore")
-                self.assertTrue(guests.wait_until(self.running)) # before, the start is cancelled
+                self.assertTrue(guests.wait_until(self.running)) # an earlier signal would cancel the start
                 process.send_signal(number)
                 _, err = process.communicate(timeout=harness.PATIENCE_S)
                 self.assertEqual(process.returncode, 128 + number, err)
@@ -405,7 +404,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.assertTrue(guests.wait_until(lambda: blocks(process.pid, signal.SIGTERM)))
         self.assertTrue(guests.wait_until(self.running))
         process.send_signal(signal.SIGHUP)
-        self.mvm_ok("exec", "fore", "--", "true") # time for the signal to end it
+        self.mvm_ok("exec", "fore", "--", "true") # meanwhile the signal could have ended it
         self.assertIsNone(process.poll())
         process.terminate()
         process.communicate(timeout=harness.PATIENCE_S)

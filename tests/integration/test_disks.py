@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data disks in real guests: empty at first, frozen with a snapshot, each VM's own."""
+"""Data disks in real guests: empty at first, frozen with a snapshot, private to each VM."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ class DataDisks(guests.TestCase):
         self.assertEqual(self.exec(cold["name"], "ls", "/data").split(), ["early"])
 
         for record in (one, two, cold):
-            # one that is killed is whole, but not clean
+            # the disk of a killed VM is consistent, but not clean
             self.mvm_ok("stop", "--timeout", "90s", record["name"])
             self.assert_clean(self.data("instances", record["name"], "data.ext4"))
         self.assertEqual(guests.sha256(os.path.join(revision, "snapshot", "data.ext4")), frozen)
@@ -56,7 +56,7 @@ class DataDisks(guests.TestCase):
         self.mvm_ok("template", "verify", "web-worker")
 
     def test_a_disk_is_whole_after_a_kill(self):
-        """The journal's work: without it a file system that was being written is torn."""
+        """The journal ensures this: without it, a kill during writes damages the file system."""
         name = self.run_detached()["name"]
         self.exec(name, "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do mkdir -p /data/d$i; "
                   "cp /bin/busybox /data/d$i/; done; busybox sync; echo more > /data/d1/more"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands in real guests: their streams, their end, and many of them at once."""
+"""Commands in real guests: streams, exit statuses, and many commands at once."""
 
 import fcntl
 import hashlib
@@ -41,7 +41,7 @@ int main(void)
 
 
 class NameServer:
-    """Knows one name (RFC 1035), on an address of this host that nobody else uses."""
+    """Knows one name (RFC 1035), and serves at an address of this host that nobody else uses."""
 
     address = "127.0.0.77"
 
@@ -65,7 +65,7 @@ class NameServer:
             self.asked.add(name)
             known = name == "guests-ask-for.test"
             answer = b"\xc0\x0c" + kind + b"\0\1" + struct.pack(">IH", 60, 4) + bytes([93, 184, 215, 77])
-            has = known and kind == b"\0\1" # an A
+            has = known and kind == b"\0\1" # an A record
             self.sock.sendto(query[:2] + (b"\x81\x80" if known else b"\x81\x83") + b"\0\1" +
                              bytes([0, has]) + bytes(4) + query[12 : at + 5] + answer * has, peer)
 
@@ -83,7 +83,7 @@ class Exec(guests.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # one guest for the class: what its tests do in it does not meet
+        # one guest for the class, since its tests do not interfere
         done = subprocess.run([harness.MVM, "--data-dir", cls.shared_data, "run", "-T",
                                "web-worker", "-d", "--name", "shared"], check=False,
                               capture_output=True, text=True, timeout=harness.PATIENCE_S)
@@ -94,10 +94,10 @@ class Exec(guests.TestCase):
                             timeout=harness.PATIENCE_S, stdout=subprocess.DEVNULL)
 
     def leave_no_instance(self):
-        """The class's stays."""
+        """Keep the instance of the class."""
 
     def leave_no_process(self):
-        """The class's guest goes on."""
+        """Keep the guest of the class."""
 
     def sh(self, script, *options, **kwargs):
         return self.mvm("exec", *options, "shared", "--", "sh", "-c", script, **kwargs)
@@ -136,7 +136,7 @@ class Exec(guests.TestCase):
 
     def test_a_timeout_kills_the_command_and_all_it_started(self):
         self.assertEqual(self.sh("sleep 0.2; echo ended", "--timeout", "0").stdout, "ended\n")
-        for timeout in ("1ms", "500ms"): # also one that is over before the command has begun
+        for timeout in ("1ms", "500ms"): # 1 ms is over before the command has begun
             done = self.sh("sleep 4711 & sleep 4711", "--timeout", timeout, status=125)
             self.assertIn("did not end in time", done.stderr)
         self.assertTrue(guests.wait_until(
@@ -187,7 +187,7 @@ class Exec(guests.TestCase):
                     self.fail(f"no {text} in {seen}")
                 try:
                     seen += os.read(master, 4096)
-                except OSError: # EIO: the other end is closed
+                except OSError: # EIO: the terminal's other end is closed
                     self.fail(f"no {text} in {seen}")
         read_until(b"33 77")
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0))
@@ -199,7 +199,7 @@ class Exec(guests.TestCase):
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 5)
 
     def through_a_pipe(self, size):
-        """Both ways at once, between different paces."""
+        """Send data both ways at once; the writer and the reader have different speeds."""
         process = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "cat"],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    env=self.environment())
@@ -235,13 +235,13 @@ class Exec(guests.TestCase):
         self.assertIn("cannot read the input: Is a directory", done.stderr)
 
     def test_a_consumer_that_waits_for_its_input_is_served(self):
-        """Nobody reads the output before all input is written, within the windows' size."""
+        """The test reads no output before it has written all input, which fits in the windows."""
         process = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "cat"],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    env=self.environment())
         self.addCleanup(process.kill)
         data = os.urandom(300000)
-        process.stdin.write(data) # more than two pipes hold
+        process.stdin.write(data) # more than fits in two pipes
         process.stdin.close()
         self.assertEqual(process.stdout.read(), data)
         process.stdout.close()
@@ -253,13 +253,13 @@ class Exec(guests.TestCase):
         self.addCleanup(slow.wait)
         self.addCleanup(slow.kill)
         self.addCleanup(slow.stdout.close)
-        self.assertTrue(slow.stdout.read(1)) # and no more
+        self.assertTrue(slow.stdout.read(1)) # and read no more
         deaf = subprocess.Popen([harness.MVM, "exec", "-i", "shared", "--", "sleep", "600"],
                                 stdin=subprocess.PIPE, env=self.environment())
         self.addCleanup(deaf.wait)
         self.addCleanup(deaf.kill)
         os.set_blocking(deaf.stdin.fileno(), False)
-        with self.assertRaises(BlockingIOError): # a command that never reads
+        with self.assertRaises(BlockingIOError): # since the command never reads
             while True:
                 os.write(deaf.stdin.fileno(), bytes(65536))
                 time.sleep(0.001)
@@ -268,7 +268,7 @@ class Exec(guests.TestCase):
         self.assertEqual(self.inspect("shared")["state"], "running")
 
     def test_two_hundred_commands_run_at_once(self):
-        """All of them are there at the same time: each waits for the end of a pipe."""
+        """All commands run at the same time, since each waits for the end of a pipe."""
         n = 200
         self.sh("busybox mkdir -p /tmp/here; busybox mkfifo /tmp/pipe", status=0)
         holder = self.start_mvm("exec", "-i", "shared", "--", "sh", "-c",
@@ -318,7 +318,7 @@ class Network(guests.TestCase):
         port.bind(("127.0.0.1", 0))
         number = port.getsockname()[1]
 
-        # a port that is taken is told before anything starts
+        # a port in use is reported before anything starts
         taken = server.getsockname()[1]
         self.mvm_fails(4, "run", "-T", "web-worker", "-d", "-p", f"{taken}:80",
                        says=f"cannot forward port {taken} of 127.0.0.1: Address already in use")
@@ -352,7 +352,7 @@ class Network(guests.TestCase):
             else:
                 self.fail("no answer over UDP")
 
-        # outbound: the gateway is this host, whose port is allowed
+        # outbound: the gateway address is this host, with an allowed port
         answers = []
 
         def serve():

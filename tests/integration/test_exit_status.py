@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""doc/exit-status.md: a case for each row of its tables."""
+"""A case for each row of the tables in doc/exit-status.md."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class ExitStatus(guests.TestCase):
         self.covered = set()
 
     def case(self, *row):
-        """The row of the table that what follows is about."""
+        """Name the row of the table that the next lines test."""
         self.assertIn(row, rows())
         self.covered.add(row)
 
@@ -44,7 +44,7 @@ class ExitStatus(guests.TestCase):
         self.assertEqual(process.returncode, status, process.stderr.read())
 
     def end_workload(self, name, how):
-        """The workload ends with this status, or by a signal (negative)."""
+        """End the workload with this status, or by a signal (negative)."""
         tell = (f"echo {how} >/tmp/e; busybox mv /tmp/e /tmp/end" if how >= 0 else
                 f"kill {how} $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
         self.mvm("exec", name, "--", "sh", "-c", tell)
@@ -73,7 +73,7 @@ class ExitStatus(guests.TestCase):
         self.case("6")
         self.mvm(*RUN, "-d", "--require-snapshot", "--mem", "160M", status=6)
         self.assert_covered("every command", lambda row: len(row) == 1)
-        self.mvm("rm", "none", "job-worker", status=3) # of several
+        self.mvm("rm", "none", "job-worker", status=3) # one of several names
 
     def test_run_in_the_foreground(self):
         for how, status in (3, 3), (-9, 137):
@@ -135,7 +135,7 @@ class ExitStatus(guests.TestCase):
                 command = self.start_mvm(*begin, "--", *SLEEP)
                 self.assertEqual(command.stdout.readline(), "on\n")
                 command.send_signal(signal.SIGINT)
-                command.send_signal(signal.SIGTERM) # a signal of its own: neither is merged
+                command.send_signal(signal.SIGTERM) # another signal each time, so none is merged
                 command.wait(harness.PATIENCE_S)
                 self.assertIn(command.returncode, (130, 143))
                 self.case(both, "nobody reads the output any more")

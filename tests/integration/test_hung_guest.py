@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest whose agent stands still, by the guest's own doing: nobody on this host waits for it in
-vain."""
+"""A guest can freeze its own agent.  Then no command on this host waits for the guest forever."""
 
 import os
 import pty
@@ -10,7 +9,7 @@ import time
 import guests
 import harness
 
-# the agent's cgroup, frozen from inside once this command has been answered
+# freezes the agent's cgroup from inside the guest, after this command's answer
 FREEZE = ("busybox mkdir -p /tmp/c; mount -t cgroup2 none /tmp/c;"
           "echo 1 > /tmp/c/mvm-agent/cgroup.freeze")
 
@@ -21,7 +20,7 @@ class HungGuest(guests.TestCase):
     snapshot = False
 
     def ends(self, process, status, seconds=5):
-        """It ends so soon, with that status; returns what it said on standard error."""
+        """Check that mvm ends in time, with that status; returns its standard error."""
         began = time.monotonic()
         self.assertEqual(process.wait(harness.PATIENCE_S), status)
         self.assertLess(time.monotonic() - began, seconds)
@@ -46,9 +45,9 @@ class HungGuest(guests.TestCase):
         while b"# " not in os.read(master, 4096):
             pass
         self.exec(name, "sh", "-c", f"(sleep 0.5; {FREEZE}) >/dev/null 2>&1 &")
-        time.sleep(1.5) # there is nothing to see of it from here
+        time.sleep(1.5) # this host sees nothing of the freeze
 
-        # before a command has started, and a copy: at once
+        # mvm ends at once while its command has not started, and during a copy
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             for command in (["exec", name, "--", "true"], ["cp", f"{name}:/v/file", "."],
                             ["cp", self.path("host/file"), f"{name}:/v/other"]):
@@ -59,7 +58,7 @@ class HungGuest(guests.TestCase):
                     self.ends(process, 128 + number)
         self.assertEqual(sorted(os.listdir(self.folder)), ["host"])
 
-        # a command that has started may end by itself for a while, or until the second signal
+        # a command that has started gets some time to end by itself, or until the second signal
         patient.send_signal(signal.SIGTERM)
         hasty.send_signal(signal.SIGINT)
         time.sleep(0.2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clones of one snapshot are machines of their own before anything of theirs runs."""
+"""Clones of one snapshot have identities of their own before any of their programs runs."""
 
 import os
 import socket
@@ -13,8 +13,8 @@ import harness
 CLONES = 20
 CLOCK_MS = 100
 
-# Without a fork in its loop, so that what it prints was read in the same moment.  on_restore keeps
-# what it saw, and fails in a clone whose name says so.
+# The loop does not fork, so it reads both values of a line in the same moment.  on_restore keeps the
+# values that it has seen, and fails in a clone whose name begins with "bad".
 CONFIG = """
 template_id = "web"
 flake_ref   = "dir:root"
@@ -34,8 +34,8 @@ bad*) echo cannot reload >/dev/console; exit 3 ;;
 esac''']
 """ + guests.VARIANT
 
-# A host whose clock jumps, for the supervisor alone: the bytes that it reads where it waits for
-# jumps say by how many seconds, and the read fails as it does on a timer that was cancelled.
+# Makes the host's clock jump, but only for the supervisor.  The test writes the seconds of a jump to
+# JUMPS, which replaces the supervisor's timer; the read of them fails as on a cancelled timer.
 JUMPY = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -111,7 +111,7 @@ class Identity(guests.TestCase):
                     self.assertEqual(file.read(), name + "\n")
 
     def clock_off_ms(self, name, ahead_s=0):
-        """How far the guest's wall clock is from this host's, at least, or from one ahead of it."""
+        """The least difference between the guest's wall clock and this host's plus `ahead_s`, in ms."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(self.data("instances", name, "control.sock"))
             before = time.time_ns()
@@ -119,8 +119,8 @@ class Identity(guests.TestCase):
             return max(before - clock, clock - time.time_ns(), 0) / 1e6
 
     def wait_for_clock(self, name):
-        """It is set with the identity, which a busy host may deliver late, and again until that
-        took no time."""
+        """Wait for the right clock.  The agent sets it with the identity, which a busy host may deliver
+        late.  Then the supervisor sets it again until that takes no time."""
         self.assertTrue(guests.wait_until(lambda: self.clock_off_ms(name) < CLOCK_MS),
                         f"the clock of {name} is off")
 
@@ -132,7 +132,7 @@ class Identity(guests.TestCase):
         (hostname, etc_hostname, machine_id, boot_id, generation, random, at_name, at_id,
          at_generation, at_random, hosts) = lines
         self.assertEqual((hostname, etc_hostname, hosts), (name, name, "1"))
-        # on_restore ran when all of it was in place
+        # on_restore ran after all of it was in place
         self.assertEqual((at_name, at_id, at_generation), (hostname, machine_id, generation))
         self.wait_for_clock(name)
         return {"hostname": hostname, "machine-id": machine_id, "boot id": boot_id,
@@ -168,9 +168,9 @@ class Identity(guests.TestCase):
     def test_a_clone_that_cannot_become_itself_is_not_handed_out(self):
         says = self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "bad-1",
                               says="on_restore ended with exit status 3")
-        self.assertIn("cannot reload", says) # what it said on the console
+        self.assertIn("cannot reload", says) # its words on the console
         self.assertNotIn("booting instead", says)
-        self.assertEqual(self.mvm_json("inspect", "bad-1")["state"], "failed") # kept, to look at
+        self.assertEqual(self.mvm_json("inspect", "bad-1")["state"], "failed") # mvm keeps it for diagnosis
         self.mvm_ok("rm", "bad-1")
         self.assert_nothing_left()
         self.mvm_fails(125, "run", "--template", "web-worker", "--name", "bad-2", "--", "true",
@@ -180,7 +180,7 @@ class Identity(guests.TestCase):
     def test_the_clock_is_right_after_a_pause(self):
         name = self.run_detached()["name"]
         self.mvm_ok("pause", name)
-        time.sleep(1) # the virtual CPUs miss this
+        time.sleep(1) # the virtual CPUs miss this second
         self.mvm_ok("resume", name)
         self.wait_for_clock(name)
 
@@ -190,13 +190,13 @@ class Identity(guests.TestCase):
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"], input=JUMPY,
                        text=True, check=True, timeout=60)
         os.mkfifo(jumps)
-        told = os.open(jumps, os.O_RDWR) # also without a reader
+        told = os.open(jumps, os.O_RDWR) # O_RDWR does not wait for a reader
         self.addCleanup(os.close, told)
         name = self.mvm_json("run", "--template", "web-worker", "-d",
                              env={"LD_PRELOAD": library, "JUMPS": jumps})["name"]
         self.wait_for_clock(name)
         ahead_s = 0
-        for jump_s in (7200, -3600, 60): # asleep for two hours, then corrected, then a nap
+        for jump_s in (7200, -3600, 60): # a sleep of two hours, a correction, a nap
             os.write(told, str(jump_s).encode())
             jumped_at = time.monotonic()
             ahead_s += jump_s

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an image may expect of the machine that it runs on, because container runtimes give it."""
+"""Things that an image may expect of its machine, because container runtimes provide them."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ import oci_images as oci
 
 APP, GROUP = 1000, 2000
 
-# What takes a system call that busybox has no word for.
+# System calls for which busybox has no command.
 PROBE = """
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,7 +47,7 @@ int main(void)
 }
 """
 
-# Each stream by every name that it has; the log is a link, as in nginx's image.
+# Each stream by each of its names; the log is a link, as in nginx's image.
 REOPEN = """
 set -e
 echo fd >/proc/self/fd/1
@@ -86,7 +86,7 @@ OPEN_TO_ALL = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /
 
 
 def base(probe):
-    """busybox, users and nothing else: a guest makes the folders that it needs."""
+    """An image with only busybox and users: a guest makes the folders that it needs."""
     def read(path):
         with open(path, "rb") as data:
             return data.read()
@@ -133,7 +133,7 @@ exec = ["/bin/sh", "-c", '''%s''']
             oci.folder("data", uid=APP, gid=GROUP, mode=0o2750),
             oci.folder("run/postgresql", uid=APP, gid=GROUP, mode=0o2775),
             oci.folder("run/sshd", mode=0o711))).save(os.path.join(cls.shared, "app"))
-        # absolute links, whose targets are in the image or nowhere yet
+        # absolute links, with targets in the image or without any yet
         oci.Image(Entrypoint=["/bin/sleep", "100000"], User="app",
                   WorkingDir="/dev/shm/work/deep").layer(oci.tar_of(
             *base(probe), tmp, oci.symlink("run", "/var/run"), oci.symlink("dev", "/srv/dev"),
@@ -248,13 +248,13 @@ exec = ["/bin/sh", "-c", '''%s''']
 
     def test_a_command_that_is_an_init_is_pid_1(self):
         os.mkdir(self.path("volume"))
-        volume = self.path("volume") + ":/srv/volume" # the init waits for its files
+        volume = self.path("volume") + ":/srv/volume" # the init waits for the volume's files
         name = self.run_detached("command-init-worker", "--volume", volume)["name"]
         self.assertTrue(guests.wait_until(
             lambda: self.mvm("exec", name, "cat", "/tmp/said").stdout
             == "1 1000 /srv one red app\n"))
         self.mvm_fails(125, "wait", "--workload", name, says="the guest runs an init")
-        # and what else images bring that would keep others from booting
+        # other things in images that may break a boot
         for path, target in (("/var/run", "/run"), ("/tmp", "/nowhere/tmp"),
                              ("/etc/mtab", "/proc/self/mounts")):
             self.assertEqual(self.exec(name, "readlink", path), target + "\n")

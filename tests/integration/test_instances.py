@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person does with a running VM: ps, stats, events, wait, health, restart, ttl."""
+"""Work with a running VM: ps, stats, events, wait, health, restart, ttl."""
 
 import errno
 import fcntl
@@ -20,11 +20,11 @@ import guests
 import harness
 from instance_case import CONFIG, TestCase
 
-INSPECT, STOP, PAUSE, RESUME, CAPTURE, WAIT = range(64, 70) # calls of the supervisor
+INSPECT, STOP, PAUSE, RESUME, CAPTURE, WAIT = range(64, 70) # the supervisor's calls
 
 
 def waiting_bytes(sock):
-    """What has come and was not read."""
+    """The number of bytes that have arrived and are unread."""
     return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
@@ -40,7 +40,7 @@ class Life(TestCase):
         self.assertEqual(record["health"], "unhealthy")
         self.assertIn("exit status 1: it is sick", record["health_message"])
         self.assertIn("unhealthy", self.mvm_ok("ps"))
-        self.mvm_ok("pause", name) # nothing is asked, so nothing fails
+        self.mvm_ok("pause", name) # a paused VM has no health checks, so none fails
         self.mvm_ok("resume", name)
         self.exec(name, "busybox", "rm", "/tmp/sick")
         self.assertTrue(guests.wait_until(
@@ -61,8 +61,8 @@ class Life(TestCase):
 
     def test_a_guests_text_harms_neither_record_nor_terminal(self):
         name = self.run_detached()["name"]
-        # no UTF-8, a terminal's escape sequence, and a letter that a limit may cut in two; whole
-        # before it is seen
+        # a byte that is no UTF-8, a terminal's escape sequence, and letters that a limit may cut in two;
+        # the rename shows only the complete file
         self.exec(name, "sh", "-c", "printf '\\377\\033[31m' >/tmp/s; i=0; while [ $i -lt 300 ]; do "
                   "printf '\\303\\244' >>/tmp/s; i=$((i+1)); done; busybox mv /tmp/s /tmp/sick")
         self.wait_for_event(name, "unhealthy")
@@ -85,7 +85,7 @@ class Life(TestCase):
     def test_ps_and_stats_show_what_a_clone_takes(self):
         name = self.run_detached()["name"]
         self.exec(name, "true")
-        # alone, so that no other VMM maps the same files: they are page cache all the same
+        # no other VMM maps the same files, but they are page cache all the same
         record = json.loads(self.mvm_ok("inspect", name))
         with open(f"/proc/{record['vmm_pid']}/smaps_rollup", encoding="utf-8") as file:
             kib = {line.split()[0]: int(line.split()[1]) for line in list(file)[1:]}
@@ -115,7 +115,7 @@ class Life(TestCase):
         name = self.run_detached("web-worker", "--keep-running")["name"]
         self.mvm_fails(4, "wait", name, "--workload", "--timeout", "100ms", says="still runs")
         waiter = self.start_mvm("wait", name, "--workload")
-        # the workload is the first of its group that the agent has started
+        # the agent started the workload first, so it is the first process of its group
         self.exec(name, "sh", "-c", "kill -9 $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
         self.assertEqual(waiter.wait(harness.PATIENCE_S), 128 + 9)
         self.mvm("wait", name, "--workload", status=128 + 9)
@@ -176,7 +176,7 @@ class Life(TestCase):
         self.assertEqual(self.exec(name, "hostname"), name + "\n")
         self.assertIsNone(again["error"])
 
-        # and is stopped before it is up again, which it cannot be
+        # it is stopped before it is up again; without its volume it cannot start
         os.rename(self.path("volume"), self.path("elsewhere"))
         os.kill(again["vmm_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: self.inspect(name)["state"] == "starting"))
@@ -204,10 +204,10 @@ class Life(TestCase):
 
     def test_commands_that_come_too_late_are_reported_so(self):
         client = self.connect(self.run_detached()["name"])
-        # in one piece, so that the others do not come when it is over
+        # all in one packet, so that the others do not arrive after the end
         stop, pause, inspect, wait = client.open_all(STOP, PAUSE, INSPECT, WAIT)
-        # what changes the VM is refused at once; the others are asked before the end, and answered
-        # after it
+        # the supervisor refuses changes of the VM at once; it gets the other calls before the end, and
+        # answers them after it
         for stream, status in ((pause, errno.EBUSY), (inspect, errno.ESRCH)):
             with self.assertRaises(agentproto.Refused) as refused:
                 client.reply(stream, harness.PATIENCE_S)
@@ -220,7 +220,7 @@ class Life(TestCase):
         run = self.start_mvm("run", "-T", "web-worker", "--name", "last", "-i", "--", "sh", "-c",
                              "echo up; read line", stdin=subprocess.PIPE)
         self.assertEqual(run.stdout.readline(), "up\n")
-        # its supervisor stays a second for a client that does not take its answer
+        # the supervisor waits one second for a client that does not read its answer
         client = self.connect("last")
         for _ in range(3):
             client.start("cat", "/dev/zero")
@@ -237,14 +237,14 @@ class Life(TestCase):
             for _ in range(times):
                 client = self.connect(name)
                 client.open(WAIT)
-                client.call(INSPECT) # the one before has been taken
+                client.call(INSPECT) # so the supervisor has read WAIT, too
                 client.sock.close()
             return self.inspect(name)["usage"]["supervisor_private_bytes"]
         before = come_and_go(100)
         self.assertLess(come_and_go(3000), before + (128 << 10))
 
     def test_a_workload_has_the_time_that_stop_gives_it(self):
-        self.own_data() # longer than a stop takes when nothing is said
+        self.own_data() # its workload needs longer than a stop waits by default
         self.mvm_ok("template", "edit", "web-worker", "--unset", "health", "--", "/bin/sh", "-c",
                     "trap 'sleep 9; echo all put away; exit 0' TERM; "
                     "while :; do echo works; sleep 1; done")
@@ -255,7 +255,7 @@ class Life(TestCase):
         self.assertTrue(self.logs(name, "--workload").endswith("all put away\n"))
         self.assertEqual(self.inspect(name)["state"], "exited")
 
-        # and no longer than the next call that ends it
+        # a later call with a shorter timeout wins
         name = self.run_detached()["name"]
         self.assertTrue(guests.wait_until(lambda: "works" in self.logs(name, "--workload")))
         patient = self.start_mvm("stop", "--timeout", "2h", name)
@@ -267,7 +267,7 @@ class Life(TestCase):
         self.assertEqual(self.inspect(name)["state"], "exited")
 
     def test_how_a_guest_ends_decides_whether_it_failed(self):
-        """To the VMM a panic looks like a reboot."""
+        """The VMM cannot tell a panic from a reboot."""
         crash = "echo c >/proc/sysrq-trigger"
         for how, state, says in [
                 (lambda r: self.mvm("exec", r["name"], "--", "sh", "-c", crash), "failed",
@@ -298,7 +298,7 @@ class Life(TestCase):
         self.assertIn("panicked: sysrq triggered crash", restarting[0]["message"])
 
     def test_a_panic_while_it_starts_is_in_the_error(self):
-        # an init that is no program: the kernel cannot go on
+        # the kernel panics, since the init is no program
         self.own_data()
         path = self.write("panic.toml", CONFIG.replace("loglevel=1", "loglevel=1 init=/ rdinit=/nowhere")
                           .replace('template_id = "web"', 'template_id = "bad"')
@@ -308,7 +308,7 @@ class Life(TestCase):
                        says="the guest's kernel panicked: ")
 
     def test_time_to_live_ends_an_instance(self):
-        # shorter than the start, which does not count
+        # shorter than the start, which does not count towards the ttl
         for name, options in (("brief", ["--cold"]), ("gone", ["--rm"])):
             self.mvm_ok("run", "-T", "web-worker", "-d", "--name", name, "--ttl", "10ms", *options)
             self.wait_for_event(name, "stopped")
@@ -320,7 +320,7 @@ class Life(TestCase):
         self.assertNotIn("gone", self.instances())
 
     def test_a_vm_may_end_before_its_starter_prints_its_name(self):
-        # here the starter waits with its note of the start
+        # the starter blocks here when it reports the start
         read_end, write_end = self.full_pipe()
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--rm", "--name", "early",
                                  "--json", stderr=write_end)
@@ -367,7 +367,7 @@ class LeftBehind(TestCase):
         lost, runs = self.run_detached(), self.run_detached()
         os.kill(lost["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: self.is_gone(lost)))
-        done = subprocess.run( # no byte can be written to any file
+        done = subprocess.run( # no process can write a byte to any file
             [harness.MVM, "ps", "--json"], env=self.environment(), capture_output=True, check=True,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
             restore_signals=False) # Python ignores SIGXFSZ
@@ -422,7 +422,7 @@ class Privacy(TestCase):
     def test_the_control_socket_serves_its_owner_and_root(self):
         name = self.run_detached()["name"]
         socket = self.data("instances", name, "control.sock")
-        # open every door in front of it: it must not rely on them
+        # open all folders above the socket: its safety must not depend on them
         folder = os.path.dirname(socket)
         opened = [socket, folder]
         while folder != "/tmp":
@@ -456,7 +456,7 @@ class Privacy(TestCase):
         os.chmod(self.folder, 0o755)
         self.own_data()
         subprocess.run(["chown", "-R", "65534:65534", self.data_dir], check=True)
-        os.chmod(self.shared, 0o755) # the revision's source is only read
+        os.chmod(self.shared, 0o755) # others may only read the revision's source
 
         def mvm(*args):
             done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
@@ -477,7 +477,7 @@ class Privacy(TestCase):
 
 
 def mount_cgroup2(folder):
-    """Is there a cgroup v2 to use here?  Mounted at folder; the reason if not."""
+    """Mount cgroup v2 at the folder; returns the reason if that is impossible."""
     if os.getuid():
         return "needs root to mount cgroup2"
     os.mkdir(folder)

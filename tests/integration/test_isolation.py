@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A VMM that its guest has taken over gets nowhere.
+"""A VMM that its guest has taken over cannot reach anything.
 
-The VMM's program here loads attack.c into QEMU, which tries over 120 things when the guest says
-so, and names those that worked.  QEMU's own -sandbox is left out, so it is mvm's walls that hold.
+The VMM's program here loads attack.c into QEMU.  When the guest tells it to, attack.c tries over 120
+things, and names those that worked.  QEMU runs without its own -sandbox, so only mvm's walls hold.
 """
 
 import json
@@ -31,11 +31,11 @@ done
 LD_PRELOAD=%(prefix)s/lib/attack.so exec qemu-system-x86_64 "$@"
 """
 
-# Landlock says nothing about names, a start needs programs, and nobody counts this VM's threads.
+# Landlock does not restrict names, a start needs programs, and nobody counts this VM's threads.
 WITHOUT_NAMESPACES = {"stat the user's file", "execute a program", "read a program",
                       "start a thousand threads"}
 
-# in a user namespace that may have none below it, as on a host that refuses them
+# in a user namespace that cannot have others below it, like a host that refuses them
 REFUSED = ["unshare", "--user", "--map-root-user", "sh", "-c",
            'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" "$@"']
 
@@ -85,7 +85,7 @@ class Attack(guests.TestCase):
         return done
 
     def as_other(self):
-        """From here on as another user than root, with data of its own."""
+        """Continue as a user other than root, with a data folder of its own."""
         if self.uid != 0 or not shutil.which("setpriv"):
             self.skipTest("not root, or without setpriv")
         self.own_data()
@@ -98,7 +98,7 @@ class Attack(guests.TestCase):
         self.uid = OTHER
 
     def aim(self, template):
-        """Make all that can be attacked: the user's files, its processes and its sockets."""
+        """Make the targets of attacks: the user's files, processes and sockets."""
         shutil.rmtree(self.home)
         os.mkdir(self.home, 0o700)
         secret = os.path.join(self.home, "secret")
@@ -127,7 +127,7 @@ class Attack(guests.TestCase):
                                    status=0, env=env).stdout)
 
     def attack(self, template, how="--require-snapshot", env=None):
-        """What worked, and the record of the VM."""
+        """Returns the attacks that worked, and the VM's record."""
         self.aim(template)
         record = self.start(template, "taken", how, env)
         self.mvm("exec", "taken", "--", "sh", "-c", "printf '\\a' > /dev/ttyS0", status=0)
@@ -165,7 +165,7 @@ class Attack(guests.TestCase):
         self.assertEqual(self.attack("web-worker")[0], set())
 
     def test_without_the_walls_most_of_it_works(self):
-        """Or the list proves nothing."""
+        """Otherwise the list would prove nothing."""
         self.as_other()
         worked, record = self.attack("web-worker", env={"MVM_ISOLATION": "off"})
         self.assertGreater(len(worked), 60, worked)

@@ -21,7 +21,7 @@ STOPPED_EARLY = "it was stopped before it was up"
 
 
 def blocks_in_wait(pid):
-    """Has a command said what it wants to the supervisor, and sleeps until it is answered?"""
+    """Has a command sent its request to the supervisor, and waits for the answer?"""
     try:
         with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
             return "poll" in file.read()
@@ -33,7 +33,7 @@ class TestCase(guests.TestCase):
     config = guests.CONFIG
 
     def start_cold(self, *options):
-        """A start that takes seconds, and is under way."""
+        """Begin a start that takes seconds; returns while it is under way."""
         process = self.start_mvm("run", "-T", "web-worker", "-d", "--cold", "--name", "one",
                                  *options)
         self.assertTrue(guests.wait_until(
@@ -46,7 +46,7 @@ class TestCase(guests.TestCase):
         self.assertIn("instance 'one' did not start: " + STOPPED_EARLY, err)
 
     def hold_workload(self, name):
-        """From now on the workload notices no SIGTERM, so a stop takes as long as it may."""
+        """Freeze the workload, so that it does not notice SIGTERM, and a stop takes its full time."""
         self.exec(name, "sh", "-c",
                   "kill -STOP $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
 
@@ -84,7 +84,7 @@ class Removal(TestCase):
         stop = self.start_mvm("stop", "--timeout", "2h", name)
         self.assertTrue(guests.wait_until(
             lambda: "is being stopped" in self.mvm("exec", name, "--", "true").stderr))
-        self.mvm_fails(4, "pause", name, says="is being stopped") # and does not wait for that
+        self.mvm_fails(4, "pause", name, says="is being stopped") # and does not wait for the stop
         self.mvm_ok("rm", "--force", name)
         self.assertEqual(stop.wait(harness.PATIENCE_S), 0)
         self.assert_nothing_left()
@@ -125,7 +125,7 @@ class Removal(TestCase):
         self.assert_nothing_left()
 
     def test_run_and_rm_may_race(self):
-        """Two names, each started, stopped and removed by several at random moments."""
+        """Several processes start, stop and remove two instances at random moments."""
         end = time.monotonic() + STRESS_S
         wrong = []
 
@@ -162,7 +162,7 @@ class Removal(TestCase):
         self.assert_nothing_left()
 
 
-# ends when it is told to, with a status of the teller's choice
+# ends when /tmp/end appears, with the status in it
 WORKER = """
 template_id = "job"
 flake_ref   = "dir:root"
@@ -224,7 +224,7 @@ class Workload(guests.TestCase):
         self.end("fore", 7)
         out, err = run.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(run.returncode, 7, err)
-        self.assertIn("last words", out.splitlines()) # the kernel may have had some before it
+        self.assertIn("last words", out.splitlines()) # the kernel may have printed lines before them
         with open(self.path("out", "file"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "kept\n")
         self.assert_nothing_left()
@@ -235,7 +235,7 @@ class Workload(guests.TestCase):
         self.assertTrue(guests.wait_until(lambda: blocks_in_wait(waiter.pid)))
         self.mvm("exec", name, "--", "sh", "-c",
                  "kill -9 $(head -n 1 /sys/fs/cgroup/workload/cgroup.procs)")
-        self.assertEqual(waiter.wait(harness.PATIENCE_S), 137) # though it is removed
+        self.assertEqual(waiter.wait(harness.PATIENCE_S), 137) # though the instance is removed
         self.assert_nothing_left()
         name = self.run_detached()["name"]
         self.mvm_ok("stop", name)
@@ -249,7 +249,7 @@ class Workload(guests.TestCase):
         self.assertEqual(self.exec(name, "echo", "here"), "here\n")
         self.assertEqual(self.inspect(name)["state"], "running")
         self.mvm_ok("stop", name)
-        # a command decides by itself
+        # a command's status does not depend on the workload
         done = self.mvm("run", "-T", "job-worker", "--", "sh", "-c",
                         "echo 3 >/tmp/e; busybox mv /tmp/e /tmp/end; sleep 1; echo here; exit 5")
         self.assertEqual((done.returncode, done.stdout), (5, "here\n"))
@@ -266,11 +266,11 @@ class Workload(guests.TestCase):
                 lambda n=name: self.inspect(n)["state"] == "running"
                 and self.inspect(n)["restarts"] == 1))
             self.end(name, 3)
-        record = self.wait_for_state("some", "exited") # one restart, and no more
+        record = self.wait_for_state("some", "exited") # after one restart
         self.assertEqual((record["restarts"], record["exit_code"]), (1, 3))
         self.assertTrue(guests.wait_until(lambda: self.inspect("ever")["restarts"] == 2))
         self.wait_for_state("ever", "running")
-        self.mvm_ok("stop", "ever") # ends that for good
+        self.mvm_ok("stop", "ever") # ends the restarts for good
         self.assertEqual(self.inspect("ever")["state"], "exited")
         self.mvm_fails(2, "run", "-T", "job-worker", "-d", "--restart", "on-failure:0",
                        says="is no restart policy")
@@ -278,13 +278,13 @@ class Workload(guests.TestCase):
 
 @harness.needs_guests
 class KilledStarters(TestCase):
-    """A VM whose name nobody was told belongs to nobody."""
+    """If a starter is killed before it has printed the VM's name, no VM stays."""
 
     def is_running(self, name):
         return any(r["name"] == name and r["state"] == "running" for r in self.mvm_json("ps"))
 
     def assert_no_instance(self):
-        """A starter killed between the folder and its supervisor leaves the folder to a `ps`."""
+        """If a starter is killed before its supervisor starts, a later `ps` removes the folder."""
         self.assertTrue(guests.wait_until(lambda: self.mvm_ok("ps") and not self.instances()),
                         self.instances())
 
@@ -329,7 +329,7 @@ class KilledStarters(TestCase):
         self.assert_nothing_left()
 
     def test_a_run_killed_before_it_has_told_the_name_leaves_none(self):
-        _, write_end = self.full_pipe() # here the starter waits with its note of the start
+        _, write_end = self.full_pipe() # the starter blocks here when it reports the start
         starter = self.start_mvm("run", "-T", "web-worker", "-d", "--name", "one",
                                  stderr=write_end)
         os.close(write_end)

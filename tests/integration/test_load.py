@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A busy host, one that lacks memory, and captures that do not load: what is done and said."""
+"""mvm on a busy host, on a host that lacks memory, and with captures that do not load."""
 
 import os
 import socket
@@ -12,16 +12,16 @@ import guests
 import harness
 
 MIB = 1 << 20
-PYTHON = "/usr/bin/python3" # that of the tests may be where only we can run it
+PYTHON = "/usr/bin/python3" # the tests' own Python may lie where only their user can run it
 RESUME = 67 # of the control socket (doc/agent-protocol.md)
 MEMINFO = "MemTotal: 2000000 kB\nMemAvailable: 200000 kB\nSwapFree: 0 kB\n"
 LOAD_ERROR = "VQ 4 size 0x400 < last_avail_idx 0x2 - used_idx 0x3"
-# the VMM of the first clone refuses the snapshot; QEMU may not write where its user may not
+# the VMM of the first clone refuses the snapshot; QEMU's user must be able to write the folder
 REFUSES_ONCE = """#!/bin/sh
 case "$*" in *-incoming*) if mkdir '%s/refused' 2>/dev/null; then echo '%s' >&2; exit 1; fi;; esac
 exec qemu-system-x86_64 "$@"
 """
-# the first boot ends as one whose kernel found no timer: on the monitor and the console, as QEMU's
+# the first boot ends as if its kernel had found no timer; it speaks QEMU's monitor and console
 PANICS_ONCE = """#!%s
 import os, re, sys
 args = sys.argv[1:]
@@ -48,7 +48,7 @@ SICK = guests.CONFIG.replace('"web"', '"sick"').replace(
 
 
 def memory_cgroup():
-    """A new cgroup that can limit memory, by whichever version has the controller here; or None."""
+    """Make a cgroup that can limit memory, of the version that has the controller here; or None."""
     for mount, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
                          ("/sys/fs/cgroup", "memory.max")):
         path = os.path.join(mount, f"mvm-test-{os.getpid()}")
@@ -67,14 +67,14 @@ class Load(guests.TestCase):
     config = guests.CONFIG
 
     def flags(self):
-        """A folder for programs that run in place of QEMU, as another user when we are root."""
+        """Make a folder for the files of a program in QEMU's place, which is another user if we are root."""
         os.chmod(self.folder, 0o711)
         os.mkdir(self.path("flags"))
         os.chmod(self.path("flags"), 0o777)
         return self.path("flags")
 
     def stand_in(self, text):
-        """A program that runs in place of QEMU, and may do more than QEMU may."""
+        """Make a program that runs in QEMU's place without its isolation; returns the environment."""
         return {"MVM_QEMU": self.write("qemu", text, 0o755), "MVM_ISOLATION": "off"}
 
     def test_a_capture_boots_again_a_guest_without_a_timer(self):
@@ -94,7 +94,7 @@ class Load(guests.TestCase):
         self.assertEqual(self.exec(name, "hostname"), name + "\n")
 
     def ask_to_resume(self, snapshot, answers):
-        """Of the VM that is to be captured, all the time until it is."""
+        """Ask the VM that is being captured to resume, again and again until the snapshot is made."""
         while snapshot.poll() is None:
             for name in self.instances():
                 with socket.socket(socket.AF_UNIX) as sock:

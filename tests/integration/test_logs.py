@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mvm logs: what a guest has printed."""
+"""`mvm logs`: the output of a guest."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from instance_case import TIME, TestCase
 class Logs(TestCase):
     def test_console_and_workload_are_kept_apart(self):
         name = self.run_detached("web-worker", "--cold")["name"]
-        # the workload's and the console's lines take different ways
+        # lines of the workload and of the console come on different channels
         self.assertTrue(guests.wait_until(lambda: "no newline" in self.logs(name)))
         self.exec(name, "sh", "-c", "echo to-the-console >/dev/console")
         self.assertTrue(guests.wait_until(lambda: "to-the-console" in self.logs(name)))
@@ -70,7 +70,7 @@ class Logs(TestCase):
 
     def test_a_flood_is_cut_and_the_log_says_how_much_is_missing(self):
         name = self.run_detached()["name"]
-        # the workload's own standard output; it takes the guest less time than the console
+        # through the workload's standard output, which is faster than the console
         self.exec(name, "sh", "-c", "busybox yes '' | busybox head -c 8000000 >/proc/$(cat "
                   "/tmp/said)/fd/1", timeout=harness.PATIENCE_S)
         self.mvm_ok("stop", name)

@@ -39,7 +39,7 @@ class Kernels(guests.TestCase):
         self.assertIn("was there already", self.mvm_ok("kernel", "add", deb, "--name", "debian"))
         self.assertEqual(self.mvm_json("kernel", "list"), [kernel])
 
-        # the same code without its modules is another kernel
+        # without its modules, the same code counts as another kernel
         bare = self.path("vmlinux")
         os.link(vmlinux, bare)
         says = self.mvm_fails(4, "kernel", "add", bare, "--name", "debian")
@@ -174,7 +174,7 @@ class Building(guests.TestCase):
     def test_two_data_folders_get_the_same_revision_and_the_same_bytes(self):
         here = {t: self.current(t) for t in ("web-worker", "web-gateway")}
         self.own_data(kernel_only=True)
-        # another path, other times, other write bits: the same content
+        # the path, the times and the write bits differ, the content is the same
         root = guests.make_root(self.folder)
         os.chmod(os.path.join(root, "etc", "passwd"), 0o664)
         os.utime(os.path.join(root, "etc", "passwd"), (1, 1))
@@ -245,7 +245,7 @@ class Clones(guests.TestCase):
         for what in ("hostname", "machine-id", "random", "boot-id"):
             self.assertEqual(len({page[what] for page in pages}), 3, (what, pages))
 
-        # what they write, in memory and to /, is theirs alone
+        # their writes, in memory and to /, are private
         for clone in clones:
             self.exec(clone["name"], "/bin/busybox", "dd", "if=/dev/urandom", "of=/mine", "bs=1M",
                       "count=4")
@@ -277,7 +277,7 @@ class Clones(guests.TestCase):
     def test_the_clock_of_a_clone_is_right(self):
         before = time.time()
         said = self.mvm_ok("run", "--template", "web-worker", "--", "date", "+%s")
-        # how long the start and the command take does not count
+        # the 5 seconds are for the start and the command
         self.assertGreater(int(said), before - 5)
         self.assertLess(int(said), time.time() + 5)
 
@@ -344,7 +344,7 @@ class Clones(guests.TestCase):
 
 @harness.needs_guests
 class OneInstance(guests.TestCase):
-    """Everything about an instance that a test need not have for itself."""
+    """Tests that can share one instance."""
 
     config = guests.CONFIG
 
@@ -369,7 +369,7 @@ class OneInstance(guests.TestCase):
         done = self.mvm("exec", "-e", "A=1 2", "-e", "B=", "-w", "/tmp", "one", "--", "sh", "-c",
                         'echo "$A|$B|$PWD"')
         self.assertEqual(done.stdout, "1 2||/tmp\n")
-        # a word behind the name begins the command, and its options are its own
+        # the first word after the name begins the command, and all options after it are the command's
         self.assertEqual(self.mvm_ok("exec", "one", "echo", "-n", "--json", "-i", "--", "x"),
                          "--json -i -- x")
         # without -i there is no input to wait for
@@ -400,7 +400,7 @@ class OneInstance(guests.TestCase):
         self.assertEqual(self.inspect("one")["state"], "running")
         self.assertEqual(self.exec("one", "echo", "awake"), "awake\n")
         self.mvm_ok("pause", "one")
-        self.mvm_ok("stop", "one") # also from there
+        self.mvm_ok("stop", "one") # a paused VM can be stopped
         self.assertEqual(self.inspect("one")["state"], "exited")
 
     def test_a_stopped_vm_stays_listed_with_its_log_until_removed(self):
@@ -434,7 +434,7 @@ class OneInstance(guests.TestCase):
         record = self.inspect("one")
         for other in (self.mvm_json("inspect", "one"), *self.mvm_json("ps")):
             for key, value in self.record.items():
-                # but what is measured at every look, or comes when the start has been answered
+                # except values that each look measures, or that appear after the start's answer
                 if key not in ("usage", "health", "health_message", "cgroup", "cgroup_limits"):
                     self.assertEqual((record[key], other[key]), (value, value), key)
         self.assertEqual(record["template_id"], "web-worker")
@@ -454,7 +454,7 @@ class OneInstance(guests.TestCase):
     def test_a_name_is_used_once(self):
         says = self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--name", "one")
         self.assertIn("an instance 'one' already", says)
-        self.assertIn("'mvm rm --force one'", says) # which works for one that runs
+        self.assertIn("'mvm rm --force one'", says) # which works for running instances
         self.assertEqual(self.exec("one", "echo", "unharmed"), "unharmed\n")
 
     def test_a_port_in_use_is_refused(self):
@@ -492,7 +492,7 @@ interval_ms = 50
     def look(self, name):
         token = self.exec(name, "cat", "/tmp/token")
         count = int(self.exec(name, "cat", "/tmp/count"))
-        # the first: what it forks has the same arguments until it executes something
+        # the first match: its children have the same arguments until they execute a program
         process = next(line.split()[0] for line in self.exec(name, "ps").splitlines()
                        if "i=0; while" in line)
         return token, count, process
@@ -502,11 +502,11 @@ interval_ms = 50
         cold = self.run_detached("count-worker", "--cold")
         self.assertEqual([r["start"] for r in (one, two, cold)], ["restore", "restore", "boot"])
         first, second, booted = (self.look(r["name"]) for r in (one, two, cold))
-        self.assertEqual(first[0], second[0]) # lived only in memory, so from one boot
+        self.assertEqual(first[0], second[0]) # the token is only in memory, so both come from one boot
         self.assertEqual(first[2], second[2])
         self.assertNotEqual(first[0], booted[0])
-        self.assertGreaterEqual(first[1], 20) # was healthy then
-        # and it goes on counting
+        self.assertGreaterEqual(first[1], 20) # the health check of the snapshot
+        # the clone goes on counting
         self.assertTrue(guests.wait_until(lambda: self.look(one["name"])[1] > first[1]))
 
     def test_the_snapshot_was_taken_when_the_health_check_held(self):

@@ -7,7 +7,7 @@ import urllib.request
 import guests
 import harness
 
-# a workload that says which signals it gets, and lives on
+# a workload that prints the signals it gets, and continues
 CONFIG = guests.CONFIG.replace('["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]', """
 ["/bin/busybox", "sh", "-c", '''
 trap 'echo got HUP' HUP
@@ -43,7 +43,7 @@ class Manage(guests.TestCase):
                          f"one\trunning=127.0.0.1:{ports[0]}->8080\ntwo\texited=\n")
         self.assertEqual(self.mvm_ok("ps", "--format", "{{.Status}}", "-f", "name=two"),
                          "exited (143)\n")
-        self.assertNotIn("->", self.mvm_ok("ps", "-f", "name=two")) # its ports lead nowhere
+        self.assertNotIn("->", self.mvm_ok("ps", "-f", "name=two")) # an ended VM forwards no ports
         self.mvm_fails(2, "ps", "--filter", "colour=red", says="'colour=red' is not name, state")
         self.mvm_fails(2, "ps", "--format", "{{.Nmae}}", says="'{{.Nmae}}' is none of {{.Name}}, ")
         self.assertEqual(self.mvm_json("rm", "--all"), [{"name": "two", "result": "removed"}])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest reaches of the network, tried from inside real guests: doc/network.md's table."""
+"""What a guest reaches in the network, as doc/network.md's table says, tried inside real guests."""
 
 import contextlib
 import ctypes
@@ -17,7 +17,7 @@ import guests
 import harness
 
 CLONE_NEWNET = 0x40000000
-# a stretch of the internet on this machine: a namespace behind a pair of links
+# a small internet on this machine: a namespace behind a pair of links
 PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
 PEER_FAR = "93.184.216.34" # behind the peer
 NOBODY = 65534
@@ -48,7 +48,7 @@ def encode_name(name):
 
 
 class NameServer(socketserver.BaseRequestHandler):
-    """Answers for names that the test gives; any type but A gets no answer."""
+    """Answers questions about the test's names; it answers only for type A."""
     names = {}
 
     def handle(self):
@@ -99,13 +99,13 @@ class Network(guests.TestCase):
         return self.run_detached("web-worker", "--require-snapshot", *options)["name"]
 
     def reaches(self, name, address, port):
-        """What the guest is told there; None: nothing."""
+        """The guest connects to this address; returns the server's answer, or None."""
         done = self.mvm("exec", name, "--", "/bin/busybox", "sh", "-c",
                         f"echo hello | busybox nc -w 3 {address} {port}")
         return done.stdout.strip() or None
 
     def asks(self, name, address):
-        """Does a datagram come back from there?  It refuses every question."""
+        """Does the name server at this address answer?  It refuses every question."""
         done = self.mvm("exec", name, "--", "/bin/busybox", "nslookup", "-type=a", "x.test", address)
         return "REFUSED" in done.stdout + done.stderr
 
@@ -118,7 +118,7 @@ class Network(guests.TestCase):
             for port in (self.port, forwarded):
                 with self.subTest(address=address, port=port):
                     self.assertIsNone(self.reaches(other, address, port))
-        # but the guest's own loopback is its own
+        # but the guest reaches its own loopback
         self.assertIsNotNone(self.mvm_ok("exec", other, "--", "/bin/busybox", "sh", "-c",
                                          "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc 127.0.0.1 8080"))
         own = socket.gethostbyname(socket.gethostname())
@@ -133,7 +133,7 @@ class Network(guests.TestCase):
     def test_a_port_of_the_host_is_opened_by_name(self):
         name = self.start("--allow", f"host:{self.port}", "--deny", "0.0.0.0/0")
         self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
-        # the guest has its address a moment after it has asked for it
+        # the guest gets its IPv6 address a moment after it has asked
         self.assertTrue(guests.wait_until(lambda: self.reaches(name, "fec0::2", self.port) == "near"))
         record = self.inspect(name)
         self.assertEqual(record["network_allow"], [f"host:{self.port}"])
@@ -148,7 +148,7 @@ class Network(guests.TestCase):
 
 
 class Hold(socketserver.BaseRequestHandler):
-    """Says nothing, and keeps the connection."""
+    """Keeps the connection, and sends nothing."""
     def handle(self):
         self.request.recv(1)
 
@@ -177,27 +177,27 @@ tcp = 8080
 """ + guests.VARIANT
 
     def said(self, name):
-        """What has become of the connections by now."""
+        """The program's reports about its connections until now."""
         lines = self.mvm_ok("logs", name).splitlines()
         return dict(line.split(": ", 1) for line in lines if ": " in line)
 
     def test_they_are_reset_in_a_clone(self):
         reset = "Connection reset by peer"
         names = [self.run_detached("held-worker", "--require-snapshot")["name"] for _ in range(2)]
-        for name in names: # nobody has sent anything
+        for name in names: # the programs have sent nothing yet
             self.assertTrue(guests.wait_until(lambda: len(self.said(name)) == 2), self.said(name))
             self.assertEqual(self.said(name), {"reads": reset, "reads6": reset})
         for name in names:
             self.exec(name, "/bin/busybox", "killall", "-USR1", "held")
             self.assertTrue(guests.wait_until(lambda: len(self.said(name)) == 4), self.said(name))
             self.assertEqual(self.said(name)["writes"], reset)
-            self.assertEqual(self.said(name)["within"], "echo") # has both its ends in the clone
+            self.assertEqual(self.said(name)["within"], "echo") # this connection has both ends in the clone
 
 
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
 class Internet(Network):
-    """In a network of this program's own, so that nothing of the host's changes.  With MVM_TEST_AS_USER, mvm and
-    all that follows run as an ordinary user once there is that network."""
+    """Uses a network namespace of this program's own, so that the host's network does not change.  With
+    MVM_TEST_AS_USER, mvm and the tests run as an ordinary user once the network is made."""
 
     @classmethod
     def setUpClass(cls):
@@ -208,7 +208,7 @@ class Internet(Network):
         cls.addClassCleanup(far.stdout.close)
         cls.addClassCleanup(far.wait)
         cls.addClassCleanup(far.stdin.close)
-        far.stdout.read(1) # it is in its namespace
+        far.stdout.read(1) # the server runs in its namespace
         inside = f"nsenter -t {far.pid} -n ip"
         for command in (f"ip link add far type veth peer name eth0 netns {far.pid}",
                         "ip link set lo up", f"ip addr add {PEER_HOST}/30 dev far",
@@ -235,7 +235,7 @@ class Internet(Network):
         self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
         self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")
         self.assertTrue(self.asks(name, PEER))
-        # the host's end of that link is the host
+        # the host's address on that link is an address of the host
         server = socket.create_server((PEER_HOST, 0))
         self.addCleanup(server.close)
         self.assertIsNone(self.reaches(name, PEER_HOST, server.getsockname()[1]))
@@ -248,7 +248,7 @@ class Internet(Network):
         self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
         self.assertIsNone(self.reaches(name, PEER, 8053))
         self.assertFalse(self.asks(name, PEER))
-        self.assertIsNone(self.reaches(name, "example.org", 8053)) # is not even looked up
+        self.assertIsNone(self.reaches(name, "example.org", 8053)) # mvm does not even look the name up
         out = self.mvm("exec", name, "--", "/bin/busybox", "nslookup", "example.org").stdout
         self.assertNotIn(PEER, out)
 

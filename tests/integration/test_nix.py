@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates from Nix flakes: which package is built, when, and what is said when it fails."""
+"""Templates from Nix flakes: which package is built, and when, and the message if that fails."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ class Attributes(TestCase):
         names = ["tenant-gw-full", "gw-full", "tenant-full", "tenant-gw", "full", "gw"]
         config = self.config(variants=(("gw", "full"),))
         while names:
-            # others do not count, nor does `default` for this profile
+            # other names do not count, nor does `default` for this profile
             self.flake({name: rootfs_with(name) for name in names + ["default", "full-gw"]})
             self.build(config=config)
             self.assertEqual(self.revision()["build"]["attribute"], names[0])
@@ -48,7 +48,7 @@ class Attributes(TestCase):
         before = self.nix_builds()
         says = self.build_fails(NOT_FOUND, config=self.config("path:./flake#missing"))
         self.assertIn(f"has no 'missing'; packages.{SYSTEM} has default, other", says)
-        self.assertEqual(self.nix_builds(), before + 1) # it is not tried again
+        self.assertEqual(self.nix_builds(), before + 1) # mvm does not build it a second time
 
     def test_a_flake_without_packages_says_so(self):
         self.write("flake/flake.nix", "{ outputs = inputs: { }; }\n")
@@ -67,7 +67,7 @@ class Failures(TestCase):
         self.assertIn("guest> step 16\n", error)
         self.assertIn("exit code 3", error)
         self.assertNotIn("guest> step 2\n", error)
-        self.assertIn("guest> step 2\n", says) # it was followed while it ran
+        self.assertIn("guest> step 2\n", says) # mvm showed the log while the build ran
         log = os.path.join(self.data_dir, "logs", "nix-t.log")
         self.assertIn(f"log: {log}", error)
         self.assertIn(b"guest> step 1\n", read(log))
@@ -126,7 +126,7 @@ class Locks(TestCase):
         self.nix("flake", "lock", "path:" + self.path("flake"))
         lock = self.path("flake", "flake.lock")
         with open(lock, "ab") as file:
-            file.write(b"\n") # not as Nix would write it
+            file.write(b"\n") # Nix would not write this newline
         self.build()
         self.assertEqual(self.lock_hash(), sha256(read(lock)))
         self.assertEqual(self.guest_file("/etc/motd"), b"hello from the input\n")
@@ -190,7 +190,7 @@ class Locks(TestCase):
 
 
 class Places(TestCase):
-    """Relative references, in a folder whose name has what is special to URLs, to Nix or to git."""
+    """Relative references, in a folder with characters that are special in URLs, for Nix or for git."""
 
     NAME = "a b \u00fc?x#y%41&z=[1]:+,'\"\\~"
 
@@ -205,7 +205,7 @@ class Places(TestCase):
                        timeout=harness.PATIENCE_S)
 
     def builds(self, ref, folder="", commit=False):
-        """A changed flake is built, from a config in its folder."""
+        """Change the flake, and build it from a config in its folder."""
         self.n = getattr(self, "n", 0) + 1
         self.write(f"{self.NAME}/{folder}motd", f"{self.n}\n")
         config = self.write(f"{self.NAME}/{folder}t.toml", f"""template_id = "t"
@@ -242,7 +242,7 @@ mem_mib = 128
                 self.builds(ref, commit=True)
         self.builds("path:.")
         self.builds(".", commit=True)
-        self.write(f"{self.NAME}/motd", "uncommitted\n") # seen, or said that Nix does not see it
+        self.write(f"{self.NAME}/motd", "uncommitted\n") # mvm builds this, or says that Nix does not see it
         done = self.mvm("template", "build", "t")
         if done.returncode == 0:
             self.assertEqual(self.guest_file("/motd"), b"uncommitted\n")
@@ -268,7 +268,7 @@ mem_mib = 128
 
 
 class PlaceWithAt(Places):
-    """As in /home/me@example.org, which has nothing else that is special."""
+    """A folder like /home/me@example.org, whose only special character is '@'."""
 
     NAME = "me@example.org"
 
@@ -302,7 +302,7 @@ class Cache(TestCase):
             self.build()
             self.assertEqual(self.guest_file("/motd").decode(), text)
             self.assertEqual(self.revision()["flake_lock_hash"], lock)
-        self.assertEqual(self.nix_builds(), 3) # the last one is the first
+        self.assertEqual(self.nix_builds(), 3) # the last source equals the first
 
     def test_force_builds_again(self):
         self.build()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build may change in the folder of a flake: --update-hash, pre-build.sh and --dry-run."""
+"""Changes of a build in the folder of a flake: --update-hash, pre-build.sh and --dry-run."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ class Hashes(TestCase):
                 with subprocess.Popen([harness.MVM, "template", "build", "--config", self.config(),
                                        "--update-hash"], env=self.environment(),
                                       stderr=subprocess.DEVNULL) as build:
-                    self.assertEqual(read(reached), b"f\n") # so the hash has been right
+                    self.assertEqual(read(reached), b"f\n") # so the hash was right
                     self.assertNotEqual(read(path), before)
                     build.send_signal(end)
                     self.assertEqual(build.wait(harness.PATIENCE_S), -end)

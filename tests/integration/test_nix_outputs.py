@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the output of a flake becomes: root folders, tars, images, kernels with their modules."""
+"""Outputs of a flake: root folders, tars, images, kernels with their modules."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ class Outputs(TestCase):
         stats = subprocess.run(["debugfs", "-R", "stat /etc/name", self.current("rootfs.ext4")],
                                capture_output=True, text=True, check=True,
                                timeout=harness.PATIENCE_S).stdout
-        self.assertRegex(stats, r"Mode: +0555") # as Nix keeps it
+        self.assertRegex(stats, r"Mode: +0555") # the mode in Nix's store
         self.assertRegex(stats, r"User: +0 +Group: +0")
 
     def test_a_tar_becomes_an_image(self):
@@ -43,7 +43,7 @@ class Outputs(TestCase):
             self.flake({"default": "$bb mkdir $out; $bb cp ${./image.ext4} $out/" + name})
             self.build()
             self.assertEqual(sha256(read(self.current("rootfs.ext4"))), sha256(read(path)))
-        # a link to another path of the store is as good
+        # a link to another path of the store works, too
         self.flake({"default": "$bb mkdir $out; $bb ln -s ${./image.ext4} $out/rootfs.ext4"})
         self.build()
         self.assertEqual(sha256(read(self.current("rootfs.ext4"))), sha256(read(path)))

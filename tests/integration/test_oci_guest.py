@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container image in a real guest: what it says of its command becomes the workload, and what is
-run beside it."""
+"""A container image in a real guest: its configured command is the workload, and other commands use
+the image's settings."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def make_image(path):
         oci.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:1000:2000::/home/app:/bin/sh\n"),
         oci.file("etc/group", b"root:x:0:\napp:x:2000:\nmore:x:3000:app\n"),
         oci.folder("home/app", uid=1000, gid=2000), oci.folder("root", mode=0o700)))
-    # an upper layer, as an image that was built on another has
+    # an upper layer, as in an image that is based on another
     image.layer(oci.tar_of(oci.folder("srv/app", uid=1000, gid=2000),
                            oci.file("srv/app/serve.sh", SCRIPT.encode(), mode=0o755)), "+zstd")
     image.save(path)
@@ -63,7 +63,7 @@ retries = 1
         return self.mvm_ok("logs", "--workload", name)
 
     def start(self):
-        # what it says at first is in no clone's log
+        # a clone's log lacks the workload's first lines
         name = self.run_detached("app-worker", "--cold")["name"]
         self.assertTrue(guests.wait_until(lambda: "mode" in self.said(name)))
         return name
@@ -74,7 +74,7 @@ retries = 1
         self.assertIn("args 2 one word two\n", logs)
         self.assertIn("as 1000 2000 2000 3000 in /srv/app mode image home /home/app\n", logs)
 
-        # as `docker exec`: user, folder and environment are the image's, unless told otherwise
+        # like `docker exec`: user, folder and environment come from the image, unless options set them
         ask = ("/bin/sh", "-c", "echo $(id -u) $(id -g) $(id -G) $(pwd) $MODE $HOME $PATH")
         for options, says in (
                 ((), "1000 2000 2000 3000 /srv/app image /home/app /tools:/bin"),
@@ -87,11 +87,11 @@ retries = 1
             with self.subTest(options=options):
                 self.assertEqual(self.exec(name, *ask, options=options), says + "\n")
         self.assertEqual(self.exec(name, "id", "-u"), "1000\n") # found on the image's PATH
-        # files are still copied as root, wherever they go
+        # mvm still copies files as root, into any folder
         self.mvm_ok("cp", self.write("file", "copied\n"), name + ":/root/file")
         self.assertEqual(self.exec(name, "cat", "/root/file", options=("-u", "0")), "copied\n")
         self.mvm("exec", name, "--", "cat", "/root/file", status=1)
-        # a fresh VM, beside the workload
+        # a command in a new VM, next to the workload
         self.assertEqual(self.mvm_ok("run", "--template", "app-worker", "--", *ask),
                          "1000 2000 2000 3000 /srv/app image /home/app /tools:/bin\n")
 

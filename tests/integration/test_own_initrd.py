@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates that boot the initrd that their flake brings: kept with the image, chosen by a setting,
-and without mvm's agent, which every command that would need it says."""
+"""Templates can boot the initrd of their flake.  mvm keeps it with the image, and a setting chooses it.
+It has no agent of mvm's, and each command that needs the agent says so."""
 
 import os
 import select
@@ -16,7 +16,7 @@ from flakes import FAILED, NOT_FOUND, UNSUPPORTED, read, rootfs_with
 MVM_FAILED = 125
 NO_AGENT = "boots the image's own initrd, so it has no agent"
 
-# Waits for its power button, as a system with a login manager does, or ends as it is told to.
+# Waits for its power button, as a system with a login manager does, or ends as its command line says.
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
@@ -49,13 +49,13 @@ def modules(deb, names):
 
 class TestCase(flakes.TestCase):
     def initrd(self, data):
-        """A flake whose package brings this one."""
+        """Make a flake whose package contains this initrd."""
         with open(self.path("flake", "own.cpio"), "wb") as file:
             file.write(data)
         self.flake({"default": rootfs_with("x") + "; $bb cp ${./own.cpio} $out/initrd"})
 
     def with_setting(self, initrd, extra="", **kwargs):
-        """A config file with the setting."""
+        """Make a config file with the setting."""
         path = self.config(**kwargs)
         text = read(path).decode()
         return self.write(os.path.basename(path), text.replace(
@@ -67,7 +67,7 @@ class Builds(TestCase):
         self.initrd(b"theirs")
         first = self.build(config=self.with_setting("mvm"))
         plain = self.build(config=self.config())
-        self.assertEqual(plain["revision_hash"], first["revision_hash"]) # it is the default
+        self.assertEqual(plain["revision_hash"], first["revision_hash"]) # the default is mvm's initrd
         ours = read(self.current("initrd"))
         builds = self.nix_builds()
 
@@ -97,7 +97,7 @@ class Builds(TestCase):
     def test_an_image_without_an_initrd_is_reported(self):
         self.flake({"default": rootfs_with("x")})
         config = self.with_setting("image")
-        for _ in range(2): # built, then from the cache
+        for _ in range(2): # first built, then from the cache
             says = self.build_fails(NOT_FOUND, config=config, says="this image has none")
             self.assertIn("flake's package, as 'initrd'", says)
         self.assertTrue(self.build(config=self.config())["cached"])
@@ -142,7 +142,7 @@ class Guests(TestCase):
         return result["cached"]
 
     def wait_for_log(self, name, text):
-        """Follow the console until it has this."""
+        """Follow the console until it has this text."""
         seen = b""
         deadline = time.monotonic() + self.timeout
         with subprocess.Popen([harness.MVM, "logs", "-f", "--console", name],

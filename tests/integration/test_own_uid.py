@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run by root, each QEMU is a user of its own that may do nothing but be a VM."""
+"""When root runs mvm, each QEMU runs as a user of its own, with rights for its VM only."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def status(pid):
 
 
 def flags_of(pid, path):
-    """How a process has a file open: the flags of each descriptor that is more than a name."""
+    """The flags of each descriptor of a file in a process, except O_PATH descriptors."""
     found = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -39,7 +39,7 @@ def flags_of(pid, path):
 
 
 def low_port():
-    """One below 1024 that nobody uses."""
+    """A port below 1024 that nobody uses."""
     for port in range(1023, 600, -1):
         with socket.socket() as tried:
             try:
@@ -63,7 +63,7 @@ class OwnUid(guests.TestCase):
 
     def test_each_vm_has_a_user_of_its_own_without_privileges(self):
         memory = self.current("web-worker", "snapshot", "mem.bin")
-        self.assertEqual(os.stat(memory).st_uid, 0)  # given back by the QEMU that wrote it
+        self.assertEqual(os.stat(memory).st_uid, 0)  # root got it back from the QEMU that wrote it
         users = set()
         for start in ("--require-snapshot", "--require-snapshot", "--cold"):
             with self.subTest(start):
@@ -135,13 +135,13 @@ class OwnUid(guests.TestCase):
 
     @harness.needs_program("setpriv")
     def test_a_vm_cannot_choose_to_outlive_its_supervisor(self):
-        # as what broke out of a guest would do first, if no wall were in its way
+        # an attacker who has broken out of a guest would do this first
         qemu = self.write("bin/qemu", "#!/bin/sh\nexec setpriv --pdeathsig clear "
                           f"{shutil.which('qemu-system-x86_64')} \"$@\"\n", 0o755)
         os.chmod(self.folder, 0o755)
         record = self.mvm_json("run", "--template", "web-worker", "-d", "--cold",
                                env={"MVM_QEMU": qemu, "MVM_ISOLATION": "off"})
-        self.mvm_ok("pause", record["name"]) # or the guest ends when its agent is hung up on
+        self.mvm_ok("pause", record["name"]) # else the guest would end when its agent loses the connection
         os.kill(record["supervisor_pid"], signal.SIGKILL)
         self.assertTrue(guests.wait_until(lambda: not guests.is_alive(record["vmm_pid"])))
 

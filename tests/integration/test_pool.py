@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools: VMs that wait, and what becomes of them; and many started at once."""
+"""Pools of waiting VMs, and many VMs started at once."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ http = "http://127.0.0.1:8080/"
 """ + guests.VARIANT
 
 ADOPT = 70 # a call of the supervisor
-DEADLINE_S = 2 * harness.PATIENCE_S # several starts
+DEADLINE_S = 2 * harness.PATIENCE_S # enough for several starts
 
 
 @harness.needs_guests
@@ -102,7 +102,7 @@ class Pool(guests.TestCase):
         done = self.mvm_ok("run", "--template", "web-worker", "--", "hostname")
         self.assertTrue(done.startswith("web-worker-"))
         self.end_server(server)
-        # a start that the end of the server cut off removes its folder by itself
+        # a start that the end of the server interrupts removes its own folder
         guests.wait_until(lambda: not self.instances(), DEADLINE_S)
         self.assertEqual(self.instances(), [])
 
@@ -120,7 +120,7 @@ class Pool(guests.TestCase):
         self.full(1)
         waiting, = self.instances()
         supervisor = self.inspect(waiting)["supervisor_pid"]
-        os.kill(supervisor, signal.SIGSTOP) # so that it meets call and hangup together
+        os.kill(supervisor, signal.SIGSTOP) # so that it sees the call and the hang-up together
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(self.data("instances", waiting, "control.sock"))
             agentproto.Agent(sock).open(ADOPT)
@@ -142,7 +142,7 @@ class Pool(guests.TestCase):
         self.full(1)
         waiting, = self.instances()
         file, = os.listdir(self.data("pool", "web-worker"))
-        os.unlink(self.data("pool", "web-worker", file))  # all that a claim is
+        os.unlink(self.data("pool", "web-worker", file))  # that is the whole claim
         self.assertTrue(guests.wait_until(lambda: waiting not in self.instances(), DEADLINE_S))
         self.wait_ready(1)
 
@@ -161,7 +161,7 @@ class Pool(guests.TestCase):
             record = self.run_detached("web-worker", "--name", name, *options)
             self.assertEqual((record["from_pool"], record["start"]), (False, "boot"))
             self.mvm_ok("rm", "--force", name)
-        record = self.run_detached("web-worker", "--private-memory") # those that wait share theirs
+        record = self.run_detached("web-worker", "--private-memory") # waiting VMs share their memory
         self.assertEqual((record["from_pool"], record["start"]), (False, "restore"))
         self.assertIn(record["memory"], ("sparse", "reflink"))
         self.assertEqual(self.pool()["ready"], 1)
@@ -271,7 +271,7 @@ class Many(guests.TestCase):
         self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4",
                        "-v", self.path("host") + ":/bin/busybox/nowhere",
                        says="none of the 4 instances was kept")
-        # but the first that failed is kept, for its logs
+        # but the first failed VM stays, for its logs
         self.assertEqual([i["state"] for i in self.mvm_json("ps")], ["failed"])
 
     def test_contradictory_options_are_refused(self):

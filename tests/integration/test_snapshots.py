@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of revisions that are there: made, replaced, removed; and used only where they fit."""
+"""Snapshots of existing revisions are made, replaced, removed, and used only where they fit."""
 
 import json
 import os
@@ -80,7 +80,7 @@ class Snapshots(guests.TestCase):
         self.assertLess(steps["test"]["bytes"], steps["memory"]["bytes"])
         after = self.mvm_json("template", "info", "web-worker")["revision"]
         self.assertNotEqual(after.pop("snapshot"), before.pop("snapshot"))
-        self.assertEqual(after, before) # nothing but the snapshot
+        self.assertEqual(after, before) # only the snapshot has changed
         self.mvm_ok("template", "verify", "web-worker")
         self.restores()
 
@@ -92,14 +92,14 @@ class Snapshots(guests.TestCase):
             self.assertIn(said, done.stderr + done.stdout)
         self.assertNotEqual(self.nonce(), first)
         self.assertTrue(guests.is_alive(old["vmm_pid"]))
-        # pages that it has not touched yet come from the file that was replaced
+        # the clone reads untouched pages from the replaced file
         self.exec("old", "sh", "-c", "find / -xdev -type f -exec cat {} + >/dev/null; dmesg | wc -l")
         self.restores("--name", "new")
         self.mvm_ok("template", "snapshot", "web-worker", "--rm")
         for name in ("old", "new"):
             self.exec(name, "sh", "-c", "uname -a; ls -lR /etc >/dev/null")
         self.mvm_ok("rm", "--force", "old", "new")
-        self.mvm_ok("template", "list") # sweeps what they have held
+        self.mvm_ok("template", "list") # sweeps the files that they held
         self.assert_nothing_left()
 
     def test_a_failed_command_changes_nothing(self):
@@ -125,10 +125,10 @@ class Snapshots(guests.TestCase):
         self.mvm_ok("template", "build", "web-worker", "--snapshot")
         self.restores()
 
-    # what mvm sees here is changed, not the snapshot
+    # these tests change the host's facts, not the snapshot
 
     def differs(self, what, *values, env=None, enter=None):
-        """It is not restored: 6, or 125 with a command; the reason has both values."""
+        """Check that mvm refuses the restore (6, or 125 with a command), and names both values."""
         for status, options in ((6, ("-d",)), (125, ("--", "true"))):
             done = subprocess.run([harness.MVM, "run", "--template", "web-worker",
                                    "--require-snapshot", *options], env=self.environment(env),
@@ -186,7 +186,7 @@ class Snapshots(guests.TestCase):
         self.assertEqual(other["mend"], "mvm template snapshot web-worker")
         none = finding(PATH=self.path("nothing"), MVM_QEMU="", MVM_FIRECRACKER="")
         self.assertNotIn("boot", none["message"])
-        self.assertIsNone(none["mend"]) # there is another finding about that
+        self.assertIsNone(none["mend"]) # another finding has the remedy
 
     @needs_root
     def test_another_host_is_a_difference(self):
@@ -206,10 +206,10 @@ class Snapshots(guests.TestCase):
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--require-snapshot", "-e",
                                      "A=b", "--", "sh", "-c", "echo $A"), "b\n")
 
-    # page cache: shared by clones, or not
+    # clones share the page cache, or have private memory
 
     def memory_of(self, record):
-        """Device and inode of the file that a clone's memory is mapped from, privately."""
+        """Device and inode of the file whose private mapping is a clone's memory."""
         with open(f"/proc/{record['vmm_pid']}/maps", encoding="utf-8") as file:
             mapped = [line.split() for line in file if "mem.bin" in line]
         self.assertEqual({words[1][3] for words in mapped}, {"p"})
@@ -258,9 +258,9 @@ class Snapshots(guests.TestCase):
         except subprocess.SubprocessError as error:
             self.skipTest(f"cannot mount here: {error}")
         self.assertIn("cannot copy the snapshot's memory: No space left on device", done.stderr)
-        self.assertRegex(done.stdout, r"^1\nweb-worker-[0-9a-f]{6}\n$") # kept for its logs
+        self.assertRegex(done.stdout, r"^1\nweb-worker-[0-9a-f]{6}\n$") # the instance stays for its logs
 
-    # damage is found before the guest runs: 5, or 125 with a command
+    # mvm finds damage before the guest runs: 5, or 125 with a command
 
     def refused(self, says):
         for status, options in ((5, ("-d",)), (5, ("-d", "--require-snapshot")),
@@ -344,7 +344,7 @@ class Snapshots(guests.TestCase):
 
 @harness.needs_guests
 class Memory(guests.TestCase):
-    """A guest that has used and freed a lot before it became healthy."""
+    """A guest that has used and freed much memory before it became healthy."""
 
     config = guests.CONFIG.replace(
         '"/bin/busybox", "httpd", "-f"',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local flakes: every change is seen, also when flake.lock is the same."""
+"""Local flakes: mvm notices every change, even with the same flake.lock."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ class TestCase(flakes.TestCase):
         os.symlink("one", self.path(folder, "files", "link"))
 
     def overwrite(self, name, text):
-        """As somebody who hides it: same size, same time, same inode."""
+        """Change a file secretly: with the same size, time and inode."""
         path = self.path(name)
         before = os.stat(path)
         with open(path, "r+", encoding="utf-8") as file:
@@ -66,7 +66,7 @@ class Path(TestCase):
                    inputs=f'inputs.base = {{ url = "path:{self.path("base")}"; flake = false; }};')
         self.nix("flake", "lock", "path:" + self.path("flake"))
         self.build()
-        # an input that differs from the lock is never built as if it matched
+        # mvm never builds an input that differs from the lock
         self.overwrite("base/motd", "two\n")
         result = self.mvm("template", "build", "--config", self.config())
         if result.returncode == 0:
@@ -106,7 +106,7 @@ class Path(TestCase):
 @harness.needs_program("git")
 class Git(TestCase):
     def environment(self, extra=None):
-        """Submodules may come from folders, for the git that nix runs as well."""
+        """Allow submodules from folders, for nix's git, too."""
         return {**super().environment(extra), "GIT_CONFIG_COUNT": "1",
                 "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
 
@@ -138,7 +138,7 @@ class Git(TestCase):
                 change()
                 self.assert_seen(config)
         self.assertEqual(self.guest_file("/one"), b"THIRD\n")
-        # what git does not know is not in the source, for Nix as for mvm
+        # files that git does not know are no part of the source, for Nix and for mvm
         self.write("flake/files/unknown", "x\n")
         self.assertTrue(self.build(config=config)["cached"])
         self.git("add", "files/unknown")

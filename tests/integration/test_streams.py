@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many commands at once by the library, without a thread for each (mvm/stream.h)."""
+"""The library runs many commands at once, without a thread for each (mvm/stream.h)."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ class Streams(guests.TestCase):
         n = VMS * COMMANDS
         self.assertEqual((done.stderr, done.stdout, done.returncode), (
             "", f"{n} of {n} commands in {VMS} VMs did as they were told\n", 0))
-        for name in names: # and nothing is left of them
+        for name in names: # the commands have left nothing
             self.assertNotIn("read line", self.exec(name, "busybox", "ps"))
 
         with self.subTest("all that an agent has streams for, but for the supervisor's own"):
@@ -48,8 +48,8 @@ class Streams(guests.TestCase):
             self.assertIn("250 of 250 commands in 1 VMs", done.stdout, done.stderr)
 
     def held_commands(self, each):
-        """The program with two VMs' commands, which it keeps waiting: the second VM's supervisor
-        stands still.  Returns the program and both VMs' records, once the first VM's run."""
+        """Start the program with commands in two VMs, and keep it waiting: the second VM's supervisor is
+        stopped.  Returns the program and both VMs' records, once the first VM's commands run."""
         self.mvm_ok("run", "-T", "web-worker", "-d", "--count", "2", "--name", "web")
         first, second = self.inspect("web-1"), self.inspect("web-2")
         os.kill(second["supervisor_pid"], signal.SIGSTOP)

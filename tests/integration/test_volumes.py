@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes: there before the workload, its user's, and no larger than the guest."""
+"""Volumes are in place before the workload, belong to its user, and are no larger than the guest."""
 
 import io
 import json
@@ -46,7 +46,7 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         image.save(os.path.join(cls.shared, "image"))
 
     def forget_failed(self):
-        """A start that failed keeps its instance, for its logs."""
+        """Remove the instance that a failed start has kept for its logs."""
         name, = self.instances()
         self.assertEqual(self.inspect(name)["state"], "failed")
         self.mvm_ok("rm", name)
@@ -85,15 +85,15 @@ command     = ["/bin/busybox", "sh", "-c", "{LOOP}"]
         def is_written():
             with open(self.path("output"), encoding="utf-8", errors="replace") as shown:
                 return "x1000\n" in shown.read()
-        self.assertTrue(guests.wait_until(is_written)) # and /v/new before it
+        self.assertTrue(guests.wait_until(is_written)) # /v/new was written before that
         size = os.path.getsize(self.path("output"))
-        resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (size, size)) # as a disk that is full
+        resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (size, size)) # acts like a full disk
         self.assertIn("File too large", run.communicate(timeout=self.timeout)[1])
         self.assertEqual(run.returncode, 1)
         self.assertTrue(os.path.exists(self.path("host/new")))
 
     def build_with_health(self):
-        """A template whose start is over when its workload has written to its volume."""
+        """Build a template whose start is over once its workload has written to its volume."""
         config = self.write("health.toml", self.config.replace(
             "oci:image", "oci:" + os.path.join(self.shared, "image")).replace('"vol"', '"sure"') + """
 [health]
@@ -113,7 +113,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
                 run.stdout.close()
                 self.assertEqual(run.wait(harness.PATIENCE_S), -signal.SIGPIPE, run.stderr.read())
                 self.assertEqual(os.listdir(host), ["new"])
-                # its supervisor removes it once its starter has gone
+                # the supervisor removes the instance after its starter's end
                 self.assertTrue(guests.wait_until(lambda: not self.instances()))
         host = self.path("full")
         os.makedirs(host)
@@ -171,7 +171,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.mvm_ok("rm", "still")
 
     def run_slow(self, *options):
-        """A VM whose volume takes minutes to come back."""
+        """Start a VM whose volume takes minutes to copy back."""
         shutil.rmtree(self.path("host"), ignore_errors=True)
         os.mkdir(self.path("host"))
         name = self.run_detached("vol-worker", "-v", self.path("host") + ":/v:rw", *options)["name"]
@@ -195,7 +195,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assert_lost(name, "the copy did not end in time")
         with open(self.path("host/first"), encoding="ascii") as file:
             self.assertEqual(file.read(), "kept\n")
-        for folder, _, files in os.walk(self.path("host/huge")): # no half file, and no other name
+        for folder, _, files in os.walk(self.path("host/huge")): # no half file, and no temporary name
             self.assertLessEqual(set(files), {"f"})
             for file in files:
                 self.assertEqual(os.stat(os.path.join(folder, file)).st_size, 8 * MIB)
@@ -224,7 +224,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assertEqual(os.stat(self.path("host/huge")).st_size, 20 * MIB)
         self.mvm_ok("rm", name)
 
-        # a stop that copies when the workload ends hands the copy over
+        # if the workload ends while a stop copies, the stop hands the copy over
         name = self.run_slow()
         stop = self.start_mvm("stop", "--timeout", "60s", name, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT)
@@ -275,7 +275,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assertIn("1 file is missing: cannot make 'bad': Is a directory", words)
         with open(f"{host}/z", encoding="ascii") as file:
             self.assertEqual(file.read(), "kept\n")
-        self.exec("rest", "rm", "/v/bad") # it runs on
+        self.exec("rest", "rm", "/v/bad") # the VM still runs
         self.mvm_ok("stop", "rest")
         self.assertEqual([e["message"] for e in self.events() if e["event"] == "volumes"],
                          ["'/v': left out 1 devices, pipes or sockets: './pipe'",
@@ -375,7 +375,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.mvm_fails(4, *run, "-d", says="volume 'data-1' is in use")
         self.mvm_fails(4, "volume", "rm", "data-1", says="in use")
         self.assertTrue(self.mvm_json("volume", "inspect", "data-1")["in_use"])
-        # a copy, of what came back last: nothing yet
+        # a copy of the volume's last state, which is empty so far
         out = self.mvm_ok("run", "-T", "vol-worker", "-v", "data-1:/data/base:ro", "--", "ls", "-A",
                           "/data/base")
         self.assertEqual(out, "")
@@ -432,7 +432,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assertRegex(error["message"],
                          "'/v' would take 150 MiB, and there is room for .* in its memory.*; "
                          "it is kept for its logs$")
-        # the cause's reason, with what helps
+        # the cause's reason, with a remedy
         self.assertEqual((error["reason"], error["subject"]),
                          ("guest-memory-full", self.instances()[0]))
         self.assertIn("--mem", error["hint"])
@@ -440,14 +440,14 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
 
         name = self.run_detached("vol-worker")["name"]
         self.mvm_fails(1, "cp", f"{host}/big", f"{name}:/srv/big", says="would take 150 MiB")
-        stream = io.BytesIO() # that does not say how large it is
+        stream = io.BytesIO() # a stream without a known size
         with tarfile.open(fileobj=stream, mode="w") as tar:
             tar.add(f"{host}/big", "big")
         done = self.mvm_bytes("cp", "-", f"{name}:/srv", stdin=stream.getvalue())
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"--mem", done.stderr)
         self.assertEqual(self.exec(name, "ls", "-A", "/srv"), "")
-        self.assertIn(" missing", self.log(name)) # and the workload goes on
+        self.assertIn(" missing", self.log(name)) # the workload goes on
 
 
 if __name__ == "__main__":

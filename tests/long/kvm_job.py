@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is different on KVM; test_nested_kvm.py runs it in a VM that has it.
+"""Tests of things that differ on KVM; test_nested_kvm.py runs them in a VM with KVM.
 
-With MVM_TEST_FIRECRACKER also the main job on Firecracker.
+With MVM_TEST_FIRECRACKER they include the main job on Firecracker.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ class OnQemu(guests.TestCase):
         self.assertEqual(argv[argv.index("-cpu") + 1], "host")
         opened = {os.readlink(f"/proc/{record['vmm_pid']}/fd/{fd}")
                   for fd in os.listdir(f"/proc/{record['vmm_pid']}/fd")}
-        # the host's files have been taken from it, and with them the path
+        # without the host's files it has no path, only a name
         self.assertIn("kvm", {os.path.basename(path) for path in opened})
         self.assertIn("anon_inode:kvm-vm", opened)
 
@@ -71,7 +71,7 @@ class OnQemu(guests.TestCase):
     def test_the_facts_are_the_same_at_every_probe(self):
         seen = set()
         for _ in range(5):
-            os.unlink(self.data("cache", "qemu.json")) # the probe's, with the TSC's frequency
+            os.unlink(self.data("cache", "qemu.json")) # the probe's result, with the TSC's frequency
             seen.add(json.dumps(self.mvm_json("template", "info", "web-worker")["run"]))
         self.assertEqual(len(seen), 1, seen)
         self.assertEqual(json.loads(seen.pop())["start"], "restore")
@@ -98,7 +98,7 @@ FIRECRACKER = os.environ.get("MVM_TEST_FIRECRACKER")
 
 
 def links():
-    """The host's ends of VMs' networks."""
+    """The host's interfaces for VMs' networks."""
     return [name for name in os.listdir("/sys/class/net") if name.startswith("mvm")]
 
 
@@ -106,7 +106,7 @@ def links():
 @harness.needs_kvm
 @unittest.skipUnless(FIRECRACKER, "MVM_TEST_FIRECRACKER names no firecracker")
 class OnFirecracker(guests.TestCase):
-    """With a network and a data disk, and in a jail where there is a jailer."""
+    """Guests with a network and a data disk, in a jail if there is a jailer."""
 
     config = guests.CONFIG + "data_disk_mib = 16\n"
 
@@ -159,7 +159,7 @@ class OnFirecracker(guests.TestCase):
         self.assertEqual(links(), [])
 
     def test_many_at_once_all_reach_the_host(self):
-        """On a host that is so busy the guest's call over vsock waits for longer than two seconds."""
+        """The host is so busy that the guest's call over vsock takes longer than two seconds."""
         self.mvm_ok("run", "--template", "web-worker", "-d", "--require-snapshot", "--count", "8",
                     "--name", "many")
         for i in range(8):

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test VM with KVM in it, for hosts that have none.
+"""A test VM with KVM in it, for hosts without KVM.
 
 QEMU's TCG emulates AMD's SVM, so a kernel in such a VM offers a /dev/kvm that runs guests for real
-(nested paging, VM exits), only slowly.  It has one CPU: with two, each a thread of TCG's, guests
-were seen to hang or to reset themselves while they booted (doc/nested-kvm.md).  What is_dead()
-says was seen with both.
+(nested paging, VM exits), only slowly.  It has one CPU: with two, each in a thread of TCG's, some
+guests hung or reset themselves during the boot (doc/nested-kvm.md).  is_dead() was needed with one
+CPU and with two.
 
-The VM is a kernel out of a Debian package and an initramfs that holds programs of this host with
-the libraries they load; it runs one shell script, whose output comes over the second serial port,
-away from the kernel's own messages.
+The VM has a kernel from a Debian package, and an initramfs with programs of this host and their
+libraries.  It runs one shell script, whose output comes over the second serial port, apart from the
+kernel's messages.
 """
 
 import os
@@ -30,11 +30,11 @@ MEMORY_MIB = 4096
 BEAT_S, DEAD_S = 5, 90
 KVM_GROUP = 104
 
-# parts of python's library that no test imports
+# parts of Python's library that no test imports
 LEFT_OUT = re.compile(r"/(test|tests|site-packages|dist-packages|config-[^/]*|idlelib|ensurepip|"
                       r"lib2to3|tkinter|turtledemo|pydoc_data|distutils|venv)$")
 
-# pivot_root(2), which Firecracker's jailer calls, wants another root than the initramfs itself
+# pivot_root(2), which Firecracker's jailer calls, needs a root other than the initramfs itself
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mkdir /root/bind
@@ -61,7 +61,7 @@ poweroff -f
 
 
 def why_not():
-    """None when such a VM can be made here, else the reason."""
+    """None if this host can make such a VM, else the reason."""
     tool = guestkit.missing_tools() or (None if shutil.which("ldd") else "ldd")
     if tool:
         return f"{tool} is not installed"
@@ -71,14 +71,14 @@ def why_not():
 
 
 def libraries(program):
-    """Paths of the shared objects that the loader maps for it; none for a static program."""
+    """Paths of the shared objects that the loader maps for a program; none for a static one."""
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=60,
                             check=False)
     return set(re.findall(r"(/\S+) \(0x", listed.stdout))
 
 
 class Image:
-    """An initramfs in the making.  Paths inside are those of the host unless said otherwise."""
+    """Builds an initramfs.  Paths inside it are the host's unless the caller gives another one."""
 
     def __init__(self):
         self.entries = []
@@ -116,13 +116,13 @@ class Image:
                     self.add_file(full, os.path.join(where, name))
 
     def add_program(self, source, path=None):
-        """A program and what the loader needs for it."""
+        """Add a program and its shared libraries."""
         self.add_file(source, path)
         for library in libraries(source):
             self.add_file(library)
 
     def add_python(self):
-        """This python; returns its path."""
+        """Add this Python; returns its path."""
         python = os.path.realpath(sys.executable)
         self.add_program(python)
         library = sysconfig.get_path("stdlib")
@@ -133,7 +133,7 @@ class Image:
         return python
 
     def add_qemu(self):
-        """QEMU and the firmware of microvm machines."""
+        """Add QEMU and the firmware of microvm machines."""
         program = shutil.which("qemu-system-x86_64")
         self.add_program(program, "/usr/bin/qemu-system-x86_64")
         found = subprocess.run([program, "-L", "help"], capture_output=True, text=True, check=True,
@@ -151,7 +151,7 @@ class Image:
 
 
 def unpack_kernel(deb, folder):
-    """Returns the bzImage's path and {module: path} out of a Debian kernel package."""
+    """Unpack a Debian kernel package; returns the bzImage's path and {module: path}."""
     tree = os.path.join(folder, "outer-kernel")
     subprocess.run(["dpkg-deb", "-x", deb, tree], check=True, timeout=300)
     image, modules = None, {}
@@ -168,7 +168,7 @@ def unpack_kernel(deb, folder):
 
 
 class OuterVm:
-    """What the VM consists of, in a folder; start() runs it."""
+    """A VM whose parts lie in a folder; start() runs it."""
 
     def __init__(self, folder, deb):
         self.folder = folder
@@ -182,7 +182,7 @@ class OuterVm:
         self.said = os.path.join(folder, "said.log")
 
     def make(self, script):
-        """Write the initramfs.  The script is run as root; $step in it is what start() got."""
+        """Write the initramfs.  The VM runs the script as root, with start()'s argument as $step."""
         start = START.format(modules=" ".join(MODULES), script=script, beat=BEAT_S,
                              kvm_group=KVM_GROUP)
         self.image.add_bytes("/init", INIT.encode(), 0o755)
@@ -191,12 +191,12 @@ class OuterVm:
         self.image.write(self.initrd)
 
     def start(self, step):
-        """Returns the process, which ends when the script has and must be killed when it does not
-        in time.  What the script prints lands in self.said."""
+        """Returns the VM's process, which ends with the script; the caller must kill it after the deadline.
+        The script's output goes to self.said."""
         for path in (self.said, self.console):
             with open(path, "wb"):
                 pass
-        # as in every guest under TCG: its clock is the host's, told and not measured
+        # as in every guest under TCG: the clock's frequency is given, not measured
         command = ("console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable lpj=4000000 "
                    f"tsc_early_khz={guestkit.tsc_khz()} step={step}")
         with open(os.path.join(self.folder, "qemu.log"), "wb") as log:
@@ -214,11 +214,11 @@ class OuterVm:
             return file.read().replace("\r\n", "\n")
 
     def is_dead(self):
-        """Its own clock has stopped: a program in it prints a line every BEAT_S seconds."""
+        """Has the VM's own clock stopped?  A program in the VM prints a line every BEAT_S seconds."""
         return time.time() - os.stat(self.console).st_mtime > DEAD_S
 
     def last_words(self):
-        """For whoever must find out why: the ends of QEMU's log and of the kernel's."""
+        """The last lines of QEMU's log and of the kernel's, for a diagnosis."""
         parts = []
         for name in ("qemu.log", "console.log", "said.log"):
             path = os.path.join(self.folder, name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A boot on a host that is busy in the wrong moment: the guest's kernel finds no timer."""
+"""A boot on a host that is busy at the wrong moment, so the guest's kernel finds no timer."""
 
 import glob
 import os
@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import guests
 import harness
 
-# A virtual CPU that rests so long, so often, rests at the start of a measurement of 100 ms.
+# With such long and frequent pauses, a virtual CPU pauses at the start of any measurement of 100 ms.
 REST_S, WORK_S = 0.15, 0.012
 TRIES = 5
 ENTRY = re.compile(r"(?:\+|\S+ )([FP]) (.*)", re.DOTALL) # of a log: doc/instances.md
@@ -39,7 +39,7 @@ class BusyBoot(guests.TestCase):
     snapshot = False
 
     def console(self, name):
-        """What the guest has printed, without times."""
+        """The guest's output, without times."""
         try:
             with open(self.data("instances", name, "console.log"), encoding="utf-8") as file:
                 entries = [ENTRY.fullmatch(line.rstrip("\n")).groups()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hundred captures of a guest on a busy host, and a clone of each: none may be lost.
+"""Two hundred captures of a guest on a busy host, with a clone of each: none may fail.
 
 MVM_TEST_CAPTURE_COUNT sets another number.
 """
@@ -26,7 +26,7 @@ class Captures(guests.TestCase):
     snapshot = False
 
     def burn(self):
-        """What keeps the CPUs busy until the test ends, and not longer than it may take."""
+        """Keep the CPUs busy until the test ends, but no longer than its deadline."""
         burner = subprocess.Popen(["nice", "-n", "19", "timeout", str(SECONDS), sys.executable,
                                    "-c", "while True: pass"])
         self.addCleanup(burner.wait)

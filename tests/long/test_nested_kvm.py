@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QEMU backend on real KVM: its contract, the main job, and what is different there; and what
-wants a kernel with fs-verity and cgroup v2.
+"""The QEMU backend on real KVM: its contract, the main job, and KVM's differences; and tests that need
+a kernel with fs-verity and cgroup v2.
 
-The tests run in VMs that have KVM (outer_vm.py) on hosts that have none, one for each step, and
-are the same as elsewhere: the built contract program and the tests of tests/integration, with this
-host's python.  Each of their results is one of ours.  With MVM_TEST_FIRECRACKER the same for
-Firecracker, in its jailer if that lies beside it.
+On hosts without KVM, each step runs in a VM with KVM (outer_vm.py).  The tests are the same as
+elsewhere: the built contract program and the tests of tests/integration, with this host's Python.
+This program reports each of their results.  MVM_TEST_FIRECRACKER adds the same steps for Firecracker,
+in its jailer if that lies beside it.
 
 Environment: MVM, MVM_TEST_KERNEL_DEB, MVM_TEST_CONTRACT, MVM_TEST_CONFINE (the built programs),
-MVM_TEST_VSOCK_GUEST; MVM_TEST_NESTED may name single steps, and MVM_TEST_NESTED_KEEP a folder that
-the logs stay in.
+MVM_TEST_VSOCK_GUEST; MVM_TEST_NESTED may name single steps, and MVM_TEST_NESTED_KEEP a folder for the
+logs.
 """
 
 import os
@@ -26,7 +26,7 @@ import outer_vm
 import summary
 
 BOOT_S = 180
-# what runs inside: name, deadline in seconds, program (the paths there)
+# steps inside the VM: name, deadline in seconds, program (with paths inside)
 STEPS = (
     ("contract", 600, "/mvm/contract"),
     ("kvm_job", 900, "/src/tests/long/kvm_job.py"),
@@ -57,7 +57,7 @@ def jailer_of(firecracker):
 
 
 def make_vm(folder):
-    """The VM with everything that the steps need in it; returns it and the path of its python."""
+    """Make the VM with everything that the steps need; returns it and the path of its Python."""
     deb = os.environ["MVM_TEST_KERNEL_DEB"]
     vm = outer_vm.OuterVm(folder, deb)
     image = vm.image
@@ -88,7 +88,7 @@ def make_vm(folder):
 
 
 def script(python):
-    """What the VM runs: every step within its deadline, between marks."""
+    """The VM's script: each step within its deadline, between marks."""
     deb = os.path.basename(os.environ["MVM_TEST_KERNEL_DEB"])
     lines = [f"export MVM=/mvm/mvm MVM_TEST_KERNEL_DEB=/mvm/{deb} MVM_TEST_GUEST_DIR=/mvm/guest",
              "export PYTHONPATH=/src/tests:/src/tests/integration PYTHONDONTWRITEBYTECODE=1"]
@@ -96,7 +96,7 @@ def script(python):
         lines.append("export MVM_TEST_FIRECRACKER=/mvm/firecracker")
         if not jailer_of(os.environ["MVM_TEST_FIRECRACKER"]): # root must allow that
             lines.append("export MVM_JAILER=none")
-    lines.append("case $step in") # the kernel hands it from its command line to init
+    lines.append("case $step in") # the kernel passes it from its command line to init
     for name, seconds, program in STEPS:
         command = f"{python} {program}" if program.endswith(".py") else program
         lines += [f"{name})", f"echo '{BEGIN}{name}'", f"timeout -s KILL {seconds} {command}",
@@ -105,7 +105,7 @@ def script(python):
 
 
 def wait(vm, process, seconds):
-    """Until the VM ends, or does not in time.  Returns whether it lived to then."""
+    """Wait for the VM's end, or for the deadline.  Returns False if the VM's clock stopped."""
     deadline = time.monotonic() + BOOT_S + seconds
     alive = True
     while alive and process.poll() is None and time.monotonic() < deadline:
@@ -119,8 +119,8 @@ def wait(vm, process, seconds):
 
 
 def run_step(vm, name, seconds):
-    """What a step printed.  A VM whose own clock stops is TCG's fault and not that of what runs in
-    it: then the step is run once more."""
+    """Run a step; returns its output.  If the VM's own clock stops, that is TCG's fault and not the
+    step's, so the step runs once more."""
     for attempt in (1, 2):
         began = time.monotonic()
         alive = wait(vm, vm.start(name), seconds)
@@ -132,7 +132,7 @@ def run_step(vm, name, seconds):
 
 
 def parts(output):
-    """{step: (what it printed, its exit status or None)}"""
+    """{step: (its output, its exit status or None)}"""
     result = {}
     for chunk in output.split(BEGIN)[1:]:
         name, _, text = chunk.partition("\n")
@@ -142,7 +142,7 @@ def parts(output):
 
 
 def cmocka_results(text):
-    """The contract's program says the backend before its tests, and why one skips."""
+    """Results of the contract program, which prints the backend before its tests, and why one skips."""
     backend, reason, running = "", "", False
     for line in text.splitlines():
         found = summary.CMOCKA.match(line)
@@ -152,14 +152,14 @@ def cmocka_results(text):
             reason = line.removeprefix("skipped: ")
         elif found and found[1] == "RUN":
             running = True
-        elif found and running: # a list of the skipped ones comes at a group's end again
+        elif found and running: # at the end of a group, the skipped tests are listed again
             running = False
             name = f"{backend}: {found[2]}" if backend else found[2]
             yield name, {"OK": "ok", "FAILED": "failed"}.get(found[1], reason)
 
 
 def results(text):
-    """(test, "ok", "failed" or the reason of a skip) of a program's tests, by its output."""
+    """(test, "ok" or "failed" or the reason of a skip) of each test in a program's output."""
     if summary.CMOCKA.search(text):
         yield from cmocka_results(text)
         return
@@ -181,7 +181,7 @@ class Tap:
         print(f"{'not ' * (state == 'failed')}ok {self.number} - {name}{skip}", flush=True)
 
     def report(self, step, text, status):
-        """A step's tests, and the step itself when it failed without one of them failing."""
+        """Report a step's tests, and the step itself if it failed without a failed test."""
         found = list(results(text))
         for name, state in found:
             self.say(f"{step}: {name}", state)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Debian with python3 as an OCI image: unpacked as umoci does it, built, booted, used."""
+"""A real Debian with python3 as an OCI image is unpacked as by umoci, built, booted and used."""
 
 import os
 import subprocess
@@ -91,7 +91,7 @@ class Debian(harness.TestCase):
         theirs = oci.describe(os.path.join(bundle, "rootfs"))
         self.assertGreater(len(ours), 3000)
         self.assertNotIn("usr/share/doc", ours)
-        # umoci gives these the time of the unpacking: what a whiteout or an insert changed in them
+        # umoci gives the time of the unpacking to folders in which a whiteout or an insert changed something
         changed = (".: mtime", "srv: mtime", "usr/share: mtime")
         self.assertEqual([line for line in oci.differences(ours, theirs)
                           if not line.startswith(changed)], [])

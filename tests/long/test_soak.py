@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hundred times run, exec, stop, warm and cold, four at a time: nothing may leak.
+"""Two hundred rounds of run, exec and stop, warm and cold, four at a time, leave nothing behind.
 
 MVM_SOAK_CYCLES sets another number.
 """
@@ -17,8 +17,8 @@ import harness
 
 CYCLES = int(os.environ.get("MVM_SOAK_CYCLES", "200"))
 AT_ONCE = 4
-COLD_EVERY = 10       # a boot costs as much as dozens of restores
-WARM_UP = 10          # calls, before a supervisor has all the buffers that it keeps
+COLD_EVERY = 10       # a boot takes as long as dozens of restores
+WARM_UP = 10          # calls until a supervisor has allocated all buffers that it keeps
 FLAT_BYTES = 256 << 10
 
 
@@ -29,7 +29,7 @@ class Soak(guests.TestCase):
     def cycle(self, number):
         name = f"soak-{number}"
         cold = ["--cold"] if number % COLD_EVERY == 0 else []
-        if number % 4 == 1: # attached, with a command: all of it in one
+        if number % 4 == 1: # attached, with a command: all steps in one
             out = self.mvm_ok("run", "--template", "web-worker", "--name", name, *cold, "--",
                               "hostname")
             self.assertEqual(out, name + "\n")
@@ -46,17 +46,17 @@ class Soak(guests.TestCase):
         return port
 
     def supervisor(self, name):
-        """What one holds: open descriptors, and private memory."""
+        """The open descriptors and the private memory of an instance's supervisor."""
         record = self.inspect(name)
         return (len(os.listdir(f"/proc/{record['supervisor_pid']}/fd")),
                 record["usage"]["supervisor_private_bytes"])
 
     def locks(self):
-        """Locks on files of this data folder, by inode."""
+        """The locks on files of this data folder, found by inode."""
         inodes = {os.lstat(os.path.join(folder, file)).st_ino
                   for folder, _, files in os.walk(self.data_dir) for file in files}
         with open("/proc/locks", encoding="ascii") as file:
-            # "1: FLOCK ADVISORY WRITE 12 fe:00:34 0 EOF"; one that waits has "->" before its kind
+            # "1: FLOCK ADVISORY WRITE 12 fe:00:34 0 EOF"; a waiting lock has "->" before its kind
             return [line for line in file
                     if int(re.search(r" [0-9a-f]+:[0-9a-f]+:(\d+) ", line)[1]) in inodes]
 
@@ -65,7 +65,7 @@ class Soak(guests.TestCase):
                       for folder, _, files in os.walk(self.data_dir) for file in files)
 
     def test_nothing_leaks(self):
-        self.mvm_ok("rm", "--force", self.run_detached()["name"]) # leaves some files for good
+        self.mvm_ok("rm", "--force", self.run_detached()["name"]) # makes some files that stay
         files = self.files()
         lasting = self.run_detached("web-worker", "--name", "lasting")["name"]
         for _ in range(WARM_UP):
@@ -80,7 +80,7 @@ class Soak(guests.TestCase):
                 self.exec(lasting, "hostname")
         ports = {done.result() for done in cycles} - {None}
 
-        # the last client's is closed when the supervisor has its turn
+        # the supervisor closes the last client's descriptor when it gets to run
         guests.wait_until(lambda: self.supervisor(lasting)[0] <= fds)
         now_fds, now_memory = self.supervisor(lasting)
         print(f"# {CYCLES} cycles; the lasting supervisor: {fds} descriptors, then {now_fds}; "

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a VMM and its guest: started in a VM's network namespace, it opens tap0 and passes its
-frames on to the card of a guest, which is one more network namespace.
+"""Plays a VMM and its guest.  It starts in a VM's network namespace, opens tap0, and passes frames
+between it and the card of a guest, which is another network namespace.
 
     guest.py NAME
 
-The guest answers on TCP port 8080, one line for one line:
+The guest answers each line on TCP port 8080 with one line:
 
-    hello            NAME saw ADDRESS
-    tcp ADDRESS PORT [SECONDS]  what a connection from the guest is told
+    hello            "NAME saw ADDRESS"
+    tcp ADDRESS PORT [SECONDS]  the answer to a connection from the guest
     udp ADDRESS PORT TEXT  the answer to a datagram
-    spoof SOURCE ADDRESS PORT  "sent": a datagram, under an address that is not the guest's
-    echo             everything that follows, until its end
+    spoof SOURCE ADDRESS PORT  "sent", after a datagram with an address that is not the guest's
+    echo             all later bytes, until their end
 
-and on UDP port 8081 with "NAME saw ADDRESS: DATAGRAM".
+and a datagram on UDP port 8081 with "NAME saw ADDRESS: DATAGRAM".
 """
 
 import ctypes
@@ -44,7 +44,7 @@ def pass_on_frames(a, b):
             try:
                 os.write(b if fd == a else a, os.read(fd, 65536))
             except OSError:
-                pass # a card that is not up yet
+                pass # the card is not up yet
 
 
 def ask_tcp(address, port, seconds=60):
@@ -74,7 +74,7 @@ def echo(sock):
 
 
 def read_line(sock):
-    """Not a byte more: what follows may be anything."""
+    """Read a line and no byte more, since the next bytes may be no line."""
     line = b""
     while not line.endswith(b"\n") and (byte := sock.recv(1)):
         line += byte

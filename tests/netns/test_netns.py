@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network that a VM gets from src/vmm/netns, with a process in the VM's place.
+"""The network that src/vmm/netns makes for a VM, with a process in the VM's place.
 
-What the tests call the host is a network namespace of theirs, so nothing of the real one changes:
+The "host" of these tests is a network namespace of theirs, so the real host does not change:
 
     world 93.184.215.2 --- 93.184.215.1 host --- the VM's namespace --- guest (guest.py)
 """
@@ -32,7 +32,7 @@ WORLD = """
         while True:
             data, peer = udp.recvfrom(2000)
             senders.append(peer[0])
-            if data != b"spoofed": # whose sender is nowhere
+            if data != b"spoofed": # its sender cannot get an answer
                 text = " ".join(senders) if data == b"senders" else f"{peer[0]} asked {data.decode()}"
                 udp.sendto(text.encode(), peer)
     def connections(server, text):
@@ -88,7 +88,7 @@ class Network(harness.TestCase):
         self.start(self.world, sys.executable, "-c", textwrap.dedent(WORLD))
 
     def namespace(self, *kinds):
-        """The pid of a process that keeps new namespaces."""
+        """Start a process that keeps new namespaces; returns its pid."""
         process = subprocess.Popen(["unshare", *kinds, "sh", "-c", "echo ready; exec sleep 1000"],
                                    stdout=subprocess.PIPE, text=True)
         self.addCleanup(self.end, process)
@@ -107,7 +107,7 @@ class Network(harness.TestCase):
         return ["nsenter", "-t", str(pid), "--net", "--mount"]
 
     def start(self, pid, *command, **kwargs):
-        """Start a program that says when it is ready."""
+        """Start a program, and wait until it reports that it is ready."""
         process = subprocess.Popen([*self.inside(pid), *command], stdout=subprocess.PIPE,
                                    stdin=subprocess.PIPE, text=True, **kwargs)
         self.addCleanup(self.end, process)
@@ -133,11 +133,11 @@ class Network(harness.TestCase):
         self.in_host("sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward")
 
     def vm(self, name, *forwards):
-        """A VM with its network; returns the process that keeps it."""
+        """Make a VM with its network; returns the process that keeps it."""
         process = self.start(self.host, HOST_PROGRAM, *forwards, "--", sys.executable, GUEST, name,
                              stderr=subprocess.PIPE)
         said = b""
-        while b"guest is up\n" not in said: # read as it comes: a buffer would keep it from select
+        while b"guest is up\n" not in said: # read without a buffer, which would hide data from select
             self.assertTrue(select.select([process.stderr], [], [], 60)[0], said)
             part = os.read(process.stderr.fileno(), 4096)
             self.assertTrue(part, said)
@@ -169,7 +169,7 @@ class Network(harness.TestCase):
                 self.in_host("ip", "-o", "link").splitlines() if ": mvm" in line]
 
     def assert_nothing_stays(self):
-        deadline = time.monotonic() + 60 # the kernel takes namespaces apart when it has time
+        deadline = time.monotonic() + 60 # the kernel removes namespaces some time later
         while (self.devices() or self.in_host("nft", "list", "ruleset")) and \
                 time.monotonic() < deadline:
             time.sleep(0.02)
@@ -217,10 +217,10 @@ class Network(harness.TestCase):
         self.assertEqual(len(self.devices()), 2)
         answers = [self.ask(18080, f"tcp {address} 8080 10") for address in self.pool_addresses()]
         self.assertEqual(sorted(answer.rpartition(" ")[2] for answer in answers),
-                         ["host", "refused"]) # the other's: no route to host; its own
+                         ["host", "refused"]) # the other VM: no route to host; its own address
 
     def pool_addresses(self):
-        """The VMs' ends of the pairs, that an outsider would have to know."""
+        """The VMs' addresses on their links to the host, which an outsider would have to know."""
         lines = self.in_host("ip", "-o", "-4", "addr").splitlines()
         ours = [line.split()[3].split("/")[0] for line in lines if ": mvm" in line]
         self.assertTrue(all(address.startswith("198.18.") or address.startswith("198.19.")

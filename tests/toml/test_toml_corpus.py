@@ -18,14 +18,15 @@ import harness
 CORPUS = "/usr/share/gocode/src/github.com/BurntSushi/toml/internal/toml-test/tests"
 PROGRAM = os.environ["TOML_JSON"]
 
-# Where we depart from the corpus, and why.  One that is mended fails the test, and leaves the list.
+# Known differences from the corpus, with reasons.  A difference that no longer exists fails the test,
+# and must leave the list.
 KNOWN = {
     "valid/string/escape-esc": "\\e is of TOML 1.1; 1.0, which we read, has it as an error",
 }
 
 
 def parse(text):
-    """The tagged value, or None and what was said."""
+    """The tagged value, or None and the message."""
     done = subprocess.run([PROGRAM], input=text, capture_output=True, check=False, timeout=300)
     if done.returncode not in (0, 1):
         raise AssertionError(f"status {done.returncode}: {done.stderr}")
@@ -34,7 +35,7 @@ def parse(text):
 
 
 def moment(text):
-    """A date or time to compare: microseconds at most, offsets counted in."""
+    """A date or time for comparison, cut to microseconds; offsets compare as instants."""
     text = text.replace(" ", "T").upper().replace("Z", "+00:00")
     text = re.sub(r"\.(\d+)", lambda m: "." + m[1][:6].ljust(6, "0"), text)
     if ":" not in text:
@@ -82,7 +83,7 @@ def documents(folder):
 @unittest.skipUnless(os.path.isdir(CORPUS), f"{CORPUS} is not installed")
 class Corpus(unittest.TestCase):
     def compare(self, wrong, seen):
-        """wrong: what differed, by name.  Exactly the known ones may."""
+        """Check that exactly the known cases differ; `wrong` maps a case's name to its difference."""
         known = {name for name in KNOWN if name.startswith(seen)}
         unknown = {name: why for name, why in wrong.items() if name not in known}
         self.assertEqual(unknown, {}, "departures that are not listed")
