@@ -14,7 +14,7 @@
 #include "base/seal.h"
 #include "codec/sha256.h"
 
-#define VERIFIED_MAX	((size_t)1024 * 1024) /* as checksums.json */
+#define VERIFIED_MAX	((size_t)1024 * 1024) /* the limit of checksums.json */
 #define LARGE_BYTES	((off_t)64 << 20)     /* reading this much deserves a step of its own */
 #define TICK_NS		(20 * NS_PER_MS)      /* the kernel's file times may lag by this */
 #define WHOLE_SECOND_NS (2 * NS_PER_S)	      /* for file systems whose times have no fractions */
@@ -288,9 +288,10 @@ const char *store_trust_changed(int dir_fd, const struct checksums *sums)
 	for (size_t i = 0; i < sums->n; i++) {
 		const char *path = sums->v[i].path;
 		if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			continue; /* whoever needs it says so */
+			continue; /* the check of a start reports missing files */
 		/* the list was written last */
-		if (is_later(&st.st_mtim, &list.st_mtim) || is_another(known, dir_fd, &sums->v[i], &st))
+		if (is_later(&st.st_mtim, &list.st_mtim) ||
+		    is_another(known, dir_fd, &sums->v[i], &st))
 			return path;
 	}
 	return NULL;
@@ -339,5 +340,5 @@ void store_trust_stage(int from_fd, int staged_fd, const char *hashed)
 
 void store_distrust(int dir_fd)
 {
-	unlinkat(dir_fd, STORE_VERIFIED, 0); /* fails if it is missing, or nobody can write here */
+	unlinkat(dir_fd, STORE_VERIFIED, 0); /* may be missing, or its folder read-only */
 }
