@@ -98,7 +98,7 @@ class Page(harness.TestCase):
                 if key[scope]:
                     self.apply("\n".join(top + ["[[variants]]"] + role + [f"[variants.{table}]", example]))
 
-    def test_the_limits_of_numbers_are_those_of_the_parser(self):
+    def test_numbers_have_the_parsers_limits(self):
         for key in (key for key in self.keys() if key["max"]):
             name, table = key["name"], "[variants.health]\n" if key["health"] else ""
             for value in key["min"] - 1, key["max"] + 1:
@@ -114,7 +114,7 @@ class Page(harness.TestCase):
                 self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n'
                            f'{table}{key["name"]} = {value}\n')
 
-    def test_the_limits_of_other_keys_are_those_of_the_parser(self):
+    def test_other_keys_have_the_parsers_limits(self):
         keys = {key["name"]: key for key in self.keys() if key["limits"] and not key["max"]}
         self.assertEqual(sorted(keys), sorted(VALUES))
         for name, (good, bad) in VALUES.items():

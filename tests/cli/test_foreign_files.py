@@ -356,7 +356,7 @@ class NoDataFolder(harness.TestCase):
         self.mvm_ok("--data-dir", self.path("project"), "ps")
         self.assertTrue(os.path.exists(self.path("project", "tmp", "precious", "f")))
 
-    def test_a_new_folder_is_usable_whatever_the_umask(self):
+    def test_a_new_folder_is_usable_with_any_umask(self):
         done = subprocess.run(["sh", "-c", 'umask 777; exec "$0" --data-dir new ps', harness.MVM],
                               cwd=self.folder, env=self.environment(), timeout=self.timeout,
                               capture_output=True, check=False)

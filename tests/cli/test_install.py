@@ -102,7 +102,7 @@ class Installed(harness.TestCase):
                 self.check_output(self.build_and_run("cc", "-std=c11", own, *how,
                                                      static=["--static"]))
 
-    def test_the_static_library_shows_what_the_shared_one_shows(self):
+    def test_both_libraries_export_the_same_symbols(self):
         shown = [{line.split()[-1].split("@")[0] for line in run("nm", *how).splitlines() if line.split()[1:]}
                  for how in (("-g", "--defined-only", self.lib_dir + "/libmvm.a"),
                              ("-D", "--defined-only", self.lib_dir + "/libmvm.so"))]
@@ -130,7 +130,7 @@ class Installed(harness.TestCase):
         self.assertEqual("mvm " + ".".join(numbers), run(harness.MVM, "version").strip())
 
     @harness.needs_program("abidiff")
-    def test_the_abi_is_the_one_described_for_this_version(self):
+    def test_the_abi_matches_this_versions_description(self):
         abi = os.path.join(harness.SOURCE_DIR, "scripts", "abi")
         run(abi, "check", BUILD_DIR)
         described = self.path("abi.xml")

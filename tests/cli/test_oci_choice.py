@@ -249,7 +249,7 @@ class RunSettings(OciCase):
               "Env": ["PATH=/bin", "MODE=image", "EMPTY=", "UNSET"], "WorkingDir": "/srv",
               "StopSignal": "SIGQUIT"}
 
-    def test_the_images_settings_reach_the_revision_through_the_cache_too(self):
+    def test_image_settings_also_come_from_the_cache(self):
         layout = self.path("image")
         oci.Image(**self.CONFIG).layer(BASE).save(layout)
         self.build(f"oci:{layout}")

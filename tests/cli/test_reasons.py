@@ -187,7 +187,7 @@ class Lists(TestCase):
         self.mvm_ok("template", "rollback", "web")
         self.assertEqual(os.readlink(self.data("templates", "web", "current")), "artifacts/" + first)
 
-    def test_where_only_a_foreign_folder_is_older_there_is_nothing_to_go_back_to(self):
+    def test_a_foreign_older_folder_is_no_rollback_target(self):
         self.build()
         os.makedirs(self.revision_path("backup"))
         os.utime(self.revision_path("backup"), (1, 1))

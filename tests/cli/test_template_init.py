@@ -60,7 +60,7 @@ class Init(harness.TestCase):
         with open(self.path("My Shop", "template.toml"), encoding="utf-8") as file:
             self.assertIn('template_id = "busybox"', file.read())
 
-    def test_nothing_is_overwritten_and_then_nothing_is_written(self):
+    def test_an_existing_file_is_kept_and_nothing_is_written(self):
         mine = self.write("shop/template.toml", "mine")
         self.mvm_fails(4, "template", "init", self.path("shop"),
                        says="shop/template.toml' exists")

@@ -48,7 +48,7 @@ class Prune(Revisions):
         self.assertEqual(set(wet), {"revisions", "in_use", "cached_builds", "blobs",
                                     "freed_bytes"})
 
-    def test_the_bytes_it_says_are_those_it_frees(self):
+    def test_prune_frees_the_bytes_that_it_reports(self):
         def used(): # without metadata, which prune does not count, either
             seen, total = set(), 0
             for where, _, names in os.walk(self.data_dir):
@@ -101,7 +101,7 @@ class Prune(Revisions):
         self.assertTrue(os.path.exists(self.revision_path(b)))
         self.mvm_fails(2, "template", "prune", "--older-than", "30", says="not an age such as")
 
-    def test_damaged_revisions_go_and_newer_ones_stay(self):
+    def test_prune_removes_damaged_revisions_but_not_newer_formats(self):
         a, b, _ = self.build_three()
         with open(self.revision_path(a, "revision.json"), "w", encoding="ascii") as file:
             file.write("{")
@@ -164,7 +164,7 @@ class Prune(Revisions):
         self.assertEqual(self.blobs(), kernel)
         self.assertEqual(os.listdir(os.path.join(self.data_dir, "cache", "builds")), [])
 
-    def test_builds_and_prunes_at_the_same_time_disturb_nobody(self):
+    def test_parallel_builds_and_prunes_do_not_interfere(self):
         end = time.monotonic() + 2
 
         def start(*args):
@@ -318,7 +318,7 @@ class Delete(Revisions):
         self.mvm_ok("template", "delete", "web", "--force")
         self.assertEqual(self.mvm_json("template", "list"), [])
 
-    def test_nothing_of_a_deleted_template_stays_but_shared_files(self):
+    def test_a_deleted_template_leaves_only_shared_files(self):
         self.build_three()
         self.lease("a" * 32).close() # leaves a lock file, as VMs do
         logs = os.path.join(self.data_dir, "logs")

@@ -9,7 +9,7 @@ from revisions_case import Revisions
 
 
 class Info(Revisions):
-    def test_a_template_that_was_not_built_says_so(self):
+    def test_an_unbuilt_template_is_reported_so(self):
         text = self.mvm_ok("template", "info", "web")
         self.assertRegex(text, r"(?m)^template +web$")
         self.assertRegex(text, r"(?m)^machine +2 CPUs, 1 GiB$")

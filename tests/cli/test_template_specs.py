@@ -89,7 +89,7 @@ class Create(Specs):
         self.mvm_fails(2, "template", "edit", "web", "--initrd", "image",
                        says="command: needs mvm's agent")
 
-    def test_only_sources_that_bring_an_initrd_can_be_built_with_one(self):
+    def test_initrd_image_needs_a_source_with_an_initrd(self):
         self.create("web", "--initrd", "image")
         for args in ([], ["--dry-run"]):
             self.mvm_fails(3, "template", "build", "web", *args,
@@ -208,7 +208,7 @@ class Edit(Specs):
 
 
 class Delete(Specs):
-    def test_without_a_terminal_it_needs_force(self):
+    def test_delete_without_a_terminal_needs_force(self):
         self.create("web")
         self.mvm_fails(2, "template", "delete", "web", says="give --force")
         self.assertEqual(self.mvm_json("template", "delete", "web", "--force"),
@@ -218,7 +218,7 @@ class Delete(Specs):
         self.mvm_fails(3, "template", "delete", "web", "--force", says="no template 'web'")
         self.mvm_fails(3, "template", "delete", "web", says="no template 'web'")
 
-    def test_delete_of_several_goes_on_after_a_missing_one(self):
+    def test_delete_continues_after_a_missing_template(self):
         for template in ("a", "b", "c"):
             self.create(template)
         done = self.mvm("template", "delete", "-f", "a", "none", "c", status=3)

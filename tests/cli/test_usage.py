@@ -22,7 +22,7 @@ class Usage(harness.TestCase):
         for name in ("a", "A-1.example", "0", "a" * 63):
             self.mvm_fails(3, *RUN, "-d", "--hostname", name, says="no template 'web'")
 
-    def test_a_backend_is_one_of_those_that_there_are(self):
+    def test_an_unknown_backend_is_refused_with_the_choices(self):
         for words in RUN, ["template", "build", "web"], ["template", "snapshot", "web"]:
             self.assert_usage("'nosuch' is not firecracker or qemu", *words, "--backend", "nosuch")
         names = sorted(b["name"] for b in self.mvm_json("backends"))

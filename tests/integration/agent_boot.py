@@ -152,7 +152,7 @@ class AgentWithCommand(Booted):
         self.assertEqual(result.code, 0)
         self.assertTrue(result.stdout == data)
 
-    def test_exec_without_stdin_reads_an_empty_one(self):
+    def test_exec_without_stdin_reads_empty_input(self):
         self.assertEqual(self.output("cat"), "")
 
     def test_exec_has_the_workloads_environment_and_its_own(self):
@@ -215,7 +215,7 @@ class AgentWithCommand(Booted):
         self.assertEqual(result.stdout, b"go\r\n50 132\r\nxterm\r\n")
         self.assertEqual(result.code, 0)
 
-    def test_output_waits_for_credit_while_others_go_on(self):
+    def test_output_waits_for_credit_but_other_streams_continue(self):
         stream = self.agent.start("sh", "-c", "head -c 1000000 /dev/zero")
         got = 0
         while got < proto.WINDOW:
@@ -355,7 +355,7 @@ class AgentBesideAnInit(Booted):
             "sh", "-c", "for p in $(cat /sys/fs/cgroup/mvm-agent/cgroup.procs); do "
             "cat /proc/$p/cmdline; done"))
 
-    def test_prepare_freezes_init_and_what_it_has_started(self):
+    def test_prepare_freezes_init_and_its_processes(self):
         before = self.wait_counter()
         self.agent.call(proto.PREPARE)
         self.assertEqual(self.agent.call(proto.PING)["FROZEN"], 1)

@@ -85,7 +85,7 @@ class Inputs(guests.TestCase):
                 self.mvm_fails(1, "template", "apply", self.path("template.toml"))
                 self.assertEqual(self.mvm_json("template", "list"), []) # not even the good variant
 
-    def test_without_a_kernel_it_says_how_to_add_one(self):
+    def test_a_missing_kernel_comes_with_the_command_to_add_one(self):
         for config in (guests.CONFIG, guests.CONFIG.replace('kernel      = "debian"', "")):
             says = self.build_fails(3, config)
             self.assertIn("kernel", says)
@@ -118,7 +118,7 @@ class Inputs(guests.TestCase):
                 self.mvm_fails(3, *args, says="'no-such'")
         self.assert_nothing_left()
 
-    def test_a_data_folder_that_cannot_be_one_is_refused(self):
+    def test_an_impossible_data_folder_is_refused(self):
         self.write("file", "")
         says = self.mvm_fails(1, "--data-dir", self.path("file", "data"), "template", "list")
         self.assertIn("Not a directory", says)

@@ -76,7 +76,7 @@ class Clones(guests.TestCase):
         return {name: "same" if is_same(name, one[name], other[name]) else "differs"
                 for name in one}
 
-    def test_the_page_says_what_is_the_same(self):
+    def test_the_page_lists_the_shared_values(self):
         """Compares at least 30 sources for each point.  `counts` marks a counter, which may be the same,
         and is never a secret."""
         seen = {role: self.compare(*self.reports(role)) for role in ("boot", "healthy")}

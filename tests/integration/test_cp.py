@@ -132,7 +132,7 @@ class Copies(guests.TestCase):
             os.utime(f"{tree}/{folder}", ns=(0, 1234567890_987654321))
         return tree
 
-    def test_trees_go_in_and_come_out_as_they_are(self):
+    def test_trees_keep_their_attributes_both_ways(self):
         tree, name = self.make_tree(), self.run_detached()["name"]
         before = snapshot(tree)
         self.mvm_ok("cp", tree, f"{name}:/tmp")          # into an existing folder
@@ -221,7 +221,7 @@ class Copies(guests.TestCase):
                 self.assertIn(b"refused", done.stderr)
         self.assertEqual(self.mvm("exec", name, "--", "ls", "/tmp/evil").returncode, 1)
 
-    def test_a_guest_that_lies_gets_nothing_out_of_its_place(self):
+    def test_a_lying_guest_writes_nothing_outside_the_target(self):
         self.own_data()
         name = self.run_detached()["name"]
         self.mvm_ok("stop", name)

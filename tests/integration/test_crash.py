@@ -161,7 +161,7 @@ class Builds(TestCase):
         self.assertFalse(result["new_revision"] or result["new_snapshot"])
         self.assertTrue(result["has_snapshot"])
 
-    def test_a_waiting_build_goes_on_when_the_first_is_killed(self):
+    def test_a_waiting_build_continues_when_the_first_is_killed(self):
         self.own_data()
         self.change_source("built by the second")
         build = ("template", "build", "--config", self.own_config, "--snapshot")
@@ -178,7 +178,7 @@ class Builds(TestCase):
         self.assert_nothing_left()
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, to mount a small file system")
-    def test_a_full_disk_is_a_sentence_and_publishes_nothing_half(self):
+    def test_a_full_disk_is_reported_and_publishes_nothing(self):
         small = self.path("small")
         os.mkdir(small, 0o700)
         # the kernel (53 MiB) does not fit in the first size, the image not in the second, the memory in none
@@ -308,7 +308,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         self.mvm_ok("rm", "one")
         self.assert_nothing_left()
 
-    def test_a_killed_run_takes_its_vm_along(self):
+    def test_a_killed_run_ends_its_vm(self):
         process = self.start_mvm("run", "--template", "web-worker", "--", "sh", "-c",
                                  "echo runs; sleep 1000")
         self.assertEqual(process.stdout.readline(), "runs\n")

@@ -157,7 +157,7 @@ class Exec(guests.TestCase):
         self.assertTrue(guests.wait_until(
             lambda: "sleep 815" not in self.exec("shared", "busybox", "ps")))
 
-    def test_a_terminal_has_a_size_and_learns_of_new_ones(self):
+    def test_a_terminal_gets_its_size_and_later_changes(self):
         self.in_a_terminal("exec", "-it", "shared")
 
     def test_a_fresh_vm_gives_its_command_a_terminal_too(self):
@@ -292,7 +292,7 @@ class Exec(guests.TestCase):
                 command.kill()
                 command.communicate()
 
-    def test_more_commands_than_there_is_room_for_are_refused(self):
+    def test_too_many_commands_are_refused(self):
         commands = [self.start_mvm("exec", "shared", "--", "sleep", "600") for _ in range(270)]
         self.assertTrue(guests.wait_until(
             lambda: sum(command.poll() is not None for command in commands) >= 14))

@@ -201,7 +201,7 @@ exec = ["/bin/sh", "-c", '''%s''']
         self.assertTrue(guests.wait_until(
             lambda: "said to 1\nand 2\n" in self.mvm_ok("logs", "--workload", name)))
 
-    def test_a_workload_that_is_not_root_finds_what_containers_have(self):
+    def test_a_non_root_workload_has_a_containers_rights(self):
         name = self.run_detached("app-worker", "--cold")["name"]
         self.assertTrue(guests.wait_until(
             lambda: "trusted.mark" in self.mvm_ok("logs", "--workload", name)))

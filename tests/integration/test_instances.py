@@ -140,7 +140,7 @@ class Life(TestCase):
         self.assertEqual(waiter.returncode, 1)
         self.mvm_fails(3, "wait", "nobody", says="there is no instance")
 
-    def test_wait_may_come_while_it_ends(self):
+    def test_wait_works_during_the_end(self):
         for delay_ms in range(6):
             record = self.run_detached()
             os.kill(record["vmm_pid"], signal.SIGKILL)
@@ -334,7 +334,7 @@ class Life(TestCase):
         self.assertEqual(starter.returncode, 0)
         self.assertEqual(json.loads(out)["name"], "early")
 
-    def test_the_terminal_and_the_command_may_go(self):
+    def test_a_detached_vm_outlives_its_terminal(self):
         env = self.environment()
         leader = subprocess.Popen(
             ["setsid", "sh", "-c", f"{harness.MVM} run --template web-worker -d --name stays; "

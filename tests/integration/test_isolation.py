@@ -142,29 +142,29 @@ class Attack(guests.TestCase):
         self.mvm("rm", "--force", "taken", "other")
         return set(re.findall(r"ATTACK (.*?)\r?\n", text)), record
 
-    def test_without_a_network_nothing_works(self):
+    def test_no_attack_works_without_a_network(self):
         worked, record = self.attack("alone-worker")
         self.assertEqual(worked, set())
         self.assertEqual(record["isolation"].split(),
                          ["user"] * (self.uid == 0) + ["namespaces", "network", "landlock", "syscalls"])
 
-    def test_without_a_network_nothing_works_as_an_ordinary_user(self):
+    def test_no_attack_works_for_a_user_without_a_network(self):
         self.as_other()
         worked, record = self.attack("alone-worker")
         self.assertEqual(worked, set())
         self.assertEqual(record["isolation"], "namespaces network landlock syscalls")
 
-    def test_with_a_network_nothing_works_either(self):
+    def test_no_attack_works_with_a_network(self):
         worked, record = self.attack("web-worker")
         self.assertEqual(worked, set())
         self.assertIn("network", record["isolation"].split())
 
     @unittest.skipUnless(LONG, "part of make check-long")
-    def test_with_a_network_nothing_works_either_as_an_ordinary_user(self):
+    def test_no_attack_works_for_a_user_with_a_network(self):
         self.as_other()
         self.assertEqual(self.attack("web-worker")[0], set())
 
-    def test_without_the_walls_most_of_it_works(self):
+    def test_most_attacks_work_without_the_walls(self):
         """Otherwise the list would prove nothing."""
         self.as_other()
         worked, record = self.attack("web-worker", env={"MVM_ISOLATION": "off"})

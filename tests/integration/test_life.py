@@ -254,7 +254,7 @@ class Workload(guests.TestCase):
                         "echo 3 >/tmp/e; busybox mv /tmp/e /tmp/end; sleep 1; echo here; exit 5")
         self.assertEqual((done.returncode, done.stdout), (5, "here\n"))
 
-    def test_a_policy_decides_what_is_started_again(self):
+    def test_the_policy_decides_about_restarts(self):
         policies = {"some": "on-failure:1", "well": "on-failure", "ever": "always"}
         for name, policy in policies.items():
             self.run_detached("--name", name, "--restart", policy)

@@ -124,7 +124,7 @@ class Load(guests.TestCase):
         self.assertIn("this VM was started to be captured", answers)
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, to mount")
-    def test_more_than_memory_holds_are_refused_before_one_starts(self):
+    def test_too_many_vms_for_memory_are_refused_before_any_starts(self):
         enter = guests.in_own_mounts((self.write("meminfo", MEMINFO), "/proc/meminfo", "",
                                       guests.MS_BIND, ""))
         try:

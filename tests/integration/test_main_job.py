@@ -281,7 +281,7 @@ class Clones(guests.TestCase):
         self.assertGreater(int(said), before - 5)
         self.assertLess(int(said), time.time() + 5)
 
-    def test_a_command_has_its_streams_and_status_and_the_vm_goes_with_it(self):
+    def test_run_passes_streams_and_status_and_ends_the_vm(self):
         script = "cat; echo to-stderr >&2; echo $WORD; exit 7"
         done = self.mvm("run", "--template", "web-worker", "-ie", "WORD=spoken", "--", "sh", "-c",
                         script, stdin="line one\nno newline", status=7)
@@ -430,7 +430,7 @@ class OneInstance(guests.TestCase):
         self.assertFalse(guests.is_alive(self.record["vmm_pid"]))
         self.assert_nothing_left()
 
-    def test_its_record_says_what_it_is(self):
+    def test_the_record_describes_the_instance(self):
         record = self.inspect("one")
         for other in (self.mvm_json("inspect", "one"), *self.mvm_json("ps")):
             for key, value in self.record.items():
@@ -497,7 +497,7 @@ interval_ms = 50
                        if "i=0; while" in line)
         return token, count, process
 
-    def test_a_clone_goes_on_where_the_snapshot_was_taken(self):
+    def test_a_clone_continues_from_its_snapshot(self):
         one, two = self.run_detached("count-worker"), self.run_detached("count-worker")
         cold = self.run_detached("count-worker", "--cold")
         self.assertEqual([r["start"] for r in (one, two, cold)], ["restore", "restore", "boot"])
@@ -514,7 +514,7 @@ interval_ms = 50
         self.assertGreaterEqual(int(self.exec(record["name"], "cat", "/tmp/count")), 20)
         self.assertIn("healthy", record["stages_ns"])
 
-    def test_without_a_network_there_is_only_loopback_and_no_forward(self):
+    def test_network_none_leaves_only_loopback(self):
         says = self.mvm_fails(1, "run", "--template", "count-worker", "-d", "-p", "0:80")
         self.assertIn("no network", says)
         done = self.mvm("run", "--template", "count-worker", "--", "ls", "/sys/class/net",

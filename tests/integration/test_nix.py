@@ -161,7 +161,7 @@ class Locks(TestCase):
                        timeout=harness.PATIENCE_S)
 
     @harness.needs_program("git")
-    def test_a_flake_in_a_folder_of_its_source_has_its_lock_there(self):
+    def test_a_flake_in_a_subfolder_has_its_lock_there(self):
         self.write("base/motd", "sub\n")
         self.flake({"default": "$bb mkdir -p $out/rootfs/etc; "
                                "$bb cp ${inputs.base}/motd $out/rootfs/etc/motd"},
@@ -294,7 +294,7 @@ class Cache(TestCase):
         self.assertEqual(sizes[0], sizes[1])
         self.assertGreater(sizes[0]["nix_closure_bytes"], 0)
 
-    def test_a_changed_source_is_never_missed_though_its_lock_is_the_same(self):
+    def test_a_changed_source_is_noticed_despite_the_same_lock(self):
         self.build()
         lock = self.revision()["flake_lock_hash"]
         for text in ("two\n", "onE\n", "one\n"):

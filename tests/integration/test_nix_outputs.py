@@ -37,7 +37,7 @@ class Outputs(TestCase):
         self.check_image()
         self.assertEqual(self.guest_file("/etc/name"), b"tar\n")
 
-    def test_an_ext4_image_is_taken_as_it_is(self):
+    def test_an_ext4_image_is_stored_unchanged(self):
         path = self.ext4()
         for name in ("rootfs.ext4", "rootfs"):
             self.flake({"default": "$bb mkdir $out; $bb cp ${./image.ext4} $out/" + name})
@@ -115,7 +115,7 @@ class Outputs(TestCase):
         self.build(config=self.write("named.toml", text))
         self.assertIn(b"6.1.0-test", read(self.current("vmlinux")))
 
-    def test_a_template_without_any_kernel_says_what_to_do(self):
+    def test_a_template_without_a_kernel_is_refused(self):
         self.mvm_ok("kernel", "rm", "tiny")
         self.flake({"default": rootfs_with("x")})
         self.build_fails(NOT_FOUND, says="the image has no kernel")

@@ -63,7 +63,7 @@ class TestCase(flakes.TestCase):
 
 
 class Builds(TestCase):
-    def test_the_setting_chooses_between_two_that_one_build_keeps(self):
+    def test_the_setting_chooses_one_of_two_kept_initrds(self):
         self.initrd(b"theirs")
         first = self.build(config=self.with_setting("mvm"))
         plain = self.build(config=self.config())
@@ -112,7 +112,7 @@ class Builds(TestCase):
                                "$out/initrd"})
         self.build_fails(FAILED, says="outside of")
 
-    def test_no_snapshot_is_made_and_nothing_is_built_for_one(self):
+    def test_a_snapshot_without_an_agent_is_refused_before_the_build(self):
         self.initrd(b"theirs")
         config = self.with_setting("image")
         self.build_fails(UNSUPPORTED, "--snapshot", config=config, says=NO_AGENT)

@@ -97,7 +97,7 @@ class Pool(guests.TestCase):
         self.assertGreaterEqual(sum(r["from_pool"] for r in records), 3)
         self.wait_ready(3)
 
-    def test_a_command_runs_in_a_vm_of_the_pool_and_nothing_stays(self):
+    def test_run_takes_a_pooled_vm_and_leaves_nothing(self):
         server = self.full(1)
         done = self.mvm_ok("run", "--template", "web-worker", "--", "hostname")
         self.assertTrue(done.startswith("web-worker-"))
@@ -155,7 +155,7 @@ class Pool(guests.TestCase):
         self.assertNotEqual(self.instances(), before)
         self.assertTrue(self.run_detached("web-worker", "--name", "new")["from_pool"])
 
-    def test_a_start_that_the_pool_cannot_serve_is_an_ordinary_one(self):
+    def test_a_start_that_the_pool_cannot_serve_makes_a_vm(self):
         self.full(1)
         for name, options in (("cold", ["--cold"]), ("large", ["--mem", "300M"])):
             record = self.run_detached("web-worker", "--name", name, *options)

@@ -84,7 +84,7 @@ class Snapshots(guests.TestCase):
         self.mvm_ok("template", "verify", "web-worker")
         self.restores()
 
-    def test_a_clone_goes_on_when_its_snapshot_is_replaced_and_removed(self):
+    def test_a_clone_survives_the_end_of_its_snapshot(self):
         old = self.restores("--name", "old")
         first = self.nonce()
         done = self.mvm("template", "snapshot", "web-worker", status=0)
@@ -241,7 +241,7 @@ class Snapshots(guests.TestCase):
         self.assertEqual(self.mvm_ok("run", "--template", "web-worker", "--private-memory", "--",
                                      "echo", "it runs"), "it runs\n")
 
-    def test_a_boot_has_memory_of_its_own_anyway(self):
+    def test_a_boot_always_has_private_memory(self):
         record = self.run_detached("web-worker", "--private-memory", "--cold")
         self.assertEqual((record["start"], record["memory"]), ("boot", "own"))
 

@@ -101,7 +101,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
 """)
         self.mvm_ok("template", "build", "--config", config)
 
-    def test_a_reader_that_goes_costs_no_volume(self):
+    def test_a_closed_output_costs_no_volume(self):
         self.build_with_health()
         command = ["--", "sh", "-c", "echo x >/v/new; while :; do echo y; done"]
         for last in [], command:
@@ -315,7 +315,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
     def events(self):
         return [json.loads(line) for line in self.mvm_ok("events", "--json").splitlines()]
 
-    def test_a_volume_is_there_before_the_workload(self):
+    def test_a_volume_is_in_place_before_the_workload(self):
         host = self.path("host")
         os.mkdir(host)
         self.write("host/file", "hello\n")
@@ -337,7 +337,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assertNotIn(f"{generation} missing", self.log(name))
         self.mvm_ok("rm", "--force", name)
 
-    def test_a_vm_of_a_pool_has_its_volumes_before_it_goes_on(self):
+    def test_a_pooled_vm_gets_its_volumes_before_it_continues(self):
         self.mvm_ok("pool", "set", "vol-worker", "--size", "1")
         server = self.start_mvm("pool", "serve", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.assertTrue(guests.wait_until(
@@ -354,7 +354,7 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         server.wait(harness.PATIENCE_S)
         self.mvm_ok("pool", "set", "vol-worker", "--size", "0")
 
-    def test_a_single_file_goes_along(self):
+    def test_a_single_file_can_be_a_volume(self):
         self.write("conf", "one\n")
         volume = f"{self.path('conf')}:/etc/app/app.conf:rw"
         out = self.mvm_ok("run", "-T", "vol-worker", "-v", volume, "--", "sh", "-c",

@@ -192,7 +192,7 @@ class Network(harness.TestCase):
                         print(sock.recv(2000).decode()[:19])
                 """).splitlines(), ["one saw 10.0.2.2: a", "one saw 10.0.2.2: b"])
 
-    def test_what_the_guest_sends_has_the_hosts_address(self):
+    def test_packets_of_the_guest_get_the_hosts_address(self):
         self.vm("one", "18080:8080")
         self.assertEqual(self.ask(18080, "tcp 93.184.215.2 7"), "you are 93.184.215.1")
         self.assertEqual(self.ask(18080, "udp 93.184.215.2 53 x"), "93.184.215.1 asked x")
@@ -314,7 +314,7 @@ class Network(harness.TestCase):
             """)], capture_output=True, text=True, check=True, timeout=120)
         self.assertEqual(done.stdout, "timed out\n")
 
-    def test_every_byte_arrives_and_so_does_the_end(self):
+    def test_every_byte_and_the_end_arrive(self):
         self.vm("one", "18080:8080")
         self.assertEqual(self.client("""
             import hashlib, os, threading
@@ -335,7 +335,7 @@ class Network(harness.TestCase):
             print(sent.digest() == got.digest())
             """), "True")
 
-    def test_a_port_where_nobody_listens_in_the_guest_is_hung_up(self):
+    def test_a_forward_to_a_closed_guest_port_hangs_up(self):
         self.vm("one", "18080:8085")
         self.assertEqual(self.ask(18080, "hello"), "")
 
@@ -348,7 +348,7 @@ class Network(harness.TestCase):
             print({sock.makefile().readline() for sock in socks})
             """), "{'one saw 10.0.2.2\\n'}")
 
-    def test_nothing_stays_when_it_ends(self):
+    def test_an_ended_network_leaves_nothing(self):
         process = self.vm("one", "18080:8080")
         self.assertEqual(len(self.devices()), 1)
         self.assertIn("masquerade", self.in_host("nft", "list", "ruleset"))
@@ -356,7 +356,7 @@ class Network(harness.TestCase):
         self.assertEqual(process.wait(60), 0)
         self.assert_nothing_stays()
 
-    def test_nothing_stays_when_it_is_killed(self):
+    def test_a_killed_network_leaves_nothing(self):
         process = self.vm("one", "18080:8080")
         process.kill()
         process.wait()

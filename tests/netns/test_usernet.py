@@ -225,7 +225,7 @@ class Usernet(harness.TestCase):
         """(where the client is, the server's address, what is added to its ports)"""
         return (self.guest, WORLD, 0), (self.guest, WORLD6, 0), (self.world, HOST, 2000)
 
-    def test_bytes_arrive_whole_and_ends_are_closed_one_at_a_time(self):
+    def test_bytes_arrive_and_each_direction_closes_alone(self):
         for where, address, plus in self.ways():
             with self.subTest(address=address):
                 self.assertEqual(self.run_in(where, f"""

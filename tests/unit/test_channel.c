@@ -59,7 +59,7 @@ static void a_frame_is_handed_out_when_its_last_byte_has_come(void **state)
 	assert_int_equal(channel_receive(&p->c, &f), 0);
 }
 
-static void frames_that_come_together_are_handed_out_one_by_one(void **state)
+static void frames_that_arrive_together_are_delivered_one_by_one(void **state)
 {
 	struct pair *p = *state;
 	AUTO_DONE(channel) other = { .fd = p->fds[1] };
@@ -236,7 +236,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_frame_is_handed_out_when_its_last_byte_has_come),
-		TEST(frames_that_come_together_are_handed_out_one_by_one),
+		TEST(frames_that_arrive_together_are_delivered_one_by_one),
 		TEST(a_trimmed_channel_has_no_empty_buffers),
 		TEST(the_largest_frame_passes),
 		TEST(bytes_read_from_a_pipe_become_frames),

@@ -117,7 +117,7 @@ static unsigned count(struct channel *c, uint8_t type)
 	return n;
 }
 
-static void a_guest_cannot_fill_memory_with_frames_that_no_window_bounds(void **state)
+static void frames_without_a_window_cannot_fill_memory(void **state)
 {
 	struct fixture *x = *state;
 	uint32_t stream = start_exec(x);
@@ -233,7 +233,7 @@ static void credit_for_sent_data_is_passed_on(void **state)
 	assert_int_equal(count(&x->client, FRAME_CREDIT), 1);
 }
 
-static void a_stream_is_cancelled_although_the_guest_reads_nothing(void **state)
+static void a_stream_is_cancelled_while_the_guest_reads_nothing(void **state)
 {
 	struct fixture *x = *state;
 	static uint8_t data[FRAME_PAYLOAD_MAX];
@@ -504,12 +504,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(a_guest_cannot_fill_memory_with_frames_that_no_window_bounds),
+		TEST(frames_without_a_window_cannot_fill_memory),
 		TEST(a_guests_frame_has_the_protocols_bound),
 		TEST(a_guest_cannot_give_users_hints),
 		TEST(nothing_is_sent_to_a_guest_that_is_captured),
 		TEST(credit_for_sent_data_is_passed_on),
-		TEST(a_stream_is_cancelled_although_the_guest_reads_nothing),
+		TEST(a_stream_is_cancelled_while_the_guest_reads_nothing),
 		TEST(a_guest_that_sends_too_much_is_reported_so),
 		TEST(a_client_that_sends_a_frame_over_its_bound_is_dropped),
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),

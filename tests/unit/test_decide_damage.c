@@ -92,7 +92,7 @@ static void a_link_is_no_file_of_a_snapshot(void **state)
 	assert_non_null(strstr(err.text, "mem.bin"));
 }
 
-static void the_files_of_one_snapshot_do_not_go_with_another(void **state)
+static void files_of_two_snapshots_do_not_mix(void **state)
 {
 	AUTO_DONE(world) w;
 	make_world(state, vmm_backends[1], VMM_ACCEL_TCG, &w);
@@ -129,7 +129,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(damaged_files_are_found_before_anything_starts),
 		test(a_link_is_no_file_of_a_snapshot),
-		test(the_files_of_one_snapshot_do_not_go_with_another),
+		test(files_of_two_snapshots_do_not_mix),
 		test(sizes_that_the_info_does_not_have_are_damage),
 		test(the_same_bytes_in_another_file_are_the_same_memory),
 	};

@@ -20,7 +20,7 @@ static void an_error_holds_its_code_and_sentence(void **state)
 	assert_string_equal(err.hint, "");
 }
 
-static void context_goes_in_front_and_code_and_hint_stay(void **state)
+static void context_goes_in_front_but_code_and_hint_stay(void **state)
 {
 	(void)state;
 	struct mvm_error err = { 0 };
@@ -148,7 +148,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_holds_its_code_and_sentence),
-		cmocka_unit_test(context_goes_in_front_and_code_and_hint_stay),
+		cmocka_unit_test(context_goes_in_front_but_code_and_hint_stay),
 		cmocka_unit_test(the_same_context_is_not_added_twice),
 		cmocka_unit_test(the_causes_reason_stays_where_another_is_only_likely),
 		cmocka_unit_test(a_subject_is_whole_or_missing),

@@ -292,7 +292,7 @@ static void a_supervisor_that_cannot_tell_of_more_is_an_error(void **state)
 	hang_up(&ch);
 }
 
-static void following_ends_when_there_is_no_supervisor(void **state)
+static void following_ends_without_a_supervisor(void **state)
 {
 	AUTO_CLOSE int dir = make_instance(state);
 	struct mvm_log_stream_options o = MVM_LOG_STREAM_OPTIONS_INIT;
@@ -326,7 +326,7 @@ int main(void)
 		TEST(a_tail_and_a_choice_of_logs),
 		TEST(a_follower_sees_output_until_the_supervisor_ends),
 		TEST(a_supervisor_that_cannot_tell_of_more_is_an_error),
-		TEST(following_ends_when_there_is_no_supervisor),
+		TEST(following_ends_without_a_supervisor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,7 +206,7 @@ static void every_payload_of_a_bzimage_is_unpacked(void **state)
 	}
 }
 
-static void a_vmlinux_is_taken_as_it_is(void **state)
+static void a_vmlinux_is_stored_unchanged(void **state)
 {
 	(void)state;
 	struct kernel_info info;
@@ -429,7 +429,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_payload_of_a_bzimage_is_unpacked),
-		cmocka_unit_test(a_vmlinux_is_taken_as_it_is),
+		cmocka_unit_test(a_vmlinux_is_stored_unchanged),
 		cmocka_unit_test(a_file_that_is_no_kernel_is_refused),
 		cmocka_unit_test(a_package_brings_the_modules_in_load_order),
 		cmocka_unit_test(a_package_that_unpacks_to_too_much_is_refused),

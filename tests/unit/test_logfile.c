@@ -263,7 +263,7 @@ static void a_flood_is_cut_and_dropped_bytes_are_counted(void **state)
 	log_cursor_done(&c);
 }
 
-static void after_a_flood_the_log_goes_on(void **state)
+static void the_log_continues_after_a_flood(void **state)
 {
 	struct logfile l;
 	static struct log_cursor c;
@@ -328,7 +328,7 @@ int main(void)
 		IN_SCRATCH(newlines_take_four_bytes_each),
 		IN_SCRATCH(each_file_begins_with_a_time),
 		IN_SCRATCH(a_flood_is_cut_and_dropped_bytes_are_counted),
-		IN_SCRATCH(after_a_flood_the_log_goes_on),
+		IN_SCRATCH(the_log_continues_after_a_flood),
 		IN_SCRATCH(a_tail_begins_with_a_line),
 		cmocka_unit_test(times_are_parsed_in_the_usual_forms),
 	};

@@ -436,7 +436,7 @@ static const struct {
 #undef L
 };
 
-static void the_platform_is_chosen_whatever_the_order(void **state)
+static void the_platform_is_chosen_in_any_order(void **state)
 {
 
 	(void)state;
@@ -561,7 +561,7 @@ int main(void)
 		cmocka_unit_test(a_configuration_says_how_its_image_is_run),
 		cmocka_unit_test(a_stop_signal_is_a_name_or_a_number),
 		cmocka_unit_test(a_name_selects_the_images_that_it_fits_best),
-		cmocka_unit_test(the_platform_is_chosen_whatever_the_order),
+		cmocka_unit_test(the_platform_is_chosen_in_any_order),
 		cmocka_unit_test(flags_make_a_level_of_amd64),
 		cmocka_unit_test(a_layer_that_changes_is_not_called_damaged),
 	};

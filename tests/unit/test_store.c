@@ -153,7 +153,7 @@ static void leases_keep_a_revision_from_being_claimed(void **state)
 	assert_true(claim >= 0);
 }
 
-static void a_claim_on_a_template_is_one_on_all_its_revisions(void **state)
+static void a_template_claim_covers_all_its_revisions(void **state)
 {
 	struct fixture *f = *state;
 	int lease = store_lease_revision(f->store, "web", "r7");
@@ -225,7 +225,7 @@ int main(void)
 		TEST(only_staging_of_dead_processes_is_swept),
 		TEST(locks_name_their_holder),
 		TEST(leases_keep_a_revision_from_being_claimed),
-		TEST(a_claim_on_a_template_is_one_on_all_its_revisions),
+		TEST(a_template_claim_covers_all_its_revisions),
 		TEST(lock_files_of_removed_templates_are_swept),
 		TEST(reading_a_store_takes_no_locks_and_writes_nothing),
 	};

@@ -84,7 +84,7 @@ static void a_new_or_empty_folder_gets_a_marker(void **state)
 	assert_file(AT_FDCWD, below_marker, "{\"format\": 1}\n");
 }
 
-static void a_data_folder_lies_in_no_other_one(void **state)
+static void data_folders_do_not_nest(void **state)
 {
 	static const char *const names[] = { "tmp", "volumes/v/deep", "new" };
 	struct fixture *f = *state;
@@ -201,7 +201,7 @@ static void first_commands_at_once_all_work(void **state)
 	}
 }
 
-static void a_folder_of_somebody_else_is_refused_and_stays(void **state)
+static void another_users_folder_is_refused_and_kept(void **state)
 {
 	struct fixture *f = *state;
 
@@ -372,7 +372,7 @@ static void a_marker_is_never_written_through_another_name(void **state)
 }
 
 /* A command that is killed while it replaces a file leaves one. */
-static void old_temporary_files_go_with_a_prune(void **state)
+static void prune_removes_old_temporary_files(void **state)
 {
 	static const char *const names[] = { "cache/file.0123456789abcdef",
 					     "locks/file.0123456789abcdef",
@@ -539,18 +539,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FOLDER_TEST(a_new_or_empty_folder_gets_a_marker),
-		FOLDER_TEST(a_data_folder_lies_in_no_other_one),
+		FOLDER_TEST(data_folders_do_not_nest),
 		FOLDER_TEST(another_users_marker_forbids_nothing),
 		FOLDER_TEST(a_subfolder_that_others_can_write_to_is_named),
 		FOLDER_TEST(an_empty_marker_is_completed),
 		FOLDER_TEST(first_commands_at_once_all_work),
-		FOLDER_TEST(a_folder_of_somebody_else_is_refused_and_stays),
+		FOLDER_TEST(another_users_folder_is_refused_and_kept),
 		FOLDER_TEST(names_that_others_use_prove_nothing),
 		FOLDER_TEST(a_folder_of_an_earlier_version_is_adopted),
 		FOLDER_TEST(a_proof_is_judged_by_its_content),
 		FOLDER_TEST(a_marker_says_what_it_is),
 		FOLDER_TEST(a_marker_is_never_written_through_another_name),
-		FOLDER_TEST(old_temporary_files_go_with_a_prune),
+		FOLDER_TEST(prune_removes_old_temporary_files),
 		FOLDER_TEST(a_foreign_lock_file_is_reported_with_a_hint),
 		FOLDER_TEST(places_of_other_programs_are_refused),
 		FOLDER_TEST(root_takes_only_paths_that_are_roots),

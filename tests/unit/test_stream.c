@@ -310,7 +310,7 @@ static size_t take_input(struct fixture *x)
 	return sum;
 }
 
-static void input_is_taken_as_far_as_there_is_room(void **state)
+static void input_is_accepted_up_to_the_free_space(void **state)
 {
 	struct fixture *x = *state;
 	static const char data[2 * WINDOW_BYTES];
@@ -569,7 +569,7 @@ int main(void)
 		TEST(a_peer_that_breaks_the_protocol_ends_the_command),
 		TEST(output_before_a_death_is_read_first),
 		TEST(a_refusal_has_the_guests_words),
-		TEST(input_is_taken_as_far_as_there_is_room),
+		TEST(input_is_accepted_up_to_the_free_space),
 		TEST(the_end_of_the_input_is_said_once),
 		TEST(signals_and_sizes_are_passed_on),
 		TEST(a_stalled_supervisor_costs_little_memory),

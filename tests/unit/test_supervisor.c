@@ -173,7 +173,7 @@ static void a_signal_stops_the_guest(void **state)
 	assert_int_equal(events(x, "stopped", NULL), 1);
 }
 
-static void its_time_to_live_stops_the_guest(void **state)
+static void the_time_to_live_stops_the_guest(void **state)
 {
 	struct world *x = *state;
 	x->record.ttl_ms = 5;
@@ -223,7 +223,7 @@ static void a_pause_and_a_resume_show_in_the_record(void **state)
 
 /* ---- restart ---- */
 
-static void on_failure_restarts_stop_after_so_many_in_a_row(void **state)
+static void on_failure_stops_after_its_limit_of_restarts(void **state)
 {
 	struct world *x = *state;
 	AUTO_DONE(record) r = { 0 };
@@ -563,9 +563,9 @@ int main(void)
 		TEST(a_stop_during_a_pause_waits_for_the_pause),
 		TEST(stop_with_no_time_kills_a_vmm_during_a_pause),
 		TEST(a_signal_stops_the_guest),
-		TEST(its_time_to_live_stops_the_guest),
+		TEST(the_time_to_live_stops_the_guest),
 		TEST(a_pause_and_a_resume_show_in_the_record),
-		TEST(on_failure_restarts_stop_after_so_many_in_a_row),
+		TEST(on_failure_stops_after_its_limit_of_restarts),
 		TEST(on_failure_does_not_restart_a_guest_that_powered_off),
 		TEST(always_restarts_a_guest_that_powered_off),
 		TEST(a_restart_that_fails_is_tried_again),

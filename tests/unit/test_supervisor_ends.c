@@ -207,7 +207,7 @@ static void a_stop_without_a_grace_time_ends_an_adoption(void **state)
 	assert_false(has_folder(x, "mine"));
 }
 
-static void a_pool_takes_its_vms_with_it(void **state)
+static void an_ended_pool_ends_its_vms(void **state)
 {
 	struct world *x = *state;
 	stand_by(x);
@@ -449,7 +449,7 @@ int main(void)
 		TEST(a_vm_whose_adoption_fails_ends),
 		TEST(a_vm_ends_with_the_client_that_adopts_it),
 		TEST(a_stop_without_a_grace_time_ends_an_adoption),
-		TEST(a_pool_takes_its_vms_with_it),
+		TEST(an_ended_pool_ends_its_vms),
 		TEST(a_vmm_that_dies_at_the_start_fails_it),
 		TEST(a_vmm_that_does_not_come_up_fails_the_start),
 		TEST(a_vmm_that_dies_in_a_pool_takes_its_instance_with_it),

@@ -381,7 +381,7 @@ static struct frame tcp(const char *from, uint16_t from_port, const char *to, ui
 			       .opens = opens };
 }
 
-static void a_flow_passes_once_it_was_allowed(void **state)
+static void an_allowed_flow_passes(void **state)
 {
 	(void)state;
 	struct gate *g = new_gate();
@@ -457,7 +457,7 @@ static void pings_pass_and_errors_are_not_answered(void **state)
 	}
 }
 
-static void nothing_comes_in_but_to_flows_and_forwards(void **state)
+static void only_flows_and_forwards_let_packets_in(void **state)
 {
 	(void)state;
 	struct gate *g = new_gate();
@@ -563,10 +563,10 @@ int main(void)
 		cmocka_unit_test(only_tcp_may_be_silent_for_long),
 		cmocka_unit_test(a_question_is_read_and_refused),
 		cmocka_unit_test(addresses_are_taken_from_a_reply),
-		cmocka_unit_test(a_flow_passes_once_it_was_allowed),
+		cmocka_unit_test(an_allowed_flow_passes),
 		cmocka_unit_test(the_hosts_addresses_are_closed),
 		cmocka_unit_test(pings_pass_and_errors_are_not_answered),
-		cmocka_unit_test(nothing_comes_in_but_to_flows_and_forwards),
+		cmocka_unit_test(only_flows_and_forwards_let_packets_in),
 		cmocka_unit_test(a_name_opens_its_addresses_for_their_time_to_live),
 		cmocka_unit_test(frames_arrive_whole_however_they_are_cut),
 	};

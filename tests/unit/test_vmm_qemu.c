@@ -177,7 +177,7 @@ static void the_command_line_ends_in_the_templates_additions(void **state)
 	}
 }
 
-static void facts_name_the_machine_and_nothing_of_the_host(void **state)
+static void facts_describe_the_machine_but_not_the_host(void **state)
 {
 	(void)state;
 	struct vmm_probe tcg = probe_of(VMM_ACCEL_TCG), kvm = probe_of(VMM_ACCEL_KVM);
@@ -232,7 +232,7 @@ int main(void)
 		cmocka_unit_test(a_clone_under_kvm),
 		cmocka_unit_test(a_plain_machine_has_neither_memory_file_nor_network),
 		cmocka_unit_test(the_command_line_ends_in_the_templates_additions),
-		cmocka_unit_test(facts_name_the_machine_and_nothing_of_the_host),
+		cmocka_unit_test(facts_describe_the_machine_but_not_the_host),
 		cmocka_unit_test(the_version_is_taken_from_qemus_own_line_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

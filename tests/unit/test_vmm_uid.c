@@ -111,7 +111,7 @@ static int take_names_that_nobody_holds(void *arg)
 	return 0;
 }
 
-static void names_that_another_user_holds_stop_nobody(void **state)
+static void names_of_another_user_block_nobody(void **state)
 {
 	need_root();
 	int status = in_child(take_names_that_nobody_holds, (void *)scratch_path(state));
@@ -380,7 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_two_vms_have_the_same_uid),
-		T(names_that_another_user_holds_stop_nobody),
+		T(names_of_another_user_block_nobody),
 		cmocka_unit_test(another_user_takes_no_uid),
 		cmocka_unit_test(a_uid_is_taken_in_every_network_namespace),
 		cmocka_unit_test(a_uid_with_a_process_left_is_not_free),

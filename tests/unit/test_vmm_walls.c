@@ -119,7 +119,7 @@ static void a_sealed_process_has_nothing_but_what_is_open(void **state)
 	cat_end(&c);
 }
 
-static void a_program_that_is_missing_leaves_nothing(void **state)
+static void a_missing_program_leaves_nothing(void **state)
 {
 	(void)state;
 	unsigned flags = flags_or_skip(0);
@@ -330,7 +330,7 @@ static char *read_doc(const char *name)
 
 /* The words of `inspect` and `doctor` are the rows of isolation.md's first table, in that order,
  * and those that cli-json.md lists. */
-static void what_holds_a_vmm_is_described_word_by_word(void **state)
+static void each_wall_has_a_description(void **state)
 {
 	(void)state;
 	AUTO_FREE char *isolation = read_doc("isolation.md");
@@ -357,13 +357,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sealed_process_has_nothing_but_what_is_open),
-		cmocka_unit_test(a_program_that_is_missing_leaves_nothing),
+		cmocka_unit_test(a_missing_program_leaves_nothing),
 		cmocka_unit_test(a_boxed_process_dies_with_its_parent),
 		cmocka_unit_test(a_host_that_refuses_namespaces_starts_nothing),
 		T(landlock_opens_only_allowed_paths),
 		cmocka_unit_test(calls_are_judged_by_their_arguments),
 		cmocka_unit_test(every_wall_has_a_name),
-		cmocka_unit_test(what_holds_a_vmm_is_described_word_by_word),
+		cmocka_unit_test(each_wall_has_a_description),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
