@@ -72,12 +72,11 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_
 		int r = mvm_volume_parse(list->v[i], &to->v[i], &c->err);
 		if (r < 0)
 			return volume_refused(c, r);
-		if (count > 1 && to->v[i].name && to->v[i].write_back)
-			return cli_usage(
-				c,
-				"volume '%s' is for one VM at a time: with --count add :ro, "
-				"and each gets a copy",
-				list->v[i]);
+		if (count > 1 && to->v[i].write_back)
+			return cli_usage(c,
+					 "volume '%s' is for one VM at a time: with --count use "
+					 ":ro, and each gets a copy",
+					 list->v[i]);
 	}
 	int r = mvm_volumes_check(to->v, to->n, &c->err);
 	return r < 0 ? volume_refused(c, r) : 0;
@@ -148,10 +147,10 @@ static int copy_back(struct cli_context *c, struct mvm *mvm, const char *name, i
 		c->failure_status = 128 + guest_signals_take(cancel_fd);
 	r = mvm_error_more(&c->err, r, "; the VM is removed with the files that it wrote there");
 	/* the reason's hint is for a VM that runs on */
-	return mvm_error_hint(
-		&c->err, r,
-		"give it more time with --volume-timeout, or use --detach: 'mvm stop' "
-		"can be tried again");
+	return mvm_error_hint(&c->err, r,
+			      r == -ETIMEDOUT ? "give it more time with --volume-timeout, or use "
+						"--detach: 'mvm stop' can be tried again"
+					      : "use --detach: 'mvm stop' can be tried again");
 }
 
 /* Are the volumes lost with a command that ended so? */

@@ -136,8 +136,9 @@ static const struct hint {
 	{ "vm-paused", "resume it with 'mvm resume %1$s'", NULL },
 	{ "volume-in-use", "stop the VM that uses it: see 'mvm ps'", NULL },
 	{ "volumes-not-back",
-	  "save its files with 'mvm cp', give the copy more time with 'mvm stop --timeout 5m "
-	  "%1$s', or discard the files with 'mvm stop --timeout 0 %1$s'",
+	  "if the time was too short, stop it with 'mvm stop --timeout 5m %1$s'; otherwise save "
+	  "its "
+	  "files with 'mvm cp', or discard them with 'mvm stop --timeout 0 %1$s'",
 	  NULL },
 };
 

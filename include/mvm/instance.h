@@ -63,7 +63,7 @@ MVM_API int mvm_network_rule_check(const char *text, struct mvm_error *err);
 struct mvm_volume {
 	char *host, *guest;   /* absolute; owned */
 	char *name;	      /* of a named volume; host is NULL then; owned */
-	bool write_back;      /* copy it back when the VM is stopped */
+	bool write_back;      /* copy it back when the VM is stopped; only for one VM at a time */
 	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
 };
 MVM_API void mvm_volume_done(struct mvm_volume *v);

@@ -76,9 +76,14 @@ static int copy_back_one(struct control *c, const struct record_volume *v, int64
 	int r = volume_place_open(v->host, true, &p, err);
 	if (r < 0)
 		return r;
-	if (p.is_file)
-		return copy_get(c, v->guest, p.fd, p.path, &options, flags | UNPACK_ONE_FILE, note,
-				err);
+	if (p.is_file) {
+		r = copy_get(c, v->guest, p.fd, p.path, &options, flags | UNPACK_ONE_FILE, note,
+			     err);
+		if (r != -ENOENT)
+			return r;
+		strbuf_adds(note, "the guest has removed it; the file here stays");
+		return 0;
+	}
 	AUTO_FREE char *from = str_printf("%s/.", v->guest);
 	return from ? copy_get(c, from, p.fd, p.path, &options, flags, note, err)
 		    : mvm_error_oom(err);

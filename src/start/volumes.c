@@ -74,15 +74,16 @@ static bool overlap(const char *a, const char *b)
 	       (strlen(a) == strlen(b) || a[len] == '/' || b[len] == '/');
 }
 
-/* The root, and the paths where the kernel and mvm's agent mount file systems. */
-static bool is_taken(const char *guest)
+/* A path where the kernel or mvm's agent mounts a file system, and which this place would hide or
+ * be in; NULL: none. */
+static const char *in_the_way(const char *guest)
 {
 	static const char *const taken[] = { "/proc", "/sys", "/dev", "/run/mvm" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(taken); i++) {
 		if (overlap(guest, taken[i]))
-			return true;
+			return taken[i];
 	}
-	return false;
+	return NULL;
 }
 
 static int take_place(const char *text, size_t len, char **ret, struct mvm_error *err)
@@ -93,9 +94,11 @@ static int take_place(const char *text, size_t len, char **ret, struct mvm_error
 	if (leads_up(guest))
 		return mvm_error_set(err, -EINVAL,
 				     "'%s' is no place for a volume: write it without '..'", guest);
-	if (is_taken(guest))
+	const char *own = in_the_way(guest);
+	if (own)
 		return mvm_error_set(err, -EINVAL,
-				     "no volume can be at '%s', which is the guest's own", guest);
+				     "no volume can be at '%s': '%s' is the guest's own", guest,
+				     own);
 	*ret = TAKE_PTR(guest);
 	return 0;
 }
@@ -257,14 +260,12 @@ int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, ui
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n && r == 0; i++) {
-		if (!list[i].name)
-			continue;
 		if (list[i].write_back && n_instances > 1)
 			r = mvm_error_set(
 				err, -EINVAL,
 				"volume '%s' is for one VM at a time; with :ro each gets a copy",
-				list[i].name);
-		else
+				list[i].name ? list[i].name : list[i].host);
+		else if (list[i].name)
 			r = resolve(mvm, &list[i], err);
 	}
 	if (r == 0) /* again: a name and a path may mean one folder */

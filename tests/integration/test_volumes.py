@@ -145,7 +145,10 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         for one, other in (("one", "one"), ("one", "one/two"), ("one/../one/two", "one")):
             self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.path(one)}:/a:rw", "-v",
                            f"{self.path(other)}:/b:rw", says="would both be copied back")
-        for place in ("/", "/proc", "/dev/x", "/sys", "/run/mvm", "/run"):
+        for volume in (self.path("one") + ":/a:rw", "n:/a"):
+            self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "--count", "2", "-v", volume,
+                           says="is for one VM at a time")
+        for place in ("/", "/proc", "/dev/x", "/sys", "/run/mvm", "/run", "/dev/shm/x"):
             self.mvm_fails(2, "run", "-T", "vol-worker", "-d", "-v", f"{self.folder}:{place}",
                            says="the guest's own")
         self.assertEqual(self.instances(), [])
@@ -362,6 +365,16 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
         self.assertEqual(out, "one\n")
         with open(self.path("conf"), encoding="ascii") as file:
             self.assertEqual(file.read(), "two\n")
+        self.mvm_ok("run", "-T", "vol-worker", "-v", volume, "--", "rm", "/etc/app/app.conf")
+        with open(self.path("conf"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "two\n")
+        last = [json.loads(line) for line in self.mvm_ok("events", "--json").splitlines()]
+        self.assertIn("'/etc/app/app.conf': the guest has removed it; the file here stays",
+                      [event["message"] for event in last if event["event"] == "volumes"])
+        said = self.mvm_fails(125, "run", "-T", "vol-worker", "-v", volume, "--", "sh", "-c",
+                              "rm /etc/app/app.conf; mkdir /etc/app/app.conf")
+        self.assertIn("did not come back", said)
+        self.assertNotIn("--volume-timeout", said)
         done = self.mvm("run", "-T", "vol-worker", "-d", "-v", f"{self.path('conf')}:/etc")
         self.assertEqual(done.returncode, 1)
         self.assertIn("Is a directory", done.stderr)
