@@ -147,12 +147,19 @@ int builder_refuse_remote(const char *flake_ref, struct mvm_error *err)
 	}
 	if (!place)
 		return 0;
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-/:@+,=[]";
 	const char *image = flake_ref + strlen(place);
 	image += strspn(image, "/");
 	const char *slash = strrchr(image, '/'), *name = slash ? slash + 1 : image;
 	int name_len = (int)strcspn(name, ":@");
 	const char *tag = name[name_len] == ':' ? name + name_len + 1 : "latest";
 	int tag_len = (int)strcspn(tag, "@");
+	if (image[strspn(image, letters)] || name_len == 0 || tag_len == 0)
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' names no image: write %s%sNAME:TAG, as in "
+				     "docker://debian:12; and mvm does not fetch images",
+				     flake_ref, place, str_eq(place, "docker:") ? "//" : "");
 	AUTO_FREE char *to = str_printf("oci:%.*s:%.*s", name_len, name, tag_len, tag);
 	if (!to)
 		return mvm_error_oom(err);

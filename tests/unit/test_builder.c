@@ -47,9 +47,38 @@ static void a_tar_that_changed_is_not_called_damaged(void **state)
 	assert_non_null(strstr(err.text, "changed while it was read"));
 }
 
+static void an_image_that_is_not_fetched_is_told_how_to_get(void **state)
+{
+	static const struct {
+		const char *ref;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ "dir:x", 0, "" },
+		{ "docker://debian:12", -EOPNOTSUPP,
+		  "'skopeo copy docker://debian:12 oci:debian:12'" },
+		{ "docker-daemon:web:v1", -EOPNOTSUPP,
+		  "'skopeo copy docker-daemon:web:v1 oci:web:v1'" },
+		{ "docker://", -EINVAL, "'docker://' names no image: write docker://NAME:TAG" },
+		{ "docker:", -EINVAL, "'docker:' names no image" },
+		{ "docker://a b", -EINVAL, "'docker://a b' names no image" },
+		{ "docker://a;b", -EINVAL, "names no image" },
+		{ "docker://reg.io/", -EINVAL, "names no image" },
+		{ "docker://:12", -EINVAL, "names no image" },
+		{ "docker-daemon:web:", -EINVAL, "names no image: write docker-daemon:NAME:TAG" },
+	};
+	(void)state;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct mvm_error err = { 0 };
+		assert_int_equal(builder_refuse_remote(cases[i].ref, &err), cases[i].code);
+		assert_non_null(strstr(err.text, cases[i].says));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_image_that_is_not_fetched_is_told_how_to_get),
 		cmocka_unit_test(a_tar_that_changed_is_not_called_damaged),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
