@@ -10,12 +10,16 @@
 #include "net/agent.h"
 #include "net/wire.h"
 
-static int connect_to(int instances_fd, const char *waiting, struct control *c,
+/* The record goes by the folder: there no guest can have changed it. */
+static int connect_to(int instances_fd, const char *waiting, const char *record, struct control *c,
 		      struct mvm_error *err)
 {
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, waiting);
 	int fd = dir_fd < 0 ? dir_fd : sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	int r = fd < 0 ? fd : control_init(c, fd);
+	if (r == 0)
+		r = file_replace_unsynced_at(dir_fd, INSTANCE_WANTED_NAME, record, strlen(record),
+					     0600);
 	return r < 0 ? mvm_error_set(err, r, "cannot reach '%s': %s", waiting, strerror(-r)) : 0;
 }
 
@@ -34,7 +38,8 @@ int instance_adopt(int instances_fd, const char *waiting, const struct record *r
 	wire_put_u64(&args, FIELD_TIME_NS, (uint64_t)began_ns);
 
 	i->name = strdup(record->name);
-	int r = i->name ? connect_to(instances_fd, waiting, &i->control, err) : mvm_error_oom(err);
+	int r = i->name ? connect_to(instances_fd, waiting, json, &i->control, err)
+			: mvm_error_oom(err);
 	i->control.name = i->name;
 	if (r == 0)
 		r = control_call(&i->control, CALL_ADOPT, NULL, &args, deadline_ns, &reply, err);

@@ -17,6 +17,7 @@
 
 #define INSTANCE_LOCK_NAME   "lock"
 #define INSTANCE_SOCKET_NAME "control.sock"
+#define INSTANCE_WANTED_NAME "wanted.json" /* the record of a start that takes a VM of a pool */
 
 /* A connection to a supervisor, and the instance's folder. */
 struct mvm_instance {

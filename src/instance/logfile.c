@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,30 +25,43 @@ static void old_name(const struct logfile *l, char ret[OLD_NAME_SIZE])
 	snprintf(ret, OLD_NAME_SIZE, "%s" LOGFILE_OLD_SUFFIX, l->name);
 }
 
+static void take(struct logfile *l, int fd)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	l->fd = fd;
+	l->stamp_ns = 0;
+	l->bytes = size > 0 ? (uint64_t)size : 0;
+}
+
 static int reopen(struct logfile *l)
 {
 	char old[OLD_NAME_SIZE];
-	struct stat st;
 	old_name(l, old);
 	int fd = file_open_append(l->dir_fd, l->name, old);
 	if (fd < 0)
 		return fd;
-	l->fd = fd;
-	l->stamp_ns = 0;
-	l->bytes = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	take(l, fd);
 	return 0;
+}
+
+static void begin(struct logfile *l, uint64_t max_bytes)
+{
+	l->max_bytes = max_bytes ? max_bytes : LOGFILE_MAX_DEFAULT;
+	l->refilled_ns = clock_now_ns();
+	l->may_write = (int64_t)(BURST_S * logfile_rate(l->max_bytes));
+}
+
+void logfile_take(struct logfile *l, int fd, uint64_t max_bytes, int (*renew)(void *arg), void *arg)
+{
+	*l = (struct logfile){ .name = "", .renew = renew, .renew_arg = arg };
+	begin(l, max_bytes);
+	take(l, fd);
 }
 
 int logfile_open(struct logfile *l, int dir_fd, const char *name, uint64_t max_bytes)
 {
-	*l = (struct logfile){
-		.dir_fd = dir_fd,
-		.name = name,
-		.fd = -1,
-		.max_bytes = max_bytes ? max_bytes : LOGFILE_MAX_DEFAULT,
-		.refilled_ns = clock_now_ns(),
-	};
-	l->may_write = (int64_t)(BURST_S * logfile_rate(l->max_bytes));
+	*l = (struct logfile){ .dir_fd = dir_fd, .name = name, .fd = -1 };
+	begin(l, max_bytes);
 	return reopen(l);
 }
 
@@ -64,8 +76,14 @@ void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE])
 static void rotate(struct logfile *l)
 {
 	char old[OLD_NAME_SIZE];
-	old_name(l, old);
 	close(TAKE_FD(l->fd));
+	if (l->renew) {
+		int fd = l->renew(l->renew_arg);
+		if (fd >= 0)
+			take(l, fd);
+		return;
+	}
+	old_name(l, old);
 	/* if this fails, the file just keeps growing */
 	renameat(l->dir_fd, l->name, l->dir_fd, old);
 	reopen(l);

@@ -42,8 +42,11 @@
 #define LOGFILE_TAIL_MAX 2048u
 
 struct logfile {
-	int dir_fd; /* borrowed */
+	int dir_fd; /* borrowed; unused with renew */
 	const char *name;
+	/* Move the file aside and open a new one: a descriptor or -errno. */
+	int (*renew)(void *arg);
+	void *renew_arg;
 	int fd; /* -1: could not be opened again; nothing is written */
 	uint64_t bytes, max_bytes;
 	int64_t stamp_ns;    /* of the last time in the file; 0: the next entry has one */
@@ -59,6 +62,10 @@ struct logfile {
 
 /* Open or go on with the log; max_bytes 0: LOGFILE_MAX_DEFAULT.  name: static. */
 int logfile_open(struct logfile *l, int dir_fd, const char *name, uint64_t max_bytes);
+
+/* Go on with a log that is open, to append to; taken over.  `renew` replaces it when it is full. */
+void logfile_take(struct logfile *l, int fd, uint64_t max_bytes, int (*renew)(void *arg),
+		  void *arg);
 
 /* Bytes a second that a log of this limit takes continuously: 1 MiB, or an eighth of a limit above
  * 8 MiB. */

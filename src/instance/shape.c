@@ -39,6 +39,7 @@ static bool is_later(int dir_fd, const char *name)
 	/* mem.bin: with --private-memory, until the VMM has mapped it */
 	static const char *const names[] = {
 		"supervisor.log",
+		INSTANCE_WANTED_NAME,
 		CONSOLE_LOG_NAME,
 		CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
 		WORKLOAD_LOG_NAME,

@@ -67,6 +67,21 @@ static uint64_t cpu_ns(const char *stat)
 	return (uint64_t)(user + system) * (uint64_t)(NS_PER_S / sysconf(_SC_CLK_TCK));
 }
 
+/* ppid, field 4. */
+static pid_t parent(const char *stat)
+{
+	const char *p = strrchr(stat, ')'); /* ") R 123" */
+	return p && strlen(p) > 4 ? (pid_t)strtol(p + 4, NULL, 10) : 0;
+}
+
+/* A supervisor may be two processes: the VMM's parent is the other one. */
+static uint64_t supervisor_bytes(pid_t pid, pid_t other)
+{
+	AUTO_FREE char *own = pid > 0 ? read_proc(pid, "statm") : NULL;
+	AUTO_FREE char *others = other > 1 && other != pid ? read_proc(other, "statm") : NULL;
+	return (own ? anonymous(own) : 0) + (own && others ? anonymous(others) : 0);
+}
+
 static uint64_t disk_bytes(int dir_fd)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -85,7 +100,6 @@ void usage_read(pid_t vmm_pid, pid_t supervisor_pid, int dir_fd, struct usage *r
 {
 	AUTO_FREE char *stat = vmm_pid > 0 ? read_proc(vmm_pid, "stat") : NULL;
 	AUTO_FREE char *maps = vmm_pid > 0 ? read_proc(vmm_pid, "smaps_rollup") : NULL;
-	AUTO_FREE char *own = supervisor_pid > 0 ? read_proc(supervisor_pid, "statm") : NULL;
 
 	*ret = (struct usage){ .disk_bytes = disk_bytes(dir_fd) };
 	if (stat)
@@ -95,6 +109,5 @@ void usage_read(pid_t vmm_pid, pid_t supervisor_pid, int dir_fd, struct usage *r
 		ret->memory_shared_bytes = rollup(maps, "\nShared_") +
 					   rollup(maps, "\nPrivate_Clean");
 	}
-	if (own)
-		ret->supervisor_private_bytes = anonymous(own);
+	ret->supervisor_private_bytes = supervisor_bytes(supervisor_pid, stat ? parent(stat) : 0);
 }

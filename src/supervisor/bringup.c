@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a supervisor brings its machine up: restore or boot, and proof of what was restored. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "codec/sha256.h"
-#include "instance/data_disk.h"
 #include "supervisor/supervise.h"
 
 /* TCG on a busy host is slow; a restore that is given up becomes a boot, which is slower still. */
@@ -18,63 +13,15 @@
 #define RESTORE_DEADLINE_MS INT64_C(120000) /* to the clone's identity */
 #define BOOTS_MAX	    4		    /* of a kernel that finds no timer on a busy host */
 
-#define MEMORY_NAME "mem.bin"
-
 static void on_agent_broken(void *arg)
 {
 	clients_guest_gone(arg);
 }
 
-/* It was decided with the VMM that was here then; an upgrade may have come since, above all before
- * a start that is not the first. */
-static int check_same_vmm(const struct mvm_snapshot_info *snapshot, const struct vmm_probe *probe,
-			  struct mvm_error *err)
+struct vmm_network network_rules(const struct mvm_template_revision *revision,
+				 const struct record *rec)
 {
-	const struct {
-		const char *key, *here;
-	} facts[] = {
-		{ "version", probe->version },
-		{ "binary_sha256", probe->binary_digest },
-		{ "accelerator", vmm_accel_name(probe->accel) },
-	};
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(facts); i++) {
-		const char *theirs = mvm_snapshot_info_compat(snapshot, facts[i].key);
-		if (!str_eq(theirs, facts[i].here))
-			return mvm_error_set(err, -EOPNOTSUPP,
-					     "the VMM is not the one that made the snapshot: its "
-					     "%s is '%s', the snapshot's is '%s'",
-					     facts[i].key,
-					     facts[i].here ? facts[i].here : "unknown",
-					     theirs ? theirs : "unknown");
-	}
-	return 0;
-}
-
-/* A clone's own memory file, in the instance's folder until the VMM has mapped it. */
-static int copy_memory(struct supervisor *s, int snapshot_fd, struct mvm_error *err)
-{
-	struct stat st;
-	int r;
-	AUTO_CLOSE int from_fd = openat(snapshot_fd, MEMORY_NAME,
-					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	AUTO_CLOSE int to_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME,
-				      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	/* the mode as well: a Firecracker in a jail reads it as another user */
-	if (from_fd >= 0 && to_fd >= 0 && fstat(from_fd, &st) == 0 &&
-	    fchmod(to_fd, st.st_mode & 0777) == 0)
-		r = file_copy_fd(from_fd, to_fd);
-	else
-		r = -errno;
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot copy the snapshot's memory: %s", strerror(-r));
-	s->record.memory = r ? RECORD_MEMORY_REFLINK : RECORD_MEMORY_SPARSE;
-	machine_stage_over(&s->machine, "copy");
-	return 0;
-}
-
-struct vmm_network network_rules(const struct supervisor *s, const struct record *rec)
-{
-	const struct mvm_strings *dns = &s->revision.run.dns;
+	const struct mvm_strings *dns = &revision->run.dns;
 	return (struct vmm_network){
 		.allow = rec->network_allow.v,
 		.n_allow = rec->network_allow.n,
@@ -85,52 +32,15 @@ struct vmm_network network_rules(const struct supervisor *s, const struct record
 	};
 }
 
-static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int memory_fd,
-			 int64_t deadline_ns, struct mvm_error *err)
+static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_t deadline_ns,
+			 struct mvm_error *err)
 {
 	struct record *rec = &s->record;
 	char isolation[VMM_ISOLATION_TEXT_SIZE];
-	AUTO_DONE(vmm_probe) probe = { 0 };
-	int r = vmm_backend_probe(ops, s->given->fd[SUPERVISOR_FD_CACHE], &probe, err);
-	if (r < 0)
-		return r;
-	if (!probe.usable)
-		return mvm_error_set(err, -EOPNOTSUPP, "backend %s: %s", ops->name,
-				     probe.reason ? probe.reason : "not usable here");
-	r = rec->restore ? check_same_vmm(&s->revision.snapshot, &probe, err) : 0;
-	if (r < 0)
-		return r;
-
-	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
-	if (rec->restore)
-		memory = VMM_MEMORY_CLONE;
-	else if (rec->purpose == RECORD_FOR_CAPTURE)
-		memory = VMM_MEMORY_CAPTURE;
-	struct vmm_config config = {
-		.name = rec->name,
-		.vcpus = rec->vcpus,
-		.mem_mib = rec->mem_mib,
-		.dir_fd = s->given->fd[SUPERVISOR_FD_REVISION],
-		.kernel = s->revision.artifact_paths.vmlinux,
-		.initrd = s->revision.artifact_paths.initrd,
-		.cmdline = rec->cmdline,
-		.drives = { { .name = s->revision.artifact_paths.rootfs, .read_only = true },
-			    { .name = DATA_DISK_NAME, .own = true } },
-		.n_drives = s->revision.data_disk_mib ? 2 : 1,
-		.own_dir_fd = s->given->fd[SUPERVISOR_FD_INSTANCE],
-		.network = s->revision.run.network != MVM_NETWORK_NONE,
-		.network_rules = network_rules(s, rec),
-		.forwards = rec->forwards,
-		.n_forwards = rec->n_forwards,
-		.memory = memory,
-		.memory_dir_fd = memory_fd,
-		.memory_name = MEMORY_NAME,
-		.log_fd = -1,
-	};
+	bool network = s->revision.run.network != MVM_NETWORK_NONE;
 	s->machine.on_logged = clients_logged;
 	s->machine.logged_arg = &s->clients;
-	r = machine_spawn(&s->machine, ops, &probe, &config, s->given->fd[SUPERVISOR_FD_INSTANCE],
-			  rec->log_max_bytes, deadline_ns, err);
+	int r = machine_spawn(&s->machine, ops, rec, network, deadline_ns, err);
 	if (r < 0)
 		return r;
 	if (s->end)
@@ -167,32 +77,20 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 {
 	int64_t deadline_ns = clock_deadline_ns(RESTORE_DEADLINE_MS);
 	uint8_t nonce[NONCE_BYTES];
-	AUTO_CLOSE int snapshot_fd = dir_open_at(s->given->fd[SUPERVISOR_FD_REVISION], "snapshot");
-
-	if (snapshot_fd < 0)
-		return mvm_error_set(err, snapshot_fd, "cannot open the snapshot: %s",
-				     strerror(-snapshot_fd));
-	bool copies = s->record.memory >= RECORD_MEMORY_SPARSE;
-	int r = copies ? copy_memory(s, snapshot_fd, err) : 0;
-	if (r == 0)
-		r = spawn_machine(s, ops,
-				  copies ? s->given->fd[SUPERVISOR_FD_INSTANCE] : snapshot_fd,
-				  deadline_ns, err);
+	int r = spawn_machine(s, ops, deadline_ns, err);
 	if (r == 0 && s->record.purpose == RECORD_FOR_POOL)
-		r = machine_stand_by(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
-				     err);
+		r = machine_stand_by(&s->machine, &s->revision.run, deadline_ns, nonce, err);
 	else if (r == 0)
-		r = machine_restore(&s->machine, &s->revision.run, snapshot_fd, deadline_ns, nonce,
-				    err);
-	if (copies) /* mapped by now; what cannot be removed goes with the instance */
-		unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
+		r = machine_restore(&s->machine, &s->revision.run, deadline_ns, nonce, err);
+	if (s->record.memory >= RECORD_MEMORY_SPARSE)
+		warden_forget_memory(&s->warden);
 	return r < 0 ? r : check_nonce(s, nonce, err);
 }
 
 static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(BOOT_DEADLINE_MS);
-	int r = spawn_machine(s, ops, s->given->fd[SUPERVISOR_FD_CAPTURE], deadline_ns, err);
+	int r = spawn_machine(s, ops, deadline_ns, err);
 	return r < 0 ? r : machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
 }
 
@@ -202,16 +100,15 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	int r = ops ? 0 : vmm_backend_find(s->record.backend, &ops, err);
 	if (r < 0)
 		return r;
-	machine_begin(&s->machine, s->loop);
+	machine_begin(&s->machine, s->loop, &s->warden);
 	fill_volumes_first(s, &s->record);
 	if (s->record.restore)
 		return start_restore(s, ops, err);
 	r = start_boot(s, ops, err);
 	for (int i = 1; r < 0 && i < BOOTS_MAX && machine_lacked_timer(&s->machine); i++) {
 		machine_free(&s->machine);
-		machine_begin(&s->machine, s->loop);
-		if (s->record.purpose == RECORD_FOR_CAPTURE) /* the next VMM makes its own */
-			unlinkat(s->given->fd[SUPERVISOR_FD_CAPTURE], MEMORY_NAME, 0);
+		warden_put_away(&s->warden);
+		machine_begin(&s->machine, s->loop, &s->warden);
 		fill_volumes_first(s, &s->record);
 		clients_guest_back(&s->clients);
 		r = start_boot(s, ops, err);

@@ -449,7 +449,7 @@ static void on_connection(void *arg, uint32_t events)
 		uid_t uid;
 		if (fd < 0)
 			return; /* nobody else, or it has gone already */
-		if (sock_peer_uid(fd, &uid) < 0 || (uid != geteuid() && uid != 0))
+		if (sock_peer_uid(fd, &uid) < 0 || (uid != c->owner && uid != 0))
 			continue;
 		if (c->n_clients < CLIENTS_MAX && add_client(c, fd, NULL) == 0)
 			fd = -1; /* the client's now */
@@ -459,6 +459,7 @@ static void on_connection(void *arg, uint32_t events)
 int clients_init(struct clients *c, struct loop *loop, struct agent_client *agent)
 {
 	*c = (struct clients){ .loop = loop, .agent = agent, .listen_fd = -1 };
+	c->owner = geteuid();
 	c->jobs_end = &c->jobs;
 	c->streams = calloc(STREAMS_MAX, sizeof(*c->streams));
 	return c->streams ? 0 : -ENOMEM;

@@ -29,12 +29,10 @@ static void on_ready(void *arg, uint32_t events)
 	}
 }
 
-int console_init(struct console *c, struct loop *loop, int fd, int dir_fd, uint64_t max_bytes)
+int console_init(struct console *c, struct loop *loop, int fd)
 {
-	*c = (struct console){ .fd = fd };
-	int r = logfile_open(&c->log, dir_fd, CONSOLE_LOG_NAME, max_bytes);
-	if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
-		r = -errno;
+	c->fd = fd;
+	int r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 	return r < 0 ? r : loop_add_fd(loop, fd, EPOLLIN, on_ready, c, &c->source);
 }
 

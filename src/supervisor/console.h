@@ -16,8 +16,8 @@ struct console {
 	struct panic_watch panic;
 };
 
-/* Take over fd (connected socket) and log to dir_fd; max_bytes as in logfile_open(). */
-int console_init(struct console *c, struct loop *loop, int fd, int dir_fd, uint64_t max_bytes);
+/* Take over fd (connected socket).  c->log is ready. */
+int console_init(struct console *c, struct loop *loop, int fd);
 
 /* The last lines as printable text, the newest output included. */
 const char *console_tail(struct console *c);

@@ -1,31 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copies a VM's volumes in before its workload starts, at the first start and at every restart.
- * Copies them back when the VM is stopped without a client that does it.
- *
- * A copy waits for the guest and for this host's disk.  The supervisor must never wait for a disk,
- * so it forks a child, which copies as an ordinary client.
+ * Copies them back when the VM is stopped without a client that does it.  The warden's child
+ * copies; to us it is a client.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/file.h"
-#include "base/sock.h"
 #include "instance/volume.h"
 #include "supervisor/supervise.h"
-
-/* Descriptors in the child.  The supervisor uses the same numbers for other descriptors. */
-#define CHILD_FD_WORDS	 SUPERVISOR_FD_FIRST
-#define CHILD_FD_CONTROL (SUPERVISOR_FD_FIRST + 1)
 
 #define LAST_WORDS_MS INT64_C(2000)  /* for a child to report that it has lost its guest */
 #define SLACK_MS      INT64_C(10000) /* for a child to notice its own deadline and report it */
@@ -39,50 +27,6 @@ struct fill {
 	char why[MVM_ERROR_REASON_SIZE + MVM_ERROR_TEXT_SIZE];
 	size_t len;
 };
-
-typedef int (*copy_fn)(struct control *c, const struct record *r, struct strbuf *note,
-		       struct mvm_error *err);
-
-static int copy_all_in(struct control *c, const struct record *r, struct strbuf *note,
-		       struct mvm_error *err)
-{
-	return volumes_copy_in(c, r, volumes_deadline_ns(r), note, err);
-}
-
-static int copy_all_back(struct control *c, const struct record *r, struct strbuf *note,
-			 struct mvm_error *err)
-{
-	return volumes_copy_back(c, r, volumes_deadline_ns(r), -1, note, err);
-}
-
-static _Noreturn void run_child(const struct supervisor *s, copy_fn copy, int to, int control,
-				pid_t parent)
-{
-	struct control c;
-	struct mvm_error err = { 0 };
-	AUTO_DONE(strbuf) note = { 0 };
-	sigset_t none;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1); /* the supervisor died before the prctl() */
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL); /* the set is valid */
-	/* close the channels of the VMM and of clients: an open copy would hide their end */
-	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
-	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
-		_exit(1);
-	umask(s->given->umask);
-	int result = control_init(&c, CHILD_FD_CONTROL);
-	if (result == 0)
-		result = copy(&c, s->fill_from, &note, &err);
-	const char *words = note.len ? note.data : "";
-	AUTO_FREE char *why = result < 0 ? str_printf("%s\n%s", err.reason, err.text) : NULL;
-	if (result < 0)
-		words = why ? why : "\nout of memory";
-	file_write_all(CHILD_FD_WORDS, words, strlen(words)); /* else the exit status tells */
-	_exit(result < 0);
-}
 
 static void on_words(void *arg, uint32_t events)
 {
@@ -115,58 +59,23 @@ static int wait_for_child(struct supervisor *s, struct fill *f, bool back)
 	return r;
 }
 
-/* Make the child's connection: *ret is its end, the other end is a client of ours. */
-static int connect_child(struct supervisor *s, uint64_t *ret_client, int *ret,
-			 struct mvm_error *err)
-{
-	int pair[2];
-	int r = sock_pair(pair);
-	if (r == 0) {
-		*ret = pair[1];
-		r = clients_add_own(&s->clients, pair[0], ret_client);
-		if (r < 0)
-			close(pair[0]);
-	}
-	return r < 0 ? mvm_error_set(err, r, "cannot copy volumes: %s", strerror(-r)) : 0;
-}
-
-/* Lock the named volumes.  One VM at a time may write to each: from its start until the copy is
- * back. */
-static int lock_volumes(struct supervisor *s, struct mvm_error *err)
-{
-	for (size_t i = 0; i < s->fill_from->n_volumes; i++) {
-		const struct record_volume *v = &s->fill_from->volumes[i];
-		if (!v->name || !v->write_back || s->volume_fds[i])
-			continue;
-		int fd = volume_lock(v->host);
-		if (fd < 0)
-			return volume_lock_failed(v->name, fd, err);
-		s->volume_fds[i] = fd;
-	}
-	return 0;
-}
-
 /* Start the child.  Read its report from *ret_from. */
-static pid_t start_child(struct supervisor *s, copy_fn copy, uint64_t *ret_client, int *ret_from,
-			 struct mvm_error *err)
+static int start_child(struct supervisor *s, bool back, uint64_t *ret_client, int *ret_from,
+		       struct mvm_error *err)
 {
+	AUTO_CLOSE int from = -1;
 	AUTO_CLOSE int control = -1;
-	int fds[2];
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return mvm_error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
-	AUTO_CLOSE int from = fds[0];
-	AUTO_CLOSE int to = fds[1];
-	int r = connect_child(s, ret_client, &control, err);
+	int r = warden_copy(&s->warden, back, &from, &control, err);
 	if (r < 0)
 		return r;
-	pid_t parent = getpid(), child = fork();
-	if (child < 0)
-		return mvm_error_set(err, -errno, "cannot copy volumes: %s", strerror(errno));
-	if (child == 0)
-		run_child(s, copy, to, control, parent);
+	r = clients_add_own(&s->clients, control, ret_client);
+	if (r < 0) {
+		warden_copied(&s->warden, true);
+		return mvm_error_set(err, r, "cannot copy volumes: %s", strerror(-r));
+	}
+	(void)TAKE_FD(control);
 	*ret_from = TAKE_FD(from);
-	return child;
+	return 0;
 }
 
 /* Take over the error that a failed child reported. */
@@ -184,17 +93,13 @@ static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 		.deadline_ns = volumes_deadline_ns(s->fill_from) + SLACK_MS * NS_PER_MS,
 	};
 	AUTO_CLOSE int from = -1;
-	int status = 0;
 
-	pid_t child = start_child(s, back ? copy_all_back : copy_all_in, &f.client, &from, err);
-	if (child < 0)
-		return child;
+	int r = start_child(s, back, &f.client, &from, err);
+	if (r < 0)
+		return r;
 	f.fd = from;
-	int r = wait_for_child(s, &f, back);
-	if (!f.over)
-		kill(child, SIGKILL); /* not reaped yet, so the pid is still the child's */
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
+	r = wait_for_child(s, &f, back);
+	int status = warden_copied(&s->warden, !f.over);
 	if (f.over && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		set_string(&s->record.volumes_note, f.len ? f.why : NULL);
 		return 0;
@@ -210,11 +115,8 @@ static int run_copies(struct supervisor *s, bool back, struct mvm_error *err)
 static int fill_volumes(void *arg, struct mvm_error *err)
 {
 	struct supervisor *s = arg;
-	int r = lock_volumes(s, err);
-	if (r < 0)
-		return r;
 	clients_guest_back(&s->clients);
-	r = run_copies(s, false, err);
+	int r = run_copies(s, false, err);
 	return r < 0 && s->end ? mvm_error_set(err, -ECANCELED, "the start was cancelled") : r;
 }
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "base/clock.h"
-#include "instance/data_disk.h"
 #include "net/wire.h"
 #include "supervisor/supervise.h"
 
@@ -64,11 +63,10 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 		return mvm_error_set(err, -EOPNOTSUPP, "this VM was not started to be captured");
 	if (s->state == LIFE_UP) /* else an earlier attempt has failed; this one reports why */
 		life_enter(s, LIFE_CAPTURING);
-	int r = machine_capture(&s->machine, s->given->fd[SUPERVISOR_FD_CAPTURE],
-				clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce, &prepare_ns, err);
-	if (r == 0 && s->revision.data_disk_mib) /* the VM is paused, so disk and memory match */
-		r = data_disk_capture(s->given->fd[SUPERVISOR_FD_INSTANCE],
-				      s->given->fd[SUPERVISOR_FD_CAPTURE], err);
+	int r = machine_capture(&s->machine, clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce,
+				&prepare_ns, err);
+	if (r == 0) /* the VM is paused, so disk and memory match */
+		r = warden_capture_disk(&s->warden, err);
 	if (r == 0) {
 		wire_put_bytes(fields, FIELD_NONCE, nonce, sizeof(nonce));
 		wire_put_u64(fields, FIELD_TIME_NS, (uint64_t)prepare_ns);

@@ -11,10 +11,10 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/sock.h"
 #include "model/run.h"
 #include "net/wire.h"
 #include "supervisor/lastwords.h"
+#include "supervisor/supervise.h"
 
 /* QEMU's user network gives every guest the same addresses; they are private to each VM. */
 #define GUEST_ADDRESS "10.0.2.15/24"
@@ -63,7 +63,7 @@ static int with_console(struct machine *m, int r, struct mvm_error *err)
 	if (panic)
 		snprintf(err->text + len, sizeof(err->text) - len,
 			 "; the guest's kernel panicked: %s", panic);
-	else if (m->ended && machine_check_end(m, NULL, &why) < 0)
+	else if (m->ended && machine_check_end(m, &why) < 0)
 		snprintf(err->text + len, sizeof(err->text) - len, "; %s", why.text);
 	last_words(err, console, logfile_tail(&m->workload_log));
 	return r;
@@ -79,61 +79,92 @@ static int refused(struct machine *m, int r, struct mvm_error *err)
 	return with_console(m, said_no ? -EIO : r, err);
 }
 
-void machine_begin(struct machine *m, struct loop *loop)
+void machine_begin(struct machine *m, struct loop *loop, struct warden_link *warden)
 {
-	*m = (struct machine){ .loop = loop, .began_ns = clock_now_ns() };
-	oom_begin(&m->oom);
+	*m = (struct machine){ .loop = loop, .warden = warden, .began_ns = clock_now_ns() };
 }
 
-void machine_stage_over(struct machine *m, const char *name)
+static int renew_console_log(void *arg)
 {
-	stage(m, name, clock_now_ns());
+	const struct machine *m = arg;
+	return warden_new_log(m->warden, WARDEN_CONSOLE_LOG);
 }
 
-int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm_probe *probe,
-		  struct vmm_config *config, int dir_fd, uint64_t log_max_bytes,
-		  int64_t deadline_ns, struct mvm_error *err)
+static int renew_workload_log(void *arg)
 {
-	int agent[2], console[2] = { -1, -1 };
-	struct loop *loop = m->loop;
+	const struct machine *m = arg;
+	return warden_new_log(m->warden, WARDEN_WORKLOAD_LOG);
+}
 
-	snprintf(m->hostname, sizeof(m->hostname), "%s", config->name);
-	int r = sock_pair(agent);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
-	AUTO_CLOSE int agent_theirs = agent[1];
-	r = agent_client_init(&m->agent, loop, agent[0]);
-	if (r == 0)
-		r = sock_pair(console);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
-	AUTO_CLOSE int console_theirs = console[1];
+static int take_channels(struct machine *m, struct warden_started *s, uint64_t log_max_bytes)
+{
 	m->agent.on_log = on_log;
 	m->agent.log_arg = m;
-	r = console_init(&m->console, loop, console[0], dir_fd, log_max_bytes);
-	if (r == 0)
-		r = logfile_open(&m->workload_log, dir_fd, WORKLOAD_LOG_NAME, log_max_bytes);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot write the guest's logs: %s", strerror(-r));
+	int r = agent_client_init(&m->agent, m->loop, TAKE_FD(s->agent_fd));
+	logfile_take(&m->console.log, TAKE_FD(s->log_fds[WARDEN_CONSOLE_LOG]), log_max_bytes,
+		     renew_console_log, m);
+	logfile_take(&m->workload_log, TAKE_FD(s->log_fds[WARDEN_WORKLOAD_LOG]), log_max_bytes,
+		     renew_workload_log, m);
 	m->console.log.on_add = m->workload_log.on_add = m->on_logged;
 	m->console.log.arg = m->workload_log.arg = m->logged_arg;
+	return r < 0 ? r : console_init(&m->console, m->loop, TAKE_FD(s->console_fd));
+}
 
-	r = ports6_open(&m->ports, loop, config->forwards, config->n_forwards, err);
+/* The VMM runs in the warden's care: talk to it. */
+static int attach(struct machine *m, const struct vmm_ops *ops, const struct record *rec,
+		  bool network, struct warden_started *s, int64_t deadline_ns,
+		  struct mvm_error *err)
+{
+	struct vmm_config config = { .name = rec->name, .network = network, .log_fd = -1 };
+	const struct vmm_keeper keeper = warden_keeper(m->warden);
+	if (rec->restore)
+		config.memory = VMM_MEMORY_CLONE;
+	else if (rec->purpose == RECORD_FOR_CAPTURE)
+		config.memory = VMM_MEMORY_CAPTURE;
+	return vmm_attach(ops, &config, &s->ends, &keeper, m->loop, deadline_ns, &m->vmm, err);
+}
+
+/* A backend without two halves: here is the warden, too. */
+static int spawn(struct machine *m, const struct vmm_ops *ops, int64_t deadline_ns,
+		 struct mvm_error *err)
+{
+	struct warden *w = m->warden->here;
+	w->config.on_agent = on_agent;
+	w->config.on_agent_arg = m;
+	int r = vmm_spawn(ops, &w->probe, &w->config, m->loop, deadline_ns, &m->vmm, err);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(w->theirs); i++) /* or their end would not be seen */
+		close(TAKE_FD(w->theirs[i]));
+	if (r == 0)
+		warden_note_vmm(w, m->vmm->process.pid, m->vmm->isolation);
+	return r;
+}
+
+int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
+		 struct warden_started *started, int64_t deadline_ns, struct mvm_error *err)
+{
+	snprintf(m->hostname, sizeof(m->hostname), "%s", rec->name);
+	rec->memory = started->memory;
+	if (started->copied_ns)
+		stage(m, "copy", started->copied_ns);
+	int r = take_channels(m, started, rec->log_max_bytes);
 	if (r < 0)
-		return r;
-	config->forwards = m->ports.inner;
-	config->work_fd = dir_fd;
-	config->agent_fd = agent_theirs;
-	config->on_agent = on_agent;
-	config->on_agent_arg = m;
-	config->console_fd = console_theirs;
-	r = vmm_spawn(ops, probe, config, loop, deadline_ns, &m->vmm, err);
+		return mvm_error_set(err, r, "cannot watch the guest: %s", strerror(-r));
+	r = started->apart ? attach(m, ops, rec, network, started, deadline_ns, err)
+			   : spawn(m, ops, deadline_ns, err);
 	if (r < 0)
 		return r;
 	vmm_on_ended(m->vmm, on_vmm_ended, m);
 	m->ended = m->vmm->state == VMM_ENDED; /* it may have ended before we watched it */
 	stage(m, "spawn", m->vmm->spawned_ns);
 	return 0;
+}
+
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
+		  int64_t deadline_ns, struct mvm_error *err)
+{
+	AUTO_DONE(warden_started) started = { 0 };
+	int r = warden_start(m->warden, &started, err);
+	return r < 0 ? r : machine_meet(m, ops, rec, network, &started, deadline_ns, err);
 }
 
 /* Add the fields that tell one clone from the others. */
@@ -344,9 +375,18 @@ static int take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], stru
 	return 0;
 }
 
-static int load(struct machine *m, int snapshot_fd, int64_t deadline_ns, struct mvm_error *err)
+/* The folder of the device state, in a process that may open it. */
+static int state_dir(const struct machine *m, bool create)
 {
-	int r = vmm_restore(m->vmm, snapshot_fd, deadline_ns, err);
+	const struct warden *w = m->warden->here;
+	if (!w)
+		return -1;
+	return create ? w->given->fd[SUPERVISOR_FD_CAPTURE] : w->memory_dir_fd;
+}
+
+static int load(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
+{
+	int r = vmm_restore(m->vmm, state_dir(m, false), deadline_ns, err);
 	if (r < 0)
 		return r;
 	stage(m, "load", m->vmm->loaded_ns);
@@ -388,17 +428,17 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 		       : r;
 }
 
-int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
-		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+int machine_restore(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
-	int r = load(m, snapshot_fd, deadline_ns, err);
+	int r = load(m, deadline_ns, err);
 	return r < 0 ? r : identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
-int machine_stand_by(struct machine *m, const struct mvm_run *run, int snapshot_fd,
-		     int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
+int machine_stand_by(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		     uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
-	int r = load(m, snapshot_fd, deadline_ns, err);
+	int r = load(m, deadline_ns, err);
 	if (r == 0)
 		r = identify(m, CALL_REHEARSE, run, deadline_ns, ret_nonce, err);
 	return r < 0 ? r : vmm_pause(m->vmm, deadline_ns, err);
@@ -410,9 +450,9 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 {
 	m->n_stages = 0;
 	snprintf(m->hostname, sizeof(m->hostname), "%s", hostname);
-	int r = ports6_open(&m->ports, m->loop, forwards, n_forwards, err);
+	int r = 0;
 	for (size_t i = 0; i < n_forwards && r == 0; i++)
-		r = vmm_forward(m->vmm, &m->ports.inner[i], deadline_ns, err);
+		r = vmm_forward(m->vmm, &forwards[i], deadline_ns, err);
 	if (r == 0)
 		r = vmm_resume(m->vmm, deadline_ns, err);
 	if (r < 0)
@@ -421,23 +461,13 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
-/* Bytes of memory that the guest has ever touched.  The memory file has holes for all other pages,
- * which are still zero.  0 when the memory is in no file. */
-static uint64_t touched_bytes(int snapshot_fd)
-{
-	struct stat st;
-	if (fstatat(snapshot_fd, "mem.bin", &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	return (uint64_t)st.st_blocks * 512;
-}
-
-int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
-		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns, struct mvm_error *err)
+int machine_capture(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],
+		    int64_t *ret_prepare_ns, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
 	int64_t began_ns = clock_now_ns();
-	wire_put_u64(&args, FIELD_MEMORY_BYTES, touched_bytes(snapshot_fd));
+	wire_put_u64(&args, FIELD_MEMORY_BYTES, warden_touched_bytes(m->warden));
 	m->agent.quiet = true;
 	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", &args,
 				  &m->ended, deadline_ns, &reply, err);
@@ -448,7 +478,7 @@ int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
 		return with_console(m, r, err);
 	*ret_prepare_ns = clock_now_ns() - began_ns;
 	r = vmm_pause(m->vmm, deadline_ns, err);
-	return r < 0 ? r : vmm_snapshot(m->vmm, snapshot_fd, deadline_ns, err);
+	return r < 0 ? r : vmm_snapshot(m->vmm, state_dir(m, true), deadline_ns, err);
 }
 
 /* Ask the guest to power off.  The workload gets most of the time; a reserve is for the guest's
@@ -493,7 +523,7 @@ void machine_drain(struct machine *m)
 		;
 }
 
-int machine_check_end(const struct machine *m, const char *cgroup, struct mvm_error *err)
+int machine_check_end(const struct machine *m, struct mvm_error *err)
 {
 	const char *panic = panic_watch_text(&m->console.panic);
 	char killer[OOM_TEXT_SIZE] = "";
@@ -501,7 +531,7 @@ int machine_check_end(const struct machine *m, const char *cgroup, struct mvm_er
 
 	if (WIFSIGNALED(status)) {
 		if (WTERMSIG(status) == SIGKILL)
-			oom_describe(&m->oom, cgroup, killer);
+			warden_why_killed(m->warden, killer);
 		return mvm_error_set(err, -EREMOTEIO, "the VMM was killed by signal %d%s",
 				     WTERMSIG(status), killer);
 	}
@@ -533,5 +563,4 @@ void machine_free(struct machine *m)
 	agent_client_done(&m->agent);
 	console_done(&m->console);
 	logfile_close(&m->workload_log);
-	ports6_done(&m->ports);
 }

@@ -15,8 +15,7 @@
 
 #include "supervisor/agent_client.h"
 #include "supervisor/console.h"
-#include "supervisor/ports6.h"
-#include "vmm/oom.h"
+#include "supervisor/warden.h"
 #include "vmm/vmm.h"
 
 #define NONCE_BYTES 32u
@@ -30,6 +29,7 @@ struct machine_stage {
 
 struct machine {
 	struct loop *loop; /* borrowed */
+	struct warden_link *warden;
 	struct vmm *vmm;
 	struct agent_client agent;
 	struct console console;
@@ -37,9 +37,7 @@ struct machine {
 	bool no_agent;	 /* the guest boots its image's own initrd */
 	bool ended;	 /* the VMM has ended */
 	int exit_status; /* wait status, valid once ended */
-	struct oom_watch oom;
 	char hostname[64];
-	struct ports6 ports;
 	const struct strv *env; /* over the template's own; borrowed, may be NULL */
 	char machine_id[33];
 	/* Called when the guest has its identity, before its workload starts; NULL: the workload
@@ -58,24 +56,22 @@ struct machine {
 	size_t n_stages;
 };
 
-/* Make *m a machine whose start begins now. */
-void machine_begin(struct machine *m, struct loop *loop);
-
-/* Note that the next stage of the start has ended now. */
-void machine_stage_over(struct machine *m, const char *name);
+/* Make *m a machine whose start begins now.  Both are borrowed. */
+void machine_begin(struct machine *m, struct loop *loop, struct warden_link *warden);
 
 /*
- * Start the VMM.
+ * Have the warden start the VMM, and greet it.
  *
- *   config  as for vmm_spawn; agent_fd and console_fd are set here
- *   dir_fd  the instance's folder, for its logs; borrowed for the machine's life
- *   log_max_bytes  as in logfile_open()
+ *   rec  the instance's; its memory is noted there, its log_max_bytes is as in logfile_take()
  *
  * On failure machine_free must still be called.
  */
-int machine_spawn(struct machine *m, const struct vmm_ops *ops, const struct vmm_probe *probe,
-		  struct vmm_config *config, int dir_fd, uint64_t log_max_bytes,
+int machine_spawn(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
 		  int64_t deadline_ns, struct mvm_error *err);
+
+/* The second half of that: meet the VMM, with what warden_start() has given. */
+int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *rec, bool network,
+		 struct warden_started *started, int64_t deadline_ns, struct mvm_error *err);
 
 /* Add the arguments of CALL_HEALTH for a template's check.  The agent makes the attempts. */
 void machine_put_health(const struct mvm_health *health, uint64_t interval_ms, uint64_t timeout_ms,
@@ -88,32 +84,33 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 		 struct mvm_error *err);
 
 /*
- * Load the snapshot in snapshot_fd, resume the guest and give it its own identity.  A workload
+ * Load the snapshot, resume the guest and give it its own identity.  A workload
  * that starts in the clone must also become healthy, as after a boot.
  *
  *   ret_nonce  the agent has kept it in memory since the capture, so it proves that this guest
  *              comes from the snapshot
  */
-int machine_restore(struct machine *m, const struct mvm_run *run, int snapshot_fd,
-		    int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+int machine_restore(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
 
 /*
  * As machine_restore(), but rehearse the identity instead of giving one: the guest runs the whole
  * work of an identity once (CALL_REHEARSE).  Then pause it, with its processes still frozen.
  */
-int machine_stand_by(struct machine *m, const struct mvm_run *run, int snapshot_fd,
-		     int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+int machine_stand_by(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
+		     uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
 
 /*
  * Finish the restore of a machine that stands by: ports, resume, identity.  Stages count from
- * began_ns, which the caller sets.  Under TCG this takes about a tenth of a restore's time.
+ * began_ns, which the caller sets.  forwards are as warden_adopt() gives them.  Under TCG this
+ * takes about a tenth of a restore's time.
  */
 int machine_awake(struct machine *m, const char *hostname, const struct mvm_run *run,
 		  const struct vmm_forward *forwards, size_t n_forwards, int64_t deadline_ns,
 		  uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
 
 /*
- * Have the guest prepare, pause it, and write its device state into snapshot_fd.  It stays paused.
+ * Have the guest prepare, pause it, and write its device state.  It stays paused.
  *
  * From PREPARE on the supervisor sends nothing else to the agent, and the guest must never run
  * again, because its memory is the snapshot's file.  If its port took bytes after the device state
@@ -122,8 +119,8 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
  *
  *   ret_prepare_ns  how long the guest took to prepare
  */
-int machine_capture(struct machine *m, int snapshot_fd, int64_t deadline_ns,
-		    uint8_t ret_nonce[NONCE_BYTES], int64_t *ret_prepare_ns, struct mvm_error *err);
+int machine_capture(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],
+		    int64_t *ret_prepare_ns, struct mvm_error *err);
 
 /* Ask the guest to power off, through its agent or else its power button.  Wait until the deadline,
  * then kill the VMM.  Never fails. */
@@ -140,11 +137,9 @@ void machine_drain(struct machine *m);
  * failed, or was told by another process to end.  Nor did it if its kernel panicked, or did not
  * print that it restarts the machine (a triple fault).
  *
- *   cgroup  the VMM's own, which still exists; may be NULL
- *
  * Returns 0, or -EREMOTEIO with the cause.
  */
-int machine_check_end(const struct machine *m, const char *cgroup, struct mvm_error *err);
+int machine_check_end(const struct machine *m, struct mvm_error *err);
 
 void machine_free(struct machine *m);
 

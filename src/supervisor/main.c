@@ -11,6 +11,7 @@ int main(void)
 		.restart_pause_ms = 1000,
 		.health_interval_min_ms = 1000,
 		.umask = umask(077),
+		.apart = true,
 	};
 	/* no process of this user may trace this one, above all not a VMM that a guest has broken
 	 * into */

@@ -4,8 +4,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "instance/confine.h"
-#include "instance/events.h"
 #include "model/run.h"
 #include "supervisor/supervise.h"
 
@@ -34,7 +32,7 @@ void limit_life(struct supervisor *s)
 void save_record(struct supervisor *s)
 {
 	life_note(s);
-	record_save(s->given->fd[SUPERVISOR_FD_INSTANCE], &s->record, NULL);
+	warden_save(&s->warden, &s->record);
 }
 
 void note_stopping(struct supervisor *s)
@@ -43,9 +41,9 @@ void note_stopping(struct supervisor *s)
 		save_record(s);
 }
 
-void tell(const struct supervisor *s, const char *event, const char *message)
+void tell(struct supervisor *s, const char *event, const char *message)
 {
-	events_add(s->given->fd[SUPERVISOR_FD_LOGS], event, &s->record, message);
+	warden_tell(&s->warden, event, message);
 }
 
 static void on_health(void *arg, enum record_health health, const char *message)
@@ -115,7 +113,7 @@ void settle_in(struct supervisor *s)
 		tell(s, "healthy", NULL);
 	if (!rec->no_agent)
 		watch_guest(s);
-	confine(rec);
+	warden_confine(&s->warden, rec);
 	if (rec->cgroup)
 		save_record(s);
 }

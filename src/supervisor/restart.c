@@ -5,8 +5,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "instance/confine.h"
-#include "store/trust.h"
 #include "supervisor/supervise.h"
 
 /* Pauses between restarts: supervisor_given.restart_pause_ms, doubled for each failure in a row up
@@ -51,7 +49,7 @@ void put_away(struct supervisor *s)
 	s->machine.ended = true;
 	s->record.vmm_pid = 0;
 	s->record.health = RECORD_HEALTH_NONE;
-	confine_end(s->record.cgroup);
+	warden_put_away(&s->warden);
 	set_string(&s->record.isolation, NULL);
 	set_string(&s->record.cgroup, NULL);
 	set_string(&s->record.cgroup_limits, NULL);
@@ -72,17 +70,6 @@ static unsigned restarts_max(const struct record *r)
 	if (r->restart != RECORD_RESTART_ON_FAILURE)
 		return UINT_MAX;
 	return r->restart_max ? r->restart_max : RESTART_FAILURES_MAX;
-}
-
-/* Check the revision's files, which may have changed since the last start. */
-static int check_files(const struct supervisor *s, struct mvm_error *err)
-{
-	int dir_fd = s->given->fd[SUPERVISOR_FD_REVISION];
-	const struct trust how = { 0 };
-	AUTO_DONE(checksums) sums = { 0 };
-
-	int r = store_checksums_read(dir_fd, &sums, err);
-	return r < 0 ? r : store_trust(dir_fd, &sums, &how, err);
 }
 
 bool restart(struct supervisor *s, struct mvm_error *err)
@@ -110,9 +97,7 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 		if (wait_for_restart(s, pause_ms) < 0 || s->end)
 			break;
 		s->record.restarts++;
-		int r = check_files(s, err);
-		if (r == 0)
-			r = bring_up(s, err);
+		int r = bring_up(s, err);
 		if (r == 0) {
 			clients_guest_back(&s->clients);
 			note_start(s);

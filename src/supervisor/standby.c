@@ -1,43 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Turns a VM that waits in a pool, restored and paused, into an instance. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "model/name.h"
 #include "net/wire.h"
 #include "supervisor/supervise.h"
 
 #define ADOPT_DEADLINE_MS INT64_C(30000)
 #define CLAIM_MAX_NS	  (60 * NS_PER_S)
-
-static int not_this(const char *what, struct mvm_error *err)
-{
-	return mvm_error_set(err, -ESTALE, "the VM in the pool is another: its %s differs", what);
-}
-
-/* The caller has decided on a certain restore.  Check that it would give this VM. */
-static int check_fit(const struct supervisor *s, const struct record *wanted, const char *nonce,
-		     struct mvm_error *err)
-{
-	const struct record *have = &s->record;
-	if (!str_eq(have->template_id, wanted->template_id) ||
-	    !str_eq(have->revision, wanted->revision))
-		return not_this("revision", err);
-	if (!str_eq(nonce, mvm_snapshot_info_compat(&s->revision.snapshot, "nonce_sha256")))
-		return not_this("snapshot", err);
-	if (!str_eq(have->backend, wanted->backend) ||
-	    !str_eq(have->backend_version, wanted->backend_version) ||
-	    !str_eq(have->accelerator, wanted->accelerator))
-		return not_this("VMM", err);
-	if (have->vcpus != wanted->vcpus || have->mem_mib != wanted->mem_mib ||
-	    have->data_disk.size_mib != wanted->data_disk.size_mib)
-		return not_this("machine", err);
-	return 0;
-}
 
 static int read_offer(const struct supervisor *s, const struct job *j, struct record *ret,
 		      struct mvm_error *err)
@@ -53,9 +26,14 @@ static int read_offer(const struct supervisor *s, const struct job *j, struct re
 	r = record_parse((const char *)json.data, json.len, ret, err);
 	if (r == 0)
 		r = name_check(NAME_INSTANCE, ret->name, err);
-	if (r == 0 && (!ret->restore || ret->purpose != RECORD_FOR_USER))
-		r = mvm_error_set(err, -EPROTO, "that is no record of a restored instance");
-	return r < 0 ? r : check_fit(s, ret, nonce, err);
+	/* the caller has decided on a certain restore, which would give this VM */
+	if (r == 0)
+		r = record_check_fit(&s->record, ret, err);
+	if (r == 0 &&
+	    !str_eq(nonce, mvm_snapshot_info_compat(&s->revision.snapshot, "nonce_sha256")))
+		r = mvm_error_set(err, -ESTALE,
+				  "the VM in the pool is another: its snapshot differs");
+	return r;
 }
 
 /* When the caller began, so that its work so far counts; else now. */
@@ -68,37 +46,18 @@ static int64_t began_ns(const struct job *j)
 	return (int64_t)now;
 }
 
-/* Rename the folder, with its socket, lock and logs, to the instance's name. */
-static int take_name(struct supervisor *s, const char *name, struct mvm_error *err)
-{
-	AUTO_CLOSE int parent_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], "..",
-					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char *copy = strdup(name);
-	if (!copy)
-		return mvm_error_oom(err);
-	if (parent_fd < 0 ||
-	    renameat2(parent_fd, s->record.name, parent_fd, name, RENAME_NOREPLACE) < 0) {
-		int r = -errno;
-		free(copy);
-		return mvm_error_set(err, r, "cannot name the instance '%s': %s", name,
-				     strerror(-r));
-	}
-	free(s->record.name);
-	s->record.name = copy;
-	return 0;
-}
-
 /* It waits with the template's rules; its user may have added some. */
 static int take_rules(struct supervisor *s, const struct record *wanted, struct mvm_error *err)
 {
 	const struct mvm_run *run = &s->revision.run;
 	if (wanted->network_allow.n == run->allow.n && wanted->network_deny.n == run->deny.n)
 		return 0;
-	const struct vmm_network rules = network_rules(s, wanted);
+	const struct vmm_network rules = network_rules(&s->revision, wanted);
 	return vmm_network_rules(s->machine.vmm, &rules, clock_deadline_ns(ADOPT_DEADLINE_MS), err);
 }
 
-static int awake(struct supervisor *s, const struct record *wanted, struct mvm_error *err)
+static int awake(struct supervisor *s, const struct record *wanted,
+		 const struct vmm_forward *forwards, struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES];
 	struct machine *m = &s->machine;
@@ -113,31 +72,16 @@ static int awake(struct supervisor *s, const struct record *wanted, struct mvm_e
 	if (r < 0)
 		return r;
 	r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name, &s->revision.run,
-			  wanted->forwards, wanted->n_forwards,
-			  clock_deadline_ns(ADOPT_DEADLINE_MS), nonce, err);
+			  forwards, wanted->n_forwards, clock_deadline_ns(ADOPT_DEADLINE_MS), nonce,
+			  err);
 	return r < 0 ? r : check_nonce(s, nonce, err);
-}
-
-/* Add the facts about this VM to the user's record, which becomes ours. */
-static void take_record(struct supervisor *s, struct record *wanted)
-{
-	wanted->from_pool = true;
-	wanted->volumes_note = TAKE_PTR(s->record.volumes_note);
-	wanted->folder_inode = s->record.folder_inode;
-	wanted->supervisor_pid = s->record.supervisor_pid;
-	wanted->vmm_pid = s->record.vmm_pid;
-	set_string(&wanted->isolation, s->record.isolation);
-	wanted->data_disk.reflinked = s->record.data_disk.reflinked;
-	record_done(&s->record);
-	s->record = *wanted;
-	*wanted = (struct record){ 0 };
-	s->machine.env = &s->record.env;
 }
 
 void adopt(struct supervisor *s, const struct job *j)
 {
 	AUTO_DONE(record) wanted = { 0 };
 	AUTO_DONE(strbuf) fields = { 0 };
+	struct vmm_forward forwards[RECORD_FORWARDS_MAX] = { 0 };
 	struct mvm_error err = { 0 };
 
 	if (!clients_has(&s->clients, j->client_id))
@@ -149,22 +93,21 @@ void adopt(struct supervisor *s, const struct job *j)
 	}
 	s->machine.began_ns = began_ns(j);
 	uint64_t pool = clients_move_leash(&s->clients, j->client_id);
-	AUTO_FREE char *name = strdup(s->record.name);
-	int r = name ? read_offer(s, j, &wanted, &err) : mvm_error_oom(&err);
+	int r = read_offer(s, j, &wanted, &err);
 	if (r == 0)
-		r = take_name(s, wanted.name, &err);
+		r = warden_adopt(&s->warden, forwards, &err);
 	if (r == 0)
-		r = awake(s, &wanted, &err);
+		r = awake(s, &wanted, forwards, &err);
 	if (r == 0 && (s->state != LIFE_ADOPTING || !clients_has_leash(&s->clients)))
 		r = mvm_error_set(&err, -ECANCELED, "the start was cancelled");
 	if (r < 0) {
-		/* the caller will start another VM under this name */
-		if (name && !str_eq(s->record.name, name))
-			take_name(s, name, NULL);
+		warden_give_up_adoption(&s->warden);
 		answer(s, j, &err, NULL);
 		cut_off(s);
 	} else {
-		take_record(s, &wanted);
+		warden_adopted(&s->warden);
+		record_take_over(&s->record, &wanted);
+		s->machine.env = &s->record.env;
 		limit_life(s);
 		note_start(s);
 		life_enter(s, LIFE_UP);

@@ -25,6 +25,7 @@ struct supervisor_given {
 	int64_t restart_pause_ms;      /* before the first restart */
 	int64_t health_interval_min_ms;
 	mode_t umask; /* the starter's, for files that are copied back */
+	bool apart;   /* what reads the guest's words is shut in, in a process of its own */
 	bool strict;  /* abort on an illegal step of the state */
 };
 
@@ -38,6 +39,7 @@ struct supervisor {
 	struct loop *loop;
 	struct record record;
 	struct mvm_template_revision revision;
+	struct warden_link warden;
 	struct machine machine;
 	struct clients clients;
 	struct healthwatch health;
@@ -46,9 +48,8 @@ struct supervisor {
 	char workload_end[64];	     /* "exit status 3"; "" while it runs */
 	bool workload_untold;	     /* the VM ended before the agent reported its workload's end */
 	struct loop_source *signal_source, *ttl_timer, *restart_timer, *kill_timer;
-	struct mvm_error lost;		    /* volumes that were not copied back; code 0: none */
-	const struct record *fill_from;	    /* the next start copies this record's volumes */
-	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named volumes, held to the end; 0: none */
+	struct mvm_error lost;		/* volumes that were not copied back; code 0: none */
+	const struct record *fill_from; /* the next start copies this record's volumes */
 	int signal_fd;
 	unsigned failures; /* failures and other ends in a row; each makes the next pause longer */
 	int64_t up_since_ns; /* of the last start */
@@ -62,7 +63,8 @@ struct supervisor {
 int bring_up(struct supervisor *s, struct mvm_error *err);
 
 /* The rules that a VM's network obeys: rec's rules and the template's name servers, borrowed. */
-struct vmm_network network_rules(const struct supervisor *s, const struct record *rec);
+struct vmm_network network_rules(const struct mvm_template_revision *revision,
+				 const struct record *rec);
 
 /* Check a restored guest's nonce.  It was only in the snapshot's memory, so a guest that knows it
  * was restored from there. */
@@ -161,7 +163,7 @@ void save_record(struct supervisor *s);
 void note_stopping(struct supervisor *s);
 
 /* Record an event. */
-void tell(const struct supervisor *s, const char *event, const char *message);
+void tell(struct supervisor *s, const char *event, const char *message);
 
 /* Start the clock of the time to live, if there is one. */
 void limit_life(struct supervisor *s);

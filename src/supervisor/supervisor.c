@@ -30,6 +30,7 @@
 #include "model/load.h"
 #include "model/run.h"
 #include "net/wire.h"
+#include "supervisor/shut_in.h"
 #include "supervisor/supervise.h"
 
 #define LAST_WORDS_MS 1000
@@ -227,17 +228,6 @@ static void say_goodbye(struct supervisor *s)
 		;
 }
 
-/* Remove an instance that must leave nothing behind, even if its starter was killed. */
-static void remove_instance(const struct supervisor *s)
-{
-	AUTO_CLOSE int parent_fd = openat(s->given->fd[SUPERVISOR_FD_INSTANCE], "..",
-					  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (parent_fd >= 0 &&
-	    instance_folder_remove(parent_fd, s->record.name, s->given->fd[SUPERVISOR_FD_INSTANCE],
-				   false) == 0)
-		tell(s, "removed", NULL); /* after a failure `rm` can remove it */
-}
-
 /* Wait for the starter of an attached VM, so that it can show the last output and read the record,
  * however soon the VM has ended.  The starter is done when it makes any call but WAIT, or hangs up.
  */
@@ -257,18 +247,6 @@ static void await_starter(struct supervisor *s)
 	}
 }
 
-/* Free the revision and the volumes, before clients learn of the end. */
-static void release_revision(struct supervisor *s)
-{
-	for (size_t i = 0; i < RECORD_VOLUMES_MAX; i++) {
-		if (s->volume_fds[i])
-			close(s->volume_fds[i]); /* never written to */
-		s->volume_fds[i] = 0;
-	}
-	close(s->given->fd[SUPERVISOR_FD_LEASE]); /* never written to */
-	close(s->given->fd[SUPERVISOR_FD_REVISION]);
-}
-
 /* End a start that failed, lost its starter or was stopped.  An instance that is kept, is kept for
  * its logs. */
 static void give_up_start(struct supervisor *s, const struct mvm_error *err)
@@ -276,12 +254,12 @@ static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 	bool keep = clients_has_leash(&s->clients) && !s->record.attached &&
 		    !s->record.remove_at_end && s->record.purpose == RECORD_FOR_USER;
 	put_away(s);
-	release_revision(s);
+	warden_release(&s->warden); /* before clients learn of the end */
 	life_enter(s, s->end ? LIFE_STOPPED : LIFE_FAILED);
 	note_end(s, err);
-	unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
+	warden_stop_listening(&s->warden);
 	if (!keep)
-		remove_instance(s);
+		warden_remove(&s->warden);
 	answer_start(s, err);
 	say_goodbye(s);
 }
@@ -292,7 +270,7 @@ static void go_down(struct supervisor *s, struct mvm_error *err)
 	enum life_state to = LIFE_FAILED;
 	machine_shutdown(&s->machine, 0);
 	machine_drain(&s->machine);
-	bool orderly = machine_check_end(&s->machine, s->record.cgroup, err) == 0;
+	bool orderly = machine_check_end(&s->machine, err) == 0;
 	put_away(s);
 	if (s->state == LIFE_STOPPING || s->state == LIFE_KILLING)
 		to = LIFE_STOPPED;
@@ -324,15 +302,15 @@ static int run(struct supervisor *s)
 		r = serve(s);
 		go_down(s, &err);
 	} while (r == 0 && restart(s, &err));
-	release_revision(s);
+	warden_release(&s->warden); /* before clients learn of the end */
 	note_end(s, &err);
-	unlinkat(s->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
+	warden_stop_listening(&s->warden);
 	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
 	/* the starter died before it told the user the name */
 	bool unclaimed = s->record.held && !clients_has_leash(&s->clients);
 	if (s->record.attached || s->record.remove_at_end || unclaimed)
-		remove_instance(s);
+		warden_remove(&s->warden);
 	say_goodbye(s);
 	return r < 0;
 }
@@ -388,7 +366,8 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	r = start_timers(s);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
-	return revision_load_at(s->given->fd[SUPERVISOR_FD_REVISION], &s->revision, err);
+	r = revision_load_at(s->given->fd[SUPERVISOR_FD_REVISION], &s->revision, err);
+	return r < 0 ? r : shut_in(s, err); /* from here on the guest's words are read */
 }
 
 int supervise(const struct supervisor_given *given)
@@ -402,6 +381,8 @@ int supervise(const struct supervisor_given *given)
 			answer_start(&s, &err);
 	}
 	int status = r < 0 ? 1 : run(&s);
+
+	shut_in_done(&s);
 
 	clients_done(&s.clients);
 	loop_source_free(s.signal_source);

@@ -175,7 +175,8 @@ static void put_list(struct code *c, const uint16_t *allowed, size_t n, unsigned
 	assert(n <= SYSCALLS_LIST_MAX);
 	for (size_t i = 0; i < n; i++) {
 		bool network = is_among(allowed[i], network_calls, MVM_ARRAY_SIZE(network_calls));
-		if (!has_rule(allowed[i]) && (!network || (flags & SYSCALLS_NETWORK)))
+		bool accepts = allowed[i] == SYS_accept4 && (flags & SYSCALLS_ACCEPT);
+		if (!has_rule(allowed[i]) && (!network || accepts || (flags & SYSCALLS_NETWORK)))
 			put(c, (struct sock_filter)IS(allowed[i], 0, 0));
 	}
 	for (size_t i = start; i < c->n; i++)
@@ -195,8 +196,10 @@ size_t syscalls_filter(const uint16_t *allowed, size_t n, unsigned flags, uint32
 	put(&c, (struct sock_filter)LOAD(FIELD(nr)));
 	if (flags & SYSCALLS_KVM)
 		put_kvm(&c);
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(rules); i++)
-		put_rule(&c, &rules[i]);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(rules); i++) {
+		if (is_among(rules[i].nr, allowed, n))
+			put_rule(&c, &rules[i]);
+	}
 	if (flags & SYSCALLS_NETWORK)
 		put_rule(&c, &socket_rule);
 	put_rule(&c, &to_itself);

@@ -5,8 +5,8 @@
 /*
  * An allow-list of system calls as a seccomp filter.
  *
- * The caller gives the list.  Whatever the list says, the filter checks the arguments of some
- * calls. The process can make threads, but no processes.  It can signal only itself, and open only
+ * The caller gives the list.  The filter also checks the arguments of some calls on it.  The
+ * process can make threads, if any, but no processes.  It can signal only itself, and open only
  * internet sockets.  It can control descriptors only in known ways, and cannot clear its
  * parent-death signal. A refused call fails with ENOSYS, as on an older kernel; refused arguments
  * fail with EPERM.
@@ -21,6 +21,7 @@
 enum syscalls_flags {
 	SYSCALLS_NETWORK = 1u << 0, /* allow internet sockets */
 	SYSCALLS_KVM = 1u << 1,	    /* allow KVM's ioctls */
+	SYSCALLS_ACCEPT = 1u << 2,  /* allow accept4() on a socket that is there already */
 };
 
 #define SYSCALLS_LIST_MAX   240u /* the reach of one jump */

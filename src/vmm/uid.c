@@ -121,18 +121,6 @@ void own_uid_take_back(int fd)
 			AT_EMPTY_PATH); /* a failure does no harm: uid.h */
 }
 
-/* Keep exactly these capabilities, also through exec. */
-static int keep_only(uint64_t capabilities)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
-		uint32_t set = (uint32_t)(capabilities >> 32 * i);
-		data[i] = (struct __user_cap_data_struct){ set, set, set };
-	}
-	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
-}
-
 int own_uid_become(const struct own_uid *u, gid_t group, bool bind_ports)
 {
 	bool keep = bind_ports && privilege_has(CAP_NET_BIND_SERVICE);
@@ -140,7 +128,7 @@ int own_uid_become(const struct own_uid *u, gid_t group, bool bind_ports)
 	    setresgid(u->uid, u->uid, u->uid) < 0 || prctl(PR_SET_KEEPCAPS, keep, 0, 0, 0) < 0 ||
 	    setresuid(u->uid, u->uid, u->uid) < 0)
 		return -errno;
-	int r = keep_only(keep ? UINT64_C(1) << CAP_NET_BIND_SERVICE : 0);
+	int r = privilege_keep_only(keep ? UINT64_C(1) << CAP_NET_BIND_SERVICE : 0);
 	if (r == 0 && keep &&
 	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) < 0)
 		r = -errno;

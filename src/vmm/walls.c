@@ -100,8 +100,7 @@ static int limit_files(const struct walls *w)
 
 /* ---- resources ---- */
 
-/* Lower a limit.  Never raises one. */
-static int limit(int what, uint64_t most)
+int walls_limit_resource(int what, uint64_t most)
 {
 	struct rlimit now;
 	if (getrlimit((__rlimit_resource_t)what, &now) < 0)
@@ -129,7 +128,7 @@ static int limit_resources(const struct walls *w)
 		{ RLIMIT_NPROC, w->threads_max ? w->threads_max : RLIM_INFINITY },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
-		int r = limit(limits[i].what, limits[i].most);
+		int r = walls_limit_resource(limits[i].what, limits[i].most);
 		if (r < 0)
 			return r;
 	}

@@ -30,6 +30,9 @@ unsigned walls_there_are(void);
  * MVM_ISOLATION=off. */
 bool walls_are_off(void);
 
+/* Of one resource (setrlimit(2)) no more than this, and never more than there was. */
+int walls_limit_resource(int what, uint64_t most);
+
 /* In the child, last before exec: files and resources, as isolation has it.  Only system calls.
  * Returns 0 or -errno. */
 int walls_limit(const struct walls *w, unsigned isolation);

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A VMM that its guest has taken over cannot reach anything.
+"""A VMM or a supervisor that its guest has taken over cannot reach anything.
 
 The VMM's program here loads attack.c into QEMU.  When the guest tells it to, attack.c tries over 120
 things, and names those that worked.  QEMU runs without its own -sandbox, so only mvm's walls hold.
+The supervisor's program loads it into the process that reads the guest's bytes.
 """
 
 import json
@@ -31,6 +32,11 @@ done
 LD_PRELOAD=%(prefix)s/lib/attack.so exec qemu-system-x86_64 "$@"
 """
 
+SUPERVISOR = """#!/bin/sh
+. %(prefix)s/lib/targets
+LD_PRELOAD=%(prefix)s/lib/attack.so exec %(real)s/mvm-supervisor "$@"
+"""
+
 # Landlock does not restrict names, a start needs programs, and nobody counts this VM's threads.
 WITHOUT_NAMESPACES = {"stat the user's file", "execute a program", "read a program",
                       "start a thousand threads"}
@@ -57,6 +63,15 @@ class Attack(guests.TestCase):
         with open(cls.qemu, "w", encoding="utf-8") as file:
             file.write(WRAPPER % {"prefix": cls.prefix})
         os.chmod(cls.qemu, 0o755)
+        cls.libexec = os.path.join(cls.prefix, "libexec")
+        os.mkdir(cls.libexec)
+        real = os.environ.get("MVM_LIBEXEC_DIR", os.path.dirname(os.path.realpath(harness.MVM)))
+        for name in "mvm-net", "mvm-agent":
+            os.symlink(os.path.join(real, name), os.path.join(cls.libexec, name))
+        supervisor = os.path.join(cls.libexec, "mvm-supervisor")
+        with open(supervisor, "w", encoding="utf-8") as file:
+            file.write(SUPERVISOR % {"prefix": cls.prefix, "real": real})
+        os.chmod(supervisor, 0o755)
         os.chmod(cls.shared, 0o755)
         cls.name_targets()
         os.environ["MVM_QEMU"] = cls.qemu
@@ -126,11 +141,15 @@ class Attack(guests.TestCase):
         return json.loads(self.mvm("run", "--template", template, "-d", "--name", name, how, "--json",
                                    status=0, env=env).stdout)
 
-    def attack(self, template, how="--require-snapshot", env=None):
+    def attack_supervisor(self, template, how="--require-snapshot", **env):
+        env["MVM_LIBEXEC_DIR"] = self.libexec
+        return self.attack(template, how, env, "\\005")[0]
+
+    def attack(self, template, how="--require-snapshot", env=None, trigger="\\a"):
         """Returns the attacks that worked, and the VM's record."""
         self.aim(template)
         record = self.start(template, "taken", how, env)
-        self.mvm("exec", "taken", "--", "sh", "-c", "printf '\\a' > /dev/ttyS0", status=0)
+        self.mvm("exec", "taken", "--", "sh", "-c", f"printf '{trigger}' > /dev/ttyS0", status=0)
         path = self.data("instances", "taken", "console.log")
 
         def console():
@@ -164,12 +183,29 @@ class Attack(guests.TestCase):
         self.as_other()
         self.assertEqual(self.attack("web-worker")[0], set())
 
+    def test_in_the_supervisor_nothing_works(self):
+        self.assertEqual(self.attack_supervisor("web-worker"), set())
+
+    def test_in_the_supervisor_nothing_works_as_an_ordinary_user(self):
+        self.as_other()
+        self.assertEqual(self.attack_supervisor("web-worker"), set())
+
+    @unittest.skipUnless(LONG, "part of make check-long")
+    def test_in_the_supervisor_nothing_works_without_namespaces(self):
+        self.as_other()
+        self.before += REFUSED
+        self.assertEqual(self.attack_supervisor("alone-worker"), set())
+
     def test_most_attacks_work_without_the_walls(self):
         """Otherwise the list would prove nothing."""
         self.as_other()
         worked, record = self.attack("web-worker", env={"MVM_ISOLATION": "off"})
         self.assertGreater(len(worked), 60, worked)
         self.assertEqual(record["isolation"], "none")
+
+    def test_in_a_supervisor_with_its_rights_most_of_it_works(self):
+        self.as_other()
+        self.assertGreater(len(self.attack_supervisor("web-worker", MVM_ISOLATION="off")), 60)
 
     @unittest.skipUnless(LONG, "part of make check-long")
     def test_a_guest_that_has_booted_gets_as_far(self):

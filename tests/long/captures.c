@@ -16,9 +16,11 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/sock.h"
 #include "model/load.h"
 #include "net/agent.h"
 #include "supervisor/machine.h"
+#include "supervisor/supervise.h"
 
 #define STEP_MS 300000
 
@@ -57,12 +59,52 @@ static struct vmm_config config_of(const struct loader *l, enum vmm_memory memor
 	};
 }
 
-static int spawn(struct loader *l, enum vmm_memory memory, int memory_fd, struct machine *ret,
+/* A machine whose warden has only what it needs here. */
+struct side {
+	struct supervisor_given given;
+	struct warden warden;
+	struct warden_link link;
+	struct record record;
+	struct machine machine;
+};
+
+static int channel(int *ret_ours, int *ret_theirs)
+{
+	int pair[2];
+	int r = sock_pair(pair);
+	if (r == 0) {
+		*ret_ours = pair[0];
+		*ret_theirs = pair[1];
+	}
+	return r;
+}
+
+static int spawn(struct loader *l, enum vmm_memory memory, int memory_fd, struct side *ret,
 		 struct mvm_error *err)
 {
-	struct vmm_config config = config_of(l, memory, memory_fd);
-	machine_begin(ret, l->loop);
-	return machine_spawn(ret, l->ops, &l->probe, &config, l->scratch_fd, 1 << 20, soon(), err);
+	AUTO_DONE(warden_started) started = { .ends = VMM_ENDS_NONE };
+	*ret = (struct side){ .given = { .fd = { [SUPERVISOR_FD_INSTANCE] = l->scratch_fd,
+						 [SUPERVISOR_FD_CAPTURE] = memory_fd } },
+			      .warden = { .given = &ret->given,
+					  .ops = l->ops,
+					  .loop = l->loop,
+					  .probe = l->probe,
+					  .config = config_of(l, memory, memory_fd),
+					  .memory_dir_fd = memory_fd },
+			      .link = { .fd = -1, .here = &ret->warden },
+			      .record = { .name = (char *)"capture", .log_max_bytes = 1 << 20 } };
+	int r = channel(&started.agent_fd, &ret->warden.theirs[0]);
+	if (r == 0)
+		r = channel(&started.console_fd, &ret->warden.theirs[1]);
+	started.log_fds[0] = file_open_append(l->scratch_fd, CONSOLE_LOG_NAME, "old");
+	started.log_fds[1] = file_open_append(l->scratch_fd, WORKLOAD_LOG_NAME, "old");
+	if (r < 0 || started.log_fds[0] < 0 || started.log_fds[1] < 0)
+		return mvm_error_set(err, -EIO, "cannot make the machine's channels");
+	ret->warden.config.work_fd = l->scratch_fd;
+	ret->warden.config.agent_fd = ret->warden.theirs[0];
+	ret->warden.config.console_fd = ret->warden.theirs[1];
+	machine_begin(&ret->machine, l->loop, &ret->link);
+	return machine_meet(&ret->machine, l->ops, &ret->record, false, &started, soon(), err);
 }
 
 static int prepare(struct loader *l, const char *revision, const char *scratch,
@@ -107,15 +149,17 @@ static int let_go_on(struct loader *l, struct machine *m, struct mvm_error *err)
 }
 
 /* Capture once.  Returns 1 when a clone answered, 0 when the capture could not be loaded. */
-static int capture_once(struct loader *l, struct machine *m, struct mvm_error *err)
+static int capture_once(struct loader *l, struct side *side, struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES], known[NONCE_BYTES];
 	int64_t prepare_ns;
-	struct machine clone = { 0 };
+	struct machine *m = &side->machine;
+	struct side clone = { 0 };
 	AUTO_CLOSE int fd = dir_make_at(l->scratch_fd, "snapshot");
 	if (fd < 0 || linkat(l->scratch_fd, "mem.bin", fd, "mem.bin", 0) < 0)
 		return mvm_error_set(err, -EIO, "cannot make the snapshot's folder");
-	int r = machine_capture(m, fd, soon(), nonce, &prepare_ns, err);
+	side->given.fd[SUPERVISOR_FD_CAPTURE] = fd;
+	int r = machine_capture(m, soon(), nonce, &prepare_ns, err);
 	if (r == 0)
 		r = keep_memory(l, fd);
 	if (r < 0)
@@ -123,11 +167,11 @@ static int capture_once(struct loader *l, struct machine *m, struct mvm_error *e
 	struct mvm_error why = { 0 };
 	r = spawn(l, VMM_MEMORY_CLONE, fd, &clone, &why);
 	if (r == 0)
-		r = machine_restore(&clone, &l->revision.run, fd, soon(), known, &why);
+		r = machine_restore(&clone.machine, &l->revision.run, soon(), known, &why);
 	if (r == 0 && memcmp(nonce, known, sizeof(nonce)) != 0)
 		r = mvm_error_set(&why, -EBADMSG, "another guest's nonce");
-	if (clone.vmm)
-		machine_free(&clone);
+	if (clone.machine.vmm)
+		machine_free(&clone.machine);
 	if (r < 0)
 		printf("# lost: %s\n", why.text);
 	int lost = r < 0;
@@ -139,16 +183,16 @@ static int capture_once(struct loader *l, struct machine *m, struct mvm_error *e
 
 static int capture_many(struct loader *l, unsigned count, struct mvm_error *err)
 {
-	struct machine m;
+	struct side side;
 	unsigned lost = 0;
-	int r = spawn(l, VMM_MEMORY_CAPTURE, l->scratch_fd, &m, err);
+	int r = spawn(l, VMM_MEMORY_CAPTURE, l->scratch_fd, &side, err);
 	if (r == 0)
-		r = machine_boot(&m, &l->revision.run, soon(), err);
+		r = machine_boot(&side.machine, &l->revision.run, soon(), err);
 	for (unsigned i = 0; i < count && r >= 0; i++) {
-		r = capture_once(l, &m, err);
+		r = capture_once(l, &side, err);
 		lost += r == 0;
 	}
-	machine_free(&m);
+	machine_free(&side.machine);
 	if (r >= 0)
 		printf("%u captures, %u lost\n", count, lost);
 	return r < 0 ? r : 0;

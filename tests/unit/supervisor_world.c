@@ -433,6 +433,9 @@ uint32_t begin_adopt(struct world *x, struct control *c, const char *name)
 	wire_put_str(&args, FIELD_NONCE_SHA256,
 		     mvm_snapshot_info_compat(&x->revision.snapshot, "nonce_sha256"));
 	connect_client(x, c);
+	assert_int_equal(file_replace_unsynced_at(x->folder.dir_fd, INSTANCE_WANTED_NAME, json,
+						  strlen(json), 0600),
+			 0);
 	assert_int_equal(control_send_call(c, CALL_ADOPT, &args, &stream, NULL), 0);
 	return stream;
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_LINE_H
+#define SUPERVISOR_LINE_H
+
+/*
+ * Questions and answers between the two processes of a supervisor, over a blocking socket pair.
+ *
+ * A message is a header, fields (net/wire.h) of at most LINE_BYTES_MAX, and up to LINE_FDS_MAX
+ * descriptors.  Each question has one answer.
+ */
+
+#include <stdint.h>
+
+#include "base/own.h"
+#include "base/str.h"
+
+#define LINE_BYTES_MAX (1u << 20)
+#define LINE_FDS_MAX   12u
+
+struct line_message {
+	int32_t what; /* a question's number; of an answer 0 or -errno */
+	struct strbuf fields;
+	int fds[LINE_FDS_MAX];
+	uint32_t n_fds;
+};
+
+void line_message_done(struct line_message *m);
+DEFINE_AUTO_DONE(line_message, line_message_done)
+
+/* Add a descriptor to a message, which takes it over. */
+void line_add_fd(struct line_message *m, int fd);
+
+/* The caller keeps the message.  Returns 0 or -errno. */
+int line_send(int fd, const struct line_message *m);
+
+/* Wait for a message.  *ret is empty.  -EPIPE at the end, -EPROTO when it is none. */
+int line_receive(int fd, struct line_message *ret);
+
+#endif

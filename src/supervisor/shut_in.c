@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/shut_in.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/sock.h"
+#include "supervisor/supervise.h"
+#include "supervisor/warden_ask.h"
+#include "vmm/landlock.h"
+#include "vmm/privilege.h"
+#include "vmm/syscalls.h"
+#include "vmm/uid.h"
+#include "vmm/walls.h"
+
+extern char **environ;
+
+#define SIGNALS_MAX   64u
+#define LONGEST_ENTRY (1u << 20) /* a log is moved aside before it has more than that too much */
+
+/* All that a supervisor does once it has started.  No path, no socket, no process among it. */
+static const uint16_t calls[] = {
+	SYS_read,
+	SYS_readv,
+	SYS_recvfrom,
+	SYS_recvmsg,
+	SYS_write,
+	SYS_writev,
+	SYS_sendto,
+	SYS_sendmsg,
+	SYS_close,
+	SYS_lseek,
+	SYS_fsync,
+	SYS_fcntl,
+	SYS_accept4,
+	SYS_getsockopt,
+	SYS_shutdown,
+	SYS_epoll_ctl,
+	SYS_epoll_wait,
+	SYS_epoll_pwait,
+	SYS_poll,
+	SYS_ppoll,
+	SYS_clock_gettime,
+	SYS_clock_nanosleep,
+	SYS_gettimeofday,
+	SYS_getrandom,
+	SYS_brk,
+	SYS_mmap,
+	SYS_munmap,
+	SYS_mremap,
+	SYS_mprotect,
+	SYS_madvise,
+	SYS_futex,
+	SYS_getpid,
+	SYS_gettid,
+	SYS_geteuid,
+	SYS_tgkill,
+	SYS_rt_sigaction,
+	SYS_rt_sigprocmask,
+	SYS_rt_sigreturn,
+	SYS_sched_yield,
+	SYS_restart_syscall,
+	SYS_exit,
+	SYS_exit_group,
+};
+
+/* ---- the warden's process ---- */
+
+struct guard {
+	struct warden warden;
+	int fd;
+	struct line_message first; /* the answer to the first start, which nobody need ask for */
+	bool started, over;
+};
+
+static int answer_one(struct guard *g)
+{
+	AUTO_DONE(line_message) asked = { 0 };
+	AUTO_DONE(line_message) reply = { 0 };
+	int r = line_receive(g->fd, &asked);
+	if (r < 0)
+		return r;
+	if (asked.what == ASK_START && !g->started) {
+		g->started = true;
+		reply = g->first;
+		g->first = (struct line_message){ 0 };
+	} else {
+		warden_answer(&g->warden, &asked, &reply);
+	}
+	return line_send(g->fd, &reply);
+}
+
+static void on_question(void *arg, uint32_t events)
+{
+	struct guard *g = arg;
+	(void)events;
+	g->over = answer_one(g) < 0;
+}
+
+/* Nothing stays open that belongs to the other process, or its end would not be seen. */
+static void close_all_but(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a;
+	if (low > SUPERVISOR_FD_END)
+		syscall(SYS_close_range, SUPERVISOR_FD_END, low - 1, 0);
+	if (high > low + 1)
+		syscall(SYS_close_range, low < SUPERVISOR_FD_END ? SUPERVISOR_FD_END : low + 1,
+			high - 1, 0);
+	syscall(SYS_close_range, high + 1, ~0u, 0);
+	close(SUPERVISOR_FD_LEASH);
+	close(SUPERVISOR_FD_LISTEN);
+}
+
+static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *ops, int fd,
+				  const struct own_uid *user, pid_t child)
+{
+	struct guard g = { .warden = { .given = s->given,
+				       .ops = ops,
+				       .record = s->record,
+				       .revision = s->revision,
+				       .theirs = { -1, -1 },
+				       .memory_dir_fd = -1 },
+			   .fd = fd };
+	const struct line_message start = { .what = ASK_START };
+	struct loop_source *source;
+
+	close_all_but(fd, user->fd);
+	g.warden.record.supervisor_pid = child;
+	int r = loop_new(&g.warden.loop);
+	if (r == 0)
+		r = loop_add_fd(g.warden.loop, fd, EPOLLIN, on_question, &g, &source);
+	if (r == 0) /* meanwhile the other process shuts itself in */
+		warden_answer(&g.warden, &start, &g.first);
+	while (r == 0 && !g.over)
+		r = loop_run_once(g.warden.loop, DEADLINE_NONE);
+	line_message_done(&g.first);
+	warden_done(&g.warden);
+	kill(child, SIGKILL); /* it has ended, or must */
+	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	_exit(0);
+}
+
+/* ---- the shut-in process ---- */
+
+/* The text itself goes, too: it may hold secrets, and lies in memory as long as the process does.
+ */
+static void wipe_environment(void)
+{
+	for (char **e = environ; e && *e; e++)
+		explicit_bzero(*e, strlen(*e));
+	clearenv();
+}
+
+static void close_files(const struct supervisor_given *given)
+{
+	static const int fds[] = {
+		SUPERVISOR_FD_INSTANCE, SUPERVISOR_FD_LOCK,  SUPERVISOR_FD_REVISION,
+		SUPERVISOR_FD_LEASE,	SUPERVISOR_FD_CACHE, SUPERVISOR_FD_CAPTURE,
+		SUPERVISOR_FD_LOGS,
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(fds); i++)
+		close(given->fd[fds[i]]);
+}
+
+static int limit_resources(const struct record *rec)
+{
+	uint64_t log = rec->log_max_bytes > LOGFILE_MAX_DEFAULT ? rec->log_max_bytes
+								: LOGFILE_MAX_DEFAULT;
+	/* whoever takes a VM of a pool chooses */
+	uint64_t longest = rec->purpose == RECORD_FOR_POOL ? RLIM_INFINITY : log + LONGEST_ENTRY;
+	const struct {
+		int what;
+		uint64_t most;
+	} limits[] = {
+		{ RLIMIT_CORE, 0 },   { RLIMIT_MEMLOCK, 0 },	 { RLIMIT_MSGQUEUE, 0 },
+		{ RLIMIT_RTPRIO, 0 }, { RLIMIT_NICE, 0 },	 { RLIMIT_SIGPENDING, SIGNALS_MAX },
+		{ RLIMIT_NPROC, 0 },  { RLIMIT_FSIZE, longest },
+	};
+	signal(SIGXFSZ, SIG_IGN);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
+		int r = walls_limit_resource(limits[i].what, limits[i].most);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int give_up_rights(const struct supervisor *s, const struct own_uid *user, pid_t warden)
+{
+	int r = limit_resources(&s->record);
+	if (r == 0)
+		r = user->fd >= 0 ? own_uid_become(user, 0, false) : privilege_keep_only(0);
+	if (r < 0)
+		return r;
+	/* a change of uid clears the one and may set the other */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return -errno;
+	if (getppid() != warden)
+		return -ESRCH; /* it died before the prctl() */
+	if (landlock_version() > 0) {
+		AUTO_CLOSE int rules_fd = landlock_open(false);
+		r = rules_fd < 0 ? rules_fd : landlock_enter(rules_fd);
+		if (r < 0)
+			return r;
+	}
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return 0; /* sanitizers make calls of their own */
+#else
+	return syscalls_enter(calls, MVM_ARRAY_SIZE(calls), SYSCALLS_ACCEPT);
+#endif
+}
+
+static int enter(struct supervisor *s, int fd, struct own_uid *user, pid_t warden,
+		 struct mvm_error *err)
+{
+	s->warden.fd = fd;
+	s->record.supervisor_pid = getpid();
+	close_files(s->given);
+	wipe_environment();
+	int r = chdir("/") < 0 ? -errno : give_up_rights(s, user, warden);
+	own_uid_done(user); /* the warden holds it */
+	return r < 0 ? mvm_error_set(err, r, "cannot shut the supervisor in: %s", strerror(-r)) : 0;
+}
+
+/* ---- both ---- */
+
+static int stay_together(struct supervisor *s, struct mvm_error *err)
+{
+	struct warden *w = calloc(1, sizeof(*w));
+	if (!w)
+		return mvm_error_oom(err);
+	s->warden.here = w;
+	int r = warden_init(w, s->given, err);
+	w->loop = s->loop;
+	w->record.supervisor_pid = s->record.supervisor_pid;
+	return r;
+}
+
+int shut_in(struct supervisor *s, struct mvm_error *err)
+{
+	const struct vmm_ops *ops = s->given->backend;
+	struct own_uid user = OWN_UID_NONE;
+	int pair[2];
+	s->warden = (struct warden_link){ .fd = -1 };
+	int r = ops ? 0 : vmm_backend_find(s->record.backend, &ops, err);
+	if (r < 0)
+		return r;
+	if (!s->given->apart || !ops->start || walls_are_off())
+		return stay_together(s, err);
+	r = sock_pair(pair);
+	if (r == 0 && !own_uid_obstacle())
+		r = own_uid_take(&user);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot shut the supervisor in: %s", strerror(-r));
+	pid_t parent = getpid(), child = fork();
+	if (child < 0)
+		return mvm_error_set(err, -errno, "cannot shut the supervisor in: %s",
+				     strerror(errno));
+	if (child > 0)
+		stand_guard(s, ops, pair[0], &user, child);
+	close(pair[0]);
+	return enter(s, pair[1], &user, parent, err);
+}
+
+void shut_in_done(struct supervisor *s)
+{
+	if (!s->warden.here)
+		return;
+	warden_done(s->warden.here);
+	free(TAKE_PTR(s->warden.here));
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a supervisor's warden answers, and what it does about record, events and folder. */
+#include "supervisor/warden.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "instance/confine.h"
+#include "instance/events.h"
+#include "instance/folder.h"
+#include "instance/instance.h"
+#include "instance/logfile.h"
+#include "model/load.h"
+#include "model/name.h"
+#include "net/wire.h"
+#include "supervisor/supervise.h"
+#include "supervisor/warden_ask.h"
+#include "supervisor/warden_parts.h"
+
+#define EVENT_MAX    32u
+#define EVENT_NS     (NS_PER_S / 10) /* one event; a burst has EVENTS_BURST of them */
+#define EVENTS_BURST 64
+
+/* ---- the record ---- */
+
+static void take_text(struct record *rec, uint16_t i, const struct wire_field *f)
+{
+	char *text = NULL;
+	if (f->len > RECORD_TEXT_MAX || wire_get_str(f, &text) < 0)
+		return;
+	char **to = (char **)((char *)rec + record_texts[i]);
+	free(*to);
+	*to = text;
+}
+
+static void take_number(struct record *rec, uint16_t i, uint64_t n)
+{
+	switch ((enum record_number)i) {
+	case NUMBER_STATE:
+		rec->state = n <= RECORD_FAILED ? (enum record_state)n : rec->state;
+		break;
+	case NUMBER_HEALTH:
+		rec->health = n <= RECORD_HEALTH_UNHEALTHY ? (enum record_health)n : rec->health;
+		break;
+	case NUMBER_RESTARTS:
+		rec->restarts = (unsigned)(n & INT32_MAX);
+		break;
+	case NUMBER_EXIT_CODE:
+		rec->exit_code = n & UINT8_MAX;
+		break;
+	case NUMBER_HAS_EXIT_CODE:
+		rec->has_exit_code = n;
+		break;
+	case NUMBER_WORKLOAD_ENDED:
+		rec->workload_ended = n;
+		break;
+	case NUMBER_STOPPING:
+		rec->stopping = n;
+		break;
+	case NUMBER_HELD:
+		rec->held = rec->held && n;
+		break;
+	case RECORD_NUMBERS:
+		break;
+	}
+}
+
+static void take_stage(struct record *rec, const struct wire_field *f)
+{
+	struct record_stage *s = &rec->stages[rec->n_stages];
+	if (rec->n_stages == RECORD_STAGES_MAX || f->len >= sizeof(s->name) ||
+	    memchr(f->data, '\0', f->len))
+		return;
+	*s = (struct record_stage){ 0 };
+	memcpy(s->name, f->data, f->len);
+	rec->n_stages++;
+}
+
+static void answer_save(struct warden *w, const struct strbuf *asked)
+{
+	struct wire_reader reader = { (const uint8_t *)asked->data, asked->len };
+	struct record *rec = &w->record;
+	struct wire_field f;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
+		set_string((char **)((char *)rec + record_texts[i]), NULL);
+	rec->n_stages = 0;
+	while (wire_next(&reader, &f) > 0) {
+		uint64_t n;
+		if (f.tag >= TAG_RECORD_TEXTS &&
+		    f.tag < TAG_RECORD_TEXTS + MVM_ARRAY_SIZE(record_texts))
+			take_text(rec, f.tag - TAG_RECORD_TEXTS, &f);
+		else if (f.tag == TAG_STAGE)
+			take_stage(rec, &f);
+		else if (wire_get_u64(&f, &n) < 0)
+			continue;
+		else if (f.tag == TAG_STAGE_NS && rec->n_stages)
+			rec->stages[rec->n_stages - 1].ns = (int64_t)(n & INT64_MAX);
+		else if (f.tag >= TAG_RECORD_NUMBERS && f.tag < TAG_RECORD_NUMBERS + RECORD_NUMBERS)
+			take_number(rec, f.tag - TAG_RECORD_NUMBERS, n);
+	}
+	record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL); /* see save_record() */
+}
+
+void warden_note_vmm(struct warden *w, int64_t pid, unsigned isolation)
+{
+	char text[VMM_ISOLATION_TEXT_SIZE];
+	w->record.vmm_pid = pid;
+	set_string(&w->record.isolation, vmm_isolation_text(isolation, text));
+}
+
+/* The events' file is everybody's, so one instance's are bounded. */
+static bool may_tell(struct warden *w)
+{
+	int64_t now_ns = clock_now_ns();
+	if (w->told_ns < now_ns - EVENTS_BURST * EVENT_NS)
+		w->told_ns = now_ns - EVENTS_BURST * EVENT_NS;
+	w->told_ns += EVENT_NS;
+	return w->told_ns <= now_ns;
+}
+
+static void answer_tell(struct warden *w, const struct strbuf *asked)
+{
+	AUTO_FREE char *event = NULL, *message = NULL;
+	struct wire_field f;
+	if (wire_find(asked->data, asked->len, TAG_EVENT, &f) <= 0 || f.len > EVENT_MAX ||
+	    wire_get_str(&f, &event) < 0 || !may_tell(w))
+		return;
+	if (wire_find(asked->data, asked->len, TAG_TEXT, &f) > 0 && f.len <= RECORD_TEXT_MAX)
+		wire_get_str(&f, &message);
+	events_add(w->given->fd[SUPERVISOR_FD_LOGS], event, &w->record, message);
+}
+
+static void answer_confine(struct warden *w, struct line_message *ret)
+{
+	confine(&w->record);
+	wire_put_str(&ret->fields, TAG_CGROUP, w->record.cgroup);
+	wire_put_str(&ret->fields, TAG_LIMITS, w->record.cgroup_limits);
+}
+
+/* ---- the folder ---- */
+
+int log_open(struct warden *w, enum warden_log log, bool aside)
+{
+	static const char *const names[][2] = {
+		[WARDEN_CONSOLE_LOG] = { CONSOLE_LOG_NAME, CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX },
+		[WARDEN_WORKLOAD_LOG] = { WORKLOAD_LOG_NAME, WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX },
+	};
+	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
+	if (aside) /* if this fails, the file just keeps growing */
+		renameat(dir_fd, names[log][0], dir_fd, names[log][1]);
+	return file_open_append(dir_fd, names[log][0], names[log][1]);
+}
+
+static int answer_new_log(struct warden *w, uint64_t log, struct line_message *ret)
+{
+	int fd = log < WARDEN_LOGS ? log_open(w, (enum warden_log)log, true) : -EINVAL;
+	if (fd >= 0)
+		line_add_fd(ret, fd);
+	return fd < 0 ? fd : 0;
+}
+
+static int open_parent(const struct warden *w)
+{
+	return openat(w->given->fd[SUPERVISOR_FD_INSTANCE], "..",
+		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Remove an instance that must leave nothing behind, even if its starter was killed. */
+static void answer_remove(struct warden *w)
+{
+	AUTO_CLOSE int parent_fd = open_parent(w);
+	if (parent_fd >= 0 &&
+	    instance_folder_remove(parent_fd, w->record.name, w->given->fd[SUPERVISOR_FD_INSTANCE],
+				   false) == 0)
+		events_add(w->given->fd[SUPERVISOR_FD_LOGS], "removed", &w->record, NULL);
+}
+
+static void answer_release(struct warden *w)
+{
+	const int fds[] = { SUPERVISOR_FD_LEASE, SUPERVISOR_FD_REVISION };
+	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	copy_release(w);
+	/* the numbers stay taken, or a later descriptor would pass for a lease */
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(fds); i++) {
+		if (null_fd < 0 || dup3(null_fd, w->given->fd[fds[i]], O_CLOEXEC) < 0)
+			close(w->given->fd[fds[i]]); /* never written to */
+	}
+}
+
+/* ---- the adoption ---- */
+
+static int not_this(const char *what, struct mvm_error *err)
+{
+	return mvm_error_set(err, -ESTALE, "the VM in the pool is another: its %s differs", what);
+}
+
+int record_check_fit(const struct record *have, const struct record *wanted, struct mvm_error *err)
+{
+	if (!wanted->restore || wanted->purpose != RECORD_FOR_USER)
+		return mvm_error_set(err, -EPROTO, "that is no record of a restored instance");
+	if (!str_eq(have->template_id, wanted->template_id) ||
+	    !str_eq(have->revision, wanted->revision))
+		return not_this("revision", err);
+	if (!str_eq(have->backend, wanted->backend) ||
+	    !str_eq(have->backend_version, wanted->backend_version) ||
+	    !str_eq(have->accelerator, wanted->accelerator))
+		return not_this("VMM", err);
+	if (have->vcpus != wanted->vcpus || have->mem_mib != wanted->mem_mib ||
+	    have->data_disk.size_mib != wanted->data_disk.size_mib)
+		return not_this("machine", err);
+	return 0;
+}
+
+/* The start that wants this VM has left its record here.  The supervisor cannot write such a file,
+ * so no guest can choose what is copied where. */
+static int load_wanted(struct warden *w, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len = 0;
+	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
+	int r = file_read_at(dir_fd, INSTANCE_WANTED_NAME, LINE_BYTES_MAX, &text, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "no start wants this VM: %s", strerror(-r));
+	unlinkat(dir_fd, INSTANCE_WANTED_NAME, 0); /* what stays is replaced by the next */
+	r = record_parse(text, len, &w->wanted, err);
+	if (r == 0)
+		r = name_check(NAME_INSTANCE, w->wanted.name, err);
+	return r < 0 ? r : record_check_fit(&w->record, &w->wanted, err);
+}
+
+/* Rename the folder, with its socket, lock and logs. */
+static int rename_folder(const struct warden *w, const char *from, const char *to,
+			 struct mvm_error *err)
+{
+	AUTO_CLOSE int parent_fd = open_parent(w);
+	if (parent_fd >= 0 && renameat2(parent_fd, from, parent_fd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	return mvm_error_set(err, -errno, "cannot name the instance '%s': %s", to, strerror(errno));
+}
+
+static int answer_adopt(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	if (w->record.purpose != RECORD_FOR_POOL || w->wanted.name)
+		return mvm_error_set(err, -EBUSY, "instance '%s' is not of a pool", w->record.name);
+	int r = load_wanted(w, err);
+	if (r == 0)
+		r = rename_folder(w, w->record.name, w->wanted.name, err);
+	if (r < 0) {
+		record_done(&w->wanted);
+		return r;
+	}
+	ports6_done(&w->ports);
+	r = ports6_open(&w->ports, w->loop, w->wanted.forwards, w->wanted.n_forwards, err);
+	wire_put_bytes(&ret->fields, TAG_FORWARDS, w->ports.inner,
+		       (uint32_t)(sizeof(w->ports.inner[0]) * w->wanted.n_forwards));
+	return r;
+}
+
+/* Add the facts about this VM to the user's record, which becomes ours. */
+void record_take_over(struct record *have, struct record *wanted)
+{
+	wanted->from_pool = true;
+	wanted->volumes_note = TAKE_PTR(have->volumes_note);
+	wanted->folder_inode = have->folder_inode;
+	wanted->supervisor_pid = have->supervisor_pid;
+	wanted->vmm_pid = have->vmm_pid;
+	set_string(&wanted->isolation, have->isolation);
+	wanted->data_disk.reflinked = have->data_disk.reflinked;
+	record_done(have);
+	*have = *wanted;
+	*wanted = (struct record){ 0 };
+}
+
+static void answer_adopted(struct warden *w)
+{
+	if (w->wanted.name)
+		record_take_over(&w->record, &w->wanted);
+}
+
+/* The caller will start another VM under this name. */
+static void answer_give_up_adoption(struct warden *w)
+{
+	if (!w->wanted.name)
+		return;
+	rename_folder(w, w->wanted.name, w->record.name, NULL); /* it keeps that name, then */
+	record_done(&w->wanted);
+}
+
+/* ---- questions ---- */
+
+static int do_it(struct warden *w, const struct line_message *asked, struct line_message *ret,
+		 struct mvm_error *err)
+{
+	uint64_t number = 0;
+	wire_find_u64(asked->fields.data, asked->fields.len, TAG_NUMBER, UINT64_MAX, &number);
+	switch ((enum warden_question)asked->what) {
+	case ASK_START:
+		return vmm_answer_start(w, ret, err);
+	case ASK_SEAL:
+		return w->body ? w->ops->seal(w->body, err) : -ESRCH;
+	case ASK_REAP:
+		return vmm_answer_reap(w, ret);
+	case ASK_OPEN_STATE:
+		return vmm_answer_open_state(w, number, ret);
+	case ASK_TAKE_BACK:
+		if (w->body)
+			w->ops->take_back(w->body);
+		return 0;
+	case ASK_KILL:
+		if (w->body && w->body->process.pid > 0)
+			kill(w->body->process.pid, SIGKILL); /* not reaped, so still its pid */
+		return 0;
+	case ASK_FORGET_MEMORY:
+		vmm_forget_memory(w);
+		return 0;
+	case ASK_WHY_KILLED: {
+		char text[OOM_TEXT_SIZE];
+		oom_describe(&w->oom, w->record.cgroup, text);
+		wire_put_str(&ret->fields, TAG_TEXT, text);
+		return 0;
+	}
+	case ASK_PUT_AWAY:
+		vmm_put_away(w);
+		return 0;
+	case ASK_NEW_LOG:
+		return answer_new_log(w, number, ret);
+	case ASK_SAVE:
+		answer_save(w, &asked->fields);
+		return 0;
+	case ASK_TELL:
+		answer_tell(w, &asked->fields);
+		return 0;
+	case ASK_CONFINE:
+		answer_confine(w, ret);
+		return 0;
+	case ASK_TOUCHED_BYTES:
+		wire_put_u64(&ret->fields, TAG_NUMBER, vmm_touched_bytes(w));
+		return 0;
+	case ASK_CAPTURE_DISK:
+		return vmm_answer_capture_disk(w, err);
+	case ASK_ADOPT:
+		return answer_adopt(w, ret, err);
+	case ASK_ADOPTED:
+		answer_adopted(w);
+		return 0;
+	case ASK_GIVE_UP_ADOPTION:
+		answer_give_up_adoption(w);
+		return 0;
+	case ASK_COPY:
+		return copy_answer_start(w, number, ret, err);
+	case ASK_COPIED:
+		return copy_answer_end(w, number, ret);
+	case ASK_RELEASE:
+		answer_release(w);
+		return 0;
+	case ASK_STOP_LISTENING:
+		unlinkat(w->given->fd[SUPERVISOR_FD_INSTANCE], INSTANCE_SOCKET_NAME, 0);
+		return 0;
+	case ASK_REMOVE:
+		answer_remove(w);
+		return 0;
+	}
+	return mvm_error_set(err, -EPROTO, "the warden does not know question %d", asked->what);
+}
+
+void warden_answer(struct warden *w, const struct line_message *asked, struct line_message *ret)
+{
+	struct mvm_error err = { 0 };
+	ret->what = do_it(w, asked, ret, &err);
+	if (ret->what >= 0)
+		return;
+	int code = err.code ? err.code : ret->what;
+	line_message_done(ret);
+	ret->what = code;
+	wire_put_str(&ret->fields, TAG_TEXT, err.code ? err.text : strerror(-code));
+	if (err.reason[0])
+		wire_put_str(&ret->fields, TAG_REASON, err.reason);
+}
+
+int warden_init(struct warden *w, const struct supervisor_given *given, struct mvm_error *err)
+{
+	*w = (struct warden){ .given = given, .theirs = { -1, -1 }, .memory_dir_fd = -1 };
+	int r = record_load(given->fd[SUPERVISOR_FD_INSTANCE], &w->record, err);
+	if (r == 0)
+		r = revision_load_at(given->fd[SUPERVISOR_FD_REVISION], &w->revision, err);
+	w->ops = given->backend;
+	return r < 0 || w->ops ? r : vmm_backend_find(w->record.backend, &w->ops, err);
+}
+
+void warden_done(struct warden *w)
+{
+	struct line_message unused = { 0 };
+	if (w->theirs[0] >= 0 || w->body)
+		vmm_put_away(w);
+	copy_answer_end(w, true, &unused);
+	line_message_done(&unused);
+	copy_release(w);
+	vmm_probe_done(&w->probe);
+	record_done(&w->record);
+	record_done(&w->wanted);
+	mvm_template_revision_done(&w->revision);
+}

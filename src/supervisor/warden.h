@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_WARDEN_H
+#define SUPERVISOR_WARDEN_H
+
+/*
+ * A supervisor is two processes.  The one that reads what its guest says is shut in (shut_in.h) and
+ * can do nothing but compute and use the descriptors that it has.  The warden keeps the rights, and
+ * reads nothing that a guest has written: it starts, kills and reaps the VMM, writes record and
+ * events, opens logs, names and removes the folder, has the ports of IPv6 addresses, and starts the
+ * process that copies volumes.
+ *
+ * The shut-in part asks it by the functions below.  The warden takes each question as an
+ * attacker's: it decides by its own copy of the record, which the starter has written, and takes
+ * from the other part only how the VM is.
+ *
+ * In tests, for a backend that has only spawn(), and with MVM_ISOLATION=off, both are one process.
+ */
+
+#include "model/template.h"
+
+#include "base/loop.h"
+#include "instance/handover.h"
+#include "instance/record.h"
+#include "supervisor/line.h"
+#include "supervisor/ports6.h"
+#include "vmm/oom.h"
+#include "vmm/vmm.h"
+
+/* The part with the rights. */
+struct warden {
+	const struct supervisor_given *given;
+	const struct vmm_ops *ops;
+	struct loop *loop; /* borrowed */
+	struct record record;
+	struct record wanted; /* adopted, but not up yet; without a name: none */
+	struct mvm_template_revision revision;
+	unsigned starts;
+	struct vmm_probe probe;
+	struct vmm_config config; /* of the last start */
+	int theirs[2];		  /* the VMM's ends of its agent and console, for spawn(); or -1 */
+	int memory_dir_fd;	  /* -1: none */
+	struct vmm_body *body;
+	struct ports6 ports;
+	struct oom_watch oom;
+	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named volumes; 0: none */
+	pid_t copier;			    /* copies volumes; 0: none */
+	int64_t told_ns;		    /* events may be written since then */
+};
+
+/* The way to it. */
+struct warden_link {
+	int fd;		     /* -1: it is in this process */
+	struct warden *here; /* NULL: it is not */
+};
+
+enum warden_log { WARDEN_CONSOLE_LOG, WARDEN_WORKLOAD_LOG, WARDEN_LOGS };
+
+/* What a start has made.  The descriptors are the caller's. */
+struct warden_started {
+	int agent_fd, console_fd;
+	int log_fds[WARDEN_LOGS];
+	bool apart; /* the VMM runs, and vmm_attach() is next; else vmm_spawn() */
+	struct vmm_ends ends;
+	enum record_memory memory;
+	int64_t copied_ns; /* when its memory had been copied; 0: it was not */
+};
+void warden_started_done(struct warden_started *s);
+DEFINE_AUTO_DONE(warden_started, warden_started_done)
+
+/* Prepare a warden: loads record and revision.  warden_done() it, also after a failure. */
+int warden_init(struct warden *w, const struct supervisor_given *given, struct mvm_error *err);
+void warden_done(struct warden *w);
+
+/* Answer a question. */
+void warden_answer(struct warden *w, const struct line_message *asked, struct line_message *ret);
+
+/* In the same process: a VMM that vmm_spawn() has made. */
+void warden_note_vmm(struct warden *w, int64_t pid, unsigned isolation);
+
+/* Would a restore by this record give this VM of a pool? */
+int record_check_fit(const struct record *have, const struct record *wanted, struct mvm_error *err);
+/* The record of an adopted VM: the wanted one, with the facts about it.  Both are changed. */
+void record_take_over(struct record *have, struct record *wanted);
+
+/* ---- questions ---- */
+
+/* Start a VMM, as the record says.  It is the first, or the last one has been put away. */
+int warden_start(struct warden_link *l, struct warden_started *ret, struct mvm_error *err);
+
+/* How vmm_attach() reaches the body. */
+struct vmm_keeper warden_keeper(struct warden_link *l);
+
+/* The VMM has opened its memory. */
+void warden_forget_memory(struct warden_link *l);
+
+/* Why the kernel killed it (vmm/oom.h); "" if it did not. */
+void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE]);
+
+/* It has ended: forget it, its ports and its cgroup. */
+void warden_put_away(struct warden_link *l);
+
+/* Move a full log aside, and open a new one.  Returns its descriptor or -errno. */
+int warden_new_log(struct warden_link *l, enum warden_log log);
+
+/* Write the record, with the state that rec has. */
+void warden_save(struct warden_link *l, const struct record *rec);
+void warden_tell(struct warden_link *l, const char *event, const char *message);
+
+/* Put the VMM into a cgroup: rec's cgroup and limits afterwards. */
+void warden_confine(struct warden_link *l, struct record *rec);
+
+/* Bytes of the memory file that are in use. */
+uint64_t warden_touched_bytes(struct warden_link *l);
+/* Capture the data disk, if there is one. */
+int warden_capture_disk(struct warden_link *l, struct mvm_error *err);
+
+/*
+ * A VM of a pool becomes the instance of the record that a start has left in its folder.
+ *
+ *   ret  the forwards as the VMM gets them, n of them
+ *
+ * warden_adopted() when it is up; else warden_give_up_adoption().
+ */
+int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_MAX],
+		 struct mvm_error *err);
+void warden_adopted(struct warden_link *l);
+void warden_give_up_adoption(struct warden_link *l);
+
+/*
+ * Start the process that copies the volumes in, or back.
+ *
+ *   ret_report_fd   a pipe: its error, or a note about files that it has left out
+ *   ret_control_fd  its connection: a client of ours
+ */
+int warden_copy(struct warden_link *l, bool back, int *ret_report_fd, int *ret_control_fd,
+		struct mvm_error *err);
+/* Reap it, and kill it first if it is not done.  Returns its wait status. */
+int warden_copied(struct warden_link *l, bool kill);
+
+/* Free the revision and the volumes. */
+void warden_release(struct warden_link *l);
+/* Remove control.sock. */
+void warden_stop_listening(struct warden_link *l);
+/* Remove the instance. */
+void warden_remove(struct warden_link *l);
+
+#endif

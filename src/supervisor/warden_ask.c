@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a supervisor asks of its warden. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "net/wire.h"
+#include "supervisor/warden.h"
+#include "supervisor/warden_ask.h"
+
+#define CODE_MIN (-4095)
+
+/* Returns 0 or more, or the error that the warden describes. */
+static int ask(struct warden_link *l, struct line_message *question, struct line_message *ret,
+	       struct mvm_error *err)
+{
+	struct wire_field field;
+	int r = 0;
+	if (l->fd < 0) {
+		warden_answer(l->here, question, ret);
+	} else {
+		r = line_send(l->fd, question);
+		if (r == 0)
+			r = line_receive(l->fd, ret);
+	}
+	line_message_done(question);
+	if (r < 0)
+		return mvm_error_set(err, r, "the supervisor's other process does not answer: %s",
+				     strerror(-r));
+	if (ret->what >= 0)
+		return 0;
+	r = ret->what < CODE_MIN ? -EPROTO : ret->what;
+	AUTO_FREE char *text = NULL, *reason = NULL;
+	if (wire_find(ret->fields.data, ret->fields.len, TAG_TEXT, &field) > 0)
+		wire_get_str(&field, &text);
+	if (wire_find(ret->fields.data, ret->fields.len, TAG_REASON, &field) > 0)
+		wire_get_str(&field, &reason);
+	mvm_error_set(err, r, "%s", text ? text : strerror(-r));
+	return reason && *reason ? mvm_error_reason(err, r, reason, NULL) : r;
+}
+
+static struct line_message question(enum warden_question what)
+{
+	return (struct line_message){ .what = (int32_t)what };
+}
+
+static struct line_message question_about(enum warden_question what, uint64_t number)
+{
+	struct line_message q = question(what);
+	wire_put_u64(&q.fields, TAG_NUMBER, number);
+	return q;
+}
+
+/* One that has no answer but that it was done. */
+static int ask_only(struct warden_link *l, struct line_message q, struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	return ask(l, &q, &reply, err);
+}
+
+static int take_fd(struct line_message *m, uint32_t i)
+{
+	if (i >= m->n_fds)
+		return -1;
+	return TAKE_FD(m->fds[i]);
+}
+
+static uint64_t number_of(const struct line_message *m, uint16_t tag)
+{
+	uint64_t number = 0;
+	wire_find_u64(m->fields.data, m->fields.len, tag, UINT64_MAX, &number);
+	return number;
+}
+
+static char *text_of(const struct line_message *m, uint16_t tag)
+{
+	struct wire_field field;
+	char *text = NULL;
+	if (wire_find(m->fields.data, m->fields.len, tag, &field) > 0)
+		wire_get_str(&field, &text);
+	return text;
+}
+
+/* ---- the VMM ---- */
+
+void warden_started_done(struct warden_started *s)
+{
+	auto_close(&s->agent_fd);
+	auto_close(&s->console_fd);
+	for (size_t i = 0; i < WARDEN_LOGS; i++)
+		auto_close(&s->log_fds[i]);
+	vmm_ends_done(&s->ends);
+	s->agent_fd = s->console_fd = s->log_fds[0] = s->log_fds[1] = -1;
+}
+
+int warden_start(struct warden_link *l, struct warden_started *ret, struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_START);
+	*ret = (struct warden_started){
+		.agent_fd = -1, .console_fd = -1, .log_fds = { -1, -1 }, .ends = VMM_ENDS_NONE
+	};
+	int r = ask(l, &q, &reply, err);
+	if (r < 0)
+		return r;
+	uint64_t mask = number_of(&reply, TAG_ENDS);
+	uint32_t n = 0;
+	ret->agent_fd = take_fd(&reply, n++);
+	ret->console_fd = take_fd(&reply, n++);
+	for (size_t i = 0; i < WARDEN_LOGS; i++)
+		ret->log_fds[i] = take_fd(&reply, n++);
+	for (size_t i = 0; i < VMM_ENDS; i++) {
+		if (mask & 1u << i)
+			ret->ends.fd[i] = take_fd(&reply, n++);
+	}
+	ret->apart = mask != 0;
+	ret->ends.pid = (int64_t)number_of(&reply, TAG_PID);
+	ret->ends.isolation = (unsigned)number_of(&reply, TAG_ISOLATION);
+	ret->memory = (enum record_memory)number_of(&reply, TAG_MEMORY);
+	ret->copied_ns = (int64_t)number_of(&reply, TAG_COPIED_NS);
+	return 0;
+}
+
+static int keeper_seal(void *arg, struct mvm_error *err)
+{
+	return ask_only(arg, question(ASK_SEAL), err);
+}
+
+static int keeper_reap(void *arg, int *ret_status)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_REAP);
+	int r = ask(arg, &q, &reply, NULL);
+	if (r == 0)
+		*ret_status = (int)number_of(&reply, TAG_NUMBER);
+	return r;
+}
+
+static int keeper_open_state(void *arg, bool create)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question_about(ASK_OPEN_STATE, create);
+	int r = ask(arg, &q, &reply, NULL);
+	int fd = r < 0 ? r : take_fd(&reply, 0);
+	return r < 0 ? r : fd < 0 ? -EPROTO : fd;
+}
+
+static void keeper_take_back(void *arg)
+{
+	ask_only(arg, question(ASK_TAKE_BACK), NULL); /* see own_uid_take_back() */
+}
+
+static void keeper_kill(void *arg)
+{
+	ask_only(arg, question(ASK_KILL), NULL); /* a warden that has gone has taken it along */
+}
+
+static void keeper_end(void *arg)
+{
+	warden_put_away(arg);
+}
+
+struct vmm_keeper warden_keeper(struct warden_link *l)
+{
+	return (struct vmm_keeper){ keeper_seal,
+				    keeper_reap,
+				    keeper_open_state,
+				    keeper_take_back,
+				    keeper_kill,
+				    keeper_end,
+				    l };
+}
+
+void warden_forget_memory(struct warden_link *l)
+{
+	ask_only(l, question(ASK_FORGET_MEMORY), NULL); /* what stays goes with the instance */
+}
+
+void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE])
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_WHY_KILLED);
+	int r = ask(l, &q, &reply, NULL);
+	AUTO_FREE char *text = r < 0 ? NULL : text_of(&reply, TAG_TEXT);
+	snprintf(ret, OOM_TEXT_SIZE, "%s", text ? text : "");
+}
+
+void warden_put_away(struct warden_link *l)
+{
+	ask_only(l, question(ASK_PUT_AWAY), NULL); /* as for keeper_kill() */
+}
+
+int warden_new_log(struct warden_link *l, enum warden_log log)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question_about(ASK_NEW_LOG, log);
+	int r = ask(l, &q, &reply, NULL);
+	return r < 0 ? r : take_fd(&reply, 0);
+}
+
+int warden_capture_disk(struct warden_link *l, struct mvm_error *err)
+{
+	return ask_only(l, question(ASK_CAPTURE_DISK), err);
+}
+
+uint64_t warden_touched_bytes(struct warden_link *l)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_TOUCHED_BYTES);
+	return ask(l, &q, &reply, NULL) < 0 ? 0 : number_of(&reply, TAG_NUMBER);
+}
+
+/* ---- the record ---- */
+
+void warden_save(struct warden_link *l, const struct record *rec)
+{
+	struct line_message q = question(ASK_SAVE);
+	const uint64_t numbers[RECORD_NUMBERS] = {
+		[NUMBER_STATE] = rec->state,
+		[NUMBER_HEALTH] = rec->health,
+		[NUMBER_RESTARTS] = rec->restarts,
+		[NUMBER_EXIT_CODE] = rec->exit_code,
+		[NUMBER_HAS_EXIT_CODE] = rec->has_exit_code,
+		[NUMBER_WORKLOAD_ENDED] = rec->workload_ended,
+		[NUMBER_STOPPING] = rec->stopping,
+		[NUMBER_HELD] = rec->held,
+	};
+	for (uint16_t i = 0; i < RECORD_NUMBERS; i++)
+		wire_put_u64(&q.fields, (uint16_t)(TAG_RECORD_NUMBERS + i), numbers[i]);
+	for (uint16_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
+		wire_put_str(&q.fields, (uint16_t)(TAG_RECORD_TEXTS + i),
+			     *(char *const *)((const char *)rec + record_texts[i]));
+	for (size_t i = 0; i < rec->n_stages; i++) {
+		wire_put_str(&q.fields, TAG_STAGE, rec->stages[i].name);
+		wire_put_u64(&q.fields, TAG_STAGE_NS, (uint64_t)rec->stages[i].ns);
+	}
+	ask_only(l, q, NULL); /* see save_record() */
+}
+
+void warden_tell(struct warden_link *l, const char *event, const char *message)
+{
+	struct line_message q = question(ASK_TELL);
+	wire_put_str(&q.fields, TAG_EVENT, event);
+	wire_put_str(&q.fields, TAG_TEXT, message);
+	ask_only(l, q, NULL); /* the event is lost, as events.h says */
+}
+
+void warden_confine(struct warden_link *l, struct record *rec)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_CONFINE);
+	if (ask(l, &q, &reply, NULL) < 0)
+		return; /* it has none, then */
+	free(rec->cgroup);
+	free(rec->cgroup_limits);
+	rec->cgroup = text_of(&reply, TAG_CGROUP);
+	rec->cgroup_limits = text_of(&reply, TAG_LIMITS);
+}
+
+int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_MAX],
+		 struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_ADOPT);
+	struct wire_field field;
+	int r = ask(l, &q, &reply, err);
+	if (r == 0 && wire_find(reply.fields.data, reply.fields.len, TAG_FORWARDS, &field) > 0 &&
+	    field.len <= sizeof(*ret) * RECORD_FORWARDS_MAX)
+		memcpy(ret, field.data, field.len);
+	return r;
+}
+
+void warden_adopted(struct warden_link *l)
+{
+	ask_only(l, question(ASK_ADOPTED), NULL); /* cannot fail */
+}
+
+void warden_give_up_adoption(struct warden_link *l)
+{
+	ask_only(l, question(ASK_GIVE_UP_ADOPTION), NULL); /* the VM ends in either case */
+}
+
+/* ---- volumes ---- */
+
+int warden_copy(struct warden_link *l, bool back, int *ret_report_fd, int *ret_control_fd,
+		struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question_about(ASK_COPY, back);
+	int r = ask(l, &q, &reply, err);
+	if (r < 0)
+		return r;
+	*ret_report_fd = take_fd(&reply, 0);
+	*ret_control_fd = take_fd(&reply, 1);
+	return 0;
+}
+
+int warden_copied(struct warden_link *l, bool kill)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question_about(ASK_COPIED, kill);
+	int r = ask(l, &q, &reply, NULL);
+	return r < 0 ? -1 : (int)number_of(&reply, TAG_NUMBER);
+}
+
+/* ---- the end ---- */
+
+void warden_release(struct warden_link *l)
+{
+	ask_only(l, question(ASK_RELEASE), NULL); /* cannot fail */
+}
+
+void warden_stop_listening(struct warden_link *l)
+{
+	ask_only(l, question(ASK_STOP_LISTENING), NULL); /* it goes with the folder at last */
+}
+
+void warden_remove(struct warden_link *l)
+{
+	ask_only(l, question(ASK_REMOVE), NULL); /* after a failure `rm` can remove it */
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_WARDEN_ASK_H
+#define SUPERVISOR_WARDEN_ASK_H
+
+/* The questions of warden.h as messages: warden_ask.c makes them, warden.c answers. */
+
+#include <stddef.h>
+
+#include "instance/record.h"
+
+enum warden_question {
+	ASK_START = 1,
+	ASK_SEAL,
+	ASK_REAP,
+	ASK_OPEN_STATE, /* NUMBER: create it */
+	ASK_TAKE_BACK,
+	ASK_KILL,
+	ASK_FORGET_MEMORY,
+	ASK_WHY_KILLED,
+	ASK_PUT_AWAY,
+	ASK_NEW_LOG, /* NUMBER: enum warden_log */
+	ASK_SAVE,
+	ASK_TELL,
+	ASK_CONFINE,
+	ASK_TOUCHED_BYTES,
+	ASK_CAPTURE_DISK,
+	ASK_ADOPT,
+	ASK_ADOPTED,
+	ASK_GIVE_UP_ADOPTION,
+	ASK_COPY,   /* NUMBER: back */
+	ASK_COPIED, /* NUMBER: kill it */
+	ASK_RELEASE,
+	ASK_STOP_LISTENING,
+	ASK_REMOVE,
+};
+
+enum warden_tag {
+	TAG_NUMBER = 1,
+	TAG_TEXT,
+	TAG_REASON,
+	TAG_EVENT,
+	TAG_PID,
+	TAG_ISOLATION,
+	TAG_MEMORY,
+	TAG_COPIED_NS,
+	TAG_ENDS, /* mask of enum vmm_end */
+	TAG_CGROUP,
+	TAG_LIMITS,
+	TAG_FORWARDS, /* struct vmm_forward, as it is in memory */
+	TAG_STAGE,    /* a name; its TAG_STAGE_NS follows */
+	TAG_STAGE_NS,
+	TAG_RECORD_TEXTS = 0x100,
+	TAG_RECORD_NUMBERS = 0x200,
+};
+
+/* What a supervisor may change in a record: how its VM is, and nothing that others act on. */
+static const size_t record_texts[] = {
+	offsetof(struct record, error),		 offsetof(struct record, hostname),
+	offsetof(struct record, machine_id),	 offsetof(struct record, started_at),
+	offsetof(struct record, ended_at),	 offsetof(struct record, expires_at),
+	offsetof(struct record, health_message), offsetof(struct record, volumes_note),
+};
+#define RECORD_TEXT_MAX 16384u
+
+enum record_number {
+	NUMBER_STATE,
+	NUMBER_HEALTH,
+	NUMBER_RESTARTS,
+	NUMBER_EXIT_CODE,
+	NUMBER_HAS_EXIT_CODE,
+	NUMBER_WORKLOAD_ENDED,
+	NUMBER_STOPPING,
+	NUMBER_HELD, /* it is never held again */
+	RECORD_NUMBERS,
+};
+
+#endif

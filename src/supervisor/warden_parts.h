@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SUPERVISOR_WARDEN_PARTS_H
+#define SUPERVISOR_WARDEN_PARTS_H
+
+/* What the warden's files share: warden.c has the record and the folder, warden_vmm.c the VMM,
+ * warden_copy.c the volumes. */
+
+#include "supervisor/warden.h"
+
+/* Each answers one question, as warden.h describes it.  0 or -errno with a sentence. */
+int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
+int vmm_answer_reap(struct warden *w, struct line_message *ret);
+int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret);
+int vmm_answer_capture_disk(struct warden *w, struct mvm_error *err);
+uint64_t vmm_touched_bytes(const struct warden *w);
+void vmm_forget_memory(struct warden *w);
+void vmm_put_away(struct warden *w);
+
+int copy_answer_start(struct warden *w, bool back, struct line_message *ret, struct mvm_error *err);
+int copy_answer_end(struct warden *w, bool kill, struct line_message *ret);
+void copy_release(struct warden *w);
+
+/* Open a log; aside: move what is there aside first.  Returns a descriptor or -errno. */
+int log_open(struct warden *w, enum warden_log log, bool aside);
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The warden's VMM: which one, with which files, and its end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sock.h"
+#include "instance/confine.h"
+#include "instance/data_disk.h"
+#include "net/wire.h"
+#include "store/trust.h"
+#include "supervisor/supervise.h"
+#include "supervisor/warden_ask.h"
+#include "supervisor/warden_parts.h"
+
+#define MEMORY_NAME "mem.bin"
+
+/* It was decided with the VMM that was here then; an upgrade may have come since, above all before
+ * a start that is not the first. */
+static int check_same_vmm(const struct mvm_snapshot_info *snapshot, const struct vmm_probe *probe,
+			  struct mvm_error *err)
+{
+	const struct {
+		const char *key, *here;
+	} facts[] = {
+		{ "version", probe->version },
+		{ "binary_sha256", probe->binary_digest },
+		{ "accelerator", vmm_accel_name(probe->accel) },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(facts); i++) {
+		const char *theirs = mvm_snapshot_info_compat(snapshot, facts[i].key);
+		if (!str_eq(theirs, facts[i].here))
+			return mvm_error_set(err, -EOPNOTSUPP,
+					     "the VMM is not the one that made the snapshot: its "
+					     "%s is '%s', the snapshot's is '%s'",
+					     facts[i].key,
+					     facts[i].here ? facts[i].here : "unknown",
+					     theirs ? theirs : "unknown");
+	}
+	return 0;
+}
+
+/* Check the revision's files, which may have changed since the last start. */
+static int check_files(const struct warden *w, struct mvm_error *err)
+{
+	int dir_fd = w->given->fd[SUPERVISOR_FD_REVISION];
+	const struct trust how = { 0 };
+	AUTO_DONE(checksums) sums = { 0 };
+
+	int r = store_checksums_read(dir_fd, &sums, err);
+	return r < 0 ? r : store_trust(dir_fd, &sums, &how, err);
+}
+
+/* A clone's own memory file, in the instance's folder until the VMM has mapped it. */
+static int copy_memory(struct warden *w, int snapshot_fd, struct mvm_error *err)
+{
+	struct stat st;
+	int r;
+	AUTO_CLOSE int from_fd = openat(snapshot_fd, MEMORY_NAME,
+					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_CLOSE int to_fd = openat(w->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME,
+				      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	/* the mode as well: a Firecracker in a jail reads it as another user */
+	if (from_fd >= 0 && to_fd >= 0 && fstat(from_fd, &st) == 0 &&
+	    fchmod(to_fd, st.st_mode & 0777) == 0)
+		r = file_copy_fd(from_fd, to_fd);
+	else
+		r = -errno;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot copy the snapshot's memory: %s", strerror(-r));
+	w->record.memory = r ? RECORD_MEMORY_REFLINK : RECORD_MEMORY_SPARSE;
+	return 0;
+}
+
+/* The folder of the memory file, and of the device state that belongs to it. */
+static int open_memory_dir(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	const struct record *rec = &w->record;
+	if (!rec->restore) {
+		/* the next VMM makes its own */
+		if (rec->purpose == RECORD_FOR_CAPTURE && w->starts > 1)
+			unlinkat(w->given->fd[SUPERVISOR_FD_CAPTURE], MEMORY_NAME, 0);
+		return 0;
+	}
+	w->memory_dir_fd = dir_open_at(w->given->fd[SUPERVISOR_FD_REVISION], "snapshot");
+	if (w->memory_dir_fd < 0)
+		return mvm_error_set(err, w->memory_dir_fd, "cannot open the snapshot: %s",
+				     strerror(-w->memory_dir_fd));
+	if (rec->memory < RECORD_MEMORY_SPARSE)
+		return 0;
+	int r = copy_memory(w, w->memory_dir_fd, err);
+	wire_put_u64(&ret->fields, TAG_COPIED_NS, (uint64_t)clock_now_ns());
+	return r;
+}
+
+void vmm_forget_memory(struct warden *w)
+{
+	if (w->record.restore && w->record.memory >= RECORD_MEMORY_SPARSE)
+		unlinkat(w->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
+}
+
+static int probe(struct warden *w, struct mvm_error *err)
+{
+	vmm_probe_done(&w->probe);
+	int r = vmm_backend_probe(w->ops, w->given->fd[SUPERVISOR_FD_CACHE], &w->probe, err);
+	if (r < 0)
+		return r;
+	if (!w->probe.usable)
+		return mvm_error_set(err, -EOPNOTSUPP, "backend %s: %s", w->ops->name,
+				     w->probe.reason ? w->probe.reason : "not usable here");
+	return w->record.restore ? check_same_vmm(&w->revision.snapshot, &w->probe, err) : 0;
+}
+
+static void configure(struct warden *w)
+{
+	const struct record *rec = &w->record;
+	const int *fds = w->given->fd;
+	bool copied = rec->restore && rec->memory >= RECORD_MEMORY_SPARSE;
+	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
+	if (rec->restore)
+		memory = VMM_MEMORY_CLONE;
+	else if (rec->purpose == RECORD_FOR_CAPTURE)
+		memory = VMM_MEMORY_CAPTURE;
+	int memory_fd = rec->restore ? w->memory_dir_fd : fds[SUPERVISOR_FD_CAPTURE];
+	w->config = (struct vmm_config){
+		.name = rec->name,
+		.vcpus = rec->vcpus,
+		.mem_mib = rec->mem_mib,
+		.dir_fd = fds[SUPERVISOR_FD_REVISION],
+		.kernel = w->revision.artifact_paths.vmlinux,
+		.initrd = w->revision.artifact_paths.initrd,
+		.cmdline = rec->cmdline,
+		.drives = { { .name = w->revision.artifact_paths.rootfs, .read_only = true },
+			    { .name = DATA_DISK_NAME, .own = true } },
+		.n_drives = w->revision.data_disk_mib ? 2 : 1,
+		.own_dir_fd = fds[SUPERVISOR_FD_INSTANCE],
+		.network = w->revision.run.network != MVM_NETWORK_NONE,
+		.network_rules = network_rules(&w->revision, rec),
+		.forwards = w->ports.inner,
+		.n_forwards = rec->n_forwards,
+		.memory = memory,
+		.memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd,
+		.memory_name = MEMORY_NAME,
+		.work_fd = fds[SUPERVISOR_FD_INSTANCE],
+		.agent_fd = w->theirs[0],
+		.console_fd = w->theirs[1],
+		.log_fd = -1,
+	};
+}
+
+static int make_channels(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(w->theirs); i++) {
+		int pair[2];
+		int r = sock_pair(pair);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot make a socket pair: %s", strerror(-r));
+		line_add_fd(ret, pair[0]);
+		w->theirs[i] = pair[1];
+	}
+	for (int log = 0; log < WARDEN_LOGS; log++) {
+		int fd = log_open(w, (enum warden_log)log, false);
+		if (fd < 0)
+			return mvm_error_set(err, fd, "cannot write the guest's logs: %s",
+					     strerror(-fd));
+		line_add_fd(ret, fd);
+	}
+	return ports6_open(&w->ports, w->loop, w->record.forwards, w->record.n_forwards, err);
+}
+
+static void forget_channels(struct warden *w)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(w->theirs); i++) {
+		auto_close(&w->theirs[i]);
+		w->theirs[i] = -1;
+	}
+}
+
+/* Start it, if the backend can do that apart from the talk with it. */
+static int start_body(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	AUTO_DONE(vmm_ends) ends = VMM_ENDS_NONE;
+	uint64_t mask = 0;
+	if (!w->ops->start)
+		return 0;
+	int r = vmm_start(w->ops, &w->probe, &w->config, w->loop, &w->body, &ends, err);
+	forget_channels(w);
+	if (r < 0)
+		return r;
+	if (w->record.restore)
+		ends.fd[VMM_END_STATE] = w->ops->open_state(w->memory_dir_fd, false);
+	for (size_t i = 0; i < VMM_ENDS; i++) {
+		if (ends.fd[i] < 0)
+			continue;
+		mask |= 1u << i;
+		line_add_fd(ret, TAKE_FD(ends.fd[i]));
+	}
+	warden_note_vmm(w, ends.pid, ends.isolation);
+	wire_put_u64(&ret->fields, TAG_ENDS, mask);
+	wire_put_u64(&ret->fields, TAG_PID, (uint64_t)ends.pid);
+	wire_put_u64(&ret->fields, TAG_ISOLATION, ends.isolation);
+	return 0;
+}
+
+int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	if (w->body || w->theirs[0] >= 0)
+		return mvm_error_set(err, -EBUSY, "there is a VMM already");
+	w->starts++;
+	oom_begin(&w->oom);
+	int r = w->starts > 1 ? check_files(w, err) : 0;
+	if (r == 0)
+		r = probe(w, err);
+	if (r == 0)
+		r = open_memory_dir(w, ret, err);
+	if (r == 0)
+		r = make_channels(w, ret, err);
+	if (r < 0)
+		return r;
+	configure(w);
+	r = start_body(w, ret, err);
+	wire_put_u64(&ret->fields, TAG_MEMORY, w->record.memory);
+	return r;
+}
+
+int vmm_answer_reap(struct warden *w, struct line_message *ret)
+{
+	int status;
+	int r = w->body ? process_wait(&w->body->process, 0, &status) : -ESRCH;
+	if (r == 0)
+		wire_put_u64(&ret->fields, TAG_NUMBER, (uint64_t)status);
+	return r;
+}
+
+int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret)
+{
+	int dir_fd = create ? w->given->fd[SUPERVISOR_FD_CAPTURE] : w->memory_dir_fd;
+	bool mine = create ? w->record.purpose == RECORD_FOR_CAPTURE : w->record.restore;
+	int fd = mine && w->ops->open_state ? w->ops->open_state(dir_fd, create) : -EPERM;
+	if (fd >= 0)
+		line_add_fd(ret, fd);
+	return fd < 0 ? fd : 0;
+}
+
+int vmm_answer_capture_disk(struct warden *w, struct mvm_error *err)
+{
+	if (w->record.purpose != RECORD_FOR_CAPTURE)
+		return mvm_error_set(err, -EPERM, "this VM was not started to be captured");
+	if (!w->revision.data_disk_mib)
+		return 0;
+	return data_disk_capture(w->given->fd[SUPERVISOR_FD_INSTANCE],
+				 w->given->fd[SUPERVISOR_FD_CAPTURE], err);
+}
+
+/* Bytes of memory that the guest has ever touched.  The memory file has holes for all other pages,
+ * which are still zero.  0 when the memory is in no file. */
+uint64_t vmm_touched_bytes(const struct warden *w)
+{
+	struct stat st;
+	if (fstatat(w->given->fd[SUPERVISOR_FD_CAPTURE], MEMORY_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
+}
+
+void vmm_put_away(struct warden *w)
+{
+	struct record *rec = &w->record;
+	if (w->body)
+		w->ops->end(TAKE_PTR(w->body));
+	forget_channels(w);
+	ports6_done(&w->ports);
+	auto_close(&w->memory_dir_fd);
+	w->memory_dir_fd = -1;
+	confine_end(rec->cgroup);
+	rec->vmm_pid = 0;
+	set_string(&rec->isolation, NULL);
+	set_string(&rec->cgroup, NULL);
+	set_string(&rec->cgroup_limits, NULL);
+}

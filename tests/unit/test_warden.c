@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a supervisor that a guest has taken over may ask of its warden, and what it gets. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+/* after the headers that it needs */
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/sock.h"
+#include "instance/instance.h"
+#include "supervisor/warden_ask.h"
+#include "supervisor_world.h"
+
+struct cell {
+	struct world *world;
+	struct supervisor_given given;
+	struct warden warden;
+	struct warden_link link;
+};
+
+static void copy_record(const struct record *from, struct record *ret)
+{
+	struct mvm_error err = { 0 };
+	AUTO_FREE char *json = record_to_json(from);
+	assert_non_null(json);
+	if (record_parse(json, strlen(json), ret, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static int setup(void **state)
+{
+	void *world = NULL;
+	struct cell *c = calloc(1, sizeof(*c));
+	assert_non_null(c);
+	assert_int_equal(world_setup(&world), 0);
+	struct world *x = c->world = world;
+	x->record.volumes[0] = (struct record_volume){ .host = strdup("/srv/data"),
+						       .guest = strdup("/data"),
+						       .write_back = true };
+	x->record.n_volumes = 1;
+	assert_int_equal(instance_folder_make(x->instances_fd, &x->record, &x->folder), 0);
+	for (int fd = 0; fd < SUPERVISOR_FD_END; fd++)
+		c->given.fd[fd] = -1;
+	c->given.fd[SUPERVISOR_FD_INSTANCE] = x->folder.dir_fd;
+	c->given.fd[SUPERVISOR_FD_LOGS] = x->logs_fd;
+	c->warden = (struct warden){
+		.given = &c->given, .ops = &scripted_vmm, .theirs = { -1, -1 }, .memory_dir_fd = -1
+	};
+	copy_record(&x->record, &c->warden.record);
+	c->link = (struct warden_link){ .fd = -1, .here = &c->warden };
+	*state = c;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct cell *c = *state;
+	void *world = c->world;
+	warden_done(&c->warden);
+	free(c);
+	return world_teardown(&world);
+}
+
+/* Put a question, and return the answer's code. */
+static int put(struct cell *c, int what, const struct strbuf *fields)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message m = { .what = what };
+	if (fields)
+		m.fields = *fields;
+	warden_answer(&c->warden, &m, &reply);
+	return reply.what;
+}
+
+static int put_number(struct cell *c, int what, uint64_t number)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	wire_put_u64(&fields, TAG_NUMBER, number);
+	return put(c, what, &fields);
+}
+
+static void a_supervisor_changes_how_its_vm_is_and_nothing_else(void **state)
+{
+	struct cell *c = *state;
+	AUTO_DONE(record) evil = { 0 };
+	AUTO_DONE(record) saved = { 0 };
+	copy_record(&c->world->record, &evil);
+	free(evil.name);
+	free(evil.volumes[0].host);
+	evil.name = strdup("other");
+	evil.volumes[0].host = strdup("/root/.ssh");
+	evil.vmm_pid = 1;
+	evil.supervisor_pid = 1;
+	evil.cgroup = strdup("/sys/fs/cgroup");
+	evil.held = true;
+	evil.restart = RECORD_RESTART_ALWAYS;
+	evil.state = RECORD_RUNNING;
+	evil.error = strdup("so it goes");
+	evil.n_stages = 1;
+	evil.stages[0] = (struct record_stage){ "spawn", 7 };
+	warden_save(&c->link, &evil);
+	load_record(c->world, &saved);
+	assert_string_equal(saved.name, "web-1");
+	assert_string_equal(saved.volumes[0].host, "/srv/data");
+	assert_int_equal(saved.vmm_pid, 0);
+	assert_int_equal(saved.supervisor_pid, 0);
+	assert_null(saved.cgroup);
+	assert_false(saved.held);
+	assert_int_equal(saved.restart, RECORD_RESTART_NO);
+	assert_int_equal(saved.state, RECORD_RUNNING);
+	assert_string_equal(saved.error, "so it goes");
+	assert_int_equal(saved.n_stages, 1);
+	assert_int_equal(saved.stages[0].ns, 7);
+}
+
+static void a_record_that_makes_no_sense_changes_nothing(void **state)
+{
+	struct cell *c = *state;
+	AUTO_DONE(strbuf) fields = { 0 };
+	AUTO_FREE char *longest = calloc(1, RECORD_TEXT_MAX + 2);
+	const struct record *rec = &c->warden.record;
+	assert_non_null(longest);
+	memset(longest, 'x', RECORD_TEXT_MAX + 1);
+	wire_put_u64(&fields, TAG_RECORD_NUMBERS + NUMBER_STATE, 77);
+	wire_put_u64(&fields, TAG_RECORD_NUMBERS + NUMBER_HEALTH, UINT64_MAX);
+	wire_put_u64(&fields, TAG_RECORD_NUMBERS + RECORD_NUMBERS, 1);
+	wire_put_str(&fields, TAG_RECORD_NUMBERS + NUMBER_HELD, "yes");
+	wire_put_str(&fields, TAG_RECORD_TEXTS, longest);
+	wire_put_bytes(&fields, TAG_RECORD_TEXTS + 1, "a\0b", 3);
+	wire_put_str(&fields, TAG_RECORD_TEXTS + MVM_ARRAY_SIZE(record_texts), "beyond");
+	wire_put_u64(&fields, TAG_STAGE_NS, 1); /* of no stage */
+	wire_put_str(&fields, TAG_STAGE, "a name that is longer than any stage's");
+	for (unsigned i = 0; i < RECORD_STAGES_MAX + 2; i++)
+		wire_put_str(&fields, TAG_STAGE, "stage");
+	strbuf_add(&fields, "\xff\xff\xff\xff\xff\xff", 6); /* a field beyond the end */
+	assert_int_equal(put(c, ASK_SAVE, &fields), 0);
+	assert_int_equal(rec->state, RECORD_STARTING);
+	assert_int_equal(rec->health, RECORD_HEALTH_NONE);
+	assert_false(rec->held);
+	assert_null(rec->error);
+	assert_null(rec->hostname);
+	assert_int_equal(rec->n_stages, RECORD_STAGES_MAX);
+	assert_string_equal(rec->name, "web-1");
+}
+
+static void without_a_vmm_there_is_nothing_to_ask_for(void **state)
+{
+	struct cell *c = *state;
+	assert_int_equal(put(c, ASK_SEAL, NULL), -ESRCH);
+	assert_int_equal(put(c, ASK_REAP, NULL), -ESRCH);
+	assert_int_equal(put(c, ASK_KILL, NULL), 0);
+	assert_int_equal(put(c, ASK_TAKE_BACK, NULL), 0);
+	assert_int_equal(put_number(c, ASK_COPIED, 1), -ESRCH);
+	assert_int_equal(put_number(c, ASK_OPEN_STATE, 0), -EPERM);
+	assert_int_equal(put_number(c, ASK_OPEN_STATE, 1), -EPERM);
+	assert_int_equal(put(c, ASK_CAPTURE_DISK, NULL), -EPERM);
+	assert_int_equal(put_number(c, ASK_NEW_LOG, WARDEN_LOGS), -EINVAL);
+	assert_int_equal(put(c, 0, NULL), -EPROTO);
+	assert_int_equal(put(c, ASK_REMOVE + 1, NULL), -EPROTO);
+	assert_int_equal(put(c, -1, NULL), -EPROTO);
+}
+
+static void events_are_bounded(void **state)
+{
+	struct cell *c = *state;
+	for (int i = 0; i < 500; i++)
+		warden_tell(&c->link, "paused", "again");
+	warden_tell(&c->link, "an event whose name is longer than any", NULL);
+	unsigned n = events(c->world, "paused", "again");
+	assert_in_range(n, 30, 300); /* a slow host earns more */
+	assert_int_equal(events(c->world, "an event", NULL), 0);
+}
+
+static void leave_wanted(struct cell *c, const char *name, const char *revision)
+{
+	AUTO_DONE(record) wanted = { 0 };
+	copy_record(&c->world->record, &wanted);
+	free(wanted.name);
+	free(wanted.revision);
+	wanted.name = strdup(name);
+	wanted.revision = strdup(revision);
+	wanted.purpose = RECORD_FOR_USER;
+	wanted.restore = true;
+	AUTO_FREE char *json = record_to_json(&wanted);
+	assert_non_null(json);
+	assert_int_equal(file_replace_unsynced_at(c->world->folder.dir_fd, INSTANCE_WANTED_NAME,
+						  json, strlen(json), 0600),
+			 0);
+}
+
+static void only_a_start_makes_an_instance_of_a_vm_of_a_pool(void **state)
+{
+	struct cell *c = *state;
+	const char *revision = c->world->record.revision;
+	leave_wanted(c, "mine", revision);
+	assert_int_equal(put(c, ASK_ADOPT, NULL), -EBUSY); /* it is not of a pool */
+	c->warden.record.purpose = RECORD_FOR_POOL;
+	leave_wanted(c, "mine", "ffffffffffffffffffffffffffffffff");
+	assert_int_equal(put(c, ASK_ADOPT, NULL), -ESTALE);
+	assert_int_equal(put(c, ASK_ADOPT, NULL), -ENOENT); /* a record is for one time */
+	assert_int_equal(put(c, ASK_ADOPTED, NULL), 0);
+	assert_string_equal(c->warden.record.name, "web-1");
+	leave_wanted(c, "mine", revision);
+	assert_int_equal(put(c, ASK_ADOPT, NULL), 0);
+	assert_true(has_folder(c->world, "mine"));
+	assert_int_equal(put(c, ASK_ADOPT, NULL), -EBUSY);
+	assert_int_equal(put(c, ASK_GIVE_UP_ADOPTION, NULL), 0);
+	assert_true(has_folder(c->world, "web-1"));
+	leave_wanted(c, "mine", revision);
+	assert_int_equal(put(c, ASK_ADOPT, NULL), 0);
+	assert_int_equal(put(c, ASK_ADOPTED, NULL), 0);
+	assert_string_equal(c->warden.record.name, "mine");
+	assert_int_equal(put(c, ASK_ADOPT, NULL), -EBUSY);
+}
+
+static void a_message_is_bounded(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t head[3];
+		size_t len;
+		int code;
+	} cases[] = {
+		{ { ASK_SAVE, LINE_BYTES_MAX + 1, 0 }, 12, -EPROTO },
+		{ { ASK_SAVE, UINT32_MAX, 0 }, 12, -EPROTO },
+		{ { ASK_SAVE, 0, 1 }, 12, -EPROTO }, /* a descriptor that did not come */
+		{ { ASK_SAVE, 8, 0 }, 12, -EPIPE },
+		{ { ASK_SAVE, 0, 0 }, 5, -EPIPE },
+		{ { ASK_SAVE, 0, 0 }, 12, 0 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(line_message) got = { 0 };
+		int pair[2];
+		assert_int_equal(sock_pair(pair), 0);
+		assert_int_equal(send(pair[0], cases[i].head, cases[i].len, 0), cases[i].len);
+		close(pair[0]);
+		assert_int_equal(line_receive(pair[1], &got), cases[i].code);
+		close(pair[1]);
+	}
+}
+
+static void a_message_carries_fields_and_descriptors(void **state)
+{
+	(void)state;
+	AUTO_DONE(line_message) sent = { .what = 7 };
+	AUTO_DONE(line_message) got = { 0 };
+	int pair[2];
+	assert_int_equal(sock_pair(pair), 0);
+	wire_put_str(&sent.fields, TAG_TEXT, "hello");
+	for (unsigned i = 0; i < LINE_FDS_MAX; i++)
+		line_add_fd(&sent, open("/dev/null", O_RDWR | O_CLOEXEC));
+	assert_int_equal(line_send(pair[0], &sent), 0);
+	assert_int_equal(line_receive(pair[1], &got), 0);
+	assert_int_equal(got.what, 7);
+	assert_int_equal(got.n_fds, LINE_FDS_MAX);
+	assert_int_equal(fcntl(got.fds[LINE_FDS_MAX - 1], F_GETFD), FD_CLOEXEC);
+	assert_int_equal(got.fields.len, sent.fields.len);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+int main(void)
+{
+#define IN_A_CELL(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		IN_A_CELL(a_supervisor_changes_how_its_vm_is_and_nothing_else),
+		IN_A_CELL(a_record_that_makes_no_sense_changes_nothing),
+		IN_A_CELL(without_a_vmm_there_is_nothing_to_ask_for),
+		IN_A_CELL(events_are_bounded),
+		IN_A_CELL(only_a_start_makes_an_instance_of_a_vm_of_a_pool),
+		cmocka_unit_test(a_message_is_bounded),
+		cmocka_unit_test(a_message_carries_fields_and_descriptors),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
