@@ -7,9 +7,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,6 +25,8 @@
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
+#include "vmm/privilege.h"
+#include "vmm/walls.h"
 
 /* Descriptors in the child.  The supervisor uses the same numbers for other descriptors. */
 #define CHILD_FD_WORDS	 SUPERVISOR_FD_FIRST
@@ -32,6 +36,22 @@
 static const struct record *record_of(const struct warden *w)
 {
 	return w->wanted.name ? &w->wanted : &w->record;
+}
+
+/* It unpacks what a guest sends.  Its folders may belong to anybody; else it needs no right of
+ * root's, and starts nothing. */
+static int give_up_rights(void)
+{
+	const unsigned needed[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID };
+	uint64_t kept = 0;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(needed); i++)
+		kept |= privilege_has(needed[i]) ? UINT64_C(1) << needed[i] : 0;
+	int r = privilege_keep_only(kept);
+	if (r == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
+		r = -errno;
+	if (r == 0)
+		r = walls_limit_resource(RLIMIT_NPROC, 0);
+	return r < 0 ? r : walls_limit_resource(RLIMIT_CORE, 0);
 }
 
 static _Noreturn void run_child(const struct warden *w, bool back, int to, int control,
@@ -51,6 +71,8 @@ static _Noreturn void run_child(const struct warden *w, bool back, int to, int c
 	/* close the channels of the VMM and of clients: an open copy would hide their end */
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
+		_exit(1);
+	if (give_up_rights() < 0)
 		_exit(1);
 	umask(w->given->umask);
 	int result = control_init(&c, CHILD_FD_CONTROL);
