@@ -14,7 +14,7 @@
 #include "instance/confine.h"
 
 #define OWN_PREFIX   "mvm-"
-#define ROOTS_CGROUP "mvm.slice" /* systemd uses this folder, too, when an admin sets its limits */
+#define ROOTS_CGROUP "mvm.slice" /* systemd's too, when an admin sets its limits */
 #define OTHERS	     "mvm-others"
 
 /* allowance for the VMM itself: translated code, device buffers, threads beside the virtual CPUs.
@@ -61,8 +61,8 @@ static bool is_ours(int fd, const char *path)
 	if (fstat(fd, &st) < 0 || st.st_uid != geteuid())
 		return false;
 	/* the root cgroup of a container has a type, the host's has none */
-	return geteuid() != 0 || (str_eq(path, CONFINE_MOUNT "/") &&
-				  faccessat(fd, "cgroup.type", F_OK, 0) == 0);
+	return geteuid() != 0 ||
+	       (str_eq(path, CONFINE_MOUNT "/") && faccessat(fd, "cgroup.type", F_OK, 0) == 0);
 }
 
 static int open_cgroup(const char *path)
@@ -125,7 +125,7 @@ static int open_roots(void)
 	if (top_fd < 0)
 		return top_fd;
 	if (geteuid() != 0 || faccessat(top_fd, "cgroup.type", F_OK, 0) == 0)
-		return -EPERM; /* in a container others decide */
+		return -EPERM;		     /* in a container others decide */
 	mkdirat(top_fd, ROOTS_CGROUP, 0755); /* opening it tells */
 	return dir_open_at(top_fd, ROOTS_CGROUP);
 }

@@ -99,9 +99,9 @@ const char *instance_lost_reason(const struct record *r);
 
 /*
  * Settle an instance that a killed supervisor or a host that went down left behind: note it in the
- * record and remove the files of a running instance.  An instance with remove_at_end is removed, and
- * one whose starter is gone.  A folder with an instance's name but without a record about it is left
- * alone.
+ * record and remove the files of a running instance.  An instance with remove_at_end is removed,
+ * and one whose starter is gone.  A folder with an instance's name but without a record about it is
+ * left alone.
  *
  * Returns 0; INSTANCE_LOST with ret_why (static); INSTANCE_STRAY; or -errno with a sentence.
  */
@@ -109,8 +109,8 @@ enum instance_settled { INSTANCE_LOST = 1, INSTANCE_STRAY };
 int instance_settle(int instances_fd, const char *name, int logs_fd, const char **ret_why,
 		    struct mvm_error *err);
 
-/* As instance_settle(), by the process that started the instance and reports the failure: a detached
- * one stays, for its logs. */
+/* As instance_settle(), by the process that started the instance and reports the failure: a
+ * detached one stays, for its logs. */
 int instance_settle_start(int instances_fd, const char *name, int logs_fd);
 
 /*

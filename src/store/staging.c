@@ -60,8 +60,7 @@ int store_stage_away(struct store *s, int dir_fd, const char *name,
 	if (store_read_only(s))
 		return -EROFS;
 	int tmp_fd = store_dir(s, STORE_TMP);
-	return tmp_fd < 0 ? tmp_fd
-			  : rename_unique_at(dir_fd, name, tmp_fd, STAGE_PREFIX, ret_name);
+	return tmp_fd < 0 ? tmp_fd : rename_unique_at(dir_fd, name, tmp_fd, STAGE_PREFIX, ret_name);
 }
 
 static bool is_old_file(int dir_fd, const char *name)

@@ -167,8 +167,8 @@ void staging_done(struct staging *st);
 DEFINE_AUTO_DONE(staging, staging_done)
 
 /*
- * Move a folder into staging, in one rename, which works on a full disk too.  There it has no owner:
- * store_remove_staged() removes it, or any later command.
+ * Move a folder into staging, in one rename, which works on a full disk too.  There it has no
+ * owner: store_remove_staged() removes it, or any later command.
  *
  * Returns 0 or -errno.
  */

@@ -121,7 +121,8 @@ static bool has_data_disks(struct doctor *d)
 	return mvm_template_list(d->mvm, is_with_data_disk, NULL, NULL) > 0;
 }
 
-/* Does the file system have hard links, reflinks and seals?  Make one of each.  Returns 0 or -errno. */
+/* Does the file system have hard links, reflinks and seals?  Make one of each.  Returns 0 or
+ * -errno. */
 static int try_links(int dir_fd, bool *ret_hard, bool *ret_reflink, bool *ret_seal)
 {
 	static const char from_name[] = "doctor-from", link_name[] = "doctor-link",

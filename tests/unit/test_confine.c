@@ -92,7 +92,9 @@ static void confine_in(const char *cgroup, pid_t vmm, uid_t uid, struct record *
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		struct record r = { .name = strdup("web"), .vmm_pid = vmm, .mem_mib = 128, .vcpus = 1 };
+		struct record r = {
+			.name = strdup("web"), .vmm_pid = vmm, .mem_mib = 128, .vcpus = 1
+		};
 		if (write_at(cgroup, "cgroup.procs", "0") < 0)
 			_exit(1);
 		if (uid && setresuid(uid, uid, uid) < 0)
@@ -137,7 +139,8 @@ static void make(const char *path)
 static int clean_up(void **state)
 {
 	(void)state;
-	static const char *const paths[] = { OURS "/app/shell", OURS "/app", OURS "/mvm-others", OURS };
+	static const char *const paths[] = { OURS "/app/shell", OURS "/app", OURS "/mvm-others",
+					     OURS };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(paths); i++)
 		rmdir(paths[i]); /* a test may not have made it */
 	rmdir(CONFINE_MOUNT "/mvm.slice");
@@ -248,7 +251,8 @@ static void a_users_cgroup_may_be_further_up(void **state)
 	make(OURS);
 	make(OURS "/app");
 	make(OURS "/app/shell");
-	static const char *const given[] = { OURS, OURS "/cgroup.procs", OURS "/cgroup.subtree_control" };
+	static const char *const given[] = { OURS, OURS "/cgroup.procs",
+					     OURS "/cgroup.subtree_control" };
 	pid_t vmm = begin_vmm();
 	AUTO_FREE char *pid = str_printf("%d", (int)vmm);
 	assert_int_equal(write_at(OURS "/app/shell", "cgroup.procs", pid), 0);

@@ -17,8 +17,8 @@
 #define BYTES	  (1u << 20)
 
 static struct {
-	int refuse;	     /* the errno of each FS_IOC_ENABLE_VERITY; 0: it works */
-	bool as_an_owner;    /* without root's right to write to files of mode 0444 */
+	int refuse;	  /* the errno of each FS_IOC_ENABLE_VERITY; 0: it works */
+	bool as_an_owner; /* without root's right to write to files of mode 0444 */
 	struct {
 		dev_t dev;
 		ino_t ino;
