@@ -66,7 +66,7 @@ struct mvm_volume {
 	bool write_back;      /* copy it back when the VM is stopped; only for one VM at a time */
 	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
 };
-MVM_API void mvm_volume_done(struct mvm_volume *v);
+MVM_API void mvm_volume_done(struct mvm_volume *v); /* NULL is fine */
 
 /*
  * Parse "HOST:GUEST[:ro|:rw]", where GUEST is absolute.  A HOST that begins with '/' or '.' is the

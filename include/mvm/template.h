@@ -40,7 +40,7 @@ struct mvm_strings {
 	size_t n;
 };
 
-/* Free the strings and leave an empty list.  {0} is an empty list, too. */
+/* Free the strings and leave an empty list.  {0} is an empty list, too; NULL is fine. */
 MVM_API void mvm_strings_done(struct mvm_strings *l);
 
 /* ---- Config files ---- */

@@ -6,6 +6,8 @@
 
 void mvm_strings_done(struct mvm_strings *l)
 {
+	if (!l)
+		return;
 	for (size_t i = 0; i < l->n; i++)
 		free(l->v[i]);
 	free(l->v);

@@ -15,6 +15,8 @@
 
 void mvm_volume_done(struct mvm_volume *v)
 {
+	if (!v)
+		return;
 	free(v->host);
 	free(v->guest);
 	free(v->name);

@@ -13,10 +13,14 @@
 /* after the headers that it needs */
 #include <cmocka.h>
 
+#include <mvm/doctor.h>
 #include <mvm/instance.h>
+#include <mvm/kernel.h>
+#include <mvm/pool.h>
 #include <mvm/revisions.h>
 #include <mvm/store.h>
 #include <mvm/stream.h>
+#include <mvm/volume.h>
 
 #include "base/process.h"
 #include "instance/folder.h"
@@ -255,6 +259,38 @@ static void a_lost_reader_is_an_error_when_sigpipe_is_ignored(void **state)
 	mvm_close(mvm);
 }
 
+/* ---- ownership ---- */
+
+static void every_destructor_accepts_null(void **state)
+{
+	(void)state;
+	mvm_close(NULL);
+	mvm_instance_close(NULL);
+	mvm_exec_close(NULL);
+	mvm_event_stream_close(NULL);
+	mvm_log_stream_close(NULL);
+	mvm_strings_done(NULL);
+	mvm_volume_done(NULL);
+	mvm_backend_info_free(NULL);
+	mvm_backend_list_free(NULL, 0);
+	mvm_check_free(NULL);
+	mvm_check_list_free(NULL, 0);
+	mvm_instance_info_free(NULL);
+	mvm_instance_list_free(NULL, 0);
+	mvm_kernel_free(NULL);
+	mvm_kernel_list_free(NULL, 0);
+	mvm_pool_info_free(NULL);
+	mvm_pool_list_free(NULL, 0);
+	mvm_revision_summary_free(NULL);
+	mvm_revision_list_free(NULL, 0);
+	mvm_template_config_free(NULL);
+	mvm_template_details_free(NULL);
+	mvm_template_diff_free(NULL);
+	mvm_verify_result_free(NULL);
+	mvm_volume_info_free(NULL);
+	mvm_volume_list_free(NULL, 0);
+}
+
 /* ---- fork and exec ---- */
 
 static void every_descriptor_is_close_on_exec(void **state)
@@ -318,6 +354,7 @@ int main(void)
 		TEST(a_handler_interrupts_nothing),
 		TEST(ignoring_sigchld_is_an_error),
 		TEST(a_lost_reader_is_an_error_when_sigpipe_is_ignored),
+		cmocka_unit_test(every_destructor_accepts_null),
 		TEST(every_descriptor_is_close_on_exec),
 		TEST(a_child_may_close_what_its_parent_uses),
 	};
