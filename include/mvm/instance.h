@@ -268,7 +268,7 @@ struct mvm_event {
 	const char *json; /* the whole event on one line */
 };
 
-/* Returns 0 to go on; anything else ends the reading. */
+/* Returns 0 to go on; more ends the reading; a negative errno ends it with that error. */
 typedef int (*mvm_event_fn)(void *arg, const struct mvm_event *event);
 
 struct mvm_events_options {
@@ -287,7 +287,7 @@ struct mvm_events_options {
  *   arg      for fn
  *
  * Returns 0 at the end of the events, or when fn or cancel_fd has ended the reading.
- * Errors: -EINVAL (since), and those of reading files.
+ * Errors: -EINVAL (since), fn's, and those of reading files.
  */
 MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
 		       void *arg, struct mvm_error *err);

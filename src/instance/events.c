@@ -195,6 +195,6 @@ int events_read(int logs_fd, const struct mvm_event_stream_options *options, int
 		if (r < 0)
 			return mvm_error_set(err, r, "events: %s", strerror(-r));
 		if (r > 0) /* the callback wants no more */
-			return r;
+			return 0;
 	}
 }
