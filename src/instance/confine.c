@@ -177,7 +177,9 @@ static int write_file(int dir_fd, const char *name, const char *text)
 	ssize_t len = (ssize_t)strlen(text);
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : write(fd, text, (size_t)len);
-	return n == len ? 0 : n < 0 ? -errno : -EIO;
+	if (n < 0)
+		return -errno;
+	return n == len ? 0 : -EIO;
 }
 
 /*
