@@ -49,7 +49,8 @@ MVM_API void mvm_revision_list_free(struct mvm_revision_summary **list, size_t n
  * All files of the revision are checked first: a damaged revision never becomes current.  The spec
  * does not change, so the next build uses it as before.
  * Returns 1, or 0 when the revision was current already.
- * Errors: -ENOENT (no such revision, or no earlier one), -EBADMSG naming the damaged file.
+ * Errors: -ENOENT (no such revision, or no earlier one), -EBADMSG naming the damaged file,
+ * -ECANCELED (the current revision is as before).
  */
 MVM_API int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 				  const struct mvm_progress *progress,
@@ -116,7 +117,7 @@ MVM_API void mvm_verify_result_free(struct mvm_verify_result *result); /* NULL i
  *   ret  mvm_verify_result_free() it.  With -EBADMSG it has all problems; any other failure gives
  *        NULL
  *
- * Errors: -EBADMSG about the first problem; -ENOENT.
+ * Errors: -EBADMSG about the first problem; -ENOENT; -ECANCELED.
  */
 MVM_API int mvm_template_verify(struct mvm *mvm, const char *ref,
 				const struct mvm_progress *progress, struct mvm_verify_result **ret,

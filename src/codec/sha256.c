@@ -49,11 +49,15 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 {
 	char chunk[65536];
 	struct stat st = { 0 };
-	uint64_t at = 0;
+	uint64_t at = 0, before = 0, total = 0;
 	struct sha256 h;
 
-	if (step)
+	if (step) {
 		fstat(fd, &st); /* for the progress bar's total */
+		before = step->done_bytes;
+		total = before + (uint64_t)st.st_size;
+		total = total > step->total_bytes ? total : step->total_bytes;
+	}
 
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
 	sha256_init(&h);
@@ -67,7 +71,7 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 			break;
 		sha256_add(&h, chunk, (size_t)n);
 		at += (uint64_t)n;
-		int r = progress_bytes(step, at, (uint64_t)st.st_size, NULL);
+		int r = progress_bytes(step, before + at, total, NULL);
 		if (r < 0)
 			return r;
 	}

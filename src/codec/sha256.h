@@ -37,11 +37,12 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
  * Digest a whole file.
  *
  *   fd         read with pread(2) from the start to the end; its offset does not move
- *   step       gets the progress; may be NULL
+ *   step       gets the progress, which goes on from the step's done_bytes; may be NULL.  The total
+ *              is the step's, or grows to hold the file
  *   ret        the digest
  *   ret_bytes  size of the file as read; may be NULL
  *
- * Returns 0 or the -errno of the read.  One pass, 64 KiB of memory.
+ * Returns 0, the -errno of the read, or -ECANCELED from the step.  One pass, 64 KiB of memory.
  */
 int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes);
 

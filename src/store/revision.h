@@ -23,6 +23,7 @@
 #include "model/template.h"
 #include <mvm/digest.h>
 
+#include "base/progress.h"
 #include "base/str.h"
 #include "store/store.h"
 
@@ -180,8 +181,14 @@ int store_revision_files(int dir_fd, struct strv *ret);
  * cannot be read, they have the usual names.  1, 0 or -errno. */
 int store_revision_is_pure(int dir_fd);
 
-/* Compare every file of a revision's folder with checksums.json.  -EBADMSG names the first file
- * that differs, is missing, or is there without being listed. */
-int store_revision_verify(int dir_fd, struct mvm_error *err);
+/*
+ * Compare every file of a revision's folder with checksums.json.
+ *
+ *   step  gets the progress and can stop the check; may be NULL
+ *
+ * Returns 0.  Errors: -EBADMSG naming the first file that differs, is missing, or is there without
+ * being listed; -ECANCELED; -ENOMEM.
+ */
+int store_revision_verify(int dir_fd, struct progress_step *step, struct mvm_error *err);
 
 #endif

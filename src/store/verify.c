@@ -52,14 +52,16 @@ static int digest_once(int dir_fd, const char *path, struct verify *v, struct mv
 	if (!inode)
 		return -ENOMEM;
 	if (!inode->digested) {
-		int r = sha256_fd(fd, NULL, &inode->digest, NULL);
+		/* not counting the bytes of a file whose reading failed */
+		if (v->step) {
+			v->step->done_bytes = v->done_bytes;
+			v->step->total_bytes = v->total_bytes;
+		}
+		int r = sha256_fd(fd, v->step, &inode->digest, NULL);
 		if (r < 0)
 			return r;
 		inode->digested = true;
 		v->done_bytes += (uint64_t)st.st_size;
-		r = progress_bytes(v->step, v->done_bytes, v->total_bytes, NULL);
-		if (r < 0)
-			return r;
 	}
 	*ret = inode->digest;
 	return 0;
@@ -70,11 +72,15 @@ static int check_file(int dir_fd, const char *path, const struct checksums *sums
 	const struct mvm_digest *listed = checksums_find(sums, path);
 	struct mvm_digest actual;
 
+	/* a step looks only ten times a second, and small files are read faster */
+	int r = progress_check(v->step ? v->step->to : NULL, NULL);
+	if (r < 0)
+		return r;
 	v->n_files++;
 	if (!listed)
 		return report(v, path, "'%s' is not in checksums.json", path);
-	int r = digest_once(dir_fd, path, v, &actual);
-	if (r == -ENOMEM)
+	r = digest_once(dir_fd, path, v, &actual);
+	if (r == -ENOMEM || r == -ECANCELED) /* these say nothing about the file */
 		return r;
 	if (r < 0)
 		return report(v, path, "cannot read '%s': %s", path, strerror(-r));
@@ -115,11 +121,19 @@ static int stop_at_first(void *arg, const char *file, const char *text)
 	return mvm_error_set(arg, -EBADMSG, "%s", text);
 }
 
-int store_revision_verify(int dir_fd, struct mvm_error *err)
+int store_revision_verify(int dir_fd, struct progress_step *step, struct mvm_error *err)
 {
 	struct mvm_error local = { 0 };
-	AUTO_DONE(verify) v = { .problem = stop_at_first, .arg = err ? err : &local };
+	AUTO_DONE(verify) v = {
+		.step = step,
+		.problem = stop_at_first,
+		.arg = err ? err : &local,
+	};
 
+	if (step)
+		store_verify_count(dir_fd, &v);
 	int r = store_verify_revision(dir_fd, &v);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "the check was cancelled");
 	return r == -ENOMEM ? mvm_error_oom(err) : r;
 }

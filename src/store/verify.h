@@ -35,8 +35,8 @@ DEFINE_AUTO_DONE(verify, verify_done)
 /* Add the size of a revision's files to v->total_bytes.  Unreadable files count 0. */
 void store_verify_count(int dir_fd, struct verify *v);
 
-/* Check a revision's folder.  Returns 0 even when there are problems; -ENOMEM, or the error of
- * problem(). */
+/* Check a revision's folder.  Returns 0 even when there are problems; -ENOMEM, -ECANCELED from the
+ * step, or the error of problem(). */
 int store_verify_revision(int dir_fd, struct verify *v);
 
 #endif

@@ -153,7 +153,7 @@ static bool have_revision(struct mvm *mvm, const char *id, const char *hash)
 static bool is_sound(struct store *s, const char *id, const char *hash)
 {
 	AUTO_CLOSE int dir_fd = store_revision_open(s, id, hash, NULL);
-	return dir_fd >= 0 && store_revision_verify(dir_fd, NULL) == 0;
+	return dir_fd >= 0 && store_revision_verify(dir_fd, NULL, NULL) == 0;
 }
 
 /* Only a new revision gets the notes, so a later build does not repeat them. */

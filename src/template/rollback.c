@@ -56,13 +56,15 @@ static int check(struct mvm *mvm, const char *id, const char *revision,
 	progress_begin(&step, progress, "checking %s@%.12s", id, revision);
 	int r = store_revision_load(mvm->store, id, revision, &rev, &dir_fd, err);
 	if (r == 0)
-		r = store_revision_verify(dir_fd, err);
+		r = store_revision_verify(dir_fd, &step, err);
+	if (r == -ECANCELED)
+		return r;
 	if (r < 0) {
 		r = mvm_error_context(err, r, "revision %.12s stays unused", revision);
 		return mvm_error_reason(err, r, "rollback-damaged", id);
 	}
 	progress_end(&step, NULL);
-	return 0;
+	return progress_check(progress, err); /* the receiver may have asked to stop at the end */
 }
 
 int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
@@ -71,7 +73,9 @@ int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	char from[MVM_REVISION_SIZE] = "", to[MVM_REVISION_SIZE];
+	struct progress_watch watch;
 
+	progress = progress_watch(&watch, progress);
 	/* before locking: a template that does not exist gets no lock file */
 	int r = store_spec_load(mvm->store, id, &spec, err);
 	if (r < 0)

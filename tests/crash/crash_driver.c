@@ -74,7 +74,7 @@ static int check_template(struct store *s, const char *id, struct mvm_error *err
 		AUTO_CLOSE int fd = -1;
 		r = store_revision_load(s, id, revisions.v[i], &rev, &fd, err);
 		if (r >= 0)
-			r = store_revision_verify(fd, err);
+			r = store_revision_verify(fd, NULL, err);
 	}
 	if (r < 0)
 		return mvm_error_context(err, r, "%s", id);

@@ -32,7 +32,7 @@ static void a_published_revision_is_found_and_loaded(void **state)
 	assert_int_equal(store_revision_load(f->store, "web", "abcd1", &loaded, &dir, NULL), 0);
 	assert_string_equal(loaded.revision_hash, "abcd1");
 	assert_file(dir, "rootfs.ext4", "one");
-	assert_int_equal(store_revision_verify(dir, NULL), 0);
+	assert_int_equal(store_revision_verify(dir, NULL, NULL), 0);
 	assert_int_equal(store_template_list(f->store, &ids, NULL), 0);
 	assert_int_equal(ids.n, 1);
 	assert_int_equal(store_revision_list(f->store, "web", &revisions, NULL), 0);
@@ -66,7 +66,7 @@ static void a_revision_is_replaced_whole(void **state)
 	AUTO_CLOSE int now = store_revision_open(f->store, "web", "r1", NULL);
 	assert_file(now, "snapshot/mem.bin", "memory");
 	assert_file(now, "rootfs.ext4", "text");
-	assert_int_equal(store_revision_verify(now, NULL), 0);
+	assert_int_equal(store_revision_verify(now, NULL, NULL), 0);
 	/* only the store's own scratch folder is left in tmp */
 	assert_int_equal(dir_list(store_dir(f->store, STORE_TMP), &left), 0);
 	assert_int_equal(left.n, 1);
@@ -222,17 +222,17 @@ static void damage_is_found_and_named(void **state)
 	sha256_buf("one", 3, &known);
 	const struct mvm_artifact artifact = { "a", known };
 	assert_int_equal(store_checksums_write(st.fd, "web", "r1", &artifact, 1, NULL), 0);
-	assert_int_equal(store_revision_verify(st.fd, &err), 0);
+	assert_int_equal(store_revision_verify(st.fd, NULL, &err), 0);
 
 	put_file(st.fd, "extra", "x");
-	assert_int_equal(store_revision_verify(st.fd, &err), -EBADMSG);
+	assert_int_equal(store_revision_verify(st.fd, NULL, &err), -EBADMSG);
 	assert_string_equal(err.text, "'extra' is not in checksums.json");
 	assert_int_equal(unlinkat(st.fd, "extra", 0), 0);
 	assert_int_equal(unlinkat(st.fd, "a", 0), 0);
-	assert_int_equal(store_revision_verify(st.fd, &err), -EBADMSG);
+	assert_int_equal(store_revision_verify(st.fd, NULL, &err), -EBADMSG);
 	assert_string_equal(err.text, "'a' is missing");
 	put_file(st.fd, "a", "0ne");
-	assert_int_equal(store_revision_verify(st.fd, &err), -EBADMSG);
+	assert_int_equal(store_revision_verify(st.fd, NULL, &err), -EBADMSG);
 	assert_string_equal(err.text, "'a' is damaged: its digest is not the one recorded");
 }
 
@@ -258,7 +258,7 @@ static void check_after_crash(const char *dir)
 		AUTO_CLOSE int fd = -1;
 		assert_int_equal(store_revision_load(s, "web", revisions.v[i], &loaded, &fd, NULL),
 				 0);
-		assert_int_equal(store_revision_verify(fd, NULL), 0);
+		assert_int_equal(store_revision_verify(fd, NULL, NULL), 0);
 	}
 }
 

@@ -303,7 +303,7 @@ static void a_revision_with_a_memory_is_sound_and_can_be_staged_again(void **sta
 	assert_checks(f, dir, &sums, 2);
 	assert_int_equal(faccessat(dir, STORE_VERIFIED, F_OK, 0), 0);
 	assert_int_equal(store_revision_is_pure(dir), 1);
-	assert_int_equal(store_revision_verify(dir, NULL), 0);
+	assert_int_equal(store_revision_verify(dir, NULL, NULL), 0);
 	assert_int_equal(store_stage_revision(f->store, "web", "r1", &st, NULL), 0);
 	assert_int_equal(faccessat(st.fd, STORE_VERIFIED, F_OK, 0), -1);
 }
