@@ -522,7 +522,7 @@ struct mvm_logs_options {
 	const uint64_t *tail; /* only this many of the last lines; NULL: all */
 	const char *since;    /* only newer entries: RFC 3339, or "10m" ago; NULL: all */
 	bool follow;	      /* go on until the instance has ended */
-	const int *cancel_fd; /* stop following when this becomes readable; NULL: never */
+	const int *cancel_fd; /* readable: wait no more, for output or for out_fd; NULL: none */
 	const int *out_fd;    /* receives the log; may be NULL with fn */
 	bool visible;	      /* for terminals: print control characters as text, ESC as "^[" */
 	/* Receives the entries instead of out_fd.  `timestamps` and `visible` are then its
@@ -535,8 +535,9 @@ struct mvm_logs_options {
 /*
  * Copy an instance's output to a descriptor, the oldest first.
  *
- * Each of its two logs keeps between one and two times its size limit.  Errors: -EINVAL (since),
- * -ENOENT, and those of write(2).
+ * Each of its two logs keeps between one and two times its size limit.  Once cancel_fd is readable,
+ * the call writes the rest as long as out_fd takes it at once, and returns 0.  Errors: -EINVAL
+ * (since), -ENOENT, and those of write(2).
  */
 MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name,
 			      const struct mvm_logs_options *options, struct mvm_error *err);

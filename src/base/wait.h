@@ -15,4 +15,13 @@
  */
 int wait_readable(int fd, int cancel_fd, int64_t deadline_ns);
 
+/*
+ * Wait until a descriptor can be written, or has failed, which the write then reports.
+ *
+ *   cancel_fd  readable: the wait ends; -1: none
+ *
+ * Returns 0, also when both are ready.  Errors: -ECANCELED, -errno of poll(2).
+ */
+int wait_writable(int fd, int cancel_fd);
+
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shows logs: mvm_instance_logs(), which waits for more. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -18,6 +20,7 @@ struct view {
 	struct strbuf shown; /* printable form of out */
 	bool line_open;	     /* the last printed line is incomplete */
 	bool line_workload;  /* that line is the workload's */
+	bool given_up;	     /* cancelled while out_fd took no more */
 };
 
 static void view_done(struct view *v)
@@ -26,6 +29,27 @@ static void view_done(struct view *v)
 	strbuf_done(&v->shown);
 }
 DEFINE_AUTO_DONE(view, view_done)
+
+/* Write all bytes.  -ECANCELED: cancel_fd is readable and out_fd takes no more. */
+static int write_out(const struct logs_options *o, const char *data, size_t len)
+{
+	if (o->cancel_fd < 0)
+		return file_write_all(o->out_fd, data, len);
+	while (len > 0) {
+		int r = wait_writable(o->out_fd, o->cancel_fd);
+		if (r < 0)
+			return r;
+		/* a pipe that is writable takes this many bytes without blocking */
+		ssize_t n = write(o->out_fd, data, len < PIPE_BUF ? len : PIPE_BUF);
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
 
 /* Print v->out.  last: no more bytes follow that could complete a character. */
 static int flush(struct view *v, bool last)
@@ -36,10 +60,11 @@ static int flush(struct view *v, bool last)
 		used = visible_add(&v->shown, v->out.data, v->out.len, last);
 	if (v->out.failed || from->failed)
 		return -ENOMEM;
-	int r = from->len ? file_write_all(v->options->out_fd, from->data, from->len) : 0;
+	int r = from->len ? write_out(v->options, from->data, from->len) : 0;
+	v->given_up = r == -ECANCELED;
 	strbuf_consume(&v->out, used);
 	strbuf_consume(&v->shown, v->shown.len);
-	return r;
+	return v->given_up ? 0 : r;
 }
 
 static int show(struct view *v, const struct mvm_log_entry *e)
@@ -71,6 +96,8 @@ static int show_all(struct view *v, struct mvm_log_stream *s, struct mvm_error *
 	int r;
 	while ((r = mvm_log_stream_read(s, &e, err)) == MVM_STREAM_ITEM) {
 		int shown = show(v, e);
+		if (v->given_up)
+			return MVM_STREAM_END;
 		if (shown < 0 && !v->options->fn)
 			return cannot_write(shown, err);
 		if (shown < 0)
@@ -78,7 +105,9 @@ static int show_all(struct view *v, struct mvm_log_stream *s, struct mvm_error *
 					     strerror(-shown));
 	}
 	int flushed = r < 0 ? 0 : flush(v, r == MVM_STREAM_END);
-	return flushed < 0 ? cannot_write(flushed, err) : r;
+	if (flushed < 0)
+		return cannot_write(flushed, err);
+	return v->given_up ? MVM_STREAM_END : r;
 }
 
 /* Convert the option for a log stream, where 0 means all lines and -1 none. */

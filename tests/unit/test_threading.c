@@ -259,6 +259,37 @@ static void a_lost_reader_is_an_error_when_sigpipe_is_ignored(void **state)
 	mvm_close(mvm);
 }
 
+/* A reader that reads no more must not keep a cancelled call. */
+static void a_full_pipe_does_not_outlast_a_cancel(void **state)
+{
+	static const char expected[] = "hello\n";
+	struct mvm_logs_options options = MVM_LOGS_OPTIONS_INIT;
+	struct mvm *mvm = open_data(scratch_path(state));
+	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC), fds[2];
+	char page[4096] = "";
+	ssize_t n;
+	make_instance(scratch_path(state), "one");
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	while (write(fds[1], page, sizeof(page)) > 0)
+		;
+	assert_int_equal(fcntl(fds[1], F_SETFL, 0), 0);
+	options.out_fd = &fds[1];
+	options.cancel_fd = &readable;
+	alarm(60); /* ends a test that hangs */
+	assert_int_equal(mvm_instance_logs(mvm, "one", &options, NULL), 0);
+	assert_int_equal(read(fds[0], page, sizeof(page)), sizeof(page));
+	assert_int_equal(mvm_instance_logs(mvm, "one", &options, NULL), 0);
+	alarm(0);
+	while ((n = read(fds[0], page, sizeof(page))) == sizeof(page))
+		;
+	assert_int_equal(n, strlen(expected)); /* the pipe had room for it */
+	assert_memory_equal(page, expected, strlen(expected));
+	close(fds[0]);
+	close(fds[1]);
+	close(readable);
+	mvm_close(mvm);
+}
+
 /* ---- ownership ---- */
 
 static void every_destructor_accepts_null(void **state)
@@ -354,6 +385,7 @@ int main(void)
 		TEST(a_handler_interrupts_nothing),
 		TEST(ignoring_sigchld_is_an_error),
 		TEST(a_lost_reader_is_an_error_when_sigpipe_is_ignored),
+		TEST(a_full_pipe_does_not_outlast_a_cancel),
 		cmocka_unit_test(every_destructor_accepts_null),
 		TEST(every_descriptor_is_close_on_exec),
 		TEST(a_child_may_close_what_its_parent_uses),
