@@ -121,7 +121,10 @@ static int read_network(const struct toml_table *t, struct mvm_run *ret, struct 
 	    (r = read_rules(&table, "allow", &ret->allow, err)) < 0 ||
 	    (r = read_rules(&table, "deny", &ret->deny, err)) < 0)
 		return r;
-	return toml_get_strings(&table, "dns", &ret->dns, err);
+	if ((r = toml_get_strings(&table, "dns", &ret->dns, err)) < 0 ||
+	    (r = config_get_u32(&table, CONFIG_NETWORK, "rate_mib", &ret->rate_mib, err)) < 0)
+		return r;
+	return config_get_u32(&table, CONFIG_NETWORK, "rate_packets", &ret->rate_packets, err);
 }
 
 static int read_initrd(const struct toml_table *t, enum mvm_initrd *ret, struct mvm_error *err)

@@ -82,6 +82,10 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "dns", CONFIG_NETWORK, "array of strings", .limits = "at most 4 addresses",
 	  .by_default = "this host's", .help = "The name servers that answer the guest's queries.",
 	  .example = "dns = [\"9.9.9.9\"]" },
+	{ "rate_mib", CONFIG_NETWORK, "whole number", 1, 1048576, NULL, "256",
+	  "MiB that may pass in a second, both ways together.", "rate_mib = 100" },
+	{ "rate_packets", CONFIG_NETWORK, "whole number", 100, 1000000000, NULL, "100000",
+	  "Packets that may pass in a second, both ways together.", "rate_packets = 20000" },
 	{ "initrd", BOTH, "string", .limits = "\"mvm\" or \"image\"", .by_default = "\"mvm\"",
 	  .help = "\"image\" boots with the initrd that a Nix flake brings. Such a guest has no "
 		  "agent, so command, env, health and on_restore cannot be set with it.",

@@ -82,7 +82,12 @@ static void inherit_list(struct mvm_strings *to, const struct mvm_strings *from,
 
 bool run_has_network(const struct mvm_run *run)
 {
-	return run->network != MVM_NETWORK_UNSET || run->allow.n || run->deny.n || run->dns.n;
+	return run->network != MVM_NETWORK_UNSET || run_has_rules(run);
+}
+
+bool run_has_rules(const struct mvm_run *run)
+{
+	return run->allow.n || run->deny.n || run->dns.n || run->rate_mib || run->rate_packets;
 }
 
 int run_inherit(struct mvm_run *to, const struct mvm_run *from)
@@ -100,6 +105,8 @@ int run_inherit(struct mvm_run *to, const struct mvm_run *from)
 		inherit_list(&to->allow, &from->allow, &failed);
 		inherit_list(&to->deny, &from->deny, &failed);
 		inherit_list(&to->dns, &from->dns, &failed);
+		to->rate_mib = from->rate_mib;
+		to->rate_packets = from->rate_packets;
 	}
 	if (to->initrd == MVM_INITRD_UNSET)
 		to->initrd = from->initrd;

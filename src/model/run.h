@@ -46,6 +46,8 @@ enum mvm_health_kind health_kind(bool exec, bool http, bool tcp);
 
 /* Does it say anything about the network: kind, rules or name servers? */
 bool run_has_network(const struct mvm_run *run);
+/* More than its kind? */
+bool run_has_rules(const struct mvm_run *run);
 
 /* The settings whose value is one of two names. */
 enum run_choice {

@@ -98,7 +98,10 @@ static int read_network(const struct json_at *at, struct mvm_run *ret, struct mv
 	    (r = read_list(&network, "allow", json_get_strings, &ret->allow, err)) < 0 ||
 	    (r = read_list(&network, "deny", json_get_strings, &ret->deny, err)) < 0)
 		return r;
-	return read_list(&network, "dns", json_get_strings, &ret->dns, err);
+	if ((r = read_list(&network, "dns", json_get_strings, &ret->dns, err)) < 0 ||
+	    (r = read_bounded(&network, "rate_mib", UINT32_MAX, &ret->rate_mib, err)) < 0)
+		return r;
+	return read_bounded(&network, "rate_packets", UINT32_MAX, &ret->rate_packets, err);
 }
 
 static int read_initrd(const struct json_at *at, enum mvm_initrd *ret, struct mvm_error *err)
@@ -200,7 +203,7 @@ static void put_list(struct json_out *out, json_t *o, const char *key, const str
 
 static void put_network(struct json_out *out, json_t *o, const struct mvm_run *run)
 {
-	if (!run->allow.n && !run->deny.n && !run->dns.n) {
+	if (!run_has_rules(run)) {
 		put_text(out, o, "network", run_choice_name(RUN_NETWORK, run->network));
 		return;
 	}
@@ -209,6 +212,10 @@ static void put_network(struct json_out *out, json_t *o, const struct mvm_run *r
 	put_list(out, network, "allow", &run->allow);
 	put_list(out, network, "deny", &run->deny);
 	put_list(out, network, "dns", &run->dns);
+	if (run->rate_mib)
+		json_put_u64(out, network, "rate_mib", run->rate_mib);
+	if (run->rate_packets)
+		json_put_u64(out, network, "rate_packets", run->rate_packets);
 	json_put(out, o, "network", network);
 }
 

@@ -84,6 +84,7 @@ struct mvm_run {
 	enum mvm_network network;
 	/* what the guest may reach (model/policy.h), and whom it asks for names */
 	struct mvm_strings allow, deny, dns;
+	uint32_t rate_mib, rate_packets; /* that may pass in a second; 0: the default */
 	enum mvm_initrd initrd;
 	char *kernel;	 /* name of an imported kernel (mvm/kernel.h) */
 	char *boot_args; /* added to the default kernel arguments */

@@ -13,6 +13,9 @@
 #define RESTORE_DEADLINE_MS INT64_C(120000) /* to the clone's identity */
 #define BOOTS_MAX	    4		    /* of a kernel that finds no timer on a busy host */
 
+#define RATE_MIB     256u /* as in model/config_keys.c */
+#define RATE_PACKETS 100000u
+
 static void on_agent_broken(void *arg)
 {
 	clients_guest_gone(arg);
@@ -21,14 +24,16 @@ static void on_agent_broken(void *arg)
 struct vmm_network network_rules(const struct mvm_template_revision *revision,
 				 const struct record *rec)
 {
-	const struct mvm_strings *dns = &revision->run.dns;
+	const struct mvm_run *run = &revision->run;
 	return (struct vmm_network){
 		.allow = rec->network_allow.v,
 		.n_allow = rec->network_allow.n,
 		.deny = rec->network_deny.v,
 		.n_deny = rec->network_deny.n,
-		.dns = dns->v,
-		.n_dns = dns->n,
+		.dns = run->dns.v,
+		.n_dns = run->dns.n,
+		.bytes_per_s = (uint64_t)(run->rate_mib ? run->rate_mib : RATE_MIB) << 20,
+		.packets_per_s = run->rate_packets ? run->rate_packets : RATE_PACKETS,
 	};
 }
 

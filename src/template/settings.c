@@ -52,6 +52,8 @@ static const struct key {
 	{ "network.allow", IS_LIST, offsetof(struct mvm_template_spec, run.allow) },
 	{ "network.deny", IS_LIST, offsetof(struct mvm_template_spec, run.deny) },
 	{ "network.dns", IS_LIST, offsetof(struct mvm_template_spec, run.dns) },
+	{ "network.rate_mib", IS_U32, offsetof(struct mvm_template_spec, run.rate_mib) },
+	{ "network.rate_packets", IS_U32, offsetof(struct mvm_template_spec, run.rate_packets) },
 	{ "initrd", IS_INITRD, offsetof(struct mvm_template_spec, run.initrd) },
 	{ "kernel", IS_TEXT, offsetof(struct mvm_template_spec, run.kernel) },
 	{ "boot_args", IS_TEXT, offsetof(struct mvm_template_spec, run.boot_args) },
@@ -369,6 +371,8 @@ int settings_of_run(const struct mvm_run *run, struct mvm_template_setting **ret
 	add_values(&l, "network.allow", run->allow.v, run->allow.n);
 	add_values(&l, "network.deny", run->deny.v, run->deny.n);
 	add_values(&l, "network.dns", run->dns.v, run->dns.n);
+	add_number(&l, "network.rate_mib", run->rate_mib);
+	add_number(&l, "network.rate_packets", run->rate_packets);
 	add_text(&l, "initrd", run_choice_name(RUN_INITRD, run->initrd));
 	add_text(&l, "kernel", run->kernel);
 	add_text(&l, "boot_args", run->boot_args);

@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/str.h"
 
+#define RATE_MAX (UINT64_C(1) << 40)
+
 static int read_rules(const struct json_at *at, const char *key, struct policy_rule *list,
 		      size_t *n, struct mvm_error *err)
 {
@@ -50,7 +52,7 @@ static int read_forward(const struct json_at *at, struct usernet_forward *ret,
 static int read_forwards(const struct json_at *at, struct usernet_config *ret,
 			 struct mvm_error *err)
 {
-	struct json_at list, item;
+	struct json_at list = { 0 }, item;
 	int r = json_get_array(at, "forwards", JSON_OPTIONAL, &list, err);
 	if (r < 0 || !list.value)
 		return r;
@@ -90,6 +92,12 @@ int usernet_config_read(const char *text, size_t len, struct usernet_config *ret
 	r = read_policy(&root, &ret->policy, err);
 	if (r >= 0)
 		r = read_forwards(&root, ret, err);
+	if (r >= 0)
+		r = json_get_u64(&root, "bytes_per_s", 0, RATE_MAX, JSON_OPTIONAL,
+				 &ret->bytes_per_s, err);
+	if (r >= 0)
+		r = json_get_u64(&root, "packets_per_s", 0, RATE_MAX, JSON_OPTIONAL,
+				 &ret->packets_per_s, err);
 	return r < 0 ? r : read_dns(&root, ret, err);
 }
 

@@ -6,6 +6,7 @@
  * What mvm-net is told, as JSON: once as its argument, later as requests.
  *
  *	{"allow": ["host:5432"], "deny": [], "dns": ["192.0.2.53"],
+ *	 "bytes_per_s": 134217728, "packets_per_s": 100000,
  *	 "forwards": [{"udp": false, "address": "127.0.0.1", "port": 8080, "guest_port": 80}]}
  *
  *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}
@@ -37,6 +38,7 @@ struct usernet_config {
 	size_t n_forwards;
 	char dns[RESOLVER_SERVERS_MAX][46];
 	size_t n_dns;
+	uint64_t bytes_per_s, packets_per_s; /* 0: no limit */
 };
 
 /* Returns 0, -EBADMSG or -EINVAL. */

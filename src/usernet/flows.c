@@ -57,44 +57,76 @@ static uint16_t *find(struct flows *f, const struct flow_key *key)
 	return link;
 }
 
-static uint16_t take_oldest(struct flows *f)
+static uint16_t link_of(const struct flows *f, const struct flow *flow)
 {
-	uint16_t oldest = f->oldest;
-	uint16_t *link = find(f, &at(f, oldest)->key);
-	*link = at(f, oldest)->next;
-	unlink_age(f, oldest);
-	return oldest;
+	return (uint16_t)(flow - f->all + 1);
+}
+
+void flows_remove(struct flows *f, struct flow *flow)
+{
+	uint16_t *place = find(f, &flow->key);
+	*place = flow->next;
+	unlink_age(f, link_of(f, flow));
+	flow->next = f->free;
+	f->free = link_of(f, flow);
+}
+
+struct flow *flows_oldest(struct flows *f)
+{
+	return f->oldest ? at(f, f->oldest) : NULL;
+}
+
+struct flow *flows_younger(struct flows *f, const struct flow *flow)
+{
+	return flow->younger ? at(f, flow->younger) : NULL;
+}
+
+struct flow *flows_next_to_go(struct flows *f)
+{
+	uint16_t max = f->max ? f->max : FLOWS_MAX;
+	return f->free || f->n < max ? NULL : flows_oldest(f);
+}
+
+struct flow *flows_get(struct flows *f, const struct flow_key *key, int64_t now_ns)
+{
+	uint16_t link = *find(f, key);
+	if (!link)
+		return NULL;
+	bool is_fresh = key->kind == FRAME_TCP || now_ns - at(f, link)->seen_ns < FLOWS_IDLE_NS;
+	unlink_age(f, link);
+	link_youngest(f, link, is_fresh ? now_ns : now_ns - FLOWS_IDLE_NS);
+	return is_fresh ? at(f, link) : NULL;
 }
 
 bool flows_has(struct flows *f, const struct flow_key *key, int64_t now_ns)
 {
-	uint16_t link = *find(f, key);
-	if (!link)
-		return false;
-	bool is_fresh = key->kind == FRAME_TCP || now_ns - at(f, link)->seen_ns < FLOWS_IDLE_NS;
-	unlink_age(f, link);
-	link_youngest(f, link, is_fresh ? now_ns : now_ns - FLOWS_IDLE_NS);
-	return is_fresh;
+	return flows_get(f, key, now_ns) != NULL;
 }
 
-void flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns)
+struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns)
 {
 	uint16_t *place = find(f, key);
 	if (*place) { /* one that had been silent for too long */
 		at(f, *place)->seen_ns = now_ns;
-		return;
+		return at(f, *place);
 	}
-	uint16_t link = f->n < FLOWS_MAX ? ++f->n : take_oldest(f);
+	struct flow *oldest = flows_next_to_go(f);
+	if (oldest)
+		flows_remove(f, oldest);
+	uint16_t link = f->free ? f->free : ++f->n;
+	if (link == f->free)
+		f->free = at(f, link)->next;
 	struct flow *flow = at(f, link);
-	flow->key = *key;
+	*flow = (struct flow){ .key = *key, .fd = -1 };
 	place = &f->buckets[bucket_of(f, key)];
 	flow->next = *place;
 	*place = link;
 	link_youngest(f, link, now_ns);
+	return flow;
 }
 
 void flows_clear(struct flows *f)
 {
-	f->n = f->oldest = f->youngest = 0;
+	f->n = f->oldest = f->youngest = f->free = 0;
 	memset(f->buckets, 0, sizeof(f->buckets));
 }

@@ -5,9 +5,8 @@
 /*
  * The flows that were allowed: who in the guest speaks with whom outside.
  *
- * A fixed table.  A new flow takes the place of the one that has been silent for longest, which
- * loses no more than that it is judged again.  A flow other than TCP's is forgotten after
- * FLOWS_IDLE_NS of silence.
+ * A fixed table.  A new flow takes the place of the one that has been silent for longest.  A flow
+ * other than TCP's is forgotten after FLOWS_IDLE_NS of silence.
  */
 
 #include <stdbool.h>
@@ -28,22 +27,43 @@ struct flow_key {
 struct flow {
 	struct flow_key key;
 	int64_t seen_ns;
+	/* TCP's */
+	int fd;			 /* the host's socket; -1: not known */
+	bool is_open;		 /* the peer has answered */
+	uint32_t guest_next;	 /* the sequence number that the guest waits for */
+	uint32_t peer_next;	 /* and the other side */
+	uint8_t mac[12];	 /* of the guest's frames: to whom, from whom */
 	uint16_t next;		 /* in its bucket; 0: none, else index + 1 */
 	uint16_t older, younger; /* by seen_ns; as next */
 };
 
 struct flows {
 	uint64_t salt; /* so that a guest cannot aim at one bucket */
+	uint16_t max;  /* how many there may be; 0: FLOWS_MAX */
 	uint16_t n, oldest, youngest;
+	uint16_t free; /* places that were used; linked by next */
 	uint16_t buckets[FLOWS_BUCKETS];
 	struct flow all[FLOWS_MAX];
 };
 
+/* Find a flow, which counts as seen now.  NULL: there is none. */
+struct flow *flows_get(struct flows *f, const struct flow_key *key, int64_t now_ns);
+
 /* Is there this flow?  It counts as seen now. */
 bool flows_has(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
+/* The flow whose place the next new one takes; NULL: there is a free place. */
+struct flow *flows_next_to_go(struct flows *f);
+
 /* Add a flow that is not there. */
-void flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns);
+struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns);
+
+/* Forget one. */
+void flows_remove(struct flows *f, struct flow *flow);
+
+/* The one that has been silent for longest, and the next one after it; NULL at the end. */
+struct flow *flows_oldest(struct flows *f);
+struct flow *flows_younger(struct flows *f, const struct flow *flow);
 
 /* Forget all. */
 void flows_clear(struct flows *f);

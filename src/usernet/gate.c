@@ -29,7 +29,7 @@ static enum policy_verdict judge(struct gate *g, const struct policy_address *ad
 		.address = *address,
 		.port = port,
 		.is_host = is_one_of(g->host, address),
-		.is_hosts = g->is_hosts(g->is_hosts_arg, address),
+		.is_hosts = g->is_hosts(g->arg, address),
 	};
 	return policy_judge(&g->policy, &peer, was_told, &asked);
 }
@@ -46,9 +46,76 @@ static bool is_ping6(const struct frame *f)
 	return f->kind == FRAME_PING && memcmp(f->to.bytes, mapped, sizeof(mapped)) != 0;
 }
 
+static struct flows *table_of(struct gate *g, uint8_t kind)
+{
+	return kind == FRAME_TCP ? &g->tcp : &g->others;
+}
+
+static bool is_known(struct gate *g, const struct frame *f, const struct flow_key *key,
+		     int64_t now_ns)
+{
+	struct flow *flow = flows_get(table_of(g, (uint8_t)f->kind), key, now_ns);
+	if (flow && (f->flags & FRAME_ACK))
+		flow->guest_next = f->acknowledged;
+	return flow != NULL;
+}
+
+static bool is_forwarded(const struct gate *g, bool udp, uint16_t guest_port)
+{
+	for (size_t i = 0; i < g->n_forwards; i++)
+		if (g->forwards[i].guest_port == guest_port && g->forwards[i].udp == udp)
+			return true;
+	return false;
+}
+
+/* The guest's answer to who has come by a forwarded port: it begins nothing, because the stack
+ * behind knows only those. */
+static bool is_answer(const struct gate *g, const struct frame *f)
+{
+	return f->kind == FRAME_TCP && !f->opens && is_forwarded(g, false, f->from_port);
+}
+
+static void end(struct gate *g, struct flows *flows, struct flow *flow)
+{
+	if (flow->key.kind == FRAME_TCP && g->on_end)
+		g->on_end(g->arg, flow);
+	flows_remove(flows, flow);
+}
+
+/* The one that has been silent for longest; of TCP, one that nobody has answered goes first, so
+ * that a flood of them leaves the connections alone. */
+static struct flow *next_to_go(struct flows *flows)
+{
+	struct flow *oldest = flows_next_to_go(flows);
+	if (!oldest || oldest->key.kind != FRAME_TCP)
+		return oldest;
+	for (struct flow *f = oldest; f; f = flows_younger(flows, f))
+		if (!f->is_open)
+			return f;
+	return oldest;
+}
+
+static enum gate_verdict begin(struct gate *g, const struct frame *f, const struct flow_key *key,
+			       int64_t now_ns)
+{
+	struct flows *flows = table_of(g, (uint8_t)f->kind);
+	g->begun = flows_get(flows, key, now_ns); /* it asks once more */
+	if (g->begun)
+		return GATE_PASS;
+	if (g->is_full) {
+		g->dropped++;
+		return GATE_DROP;
+	}
+	struct flow *going = next_to_go(flows);
+	if (going)
+		end(g, flows, going);
+	g->begun = flows_add(flows, key, now_ns);
+	return GATE_PASS;
+}
+
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
 {
-	g->begins = false;
+	g->begun = NULL;
 	static const struct policy_address all = { { [10] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
 	bool to_all = memcmp(&f->to, &all, sizeof(all)) == 0;
 	if (f->kind == FRAME_ARP || (to_all && is_dhcp(f, 68, 67)))
@@ -68,56 +135,49 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	}
 	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
 	/* a new connection is judged even if it looks like an earlier one */
-	if (!f->opens && flows_has(&g->flows, &key, now_ns))
+	if (!f->opens && (is_known(g, f, &key, now_ns) || is_answer(g, f)))
 		return GATE_PASS;
 	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
 	/* libslirp knows no way for it, and would write a line about each */
 	if (verdict == POLICY_ALLOWED && is_ping6(f))
 		verdict = POLICY_DENIED;
-	if (verdict == POLICY_ALLOWED && g->is_full) {
-		g->dropped++;
-		return GATE_DROP;
-	}
-	if (verdict == POLICY_ALLOWED) {
-		flows_add(&g->flows, &key, now_ns);
-		g->begins = true;
-		return GATE_PASS;
-	}
 	/* A connection that a clone has from its snapshot, or that the rules closed since.  Linux
 	 * takes an ICMP error for a passing trouble there, and would wait. */
 	if (f->kind == FRAME_TCP && !f->opens) {
 		g->dropped++;
 		return f->resets ? GATE_DROP : GATE_RESET;
 	}
+	if (verdict == POLICY_ALLOWED)
+		return begin(g, f, &key, now_ns);
 	g->refused++;
 	g->last = (struct gate_refusal){ verdict, f->to, f->to_port, (uint8_t)f->kind };
 	/* RFC 1122, 3.2.2: no error about an error, nor about a packet for many */
 	return f->reports || policy_is_multicast(&f->to) ? GATE_DROP : GATE_REFUSE;
 }
 
-static bool is_forwarded(const struct gate *g, const struct frame *f)
-{
-	for (size_t i = 0; i < g->n_forwards; i++)
-		if (g->forwards[i].guest_port == f->to_port &&
-		    g->forwards[i].udp == (f->kind == FRAME_UDP))
-			return true;
-	return false;
-}
-
 enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 {
-	bool begins = f->kind == FRAME_UDP || (f->kind == FRAME_TCP && f->opens);
-	/* the others reach nobody who has not begun himself */
+	const struct flow_key key = { (uint8_t)f->kind, f->to_port, f->from_port, f->to, f->from };
+	if (f->kind == FRAME_TCP && !f->opens) {
+		/* it reaches nobody who has not begun himself */
+		struct flow *flow = flows_get(&g->tcp, &key, now_ns);
+		if (flow && (f->flags & FRAME_ACK)) {
+			flow->peer_next = f->acknowledged;
+			flow->is_open = true;
+		}
+		return GATE_PASS;
+	}
+	bool begins = f->kind == FRAME_UDP || f->kind == FRAME_TCP;
 	if (!begins || (is_one_of(g->host, &f->from) && is_dhcp(f, 67, 68)))
 		return GATE_PASS;
-	const struct flow_key key = { (uint8_t)f->kind, f->to_port, f->from_port, f->to, f->from };
-	if (flows_has(&g->flows, &key, now_ns))
+	if (f->kind == FRAME_UDP && flows_has(&g->others, &key, now_ns))
 		return GATE_PASS;
-	if (!is_forwarded(g, f)) {
+	if (!is_forwarded(g, f->kind == FRAME_UDP, f->to_port)) {
 		g->dropped++;
 		return GATE_DROP;
 	}
-	flows_add(&g->flows, &key, now_ns);
+	if (f->kind == FRAME_UDP)
+		flows_add(&g->others, &key, now_ns)->is_open = true;
 	return GATE_PASS;
 }
 
@@ -143,7 +203,23 @@ bool gate_told(struct gate *g, const char *name, const struct policy_address *ad
 	return true;
 }
 
-void gate_changed(struct gate *g)
+/* The flows that are refused now; is_open, of UDP: it has come from outside. */
+static void judge_again(struct gate *g, struct flows *flows)
 {
-	flows_clear(&g->flows);
+	struct flow *next;
+	for (struct flow *f = flows_oldest(flows); f; f = next) {
+		next = flows_younger(flows, f);
+		bool is_tcp = f->key.kind == FRAME_TCP;
+		if ((!is_tcp && f->is_open) ||
+		    judge(g, &f->key.peer, f->key.port, 0) == POLICY_ALLOWED)
+			continue;
+		end(g, flows, f);
+	}
+}
+
+void gate_set_policy(struct gate *g, const struct policy *policy)
+{
+	g->policy = *policy;
+	judge_again(g, &g->tcp);
+	judge_again(g, &g->others);
 }

@@ -38,11 +38,15 @@ struct gate {
 	} forwards[GATE_FORWARDS_MAX];
 	size_t n_forwards;
 	gate_is_hosts_fn is_hosts;
-	void *is_hosts_arg;
-	struct flows flows;
+	void *arg;	  /* for is_hosts and on_end */
+	struct flows tcp; /* those that the guest has begun */
+	struct flows
+		others; /* those of UDP and pings, and who has reached a forwarded port by UDP */
 	struct names names;
-	bool is_full; /* no new flow passes */
-	bool begins;  /* the frame that gate_out() has let pass begins a flow */
+	bool is_full;	    /* no new flow passes */
+	struct flow *begun; /* the flow that begins with what gate_out() has let pass, else NULL */
+	/* This flow, of TCP, ends now, and is forgotten after the call. */
+	void (*on_end)(void *arg, const struct flow *flow);
 	uint64_t refused, dropped;
 	struct gate_refusal { /* the last one */
 		enum policy_verdict verdict;
@@ -66,7 +70,8 @@ int gate_forward(struct gate *g, bool udp, uint16_t guest_port);
 bool gate_told(struct gate *g, const char *name, const struct policy_address *addresses, size_t n,
 	       uint32_t ttl_s, int64_t now_ns);
 
-/* Rules have changed: all flows are judged again. */
-void gate_changed(struct gate *g);
+/* Take other rules.  Flows that they refuse end; those that come from outside, by a forwarded port,
+ * stay.  A name that the guest was told counts, however long ago. */
+void gate_set_policy(struct gate *g, const struct policy *policy);
 
 #endif

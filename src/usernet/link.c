@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define LINK_AT_ONCE 32768u /* less than the kernel splits: net/unix/af_unix.c */
+
 static size_t length_at(const uint8_t *p)
 {
 	return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
@@ -44,15 +46,33 @@ void link_write(struct link *l, const void *frame, size_t len)
 	strbuf_add(&l->out, frame, len);
 }
 
+/* The bytes of whole frames that one send(2) takes whole or not at all.  So what the VMM has never
+ * ends within a frame, whenever this process ends. */
+static size_t whole_frames(const uint8_t *data, size_t len)
+{
+	size_t at = 0;
+	while (at < len) {
+		size_t end = at + 4 + length_at(data + at);
+		if (end > LINK_AT_ONCE && at > 0)
+			break;
+		at = end;
+	}
+	return at;
+}
+
 int link_flush(struct link *l)
 {
-	if (l->out.failed)
-		return -ENOMEM;
-	while (l->out.len > 0) {
-		ssize_t n = send(l->fd, l->out.data, l->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t sent = 0;
+	int r = l->out.failed ? -ENOMEM : 0;
+	while (r == 0 && sent < l->out.len) {
+		const uint8_t *next = (const uint8_t *)l->out.data + sent;
+		ssize_t n = send(l->fd, next, whole_frames(next, l->out.len - sent),
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0)
-			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-		strbuf_consume(&l->out, (size_t)n);
+			r = -errno;
+		else
+			sent += (size_t)n;
 	}
-	return 0;
+	strbuf_consume(&l->out, sent);
+	return r == -EAGAIN || r == -EINTR ? 0 : r;
 }

@@ -16,11 +16,13 @@
 #include "base/own.h"
 #include "usernet/dns_tcp.h"
 #include "usernet/link.h"
+#include "usernet/rate.h"
 #include "usernet/route.h"
+#include "usernet/sockets.h"
 
-#define SOCKETS_MAX   1024u /* as the process's limit of descriptors leaves */
-#define FLOWS_AT_ONCE (SOCKETS_MAX - 64)
-#define POLL_MAX      (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
+#define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
+
+#define FLOWS_PER_S 500u /* new ones, of TCP and of the others */
 
 #define GUEST_V4    "10.0.2.15"
 #define HOST_V4	    "10.0.2.2"
@@ -36,10 +38,14 @@ struct usernet {
 	struct resolver resolver;
 	struct dns_tcp dns_tcp;
 	struct link link;
+	struct sockets sockets;
 	Slirp *slirp;
 	int route_fd, control_fd;
-	int64_t timer_ns; /* libslirp's router advertisement; DEADLINE_NONE: not armed */
-	size_t n_fds, n_sockets;
+	int64_t timer_ns;	    /* libslirp's router advertisement; DEADLINE_NONE: not armed */
+	struct rate bytes, packets; /* both ways */
+	struct rate new_tcp, new_others; /* flows */
+	bool is_forwarding;
+	size_t n_fds;
 	struct pollfd fds[POLL_MAX];
 };
 
@@ -168,16 +174,63 @@ static void reset(struct usernet *u, const uint8_t *frame, size_t len)
 	link_write(&u->link, reply, frame_write_reset(frame, len, reply));
 }
 
+/* Send a segment that ends the connection of one side. */
+static size_t end_frame(const struct flow *flow, bool to_guest, uint8_t ret[FRAME_MAX])
+{
+	const struct flow_key *k = &flow->key;
+	const struct frame heads = {
+		.from = to_guest ? k->peer : k->guest,
+		.to = to_guest ? k->guest : k->peer,
+		.from_port = to_guest ? k->port : k->guest_port,
+		.to_port = to_guest ? k->guest_port : k->port,
+		.flags = FRAME_RST,
+		.sequence = to_guest ? flow->guest_next : flow->peer_next,
+	};
+	const uint8_t *peer_mac = flow->mac, *guest_mac = flow->mac + 6;
+	return frame_write_tcp(to_guest ? guest_mac : peer_mac, to_guest ? peer_mac : guest_mac,
+			       &heads, ret);
+}
+
+/* A flow of TCP gives way, or is refused from now on: both sides shall know at once. */
+static void on_end(void *arg, const struct flow *flow)
+{
+	struct usernet *u = arg;
+	uint8_t frame[FRAME_MAX];
+	sockets_end(&u->sockets, flow);
+	if (!flow->is_open)
+		return; /* libslirp has told the guest */
+	slirp_input(u->slirp, frame, (int)end_frame(flow, false, frame));
+	link_write(&u->link, frame, end_frame(flow, true, frame));
+}
+
+static void pass(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
+{
+	struct flow *begun = u->gate.begun;
+	if (begun) {
+		memcpy(begun->mac, frame, sizeof(begun->mac));
+		rate_take(f->kind == FRAME_TCP ? &u->new_tcp : &u->new_others, 1);
+	}
+	sockets_make_room(&u->sockets, f, clock_now_ns());
+	slirp_input(u->slirp, frame, (int)len);
+	u->gate.begun = NULL;
+}
+
+static void count(struct usernet *u, size_t len)
+{
+	rate_overdraw(&u->packets, 1);
+	rate_overdraw(&u->bytes, len);
+}
+
 static void on_frame(void *arg, const uint8_t *frame, size_t len)
 {
 	struct usernet *u = arg;
 	struct frame f;
+	count(u, len);
 	frame_read(frame, len, &f);
-	u->gate.is_full = u->n_sockets >= FLOWS_AT_ONCE;
+	u->gate.is_full = rate_wait_ns(f.kind == FRAME_TCP ? &u->new_tcp : &u->new_others) != 0;
 	enum gate_verdict verdict = gate_out(&u->gate, &f, clock_now_ns());
-	u->n_sockets += u->gate.begins; /* counted anew in each turn */
 	if (verdict == GATE_PASS)
-		slirp_input(u->slirp, frame, (int)len);
+		pass(u, frame, len, &f);
 	else if (verdict == GATE_REFUSE)
 		refuse(u, frame, len, &f);
 	else if (verdict == GATE_RESET)
@@ -192,9 +245,12 @@ static ssize_t on_packet(const void *frame, size_t len, void *arg)
 {
 	struct usernet *u = arg;
 	struct frame f;
+	count(u, len);
 	frame_read(frame, len, &f);
-	if (gate_in(&u->gate, &f, clock_now_ns()) == GATE_PASS)
+	if (gate_in(&u->gate, &f, clock_now_ns()) == GATE_PASS) {
 		link_write(&u->link, frame, len);
+		sockets_seen(&u->sockets, &f, clock_now_ns());
+	}
 	return (ssize_t)len;
 }
 
@@ -206,8 +262,7 @@ static void on_guest_error(const char *text, void *arg)
 
 static int64_t on_clock(void *arg)
 {
-	(void)arg;
-	return clock_now_ns();
+	return sockets_clock(&((struct usernet *)arg)->sockets, clock_now_ns());
 }
 
 static void *on_timer_new(SlirpTimerId id, void *cb_opaque, void *arg)
@@ -229,10 +284,17 @@ static void on_timer_mod(void *timer, int64_t expire_ms, void *arg)
 	*(int64_t *)timer = expire_ms * NS_PER_MS;
 }
 
-static void on_fd(int fd, void *arg)
+static void on_opened(int fd, void *arg)
 {
-	(void)fd;
-	(void)arg;
+	struct usernet *u = arg;
+	if (!u->is_forwarding)
+		sockets_opened(&u->sockets, fd, u->gate.begun);
+}
+
+static void on_closed(int fd, void *arg)
+{
+	struct usernet *u = arg;
+	sockets_closed(&u->sockets, fd, &u->gate.tcp);
 }
 
 static void on_notify(void *arg)
@@ -247,15 +309,15 @@ static const SlirpCb callbacks = {
 	.timer_new_opaque = on_timer_new,
 	.timer_free = on_timer_free,
 	.timer_mod = on_timer_mod,
-	.register_poll_fd = on_fd,
-	.unregister_poll_fd = on_fd,
+	.register_poll_fd = on_opened,
+	.unregister_poll_fd = on_closed,
 	.notify = on_notify,
 };
 
 static int on_poll_add(int fd, int events, void *arg)
 {
 	struct usernet *u = arg;
-	if (u->n_fds == POLL_MAX)
+	if (u->n_fds == POLL_MAX || !sockets_may_poll(&u->sockets, fd))
 		return -1;
 	short wanted = 0;
 	if (events & SLIRP_POLL_IN)
@@ -265,7 +327,6 @@ static int on_poll_add(int fd, int events, void *arg)
 	if (events & SLIRP_POLL_PRI)
 		wanted |= POLLPRI;
 	u->fds[u->n_fds] = (struct pollfd){ .fd = fd, .events = wanted };
-	u->n_sockets++;
 	return (int)u->n_fds++;
 }
 
@@ -279,21 +340,6 @@ static int on_poll_get(int index, void *arg)
 }
 
 /* ---- forwards ---- */
-
-#define BACKLOG 128
-
-/* libslirp lets one connection wait to be accepted; those of a burst were not heard until TCP tried
- * again, after a second and more. */
-static int widen(int fd, int events, void *arg)
-{
-	int listens = 0;
-	socklen_t len = sizeof(listens);
-	(void)events;
-	(void)arg;
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
-		listen(fd, BACKLOG); /* else it stays as it is */
-	return -1;
-}
 
 /*
  * libslirp makes UDP ports reusable.  On Linux any user could then bind a forwarded port as well,
@@ -322,12 +368,13 @@ static int forward(struct usernet *u, const struct usernet_forward *f, struct mv
 	if (r < 0)
 		return mvm_error_set(err, r, "a VM has at most %u forwarded ports",
 				     GATE_FORWARDS_MAX);
-	if (slirp_add_hostxfwd(u->slirp, (const struct sockaddr *)&host, sizeof(host),
+	u->is_forwarding = true;
+	r = slirp_add_hostxfwd(u->slirp, (const struct sockaddr *)&host, sizeof(host),
 			       (const struct sockaddr *)&guest, sizeof(guest),
-			       f->udp ? SLIRP_HOSTFWD_UDP : 0) == 0) {
-		uint32_t wait_ms = UINT32_MAX;
-		if (!f->udp)
-			slirp_pollfds_fill(u->slirp, &wait_ms, widen, u);
+			       f->udp ? SLIRP_HOSTFWD_UDP : 0);
+	u->is_forwarding = false;
+	if (r == 0) {
+		sockets_find_listeners(&u->sockets);
 		return 0;
 	}
 	u->gate.n_forwards--;
@@ -363,10 +410,8 @@ static int on_request(struct usernet *u)
 	if (n == 0)
 		return -EPIPE;
 	int r = usernet_request_read(text, (size_t)n, &request, &err);
-	if (r == 0 && request.has_policy) {
-		u->gate.policy = request.policy;
-		gate_changed(&u->gate);
-	}
+	if (r == 0 && request.has_policy)
+		gate_set_policy(&u->gate, &request.policy);
 	if (r == 0 && request.has_forward)
 		r = forward(u, &request.forward, &err);
 	return reply(u, r, &err);
@@ -379,36 +424,60 @@ static bool is_hosts(void *arg, const struct policy_address *address)
 	return route_is_hosts(((struct usernet *)arg)->route_fd, address);
 }
 
-static int turn(struct usernet *u)
+/* How long no frame may pass: the guest has had its share.  0: now. */
+static int64_t pause_ns(struct usernet *u)
+{
+	int64_t now_ns = clock_now_ns();
+	rate_fill(&u->packets, now_ns);
+	rate_fill(&u->bytes, now_ns);
+	rate_fill(&u->new_tcp, now_ns);
+	rate_fill(&u->new_others, now_ns);
+	int64_t packets_ns = rate_wait_ns(&u->packets), bytes_ns = rate_wait_ns(&u->bytes);
+	return packets_ns > bytes_ns ? packets_ns : bytes_ns;
+}
+
+/* Poll for what may go on, and wait.  Returns what poll(2) does. */
+static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n_asks)
 {
 	uint32_t wait_ms = UINT32_MAX;
-	u->fds[0] = (struct pollfd){ .fd = u->link.fd,
-				     .events = POLLIN | (u->link.out.len > 0 ? POLLOUT : 0) };
-	u->fds[1] = (struct pollfd){ .fd = u->control_fd, .events = POLLIN };
-	u->n_fds = 2 + resolver_poll(&u->resolver, u->fds + 2);
-	bool asks = u->n_fds > 2;
-	u->n_sockets = 0;
-	slirp_pollfds_fill(u->slirp, &wait_ms, on_poll_add, u);
+	u->n_fds = 2 + n_asks;
+	if (paused)
+		wait_ms = (uint32_t)(pause / NS_PER_MS) + 1;
+	else
+		slirp_pollfds_fill(u->slirp, &wait_ms, on_poll_add, u);
 	int timer_ms = clock_remaining_ms(u->timer_ns);
 	if (timer_ms >= 0 && (uint32_t)timer_ms < wait_ms)
 		wait_ms = (uint32_t)timer_ms;
-	if (asks && wait_ms > 1000)
+	if (n_asks > 0 && wait_ms > 1000)
 		wait_ms = 1000;
 	int tcp_ms = clock_remaining_ms(dns_tcp_tick(&u->dns_tcp, clock_now_ns()));
 	if (tcp_ms >= 0 && (uint32_t)tcp_ms < wait_ms)
 		wait_ms = (uint32_t)tcp_ms;
-	int n = poll(u->fds, u->n_fds, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
+	return poll(u->fds, u->n_fds, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
+}
+
+static int turn(struct usernet *u)
+{
+	int64_t pause = pause_ns(u);
+	bool paused = pause > 0;
+	short of_link = paused ? 0 : POLLIN;
+	u->fds[0] = (struct pollfd){ .fd = u->link.fd,
+				     .events = of_link | (u->link.out.len > 0 ? POLLOUT : 0) };
+	u->fds[1] = (struct pollfd){ .fd = u->control_fd, .events = POLLIN };
+	size_t n_asks = resolver_poll(&u->resolver, u->fds + 2);
+	int n = wait_for_some(u, paused, pause, n_asks);
 	if (n < 0 && errno != EINTR)
 		return -errno;
-	slirp_pollfds_poll(u->slirp, n < 0, on_poll_get, u);
+	if (!paused)
+		slirp_pollfds_poll(u->slirp, n < 0, on_poll_get, u);
 	if (clock_now_ns() >= u->timer_ns) {
 		u->timer_ns = DEADLINE_NONE;
 		slirp_handle_timer(u->slirp, SLIRP_TIMER_RA, NULL);
 	}
-	if (asks)
+	if (n_asks > 0)
 		resolver_serve(&u->resolver, clock_now_ns(), answer, u);
 	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
-	if (r == 0 && n > 0 && (u->fds[0].revents & (POLLIN | POLLHUP | POLLERR)))
+	if (r == 0 && n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR)))
 		r = link_read(&u->link, on_frame, u);
 	return r == 0 ? link_flush(&u->link) : r;
 }
@@ -430,15 +499,26 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 		.vnameserver6 = v6_of(RESOLVER_V6),
 		.disable_dns = true,
 	};
-	if (getrandom(&u->gate.flows.salt, sizeof(u->gate.flows.salt), 0) < 0)
+	int64_t now_ns = clock_now_ns();
+	u->packets = rate_new(config->packets_per_s, config->packets_per_s / 10 + 1, now_ns);
+	u->bytes = rate_new(config->bytes_per_s, config->bytes_per_s / 10 + 1, now_ns);
+	u->new_tcp = rate_new(FLOWS_PER_S, SOCKETS_TCP_MAX, now_ns);
+	u->new_others = rate_new(FLOWS_PER_S, SOCKETS_UDP_MAX, now_ns);
+	uint64_t salts[3];
+	if (getrandom(salts, sizeof(salts), 0) < 0)
 		return mvm_error_set(err, -errno, "no random numbers");
+	u->gate.tcp.salt = salts[0];
+	u->gate.others.salt = salts[1];
+	u->sockets.sources.salt = salts[2];
 	u->gate.policy = config->policy;
 	u->gate.host[0] = address_of(HOST_V4, NULL);
 	u->gate.host[1] = address_of(NULL, HOST_V6);
 	u->gate.resolver[0] = address_of(RESOLVER_V4, NULL);
 	u->gate.resolver[1] = address_of(NULL, RESOLVER_V6);
 	u->gate.is_hosts = is_hosts;
-	u->gate.is_hosts_arg = u;
+	u->gate.on_end = on_end;
+	u->gate.arg = u;
+	u->gate.tcp.max = SOCKETS_TCP_MAX;
 	int r = 0;
 	for (size_t i = 0; i < config->n_dns && r == 0; i++)
 		if (resolver_add(&u->resolver, config->dns[i]) < 0)
@@ -447,6 +527,7 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 	u->slirp = slirp_new(&slirp, &callbacks, u);
 	if (!u->slirp)
 		return mvm_error_set(err, -EIO, "libslirp does not start");
+	sockets_init(&u->sockets, u->slirp);
 	for (size_t i = 0; i < config->n_forwards && r == 0; i++)
 		r = forward(u, &config->forwards[i], err);
 	return r;

@@ -21,7 +21,7 @@
 #define REPLY_MAX	4096u
 #define THREADS_MAX	4u
 #define FD_END		6     /* its descriptors are below */
-#define FILES_MAX	1280u /* descriptors: each connection of the guest's takes one */
+#define FILES_MAX	2048u /* descriptors; usernet/sockets.h needs fewer */
 
 /* ---- its configuration ---- */
 
@@ -71,10 +71,11 @@ static char *configuration(const struct vmm_config *c)
 	if (n->n_dns == 0)
 		host_servers(&servers);
 	AUTO_JSON json_t *all = json_pack(
-		"{s:o, s:o, s:o, s:o}", "allow", list_of(n->allow, n->n_allow), "deny",
+		"{s:o, s:o, s:o, s:I, s:I, s:o}", "allow", list_of(n->allow, n->n_allow), "deny",
 		list_of(n->deny, n->n_deny), "dns",
-		n->n_dns ? list_of(n->dns, n->n_dns) : list_of(servers.v, servers.n), "forwards",
-		forwards);
+		n->n_dns ? list_of(n->dns, n->n_dns) : list_of(servers.v, servers.n), "bytes_per_s",
+		(json_int_t)n->bytes_per_s, "packets_per_s", (json_int_t)n->packets_per_s,
+		"forwards", forwards);
 	return all && json_array_size(forwards) == c->n_forwards ? json_dumps(all, JSON_COMPACT)
 								 : NULL;
 }

@@ -77,11 +77,12 @@ struct vmm_forward {
 	uint16_t host_port, guest_port;
 };
 
-/* What a guest may reach, as text (model/policy.h), and whom it asks for names: without dns, the
- * host's resolvers.  Borrowed. */
+/* What a guest may reach, as text (model/policy.h), whom it asks for names (without dns: the host's
+ * resolvers), and how much may pass.  Borrowed. */
 struct vmm_network {
 	char *const *allow, *const *deny, *const *dns;
 	size_t n_allow, n_deny, n_dns;
+	uint64_t bytes_per_s, packets_per_s; /* 0: no limit */
 };
 
 struct vmm_drive {

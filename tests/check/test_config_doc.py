@@ -71,6 +71,10 @@ class Page(harness.TestCase):
         self.mvm_ok("template", "apply", "--strict", "--config",
                     self.write("template.toml", text))
 
+    def table_of(self, key):
+        """The line before a key that stands in a variant's table."""
+        return "".join(f"[variants.{table}]\n" for scope, table in TABLES.items() if key[scope])
+
     def test_the_page_is_up_to_date(self):
         script = os.path.join(harness.SOURCE_DIR, "scripts", "make-config-doc")
         done = subprocess.run([sys.executable, script, PROGRAM, "md"], stdout=subprocess.PIPE,
@@ -100,7 +104,7 @@ class Page(harness.TestCase):
 
     def test_numbers_have_the_parsers_limits(self):
         for key in (key for key in self.keys() if key["max"]):
-            name, table = key["name"], "[variants.health]\n" if key["health"] else ""
+            name, table = key["name"], self.table_of(key)
             for value in key["min"] - 1, key["max"] + 1:
                 text = (f'flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n{table}'
                         f"{name} = {value}\n")
@@ -109,7 +113,7 @@ class Page(harness.TestCase):
 
     def test_numbers_at_their_limits_are_accepted(self):
         for key in (key for key in self.keys() if key["max"]):
-            table = "[variants.health]\n" if key["health"] else ""
+            table = self.table_of(key)
             for value in key["min"], key["max"]:
                 self.apply('flake_ref = "dir:rootfs"\n[[variants]]\nname = "t"\nrole = "w"\n'
                            f'{table}{key["name"]} = {value}\n')

@@ -143,7 +143,7 @@ class Network(guests.TestCase):
 
     def test_rules_are_read_before_anything_starts(self):
         for rule in ("host", "nowhere/8", "1.2.3.4:0", ""):
-            self.mvm_fails(2, "run", "-T", "web-worker", "-d", "--allow", rule, says="no rule")
+            self.mvm_fails(2, "run", "-T", "web-worker", "-d", "--allow", rule, says="no network rule")
         self.assertEqual(self.instances(), [])
 
 

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_SOCKETS_H
+#define USERNET_SOCKETS_H
+
+/*
+ * How many sockets of the host libslirp makes for a guest, and which go when there are too many.
+ *
+ * Each kind has a limit of its own, and a flood of one kind ends the oldest sockets of that kind:
+ *   TCP    one socket for each flow that the guest has begun (gate.h)
+ *   UDP    one for each address and port of the guest, which libslirp keeps for 4 minutes
+ *   pings  one for each request until its reply comes
+ *   in     one for each connection to a forwarded port; beyond the limit no more are accepted, and
+ *          the kernel keeps them waiting
+ *
+ * libslirp has no call that ends a socket, so it is told what ends one: a reset from the guest, a
+ * connect that has failed, the time of day.
+ */
+
+#include <poll.h>
+#include <slirp/libslirp.h>
+
+#include "usernet/gate.h"
+
+#define SOCKETS_TCP_MAX	  640u
+#define SOCKETS_IN_MAX	  640u
+#define SOCKETS_UDP_MAX	  384u
+#define SOCKETS_PINGS_MAX 64u
+#define SOCKETS_MAX                                                                                \
+	(SOCKETS_TCP_MAX + SOCKETS_IN_MAX + SOCKETS_UDP_MAX + SOCKETS_PINGS_MAX + GATE_FORWARDS_MAX)
+#define SOCKETS_FD_END 2048u /* descriptors lie below, by the process's limit */
+
+struct sockets {
+	Slirp *slirp;
+	int64_t clock_ns;     /* what libslirp takes for the time; 0: the time */
+	struct flows sources; /* of UDP: the guest's addresses and ports with a socket */
+	unsigned n_in, n_pings;
+	int dying_fd;
+	size_t n_found;
+	int found[SOCKETS_MAX];
+	struct socket_use {
+		enum { SOCKET_OTHER, SOCKET_TCP, SOCKET_IN, SOCKET_LISTENS } kind;
+		struct flow *flow; /* SOCKET_TCP; NULL: it has been ended */
+	} uses[SOCKETS_FD_END];
+};
+
+void sockets_init(struct sockets *s, Slirp *slirp);
+
+/* What libslirp is to take for the time. */
+int64_t sockets_clock(const struct sockets *s, int64_t now_ns);
+
+/* Make room for what this frame of the guest's, which is about to pass, may make. */
+void sockets_make_room(struct sockets *s, const struct frame *f, int64_t now_ns);
+
+/* This frame, which passes to the guest, has come by a socket: it lives on. */
+void sockets_seen(struct sockets *s, const struct frame *f, int64_t now_ns);
+
+/* libslirp has opened or is about to close a descriptor.  flow: the one that a frame has begun just
+ * now; NULL: somebody has come by a forwarded port. */
+void sockets_opened(struct sockets *s, int fd, struct flow *flow);
+void sockets_closed(struct sockets *s, int fd, struct flows *tcp);
+
+/* A port was forwarded: find who listens. */
+void sockets_find_listeners(struct sockets *s);
+
+/* May this descriptor be polled now?  Not a listener when there are too many connections. */
+bool sockets_may_poll(const struct sockets *s, int fd);
+
+/* End the socket of a flow, of TCP, that is forgotten. */
+void sockets_end(struct sockets *s, const struct flow *flow);
+
+#endif

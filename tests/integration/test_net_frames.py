@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hostile guest can do to mvm-net and through it: raw frames, without a guest."""
+
+import ctypes
+import os
+import random
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import unittest
+
+import harness
+import raw_frames
+from raw_frames import ACK, HOST, RESOLVER, RST, SYN, Connection, Net, tcp, udp
+
+CLONE_NEWNET = 0x40000000
+PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
+NOWHERE = "93.184.217.7" # the peer takes packets for it and says nothing
+SOCKETS_MAX = 1792       # usernet/sockets.h, SOCKETS_MAX
+OWN_SOCKETS = 3 + 64     # the link, control, routes; questions
+# Answers a line with the line; UDP alike.  "reset" ends with a reset.
+SERVER = """
+import socket, struct, threading
+def echo():
+    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    names.bind(("", 8054))
+    while True:
+        data, who = names.recvfrom(2048)
+        names.sendto(data, who)
+def serve(c):
+    while data := c.recv(2048):
+        if data == b"reset":
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            break
+        c.sendall(data)
+    c.close()
+threading.Thread(target=echo).start()
+server = socket.create_server(("", 8053), backlog=512)
+print("r", flush=True)
+while True:
+    threading.Thread(target=serve, args=server.accept()[:1]).start()
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
+class Frames(unittest.TestCase):
+    program = os.path.join(os.path.dirname(harness.MVM), "mvm-net")
+
+    @classmethod
+    def setUpClass(cls):
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            raise unittest.SkipTest("network namespaces cannot be made here")
+        far = subprocess.Popen(["unshare", "-n", "python3", "-c", SERVER], stdout=subprocess.PIPE)
+        cls.addClassCleanup(far.stdout.close)
+        cls.addClassCleanup(far.wait)
+        cls.addClassCleanup(far.kill)
+        far.stdout.read(1) # it is in its namespace
+        inside = f"nsenter -t {far.pid} -n ip"
+        for command in (f"ip link add far type veth peer name eth0 netns {far.pid}",
+                        "ip link set lo up", f"ip addr add {PEER_HOST}/30 dev far",
+                        "ip link set far up", f"{inside} addr add {PEER}/30 dev eth0",
+                        f"{inside} link set lo up", f"{inside} link set eth0 up",
+                        f"{inside} route add default via {PEER_HOST}",
+                        f"ip route add default via {PEER}"):
+            subprocess.run(command.split(), check=True, timeout=60)
+
+    def start(self, **config):
+        net = Net(self.program, **config)
+        self.addCleanup(net.close)
+        self.assertTrue(net.ready.get("ready"), net.ready)
+        return net
+
+    def check_reach(self, net, port=50000):
+        """TCP and UDP still work, at once."""
+        connection = Connection(net, port, PEER, 8053)
+        self.assertTrue(connection.open)
+        connection.send(b"hello")
+        self.assertEqual(connection.receive(), b"hello")
+        self.assertEqual(self.ask_udp(net, port, b"there"), b"there")
+
+    def ask_udp(self, net, port, payload):
+        got = net.send(udp(port, PEER, 8054, payload))
+        reply = net.wait_for(lambda f: f.protocol == 17 and f.to_port == port, got)
+        return reply and reply.payload
+
+    def check_bounds(self, net):
+        self.assertLess(net.sockets(), SOCKETS_MAX + OWN_SOCKETS)
+        self.assertLess(net.memory_kib(), 64 << 10)
+        self.assertIsNone(net.process.poll())
+
+    def test_a_flood_of_udp_ends_its_own_oldest(self):
+        net = self.start()
+        keeps = Connection(net, 40000, PEER, 8053)
+        ports = random.sample(range(1024, 39000), 20000)
+        most = 0
+        for i in range(0, len(ports), 500):
+            net.send(*(udp(port, NOWHERE, 9, b"x") for port in ports[i:i + 500]))
+            net.drain()
+            most = max(most, net.sockets())
+            if i % 5000 == 0: # meanwhile, others go on
+                self.check_reach(net, 41000 + i // 500)
+        self.check_bounds(net)
+        self.assertLess(most, 384 + 64)
+        keeps.send(b"still")
+        self.assertEqual(keeps.receive(), b"still")
+        for _ in range(1000): # the host has ports left
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+                own.bind(("", 0))
+
+    def test_a_flood_of_connects_leaves_connections_alone(self):
+        net = self.start()
+        keeps = Connection(net, 40000, PEER, 8053)
+        ports = random.sample(range(1024, 39000), 20000)
+        most = 0
+        for i in range(0, len(ports), 500):
+            net.send(*(tcp(port, NOWHERE, 80, SYN, i) for port in ports[i:i + 500]))
+            net.drain()
+            most = max(most, net.sockets())
+        self.check_bounds(net)
+        self.assertGreater(most, 600)
+        self.assertLess(most, 640 + 64)
+        keeps.send(b"still")
+        self.assertEqual(keeps.receive(), b"still")
+        self.assertEqual(self.ask_udp(net, 50001, b"there"), b"there")
+
+    def test_a_flood_of_pings_is_bounded(self):
+        net = self.start()
+        net.send(*(raw_frames.ping(NOWHERE, n % 65536) for n in range(3000)))
+        net.drain()
+        self.assertLess(net.sockets(), 64 + 16)
+        self.check_reach(net)
+
+    def test_five_hundred_connections_are_open_at_once(self):
+        net = self.start()
+        connections = [Connection(net, 20000 + i, PEER, 8053) for i in range(500)]
+        self.assertTrue(all(c.open for c in connections))
+        for c in connections:
+            c.send(b"%d" % c.key[0])
+            self.assertEqual(c.receive(), b"%d" % c.key[0])
+        for c in connections:
+            net.send(tcp(*c.key, RST | ACK, c.sent, c.seen))
+        net.drain()
+        self.assertLess(net.sockets(), 16)
+
+    def test_a_peer_that_resets_is_survived(self):
+        net = self.start()
+        for i in range(20):
+            connection = Connection(net, 20000 + i, PEER, 8053)
+            connection.send(b"reset")
+            for _ in range(5):
+                connection.send(b"x" * 1000)
+            net.drain()
+        self.check_reach(net)
+
+    def test_mutated_frames_reach_nothing(self):
+        near = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(near.close)
+        own = socket.create_server((PEER_HOST, 0))
+        self.addCleanup(own.close)
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(datagrams.close)
+        datagrams.bind(("", near.getsockname()[1]))
+        port, own_port = near.getsockname()[1], own.getsockname()[1]
+        net = self.start()
+        seed = random.getrandbits(32)
+        dice = random.Random(seed)
+        pattern = []
+        for to in (HOST, "127.0.0.1", PEER_HOST, "169.254.169.254", "10.0.2.255", RESOLVER, PEER,
+                   "0.0.0.0", "255.255.255.255", "192.168.255.1"):
+            for to_port in (port, own_port):
+                pattern += [udp(4000, to, to_port, b"x"), tcp(4000, to, to_port, SYN, 1),
+                            tcp(4000, to, to_port, ACK, 1, 1), raw_frames.ping(to, 1),
+                            udp(68, to, 67, b"x" * 300), udp(4000, to, 53, b"x" * 40)]
+        for _ in range(120):
+            frames = []
+            for _ in range(500):
+                frame = bytearray(dice.choice(pattern))
+                for _ in range(dice.randrange(4)):
+                    frame[dice.randrange(len(frame))] = dice.randrange(256)
+                if dice.random() < 0.05:
+                    frame = frame[:dice.randrange(1, len(frame))]
+                if dice.random() < 0.05:
+                    frame += os.urandom(dice.randrange(1, 1600))
+                frames.append(bytes(frame))
+            net.send(*frames)
+        net.drain()
+        self.check_bounds(net)
+        for server in (near, own, datagrams):
+            server.setblocking(False)
+            with self.assertRaises(BlockingIOError, msg=f"seed {seed}"):
+                server.recvfrom(100) if server is datagrams else server.accept()
+        self.check_reach(net)
+
+    def test_two_hostile_guests_leave_the_host_its_ports(self):
+        nets = [self.start(), self.start()]
+
+        def flood(net):
+            dice = random.Random()
+            for _ in range(40):
+                ports = [dice.randrange(1024, 40000) for _ in range(500)]
+                net.send(*(udp(port, NOWHERE, 9, b"x") for port in ports),
+                         *(tcp(port, NOWHERE, 80, SYN, port) for port in ports))
+            net.drain()
+
+        threads = [threading.Thread(target=flood, args=(net,)) for net in nets]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for net in nets:
+            self.check_bounds(net)
+            self.check_reach(net)
+        taken = []
+        for _ in range(20000): # of the some 28,000 that the kernel gives out
+            own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            taken.append(own)
+            own.bind(("", 0))
+            if len(taken) > 900:
+                taken.pop(0).close()
+
+    def test_other_rules_end_open_connections(self):
+        net = self.start()
+        refused = Connection(net, 40000, PEER, 8053)
+        refused.send(b"one")
+        self.assertEqual(refused.receive(), b"one")
+        before = net.sockets()
+        reply = net.ask(allow=[], deny=["0.0.0.0/0"])
+        self.assertTrue(reply.get("ready"), reply)
+        self.assertEqual(refused.receive(), b"") # at once, though nobody sends
+        net.drain()
+        self.assertEqual(net.sockets(), before - 1)
+        self.assertFalse(Connection(net, 40001, PEER, 8053).open)
+        net.ask(allow=[f"{PEER}:8053"], deny=["0.0.0.0/0"])
+        kept = Connection(net, 40002, PEER, 8053)
+        net.ask(allow=[f"{PEER}:8000-8100", "10.0.0.0/8"], deny=["0.0.0.0/0"])
+        kept.send(b"two")
+        self.assertEqual(kept.receive(), b"two")
+
+    def test_other_rules_leave_forwarded_ports_alone(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        net = self.start(forwards=[{"udp": False, "address": "127.0.0.1", "port": port,
+                                    "guest_port": 80}])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            syn = net.wait_for(lambda f: f.protocol == 6 and f.to_port == 80)
+            net.send(tcp(80, HOST, syn.port, SYN | ACK, 500, syn.sequence + 1))
+            net.ask(allow=[], deny=["0.0.0.0/0"])
+            net.send(tcp(80, HOST, syn.port, ACK | 8, 501, syn.sequence + 1, b"served"))
+            client.settimeout(raw_frames.TIMEOUT_S)
+            self.assertEqual(client.recv(100), b"served")
+
+    def test_connections_from_outside_wait_for_their_turn(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        net = self.start(forwards=[{"udp": False, "address": "127.0.0.1", "port": port,
+                                    "guest_port": 80}])
+        for _ in range(700): # the kernel accepts some more than mvm-net
+            client = socket.create_connection(("127.0.0.1", port), timeout=raw_frames.TIMEOUT_S)
+            self.addCleanup(client.close)
+        net.drain()
+        self.assertLess(net.sockets(), 640 + 16)
+        self.check_reach(net)
+
+    def test_a_rate_holds_the_guest_back(self):
+        net = self.start(packets_per_s=50, bytes_per_s=1 << 20)
+        net.link.setblocking(False)
+        frame = struct.pack(">I", 62) + udp(4000, NOWHERE, 9, b"x" * 20)
+        sent = 0
+        with self.assertRaises(BlockingIOError): # nobody reads any more
+            while sent < 100 << 20:
+                sent += net.link.send(frame * 1000)
+        self.assertTrue(net.ask(allow=[], deny=[]).get("ready")) # but requests are answered
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which flows there are, and which go. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "usernet/gate.h"
+#include "usernet/rate.h"
+
+#define SECOND 1000000000ll
+
+static struct policy_address address(const char *text)
+{
+	struct policy_address a;
+	uint8_t v4[4];
+	if (inet_pton(AF_INET, text, v4) == 1)
+		return policy_address_v4(v4);
+	assert_int_equal(inet_pton(AF_INET6, text, a.bytes), 1);
+	return a;
+}
+
+/* ---- flows ---- */
+
+static struct flow_key key(uint16_t guest_port, uint8_t kind)
+{
+	return (struct flow_key){ kind, guest_port, 80, address("10.0.2.15"), address("1.1.1.1") };
+}
+
+static void the_longest_silent_flow_makes_room(void **state)
+{
+	(void)state;
+	static struct flows f;
+	struct flow_key first = key(1, FRAME_TCP), second = key(2, FRAME_TCP);
+	flows_add(&f, &first, 1);
+	flows_add(&f, &second, 2);
+	for (uint16_t i = 3; i <= FLOWS_MAX; i++) {
+		struct flow_key k = key(i, FRAME_TCP);
+		assert_false(flows_has(&f, &k, i));
+		flows_add(&f, &k, i);
+	}
+	assert_true(flows_has(&f, &first, 5000)); /* seen, so the second is the oldest */
+	struct flow_key more = key(60000, FRAME_TCP);
+	flows_add(&f, &more, 5001);
+	assert_true(flows_has(&f, &first, 5002));
+	assert_true(flows_has(&f, &more, 5002));
+	assert_false(flows_has(&f, &second, 5002));
+	flows_clear(&f);
+	assert_false(flows_has(&f, &more, 5003));
+	/* the table still works after a million flows */
+	for (uint32_t i = 0; i < 1000000; i++) {
+		struct flow_key k = key((uint16_t)(i * 7), FRAME_TCP);
+		if (!flows_has(&f, &k, 6000 + i))
+			flows_add(&f, &k, 6000 + i);
+	}
+	unsigned n = 0;
+	for (uint16_t link = f.oldest; link; link = f.all[link - 1].younger)
+		n++;
+	assert_int_equal(n, FLOWS_MAX);
+}
+
+static void only_tcp_may_be_silent_for_long(void **state)
+{
+	(void)state;
+	static struct flows f;
+	struct flow_key tcp = key(1, FRAME_TCP), udp = key(1, FRAME_UDP);
+	flows_add(&f, &tcp, 0);
+	flows_add(&f, &udp, 0);
+	assert_true(flows_has(&f, &udp, FLOWS_IDLE_NS - 1));
+	assert_true(flows_has(&f, &udp, 2 * FLOWS_IDLE_NS - 2));
+	assert_false(flows_has(&f, &udp, 3 * FLOWS_IDLE_NS));
+	assert_false(flows_has(&f, &udp, 3 * FLOWS_IDLE_NS));
+	flows_add(&f, &udp, 3 * FLOWS_IDLE_NS);
+	assert_true(flows_has(&f, &udp, 3 * FLOWS_IDLE_NS));
+	assert_true(flows_has(&f, &tcp, 100 * FLOWS_IDLE_NS));
+}
+
+static void a_removed_flow_leaves_its_place(void **state)
+{
+	(void)state;
+	static struct flows f = { .max = 100 };
+	for (uint16_t i = 1; i <= 100; i++) {
+		struct flow_key k = key(i, FRAME_TCP);
+		flows_add(&f, &k, i);
+	}
+	assert_ptr_equal(flows_next_to_go(&f), flows_oldest(&f));
+	struct flow_key some = key(50, FRAME_TCP), more = key(101, FRAME_TCP);
+	flows_remove(&f, flows_get(&f, &some, 101));
+	assert_false(flows_has(&f, &some, 102));
+	assert_null(flows_next_to_go(&f));
+	flows_add(&f, &more, 103);
+	struct flow_key first = key(1, FRAME_TCP);
+	assert_memory_equal(&flows_next_to_go(&f)->key, &first, sizeof(first));
+	unsigned n = 0;
+	for (struct flow *flow = flows_oldest(&f); flow; flow = flows_younger(&f, flow))
+		n++;
+	assert_int_equal(n, 100);
+}
+
+/* ---- rates ---- */
+
+static void a_rate_is_so_much_a_second(void **state)
+{
+	(void)state;
+	struct rate r = rate_new(1000, 100, 0);
+	for (unsigned i = 0; i < 100; i++)
+		assert_true(rate_take(&r, 1));
+	assert_false(rate_take(&r, 1));
+	int64_t now_ns = rate_wait_ns(&r);
+	assert_in_range(now_ns, 1, SECOND / 100);
+	rate_fill(&r, now_ns);
+	assert_int_equal(rate_wait_ns(&r), 0);
+	rate_overdraw(&r, 1000); /* a second's worth is paid for with a second */
+	assert_in_range(rate_wait_ns(&r), SECOND * 9 / 10, SECOND * 11 / 10);
+	/* in small steps as in large ones, and not more than fits */
+	r = rate_new(1000, 100, 0);
+	rate_overdraw(&r, 100);
+	for (now_ns = 0; now_ns <= SECOND / 20; now_ns += 1000)
+		rate_fill(&r, now_ns);
+	assert_in_range(r.level, 49, 51);
+	rate_fill(&r, INT64_MAX / 2);
+	assert_int_equal(r.level, 100);
+	rate_fill(&r, 0); /* a clock that stands */
+	assert_int_equal(r.level, 100);
+	struct rate none = rate_new(0, 0, 0);
+	assert_true(rate_take(&none, UINT32_MAX));
+	assert_int_equal(rate_wait_ns(&none), 0);
+}
+
+/* ---- the gate ---- */
+
+static bool is_hosts(void *arg, const struct policy_address *a)
+{
+	struct policy_address own = address(arg);
+	return memcmp(&own, a, sizeof(own)) == 0;
+}
+
+static struct gate *new_gate(void)
+{
+	static struct gate g;
+	static char own[] = "8.8.4.4";
+	memset(&g, 0, sizeof(g));
+	g.host[0] = address("10.0.2.2");
+	g.host[1] = address("fec0::2");
+	g.resolver[0] = address("10.0.2.3");
+	g.resolver[1] = address("fec0::3");
+	g.is_hosts = is_hosts;
+	g.arg = own;
+	return &g;
+}
+
+static unsigned last_end;
+
+static struct frame tcp(const char *from, uint16_t from_port, const char *to, uint16_t to_port,
+			bool opens)
+{
+	return (struct frame){ .kind = FRAME_TCP,
+			       .from = address(from),
+			       .to = address(to),
+			       .from_port = from_port,
+			       .to_port = to_port,
+			       .opens = opens };
+}
+
+static void note_end(void *arg, const struct flow *flow)
+{
+	(void)arg;
+	last_end = flow->key.guest_port;
+}
+
+static void connections_that_nobody_answers_go_first(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	g->on_end = note_end;
+	g->tcp.max = 3;
+	last_end = 0;
+	for (uint16_t i = 1; i <= 3; i++) {
+		struct frame out = tcp("10.0.2.15", i, "1.1.1.1", 443, true);
+		assert_int_equal(gate_out(g, &out, i), GATE_PASS);
+	}
+	struct frame answer = tcp("1.1.1.1", 443, "10.0.2.15", 1, false);
+	answer.flags = FRAME_ACK;
+	assert_int_equal(gate_in(g, &answer, 1), GATE_PASS);
+	for (uint16_t i = 2; i < 60; i++) {
+		struct frame out = tcp("10.0.2.15", i + 2, "1.1.1.1", 443, true);
+		assert_int_equal(gate_out(g, &out, 10 + i), GATE_PASS);
+		assert_int_equal(last_end, i);
+	}
+	/* the same question again takes nobody's place */
+	last_end = 0;
+	struct frame again = tcp("10.0.2.15", 61, "1.1.1.1", 443, true);
+	assert_int_equal(gate_out(g, &again, 100), GATE_PASS);
+	assert_int_equal(last_end, 0);
+}
+
+static void other_rules_end_what_they_refuse(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	struct mvm_error err;
+	g->on_end = note_end;
+	last_end = 0;
+	assert_int_equal(gate_forward(g, true, 53), 0);
+	struct frame one = tcp("10.0.2.15", 4001, "1.1.1.1", 443, true);
+	struct frame two = tcp("10.0.2.15", 4002, "9.9.9.9", 443, true);
+	struct frame from_outside = tcp("10.0.2.2", 5000, "10.0.2.15", 53, false);
+	from_outside.kind = FRAME_UDP;
+	assert_int_equal(gate_out(g, &one, 0), GATE_PASS);
+	assert_int_equal(gate_out(g, &two, 0), GATE_PASS);
+	assert_int_equal(gate_in(g, &from_outside, 0), GATE_PASS);
+	static struct policy closed;
+	assert_int_equal(policy_add(closed.deny, &closed.n_deny, "0.0.0.0/0", &err), 0);
+	assert_int_equal(policy_add(closed.allow, &closed.n_allow, "*.example.org", &err), 0);
+	assert_int_equal(policy_add(g->policy.allow, &g->policy.n_allow, "*.example.org", &err), 0);
+	struct policy_address told = address("9.9.9.9");
+	assert_true(gate_told(g, "www.example.org", &told, 1, 60, 0));
+	gate_set_policy(g, &closed); /* long after */
+	assert_int_equal(last_end, 4001);
+	one.opens = two.opens = false;
+	assert_int_not_equal(gate_out(g, &one, 1000 * SECOND), GATE_PASS);
+	assert_int_equal(gate_out(g, &two, 1000 * SECOND), GATE_PASS);
+	struct frame reply = tcp("10.0.2.15", 53, "10.0.2.2", 5000, false);
+	reply.kind = FRAME_UDP;
+	assert_int_equal(gate_out(g, &reply, 1), GATE_PASS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_longest_silent_flow_makes_room),
+		cmocka_unit_test(only_tcp_may_be_silent_for_long),
+		cmocka_unit_test(a_removed_flow_leaves_its_place),
+		cmocka_unit_test(a_rate_is_so_much_a_second),
+		cmocka_unit_test(connections_that_nobody_answers_go_first),
+		cmocka_unit_test(other_rules_end_what_they_refuse),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
