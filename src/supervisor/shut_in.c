@@ -142,8 +142,10 @@ static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *op
 	while (r == 0 && !g.over)
 		r = loop_run_once(g.warden.loop, DEADLINE_NONE);
 	line_message_done(&g.first);
-	warden_done(&g.warden);
 	kill(child, SIGKILL); /* it has ended, or must */
+	/* whoever sees that the supervisor or its VMM is gone finds that the lock is free */
+	close(s->given->fd[SUPERVISOR_FD_LOCK]);
+	warden_done(&g.warden);
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
 	_exit(0);

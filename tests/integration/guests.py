@@ -121,11 +121,8 @@ def tree(folder):
 
 
 def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    """Is there such a process?  A dead supervisor's other process reaps it once all is given back."""
+    return os.path.exists(f"/proc/{pid}/stat")
 
 
 def wait_until(true, seconds=harness.PATIENCE_S):
