@@ -97,7 +97,7 @@ int layer_path_parent(struct tree *t, const struct layer_path *path,
 			if (r < 0)
 				return r;
 		}
-		if (next->inode->type != TREE_FOLDER)
+		if (!next || next->inode->type != TREE_FOLDER)
 			return -ENOTDIR;
 		w.at = next;
 	}

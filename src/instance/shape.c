@@ -38,14 +38,10 @@ static bool is_later(int dir_fd, const char *name)
 {
 	/* mem.bin: with --private-memory, until the VMM has mapped it */
 	static const char *const names[] = {
-		"supervisor.log",
-		INSTANCE_WANTED_NAME,
-		CONSOLE_LOG_NAME,
-		CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
-		WORKLOAD_LOG_NAME,
-		WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX,
-		"mem.bin",
-		DATA_DISK_NAME,
+		"supervisor.log",  INSTANCE_WANTED_NAME,
+		CONSOLE_LOG_NAME,  CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
+		WORKLOAD_LOG_NAME, WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX,
+		"mem.bin",	   DATA_DISK_NAME,
 	};
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {

@@ -100,7 +100,7 @@ static int receive_fields(int fd, size_t len, struct strbuf *ret)
 int line_receive(int fd, struct line_message *ret)
 {
 	union fds_control control = { 0 };
-	struct header head;
+	struct header head = { 0 };
 	struct iovec iov = { .iov_base = &head, .iov_len = sizeof(head) };
 	struct msghdr msg = {
 		.msg_iov = &iov,

@@ -146,7 +146,7 @@ class Installed(harness.TestCase):
                 done = subprocess.run([abi, "check", BUILD_DIR, changed], capture_output=True,
                                       text=True, check=False, timeout=self.timeout)
                 self.assertEqual(done.returncode, 1, done.stdout)
-                self.assertIn("move the version", done.stderr)
+                self.assertIn("raise the version", done.stderr)
 
     def test_the_units_start_the_installed_program(self):
         for manager in "user", "system":
