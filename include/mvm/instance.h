@@ -84,8 +84,8 @@ MVM_API int mvm_volume_parse(const char *text, struct mvm_volume *ret, struct mv
  * come from mvm_volume_parse().
  *
  * Returns 0; -EINVAL when one is not valid, when two have the same place in the guest or one lies
- * inside the other, or when two would be copied back to the same place of this host; -ENOENT or
- * another errno when a host path cannot be used.
+ * inside the other, or when two would be copied back to the same place of this host; -EOPNOTSUPP
+ * when `reserved` is not 0; -ENOENT or another errno when a host path cannot be used.
  */
 MVM_API int mvm_volumes_check(const struct mvm_volume *list, size_t n, struct mvm_error *err);
 
@@ -157,11 +157,12 @@ struct mvm_start_options {
  *   progress  gets a note with the reason for a cold boot instead of a restore; may be NULL
  *   ret       connection to the running instance; mvm_instance_close() it
  *
- * Errors: -ENOENT (template, revision or image is missing), -EEXIST (name in use), -EADDRINUSE
- * (a port), -EOPNOTSUPP (no usable backend; no usable snapshot although required), -EBADMSG (the
- * snapshot's or the image's files are damaged), -ECANCELED (it was stopped before it was up),
- * -ETIMEDOUT, -EREMOTEIO.  A detached instance whose guest did not come up is kept as failed, for
- * its logs, unless remove_at_end is set.  Otherwise nothing stays behind.
+ * Errors: -EINVAL (an option; the text names it), -ENOENT (template, revision or image is missing),
+ * -EEXIST (name in use), -EADDRINUSE (a port), -EOPNOTSUPP (no usable backend; no usable snapshot
+ * although required; `reserved` of a forward or volume is not 0), -EBADMSG (the snapshot's or the
+ * image's files are damaged), -ECANCELED (it was stopped before it was up), -ETIMEDOUT, -EREMOTEIO.
+ * A detached instance whose guest did not come up is kept as failed, for its logs, unless
+ * remove_at_end is set.  Otherwise nothing stays behind.
  * Cost of a restore: one process for the supervisor and one for the VMM.  Guest memory is mapped,
  * never copied, so clones share page cache.  From its timing a clone could learn what others have
  * read.  With private_memory each clone gets a copy, by reflink where the file system can, and no

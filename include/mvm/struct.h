@@ -20,7 +20,8 @@
  * never make, copy or embed them.  Later versions append members to them, too.
  *
  * Structs that callers put into arrays (mvm_forward, mvm_volume) have reserved room for later
- * members.  It must be 0: fill the structs with their parsers, or from `= { 0 }`.
+ * members.  It must be 0, else the call fails with -EOPNOTSUPP: fill the structs with their
+ * parsers, or from `= { 0 }`.
  *
  * struct mvm_error, mvm_strings, mvm_digest, mvm_template_setting and mvm_snapshot_step never
  * change.

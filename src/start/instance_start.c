@@ -361,6 +361,9 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	if (n == 0 || n > MVM_START_MANY_MAX)
 		return mvm_error_set(err, -EINVAL, "one call can start from 1 to %u instances",
 				     MVM_START_MANY_MAX);
+	r = start_options_check(&b.options, err);
+	if (r < 0)
+		return r;
 	settle_after_boot(mvm, progress); /* a failure there does not matter here */
 	r = plan(&b, err);
 	if (r == -ECANCELED)

@@ -72,6 +72,13 @@ struct start_request {
 /* Options for mvm's own VMs: the template's settings, and the VM ends with its handle. */
 extern const struct mvm_start_options start_for_ourselves;
 
+/*
+ * Check a caller's options, as far as no template is needed for that.
+ *
+ * Returns 0; -EINVAL with the member that is wrong; -EOPNOTSUPP when reserved room is not 0.
+ */
+int start_options_check(const struct mvm_start_options *o, struct mvm_error *err);
+
 struct start_plan {
 	bool restore;
 	char *reason; /* why not a restore; NULL for a restore and for a requested cold start */

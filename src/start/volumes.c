@@ -105,6 +105,16 @@ static int take_place(const char *text, size_t len, char **ret, struct mvm_error
 	return 0;
 }
 
+int volume_check_reserved(const struct mvm_volume *v, size_t i, struct mvm_error *err)
+{
+	return mem_is_zero(v->reserved, sizeof(v->reserved))
+		       ? 0
+		       : mvm_error_set(err, -EOPNOTSUPP,
+				       "volumes[%zu].reserved is not 0: this libmvm has no members "
+				       "there",
+				       i);
+}
+
 /* Check and copy a volume.  Callers may fill the struct without mvm_volume_parse(). */
 static int take_volume(const struct mvm_volume *from, struct mvm_volume *ret, struct mvm_error *err)
 {
@@ -234,8 +244,11 @@ static int take_list(const struct mvm_volume *from, size_t n, struct mvm_volume 
 		return mvm_error_set(err, -EINVAL, "more than %d volumes", MVM_VOLUMES_MAX);
 	struct mvm_volume *list = calloc(n + 1, sizeof(*list));
 	int r = list ? 0 : mvm_error_oom(err);
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = take_volume(&from[i], &list[i], err);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = volume_check_reserved(&from[i], i, err);
+		if (r == 0)
+			r = take_volume(&from[i], &list[i], err);
+	}
 	if (r == 0)
 		r = check_together(list, n, err);
 	if (r < 0)

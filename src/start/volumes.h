@@ -19,6 +19,9 @@
 int volumes_resolve(struct mvm *mvm, const struct mvm_volume *from, size_t n, uint32_t n_instances,
 		    struct mvm_volume **ret, struct mvm_error *err);
 
+/* Refuse members of a later version in the i-th volume.  -EOPNOTSUPP. */
+int volume_check_reserved(const struct mvm_volume *v, size_t i, struct mvm_error *err);
+
 /* Turn the caller's options into the internal ones, with the descriptor that cancels.  from,
  * progress: may be NULL. */
 int copy_options_take(const struct mvm_copy_options *from, const struct mvm_progress *progress,

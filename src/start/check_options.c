@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a caller may put into struct mvm_start_options, as far as no template is needed to tell. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "start/start.h"
+#include "start/volumes.h"
+
+static int check_numbers(const struct mvm_start_options *o, struct mvm_error *err)
+{
+	if ((unsigned)o->kind > MVM_START_REQUIRE_SNAPSHOT)
+		return mvm_error_set(err, -EINVAL, "kind is %d, which is no enum mvm_start_kind",
+				     (int)o->kind);
+	if ((unsigned)o->restart > MVM_RESTART_UNLESS_STOPPED)
+		return mvm_error_set(err, -EINVAL, "restart is %d, which is no enum mvm_restart",
+				     (int)o->restart);
+	if (o->ttl_ms < 0)
+		return mvm_error_set(err, -EINVAL, "ttl_ms is negative: %" PRId64, o->ttl_ms);
+	if (o->volume_timeout_ms < 0)
+		return mvm_error_set(err, -EINVAL, "volume_timeout_ms is negative: %" PRId64,
+				     o->volume_timeout_ms);
+	if (o->log_max_bytes > INT64_MAX)
+		return mvm_error_set(err, -EINVAL,
+				     "log_max_bytes is larger than a file can be: %" PRIu64,
+				     o->log_max_bytes);
+	return 0;
+}
+
+static bool is_address(const struct mvm_forward *f)
+{
+	struct in6_addr a;
+	return memchr(f->host_address, '\0', sizeof(f->host_address)) &&
+	       (!f->host_address[0] || inet_pton(AF_INET, f->host_address, &a) == 1 ||
+		inet_pton(AF_INET6, f->host_address, &a) == 1);
+}
+
+static int check_forward(const struct mvm_forward *f, size_t i, struct mvm_error *err)
+{
+	if (!mem_is_zero(f->reserved, sizeof(f->reserved)))
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "forwards[%zu].reserved is not 0: this libmvm has no members "
+				     "there",
+				     i);
+	if (f->guest_port == 0)
+		return mvm_error_set(err, -EINVAL, "forwards[%zu].guest_port is 0", i);
+	if (!is_address(f))
+		return mvm_error_set(err, -EINVAL,
+				     "forwards[%zu].host_address is no numeric IPv4 or IPv6 "
+				     "address",
+				     i);
+	return 0;
+}
+
+int start_options_check(const struct mvm_start_options *o, struct mvm_error *err)
+{
+	int r = check_numbers(o, err);
+	if (r < 0)
+		return r;
+	if (o->n_forwards > RECORD_FORWARDS_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %u ports", RECORD_FORWARDS_MAX);
+	if (o->n_volumes > MVM_VOLUMES_MAX)
+		return mvm_error_set(err, -EINVAL, "more than %d volumes", MVM_VOLUMES_MAX);
+	if (o->n_forwards && !o->forwards)
+		return mvm_error_set(err, -EINVAL, "forwards is NULL, but n_forwards is %zu",
+				     o->n_forwards);
+	if (o->n_volumes && !o->volumes)
+		return mvm_error_set(err, -EINVAL, "volumes is NULL, but n_volumes is %zu",
+				     o->n_volumes);
+	for (size_t i = 0; i < o->n_forwards && r == 0; i++)
+		r = check_forward(&o->forwards[i], i, err);
+	for (size_t i = 0; i < o->n_volumes && r == 0; i++)
+		r = volume_check_reserved(&o->volumes[i], i, err);
+	return r;
+}
