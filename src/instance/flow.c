@@ -55,11 +55,22 @@ int flow_reset(struct flow *f)
 	return send_frame(f, FRAME_RESET, NULL, 0);
 }
 
+/* The supervisor's refusal because the VM has ended has the code of a supervisor that is gone, too:
+ * which of the two a client sees is chance.  The guest refuses no command or copy with ESRCH. */
+static int ended_vm(int r, struct mvm_error *err)
+{
+	if (r != -ESRCH)
+		return r;
+	if (err)
+		err->code = -EREMOTEIO;
+	return -EREMOTEIO;
+}
+
 static int take_reply(struct flow *f, const struct frame *frame, struct mvm_error *err)
 {
 	uint64_t pid = 0, holes = 0;
 	/* a second reply: the supervisor ends the stream */
-	int r = control_check_reply(f->control, frame, NULL, err);
+	int r = ended_vm(control_check_reply(f->control, frame, NULL, err), err);
 	if (r < 0 || f->started)
 		return r < 0 ? r : control_gone(f->control, -EPROTO, err);
 	if (wire_find_u64(frame->payload, frame->len, FIELD_PID, INT32_MAX, &pid))

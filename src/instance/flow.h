@@ -53,7 +53,7 @@ int flow_begin(struct flow *f, struct control *c, unsigned call, const struct st
  * Take the next event.
  *
  * Returns 1, or 0 when it is time to wait for the descriptor.  Errors: the call was refused,
- * -EREMOTEIO, -EPROTO and others of the connection.
+ * -EREMOTEIO (the VM has ended), -EPROTO and others of the connection.
  */
 int flow_next(struct flow *f, struct flow_event *ret, struct mvm_error *err);
 

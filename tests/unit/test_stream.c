@@ -297,6 +297,20 @@ static void a_refusal_has_the_guests_words(void **state)
 	assert_int_equal(mvm_exec_signal(x->exec, 15, NULL), 0);
 }
 
+static void a_vm_that_ends_has_one_code(void **state)
+{
+	struct fixture *x = *state;
+	AUTO_DONE(strbuf) b = { 0 };
+	say_started(x);
+	wire_put_u64(&b, FIELD_STATUS, ESRCH);
+	wire_put_str(&b, FIELD_MESSAGE, "the VM has ended");
+	say(x, FRAME_REPLY, b.data, b.len);
+	next(x, MVM_EXEC_STARTED);
+	expect(x, -EREMOTEIO);
+	expect(x, -EREMOTEIO); /* again */
+	expect_over(x);
+}
+
 /* Take all input that has arrived; returns the number of bytes. */
 static size_t take_input(struct fixture *x)
 {
@@ -569,6 +583,7 @@ int main(void)
 		TEST(a_peer_that_breaks_the_protocol_ends_the_command),
 		TEST(output_before_a_death_is_read_first),
 		TEST(a_refusal_has_the_guests_words),
+		TEST(a_vm_that_ends_has_one_code),
 		TEST(input_is_accepted_up_to_the_free_space),
 		TEST(the_end_of_the_input_is_said_once),
 		TEST(signals_and_sizes_are_passed_on),
