@@ -111,6 +111,13 @@ int mvm_error_subject_text(struct mvm_error *err, int code, const char *subject)
 	return code;
 }
 
+int mvm_error_hand_on(struct mvm_error *err, const struct mvm_error *why)
+{
+	if (err)
+		*err = *why;
+	return mvm_error_negative(why->code);
+}
+
 int mvm_error_exit_status(int code)
 {
 	switch (code) {

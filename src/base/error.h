@@ -84,6 +84,10 @@ int mvm_error_reason_unless_text(struct mvm_error *err, int code, const char *re
 	mvm_error_negative(mvm_error_subject_text(err, code, subject))
 int mvm_error_subject_text(struct mvm_error *err, int code, const char *subject);
 
+/* Give a caller the error of an inner call that had one of its own: had the caller's been passed, a
+ * failure that does not matter would stand there after a success.  Returns why's code. */
+int mvm_error_hand_on(struct mvm_error *err, const struct mvm_error *why);
+
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
 #define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")
 

@@ -268,10 +268,13 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	if (r < 0)
 		return r;
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
+	struct mvm_error why = { 0 };
 	r = control_call(&i->control, CALL_STOP, NULL, &args,
-			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
+			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, &why);
 	if (r == -EREMOTEIO)
 		r = 0; /* the VM has ended meanwhile */
+	if (r < 0)
+		r = mvm_error_hand_on(err, &why);
 	if (r < 0)
 		r = mvm_error_context(err, r, "stopping '%s'", name);
 	if (r < 0 && r != -EIO) /* EIO: it has ended, but volumes did not come back */

@@ -176,6 +176,7 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 		mvm_instance_close(TAKE_PTR(b->list[i]));
 		return r;
 	}
+	*err = (struct mvm_error){ 0 }; /* of a restore that a boot has replaced */
 	b->list[i]->control.cancel_fd = -1;
 	b->up++;
 	if (b->n == 1)

@@ -107,20 +107,24 @@ int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *opt
 int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
+	struct mvm_error why = { 0 };
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
 	int r = control_call(&i->control, CALL_STOP, NULL, &args,
-			     clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, err);
-	return r == -EREMOTEIO ? 0 : r; /* it has ended already */
+			     clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, &why);
+	if (r == -EREMOTEIO)
+		return 0; /* it has ended already */
+	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
 }
 
 int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
 		  struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
+	struct mvm_error why = { 0 };
 	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
-			     &reply, err);
+			     &reply, &why);
 	if (r < 0 && r != -EREMOTEIO)
-		return r;
+		return mvm_error_hand_on(err, &why);
 	int status = r < 0 ? r : message_get_end(reply.data, reply.len, NULL);
 	if (ret_status)
 		*ret_status = status < 0 ? -1 : status;

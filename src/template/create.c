@@ -72,6 +72,7 @@ int mvm_template_create(struct mvm *mvm, const char *id,
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	AUTO_DONE(mvm_template_spec) old = { 0 };
 	enum mvm_apply_result result = MVM_APPLY_UPDATED;
+	struct mvm_error why = { 0 };
 
 	int r = make_spec(id, settings, n_settings, &spec, err);
 	if (r < 0)
@@ -80,7 +81,7 @@ int mvm_template_create(struct mvm *mvm, const char *id,
 					       progress, err);
 	if (lock_fd < 0)
 		return lock_fd;
-	r = store_spec_load(mvm->store, spec.template_id, &old, err);
+	r = store_spec_load(mvm->store, spec.template_id, &old, &why);
 	if (r == -ENOENT) {
 		result = MVM_APPLY_CREATED;
 	} else if (!force) {
@@ -90,7 +91,7 @@ int mvm_template_create(struct mvm *mvm, const char *id,
 		spec.created_at = old.created_at;
 		spec.other = TAKE_PTR(old.other);
 	} else if (r != -EBADMSG) { /* force replaces a damaged spec, but no newer mvm's */
-		return r;
+		return mvm_error_hand_on(err, &why);
 	}
 	r = store_spec_save(mvm->store, &spec, err);
 	return r < 0 ? r : (int)result;

@@ -125,9 +125,12 @@ static int look_up(struct mvm *mvm, const char *ref, struct details *ret, struct
 	int r = store_spec_load(mvm->store, id, &d.spec, err);
 	if (r < 0)
 		return r;
-	r = store_current_get(mvm->store, id, current, err);
-	if (ref[len] || r != -ENOENT) /* a damaged link is an error only if it is needed */
-		r = ref[len] || r == 0 ? load_revision(mvm, ref, current, &d, err) : r;
+	struct mvm_error why = { 0 };
+	r = store_current_get(mvm->store, id, current, &why);
+	if (ref[len] || r == 0) /* a damaged link is an error only if it is needed */
+		r = load_revision(mvm, ref, current, &d, err);
+	else if (r != -ENOENT)
+		r = mvm_error_hand_on(err, &why);
 	else
 		r = 0; /* not built yet */
 	if (r < 0)
