@@ -62,8 +62,9 @@ const struct command command_events = {
 	.details = "The events are started, healthy, unhealthy, paused, resumed, "
 		   "volumes (some files were not copied), restarting, stopped (by a "
 		   "command or the time to live), exited (the guest ended by itself), "
-		   "failed and removed. With --json each event is an object on its own "
-		   "line.",
+		   "failed, refused (a rule kept the guest from a destination), network "
+		   "(its rules were changed), network-down, network-up and removed. With "
+		   "--json each event is an object on its own line.",
 	.options = options,
 	.examples = "mvm events --since 1h\n"
 		    "mvm events -f --json",

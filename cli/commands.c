@@ -18,6 +18,7 @@ const struct command_section command_sections[] = {
 	    &command_inspect, &command_exec, &command_cp, &command_logs, &command_events,
 	    &command_wait, &command_pause, &command_resume, &command_stop, &command_kill,
 	    &command_rm } },
+	{ "Networks of instances", { &command_network_show, &command_network_set } },
 	{ "Pools of waiting VMs", { &command_pool_set, &command_pool_list, &command_pool_serve } },
 	{ "Kernels",
 	  { &command_kernel_fetch, &command_kernel_add, &command_kernel_list,

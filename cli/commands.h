@@ -54,6 +54,8 @@ extern const struct command command_pool_serve;
 extern const struct command command_volume_list;
 extern const struct command command_volume_inspect;
 extern const struct command command_volume_rm;
+extern const struct command command_network_show;
+extern const struct command command_network_set;
 extern const struct command command_pool_set;
 extern const struct command command_port;
 extern const struct command command_ps;

@@ -111,7 +111,10 @@ class Net:
 
     def ask(self, **request):
         self.control.send(json.dumps(request).encode())
-        return json.loads(self.control.recv(65536))
+        while True:
+            said = json.loads(self.control.recv(65536))
+            if "refusals" not in said: # which comes unasked
+                return said
 
     def send(self, *frames):
         """All of them, and take what comes meanwhile."""

@@ -207,6 +207,17 @@ MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);
 MVM_API const char *mvm_instance_start_json(const struct mvm_instance *instance);
 
 /* What is known about an instance.  Strings are owned by the struct; absent ones are NULL. */
+/* Something that the rules for an instance's network refused, by its destination. */
+struct mvm_refusal {
+	const char *target;   /* an address, or the name that was asked for; a guest chose it */
+	uint16_t port;	      /* 0: none */
+	const char *protocol; /* "tcp", "udp", "icmp", "dns" */
+	const char *reason;   /* "denied", "private", "special", "host" (doc/network.md) */
+	uint64_t count;
+	const char *last_at;  /* RFC 3339 */
+	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
+};
+
 struct mvm_instance_info {
 	char *name, *template_id, *revision;
 	enum mvm_instance_state state;
@@ -235,6 +246,12 @@ struct mvm_instance_info {
 	uint64_t memory_private_bytes, memory_shared_bytes;
 	uint64_t disk_bytes; /* of its folder */
 	char *json;	     /* instance.json, with the usage added */
+	/* rules for its network; NULL-terminated, never NULL */
+	const char *const *network_allow, *const *network_deny;
+	char *network_problem;	      /* why it has no network though it should; NULL: it has */
+	uint64_t network_refused;     /* how often a rule refused something */
+	struct mvm_refusal *refusals; /* the latest destinations, the last one first */
+	size_t n_refusals;
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 
@@ -262,7 +279,7 @@ MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
 struct mvm_event {
 	const char *time; /* RFC 3339 with nanoseconds */
 	/* One of: started, healthy, unhealthy, paused, resumed, restarting, stopped, exited,
-	 * failed, removed. */
+	 * failed, refused, network, network-down, network-up, removed. */
 	const char *event;
 	const char *instance, *template_id;
 	const char *message;
@@ -470,6 +487,28 @@ typedef int (*mvm_process_fn)(void *arg, const struct mvm_process *process);
  */
 MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
 				   struct mvm_error *err);
+
+struct mvm_network_options {
+	size_t size; /* MVM_NETWORK_OPTIONS_INIT sets it (mvm/struct.h) */
+	/* rules as in struct mvm_start_options; NULL-terminated; NULL: none */
+	const char *const *allow, *const *deny;
+	bool add; /* keep the rules that it has */
+};
+#define MVM_NETWORK_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_network_options)
+
+/*
+ * Give a running instance other rules for its network, in place of all that it has.
+ *
+ *   options  borrowed
+ *
+ * They hold when this returns.  Connections that they refuse are reset; forwarded ports stay.  A
+ * restart of the VM keeps them.
+ * Errors: -ENOENT; -EINVAL (a rule; an instance without a network); -E2BIG; -EBUSY (it does not
+ * run, or is being started or stopped); -EOPNOTSUPP (the backend takes no rules); -ETIMEDOUT.
+ */
+MVM_API int mvm_instance_set_network(struct mvm *mvm, const char *name,
+				     const struct mvm_network_options *options,
+				     struct mvm_error *err);
 
 /*
  * Freeze and unfreeze a running instance's virtual CPUs.  Processes in the guest notice nothing;

@@ -85,6 +85,16 @@ static const struct field disk[] = {
 };
 static const struct fields disk_fields = FIELDS_CLOSED(record_disk, disk);
 
+static const struct field refusal[] = {
+	FIELD_CHARS(record_refusal, target),
+	FIELD_NUMBER(record_refusal, port, uint16_t, FIELD_REQUIRED, 0, UINT16_MAX),
+	FIELD_CHARS(record_refusal, protocol),
+	FIELD_CHARS(record_refusal, reason),
+	FIELD_SIZE(record_refusal, count, FIELD_REQUIRED),
+	FIELD_CHARS(record_refusal, last_at),
+};
+static const struct fields refusal_fields = FIELDS_CLOSED(record_refusal, refusal);
+
 static const struct field usage[] = {
 	FIELD_SIZE(usage, cpu_ns, FIELD_REQUIRED),
 	FIELD_SIZE(usage, memory_private_bytes, FIELD_REQUIRED),
@@ -152,6 +162,10 @@ static const struct field record[] = {
 	FIELD_STRINGS(record, env),
 	FIELD_STRINGS(record, network_allow),
 	FIELD_STRINGS(record, network_deny),
+	FIELD_SIZE(record, network_refused, FIELD_SPARSE),
+	FIELD_LIST(record, network_refusals, n_network_refusals, record_refusal, FIELD_SPARSE,
+		   &refusal_fields),
+	FIELD_STRING(record, network_problem, FIELD_SPARSE),
 	FIELD_TEXT(record, hostname),
 	FIELD_TEXT(record, machine_id),
 	FIELD_STRING(record, created_at, FIELD_REQUIRED),

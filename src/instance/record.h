@@ -78,6 +78,16 @@ struct record_volume {
 };
 #define RECORD_VOLUMES_MAX 16u
 
+/* A destination that the network refused. */
+struct record_refusal {
+	char target[254]; /* an address, or the name that was asked for */
+	uint16_t port;	  /* 0: none */
+	char protocol[8], reason[16];
+	uint64_t count;
+	char last_at[32]; /* RFC 3339 */
+};
+#define RECORD_REFUSALS_MAX 8u
+
 /* This instance's copy of the data disk. */
 struct record_disk {
 	bool present;
@@ -110,7 +120,11 @@ struct record {
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
 	struct strv env;			 /* the workload's variables, over the template's */
 	struct strv network_allow, network_deny; /* rules, the template's among them */
-	char *hostname; /* NULL in a first record: the guest is called by its name */
+	uint64_t network_refused;		 /* how often a rule refused the guest something */
+	struct record_refusal network_refusals[RECORD_REFUSALS_MAX]; /* the latest comes first */
+	size_t n_network_refusals;
+	char *network_problem; /* why the guest has no network though it should; NULL: it has */
+	char *hostname;	       /* NULL in a first record: the guest is called by its name */
 	char *machine_id;
 	int64_t supervisor_pid, vmm_pid; /* 0: none */
 	struct record_stage stages[RECORD_STAGES_MAX];

@@ -191,6 +191,9 @@ enum agent_call {
 	 * the last reply; none at first.  Result: SIZE, the bytes by now.  One at a time for each
 	 * connection. */
 	CALL_LOGS = 72,
+	/* Give the VM other rules for its network, in place of all that it has.  JSON: "allow" and
+	 * "deny", lists of rules (model/policy.h); "add": true keeps those that it has. */
+	CALL_NETWORK = 73,
 };
 
 enum agent_field {

@@ -189,10 +189,57 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(strings[i]);
 	free(info->forwards);
+	free(info->network_problem);
+	free((void *)info->network_allow); /* one block each */
+	free((void *)info->network_deny);
+	free(info->refusals);
 	free(info);
 }
 DEFINE_AUTO(mvm_instance_info, mvm_instance_info_free)
 DEFINE_LIST_FREE(mvm_instance_list_free, mvm_instance_info, mvm_instance_info_free)
+
+/* The list and its strings in one block of memory; free(3) it.  NULL: out of memory. */
+static const char *const *one_block(const struct strv *list)
+{
+	size_t size = (list->n + 1) * sizeof(char *);
+	for (size_t i = 0; i < list->n; i++)
+		size += strlen(list->v[i]) + 1;
+	const char **ret = malloc(size);
+	if (!ret)
+		return NULL;
+	char *at = (char *)(ret + list->n + 1);
+	for (size_t i = 0; i < list->n; i++) {
+		size_t len = strlen(list->v[i]) + 1;
+		ret[i] = memcpy(at, list->v[i], len);
+		at += len;
+	}
+	ret[list->n] = NULL;
+	return (const char *const *)ret;
+}
+
+/* With the texts behind them, in the same block. */
+static int add_refusals(const struct record *rec, struct mvm_instance_info *info)
+{
+	size_t n = rec->n_network_refusals;
+	info->refusals = calloc(1, n * (sizeof(*info->refusals) + sizeof(*rec->network_refusals)));
+	if (n == 0)
+		return 0;
+	if (!info->refusals)
+		return -ENOMEM;
+	struct record_refusal *texts = (struct record_refusal *)(info->refusals + n);
+	memcpy(texts, rec->network_refusals, n * sizeof(*texts));
+	for (size_t i = 0; i < n; i++)
+		info->refusals[i] = (struct mvm_refusal){
+			.target = texts[i].target,
+			.port = texts[i].port,
+			.protocol = texts[i].protocol,
+			.reason = texts[i].reason,
+			.count = texts[i].count,
+			.last_at = texts[i].last_at,
+		};
+	info->n_refusals = n;
+	return 0;
+}
 
 /* Takes the record's strings. */
 static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd)
@@ -244,6 +291,12 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->start_ns = rec->n_stages ? rec->stages[rec->n_stages - 1].ns : 0;
 	info->supervisor_pid = rec->supervisor_pid;
 	info->vmm_pid = rec->vmm_pid;
+	info->network_problem = TAKE_PTR(rec->network_problem);
+	info->network_refused = rec->network_refused;
+	info->network_allow = one_block(&rec->network_allow);
+	info->network_deny = one_block(&rec->network_deny);
+	if (!info->network_allow || !info->network_deny || add_refusals(rec, info) < 0)
+		return NULL;
 	return TAKE_PTR(info);
 }
 

@@ -56,6 +56,8 @@ static int spawn_machine(struct supervisor *s, const struct vmm_ops *ops, int64_
 				  s->revision.run.snapshot_point == MVM_POINT_BOOT;
 	if (rec->hostname)
 		snprintf(s->machine.hostname, sizeof(s->machine.hostname), "%s", rec->hostname);
+	set_string(&rec->network_problem, NULL);
+	vmm_on_network(s->machine.vmm, on_network, s);
 	rec->vmm_pid = s->machine.vmm->process.pid;
 	set_string(&rec->isolation, vmm_isolation_text(s->machine.vmm->isolation, isolation));
 	s->machine.agent.on_frame = clients_on_guest_frame;

@@ -291,6 +291,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_WAIT:
 	case CALL_ADOPT:
 	case CALL_KEEP:
+	case CALL_NETWORK:
 		return queue_job(client, f, (unsigned)call);
 	default:
 		return refuse(client, f->stream, EOPNOTSUPP, "no such call");

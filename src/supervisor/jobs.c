@@ -151,6 +151,9 @@ void run_job(struct supervisor *s, struct job *taken)
 		stop_guest(s, timeout_ms); /* on_job() has set the reason */
 		return;
 	}
+	case CALL_NETWORK:
+		r = set_network(s, j, &err);
+		break;
 	case CALL_ADOPT:
 		adopt(s, j);
 		return;

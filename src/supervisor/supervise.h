@@ -5,7 +5,7 @@
 /* The state and functions that the parts of mvm-supervisor share.  supervisor.c runs an instance's
  * life, bringup.c starts its machine, fill.c copies its volumes in and back, restart.c starts it
  * again, jobs.c answers calls, notes.c writes the record and events, standby.c turns a VM of a pool
- * into an instance, workload.c follows the workload, life.c keeps the state. */
+ * into an instance, workload.c follows the workload, network.c its network, life.c keeps the state. */
 
 #include "model/template.h"
 
@@ -54,6 +54,8 @@ struct supervisor {
 	unsigned failures; /* failures and other ends in a row; each makes the next pause longer */
 	int64_t up_since_ns; /* of the last start */
 	int64_t kill_ns;     /* when to cut a running stop short; 0: never */
+	int64_t refusals_since_ns; /* refusal_events were written since then */
+	unsigned refusal_events;
 	struct job *waiting; /* STOP and WAIT calls, answered at the end */
 };
 
@@ -129,6 +131,22 @@ void workload_follow(struct supervisor *s);
  *   killed   SIGKILL ended it
  */
 void workload_note_end(struct supervisor *s, bool stopped, bool killed);
+
+/* Give the VM other rules for its network, as CALL_NETWORK does, and record them. */
+int set_network(struct supervisor *s, const struct job *j, struct mvm_error *err);
+
+/*
+ * Read and check rules as CALL_NETWORK has them.
+ *
+ *   have  whose rules "add" keeps
+ *   ret   its rules alone are set
+ */
+int network_read_rules(const char *text, size_t len, const struct record *have, struct record *ret,
+		       struct mvm_error *err);
+void network_exchange_rules(struct record *a, struct record *b);
+
+/* What its network tells (vmm_on_network()); arg is the struct supervisor. */
+void on_network(void *arg, const struct vmm_network_news *news);
 
 /* Send the VMM SIGKILL, if there is one. */
 void kill_vmm(struct supervisor *s);

@@ -64,6 +64,9 @@ static void take_number(struct record *rec, uint16_t i, uint64_t n)
 	case NUMBER_STOPPING:
 		rec->stopping = n;
 		break;
+	case NUMBER_NETWORK_REFUSED:
+		rec->network_refused = n & INT64_MAX;
+		break;
 	case NUMBER_HELD:
 		rec->held = rec->held && n;
 		break;
@@ -90,7 +93,7 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 	struct wire_field f;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
 		set_string((char **)((char *)rec + record_texts[i]), NULL);
-	rec->n_stages = 0;
+	rec->n_stages = rec->n_network_refusals = 0;
 	while (wire_next(&reader, &f) > 0) {
 		uint64_t n;
 		if (f.tag >= TAG_RECORD_TEXTS &&
@@ -98,6 +101,8 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 			take_text(rec, f.tag - TAG_RECORD_TEXTS, &f);
 		else if (f.tag == TAG_STAGE)
 			take_stage(rec, &f);
+		else if (network_take_field(rec, &f))
+			continue;
 		else if (wire_get_u64(&f, &n) < 0)
 			continue;
 		else if (f.tag == TAG_STAGE_NS && rec->n_stages)
@@ -295,6 +300,13 @@ static void answer_give_up_adoption(struct warden *w)
 
 /* ---- questions ---- */
 
+static void answer_why_killed(const struct warden *w, struct line_message *ret)
+{
+	char text[OOM_TEXT_SIZE];
+	oom_describe(&w->oom, w->record.cgroup, text);
+	wire_put_str(&ret->fields, TAG_TEXT, text);
+}
+
 static int do_it(struct warden *w, const struct line_message *asked, struct line_message *ret,
 		 struct mvm_error *err)
 {
@@ -320,12 +332,9 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 	case ASK_FORGET_MEMORY:
 		vmm_forget_memory(w);
 		return 0;
-	case ASK_WHY_KILLED: {
-		char text[OOM_TEXT_SIZE];
-		oom_describe(&w->oom, w->record.cgroup, text);
-		wire_put_str(&ret->fields, TAG_TEXT, text);
+	case ASK_WHY_KILLED:
+		answer_why_killed(w, ret);
 		return 0;
-	}
 	case ASK_PUT_AWAY:
 		vmm_put_away(w);
 		return 0;
@@ -366,6 +375,8 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 	case ASK_REMOVE:
 		answer_remove(w);
 		return 0;
+	case ASK_RULES:
+		return network_answer_rules(w, asked, err);
 	}
 	return mvm_error_set(err, -EPROTO, "the warden does not know question %d", asked->what);
 }

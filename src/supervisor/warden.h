@@ -104,6 +104,9 @@ int warden_new_log(struct warden_link *l, enum warden_log log);
 
 /* Write the record, with the state that rec has. */
 void warden_save(struct warden_link *l, const struct record *rec);
+/* Other rules for the network, as CALL_NETWORK has them.  They are in the record with the next
+ * warden_save(), and hold for the next VMM. */
+int warden_rules(struct warden_link *l, const char *json, struct mvm_error *err);
 void warden_tell(struct warden_link *l, const char *event, const char *message);
 
 /* Put the VMM into a cgroup: rec's cgroup and limits afterwards. */

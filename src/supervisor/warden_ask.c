@@ -225,6 +225,7 @@ void warden_save(struct warden_link *l, const struct record *rec)
 		[NUMBER_WORKLOAD_ENDED] = rec->workload_ended,
 		[NUMBER_STOPPING] = rec->stopping,
 		[NUMBER_HELD] = rec->held,
+		[NUMBER_NETWORK_REFUSED] = rec->network_refused,
 	};
 	for (uint16_t i = 0; i < RECORD_NUMBERS; i++)
 		wire_put_u64(&q.fields, (uint16_t)(TAG_RECORD_NUMBERS + i), numbers[i]);
@@ -235,7 +236,23 @@ void warden_save(struct warden_link *l, const struct record *rec)
 		wire_put_str(&q.fields, TAG_STAGE, rec->stages[i].name);
 		wire_put_u64(&q.fields, TAG_STAGE_NS, (uint64_t)rec->stages[i].ns);
 	}
+	for (size_t i = 0; i < rec->n_network_refusals; i++) {
+		const struct record_refusal *refusal = &rec->network_refusals[i];
+		wire_put_str(&q.fields, TAG_REFUSAL, refusal->target);
+		wire_put_u64(&q.fields, TAG_REFUSAL_PORT, refusal->port);
+		wire_put_u64(&q.fields, TAG_REFUSAL_COUNT, refusal->count);
+		wire_put_str(&q.fields, TAG_REFUSAL_PROTOCOL, refusal->protocol);
+		wire_put_str(&q.fields, TAG_REFUSAL_REASON, refusal->reason);
+		wire_put_str(&q.fields, TAG_REFUSAL_AT, refusal->last_at);
+	}
 	ask_only(l, q, NULL); /* see save_record() */
+}
+
+int warden_rules(struct warden_link *l, const char *json, struct mvm_error *err)
+{
+	struct line_message q = question(ASK_RULES);
+	wire_put_str(&q.fields, TAG_TEXT, json);
+	return ask_only(l, q, err);
 }
 
 void warden_tell(struct warden_link *l, const char *event, const char *message)

@@ -32,6 +32,7 @@ enum warden_question {
 	ASK_RELEASE,
 	ASK_STOP_LISTENING,
 	ASK_REMOVE,
+	ASK_RULES, /* TEXT: JSON, as of CALL_NETWORK */
 };
 
 enum warden_tag {
@@ -49,6 +50,12 @@ enum warden_tag {
 	TAG_FORWARDS, /* struct vmm_forward, as it is in memory */
 	TAG_STAGE,    /* a name; its TAG_STAGE_NS follows */
 	TAG_STAGE_NS,
+	TAG_REFUSAL, /* a target; the others follow */
+	TAG_REFUSAL_PORT,
+	TAG_REFUSAL_COUNT,
+	TAG_REFUSAL_PROTOCOL,
+	TAG_REFUSAL_REASON,
+	TAG_REFUSAL_AT,
 	TAG_RECORD_TEXTS = 0x100,
 	TAG_RECORD_NUMBERS = 0x200,
 };
@@ -59,6 +66,7 @@ static const size_t record_texts[] = {
 	offsetof(struct record, machine_id),	 offsetof(struct record, started_at),
 	offsetof(struct record, ended_at),	 offsetof(struct record, expires_at),
 	offsetof(struct record, health_message), offsetof(struct record, volumes_note),
+	offsetof(struct record, network_problem),
 };
 #define RECORD_TEXT_MAX 16384u
 
@@ -71,6 +79,7 @@ enum record_number {
 	NUMBER_WORKLOAD_ENDED,
 	NUMBER_STOPPING,
 	NUMBER_HELD, /* it is never held again */
+	NUMBER_NETWORK_REFUSED,
 	RECORD_NUMBERS,
 };
 

@@ -5,6 +5,7 @@
 /* What the warden's files share: warden.c has the record and the folder, warden_vmm.c the VMM,
  * warden_copy.c the volumes. */
 
+#include "net/wire.h"
 #include "supervisor/warden.h"
 
 /* Each answers one question, as warden.h describes it.  0 or -errno with a sentence. */
@@ -19,6 +20,10 @@ void vmm_put_away(struct warden *w);
 int copy_answer_start(struct warden *w, bool back, struct line_message *ret, struct mvm_error *err);
 int copy_answer_end(struct warden *w, bool kill, struct line_message *ret);
 void copy_release(struct warden *w);
+
+/* A field about refusals of a record that is saved.  Returns whether it is one. */
+bool network_take_field(struct record *rec, const struct wire_field *f);
+int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err);
 
 /* Open a log; aside: move what is there aside first.  Returns a descriptor or -errno. */
 int log_open(struct warden *w, enum warden_log log, bool aside);

@@ -12,6 +12,8 @@
  *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}
  *	reply:   {"ready": true, "refused": 3, "dropped": 0, "lost": 0}
  *	         or {"error": "cannot forward port 8080 of 127.0.0.1: ...", "code": -98}
+ *	unasked: {"refused": 7, "refusals": [{"target": "192.0.2.1", "port": 80, "protocol": "tcp",
+ *	          "reason": "denied", "count": 3}, ...]}, of late, at most every five seconds
  */
 
 #include <mvm/error.h>

@@ -129,6 +129,8 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	}
 	if (is_one_of(g->resolver, &f->to)) {
 		g->refused++;
+		g->last = (struct gate_refusal){ POLICY_SPECIAL, f->to, f->to_port,
+						 (uint8_t)f->kind };
 		if (f->kind != FRAME_TCP)
 			return GATE_REFUSE;
 		return f->resets ? GATE_DROP : GATE_RESET;

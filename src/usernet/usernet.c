@@ -17,6 +17,7 @@
 #include "usernet/dns_tcp.h"
 #include "usernet/link.h"
 #include "usernet/rate.h"
+#include "usernet/refusals.h"
 #include "usernet/route.h"
 #include "usernet/sockets.h"
 
@@ -45,6 +46,7 @@ struct usernet {
 	struct rate bytes, packets; /* both ways */
 	struct rate new_tcp, new_others; /* flows */
 	bool is_forwarding;
+	struct refusals refusals;
 	size_t n_fds;
 	struct pollfd fds[POLL_MAX];
 };
@@ -110,8 +112,10 @@ static void answer(void *arg, const struct resolver_asker *asker,
 	if (r < 0)
 		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
 	else if (len > 0 && !gate_told(&u->gate, question->name, answers.addresses, answers.n,
-				       answers.ttl_s, clock_now_ns()))
+				       answers.ttl_s, clock_now_ns())) {
+		refusals_note_name(&u->refusals, question->name, POLICY_PRIVATE);
 		len = dns_refuse(message, question, DNS_REFUSED);
+	}
 	tell(u, asker, question, message, len);
 }
 
@@ -127,6 +131,8 @@ static void ask(struct usernet *u, struct resolver_asker *asker, const uint8_t *
 	}
 	asker->id = (uint16_t)(query[0] << 8 | query[1]);
 	bool may = policy_may_ask(&u->gate.policy, question.name);
+	if (!may)
+		refusals_note_name(&u->refusals, question.name, POLICY_DENIED);
 	if (may && resolver_ask(&u->resolver, asker, &question, query, len, clock_now_ns()) == 0)
 		return;
 	memcpy(message, query, len);
@@ -228,7 +234,10 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 	count(u, len);
 	frame_read(frame, len, &f);
 	u->gate.is_full = rate_wait_ns(f.kind == FRAME_TCP ? &u->new_tcp : &u->new_others) != 0;
+	uint64_t refused = u->gate.refused;
 	enum gate_verdict verdict = gate_out(&u->gate, &f, clock_now_ns());
+	if (u->gate.refused > refused)
+		refusals_note(&u->refusals, &u->gate.last);
 	if (verdict == GATE_PASS)
 		pass(u, frame, len, &f);
 	else if (verdict == GATE_REFUSE)
@@ -399,6 +408,15 @@ static int reply(struct usernet *u, int r, const struct mvm_error *err)
 											: 0;
 }
 
+/* Tell what was refused, now and then.  A supervisor that does not listen hears of it later. */
+static void report(struct usernet *u)
+{
+	AUTO_JSON json_t *said = refusals_take(&u->refusals, clock_now_ns());
+	AUTO_FREE char *text = said ? json_dumps(said, JSON_COMPACT) : NULL;
+	if (text)
+		send(u->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static int on_request(struct usernet *u)
 {
 	static char text[USERNET_MESSAGE_MAX];
@@ -453,6 +471,9 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	int tcp_ms = clock_remaining_ms(dns_tcp_tick(&u->dns_tcp, clock_now_ns()));
 	if (tcp_ms >= 0 && (uint32_t)tcp_ms < wait_ms)
 		wait_ms = (uint32_t)tcp_ms;
+	int report_ms = refusals_wait_ms(&u->refusals, clock_now_ns());
+	if (report_ms >= 0 && (uint32_t)report_ms < wait_ms)
+		wait_ms = (uint32_t)report_ms;
 	return poll(u->fds, u->n_fds, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
 }
 
@@ -476,6 +497,7 @@ static int turn(struct usernet *u)
 	}
 	if (n_asks > 0)
 		resolver_serve(&u->resolver, clock_now_ns(), answer, u);
+	report(u);
 	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
 	if (r == 0 && n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR)))
 		r = link_read(&u->link, on_frame, u);

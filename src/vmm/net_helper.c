@@ -13,12 +13,14 @@
 #include "base/sock.h"
 #include "base/str.h"
 #include "codec/json.h"
+#include "vmm/net_news.h"
 #include "vmm/walls.h"
 
 #define RESOLV_CONF	"/etc/resolv.conf"
 #define RESOLV_CONF_MAX 65536u
 #define SERVERS_MAX	3u /* resolv.conf(5), MAXNS */
 #define REPLY_MAX	4096u
+#define UNASKED_MAX	16u /* reports before a reply */
 #define THREADS_MAX	4u
 #define FD_END		6     /* its descriptors are below */
 #define FILES_MAX	2048u /* descriptors; usernet/sockets.h needs fewer */
@@ -188,30 +190,72 @@ void net_process_done(struct net_process *h)
 
 /* ---- asking it ---- */
 
-static void on_reply(void *arg, uint32_t events)
+static void lose(struct net_helper *h, const char *why)
+{
+	const struct vmm_network_news news = { .problem = why };
+	loop_source_free(TAKE_PTR(h->source));
+	if (!h->ended && h->is_up)
+		h->on_news(h->arg, &news);
+	h->ended = true;
+}
+
+static void on_pause_over(void *arg)
 {
 	struct net_helper *h = arg;
+	if (h->source)
+		loop_source_set_events(h->source, EPOLLIN); /* else it is heard with a reply */
+}
+
+static void on_message(void *arg, uint32_t events)
+{
+	struct net_helper *h = arg;
+	struct vmm_refusal refusals[VMM_REFUSALS_MAX];
+	struct vmm_network_news news = { .refusals = refusals };
 	char text[REPLY_MAX];
+	AUTO_JSON json_t *doc = NULL;
 	ssize_t n = recv(h->control_fd, text, sizeof(text), MSG_DONTWAIT);
 	(void)events;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		h->ended = true;
-		loop_source_free(TAKE_PTR(h->source));
+		lose(h, NET_HELPER_PROGRAM " has ended");
 		return;
 	}
-	json_decref(h->reply);
-	h->reply = NULL;
-	if (json_read(text, (size_t)n, "reply", &h->reply, NULL) < 0)
-		h->ended = true; /* it is not ours any more */
+	int r = json_read(text, (size_t)n, "reply", &doc, NULL);
+	bool is_report = r == 0 && json_object_get(doc, "refusals");
+	if (is_report)
+		r = net_news_read(doc, &h->refused, &news, refusals);
+	if (r < 0) { /* it is not ours any more */
+		lose(h, NET_HELPER_PROGRAM " does not speak as it should");
+		return;
+	}
+	if (!is_report) {
+		json_decref(h->reply);
+		h->reply = TAKE_PTR(doc);
+		h->is_asked = false;
+		return;
+	}
+	/* it may tell as much as it likes: nobody listens for a while, unless it is asked */
+	if (h->is_asked && ++h->n_unasked > UNASKED_MAX) {
+		lose(h, NET_HELPER_PROGRAM " does not answer");
+		return;
+	}
+	if (!h->is_asked) {
+		loop_source_set_events(h->source, 0);
+		loop_source_arm(h->pause, clock_deadline_ns(NET_HELPER_PAUSE_MS));
+	}
+	h->on_news(h->arg, &news);
 }
 
-int net_helper_take(struct net_helper *h, int control_fd, struct loop *loop)
+int net_helper_take(struct net_helper *h, int control_fd, struct loop *loop, vmm_network_fn on_news,
+		    void *arg)
 {
 	h->loop = loop;
 	h->control_fd = control_fd;
-	return loop_add_fd(loop, control_fd, EPOLLIN, on_reply, h, &h->source);
+	h->on_news = on_news;
+	h->arg = arg;
+	int r = loop_add_timer(loop, DEADLINE_NONE, on_pause_over, h, &h->pause);
+	return r < 0 ? r : loop_add_fd(loop, control_fd, EPOLLIN, on_message, h, &h->source);
 }
 
 static int wait_reply(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
@@ -243,13 +287,19 @@ static int request(struct net_helper *h, json_t *message, int64_t deadline_ns,
 	json_decref(h->reply);
 	h->reply = NULL;
 	if (!h->ended && send(h->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		h->ended = true;
+		lose(h, NET_HELPER_PROGRAM " takes no orders");
+	h->is_asked = !h->ended;
+	h->n_unasked = 0;
+	if (h->source)
+		loop_source_set_events(h->source, EPOLLIN);
 	return wait_reply(h, deadline_ns, err);
 }
 
 int net_helper_ready(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
 {
-	return wait_reply(h, deadline_ns, err);
+	int r = wait_reply(h, deadline_ns, err);
+	h->is_up = r == 0;
+	return r;
 }
 
 int net_helper_forward(struct net_helper *h, const struct vmm_forward *f, int64_t deadline_ns,
@@ -272,6 +322,7 @@ int net_helper_policy(struct net_helper *h, const struct vmm_network *n, int64_t
 void net_helper_done(struct net_helper *h)
 {
 	loop_source_free(TAKE_PTR(h->source));
+	loop_source_free(TAKE_PTR(h->pause));
 	auto_close(&h->control_fd);
 	json_decref(h->reply);
 	*h = (struct net_helper)NET_HELPER_NONE;

@@ -22,7 +22,8 @@
 #include "vmm/uid.h"
 #include "vmm/vmm.h"
 
-#define NET_HELPER_PROGRAM "mvm-net"
+#define NET_HELPER_PROGRAM  "mvm-net"
+#define NET_HELPER_PAUSE_MS 1000
 
 struct net_process {
 	struct process process;
@@ -39,7 +40,14 @@ struct net_helper {
 	struct loop_source *source;
 	int control_fd;
 	json_t *reply; /* NULL: not here yet */
-	bool ended;
+	bool is_up, ended;
+	/* what it tells unasked is heard once in NET_HELPER_PAUSE_MS */
+	struct loop_source *pause;
+	bool is_asked;
+	unsigned n_unasked; /* meanwhile */
+	vmm_network_fn on_news;
+	void *arg;
+	uint64_t refused; /* as far as was told */
 };
 #define NET_HELPER_NONE                                                                            \
 	{                                                                                          \
@@ -64,8 +72,10 @@ int net_process_seal(struct net_process *p, struct mvm_error *err);
 
 void net_process_done(struct net_process *p);
 
-/* Talk to mvm-net on control_fd, which is taken over.  u: NET_HELPER_NONE. */
-int net_helper_take(struct net_helper *u, int control_fd, struct loop *loop);
+/* Talk to mvm-net on control_fd, which is taken over.  u: NET_HELPER_NONE.  on_news is called with
+ * what it refuses, and when it ends. */
+int net_helper_take(struct net_helper *u, int control_fd, struct loop *loop, vmm_network_fn on_news,
+		    void *arg);
 
 /* Wait until it serves.  Returns 0, or -errno: a port of the host is taken (-EADDRINUSE), ... */
 int net_helper_ready(struct net_helper *u, int64_t deadline_ns, struct mvm_error *err);

@@ -351,6 +351,12 @@ int vmm_power_button(struct vmm *v, int64_t deadline_ns, struct mvm_error *err)
 	return r < 0 ? r : in_context(v, v->ops->power_button(v, deadline_ns, err), err);
 }
 
+void vmm_on_network(struct vmm *v, vmm_network_fn fn, void *arg)
+{
+	v->on_network = fn;
+	v->on_network_arg = arg;
+}
+
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg)
 {
 	v->on_ended = fn;

@@ -85,6 +85,26 @@ struct vmm_network {
 	uint64_t bytes_per_s, packets_per_s; /* 0: no limit */
 };
 
+/* Something that the network's rules refused, from a process that a guest may have taken over:
+ * checked and bounded. */
+struct vmm_refusal {
+	char target[254];	       /* a numeric address, or the name that was asked for */
+	uint16_t port;		       /* 0: none */
+	const char *protocol, *reason; /* static: "tcp", "udp", "icmp", "dns"; "denied", ... */
+	uint64_t count;
+};
+#define VMM_REFUSALS_MAX 8u
+
+struct vmm_network_news {
+	uint64_t n_refused;		    /* since the last news */
+	const struct vmm_refusal *refusals; /* some of them; valid for the call */
+	size_t n;
+	const char *problem; /* the network has ended, and why; NULL: nothing new */
+	bool is_back;	     /* and serves again */
+};
+/* Called from the loop. */
+typedef void (*vmm_network_fn)(void *arg, const struct vmm_network_news *news);
+
 struct vmm_drive {
 	const char *name; /* file, relative to dir_fd */
 	bool read_only;
@@ -321,6 +341,8 @@ struct vmm {
 	bool guest_reset; /* it asked for reboot, as far as the VMM knows, or had a triple fault */
 	vmm_ended_fn on_ended;
 	void *on_ended_arg;
+	vmm_network_fn on_network;
+	void *on_network_arg;
 	/* when each stage of the last start ended, monotonic ns; 0: not reached */
 	int64_t spawned_ns, loaded_ns, resumed_ns;
 };
@@ -376,6 +398,7 @@ int vmm_attach(const struct vmm_ops *ops, const struct vmm_config *config, struc
 	       struct vmm **ret, struct mvm_error *err);
 void vmm_kill(struct vmm *v);
 void vmm_on_ended(struct vmm *v, vmm_ended_fn fn, void *arg);
+void vmm_on_network(struct vmm *v, vmm_network_fn fn, void *arg);
 void vmm_free(struct vmm *v);
 DEFINE_AUTO(vmm, vmm_free)
 

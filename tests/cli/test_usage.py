@@ -83,12 +83,12 @@ WRONG = {
     "env-file": [""], "config": [""], "download": [""], "unset": ["nosuch"], "older-than": ["", "x"],
     "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
     "filter": ["", "x=y", "state=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
+    "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
               ("kernel rm", "NAME"): NAMED, ("volume rm", "NAME"): NAMED,
-              ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"],
-              ("run", "allow"): ["", "host", "10.0.0.0/33"], ("run", "deny"): ["", "a..b", "1.2.3.4:0"]}
+              ("volume inspect", "NAME"): NAMED, ("run", "restart"): ["", "no:1", "on-failure:0"]}
 # Arguments that a command needs before it notices other mistakes.
 NEEDS = {"template create": ["--flake", "dir:."], "run": ["--template", "web"],
          "template create-multi": ["--flake", "dir:.", "--roles", "x"]}

@@ -2,6 +2,7 @@
 """What a hostile guest can do to mvm-net and through it: raw frames, without a guest."""
 
 import ctypes
+import json
 import os
 import random
 import shutil
@@ -264,6 +265,20 @@ class Frames(unittest.TestCase):
         net.drain()
         self.assertLess(net.sockets(), 640 + 16)
         self.check_reach(net)
+
+    def test_refusals_are_told_now_and_then(self):
+        net = self.start(deny=["0.0.0.0/0"])
+        net.send(tcp(4000, PEER, 80, SYN, 1))
+        first = json.loads(net.control.recv(65536))
+        self.assertEqual(first, {"refused": 1, "refusals": [
+            {"target": PEER, "port": 80, "protocol": "tcp", "reason": "denied", "count": 1}]})
+        name = b"\x04evil\x07example\0"
+        net.send(*(udp(5000, PEER, port, b"x") for port in range(1, 1001)),
+                 udp(5000, RESOLVER, 53, b"\0\1\1\0\0\1" + bytes(6) + name + b"\0\1\0\1"))
+        net.drain()
+        second = json.loads(net.control.recv(65536))
+        self.assertEqual(second["refused"], 1003) # the drain's, too
+        self.assertEqual(len(second["refusals"]), 8)
 
     def test_a_rate_holds_the_guest_back(self):
         net = self.start(packets_per_s=50, bytes_per_s=1 << 20)

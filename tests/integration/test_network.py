@@ -3,8 +3,10 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
+import signal
 import socket
 import socketserver
 import struct
@@ -140,6 +142,34 @@ class Network(guests.TestCase):
         self.assertEqual(record["network_deny"], ["0.0.0.0/0"])
         other = self.serve(socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Answer)
         self.assertIsNone(self.reaches(name, "10.0.2.2", other))
+
+    def test_rules_change_while_it_runs(self):
+        name = self.start("--restart", "on-failure")
+        self.assertIsNone(self.reaches(name, "10.0.2.2", self.port))
+        self.mvm_ok("network", "set", name, "--allow", f"host:{self.port}")
+        self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
+        self.mvm_ok("network", "set", name, "--add", "--deny", "192.0.2.0/24")
+        shown = self.mvm_json("network", "show", name)
+        self.assertEqual((shown["allow"], shown["deny"]), ([f"host:{self.port}"], ["192.0.2.0/24"]))
+        self.assertIn("192.0.2.0/24", self.mvm_ok("network", "show", name))
+        self.mvm_fails(2, "network", "set", name, "--allow", "host", says="no rule")
+        self.mvm_fails(3, "network", "set", "nobody", says="nobody")
+        # what was refused is told, soon
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name).get("network_refused", 0) > 0))
+        refusal = self.inspect(name)["network_refusals"][-1]
+        self.assertEqual((refusal["target"], refusal["port"], refusal["protocol"], refusal["reason"]),
+                         ("10.0.2.2", self.port, "tcp", "host"))
+        events = [(e["event"], e.get("message")) for e in
+                  map(json.loads, self.mvm_ok("events", "--json").splitlines())
+                  if e["instance"] == name]
+        self.assertIn("refused", dict(events))
+        self.assertIn(("network", f"allow host:{self.port}; deny nothing more"), events)
+        # a restart keeps the rules
+        os.kill(self.inspect(name)["vmm_pid"], signal.SIGKILL)
+        self.assertTrue(guests.wait_until(lambda: self.inspect(name)["restarts"] == 1 and
+                                          self.inspect(name)["state"] == "running"))
+        self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
+        self.assertEqual(self.inspect(name)["network_deny"], ["192.0.2.0/24"])
 
     def test_rules_are_read_before_anything_starts(self):
         for rule in ("host", "nowhere/8", "1.2.3.4:0", ""):

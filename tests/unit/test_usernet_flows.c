@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which flows there are, and which go. */
+/* Which flows there are, which go, and what is told of those that were refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +11,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "codec/json.h"
 #include "usernet/gate.h"
 #include "usernet/rate.h"
+#include "usernet/refusals.h"
+#include "vmm/net_news.h"
 
 #define SECOND 1000000000ll
 
@@ -231,6 +234,52 @@ static void other_rules_end_what_they_refuse(void **state)
 	assert_int_equal(gate_out(g, &reply, 1), GATE_PASS);
 }
 
+/* ---- refusals ---- */
+
+static void refusals_are_told_by_destination(void **state)
+{
+	(void)state;
+	static struct refusals r;
+	struct vmm_refusal told[VMM_REFUSALS_MAX];
+	struct vmm_network_news news;
+	uint64_t known = 0;
+	assert_int_equal(refusals_wait_ms(&r, 0), -1);
+	assert_null(refusals_take(&r, 0));
+	struct gate_refusal one = { POLICY_DENIED, address("192.0.2.1"), 80, FRAME_TCP };
+	refusals_note(&r, &one);
+	refusals_note(&r, &one);
+	refusals_note_name(&r, "evil.example.org", POLICY_PRIVATE);
+	assert_int_equal(refusals_wait_ms(&r, 0), 0);
+	AUTO_JSON json_t *report = refusals_take(&r, 1);
+	assert_non_null(report);
+	assert_int_equal(net_news_read(report, &known, &news, told), 0);
+	assert_int_equal(news.n_refused, 3);
+	assert_int_equal(news.n, 2);
+	assert_string_equal(told[0].target, "192.0.2.1");
+	assert_int_equal(told[0].count, 2);
+	assert_string_equal(told[0].protocol, "tcp");
+	assert_string_equal(told[0].reason, "denied");
+	assert_string_equal(told[1].target, "evil.example.org");
+	assert_string_equal(told[1].protocol, "dns");
+
+	/* many destinations: all count, some are named, and not at once */
+	for (uint16_t i = 0; i < 1000; i++) {
+		one.port = i;
+		one.address = address("fd00::1");
+		refusals_note(&r, &one);
+	}
+	assert_null(refusals_take(&r, 2));
+	int wait_ms = refusals_wait_ms(&r, 2);
+	assert_in_range(wait_ms, 4000, 5001);
+	AUTO_JSON json_t *second = refusals_take(&r, 6 * SECOND);
+	assert_non_null(second);
+	assert_int_equal(net_news_read(second, &known, &news, told), 0);
+	assert_int_equal(news.n_refused, 1000);
+	assert_int_equal(news.n, VMM_REFUSALS_MAX);
+	assert_string_equal(told[7].target, "fd00::1");
+	assert_int_equal(net_news_read(report, &known, &news, told), -EBADMSG); /* it went back */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +289,7 @@ int main(void)
 		cmocka_unit_test(a_rate_is_so_much_a_second),
 		cmocka_unit_test(connections_that_nobody_answers_go_first),
 		cmocka_unit_test(other_rules_end_what_they_refuse),
+		cmocka_unit_test(refusals_are_told_by_destination),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

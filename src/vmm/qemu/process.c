@@ -92,6 +92,13 @@ static void free_qemu(struct qemu *q)
 }
 DEFINE_AUTO(qemu, free_qemu)
 
+static void on_network(void *arg, const struct vmm_network_news *news)
+{
+	const struct qemu *q = arg;
+	if (q->vmm.on_network)
+		q->vmm.on_network(q->vmm.on_network_arg, news);
+}
+
 /* Watch QEMU's channels and its process.  Does not wait for QEMU. */
 static int attach(struct qemu *q, const struct vmm_config *c, struct vmm_ends *ends,
 		  struct mvm_error *err)
@@ -109,7 +116,8 @@ static int attach(struct qemu *q, const struct vmm_config *c, struct vmm_ends *e
 		r = words_watch(&q->words, q->loop);
 	}
 	if (r == 0 && c->network)
-		r = net_helper_take(&q->net, TAKE_FD(ends->fd[VMM_END_NETWORK]), q->loop);
+		r = net_helper_take(&q->net, TAKE_FD(ends->fd[VMM_END_NETWORK]), q->loop,
+				    on_network, q);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
 

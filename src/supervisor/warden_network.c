@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The warden's part in the network: rules that have changed, and refusals of the record. */
+#include <errno.h>
+#include <string.h>
+
+#include "supervisor/supervise.h"
+#include "supervisor/warden_ask.h"
+#include "supervisor/warden_parts.h"
+
+static void take_chars(char *to, size_t size, const struct wire_field *f)
+{
+	if (f->len >= size || memchr(f->data, '\0', f->len))
+		return;
+	memcpy(to, f->data, f->len);
+	to[f->len] = '\0';
+}
+
+bool network_take_field(struct record *rec, const struct wire_field *f)
+{
+	uint64_t n = 0;
+	if (f->tag < TAG_REFUSAL || f->tag > TAG_REFUSAL_AT)
+		return false;
+	if (f->tag == TAG_REFUSAL) {
+		if (rec->n_network_refusals == RECORD_REFUSALS_MAX)
+			return true;
+		rec->network_refusals[rec->n_network_refusals++] = (struct record_refusal){ 0 };
+	}
+	if (rec->n_network_refusals == 0)
+		return true;
+	struct record_refusal *to = &rec->network_refusals[rec->n_network_refusals - 1];
+	if (f->tag == TAG_REFUSAL)
+		take_chars(to->target, sizeof(to->target), f);
+	else if (f->tag == TAG_REFUSAL_PROTOCOL)
+		take_chars(to->protocol, sizeof(to->protocol), f);
+	else if (f->tag == TAG_REFUSAL_REASON)
+		take_chars(to->reason, sizeof(to->reason), f);
+	else if (f->tag == TAG_REFUSAL_AT)
+		take_chars(to->last_at, sizeof(to->last_at), f);
+	else if (wire_get_u64(f, &n) == 0 && f->tag == TAG_REFUSAL_PORT)
+		to->port = (uint16_t)n;
+	else
+		to->count = n & INT64_MAX;
+	return true;
+}
+
+int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err)
+{
+	AUTO_DONE(record) wanted = { 0 };
+	struct wire_field f;
+	if (w->record.purpose != RECORD_FOR_USER ||
+	    wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &f) <= 0)
+		return mvm_error_set(err, -EPROTO, "no rules for this VM");
+	int r = network_read_rules((const char *)f.data, f.len, &w->record, &wanted, err);
+	if (r == 0)
+		network_exchange_rules(&w->record, &wanted);
+	return r;
+}

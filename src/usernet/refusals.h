@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef USERNET_REFUSALS_H
+#define USERNET_REFUSALS_H
+
+/*
+ * What was refused, by destination, until it is reported.
+ *
+ * A fixed table, so a guest that asks for many destinations has the later ones counted together.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "usernet/gate.h"
+
+#define REFUSALS_MAX	  8u
+#define REFUSALS_PAUSE_NS (5ll * 1000000000) /* between reports, at least */
+
+struct refusals {
+	uint64_t total; /* of all times */
+	unsigned n;
+	struct refusal {
+		char target[POLICY_DOMAIN_SIZE]; /* an address, or the name that was asked for */
+		uint16_t port;			 /* 0: none */
+		const char *protocol, *reason;	 /* "tcp", "udp", "icmp", "dns"; "denied", ... */
+		uint64_t count;
+	} all[REFUSALS_MAX];
+	bool is_due;	 /* something new */
+	int64_t next_ns; /* no report before */
+};
+
+void refusals_note(struct refusals *r, const struct gate_refusal *refusal);
+void refusals_note_name(struct refusals *r, const char *name, enum policy_verdict why);
+
+/* How long until a report is due, in ms; -1: none is. */
+int refusals_wait_ms(const struct refusals *r, int64_t now_ns);
+
+/* The report, after which the table is empty; NULL: none is due, or no memory. */
+json_t *refusals_take(struct refusals *r, int64_t now_ns);
+
+#endif
