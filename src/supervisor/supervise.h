@@ -5,7 +5,8 @@
 /* The state and functions that the parts of mvm-supervisor share.  supervisor.c runs an instance's
  * life, bringup.c starts its machine, fill.c copies its volumes in and back, restart.c starts it
  * again, jobs.c answers calls, notes.c writes the record and events, standby.c turns a VM of a pool
- * into an instance, workload.c follows the workload, network.c its network, life.c keeps the state. */
+ * into an instance, workload.c follows the workload, network.c its network, life.c keeps the state.
+ */
 
 #include "model/template.h"
 
@@ -52,8 +53,8 @@ struct supervisor {
 	const struct record *fill_from; /* the next start copies this record's volumes */
 	int signal_fd;
 	unsigned failures; /* failures and other ends in a row; each makes the next pause longer */
-	int64_t up_since_ns; /* of the last start */
-	int64_t kill_ns;     /* when to cut a running stop short; 0: never */
+	int64_t up_since_ns;	   /* of the last start */
+	int64_t kill_ns;	   /* when to cut a running stop short; 0: never */
 	int64_t refusals_since_ns; /* refusal_events were written since then */
 	unsigned refusal_events;
 	struct job *waiting; /* STOP and WAIT calls, answered at the end */

@@ -375,6 +375,11 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 	case ASK_REMOVE:
 		answer_remove(w);
 		return 0;
+	case ASK_START_NETWORK:
+		return network_answer_start(w, ret, err);
+	case ASK_SEAL_NETWORK:
+		return w->body && w->ops->seal_network ? w->ops->seal_network(w->body, err)
+						       : -ESRCH;
 	case ASK_RULES:
 		return network_answer_rules(w, asked, err);
 	}

@@ -161,15 +161,35 @@ static void keeper_end(void *arg)
 	warden_put_away(arg);
 }
 
+static int keeper_start_network(void *arg, int *ret_control_fd, struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_START_NETWORK);
+	int r = ask(arg, &q, &reply, err);
+	if (r < 0)
+		return r;
+	*ret_control_fd = take_fd(&reply, 0);
+	return *ret_control_fd < 0 ? -EPROTO : 0;
+}
+
+static int keeper_seal_network(void *arg, struct mvm_error *err)
+{
+	return ask_only(arg, question(ASK_SEAL_NETWORK), err);
+}
+
 struct vmm_keeper warden_keeper(struct warden_link *l)
 {
-	return (struct vmm_keeper){ keeper_seal,
-				    keeper_reap,
-				    keeper_open_state,
-				    keeper_take_back,
-				    keeper_kill,
-				    keeper_end,
-				    l };
+	return (struct vmm_keeper){
+		.seal = keeper_seal,
+		.reap = keeper_reap,
+		.open_state = keeper_open_state,
+		.take_back = keeper_take_back,
+		.kill = keeper_kill,
+		.end = keeper_end,
+		.start_network = keeper_start_network,
+		.seal_network = keeper_seal_network,
+		.arg = l,
+	};
 }
 
 void warden_forget_memory(struct warden_link *l)

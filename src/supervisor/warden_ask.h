@@ -33,6 +33,8 @@ enum warden_question {
 	ASK_STOP_LISTENING,
 	ASK_REMOVE,
 	ASK_RULES, /* TEXT: JSON, as of CALL_NETWORK */
+	ASK_START_NETWORK,
+	ASK_SEAL_NETWORK,
 };
 
 enum warden_tag {
@@ -62,10 +64,10 @@ enum warden_tag {
 
 /* What a supervisor may change in a record: how its VM is, and nothing that others act on. */
 static const size_t record_texts[] = {
-	offsetof(struct record, error),		 offsetof(struct record, hostname),
-	offsetof(struct record, machine_id),	 offsetof(struct record, started_at),
-	offsetof(struct record, ended_at),	 offsetof(struct record, expires_at),
-	offsetof(struct record, health_message), offsetof(struct record, volumes_note),
+	offsetof(struct record, error),		  offsetof(struct record, hostname),
+	offsetof(struct record, machine_id),	  offsetof(struct record, started_at),
+	offsetof(struct record, ended_at),	  offsetof(struct record, expires_at),
+	offsetof(struct record, health_message),  offsetof(struct record, volumes_note),
 	offsetof(struct record, network_problem),
 };
 #define RECORD_TEXT_MAX 16384u

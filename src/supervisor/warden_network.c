@@ -43,6 +43,19 @@ bool network_take_field(struct record *rec, const struct wire_field *f)
 	return true;
 }
 
+int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	int fd = -1;
+	if (!w->body || !w->ops->start_network || !w->config.network)
+		return -ESRCH;
+	w->config.network_rules = network_rules(&w->revision, &w->record);
+	w->config.n_forwards = w->record.n_forwards;
+	int r = w->ops->start_network(w->body, &w->config, &fd, err);
+	if (r == 0)
+		line_add_fd(ret, fd);
+	return r;
+}
+
 int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err)
 {
 	AUTO_DONE(record) wanted = { 0 };

@@ -23,6 +23,7 @@ void copy_release(struct warden *w);
 
 /* A field about refusals of a record that is saved.  Returns whether it is one. */
 bool network_take_field(struct record *rec, const struct wire_field *f);
+int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
 int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err);
 
 /* Open a log; aside: move what is there aside first.  Returns a descriptor or -errno. */

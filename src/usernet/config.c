@@ -98,6 +98,8 @@ int usernet_config_read(const char *text, size_t len, struct usernet_config *ret
 	if (r >= 0)
 		r = json_get_u64(&root, "packets_per_s", 0, RATE_MAX, JSON_OPTIONAL,
 				 &ret->packets_per_s, err);
+	if (r >= 0)
+		r = json_get_bool(&root, "resume", JSON_OPTIONAL, &ret->resume, err);
 	return r < 0 ? r : read_dns(&root, ret, err);
 }
 

@@ -12,6 +12,7 @@
  *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}
  *	reply:   {"ready": true, "refused": 3, "dropped": 0, "lost": 0}
  *	         or {"error": "cannot forward port 8080 of 127.0.0.1: ...", "code": -98}
+ *	last:    {"ended": true}, when the VMM has hung up
  *	unasked: {"refused": 7, "refusals": [{"target": "192.0.2.1", "port": 80, "protocol": "tcp",
  *	          "reason": "denied", "count": 3}, ...]}, of late, at most every five seconds
  */
@@ -41,6 +42,7 @@ struct usernet_config {
 	char dns[RESOLVER_SERVERS_MAX][46];
 	size_t n_dns;
 	uint64_t bytes_per_s, packets_per_s; /* 0: no limit */
+	bool resume; /* another mvm-net has read from the link before, and may have cut a frame */
 };
 
 /* Returns 0, -EBADMSG or -EINVAL. */

@@ -12,16 +12,36 @@ static size_t length_at(const uint8_t *p)
 	return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
+/* A length that frames have, and Ethernet's head with a type that guests send. */
+static bool looks_like_a_frame(const uint8_t *p)
+{
+	size_t len = length_at(p);
+	unsigned type = (unsigned)p[4 + 12] << 8 | p[4 + 13];
+	return len >= 14 && len <= 2048 && (type == 0x0800 || type == 0x0806 || type == 0x86dd) &&
+	       (p[4 + 6] & 1) == 0; /* nobody sends as many */
+}
+
+/* Skip to the next frame.  Returns where it begins, or the last bytes that may be a part of its
+ * head. */
+static size_t seek(struct link *l)
+{
+	size_t at = 0;
+	while (l->in_len - at >= 4 + 14 && !looks_like_a_frame(l->in + at))
+		at++;
+	l->seeks = l->in_len - at < 4 + 14;
+	return at;
+}
+
 int link_read(struct link *l, link_frame_fn fn, void *arg)
 {
 	ssize_t n = recv(l->fd, l->in + l->in_len, sizeof(l->in) - l->in_len, MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno == ECONNRESET)) /* it had not read all */
+		return -EPIPE;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (n == 0)
-		return -EPIPE;
 	l->in_len += (size_t)n;
-	size_t at = 0;
-	while (l->in_len - at >= 4) {
+	size_t at = l->seeks ? seek(l) : 0;
+	while (!l->seeks && l->in_len - at >= 4) {
 		size_t len = length_at(l->in + at);
 		if (len == 0 || len > LINK_FRAME_MAX)
 			return -EPROTO;
@@ -74,5 +94,7 @@ int link_flush(struct link *l)
 			sent += (size_t)n;
 	}
 	strbuf_consume(&l->out, sent);
+	if (r == -ECONNRESET)
+		return -EPIPE;
 	return r == -EAGAIN || r == -EINTR ? 0 : r;
 }

@@ -11,6 +11,7 @@
  * Source: QEMU, net/net.c (net_fill_rstate).
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@
 struct link {
 	int fd; /* borrowed, non-blocking */
 	struct strbuf out;
+	bool seeks; /* the stream may begin within a frame: what looks like none is skipped */
 	size_t in_len;
 	uint64_t lost;
 	uint8_t in[2 * LINK_FRAME_MAX];

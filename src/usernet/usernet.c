@@ -23,6 +23,8 @@
 
 #define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
 
+#define LAST_WORDS "{\"ended\":true}"
+
 #define FLOWS_PER_S 500u /* new ones, of TCP and of the others */
 
 #define GUEST_V4    "10.0.2.15"
@@ -562,6 +564,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	u.link.fd = guest_fd;
 	u.control_fd = control_fd;
 	u.route_fd = route_fd;
+	u.link.seeks = config->resume;
 	u.timer_ns = DEADLINE_NONE;
 	resolver_init(&u.resolver);
 	u.dns_tcp = (struct dns_tcp){ .ask = ask_by_tcp, .send = write_frame, .arg = &u };
@@ -572,6 +575,8 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 		if (r < 0 && r != -EPIPE)
 			mvm_error_set(err, r, "the guest's link: %s", strerror(-r));
 	}
+	if (r == -EPIPE) /* else somebody would start another one */
+		send(control_fd, LAST_WORDS, strlen(LAST_WORDS), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (u.slirp)
 		slirp_cleanup(u.slirp);
 	resolver_done(&u.resolver);

@@ -16,14 +16,17 @@
 #include "vmm/net_news.h"
 #include "vmm/walls.h"
 
-#define RESOLV_CONF	"/etc/resolv.conf"
-#define RESOLV_CONF_MAX 65536u
-#define SERVERS_MAX	3u /* resolv.conf(5), MAXNS */
-#define REPLY_MAX	4096u
-#define UNASKED_MAX	16u /* reports before a reply */
-#define THREADS_MAX	4u
-#define FD_END		6     /* its descriptors are below */
-#define FILES_MAX	2048u /* descriptors; usernet/sockets.h needs fewer */
+#define RESOLV_CONF	  "/etc/resolv.conf"
+#define RESOLV_CONF_MAX	  65536u
+#define SERVERS_MAX	  3u /* resolv.conf(5), MAXNS */
+#define REPLY_MAX	  4096u
+#define UNASKED_MAX	  16u		/* reports before a reply */
+#define AGAIN_PAUSE_MS	  INT64_C(1000) /* doubled up to about a minute */
+#define AGAIN_STEADY_NS	  (60 * NS_PER_S)
+#define AGAIN_PATIENCE_NS (20 * NS_PER_S)
+#define THREADS_MAX	  4u
+#define FD_END		  6	/* its descriptors are below */
+#define FILES_MAX	  2048u /* descriptors; usernet/sockets.h needs fewer */
 
 /* ---- its configuration ---- */
 
@@ -63,7 +66,7 @@ static void host_servers(struct strv *ret)
 	}
 }
 
-static char *configuration(const struct vmm_config *c)
+static char *configuration(const struct vmm_config *c, bool resume)
 {
 	AUTO_DONE(strv) servers = { 0 };
 	const struct vmm_network *n = &c->network_rules;
@@ -73,11 +76,11 @@ static char *configuration(const struct vmm_config *c)
 	if (n->n_dns == 0)
 		host_servers(&servers);
 	AUTO_JSON json_t *all = json_pack(
-		"{s:o, s:o, s:o, s:I, s:I, s:o}", "allow", list_of(n->allow, n->n_allow), "deny",
-		list_of(n->deny, n->n_deny), "dns",
+		"{s:o, s:o, s:o, s:I, s:I, s:b, s:o}", "allow", list_of(n->allow, n->n_allow),
+		"deny", list_of(n->deny, n->n_deny), "dns",
 		n->n_dns ? list_of(n->dns, n->n_dns) : list_of(servers.v, servers.n), "bytes_per_s",
-		(json_int_t)n->bytes_per_s, "packets_per_s", (json_int_t)n->packets_per_s,
-		"forwards", forwards);
+		(json_int_t)n->bytes_per_s, "packets_per_s", (json_int_t)n->packets_per_s, "resume",
+		resume, "forwards", forwards);
 	return all && json_array_size(forwards) == c->n_forwards ? json_dumps(all, JSON_COMPACT)
 								 : NULL;
 }
@@ -126,16 +129,13 @@ static int spawn(struct net_process *h, const struct process_spec *spec)
 	return r == 0 && alone ? own_uid_tie(&h->user, h->process.pid) : r;
 }
 
-int net_process_start(struct net_process *h, const struct vmm_config *c, bool alone, int link_fd,
-		      int *ret_control_fd, struct mvm_error *err)
+static int start(struct net_process *h, char *text, int log_fd, int *ret_control_fd,
+		 struct mvm_error *err)
 {
 	AUTO_FREE char *binary = NULL;
-	AUTO_FREE char *text = configuration(c);
 	int control[2];
-	if (!text)
-		return mvm_error_oom(err);
 	int r = program_helper_path(NET_HELPER_PROGRAM, &binary);
-	if (r == 0 && alone)
+	if (r == 0 && h->alone)
 		r = own_uid_take(&h->user);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start %s: %s", NET_HELPER_PROGRAM,
@@ -149,7 +149,7 @@ int net_process_start(struct net_process *h, const struct vmm_config *c, bool al
 		return mvm_error_set(err, -errno, "cannot ask for routes: %s", strerror(errno));
 	char *const argv[] = { binary, text, NULL };
 	char *const no_env[] = { NULL };
-	const int fds[] = { link_fd, its_control, routes };
+	const int fds[] = { h->link_fd, its_control, routes };
 	struct child child = { h, binary };
 	const struct process_spec spec = {
 		.argv = argv,
@@ -157,7 +157,7 @@ int net_process_start(struct net_process *h, const struct vmm_config *c, bool al
 		.cwd_fd = AT_FDCWD,
 		.stdin_fd = -1,
 		.stdout_fd = -1,
-		.stderr_fd = c->log_fd,
+		.stderr_fd = log_fd,
 		.fds = fds,
 		.n_fds = MVM_ARRAY_SIZE(fds),
 		.flags = PROCESS_DIE_WITH_PARENT,
@@ -172,6 +172,40 @@ int net_process_start(struct net_process *h, const struct vmm_config *c, bool al
 	return 0;
 }
 
+/* It ends, if it has not. */
+static void end(struct net_process *h)
+{
+	process_kill(&h->process);
+	box_done(&h->box);
+	own_uid_done(&h->user);
+	h->process = (struct process){ 0 };
+	h->user = (struct own_uid)OWN_UID_NONE;
+	h->box = (struct box)BOX_NONE;
+}
+
+int net_process_start(struct net_process *h, const struct vmm_config *c, bool alone, int link_fd,
+		      int *ret_control_fd, struct mvm_error *err)
+{
+	AUTO_FREE char *text = configuration(c, false);
+	if (!text)
+		return mvm_error_oom(err);
+	h->link_fd = fcntl(link_fd, F_DUPFD_CLOEXEC, 3);
+	if (h->link_fd < 0)
+		return mvm_error_set(err, -errno, "cannot keep a socket: %s", strerror(errno));
+	h->alone = alone;
+	return start(h, text, c->log_fd, ret_control_fd, err);
+}
+
+int net_process_again(struct net_process *h, const struct vmm_config *c, int *ret_control_fd,
+		      struct mvm_error *err)
+{
+	AUTO_FREE char *text = configuration(c, true);
+	if (!text)
+		return mvm_error_oom(err);
+	end(h);
+	return start(h, text, c->log_fd, ret_control_fd, err);
+}
+
 int net_process_seal(struct net_process *h, struct mvm_error *err)
 {
 	int r = h->box.keeper.pid ? box_seal(&h->box) : 0;
@@ -182,21 +216,54 @@ int net_process_seal(struct net_process *h, struct mvm_error *err)
 
 void net_process_done(struct net_process *h)
 {
-	process_kill(&h->process);
-	box_done(&h->box);
-	own_uid_done(&h->user);
+	end(h);
+	auto_close(&h->link_fd);
 	*h = (struct net_process)NET_PROCESS_NONE;
 }
 
 /* ---- asking it ---- */
 
+/* Start another one: the first time at once, then after pauses that grow. */
+static void plan_again(struct net_helper *h)
+{
+	int64_t now_ns = clock_now_ns(), pause_ms = 0;
+	if (!h->keeper->start_network)
+		return;
+	if (now_ns - h->again_ns > AGAIN_STEADY_NS)
+		h->tries = 0;
+	if (h->tries > 0)
+		pause_ms = AGAIN_PAUSE_MS << (h->tries < 7 ? h->tries - 1 : 6);
+	h->tries++;
+	h->is_returning = true;
+	loop_source_arm(h->again, now_ns + pause_ms * NS_PER_MS);
+}
+
 static void lose(struct net_helper *h, const char *why)
 {
 	const struct vmm_network_news news = { .problem = why };
+	bool was_up = h->is_up;
 	loop_source_free(TAKE_PTR(h->source));
-	if (!h->ended && h->is_up)
-		h->on_news(h->arg, &news);
 	h->ended = true;
+	h->is_up = false;
+	if (was_up)
+		h->on_news(h->arg, &news);
+	if (was_up || h->is_returning)
+		plan_again(h);
+}
+
+/* The next one has said whether it serves. */
+static void take_return(struct net_helper *h, const json_t *said)
+{
+	const struct vmm_network_news news = { .is_back = true };
+	const char *text = json_string_value(json_object_get(said, "error"));
+	if (json_object_get(said, "code") || h->keeper->seal_network(h->keeper->arg, NULL) < 0) {
+		lose(h, text ? text : "it does not start");
+		return;
+	}
+	loop_source_arm(h->again, DEADLINE_NONE);
+	h->is_returning = h->ended = false;
+	h->is_up = true;
+	h->on_news(h->arg, &news);
 }
 
 static void on_pause_over(void *arg)
@@ -222,11 +289,21 @@ static void on_message(void *arg, uint32_t events)
 		return;
 	}
 	int r = json_read(text, (size_t)n, "reply", &doc, NULL);
+	if (r == 0 && json_object_get(doc, "ended")) { /* the VMM has hung up, and it goes too */
+		h->ended = true;
+		h->is_up = h->is_returning = false;
+		loop_source_free(TAKE_PTR(h->source));
+		return;
+	}
 	bool is_report = r == 0 && json_object_get(doc, "refusals");
 	if (is_report)
 		r = net_news_read(doc, &h->refused, &news, refusals);
 	if (r < 0) { /* it is not ours any more */
 		lose(h, NET_HELPER_PROGRAM " does not speak as it should");
+		return;
+	}
+	if (!is_report && h->is_returning) {
+		take_return(h, doc);
 		return;
 	}
 	if (!is_report) {
@@ -247,14 +324,36 @@ static void on_message(void *arg, uint32_t events)
 	h->on_news(h->arg, &news);
 }
 
-int net_helper_take(struct net_helper *h, int control_fd, struct loop *loop, vmm_network_fn on_news,
-		    void *arg)
+static void on_again(void *arg)
+{
+	struct net_helper *h = arg;
+	int fd = -1;
+	loop_source_free(TAKE_PTR(h->source));
+	auto_close(&h->control_fd);
+	h->control_fd = -1;
+	h->again_ns = clock_now_ns();
+	h->refused = 0;
+	int r = h->keeper->start_network(h->keeper->arg, &fd, NULL);
+	if (r == 0) {
+		h->control_fd = fd;
+		r = loop_add_fd(h->loop, fd, EPOLLIN, on_message, h, &h->source);
+	}
+	plan_again(h); /* should it not serve until then */
+	if (r == 0)
+		loop_source_arm(h->again, h->again_ns + AGAIN_PATIENCE_NS);
+}
+
+int net_helper_take(struct net_helper *h, int control_fd, const struct vmm_keeper *keeper,
+		    struct loop *loop, vmm_network_fn on_news, void *arg)
 {
 	h->loop = loop;
 	h->control_fd = control_fd;
+	h->keeper = keeper;
 	h->on_news = on_news;
 	h->arg = arg;
 	int r = loop_add_timer(loop, DEADLINE_NONE, on_pause_over, h, &h->pause);
+	if (r == 0)
+		r = loop_add_timer(loop, DEADLINE_NONE, on_again, h, &h->again);
 	return r < 0 ? r : loop_add_fd(loop, control_fd, EPOLLIN, on_message, h, &h->source);
 }
 
@@ -323,6 +422,7 @@ void net_helper_done(struct net_helper *h)
 {
 	loop_source_free(TAKE_PTR(h->source));
 	loop_source_free(TAKE_PTR(h->pause));
+	loop_source_free(TAKE_PTR(h->again));
 	auto_close(&h->control_fd);
 	json_decref(h->reply);
 	*h = (struct net_helper)NET_HELPER_NONE;

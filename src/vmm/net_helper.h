@@ -29,10 +29,12 @@ struct net_process {
 	struct process process;
 	struct own_uid user; /* not the VMM's */
 	struct box box;
+	int link_fd; /* its end of the VMM's socket, for the next one */
+	bool alone;
 };
 #define NET_PROCESS_NONE                                                                           \
 	{                                                                                          \
-		.user = OWN_UID_NONE, .box = BOX_NONE                                              \
+		.user = OWN_UID_NONE, .box = BOX_NONE, .link_fd = -1                               \
 	}
 
 struct net_helper {
@@ -40,7 +42,11 @@ struct net_helper {
 	struct loop_source *source;
 	int control_fd;
 	json_t *reply; /* NULL: not here yet */
-	bool is_up, ended;
+	bool is_up, ended, is_returning;
+	const struct vmm_keeper *keeper; /* starts the next one */
+	struct loop_source *again;
+	int64_t again_ns; /* when the last one was started */
+	unsigned tries;
 	/* what it tells unasked is heard once in NET_HELPER_PAUSE_MS */
 	struct loop_source *pause;
 	bool is_asked;
@@ -67,15 +73,25 @@ struct net_helper {
 int net_process_start(struct net_process *p, const struct vmm_config *c, bool alone, int link_fd,
 		      int *ret_control_fd, struct mvm_error *err);
 
+/* Start another one in its place, on the same socket.  Then as after net_process_start(). */
+int net_process_again(struct net_process *p, const struct vmm_config *c, int *ret_control_fd,
+		      struct mvm_error *err);
+
 /* Take the host's files from mvm-net, once it serves. */
 int net_process_seal(struct net_process *p, struct mvm_error *err);
 
 void net_process_done(struct net_process *p);
 
-/* Talk to mvm-net on control_fd, which is taken over.  u: NET_HELPER_NONE.  on_news is called with
- * what it refuses, and when it ends. */
-int net_helper_take(struct net_helper *u, int control_fd, struct loop *loop, vmm_network_fn on_news,
-		    void *arg);
+/*
+ * Talk to mvm-net on control_fd, which is taken over.
+ *
+ *   u        NET_HELPER_NONE
+ *   keeper   starts another mvm-net, with the rules and ports of the moment, when this one has
+ *            ended before the VMM; borrowed
+ *   on_news  called with what it refuses, when it ends, and when another one serves
+ */
+int net_helper_take(struct net_helper *u, int control_fd, const struct vmm_keeper *keeper,
+		    struct loop *loop, vmm_network_fn on_news, void *arg);
 
 /* Wait until it serves.  Returns 0, or -errno: a port of the host is taken (-EADDRINUSE), ... */
 int net_helper_ready(struct net_helper *u, int64_t deadline_ns, struct mvm_error *err);

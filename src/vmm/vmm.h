@@ -209,6 +209,10 @@ struct vmm_keeper {
 	void (*kill)(void *arg);
 	/* Kill the VMM, reap it, and free the body. */
 	void (*end)(void *arg);
+	/* Start the VM's network again, which has ended, with the rules and ports of the moment;
+	 * then take the host's files from it.  NULL: it cannot be. */
+	int (*start_network)(void *arg, int *ret_control_fd, struct mvm_error *err);
+	int (*seal_network)(void *arg, struct mvm_error *err);
 	void *arg;
 };
 
@@ -291,6 +295,10 @@ struct vmm_ops {
 	int (*open_state)(int dir_fd, bool create); /* returns a descriptor or -errno */
 	void (*take_back)(struct vmm_body *b);
 	void (*end)(struct vmm_body *b); /* cannot fail; NULL is fine */
+	/* The network's process has ended: another one.  Optional. */
+	int (*start_network)(struct vmm_body *b, const struct vmm_config *config,
+			     int *ret_control_fd, struct mvm_error *err);
+	int (*seal_network)(struct vmm_body *b, struct mvm_error *err);
 
 	/* Start the guest.  State SPAWNED. */
 	int (*boot)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);

@@ -152,7 +152,7 @@ class Network(guests.TestCase):
         shown = self.mvm_json("network", "show", name)
         self.assertEqual((shown["allow"], shown["deny"]), ([f"host:{self.port}"], ["192.0.2.0/24"]))
         self.assertIn("192.0.2.0/24", self.mvm_ok("network", "show", name))
-        self.mvm_fails(2, "network", "set", name, "--allow", "host", says="no rule")
+        self.mvm_fails(2, "network", "set", name, "--allow", "host", says="no network rule")
         self.mvm_fails(3, "network", "set", "nobody", says="nobody")
         # what was refused is told, soon
         self.assertTrue(guests.wait_until(lambda: self.inspect(name).get("network_refused", 0) > 0))
@@ -170,6 +170,43 @@ class Network(guests.TestCase):
                                           self.inspect(name)["state"] == "running"))
         self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
         self.assertEqual(self.inspect(name)["network_deny"], ["192.0.2.0/24"])
+
+    def network_of(self, name):
+        """The pid of its mvm-net, whose parent is its VMM's."""
+        def stat_of(pid):
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                comm, rest = stat.read().split("(", 1)[1].rsplit(")", 1)
+            return comm, int(rest.split()[1])
+
+        _, parent = stat_of(self.inspect(name)["vmm_pid"])
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if stat_of(pid) == ("mvm-net", parent):
+                    return int(pid)
+        return None
+
+    def events_of(self, name):
+        return [e["event"] for e in map(json.loads, self.mvm_ok("events", "--json").splitlines())
+                if e["instance"] == name]
+
+    def test_a_killed_mvm_net_is_started_again(self):
+        name = self.start("-p", "0:8080")
+        forwarded = self.inspect(name)["forwards"][0]["host_port"]
+        self.mvm_ok("network", "set", name, "--allow", f"host:{self.port}")
+        for round in range(1, 3):
+            # the guest is in the middle of something
+            self.mvm_ok("exec", name, "--", "/bin/busybox", "sh", "-c",
+                        f"(while :; do echo x; done | busybox nc 10.0.2.2 {self.port}) >/dev/null 2>&1 &")
+            os.kill(self.network_of(name), signal.SIGKILL)
+            self.assertTrue(guests.wait_until(
+                lambda: self.events_of(name).count("network-up") == round))
+            self.assertEqual(self.events_of(name).count("network-down"), round)
+            self.assertNotIn("network_problem", self.inspect(name))
+            self.assertTrue(guests.wait_until(
+                lambda: self.reaches(name, "10.0.2.2", self.port) == "near"))
+            self.assertIn("microVM", guests.get(forwarded))
+        self.mvm_ok("stop", name)
+        self.assertEqual(self.events_of(name).count("network-down"), 2) # an end is no failure
 
     def test_rules_are_read_before_anything_starts(self):
         for rule in ("host", "nowhere/8", "1.2.3.4:0", ""):

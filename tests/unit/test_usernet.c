@@ -498,6 +498,47 @@ static void frames_arrive_whole_however_they_are_cut(void **state)
 	strbuf_done(&out.out);
 }
 
+static void note_length(void *arg, const uint8_t *frame, size_t len)
+{
+	unsigned *sum = arg;
+	(void)frame;
+	*sum += (unsigned)len;
+}
+
+/* Whoever reads on where another has ended may begin within a frame. */
+static void a_link_is_taken_up_wherever_it_was_left(void **state)
+{
+	(void)state;
+	uint8_t frame[FRAME_MAX], stream[2 * FRAME_MAX];
+	size_t len = udp_frame(frame, "10.0.2.15", 4000, "1.1.1.1", 53, "hello, hello", 12);
+	for (size_t cut = 0; cut < 4 + len; cut++) {
+		static struct link l;
+		int pair[2];
+		unsigned sum = 0;
+		size_t n = 0;
+		memset(&l, 0, sizeof(l));
+		for (unsigned i = 0; i < 3; i++) {
+			const uint8_t head[] = { 0, 0, 0, (uint8_t)len };
+			memcpy(stream + n, head, 4);
+			memcpy(stream + n + 4, frame, len);
+			n += 4 + len;
+		}
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+		l.fd = pair[0];
+		l.seeks = true;
+		/* in two parts, wherever the second begins */
+		size_t first = (n - cut) / 2;
+		assert_int_equal(send(pair[1], stream + cut, first, 0), first);
+		assert_int_equal(link_read(&l, note_length, &sum), 0);
+		assert_int_equal(send(pair[1], stream + cut + first, n - cut - first, 0),
+				 n - cut - first);
+		assert_int_equal(link_read(&l, note_length, &sum), 0);
+		assert_int_equal(sum, (cut ? 2 : 3) * len);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -513,6 +554,7 @@ int main(void)
 		cmocka_unit_test(only_flows_and_forwards_let_packets_in),
 		cmocka_unit_test(a_name_opens_its_addresses_for_their_time_to_live),
 		cmocka_unit_test(frames_arrive_whole_however_they_are_cut),
+		cmocka_unit_test(a_link_is_taken_up_wherever_it_was_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,6 +171,17 @@ int qemu_seal(struct vmm_body *b, struct mvm_error *err)
 		     : 0;
 }
 
+int qemu_start_network(struct vmm_body *b, const struct vmm_config *c, int *ret_control_fd,
+		       struct mvm_error *err)
+{
+	return net_process_again(&body_of(b)->net, c, ret_control_fd, err);
+}
+
+int qemu_seal_network(struct vmm_body *b, struct mvm_error *err)
+{
+	return net_process_seal(&body_of(b)->net, err);
+}
+
 void qemu_take_back(struct vmm_body *b)
 {
 	qemu_files_take_back(&body_of(b)->files);

@@ -116,8 +116,8 @@ static int attach(struct qemu *q, const struct vmm_config *c, struct vmm_ends *e
 		r = words_watch(&q->words, q->loop);
 	}
 	if (r == 0 && c->network)
-		r = net_helper_take(&q->net, TAKE_FD(ends->fd[VMM_END_NETWORK]), q->loop,
-				    on_network, q);
+		r = net_helper_take(&q->net, TAKE_FD(ends->fd[VMM_END_NETWORK]), &q->keeper,
+				    q->loop, on_network, q);
 	return r < 0 ? mvm_error_set(err, r, "cannot watch QEMU: %s", strerror(-r)) : 0;
 }
 
@@ -285,6 +285,8 @@ const struct vmm_ops vmm_qemu = {
 	.open_state = qemu_open_state,
 	.take_back = qemu_take_back,
 	.end = qemu_end,
+	.start_network = qemu_start_network,
+	.seal_network = qemu_seal_network,
 	.kill = qemu_kill,
 	.boot = qemu_cont,
 	.pause = qemu_stop,

@@ -127,6 +127,9 @@ int qemu_start(const struct vmm_probe *probe, const struct vmm_config *c, struct
 	       struct vmm_body **ret, struct vmm_ends *ret_ends, struct mvm_error *err);
 int qemu_seal(struct vmm_body *b, struct mvm_error *err);
 void qemu_take_back(struct vmm_body *b);
+int qemu_start_network(struct vmm_body *b, const struct vmm_config *c, int *ret_control_fd,
+		       struct mvm_error *err);
+int qemu_seal_network(struct vmm_body *b, struct mvm_error *err);
 void qemu_end(struct vmm_body *b);
 
 /* The talk with QEMU. */
