@@ -425,10 +425,10 @@ static int on_request(struct usernet *u)
 	static struct usernet_request request;
 	struct mvm_error err;
 	ssize_t n = recv(u->control_fd, text, sizeof(text), MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno == ECONNRESET)) /* it had not read all */
+		return -EPIPE;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (n == 0)
-		return -EPIPE;
 	int r = usernet_request_read(text, (size_t)n, &request, &err);
 	if (r == 0 && request.has_policy)
 		gate_set_policy(&u->gate, &request.policy);
