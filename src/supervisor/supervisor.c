@@ -122,7 +122,7 @@ static void on_job(void *arg, const struct job *j)
 		cut_stop_short(s, stop_timeout_ms(j));
 }
 
-static int watch_signals(struct supervisor *s)
+static int block_signals(struct supervisor *s)
 {
 	sigset_t set;
 	sigemptyset(&set);
@@ -132,9 +132,14 @@ static int watch_signals(struct supervisor *s)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (s->signal_fd < 0)
-		return -errno;
-	return loop_add_fd(s->loop, s->signal_fd, EPOLLIN, on_signal, s, &s->signal_source);
+	return s->signal_fd < 0 ? -errno : 0;
+}
+
+/* After the fork: epoll(7) tells of the signals of the process that adds a signalfd. */
+static int watch_signals(struct supervisor *s, struct mvm_error *err)
+{
+	int r = loop_add_fd(s->loop, s->signal_fd, EPOLLIN, on_signal, s, &s->signal_source);
+	return r < 0 ? mvm_error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
 static int start(struct supervisor *s, struct mvm_error *err)
@@ -353,7 +358,7 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	s->clients.on_leash_gone = on_leash_gone;
 	s->clients.on_job = on_job;
 	s->clients.arg = s;
-	r = watch_signals(s);
+	r = block_signals(s);
 	if (r == 0)
 		r = clients_add_leash(&s->clients, s->given->fd[SUPERVISOR_FD_LEASH]);
 	if (r < 0)
@@ -367,7 +372,9 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
 	r = revision_load_at(s->given->fd[SUPERVISOR_FD_REVISION], &s->revision, err);
-	return r < 0 ? r : shut_in(s, err); /* from here on the guest's words are read */
+	if (r == 0)
+		r = shut_in(s, err); /* from here on the guest's words are read */
+	return r < 0 ? r : watch_signals(s, err);
 }
 
 int supervise(const struct supervisor_given *given)

@@ -64,6 +64,13 @@ class Removal(TestCase):
                 self.assert_cancelled(start)
                 self.assert_nothing_left()
 
+    def test_a_signal_to_the_supervisor_stops_the_vm(self):
+        record = self.run_detached()
+        os.kill(record["supervisor_pid"], signal.SIGTERM)
+        self.assertTrue(guests.wait_until(
+            lambda: self.inspect(record["name"])["state"] == "exited", 60))
+        self.mvm_ok("rm", record["name"])
+
     def test_stop_cancels_a_start(self):
         start = self.start_cold()
         self.mvm_ok("stop", "one")
