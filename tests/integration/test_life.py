@@ -357,8 +357,10 @@ class KilledStarters(TestCase):
 
 @harness.needs_guests
 class FailedStarts(guests.TestCase):
-    config = guests.CONFIG.replace('"/bin/busybox", "httpd"', '"/bin/echo", "last words"').replace(
-        "[health]", "[health]\ntimeout_s = 2\ninterval_ms = 500")
+    # a workload that goes on and never answers
+    config = guests.CONFIG.replace(
+        '"/bin/busybox", "httpd"', '"/bin/sh", "-c", "echo last words $0; exec sleep 600"').replace(
+            "[health]", "[health]\ntimeout_s = 2\ninterval_ms = 500")
     snapshot = False
 
     def test_a_detached_start_that_fails_is_kept(self):
