@@ -57,7 +57,7 @@ class Outputs(TestCase):
         replay = bytearray(whole)
         replay[1024 + 0x60] |= 4
         for image, says in ((dirty, "is not clean"), (replay, "is not clean"),
-                            (whole[:-4096], "is cut off")):
+                            (whole[:-4096], "is truncated")):
             with open(path, "wb") as file:
                 file.write(image)
             with self.subTest(says=says):
