@@ -50,6 +50,8 @@ static const uint16_t calls[] = {
 	SYS_ppoll,
 	SYS_clock_gettime,
 	SYS_clock_nanosleep,
+	SYS_timerfd_create, /* the guest's clock follows the host's */
+	SYS_timerfd_settime,
 	SYS_gettimeofday,
 	SYS_getrandom,
 	SYS_brk,
