@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 import unittest
 
 import harness
@@ -192,6 +193,7 @@ class Frames(unittest.TestCase):
             server.setblocking(False)
             with self.assertRaises(BlockingIOError, msg=f"seed {seed}"):
                 server.recvfrom(100) if server is datagrams else server.accept()
+        time.sleep(2) # the frames have used up the new flows of this second
         self.check_reach(net)
 
     def test_two_hostile_guests_leave_the_host_its_ports(self):

@@ -280,7 +280,8 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
             self.assertEqual(file.read(), "kept\n")
         self.exec("rest", "rm", "/v/bad") # the VM still runs
         self.mvm_ok("stop", "rest")
-        self.assertEqual([e["message"] for e in self.events("rest") if e["event"] == "volumes"],
+        self.assertEqual([e["message"] for e in self.events()
+                          if (e["instance"], e["event"]) == ("rest", "volumes")],
                          ["'/v': left out 1 devices, pipes or sockets: './pipe'",
                           "'/v': left out 1 devices, pipes or sockets: './own'"])
         self.mvm_ok("rm", "rest")

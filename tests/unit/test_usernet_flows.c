@@ -99,7 +99,7 @@ static void a_removed_flow_leaves_its_place(void **state)
 	assert_null(flows_next_to_go(&f));
 	flows_add(&f, &more, 103);
 	struct flow_key first = key(1, FRAME_TCP);
-	assert_memory_equal(&flows_next_to_go(&f)->key, &first, sizeof(first));
+	assert_int_equal(flows_next_to_go(&f)->key.guest_port, first.guest_port);
 	unsigned n = 0;
 	for (struct flow *flow = flows_oldest(&f); flow; flow = flows_younger(&f, flow))
 		n++;
