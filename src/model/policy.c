@@ -22,7 +22,7 @@ struct policy_address policy_address_v4(const uint8_t bytes[4])
 	return a;
 }
 
-static bool is_v4(const struct policy_address *a)
+bool policy_is_v4(const struct policy_address *a)
 {
 	return memcmp(a->bytes, mapped, sizeof(mapped)) == 0;
 }
@@ -107,7 +107,7 @@ bool policy_is_public(const struct policy_address *a)
 	}
 	if (is_special(a))
 		return false;
-	if (is_v4(a))
+	if (policy_is_v4(a))
 		return !IN_ANY(a, v4_not_public);
 	return (a->bytes[0] & 0xe0) == 0x20 && !IN_ANY(a, v6_not_public);
 }
@@ -323,7 +323,7 @@ static bool is_exact(const struct policy_rule *rule, const struct policy_address
 static bool is_in_rule(const struct policy_address *a, const struct policy_rule *rule)
 {
 	struct policy_v4 unused;
-	return is_v4(a) == policy_rule_v4(rule, &unused) &&
+	return policy_is_v4(a) == policy_rule_v4(rule, &unused) &&
 	       is_in(a, rule->address.bytes, rule->bits);
 }
 
@@ -365,7 +365,7 @@ static bool one_address_is_open(const struct policy *p, const struct policy_peer
 bool policy_rule_is_everything(const struct policy_rule *rule)
 {
 	return rule->target == POLICY_RANGE &&
-	       (rule->bits == 0 || (rule->bits == 96 && is_v4(&rule->address)));
+	       (rule->bits == 0 || (rule->bits == 96 && policy_is_v4(&rule->address)));
 }
 
 enum policy_verdict policy_judge(const struct policy *p, const struct policy_peer *peer,

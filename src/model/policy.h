@@ -132,5 +132,6 @@ bool policy_rule_is_everything(const struct policy_rule *rule);
 bool policy_is_multicast(const struct policy_address *address);
 
 struct policy_address policy_address_v4(const uint8_t bytes[4]);
+bool policy_is_v4(const struct policy_address *address);
 
 #endif

@@ -43,12 +43,6 @@ static void put32(uint8_t *p, uint32_t v)
 	put16(p + 2, v);
 }
 
-static bool is_v4(const struct policy_address *a)
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	return memcmp(a->bytes, mapped, sizeof(mapped)) == 0;
-}
-
 static enum frame_kind read_udp(const uint8_t *p, size_t len, struct frame *ret)
 {
 	if (len < UDP_HEAD || get16(p + 4) < UDP_HEAD || get16(p + 4) > len)
@@ -123,7 +117,7 @@ static enum frame_kind read_v6(const uint8_t *p, size_t len, struct frame *ret)
 	size_t body = get16(p + 4);
 	memcpy(ret->from.bytes, p + 8, 16);
 	memcpy(ret->to.bytes, p + 24, 16);
-	if (is_v4(&ret->from) || is_v4(&ret->to))
+	if (policy_is_v4(&ret->from) || policy_is_v4(&ret->to))
 		return FRAME_BAD; /* a host's kernel would speak IPv4 to it */
 	if (p[6] == PROTOCOL_UDP)
 		return read_udp(p + IPV6_HEAD, body, ret);
@@ -178,7 +172,7 @@ static uint8_t *write_ip(uint8_t *ret, const struct policy_address *from,
 {
 	uint8_t *ip = ret + ETHERNET_HEAD;
 	*ret_sum = (uint32_t)(protocol + body_len);
-	if (is_v4(from)) {
+	if (policy_is_v4(from)) {
 		memset(ip, 0, IPV4_HEAD);
 		put16(ret + 12, ETHERTYPE_V4);
 		ip[0] = 0x45;
@@ -227,7 +221,7 @@ size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct poli
 			      uint8_t ret[FRAME_MAX])
 {
 	struct frame heads;
-	bool v4 = is_v4(from);
+	bool v4 = policy_is_v4(from);
 	size_t quoted = (v4 ? IPV4_HEAD : IPV6_HEAD) + 8u; /* RFC 792: its head and 8 bytes */
 	uint32_t sum;
 	if (frame_read(data, len, &heads) == FRAME_BAD || len < ETHERNET_HEAD + quoted)

@@ -42,8 +42,7 @@ static bool is_dhcp(const struct frame *f, uint16_t from, uint16_t to)
 
 static bool is_ping6(const struct frame *f)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	return f->kind == FRAME_PING && memcmp(f->to.bytes, mapped, sizeof(mapped)) != 0;
+	return f->kind == FRAME_PING && !policy_is_v4(&f->to);
 }
 
 static struct flows *table_of(struct gate *g, uint8_t kind)

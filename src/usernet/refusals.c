@@ -28,9 +28,8 @@ static void note(struct refusals *r, const struct refusal *what)
 
 void refusals_note(struct refusals *r, const struct gate_refusal *refusal)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	const uint8_t *bytes = refusal->address.bytes;
-	bool v4 = memcmp(bytes, mapped, sizeof(mapped)) == 0;
+	bool v4 = policy_is_v4(&refusal->address);
 	struct refusal what = {
 		.port = refusal->port,
 		.protocol = refusal->kind == FRAME_TCP	 ? "tcp"

@@ -16,8 +16,7 @@ struct question {
 
 static struct question question_for(const struct policy_address *a, uint32_t sequence)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	bool v4 = memcmp(a->bytes, mapped, sizeof(mapped)) == 0;
+	bool v4 = policy_is_v4(a);
 	unsigned len = v4 ? 4 : 16;
 	struct question q = {
 		.head = { .nlmsg_len = (uint32_t)(offsetof(struct question, address) + len),

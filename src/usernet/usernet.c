@@ -169,9 +169,8 @@ static void on_question(struct usernet *u, const uint8_t *frame, size_t len, con
 
 static void refuse(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	uint8_t reply[FRAME_MAX];
-	bool v4 = memcmp(f->to.bytes, mapped, sizeof(mapped)) == 0;
+	bool v4 = policy_is_v4(&f->to);
 	link_write(&u->link, reply,
 		   frame_write_prohibited(frame, len, &u->gate.host[v4 ? 0 : 1], reply));
 }
