@@ -82,51 +82,84 @@ int sock_peer_uid(int fd, uid_t *ret)
 }
 
 /* Room for one descriptor. */
-union fd_control {
-	char space[CMSG_SPACE(sizeof(int))];
+union fds_control {
+	char space[CMSG_SPACE(sizeof(int) * SOCK_FDS_MAX)];
 	struct cmsghdr align;
 };
 
+int sock_send_fds(int sock, const void *data, size_t len, const int *fds, size_t n)
+{
+	union fds_control control = { 0 };
+	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t sent;
+	if (n > 0) {
+		msg.msg_control = control.space;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n);
+		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * n);
+		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * n);
+	}
+	do
+		sent = sendmsg(sock, &msg, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return -errno;
+	return (size_t)sent == len ? 0 : -EAGAIN;
+}
+
 int sock_send_fd(int sock, const void *data, size_t len, int fd)
 {
-	union fd_control control = { 0 };
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
+	return sock_send_fds(sock, data, len, &fd, 1);
+}
+
+static size_t take_fds(struct msghdr *msg, int *ret, size_t max)
+{
+	size_t n = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t here = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < here; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (n < max)
+				ret[n++] = fd;
+			else
+				close(fd); /* the space of one has room for two */
+		}
+	}
+	return n;
+}
+
+ssize_t sock_receive_fds(int sock, void *data, size_t len, int flags, int *ret_fds, size_t max,
+			 size_t *ret_n)
+{
+	union fds_control control = { 0 };
+	struct iovec iov = { .iov_base = data, .iov_len = len };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
+		.msg_controllen = CMSG_SPACE(sizeof(int) * max),
 	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-
-	ssize_t n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == len ? 0 : -EAGAIN;
+	ssize_t n;
+	do
+		n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	*ret_n = n > 0 ? take_fds(&msg, ret_fds, max) : 0;
+	return n < 0 ? -errno : n;
 }
 
 int sock_receive_fd(int sock)
 {
-	union fd_control control = { 0 };
 	char byte;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
-	};
-	int fd = -1;
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int fd;
+	size_t n_fds;
+	ssize_t n = sock_receive_fds(sock, &byte, 1, MSG_DONTWAIT, &fd, 1, &n_fds);
 	if (n <= 0)
-		return n < 0 ? -errno : -EPIPE;
-	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-		return -EPROTO;
-	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
-	return fd;
+		return n < 0 ? (int)n : -EPIPE;
+	return n_fds == 1 ? fd : -EPROTO;
 }

@@ -27,6 +27,18 @@ int sock_accept(int listen_fd);
 /* The uid of the process at the other end (SO_PEERCRED). */
 int sock_peer_uid(int fd, uid_t *ret);
 
+#define SOCK_FDS_MAX 16u
+
+/* Send len (> 0) bytes together with n descriptors, SOCK_FDS_MAX at most, which the caller keeps.
+ */
+int sock_send_fds(int sock, const void *data, size_t len, const int *fds, size_t n);
+
+/* Receive up to len bytes and, with them, up to max descriptors, SOCK_FDS_MAX at most, which are
+ * close-on-exec and the caller's.  flags: recv(2)'s.  Returns the number of bytes, 0 at the end, or
+ * -errno. */
+ssize_t sock_receive_fds(int sock, void *data, size_t len, int flags, int *ret_fds, size_t max,
+			 size_t *ret_n);
+
 /* Send len (> 0) bytes together with one descriptor, which the caller keeps. */
 int sock_send_fd(int sock, const void *data, size_t len, int fd);
 
