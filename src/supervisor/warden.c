@@ -30,6 +30,15 @@
 
 /* ---- the record ---- */
 
+bool take_chars(char *to, size_t size, const struct wire_field *f)
+{
+	if (f->len >= size || memchr(f->data, '\0', f->len))
+		return false;
+	memcpy(to, f->data, f->len);
+	to[f->len] = '\0';
+	return true;
+}
+
 static void take_text(struct record *rec, uint16_t i, const struct wire_field *f)
 {
 	char *text = NULL;
@@ -77,13 +86,9 @@ static void take_number(struct record *rec, uint16_t i, uint64_t n)
 
 static void take_stage(struct record *rec, const struct wire_field *f)
 {
-	struct record_stage *s = &rec->stages[rec->n_stages];
-	if (rec->n_stages == RECORD_STAGES_MAX || f->len >= sizeof(s->name) ||
-	    memchr(f->data, '\0', f->len))
-		return;
-	*s = (struct record_stage){ 0 };
-	memcpy(s->name, f->data, f->len);
-	rec->n_stages++;
+	struct record_stage s = { 0 };
+	if (rec->n_stages < RECORD_STAGES_MAX && take_chars(s.name, sizeof(s.name), f))
+		rec->stages[rec->n_stages++] = s;
 }
 
 static void answer_save(struct warden *w, const struct strbuf *asked)

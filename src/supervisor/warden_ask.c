@@ -11,11 +11,19 @@
 
 #define CODE_MIN (-4095)
 
+static char *text_of(const struct line_message *m, uint16_t tag)
+{
+	struct wire_field field;
+	char *text = NULL;
+	if (wire_find(m->fields.data, m->fields.len, tag, &field) > 0)
+		wire_get_str(&field, &text);
+	return text;
+}
+
 /* Returns 0 or more, or the error that the warden describes. */
 static int ask(struct warden_link *l, struct line_message *question, struct line_message *ret,
 	       struct mvm_error *err)
 {
-	struct wire_field field;
 	int r = 0;
 	if (l->fd < 0) {
 		warden_answer(l->here, question, ret);
@@ -31,11 +39,7 @@ static int ask(struct warden_link *l, struct line_message *question, struct line
 	if (ret->what >= 0)
 		return 0;
 	r = ret->what < CODE_MIN ? -EPROTO : ret->what;
-	AUTO_FREE char *text = NULL, *reason = NULL;
-	if (wire_find(ret->fields.data, ret->fields.len, TAG_TEXT, &field) > 0)
-		wire_get_str(&field, &text);
-	if (wire_find(ret->fields.data, ret->fields.len, TAG_REASON, &field) > 0)
-		wire_get_str(&field, &reason);
+	AUTO_FREE char *text = text_of(ret, TAG_TEXT), *reason = text_of(ret, TAG_REASON);
 	mvm_error_set(err, r, "%s", text ? text : strerror(-r));
 	return reason && *reason ? mvm_error_reason(err, r, reason, NULL) : r;
 }
@@ -71,15 +75,6 @@ static uint64_t number_of(const struct line_message *m, uint16_t tag)
 	uint64_t number = 0;
 	wire_find_u64(m->fields.data, m->fields.len, tag, UINT64_MAX, &number);
 	return number;
-}
-
-static char *text_of(const struct line_message *m, uint16_t tag)
-{
-	struct wire_field field;
-	char *text = NULL;
-	if (wire_find(m->fields.data, m->fields.len, tag, &field) > 0)
-		wire_get_str(&field, &text);
-	return text;
 }
 
 /* ---- the VMM ---- */

@@ -7,14 +7,6 @@
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
 
-static void take_chars(char *to, size_t size, const struct wire_field *f)
-{
-	if (f->len >= size || memchr(f->data, '\0', f->len))
-		return;
-	memcpy(to, f->data, f->len);
-	to[f->len] = '\0';
-}
-
 bool network_take_field(struct record *rec, const struct wire_field *f)
 {
 	uint64_t n = 0;

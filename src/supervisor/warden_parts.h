@@ -21,6 +21,9 @@ int copy_answer_start(struct warden *w, bool back, struct line_message *ret, str
 int copy_answer_end(struct warden *w, bool kill, struct line_message *ret);
 void copy_release(struct warden *w);
 
+/* Copy a field's text.  Returns false if it has a NUL or is too long; then `to` stays. */
+bool take_chars(char *to, size_t size, const struct wire_field *f);
+
 /* A field about refusals of a record that is saved.  Returns whether it is one. */
 bool network_take_field(struct record *rec, const struct wire_field *f);
 int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
