@@ -137,6 +137,7 @@ void json_put_u64(struct json_out *out, json_t *object, const char *key, uint64_
 void json_put_time(struct json_out *out, json_t *object, const char *key, int64_t unix_seconds);
 void json_put_strings(struct json_out *out, json_t *object, const char *key, char *const *v,
 		      size_t n);
+json_t *json_strings(char *const *v, size_t n); /* an array; NULL: no memory, or not UTF-8 */
 void json_put_pairs(struct json_out *out, json_t *object, const char *key, char *const *v,
 		    size_t n);
 void json_put_others(struct json_out *out, json_t *object, json_t *others); /* others: borrowed */

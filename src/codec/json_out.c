@@ -78,6 +78,18 @@ void json_put_strings(struct json_out *out, json_t *object, const char *key, cha
 	json_put(out, object, key, list);
 }
 
+json_t *json_strings(char *const *v, size_t n)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_string(v[i]));
+	if (json_array_size(list) != n) {
+		json_decref(list);
+		return NULL;
+	}
+	return list;
+}
+
 void json_put_pairs(struct json_out *out, json_t *object, const char *key, char *const *v, size_t n)
 {
 	json_t *pairs = json_object();

@@ -26,13 +26,10 @@ static int check(const char *const *rules, struct mvm_error *err)
 
 static json_t *list_of(const char *const *rules)
 {
-	json_t *list = json_array();
-	for (; rules && *rules; rules++)
-		if (json_array_append_new(list, json_string(*rules)) < 0) {
-			json_decref(list);
-			return NULL;
-		}
-	return list;
+	size_t n = 0;
+	while (rules && rules[n])
+		n++;
+	return json_strings((char *const *)rules, n);
 }
 
 int mvm_instance_set_network(struct mvm *mvm, const char *name,

@@ -30,18 +30,6 @@
 
 /* ---- its configuration ---- */
 
-static json_t *list_of(char *const *words, size_t n)
-{
-	json_t *list = json_array();
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_string(words[i]));
-	if (json_array_size(list) != n) {
-		json_decref(list);
-		list = NULL; /* out of memory on the way */
-	}
-	return list;
-}
-
 static json_t *forward_json(const struct vmm_forward *f)
 {
 	return json_pack("{s:b, s:s, s:i, s:i}", "udp", f->udp, "address", f->host_address, "port",
@@ -76,11 +64,11 @@ static char *configuration(const struct vmm_config *c, bool resume)
 	if (n->n_dns == 0)
 		host_servers(&servers);
 	AUTO_JSON json_t *all = json_pack(
-		"{s:o, s:o, s:o, s:I, s:I, s:b, s:o}", "allow", list_of(n->allow, n->n_allow),
-		"deny", list_of(n->deny, n->n_deny), "dns",
-		n->n_dns ? list_of(n->dns, n->n_dns) : list_of(servers.v, servers.n), "bytes_per_s",
-		(json_int_t)n->bytes_per_s, "packets_per_s", (json_int_t)n->packets_per_s, "resume",
-		resume, "forwards", forwards);
+		"{s:o, s:o, s:o, s:I, s:I, s:b, s:o}", "allow", json_strings(n->allow, n->n_allow),
+		"deny", json_strings(n->deny, n->n_deny), "dns",
+		n->n_dns ? json_strings(n->dns, n->n_dns) : json_strings(servers.v, servers.n),
+		"bytes_per_s", (json_int_t)n->bytes_per_s, "packets_per_s",
+		(json_int_t)n->packets_per_s, "resume", resume, "forwards", forwards);
 	return all && json_array_size(forwards) == c->n_forwards ? json_dumps(all, JSON_COMPACT)
 								 : NULL;
 }
@@ -413,8 +401,8 @@ int net_helper_policy(struct net_helper *h, const struct vmm_network *n, int64_t
 		      struct mvm_error *err)
 {
 	return request(h,
-		       json_pack("{s:o, s:o}", "allow", list_of(n->allow, n->n_allow), "deny",
-				 list_of(n->deny, n->n_deny)),
+		       json_pack("{s:o, s:o}", "allow", json_strings(n->allow, n->n_allow), "deny",
+				 json_strings(n->deny, n->n_deny)),
 		       deadline_ns, err);
 }
 
