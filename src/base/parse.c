@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/parse.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -150,4 +151,10 @@ bool parse_hostname_ok(const char *s)
 		if (*s != '.')
 			return *s == '\0';
 	}
+}
+
+bool parse_address_ok(const char *s)
+{
+	struct in6_addr address;
+	return inet_pton(AF_INET, s, &address) == 1 || inet_pton(AF_INET6, s, &address) == 1;
 }

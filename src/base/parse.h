@@ -36,4 +36,7 @@ int parse_age_s(const char *s, int64_t *ret);
 #define HOSTNAME_LEN_MAX 63u
 bool parse_hostname_ok(const char *s);
 
+/* Is it a numeric address, of IPv4 or IPv6 (inet_pton(3))? */
+bool parse_address_ok(const char *s);
+
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/run.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/http_url.h"
+#include "base/parse.h"
 #include "base/signals.h"
 #include "base/str.h"
 #include "model/model_json.h"
@@ -254,11 +254,9 @@ static bool is_rules(const struct mvm_strings *list)
 
 static bool is_addresses(const struct mvm_strings *list)
 {
-	struct in6_addr address;
 	bool ok = list->n <= POLICY_DNS_MAX;
 	for (size_t i = 0; i < list->n && ok; i++)
-		ok = inet_pton(AF_INET, list->v[i], &address) == 1 ||
-		     inet_pton(AF_INET6, list->v[i], &address) == 1;
+		ok = parse_address_ok(list->v[i]);
 	return ok;
 }
 

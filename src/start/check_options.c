@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a caller may put into struct mvm_start_options, as far as no template is needed to tell. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/str.h"
 #include "start/start.h"
 #include "start/volumes.h"
@@ -32,10 +32,8 @@ static int check_numbers(const struct mvm_start_options *o, struct mvm_error *er
 
 static bool is_address(const struct mvm_forward *f)
 {
-	struct in6_addr a;
 	return memchr(f->host_address, '\0', sizeof(f->host_address)) &&
-	       (!f->host_address[0] || inet_pton(AF_INET, f->host_address, &a) == 1 ||
-		inet_pton(AF_INET6, f->host_address, &a) == 1);
+	       (!f->host_address[0] || parse_address_ok(f->host_address));
 }
 
 static int check_forward(const struct mvm_forward *f, size_t i, struct mvm_error *err)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/net_news.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/str.h"
 #include "codec/json.h"
 
@@ -22,10 +22,9 @@ static const char *one_of(const char *word, const char *const *words, size_t n)
 /* A numeric address, or what may be a name. */
 static bool is_target(const char *text, bool name)
 {
-	uint8_t bytes[16];
 	if (name)
 		return text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_.")] == '\0';
-	return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+	return parse_address_ok(text);
 }
 
 static int read_refusal(const struct json_at *at, struct vmm_refusal *ret)
