@@ -20,11 +20,6 @@
 #define BURST_S	   8			/* seconds' worth of the rate that a burst may have */
 #define AGO_MAX_MS INT64_C(31536000000) /* a year */
 
-static void old_name(const struct logfile *l, char ret[OLD_NAME_SIZE])
-{
-	snprintf(ret, OLD_NAME_SIZE, "%s" LOGFILE_OLD_SUFFIX, l->name);
-}
-
 static void take(struct logfile *l, int fd)
 {
 	off_t size = lseek(fd, 0, SEEK_END);
@@ -33,36 +28,22 @@ static void take(struct logfile *l, int fd)
 	l->bytes = size > 0 ? (uint64_t)size : 0;
 }
 
-static int reopen(struct logfile *l)
+void logfile_take(struct logfile *l, int fd, uint64_t max_bytes, int (*renew)(void *arg), void *arg)
 {
-	char old[OLD_NAME_SIZE];
-	old_name(l, old);
-	int fd = file_open_append(l->dir_fd, l->name, old);
-	if (fd < 0)
-		return fd;
-	take(l, fd);
-	return 0;
-}
-
-static void begin(struct logfile *l, uint64_t max_bytes)
-{
+	*l = (struct logfile){ .renew = renew, .renew_arg = arg };
 	l->max_bytes = max_bytes ? max_bytes : LOGFILE_MAX_DEFAULT;
 	l->refilled_ns = clock_now_ns();
 	l->may_write = (int64_t)(BURST_S * logfile_rate(l->max_bytes));
-}
-
-void logfile_take(struct logfile *l, int fd, uint64_t max_bytes, int (*renew)(void *arg), void *arg)
-{
-	*l = (struct logfile){ .name = "", .renew = renew, .renew_arg = arg };
-	begin(l, max_bytes);
 	take(l, fd);
 }
 
-int logfile_open(struct logfile *l, int dir_fd, const char *name, uint64_t max_bytes)
+int logfile_open(int dir_fd, const char *name, bool aside)
 {
-	*l = (struct logfile){ .dir_fd = dir_fd, .name = name, .fd = -1 };
-	begin(l, max_bytes);
-	return reopen(l);
+	char old[OLD_NAME_SIZE];
+	snprintf(old, sizeof(old), "%s" LOGFILE_OLD_SUFFIX, name);
+	if (aside) /* if this fails, the file just keeps growing */
+		renameat(dir_fd, name, dir_fd, old);
+	return file_open_append(dir_fd, name, old);
 }
 
 void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE])
@@ -75,18 +56,10 @@ void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE])
 
 static void rotate(struct logfile *l)
 {
-	char old[OLD_NAME_SIZE];
 	close(TAKE_FD(l->fd));
-	if (l->renew) {
-		int fd = l->renew(l->renew_arg);
-		if (fd >= 0)
-			take(l, fd);
-		return;
-	}
-	old_name(l, old);
-	/* if this fails, the file just keeps growing */
-	renameat(l->dir_fd, l->name, l->dir_fd, old);
-	reopen(l);
+	int fd = l->renew(l->renew_arg);
+	if (fd >= 0)
+		take(l, fd);
 }
 
 static void keep_tail(struct logfile *l, const char *data, size_t len)
@@ -238,9 +211,9 @@ const char *logfile_tail(struct logfile *l)
 
 void logfile_close(struct logfile *l)
 {
-	if (l->name)
+	if (l->renew)
 		say_dropped(l);
-	if (l->name && l->fd >= 0)
+	if (l->renew && l->fd >= 0)
 		close(l->fd); /* a failure only loses lines; see logfile_add() */
 	*l = (struct logfile){ .fd = -1 };
 }

@@ -42,9 +42,7 @@
 #define LOGFILE_TAIL_MAX 2048u
 
 struct logfile {
-	int dir_fd; /* borrowed; unused with renew */
-	const char *name;
-	/* Move the file aside and open a new one: a descriptor or -errno. */
+	/* Move the file aside and open a new one: a descriptor or -errno.  NULL: no log. */
 	int (*renew)(void *arg);
 	void *renew_arg;
 	int fd; /* -1: could not be opened again; nothing is written */
@@ -60,10 +58,12 @@ struct logfile {
 	void *arg;
 };
 
-/* Open or go on with the log; max_bytes 0: LOGFILE_MAX_DEFAULT.  name: static. */
-int logfile_open(struct logfile *l, int dir_fd, const char *name, uint64_t max_bytes);
+/* Open a log's file to append to; aside: move the full one aside first.  Returns a descriptor or
+ * -errno. */
+int logfile_open(int dir_fd, const char *name, bool aside);
 
-/* Go on with a log that is open, to append to; taken over.  `renew` replaces it when it is full. */
+/* Go on with a log's file, which is taken over; max_bytes 0: LOGFILE_MAX_DEFAULT.  `renew` replaces
+ * it when it is full. */
 void logfile_take(struct logfile *l, int fd, uint64_t max_bytes, int (*renew)(void *arg),
 		  void *arg);
 

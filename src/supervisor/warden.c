@@ -158,14 +158,11 @@ static void answer_confine(struct warden *w, struct line_message *ret)
 
 int log_open(struct warden *w, enum warden_log log, bool aside)
 {
-	static const char *const names[][2] = {
-		[WARDEN_CONSOLE_LOG] = { CONSOLE_LOG_NAME, CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX },
-		[WARDEN_WORKLOAD_LOG] = { WORKLOAD_LOG_NAME, WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX },
+	static const char *const names[] = {
+		[WARDEN_CONSOLE_LOG] = CONSOLE_LOG_NAME,
+		[WARDEN_WORKLOAD_LOG] = WORKLOAD_LOG_NAME,
 	};
-	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
-	if (aside) /* if this fails, the file just keeps growing */
-		renameat(dir_fd, names[log][0], dir_fd, names[log][1]);
-	return file_open_append(dir_fd, names[log][0], names[log][1]);
+	return logfile_open(w->given->fd[SUPERVISOR_FD_INSTANCE], names[log], aside);
 }
 
 static int answer_new_log(struct warden *w, uint64_t log, struct line_message *ret)

@@ -17,6 +17,7 @@
 #include "instance/instance.h"
 #include "instance/logfile.h"
 #include "instance/logstream.h"
+#include "log_in.h"
 #include "net/agent.h"
 #include "net/message.h"
 #include "net/wire.h"
@@ -150,7 +151,7 @@ static int make_instance(void **state)
 static void print(int dir, const char *log, const char *line)
 {
 	struct logfile l = { 0 };
-	assert_int_equal(logfile_open(&l, dir, log, 0), 0);
+	assert_int_equal(log_in(&l, dir, log, 0), 0);
 	logfile_add(&l, line, strlen(line));
 	logfile_close(&l);
 }

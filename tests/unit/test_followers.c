@@ -19,6 +19,7 @@
 #include "instance/instance.h"
 #include "instance/logfile.h"
 #include "instance/logstream.h"
+#include "log_in.h"
 #include "net/message.h"
 #include "net/wire.h"
 #include "scratch.h"
@@ -58,7 +59,7 @@ static int setup(void **state)
 	x->scratch = scratch;
 	x->dir_fd = dir_make_at(x->scratch->fd, name);
 	if (x->dir_fd < 0 || record_save(x->dir_fd, &r, NULL) < 0 ||
-	    logfile_open(&x->log, x->dir_fd, WORKLOAD_LOG_NAME, 0) < 0 ||
+	    log_in(&x->log, x->dir_fd, WORKLOAD_LOG_NAME, 0) < 0 ||
 	    clients_init(&x->clients, x->loop, &x->agent) < 0 ||
 	    clients_listen(&x->clients, sock_listen_at(x->dir_fd, INSTANCE_SOCKET_NAME)) < 0)
 		return -1;

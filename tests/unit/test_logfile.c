@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "instance/logcursor.h"
+#include "log_in.h"
 #include "scratch.h"
 
 static int dir_of(void **state)
@@ -43,7 +44,7 @@ static void added_lines_are_read_back(void **state)
 	struct logfile l;
 	static struct log_cursor c;
 
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
 	add(&l, "one\ntwo\n\npart");
 	AUTO_FREE char *first = read_all(&c);
@@ -64,7 +65,7 @@ static void a_log_stays_within_twice_its_limit_and_loses_only_its_beginning(void
 	struct stat st;
 	int number = -1, expected = 0;
 
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 4096), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 4096), 0);
 	for (int i = 0; i < 500; i++) {
 		char line[32];
 		snprintf(line, sizeof(line), "line %d\n", i);
@@ -93,7 +94,7 @@ static void a_reader_that_keeps_up_misses_nothing_in_a_rotation(void **state)
 	static struct log_cursor c;
 	int expected = 0;
 
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 512), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 512), 0);
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
 	for (int i = 0; i < 300; i++) {
 		char line[32];
@@ -118,7 +119,7 @@ static void a_log_is_never_written_through_another_name(void **state)
 	struct logfile l;
 	assert_int_equal(file_create_at(dir, "precious", "mine", 4, 0600), 0);
 	assert_int_equal(linkat(dir, "precious", dir, "log", 0), 0);
-	assert_int_equal(logfile_open(&l, dir, "log", 0), 0);
+	assert_int_equal(log_in(&l, dir, "log", 0), 0);
 	logfile_add(&l, "line\n", 5);
 	logfile_close(&l);
 	assert_int_equal(file_read_at(dir, "precious", 100, &text, NULL), 0);
@@ -126,7 +127,7 @@ static void a_log_is_never_written_through_another_name(void **state)
 	AUTO_CLOSE int old = openat(dir, "log" LOGFILE_OLD_SUFFIX, O_RDONLY | O_CLOEXEC);
 	assert_true(file_is_at(old, dir, "precious")); /* its text stays readable as the old log */
 	assert_int_equal(unlinkat(dir, "log", 0) | mkfifoat(dir, "log", 0600), 0);
-	assert_true(logfile_open(&l, dir, "log", 0) < 0);
+	assert_true(log_in(&l, dir, "log", 0) < 0);
 	logfile_close(&l);
 }
 
@@ -138,7 +139,7 @@ static void long_lines_come_in_parts_and_foreign_files_as_they_are(void **state)
 
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 1] = '\n';
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	logfile_add(&l, text, sizeof(text));
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
 	AUTO_FREE char *back = read_all(&c);
@@ -164,7 +165,7 @@ static void a_missing_log_is_empty(void **state)
 
 	assert_int_equal(log_cursor_open(&c, dir_of(state), "a.log"), 0);
 	assert_int_equal(log_cursor_peek(&c), 0);
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	add(&l, "there\n");
 	assert_int_equal(log_cursor_peek(&c), 1);
 	log_cursor_done(&c);
@@ -186,7 +187,7 @@ static void newlines_take_four_bytes_each(void **state)
 	size_t lines = 0;
 
 	memset(newlines, '\n', sizeof(newlines));
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	for (int i = 0; i < 10; i++)
 		logfile_add(&l, newlines, sizeof(newlines));
 	/* at most a time every 10 ms, however slow this machine is */
@@ -207,7 +208,7 @@ static void each_file_begins_with_a_time(void **state)
 	struct logfile l;
 	char start[5] = "";
 
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 4096), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 4096), 0);
 	for (int i = 0; i < 400; i++) {
 		static struct log_cursor c;
 		add(&l, "0123456789\n");
@@ -244,7 +245,7 @@ static void a_flood_is_cut_and_dropped_bytes_are_counted(void **state)
 	assert_non_null(chunk);
 	memset(chunk, 'x', CHUNK);
 	chunk[CHUNK - 1] = '\n';
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	l.max_bytes = UINT64_C(1) << 30; /* everything fits one file; this also raises the rate */
 	l.may_write = 8 << 20;
 	l.refilled_ns = INT64_MAX; /* no time passes, however slow this machine is */
@@ -268,7 +269,7 @@ static void the_log_continues_after_a_flood(void **state)
 	struct logfile l;
 	static struct log_cursor c;
 
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	l.may_write = 0;
 	l.refilled_ns = INT64_MAX; /* no time passes, however slow this machine is */
 	add(&l, "lost");
@@ -288,7 +289,7 @@ static void a_tail_begins_with_a_line(void **state)
 {
 	struct logfile l;
 
-	assert_int_equal(logfile_open(&l, dir_of(state), "a.log", 0), 0);
+	assert_int_equal(log_in(&l, dir_of(state), "a.log", 0), 0);
 	for (int i = 1000; i < 1200; i++) {
 		char line[32];
 		snprintf(line, sizeof(line), "line %d\n", i);
