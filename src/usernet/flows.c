@@ -124,9 +124,3 @@ struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_
 	link_youngest(f, link, now_ns);
 	return flow;
 }
-
-void flows_clear(struct flows *f)
-{
-	f->n = f->oldest = f->youngest = f->free = 0;
-	memset(f->buckets, 0, sizeof(f->buckets));
-}

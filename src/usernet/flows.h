@@ -65,7 +65,4 @@ void flows_remove(struct flows *f, struct flow *flow);
 struct flow *flows_oldest(struct flows *f);
 struct flow *flows_younger(struct flows *f, const struct flow *flow);
 
-/* Forget all. */
-void flows_clear(struct flows *f);
-
 #endif

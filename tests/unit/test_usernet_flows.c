@@ -54,7 +54,8 @@ static void the_longest_silent_flow_makes_room(void **state)
 	assert_true(flows_has(&f, &first, 5002));
 	assert_true(flows_has(&f, &more, 5002));
 	assert_false(flows_has(&f, &second, 5002));
-	flows_clear(&f);
+	for (struct flow *flow; (flow = flows_oldest(&f));)
+		flows_remove(&f, flow);
 	assert_false(flows_has(&f, &more, 5003));
 	/* the table still works after a million flows */
 	for (uint32_t i = 0; i < 1000000; i++) {
