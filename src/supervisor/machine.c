@@ -115,12 +115,13 @@ static int attach(struct machine *m, const struct vmm_ops *ops, const struct rec
 		  bool network, struct warden_started *s, int64_t deadline_ns,
 		  struct mvm_error *err)
 {
-	struct vmm_config config = { .name = rec->name, .network = network, .log_fd = -1 };
+	struct vmm_config config = {
+		.name = rec->name,
+		.network = network,
+		.memory = memory_of(rec),
+		.log_fd = -1,
+	};
 	const struct vmm_keeper keeper = warden_keeper(m->warden);
-	if (rec->restore)
-		config.memory = VMM_MEMORY_CLONE;
-	else if (rec->purpose == RECORD_FOR_CAPTURE)
-		config.memory = VMM_MEMORY_CAPTURE;
 	return vmm_attach(ops, &config, &s->ends, &keeper, m->loop, deadline_ns, &m->vmm, err);
 }
 

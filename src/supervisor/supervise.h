@@ -69,6 +69,9 @@ int bring_up(struct supervisor *s, struct mvm_error *err);
 struct vmm_network network_rules(const struct mvm_template_revision *revision,
 				 const struct record *rec);
 
+/* Where the guest's memory of such an instance is. */
+enum vmm_memory memory_of(const struct record *rec);
+
 /* Check a restored guest's nonce.  It was only in the snapshot's memory, so a guest that knows it
  * was restored from there. */
 int check_nonce(const struct supervisor *s, const uint8_t nonce[NONCE_BYTES],

@@ -116,16 +116,18 @@ static int probe(struct warden *w, struct mvm_error *err)
 	return w->record.restore ? check_same_vmm(&w->revision.snapshot, &w->probe, err) : 0;
 }
 
+enum vmm_memory memory_of(const struct record *rec)
+{
+	if (rec->restore)
+		return VMM_MEMORY_CLONE;
+	return rec->purpose == RECORD_FOR_CAPTURE ? VMM_MEMORY_CAPTURE : VMM_MEMORY_PRIVATE;
+}
+
 static void configure(struct warden *w)
 {
 	const struct record *rec = &w->record;
 	const int *fds = w->given->fd;
 	bool copied = rec->restore && rec->memory >= RECORD_MEMORY_SPARSE;
-	enum vmm_memory memory = VMM_MEMORY_PRIVATE;
-	if (rec->restore)
-		memory = VMM_MEMORY_CLONE;
-	else if (rec->purpose == RECORD_FOR_CAPTURE)
-		memory = VMM_MEMORY_CAPTURE;
 	int memory_fd = rec->restore ? w->memory_dir_fd : fds[SUPERVISOR_FD_CAPTURE];
 	w->config = (struct vmm_config){
 		.name = rec->name,
@@ -143,7 +145,7 @@ static void configure(struct warden *w)
 		.network_rules = network_rules(&w->revision, rec),
 		.forwards = w->ports.inner,
 		.n_forwards = rec->n_forwards,
-		.memory = memory,
+		.memory = memory_of(rec),
 		.memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd,
 		.memory_name = MEMORY_NAME,
 		.work_fd = fds[SUPERVISOR_FD_INSTANCE],
