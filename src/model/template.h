@@ -82,7 +82,7 @@ struct mvm_run {
 	char *user;		    /* "name", "uid", "uid:gid"; from images */
 	uint32_t stop_signal;	    /* sent by a stop; 0: SIGTERM; from images */
 	enum mvm_network network;
-	/* what the guest may reach (model/policy.h), and whom it asks for names */
+	/* the network's rules (model/policy.h), and the addresses of name servers */
 	struct mvm_strings allow, deny, dns;
 	uint32_t rate_mib, rate_packets; /* that may pass in a second; 0: the default */
 	enum mvm_initrd initrd;

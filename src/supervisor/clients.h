@@ -63,7 +63,7 @@ struct clients {
 	struct loop *loop;
 	struct agent_client *agent; /* its on_frame is ours */
 	int listen_fd;		    /* -1: not listening */
-	uid_t owner;		    /* whom it serves, beside root */
+	uid_t owner;		    /* this user and root may connect */
 	struct loop_source *listen_source;
 	struct client *list;
 	unsigned n_clients;

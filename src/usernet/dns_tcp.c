@@ -138,7 +138,8 @@ static void ask_next(struct dns_tcp *t, struct dns_tcp_connection *c)
 	t->ask(t->arg, c->number, message, len); /* last: it may be answered within */
 }
 
-/* Returns false when the segment is of no use. */
+/* Take the segment's acknowledgement.  Returns false when it is of bytes that were never sent, or
+ * older than the last one: then the segment is dropped. */
 static bool take_acknowledged(struct dns_tcp_connection *c, const struct frame *f)
 {
 	if (is_before(f->acknowledged, c->unacknowledged) ||

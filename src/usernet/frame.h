@@ -58,7 +58,8 @@ enum frame_kind frame_read(const uint8_t *data, size_t len, struct frame *ret);
 size_t frame_write_udp(const uint8_t to_mac[6], const uint8_t from_mac[6],
 		       const struct frame *heads, uint8_t ret[FRAME_MAX]);
 
-/* The same for TCP; a segment with SYN says that FRAME_SEGMENT bytes are taken at once. */
+/* Write a TCP segment, as frame_write_udp() writes a datagram.  One with SYN announces a maximum
+ * segment size of FRAME_SEGMENT bytes. */
 #define FRAME_SEGMENT 1220u /* a payload that any IPv6 link carries */
 size_t frame_write_tcp(const uint8_t to_mac[6], const uint8_t from_mac[6],
 		       const struct frame *heads, uint8_t ret[FRAME_MAX]);

@@ -3,9 +3,10 @@
 #define USERNET_REFUSALS_H
 
 /*
- * What was refused, by destination, until it is reported.
+ * Counts packets and names that were refused, by destination, until a report of them is sent.
  *
- * A fixed table, so a guest that asks for many destinations has the later ones counted together.
+ * The table has a fixed size.  Of a guest that asks for many destinations it counts the later ones
+ * together.
  */
 
 #include <jansson.h>

@@ -77,8 +77,8 @@ struct vmm_forward {
 	uint16_t host_port, guest_port;
 };
 
-/* What a guest may reach, as text (model/policy.h), whom it asks for names (without dns: the host's
- * resolvers), and how much may pass.  Borrowed. */
+/* A network's rules as text (model/policy.h), its name servers (none: the host's resolvers), and
+ * its rate.  Borrowed. */
 struct vmm_network {
 	char *const *allow, *const *deny, *const *dns;
 	size_t n_allow, n_deny, n_dns;

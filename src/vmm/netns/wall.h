@@ -48,7 +48,7 @@ struct wall {
  */
 int wall_compile(const struct policy *policy, struct wall *ret, struct mvm_error *err);
 
-/* The same from text, as a backend gets it.  -EINVAL too. */
+/* wall_compile() for rules as text, as a backend gets them.  -EINVAL: one is no rule. */
 int wall_read(char *const *allow, size_t n_allow, char *const *deny, size_t n_deny,
 	      struct wall *ret, struct mvm_error *err);
 
