@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import select
 import socket
 import struct
@@ -16,6 +17,7 @@ GUEST_MAC = bytes.fromhex("525400123456")
 GUEST, HOST, RESOLVER = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 TIMEOUT_S = 60
+MEMORY_MIB = 448 # vmm/net_helper.h, NET_HELPER_MEMORY_MIB
 SYN_AGAIN_S = (1, 2, 4, TIMEOUT_S) # a guest over its rate loses what begins a flow
 
 
@@ -89,6 +91,8 @@ class Net:
         high = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 100) for s in (theirs, control, routes)]
 
         def place():
+            # as vmm/net_helper.h has it
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MIB << 20, MEMORY_MIB << 20))
             for number, fd in enumerate(high, 3):
                 os.dup2(fd, number)
 

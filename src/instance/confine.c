@@ -23,6 +23,12 @@
 #define VMM_CPUS       1u
 #define VMM_PIDS       160u
 
+/* ... and for mvm-net, if the VM has one: its address space (vmm/net_helper.h), the kernel's buffers
+ * of its sockets, its thread and the four processes that its user may have */
+#define NETWORK_MEMORY_MIB 512u
+#define NETWORK_CPUS	   1u
+#define NETWORK_PIDS	   4u
+
 #define PROCS_MAX (256u << 10)
 #define FORKS_MAX 3 /* processes may fork while we move them */
 
@@ -209,14 +215,16 @@ static void enable(int parent_fd, const char *controller)
 }
 
 /* Set the limits.  Returns the controllers that could be set, as "memory cpu pids". */
-static char *set_limits(int parent_fd, int fd, const struct record *r)
+static char *set_limits(int parent_fd, int fd, const struct record *r, bool network)
 {
 	AUTO_DONE(strbuf) set = { 0 };
 	char memory[32], cpu[48], pids[16];
+	unsigned memory_mib = VMM_MEMORY_MIB + (network ? NETWORK_MEMORY_MIB : 0);
+	unsigned cpus = r->vcpus + VMM_CPUS + (network ? NETWORK_CPUS : 0);
 	snprintf(memory, sizeof(memory), "%llu",
-		 ((unsigned long long)r->mem_mib + VMM_MEMORY_MIB) << 20);
-	snprintf(cpu, sizeof(cpu), "%u 100000", (r->vcpus + VMM_CPUS) * 100000u);
-	snprintf(pids, sizeof(pids), "%u", r->vcpus + VMM_PIDS);
+		 ((unsigned long long)r->mem_mib + memory_mib) << 20);
+	snprintf(cpu, sizeof(cpu), "%u 100000", cpus * 100000u);
+	snprintf(pids, sizeof(pids), "%u", r->vcpus + VMM_PIDS + (network ? NETWORK_PIDS : 0));
 	const struct {
 		const char *controller, *enable, *file, *value;
 	} limits[] = {
@@ -247,23 +255,30 @@ char *confine_limits(int parent_fd)
 	return found.len ? strbuf_take(&found) : strdup("");
 }
 
-void confine(struct record *r)
+/* Returns 0 or -errno. */
+static int move(int fd, int64_t pid)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%lld", (long long)pid);
+	return write_file(fd, "cgroup.procs", text);
+}
+
+void confine(struct record *r, int64_t network_pid)
 {
 	AUTO_FREE char *parent = NULL;
 	AUTO_CLOSE int parent_fd = confine_open_parent(&parent);
 	if (parent_fd < 0 || r->vmm_pid <= 0)
 		return;
 	assert(parent);
-	char name[128], pid[16];
+	char name[128];
 	snprintf(name, sizeof(name), OWN_PREFIX "%s-%d", r->name, (int)getpid());
-	snprintf(pid, sizeof(pid), "%d", (int)r->vmm_pid);
 	if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
 		return;
 	AUTO_CLOSE int fd = dir_open_at(parent_fd, name);
 	if (fd < 0)
 		return;
-	AUTO_FREE char *limits = set_limits(parent_fd, fd, r);
-	if (write_file(fd, "cgroup.procs", pid) < 0) {
+	AUTO_FREE char *limits = set_limits(parent_fd, fd, r, network_pid > 0);
+	if (move(fd, r->vmm_pid) < 0) {
 		unlinkat(parent_fd, name, AT_REMOVEDIR);
 		return;
 	}
@@ -272,6 +287,14 @@ void confine(struct record *r)
 	r->cgroup = str_printf("%s%s%s", parent, parent[strlen(parent) - 1] == '/' ? "" : "/",
 			       name);
 	r->cgroup_limits = TAKE_PTR(limits);
+	confine_network(r, network_pid);
+}
+
+void confine_network(const struct record *r, int64_t pid)
+{
+	AUTO_CLOSE int fd = r->cgroup ? open_cgroup(r->cgroup) : -1;
+	if (fd >= 0 && pid > 0)
+		move(fd, pid); /* it may have ended */
 }
 
 void confine_end(const char *cgroup)

@@ -27,15 +27,22 @@ char *confine_limits(int parent_fd);
 char *confine_own_cgroup(void);
 
 /*
- * Put the VMM into a cgroup of its own with limits somewhat above the machine's size, if
- * confine_open_parent() finds a place; note path and limits in the record.  If the place is
+ * Put the VMM and its mvm-net into a cgroup of their own with limits somewhat above the machine's
+ * size, if confine_open_parent() finds a place; note path and limits in the record.  If the place is
  * delegated to us and has processes in it, they move into its child `mvm-others`.
  *
  * Otherwise this does nothing: the VMM itself keeps the machine's size, until somebody breaks into
- * it.  A cgroup also lets the host account memory pressure to the VM.
+ * it.  A cgroup also lets the host account memory pressure to the VM, and the kernel's buffers of
+ * its sockets.
+ *
+ *   network_pid  mvm-net's; 0: the VM has none
+ *
  * Source: cgroups(7), systemd's CGROUP_DELEGATION.md.
  */
-void confine(struct record *r);
+void confine(struct record *r, int64_t network_pid);
+
+/* Another mvm-net has been started: put it into the VM's cgroup, if there is one. */
+void confine_network(const struct record *r, int64_t pid);
 
 /* Remove a VM's cgroup, which is empty by now.  NULL is fine. */
 void confine_end(const char *cgroup);

@@ -149,7 +149,7 @@ static void answer_tell(struct warden *w, const struct strbuf *asked)
 
 static void answer_confine(struct warden *w, struct line_message *ret)
 {
-	confine(&w->record);
+	confine(&w->record, network_pid(w));
 	wire_put_str(&ret->fields, TAG_CGROUP, w->record.cgroup);
 	wire_put_str(&ret->fields, TAG_LIMITS, w->record.cgroup_limits);
 }

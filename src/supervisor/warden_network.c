@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "instance/confine.h"
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
@@ -35,6 +36,11 @@ bool network_take_field(struct record *rec, const struct wire_field *f)
 	return true;
 }
 
+int64_t network_pid(const struct warden *w)
+{
+	return w->body && w->ops->network_pid ? w->ops->network_pid(w->body) : 0;
+}
+
 int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err)
 {
 	int fd = -1;
@@ -43,9 +49,11 @@ int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_
 	w->config.network_rules = network_rules(&w->revision, &w->record);
 	w->config.n_forwards = w->record.n_forwards;
 	int r = w->ops->start_network(w->body, &w->config, &fd, err);
-	if (r == 0)
-		line_add_fd(ret, fd);
-	return r;
+	if (r < 0)
+		return r;
+	line_add_fd(ret, fd);
+	confine_network(&w->record, network_pid(w));
+	return 0;
 }
 
 int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err)

@@ -96,6 +96,7 @@ static int before_exec(void *arg)
 		.network = true,
 		.files_max = FILES_MAX,
 		.threads_max = child->net->user.fd >= 0 ? THREADS_MAX : 0,
+		.memory_max_bytes = (uint64_t)NET_HELPER_MEMORY_MIB << 20,
 		.fd_above = FD_END,
 	};
 	if (walls_are_off())

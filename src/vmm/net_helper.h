@@ -25,6 +25,13 @@
 #define NET_HELPER_PROGRAM  "mvm-net"
 #define NET_HELPER_PAUSE_MS 1000
 
+/*
+ * The address space of mvm-net.  All its connections (usernet/sockets.h) with full buffers are about
+ * 330 MiB.  libslirp also keeps each segment that comes out of order, however small, and without a
+ * limit of its own: a guest that goes for it ends its own network, which starts again.
+ */
+#define NET_HELPER_MEMORY_MIB 448u
+
 struct net_process {
 	struct process process;
 	struct own_uid user; /* not the VMM's */

@@ -299,6 +299,8 @@ struct vmm_ops {
 	int (*start_network)(struct vmm_body *b, const struct vmm_config *config,
 			     int *ret_control_fd, struct mvm_error *err);
 	int (*seal_network)(struct vmm_body *b, struct mvm_error *err);
+	/* The pid of the network's process; 0: there is none.  Optional. */
+	pid_t (*network_pid)(const struct vmm_body *b);
 
 	/* Start the guest.  State SPAWNED. */
 	int (*boot)(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);

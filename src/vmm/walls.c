@@ -126,6 +126,9 @@ static int limit_resources(const struct walls *w)
 		{ RLIMIT_NOFILE, w->files_max },
 		{ RLIMIT_FSIZE, w->file_max_bytes },
 		{ RLIMIT_NPROC, w->threads_max ? w->threads_max : RLIM_INFINITY },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they reserve terabytes */
+		{ RLIMIT_AS, w->memory_max_bytes ? w->memory_max_bytes : RLIM_INFINITY },
+#endif
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
 		int r = walls_limit_resource(limits[i].what, limits[i].most);

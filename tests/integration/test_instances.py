@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work with a running VM: ps, stats, events, wait, health, restart, ttl."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -488,6 +489,16 @@ def mount_cgroup2(folder):
     return done.stderr.strip() if done.returncode else None
 
 
+def network_in(cgroup):
+    """The pid of the mvm-net in this cgroup."""
+    with open(os.path.join(cgroup, "cgroup.procs"), encoding="ascii") as file:
+        for pid in file.read().split():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="ascii") as comm:
+                if comm.read() == "mvm-net\n":
+                    return int(pid)
+    return None
+
+
 @harness.needs_guests
 class Cgroup(TestCase):
     def test_an_instance_gets_a_cgroup_where_one_is_delegated(self):
@@ -505,7 +516,12 @@ class Cgroup(TestCase):
         cgroup = self.inspect("fenced")["cgroup"]
         self.assertTrue(cgroup.startswith(parent + "/mvm-fenced-"))
         with open(os.path.join(cgroup, "cgroup.procs"), encoding="ascii") as file:
-            self.assertEqual(file.read().split(), [str(record["vmm_pid"])])
+            self.assertIn(str(record["vmm_pid"]), file.read().split())
+        network = network_in(cgroup)
+        with open(f"/proc/{network}/limits", encoding="ascii") as file:
+            self.assertRegex(file.read(), rf"Max address space +{448 << 20} ")
+        os.kill(network, signal.SIGKILL) # the next one is there, too
+        self.assertTrue(guests.wait_until(lambda: network_in(cgroup) not in (None, network)))
         for controller in (self.inspect("fenced")["cgroup_limits"] or "").split():
             with open(os.path.join(cgroup, controller + ".max"), encoding="ascii") as file:
                 self.assertNotIn("max", file.read().split()[0])

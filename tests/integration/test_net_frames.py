@@ -145,6 +145,18 @@ class Frames(unittest.TestCase):
         net.drain()
         self.assertLess(net.sockets(), 16)
 
+    def test_segments_out_of_order_do_not_take_more_than_its_memory(self):
+        """libslirp keeps them all: then mvm-net ends, and nothing of the host's."""
+        net, most = self.start(packets_per_s=1 << 20), 0
+        with self.assertRaises((EOFError, BrokenPipeError, ConnectionResetError)):
+            for port in range(20000, 20600):
+                connection = Connection(net, port, PEER, 8053)
+                net.send(*(tcp(*connection.key, ACK, connection.sent + n, connection.seen, b"x")
+                           for n in range(1, 4000, 2)))
+                most = max(most, net.memory_kib())
+        self.assertGreater(most, 128 << 10)
+        self.assertLess(most, raw_frames.MEMORY_MIB << 10)
+
     def test_a_peer_that_resets_is_survived(self):
         net = self.start()
         for i in range(20):

@@ -83,8 +83,9 @@ static void end(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-/* What a supervisor in that cgroup does for a VMM. */
-static void confine_in(const char *cgroup, pid_t vmm, uid_t uid, struct record *ret)
+/* What a supervisor in that cgroup does for a VMM and its network; 0: it has none. */
+static void confine_with(const char *cgroup, pid_t vmm, pid_t network, uid_t uid,
+			 struct record *ret)
 {
 	int result[2];
 	char text[1024] = "";
@@ -99,7 +100,7 @@ static void confine_in(const char *cgroup, pid_t vmm, uid_t uid, struct record *
 			_exit(1);
 		if (uid && setresuid(uid, uid, uid) < 0)
 			_exit(2);
-		confine(&r);
+		confine(&r, network);
 		dprintf(result[1], "%s\n%s\n", r.cgroup ? r.cgroup : "",
 			r.cgroup_limits ? r.cgroup_limits : "");
 		_exit(0);
@@ -116,6 +117,11 @@ static void confine_in(const char *cgroup, pid_t vmm, uid_t uid, struct record *
 	limits[strcspn(limits, "\n")] = '\0';
 	*ret = (struct record){ .cgroup = *text ? strdup(text) : NULL,
 				.cgroup_limits = strdup(limits) };
+}
+
+static void confine_in(const char *cgroup, pid_t vmm, uid_t uid, struct record *ret)
+{
+	confine_with(cgroup, vmm, 0, uid, ret);
 }
 
 static void forget(struct record *r)
@@ -204,6 +210,27 @@ static void roots_vmm_is_limited_below_a_cgroup_of_mvms(void **state)
 	forget(&r);
 }
 
+static void mvm_net_is_in_the_cgroup_and_its_share_in_the_limits(void **state)
+{
+	(void)state;
+	struct record r = { 0 };
+	pid_t vmm = begin_vmm(), network = begin_vmm(), next = begin_vmm();
+	confine_with(CONFINE_MOUNT, vmm, network, 0, &r);
+	assert_non_null(r.cgroup);
+	end(vmm);
+	wait_until_alone(r.cgroup, network);
+	AUTO_FREE char *memory = read_at(r.cgroup, "memory.max");
+	AUTO_FREE char *pids = read_at(r.cgroup, "pids.max");
+	assert_int_equal(strtoull(memory, NULL, 10), (128 + 512 + 512) * MIB);
+	assert_int_equal(strtoul(pids, NULL, 10), 165);
+	end(network);
+	confine_network(&r, next); /* it was started again */
+	assert_holds(r.cgroup, next);
+	end(next);
+	confine_end(r.cgroup);
+	forget(&r);
+}
+
 static void a_limit_of_whoever_starts_it_is_not_left(void **state)
 {
 	(void)state;
@@ -282,6 +309,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(roots_vmm_is_limited_below_a_cgroup_of_mvms),
+		T(mvm_net_is_in_the_cgroup_and_its_share_in_the_limits),
 		T(a_limit_of_whoever_starts_it_is_not_left),
 		T(processes_in_a_delegated_cgroup_make_room),
 		T(a_users_cgroup_may_be_further_up),

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -28,6 +29,7 @@
 #include "vmm/privilege.h"
 #include "vmm/syscalls.h"
 #include "vmm/vmm.h"
+#include "vmm/walls.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #define UNDER_ASAN true
@@ -238,6 +240,36 @@ static void landlock_opens_only_allowed_paths(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* ---- resources ---- */
+
+static int try_memory(uint64_t most)
+{
+	const struct walls walls = { .files_max = 64, .memory_max_bytes = most };
+	if (walls_limit(&walls, VMM_ISOLATION_SYSCALLS) < 0)
+		return 100;
+	for (int flags = MAP_SHARED; flags <= MAP_PRIVATE; flags++) {
+		void *all = mmap(NULL, most, PROT_NONE, flags | MAP_ANONYMOUS, -1, 0);
+		void *part = mmap(NULL, most / 4, PROT_NONE, flags | MAP_ANONYMOUS, -1, 0);
+		if (all != MAP_FAILED || part == MAP_FAILED)
+			return flags;
+		munmap(part, most / 4);
+	}
+	return 0;
+}
+
+static void memory_of_any_kind_has_a_limit(void **state)
+{
+	(void)state;
+	int status = -1;
+	if (UNDER_ASAN)
+		skip(); /* it reserves more */
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(try_memory(UINT64_C(1) << 30));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* ---- system calls ---- */
 
 static const uint16_t allowed[] = {
@@ -361,6 +393,7 @@ int main(void)
 		cmocka_unit_test(a_boxed_process_dies_with_its_parent),
 		cmocka_unit_test(a_host_that_refuses_namespaces_starts_nothing),
 		T(landlock_opens_only_allowed_paths),
+		cmocka_unit_test(memory_of_any_kind_has_a_limit),
 		cmocka_unit_test(calls_are_judged_by_their_arguments),
 		cmocka_unit_test(every_wall_has_a_name),
 		cmocka_unit_test(each_wall_has_a_description),

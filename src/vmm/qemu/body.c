@@ -182,6 +182,11 @@ int qemu_seal_network(struct vmm_body *b, struct mvm_error *err)
 	return net_process_seal(&body_of(b)->net, err);
 }
 
+pid_t qemu_network_pid(const struct vmm_body *b)
+{
+	return ((const struct qemu_body *)b)->net.process.pid;
+}
+
 void qemu_take_back(struct vmm_body *b)
 {
 	qemu_files_take_back(&body_of(b)->files);

@@ -287,6 +287,7 @@ const struct vmm_ops vmm_qemu = {
 	.end = qemu_end,
 	.start_network = qemu_start_network,
 	.seal_network = qemu_seal_network,
+	.network_pid = qemu_network_pid,
 	.kill = qemu_kill,
 	.boot = qemu_cont,
 	.pause = qemu_stop,

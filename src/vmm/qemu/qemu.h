@@ -130,6 +130,7 @@ void qemu_take_back(struct vmm_body *b);
 int qemu_start_network(struct vmm_body *b, const struct vmm_config *c, int *ret_control_fd,
 		       struct mvm_error *err);
 int qemu_seal_network(struct vmm_body *b, struct mvm_error *err);
+pid_t qemu_network_pid(const struct vmm_body *b);
 void qemu_end(struct vmm_body *b);
 
 /* The talk with QEMU. */
