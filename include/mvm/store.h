@@ -84,8 +84,8 @@ MVM_API int mvm_template_init(const char *dir, const char *preset, struct mvm_st
  * Change settings of a template.  All others stay, also keys that this version does not know.
  *
  *   settings  n_settings of them, each key once.  "env" adds or replaces single variables.  The
- *             keys of "health" replace the whole health check.  NULL as values unsets a key
- *             ("health": all of its keys), unless every template needs it.  Borrowed
+ *             keys of "health" with values replace the whole health check.  NULL as values resets
+ *             a key ("health": all of its keys) to its default; "flake_ref" has none.  Borrowed
  *   progress  gets a note naming the lock's holder; may be NULL
  *
  * Returns 1 if something changed, 0 if the template had these settings already.

@@ -111,7 +111,8 @@ MVM_API uint32_t mvm_template_variant_data_disk_mib(const struct mvm_template_va
  * One setting of a template: a key of template.toml (doc/template-toml.md) and its values as text.
  *
  *   key     "mem_mib", "env", "health.http"
- *   values  one text, or the items of a list; NULL: reset the setting to its default
+ *   values  one text, or the items of a list; NULL: reset the setting to its default, whatever
+ *           n_values is
  *
  * This struct does not grow: new settings are new keys.
  */

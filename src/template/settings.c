@@ -73,6 +73,27 @@ static const struct key {
 };
 #define KEYS_N MVM_ARRAY_SIZE(keys)
 
+#define TEXT_OF(x) #x
+#define TEXT(x)	   TEXT_OF(x)
+
+/* Defaults that are not empty, 0 or unset. */
+static const struct {
+	const char *key, *value;
+} defaults[] = {
+	{ "profile", MVM_DEFAULT_PROFILE },
+	{ "role", MVM_DEFAULT_ROLE },
+	{ "vcpus", TEXT(MVM_DEFAULT_VCPUS) },
+	{ "mem_mib", TEXT(MVM_DEFAULT_MEM_MIB) },
+};
+
+static const char *default_of(const struct key *key)
+{
+	size_t i = 0;
+	while (i < MVM_ARRAY_SIZE(defaults) && !str_eq(key->name, defaults[i].key))
+		i++;
+	return i < MVM_ARRAY_SIZE(defaults) ? defaults[i].value : NULL;
+}
+
 /* ---- to a spec ---- */
 
 static int find_key(const char *name, const struct key **ret, struct mvm_error *err)
@@ -181,26 +202,36 @@ static int set_on_restore(struct mvm_run *run, const struct mvm_template_setting
 	return r < 0 ? mvm_error_oom(err) : 0;
 }
 
+/* Set a probe, or remove it. */
 static int set_health(const struct key *key, struct mvm_health *h,
 		      const struct mvm_template_setting *s, struct mvm_error *err)
 {
 	const char *value = s->n_values ? s->values[0] : NULL;
+	enum mvm_health_kind kind;
 	uint64_t port;
+	int r;
 
-	h->set = true;
 	switch (key->kind) {
 	case IS_HEALTH_EXEC:
-		h->kind = MVM_HEALTH_EXEC;
-		return set_list(&h->exec, s) < 0 ? mvm_error_oom(err) : 0;
+		kind = MVM_HEALTH_EXEC;
+		r = set_list(&h->exec, s);
+		break;
 	case IS_HEALTH_HTTP:
-		h->kind = MVM_HEALTH_HTTP;
-		return set_text(&h->http, value) < 0 ? mvm_error_oom(err) : 0;
+		kind = MVM_HEALTH_HTTP;
+		r = set_text(&h->http, value);
+		break;
 	default:
-		h->kind = MVM_HEALTH_TCP;
-		int r = get_number(key, value, &port, err);
+		kind = MVM_HEALTH_TCP;
+		r = get_number(key, value, &port, err);
+		if (r < 0)
+			return r;
 		h->tcp = (uint16_t)port;
-		return r;
 	}
+	if (r < 0)
+		return mvm_error_oom(err);
+	h->set |= s->values != NULL;
+	h->kind = s->values ? kind : health_kind(h->exec.n, h->http, h->tcp);
+	return 0;
 }
 
 static void drop_health(struct mvm_run *run)
@@ -214,7 +245,7 @@ static int set_one(const struct key *key, struct mvm_template_spec *spec,
 		   const struct mvm_template_setting *s, struct mvm_error *err)
 {
 	void *place = (char *)spec + key->offset;
-	const char *value = s->n_values ? s->values[0] : NULL;
+	const char *value = s->n_values ? s->values[0] : default_of(key);
 	int r = 0;
 
 	switch (key->kind) {
@@ -242,7 +273,7 @@ static int set_one(const struct key *key, struct mvm_template_spec *spec,
 	case IS_HEALTH_TCP:
 		return set_health(key, place, s, err);
 	case IS_HEALTH_U32:
-		spec->run.health.set = true;
+		spec->run.health.set |= value != NULL;
 		return set_number(key, place, value, err);
 	case IS_U8:
 	case IS_U32:
@@ -260,7 +291,7 @@ static int check_shape(const struct key *key, const struct mvm_template_setting 
 
 	if (key->kind == IS_HEALTH && s->values)
 		return mvm_error_set(err, -EINVAL, "health: set its keys, as in health.http");
-	for (size_t i = 0; s->values && i < s->n_values; i++) {
+	for (size_t i = 0; i < s->n_values; i++) {
 		if (!s->values[i])
 			return mvm_error_set(err, -EINVAL, "%s: a value is missing", key->name);
 	}
@@ -284,7 +315,10 @@ int settings_apply(struct mvm_template_spec *spec, const struct mvm_template_set
 
 	for (size_t i = 0; i < n; i++) {
 		const struct key *key = NULL;
-		int r = find_key(settings[i].key ? settings[i].key : "", &key, err);
+		struct mvm_template_setting s = settings[i];
+		if (!s.values)
+			s.n_values = 0;
+		int r = find_key(s.key ? s.key : "", &key, err);
 		if (r < 0)
 			return r;
 		bool *again = &seen[key - keys];
@@ -292,13 +326,14 @@ int settings_apply(struct mvm_template_spec *spec, const struct mvm_template_set
 			return mvm_error_set(err, -EINVAL, "the setting '%s' comes twice",
 					     key->name);
 		*again = true;
-		if (key->kind >= IS_HEALTH && !health_is_new) {
+		bool health = key->kind == IS_HEALTH || (key->kind > IS_HEALTH && s.values);
+		if (health && !health_is_new) {
 			drop_health(&spec->run);
 			health_is_new = true;
 		}
-		r = check_shape(key, &settings[i], err);
+		r = check_shape(key, &s, err);
 		if (r == 0)
-			r = set_one(key, spec, &settings[i], err);
+			r = set_one(key, spec, &s, err);
 		if (r < 0)
 			return r;
 	}

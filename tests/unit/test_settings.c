@@ -133,6 +133,50 @@ static void on_restore_is_a_command_or_an_action(void **state)
 	assert_null(spec.run.restore_action);
 }
 
+static void null_resets_each_key_to_its_default(void **state)
+{
+	(void)state;
+	static const char *const url = "http://localhost/", *const one = "1", *const big = "4096";
+	static const char *const other = "other", *const none = "none";
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	const struct mvm_template_setting set[] = {
+		text("profile", &other), text("role", &other),	 text("vcpus", &one),
+		text("mem_mib", &big),	 text("network", &none), text("data_disk_mib", &big),
+	};
+	const struct mvm_template_setting reset[] = {
+		/* a count says nothing without values */
+		{ "profile", NULL, 1 }, { "role", NULL, 0 },	{ "vcpus", NULL, 0 },
+		{ "mem_mib", NULL, 7 }, { "network", NULL, 0 }, { "data_disk_mib", NULL, 0 },
+	};
+
+	assert_int_equal(settings_apply(&spec, set, MVM_ARRAY_SIZE(set), NULL), 0);
+	assert_int_equal(settings_apply(&spec, reset, MVM_ARRAY_SIZE(reset), NULL), 0);
+	assert_string_equal(spec.profile, MVM_DEFAULT_PROFILE);
+	assert_string_equal(spec.role, MVM_DEFAULT_ROLE);
+	assert_int_equal(spec.vcpus, MVM_DEFAULT_VCPUS);
+	assert_int_equal(spec.mem_mib, MVM_DEFAULT_MEM_MIB);
+	assert_int_equal(spec.data_disk_mib, 0);
+	assert_int_equal(spec.run.network, MVM_NETWORK_UNSET);
+
+	/* a key of [health] that is reset leaves the others alone */
+	const struct mvm_template_setting checks[] = { text("health.http", &url),
+						       text("health.retries", &one) };
+	assert_int_equal(settings_apply(&spec, checks, 2, NULL), 0);
+	assert_int_equal(
+		apply_one(&spec, (struct mvm_template_setting){ .key = "health.exec" }, NULL), 0);
+	assert_int_equal(spec.run.health.kind, MVM_HEALTH_HTTP);
+	assert_int_equal(
+		apply_one(&spec, (struct mvm_template_setting){ .key = "health.http" }, NULL), 0);
+	assert_null(spec.run.health.http);
+	assert_int_equal(spec.run.health.kind, MVM_HEALTH_AGENT);
+	assert_int_equal(spec.run.health.retries, 1);
+	assert_true(spec.run.health.set);
+	assert_int_equal(
+		apply_one(&spec, (struct mvm_template_setting){ .key = "health.retries" }, NULL),
+		0);
+	assert_false(spec.run.health.set);
+}
+
 static void the_error_names_the_wrong_setting(void **state)
 {
 	(void)state;
@@ -173,6 +217,7 @@ int main(void)
 		cmocka_unit_test(variables_are_added_replaced_and_dropped),
 		cmocka_unit_test(health_is_replaced_as_a_whole),
 		cmocka_unit_test(on_restore_is_a_command_or_an_action),
+		cmocka_unit_test(null_resets_each_key_to_its_default),
 		cmocka_unit_test(the_error_names_the_wrong_setting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
