@@ -9,4 +9,6 @@
 #define MVM_API __attribute__((visibility("default")))
 #endif
 
+struct mvm; /* mvm/mvm.h; here so that this header is no empty translation unit by itself */
+
 #endif
