@@ -5,20 +5,38 @@
 /*
  * The supervisor's state: what it does with its VM at this moment.
  *
- *	STARTING ---------------------> UP <--> PAUSING, PAUSED, RESUMING
- *	   |                            ^ '---> CAPTURING
- *	   '--> STANDBY --> ADOPTING ---'
+ *	STARTING -------------------> UP <--> PAUSING, PAUSED, RESUMING
+ *	   '--> STANDBY -> ADOPTING --'
+ *	UP --> (RETURNING) --> STOPPING --> STOPPED           it was asked to end
+ *	UP --> (RETURNING) --> FOLLOWING -> FOLLOWED          its workload has ended
+ *	UP --> EXITED, FAILED                                 by itself
+ *	FOLLOWED, EXITED, FAILED --> WAITING -> RESTARTING -> UP
  *
- *	STANDBY, PAUSED, CAPTURING ---------> STOPPING --> STOPPED
- *	UP --> RETURNING, if need be -.-----> STOPPING --> STOPPED
- *	                              '-----> FOLLOWING -> FOLLOWED --.
- *	any of these, the guest powers off ------------> EXITED ------+--> WAITING --> RESTARTING
- *	any of these, the VMM dies --------------------> FAILED ------'                    |
- *	any of these, out of time ----------> KILLING ---> STOPPED    UP, FAILED, STOPPED <'
+ * Every step, which tests/check/test_states.py compares with the table:
  *
- * An attached VM whose starter is gone has no time, nor has one whose adoption failed: KILLING.  A
- * VM that is STOPPING ends as STOPPED and one that is FOLLOWING as FOLLOWED, however its guest goes
- * down.  tests/unit/test_supervisor_events.c has a table of all states and events.
+ *	STARTING	STANDBY UP STOPPED FAILED
+ *	STANDBY		ADOPTING STOPPING KILLING EXITED FAILED
+ *	ADOPTING	UP KILLING EXITED FAILED
+ *	UP		PAUSING CAPTURING RETURNING STOPPING FOLLOWING KILLING EXITED FAILED
+ *	PAUSING		PAUSED UP KILLING EXITED FAILED
+ *	PAUSED		RESUMING STOPPING KILLING EXITED FAILED
+ *	RESUMING	UP PAUSED KILLING EXITED FAILED
+ *	CAPTURING	STOPPING KILLING EXITED FAILED
+ *	RETURNING	STOPPING FOLLOWING KILLING EXITED FAILED
+ *	STOPPING	KILLING STOPPED
+ *	FOLLOWING	STOPPING KILLING FOLLOWED
+ *	KILLING		STOPPED
+ *	STOPPED
+ *	FOLLOWED	WAITING
+ *	EXITED		WAITING
+ *	FAILED		WAITING STOPPED
+ *	WAITING		RESTARTING STOPPED FAILED
+ *	RESTARTING	UP STOPPED FAILED
+ *
+ * EXITED: the guest powered off.  FAILED: the VMM died.  A VM that is STOPPING ends as STOPPED and
+ * one that is FOLLOWING as FOLLOWED, however its guest goes down.  KILLING: a guest that has no
+ * more time, an attached VM whose starter is gone, or a VM whose adoption failed.
+ * tests/unit/test_supervisor_events.c has a table of all states and events.
  *
  * life_enter() alone changes the state, and it refuses every step that the table in life.c lacks.
  * What others see follows from the state: the state in instance.json, and the calls that clients
@@ -29,7 +47,8 @@
  * then the main loop stops the guest.  So a `stop` that arrives during a pause finds the pause
  * done.  Nobody takes the reason back, and only the first one counts.
  *
- * To add a state (SUSPENDING, FORKING): its name here, its line in the table, the steps to it.
+ * To add a state (SUSPENDING, FORKING): its name and its steps here, its line in the table, the
+ * steps to it.
  */
 
 #include <stdbool.h>
