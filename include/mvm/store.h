@@ -99,7 +99,8 @@ MVM_API int mvm_template_edit(struct mvm *mvm, const char *id,
  * Remove a template with all its revisions, in one rename.
  *
  * Works for damaged templates too.  The next prune removes the blobs that nothing else uses.
- * Errors: -ENOENT; -EBUSY, naming the revision, while a VM runs from it.
+ * Errors: -ENOENT; -EBUSY, naming the revision, while a VM runs from it; -EEXIST, naming it, when
+ * the folder has something that mvm did not make: then the template stays.
  */
 MVM_API int mvm_template_delete(struct mvm *mvm, const char *id,
 				const struct mvm_progress *progress, struct mvm_error *err);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tells a revision's own files from foreign files in its folder. */
+/* Tells mvm's own files from foreign files in the folders of templates and revisions. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
+#include "codec/json.h"
+#include "model/name.h"
 #include "store/revision.h"
 #include "store/store_priv.h"
 #include "store/trust.h"
@@ -97,5 +100,97 @@ int store_revision_may_go(int dir_fd, const char *id, const char *revision, stru
 			  "revision '%s' of '%s' cannot be replaced: mvm did not make '%s' in "
 			  "'templates/%s/artifacts/%s' of the data folder",
 			  revision, id, foreign, id, revision);
+	return mvm_error_hint(err, r, "move it to another place, then run the command again");
+}
+
+/* Has mvm written this template.json?  A damaged one has at least the mode, and is no other
+ * program's JSON. */
+static bool is_spec(int dir_fd)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_JSON json_t *doc = NULL;
+	struct stat st;
+	size_t len;
+
+	if (fstatat(dir_fd, SPEC_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	if (file_read_at(dir_fd, SPEC_NAME, SPEC_MAX, &text, &len) < 0)
+		return false;
+	if (json_read_any(text, len, SPEC_NAME, &doc, NULL) == 0)
+		return json_object_get(doc, "schema_version");
+	return st.st_uid == geteuid() && !(st.st_mode & (S_IRWXG | S_IRWXO));
+}
+
+/* As find_foreign(), in a template's folder artifacts/. */
+static int find_in_artifacts(int dir_fd, char **ret)
+{
+	AUTO_DONE(strv) names = { 0 };
+	AUTO_CLOSE int fd = dir_open_at(dir_fd, "artifacts");
+	int r = fd < 0 ? fd : dir_list(fd, &names);
+
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
+		AUTO_FREE char *below = NULL;
+		bool named = name_valid(NAME_REVISION, names.v[i]);
+		AUTO_CLOSE int revision = named ? dir_open_at(fd, names.v[i]) : -ENOTDIR;
+		if (revision >= 0)
+			r = find_foreign(revision, &below);
+		else
+			r = revision == -ENOTDIR || revision == -ELOOP ? 1 : revision;
+		if (r == 1) {
+			*ret = str_printf("artifacts/%s%s%s", names.v[i], below ? "/" : "",
+					  below ? below : "");
+			r = *ret ? 1 : -ENOMEM;
+		}
+	}
+	return r;
+}
+
+/* As find_foreign(), in a template's folder. */
+static int find_in_template(int dir_fd, char **ret)
+{
+	AUTO_DONE(strv) names = { 0 };
+	int r = dir_list(dir_fd, &names);
+
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
+		const char *name = names.v[i];
+		if (str_eq(name, "artifacts") && is_kind(dir_fd, name, S_IFDIR)) {
+			r = find_in_artifacts(dir_fd, ret);
+			continue;
+		}
+		if ((str_eq(name, SPEC_NAME) && is_spec(dir_fd)) ||
+		    (str_eq(name, "current") && is_kind(dir_fd, name, S_IFLNK)) ||
+		    (name_is_unique(name, "file.") && is_kind(dir_fd, name, S_IFREG)))
+			continue;
+		*ret = strdup(name);
+		r = *ret ? 1 : -ENOMEM;
+	}
+	return r;
+}
+
+int store_template_may_go(int dir_fd, const char *id, struct mvm_error *err)
+{
+	AUTO_FREE char *foreign = NULL;
+
+	int r = find_in_template(dir_fd, &foreign);
+	if (r == 0)
+		return 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot list the folder of template '%s': %s", id,
+				     strerror(-r));
+	r = mvm_error_set(err, -EEXIST,
+			  "it cannot be removed: mvm did not make 'templates/%s/%s' in the data "
+			  "folder",
+			  id, foreign);
+	return mvm_error_hint(err, r, "move it to another place, then run the command again");
+}
+
+int store_spec_may_go(int dir_fd, const char *id, struct mvm_error *err)
+{
+	if (faccessat(dir_fd, SPEC_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || is_spec(dir_fd))
+		return 0;
+	int r = mvm_error_set(err, -EEXIST,
+			      "template '%s' cannot be replaced: mvm did not make "
+			      "'templates/%s/" SPEC_NAME "' in the data folder",
+			      id, id);
 	return mvm_error_hint(err, r, "move it to another place, then run the command again");
 }

@@ -67,9 +67,12 @@ int store_template_remove(struct store *s, const char *id, struct mvm_error *err
 	AUTO_CLOSE int dir = template_open(s, id, false, err);
 	if (dir < 0)
 		return dir;
+	int r = store_template_may_go(dir, id, err);
+	if (r < 0)
+		return r;
 	removal.dir_fd = fcntl(store_dir(s, STORE_TEMPLATES), F_DUPFD_CLOEXEC, 0);
 	if (removal.dir_fd < 0)
 		return mvm_error_set(err, -errno, "cannot open the templates: %s", strerror(errno));
-	int r = take_away(s, &removal, id, err);
+	r = take_away(s, &removal, id, err);
 	return r < 0 ? r : store_removal_commit(&removal, err);
 }

@@ -105,9 +105,10 @@ int store_revision_publish(struct store *s, struct staging *st, const char *id,
 /* ---- Removing ---- */
 
 /*
- * Remove a template with everything in it.  The caller holds its lock and the claim on it.
+ * Remove a template with all its revisions.  The caller holds its lock and the claim on it.
  *
- * One rename into staging is the commit point.  -ENOENT when the template does not exist.
+ * One rename into staging is the commit point.  -ENOENT when the template does not exist; -EEXIST
+ * when its folder has something that mvm did not make: then everything stays.
  */
 int store_template_remove(struct store *s, const char *id, struct mvm_error *err);
 

@@ -29,6 +29,14 @@ bool sweep_one(int tmp_fd, const char *name);
  * did not make. */
 int store_revision_may_go(int dir_fd, const char *id, const char *revision, struct mvm_error *err);
 
+/* May this template's folder be removed, and its description be replaced?  -EEXIST with path and
+ * remedy when mvm did not make something in the folder, or did not write the description. */
+int store_template_may_go(int dir_fd, const char *id, struct mvm_error *err);
+int store_spec_may_go(int dir_fd, const char *id, struct mvm_error *err);
+
+#define SPEC_NAME "template.json"
+#define SPEC_MAX  ((size_t)1024 * 1024)
+
 /* fsync every file and folder below fd, and fd itself. */
 int tree_sync(int fd);
 

@@ -12,8 +12,6 @@
 #include "store/revision.h"
 #include "store/store_priv.h"
 
-#define SPEC_MAX ((size_t)1024 * 1024)
-
 int store_no_template(const char *id, struct mvm_error *err)
 {
 	mvm_error_set(err, -ENOENT, "no template '%s'", id);
@@ -168,10 +166,13 @@ int store_spec_save(struct store *s, const struct mvm_template_spec *spec, struc
 	AUTO_CLOSE int dir = template_open(s, spec->template_id, false, err);
 	if (dir < 0)
 		return dir;
+	r = store_spec_may_go(dir, spec->template_id, err);
+	if (r < 0)
+		return r;
 	int scratch = store_scratch(s, err);
 	if (scratch < 0)
 		return scratch;
-	r = file_replace_at(scratch, dir, "template.json", text, strlen(text), 0600);
+	r = file_replace_at(scratch, dir, SPEC_NAME, text, strlen(text), 0600);
 	if (r < 0)
 		mvm_error_set(err, r, "cannot write template '%s': %s", spec->template_id,
 			      strerror(-r));

@@ -319,6 +319,50 @@ class Foreign(Revisions):
                 self.mvm_ok("template", "build", "web", "--force")
                 self.mvm_ok("template", "verify", "web")
 
+    def test_a_deleted_template_must_be_mvms_alone(self):
+        revision = self.build()
+        for parts in (("notes",), ("deep", "f"), ("artifacts", "f"), ("artifacts", "mine", "f"),
+                      ("artifacts", "mine2", "f"), ("artifacts", revision, "notes"),
+                      ("artifacts", revision, "snapshot", "deep", "f"), ("template.json.bak",)):
+            with self.subTest(parts):
+                self.plant("templates", "web", *parts)
+                before = look(self.data("templates"))
+                says = self.mvm_fails(4, "template", "delete", "web", "--force",
+                                      says="template 'web': it cannot be removed: mvm did not make")
+                self.assertRegex(says, f"'templates/web/{parts[0]}.*' in the data folder\nhint: move")
+                self.assertEqual(look(self.data("templates")), before)
+                # the hint, followed
+                where = self.data("templates", "web")
+                while parts[0] in ("artifacts", revision, "snapshot"):
+                    where, parts = os.path.join(where, parts[0]), parts[1:]
+                os.rename(os.path.join(where, parts[0]), self.path("moved"))
+                shutil.rmtree(self.path("moved"), ignore_errors=True)
+                if os.path.exists(self.path("moved")):
+                    os.unlink(self.path("moved"))
+                shutil.rmtree(self.revision_path(revision, "snapshot"), ignore_errors=True)
+        self.mvm_ok("template", "delete", "web", "--force")
+        self.assertEqual(os.listdir(self.data("templates")), [])
+
+    def test_a_foreign_description_is_no_template_to_remove_or_replace(self):
+        config = self.write("prod.toml", 'flake_ref = "dir:root"\n[[variants]]\nname = "prod"\n'
+                            'role = "worker"\nvcpus = 2\nmem_mib = 512\n')
+        for text, mode in ('{"resources": []}', 0o600), ("[]", 0o600), ("precious", 0o644):
+            with self.subTest(text):
+                path = self.data("templates", "prod", "template.json")
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(text)
+                os.chmod(path, mode)
+                before = look(self.data("templates", "prod"))
+                for command in (["delete", "prod", "--force"], ["apply", config],
+                                ["create", "prod", "--flake", "dir:root", "--force"]):
+                    self.mvm_fails(4, "template", *command,
+                                   says="mvm did not make 'templates/prod/template.json'")
+                self.assertEqual(look(self.data("templates", "prod")), before)
+        os.rename(path, self.path("moved")) # the hint, followed
+        self.mvm_ok("template", "create", "prod", "--flake", "dir:root", "--force")
+        self.mvm_ok("template", "delete", "prod", "--force")
+
     def test_a_removed_or_replaced_kernel_must_be_mvms_alone(self):
         for version in ("6.1.0", "6.2.0"):
             with open(self.path(version), "wb") as file:
