@@ -22,6 +22,10 @@ static const struct hint {
 	  "name another folder, which mvm creates, with --data-dir; or, if mvm made this one, mark "
 	  "it: echo '{\"format\": 1}' >%1$s/mvm-data.json",
 	  "name another folder, which mvm creates, with --data-dir" },
+	{ "data-folder-full",
+	  "make room on its disk: 'mvm template prune', 'mvm template delete', 'mvm kernel rm' and "
+	  "'mvm rm' work on a full one",
+	  NULL },
 	{ "data-folder-marker",
 	  "if mvm made this folder, mark it anew: mv %1$s/mvm-data.json %1$s/mvm-data.old && echo "
 	  "'{\"format\": 1}' >%1$s/mvm-data.json",

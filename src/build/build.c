@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -22,6 +23,7 @@
 #include "store/turn.h"
 
 #define AGENT_PROGRAM "mvm-agent"
+#define FULL_BYTES    (1u << 20) /* with less free, a disk is full */
 
 void build_artifacts_done(struct build_artifacts *a)
 {
@@ -192,6 +194,13 @@ static int create_file(int dir_fd, const char *name, struct mvm_error *err)
 		      : fd;
 }
 
+/* -ENOSPC also says that a file system of a given size does not hold the image's files. */
+static bool is_full(int dir_fd)
+{
+	struct statvfs st;
+	return fstatvfs(dir_fd, &st) == 0 && st.f_bavail * st.f_frsize < FULL_BYTES;
+}
+
 static int make_rootfs(struct store *s, const struct inputs *in, const struct staging *st,
 		       struct build_artifacts *ret, struct build_product *product,
 		       struct mvm_error *err)
@@ -205,7 +214,7 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 		return fd;
 	int r = in->builder->build(&in->source, &in->lock, fd, work_fd, product, err);
 	if (r < 0)
-		return r;
+		return r == -ENOSPC && is_full(st->fd) ? store_mend(s, r, err) : r;
 	ret->run = product->run;
 	product->run = (struct mvm_run){ 0 };
 	ret->nix_closure_bytes = product->nix_closure_bytes;

@@ -191,7 +191,7 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 	r = instance_launch_begin(instances_fd, &launch, ret, err);
 	if (r == 0 && plan->restore)
 		read_ahead(q->revision);
-	return r;
+	return store_mend(mvm->store, r, err);
 }
 
 int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)

@@ -47,9 +47,11 @@ int store_stage(struct store *s, struct staging *ret, struct mvm_error *err)
 	int r = -EAGAIN;
 	for (int i = 0; i < STAGE_TRIES && r == -EAGAIN; i++)
 		r = try_stage(tmp_fd, &st);
-	if (r < 0)
-		return mvm_error_set(err, r, "cannot create a staging folder in '%s/tmp': %s",
-				     store_path(s), strerror(-r));
+	if (r < 0) {
+		mvm_error_set(err, r, "cannot create a staging folder in '%s/tmp': %s",
+			      store_path(s), strerror(-r));
+		return store_mend(s, r, err);
+	}
 	*ret = st;
 	return 0;
 }

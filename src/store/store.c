@@ -66,6 +66,13 @@ static char *path_of(const struct store *s, enum store_dir which, const char *na
 			  dir_names[which].name, name ? "/" : "", name ? name : "");
 }
 
+int store_mend(const struct store *s, int code, struct mvm_error *err)
+{
+	if (code == -ENOSPC || code == -EDQUOT)
+		return mvm_error_reason_unless(err, code, "data-folder-full", s->path);
+	return code == -EXDEV ? mvm_error_reason(err, code, "data-folder-split", s->path) : code;
+}
+
 int store_lock_failed(struct store *s, enum store_dir which, const char *name, int code,
 		      struct mvm_error *err)
 {
@@ -80,12 +87,8 @@ int store_lock_failed(struct store *s, enum store_dir which, const char *name, i
 	mvm_error_set(err, code, "cannot lock '%s': %s", path, lock_why(code));
 	if (code == -EMLINK)
 		return mvm_error_reason(err, code, "lock-linked", folder);
-	return lock_is_foreign(code) ? mvm_error_reason(err, code, "lock-foreign", path) : code;
-}
-
-int store_mend(const struct store *s, int code, struct mvm_error *err)
-{
-	return code == -EXDEV ? mvm_error_reason(err, code, "data-folder-split", s->path) : code;
+	return lock_is_foreign(code) ? mvm_error_reason(err, code, "lock-foreign", path)
+				     : store_mend(s, code, err);
 }
 
 int store_open(const char *data_dir, unsigned flags, struct store **ret, struct mvm_error *err)

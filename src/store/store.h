@@ -52,7 +52,8 @@ const char *store_path(const struct store *s);
  * the whole folder: -EROFS or -EACCES. */
 int store_not_writable(const struct store *s, int code, struct mvm_error *err);
 
-/* Add the reason to a failure in the data folder, if one is known (-EXDEV).  Returns code. */
+/* Add the reason to a failure in the data folder, if one is known (-EXDEV, -ENOSPC, -EDQUOT).
+ * Returns code. */
 int store_mend(const struct store *s, int code, struct mvm_error *err);
 
 /* The data folder itself; -1 when it is missing (STORE_READ_ONLY). */

@@ -154,6 +154,7 @@ class Full(Mounted):
             if n in (4, 5, 6):
                 self.assertEqual(status, 1, f"{commands[n]}: {err}")
                 self.assertIn("No space left on device\n", err, commands[n])
+                self.assertIn("hint: make room on its disk: 'mvm template prune'", err, commands[n])
             elif n != 3:
                 self.assertEqual(status, 0, f"{commands[n]}: {err}")
         self.assertEqual(done[10][1], "", "left behind")
@@ -186,17 +187,19 @@ class FullToTheLastBlock(Mounted):
               for n in range(5)],
             ["sh", "mkdir", f"{data}/../room"], # 12
             ["ps"], ["volume", "list"],
+            ["template", "rollback", "web"], # 15
+            ["kernel", "rm", "k2"], # the hint, followed
+            ["template", "rollback", "web"],
             ["template", "prune", "--keep", "1"],
             ["template", "delete", "x", "--force"],
-            ["kernel", "rm", "k2"],
             ["sh", "find", f"{data}/templates", f"{data}/kernels", f"{data}/tmp",
              "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\n"],
         ]
         done = self.under(["-o loop {disk}.img {disk}"], commands)
         for n, (status, _, err) in enumerate(done):
-            self.assertEqual(status == 0, n != 12, f"{commands[n]}: {err}")
+            self.assertEqual(status == 0, n not in (12, 15), f"{commands[n]}: {err}")
+        self.assertIn("No space left on device\nhint: make room on its disk", done[15][2])
         self.assertEqual(sorted(done[-1][1].split()), ["k", "web"])
-
 
 class Locked(Revisions):
     def setUp(self):
