@@ -76,6 +76,13 @@ static void a_machine_is_described_call_by_call(void **state)
 		"PUT /entropy {}\n");
 }
 
+static const struct vmm_network rated = { .bytes_per_s = 256u << 20, .packets_per_s = 100000 };
+
+#define LIMITER                                                                                    \
+	"{\"bandwidth\":{\"size\":268435456,\"refill_time\":1000},"                                \
+	"\"ops\":{\"size\":100000,\"refill_time\":1000}}"
+#define LIMITERS "\"rx_rate_limiter\":" LIMITER ",\"tx_rate_limiter\":" LIMITER
+
 static void a_network_is_one_more_device(void **state)
 {
 	(void)state;
@@ -84,14 +91,41 @@ static void a_network_is_one_more_device(void **state)
 	AUTO_DONE(fc_requests) requests = { 0 };
 	AUTO_FREE char *layout = NULL;
 	c.network = true;
+	c.network_rules = rated;
 	c.n_drives = 1;
 	assert_int_equal(fc_requests_config(&c, &requests, &err), 0);
 	assert_int_equal(requests.n, 6);
 	assert_string_equal(requests.v[3].path, "/network-interfaces/eth0");
-	assert_string_equal(requests.v[3].body, "{\"iface_id\":\"eth0\",\"host_dev_name\":\"tap0\","
-						"\"guest_mac\":\"52:54:00:6d:76:6d\"}");
+	assert_string_equal(requests.v[3].body,
+			    "{\"iface_id\":\"eth0\",\"host_dev_name\":\"tap0\","
+			    "\"guest_mac\":\"52:54:00:6d:76:6d\"," LIMITERS "}");
 	assert_int_equal(fc_device_layout(&c, &layout, &err), 0);
 	assert_string_equal(layout, "drive0:ro:rootfs.ext4 net:52:54:00:6d:76:6d vsock:3 entropy");
+}
+
+static void a_clone_gets_the_rate_of_its_own_start(void **state)
+{
+	(void)state;
+	struct mvm_error err;
+	AUTO_DONE(fc_requests) requests = { 0 };
+	assert_int_equal(fc_requests_load(&rated, &requests, &err), 0);
+	assert_requests(&requests,
+			"PUT /snapshot/load {\"snapshot_path\":\"vmstate.bin\",\"mem_backend\":"
+			"{\"backend_type\":\"File\",\"backend_path\":\"mem.bin\"},"
+			"\"resume_vm\":true}\n"
+			"PATCH /network-interfaces/eth0 {\"iface_id\":\"eth0\"," LIMITERS "}\n");
+}
+
+static void a_rate_of_0_is_no_limit(void **state)
+{
+	(void)state;
+	static const struct vmm_network bytes_alone = { .bytes_per_s = 1 };
+	struct mvm_error err;
+	AUTO_DONE(fc_requests) requests = { 0 };
+	assert_int_equal(fc_requests_load(&bytes_alone, &requests, &err), 0);
+	assert_non_null(strstr(requests.v[1].body,
+			       "\"tx_rate_limiter\":{\"bandwidth\":{\"size\":1,\"refill_time\":1000},"
+			       "\"ops\":{\"size\":0,\"refill_time\":0}}"));
 }
 
 static void a_machine_may_have_no_initrd(void **state)
@@ -495,6 +529,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_machine_is_described_call_by_call),
 		cmocka_unit_test(a_network_is_one_more_device),
+		cmocka_unit_test(a_clone_gets_the_rate_of_its_own_start),
+		cmocka_unit_test(a_rate_of_0_is_no_limit),
 		cmocka_unit_test(a_machine_may_have_no_initrd),
 		cmocka_unit_test(a_name_that_is_no_utf8_is_refused),
 		cmocka_unit_test(actions_are_single_calls),

@@ -57,11 +57,33 @@ static const struct property drive[] = {
 	{ 0 },
 };
 
+static const struct property token_bucket[] = {
+	{ .name = "one_time_burst", .type = INTEGER, .max = INT64_MAX },
+	{ .name = "refill_time", .type = INTEGER, .required = true, .max = INT64_MAX },
+	{ .name = "size", .type = INTEGER, .required = true, .max = INT64_MAX },
+	{ 0 },
+};
+
+static const struct property rate_limiter[] = {
+	{ .name = "bandwidth", .type = OBJECT, .of = token_bucket },
+	{ .name = "ops", .type = OBJECT, .of = token_bucket },
+	{ 0 },
+};
+
+static const struct property partial_network_interface[] = {
+	{ .name = "iface_id", .type = STRING, .required = true },
+	{ .name = "rx_rate_limiter", .type = OBJECT, .of = rate_limiter },
+	{ .name = "tx_rate_limiter", .type = OBJECT, .of = rate_limiter },
+	{ 0 },
+};
+
 static const struct property network_interface[] = {
 	{ .name = "iface_id", .type = STRING, .required = true },
 	{ .name = "host_dev_name", .type = STRING, .required = true },
 	{ .name = "guest_mac", .type = STRING },
 	{ .name = "mtu", .type = INTEGER, .min = 68, .max = 65535 },
+	{ .name = "rx_rate_limiter", .type = OBJECT, .of = rate_limiter },
+	{ .name = "tx_rate_limiter", .type = OBJECT, .of = rate_limiter },
 	{ 0 },
 };
 
@@ -117,6 +139,7 @@ static const struct operation {
 	{ "PUT", "/boot-source", NULL, boot_source },
 	{ "PUT", "/drives/", "drive_id", drive },
 	{ "PUT", "/network-interfaces/", "iface_id", network_interface },
+	{ "PATCH", "/network-interfaces/", "iface_id", partial_network_interface },
 	{ "PUT", "/vsock", NULL, vsock },
 	{ "PUT", "/entropy", NULL, entropy_device },
 	{ "PUT", "/actions", NULL, instance_action_info },
@@ -244,11 +267,28 @@ static void every_action_is_as_published(void **state)
 	}
 }
 
+static void a_rate_is_given_as_published(void **state)
+{
+	(void)state;
+	static const struct vmm_network rates[] = {
+		{ .bytes_per_s = UINT64_C(1048576) << 20, .packets_per_s = UINT32_MAX },
+		{ .bytes_per_s = 1 },
+		{ 0 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(rates); i++) {
+		AUTO_DONE(fc_requests) requests = { 0 };
+		assert_int_equal(fc_requests_load(&rates[i], &requests, NULL), 0);
+		assert_int_equal(requests.n, 2);
+		check_all(&requests);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_machine_is_described_as_published),
 		cmocka_unit_test(every_action_is_as_published),
+		cmocka_unit_test(a_rate_is_given_as_published),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

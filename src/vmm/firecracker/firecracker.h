@@ -42,6 +42,7 @@ struct firecracker {
 	struct fc_agent agent;
 	struct fc_jail jail;
 	struct netns *netns;	     /* NULL without a network */
+	struct vmm_network rate;     /* its bytes_per_s and packets_per_s alone */
 	char *binary, *state_format; /* the probe's */
 	bool pause_breaks_vsock;     /* see fc_pause_breaks_vsock() */
 };
@@ -80,6 +81,11 @@ enum fc_action {
 };
 
 int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mvm_error *err);
+
+/* FC_LOAD, and then the network's rate, in place of the one in the snapshot.  Firecracker changes a
+ * rate once the machine runs.  rules: NULL without a network. */
+int fc_requests_load(const struct vmm_network *rules, struct fc_requests *ret,
+		     struct mvm_error *err);
 
 /* The VM's name as Firecracker accepts it: letters, digits and hyphens, at most 64. */
 #define FC_ID_SIZE 65

@@ -264,6 +264,8 @@ static int fc_spawn(const struct vmm_probe *probe, const struct vmm_config *c, s
 	f->vmm.name = str_dup(c->name, &failed);
 	f->binary = str_dup(probe->binary, &failed);
 	f->state_format = str_dup(probe->state_format, &failed);
+	f->rate.bytes_per_s = c->network_rules.bytes_per_s;
+	f->rate.packets_per_s = c->network_rules.packets_per_s;
 	f->pause_breaks_vsock = fc_pause_breaks_vsock(probe->version);
 	if (failed)
 		return mvm_error_oom(err);

@@ -13,6 +13,10 @@
 #define GUEST_CID 3 /* the same for all: each VM's vsock is its own process's */
 #define GUEST_MAC "52:54:00:6d:76:6d"
 
+#define INTERFACE      "eth0"
+#define INTERFACE_PATH "/network-interfaces/" INTERFACE
+#define BUCKET_MS      1000
+
 void fc_requests_done(struct fc_requests *l)
 {
 	for (size_t i = 0; i < l->n; i++) {
@@ -76,12 +80,28 @@ static int add_drive(struct fc_requests *l, const struct vmm_drive *drive, size_
 		   err);
 }
 
-/* Every VM has the same device in its network namespace, and every guest the same address. */
-static int add_network(struct fc_requests *l, struct mvm_error *err)
+/* A bucket for a second, which refills in a second.  Firecracker takes 0 for no limit. */
+static json_t *bucket(uint64_t per_s)
 {
-	return add(l, "PUT", "/network-interfaces/eth0",
-		   json_pack("{s:s, s:s, s:s}", "iface_id", "eth0", "host_dev_name", NETNS_TAP,
-			     "guest_mac", GUEST_MAC),
+	return json_pack("{s:I, s:i}", "size", (json_int_t)per_s, "refill_time",
+			 per_s ? BUCKET_MS : 0);
+}
+
+/* One direction's.  Firecracker has no limiter for both together. */
+static json_t *limiter(const struct vmm_network *rules)
+{
+	return json_pack("{s:o, s:o}", "bandwidth", bucket(rules->bytes_per_s), "ops",
+			 bucket(rules->packets_per_s));
+}
+
+/* Every VM has the same device in its network namespace, and every guest the same address. */
+static int add_network(struct fc_requests *l, const struct vmm_network *rules,
+		       struct mvm_error *err)
+{
+	return add(l, "PUT", INTERFACE_PATH,
+		   json_pack("{s:s, s:s, s:s, s:o, s:o}", "iface_id", INTERFACE, "host_dev_name",
+			     NETNS_TAP, "guest_mac", GUEST_MAC, "rx_rate_limiter", limiter(rules),
+			     "tx_rate_limiter", limiter(rules)),
 		   err);
 }
 
@@ -92,7 +112,7 @@ int fc_requests_config(const struct vmm_config *c, struct fc_requests *ret, stru
 	for (size_t i = 0; i < c->n_drives && r == 0; i++)
 		r = add_drive(&list, &c->drives[i], i, err);
 	if (r == 0 && c->network)
-		r = add_network(&list, err);
+		r = add_network(&list, &c->network_rules, err);
 	if (r == 0)
 		r = add(&list, "PUT", "/vsock",
 			json_pack("{s:i, s:s}", "guest_cid", GUEST_CID, "uds_path", FC_VSOCK), err);
@@ -135,6 +155,18 @@ int fc_requests_action(enum fc_action action, struct fc_requests *ret, struct mv
 		   json_pack("{s:s, s:{s:s, s:s}, s:b}", "snapshot_path", FC_STATE_FILE,
 			     "mem_backend", "backend_type", "File", "backend_path", FC_MEMORY_FILE,
 			     "resume_vm", 1),
+		   err);
+}
+
+int fc_requests_load(const struct vmm_network *rules, struct fc_requests *ret,
+		     struct mvm_error *err)
+{
+	int r = fc_requests_action(FC_LOAD, ret, err);
+	if (r < 0 || !rules)
+		return r;
+	return add(ret, "PATCH", INTERFACE_PATH,
+		   json_pack("{s:s, s:o, s:o}", "iface_id", INTERFACE, "rx_rate_limiter",
+			     limiter(rules), "tx_rate_limiter", limiter(rules)),
 		   err);
 }
 

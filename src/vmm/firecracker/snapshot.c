@@ -118,9 +118,12 @@ int fc_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error 
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot hand over '" FC_STATE_FILE "': %s",
 				     strerror(-r));
-	r = do_action(f, FC_LOAD, deadline_ns, err);
+	AUTO_DONE(fc_requests) requests = { 0 };
+	r = fc_requests_load(f->netns ? &f->rate : NULL, &requests, err);
+	if (r == 0)
+		r = fc_do(f, &requests, deadline_ns, err);
 	if (r < 0)
 		return r;
-	v->loaded_ns = v->resumed_ns = clock_now_ns(); /* one call does both */
+	v->loaded_ns = v->resumed_ns = clock_now_ns(); /* FC_LOAD does both */
 	return 0;
 }
