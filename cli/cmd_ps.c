@@ -213,10 +213,12 @@ const struct command command_ps = {
 	.path = "ps",
 	.summary = "List instances",
 	.details = "MEMORY is the private memory of an instance's VMM; 'mvm stats' "
-		   "shows more. PORTS are shown while the instance runs.\n\n--format "
+		   "shows more. PORTS are shown while the instance runs. 'running (no "
+		   "network)' is an instance that lacks the network that it should have; "
+		   "'mvm network show' tells why.\n\n--format "
 		   "knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
 		   "{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
-		   "{{.Backend}} and {{.Status}} (the state with its exit status), and "
+		   "{{.Backend}} and {{.Status}} (STATE as the table has it), and "
 		   "\\t and \\n. States are starting, running, paused, exited and "
 		   "failed.",
 	.examples = "mvm ps -q --filter state=exited --filter state=failed\n"

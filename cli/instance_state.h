@@ -4,7 +4,7 @@
 
 #include <mvm/instance.h>
 
-/* An instance's state for people: "running", "exited (3)". */
+/* An instance's state for people: "running", "running (no network)", "exited (3)". */
 #define INSTANCE_STATE_SIZE 32
 void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE_STATE_SIZE]);
 
