@@ -125,6 +125,10 @@ static const struct hint {
 	  NULL },
 	{ "start-failed", "'mvm logs %1$s' shows all of its output, 'mvm rm %1$s' removes it",
 	  NULL },
+	{ "supervisor-silent",
+	  "end and remove the VM with 'mvm rm --force %1$s'; if somebody has only stopped its "
+	  "processes, 'mvm inspect %1$s' shows their pids, for kill -CONT",
+	  NULL },
 	{ "template-damaged",
 	  "write it anew with 'mvm template apply FILE' or 'mvm template create %1$s --force "
 	  "--flake REF'",

@@ -46,6 +46,7 @@ int instance_adopt(int instances_fd, const char *waiting, const struct record *r
 	if (r < 0)
 		return r;
 	instance_keep_start(i, &reply);
+	control_watch(&i->control, CONTROL_QUIET_MS, CONTROL_ANSWER_MS);
 	*ret = TAKE_PTR(i);
 	return 0;
 }

@@ -38,6 +38,55 @@ int control_gone(const struct control *c, int r, struct mvm_error *err)
 	return mvm_error_set(err, r, "talking to the VM's supervisor: %s", strerror(-r));
 }
 
+/* ---- is the supervisor alive? ---- */
+
+void control_watch(struct control *c, int64_t quiet_ms, int64_t answer_ms)
+{
+	c->watch = (struct control_watch){ .quiet_ns = quiet_ms * NS_PER_MS,
+					   .answer_ns = answer_ms * NS_PER_MS };
+}
+
+void control_watch_begin(struct control *c)
+{
+	struct control_watch *w = &c->watch;
+	w->longer_ns = w->quiet_ns;
+	w->due_ns = clock_now_ns() + w->longer_ns;
+	w->asked = false;
+}
+
+void control_watch_heard(struct control *c)
+{
+	struct control_watch *w = &c->watch;
+	if (w->asked)
+		w->longer_ns = 2 * (w->longer_ns + w->answer_ns);
+	w->due_ns = clock_now_ns() + w->longer_ns;
+	w->asked = false;
+}
+
+int64_t control_watch_ns(const struct control *c)
+{
+	return c->watch.answer_ns ? c->watch.due_ns : DEADLINE_NONE;
+}
+
+int control_watch_due(struct control *c, struct mvm_error *err)
+{
+	uint32_t stream;
+	if (c->watch.asked) {
+		int r = mvm_error_set(err, -ETIMEDOUT, "the VM's supervisor does not answer");
+		return mvm_error_reason(err, r, "supervisor-silent", c->name);
+	}
+	c->watch.asked = true;
+	c->watch.due_ns = clock_now_ns() + c->watch.answer_ns;
+	return control_send_call(c, CALL_ALIVE, NULL, &stream, err);
+}
+
+/* ---- calls ---- */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* Next frame, or -ETIMEDOUT or -ECANCELED. */
 static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		      struct mvm_error *err)
@@ -48,20 +97,26 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 			r = channel_receive(&c->channel, ret);
 		if (r < 0)
 			return control_gone(c, r, err);
-		if (r > 0)
+		if (r > 0) {
+			control_watch_heard(c);
 			return 0;
+		}
 		short out = channel_wants_write(&c->channel) ? POLLOUT : 0;
 		struct pollfd fds[] = {
 			{ .fd = c->channel.fd, .events = (short)(POLLIN | out) },
 			{ .fd = c->cancel_fd, .events = POLLIN },
 		};
-		r = poll(fds, MVM_ARRAY_SIZE(fds), clock_remaining_ms(deadline_ns));
+		int64_t until_ns = earlier(deadline_ns, control_watch_ns(c));
+		r = poll(fds, MVM_ARRAY_SIZE(fds), clock_remaining_ms(until_ns));
 		if (r < 0 && errno != EINTR)
 			return control_gone(c, -errno, err);
 		if (r > 0 && fds[1].revents)
 			return mvm_error_set(err, -ECANCELED, "it was cancelled");
-		if (r == 0)
+		if (r == 0 && until_ns == deadline_ns)
 			return mvm_error_set(err, -ETIMEDOUT, "no answer in time");
+		r = r == 0 ? control_watch_due(c, err) : 0;
+		if (r < 0)
+			return r;
 	}
 }
 
@@ -79,6 +134,7 @@ int control_wait_reply(struct control *c, uint32_t stream, const char *what, int
 		       struct strbuf *ret_reply, struct mvm_error *err)
 {
 	struct frame f = { 0 };
+	control_watch_begin(c);
 	do {
 		int r = next_frame(c, deadline_ns, &f, err);
 		if (r < 0)

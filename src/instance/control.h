@@ -15,11 +15,36 @@ struct control {
 	uint32_t last_stream;
 	int cancel_fd;	  /* borrowed; readable: calls fail with -ECANCELED; -1: none */
 	const char *name; /* borrowed; the instance's, for errors with a reason; may be NULL */
+	struct control_watch {
+		int64_t quiet_ns, answer_ns; /* as control_watch() was told; 0: not watched */
+		int64_t longer_ns;	     /* the present call's quiet time */
+		int64_t due_ns;		     /* when something must come, or be asked */
+		bool asked;
+	} watch;
 };
 
 /* Take over a connected socket; nothing cancels its calls. */
 int control_init(struct control *c, int fd);
 void control_done(struct control *c); /* hangs up */
+
+/*
+ * From now on, check in each call that the supervisor is alive: one that was stopped (SIGSTOP) or
+ * hangs never answers.  After quiet_ms without a frame it is asked for a proof of life, which it
+ * must give within answer_ms; else the call fails with -ETIMEDOUT, "supervisor-silent".  After each
+ * proof the quiet time grows, so a call that waits for hours asks a few times.
+ */
+void control_watch(struct control *c, int64_t quiet_ms, int64_t answer_ms);
+
+/* The parts of that, for callers with a loop of their own: a call begins; a frame has come; when to
+ * call control_watch_due(), which asks, or fails. */
+void control_watch_begin(struct control *c);
+void control_watch_heard(struct control *c);
+int64_t control_watch_ns(const struct control *c); /* DEADLINE_NONE: not watched */
+int control_watch_due(struct control *c, struct mvm_error *err);
+
+/* Enough for a supervisor that has work to do, on a host that has too much of it. */
+#define CONTROL_QUIET_MS  INT64_C(2000)
+#define CONTROL_ANSWER_MS INT64_C(8000)
 
 /*
  * Wait for the reply on a stream.
@@ -28,7 +53,7 @@ void control_done(struct control *c); /* hangs up */
  *   ret_reply  the reply's payload, which the caller frees; may be NULL
  *
  * Returns 0.  Errors: the negative of the reply's status, with its message and reason; -EREMOTEIO
- * when the supervisor is gone; -ETIMEDOUT; -ECANCELED.
+ * when the supervisor is gone; -ETIMEDOUT, also when it is silent (control_watch()); -ECANCELED.
  */
 int control_wait_reply(struct control *c, uint32_t stream, const char *what, int64_t deadline_ns,
 		       struct strbuf *ret_reply, struct mvm_error *err);

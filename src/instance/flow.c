@@ -11,6 +11,7 @@ int flow_begin(struct flow *f, struct control *c, unsigned call, const struct st
 	       struct mvm_error *err)
 {
 	*f = (struct flow){ .control = c, .window = WINDOW_BYTES, .room = WINDOW_BYTES };
+	control_watch_begin(c);
 	return control_send_call(c, call, args, &f->stream, err);
 }
 
@@ -115,6 +116,7 @@ int flow_next(struct flow *f, struct flow_event *ret, struct mvm_error *err)
 
 	*ret = (struct flow_event){ 0 };
 	while (!f->ended && (r = channel_receive(&f->control->channel, &frame)) > 0) {
+		control_watch_heard(f->control);
 		if (frame.stream != f->stream || (!f->started && frame.type != FRAME_REPLY))
 			continue;
 		switch (frame.type) {

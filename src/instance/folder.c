@@ -18,12 +18,15 @@
 #include "base/sock.h"
 #include "instance/control.h"
 #include "instance/data_disk.h"
+#include "instance/handover.h"
 #include "instance/instance.h"
 #include "instance/logfile.h"
 #include "net/agent.h"
 #include "net/wire.h"
 
-#define KILL_MS INT64_C(10000)
+#define CMDLINE_MAX ((size_t)4096 * 4)
+#define KILL_MS	    INT64_C(10000)
+#define ALIVE_MS    INT64_C(1000) /* for a proof of life; a slow supervisor is killed as well */
 
 /* Prefix of a folder that is no instance yet, or no longer.  No instance can have such a name. */
 #define NAMELESS ".vm."
@@ -131,27 +134,57 @@ void instance_folder_sweep(int instances_fd, const char *name)
 		tree_remove_at(instances_fd, name); /* after a failure the next sweep tries again */
 }
 
-/* Kill the lock's holder, which has written its pid into the lock.  It is a supervisor if its
- * working folder is this one. */
-static void kill_supervisor(int dir_fd)
+/* Does this process run the supervisor's program, for this instance?  A VM that waited in a pool
+ * had another name when its supervisor began. */
+static bool runs_supervisor(int proc_fd, int pid, int dir_fd, const char *name)
+{
+	AUTO_FREE char *words = NULL;
+	AUTO_DONE(record) rec = { 0 };
+	char path[32];
+	size_t len = 0;
+	snprintf(path, sizeof(path), "%d/cmdline", pid);
+	if (file_read_at(proc_fd, path, CMDLINE_MAX, &words, &len) < 0)
+		return false;
+	const char *slash = strrchr(words, '/');
+	size_t first = strlen(words) + 1;
+	if (!str_eq(slash ? slash + 1 : words, SUPERVISOR_PROGRAM) || first >= len)
+		return false;
+	return str_eq(words + first, name) ||
+	       (record_load(dir_fd, &rec, NULL) == 0 && rec.from_pool);
+}
+
+/* Is it the instance's supervisor?  Its working folder is the instance's.  Only root may see that
+ * of a process that nobody may trace; to others the command line tells. */
+static bool is_supervisor(int proc_fd, int pid, int dir_fd, const char *name)
+{
+	struct stat ours, theirs;
+	char cwd[32];
+	snprintf(cwd, sizeof(cwd), "%d/cwd", pid);
+	if (fstat(dir_fd, &ours) < 0)
+		return false;
+	if (fstatat(proc_fd, cwd, &theirs, 0) == 0)
+		return ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+	return errno == EACCES && runs_supervisor(proc_fd, pid, dir_fd, name);
+}
+
+/* Kill the lock's holder, which has written its pid into the lock, if it is a supervisor.  That is
+ * the warden, with which the supervisor's other process and the VMM die. */
+static void kill_supervisor(int dir_fd, const char *name)
 {
 	AUTO_FREE char *text = NULL;
 	AUTO_CLOSE int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat ours, theirs;
-	char cwd[32];
 	if (proc_fd < 0 ||
 	    file_read_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_HOLDER_SIZE, &text, NULL) < 0)
 		return;
 	int pid = (int)strtol(text, NULL, 10);
 	/* open the pidfd before reading /proc, so that both are about one process */
 	AUTO_CLOSE int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	snprintf(cwd, sizeof(cwd), "%d/cwd", pid);
-	if (pidfd >= 0 && fstat(dir_fd, &ours) == 0 && fstatat(proc_fd, cwd, &theirs, 0) == 0 &&
-	    ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino)
+	if (pidfd >= 0 && is_supervisor(proc_fd, pid, dir_fd, name))
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
-/* Ask the owner to end.  -ETIMEDOUT when it does not answer; an owner that hangs up is ending. */
+/* Ask the owner to end.  -ETIMEDOUT when it does not answer, or is not even alive; an owner that
+ * hangs up is ending. */
 static int ask_to_end(int dir_fd, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
@@ -160,6 +193,7 @@ static int ask_to_end(int dir_fd, struct mvm_error *err)
 	if (fd < 0)
 		return 0; /* the owner is gone */
 	int r = control_init(&c, fd);
+	control_watch(&c, 0, ALIVE_MS);
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
 	if (r == 0)
 		r = control_call(&c, CALL_STOP, NULL, &args, clock_deadline_ns(KILL_MS), NULL, err);
@@ -173,7 +207,7 @@ int instance_folder_kill(int dir_fd, const char *name, struct mvm_error *err)
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
-		kill_supervisor(dir_fd);
+		kill_supervisor(dir_fd, name);
 	r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
 	return r < 0 ? mvm_error_set(err, r, "cannot end instance '%s': %s", name, strerror(-r))
 		     : 0;

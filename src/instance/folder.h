@@ -94,8 +94,8 @@ int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool 
 /*
  * Ask the owner of an instance to end it, and wait until the lock is free.
  *
- * A supervisor that does not answer for ten seconds is killed, and its VMM dies with it.  If the
- * owner is already gone, that is success.
+ * A supervisor that does not end it within ten seconds, or gives no proof of life within one, is
+ * killed, and its VMM dies with it.  If the owner is already gone, that is success.
  */
 int instance_folder_kill(int dir_fd, const char *name, struct mvm_error *err);
 

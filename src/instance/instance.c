@@ -159,6 +159,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	if (r < 0 || !i->name)
 		return mvm_error_oom(err);
 	i->control.name = i->name;
+	control_watch(&i->control, CONTROL_QUIET_MS, CONTROL_ANSWER_MS);
 	*ret = TAKE_PTR(i);
 	return 0;
 }

@@ -240,9 +240,11 @@ int instance_launch_wait(int instances_fd, struct mvm_instance *i, int logs_fd,
 				   err);
 	if (r == -ECANCELED)
 		return r; /* it is still starting, or its supervisor has ended it */
-	if (r == 0)
+	if (r == 0) {
 		instance_keep_start(i, &reply);
-	else
+		control_watch(&i->control, CONTROL_QUIET_MS, CONTROL_ANSWER_MS);
+	} else {
 		settle_failed(instances_fd, i->name, logs_fd);
+	}
 	return r;
 }

@@ -310,6 +310,20 @@ static int ran_out(struct session *s)
 	return mvm_error_set(s->err, -ETIMEDOUT, "the command did not end in time");
 }
 
+/* When to check that the supervisor is alive.  After the start a guest may be silent for ever, and
+ * the user can interrupt it. */
+static int64_t watch_ns(const struct session *s)
+{
+	return s->flow.started || s->io_error ? DEADLINE_NONE : control_watch_ns(s->flow.control);
+}
+
+static int check_alive(struct session *s)
+{
+	int r = take_events(s); /* if we were stopped, an answer waits */
+	return r == 0 && clock_now_ns() >= watch_ns(s) ? control_watch_due(s->flow.control, s->err)
+						       : r;
+}
+
 static int carry(struct session *s)
 {
 	int64_t reset_ns = DEADLINE_NONE;
@@ -323,9 +337,13 @@ static int carry(struct session *s)
 		if (s->flow.ended &&
 		    (s->io_error || (!queue_len(&s->out.out) && !queue_len(&s->words.out))))
 			return s->io_error;
-		r = turn(s, s->io_error ? reset_ns : patience(s));
-		if (r == -ETIMEDOUT)
+		int64_t until_ns = s->io_error ? reset_ns : patience(s);
+		bool watch = watch_ns(s) < until_ns;
+		r = turn(s, watch ? watch_ns(s) : until_ns);
+		if (r == -ETIMEDOUT && !watch)
 			return ran_out(s);
+		if (r == -ETIMEDOUT)
+			r = check_alive(s);
 		if (r < 0)
 			return s->io_error ? s->io_error : r;
 	}

@@ -194,6 +194,9 @@ enum agent_call {
 	/* Give the VM other rules for its network, in place of all that it has.  JSON: "allow" and
 	 * "deny", lists of rules (model/policy.h); "add": true keeps those that it has. */
 	CALL_NETWORK = 73,
+	/* Proof of life of the supervisor itself, which it gives at once, whatever it does.  One
+	 * that does not know this call refuses it at once, which is as good. */
+	CALL_ALIVE = 74,
 };
 
 enum agent_field {

@@ -121,8 +121,10 @@ int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,
 {
 	AUTO_DONE(strbuf) reply = { 0 };
 	struct mvm_error why = { 0 };
+	control_watch(&i->control, 0, 0); /* it waits for as long as it takes */
 	int r = control_call(&i->control, CALL_WAIT, NULL, NULL, clock_deadline_ns(timeout_ms),
 			     &reply, &why);
+	control_watch(&i->control, CONTROL_QUIET_MS, CONTROL_ANSWER_MS);
 	if (r < 0 && r != -EREMOTEIO)
 		return mvm_error_hand_on(err, &why);
 	int status = r < 0 ? r : message_get_end(reply.data, reply.len, NULL);
@@ -162,9 +164,11 @@ int mvm_instance_wait_workload(struct mvm_instance *i, const struct mvm_wait_opt
 	AUTO_DONE(strbuf) reply = { 0 };
 	int64_t timeout_ms;
 	int r = begin_wait(i, options, &timeout_ms, err);
+	control_watch(&i->control, 0, 0);
 	if (r == 0)
 		r = control_call(&i->control, CALL_AWAIT, "waiting for the workload", NULL,
 				 clock_deadline_ns(timeout_ms), &reply, err);
+	control_watch(&i->control, CONTROL_QUIET_MS, CONTROL_ANSWER_MS);
 	i->control.cancel_fd = -1;
 	if (r < 0)
 		return r;

@@ -265,6 +265,8 @@ static bool take_call(struct client *client, const struct frame *f)
 
 	if (!wire_find_u64(f->payload, f->len, FIELD_CALL, UINT64_MAX, &call))
 		return refuse(client, f->stream, EPROTO, "a call without a number");
+	if (call == CALL_ALIVE)
+		return refuse(client, f->stream, 0, NULL);
 	bool patient = call == CALL_STOP || call == CALL_WAIT || call == CALL_INSPECT ||
 		       call == CALL_KEEP || call == CALL_LOGS;
 	if (c->busy && !patient && !client->own && (!c->guest_gone || c->comes_back))

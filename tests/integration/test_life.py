@@ -29,6 +29,11 @@ def blocks_in_wait(pid):
         return False
 
 
+def parent_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return int(next(line for line in file if line.startswith("PPid:")).split()[1])
+
+
 class TestCase(guests.TestCase):
     config = guests.CONFIG
 
@@ -104,10 +109,38 @@ class Removal(TestCase):
             self.assert_nothing_left()
 
     def test_rm_force_kills_a_supervisor_that_does_not_answer(self):
-        record = self.run_detached()
-        os.kill(record["supervisor_pid"], signal.SIGSTOP)
-        self.mvm_ok("rm", "--force", record["name"])
-        self.assert_nothing_left()
+        for victim in ("supervisor", "warden", "vmm"):
+            with self.subTest(victim):
+                record = self.run_detached()
+                pid = parent_of(record["supervisor_pid"]) if victim == "warden" \
+                    else record[victim + "_pid"]
+                os.kill(pid, signal.SIGSTOP)
+                self.mvm_ok("rm", "--force", record["name"])
+                self.assert_nothing_left()
+
+    def test_a_supervisor_that_does_not_answer_is_told(self):
+        """No command waits for its own time limit, and ^C ends each."""
+        commands = (["stop", "--timeout", "2h"], ["kill"], ["kill", "-s", "USR1"], ["pause"],
+                    ["resume"], ["top"], ["exec"], ["cp"])
+        for victim in ("supervisor", "warden"):
+            record = self.run_detached()
+            name, pid = record["name"], record["supervisor_pid"]
+            words = {"exec": [name, "true"], "cp": [name + ":/etc/hostname", self.path("out")]}
+            os.kill(parent_of(pid) if victim == "warden" else pid, signal.SIGSTOP)
+            waiting = [self.start_mvm(*command, *words.get(command[0], [name]))
+                       for command in commands]
+            interrupted = self.start_mvm("stop", name)
+            self.assertTrue(guests.wait_until(lambda: blocks_in_wait(interrupted.pid)))
+            interrupted.send_signal(signal.SIGINT)
+            self.assertEqual(interrupted.wait(harness.PATIENCE_S), -signal.SIGINT)
+            for command, process in zip(commands, waiting):
+                with self.subTest(victim, command=command):
+                    err = process.communicate(timeout=harness.PATIENCE_S)[1]
+                    self.assertEqual(process.returncode, 125 if command == ["exec"] else 1)
+                    self.assertRegex(err, r"\Amvm: .*the VM's supervisor does not answer\n"
+                                     f"hint: end and remove the VM with 'mvm rm --force {name}'")
+            self.mvm_ok("rm", "--force", name) # the hint, followed
+            self.assert_nothing_left()
 
     def test_the_second_of_two_rms_reports_a_missing_instance(self):
         for _ in range(3):

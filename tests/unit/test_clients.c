@@ -500,6 +500,22 @@ static void each_of_many_clients_hears_of_its_own_command(void **state)
 	assert_int_equal(tree_remove_at(AT_FDCWD, path), 0);
 }
 
+/* It is alive although its VM starts, is captured or has hung: those who wait for an answer ask. */
+static void a_proof_of_life_comes_whatever_the_vm_does(void **state)
+{
+	struct fixture *x = *state;
+	struct frame f;
+
+	x->clients.busy = "it is being stopped";
+	x->clients.guest_paused = true;
+	send_call(&x->client, 7, CALL_ALIVE);
+	settle(x);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_equal(f.type, FRAME_REPLY);
+	assert_int_equal(message_get_status(f.payload, f.len, NULL), 0);
+	assert_int_equal(channel_receive(&x->guest, &f), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -518,6 +534,7 @@ int main(void)
 		TEST(a_vmm_that_ends_is_the_cause_of_its_closed_channel),
 		TEST(an_agent_that_hangs_up_in_a_running_vm_is_reported),
 		TEST(without_an_agent_calls_for_the_guest_are_refused),
+		TEST(a_proof_of_life_comes_whatever_the_vm_does),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
