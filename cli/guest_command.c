@@ -9,6 +9,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "streams.h"
+
 static sigset_t signal_set(bool resize)
 {
 	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
@@ -28,7 +30,9 @@ static sigset_t signal_set(bool resize)
 
 int guest_signals_block(bool resize)
 {
+	const sigset_t ends = signal_set(false);
 	sigset_t set = signal_set(resize);
+	streams_heed(&ends);
 	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd >= 0 && sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
 		close(fd);
@@ -42,6 +46,7 @@ int guest_signals_take(int fd)
 	struct signalfd_siginfo info;
 	if (fd < 0 || read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return 0;
+	streams_hurry();
 	if (info.ssi_signo == SIGINT && isatty(STDERR_FILENO))
 		fputc('\n', stderr);
 	return (int)info.ssi_signo;

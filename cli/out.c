@@ -9,6 +9,7 @@
 
 #include "hints.h"
 #include "json.h"
+#include "streams.h"
 #include "text.h"
 
 void table_row(struct table *t, ...)
@@ -144,6 +145,8 @@ int show_error(const struct cli_context *c, const char *command)
 {
 	char see[128], of_reason[HINT_SIZE];
 	hint_of(&c->err, of_reason);
+	if (c->failure_status > 128) /* a signal has ended the command */
+		streams_hurry();
 	const char *hint = of_reason[0] ? of_reason : NULL;
 
 	if (c->usage) {

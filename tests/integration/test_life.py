@@ -29,6 +29,19 @@ def blocks_in_wait(pid):
         return False
 
 
+def full_pipe():
+    """A pipe that takes nothing more; returns its ends."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
 def parent_of(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         return int(next(line for line in file if line.startswith("PPid:")).split()[1])
@@ -83,6 +96,25 @@ class Removal(TestCase):
         record = self.inspect("one")
         self.assertEqual((record["state"], record["error"]), ("exited", None))
         self.mvm_ok("rm", "one")
+
+    def test_a_signal_ends_a_start_whose_notes_nobody_reads(self):
+        """With other memory than the snapshot's, a note comes before the start; else only the last
+        words do not find a reader."""
+        for number, options in ((signal.SIGINT, ["--cold"]), (signal.SIGTERM, ["--mem", "200M"])):
+            with self.subTest(number):
+                reader, writer = full_pipe()
+                with subprocess.Popen([harness.MVM, "run", "-T", "web-worker", "--name", "one",
+                                       *options], env=self.environment(), stderr=writer,
+                                      stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.DEVNULL) as process:
+                    os.close(writer)
+                    self.assertTrue(guests.wait_until(
+                        lambda: os.path.exists(self.data("instances", "one", "instance.json"))
+                        if number == signal.SIGINT else blocks_in_wait(process.pid)))
+                    process.send_signal(number)
+                    self.assertEqual(process.wait(harness.PATIENCE_S), 128 + number)
+                os.close(reader)
+                self.assert_nothing_left()
 
     def test_rm_force_removes_a_paused_vm(self):
         name = self.run_detached()["name"]
