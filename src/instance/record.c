@@ -49,6 +49,12 @@ static const char *const restart_names[] = {
 	[RECORD_RESTART_UNLESS_STOPPED] = "unless-stopped",
 };
 
+static const char *const volume_kind_names[] = {
+	[RECORD_VOLUME_UNKNOWN] = "unknown",
+	[RECORD_VOLUME_FILE] = "file",
+	[RECORD_VOLUME_FOLDER] = "folder",
+};
+
 static const char *const protocol_names[] = { "tcp", "udp" };
 
 const char *record_state_name(enum record_state state)
@@ -66,6 +72,7 @@ static const struct field volume[] = {
 	FIELD_STRING(record_volume, guest, FIELD_REQUIRED),
 	FIELD_STRING(record_volume, name, FIELD_SPARSE),
 	FIELD_BOOL(record_volume, write_back, FIELD_REQUIRED),
+	FIELD_ENUM(record_volume, kind, enum record_volume_kind, FIELD_SPARSE, volume_kind_names),
 };
 static const struct fields volume_fields = FIELDS_CLOSED(record_volume, volume);
 

@@ -71,10 +71,18 @@ struct record_stage {
 };
 
 /* A host folder, or a file, that the guest has a copy of. */
+/* What a volume's host was when the VM was started. */
+enum record_volume_kind {
+	RECORD_VOLUME_UNKNOWN, /* an older mvm started it */
+	RECORD_VOLUME_FILE,
+	RECORD_VOLUME_FOLDER,
+};
+
 struct record_volume {
 	char *host, *guest; /* absolute */
 	char *name;	    /* of a named volume; host is its folder then; else NULL */
 	bool write_back;
+	enum record_volume_kind kind;
 };
 #define RECORD_VOLUMES_MAX 16u
 

@@ -60,7 +60,7 @@ static int copy_in_one(struct control *c, const struct record_volume *v, int64_t
 {
 	const struct copy_options options = within(deadline_ns, -1);
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
-	int r = volume_place_open(v->host, false, &p, err);
+	int r = volume_place_open(v->host, v->kind, false, &p, err);
 	if (r < 0)
 		return r;
 	return p.is_file ? file_in(c, v, &p, &options, note, err)
@@ -73,7 +73,7 @@ static int copy_back_one(struct control *c, const struct record_volume *v, int64
 	const struct copy_options options = within(deadline_ns, cancel_fd);
 	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON | UNPACK_REPLACE_LINKS;
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
-	int r = volume_place_open(v->host, true, &p, err);
+	int r = volume_place_open(v->host, v->kind, true, &p, err);
 	if (r < 0)
 		return r;
 	if (p.is_file) {
@@ -81,7 +81,8 @@ static int copy_back_one(struct control *c, const struct record_volume *v, int64
 			     err);
 		if (r != -ENOENT)
 			return r;
-		strbuf_adds(note, "the guest has removed it; the file here stays");
+		strbuf_addf(note, "the guest has removed it%s",
+			    p.missing ? "" : "; the file here stays");
 		return 0;
 	}
 	AUTO_FREE char *from = str_printf("%s/.", v->guest);

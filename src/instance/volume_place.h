@@ -10,10 +10,12 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "instance/record.h"
 
 struct volume_place {
 	int fd;			 /* the folder; for a file: its parent folder */
 	bool is_file;		 /* false: a folder */
+	bool missing;		 /* a file that the copy makes */
 	char path[NAME_MAX + 1]; /* relative to fd: "." or the file's name */
 };
 #define VOLUME_PLACE_NONE                                                                          \
@@ -28,8 +30,10 @@ DEFINE_AUTO_DONE(volume_place, volume_place_done)
  * may come from a guest that writes to a folder around it: -EPERM.
  *
  *   host  absolute
- *   make  if the path is missing, make a folder
+ *   kind  what it was then: if it has become something else, -EEXIST
+ *   make  if the path is missing, it is a file that the copy makes, or a folder, which is made here
  */
-int volume_place_open(const char *host, bool make, struct volume_place *ret, struct mvm_error *err);
+int volume_place_open(const char *host, enum record_volume_kind kind, bool make,
+		      struct volume_place *ret, struct mvm_error *err);
 
 #endif

@@ -251,6 +251,7 @@ static bool is_empty(const struct field *f, const char *value)
 	switch (f->has ? FIELD_IS_OBJECT : f->type) {
 	case FIELD_IS_NUMBER:
 	case FIELD_IS_BOOL:
+	case FIELD_IS_ENUM:
 		return load(f, from) == 0;
 	case FIELD_IS_STRINGS:
 		return ((const struct strv *)from)->n == 0;

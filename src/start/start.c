@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -79,6 +80,14 @@ static enum record_memory memory_of(const struct start_plan *plan,
 	return o->private_memory ? RECORD_MEMORY_SPARSE : RECORD_MEMORY_SHARED;
 }
 
+static enum record_volume_kind kind_of(const char *host)
+{
+	struct stat st;
+	if (!host || stat(host, &st) < 0) /* the copy into the guest says why */
+		return RECORD_VOLUME_UNKNOWN;
+	return S_ISREG(st.st_mode) ? RECORD_VOLUME_FILE : RECORD_VOLUME_FOLDER;
+}
+
 int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
 		 struct mvm_error *err)
 {
@@ -130,6 +139,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 			.guest = str_dup(o->volumes[i].guest, &failed),
 			.name = str_dup(o->volumes[i].name, &failed),
 			.write_back = o->volumes[i].write_back,
+			.kind = kind_of(o->volumes[i].host),
 		};
 	for (const char *const *v = o->env; v && *v; v++)
 		strv_add(&rec.env, *v);

@@ -376,6 +376,24 @@ exec = ["/bin/busybox", "test", "-e", "/v/new"]
                               "rm /etc/app/app.conf; mkdir /etc/app/app.conf")
         self.assertIn("did not come back", said)
         self.assertNotIn("--volume-timeout", said)
+        # one that vanishes here meanwhile comes back; a folder in its place stays
+        for here in ("conf", "other"):
+            name = self.mvm_json("run", "-T", "vol-worker", "-d", "-v", volume)["name"]
+            os.unlink(self.path("conf"))
+            if here == "other":
+                os.mkdir(self.path("conf"))
+            self.exec(name, "sh", "-c", "echo three > /etc/app/app.conf")
+            if here == "other":
+                self.mvm_fails(4, "stop", name, says="/conf' is no longer a file")
+                self.assertEqual(os.listdir(self.path("conf")), [])
+                self.mvm_ok("rm", "-f", name)
+                os.rmdir(self.path("conf"))
+                self.write("conf", "two\n")
+                continue
+            self.mvm_ok("stop", name)
+            self.mvm_ok("rm", name)
+            with open(self.path("conf"), encoding="ascii") as file:
+                self.assertEqual(file.read(), "three\n")
         done = self.mvm("run", "-T", "vol-worker", "-d", "-v", f"{self.path('conf')}:/etc")
         self.assertEqual(done.returncode, 1)
         self.assertIn("Is a directory", done.stderr)

@@ -43,7 +43,8 @@ static const char full[] = "{\n"
 			   "    {\n"
 			   "      \"host\": \"/a\",\n"
 			   "      \"guest\": \"/b\",\n"
-			   "      \"write_back\": false\n"
+			   "      \"write_back\": false,\n"
+			   "      \"kind\": \"file\"\n"
 			   "    }\n"
 			   "  ],\n"
 			   "  \"forwards\": [\n"
@@ -121,6 +122,8 @@ static void everything_known_and_unknown_survives_a_rewrite(void **state)
 	AUTO_FREE char *text = record_to_json(&rec);
 	assert_string_equal(text, full);
 	assert_int_equal(rec.volumes[0].write_back, true);
+	assert_int_equal(rec.volumes[0].kind, RECORD_VOLUME_UNKNOWN);
+	assert_int_equal(rec.volumes[1].kind, RECORD_VOLUME_FILE);
 	assert_string_equal(rec.volumes[0].name, "vol");
 	assert_int_equal(rec.data_disk.size_mib, 512);
 	assert_true(rec.data_disk.reflinked && rec.no_agent && rec.restore);

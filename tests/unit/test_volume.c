@@ -91,7 +91,7 @@ static void a_folder_that_becomes_a_link_is_not_left(void **state)
 	assert_int_equal(mkdirat(s->fd, "victims", 0755), 0);
 	assert_int_equal(file_create_at(s->fd, "victims/secret", "s", 1, 0600), 0);
 	AUTO_FREE char *host = host_path(s, "v");
-	assert_int_equal(volume_place_open(host, true, &place, &err), 0);
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_UNKNOWN, true, &place, &err), 0);
 	assert_false(place.is_file);
 
 	assert_int_equal(renameat(s->fd, "v", s->fd, "moved"), 0);
@@ -106,9 +106,9 @@ static void a_folder_that_becomes_a_link_is_not_left(void **state)
 	assert_int_equal(pack_open(place.fd, place.path, ".", 0, &p, &err), 0);
 	for (ssize_t n; (n = pack_read(p, chunk, sizeof(chunk), &err)) > 0;)
 		assert_null(memmem(chunk, (size_t)n, "secret", 6));
-	assert_int_equal(
-		volume_place_open(host, true, &(struct volume_place)VOLUME_PLACE_NONE, &err),
-		-EPERM);
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_UNKNOWN, true,
+					   &(struct volume_place)VOLUME_PLACE_NONE, &err),
+			 -EPERM);
 	assert_non_null(strstr(err.text, "symbolic link"));
 }
 
@@ -124,7 +124,7 @@ static void a_file_that_becomes_a_link_is_not_followed(void **state)
 	assert_int_equal(file_create_at(s->fd, "conf", "old", 3, 0600), 0);
 	AUTO_FREE char *host = host_path(s, "conf");
 	struct mvm_error err = { 0 };
-	assert_int_equal(volume_place_open(host, true, &place, &err), 0);
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_UNKNOWN, true, &place, &err), 0);
 	assert_true(place.is_file);
 	put(&stream, TAR_FILE, "conf", "evil");
 	tar_write_end(&stream);
@@ -148,9 +148,49 @@ static void a_missing_folder_is_made_only_for_files_that_come_back(void **state)
 	AUTO_DONE(volume_place) place = VOLUME_PLACE_NONE;
 	struct mvm_error err = { 0 };
 	AUTO_FREE char *host = host_path(s, "none");
-	assert_int_equal(volume_place_open(host, false, &place, &err), -ENOENT);
-	assert_int_equal(volume_place_open(host, true, &place, &err), 0);
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_UNKNOWN, false, &place, &err),
+			 -ENOENT);
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_UNKNOWN, true, &place, &err), 0);
 	assert_true(is_there(s->fd, "none"));
+}
+
+/* It vanished from this host while its VM ran. */
+static void a_missing_file_comes_back_as_a_file(void **state)
+{
+	struct scratch *s = *state;
+	AUTO_DONE(volume_place) place = VOLUME_PLACE_NONE;
+	AUTO_DONE(strbuf) stream = { 0 };
+	struct mvm_error err = { 0 };
+	AUTO_FREE char *host = host_path(s, "conf");
+
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_FILE, false, &place, &err), -ENOENT);
+	assert_int_equal(volume_place_open(host, RECORD_VOLUME_FILE, true, &place, &err), 0);
+	assert_true(place.is_file && place.missing);
+	assert_false(is_there(s->fd, "conf"));
+	put(&stream, TAR_FILE, "conf", "new");
+	tar_write_end(&stream);
+	assert_int_equal(unpack(place.fd, place.path, UNPACK_ONE_FILE, &stream, &err), 0);
+	assert_text(s->fd, "conf", "new");
+}
+
+static void a_volume_that_became_something_else_is_left_alone(void **state)
+{
+	struct scratch *s = *state;
+	struct volume_place place = VOLUME_PLACE_NONE;
+	struct mvm_error err = { 0 };
+	AUTO_FREE char *file = host_path(s, "file"), *folder = host_path(s, "folder");
+
+	assert_int_equal(mkdirat(s->fd, "folder", 0755), 0);
+	assert_int_equal(file_create_at(s->fd, "file", "f", 1, 0600), 0);
+	for (int make = 0; make <= 1; make++) {
+		assert_int_equal(volume_place_open(folder, RECORD_VOLUME_FILE, make, &place, &err),
+				 -EEXIST);
+		assert_non_null(strstr(err.text, "/folder' is no longer a file"));
+		assert_int_equal(volume_place_open(file, RECORD_VOLUME_FOLDER, make, &place, &err),
+				 -EEXIST);
+		assert_non_null(strstr(err.text, "/file' is no longer a folder"));
+	}
+	assert_text(s->fd, "file", "f");
 }
 
 static void a_file_that_cannot_be_made_costs_no_other(void **state)
@@ -346,6 +386,8 @@ int main(void)
 		TEST(a_folder_that_becomes_a_link_is_not_left),
 		TEST(a_file_that_becomes_a_link_is_not_followed),
 		TEST(a_missing_folder_is_made_only_for_files_that_come_back),
+		TEST(a_missing_file_comes_back_as_a_file),
+		TEST(a_volume_that_became_something_else_is_left_alone),
 		TEST(a_file_that_cannot_be_made_costs_no_other),
 		TEST(a_link_gives_way_to_a_folder_and_is_not_followed),
 		TEST(files_that_cannot_be_packed_are_reported_at_the_end),
