@@ -19,12 +19,14 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import tempfile
 import time
 import urllib.request
 
+import agentproto
 import harness
 
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_REMOUNT, MS_BIND, MS_RDONLY = (
@@ -253,6 +255,14 @@ class TestCase(harness.TestCase):
 
     def inspect(self, name):
         return json.loads(self.mvm_ok("inspect", name))
+
+    def clock_off_ms(self, name, ahead_s=0):
+        """The least difference between the guest's wall clock and this host's plus `ahead_s`, in ms."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.data("instances", name, "control.sock"))
+            before = time.time_ns()
+            clock = agentproto.Agent(sock).call(agentproto.PING)["TIME_NS"] - ahead_s * 10**9
+            return max(before - clock, clock - time.time_ns(), 0) / 1e6
 
     def exec(self, name, *command, options=(), **kwargs):
         """Run a command in the guest, which must succeed; returns its standard output."""

@@ -2,11 +2,9 @@
 """Clones of one snapshot have identities of their own before any of their programs runs."""
 
 import os
-import socket
 import subprocess
 import time
 
-import agentproto
 import guests
 import harness
 
@@ -114,14 +112,6 @@ class Identity(guests.TestCase):
             for copy in (name, f"etc-{name}/hostname"):
                 with open(self.path(copy), encoding="utf-8") as file:
                     self.assertEqual(file.read(), name + "\n")
-
-    def clock_off_ms(self, name, ahead_s=0):
-        """The least difference between the guest's wall clock and this host's plus `ahead_s`, in ms."""
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(self.data("instances", name, "control.sock"))
-            before = time.time_ns()
-            clock = agentproto.Agent(sock).call(agentproto.PING)["TIME_NS"] - ahead_s * 10**9
-            return max(before - clock, clock - time.time_ns(), 0) / 1e6
 
     def wait_for_clock(self, name):
         """Wait for the right clock.  The agent sets it with the identity, which a busy host may deliver

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import struct
+import time
 import unittest
 
 import guests
@@ -75,6 +76,17 @@ class OnQemu(guests.TestCase):
             seen.add(json.dumps(self.mvm_json("template", "info", "web-worker")["run"]))
         self.assertEqual(len(seen), 1, seen)
         self.assertEqual(json.loads(seen.pop())["start"], "restore")
+
+    @unittest.skipUnless(os.environ.get("MVM_TEST_MAY_SET_CLOCK"), "this host's clock is not ours")
+    def test_the_guests_clock_follows_the_hosts(self):
+        """Two hours ahead, as after a sleep, and back, as somebody sets a wrong clock right."""
+        name = self.run_detached()["name"]
+        for jump_s in (7200, -7200):
+            time.clock_settime(time.CLOCK_REALTIME, time.time() + jump_s)
+            jumped_at = time.monotonic()
+            self.assertTrue(guests.wait_until(lambda: self.clock_off_ms(name) < 1000),
+                            f"{name} has missed a jump by {jump_s} s")
+            print(f"# the guest's clock followed after {time.monotonic() - jumped_at:.2f} s")
 
     def test_a_snapshot_of_kvm_is_none_for_tcg(self):
         says = self.mvm_fails(6, "run", "--template", "web-worker", "-d", "--require-snapshot",
