@@ -57,6 +57,10 @@ static const struct hint {
 	  "the guest's files are in its memory, except on a data disk: give it more memory with "
 	  "--mem, or copy to the data disk, /data (data_disk_mib)",
 	  NULL },
+	{ "guest-silent",
+	  "try it again when the host is less busy; if it never boots, the console's lines above "
+	  "say where it hangs",
+	  NULL },
 	{ "host-memory-full",
 	  "start fewer or smaller VMs (--mem), or end others: 'mvm stats' shows their memory",
 	  NULL },

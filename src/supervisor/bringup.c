@@ -8,8 +8,7 @@
 #include "codec/sha256.h"
 #include "supervisor/supervise.h"
 
-/* TCG on a busy host is slow; a restore that is given up becomes a boot, which is slower still. */
-#define BOOT_DEADLINE_MS    INT64_C(120000) /* to the agent's greeting */
+/* A restore that is given up becomes a boot, which is slower still. */
 #define RESTORE_DEADLINE_MS INT64_C(120000) /* to the clone's identity */
 #define BOOTS_MAX	    4		    /* of a kernel that finds no timer on a busy host */
 
@@ -96,9 +95,15 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 
 static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
 {
-	int64_t deadline_ns = clock_deadline_ns(BOOT_DEADLINE_MS);
+	int64_t deadline_ns = clock_deadline_ns(s->given->boot_ms);
 	int r = spawn_machine(s, ops, deadline_ns, err);
-	return r < 0 ? r : machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
+	if (r < 0)
+		return r;
+	r = machine_boot(&s->machine, &s->revision.run, deadline_ns, err);
+	/* whoever takes the snapshot boots it once more */
+	if (r == -ETIMEDOUT && !s->machine.agent.hello && s->record.purpose == RECORD_FOR_CAPTURE)
+		r = mvm_error_reason(err, r, "guest-silent", s->record.template_id);
+	return r;
 }
 
 int bring_up(struct supervisor *s, struct mvm_error *err)

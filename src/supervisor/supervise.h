@@ -23,6 +23,7 @@
 struct supervisor_given {
 	int fd[SUPERVISOR_FD_END];     /* by enum supervisor_fd; taken over */
 	const struct vmm_ops *backend; /* NULL: the backend that the record names */
+	int64_t boot_ms;	       /* from the VMM's start to the agent's greeting */
 	int64_t restart_pause_ms;      /* before the first restart */
 	int64_t health_interval_min_ms;
 	mode_t umask; /* the starter's, for files that are copied back */

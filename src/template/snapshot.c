@@ -236,7 +236,7 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 	int r = need_agent(&revision->rev.run, err);
 	if (r < 0)
 		return r;
-	bool again = true;
+	bool again = true, hung = false;
 	for (unsigned i = 1; again; i++) {
 		AUTO_DONE(capture) c = CAPTURE_NONE;
 		c.mvm = mvm;
@@ -247,8 +247,13 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 		c.result = result;
 		result->n_snapshot_steps = 0;
 		r = take_snapshot(&c, err);
-		again = r < 0 && c.not_loaded && i < CAPTURES_MAX;
-		if (again)
+		bool hangs = r < 0 && str_eq(err->reason, "guest-silent");
+		again = r < 0 && i < CAPTURES_MAX && (c.not_loaded || (hangs && !hung));
+		hung |= hangs;
+		if (again && hangs)
+			progress_note(progress, "the guest hung while it booted; booting it once "
+						"more");
+		else if (again)
 			progress_note(progress, "%s; capturing again: attempt %u of %u", err->text,
 				      i + 1, CAPTURES_MAX);
 		else /* before the staging ends: it removes the folder that was replaced */

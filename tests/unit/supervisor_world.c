@@ -55,6 +55,7 @@ int world_setup(void **state)
 	x->logs_fd = dir_make_at(dir_fd, "logs");
 	assert_true(x->instances_fd >= 0 && x->revision_fd >= 0 && x->logs_fd >= 0);
 	x->folder = (struct instance_folder)INSTANCE_FOLDER_NONE;
+	x->boot_ms = 120000;
 	x->restart_pause_ms = 1;
 	x->record = (struct record){
 		.name = text("web-1"),
@@ -150,6 +151,7 @@ static _Noreturn void run_supervisor(struct world *x, int leash_fd, int steps_fd
 			[SUPERVISOR_FD_LOGS] = x->logs_fd,
 			[SUPERVISOR_FD_LISTEN] = x->folder.listen_fd },
 		.backend = &scripted_vmm,
+		.boot_ms = x->boot_ms,
 		.restart_pause_ms = x->restart_pause_ms,
 		.health_interval_min_ms = 1,
 		.strict = true,
