@@ -64,9 +64,12 @@ static uint16_t link_of(const struct flows *f, const struct flow *flow)
 
 void flows_remove(struct flows *f, struct flow *flow)
 {
+	if (!flow->is_used)
+		return;
 	uint16_t *place = find(f, &flow->key);
 	*place = flow->next;
 	unlink_age(f, link_of(f, flow));
+	flow->is_used = false;
 	flow->next = f->free;
 	f->free = link_of(f, flow);
 }
@@ -85,6 +88,12 @@ struct flow *flows_next_to_go(struct flows *f)
 {
 	uint16_t max = f->max ? f->max : FLOWS_MAX;
 	return f->free || f->n < max ? NULL : flows_oldest(f);
+}
+
+struct flow *flows_find(struct flows *f, const struct flow_key *key)
+{
+	uint16_t link = *find(f, key);
+	return link ? at(f, link) : NULL;
 }
 
 struct flow *flows_get(struct flows *f, const struct flow_key *key, int64_t now_ns)
@@ -117,7 +126,7 @@ struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_
 	if (link == f->free)
 		f->free = at(f, link)->next;
 	struct flow *flow = at(f, link);
-	*flow = (struct flow){ .key = *key, .fd = -1 };
+	*flow = (struct flow){ .key = *key, .is_used = true, .fd = -1 };
 	place = &f->buckets[bucket_of(f, key)];
 	flow->next = *place;
 	*place = link;

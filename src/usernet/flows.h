@@ -7,6 +7,9 @@
  *
  * A fixed table.  A new flow takes the place of the one that has been silent for longest.  A flow
  * other than TCP's is forgotten after FLOWS_IDLE_NS of silence.
+ *
+ * A pointer to a flow holds until the next call that may forget one.  Who keeps a flow for longer
+ * keeps its key.
  */
 
 #include <stdbool.h>
@@ -27,6 +30,7 @@ struct flow_key {
 struct flow {
 	struct flow_key key;
 	int64_t seen_ns;
+	bool is_used; /* else it is a free place of the table */
 	/* TCP's */
 	int fd;			 /* the host's socket; -1: not known */
 	bool is_open;		 /* the peer has answered */
@@ -49,6 +53,9 @@ struct flows {
 /* Find a flow, which counts as seen now.  NULL: there is none. */
 struct flow *flows_get(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
+/* Find a flow as it is, however old. */
+struct flow *flows_find(struct flows *f, const struct flow_key *key);
+
 /* Is there this flow?  It counts as seen now. */
 bool flows_has(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
@@ -58,7 +65,7 @@ struct flow *flows_next_to_go(struct flows *f);
 /* Add a flow that is not there. */
 struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_ns);
 
-/* Forget one. */
+/* Forget one, unless that has happened. */
 void flows_remove(struct flows *f, struct flow *flow);
 
 /* The one that has been silent for longest, and the next one after it; NULL at the end. */

@@ -98,23 +98,51 @@ static enum gate_verdict begin(struct gate *g, const struct frame *f, const stru
 			       int64_t now_ns)
 {
 	struct flows *flows = table_of(g, (uint8_t)f->kind);
-	g->begun = flows_get(flows, key, now_ns); /* it asks once more */
-	if (g->begun)
-		return GATE_PASS;
-	if (g->is_full) {
+	bool again = flows_has(flows, key, now_ns);
+	if (!again && g->is_full) {
 		g->dropped++;
 		return GATE_DROP;
 	}
-	struct flow *going = next_to_go(flows);
+	struct flow *going = again ? NULL : next_to_go(flows);
 	if (going)
 		end(g, flows, going);
-	g->begun = flows_add(flows, key, now_ns);
+	if (!again)
+		flows_add(flows, key, now_ns);
+	g->begins = true;
+	g->begun = *key;
 	return GATE_PASS;
+}
+
+static struct flow *begun(struct gate *g)
+{
+	return g->begins ? flows_find(table_of(g, g->begun.kind), &g->begun) : NULL;
+}
+
+struct flow *gate_opened(struct gate *g, int fd, int64_t now_ns)
+{
+	if (!g->begins || g->begun.kind != FRAME_TCP)
+		return NULL;
+	struct flow *flow = begun(g);
+	if (!flow)
+		flow = flows_add(&g->tcp, &g->begun, now_ns);
+	flow->fd = fd;
+	return flow;
+}
+
+void gate_passed(struct gate *g, const uint8_t mac[12])
+{
+	struct flow *flow = begun(g);
+	g->begins = false;
+	if (!flow)
+		return;
+	memcpy(flow->mac, mac, sizeof(flow->mac));
+	if (flow->key.kind == FRAME_TCP && flow->fd < 0)
+		flows_remove(&g->tcp, flow);
 }
 
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
 {
-	g->begun = NULL;
+	g->begins = false;
 	static const struct policy_address all = { { [10] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
 	bool to_all = memcmp(&f->to, &all, sizeof(all)) == 0;
 	if (f->kind == FRAME_ARP || (to_all && is_dhcp(f, 68, 67)))
@@ -204,14 +232,14 @@ bool gate_told(struct gate *g, const char *name, const struct policy_address *ad
 	return true;
 }
 
-/* The flows that are refused now; is_open, of UDP: it has come from outside. */
+/* The flows that are refused now; is_open, of UDP: it has come from outside.  By place, since the
+ * end of one lets libslirp work, which may end others. */
 static void judge_again(struct gate *g, struct flows *flows)
 {
-	struct flow *next;
-	for (struct flow *f = flows_oldest(flows); f; f = next) {
-		next = flows_younger(flows, f);
+	for (uint16_t i = 0; i < flows->n; i++) {
+		struct flow *f = &flows->all[i];
 		bool is_tcp = f->key.kind == FRAME_TCP;
-		if ((!is_tcp && f->is_open) ||
+		if (!f->is_used || (!is_tcp && f->is_open) ||
 		    judge(g, &f->key.peer, f->key.port, 0) == POLICY_ALLOWED)
 			continue;
 		end(g, flows, f);

@@ -43,8 +43,9 @@ struct gate {
 	struct flows
 		others; /* those of UDP and pings, and who has reached a forwarded port by UDP */
 	struct names names;
-	bool is_full;	    /* no new flow passes */
-	struct flow *begun; /* the flow that begins with what gate_out() has let pass, else NULL */
+	bool is_full; /* no new flow passes */
+	bool begins;  /* what gate_out() has let pass begins the flow `begun`, maybe once more */
+	struct flow_key begun;
 	/* This flow, of TCP, ends now, and is forgotten after the call. */
 	void (*on_end)(void *arg, const struct flow *flow);
 	uint64_t refused, dropped;
@@ -58,6 +59,13 @@ struct gate {
 
 /* A frame that the guest sends. */
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns);
+
+/* The frame that begins has made the host's socket fd: its flow, which is there again if libslirp
+ * has ended an earlier connection with the same ports meanwhile.  NULL: no flow of TCP begins. */
+struct flow *gate_opened(struct gate *g, int fd, int64_t now_ns);
+
+/* The frame that begins has passed.  A flow of TCP without a socket is forgotten. */
+void gate_passed(struct gate *g, const uint8_t mac[12]);
 
 /* A frame that the network's side sends to the guest. */
 enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns);

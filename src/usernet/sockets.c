@@ -164,16 +164,17 @@ static struct socket_use *use_of(struct sockets *s, int fd)
 	return fd >= 0 && (unsigned)fd < SOCKETS_FD_END ? &s->uses[fd] : NULL;
 }
 
-void sockets_opened(struct sockets *s, int fd, struct flow *flow)
+void sockets_opened(struct sockets *s, int fd, struct gate *gate, int64_t now_ns)
 {
 	struct socket_use *use = use_of(s, fd);
 	if (!use || option_of(fd, SO_TYPE) != SOCK_STREAM)
 		return;
+	const struct flow *flow = gate_opened(gate, fd, now_ns);
+	*use = (struct socket_use){ .kind = SOCKET_IN };
 	if (flow)
-		flow->fd = fd;
+		*use = (struct socket_use){ SOCKET_TCP, flow->key };
 	else
 		s->n_in++;
-	*use = (struct socket_use){ flow ? SOCKET_TCP : SOCKET_IN, flow };
 }
 
 void sockets_closed(struct sockets *s, int fd, struct flows *tcp)
@@ -181,8 +182,9 @@ void sockets_closed(struct sockets *s, int fd, struct flows *tcp)
 	struct socket_use *use = use_of(s, fd);
 	if (!use)
 		return;
-	if (use->flow)
-		flows_remove(tcp, use->flow);
+	struct flow *flow = use->kind == SOCKET_TCP ? flows_find(tcp, &use->flow) : NULL;
+	if (flow && flow->fd == fd)
+		flows_remove(tcp, flow);
 	else if (use->kind == SOCKET_IN)
 		s->n_in--;
 	*use = (struct socket_use){ 0 };
@@ -211,7 +213,7 @@ void sockets_end(struct sockets *s, const struct flow *flow)
 	struct socket_use *use = use_of(s, flow->fd);
 	if (!use)
 		return;
-	use->flow = NULL;
+	*use = (struct socket_use){ 0 }; /* the flow goes before its socket */
 	if (flow->is_open)
 		return; /* the guest's reset ends it */
 	shutdown(flow->fd, SHUT_RDWR);

@@ -39,7 +39,7 @@ struct sockets {
 	int found[SOCKETS_MAX];
 	struct socket_use {
 		enum { SOCKET_OTHER, SOCKET_TCP, SOCKET_IN, SOCKET_LISTENS } kind;
-		struct flow *flow; /* SOCKET_TCP; NULL: it has been ended */
+		struct flow_key flow; /* SOCKET_TCP */
 	} uses[SOCKETS_FD_END];
 };
 
@@ -54,9 +54,9 @@ void sockets_make_room(struct sockets *s, const struct frame *f, int64_t now_ns)
 /* This frame, which passes to the guest, has come by a socket: it lives on. */
 void sockets_seen(struct sockets *s, const struct frame *f, int64_t now_ns);
 
-/* libslirp has opened or is about to close a descriptor.  flow: the one that a frame has begun just
- * now; NULL: somebody has come by a forwarded port. */
-void sockets_opened(struct sockets *s, int fd, struct flow *flow);
+/* libslirp has opened or is about to close a descriptor.  It is the flow's that the gate's frame
+ * begins; if none begins, somebody has come by a forwarded port. */
+void sockets_opened(struct sockets *s, int fd, struct gate *gate, int64_t now_ns);
 void sockets_closed(struct sockets *s, int fd, struct flows *tcp);
 
 /* A port was forwarded: find who listens. */

@@ -212,14 +212,11 @@ static void on_end(void *arg, const struct flow *flow)
 
 static void pass(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
 {
-	struct flow *begun = u->gate.begun;
-	if (begun) {
-		memcpy(begun->mac, frame, sizeof(begun->mac));
+	if (u->gate.begins)
 		rate_take(f->kind == FRAME_TCP ? &u->new_tcp : &u->new_others, 1);
-	}
 	sockets_make_room(&u->sockets, f, clock_now_ns());
 	slirp_input(u->slirp, frame, (int)len);
-	u->gate.begun = NULL;
+	gate_passed(&u->gate, frame);
 }
 
 static void count(struct usernet *u, size_t len)
@@ -298,7 +295,7 @@ static void on_opened(int fd, void *arg)
 {
 	struct usernet *u = arg;
 	if (!u->is_forwarding)
-		sockets_opened(&u->sockets, fd, u->gate.begun);
+		sockets_opened(&u->sockets, fd, &u->gate, clock_now_ns());
 }
 
 static void on_closed(int fd, void *arg)

@@ -14,14 +14,14 @@ import unittest
 
 import harness
 import raw_frames
-from raw_frames import ACK, HOST, RESOLVER, RST, SYN, Connection, Net, tcp, udp
+from raw_frames import ACK, FIN, HOST, RESOLVER, RST, SYN, Connection, Net, tcp, udp
 
 CLONE_NEWNET = 0x40000000
 PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
 NOWHERE = "93.184.217.7" # the peer takes packets for it and says nothing
 SOCKETS_MAX = 1792       # usernet/sockets.h, SOCKETS_MAX
 OWN_SOCKETS = 3 + 64     # the link, control, routes; questions
-# Answers a line with the line; UDP alike.  "reset" ends with a reset.
+# Answers a line with the line; UDP alike.  "reset" ends with a reset.  Port 8055 ends after a line.
 SERVER = """
 import socket, struct, threading
 def echo():
@@ -37,7 +37,16 @@ def serve(c):
             break
         c.sendall(data)
     c.close()
+def once():
+    server = socket.create_server(("", 8055))
+    while True:
+        c = server.accept()[0]
+        c.recv(2048)
+        c.shutdown(socket.SHUT_WR)
+        c.recv(2048)
+        c.close()
 threading.Thread(target=echo).start()
+threading.Thread(target=once).start()
 server = socket.create_server(("", 8053), backlog=512)
 print("r", flush=True)
 while True:
@@ -164,6 +173,20 @@ class Frames(unittest.TestCase):
             connection.send(b"reset")
             for _ in range(5):
                 connection.send(b"x" * 1000)
+            net.drain()
+        self.check_reach(net)
+
+    def test_ports_that_are_used_again_make_a_connection(self):
+        """The peer closes first, and the guest's end waits: libslirp ends it within the next SYN."""
+        net, key = self.start(), (40000, PEER, 8055)
+        for start in (1000, 500000):
+            got = net.send(tcp(*key, SYN, start))
+            reply = net.wait_for(lambda f: f.protocol == 6 and f.flags & SYN, got)
+            seen = reply.sequence + 1
+            got = net.send(tcp(*key, ACK | 8, start + 1, seen, b"bye"))
+            reply = net.wait_for(lambda f: f.protocol == 6 and f.flags & (FIN | RST), got)
+            self.assertTrue(reply.flags & FIN)
+            net.send(tcp(*key, FIN | ACK, start + 4, seen + 1))
             net.drain()
         self.check_reach(net)
 

@@ -332,12 +332,12 @@ static void an_allowed_flow_passes(void **state)
 	struct gate *g = new_gate();
 	struct frame out = tcp("10.0.2.15", 4000, "1.1.1.1", 443, true);
 	assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
-	assert_non_null(g->begun);
+	assert_true(g->begins);
 	out.opens = false;
 	struct mvm_error err;
 	assert_int_equal(policy_add(g->policy.deny, &g->policy.n_deny, "0.0.0.0/0", &err), 0);
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS); /* until the gate judges flows again */
-	assert_null(g->begun);
+	assert_false(g->begins);
 	g->is_full = true; /* this affects only new flows */
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
 	struct frame more = tcp("10.0.2.15", 4001, "1.1.1.1", 443, true);

@@ -9,12 +9,15 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "codec/json.h"
 #include "usernet/gate.h"
 #include "usernet/rate.h"
 #include "usernet/refusals.h"
+#include "usernet/sockets.h"
 #include "vmm/net_news.h"
 
 #define SECOND 1000000000ll
@@ -235,6 +238,53 @@ static void other_rules_end_what_they_refuse(void **state)
 	assert_int_equal(gate_out(g, &reply, 1), GATE_PASS);
 }
 
+/* libslirp ends a connection in TIME_WAIT when its ports are used again, and begins another one
+ * within the same frame. */
+static void a_flow_whose_ports_are_used_again_is_the_new_sockets(void **state)
+{
+	(void)state;
+	static const uint8_t mac[12];
+	struct gate *g = new_gate();
+	static struct sockets s;
+	struct frame out = tcp("10.0.2.15", 4001, "1.1.1.1", 443, true);
+	struct frame other = tcp("10.0.2.15", 4002, "1.1.1.1", 443, true);
+	int fds[3];
+	for (unsigned i = 0; i < 3; i++)
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
+	sockets_opened(&s, fds[0], g, 0);
+	gate_passed(g, mac);
+	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
+	sockets_closed(&s, fds[0], &g->tcp);
+	sockets_opened(&s, fds[1], g, 1);
+	gate_passed(g, mac);
+	assert_int_equal(gate_out(g, &other, 2), GATE_PASS);
+	sockets_opened(&s, fds[2], g, 2);
+	gate_passed(g, mac);
+	out.opens = other.opens = false;
+	assert_int_equal(gate_out(g, &out, 3), GATE_PASS); /* it was reset */
+	sockets_closed(&s, fds[1], &g->tcp);
+	assert_int_equal(gate_out(g, &out, 4), GATE_RESET);
+	assert_int_equal(gate_out(g, &other, 4), GATE_PASS); /* it lost its place to the other */
+	/* one that libslirp makes no socket for is none */
+	out.opens = true;
+	assert_int_equal(gate_out(g, &out, 5), GATE_PASS);
+	gate_passed(g, mac);
+	out.opens = false;
+	assert_int_equal(gate_out(g, &out, 6), GATE_RESET);
+	/* a place is free once */
+	struct flow *flow = flows_oldest(&g->tcp);
+	flows_remove(&g->tcp, flow);
+	flows_remove(&g->tcp, flow);
+	assert_null(flows_oldest(&g->tcp));
+	for (uint16_t i = 1; i <= 2; i++)
+		flows_add(&g->tcp, &(struct flow_key){ .guest_port = i }, 7);
+	assert_ptr_not_equal(flows_oldest(&g->tcp), flows_younger(&g->tcp, flows_oldest(&g->tcp)));
+	assert_non_null(flows_younger(&g->tcp, flows_oldest(&g->tcp)));
+	for (unsigned i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
 /* ---- refusals ---- */
 
 static void refusals_are_told_by_destination(void **state)
@@ -290,6 +340,7 @@ int main(void)
 		cmocka_unit_test(a_rate_is_so_much_a_second),
 		cmocka_unit_test(connections_that_nobody_answers_go_first),
 		cmocka_unit_test(other_rules_end_what_they_refuse),
+		cmocka_unit_test(a_flow_whose_ports_are_used_again_is_the_new_sockets),
 		cmocka_unit_test(refusals_are_told_by_destination),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
