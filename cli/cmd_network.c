@@ -136,7 +136,7 @@ const struct command command_network_set = {
 		   "keeps the rules.",
 	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE } },
 	.options = set_options,
-	.examples = "mvm network set web --allow api.example.org:443 --deny 0.0.0.0/0\n"
+	.examples = "mvm network set web --allow api.example.org:443 --deny all\n"
 		    "mvm network set web --add --allow host:5432",
 	.run = set,
 };

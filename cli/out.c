@@ -149,7 +149,7 @@ int show_error(const struct cli_context *c, const char *command)
 		streams_hurry();
 	const char *hint = of_reason[0] ? of_reason : NULL;
 
-	if (c->usage) {
+	if (c->usage && !hint) {
 		snprintf(see, sizeof(see), "see 'mvm help%s%s'", command ? " " : "",
 			 command ? command : "");
 		hint = see;

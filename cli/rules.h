@@ -11,13 +11,14 @@
 	{ .name = "allow",                                                                         \
 	  .kind = OPTION_LIST,                                                                     \
 	  .value = "RULE",                                                                         \
-	  .help = "let the guest reach it: an address or range, a domain, *.domain, or "           \
-		  "host:PORT of this host's loopback; the others may end in :PORT, too",           \
+	  .help = "let the guest reach it: an address or range, a domain, *.domain, "              \
+		  "internet, all, or host:PORT of this host's loopback; the others may end in "    \
+		  ":PORT, too",                                                                    \
 	  .group = "Network" },                                                                    \
 	{                                                                                          \
 		.name = "deny", .kind = OPTION_LIST, .value = "RULE",                              \
-		.help = "keep the guest from reaching it, unless --allow has it; 0.0.0.0/0 "       \
-			"is everything",                                                           \
+		.help = "keep the guest from reaching it, unless --allow has it; all is "          \
+			"everything",                                                              \
 		.group = "Network"                                                                 \
 	}
 

@@ -70,15 +70,15 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	{ "allow", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
 	  .by_default = "none",
 	  .help = "What the guest may always reach: an address or range, a domain, *.domain, "
-		  "\"internet\", or \"host:PORT\" of this host's loopback. All but the last may "
-		  "end in :PORT.",
+		  "\"internet\", \"all\", or \"host:PORT\" of this host's loopback. All but the "
+		  "last may end in :PORT. A name without a dot gets one at its end.",
 	  .example = "allow = [\"*.example.org:443\", \"10.1.0.0/16\"]" },
 	{ "deny", CONFIG_NETWORK, "array of strings", .limits = "at most 128 rules",
 	  .by_default = "none",
-	  .help = "What the guest may not reach, unless allow has it; \"0.0.0.0/0\" is everything. "
+	  .help = "What the guest may not reach, unless allow has it; \"all\" is everything. "
 		  "Without rules the guest reaches public addresses, but neither this host nor "
 		  "private networks.",
-	  .example = "deny = [\"0.0.0.0/0\"]" },
+	  .example = "deny = [\"all\"]" },
 	{ "dns", CONFIG_NETWORK, "array of strings", .limits = "at most 4 addresses",
 	  .by_default = "this host's", .help = "The name servers that answer the guest's queries.",
 	  .example = "dns = [\"9.9.9.9\"]" },

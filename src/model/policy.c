@@ -140,6 +140,10 @@ bool policy_v4_range(enum policy_v4_kind kind, size_t i, struct policy_v4 *ret)
 bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret)
 {
 	struct range range = { .bits = rule->bits };
+	if (rule->target == POLICY_ALL) {
+		*ret = (struct policy_v4){ 0 };
+		return true;
+	}
 	memcpy(range.bytes, rule->address.bytes, sizeof(range.bytes));
 	return rule->target == POLICY_RANGE && v4_part(&range, ret);
 }
@@ -232,11 +236,42 @@ static int parse_domain(const char *text, struct policy_rule *rule)
 	return strspn(last, "0123456789") == strlen(last) ? -EINVAL : 0;
 }
 
+/* Refuse a word as a name: who writes 'none' or a mistyped 'internet' means another rule. */
+static int refuse_word(const char *text, const char *word, struct mvm_error *err)
+{
+	static const struct {
+		const char *word, *hint;
+	} hints[] = {
+		{ "none",
+		  "deny 'all' to close the network; network = \"none\" in the template gives "
+		  "no network card" },
+		{ "any", "write 'all' for all addresses" },
+		{ "localhost", "write 'host:PORT' for a port of this host's loopback" },
+	};
+	int r = wrong(
+		text,
+		"a word alone is 'internet', 'all' or 'host:PORT'; a name without a dot gets one "
+		"at its end, as in 'intranet.'",
+		err);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(hints); i++)
+		if (str_eq(word, hints[i].word))
+			return mvm_error_hint(err, r, "%s", hints[i].hint);
+	return r;
+}
+
 static int parse_target(const char *target, struct policy_rule *rule)
 {
-	if (str_eq(target, "host") || str_eq(target, "internet")) {
-		rule->target = target[0] == 'h' ? POLICY_HOST : POLICY_INTERNET;
-		return 0;
+	static const struct {
+		const char *word;
+		enum policy_target target;
+	} words[] = { { "host", POLICY_HOST },
+		      { "internet", POLICY_INTERNET },
+		      { "all", POLICY_ALL } };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(words); i++) {
+		if (str_eq(target, words[i].word)) {
+			rule->target = words[i].target;
+			return 0;
+		}
 	}
 	int r = parse_range(target, rule);
 	return r == -ENOENT ? parse_domain(target, rule) : r;
@@ -267,8 +302,10 @@ int policy_rule_parse(const char *text, struct policy_rule *ret, struct mvm_erro
 	if (parse_target(target, &rule) < 0)
 		return wrong(text,
 			     "expected an address, a range (10.0.0.0/8), a domain (*.example.org), "
-			     "'host' or 'internet'",
+			     "'host:PORT', 'internet' or 'all'",
 			     err);
+	if (rule.target == POLICY_DOMAIN && !strchr(target, '.'))
+		return refuse_word(text, rule.domain, err);
 	if (rule.target == POLICY_HOST && !ports)
 		return wrong(text, "name the host's port, as in host:5432", err);
 	*ret = rule;
@@ -339,6 +376,8 @@ static bool applies(const struct policy_rule *rule, const struct policy_peer *pe
 		return told && policy_is_public(&peer->address) && told(arg, rule, &peer->address);
 	case POLICY_INTERNET:
 		return policy_is_public(&peer->address);
+	case POLICY_ALL:
+		return true;
 	case POLICY_HOST:
 		return false;
 	}
@@ -364,6 +403,8 @@ static bool one_address_is_open(const struct policy *p, const struct policy_peer
 /* Does the rule name everything?  To deny all of IPv4 means to deny IPv6, too. */
 bool policy_rule_is_everything(const struct policy_rule *rule)
 {
+	if (rule->target == POLICY_ALL)
+		return true;
 	return rule->target == POLICY_RANGE &&
 	       (rule->bits == 0 || (rule->bits == 96 && policy_is_v4(&rule->address)));
 }
@@ -408,7 +449,8 @@ bool policy_may_ask(const struct policy *p, const char *name)
 	if (!internet_is_closed(p))
 		return true;
 	for (size_t i = 0; i < p->n_allow; i++)
-		if (policy_rule_names(&p->allow[i], name) || p->allow[i].target == POLICY_INTERNET)
+		if (policy_rule_names(&p->allow[i], name) ||
+		    p->allow[i].target == POLICY_INTERNET || p->allow[i].target == POLICY_ALL)
 			return true;
 	return false;
 }
@@ -421,8 +463,9 @@ bool policy_may_tell(const struct policy *p, const struct policy_address *a)
 		return false;
 	for (size_t i = 0; i < p->n_allow; i++) {
 		const struct policy_rule *rule = &p->allow[i];
-		if (IN_ANY(a, link_local) ? is_exact(rule, a)
-					  : rule->target == POLICY_RANGE && is_in_rule(a, rule))
+		bool is_in = rule->target == POLICY_ALL ||
+			     (rule->target == POLICY_RANGE && is_in_rule(a, rule));
+		if (IN_ANY(a, link_local) ? is_exact(rule, a) : is_in)
 			return true;
 	}
 	return false;

@@ -8,10 +8,12 @@
  * A rule is TARGET or TARGET:PORT or TARGET:FIRST-LAST.  TARGET is one of
  *   10.1.0.0/16, 192.0.2.7     IPv4 addresses
  *   2001:db8::/32, ::1         IPv6 addresses; with a port in brackets, [2001:db8::/32]:443
- *   api.example.com            the addresses that the guest's resolver was told for this name
+ *   api.example.com            the addresses that the guest's resolver was told for this name; a
+ *                              name without a dot is written with one at its end, intranet.
  *   *.example.org              the same for every name below example.org
  *   host                       the host's own 127.0.0.1 and ::1; the port must be named
  *   internet                   all public addresses
+ *   all                        all addresses
  *
  * IPv6 ranges hold no IPv4 addresses.
  *
@@ -40,7 +42,7 @@ struct policy_address {
 	uint8_t bytes[16];
 };
 
-enum policy_target { POLICY_RANGE, POLICY_DOMAIN, POLICY_HOST, POLICY_INTERNET };
+enum policy_target { POLICY_RANGE, POLICY_DOMAIN, POLICY_HOST, POLICY_INTERNET, POLICY_ALL };
 
 struct policy_rule {
 	enum policy_target target;
@@ -122,10 +124,10 @@ struct policy_v4 {
 /* The range number i of a kind.  Returns false after the last one. */
 bool policy_v4_range(enum policy_v4_kind kind, size_t i, struct policy_v4 *ret);
 
-/* Is the rule a range of IPv4 addresses? */
+/* Is the rule a range of IPv4 addresses?  Of those in POLICY_ALL, too. */
 bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret);
 
-/* Does the rule, one of the denied, stand for all addresses?  0.0.0.0/0 and ::/0 do. */
+/* Does the rule, one of the denied, stand for all addresses?  all, 0.0.0.0/0 and ::/0 do. */
 bool policy_rule_is_everything(const struct policy_rule *rule);
 
 /* Does it stand for many receivers? */

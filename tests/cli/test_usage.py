@@ -30,6 +30,15 @@ class Usage(harness.TestCase):
                    for option in command["options"] if option["name"] == "backend"]
         self.assertEqual(choices, [names] * 3)
 
+    def test_a_word_is_no_network_rule(self):
+        for word, hint in (("none", "deny 'all'"), ("any", "write 'all'"),
+                           ("localhost:80", "'host:PORT'"), ("internt", "see 'mvm help run'")):
+            for option in ("--allow", "--deny"):
+                says = self.mvm_fails(2, *RUN, option, word, says=f"'{word}' is no network rule")
+                self.assertIn(f"hint: {hint}" if hint.startswith("see") else hint, says)
+        for rule in ("all", "all:25", "internet", "intranet."):
+            self.mvm_fails(3, *RUN, "--deny", rule, says="no template 'web'")
+
     def test_a_port_of_this_host_is_given_away_once(self):
         for one, other in (("9999:80", "9999:81"), ("9999:80", "127.0.0.1:9999:81"),
                            ("[::1]:9999:80", "[0::1]:9999:80"), ("9:9/udp", "9:8/udp")):

@@ -43,9 +43,13 @@ static void rules_are_taken_whole_or_not_at_all(void **state)
 		{ "API.Example.com.:443", 0, POLICY_DOMAIN, 443, 443 },
 		{ "*.example.org", 0, POLICY_DOMAIN, 0, 65535 },
 		{ "_sip.example.org", 0, POLICY_DOMAIN, 0, 65535 },
-		{ "localhost", 0, POLICY_DOMAIN, 0, 65535 },
+		{ "intranet.", 0, POLICY_DOMAIN, 0, 65535 },
+		{ "intranet.:80", 0, POLICY_DOMAIN, 80, 80 },
+		{ "*.local", 0, POLICY_DOMAIN, 0, 65535 },
 		{ "internet", 0, POLICY_INTERNET, 0, 65535 },
 		{ "internet:443", 0, POLICY_INTERNET, 443, 443 },
+		{ "all", 0, POLICY_ALL, 0, 65535 },
+		{ "all:25", 0, POLICY_ALL, 25, 25 },
 		{ "host:5432", 0, POLICY_HOST, 5432, 5432 },
 		{ "host", -EINVAL, 0, 0, 0 },
 		{ "", -EINVAL, 0, 0, 0 },
@@ -84,6 +88,29 @@ static void rules_are_taken_whole_or_not_at_all(void **state)
 		assert_int_equal(rule.target, cases[i].target);
 		assert_int_equal(rule.first, cases[i].first);
 		assert_int_equal(rule.last, cases[i].last);
+	}
+}
+
+static void a_word_alone_is_no_name(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *hint;
+	} cases[] = {
+		{ "none", "deny 'all'" }, { "None:80", "deny 'all'" },
+		{ "any", "write 'all'" }, { "localhost:80", "host:PORT" },
+		{ "internt", NULL },	  { "ALL", NULL },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct policy_rule rule;
+		struct mvm_error err = { 0 };
+		if (policy_rule_parse(cases[i].text, &rule, &err) != -EINVAL)
+			fail_msg("'%s' is taken", cases[i].text);
+		assert_non_null(strstr(err.text, "'intranet.'"));
+		if (cases[i].hint)
+			assert_non_null(strstr(err.hint, cases[i].hint));
+		else
+			assert_string_equal(err.hint, "");
 	}
 }
 
@@ -194,6 +221,12 @@ static void a_range_opens_no_special_address(void **state)
 	assert_int_equal(judge(all, NULL, "10.9.9.9", 1, true, NULL), POLICY_OF_HOST);
 	assert_int_equal(judge(all, NULL, "127.0.0.1", 1, false, NULL), POLICY_SPECIAL);
 	assert_int_equal(judge(all, NULL, "169.254.169.254", 80, false, NULL), POLICY_SPECIAL);
+	all = LIST("all");
+	assert_int_equal(judge(all, LIST("all"), "10.0.0.1", 1, false, NULL), POLICY_ALLOWED);
+	assert_int_equal(judge(all, NULL, "fd00::1", 1, false, NULL), POLICY_ALLOWED);
+	assert_int_equal(judge(all, NULL, "10.0.2.2", 1, false, NULL), POLICY_OF_HOST);
+	assert_int_equal(judge(all, NULL, "127.0.0.1", 1, false, NULL), POLICY_SPECIAL);
+	assert_int_equal(judge(all, NULL, "169.254.169.254", 80, false, NULL), POLICY_SPECIAL);
 	/* but a rule for exactly this address opens it, except for loopback */
 	assert_int_equal(
 		judge(LIST("169.254.169.254:80"), NULL, "169.254.169.254", 80, false, NULL),
@@ -232,7 +265,7 @@ static void the_host_opens_by_its_ports(void **state)
 static void denying_everything_denies_ipv6_too(void **state)
 {
 	(void)state;
-	static const char *const closed[] = { "0.0.0.0/0", "::/0", "internet" };
+	static const char *const closed[] = { "0.0.0.0/0", "::/0", "internet", "all" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(closed); i++) {
 		const char *const *deny = LIST(closed[i]);
 		assert_int_equal(judge(NULL, deny, "1.1.1.1", 1, false, NULL), POLICY_DENIED);
@@ -283,6 +316,8 @@ static void a_closed_network_looks_up_allowed_names_only(void **state)
 	assert_true(policy_may_ask(&p, "anything.example"));
 	assert_int_equal(policy_add(p.deny, &p.n_deny, "internet:1-65535", &err), 0);
 	assert_false(policy_may_ask(&p, "anything.example"));
+	assert_int_equal(policy_add(p.allow, &p.n_allow, "all", &err), 0);
+	assert_true(policy_may_ask(&p, "anything.example"));
 }
 
 static void a_list_of_rules_has_an_end(void **state)
@@ -300,6 +335,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules_are_taken_whole_or_not_at_all),
+		cmocka_unit_test(a_word_alone_is_no_name),
 		cmocka_unit_test(public_addresses_are_those_of_the_internet),
 		cmocka_unit_test(without_rules_only_the_internet_is_reached),
 		cmocka_unit_test(a_range_opens_no_special_address),
