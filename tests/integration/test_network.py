@@ -1,81 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest reaches in the network, as doc/network.md's table says, tried inside real guests."""
+"""Rules of the network, and the life of mvm-net, with real guests.  test_reach.py tries what they reach."""
 
 import contextlib
-import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import socketserver
-import struct
 import subprocess
-import sys
-import threading
-import unittest
 
 import guests
 import harness
+import internet
 
-CLONE_NEWNET = 0x40000000
-# a small internet on this machine: a namespace behind a pair of links
-PEER, PEER_HOST = "93.184.215.2", "93.184.215.1"
-PEER_FAR = "93.184.216.34" # behind the peer
-NOBODY = 65534
-SERVER = """
-import os, socket, sys, threading
-def end_with_the_test():
-    sys.stdin.read()
-    os._exit(0)
-threading.Thread(target=end_with_the_test).start()
-def refuse():
-    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    names.bind(("", 53))
-    while True:
-        data, who = names.recvfrom(512)
-        names.sendto(data[:2] + bytes([0x81, 0x85]) + data[4:], who)
-threading.Thread(target=refuse).start()
-server = socket.create_server(("", 8053))
-print("r", flush=True)
-while True:
-    c, who = server.accept()
-    c.sendall(b"far ")
-    c.close()
-"""
-
-
-def encode_name(name):
-    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
-
-
-class NameServer(socketserver.BaseRequestHandler):
-    """Answers questions about the test's names; it answers only for type A."""
-    names = {}
-
-    def handle(self):
-        data, sock = self.request
-        end = data.index(b"\0", 12)
-        labels, at = [], 12
-        while at < end:
-            labels.append(data[at + 1:at + 1 + data[at]].decode().lower())
-            at += data[at] + 1
-        kind, = struct.unpack(">H", data[end + 1:end + 3])
-        addresses = self.names.get(".".join(labels), []) if kind == 1 else []
-        head = data[:2] + struct.pack(">HHHHH", 0x8180, 1, len(addresses), 0, 0)
-        body = data[12:end + 5]
-        for address in addresses:
-            body += b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address)
-        sock.sendto(head + body, self.client_address)
-
-
-class Answer(socketserver.BaseRequestHandler):
-    def handle(self):
-        self.request.sendall(b"near\n")
-
-
-class Server6(socketserver.ThreadingTCPServer):
-    address_family = socket.AF_INET6
+PEER, PEER_HOST, PEER_FAR = internet.PEER, internet.HOST, internet.FAR
 
 
 @harness.needs_guests
@@ -85,17 +23,8 @@ class Network(guests.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.port = cls.serve(socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Answer)
-        cls.serve(Server6, ("::1", cls.port), Answer)
-
-    @classmethod
-    def serve(cls, kind, address, handler):
-        kind.allow_reuse_address = True
-        server = kind(address, handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        cls.addClassCleanup(server.server_close)
-        cls.addClassCleanup(server.shutdown)
-        return server.server_address[1]
+        cls.port = internet.serve(cls, internet.TCPServer, ("127.0.0.1", 0), internet.Answer)
+        internet.serve(cls, internet.TCPServer6, ("::1", cls.port), internet.Answer)
 
     def start(self, *options):
         return self.run_detached("web-worker", "--require-snapshot", *options)["name"]
@@ -140,7 +69,7 @@ class Network(guests.TestCase):
         record = self.inspect(name)
         self.assertEqual(record["network_allow"], [f"host:{self.port}"])
         self.assertEqual(record["network_deny"], ["0.0.0.0/0"])
-        other = self.serve(socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Answer)
+        other = internet.serve(type(self), internet.TCPServer, ("127.0.0.1", 0), internet.Answer)
         self.assertIsNone(self.reaches(name, "10.0.2.2", other))
 
     def test_rules_change_while_it_runs(self):
@@ -226,8 +155,8 @@ class Held(guests.TestCase):
 
     @classmethod
     def make_source(cls):
-        port = Network.serve.__func__(cls, socketserver.ThreadingTCPServer, ("127.0.0.1", 0), Hold)
-        Network.serve.__func__(cls, Server6, ("::1", port), Hold)
+        port = internet.serve(cls, internet.TCPServer, ("127.0.0.1", 0), Hold)
+        internet.serve(cls, internet.TCPServer6, ("::1", port), Hold)
         subprocess.run(["cc", "-static-pie", "-O1", "-o", os.path.join(cls.root, "bin", "held"),
                         os.path.join(os.path.dirname(__file__), "held.c")], check=True, timeout=120)
         cls.config = f"""
@@ -261,46 +190,21 @@ tcp = 8080
             self.assertEqual(self.said(name)["within"], "echo") # this connection has both ends in the clone
 
 
-@unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
+@internet.needs_root
 class Internet(Network):
-    """Uses a network namespace of this program's own, so that the host's network does not change.  With
-    MVM_TEST_AS_USER, mvm and the tests run as an ordinary user once the network is made."""
+    """Uses a small internet of the test's own (internet.py).  With MVM_TEST_AS_USER, mvm and the tests run
+    as an ordinary user once the network is made."""
 
     @classmethod
     def setUpClass(cls):
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-            raise unittest.SkipTest("network namespaces cannot be made here")
-        far = subprocess.Popen(["unshare", "-n", sys.executable, "-c", SERVER], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE)
-        cls.addClassCleanup(far.stdout.close)
-        cls.addClassCleanup(far.wait)
-        cls.addClassCleanup(far.stdin.close)
-        far.stdout.read(1) # the server runs in its namespace
-        inside = f"nsenter -t {far.pid} -n ip"
-        for command in (f"ip link add far type veth peer name eth0 netns {far.pid}",
-                        "ip link set lo up", f"ip addr add {PEER_HOST}/30 dev far",
-                        "ip link set far up", f"{inside} addr add {PEER}/30 dev eth0",
-                        f"{inside} addr add {PEER_FAR}/32 dev lo", f"{inside} link set lo up",
-                        f"{inside} link set eth0 up", f"{inside} route add default via {PEER_HOST}",
-                        f"ip route add default via {PEER}"):
-            subprocess.run(command.split(), check=True, timeout=60)
-        NameServer.names = {"api.example.org": [PEER_FAR], "example.org": [PEER],
-                            "evil.example.org": ["192.168.255.1"], "host.example.org": [PEER_HOST]}
-        cls.serve(socketserver.ThreadingUDPServer, ("127.0.0.77", 53), NameServer)
-        if os.environ.get("MVM_TEST_AS_USER"):
-            guests.Kernel.data() # of a package that only root may be able to read
-            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", guests.Kernel.folder], check=True)
-            "x".encode("idna") # loads what that user may not be able to read
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-        cls.config = cls.config.replace("[health]", '[network]\ndns = ["127.0.0.77"]\n\n[health]')
+        internet.make(cls)
+        cls.config = cls.config.replace("[health]", f'[network]\ndns = ["{internet.DNS}"]\n\n[health]')
         super().setUpClass()
 
     def test_the_internet_is_reached(self):
         name = self.start()
-        self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
-        self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")
+        self.assertEqual(self.reaches(name, PEER_FAR, 8053), PEER_FAR)
+        self.assertEqual(self.reaches(name, "api.example.org", 8053), PEER_FAR)
         self.assertTrue(self.asks(name, PEER))
         # the host's address on that link is an address of the host
         server = socket.create_server((PEER_HOST, 0))
@@ -311,8 +215,8 @@ class Internet(Network):
     def test_a_closed_network_reaches_allowed_addresses(self):
         name = self.start("--deny", "0.0.0.0/0", "--allow", "api.example.org:8053")
         self.assertIsNone(self.reaches(name, PEER_FAR, 8053)) # the guest has not asked for its name yet
-        self.assertEqual(self.reaches(name, "api.example.org", 8053), "far")
-        self.assertEqual(self.reaches(name, PEER_FAR, 8053), "far")
+        self.assertEqual(self.reaches(name, "api.example.org", 8053), PEER_FAR)
+        self.assertEqual(self.reaches(name, PEER_FAR, 8053), PEER_FAR)
         self.assertIsNone(self.reaches(name, PEER, 8053))
         self.assertFalse(self.asks(name, PEER))
         self.assertIsNone(self.reaches(name, "example.org", 8053)) # mvm does not even look the name up
