@@ -70,14 +70,18 @@ static int print_table(const struct mvm_instance_info_list *list)
 {
 	AUTO_DONE(table) t = { .columns = 8 };
 
-	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS");
+	for (size_t i = 0; i < list->n; i++) /* most have no such rules, and no such column */
+		if (list->v[i]->network_allow[0])
+			t.columns = 9;
+	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS",
+		  "ALLOWED");
 	for (size_t i = 0; i < list->n; i++) {
 		AUTO_DONE(strv) cells = { 0 };
 		ps_cells(list->v[i], &cells);
 		if (cells.failed)
 			return -ENOMEM;
 		table_row(&t, cells.v[0], cells.v[1], cells.v[PS_STATUS], cells.v[3], cells.v[4],
-			  cells.v[5], cells.v[6], cells.v[7]);
+			  cells.v[5], cells.v[6], cells.v[7], cells.v[PS_ALLOWED]);
 	}
 	return table_print(&t, stdout);
 }
@@ -212,15 +216,17 @@ static const struct option json_options[] = { OPTION_JSON, { 0 } };
 const struct command command_ps = {
 	.path = "ps",
 	.summary = "List instances",
-	.details = "MEMORY is the private memory of an instance's VMM; 'mvm stats' "
-		   "shows more. PORTS are shown while the instance runs. 'running (no "
-		   "network)' is an instance that lacks the network that it should have; "
-		   "'mvm network show' tells why.\n\n--format "
-		   "knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
-		   "{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
-		   "{{.Backend}} and {{.Status}} (STATE as the table has it), and "
-		   "\\t and \\n. States are starting, running, paused, exited and "
-		   "failed.",
+	.details =
+		"MEMORY is the private memory of an instance's VMM; 'mvm stats' "
+		"shows more. PORTS are shown while the instance runs, and so is "
+		"ALLOWED, where rules let an instance reach more of the network. "
+		"'running (no network)' is an instance that lacks the network that it should have; "
+		"'mvm network show' tells why.\n\n--format "
+		"knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
+		"{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
+		"{{.Backend}}, {{.Allowed}} and {{.Status}} (STATE as the table has it), and "
+		"\\t and \\n. States are starting, running, paused, exited and "
+		"failed.",
 	.examples = "mvm ps -q --filter state=exited --filter state=failed\n"
 		    "mvm ps --filter template=http-worker --format '{{.Name}}\\t{{.Ports}}'",
 	.options = ps_options,

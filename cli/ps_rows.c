@@ -11,7 +11,7 @@
 
 const char *const ps_columns[PS_COLUMNS] = { "Name",	 "Template", "State",  "Health",
 					     "Start",	 "Started",  "Memory", "Ports",
-					     "Revision", "Backend",  "Status" };
+					     "Revision", "Backend",  "Status", "Allowed" };
 
 void ps_host(const struct mvm_forward *f, struct strbuf *b)
 {
@@ -35,12 +35,20 @@ static void add_ports(const struct mvm_instance_info *info, struct strbuf *b)
 	}
 }
 
+static void add_allowed(const struct mvm_instance_info *info, struct strbuf *b)
+{
+	for (size_t i = 0; info->network_allow[i] && runs(info); i++)
+		strbuf_addf(b, "%s%s", i ? ", " : "", info->network_allow[i]);
+}
+
 void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 {
 	AUTO_DONE(strbuf) ports = { 0 };
+	AUTO_DONE(strbuf) allowed = { 0 };
 	char memory[32] = "-", state[INSTANCE_STATE_SIZE];
 
 	add_ports(info, &ports);
+	add_allowed(info, &allowed);
 	if (info->vmm_pid > 0)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
 	strv_add(b, info->name);
@@ -61,7 +69,8 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	strv_add(b, info->backend);
 	instance_state_text(info, state);
 	strv_add(b, state);
-	b->failed |= ports.failed;
+	strv_add(b, allowed.data ? allowed.data : "");
+	b->failed |= ports.failed || allowed.failed;
 }
 
 /* The cell of a placeholder, in upper or lower case; NULL when there is no such placeholder. */

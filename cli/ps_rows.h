@@ -9,8 +9,9 @@
 #include "base/str.h"
 #include "command.h"
 
-#define PS_COLUMNS 11
+#define PS_COLUMNS 12
 #define PS_STATUS  10 /* the state for people */
+#define PS_ALLOWED 11 /* the rules that open the network; "" for none */
 
 /* The columns' names as --format spells them: Name, Template, Revision ... */
 extern const char *const ps_columns[PS_COLUMNS];

@@ -69,6 +69,9 @@ class Network(guests.TestCase):
         record = self.inspect(name)
         self.assertEqual(record["network_allow"], [f"host:{self.port}"])
         self.assertEqual(record["network_deny"], ["0.0.0.0/0"])
+        header, *rows = self.mvm_ok("ps", "--filter", f"name={name}").splitlines()
+        self.assertEqual((header.split()[-1], rows[0].split()[-1]), ("ALLOWED", f"host:{self.port}"))
+        self.assertEqual(self.mvm_ok("ps", "--format", "{{.Allowed}}"), f"host:{self.port}\n")
         other = internet.serve(type(self), internet.TCPServer, ("127.0.0.1", 0), internet.Answer)
         self.assertIsNone(self.reaches(name, "10.0.2.2", other))
 
