@@ -3,8 +3,8 @@
 #define COPY_TAR_H
 
 /*
- * The tar format of copies: POSIX.1-2001 (pax), and the ustar and GNU forms in common use, GNU's
- * old form of sparse files among them.  This module only handles headers; unpack.c and pack.c
+ * The tar format of copies: POSIX.1-2001 (pax), and the ustar and GNU forms in common use, with
+ * sparse files in all of GNU's forms.  This module only handles headers; unpack.c and pack.c
  * handle files.
  *
  * Both the guest's agent and mvm run this code, and neither trusts the other side's stream.  So
@@ -79,7 +79,7 @@ struct tar_reader {
 	bool is_sparse; /* the current file */
 	struct tar_map map;
 	uint64_t real_size;
-	bool in_map; /* blocks of the map come, which began in the header: */
+	bool in_map; /* blocks of the map come, which belong to this header: */
 	char header[TAR_BLOCK];
 	uint64_t header_size;
 	size_t extent;	  /* of the next piece of contents */
@@ -90,6 +90,14 @@ struct tar_reader {
 	bool ended;	  /* the archive's end was read; further bytes are ignored */
 	int failed;	  /* the error that stopped it; 0: none */
 	/* from extended headers, for the next entry */
+	struct tar_sparse { /* in pax form (tar_sparse.h) */
+		bool any, has_size, has_count;
+		bool half; /* an extent's offset has come, its length has not */
+		uint64_t size, major, minor, offset;
+		char *name;
+		uint64_t count, number; /* of version 1.0's map */
+		unsigned digits;
+	} sparse;
 	char *path, *target;
 	bool has_size, has_mtime;
 	uint64_t size;

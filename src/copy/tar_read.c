@@ -4,6 +4,7 @@
 
 #include "base/parse.h"
 #include "copy/tar.h"
+#include "copy/tar_sparse.h"
 
 enum {
 	NAME = 0,
@@ -121,10 +122,8 @@ static int take_record(struct tar_reader *r, const char *key, size_t key_len, co
 		return set_text(&r->path, value, len, err);
 	if (IS("linkpath"))
 		return set_text(&r->target, value, len, err);
-	if (key_len > 11 && memcmp(key, "GNU.sparse.", 11) == 0)
-		return mvm_error_set(err, -EBADMSG,
-				     "the tar stream has a sparse file in pax form: make it with "
-				     "--format=gnu, or without --sparse");
+	if (tar_sparse_is_key(key, key_len))
+		return tar_sparse_take_record(r, key, key_len, value, len, err);
 	if (!IS("size") && !IS("mtime"))
 		return 0; /* owners, comments and others are not used */
 	if (len >= sizeof(text))
@@ -218,6 +217,7 @@ static void forget_extras(struct tar_reader *r)
 	free(TAKE_PTR(r->path));
 	free(TAKE_PTR(r->target));
 	r->has_size = r->has_mtime = false;
+	tar_sparse_forget(r);
 }
 
 static int take_entry(struct tar_reader *r, const char *h, uint64_t size, struct mvm_error *err)
@@ -229,6 +229,10 @@ static int take_entry(struct tar_reader *r, const char *h, uint64_t size, struct
 	snprintf(link, sizeof(link), "%.100s", h + LINK);
 	if (get_number(h + MODE, 8, &mode) < 0)
 		return damaged(err, "a mode is no number");
+	if (r->sparse.name) {
+		free(r->path);
+		r->path = TAKE_PTR(r->sparse.name);
+	}
 	if (get_number(h + MTIME, 12, &mtime) < 0 || mtime > INT64_MAX)
 		mtime = 0; /* before 1970, in GNU's way */
 	struct tar_entry e = {
@@ -238,10 +242,8 @@ static int take_entry(struct tar_reader *r, const char *h, uint64_t size, struct
 		.mtime_s = r->has_mtime ? r->mtime_s : (int64_t)mtime,
 		.mtime_ns = r->has_mtime ? r->mtime_ns : 0,
 	};
-	r->is_sparse = is_sparse(h);
+	r->is_sparse = r->sparse.any || is_sparse(h);
 	e.type = r->is_sparse ? TAR_FILE : type_of(h[TYPE], e.path);
-	if (r->has_size)
-		size = r->size;
 	if (r->is_sparse) {
 		if (r->map.stored != size)
 			return damaged(err, "a sparse file's size is not that of its pieces");
@@ -302,9 +304,38 @@ static int take_sparse(struct tar_reader *r, const char *h, uint64_t size, struc
 	return 0;
 }
 
+/* The header of a sparse file in pax form, whose map is in its records, or in front of the
+ * contents. */
+static int take_pax_sparse(struct tar_reader *r, const char *h, uint64_t size,
+			   struct mvm_error *err)
+{
+	if (type_of(h[TYPE], "") != TAR_FILE)
+		return damaged(err, "a sparse file is none");
+	int result = tar_sparse_begin(r, err);
+	r->in_map = result > 0;
+	if (result <= 0)
+		return result < 0 ? result : take_entry(r, h, size, err);
+	memcpy(r->header, h, TAR_BLOCK);
+	r->header_size = size;
+	return 0;
+}
+
+static int take_pax_map(struct tar_reader *r, struct mvm_error *err)
+{
+	if (r->header_size < TAR_BLOCK)
+		return damaged(err, "a sparse file's map makes no sense");
+	r->header_size -= TAR_BLOCK;
+	int result = tar_sparse_take_block(r, r->block.data, err);
+	r->in_map = result > 0;
+	return result == 0 ? take_entry(r, r->header, r->header_size, err)
+			   : (result < 0 ? result : 0);
+}
+
 static int take_map(struct tar_reader *r, struct mvm_error *err)
 {
 	const char *h = r->block.data;
+	if (r->sparse.any)
+		return take_pax_map(r, err);
 	r->in_map = h[BLOCK_EXTENDED] != 0;
 	int result = take_extents(r, h, EXTENTS_IN_BLOCK, r->in_map, err);
 	if (result < 0 || r->in_map)
@@ -325,10 +356,13 @@ static int take_header(struct tar_reader *r, struct mvm_error *err)
 		return damaged(err, "a header's checksum is wrong; compressed tars are not read");
 	if (get_number(h + SIZE, 12, &size) < 0 || size > INT64_MAX)
 		return damaged(err, "a size is no number");
-	if (is_sparse(h))
-		return take_sparse(r, h, size, err);
-	if (h[TYPE] != 'x' && h[TYPE] != 'g' && h[TYPE] != 'L' && h[TYPE] != 'K')
-		return take_entry(r, h, size, err);
+	if (h[TYPE] != 'x' && h[TYPE] != 'g' && h[TYPE] != 'L' && h[TYPE] != 'K') {
+		if (r->has_size)
+			size = r->size;
+		if (r->sparse.any)
+			return take_pax_sparse(r, h, size, err);
+		return is_sparse(h) ? take_sparse(r, h, size, err) : take_entry(r, h, size, err);
+	}
 	if (size > TAR_EXTRA_MAX)
 		return damaged(err, "an extended header is too long");
 	r->extra_type = h[TYPE];

@@ -193,37 +193,83 @@ static void other_tools_read_it(void **state)
 	}
 }
 
+static void assert_same(int a, int b, off_t size)
+{
+	static char have[100000], want[100000];
+	for (off_t at = 0; at < size; at += (off_t)sizeof(have)) {
+		ssize_t n = pread(b, want, sizeof(want), at);
+		assert_int_equal(pread(a, have, sizeof(have), at), n);
+		assert_memory_equal(have, want, (size_t)n);
+	}
+	assert_int_equal(lseek(a, 0, SEEK_END), size);
+}
+
 static void maps_of_gnu_tar_are_read(void **state)
 {
-	static const char *const pack[] = { "tar", "--format=gnu", "-Scf", "s.tar", "f", NULL };
-	static const char *const posix[] = { "tar", "--format=posix", "-Scf", "p.tar", "f", NULL };
+	static const char *const forms[] = { "--format=gnu", "--sparse-version=0.0",
+					     "--sparse-version=0.1", "--sparse-version=1.0" };
 	struct scratch *s = *state;
-	AUTO_DONE(strbuf) stream = { 0 }, refused = { 0 };
-	struct mvm_error err = { 0 };
-	char text[200000] = { 0 };
-	size_t len;
 
 	AUTO_CLOSE int fd = openat(s->fd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	for (size_t i = 0; i < 30; i++)
 		assert_int_equal(pwrite(fd, "word", 4, (off_t)(i * 100000 + i)), 4);
 	assert_int_equal(ftruncate(fd, 20 * MIB), 0);
-	assert_int_equal(run_in(s->fd, pack), 0);
-	assert_int_equal(file_read_at(s->fd, "s.tar", MIB, &stream.data, &stream.len), 0);
-	assert_int_equal(unpack_from(s->fd, "copy", 0, 1000, &stream, &err), 0);
-	AUTO_CLOSE int copy = openat(s->fd, "copy", O_RDONLY | O_CLOEXEC);
-	for (off_t at = 0; at < (off_t)(20 * MIB); at += (off_t)sizeof(text) / 2) {
-		char *want = text + sizeof(text) / 2;
-		len = sizeof(text) / 2;
-		ssize_t n = pread(fd, want, len, at);
-		assert_int_equal(pread(copy, text, len, at), n);
-		assert_memory_equal(text, want, (size_t)n);
+	AUTO_CLOSE int hole = openat(s->fd, "hole", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(hole, 3 * MIB), 0);
+	static const struct {
+		const char *name;
+		off_t size;
+	} files[] = { { "f", 20 * MIB }, { "hole", 3 * MIB } };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(forms) * MVM_ARRAY_SIZE(files); i++) {
+		const char *form = forms[i / 2], *name = files[i % 2].name;
+		const char *format = form == forms[0] ? form : "--format=posix";
+		const char *const pack[] = { "tar", format, form, "-Scf", "t", name, NULL };
+		struct mvm_error err = { 0 };
+		AUTO_DONE(strbuf) stream = { 0 };
+		assert_int_equal(run_in(s->fd, pack), 0);
+		assert_int_equal(file_read_at(s->fd, "t", MIB, &stream.data, &stream.len), 0);
+		int r = unpack_from(s->fd, "copy", 0, 1000, &stream, &err);
+		if (r < 0)
+			fail_msg("%s: %s", form, err.text);
+		AUTO_CLOSE int copy = openat(s->fd, "copy", O_RDONLY | O_CLOEXEC);
+		assert_same(copy, i % 2 ? hole : fd, files[i % 2].size);
+		assert_int_equal(unlinkat(s->fd, "copy", 0), 0);
 	}
-	assert_int_equal(lseek(copy, 0, SEEK_END), 20 * MIB);
+}
 
-	assert_int_equal(run_in(s->fd, posix), 0);
-	assert_int_equal(file_read_at(s->fd, "p.tar", MIB, &refused.data, &refused.len), 0);
-	assert_int_equal(unpack_from(s->fd, "copy2", 0, 1000, &refused, &err), -EBADMSG);
-	assert_non_null(strstr(err.text, "--format=gnu"));
+/* Read a damaged archive: change `from`, which is in it, to `to`, which is as long. */
+static void expect_damage(struct scratch *s, const char *form, const char *from, const char *to,
+			  const char *says)
+{
+	const char *const pack[] = { "tar", "--format=posix", form, "-Scf", "t", "f", NULL };
+	struct mvm_error err = { 0 };
+	AUTO_DONE(strbuf) stream = { 0 };
+	assert_int_equal(run_in(s->fd, pack), 0);
+	assert_int_equal(file_read_at(s->fd, "t", MIB, &stream.data, &stream.len), 0);
+	char *at = memmem(stream.data, stream.len, from, strlen(from));
+	assert_non_null(at);
+	memcpy(at, to, strlen(to));
+	assert_int_equal(unpack_from(s->fd, "copy", 0, 1000, &stream, &err), -EBADMSG);
+	if (!strstr(err.text, says))
+		fail_msg("%s", err.text);
+}
+
+static void a_damaged_map_in_pax_form_is_refused(void **state)
+{
+	static const char no_sense[] = "a sparse file's map makes no sense";
+	struct scratch *s = *state;
+	AUTO_CLOSE int fd = openat(s->fd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(pwrite(fd, "word", 4, 1048576), 4);
+	assert_int_equal(ftruncate(fd, 20 * MIB), 0);
+	expect_damage(s, "--sparse-version=0.0", "sparse.offset=1", "sparse.offset=x", no_sense);
+	expect_damage(s, "--sparse-version=0.0", "sparse.numbytes", "sparse.nothing_", no_sense);
+	expect_damage(s, "--sparse-version=0.0", "sparse.size=20", "sparse.size=00", no_sense);
+	expect_damage(s, "--sparse-version=0.1", "map=1048576,4", "map=1048576,,", no_sense);
+	expect_damage(s, "--sparse-version=0.1", "map=1048576,4", "map=1048576.4", no_sense);
+	expect_damage(s, "--sparse-version=1.0", "\n1048576\n", "\n1048576 ", no_sense);
+	expect_damage(s, "--sparse-version=1.0", "\n20971520\n", "\n99999999\n", no_sense);
+	expect_damage(s, "--sparse-version=1.0", "sparse.major=1", "sparse.major=2",
+		      "in a form that mvm does not know");
 }
 
 static void too_many_holes_are_filled_from_the_smallest(void **state)
@@ -379,6 +425,7 @@ int main(void)
 		SCRATCH(a_reader_that_takes_no_holes_gets_zeros),
 		SCRATCH(other_tools_read_it),
 		SCRATCH(maps_of_gnu_tar_are_read),
+		SCRATCH(a_damaged_map_in_pax_form_is_refused),
 		SCRATCH(too_many_holes_are_filled_from_the_smallest),
 		SCRATCH(an_invalid_map_is_damage),
 		SCRATCH(a_map_with_gaps_is_damage),
