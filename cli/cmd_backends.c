@@ -3,18 +3,26 @@
 #include <stdio.h>
 
 #include "handles.h"
+#include "hints.h"
 #include "json.h"
 #include "options.h"
 #include "out.h"
 #include "progress.h"
 
+/* How to make a backend usable or faster; NULL when all is well. */
+static const char *mend_of(const struct mvm_backend_info *b, char buf[HINT_SIZE])
+{
+	return b->mend ? b->mend : hint_of_reason(b->mend_reason, b->name, buf);
+}
+
 static void backend_json(struct jsonw *j, const struct mvm_backend_info *b)
 {
+	char buf[HINT_SIZE];
 	jsonw_open(j, NULL, '{');
 	jsonw_string(j, "name", b->name);
 	jsonw_bool(j, "usable", b->usable);
 	jsonw_string(j, "reason", b->reason);
-	jsonw_string(j, "mend", b->mend);
+	jsonw_string(j, "mend", mend_of(b, buf));
 	jsonw_string(j, "binary", b->binary);
 	jsonw_string(j, "version", b->version);
 	jsonw_string(j, "accelerator", b->accelerator);
@@ -62,8 +70,10 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r == 0 && fflush(stdout) != 0)
 		return -errno;
 	for (size_t i = 0; i < all.n; i++) {
-		AUTO_FREE char *text = str_printf("%s: %s", all.v[i]->name, all.v[i]->mend);
-		if (all.v[i]->mend && text)
+		char buf[HINT_SIZE];
+		const char *mend = mend_of(all.v[i], buf);
+		AUTO_FREE char *text = mend ? str_printf("%s: %s", all.v[i]->name, mend) : NULL;
+		if (text)
 			note(c, text);
 	}
 	return r;

@@ -22,13 +22,7 @@ static const char *const levels[] = {
 /* The remedy; NULL when nothing needs mending. */
 static const char *mend_of(const struct mvm_check *check, char buf[HINT_SIZE])
 {
-	struct mvm_error err = { 0 };
-	if (check->mend || !check->reason)
-		return check->mend;
-	snprintf(err.reason, sizeof(err.reason), "%s", check->reason);
-	snprintf(err.subject, sizeof(err.subject), "%s", check->subject ? check->subject : "");
-	hint_of(&err, buf);
-	return buf;
+	return check->mend ? check->mend : hint_of_reason(check->reason, check->subject, buf);
 }
 
 static int print_json(const struct mvm_check_list *l, int worst)

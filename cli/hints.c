@@ -13,6 +13,7 @@ static const struct hint {
 	const char *reason, *text;
 	const char *bare; /* without a subject; NULL: then there is no hint */
 } hints[] = {
+	{ "backend-no-network", "run templates with network = \"none\", or --backend qemu", NULL },
 	{ "backend-unusable", "'mvm doctor' says what is missing", NULL },
 	{ "current-damaged",
 	  "choose one of 'mvm template history %1$s' with 'mvm template rollback %1$s REV', or "
@@ -26,6 +27,7 @@ static const struct hint {
 	  "make room on its disk: 'mvm template prune', 'mvm template delete', 'mvm kernel rm' and "
 	  "'mvm rm' work on a full one",
 	  NULL },
+	{ "data-folder-low", "mvm template prune", NULL },
 	{ "data-folder-marker",
 	  "if mvm made this folder, mark it anew: mv %1$s/mvm-data.json %1$s/mvm-data.old && echo "
 	  "'{\"format\": 1}' >%1$s/mvm-data.json",
@@ -34,6 +36,7 @@ static const struct hint {
 	{ "data-folder-nested", "name that one, as in --data-dir %1$s, or a folder outside of it",
 	  "name a folder outside of it with --data-dir" },
 	{ "data-folder-newer", "update mvm, or name another folder with --data-dir", NULL },
+	{ "data-folder-no-reflinks", "name a folder on xfs or btrfs with --data-dir", NULL },
 	{ "data-folder-open",
 	  "name another folder with --data-dir; or, if mvm made this one, make it private: chmod "
 	  "go-w %1$s",
@@ -48,10 +51,13 @@ static const struct hint {
 	  "name a folder below it with --data-dir" },
 	{ "data-folder-refused", "name a folder of your own with --data-dir or MVM_DATA_DIR",
 	  NULL },
+	{ "data-folder-remote", "name a local folder with --data-dir", NULL },
 	{ "data-folder-split",
 	  "keep the data folder whole on one file system: unmount what is mounted in it, and name "
 	  "a folder on the larger disk with --data-dir",
 	  NULL },
+	{ "data-folder-unfit", "name another folder with --data-dir", NULL },
+	{ "data-folder-volatile", "name another folder with --data-dir", NULL },
 	{ "guest-broke-protocol", "end it with 'mvm stop --timeout 0 %1$s'", NULL },
 	{ "guest-memory-full",
 	  "the guest's files are in its memory, except on a data disk: give it more memory with "
@@ -61,6 +67,7 @@ static const struct hint {
 	  "try it again when the host is less busy; if it never boots, the console's lines above "
 	  "say where it hangs",
 	  NULL },
+	{ "host-busy", "mvm stats", NULL },
 	{ "host-memory-full",
 	  "start fewer or smaller VMs (--mem), or end others: 'mvm stats' shows their memory",
 	  NULL },
@@ -100,6 +107,7 @@ static const struct hint {
 	  "name a vmlinuz, a vmlinux or a Debian package, or get one with 'mvm kernel fetch'",
 	  NULL },
 	{ "kernel-without-name", "choose a name with --name", NULL },
+	{ "kvm-unusable", "mvm doctor", NULL },
 	{ "lock-foreign", "move it to another place: mv %1$s %1$s.old",
 	  "move it to another place, then run the command again" },
 	{ "lock-linked",
@@ -127,6 +135,8 @@ static const struct hint {
 	  "make a new one with 'mvm template build %1$s --snapshot --force', or start without it "
 	  "with --cold",
 	  NULL },
+	{ "snapshot-stale", "mvm template snapshot %1$s", NULL },
+	{ "snapshot-unusable", "mvm template build %1$s --snapshot --force", NULL },
 	{ "start-failed", "'mvm logs %1$s' shows all of its output, 'mvm rm %1$s' removes it",
 	  NULL },
 	{ "supervisor-silent",
@@ -224,4 +234,14 @@ void hint_of(const struct mvm_error *err, char ret[HINT_SIZE])
 	const char *text = !strstr(h->text, "%1$s") || err->subject[0] ? h->text : h->bare;
 	if (!text || !expand(text, err->subject, ret))
 		ret[0] = '\0';
+}
+
+const char *hint_of_reason(const char *reason, const char *subject, char buf[HINT_SIZE])
+{
+	struct mvm_error err = { 0 };
+
+	snprintf(err.reason, sizeof(err.reason), "%s", reason ? reason : "");
+	snprintf(err.subject, sizeof(err.subject), "%s", subject ? subject : "");
+	hint_of(&err, buf);
+	return buf[0] ? buf : NULL;
 }

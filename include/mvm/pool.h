@@ -44,7 +44,7 @@ MVM_API void mvm_pool_info_free(struct mvm_pool_info *info);
 /*
  * All pools by template id; mvm_pool_list_free() the list.
  *
- *   ret_server  pid and command of the server, "1234 mvm pool serve"; "" when none runs
+ *   ret_server  pid and work of the server, "1234 pool serve"; "" when none runs
  */
 MVM_API int mvm_pool_list(struct mvm *mvm, struct mvm_pool_info ***ret, size_t *ret_n,
 			  char ret_server[MVM_POOL_SERVER_SIZE], struct mvm_error *err);

@@ -212,7 +212,9 @@ struct mvm_backend_info {
 	char *accelerator_reason;
 	bool snapshots, pause, network, shared_memory;
 	const char *agent_transport;
-	const char *mend; /* how to make it usable or faster; NULL if all is well */
+	const char *mend; /* how to make it usable; NULL if all is well, or if a reason says it */
+	/* in place of `mend`: the reason of an error (mvm/error.h); NULL: none */
+	const char *mend_reason;
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 

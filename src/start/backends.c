@@ -30,7 +30,9 @@ static int describe(struct mvm *mvm, const struct vmm_ops *ops, struct mvm_backe
 	*b = (struct mvm_backend_info){
 		.name = ops->name,
 		.usable = probe.usable,
-		.mend = mend_backend(ops, &probe), /* first: the next lines empty probe */
+		/* first: the next lines empty probe */
+		.mend = mend_backend(ops, &probe),
+		.mend_reason = mend_is_kvm(ops, &probe) ? "kvm-unusable" : NULL,
 		.reason = TAKE_PTR(probe.reason),
 		.binary = TAKE_PTR(probe.binary),
 		.version = TAKE_PTR(probe.version),

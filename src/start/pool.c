@@ -213,7 +213,7 @@ static void forget_folder(int pool_fd, const char *id)
 	AUTO_CLOSE int dir_fd = dir_open_at(pool_fd, id);
 	AUTO_CLOSE int lock_fd = dir_fd < 0 ? -1
 					    : lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT,
-							   "mvm pool set", NULL);
+							   "pool set", NULL);
 	if (lock_fd < 0)
 		return;
 	pool_clear(dir_fd);

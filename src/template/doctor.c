@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "template/doctor.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <mvm/mvm.h>
 #include <stdarg.h>
@@ -56,6 +57,24 @@ void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, 
 	}
 	va_end(args);
 	d->v[d->n++] = check;
+}
+
+void doctor_reason(struct doctor *d, const char *reason, const char *subject)
+{
+	if (d->failed)
+		return;
+	struct mvm_check *last = d->v[d->n - 1];
+	last->reason = str_dup(reason, &d->failed);
+	last->subject = str_dup(subject, &d->failed);
+}
+
+void doctor_add_error(struct doctor *d, const char *name, enum mvm_check_level level,
+		      const struct mvm_error *err)
+{
+	d->failed |= err->code == -ENOMEM;
+	doctor_add(d, name, level, err->hint[0] ? err->hint : NULL, "%s", err->text);
+	if (err->reason[0])
+		doctor_reason(d, err->reason, err->subject);
 }
 
 /* Read a file of /proc as text; NULL when it cannot be read. */

@@ -33,6 +33,14 @@ DEFINE_AUTO_DONE(doctor, doctor_done)
 void doctor_add(struct doctor *d, const char *name, enum mvm_check_level level, const char *mend,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* Give the last finding a reason in place of a mend.  The caller of the library knows what to do
+ * about it (doc/reasons.md).  subject may be NULL. */
+void doctor_reason(struct doctor *d, const char *reason, const char *subject);
+
+/* Add a finding from an error, with its reason and hint. */
+void doctor_add_error(struct doctor *d, const char *name, enum mvm_check_level level,
+		      const struct mvm_error *err);
+
 /* ---- doctor_host.c ---- */
 
 /*

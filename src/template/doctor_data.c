@@ -68,20 +68,24 @@ static void describe_folder(struct doctor *d, int fd, const char *path)
 	const struct fs_kind *kind = kind_of((unsigned long)fs.f_type & 0xffffffffUL);
 	uint64_t free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	str_bytes(free_bytes, space, sizeof(space));
-	if (free_bytes < LITTLE_SPACE_BYTES)
+	if (free_bytes < LITTLE_SPACE_BYTES) {
 		doctor_add(d, "data", free_bytes < NO_SPACE_BYTES ? MVM_CHECK_FAIL : MVM_CHECK_WARN,
-			   "mvm template prune", "'%s' has only %s free", path, space);
-	else if (kind->trait == FS_VOLATILE)
-		doctor_add(d, "data", MVM_CHECK_WARN, "name another folder with --data-dir",
+			   NULL, "'%s' has only %s free", path, space);
+		doctor_reason(d, "data-folder-low", path);
+	} else if (kind->trait == FS_VOLATILE) {
+		doctor_add(d, "data", MVM_CHECK_WARN, NULL,
 			   "'%s' is on %s: it takes memory and is lost at a reboot; %s free", path,
 			   kind->name, space);
-	else if (kind->trait == FS_REMOTE)
-		doctor_add(d, "data", MVM_CHECK_WARN, "name a local folder with --data-dir",
+		doctor_reason(d, "data-folder-volatile", path);
+	} else if (kind->trait == FS_REMOTE) {
+		doctor_add(d, "data", MVM_CHECK_WARN, NULL,
 			   "'%s' is on %s: slow, and locks may not hold; %s free", path, kind->name,
 			   space);
-	else
+		doctor_reason(d, "data-folder-remote", path);
+	} else {
 		doctor_add(d, "data", MVM_CHECK_OK, NULL, "'%s' on %s, %s free", path, kind->name,
 			   space);
+	}
 }
 
 void doctor_data(struct doctor *d, const char *data_dir)
@@ -92,13 +96,7 @@ void doctor_data(struct doctor *d, const char *data_dir)
 	int r = mvm_open(data_dir, &d->mvm, &err);
 	if (r < 0) {
 		d->mvm = NULL;
-		d->failed |= r == -ENOMEM;
-		doctor_add(d, "data", MVM_CHECK_FAIL, err.hint[0] ? err.hint : NULL, "%s",
-			   err.text);
-		if (d->n && err.reason[0]) {
-			d->v[d->n - 1]->reason = str_dup(err.reason, &d->failed);
-			d->v[d->n - 1]->subject = str_dup(err.subject, &d->failed);
-		}
+		doctor_add_error(d, "data", MVM_CHECK_FAIL, &err);
 		return;
 	}
 	int fd = store_root(d->mvm->store);
@@ -151,29 +149,31 @@ void doctor_links(struct doctor *d)
 
 	int dir_fd = store_scratch(d->mvm->store, &err);
 	if (dir_fd < 0) {
-		doctor_add(d, "links", MVM_CHECK_FAIL, "name another folder with --data-dir", "%s",
-			   err.text);
+		doctor_add_error(d, "links", MVM_CHECK_FAIL, &err);
 		return;
 	}
 	int r = try_links(dir_fd, &hard, &reflink, &seal);
-	if (r < 0)
-		doctor_add(d, "links", MVM_CHECK_FAIL, "name another folder with --data-dir",
+	if (r < 0) {
+		doctor_add(d, "links", MVM_CHECK_FAIL, NULL,
 			   "cannot create a file in the data folder: %s", strerror(-r));
-	else if (!hard)
-		doctor_add(d, "links", MVM_CHECK_WARN, "name another folder with --data-dir",
+		doctor_reason(d, "data-folder-unfit", NULL);
+	} else if (!hard) {
+		doctor_add(d, "links", MVM_CHECK_WARN, NULL,
 			   "the data folder has no hard links: every revision keeps a copy of all "
 			   "of its files");
-	else if (!reflink && has_data_disks(d))
-		doctor_add(d, "links", MVM_CHECK_WARN,
-			   "name a folder on xfs or btrfs with --data-dir",
+		doctor_reason(d, "data-folder-unfit", NULL);
+	} else if (!reflink && has_data_disks(d)) {
+		doctor_add(d, "links", MVM_CHECK_WARN, NULL,
 			   "hard links work, reflinks do not: each clone of a template with a data "
 			   "disk copies the disk's contents");
-	else
+		doctor_reason(d, "data-folder-no-reflinks", NULL);
+	} else {
 		doctor_add(d, "links", MVM_CHECK_OK, NULL, "hard links work%s%s",
 			   reflink ? ", and so do reflinks"
 				   : "; reflinks do not, but only data disks would use them",
 			   seal ? "; fs-verity seals kernels, images and snapshots"
 				: "; no fs-verity: changed files are known by their times");
+	}
 }
 
 void doctor_kernels(struct doctor *d)
@@ -182,27 +182,34 @@ void doctor_kernels(struct doctor *d)
 	struct mvm_kernel **list = NULL;
 	AUTO_DONE(strbuf) names = { 0 };
 	AUTO_DONE(strbuf) damaged = { 0 };
+	AUTO_FREE char *first = NULL; /* damaged one */
 	size_t n = 0;
 
 	if (mvm_kernel_list(d->mvm, &list, &n, &err) < 0) {
-		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", err.text);
+		doctor_add_error(d, "kernels", MVM_CHECK_WARN, &err);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
 		strbuf_addf(&names, "%s%s", i ? ", " : "", list[i]->name);
-		if (list[i]->problem)
-			strbuf_addf(&damaged, "%s%s", damaged.len ? "; " : "", list[i]->problem);
+		if (!list[i]->problem)
+			continue;
+		strbuf_addf(&damaged, "%s%s", damaged.len ? "; " : "", list[i]->problem);
+		if (!first)
+			first = str_dup(list[i]->name, &d->failed);
 	}
 	mvm_kernel_list_free(list, n);
 	d->failed |= names.failed || damaged.failed;
-	if (damaged.len)
-		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel list", "%s", damaged.data);
-	else if (n == 0)
-		doctor_add(d, "kernels", MVM_CHECK_WARN, "mvm kernel fetch",
+	if (damaged.len) {
+		doctor_add(d, "kernels", MVM_CHECK_WARN, NULL, "%s", damaged.data);
+		doctor_reason(d, "kernel-damaged", first);
+	} else if (n == 0) {
+		doctor_add(d, "kernels", MVM_CHECK_WARN, NULL,
 			   "no guest kernel has been added: only images that bring their own can "
 			   "be built");
-	else
+		doctor_reason(d, "kernel-needed", NULL);
+	} else {
 		doctor_add(d, "kernels", MVM_CHECK_OK, NULL, "%s", names.data);
+	}
 }
 
 /* The snapshots that cannot be restored here: how many, and the first one's template. */
@@ -237,8 +244,6 @@ static void look_at_snapshot(struct doctor *d, const char *id, struct stale *s)
 
 static void add_snapshots(struct doctor *d, const struct stale *s)
 {
-	AUTO_FREE char *mend = NULL;
-
 	if (s->n == 0) {
 		doctor_add(d, "snapshots", MVM_CHECK_OK, NULL,
 			   s->looked_at < s->snapshots
@@ -247,15 +252,14 @@ static void add_snapshots(struct doctor *d, const struct stale *s)
 			   s->looked_at, s->snapshots);
 		return;
 	}
-	if (!s->no_backend) {
-		mend = s->boots ? str_printf("mvm template snapshot %s", s->id)
-				: str_printf("mvm template build %s --snapshot --force", s->id);
-		d->failed |= !mend;
-	}
-	doctor_add(d, "snapshots", MVM_CHECK_WARN, mend,
+	doctor_add(d, "snapshots", MVM_CHECK_WARN, NULL,
 		   "%zu of %zu cannot be restored here%s; '%s': %s", s->n, s->looked_at,
 		   s->boots ? ", so those templates boot" : "", s->id,
 		   s->reason ? s->reason : "no reason known");
+	if (s->boots)
+		doctor_reason(d, "snapshot-stale", s->id);
+	else if (!s->no_backend)
+		doctor_reason(d, "snapshot-unusable", s->id);
 }
 
 static int count_snapshot(void *arg, const struct mvm_template_summary *template)
@@ -276,7 +280,7 @@ void doctor_snapshots(struct doctor *d)
 	struct stale s = { .doctor = d };
 
 	if (mvm_template_list(d->mvm, count_snapshot, &s, &err) < 0)
-		doctor_add(d, "snapshots", MVM_CHECK_WARN, "mvm template list", "%s", err.text);
+		doctor_add_error(d, "snapshots", MVM_CHECK_WARN, &err);
 	else if (s.snapshots == 0)
 		doctor_add(d, "snapshots", MVM_CHECK_OK, NULL, "no template has one");
 	else

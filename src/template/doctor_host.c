@@ -154,11 +154,12 @@ void doctor_network(struct doctor *d)
 		if (!obstacle)
 			continue;
 		probe(d, vmm_backends[i], &p);
-		if (p.usable)
-			doctor_add(d, "network", MVM_CHECK_WARN,
-				   "run templates with network = \"none\", or --backend qemu",
-				   "VMs on backend %s cannot have a network: %s",
-				   vmm_backends[i]->name, obstacle);
+		if (!p.usable)
+			continue;
+		doctor_add(d, "network", MVM_CHECK_WARN, NULL,
+			   "VMs on backend %s cannot have a network: %s", vmm_backends[i]->name,
+			   obstacle);
+		doctor_reason(d, "backend-no-network", vmm_backends[i]->name);
 	}
 }
 
@@ -293,35 +294,37 @@ void doctor_memory(struct doctor *d, const char *meminfo, const char *overcommit
 		return;
 	}
 	str_bytes((uint64_t)available << 10, size, sizeof(size));
-	if (overcommit && overcommit[0] == '2')
+	if (overcommit && overcommit[0] == '2') {
 		doctor_add(d, "memory", MVM_CHECK_WARN,
 			   mend_as_root("sudo sysctl vm.overcommit_memory=0"),
 			   "overcommitting memory is off: each clone is charged for all of its "
 			   "memory, although it shares most; %s available",
 			   size);
-	else if (available < little_kib)
-		doctor_add(d, "memory", MVM_CHECK_WARN,
-			   "stop other programs or VMs; 'mvm stats' shows the VMs",
-			   "only %s of memory available", size);
-	else
+	} else if (available < little_kib) {
+		doctor_add(d, "memory", MVM_CHECK_WARN, NULL, "only %s of memory available", size);
+		doctor_reason(d, "host-memory-full", NULL);
+	} else {
 		doctor_add(d, "memory", MVM_CHECK_OK, NULL, "%s available%s", size,
 			   first_swap && first_swap[1]
 				   ? "; with swap, Firecracker's captures read all memory"
 				   : "");
+	}
 }
 
 void doctor_pressure(struct doctor *d, const struct hostload *host)
 {
 	char text[HOSTLOAD_TEXT_SIZE];
 	hostload_describe(host, text);
-	if (hostload_is_slow(host) || hostload_is_short_of_memory(host))
-		doctor_add(d, "pressure", MVM_CHECK_WARN, "mvm stats",
+	if (hostload_is_slow(host) || hostload_is_short_of_memory(host)) {
+		doctor_add(d, "pressure", MVM_CHECK_WARN, NULL,
 			   "the host is busy, so starts are slow and fewer at once: %s", text);
-	else
+		doctor_reason(d, "host-busy", NULL);
+	} else {
 		doctor_add(d, "pressure", MVM_CHECK_OK, NULL, "%s%s", text,
 			   host->has_pressure ? ""
 					      : "; this kernel reports no pressure (psi=1 on its "
 						"command line turns it on)");
+	}
 }
 
 void mvm_host_pressure(struct mvm_host_pressure *ret)

@@ -19,16 +19,21 @@ const char *mend_as_root(const char *command)
 	return geteuid() == 0 ? command + strlen("sudo ") : command;
 }
 
-const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe)
+bool mend_is_kvm(const struct vmm_ops *ops, const struct vmm_probe *probe)
 {
 	bool firecracker = str_eq(ops->name, "firecracker");
 	bool named = ops->binary_env && !str_empty(getenv(ops->binary_env));
 	bool found = probe->usable || probe->binary;
 
 	/* without KVM, a Firecracker would not help */
-	if (probe->accel != VMM_ACCEL_KVM && (found || (firecracker && !named)))
-		return "mvm doctor"; /* it says what is wrong with KVM */
-	if (probe->usable)
+	return probe->accel != VMM_ACCEL_KVM && (found || (firecracker && !named));
+}
+
+const char *mend_backend(const struct vmm_ops *ops, const struct vmm_probe *probe)
+{
+	bool firecracker = str_eq(ops->name, "firecracker");
+
+	if (probe->usable || mend_is_kvm(ops, probe))
 		return NULL;
 	if (firecracker && probe->binary_digest) /* usable, but refused to this user */
 		return get_jailer;
