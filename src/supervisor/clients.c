@@ -94,11 +94,20 @@ static uint32_t guest_id(const struct clients *c, const struct stream *s)
 	return (uint32_t)(s - c->streams) + 1;
 }
 
-/* Abandon what runs in the guest; the stream is free again when the guest has said END. */
+/* Cancel what runs in the guest; the stream is free again when the guest has said END. */
+static void cancel_stream(struct clients *c, struct stream *s)
+{
+	if (s->cancelled)
+		return;
+	s->cancelled = true;
+	agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
+}
+
+/* Cancel it, and tell its client nothing more. */
 static void reset_stream(struct clients *c, struct stream *s)
 {
 	leave_client(s);
-	agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
+	cancel_stream(c, s);
 }
 
 static void drop_client(struct client *client)
@@ -308,8 +317,8 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 		return take_call(client, f);
 
 	struct stream *s = find_stream(client, f->stream);
-	if (!s)
-		return true; /* it ended while this was on its way */
+	if (!s || s->cancelled)
+		return true; /* it ended while this was on its way, or ends */
 	if (f->type == FRAME_DATA) {
 		uint32_t bytes = f->len ? f->len - 1 : 0;
 		if (f->len == 0 || bytes > s->client_window || bytes > DATA_MAX) {
@@ -325,7 +334,7 @@ static bool take_client_frame(struct client *client, const struct frame *f)
 		}
 		s->guest_window += credit;
 	} else if (f->type == FRAME_RESET) {
-		reset_stream(c, s);
+		cancel_stream(c, s); /* the client gets the guest's END */
 		return true;
 	} else if (f->type != FRAME_SIGNAL && f->type != FRAME_RESIZE) {
 		drop_client(client);

@@ -44,6 +44,7 @@ struct stream {
 	bool exec;	       /* ends with FRAME_END, not with the reply */
 	bool copy;	       /* PUT or GET */
 	bool started;	       /* the reply has come */
+	bool cancelled;	       /* the guest was sent RESET */
 	uint8_t ended;	       /* channels that the guest has ended: 1u << enum data_channel */
 	struct client *client; /* NULL: it is gone, and the guest has not answered RESET yet */
 	struct stream *next;   /* in the client's list, or in the free list */

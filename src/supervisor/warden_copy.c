@@ -77,7 +77,7 @@ static _Noreturn void run_child(const struct warden *w, bool back, int to, int c
 	umask(w->given->umask);
 	int result = control_init(&c, CHILD_FD_CONTROL);
 	if (result == 0 && back)
-		result = volumes_copy_back(&c, rec, volumes_deadline_ns(rec), -1, &note, &err);
+		result = volumes_copy_back(&c, rec, volumes_deadline_ns(rec), NULL, &note, &err);
 	else if (result == 0)
 		result = volumes_copy_in(&c, rec, volumes_deadline_ns(rec), &note, &err);
 	const char *words = note.len ? note.data : "";

@@ -256,6 +256,27 @@ static void a_stream_is_cancelled_while_the_guest_reads_nothing(void **state)
 	assert_int_equal(f.stream, stream);
 }
 
+static void a_cancelled_call_ends_with_the_guests_answer(void **state)
+{
+	struct fixture *x = *state;
+	AUTO_DONE(strbuf) end = { 0 };
+	uint32_t stream = start_exec(x);
+	struct frame f;
+
+	send_frame(&x->client, FRAME_RESET, 7, NULL, 0);
+	send_frame(&x->client, FRAME_RESET, 7, NULL, 0); /* once is enough */
+	settle(x);
+	assert_int_equal(channel_receive(&x->guest, &f), 1);
+	assert_int_equal(f.type, FRAME_RESET);
+	assert_int_equal(channel_receive(&x->guest, &f), 0);
+	wire_put_u64(&end, FIELD_SIGNAL, 9);
+	send_frame(&x->guest, FRAME_END, stream, end.data, end.len);
+	settle(x);
+	assert_int_equal(channel_receive(&x->client, &f), 1);
+	assert_int_equal(f.type, FRAME_END);
+	assert_int_equal(f.stream, 7);
+}
+
 /* A dying VMM, as a supervisor sees it: its sockets are closed first. */
 struct dying {
 	struct loop_source *timer;
@@ -526,6 +547,7 @@ int main(void)
 		TEST(nothing_is_sent_to_a_guest_that_is_captured),
 		TEST(credit_for_sent_data_is_passed_on),
 		TEST(a_stream_is_cancelled_while_the_guest_reads_nothing),
+		TEST(a_cancelled_call_ends_with_the_guests_answer),
 		TEST(a_guest_that_sends_too_much_is_reported_so),
 		TEST(a_client_that_sends_a_frame_over_its_bound_is_dropped),
 		TEST(a_guest_that_breaks_the_protocol_has_not_ended),
