@@ -129,10 +129,11 @@ static int build_variants(struct cli_context *c, const struct args *a, struct mv
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		const struct mvm_template_variant *v = mvm_template_config_variant(config, i);
 		struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
-		r = options->dry_run ? mvm_template_build_variant_plan(mvm, config, v, options,
-								       &result, &c->err)
-				     : mvm_template_build(mvm, mvm_template_variant_name(v),
-							  options, &c->progress, &result, &c->err);
+		r = options->dry_run
+			    ? mvm_template_build_variant_plan(mvm, config, v, options, &c->progress,
+							      &result, &c->err)
+			    : mvm_template_build(mvm, mvm_template_variant_name(v), options,
+						 &c->progress, &result, &c->err);
 		if (r >= 0)
 			report_build(&result, j, c->json);
 	}

@@ -216,7 +216,7 @@ static int diff(struct cli_context *c, const struct args *a)
 	}
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_template_diff(mvm, args_at(a, 0), to, &d, &c->err);
+		r = mvm_template_diff(mvm, args_at(a, 0), to, &c->progress, &d, &c->err);
 	if (r == 0)
 		r = c->json ? print_diff_json(d) : print_diff(d);
 	return r;

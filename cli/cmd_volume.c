@@ -36,7 +36,7 @@ static int list(struct cli_context *c, const struct args *a)
 
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_volume_list(mvm, &all.v, &all.n, &c->err);
+		r = mvm_volume_list(mvm, NULL, &all.v, &all.n, &c->err);
 	if (r < 0)
 		return r;
 	jsonw_open(&j, NULL, '[');
@@ -61,7 +61,7 @@ static int inspect(struct cli_context *c, const struct args *a)
 	AUTO_DONE(jsonw) j = { 0 };
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_volume_inspect(mvm, args_at(a, 0), &info, &c->err);
+		r = mvm_volume_inspect(mvm, args_at(a, 0), NULL, &info, &c->err);
 	if (r < 0)
 		return r;
 	assert(info);
@@ -72,7 +72,7 @@ static int inspect(struct cli_context *c, const struct args *a)
 static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
 {
 	(void)a;
-	return mvm_volume_remove(mvm, name, err);
+	return mvm_volume_remove(mvm, name, NULL, err); /* Ctrl-C ends mvm */
 }
 
 static int rm(struct cli_context *c, const struct args *a)

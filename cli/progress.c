@@ -131,6 +131,8 @@ static void show_text(struct progress_view *v, const struct mvm_progress_event *
 		print_text(stderr, event->text);
 		fputc('\n', stderr);
 		break;
+	case MVM_PROGRESS_WAIT:
+		break;
 	}
 	fflush(stderr);
 }
@@ -167,6 +169,8 @@ int progress_view_event(void *arg, const struct mvm_progress_event *event)
 {
 	struct progress_view *v = arg;
 
+	if (event->kind == MVM_PROGRESS_WAIT)
+		return 0;
 	if (v->json)
 		show_json(event);
 	else

@@ -114,13 +114,15 @@ MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 /*
  * Dry-run the build of a config's variant, whether or not it was applied.
  *
- *   options  borrowed; dry_run is implied; NULL: all defaults
- *   ret      as for mvm_template_build()
+ *   options   borrowed; dry_run is implied; NULL: all defaults
+ *   progress  of reading the source; may be NULL
+ *   ret       as for mvm_template_build()
  */
 MVM_API int mvm_template_build_variant_plan(struct mvm *mvm,
 					    const struct mvm_template_config *config,
 					    const struct mvm_template_variant *variant,
 					    const struct mvm_build_options *options,
+					    const struct mvm_progress *progress,
 					    struct mvm_build_result *ret, struct mvm_error *err);
 
 #endif

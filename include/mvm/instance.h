@@ -350,7 +350,9 @@ struct mvm_copy_options {
 	uint64_t max_bytes;   /* limit out of the guest; 0: MVM_COPY_MAX_BYTES */
 	const int *stream_fd; /* the tar stream, when host_path is NULL */
 	int64_t timeout_ms;   /* 0: none */
-	int64_t idle_ms;      /* give up when the guest is silent for this long; 0: never */
+	/* give up when the guest is silent for this long, apart from time in which stream_fd gives
+	 * or takes no bytes; 0: never */
+	int64_t idle_ms;
 };
 #define MVM_COPY_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_copy_options)
 

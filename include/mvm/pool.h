@@ -66,7 +66,7 @@ struct mvm_pool_serve_options {
  * pools.
  *
  *   options   borrowed; NULL: all defaults
- *   progress  gets notes, and its cancel_fd ends the call with 0; without one it never ends
+ *   progress  gets notes; its cancel_fd or receiver ends the call with 0, and nothing else does
  */
 MVM_API int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options,
 			   const struct mvm_progress *progress, struct mvm_error *err);

@@ -84,14 +84,16 @@ MVM_API void mvm_template_diff_free(struct mvm_template_diff *diff); /* NULL is 
  * Compare two revisions: their files by digest and size, and their revision.json.
  *
  *   from, to  "ID" (its current revision) or "ID@REVISION"; may be of different templates
+ *   progress  of reading files; may be NULL
  *
  * The comparison leaves out the names of the revisions, their build times, the sizes of the files,
  * and the snapshot's requirements (`compat`).  It reads the files only of a revision without
  * checksums.json.
- * Errors: -ENOENT, -EBADMSG, each naming the reference.
+ * Errors: -ENOENT, -EBADMSG, each naming the reference; -ECANCELED.
  */
 MVM_API int mvm_template_diff(struct mvm *mvm, const char *from, const char *to,
-			      struct mvm_template_diff **ret, struct mvm_error *err);
+			      const struct mvm_progress *progress, struct mvm_template_diff **ret,
+			      struct mvm_error *err);
 
 /* ---- Verify ---- */
 

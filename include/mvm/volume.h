@@ -10,6 +10,7 @@
 
 #include <mvm/error.h>
 #include <mvm/mvm.h>
+#include <mvm/progress.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,19 +25,22 @@ struct mvm_volume_info {
 };
 MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
 
-/* Look a volume up; mvm_volume_info_free() *ret.  Looks at each of its files for their size.
- * Errors: -EINVAL (no valid name), -ENOENT. */
-MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
+/* Look a volume up; mvm_volume_info_free() *ret.  Looks at each of its files for their size, which
+ * progress may stop.  Errors: -EINVAL (no valid name), -ENOENT, -ECANCELED. */
+MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name,
+			       const struct mvm_progress *progress, struct mvm_volume_info **ret,
 			       struct mvm_error *err);
 
-/* All volumes by name, unreadable ones with their problem; mvm_volume_list_free() the list. */
-MVM_API int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
-			    struct mvm_error *err);
+/* All volumes by name, as mvm_volume_inspect() gives them, unreadable ones with their problem;
+ * mvm_volume_list_free() the list. */
+MVM_API int mvm_volume_list(struct mvm *mvm, const struct mvm_progress *progress,
+			    struct mvm_volume_info ***ret, size_t *ret_n, struct mvm_error *err);
 MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);
 
-/* Remove a volume with its contents, as `rm -r` does: after a crash some of it may stay, and a
- * second call removes that.  Errors: -EINVAL, -ENOENT; -EBUSY while a VM that may write to it runs.
- */
-MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
+/* Remove a volume with its contents, as `rm -r` does: after a crash, or when progress stops it,
+ * some of it may stay, and a second call removes that.  Errors: -EINVAL, -ENOENT, -ECANCELED;
+ * -EBUSY while a VM that may write to it runs. */
+MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name,
+			      const struct mvm_progress *progress, struct mvm_error *err);
 
 #endif

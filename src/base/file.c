@@ -352,8 +352,12 @@ int dir_list(int dir_fd, struct strv *ret)
 
 #define TREE_DEPTH_MAX 256
 
-static int remove_below(int dir_fd, const char *name, unsigned depth)
+static int remove_below(int dir_fd, const char *name, unsigned depth, int (*go_on)(const void *arg),
+			const void *arg)
 {
+	int r = go_on ? go_on(arg) : 0;
+	if (r < 0)
+		return r;
 	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
@@ -367,9 +371,9 @@ static int remove_below(int dir_fd, const char *name, unsigned depth)
 	if (fd < 0)
 		return fd;
 	AUTO_DONE(strv) names = { 0 };
-	int r = dir_list(fd, &names);
+	r = dir_list(fd, &names);
 	for (size_t i = 0; r == 0 && i < names.n; i++)
-		r = remove_below(fd, names.v[i], depth + 1);
+		r = remove_below(fd, names.v[i], depth + 1, go_on, arg);
 	if (r < 0)
 		return r;
 	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
@@ -379,7 +383,13 @@ static int remove_below(int dir_fd, const char *name, unsigned depth)
 
 int tree_remove_at(int dir_fd, const char *name)
 {
-	return remove_below(dir_fd, name, 0);
+	return remove_below(dir_fd, name, 0, NULL, NULL);
+}
+
+int tree_remove_while_at(int dir_fd, const char *name, int (*go_on)(const void *arg),
+			 const void *arg)
+{
+	return remove_below(dir_fd, name, 0, go_on, arg);
 }
 
 /* For two file systems between which the kernel does not copy. */

@@ -96,6 +96,11 @@ int dir_list(int dir_fd, struct strv *ret);
  * success.  A mount below it is left alone: -EXDEV or -EBUSY. */
 int tree_remove_at(int dir_fd, const char *name);
 
+/* tree_remove_at(), as long as go_on(arg) returns 0.  A negative result ends it, and some of the
+ * tree stays. */
+int tree_remove_while_at(int dir_fd, const char *name, int (*go_on)(const void *arg),
+			 const void *arg);
+
 /* Copy the whole file: reflink if the file system can, else data only, holes stay holes.
  * Returns 1 if reflinked, 0 if copied. */
 int file_copy_fd(int from_fd, int to_fd);

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/process.h"
-#include "base/wait.h"
+#include "base/progress.h"
 
 static int flock_retry(int fd, int how)
 {
@@ -174,9 +174,9 @@ int lock_wait_at(int dir_fd, const char *name)
 	return flock_retry(fd, LOCK_SH);
 }
 
-int lock_await_at(int dir_fd, const char *name, int cancel_fd)
+int lock_await_at(int dir_fd, const char *name, const struct mvm_progress *progress)
 {
-	if (cancel_fd < 0)
+	if (!progress)
 		return lock_wait_at(dir_fd, name);
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	AUTO_DONE(process) child = { 0 };
@@ -189,5 +189,5 @@ int lock_await_at(int dir_fd, const char *name, int cancel_fd)
 		r = flock_retry(fd, LOCK_SH); /* the lock ends with the last copy of fd */
 		_exit(r < 0);
 	}
-	return wait_readable(child.pidfd, cancel_fd, DEADLINE_NONE);
+	return progress_wait(progress, child.pidfd, DEADLINE_NONE);
 }

@@ -20,6 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct mvm_progress;
+
 enum lock_flags {
 	LOCK_SHARED = 1u << 0,
 	LOCK_NOWAIT = 1u << 1,
@@ -58,12 +60,12 @@ bool lock_is_own_at(int dir_fd, const char *name);
 int lock_wait_at(int dir_fd, const char *name);
 
 /*
- * As lock_wait_at(), until cancel_fd is readable: -ECANCELED.
+ * As lock_wait_at(), until the receiver of progress stops the work: -ECANCELED.
  *
- * flock(2) cannot be polled, so a child waits in our place.  cancel_fd -1: nothing cancels, and no
+ * flock(2) cannot be polled, so a child waits in our place.  progress NULL: nothing cancels, and no
  * child is needed.
  */
-int lock_await_at(int dir_fd, const char *name, int cancel_fd);
+int lock_await_at(int dir_fd, const char *name, const struct mvm_progress *progress);
 
 /* Name this process, which inherited an exclusive lock, as its holder. */
 void lock_sign(int fd, const char *what);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/extend.h"
 
 static void send(struct progress_step *s, enum mvm_progress_kind kind, const char *detail)
 {
@@ -90,27 +91,35 @@ void progress_note(const struct mvm_progress *to, const char *fmt, ...)
 
 /* ---- stopping ---- */
 
+#define WAIT_NS (NS_PER_S / 10)
+
 static int watch_event(void *arg, const struct mvm_progress_event *event)
 {
 	struct progress_watch *w = arg;
-	if (w->caller->fn && w->caller->fn(w->caller->arg, event) != 0)
+	if (w->caller.fn && w->caller.fn(w->caller.arg, event) != 0)
 		w->stopped = true;
-	return 0;
+	w->told_ns = clock_now_ns();
+	return w->stopped;
 }
 
-const struct mvm_progress *progress_watch(struct progress_watch *w,
-					  const struct mvm_progress *caller)
+int progress_take(struct progress_watch *w, const struct mvm_progress **progress,
+		  struct mvm_error *err)
 {
-	if (!caller)
-		return NULL;
-	*w = (struct progress_watch){
-		.self = { .size = sizeof(w->self),
-			  .fn = watch_event,
-			  .arg = w,
-			  .cancel_fd = caller->cancel_fd },
-		.caller = caller,
+	*w = (struct progress_watch){ 0 };
+	if (!*progress)
+		return 0;
+	int r = mvm_struct_take(&w->caller, sizeof(w->caller),
+				STRUCT_END(struct mvm_progress, cancel_fd), *progress, err);
+	if (r < 0)
+		return r;
+	w->self = (struct mvm_progress){
+		.size = sizeof(w->self),
+		.fn = watch_event,
+		.arg = w,
+		.cancel_fd = w->caller.cancel_fd,
 	};
-	return &w->self;
+	*progress = &w->self;
+	return 0;
 }
 
 int progress_cancel_fd(const struct mvm_progress *to)
@@ -118,12 +127,69 @@ int progress_cancel_fd(const struct mvm_progress *to)
 	return to && to->cancel_fd ? *to->cancel_fd : -1;
 }
 
+static struct progress_watch *watch_of(const struct mvm_progress *to)
+{
+	return to && to->fn == watch_event ? to->arg : NULL;
+}
+
 int progress_check(const struct mvm_progress *to, struct mvm_error *err)
 {
 	struct pollfd p = { .fd = progress_cancel_fd(to), .events = POLLIN };
-	bool stopped = to && to->fn == watch_event && ((struct progress_watch *)to->arg)->stopped;
 
-	if (!stopped && (p.fd < 0 || poll(&p, 1, 0) <= 0))
+	const struct progress_watch *w = watch_of(to);
+
+	if (!(w && w->stopped) && (p.fd < 0 || poll(&p, 1, 0) <= 0))
 		return 0;
 	return mvm_error_set(err, -ECANCELED, "it was cancelled");
+}
+
+int progress_ask(const struct mvm_progress *to, int64_t *ret_next_ns)
+{
+	static const struct mvm_progress_event wait = { .kind = MVM_PROGRESS_WAIT, .text = "" };
+	struct progress_watch *w = watch_of(to);
+	bool hears = w && w->caller.fn;
+
+	if (hears && clock_now_ns() - w->told_ns >= WAIT_NS)
+		watch_event(w, &wait);
+	*ret_next_ns = hears ? w->told_ns + WAIT_NS : DEADLINE_NONE;
+	return w && w->stopped ? -ECANCELED : 0;
+}
+
+int progress_go_on(const struct mvm_progress *to, struct mvm_error *err)
+{
+	int64_t next_ns;
+	progress_ask(to, &next_ns);
+	return progress_check(to, err);
+}
+
+int progress_poll(const struct mvm_progress *to, struct pollfd *fds, size_t n, int64_t deadline_ns)
+{
+	int64_t next_ns;
+	int r;
+
+	fds[n - 1] = (struct pollfd){ .fd = progress_cancel_fd(to), .events = POLLIN };
+	while ((r = progress_ask(to, &next_ns)) == 0) {
+		bool last = deadline_ns <= next_ns;
+		r = poll(fds, (nfds_t)n, clock_remaining_ms(last ? deadline_ns : next_ns));
+		if (r < 0)
+			return -errno;
+		if (r > 0)
+			return fds[n - 1].revents ? -ECANCELED : r;
+		if (last)
+			return 0;
+	}
+	return r;
+}
+
+int progress_wait(const struct mvm_progress *to, int fd, int64_t deadline_ns)
+{
+	struct pollfd fds[2] = { { .fd = fd, .events = POLLIN } };
+	int r;
+
+	do
+		r = progress_poll(to, fds, 2, deadline_ns);
+	while (r == -EINTR);
+	if (r < 0)
+		return r;
+	return r > 0 ? 0 : -ETIMEDOUT;
 }

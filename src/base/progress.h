@@ -15,6 +15,7 @@
 
 #include <mvm/error.h>
 #include <mvm/progress.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -48,33 +49,64 @@ DEFINE_AUTO_DONE(progress_step, progress_failed)
 void progress_note(const struct mvm_progress *to, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* ---- stopping ---- */
+
+/*
+ * A copy of the caller's receiver, in today's layout, which remembers that the caller's asked to
+ * stop.  Every public function that takes a receiver begins with one:
+ *
+ *	struct progress_watch watch;
+ *	int r = progress_take(&watch, &progress, err);
+ */
+struct progress_watch {
+	struct mvm_progress self, caller;
+	bool stopped;
+	int64_t told_ns; /* when the caller's receiver heard the last event */
+};
+
+/* Put w's receiver in place of *progress; nothing changes when that is NULL.  Errors: as
+ * mvm_struct_take(). */
+int progress_take(struct progress_watch *w, const struct mvm_progress **progress,
+		  struct mvm_error *err);
+
 /*
  * Must the work stop?
  *
  *   to  may be NULL
  *
- * Returns 0, or -ECANCELED when cancel_fd is readable or, with progress_watch(), the receiver has
- * asked to stop.  Cost: one poll(2).
+ * Returns 0, or -ECANCELED when cancel_fd is readable or the receiver has asked to stop.  Cost: one
+ * poll(2).
  */
 int progress_check(const struct mvm_progress *to, struct mvm_error *err);
 
-/* The descriptor that stops the work, for callers that wait; -1: none. */
+/* The descriptor that stops the work; -1: none. */
 int progress_cancel_fd(const struct mvm_progress *to);
 
 /*
- * A receiver in front of the caller's.  It remembers that the caller's receiver asked to stop.
+ * Wait for descriptors as poll(2) does, while the receiver may stop the work.
  *
- *	struct progress_watch watch;
- *	progress = progress_watch(&watch, progress);
+ *   to   may be NULL
+ *   fds  n of them; the last one is the function's own, to be filled by it
  *
- * Returns &watch's receiver, or NULL when the caller has none.
+ * Returns how many are ready, or 0 when the deadline is over.  Errors: -ECANCELED, also when others
+ * are ready; -EINTR and others of poll(2).
  */
-struct progress_watch {
-	struct mvm_progress self;
-	const struct mvm_progress *caller;
-	bool stopped;
-};
-const struct mvm_progress *progress_watch(struct progress_watch *w,
-					  const struct mvm_progress *caller);
+int progress_poll(const struct mvm_progress *to, struct pollfd *fds, size_t n, int64_t deadline_ns);
+
+/*
+ * For a loop of events: let the receiver stop the work, if a tenth of a second has passed since it
+ * was asked.
+ *
+ *   ret_next_ns  when to call this again: DEADLINE_NONE: never
+ *
+ * Returns 0 or -ECANCELED.  cancel_fd is the loop's business.
+ */
+int progress_ask(const struct mvm_progress *to, int64_t *ret_next_ns);
+
+/* For work in many small pieces: may the next one begin?  Returns 0 or -ECANCELED. */
+int progress_go_on(const struct mvm_progress *to, struct mvm_error *err);
+
+/* wait_readable() (base/wait.h), while the receiver may stop the work. */
+int progress_wait(const struct mvm_progress *to, int fd, int64_t deadline_ns);
 
 #endif

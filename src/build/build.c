@@ -355,7 +355,7 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 	while (r == -EBUSY) {
 		r = progress_check(progress, NULL);
 		if (r == 0)
-			r = turn_await(s, key, progress_cancel_fd(progress));
+			r = turn_await(s, key, progress);
 		if (r == 0)
 			r = turn_take(s, key, what, ret, NULL);
 	}

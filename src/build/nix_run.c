@@ -221,8 +221,14 @@ static int follow(struct run *run, struct loop *loop, struct process *child)
 		r = loop_add_fd(loop, cancel_fd, EPOLLIN, on_stop, run, &cancel);
 	if (r == 0 && run->nix->stop_fd >= 0)
 		r = loop_add_fd(loop, run->nix->stop_fd, EPOLLIN, on_stop, run, &stop);
-	while (r == 0 && !run->ended && !run->too_long && !run->stopped)
-		r = loop_run_once(loop, DEADLINE_NONE);
+	while (r == 0 && !run->ended && !run->too_long && !run->stopped) {
+		int64_t next_ns;
+		r = progress_ask(run->nix->progress, &next_ns);
+		if (r == 0)
+			r = loop_run_once(loop, next_ns);
+		if (r == -ETIMEDOUT)
+			r = 0;
+	}
 	if (r < 0)
 		return r;
 	if (run->stopped)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/progress.h"
 #include "net/agent.h"
 #include "net/message.h"
 
@@ -105,13 +106,14 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		struct pollfd fds[] = {
 			{ .fd = c->channel.fd, .events = (short)(POLLIN | out) },
 			{ .fd = c->cancel_fd, .events = POLLIN },
+			{ .fd = -1 },
 		};
 		int64_t until_ns = earlier(deadline_ns, control_watch_ns(c));
-		r = poll(fds, MVM_ARRAY_SIZE(fds), clock_remaining_ms(until_ns));
-		if (r < 0 && errno != EINTR)
-			return control_gone(c, -errno, err);
-		if (r > 0 && fds[1].revents)
+		r = progress_poll(c->progress, fds, MVM_ARRAY_SIZE(fds), until_ns);
+		if (r == -ECANCELED || (r > 0 && fds[1].revents))
 			return mvm_error_set(err, -ECANCELED, "it was cancelled");
+		if (r < 0 && r != -EINTR)
+			return control_gone(c, r, err);
 		if (r == 0 && until_ns == deadline_ns)
 			return mvm_error_set(err, -ETIMEDOUT, "no answer in time");
 		r = r == 0 ? control_watch_due(c, err) : 0;

@@ -10,10 +10,14 @@
 #include "base/error.h"
 #include "net/channel.h"
 
+struct mvm_progress;
+
 struct control {
 	struct channel channel;
 	uint32_t last_stream;
-	int cancel_fd;	  /* borrowed; readable: calls fail with -ECANCELED; -1: none */
+	int cancel_fd; /* borrowed; readable: calls fail with -ECANCELED; -1: none */
+	/* may stop calls, too; borrowed; NULL: none */
+	const struct mvm_progress *progress;
 	const char *name; /* borrowed; the instance's, for errors with a reason; may be NULL */
 	struct control_watch {
 		int64_t quiet_ns, answer_ns; /* as control_watch() was told; 0: not watched */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/progress.h"
 #include "copy/pack.h"
 #include "copy/unpack.h"
 #include "net/agent.h"
@@ -77,9 +78,9 @@ static int carry(struct control *c, unsigned call, const struct strbuf *args,
 	};
 	if (args->failed)
 		return mvm_error_oom(err);
-	c->cancel_fd = o->cancel_fd;
+	c->progress = o->progress;
 	int r = session_run(c, &spec, &status, err);
-	c->cancel_fd = -1;
+	c->progress = NULL;
 	if (r == -ETIMEDOUT && clock_now_ns() >= spec.deadline_ns)
 		return mvm_error_set(err, r, "the copy did not end in time");
 	return r < 0 ? r : guest_result(status, &words, ret_note, err);
@@ -103,14 +104,14 @@ static void send_holes(void *arg)
 	pack_holes(arg);
 }
 
-uint64_t copy_tree_bytes(const char *path, bool follow)
+uint64_t copy_tree_bytes(const char *path, bool follow, const struct mvm_progress *progress)
 {
 	AUTO_FREE char *copy = strdup(path);
 	char *const paths[] = { copy, NULL };
 	uint64_t bytes = 0;
 	int how = FTS_PHYSICAL | FTS_NOCHDIR | (follow ? FTS_COMFOLLOW : 0);
 	FTS *fts = copy ? fts_open(paths, how, NULL) : NULL;
-	for (FTSENT *e; fts && (e = fts_read(fts));) {
+	for (FTSENT *e; fts && progress_go_on(progress, NULL) == 0 && (e = fts_read(fts));) {
 		const struct stat *st = e->fts_statp;
 		if (e->fts_info != FTS_F)
 			continue;
@@ -136,7 +137,7 @@ int copy_put(struct control *c, int dir_fd, const char *host_path, const char *g
 					  : str_printf("/proc/self/fd/%d/%s", dir_fd, host_path);
 	if (!path)
 		return mvm_error_oom(err);
-	wire_put_u64(&args, FIELD_SIZE, copy_tree_bytes(path, o->follow_link));
+	wire_put_u64(&args, FIELD_SIZE, copy_tree_bytes(path, o->follow_link, o->progress));
 	int r = pack_open(dir_fd, host_path, name, o->follow_link ? PACK_FOLLOW : 0, &p, err);
 	if (r < 0)
 		return r;

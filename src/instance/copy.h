@@ -13,11 +13,11 @@
 /* struct mvm_copy_options in internal form: plain descriptors, negative for none. */
 struct copy_options {
 	bool follow_link;
-	uint64_t max_bytes; /* 0: MVM_COPY_MAX_BYTES */
-	int stream_fd;	    /* -1: none */
-	int64_t timeout_ms; /* negative: none */
-	int64_t idle_ms;    /* 0: never */
-	int cancel_fd;	    /* -1: none */
+	uint64_t max_bytes;		     /* 0: MVM_COPY_MAX_BYTES */
+	int stream_fd;			     /* -1: none */
+	int64_t timeout_ms;		     /* negative: none */
+	int64_t idle_ms;		     /* 0: never */
+	const struct mvm_progress *progress; /* may stop the copy; NULL: none */
 };
 
 /*
@@ -47,7 +47,8 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 	     struct mvm_error *err);
 
 /* Bytes that a copy of a tree's files will need, in whole pages; holes stay holes.  The tree may
- * change meanwhile. */
-uint64_t copy_tree_bytes(const char *path, bool follow_link);
+ * change meanwhile.  progress: its receiver may stop this, and the result then means nothing; may
+ * be NULL. */
+uint64_t copy_tree_bytes(const char *path, bool follow_link, const struct mvm_progress *progress);
 
 #endif

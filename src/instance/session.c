@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "base/queue.h"
 #include "instance/escape.h"
 #include "instance/flow.h"
@@ -219,6 +220,26 @@ static void be_patient(struct session *s)
 	s->idle_ns = s->spec->idle_ms ? clock_deadline_ns(s->spec->idle_ms) : DEADLINE_NONE;
 }
 
+/* May input be taken now? */
+static bool wants_input(const struct session *s)
+{
+	uint32_t least = s->spec->tty_fd >= 0; /* for a held-back tilde */
+	return s->stdin_open && s->flow.window > least && !s->flow.ended &&
+	       !channel_wants_write(&s->flow.control->channel);
+}
+
+/* Count the guest's silence only while it is the guest's turn: not while our own input has no
+ * bytes, or our own output's reader takes none. */
+static void watch_silence(struct session *s)
+{
+	bool ours = queue_len(&s->out.out) || queue_len(&s->words.out) ||
+		    (wants_input(s) && !s->spec->io);
+	if (ours)
+		s->idle_ns = DEADLINE_NONE;
+	else if (s->idle_ns == DEADLINE_NONE)
+		be_patient(s);
+}
+
 static int take_events(struct session *s)
 {
 	struct flow_event e;
@@ -254,8 +275,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 	const struct session_spec *spec = s->spec;
 	struct channel *ch = &s->flow.control->channel;
 	short out = channel_wants_write(ch) ? POLLOUT : 0;
-	uint32_t least = spec->tty_fd >= 0; /* one byte of window is kept for a held-back tilde */
-	bool input = s->stdin_open && s->flow.window > least && !out && !s->flow.ended;
+	bool input = wants_input(s);
 	bool made = input && spec->io;
 	struct pollfd fds[] = {
 		{ .fd = s->flow.ended ? -1 : ch->fd, .events = (short)(POLLIN | out) },
@@ -264,10 +284,14 @@ static int turn(struct session *s, int64_t deadline_ns)
 		{ .fd = queue_len(&s->out.out) ? s->out.fd : -1, .events = POLLOUT },
 		{ .fd = queue_len(&s->words.out) ? s->words.fd : -1, .events = POLLOUT },
 		{ .fd = s->flow.control->cancel_fd, .events = POLLIN },
+		{ .fd = -1 },
 	};
-	int n = poll(fds, MVM_ARRAY_SIZE(fds), made ? 0 : clock_remaining_ms(deadline_ns));
+	int n = progress_poll(s->flow.control->progress, fds, MVM_ARRAY_SIZE(fds),
+			      made ? 0 : deadline_ns);
+	if (n == -ECANCELED)
+		return interrupt(s, SIGINT, "interrupted");
 	if (n < 0)
-		return errno == EINTR ? 0 : control_gone(s->flow.control, -errno, s->err);
+		return n == -EINTR ? 0 : control_gone(s->flow.control, n, s->err);
 	/* check the time also when events never stop: a command may print without end */
 	if (deadline_ns != DEADLINE_NONE && clock_now_ns() >= deadline_ns)
 		return -ETIMEDOUT;
@@ -337,6 +361,7 @@ static int carry(struct session *s)
 		if (s->flow.ended &&
 		    (s->io_error || (!queue_len(&s->out.out) && !queue_len(&s->words.out))))
 			return s->io_error;
+		watch_silence(s);
 		int64_t until_ns = s->io_error ? reset_ns : patience(s);
 		bool watch = watch_ns(s) < until_ns;
 		r = turn(s, watch ? watch_ns(s) : until_ns);

@@ -35,7 +35,9 @@ struct session_spec {
 	int signal_fd; /* signalfd(2): passed on (SIGWINCH as the new size); -1: none */
 	int tty_fd;    /* the terminal whose size counts, and whose keys may end it; -1: none */
 	int64_t deadline_ns;
-	int64_t idle_ms; /* how long the guest may be silent; 0: for ever */
+	/* how long the guest may be silent while nothing waits for our own input or output; 0: for
+	 * ever */
+	int64_t idle_ms;
 };
 
 #define SESSION_WORDS_MAX 4096u

@@ -20,7 +20,6 @@ static const struct copy_options volume_options = {
 	.stream_fd = -1,
 	.timeout_ms = -1,
 	.idle_ms = VOLUME_IDLE_MS,
-	.cancel_fd = -1,
 };
 
 static int folder_in(struct control *c, const struct record_volume *v, const struct volume_place *p,
@@ -47,18 +46,18 @@ int64_t volumes_deadline_ns(const struct record *r)
 	return clock_deadline_ns(r->volume_timeout_ms ? r->volume_timeout_ms : VOLUME_TIMEOUT_MS);
 }
 
-static struct copy_options within(int64_t deadline_ns, int cancel_fd)
+static struct copy_options within(int64_t deadline_ns, const struct mvm_progress *progress)
 {
 	struct copy_options options = volume_options;
 	options.timeout_ms = clock_remaining_ms(deadline_ns);
-	options.cancel_fd = cancel_fd;
+	options.progress = progress;
 	return options;
 }
 
 static int copy_in_one(struct control *c, const struct record_volume *v, int64_t deadline_ns,
 		       struct strbuf *note, struct mvm_error *err)
 {
-	const struct copy_options options = within(deadline_ns, -1);
+	const struct copy_options options = within(deadline_ns, NULL);
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
 	int r = volume_place_open(v->host, v->kind, false, &p, err);
 	if (r < 0)
@@ -68,9 +67,10 @@ static int copy_in_one(struct control *c, const struct record_volume *v, int64_t
 }
 
 static int copy_back_one(struct control *c, const struct record_volume *v, int64_t deadline_ns,
-			 int cancel_fd, struct strbuf *note, struct mvm_error *err)
+			 const struct mvm_progress *progress, struct strbuf *note,
+			 struct mvm_error *err)
 {
-	const struct copy_options options = within(deadline_ns, cancel_fd);
+	const struct copy_options options = within(deadline_ns, progress);
 	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON | UNPACK_REPLACE_LINKS;
 	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
 	int r = volume_place_open(v->host, v->kind, true, &p, err);
@@ -118,7 +118,8 @@ int volumes_copy_in(struct control *c, const struct record *rec, int64_t deadlin
 }
 
 int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadline_ns,
-		      int cancel_fd, struct strbuf *ret_note, struct mvm_error *err)
+		      const struct mvm_progress *progress, struct strbuf *ret_note,
+		      struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) lost = { 0 };
 	struct mvm_error why = { 0 };
@@ -128,7 +129,7 @@ int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadl
 		AUTO_DONE(strbuf) note = { 0 };
 		if (!v->write_back)
 			continue;
-		int r = copy_back_one(c, v, deadline_ns, cancel_fd, &note, &why);
+		int r = copy_back_one(c, v, deadline_ns, progress, &note, &why);
 		if (r == 0)
 			add_note(ret_note, v->guest, &note);
 		else

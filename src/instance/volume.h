@@ -26,8 +26,9 @@ int volumes_copy_in(struct control *c, const struct record *r, int64_t deadline_
 /* Copy back all write_back volumes of a record.  Unchanged files in a folder are not touched. After
  * a file or volume fails, the others are still tried; the error names each volume that did not come
  * back whole. */
-int volumes_copy_back(struct control *c, const struct record *r, int64_t deadline_ns, int cancel_fd,
-		      struct strbuf *ret_note, struct mvm_error *err);
+int volumes_copy_back(struct control *c, const struct record *r, int64_t deadline_ns,
+		      const struct mvm_progress *progress, struct strbuf *ret_note,
+		      struct mvm_error *err);
 
 /* Does the record have write_back volumes? */
 bool volumes_come_back(const struct record *r);

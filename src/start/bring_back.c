@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/progress.h"
 #include "instance/events.h"
 #include "instance/instance.h"
 #include "instance/volume.h"
@@ -35,7 +36,7 @@ static int copy_back(struct mvm *mvm, const char *name, const struct record *rec
 						 : volumes_deadline_ns(rec);
 	int r = mvm_instance_open(mvm, name, &i, err);
 	if (r == 0)
-		r = volumes_copy_back(&i->control, rec, deadline_ns, o->cancel_fd, &note, err);
+		r = volumes_copy_back(&i->control, rec, deadline_ns, o->progress, &note, err);
 	if (note.len)
 		events_add(store_dir(mvm->store, STORE_LOGS), "volumes", rec, note.data);
 	return r;
@@ -76,7 +77,7 @@ static int await_supervisor(struct mvm *mvm, const char *name, const struct copy
 	AUTO(mvm_instance) i = NULL;
 	int r = 0;
 	if (mvm_instance_open(mvm, name, &i, NULL) == 0) { /* else it has ended by now */
-		i->control.cancel_fd = o->cancel_fd;
+		i->control.progress = o->progress;
 		r = instance_wait(i, o->timeout_ms, NULL, err);
 	}
 	return r < 0 ? r : volumes_check_returned(mvm, name, err);
@@ -86,9 +87,12 @@ int mvm_instance_copy_back(struct mvm *mvm, const char *name,
 			   const struct mvm_copy_options *options,
 			   const struct mvm_progress *progress, struct mvm_error *err)
 {
+	struct progress_watch watch;
 	struct copy_options o;
 	bool left = false;
-	int r = copy_options_take(options, progress, &o, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = copy_options_take(options, progress, &o, err);
 	if (r == 0)
 		r = volumes_bring_back(mvm, name, &o, &left, err);
 	if (r == 0 && left)

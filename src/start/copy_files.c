@@ -31,7 +31,7 @@ int copy_options_take(const struct mvm_copy_options *from, const struct mvm_prog
 		.stream_fd = o.stream_fd ? *o.stream_fd : -1,
 		.timeout_ms = o.timeout_ms > 0 ? o.timeout_ms : -1,
 		.idle_ms = o.idle_ms,
-		.cancel_fd = progress_cancel_fd(progress),
+		.progress = progress,
 	};
 	return 0;
 }
@@ -49,8 +49,11 @@ int mvm_instance_copy_in(struct mvm_instance *i, const char *host_path, const ch
 			 const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) text = { 0 };
+	struct progress_watch watch;
 	struct copy_options o;
-	int r = copy_options_take(options, progress, &o, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = copy_options_take(options, progress, &o, err);
 	if (r == 0)
 		r = check_path(host_path, &o, err);
 	if (r == 0)
@@ -63,8 +66,11 @@ int mvm_instance_copy_out(struct mvm_instance *i, const char *guest_path, const 
 			  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) text = { 0 };
+	struct progress_watch watch;
 	struct copy_options o;
-	int r = copy_options_take(options, progress, &o, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = copy_options_take(options, progress, &o, err);
 	if (r == 0)
 		r = check_path(host_path, &o, err);
 	if (r == 0)

@@ -113,7 +113,7 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 		r = start_begin(b->mvm, &one.request, &b->plan, &b->list[i], err);
 	b->begun += r >= 0;
 	if (r >= 0)
-		b->list[i]->control.cancel_fd = progress_cancel_fd(b->progress);
+		b->list[i]->control.progress = b->progress;
 	return r;
 }
 
@@ -144,7 +144,7 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 	r = start_begin(b->mvm, &one.request, &plan, &b->list[i], err);
 	if (r < 0)
 		return r;
-	b->list[i]->control.cancel_fd = progress_cancel_fd(b->progress);
+	b->list[i]->control.progress = b->progress;
 	return start_wait(b->mvm, b->list[i], err);
 }
 
@@ -177,7 +177,7 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 		return r;
 	}
 	*err = (struct mvm_error){ 0 }; /* of a restore that a boot has replaced */
-	b->list[i]->control.cancel_fd = -1;
+	b->list[i]->control.progress = NULL;
 	b->up++;
 	if (b->n == 1)
 		note_start(b, b->list[i]);
@@ -191,7 +191,7 @@ static void undo(struct batch *b)
 	for (uint32_t i = b->up; i < b->begun; i++) {
 		if (!b->list[i] || b->taken[i])
 			continue;
-		b->list[i]->control.cancel_fd = -1;
+		b->list[i]->control.progress = NULL;
 		instance_cut_short(b->list[i]);
 	}
 	for (uint32_t i = 0; i < b->begun; i++) {
@@ -345,7 +345,6 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	struct progress_watch watch;
 	AUTO_DONE(batch) b = {
 		.mvm = mvm,
-		.progress = progress_watch(&watch, progress),
 		.revision = REVISION_NONE,
 		.n = n,
 		.list = ret,
@@ -354,7 +353,11 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	if (!err)
 		err = &local;
 	memset(ret, 0, n * sizeof(*ret));
-	int r = mvm_struct_take(&b.options, sizeof(b.options), START_OPTIONS_FIRST, options, err);
+	int r = progress_take(&watch, &progress, err);
+	b.progress = progress;
+	if (r == 0)
+		r = mvm_struct_take(&b.options, sizeof(b.options), START_OPTIONS_FIRST, options,
+				    err);
 	if (r < 0)
 		return r;
 	if (!b.options.template_ref)

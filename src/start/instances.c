@@ -380,7 +380,6 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	const struct copy_options options = {
 		.stream_fd = -1,
 		.timeout_ms = timeout_ms,
-		.cancel_fd = -1,
 	};
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
 	bool left = false;

@@ -3,28 +3,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/progress.h"
 #include "base/str.h"
 
 #define PAGE  4096u
 #define CHUNK (1u << 20)
 
-static int punch(int fd, off_t start, off_t len, uint64_t *freed)
+static int punch(int fd, off_t start, off_t len)
 {
-	if (len == 0)
-		return 0;
-	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, len) < 0)
+	if (len > 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, len) < 0)
 		return -errno;
-	*freed += (uint64_t)len;
 	return 0;
 }
 
 /* Punch holes for the zero pages in data, which was read from offset. */
-static int punch_chunk(int fd, const char *data, size_t len, off_t offset, uint64_t *freed)
+static int punch_chunk(int fd, const char *data, size_t len, off_t offset)
 {
 	off_t run = 0;
 	for (size_t at = 0; at + PAGE <= len; at += PAGE) {
@@ -32,15 +31,15 @@ static int punch_chunk(int fd, const char *data, size_t len, off_t offset, uint6
 			run += PAGE;
 			continue;
 		}
-		int r = punch(fd, offset + (off_t)at - run, run, freed);
+		int r = punch(fd, offset + (off_t)at - run, run);
 		if (r < 0)
 			return r;
 		run = 0;
 	}
-	return punch(fd, offset + (off_t)(len - len % PAGE) - run, run, freed);
+	return punch(fd, offset + (off_t)(len - len % PAGE) - run, run);
 }
 
-static int punch_range(int fd, off_t start, off_t end, char *buffer, uint64_t *freed)
+static int punch_range(int fd, off_t start, off_t end, char *buffer, struct progress_step *step)
 {
 	while (start < end) {
 		size_t want = end - start < (off_t)CHUNK ? (size_t)(end - start) : CHUNK;
@@ -49,18 +48,20 @@ static int punch_range(int fd, off_t start, off_t end, char *buffer, uint64_t *f
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
-		int r = punch_chunk(fd, buffer, (size_t)n, start, freed);
+		int r = punch_chunk(fd, buffer, (size_t)n, start);
 		if (r < 0)
 			return r;
 		start += n;
+		r = progress_bytes(step, (uint64_t)start, step ? step->total_bytes : 0, NULL);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
 
-int memory_file_punch(int fd, uint64_t *ret_freed_bytes, struct mvm_error *err)
+int memory_file_punch(int fd, struct progress_step *step, struct mvm_error *err)
 {
 	AUTO_FREE char *buffer = malloc(CHUNK);
-	uint64_t freed = 0;
 	off_t end = 0;
 	int r = 0;
 
@@ -71,12 +72,12 @@ int memory_file_punch(int fd, uint64_t *ret_freed_bytes, struct mvm_error *err)
 		if (start < 0 && errno == ENXIO)
 			break; /* only a hole is left */
 		end = start < 0 ? start : lseek(fd, start, SEEK_HOLE);
-		r = end < 0 ? -errno : punch_range(fd, start, end, buffer, &freed);
+		r = end < 0 ? -errno : punch_range(fd, start, end, buffer, step);
 	}
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "it was cancelled");
 	if (r < 0 && r != -EOPNOTSUPP) /* without holes the file only takes more space */
 		return mvm_error_set(err, r, "making the memory file sparse: %s", strerror(-r));
-	if (ret_freed_bytes)
-		*ret_freed_bytes = freed;
 	return 0;
 }
 

@@ -14,8 +14,10 @@
 
 #include "base/error.h"
 
-/* Turn pages that hold only zeros into holes.  ret_freed_bytes may be NULL. */
-int memory_file_punch(int fd, uint64_t *ret_freed_bytes, struct mvm_error *err);
+struct progress_step;
+
+/* Turn pages that hold only zeros into holes.  step: told how far it is, may be NULL. */
+int memory_file_punch(int fd, struct progress_step *step, struct mvm_error *err);
 
 /* The identity as text, the caller's. */
 int memory_file_identity(int fd, char **ret);

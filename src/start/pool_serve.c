@@ -503,7 +503,12 @@ static int serve(struct server *s, struct mvm_error *err)
 			}
 		}
 		drop_unset(s);
-		r = loop_run_once(s->loop, busy ? clock_now_ns() : next_ns);
+		int64_t ask_ns;
+		if (progress_ask(s->progress, &ask_ns) < 0)
+			return 0;
+		if (busy)
+			next_ns = clock_now_ns();
+		r = loop_run_once(s->loop, next_ns < ask_ns ? next_ns : ask_ns);
 		if (r < 0 && r != -ETIMEDOUT)
 			return mvm_error_set(err, r, "cannot wait: %s", strerror(-r));
 	}
@@ -539,10 +544,13 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 		   const struct mvm_progress *progress, struct mvm_error *err)
 {
 	struct mvm_pool_serve_options o;
-	int cancel_fd = progress_cancel_fd(progress);
-	int r = mvm_struct_take(&o, sizeof(o), SERVE_OPTIONS_FIRST, options, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = mvm_struct_take(&o, sizeof(o), SERVE_OPTIONS_FIRST, options, err);
 	if (r < 0)
 		return r;
+	int cancel_fd = progress_cancel_fd(progress);
 	char holder[LOCK_HOLDER_SIZE];
 	int pool_fd = store_dir_get(mvm->store, STORE_POOL, err);
 	if (pool_fd < 0)

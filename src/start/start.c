@@ -213,7 +213,7 @@ int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
 /* End the VM before returning: a caller that cancels may remove the VM's folders. */
 static void give_up(struct mvm *mvm, struct mvm_instance *i)
 {
-	i->control.cancel_fd = -1;
+	i->control.progress = NULL;
 	instance_cut_short(i);
 	mvm_instance_remove(mvm, mvm_instance_name(i), true, NULL); /* it was cancelled anyway */
 }
@@ -225,7 +225,7 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 	AUTO(mvm_instance) i = NULL;
 	int r = start_begin(mvm, q, plan, &i, err);
 	if (r == 0) {
-		i->control.cancel_fd = progress_cancel_fd(progress);
+		i->control.progress = progress;
 		r = start_wait(mvm, i, err);
 	}
 	if (r == -ECANCELED && i)

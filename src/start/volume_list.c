@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/progress.h"
 #include "instance/copy.h"
 #include "instance/volume.h"
 #include "model/name.h"
@@ -31,8 +32,8 @@ static int no_volume(const char *name, int code, struct mvm_error *err)
 	return mvm_error_reason(err, code, "no-volume", name);
 }
 
-int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
-		       struct mvm_error *err)
+static int look_up(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+		   struct mvm_volume_info **ret, struct mvm_error *err)
 {
 	int fd = store_dir(mvm->store, STORE_VOLUMES);
 	int r = name_check(NAME_VOLUME, name, err);
@@ -49,11 +50,22 @@ int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info
 	info->path = path ? realpath(path, NULL) : NULL;
 	if (!info->name || !info->path)
 		return mvm_error_oom(err);
-	info->bytes = copy_tree_bytes(info->path, false);
+	info->bytes = copy_tree_bytes(info->path, false, progress);
+	r = progress_check(progress, err);
+	if (r < 0)
+		return r;
 	AUTO_CLOSE int lock_fd = volume_lock(info->path);
 	info->in_use = lock_fd == -EBUSY;
 	*ret = TAKE_PTR(info);
 	return 0;
+}
+
+int mvm_volume_inspect(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+		       struct mvm_volume_info **ret, struct mvm_error *err)
+{
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	return r < 0 ? r : look_up(mvm, name, progress, ret, err);
 }
 
 /* A list's entry for a volume that cannot be read.  1, 0 for what is no volume or has just gone, or
@@ -76,12 +88,15 @@ static int unreadable(const char *name, int r, const struct mvm_error *why,
 	return 1;
 }
 
-int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
-		    struct mvm_error *err)
+int mvm_volume_list(struct mvm *mvm, const struct mvm_progress *progress,
+		    struct mvm_volume_info ***ret, size_t *ret_n, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 };
+	struct progress_watch watch;
 	size_t n = 0;
-	int r = store_dir_names(mvm->store, STORE_VOLUMES, &names, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = store_dir_names(mvm->store, STORE_VOLUMES, &names, err);
 	if (r < 0)
 		return r;
 	struct mvm_volume_info **list = calloc(names.n + 1, sizeof(*list));
@@ -89,7 +104,11 @@ int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_
 		return mvm_error_oom(err);
 	for (size_t i = 0; i < names.n; i++) {
 		struct mvm_error why;
-		r = mvm_volume_inspect(mvm, names.v[i], &list[n], &why);
+		r = look_up(mvm, names.v[i], progress, &list[n], &why);
+		if (r == -ECANCELED) {
+			mvm_volume_list_free(list, n);
+			return mvm_error_hand_on(err, &why);
+		}
 		r = r < 0 ? unreadable(names.v[i], r, &why, &list[n]) : 1;
 		if (r < 0) {
 			mvm_volume_list_free(list, n);
@@ -102,17 +121,29 @@ int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_
 	return 0;
 }
 
-int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err)
+static int go_on(const void *progress)
+{
+	return progress_go_on(progress, NULL);
+}
+
+int mvm_volume_remove(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+		      struct mvm_error *err)
 {
 	AUTO(mvm_volume_info) info = NULL;
-	int r = mvm_volume_inspect(mvm, name, &info, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = look_up(mvm, name, progress, &info, err);
 	if (r < 0)
 		return r;
 	/* hold the lock during the removal, so that no VM begins to use the volume */
 	AUTO_CLOSE int lock_fd = volume_lock(info->path);
 	if (lock_fd < 0)
 		return volume_lock_failed(name, lock_fd, err);
-	r = tree_remove_at(store_dir(mvm->store, STORE_VOLUMES), name);
+	r = tree_remove_while_at(store_dir(mvm->store, STORE_VOLUMES), name, go_on, progress);
+	if (r == -ECANCELED)
+		return mvm_error_set(
+			err, r, "removing volume '%s' was cancelled: some of it is left", name);
 	return r < 0 ? mvm_error_set(err, r, "cannot remove volume '%s': %s", name, strerror(-r))
 		     : 0;
 }

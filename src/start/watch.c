@@ -62,7 +62,10 @@ static void tell_strays(struct mvm *mvm, const struct strv *strays,
 int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strv) names = { 0 }, strays = { 0 };
-	int r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = store_dir_names(mvm->store, STORE_INSTANCES, &names, err);
 	if (r < 0 || names.n == 0)
 		return r;
 	int fd = store_dir(mvm->store, STORE_INSTANCES);
@@ -73,6 +76,8 @@ int mvm_instance_settle(struct mvm *mvm, const struct mvm_progress *progress, st
 	for (size_t i = 0; i < names.n; i++) {
 		struct mvm_error one;
 		const char *why;
+		if (progress_check(progress, err) < 0)
+			return -ECANCELED;
 		r = instance_settle(fd, names.v[i], logs_fd, &why, &one);
 		if (r == INSTANCE_LOST)
 			progress_note(progress, "instance '%s' was lost: %s", names.v[i], why);

@@ -54,13 +54,14 @@ int store_revision_files(int dir_fd, struct strv *ret)
 	return ret->failed ? -ENOMEM : 0;
 }
 
-static int digest_file(int dir_fd, const char *path, struct mvm_digest *ret)
+static int digest_file(int dir_fd, const char *path, struct progress_step *step,
+		       struct mvm_digest *ret)
 {
 	struct stat st;
 	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	return S_ISREG(st.st_mode) ? sha256_fd(fd, NULL, ret, NULL) : -EINVAL;
+	return S_ISREG(st.st_mode) ? sha256_fd(fd, step, ret, NULL) : -EINVAL;
 }
 
 static const struct mvm_digest *find_known(const struct mvm_artifact *known, size_t n,
@@ -102,7 +103,7 @@ static int add_checksum(struct checksums *c, const char *path, const struct mvm_
 }
 
 int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_known,
-			 struct checksums *ret, struct mvm_error *err)
+			 struct progress_step *step, struct checksums *ret, struct mvm_error *err)
 {
 	AUTO_DONE(strv) paths = { 0 };
 	AUTO_DONE(checksums) sums = { 0 };
@@ -116,7 +117,9 @@ int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_
 	for (size_t i = 0; i < paths.n; i++) {
 		const struct mvm_digest *have = find_known(known, n_known, paths.v[i]);
 		struct mvm_digest digest;
-		r = have ? 0 : digest_file(dir_fd, paths.v[i], &digest);
+		r = have ? 0 : digest_file(dir_fd, paths.v[i], step, &digest);
+		if (r == -ECANCELED)
+			return mvm_error_set(err, r, "it was cancelled");
 		if (r < 0)
 			return mvm_error_set(err, r, "cannot read '%s': %s", paths.v[i],
 					     strerror(-r));
@@ -129,12 +132,13 @@ int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_
 }
 
 int store_checksums_write(int dir_fd, const char *id, const char *revision,
-			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err)
+			  const struct mvm_artifact *known, size_t n_known,
+			  struct progress_step *step, struct mvm_error *err)
 {
 	AUTO_DONE(checksums) sums = { 0 };
 	struct json_out out = { 0 };
 
-	int r = store_checksums_make(dir_fd, known, n_known, &sums, err);
+	int r = store_checksums_make(dir_fd, known, n_known, step, &sums, err);
 	if (r < 0)
 		return r;
 	json_t *files = json_new(&out);

@@ -50,14 +50,14 @@ int store_lock_template(struct store *s, const char *id, unsigned flags, const c
 	return r < 0 ? r : take(s, name, flags, what, ret_holder);
 }
 
-int store_await_template(struct store *s, const char *id, int cancel_fd)
+int store_await_template(struct store *s, const char *id, const struct mvm_progress *progress)
 {
 	char name[LOCK_NAME_SIZE];
 	int locks = locks_dir(s);
 	int r = lock_name(TEMPLATE_PREFIX, id, name);
 	if (r < 0)
 		return r;
-	return locks < 0 ? locks : lock_await_at(locks, name, cancel_fd);
+	return locks < 0 ? locks : lock_await_at(locks, name, progress);
 }
 
 /* ---- leases ---- */

@@ -10,7 +10,7 @@
  *	AUTO_DONE(staging) st = STAGING_NONE;
  *	store_stage(s, &st, err);
  *	... files into st.fd: blobs by store_blob_take() or store_blob_link(), fc-base.json ...
- *	store_checksums_write(st.fd, id, revision, NULL, 0, err);
+ *	store_checksums_write(st.fd, id, revision, NULL, 0, NULL, err);
  *	store_revision_save(st.fd, &rev, err);
  *	store_revision_publish(s, &st, id, revision, err);
  *	store_current_set(s, id, revision, err);
@@ -159,13 +159,15 @@ DEFINE_AUTO_DONE(checksums, checksums_done)
  * The SHA-256 of every file below dir_fd except checksums.json and revision.json.
  *
  *   known    digests that are known already, by path ("rootfs.ext4"); may be NULL
+ *   step     told how far it is, and may stop it: -ECANCELED; may be NULL
  */
 int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_known,
-			 struct checksums *ret, struct mvm_error *err);
+			 struct progress_step *step, struct checksums *ret, struct mvm_error *err);
 
 /* store_checksums_make(), written to checksums.json. */
 int store_checksums_write(int dir_fd, const char *id, const char *revision,
-			  const struct mvm_artifact *known, size_t n_known, struct mvm_error *err);
+			  const struct mvm_artifact *known, size_t n_known,
+			  struct progress_step *step, struct mvm_error *err);
 
 /* Read checksums.json.  Its paths are untrusted: compare them, never open them.
  * -ENOENT when it is missing, -EBADMSG when it is damaged. */

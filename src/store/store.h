@@ -116,9 +116,9 @@ int store_scratch(struct store *s, struct mvm_error *err);
 int store_lock_template(struct store *s, const char *id, unsigned flags, const char *what,
 			char ret_holder[LOCK_HOLDER_SIZE]);
 
-/* Wait until nobody holds a template's lock, and take none.  0, -ECANCELED once cancel_fd is
- * readable (-1: none), or -errno. */
-int store_await_template(struct store *s, const char *id, int cancel_fd);
+/* Wait until nobody holds a template's lock, and take none.  0, -ECANCELED once progress (may be
+ * NULL) stops the work, or -errno. */
+int store_await_template(struct store *s, const char *id, const struct mvm_progress *progress);
 
 /* The lock for shared work: the build cache, garbage collection. */
 int store_lock(struct store *s, unsigned flags, const char *what,

@@ -42,11 +42,11 @@ int turn_take(struct store *s, const char *cache_key, const char *what, struct t
 	return 0;
 }
 
-int turn_await(struct store *s, const char *cache_key, int cancel_fd)
+int turn_await(struct store *s, const char *cache_key, const struct mvm_progress *progress)
 {
 	struct turn t;
 	int r = find_turn(s, cache_key, &t);
-	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, cancel_fd);
+	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, progress);
 }
 
 void turn_done(struct turn *t)

@@ -37,9 +37,9 @@ struct turn {
 int turn_take(struct store *s, const char *cache_key, const char *what, struct turn *ret,
 	      char ret_holder[LOCK_HOLDER_SIZE]);
 
-/* Wait until nobody has the turn, and take none.  0, -ECANCELED once cancel_fd is readable (-1:
- * none), or -errno. */
-int turn_await(struct store *s, const char *cache_key, int cancel_fd);
+/* Wait until nobody has the turn, and take none.  0, -ECANCELED once progress (may be NULL) stops
+ * the work, or -errno. */
+int turn_await(struct store *s, const char *cache_key, const struct mvm_progress *progress);
 
 void turn_done(struct turn *t);
 DEFINE_AUTO_DONE(turn, turn_done)

@@ -115,7 +115,8 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 	if (r == 0)
 		r = write_fc_config(st->fd, spec, err);
 	if (r == 0)
-		r = store_checksums_write(st->fd, spec->template_id, hash, known, n_known, err);
+		r = store_checksums_write(st->fd, spec->template_id, hash, known, n_known, NULL,
+					  err);
 	if (r == 0)
 		r = fill_revision(spec, a, hash, &rev, err);
 	return r < 0 ? r : store_revision_save(st->fd, &rev, err);
@@ -306,15 +307,15 @@ static const char *why_build(struct mvm *mvm, const char *id,
 
 /* Find out what a build would do, without changing anything. */
 static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
-		const struct mvm_build_options *options, struct mvm_build_result *result,
-		struct mvm_error *err)
+		const struct mvm_build_options *options, const struct mvm_progress *progress,
+		struct mvm_build_result *result, struct mvm_error *err)
 {
 	AUTO_DONE(build_artifacts) a = { 0 };
 
 	snprintf(result->template_id, sizeof(result->template_id), "%s", spec->template_id);
 	int r = check_spec(spec, options, err);
 	if (r == 0)
-		r = prepare(mvm, spec, options, NULL, &a, result, err);
+		r = prepare(mvm, spec, options, progress, &a, result, err);
 	if (r < 0)
 		return about(spec->template_id, r, err);
 	snprintf(result->why, sizeof(result->why), "%s",
@@ -322,7 +323,7 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 	result->new_revision = !a.cached ||
 			       !have_revision(mvm, spec->template_id, result->revision);
 	if (!result->new_revision)
-		return snapshot_ensure(mvm, spec->template_id, options, NULL, result, err);
+		return snapshot_ensure(mvm, spec->template_id, options, progress, result, err);
 	result->new_snapshot = options->snapshot;
 	return 0;
 }
@@ -332,18 +333,22 @@ static int plan(struct mvm *mvm, struct mvm_template_spec *spec,
 int mvm_template_build_variant_plan(struct mvm *mvm, const struct mvm_template_config *config,
 				    const struct mvm_template_variant *variant,
 				    const struct mvm_build_options *options,
+				    const struct mvm_progress *progress,
 				    struct mvm_build_result *ret, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
 	struct mvm_build_options dry;
 	struct mvm_build_result result = { 0 };
+	struct progress_watch watch;
 
-	int r = mvm_struct_take(&dry, sizeof(dry), BUILD_OPTIONS_FIRST, options, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = mvm_struct_take(&dry, sizeof(dry), BUILD_OPTIONS_FIRST, options, err);
 	dry.dry_run = true;
 	if (r == 0)
 		r = mvm_template_spec_from_variant(config, variant, 0, &spec, err);
 	if (r == 0)
-		r = plan(mvm, &spec, &dry, &result, err);
+		r = plan(mvm, &spec, &dry, progress, &result, err);
 	if (r == 0)
 		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
 	return r;
@@ -360,7 +365,7 @@ static int build(struct mvm *mvm, const char *id, const struct mvm_build_options
 	if (r < 0)
 		return r;
 	if (options->dry_run)
-		return plan(mvm, &spec, options, result, err);
+		return plan(mvm, &spec, options, progress, result, err);
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template build", options->no_wait,
 					       progress, err);
 	if (lock_fd < 0)
@@ -384,7 +389,9 @@ int mvm_template_build(struct mvm *mvm, const char *id, const struct mvm_build_o
 
 	int r = mvm_struct_take(&taken, sizeof(taken), BUILD_OPTIONS_FIRST, options, err);
 	if (r == 0)
-		r = build(mvm, id, &taken, progress_watch(&watch, progress), &result, err);
+		r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = build(mvm, id, &taken, progress, &result, err);
 	if (r == 0 && ret)
 		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
 	return r;

@@ -51,7 +51,7 @@ int capture_finish_memory(struct capture *c, struct mvm_error *err)
 	progress_begin(&step, c->progress, "writing memory out, zero pages as holes");
 	if (fd < 0)
 		return mvm_error_set(err, -errno, "cannot open mem.bin: %s", strerror(errno));
-	int r = memory_file_punch(fd, NULL, err);
+	int r = memory_file_punch(fd, &step, err);
 	if (r < 0)
 		return r;
 	if (fsync(fd) < 0 || fstat(fd, &st) < 0)
@@ -105,7 +105,8 @@ static int describe(struct capture *c, struct mvm_snapshot_info *ret, struct mvm
 }
 
 int capture_checksums(int from_fd, bool with_snapshot, int staged_fd,
-		      const struct revision *revision, struct mvm_error *err)
+		      const struct revision *revision, struct progress_step *step,
+		      struct mvm_error *err)
 {
 	AUTO_DONE(checksums) sums = { 0 };
 	size_t n = 0;
@@ -122,7 +123,7 @@ int capture_checksums(int from_fd, bool with_snapshot, int staged_fd,
 	if (unlinkat(staged_fd, "checksums.json", 0) < 0 && errno != ENOENT)
 		return mvm_error_set(err, -errno, "cannot replace checksums.json: %s",
 				     strerror(errno));
-	return store_checksums_write(staged_fd, revision->id, revision->hash, known, n, err);
+	return store_checksums_write(staged_fd, revision->id, revision->hash, known, n, step, err);
 }
 
 /* Before the digests are computed, so that they are known to be those of the sealed files. */
@@ -134,7 +135,7 @@ static void seal_files(const struct capture *c)
 		seal_file(c->snapshot_fd, "mem.bin");
 }
 
-int capture_write_metadata(struct capture *c, struct mvm_error *err)
+int capture_write_metadata(struct capture *c, struct progress_step *step, struct mvm_error *err)
 {
 	struct mvm_template_revision rev = c->revision->rev; /* borrowed, except the snapshot */
 	struct mvm_snapshot_info info = { 0 };
@@ -145,7 +146,7 @@ int capture_write_metadata(struct capture *c, struct mvm_error *err)
 	rev.has_snapshot = true;
 	rev.snapshot = info;
 	seal_files(c);
-	r = capture_checksums(c->revision->dir_fd, false, c->staging.fd, c->revision, err);
+	r = capture_checksums(c->revision->dir_fd, false, c->staging.fd, c->revision, step, err);
 	if (r == 0) {
 		store_trust_stage(c->revision->dir_fd, c->staging.fd, "snapshot/");
 		r = store_revision_save(c->staging.fd, &rev, err);
@@ -169,7 +170,7 @@ int capture_add_working_set(struct capture *c, pid_t vmm_pid, uint64_t *ret_byte
 	}
 	r = working_set_save(c->snapshot_fd, &set, err);
 	if (r == 0)
-		r = capture_checksums(c->staging.fd, true, c->staging.fd, c->revision, err);
+		r = capture_checksums(c->staging.fd, true, c->staging.fd, c->revision, NULL, err);
 	if (r == 0)
 		*ret_bytes = set.n_set * WORKING_SET_PAGE;
 	return r;

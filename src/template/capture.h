@@ -41,7 +41,7 @@ void capture_step(struct capture *c, const char *name, int64_t began_ns, uint64_
 int capture_finish_memory(struct capture *c, struct mvm_error *err);
 
 /* Write revision.json, with the SnapshotInfo, and checksums.json. */
-int capture_write_metadata(struct capture *c, struct mvm_error *err);
+int capture_write_metadata(struct capture *c, struct progress_step *step, struct mvm_error *err);
 
 /*
  * Write the staged revision's checksums.json.  It keeps the sums of from_fd's checksums.json
@@ -49,9 +49,11 @@ int capture_write_metadata(struct capture *c, struct mvm_error *err);
  *
  *   from_fd        the folder of the published revision, or the staged folder itself
  *   with_snapshot  keep the sums of the snapshot's files, too
+ *   step           told how far it is; may be NULL
  */
 int capture_checksums(int from_fd, bool with_snapshot, int staged_fd,
-		      const struct revision *revision, struct mvm_error *err);
+		      const struct revision *revision, struct progress_step *step,
+		      struct mvm_error *err);
 
 /* Write the working set of the clone that this VMM runs, and add it to checksums.json. */
 int capture_add_working_set(struct capture *c, pid_t vmm_pid, uint64_t *ret_bytes,

@@ -73,8 +73,11 @@ int mvm_template_create(struct mvm *mvm, const char *id,
 	AUTO_DONE(mvm_template_spec) old = { 0 };
 	enum mvm_apply_result result = MVM_APPLY_UPDATED;
 	struct mvm_error why = { 0 };
+	struct progress_watch watch;
 
-	int r = make_spec(id, settings, n_settings, &spec, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = make_spec(id, settings, n_settings, &spec, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, spec.template_id, "template create", false,
@@ -122,9 +125,12 @@ int mvm_template_edit(struct mvm *mvm, const char *id, const struct mvm_template
 {
 	AUTO_DONE(mvm_template_spec) old = { 0 };
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	struct progress_watch watch;
 
 	/* before locking: a template that does not exist gets no lock file */
-	int r = store_spec_load(mvm->store, id, &old, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = store_spec_load(mvm->store, id, &old, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template edit", false, progress, err);

@@ -77,8 +77,12 @@ static void forget(struct mvm *mvm, const char *id)
 int mvm_template_delete(struct mvm *mvm, const char *id, const struct mvm_progress *progress,
 			struct mvm_error *err)
 {
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
 	/* before locking: a template that does not exist gets no lock file */
-	int r = mvm_template_exists(mvm, id, err);
+	r = mvm_template_exists(mvm, id, err);
 	if (r == 0) {
 		r = mvm_error_set(err, -ENOENT, "no template '%s'", id);
 		return mvm_error_reason(err, r, "no-template", id);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "codec/json.h"
 #include "codec/sha256.h"
 #include "model/model_json.h"
@@ -61,8 +62,10 @@ static void side_done(struct side *s)
 DEFINE_AUTO_DONE(side, side_done)
 
 static int load_side(struct mvm *mvm, const char *ref, char ret_id[MVM_TEMPLATE_ID_SIZE],
-		     char ret_revision[MVM_REVISION_SIZE], struct side *ret, struct mvm_error *err)
+		     char ret_revision[MVM_REVISION_SIZE], const struct mvm_progress *progress,
+		     struct side *ret, struct mvm_error *err)
 {
+	AUTO_DONE(progress_step) step = { 0 };
 	struct json_out out = { 0 };
 
 	int r = store_template_resolve(mvm->store, ref, ret_id, ret_revision, err);
@@ -71,8 +74,14 @@ static int load_side(struct mvm *mvm, const char *ref, char ret_id[MVM_TEMPLATE_
 					err);
 	if (r == 0)
 		r = store_checksums_read(ret->dir_fd, &ret->sums, err);
-	if (r == -ENOENT && ret->dir_fd >= 0) /* another program's revision may lack it */
-		r = store_checksums_make(ret->dir_fd, NULL, 0, &ret->sums, err);
+	if (r == -ENOENT && ret->dir_fd >= 0) { /* another program's revision may lack it */
+		progress_begin(&step, progress, "reading %s", ref);
+		r = store_checksums_make(ret->dir_fd, NULL, 0, &step, &ret->sums, err);
+		if (r == 0)
+			progress_end(&step, NULL);
+	}
+	if (r == 0)
+		r = progress_check(progress, err);
 	if (r < 0)
 		/* an error with a reason names the template itself */
 		return err && err->reason[0] ? r : mvm_error_context(err, r, "%s", ref);
@@ -218,17 +227,21 @@ static bool compare_values(const char *key, json_t *from, json_t *to, unsigned d
 }
 
 int mvm_template_diff(struct mvm *mvm, const char *from, const char *to,
-		      struct mvm_template_diff **ret, struct mvm_error *err)
+		      const struct mvm_progress *progress, struct mvm_template_diff **ret,
+		      struct mvm_error *err)
 {
 	AUTO(mvm_template_diff) d = calloc(1, sizeof(*d));
 	AUTO_DONE(side) a = SIDE_NONE;
 	AUTO_DONE(side) b = SIDE_NONE;
+	struct progress_watch watch;
 
 	if (!d)
 		return mvm_error_oom(err);
-	int r = load_side(mvm, from, d->from_id, d->from_revision, &a, err);
+	int r = progress_take(&watch, &progress, err);
 	if (r == 0)
-		r = load_side(mvm, to, d->to_id, d->to_revision, &b, err);
+		r = load_side(mvm, from, d->from_id, d->from_revision, progress, &a, err);
+	if (r == 0)
+		r = load_side(mvm, to, d->to_id, d->to_revision, progress, &b, err);
 	if (r == 0)
 		r = compare_files(&a, &b, d, err);
 	if (r < 0)

@@ -62,7 +62,7 @@ DEFINE_AUTO_DONE(busybox, busybox_done)
 static int list_applets(const char *path, char ret[ASK_TEXT_MAX], struct mvm_error *err)
 {
 	char *argv[] = { (char *)path, (char[]){ "--list" }, NULL };
-	int r = program_ask(argv, AT_FDCWD, clock_now_ns() + LIST_S * NS_PER_S, -1, ret);
+	int r = program_ask(argv, AT_FDCWD, clock_now_ns() + LIST_S * NS_PER_S, NULL, ret);
 	if (r > 0 || (r == 0 && strlen(ret) == ASK_TEXT_MAX - 1))
 		return mvm_error_set(err, -EREMOTEIO, "'%s --list' does not list its commands",
 				     path);

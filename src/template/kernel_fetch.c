@@ -60,8 +60,8 @@ static int apt(const char *program, const char *verb, const char *package, int d
 	}
 	argv[n++] = arg(verb);
 	argv[n] = arg(package); /* NULL: none */
-	int r = program_ask(argv, dir_fd, clock_now_ns() + (int64_t)seconds * NS_PER_S,
-			    progress_cancel_fd(progress), ret);
+	int r = program_ask(argv, dir_fd, clock_now_ns() + (int64_t)seconds * NS_PER_S, progress,
+			    ret);
 	if (r == -ENOENT) {
 		r = mvm_error_set(err, -EOPNOTSUPP,
 				  "cannot fetch a kernel: there is no %s (a program of Debian's)",
@@ -198,9 +198,12 @@ int mvm_kernel_fetch(struct mvm *mvm, const char *name, bool force,
 	AUTO_DONE(staging) st = STAGING_NONE;
 	AUTO_FREE char *package = NULL;
 	AUTO_FREE char *deb = NULL;
+	struct progress_watch watch;
 	char folder[FD_PATH_SIZE];
 
-	int r = name ? name_check(NAME_KERNEL, name, err) : 0;
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0 && name)
+		r = name_check(NAME_KERNEL, name, err);
 	if (r == 0)
 		r = store_stage(mvm->store, &st, err);
 	if (r == 0)
@@ -241,7 +244,11 @@ int mvm_kernel_download(const char *dir, const struct mvm_progress *progress, ch
 			struct mvm_error *err)
 {
 	AUTO_FREE char *deb = NULL;
-	int r = dir_make_path(dir);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
+	r = dir_make_path(dir);
 	AUTO_CLOSE int dir_fd = r < 0 ? r : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r < 0 || dir_fd < 0)
 		return mvm_error_set(err, r < 0 ? r : -errno, "cannot open folder '%s': %s", dir,

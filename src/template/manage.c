@@ -70,8 +70,11 @@ int mvm_template_apply(struct mvm *mvm, const struct mvm_template_config *config
 		       const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	struct progress_watch watch;
 
-	int r = make_spec(config, variant, &spec, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = make_spec(config, variant, &spec, err);
 	if (r < 0)
 		return r;
 	/* a spec is replaced whole, so we can read it without the lock, which a build may hold */

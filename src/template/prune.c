@@ -191,15 +191,17 @@ int mvm_template_prune(struct mvm *mvm, const struct mvm_prune_options *options,
 		.mvm = mvm,
 		.fn = fn,
 		.arg = arg,
-		.progress = progress_watch(&watch, progress),
 		.result = &result,
 		.gc = &gc,
 	};
 
 	if (!err)
 		err = &local;
-	int r = mvm_struct_take(&run.options, sizeof(run.options), PRUNE_OPTIONS_FIRST, options,
-				err);
+	int r = progress_take(&watch, &progress, err);
+	run.progress = progress;
+	if (r == 0)
+		r = mvm_struct_take(&run.options, sizeof(run.options), PRUNE_OPTIONS_FIRST, options,
+				    err);
 	if (r < 0)
 		return r;
 	run.keep = run.options.keep ? *run.options.keep : MVM_PRUNE_KEEP;

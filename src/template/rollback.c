@@ -75,9 +75,10 @@ int mvm_template_rollback(struct mvm *mvm, const char *id, const char *revision,
 	char from[MVM_REVISION_SIZE] = "", to[MVM_REVISION_SIZE];
 	struct progress_watch watch;
 
-	progress = progress_watch(&watch, progress);
 	/* before locking: a template that does not exist gets no lock file */
-	int r = store_spec_load(mvm->store, id, &spec, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = store_spec_load(mvm->store, id, &spec, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int lock_fd = template_lock(mvm, id, "template rollback", false, progress, err);

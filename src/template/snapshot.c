@@ -183,7 +183,7 @@ static int digest_files(struct capture *c, struct mvm_error *err)
 	AUTO_DONE(progress_step) step = { 0 };
 	int64_t began_ns = clock_now_ns();
 	progress_begin(&step, c->progress, "computing digests");
-	int r = capture_write_metadata(c, err);
+	int r = capture_write_metadata(c, &step, err);
 	if (r < 0)
 		return r;
 	capture_step(c, "digests", began_ns, 0);

@@ -25,7 +25,7 @@ static int remove_snapshot(struct mvm *mvm, struct revision *revision,
 	rev.snapshot = (struct mvm_snapshot_info){ 0 };
 	int r = store_stage_revision(mvm->store, revision->id, revision->hash, &staging, err);
 	if (r == 0)
-		r = capture_checksums(revision->dir_fd, false, staging.fd, revision, err);
+		r = capture_checksums(revision->dir_fd, false, staging.fd, revision, &step, err);
 	if (r == 0) {
 		store_trust_stage(revision->dir_fd, staging.fd, NULL);
 		r = store_revision_save(staging.fd, &rev, err);
@@ -109,7 +109,9 @@ int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 
 	int r = mvm_struct_take(&taken, sizeof(taken), SNAPSHOT_OPTIONS_FIRST, options, err);
 	if (r == 0)
-		r = snapshot(mvm, ref, &taken, progress_watch(&watch, progress), &result, err);
+		r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = snapshot(mvm, ref, &taken, progress, &result, err);
 	if (r >= 0 && ret)
 		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
 	return r;

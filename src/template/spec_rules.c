@@ -98,7 +98,7 @@ int template_lock(struct mvm *mvm, const char *id, const char *what, bool no_wai
 	while (fd == -EBUSY) {
 		fd = progress_check(progress, NULL);
 		if (fd == 0)
-			fd = store_await_template(mvm->store, id, progress_cancel_fd(progress));
+			fd = store_await_template(mvm->store, id, progress);
 		if (fd == 0)
 			fd = store_lock_template(mvm->store, id, LOCK_NOWAIT, what, NULL);
 	}

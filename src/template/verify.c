@@ -242,12 +242,13 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 	char only[MVM_REVISION_SIZE] = "";
 
 	*ret = NULL;
-	int r = result ? choose(mvm, ref, &ids, only, err) : mvm_error_oom(err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = result ? choose(mvm, ref, &ids, only, err) : mvm_error_oom(err);
 	if (r < 0)
 		return r;
 	struct run run = { .mvm = mvm, .result = result };
 	run.files = (struct verify){ .step = &step, .problem = file_problem, .arg = &run };
-	progress = progress_watch(&watch, progress);
 	progress_begin(&step, progress, "verifying %s", ref ? ref : "all templates");
 	r = check_all(&run, &ids, only[0] ? only : NULL);
 	result->n_files = run.files.n_files;

@@ -5,14 +5,15 @@
 #include <fcntl.h>
 
 #include "base/process.h"
-#include "base/wait.h"
+#include "base/progress.h"
 
 /* Read the pipe to its end, or up to a limit or the deadline. */
-static int read_all(int fd, int64_t deadline_ns, int cancel_fd, char ret[ASK_TEXT_MAX])
+static int read_all(int fd, int64_t deadline_ns, const struct mvm_progress *progress,
+		    char ret[ASK_TEXT_MAX])
 {
 	size_t len = 0;
 	for (;;) {
-		int r = wait_readable(fd, cancel_fd, deadline_ns);
+		int r = progress_wait(progress, fd, deadline_ns);
 		if (r < 0)
 			return r;
 		ssize_t got = read(fd, ret + len, ASK_TEXT_MAX - 1 - len);
@@ -26,8 +27,8 @@ static int read_all(int fd, int64_t deadline_ns, int cancel_fd, char ret[ASK_TEX
 	return 0;
 }
 
-int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_fd,
-		char ret[ASK_TEXT_MAX])
+int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns,
+		const struct mvm_progress *progress, char ret[ASK_TEXT_MAX])
 {
 	int fds[2], status = 0;
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -47,7 +48,7 @@ int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_
 	if (r < 0)
 		return r;
 	close(TAKE_FD(to)); /* the pipe ends when the program does */
-	r = read_all(from, deadline_ns, cancel_fd, ret);
+	r = read_all(from, deadline_ns, progress, ret);
 	close(TAKE_FD(from)); /* SIGPIPE ends a program that goes on printing */
 	if (r == 0)
 		r = process_wait(&p, deadline_ns, &status);

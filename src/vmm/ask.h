@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+struct mvm_progress;
+
 #define ASK_TEXT_MAX 4096u
 
 /*
@@ -15,13 +17,13 @@
  *
  *   argv       argv[0] is its path
  *   cwd_fd     its working folder; AT_FDCWD: the caller's
- *   cancel_fd  kills the program when it becomes readable; -1: none
+ *   progress   its receiver may stop the program; NULL: none
  *   ret        the output, cut at the limit, NUL-terminated
  *
  * Returns the program's wait status (0: success), or -errno: -ETIMEDOUT (killed at the deadline),
  * -ECANCELED.  Runs no event loop: for programs that answer at once.
  */
-int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns, int cancel_fd,
-		char ret[ASK_TEXT_MAX]);
+int program_ask(char *const argv[], int cwd_fd, int64_t deadline_ns,
+		const struct mvm_progress *progress, char ret[ASK_TEXT_MAX]);
 
 #endif

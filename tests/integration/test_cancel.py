@@ -9,7 +9,8 @@ import os
 import guests
 import harness
 
-BEGIN, NOTE = 0, 4
+END, WAIT = 2, 5
+COLD = 1
 
 
 class Error(ctypes.Structure):
@@ -36,15 +37,17 @@ class BuildOptions(ctypes.Structure):
 
 
 class StartOptions(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("template_ref", ctypes.c_char_p),
+    _fields_ = [("size", ctypes.c_size_t), ("template_ref", ctypes.c_char_p), ("name", ctypes.c_char_p),
+                ("attached", ctypes.c_bool), ("held", ctypes.c_bool), ("kind", ctypes.c_int),
                 ("rest", ctypes.c_char * 512)]
 
 
 class Canceller:
-    """A receiver that cancels the work when a message contains a word."""
+    """A receiver that cancels the work when a message contains a word, or at an event of a kind."""
 
-    def __init__(self, word, by_return):
-        self.word, self.by_return, self.heard = word, by_return, []
+    def __init__(self, word, by_return, kind=None):
+        self.word, self.by_return, self.heard, self.ended = word, by_return, [], []
+        self.kind, self.kinds = kind, []
         self.event_fd = os.eventfd(0)
         self.descriptor = ctypes.c_int(self.event_fd)
         self.receiver = Receiver(self.hear)
@@ -54,7 +57,10 @@ class Canceller:
     def hear(self, _arg, event):
         text = event.contents.text.decode()
         self.heard.append(text)
-        if self.word not in text:
+        self.kinds.append(event.contents.kind)
+        if event.contents.kind == END:
+            self.ended.append(text)
+        if self.kind is not None and event.contents.kind != self.kind or self.word not in text:
             return 0
         if not self.by_return:
             os.eventfd_write(self.event_fd, 1)
@@ -103,7 +109,8 @@ class Cancel(guests.TestCase):
                     canceller = Canceller(word, by_return)
                     self.assert_cancelled(self.build(canceller, snapshot=True, force=True))
                     self.assertTrue(any(word in text for text in canceller.heard))
-                    self.assertFalse(any("testing" in text for text in canceller.heard))
+                    # the step under way did not go on to its end
+                    self.assertFalse(any(word in text for text in canceller.ended), canceller.heard)
                     self.assert_nothing_left()
                     self.assertEqual(self.current("web-worker"), before)
         self.mvm_ok("template", "verify")
@@ -133,6 +140,16 @@ class Cancel(guests.TestCase):
                            ctypes.byref(canceller.progress), ctypes.byref(instance))
         self.assertEqual(status, -errno.ECANCELED, self.error.text)
         self.assertIsNone(instance.value)
+        self.assert_nothing_left()
+
+    def test_a_start_asks_its_receiver_while_it_waits(self):
+        canceller = Canceller("", 1, kind=WAIT)
+        options = StartOptions(0, b"web-worker", kind=COLD)
+        instance = ctypes.c_void_p()
+        status = self.call("mvm_instance_start", ctypes.byref(options),
+                           ctypes.byref(canceller.progress), ctypes.byref(instance))
+        self.assertEqual(status, -errno.ECANCELED, self.error.text)
+        self.assertEqual(canceller.kinds.count(WAIT), 1)
         self.assert_nothing_left()
 
 

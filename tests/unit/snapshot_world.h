@@ -132,7 +132,8 @@ static inline void fill_folder(struct world *w)
 	put_file(w->snapshot_fd, "data.ext4", "frozen disk", 1 << 20);
 	unlinkat(w->dir_fd, "checksums.json", 0);
 	unlinkat(w->dir_fd, "revision.json", 0);
-	fail_with(store_checksums_write(w->dir_fd, "web", rev.revision_hash, NULL, 0, &err), &err);
+	fail_with(store_checksums_write(w->dir_fd, "web", rev.revision_hash, NULL, 0, NULL, &err),
+		  &err);
 	fail_with(store_revision_save(w->dir_fd, &rev, &err), &err);
 }
 

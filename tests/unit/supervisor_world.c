@@ -134,7 +134,8 @@ static void write_revision(struct world *x)
 			 0);
 	AUTO_CLOSE int snapshot_fd = dir_make_at(x->revision_fd, "snapshot");
 	assert_true(snapshot_fd >= 0);
-	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL, NULL),
+			 0);
 }
 
 /* Runs in the child.  It closes the test's descriptors, so that a hang-up is noticed. */

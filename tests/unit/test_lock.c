@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/lock.h"
+#include "base/progress.h"
 #include "scratch.h"
 
 static void an_exclusive_lock_keeps_others_out_and_names_its_holder(void **state)
@@ -282,16 +283,17 @@ static void waiting_for_a_lock_can_be_cancelled(void **state)
 	assert_int_equal(pipe(pipe_fds), 0);
 	AUTO_CLOSE int cancel = pipe_fds[0];
 	AUTO_CLOSE int fire = pipe_fds[1];
+	const struct mvm_progress to = { .cancel_fd = &cancel };
 
-	assert_int_equal(lock_await_at(dir, "missing", cancel), 0);
+	assert_int_equal(lock_await_at(dir, "missing", &to), 0);
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
 	assert_int_equal(write(fire, "x", 1), 1);
-	assert_int_equal(lock_await_at(dir, "l", cancel), -ECANCELED);
+	assert_int_equal(lock_await_at(dir, "l", &to), -ECANCELED);
 	assert_true(lock_is_held_at(dir, "l")); /* the cancelled waiter has not taken it */
 	close(TAKE_FD(held));
 	char c;
 	assert_int_equal(read(cancel, &c, 1), 1);
-	assert_int_equal(lock_await_at(dir, "l", cancel), 0);
+	assert_int_equal(lock_await_at(dir, "l", &to), 0);
 	assert_false(lock_is_held_at(dir, "l"));
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 }

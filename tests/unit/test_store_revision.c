@@ -57,7 +57,7 @@ static void a_revision_is_replaced_whole(void **state)
 	assert_int_equal(mkdirat(st.fd, "snapshot", 0700), 0);
 	AUTO_CLOSE int snapshot = dir_open_at(st.fd, "snapshot");
 	put_file(snapshot, "mem.bin", "memory");
-	assert_int_equal(store_checksums_write(st.fd, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(st.fd, "web", "r1", NULL, 0, NULL, NULL), 0);
 	assert_int_equal(store_revision_load(f->store, "web", "r1", &rev, NULL, NULL), 0);
 	assert_int_equal(store_revision_save(st.fd, &rev, NULL), 0);
 	assert_int_equal(store_revision_publish(f->store, &st, "web", "r1", NULL), 0);
@@ -221,7 +221,7 @@ static void damage_is_found_and_named(void **state)
 	struct mvm_digest known;
 	sha256_buf("one", 3, &known);
 	const struct mvm_artifact artifact = { "a", known };
-	assert_int_equal(store_checksums_write(st.fd, "web", "r1", &artifact, 1, NULL), 0);
+	assert_int_equal(store_checksums_write(st.fd, "web", "r1", &artifact, 1, NULL, NULL), 0);
 	assert_int_equal(store_revision_verify(st.fd, NULL, &err), 0);
 
 	put_file(st.fd, "extra", "x");

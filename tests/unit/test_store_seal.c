@@ -263,7 +263,7 @@ static void a_seal_is_no_proof_of_a_digest_that_nobody_has_read(void **state)
 	AUTO_CLOSE int dir = make(f, &sums);
 	/* staged again before any start has read it: no line goes on */
 	assert_int_equal(store_stage_revision(f->store, "web", "r1", &st, NULL), 0);
-	assert_int_equal(store_checksums_write(st.fd, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(st.fd, "web", "r1", NULL, 0, NULL, NULL), 0);
 	store_trust_stage(dir, st.fd, "snapshot/");
 	assert_int_equal(faccessat(st.fd, STORE_VERIFIED, F_OK, 0), -1);
 }
@@ -283,7 +283,7 @@ static void lines_about_sealed_files_go_on_to_the_next_folder(void **state)
 	put_file(snapshot, "mem.bin", text);
 	put_file(snapshot, "working-set.bin", "unsealed");
 	assert_int_equal(seal_file(snapshot, "mem.bin"), 1);
-	assert_int_equal(store_checksums_write(st.fd, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(st.fd, "web", "r1", NULL, 0, NULL, NULL), 0);
 	store_trust_stage(dir, st.fd, "snapshot/");
 	assert_int_equal(store_checksums_read(st.fd, &staged, NULL), 0);
 	assert_true(store_trust_sealed(st.fd, &staged, "vmlinux"));

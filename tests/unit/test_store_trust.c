@@ -26,7 +26,7 @@ static int make(struct fixture *f, struct checksums *ret_sums)
 		assert_int_equal(file_create_at(dir, names[i], text, sizeof(text), 0644), 0);
 	}
 	assert_int_equal(unlinkat(dir, "checksums.json", 0), 0);
-	assert_int_equal(store_checksums_write(dir, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(dir, "web", "r1", NULL, 0, NULL, NULL), 0);
 	assert_int_equal(store_checksums_read(dir, ret_sums, NULL), 0);
 	assert_int_equal(nanosleep(&tick, NULL), 0);
 	return dir;
@@ -121,7 +121,7 @@ static void a_link_made_while_a_file_is_read_is_no_damage(void **state)
 	AUTO_CLOSE int fd = openat(dir, "vmlinux", O_RDWR | O_TRUNC | O_CLOEXEC);
 	assert_int_equal(ftruncate(fd, 64 << 20), 0); /* reports progress */
 	assert_int_equal(unlinkat(dir, "checksums.json", 0), 0);
-	assert_int_equal(store_checksums_write(dir, "web", "r1", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(dir, "web", "r1", NULL, 0, NULL, NULL), 0);
 	assert_int_equal(store_checksums_read(dir, &larger, NULL), 0);
 
 	struct mvm_progress progress = { .fn = link_meanwhile, .arg = &dir };

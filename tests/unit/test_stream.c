@@ -571,6 +571,70 @@ static void a_command_that_prints_without_end_runs_out_of_time(void **state)
 	channel_done(&x.peer);
 }
 
+/* A guest that takes all input and then ends the call; our own input comes late. */
+static void be_slow(struct channel *peer, uint32_t stream, int input)
+{
+	AUTO_DONE(strbuf) status = { 0 };
+	struct frame f = { 0 };
+	struct pollfd p = { .fd = peer->fd, .events = POLLIN };
+
+	poll(NULL, 0, 1500);
+	if (write(input, "x", 1) < 0)
+		return;
+	close(input);
+	while (f.type != FRAME_DATA || f.len != 1)
+		if (channel_receive(peer, &f) == 0)
+			poll(&p, 1, -1);
+	wire_put_u64(&status, FIELD_EXIT_CODE, 0);
+	channel_send(peer, FRAME_END, stream, status.data, status.len);
+}
+
+static void silence_of_our_own_input_is_not_the_guests(void **state)
+{
+	(void)state;
+	struct channel peer;
+	struct mvm_instance *i = connect_to(&peer);
+	AUTO_DONE(strbuf) reply = { 0 };
+	const struct strbuf args = { 0 };
+	struct mvm_error err = { 0 };
+	int pipe_fds[2], status = -1;
+
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	wire_put_u64(&reply, FIELD_STATUS, 0);
+	assert_int_equal(channel_send(&peer, FRAME_REPLY, 2, reply.data, reply.len), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		be_slow(&peer, 2, pipe_fds[1]);
+		_exit(0);
+	}
+	close(pipe_fds[1]);
+	struct session_spec spec = {
+		.call = CALL_PUT,
+		.args = &args,
+		.stdin_fd = pipe_fds[0],
+		.stdout_fd = -1,
+		.stderr_fd = -1,
+		.signal_fd = -1,
+		.tty_fd = -1,
+		.deadline_ns = DEADLINE_NONE,
+		.idle_ms = 1000,
+	};
+	assert_int_equal(session_run(&i->control, &spec, &status, &err), 0);
+	assert_int_equal(status, 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+
+	/* without input it is the guest's turn from the start */
+	spec.stdin_fd = -1;
+	spec.idle_ms = 10;
+	assert_int_equal(session_run(&i->control, &spec, &status, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "the guest was silent"));
+	instance_close(i);
+	close(peer.fd);
+	channel_done(&peer);
+	close(pipe_fds[0]);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -590,6 +654,7 @@ int main(void)
 		TEST(a_stalled_supervisor_costs_little_memory),
 		cmocka_unit_test(a_time_limit_kills_the_command),
 		cmocka_unit_test(contradictory_options_are_refused),
+		cmocka_unit_test(silence_of_our_own_input_is_not_the_guests),
 		cmocka_unit_test(more_output_than_was_credited_breaks_the_protocol),
 		cmocka_unit_test(a_command_that_prints_without_end_runs_out_of_time),
 	};

@@ -301,7 +301,8 @@ static void nothing_is_restarted_from_an_edited_file(void **state)
 	start_up(x);
 	assert_int_equal(unlinkat(x->revision_fd, "checksums.json", 0), 0);
 	assert_int_equal(file_create_at(x->revision_fd, "vmlinux", "built", 5, 0600), 0);
-	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL, NULL),
+			 0);
 	assert_int_equal(unlinkat(x->revision_fd, "vmlinux", 0), 0);
 	assert_int_equal(file_create_at(x->revision_fd, "vmlinux", "other", 5, 0600), 0);
 	kill_guest(x);

@@ -99,7 +99,7 @@ static void a_check_stops_within_a_large_file(void **state)
 	assert_int_equal(mkdirat(dir, "snapshot", 0700), 0);
 	put_file(dir, "snapshot/mem.bin", "memory");
 	assert_int_equal(unlinkat(dir, "checksums.json", 0), 0);
-	assert_int_equal(store_checksums_write(dir, "web", "r2", NULL, 0, NULL), 0);
+	assert_int_equal(store_checksums_write(dir, "web", "r2", NULL, 0, NULL, NULL), 0);
 	AUTO_CLOSE int mem_fd = openat(dir, "snapshot/mem.bin", O_WRONLY | O_CLOEXEC);
 	assert_int_equal(ftruncate(mem_fd, LARGE_BYTES), 0);
 

@@ -61,7 +61,7 @@ static int ask(struct vmm_probe *p, char *question,
 	char text[ASK_TEXT_MAX];
 	size_t len = 0;
 	char *const argv[] = { p->binary, question, NULL };
-	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(ASK_TIMEOUT_MS), -1, text);
+	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(ASK_TIMEOUT_MS), NULL, text);
 	const char *found = r < 0 ? NULL : find(text, &len);
 	if (found) {
 		*ret = strndup(found, len);

@@ -40,7 +40,7 @@ static int check_format(const struct firecracker *f, int dir_fd, int64_t deadlin
 	size_t len = 0;
 	char *const argv[] = { f->binary, (char[]){ "--describe-snapshot" },
 			       (char[]){ FC_STATE_FILE }, NULL };
-	int r = program_ask(argv, dir_fd, deadline_ns, -1, text);
+	int r = program_ask(argv, dir_fd, deadline_ns, NULL, text);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot ask Firecracker for the snapshot's format: %s",
 				     strerror(-r));

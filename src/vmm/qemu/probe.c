@@ -25,7 +25,7 @@ static int fill_version(struct vmm_probe *p)
 	char text[ASK_TEXT_MAX];
 	size_t len = 0;
 	char *const argv[] = { p->binary, (char[]){ "--version" }, NULL };
-	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(VERSION_TIMEOUT_MS), -1, text);
+	int r = program_ask(argv, AT_FDCWD, clock_deadline_ns(VERSION_TIMEOUT_MS), NULL, text);
 	if (r == -ENOMEM)
 		return r;
 	const char *version = r < 0 ? NULL : qemu_version_of(text, &len);
