@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -74,6 +75,7 @@ static int show(struct cli_context *c, const struct args *a)
 		r = mvm_instance_inspect(mvm, args_at(a, 0), &info, &c->err);
 	if (r < 0)
 		return r;
+	assert(info);
 	if (c->json)
 		return print_json(info);
 	print_rules("allow", info->network_allow, "no rules");

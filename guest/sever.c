@@ -96,13 +96,19 @@ static void sever(int routes, int fd)
 		agent_log("clones share a connection of this guest: %s", strerror(errno));
 }
 
+/* A name of digits in /proc. */
+static int number(const char *name)
+{
+	return (int)strtol(name, NULL, 10);
+}
+
 static void sever_of(int routes, int proc_fd, const char *pid)
 {
 	char path[32], target[64];
 	snprintf(path, sizeof(path), "%.20s/fd", pid);
 	int dir_fd = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_CLOSEDIR DIR *fds = dir_fd < 0 ? NULL : fdopendir(dir_fd);
-	AUTO_CLOSE int process = fds ? (int)syscall(SYS_pidfd_open, atoi(pid), 0) : -1;
+	AUTO_CLOSE int process = fds ? (int)syscall(SYS_pidfd_open, number(pid), 0) : -1;
 	if (process < 0) {
 		if (!fds && dir_fd >= 0)
 			close(dir_fd);
@@ -113,7 +119,7 @@ static void sever_of(int routes, int proc_fd, const char *pid)
 		target[n > 0 ? n : 0] = '\0';
 		if (!str_starts(target, "socket:"))
 			continue;
-		AUTO_CLOSE int fd = (int)syscall(SYS_pidfd_getfd, process, atoi(e->d_name), 0);
+		AUTO_CLOSE int fd = (int)syscall(SYS_pidfd_getfd, process, number(e->d_name), 0);
 		if (fd >= 0)
 			sever(routes, fd);
 	}
@@ -127,7 +133,7 @@ void sever_connections(void)
 		return;
 	for (struct dirent *e; (e = readdir(proc));) {
 		if (strspn(e->d_name, "0123456789") == strlen(e->d_name) &&
-		    atoi(e->d_name) != getpid())
+		    number(e->d_name) != getpid())
 			sever_of(routes, dirfd(proc), e->d_name);
 	}
 }
