@@ -162,7 +162,7 @@ static bool was_written(const struct stat *before, const struct stat *after)
 
 static int read_file(struct check *c, const struct checksum *sum, struct mvm_error *err)
 {
-	struct stat before = { 0 }, after;
+	struct stat before = { 0 }, after = { 0 };
 	struct mvm_digest digest;
 	char seal[SEAL_SIZE];
 	AUTO_CLOSE int fd = openat(c->dir_fd, sum->path,

@@ -106,9 +106,7 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 			take_text(rec, f.tag - TAG_RECORD_TEXTS, &f);
 		else if (f.tag == TAG_STAGE)
 			take_stage(rec, &f);
-		else if (network_take_field(rec, &f))
-			continue;
-		else if (wire_get_u64(&f, &n) < 0)
+		else if (network_take_field(rec, &f) || wire_get_u64(&f, &n) < 0)
 			continue;
 		else if (f.tag == TAG_STAGE_NS && rec->n_stages)
 			rec->stages[rec->n_stages - 1].ns = (int64_t)(n & INT64_MAX);

@@ -242,9 +242,9 @@ void warden_save(struct warden_link *l, const struct record *rec)
 		[NUMBER_HELD] = rec->held,
 		[NUMBER_NETWORK_REFUSED] = rec->network_refused,
 	};
-	for (uint16_t i = 0; i < RECORD_NUMBERS; i++)
+	for (unsigned i = 0; i < RECORD_NUMBERS; i++)
 		wire_put_u64(&q.fields, (uint16_t)(TAG_RECORD_NUMBERS + i), numbers[i]);
-	for (uint16_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
 		wire_put_str(&q.fields, (uint16_t)(TAG_RECORD_TEXTS + i),
 			     *(char *const *)((const char *)rec + record_texts[i]));
 	for (size_t i = 0; i < rec->n_stages; i++) {

@@ -18,7 +18,7 @@
 #include "base/str.h"
 
 #define LINK_FRAME_MAX 65536u
-#define LINK_OUT_MAX   (512u * 1024)
+#define LINK_OUT_MAX   ((size_t)512 * 1024)
 
 struct link {
 	int fd; /* borrowed, non-blocking */

@@ -33,7 +33,7 @@ void names_add(struct names *n, const char *name, const struct policy_address *a
 	struct told *t = place_for(n, name, address);
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->address = *address;
-	t->until_ns = now_ns + (s < NAMES_MOST_S ? s : NAMES_MOST_S) * 1000000000ll;
+	t->until_ns = now_ns + (s < NAMES_MOST_S ? s : NAMES_MOST_S) * 1000000000LL;
 }
 
 bool names_has(const struct names *n, const struct policy_rule *rule,
