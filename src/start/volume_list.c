@@ -132,8 +132,9 @@ int mvm_volume_remove(struct mvm *mvm, const char *name, const struct mvm_progre
 	AUTO(mvm_volume_info) info = NULL;
 	struct progress_watch watch;
 	int r = progress_take(&watch, &progress, err);
-	if (r == 0)
-		r = look_up(mvm, name, progress, &info, err);
+	if (r < 0)
+		return r;
+	r = look_up(mvm, name, progress, &info, err);
 	if (r < 0)
 		return r;
 	/* hold the lock during the removal, so that no VM begins to use the volume */

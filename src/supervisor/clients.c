@@ -97,10 +97,9 @@ static uint32_t guest_id(const struct clients *c, const struct stream *s)
 /* Cancel what runs in the guest; the stream is free again when the guest has said END. */
 static void cancel_stream(struct clients *c, struct stream *s)
 {
-	if (s->cancelled)
-		return;
+	if (!s->cancelled) /* gone is fine */
+		agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0);
 	s->cancelled = true;
-	agent_client_send(c->agent, FRAME_RESET, guest_id(c, s), NULL, 0); /* gone is fine */
 }
 
 /* Cancel it, and tell its client nothing more. */
