@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A boot on a host that is busy at the wrong moment, so the guest's kernel finds no timer."""
+"""A boot on a host that is busy at the wrong moment: the guest's kernel finds no timer, or hangs."""
 
 import glob
 import os
@@ -17,6 +17,7 @@ import harness
 # With such long and frequent pauses, a virtual CPU pauses at the start of any measurement of 100 ms.
 REST_S, WORK_S = 0.15, 0.012
 TRIES = 5
+DEADLINE_S = 120 # for a boot
 ENTRY = re.compile(r"(?:\+|\S+ )([FP]) (.*)", re.DOTALL) # of a log: doc/instances.md
 AFTERWARDS = "Memory block size" # the next kernel message
 
@@ -69,6 +70,25 @@ class BusyBoot(guests.TestCase):
                 return
             self.mvm_ok("rm", "--force", name)
         self.skipTest("the kernel has always found its timer")
+
+
+@harness.needs_guests
+class HungBoot(guests.TestCase):
+    config = guests.CONFIG
+    snapshot = False
+
+    def test_a_guest_that_hangs_is_booted_once_more_for_a_snapshot(self):
+        build = self.start_mvm("template", "snapshot", "web-worker")
+        pattern = self.data("instances", "*", "console.log")
+        self.assertTrue(guests.wait_until( # its kernel runs
+            lambda: any(os.path.getsize(path) for path in glob.glob(pattern))
+            or build.poll() is not None))
+        name, = (os.path.basename(os.path.dirname(path)) for path in glob.glob(pattern))
+        os.kill(qemu_of(name), signal.SIGSTOP) # the supervisor kills it when its time is over
+        _, err = build.communicate(timeout=DEADLINE_S + 2 * harness.PATIENCE_S)
+        self.assertEqual(build.returncode, 0, err)
+        self.assertEqual(err.count("the guest hung while it booted; booting it once more"), 1, err)
+        self.run_detached("web-worker", "--require-snapshot")
 
 
 if __name__ == "__main__":
