@@ -156,6 +156,10 @@ static const struct hint {
 	  NULL },
 	{ "template-not-built", "build it with 'mvm template build %1$s'", NULL },
 	{ "vm-paused", "resume it with 'mvm resume %1$s'", NULL },
+	{ "vm-silent",
+	  "'mvm logs --console %1$s' shows what its guest printed last; end it with 'mvm stop "
+	  "--timeout 0 %1$s'",
+	  NULL },
 	{ "volume-in-use", "stop the VM that uses it: see 'mvm ps'", NULL },
 	{ "volumes-not-back",
 	  "if the time was too short, stop it with 'mvm stop --timeout 5m %1$s'; otherwise save "

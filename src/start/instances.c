@@ -409,6 +409,8 @@ static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct
 		return r;
 	r = control_call(&i->control, call, NULL, NULL, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
 			 err);
+	if (r == -ETIMEDOUT)
+		r = mvm_error_reason_unless(err, r, "vm-silent", name);
 	/* as the VMM's own errors begin */
 	return r < 0 ? mvm_error_context(err, r, "VM '%s'", name) : 0;
 }

@@ -24,6 +24,8 @@ static int call(struct mvm *mvm, const char *name, unsigned number, const struct
 	if (r < 0)
 		return r;
 	r = control_call(&i->control, number, NULL, args, clock_deadline_ns(DEADLINE_MS), ret, err);
+	if (r == -ETIMEDOUT)
+		r = mvm_error_reason_unless(err, r, "vm-silent", name);
 	return r < 0 ? mvm_error_context(err, r, "instance '%s'", name) : 0;
 }
 

@@ -174,6 +174,14 @@ class Removal(TestCase):
             self.mvm_ok("rm", "--force", name) # the hint, followed
             self.assert_nothing_left()
 
+    def test_a_vmm_that_does_not_answer_is_told(self):
+        record = self.run_detached()
+        os.kill(record["vmm_pid"], signal.SIGSTOP)
+        said = self.mvm_fails(1, "pause", record["name"], says="QEMU did not answer")
+        self.assertIn(f"'mvm stop --timeout 0 {record['name']}'", said)
+        self.mvm_ok("stop", "--timeout", "0", record["name"]) # the hint, followed
+        self.mvm_ok("rm", record["name"])
+
     def test_the_second_of_two_rms_reports_a_missing_instance(self):
         for _ in range(3):
             name = self.run_detached()["name"]
