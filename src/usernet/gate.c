@@ -9,6 +9,13 @@ static bool is_one_of(const struct policy_address two[2], const struct policy_ad
 	return memcmp(&two[0], a, sizeof(*a)) == 0 || memcmp(&two[1], a, sizeof(*a)) == 0;
 }
 
+/* libslirp takes all of IPv6's virtual network for ::1, so that no rule may open any of it. */
+static bool is_virtual(const struct gate *g, const struct policy_address *a)
+{
+	bool v4 = policy_is_v4(a);
+	return memcmp(a->bytes, g->host[v4 ? 0 : 1].bytes, v4 ? 15 : 8) == 0;
+}
+
 struct asked {
 	const struct gate *gate;
 	int64_t now_ns;
@@ -31,6 +38,8 @@ static enum policy_verdict judge(struct gate *g, const struct policy_address *ad
 		.is_host = is_one_of(g->host, address),
 		.is_hosts = g->is_hosts(g->arg, address),
 	};
+	if (!peer.is_host && is_virtual(g, address))
+		return POLICY_SPECIAL;
 	return policy_judge(&g->policy, &peer, was_told, &asked);
 }
 

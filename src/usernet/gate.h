@@ -31,7 +31,8 @@ typedef bool (*gate_is_hosts_fn)(void *arg, const struct policy_address *address
 
 struct gate {
 	struct policy policy;
-	struct policy_address host[2], resolver[2]; /* IPv4's and IPv6's */
+	/* IPv4's and IPv6's.  Around the host's lies the virtual network, a /24 and a /64. */
+	struct policy_address host[2], resolver[2];
 	struct gate_forward {
 		bool udp;
 		uint16_t guest_port;

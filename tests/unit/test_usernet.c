@@ -377,6 +377,33 @@ static void the_hosts_addresses_are_closed(void **state)
 	assert_int_equal(gate_out(g, &resolver, 0), GATE_DNS);
 }
 
+static void no_rule_opens_the_virtual_network(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	static const struct {
+		const char *to;
+		enum gate_verdict verdict;
+	} cases[] = {
+		{ "fec0::2", GATE_REFUSE },	    { "fec0::1", GATE_REFUSE },
+		{ "fec0::1234:5678", GATE_REFUSE }, { "fec0::15", GATE_REFUSE },
+		{ "fec0::3", GATE_RESET },	    { "fec0:0:0:1::2", GATE_PASS },
+		{ "10.0.2.5", GATE_REFUSE },	    { "10.0.2.255", GATE_REFUSE },
+		{ "10.0.2.3", GATE_RESET },	    { "10.0.3.5", GATE_PASS },
+	};
+	static const char *const allow[] = { "::/0", "fec0::/10", "fec0::5", "0.0.0.0/0",
+					     "10.0.2.5" };
+	struct mvm_error err;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(allow); i++)
+		assert_int_equal(policy_add(g->policy.allow, &g->policy.n_allow, allow[i], &err),
+				 0);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct frame out = tcp("fec0::15", 4000, cases[i].to, 5432, true);
+		if (gate_out(g, &out, 0) != cases[i].verdict)
+			fail_msg("%s", cases[i].to);
+	}
+}
+
 static void pings_pass_and_errors_are_not_answered(void **state)
 {
 	(void)state;
@@ -550,6 +577,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_taken_from_a_reply),
 		cmocka_unit_test(an_allowed_flow_passes),
 		cmocka_unit_test(the_hosts_addresses_are_closed),
+		cmocka_unit_test(no_rule_opens_the_virtual_network),
 		cmocka_unit_test(pings_pass_and_errors_are_not_answered),
 		cmocka_unit_test(only_flows_and_forwards_let_packets_in),
 		cmocka_unit_test(a_name_opens_its_addresses_for_their_time_to_live),
