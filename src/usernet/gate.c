@@ -76,11 +76,11 @@ static bool is_forwarded(const struct gate *g, bool udp, uint16_t guest_port)
 	return false;
 }
 
-/* The guest's answer to who has come by a forwarded port: it begins nothing, because the stack
- * behind knows only those. */
-static bool is_answer(const struct gate *g, const struct frame *f)
+/* The guest's answer to who has come by a forwarded port. */
+static bool is_answer(struct gate *g, const struct frame *f, const struct flow_key *key,
+		      int64_t now_ns)
 {
-	return f->kind == FRAME_TCP && !f->opens && is_forwarded(g, false, f->from_port);
+	return f->kind == FRAME_TCP && flows_has(&g->in, key, now_ns);
 }
 
 static void end(struct gate *g, struct flows *flows, struct flow *flow)
@@ -145,8 +145,11 @@ void gate_passed(struct gate *g, const uint8_t mac[12])
 	if (!flow)
 		return;
 	memcpy(flow->mac, mac, sizeof(flow->mac));
+	struct flow *in = flow->key.kind == FRAME_TCP ? flows_find(&g->in, &flow->key) : NULL;
 	if (flow->key.kind == FRAME_TCP && flow->fd < 0)
 		flows_remove(&g->tcp, flow);
+	else if (in)
+		flows_remove(&g->in, in); /* this socket has taken its place */
 }
 
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
@@ -173,7 +176,7 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	}
 	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
 	/* a new connection is judged even if it looks like an earlier one */
-	if (!f->opens && (is_known(g, f, &key, now_ns) || is_answer(g, f)))
+	if (!f->opens && (is_known(g, f, &key, now_ns) || is_answer(g, f, &key, now_ns)))
 		return GATE_PASS;
 	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
 	/* libslirp knows no way for it, and would write a line about each */
@@ -216,6 +219,8 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 	}
 	if (f->kind == FRAME_UDP)
 		flows_add(&g->others, &key, now_ns)->is_open = true;
+	else if (!flows_has(&g->in, &key, now_ns))
+		flows_add(&g->in, &key, now_ns);
 	return GATE_PASS;
 }
 

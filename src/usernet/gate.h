@@ -5,8 +5,9 @@
 /*
  * Which frames pass between a guest and the network.
  *
- * Out: what belongs to a flow that was allowed, or begins one that the policy allows.  In: what
- * belongs to a flow, or comes to a port that is forwarded.  Everything else is dropped and counted.
+ * Out: what belongs to a flow that was allowed or has come by a forwarded port, or begins one that
+ * the policy allows.  In: what belongs to a flow, or comes to a port that is forwarded.  Everything
+ * else is dropped and counted.
  */
 
 #include <stdbool.h>
@@ -41,6 +42,7 @@ struct gate {
 	gate_is_hosts_fn is_hosts;
 	void *arg;	  /* for is_hosts and on_end */
 	struct flows tcp; /* those that the guest has begun */
+	struct flows in;  /* connections of TCP that have come by a forwarded port */
 	struct flows
 		others; /* those of UDP and pings, and who has reached a forwarded port by UDP */
 	struct names names;

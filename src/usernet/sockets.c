@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "usernet/sockets.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -115,13 +116,12 @@ static void make_room_udp(struct sockets *s, const struct frame *f, int64_t now_
 	flows_add(&s->sources, &source, now_ns);
 }
 
-void sockets_seen(struct sockets *s, const struct frame *f, int64_t now_ns)
+static void seen_udp(struct sockets *s, const struct frame *f, int64_t now_ns)
 {
 	const struct flow_key source = { .kind = FRAME_UDP,
 					 .guest_port = f->to_port,
 					 .guest = f->to };
-	if (f->kind == FRAME_UDP)
-		flows_has(&s->sources, &source, now_ns);
+	flows_has(&s->sources, &source, now_ns);
 }
 
 /* ---- pings ---- */
@@ -164,28 +164,70 @@ static struct socket_use *use_of(struct sockets *s, int fd)
 	return fd >= 0 && (unsigned)fd < SOCKETS_FD_END ? &s->uses[fd] : NULL;
 }
 
+/* Who has come, by the address that libslirp shows the guest: its own for the host's loopback. */
+static void peer_of(int fd, const struct policy_address *host, struct flow_key *ret)
+{
+	struct sockaddr_in in = { 0 };
+	socklen_t len = sizeof(in);
+	if (getpeername(fd, (struct sockaddr *)&in, &len) < 0 || in.sin_family != AF_INET)
+		return; /* gone already: its flow gives way to others' */
+	uint8_t bytes[4];
+	memcpy(bytes, &in.sin_addr, sizeof(bytes));
+	ret->port = ntohs(in.sin_port);
+	ret->peer = bytes[0] == 127 ? *host : policy_address_v4(bytes);
+}
+
 void sockets_opened(struct sockets *s, int fd, struct gate *gate, int64_t now_ns)
 {
 	struct socket_use *use = use_of(s, fd);
 	if (!use || option_of(fd, SO_TYPE) != SOCK_STREAM)
 		return;
 	const struct flow *flow = gate_opened(gate, fd, now_ns);
-	*use = (struct socket_use){ .kind = SOCKET_IN };
-	if (flow)
+	if (flow) {
 		*use = (struct socket_use){ SOCKET_TCP, flow->key };
-	else
-		s->n_in++;
+		return;
+	}
+	s->n_in++;
+	*use = (struct socket_use){ .kind = SOCKET_IN };
+	peer_of(fd, &gate->host[0], &use->flow);
 }
 
-void sockets_closed(struct sockets *s, int fd, struct flows *tcp)
+/* A SYN for the guest, maybe once more, by a socket that was accepted. */
+static void seen_syn(struct sockets *s, const struct frame *f, struct gate *gate)
+{
+	for (unsigned fd = 0; fd < SOCKETS_FD_END; fd++) {
+		struct socket_use *use = &s->uses[fd];
+		if (use->kind != SOCKET_IN || use->flow.guest_port ||
+		    use->flow.port != f->from_port ||
+		    memcmp(&use->flow.peer, &f->from, sizeof(f->from)) != 0)
+			continue;
+		use->flow = (struct flow_key){ FRAME_TCP, f->to_port, f->from_port, f->to,
+					       f->from };
+		struct flow *flow = flows_find(&gate->in, &use->flow);
+		if (flow)
+			flow->fd = (int)fd;
+		return;
+	}
+}
+
+void sockets_seen(struct sockets *s, const struct frame *f, struct gate *gate, int64_t now_ns)
+{
+	if (f->kind == FRAME_UDP)
+		seen_udp(s, f, now_ns);
+	else if (f->kind == FRAME_TCP && f->opens)
+		seen_syn(s, f, gate);
+}
+
+void sockets_closed(struct sockets *s, int fd, struct gate *gate)
 {
 	struct socket_use *use = use_of(s, fd);
 	if (!use)
 		return;
-	struct flow *flow = use->kind == SOCKET_TCP ? flows_find(tcp, &use->flow) : NULL;
+	struct flows *flows = use->kind == SOCKET_IN ? &gate->in : &gate->tcp;
+	struct flow *flow = use->flow.guest_port ? flows_find(flows, &use->flow) : NULL;
 	if (flow && flow->fd == fd)
-		flows_remove(tcp, flow);
-	else if (use->kind == SOCKET_IN)
+		flows_remove(flows, flow);
+	if (use->kind == SOCKET_IN)
 		s->n_in--;
 	*use = (struct socket_use){ 0 };
 }

@@ -39,7 +39,8 @@ struct sockets {
 	int found[SOCKETS_MAX];
 	struct socket_use {
 		enum { SOCKET_OTHER, SOCKET_TCP, SOCKET_IN, SOCKET_LISTENS } kind;
-		struct flow_key flow; /* SOCKET_TCP */
+		/* SOCKET_TCP; SOCKET_IN, whose guest_port is 0 until its SYN has passed */
+		struct flow_key flow;
 	} uses[SOCKETS_FD_END];
 };
 
@@ -51,13 +52,14 @@ int64_t sockets_clock(const struct sockets *s, int64_t now_ns);
 /* Make room for what this frame of the guest's, which is about to pass, may make. */
 void sockets_make_room(struct sockets *s, const struct frame *f, int64_t now_ns);
 
-/* This frame, which passes to the guest, has come by a socket: it lives on. */
-void sockets_seen(struct sockets *s, const struct frame *f, int64_t now_ns);
+/* This frame, which passes to the guest, has come by a socket: of UDP, it lives on; of TCP, a SYN
+ * says which connection the socket is. */
+void sockets_seen(struct sockets *s, const struct frame *f, struct gate *gate, int64_t now_ns);
 
 /* libslirp has opened or is about to close a descriptor.  It is the flow's that the gate's frame
  * begins; if none begins, somebody has come by a forwarded port. */
 void sockets_opened(struct sockets *s, int fd, struct gate *gate, int64_t now_ns);
-void sockets_closed(struct sockets *s, int fd, struct flows *tcp);
+void sockets_closed(struct sockets *s, int fd, struct gate *gate);
 
 /* A port was forwarded: find who listens. */
 void sockets_find_listeners(struct sockets *s);

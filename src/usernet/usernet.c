@@ -256,7 +256,7 @@ static ssize_t on_packet(const void *frame, size_t len, void *arg)
 	frame_read(frame, len, &f);
 	if (gate_in(&u->gate, &f, clock_now_ns()) == GATE_PASS) {
 		link_write(&u->link, frame, len);
-		sockets_seen(&u->sockets, &f, clock_now_ns());
+		sockets_seen(&u->sockets, &f, &u->gate, clock_now_ns());
 	}
 	return (ssize_t)len;
 }
@@ -301,7 +301,7 @@ static void on_opened(int fd, void *arg)
 static void on_closed(int fd, void *arg)
 {
 	struct usernet *u = arg;
-	sockets_closed(&u->sockets, fd, &u->gate.tcp);
+	sockets_closed(&u->sockets, fd, &u->gate);
 }
 
 static void on_notify(void *arg)
@@ -524,12 +524,13 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 	u->bytes = rate_new(config->bytes_per_s, config->bytes_per_s / 10 + 1, now_ns);
 	u->new_tcp = rate_new(FLOWS_PER_S, SOCKETS_TCP_MAX, now_ns);
 	u->new_others = rate_new(FLOWS_PER_S, SOCKETS_UDP_MAX, now_ns);
-	uint64_t salts[3];
+	uint64_t salts[4];
 	if (getrandom(salts, sizeof(salts), 0) < 0)
 		return mvm_error_set(err, -errno, "no random numbers");
 	u->gate.tcp.salt = salts[0];
 	u->gate.others.salt = salts[1];
 	u->sockets.sources.salt = salts[2];
+	u->gate.in.salt = salts[3];
 	u->gate.policy = config->policy;
 	u->gate.host[0] = address_of(HOST_V4, NULL);
 	u->gate.host[1] = address_of(NULL, HOST_V6);

@@ -255,7 +255,7 @@ static void a_flow_whose_ports_are_used_again_is_the_new_sockets(void **state)
 	sockets_opened(&s, fds[0], g, 0);
 	gate_passed(g, mac);
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
-	sockets_closed(&s, fds[0], &g->tcp);
+	sockets_closed(&s, fds[0], g);
 	sockets_opened(&s, fds[1], g, 1);
 	gate_passed(g, mac);
 	assert_int_equal(gate_out(g, &other, 2), GATE_PASS);
@@ -263,7 +263,7 @@ static void a_flow_whose_ports_are_used_again_is_the_new_sockets(void **state)
 	gate_passed(g, mac);
 	out.opens = other.opens = false;
 	assert_int_equal(gate_out(g, &out, 3), GATE_PASS); /* it was reset */
-	sockets_closed(&s, fds[1], &g->tcp);
+	sockets_closed(&s, fds[1], g);
 	assert_int_equal(gate_out(g, &out, 4), GATE_RESET);
 	assert_int_equal(gate_out(g, &other, 4), GATE_PASS); /* it lost its place to the other */
 	/* one that libslirp makes no socket for is none */
@@ -283,6 +283,57 @@ static void a_flow_whose_ports_are_used_again_is_the_new_sockets(void **state)
 	assert_non_null(flows_younger(&g->tcp, flows_oldest(&g->tcp)));
 	for (unsigned i = 0; i < 3; i++)
 		close(fds[i]);
+}
+
+/* From a forwarded port a guest answers those who have come, and no connection that it has begun.
+ */
+static void a_forwarded_port_answers_who_has_come(void **state)
+{
+	(void)state;
+	static const uint8_t mac[12];
+	struct gate *g = new_gate();
+	static struct sockets s;
+	static struct policy closed;
+	struct mvm_error err;
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&at, len), 0);
+	assert_int_equal(getsockname(client, (struct sockaddr *)&at, &len), 0);
+	int fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+
+	assert_int_equal(gate_forward(g, false, 80), 0);
+	struct frame in = tcp("10.0.2.2", ntohs(at.sin_port), "10.0.2.15", 80, true);
+	struct frame back = tcp("10.0.2.15", 80, "10.0.2.2", ntohs(at.sin_port), false);
+	sockets_opened(&s, fd, g, 0);
+	assert_int_equal(s.n_in, 1);
+	assert_int_equal(gate_in(g, &in, 0), GATE_PASS);
+	sockets_seen(&s, &in, g, 0);
+	for (uint16_t i = 0; i < 2 * FLOWS_MAX; i++) { /* others come and go */
+		struct frame other = tcp("10.0.2.2", i, "10.0.2.15", 80, true);
+		assert_int_equal(gate_in(g, &other, i), GATE_PASS);
+		assert_int_equal(gate_out(g, &back, i), GATE_PASS);
+	}
+	sockets_closed(&s, fd, g);
+	assert_int_equal(s.n_in, 0);
+	assert_int_equal(gate_out(g, &back, 1), GATE_RESET);
+
+	struct frame out = tcp("10.0.2.15", 80, "1.1.1.1", 443, true);
+	assert_int_equal(gate_out(g, &out, 2), GATE_PASS);
+	sockets_opened(&s, fd, g, 2);
+	gate_passed(g, mac);
+	assert_int_equal(policy_add(closed.deny, &closed.n_deny, "0.0.0.0/0", &err), 0);
+	gate_set_policy(g, &closed);
+	out.opens = false;
+	assert_int_equal(gate_out(g, &out, 3), GATE_RESET);
+	close(fd);
+	close(client);
+	close(listener);
 }
 
 /* ---- refusals ---- */
@@ -341,6 +392,7 @@ int main(void)
 		cmocka_unit_test(connections_that_nobody_answers_go_first),
 		cmocka_unit_test(other_rules_end_what_they_refuse),
 		cmocka_unit_test(a_flow_whose_ports_are_used_again_is_the_new_sockets),
+		cmocka_unit_test(a_forwarded_port_answers_who_has_come),
 		cmocka_unit_test(refusals_are_told_by_destination),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
