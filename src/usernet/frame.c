@@ -93,16 +93,33 @@ static enum frame_kind read_icmpv6(const uint8_t *p, size_t len, struct frame *r
 	return p[0] == 128 || p[0] == 129 || (p[0] >= 1 && p[0] <= 4) ? FRAME_PING : FRAME_BAD;
 }
 
+static enum frame_kind read_part(const uint8_t *ip, size_t len, struct frame *ret)
+{
+	unsigned at = get16(ip + 6) & 0x1fff;
+	ret->part_of = get16(ip + 4);
+	ret->is_first = at == 0;
+	ret->is_last = !(ip[6] & 0x20);
+	if (ip[9] != PROTOCOL_UDP || (ip[6] & 0x80) || (ret->is_first && len < UDP_HEAD))
+		return FRAME_BAD;
+	if (ret->is_first) {
+		ret->from_port = get16(ip + IPV4_HEAD);
+		ret->to_port = get16(ip + IPV4_HEAD + 2);
+	}
+	return FRAME_PART;
+}
+
 static enum frame_kind read_v4(const uint8_t *p, size_t len, struct frame *ret)
 {
 	if (len < IPV4_HEAD || p[0] >> 4 != 4)
 		return FRAME_BAD;
 	size_t head = (size_t)(p[0] & 0x0f) * 4, total = get16(p + 2);
-	/* options could route it elsewhere; a fragment has no ports */
-	if (head != IPV4_HEAD || total < head || total > len || (get16(p + 6) & 0xbfff) != 0)
+	/* options could route it elsewhere */
+	if (head != IPV4_HEAD || total < head || total > len)
 		return FRAME_BAD;
 	ret->from = policy_address_v4(p + 12);
 	ret->to = policy_address_v4(p + 16);
+	if ((get16(p + 6) & 0xbfff) != 0)
+		return read_part(p, total - head, ret);
 	if (p[9] == PROTOCOL_UDP)
 		return read_udp(p + head, total - head, ret);
 	if (p[9] == PROTOCOL_TCP)

@@ -5,9 +5,9 @@
 /*
  * The heads of one Ethernet frame, as far as a verdict needs them.
  *
- * A frame that is not wholly understood is none: fragments, IPv6 extension headers, tunnels, VLANs
- * and lengths that do not agree are refused, so that nothing passes which the stack behind would
- * read otherwise.
+ * A frame that is not wholly understood is none: fragments of the guest's, IPv6 extension headers,
+ * tunnels, VLANs and lengths that do not agree are refused, so that nothing passes which the stack
+ * behind would read otherwise.
  *
  * Source: RFC 791, 8200, 768, 9293, 792, 4443, 826.
  */
@@ -31,6 +31,7 @@ enum frame_kind {
 	FRAME_TCP,
 	FRAME_UDP,
 	FRAME_PING, /* an echo request or reply, or an ICMP error about a flow */
+	FRAME_PART, /* a fragment of UDP over IPv4; its first one has the ports */
 };
 
 struct frame {
@@ -45,6 +46,9 @@ struct frame {
 	uint8_t flags; /* TCP, from here on: FRAME_FIN and others */
 	uint16_t window;
 	uint32_t sequence, acknowledged;
+	/* FRAME_PART */
+	uint16_t part_of; /* the datagram's identification */
+	bool is_first, is_last;
 };
 
 /* Read the heads of data[len].  Returns ret->kind. */

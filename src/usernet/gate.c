@@ -162,7 +162,7 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	if (is_one_of(g->resolver, &f->to) && f->to_port == 53 &&
 	    (f->kind == FRAME_UDP || f->kind == FRAME_TCP))
 		return GATE_DNS;
-	if (f->kind == FRAME_BAD) {
+	if (f->kind == FRAME_BAD || f->kind == FRAME_PART) {
 		g->dropped++;
 		return GATE_DROP;
 	}
@@ -196,6 +196,39 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	return f->reports || policy_is_multicast(&f->to) ? GATE_DROP : GATE_REFUSE;
 }
 
+static struct gate_parts *parts_of(struct gate *g, const struct frame *f)
+{
+	for (unsigned i = 0; i < GATE_PARTS_MAX; i++) {
+		struct gate_parts *p = &g->parts[i];
+		if (p->is_used && p->id == f->part_of &&
+		    memcmp(&p->from, &f->from, sizeof(f->from)) == 0 &&
+		    memcmp(&p->to, &f->to, sizeof(f->to)) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* A large datagram: its first fragment says whose it is, and the others follow. */
+static enum gate_verdict part_in(struct gate *g, const struct frame *f, int64_t now_ns)
+{
+	if (f->is_first) {
+		struct frame whole = *f;
+		whole.kind = FRAME_UDP;
+		enum gate_verdict verdict = gate_in(g, &whole, now_ns);
+		if (verdict == GATE_PASS)
+			g->parts[g->next_part++ % GATE_PARTS_MAX] =
+				(struct gate_parts){ true, f->part_of, f->from, f->to };
+		return verdict;
+	}
+	struct gate_parts *parts = parts_of(g, f);
+	if (!parts) {
+		g->dropped++;
+		return GATE_DROP;
+	}
+	parts->is_used = !f->is_last;
+	return GATE_PASS;
+}
+
 enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 {
 	const struct flow_key key = { (uint8_t)f->kind, f->to_port, f->from_port, f->to, f->from };
@@ -207,6 +240,12 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 			flow->is_open = true;
 		}
 		return GATE_PASS;
+	}
+	if (f->kind == FRAME_PART)
+		return part_in(g, f, now_ns);
+	if (f->kind == FRAME_BAD) {
+		g->dropped++;
+		return GATE_DROP;
 	}
 	bool begins = f->kind == FRAME_UDP || f->kind == FRAME_TCP;
 	if (!begins || (is_one_of(g->host, &f->from) && is_dhcp(f, 67, 68)))

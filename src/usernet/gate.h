@@ -18,6 +18,7 @@
 #include "usernet/names.h"
 
 #define GATE_FORWARDS_MAX 64u
+#define GATE_PARTS_MAX	  16u
 
 enum gate_verdict {
 	GATE_PASS,
@@ -46,6 +47,13 @@ struct gate {
 	struct flows
 		others; /* those of UDP and pings, and who has reached a forwarded port by UDP */
 	struct names names;
+	/* Datagrams of which the first fragment has passed and the last one has not come. */
+	struct gate_parts {
+		bool is_used;
+		uint16_t id;
+		struct policy_address from, to;
+	} parts[GATE_PARTS_MAX];
+	unsigned next_part;
 	bool is_full; /* no new flow passes */
 	bool begins;  /* what gate_out() has let pass begins the flow `begun`, maybe once more */
 	struct flow_key begun;

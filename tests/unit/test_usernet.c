@@ -81,10 +81,13 @@ static void ambiguous_frames_are_refused(void **state)
 		uint8_t value;
 		const char *what;
 	} changes[] = {
-		{ 12, 0x81, "a VLAN" },	      { 14, 0x46, "options" },
-		{ 14, 0x65, "version 6" },    { 20, 0x20, "more fragments" },
-		{ 21, 0x01, "an offset" },    { 23, 4, "IP in IP" },
-		{ 16, 0x08, "a long total" }, { 38, 0x08, "a long UDP length" },
+		{ 12, 0x81, "a VLAN" },
+		{ 14, 0x46, "options" },
+		{ 14, 0x65, "version 6" },
+		{ 20, 0x80, "the reserved bit" },
+		{ 23, 4, "IP in IP" },
+		{ 16, 0x08, "a long total" },
+		{ 38, 0x08, "a long UDP length" },
 		{ 39, 7, "a short one" },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(changes); i++) {
@@ -462,6 +465,53 @@ static void only_flows_and_forwards_let_packets_in(void **state)
 	assert_int_equal(gate_in(g, &udp, 0), GATE_PASS);
 }
 
+static struct frame part(const char *from, uint16_t id, bool is_first, bool is_last)
+{
+	uint8_t data[FRAME_MAX];
+	struct frame f;
+	size_t len = udp_frame(data, from, 53, "10.0.2.15", 4000, "hello, hello", 12);
+	data[18] = (uint8_t)(id >> 8);
+	data[19] = (uint8_t)id;
+	data[20] = is_last ? 0 : 0x20;
+	data[21] = is_first ? 0 : 185;
+	assert_int_equal(frame_read(data, len, &f), FRAME_PART);
+	assert_int_equal(f.from_port, is_first ? 53 : 0);
+	return f;
+}
+
+static void fragments_pass_with_the_flow_of_the_first_one(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	struct frame asked = tcp("10.0.2.15", 4000, "9.9.9.9", 53, false);
+	struct frame first = part("9.9.9.9", 7, true, false);
+	struct frame more = part("9.9.9.9", 7, false, false),
+		     last = part("9.9.9.9", 7, false, true);
+	struct frame of_another = part("9.9.9.9", 8, false, true);
+	asked.kind = FRAME_UDP;
+	assert_int_equal(gate_in(g, &first, 0), GATE_DROP);
+	assert_int_equal(gate_in(g, &more, 0), GATE_DROP);
+	assert_int_equal(gate_out(g, &asked, 0), GATE_PASS);
+	assert_int_equal(gate_in(g, &more, 0), GATE_DROP);
+	assert_int_equal(gate_in(g, &first, 0), GATE_PASS);
+	assert_int_equal(gate_in(g, &more, 0), GATE_PASS);
+	assert_int_equal(gate_in(g, &of_another, 0), GATE_DROP);
+	assert_int_equal(gate_in(g, &last, 0), GATE_PASS);
+	assert_int_equal(gate_in(g, &last, 0), GATE_DROP);
+	/* a large datagram to a forwarded port is one that the guest may answer */
+	struct frame in = part("10.0.2.2", 9, true, false);
+	struct frame back = tcp("10.0.2.15", 4000, "10.0.2.2", 53, false);
+	back.kind = FRAME_UDP;
+	assert_int_equal(gate_forward(g, true, 4000), 0);
+	assert_int_equal(gate_out(g, &back, 0), GATE_REFUSE);
+	assert_int_equal(gate_in(g, &in, 0), GATE_PASS);
+	assert_int_equal(gate_out(g, &back, 0), GATE_PASS);
+	/* what is not understood passes in neither direction, nor do fragments of the guest's */
+	struct frame bad = { .kind = FRAME_BAD };
+	assert_int_equal(gate_in(g, &bad, 0), GATE_DROP);
+	assert_int_equal(gate_out(g, &first, 0), GATE_DROP);
+}
+
 static void a_name_opens_its_addresses_for_their_time_to_live(void **state)
 {
 	(void)state;
@@ -581,6 +631,7 @@ int main(void)
 		cmocka_unit_test(no_rule_opens_the_virtual_network),
 		cmocka_unit_test(pings_pass_and_errors_are_not_answered),
 		cmocka_unit_test(only_flows_and_forwards_let_packets_in),
+		cmocka_unit_test(fragments_pass_with_the_flow_of_the_first_one),
 		cmocka_unit_test(a_name_opens_its_addresses_for_their_time_to_live),
 		cmocka_unit_test(frames_arrive_whole_however_they_are_cut),
 		cmocka_unit_test(a_link_is_taken_up_wherever_it_was_left),
