@@ -350,6 +350,11 @@ static bool has_port(const struct policy_rule *rule, uint16_t port)
 	return port >= rule->first && port <= rule->last;
 }
 
+static bool has_all_ports(const struct policy_rule *rule)
+{
+	return rule->first <= 1 && rule->last == UINT16_MAX;
+}
+
 static bool is_exact(const struct policy_rule *rule, const struct policy_address *a)
 {
 	return rule->target == POLICY_RANGE && rule->bits == 128 &&
@@ -437,20 +442,26 @@ static bool internet_is_closed(const struct policy *p)
 {
 	for (size_t i = 0; i < p->n_deny; i++) {
 		const struct policy_rule *rule = &p->deny[i];
-		if (rule->first <= 1 && rule->last == UINT16_MAX &&
+		if (has_all_ports(rule) &&
 		    (rule->target == POLICY_INTERNET || policy_rule_is_everything(rule)))
 			return true;
 	}
 	return false;
 }
 
+/* Of two rules for the name, the one that allows it counts. */
 bool policy_may_ask(const struct policy *p, const char *name)
 {
+	for (size_t i = 0; i < p->n_allow; i++)
+		if (policy_rule_names(&p->allow[i], name))
+			return true;
+	for (size_t i = 0; i < p->n_deny; i++)
+		if (has_all_ports(&p->deny[i]) && policy_rule_names(&p->deny[i], name))
+			return false;
 	if (!internet_is_closed(p))
 		return true;
 	for (size_t i = 0; i < p->n_allow; i++)
-		if (policy_rule_names(&p->allow[i], name) ||
-		    p->allow[i].target == POLICY_INTERNET || p->allow[i].target == POLICY_ALL)
+		if (p->allow[i].target == POLICY_INTERNET || p->allow[i].target == POLICY_ALL)
 			return true;
 	return false;
 }

@@ -97,8 +97,9 @@ int policy_add(struct policy_rule *list, size_t *n, const char *text, struct mvm
 enum policy_verdict policy_judge(const struct policy *p, const struct policy_peer *peer,
 				 policy_told_fn told, void *arg);
 
-/* May the guest ask for this name (lower case, without a final dot)?  Where not all public
- * addresses are reached, only for those in the allowed rules: a name can carry words out. */
+/* May the guest ask for this name (lower case, without a final dot)?  Not if a rule denies it with
+ * all ports.  Where not all public addresses are reached, only for those in the allowed rules: a
+ * name can carry words out. */
 bool policy_may_ask(const struct policy *p, const char *name);
 
 /* May the guest's resolver be told this address?  If it is public or in an allowed range: another

@@ -25,7 +25,13 @@ static bool was_told(void *arg, const struct policy_rule *rule,
 		     const struct policy_address *address)
 {
 	const struct asked *asked = arg;
-	return names_has(&asked->gate->names, rule, address, asked->now_ns);
+	const struct gate *g = asked->gate;
+	bool denies = rule >= g->policy.deny && rule < g->policy.deny + g->policy.n_deny;
+	if (!denies)
+		return names_has(&g->names, rule, address, asked->now_ns);
+	/* what was denied stays so, whatever time the answer named */
+	return names_has(&g->names, rule, address, INT64_MIN) ||
+	       names_has(&g->recent, rule, address, INT64_MIN);
 }
 
 static enum policy_verdict judge(struct gate *g, const struct policy_address *address,
@@ -271,17 +277,26 @@ int gate_forward(struct gate *g, bool udp, uint16_t guest_port)
 	return 0;
 }
 
+static bool is_in_rules(const struct policy *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_allow; i++)
+		if (policy_rule_names(&p->allow[i], name))
+			return true;
+	for (size_t i = 0; i < p->n_deny; i++)
+		if (policy_rule_names(&p->deny[i], name))
+			return true;
+	return false;
+}
+
 bool gate_told(struct gate *g, const char *name, const struct policy_address *addresses, size_t n,
 	       uint32_t ttl_s, int64_t now_ns)
 {
-	bool is_named = false;
 	for (size_t i = 0; i < n; i++)
 		if (!policy_may_tell(&g->policy, &addresses[i]))
 			return false;
-	for (size_t i = 0; i < g->policy.n_allow && !is_named; i++)
-		is_named = policy_rule_names(&g->policy.allow[i], name);
-	for (size_t i = 0; i < n && is_named; i++)
-		names_add(&g->names, name, &addresses[i], ttl_s, now_ns);
+	struct names *names = is_in_rules(&g->policy, name) ? &g->names : &g->recent;
+	for (size_t i = 0; i < n; i++)
+		names_add(names, name, &addresses[i], ttl_s, now_ns);
 	return true;
 }
 

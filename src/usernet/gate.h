@@ -46,7 +46,8 @@ struct gate {
 	struct flows in;  /* connections of TCP that have come by a forwarded port */
 	struct flows
 		others; /* those of UDP and pings, and who has reached a forwarded port by UDP */
-	struct names names;
+	struct names names;  /* told for names that a rule has */
+	struct names recent; /* and for all others, which a later rule may deny */
 	/* Datagrams of which the first fragment has passed and the last one has not come. */
 	struct gate_parts {
 		bool is_used;
@@ -90,7 +91,8 @@ bool gate_told(struct gate *g, const char *name, const struct policy_address *ad
 	       uint32_t ttl_s, int64_t now_ns);
 
 /* Take other rules.  Flows that they refuse end; those that come from outside, by a forwarded port,
- * stay.  A name that the guest was told counts, however long ago. */
+ * stay.  A name that the guest was told counts, however long ago: of those that no rule had, the
+ * last NAMES_MAX, and for denying only. */
 void gate_set_policy(struct gate *g, const struct policy *policy);
 
 #endif

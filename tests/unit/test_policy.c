@@ -320,6 +320,22 @@ static void a_closed_network_looks_up_allowed_names_only(void **state)
 	assert_true(policy_may_ask(&p, "anything.example"));
 }
 
+static void a_denied_name_is_not_looked_up(void **state)
+{
+	(void)state;
+	static struct policy p;
+	struct mvm_error err;
+	static const char *const deny[] = { "*.evil.example", "evil.example", "mail.example:25" };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(deny); i++)
+		assert_int_equal(policy_add(p.deny, &p.n_deny, deny[i], &err), 0);
+	assert_int_equal(policy_add(p.allow, &p.n_allow, "good.evil.example:443", &err), 0);
+	assert_false(policy_may_ask(&p, "evil.example"));
+	assert_false(policy_may_ask(&p, "a.b.evil.example"));
+	assert_true(policy_may_ask(&p, "good.evil.example"));
+	assert_true(policy_may_ask(&p, "other.example"));
+	assert_true(policy_may_ask(&p, "mail.example")); /* its other ports are open */
+}
+
 static void a_list_of_rules_has_an_end(void **state)
 {
 	(void)state;
@@ -344,6 +360,7 @@ int main(void)
 		cmocka_unit_test(denying_everything_denies_ipv6_too),
 		cmocka_unit_test(a_domain_opens_the_addresses_that_dns_gave),
 		cmocka_unit_test(a_closed_network_looks_up_allowed_names_only),
+		cmocka_unit_test(a_denied_name_is_not_looked_up),
 		cmocka_unit_test(a_list_of_rules_has_an_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

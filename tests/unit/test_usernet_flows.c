@@ -285,6 +285,30 @@ static void a_flow_whose_ports_are_used_again_is_the_new_sockets(void **state)
 		close(fds[i]);
 }
 
+static void a_denied_name_closes_its_addresses(void **state)
+{
+	(void)state;
+	struct gate *g = new_gate();
+	static struct policy denied;
+	struct mvm_error err;
+	assert_int_equal(policy_add(denied.deny, &denied.n_deny, "mail.example:25", &err), 0);
+	assert_int_equal(policy_add(denied.deny, &denied.n_deny, "*.evil.example", &err), 0);
+	struct policy_address mail = address("1.1.1.1"), evil = address("9.9.9.9");
+	struct frame send = tcp("10.0.2.15", 4001, "1.1.1.1", 25, true);
+	struct frame read = tcp("10.0.2.15", 4002, "1.1.1.1", 993, true);
+	struct frame open = tcp("10.0.2.15", 4003, "9.9.9.9", 443, true);
+	assert_true(gate_told(g, "www.evil.example", &evil, 1, 60, 0));
+	assert_int_equal(gate_out(g, &open, 1), GATE_PASS);
+	gate_set_policy(g, &denied);
+	open.opens = false; /* what the guest was told before the rule was there */
+	assert_int_equal(gate_out(g, &open, 2), GATE_RESET);
+	assert_int_equal(gate_out(g, &send, 3), GATE_PASS); /* nobody asked */
+	assert_true(gate_told(g, "mail.example", &mail, 1, 60, 4));
+	assert_int_equal(gate_out(g, &send, 5), GATE_REFUSE);
+	assert_int_equal(gate_out(g, &send, 1000 * SECOND), GATE_REFUSE);
+	assert_int_equal(gate_out(g, &read, 1000 * SECOND), GATE_PASS);
+}
+
 /* From a forwarded port a guest answers those who have come, and no connection that it has begun.
  */
 static void a_forwarded_port_answers_who_has_come(void **state)
@@ -392,6 +416,7 @@ int main(void)
 		cmocka_unit_test(connections_that_nobody_answers_go_first),
 		cmocka_unit_test(other_rules_end_what_they_refuse),
 		cmocka_unit_test(a_flow_whose_ports_are_used_again_is_the_new_sockets),
+		cmocka_unit_test(a_denied_name_closes_its_addresses),
 		cmocka_unit_test(a_forwarded_port_answers_who_has_come),
 		cmocka_unit_test(refusals_are_told_by_destination),
 	};
