@@ -8,10 +8,12 @@
 #define FLAG_OPCODE    0x78u
 #define FLAG_TRUNCATED 0x02u
 #define TYPE_A	       1u
+#define TYPE_CNAME     5u
 #define TYPE_AAAA      28u
 #define CLASS_INTERNET 1u
 #define RECORD_HEAD    10u /* after its name */
 #define ANSWERS_MAX    256u
+#define CNAMES_MAX     16u
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -90,21 +92,122 @@ static int skip_name(const uint8_t *message, size_t len, size_t *at)
 	return -EBADMSG;
 }
 
-static int take_address(struct dns_answers *ret, const uint8_t *record, const uint8_t *data,
-			size_t data_len)
+/* Write out the name at `at`, whose pointers lead back.  false: it is none that a question has. */
+static bool expand_name(const uint8_t *message, size_t len, size_t at, char ret[POLICY_DOMAIN_SIZE])
 {
-	uint16_t type = get16(record);
-	if (get16(record + 2) != CLASS_INTERNET || (type != TYPE_A && type != TYPE_AAAA))
-		return 0;
-	if (data_len != (type == TYPE_A ? 4u : 16u) || ret->n == DNS_ADDRESSES_MAX)
+	size_t used = 0, before = at; /* pointers lead to what lies before */
+	while (at < len && message[at] != 0) {
+		size_t label = message[at++];
+		if (label >= 0xc0) {
+			if (at == len)
+				return false;
+			at = (label & 0x3f) << 8 | message[at];
+			if (at >= before)
+				return false;
+			before = at;
+			continue;
+		}
+		if (label > 63 || label > len - at || used + label + 2 > POLICY_DOMAIN_SIZE)
+			return false;
+		if (used > 0)
+			ret[used++] = '.';
+		for (size_t i = 0; i < label; i++) {
+			uint8_t c = to_lower(message[at++]);
+			if (!is_of_names(c))
+				return false;
+			ret[used++] = (char)c;
+		}
+	}
+	ret[used] = '\0';
+	return at < len;
+}
+
+struct record {
+	size_t name, data; /* where they begin */
+	uint16_t type, data_len;
+	uint32_t ttl_s;
+};
+
+static int read_record(const uint8_t *message, size_t len, size_t *at, struct record *ret)
+{
+	*ret = (struct record){ .name = *at };
+	if (skip_name(message, len, at) < 0 || len - *at < RECORD_HEAD)
 		return -EBADMSG;
-	uint32_t ttl_s = (uint32_t)get16(record + 4) << 16 | get16(record + 6);
-	if (ttl_s < ret->ttl_s)
-		ret->ttl_s = ttl_s;
-	if (type == TYPE_A)
-		ret->addresses[ret->n++] = policy_address_v4(data);
+	const uint8_t *head = message + *at;
+	if (get16(head + 2) == CLASS_INTERNET)
+		ret->type = get16(head);
+	ret->ttl_s = (uint32_t)get16(head + 4) << 16 | get16(head + 6);
+	ret->data_len = get16(head + 8);
+	ret->data = *at + RECORD_HEAD;
+	*at = ret->data;
+	if (ret->data_len > len - *at)
+		return -EBADMSG;
+	*at += ret->data_len;
+	return 0;
+}
+
+static int take_address(const uint8_t *message, const struct record *r, bool is_named,
+			struct dns_answers *ret)
+{
+	if (r->data_len != (r->type == TYPE_A ? 4u : 16u) || ret->n == DNS_ADDRESSES_MAX)
+		return -EBADMSG;
+	struct policy_address *place = &ret->addresses[ret->n++];
+	if (is_named) {
+		*place = ret->addresses[ret->n_named];
+		place = &ret->addresses[ret->n_named++];
+	}
+	if (is_named && r->ttl_s < ret->ttl_s)
+		ret->ttl_s = r->ttl_s;
+	if (r->type == TYPE_A)
+		*place = policy_address_v4(message + r->data);
 	else
-		memcpy(ret->addresses[ret->n++].bytes, data, 16);
+		memcpy(place->bytes, message + r->data, 16);
+	return 0;
+}
+
+struct reply {
+	const uint8_t *message;
+	size_t len, first;
+	unsigned n_answers, n; /* records: in the section of answers, and in all */
+};
+
+/* Go from the question's name along the CNAMEs to the name that has the addresses. */
+static void follow(const struct reply *reply, char name[POLICY_DOMAIN_SIZE],
+		   struct dns_answers *ret)
+{
+	char owner[POLICY_DOMAIN_SIZE];
+	for (unsigned hops = 0; hops < CNAMES_MAX; hops++) {
+		struct record r;
+		size_t at = reply->first;
+		bool found = false;
+		for (unsigned i = 0; i < reply->n_answers && !found; i++)
+			found = read_record(reply->message, reply->len, &at, &r) == 0 &&
+				r.type == TYPE_CNAME &&
+				expand_name(reply->message, reply->len, r.name, owner) &&
+				strcmp(owner, name) == 0;
+		if (!found || !expand_name(reply->message, reply->len, r.data, name))
+			return;
+		if (r.ttl_s < ret->ttl_s)
+			ret->ttl_s = r.ttl_s;
+	}
+}
+
+static int take_addresses(const struct reply *reply, const char *name, struct dns_answers *ret)
+{
+	char owner[POLICY_DOMAIN_SIZE];
+	size_t at = reply->first;
+	for (unsigned i = 0; i < reply->n; i++) {
+		struct record r;
+		if (read_record(reply->message, reply->len, &at, &r) < 0)
+			return -EBADMSG;
+		if (r.type != TYPE_A && r.type != TYPE_AAAA)
+			continue;
+		bool is_named = i < reply->n_answers &&
+				expand_name(reply->message, reply->len, r.name, owner) &&
+				strcmp(owner, name) == 0;
+		if (take_address(reply->message, &r, is_named, ret) < 0)
+			return -EBADMSG;
+	}
 	return 0;
 }
 
@@ -112,28 +215,25 @@ int dns_read_reply(const uint8_t *message, size_t len, const struct dns_question
 		   struct dns_answers *ret)
 {
 	struct dns_question said;
+	char name[POLICY_DOMAIN_SIZE];
 	*ret = (struct dns_answers){ .ttl_s = UINT32_MAX };
 	if (len < DNS_HEAD || !(message[2] & FLAG_REPLY) || read_question(message, len, &said) < 0)
 		return -EBADMSG;
 	if (said.type != question->type || said.class != question->class ||
 	    strcmp(said.name, question->name) != 0)
 		return -ENOMSG;
-	/* all sections: a resolver may believe additional addresses too */
-	unsigned records = get16(message + 6) + get16(message + 8) + get16(message + 10);
-	size_t at = said.end;
-	if (records > ANSWERS_MAX)
+	const struct reply reply = {
+		.message = message,
+		.len = len,
+		.first = said.end,
+		.n_answers = get16(message + 6),
+		.n = (unsigned)get16(message + 6) + get16(message + 8) + get16(message + 10),
+	};
+	if (reply.n > ANSWERS_MAX)
 		return -EBADMSG;
-	for (unsigned i = 0; i < records; i++) {
-		if (skip_name(message, len, &at) < 0 || len - at < RECORD_HEAD)
-			return -EBADMSG;
-		const uint8_t *record = message + at;
-		size_t data_len = get16(record + 8);
-		at += RECORD_HEAD;
-		if (data_len > len - at || take_address(ret, record, message + at, data_len) < 0)
-			return -EBADMSG;
-		at += data_len;
-	}
-	return 0;
+	memcpy(name, said.name, sizeof(name));
+	follow(&reply, name, ret);
+	return take_addresses(&reply, name, ret);
 }
 
 /* Only the question stays. */

@@ -3,8 +3,8 @@
 #define USERNET_DNS_H
 
 /*
- * DNS messages, as far as a resolver's relay needs them: the one question, and the addresses among
- * the answers.  Pure.
+ * DNS messages, as far as a resolver's relay needs them: the one question, and the addresses in its
+ * reply.  Pure.
  *
  * Source: RFC 1035, section 4; RFC 6891 (one additional OPT record); RFC 8020.
  */
@@ -29,8 +29,9 @@ struct dns_question {
 };
 
 struct dns_answers {
-	size_t n;
-	uint32_t ttl_s; /* the least */
+	size_t n;	/* of all sections: a program may believe any */
+	size_t n_named; /* the first of them: the answers to the question, by its CNAMEs */
+	uint32_t ttl_s; /* the least of those and the CNAMEs */
 	struct policy_address addresses[DNS_ADDRESSES_MAX];
 };
 

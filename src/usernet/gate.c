@@ -288,15 +288,14 @@ static bool is_in_rules(const struct policy *p, const char *name)
 	return false;
 }
 
-bool gate_told(struct gate *g, const char *name, const struct policy_address *addresses, size_t n,
-	       uint32_t ttl_s, int64_t now_ns)
+bool gate_told(struct gate *g, const char *name, const struct dns_answers *answers, int64_t now_ns)
 {
-	for (size_t i = 0; i < n; i++)
-		if (!policy_may_tell(&g->policy, &addresses[i]))
+	for (size_t i = 0; i < answers->n; i++)
+		if (!policy_may_tell(&g->policy, &answers->addresses[i]))
 			return false;
 	struct names *names = is_in_rules(&g->policy, name) ? &g->names : &g->recent;
-	for (size_t i = 0; i < n; i++)
-		names_add(names, name, &addresses[i], ttl_s, now_ns);
+	for (size_t i = 0; i < answers->n_named; i++)
+		names_add(names, name, &answers->addresses[i], answers->ttl_s, now_ns);
 	return true;
 }
 

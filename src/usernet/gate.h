@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "usernet/dns.h"
 #include "usernet/flows.h"
 #include "usernet/frame.h"
 #include "usernet/names.h"
@@ -85,10 +86,10 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 /* Add a forward.  Returns 0 or -E2BIG. */
 int gate_forward(struct gate *g, bool udp, uint16_t guest_port);
 
-/* May the guest be told these addresses for name?  Remembers them when a rule needs them.  false:
- * one of them is private: such an answer is how a name leads into a network of the host. */
-bool gate_told(struct gate *g, const char *name, const struct policy_address *addresses, size_t n,
-	       uint32_t ttl_s, int64_t now_ns);
+/* May the guest be told this for name?  Remembers its addresses when a rule needs them.  false: an
+ * address of any name in it is private: such an answer is how a name leads into a network of the
+ * host. */
+bool gate_told(struct gate *g, const char *name, const struct dns_answers *answers, int64_t now_ns);
 
 /* Take other rules.  Flows that they refuse end; those that come from outside, by a forwarded port,
  * stay.  A name that the guest was told counts, however long ago: of those that no rule had, the

@@ -113,8 +113,7 @@ static void answer(void *arg, const struct resolver_asker *asker,
 		return;
 	if (r < 0)
 		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
-	else if (len > 0 && !gate_told(&u->gate, question->name, answers.addresses, answers.n,
-				       answers.ttl_s, clock_now_ns())) {
+	else if (len > 0 && !gate_told(&u->gate, question->name, &answers, clock_now_ns())) {
 		refusals_note_name(&u->refusals, question->name, POLICY_PRIVATE);
 		len = dns_refuse(message, question, DNS_REFUSED);
 	}

@@ -282,6 +282,7 @@ static void addresses_are_taken_from_a_reply(void **state)
 	size_t len = reply_with(message, two, 300);
 	assert_int_equal(dns_read_reply(message, len, &q, &answers), 0);
 	assert_int_equal(answers.n, 2);
+	assert_int_equal(answers.n_named, 2);
 	assert_int_equal(answers.ttl_s, 300);
 	for (size_t i = 0; i < 2; i++) {
 		struct policy_address a = address(two[i]);
@@ -294,6 +295,64 @@ static void addresses_are_taken_from_a_reply(void **state)
 	message[14]--;
 	message[QUERY_LEN + 11] = 3; /* bytes of an IPv4 address */
 	assert_int_equal(dns_read_reply(message, len, &q, &answers), -EBADMSG);
+}
+
+static void put(uint8_t *message, size_t *len, const void *bytes, size_t n)
+{
+	memcpy(message + *len, bytes, n);
+	*len += n;
+}
+
+/* A record: its name and data are as in a message. */
+static void put_record(uint8_t *message, size_t *len, const char *name, size_t name_len,
+		       uint8_t type, uint8_t ttl_s, const void *data, uint8_t data_len)
+{
+	const uint8_t head[] = { 0, type, 0, 1, 0, 0, 0, ttl_s, 0, data_len };
+	put(message, len, name, name_len);
+	put(message, len, head, sizeof(head));
+	put(message, len, data, data_len);
+}
+#define PUT(name, ...) put_record(message, &len, name, sizeof(name) - 1, __VA_ARGS__)
+
+static void a_name_has_the_addresses_of_its_aliases_alone(void **state)
+{
+	(void)state;
+	struct dns_question q;
+	struct dns_answers answers;
+	uint8_t message[512];
+	size_t len = 0;
+	static const uint8_t good[] = { 1, 2, 3, 4 }, evil[] = { 6, 6, 6, 6 };
+	assert_int_equal(dns_read_query(query, QUERY_LEN, &q), 0);
+	put(message, &len, query, QUERY_LEN);
+	message[2] = 0x81;
+	message[7] = 5;	 /* answers */
+	message[11] = 1; /* additional */
+	/* the chain is not in its order: www -> cdn.example.org -> x */
+	PUT("\4evil\0", 1, 9, evil, 4);
+	PUT("\3cdn\xc0\x10", 5, 30, "\1x\0", 3);
+	PUT("\xc0\x0c", 5, 60, "\3CDN\xc0\x10", 6);
+	PUT("\1X\0", 1, 90, good, 4);
+	PUT("\xc0\x0c", 1, 9, evil, 4); /* a name with a CNAME has nothing else */
+	PUT("\1x\0", 1, 9, evil, 4);	/* in another section */
+	assert_int_equal(dns_read_reply(message, len, &q, &answers), 0);
+	assert_int_equal(answers.n, 4);
+	assert_int_equal(answers.n_named, 1);
+	assert_int_equal(answers.ttl_s, 30);
+	struct policy_address a = address("1.2.3.4");
+	assert_memory_equal(&answers.addresses[0], &a, sizeof(a));
+	for (size_t cut = 0; cut < len; cut++)
+		assert_int_equal(dns_read_reply(message, cut, &q, &answers), -EBADMSG);
+
+	/* a circle, and a pointer to itself */
+	len = QUERY_LEN;
+	message[7] = 2;
+	message[11] = 0;
+	PUT("\xc0\x0c", 5, 30, "\xc0\x0c", 2);
+	PUT("\xc0\x2f", 1, 30, good, 4);
+	assert_int_equal(message[0x2f], 0xc0);
+	assert_int_equal(dns_read_reply(message, len, &q, &answers), 0);
+	assert_int_equal(answers.n, 1);
+	assert_int_equal(answers.n_named, 0);
 }
 
 /* ---- the gate ---- */
@@ -316,6 +375,13 @@ static struct gate *new_gate(void)
 	g.is_hosts = is_hosts;
 	g.arg = own;
 	return &g;
+}
+
+static bool told(struct gate *g, const char *name, struct policy_address a, uint32_t ttl_s,
+		 int64_t now_ns)
+{
+	const struct dns_answers answers = { 1, 1, ttl_s, { a } };
+	return gate_told(g, name, &answers, now_ns);
 }
 
 static struct frame tcp(const char *from, uint16_t from_port, const char *to, uint16_t to_port,
@@ -520,13 +586,13 @@ static void a_name_opens_its_addresses_for_their_time_to_live(void **state)
 	assert_int_equal(policy_add(g->policy.deny, &g->policy.n_deny, "0.0.0.0/0", &err), 0);
 	assert_int_equal(policy_add(g->policy.allow, &g->policy.n_allow, "*.example.org:443", &err),
 			 0);
-	struct policy_address told = address("1.1.1.1"), private = address("192.168.0.1");
+	struct policy_address public = address("1.1.1.1"), private = address("192.168.0.1");
 	struct frame out = tcp("10.0.2.15", 4000, "1.1.1.1", 443, true);
 	assert_int_equal(gate_out(g, &out, 0), GATE_REFUSE);
-	assert_true(gate_told(g, "www.example.com", &told, 1, 300, 0));
+	assert_true(told(g, "www.example.com", public, 300, 0));
 	assert_int_equal(gate_out(g, &out, 1), GATE_REFUSE);
-	assert_false(gate_told(g, "www.example.org", &private, 1, 300, 0));
-	assert_true(gate_told(g, "www.example.org", &told, 1, 300, 0));
+	assert_false(told(g, "www.example.org", private, 300, 0));
+	assert_true(told(g, "www.example.org", public, 300, 0));
 	assert_int_equal(gate_out(g, &out, 1), GATE_PASS);
 	assert_int_equal(gate_out(g, &out, 299 * SECOND), GATE_PASS);
 	assert_int_equal(gate_out(g, &out, 301 * SECOND), GATE_REFUSE);
@@ -626,6 +692,7 @@ int main(void)
 		cmocka_unit_test(a_reset_fits_the_guests_sequence_numbers),
 		cmocka_unit_test(a_question_is_read_and_refused),
 		cmocka_unit_test(addresses_are_taken_from_a_reply),
+		cmocka_unit_test(a_name_has_the_addresses_of_its_aliases_alone),
 		cmocka_unit_test(an_allowed_flow_passes),
 		cmocka_unit_test(the_hosts_addresses_are_closed),
 		cmocka_unit_test(no_rule_opens_the_virtual_network),
