@@ -27,7 +27,7 @@ struct mvm;
 
 /* The version of these headers; mvm_version() gives the version of the loaded library. */
 #define MVM_VERSION_MAJOR 0
-#define MVM_VERSION_MINOR 2
+#define MVM_VERSION_MINOR 3
 #define MVM_VERSION_PATCH 0
 
 /*
@@ -48,7 +48,7 @@ MVM_API int mvm_open(const char *data_dir, struct mvm **ret, struct mvm_error *e
 
 MVM_API void mvm_close(struct mvm *mvm); /* NULL is fine */
 
-/* The library's version, "0.2.0".  Static. */
+/* The library's version, "0.3.0".  Static. */
 MVM_API const char *mvm_version(void);
 
 #endif
