@@ -66,8 +66,10 @@ static int for_named(struct cli_context *c, const struct args *a, bool all_given
 	return r < 0 ? r : each_name(c, a, &names, mvm, fn, done);
 }
 
-static int stop_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+static int stop_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
+		    struct mvm_error *err)
 {
+	(void)c;
 	return mvm_instance_stop(mvm, name, args_ms(a, "timeout", 10000), err);
 }
 
@@ -76,8 +78,10 @@ static int stop(struct cli_context *c, const struct args *a)
 	return for_named(c, a, args_flag(a, "all"), ALL_RUNNING, stop_one, "stopped");
 }
 
-static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+static int rm_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
+		  struct mvm_error *err)
 {
+	(void)c;
 	if (!args_flag(a, "all"))
 		return mvm_instance_remove(mvm, name, args_flag(a, "force"), err);
 	int r = mvm_instance_remove_unnamed(mvm, name, args_flag(a, "force"), err);
@@ -92,8 +96,10 @@ static int rm(struct cli_context *c, const struct args *a)
 			 "removed");
 }
 
-static int kill_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+static int kill_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
+		    struct mvm_error *err)
 {
+	(void)c;
 	const char *signal = args_string(a, "signal");
 	return mvm_instance_kill(mvm, name, signal ? signal : "KILL", err);
 }
@@ -106,8 +112,10 @@ static int kill_all(struct cli_context *c, const struct args *a)
 	return r;
 }
 
-static int pause_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+static int pause_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
+		     struct mvm_error *err)
 {
+	(void)c;
 	(void)a;
 	return mvm_instance_pause(mvm, name, err);
 }
@@ -117,9 +125,10 @@ static int pause_all(struct cli_context *c, const struct args *a)
 	return for_named(c, a, false, ALL, pause_one, "paused");
 }
 
-static int resume_one(struct mvm *mvm, const char *name, const struct args *a,
-		      struct mvm_error *err)
+static int resume_one(struct cli_context *c, struct mvm *mvm, const char *name,
+		      const struct args *a, struct mvm_error *err)
 {
+	(void)c;
 	(void)a;
 	return mvm_instance_resume(mvm, name, err);
 }

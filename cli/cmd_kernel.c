@@ -162,8 +162,10 @@ static int list(struct cli_context *c, const struct args *a)
 	return table_print(&t, stdout);
 }
 
-static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+static int rm_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
+		  struct mvm_error *err)
 {
+	(void)c;
 	(void)a;
 	return mvm_kernel_remove(mvm, name, err);
 }

@@ -69,8 +69,10 @@ static int inspect(struct cli_context *c, const struct args *a)
 	return jsonw_print(&j, stdout);
 }
 
-static int rm_one(struct mvm *mvm, const char *name, const struct args *a, struct mvm_error *err)
+static int rm_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
+		  struct mvm_error *err)
 {
+	(void)c;
 	(void)a;
 	return mvm_volume_remove(mvm, name, NULL, err); /* Ctrl-C ends mvm */
 }

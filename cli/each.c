@@ -17,7 +17,7 @@ int each_name(struct cli_context *c, const struct args *a, const struct strv *na
 	jsonw_open(&j, NULL, '[');
 	for (size_t i = 0; i < names->n; i++) {
 		struct mvm_error err = { 0 };
-		int r = fn(mvm, names->v[i], a, &err);
+		int r = fn(c, mvm, names->v[i], a, &err);
 		if (r < 0 && result < 0)
 			show_error(c, NULL); /* the one before */
 		if (r < 0) {

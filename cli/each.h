@@ -9,11 +9,11 @@
 #include "handles.h"
 #include "options.h"
 
-/* Act on one instance, kernel or volume.  a: the whole command line.  Returns 0; EACH_KEPT with the
- * reason in *err; or a negative errno with *err filled. */
+/* Act on one instance, kernel or volume.  c: for its progress.  a: the whole command line.  Returns
+ * 0; EACH_KEPT with the reason in *err; or a negative errno with *err filled. */
 enum { EACH_KEPT = 1 };
-typedef int (*each_fn)(struct mvm *mvm, const char *name, const struct args *a,
-		       struct mvm_error *err);
+typedef int (*each_fn)(struct cli_context *c, struct mvm *mvm, const char *name,
+		       const struct args *a, struct mvm_error *err);
 
 /*
  * Call fn for every name, go on after a failure, and print each name that it worked for; with

@@ -187,6 +187,23 @@ MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_opti
 				    uint32_t n, const struct mvm_progress *progress,
 				    struct mvm_instance **ret, struct mvm_error *err);
 
+/*
+ * Start an instance that has ended again: with its name, its revision and everything that its start
+ * was given, and with the rules that its network had last.
+ *
+ *   progress  as in mvm_instance_start(); may be NULL
+ *   ret       connection to the running instance; mvm_instance_close() it
+ *
+ * Its data disk keeps its contents; then it boots, since a snapshot fits only the disk that it was
+ * made with.  Everything else in the guest is as after its first start, and volumes are copied in
+ * again.  Its logs go on.  A port 0 stays the port that it got.
+ * Errors: -ENOENT (no such instance, or its revision was removed); -EBUSY (it runs); else as
+ * mvm_instance_start().  After a failure the instance is there still, as failed or as it was.
+ */
+MVM_API int mvm_instance_start_again(struct mvm *mvm, const char *name,
+				     const struct mvm_progress *progress, struct mvm_instance **ret,
+				     struct mvm_error *err);
+
 /* Connect to a running instance.  -ENOENT when the name is unknown, -EBUSY when the instance does
  * not run (the text says why). */
 MVM_API int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
@@ -457,6 +474,17 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
 			      struct mvm_error *err);
+
+/*
+ * mvm_instance_stop() and then mvm_instance_start_again().  One that has ended is only started.
+ *
+ *   timeout_ms  as in mvm_instance_stop()
+ *
+ * Errors: -EINVAL (its end would remove it, so it runs on); those of the two.
+ */
+MVM_API int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t timeout_ms,
+				 const struct mvm_progress *progress, struct mvm_instance **ret,
+				 struct mvm_error *err);
 
 /*
  * Send a signal.  "KILL" ends the VM at once, like mvm_instance_stop() with a timeout of 0.  Any

@@ -84,6 +84,42 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 	return 0;
 }
 
+/* May an instance with this record start again? */
+static bool has_ended(int dir_fd)
+{
+	AUTO_DONE(record) rec = { 0 };
+	return record_load(dir_fd, &rec, NULL) == 0 &&
+	       (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
+}
+
+int instance_folder_take(int instances_fd, int dir_fd, const struct record *record,
+			 struct instance_folder *ret)
+{
+	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	if (gate_fd < 0)
+		return gate_fd;
+	if (!file_is_at(dir_fd, instances_fd, record->name))
+		return -ENOENT;
+	f.dir_fd = dir_open_at(dir_fd, ".");
+	if (f.dir_fd < 0)
+		return f.dir_fd;
+	f.lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "", NULL);
+	if (f.lock_fd < 0)
+		return f.lock_fd;
+	if (!has_ended(dir_fd)) /* another start was faster, and its VM was lost */
+		return -EBUSY;
+	if (unlinkat(dir_fd, INSTANCE_SOCKET_NAME, 0) < 0 && errno != ENOENT)
+		return -errno;
+	f.listen_fd = sock_listen_at(dir_fd, INSTANCE_SOCKET_NAME);
+	int r = f.listen_fd < 0 ? f.listen_fd : record_save(dir_fd, record, NULL);
+	if (r < 0)
+		return r;
+	*ret = f;
+	f = (struct instance_folder)INSTANCE_FOLDER_NONE;
+	return 0;
+}
+
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 {
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);

@@ -44,6 +44,19 @@ int instance_folder_make(int instances_fd, const struct record *record,
 			 struct instance_folder *ret);
 
 /*
+ * Take the folder of an instance that has ended, for another start: with its lock, and a socket and
+ * a record in place of the old ones.
+ *
+ *   dir_fd  the folder; the caller keeps it
+ *   record  the new one
+ *
+ * Returns 0; -EBUSY when the instance runs, or somebody starts or removes it; -ENOENT when it has
+ * been removed; or -errno.  Killed in between, it leaves an instance that is lost (settle.c).
+ */
+int instance_folder_take(int instances_fd, int dir_fd, const struct record *record,
+			 struct instance_folder *ret);
+
+/*
  * Take the lock of a folder without waiting.
  *
  *   what  what this holder does, for people

@@ -137,6 +137,34 @@ static int make_folder(int instances_fd, struct record *rec, struct instance_fol
 	return mvm_error_set(err, -EEXIST, "cannot find a free name for an instance");
 }
 
+/* Take the folder of an instance that has ended. */
+static int take_folder(int instances_fd, const struct record *rec, struct instance_folder *ret,
+		       struct mvm_error *err)
+{
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, rec->name);
+	int r = dir_fd < 0 ? dir_fd : instance_folder_take(instances_fd, dir_fd, rec, ret);
+	if (r == -EBUSY)
+		return mvm_error_reason(
+			err, mvm_error_set(err, r, "instance '%s' is running", rec->name),
+			"instance-runs", rec->name);
+	return r < 0 ? mvm_error_set(err, r, "cannot start instance '%s' again: %s", rec->name,
+				     strerror(-r))
+		     : 0;
+}
+
+/* Without a supervisor nothing has started: remove the new folder, or put the ended instance's
+ * record back.  The start's error is the one to report. */
+static void put_back(int instances_fd, const struct instance_launch *l,
+		     const struct instance_folder *f)
+{
+	if (!l->again) {
+		instance_folder_remove(instances_fd, l->record->name, f->dir_fd, false);
+		return;
+	}
+	unlinkat(f->dir_fd, INSTANCE_SOCKET_NAME, 0);
+	record_save(f->dir_fd, l->again, NULL);
+}
+
 static int spawn_supervisor(const struct instance_launch *l, const struct instance_folder *f,
 			    int leash_fd, struct mvm_error *err)
 {
@@ -208,14 +236,16 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
 	AUTO(mvm_instance) i = calloc(1, sizeof(*i));
 	int r = i ? instance_check_ports(l->record, err) : mvm_error_oom(err);
-	if (r == 0)
+	if (r == 0 && l->again)
+		r = take_folder(instances_fd, l->record, &folder, err);
+	else if (r == 0)
 		r = make_folder(instances_fd, l->record, &folder, err);
 	if (r < 0)
 		return r;
 	i->name = strdup(l->record->name);
 	r = i->name ? launch_in(l, &folder, i, err) : mvm_error_oom(err);
-	if (r < 0) { /* no supervisor: remove the folder, and report the start's error */
-		instance_folder_remove(instances_fd, l->record->name, folder.dir_fd, false);
+	if (r < 0) {
+		put_back(instances_fd, l, &folder);
 		return r;
 	}
 	*ret = TAKE_PTR(i);

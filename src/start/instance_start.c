@@ -9,7 +9,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/extend.h"
+#include "base/file.h"
 #include "base/hostload.h"
+#include "base/lock.h"
 #include "base/parse.h"
 #include "base/progress.h"
 #include "instance/instance.h"
@@ -34,6 +36,7 @@ struct batch {
 	uint32_t n;
 	uint32_t begun, up; /* how many of the n, in order */
 	uint32_t from_pool;
+	const struct record *again; /* the ended instance that starts again; NULL: new ones */
 	struct mvm_volume *volumes; /* the options' own */
 	bool throttled;		    /* fewer start at once than on an idle host */
 	uint8_t *taken;		    /* by index: from the pool, so it is up already */
@@ -106,7 +109,7 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 	struct one one;
 	uint32_t i = b->begun;
 	describe(b, i, &one);
-	int r = pool_take(b->mvm, &one.request, &b->plan, b->progress, &b->list[i]);
+	int r = b->again ? 0 : pool_take(b->mvm, &one.request, &b->plan, b->progress, &b->list[i]);
 	b->taken[i] = r > 0;
 	b->from_pool += r > 0;
 	if (r == 0)
@@ -125,6 +128,21 @@ static bool may_boot_instead(const struct batch *b, int r)
 	       r != -EBADMSG;
 }
 
+/* The supervisor of a restore that has failed is about to end.  Then the name, or the folder of an
+ * instance that starts again, is free; if it is not, start_begin() says so. */
+static void free_place(struct batch *b, struct mvm_instance **failed)
+{
+	const char *name = mvm_instance_name(*failed);
+	if (!b->again)
+		mvm_instance_remove(b->mvm, name, true, NULL);
+	AUTO_CLOSE int dir_fd = b->again ? dir_open_at(store_dir(b->mvm->store, STORE_INSTANCES),
+						       name)
+					 : -1;
+	if (dir_fd >= 0)
+		lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
+	mvm_instance_close(TAKE_PTR(*failed));
+}
+
 /* Boot an instance whose restore failed although the snapshot passed every check. */
 static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 {
@@ -138,9 +156,7 @@ static int boot_instead(struct batch *b, uint32_t i, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	plan.reason = strdup("the snapshot could not be restored");
-	/* if the name stays taken, start_begin() says so */
-	mvm_instance_remove(b->mvm, mvm_instance_name(b->list[i]), true, NULL);
-	mvm_instance_close(TAKE_PTR(b->list[i]));
+	free_place(b, &b->list[i]);
 	r = start_begin(b->mvm, &one.request, &plan, &b->list[i], err);
 	if (r < 0)
 		return r;
@@ -311,6 +327,7 @@ static int plan(struct batch *b, struct mvm_error *err)
 		.ops = ops,
 		.probe = &b->probe,
 		.options = o,
+		.again = b->again,
 	};
 	r = check_workload(o, err);
 	if (r < 0)
@@ -336,6 +353,17 @@ static int plan(struct batch *b, struct mvm_error *err)
 }
 
 #define START_OPTIONS_FIRST STRUCT_END(struct mvm_start_options, log_max_bytes)
+
+static int start_batch(struct batch *b, struct mvm_error *err)
+{
+	int r = plan(b, err);
+	if (r == -ECANCELED)
+		return mvm_error_set(err, r, "the start was cancelled");
+	if (r < 0)
+		return r;
+	host_memory_note(b->mvm, b->plan.mem_mib, b->n, b->progress);
+	return start_all(b, err);
+}
 
 int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options, uint32_t n,
 			    const struct mvm_progress *progress, struct mvm_instance **ret,
@@ -369,13 +397,23 @@ int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *opt
 	if (r < 0)
 		return r;
 	settle_after_boot(mvm, progress); /* a failure there does not matter here */
-	r = plan(&b, err);
-	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the start was cancelled");
-	if (r < 0)
-		return r;
-	host_memory_note(mvm, b.plan.mem_mib, n, progress);
-	return start_all(&b, err);
+	return start_batch(&b, err);
+}
+
+int start_again(struct mvm *mvm, const struct record *again,
+		const struct mvm_start_options *options, const struct mvm_progress *progress,
+		struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO_DONE(batch) b = {
+		.mvm = mvm,
+		.options = *options,
+		.again = again,
+		.progress = progress,
+		.revision = REVISION_NONE,
+		.n = 1,
+		.list = ret,
+	};
+	return start_batch(&b, err);
 }
 
 int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *options,

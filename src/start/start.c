@@ -72,6 +72,31 @@ static int take_rules(const struct start_request *q, struct record *rec, struct 
 				       q->ops->name);
 }
 
+static int copy_list(struct strv *to, const struct strv *from, struct mvm_error *err)
+{
+	for (size_t i = 0; i < from->n; i++)
+		strv_add(to, from->v[i]);
+	return to->failed ? mvm_error_oom(err) : 0;
+}
+
+/* What an instance that starts again keeps besides its options. */
+static int keep(const struct record *from, struct record *rec, struct mvm_error *err)
+{
+	bool failed = false;
+	strv_done(&rec->network_allow);
+	strv_done(&rec->network_deny);
+	int r = copy_list(&rec->network_allow, &from->network_allow, err);
+	if (r == 0)
+		r = copy_list(&rec->network_deny, &from->network_deny, err);
+	if (r < 0)
+		return r;
+	free(rec->created_at);
+	rec->created_at = str_dup(from->created_at, &failed);
+	rec->data_disk.reflinked = from->data_disk.reflinked;
+	rec->held = false; /* the user knows its name */
+	return failed ? mvm_error_oom(err) : 0;
+}
+
 static enum record_memory memory_of(const struct start_plan *plan,
 				    const struct mvm_start_options *o)
 {
@@ -183,14 +208,19 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 	if (instances_fd < 0 || cache_fd < 0)
 		return instances_fd < 0 ? instances_fd : cache_fd;
 
-	AUTO_CLOSE int data_disk_fd = data_disk_open(q->revision, plan->restore, err);
-	int r = q->revision->rev.data_disk_mib && data_disk_fd < 0 ? data_disk_fd : 0;
+	bool new_disk = q->revision->rev.data_disk_mib && !q->again;
+	AUTO_CLOSE int data_disk_fd = new_disk ? data_disk_open(q->revision, plan->restore, err)
+					       : -1;
+	int r = new_disk && data_disk_fd < 0 ? data_disk_fd : 0;
 	if (r == 0)
 		r = start_record(q, plan, &rec, err);
+	if (r == 0 && q->again)
+		r = keep(q->again, &rec, err);
 	if (r < 0)
 		return r;
 	const struct instance_launch launch = {
 		.record = &rec,
+		.again = q->again,
 		.revision_fd = q->revision->dir_fd,
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,

@@ -67,6 +67,9 @@ struct start_request {
 	const struct mvm_start_options *options;
 	enum record_purpose purpose;
 	int capture_fd; /* RECORD_FOR_CAPTURE: the folder to capture into */
+	/* the ended instance that starts again, with its rules for the network and its data disk;
+	 * NULL: a new one */
+	const struct record *again;
 };
 
 /* Options for mvm's own VMs: the template's settings, and the VM ends with its handle. */
@@ -112,6 +115,12 @@ int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err);
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
+
+/* Start an ended instance again, with options that say what its record says, and the handle of one
+ * start in *ret.  progress: taken.  err: not NULL.  The rest as mvm_instance_start_again(). */
+int start_again(struct mvm *mvm, const struct record *again,
+		const struct mvm_start_options *options, const struct mvm_progress *progress,
+		struct mvm_instance **ret, struct mvm_error *err);
 
 /* Wait until the VM has ended, as mvm_instance_wait() does.  timeout_ms negative: for ever. */
 int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,

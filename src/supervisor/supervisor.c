@@ -253,11 +253,12 @@ static void await_starter(struct supervisor *s)
 }
 
 /* End a start that failed, lost its starter or was stopped.  An instance that is kept, is kept for
- * its logs. */
+ * its logs.  One that started again is not held, because its user knows it already. */
 static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 {
-	bool keep = clients_has_leash(&s->clients) && !s->record.attached &&
-		    !s->record.remove_at_end && s->record.purpose == RECORD_FOR_USER;
+	bool claimed = clients_has_leash(&s->clients) || !s->record.held;
+	bool keep = claimed && !s->record.attached && !s->record.remove_at_end &&
+		    s->record.purpose == RECORD_FOR_USER;
 	put_away(s);
 	warden_release(&s->warden); /* before clients learn of the end */
 	life_enter(s, s->end ? LIFE_STOPPED : LIFE_FAILED);

@@ -80,6 +80,7 @@ static void a_vm_that_was_let_go_outlives_its_starter(void **state)
 static void a_start_ends_with_its_starter(void **state)
 {
 	struct world *x = *state;
+	x->record.held = true;
 	launch(x);
 	expect_spawn(x);
 	go_on(x);
@@ -112,9 +113,24 @@ static void a_guest_that_hangs_at_boot_is_told_to_who_takes_a_snapshot(void **st
 	expect_end(x, 1);
 }
 
+static void a_start_again_ends_with_its_starter_and_leaves_the_instance(void **state)
+{
+	struct world *x = *state;
+	AUTO_DONE(record) rec = { 0 };
+	launch(x);
+	expect_spawn(x);
+	hang_up(x);
+	go_on(x);
+	expect_killed(x);
+	expect_end(x, 1);
+	assert_int_equal(record_load(x->folder.dir_fd, &rec, NULL), 0);
+	assert_int_equal(rec.state, RECORD_EXITED);
+}
+
 static void a_start_ends_when_its_starter_dies_before_the_vmm_runs(void **state)
 {
 	struct world *x = *state;
+	x->record.held = true;
 	launch(x);
 	expect_spawn(x);
 	hang_up(x);
@@ -470,6 +486,7 @@ int main(void)
 		TEST(a_start_ends_with_its_starter),
 		TEST(a_guest_that_hangs_at_boot_is_told_to_who_takes_a_snapshot),
 		TEST(a_start_ends_when_its_starter_dies_before_the_vmm_runs),
+		TEST(a_start_again_ends_with_its_starter_and_leaves_the_instance),
 		TEST(a_vm_of_a_pool_can_be_adopted),
 		TEST(a_vm_is_adopted_once),
 		TEST(a_vm_whose_adoption_fails_ends),
