@@ -13,6 +13,7 @@
  */
 
 #include <mvm/error.h>
+#include <mvm/logs.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
 #include <mvm/struct.h>
@@ -223,7 +224,6 @@ MVM_API const char *mvm_instance_name(const struct mvm_instance *instance);
  * have ended or been removed since.  NULL for a handle of mvm_instance_open(). */
 MVM_API const char *mvm_instance_start_json(const struct mvm_instance *instance);
 
-/* What is known about an instance.  Strings are owned by the struct; absent ones are NULL. */
 /* Something that the rules for an instance's network refused, by its destination. */
 struct mvm_refusal {
 	const char *target;   /* an address, or the name that was asked for; a guest chose it */
@@ -235,6 +235,7 @@ struct mvm_refusal {
 	uint64_t reserved[2]; /* 0: members of later versions (mvm/struct.h) */
 };
 
+/* What is known about an instance.  Strings are owned by the struct; absent ones are NULL. */
 struct mvm_instance_info {
 	char *name, *template_id, *revision;
 	enum mvm_instance_state state;
@@ -291,41 +292,6 @@ MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_i
 MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
 			      struct mvm_error *err);
 MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
-
-/* Something that happened to an instance.  All borrowed; message may be NULL. */
-struct mvm_event {
-	const char *time; /* RFC 3339 with nanoseconds */
-	/* One of: started, healthy, unhealthy, paused, resumed, restarting, stopped, exited,
-	 * failed, refused, network, network-down, network-up, removed. */
-	const char *event;
-	const char *instance, *template_id;
-	const char *message;
-	const char *json; /* the whole event on one line */
-};
-
-/* Returns 0 to go on; more ends the reading; a negative errno ends it with that error. */
-typedef int (*mvm_event_fn)(void *arg, const struct mvm_event *event);
-
-struct mvm_events_options {
-	size_t size;	      /* MVM_EVENTS_OPTIONS_INIT sets it (mvm/struct.h) */
-	const char *since;    /* as in struct mvm_logs_options */
-	bool follow;	      /* go on until cancel_fd is readable */
-	const int *cancel_fd; /* NULL: none */
-};
-#define MVM_EVENTS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_events_options)
-
-/*
- * Read the events of all instances, the oldest first.  The last four to eight megabytes are kept.
- *
- *   options  borrowed; NULL: all events, and no following
- *   fn       called with each event, on this thread
- *   arg      for fn
- *
- * Returns 0 at the end of the events, or when fn or cancel_fd has ended the reading.
- * Errors: -EINVAL (since), fn's, and those of reading files.
- */
-MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
-		       void *arg, struct mvm_error *err);
 
 struct mvm_exec_options {
 	size_t size;		    /* MVM_EXEC_OPTIONS_INIT sets it (mvm/struct.h) */
@@ -571,45 +537,5 @@ MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
  */
 MVM_API int mvm_instance_remove_unnamed(struct mvm *mvm, const char *name, bool force,
 					struct mvm_error *err);
-
-/* A piece of a log.  All borrowed. */
-struct mvm_log_entry {
-	const char *time; /* of arrival, RFC 3339 with nanoseconds; "" when unknown */
-	bool workload;	  /* from the workload; false: from the console */
-	bool full;	  /* ends a line; otherwise this log's next entry goes on with the line */
-	const char *text; /* len bytes of whatever the guest printed, without the newline */
-	size_t len;
-};
-
-/* Returns 0 to go on; a negative errno ends the reading with it. */
-typedef int (*mvm_log_fn)(void *arg, const struct mvm_log_entry *entry);
-
-struct mvm_logs_options {
-	size_t size;	      /* MVM_LOGS_OPTIONS_INIT sets it (mvm/struct.h) */
-	bool console;	      /* output of the kernel, the image's init and the agent */
-	bool workload;	      /* output of the template's command; neither is set: both */
-	bool timestamps;      /* begin each line with its time of arrival */
-	const uint64_t *tail; /* only this many of the last lines; NULL: all */
-	const char *since;    /* only newer entries: RFC 3339, or "10m" ago; NULL: all */
-	bool follow;	      /* go on until the instance has ended */
-	const int *cancel_fd; /* readable: wait no more, for output or for out_fd; NULL: none */
-	const int *out_fd;    /* receives the log; may be NULL with fn */
-	bool visible;	      /* for terminals: print control characters as text, ESC as "^[" */
-	/* Receives the entries instead of out_fd.  `timestamps` and `visible` are then its
-	 * business. NULL: none. */
-	mvm_log_fn fn;
-	void *arg;
-};
-#define MVM_LOGS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_logs_options)
-
-/*
- * Copy an instance's output to a descriptor, the oldest first.
- *
- * Each of its two logs keeps between one and two times its size limit.  Once cancel_fd is readable,
- * the call writes the rest as long as out_fd takes it at once, and returns 0.  Errors: -EINVAL
- * (since), -ENOENT, and those of write(2).
- */
-MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name,
-			      const struct mvm_logs_options *options, struct mvm_error *err);
 
 #endif

@@ -132,6 +132,7 @@ MVM_API int mvm_error_exit_status(int code);
 #ifndef MVM_INSTANCE_H
 #define MVM_INSTANCE_H 
 #include <mvm/error.h>
+#include <mvm/logs.h>
 #include <mvm/mvm.h>
 #include <mvm/progress.h>
 #include <mvm/struct.h>
@@ -216,6 +217,9 @@ MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *
 MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_options *options,
         uint32_t n, const struct mvm_progress *progress,
         struct mvm_instance **ret, struct mvm_error *err);
+MVM_API int mvm_instance_start_again(struct mvm *mvm, const char *name,
+         const struct mvm_progress *progress, struct mvm_instance **ret,
+         struct mvm_error *err);
 MVM_API int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **ret,
          struct mvm_error *err);
 MVM_API void mvm_instance_close(struct mvm_instance *instance);
@@ -270,23 +274,6 @@ MVM_API int mvm_instance_inspect(struct mvm *mvm, const char *name, struct mvm_i
 MVM_API int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *ret_n,
          struct mvm_error *err);
 MVM_API void mvm_instance_list_free(struct mvm_instance_info **list, size_t n);
-struct mvm_event {
- const char *time;
- const char *event;
- const char *instance, *template_id;
- const char *message;
- const char *json;
-};
-typedef int (*mvm_event_fn)(void *arg, const struct mvm_event *event);
-struct mvm_events_options {
- size_t size;
- const char *since;
- bool follow;
- const int *cancel_fd;
-};
-#define MVM_EVENTS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_events_options)
-MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
-         void *arg, struct mvm_error *err);
 struct mvm_exec_options {
  size_t size;
  const char *const *command;
@@ -336,6 +323,9 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
            struct mvm_error *err);
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
          struct mvm_error *err);
+MVM_API int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t timeout_ms,
+     const struct mvm_progress *progress, struct mvm_instance **ret,
+     struct mvm_error *err);
 MVM_API int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal,
          struct mvm_error *err);
 struct mvm_process {
@@ -364,31 +354,6 @@ MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
     struct mvm_error *err);
 MVM_API int mvm_instance_remove_unnamed(struct mvm *mvm, const char *name, bool force,
      struct mvm_error *err);
-struct mvm_log_entry {
- const char *time;
- bool workload;
- bool full;
- const char *text;
- size_t len;
-};
-typedef int (*mvm_log_fn)(void *arg, const struct mvm_log_entry *entry);
-struct mvm_logs_options {
- size_t size;
- bool console;
- bool workload;
- bool timestamps;
- const uint64_t *tail;
- const char *since;
- bool follow;
- const int *cancel_fd;
- const int *out_fd;
- bool visible;
- mvm_log_fn fn;
- void *arg;
-};
-#define MVM_LOGS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_logs_options)
-MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name,
-         const struct mvm_logs_options *options, struct mvm_error *err);
 #endif
 /* kernel.h */
 #ifndef MVM_KERNEL_H
@@ -444,6 +409,59 @@ MVM_API int mvm_kernel_list(struct mvm *mvm, struct mvm_kernel ***ret, size_t *r
        struct mvm_error *err);
 MVM_API void mvm_kernel_list_free(struct mvm_kernel **list, size_t n);
 MVM_API int mvm_kernel_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
+#endif
+/* logs.h */
+#ifndef MVM_LOGS_H
+#define MVM_LOGS_H 
+#include <mvm/error.h>
+#include <mvm/mvm.h>
+#include <mvm/struct.h>
+#include <mvm/visibility.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+struct mvm_event {
+ const char *time;
+ const char *event;
+ const char *instance, *template_id;
+ const char *message;
+ const char *json;
+};
+typedef int (*mvm_event_fn)(void *arg, const struct mvm_event *event);
+struct mvm_events_options {
+ size_t size;
+ const char *since;
+ bool follow;
+ const int *cancel_fd;
+};
+#define MVM_EVENTS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_events_options)
+MVM_API int mvm_events(struct mvm *mvm, const struct mvm_events_options *options, mvm_event_fn fn,
+         void *arg, struct mvm_error *err);
+struct mvm_log_entry {
+ const char *time;
+ bool workload;
+ bool full;
+ const char *text;
+ size_t len;
+};
+typedef int (*mvm_log_fn)(void *arg, const struct mvm_log_entry *entry);
+struct mvm_logs_options {
+ size_t size;
+ bool console;
+ bool workload;
+ bool timestamps;
+ const uint64_t *tail;
+ const char *since;
+ bool follow;
+ const int *cancel_fd;
+ const int *out_fd;
+ bool visible;
+ mvm_log_fn fn;
+ void *arg;
+};
+#define MVM_LOGS_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_logs_options)
+MVM_API int mvm_instance_logs(struct mvm *mvm, const char *name,
+         const struct mvm_logs_options *options, struct mvm_error *err);
 #endif
 /* mvm.h */
 #ifndef MVM_MVM_H
