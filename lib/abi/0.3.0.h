@@ -65,6 +65,7 @@ MVM_API int mvm_template_build_variant_plan(struct mvm *mvm,
          const struct mvm_template_config *config,
          const struct mvm_template_variant *variant,
          const struct mvm_build_options *options,
+         const struct mvm_progress *progress,
          struct mvm_build_result *ret, struct mvm_error *err);
 #endif
 /* digest.h */
@@ -534,6 +535,7 @@ enum mvm_progress_kind {
  MVM_PROGRESS_END,
  MVM_PROGRESS_FAILED,
  MVM_PROGRESS_NOTE,
+ MVM_PROGRESS_WAIT,
 };
 struct mvm_progress_event {
  enum mvm_progress_kind kind;
@@ -605,7 +607,8 @@ struct mvm_template_diff {
 };
 MVM_API void mvm_template_diff_free(struct mvm_template_diff *diff);
 MVM_API int mvm_template_diff(struct mvm *mvm, const char *from, const char *to,
-         struct mvm_template_diff **ret, struct mvm_error *err);
+         const struct mvm_progress *progress, struct mvm_template_diff **ret,
+         struct mvm_error *err);
 struct mvm_verify_problem {
  char *template_id;
  char *revision;
@@ -747,6 +750,7 @@ struct mvm_backend_info {
  bool snapshots, pause, network, shared_memory;
  const char *agent_transport;
  const char *mend;
+ const char *mend_reason;
 };
 MVM_API void mvm_backend_info_free(struct mvm_backend_info *info);
 MVM_API int mvm_backend_list(struct mvm *mvm, struct mvm_backend_info ***ret, size_t *ret_n,
@@ -935,6 +939,7 @@ struct mvm;
 #define MVM_VOLUME_H 
 #include <mvm/error.h>
 #include <mvm/mvm.h>
+#include <mvm/progress.h>
 #include <mvm/visibility.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -947,10 +952,12 @@ struct mvm_volume_info {
  char *problem;
 };
 MVM_API void mvm_volume_info_free(struct mvm_volume_info *info);
-MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name, struct mvm_volume_info **ret,
+MVM_API int mvm_volume_inspect(struct mvm *mvm, const char *name,
+          const struct mvm_progress *progress, struct mvm_volume_info **ret,
           struct mvm_error *err);
-MVM_API int mvm_volume_list(struct mvm *mvm, struct mvm_volume_info ***ret, size_t *ret_n,
-       struct mvm_error *err);
+MVM_API int mvm_volume_list(struct mvm *mvm, const struct mvm_progress *progress,
+       struct mvm_volume_info ***ret, size_t *ret_n, struct mvm_error *err);
 MVM_API void mvm_volume_list_free(struct mvm_volume_info **list, size_t n);
-MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name, struct mvm_error *err);
+MVM_API int mvm_volume_remove(struct mvm *mvm, const char *name,
+         const struct mvm_progress *progress, struct mvm_error *err);
 #endif
