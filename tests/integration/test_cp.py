@@ -199,9 +199,11 @@ class Copies(guests.TestCase):
         for args in (("cp", f"{name}:/none", "-"), ("exec", name, "/none")):
             process = subprocess.Popen([harness.MVM, *args], stdout=full, stderr=full,
                                        env=self.environment(), cwd=self.folder)
-            def is_writing(): # write(2) to standard error
+            def is_writing(): # poll(2), for standard error, with no signal blocked any more
                 with open(f"/proc/{process.pid}/syscall", encoding="ascii") as file:
-                    return file.read().startswith("1 0x2 ")
+                    waits = file.read().startswith("7 ")
+                with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+                    return waits and "SigBlk:\t0000000000000000\n" in file.read()
             self.assertTrue(guests.wait_until(is_writing))
             process.terminate()
             self.assertEqual(process.wait(harness.PATIENCE_S), -signal.SIGTERM)

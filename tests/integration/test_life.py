@@ -29,19 +29,6 @@ def blocks_in_wait(pid):
         return False
 
 
-def full_pipe():
-    """A pipe that takes nothing more; returns its ends."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        pass
-    os.set_blocking(writer, True)
-    return reader, writer
-
-
 def parent_of(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         return int(next(line for line in file if line.startswith("PPid:")).split()[1])
@@ -102,7 +89,7 @@ class Removal(TestCase):
         words do not find a reader."""
         for number, options in ((signal.SIGINT, ["--cold"]), (signal.SIGTERM, ["--mem", "200M"])):
             with self.subTest(number):
-                reader, writer = full_pipe()
+                _, writer = self.full_pipe()
                 with subprocess.Popen([harness.MVM, "run", "-T", "web-worker", "--name", "one",
                                        *options], env=self.environment(), stderr=writer,
                                       stdin=subprocess.DEVNULL,
@@ -113,7 +100,6 @@ class Removal(TestCase):
                         if number == signal.SIGINT else blocks_in_wait(process.pid)))
                     process.send_signal(number)
                     self.assertEqual(process.wait(harness.PATIENCE_S), 128 + number)
-                os.close(reader)
                 self.assert_nothing_left()
 
     def test_rm_force_removes_a_paused_vm(self):
