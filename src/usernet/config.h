@@ -39,7 +39,7 @@ struct usernet_config {
 	struct policy policy;
 	struct usernet_forward forwards[GATE_FORWARDS_MAX];
 	size_t n_forwards;
-	char dns[RESOLVER_SERVERS_MAX][46];
+	char dns[RESOLVER_SERVERS_MAX][RESOLVER_ADDRESS_SIZE];
 	size_t n_dns;
 	uint64_t bytes_per_s, packets_per_s; /* 0: no limit */
 	bool resume; /* another mvm-net has read from the link before, and may have cut a frame */

@@ -20,14 +20,12 @@ static uint16_t get16(const uint8_t *p)
 	return (uint16_t)(p[0] << 8 | p[1]);
 }
 
-static bool is_of_names(uint8_t c)
+/* As text: rules have no other bytes, and no label is taken for two. */
+static char to_text(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
-
-static uint8_t to_lower(uint8_t c)
-{
-	return c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : c;
+	if (c >= 'A' && c <= 'Z')
+		return (char)(c - 'A' + 'a');
+	return c > ' ' && c < 0x7f && c != '.' ? (char)c : '?';
 }
 
 /* A name that is written out; *at moves behind it. */
@@ -40,12 +38,8 @@ static int read_name(const uint8_t *message, size_t len, size_t *at, char ret[PO
 			return -EBADMSG;
 		if (used > 0)
 			ret[used++] = '.';
-		for (size_t i = 0; i < label; i++) {
-			uint8_t c = to_lower(message[(*at)++]);
-			if (!is_of_names(c))
-				return -EBADMSG;
-			ret[used++] = (char)c;
-		}
+		for (size_t i = 0; i < label; i++)
+			ret[used++] = to_text(message[(*at)++]);
 	}
 	if (*at >= len)
 		return -EBADMSG;
@@ -68,10 +62,11 @@ static int read_question(const uint8_t *message, size_t len, struct dns_question
 
 int dns_read_query(const uint8_t *message, size_t len, struct dns_question *ret)
 {
-	if (len < DNS_HEAD || len > DNS_MESSAGE_MAX ||
-	    (message[2] & (FLAG_REPLY | FLAG_OPCODE)) != 0)
-		return -EBADMSG;
-	return read_question(message, len, ret);
+	if (len < DNS_HEAD || (message[2] & FLAG_REPLY))
+		return -EPROTO;
+	if (message[2] & FLAG_OPCODE)
+		return -EOPNOTSUPP;
+	return len > DNS_MESSAGE_MAX ? -EBADMSG : read_question(message, len, ret);
 }
 
 /* A name that may end in a pointer; where the pointer leads is not asked. */
@@ -111,12 +106,8 @@ static bool expand_name(const uint8_t *message, size_t len, size_t at, char ret[
 			return false;
 		if (used > 0)
 			ret[used++] = '.';
-		for (size_t i = 0; i < label; i++) {
-			uint8_t c = to_lower(message[at++]);
-			if (!is_of_names(c))
-				return false;
-			ret[used++] = (char)c;
-		}
+		for (size_t i = 0; i < label; i++)
+			ret[used++] = to_text(message[at++]);
 	}
 	ret[used] = '\0';
 	return at < len;
@@ -229,11 +220,10 @@ int dns_read_reply(const uint8_t *message, size_t len, const struct dns_question
 		.n_answers = get16(message + 6),
 		.n = (unsigned)get16(message + 6) + get16(message + 8) + get16(message + 10),
 	};
-	if (reply.n > ANSWERS_MAX)
-		return -EBADMSG;
 	memcpy(name, said.name, sizeof(name));
 	follow(&reply, name, ret);
-	return take_addresses(&reply, name, ret);
+	int r = reply.n > ANSWERS_MAX ? -EBADMSG : take_addresses(&reply, name, ret);
+	return r < 0 && (message[2] & FLAG_TRUNCATED) ? -EMSGSIZE : r;
 }
 
 /* Only the question stays. */
@@ -248,6 +238,13 @@ size_t dns_refuse(uint8_t *message, const struct dns_question *question, enum dn
 {
 	message[3] = (uint8_t)(0x80u | code); /* recursion is available */
 	return cut(message, question);
+}
+
+size_t dns_refuse_head(uint8_t *message, enum dns_code code)
+{
+	const struct dns_question none = { .end = DNS_HEAD };
+	memset(message + 4, 0, 2);
+	return dns_refuse(message, &none, code);
 }
 
 size_t dns_truncate(uint8_t *message, const struct dns_question *question)

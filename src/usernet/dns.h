@@ -20,10 +20,17 @@
 #define DNS_ADDRESSES_MAX 128u
 #define DNS_PORT	  53u
 
-enum dns_code { DNS_FORMAT_ERROR = 1, DNS_SERVER_FAILURE = 2, DNS_REFUSED = 5 };
+enum dns_code {
+	DNS_FORMAT_ERROR = 1,
+	DNS_SERVER_FAILURE = 2,
+	DNS_NOT_IMPLEMENTED = 4,
+	DNS_REFUSED = 5,
+};
 
 struct dns_question {
-	char name[POLICY_DOMAIN_SIZE]; /* lower case, no final dot; "" is the root */
+	/* Lower case, no final dot; "" is the root.  A byte that no rule can name, such as a dot
+	 * within a label, is '?' here. */
+	char name[POLICY_DOMAIN_SIZE];
 	uint16_t type, class;
 	size_t end; /* of the question in the message */
 };
@@ -35,14 +42,18 @@ struct dns_answers {
 	struct policy_address addresses[DNS_ADDRESSES_MAX];
 };
 
-/* Read a query.  Returns 0, or -EBADMSG: it is none, has more than one question, or a name that is
- * not of letters, digits, '-' and '_'. */
+/* Read a query, whose labels may have any bytes (RFC 2181, section 11).  Returns 0; -EBADMSG: it
+ * has no or more than one question, or is damaged; -EOPNOTSUPP: another operation than a query; or
+ * -EPROTO: it is a reply, or no message. */
 int dns_read_query(const uint8_t *message, size_t len, struct dns_question *ret);
 
-/* Read the reply to that question.  Returns 0, -ENOMSG (the reply to another one), or -EBADMSG
- * (damaged, or too many addresses). */
+/* Read the reply to that question.  Returns 0, -ENOMSG (the reply to another one), -EMSGSIZE (the
+ * server cut it within a record, and says so) or -EBADMSG (damaged, or too many addresses). */
 int dns_read_reply(const uint8_t *message, size_t len, const struct dns_question *question,
 		   struct dns_answers *ret);
+
+/* Make the head of a message that is no query its own refusal.  Returns the reply's length. */
+size_t dns_refuse_head(uint8_t *message, enum dns_code code);
 
 /* Make the query in message[len] its own refusal.  Returns the reply's length. */
 size_t dns_refuse(uint8_t *message, const struct dns_question *question, enum dns_code code);

@@ -10,12 +10,13 @@
 #include <unistd.h>
 
 #include "base/own.h"
+#include "base/parse.h"
 
 #define STREAM_SIZE (2u + 65535u) /* of a reply, after its length */
 
 void resolver_init(struct resolver *r)
 {
-	*r = (struct resolver){ 0 };
+	memset(r, 0, sizeof(*r));
 	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
 		r->pending[i].fd = -1;
 }
@@ -39,9 +40,18 @@ int resolver_add(struct resolver *r, const char *address)
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(DNS_PORT) };
 	if (r->n_servers == RESOLVER_SERVERS_MAX)
 		return -E2BIG;
-	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+	char text[INET6_ADDRSTRLEN];
+	const char *scope = strchr(address, '%');
+	size_t len = scope ? (size_t)(scope - address) : strlen(address);
+	uint64_t index = 0;
+	if (len >= sizeof(text) || (scope && parse_u64(scope + 1, 1, INT32_MAX, &index) < 0))
+		return -EINVAL;
+	memcpy(text, address, len);
+	text[len] = '\0';
+	v6.sin6_scope_id = (uint32_t)index;
+	if (!scope && inet_pton(AF_INET, text, &v4.sin_addr) == 1)
 		memcpy(&v6, &v4, sizeof(v4));
-	else if (inet_pton(AF_INET6, address, &v6.sin6_addr) != 1)
+	else if (inet_pton(AF_INET6, text, &v6.sin6_addr) != 1)
 		return -EINVAL;
 	r->servers[r->n_servers++] = v6;
 	return 0;
@@ -73,42 +83,97 @@ static struct resolver_pending *free_place(struct resolver *r)
 	return oldest;
 }
 
+/* Send p's question, with an id of our choice.  Sets p's fd, id and stream. */
+static int send_to(const struct sockaddr_in6 *server, struct resolver_pending *p)
+{
+	AUTO_FREE uint8_t *stream = NULL;
+	AUTO_CLOSE int fd = connect_to(server, p->asker.tcp ? SOCK_STREAM : SOCK_DGRAM);
+	if (fd < 0)
+		return fd;
+	if (getrandom(p->message, 2, 0) != 2)
+		return -EIO;
+	if (p->asker.tcp) {
+		stream = malloc(STREAM_SIZE);
+		if (!stream)
+			return -ENOMEM;
+		stream[0] = (uint8_t)(p->message_len >> 8);
+		stream[1] = (uint8_t)p->message_len;
+		memcpy(stream + 2, p->message, p->message_len);
+	} else if (send(fd, p->message, p->message_len, MSG_NOSIGNAL) < 0) {
+		return -errno;
+	}
+	p->fd = TAKE_FD(fd);
+	p->id = (uint16_t)(p->message[0] << 8 | p->message[1]);
+	p->len = p->to_send = stream ? 2 + p->message_len : 0;
+	p->stream = TAKE_PTR(stream);
+	return 0;
+}
+
+/* The server to ask after those in tried, from the best on; n_servers: there is none. */
+static size_t next_server(const struct resolver *r, unsigned tried)
+{
+	for (size_t i = 0; i < r->n_servers; i++) {
+		size_t server = (r->best + i) % r->n_servers;
+		if (!(tried & 1u << server))
+			return server;
+	}
+	return r->n_servers;
+}
+
+static void mark_bad(struct resolver *r, size_t server)
+{
+	if (r->best == server)
+		r->best = (server + 1) % r->n_servers;
+}
+
+static bool is_asked(const struct resolver *r, uint64_t number)
+{
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		if (r->pending[i].fd >= 0 && r->pending[i].number == number)
+			return true;
+	return false;
+}
+
+/* Ask the next server that was not asked this question and can be. */
+static int ask_next(struct resolver *r, const struct resolver_pending *question, int64_t now_ns)
+{
+	struct resolver_pending p = *question;
+	int res = -EDESTADDRREQ;
+	p.fd = -1;
+	p.stream = NULL;
+	while ((p.server = next_server(r, p.tried)) < r->n_servers) {
+		p.tried |= 1u << p.server;
+		res = send_to(&r->servers[p.server], &p);
+		if (res == 0)
+			break;
+		mark_bad(r, p.server);
+	}
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		if (r->pending[i].number == p.number)
+			r->pending[i].tried = p.tried;
+	if (res < 0)
+		return res;
+	p.again_ns = now_ns + RESOLVER_SILENCE_NS;
+	*free_place(r) = p;
+	return 0;
+}
+
 int resolver_ask(struct resolver *r, const struct resolver_asker *asker,
 		 const struct dns_question *question, const uint8_t *message, size_t len,
 		 int64_t now_ns)
 {
-	uint8_t copy[DNS_MESSAGE_MAX];
-	AUTO_FREE uint8_t *stream = NULL;
-	if (r->n_servers == 0)
-		return -EDESTADDRREQ;
-	if (len < DNS_HEAD || len > sizeof(copy))
+	struct resolver_pending p = {
+		.number = r->last + 1,
+		.deadline_ns = now_ns + RESOLVER_PATIENCE_NS,
+		.message_len = len,
+		.asker = *asker,
+		.question = *question,
+	};
+	if (len < DNS_HEAD || len > sizeof(p.message))
 		return -EMSGSIZE;
-	AUTO_CLOSE int fd = connect_to(&r->servers[r->next % r->n_servers],
-				       asker->tcp ? SOCK_STREAM : SOCK_DGRAM);
-	if (fd < 0)
-		return fd;
-	memcpy(copy, message, len);
-	if (getrandom(copy, 2, 0) != 2)
-		return -EIO;
-	if (asker->tcp) {
-		stream = malloc(STREAM_SIZE);
-		if (!stream)
-			return -ENOMEM;
-		stream[0] = (uint8_t)(len >> 8);
-		stream[1] = (uint8_t)len;
-		memcpy(stream + 2, copy, len);
-	} else if (send(fd, copy, len, MSG_NOSIGNAL) < 0) {
-		return -errno;
-	}
-	struct resolver_pending *p = free_place(r);
-	p->fd = TAKE_FD(fd);
-	p->id = (uint16_t)(copy[0] << 8 | copy[1]);
-	p->deadline_ns = now_ns + RESOLVER_PATIENCE_NS;
-	p->asker = *asker;
-	p->question = *question;
-	p->len = p->to_send = stream ? 2 + len : 0;
-	p->stream = TAKE_PTR(stream);
-	return 0;
+	memcpy(p.message, message, len);
+	r->last++;
+	return ask_next(r, &p, now_ns);
 }
 
 size_t resolver_poll(const struct resolver *r, struct pollfd *fds)
@@ -123,27 +188,40 @@ size_t resolver_poll(const struct resolver *r, struct pollfd *fds)
 	return n;
 }
 
-/* Pass on a reply to what we asked.  Returns 1, or 0: it is another's. */
-static int pass_on(struct resolver_pending *p, uint8_t *message, size_t len, resolver_reply_fn fn,
-		   void *arg)
+int64_t resolver_next_ns(const struct resolver *r)
 {
-	if (len < DNS_HEAD || (message[0] << 8 | message[1]) != p->id)
-		return 0;
-	message[0] = (uint8_t)(p->asker.id >> 8);
-	message[1] = (uint8_t)p->asker.id;
-	fn(arg, &p->asker, &p->question, message, len);
-	return 1;
+	int64_t next = INT64_MAX;
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++) {
+		const struct resolver_pending *p = &r->pending[i];
+		int64_t at = p->again_ns < p->deadline_ns ? p->again_ns : p->deadline_ns;
+		if (p->fd >= 0 && at < next)
+			next = at;
+	}
+	return next;
 }
 
-/* These return 1 when the reply was passed on, 0 when it has not come, -1 when none will. */
+/* ---- replies ---- */
 
-static int take_datagram(struct resolver_pending *p, resolver_reply_fn fn, void *arg)
+struct reply {
+	uint8_t *message;
+	size_t len;
+};
+
+static bool is_reply_to(const struct resolver_pending *p, const struct reply *reply)
+{
+	return reply->len >= DNS_HEAD && (reply->message[0] << 8 | reply->message[1]) == p->id;
+}
+
+/* These return 1 when a reply is there, 0 when it has not come, -1 when none will. */
+
+static int take_datagram(const struct resolver_pending *p, struct reply *ret)
 {
 	static uint8_t message[65536]; /* no datagram is longer */
 	ssize_t n = recv(p->fd, message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
-	return pass_on(p, message, (size_t)n, fn, arg);
+	*ret = (struct reply){ message, (size_t)n };
+	return is_reply_to(p, ret);
 }
 
 static int send_question(struct resolver_pending *p)
@@ -158,7 +236,7 @@ static int send_question(struct resolver_pending *p)
 	return 0;
 }
 
-static int take_stream(struct resolver_pending *p, resolver_reply_fn fn, void *arg)
+static int take_stream(struct resolver_pending *p, struct reply *ret)
 {
 	if (p->to_send > 0)
 		return send_question(p);
@@ -171,22 +249,84 @@ static int take_stream(struct resolver_pending *p, resolver_reply_fn fn, void *a
 	size_t len = p->len < 2 ? 0 : (size_t)p->stream[0] << 8 | p->stream[1];
 	if (p->len < 2 || p->len - 2 < len)
 		return 0;
-	return pass_on(p, p->stream + 2, len, fn, arg) ? 1 : -1;
+	*ret = (struct reply){ p->stream + 2, len };
+	return is_reply_to(p, ret) ? 1 : -1;
+}
+
+static void pass_on(const struct resolver_pending *p, const struct reply *reply,
+		    resolver_reply_fn fn, void *arg)
+{
+	reply->message[0] = (uint8_t)(p->asker.id >> 8);
+	reply->message[1] = (uint8_t)p->asker.id;
+	fn(arg, &p->asker, &p->question, reply->message, reply->len);
+}
+
+/* p's server gives no answer.  Ask another, or tell the guest when no server is left. */
+static void fail(struct resolver *r, struct resolver_pending *p, int64_t now_ns,
+		 resolver_reply_fn fn, void *arg)
+{
+	struct resolver_pending failed = *p;
+	drop(p);
+	if (now_ns < failed.deadline_ns && ask_next(r, &failed, now_ns) == 0)
+		return;
+	if (is_asked(r, failed.number))
+		return;
+	const struct reply none = { failed.message, dns_refuse(failed.message, &failed.question,
+							       DNS_SERVER_FAILURE) };
+	pass_on(&failed, &none, fn, arg);
+}
+
+/* Another server may know better, as the resolvers of C libraries have it. */
+static bool is_failure(const struct reply *reply)
+{
+	unsigned code = reply->message[3] & 0x0fu;
+	return code == DNS_SERVER_FAILURE || code == DNS_NOT_IMPLEMENTED || code == DNS_REFUSED;
+}
+
+static bool is_last(const struct resolver *r, const struct resolver_pending *p)
+{
+	if (next_server(r, p->tried) < r->n_servers)
+		return false;
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		if (&r->pending[i] != p && r->pending[i].fd >= 0 &&
+		    r->pending[i].number == p->number)
+			return false;
+	return true;
+}
+
+static void take_reply(struct resolver *r, struct resolver_pending *p, const struct reply *reply,
+		       int64_t now_ns, resolver_reply_fn fn, void *arg)
+{
+	uint64_t number = p->number;
+	if (is_failure(reply) && !is_last(r, p)) {
+		fail(r, p, now_ns, fn, arg);
+		return;
+	}
+	if (!is_failure(reply))
+		r->best = p->server;
+	pass_on(p, reply, fn, arg);
+	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)
+		if (r->pending[i].number == number)
+			drop(&r->pending[i]);
 }
 
 void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, void *arg)
 {
 	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++) {
 		struct resolver_pending *p = &r->pending[i];
+		struct reply reply;
 		if (p->fd < 0)
 			continue;
-		int got = p->stream ? take_stream(p, fn, arg) : take_datagram(p, fn, arg);
-		if (got == 0 && now_ns < p->deadline_ns)
-			continue;
-		if (got <= 0)
-			r->next++; /* the guest asks again: then another server */
-		if (got <= 0 && p->asker.tcp)
-			fn(arg, &p->asker, &p->question, NULL, 0);
-		drop(p);
+		int got = p->stream ? take_stream(p, &reply) : take_datagram(p, &reply);
+		if (got > 0) {
+			take_reply(r, p, &reply, now_ns, fn, arg);
+		} else if (got < 0 || now_ns >= p->deadline_ns) {
+			if (got < 0)
+				mark_bad(r, p->server);
+			fail(r, p, now_ns, fn, arg);
+		} else if (now_ns >= p->again_ns) {
+			p->again_ns = INT64_MAX; /* its answer may still come */
+			ask_next(r, p, now_ns);
+		}
 	}
 }

@@ -7,6 +7,10 @@
  *
  * A question that the guest asks by TCP is asked by TCP: its answer may have any length.
  *
+ * A question goes to the server that answered last.  When that one fails, the next is asked at
+ * once; when it is silent for RESOLVER_SILENCE_NS, the next is asked as well, and the first answer
+ * counts. A question that no server answers is answered with a failure.
+ *
  * Each question goes out from a socket of its own, whose port the kernel chooses, with an id of our
  * choice, and only that resolver is heard: the same wherever a clone comes from, and hard to guess.
  * When no place is left the oldest question is given up.
@@ -21,9 +25,11 @@
 #include "usernet/dns.h"
 #include "usernet/frame.h"
 
-#define RESOLVER_SERVERS_MAX POLICY_DNS_MAX
-#define RESOLVER_PENDING_MAX 64u
-#define RESOLVER_PATIENCE_NS (10ll * 1000000000)
+#define RESOLVER_SERVERS_MAX  POLICY_DNS_MAX
+#define RESOLVER_ADDRESS_SIZE 64u /* with the number of an interface */
+#define RESOLVER_PENDING_MAX  64u
+#define RESOLVER_PATIENCE_NS  (10ll * 1000000000)
+#define RESOLVER_SILENCE_NS   (1ll * 1000000000) /* then another server is asked, too */
 
 /* Who asked: the frame's heads, for the way back. */
 struct resolver_asker {
@@ -37,11 +43,18 @@ struct resolver_asker {
 struct resolver {
 	struct sockaddr_in6 servers[RESOLVER_SERVERS_MAX]; /* or sockaddr_in within */
 	size_t n_servers;
-	size_t next; /* server for the next question: another one after a silence */
+	size_t best;   /* the server that the next question goes to first */
+	uint64_t last; /* number of the last question */
 	struct resolver_pending {
 		int fd; /* -1: a free place */
 		uint16_t id;
+		uint64_t number; /* the same for all servers that are asked one question */
+		size_t server;
+		unsigned tried;	  /* bits of the servers that were asked it */
+		int64_t again_ns; /* when another is asked, too */
 		int64_t deadline_ns;
+		uint8_t message[DNS_MESSAGE_MAX];
+		size_t message_len;
 		uint8_t *stream;     /* by TCP: a question to be sent, then room for the reply */
 		size_t len, to_send; /* bytes there; and of them, those of the question */
 		struct resolver_asker asker;
@@ -49,7 +62,7 @@ struct resolver {
 	} pending[RESOLVER_PENDING_MAX];
 };
 
-/* Called with a reply for the guest, whose id is the asker's; by TCP with len 0 when none comes. */
+/* Called with a reply for the guest, whose id is the asker's: a server's, or that none answers. */
 typedef void (*resolver_reply_fn)(void *arg, const struct resolver_asker *asker,
 				  const struct dns_question *question, uint8_t *message,
 				  size_t len);
@@ -57,7 +70,8 @@ typedef void (*resolver_reply_fn)(void *arg, const struct resolver_asker *asker,
 void resolver_init(struct resolver *r);
 void resolver_done(struct resolver *r);
 
-/* Add a server by its numeric address.  Returns 0, -EINVAL or -E2BIG. */
+/* Add a server by its numeric address; a link-local one as fe80::1%3, with the number of the
+ * interface.  Returns 0, -EINVAL or -E2BIG. */
 int resolver_add(struct resolver *r, const char *address);
 
 /* Ask.  Returns 0, -EDESTADDRREQ without a server, or -errno. */
@@ -67,6 +81,9 @@ int resolver_ask(struct resolver *r, const struct resolver_asker *asker,
 
 /* Add what to poll for.  Returns how many; fds has room for RESOLVER_PENDING_MAX. */
 size_t resolver_poll(const struct resolver *r, struct pollfd *fds);
+
+/* When resolver_serve() has something to do though nothing comes; INT64_MAX: never. */
+int64_t resolver_next_ns(const struct resolver *r);
 
 /* Take the replies that have come, and give up what was asked too long ago. */
 void resolver_serve(struct resolver *r, int64_t now_ns, resolver_reply_fn fn, void *arg);

@@ -108,16 +108,33 @@ static void answer(void *arg, const struct resolver_asker *asker,
 {
 	struct usernet *u = arg;
 	struct dns_answers answers;
-	int r = len == 0 ? 0 : dns_read_reply(message, len, question, &answers);
+	int r = dns_read_reply(message, len, question, &answers);
 	if (r == -ENOMSG)
 		return;
-	if (r < 0)
+	if (r == -EMSGSIZE)
+		len = dns_truncate(message, question);
+	else if (r < 0)
 		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
-	else if (len > 0 && !gate_told(&u->gate, question->name, &answers, clock_now_ns())) {
+	else if (!gate_told(&u->gate, question->name, &answers, clock_now_ns())) {
 		refusals_note_name(&u->refusals, question->name, POLICY_PRIVATE);
 		len = dns_refuse(message, question, DNS_REFUSED);
 	}
 	tell(u, asker, question, message, len);
+}
+
+/* What is no query of a kind that is passed on.  A reply is not answered: RFC 1035, 7.3. */
+static void refuse_question(struct usernet *u, const struct resolver_asker *asker,
+			    const uint8_t *query, int why)
+{
+	uint8_t message[DNS_MESSAGE_MAX];
+	size_t len = 0;
+	if (why != -EPROTO) {
+		memcpy(message, query, DNS_HEAD);
+		len = dns_refuse_head(message,
+				      why == -EOPNOTSUPP ? DNS_NOT_IMPLEMENTED : DNS_FORMAT_ERROR);
+	}
+	if (len > 0 || asker->tcp)
+		tell(u, asker, NULL, message, len);
 }
 
 /* Refused and failing questions are answered, so that no program waits. */
@@ -125,9 +142,9 @@ static void ask(struct usernet *u, struct resolver_asker *asker, const uint8_t *
 {
 	uint8_t message[DNS_MESSAGE_MAX];
 	struct dns_question question;
-	if (dns_read_query(query, len, &question) < 0) {
-		if (asker->tcp)
-			tell(u, asker, NULL, NULL, 0);
+	int r = dns_read_query(query, len, &question);
+	if (r < 0) {
+		refuse_question(u, asker, query, r);
 		return;
 	}
 	asker->id = (uint16_t)(query[0] << 8 | query[1]);
@@ -463,8 +480,9 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	int timer_ms = clock_remaining_ms(u->timer_ns);
 	if (timer_ms >= 0 && (uint32_t)timer_ms < wait_ms)
 		wait_ms = (uint32_t)timer_ms;
-	if (n_asks > 0 && wait_ms > 1000)
-		wait_ms = 1000;
+	int ask_ms = clock_remaining_ms(resolver_next_ns(&u->resolver));
+	if (ask_ms >= 0 && (uint32_t)ask_ms < wait_ms)
+		wait_ms = (uint32_t)ask_ms;
 	int tcp_ms = clock_remaining_ms(dns_tcp_tick(&u->dns_tcp, clock_now_ns()));
 	if (tcp_ms >= 0 && (uint32_t)tcp_ms < wait_ms)
 		wait_ms = (uint32_t)tcp_ms;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a hostile guest can do to mvm-net and through it: raw frames, without a guest."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -314,6 +315,52 @@ class Frames(unittest.TestCase):
         second = json.loads(net.control.recv(65536))
         self.assertEqual(second["refused"], 1003) # the drain's, too
         self.assertEqual(len(second["refusals"]), 8)
+
+    def serve_names(self, address, reply):
+        """A name server of the host: reply(question) has what follows the id, or None."""
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind((address, 53))
+
+        def run():
+            with contextlib.suppress(OSError):
+                while True:
+                    question, who = server.recvfrom(2048)
+                    if said := reply(question):
+                        server.sendto(question[:2] + said, who)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def ask_name(self, net, labels, ident=1, head=b"\1\0\0\1" + bytes(6)):
+        name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+        question = struct.pack(">H", ident) + head + name + b"\0\1\0\1"
+        got = net.send(udp(5000, RESOLVER, 53, question))
+        reply = net.wait_for(lambda f: f.port == 53 and f.payload[:2] == question[:2], got)
+        return reply and reply.payload
+
+    def test_questions_go_to_the_server_that_answers(self):
+        self.serve_names("127.0.0.52", lambda question: None)
+        self.serve_names("127.0.0.53", lambda question: b"\x81\x83" + question[4:])
+        for dead in ("2001:db8::1", "127.0.0.51", "127.0.0.52"): # no way, a closed port, silence
+            net = self.start(dns=[dead, "127.0.0.53"])
+            for ident in (1, 2, 3):
+                reply = self.ask_name(net, [b"www", b"example"], ident)
+                self.assertEqual(reply[3] & 15, 3, (dead, reply))
+
+    def test_every_question_is_answered(self):
+        self.serve_names("127.0.0.54", lambda question: b"\x81\x83" + question[4:])
+        net = self.start(dns=["127.0.0.54"])
+        for label in (b"a+b", b"*", b"0/25", b"My Printer", "b\u00fccher".encode(), b"a.b"):
+            self.assertEqual(self.ask_name(net, [label, b"example"])[3] & 15, 3, label)
+        self.assertEqual(self.ask_name(net, [b"a"], head=b"\x20\0\0\1" + bytes(6))[3] & 15, 4)
+        self.assertEqual(self.ask_name(net, [b"a"], head=b"\1\0\0\0" + bytes(6))[3] & 15, 1)
+
+    def test_a_reply_that_is_cut_within_a_record_says_so(self):
+        self.serve_names("127.0.0.55", lambda question: b"\x83\x80" + question[4:6] + b"\0\2" +
+                         question[8:] + b"\xc0\x0c\0\1")
+        reply = self.ask_name(self.start(dns=["127.0.0.55"]), [b"www", b"example"])
+        self.assertTrue(reply[2] & 2)
+        self.assertEqual(reply[3] & 15, 0)
 
     def test_a_rate_holds_the_guest_back(self):
         net = self.start(packets_per_s=50, bytes_per_s=1 << 20)

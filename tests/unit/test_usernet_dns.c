@@ -40,7 +40,8 @@ static void a_question_is_read_and_refused(void **state)
 	assert_int_equal(q.type, 1);
 	assert_int_equal(q.end, QUERY_LEN);
 	for (size_t cut = 0; cut < QUERY_LEN; cut++)
-		assert_int_equal(dns_read_query(query, cut, &q), -EBADMSG);
+		assert_int_equal(dns_read_query(query, cut, &q),
+				 cut < DNS_HEAD ? -EPROTO : -EBADMSG);
 	memcpy(copy, query, QUERY_LEN);
 	assert_int_equal(dns_read_query(query, QUERY_LEN, &q), 0);
 	assert_int_equal(dns_refuse(copy, &q, DNS_REFUSED), QUERY_LEN);
@@ -51,17 +52,41 @@ static void a_question_is_read_and_refused(void **state)
 		size_t at;
 		uint8_t value;
 		const char *what;
+		int r;
 	} changes[] = {
-		{ 2, 0x81, "a reply" },		 { 2, 0x11, "another operation" },
-		{ 5, 2, "two questions" },	 { 5, 0, "no question" },
-		{ 12, 0xc0, "a pointer" },	 { 12, 64, "a long label" },
-		{ 13, '.', "a dot in a label" }, { 13, 0, "a NUL in a label" },
+		{ 2, 0x81, "a reply", -EPROTO },     { 2, 0x11, "another operation", -EOPNOTSUPP },
+		{ 5, 2, "two questions", -EBADMSG }, { 5, 0, "no question", -EBADMSG },
+		{ 12, 0xc0, "a pointer", -EBADMSG }, { 12, 64, "a long label", -EBADMSG },
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(changes); i++) {
 		memcpy(copy, query, QUERY_LEN);
 		copy[changes[i].at] = changes[i].value;
-		if (dns_read_query(copy, QUERY_LEN, &q) != -EBADMSG)
+		if (dns_read_query(copy, QUERY_LEN, &q) != changes[i].r)
 			fail_msg("%s", changes[i].what);
+	}
+	assert_int_equal(dns_refuse_head(copy, DNS_FORMAT_ERROR), DNS_HEAD);
+	assert_int_equal(copy[3] & 0x0f, DNS_FORMAT_ERROR);
+	assert_int_equal(copy[5], 0);
+}
+
+static void labels_may_have_any_bytes(void **state)
+{
+	(void)state;
+	static const struct {
+		uint8_t byte;
+		const char *name;
+	} cases[] = {
+		{ '+', "w+w.example.org" },  { '*', "w*w.example.org" }, { '/', "w/w.example.org" },
+		{ ' ', "w?w.example.org" },  { '.', "w?w.example.org" }, { 0, "w?w.example.org" },
+		{ 0xc3, "w?w.example.org" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct dns_question q;
+		uint8_t copy[512];
+		memcpy(copy, query, QUERY_LEN);
+		copy[14] = cases[i].byte;
+		assert_int_equal(dns_read_query(copy, QUERY_LEN, &q), 0);
+		assert_string_equal(q.name, cases[i].name);
 	}
 }
 
@@ -115,6 +140,12 @@ static void addresses_are_taken_from_a_reply(void **state)
 	}
 	for (size_t cut = 0; cut < len; cut++)
 		assert_int_equal(dns_read_reply(message, cut, &q, &answers), -EBADMSG);
+	/* a server that cuts within a record says so */
+	message[2] |= 0x02;
+	for (size_t cut = QUERY_LEN; cut < len; cut++)
+		assert_int_equal(dns_read_reply(message, cut, &q, &answers), -EMSGSIZE);
+	assert_int_equal(dns_read_reply(message, len, &q, &answers), 0);
+	message[2] &= 0xfd;
 	message[14]++; /* of the name */
 	assert_int_equal(dns_read_reply(message, len, &q, &answers), -ENOMSG);
 	message[14]--;
@@ -184,6 +215,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_question_is_read_and_refused),
+		cmocka_unit_test(labels_may_have_any_bytes),
 		cmocka_unit_test(addresses_are_taken_from_a_reply),
 		cmocka_unit_test(a_name_has_the_addresses_of_its_aliases_alone),
 	};
