@@ -220,9 +220,12 @@ int dns_read_reply(const uint8_t *message, size_t len, const struct dns_question
 		.n_answers = get16(message + 6),
 		.n = (unsigned)get16(message + 6) + get16(message + 8) + get16(message + 10),
 	};
-	memcpy(name, said.name, sizeof(name));
-	follow(&reply, name, ret);
-	int r = reply.n > ANSWERS_MAX ? -EBADMSG : take_addresses(&reply, name, ret);
+	int r = -EBADMSG;
+	if (reply.n <= ANSWERS_MAX) {
+		memcpy(name, said.name, sizeof(name));
+		follow(&reply, name, ret);
+		r = take_addresses(&reply, name, ret);
+	}
 	return r < 0 && (message[2] & FLAG_TRUNCATED) ? -EMSGSIZE : r;
 }
 

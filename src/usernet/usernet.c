@@ -14,8 +14,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/own.h"
-#include "usernet/dns_tcp.h"
 #include "usernet/link.h"
+#include "usernet/questions.h"
 #include "usernet/rate.h"
 #include "usernet/refusals.h"
 #include "usernet/route.h"
@@ -38,8 +38,7 @@
 
 struct usernet {
 	struct gate gate;
-	struct resolver resolver;
-	struct dns_tcp dns_tcp;
+	struct questions questions;
 	struct link link;
 	struct sockets sockets;
 	Slirp *slirp;
@@ -79,109 +78,6 @@ static struct policy_address address_of(const char *v4, const char *v6)
 }
 
 /* ---- frames ---- */
-
-/* Give the asker its answer; message has room for DNS_MESSAGE_MAX. */
-static void tell(struct usernet *u, const struct resolver_asker *asker,
-		 const struct dns_question *question, uint8_t *message, size_t len)
-{
-	uint8_t frame[FRAME_MAX];
-	if (asker->tcp) {
-		dns_tcp_answer(&u->dns_tcp, asker->tcp, message, len, clock_now_ns());
-		return;
-	}
-	if (len > DNS_MESSAGE_MAX)
-		len = dns_truncate(message, question);
-	const struct frame heads = {
-		.from = asker->our_address,
-		.to = asker->address,
-		.from_port = DNS_PORT,
-		.to_port = asker->port,
-		.payload = message,
-		.payload_len = len,
-	};
-	link_write(&u->link, frame, frame_write_udp(asker->mac, asker->our_mac, &heads, frame));
-}
-
-/* A reply is read whole, however little of it goes by UDP. */
-static void answer(void *arg, const struct resolver_asker *asker,
-		   const struct dns_question *question, uint8_t *message, size_t len)
-{
-	struct usernet *u = arg;
-	struct dns_answers answers;
-	int r = dns_read_reply(message, len, question, &answers);
-	if (r == -ENOMSG)
-		return;
-	if (r == -EMSGSIZE)
-		len = dns_truncate(message, question);
-	else if (r < 0)
-		len = dns_refuse(message, question, DNS_SERVER_FAILURE);
-	else if (!gate_told(&u->gate, question->name, &answers, clock_now_ns())) {
-		refusals_note_name(&u->refusals, question->name, POLICY_PRIVATE);
-		len = dns_refuse(message, question, DNS_REFUSED);
-	}
-	tell(u, asker, question, message, len);
-}
-
-/* What is no query of a kind that is passed on.  A reply is not answered: RFC 1035, 7.3. */
-static void refuse_question(struct usernet *u, const struct resolver_asker *asker,
-			    const uint8_t *query, int why)
-{
-	uint8_t message[DNS_MESSAGE_MAX];
-	size_t len = 0;
-	if (why != -EPROTO) {
-		memcpy(message, query, DNS_HEAD);
-		len = dns_refuse_head(message,
-				      why == -EOPNOTSUPP ? DNS_NOT_IMPLEMENTED : DNS_FORMAT_ERROR);
-	}
-	if (len > 0 || asker->tcp)
-		tell(u, asker, NULL, message, len);
-}
-
-/* Refused and failing questions are answered, so that no program waits. */
-static void ask(struct usernet *u, struct resolver_asker *asker, const uint8_t *query, size_t len)
-{
-	uint8_t message[DNS_MESSAGE_MAX];
-	struct dns_question question;
-	int r = dns_read_query(query, len, &question);
-	if (r < 0) {
-		refuse_question(u, asker, query, r);
-		return;
-	}
-	asker->id = (uint16_t)(query[0] << 8 | query[1]);
-	bool may = policy_may_ask(&u->gate.policy, question.name);
-	if (!may)
-		refusals_note_name(&u->refusals, question.name, POLICY_DENIED);
-	if (may && resolver_ask(&u->resolver, asker, &question, query, len, clock_now_ns()) == 0)
-		return;
-	memcpy(message, query, len);
-	len = dns_refuse(message, &question, may ? DNS_SERVER_FAILURE : DNS_REFUSED);
-	tell(u, asker, &question, message, len);
-}
-
-static void ask_by_tcp(void *arg, uint64_t number, const uint8_t *query, size_t len)
-{
-	struct resolver_asker asker = { .tcp = number };
-	ask(arg, &asker, query, len);
-}
-
-static void write_frame(void *arg, const uint8_t *frame, size_t len)
-{
-	link_write(&((struct usernet *)arg)->link, frame, len);
-}
-
-static void on_question(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
-{
-	struct resolver_asker asker = { .address = f->from,
-					.our_address = f->to,
-					.port = f->from_port };
-	if (f->kind == FRAME_TCP) {
-		dns_tcp_input(&u->dns_tcp, frame, len, f, clock_now_ns());
-		return;
-	}
-	memcpy(asker.mac, frame + 6, 6);
-	memcpy(asker.our_mac, frame, 6);
-	ask(u, &asker, f->payload, f->payload_len);
-}
 
 static void refuse(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
 {
@@ -259,7 +155,7 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 	else if (verdict == GATE_RESET)
 		reset(u, frame, len);
 	else if (verdict == GATE_DNS)
-		on_question(u, frame, len, &f);
+		questions_take(&u->questions, frame, len, &f);
 }
 
 /* ---- what libslirp calls ---- */
@@ -480,10 +376,10 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	int timer_ms = clock_remaining_ms(u->timer_ns);
 	if (timer_ms >= 0 && (uint32_t)timer_ms < wait_ms)
 		wait_ms = (uint32_t)timer_ms;
-	int ask_ms = clock_remaining_ms(resolver_next_ns(&u->resolver));
+	int ask_ms = clock_remaining_ms(resolver_next_ns(&u->questions.resolver));
 	if (ask_ms >= 0 && (uint32_t)ask_ms < wait_ms)
 		wait_ms = (uint32_t)ask_ms;
-	int tcp_ms = clock_remaining_ms(dns_tcp_tick(&u->dns_tcp, clock_now_ns()));
+	int tcp_ms = clock_remaining_ms(dns_tcp_tick(&u->questions.tcp, clock_now_ns()));
 	if (tcp_ms >= 0 && (uint32_t)tcp_ms < wait_ms)
 		wait_ms = (uint32_t)tcp_ms;
 	int report_ms = refusals_wait_ms(&u->refusals, clock_now_ns());
@@ -500,7 +396,7 @@ static int turn(struct usernet *u)
 	u->fds[0] = (struct pollfd){ .fd = u->link.fd,
 				     .events = of_link | (u->link.out.len > 0 ? POLLOUT : 0) };
 	u->fds[1] = (struct pollfd){ .fd = u->control_fd, .events = POLLIN };
-	size_t n_asks = resolver_poll(&u->resolver, u->fds + 2);
+	size_t n_asks = resolver_poll(&u->questions.resolver, u->fds + 2);
 	int n = wait_for_some(u, paused, pause, n_asks);
 	if (n < 0 && errno != EINTR)
 		return -errno;
@@ -511,7 +407,7 @@ static int turn(struct usernet *u)
 		slirp_handle_timer(u->slirp, SLIRP_TIMER_RA, NULL);
 	}
 	if (n_asks > 0)
-		resolver_serve(&u->resolver, clock_now_ns(), answer, u);
+		questions_serve(&u->questions, clock_now_ns());
 	report(u);
 	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
 	if (r == 0 && n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR)))
@@ -559,7 +455,7 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 	u->gate.tcp.max = SOCKETS_TCP_MAX;
 	int r = 0;
 	for (size_t i = 0; i < config->n_dns && r == 0; i++)
-		if (resolver_add(&u->resolver, config->dns[i]) < 0)
+		if (resolver_add(&u->questions.resolver, config->dns[i]) < 0)
 			r = mvm_error_set(err, -EINVAL, "'%s' is no resolver's address",
 					  config->dns[i]);
 	u->slirp = slirp_new(&slirp, &callbacks, u);
@@ -580,8 +476,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	u.route_fd = route_fd;
 	u.link.seeks = config->resume;
 	u.timer_ns = DEADLINE_NONE;
-	resolver_init(&u.resolver);
-	u.dns_tcp = (struct dns_tcp){ .ask = ask_by_tcp, .send = write_frame, .arg = &u };
+	questions_init(&u.questions, &u.gate, &u.refusals, &u.link);
 	int r = begin(&u, config, err);
 	int said = reply(&u, r, err);
 	while (r == 0 && said == 0) {
@@ -593,8 +488,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 		send(control_fd, LAST_WORDS, strlen(LAST_WORDS), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (u.slirp)
 		slirp_cleanup(u.slirp);
-	resolver_done(&u.resolver);
-	dns_tcp_done(&u.dns_tcp);
+	questions_done(&u.questions);
 	strbuf_done(&u.link.out);
 	return r == -EPIPE ? 0 : r;
 }
