@@ -46,18 +46,26 @@ static int64_t began_ns(const struct job *j)
 	return (int64_t)now;
 }
 
-/* It waits with the template's rules; its user may have added some. */
-static int take_rules(struct supervisor *s, const struct record *wanted, struct mvm_error *err)
+/* It waits with the template's rules, and the name servers that the host had when it was restored.
+ * Its user may have added rules, and the host may be in another network. */
+static int take_rules(struct supervisor *s, const struct record *wanted,
+		      const struct strv *name_servers, struct mvm_error *err)
 {
 	const struct mvm_run *run = &s->revision.run;
-	if (wanted->network_allow.n == run->allow.n && wanted->network_deny.n == run->deny.n)
+	if (wanted->network_allow.n == run->allow.n && wanted->network_deny.n == run->deny.n &&
+	    name_servers->n == 0)
 		return 0;
-	const struct vmm_network rules = network_rules(&s->revision, wanted);
+	struct vmm_network rules = network_rules(&s->revision, wanted);
+	if (name_servers->n > 0) {
+		rules.dns = name_servers->v;
+		rules.n_dns = name_servers->n;
+	}
 	return vmm_network_rules(s->machine.vmm, &rules, clock_deadline_ns(ADOPT_DEADLINE_MS), err);
 }
 
 static int awake(struct supervisor *s, const struct record *wanted,
-		 const struct vmm_forward *forwards, struct mvm_error *err)
+		 const struct vmm_forward *forwards, const struct strv *name_servers,
+		 struct mvm_error *err)
 {
 	uint8_t nonce[NONCE_BYTES];
 	struct machine *m = &s->machine;
@@ -68,7 +76,7 @@ static int awake(struct supervisor *s, const struct record *wanted,
 	m->follows = workload_is_followed(s, wanted);
 	fill_volumes_first(s, wanted);
 	life_enter(s, LIFE_ADOPTING);
-	int r = take_rules(s, wanted, err);
+	int r = take_rules(s, wanted, name_servers, err);
 	if (r < 0)
 		return r;
 	r = machine_awake(m, wanted->hostname ? wanted->hostname : wanted->name, &s->revision.run,
@@ -81,6 +89,7 @@ void adopt(struct supervisor *s, const struct job *j)
 {
 	AUTO_DONE(record) wanted = { 0 };
 	AUTO_DONE(strbuf) fields = { 0 };
+	AUTO_DONE(strv) name_servers = { 0 };
 	struct vmm_forward forwards[RECORD_FORWARDS_MAX] = { 0 };
 	struct mvm_error err = { 0 };
 
@@ -95,9 +104,9 @@ void adopt(struct supervisor *s, const struct job *j)
 	uint64_t pool = clients_move_leash(&s->clients, j->client_id);
 	int r = read_offer(s, j, &wanted, &err);
 	if (r == 0)
-		r = warden_adopt(&s->warden, forwards, &err);
+		r = warden_adopt(&s->warden, forwards, &name_servers, &err);
 	if (r == 0)
-		r = awake(s, &wanted, forwards, &err);
+		r = awake(s, &wanted, forwards, &name_servers, &err);
 	if (r == 0 && (s->state != LIFE_ADOPTING || !clients_has_leash(&s->clients)))
 		r = mvm_error_set(&err, -ECANCELED, "the start was cancelled");
 	if (r < 0) {

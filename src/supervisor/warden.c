@@ -265,6 +265,7 @@ static int answer_adopt(struct warden *w, struct line_message *ret, struct mvm_e
 	r = ports6_open(&w->ports, w->loop, w->wanted.forwards, w->wanted.n_forwards, err);
 	wire_put_bytes(&ret->fields, TAG_FORWARDS, w->ports.inner,
 		       (uint32_t)(sizeof(w->ports.inner[0]) * w->wanted.n_forwards));
+	network_put_name_servers(w, &ret->fields);
 	return r;
 }
 

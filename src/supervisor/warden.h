@@ -120,12 +120,13 @@ int warden_capture_disk(struct warden_link *l, struct mvm_error *err);
 /*
  * A VM of a pool becomes the instance of the record that a start has left in its folder.
  *
- *   ret  the forwards as the VMM gets them, n of them
+ *   ret              the forwards as the VMM gets them, n of them
+ *   ret_name_servers  those that the host has now, when the template names none
  *
  * warden_adopted() when it is up; else warden_give_up_adoption().
  */
 int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_MAX],
-		 struct mvm_error *err);
+		 struct strv *ret_name_servers, struct mvm_error *err);
 void warden_adopted(struct warden_link *l);
 void warden_give_up_adoption(struct warden_link *l);
 

@@ -291,7 +291,7 @@ void warden_confine(struct warden_link *l, struct record *rec)
 }
 
 int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_MAX],
-		 struct mvm_error *err)
+		 struct strv *ret_name_servers, struct mvm_error *err)
 {
 	AUTO_DONE(line_message) reply = { 0 };
 	struct line_message q = question(ASK_ADOPT);
@@ -300,6 +300,10 @@ int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_M
 	if (r == 0 && wire_find(reply.fields.data, reply.fields.len, TAG_FORWARDS, &field) > 0 &&
 	    field.len <= sizeof(*ret) * RECORD_FORWARDS_MAX)
 		memcpy(ret, field.data, field.len);
+	struct wire_reader reader = { (const uint8_t *)reply.fields.data, reply.fields.len };
+	while (r == 0 && wire_next(&reader, &field) > 0)
+		if (field.tag == TAG_NAME_SERVER)
+			strv_addn(ret_name_servers, (const char *)field.data, field.len);
 	return r;
 }
 

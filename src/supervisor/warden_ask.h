@@ -58,6 +58,7 @@ enum warden_tag {
 	TAG_REFUSAL_PROTOCOL,
 	TAG_REFUSAL_REASON,
 	TAG_REFUSAL_AT,
+	TAG_NAME_SERVER, /* of the host; one each */
 	TAG_RECORD_TEXTS = 0x100,
 	TAG_RECORD_NUMBERS = 0x200,
 };

@@ -7,6 +7,7 @@
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
+#include "vmm/name_servers.h"
 
 bool network_take_field(struct record *rec, const struct wire_field *f)
 {
@@ -39,6 +40,16 @@ bool network_take_field(struct record *rec, const struct wire_field *f)
 int64_t network_pid(const struct warden *w)
 {
 	return w->body && w->ops->network_pid ? w->ops->network_pid(w->body) : 0;
+}
+
+void network_put_name_servers(const struct warden *w, struct strbuf *fields)
+{
+	AUTO_DONE(strv) servers = { 0 };
+	if (!w->ops->start_network || !w->config.network || w->revision.run.dns.n > 0)
+		return;
+	name_servers_of_host(&servers);
+	for (size_t i = 0; i < servers.n; i++)
+		wire_put_str(fields, TAG_NAME_SERVER, servers.v[i]);
 }
 
 int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err)

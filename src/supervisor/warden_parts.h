@@ -27,6 +27,8 @@ bool take_chars(char *to, size_t size, const struct wire_field *f);
 /* A field about refusals of a record that is saved.  Returns whether it is one. */
 bool network_take_field(struct record *rec, const struct wire_field *f);
 int network_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
+/* Add the host's name servers of now, if mvm-net asks those. */
+void network_put_name_servers(const struct warden *w, struct strbuf *fields);
 /* The pid of the network's process; 0: there is none. */
 int64_t network_pid(const struct warden *w);
 int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "vmm/accel.h"
+#include "vmm/name_servers.h"
 
 #define PROC_FILE_MAX 65536u
 
@@ -105,6 +106,8 @@ static void look_at_host(struct doctor *d)
 	hostload_read(&host);
 	doctor_pressure(d, &host);
 	doctor_cgroup(d);
+	AUTO_FREE char *resolv_conf = name_servers_text();
+	doctor_name_servers(d, resolv_conf ? resolv_conf : "");
 }
 
 int mvm_doctor(const char *data_dir, struct mvm_check ***ret, size_t *ret_n, struct mvm_error *err)

@@ -61,6 +61,9 @@ void doctor_network(struct doctor *d);
 /* What confines this user's VMMs if a guest breaks into one?  A check for each usable backend. */
 void doctor_isolation(struct doctor *d);
 
+/* Can guests ask the name servers of this resolv.conf(5)? */
+void doctor_name_servers(struct doctor *d, const char *resolv_conf);
+
 void doctor_helpers(struct doctor *d);
 void doctor_nix(struct doctor *d);
 void doctor_cgroup(struct doctor *d);

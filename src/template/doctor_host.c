@@ -18,6 +18,7 @@
 #include "template/doctor.h"
 #include "vmm/accel.h"
 #include "vmm/mend.h"
+#include "vmm/name_servers.h"
 
 #define QEMU_TESTED_MAJOR 7u
 #define QEMU_TESTED_MINOR 2u
@@ -192,6 +193,20 @@ void doctor_isolation(struct doctor *d)
 			   obstacle ? ", not more: " : "", as_root ? "VMs run as root: " : "",
 			   obstacle ? obstacle : "");
 	}
+}
+
+void doctor_name_servers(struct doctor *d, const char *resolv_conf)
+{
+	AUTO_FREE char *problem = name_servers_problem(resolv_conf);
+	if (problem)
+		doctor_add(
+			d, "name-servers", MVM_CHECK_WARN,
+			"write a line 'nameserver ADDRESS' into /etc/resolv.conf, or set dns in a "
+			"template's [network]",
+			"%s", problem);
+	else
+		doctor_add(d, "name-servers", MVM_CHECK_OK, NULL,
+			   "guests' questions go to those of /etc/resolv.conf");
 }
 
 void doctor_helpers(struct doctor *d)

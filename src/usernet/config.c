@@ -65,16 +65,17 @@ static int read_forwards(const struct json_at *at, struct usernet_config *ret,
 	return r < 0 ? r : 0;
 }
 
-static int read_dns(const struct json_at *at, struct usernet_config *ret, struct mvm_error *err)
+static int read_dns(const struct json_at *at, char ret[RESOLVER_SERVERS_MAX][RESOLVER_ADDRESS_SIZE],
+		    size_t *n, struct mvm_error *err)
 {
 	AUTO_DONE(strv) servers = { 0 };
 	int r = json_get_strings(at, "dns", JSON_OPTIONAL, &servers, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < servers.n && ret->n_dns < RESOLVER_SERVERS_MAX; i++) {
-		if (strlen(servers.v[i]) >= sizeof(ret->dns[0]))
+	for (size_t i = 0; i < servers.n && *n < RESOLVER_SERVERS_MAX; i++) {
+		if (strlen(servers.v[i]) >= RESOLVER_ADDRESS_SIZE)
 			return json_error(at, "dns", err, "an address is too long");
-		memcpy(ret->dns[ret->n_dns++], servers.v[i], strlen(servers.v[i]) + 1);
+		memcpy(ret[(*n)++], servers.v[i], strlen(servers.v[i]) + 1);
 	}
 	return 0;
 }
@@ -100,7 +101,7 @@ int usernet_config_read(const char *text, size_t len, struct usernet_config *ret
 				 &ret->packets_per_s, err);
 	if (r >= 0)
 		r = json_get_bool(&root, "resume", JSON_OPTIONAL, &ret->resume, err);
-	return r < 0 ? r : read_dns(&root, ret, err);
+	return r < 0 ? r : read_dns(&root, ret->dns, &ret->n_dns, err);
 }
 
 int usernet_request_read(const char *text, size_t len, struct usernet_request *ret,
@@ -122,5 +123,5 @@ int usernet_request_read(const char *text, size_t len, struct usernet_request *r
 	}
 	if (r >= 0 && ret->has_policy)
 		r = read_policy(&root, &ret->policy, err);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : read_dns(&root, ret->dns, &ret->n_dns, err);
 }

@@ -9,7 +9,8 @@
  *	 "bytes_per_s": 134217728, "packets_per_s": 100000,
  *	 "forwards": [{"udp": false, "address": "127.0.0.1", "port": 8080, "guest_port": 80}]}
  *
- *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}
+ *	request: {"forward": {...}}  or  {"allow": [...], "deny": [...]}  or  {}; with other rules,
+ *	         "dns": [...] has other name servers
  *	reply:   {"ready": true, "refused": 3, "dropped": 0, "lost": 0}
  *	         or {"error": "cannot forward port 8080 of 127.0.0.1: ...", "code": -98}
  *	last:    {"ended": true}, when the VMM has hung up
@@ -53,6 +54,8 @@ struct usernet_request {
 	bool has_forward, has_policy;
 	struct usernet_forward forward;
 	struct policy policy;
+	char dns[RESOLVER_SERVERS_MAX][RESOLVER_ADDRESS_SIZE];
+	size_t n_dns; /* 0: as before */
 };
 int usernet_request_read(const char *text, size_t len, struct usernet_request *ret,
 			 struct mvm_error *err);

@@ -57,6 +57,11 @@ int resolver_add(struct resolver *r, const char *address)
 	return 0;
 }
 
+void resolver_forget(struct resolver *r)
+{
+	r->n_servers = r->best = 0;
+}
+
 static int connect_to(const struct sockaddr_in6 *server, int type)
 {
 	AUTO_CLOSE int fd = socket(server->sin6_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -122,7 +127,7 @@ static size_t next_server(const struct resolver *r, unsigned tried)
 
 static void mark_bad(struct resolver *r, size_t server)
 {
-	if (r->best == server)
+	if (r->best == server && r->n_servers > 0)
 		r->best = (server + 1) % r->n_servers;
 }
 
@@ -302,7 +307,7 @@ static void take_reply(struct resolver *r, struct resolver_pending *p, const str
 		fail(r, p, now_ns, fn, arg);
 		return;
 	}
-	if (!is_failure(reply))
+	if (!is_failure(reply) && p->server < r->n_servers)
 		r->best = p->server;
 	pass_on(p, reply, fn, arg);
 	for (size_t i = 0; i < RESOLVER_PENDING_MAX; i++)

@@ -74,6 +74,9 @@ void resolver_done(struct resolver *r);
  * interface.  Returns 0, -EINVAL or -E2BIG. */
 int resolver_add(struct resolver *r, const char *address);
 
+/* Other servers follow; questions that wait are not asked of those. */
+void resolver_forget(struct resolver *r);
+
 /* Ask.  Returns 0, -EDESTADDRREQ without a server, or -errno. */
 int resolver_ask(struct resolver *r, const struct resolver_asker *asker,
 		 const struct dns_question *question, const uint8_t *message, size_t len,

@@ -327,6 +327,16 @@ static void report(struct usernet *u)
 		send(u->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+static int take_servers(struct usernet *u, const char (*dns)[RESOLVER_ADDRESS_SIZE], size_t n,
+			struct mvm_error *err)
+{
+	resolver_forget(&u->questions.resolver);
+	for (size_t i = 0; i < n; i++)
+		if (resolver_add(&u->questions.resolver, dns[i]) < 0)
+			return mvm_error_set(err, -EINVAL, "'%s' is no resolver's address", dns[i]);
+	return 0;
+}
+
 static int on_request(struct usernet *u)
 {
 	static char text[USERNET_MESSAGE_MAX];
@@ -340,6 +350,9 @@ static int on_request(struct usernet *u)
 	int r = usernet_request_read(text, (size_t)n, &request, &err);
 	if (r == 0 && request.has_policy)
 		gate_set_policy(&u->gate, &request.policy);
+	const struct usernet_request *asked = &request;
+	if (r == 0 && asked->n_dns > 0)
+		r = take_servers(u, asked->dns, asked->n_dns, &err);
 	if (r == 0 && request.has_forward)
 		r = forward(u, &request.forward, &err);
 	return reply(u, r, &err);
@@ -453,11 +466,7 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 	u->gate.on_end = on_end;
 	u->gate.arg = u;
 	u->gate.tcp.max = SOCKETS_TCP_MAX;
-	int r = 0;
-	for (size_t i = 0; i < config->n_dns && r == 0; i++)
-		if (resolver_add(&u->questions.resolver, config->dns[i]) < 0)
-			r = mvm_error_set(err, -EINVAL, "'%s' is no resolver's address",
-					  config->dns[i]);
+	int r = take_servers(u, config->dns, config->n_dns, err);
 	u->slirp = slirp_new(&slirp, &callbacks, u);
 	if (!u->slirp)
 		return mvm_error_set(err, -EIO, "libslirp does not start");

@@ -8,17 +8,14 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/program.h"
 #include "base/sock.h"
 #include "base/str.h"
 #include "codec/json.h"
+#include "vmm/name_servers.h"
 #include "vmm/net_news.h"
 #include "vmm/walls.h"
 
-#define RESOLV_CONF	  "/etc/resolv.conf"
-#define RESOLV_CONF_MAX	  65536u
-#define SERVERS_MAX	  3u /* resolv.conf(5), MAXNS */
 #define REPLY_MAX	  4096u
 #define UNASKED_MAX	  16u		/* reports before a reply */
 #define AGAIN_PAUSE_MS	  INT64_C(1000) /* doubled up to about a minute */
@@ -36,24 +33,6 @@ static json_t *forward_json(const struct vmm_forward *f)
 			 f->host_port, "guest_port", f->guest_port);
 }
 
-/* The host's own resolvers, as they are now.  None, if the host has none. */
-static void host_servers(struct strv *ret)
-{
-	AUTO_FREE char *text = NULL;
-	char *rest = NULL;
-	AUTO_CLOSE int fd = open(RESOLV_CONF, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || file_read_fd(fd, RESOLV_CONF_MAX, &text, NULL) < 0)
-		return;
-	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		char *words = NULL;
-		const char *key = strtok_r(line, " \t\r", &words);
-		const char *value = key ? strtok_r(NULL, " \t\r", &words) : NULL;
-		if (value && str_eq(key, "nameserver") && !strchr(value, '%') &&
-		    ret->n < SERVERS_MAX)
-			strv_add(ret, value);
-	}
-}
-
 static char *configuration(const struct vmm_config *c, bool resume)
 {
 	AUTO_DONE(strv) servers = { 0 };
@@ -62,7 +41,7 @@ static char *configuration(const struct vmm_config *c, bool resume)
 	for (size_t i = 0; i < c->n_forwards; i++)
 		json_array_append_new(forwards, forward_json(&c->forwards[i]));
 	if (n->n_dns == 0)
-		host_servers(&servers);
+		name_servers_of_host(&servers);
 	AUTO_JSON json_t *all = json_pack(
 		"{s:o, s:o, s:o, s:I, s:I, s:b, s:o}", "allow", json_strings(n->allow, n->n_allow),
 		"deny", json_strings(n->deny, n->n_deny), "dns",
@@ -401,10 +380,11 @@ int net_helper_forward(struct net_helper *h, const struct vmm_forward *f, int64_
 int net_helper_policy(struct net_helper *h, const struct vmm_network *n, int64_t deadline_ns,
 		      struct mvm_error *err)
 {
-	return request(h,
-		       json_pack("{s:o, s:o}", "allow", json_strings(n->allow, n->n_allow), "deny",
-				 json_strings(n->deny, n->n_deny)),
-		       deadline_ns, err);
+	json_t *message = json_pack("{s:o, s:o}", "allow", json_strings(n->allow, n->n_allow),
+				    "deny", json_strings(n->deny, n->n_deny));
+	if (message && n->n_dns > 0)
+		json_object_set_new(message, "dns", json_strings(n->dns, n->n_dns));
+	return request(h, message, deadline_ns, err);
 }
 
 void net_helper_done(struct net_helper *h)

@@ -347,6 +347,15 @@ class Frames(unittest.TestCase):
                 reply = self.ask_name(net, [b"www", b"example"], ident)
                 self.assertEqual(reply[3] & 15, 3, (dead, reply))
 
+    def test_other_name_servers_are_asked_from_then_on(self):
+        self.serve_names("127.0.0.56", lambda question: b"\x81\x83" + question[4:])
+        net = self.start(dns=["127.0.0.57"])
+        self.assertEqual(self.ask_name(net, [b"www"], 1)[3] & 15, 2)
+        self.assertTrue(net.ask(allow=[], deny=[], dns=["127.0.0.56"]).get("ready"))
+        self.assertEqual(self.ask_name(net, [b"www"], 2)[3] & 15, 3)
+        self.assertTrue(net.ask(allow=[], deny=[]).get("ready")) # these stay
+        self.assertEqual(self.ask_name(net, [b"www"], 3)[3] & 15, 3)
+
     def test_every_question_is_answered(self):
         self.serve_names("127.0.0.54", lambda question: b"\x81\x83" + question[4:])
         net = self.start(dns=["127.0.0.54"])

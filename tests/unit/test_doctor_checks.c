@@ -143,10 +143,33 @@ static void doctor_reports_a_busy_host(void **state)
 	}
 }
 
+static void odd_name_servers_are_told(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		enum mvm_check_level level;
+		const char *says, *mend;
+	} cases[] = {
+		{ "nameserver 192.0.2.1\n", MVM_CHECK_OK, "/etc/resolv.conf", NULL },
+		{ "nameserver 127.1\nnameserver fe80::1%1\n", MVM_CHECK_OK, "questions", NULL },
+		{ "nameserver 192.0.2.1\nnameserver foo\n", MVM_CHECK_WARN, "'foo'", "nameserver" },
+		{ "nameserver fe80::1%no-such\n", MVM_CHECK_WARN, "'fe80::1%no-such'",
+		  "nameserver" },
+		{ "", MVM_CHECK_WARN, "names no server", "nameserver" },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(doctor) d = { 0 };
+		doctor_name_servers(&d, cases[i].text);
+		assert_says(&d, cases[i].level, cases[i].says, cases[i].mend);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(doctor_reports_a_busy_host),
+		cmocka_unit_test(odd_name_servers_are_told),
 		cmocka_unit_test(kvm_that_cannot_be_used_has_a_cause_and_a_cure),
 		cmocka_unit_test(doctor_reports_memory_that_is_short_or_not_lent),
 		cmocka_unit_test(only_a_faulty_backend_has_a_remedy),

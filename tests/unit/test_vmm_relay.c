@@ -257,7 +257,9 @@ static void the_first_valid_name_server_counts(void **state)
 	} cases[] = {
 		{ "nameserver 192.0.2.1\nnameserver 192.0.2.2\n", "192.0.2.1" },
 		{ "# nameserver 192.0.2.9\nsearch x\nnameserver\t192.0.2.3 # ours", "192.0.2.3" },
-		{ "nameserver fe80::1%eth0\nnameserver 2001:db8::1\n", "2001:db8::1" },
+		{ "nameserver fe80::1%no-such\nnameserver 2001:db8::1\n", "2001:db8::1" },
+		{ "nameserver foo\nnameserver 127.1\n", "127.0.0.1" },
+		{ "nameserver fe80::1%1\n", "fe80::1" },
 		{ "nameservers 192.0.2.1\n nameserver 192.0.2.1\nnameserver\n", NULL },
 		{ "nameserver 192.0.2.1234567890123456789012345678901234567890", NULL },
 		{ "", NULL },

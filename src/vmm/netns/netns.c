@@ -10,17 +10,17 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/file.h"
+#include "base/parse.h"
+#include "base/str.h"
+#include "vmm/name_servers.h"
 #include "vmm/netns/netns_priv.h"
 #include "vmm/netns/relay.h"
 #include "vmm/privilege.h"
 
-#define RESOLV_CONF	"/etc/resolv.conf"
-#define RESOLV_CONF_MAX 65536u
-#define DNS_PORT	53
-#define BACKLOG		128
-#define FORWARD_MAX	192 /* connections of one port */
-#define NAMES_MAX	64  /* the guest must not use up our descriptors */
+#define DNS_PORT    53
+#define BACKLOG	    128
+#define FORWARD_MAX 192 /* connections of one port */
+#define NAMES_MAX   64	/* the guest must not use up our descriptors */
 
 enum port_kind {
 	PORT_FORWARD, /* to the guest */
@@ -62,37 +62,32 @@ const char *netns_obstacle(void)
 
 int netns_name_server(const char *text, struct sockaddr_storage *ret)
 {
-	static const char keyword[] = "nameserver";
-	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(DNS_PORT) };
-		struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT) };
-		char address[INET6_ADDRSTRLEN];
-		const char *p = line + sizeof(keyword) - 1;
-		if (!str_starts(line, keyword) || (*p != ' ' && *p != '\t'))
-			continue;
-		p += strspn(p, " \t");
-		snprintf(address, sizeof(address), "%.*s", (int)strcspn(p, " \t\r\n"), p);
-		memset(ret, 0, sizeof(*ret));
-		if (inet_pton(AF_INET, address, &in.sin_addr) == 1)
-			memcpy(ret, &in, sizeof(in));
-		else if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1)
-			memcpy(ret, &in6, sizeof(in6));
-		else
-			continue;
-		return 0;
+	AUTO_DONE(strv) servers = { 0 };
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(DNS_PORT) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT) };
+	uint64_t interface = 0;
+	name_servers_read(text, &servers, NULL);
+	if (servers.n == 0 || servers.failed)
+		return -ENOENT;
+	char *scope = strchr(servers.v[0], '%');
+	if (scope) {
+		*scope = '\0';
+		parse_u64(scope + 1, 1, INT32_MAX, &interface); /* as it was written there */
 	}
-	return -ENOENT;
+	in6.sin6_scope_id = (uint32_t)interface;
+	memset(ret, 0, sizeof(*ret));
+	if (inet_pton(AF_INET, servers.v[0], &in.sin_addr) == 1)
+		memcpy(ret, &in, sizeof(in));
+	else if (inet_pton(AF_INET6, servers.v[0], &in6.sin6_addr) == 1)
+		memcpy(ret, &in6, sizeof(in6));
+	return 0;
 }
 
 /* Read the file each time: the host may have moved to another network. */
 static int find_name_server(struct sockaddr_storage *ret)
 {
-	AUTO_FREE char *text = NULL;
-	AUTO_CLOSE int fd = open(RESOLV_CONF, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	int r = file_read_fd(fd, RESOLV_CONF_MAX, &text, NULL);
-	return r < 0 ? r : netns_name_server(text, ret);
+	AUTO_FREE char *text = name_servers_text();
+	return text ? netns_name_server(text, ret) : -ENOMEM;
 }
 
 static int connect_to(const struct sockaddr_storage *to, int type)

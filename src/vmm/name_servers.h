@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_NAME_SERVERS_H
+#define VMM_NAME_SERVERS_H
+
+/*
+ * The host's name servers, as its C library reads them from /etc/resolv.conf.
+ *
+ * A line without an address is passed over, so that it never hinders a VM.  Without any server the
+ * C library asks 127.0.0.1, and so does mvm.
+ *
+ * Source: resolv.conf(5); glibc, resolv/res_init.c.
+ */
+
+#include "base/str.h"
+
+#define NAME_SERVERS_MAX 3u /* resolv.conf(5), MAXNS */
+
+/*
+ * Read the name servers of a resolv.conf(5).
+ *
+ *   ret      numeric addresses that inet_pton(3) takes; a link-local one as fe80::1%3, with the
+ *            number of its interface
+ *   ret_odd  words in the place of an address that are none, or name an interface that is missing;
+ *            may be NULL
+ */
+void name_servers_read(const char *resolv_conf, struct strv *ret, struct strv *ret_odd);
+
+/* The host's as they are now; ret has at least one. */
+void name_servers_of_host(struct strv *ret);
+
+/* Why guests cannot ask the servers of this resolv.conf(5), or not all; NULL: they can.  The
+ * caller's. */
+char *name_servers_problem(const char *resolv_conf);
+
+/* The text of the host's file; "" when it cannot be read.  The caller's; NULL: no memory. */
+char *name_servers_text(void);
+
+#endif
