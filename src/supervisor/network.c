@@ -28,7 +28,8 @@ static int read_list(const struct json_at *at, const char *key, const struct str
 		strv_add(ret, kept->v[i]);
 	for (size_t i = 0; i < rules.n && r >= 0; i++) {
 		r = policy_rule_parse(rules.v[i], &rule, err);
-		strv_add(ret, rules.v[i]);
+		if (!strv_has(ret, rules.v[i]))
+			strv_add(ret, rules.v[i]);
 	}
 	if (r < 0)
 		return r;

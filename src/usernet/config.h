@@ -28,7 +28,7 @@
 #include "usernet/gate.h"
 #include "usernet/resolver.h"
 
-#define USERNET_MESSAGE_MAX 65536u
+#define USERNET_MESSAGE_MAX 98304u /* all rules at their longest, and name servers */
 
 struct usernet_forward {
 	bool udp;

@@ -213,10 +213,25 @@ static void lose(struct net_helper *h, const char *why)
 	loop_source_free(TAKE_PTR(h->source));
 	h->ended = true;
 	h->is_up = false;
+	h->n_unheard = 0;
 	if (was_up)
 		h->on_news(h->arg, &news);
 	if (was_up || h->is_returning)
 		plan_again(h);
+}
+
+/* It was started with the rules of before, perhaps. */
+static void send_kept(struct net_helper *h)
+{
+	AUTO_FREE char *text = TAKE_PTR(h->kept);
+	if (!text)
+		return;
+	if (send(h->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		h->kept = TAKE_PTR(text);
+		lose(h, NET_HELPER_PROGRAM " takes no orders");
+		return;
+	}
+	h->n_unheard++;
 }
 
 /* The next one has said whether it serves. */
@@ -232,6 +247,7 @@ static void take_return(struct net_helper *h, const json_t *said)
 	h->is_returning = h->ended = false;
 	h->is_up = true;
 	h->on_news(h->arg, &news);
+	send_kept(h);
 }
 
 static void on_pause_over(void *arg)
@@ -272,6 +288,10 @@ static void on_message(void *arg, uint32_t events)
 	}
 	if (!is_report && h->is_returning) {
 		take_return(h, doc);
+		return;
+	}
+	if (!is_report && h->n_unheard > 0) {
+		h->n_unheard--;
 		return;
 	}
 	if (!is_report) {
@@ -344,13 +364,9 @@ static int wait_reply(struct net_helper *h, int64_t deadline_ns, struct mvm_erro
 			     text ? text : "the network does not start");
 }
 
-static int request(struct net_helper *h, json_t *message, int64_t deadline_ns,
+static int request(struct net_helper *h, const char *text, int64_t deadline_ns,
 		   struct mvm_error *err)
 {
-	AUTO_JSON json_t *owned = message;
-	AUTO_FREE char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
-	if (!text)
-		return mvm_error_oom(err);
 	json_decref(h->reply);
 	h->reply = NULL;
 	if (!h->ended && send(h->control_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
@@ -359,7 +375,10 @@ static int request(struct net_helper *h, json_t *message, int64_t deadline_ns,
 	h->n_unasked = 0;
 	if (h->source)
 		loop_source_set_events(h->source, EPOLLIN);
-	return wait_reply(h, deadline_ns, err);
+	int r = wait_reply(h, deadline_ns, err);
+	if (r == -ETIMEDOUT && h->is_up)
+		lose(h, NET_HELPER_PROGRAM " does not answer");
+	return r;
 }
 
 int net_helper_ready(struct net_helper *h, int64_t deadline_ns, struct mvm_error *err)
@@ -373,18 +392,28 @@ int net_helper_forward(struct net_helper *h, const struct vmm_forward *f, int64_
 		       struct mvm_error *err)
 {
 	json_t *forward = forward_json(f);
-	return request(h, forward ? json_pack("{s:o}", "forward", forward) : NULL, deadline_ns,
-		       err);
+	AUTO_JSON json_t *message = forward ? json_pack("{s:o}", "forward", forward) : NULL;
+	AUTO_FREE char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	return text ? request(h, text, deadline_ns, err) : mvm_error_oom(err);
 }
 
 int net_helper_policy(struct net_helper *h, const struct vmm_network *n, int64_t deadline_ns,
 		      struct mvm_error *err)
 {
-	json_t *message = json_pack("{s:o, s:o}", "allow", json_strings(n->allow, n->n_allow),
-				    "deny", json_strings(n->deny, n->n_deny));
+	AUTO_JSON json_t *message = json_pack("{s:o, s:o}", "allow",
+					      json_strings(n->allow, n->n_allow), "deny",
+					      json_strings(n->deny, n->n_deny));
 	if (message && n->n_dns > 0)
 		json_object_set_new(message, "dns", json_strings(n->dns, n->n_dns));
-	return request(h, message, deadline_ns, err);
+	AUTO_FREE char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	if (!text)
+		return mvm_error_oom(err);
+	int r = h->is_returning ? -EPIPE : request(h, text, deadline_ns, err);
+	if (r == 0 || !h->is_returning)
+		return r;
+	free(h->kept);
+	h->kept = TAKE_PTR(text);
+	return 0;
 }
 
 void net_helper_done(struct net_helper *h)
@@ -394,5 +423,6 @@ void net_helper_done(struct net_helper *h)
 	loop_source_free(TAKE_PTR(h->again));
 	auto_close(&h->control_fd);
 	json_decref(h->reply);
+	free(h->kept);
 	*h = (struct net_helper)NET_HELPER_NONE;
 }

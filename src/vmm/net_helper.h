@@ -26,9 +26,9 @@
 #define NET_HELPER_PAUSE_MS 1000
 
 /*
- * The address space of mvm-net.  All its connections (usernet/sockets.h) with full buffers are about
- * 330 MiB.  libslirp also keeps each segment that comes out of order, however small, and without a
- * limit of its own: a guest that goes for it ends its own network, which starts again.
+ * The address space of mvm-net.  All its connections (usernet/sockets.h) with full buffers are
+ * about 330 MiB.  libslirp also keeps each segment that comes out of order, however small, and
+ * without a limit of its own: a guest that goes for it ends its own network, which starts again.
  */
 #define NET_HELPER_MEMORY_MIB 448u
 
@@ -61,6 +61,10 @@ struct net_helper {
 	vmm_network_fn on_news;
 	void *arg;
 	uint64_t refused; /* as far as was told */
+	/* rules that came while it was away, for the next one; its answer to them is not waited for
+	 */
+	char *kept;
+	unsigned n_unheard;
 };
 #define NET_HELPER_NONE                                                                            \
 	{                                                                                          \
@@ -103,11 +107,13 @@ int net_helper_take(struct net_helper *u, int control_fd, const struct vmm_keepe
 /* Wait until it serves.  Returns 0, or -errno: a port of the host is taken (-EADDRINUSE), ... */
 int net_helper_ready(struct net_helper *u, int64_t deadline_ns, struct mvm_error *err);
 
-/* Forward another port.  Returns 0 or -errno. */
+/* Forward another port.  Returns 0 or -errno.  An mvm-net that does not answer before the deadline
+ * is lost: another one takes its place. */
 int net_helper_forward(struct net_helper *u, const struct vmm_forward *f, int64_t deadline_ns,
 		       struct mvm_error *err);
 
-/* Other rules from now on, for all flows.  Returns 0 or -errno. */
+/* Other rules from now on, for all flows, and its name servers, if it has some.  While mvm-net is
+ * away, and when it does not answer, the next one gets them.  Returns 0 or -errno. */
 int net_helper_policy(struct net_helper *u, const struct vmm_network *network, int64_t deadline_ns,
 		      struct mvm_error *err);
 
