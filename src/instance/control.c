@@ -158,11 +158,9 @@ int control_send_call(struct control *c, unsigned call, const struct strbuf *arg
 	AUTO_DONE(strbuf) payload = { 0 };
 	int r = message_put_call(&payload, call, args);
 	if (r < 0)
-		return r == -ENOMEM
-			       ? mvm_error_oom(err)
-			       : mvm_error_set(err, r,
-					       "command and environment are larger than %u bytes",
-					       FRAME_PAYLOAD_MAX);
+		return r == -ENOMEM ? mvm_error_oom(err)
+				    : mvm_error_set(err, r, "a request is larger than %u bytes",
+						    FRAME_PAYLOAD_MAX);
 	*ret_stream = ++c->last_stream;
 	r = channel_send(&c->channel, FRAME_CALL, *ret_stream, payload.data, payload.len);
 	return r < 0 ? control_gone(c, r, err) : 0;
