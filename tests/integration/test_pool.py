@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools of waiting VMs, and many VMs started at once."""
 
+import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
+import threading
+import unittest
 
 import agentproto
 import guests
@@ -21,6 +25,7 @@ command     = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
 http = "http://127.0.0.1:8080/"
 """ + guests.VARIANT
 
+CLONE_NEWNS = 0x20000
 ADOPT = 70 # a call of the supervisor
 DEADLINE_S = 2 * harness.PATIENCE_S # enough for several starts
 
@@ -82,6 +87,32 @@ class Pool(guests.TestCase):
         self.assertEqual(self.exec("c0", "echo", "alive"), "alive\n")
         self.assertTrue(guests.wait_until(lambda: sorted(self.instances()) == ["c0", "c1"]))
         self.assertEqual(self.pool()["ready"], 0)
+
+    def know_no_name(self, names):
+        with contextlib.suppress(OSError):
+            while True:
+                question, who = names.recvfrom(2048)
+                names.sendto(question[:2] + b"\x81\x83" + question[4:], who)
+
+    @unittest.skipUnless(os.geteuid() == 0, "another /etc/resolv.conf needs root")
+    def test_a_waiting_vm_asks_the_name_servers_of_its_start(self):
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+            self.skipTest("no mount namespace can be made here")
+        resolv_conf = self.write("resolv.conf", "nameserver foo\nnameserver 127.0.0.71\n")
+        etc = os.path.realpath("/etc/resolv.conf")
+        for command in (("mount", "--make-rprivate", "/"), ("mount", "--bind", resolv_conf, etc)):
+            subprocess.run(command, check=True, timeout=60)
+        self.addCleanup(subprocess.run, ["umount", etc], check=True, timeout=60)
+        names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(names.close)
+        names.bind(("127.0.0.72", 53))
+        threading.Thread(target=self.know_no_name, args=(names,), daemon=True).start()
+        self.full(1)
+        with open(resolv_conf, "w") as f: # the host has moved
+            f.write("nameserver 127.0.0.72\n")
+        self.assertTrue(self.run_detached("web-worker", "--name", "moved")["from_pool"])
+        done = self.mvm("exec", "moved", "--", "/bin/busybox", "nslookup", "-type=a", "x.test")
+        self.assertIn("NXDOMAIN", done.stdout + done.stderr)
 
     def test_starts_at_the_same_time_get_a_vm_each(self):
         self.full(3)
