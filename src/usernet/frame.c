@@ -3,12 +3,14 @@
 
 #include <string.h>
 
-#define ETHERNET_HEAD 14u
-#define IPV4_HEAD     20u
-#define IPV6_HEAD     40u
-#define UDP_HEAD      8u
-#define TCP_HEAD      20u
-#define ICMP_HEAD     8u
+#define ETHERNET_HEAD  14u
+#define IPV4_HEAD      20u
+#define IPV6_HEAD      40u
+#define UDP_HEAD       8u
+#define FRAGMENT       1480u /* of a body: 1500 without the head of IPv4; a multiple of 8 */
+#define MORE_FRAGMENTS 0x2000u
+#define TCP_HEAD       20u
+#define ICMP_HEAD      8u
 
 #define ETHERTYPE_V4  0x0800u
 #define ETHERTYPE_ARP 0x0806u
@@ -232,6 +234,39 @@ size_t frame_write_udp(const uint8_t to_mac[6], const uint8_t from_mac[6], const
 	uint16_t checksum = checksum_of(sum_of(sum, udp, udp_len));
 	put16(udp + 6, checksum ? checksum : 0xffff);
 	return (size_t)(udp - ret) + udp_len;
+}
+
+size_t frame_write_udp_part(const uint8_t to_mac[6], const uint8_t from_mac[6],
+			    const struct frame *f, uint16_t id, size_t *at, uint8_t ret[FRAME_MAX])
+{
+	size_t body = UDP_HEAD + f->payload_len, len = body - *at;
+	uint8_t head[UDP_HEAD] = { 0 };
+	uint32_t sum;
+	if (*at >= body || body > UINT16_MAX - IPV4_HEAD)
+		return 0;
+	len = len < FRAGMENT ? len : FRAGMENT;
+	memcpy(ret, to_mac, 6);
+	memcpy(ret + 6, from_mac, 6);
+	write_ip(ret, &f->from, &f->to, PROTOCOL_UDP, body, &sum);
+	uint8_t *ip = ret + ETHERNET_HEAD, *to = ip + IPV4_HEAD;
+	put16(ip + 2, IPV4_HEAD + len);
+	put16(ip + 4, id);
+	put16(ip + 6, (*at / 8) | (*at + len < body ? MORE_FRAGMENTS : 0));
+	put16(ip + 10, 0);
+	put16(ip + 10, checksum_of(sum_of(0, ip, IPV4_HEAD)));
+	size_t skip = *at ? 0 : UDP_HEAD;
+	if (*at == 0) {
+		put16(head, f->from_port);
+		put16(head + 2, f->to_port);
+		put16(head + 4, body);
+		uint32_t head_sum = sum_of(sum, head, UDP_HEAD);
+		uint16_t checksum = checksum_of(sum_of(head_sum, f->payload, f->payload_len));
+		put16(head + 6, checksum ? checksum : 0xffff);
+		memcpy(to, head, UDP_HEAD);
+	}
+	memcpy(to + skip, f->payload + (*at ? *at - UDP_HEAD : 0), len - skip);
+	*at += len;
+	return ETHERNET_HEAD + IPV4_HEAD + len;
 }
 
 size_t frame_write_prohibited(const uint8_t *data, size_t len, const struct policy_address *from,

@@ -62,6 +62,18 @@ enum frame_kind frame_read(const uint8_t *data, size_t len, struct frame *ret);
 size_t frame_write_udp(const uint8_t to_mac[6], const uint8_t from_mac[6],
 		       const struct frame *heads, uint8_t ret[FRAME_MAX]);
 
+/*
+ * Write the next fragment of a UDP datagram of IPv4, of any length.
+ *
+ *   id  the packet's
+ *   at  bytes of the packet's body so far; 0 at first
+ *
+ * Returns the frame's length, or 0 after the last.
+ */
+size_t frame_write_udp_part(const uint8_t to_mac[6], const uint8_t from_mac[6],
+			    const struct frame *heads, uint16_t id, size_t *at,
+			    uint8_t ret[FRAME_MAX]);
+
 /* Write a TCP segment, as frame_write_udp() writes a datagram.  One with SYN announces a maximum
  * segment size of FRAME_SEGMENT bytes. */
 #define FRAME_SEGMENT 1220u /* a payload that any IPv6 link carries */

@@ -20,8 +20,9 @@
 #include "usernet/refusals.h"
 #include "usernet/route.h"
 #include "usernet/sockets.h"
+#include "usernet/udp_forward.h"
 
-#define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2)
+#define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2) /* sockets with the forwards */
 
 #define LAST_WORDS "{\"ended\":true}"
 
@@ -39,6 +40,7 @@
 struct usernet {
 	struct gate gate;
 	struct questions questions;
+	struct udp_forwards udp_forwards;
 	struct link link;
 	struct sockets sockets;
 	Slirp *slirp;
@@ -143,6 +145,8 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len)
 	struct frame f;
 	count(u, len);
 	frame_read(frame, len, &f);
+	if (udp_forwards_take(&u->udp_forwards, frame, &f, clock_now_ns()))
+		return;
 	u->gate.is_full = rate_wait_ns(f.kind == FRAME_TCP ? &u->new_tcp : &u->new_others) != 0;
 	uint64_t refused = u->gate.refused;
 	enum gate_verdict verdict = gate_out(&u->gate, &f, clock_now_ns());
@@ -275,6 +279,21 @@ __attribute__((visibility("default"))) int setsockopt(int fd, int level, int nam
 	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
 }
 
+static void forward_datagram(void *arg, const uint8_t *frame, size_t len)
+{
+	count(arg, len);
+	link_write(&((struct usernet *)arg)->link, frame, len);
+}
+
+static int forward_udp(struct usernet *u, const struct sockaddr_in *host,
+		       const struct usernet_forward *f, struct mvm_error *err)
+{
+	int r = udp_forwards_add(&u->udp_forwards, host, f->guest_port);
+	return r == 0 ? 0
+		      : mvm_error_set(err, r, "cannot forward port %u of %s: %s", f->port,
+				      f->address, strerror(-r));
+}
+
 static int forward(struct usernet *u, const struct usernet_forward *f, struct mvm_error *err)
 {
 	struct sockaddr_in host = { .sin_family = AF_INET, .sin_port = htons(f->port) };
@@ -283,14 +302,15 @@ static int forward(struct usernet *u, const struct usernet_forward *f, struct mv
 				     .sin_addr = v4_of(GUEST_V4) };
 	if (inet_pton(AF_INET, f->address, &host.sin_addr) != 1)
 		return mvm_error_set(err, -EINVAL, "'%s' is no IPv4 address", f->address);
+	if (f->udp)
+		return forward_udp(u, &host, f, err);
 	int r = gate_forward(&u->gate, f->udp, f->guest_port);
 	if (r < 0)
 		return mvm_error_set(err, r, "a VM has at most %u forwarded ports",
 				     GATE_FORWARDS_MAX);
 	u->is_forwarding = true;
 	r = slirp_add_hostxfwd(u->slirp, (const struct sockaddr *)&host, sizeof(host),
-			       (const struct sockaddr *)&guest, sizeof(guest),
-			       f->udp ? SLIRP_HOSTFWD_UDP : 0);
+			       (const struct sockaddr *)&guest, sizeof(guest), 0);
 	u->is_forwarding = false;
 	if (r == 0) {
 		sockets_find_listeners(&u->sockets);
@@ -378,10 +398,10 @@ static int64_t pause_ns(struct usernet *u)
 }
 
 /* Poll for what may go on, and wait.  Returns what poll(2) does. */
-static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n_asks)
+static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n_own)
 {
 	uint32_t wait_ms = UINT32_MAX;
-	u->n_fds = 2 + n_asks;
+	u->n_fds = 2 + n_own;
 	if (paused)
 		wait_ms = (uint32_t)(pause / NS_PER_MS) + 1;
 	else
@@ -410,7 +430,9 @@ static int turn(struct usernet *u)
 				     .events = of_link | (u->link.out.len > 0 ? POLLOUT : 0) };
 	u->fds[1] = (struct pollfd){ .fd = u->control_fd, .events = POLLIN };
 	size_t n_asks = resolver_poll(&u->questions.resolver, u->fds + 2);
-	int n = wait_for_some(u, paused, pause, n_asks);
+	struct pollfd *forwards = u->fds + 2 + n_asks;
+	size_t n_forwards = paused ? 0 : udp_forwards_poll(&u->udp_forwards, forwards);
+	int n = wait_for_some(u, paused, pause, n_asks + n_forwards);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	if (!paused)
@@ -419,6 +441,8 @@ static int turn(struct usernet *u)
 		u->timer_ns = DEADLINE_NONE;
 		slirp_handle_timer(u->slirp, SLIRP_TIMER_RA, NULL);
 	}
+	if (n > 0 && n_forwards > 0)
+		udp_forwards_serve(&u->udp_forwards, forwards, clock_now_ns());
 	if (n_asks > 0)
 		questions_serve(&u->questions, clock_now_ns());
 	report(u);
@@ -450,13 +474,16 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 	u->bytes = rate_new(config->bytes_per_s, config->bytes_per_s / 10 + 1, now_ns);
 	u->new_tcp = rate_new(FLOWS_PER_S, SOCKETS_TCP_MAX, now_ns);
 	u->new_others = rate_new(FLOWS_PER_S, SOCKETS_UDP_MAX, now_ns);
-	uint64_t salts[4];
+	uint64_t salts[5];
 	if (getrandom(salts, sizeof(salts), 0) < 0)
 		return mvm_error_set(err, -errno, "no random numbers");
 	u->gate.tcp.salt = salts[0];
 	u->gate.others.salt = salts[1];
 	u->sockets.sources.salt = salts[2];
 	u->gate.in.salt = salts[3];
+	const struct policy_address guest = address_of(GUEST_V4, NULL);
+	const struct policy_address gateway = address_of(HOST_V4, NULL);
+	udp_forwards_init(&u->udp_forwards, &guest, &gateway, salts[4], forward_datagram, u);
 	u->gate.policy = config->policy;
 	u->gate.host[0] = address_of(HOST_V4, NULL);
 	u->gate.host[1] = address_of(NULL, HOST_V6);
@@ -498,6 +525,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	if (u.slirp)
 		slirp_cleanup(u.slirp);
 	questions_done(&u.questions);
+	udp_forwards_done(&u.udp_forwards);
 	strbuf_done(&u.link.out);
 	return r == -EPIPE ? 0 : r;
 }

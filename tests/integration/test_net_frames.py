@@ -23,6 +23,7 @@ NOWHERE = "93.184.217.7" # the peer takes packets for it and says nothing
 SOCKETS_MAX = 1792       # usernet/sockets.h, SOCKETS_MAX
 OWN_SOCKETS = 3 + 64     # the link, control, routes; questions
 # Answers a line with the line; UDP alike.  "reset" ends with a reset.  Port 8055 ends after a line.
+# By UDP, "later" is answered when somebody says "now".
 SERVER = """
 import socket, struct, threading
 def echo():
@@ -30,7 +31,12 @@ def echo():
     names.bind(("", 8054))
     while True:
         data, who = names.recvfrom(2048)
+        if data == b"later":
+            waits = who
+            continue
         names.sendto(data, who)
+        if data == b"now":
+            names.sendto(b"late", waits)
 def serve(c):
     while data := c.recv(2048):
         if data == b"reset":
@@ -288,6 +294,69 @@ class Frames(unittest.TestCase):
             net.send(tcp(80, HOST, syn.port, ACK | 8, 501, syn.sequence + 1, b"served"))
             client.settimeout(raw_frames.TIMEOUT_S)
             self.assertEqual(client.recv(100), b"served")
+
+    def free_udp_port(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
+
+    def start_udp(self, *guest_ports):
+        """Forwards of the loopback to the guest's ports.  Returns mvm-net and the host's ports."""
+        ports = [self.free_udp_port() for _ in guest_ports]
+        return self.start(forwards=[{"udp": True, "address": "127.0.0.1", "port": port,
+                                     "guest_port": guest_port}
+                                    for port, guest_port in zip(ports, guest_ports)]), ports
+
+    def client(self, port):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(client.close)
+        client.settimeout(raw_frames.TIMEOUT_S)
+        client.connect(("127.0.0.1", port))
+        return client
+
+    def test_two_forwards_of_one_guest_port_are_answered_apart(self):
+        net, ports = self.start_udp(5300, 5300)
+        clients = [self.client(port) for port in ports]
+        for client in clients + clients:
+            client.send(b"question")
+            asked = net.wait_for(lambda f: f.to_port == 5300)
+            self.assertEqual((asked.source, asked.payload), (HOST, b"question"))
+            net.send(udp(5300, asked.source, asked.port, b"answer"))
+            self.assertEqual(client.recv(100), b"answer")
+
+    def test_a_forwarded_port_of_udp_may_speak_with_the_world(self):
+        net, _ = self.start_udp(5300)
+        self.assertEqual(self.ask_udp(net, 5300, b"hello"), b"hello")
+
+    def test_a_flood_of_a_forwarded_port_leaves_the_guests_own_udp_alone(self):
+        net, ports = self.start_udp(5300)
+        net.send(udp(6001, PEER, 8054, b"later"))
+        for port in range(20000, 21500):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.bind(("127.0.0.1", port))
+                stranger.sendto(b"x", ("127.0.0.1", ports[0]))
+        net.drain()
+        got = net.send(udp(6002, PEER, 8054, b"now"))
+        late = net.wait_for(lambda f: f.to_port == 6001, got)
+        self.assertEqual(late and late.payload, b"late")
+        self.check_bounds(net)
+
+    def test_a_large_datagram_arrives_in_fragments(self):
+        net, ports = self.start_udp(5300)
+        data = os.urandom(9000)
+        self.client(ports[0]).send(data)
+        body, more = b"", True
+        while more:
+            for frame in (f.data for f in net.take() if f.protocol == 17):
+                self.assertLessEqual(len(frame), 1514)
+                flags, = struct.unpack(">H", frame[20:22])
+                self.assertEqual((flags & 0x1fff) * 8, len(body))
+                self.assertEqual(raw_frames.checksum(frame[14:34]), 0)
+                body, more = body + frame[34:], flags & 0x2000
+        self.assertEqual(body[8:], data)
+        pseudo = (socket.inet_aton(HOST) + socket.inet_aton(raw_frames.GUEST) +
+                  struct.pack(">BBH", 0, 17, len(body)))
+        self.assertEqual(raw_frames.checksum(pseudo + body), 0)
 
     def test_connections_from_outside_wait_for_their_turn(self):
         with socket.socket() as free:
