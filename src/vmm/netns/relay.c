@@ -39,6 +39,12 @@ struct relay {
 
 /* ---- TCP ---- */
 
+/* Accept, unless there are enough connections: the kernel keeps the others waiting. */
+static void listen_again(struct relay *r)
+{
+	loop_source_set_events(r->source, r->n < r->max ? EPOLLIN : 0);
+}
+
 static void on_link_end(void *arg, struct link *l)
 {
 	struct relay *r = arg;
@@ -49,17 +55,19 @@ static void on_link_end(void *arg, struct link *l)
 		}
 	}
 	link_free(l);
+	listen_again(r);
 }
 
 static void connect_through(struct relay *r, int fd)
 {
 	AUTO_CLOSE int from = fd;
-	AUTO_CLOSE int to = r->n < r->max ? r->dial(r->arg, SOCK_STREAM) : -EBUSY;
+	AUTO_CLOSE int to = r->dial(r->arg, SOCK_STREAM);
 	if (to < 0 || link_new(r->loop, from, to, on_link_end, r, &r->links[r->n]) < 0)
 		return; /* the connection closes, and its peer sees that */
 	(void)TAKE_FD(from);
 	(void)TAKE_FD(to);
 	r->n++;
+	listen_again(r);
 }
 
 static void on_connection(void *arg, uint32_t events)
@@ -78,8 +86,7 @@ static void on_connection(void *arg, uint32_t events)
 
 static void on_pause_over(void *arg)
 {
-	struct relay *r = arg;
-	loop_source_set_events(r->source, EPOLLIN); /* nothing allocates here */
+	listen_again(arg); /* nothing allocates here */
 }
 
 /* ---- UDP ---- */
