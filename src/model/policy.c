@@ -410,8 +410,7 @@ bool policy_rule_is_everything(const struct policy_rule *rule)
 {
 	if (rule->target == POLICY_ALL)
 		return true;
-	return rule->target == POLICY_RANGE &&
-	       (rule->bits == 0 || (rule->bits == 96 && policy_is_v4(&rule->address)));
+	return rule->target == POLICY_RANGE && rule->bits == 96 && policy_is_v4(&rule->address);
 }
 
 enum policy_verdict policy_judge(const struct policy *p, const struct policy_peer *peer,

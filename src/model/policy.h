@@ -128,7 +128,7 @@ bool policy_v4_range(enum policy_v4_kind kind, size_t i, struct policy_v4 *ret);
 /* Is the rule a range of IPv4 addresses?  Of those in POLICY_ALL, too. */
 bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret);
 
-/* Does the rule, one of the denied, stand for all addresses?  all, 0.0.0.0/0 and ::/0 do. */
+/* Does the rule, one of the denied, stand for all addresses?  all and 0.0.0.0/0 do. */
 bool policy_rule_is_everything(const struct policy_rule *rule);
 
 /* Does it stand for many receivers? */
