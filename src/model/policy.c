@@ -112,6 +112,36 @@ bool policy_is_public(const struct policy_address *a)
 	return (a->bytes[0] & 0xe0) == 0x20 && !IN_ANY(a, v6_not_public);
 }
 
+static bool is_translated(const struct policy_address *a)
+{
+	return is_in(a, nat64.bytes, nat64.bits);
+}
+
+size_t policy_inner(const struct policy_address *a, struct policy_address ret[POLICY_INNER_MAX])
+{
+	static const struct range nat64_local = { { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }, 48 };
+	static const struct range six_to_four = { { 0x20, 0x02 }, 16 };
+	static const struct range teredo = { { 0x20, 0x01 }, 32 };
+	const uint8_t *b = a->bytes;
+	if (is_translated(a) || is_in(a, nat64_local.bytes, nat64_local.bits)) {
+		ret[0] = policy_address_v4(b + 12);
+		return 1;
+	}
+	if (is_in(a, six_to_four.bytes, six_to_four.bits)) {
+		ret[0] = policy_address_v4(b + 2);
+		return 1;
+	}
+	if (is_in(a, teredo.bytes,
+		  teredo.bits)) { /* the server, and the client by its complement */
+		const uint8_t client[4] = { b[12] ^ 0xffu, b[13] ^ 0xffu, b[14] ^ 0xffu,
+					    b[15] ^ 0xffu };
+		ret[0] = policy_address_v4(b + 4);
+		ret[1] = policy_address_v4(client);
+		return 2;
+	}
+	return 0;
+}
+
 static bool v4_part(const struct range *range, struct policy_v4 *ret)
 {
 	if (range->bits < 96 || memcmp(range->bytes, mapped, sizeof(mapped)) != 0)
@@ -369,16 +399,29 @@ static bool is_in_rule(const struct policy_address *a, const struct policy_rule 
 	       is_in(a, rule->address.bytes, rule->bits);
 }
 
-static bool applies(const struct policy_rule *rule, const struct policy_peer *peer,
-		    policy_told_fn told, void *arg)
+/* The address that is judged; and the one that the guest uses, with the other in it. */
+struct judged {
+	struct policy_peer peer;
+	const struct policy_address *outer;
+	policy_told_fn told;
+	void *arg;
+};
+
+static bool was_told(const struct policy_rule *rule, const struct judged *j)
 {
+	return j->told && policy_is_public(&j->peer.address) && j->told(j->arg, rule, j->outer);
+}
+
+static bool applies(const struct policy_rule *rule, const struct judged *j)
+{
+	const struct policy_peer *peer = &j->peer;
 	if (!has_port(rule, peer->port))
 		return false;
 	switch (rule->target) {
 	case POLICY_RANGE:
 		return is_in_rule(&peer->address, rule);
 	case POLICY_DOMAIN:
-		return told && policy_is_public(&peer->address) && told(arg, rule, &peer->address);
+		return was_told(rule, j);
 	case POLICY_INTERNET:
 		return policy_is_public(&peer->address);
 	case POLICY_ALL:
@@ -413,11 +456,20 @@ bool policy_rule_is_everything(const struct policy_rule *rule)
 	return rule->target == POLICY_RANGE && rule->bits == 96 && policy_is_v4(&rule->address);
 }
 
-enum policy_verdict policy_judge(const struct policy *p, const struct policy_peer *peer,
-				 policy_told_fn told, void *arg)
+static bool denies(const struct policy_rule *rule, const struct judged *j)
 {
-	if (peer->is_host)
-		return host_is_open(p, peer->port) ? POLICY_ALLOWED : POLICY_OF_HOST;
+	if (applies(rule, j))
+		return true;
+	if (!has_port(rule, j->peer.port))
+		return false;
+	return policy_rule_is_everything(rule) ||
+	       (is_translated(j->outer) && rule->target == POLICY_RANGE &&
+		is_in_rule(j->outer, rule));
+}
+
+static enum policy_verdict judge_one(const struct policy *p, const struct judged *j)
+{
+	const struct policy_peer *peer = &j->peer;
 	if (IN_ANY(&peer->address, never))
 		return POLICY_SPECIAL;
 	if (peer->is_hosts || IN_ANY(&peer->address, link_local)) {
@@ -426,13 +478,31 @@ enum policy_verdict policy_judge(const struct policy *p, const struct policy_pee
 		return peer->is_hosts ? POLICY_OF_HOST : POLICY_SPECIAL;
 	}
 	for (size_t i = 0; i < p->n_allow; i++)
-		if (applies(&p->allow[i], peer, told, arg))
+		if (applies(&p->allow[i], j))
 			return POLICY_ALLOWED;
 	for (size_t i = 0; i < p->n_deny; i++)
-		if (applies(&p->deny[i], peer, told, arg) ||
-		    (policy_rule_is_everything(&p->deny[i]) && has_port(&p->deny[i], peer->port)))
+		if (denies(&p->deny[i], j))
 			return POLICY_DENIED;
 	return policy_is_public(&peer->address) ? POLICY_ALLOWED : POLICY_PRIVATE;
+}
+
+/* Of NAT64's addresses only the one within counts, and of those of tunnels, each. */
+enum policy_verdict policy_judge(const struct policy *p, const struct policy_peer *peer,
+				 policy_told_fn told, void *arg)
+{
+	struct policy_address inner[POLICY_INNER_MAX];
+	struct judged j = { *peer, &peer->address, told, arg };
+	enum policy_verdict verdict = POLICY_ALLOWED;
+	if (peer->is_host)
+		return host_is_open(p, peer->port) ? POLICY_ALLOWED : POLICY_OF_HOST;
+	size_t n = policy_inner(&peer->address, inner);
+	if (!is_translated(&peer->address))
+		verdict = judge_one(p, &j);
+	for (size_t i = 0; i < n && verdict == POLICY_ALLOWED; i++) {
+		j.peer.address = inner[i];
+		verdict = judge_one(p, &j);
+	}
+	return verdict;
 }
 
 /* Does a rule close all ports of the internet?  Then only names that a rule allows are looked up.
@@ -465,7 +535,7 @@ bool policy_may_ask(const struct policy *p, const char *name)
 	return false;
 }
 
-bool policy_may_tell(const struct policy *p, const struct policy_address *a)
+static bool may_tell_one(const struct policy *p, const struct policy_address *a)
 {
 	if (policy_is_public(a))
 		return true;
@@ -479,6 +549,16 @@ bool policy_may_tell(const struct policy *p, const struct policy_address *a)
 			return true;
 	}
 	return false;
+}
+
+bool policy_may_tell(const struct policy *p, const struct policy_address *a)
+{
+	struct policy_address inner[POLICY_INNER_MAX];
+	size_t n = policy_inner(a, inner);
+	bool may = is_translated(a) || may_tell_one(p, a);
+	for (size_t i = 0; i < n && may; i++)
+		may = may_tell_one(p, &inner[i]);
+	return may;
 }
 
 const char *policy_verdict_text(enum policy_verdict v)

@@ -15,7 +15,9 @@
  *   internet                   all public addresses
  *   all                        all addresses
  *
- * IPv6 ranges hold no IPv4 addresses.
+ * IPv6 ranges hold no IPv4 addresses.  An IPv6 address that stands for an IPv4 address, by NAT64,
+ * 6to4 or Teredo, is reached only if that one is; a rule for the IPv4 address holds for NAT64's,
+ * too.
  *
  * An allowed address is reached, whatever is denied.  A denied one is not.  All others are reached
  * when they are public.  Denied 0.0.0.0/0 stands for every address, IPv6 too.
@@ -24,7 +26,8 @@
  * the metadata services of clouds), multicast.  A rule for exactly that one address opens the first
  * two.
  *
- * Source: IANA's special-purpose address registries (RFC 6890), RFC 6052 (64:ff9b::/96).
+ * Source: IANA's special-purpose address registries (RFC 6890), RFC 6052 (64:ff9b::/96), RFC 8215,
+ * RFC 3056 (2002::/16), RFC 4380 (2001::/32).
  */
 
 #include <mvm/error.h>
@@ -73,7 +76,7 @@ struct policy_peer {
 	struct policy_address address;
 	uint16_t port; /* 0: the protocol has none */
 	bool is_host;  /* the address by which the guest calls the host's loopback */
-	bool is_hosts; /* one of the host's addresses */
+	bool is_hosts; /* one of the host's addresses, or one within it (policy_inner()) is */
 };
 
 /* Was the guest told this address for a name that the rule stands for? */
@@ -130,6 +133,11 @@ bool policy_rule_v4(const struct policy_rule *rule, struct policy_v4 *ret);
 
 /* Does the rule, one of the denied, stand for all addresses?  all and 0.0.0.0/0 do. */
 bool policy_rule_is_everything(const struct policy_rule *rule);
+
+/* The IPv4 addresses that an IPv6 address stands for.  Returns how many. */
+#define POLICY_INNER_MAX 2u
+size_t policy_inner(const struct policy_address *address,
+		    struct policy_address ret[POLICY_INNER_MAX]);
 
 /* Does it stand for many receivers? */
 bool policy_is_multicast(const struct policy_address *address);

@@ -34,6 +34,16 @@ static bool was_told(void *arg, const struct policy_rule *rule,
 	       names_has(&g->recent, rule, address, INT64_MIN);
 }
 
+static bool is_hosts(const struct gate *g, const struct policy_address *address)
+{
+	struct policy_address inner[POLICY_INNER_MAX];
+	size_t n = policy_inner(address, inner);
+	bool is = g->is_hosts(g->arg, address);
+	for (size_t i = 0; i < n && !is; i++)
+		is = g->is_hosts(g->arg, &inner[i]);
+	return is;
+}
+
 static enum policy_verdict judge(struct gate *g, const struct policy_address *address,
 				 uint16_t port, int64_t now_ns)
 {
@@ -42,7 +52,7 @@ static enum policy_verdict judge(struct gate *g, const struct policy_address *ad
 		.address = *address,
 		.port = port,
 		.is_host = is_one_of(g->host, address),
-		.is_hosts = g->is_hosts(g->arg, address),
+		.is_hosts = is_hosts(g, address),
 	};
 	if (!peer.is_host && is_virtual(g, address))
 		return POLICY_SPECIAL;

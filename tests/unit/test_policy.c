@@ -256,6 +256,52 @@ static void ipv6_ranges_hold_no_ipv4_addresses(void **state)
 			 POLICY_ALLOWED);
 }
 
+static void an_address_within_an_address_is_judged(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *allow, *deny, *to;
+		enum policy_verdict verdict;
+	} cases[] = {
+		{ NULL, NULL, "64:ff9b::1.1.1.1", POLICY_ALLOWED },
+		{ NULL, "1.1.1.1", "64:ff9b::1.1.1.1", POLICY_DENIED },
+		{ NULL, "64:ff9b::/96", "64:ff9b::1.1.1.1", POLICY_DENIED },
+		{ NULL, "0.0.0.0/0", "64:ff9b::1.1.1.1", POLICY_DENIED },
+		{ "1.1.1.1", "0.0.0.0/0", "64:ff9b::1.1.1.1", POLICY_ALLOWED },
+		{ NULL, NULL, "64:ff9b::10.0.0.1", POLICY_PRIVATE },
+		{ "::/0", NULL, "64:ff9b::10.0.0.1", POLICY_PRIVATE },
+		{ "10.0.0.0/8", NULL, "64:ff9b::10.0.0.1", POLICY_ALLOWED },
+		{ "all", NULL, "64:ff9b::127.0.0.1", POLICY_SPECIAL },
+		{ "all", NULL, "64:ff9b::169.254.169.254", POLICY_SPECIAL },
+		{ "::/0", NULL, "64:ff9b:1::10.0.0.1", POLICY_PRIVATE },
+		{ NULL, NULL, "2002:101:101::1", POLICY_PRIVATE },
+		{ "2002::/16", NULL, "2002:101:101::1", POLICY_ALLOWED },
+		{ "2002::/16", "1.1.1.1", "2002:101:101::1", POLICY_DENIED },
+		{ "::/0", NULL, "2002:a00:1::1", POLICY_PRIVATE },
+		{ "::/0", NULL, "2002:7f00:1::1", POLICY_SPECIAL },
+		{ "::/0", NULL, "2001:0:101:101::f5ff:fffe", POLICY_PRIVATE }, /* of 10.0.0.1 */
+		{ "::/0", NULL, "2001:0:a00:1::fefe:fefe", POLICY_PRIVATE },
+		{ "::/0", NULL, "2001:0:101:101::fefe:fefe", POLICY_ALLOWED },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		enum policy_verdict v = judge(LIST(cases[i].allow), LIST(cases[i].deny),
+					      cases[i].to, 443, false, NULL);
+		if (v != cases[i].verdict)
+			fail_msg("%zu: %s: %s", i, cases[i].to, policy_verdict_text(v));
+	}
+	/* a name server behind NAT64 gives these for a name */
+	assert_int_equal(judge(LIST("*.example.org"), LIST("all"), "64:ff9b::1.1.1.1", 443, false,
+			       "a.example.org"),
+			 POLICY_ALLOWED);
+	static struct policy p;
+	struct mvm_error err;
+	assert_int_equal(policy_add(p.allow, &p.n_allow, "::/0", &err), 0);
+	struct policy_address a = address("64:ff9b::10.0.0.1");
+	assert_false(policy_may_tell(&p, &a));
+	assert_int_equal(policy_add(p.allow, &p.n_allow, "10.0.0.0/8", &err), 0);
+	assert_true(policy_may_tell(&p, &a));
+}
+
 static void the_host_opens_by_its_ports(void **state)
 {
 	(void)state;
@@ -360,6 +406,7 @@ int main(void)
 		cmocka_unit_test(without_rules_only_the_internet_is_reached),
 		cmocka_unit_test(a_range_opens_no_special_address),
 		cmocka_unit_test(ipv6_ranges_hold_no_ipv4_addresses),
+		cmocka_unit_test(an_address_within_an_address_is_judged),
 		cmocka_unit_test(the_host_opens_by_its_ports),
 		cmocka_unit_test(denying_everything_denies_ipv6_too),
 		cmocka_unit_test(a_domain_opens_the_addresses_that_dns_gave),

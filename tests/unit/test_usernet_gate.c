@@ -115,7 +115,8 @@ static void the_hosts_addresses_are_closed(void **state)
 {
 	(void)state;
 	struct gate *g = new_gate();
-	static const char *const closed[] = { "10.0.2.2", "fec0::2", "8.8.4.4", "192.168.1.1" };
+	static const char *const closed[] = { "10.0.2.2", "fec0::2", "8.8.4.4", "192.168.1.1",
+					      "64:ff9b::8.8.4.4" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(closed); i++) {
 		struct frame out = tcp("10.0.2.15", 4000, closed[i], 80, true);
 		if (gate_out(g, &out, 0) != GATE_REFUSE)
