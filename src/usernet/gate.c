@@ -304,8 +304,7 @@ bool gate_told(struct gate *g, const char *name, const struct dns_answers *answe
 		if (!policy_may_tell(&g->policy, &answers->addresses[i]))
 			return false;
 	struct names *names = is_in_rules(&g->policy, name) ? &g->names : &g->recent;
-	for (size_t i = 0; i < answers->n_named; i++)
-		names_add(names, name, &answers->addresses[i], answers->ttl_s, now_ns);
+	names_add(names, name, answers->addresses, answers->n_named, answers->ttl_s, now_ns);
 	return true;
 }
 

@@ -5,7 +5,8 @@
 /*
  * The addresses that the guest's resolver was told for names, and until when they hold.
  *
- * A fixed table: a new pair takes the place of the one that ends first.
+ * A fixed table: a new pair takes the place of the one that ends first, but of none that the same
+ * answer has brought.
  */
 
 #include <stdbool.h>
@@ -19,16 +20,19 @@
 
 struct names {
 	unsigned n;
+	uint32_t answers; /* so many there were */
 	struct told {
 		char name[POLICY_DOMAIN_SIZE];
 		struct policy_address address;
 		int64_t until_ns;
+		uint32_t answer; /* the number of the last one that had it */
 	} all[NAMES_MAX];
 };
 
-/* Remember that name (lower case) was told to be at address for ttl_s. */
-void names_add(struct names *n, const char *name, const struct policy_address *address,
-	       uint32_t ttl_s, int64_t now_ns);
+/* Remember an answer: that name (lower case) was told to be at these addresses for ttl_s; of more
+ * than NAMES_MAX, the first. */
+void names_add(struct names *n, const char *name, const struct policy_address *addresses,
+	       size_t n_addresses, uint32_t ttl_s, int64_t now_ns);
 
 /* Was the guest told this address for a name that the rule stands for? */
 bool names_has(const struct names *n, const struct policy_rule *rule,

@@ -316,6 +316,26 @@ static void a_denied_name_closes_its_addresses(void **state)
 	assert_int_equal(gate_out(g, &read, 1000 * SECOND), GATE_PASS);
 }
 
+static void an_answer_keeps_all_its_addresses(void **state)
+{
+	(void)state;
+	static struct names n;
+	struct policy_rule rule;
+	struct policy_address many[100];
+	assert_int_equal(policy_rule_parse("short.example", &rule, NULL), 0);
+	for (unsigned i = 0; i < NAMES_MAX; i++) {
+		struct policy_address a = policy_address_v4(
+			(const uint8_t[]){ 1, 1, 1, (uint8_t)i });
+		names_add(&n, "long.example", &a, 1, 3600, 0);
+	}
+	for (uint8_t i = 0; i < MVM_ARRAY_SIZE(many); i++)
+		many[i] = policy_address_v4((const uint8_t[]){ 2, 2, 2, i });
+	names_add(&n, "short.example", many, MVM_ARRAY_SIZE(many), 60, 1);
+	for (unsigned i = 0; i < MVM_ARRAY_SIZE(many); i++)
+		if (!names_has(&n, &rule, &many[i], 2))
+			fail_msg("%u", i);
+}
+
 /* From a forwarded port a guest answers those who have come, and no connection that it has begun.
  */
 static void a_forwarded_port_answers_who_has_come(void **state)
@@ -424,6 +444,7 @@ int main(void)
 		cmocka_unit_test(other_rules_end_what_they_refuse),
 		cmocka_unit_test(a_flow_whose_ports_are_used_again_is_the_new_sockets),
 		cmocka_unit_test(a_denied_name_closes_its_addresses),
+		cmocka_unit_test(an_answer_keeps_all_its_addresses),
 		cmocka_unit_test(a_forwarded_port_answers_who_has_come),
 		cmocka_unit_test(refusals_are_told_by_destination),
 	};
