@@ -133,3 +133,19 @@ struct flow *flows_add(struct flows *f, const struct flow_key *key, int64_t now_
 	link_youngest(f, link, now_ns);
 	return flow;
 }
+
+size_t flow_write_reset(const struct flow *flow, bool to_guest, uint8_t ret[FRAME_MAX])
+{
+	const struct flow_key *k = &flow->key;
+	const struct frame heads = {
+		.from = to_guest ? k->peer : k->guest,
+		.to = to_guest ? k->guest : k->peer,
+		.from_port = to_guest ? k->port : k->guest_port,
+		.to_port = to_guest ? k->guest_port : k->port,
+		.flags = FRAME_RST,
+		.sequence = to_guest ? flow->guest_next : flow->peer_next,
+	};
+	const uint8_t *peer_mac = flow->mac, *guest_mac = flow->mac + 6;
+	return frame_write_tcp(to_guest ? guest_mac : peer_mac, to_guest ? peer_mac : guest_mac,
+			       &heads, ret);
+}

@@ -72,4 +72,7 @@ void flows_remove(struct flows *f, struct flow *flow);
 struct flow *flows_oldest(struct flows *f);
 struct flow *flows_younger(struct flows *f, const struct flow *flow);
 
+/* Write the segment that ends the connection of one side.  Returns its length. */
+size_t flow_write_reset(const struct flow *flow, bool to_guest, uint8_t ret[FRAME_MAX]);
+
 #endif

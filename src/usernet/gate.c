@@ -322,9 +322,14 @@ static void judge_again(struct gate *g, struct flows *flows)
 	}
 }
 
+void gate_judge_again(struct gate *g)
+{
+	judge_again(g, &g->tcp);
+	judge_again(g, &g->others);
+}
+
 void gate_set_policy(struct gate *g, const struct policy *policy)
 {
 	g->policy = *policy;
-	judge_again(g, &g->tcp);
-	judge_again(g, &g->others);
+	gate_judge_again(g);
 }

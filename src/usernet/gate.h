@@ -91,6 +91,9 @@ int gate_forward(struct gate *g, bool udp, uint16_t guest_port);
  * host. */
 bool gate_told(struct gate *g, const char *name, const struct dns_answers *answers, int64_t now_ns);
 
+/* End the flows that are refused now, since the host's addresses have changed. */
+void gate_judge_again(struct gate *g);
+
 /* Take other rules.  Flows that they refuse end; those that come from outside, by a forwarded port,
  * stay.  A name that the guest was told counts, however long ago: of those that no rule had, the
  * last NAMES_MAX, and for denying only. */

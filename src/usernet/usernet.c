@@ -44,14 +44,15 @@ struct usernet {
 	struct link link;
 	struct sockets sockets;
 	Slirp *slirp;
-	int route_fd, control_fd;
+	struct route route;
+	int control_fd;
 	int64_t timer_ns;	    /* libslirp's router advertisement; DEADLINE_NONE: not armed */
 	struct rate bytes, packets; /* both ways */
 	struct rate new_tcp, new_others; /* flows */
 	bool is_forwarding;
 	struct refusals refusals;
 	size_t n_fds;
-	struct pollfd fds[POLL_MAX];
+	struct pollfd fds[POLL_MAX + 1]; /* the last one: routes */
 };
 
 static struct in_addr v4_of(const char *text)
@@ -95,23 +96,6 @@ static void reset(struct usernet *u, const uint8_t *frame, size_t len)
 	link_write(&u->link, reply, frame_write_reset(frame, len, reply));
 }
 
-/* Send a segment that ends the connection of one side. */
-static size_t end_frame(const struct flow *flow, bool to_guest, uint8_t ret[FRAME_MAX])
-{
-	const struct flow_key *k = &flow->key;
-	const struct frame heads = {
-		.from = to_guest ? k->peer : k->guest,
-		.to = to_guest ? k->guest : k->peer,
-		.from_port = to_guest ? k->port : k->guest_port,
-		.to_port = to_guest ? k->guest_port : k->port,
-		.flags = FRAME_RST,
-		.sequence = to_guest ? flow->guest_next : flow->peer_next,
-	};
-	const uint8_t *peer_mac = flow->mac, *guest_mac = flow->mac + 6;
-	return frame_write_tcp(to_guest ? guest_mac : peer_mac, to_guest ? peer_mac : guest_mac,
-			       &heads, ret);
-}
-
 /* A flow of TCP gives way, or is refused from now on: both sides shall know at once. */
 static void on_end(void *arg, const struct flow *flow)
 {
@@ -120,8 +104,8 @@ static void on_end(void *arg, const struct flow *flow)
 	sockets_end(&u->sockets, flow);
 	if (!flow->is_open)
 		return; /* libslirp has told the guest */
-	slirp_input(u->slirp, frame, (int)end_frame(flow, false, frame));
-	link_write(&u->link, frame, end_frame(flow, true, frame));
+	slirp_input(u->slirp, frame, (int)flow_write_reset(flow, false, frame));
+	link_write(&u->link, frame, flow_write_reset(flow, true, frame));
 }
 
 static void pass(struct usernet *u, const uint8_t *frame, size_t len, const struct frame *f)
@@ -382,7 +366,7 @@ static int on_request(struct usernet *u)
 
 static bool is_hosts(void *arg, const struct policy_address *address)
 {
-	return route_is_hosts(((struct usernet *)arg)->route_fd, address);
+	return route_is_hosts(&((struct usernet *)arg)->route, address);
 }
 
 /* How long no frame may pass: the guest has had its share.  0: now. */
@@ -418,7 +402,8 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	int report_ms = refusals_wait_ms(&u->refusals, clock_now_ns());
 	if (report_ms >= 0 && (uint32_t)report_ms < wait_ms)
 		wait_ms = (uint32_t)report_ms;
-	return poll(u->fds, u->n_fds, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
+	u->fds[u->n_fds] = (struct pollfd){ .fd = u->route.fd, .events = POLLIN };
+	return poll(u->fds, u->n_fds + 1, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
 }
 
 static int turn(struct usernet *u)
@@ -449,6 +434,10 @@ static int turn(struct usernet *u)
 	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
 	if (r == 0 && n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR)))
 		r = link_read(&u->link, on_frame, u);
+	/* news may also have come along with an answer */
+	bool has_news = u->route.has_changed || (n > 0 && u->fds[u->n_fds].revents);
+	while (has_news && route_has_changed(&u->route))
+		gate_judge_again(&u->gate);
 	return r == 0 ? link_flush(&u->link) : r;
 }
 
@@ -509,7 +498,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	static struct usernet u;
 	u.link.fd = guest_fd;
 	u.control_fd = control_fd;
-	u.route_fd = route_fd;
+	route_init(&u.route, route_fd);
 	u.link.seeks = config->resume;
 	u.timer_ns = DEADLINE_NONE;
 	questions_init(&u.questions, &u.gate, &u.refusals, &u.link);

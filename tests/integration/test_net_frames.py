@@ -281,6 +281,24 @@ class Frames(unittest.TestCase):
         kept.send(b"two")
         self.assertEqual(kept.receive(), b"two")
 
+    def test_an_address_that_becomes_the_hosts_is_closed(self):
+        net = self.start()
+        connection = Connection(net, 40000, PEER, 8053)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+            net.send(udp(5000, NOWHERE, 8054, b"before"))
+            net.drain()
+            subprocess.run(["ip", "addr", "add", NOWHERE, "dev", "lo"], check=True, timeout=60)
+            self.addCleanup(subprocess.run, ["ip", "addr", "del", f"{NOWHERE}/32", "dev", "lo"],
+                            check=True, timeout=60)
+            service.bind((NOWHERE, 8054))
+            net.drain()
+            net.send(udp(5000, NOWHERE, 8054, b"after"))
+            net.drain()
+            with self.assertRaises(BlockingIOError):
+                service.recv(100, socket.MSG_DONTWAIT)
+        connection.send(b"still") # others go on
+        self.assertEqual(connection.receive(), b"still")
+
     def test_other_rules_leave_forwarded_ports_alone(self):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
