@@ -14,7 +14,7 @@
 #include "base/str.h"
 #include "usernet/gate.h"
 
-#define SECOND 1000000000ll
+#define SECOND 1000000000LL
 
 static struct policy_address address(const char *text)
 {
