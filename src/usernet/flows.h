@@ -36,6 +36,9 @@ struct flow {
 	bool is_open;		 /* the peer has answered */
 	uint32_t guest_next;	 /* the sequence number that the guest waits for */
 	uint32_t peer_next;	 /* and the other side */
+	bool has_next;		 /* the other side has told its number */
+	uint16_t n_early;	 /* segments that libslirp may keep until others come, */
+	uint32_t early_end;	 /* where the last of them ends */
 	uint8_t mac[12];	 /* of the guest's frames: to whom, from whom */
 	uint16_t next;		 /* in its bucket; 0: none, else index + 1 */
 	uint16_t older, younger; /* by seen_ns; as next */

@@ -75,13 +75,59 @@ static struct flows *table_of(struct gate *g, uint8_t kind)
 	return kind == FRAME_TCP ? &g->tcp : &g->others;
 }
 
-static bool is_known(struct gate *g, const struct frame *f, const struct flow_key *key,
-		     int64_t now_ns)
+/* ---- segments out of order ---- */
+
+/* libslirp keeps them all until what is missing comes, each in a buffer for a whole frame.  So a
+ * few pass, and the others are lost, as on a wire. */
+
+static void forget_early(struct gate *g, struct flow *flow)
+{
+	g->n_early -= flow->n_early;
+	flow->n_early = 0;
+}
+
+void gate_forget(struct gate *g, struct flows *flows, struct flow *flow)
+{
+	forget_early(g, flow);
+	flows_remove(flows, flow);
+}
+
+static bool is_after(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) > 0;
+}
+
+/* libslirp has acknowledged what comes before next. */
+static void note_next(struct gate *g, struct flow *flow, uint32_t next)
+{
+	flow->peer_next = next;
+	flow->has_next = true;
+	if (flow->n_early > 0 && !is_after(flow->early_end, next))
+		forget_early(g, flow);
+}
+
+/* May this segment of the guest's pass? */
+static bool has_room_for(struct gate *g, struct flow *flow, const struct frame *f)
+{
+	uint32_t end = f->sequence + (uint32_t)f->payload_len + ((f->flags & FRAME_FIN) != 0);
+	if (end == f->sequence || !flow->has_next || !is_after(f->sequence, flow->peer_next))
+		return true;
+	if (flow->n_early >= GATE_FLOW_EARLY_MAX || g->n_early >= GATE_EARLY_MAX)
+		return false;
+	if (flow->n_early == 0 || is_after(end, flow->early_end))
+		flow->early_end = end;
+	flow->n_early++;
+	g->n_early++;
+	return true;
+}
+
+static struct flow *flow_of(struct gate *g, const struct frame *f, const struct flow_key *key,
+			    int64_t now_ns)
 {
 	struct flow *flow = flows_get(table_of(g, (uint8_t)f->kind), key, now_ns);
-	if (flow && (f->flags & FRAME_ACK))
-		flow->guest_next = f->acknowledged;
-	return flow != NULL;
+	if (!flow && f->kind == FRAME_TCP)
+		flow = flows_get(&g->in, key, now_ns);
+	return flow;
 }
 
 static bool is_forwarded(const struct gate *g, bool udp, uint16_t guest_port)
@@ -92,18 +138,11 @@ static bool is_forwarded(const struct gate *g, bool udp, uint16_t guest_port)
 	return false;
 }
 
-/* The guest's answer to who has come by a forwarded port. */
-static bool is_answer(struct gate *g, const struct frame *f, const struct flow_key *key,
-		      int64_t now_ns)
-{
-	return f->kind == FRAME_TCP && flows_has(&g->in, key, now_ns);
-}
-
 static void end(struct gate *g, struct flows *flows, struct flow *flow)
 {
 	if (flow->key.kind == FRAME_TCP && g->on_end)
 		g->on_end(g->arg, flow);
-	flows_remove(flows, flow);
+	gate_forget(g, flows, flow);
 }
 
 /* The one that has been silent for longest; of TCP, one that nobody has answered goes first, so
@@ -163,9 +202,9 @@ void gate_passed(struct gate *g, const uint8_t mac[12])
 	memcpy(flow->mac, mac, sizeof(flow->mac));
 	struct flow *in = flow->key.kind == FRAME_TCP ? flows_find(&g->in, &flow->key) : NULL;
 	if (flow->key.kind == FRAME_TCP && flow->fd < 0)
-		flows_remove(&g->tcp, flow);
+		gate_forget(g, &g->tcp, flow);
 	else if (in)
-		flows_remove(&g->in, in); /* this socket has taken its place */
+		gate_forget(g, &g->in, in); /* this socket has taken its place */
 }
 
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns)
@@ -192,7 +231,14 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	}
 	const struct flow_key key = { (uint8_t)f->kind, f->from_port, f->to_port, f->from, f->to };
 	/* a new connection is judged even if it looks like an earlier one */
-	if (!f->opens && (is_known(g, f, &key, now_ns) || is_answer(g, f, &key, now_ns)))
+	struct flow *flow = f->opens ? NULL : flow_of(g, f, &key, now_ns);
+	if (flow && (f->flags & FRAME_ACK))
+		flow->guest_next = f->acknowledged;
+	if (flow && f->kind == FRAME_TCP && !has_room_for(g, flow, f)) {
+		g->dropped++;
+		return GATE_DROP;
+	}
+	if (flow)
 		return GATE_PASS;
 	enum policy_verdict verdict = judge(g, &f->to, f->to_port, now_ns);
 	/* libslirp knows no way for it, and would write a line about each */
@@ -210,6 +256,14 @@ enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns
 	g->last = (struct gate_refusal){ verdict, f->to, f->to_port, (uint8_t)f->kind };
 	/* RFC 1122, 3.2.2: no error about an error, nor about a packet for many */
 	return f->reports || policy_is_multicast(&f->to) ? GATE_DROP : GATE_REFUSE;
+}
+
+static void add_in(struct gate *g, const struct flow_key *key, int64_t now_ns)
+{
+	struct flow *going = flows_next_to_go(&g->in);
+	if (going)
+		gate_forget(g, &g->in, going);
+	flows_add(&g->in, key, now_ns);
 }
 
 static struct gate_parts *parts_of(struct gate *g, const struct frame *f)
@@ -250,9 +304,9 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 	const struct flow_key key = { (uint8_t)f->kind, f->to_port, f->from_port, f->to, f->from };
 	if (f->kind == FRAME_TCP && !f->opens) {
 		/* it reaches nobody who has not begun himself */
-		struct flow *flow = flows_get(&g->tcp, &key, now_ns);
+		struct flow *flow = flow_of(g, f, &key, now_ns);
 		if (flow && (f->flags & FRAME_ACK)) {
-			flow->peer_next = f->acknowledged;
+			note_next(g, flow, f->acknowledged);
 			flow->is_open = true;
 		}
 		return GATE_PASS;
@@ -275,7 +329,7 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 	if (f->kind == FRAME_UDP)
 		flows_add(&g->others, &key, now_ns)->is_open = true;
 	else if (!flows_has(&g->in, &key, now_ns))
-		flows_add(&g->in, &key, now_ns);
+		add_in(g, &key, now_ns);
 	return GATE_PASS;
 }
 

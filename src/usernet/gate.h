@@ -18,8 +18,10 @@
 #include "usernet/frame.h"
 #include "usernet/names.h"
 
-#define GATE_FORWARDS_MAX 64u
-#define GATE_PARTS_MAX	  16u
+#define GATE_FORWARDS_MAX   64u
+#define GATE_PARTS_MAX	    16u
+#define GATE_EARLY_MAX	    1024u /* segments out of order, of all connections */
+#define GATE_FLOW_EARLY_MAX 256u  /* and of one; more than a window has of full ones */
 
 enum gate_verdict {
 	GATE_PASS,
@@ -56,8 +58,9 @@ struct gate {
 		struct policy_address from, to;
 	} parts[GATE_PARTS_MAX];
 	unsigned next_part;
-	bool is_full; /* no new flow passes */
-	bool begins;  /* what gate_out() has let pass begins the flow `begun`, maybe once more */
+	unsigned n_early; /* of all flows */
+	bool is_full;	  /* no new flow passes */
+	bool begins; /* what gate_out() has let pass begins the flow `begun`, maybe once more */
 	struct flow_key begun;
 	/* This flow, of TCP, ends now, and is forgotten after the call. */
 	void (*on_end)(void *arg, const struct flow *flow);
@@ -69,6 +72,9 @@ struct gate {
 		uint8_t kind; /* enum frame_kind */
 	} last;
 };
+
+/* A flow of TCP has ended. */
+void gate_forget(struct gate *g, struct flows *flows, struct flow *flow);
 
 /* A frame that the guest sends. */
 enum gate_verdict gate_out(struct gate *g, const struct frame *f, int64_t now_ns);

@@ -226,7 +226,7 @@ void sockets_closed(struct sockets *s, int fd, struct gate *gate)
 	struct flows *flows = use->kind == SOCKET_IN ? &gate->in : &gate->tcp;
 	struct flow *flow = use->flow.guest_port ? flows_find(flows, &use->flow) : NULL;
 	if (flow && flow->fd == fd)
-		flows_remove(flows, flow);
+		gate_forget(gate, flows, flow);
 	if (use->kind == SOCKET_IN)
 		s->n_in--;
 	*use = (struct socket_use){ 0 };

@@ -316,6 +316,51 @@ static void a_denied_name_closes_its_addresses(void **state)
 	assert_int_equal(gate_out(g, &read, 1000 * SECOND), GATE_PASS);
 }
 
+static void few_segments_out_of_order_pass(void **state)
+{
+	(void)state;
+	static const uint8_t mac[12];
+	struct gate *g = new_gate();
+	static struct sockets s;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct frame out = tcp("10.0.2.15", 4001, "1.1.1.1", 443, true);
+	struct frame ack = tcp("1.1.1.1", 443, "10.0.2.15", 4001, false);
+	assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
+	sockets_opened(&s, fd, g, 0);
+	gate_passed(g, mac);
+	out.opens = false;
+	ack.flags = out.flags = FRAME_ACK;
+	ack.acknowledged = UINT32_MAX - 9; /* the numbers go round */
+	assert_int_equal(gate_in(g, &ack, 0), GATE_PASS);
+	out.payload_len = 1;
+	for (uint32_t i = 0; i < GATE_FLOW_EARLY_MAX; i++) {
+		out.sequence = ack.acknowledged + 1 + 2 * i;
+		assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
+	}
+	uint32_t end = out.sequence + 1;
+	out.sequence = end + 1;
+	assert_int_equal(gate_out(g, &out, 0), GATE_DROP);
+	out.payload_len = 0; /* of no bytes, but the end */
+	out.flags |= FRAME_FIN;
+	assert_int_equal(gate_out(g, &out, 0), GATE_DROP);
+	out.flags = FRAME_ACK;
+	out.sequence = ack.acknowledged;
+	out.payload_len = 1000;
+	assert_int_equal(gate_out(g, &out, 0), GATE_PASS); /* the missing ones do pass */
+	ack.acknowledged = end - 1;
+	assert_int_equal(gate_in(g, &ack, 0), GATE_PASS);
+	out.sequence = end + 1;
+	assert_int_equal(gate_out(g, &out, 0), GATE_DROP);
+	ack.acknowledged = end; /* all have come */
+	assert_int_equal(gate_in(g, &ack, 0), GATE_PASS);
+	assert_int_equal(g->n_early, 0);
+	assert_int_equal(gate_out(g, &out, 0), GATE_PASS);
+	assert_int_equal(g->n_early, 1);
+	sockets_closed(&s, fd, g);
+	assert_int_equal(g->n_early, 0);
+	close(fd);
+}
+
 static void an_answer_keeps_all_its_addresses(void **state)
 {
 	(void)state;
@@ -444,6 +489,7 @@ int main(void)
 		cmocka_unit_test(other_rules_end_what_they_refuse),
 		cmocka_unit_test(a_flow_whose_ports_are_used_again_is_the_new_sockets),
 		cmocka_unit_test(a_denied_name_closes_its_addresses),
+		cmocka_unit_test(few_segments_out_of_order_pass),
 		cmocka_unit_test(an_answer_keeps_all_its_addresses),
 		cmocka_unit_test(a_forwarded_port_answers_who_has_come),
 		cmocka_unit_test(refusals_are_told_by_destination),
