@@ -3,10 +3,11 @@
 #define SUPERVISOR_LINE_H
 
 /*
- * Questions and answers between the two processes of a supervisor, over a blocking socket pair.
+ * Questions and answers between the two processes of a supervisor, over a socket pair: the asking
+ * end blocks, the warden's does not.
  *
  * A message is a header, fields (net/wire.h) of at most LINE_BYTES_MAX, and up to LINE_FDS_MAX
- * descriptors.  Each question has one answer.
+ * descriptors, which only an answer has.  Each question has one answer.
  */
 
 #include <stdint.h>
@@ -30,10 +31,23 @@ DEFINE_AUTO_DONE(line_message, line_message_done)
 /* Add a descriptor to a message, which takes it over. */
 void line_add_fd(struct line_message *m, int fd);
 
-/* The caller keeps the message.  Returns 0 or -errno. */
-int line_send(int fd, const struct line_message *m);
+/*
+ * The caller keeps the message.
+ *
+ *   end_fd  readable: the other process has ended, so a wait for it ends as well; -1: none
+ *
+ * Returns 0; -ECANCELED when it has ended; or -errno.
+ */
+int line_send(int fd, int end_fd, const struct line_message *m);
 
 /* Wait for a message.  *ret is empty.  -EPIPE at the end, -EPROTO when it is none. */
 int line_receive(int fd, struct line_message *ret);
+
+/*
+ * Receive a question, whose first bytes are here, and wait for its rest until end_fd is readable:
+ * -ECANCELED.  Whoever asks may be broken into: descriptors that come along are closed before
+ * anything is waited for, since one of them could be the asker's end of this line.
+ */
+int line_receive_question(int fd, int end_fd, struct line_message *ret);
 
 #endif

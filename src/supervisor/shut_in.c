@@ -79,6 +79,7 @@ static const uint16_t calls[] = {
 struct guard {
 	struct warden warden;
 	int fd;
+	int child_fd;		   /* the shut-in process's pidfd */
 	struct line_message first; /* the answer to the first start, which nobody need ask for */
 	bool started, over;
 };
@@ -87,7 +88,7 @@ static int answer_one(struct guard *g)
 {
 	AUTO_DONE(line_message) asked = { 0 };
 	AUTO_DONE(line_message) reply = { 0 };
-	int r = line_receive(g->fd, &asked);
+	int r = line_receive_question(g->fd, g->child_fd, &asked);
 	if (r < 0)
 		return r;
 	if (asked.what == ASK_START && !g->started) {
@@ -97,14 +98,35 @@ static int answer_one(struct guard *g)
 	} else {
 		warden_answer(&g->warden, &asked, &reply);
 	}
-	return line_send(g->fd, &reply);
+	return line_send(g->fd, g->child_fd, &reply);
 }
 
 static void on_question(void *arg, uint32_t events)
 {
 	struct guard *g = arg;
 	(void)events;
-	g->over = answer_one(g) < 0;
+	if (!g->over)
+		g->over = answer_one(g) < 0;
+}
+
+/* The other process has ended, whoever else may have its end of the line by now. */
+static void on_child(void *arg, uint32_t events)
+{
+	struct guard *g = arg;
+	(void)events;
+	g->over = true;
+}
+
+static int watch_child(struct guard *g, pid_t child)
+{
+	struct loop_source *line, *end; /* as long as the process */
+	g->child_fd = (int)syscall(SYS_pidfd_open, child, 0); /* not reaped, so still its pid */
+	if (g->child_fd < 0 || fcntl(g->fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	int r = loop_new(&g->warden.loop);
+	if (r == 0)
+		r = loop_add_fd(g->warden.loop, g->child_fd, EPOLLIN, on_child, g, &end);
+	return r < 0 ? r : loop_add_fd(g->warden.loop, g->fd, EPOLLIN, on_question, g, &line);
 }
 
 /* Nothing stays open that belongs to the other process, or its end would not be seen. */
@@ -130,15 +152,13 @@ static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *op
 				       .revision = s->revision,
 				       .theirs = { -1, -1 },
 				       .memory_dir_fd = -1 },
-			   .fd = fd };
+			   .fd = fd,
+			   .child_fd = -1 };
 	const struct line_message start = { .what = ASK_START };
-	struct loop_source *source;
 
 	close_all_but(fd, user->fd);
 	g.warden.record.supervisor_pid = child;
-	int r = loop_new(&g.warden.loop);
-	if (r == 0)
-		r = loop_add_fd(g.warden.loop, fd, EPOLLIN, on_question, &g, &source);
+	int r = watch_child(&g, child);
 	if (r == 0) /* meanwhile the other process shuts itself in */
 		warden_answer(&g.warden, &start, &g.first);
 	while (r == 0 && !g.over)

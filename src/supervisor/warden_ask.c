@@ -28,7 +28,7 @@ static int ask(struct warden_link *l, struct line_message *question, struct line
 	if (l->fd < 0) {
 		warden_answer(l->here, question, ret);
 	} else {
-		r = line_send(l->fd, question);
+		r = line_send(l->fd, -1, question);
 		if (r == 0)
 			r = line_receive(l->fd, ret);
 	}

@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (size == 0 || send(pair[0], data, size, 0) == (ssize_t)size) {
 		close(pair[0]);
-		if (line_receive(pair[1], &asked) == 0)
+		if (line_receive_question(pair[1], -1, &asked) == 0)
 			put(&asked);
 	} else {
 		close(pair[0]);

@@ -257,7 +257,7 @@ static void a_message_carries_fields_and_descriptors(void **state)
 	wire_put_str(&sent.fields, TAG_TEXT, "hello");
 	for (unsigned i = 0; i < LINE_FDS_MAX; i++)
 		line_add_fd(&sent, open("/dev/null", O_RDWR | O_CLOEXEC));
-	assert_int_equal(line_send(pair[0], &sent), 0);
+	assert_int_equal(line_send(pair[0], -1, &sent), 0);
 	assert_int_equal(line_receive(pair[1], &got), 0);
 	assert_int_equal(got.what, 7);
 	assert_int_equal(got.n_fds, LINE_FDS_MAX);
@@ -265,6 +265,61 @@ static void a_message_carries_fields_and_descriptors(void **state)
 	assert_int_equal(got.fields.len, sent.fields.len);
 	close(pair[0]);
 	close(pair[1]);
+}
+
+/* It hands over its own end of the line with a question that never becomes whole, and ends: nobody
+ * would ever see the line close. */
+static void a_question_keeps_no_descriptor_and_ends_with_its_asker(void **state)
+{
+	(void)state;
+	static const uint32_t head[3] = { ASK_SAVE, 1000, 0 };
+	char byte;
+	int pair[2], end[2];
+	AUTO_DONE(line_message) got = { 0 };
+	AUTO_DONE(line_message) answer = { 0 };
+	assert_int_equal(sock_pair(pair), 0);
+	assert_int_equal(sock_pair(end), 0);
+	assert_int_equal(fcntl(pair[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(line_receive_question(pair[1], end[1], &got), -EAGAIN);
+	assert_int_equal(sock_send_fd(pair[0], head, sizeof(head), pair[0]), 0);
+	close(end[0]);
+	assert_int_equal(line_receive_question(pair[1], end[1], &got), -ECANCELED);
+	close(pair[0]);
+	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* no copy of it is left */
+	close(pair[1]);
+
+	/* nor does an answer wait for a process that has ended */
+	assert_int_equal(sock_pair(pair), 0);
+	assert_int_equal(fcntl(pair[1], F_SETFL, O_NONBLOCK), 0);
+	int r;
+	while ((r = line_send(pair[1], end[1], &answer)) == 0)
+		;
+	assert_int_equal(r, -ECANCELED);
+	close(pair[0]);
+	close(pair[1]);
+	close(end[1]);
+}
+
+static void a_question_has_no_descriptors_and_comes_in_any_pieces(void **state)
+{
+	(void)state;
+	static const uint32_t with_fd[3] = { ASK_SAVE, 0, 1 };
+	int pair[2], end[2];
+	AUTO_DONE(line_message) got = { 0 };
+	AUTO_DONE(line_message) sent = { .what = 9 };
+	assert_int_equal(sock_pair(pair), 0);
+	assert_int_equal(sock_pair(end), 0);
+	assert_int_equal(sock_send_fd(pair[0], with_fd, sizeof(with_fd), end[0]), 0);
+	assert_int_equal(line_receive_question(pair[1], end[1], &got), -EPROTO);
+	wire_put_str(&sent.fields, TAG_TEXT, "hello");
+	assert_int_equal(line_send(pair[0], -1, &sent), 0);
+	assert_int_equal(line_receive_question(pair[1], end[1], &got), 0);
+	assert_int_equal(got.what, 9);
+	assert_int_equal(got.fields.len, sent.fields.len);
+	close(pair[0]);
+	close(pair[1]);
+	close(end[0]);
+	close(end[1]);
 }
 
 int main(void)
@@ -278,6 +333,8 @@ int main(void)
 		IN_A_CELL(only_a_start_makes_an_instance_of_a_vm_of_a_pool),
 		cmocka_unit_test(a_message_is_bounded),
 		cmocka_unit_test(a_message_carries_fields_and_descriptors),
+		cmocka_unit_test(a_question_keeps_no_descriptor_and_ends_with_its_asker),
+		cmocka_unit_test(a_question_has_no_descriptors_and_comes_in_any_pieces),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
