@@ -166,28 +166,30 @@ bool lock_is_held_at(int dir_fd, const char *name)
 	return fd >= 0 && flock_retry(fd, LOCK_SH | LOCK_NB) == -EBUSY;
 }
 
-int lock_wait_at(int dir_fd, const char *name)
+void lock_read_holder_at(int dir_fd, const char *name, char ret[LOCK_HOLDER_SIZE])
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	return flock_retry(fd, LOCK_SH);
+	ret[0] = '\0';
+	if (fd >= 0)
+		read_holder(fd, ret);
 }
 
-int lock_await_at(int dir_fd, const char *name, const struct mvm_progress *progress)
+int lock_await_at(int dir_fd, const char *name, int64_t deadline_ns,
+		  const struct mvm_progress *progress)
 {
-	if (!progress)
-		return lock_wait_at(dir_fd, name);
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	AUTO_DONE(process) child = { 0 };
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	int r = process_fork(&child);
+	int r = flock_retry(fd, LOCK_SH | LOCK_NB);
+	if (r != -EBUSY)
+		return r;
+	r = process_fork(&child);
 	if (r < 0)
 		return r;
 	if (child.pid == 0) {
 		r = flock_retry(fd, LOCK_SH); /* the lock ends with the last copy of fd */
 		_exit(r < 0);
 	}
-	return progress_wait(progress, child.pidfd, DEADLINE_NONE);
+	return progress_wait(progress, child.pidfd, deadline_ns);
 }

@@ -55,17 +55,20 @@ bool lock_is_held_at(int dir_fd, const char *name);
 /* Was the file made by lock_take_at() or lock_span_at()?  A sweep of locks leaves others alone. */
 bool lock_is_own_at(int dir_fd, const char *name);
 
-/* Wait until nobody holds an exclusive lock on this file, and take none.  This creates nothing, so
- * it does not disturb a removal of the folder.  A missing file is not locked.  0 or -errno. */
-int lock_wait_at(int dir_fd, const char *name);
-
 /*
- * As lock_wait_at(), until the receiver of progress stops the work: -ECANCELED.
+ * Wait until nobody holds an exclusive lock on this file, and take none.  This creates nothing, so
+ * it does not disturb a removal of the folder.  A missing file is not locked.
  *
- * flock(2) cannot be polled, so a child waits in our place.  progress NULL: nothing cancels, and no
- * child is needed.
+ *   progress  its receiver stops the work: -ECANCELED; NULL: nothing cancels
+ *
+ * flock(2) cannot be polled, so a child waits in our place.  Returns 0; -ETIMEDOUT after the
+ * deadline; or -errno.
  */
-int lock_await_at(int dir_fd, const char *name, const struct mvm_progress *progress);
+int lock_await_at(int dir_fd, const char *name, int64_t deadline_ns,
+		  const struct mvm_progress *progress);
+
+/* The text of an exclusive lock's holder, "" if there is none. */
+void lock_read_holder_at(int dir_fd, const char *name, char ret[LOCK_HOLDER_SIZE]);
 
 /* Name this process, which inherited an exclusive lock, as its holder. */
 void lock_sign(int fd, const char *what);

@@ -25,7 +25,6 @@
 #include "net/wire.h"
 
 #define CMDLINE_MAX ((size_t)4096 * 4)
-#define KILL_MS	    INT64_C(10000)
 #define ALIVE_MS    INT64_C(1000) /* for a proof of life; a slow supervisor is killed as well */
 
 /* Prefix of a folder that is no instance yet, or no longer.  No instance can have such a name. */
@@ -219,32 +218,62 @@ static void kill_supervisor(int dir_fd, const char *name)
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
-/* Ask the owner to end.  -ETIMEDOUT when it does not answer, or is not even alive; an owner that
- * hangs up is ending. */
-static int ask_to_end(int dir_fd, struct mvm_error *err)
+/* Ask the owner to end.  -ETIMEDOUT when it does not answer, or is not even alive.  0 says nothing:
+ * a broken supervisor may promise an end, or hang up, and go on. */
+static int ask_to_end(int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	struct control c;
-	int fd = sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
+	int fd = sock_try_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	if (fd < 0)
-		return 0; /* the owner is gone */
+		return fd == -EAGAIN ? -ETIMEDOUT : 0; /* it takes no clients; or is gone */
 	int r = control_init(&c, fd);
 	control_watch(&c, 0, ALIVE_MS);
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
 	if (r == 0)
-		r = control_call(&c, CALL_STOP, NULL, &args, clock_deadline_ns(KILL_MS), NULL, err);
+		r = control_call(&c, CALL_STOP, NULL, &args, deadline_ns, NULL, err);
 	control_done(&c);
 	return r == -ETIMEDOUT || r == -ENOMEM ? r : 0;
 }
 
-int instance_folder_kill(int dir_fd, const char *name, struct mvm_error *err)
+static int await_lock(int dir_fd, int64_t deadline_ns)
 {
-	int r = ask_to_end(dir_fd, err);
+	return lock_await_at(dir_fd, INSTANCE_LOCK_NAME, deadline_ns, NULL);
+}
+
+int instance_folder_await(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
+{
+	char holder[LOCK_HOLDER_SIZE];
+	int r = await_lock(dir_fd, clock_deadline_ns(timeout_ms));
+	if (r < 0 && r != -ETIMEDOUT)
+		return mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
+				     strerror(-r));
+	if (r == 0)
+		return 0;
+	lock_read_holder_at(dir_fd, INSTANCE_LOCK_NAME, holder);
+	r = mvm_error_set(err, r, "instance '%s' does not end: process %s holds its lock", name,
+			  holder);
+	return mvm_error_reason(err, r, "supervisor-silent", name);
+}
+
+int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
+{
+	char holder[LOCK_HOLDER_SIZE];
+	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+	int r = ask_to_end(dir_fd, deadline_ns, err);
 	if (r == -ENOMEM)
 		return r;
-	if (r < 0)
+	if (r == 0)
+		r = await_lock(dir_fd, deadline_ns);
+	if (r == -ETIMEDOUT) {
 		kill_supervisor(dir_fd, name);
-	r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
-	return r < 0 ? mvm_error_set(err, r, "cannot end instance '%s': %s", name, strerror(-r))
-		     : 0;
+		r = await_lock(dir_fd, clock_deadline_ns(timeout_ms));
+	}
+	if (r == 0)
+		return 0;
+	if (r != -ETIMEDOUT)
+		return mvm_error_set(err, r, "cannot end instance '%s': %s", name, strerror(-r));
+	lock_read_holder_at(dir_fd, INSTANCE_LOCK_NAME, holder);
+	return mvm_error_set(err, -EBUSY, "cannot end instance '%s': process %s holds its lock",
+			     name, holder);
 }

@@ -104,12 +104,25 @@ void instance_folder_sweep(int instances_fd, const char *name);
  */
 int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool by_name);
 
+#define INSTANCE_FOLDER_END_MS INT64_C(10000)
+
+/*
+ * Wait until the lock is free: its holder is at the last steps, or says so.  A supervisor that a
+ * guest has broken into may say anything.
+ *
+ * Returns 0, or -ETIMEDOUT ("supervisor-silent") with the holder in the sentence.
+ */
+int instance_folder_await(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
+
 /*
  * Ask the owner of an instance to end it, and wait until the lock is free.
  *
- * A supervisor that does not end it within ten seconds, or gives no proof of life within one, is
- * killed, and its VMM dies with it.  If the owner is already gone, that is success.
+ *   timeout_ms  for the whole of it; INSTANCE_FOLDER_END_MS
+ *
+ * A supervisor that has not released the lock by then, whatever it answers, or that gives no proof
+ * of life within a second, is killed, and its VMM dies with it.  If the owner is already gone, that
+ * is success.  -EBUSY when another process holds the lock, or one that cannot be killed.
  */
-int instance_folder_kill(int dir_fd, const char *name, struct mvm_error *err);
+int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
 
 #endif

@@ -141,10 +141,9 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 		fd = try_connect(instances_fd, name, &dir_fd, err);
 		if (fd != -ECONNREFUSED)
 			break;
-		r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* then the record says more */
+		r = instance_folder_await(dir_fd, name, KILL_GRACE_MS, err);
 		if (r < 0)
-			return mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
-					     strerror(-r));
+			return r; /* else the record says more */
 	}
 	if (fd < 0)
 		return fd;
@@ -170,21 +169,18 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_e
 {
 	AUTO_DONE(record) rec = { 0 };
 	if (force)
-		return instance_folder_kill(dir_fd, name, err);
+		return instance_folder_kill(dir_fd, name, INSTANCE_FOLDER_END_MS, err);
 	bool known = record_load(dir_fd, &rec, NULL) == 0;
 	bool ended = known && (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
-	AUTO_CLOSE int fd = ended ? -1 : sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
-	if (fd >= 0) {
+	AUTO_CLOSE int fd = ended ? -1 : sock_try_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
+	if (fd >= 0 || fd == -EAGAIN) {
 		int r = mvm_error_set(err, -EBUSY, "instance '%s' is %s", name,
 				      known && rec.state != RECORD_STARTING ? "running"
 									    : "starting");
 		return mvm_error_reason(err, r, "instance-runs", name);
 	}
 	/* no listener: the supervisor, or a process that removes the folder, is about to end */
-	int r = lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
-	return r < 0 ? mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
-				     strerror(-r))
-		     : 0;
+	return instance_folder_await(dir_fd, name, KILL_GRACE_MS, err);
 }
 
 /* May the folder be removed as this instance?  When nobody named it, its record must be whole. */
@@ -283,7 +279,8 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 
 	/* the supervisor's last act is to release its lock */
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd >= 0)				  /* else the instance has removed itself */
-		lock_wait_at(dir_fd, INSTANCE_LOCK_NAME); /* after an error the VM is gone, too */
-	return r;
+	if (dir_fd < 0)
+		return r; /* the instance has removed itself */
+	int ended = instance_folder_await(dir_fd, name, KILL_GRACE_MS, r < 0 ? NULL : err);
+	return r < 0 ? r : ended;
 }

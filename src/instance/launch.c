@@ -257,7 +257,7 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 static void settle_failed(int instances_fd, const char *name, int logs_fd)
 {
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd >= 0 && lock_wait_at(dir_fd, INSTANCE_LOCK_NAME) == 0)
+	if (dir_fd >= 0 && instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL) == 0)
 		instance_settle_start(instances_fd, name, logs_fd); /* `ps` tries again */
 }
 

@@ -11,9 +11,9 @@
 #include "base/extend.h"
 #include "base/file.h"
 #include "base/hostload.h"
-#include "base/lock.h"
 #include "base/parse.h"
 #include "base/progress.h"
+#include "instance/folder.h"
 #include "instance/instance.h"
 #include "start/host_memory.h"
 #include "start/pool.h"
@@ -139,7 +139,7 @@ static void free_place(struct batch *b, struct mvm_instance **failed)
 						       name)
 					 : -1;
 	if (dir_fd >= 0)
-		lock_wait_at(dir_fd, INSTANCE_LOCK_NAME);
+		instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL);
 	mvm_instance_close(TAKE_PTR(*failed));
 }
 

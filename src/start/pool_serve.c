@@ -19,6 +19,7 @@
 #include "base/lock.h"
 #include "base/loop.h"
 #include "base/progress.h"
+#include "instance/folder.h"
 #include "instance/usage.h"
 #include "start/pool.h"
 #include "store/revision.h"
@@ -26,6 +27,7 @@
 #define PAUSE_MS      INT64_C(1000) /* after a failure; doubles with each further failure */
 #define PAUSE_MAX_MS  INT64_C(60000)
 #define CLAIM_NS      (15 * NS_PER_S)	   /* from claim to take; longer than take_deadline_ns() */
+#define END_MS	      INT64_C(3000)	   /* for a VM to end; then it is killed */
 #define FIRST_VM_SIZE (UINT64_C(64) << 20) /* assumed until a VM has been measured */
 #define WATCHED	      (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR)
 
@@ -96,12 +98,23 @@ static void forget(struct server *s, struct waiting *w)
 	waiting_free(w);
 }
 
+/* End a VM that no start has, whatever its supervisor says: a guest may have broken into it.  One
+ * VM must not stop the server. */
+static void end_vm(struct server *s, struct waiting *w)
+{
+	const char *name = mvm_instance_name(w->vm), *why;
+	/* after a failure the next command that lists instances settles it */
+	if (instance_folder_kill(w->dir_fd, name, END_MS, NULL) == 0)
+		instance_settle(store_dir(s->mvm->store, STORE_INSTANCES), name,
+				store_dir(s->mvm->store, STORE_LOGS), &why, NULL);
+}
+
 /* End a waiting VM.  Returns false when a start has taken it. */
 static bool withdraw(struct server *s, struct waiting *w)
 {
 	if (unlinkat(w->pool->dir_fd, w->file, 0) < 0)
 		return false;
-	mvm_instance_finish(w->vm, 0, NULL); /* closing the leash ends it in any case */
+	end_vm(s, w);
 	forget(s, w);
 	return true;
 }
@@ -136,21 +149,17 @@ static void put_off(struct server *s, struct pool *p, const char *why)
 }
 
 /*
- * Discard a VM whose leash has hung up.  A VM that a start has taken has another name by now, and a
- * VM that ended in order has no folder.  Every other VM has died.
+ * Discard a VM whose leash has hung up, or said something, or that was claimed and not taken.  A VM
+ * that a start has taken has another name by now, and a VM that ended in order has no folder. Every
+ * other VM has died, or must.
  */
 static void discard(struct server *s, struct waiting *w)
 {
 	int instances_fd = store_dir(s->mvm->store, STORE_INSTANCES);
-	const char *name = mvm_instance_name(w->vm), *why;
 
 	unlinkat(w->pool->dir_fd, w->file, 0); /* a start may have removed it */
-	if (file_is_at(w->dir_fd, instances_fd, name)) {
-		/* its supervisor is ending, and releases the lock last */
-		lock_wait_at(w->dir_fd, INSTANCE_LOCK_NAME);
-		/* after a failure the next command that lists instances settles it */
-		instance_settle(instances_fd, name, store_dir(s->mvm->store, STORE_LOGS), &why,
-				NULL);
+	if (file_is_at(w->dir_fd, instances_fd, mvm_instance_name(w->vm))) {
+		end_vm(s, w);
 		put_off(s, w->pool, "a waiting VM has died");
 	}
 	forget(s, w);
@@ -289,8 +298,6 @@ static void maintain(struct server *s, struct pool *p)
 	p->changed = false;
 	for (struct waiting *w = p->list, *next; w; w = next) {
 		next = w->next;
-		if (!w->gone && is_orphan(w))
-			mvm_instance_finish(w->vm, 0, NULL); /* the leash tells its end */
 		if (w->gone || is_orphan(w))
 			discard(s, w);
 	}

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "model/name.h"
 #include "store/store_priv.h"
@@ -57,7 +58,7 @@ int store_await_template(struct store *s, const char *id, const struct mvm_progr
 	int r = lock_name(TEMPLATE_PREFIX, id, name);
 	if (r < 0)
 		return r;
-	return locks < 0 ? locks : lock_await_at(locks, name, progress);
+	return locks < 0 ? locks : lock_await_at(locks, name, DEADLINE_NONE, progress);
 }
 
 /* ---- leases ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "codec/sha256.h"
@@ -46,7 +47,7 @@ int turn_await(struct store *s, const char *cache_key, const struct mvm_progress
 {
 	struct turn t;
 	int r = find_turn(s, cache_key, &t);
-	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, progress);
+	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, DEADLINE_NONE, progress);
 }
 
 void turn_done(struct turn *t)

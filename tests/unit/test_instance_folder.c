@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,18 +16,24 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/lock.h"
+#include "base/sock.h"
+#include "base/wait.h"
+#include "instance/control.h"
 #include "instance/folder.h"
 #include "instance/instance.h"
+#include "net/agent.h"
+#include "net/message.h"
 #include "scratch.h"
 
 #define TEXT(s)		 ((char[]){ s })
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
-/* Make a lost instance: a folder whose lock is free. */
-static int make_lost(int instances_fd, const char *name, enum record_purpose purpose)
+static int make(int instances_fd, const char *name, enum record_purpose purpose,
+		struct instance_folder *ret)
 {
-	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
 	const struct record record = {
 		.name = (char *)(uintptr_t)name,
 		.template_id = TEXT("web"),
@@ -40,7 +47,14 @@ static int make_lost(int instances_fd, const char *name, enum record_purpose pur
 		.vcpus = 1,
 		.mem_mib = 1,
 	};
-	int r = instance_folder_make(instances_fd, &record, &f);
+	return instance_folder_make(instances_fd, &record, ret);
+}
+
+/* Make a lost instance: a folder whose lock is free. */
+static int make_lost(int instances_fd, const char *name, enum record_purpose purpose)
+{
+	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+	int r = make(instances_fd, name, purpose, &f);
 	return r < 0 ? r : TAKE_FD(f.dir_fd);
 }
 
@@ -166,15 +180,24 @@ static void an_instance_of_a_newer_mvm_is_no_stray(void **state)
 	assert_names(dir, 3);
 }
 
-/* Does the process wait for a lock? */
+static bool is_child_of(int pid, pid_t parent)
+{
+	AUTO_FREE char *stat = NULL;
+	char path[32];
+	int found = 0;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	return file_read_at(AT_FDCWD, path, 4096, &stat, NULL) == 0 &&
+	       sscanf(stat, "%*d %*s %*c %d", &found) == 1 && found == parent;
+}
+
+/* Does a child of this process wait for a lock? */
 static bool waits(pid_t pid)
 {
 	AUTO_FREE char *locks = NULL;
-	char blocked[32];
-	snprintf(blocked, sizeof(blocked), " %d ", (int)pid);
 	assert_int_equal(file_read_at(AT_FDCWD, "/proc/locks", 1 << 20, &locks, NULL), 0);
 	for (char *line = strtok(locks, "\n"); line; line = strtok(NULL, "\n")) {
-		if (strstr(line, "->") && strstr(line, blocked))
+		int waiter;
+		if (sscanf(line, "%*s -> %*s %*s %*s %d", &waiter) == 1 && is_child_of(waiter, pid))
 			return true;
 	}
 	return false;
@@ -215,6 +238,89 @@ static void a_connection_waits_until_the_instance_is_settled(void **state)
 	}
 }
 
+/* How a supervisor whose shut-in part is broken into treats a client that wants it to end. */
+enum lie { HANGS_UP, PROMISES, STOPS_LISTENING, IS_NO_SUPERVISOR };
+
+/* Until the client has what it wants. */
+static void answer_done(int fd)
+{
+	struct channel ch = { .fd = fd };
+	struct frame f;
+	while (wait_readable(fd, -1, DEADLINE_NONE) == 0 && channel_receive(&ch, &f) == 1) {
+		AUTO_DONE(strbuf) b = { 0 };
+		if (f.type != FRAME_CALL || message_put_reply(&b, 0, NULL, NULL) < 0)
+			_exit(1);
+		if (channel_send(&ch, FRAME_REPLY, f.stream, b.data, b.len) < 0)
+			break;
+	}
+	channel_done(&ch);
+}
+
+static _Noreturn void lie_on(const struct instance_folder *f, enum lie lie, int ready_fd)
+{
+	if (lie != IS_NO_SUPERVISOR && fchdir(f->dir_fd) < 0)
+		_exit(1);
+	lock_sign(f->lock_fd, "mvm-supervisor");
+	if (lie == STOPS_LISTENING)
+		unlinkat(f->dir_fd, INSTANCE_SOCKET_NAME, 0);
+	(void)!write(ready_fd, "x", 1);
+	for (;;) {
+		wait_readable(f->listen_fd, -1, DEADLINE_NONE);
+		AUTO_CLOSE int fd = sock_accept(f->listen_fd);
+		if (fd >= 0 && lie == PROMISES)
+			answer_done(fd);
+	}
+}
+
+static pid_t start_lying(int instances_fd, enum lie lie, int *ret_dir_fd)
+{
+	AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+	int ready[2];
+	char byte;
+	assert_int_equal(make(instances_fd, "one", RECORD_FOR_USER, &f), 0);
+	assert_int_equal(pipe(ready), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		lie_on(&f, lie, ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	*ret_dir_fd = TAKE_FD(f.dir_fd);
+	return child;
+}
+
+static void whatever_a_supervisor_answers_it_ends_or_is_killed(void **state)
+{
+	int fd = scratch_fd(state);
+	for (enum lie lie = HANGS_UP; lie <= IS_NO_SUPERVISOR; lie++) {
+		struct mvm_error err = { 0 };
+		int status, dir_fd = -1;
+		char pid[24];
+		pid_t child = start_lying(fd, lie, &dir_fd);
+		AUTO_CLOSE int dir = dir_fd;
+		snprintf(pid, sizeof(pid), "process %d ", (int)child);
+		/* a wait without force ends as well, and says who holds it up */
+		assert_int_equal(instance_folder_await(dir, "one", 50, &err), -ETIMEDOUT);
+		assert_string_equal(err.reason, "supervisor-silent");
+		assert_string_equal(err.subject, "one");
+		assert_non_null(strstr(err.text, pid));
+		err = (struct mvm_error){ 0 };
+		int r = instance_folder_kill(dir, "one", 200, &err);
+		if (lie == IS_NO_SUPERVISOR) {
+			assert_int_equal(r, -EBUSY);
+			assert_non_null(strstr(err.text, pid));
+			assert_int_equal(kill(child, SIGKILL), 0);
+		} else {
+			assert_int_equal(r, 0);
+			assert_false(lock_is_held_at(dir, INSTANCE_LOCK_NAME));
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		assert_int_equal(instance_remove(fd, "one", true, true, NULL), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +331,7 @@ int main(void)
 		IN_SCRATCH(a_renamed_folder_is_not_removed_as_an_instance),
 		IN_SCRATCH(an_instance_of_a_newer_mvm_is_no_stray),
 		IN_SCRATCH(a_connection_waits_until_the_instance_is_settled),
+		IN_SCRATCH(whatever_a_supervisor_answers_it_ends_or_is_killed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
