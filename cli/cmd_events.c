@@ -8,9 +8,17 @@
 #include "options.h"
 #include "text.h"
 
+#define EVENT_COLUMNS 10
+
 static void print_event(const struct mvm_event *e)
 {
-	printf("%s %-10s %s%s", e->time, e->event, e->instance, e->message ? ": " : "");
+	size_t width = text_width(e->event);
+	print_text(stdout, e->time);
+	putchar(' ');
+	print_text(stdout, e->event);
+	printf("%*s", width < EVENT_COLUMNS ? EVENT_COLUMNS + 1 - (int)width : 1, "");
+	print_text(stdout, e->instance);
+	printf("%s", e->message ? ": " : "");
 	print_text(stdout, e->message ? e->message : ""); /* it may quote a guest */
 	putchar('\n');
 }

@@ -33,10 +33,20 @@ static void rotate(int logs_fd, const struct stat *full)
 		renameat(logs_fd, EVENTS_NAME, logs_fd, EVENTS_NAME LOGFILE_OLD_SUFFIX);
 }
 
+/* A message's text may be a guest's, and each event must stay one line that readers take. */
+static void bound(const char *message, char ret[EVENTS_TEXT_MAX + 1])
+{
+	snprintf(ret, EVENTS_TEXT_MAX + 1, "%s", message);
+	for (char *at = ret; *at; at++) {
+		if ((unsigned char)*at < ' ' && *at != '\n' && *at != '\t')
+			*at = '?';
+	}
+}
+
 void events_add(int logs_fd, const char *event, const struct record *r, const char *message)
 {
 	struct json_out out = { 0 };
-	char time[LOGFILE_TIME_SIZE];
+	char time[LOGFILE_TIME_SIZE], shown[EVENTS_TEXT_MAX + 1];
 	AUTO_FREE char *text = NULL;
 	struct stat st;
 
@@ -49,8 +59,10 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 	json_put_string(&out, o, "instance", r->name);
 	json_put_string(&out, o, "template_id", r->template_id);
 	json_put_string(&out, o, "revision_hash", r->revision);
-	if (message)
-		json_put_text(&out, o, "message", message);
+	if (message) {
+		bound(message, shown);
+		json_put_text(&out, o, "message", shown);
+	}
 	if (json_out_text(&out, o, JSON_TEXT_SORTED, &text, NULL) < 0)
 		return;
 	AUTO_FREE char *line = str_printf("%s\n", text);

@@ -20,6 +20,7 @@
 
 #define EVENTS_NAME	 "events.jsonl"
 #define EVENTS_MAX_BYTES (4 << 20)
+#define EVENTS_TEXT_MAX	 2048u /* of a message; the rest is cut off */
 
 /*
  * Append one.
@@ -27,7 +28,7 @@
  *   logs_fd  the folder; negative: do nothing
  *   event    "started", ...
  *   r        the instance; only the user's instances have events
- *   message  for people; NULL for none
+ *   message  for people; NULL for none.  Control characters but newline and tab become '?'
  */
 void events_add(int logs_fd, const char *event, const struct record *r, const char *message);
 

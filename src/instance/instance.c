@@ -82,7 +82,9 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	int r = record_load(dir_fd, &rec, err);
 	if (r < 0 && r != -ENOMEM && !instance_folder_is_own(dir_fd))
 		return only_a_folder(name, err);
-	if (r == -EBADMSG)
+	/* a missing record is of a folder that is coming or going; EOPNOTSUPP: of a newer mvm */
+	if (r < 0 && r != -ENOENT && r != -ENOMEM && r != -EOPNOTSUPP && r != -EMFILE &&
+	    r != -ENFILE)
 		r = mvm_error_reason(err, r, "instance-damaged", name);
 	if (r < 0)
 		return mvm_error_context(err, r, "instance '%s'", name);

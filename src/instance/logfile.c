@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -44,6 +46,31 @@ int logfile_open(int dir_fd, const char *name, bool aside)
 	if (aside) /* if this fails, the file just keeps growing */
 		renameat(dir_fd, name, dir_fd, old);
 	return file_open_append(dir_fd, name, old);
+}
+
+/* Has anybody the file open for writing?  Then the kernel refuses a lease for reading (fcntl(2)).
+ */
+static bool is_written(int dir_fd, const char *name)
+{
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	fcntl(fd, F_SETSIG, SIGURG); /* of a writer that comes now: ignored; SIGIO would kill us */
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+		return errno == EAGAIN; /* else this filesystem has no leases */
+	fcntl(fd, F_SETLEASE, F_UNLCK); /* so does the close */
+	return false;
+}
+
+bool logfile_may_renew(int dir_fd, const char *name, uint64_t max_bytes)
+{
+	char old[OLD_NAME_SIZE];
+	struct stat st;
+	uint64_t most = max_bytes ? max_bytes : LOGFILE_MAX_DEFAULT;
+	snprintf(old, sizeof(old), "%s" LOGFILE_OLD_SUFFIX, name);
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (uint64_t)st.st_size >= most / 2 && !is_written(dir_fd, name) &&
+	       !is_written(dir_fd, old);
 }
 
 void logfile_time(int64_t wall_ns, char ret[LOGFILE_TIME_SIZE])

@@ -62,6 +62,10 @@ struct logfile {
  * -errno. */
 int logfile_open(int dir_fd, const char *name, bool aside);
 
+/* Is it at least half full, and does nobody have it or the one before it open for writing?  Then it
+ * may be moved aside, and no file stays that has no name.  max_bytes as below. */
+bool logfile_may_renew(int dir_fd, const char *name, uint64_t max_bytes);
+
 /* Go on with a log's file, which is taken over; max_bytes 0: LOGFILE_MAX_DEFAULT.  `renew` replaces
  * it when it is full. */
 void logfile_take(struct logfile *l, int fd, uint64_t max_bytes, int (*renew)(void *arg),

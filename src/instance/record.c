@@ -237,6 +237,9 @@ int record_load(int dir_fd, struct record *ret, struct mvm_error *err)
 	AUTO_FREE char *text = NULL;
 	size_t len;
 	int r = file_read_at(dir_fd, RECORD_NAME, RECORD_MAX_BYTES, &text, &len);
+	if (r == -EFBIG)
+		return mvm_error_set(err, -EBADMSG, "%s is larger than %zu KiB", RECORD_NAME,
+				     RECORD_MAX_BYTES / 1024);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read %s: %s", RECORD_NAME, strerror(-r));
 	return record_parse(text, len, ret, err);
@@ -291,6 +294,9 @@ int record_save(int dir_fd, const struct record *r, struct mvm_error *err)
 	AUTO_FREE char *text = record_to_json(&here);
 	if (!text)
 		return mvm_error_oom(err);
+	if (strlen(text) > RECORD_MAX_BYTES) /* nobody could read it */
+		return mvm_error_set(err, -EFBIG, "%s would be larger than %zu KiB", RECORD_NAME,
+				     RECORD_MAX_BYTES / 1024);
 	int result = file_replace_unsynced_at(dir_fd, RECORD_NAME, text, strlen(text), 0600);
 	if ((result == -ENOSPC || result == -EDQUOT) && overwrite(dir_fd, text, strlen(text)) == 0)
 		result = 0;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -15,6 +16,7 @@
 #include "base/sock.h"
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
+#include "supervisor/warden_parts.h"
 #include "vmm/landlock.h"
 #include "vmm/privilege.h"
 #include "vmm/syscalls.h"
@@ -23,8 +25,7 @@
 
 extern char **environ;
 
-#define SIGNALS_MAX   64u
-#define LONGEST_ENTRY (1u << 20) /* a log is moved aside before it has more than that too much */
+#define SIGNALS_MAX 64u
 
 /* All that a supervisor does once it has started.  No path, no socket, no process among it. */
 static const uint16_t calls[] = {
@@ -119,7 +120,7 @@ static void on_child(void *arg, uint32_t events)
 
 static int watch_child(struct guard *g, pid_t child)
 {
-	struct loop_source *line, *end; /* as long as the process */
+	struct loop_source *line, *end;			      /* as long as the process */
 	g->child_fd = (int)syscall(SYS_pidfd_open, child, 0); /* not reaped, so still its pid */
 	if (g->child_fd < 0 || fcntl(g->fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
@@ -157,7 +158,7 @@ static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *op
 	const struct line_message start = { .what = ASK_START };
 
 	close_all_but(fd, user->fd);
-	g.warden.record.supervisor_pid = child;
+	g.warden.record.supervisor_pid = g.warden.shut_in = child;
 	int r = watch_child(&g, child);
 	if (r == 0) /* meanwhile the other process shuts itself in */
 		warden_answer(&g.warden, &start, &g.first);
@@ -195,19 +196,32 @@ static void close_files(const struct supervisor_given *given)
 		close(given->fd[fds[i]]);
 }
 
-static int limit_resources(const struct record *rec)
+/* Whoever takes a VM of a pool chooses, and the warden sets it then, if it may.  Until then the VM
+ * has the default. */
+static int limit_logs(const struct record *rec, bool same_uid)
 {
-	uint64_t log = rec->log_max_bytes > LOGFILE_MAX_DEFAULT ? rec->log_max_bytes
-								: LOGFILE_MAX_DEFAULT;
-	/* whoever takes a VM of a pool chooses */
-	uint64_t longest = rec->purpose == RECORD_FOR_POOL ? RLIM_INFINITY : log + LONGEST_ENTRY;
+	struct rlimit now;
+	bool later = rec->purpose == RECORD_FOR_POOL;
+	if (!later)
+		return walls_limit_resource(RLIMIT_FSIZE, log_longest(rec));
+	if (!same_uid && !privilege_has(CAP_SYS_RESOURCE))
+		return 0;
+	if (getrlimit(RLIMIT_FSIZE, &now) < 0)
+		return -errno;
+	if (now.rlim_cur > log_longest(rec))
+		now.rlim_cur = log_longest(rec); /* no call on the list raises it */
+	return setrlimit(RLIMIT_FSIZE, &now) < 0 ? -errno : 0;
+}
+
+static int limit_resources(const struct record *rec, bool same_uid)
+{
 	const struct {
 		int what;
 		uint64_t most;
 	} limits[] = {
-		{ RLIMIT_CORE, 0 },   { RLIMIT_MEMLOCK, 0 },	 { RLIMIT_MSGQUEUE, 0 },
-		{ RLIMIT_RTPRIO, 0 }, { RLIMIT_NICE, 0 },	 { RLIMIT_SIGPENDING, SIGNALS_MAX },
-		{ RLIMIT_NPROC, 0 },  { RLIMIT_FSIZE, longest },
+		{ RLIMIT_CORE, 0 },   { RLIMIT_MEMLOCK, 0 }, { RLIMIT_MSGQUEUE, 0 },
+		{ RLIMIT_RTPRIO, 0 }, { RLIMIT_NICE, 0 },    { RLIMIT_SIGPENDING, SIGNALS_MAX },
+		{ RLIMIT_NPROC, 0 },
 	};
 	signal(SIGXFSZ, SIG_IGN);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(limits); i++) {
@@ -215,12 +229,12 @@ static int limit_resources(const struct record *rec)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return limit_logs(rec, same_uid);
 }
 
 static int give_up_rights(const struct supervisor *s, const struct own_uid *user, pid_t warden)
 {
-	int r = limit_resources(&s->record);
+	int r = limit_resources(&s->record, user->fd < 0);
 	if (r == 0)
 		r = user->fd >= 0 ? own_uid_become(user, 0, false) : privilege_keep_only(0);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,9 +25,11 @@
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
 
-#define EVENT_MAX    32u
 #define EVENT_NS     (NS_PER_S / 10) /* one event; a burst has EVENTS_BURST of them */
 #define EVENTS_BURST 64
+#define EVENT_BYTES  256u /* more of them count as more events */
+
+#define LONGEST_ENTRY (1u << 20) /* a log is moved aside before it has more than that too much */
 
 /* ---- the record ---- */
 
@@ -113,7 +116,12 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 		else if (f.tag >= TAG_RECORD_NUMBERS && f.tag < TAG_RECORD_NUMBERS + RECORD_NUMBERS)
 			take_number(rec, f.tag - TAG_RECORD_NUMBERS, n);
 	}
-	record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL); /* see save_record() */
+	/* see save_record() */
+	if (record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL) != -EFBIG)
+		return;
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
+		set_string((char **)((char *)rec + record_texts[i]), NULL);
+	record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL);
 }
 
 void warden_note_vmm(struct warden *w, int64_t pid, unsigned isolation)
@@ -124,24 +132,41 @@ void warden_note_vmm(struct warden *w, int64_t pid, unsigned isolation)
 }
 
 /* The events' file is everybody's, so one instance's are bounded. */
-static bool may_tell(struct warden *w)
+static bool may_tell(struct warden *w, size_t bytes)
 {
 	int64_t now_ns = clock_now_ns();
 	if (w->told_ns < now_ns - EVENTS_BURST * EVENT_NS)
 		w->told_ns = now_ns - EVENTS_BURST * EVENT_NS;
-	w->told_ns += EVENT_NS;
+	w->told_ns += EVENT_NS * (int64_t)(1 + bytes / EVENT_BYTES);
 	return w->told_ns <= now_ns;
+}
+
+/* The event with this name that a supervisor tells, or NULL. */
+static const char *event_named(const struct wire_field *f)
+{
+	static const char *const names[] = {
+		"started", "healthy", "unhealthy",  "paused",	    "resumed",
+		"volumes", "refused", "restarting", "stopped",	    "exited",
+		"failed",  "network", "starting",   "network-down", "network-up",
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		if (f->len == strlen(names[i]) && memcmp(f->data, names[i], f->len) == 0)
+			return names[i];
+	}
+	return NULL;
 }
 
 static void answer_tell(struct warden *w, const struct strbuf *asked)
 {
-	AUTO_FREE char *event = NULL, *message = NULL;
+	AUTO_FREE char *message = NULL;
 	struct wire_field f;
-	if (wire_find(asked->data, asked->len, TAG_EVENT, &f) <= 0 || f.len > EVENT_MAX ||
-	    wire_get_str(&f, &event) < 0 || !may_tell(w))
-		return;
+	const char *event = wire_find(asked->data, asked->len, TAG_EVENT, &f) > 0 ? event_named(&f)
+										  : NULL;
 	if (wire_find(asked->data, asked->len, TAG_TEXT, &f) > 0 && f.len <= RECORD_TEXT_MAX)
 		wire_get_str(&f, &message);
+	size_t len = message ? strlen(message) : 0;
+	if (!event || !may_tell(w, len < EVENTS_TEXT_MAX ? len : EVENTS_TEXT_MAX))
+		return;
 	events_add(w->given->fd[SUPERVISOR_FD_LOGS], event, &w->record, message);
 }
 
@@ -154,18 +179,40 @@ static void answer_confine(struct warden *w, struct line_message *ret)
 
 /* ---- the folder ---- */
 
+static const char *const log_names[] = {
+	[WARDEN_CONSOLE_LOG] = CONSOLE_LOG_NAME,
+	[WARDEN_WORKLOAD_LOG] = WORKLOAD_LOG_NAME,
+};
+
 int log_open(struct warden *w, enum warden_log log, bool aside)
 {
-	static const char *const names[] = {
-		[WARDEN_CONSOLE_LOG] = CONSOLE_LOG_NAME,
-		[WARDEN_WORKLOAD_LOG] = WORKLOAD_LOG_NAME,
-	};
-	return logfile_open(w->given->fd[SUPERVISOR_FD_INSTANCE], names[log], aside);
+	return logfile_open(w->given->fd[SUPERVISOR_FD_INSTANCE], log_names[log], aside);
 }
 
+uint64_t log_longest(const struct record *rec)
+{
+	uint64_t most = rec->log_max_bytes > LOGFILE_MAX_DEFAULT ? rec->log_max_bytes
+								 : LOGFILE_MAX_DEFAULT;
+	return most + LONGEST_ENTRY;
+}
+
+/* Whoever takes a VM of a pool chooses how long its logs may be. */
+static void limit_logs(const struct warden *w, const struct record *rec)
+{
+	const struct rlimit most = { log_longest(rec), log_longest(rec) };
+	if (w->shut_in > 0)
+		prlimit(w->shut_in, RLIMIT_FSIZE, &most, NULL); /* see shut_in.c */
+}
+
+/* A log that is not full goes on.  Else each question would make a file, which keeps its blocks for
+ * as long as whoever asks has it open. */
 static int answer_new_log(struct warden *w, uint64_t log, struct line_message *ret)
 {
-	int fd = log < WARDEN_LOGS ? log_open(w, (enum warden_log)log, true) : -EINVAL;
+	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
+	if (log >= WARDEN_LOGS)
+		return -EINVAL;
+	bool aside = logfile_may_renew(dir_fd, log_names[log], w->record.log_max_bytes);
+	int fd = log_open(w, (enum warden_log)log, aside);
 	if (fd >= 0)
 		line_add_fd(ret, fd);
 	return fd < 0 ? fd : 0;
@@ -177,10 +224,13 @@ static int open_parent(const struct warden *w)
 		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Remove an instance that must leave nothing behind, even if its starter was killed. */
+/* Remove an instance that must leave nothing behind, even if its starter was killed.  A VM whose
+ * folder is gone would run unknown to everybody, so it ends, and none follows. */
 static void answer_remove(struct warden *w)
 {
 	AUTO_CLOSE int parent_fd = open_parent(w);
+	w->removed = true;
+	vmm_put_away(w);
 	if (parent_fd >= 0 &&
 	    instance_folder_remove(parent_fd, w->record.name, w->given->fd[SUPERVISOR_FD_INSTANCE],
 				   false) == 0)
@@ -191,6 +241,7 @@ static void answer_release(struct warden *w)
 {
 	const int fds[] = { SUPERVISOR_FD_LEASE, SUPERVISOR_FD_REVISION };
 	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	vmm_put_away(w); /* if it still has them */
 	copy_release(w);
 	/* the numbers stay taken, or a later descriptor would pass for a lease */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(fds); i++) {
@@ -261,6 +312,7 @@ static int answer_adopt(struct warden *w, struct line_message *ret, struct mvm_e
 		record_done(&w->wanted);
 		return r;
 	}
+	limit_logs(w, &w->wanted);
 	ports6_done(&w->ports);
 	r = ports6_open(&w->ports, w->loop, w->wanted.forwards, w->wanted.n_forwards, err);
 	wire_put_bytes(&ret->fields, TAG_FORWARDS, w->ports.inner,

@@ -35,6 +35,7 @@ struct warden {
 	struct record wanted; /* adopted, but not up yet; without a name: none */
 	struct mvm_template_revision revision;
 	unsigned starts;
+	bool removed; /* the folder, or as much of it as could be: no VM any more */
 	struct vmm_probe probe;
 	struct vmm_config config; /* of the last start */
 	int theirs[2];		  /* the VMM's ends of its agent and console, for spawn(); or -1 */
@@ -43,6 +44,7 @@ struct warden {
 	struct ports6 ports;
 	struct oom_watch oom;
 	int volume_fds[RECORD_VOLUMES_MAX]; /* locks of named volumes; 0: none */
+	pid_t shut_in;			    /* the other process; 0: none */
 	pid_t copier;			    /* copies volumes; 0: none */
 	int64_t told_ns;		    /* events may be written since then */
 };
@@ -99,7 +101,8 @@ void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE]);
 /* It has ended: forget it, its ports and its cgroup. */
 void warden_put_away(struct warden_link *l);
 
-/* Move a full log aside, and open a new one.  Returns its descriptor or -errno. */
+/* Move a full log, which nobody has open, aside, and open a new one.  A log that is not full, or
+ * that somebody writes to, is opened again.  Returns its descriptor or -errno. */
 int warden_new_log(struct warden_link *l, enum warden_log log);
 
 /* Write the record, with the state that rec has. */
@@ -141,11 +144,11 @@ int warden_copy(struct warden_link *l, bool back, int *ret_report_fd, int *ret_c
 /* Reap it, and kill it first if it is not done.  Returns its wait status. */
 int warden_copied(struct warden_link *l, bool kill);
 
-/* Free the revision and the volumes. */
+/* Free the revision and the volumes, and end a VM that still has them. */
 void warden_release(struct warden_link *l);
 /* Remove control.sock. */
 void warden_stop_listening(struct warden_link *l);
-/* Remove the instance. */
+/* End a VM that still runs, and remove the instance. */
 void warden_remove(struct warden_link *l);
 
 #endif

@@ -33,6 +33,9 @@ void network_put_name_servers(const struct warden *w, struct strbuf *fields);
 int64_t network_pid(const struct warden *w);
 int network_answer_rules(struct warden *w, const struct line_message *asked, struct mvm_error *err);
 
+/* Bytes that the VM's logs may have each. */
+uint64_t log_longest(const struct record *rec);
+
 /* Open a log; aside: move what is there aside first.  Returns a descriptor or -errno. */
 int log_open(struct warden *w, enum warden_log log, bool aside);
 

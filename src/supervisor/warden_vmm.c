@@ -98,6 +98,12 @@ static int open_memory_dir(struct warden *w, struct line_message *ret, struct mv
 	return r;
 }
 
+static void forget_memory_dir(struct warden *w)
+{
+	auto_close(&w->memory_dir_fd);
+	w->memory_dir_fd = -1;
+}
+
 void vmm_forget_memory(struct warden *w)
 {
 	if (w->record.restore && w->record.memory >= RECORD_MEMORY_SPARSE)
@@ -213,6 +219,8 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 {
 	if (w->body || w->theirs[0] >= 0)
 		return mvm_error_set(err, -EBUSY, "there is a VMM already");
+	if (w->removed)
+		return mvm_error_set(err, -EBUSY, "the instance has been removed");
 	w->starts++;
 	oom_begin(&w->oom);
 	int r = w->starts > 1 ? check_files(w, err) : 0;
@@ -222,21 +230,29 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 		r = open_memory_dir(w, ret, err);
 	if (r == 0)
 		r = make_channels(w, ret, err);
-	if (r < 0)
+	if (r == 0) {
+		configure(w);
+		r = start_body(w, ret, err);
+	}
+	if (r < 0) { /* the next start opens its own */
+		forget_channels(w);
+		forget_memory_dir(w);
 		return r;
-	configure(w);
-	r = start_body(w, ret, err);
+	}
 	wire_put_u64(&ret->fields, TAG_MEMORY, w->record.memory);
-	return r;
+	return 0;
 }
 
 int vmm_answer_reap(struct warden *w, struct line_message *ret)
 {
 	int status;
-	int r = w->body ? process_wait(&w->body->process, 0, &status) : -ESRCH;
-	if (r == 0)
-		wire_put_u64(&ret->fields, TAG_NUMBER, (uint64_t)status);
-	return r;
+	bool runs = w->body && w->body->process.pid > 0;
+	int r = runs ? process_wait(&w->body->process, 0, &status) : -ESRCH;
+	if (r < 0)
+		return r;
+	w->record.vmm_pid = 0; /* another process may get it */
+	wire_put_u64(&ret->fields, TAG_NUMBER, (uint64_t)status);
+	return 0;
 }
 
 int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret)
@@ -276,8 +292,7 @@ void vmm_put_away(struct warden *w)
 		w->ops->end(TAKE_PTR(w->body));
 	forget_channels(w);
 	ports6_done(&w->ports);
-	auto_close(&w->memory_dir_fd);
-	w->memory_dir_fd = -1;
+	forget_memory_dir(w);
 	confine_end(rec->cgroup);
 	rec->vmm_pid = 0;
 	set_string(&rec->isolation, NULL);

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -238,6 +238,26 @@ static void a_connection_waits_until_the_instance_is_settled(void **state)
 	}
 }
 
+static void a_record_that_cannot_be_read_is_damaged(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+	for (int is_folder = 0; is_folder < 2; is_folder++) {
+		struct mvm_error err = { 0 };
+		struct record rec = { 0 };
+		AUTO_CLOSE int file = openat(dir, RECORD_NAME, O_WRONLY | O_CLOEXEC);
+		assert_int_equal(ftruncate(file, 900000), 0);
+		if (is_folder) {
+			assert_int_equal(unlinkat(dir, RECORD_NAME, 0), 0);
+			assert_int_equal(mkdirat(dir, RECORD_NAME, 0700), 0);
+		}
+		int r = instance_load(fd, "one", &rec, NULL, &err);
+		assert_true(is_folder ? r < 0 : r == -EBADMSG);
+		assert_string_equal(err.reason, "instance-damaged");
+		assert_string_equal(err.subject, "one");
+	}
+}
+
 /* How a supervisor whose shut-in part is broken into treats a client that wants it to end. */
 enum lie { HANGS_UP, PROMISES, STOPS_LISTENING, IS_NO_SUPERVISOR };
 
@@ -331,6 +351,7 @@ int main(void)
 		IN_SCRATCH(a_renamed_folder_is_not_removed_as_an_instance),
 		IN_SCRATCH(an_instance_of_a_newer_mvm_is_no_stray),
 		IN_SCRATCH(a_connection_waits_until_the_instance_is_settled),
+		IN_SCRATCH(a_record_that_cannot_be_read_is_damaged),
 		IN_SCRATCH(whatever_a_supervisor_answers_it_ends_or_is_killed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

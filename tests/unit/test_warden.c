@@ -3,18 +3,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* after the headers that it needs */
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "base/sock.h"
+#include "instance/events.h"
 #include "instance/instance.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor_world.h"
@@ -179,6 +183,169 @@ static void events_are_bounded(void **state)
 	assert_int_equal(events(c->world, "an event", NULL), 0);
 }
 
+static void only_known_events_of_bounded_length_are_told(void **state)
+{
+	struct cell *c = *state;
+	AUTO_FREE char *longest = calloc(1, RECORD_TEXT_MAX + 1);
+	struct stat st;
+	assert_non_null(longest);
+	memset(longest, 1, RECORD_TEXT_MAX);
+	warden_tell(&c->link, "\033[2J", NULL);
+	warden_tell(&c->link, "removed", NULL);
+	assert_int_equal(events(c->world, "removed", NULL), 0);
+	assert_int_equal(fstatat(c->world->logs_fd, EVENTS_NAME, &st, 0), -1);
+	for (int i = 0; i < 500; i++)
+		warden_tell(&c->link, "paused", longest);
+	assert_int_equal(fstatat(c->world->logs_fd, EVENTS_NAME, &st, 0), 0);
+	assert_in_range(st.st_size, 2 * EVENTS_TEXT_MAX, 64 * EVENTS_TEXT_MAX);
+	assert_true(events(c->world, "paused", "????") > 0); /* lines that can be read */
+}
+
+static void a_record_stays_readable(void **state)
+{
+	struct cell *c = *state;
+	AUTO_DONE(strbuf) fields = { 0 };
+	AUTO_DONE(record) saved = { 0 };
+	AUTO_FREE char *longest = calloc(1, RECORD_TEXT_MAX + 1);
+	assert_non_null(longest);
+	memset(longest, 1, RECORD_TEXT_MAX);
+	for (uint16_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
+		wire_put_str(&fields, (uint16_t)(TAG_RECORD_TEXTS + i), longest);
+	wire_put_u64(&fields, TAG_RECORD_NUMBERS + NUMBER_STATE, RECORD_RUNNING);
+	assert_int_equal(put(c, ASK_SAVE, &fields), 0);
+	load_record(c->world, &saved);
+	assert_int_equal(saved.state, RECORD_RUNNING);
+	assert_null(saved.error); /* rather than a record that nobody can read */
+}
+
+static int new_log(struct cell *c, struct stat *ret)
+{
+	int fd = warden_new_log(&c->link, WARDEN_CONSOLE_LOG);
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, ret), 0);
+	return fd;
+}
+
+static void write_half(int fd)
+{
+	char block[4096];
+	memset(block, 'x', sizeof(block));
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(write(fd, block, sizeof(block)), sizeof(block));
+}
+
+/* Each file keeps its blocks for as long as the asker has it open, with or without a name. */
+static void a_log_is_renewed_once_it_is_full_and_closed(void **state)
+{
+	struct cell *c = *state;
+	struct stat first, second, st;
+	c->warden.record.log_max_bytes = 32768;
+	AUTO_CLOSE int fd = new_log(c, &first);
+	AUTO_CLOSE int again = new_log(c, &st);
+	assert_int_equal(st.st_ino, first.st_ino); /* it is empty */
+	write_half(fd);
+	close(TAKE_FD(again));
+	again = new_log(c, &st);
+	assert_int_equal(st.st_ino, first.st_ino); /* it is open */
+	close(TAKE_FD(again));
+	close(TAKE_FD(fd));
+	AUTO_CLOSE int next = new_log(c, &second);
+	if (second.st_ino == first.st_ino)
+		skip(); /* no leases here */
+	write_half(next);
+	close(TAKE_FD(next));
+	fd = openat(c->world->folder.dir_fd, "console.log.1", O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_true(fd >= 0);
+	again = new_log(c, &st);
+	assert_int_equal(st.st_ino, second.st_ino); /* the one before is open */
+	assert_int_equal(st.st_size, 16384);
+}
+
+/* ---- a VMM ---- */
+
+static void end_body(struct vmm_body *b)
+{
+	if (!b)
+		return;
+	process_kill(&b->process);
+	free(b);
+}
+
+static struct vmm_ops with_body;
+
+/* A VMM that lives in a process of its own. */
+static pid_t give_body(struct cell *c)
+{
+	with_body = scripted_vmm;
+	with_body.end = end_body;
+	c->warden.ops = &with_body;
+	c->warden.body = calloc(1, sizeof(*c->warden.body));
+	assert_non_null(c->warden.body);
+	assert_int_equal(process_fork(&c->warden.body->process), 0);
+	if (c->warden.body->process.pid == 0) {
+		for (;;)
+			pause();
+	}
+	warden_note_vmm(&c->warden, c->warden.body->process.pid, 0);
+	return c->warden.body->process.pid;
+}
+
+static bool runs(pid_t pid)
+{
+	return kill(pid, 0) == 0;
+}
+
+static void no_vm_runs_without_its_folder_or_its_files(void **state)
+{
+	struct cell *c = *state;
+	AUTO_CLOSE int lease = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int revision = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	c->given.fd[SUPERVISOR_FD_LEASE] = lease;
+	c->given.fd[SUPERVISOR_FD_REVISION] = revision;
+	pid_t pid = give_body(c);
+	assert_int_equal(put(c, ASK_RELEASE, NULL), 0);
+	assert_false(runs(pid));
+	pid = give_body(c);
+	assert_int_equal(put(c, ASK_REMOVE, NULL), 0);
+	assert_false(runs(pid));
+	assert_false(has_folder(c->world, "web-1"));
+	assert_int_equal(put(c, ASK_START, NULL), -EBUSY);
+}
+
+static void a_pid_is_forgotten_once_it_is_free(void **state)
+{
+	struct cell *c = *state;
+	give_body(c);
+	assert_int_equal(put(c, ASK_REAP, NULL), -ETIMEDOUT);
+	assert_int_equal(put(c, ASK_KILL, NULL), 0);
+	while (put(c, ASK_REAP, NULL) == -ETIMEDOUT)
+		;
+	assert_int_equal(c->warden.record.vmm_pid, 0);
+	assert_int_equal(put(c, ASK_REAP, NULL), -ESRCH); /* nor is another child waited for */
+	assert_int_equal(put(c, ASK_KILL, NULL), 0);
+	assert_int_equal(put(c, ASK_CONFINE, NULL), 0);
+	assert_null(c->warden.record.cgroup);
+}
+
+static void a_start_that_fails_keeps_nothing_open(void **state)
+{
+	struct cell *c = *state;
+	char **compat = calloc(2, sizeof(*compat));
+	assert_non_null(compat);
+	compat[0] = strdup("version=1");
+	compat[1] = strdup("accelerator=tcg");
+	c->warden.revision.snapshot.compat.v = compat;
+	c->warden.revision.snapshot.compat.n = 2;
+	c->warden.record.restore = true;
+	c->warden.record.memory = RECORD_MEMORY_SPARSE;
+	c->given.fd[SUPERVISOR_FD_REVISION] = c->world->revision_fd;
+	assert_int_equal(mkdirat(c->world->revision_fd, "snapshot", 0700), 0);
+	assert_int_equal(put(c, ASK_START, NULL), -ENOENT); /* it has no memory to copy */
+	assert_int_equal(c->warden.memory_dir_fd, -1);
+	assert_int_equal(c->warden.theirs[0], -1);
+	assert_int_equal(unlinkat(c->world->revision_fd, "snapshot", AT_REMOVEDIR), 0);
+}
+
 static void leave_wanted(struct cell *c, const char *name, const char *revision)
 {
 	AUTO_DONE(record) wanted = { 0 };
@@ -330,6 +497,12 @@ int main(void)
 		IN_A_CELL(a_record_that_makes_no_sense_changes_nothing),
 		IN_A_CELL(without_a_vmm_there_is_nothing_to_ask_for),
 		IN_A_CELL(events_are_bounded),
+		IN_A_CELL(only_known_events_of_bounded_length_are_told),
+		IN_A_CELL(a_record_stays_readable),
+		IN_A_CELL(a_log_is_renewed_once_it_is_full_and_closed),
+		IN_A_CELL(no_vm_runs_without_its_folder_or_its_files),
+		IN_A_CELL(a_pid_is_forgotten_once_it_is_free),
+		IN_A_CELL(a_start_that_fails_keeps_nothing_open),
 		IN_A_CELL(only_a_start_makes_an_instance_of_a_vm_of_a_pool),
 		cmocka_unit_test(a_message_is_bounded),
 		cmocka_unit_test(a_message_carries_fields_and_descriptors),
