@@ -163,6 +163,9 @@ static void link_devices(void)
 		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
 		{ "/proc/kcore", "/dev/core" },	      { "pts/ptmx", "/dev/ptmx" },
 	};
+	/* Everybody may write there, as on a terminal with `mesg y`: on_restore of an image with a
+	 * user has it as its output, and opens /dev/stdout. */
+	chmod("/dev/console", 0622);
 	unlink("/dev/ptmx"); /* a link replaces the kernel's device */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(links); i++) {
 		if (symlink(links[i].target, links[i].path) < 0 && errno != EEXIST)

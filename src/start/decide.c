@@ -95,7 +95,9 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 	AUTO_FREE char *path = str_printf("snapshot/%s", name);
 	if (!path)
 		return mvm_error_oom(err);
-	AUTO_CLOSE int fd = openat(snapshot_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* without O_NONBLOCK the open of a FIFO waits for its writer */
+	AUTO_CLOSE int fd = openat(snapshot_fd, name,
+				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 1;
 
 	if (r > 0)
@@ -115,6 +117,8 @@ static int check_file(const struct start_request *q, int snapshot_fd, const stru
 		return damaged(err, e->changed);
 	if (r == -ENOENT)
 		return damaged(err, "one of its files is missing");
+	if (r == -ELOOP)
+		return damaged(err, "one of its files is a link");
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot read the snapshot's %s: %s", name,
 				     strerror(-r));

@@ -256,8 +256,7 @@ static int start_all(struct batch *b, struct mvm_error *err)
 		undo(b);
 		if (b->n == 1)
 			return r;
-		return mvm_error_context(err, r, "none of the %" PRIu32 " instances was kept",
-					 b->n);
+		return mvm_error_context(err, r, "none of the %" PRIu32 " instances runs", b->n);
 	}
 	for (uint32_t i = 0; i < b->n && !b->options.attached && !b->options.held; i++)
 		instance_keep(b->list[i]);

@@ -417,6 +417,12 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 						    : "giving the clone its identity";
 	int r = agent_client_call(&m->agent, m->loop, call, what, &args, &m->ended, deadline_ns,
 				  &reply, err);
+	if (r < 0 && m->ended && (run->on_restore.n > 0 || run_starts_in_clone(run))) {
+		/* the user's own command may have ended the guest: a boot would hide that */
+		r = -EIO;
+		if (err)
+			err->code = r;
+	}
 	if (r < 0)
 		return refused(m, r, err);
 	m->held = take_hold(&reply);

@@ -159,12 +159,11 @@ static bool is_sound(struct store *s, const char *id, const char *hash)
 
 /* Only a new revision gets the notes, so a later build does not repeat them. */
 static void note_secrets(const struct staging *st, const struct mvm_template_spec *spec,
-			 const struct mvm_build_options *options,
 			 const struct mvm_progress *progress)
 {
 	AUTO_CLOSE int fd = openat(st->fd, NAME_ROOTFS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd >= 0)
-		image_secrets_note(fd, spec->template_id, &spec->run, options->snapshot, progress);
+		image_secrets_note(fd, spec->template_id, progress);
 }
 
 static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
@@ -190,7 +189,7 @@ static int publish(struct mvm *mvm, const struct mvm_template_spec *spec,
 			return r;
 		progress_end(&step, NULL);
 		result->new_revision = true;
-		note_secrets(&st, spec, options, progress);
+		note_secrets(&st, spec, progress);
 		if (store_blobs_copied(s))
 			progress_note(progress, "this file system cannot link files, so artifacts "
 						"were copied");

@@ -6,7 +6,7 @@
 #include "image/look.h"
 #include "model/run.h"
 
-#define NOTES_MAX 8u /* on keys: more would not tell the user anything new */
+#define NOTES_MAX 8u /* of a kind: more would not tell the user anything new */
 
 static const char *const keys[] = {
 	"/etc/ssh/ssh_host_*_key",
@@ -58,23 +58,26 @@ static bool on_key(void *arg, size_t pattern, const char *path)
 
 static bool on_server(void *arg, size_t pattern, const char *path)
 {
-	const struct notes *notes = arg;
+	struct notes *notes = arg;
 	(void)pattern;
 	progress_note(notes->progress,
 		      "%s: the image has the server '%s': clones of a running workload share the "
 		      "keys and seeds in its memory; snapshot.point = \"boot\" starts the workload "
 		      "in each clone",
 		      notes->template_id, path);
-	return false;
+	return ++notes->n < NOTES_MAX;
 }
 
-void image_secrets_note(int rootfs_fd, const char *template_id, const struct mvm_run *run,
-			bool snapshot, const struct mvm_progress *progress)
+void image_secrets_note(int rootfs_fd, const char *template_id, const struct mvm_progress *progress)
 {
 	struct notes notes = { .template_id = template_id, .progress = progress };
+	image_look(rootfs_fd, keys, MVM_ARRAY_SIZE(keys), on_key, &notes, NULL);
+}
 
-	if (image_look(rootfs_fd, keys, MVM_ARRAY_SIZE(keys), on_key, &notes, NULL) < 0 ||
-	    !snapshot || run_starts_in_clone(run))
-		return;
-	image_look(rootfs_fd, servers, MVM_ARRAY_SIZE(servers), on_server, &notes, NULL);
+void image_servers_note(int rootfs_fd, const char *template_id, const struct mvm_run *run,
+			const struct mvm_progress *progress)
+{
+	struct notes notes = { .template_id = template_id, .progress = progress };
+	if (!run_starts_in_clone(run))
+		image_look(rootfs_fd, servers, MVM_ARRAY_SIZE(servers), on_server, &notes, NULL);
 }

@@ -6,15 +6,14 @@
 
 #include "model/template.h"
 
-/*
- * Add notes about secrets in an image, which all of its VMs would share: keys and credentials.  If
- * the snapshot captures a running workload, also servers that keep keys in memory.  Looks only at
- * well-known places.  An unreadable image gets no note.
- *
- *   run       the settings of the revision
- *   snapshot  true: a snapshot will be made
- */
-void image_secrets_note(int rootfs_fd, const char *template_id, const struct mvm_run *run,
-			bool snapshot, const struct mvm_progress *progress);
+/* Add notes about keys and credentials in an image, which all of its VMs would share.  Looks only
+ * at well-known places.  An unreadable image gets no note. */
+void image_secrets_note(int rootfs_fd, const char *template_id,
+			const struct mvm_progress *progress);
+
+/* Add notes about servers in an image that keep keys in memory, for a snapshot that captures a
+ * running workload.  run: the revision's settings. */
+void image_servers_note(int rootfs_fd, const char *template_id, const struct mvm_run *run,
+			const struct mvm_progress *progress);
 
 #endif

@@ -16,6 +16,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "template/capture.h"
+#include "template/image_secrets.h"
 #include "template/spec_rules.h"
 
 #define CONTROL_DEADLINE_MS INT64_C(180000)
@@ -221,6 +222,14 @@ static int take_snapshot(struct capture *c, struct mvm_error *err)
 	return r < 0 ? r : publish(c, err);
 }
 
+static void note_servers(const struct revision *r, const struct mvm_progress *progress)
+{
+	AUTO_CLOSE int fd = openat(r->dir_fd, r->rev.artifact_paths.rootfs,
+				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0)
+		image_servers_note(fd, r->id, &r->rev.run, progress);
+}
+
 int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_ops *ops,
 		  const struct vmm_probe *probe, const struct mvm_progress *progress,
 		  struct mvm_build_result *result, struct mvm_error *err)
@@ -236,6 +245,7 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 	int r = need_agent(&revision->rev.run, err);
 	if (r < 0)
 		return r;
+	note_servers(revision, progress);
 	bool again = true, hung = false;
 	for (unsigned i = 1; again; i++) {
 		AUTO_DONE(capture) c = CAPTURE_NONE;

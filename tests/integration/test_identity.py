@@ -29,6 +29,7 @@ cat /proc/sys/kernel/hostname /etc/machine-id /run/mvm/generation >/tmp/at-resto
 head -c 32 /dev/urandom | hexdump -e '32/1 "%02x" "\\n"' >>/tmp/at-restore
 case $(hostname) in
 bad*) echo cannot reload >/dev/console; exit 3 ;;
+off*) poweroff -f; sleep 60 ;;
 esac''']
 """ + guests.VARIANT
 
@@ -171,6 +172,12 @@ class Identity(guests.TestCase):
         self.mvm_fails(125, "run", "--template", "web-worker", "--name", "bad-2", "--", "true",
                        says="on_restore ended with exit status 3")
         self.assert_nothing_left()
+
+    def test_a_clone_that_ends_itself_is_not_booted_instead(self):
+        says = self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--name", "off-1")
+        self.assertNotIn("booting instead", says)
+        self.assertEqual(self.mvm_json("inspect", "off-1")["state"], "failed")
+        self.mvm_ok("rm", "off-1")
 
     def test_the_clock_is_right_after_a_pause(self):
         name = self.run_detached()["name"]

@@ -103,7 +103,7 @@ def base(probe):
 class ImageExpects(guests.TestCase):
     config = TOML % ("app", "app") + """
 data_disk_mib = 8
-on_restore = ["/bin/sh", "-c", "echo \\"$(id -u) $(pwd -P)\\" >/tmp/restored"]
+on_restore = ["/bin/sh", "-c", "echo out >/dev/stdout && echo err >/dev/stderr && echo \\"$(id -u) $(pwd -P)\\" >/tmp/restored"]
 [health]
 exec = ["/bin/sh", "-c", '''%s''']
 """ % (REOPEN + AS_WORKLOAD)

@@ -284,7 +284,7 @@ class Many(guests.TestCase):
     def test_all_or_none(self):
         self.run_detached("web-worker", "--name", "many-3")
         self.mvm_fails(4, "run", "--template", "web-worker", "-d", "--count", "4", "--name", "many",
-                       says="none of the 4 instances was kept")
+                       says="none of the 4 instances runs")
         self.assertEqual(self.instances(), ["many-3"])
 
     def test_an_interrupted_start_of_many_leaves_none(self):
@@ -293,7 +293,7 @@ class Many(guests.TestCase):
         starter.send_signal(signal.SIGINT)
         said = starter.communicate(timeout=DEADLINE_S)
         self.assertEqual((starter.returncode, said[0]), (128 + signal.SIGINT, ""))
-        self.assertIn("none of the 40 instances was kept: the start was cancelled", said[1])
+        self.assertIn("none of the 40 instances runs: the start was cancelled", said[1])
         self.assertEqual(self.instances(), [])
 
     def test_a_late_failure_ends_starts_that_are_under_way(self):
@@ -301,7 +301,7 @@ class Many(guests.TestCase):
         self.write("host/file", "x")
         self.mvm_fails(1, "run", "--template", "web-worker", "-d", "--count", "4",
                        "-v", self.path("host") + ":/bin/busybox/nowhere",
-                       says="none of the 4 instances was kept")
+                       says="none of the 4 instances runs")
         # but the first failed VM stays, for its logs
         self.assertEqual([i["state"] for i in self.mvm_json("ps")], ["failed"])
 

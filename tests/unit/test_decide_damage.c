@@ -84,12 +84,19 @@ static void damaged_files_are_found_before_anything_starts(void **state)
 static void a_link_is_no_file_of_a_snapshot(void **state)
 {
 	AUTO_DONE(world) w;
-	AUTO_DONE(start_plan) plan = { 0 };
-	struct mvm_error err = { 0 };
 	make_world(state, vmm_backends[1], VMM_ACCEL_TCG, &w);
 	make_a_link(w.snapshot_fd, "mem.bin");
-	assert_true(decide(&w, 0, 0, &plan, &err) < 0);
-	assert_non_null(strstr(err.text, "mem.bin"));
+	assert_damaged(&w, "link");
+}
+
+/* nobody writes to it, so reading it must not wait */
+static void a_fifo_is_no_file_of_a_snapshot(void **state)
+{
+	AUTO_DONE(world) w;
+	make_world(state, vmm_backends[1], VMM_ACCEL_TCG, &w);
+	assert_int_equal(unlinkat(w.snapshot_fd, "vmstate.bin", 0), 0);
+	assert_int_equal(mkfifoat(w.snapshot_fd, "vmstate.bin", 0600), 0);
+	assert_damaged(&w, "vmstate.bin");
 }
 
 static void files_of_two_snapshots_do_not_mix(void **state)
@@ -129,6 +136,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(damaged_files_are_found_before_anything_starts),
 		test(a_link_is_no_file_of_a_snapshot),
+		test(a_fifo_is_no_file_of_a_snapshot),
 		test(files_of_two_snapshots_do_not_mix),
 		test(sizes_that_the_info_does_not_have_are_damage),
 		test(the_same_bytes_in_another_file_are_the_same_memory),

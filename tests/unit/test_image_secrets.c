@@ -36,15 +36,18 @@ static int make_image(void)
 	return fd;
 }
 
-static void assert_notes(int image, const struct mvm_run *run, bool snapshot,
-			 const char *const *words)
+/* The notes of a build; with `captured`, those of a snapshot of a revision with these settings. */
+static void assert_notes(int image, const struct mvm_run *captured, const char *const *words)
 {
 	AUTO_DONE(strbuf) notes = { 0 };
 	struct mvm_progress progress = MVM_PROGRESS_INIT;
 	size_t lines = 0, n = 0;
 	progress.fn = take_note;
 	progress.arg = &notes;
-	image_secrets_note(image, "web", run, snapshot, &progress);
+	if (captured)
+		image_servers_note(image, "web", captured, &progress);
+	else
+		image_secrets_note(image, "web", &progress);
 	for (; words[n]; n++) {
 		if (!notes.data || !strstr(notes.data, words[n]))
 			fail_msg("no '%s' in: %s", words[n], notes.data ? notes.data : "");
@@ -71,7 +74,7 @@ static void keys_and_credentials_are_named(void **state)
 	assert_int_equal(mkdirat(work_fd, "root/var", 0755), 0);
 	assert_int_equal(symlinkat("../srv", work_fd, "root/var/lib"), 0);
 	AUTO_CLOSE int image = make_image();
-	assert_notes(image, &(struct mvm_run){ 0 }, false, words);
+	assert_notes(image, NULL, words);
 }
 
 static void a_server_is_named_when_it_would_be_captured_running(void **state)
@@ -79,15 +82,16 @@ static void a_server_is_named_when_it_would_be_captured_running(void **state)
 	(void)state;
 	static const char *const none[] = { NULL };
 	static const char *const words[] = { "web: the image has the server '/usr/sbin/nginx'",
+					     "web: the image has the server '/usr/sbin/sshd'",
 					     NULL };
 	static char restart[] = "restart";
 	put("root/usr/sbin/nginx", "x");
 	put("root/usr/sbin/sshd", "x");
 	AUTO_CLOSE int image = make_image();
-	assert_notes(image, &(struct mvm_run){ 0 }, true, words);
-	assert_notes(image, &(struct mvm_run){ 0 }, false, none);
-	assert_notes(image, &(struct mvm_run){ .snapshot_point = MVM_POINT_BOOT }, true, none);
-	assert_notes(image, &(struct mvm_run){ .restore_action = restart }, true, none);
+	assert_notes(image, &(struct mvm_run){ 0 }, words);
+	assert_notes(image, NULL, none);
+	assert_notes(image, &(struct mvm_run){ .snapshot_point = MVM_POINT_BOOT }, none);
+	assert_notes(image, &(struct mvm_run){ .restore_action = restart }, none);
 }
 
 static void files_that_are_no_image_are_ignored(void **state)
@@ -96,7 +100,7 @@ static void files_that_are_no_image_are_ignored(void **state)
 	static const char *const none[] = { NULL }, *const any[] = { "/*" };
 	put("image", "not a file system");
 	AUTO_CLOSE int fd = openat(work_fd, "image", O_RDONLY | O_CLOEXEC);
-	assert_notes(fd, &(struct mvm_run){ 0 }, true, none);
+	assert_notes(fd, NULL, none);
 	assert_int_equal(image_look(fd, any, 1, NULL, NULL, NULL), -EBADMSG);
 }
 
