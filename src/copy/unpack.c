@@ -531,7 +531,7 @@ int unpack_open(const struct unpack_options *o, struct unpack **ret, struct mvm_
 	u->flags = o->flags;
 	u->owner = o->owner;
 	if (u->flags & UNPACK_GUARDED)
-		u->umask = process_umask();
+		u->umask = u->flags & UNPACK_UMASK ? o->umask : process_umask();
 	u->bytes_left = o->max_bytes ? o->max_bytes : UINT64_MAX;
 	u->entries_left = UNPACK_ENTRIES_MAX;
 	u->reader.sink = (struct tar_sink){ take_entry, take_data, u };

@@ -38,6 +38,8 @@ enum unpack_flags {
 	UNPACK_GO_ON = 1u << 6,
 	/* a folder of the stream replaces a symbolic link instead of following it */
 	UNPACK_REPLACE_LINKS = 1u << 7,
+	/* the umask is options.umask: this process may not be able to look for its own */
+	UNPACK_UMASK = 1u << 8,
 };
 
 struct unpack_owner {
@@ -54,6 +56,7 @@ struct unpack_options {
 	unsigned flags;
 	uint64_t max_bytes;	   /* of all contents together, without holes; 0: no limit */
 	struct unpack_owner owner; /* with UNPACK_OWNED */
+	mode_t umask;		   /* with UNPACK_UMASK */
 };
 
 #define UNPACK_DEPTH_MAX   128u

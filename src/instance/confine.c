@@ -23,8 +23,8 @@
 #define VMM_CPUS       1u
 #define VMM_PIDS       160u
 
-/* ... and for mvm-net, if the VM has one: its address space (vmm/net_helper.h), the kernel's buffers
- * of its sockets, its thread and the four processes that its user may have */
+/* ... and for mvm-net, if the VM has one: its address space (vmm/net_helper.h), the kernel's
+ * buffers of its sockets, its thread and the four processes that its user may have */
 #define NETWORK_MEMORY_MIB 512u
 #define NETWORK_CPUS	   1u
 #define NETWORK_PIDS	   4u

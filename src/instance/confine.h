@@ -28,8 +28,8 @@ char *confine_own_cgroup(void);
 
 /*
  * Put the VMM and its mvm-net into a cgroup of their own with limits somewhat above the machine's
- * size, if confine_open_parent() finds a place; note path and limits in the record.  If the place is
- * delegated to us and has processes in it, they move into its child `mvm-others`.
+ * size, if confine_open_parent() finds a place; note path and limits in the record.  If the place
+ * is delegated to us and has processes in it, they move into its child `mvm-others`.
  *
  * Otherwise this does nothing: the VMM itself keeps the machine's size, until somebody breaks into
  * it.  A cgroup also lets the host account memory pressure to the VM, and the kernel's buffers of

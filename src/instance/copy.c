@@ -200,6 +200,7 @@ int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *
 		.name = contents ? NULL : name,
 		.flags = flags | UNPACK_GUARDED | (contents ? (unsigned)UNPACK_CONTENTS : 0),
 		.max_bytes = o->max_bytes ? o->max_bytes : MVM_COPY_MAX_BYTES,
+		.umask = o->umask,
 	};
 	r = unpack_open(&options, &u, err);
 	if (r < 0)

@@ -18,6 +18,7 @@ struct copy_options {
 	int64_t timeout_ms;		     /* negative: none */
 	int64_t idle_ms;		     /* 0: never */
 	const struct mvm_progress *progress; /* may stop the copy; NULL: none */
+	mode_t umask;			     /* with UNPACK_UMASK */
 };
 
 /*

@@ -9,9 +9,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "copy/unpack.h"
 #include "instance/copy.h"
-#include "instance/volume_place.h"
 
 /* No user watches these copies: a guest that is silent for this long has failed. */
 #define VOLUME_IDLE_MS 30000
@@ -54,40 +54,57 @@ static struct copy_options within(int64_t deadline_ns, const struct mvm_progress
 	return options;
 }
 
-static int copy_in_one(struct control *c, const struct record_volume *v, int64_t deadline_ns,
-		       struct strbuf *note, struct mvm_error *err)
+void volume_places_open(const struct record *rec, bool back, struct volume_places *ret)
 {
-	const struct copy_options options = within(deadline_ns, NULL);
-	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
-	int r = volume_place_open(v->host, v->kind, false, &p, err);
-	if (r < 0)
-		return r;
-	return p.is_file ? file_in(c, v, &p, &options, note, err)
-			 : folder_in(c, v, &p, &options, note, err);
+	ret->umask = process_umask();
+	for (size_t k = 0; k < RECORD_VOLUMES_MAX; k++) {
+		ret->at[k] = (struct volume_place)VOLUME_PLACE_NONE;
+		ret->why[k] = (struct mvm_error){ 0 };
+		const struct record_volume *v = &rec->volumes[k];
+		if (k < rec->n_volumes && (!back || v->write_back))
+			volume_place_open(v->host, v->kind, back, &ret->at[k], &ret->why[k]);
+	}
 }
 
-static int copy_back_one(struct control *c, const struct record_volume *v, int64_t deadline_ns,
-			 const struct mvm_progress *progress, struct strbuf *note,
-			 struct mvm_error *err)
+void volume_places_done(struct volume_places *p)
 {
-	const struct copy_options options = within(deadline_ns, progress);
-	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON | UNPACK_REPLACE_LINKS;
-	AUTO_DONE(volume_place) p = VOLUME_PLACE_NONE;
-	int r = volume_place_open(v->host, v->kind, true, &p, err);
-	if (r < 0)
-		return r;
-	if (p.is_file) {
-		r = copy_get(c, v->guest, p.fd, p.path, &options, flags | UNPACK_ONE_FILE, note,
-			     err);
+	for (size_t k = 0; k < RECORD_VOLUMES_MAX; k++)
+		volume_place_done(&p->at[k]);
+}
+
+static int copy_in_one(struct control *c, const struct record_volume *v,
+		       const struct volume_place *p, int64_t deadline_ns, struct strbuf *note,
+		       struct mvm_error *err)
+{
+	const struct copy_options options = within(deadline_ns, NULL);
+	return p->is_file ? file_in(c, v, p, &options, note, err)
+			  : folder_in(c, v, p, &options, note, err);
+}
+
+static int copy_back_one(struct control *c, const struct record_volume *v,
+			 const struct volume_place *p, const struct copy_options *options,
+			 struct strbuf *note, struct mvm_error *err)
+{
+	unsigned flags = UNPACK_KEEP_SAME | UNPACK_GO_ON | UNPACK_REPLACE_LINKS | UNPACK_UMASK;
+	if (p->is_file) {
+		int r = copy_get(c, v->guest, p->fd, p->path, options, flags | UNPACK_ONE_FILE,
+				 note, err);
 		if (r != -ENOENT)
 			return r;
 		strbuf_addf(note, "the guest has removed it%s",
-			    p.missing ? "" : "; the file here stays");
+			    p->missing ? "" : "; the file here stays");
 		return 0;
 	}
 	AUTO_FREE char *from = str_printf("%s/.", v->guest);
-	return from ? copy_get(c, from, p.fd, p.path, &options, flags, note, err)
+	return from ? copy_get(c, from, p->fd, p->path, options, flags, note, err)
 		    : mvm_error_oom(err);
+}
+
+static int opened(const struct volume_places *places, size_t k, struct mvm_error *err)
+{
+	if (places->why[k].code && err)
+		*err = places->why[k];
+	return places->why[k].code;
 }
 
 /* Add one volume's note to the note about all volumes. */
@@ -103,13 +120,15 @@ static void add_lost(struct strbuf *to, const struct record_volume *v, const cha
 		    v->host, why);
 }
 
-int volumes_copy_in(struct control *c, const struct record *rec, int64_t deadline_ns,
-		    struct strbuf *ret_note, struct mvm_error *err)
+int volumes_copy_in(struct control *c, const struct record *rec, const struct volume_places *places,
+		    int64_t deadline_ns, struct strbuf *ret_note, struct mvm_error *err)
 {
 	for (size_t k = 0; k < rec->n_volumes; k++) {
 		const struct record_volume *v = &rec->volumes[k];
 		AUTO_DONE(strbuf) note = { 0 };
-		int r = copy_in_one(c, v, deadline_ns, &note, err);
+		int r = opened(places, k, err);
+		if (r == 0)
+			r = copy_in_one(c, v, &places->at[k], deadline_ns, &note, err);
 		if (r < 0)
 			return mvm_error_context(err, r, "copying '%s' to '%s'", v->host, v->guest);
 		add_note(ret_note, v->guest, &note);
@@ -117,7 +136,8 @@ int volumes_copy_in(struct control *c, const struct record *rec, int64_t deadlin
 	return 0;
 }
 
-int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadline_ns,
+int volumes_copy_back(struct control *c, const struct record *rec,
+		      const struct volume_places *places, int64_t deadline_ns,
 		      const struct mvm_progress *progress, struct strbuf *ret_note,
 		      struct mvm_error *err)
 {
@@ -129,7 +149,11 @@ int volumes_copy_back(struct control *c, const struct record *rec, int64_t deadl
 		AUTO_DONE(strbuf) note = { 0 };
 		if (!v->write_back)
 			continue;
-		int r = copy_back_one(c, v, deadline_ns, progress, &note, &why);
+		struct copy_options options = within(deadline_ns, progress);
+		options.umask = places->umask;
+		int r = opened(places, k, &why);
+		if (r == 0)
+			r = copy_back_one(c, v, &places->at[k], &options, &note, &why);
 		if (r == 0)
 			add_note(ret_note, v->guest, &note);
 		else

@@ -7,11 +7,28 @@
 
 #include "instance/record.h"
 #include "instance/session.h"
+#include "instance/volume_place.h"
 
 /* Deadline for copying all volumes of a VM, by its record or the default.  It stops a guest that
  * only sends a byte now and then. */
 #define VOLUME_TIMEOUT_MS INT64_C(300000)
 int64_t volumes_deadline_ns(const struct record *r);
+
+/* The places of a record's volumes on this host.  They are opened before the copy, which may then
+ * give up the right to open others. */
+struct volume_places {
+	struct volume_place at[RECORD_VOLUMES_MAX];
+	struct mvm_error why[RECORD_VOLUMES_MAX]; /* code is 0 where it is open */
+	mode_t umask;				  /* for files from the guest */
+};
+
+/* Open them.  A place that cannot be opened fails when its copy begins.
+ *
+ *   back  only those that are copied back; a missing folder is made
+ */
+void volume_places_open(const struct record *r, bool back, struct volume_places *ret);
+void volume_places_done(struct volume_places *p);
+DEFINE_AUTO_DONE(volume_places, volume_places_done)
 
 /*
  * Copy all volumes of a record into the guest, for the workload's user: contents of folders, and
@@ -20,15 +37,15 @@ int64_t volumes_deadline_ns(const struct record *r);
  *   deadline_ns  for all volumes together
  *   ret_note     sentences about files that were left out are added to it; the caller frees it
  */
-int volumes_copy_in(struct control *c, const struct record *r, int64_t deadline_ns,
-		    struct strbuf *ret_note, struct mvm_error *err);
+int volumes_copy_in(struct control *c, const struct record *r, const struct volume_places *places,
+		    int64_t deadline_ns, struct strbuf *ret_note, struct mvm_error *err);
 
 /* Copy back all write_back volumes of a record.  Unchanged files in a folder are not touched. After
  * a file or volume fails, the others are still tried; the error names each volume that did not come
  * back whole. */
-int volumes_copy_back(struct control *c, const struct record *r, int64_t deadline_ns,
-		      const struct mvm_progress *progress, struct strbuf *ret_note,
-		      struct mvm_error *err);
+int volumes_copy_back(struct control *c, const struct record *r, const struct volume_places *places,
+		      int64_t deadline_ns, const struct mvm_progress *progress,
+		      struct strbuf *ret_note, struct mvm_error *err);
 
 /* Does the record have write_back volumes? */
 bool volumes_come_back(const struct record *r);

@@ -35,8 +35,11 @@ static int copy_back(struct mvm *mvm, const char *name, const struct record *rec
 	int64_t deadline_ns = o->timeout_ms >= 0 ? clock_deadline_ns(o->timeout_ms)
 						 : volumes_deadline_ns(rec);
 	int r = mvm_instance_open(mvm, name, &i, err);
-	if (r == 0)
-		r = volumes_copy_back(&i->control, rec, deadline_ns, o->progress, &note, err);
+	if (r < 0)
+		return r;
+	AUTO_DONE(volume_places) places;
+	volume_places_open(rec, true, &places);
+	r = volumes_copy_back(&i->control, rec, &places, deadline_ns, o->progress, &note, err);
 	if (note.len)
 		events_add(store_dir(mvm->store, STORE_LOGS), "volumes", rec, note.data);
 	return r;

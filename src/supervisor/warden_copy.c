@@ -7,11 +7,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,10 +20,10 @@
 #include "base/sock.h"
 #include "instance/volume.h"
 #include "net/wire.h"
+#include "supervisor/copy_walls.h"
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
-#include "vmm/privilege.h"
 #include "vmm/walls.h"
 
 /* Descriptors in the child.  The supervisor uses the same numbers for other descriptors. */
@@ -36,22 +34,6 @@
 static const struct record *record_of(const struct warden *w)
 {
 	return w->wanted.name ? &w->wanted : &w->record;
-}
-
-/* It unpacks what a guest sends.  Its folders may belong to anybody; else it needs no right of
- * root's, and starts nothing. */
-static int give_up_rights(void)
-{
-	const unsigned needed[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID };
-	uint64_t kept = 0;
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(needed); i++)
-		kept |= privilege_has(needed[i]) ? UINT64_C(1) << needed[i] : 0;
-	int r = privilege_keep_only(kept);
-	if (r == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
-		r = -errno;
-	if (r == 0)
-		r = walls_limit_resource(RLIMIT_NPROC, 0);
-	return r < 0 ? r : walls_limit_resource(RLIMIT_CORE, 0);
 }
 
 static _Noreturn void run_child(const struct warden *w, bool back, int to, int control,
@@ -72,14 +54,17 @@ static _Noreturn void run_child(const struct warden *w, bool back, int to, int c
 	if (dup2(to, CHILD_FD_WORDS) < 0 || dup2(control, CHILD_FD_CONTROL) < 0 ||
 	    syscall(SYS_close_range, CHILD_FD_CONTROL + 1, ~0u, 0) < 0)
 		_exit(1);
-	if (give_up_rights() < 0)
-		_exit(1);
 	umask(w->given->umask);
+	AUTO_DONE(volume_places) places;
+	volume_places_open(rec, back, &places);
+	if (!walls_are_off() && copy_walls_enter(&places, back) < 0)
+		_exit(1);
+	int64_t deadline_ns = volumes_deadline_ns(rec);
 	int result = control_init(&c, CHILD_FD_CONTROL);
 	if (result == 0 && back)
-		result = volumes_copy_back(&c, rec, volumes_deadline_ns(rec), NULL, &note, &err);
+		result = volumes_copy_back(&c, rec, &places, deadline_ns, NULL, &note, &err);
 	else if (result == 0)
-		result = volumes_copy_in(&c, rec, volumes_deadline_ns(rec), &note, &err);
+		result = volumes_copy_in(&c, rec, &places, deadline_ns, &note, &err);
 	const char *words = note.len ? note.data : "";
 	AUTO_FREE char *why = result < 0 ? str_printf("%s\n%s", err.reason, err.text) : NULL;
 	if (result < 0)

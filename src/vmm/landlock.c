@@ -74,6 +74,13 @@ static uint64_t rights(enum landlock_access access, bool is_dir)
 		       (is_dir ? LANDLOCK_ACCESS_FS_READ_DIR : 0);
 	if (access == LANDLOCK_READ)
 		return read;
+	if (access == LANDLOCK_LOOK)
+		return read | LANDLOCK_ACCESS_FS_READ_DIR;
+	if (access == LANDLOCK_FILL)
+		return read | write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+		       LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |
+		       LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SYM |
+		       (known.fs & (FS_REFER | FS_TRUNCATE));
 	return read | write | (known.fs & (FS_TRUNCATE | FS_IOCTL_DEV));
 }
 
