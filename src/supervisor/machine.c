@@ -119,6 +119,7 @@ static int attach(struct machine *m, const struct vmm_ops *ops, const struct rec
 		.name = rec->name,
 		.network = network,
 		.memory = memory_of(rec),
+		.restores = rec->restore,
 		.log_fd = -1,
 	};
 	const struct vmm_keeper keeper = warden_keeper(m->warden);

@@ -154,6 +154,8 @@ static void configure(struct warden *w)
 		.memory = memory_of(rec),
 		.memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd,
 		.memory_name = MEMORY_NAME,
+		.restores = rec->restore,
+		.state_dir_fd = w->memory_dir_fd,
 		.work_fd = fds[SUPERVISOR_FD_INSTANCE],
 		.agent_fd = w->theirs[0],
 		.console_fd = w->theirs[1],
@@ -200,8 +202,6 @@ static int start_body(struct warden *w, struct line_message *ret, struct mvm_err
 	forget_channels(w);
 	if (r < 0)
 		return r;
-	if (w->record.restore)
-		ends.fd[VMM_END_STATE] = w->ops->open_state(w->memory_dir_fd, false);
 	for (size_t i = 0; i < VMM_ENDS; i++) {
 		if (ends.fd[i] < 0)
 			continue;

@@ -135,8 +135,12 @@ struct vmm_config {
 	 * caller may unlink the file */
 	int memory_dir_fd;
 	const char *memory_name; /* "mem.bin" */
-	int work_fd;		 /* a folder of this VM's own, for the backend's files */
-	int agent_fd;		 /* the VMM's end of the agent channel; connected stream socket */
+	/* restore() follows, from the device state in state_dir_fd: the VMM may open it at its
+	 * start, to be faster, and must not read it before */
+	bool restores;
+	int state_dir_fd; /* unused unless it restores */
+	int work_fd;	  /* a folder of this VM's own, for the backend's files */
+	int agent_fd;	  /* the VMM's end of the agent channel; connected stream socket */
 	/*
 	 * For backends whose guest dials (over vsock).  Called once, from the loop, when the guest
 	 * has dialled: fd, connected and non-blocking, is the agent's channel from now on.  The
@@ -169,7 +173,6 @@ enum vmm_end {
 	VMM_END_WORDS,	 /* the reading end of its standard error */
 	VMM_END_PROCESS, /* a pidfd */
 	VMM_END_NETWORK, /* the connection on which mvm-net takes orders */
-	VMM_END_STATE,	 /* the device state that a restore reads */
 	VMM_ENDS,
 };
 struct vmm_ends {
@@ -179,7 +182,7 @@ struct vmm_ends {
 };
 #define VMM_ENDS_NONE                                                                              \
 	{                                                                                          \
-		.fd = { -1, -1, -1, -1, -1 }                                                       \
+		.fd = { -1, -1, -1, -1 }                                                           \
 	}
 void vmm_ends_done(struct vmm_ends *e);
 DEFINE_AUTO_DONE(vmm_ends, vmm_ends_done)

@@ -162,10 +162,9 @@ int qemu_start(const struct vmm_probe *probe, const struct vmm_config *c, struct
 int qemu_seal(struct vmm_body *b, struct mvm_error *err)
 {
 	struct qemu_body *q = body_of(b);
-	int r = net_process_seal(&q->net, err);
-	if (r < 0 || !(q->child.isolation & VMM_ISOLATION_NAMESPACES))
-		return r;
-	r = box_seal(&q->child.box);
+	if (!(q->child.isolation & VMM_ISOLATION_NAMESPACES))
+		return 0;
+	int r = box_seal(&q->child.box);
 	return r < 0 ? mvm_error_set(err, r, "cannot take the host's files from QEMU: %s",
 				     strerror(-r))
 		     : 0;

@@ -44,10 +44,22 @@ static int add_boot_files(struct qemu_files *f, const struct vmm_config *c, stru
 	return r;
 }
 
+/* Open the device state, which QEMU gets as it is: it need not be told of it then. */
+static int add_state(struct qemu_files *f, const struct vmm_config *c, struct mvm_error *err)
+{
+	int fd = qemu_open_state(c->state_dir_fd, false);
+	if (fd < 0)
+		return mvm_error_set(err, fd, "cannot open the device state: %s", strerror(-fd));
+	f->fds[QEMU_FD_STATE] = fd;
+	return 0;
+}
+
 int qemu_files_open(struct qemu_files *f, const struct vmm_config *c, const struct own_uid *user,
 		    struct mvm_error *err)
 {
 	int r = add_boot_files(f, c, err);
+	if (r == 0 && c->restores)
+		r = add_state(f, c, err);
 	if (r == 0 && c->memory == VMM_MEMORY_CLONE)
 		r = add(f, QEMU_FD_MEMORY, c->memory_dir_fd, c->memory_name, err);
 	else if (r == 0 && c->memory == VMM_MEMORY_CAPTURE)

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -13,45 +14,43 @@
 #define STATE_FILE "vmstate.bin"
 #define STATE_FD   "s" /* the descriptor's name in QEMU */
 
-/* Several commands under way at once, to save the round trips between them. */
-struct batch {
-	struct qemu *q;
-	int64_t ids[4];
-	size_t n;
-};
-
-static int batch_send(struct batch *b, const char *command, json_t *args, int pass_fd,
-		      struct mvm_error *err)
+static int batch_send(struct qemu *q, struct qemu_batch *b, const char *command, json_t *args,
+		      int pass_fd, struct mvm_error *err)
 {
-	int r = qmp_send(b->q->qmp, command, args, pass_fd, &b->ids[b->n], err);
+	int r = qmp_send(q->qmp, command, args, pass_fd, &b->ids[b->n], err);
 	b->n += r == 0;
 	return r;
 }
 
-static int send_capabilities(struct batch *b, struct mvm_error *err)
+static int send_capabilities(struct qemu *q, struct qemu_batch *b, bool events,
+			     struct mvm_error *err)
 {
-	json_t *args = json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability",
-				 "x-ignore-shared", "state", 1, "capability", "events", "state", 1);
+	json_t *list = json_pack("[{s:s, s:b}]", "capability", "x-ignore-shared", "state", 1);
+	if (list && events)
+		json_array_append_new(list,
+				      json_pack("{s:s, s:b}", "capability", "events", "state", 1));
+	json_t *args = json_pack("{s:o}", "capabilities", list);
 	if (!args)
 		return mvm_error_oom(err);
-	return batch_send(b, "migrate-set-capabilities", args, -1, err);
+	return batch_send(q, b, "migrate-set-capabilities", args, -1, err);
 }
 
-static int send_with_text(struct batch *b, const char *command, const char *key, const char *value,
-			  int pass_fd, struct mvm_error *err)
+static int send_with_text(struct qemu *q, struct qemu_batch *b, const char *command,
+			  const char *key, const char *value, int pass_fd, struct mvm_error *err)
 {
 	json_t *args = json_pack("{s:s}", key, value);
 	if (!args)
 		return mvm_error_oom(err);
-	return batch_send(b, command, args, pass_fd, err);
+	return batch_send(q, b, command, args, pass_fd, err);
 }
 
 /* Wait for all the replies, and report the first failure. */
-static int batch_wait(struct batch *b, int64_t deadline_ns, struct mvm_error *err)
+static int batch_wait(struct qemu *q, const struct qemu_batch *b, int64_t deadline_ns,
+		      struct mvm_error *err)
 {
 	int first = 0;
 	for (size_t i = 0; i < b->n; i++) {
-		int r = qmp_wait(b->q->qmp, b->ids[i], deadline_ns, NULL, first ? NULL : err);
+		int r = qmp_wait(q->qmp, b->ids[i], deadline_ns, NULL, first ? NULL : err);
 		if (first == 0)
 			first = r;
 	}
@@ -95,15 +94,15 @@ static int wait_saved(struct qemu *q, int64_t deadline_ns, struct mvm_error *err
 
 static int save_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_error *err)
 {
-	struct batch b = { .q = q };
+	struct qemu_batch b = { .n = 0 };
 	q->migration = MIGRATION_NONE;
-	int r = send_capabilities(&b, err);
+	int r = send_capabilities(q, &b, true, err);
 	if (r == 0)
-		r = send_with_text(&b, "getfd", "fdname", STATE_FD, fd, err);
+		r = send_with_text(q, &b, "getfd", "fdname", STATE_FD, fd, err);
 	if (r == 0)
-		r = send_with_text(&b, "migrate", "uri", "fd:" STATE_FD, -1, err);
+		r = send_with_text(q, &b, "migrate", "uri", "fd:" STATE_FD, -1, err);
 	if (r == 0)
-		r = batch_wait(&b, deadline_ns, err);
+		r = batch_wait(q, &b, deadline_ns, err);
 	if (r == 0)
 		r = wait_saved(q, deadline_ns, err);
 	if (r == -ETIMEDOUT) /* or QEMU would go on writing a file that nobody wants */
@@ -121,8 +120,6 @@ int qemu_open_state(int dir_fd, bool create)
 /* Open the state's file, by the keeper if this process may not open it itself. */
 static int open_state(struct qemu *q, int dir_fd, bool create)
 {
-	if (!create && q->state_fd >= 0)
-		return TAKE_FD(q->state_fd);
 	return q->keeper.open_state ? q->keeper.open_state(q->keeper.arg, create)
 				    : qemu_open_state(dir_fd, create);
 }
@@ -146,33 +143,46 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 
 /*
  * `cont` goes out with the rest.  During the load it makes QEMU start the guest right after the
- * load.  QEMU exits when the load fails.  An option in args.c keeps "paused" out of the stream.
+ * load.  QEMU exits when the load fails, so RESUME is all that there is to wait for.  An option in
+ * args.c keeps "paused" out of the stream.
  */
-static int load_state(struct qemu *q, int fd, int64_t deadline_ns, struct mvm_error *err)
+static int load_state(struct qemu *q, struct qemu_batch *b, const char *from, int64_t deadline_ns,
+		      struct mvm_error *err)
 {
-	struct batch b = { .q = q };
-	int r = send_capabilities(&b, err);
+	int r = send_with_text(q, b, "migrate-incoming", "uri", from, -1, err);
 	if (r == 0)
-		r = send_with_text(&b, "getfd", "fdname", STATE_FD, fd, err);
+		r = batch_send(q, b, "cont", NULL, -1, err);
 	if (r == 0)
-		r = send_with_text(&b, "migrate-incoming", "uri", "fd:" STATE_FD, -1, err);
-	if (r == 0)
-		r = batch_send(&b, "cont", NULL, -1, err);
-	if (r == 0)
-		r = batch_wait(&b, deadline_ns, err);
-	/* RESUME comes before "completed" when QEMU goes on by itself, and after it otherwise */
-	while (r == 0 && q->vmm.resumed_ns == 0 && q->migration != MIGRATION_FAILED)
+		r = batch_wait(q, b, deadline_ns, err);
+	while (r == 0 && q->vmm.resumed_ns == 0)
 		r = turn(q, "loading the device state", deadline_ns, err);
-	if (r == 0 && q->migration == MIGRATION_FAILED)
-		r = report_failed(q, "loading the device state", deadline_ns, err);
 	return qemu_explain(q, r, deadline_ns, err);
+}
+
+int qemu_prepare_load(struct qemu *q, struct mvm_error *err)
+{
+	return send_capabilities(q, &q->early, false, err);
+}
+
+/* In QEMU's process the state is open already. */
+static int load_inherited(struct qemu *q, int64_t deadline_ns, struct mvm_error *err)
+{
+	char from[16];
+	snprintf(from, sizeof(from), "fd:%d", QEMU_FD_STATE);
+	return load_state(q, &q->early, from, deadline_ns, err);
 }
 
 int qemu_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	struct qemu *q = (struct qemu *)v;
+	struct qemu_batch b = { .n = 0 };
+	if (q->early.n)
+		return load_inherited(q, deadline_ns, err);
 	AUTO_CLOSE int fd = open_state(q, dir_fd, false);
 	if (fd < 0)
 		return mvm_error_set(err, fd, "cannot open '" STATE_FILE "': %s", strerror(-fd));
-	return load_state(q, fd, deadline_ns, err);
+	int r = send_capabilities(q, &b, false, err);
+	if (r == 0)
+		r = send_with_text(q, &b, "getfd", "fdname", STATE_FD, fd, err);
+	return r < 0 ? r : load_state(q, &b, "fd:" STATE_FD, deadline_ns, err);
 }

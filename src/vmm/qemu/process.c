@@ -39,11 +39,9 @@ static void on_event(void *arg, const char *name, json_t *data)
 			q->migration = MIGRATION_COMPLETED;
 		else if (str_eq(status, "failed") || str_eq(status, "cancelled"))
 			q->migration = MIGRATION_FAILED;
-		if (q->migration == MIGRATION_COMPLETED && q->vmm.loaded_ns == 0)
-			q->vmm.loaded_ns = clock_now_ns();
 	} else if (str_eq(name, "RESUME")) {
 		q->vmm.resumed_ns = clock_now_ns();
-		if (q->vmm.loaded_ns == 0) /* "completed" follows if `cont` came during the load */
+		if (q->vmm.loaded_ns == 0) /* QEMU goes on by itself when it has loaded */
 			q->vmm.loaded_ns = q->vmm.resumed_ns;
 	} else if (str_eq(name, "SHUTDOWN")) {
 		const char *reason = json_string_value(json_object_get(data, "reason"));
@@ -81,7 +79,6 @@ static void qemu_free(struct vmm *v)
 	net_helper_done(&q->net);
 	qmp_free(q->qmp);
 	auto_close(&q->vmm.process.pidfd);
-	auto_close(&q->state_fd);
 	free(q->vmm.name);
 	free(q);
 }
@@ -127,14 +124,21 @@ static int attach_and_greet(struct qemu *q, const struct vmm_config *c, struct v
 	int r = attach(q, c, ends, err);
 	if (r < 0)
 		return r;
+	if (c->restores)
+		r = qemu_prepare_load(q, err);
+	/* mvm-net is ready before QEMU is, so all that it takes is beside QEMU's start */
+	if (r == 0 && c->network)
+		r = net_helper_ready(&q->net, deadline_ns, err);
+	if (r == 0 && c->network)
+		r = q->keeper.seal_network(q->keeper.arg, err);
+	if (r < 0)
+		return r;
 	/* QEMU answers only when it has made the whole machine */
 	r = qmp_wait_ready(q->qmp, deadline_ns, err);
 	if (r < 0)
 		return qemu_explain(q, r, deadline_ns, err);
-	r = c->network ? net_helper_ready(&q->net, deadline_ns, err) : 0;
-	/* QEMU and mvm-net have opened everything they need, and the guest has not run yet */
-	if (r == 0)
-		r = q->keeper.seal(q->keeper.arg, err);
+	/* it has opened everything it needs, and the guest has not run yet */
+	r = q->keeper.seal(q->keeper.arg, err);
 	q->vmm.spawned_ns = clock_now_ns();
 	return r;
 }
@@ -159,7 +163,6 @@ static int qemu_attach(const struct vmm_config *c, struct vmm_ends *ends,
 	q->vmm.isolation = own.isolation;
 	q->vmm.process.pid = (pid_t)own.pid;
 	q->vmm.process.pidfd = TAKE_FD(own.fd[VMM_END_PROCESS]);
-	q->state_fd = TAKE_FD(own.fd[VMM_END_STATE]);
 	q->vmm.name = strdup(c->name);
 	int r = q->vmm.name ? attach_and_greet(q, c, &own, deadline_ns, err) : mvm_error_oom(err);
 	if (r < 0)
@@ -173,6 +176,11 @@ static int qemu_attach(const struct vmm_config *c, struct vmm_ends *ends,
 static int own_seal(void *arg, struct mvm_error *err)
 {
 	return qemu_seal(arg, err);
+}
+
+static int own_seal_network(void *arg, struct mvm_error *err)
+{
+	return qemu_seal_network(arg, err);
 }
 
 static int own_reap(void *arg, int *ret_status)
@@ -202,6 +210,7 @@ static int qemu_spawn(const struct vmm_probe *probe, const struct vmm_config *c,
 		      int64_t deadline_ns, struct vmm **ret, struct mvm_error *err)
 {
 	struct vmm_keeper keeper = { .seal = own_seal,
+				     .seal_network = own_seal_network,
 				     .reap = own_reap,
 				     .take_back = own_take_back,
 				     .kill = own_kill,

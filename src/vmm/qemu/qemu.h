@@ -36,7 +36,9 @@ enum qemu_fd {
 	QEMU_FD_KERNEL,
 	QEMU_FD_INITRD,
 	QEMU_FD_DRIVES, /* and the following */
-	QEMU_FD_END = QEMU_FD_DRIVES + MVM_ARRAY_SIZE(((struct vmm_config *)NULL)->drives),
+	/* the state that it restores: not opened again, but open for reading */
+	QEMU_FD_STATE = QEMU_FD_DRIVES + MVM_ARRAY_SIZE(((struct vmm_config *)NULL)->drives),
+	QEMU_FD_END,
 };
 
 #define QEMU_FD_PATH "/proc/self/fd/%d"
@@ -134,6 +136,12 @@ pid_t qemu_network_pid(const struct vmm_body *b);
 void qemu_end(struct vmm_body *b);
 
 /* The talk with QEMU. */
+/* Several commands under way at once, to save the round trips between them. */
+struct qemu_batch {
+	int64_t ids[4];
+	size_t n;
+};
+
 struct qemu {
 	struct vmm vmm; /* first */
 	struct loop *loop;
@@ -142,7 +150,7 @@ struct qemu {
 	struct words words; /* QEMU's standard error and output */
 	enum qemu_migration migration;
 	struct net_helper net;
-	int state_fd; /* what a restore reads; -1: it is opened in the snapshot's folder */
+	struct qemu_batch early; /* of the load */
 	struct vmm_keeper keeper;
 };
 
@@ -156,6 +164,8 @@ int qemu_explain(struct qemu *q, int r, int64_t deadline_ns, struct mvm_error *e
 /* migrate.c */
 int qemu_open_state(int dir_fd, bool create);
 int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+/* Queue what a load says first, before QEMU answers: it reads a command byte by byte. */
+int qemu_prepare_load(struct qemu *q, struct mvm_error *err);
 int qemu_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 
 #endif

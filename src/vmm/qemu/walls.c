@@ -20,7 +20,7 @@ static int allow_files(void *arg, int rules_fd)
 {
 	const struct qemu_child *child = arg;
 	int r = 0;
-	for (int fd = QEMU_FD_MEMORY; fd < QEMU_FD_END && r == 0; fd++) {
+	for (int fd = QEMU_FD_MEMORY; fd < QEMU_FD_STATE && r == 0; fd++) {
 		bool writes = fd >= QEMU_FD_DRIVES ||
 			      (fd == QEMU_FD_MEMORY && (child->captures || child->opens_memory));
 		if (fcntl(fd, F_GETFD) >= 0)
