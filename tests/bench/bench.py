@@ -56,6 +56,7 @@ class Bench:
                 "restore_plain_cold", rows.RestorePlain(self.mvm, working_set), self.files),
             "cold_boot": lambda: rows.ColdBoot(self.mvm),
             "restore": lambda: rows.Restore(self.mvm),
+            "restore_open": lambda: rows.RestoreOpen(self.mvm),
             "pool": lambda: rows.FromPool(self.mvm),
             "run_command": lambda: rows.RunCommand(self.mvm),
         }
@@ -151,6 +152,7 @@ def ratios(table):
     wanted = (("restore to floor", "restore", "floor"),
               ("cold boot to restore", "cold_boot", "restore"),
               ("restore to pool", "restore", "pool"),
+              ("restore to one without isolation", "restore", "restore_open"),
               ("cold cache: without the working set to with it", "restore_plain_cold",
                "restore_cold"),
               ("loadvm to restore", "loadvm", "restore"),

@@ -18,25 +18,26 @@ class Mvm:
         self.backend = backend
         self.serial = 0
 
-    def run(self, *args):
+    def run(self, *args, env=None):
         done = subprocess.run([self.program, *args], capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL, timeout=DEADLINE_S)
+                              stdin=subprocess.DEVNULL, timeout=DEADLINE_S,
+                              env={**os.environ, **(env or {})})
         if done.returncode != 0:
             sys.exit(f"bench: mvm {' '.join(args)}: {done.stderr}")
         return done.stdout
 
-    def timed(self, *args):
+    def timed(self, *args, env=None):
         """The wall time of a command, in milliseconds."""
         began = time.perf_counter()
-        self.run(*args)
+        self.run(*args, env=env)
         return (time.perf_counter() - began) * 1000
 
-    def start(self, *options):
+    def start(self, *options, env=None):
         """Start an instance; returns its record and the wall time of `mvm run -d` in ms."""
         self.serial += 1
         name = f"bench-{os.getpid()}-{self.serial}"
         wall = self.timed("run", "--template", self.template, "--name", name, "-d", "--backend",
-                          self.backend, *options)
+                          self.backend, *options, env=env)
         return json.loads(self.run("inspect", name)), wall
 
     def remove(self, *records):

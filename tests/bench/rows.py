@@ -20,6 +20,9 @@ LABELS = {
     "restore": "mvm: restore, to the agent's acknowledgement",
     "restore.command": "mvm: restore, whole command",
     "restore.first_exec": "mvm: first exec in it, whole command",
+    "restore_open": "mvm: restore without isolation",
+    "restore_open.command": "mvm: without isolation, whole command",
+    "restore_open.first_exec": "mvm: first exec in that VM",
     "restore_cold": "mvm: restore, snapshot not in the page cache",
     "restore_cold.command": "mvm: the same, whole command",
     "restore_cold.first_exec": "mvm: first exec in that",
@@ -51,13 +54,14 @@ class Row:
 
 class MvmRow(Row):
     options = ()
+    env = None
 
     def __init__(self, mvm):
         self.mvm = mvm
 
     def take(self):
         """Start an instance; returns its record and the sample."""
-        record, wall = self.mvm.start(*self.options)
+        record, wall = self.mvm.start(*self.options, env=self.env)
         stages, total = mvm_cli.stages_ms(record)
         return record, {"total": total, "stages": stages, "command": wall}
 
@@ -88,6 +92,13 @@ class Restore(MvmRow):
             return measure.memory_mib(records[1]["vmm_pid"], records[1]["mem_mib"])
         finally:
             self.mvm.remove(*records)
+
+
+class RestoreOpen(Restore):
+    """What the walls cost: a restore without them, but with QEMU's own user and sandbox."""
+
+    key = "restore_open"
+    env = {"MVM_ISOLATION": "off"}
 
 
 class FromPool(Restore):
