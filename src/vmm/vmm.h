@@ -212,9 +212,10 @@ struct vmm_keeper {
 	void (*kill)(void *arg);
 	/* Kill the VMM, reap it, and free the body. */
 	void (*end)(void *arg);
-	/* Start the VM's network again, which has ended, with the rules and ports of the moment;
-	 * then take the host's files from it.  NULL: it cannot be. */
+	/* Start the VM's network again, which has ended, with the rules and ports of the moment.
+	 * NULL: it cannot be. */
 	int (*start_network)(void *arg, int *ret_control_fd, struct mvm_error *err);
+	/* Take the host's files from the network's process, which serves. */
 	int (*seal_network)(void *arg, struct mvm_error *err);
 	void *arg;
 };
