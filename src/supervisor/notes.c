@@ -7,6 +7,9 @@
 #include "model/run.h"
 #include "supervisor/supervise.h"
 
+#define KEEP_MS                                                                                    \
+	INT64_C(100) /* for a starter to let go; a client of the library may take its time */
+
 void set_string(char **to, const char *text)
 {
 	free(*to);
@@ -95,6 +98,18 @@ static void watch_guest(struct supervisor *s)
 	workload_watch(s);
 }
 
+/* A detached starter has its answer and lets go of the instance at once.  Until then it would wait
+ * for all that we do. */
+static void let_starter_go(struct supervisor *s)
+{
+	int64_t deadline_ns = clock_deadline_ns(KEEP_MS);
+	while (s->record.held && clients_has_leash(&s->clients) && !s->clients.jobs)
+		if (loop_run_once(s->loop, deadline_ns) != 0)
+			return;
+	if (s->clients.jobs && s->clients.jobs->call == CALL_KEEP)
+		run_job(s, clients_next_job(&s->clients));
+}
+
 void settle_in(struct supervisor *s)
 {
 	struct record *rec = &s->record;
@@ -102,6 +117,7 @@ void settle_in(struct supervisor *s)
 
 	if (rec->purpose != RECORD_FOR_USER)
 		return;
+	let_starter_go(s);
 	const char *how = rec->restore ? "restored" : "booted";
 	snprintf(text, sizeof(text), "%s in %.0f ms%s", rec->no_agent ? "started" : how,
 		 rec->n_stages ? (double)rec->stages[rec->n_stages - 1].ns / NS_PER_MS : 0.0,
@@ -111,7 +127,7 @@ void settle_in(struct supervisor *s)
 		tell(s, "volumes", rec->volumes_note);
 	if (rec->health == RECORD_HEALTH_HEALTHY)
 		tell(s, "healthy", NULL);
-	if (!rec->no_agent)
+	if (!rec->no_agent && !s->machine.ended) /* it may end before its starter lets go */
 		watch_guest(s);
 	warden_confine(&s->warden, rec);
 	if (rec->cgroup)

@@ -124,7 +124,8 @@ void adopt(struct supervisor *s, const struct job *j)
 		AUTO_FREE char *json = record_to_json(&s->record);
 		wire_put_str(&fields, FIELD_JSON, json);
 		answer(s, j, NULL, &fields);
-		settle_in(s);
 	}
 	clients_hang_up(&s->clients, pool);
+	if (r == 0)
+		settle_in(s);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 /* after the headers that it needs */
@@ -17,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/own.h"
+#include "instance/events.h"
 #include "instance/handover.h"
 #include "supervisor_world.h"
 
@@ -75,6 +77,30 @@ static void a_vm_that_was_let_go_outlives_its_starter(void **state)
 	control_done(&c);
 	expect_end(x, 0);
 	assert_record(x, RECORD_EXITED, NULL);
+}
+
+/* What a supervisor does beside would take as long as the disk or a cgroup does. */
+static void a_starter_is_let_go_before_anything_is_written(void **state)
+{
+	struct world *x = *state;
+	struct control c;
+	AUTO_CLOSE int events_fd = openat(x->logs_fd, EVENTS_NAME, O_WRONLY | O_CREAT | O_CLOEXEC,
+					  0600);
+	AUTO_CLOSE int lock_fd = openat(x->logs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(ftruncate(events_fd, EVENTS_MAX_BYTES), 0);
+	assert_int_equal(flock(lock_fd, LOCK_EX), 0); /* the next event waits to move them aside */
+	x->record.held = true;
+	start_up(x);
+	assert_int_equal(ask(&x->leash, CALL_KEEP, NULL), 0);
+	assert_int_equal(flock(lock_fd, LOCK_UN), 0);
+	hang_up(x);
+	connect_client(x, &c);
+	uint32_t stop = begin_stop(&c, 10000);
+	shut_down(x);
+	assert_int_equal(wait_reply(&c, stop, NULL), 0);
+	control_done(&c);
+	expect_end(x, 0);
+	assert_int_equal(events(x, "started", NULL), 1);
 }
 
 static void a_start_ends_with_its_starter(void **state)
@@ -483,6 +509,7 @@ int main(void)
 		TEST(an_attached_vm_ends_with_its_starter),
 		TEST(a_vm_ends_with_a_starter_that_has_not_told_its_name),
 		TEST(a_vm_that_was_let_go_outlives_its_starter),
+		TEST(a_starter_is_let_go_before_anything_is_written),
 		TEST(a_start_ends_with_its_starter),
 		TEST(a_guest_that_hangs_at_boot_is_told_to_who_takes_a_snapshot),
 		TEST(a_start_ends_when_its_starter_dies_before_the_vmm_runs),
