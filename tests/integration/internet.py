@@ -80,11 +80,10 @@ sys.stdout.flush()
 
 # Run by the ordinary user: does all that the test needs open for it?
 LOOK = """
-import subprocess, sys, tempfile, unittest, urllib.request
+import subprocess, tempfile, unittest, urllib.request
 import guests, harness
 with tempfile.TemporaryDirectory() as folder:
     subprocess.run([harness.MVM, "version"], check=True, cwd=folder, stdout=subprocess.DEVNULL)
-open(sys.argv[1]).close()
 """
 
 needs_root = unittest.skipUnless(os.geteuid() == 0 and shutil.which("ip"), "not root, or no ip")
@@ -131,12 +130,14 @@ def serve(cls, kind, address, handler):
     return server.server_address[1]
 
 
-def check_user(kernel):
+def check_user():
     """Skip where the ordinary user cannot run the test."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    env.pop("MVM_TEST_KERNEL_DEB", None) # root reads it
     try:
-        done = subprocess.run([sys.executable, "-c", LOOK, kernel], user=NOBODY, group=NOBODY,
+        done = subprocess.run([sys.executable, "-c", LOOK], user=NOBODY, group=NOBODY,
                               extra_groups=[], cwd="/", capture_output=True, text=True, timeout=60,
-                              check=False)
+                              check=False, env=env)
         problem = done.stderr.strip().splitlines()[-1] if done.returncode else None
     except PermissionError as error:
         problem = str(error)
@@ -160,7 +161,7 @@ def make(cls):
     ordinary user's."""
     as_user = os.environ.get("MVM_TEST_AS_USER")
     if as_user:
-        check_user(harness.__file__)
+        check_user()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise unittest.SkipTest("network namespaces cannot be made here")
     far = subprocess.Popen(["unshare", "-n", sys.executable, "-c", SERVER, str(PORT), *SERVED],
