@@ -262,6 +262,8 @@ static int check_together(struct cli_context *c, const struct args *a, const str
 	}
 	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
+	if (args_given(a, "network") && (args_given(a, "allow") || args_given(a, "deny")))
+		return cli_usage(c, "--network none leaves nothing to --allow or --deny");
 	if (w->count > 1 && !w->detach)
 		return cli_usage(c, "--count starts VMs that go on by themselves: add --detach");
 	if (w->count > 1 && args_given(a, "hostname"))
@@ -339,6 +341,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.n_volumes = w->volumes.n,
 		.network_allow = (const char *const *)args_list(a, "allow")->v,
 		.network_deny = (const char *const *)args_list(a, "deny")->v,
+		.no_network = args_given(a, "network"), /* none is the only choice */
 	};
 
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
@@ -500,6 +503,13 @@ static const struct option options[] = {
 	  .min = 96,
 	  .help = "memory; a size other than the snapshot's means a boot",
 	  .group = "Machine" },
+	{ .name = "network",
+	  .kind = OPTION_CHOICE,
+	  .value = "MODE",
+	  .choices = "none",
+	  .help = "none: the guest reaches nothing, whatever the template allows; ports of -p "
+		  "still reach the guest",
+	  .group = "Network" },
 	RULES_OPTIONS,
 	{ .name = "private-memory",
 	  .kind = OPTION_FLAG,

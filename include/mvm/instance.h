@@ -148,6 +148,9 @@ struct mvm_start_options {
 	/* what the guest may reach of the network, besides what the template says
 	 * (doc/network.md); NULL-terminated; NULL: none */
 	const char *const *network_allow, *const *network_deny;
+	/* it reaches nothing, whatever the template's rules are: denied "all" in their place;
+	 * not with network_allow.  A clone keeps its network card, and forwards reach it. */
+	bool no_network;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 

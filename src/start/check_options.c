@@ -23,6 +23,9 @@ static int check_numbers(const struct mvm_start_options *o, struct mvm_error *er
 	if (o->volume_timeout_ms < 0)
 		return mvm_error_set(err, -EINVAL, "volume_timeout_ms is negative: %" PRId64,
 				     o->volume_timeout_ms);
+	if (o->no_network && o->network_allow && o->network_allow[0])
+		return mvm_error_set(err, -EINVAL,
+				     "no_network and network_allow exclude each other");
 	if (o->log_max_bytes > INT64_MAX)
 		return mvm_error_set(err, -EINVAL,
 				     "log_max_bytes is larger than a file can be: %" PRIu64,

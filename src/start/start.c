@@ -45,11 +45,17 @@ static int add_rules(struct strv *to, const struct mvm_strings *of_template,
 
 static int take_rules(const struct start_request *q, struct record *rec, struct mvm_error *err)
 {
+	static const struct mvm_strings none = { 0 };
+	static const char *const all[] = { "all", NULL };
 	const struct mvm_start_options *o = q->options;
 	const struct mvm_run *run = &q->revision->rev.run;
-	int r = add_rules(&rec->network_allow, &run->allow, o->network_allow, err);
+	if (o->no_network && run->network == MVM_NETWORK_NONE)
+		return 0;
+	int r = add_rules(&rec->network_allow, o->no_network ? &none : &run->allow,
+			  o->network_allow, err);
 	if (r == 0)
-		r = add_rules(&rec->network_deny, &run->deny, o->network_deny, err);
+		r = add_rules(&rec->network_deny, o->no_network ? &none : &run->deny,
+			      o->no_network ? all : o->network_deny, err);
 	if (r < 0 || (rec->network_allow.n == 0 && rec->network_deny.n == 0))
 		return r;
 	if (run->network == MVM_NETWORK_NONE)

@@ -46,14 +46,22 @@ static int64_t began_ns(const struct job *j)
 	return (int64_t)now;
 }
 
+static bool same_rules(const struct strv *wanted, const struct mvm_strings *have)
+{
+	bool same = wanted->n == have->n;
+	for (size_t i = 0; same && i < have->n; i++)
+		same = str_eq(wanted->v[i], have->v[i]);
+	return same;
+}
+
 /* It waits with the template's rules, and the name servers that the host had when it was restored.
- * Its user may have added rules, and the host may be in another network. */
+ * Its user may want other rules, and the host may be in another network. */
 static int take_rules(struct supervisor *s, const struct record *wanted,
 		      const struct strv *name_servers, struct mvm_error *err)
 {
 	const struct mvm_run *run = &s->revision.run;
-	if (wanted->network_allow.n == run->allow.n && wanted->network_deny.n == run->deny.n &&
-	    name_servers->n == 0)
+	if (same_rules(&wanted->network_allow, &run->allow) &&
+	    same_rules(&wanted->network_deny, &run->deny) && name_servers->n == 0)
 		return 0;
 	struct vmm_network rules = network_rules(&s->revision, wanted);
 	if (name_servers->n > 0) {

@@ -39,6 +39,11 @@ class Usage(harness.TestCase):
         for rule in ("all", "all:25", "internet", "intranet."):
             self.mvm_fails(3, *RUN, "--deny", rule, says="no template 'web'")
 
+    def test_a_closed_network_takes_no_rules(self):
+        for option in ("--allow", "--deny"):
+            self.assert_usage("leaves nothing", *RUN, "--network", "none", option, "host:80")
+        self.assert_usage("'user' is not none", *RUN, "--network", "user")
+
     def test_a_port_of_this_host_is_given_away_once(self):
         for one, other in (("9999:80", "9999:81"), ("9999:80", "127.0.0.1:9999:81"),
                            ("[::1]:9999:80", "[0::1]:9999:80"), ("9:9/udp", "9:8/udp")):

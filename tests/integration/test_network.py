@@ -158,7 +158,7 @@ class Held(guests.TestCase):
 
     @classmethod
     def make_source(cls):
-        port = internet.serve(cls, internet.TCPServer, ("127.0.0.1", 0), Hold)
+        cls.port = port = internet.serve(cls, internet.TCPServer, ("127.0.0.1", 0), Hold)
         internet.serve(cls, internet.TCPServer6, ("::1", port), Hold)
         subprocess.run(["cc", "-static-pie", "-O1", "-o", os.path.join(cls.root, "bin", "held"),
                         os.path.join(os.path.dirname(__file__), "held.c")], check=True, timeout=120)
@@ -179,6 +179,18 @@ tcp = 8080
         """The program's reports about its connections until now."""
         lines = self.mvm_ok("logs", name).splitlines()
         return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+    def test_run_closes_what_the_template_opens(self):
+        names = [self.run_detached("held-worker", "--require-snapshot", "-p", "0:8080", *options)["name"]
+                 for options in ((), ("--network", "none"))]
+        for name, status in zip(names, (0, 1)):
+            done = self.mvm("exec", name, "--", "/bin/busybox", "sh", "-c",
+                            f"busybox nc -w 10 10.0.2.2 {self.port} </dev/null")
+            self.assertEqual(done.returncode, status, done.stderr)
+            host_port = self.inspect(name)["forwards"][0]["host_port"]
+            socket.create_connection(("127.0.0.1", host_port), harness.PATIENCE_S).close()
+        shown = self.mvm_json("network", "show", names[1])
+        self.assertEqual((shown["allow"], shown["deny"]), ([], ["all"]))
 
     def test_they_are_reset_in_a_clone(self):
         reset = "Connection reset by peer"

@@ -70,6 +70,16 @@ static void numbers_out_of_range_are_refused(void **state)
 	mvm_close(mvm);
 }
 
+static void a_closed_network_takes_no_allowed_rules(void **state)
+{
+	static const char *const none[] = { NULL }, *const one[] = { "host:80", NULL };
+	struct mvm *mvm = open_data(state);
+	expect(mvm, START(.no_network = true, .network_allow = one), -EINVAL, "no_network");
+	expect(mvm, START(.no_network = true, .network_allow = none, .network_deny = one), -ENOENT,
+	       "web");
+	mvm_close(mvm);
+}
+
 static void forwards_are_checked(void **state)
 {
 	struct mvm *mvm = open_data(state);
@@ -112,6 +122,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(numbers_out_of_range_are_refused),
+		TEST(a_closed_network_takes_no_allowed_rules),
 		TEST(forwards_are_checked),
 		TEST(room_of_later_volumes_must_be_empty),
 	};
