@@ -209,6 +209,7 @@ struct mvm_start_options {
  int64_t volume_timeout_ms;
  bool verify;
  const char *const *network_allow, *const *network_deny;
+ bool no_network;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 MVM_API int mvm_instance_start(struct mvm *mvm, const struct mvm_start_options *options,
