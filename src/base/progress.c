@@ -147,12 +147,16 @@ int progress_ask(const struct mvm_progress *to, int64_t *ret_next_ns)
 {
 	static const struct mvm_progress_event wait = { .kind = MVM_PROGRESS_WAIT, .text = "" };
 	struct progress_watch *w = watch_of(to);
-	bool hears = w && w->caller.fn;
 
+	*ret_next_ns = DEADLINE_NONE;
+	if (!w)
+		return 0;
+	bool hears = w->caller.fn;
 	if (hears && clock_now_ns() - w->told_ns >= WAIT_NS)
 		watch_event(w, &wait);
-	*ret_next_ns = hears ? w->told_ns + WAIT_NS : DEADLINE_NONE;
-	return w && w->stopped ? -ECANCELED : 0;
+	if (hears)
+		*ret_next_ns = w->told_ns + WAIT_NS;
+	return w->stopped ? -ECANCELED : 0;
 }
 
 int progress_go_on(const struct mvm_progress *to, struct mvm_error *err)

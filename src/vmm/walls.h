@@ -11,12 +11,12 @@
 #include <stdint.h>
 
 struct walls {
-	const char *binary;	 /* the program; its libraries lie in lib beside its bin */
-	bool network;		 /* it makes sockets of the internet */
-	bool kvm;		 /* it opens /dev/kvm */
-	uint64_t files_max;	 /* descriptors */
-	uint64_t file_max_bytes; /* no file that it writes may be longer */
-	uint64_t threads_max;	 /* 0: not counted, because others count there too */
+	const char *binary;	   /* the program; its libraries lie in lib beside its bin */
+	bool network;		   /* it makes sockets of the internet */
+	bool kvm;		   /* it opens /dev/kvm */
+	uint64_t files_max;	   /* descriptors */
+	uint64_t file_max_bytes;   /* no file that it writes may be longer */
+	uint64_t threads_max;	   /* 0: not counted, because others count there too */
 	uint64_t memory_max_bytes; /* its address space; 0: no limit */
 	/* Further rules for Landlock, by landlock_allow().  May be NULL. */
 	int (*allow)(void *arg, int rules_fd);

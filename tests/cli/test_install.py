@@ -139,10 +139,10 @@ class Installed(harness.TestCase):
         for what, kind, old, new in (
                 ("a function that went", "xml", "mvm_template_verify", "mvm_template_verified"),
                 ("members before others", "xml", r"(offset-in-bits=')", r"\g<1>64"),
-                ("a constant", "h", "MVM_POOL_SIZE_MAX .*", "MVM_POOL_SIZE_MAX 7"),
-                ("an order of values", "h", r"MVM_START_COLD,\n", "")):
+                ("a constant", "txt", "MVM_POOL_SIZE_MAX .*", "MVM_POOL_SIZE_MAX 7"),
+                ("an order of values", "txt", r"MVM_START_COLD,\n", "")):
             with self.subTest(what):
-                for name in "xml", "h":
+                for name in "xml", "txt":
                     shutil.copy(f"{described}.{name}", f"{changed}.{name}")
                 with open(f"{described}.{kind}", encoding="utf-8") as file:
                     text = file.read()

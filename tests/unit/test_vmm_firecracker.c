@@ -123,9 +123,10 @@ static void a_rate_of_0_is_no_limit(void **state)
 	struct mvm_error err;
 	AUTO_DONE(fc_requests) requests = { 0 };
 	assert_int_equal(fc_requests_load(&bytes_alone, &requests, &err), 0);
-	assert_non_null(strstr(requests.v[1].body,
-			       "\"tx_rate_limiter\":{\"bandwidth\":{\"size\":1,\"refill_time\":1000},"
-			       "\"ops\":{\"size\":0,\"refill_time\":0}}"));
+	assert_non_null(
+		strstr(requests.v[1].body,
+		       "\"tx_rate_limiter\":{\"bandwidth\":{\"size\":1,\"refill_time\":1000},"
+		       "\"ops\":{\"size\":0,\"refill_time\":0}}"));
 }
 
 static void a_machine_may_have_no_initrd(void **state)

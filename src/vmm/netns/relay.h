@@ -32,7 +32,7 @@ typedef int (*relay_dial_fn)(void *arg, int type);
  *
  *   listen_fd  a listening TCP socket or a bound UDP socket; non-blocking; taken over on success
  *   udp        true: UDP; false: TCP
- *   max        limit of connections at once, or of senders of datagrams; at most RELAY_MAX.  Further
+ *   max        limit of connections at once, or of senders of datagrams; at most RELAY_MAX. Further
  *              connections wait until one ends; a further sender replaces the one that has been
  *              silent for longest.  Each connection takes two descriptors, each sender one
  */
