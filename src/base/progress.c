@@ -46,8 +46,12 @@ int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total, struc
 	s->done_bytes = done;
 	s->total_bytes = total;
 	int64_t now = clock_now_ns();
-	if (now - s->updated_ns < NS_PER_S / 10)
-		return 0;
+	if (now - s->updated_ns < NS_PER_S / 10) {
+		/* the receiver may have asked to stop when it heard of the step */
+		bool first = !s->checked;
+		s->checked = true;
+		return first ? progress_check(s->to, err) : 0;
+	}
 	s->updated_ns = now;
 	send(s, MVM_PROGRESS_UPDATE, NULL);
 	return progress_check(s->to, err);

@@ -25,6 +25,7 @@ struct progress_step {
 	const struct mvm_progress *to; /* NULL: no step is open, or there is no receiver */
 	int64_t started_ns, updated_ns;
 	uint64_t done_bytes, total_bytes;
+	bool checked;
 	char text[160];
 };
 
@@ -34,7 +35,8 @@ void progress_begin(struct progress_step *s, const struct mvm_progress *to, cons
 
 /* Report how far the step is; s: NULL without one; total 0: unknown.  Cheap: an update is sent at
  * most ten times a second, and not in a step's first tenth of a second.  Returns 0, or -ECANCELED
- * when the work must stop. */
+ * when the work must stop; it looks with each update and, for a stop at the step's begin, at its
+ * first call. */
 int progress_bytes(struct progress_step *s, uint64_t done, uint64_t total, struct mvm_error *err);
 
 /* The step is done.  fmt: its outcome, or NULL. */

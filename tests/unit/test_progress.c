@@ -57,6 +57,23 @@ static void the_receiver_grows_by_the_rules_of_other_options(void **state)
 	assert_int_equal(progress_take(&watch, &to, NULL), -EINVAL);
 }
 
+static void a_step_ends_at_its_begin_when_the_receiver_stops(void **state)
+{
+	(void)state;
+	struct receiver r = { .kind = MVM_PROGRESS_BEGIN, .stop_at = 2 };
+	struct mvm_progress mine = { .size = sizeof(mine), .fn = hear, .arg = &r };
+	struct progress_watch watch;
+	const struct mvm_progress *to = &mine;
+	AUTO_DONE(progress_step) step = { 0 };
+
+	assert_int_equal(progress_take(&watch, &to, NULL), 0);
+	progress_begin(&step, to, "one");
+	assert_int_equal(progress_bytes(&step, 1, 2, NULL), 0);
+	progress_end(&step, NULL);
+	progress_begin(&step, to, "two");
+	assert_int_equal(progress_bytes(&step, 1, 2, NULL), -ECANCELED);
+}
+
 static void a_wait_asks_the_receiver_whether_to_go_on(void **state)
 {
 	(void)state;
@@ -119,6 +136,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_receiver_grows_by_the_rules_of_other_options),
+		cmocka_unit_test(a_step_ends_at_its_begin_when_the_receiver_stops),
 		cmocka_unit_test(a_wait_asks_the_receiver_whether_to_go_on),
 		cmocka_unit_test(a_wait_ends_with_its_descriptor_or_the_callers),
 		cmocka_unit_test(a_receiver_that_stops_ends_the_call_that_follows),
