@@ -37,9 +37,10 @@ class Captures(guests.TestCase):
         os.mkdir(scratch)
         for _ in range(BURNERS):
             self.burn()
+        env = dict(os.environ, MVM_LIBEXEC_DIR=os.path.dirname(harness.MVM)) # for mvm-net
         done = subprocess.run([os.environ["MVM_TEST_CAPTURES"],
                                os.path.dirname(self.current("web-worker", "revision.json")),
-                               scratch, COUNT], capture_output=True, text=True, check=False,
+                               scratch, COUNT], env=env, capture_output=True, text=True, check=False,
                               timeout=SECONDS)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout, f"{COUNT} captures, 0 lost\n")
