@@ -184,14 +184,6 @@ static const struct option kill_options[] = {
 		}                                                                                  \
 	}
 
-#define NAMES                                                                                      \
-	{                                                                                          \
-		{                                                                                  \
-			.name = "NAME", .help = "the instances", .many = true,                     \
-			.hint = VALUE_INSTANCE                                                     \
-		}                                                                                  \
-	}
-
 const struct command command_inspect = {
 	.path = "inspect",
 	.summary = "Show everything about an instance, as JSON",
@@ -231,7 +223,7 @@ const struct command command_kill = {
 		   "volume is copied back. Any signal but KILL goes to the process of "
 		   "the template's command, or to the image's own init. The VM goes on "
 		   "unless that process ends.",
-	.positionals = NAMES,
+	.positionals = INSTANCE_NAMES,
 	.options = kill_options,
 	.examples = "mvm kill web\n"
 		    "mvm kill -s HUP web",
@@ -241,7 +233,7 @@ const struct command command_kill = {
 const struct command command_pause = {
 	.path = "pause",
 	.summary = "Freeze running instances",
-	.positionals = NAMES,
+	.positionals = INSTANCE_NAMES,
 	.options = json_options,
 	.run = pause_all,
 };
@@ -249,7 +241,7 @@ const struct command command_pause = {
 const struct command command_resume = {
 	.path = "resume",
 	.summary = "Resume paused instances",
-	.positionals = NAMES,
+	.positionals = INSTANCE_NAMES,
 	.options = json_options,
 	.run = resume_all,
 };

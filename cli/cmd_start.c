@@ -41,14 +41,6 @@ static const struct option restart_options[] = {
 	{ 0 },
 };
 
-#define NAMES                                                                                      \
-	{                                                                                          \
-		{                                                                                  \
-			.name = "NAME", .help = "the instances", .many = true,                     \
-			.hint = VALUE_INSTANCE                                                     \
-		}                                                                                  \
-	}
-
 const struct command command_start = {
 	.path = "start",
 	.summary = "Start instances again that have ended",
@@ -58,7 +50,7 @@ const struct command command_start = {
 		"again. A data disk keeps its contents, and the VM then boots; the rest of the "
 		"guest is as after its first start. Its logs go on.\n\nAn instance that was "
 		"started with --rm, or without --detach, is gone once it has ended.",
-	.positionals = NAMES,
+	.positionals = INSTANCE_NAMES,
 	.options = start_options,
 	.examples = "mvm start web",
 	.run = start,
@@ -68,7 +60,7 @@ const struct command command_restart = {
 	.path = "restart",
 	.summary = "Stop instances, and start them again",
 	.details = "Does 'mvm stop' and 'mvm start' for each. One that has ended is only started.",
-	.positionals = NAMES,
+	.positionals = INSTANCE_NAMES,
 	.options = restart_options,
 	.examples = "mvm restart web",
 	.run = restart,

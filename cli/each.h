@@ -28,4 +28,13 @@ int each_name(struct cli_context *c, const struct args *a, const struct strv *na
 /* each_name() of the names on the command line, in the data folder. */
 int each_positional(struct cli_context *c, const struct args *a, each_fn fn, const char *done);
 
+/* The positionals of a command that takes instances. */
+#define INSTANCE_NAMES                                                                             \
+	{                                                                                          \
+		{                                                                                  \
+			.name = "NAME", .help = "the instances", .many = true,                     \
+			.hint = VALUE_INSTANCE                                                     \
+		}                                                                                  \
+	}
+
 #endif
