@@ -87,8 +87,7 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 static bool has_ended(int dir_fd)
 {
 	AUTO_DONE(record) rec = { 0 };
-	return record_load(dir_fd, &rec, NULL) == 0 &&
-	       (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
+	return record_load(dir_fd, &rec, NULL) == 0 && record_is_over(&rec);
 }
 
 int instance_folder_take(int instances_fd, int dir_fd, const struct record *record,

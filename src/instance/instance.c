@@ -88,7 +88,7 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 		r = mvm_error_reason(err, r, "instance-damaged", name);
 	if (r < 0)
 		return mvm_error_context(err, r, "instance '%s'", name);
-	if (!alive && rec.state != RECORD_EXITED && rec.state != RECORD_FAILED) {
+	if (!alive && !record_is_over(&rec)) {
 		rec.state = RECORD_FAILED;
 		rec.vmm_pid = rec.supervisor_pid = 0;
 		rec.stopping = false;
@@ -116,7 +116,7 @@ static int try_connect(int instances_fd, const char *name, int *ret_dir_fd, stru
 	int r = instance_load(instances_fd, name, &rec, ret_dir_fd, err);
 	if (r < 0)
 		return r;
-	if (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED) {
+	if (record_is_over(&rec)) {
 		r = mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
 				  rec.state == RECORD_EXITED ? "has ended" : "failed",
 				  rec.error ? ": " : "", rec.error ? rec.error : "");
@@ -173,7 +173,7 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_e
 	if (force)
 		return instance_folder_kill(dir_fd, name, INSTANCE_FOLDER_END_MS, err);
 	bool known = record_load(dir_fd, &rec, NULL) == 0;
-	bool ended = known && (rec.state == RECORD_EXITED || rec.state == RECORD_FAILED);
+	bool ended = known && record_is_over(&rec);
 	AUTO_CLOSE int fd = ended ? -1 : sock_try_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	if (fd >= 0 || fd == -EAGAIN) {
 		int r = mvm_error_set(err, -EBUSY, "instance '%s' is %s", name,

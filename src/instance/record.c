@@ -265,6 +265,11 @@ int record_parse(const char *text, size_t len, struct record *ret, struct mvm_er
 	return 0;
 }
 
+bool record_is_over(const struct record *r)
+{
+	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
+}
+
 char *record_to_json(const struct record *r)
 {
 	char *text = NULL;

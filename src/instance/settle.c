@@ -31,11 +31,6 @@ const char *instance_lost_reason(const struct record *r)
 								: "its supervisor was killed";
 }
 
-static bool is_over(const struct record *r)
-{
-	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
-}
-
 static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_error *err)
 {
 	char now[RFC3339_SIZE];
@@ -104,14 +99,14 @@ static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_
 		return 0; /* damaged; lists show it as failed */
 	if (loaded < 0 || instance_folder_is_copy(dir_fd, name, &r))
 		return stray(instances_fd, name, dir_fd);
-	if (is_over(&r))
+	if (record_is_over(&r))
 		return 0;
 	AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
 	if (lock_fd < 0)
 		return 0; /* another process settles it */
 	/* it may have ended properly since we read the record */
 	record_done(&r);
-	if (record_load(dir_fd, &r, NULL) < 0 || is_over(&r))
+	if (record_load(dir_fd, &r, NULL) < 0 || record_is_over(&r))
 		return 0;
 	if (has_starter)
 		r.held = false;

@@ -14,17 +14,12 @@
 #include "start/start.h"
 #include "start/volumes.h"
 
-static bool is_over(const struct record *r)
-{
-	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
-}
-
 /* Has the instance's end begun?  Then its supervisor alone copies back. */
 static bool is_ending(int instances_fd, const char *name)
 {
 	AUTO_DONE(record) rec = { 0 };
 	int r = instance_load(instances_fd, name, &rec, NULL, NULL);
-	return r == -ENOENT || (r == 0 && (rec.stopping || is_over(&rec)));
+	return r == -ENOENT || (r == 0 && (rec.stopping || record_is_over(&rec)));
 }
 
 static int copy_back(struct mvm *mvm, const char *name, const struct record *rec,
@@ -54,11 +49,11 @@ int volumes_bring_back(struct mvm *mvm, const char *name, const struct copy_opti
 	*ret_left = false;
 	if (r < 0 || !volumes_come_back(&rec) || rec.state == RECORD_STARTING)
 		return r < 0 ? r : 0; /* a guest that has not started has changed no volume */
-	*ret_left = rec.stopping && !is_over(&rec);
+	*ret_left = rec.stopping && !record_is_over(&rec);
 	if (*ret_left)
 		return 0;
 	r = copy_back(mvm, name, &rec, o, err);
-	*ret_left = r < 0 && r != -ECANCELED && r != -ETIMEDOUT && !is_over(&rec) &&
+	*ret_left = r < 0 && r != -ECANCELED && r != -ETIMEDOUT && !record_is_over(&rec) &&
 		    is_ending(fd, name);
 	return *ret_left ? 0 : r;
 }

@@ -150,8 +150,7 @@ static uint64_t promised_bytes(struct mvm *mvm)
 	int fd = store_dir(mvm->store, STORE_INSTANCES);
 	for (size_t i = 0; i < names.n; i++) {
 		AUTO_DONE(record) rec = { 0 };
-		if (instance_load(fd, names.v[i], &rec, NULL, NULL) < 0 ||
-		    rec.state == RECORD_EXITED || rec.state == RECORD_FAILED)
+		if (instance_load(fd, names.v[i], &rec, NULL, NULL) < 0 || record_is_over(&rec))
 			continue;
 		uint64_t whole = (uint64_t)rec.mem_mib << 20, taken = taken_bytes(rec.vmm_pid);
 		sum += taken < whole ? whole - taken : 0;

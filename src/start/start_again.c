@@ -103,7 +103,7 @@ static int read_options(struct again *a, struct mvm_error *err)
 
 static int check_ended(const struct record *rec, const char *name, struct mvm_error *err)
 {
-	if (rec->state == RECORD_EXITED || rec->state == RECORD_FAILED)
+	if (record_is_over(rec))
 		return 0;
 	int r = mvm_error_set(err, -EBUSY, "instance '%s' is running", name);
 	return mvm_error_reason(err, r, "instance-runs", name);
@@ -153,9 +153,7 @@ int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t timeout_ms,
 				     "instance '%s' is removed at its end, so it cannot be "
 				     "restarted",
 				     name);
-	r = rec.state == RECORD_EXITED || rec.state == RECORD_FAILED
-		    ? 0
-		    : mvm_instance_stop(mvm, name, timeout_ms, err);
+	r = record_is_over(&rec) ? 0 : mvm_instance_stop(mvm, name, timeout_ms, err);
 	if (r < 0 && r != -EBUSY) /* it has ended meanwhile */
 		return r;
 	return mvm_instance_start_again(mvm, name, progress, ret, err);
