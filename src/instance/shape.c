@@ -23,7 +23,11 @@ static bool is_kind(int dir_fd, const char *name, mode_t kind)
 	       (st.st_mode & S_IFMT) == kind;
 }
 
-/* Is this one of the first files of a folder?  Their order: lock, socket, record. */
+/*
+ * Is this one of the first files of a folder, or one that may still come while the folder is being
+ * removed?  The order of the first files: lock, socket, record.  A start that takes a VM of a pool
+ * has the folder open and writes its own record there, whether the VM still lives or not.
+ */
 static bool is_first(int dir_fd, const char *name)
 {
 	if (str_eq(name, INSTANCE_SOCKET_NAME))
@@ -31,17 +35,20 @@ static bool is_first(int dir_fd, const char *name)
 	/* "file.": a record that is being replaced */
 	return is_kind(dir_fd, name, S_IFREG) &&
 	       (str_eq(name, INSTANCE_LOCK_NAME) || str_eq(name, RECORD_NAME) ||
-		name_is_unique(name, "file."));
+		str_eq(name, INSTANCE_WANTED_NAME) || name_is_unique(name, "file."));
 }
 
 static bool is_later(int dir_fd, const char *name)
 {
 	/* mem.bin: with --private-memory, until the VMM has mapped it */
 	static const char *const names[] = {
-		"supervisor.log",  INSTANCE_WANTED_NAME,
-		CONSOLE_LOG_NAME,  CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
-		WORKLOAD_LOG_NAME, WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX,
-		"mem.bin",	   DATA_DISK_NAME,
+		"supervisor.log",
+		"mem.bin",
+		DATA_DISK_NAME,
+		CONSOLE_LOG_NAME,
+		WORKLOAD_LOG_NAME,
+		CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
+		WORKLOAD_LOG_NAME LOGFILE_OLD_SUFFIX,
 	};
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {

@@ -293,13 +293,16 @@ class Foreign(Revisions):
         self.assertEqual(self.mvm_json("ps"), [])
 
     def test_leftovers_of_a_killed_start_or_removal_are_swept(self):
-        halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.00000000000000ff"]
-        for name, files in zip(halves, ((), ("lock",), ("lock", "instance.json", "precious"))):
+        halves = [".vm.0123456789abcdef", ".vm.fedcba9876543210", ".vm.1111111111111111",
+                  ".vm.00000000000000ff"]
+        # a start that takes a pool's VM may write wanted.json into a folder that is being removed
+        for name, files in zip(halves, ((), ("lock",), ("wanted.json", "file.0123456789abcdef"),
+                                        ("lock", "instance.json", "precious"))):
             os.makedirs(self.data("instances", name), mode=0o700)
             for file in files:
                 self.plant("instances", name, file)
         self.mvm_ok("ps")
-        self.assertEqual(os.listdir(self.data("instances")), halves[2:])
+        self.assertEqual(os.listdir(self.data("instances")), halves[3:])
 
     def test_a_replaced_revision_must_be_mvms_alone(self):
         revision = self.build()
