@@ -10,6 +10,9 @@ A meson test is a program that runs many tests.  Its output tells how many: cmoc
 Python's unittest.  A program whose output names no test counts as one test.  A program that failed
 without a failed test in its output (it crashed, hung, or could not start) adds one failure.
 
+Below each failed test of TAP stand the last lines that it said, because often only the end of a log is
+kept.
+
 The last line is "N passed, N failed, N skipped".  The exit status is 1 if a test failed or is missing,
 or if nothing ran.
 """
@@ -24,6 +27,8 @@ TAP = re.compile(r"^(not ok|ok)\b *\d* *-? *([^#\n]*?)(?: *# *(SKIP|TODO)\b *(.*
 TAP_PLAN = re.compile(r"^1\.\.(\d+)(?: *# *SKIP\b *(.*))?$", re.M | re.I)
 UNITTEST = re.compile(r"^Ran (\d+) tests? in [^\n]*\n+(?:OK|FAILED)(?: \((.*)\))?$", re.M)
 PROGRAM = re.compile(r"((?:test|fuzz)_\w+)\.(?:c|py)$")
+SAID = re.compile(r"(?:^#[^\n]*\n?)*", re.M)
+SAID_LINES, SAID_COLUMNS = 12, 200
 TESTS_DIR = os.path.dirname(os.path.abspath(__file__))
 GOOD, SKIPPED = {"OK", "EXPECTEDFAIL"}, {"SKIP"}
 
@@ -58,16 +63,23 @@ def count_cmocka(text):
     return Count(len(names["OK"]), failed, names["SKIPPED"])
 
 
+def what_it_said(text, at):
+    """The last lines of the comment that follows a line of TAP, each on a line of its own."""
+    lines = SAID.match(text, at).group().splitlines()[-SAID_LINES:]
+    return "".join("\n    " + line[:SAID_COLUMNS] for line in lines)
+
+
 def count_tap(text):
     count, seen = Count(), 0
-    for ok, name, directive, reason in TAP.findall(text):
+    for match in TAP.finditer(text):
+        ok, name, directive, reason = (group or "" for group in match.groups())
         seen += 1
         if directive.upper() == "SKIP":
             count.skipped.append(f"{name}: {reason}" if reason else name)
         elif ok.lower() == "ok" or directive.upper() == "TODO":
             count.passed += 1
         else:
-            count.failed.append(name)
+            count.failed.append(name + what_it_said(text, match.end() + 1))
     plan = TAP_PLAN.search(text)
     if plan and plan.group(2) is not None and plan.group(1) == "0":
         count.skipped.append(plan.group(2) or "all")

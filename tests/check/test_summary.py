@@ -74,6 +74,15 @@ class Summary(harness.TestCase):
         self.assertEqual(lines[-1], "2 passed, 1 failed, 1 skipped")
         self.assertIn("skipped: x: c: no kvm", lines)
 
+    def test_what_a_failed_tap_test_said_stands_below_its_name(self):
+        text = ("not ok 1 - a\n" + "# earlier\n" * 20 + "# AssertionError: 1 != 2\n"
+                "not ok 2 - b\nother\n# not of b\nok 3 - c\n1..3\n")
+        record = {"name": "mvm:unit / x", "stdout": text, "result": "FAIL", "returncode": 1}
+        said = self.summary(record, status=1)
+        self.assertEqual(said[1], "failed:  unit / x: a")
+        self.assertEqual(said[-4:], ["    # earlier", "    # AssertionError: 1 != 2",
+                                    "failed:  unit / x: b", "1 passed, 2 failed, 0 skipped"])
+
     def test_planned_tests_that_never_ran_are_a_failure(self):
         self.assertEqual(self.last("1..3\nok 1 - a\n", "ERROR"), "1 passed, 1 failed, 0 skipped")
 

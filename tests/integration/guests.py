@@ -227,6 +227,8 @@ class TestCase(harness.TestCase):
             for pid in left:
                 os.kill(pid, 9)
             self.fail(f"processes were left behind: {left}")
+        left = {name: sorted(os.listdir(self.data("instances", name))) for name in self.instances()}
+        self.assertEqual(left, {}, "no command removes these")
 
     def data(self, *parts):
         return os.path.join(self.data_dir, *parts)
