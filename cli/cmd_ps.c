@@ -11,6 +11,7 @@
 #include "options.h"
 #include "out.h"
 #include "progress.h"
+#include "ps_filter.h"
 #include "ps_rows.h"
 #include "text.h"
 
@@ -49,17 +50,13 @@ static int print_json(const struct mvm_instance_info_list *list)
 static int print_formatted(struct cli_context *c, const struct mvm_instance_info_list *list,
 			   const char *format)
 {
-	AUTO_DONE(strv) names = { 0 }; /* report a mistake even if the list is empty */
 	AUTO_DONE(strbuf) unused = { 0 };
-	for (size_t i = 0; i < PS_COLUMNS; i++)
-		strv_add(&names, ps_columns[i]);
-	int r = names.failed ? -ENOMEM : ps_format(c, format, &names, &unused);
+	int r = ps_format(c, format, NULL,
+			  &unused); /* a mistake counts even if the list is empty */
 
 	for (size_t i = 0; r == 0 && i < list->n; i++) {
-		AUTO_DONE(strv) cells = { 0 };
 		AUTO_DONE(strbuf) line = { 0 };
-		ps_cells(list->v[i], &cells);
-		r = cells.failed ? -ENOMEM : ps_format(c, format, &cells, &line);
+		r = ps_format(c, format, list->v[i], &line);
 		if (r == 0)
 			fputs(line.data, stdout);
 	}
@@ -198,10 +195,13 @@ static const struct option ps_options[] = {
 	  .kind = OPTION_LIST,
 	  .value = "KEY=VALUE",
 	  .offers = "state=starting|state=running|state=paused|state=exited|state=failed|"
-		    "health=none|health=starting|health=healthy|health=unhealthy",
-	  .help = "only instances with this state, health or template, or with this "
-		  "part of a name. If you give one key several times, one of its "
-		  "values must match; of different keys, each must" },
+		    "health=none|health=starting|health=healthy|health=unhealthy|"
+		    "name=|template=|label=|exited=",
+	  .help = "only instances with this state (or status), health or template, with "
+		  "this part of a name, with this label (KEY or KEY=VALUE), or that "
+		  "exited with this status. If you give one key several times, one of "
+		  "its values must match, but of labels all; of different keys, each "
+		  "must" },
 	{ .name = "format",
 	  .kind = OPTION_STRING,
 	  .value = "TEXT",
@@ -224,10 +224,12 @@ const struct command command_ps = {
 		"'mvm network show' tells why.\n\n--format "
 		"knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
 		"{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
-		"{{.Backend}}, {{.Allowed}} and {{.Status}} (STATE as the table has it), and "
-		"\\t and \\n. States are starting, running, paused, exited and "
+		"{{.Backend}}, {{.Allowed}}, {{.Labels}} (K=V,K=V), {{.Label \"KEY\"}} (its "
+		"value) and {{.Status}} (STATE as the table has it), and \\t and \\n. States are "
+		"starting, running, paused, exited and "
 		"failed.",
 	.examples = "mvm ps -q --filter state=exited --filter state=failed\n"
+		    "mvm stop $(mvm ps -q --filter label=tier=web)\n"
 		    "mvm ps --filter template=http-worker --format '{{.Name}}\\t{{.Ports}}'",
 	.options = ps_options,
 	.run = ps,

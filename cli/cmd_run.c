@@ -14,37 +14,10 @@
 #include "json.h"
 #include "options.h"
 #include "out.h"
+#include "ports.h"
 #include "rules.h"
 
-#define FORWARDS_MAX 64
-#define STOP_MS	     10000
-
-/* Do both take one port of this host?  HOST 0 takes a free port each time. */
-static bool same_host_port(const struct mvm_forward *a, const struct mvm_forward *b)
-{
-	const char *x = a->host_address[0] ? a->host_address : "127.0.0.1";
-	const char *y = b->host_address[0] ? b->host_address : "127.0.0.1";
-	return a->host_port != 0 && a->host_port == b->host_port && a->udp == b->udp &&
-	       str_eq(x, y);
-}
-
-static int parse_forwards(struct cli_context *c, const struct strv *list, struct mvm_forward *to)
-{
-	if (list->n > FORWARDS_MAX)
-		return cli_usage(c, "more than %d ports", FORWARDS_MAX);
-	for (size_t i = 0; i < list->n; i++) {
-		if (mvm_forward_parse(list->v[i], &to[i], &c->err) < 0) {
-			c->usage = true;
-			return -EINVAL;
-		}
-		for (size_t k = 0; k < i; k++) {
-			if (same_host_port(&to[k], &to[i]))
-				return cli_usage(c, "'%s' and '%s' take the same port of this host",
-						 list->v[k], list->v[i]);
-		}
-	}
-	return 0;
-}
+#define STOP_MS 10000
 
 struct volumes {
 	struct mvm_volume v[MVM_VOLUMES_MAX];
@@ -228,7 +201,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 struct wanted {
 	bool detach, with_command;
 	uint32_t count;
-	struct mvm_forward forwards[FORWARDS_MAX];
+	struct mvm_forward forwards[PORTS_MAX];
 	size_t n_forwards;
 	struct volumes volumes;
 	struct strv env;
@@ -272,6 +245,17 @@ static int check_together(struct cli_context *c, const struct args *a, const str
 	return 0;
 }
 
+static int check_labels(struct cli_context *c, const struct strv *labels)
+{
+	for (size_t i = 0; i < labels->n; i++) {
+		if (mvm_label_check(labels->v[i], &c->err) == 0)
+			continue;
+		c->usage = true;
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int read_wanted(struct cli_context *c, const struct args *a, struct wanted *ret)
 {
 	const struct strv *ports = args_list(a, "publish");
@@ -285,9 +269,11 @@ static int read_wanted(struct cli_context *c, const struct args *a, struct wante
 	if (r >= 0)
 		r = guest_command_parse(c, a, &ret->env, &ret->command);
 	if (r >= 0)
-		r = parse_forwards(c, ports, ret->forwards);
+		r = ports_parse(c, ports, ret->forwards);
 	if (r >= 0)
 		r = rules_check(c, a);
+	if (r >= 0)
+		r = check_labels(c, args_list(a, "label"));
 	if (r < 0)
 		return r;
 	ret->n_forwards = ports->n;
@@ -342,6 +328,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.network_allow = (const char *const *)args_list(a, "allow")->v,
 		.network_deny = (const char *const *)args_list(a, "deny")->v,
 		.no_network = args_given(a, "network"), /* none is the only choice */
+		.labels = (const char *const *)args_list(a, "label")->v,
 	};
 
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
@@ -446,6 +433,11 @@ static const struct option options[] = {
 	  .value = "NAME",
 	  .help = "the guest's host name, instead of the instance's name",
 	  .hint = VALUE_HOSTNAME },
+	{ .name = "label",
+	  .letter = 'l',
+	  .kind = OPTION_LIST,
+	  .value = "KEY[=VALUE]",
+	  .help = "for 'mvm ps --filter label=KEY[=VALUE]'; inspect and events show it" },
 	{ .name = "detach",
 	  .letter = 'd',
 	  .kind = OPTION_FLAG,

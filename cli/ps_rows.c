@@ -9,9 +9,9 @@
 #include "instance_state.h"
 #include "options.h"
 
-const char *const ps_columns[PS_COLUMNS] = { "Name",	 "Template", "State",  "Health",
-					     "Start",	 "Started",  "Memory", "Ports",
-					     "Revision", "Backend",  "Status", "Allowed" };
+const char *const ps_columns[PS_COLUMNS] = { "Name",	"Template", "State", "Health",	 "Start",
+					     "Started", "Memory",   "Ports", "Revision", "Backend",
+					     "Status",	"Allowed",  "Labels" };
 
 void ps_host(const struct mvm_forward *f, struct strbuf *b)
 {
@@ -41,14 +41,22 @@ static void add_allowed(const struct mvm_instance_info *info, struct strbuf *b)
 		strbuf_addf(b, "%s%s", i ? ", " : "", info->network_allow[i]);
 }
 
+static void add_labels(const struct mvm_instance_info *info, struct strbuf *b)
+{
+	for (size_t i = 0; info->labels[i]; i++)
+		strbuf_addf(b, "%s%s", i ? "," : "", info->labels[i]);
+}
+
 void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 {
 	AUTO_DONE(strbuf) ports = { 0 };
 	AUTO_DONE(strbuf) allowed = { 0 };
+	AUTO_DONE(strbuf) labels = { 0 };
 	char memory[32] = "-", state[INSTANCE_STATE_SIZE];
 
 	add_ports(info, &ports);
 	add_allowed(info, &allowed);
+	add_labels(info, &labels);
 	if (info->vmm_pid > 0)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
 	strv_add(b, info->name);
@@ -70,17 +78,48 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	instance_state_text(info, state);
 	strv_add(b, state);
 	strv_add(b, allowed.data ? allowed.data : "");
-	b->failed |= ports.failed || allowed.failed;
+	strv_add(b, labels.data ? labels.data : "");
+	b->failed |= ports.failed || allowed.failed || labels.failed;
 }
 
-/* The cell of a placeholder, in upper or lower case; NULL when there is no such placeholder. */
-static const char *cell_of(const struct strv *cells, const char *name, size_t len)
+/* The place of a column, in upper or lower case, or PS_COLUMNS. */
+static size_t column_of(const char *name, size_t len)
 {
-	for (size_t i = 0; i < PS_COLUMNS; i++) {
-		if (strlen(ps_columns[i]) == len && strncasecmp(ps_columns[i], name, len) == 0)
-			return cells->v[i];
+	size_t i = 0;
+	while (i < PS_COLUMNS &&
+	       (strlen(ps_columns[i]) != len || strncasecmp(ps_columns[i], name, len) != 0))
+		i++;
+	return i;
+}
+
+/* The value of the label with this key; "" when there is none. */
+static const char *label_of(const struct mvm_instance_info *info, const char *key, size_t len)
+{
+	for (size_t i = 0; info && info->labels[i]; i++) {
+		if (strncmp(info->labels[i], key, len) == 0 && info->labels[i][len] == '=')
+			return info->labels[i] + len + 1;
 	}
-	return NULL;
+	return "";
+}
+
+/* Add what a placeholder stands for.  Returns its length; 0: it is none. */
+static size_t fill_in(const char *at, const struct mvm_instance_info *info,
+		      const struct strv *cells, struct strbuf *b)
+{
+	size_t name = strcspn(at + 3, " }"), column = column_of(at + 3, name);
+	const char *end = at + 3 + name, *key = end + 2;
+	if (column < PS_COLUMNS && str_starts(end, "}}")) {
+		strbuf_adds(b, info ? cells->v[column] : "");
+		return (size_t)(end + 2 - at);
+	}
+	if (name != strlen("Label") || strncasecmp(at + 3, "Label", name) != 0 ||
+	    !str_starts(end, " \""))
+		return 0;
+	size_t len = strcspn(key, "\"");
+	if (!str_starts(key + len, "\"}}"))
+		return 0;
+	strbuf_adds(b, label_of(info, key, len));
+	return (size_t)(key + len + 3 - at);
 }
 
 static int no_placeholder(struct cli_context *c, const char *at)
@@ -90,19 +129,23 @@ static int no_placeholder(struct cli_context *c, const char *at)
 
 	for (size_t i = 0; i < PS_COLUMNS; i++)
 		strbuf_addf(&known, "%s{{.%s}}", i ? ", " : "", ps_columns[i]);
-	return cli_usage(c, "option '--format': '%.*s' is none of %s",
+	return cli_usage(c, "option '--format': '%.*s' is none of %s, {{.Label \"KEY\"}}",
 			 end ? (int)(end + 2 - at) : (int)strlen(at), at,
 			 known.data ? known.data : "");
 }
 
-int ps_format(struct cli_context *c, const char *format, const struct strv *cells, struct strbuf *b)
+int ps_format(struct cli_context *c, const char *format, const struct mvm_instance_info *info,
+	      struct strbuf *b)
 {
+	AUTO_DONE(strv) cells = { 0 };
+	if (info)
+		ps_cells(info, &cells);
+	if (cells.failed)
+		return -ENOMEM;
 	for (const char *p = format; *p; p++) {
-		size_t name = str_starts(p, "{{.") ? strcspn(p + 3, "}") : 0;
-		const char *cell = name ? cell_of(cells, p + 3, name) : NULL;
-		if (cell && str_starts(p + 3 + name, "}}")) {
-			strbuf_adds(b, cell);
-			p += strlen("{{.") + name + 1;
+		size_t len = str_starts(p, "{{.") ? fill_in(p, info, &cells, b) : 0;
+		if (len) {
+			p += len - 1;
 		} else if (str_starts(p, "{{")) {
 			return no_placeholder(c, p);
 		} else if (*p == '\\' && (p[1] == 't' || p[1] == 'n')) {
@@ -113,57 +156,4 @@ int ps_format(struct cli_context *c, const char *format, const struct strv *cell
 	}
 	strbuf_adds(b, "\n");
 	return b->failed ? -ENOMEM : 0;
-}
-
-static const char *const filter_keys[] = { "name", "state", "health", "template", NULL };
-
-static bool matches(const struct mvm_instance_info *info, size_t key, const char *value)
-{
-	const char *words[] = { NULL, mvm_instance_state_name(info->state), info->health,
-				info->template_id };
-	return key == 0 ? strstr(info->name, value) != NULL : str_eq(words[key], value);
-}
-
-/* The values of a key that has few, "a, b or c" in a message; NULL for the others. */
-static const char *const filter_values[] = { NULL, "starting|running|paused|exited|failed",
-					     "none|starting|healthy|unhealthy", NULL };
-
-/* The key of "KEY=VALUE", or -1. */
-static int key_of(const char *filter)
-{
-	for (int i = 0; filter_keys[i]; i++) {
-		size_t len = strlen(filter_keys[i]);
-		if (str_starts(filter, filter_keys[i]) && filter[len] == '=')
-			return i;
-	}
-	return -1;
-}
-
-int ps_passes(struct cli_context *c, const struct strv *filters,
-	      const struct mvm_instance_info *info)
-{
-	bool wanted[4] = { false }, met[4] = { false };
-
-	for (size_t i = 0; i < filters->n; i++) {
-		int key = key_of(filters->v[i]);
-		if (key < 0)
-			return cli_usage(c,
-					 "option '--filter': '%s' is not name, state, health or "
-					 "template, '=' and a value",
-					 filters->v[i]);
-		const char *value = strchr(filters->v[i], '=') + 1;
-		if (filter_values[key] && !choices_have(filter_values[key], value)) {
-			char known[128];
-			say_choices(filter_values[key], known, sizeof(known));
-			return cli_usage(c, "option '--filter': %s '%s' is not %s",
-					 filter_keys[key], value, known);
-		}
-		wanted[key] = true;
-		met[key] |= !info || matches(info, (size_t)key, value);
-	}
-	for (size_t i = 0; i < 4; i++) {
-		if (wanted[i] && !met[i])
-			return 0;
-	}
-	return 1;
 }

@@ -2,14 +2,14 @@
 #ifndef CLI_PS_ROWS_H
 #define CLI_PS_ROWS_H
 
-/* An instance in `ps`: its columns, the user's --format, and filters. */
+/* An instance in `ps`: its columns, and the user's --format. */
 
 #include <mvm/instance.h>
 
 #include "base/str.h"
 #include "command.h"
 
-#define PS_COLUMNS 12
+#define PS_COLUMNS 13
 #define PS_STATUS  10 /* the state for people */
 #define PS_ALLOWED 11 /* the rules that open the network; "" for none */
 
@@ -23,20 +23,14 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b);
 void ps_host(const struct mvm_forward *f, struct strbuf *b);
 
 /*
- * Add a line as `format` says: "{{.Name}}\t{{.State}}", where \t and \n are a tab and a newline.
+ * Add a line as `format` says: "{{.Name}}\t{{.Label \"tier\"}}", where \t and \n are a tab and a
+ * newline.
+ *
+ *   info  NULL: only look for mistakes
  *
  * Returns 0, or -EINVAL (wrong usage) for an unknown placeholder.
  */
-int ps_format(struct cli_context *c, const char *format, const struct strv *cells,
+int ps_format(struct cli_context *c, const char *format, const struct mvm_instance_info *info,
 	      struct strbuf *b);
-
-/*
- * Does an instance pass the filters?  Each is KEY=VALUE; values of one key are alternatives, and
- * every key must match.  name: a part of it; state, health, template: the whole word.
- *
- * Returns 1, 0, or -EINVAL (wrong usage) for an unknown filter.
- */
-int ps_passes(struct cli_context *c, const struct strv *filters,
-	      const struct mvm_instance_info *info);
 
 #endif

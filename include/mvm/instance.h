@@ -59,6 +59,14 @@ MVM_API int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct 
  */
 MVM_API int mvm_network_rule_check(const char *text, struct mvm_error *err);
 
+/*
+ * Check a label, `KEY=VALUE` or `KEY`: the key has 1 to 128 of A-Z a-z 0-9 . _ / -, and starts with
+ * a letter or digit; the value is UTF-8 without control characters.
+ *
+ * Returns 0 or -EINVAL with what is wrong.
+ */
+MVM_API int mvm_label_check(const char *text, struct mvm_error *err);
+
 /* A folder or file of this host, or a named volume (mvm/volume.h).  It is copied into the guest
  * before the workload starts, and belongs to the workload's user there. */
 struct mvm_volume {
@@ -151,6 +159,9 @@ struct mvm_start_options {
 	/* it reaches nothing, whatever the template's rules are: denied "all" in their place;
 	 * not with network_allow.  A clone keeps its network card, and forwards reach it. */
 	bool no_network;
+	/* "KEY=VALUE" or "KEY" (mvm_label_check()), NULL-terminated; NULL: none.  At most 32
+	 * labels, with 4096 bytes together; of two with one key the last counts */
+	const char *const *labels;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 
@@ -273,6 +284,7 @@ struct mvm_instance_info {
 	uint64_t network_refused;     /* how often a rule refused something */
 	struct mvm_refusal *refusals; /* the latest destinations, the last one first */
 	size_t n_refusals;
+	const char *const *labels; /* "KEY=VALUE"; NULL-terminated, never NULL */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

@@ -20,7 +20,7 @@ struct mvm_event {
 	const char *event;
 	const char *instance, *template_id;
 	const char *message;
-	const char *json; /* the whole event on one line */
+	const char *json; /* the whole event on one line, with its instance's labels */
 };
 
 /* Returns 0 to go on; more ends the reading; a negative errno ends it with that error. */

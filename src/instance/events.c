@@ -59,6 +59,8 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 	json_put_string(&out, o, "instance", r->name);
 	json_put_string(&out, o, "template_id", r->template_id);
 	json_put_string(&out, o, "revision_hash", r->revision);
+	if (r->labels.n)
+		json_put_pairs(&out, o, "labels", r->labels.v, r->labels.n);
 	if (message) {
 		bound(message, shown);
 		json_put_text(&out, o, "message", shown);

@@ -166,6 +166,7 @@ static const struct field record[] = {
 			data_disk.present),
 	FIELD_LIST(record, volumes, n_volumes, record_volume, FIELD_SPARSE, &volume_fields),
 	FIELD_LIST(record, forwards, n_forwards, vmm_forward, FIELD_REQUIRED, &forward_fields),
+	FIELD_PAIRS(record, labels),
 	FIELD_STRINGS(record, env),
 	FIELD_STRINGS(record, network_allow),
 	FIELD_STRINGS(record, network_deny),

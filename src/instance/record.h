@@ -18,6 +18,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "instance/usage.h"
+#include "model/template.h"
 #include "vmm/vmm.h"
 
 #define RECORD_NAME	    "instance.json"
@@ -126,6 +127,7 @@ struct record {
 	size_t n_volumes;
 	struct record_disk data_disk;
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
+	struct mvm_strings labels;		  /* the user's "KEY=VALUE" */
 	struct strv env;			 /* the workload's variables, over the template's */
 	struct strv network_allow, network_deny; /* rules, the template's among them */
 	uint64_t network_refused;		 /* how often a rule refused the guest something */

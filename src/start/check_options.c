@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/str.h"
+#include "model/label.h"
+#include "model/strings.h"
 #include "start/start.h"
 #include "start/volumes.h"
 
@@ -58,7 +60,10 @@ static int check_forward(const struct mvm_forward *f, size_t i, struct mvm_error
 
 int start_options_check(const struct mvm_start_options *o, struct mvm_error *err)
 {
+	AUTO_DONE(mvm_strings) labels = { 0 };
 	int r = check_numbers(o, err);
+	if (r == 0)
+		r = labels_make(o->labels, &labels, err);
 	if (r < 0)
 		return r;
 	if (o->n_forwards > RECORD_FORWARDS_MAX)

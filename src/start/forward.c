@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/str.h"
+#include "model/label.h"
 #include "model/policy.h"
 
 /* Parse "127.0.0.1" or "[::1]".  An IPv6 address becomes its shortest form, so that equal addresses
@@ -62,6 +63,11 @@ int mvm_forward_parse(const char *text, struct mvm_forward *ret, struct mvm_erro
 	f.guest_port = (uint16_t)guest;
 	*ret = f;
 	return 0;
+}
+
+int mvm_label_check(const char *text, struct mvm_error *err)
+{
+	return label_check(text, err);
 }
 
 int mvm_network_rule_check(const char *text, struct mvm_error *err)

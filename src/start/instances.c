@@ -196,6 +196,7 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 	free(info->network_problem);
 	free((void *)info->network_allow); /* one block each */
 	free((void *)info->network_deny);
+	free((void *)info->labels);
 	free(info->refusals);
 	free(info);
 }
@@ -299,7 +300,9 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->network_refused = rec->network_refused;
 	info->network_allow = one_block(&rec->network_allow);
 	info->network_deny = one_block(&rec->network_deny);
-	if (!info->network_allow || !info->network_deny || add_refusals(rec, info) < 0)
+	info->labels = one_block(&(struct strv){ .v = rec->labels.v, .n = rec->labels.n });
+	if (!info->network_allow || !info->network_deny || !info->labels ||
+	    add_refusals(rec, info) < 0)
 		return NULL;
 	return TAKE_PTR(info);
 }

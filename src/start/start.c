@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "model/label.h"
 #include "model/policy.h"
 #include "start/data_disk.h"
 #include "start/working_set.h"
@@ -175,7 +176,9 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	for (const char *const *v = o->env; v && *v; v++)
 		strv_add(&rec.env, *v);
 	failed |= rec.env.failed;
-	int r = take_rules(q, &rec, err);
+	int r = labels_make(o->labels, &rec.labels, err);
+	if (r == 0)
+		r = take_rules(q, &rec, err);
 	if (r < 0)
 		return r;
 	rec.hostname = str_dup(o->hostname, &failed);

@@ -92,6 +92,7 @@ static int read_options(struct again *a, struct mvm_error *err)
 		.keep_running = rec->keep_running,
 		.private_memory = rec->memory >= RECORD_MEMORY_SPARSE,
 		.hostname = hostname_of(rec),
+		.labels = (const char *const *)rec->labels.v,
 		.ttl_ms = rec->ttl_ms,
 		.log_max_bytes = rec->log_max_bytes,
 		.volume_timeout_ms = rec->volume_timeout_ms,

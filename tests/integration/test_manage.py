@@ -26,9 +26,14 @@ class Manage(guests.TestCase):
         return self.mvm_ok("ps", "-q", *options).split()
 
     def test_ps_selects_and_formats(self):
-        self.run_detached("web-worker", "--name", "one", "-p", "0:8080")
-        self.run_detached("web-worker", "--name", "two", "-p", "0:8080")
-        self.mvm_ok("stop", "two")
+        self.run_detached("web-worker", "--name", "one", "-p", "0:8080", "-l", "tier=web")
+        self.run_detached("web-worker", "--name", "two", "-p", "0:8080", "-l", "tier=db", "-l", "odd")
+        self.assertEqual(self.mvm_ok("stop", *self.names("-f", "label=tier=db")), "two\n")
+        self.assertEqual(self.names("-f", "label=tier"), ["one", "two"])
+        self.assertEqual(self.names("-f", "label=tier", "-f", "label=odd"), ["two"])
+        self.assertEqual(self.names("-f", "exited=143", "-f", "status=exited"), ["two"])
+        self.assertEqual(self.mvm_ok("ps", "--format", '{{.Labels}} {{.Label "tier"}}'),
+                         "tier=web web\ntier=db,odd= db\n")
         ports = [f["host_port"] for f in self.inspect("one")["forwards"]]
         self.assertEqual(self.names(), ["one", "two"])
         self.assertEqual(self.names("-a"), ["one", "two"])

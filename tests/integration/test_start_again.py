@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`start` and `restart`: instances that have ended start again, as they were started first."""
 
+import json
 import os
 import signal
 import socket
@@ -32,7 +33,8 @@ class StartAgain(guests.TestCase):
         first = self.run_detached("web-worker", "--name", "one", "-p", "0:8080", "-e", "COLOR=red",
                                   "--hostname", "of-its-own", "-v", f"{host}:/in",
                                   "--restart", "on-failure:3", "--ttl", "1h", "--log-size", "2M",
-                                  "--keep-running", "--mem", "160M", "--allow", "192.168.7.0/24")
+                                  "--keep-running", "--mem", "160M", "--allow", "192.168.7.0/24",
+                                  "-l", "tier=back", "-l", "alone", "-l", "tier=web")
         self.exec("one", "sh", "-c", "echo mine > /tmp/file")
         before = self.exec("one", "cat", "/etc/machine-id")
         port = first["forwards"][0]["host_port"]
@@ -45,8 +47,12 @@ class StartAgain(guests.TestCase):
         again = self.inspect("one")
         for key in ("revision_hash", "backend", "mem_mib", "vcpus", "forwards", "volumes", "env",
                     "hostname", "restart", "restart_max", "ttl_ms", "keep_running", "log_max_bytes",
-                    "created_at", "network_allow", "network_deny", "attached", "remove_at_end"):
+                    "created_at", "labels", "network_allow", "network_deny", "attached", "remove_at_end"):
             self.assertEqual(again.get(key), kept.get(key), key)
+        self.assertEqual(again["labels"], {"alone": "", "tier": "web"})
+        events = [json.loads(line) for line in self.mvm_ok("events", "--json").splitlines()]
+        self.assertEqual([e["labels"] for e in events if e["instance"] == "one"][-1],
+                         again["labels"])
         self.assertEqual(again["state"], "running")
         self.assertIsNone(again["ended_at"])
         self.assertIsNone(again["error"])

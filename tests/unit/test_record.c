@@ -131,6 +131,23 @@ static void everything_known_and_unknown_survives_a_rewrite(void **state)
 	assert_int_equal(rec.stages[3].ns, 132006510);
 }
 
+static void labels_are_an_object(void **state)
+{
+	(void)state;
+	AUTO_DONE(record) rec = { 0 };
+	assert_int_equal(
+		parse("{\"start\":\"boot\",\"labels\":{\"tier\":\"web\",\"b\":\"\"}," MEMBERS "}",
+		      &rec, NULL),
+		0);
+	assert_int_equal(rec.labels.n, 2);
+	assert_string_equal(rec.labels.v[0], "tier=web");
+	assert_string_equal(rec.labels.v[1], "b=");
+	assert_null(rec.labels.v[2]); /* whoever starts it again relies on the end */
+	AUTO_FREE char *text = record_to_json(&rec);
+	assert_non_null(
+		strstr(text, "\"labels\": {\n    \"tier\": \"web\",\n    \"b\": \"\"\n  }"));
+}
+
 static void unknown_values_are_null_or_left_out(void **state)
 {
 	(void)state;
@@ -140,7 +157,7 @@ static void unknown_values_are_null_or_left_out(void **state)
 	static const char *const there[] = { "\"exit_code\": null", "\"hostname\": null",
 					     "\"agent\": true", "\"stages_ns\": {}",
 					     "\"vmm_pid\": 0" };
-	static const char *const not_there[] = { "data_disk", "volumes",      "env",
+	static const char *const not_there[] = { "data_disk", "volumes",      "env",  "labels",
 						 "held",      "folder_inode", "usage" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(there); i++)
 		assert_non_null(strstr(text, there[i]));
@@ -237,6 +254,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
+		cmocka_unit_test(labels_are_an_object),
 		cmocka_unit_test(unknown_values_are_null_or_left_out),
 		cmocka_unit_test(records_of_older_versions_are_understood),
 		cmocka_unit_test(usage_is_written_and_not_read),

@@ -80,6 +80,17 @@ static void a_closed_network_takes_no_allowed_rules(void **state)
 	mvm_close(mvm);
 }
 
+static void labels_are_checked(void **state)
+{
+	static const char *const fine[] = { "tier=web", "alone", NULL };
+	static const char *const wrong[] = { "tier=web", "a b=c", NULL };
+	struct mvm *mvm = open_data(state);
+	expect(mvm, START(.labels = fine), -ENOENT, "web");
+	expect(mvm, START(.labels = wrong), -EINVAL, "'a b=c' is no label");
+	assert_int_equal(mvm_label_check("a b=c", NULL), -EINVAL);
+	mvm_close(mvm);
+}
+
 static void forwards_are_checked(void **state)
 {
 	struct mvm *mvm = open_data(state);
@@ -123,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(numbers_out_of_range_are_refused),
 		TEST(a_closed_network_takes_no_allowed_rules),
+		TEST(labels_are_checked),
 		TEST(forwards_are_checked),
 		TEST(room_of_later_volumes_must_be_empty),
 	};
