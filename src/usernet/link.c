@@ -32,16 +32,34 @@ static size_t seek(struct link *l)
 	return at;
 }
 
+size_t link_waiting(const struct link *l)
+{
+	return l->out.len - l->sent;
+}
+
+bool link_is_full(const struct link *l)
+{
+	return link_waiting(l) >= LINK_OUT_FULL;
+}
+
+bool link_has_frame(const struct link *l)
+{
+	return !link_is_full(l) && !l->seeks && l->in_len >= 4 && l->in_len - 4 >= length_at(l->in);
+}
+
 int link_read(struct link *l, link_frame_fn fn, void *arg)
 {
-	ssize_t n = recv(l->fd, l->in + l->in_len, sizeof(l->in) - l->in_len, MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno == ECONNRESET)) /* it had not read all */
-		return -EPIPE;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	l->in_len += (size_t)n;
+	ssize_t n = 0;
+	if (l->in_len < sizeof(l->in)) {
+		n = recv(l->fd, l->in + l->in_len, sizeof(l->in) - l->in_len, MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno == ECONNRESET)) /* it had not read all */
+			return -EPIPE;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+	}
+	l->in_len += n > 0 ? (size_t)n : 0;
 	size_t at = l->seeks ? seek(l) : 0;
-	while (!l->seeks && l->in_len - at >= 4) {
+	while (!l->seeks && l->in_len - at >= 4 && !link_is_full(l)) {
 		size_t len = length_at(l->in + at);
 		if (len == 0 || len > LINK_FRAME_MAX)
 			return -EPROTO;
@@ -58,7 +76,7 @@ int link_read(struct link *l, link_frame_fn fn, void *arg)
 void link_write(struct link *l, const void *frame, size_t len)
 {
 	const uint8_t head[4] = { 0, (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len };
-	if (len == 0 || len > LINK_FRAME_MAX || l->out.len + 4 + len > LINK_OUT_MAX) {
+	if (len == 0 || len > LINK_FRAME_MAX || link_waiting(l) + 4 + len > LINK_OUT_MAX) {
 		l->lost++;
 		return;
 	}
@@ -82,18 +100,21 @@ static size_t whole_frames(const uint8_t *data, size_t len)
 
 int link_flush(struct link *l)
 {
-	size_t sent = 0;
 	int r = l->out.failed ? -ENOMEM : 0;
-	while (r == 0 && sent < l->out.len) {
-		const uint8_t *next = (const uint8_t *)l->out.data + sent;
-		ssize_t n = send(l->fd, next, whole_frames(next, l->out.len - sent),
+	while (r == 0 && link_waiting(l) > 0) {
+		const uint8_t *next = (const uint8_t *)l->out.data + l->sent;
+		ssize_t n = send(l->fd, next, whole_frames(next, link_waiting(l)),
 				 MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0)
 			r = -errno;
 		else
-			sent += (size_t)n;
+			l->sent += (size_t)n;
 	}
-	strbuf_consume(&l->out, sent);
+	/* seldom: what waits is moved */
+	if (l->sent == l->out.len || l->sent > LINK_OUT_ENOUGH) {
+		strbuf_consume(&l->out, l->sent);
+		l->sent = 0;
+	}
 	if (r == -ECONNRESET)
 		return -EPIPE;
 	return r == -EAGAIN || r == -EINTR ? 0 : r;

@@ -5,8 +5,10 @@
 /*
  * Frames over a stream socket, each after its length as four bytes in network order.
  *
- * What the VMM does not take at once is kept up to LINK_OUT_MAX; a frame beyond that is lost, as on
- * a wire.  A length that no frame has ends the link.
+ * What the VMM does not take at once waits.  From LINK_OUT_ENOUGH on the host's sockets are not
+ * read, from LINK_OUT_FULL on the guest's frames wait, too, as each may bring forth others; a frame
+ * beyond LINK_OUT_MAX is lost, as on a wire.  So a guest that never reads stops its own network.  A
+ * length that no frame has ends the link.
  *
  * Source: QEMU, net/net.c (net_fill_rstate).
  */
@@ -17,13 +19,16 @@
 
 #include "base/str.h"
 
-#define LINK_FRAME_MAX 65536u
-#define LINK_OUT_MAX   ((size_t)512 * 1024)
+#define LINK_FRAME_MAX	65536u
+#define LINK_OUT_ENOUGH ((size_t)256 << 10)
+#define LINK_OUT_FULL	((size_t)1 << 20)
+#define LINK_OUT_MAX	((size_t)2 << 20)
 
 struct link {
 	int fd; /* borrowed, non-blocking */
 	struct strbuf out;
-	bool seeks; /* the stream may begin within a frame: what looks like none is skipped */
+	size_t sent; /* of out */
+	bool seeks;  /* the stream may begin within a frame: what looks like none is skipped */
 	size_t in_len;
 	uint64_t lost;
 	uint8_t in[2 * LINK_FRAME_MAX];
@@ -31,9 +36,16 @@ struct link {
 
 typedef void (*link_frame_fn)(void *arg, const uint8_t *frame, size_t len);
 
-/* Read what has come, and call fn for each whole frame.  Returns 0, -EPIPE at the end, -EPROTO or
- * -errno. */
+/* How many bytes wait for the VMM. */
+size_t link_waiting(const struct link *l);
+bool link_is_full(const struct link *l);
+
+/* Read what has come, and call fn for each whole frame, as long as what waits is not full.  Returns
+ * 0, -EPIPE at the end, -EPROTO or -errno. */
 int link_read(struct link *l, link_frame_fn fn, void *arg);
+
+/* May link_read() go on at once, with a frame that has waited for room? */
+bool link_has_frame(const struct link *l);
 
 /* Queue a frame; link_flush() sends it. */
 void link_write(struct link *l, const void *frame, size_t len);

@@ -50,9 +50,12 @@ struct usernet {
 	struct rate bytes, packets; /* both ways */
 	struct rate new_tcp, new_others; /* flows */
 	bool is_forwarding;
+	/* of the host's sockets, whose turn to be read it is, and whose next; -1: all the same */
+	int first_fd, next_fd;
 	struct refusals refusals;
 	size_t n_fds;
 	struct pollfd fds[POLL_MAX + 1]; /* the last one: routes */
+	bool reads[POLL_MAX];		 /* libslirp would read it */
 };
 
 static struct in_addr v4_of(const char *text)
@@ -221,6 +224,12 @@ static const SlirpCb callbacks = {
 	.notify = on_notify,
 };
 
+/* May the host's sockets be read?  What they bring must find room on the link. */
+static bool has_room(const struct usernet *u)
+{
+	return link_waiting(&u->link) < LINK_OUT_ENOUGH;
+}
+
 static int on_poll_add(int fd, int events, void *arg)
 {
 	struct usernet *u = arg;
@@ -233,14 +242,37 @@ static int on_poll_add(int fd, int events, void *arg)
 		wanted |= POLLOUT;
 	if (events & SLIRP_POLL_PRI)
 		wanted |= POLLPRI;
+	u->reads[u->n_fds] = wanted & POLLIN;
+	if (u->reads[u->n_fds] && !has_room(u))
+		wanted &= POLLOUT;
+	if (wanted == 0)
+		return -1;
 	u->fds[u->n_fds] = (struct pollfd){ .fd = fd, .events = wanted };
 	return (int)u->n_fds++;
+}
+
+/* May libslirp read this socket of the host's, which has something?  One turn's sockets may bring
+ * more than the link has room for.  The first one that had to wait is the first of the next turn.
+ */
+static bool may_read(struct usernet *u, const struct pollfd *p)
+{
+	if (!(p->events & POLLIN))
+		return false; /* there was no room when the turn began */
+	if (p->fd == u->first_fd)
+		u->first_fd = -1;
+	if (u->first_fd < 0 && has_room(u))
+		return true;
+	if (u->first_fd < 0 && u->next_fd < 0)
+		u->next_fd = p->fd;
+	return false;
 }
 
 static int on_poll_get(int index, void *arg)
 {
 	struct usernet *u = arg;
 	short got = index < 0 ? 0 : u->fds[index].revents;
+	if (got && u->reads[index] && !may_read(u, &u->fds[index]))
+		got &= POLLOUT;
 	return (got & POLLIN ? SLIRP_POLL_IN : 0) | (got & POLLOUT ? SLIRP_POLL_OUT : 0) |
 	       (got & POLLPRI ? SLIRP_POLL_PRI : 0) | (got & POLLERR ? SLIRP_POLL_ERR : 0) |
 	       (got & POLLHUP ? SLIRP_POLL_HUP : 0);
@@ -390,6 +422,8 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 		wait_ms = (uint32_t)(pause / NS_PER_MS) + 1;
 	else
 		slirp_pollfds_fill(u->slirp, &wait_ms, on_poll_add, u);
+	if (!paused && link_has_frame(&u->link))
+		wait_ms = 0;
 	int timer_ms = clock_remaining_ms(u->timer_ns);
 	if (timer_ms >= 0 && (uint32_t)timer_ms < wait_ms)
 		wait_ms = (uint32_t)timer_ms;
@@ -406,22 +440,33 @@ static int wait_for_some(struct usernet *u, bool paused, int64_t pause, size_t n
 	return poll(u->fds, u->n_fds + 1, wait_ms > INT32_MAX ? -1 : (int)wait_ms);
 }
 
+/* Let libslirp see what has come by the host's sockets. */
+static void serve_sockets(struct usernet *u, bool failed, bool had_room)
+{
+	slirp_pollfds_poll(u->slirp, failed, on_poll_get, u);
+	if (!had_room)
+		return;
+	u->first_fd = u->next_fd;
+	u->next_fd = -1;
+}
+
 static int turn(struct usernet *u)
 {
 	int64_t pause = pause_ns(u);
-	bool paused = pause > 0;
-	short of_link = paused ? 0 : POLLIN;
-	u->fds[0] = (struct pollfd){ .fd = u->link.fd,
-				     .events = of_link | (u->link.out.len > 0 ? POLLOUT : 0) };
+	bool paused = pause > 0, had_room = has_room(u), has_frame = link_has_frame(&u->link);
+	short of_link = paused || link_is_full(&u->link) ? 0 : POLLIN;
+	u->fds[0] = (struct pollfd){
+		.fd = u->link.fd, .events = of_link | (link_waiting(&u->link) > 0 ? POLLOUT : 0)
+	};
 	u->fds[1] = (struct pollfd){ .fd = u->control_fd, .events = POLLIN };
 	size_t n_asks = resolver_poll(&u->questions.resolver, u->fds + 2);
 	struct pollfd *forwards = u->fds + 2 + n_asks;
-	size_t n_forwards = paused ? 0 : udp_forwards_poll(&u->udp_forwards, forwards);
+	size_t n_forwards = paused || !had_room ? 0 : udp_forwards_poll(&u->udp_forwards, forwards);
 	int n = wait_for_some(u, paused, pause, n_asks + n_forwards);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	if (!paused)
-		slirp_pollfds_poll(u->slirp, n < 0, on_poll_get, u);
+		serve_sockets(u, n < 0, had_room);
 	if (clock_now_ns() >= u->timer_ns) {
 		u->timer_ns = DEADLINE_NONE;
 		slirp_handle_timer(u->slirp, SLIRP_TIMER_RA, NULL);
@@ -432,7 +477,8 @@ static int turn(struct usernet *u)
 		questions_serve(&u->questions, clock_now_ns());
 	report(u);
 	int r = n > 0 && u->fds[1].revents ? on_request(u) : 0;
-	if (r == 0 && n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR)))
+	bool may_take = n > 0 && (u->fds[0].revents & (of_link | POLLHUP | POLLERR));
+	if (r == 0 && (may_take || (has_frame && !paused)))
 		r = link_read(&u->link, on_frame, u);
 	/* news may also have come along with an answer */
 	bool has_news = u->route.has_changed || (n > 0 && u->fds[u->n_fds].revents);
@@ -501,6 +547,7 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	route_init(&u.route, route_fd);
 	u.link.seeks = config->resume;
 	u.timer_ns = DEADLINE_NONE;
+	u.first_fd = u.next_fd = -1;
 	questions_init(&u.questions, &u.gate, &u.refusals, &u.link);
 	int r = begin(&u, config, err);
 	int said = reply(&u, r, err);

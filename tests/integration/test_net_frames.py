@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import random
+import select
 import shutil
 import socket
 import struct
@@ -471,6 +472,23 @@ class Frames(unittest.TestCase):
             while sent < 100 << 20:
                 sent += net.link.send(frame * 1000)
         self.assertTrue(net.ask(allow=[], deny=[]).get("ready")) # but requests are answered
+
+    def test_a_guest_that_never_reads_waits_and_takes_no_memory(self):
+        net = self.start()
+        net.link.setblocking(False)
+        refused = udp(4000, "192.168.255.1", 9, b"x")
+        frames, sent = (struct.pack(">I", len(refused)) + refused) * 1000, 0
+        while sent < 50 << 20 and select.select([], [net.link], [], 5)[1]:
+            sent += net.link.send(frames)
+        self.assertLess(sent, 10 << 20) # what mvm-net has to say waits, and so does the guest
+        self.assertEqual(net.ask()["lost"], 0)
+        self.check_bounds(net)
+        net.link.setblocking(True)
+        replies = 0
+        while select.select([net.link], [], [], 5)[0] and replies < sent // len(frames) * 1000:
+            replies += len(net.take())
+        self.assertGreaterEqual(replies, sent // len(frames) * 1000)
+        self.assertEqual(net.ask()["lost"], 0)
 
 
 if __name__ == "__main__":

@@ -270,6 +270,25 @@ class Usernet(harness.TestCase):
                     print(sum(sock.recv(5) == b"%05d" % i for i, sock in enumerate(socks)))
                     """), "500")
 
+    def test_a_hundred_downloads_at_once_lose_no_frame(self):
+        for where, address, plus in self.ways():
+            with self.subTest(address=address):
+                self.assertEqual(self.run_in(where, f"""
+                    def fetch(i):
+                        with connect({address!r}, {plus + 19}) as sock:
+                            sock.sendall(b"1")
+                            ends[i] = sink(sock)
+                            sock.sendall(ends[i].encode())
+                    ends = [None] * 100
+                    threads = [threading.Thread(target=fetch, args=(i,)) for i in range(100)]
+                    for thread in threads:
+                        thread.start()
+                    for thread in threads:
+                        thread.join()
+                    print({{end.split()[0] for end in ends}})
+                    """), "{'1048576'}")
+        self.assertEqual(self.request()["lost"], 0)
+
     def test_datagrams_cross_a_link_that_loses_some(self):
         for hook, way in (("input", "iifname"), ("output", "oifname")):
             rules = (f"add table inet lossy; add chain inet lossy {hook} {{ type filter hook {hook} priority 0; }}; "
