@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,26 +13,11 @@
 #include "image/image.h"
 #include "image/layer.h"
 #include "image/oci_choose.h"
-#include "image/oci_cpu.h"
 #include "image/oci_files.h"
+#include "image/oci_resolve.h"
 
-#define NAME_SIZE      128u /* "blobs/sha256/<hex>" */
-#define INDEX_DEPTH    4u
 #define LAYOUT_MAX     4096u
 #define PATH_BYTES_MAX 4095u
-#define ASKED_MAX      (64ULL << 20) /* bytes of documents */
-
-/* This machine's architecture, by its name in Go. */
-static const char *host_arch(void)
-{
-#if defined(__x86_64__)
-	return "amd64";
-#elif defined(__aarch64__)
-	return "arm64";
-#else
-#error "name this architecture as Go does"
-#endif
-}
 
 /* One layer, found and open. */
 struct layer {
@@ -47,7 +33,6 @@ struct oci_image {
 	struct mvm_digest lock;
 	struct oci_config config;
 	struct layer *layers; /* config.n of them */
-	uint64_t asked_bytes; /* bytes read so far by read_to_ask() */
 };
 
 void oci_free(struct oci_image *image)
@@ -74,13 +59,6 @@ const struct oci_config *oci_config(const struct oci_image *image)
 	return &image->config;
 }
 
-static void blob_name(const struct mvm_digest *digest, char ret[NAME_SIZE])
-{
-	char hex[DIGEST_HEX_SIZE];
-	digest_hex(digest, hex);
-	snprintf(ret, NAME_SIZE, "blobs/sha256/%s", hex);
-}
-
 static int wrong_digest(const struct oci_image *image, const char *name, struct mvm_error *err)
 {
 	return mvm_error_set(err, -EBADMSG, "'%s' is damaged: the digest of '%s' does not match",
@@ -88,13 +66,14 @@ static int wrong_digest(const struct oci_image *image, const char *name, struct 
 }
 
 /* Read a blob and check it against its descriptor. */
-static int read_blob(const struct oci_image *image, const struct oci_descriptor *d,
-		     char ret_name[NAME_SIZE], char **ret, size_t *ret_len, struct mvm_error *err)
+static int read_blob(void *arg, const struct oci_descriptor *d, char ret_name[OCI_NAME_SIZE],
+		     char **ret, size_t *ret_len, struct mvm_error *err)
 {
+	const struct oci_image *image = arg;
 	AUTO_FREE char *text = NULL;
 	struct mvm_digest digest;
 
-	blob_name(&d->digest, ret_name);
+	oci_blob_name(&d->digest, ret_name);
 	int r = oci_file_read(&image->files, ret_name, OCI_JSON_MAX, &text, ret_len, err);
 	if (r < 0)
 		return r;
@@ -153,7 +132,7 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 {
 	AUTO_DONE(oci_manifest) m = { 0 };
 	AUTO_FREE char *text = NULL, *config = NULL;
-	char name[NAME_SIZE];
+	char name[OCI_NAME_SIZE];
 	size_t len;
 
 	int r = read_blob(image, d, name, &text, &len, err);
@@ -169,7 +148,7 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 		r = alloc_layers(image, err);
 	for (size_t i = 0; r == 0 && i < m.n; i++) {
 		struct layer *layer = &image->layers[i];
-		blob_name(&m.layers[i].digest, name);
+		oci_blob_name(&m.layers[i].digest, name);
 		layer->digest = m.layers[i].digest;
 		layer->has_digest = true;
 		r = open_layer(image, layer, name, err);
@@ -180,135 +159,13 @@ static int read_manifest(struct oci_image *image, const struct oci_descriptor *d
 	return r;
 }
 
-/* Read a document that only tells which image is the right one. */
-static int read_to_ask(struct oci_image *image, const struct oci_descriptor *d,
-		       char ret_name[NAME_SIZE], char **ret, size_t *ret_len)
-{
-	*ret_len = 0;
-	int r = read_blob(image, d, ret_name, ret, ret_len, NULL);
-	image->asked_bytes += *ret_len; /* damaged documents count, too */
-	return r;
-}
-
-/* An entry does not tell its platform: read it from the image's configuration.  A platform that
- * cannot be read stays unknown, and is an error only if the entry is chosen. */
-static int ask(struct oci_image *image, struct oci_descriptor *d, struct oci_config *ret,
-	       struct mvm_error *err)
-{
-	AUTO_DONE(oci_manifest) m = { 0 };
-	AUTO_FREE char *text = NULL, *config = NULL;
-	struct mvm_error problem = { 0 };
-	char name[NAME_SIZE];
-	size_t len;
-
-	if (image->asked_bytes > ASKED_MAX) {
-		int r = mvm_error_set(
-			err, -EFBIG,
-			"'%s': the manifests and configurations of its images take more than "
-			"%llu MiB",
-			image->files.path, ASKED_MAX >> 20);
-		return mvm_error_hint(
-			err, r,
-			"name the image: append ':sha256:DIGEST' of its manifest to the path");
-	}
-	if (read_to_ask(image, d, name, &text, &len) < 0)
-		return 0;
-	d->problem_code = oci_manifest_parse(text, len, name, &m, &problem);
-	if (d->problem_code < 0) { /* perhaps an artifact, which is no image */
-		d->problem = strdup(problem.text);
-		return d->problem ? 0 : mvm_error_oom(err);
-	}
-	if (read_to_ask(image, &m.config, name, &config, &len) == 0)
-		oci_config_parse(config, len, name, ret, NULL); /* on failure it stays unknown */
-	return 0;
-}
-
-/* Fill in an unknown text. */
-static int learn(char **text, const char *from, struct mvm_error *err)
-{
-	if (*text || !from)
-		return 0;
-	*text = strdup(from);
-	return *text ? 0 : mvm_error_oom(err);
-}
-
-/* Give an entry the platform or problem found for another entry with its digest. */
-static int tell(struct oci_descriptor *d, const struct oci_descriptor *asked,
-		const struct oci_config *config, struct mvm_error *err)
-{
-	d->asked = true;
-	d->problem_code = asked->problem_code;
-	int r = learn(&d->problem, asked->problem, err);
-	if (r == 0)
-		r = learn(&d->os, config->os, err);
-	if (r == 0)
-		r = learn(&d->arch, config->arch, err);
-	return r < 0 ? r : learn(&d->variant, config->variant, err);
-}
-
-static bool is_unknown(const struct oci_descriptor *d)
-{
-	return d->meant && !d->asked && !d->problem && d->media == OCI_MEDIA_MANIFEST &&
-	       (!d->os || !d->arch);
-}
-
-/* Read each manifest once, however many entries name it. */
-static int learn_platforms(struct oci_image *image, struct oci_index *index, struct mvm_error *err)
-{
-	for (size_t i = 0; i < index->n; i++) {
-		AUTO_DONE(oci_config) config = { 0 };
-		struct oci_descriptor *d = &index->manifests[i];
-		if (!is_unknown(d))
-			continue;
-		int r = ask(image, d, &config, err);
-		for (size_t k = i + 1; r == 0 && k < index->n; k++) {
-			struct oci_descriptor *same = &index->manifests[k];
-			if (is_unknown(same) && same->size == d->size &&
-			    digest_equal(&same->digest, &d->digest))
-				r = tell(same, d, &config, err);
-		}
-		if (r == 0)
-			r = tell(d, d, &config, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Go from the marked entries of an index down to the manifest of a platform. */
-static int descend(struct oci_image *image, struct oci_index *index,
-		   const struct oci_platform *platform, unsigned depth, struct mvm_error *err)
-{
-	AUTO_DONE(oci_index) below = { 0 };
-	AUTO_FREE char *text = NULL;
-	const struct oci_descriptor *d;
-	char name[NAME_SIZE];
-	size_t len;
-
-	bool top = depth == INDEX_DEPTH;
-	int r = oci_choose_platform(index, platform, !top, image->files.path, &d, err);
-	if (r < 0)
-		return r;
-	if (d->media == OCI_MEDIA_MANIFEST)
-		return read_manifest(image, d, platform, err);
-	if (depth == 0)
-		return mvm_error_set(err, -EBADMSG, "'%s' is damaged: indexes lead to indexes",
-				     image->files.path);
-	r = read_blob(image, d, name, &text, &len, err);
-	if (r == 0)
-		r = oci_index_parse(text, len, name, &below, err);
-	if (r < 0)
-		return r;
-	if (oci_choose_all(&below) > 1)
-		r = learn_platforms(image, &below, err);
-	return r < 0 ? r : descend(image, &below, platform, depth - 1, err);
-}
-
 static int open_layout(struct oci_image *image, const char *tag,
 		       const struct oci_platform *platform, struct mvm_error *err)
 {
+	struct oci_reader reader = { .read = read_blob, .arg = image, .path = image->files.path };
 	AUTO_DONE(oci_index) index = { 0 };
 	AUTO_FREE char *layout = NULL, *text = NULL;
+	struct oci_descriptor found;
 	size_t len;
 
 	int r = oci_file_read(&image->files, "oci-layout", LAYOUT_MAX, &layout, &len, err);
@@ -324,12 +181,14 @@ static int open_layout(struct oci_image *image, const char *tag,
 	if (r == 0)
 		r = oci_index_parse(text, len, "index.json", &index, err);
 	if (r == 0 && !tag && oci_choose_all(&index) > 1)
-		r = learn_platforms(image, &index, err); /* finds entries that are no images */
+		r = oci_learn_platforms(&reader, &index, err); /* finds entries that are no images */
 	if (r == 0)
 		r = oci_choose_name(&index, tag, image->files.path, err);
 	if (r > 1 && tag)
-		r = learn_platforms(image, &index, err);
-	return r < 0 ? r : descend(image, &index, platform, INDEX_DEPTH, err);
+		r = oci_learn_platforms(&reader, &index, err);
+	if (r >= 0)
+		r = oci_resolve(&reader, &index, platform, false, &found, err);
+	return r < 0 ? r : read_manifest(image, &found, platform, err);
 }
 
 /* ---- docker save ---- */
@@ -430,8 +289,7 @@ int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oc
 		image->files = (struct oci_files)OCI_FILES_NONE;
 	if (!image || !path)
 		return mvm_error_oom(err);
-	const struct oci_platform platform = { .arch = arch ? arch : host_arch(),
-					       .amd64_level = oci_guest_level() };
+	const struct oci_platform platform = oci_platform_here(arch);
 	split(path, &tag);
 	if (tag && !*tag)
 		return mvm_error_set(err, -EINVAL, "'%s' ends in an empty tag", source);
@@ -439,6 +297,28 @@ int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oc
 	if (r == 0)
 		r = kind == OCI_DOCKER_ARCHIVE ? open_saved(image, tag, &platform, err)
 					       : open_layout(image, tag, &platform, err);
+	if (r == 0)
+		*ret = TAKE_PTR(image);
+	return r;
+}
+
+int oci_open_blobs(int dir_fd, const char *name, const struct mvm_digest *manifest,
+		   uint64_t manifest_bytes, struct oci_image **ret, struct mvm_error *err)
+{
+	const struct oci_descriptor d = { .digest = *manifest, .size = manifest_bytes };
+	const struct oci_platform platform = oci_platform_here(NULL);
+	AUTO(oci_image) image = calloc(1, sizeof(*image));
+
+	if (!image)
+		return mvm_error_oom(err);
+	image->files = (struct oci_files)OCI_FILES_NONE;
+	image->files.path = strdup(name);
+	image->files.fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
+	if (!image->files.path)
+		return mvm_error_oom(err);
+	if (image->files.fd < 0)
+		return mvm_error_set(err, -errno, "cannot open '%s': %s", name, strerror(errno));
+	int r = read_manifest(image, &d, &platform, err);
 	if (r == 0)
 		*ret = TAKE_PTR(image);
 	return r;

@@ -35,6 +35,19 @@ struct oci_image;
  */
 int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oci_image **ret,
 	     struct mvm_error *err);
+
+/*
+ * Open an image whose manifest is known, for this machine's architecture.
+ *
+ *   dir_fd  a folder with blobs/sha256/<hex>: manifest, configuration and layers; borrowed
+ *   name    of the image, for messages
+ *   ret     the caller's
+ *
+ * Errors as oci_open().
+ */
+int oci_open_blobs(int dir_fd, const char *name, const struct mvm_digest *manifest,
+		   uint64_t manifest_bytes, struct oci_image **ret, struct mvm_error *err);
+
 void oci_free(struct oci_image *image);
 DEFINE_AUTO(oci_image, oci_free)
 

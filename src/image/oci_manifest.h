@@ -44,8 +44,8 @@ struct oci_descriptor {
 	char *image_name;	   /* "io.containerd.image.name", with registry and tag */
 	char *problem;		   /* the entry's fault; the index stays usable ... */
 	int problem_code;	   /* ... until it is chosen; a negative errno */
-	bool meant;		   /* free for oci_choose.h */
-	bool asked;		   /* free for oci.c */
+	bool meant;		   /* free for oci_resolve.choose.h */
+	bool asked;		   /* free for oci_resolve.c */
 };
 
 /* An index or a manifest list. */
