@@ -13,7 +13,8 @@
 	{ .name = "flake",                                                                         \
 	  .kind = OPTION_STRING,                                                                   \
 	  .value = "REF",                                                                          \
-	  .help = "where the image comes from: a Nix flake, dir:DIR, tar:FILE or oci:DIR" },       \
+	  .help = "where the image comes from: docker://IMAGE, dir:DIR, tar:FILE, oci:DIR or a "   \
+		  "Nix flake" },                                                                   \
 		{ .name = "profile", .kind = OPTION_STRING, .value = "P", .help = "the profile" }, \
 		{ .name = "role",                                                                  \
 		  .kind = OPTION_STRING,                                                           \

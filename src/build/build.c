@@ -202,13 +202,9 @@ static bool is_full(int dir_fd)
 }
 
 static int make_rootfs(struct store *s, const struct inputs *in, const struct staging *st,
-		       struct build_artifacts *ret, struct build_product *product,
+		       int work_fd, struct build_artifacts *ret, struct build_product *product,
 		       struct mvm_error *err)
 {
-	AUTO_CLOSE int work_fd = dir_make_at(st->fd, "work");
-	if (work_fd < 0)
-		return mvm_error_set(err, work_fd, "cannot make a folder in staging: %s",
-				     strerror(-work_fd));
 	AUTO_CLOSE int fd = create_file(st->fd, "rootfs.ext4", err);
 	if (fd < 0)
 		return fd;
@@ -219,6 +215,7 @@ static int make_rootfs(struct store *s, const struct inputs *in, const struct st
 	product->run = (struct mvm_run){ 0 };
 	ret->nix_closure_bytes = product->nix_closure_bytes;
 	ret->unpacked_bytes = product->unpacked_bytes;
+	ret->pulled = product->pulled;
 	if (product->has_initrd)
 		r = store_blob_take(s, work_fd, BUILD_INITRD_NAME, &ret->image_initrd,
 				    &ret->image_initrd_bytes, err);
@@ -310,9 +307,17 @@ static int make_all(struct store *s, const struct mvm_template_spec *spec, struc
 	int r = store_stage(s, &st, err);
 	if (r < 0)
 		return r;
+	AUTO_CLOSE int work_fd = dir_make_at(st.fd, "work");
+	if (work_fd < 0)
+		return mvm_error_set(err, work_fd, "cannot make a folder in staging: %s",
+				     strerror(-work_fd));
+	if (in->builder->fetch)
+		r = in->builder->fetch(&in->source, &in->lock, work_fd, err);
+	if (r < 0)
+		return r;
 	progress_begin(&step, in->source.progress, "root image from %s", in->source.path);
 	in->source.step = &step;
-	r = make_rootfs(s, in, &st, ret, &product, err);
+	r = make_rootfs(s, in, &st, work_fd, ret, &product, err);
 	in->source.step = NULL;
 	if (r >= 0)
 		r = choose_kernel(s, spec, in, &product, &kernel, err);

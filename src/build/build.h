@@ -30,6 +30,7 @@ struct build_artifacts {
 	uint64_t nix_closure_bytes;
 	uint64_t unpacked_bytes; /* of the image's archives */
 	bool cached;
+	bool pulled; /* the store keeps the image that the lock names */
 	bool impure; /* the builder's result is never cached */
 };
 void build_artifacts_done(struct build_artifacts *a);

@@ -12,6 +12,7 @@
 #include "model/strings.h"
 #include "store/blob.h"
 #include "store/cache.h"
+#include "store/images.h"
 
 /* The names of artifacts in the cache. */
 struct slot {
@@ -76,6 +77,8 @@ static int write_facts(const struct build_artifacts *a, struct mvm_strings *ret,
 	if (a->nix_closure_bytes)
 		strv_addf(&facts, FACT_CLOSURE "%llu", (unsigned long long)a->nix_closure_bytes);
 	strv_addf(&facts, FACT_UNPACKED "%llu", (unsigned long long)a->unpacked_bytes);
+	if (a->pulled)
+		strv_addf(&facts, STORE_IMAGE_FACT "%s", a->lock);
 	if (a->kernel.known) {
 		char digits[MVM_KERNEL_FEATURES + 2] = "";
 		digits[0] = a->kernel.pvh ? '1' : '0';

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "build/docker.h"
 #include "build/oci.h"
 #include "codec/sha256.h"
 #include "image/image.h"
@@ -133,14 +134,24 @@ static const struct builder builders[] = {
 	OCI_BUILDER(OCI_PREFIX_LAYOUT),
 	OCI_BUILDER(OCI_PREFIX_ARCHIVE),
 	OCI_BUILDER(OCI_PREFIX_DOCKER),
+	{ .name = "oci",
+	  .prefix = DOCKER_PREFIX,
+	  .lock = docker_lock,
+	  .fetch = docker_fetch,
+	  .build = docker_build },
 };
 
 int builder_refuse_remote(const char *flake_ref, struct mvm_error *err)
 {
 	/* as skopeo calls them */
-	static const char *const places[] = { "docker:", "docker-daemon:", "containers-storage:" };
+	static const char *const places[] = { "docker-daemon:", "containers-storage:" };
 	const char *place = NULL;
 
+	if (str_starts(flake_ref, "docker:") && !str_starts(flake_ref, DOCKER_PREFIX))
+		return mvm_error_set(err, -EINVAL,
+				     "'%s' names no image: write docker://NAME:TAG, as in "
+				     "docker://debian:12",
+				     flake_ref);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(places); i++) {
 		if (str_starts(flake_ref, places[i]))
 			place = places[i];
@@ -156,18 +167,16 @@ int builder_refuse_remote(const char *flake_ref, struct mvm_error *err)
 	const char *tag = name[name_len] == ':' ? name + name_len + 1 : "latest";
 	int tag_len = (int)strcspn(tag, "@");
 	if (image[strspn(image, letters)] || name_len == 0 || tag_len == 0)
-		return mvm_error_set(err, -EINVAL,
-				     "'%s' names no image: write %s%sNAME:TAG, as in "
-				     "docker://debian:12; and mvm does not fetch images",
-				     flake_ref, place, str_eq(place, "docker:") ? "//" : "");
+		return mvm_error_set(err, -EINVAL, "'%s' names no image: write %sNAME:TAG",
+				     flake_ref, place);
 	AUTO_FREE char *to = str_printf("oci:%.*s:%.*s", name_len, name, tag_len, tag);
 	if (!to)
 		return mvm_error_oom(err);
 	return mvm_error_set(
 		err, -EOPNOTSUPP,
-		"mvm does not fetch images: run 'skopeo copy %s%s%s %s' in the config's "
-		"folder to get '%s', then set flake_ref = \"%s\"",
-		place, str_eq(place, "docker:") ? "//" : "", image, to, flake_ref, to);
+		"mvm does not read other programs' storage: run 'skopeo copy %s%s %s' in the "
+		"config's folder to get '%s', then set flake_ref = \"%s\"",
+		place, image, to, flake_ref, to);
 }
 
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path)

@@ -7,7 +7,7 @@
  * Each kind of source has one const struct, listed in builder.c.  The prefix of the flake_ref
  * ("dir:") selects it.
  *
- * A build is: builder_find, prepare, lock (the build cache's key), build.
+ * A build is: builder_find, prepare, lock (the build cache's key), fetch, build.
  */
 
 #include "model/template.h"
@@ -37,6 +37,7 @@ struct build_source {
 struct build_lock {
 	struct mvm_digest lock;	  /* flake_lock_hash */
 	struct mvm_digest source; /* of further input that decides the bytes; zero: none */
+	struct mvm_digest index;  /* docker://: which led to the lock's manifest; zero: none */
 	char *attribute;	  /* Nix; NULL for others */
 	bool impure;		  /* one lock may give several results: never cached */
 };
@@ -51,6 +52,7 @@ struct build_product {
 	bool has_initrd; /* the file BUILD_INITRD_NAME in work_fd */
 	uint64_t nix_closure_bytes;
 	uint64_t unpacked_bytes; /* of the image's archives */
+	bool pulled; /* the store keeps the image that the lock names (store/images.h) */
 };
 #define BUILD_INITRD_NAME "initrd"
 #define BUILD_PRODUCT_NONE                                                                         \
@@ -82,11 +84,20 @@ struct builder {
 		    struct mvm_error *err);
 
 	/*
+	 * Fetch what build() reads from far away, in steps of its own.  NULL: nothing.
+	 *
+	 *   work_fd  an empty folder in staging, which build() gets
+	 */
+	int (*fetch)(const struct build_source *source, const struct build_lock *lock, int work_fd,
+		     struct mvm_error *err);
+
+	/*
 	 * Write the image into out_fd.
 	 *
 	 *   lock     result of lock(); -EBUSY when the source has changed since
 	 *   out_fd   an empty regular file, open for reading and writing
-	 *   work_fd  an empty folder for the builder's own files, removed afterwards; borrowed
+	 *   work_fd  a folder for the builder's own files, empty but for fetch()'s, removed
+	 *            afterwards; borrowed
 	 *   ret      BUILD_PRODUCT_NONE; build_product_done() by the caller in every case
 	 */
 	int (*build)(const struct build_source *source, const struct build_lock *lock, int out_fd,
@@ -98,8 +109,8 @@ extern const struct builder nix_builder; /* for every flake_ref without a prefix
 /* Find the builder for a flake_ref; ret_path points into it. */
 void builder_find(const char *flake_ref, const struct builder **ret, const char **ret_path);
 
-/* Refuse an image in a registry or in another program's storage: -EOPNOTSUPP, and the text has the
- * command that gets the image.  0 for all other sources. */
+/* Refuse an image in another program's storage: -EOPNOTSUPP, and the text has the command that gets
+ * the image.  0 for all other sources. */
 int builder_refuse_remote(const char *flake_ref, struct mvm_error *err);
 
 /* Describe a source that has changed since lock().  Returns -EBUSY. */

@@ -58,6 +58,19 @@ static int copy_run(const struct oci_config *from, struct mvm_run *ret, struct m
 	return failed ? mvm_error_oom(err) : 0;
 }
 
+int oci_image_build(const struct build_source *source, const struct oci_image *image, int out_fd,
+		    struct build_product *ret, struct mvm_error *err)
+{
+	const struct image_options options = { .step = source->step,
+					       .max_bytes = source->max_image_bytes,
+					       .ret_unpacked_bytes = &ret->unpacked_bytes };
+	int r = oci_write_image(image, out_fd, &options, err);
+	if (r < 0)
+		return r;
+	tell_notes(source, oci_config(image));
+	return copy_run(oci_config(image), &ret->run, err);
+}
+
 int oci_source_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		     int work_fd, struct build_product *ret, struct mvm_error *err)
 {
@@ -69,12 +82,5 @@ int oci_source_build(const struct build_source *source, const struct build_lock 
 		return r;
 	if (!digest_equal(oci_lock(image), &lock->lock))
 		return build_source_changed(source, err);
-	const struct image_options options = { .step = source->step,
-					       .max_bytes = source->max_image_bytes,
-					       .ret_unpacked_bytes = &ret->unpacked_bytes };
-	r = oci_write_image(image, out_fd, &options, err);
-	if (r < 0)
-		return r;
-	tell_notes(source, oci_config(image));
-	return copy_run(oci_config(image), &ret->run, err);
+	return oci_image_build(source, image, out_fd, ret, err);
 }

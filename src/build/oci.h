@@ -17,4 +17,9 @@ int oci_source_lock(const struct build_source *source, struct build_lock *ret,
 int oci_source_build(const struct build_source *source, const struct build_lock *lock, int out_fd,
 		     int work_fd, struct build_product *ret, struct mvm_error *err);
 
+/* Write an image's root filesystem and its settings, as struct builder's build(). */
+struct oci_image;
+int oci_image_build(const struct build_source *source, const struct oci_image *image, int out_fd,
+		    struct build_product *ret, struct mvm_error *err);
+
 #endif

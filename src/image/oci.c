@@ -181,7 +181,8 @@ static int open_layout(struct oci_image *image, const char *tag,
 	if (r == 0)
 		r = oci_index_parse(text, len, "index.json", &index, err);
 	if (r == 0 && !tag && oci_choose_all(&index) > 1)
-		r = oci_learn_platforms(&reader, &index, err); /* finds entries that are no images */
+		r = oci_learn_platforms(&reader, &index,
+					err); /* finds entries that are no images */
 	if (r == 0)
 		r = oci_choose_name(&index, tag, image->files.path, err);
 	if (r > 1 && tag)
@@ -303,10 +304,12 @@ int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oc
 }
 
 int oci_open_blobs(int dir_fd, const char *name, const struct mvm_digest *manifest,
-		   uint64_t manifest_bytes, struct oci_image **ret, struct mvm_error *err)
+		   struct oci_image **ret, struct mvm_error *err)
 {
-	const struct oci_descriptor d = { .digest = *manifest, .size = manifest_bytes };
 	const struct oci_platform platform = oci_platform_here(NULL);
+	struct oci_descriptor d = { .digest = *manifest };
+	char manifest_name[OCI_NAME_SIZE];
+	struct stat st;
 	AUTO(oci_image) image = calloc(1, sizeof(*image));
 
 	if (!image)
@@ -318,6 +321,9 @@ int oci_open_blobs(int dir_fd, const char *name, const struct mvm_digest *manife
 		return mvm_error_oom(err);
 	if (image->files.fd < 0)
 		return mvm_error_set(err, -errno, "cannot open '%s': %s", name, strerror(errno));
+	oci_blob_name(manifest, manifest_name);
+	if (fstatat(dir_fd, manifest_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		d.size = (uint64_t)st.st_size; /* the digest says whether it is the right file */
 	int r = read_manifest(image, &d, &platform, err);
 	if (r == 0)
 		*ret = TAKE_PTR(image);

@@ -46,7 +46,7 @@ int oci_open(enum oci_kind kind, const char *source, const char *arch, struct oc
  * Errors as oci_open().
  */
 int oci_open_blobs(int dir_fd, const char *name, const struct mvm_digest *manifest,
-		   uint64_t manifest_bytes, struct oci_image **ret, struct mvm_error *err);
+		   struct oci_image **ret, struct mvm_error *err);
 
 void oci_free(struct oci_image *image);
 DEFINE_AUTO(oci_image, oci_free)

@@ -29,7 +29,8 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  .example = "template_id = \"web\"" },
 	{ "flake_ref", CONFIG_TOP, "string", .limits = "at most 4096 bytes, no control characters",
 	  .by_default = "required",
-	  .help = "Where the root filesystem comes from: dir:FOLDER, tar:FILE, oci:DIR[:TAG], "
+	  .help = "Where the root filesystem comes from: dir:FOLDER, tar:FILE, "
+		  "docker://IMAGE[:TAG], oci:DIR[:TAG], "
 		  "oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], or a Nix flake, with or "
 		  "without #ATTRIBUTE. A relative path counts from the file's folder.",
 	  .example = "flake_ref = \"dir:rootfs\"" },

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "model/image_ref.h"
 
-#define REF_MAX 4096
+#define REF_MAX	 4096
+#define REGISTRY "docker://"
 
 /* Schemes with a path after them.  url: how the absolute URL begins, NULL if it is no URL. follows:
  * characters that end the path. */
@@ -89,6 +91,12 @@ int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct
 	if (has_empty_path(ref))
 		return mvm_error_set(err, -EINVAL, "'%s' has an empty path", ref);
 
+	if (str_starts(ref, REGISTRY)) {
+		AUTO_DONE(image_ref) image = { 0 };
+		int r = image_ref_parse(ref + strlen(REGISTRY), &image, err);
+		if (r < 0)
+			return r;
+	}
 	const char *url;
 	const char *path = path_part(ref, &url);
 	bool relative = path && path[0] != '/';

@@ -2,7 +2,8 @@
 #ifndef MODEL_FLAKE_REF_H
 #define MODEL_FLAKE_REF_H
 
-/* The source of an image: a Nix flake reference, or a path after one of our schemes. */
+/* The source of an image: a Nix flake reference, or a path or an image's name after one of our
+ * schemes. */
 
 #include "base/error.h"
 
@@ -16,8 +17,8 @@
  *   ret       free(3) it
  *
  * This only changes text: ".." stays, because its target depends on links.
- * Errors: -EINVAL when ref or its path is empty, ref is too long, or has control characters;
- * -ENOMEM.
+ * Errors: -EINVAL when ref or its path is empty, ref is too long, or has control characters; those
+ * of image_ref_parse() after "docker://"; -ENOMEM.
  */
 int flake_ref_absolute(const char *ref, const char *base_dir, char **ret, struct mvm_error *err);
 

@@ -74,6 +74,17 @@ int toml_get_u32(const struct toml_table *t, const char *key, uint32_t min, uint
 	return 1;
 }
 
+int toml_get_bool(const struct toml_table *t, const char *key, bool *ret, struct mvm_error *err)
+{
+	const struct toml_value *v = toml_get(t->value, key);
+	if (!v)
+		return 0;
+	if (v->type != TOML_BOOLEAN)
+		return wrong_type(t, key, "true or false", v, err);
+	*ret = v->boolean;
+	return 1;
+}
+
 int toml_get_strings(const struct toml_table *t, const char *key, struct mvm_strings *ret,
 		     struct mvm_error *err)
 {

@@ -38,6 +38,7 @@ int toml_key_error(const struct toml_table *t, const char *key, struct mvm_error
 int toml_get_string(const struct toml_table *t, const char *key, char **ret, struct mvm_error *err);
 int toml_get_u32(const struct toml_table *t, const char *key, uint32_t min, uint32_t max,
 		 uint32_t *ret, struct mvm_error *err);
+int toml_get_bool(const struct toml_table *t, const char *key, bool *ret, struct mvm_error *err);
 int toml_get_strings(const struct toml_table *t, const char *key, struct mvm_strings *ret,
 		     struct mvm_error *err);
 /* A table of strings as "NAME=value". */

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "codec/sha256.h"
 #include "store/cache.h"
+#include "store/images.h"
 #include "store/revision.h"
 #include "store/store_priv.h"
 #include "store/turn.h"
@@ -17,6 +18,7 @@
 void gc_done(struct gc *gc)
 {
 	inodes_done(&gc->gone);
+	strv_done(&gc->images);
 }
 
 static uint64_t disk_bytes(const struct stat *st)
@@ -78,12 +80,46 @@ static bool has_other_user(const struct gc *gc, const struct mvm_digest *digest)
  * revision uses one. */
 static int keep_build(void *arg, const struct store_build *build)
 {
+	struct gc *gc = arg;
+
 	for (size_t i = 0; i < build->n_artifacts; i++) {
 		const struct store_cached_artifact *a = &build->artifacts[i];
-		if (!strstr(a->name, "initrd") && !has_other_user(arg, &a->digest))
+		if (!strstr(a->name, "initrd") && !has_other_user(gc, &a->digest))
 			return 0;
 	}
-	return 1;
+	for (size_t i = 0; i < build->facts.n; i++) {
+		if (str_starts(build->facts.v[i], STORE_IMAGE_FACT))
+			strv_add(&gc->images, build->facts.v[i] + strlen(STORE_IMAGE_FACT));
+	}
+	return gc->images.failed ? -ENOMEM : 1;
+}
+
+static int count_link(void *arg, const struct stat *st)
+{
+	struct gc *gc = arg;
+
+	if (st->st_nlink <= 1) /* a copy, on a file system without links */
+		gc->freed_bytes += disk_bytes(st);
+	return gc->dry_run ? count_away(gc, st) : 0;
+}
+
+/* Images of builds that are gone, and beginnings of blobs. */
+static int collect_images(struct gc *gc, struct mvm_error *err)
+{
+	AUTO_DONE(strv) names = { 0 };
+
+	int r = store_dir_names(gc->store, STORE_IMAGES, &names, err);
+	for (size_t i = 0; r == 0 && i < names.n; i++) {
+		if (strv_has(&gc->images, names.v[i]))
+			continue;
+		r = store_image_drop(gc->store, names.v[i], gc->dry_run, count_link, gc);
+		if (r < 0)
+			return mvm_error_set(err, r, "cannot remove image '%s': %s", names.v[i],
+					     strerror(-r));
+	}
+	if (r == 0)
+		store_sweep_pulls(gc->store, gc->dry_run, &gc->freed_bytes); /* or the next time */
+	return r;
 }
 
 /*
@@ -135,5 +171,7 @@ int gc_collect(struct gc *gc, struct mvm_error *err)
 	int r = store_dir_names(gc->store, STORE_BLOBS, &blobs, err);
 	if (r == 0)
 		r = store_cache_filter(gc->store, gc->dry_run, keep_build, gc, &gc->n_cached, err);
+	if (r == 0)
+		r = collect_images(gc, err);
 	return r < 0 ? r : collect_blobs(gc, &blobs, err);
 }

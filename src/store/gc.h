@@ -7,8 +7,10 @@
  *
  * Revisions, staging folders and kernels hold hard links to blobs.  So a blob with one link is only
  * used by the build cache, or not at all.  The collection first drops the cached builds whose
- * artifacts have no other user, then all blobs with one link that no remaining build names.  A user
- * of a blob links it first; a blob that is removed at that very moment only loses its own name.
+ * artifacts have no other user, then the images from registries that no remaining build names
+ * (store/images.h) and the beginnings of blobs that nobody fetches, then all blobs with one link. A
+ * user of a blob links it first; a blob that is removed at that very moment only loses its own
+ *name.
  *
  * Sequence of a prune.  A dry run only counts and changes nothing:
  *
@@ -32,6 +34,7 @@ struct gc {
 	struct store *store; /* borrowed */
 	bool dry_run;
 	struct inodes gone; /* links of shared files that a dry run counts away */
+	struct strv images; /* digests of the images that the remaining builds name */
 	size_t n_cached, n_blobs;
 	uint64_t freed_bytes; /* by gc_collect(): on disk */
 };

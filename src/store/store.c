@@ -30,6 +30,8 @@ static const struct {
 	[STORE_BLOBS] = { "blobs", "sha256" },
 	[STORE_CACHE] = { NULL, "cache" },
 	[STORE_BUILDS] = { "cache", "builds" },
+	[STORE_IMAGES] = { "cache", "images" },
+	[STORE_PULLS] = { "cache", "pulls" },
 	[STORE_KERNELS] = { NULL, "kernels" },
 	[STORE_INSTANCES] = { NULL, "instances" },
 	[STORE_TMP] = { NULL, "tmp" },

@@ -64,6 +64,8 @@ enum store_dir {
 	STORE_BLOBS,  /* blobs/sha256 */
 	STORE_CACHE,  /* cache */
 	STORE_BUILDS, /* cache/builds */
+	STORE_IMAGES, /* cache/images */
+	STORE_PULLS,  /* cache/pulls */
 	STORE_KERNELS,
 	STORE_INSTANCES,
 	STORE_TMP,

@@ -55,16 +55,12 @@ static void an_image_that_is_not_fetched_is_told_how_to_get(void **state)
 		const char *says;
 	} cases[] = {
 		{ "dir:x", 0, "" },
-		{ "docker://debian:12", -EOPNOTSUPP,
-		  "'skopeo copy docker://debian:12 oci:debian:12'" },
+		{ "docker://debian:12", 0, "" },
 		{ "docker-daemon:web:v1", -EOPNOTSUPP,
 		  "'skopeo copy docker-daemon:web:v1 oci:web:v1'" },
-		{ "docker://", -EINVAL, "'docker://' names no image: write docker://NAME:TAG" },
-		{ "docker:", -EINVAL, "'docker:' names no image" },
-		{ "docker://a b", -EINVAL, "'docker://a b' names no image" },
-		{ "docker://a;b", -EINVAL, "names no image" },
-		{ "docker://reg.io/", -EINVAL, "names no image" },
-		{ "docker://:12", -EINVAL, "names no image" },
+		{ "docker:debian", -EINVAL,
+		  "'docker:debian' names no image: write docker://NAME:TAG" },
+		{ "docker-daemon:a;b", -EINVAL, "names no image" },
 		{ "docker-daemon:web:", -EINVAL, "names no image: write docker-daemon:NAME:TAG" },
 	};
 	(void)state;

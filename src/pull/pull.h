@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PULL_PULL_H
+#define PULL_PULL_H
+
+/*
+ * Images from registries into the store.
+ *
+ *	pull_open(store, "debian:12", progress, &p, err);
+ *	pull_resolve(p, &found, err);			the manifest for this machine
+ *	pull_into(p, &found.manifest, dir_fd, err);	its blobs, in an image layout's folders
+ *	... oci_open_blobs(dir_fd, ...), build ...
+ *	pull_keep(store, &found, dir_fd, err);
+ *	pull_free(p);
+ *
+ * Every document and every blob is looked for among the store's blobs first.  So resolving a tag
+ *that has not moved takes one HEAD, and an image that is here takes no more.  A digest takes none.
+ *
+ * What is fetched is an ordinary blob, whose digest the store has computed.  Blobs of an image are
+ * safe from garbage collection from the moment that they are linked in dir_fd, a staging folder.
+ *Two pulls never fetch the same layer at the same time: one waits (store/turn.h), taking its layers
+ *in the order of their digests, so that two pulls cannot wait for each other.
+ */
+
+#include <mvm/digest.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "base/progress.h"
+#include "store/store.h"
+
+struct pull;
+
+/*
+ * Prepare a pull.  Asks nobody.
+ *
+ *   store, progress  borrowed for the pull's life; progress may be NULL
+ *   image            as image_ref_parse() takes it
+ *   max_bytes        refuse layers that take more, packed; 0: as layer_limits has it
+ *
+ * Errors: as image_ref_parse(); -EINVAL for registries.toml.
+ */
+int pull_open(struct store *store, const char *image, uint64_t max_bytes,
+	      const struct mvm_progress *progress, struct pull **ret, struct mvm_error *err);
+void pull_free(struct pull *p);
+DEFINE_AUTO(pull, pull_free)
+
+struct pull_found {
+	struct mvm_digest manifest; /* that this machine runs */
+	struct mvm_digest index;    /* which led to it; zero: none */
+};
+
+/* Find the image that a reference means now.  Errors: -ENOENT (no such tag, or none for this
+ * platform), -EACCES, -EBUSY (too many requests), -EBADMSG, -EREMOTEIO, ... */
+int pull_resolve(struct pull *p, struct pull_found *ret, struct mvm_error *err);
+
+/*
+ * Put an image's manifest, configuration and layers into a folder, as blobs/sha256/<hex>.
+ *
+ *   manifest  as pull_resolve() gave it
+ *   dir_fd    an empty folder in staging
+ *
+ * Errors: as pull_resolve(); -EFBIG over max_bytes.
+ */
+int pull_into(struct pull *p, const struct mvm_digest *manifest, int dir_fd, struct mvm_error *err);
+
+/* Keep the blobs that pull_into() linked, for as long as a cached build names the image
+ * (store/images.h). */
+int pull_keep(struct store *store, const struct pull_found *image, int dir_fd,
+	      struct mvm_error *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PULL_PULL_PRIV_H
+#define PULL_PULL_PRIV_H
+
+/* Internal to src/pull: pull.c asks for documents, blobs.c for layers. */
+
+#include "codec/sha256.h"
+#include "model/image_ref.h"
+#include "pull/pull.h"
+#include "pull/session.h"
+
+#define PULL_BLOBS     "blobs/sha256"
+#define PULL_BYTES_MAX (UINT64_C(64) << 30)
+
+struct pull {
+	struct store *store;
+	const struct mvm_progress *progress;
+	uint64_t max_bytes;
+	struct image_ref ref;
+	char *name;	   /* "docker.io/library/debian", for messages */
+	struct strv hosts; /* the mirrors, then the registry */
+	size_t host;	   /* the one that is asked */
+	struct session session;
+};
+
+/* Call fn with a session, until a host answers it.  Returns as fn, 0 or more is an answer. */
+int pull_ask(struct pull *p, int (*fn)(struct session *s, void *arg, struct mvm_error *err),
+	     void *arg, struct mvm_error *err);
+
+/* Read a document among the blobs.  1, or 0 if it is missing or damaged, or -ENOMEM. */
+int pull_read_stored(struct pull *p, const struct mvm_digest *digest, char **ret, size_t *ret_len);
+
+/* A manifest or index, from the store or else from the registry, which then has it as a blob. */
+int pull_manifest(struct pull *p, const struct mvm_digest *digest, char **ret, size_t *ret_len,
+		  struct mvm_error *err);
+
+/* Make a blob of a document, linked in a folder of staging by its digest. */
+int pull_store_document(struct pull *p, int dir_fd, const char *text, size_t len,
+			struct mvm_error *err);
+
+/* A configuration, likewise. */
+int pull_config(struct pull *p, const struct mvm_digest *digest, uint64_t size, char **ret,
+		size_t *ret_len, struct mvm_error *err);
+
+#endif

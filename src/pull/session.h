@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PULL_SESSION_H
+#define PULL_SESSION_H
+
+/*
+ * One mvm-registry, which talks to one registry about one repository.  It lies outside of our
+ * trust: its answers are checked like the registry's own, and all its bytes are hashed here again.
+ *
+ * A stop kills it.  What it has written to the descriptors of blobs stays, for the next pull.
+ */
+
+#include <mvm/digest.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/process.h"
+#include "base/progress.h"
+#include "model/image_ref.h"
+
+#define SESSION_BLOBS_MAX 512u
+
+struct session {
+	struct process child;
+	int sock;			     /* -1: not open */
+	const struct mvm_progress *progress; /* may be NULL; borrowed */
+};
+#define SESSION_NONE                                                                               \
+	{                                                                                          \
+		.sock = -1                                                                         \
+	}
+void session_done(struct session *s);
+DEFINE_AUTO_DONE(session, session_done)
+
+/*
+ * Start mvm-registry for a repository.
+ *
+ *   data_dir  where the settings are (pull/settings.h)
+ *   host      of the registry or of its mirror
+ *   path      of the repository
+ *   progress  borrowed for the session's life
+ */
+int session_open(const char *data_dir, const char *host, const char *path,
+		 const struct mvm_progress *progress, struct session *ret, struct mvm_error *err);
+
+/* Ask for the digest of a tag's manifest.  1 with it, 0 if the registry does not tell it, or
+ * -errno: -ENOENT (no such tag), -EACCES, -EBUSY (too many requests), -EREMOTEIO, ... */
+int session_head(struct session *s, const char *tag, struct mvm_digest *ret, struct mvm_error *err);
+
+/* Fetch a manifest of at most OCI_JSON_MAX bytes.  reference: a tag, or "sha256:...", which its
+ * bytes then match.  ret: NUL-terminated, the caller's. */
+int session_get(struct session *s, const char *reference, char **ret, size_t *ret_len,
+		struct mvm_error *err);
+
+struct session_blob {
+	struct mvm_digest digest;
+	uint64_t size;
+	int fd; /* for reading and writing; may hold the blob's first bytes */
+};
+
+/* Fetch blobs into their descriptors, several at the same time.  n <= SESSION_BLOBS_MAX.
+ * step: gets the progress in bytes of them all; may be NULL. */
+int session_blobs(struct session *s, const struct session_blob *blobs, size_t n,
+		  struct progress_step *step, struct mvm_error *err);
+
+#endif

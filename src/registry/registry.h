@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef REGISTRY_REGISTRY_H
+#define REGISTRY_REGISTRY_H
+
+/*
+ * mvm-registry: the HTTP client of one pull.  It alone links libcurl and reads what a registry
+ * sends.  mvm starts it with a SOCK_SEQPACKET socket as standard input and talks to it in JSON
+ * messages.  It has no path to mvm's files: what it fetches goes into descriptors that come with
+ * the messages.  mvm compares every digest again.
+ *
+ * From mvm, in this order:
+ *
+ *	{"base": "https://reg.example", "path": "library/debian", ...}	once, with a descriptor of
+ *the registry's own CA certificates or without; further members: struct target
+ *	{"head": "TAG"}					a manifest's digest
+ *	{"get": "TAG or DIGEST", "max": BYTES}		a manifest into the descriptor
+ *	{"blob": "sha256:...", "size": BYTES}		note a blob for "run"; its descriptor may
+ *hold the blob's first bytes already
+ *	{"run": true}					fetch the noted blobs
+ *
+ * To mvm, one answer for each head, get and run:
+ *
+ *	{"digest": "sha256:...", "size": BYTES}		head (the digest may be missing) and get
+ *	{"done": true}					run
+ *	{"error": ERRNO, "text": "...", "hint": "..."}	any
+ *
+ * and before it any number of {"bytes": BYTES of all blobs so far} and {"note": "..."}.
+ *
+ * Source: OCI distribution-spec v1.1; the token authentication specification of Docker Registry.
+ */
+
+#include "base/error.h"
+
+#define REGISTRY_MESSAGE_MAX 131072u
+#define REGISTRY_BLOBS_MAX   512u
+
+/* Serve one pull until mvm closes the socket.  Returns 0 or -errno. */
+int registry_serve(int sock, struct mvm_error *err);
+
+#endif

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registries on the loopback: Debian's docker-registry, and a stub that misbehaves on demand.
+
+    with Registry(folder) as registry:
+        registry.push(layout, "v1", "team/web:v1")
+        registry.ref("team/web:v1")         -> "docker://127.0.0.1:5000/team/web:v1"
+        registry.requests()                 -> ["HEAD /v2/team/web/manifests/v1", ...]
+"""
+
+import http.server
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+DOCKER_REGISTRY = shutil.which("docker-registry")
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+PATIENCE_S = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Registry:
+    """One docker-registry.  auth, tls: lines of its configuration."""
+
+    def __init__(self, folder, auth="", tls="", host="127.0.0.1"):
+        self.folder = folder
+        self.port = free_port()
+        self.host = f"{host}:{self.port}"
+        self.log = os.path.join(folder, f"registry.{self.port}.log")
+        self.auth, self.tls = auth, tls
+        self.process = None
+        self.seen = 0
+
+    def __enter__(self):
+        config = os.path.join(self.folder, f"registry.{self.port}.yml")
+        with open(config, "w", encoding="utf-8") as out:
+            out.write(f"""version: 0.1
+log: {{level: error}}
+storage:
+  filesystem: {{rootdirectory: {self.folder}/registry}}
+http:
+  addr: 127.0.0.1:{self.port}
+{self.tls}
+{self.auth}
+""")
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([DOCKER_REGISTRY, "serve", config], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+                return self
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def ref(self, name):
+        return f"docker://{self.host}/{name}"
+
+    def push(self, layout, tag, name, *more):
+        command = ["skopeo", "copy", "-q", "--dest-tls-verify=false", *more, f"oci:{layout}:{tag}", self.ref(name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise AssertionError(f"{command}: {done.stderr}")
+
+    def requests(self):
+        """mvm's requests since the last call, without digests' ends."""
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            log.seek(self.seen)
+            text = log.read()
+            self.seen = log.tell()
+        lines = re.findall(r'"((?:GET|HEAD|POST|PUT) \S+) HTTP/[\d.]+" \d+ \d+ "" "mvm/', text)
+        return [re.sub(r"(sha256:[0-9a-f]{8})[0-9a-f]+", r"\1", line) for line in lines]
+
+
+class Stub:
+    """A registry with one repository of a hand-made image (oci_images.Image).
+
+    answer(request): called first for each request, an http.server handler; returns True once it has
+    answered.  seen: (method, path, headers) of all requests.
+    """
+
+    def __init__(self, answer=None, path="team/web", tls=None):
+        self.path = path
+        self.answer = answer or (lambda request: False)
+        self.seen = []
+        self.manifests = {} # tag or digest: (bytes, media type)
+        self.blobs = {}
+        self.lock = threading.Lock()
+        stub = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def handle_one_request(self):
+                try:
+                    super().handle_one_request()
+                except OSError: # the client has gone
+                    self.close_connection = True
+
+            def serve(self):
+                with stub.lock:
+                    stub.seen.append((self.command, self.path, dict(self.headers)))
+                if not stub.answer(self):
+                    stub.serve_image(self)
+
+            do_GET = do_HEAD = do_POST = serve
+
+            def reply(self, status, body=b"", **headers):
+                self.send_response(status)
+                for key, value in headers.items():
+                    self.send_header(key.replace("_", "-"), value)
+                if "Content_Length" not in headers and "Transfer_Encoding" not in headers:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.host = "127.0.0.1:%d" % self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def ref(self, tag="latest"):
+        return f"docker://{self.host}/{self.path}:{tag}"
+
+    def add(self, image, tag="latest"):
+        """Serve an image; returns the digest of its manifest."""
+        descriptor = image.manifest()
+        self.blobs.update(image.blobs)
+        text = image.blobs[descriptor["digest"]]
+        self.manifests[tag] = self.manifests[descriptor["digest"]] = text, MANIFEST
+        return descriptor["digest"]
+
+    def serve_image(self, request):
+        kind, _, name = request.path.removeprefix(f"/v2/{self.path}/").partition("/")
+        body, media = b"", "application/octet-stream"
+        if kind == "manifests" and name in self.manifests:
+            body, media = self.manifests[name]
+        elif kind == "blobs" and name in self.blobs:
+            body = self.blobs[name]
+        else:
+            request.reply(404, json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN",
+                                                       "message": "manifest unknown"}]}).encode())
+            return
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range") or "")
+        if wanted and kind == "blobs":
+            first, last = map(int, wanted.groups())
+            request.reply(206, body[first:last + 1], Content_Type=media,
+                          Content_Range=f"bytes {first}-{last}/{len(body)}")
+        else:
+            request.reply(200, body, Content_Type=media)
+
+    def requests(self, kind=""):
+        with self.lock:
+            return [(method, path) for method, path, _ in self.seen if kind in path]
