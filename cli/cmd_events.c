@@ -71,7 +71,7 @@ const struct command command_events = {
 		   "volumes (some files were not copied), restarting, stopped (by a "
 		   "command or the time to live), exited (the guest ended by itself), "
 		   "failed, refused (a rule kept the guest from a destination), network "
-		   "(its rules were changed), network-down, network-up and removed. With "
+		   "(its rules were changed), network-down, network-up, renamed and removed. With "
 		   "--json each event is an object on its own line.",
 	.options = options,
 	.examples = "mvm events --since 1h\n"

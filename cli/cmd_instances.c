@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands about instances that exist: inspect, stop, rm, kill, pause, resume. */
+/* The commands about instances that exist: inspect, stop, rm, kill, rename, pause, resume. */
 #include <stdio.h>
 
 #include "base/str.h"
@@ -138,6 +138,27 @@ static int resume_all(struct cli_context *c, const struct args *a)
 	return for_named(c, a, false, ALL, resume_one, "resumed");
 }
 
+static int rename_one(struct cli_context *c, const struct args *a)
+{
+	AUTO(mvm) mvm = NULL;
+	AUTO_DONE(jsonw) j = { 0 };
+	const char *name = args_at(a, 0), *new_name = args_at(a, 1);
+	int r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r == 0)
+		r = mvm_instance_rename(mvm, name, new_name, &c->err);
+	if (r < 0)
+		return r;
+	jsonw_open(&j, NULL, '{');
+	jsonw_string(&j, "name", new_name);
+	jsonw_string(&j, "former_name", name);
+	jsonw_string(&j, "result", "renamed");
+	jsonw_close(&j);
+	if (c->json)
+		return jsonw_print(&j, stdout);
+	puts(new_name); /* main looks at the stream's errors */
+	return 0;
+}
+
 static const struct option json_options[] = { OPTION_JSON, { 0 } };
 
 static const struct option stop_options[] = {
@@ -228,6 +249,20 @@ const struct command command_kill = {
 	.examples = "mvm kill web\n"
 		    "mvm kill -s HUP web",
 	.run = kill_all,
+};
+
+const struct command command_rename = {
+	.path = "rename",
+	.summary = "Give an instance another name",
+	.details = "It may run, or have ended. Its logs, its record and its ports stay. The guest "
+		   "keeps "
+		   "its host name, also when it starts again. An instance that ends with the "
+		   "command that started it keeps its name.",
+	.positionals = { { .name = "NAME", .help = "the instance", .hint = VALUE_INSTANCE },
+			 { .name = "NEW", .help = "its new name", .hint = VALUE_NEW_INSTANCE } },
+	.options = json_options,
+	.examples = "mvm rename web web-old",
+	.run = rename_one,
 };
 
 const struct command command_pause = {

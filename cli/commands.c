@@ -17,7 +17,7 @@ const struct command_section command_sections[] = {
 	  { &command_run, &command_ps, &command_port, &command_stats, &command_top,
 	    &command_inspect, &command_exec, &command_cp, &command_logs, &command_events,
 	    &command_wait, &command_pause, &command_resume, &command_stop, &command_start,
-	    &command_restart, &command_kill, &command_rm } },
+	    &command_restart, &command_kill, &command_rename, &command_rm } },
 	{ "Networks of instances", { &command_network_show, &command_network_set } },
 	{ "Pools of waiting VMs", { &command_pool_set, &command_pool_list, &command_pool_serve } },
 	{ "Kernels",

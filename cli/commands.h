@@ -49,6 +49,7 @@ extern const struct command command_kernel_rm;
 extern const struct command command_kill;
 extern const struct command command_logs;
 extern const struct command command_pause;
+extern const struct command command_rename;
 extern const struct command command_pool_list;
 extern const struct command command_pool_serve;
 extern const struct command command_volume_list;

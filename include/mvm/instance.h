@@ -468,6 +468,19 @@ MVM_API int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t time
 				 struct mvm_error *err);
 
 /*
+ * Give an instance another name, whether it runs or has ended.
+ *
+ * Its folder gets that name, with its logs and its record; the record's former_name has the old
+ * one. The guest keeps its host name, also when it starts again.  A handle that is open already
+ * keeps its connection, and its old name in mvm_instance_name().  After a crash the instance has
+ * the old or the new name. Errors: -ENOENT; -EEXIST (the new name is in use); -EINVAL (no valid
+ * name; an attached instance, or one that its starter still holds); -EBUSY (it is being started or
+ * stopped); -EOPNOTSUPP (the supervisor of an older mvm).
+ */
+MVM_API int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
+				struct mvm_error *err);
+
+/*
  * Send a signal.  "KILL" ends the VM at once, like mvm_instance_stop() with a timeout of 0.  Any
  * other signal goes to the process of the template's command, or to the image's own init.
  *

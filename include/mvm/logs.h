@@ -16,7 +16,8 @@
 struct mvm_event {
 	const char *time; /* RFC 3339 with nanoseconds */
 	/* One of: started, healthy, unhealthy, paused, resumed, restarting, stopped, exited,
-	 * failed, volumes, refused, network, network-down, network-up, removed. */
+	 * failed, volumes, refused, network, network-down, network-up, renamed, removed.
+	 */
 	const char *event;
 	const char *instance, *template_id;
 	const char *message;

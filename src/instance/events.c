@@ -81,6 +81,12 @@ void events_add(int logs_fd, const char *event, const struct record *r, const ch
 	(void)!write(fd, line, strlen(line)); /* the event is lost, as the header says */
 }
 
+void events_renamed(int logs_fd, const struct record *r)
+{
+	AUTO_FREE char *text = str_printf("it was '%s'", r->former_name ? r->former_name : "");
+	events_add(logs_fd, "renamed", r, text);
+}
+
 struct mvm_event_stream {
 	int logs_fd; /* for the cursor */
 	struct log_cursor cursor;

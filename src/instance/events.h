@@ -32,6 +32,9 @@
  */
 void events_add(int logs_fd, const char *event, const struct record *r, const char *message);
 
+/* Append "renamed", with the record's former name. */
+void events_renamed(int logs_fd, const struct record *r);
+
 /* See mvm_event_stream_open(). */
 int event_stream_open(int logs_fd, const struct mvm_event_stream_options *options,
 		      struct mvm_event_stream **ret, struct mvm_error *err);

@@ -21,6 +21,7 @@
 #include "instance/handover.h"
 #include "instance/instance.h"
 #include "instance/logfile.h"
+#include "model/name.h"
 #include "net/agent.h"
 #include "net/wire.h"
 
@@ -118,6 +119,68 @@ int instance_folder_take(int instances_fd, int dir_fd, const struct record *reco
 	return 0;
 }
 
+static int check_rename(int instances_fd, int dir_fd, const struct record *record, const char *to,
+			struct mvm_error *err)
+{
+	struct stat st;
+	int r = name_check(NAME_INSTANCE, to, err);
+	if (r < 0)
+		return r;
+	if (record->attached || record->held)
+		return mvm_error_set(err, -EINVAL,
+				     "instance '%s' ends with the command that started it, which "
+				     "knows it by this name",
+				     record->name);
+	if (!file_is_at(dir_fd, instances_fd, record->name))
+		return mvm_error_set(err, -ENOENT, "instance '%s' has been removed", record->name);
+	if (fstatat(instances_fd, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0; /* else RENAME_NOREPLACE finds the same */
+	r = mvm_error_set(err, -EEXIST, "there is an instance '%s' already", to);
+	return mvm_error_reason(err, r, "instance-exists", to);
+}
+
+int instance_folder_rename(int instances_fd, int dir_fd, struct record *record, const char *to,
+			   struct mvm_error *err)
+{
+	struct record renamed = *record; /* borrows everything that it points to */
+	AUTO_FREE char *name = strdup(to);
+	if (!name)
+		return mvm_error_oom(err);
+	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	if (gate_fd < 0)
+		return mvm_error_set(err, gate_fd, "cannot rename instance '%s': %s", record->name,
+				     strerror(-gate_fd));
+	int r = check_rename(instances_fd, dir_fd, record, to, err);
+	renamed.name = name;
+	renamed.former_name = record->name;
+	if (r == 0)
+		r = record_save(dir_fd, &renamed, err);
+	if (r < 0)
+		return r;
+	if (renameat2(instances_fd, record->name, instances_fd, to, RENAME_NOREPLACE) < 0) {
+		r = mvm_error_set(err, -errno, "cannot name instance '%s' '%s': %s", record->name,
+				  to, strerror(errno));
+		record_save(dir_fd, record, NULL); /* if it stays, the folder's name counts */
+		return r;
+	}
+	free(record->former_name);
+	record->former_name = record->name;
+	record->name = TAKE_PTR(name);
+	return 0;
+}
+
+int instance_folder_name_record(const char *name, struct record *r)
+{
+	if (str_eq(r->name, name) || !str_eq(r->former_name, name))
+		return 0;
+	char *copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	free(r->name);
+	r->name = copy;
+	return 0;
+}
+
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 {
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
@@ -168,8 +231,8 @@ void instance_folder_sweep(int instances_fd, const char *name)
 		tree_remove_at(instances_fd, name); /* after a failure the next sweep tries again */
 }
 
-/* Does this process run the supervisor's program, for this instance?  A VM that waited in a pool
- * had another name when its supervisor began. */
+/* Does this process run the supervisor's program, for this instance?  A VM that waited in a pool,
+ * or was renamed, had another name when its supervisor began. */
 static bool runs_supervisor(int proc_fd, int pid, int dir_fd, const char *name)
 {
 	AUTO_FREE char *words = NULL;
@@ -184,7 +247,7 @@ static bool runs_supervisor(int proc_fd, int pid, int dir_fd, const char *name)
 	if (!str_eq(slash ? slash + 1 : words, SUPERVISOR_PROGRAM) || first >= len)
 		return false;
 	return str_eq(words + first, name) ||
-	       (record_load(dir_fd, &rec, NULL) == 0 && rec.from_pool);
+	       (record_load(dir_fd, &rec, NULL) == 0 && (rec.from_pool || rec.former_name));
 }
 
 /* Is it the instance's supervisor?  Its working folder is the instance's.  Only root may see that

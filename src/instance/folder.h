@@ -17,8 +17,11 @@
  * the lock is free once its supervisor is gone.  So a command can always reach the owner to end or
  * remove an instance, also during its start.
  *
- * For that, making a folder, taking its lock and removing it happen under the "gate", a flock(2) of
- * the folder of all instances that is held for a few system calls.
+ * For that, making a folder, taking its lock, renaming it and removing it happen under the "gate",
+ * a flock(2) of the folder of all instances that is held for a few system calls.
+ *
+ * A rename writes the record first, with both names, and then renames the folder.  So after a kill
+ * in between the folder still has the record's former_name, and by that it is called.
  */
 
 #include <mvm/error.h>
@@ -77,8 +80,25 @@ bool instance_folder_is_own(int dir_fd);
 bool instance_folder_has_moved(int dir_fd, const struct record *r);
 
 /* Has a user copied or renamed the folder, by its record?  Then it is no instance.  A VM of a
- * pool is different: its supervisor renames the folder before it writes the record. */
+ * pool is different: its supervisor renames the folder before it writes the record.  So is a record
+ * whose former_name the folder has. */
 bool instance_folder_is_copy(int dir_fd, const char *name, const struct record *r);
+
+/* Call the record by its folder's name, if that is its former_name.  0 or -ENOMEM. */
+int instance_folder_name_record(const char *name, struct record *r);
+
+/*
+ * Rename an instance: its record, and its folder with everything in it.
+ *
+ *   record  the caller holds the folder's lock and writes its record, and this is that record; on
+ *           success it has the new name
+ *
+ * Errors: -EINVAL (no valid name; one that ends with its starter, which knows it by its name);
+ * -EEXIST ("instance-exists"); -ENOENT (it has been removed); those of writing the record.  Killed
+ * in between, it leaves the instance with its old or its new name.
+ */
+int instance_folder_rename(int instances_fd, int dir_fd, struct record *record, const char *to,
+			   struct mvm_error *err);
 
 /*
  * Does the folder have only files that mvm makes?  1, 0 or -errno.

@@ -98,6 +98,8 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	}
 	if (instance_folder_is_copy(dir_fd, name, &rec))
 		return only_a_copy(name, &rec, err);
+	if (instance_folder_name_record(name, &rec) < 0)
+		return mvm_error_oom(err);
 	if (!str_eq(rec.name, name)) /* its supervisor is about to write the record */
 		return mvm_error_set(err, -EBADMSG, "instance '%s': its record is about '%s'", name,
 				     rec.name);

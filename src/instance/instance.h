@@ -18,6 +18,8 @@
 #define INSTANCE_LOCK_NAME   "lock"
 #define INSTANCE_SOCKET_NAME "control.sock"
 #define INSTANCE_WANTED_NAME "wanted.json" /* the record of a start that takes a VM of a pool */
+#define INSTANCE_RENAME_NAME "new-name" /* what a command wants a running instance to be called */
+#define INSTANCE_NAME_BYTES  64u
 
 /* A connection to a supervisor, and the instance's folder. */
 struct mvm_instance {
@@ -127,6 +129,10 @@ int instance_settle_start(int instances_fd, const char *name, int logs_fd);
  * -ENOENT when it does not exist, was removed meanwhile, or the folder is a copy of another's.
  */
 int instance_remove(int instances_fd, const char *name, bool force, bool named,
+		    struct mvm_error *err);
+
+/* See mvm_instance_rename(). */
+int instance_rename(int instances_fd, const char *name, const char *to, int logs_fd,
 		    struct mvm_error *err);
 
 /* The user knows the instance now: a detached instance goes on by itself from now on. */

@@ -149,6 +149,7 @@ static const struct field_ops stages_ops = { read_stages, put_stages };
 static const struct field record[] = {
 	FIELD_SCHEMA_VERSION(record, schema_version),
 	FIELD_STRING(record, name, FIELD_REQUIRED),
+	FIELD_STRING(record, former_name, FIELD_SPARSE),
 	FIELD_STRING(record, template_id, FIELD_REQUIRED),
 	{ FIELD_KEY("revision_hash", record, revision, FIELD_IS_STRING, char *, FIELD_REQUIRED) },
 	FIELD_ENUM(record, state, enum record_state, FIELD_REQUIRED, state_names),

@@ -107,6 +107,7 @@ struct record_disk {
 struct record {
 	uint32_t schema_version; /* of the file that was read */
 	char *name, *template_id, *revision;
+	char *former_name; /* before its last rename, which may have ended half-way; NULL: none */
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
 	bool restore;	       /* start kind: "restore" or "boot" */

@@ -110,6 +110,8 @@ static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_
 		return 0;
 	if (has_starter)
 		r.held = false;
+	if (instance_folder_name_record(name, &r) < 0)
+		return mvm_error_oom(err);
 	return settle(instances_fd, name, dir_fd, &r, logs_fd, ret_why, err);
 }
 

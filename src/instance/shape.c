@@ -25,8 +25,9 @@ static bool is_kind(int dir_fd, const char *name, mode_t kind)
 
 /*
  * Is this one of the first files of a folder, or one that may still come while the folder is being
- * removed?  The order of the first files: lock, socket, record.  A start that takes a VM of a pool
- * has the folder open and writes its own record there, whether the VM still lives or not.
+ * removed?  The order of the first files: lock, socket, record.  A start that takes a VM of a pool,
+ * or a rename, has the folder open and writes its own file there, whether the VM still lives or
+ * not.
  */
 static bool is_first(int dir_fd, const char *name)
 {
@@ -35,7 +36,8 @@ static bool is_first(int dir_fd, const char *name)
 	/* "file.": a record that is being replaced */
 	return is_kind(dir_fd, name, S_IFREG) &&
 	       (str_eq(name, INSTANCE_LOCK_NAME) || str_eq(name, RECORD_NAME) ||
-		str_eq(name, INSTANCE_WANTED_NAME) || name_is_unique(name, "file."));
+		str_eq(name, INSTANCE_WANTED_NAME) || str_eq(name, INSTANCE_RENAME_NAME) ||
+		name_is_unique(name, "file."));
 }
 
 static bool is_later(int dir_fd, const char *name)
@@ -105,7 +107,8 @@ bool instance_folder_has_moved(int dir_fd, const struct record *r)
 bool instance_folder_is_copy(int dir_fd, const char *name, const struct record *r)
 {
 	return !str_eq(r->name, name) &&
-	       (instance_folder_has_moved(dir_fd, r) || r->purpose != RECORD_FOR_POOL);
+	       (instance_folder_has_moved(dir_fd, r) ||
+		(r->purpose != RECORD_FOR_POOL && !str_eq(r->former_name, name)));
 }
 
 int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign)

@@ -197,6 +197,9 @@ enum agent_call {
 	/* Proof of life of the supervisor itself, which it gives at once, whatever it does.  One
 	 * that does not know this call refuses it at once, which is as good. */
 	CALL_ALIVE = 74,
+	/* Rename the instance to NAME, which the client has left in its folder (instance/rename.c).
+	 */
+	CALL_RENAME = 75,
 };
 
 enum agent_field {

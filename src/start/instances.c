@@ -404,6 +404,14 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	return r;
 }
 
+int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
+			struct mvm_error *err)
+{
+	int fd = instances_dir(mvm, err);
+	return fd < 0 ? fd
+		      : instance_rename(fd, name, new_name, store_dir(mvm->store, STORE_LOGS), err);
+}
+
 static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;

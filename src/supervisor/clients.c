@@ -258,14 +258,6 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	return true;
 }
 
-static bool take_log_call(const struct client *client, const struct frame *f)
-{
-	struct clients *c = client->owner;
-	uint64_t id = client->id;
-	clients_await_logs(c, id, f);
-	return clients_has(c, id);
-}
-
 static bool take_call(struct client *client, const struct frame *f)
 {
 	const struct clients *c = client->owner;
@@ -292,7 +284,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_GET:
 		return open_stream(client, f, true, true);
 	case CALL_LOGS:
-		return take_log_call(client, f);
+		return clients_await_logs(client->owner, client->id, f);
 	case CALL_INSPECT:
 	case CALL_STOP:
 	case CALL_PAUSE:
@@ -302,6 +294,7 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_ADOPT:
 	case CALL_KEEP:
 	case CALL_NETWORK:
+	case CALL_RENAME:
 		return queue_job(client, f, (unsigned)call);
 	default:
 		return refuse(client, f->stream, EOPNOTSUPP, "no such call");

@@ -140,9 +140,9 @@ struct job *clients_next_job(struct clients *c);
 void clients_reply(struct clients *c, uint64_t client_id, uint32_t stream,
 		   const struct mvm_error *err, const struct strbuf *fields);
 
-/* CALL_LOGS of a client: answer it now, or once there is more in the logs.  The client may be gone
- * afterwards. */
-void clients_await_logs(struct clients *c, uint64_t client_id, const struct frame *f);
+/* CALL_LOGS of a client: answer it now, or once there is more in the logs.  Returns false when the
+ * client was dropped. */
+bool clients_await_logs(struct clients *c, uint64_t client_id, const struct frame *f);
 
 /* A log was given more bytes; arg is the struct clients (struct logfile, on_add). */
 void clients_logged(void *arg, size_t bytes);

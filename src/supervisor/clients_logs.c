@@ -42,7 +42,7 @@ static void forget_gone(struct clients *c)
 	}
 }
 
-void clients_await_logs(struct clients *c, uint64_t client_id, const struct frame *f)
+static void await_logs(struct clients *c, uint64_t client_id, const struct frame *f)
 {
 	struct mvm_error err = { 0 };
 	uint64_t seen = 0;
@@ -67,6 +67,12 @@ void clients_await_logs(struct clients *c, uint64_t client_id, const struct fram
 	*w = (struct log_wait){ c->log_waits, client_id, f->stream };
 	c->log_waits = w;
 	c->n_log_waits++;
+}
+
+bool clients_await_logs(struct clients *c, uint64_t client_id, const struct frame *f)
+{
+	await_logs(c, client_id, f);
+	return clients_has(c, client_id);
 }
 
 static struct log_wait *take_first(struct clients *c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls that a supervisor answers itself, one at a time. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "net/wire.h"
@@ -118,6 +119,22 @@ int resume_guest(struct supervisor *s, struct mvm_error *err)
 	return do_pause(s, false, err);
 }
 
+static int do_rename(struct supervisor *s, const struct job *j, struct mvm_error *err)
+{
+	AUTO_FREE char *name = NULL;
+	struct wire_field field;
+	if (wire_find(j->args.data, j->args.len, FIELD_NAME, &field) <= 0 ||
+	    wire_get_str(&field, &name) < 0)
+		return mvm_error_set(err, -EPROTO, "a call without its fields");
+	int r = warden_rename(&s->warden, name, err);
+	if (r < 0)
+		return r;
+	free(s->record.former_name);
+	s->record.former_name = s->record.name;
+	s->record.name = TAKE_PTR(name);
+	return 0;
+}
+
 int64_t stop_timeout_ms(const struct job *j)
 {
 	uint64_t ms = STOP_DEFAULT_MS;
@@ -153,6 +170,9 @@ void run_job(struct supervisor *s, struct job *taken)
 	}
 	case CALL_NETWORK:
 		r = set_network(s, j, &err);
+		break;
+	case CALL_RENAME:
+		r = do_rename(s, j, &err);
 		break;
 	case CALL_ADOPT:
 		adopt(s, j);

@@ -351,6 +351,32 @@ static void answer_give_up_adoption(struct warden *w)
 	record_done(&w->wanted);
 }
 
+/* The command that renames the instance has left the name here.  The supervisor cannot write such a
+ * file, so no guest can choose a name.  Its own word for it tells two commands apart. */
+static int answer_rename(struct warden *w, const struct line_message *asked, struct mvm_error *err)
+{
+	AUTO_FREE char *to = NULL;
+	AUTO_CLOSE int parent_fd = open_parent(w);
+	struct wire_field f;
+	size_t len = 0;
+	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
+	if (w->record.purpose != RECORD_FOR_USER)
+		return mvm_error_set(err, -EINVAL, "this VM is mvm's own");
+	int r = file_read_at(dir_fd, INSTANCE_RENAME_NAME, INSTANCE_NAME_BYTES, &to, &len);
+	if (r < 0)
+		return mvm_error_set(err, r, "no command renames instance '%s': %s", w->record.name,
+				     strerror(-r));
+	if (wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &f) <= 0 || f.len != len ||
+	    memcmp(f.data, to, len) != 0)
+		return mvm_error_set(err, -EBUSY, "another command renames instance '%s'",
+				     w->record.name);
+	unlinkat(dir_fd, INSTANCE_RENAME_NAME, 0); /* what stays is replaced by the next */
+	r = instance_folder_rename(parent_fd, dir_fd, &w->record, to, err);
+	if (r == 0)
+		events_renamed(w->given->fd[SUPERVISOR_FD_LOGS], &w->record);
+	return r;
+}
+
 /* ---- questions ---- */
 
 static void answer_why_killed(const struct warden *w, struct line_message *ret)
@@ -435,6 +461,8 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 						       : -ESRCH;
 	case ASK_RULES:
 		return network_answer_rules(w, asked, err);
+	case ASK_RENAME:
+		return answer_rename(w, asked, err);
 	}
 	return mvm_error_set(err, -EPROTO, "the warden does not know question %d", asked->what);
 }

@@ -133,6 +133,9 @@ int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_M
 void warden_adopted(struct warden_link *l);
 void warden_give_up_adoption(struct warden_link *l);
 
+/* Rename the instance as a command wants it, which has left the name in its folder. */
+int warden_rename(struct warden_link *l, const char *to, struct mvm_error *err);
+
 /*
  * Start the process that copies the volumes in, or back.
  *

@@ -317,6 +317,13 @@ void warden_give_up_adoption(struct warden_link *l)
 	ask_only(l, question(ASK_GIVE_UP_ADOPTION), NULL); /* the VM ends in either case */
 }
 
+int warden_rename(struct warden_link *l, const char *to, struct mvm_error *err)
+{
+	struct line_message q = question(ASK_RENAME);
+	wire_put_str(&q.fields, TAG_TEXT, to);
+	return ask_only(l, q, err);
+}
+
 /* ---- volumes ---- */
 
 int warden_copy(struct warden_link *l, bool back, int *ret_report_fd, int *ret_control_fd,

@@ -35,6 +35,7 @@ enum warden_question {
 	ASK_RULES, /* TEXT: JSON, as of CALL_NETWORK */
 	ASK_START_NETWORK,
 	ASK_SEAL_NETWORK,
+	ASK_RENAME, /* TEXT: the name */
 };
 
 enum warden_tag {

@@ -88,7 +88,7 @@ WRONG = {
     "size_mib": ["", "x", "-1", "1Q"],
     "duration": ["", "x", "-1", "1 h"],
     "choice": ["", "nosuch"],
-    "ID": [*ID, "a@b"], "NAME": [*ID, "a@b"], "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
+    "ID": [*ID, "a@b"], "NAME": [*ID, "a@b"], "NEW": [*ID, "a@b"], "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
     "BASE": ID, "FILE": [""], "DIR": [""], "PORT": ["", "x", "80/sctp"], "SHELL": ["", "tcsh"],
     "COMMAND": ["", "nosuch"], "SRC": ["", "A:/x"], "DST": ["", "x:y"],
     "name": ID, "template": [*ID, "a@", "a@!"], "hostname": ["", "a_b"],

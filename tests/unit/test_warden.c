@@ -388,6 +388,40 @@ static void only_a_start_makes_an_instance_of_a_vm_of_a_pool(void **state)
 	assert_int_equal(put(c, ASK_ADOPT, NULL), -EBUSY);
 }
 
+static int ask_rename(struct cell *c, const char *name)
+{
+	return warden_rename(&c->link, name, NULL);
+}
+
+static void want_name(struct cell *c, const char *name)
+{
+	assert_int_equal(file_replace_unsynced_at(c->world->folder.dir_fd, INSTANCE_RENAME_NAME,
+						  name, strlen(name), 0600),
+			 0);
+}
+
+static void only_a_command_renames_an_instance(void **state)
+{
+	struct cell *c = *state;
+	assert_int_equal(ask_rename(c, "mine"), -ENOENT); /* a guest wants it */
+	want_name(c, "yours");
+	assert_int_equal(ask_rename(c, "mine"), -EBUSY);
+	assert_int_equal(put(c, ASK_RENAME, NULL), -EBUSY);
+	want_name(c, "../x");
+	assert_int_equal(ask_rename(c, "../x"), -EINVAL);
+	want_name(c, "0123456789012345678901234567890123456789012345678901234567890123456789");
+	assert_true(ask_rename(c, "mine") < 0);
+	c->warden.record.purpose = RECORD_FOR_POOL;
+	want_name(c, "mine");
+	assert_int_equal(ask_rename(c, "mine"), -EINVAL);
+	c->warden.record.purpose = RECORD_FOR_USER;
+	assert_true(has_folder(c->world, "web-1"));
+	assert_int_equal(ask_rename(c, "mine"), 0);
+	assert_true(has_folder(c->world, "mine"));
+	assert_string_equal(c->warden.record.name, "mine");
+	assert_int_equal(ask_rename(c, "mine"), -ENOENT); /* a name is for one time */
+}
+
 static void a_message_is_bounded(void **state)
 {
 	(void)state;
@@ -504,6 +538,7 @@ int main(void)
 		IN_A_CELL(a_pid_is_forgotten_once_it_is_free),
 		IN_A_CELL(a_start_that_fails_keeps_nothing_open),
 		IN_A_CELL(only_a_start_makes_an_instance_of_a_vm_of_a_pool),
+		IN_A_CELL(only_a_command_renames_an_instance),
 		cmocka_unit_test(a_message_is_bounded),
 		cmocka_unit_test(a_message_carries_fields_and_descriptors),
 		cmocka_unit_test(a_question_keeps_no_descriptor_and_ends_with_its_asker),
