@@ -261,6 +261,14 @@ void instance_cut_short(struct mvm_instance *i)
 	control_send_call(&i->control, CALL_STOP, &args, &stream, NULL);
 }
 
+void instance_await_end(struct mvm_instance *i)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
+	control_call(&i->control, CALL_STOP, NULL, &args, clock_deadline_ns(KILL_GRACE_MS), NULL,
+		     NULL);
+}
+
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;

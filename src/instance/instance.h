@@ -141,6 +141,9 @@ void instance_keep(struct mvm_instance *i);
 /* End an instance at once, also during its start, which then fails. */
 void instance_cut_short(struct mvm_instance *i);
 
+/* Wait until an instance that was cut short has ended, or has not within KILL_GRACE_MS. */
+void instance_await_end(struct mvm_instance *i);
+
 /* Stop a running instance and wait until its VMM and supervisor are gone. */
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
 

@@ -128,19 +128,19 @@ static bool may_boot_instead(const struct batch *b, int r)
 	       r != -EBADMSG;
 }
 
-/* The supervisor of a restore that has failed is about to end.  Then the name, or the folder of an
- * instance that starts again, is free; if it is not, start_begin() says so. */
-static void free_place(struct batch *b, struct mvm_instance **failed)
+/* Wait until a VM has ended that was told to end, or whose start failed.  Then its name, or the
+ * folder of an instance that starts again, is free; if it is not, start_begin() says so. */
+static void free_place(struct batch *b, struct mvm_instance **ended)
 {
-	const char *name = mvm_instance_name(*failed);
-	if (!b->again)
-		mvm_instance_remove(b->mvm, name, true, NULL);
-	AUTO_CLOSE int dir_fd = b->again ? dir_open_at(store_dir(b->mvm->store, STORE_INSTANCES),
-						       name)
-					 : -1;
+	AUTO(mvm_instance) vm = TAKE_PTR(*ended);
+	const char *name = mvm_instance_name(vm);
+	if (!b->again) {
+		start_remove(b->mvm, vm);
+		return;
+	}
+	AUTO_CLOSE int dir_fd = dir_open_at(store_dir(b->mvm->store, STORE_INSTANCES), name);
 	if (dir_fd >= 0)
 		instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL);
-	mvm_instance_close(TAKE_PTR(*failed));
 }
 
 /* Boot an instance whose restore failed although the snapshot passed every check. */
@@ -171,6 +171,7 @@ static int explain_failed(struct batch *b, uint32_t i, int r, struct mvm_error *
 	const char *name = b->list[i] ? mvm_instance_name(b->list[i]) : NULL;
 	if (!name)
 		return r;
+	instance_keep(b->list[i]);
 	r = mvm_error_context(err, r, "instance '%s' did not start", name);
 	int load = instance_load(store_dir(b->mvm->store, STORE_INSTANCES), name, &rec, NULL, NULL);
 	if (load == 0 && rec.state == RECORD_FAILED)
@@ -200,20 +201,19 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	return 0;
 }
 
-/* Remove every instance of the batch, but keep the failed one for its logs.  Tell all starting ones
- * to end first, then wait for each. */
+/* Remove every new instance of the batch, but keep the failed one for its logs.  Tell all to end
+ * first, then wait for each. */
 static void undo(struct batch *b)
 {
-	for (uint32_t i = b->up; i < b->begun; i++) {
-		if (!b->list[i] || b->taken[i])
+	for (uint32_t i = 0; i < b->begun; i++) {
+		if (!b->list[i])
 			continue;
 		b->list[i]->control.progress = NULL;
 		instance_cut_short(b->list[i]);
 	}
 	for (uint32_t i = 0; i < b->begun; i++) {
-		AUTO(mvm_instance) vm = TAKE_PTR(b->list[i]);
-		if (vm) /* the caller reports the first failure, not this one */
-			mvm_instance_remove(b->mvm, mvm_instance_name(vm), true, NULL);
+		if (b->list[i])
+			free_place(b, &b->list[i]);
 	}
 }
 

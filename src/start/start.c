@@ -249,12 +249,15 @@ int start_wait(struct mvm *mvm, struct mvm_instance *i, struct mvm_error *err)
 				    store_dir(mvm->store, STORE_LOGS), err);
 }
 
-/* End the VM before returning: a caller that cancels may remove the VM's folders. */
-static void give_up(struct mvm *mvm, struct mvm_instance *i)
+void start_remove(struct mvm *mvm, struct mvm_instance *i)
 {
-	i->control.progress = NULL;
-	instance_cut_short(i);
-	mvm_instance_remove(mvm, mvm_instance_name(i), true, NULL); /* it was cancelled anyway */
+	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
+	const char *name = mvm_instance_name(i);
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
+	instance_await_end(i);
+	instance_keep(i); /* it waits no longer for its starter */
+	if (dir_fd >= 0 && file_is_at(dir_fd, instances_fd, name))
+		mvm_instance_remove(mvm, name, true, NULL); /* it was cancelled anyway */
 }
 
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
@@ -267,8 +270,12 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		i->control.progress = progress;
 		r = start_wait(mvm, i, err);
 	}
-	if (r == -ECANCELED && i)
-		give_up(mvm, i);
+	if (r == -ECANCELED && i) {
+		/* a caller that cancels may remove the VM's folders */
+		i->control.progress = NULL;
+		instance_cut_short(i);
+		start_remove(mvm, i);
+	}
 	if (r == 0)
 		*ret = TAKE_PTR(i);
 	return r;

@@ -116,6 +116,10 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
 
+/* Remove an instance whose end has begun, and whose name nobody was told.  Until this, it removes
+ * itself when its starter is killed. */
+void start_remove(struct mvm *mvm, struct mvm_instance *i);
+
 /* Start an ended instance again, with options that say what its record says, and the handle of one
  * start in *ret.  progress: taken.  err: not NULL.  The rest as mvm_instance_start_again(). */
 int start_again(struct mvm *mvm, const struct record *again,

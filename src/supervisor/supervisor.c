@@ -233,8 +233,10 @@ static void say_goodbye(struct supervisor *s)
 		;
 }
 
-/* Wait for the starter of an attached VM, so that it can show the last output and read the record,
- * however soon the VM has ended.  The starter is done when it makes any call but WAIT, or hangs up.
+/*
+ * Wait for the starter, however soon the VM has ended: an attached VM's starter shows the last
+ * output and reads the record; another's has not told the name yet, and may be killed before it
+ * does.  The starter is done when it makes any call but WAIT, or hangs up.
  */
 static void await_starter(struct supervisor *s)
 {
@@ -252,12 +254,17 @@ static void await_starter(struct supervisor *s)
 	}
 }
 
+/* Is the starter gone before it told the user the name? */
+static bool is_unclaimed(const struct supervisor *s)
+{
+	return s->record.held && !clients_has_leash(&s->clients);
+}
+
 /* End a start that failed, lost its starter or was stopped.  An instance that is kept, is kept for
  * its logs.  One that started again is not held, because its user knows it already. */
 static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 {
-	bool claimed = clients_has_leash(&s->clients) || !s->record.held;
-	bool keep = claimed && !s->record.attached && !s->record.remove_at_end &&
+	bool keep = !is_unclaimed(s) && !s->record.attached && !s->record.remove_at_end &&
 		    s->record.purpose == RECORD_FOR_USER;
 	put_away(s);
 	warden_release(&s->warden); /* before clients learn of the end */
@@ -267,6 +274,11 @@ static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 	if (!keep)
 		warden_remove(&s->warden);
 	answer_start(s, err);
+	if (keep && s->record.held) {
+		await_starter(s);
+		if (is_unclaimed(s))
+			warden_remove(&s->warden);
+	}
 	say_goodbye(s);
 }
 
@@ -311,11 +323,9 @@ static int run(struct supervisor *s)
 	warden_release(&s->warden); /* before clients learn of the end */
 	note_end(s, &err);
 	warden_stop_listening(&s->warden);
-	if (s->record.attached && s->record.purpose == RECORD_FOR_USER)
+	if ((s->record.attached || s->record.held) && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
-	/* the starter died before it told the user the name */
-	bool unclaimed = s->record.held && !clients_has_leash(&s->clients);
-	if (s->record.attached || s->record.remove_at_end || unclaimed)
+	if (s->record.attached || s->record.remove_at_end || is_unclaimed(s))
 		warden_remove(&s->warden);
 	say_goodbye(s);
 	return r < 0;

@@ -142,6 +142,20 @@ class Cancel(guests.TestCase):
         self.assertIsNone(instance.value)
         self.assert_nothing_left()
 
+    def test_an_instance_whose_next_start_is_cancelled_stays(self):
+        self.run_detached("web-worker", "--name", "mine")
+        self.mvm_ok("stop", "mine")
+        instance = ctypes.c_void_p()
+        for by_return in (0, 1):
+            with self.subTest(by_return=by_return):
+                canceller = Canceller("", by_return, kind=WAIT)
+                status = self.call("mvm_instance_start_again", b"mine",
+                                   ctypes.byref(canceller.progress), ctypes.byref(instance))
+                self.assertEqual(status, -errno.ECANCELED, self.error.text)
+                self.assertEqual(self.inspect("mine")["state"], "exited")
+        self.mvm_ok("start", "mine")
+        self.assertEqual(self.exec("mine", "echo", "alive"), "alive\n")
+
     def test_a_start_asks_its_receiver_while_it_waits(self):
         canceller = Canceller("", 1, kind=WAIT)
         options = StartOptions(0, b"web-worker", kind=COLD)

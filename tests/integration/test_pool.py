@@ -296,6 +296,17 @@ class Many(guests.TestCase):
         self.assertIn("none of the 40 instances runs: the start was cancelled", said[1])
         self.assertEqual(self.instances(), [])
 
+    def test_a_start_of_many_that_is_killed_while_it_is_undone_leaves_none(self):
+        starter = self.start_mvm("run", "--template", "web-worker", "-d", "--count", "40")
+        self.assertTrue(guests.wait_until(lambda: len(self.mvm_json("ps")) > 4))
+        starter.send_signal(signal.SIGINT)
+        self.assertTrue(guests.wait_until(
+            lambda: any(i["state"] != "running" for i in self.mvm_json("ps"))))
+        starter.kill()
+        starter.communicate(timeout=DEADLINE_S)
+        guests.wait_until(lambda: not self.instances(), DEADLINE_S)
+        self.assertEqual(self.instances(), [])
+
     def test_a_late_failure_ends_starts_that_are_under_way(self):
         os.makedirs(self.path("host"))
         self.write("host/file", "x")

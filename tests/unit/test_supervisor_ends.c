@@ -62,6 +62,31 @@ static void a_vm_ends_with_a_starter_that_has_not_told_its_name(void **state)
 	assert_false(has_folder(x, "web-1"));
 }
 
+/* As when `run --count` is cancelled, ends the VMs that are up, and is killed before it removes
+ * them. */
+static void a_vm_that_has_ended_waits_for_the_starter_that_has_not_told_its_name(void **state)
+{
+	struct world *x = *state;
+	x->record.held = true;
+	start_up(x);
+	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL), 0);
+	assert_true(has_folder(x, "web-1"));
+	hang_up(x);
+	expect_end(x, 0);
+	assert_false(has_folder(x, "web-1"));
+}
+
+static void a_vm_that_has_ended_stays_once_its_name_is_told(void **state)
+{
+	struct world *x = *state;
+	x->record.held = true;
+	start_up(x);
+	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL), 0);
+	ask(&x->leash, CALL_KEEP, NULL);
+	expect_end(x, 0);
+	assert_record(x, RECORD_EXITED, NULL);
+}
+
 static void a_vm_that_was_let_go_outlives_its_starter(void **state)
 {
 	struct world *x = *state;
@@ -508,6 +533,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_attached_vm_ends_with_its_starter),
 		TEST(a_vm_ends_with_a_starter_that_has_not_told_its_name),
+		TEST(a_vm_that_has_ended_waits_for_the_starter_that_has_not_told_its_name),
+		TEST(a_vm_that_has_ended_stays_once_its_name_is_told),
 		TEST(a_vm_that_was_let_go_outlives_its_starter),
 		TEST(a_starter_is_let_go_before_anything_is_written),
 		TEST(a_start_ends_with_its_starter),
