@@ -45,7 +45,8 @@ static bool try_net(struct net *n, bool udp, const char *address, uint16_t port)
 	if (pid == 0) {
 		close(guest[1]);
 		close(control[1]);
-		usernet_run(&config, guest[0], control[0], -1, NULL);
+		struct mvm_error err = { 0 };
+		usernet_run(&config, guest[0], control[0], -1, &err);
 		_exit(0);
 	}
 	close(guest[0]);
