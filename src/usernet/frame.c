@@ -148,7 +148,7 @@ static enum frame_kind read_v6(const uint8_t *p, size_t len, struct frame *ret)
 enum frame_kind frame_read(const uint8_t *data, size_t len, struct frame *ret)
 {
 	*ret = (struct frame){ .kind = FRAME_BAD };
-	if (len < ETHERNET_HEAD || len > FRAME_MAX)
+	if (len < ETHERNET_HEAD || len > FRAME_READ_MAX)
 		return FRAME_BAD;
 	const uint8_t *body = data + ETHERNET_HEAD;
 	switch (get16(data + 12)) {

@@ -16,9 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/mtu.h"
 #include "model/policy.h"
 
-#define FRAME_MAX 1600u /* with an MTU of 1500 */
+#define FRAME_MAX      1600u		/* of those that are written here; with an MTU of 1500 */
+#define FRAME_READ_MAX (LINK_MTU + 14u) /* of all others */
 
 #define FRAME_FIN 0x01u
 #define FRAME_SYN 0x02u

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "usernet/frame.h"
+
 #define LINK_AT_ONCE 32768u /* less than the kernel splits: net/unix/af_unix.c */
 
 static size_t length_at(const uint8_t *p)
@@ -17,7 +19,8 @@ static bool looks_like_a_frame(const uint8_t *p)
 {
 	size_t len = length_at(p);
 	unsigned type = (unsigned)p[4 + 12] << 8 | p[4 + 13];
-	return len >= 14 && len <= 2048 && (type == 0x0800 || type == 0x0806 || type == 0x86dd) &&
+	return len >= 14 && len <= FRAME_READ_MAX &&
+	       (type == 0x0800 || type == 0x0806 || type == 0x86dd) &&
 	       (p[4 + 6] & 1) == 0; /* nobody sends as many */
 }
 

@@ -503,6 +503,8 @@ static int begin(struct usernet *u, const struct usernet_config *config, struct 
 		.vnameserver = v4_of(RESOLVER_V4),
 		.vnameserver6 = v6_of(RESOLVER_V6),
 		.disable_dns = true,
+		.if_mtu = LINK_MTU,
+		.if_mru = LINK_MTU,
 	};
 	int64_t now_ns = clock_now_ns();
 	u->packets = rate_new(config->packets_per_s, config->packets_per_s / 10 + 1, now_ns);

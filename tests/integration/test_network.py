@@ -66,6 +66,8 @@ class Network(guests.TestCase):
         self.assertEqual(self.reaches(name, "10.0.2.2", self.port), "near")
         # the guest gets its IPv6 address a moment after it has asked
         self.assertTrue(guests.wait_until(lambda: self.reaches(name, "fec0::2", self.port) == "near"))
+        self.assertEqual(self.mvm_ok("exec", name, "--", "/bin/busybox", "cat", "/sys/class/net/eth0/mtu"),
+                         "14624\n")
         record = self.inspect(name)
         self.assertEqual(record["network_allow"], [f"host:{self.port}"])
         self.assertEqual(record["network_deny"], ["0.0.0.0/0"])

@@ -25,7 +25,7 @@ def main():
     fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"eth0", IFF_TAP | IFF_NO_PI))
     for command in ("link set lo up", "link set eth0 address 52:54:00:6d:76:6d",
                     "addr add 10.0.2.15/24 dev eth0", "-6 addr add fec0::15/64 dev eth0 nodad",
-                    "link set eth0 up", "route add default via 10.0.2.2",
+                    "link set eth0 mtu 14624 up", "route add default via 10.0.2.2",
                     "-6 route add default via fec0::2"):
         subprocess.run(["ip", *command.split()], check=True, timeout=60)
     print("ready", flush=True)

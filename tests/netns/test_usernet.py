@@ -254,6 +254,19 @@ class Usernet(harness.TestCase):
                         print(up.recv(200).decode() == said)
                     """), "True")
 
+    def test_datagrams_are_longer_than_the_real_network_has_them(self):
+        for where, address, plus in self.ways():
+            longest = 14624 - (48 if ":" in address else 28)
+            with self.subTest(address=address):
+                self.assertEqual(self.run_in(where, f"""
+                    sock = socket.socket(socket.AF_INET6 if ":" in {address!r} else socket.AF_INET, socket.SOCK_DGRAM)
+                    sock.settimeout(60)
+                    sock.connect(({address!r}, {plus + 7}))
+                    data = os.urandom({longest})
+                    sock.send(data)
+                    print(sock.recv(65536) == data)
+                    """), "True")
+
     def test_500_connections_at_once(self):
         for where, address, plus in self.ways():
             with self.subTest(address=address):

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "model/mtu.h"
 #include "vmm/cmdline.h"
 #include "vmm/qemu/qemu.h"
 
@@ -101,8 +102,9 @@ static int add_devices(struct strv *args, const struct vmm_config *c, struct mvm
 			     err);
 	if (r == 0 && c->network)
 		r = add_json(args, "-device",
-			     json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-device", "netdev",
-				       QEMU_NETDEV, "mac", "52:54:00:6d:76:6d"),
+			     json_pack("{s:s, s:s, s:s, s:i}", "driver", "virtio-net-device",
+				       "netdev", QEMU_NETDEV, "mac", "52:54:00:6d:76:6d",
+				       "host_mtu", LINK_MTU),
 			     err);
 	if (r == 0)
 		r = add_json(args, "-device",
