@@ -130,10 +130,10 @@ static struct flow *flow_of(struct gate *g, const struct frame *f, const struct 
 	return flow;
 }
 
-static bool is_forwarded(const struct gate *g, bool udp, uint16_t guest_port)
+static bool is_forwarded(const struct gate *g, uint16_t guest_port)
 {
 	for (size_t i = 0; i < g->n_forwards; i++)
-		if (g->forwards[i].guest_port == guest_port && g->forwards[i].udp == udp)
+		if (g->forwards[i] == guest_port)
 			return true;
 	return false;
 }
@@ -322,22 +322,20 @@ enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns)
 		return GATE_PASS;
 	if (f->kind == FRAME_UDP && flows_has(&g->others, &key, now_ns))
 		return GATE_PASS;
-	if (!is_forwarded(g, f->kind == FRAME_UDP, f->to_port)) {
+	if (f->kind == FRAME_UDP || !is_forwarded(g, f->to_port)) {
 		g->dropped++;
 		return GATE_DROP;
 	}
-	if (f->kind == FRAME_UDP)
-		flows_add(&g->others, &key, now_ns)->is_open = true;
-	else if (!flows_has(&g->in, &key, now_ns))
+	if (!flows_has(&g->in, &key, now_ns))
 		add_in(g, &key, now_ns);
 	return GATE_PASS;
 }
 
-int gate_forward(struct gate *g, bool udp, uint16_t guest_port)
+int gate_forward(struct gate *g, uint16_t guest_port)
 {
 	if (g->n_forwards == GATE_FORWARDS_MAX)
 		return -E2BIG;
-	g->forwards[g->n_forwards++] = (struct gate_forward){ udp, guest_port };
+	g->forwards[g->n_forwards++] = guest_port;
 	return 0;
 }
 
@@ -362,15 +360,13 @@ bool gate_told(struct gate *g, const char *name, const struct dns_answers *answe
 	return true;
 }
 
-/* The flows that are refused now; is_open, of UDP: it has come from outside.  By place, since the
- * end of one lets libslirp work, which may end others. */
+/* The flows that are refused now.  By place, since the end of one lets libslirp work, which may end
+ * others. */
 static void judge_again(struct gate *g, struct flows *flows)
 {
 	for (uint16_t i = 0; i < flows->n; i++) {
 		struct flow *f = &flows->all[i];
-		bool is_tcp = f->key.kind == FRAME_TCP;
-		if (!f->is_used || (!is_tcp && f->is_open) ||
-		    judge(g, &f->key.peer, f->key.port, 0) == POLICY_ALLOWED)
+		if (!f->is_used || judge(g, &f->key.peer, f->key.port, 0) == POLICY_ALLOWED)
 			continue;
 		end(g, flows, f);
 	}

@@ -38,17 +38,13 @@ struct gate {
 	struct policy policy;
 	/* IPv4's and IPv6's.  Around the host's lies the virtual network, a /24 and a /64. */
 	struct policy_address host[2], resolver[2];
-	struct gate_forward {
-		bool udp;
-		uint16_t guest_port;
-	} forwards[GATE_FORWARDS_MAX];
+	uint16_t forwards[GATE_FORWARDS_MAX]; /* the guest's ports of TCP */
 	size_t n_forwards;
 	gate_is_hosts_fn is_hosts;
-	void *arg;	  /* for is_hosts and on_end */
-	struct flows tcp; /* those that the guest has begun */
-	struct flows in;  /* connections of TCP that have come by a forwarded port */
-	struct flows
-		others; /* those of UDP and pings, and who has reached a forwarded port by UDP */
+	void *arg;	     /* for is_hosts and on_end */
+	struct flows tcp;    /* those that the guest has begun */
+	struct flows in;     /* connections of TCP that have come by a forwarded port */
+	struct flows others; /* those of UDP and pings */
 	struct names names;  /* told for names that a rule has */
 	struct names recent; /* and for all others, which a later rule may deny */
 	/* Datagrams of which the first fragment has passed and the last one has not come. */
@@ -89,8 +85,8 @@ void gate_passed(struct gate *g, const uint8_t mac[12]);
 /* A frame that the network's side sends to the guest. */
 enum gate_verdict gate_in(struct gate *g, const struct frame *f, int64_t now_ns);
 
-/* Add a forward.  Returns 0 or -E2BIG. */
-int gate_forward(struct gate *g, bool udp, uint16_t guest_port);
+/* Add a forward of TCP; udp_forward.h has UDP's, which do not pass here.  Returns 0 or -E2BIG. */
+int gate_forward(struct gate *g, uint16_t guest_port);
 
 /* May the guest be told this for name?  Remembers its addresses when a rule needs them.  false: an
  * address of any name in it is private: such an answer is how a name leads into a network of the

@@ -320,7 +320,7 @@ static int forward(struct usernet *u, const struct usernet_forward *f, struct mv
 		return mvm_error_set(err, -EINVAL, "'%s' is no IPv4 address", f->address);
 	if (f->udp)
 		return forward_udp(u, &host, f, err);
-	int r = gate_forward(&u->gate, f->udp, f->guest_port);
+	int r = gate_forward(&u->gate, f->guest_port);
 	if (r < 0)
 		return mvm_error_set(err, r, "a VM has at most %u forwarded ports",
 				     GATE_FORWARDS_MAX);
