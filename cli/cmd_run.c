@@ -235,8 +235,9 @@ static int check_together(struct cli_context *c, const struct args *a, const str
 	}
 	if (args_flag(a, "cold") && args_flag(a, "require-snapshot"))
 		return cli_usage(c, "--cold and --require-snapshot exclude each other");
-	if (args_given(a, "network") && (args_given(a, "allow") || args_given(a, "deny")))
-		return cli_usage(c, "--network none leaves nothing to --allow or --deny");
+	if (args_given(a, "network") &&
+	    (args_given(a, "allow") || args_given(a, "deny") || args_given(a, "dns")))
+		return cli_usage(c, "--network none leaves nothing to --allow, --deny or --dns");
 	if (w->count > 1 && !w->detach)
 		return cli_usage(c, "--count starts VMs that go on by themselves: add --detach");
 	if (w->count > 1 && args_given(a, "hostname"))
@@ -329,6 +330,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.network_deny = (const char *const *)args_list(a, "deny")->v,
 		.no_network = args_given(a, "network"), /* none is the only choice */
 		.labels = (const char *const *)args_list(a, "label")->v,
+		.network_dns = (const char *const *)args_list(a, "dns")->v,
 	};
 
 	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
@@ -503,6 +505,12 @@ static const struct option options[] = {
 		  "still reach the guest",
 	  .group = "Network" },
 	RULES_OPTIONS,
+	{ .name = "dns",
+	  .kind = OPTION_LIST,
+	  .value = "ADDRESS",
+	  .help = "a name server for the guest, in place of the template's and this host's; up "
+		  "to 4",
+	  .group = "Network" },
 	{ .name = "private-memory",
 	  .kind = OPTION_FLAG,
 	  .help = "copy the snapshot's memory instead of sharing its page cache with other clones, "

@@ -162,6 +162,9 @@ struct mvm_start_options {
 	/* "KEY=VALUE" or "KEY" (mvm_label_check()), NULL-terminated; NULL: none.  At most 32
 	 * labels, with 4096 bytes together; of two with one key the last counts */
 	const char *const *labels;
+	/* addresses of name servers, at most 4, in place of the template's and the host's;
+	 * NULL-terminated; NULL: none */
+	const char *const *network_dns;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 

@@ -171,6 +171,7 @@ static const struct field record[] = {
 	FIELD_STRINGS(record, env),
 	FIELD_STRINGS(record, network_allow),
 	FIELD_STRINGS(record, network_deny),
+	FIELD_STRINGS(record, network_dns),
 	FIELD_SIZE(record, network_refused, FIELD_SPARSE),
 	FIELD_LIST(record, network_refusals, n_network_refusals, record_refusal, FIELD_SPARSE,
 		   &refusal_fields),

@@ -131,6 +131,7 @@ struct record {
 	struct mvm_strings labels;		  /* the user's "KEY=VALUE" */
 	struct strv env;			 /* the workload's variables, over the template's */
 	struct strv network_allow, network_deny; /* rules, the template's among them */
+	struct strv network_dns;		 /* in place of the template's and the host's */
 	uint64_t network_refused;		 /* how often a rule refused the guest something */
 	struct record_refusal network_refusals[RECORD_REFUSALS_MAX]; /* the latest comes first */
 	size_t n_network_refusals;

@@ -8,6 +8,7 @@
 #include "base/parse.h"
 #include "base/str.h"
 #include "model/label.h"
+#include "model/policy.h"
 #include "model/strings.h"
 #include "start/start.h"
 #include "start/volumes.h"
@@ -28,6 +29,14 @@ static int check_numbers(const struct mvm_start_options *o, struct mvm_error *er
 	if (o->no_network && o->network_allow && o->network_allow[0])
 		return mvm_error_set(err, -EINVAL,
 				     "no_network and network_allow exclude each other");
+	size_t n_dns = 0;
+	for (; o->network_dns && o->network_dns[n_dns]; n_dns++)
+		if (!parse_address_ok(o->network_dns[n_dns]))
+			return mvm_error_set(err, -EINVAL, "'%s' is no address of a name server",
+					     o->network_dns[n_dns]);
+	if (n_dns > POLICY_DNS_MAX)
+		return mvm_error_set(err, -EINVAL, "network_dns names more than %u name servers",
+				     POLICY_DNS_MAX);
 	if (o->log_max_bytes > INT64_MAX)
 		return mvm_error_set(err, -EINVAL,
 				     "log_max_bytes is larger than a file can be: %" PRIu64,

@@ -19,6 +19,7 @@
 #include "start/pool.h"
 #include "start/start.h"
 #include "start/volumes.h"
+#include "vmm/name_servers.h"
 
 #define BOOT_LEAST_MIB 32u /* memory that a kernel has written when its first process starts */
 
@@ -353,6 +354,22 @@ static int plan(struct batch *b, struct mvm_error *err)
 
 #define START_OPTIONS_FIRST STRUCT_END(struct mvm_start_options, log_max_bytes)
 
+/* The host's name servers are the guest's, unless it has others. */
+static void name_servers_note(const struct batch *b)
+{
+	const struct mvm_run *run = &b->revision.rev.run;
+	const char *const *own = b->options.network_dns;
+	if (run->network == MVM_NETWORK_NONE || b->options.no_network || run->dns.n > 0 ||
+	    (own && own[0]) || (b->again && b->again->network_dns.n > 0))
+		return;
+	AUTO_FREE char *text = name_servers_text();
+	AUTO_FREE char *problem = text && name_servers_none(text) ? name_servers_problem(text)
+								  : NULL;
+	if (problem)
+		progress_note(b->progress,
+			      "the guest may find no names: %s; name a server with --dns", problem);
+}
+
 static int start_batch(struct batch *b, struct mvm_error *err)
 {
 	int r = plan(b, err);
@@ -361,6 +378,7 @@ static int start_batch(struct batch *b, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	host_memory_note(b->mvm, b->plan.mem_mib, b->n, b->progress);
+	name_servers_note(b);
 	return start_all(b, err);
 }
 

@@ -79,6 +79,21 @@ static int take_rules(const struct start_request *q, struct record *rec, struct 
 				       q->ops->name);
 }
 
+static int take_name_servers(const struct start_request *q, struct record *rec,
+			     struct mvm_error *err)
+{
+	const char *const *dns = q->options->network_dns;
+	for (; dns && *dns; dns++)
+		strv_add(&rec->network_dns, *dns);
+	if (rec->network_dns.failed)
+		return mvm_error_oom(err);
+	if (rec->network_dns.n > 0 && q->revision->rev.run.network == MVM_NETWORK_NONE)
+		return mvm_error_set(err, -EINVAL,
+				     "template '%s' has no network, so it takes no name servers",
+				     q->revision->id);
+	return 0;
+}
+
 static int copy_list(struct strv *to, const struct strv *from, struct mvm_error *err)
 {
 	for (size_t i = 0; i < from->n; i++)
@@ -92,9 +107,12 @@ static int keep(const struct record *from, struct record *rec, struct mvm_error 
 	bool failed = false;
 	strv_done(&rec->network_allow);
 	strv_done(&rec->network_deny);
+	strv_done(&rec->network_dns);
 	int r = copy_list(&rec->network_allow, &from->network_allow, err);
 	if (r == 0)
 		r = copy_list(&rec->network_deny, &from->network_deny, err);
+	if (r == 0)
+		r = copy_list(&rec->network_dns, &from->network_dns, err);
 	if (r < 0)
 		return r;
 	free(rec->created_at);
@@ -179,6 +197,8 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	int r = labels_make(o->labels, &rec.labels, err);
 	if (r == 0)
 		r = take_rules(q, &rec, err);
+	if (r == 0)
+		r = take_name_servers(q, &rec, err);
 	if (r < 0)
 		return r;
 	rec.hostname = str_dup(o->hostname, &failed);

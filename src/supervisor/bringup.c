@@ -24,13 +24,14 @@ struct vmm_network network_rules(const struct mvm_template_revision *revision,
 				 const struct record *rec)
 {
 	const struct mvm_run *run = &revision->run;
+	bool own_dns = rec->network_dns.n > 0;
 	return (struct vmm_network){
 		.allow = rec->network_allow.v,
 		.n_allow = rec->network_allow.n,
 		.deny = rec->network_deny.v,
 		.n_deny = rec->network_deny.n,
-		.dns = run->dns.v,
-		.n_dns = run->dns.n,
+		.dns = own_dns ? rec->network_dns.v : run->dns.v,
+		.n_dns = own_dns ? rec->network_dns.n : run->dns.n,
 		.bytes_per_s = (uint64_t)(run->rate_mib ? run->rate_mib : RATE_MIB) << 20,
 		.packets_per_s = run->rate_packets ? run->rate_packets : RATE_PACKETS,
 	};

@@ -60,11 +60,12 @@ static int take_rules(struct supervisor *s, const struct record *wanted,
 		      const struct strv *name_servers, struct mvm_error *err)
 {
 	const struct mvm_run *run = &s->revision.run;
+	bool own_dns = wanted->network_dns.n > 0;
 	if (same_rules(&wanted->network_allow, &run->allow) &&
-	    same_rules(&wanted->network_deny, &run->deny) && name_servers->n == 0)
+	    same_rules(&wanted->network_deny, &run->deny) && name_servers->n == 0 && !own_dns)
 		return 0;
 	struct vmm_network rules = network_rules(&s->revision, wanted);
-	if (name_servers->n > 0) {
+	if (name_servers->n > 0 && !own_dns) {
 		rules.dns = name_servers->v;
 		rules.n_dns = name_servers->n;
 	}

@@ -84,6 +84,13 @@ void name_servers_of_host(struct strv *ret)
 		strv_add(ret, LOCAL);
 }
 
+bool name_servers_none(const char *resolv_conf)
+{
+	AUTO_DONE(strv) servers = { 0 };
+	name_servers_read(resolv_conf, &servers, NULL);
+	return servers.n == 0;
+}
+
 char *name_servers_problem(const char *resolv_conf)
 {
 	AUTO_DONE(strv) servers = { 0 }, odd = { 0 };

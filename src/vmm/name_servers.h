@@ -32,6 +32,9 @@ void name_servers_of_host(struct strv *ret);
  * caller's. */
 char *name_servers_problem(const char *resolv_conf);
 
+/* Does this resolv.conf(5) name no server that guests can ask? */
+bool name_servers_none(const char *resolv_conf);
+
 /* The text of the host's file; "" when it cannot be read.  The caller's; NULL: no memory. */
 char *name_servers_text(void);
 

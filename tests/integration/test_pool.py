@@ -113,6 +113,18 @@ class Pool(guests.TestCase):
         self.assertTrue(self.run_detached("web-worker", "--name", "moved")["from_pool"])
         done = self.mvm("exec", "moved", "--", "/bin/busybox", "nslookup", "-type=a", "x.test")
         self.assertIn("NXDOMAIN", done.stdout + done.stderr)
+        with open(resolv_conf, "w") as f:
+            f.write("nameserver foo\n")
+        self.wait_ready(1)
+        told = self.mvm("run", "-T", "web-worker", "-d", "--name", "named", "--dns", "127.0.0.72")
+        self.assertEqual((told.returncode, "name" in told.stderr.replace("named", "")), (0, False), told.stderr)
+        record = self.inspect("named")
+        self.assertEqual((record["from_pool"], record["network_dns"]), (True, ["127.0.0.72"]))
+        done = self.mvm("exec", "named", "--", "/bin/busybox", "nslookup", "-type=a", "x.test")
+        self.assertIn("NXDOMAIN", done.stdout + done.stderr)
+        told = self.mvm("run", "-T", "web-worker", "-d")
+        self.assertIn("/etc/resolv.conf names no server", told.stderr)
+        self.assertIn("--dns", told.stderr)
 
     def test_starts_at_the_same_time_get_a_vm_each(self):
         self.full(3)

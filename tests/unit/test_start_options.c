@@ -80,6 +80,19 @@ static void a_closed_network_takes_no_allowed_rules(void **state)
 	mvm_close(mvm);
 }
 
+static void name_servers_are_checked(void **state)
+{
+	static const char *const fine[] = { "192.0.2.53", "2001:db8::53", NULL };
+	static const char *const wrong[] = { "192.0.2.53", "dns.example", NULL };
+	static const char *const many[] = { "1.1.1.1", "1.1.1.1", "1.1.1.1",
+					    "1.1.1.1", "1.1.1.1", NULL };
+	struct mvm *mvm = open_data(state);
+	expect(mvm, START(.network_dns = fine), -ENOENT, "web");
+	expect(mvm, START(.network_dns = wrong), -EINVAL, "'dns.example' is no address");
+	expect(mvm, START(.network_dns = many), -EINVAL, "more than 4 name servers");
+	mvm_close(mvm);
+}
+
 static void labels_are_checked(void **state)
 {
 	static const char *const fine[] = { "tier=web", "alone", NULL };
@@ -134,6 +147,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(numbers_out_of_range_are_refused),
 		TEST(a_closed_network_takes_no_allowed_rules),
+		TEST(name_servers_are_checked),
 		TEST(labels_are_checked),
 		TEST(forwards_are_checked),
 		TEST(room_of_later_volumes_must_be_empty),
