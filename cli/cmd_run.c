@@ -16,6 +16,7 @@
 #include "out.h"
 #include "ports.h"
 #include "rules.h"
+#include "run_choose.h"
 
 #define STOP_MS 10000
 
@@ -199,6 +200,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 
 /* The command line's wishes. */
 struct wanted {
+	const char *template_ref;
 	bool detach, with_command;
 	uint32_t count;
 	struct mvm_forward forwards[PORTS_MAX];
@@ -224,8 +226,9 @@ static int check_together(struct cli_context *c, const struct args *a, const str
 		"interactive", "tty", "workdir", "user", "timeout", NULL,
 	};
 
-	if (!args_given(a, "template"))
-		return cli_usage(c, "which template? name it with --template ID");
+	int r = run_choose_check(c, a);
+	if (r < 0)
+		return r;
 	if (w->detach && w->with_command)
 		return cli_usage(c, "--detach and a command do not go together: start it with "
 				    "--detach, then use 'mvm exec'");
@@ -302,7 +305,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 	AUTO_CLOSE int signals = -1;
 	const struct mvm_start_options options = {
 		.size = sizeof(options),
-		.template_ref = args_string(a, "template"),
+		.template_ref = w->template_ref,
 		.name = args_string(a, "name"),
 		.attached = !w->detach,
 		.held = w->detach,
@@ -390,6 +393,7 @@ static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instan
 static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
+	AUTO_FREE char *made = NULL;
 	AUTO_DONE(instances) started = { 0 };
 	AUTO_DONE(wanted) w = {
 		.detach = args_flag(a, "detach"),
@@ -405,6 +409,8 @@ static int run(struct cli_context *c, const struct args *a)
 		r = read_wanted(c, a, &w);
 	if (r >= 0)
 		r = mvm_open(c->data_dir, &mvm, &c->err);
+	if (r >= 0)
+		r = run_choose(c, a, mvm, &w.template_ref, &made);
 	if (r >= 0)
 		r = start(c, a, mvm, &w, &started);
 	if (r < 0)
@@ -424,6 +430,9 @@ static const struct option options[] = {
 	  .value = "ID[@REV]",
 	  .help = "the template to start; without REV its current revision",
 	  .hint = VALUE_REFERENCE },
+	{ .name = "pull",
+	  .kind = OPTION_FLAG,
+	  .help = "ask the registry whether IMAGE has changed, and build it again if so" },
 	{ .name = "name",
 	  .letter = 'n',
 	  .kind = OPTION_STRING,
@@ -561,12 +570,16 @@ static const struct option options[] = {
 
 const struct command command_run = {
 	.path = "run",
-	.summary = "Start a microVM from a template",
+	.summary = "Start a microVM from a template, or from an image in a registry",
 	.details = "Restores the snapshot of the template's revision, in milliseconds, "
 		   "if it was made on this host for this VMM and machine size; "
-		   "otherwise boots and says why.\n\nWith COMMAND: runs it in a fresh "
-		   "VM beside the template's workload, exits with its status and "
-		   "removes the VM. " GUEST_COMMAND_INPUT
+		   "otherwise boots and says why.\n\nIMAGE is docker://[HOST/]NAME[:TAG], or "
+		   "the ID of a template. docker:// may be missing before a name with a tag "
+		   "or a slash. The first time, mvm fetches the image, makes a template of "
+		   "it ('debian-12') and a snapshot. Later runs start from that and ask no "
+		   "registry without --pull.\n\nWith COMMAND: runs it in a fresh VM beside "
+		   "the template's workload, exits with its status and removes "
+		   "it. " GUEST_COMMAND_INPUT
 		   " Without COMMAND: prints the console until the VM ends, and exits "
 		   "with the workload's status (or 128 + the signal that ended it; 1 "
 		   "if the VM failed). When ^C or another signal comes, or nobody "
@@ -584,9 +597,12 @@ const struct command command_run = {
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"
 		    "mvm run --template http-worker -it -- sh\n"
+		    "mvm run docker://debian:12 -- uname -a\n"
 		    "echo hello | mvm run --template http-worker -i -- cat",
+	.positionals = { { .name = "IMAGE",
+			   .help = "an image in a registry, or a template",
+			   .optional = true } },
 	.rest = "COMMAND",
-	.stray = "a template is named with --template",
 	.options = options,
 	.run = run,
 };

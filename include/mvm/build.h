@@ -112,6 +112,27 @@ MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 				  struct mvm_error *err);
 
 /*
+ * Get the template of an image in a registry: find it, or create it and build it with a snapshot.
+ *
+ *   image     "docker://debian:12"; the scheme may be missing
+ *   options   max_image_bytes and backend count, and force: build again, as the tag may have moved.
+ *             Borrowed; NULL: all defaults
+ *   progress  steps and notes; may be NULL
+ *   ret_id    the template, as in "debian-12"; free(3) it.  If that name has another source, digits
+ *             of a hash follow
+ *
+ * The template has the defaults, and snapshot.point "boot".  Where this host cannot make a
+ * snapshot, a note says so, and the template boots.  Once it was built, this asks no registry,
+ * except with force.  Returns 1 if it built, 0 if the template was there.
+ *
+ * Errors: -EINVAL (no image's name), and as mvm_template_build().
+ */
+MVM_API int mvm_template_of_image(struct mvm *mvm, const char *image,
+				  const struct mvm_build_options *options,
+				  const struct mvm_progress *progress, char **ret_id,
+				  struct mvm_error *err);
+
+/*
  * Dry-run the build of a config's variant, whether or not it was applied.
  *
  *   options   borrowed; dry_run is implied; NULL: all defaults

@@ -90,7 +90,7 @@ WRONG = {
     "choice": ["", "nosuch"],
     "ID": [*ID, "a@b"], "NAME": [*ID, "a@b"], "NEW": [*ID, "a@b"], "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
     "BASE": ID, "FILE": [""], "DIR": [""], "PORT": ["", "x", "80/sctp"], "SHELL": ["", "tcsh"],
-    "COMMAND": ["", "nosuch"], "SRC": ["", "A:/x"], "DST": ["", "x:y"],
+    "COMMAND": ["", "nosuch"], "IMAGE": ["", "docker://x"], "SRC": ["", "A:/x"], "DST": ["", "x:y"],
     "name": ID, "template": [*ID, "a@", "a@!"], "hostname": ["", "a_b"],
     "kernel": NAMED, "role": NAMED, "roles": NAMED, "profile": NAMED[1:], # '': the default
     "flake": ["", "oci:", "dir:", "a\nb"], "boot-args": ["a\nb"], "env": ["", "A", "=x"],

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run_choose.h"
+
+#include <errno.h>
+#include <mvm/build.h>
+#include <mvm/store.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "out.h"
+
+#define SCHEME "docker://"
+
+/* Is the word a template's name, and not an image's?  -ENOENT if it is neither: an image of Docker
+ * Hub needs a tag or the scheme, so that a mistyped template fetches nothing. */
+static int is_template(struct cli_context *c, struct mvm *mvm, const char *word)
+{
+	size_t len = strcspn(word, "@:/");
+	AUTO_FREE char *id = strndup(word, len);
+
+	if (!id)
+		return cli_error(c, -ENOMEM, "out of memory");
+	if (str_starts(word, SCHEME) || word[len] == ':' || word[len] == '/')
+		return 0;
+	int r = mvm_template_exists(mvm, id, NULL);
+	if (r > 0)
+		return r;
+	cli_error(c, -ENOENT, "no template has the name '%s'", id);
+	return mvm_error_hint(&c->err, -ENOENT,
+			      "for an image of Docker Hub write " SCHEME "%s; 'mvm template list' "
+			      "shows the templates",
+			      word);
+}
+
+int run_choose_check(struct cli_context *c, const struct args *a)
+{
+	if (!args_given(a, "template") && str_empty(args_at(a, 0)))
+		return cli_usage(c, "which template? name it with --template ID, or name an image "
+				    "as in docker://debian:12");
+	if (args_given(a, "template") && (args_at(a, 0) || args_flag(a, "pull")))
+		return cli_usage(c, "--template runs a template; it goes with neither IMAGE nor "
+				    "--pull");
+	return 0;
+}
+
+int run_choose(struct cli_context *c, const struct args *a, struct mvm *mvm, const char **ret,
+	       char **ret_made)
+{
+	struct mvm_build_options options = MVM_BUILD_OPTIONS_INIT;
+	const char *word = args_at(a, 0);
+
+	*ret = word ? word : args_string(a, "template");
+	int r = word ? is_template(c, mvm, word) : 1;
+	if (r > 0 && args_flag(a, "pull"))
+		return cli_usage(c, "--pull is for an image, and '%s' is a template", word);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	options.force = args_flag(a, "pull");
+	options.backend = args_string(a, "backend");
+	r = mvm_template_of_image(mvm, word, &options, &c->progress, ret_made, &c->err);
+	*ret = *ret_made;
+	return r < 0 ? r : 0;
+}

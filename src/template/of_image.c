@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The template of an image in a registry, made when it is first asked for. */
+#include <errno.h>
+#include <mvm/build.h>
+#include <mvm/store.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/extend.h"
+#include "base/progress.h"
+#include "codec/sha256.h"
+#include "model/image_ref.h"
+#include "model/model_json.h"
+#include "model/name.h"
+#include "start/context.h"
+#include "store/revision.h"
+
+#define BUILD_OPTIONS_FIRST STRUCT_END(struct mvm_build_options, update_hash)
+
+#define SCHEME	    "docker://"
+#define DIGITS	    12u /* of a digest, in a name */
+#define HASH_DIGITS 8u
+
+static bool is_same_image(const struct image_ref *a, const struct image_ref *b)
+{
+	if (!str_eq(a->host, b->host) || !str_eq(a->path, b->path) ||
+	    a->has_digest != b->has_digest)
+		return false;
+	return a->has_digest ? digest_equal(&a->digest, &b->digest) : str_eq(a->tag, b->tag);
+}
+
+/* Whom a template's name belongs to: 1 the image, 0 nobody, -EEXIST another source, or -errno. */
+static int look_at(struct mvm *mvm, const char *id, const struct image_ref *image,
+		   struct mvm_error *err)
+{
+	AUTO_DONE(mvm_template_spec) spec = { 0 };
+	AUTO_DONE(image_ref) other = { 0 };
+
+	int r = store_template_exists(mvm->store, id, err);
+	if (r > 0)
+		r = store_spec_load(mvm->store, id, &spec, err) < 0 ? err->code : 1;
+	if (r <= 0)
+		return r;
+	if (str_starts(spec.flake_ref, SCHEME) &&
+	    image_ref_parse(spec.flake_ref + strlen(SCHEME), &other, NULL) == 0 &&
+	    is_same_image(image, &other))
+		return 1;
+	return mvm_error_set(err, -EEXIST, "template '%s' has another source, '%s'", id,
+			     spec.flake_ref);
+}
+
+/* "debian-12" for docker.io/library/debian:12; hashed: with digits that no other image has. */
+static int make_id(const struct image_ref *image, bool hashed, char ret[MVM_TEMPLATE_ID_SIZE],
+		   struct mvm_error *err)
+{
+	const char *slash = strrchr(image->path, '/');
+	char hex[DIGEST_HEX_SIZE];
+	struct mvm_digest digest;
+
+	digest_hex(&image->digest, hex);
+	AUTO_FREE char *whole = str_printf("%s/%s:%s@%s", image->host, image->path, image->tag,
+					   hex);
+	if (!whole)
+		return mvm_error_oom(err);
+	sha256_buf(whole, strlen(whole), &digest);
+	const size_t room = MVM_TEMPLATE_ID_SIZE - (hashed ? HASH_DIGITS + 1 : 0);
+	snprintf(ret, room, "%s-%.*s", slash ? slash + 1 : image->path,
+		 image->has_digest ? (int)DIGITS : (int)MVM_TEMPLATE_ID_SIZE,
+		 image->has_digest ? hex : image->tag);
+	for (char *c = ret; *c; c++) {
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+		else if (*c == '.')
+			*c = '-';
+	}
+	if (hashed) {
+		digest_hex(&digest, hex);
+		snprintf(ret + strlen(ret), HASH_DIGITS + 2, "-%.*s", (int)HASH_DIGITS, hex);
+	}
+	return name_check(NAME_TEMPLATE, ret, err);
+}
+
+/* Find the name of the image's template.  1: it exists; 0: not yet. */
+static int find_id(struct mvm *mvm, const struct image_ref *image, char ret[MVM_TEMPLATE_ID_SIZE],
+		   struct mvm_error *err)
+{
+	struct mvm_error taken = { 0 };
+
+	int r = make_id(image, false, ret, err);
+	if (r == 0)
+		r = look_at(mvm, ret, image, &taken);
+	if (r != -EEXIST)
+		return r < 0 && taken.code == r ? mvm_error_hand_on(err, &taken) : r;
+	r = make_id(image, true, ret, err);
+	return r < 0 ? r : look_at(mvm, ret, image, err);
+}
+
+static int create(struct mvm *mvm, const char *id, const char *image,
+		  const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_FREE char *ref = str_printf(SCHEME "%s", image);
+	const char *const refs[] = { ref }, *const points[] = { "boot" };
+	const struct mvm_template_setting settings[] = {
+		{ .key = "flake_ref", .values = refs, .n_values = 1 },
+		/* the image's command may be a shell that ends at once, or make keys */
+		{ .key = "snapshot.point", .values = points, .n_values = 1 },
+	};
+	struct mvm_error why = { 0 };
+
+	if (!ref)
+		return mvm_error_oom(err);
+	int r = mvm_template_create(mvm, id, settings, MVM_ARRAY_SIZE(settings), false, progress,
+				    &why);
+	if (r == -EEXIST) /* another process has just made it */
+		return 0;
+	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
+}
+
+/* Build, and make a snapshot where this host can. */
+static int build(struct mvm *mvm, const char *id, const struct mvm_build_options *options,
+		 const struct mvm_progress *progress, struct mvm_error *err)
+{
+	const struct mvm_snapshot_options snapshot = { .size = sizeof(snapshot),
+						       .backend = options->backend };
+	struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
+	struct mvm_build_options o = MVM_BUILD_OPTIONS_INIT;
+	struct mvm_error why = { 0 };
+
+	o.max_image_bytes = options->max_image_bytes;
+	int r = mvm_template_build(mvm, id, &o, progress, &result, err);
+	if (r < 0 || result.has_snapshot)
+		return r;
+	r = mvm_template_snapshot(mvm, id, &snapshot, progress, NULL, &why);
+	if (r != -EOPNOTSUPP)
+		return r < 0 ? mvm_error_hand_on(err, &why) : 0;
+	progress_note(progress, "%s: no snapshot, so it boots: %s", id, why.text);
+	return 0;
+}
+
+int mvm_template_of_image(struct mvm *mvm, const char *image,
+			  const struct mvm_build_options *options,
+			  const struct mvm_progress *progress, char **ret_id, struct mvm_error *err)
+{
+	AUTO_DONE(image_ref) ref = { 0 };
+	char id[MVM_TEMPLATE_ID_SIZE], revision[MVM_REVISION_SIZE];
+	struct mvm_build_options taken;
+	struct progress_watch watch;
+
+	int r = mvm_struct_take(&taken, sizeof(taken), BUILD_OPTIONS_FIRST, options, err);
+	if (r == 0)
+		r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
+	bool again = taken.force;
+	if (str_starts(image, SCHEME))
+		image += strlen(SCHEME);
+	r = image_ref_parse(image, &ref, err);
+	if (r == 0)
+		r = find_id(mvm, &ref, id, err);
+	if (r < 0)
+		return r;
+	if (r > 0 && !again)
+		again = store_current_find(mvm->store, id, revision, NULL) < 0;
+	bool fresh = r == 0;
+	if (fresh)
+		r = create(mvm, id, image, progress, err);
+	if (r >= 0 && (fresh || again))
+		r = build(mvm, id, &taken, progress, err);
+	if (r < 0)
+		return r;
+	char *copy = strdup(id);
+	if (!copy)
+		return mvm_error_oom(err);
+	*ret_id = copy;
+	return fresh || again;
+}

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mvm run IMAGE`: the first time fetches, builds and takes a snapshot; later runs start from that."""
+
+import os
+import shutil
+
+import guests
+import harness
+import oci_images as oci
+from registries import Stub
+
+KERNEL = os.path.join(harness.SOURCE_DIR, "tests/fuzz/corpus/kernel/vmlinux")
+FAILED = 125 # of run with a command: mvm itself failed
+
+
+def busybox_image(text):
+    with open(shutil.which("busybox"), "rb") as file:
+        busybox = file.read()
+    return oci.Image(Cmd=["/bin/sh"], Env=["PATH=/bin", "FROM=image"]).layer(oci.tar_of(
+        oci.file("bin/busybox", busybox, mode=0o755),
+        *(oci.symlink("bin/" + tool, "busybox") for tool in ("sh", "cat", "echo", "uname")),
+        *(oci.folder(name) for name in ("proc", "sys", "dev", "tmp", "etc")),
+        oci.file("etc/text", text)))
+
+
+@harness.needs_guests
+@harness.needs_program("busybox")
+class RunImage(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        guests.copy_data(guests.Kernel.data(), self.data_dir)
+        self.stub = self.enterContext(Stub())
+        self.stub.add(busybox_image(b"one\n"), "v1.2")
+
+    def test_one_command_fetches_builds_snapshots_and_runs(self):
+        ref = self.stub.ref("v1.2")
+        done = self.mvm("run", ref, "--", "sh", "-c", "cat /etc/text; echo $FROM; exit 7", status=7)
+        self.assertEqual(done.stdout, "one\nimage\n")
+        self.assertIn("pulling " + self.stub.host, done.stderr)
+        template, = self.mvm_json("template", "list")
+        self.assertEqual((template["template_id"], template["has_snapshot"]), ("web-v1-2", True))
+        # again, also without the scheme: nobody is asked, and it is a clone
+        self.stub.seen.clear()
+        self.assertEqual(self.mvm_ok("run", "--require-snapshot", ref.removeprefix("docker://"), "--", "cat",
+                                     "/etc/text"), "one\n")
+        self.assertEqual(self.stub.seen, [])
+
+
+class Choosing(harness.TestCase):
+    """Without a guest: what a word means."""
+
+    def test_a_mistyped_template_fetches_nothing(self):
+        self.mvm_fails(3, "run", "htpp-worker", says="no template has the name 'htpp-worker'\n"
+                       "hint: for an image of Docker Hub write docker://htpp-worker")
+        self.mvm_fails(FAILED, "run", "web", "--", "ls", says="no template has the name 'web'")
+
+    def test_an_image_and_a_template_exclude_each_other(self):
+        self.mvm_fails(2, "run", "--template", "a", "docker://b", says="goes with neither IMAGE nor --pull")
+        self.mvm_fails(2, "run", says="name an image as in docker://debian:12")
+        self.mvm_fails(2, "run", "a", "b", says="COMMAND is written behind '--'")
+
+    def test_only_pull_asks_whether_the_tag_has_moved(self):
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        with Stub() as stub:
+            def run(*options):
+                """Run it where no VMM is: only the build succeeds.  Returns the number of revisions."""
+                stub.seen.clear()
+                self.mvm("run", *options, stub.ref("v1"), "--", "true", status=FAILED,
+                         env={"MVM_QEMU": "/nonexistent", "MVM_FIRECRACKER": "/nonexistent"})
+                return len(self.mvm_json("template", "history", "web-v1"))
+
+            stub.add(busybox_image(b"one"), "v1")
+            self.assertEqual(run(), 1)
+            stub.add(busybox_image(b"two"), "v1")
+            self.assertEqual(run(), 1)
+            self.assertEqual(stub.seen, [])
+            self.assertEqual(run("--pull"), 2)
+            self.assertEqual(stub.requests()[0][0], "HEAD")
+
+    def test_a_taken_name_gets_digits(self):
+        with Stub() as stub:
+            stub.add(busybox_image(b""), "v1")
+            self.mvm_ok("template", "create", "web-v1", "--flake", "dir:/x")
+            # without a kernel nothing is built, but the template is there
+            self.mvm_fails(3, "run", stub.ref("v1"), says="kernel")
+            names = [each["template_id"] for each in self.mvm_json("template", "list")]
+            self.assertEqual(len(names), 2)
+            self.assertRegex(names[1], r"^web-v1-[0-9a-f]{8}$")
+            self.mvm_fails(3, "run", stub.ref("v1"), says="kernel")
+            self.assertEqual(len(self.mvm_json("template", "list")), 2)
+
+
+if __name__ == "__main__":
+    harness.main()
