@@ -318,6 +318,7 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.restart = w->restart,
 		.restart_max = w->restart_max,
 		.keep_running = args_flag(a, "keep-running"),
+		.no_workload = args_flag(a, "no-workload"),
 		.remove_at_end = args_flag(a, "rm"),
 		.private_memory = args_flag(a, "private-memory"),
 		.verify = args_flag(a, "verify"),
@@ -482,6 +483,11 @@ static const struct option options[] = {
 	  .kind = OPTION_FLAG,
 	  .help = "fail instead of booting when the snapshot cannot be restored here",
 	  .group = "Start" },
+	{ .name = "no-workload",
+	  .kind = OPTION_FLAG,
+	  .help = "without the template's command and health check, to see what is wrong with "
+		  "them; boots, unless snapshot.point is boot",
+	  .group = "Start" },
 	{ .name = "verify",
 	  .kind = OPTION_FLAG,
 	  .help = "first compare the digests of all files of the revision, not only "
@@ -598,6 +604,7 @@ const struct command command_run = {
 		    "mvm run --template http-worker -- uname -a\n"
 		    "mvm run --template http-worker -it -- sh\n"
 		    "mvm run docker://debian:12 -- uname -a\n"
+		    "mvm run --template http-worker --no-workload -it -- sh\n"
 		    "echo hello | mvm run --template http-worker -i -- cat",
 	.positionals = { { .name = "IMAGE",
 			   .help = "an image in a registry, or a template",

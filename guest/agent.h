@@ -52,6 +52,7 @@ struct agent {
 	bool configured, frozen, prepared;
 	bool held;	  /* it has its identity; the workload waits for CALL_START */
 	bool unstarted;	  /* the workload has never run, here or where the snapshot was taken */
+	bool no_workload; /* the host wants none: args are never started */
 	struct strv args; /* the workload's; none: an init of the image's */
 	uint8_t nonce[NONCE_SIZE]; /* lives nowhere else */
 	struct strv env;	   /* the workload's */

@@ -21,6 +21,8 @@ static void reply_nonce(struct agent *a, uint32_t id)
 	wire_put_bytes(&results, FIELD_NONCE, a->nonce, sizeof(a->nonce));
 	if (a->held)
 		wire_put_u64(&results, FIELD_HOLD, 1);
+	if (a->no_workload)
+		wire_put_u64(&results, FIELD_NO_WORKLOAD, 1);
 	stream_reply(a, id, 0, NULL, &results);
 }
 
@@ -168,6 +170,7 @@ void clone_restored(struct agent *a, uint32_t id, struct request *q)
 	struct mvm_error err = { 0 };
 	int r = become_another(a, q, &err);
 	a->held = r == 0 && q->hold;
+	a->no_workload = q->no_workload;
 	if (q->env.n > 0) {
 		strv_done(&a->env);
 		a->env = q->env;

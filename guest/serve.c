@@ -73,6 +73,7 @@ static int configure(struct agent *a, struct request *q, struct mvm_error *err)
 	a->args = q->args;
 	q->args = (struct strv){ 0 };
 	a->unstarted = true;
+	a->no_workload = q->no_workload;
 	if (q->hold) {
 		a->held = true;
 		/* the host copies files first, and a copy is a child */
@@ -123,6 +124,8 @@ static void call_configure(struct agent *a, uint32_t id, struct request *q)
 		wire_put_str(&results, FIELD_STAGE, a->stages.v[i]);
 	if (a->held)
 		wire_put_u64(&results, FIELD_HOLD, 1);
+	if (a->no_workload)
+		wire_put_u64(&results, FIELD_NO_WORKLOAD, 1);
 	stream_reply(a, id, 0, NULL, &results);
 }
 

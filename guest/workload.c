@@ -192,6 +192,7 @@ static int start_init_command(struct agent *a, const struct strv *args, struct m
 int workload_prepare(const struct request *q, struct mvm_error *err)
 {
 	bool for_init = q->args.n ? init_is_command(&q->args) : init_find() != NULL;
+	for_init = for_init && !q->no_workload;
 	int r = mounts_run(for_init, err);
 	if (r < 0)
 		return r;
@@ -203,20 +204,27 @@ int workload_prepare(const struct request *q, struct mvm_error *err)
 		     : 0;
 }
 
+static int start_nothing(struct agent *a, const char *why, struct mvm_error *err)
+{
+	agent_log("nothing to start: %s", why);
+	int r = children_watch(&a->children, a->loop);
+	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
+}
+
 int workload_start(struct agent *a, struct mvm_error *err)
 {
 	const char *init;
 
 	a->unstarted = false;
+	if (a->no_workload)
+		return start_nothing(a, "the host wants no workload", err);
 	if (a->args.n > 0)
 		return init_is_command(&a->args) ? start_init_command(a, &a->args, err)
 						 : start_command(a, err);
 	init = init_find();
 	if (init)
 		return start_found_init(a, init, err);
-	agent_log("nothing to start: the image has no command and no init");
-	int r = children_watch(&a->children, a->loop);
-	return r < 0 ? mvm_error_set(err, r, "cannot watch children: %s", strerror(-r)) : 0;
+	return start_nothing(a, "the image has no command and no init", err);
 }
 
 int workload_kill(struct agent *a, struct mvm_error *err)
@@ -284,12 +292,13 @@ void workload_await(struct agent *a, uint32_t id)
 		return;
 	}
 	if (a->workload != WORKLOAD_RUNS) {
-		stream_reply(a, id, -EINVAL,
-			     a->workload == WORKLOAD_INIT
-				     ? "the guest runs an init, which ends only with its VM"
-				     : "the guest runs no workload: its image has no command and "
-				       "no init",
-			     NULL);
+		const char *why =
+			"the guest runs no workload: its image has no command and no init";
+		if (a->workload == WORKLOAD_INIT)
+			why = "the guest runs an init, which ends only with its VM";
+		else if (a->no_workload)
+			why = "the guest runs no workload: it was started without";
+		stream_reply(a, id, -EINVAL, why, NULL);
 		return;
 	}
 	struct stream *s = calloc(1, sizeof(*s));

@@ -165,6 +165,11 @@ struct mvm_start_options {
 	/* addresses of name servers, at most 4, in place of the template's and the host's;
 	 * NULL-terminated; NULL: none */
 	const char *const *network_dns;
+	/* start the VM without its workload, to look what is wrong with that: it is up once its
+	 * agent answers, the template's health check is not asked, and on_restore does not run.  A
+	 * restored workload runs already, so the VM boots unless the workload starts in each clone
+	 * (doc/clones.md) */
+	bool no_workload;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 

@@ -203,6 +203,7 @@ static const struct field record[] = {
 		    FIELD_ONLY_PUT) },
 	FIELD_BOOL(record, stopping, FIELD_SPARSE),
 	FIELD_BOOL(record, keep_running, FIELD_KEPT),
+	FIELD_BOOL(record, no_workload, FIELD_SPARSE),
 	FIELD_NUMBER(record, restarts, unsigned, FIELD_REQUIRED, 0, UINT32_MAX),
 	FIELD_NUMBER(record, ttl_ms, int64_t, FIELD_REQUIRED, 0, INT64_MAX),
 	FIELD_TEXT(record, expires_at),

@@ -148,6 +148,7 @@ struct record {
 	enum record_restart restart;
 	unsigned restart_max;	   /* of ON_FAILURE, in a row; 0: the default */
 	bool keep_running;	   /* its workload's end does not end it */
+	bool no_workload;	   /* it starts none */
 	bool remove_at_end;	   /* remove it when it has ended, even if not attached */
 	int64_t ttl_ms;		   /* stop it after this time; 0: never */
 	int64_t volume_timeout_ms; /* to copy its volumes in, or back; 0: the default */

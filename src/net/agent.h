@@ -66,6 +66,9 @@ enum agent_call {
 	 * RESTORE_ARG repeated (on_restore), or RESTORE_RESTART or RESTORE_SIGNAL in its place.
 	 * The reply comes when the workload has been started.  Result: STAGE repeated
 	 * "name=nanoseconds" since the kernel started.
+	 *
+	 * With NO_WORKLOAD 1 no workload is started, and the reply has NO_WORKLOAD 1 as well.  One
+	 * without is of an older agent, which has started it.
 	 */
 	CALL_CONFIGURE = 2,
 	/*
@@ -100,7 +103,8 @@ enum agent_call {
 	 * entropy in and reseed, clock, hostname, machine-id, generation file, boot id, network,
 	 * thaw, start on_restore and wait for it.  Or, as CONFIGURE said: kill the workload before
 	 * the thaw and start it anew after it; send it a signal; start it for the first time.  ENV
-	 * is for a workload that starts here, and replaces all that CONFIGURE gave.
+	 * is for a workload that starts here, and replaces all that CONFIGURE gave.  NO_WORKLOAD 1:
+	 * one that would start here does not; the reply is as of CONFIGURE.
 	 * Result: NONCE (the one made by PREPARE).  A
 	 * non-zero STATUS means that the clone must not be used (EIO: on_restore failed).
 	 */
@@ -253,6 +257,7 @@ enum agent_field {
 	FIELD_RESTORE_SIGNAL,  /* number: the workload gets it in a clone */
 	FIELD_RESTORE_RESTART, /* 0 or 1: the workload begins anew in a clone */
 	FIELD_HOLES,	       /* 0 or 1: the stream's reader takes sparse files (copy/tar.h) */
+	FIELD_NO_WORKLOAD,     /* 0 or 1 */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */

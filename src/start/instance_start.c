@@ -332,7 +332,7 @@ static int plan(struct batch *b, struct mvm_error *err)
 	r = check_workload(o, err);
 	if (r < 0)
 		return r;
-	if (o->exec || o->n_volumes || o->hostname || (o->env && o->env[0]))
+	if (o->exec || o->no_workload || o->n_volumes || o->hostname || (o->env && o->env[0]))
 		r = need_agent(&b->revision.rev.run, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "template '%s'", b->revision.id);

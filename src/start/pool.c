@@ -177,8 +177,8 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 	const char *nonce = mvm_snapshot_info_compat(&rev->snapshot, "nonce_sha256");
 	char key[POOL_KEY_SIZE];
 	int64_t began_ns = clock_now_ns();
-	/* waiting VMs share their memory */
-	bool wanted = plan->restore && !q->options->private_memory;
+	/* waiting VMs share their memory, and are for a workload */
+	bool wanted = plan->restore && !q->options->private_memory && !q->options->no_workload;
 	AUTO_CLOSE int dir_fd = wanted ? open_waiting(mvm, q->revision->id) : -1;
 	int instances_fd = store_dir(mvm->store, STORE_INSTANCES);
 

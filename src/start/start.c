@@ -159,6 +159,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		.restart = (enum record_restart)o->restart,
 		.restart_max = o->restart_max,
 		.keep_running = o->keep_running || o->exec,
+		.no_workload = o->no_workload,
 		.remove_at_end = o->remove_at_end,
 		.ttl_ms = o->ttl_ms,
 		.volume_timeout_ms = o->volume_timeout_ms,

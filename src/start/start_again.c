@@ -90,6 +90,7 @@ static int read_options(struct again *a, struct mvm_error *err)
 		.restart = (enum mvm_restart)rec->restart,
 		.restart_max = rec->restart_max,
 		.keep_running = rec->keep_running,
+		.no_workload = rec->no_workload,
 		.private_memory = rec->memory >= RECORD_MEMORY_SPARSE,
 		.hostname = hostname_of(rec),
 		.labels = (const char *const *)rec->labels.v,

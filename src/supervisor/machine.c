@@ -206,6 +206,24 @@ static void put_hold(const struct machine *m, struct strbuf *args)
 		wire_put_u64(args, FIELD_HOLD, 1);
 }
 
+static void put_no_workload(const struct machine *m, struct strbuf *args)
+{
+	if (m->no_workload)
+		wire_put_u64(args, FIELD_NO_WORKLOAD, 1);
+}
+
+/* Has the guest left its workload out, if it should? */
+static int check_left_out(const struct machine *m, const struct strbuf *reply,
+			  struct mvm_error *err)
+{
+	struct wire_field field;
+	if (!m->no_workload || wire_find(reply->data, reply->len, FIELD_NO_WORKLOAD, &field) > 0)
+		return 0;
+	return mvm_error_set(err, -EOPNOTSUPP,
+			     "the revision's agent is of an older mvm and starts its workload all "
+			     "the same: build the template again");
+}
+
 static bool take_hold(const struct strbuf *reply)
 {
 	struct wire_field field;
@@ -268,10 +286,11 @@ static int configure(struct machine *m, const struct mvm_run *run, int64_t deadl
 		wire_put_u64(&args, FIELD_SIGNAL, run->stop_signal);
 	put_on_restore(run, &args);
 	put_hold(m, &args);
+	put_no_workload(m, &args);
 	int r = agent_client_call(&m->agent, m->loop, CALL_CONFIGURE, "configuring the guest",
 				  &args, &m->ended, deadline_ns, &reply, err);
 	m->held = r == 0 && take_hold(&reply);
-	return r < 0 ? with_console(m, r, err) : 0;
+	return r < 0 ? with_console(m, r, err) : check_left_out(m, &reply, err);
 }
 
 /* Run before_workload, then start the workload.  An agent of an earlier version cannot hold the
@@ -410,8 +429,10 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 	AUTO_DONE(strbuf) args = { 0 };
 	AUTO_DONE(strbuf) reply = { 0 };
 	put_identity(m, run, &args);
-	if (call == CALL_RESTORED)
+	if (call == CALL_RESTORED) {
 		put_hold(m, &args);
+		put_no_workload(m, &args);
+	}
 	if (call == CALL_RESTORED && run_starts_in_clone(run))
 		put_env(m, run, &args);
 	const char *what = run_starts_in_clone(run) ? "giving the clone its identity and workload"
@@ -429,6 +450,8 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 	m->held = take_hold(&reply);
 	stage(m, "agent", clock_now_ns());
 	r = take_nonce(&reply, ret_nonce, err);
+	if (r == 0 && call == CALL_RESTORED)
+		r = check_left_out(m, &reply, err);
 	if (r == 0 && call == CALL_RESTORED)
 		r = let_go(m, err);
 	return r == 0 && call == CALL_RESTORED && run_starts_in_clone(run)

@@ -51,6 +51,7 @@ struct machine {
 	bool follows;	   /* a workload that ends before the guest is healthy does not fail the
 			    * start: its VM ends with its status */
 	bool ended_early;  /* that has happened */
+	bool no_workload;  /* the guest starts none */
 	int64_t began_ns;
 	struct machine_stage stages[MACHINE_STAGES_MAX];
 	size_t n_stages;

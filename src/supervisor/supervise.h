@@ -121,6 +121,8 @@ void note_lost_volumes(struct supervisor *s, enum life_state to, struct mvm_erro
 /* Does this instance end with its workload, whenever that ends? */
 bool workload_is_followed(const struct supervisor *s, const struct record *r);
 void workload_watch(struct supervisor *s);
+/* A VM without a workload is as one whose template names none: its health is its agent's. */
+void workload_leave_out(struct mvm_run *run);
 void workload_forget(struct supervisor *s);
 
 /* Has the workload ended, and must the VM end with it? */

@@ -383,6 +383,8 @@ static int prepare(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot start: %s", strerror(-r));
 	r = revision_load_at(s->given->fd[SUPERVISOR_FD_REVISION], &s->revision, err);
+	if (r == 0 && s->record.no_workload)
+		workload_leave_out(&s->revision.run);
 	if (r == 0)
 		r = shut_in(s, err); /* from here on the guest's words are read */
 	return r < 0 ? r : watch_signals(s, err);

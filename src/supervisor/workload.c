@@ -7,6 +7,7 @@
  * mvm in a snapshot, and one that runs an init as PID 1.  Such a VM runs until it is stopped.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -14,6 +15,14 @@
 #include "supervisor/supervise.h"
 
 #define KILLED_STATUS (128u + 9u)
+
+void workload_leave_out(struct mvm_run *run)
+{
+	mvm_strings_done(&run->command);
+	mvm_strings_done(&run->on_restore);
+	free(TAKE_PTR(run->restore_action));
+	run->health.kind = MVM_HEALTH_AGENT;
+}
 
 static void on_ended(void *arg, int status, const char *message, const struct frame *f)
 {

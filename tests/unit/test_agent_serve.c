@@ -317,6 +317,28 @@ static void a_signal_reaches_the_workload(void **state)
 	assert_int_equal(reply_status(h, 5), ESRCH);
 }
 
+static void a_workload_that_nobody_wants_is_not_started(void **state)
+{
+	struct host *h = *state;
+	AUTO_DONE(strbuf) b = { 0 };
+	AUTO_DONE(outcome) o = { 0 };
+	struct frame f;
+	hello(h);
+	put_args(&b, (const char *const[]){ "/no/such/program", NULL });
+	wire_put_str(&b, FIELD_ENV, "COLOUR=blue");
+	wire_put_u64(&b, FIELD_NO_WORKLOAD, 1);
+	call(h, 1, CALL_CONFIGURE, &b);
+	receive_type(h, &f, FRAME_REPLY, 1);
+	assert_int_equal(number_in(&f, FIELD_STATUS), 0);
+	assert_int_equal(number_in(&f, FIELD_NO_WORKLOAD), 1);
+	call(h, 2, CALL_AWAIT, NULL);
+	assert_int_equal(reply_status(h, 2), EINVAL);
+	start_command(h, 3, false, "echo $COLOUR");
+	assert_int_equal(reply_status(h, 3), 0);
+	assert_int_equal(collect(h, 3, &o), FIELD_EXIT_CODE);
+	assert_string_equal(o.out[DATA_STDOUT].data, "blue\n");
+}
+
 static void a_guest_whose_workload_has_ended_is_not_captured(void **state)
 {
 	struct host *h = *state;
@@ -551,6 +573,7 @@ int main(void)
 		TEST(input_is_fed_within_the_window_and_credited),
 		TEST(await_tells_how_the_workload_ended),
 		TEST(a_signal_reaches_the_workload),
+		TEST(a_workload_that_nobody_wants_is_not_started),
 		TEST(a_guest_whose_workload_has_ended_is_not_captured),
 		TEST(the_clock_can_be_set_while_many_calls_wait),
 		TEST(an_await_can_be_given_up),

@@ -77,6 +77,26 @@ static void each_fact_of_the_snapshot_is_compared(void **state)
 	everywhere(state, each_key_counts);
 }
 
+/* A workload that runs in the snapshot's memory cannot be left out. */
+static void no_workload_counts(struct world *w)
+{
+	const struct mvm_start_options options = { .no_workload = true };
+	for (int boot = 0; boot < 2; boot++) {
+		AUTO_DONE(start_plan) plan = { 0 };
+		const struct start_request request = {
+			.revision = &w->revision,
+			.ops = w->ops,
+			.probe = &w->probe,
+			.options = &options,
+		};
+		w->revision.rev.run.snapshot_point = boot ? MVM_POINT_BOOT : MVM_POINT_UNSET;
+		assert_int_equal(start_decide(&request, &plan, NULL), 0);
+		assert_int_equal(plan.restore, boot);
+		if (!boot)
+			assert_non_null(strstr(plan.reason, "none is wanted"));
+	}
+}
+
 /* Variables only count for a clone whose workload is yet to start. */
 static void variables_count(struct world *w)
 {
@@ -100,6 +120,7 @@ static void variables_count(struct world *w)
 static void variables_are_for_a_workload_that_starts_in_the_clone(void **state)
 {
 	everywhere(state, variables_count);
+	everywhere(state, no_workload_counts);
 }
 
 static void unknown_keys_count(struct world *w)
