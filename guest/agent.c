@@ -11,6 +11,7 @@ int agent_init(struct agent *a, int port_fd)
 	*a = (struct agent){
 		.channel = { .fd = port_fd },
 		.cgroup_fd = -1,
+		.image_fd = -1,
 		.children = { .signal_fd = -1 },
 		.output_fd = -1,
 	};
@@ -32,6 +33,8 @@ void agent_done(struct agent *a)
 	channel_done(&a->channel);
 	if (a->cgroup_fd >= 0)
 		close(a->cgroup_fd); /* a folder */
+	if (a->image_fd >= 0)
+		close(a->image_fd); /* likewise */
 	strv_done(&a->env);
 	free(a->workdir);
 	free(a->user);
@@ -40,5 +43,7 @@ void agent_done(struct agent *a)
 	strv_done(&a->stages);
 	network_done(&a->network);
 	slots_done(&a->slots);
-	*a = (struct agent){ .channel = { .fd = -1 }, .cgroup_fd = -1, .output_fd = -1 };
+	*a = (struct agent){
+		.channel = { .fd = -1 }, .cgroup_fd = -1, .image_fd = -1, .output_fd = -1
+	};
 }

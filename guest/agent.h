@@ -44,11 +44,14 @@ struct agent {
 
 	char *argv0;   /* our own argv[0], which workload.c marks; NULL outside a guest */
 	int cgroup_fd; /* the root of cgroup v2; -1 without one (tests) */
+	int image_fd;  /* the image's root, below the overlay; -1 without one (tests) */
 	struct children children;
 	struct stream *streams;
 	unsigned n_streams;
 	uint64_t exec_serial;
 
+	struct stream *commit; /* of CALL_COMMIT, until its child has ended; NULL: none */
+	bool committing;       /* all but the agent's processes are frozen for it */
 	bool configured, frozen, prepared;
 	bool held;	  /* it has its identity; the workload waits for CALL_START */
 	bool unstarted;	  /* the workload has never run, here or where the snapshot was taken */

@@ -150,7 +150,7 @@ int boot(struct agent *a, struct mvm_error *err)
 	if (r == 0)
 		r = find_devices(a, &disks, &a->channel.fd, err);
 	if (r == 0)
-		r = mounts_switch_root(disks.root, disks.fstype, err);
+		r = mounts_switch_root(disks.root, disks.fstype, &a->image_fd, err);
 	if (r == 0 && disks.data[0])
 		r = mounts_data(disks.data, err);
 	if (r < 0)

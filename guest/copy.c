@@ -17,7 +17,7 @@
 #define STATUS_MAX 125
 #define LOOK_EVERY (4u << 20) /* bytes between two checks of the free memory */
 
-static int report(int r, const struct mvm_error *err)
+int copy_report(int r, const struct mvm_error *err)
 {
 	if (r >= 0)
 		return 0;
@@ -87,18 +87,16 @@ static int put(const struct request *q, const struct unpack_owner *owner, struct
 int copy_put(const struct request *q, const struct unpack_owner *owner)
 {
 	struct mvm_error err = { 0 };
-	return report(q->path ? put(q, owner, &err) : mvm_error_set(&err, -EINVAL, "no PATH"),
-		      &err);
+	return copy_report(q->path ? put(q, owner, &err) : mvm_error_set(&err, -EINVAL, "no PATH"),
+			   &err);
 }
 
-static int get(const struct request *q, struct mvm_error *err)
+int copy_send(struct pack *p, struct mvm_error *err)
 {
 	static char chunk[CHUNK];
-	AUTO(pack) p = NULL;
 	AUTO_DONE(strbuf) note = { 0 };
+	int r = 0;
 
-	unsigned flags = PACK_GO_ON | (q->follow ? PACK_FOLLOW : 0u) | (q->holes ? PACK_HOLES : 0u);
-	int r = pack_open(AT_FDCWD, q->path, q->name, flags, &p, err);
 	while (r == 0) {
 		ssize_t n = pack_read(p, chunk, sizeof(chunk), err);
 		if (n <= 0) {
@@ -116,10 +114,19 @@ static int get(const struct request *q, struct mvm_error *err)
 	return r;
 }
 
+static int get(const struct request *q, struct mvm_error *err)
+{
+	AUTO(pack) p = NULL;
+
+	unsigned flags = PACK_GO_ON | (q->follow ? PACK_FOLLOW : 0u) | (q->holes ? PACK_HOLES : 0u);
+	int r = pack_open(AT_FDCWD, q->path, q->name, flags, &p, err);
+	return r < 0 ? r : copy_send(p, err);
+}
+
 int copy_get(const struct request *q)
 {
 	struct mvm_error err = { 0 };
-	return report(q->path && q->name ? get(q, &err)
-					 : mvm_error_set(&err, -EINVAL, "no PATH or no NAME"),
-		      &err);
+	return copy_report(q->path && q->name ? get(q, &err)
+					      : mvm_error_set(&err, -EINVAL, "no PATH or no NAME"),
+			   &err);
 }

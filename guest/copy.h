@@ -8,6 +8,7 @@
  * control, RESET and the end work as for any command.
  */
 
+#include "copy/pack.h"
 #include "copy/unpack.h"
 #include "request.h"
 
@@ -15,5 +16,10 @@
  * on standard error. */
 int copy_put(const struct request *q, const struct unpack_owner *owner);
 int copy_get(const struct request *q);
+
+/* The parts of copy_get(): write a stream to standard output and describe what it left out; report
+ * a result. */
+int copy_send(struct pack *p, struct mvm_error *err);
+int copy_report(int r, const struct mvm_error *err);
 
 #endif

@@ -10,7 +10,9 @@
 
 #include "base/error.h"
 #include "base/queue.h"
+#include "cgroup.h"
 #include "command.h"
+#include "commit.h"
 #include "copy.h"
 #include "net/agent.h"
 #include "net/message.h"
@@ -81,9 +83,23 @@ static void close_stdin(struct exec *e)
 	close_fd(&e->stdin_fd);
 }
 
+/* Thaw what a commit's child has frozen.  A child that was killed may freeze one more group before
+ * it dies, so this happens again when it has ended. */
+static void thaw_commit(struct exec *e)
+{
+	struct agent *a = e->stream.agent;
+	if (a->commit != &e->stream)
+		return;
+	cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
+	a->committing = false;
+}
+
 static void free_exec(struct stream *s)
 {
 	struct exec *e = (struct exec *)s;
+	thaw_commit(e);
+	if (s->agent->commit == s)
+		s->agent->commit = NULL;
 	if (!e->exited && e->child.pid > 0)
 		command_kill(s->agent, e->cgroup, &e->child);
 	child_forget(&s->agent->children, &e->child);
@@ -197,6 +213,7 @@ static void on_exit_status(void *arg, int status)
 	struct exec *e = arg;
 	e->exited = true;
 	e->status = status;
+	thaw_commit(e);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(e->out); i++) {
 		if (e->out[i].fd >= 0)
 			e->out[i].left = bytes_left(e, &e->out[i]);
@@ -275,7 +292,14 @@ static void break_off(struct exec *e)
 	close_stdin(e);
 	if (!e->cleans_up)
 		command_kill(e->stream.agent, e->cgroup, &e->child);
+	thaw_commit(e);
 	settle(e);
+}
+
+void exec_end_commit(struct agent *a)
+{
+	if (a->commit)
+		break_off((struct exec *)a->commit);
 }
 
 static void take_input(struct exec *e, const struct frame *f)
@@ -374,11 +398,18 @@ static int get_main(const void *arg)
 	return copy_get(arg);
 }
 
+static int commit_main(const void *arg)
+{
+	return commit_send(arg);
+}
+
 /* The function that the child runs instead of a program; NULL: none. */
 static child_main_fn main_of(uint64_t call)
 {
 	if (call == CALL_PUT)
 		return put_main;
+	if (call == CALL_COMMIT)
+		return commit_main;
 	return call == CALL_EXEC ? NULL : get_main;
 }
 
@@ -387,11 +418,17 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 	static char copy_text[] = "mvm-agent copy";
 	static char *copy_name[] = { copy_text, NULL };
 	static const struct strv copy_args = { .v = copy_name, .n = 1 };
+	/* a commit's child must not freeze itself; its name stays here, so nobody kills the group
+	 */
+	char agent_group[COMMAND_CGROUP_SIZE] = AGENT_CGROUP;
+	bool commits = q->call == CALL_COMMIT;
 	struct stdio io = STDIO_NONE;
 	struct put put = { .q = q };
 	bool copies = q->call != CALL_EXEC;
 	struct user user;
 
+	if (commits && (a->cgroup_fd < 0 || a->image_fd < 0))
+		return mvm_error_set(err, -EOPNOTSUPP, "the guest's kernel has no cgroup v2");
 	if (q->owner) {
 		int found = user_find(a->user, &user, err);
 		if (found < 0)
@@ -416,10 +453,11 @@ static int start(struct agent *a, struct exec *e, const struct request *q, struc
 			.env = &q->env,
 			.workdir = q->workdir || copies ? q->workdir : a->workdir,
 			.user = q->user || copies ? q->user : a->user,
-			.fds = { io.theirs[0], io.theirs[1], io.theirs[2] },
+			.fds = { commits ? a->image_fd : io.theirs[0], io.theirs[1], io.theirs[2] },
 			.tty = e->tty,
 		};
-		r = command_start(a, &cmd, e->cgroup, on_exit_status, e, &e->child, err);
+		r = command_start(a, &cmd, commits ? agent_group : e->cgroup, on_exit_status, e,
+				  &e->child, err);
 	}
 	for (int i = 0; i < 3; i++)
 		close_fd(&io.theirs[i]);
@@ -445,6 +483,10 @@ void exec_call(struct agent *a, uint32_t id, const struct request *q)
 	stream_open(a, &e->stream, &exec_ops, id);
 
 	int r = start(a, e, q, &err);
+	if (r == 0 && q->call == CALL_COMMIT) {
+		a->commit = &e->stream;
+		a->committing = true;
+	}
 	if (r < 0) {
 		stream_close(&e->stream);
 		stream_reply(a, id, r, err.text, NULL);

@@ -74,6 +74,8 @@ static void free_health(struct stream *s)
 static void finish(struct health *h, int code, const char *message)
 {
 	struct agent *a = h->stream.agent;
+	if (code == -ETIMEDOUT && a->committing)
+		code = -EBUSY; /* a frozen workload cannot answer */
 	stream_reply(a, h->stream.id, code, message, NULL);
 	stream_close(&h->stream);
 	command_sweep(a);

@@ -84,7 +84,8 @@ static int hide_lost_found(void)
 	return mknod(UPPER "/lost+found", S_IFCHR, makedev(0, 0)) < 0 ? -errno : 0;
 }
 
-static int mount_overlay(const char *device, const char *fstype, struct mvm_error *err)
+static int mount_overlay(const char *device, const char *fstype, int *ret_image_fd,
+			 struct mvm_error *err)
 {
 	const struct mount_point below[] = {
 		{ device, LOWER, fstype, MS_RDONLY, NULL, false },
@@ -110,7 +111,10 @@ static int mount_overlay(const char *device, const char *fstype, struct mvm_erro
 		"lowerdir=" LOWER ",upperdir=" UPPER ",workdir=" WRITABLE "/work",
 		false,
 	};
-	return mount_all(&overlay, 1, err);
+	r = mount_all(&overlay, 1, err);
+	if (r == 0) /* -1 only costs the commits */
+		*ret_image_fd = open(LOWER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return r;
 }
 
 /* Free the memory of the agent's file and of the modules, which are not needed any more. */
@@ -173,9 +177,10 @@ static void link_devices(void)
 	}
 }
 
-int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err)
+int mounts_switch_root(const char *device, const char *fstype, int *ret_image_fd,
+		       struct mvm_error *err)
 {
-	int r = mount_overlay(device, fstype, err);
+	int r = mount_overlay(device, fstype, ret_image_fd, err);
 	if (r < 0)
 		return r;
 	empty_initramfs();

@@ -20,7 +20,8 @@ int mounts_kernel(struct mvm_error *err);
  * owner and extended attributes, and the kernel's file systems again, with all that container
  * runtimes put into /dev.
  */
-int mounts_switch_root(const char *device, const char *fstype, struct mvm_error *err);
+int mounts_switch_root(const char *device, const char *fstype, int *ret_image_fd,
+		       struct mvm_error *err);
 
 /*
  * Mount memory for the agent's own files, once the guest's command is known.

@@ -149,7 +149,15 @@ static void call_clock(struct agent *a, uint32_t id, const struct request *q)
 static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 {
 	stream_reply(a, id, 0, NULL, NULL);
+	exec_end_commit(a); /* processes must run to end */
 	power_shutdown(a, q->timeout_ms);
+}
+
+/* Does the call run or wait for processes of the guest, which a commit freezes? */
+static bool needs_processes(uint64_t call)
+{
+	return call == CALL_EXEC || call == CALL_HEALTH || call == CALL_PUT || call == CALL_GET ||
+	       call == CALL_PREPARE;
 }
 
 /* The reason why the agent cannot answer this call now; NULL when it can. */
@@ -157,7 +165,7 @@ static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
 	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT && call != CALL_SIGNAL &&
-	    call != CALL_PROCESSES)
+	    call != CALL_PROCESSES && call != CALL_COMMIT)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -167,6 +175,10 @@ static const char *not_now(const struct agent *a, uint64_t call)
 		return "the guest has not been started yet";
 	if (a->frozen && call != CALL_PREPARE && !a->held)
 		return "the guest is frozen for a snapshot";
+	if (a->commit && call == CALL_COMMIT)
+		return "the guest is being committed already";
+	if (a->committing && needs_processes(call))
+		return "the guest is frozen while it is being committed";
 	if (call != CALL_CLOCK && a->n_streams >= STREAMS_MAX)
 		return "the agent is answering too many calls";
 	return NULL;
@@ -192,6 +204,7 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_EXEC:
 	case CALL_PUT:
 	case CALL_GET:
+	case CALL_COMMIT:
 		exec_call(a, id, q);
 		break;
 	case CALL_AWAIT:

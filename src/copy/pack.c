@@ -3,14 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "copy/links.h"
 #include "copy/some.h"
 
 #define WHOLE_MAX   65536u /* a source of at most this size is read before its header is written */
@@ -40,6 +44,9 @@ struct pack {
 	bool ended;
 	unsigned flags;
 	struct some left_out, unread;
+	const struct pack_below *below; /* of a root file system; NULL: a copy */
+	struct links links;
+	struct strbuf xattrs; /* of the next entry, as tar.h wants them */
 };
 
 static void leave_out(struct pack *p)
@@ -60,6 +67,40 @@ static int cannot(struct pack *p, int r, const char *what, struct mvm_error *err
 	return mvm_error_set(err, r, "cannot %s '%s': %s", what, p->path.data, strerror(-r));
 }
 
+/* Read the extended attributes of the next entry. */
+static int read_xattrs(struct pack *p, int fd, struct mvm_error *err)
+{
+	char names[XATTR_LIST_MAX], value[XATTR_SIZE_MAX];
+
+	p->xattrs.len = 0;
+	if (!p->below)
+		return 0;
+	ssize_t len = flistxattr(fd, names, sizeof(names));
+	if (len < 0)
+		return errno == EOPNOTSUPP ? 0 : cannot(p, -errno, "read", err);
+	for (const char *name = names; name < names + len; name += strlen(name) + 1) {
+		if (str_starts(name, "system.") || strchr(name, '='))
+			continue;
+		ssize_t n = fgetxattr(fd, name, value, sizeof(value));
+		if (n < 0)
+			return cannot(p, -errno, "read", err);
+		tar_write_xattr(&p->xattrs, name, value, (size_t)n);
+	}
+	return p->xattrs.failed ? mvm_error_oom(err) : 0;
+}
+
+/* Add what only a root file system's entries have. */
+static void add_attributes(const struct pack *p, const struct stat *st, struct tar_entry *e)
+{
+	e->uid = st->st_uid;
+	e->gid = st->st_gid;
+	e->major = major(st->st_rdev);
+	e->minor = minor(st->st_rdev);
+	e->mtime_ns = 0;
+	bool has = (e->type == TAR_FILE || e->type == TAR_FOLDER) && p->xattrs.len;
+	e->xattrs = has ? &p->xattrs : NULL;
+}
+
 static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, const char *target,
 		     const struct tar_map *map, struct mvm_error *err)
 {
@@ -70,7 +111,7 @@ static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, 
 		strbuf_adds(&p->path, "/"); /* the usual form of folders */
 	if (p->path.failed)
 		return mvm_error_oom(err);
-	const struct tar_entry e = {
+	struct tar_entry e = {
 		.type = type,
 		.path = p->path.data,
 		.target = target,
@@ -80,10 +121,26 @@ static int put_entry(struct pack *p, enum tar_type type, const struct stat *st, 
 		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
 		.map = map,
 	};
+	if (p->below)
+		add_attributes(p, st, &e);
 	tar_write_header(&p->head, &e);
 	p->path.len = len;
 	p->path.data[len] = '\0';
 	return p->head.failed ? mvm_error_oom(err) : 0;
+}
+
+/* Add the names that a folder has only below. */
+static void add_below(const struct pack *p, struct strv *names)
+{
+	const char *here = p->path.len > 2 ? p->path.data + 2 : ""; /* without "./" */
+
+	for (size_t i = 0; p->below && i < p->below->paths->n; i++) {
+		const char *path = p->below->paths->v[i], *slash = strrchr(path, '/');
+		size_t len = slash ? (size_t)(slash - path) : 0;
+		const char *name = slash ? slash + 1 : path;
+		if (strlen(here) == len && memcmp(here, path, len) == 0 && !strv_has(names, name))
+			strv_add(names, name);
+	}
 }
 
 static int begin_folder(struct pack *p, int fd, dev_t device, struct mvm_error *err)
@@ -94,6 +151,9 @@ static int begin_folder(struct pack *p, int fd, dev_t device, struct mvm_error *
 	struct level *l = &p->levels[p->depth];
 	*l = (struct level){ .fd = -1, .path_len = p->path.len, .device = device };
 	int r = dir_list(fd, &l->names);
+	add_below(p, &l->names);
+	if (r == 0 && l->names.failed)
+		r = -ENOMEM;
 	if (r < 0) {
 		strv_done(&l->names);
 		return cannot(p, r, "read", err);
@@ -144,7 +204,9 @@ static int take_opened(struct pack *p, int fd, bool first, struct mvm_error *err
 	if (fstat(fd, &st) < 0)
 		return cannot(p, -errno, "read", err);
 	if (S_ISDIR(st.st_mode)) {
-		int r = put_entry(p, TAR_FOLDER, &st, "", NULL, err);
+		int r = read_xattrs(p, fd, err);
+		if (r == 0)
+			r = put_entry(p, TAR_FOLDER, &st, "", NULL, err);
 		if (r < 0 || is_kernel_mount(p, fd, st.st_dev))
 			return r;
 		return begin_folder(p, fd, st.st_dev, err);
@@ -175,7 +237,9 @@ static int begin_file(struct pack *p, struct mvm_error *err)
 	if (p->flags & PACK_HOLES && held < size &&
 	    tar_map_scan(p->file_fd, size, TAR_EXTENTS_MAX, &p->map) < 0)
 		return mvm_error_oom(err);
-	int r = put_entry(p, TAR_FILE, &p->file, "", p->map.n ? &p->map : NULL, err);
+	int r = read_xattrs(p, p->file_fd, err);
+	if (r == 0)
+		r = put_entry(p, TAR_FILE, &p->file, "", p->map.n ? &p->map : NULL, err);
 	if (r < 0)
 		close(TAKE_FD(p->file_fd)); /* only read */
 	return forgive(p, r, err);
@@ -194,13 +258,40 @@ static int take_link(struct pack *p, int dir_fd, const char *name, const struct 
 	return put_entry(p, TAR_SYMLINK, st, target, NULL, err);
 }
 
+/* Take what only a root file system's stream has: a further name of a file, a device, a pipe.
+ * Returns 1, or 0 when it is none of these. */
+static int take_special(struct pack *p, const struct stat *st, struct mvm_error *err)
+{
+	const char *first = NULL;
+
+	if (!S_ISDIR(st->st_mode) && st->st_nlink > 1 &&
+	    links_first(&p->links, st, p->path.data, &first) < 0)
+		return mvm_error_oom(err);
+	enum tar_type type = TAR_HARDLINK;
+	if (S_ISCHR(st->st_mode))
+		type = TAR_CHAR;
+	else if (S_ISBLK(st->st_mode))
+		type = TAR_BLOCK_DEVICE;
+	else if (S_ISFIFO(st->st_mode))
+		type = TAR_PIPE;
+	else if (!first)
+		return 0;
+	int r = put_entry(p, first ? TAR_HARDLINK : type, st, first ? first : "", NULL, err);
+	return r < 0 ? r : 1;
+}
+
 /* Begin one entry.  first: this is the source, which must exist. */
 static int take(struct pack *p, int dir_fd, const char *name, int at_flags, bool first,
 		struct mvm_error *err)
 {
 	struct stat st;
 	if (fstatat(dir_fd, name, &st, at_flags) < 0)
-		return errno == ENOENT && !first ? 0 : cannot(p, -errno, "read", err);
+		return (errno == ENOENT || errno == ENOTDIR) && !first
+			       ? 0
+			       : cannot(p, -errno, "read", err);
+	int special = p->below ? take_special(p, &st, err) : 0;
+	if (special != 0)
+		return special < 0 ? special : 0;
 	if (S_ISLNK(st.st_mode))
 		return take_link(p, dir_fd, name, &st, err);
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
@@ -243,7 +334,12 @@ static int advance(struct pack *p, struct mvm_error *err)
 		strbuf_addf(&p->path, "/%s", name);
 		if (p->path.failed)
 			return mvm_error_oom(err);
-		int r = forgive(p, take(p, l->fd, name, AT_SYMLINK_NOFOLLOW, false, err), err);
+		int dir_fd = l->fd;
+		if (p->below && strv_has(p->below->paths, p->path.data + 2)) {
+			dir_fd = p->below->dir_fd;
+			name = p->path.data + 2;
+		}
+		int r = forgive(p, take(p, dir_fd, name, AT_SYMLINK_NOFOLLOW, false, err), err);
 		if (r < 0)
 			return r;
 	}
@@ -327,14 +423,15 @@ ssize_t pack_read(struct pack *p, void *data, size_t len, struct mvm_error *err)
 	}
 }
 
-int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, struct pack **ret,
-	      struct mvm_error *err)
+static int open_stream(int dir_fd, const char *path, const char *name, unsigned flags,
+		       const struct pack_below *below, struct pack **ret, struct mvm_error *err)
 {
 	AUTO(pack) p = calloc(1, sizeof(*p));
 	if (!p)
 		return mvm_error_oom(err);
 	p->file_fd = -1;
 	p->flags = flags;
+	p->below = below;
 	strbuf_adds(&p->path, path); /* for errors about the source itself */
 	if (p->path.failed)
 		return mvm_error_oom(err);
@@ -359,6 +456,18 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 	return 0;
 }
 
+int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, struct pack **ret,
+	      struct mvm_error *err)
+{
+	return open_stream(dir_fd, path, name, flags, NULL, ret, err);
+}
+
+int pack_open_root(int dir_fd, const struct pack_below *below, struct pack **ret,
+		   struct mvm_error *err)
+{
+	return open_stream(dir_fd, ".", ".", PACK_HOLES, below, ret, err);
+}
+
 void pack_note(const struct pack *p, struct strbuf *to)
 {
 	if (p->left_out.n)
@@ -379,5 +488,7 @@ void pack_free(struct pack *p)
 	tar_map_done(&p->map);
 	some_done(&p->left_out);
 	some_done(&p->unread);
+	links_done(&p->links);
+	strbuf_done(&p->xattrs);
 	free(p);
 }

@@ -13,6 +13,7 @@
  * size is unknown.
  */
 
+#include "base/str.h"
 #include "copy/tar.h"
 
 struct pack;
@@ -39,6 +40,25 @@ int pack_open(int dir_fd, const char *path, const char *name, unsigned flags, st
 	      struct mvm_error *err);
 
 #define PACK_DEPTH_MAX 128u
+
+/* Places whose contents come from another folder, with or without their names there. */
+struct pack_below {
+	int dir_fd;
+	const struct strv *paths; /* relative, without "." and "..", "etc/hosts" */
+};
+
+/*
+ * Begin a stream of a root file system, from which the same file system can be made again.
+ *
+ * Beside what other streams have, it has owners, hard links, devices, pipes and the extended
+ * attributes of files and folders ("user.", "security.", "trusted.", unless their name has a '=').
+ * Its times are whole seconds, as images have them.  It has neither sockets nor what is mounted
+ * anywhere on a mount that dir_fd is the root of, if that mount is alone (OPEN_TREE_CLONE).
+ *
+ *   dir_fd  the root; borrowed until pack_free(), as below is
+ */
+int pack_open_root(int dir_fd, const struct pack_below *below, struct pack **ret,
+		   struct mvm_error *err);
 
 /* Before the first pack_read(): as with PACK_HOLES. */
 void pack_holes(struct pack *p);

@@ -31,7 +31,11 @@ enum tar_type {
 	TAR_FOLDER,
 	TAR_SYMLINK,
 	TAR_HARDLINK,
-	TAR_SPECIAL, /* a device, a pipe, or something that this code does not know */
+	TAR_SPECIAL, /* read: a device, a pipe, or something that this code does not know */
+	/* written only */
+	TAR_CHAR,
+	TAR_BLOCK_DEVICE,
+	TAR_PIPE,
 };
 
 struct tar_entry {
@@ -43,6 +47,10 @@ struct tar_entry {
 	int64_t mtime_s;
 	uint32_t mtime_ns;
 	const struct tar_map *map; /* of a sparse file; NULL: the contents have no holes */
+	/* written only */
+	uint32_t uid, gid;
+	uint32_t major, minor;	     /* devices */
+	const struct strbuf *xattrs; /* made by tar_write_xattr(); NULL: none */
 };
 
 /* Bytes of contents that follow the header. */
@@ -53,6 +61,9 @@ static inline uint64_t tar_stored_bytes(const struct tar_entry *e)
 
 /* Append the header blocks of an entry, with a pax header first if ustar has no room. */
 void tar_write_header(struct strbuf *to, const struct tar_entry *e);
+
+/* Append an extended attribute to the records of an entry's pax header.  name: without '='. */
+void tar_write_xattr(struct strbuf *records, const char *name, const void *value, size_t len);
 
 /* Append the zeros that fill the last block after size bytes of contents. */
 void tar_write_padding(struct strbuf *to, uint64_t size);

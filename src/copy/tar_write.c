@@ -19,6 +19,8 @@ enum {
 	LINK = 157,
 	LINK_SIZE = 100,
 	MAGIC = 257,
+	MAJOR = 329,
+	MINOR = 337,
 	/* GNU's, of a sparse file */
 	EXTENTS = 386,
 	EXTENTS_IN_HEADER = 4,
@@ -30,6 +32,7 @@ enum {
 };
 
 #define SIZE_OCTAL_MAX	UINT64_C(077777777777)
+#define ID_OCTAL_MAX	07777777u
 #define MTIME_OCTAL_MAX INT64_C(077777777777)
 
 static void put_octal(char *at, int width, uint64_t value)
@@ -53,16 +56,39 @@ static void put_size(char *at, uint64_t value)
 }
 
 /* "length key=value\n", where length counts its own digits. */
-static void put_record(struct strbuf *to, const char *key, const char *value)
+static void put_bytes(struct strbuf *to, const char *key, const void *value, size_t n)
 {
-	size_t rest = strlen(key) + strlen(value) + 3, len = rest + 1;
+	size_t rest = strlen(key) + n + 3, len = rest + 1;
 	char digits[24];
 
 	while ((size_t)snprintf(digits, sizeof(digits), "%zu", len) + rest != len)
 		len++;
 	strbuf_addf(to, "%zu %s=", len, key);
-	strbuf_adds(to, value);
+	strbuf_add(to, value, n);
 	strbuf_adds(to, "\n");
+}
+
+static void put_record(struct strbuf *to, const char *key, const char *value)
+{
+	put_bytes(to, key, value, strlen(value));
+}
+
+static void put_number(struct strbuf *to, const char *key, uint64_t value)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	put_record(to, key, text);
+}
+
+/* star's form, which OCI layers have, too. */
+void tar_write_xattr(struct strbuf *records, const char *name, const void *value, size_t len)
+{
+	AUTO_DONE(strbuf) key = { 0 };
+	strbuf_addf(&key, "SCHILY.xattr.%s", name);
+	if (key.failed)
+		records->failed = true;
+	else
+		put_bytes(records, key.data, value, len);
 }
 
 static void add_block(struct strbuf *to, char h[TAR_BLOCK])
@@ -92,6 +118,17 @@ static void fill_block(char h[TAR_BLOCK], char type, const char *name, const cha
 	memcpy(h + MAGIC, magic, sizeof(magic));
 }
 
+/* The owner, and a device's number.  An owner beyond the field is in the pax header. */
+static void put_attributes(char h[TAR_BLOCK], const struct tar_entry *e)
+{
+	put_octal(h + UID, 8, e->uid <= ID_OCTAL_MAX ? e->uid : 0);
+	put_octal(h + GID, 8, e->gid <= ID_OCTAL_MAX ? e->gid : 0);
+	if (e->type == TAR_CHAR || e->type == TAR_BLOCK_DEVICE) {
+		put_octal(h + MAJOR, 8, e->major & ID_OCTAL_MAX);
+		put_octal(h + MINOR, 8, e->minor & ID_OCTAL_MAX);
+	}
+}
+
 static size_t put_extents(char *to, const struct tar_map *map, size_t from, size_t n)
 {
 	n = map->n - from < n ? map->n - from : n;
@@ -110,6 +147,7 @@ static void put_sparse(struct strbuf *to, const struct tar_entry *e)
 	char h[TAR_BLOCK];
 
 	fill_block(h, 'S', e->path, "", e->mode, 0, e->mtime_s);
+	put_attributes(h, e);
 	memcpy(h + MAGIC, magic, sizeof(magic));
 	put_size(h + SIZE, map->stored);
 	put_size(h + REAL_SIZE, e->size);
@@ -147,21 +185,27 @@ void tar_write_padding(struct strbuf *to, uint64_t size)
 void tar_write_header(struct strbuf *to, const struct tar_entry *e)
 {
 	static const char types[] = {
-		[TAR_FILE] = '0', [TAR_FOLDER] = '5', [TAR_SYMLINK] = '2', [TAR_HARDLINK] = '1'
+		[TAR_FILE] = '0',     [TAR_FOLDER] = '5', [TAR_SYMLINK] = '2',
+		[TAR_HARDLINK] = '1', [TAR_CHAR] = '3',	  [TAR_BLOCK_DEVICE] = '4',
+		[TAR_PIPE] = '6',
 	};
 	AUTO_DONE(strbuf) extra = { 0 };
-	char text[48], h[TAR_BLOCK];
+	char h[TAR_BLOCK];
 
 	if (strlen(e->path) > NAME_SIZE)
 		put_record(&extra, "path", e->path);
 	if (strlen(e->target) > LINK_SIZE)
 		put_record(&extra, "linkpath", e->target);
-	if (e->size > SIZE_OCTAL_MAX && !e->map) {
-		snprintf(text, sizeof(text), "%" PRIu64, e->size);
-		put_record(&extra, "size", text);
-	}
+	if (e->size > SIZE_OCTAL_MAX && !e->map)
+		put_number(&extra, "size", e->size);
+	if (e->uid > ID_OCTAL_MAX)
+		put_number(&extra, "uid", e->uid);
+	if (e->gid > ID_OCTAL_MAX)
+		put_number(&extra, "gid", e->gid);
 	if (e->mtime_ns || e->mtime_s < 0 || e->mtime_s > MTIME_OCTAL_MAX)
 		put_time(&extra, e->mtime_s, e->mtime_ns);
+	if (e->xattrs)
+		strbuf_add(&extra, e->xattrs->data, e->xattrs->len);
 	if (extra.len) {
 		fill_block(h, 'x', "pax", "", 0644, extra.len, 0);
 		add_block(to, h);
@@ -174,6 +218,7 @@ void tar_write_header(struct strbuf *to, const struct tar_entry *e)
 		return;
 	}
 	fill_block(h, types[e->type], e->path, e->target, e->mode, e->size, e->mtime_s);
+	put_attributes(h, e);
 	add_block(to, h);
 }
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/progress.h"
+#include "base/file.h"
 #include "copy/pack.h"
 #include "copy/unpack.h"
 #include "net/agent.h"
@@ -220,4 +220,39 @@ int copy_out(struct control *c, const char *guest_path, const char *host_path,
 	     const struct copy_options *o, struct strbuf *ret_note, struct mvm_error *err)
 {
 	return copy_get(c, guest_path, AT_FDCWD, host_path, o, 0, ret_note, err);
+}
+
+struct root_file {
+	int fd;
+	uint64_t bytes, max_bytes;
+	struct progress_step *step;
+};
+
+static int write_root(void *arg, const void *data, size_t len, struct mvm_error *err)
+{
+	struct root_file *f = arg;
+	char limit[24];
+
+	if (len > f->max_bytes - f->bytes) {
+		str_bytes(f->max_bytes, limit, sizeof(limit));
+		return mvm_error_set(err, -EFBIG, "the guest's root has more than %s", limit);
+	}
+	int r = file_write_all(f->fd, data, len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot store the guest's root: %s", strerror(-r));
+	f->bytes += len;
+	return progress_bytes(f->step, f->bytes, 0, err);
+}
+
+int copy_root(struct control *c, const struct strv *volumes, int to_fd, uint64_t max_bytes,
+	      struct progress_step *step, const struct copy_options *options,
+	      struct strbuf *ret_note, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) args = { 0 };
+	struct root_file f = { .fd = to_fd, .max_bytes = max_bytes, .step = step };
+
+	for (size_t i = 0; i < volumes->n; i++)
+		wire_put_str(&args, FIELD_ARG, volumes->v[i]);
+	const struct session_io io = { .write = write_root, .arg = &f };
+	return carry(c, CALL_COMMIT, &args, &io, -1, -1, options, ret_note, err);
 }

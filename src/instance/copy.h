@@ -7,6 +7,7 @@
 
 #include <mvm/instance.h>
 
+#include "base/progress.h"
 #include "instance/session.h"
 #include "net/agent.h"
 
@@ -46,6 +47,19 @@ int copy_put(struct control *c, int dir_fd, const char *host_path, const char *g
 int copy_get(struct control *c, const char *guest_path, int dir_fd, const char *host_path,
 	     const struct copy_options *options, unsigned flags, struct strbuf *ret_note,
 	     struct mvm_error *err);
+
+/*
+ * Copy the guest's root file system out, as a tar (CALL_COMMIT).  Its processes are frozen
+ * meanwhile.
+ *
+ *   volumes     paths in the guest whose contents come from the image instead
+ *   to_fd       a file; borrowed
+ *   max_bytes   of the tar; -EFBIG beyond
+ *   step        told of the bytes; may be NULL
+ */
+int copy_root(struct control *c, const struct strv *volumes, int to_fd, uint64_t max_bytes,
+	      struct progress_step *step, const struct copy_options *options,
+	      struct strbuf *ret_note, struct mvm_error *err);
 
 /* Bytes that a copy of a tree's files will need, in whole pages; holes stay holes.  The tree may
  * change meanwhile.  progress: its receiver may stop this, and the result then means nothing; may

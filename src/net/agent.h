@@ -171,6 +171,15 @@ enum agent_call {
 	 */
 	CALL_START = 16,
 
+	/*
+	 * Send the root file system: a stream as of CALL_GET whose tar has owners, hard links,
+	 * devices and extended attributes.  All processes but the agent's are frozen until the
+	 * stream ends.  The tar has the overlay alone, without what is mounted on it.  What mvm
+	 * writes into a guest's root, and the ARGs, paths of volumes, come from the image below.
+	 * Meanwhile EXEC, HEALTH, PUT, GET, PREPARE and COMMIT are EBUSY.
+	 */
+	CALL_COMMIT = 17,
+
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the text of instance.json.  Result: JSON. */
 	CALL_INSPECT = 64,

@@ -279,10 +279,10 @@ static bool take_call(struct client *client, const struct frame *f)
 	case CALL_PROCESSES:
 		return open_stream(client, f, false, false);
 	case CALL_EXEC:
-		return open_stream(client, f, true, false);
 	case CALL_PUT:
 	case CALL_GET:
-		return open_stream(client, f, true, true);
+	case CALL_COMMIT:
+		return open_stream(client, f, true, call != CALL_EXEC);
 	case CALL_LOGS:
 		return clients_await_logs(client->owner, client->id, f);
 	case CALL_INSPECT:

@@ -42,7 +42,7 @@ DEFINE_AUTO(job, job_free)
 struct stream {
 	bool used;
 	bool exec;	       /* ends with FRAME_END, not with the reply */
-	bool copy;	       /* PUT or GET */
+	bool copy;	       /* PUT, GET or COMMIT */
 	bool started;	       /* the reply has come */
 	bool cancelled;	       /* the guest was sent RESET */
 	uint8_t ended;	       /* channels that the guest has ended: 1u << enum data_channel */

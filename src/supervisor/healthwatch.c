@@ -79,6 +79,10 @@ static void on_answer(void *arg, int status, const char *message, const struct f
 	int64_t took_ns = clock_now_ns() - w->asked_ns - ATTEMPT_MS * NS_PER_MS;
 	struct hostload host;
 	(void)reply;
+	if (status == EBUSY) { /* it is frozen for a commit, which says nothing about it */
+		next(w);
+		return;
+	}
 	if (status != 0 && took_ns >= 0) { /* the agent's own attempt has timed out */
 		hostload_read(&host);
 		if (healthwatch_excuses(w, took_ns, &host))
