@@ -102,6 +102,7 @@ int image_from_tar(int tar_fd, const char *tar_name, int out_fd,
 		return mvm_error_set(err, -errno, "cannot read '%s': %s", tar_name,
 				     strerror(errno));
 	tar.size = (uint64_t)st.st_size;
+	tar.whole = options && options->whole;
 	int r = writer_options(options, &to, err);
 	if (r == 0)
 		r = layers_scan(&tar, 1, to.now, &limits, &t, err);

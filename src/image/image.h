@@ -12,6 +12,7 @@
 
 #include <mvm/digest.h>
 #include <mvm/error.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/progress.h"
@@ -25,6 +26,7 @@ int image_epoch(int64_t *ret, struct mvm_error *err);
 
 struct image_options {
 	uint64_t size_bytes; /* of the image; 0: fit the files, with headroom */
+	bool whole;	     /* the tar is a guest's root (layer_stream.h) */
 	uint64_t max_bytes;  /* limit for unpacked archives; 0: unpack_limit() of their size */
 	uint64_t *ret_unpacked_bytes; /* what max_bytes limits; borrowed; may be NULL */
 	struct progress_step *step;   /* told of the bytes; borrowed; may be NULL */

@@ -22,6 +22,7 @@ struct merge {
 	struct layer_limits limits;
 	struct unpack_budget budget;
 	int64_t mtime;
+	bool whole;	/* the current layer has no whiteouts */
 	uint32_t layer; /* from 1; the mark of every name that the layer touched */
 	uint64_t entries;
 };
@@ -240,10 +241,10 @@ static int merge_entry(struct merge *m, struct archive_entry *e, struct mvm_erro
 	const char *problem = layer_path_clean(as_given, &path);
 	if (problem)
 		return bad(m, as_given, problem, err);
-	bool kept_note = is_aufs_link(&path);
-	if (!kept_note && is_aufs_note(&path))
+	bool plain = m->whole || is_aufs_link(&path);
+	if (!plain && is_aufs_note(&path))
 		return 0;
-	if (!kept_note && str_starts(path.name, WHITEOUT))
+	if (!plain && str_starts(path.name, WHITEOUT))
 		return whiteout(m, &path, as_given, err);
 	if (!target && tar_entry_type(e, &type) < 0)
 		return bad(m, as_given, "is of an unknown type", err);
@@ -282,10 +283,11 @@ static int merge_layer(struct merge *m, const struct layer_source *layer, struct
 	if (r < 0)
 		return r;
 	m->tar = &s.tar;
+	m->whole = layer->whole;
 	r = merge_stream(m, layer, &s, err);
 	m->tar = NULL;
 	struct tree_node *links = tree_child(m->tree->root, AUFS_LINKS);
-	if (links)
+	if (links && !m->whole)
 		tree_remove(m->tree, links);
 	return r;
 }

@@ -175,7 +175,7 @@ static int open_raw(struct layer_state *st, struct mvm_error *err)
 {
 	struct archive_entry *e;
 
-	if (st->source->size == 0)
+	if (st->source->size == 0 || st->source->whole)
 		return 0;
 	uint8_t head[UNPACK_HEAD_BYTES];
 	ssize_t n = pread(st->source->fd, head, sizeof(head), (off_t)st->source->offset);

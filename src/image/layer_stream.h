@@ -26,6 +26,9 @@ struct layer_source {
 	 * its end tell that it is whole, so they must not be missing.  A layer is plain, gzip or
 	 * zstd; a layer without any bytes adds nothing. */
 	bool alone;
+	/* A guest's whole root: names with ".wh." are files, not whiteouts, and no compression is
+	 * tried. */
+	bool whole;
 };
 
 struct layer_stream {
