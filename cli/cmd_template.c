@@ -4,12 +4,12 @@
 #include <mvm/build.h>
 #include <stdio.h>
 
+#include "build_report.h"
 #include "handles.h"
 #include "json.h"
 #include "options.h"
 #include "out.h"
 #include "progress.h"
-#include "snapshot_steps.h"
 
 DEFINE_AUTO_DONE(mvm_strings, mvm_strings_done)
 
@@ -63,58 +63,6 @@ static int apply(struct cli_context *c, const struct args *a)
 	return c->json ? jsonw_print(&j, stdout) : 0;
 }
 
-static void report_plan(const struct mvm_build_result *b)
-{
-	const char *action = "change nothing", *snapshot = "";
-
-	if (b->new_revision)
-		action = b->cached ? "publish a revision" : "build a revision";
-	if (b->new_snapshot)
-		snapshot = " and make a snapshot";
-	else if (b->has_snapshot)
-		snapshot = " and keep the snapshot";
-	printf("%s@%s  would %s%s: %s\n", b->template_id, b->revision[0] ? b->revision : "?",
-	       action, snapshot, b->why);
-}
-
-static void report_build(const struct mvm_build_result *b, struct jsonw *j, bool as_json)
-{
-	char rootfs[24], memory[24];
-	str_bytes(b->rootfs_bytes, rootfs, sizeof(rootfs));
-	str_bytes(b->snapshot_disk_bytes, memory, sizeof(memory));
-	if (!as_json && b->why[0]) {
-		report_plan(b);
-		return;
-	}
-	if (!as_json) {
-		printf("%s@%s  %s, image %s", b->template_id, b->revision,
-		       b->new_revision ? "new" : "unchanged", rootfs);
-		if (b->has_snapshot)
-			printf(", %s snapshot%s%s%s", b->new_snapshot ? "new" : "kept",
-			       b->new_snapshot ? " (" : "", b->new_snapshot ? memory : "",
-			       b->new_snapshot ? " on disk)" : "");
-		printf("\n");
-		return;
-	}
-	jsonw_open(j, NULL, '{');
-	jsonw_string(j, "template_id", b->template_id);
-	jsonw_string(j, "revision_hash", b->revision[0] ? b->revision : NULL);
-	jsonw_string(j, "cache_key", b->cache_key);
-	jsonw_bool(j, "new_revision", b->new_revision);
-	jsonw_bool(j, "cached", b->cached);
-	jsonw_bool(j, "has_snapshot", b->has_snapshot);
-	jsonw_bool(j, "new_snapshot", b->new_snapshot);
-	jsonw_u64(j, "rootfs_bytes", b->rootfs_bytes);
-	jsonw_u64(j, "snapshot_mem_bytes", b->snapshot_mem_bytes);
-	jsonw_u64(j, "snapshot_disk_bytes", b->snapshot_disk_bytes);
-	jsonw_u64(j, "build_ns", (uint64_t)b->build_ns);
-	jsonw_u64(j, "snapshot_ns", (uint64_t)b->snapshot_ns);
-	snapshot_steps_json(j, b);
-	if (b->why[0])
-		jsonw_string(j, "why", b->why);
-	jsonw_close(j);
-}
-
 static int build_variants(struct cli_context *c, const struct args *a, struct mvm *mvm,
 			  const struct mvm_build_options *options, struct jsonw *j)
 {
@@ -135,7 +83,7 @@ static int build_variants(struct cli_context *c, const struct args *a, struct mv
 			    : mvm_template_build(mvm, mvm_template_variant_name(v), options,
 						 &c->progress, &result, &c->err);
 		if (r >= 0)
-			report_build(&result, j, c->json);
+			build_report(&result, j, c->json);
 	}
 	return r;
 }
@@ -146,7 +94,7 @@ static int build_one(struct cli_context *c, const char *id, struct mvm *mvm,
 	struct mvm_build_result result = MVM_BUILD_RESULT_INIT;
 	int r = mvm_template_build(mvm, id, options, &c->progress, &result, &c->err);
 	if (r >= 0)
-		report_build(&result, j, c->json);
+		build_report(&result, j, c->json);
 	return r;
 }
 

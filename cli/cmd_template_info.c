@@ -80,6 +80,10 @@ static void show_revision(const struct mvm_template_details *d)
 	snprintf(text, sizeof(text), "%s%s%s", when, d->builder ? " by " : "",
 		 d->builder ? d->builder : "");
 	line("built", text);
+	if (d->instance && d->base) {
+		snprintf(text, sizeof(text), "VM %s, which ran %s", d->instance, d->base);
+		line("of", text);
+	}
 	line("from", d->built_from);
 	line("lock", d->lock);
 	line("cache key", d->cache_key);

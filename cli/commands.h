@@ -35,6 +35,7 @@
 #include "command.h"
 
 extern const struct command command_backends;
+extern const struct command command_commit;
 extern const struct command command_completion;
 extern const struct command command_cp;
 extern const struct command command_doctor;

@@ -111,6 +111,44 @@ MVM_API int mvm_template_snapshot(struct mvm *mvm, const char *ref,
 				  const struct mvm_progress *progress, struct mvm_build_result *ret,
 				  struct mvm_error *err);
 
+struct mvm_commit_options {
+	size_t size;	     /* MVM_COMMIT_OPTIONS_INIT sets it (mvm/struct.h) */
+	bool snapshot;	     /* then make a snapshot of the new revision, as a build does */
+	bool no_wait;	     /* -EBUSY instead of waiting for the template's lock */
+	const char *backend; /* for the snapshot; NULL: the first usable one */
+	uint64_t max_bytes;  /* that the guest's root may take as a tar; 0: 64 GiB */
+};
+#define MVM_COMMIT_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_commit_options)
+
+/*
+ * Make a revision of a running instance's root file system, and make it current.
+ *
+ *   instance  its name
+ *   id        a template; one that does not exist is made, with the settings of the revision that
+ *             the instance runs and the flake_ref "commit:ID@REVISION" of that revision
+ *   options   borrowed; NULL: all defaults
+ *   progress  steps and notes; may be NULL
+ *   ret       as for mvm_template_build(); may be NULL
+ *
+ * The guest's processes are frozen while its files are read, and run on afterwards.  The revision
+ * has the kernel and initrd of the revision that the instance runs, and the template's settings;
+ * a command, variables, folder, user and stop signal that the template leaves out are those of that
+ * revision.  It has no memory, no volume, no data disk, and nothing that mvm writes into guests
+ * (/etc/hostname, hosts, machine-id, resolv.conf): these are the image's.  The same files give the
+ * same revision.
+ *
+ * Errors: -ENOENT (no such instance), -EBUSY (the instance has ended, is paused, or is being
+ * started, stopped or committed; no_wait), -EOPNOTSUPP (its guest has no agent, or an older one),
+ * -EFBIG, -ENOSPC, -EBADMSG or -EINVAL (the guest's stream is damaged, or has what no image can
+ * have), -ECANCELED, and those of the snapshot, which leave the revision published. After a failure
+ * or a crash the instance runs on and the template is as before.  A crash in the moment of
+ * publication may leave a new template without a revision.
+ */
+MVM_API int mvm_template_commit(struct mvm *mvm, const char *instance, const char *id,
+				const struct mvm_commit_options *options,
+				const struct mvm_progress *progress, struct mvm_build_result *ret,
+				struct mvm_error *err);
+
 /*
  * Get the template of an image in a registry: find it, or create it and build it with a snapshot.
  *

@@ -157,7 +157,8 @@ struct mvm_template_details {
 	char *revision; /* NULL: nothing was built yet, and all members below are empty */
 	bool is_current;
 	int64_t built_at;
-	char *builder; /* "dir", "tar", "oci", "nix"; NULL when another program built it */
+	char *builder; /* "dir", "tar", "oci", "nix", "commit"; NULL when another program built it
+			*/
 	char *built_from, *lock;
 	char cache_key[MVM_CACHE_KEY_SIZE];
 	unsigned built_vcpus;
@@ -175,6 +176,9 @@ struct mvm_template_details {
 	/* A file that was edited, replaced or copied, by its times.  The next start reads it first,
 	 * and refuses it if its contents have changed.  NULL: none is known. */
 	char *changed_file;
+	/* of a revision by mvm_template_commit(): the VM's name, and the revision that it ran; else
+	 * NULL */
+	char *instance, *base;
 };
 MVM_API void mvm_template_details_free(struct mvm_template_details *details); /* NULL is fine */
 

@@ -31,6 +31,9 @@ void build_artifacts_done(struct build_artifacts *a)
 	free(a->info.source_fingerprint);
 	free(a->info.attribute);
 	free(a->info.mvm_version);
+	free(a->info.instance);
+	free(a->info.base);
+	free(a->flake_ref);
 	mvm_run_done(&a->run);
 	*a = (struct build_artifacts){ 0 };
 }

@@ -23,6 +23,7 @@ struct build_artifacts {
 	struct mvm_digest initrd;	/* the initrd that the template boots */
 	struct mvm_digest image_initrd; /* the image's own initrd; image_initrd_bytes 0: none */
 	uint64_t vmlinux_bytes, rootfs_bytes, initrd_bytes, image_initrd_bytes;
+	char *flake_ref;	    /* of the revision; NULL: the spec's */
 	char lock[65];		    /* flake_lock_hash */
 	struct mvm_build_info info; /* done with build_artifacts_done() */
 	struct mvm_run run;	    /* the image's own settings */

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "build/committed.h"
 #include "build/docker.h"
 #include "build/oci.h"
 #include "codec/sha256.h"
@@ -131,6 +132,10 @@ static int tar_build(const struct build_source *source, const struct build_lock 
 static const struct builder builders[] = {
 	{ .name = "dir", .prefix = "dir:", .lock = dir_lock, .build = dir_build },
 	{ .name = "tar", .prefix = "tar:", .lock = tar_lock, .build = tar_build },
+	{ .name = "commit",
+	  .prefix = COMMITTED_PREFIX,
+	  .lock = committed_lock,
+	  .build = committed_build },
 	OCI_BUILDER(OCI_PREFIX_LAYOUT),
 	OCI_BUILDER(OCI_PREFIX_ARCHIVE),
 	OCI_BUILDER(OCI_PREFIX_DOCKER),

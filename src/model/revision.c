@@ -25,6 +25,8 @@ static const struct field build[] = {
 	FIELD_STRING(mvm_build_info, source_fingerprint, FIELD_SPARSE),
 	FIELD_STRING(mvm_build_info, attribute, FIELD_SPARSE),
 	FIELD_STRING(mvm_build_info, mvm_version, FIELD_SPARSE),
+	FIELD_STRING(mvm_build_info, instance, FIELD_SPARSE),
+	FIELD_STRING(mvm_build_info, base, FIELD_SPARSE),
 };
 static const struct fields build_fields = FIELDS(mvm_build_info, build);
 

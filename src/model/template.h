@@ -247,10 +247,12 @@ struct mvm_artifact_paths {
 
 /* How a revision came to be. */
 struct mvm_build_info {
-	char *builder;		  /* "dir", "tar", "oci", "nix" */
+	char *builder;		  /* "dir", "tar", "oci", "nix", "commit" */
 	char *source_fingerprint; /* the source's key in the build cache */
 	char *attribute;	  /* Nix attribute; NULL for other builders */
 	char *mvm_version;
+	/* of a commit: the instance, and the revision that it ran, "ID@REVISION"; else NULL */
+	char *instance, *base;
 	struct json_t *other;
 };
 

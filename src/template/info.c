@@ -146,9 +146,10 @@ void mvm_template_details_free(struct mvm_template_details *d)
 {
 	if (!d)
 		return;
-	char *const strings[] = { d->template_id, d->flake_ref,	   d->profile,	   d->role,
-				  d->revision,	  d->builder,	   d->built_from,  d->lock,
-				  d->backend,	  d->start_reason, d->changed_file };
+	char *const strings[] = { d->template_id, d->flake_ref,	   d->profile,	    d->role,
+				  d->revision,	  d->builder,	   d->built_from,   d->lock,
+				  d->backend,	  d->start_reason, d->changed_file, d->instance,
+				  d->base };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(strings); i++)
 		free(strings[i]);
 	settings_free(d->settings, d->n_settings);
@@ -184,6 +185,8 @@ static void tell_revision(struct details *d, struct mvm_template_details *ret, b
 	ret->backend = TAKE_PTR(d->backend);
 	ret->start_reason = TAKE_PTR(d->start_reason);
 	ret->changed_file = TAKE_PTR(d->changed_file);
+	ret->instance = str_dup(rev->build.instance, failed);
+	ret->base = str_dup(rev->build.base, failed);
 }
 
 int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_details **ret,

@@ -39,7 +39,7 @@ PRINTS = {
     "help": [],
     "completion": ["bash"],
 }
-NEEDS_A_GUEST = {"template snapshot", "run", "port", "top", "inspect", "exec", "cp", "logs",
+NEEDS_A_GUEST = {"template snapshot", "run", "port", "top", "inspect", "exec", "cp", "commit", "logs",
                  "wait", "pause", "resume", "stop", "start", "restart", "kill", "rename", "rm", "volume inspect", "volume rm",
                  "network show", "network set"}
 PRINTS_NOTHING = {"pool set", "pool serve", "kernel rm", "kernel fetch"} # fetch needs apt

@@ -23,12 +23,12 @@ class Usage(harness.TestCase):
             self.mvm_fails(3, *RUN, "-d", "--hostname", name, says="no template 'web'")
 
     def test_an_unknown_backend_is_refused_with_the_choices(self):
-        for words in RUN, ["template", "build", "web"], ["template", "snapshot", "web"]:
+        for words in RUN, ["template", "build", "web"], ["template", "snapshot", "web"], ["commit", "a", "web"]:
             self.assert_usage("'nosuch' is not firecracker or qemu", *words, "--backend", "nosuch")
         names = sorted(b["name"] for b in self.mvm_json("backends"))
         choices = [sorted(option["choices"]) for command in self.mvm_json("help")["commands"]
                    for option in command["options"] if option["name"] == "backend"]
-        self.assertEqual(choices, [names] * 3)
+        self.assertEqual(choices, [names] * 4)
 
     def test_a_word_is_no_network_rule(self):
         for word, hint in (("none", "deny 'all'"), ("any", "write 'all'"),
@@ -88,7 +88,7 @@ WRONG = {
     "size_mib": ["", "x", "-1", "1Q"],
     "duration": ["", "x", "-1", "1 h"],
     "choice": ["", "nosuch"],
-    "ID": [*ID, "a@b"], "NAME": [*ID, "a@b"], "NEW": [*ID, "a@b"], "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
+    "ID": [*ID, "a@b"], "TEMPLATE": [*ID, "a@b"], "NAME": [*ID, "a@b"], "NEW": [*ID, "a@b"], "ID[@REV]": [*ID, "a@", "a@!"], "ID@REV": [*ID, "a@", "a@!"], "REV": ["", "!", "a/b"],
     "BASE": ID, "FILE": [""], "DIR": [""], "PORT": ["", "x", "80/sctp"], "SHELL": ["", "tcsh"],
     "COMMAND": ["", "nosuch"], "IMAGE": ["", "docker://x"], "SRC": ["", "A:/x"], "DST": ["", "x:y"],
     "name": ID, "template": [*ID, "a@", "a@!"], "hostname": ["", "a_b"],

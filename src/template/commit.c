@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A running instance's root file system becomes a revision. */
+#include <errno.h>
+#include <fcntl.h>
+#include <mvm/build.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/extend.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "build/build.h"
+#include "build/committed.h"
+#include "codec/sha256.h"
+#include "image/image.h"
+#include "instance/copy.h"
+#include "model/run.h"
+#include "start/start.h"
+#include "store/blob.h"
+#include "store/revision.h"
+#include "template/publish.h"
+#include "template/snapshot.h"
+#include "template/spec_rules.h"
+
+/* How long a guest may be silent: freezing its processes takes at most ten seconds. */
+#define IDLE_MS INT64_C(60000)
+
+#define NAME_TAR    "root.tar"
+#define NAME_ROOTFS "rootfs.ext4"
+
+DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
+
+struct commit {
+	struct mvm *mvm;
+	const struct mvm_commit_options *options;
+	const struct mvm_progress *progress;
+	struct mvm_instance *instance;
+	struct record record;
+	struct revision base; /* that the instance runs */
+	struct mvm_template_spec spec;
+	bool is_new; /* the template */
+	struct staging staging;
+	struct build_artifacts artifacts;
+};
+
+static void commit_done(struct commit *c)
+{
+	mvm_instance_close(c->instance);
+	record_done(&c->record);
+	revision_done(&c->base);
+	mvm_template_spec_done(&c->spec);
+	staging_done(&c->staging);
+	build_artifacts_done(&c->artifacts);
+}
+DEFINE_AUTO_DONE(commit, commit_done)
+
+/* The spec of a new template: the settings of the revision that the instance runs. */
+static int make_spec(const struct commit *c, const char *id, struct mvm_template_spec *ret,
+		     struct mvm_error *err)
+{
+	const struct mvm_template_revision *rev = &c->base.rev;
+	bool failed = false;
+
+	ret->schema_version = MVM_SCHEMA_VERSION;
+	ret->template_id = str_dup(id, &failed);
+	ret->flake_ref = str_dup(c->artifacts.flake_ref, &failed);
+	ret->profile = str_dup(rev->profile, &failed);
+	ret->role = str_dup(rev->role, &failed);
+	ret->vcpus = rev->vcpus;
+	ret->mem_mib = rev->mem_mib;
+	ret->data_disk_mib = rev->data_disk_mib;
+	ret->created_at = ret->updated_at = clock_wall_ns() / NS_PER_S;
+	int r = failed ? mvm_error_oom(err) : mvm_run_copy(&rev->run, &ret->run, err);
+	return r < 0 ? r : spec_check(ret, err);
+}
+
+static int find_spec(struct commit *c, const char *id, struct mvm_error *err)
+{
+	int r = store_template_exists(c->mvm->store, id, err);
+	if (r < 0)
+		return r;
+	c->is_new = r == 0;
+	if (c->is_new)
+		return make_spec(c, id, &c->spec, err);
+	r = store_spec_load(c->mvm->store, id, &c->spec, err);
+	if (r == 0)
+		r = need_agent(&c->spec.run, err); /* its revision would have the base's initrd */
+	return r < 0 ? r : run_over_image(&c->spec.run, &c->base.rev.run, &c->spec.run, err);
+}
+
+/* Open the revision that the instance runs, whose supervisor keeps it from being removed. */
+static int find_base(struct commit *c, const char *instance, struct mvm_error *err)
+{
+	int fd = store_dir_get(c->mvm->store, STORE_INSTANCES, err);
+	int r = fd < 0 ? fd : mvm_instance_open(c->mvm, instance, &c->instance, err);
+	if (r == 0)
+		r = instance_load(fd, instance, &c->record, NULL, err);
+	if (r < 0)
+		return r;
+	AUTO_FREE char *ref = str_printf("%s@%s", c->record.template_id, c->record.revision);
+	AUTO_FREE char *flake_ref = ref ? str_printf(COMMITTED_PREFIX "%s", ref) : NULL;
+	if (!flake_ref)
+		return mvm_error_oom(err);
+	r = revision_open(c->mvm, ref, &c->base, err);
+	c->artifacts.flake_ref = TAKE_PTR(flake_ref);
+	c->artifacts.info.base = TAKE_PTR(ref);
+	return r;
+}
+
+static int create_file(const struct commit *c, const char *name, struct mvm_error *err)
+{
+	int fd = openat(c->staging.fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return fd < 0 ? mvm_error_set(err, -errno, "cannot create %s: %s", name, strerror(errno))
+		      : fd;
+}
+
+/* Get the guest's root as a tar. */
+static int copy_files(struct commit *c, int tar_fd, uint64_t max_bytes, struct mvm_error *err)
+{
+	AUTO_DONE(progress_step) step = { 0 };
+	AUTO_DONE(strbuf) note = { 0 };
+	AUTO_DONE(strv) volumes = { 0 };
+	const struct copy_options options = {
+		.stream_fd = -1, .timeout_ms = -1, .idle_ms = IDLE_MS, .progress = c->progress
+	};
+	char size[24];
+	off_t bytes;
+
+	for (size_t i = 0; i < c->record.n_volumes; i++)
+		strv_add(&volumes, c->record.volumes[i].guest);
+	if (volumes.failed)
+		return mvm_error_oom(err);
+	progress_begin(&step, c->progress, "reading the files of %s", c->record.name);
+	int r = copy_root(&c->instance->control, &volumes, tar_fd, max_bytes, &step, &options,
+			  &note, err);
+	if (r < 0)
+		return mvm_error_context(err, r, "VM '%s'", c->record.name);
+	bytes = lseek(tar_fd, 0, SEEK_CUR);
+	str_bytes(bytes < 0 ? 0 : (uint64_t)bytes, size, sizeof(size));
+	progress_end(&step, "%s", size);
+	if (note.len)
+		progress_note(c->progress, "%s: %s", c->record.name, note.data);
+	return 0;
+}
+
+/* Turn the tar into an image, and the image into a blob. */
+static int make_rootfs(struct commit *c, struct mvm_error *err)
+{
+	uint64_t max_bytes = c->options->max_bytes ? c->options->max_bytes : MVM_COPY_MAX_BYTES;
+	struct build_artifacts *a = &c->artifacts;
+	AUTO_DONE(progress_step) step = { 0 };
+	char size[24];
+
+	AUTO_CLOSE int tar_fd = create_file(c, NAME_TAR, err);
+	if (tar_fd < 0)
+		return tar_fd;
+	unlinkat(c->staging.fd, NAME_TAR, 0); /* only this process needs it */
+	int r = copy_files(c, tar_fd, max_bytes, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int fd = create_file(c, NAME_ROOTFS, err);
+	if (fd < 0)
+		return fd;
+	progress_begin(&step, c->progress, "root image from %s", c->record.name);
+	const struct image_options options = { .whole = true,
+					       .max_bytes = max_bytes,
+					       .step = &step };
+	r = image_from_tar(tar_fd, c->record.name, fd, &options, err);
+	if (r == 0)
+		r = store_blob_take(c->mvm->store, c->staging.fd, NAME_ROOTFS, &a->rootfs,
+				    &a->rootfs_bytes, err);
+	if (r < 0)
+		return r;
+	str_bytes(a->rootfs_bytes, size, sizeof(size));
+	progress_end(&step, "%s", size);
+	return 0;
+}
+
+/* Take the kernel or initrd of the base: mostly it is a blob already. */
+static int take_from_base(struct commit *c, const char *name, struct mvm_digest *ret,
+			  uint64_t *ret_bytes, struct mvm_error *err)
+{
+	struct store *s = c->mvm->store;
+	const struct mvm_digest *known = name ? checksums_find(&c->base.sums, name) : NULL;
+
+	if (known && store_blob_has(s, known, ret_bytes)) {
+		*ret = *known;
+		return 0;
+	}
+	if (!known || !mvm_artifact_name_valid(name))
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "revision %s has no kernel or initrd of its own",
+				     c->base.hash);
+	int r = store_link_file(s, c->base.dir_fd, name, c->staging.fd, name);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot link '%s': %s", name, strerror(-r));
+	r = store_blob_take(s, c->staging.fd, name, ret, ret_bytes, err);
+	return r < 0 ? r : 0;
+}
+
+static int make_artifacts(struct commit *c, struct mvm_error *err)
+{
+	const struct mvm_artifact_paths *base = &c->base.rev.artifact_paths;
+	struct build_artifacts *a = &c->artifacts;
+	bool failed = false;
+
+	int r = store_stage(c->mvm->store, &c->staging, err);
+	if (r == 0)
+		r = make_rootfs(c, err);
+	if (r == -ENOSPC)
+		return store_mend(c->mvm->store, r, err);
+	if (r == 0)
+		r = take_from_base(c, base->vmlinux, &a->vmlinux, &a->vmlinux_bytes, err);
+	if (r == 0)
+		r = take_from_base(c, base->initrd, &a->initrd, &a->initrd_bytes, err);
+	digest_hex(&a->rootfs, a->lock);
+	a->info.builder = str_dup("commit", &failed);
+	a->info.instance = str_dup(c->record.name, &failed);
+	a->info.mvm_version = str_dup(MVM_VERSION, &failed);
+	return r == 0 && failed ? mvm_error_oom(err) : r;
+}
+
+static int commit_locked(struct commit *c, const char *id, struct mvm_build_result *result,
+			 struct mvm_error *err)
+{
+	int64_t start_ns = clock_now_ns();
+
+	int r = find_spec(c, id, err);
+	if (r == 0)
+		r = make_artifacts(c, err);
+	if (r == 0)
+		r = publish_hash(&c->spec, &c->artifacts, result->revision, err);
+	if (r == 0)
+		r = progress_check(c->progress, err);
+	if (r < 0)
+		return r;
+	snprintf(result->template_id, sizeof(result->template_id), "%s", id);
+	mvm_template_cache_key(c->artifacts.lock, c->spec.profile, c->spec.role, result->cache_key);
+	result->rootfs_bytes = c->artifacts.rootfs_bytes;
+	r = publish_revision(c->mvm, &c->spec, &c->artifacts, c->is_new ? PUBLISH_TEMPLATE : 0,
+			     c->progress, result, err);
+	if (r < 0)
+		return r;
+	result->build_ns = clock_now_ns() - start_ns;
+	const struct mvm_build_options build = {
+		.snapshot = c->options->snapshot,
+		.backend = c->options->backend,
+	};
+	return snapshot_ensure(c->mvm, id, &build, c->progress, result, err);
+}
+
+static int commit(struct commit *c, const char *instance, const char *id,
+		  struct mvm_build_result *result, struct mvm_error *err)
+{
+	/* before locking: a missing instance makes no lock file */
+	int r = find_base(c, instance, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int lock_fd = template_lock(c->mvm, id, "commit", c->options->no_wait,
+					       c->progress, err);
+	if (lock_fd < 0)
+		return lock_fd;
+	r = commit_locked(c, id, result, err);
+	return r < 0 ? mvm_error_context(err, r, "template '%s'", id) : 0;
+}
+
+int mvm_template_commit(struct mvm *mvm, const char *instance, const char *id,
+			const struct mvm_commit_options *options,
+			const struct mvm_progress *progress, struct mvm_build_result *ret,
+			struct mvm_error *err)
+{
+	struct mvm_build_result result = { 0 };
+	struct mvm_commit_options taken;
+	struct progress_watch watch;
+	AUTO_DONE(commit) c = {
+		.mvm = mvm, .options = &taken, .base = REVISION_NONE, .staging = STAGING_NONE
+	};
+
+	int r = mvm_struct_take(&taken, sizeof(taken),
+				STRUCT_END(struct mvm_commit_options, max_bytes), options, err);
+	if (r == 0)
+		r = progress_take(&watch, &progress, err);
+	c.progress = progress;
+	if (r == 0)
+		r = commit(&c, instance, id, &result, err);
+	if (r == 0 && ret)
+		mvm_struct_give(ret, BUILD_RESULT_FIRST, &result, sizeof(result));
+	return r;
+}

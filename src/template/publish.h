@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_PUBLISH_H
+#define TEMPLATE_PUBLISH_H
+
+/* Artifacts become a template's revision: its name, its files, `current`. */
+
+#include <mvm/build.h>
+
+#include "build/build.h"
+#include "start/context.h"
+
+/* Compute the name of the revision that a spec and artifacts give. */
+int publish_hash(const struct mvm_template_spec *spec, const struct build_artifacts *a,
+		 char ret[MVM_REVISION_HASH_SIZE], struct mvm_error *err);
+
+/* Can this revision be run?  Otherwise it is to be published again. */
+bool publish_has(struct mvm *mvm, const char *id, const char *hash);
+
+enum publish_flags {
+	PUBLISH_MEND = 1u << 0,	    /* look for damage that `verify` would find, and mend it */
+	PUBLISH_TEMPLATE = 1u << 1, /* the template does not exist yet: make it from the spec */
+};
+
+/*
+ * Publish result->revision unless it exists, and make it current.
+ *
+ *   flags   enum publish_flags
+ *   result  new_revision is set
+ *
+ * The caller holds the template's lock.  -ENOENT when a prune has collected an artifact.
+ */
+int publish_revision(struct mvm *mvm, const struct mvm_template_spec *spec,
+		     const struct build_artifacts *a, unsigned flags,
+		     const struct mvm_progress *progress, struct mvm_build_result *result,
+		     struct mvm_error *err);
+
+#endif
