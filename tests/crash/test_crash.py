@@ -19,6 +19,7 @@ import sys
 import tempfile
 
 import harness
+from fake_instance import FakeInstance
 from tiny_kernel import tiny_kernel
 
 FAULTS = os.environ["FAULTS"]
@@ -34,6 +35,9 @@ class Crash(harness.TestCase):
     def setUp(self):
         super().setUp()
         self.base = self.path("base")
+        self.with_vm = False # a FakeInstance in each data folder
+        self.vms = {} # of data folders
+        self.addCleanup(lambda: [vm.close() for vm in self.vms.values()])
         self.config("web", 1)
         with open(self.path("vmlinux"), "wb") as file:
             file.write(tiny_kernel("6.1.0-test"))
@@ -88,7 +92,7 @@ class Crash(harness.TestCase):
         self.assertIn(again.returncode, good, f"{where}: run again: {again.stderr}")
         self.whole(data, where + ", run again")
         after(data)
-        shutil.rmtree(data)
+        self.remove(data)
 
     def meanwhile(self, command, other, at):
         """Stop the command at a call while another one runs; both must succeed."""
@@ -112,13 +116,20 @@ class Crash(harness.TestCase):
                     said = each.communicate(timeout=300)[1]
                     self.assertEqual(each.returncode, 0, f"at call {at}, {name}: {said}")
         self.whole(data, f"at call {at}")
-        shutil.rmtree(data)
+        self.remove(data)
 
     def copy_of_base(self):
         data = tempfile.mkdtemp(prefix="d", dir=self.folder)
         os.rmdir(data)
         subprocess.run(["cp", "-a", self.base, data], check=True)
+        if self.with_vm:
+            self.vms[data] = FakeInstance(data, "vm", "web-worker", self.current(data))
         return data
+
+    def remove(self, data):
+        if data in self.vms:
+            self.vms.pop(data).close()
+        shutil.rmtree(data)
 
     def calls_of(self, command):
         """The names of the calls that a command makes."""
@@ -276,6 +287,23 @@ class Crash(harness.TestCase):
         self.config("new", 1)
         self.in_base("template", "delete", "web-worker", "--force")
         self.prune_beside(harness.MVM, "template", "build", "--config", self.path("new.toml"))
+
+    def test_committing_to_a_template(self):
+        self.with_vm, old = True, self.current(self.base)
+
+        def after(data):
+            self.assertNotEqual(self.current(data), old)
+            self.assertEqual(len(os.listdir(data + "/templates/web-worker/artifacts")), 2)
+
+        self.everywhere(harness.MVM, "commit", "vm", "web-worker", after=after)
+
+    def test_committing_to_a_new_template(self):
+        self.with_vm = True
+        self.everywhere(harness.MVM, "commit", "vm", "new")
+
+    def test_pruning_beside_a_commit(self):
+        self.with_vm = True
+        self.prune_beside(harness.MVM, "commit", "vm", "web-worker")
 
 
 if __name__ == "__main__":
