@@ -45,15 +45,36 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret)
 	sha256_end(&h, ret);
 }
 
-int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes)
+/*
+ * Find out what the file has at an offset, so that a hole is not read: reading costs more than
+ * hashing.
+ *
+ *   size      of the file
+ *   ret_hole  there is a hole; false: data, or the file system does not tell
+ *
+ * Returns the offset of its end.
+ */
+static uint64_t end_of_part(int fd, uint64_t at, uint64_t size, bool *ret_hole)
 {
+	off_t end = lseek(fd, (off_t)at, SEEK_DATA);
+	*ret_hole = at < size && ((end < 0 && errno == ENXIO) || end > (off_t)at);
+	if (*ret_hole)
+		return end < 0 ? size : (uint64_t)end;
+	end = lseek(fd, (off_t)at, SEEK_HOLE);
+	return end > (off_t)at ? (uint64_t)end : UINT64_MAX;
+}
+
+static int digest(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes)
+{
+	static const char zeros[65536];
 	char chunk[65536];
 	struct stat st = { 0 };
-	uint64_t at = 0, before = 0, total = 0;
+	uint64_t at = 0, before = 0, total = 0, part_end = 0;
+	bool hole = false;
 	struct sha256 h;
 
+	fstat(fd, &st); /* for holes and the progress bar; without it there are none */
 	if (step) {
-		fstat(fd, &st); /* for the progress bar's total */
 		before = step->done_bytes;
 		total = before + (uint64_t)st.st_size;
 		total = total > step->total_bytes ? total : step->total_bytes;
@@ -62,14 +83,20 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only a hint */
 	sha256_init(&h);
 	for (;;) {
-		ssize_t n = pread(fd, chunk, sizeof(chunk), (off_t)at);
+		if (at >= part_end)
+			part_end = end_of_part(fd, at, (uint64_t)st.st_size, &hole);
+		ssize_t n = sizeof(zeros);
+		if (!hole)
+			n = pread(fd, chunk, sizeof(chunk), (off_t)at);
+		else if (part_end - at < sizeof(zeros))
+			n = (ssize_t)(part_end - at);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
 		if (n == 0)
 			break;
-		sha256_add(&h, chunk, (size_t)n);
+		sha256_add(&h, hole ? zeros : chunk, (size_t)n);
 		at += (uint64_t)n;
 		int r = progress_bytes(step, before + at, total, NULL);
 		if (r < 0)
@@ -79,6 +106,15 @@ int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64
 	if (ret_bytes)
 		*ret_bytes = at;
 	return 0;
+}
+
+int sha256_fd(int fd, struct progress_step *step, struct mvm_digest *ret, uint64_t *ret_bytes)
+{
+	off_t offset = lseek(fd, 0, SEEK_CUR);
+	int r = digest(fd, step, ret, ret_bytes);
+	if (offset >= 0)
+		lseek(fd, offset, SEEK_SET); /* SEEK_DATA has moved it */
+	return r;
 }
 
 void digest_hex(const struct mvm_digest *d, char ret[DIGEST_HEX_SIZE])

@@ -36,7 +36,7 @@ void sha256_buf(const void *data, size_t len, struct mvm_digest *ret);
 /*
  * Digest a whole file.
  *
- *   fd         read with pread(2) from the start to the end; its offset does not move
+ *   fd         read from the start to the end, except for holes; its offset is the same afterwards
  *   step       gets the progress, which goes on from the step's done_bytes; may be NULL.  The total
  *              is the step's, or grows to hold the file
  *   ret        the digest

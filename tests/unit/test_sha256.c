@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/error.h"
 #include "base/file.h"
+#include "base/str.h"
 #include "codec/sha256.h"
 
 #define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -61,6 +63,39 @@ static void a_file_is_digested_whole_and_its_offset_stays(void **state)
 	assert_true(digest_equal(&from_file, &from_parts));
 }
 
+static void holes_count_as_zeros(void **state)
+{
+	(void)state;
+	/* offsets of single bytes of data; -1 ends the list */
+	static const struct {
+		off_t data[4], size;
+	} cases[] = {
+		{ { -1 }, 0 },
+		{ { -1 }, 1 },
+		{ { -1 }, 1 << 20 },
+		{ { 0, -1 }, 300000 },
+		{ { 299999, -1 }, 300000 },
+		{ { 0, 100000, 299999, -1 }, 300000 },
+		{ { 65536, -1 }, 3 * 65536 },
+		{ { 4096, 131072, -1 }, 131073 },
+	};
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		struct mvm_digest sparse, dense;
+		uint64_t bytes = 0;
+		AUTO_CLOSE int fd = memfd_create("test", MFD_CLOEXEC);
+		AUTO_FREE char *text = calloc(1, (size_t)cases[i].size + 1);
+		assert_true(fd >= 0 && text && ftruncate(fd, cases[i].size) == 0);
+		for (const off_t *at = cases[i].data; *at >= 0; at++) {
+			text[*at] = 'x';
+			assert_int_equal(pwrite(fd, "x", 1, *at), 1);
+		}
+		assert_int_equal(sha256_fd(fd, NULL, &sparse, &bytes), 0);
+		assert_int_equal(bytes, cases[i].size);
+		sha256_buf(text, (size_t)cases[i].size, &dense);
+		assert_true(digest_equal(&sparse, &dense));
+	}
+}
+
 static void a_descriptor_that_cannot_be_read_is_an_error(void **state)
 {
 	(void)state;
@@ -94,6 +129,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(digests_of_known_texts),
 		cmocka_unit_test(a_file_is_digested_whole_and_its_offset_stays),
+		cmocka_unit_test(holes_count_as_zeros),
 		cmocka_unit_test(a_descriptor_that_cannot_be_read_is_an_error),
 		cmocka_unit_test(only_64_lower_case_hex_digits_are_a_digest),
 	};
