@@ -179,6 +179,10 @@ static void add_machine(struct strv *args, const struct vmm_probe *probe,
 		/* so that a clone runs when we say so, not because the captured machine ran */
 		"-global",
 		"migration.store-global-state=off",
+		/* a guest is told that a write has failed; by default a full disk of the host would
+		 * stop the VM, and nobody would know why it does not answer */
+		"-global",
+		"virtio-blk-device.werror=report",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(fixed); i++)
 		strv_add(args, fixed[i]);
