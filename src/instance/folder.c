@@ -181,6 +181,16 @@ int instance_folder_name_record(const char *name, struct record *r)
 	return 0;
 }
 
+int instance_folder_put_wanted(int instances_fd, const char *name, int dir_fd, const char *record)
+{
+	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
+	if (gate_fd < 0)
+		return gate_fd;
+	if (!file_is_at(dir_fd, instances_fd, name))
+		return -ENOENT;
+	return file_replace_unsynced_at(dir_fd, INSTANCE_WANTED_NAME, record, strlen(record), 0600);
+}
+
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 {
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);

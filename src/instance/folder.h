@@ -18,7 +18,8 @@
  * remove an instance, also during its start.
  *
  * For that, making a folder, taking its lock, renaming it and removing it happen under the "gate",
- * a flock(2) of the folder of all instances that is held for a few system calls.
+ * a flock(2) of the folder of all instances that is held for a few system calls.  So does whatever
+ * a process puts into a folder whose lock it does not hold, or the remover would leave it behind.
  *
  * A rename writes the record first, with both names, and then renames the folder.  So after a kill
  * in between the folder still has the record's former_name, and by that it is called.
@@ -58,6 +59,13 @@ int instance_folder_make(int instances_fd, const struct record *record,
  */
 int instance_folder_take(int instances_fd, int dir_fd, const struct record *record,
 			 struct instance_folder *ret);
+
+/*
+ * Leave a record in the folder of a VM that waits in a pool, for its supervisor.
+ *
+ * Returns 0; -ENOENT when the folder has been removed or renamed; or -errno.
+ */
+int instance_folder_put_wanted(int instances_fd, const char *name, int dir_fd, const char *record);
 
 /*
  * Take the lock of a folder without waiting.

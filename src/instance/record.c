@@ -269,6 +269,11 @@ int record_parse(const char *text, size_t len, struct record *ret, struct mvm_er
 	return 0;
 }
 
+bool record_removes_itself(const struct record *r)
+{
+	return r->attached || r->remove_at_end || r->purpose != RECORD_FOR_USER;
+}
+
 bool record_is_over(const struct record *r)
 {
 	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;

@@ -178,6 +178,9 @@ struct record {
 /* Has the instance ended, in whatever way?  Then only a start makes it run again. */
 bool record_is_over(const struct record *r);
 
+/* Does the instance remove itself at its end? */
+bool record_removes_itself(const struct record *r);
+
 /* Read and check a record.  -ENOENT, -EBADMSG and others. */
 int record_load(int dir_fd, struct record *ret, struct mvm_error *err);
 

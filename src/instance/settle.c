@@ -71,7 +71,7 @@ static int settle(int instances_fd, const char *name, int dir_fd, struct record 
 	if (copy) /* the user made it, so it stays */
 		return INSTANCE_LOST;
 	events_add(logs_fd, "failed", r, *ret_why);
-	if (!r->attached && !r->held && !r->remove_at_end && r->purpose == RECORD_FOR_USER)
+	if (!r->held && !record_removes_itself(r))
 		return INSTANCE_LOST;
 	result = instance_folder_remove(instances_fd, name, dir_fd, false);
 	if (result == -ENOTEMPTY) /* it has a user's files: keep it as failed */
@@ -81,6 +81,16 @@ static int settle(int instances_fd, const char *name, int dir_fd, struct record 
 				     strerror(-result));
 	events_add(logs_fd, "removed", r, NULL);
 	return INSTANCE_LOST;
+}
+
+/* The supervisor wrote down the end and was killed before it removed the instance.  Returns 0. */
+static int finish_removal(int instances_fd, const char *name, int dir_fd, const struct record *r,
+			  int logs_fd)
+{
+	if (record_removes_itself(r) && !instance_folder_has_moved(dir_fd, r) &&
+	    instance_folder_remove(instances_fd, name, dir_fd, false) == 0)
+		events_add(logs_fd, "removed", r, NULL);
+	return 0; /* after a failure the next command tries again */
 }
 
 static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_starter,
@@ -99,15 +109,17 @@ static int settle_one(int instances_fd, const char *name, int logs_fd, bool has_
 		return 0; /* damaged; lists show it as failed */
 	if (loaded < 0 || instance_folder_is_copy(dir_fd, name, &r))
 		return stray(instances_fd, name, dir_fd);
-	if (record_is_over(&r))
+	if (record_is_over(&r) && !record_removes_itself(&r))
 		return 0;
 	AUTO_CLOSE int lock_fd = instance_folder_lock(instances_fd, dir_fd, "settle");
 	if (lock_fd < 0)
 		return 0; /* another process settles it */
 	/* it may have ended properly since we read the record */
 	record_done(&r);
-	if (record_load(dir_fd, &r, NULL) < 0 || record_is_over(&r))
+	if (record_load(dir_fd, &r, NULL) < 0)
 		return 0;
+	if (record_is_over(&r))
+		return finish_removal(instances_fd, name, dir_fd, &r, logs_fd);
 	if (has_starter)
 		r.held = false;
 	if (instance_folder_name_record(name, &r) < 0)

@@ -87,6 +87,13 @@ static int is_vmms(int parent_fd, const char *name, const char *program, unsigne
 	return r;
 }
 
+/* A file that another process replaces or removes is listed, and gone at the next look. */
+static bool is_gone(int dir_fd, const char *name)
+{
+	struct stat st;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
 bool instance_folder_is_own(int dir_fd)
 {
 	struct stat st;
@@ -123,7 +130,7 @@ int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign)
 			continue;
 		r = begun && name_is_unique(name, VMM_FOLDER)
 			    ? is_vmms(dir_fd, name, NULL, VMM_DEPTH_MAX)
-			    : begun && is_later(dir_fd, name);
+			    : (begun && is_later(dir_fd, name)) || is_gone(dir_fd, name);
 		if (r == 0 && ret_foreign)
 			*ret_foreign = strdup(name); /* NULL when out of memory */
 	}

@@ -445,7 +445,7 @@ static int remove_by(struct mvm *mvm, const char *name, bool force, bool named,
 	AUTO_DONE(record) rec = { 0 };
 	bool known = instance_load(fd, name, &rec, NULL, NULL) == 0; /* remove damaged ones, too */
 	int r = instance_remove(fd, name, force, named, err);
-	if (r == -ENOENT && known && (rec.attached || rec.remove_at_end))
+	if (r == -ENOENT && known && record_removes_itself(&rec))
 		return 0; /* it has removed itself */
 	if (r == -ENOENT && known)
 		return mvm_error_set(err, r, "another process has removed instance '%s' meanwhile",

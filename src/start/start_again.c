@@ -150,7 +150,7 @@ int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t timeout_ms,
 	r = fd < 0 ? fd : instance_load(fd, name, &rec, NULL, err);
 	if (r < 0)
 		return r;
-	if (rec.attached || rec.remove_at_end)
+	if (record_removes_itself(&rec))
 		return mvm_error_set(err, -EINVAL,
 				     "instance '%s' is removed at its end, so it cannot be "
 				     "restarted",

@@ -264,8 +264,7 @@ static bool is_unclaimed(const struct supervisor *s)
  * its logs.  One that started again is not held, because its user knows it already. */
 static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 {
-	bool keep = !is_unclaimed(s) && !s->record.attached && !s->record.remove_at_end &&
-		    s->record.purpose == RECORD_FOR_USER;
+	bool keep = !is_unclaimed(s) && !record_removes_itself(&s->record);
 	put_away(s);
 	warden_release(&s->warden); /* before clients learn of the end */
 	life_enter(s, s->end ? LIFE_STOPPED : LIFE_FAILED);
@@ -325,7 +324,7 @@ static int run(struct supervisor *s)
 	warden_stop_listening(&s->warden);
 	if ((s->record.attached || s->record.held) && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
-	if (s->record.attached || s->record.remove_at_end || is_unclaimed(s))
+	if (record_removes_itself(&s->record) || is_unclaimed(s))
 		warden_remove(&s->warden);
 	say_goodbye(s);
 	return r < 0;

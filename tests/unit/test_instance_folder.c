@@ -123,6 +123,85 @@ static void a_foreign_file_keeps_a_lost_instance(void **state)
 	}
 }
 
+static void write_ended(int dir_fd, bool removes_itself)
+{
+	AUTO_DONE(record) rec = { 0 };
+	assert_int_equal(record_load(dir_fd, &rec, NULL), 0);
+	rec.state = RECORD_EXITED;
+	rec.remove_at_end = removes_itself;
+	assert_int_equal(record_save(dir_fd, &rec, NULL), 0);
+}
+
+/* Its supervisor was killed between its last record and the removal. */
+static void an_ended_instance_that_removes_itself_does_not_stay(void **state)
+{
+	static const struct {
+		enum record_purpose purpose;
+		bool removes_itself, is_copy, stays;
+	} cases[] = {
+		{ RECORD_FOR_USER, false, false, true },
+		{ RECORD_FOR_USER, true, false, false },
+		{ RECORD_FOR_USER, true, true, true },
+		{ RECORD_FOR_POOL, false, false, false },
+		{ RECORD_FOR_CAPTURE, false, false, false },
+	};
+	int fd = scratch_fd(state);
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+		assert_int_equal(make(fd, "one", cases[i].purpose, &f), 0);
+		write_ended(f.dir_fd, cases[i].removes_itself);
+		assert_int_equal(file_create_at(f.dir_fd, "console.log", "x", 1, 0600), 0);
+		if (cases[i].is_copy) { /* a file takes the next inode */
+			AUTO_DONE(record) rec = { 0 };
+			assert_int_equal(record_load(f.dir_fd, &rec, NULL), 0);
+			rec.folder_inode++;
+			assert_int_equal(record_save(f.dir_fd, &rec, NULL), 0);
+		}
+		assert_int_equal(settle(fd, "one"), 0); /* its supervisor holds the lock */
+		assert_names(fd, 1);
+		auto_close(&f.lock_fd);
+		f.lock_fd = -1;
+		assert_int_equal(settle(fd, "one"), 0);
+		assert_names(fd, cases[i].stays);
+		if (cases[i].stays)
+			assert_int_equal(instance_remove(fd, "one", false, true, NULL), 0);
+	}
+}
+
+static void a_file_that_is_being_replaced_is_not_foreign(void **state)
+{
+	int fd = scratch_fd(state);
+	static const char temporary[] = "file.0123456789abcdef";
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_POOL);
+	int foreign = 0;
+	assert_int_equal(file_create_at(dir, temporary, "x", 1, 0600), 0);
+	pid_t child = fork();
+	while (child == 0)
+		if (renameat(dir, temporary, dir, INSTANCE_WANTED_NAME) < 0 ||
+		    renameat(dir, INSTANCE_WANTED_NAME, dir, temporary) < 0)
+			_exit(1);
+	for (int i = 0; i < 5000; i++)
+		foreign += instance_folder_is_pure(dir, true, NULL) != 1;
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(foreign, 0);
+}
+
+/* A start that takes a VM of a pool while the VM's supervisor removes it. */
+static void a_removed_folder_takes_no_further_file(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_POOL);
+	assert_int_equal(instance_folder_put_wanted(fd, "one", dir, "{}"), 0);
+	assert_names(dir, 4);
+	assert_int_equal(unlinkat(dir, INSTANCE_WANTED_NAME, 0), 0);
+	assert_int_equal(renameat(fd, "one", fd, ".vm.0123456789abcdef"), 0);
+	assert_int_equal(instance_folder_put_wanted(fd, "one", dir, "{}"), -ENOENT);
+	assert_names(dir, 3);
+	instance_folder_sweep(fd, ".vm.0123456789abcdef");
+	assert_names(fd, 0);
+}
+
 static void files_that_firecracker_leaves_are_removed(void **state)
 {
 	int fd = scratch_fd(state);
@@ -346,6 +425,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_SCRATCH(a_name_in_use_leaves_nothing_behind),
 		IN_SCRATCH(a_foreign_file_keeps_a_lost_instance),
+		IN_SCRATCH(an_ended_instance_that_removes_itself_does_not_stay),
+		IN_SCRATCH(a_file_that_is_being_replaced_is_not_foreign),
+		IN_SCRATCH(a_removed_folder_takes_no_further_file),
 		IN_SCRATCH(files_that_firecracker_leaves_are_removed),
 		IN_SCRATCH(only_a_vm_of_a_pool_may_have_another_name),
 		IN_SCRATCH(a_renamed_folder_is_not_removed_as_an_instance),

@@ -444,7 +444,7 @@ static void a_vm_that_died_paused_is_up_again_after_its_restart(void **state)
 	assert_record(x, RECORD_EXITED, NULL);
 }
 
-static void a_vmm_that_dies_in_a_capture_has_failed(void **state)
+static void a_vmm_that_dies_in_a_capture_fails_it(void **state)
 {
 	struct world *x = *state;
 	struct mvm_error err = { 0 };
@@ -461,7 +461,7 @@ static void a_vmm_that_dies_in_a_capture_has_failed(void **state)
 	assert_int_equal(wait_reply(&c, capture, &err), -EREMOTEIO);
 	control_done(&c);
 	expect_end(x, 0);
-	assert_record(x, RECORD_FAILED, "the VMM was killed by signal 9");
+	assert_false(has_folder(x, "web-1"));
 }
 
 static void a_vmm_that_dies_in_a_stop_has_stopped(void **state)
@@ -605,7 +605,7 @@ int main(void)
 		TEST(a_vmm_that_dies_paused_has_failed),
 		TEST(a_vmm_that_dies_in_a_resume_has_failed),
 		TEST(a_vm_that_died_paused_is_up_again_after_its_restart),
-		TEST(a_vmm_that_dies_in_a_capture_has_failed),
+		TEST(a_vmm_that_dies_in_a_capture_fails_it),
 		TEST(a_vmm_that_dies_in_a_stop_has_stopped),
 		TEST(a_vmm_that_dies_while_volumes_come_back_has_stopped),
 		TEST(stop_with_no_time_kills_a_vmm_during_a_volume_copy),
