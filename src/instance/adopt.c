@@ -19,7 +19,8 @@ static int connect_to(int instances_fd, const char *waiting, const char *record,
 	int fd = dir_fd < 0 ? dir_fd : sock_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
 	int r = fd < 0 ? fd : control_init(c, fd);
 	if (r == 0)
-		r = instance_folder_put_wanted(instances_fd, waiting, dir_fd, record);
+		r = instance_folder_put(instances_fd, waiting, dir_fd, INSTANCE_WANTED_NAME,
+					record);
 	return r < 0 ? mvm_error_set(err, r, "cannot reach '%s': %s", waiting, strerror(-r)) : 0;
 }
 

@@ -27,6 +27,8 @@
 
 #define CMDLINE_MAX ((size_t)4096 * 4)
 #define ALIVE_MS    INT64_C(1000) /* for a proof of life; a slow supervisor is killed as well */
+#define LOOKS_MAX   100u
+#define LOOK_US	    1000
 
 /* Prefix of a folder that is no instance yet, or no longer.  No instance can have such a name. */
 #define NAMELESS ".vm."
@@ -84,6 +86,20 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 	return 0;
 }
 
+/* Take the lock.  -EBUSY when somebody has it, not when somebody looks for an instant whether
+ * somebody has it. */
+static int take_lock(int dir_fd, const char *what)
+{
+	int fd = -EBUSY;
+	for (unsigned i = 0; i < LOOKS_MAX; i++) {
+		fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, what, NULL);
+		if (fd != -EBUSY || lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
+			break;
+		usleep(LOOK_US);
+	}
+	return fd;
+}
+
 /* May an instance with this record start again? */
 static bool has_ended(int dir_fd)
 {
@@ -103,7 +119,7 @@ int instance_folder_take(int instances_fd, int dir_fd, const struct record *reco
 	f.dir_fd = dir_open_at(dir_fd, ".");
 	if (f.dir_fd < 0)
 		return f.dir_fd;
-	f.lock_fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, "", NULL);
+	f.lock_fd = take_lock(dir_fd, "");
 	if (f.lock_fd < 0)
 		return f.lock_fd;
 	if (!has_ended(dir_fd)) /* another start was faster, and its VM was lost */
@@ -181,21 +197,21 @@ int instance_folder_name_record(const char *name, struct record *r)
 	return 0;
 }
 
-int instance_folder_put_wanted(int instances_fd, const char *name, int dir_fd, const char *record)
+int instance_folder_put(int instances_fd, const char *name, int dir_fd, const char *file,
+			const char *text)
 {
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
 	if (gate_fd < 0)
 		return gate_fd;
 	if (!file_is_at(dir_fd, instances_fd, name))
 		return -ENOENT;
-	return file_replace_unsynced_at(dir_fd, INSTANCE_WANTED_NAME, record, strlen(record), 0600);
+	return file_replace_unsynced_at(dir_fd, file, text, strlen(text), 0600);
 }
 
 int instance_folder_lock(int instances_fd, int dir_fd, const char *what)
 {
 	AUTO_CLOSE int gate_fd = close_gate(instances_fd);
-	return gate_fd < 0 ? gate_fd
-			   : lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, what, NULL);
+	return gate_fd < 0 ? gate_fd : take_lock(dir_fd, what);
 }
 
 /* Take the folder out of sight in one step.  The gate keeps other processes that have it open from

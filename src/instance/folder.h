@@ -61,11 +61,13 @@ int instance_folder_take(int instances_fd, int dir_fd, const struct record *reco
 			 struct instance_folder *ret);
 
 /*
- * Leave a record in the folder of a VM that waits in a pool, for its supervisor.
+ * Leave a file in the folder of an instance, for its supervisor: INSTANCE_WANTED_NAME or
+ * INSTANCE_RENAME_NAME.
  *
  * Returns 0; -ENOENT when the folder has been removed or renamed; or -errno.
  */
-int instance_folder_put_wanted(int instances_fd, const char *name, int dir_fd, const char *record);
+int instance_folder_put(int instances_fd, const char *name, int dir_fd, const char *file,
+			const char *text);
 
 /*
  * Take the lock of a folder without waiting.

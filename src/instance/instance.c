@@ -11,11 +11,13 @@
 #include "base/lock.h"
 #include "base/sock.h"
 #include "instance/folder.h"
+#include "instance/handover.h"
 #include "model/name.h"
 #include "net/agent.h"
 #include "net/wire.h"
 
-#define KEEP_MS INT64_C(10000) /* for the supervisor to write the record */
+#define AGAIN_MS INT64_C(100)	/* after so long, look whether the instance has started again */
+#define KEEP_MS	 INT64_C(10000) /* for the supervisor to write the record */
 /* beyond the guest's own time: for the VMM to die and the supervisor to answer */
 #define KILL_GRACE_MS INT64_C(60000)
 
@@ -135,9 +137,23 @@ static int try_connect(int instances_fd, const char *name, int *ret_dir_fd, stru
 	return fd;
 }
 
+/* Wait for a moment until the lock is free.  Whoever has it next may be another start.  -ETIMEDOUT
+ * after the deadline only. */
+static int await_briefly(int dir_fd, const char *name, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct mvm_error why = { 0 };
+	int64_t left_ms = clock_remaining_ms(deadline_ns);
+	bool last = left_ms <= AGAIN_MS;
+	int r = instance_folder_await(dir_fd, name, last ? left_ms : AGAIN_MS, &why);
+	if (r == -ETIMEDOUT && !last)
+		return 0;
+	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
+}
+
 int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,
 		     struct mvm_error *err)
 {
+	int64_t deadline_ns = clock_deadline_ns(KILL_GRACE_MS);
 	int fd, r;
 
 	for (;;) {
@@ -145,7 +161,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 		fd = try_connect(instances_fd, name, &dir_fd, err);
 		if (fd != -ECONNREFUSED)
 			break;
-		r = instance_folder_await(dir_fd, name, KILL_GRACE_MS, err);
+		r = await_briefly(dir_fd, name, deadline_ns, err);
 		if (r < 0)
 			return r; /* else the record says more */
 	}
@@ -167,9 +183,10 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	return 0;
 }
 
-/* Another process holds the lock.  Returns 0 once it has released it, or -EBUSY when the instance
- * runs. */
-static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_error *err)
+/* Another process holds the lock.  Returns 0 when it is time to try it again, or -EBUSY when the
+ * instance runs. */
+static int wait_for_owner(int dir_fd, const char *name, bool force, int64_t deadline_ns,
+			  struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	if (force)
@@ -184,7 +201,7 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, struct mvm_e
 		return mvm_error_reason(err, r, "instance-runs", name);
 	}
 	/* no listener: the supervisor, or a process that removes the folder, is about to end */
-	return instance_folder_await(dir_fd, name, KILL_GRACE_MS, err);
+	return await_briefly(dir_fd, name, deadline_ns, err);
 }
 
 /* May the folder be removed as this instance?  When nobody named it, its record must be whole. */
@@ -224,6 +241,7 @@ static int remove_locked(int instances_fd, const char *name, int dir_fd, bool na
 int instance_remove(int instances_fd, const char *name, bool force, bool named,
 		    struct mvm_error *err)
 {
+	int64_t deadline_ns = clock_deadline_ns(KILL_GRACE_MS);
 	for (;;) {
 		AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
 		if (dir_fd < 0)
@@ -240,7 +258,7 @@ int instance_remove(int instances_fd, const char *name, bool force, bool named,
 		if (r != -EBUSY)
 			return mvm_error_set(err, r, "cannot lock instance '%s': %s", name,
 					     lock_why(r));
-		r = wait_for_owner(dir_fd, name, force, err);
+		r = wait_for_owner(dir_fd, name, force, deadline_ns, err);
 		if (r < 0)
 			return r;
 	}
@@ -269,10 +287,33 @@ void instance_await_end(struct mvm_instance *i)
 		     NULL);
 }
 
+/* Is the supervisor that held the lock before gone, and the instance started again? */
+static bool has_started_again(int dir_fd, const char *before)
+{
+	char now[LOCK_HOLDER_SIZE];
+	const char *what = strchr(before, ' ');
+	lock_read_holder_at(dir_fd, INSTANCE_LOCK_NAME, now);
+	return what && str_eq(what + 1, SUPERVISOR_PROGRAM) && !str_eq(now, before);
+}
+
+/* Wait until a supervisor that ends has released the lock, which is its last act. */
+static int await_supervisor(int dir_fd, const char *name, const char *holder, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(KILL_GRACE_MS);
+	int r = 0;
+	while (r == 0 && lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME) &&
+	       !has_started_again(dir_fd, holder))
+		r = await_briefly(dir_fd, name, deadline_ns, err);
+	return r;
+}
+
 int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	AUTO_DONE(strbuf) args = { 0 };
+	char holder[LOCK_HOLDER_SIZE];
+	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
+	lock_read_holder_at(dir_fd, INSTANCE_LOCK_NAME, holder);
 	int r = instance_connect(instances_fd, name, &i, err);
 	if (r < 0)
 		return r;
@@ -289,10 +330,6 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	if (r < 0 && r != -EIO) /* EIO: it has ended, but volumes did not come back */
 		return r;
 
-	/* the supervisor's last act is to release its lock */
-	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd < 0)
-		return r; /* the instance has removed itself */
-	int ended = instance_folder_await(dir_fd, name, KILL_GRACE_MS, r < 0 ? NULL : err);
+	int ended = await_supervisor(dir_fd, name, holder, r < 0 ? NULL : err);
 	return r < 0 ? r : ended;
 }

@@ -52,7 +52,7 @@ static int call_rename(int instances_fd, const char *name, const char *to, struc
 static int rename_running(int instances_fd, int dir_fd, const char *name, const char *to,
 			  struct mvm_error *err)
 {
-	int r = file_replace_unsynced_at(dir_fd, INSTANCE_RENAME_NAME, to, strlen(to), 0600);
+	int r = instance_folder_put(instances_fd, name, dir_fd, INSTANCE_RENAME_NAME, to);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot rename instance '%s': %s", name, strerror(-r));
 	r = call_rename(instances_fd, name, to, err);

@@ -16,31 +16,23 @@
 #define VMM_STATE     "vmstate.bin"
 #define VMM_DEPTH_MAX 8 /* a jail is three folders deep, and has /dev/net in it */
 
-static bool is_kind(int dir_fd, const char *name, mode_t kind)
-{
-	struct stat st;
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       (st.st_mode & S_IFMT) == kind;
-}
-
 /*
- * Is this one of the first files of a folder, or one that may still come while the folder is being
- * removed?  The order of the first files: lock, socket, record.  A start that takes a VM of a pool,
- * or a rename, has the folder open and writes its own file there, whether the VM still lives or
- * not.
+ * Is this one of the first files of a folder, or one that may come until it is removed?  The order
+ * of the first files: lock, socket, record.  A start that takes a VM of a pool, or a rename, puts
+ * its own file into the folder, however soon the VM ends.
  */
-static bool is_first(int dir_fd, const char *name)
+static bool is_first(const char *name, mode_t kind)
 {
 	if (str_eq(name, INSTANCE_SOCKET_NAME))
-		return is_kind(dir_fd, name, S_IFSOCK);
+		return kind == S_IFSOCK;
 	/* "file.": a record that is being replaced */
-	return is_kind(dir_fd, name, S_IFREG) &&
+	return kind == S_IFREG &&
 	       (str_eq(name, INSTANCE_LOCK_NAME) || str_eq(name, RECORD_NAME) ||
 		str_eq(name, INSTANCE_WANTED_NAME) || str_eq(name, INSTANCE_RENAME_NAME) ||
 		name_is_unique(name, "file."));
 }
 
-static bool is_later(int dir_fd, const char *name)
+static bool is_later(const char *name, mode_t kind)
 {
 	/* mem.bin: with --private-memory, until the VMM has mapped it */
 	static const char *const names[] = {
@@ -55,7 +47,7 @@ static bool is_later(int dir_fd, const char *name)
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (str_eq(name, names[i]))
-			return is_kind(dir_fd, name, S_IFREG);
+			return kind == S_IFREG;
 	}
 	return false;
 }
@@ -87,22 +79,15 @@ static int is_vmms(int parent_fd, const char *name, const char *program, unsigne
 	return r;
 }
 
-/* A file that another process replaces or removes is listed, and gone at the next look. */
-static bool is_gone(int dir_fd, const char *name)
-{
-	struct stat st;
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-}
-
 bool instance_folder_is_own(int dir_fd)
 {
 	struct stat st;
 
 	if (!lock_is_own_at(dir_fd, INSTANCE_LOCK_NAME))
 		return false;
-	return is_kind(dir_fd, RECORD_NAME, S_IFREG) ||
-	       (fstatat(dir_fd, INSTANCE_LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		st.st_size > 0);
+	if (fstatat(dir_fd, RECORD_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		return true;
+	return fstatat(dir_fd, INSTANCE_LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
 }
 
 bool instance_folder_has_moved(int dir_fd, const struct record *r)
@@ -118,6 +103,18 @@ bool instance_folder_is_copy(int dir_fd, const char *name, const struct record *
 		(r->purpose != RECORD_FOR_POOL && !str_eq(r->former_name, name)));
 }
 
+static int is_own_file(int dir_fd, const char *name, bool begun)
+{
+	struct stat st;
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 1 : -errno; /* listed, and replaced or removed since */
+	if (is_first(name, st.st_mode & S_IFMT))
+		return 1;
+	if (begun && name_is_unique(name, VMM_FOLDER))
+		return is_vmms(dir_fd, name, NULL, VMM_DEPTH_MAX);
+	return begun && is_later(name, st.st_mode & S_IFMT);
+}
+
 int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign)
 {
 	AUTO_DONE(strv) names = { 0 };
@@ -125,14 +122,9 @@ int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign)
 
 	r = r == 0 ? 1 : r;
 	for (size_t i = 0; r == 1 && i < names.n; i++) {
-		const char *name = names.v[i];
-		if (is_first(dir_fd, name))
-			continue;
-		r = begun && name_is_unique(name, VMM_FOLDER)
-			    ? is_vmms(dir_fd, name, NULL, VMM_DEPTH_MAX)
-			    : (begun && is_later(dir_fd, name)) || is_gone(dir_fd, name);
+		r = is_own_file(dir_fd, names.v[i], begun);
 		if (r == 0 && ret_foreign)
-			*ret_foreign = strdup(name); /* NULL when out of memory */
+			*ret_foreign = strdup(names.v[i]); /* NULL when out of memory */
 	}
 	return r;
 }

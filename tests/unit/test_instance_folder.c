@@ -2,6 +2,7 @@
 /* Folders among the instances: which folders and files in them are mvm's. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -192,11 +194,11 @@ static void a_removed_folder_takes_no_further_file(void **state)
 {
 	int fd = scratch_fd(state);
 	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_POOL);
-	assert_int_equal(instance_folder_put_wanted(fd, "one", dir, "{}"), 0);
+	assert_int_equal(instance_folder_put(fd, "one", dir, INSTANCE_WANTED_NAME, "{}"), 0);
 	assert_names(dir, 4);
 	assert_int_equal(unlinkat(dir, INSTANCE_WANTED_NAME, 0), 0);
 	assert_int_equal(renameat(fd, "one", fd, ".vm.0123456789abcdef"), 0);
-	assert_int_equal(instance_folder_put_wanted(fd, "one", dir, "{}"), -ENOENT);
+	assert_int_equal(instance_folder_put(fd, "one", dir, INSTANCE_WANTED_NAME, "{}"), -ENOENT);
 	assert_names(dir, 3);
 	instance_folder_sweep(fd, ".vm.0123456789abcdef");
 	assert_names(fd, 0);
@@ -340,12 +342,13 @@ static void a_record_that_cannot_be_read_is_damaged(void **state)
 /* How a supervisor whose shut-in part is broken into treats a client that wants it to end. */
 enum lie { HANGS_UP, PROMISES, STOPS_LISTENING, IS_NO_SUPERVISOR };
 
-/* Until the client has what it wants. */
-static void answer_done(int fd)
+/* This many calls, or until the client has what it wants. */
+static void answer_done(int fd, unsigned n)
 {
 	struct channel ch = { .fd = fd };
 	struct frame f;
-	while (wait_readable(fd, -1, DEADLINE_NONE) == 0 && channel_receive(&ch, &f) == 1) {
+	while (n-- > 0 && wait_readable(fd, -1, DEADLINE_NONE) == 0 &&
+	       channel_receive(&ch, &f) == 1) {
 		AUTO_DONE(strbuf) b = { 0 };
 		if (f.type != FRAME_CALL || message_put_reply(&b, 0, NULL, NULL) < 0)
 			_exit(1);
@@ -367,7 +370,7 @@ static _Noreturn void lie_on(const struct instance_folder *f, enum lie lie, int 
 		wait_readable(f->listen_fd, -1, DEADLINE_NONE);
 		AUTO_CLOSE int fd = sock_accept(f->listen_fd);
 		if (fd >= 0 && lie == PROMISES)
-			answer_done(fd);
+			answer_done(fd, UINT_MAX);
 	}
 }
 
@@ -420,6 +423,86 @@ static void whatever_a_supervisor_answers_it_ends_or_is_killed(void **state)
 	}
 }
 
+/* Another process looks whether it runs, as `ps` does. */
+static void a_look_at_an_instance_keeps_no_start_from_it(void **state)
+{
+	int fd = scratch_fd(state);
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_CLOSE int dir = make_lost(fd, "one", RECORD_FOR_USER);
+	int failed = 0;
+	write_ended(dir, false);
+	assert_int_equal(record_load(dir, &rec, NULL), 0);
+	pid_t child = fork();
+	while (child == 0)
+		lock_is_held_at(dir, INSTANCE_LOCK_NAME);
+	for (int i = 0; i < 500; i++) {
+		AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+		failed += instance_folder_take(fd, dir, &rec, &f) < 0;
+	}
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(failed, 0);
+}
+
+/* The next supervisor, in the same folder. */
+static void start_again(const struct instance_folder *f)
+{
+	pid_t next = fork();
+	if (next != 0)
+		_exit(next < 0);
+	if (unlinkat(f->dir_fd, INSTANCE_SOCKET_NAME, 0) < 0 && errno != ENOENT)
+		_exit(1);
+	lock_sign(f->lock_fd, "mvm-supervisor");
+	if (sock_listen_at(f->dir_fd, INSTANCE_SOCKET_NAME) >= 0)
+		sleep(90);
+}
+
+static pid_t holder_of(int dir_fd)
+{
+	char text[LOCK_HOLDER_SIZE];
+	lock_read_holder_at(dir_fd, INSTANCE_LOCK_NAME, text);
+	return (pid_t)strtol(text, NULL, 10);
+}
+
+/* Somebody starts it the moment after its supervisor has ended, and before the waiting client has
+ * seen that. */
+static void no_client_waits_for_the_end_of_the_next_start(void **state)
+{
+	int fd = scratch_fd(state);
+	for (int stops = 0; stops < 2; stops++) {
+		AUTO_DONE(instance_folder) f = INSTANCE_FOLDER_NONE;
+		AUTO(mvm_instance) found = NULL;
+		struct mvm_error err = { 0 };
+		assert_int_equal(make(fd, "one", RECORD_FOR_USER, &f), 0);
+		lock_sign(f.lock_fd, "mvm-supervisor");
+		if (!stops) /* it is at its last steps */
+			assert_int_equal(unlinkat(f.dir_fd, INSTANCE_SOCKET_NAME, 0), 0);
+		pid_t child = fork();
+		if (child == 0) {
+			if (stops && wait_readable(f.listen_fd, -1, DEADLINE_NONE) == 0)
+				answer_done(sock_accept(f.listen_fd), 1);
+			usleep(100000);
+			start_again(&f);
+			_exit(0);
+		}
+		auto_close(&f.lock_fd);
+		auto_close(&f.listen_fd);
+		f.lock_fd = f.listen_fd = -1;
+		int64_t began_ns = clock_now_ns();
+		if (stops)
+			assert_int_equal(instance_stop(fd, "one", 0, &err), 0);
+		else
+			assert_int_equal(instance_connect(fd, "one", &found, &err), 0);
+		assert_true(clock_now_ns() - began_ns < 30 * NS_PER_S);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		pid_t next;
+		while ((next = holder_of(f.dir_fd)) == 0 || next == getpid())
+			usleep(1000); /* it signs the lock at this moment */
+		assert_int_equal(kill(next, SIGKILL), 0);
+		assert_int_equal(instance_remove(fd, "one", true, true, NULL), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +518,8 @@ int main(void)
 		IN_SCRATCH(a_connection_waits_until_the_instance_is_settled),
 		IN_SCRATCH(a_record_that_cannot_be_read_is_damaged),
 		IN_SCRATCH(whatever_a_supervisor_answers_it_ends_or_is_killed),
+		IN_SCRATCH(a_look_at_an_instance_keeps_no_start_from_it),
+		IN_SCRATCH(no_client_waits_for_the_end_of_the_next_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
