@@ -122,7 +122,10 @@ static const struct hint {
 	{ "no-revision", "see 'mvm template history %1$s'", NULL },
 	{ "no-template", "see 'mvm template list'", NULL },
 	{ "no-volume", "see 'mvm volume list'", NULL },
-	{ "port-taken", "choose another port, or 0, which takes a free one: -p 0:GUEST", NULL },
+	{ "port-taken",
+	  "end what has it, perhaps one of 'mvm ps'; or choose another port with 'mvm run', or 0, "
+	  "which takes a free one: -p 0:GUEST",
+	  NULL },
 	{ "revision-damaged", "build it anew with 'mvm template build %1$s --force'", NULL },
 	{ "revision-unsound",
 	  "build it anew with 'mvm template build %1$s --force', or go back to another one of 'mvm "

@@ -154,6 +154,8 @@ int revision_open(struct mvm *mvm, const char *ref, struct revision *ret, struct
 	if (r < 0)
 		return r;
 	lease_fd = store_lease_revision(mvm->store, id, hash); /* before the open: see store.h */
+	if (lease_fd == -EROFS)
+		return store_not_writable(mvm->store, lease_fd, err);
 	if (lease_fd < 0)
 		return mvm_error_set(err, lease_fd, "cannot take a lease on %s@%s: %s", id, hash,
 				     strerror(-lease_fd));

@@ -61,6 +61,8 @@ static int copy_memory(struct warden *w, int snapshot_fd, struct mvm_error *err)
 {
 	struct stat st;
 	int r;
+	/* one that was killed meanwhile has left its own, or a part of it */
+	unlinkat(w->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
 	AUTO_CLOSE int from_fd = openat(snapshot_fd, MEMORY_NAME,
 					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	AUTO_CLOSE int to_fd = openat(w->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME,

@@ -86,7 +86,8 @@ class ReadOnly(Mounted):
                     ["delete", "web", "--force"], ["rollback", "web", a], ["build", "web"],
                     ["prune"]]
         commands = [["template", *command] for command in commands]
-        commands += [["pool", "set", "web", "--size", "2"], ["pool", "set", "web", "--size", "0"]]
+        commands += [["pool", "set", "web", "--size", "2"], ["pool", "set", "web", "--size", "0"],
+                     ["run", "--template", "web", "-d"]]
         for command, (status, out, err) in zip(commands, self.under(self.MOUNT, commands)):
             self.assertEqual((status, out), (1, ""), command)
             self.assertRegex(err, r"^mvm: data folder .* is not writable: Read-only file system\n"
