@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "vmm/pages.h"
 
 #define MAGIC	  "MVMWSET1"
 #define PAGE	  WORKING_SET_PAGE
@@ -52,15 +53,11 @@ static void count(struct working_set *s)
 		s->n_set += (unsigned)__builtin_popcount(s->bits[i]);
 }
 
-/* A part of the file in a process's memory; in pages. */
-struct mapping {
-	uint64_t first_page, n_pages, file_page;
-};
-
 /* Record the pages of one mapping that are in the process's page table: bit 63 of an entry,
  * "present".  Source: Documentation/admin-guide/mm/pagemap.rst. */
-static int look(int pagemap_fd, const struct mapping *m, struct working_set *s)
+static int look(void *arg, int pagemap_fd, const struct pages_mapping *m)
 {
+	struct working_set *s = arg;
 	uint64_t entries[512];
 	for (uint64_t done = 0; done < m->n_pages;) {
 		uint64_t want = m->n_pages - done;
@@ -77,44 +74,6 @@ static int look(int pagemap_fd, const struct mapping *m, struct working_set *s)
 		}
 	}
 	return 0;
-}
-
-/* Parse "7f18dbfff000-7f18ebfff000 rw-p 00000000 fe:00 10436702   /path/mem.bin", if it is a
- * mapping of this file.  The device is not compared: on btrfs it differs from fstat's, and a VMM
- * has no other file of that name. */
-static bool read_mapping(const char *line, const struct stat *file, struct mapping *ret)
-{
-	unsigned long long start, end, offset, inode;
-	/* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers are in range */
-	if (sscanf(line, "%llx-%llx %*s %llx %*s %llu", &start, &end, &offset, &inode) != 4)
-		return false;
-	if (inode != file->st_ino || !strstr(line, "/mem.bin") || end <= start)
-		return false;
-	*ret = (struct mapping){ start / PAGE, (end - start) / PAGE, offset / PAGE };
-	return true;
-}
-
-/* Record the pages of every mapping of the file. */
-static int look_all(pid_t pid, const struct stat *file, struct working_set *s)
-{
-	char path[64], line[4352];
-	bool found = false;
-	int r = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-	AUTO_CLOSE int pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	AUTO_FCLOSE FILE *maps = fopen(path, "re");
-	if (pagemap_fd < 0 || !maps)
-		return -errno;
-	while (r == 0 && fgets(line, sizeof(line), maps)) {
-		struct mapping m;
-		if (!read_mapping(line, file, &m))
-			continue;
-		found = true;
-		r = look(pagemap_fd, &m, s);
-	}
-	return r == 0 && !found ? -ENXIO : r;
 }
 
 /* Holes need no reading. */
@@ -152,7 +111,7 @@ static int record(pid_t pid, int mem_fd, struct working_set *ret)
 	s.bits = calloc(1, bitmap_size(s.n_pages) + 1);
 	if (!s.bits)
 		return -ENOMEM;
-	int r = look_all(pid, &st, &s);
+	int r = pages_each_mapping(pid, &st, look, &s);
 	if (r == 0)
 		r = clear_holes(mem_fd, &s);
 	if (r < 0)

@@ -306,6 +306,19 @@ int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_erro
 	return in_context(v, v->ops->snapshot(v, dir_fd, deadline_ns, err), err);
 }
 
+int vmm_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	if (!v->ops->save_devices)
+		return unsupported(v, "keeping a running VM's state", err);
+	int r = check_state(v, VMM_PAUSED, err);
+	if (r < 0)
+		return r;
+	if (v->memory != VMM_MEMORY_CLONE)
+		return mvm_error_set(err, -EOPNOTSUPP, "VM '%s' was not restored from a snapshot",
+				     v->name);
+	return in_context(v, v->ops->save_devices(v, fd, deadline_ns, err), err);
+}
+
 int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 {
 	if (!v->ops->restore)

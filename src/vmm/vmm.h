@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <mvm/digest.h>
+
 #include "base/error.h"
 #include "base/loop.h"
 #include "base/own.h"
@@ -299,6 +301,23 @@ struct vmm_ops {
 	int (*open_state)(int dir_fd, bool create); /* returns a descriptor or -errno */
 	void (*take_back)(struct vmm_body *b);
 	void (*end)(struct vmm_body *b); /* cannot fail; NULL is fine */
+	/*
+	 * Keep a clone as it is at this moment, and continue it: save_devices() of struct vmm, then
+	 * save_pages() and finish_state() here; later a restore() of that state, with load_pages()
+	 * once the VMM has answered.  None of them looks into what the guest has written.  NULL:
+	 * not supported.  b is NULL when there is none.
+	 *
+	 * save_pages() writes the pages that the clone has of its own (vmm/pages.h) and returns
+	 * their number.  finish_state() makes a whole device state of what save_devices() has
+	 * written to raw_fd.
+	 *
+	 *   base_fd  the snapshot's device state, from which the clone was restored
+	 *   to_fd    a new, empty file
+	 */
+	int64_t (*save_pages)(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
+			      struct mvm_error *err);
+	int (*load_pages)(const struct vmm_body *b, int from_fd, struct mvm_error *err);
+	int (*finish_state)(int base_fd, int raw_fd, int to_fd, struct mvm_error *err);
 	/* The network's process has ended: another one.  Optional. */
 	int (*start_network)(struct vmm_body *b, const struct vmm_config *config,
 			     int *ret_control_fd, struct mvm_error *err);
@@ -316,6 +335,10 @@ struct vmm_ops {
 	 * memory already.  State PAUSED, config.memory CAPTURE.  The backend fsyncs the new file,
 	 * and removes it on failure.  The caller fsyncs the memory file.  NULL if not supported. */
 	int (*snapshot)(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+
+	/* Write device state without memory to fd, which is empty.  State PAUSED, config.memory
+	 * CLONE; the VM may be resumed afterwards.  NULL if not supported. */
+	int (*save_devices)(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
 
 	/* Load device state from "vmstate.bin" in dir_fd and let the guest run.  State SPAWNED,
 	 * config.memory CLONE.  After a failure call only vmm_free.  NULL if not supported. */
@@ -397,6 +420,8 @@ int vmm_pause(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 int vmm_resume(struct vmm *v, int64_t deadline_ns, struct mvm_error *err);
 int vmm_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
 int vmm_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+/* -EOPNOTSUPP for a VM that has booted, because its memory is in no snapshot. */
+int vmm_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
 /* -EADDRINUSE when the port cannot be bound. */
 int vmm_forward(struct vmm *v, const struct vmm_forward *forward, int64_t deadline_ns,
 		struct mvm_error *err);

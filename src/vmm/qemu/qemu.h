@@ -7,9 +7,9 @@
  *
  * args.c makes QEMU's arguments, probe.c finds its version, body.c starts and ends its process,
  * process.c talks to it, user.c chooses its user and namespaces, walls.c limits what it may do,
- * files.c passes its files, migrate.c saves and loads its device state.  QEMU inherits connected
- * sockets for its control protocol, the agent's port and the console, so no socket has a path and
- * nothing polls for one.
+ * files.c passes its files, migrate.c saves and loads its device state, saved.c that of a clone
+ * that runs.  QEMU inherits connected sockets for its control protocol, the agent's port and the
+ * console, so no socket has a path and nothing polls for one.
  */
 
 #include "net/qmp.h"
@@ -167,5 +167,12 @@ int qemu_snapshot(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_err
 /* Queue what a load says first, before QEMU answers: it reads a command byte by byte. */
 int qemu_prepare_load(struct qemu *q, struct mvm_error *err);
 int qemu_restore(struct vmm *v, int dir_fd, int64_t deadline_ns, struct mvm_error *err);
+
+/* saved.c */
+int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err);
+int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
+			struct mvm_error *err);
+int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err);
+int qemu_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err);
 
 #endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_PAGES_H
+#define VMM_PAGES_H
+
+/*
+ * The pages that a clone has of its own.
+ *
+ * A clone maps the snapshot's memory privately.  The pages that differ from it are exactly those of
+ * the mapping that /proc/PID/pagemap calls present or swapped and not file-backed.  pages_save()
+ * writes them into a file, and pages_load() writes them over a fresh mapping of the same memory.
+ * Both copy bytes and look into none.
+ *
+ * The file, all numbers little-endian: "MVMPAGE1", the page size (u32), 0 (u32), the pages of the
+ * memory (u64), the number of extents (u64); for each extent its first page and its number of pages
+ * (u64 each), ascending; zeros up to the next page boundary; then the pages.  Pages of zeros are
+ * holes.
+ *
+ * Source: Documentation/admin-guide/mm/pagemap.rst; proc_pid_mem(5).
+ */
+
+#include <mvm/digest.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/own.h"
+
+#define PAGES_SIZE 4096u
+
+struct pages_extent {
+	uint64_t first, n; /* pages of the memory */
+};
+
+struct pages_map {
+	struct pages_extent *v;
+	size_t n;
+	uint64_t n_pages; /* in all extents */
+};
+void pages_map_done(struct pages_map *m);
+DEFINE_AUTO_DONE(pages_map, pages_map_done)
+
+/* A part of a file in a process's memory; in pages. */
+struct pages_mapping {
+	uint64_t first_page, n_pages, file_page;
+};
+typedef int (*pages_mapping_fn)(void *arg, int pagemap_fd, const struct pages_mapping *m);
+
+/* Call fn for each mapping of the file "mem.bin".  The process is one of ours, or the caller is
+ * root.  Returns 0, fn's first failure, -ENXIO (no mapping) or -errno. */
+int pages_each_mapping(pid_t pid, const struct stat *file, pages_mapping_fn fn, void *arg);
+
+/*
+ * Write the pages of its own that a process has in its private mapping of a memory file.  Nothing
+ * runs in it meanwhile.
+ *
+ *   mem_fd   the memory file
+ *   to_fd    a new, empty file; written from its start
+ *   ret      SHA-256 of what was written
+ *
+ * Returns the number of pages, or -errno.
+ */
+int64_t pages_save(pid_t pid, int mem_fd, int to_fd, struct mvm_digest *ret);
+
+/* Write such pages over a process's private mapping.  Nothing of the guest has run there.  Returns
+ * 0, -EBADMSG (the file is none of pages_save() of such a memory) or -errno. */
+int pages_load(pid_t pid, int mem_fd, int from_fd);
+
+/*
+ * Read the map at the file's beginning.
+ *
+ *   file_bytes  size of the whole file
+ *   n_memory    pages of the memory
+ *
+ * Returns the length of the map in the file, which is a multiple of PAGES_SIZE; or -EBADMSG when
+ * the extents are not ascending, lie outside the memory, or do not give the file's size; -ENOMEM.
+ */
+int64_t pages_map_parse(const void *data, size_t len, uint64_t file_bytes, uint64_t n_memory,
+			struct pages_map *ret);
+
+#endif

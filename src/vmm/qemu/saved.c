@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keeping a clone that runs.  `migrate` would write all of a private mapping's memory into its
+ * stream, so the clone's own pages are copied from outside (vmm/pages.h), and the devices are saved
+ * by `xen-save-devices-state`, which every build has, whatever its name says.
+ *
+ * QEMU cannot load what that command writes.  It loads an ordinary migration stream, which
+ * qemu_finish_state() makes: the snapshot's own up to its first full section, whose sections before
+ * that are about memory, then the saved ones.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "vmm/pages.h"
+#include "vmm/qemu/qemu.h"
+
+#define SET 1 /* the number under which QEMU gets the file */
+
+/* Source: QEMU 7.2, migration/savevm.c and migration/savevm.h. */
+#define HEADER_BYTES 8u	  /* magic and version */
+#define SECTION_FULL 0x04 /* then: number (4 bytes), length of the name, name, instance (4 bytes)  \
+			   */
+#define SECTION_FIXED 6u
+#define STATE_MAX     ((size_t)64 << 20)
+
+static int call(struct qemu *q, const char *command, json_t *args, int pass_fd, int64_t deadline_ns,
+		struct mvm_error *err)
+{
+	if (!args)
+		return mvm_error_oom(err);
+	return qmp_call(q->qmp, command, args, pass_fd, deadline_ns, NULL, err);
+}
+
+int qemu_save_devices(struct vmm *v, int fd, int64_t deadline_ns, struct mvm_error *err)
+{
+	struct qemu *q = (struct qemu *)v;
+	char path[32];
+	snprintf(path, sizeof(path), "/dev/fdset/%d", SET);
+	int r = call(q, "add-fd", json_pack("{s:i}", "fdset-id", SET), fd, deadline_ns, err);
+	if (r == 0)
+		r = call(q, "xen-save-devices-state", json_pack("{s:s}", "filename", path), -1,
+			 deadline_ns, err);
+	int removed = call(q, "remove-fd", json_pack("{s:i}", "fdset-id", SET), -1, deadline_ns,
+			   r < 0 ? NULL : err);
+	return qemu_explain(q, r < 0 ? r : removed, deadline_ns, err);
+}
+
+/* The pages are read and written from outside, which takes the right to trace QEMU. */
+static int refused(int r, const char *what, struct mvm_error *err)
+{
+	if (r == -EBADMSG)
+		return mvm_error_set(err, r, "the saved memory is damaged");
+	bool trace = r == -EPERM || r == -EACCES;
+	return mvm_error_set(err, r, "cannot %s the VM's memory: %s%s", what, strerror(-r),
+			     trace ? "; mvm needs the right to trace its VMM (CAP_SYS_PTRACE)"
+				   : "");
+}
+
+int64_t qemu_save_pages(const struct vmm_body *b, int to_fd, struct mvm_digest *ret_digest,
+			struct mvm_error *err)
+{
+	const struct qemu_body *q = (const struct qemu_body *)b;
+	if (!q)
+		return mvm_error_set(err, -ESRCH, "there is no QEMU");
+	int64_t r = pages_save(b->process.pid, q->memory.file_fd, to_fd, ret_digest);
+	return r < 0 ? refused((int)r, "save", err) : r;
+}
+
+int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err)
+{
+	const struct qemu_body *q = (const struct qemu_body *)b;
+	if (!q)
+		return mvm_error_set(err, -ESRCH, "there is no QEMU");
+	int r = pages_load(b->process.pid, q->memory.file_fd, from_fd);
+	return r < 0 ? refused(r, "load", err) : 0;
+}
+
+/* Length of the part of the snapshot's stream before the section with which the saved ones begin.
+ * The same machine gives it the same number and name.  0: there is none. */
+static size_t find_sections(const char *base, size_t base_len, const char *raw, size_t raw_len)
+{
+	if (raw_len < HEADER_BYTES + SECTION_FIXED || raw[HEADER_BYTES] != SECTION_FULL)
+		return 0;
+	const char *head = raw + HEADER_BYTES;
+	size_t head_len = SECTION_FIXED + (uint8_t)head[SECTION_FIXED - 1] + 4;
+	if (raw_len - HEADER_BYTES < head_len)
+		return 0;
+	const char *at = memmem(base, base_len, head, head_len);
+	return at ? (size_t)(at - base) : 0;
+}
+
+int qemu_finish_state(int base_fd, int raw_fd, int to_fd, struct mvm_error *err)
+{
+	/* an empty description of the machine */
+	static const char end[] = { 0x06, 0, 0, 0, 0 };
+	AUTO_FREE char *base = NULL, *raw = NULL;
+	size_t base_len = 0, raw_len = 0;
+	if (lseek(raw_fd, 0, SEEK_SET) < 0 || lseek(base_fd, 0, SEEK_SET) < 0)
+		return mvm_error_set(err, -errno, "cannot read the device state: %s",
+				     strerror(errno));
+	int r = file_read_fd(base_fd, STATE_MAX, &base, &base_len);
+	if (r == 0)
+		r = file_read_fd(raw_fd, STATE_MAX, &raw, &raw_len);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read the device state: %s", strerror(-r));
+	size_t begin = find_sections(base, base_len, raw, raw_len);
+	if (!begin)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "this QEMU's device state has another shape than the "
+				     "snapshot's");
+	r = file_write_all(to_fd, base, begin);
+	if (r == 0)
+		r = file_write_all(to_fd, raw + HEADER_BYTES, raw_len - HEADER_BYTES);
+	if (r == 0)
+		r = file_write_all(to_fd, end, sizeof(end));
+	return r < 0 ? mvm_error_set(err, r, "cannot write the device state: %s", strerror(-r)) : 0;
+}
