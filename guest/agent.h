@@ -53,6 +53,7 @@ struct agent {
 	struct stream *commit; /* of CALL_COMMIT, until its child has ended; NULL: none */
 	bool committing;       /* all but the agent's processes are frozen for it */
 	bool configured, frozen, prepared;
+	bool unsevered;	  /* frozen with its connections; a fork resets them */
 	bool held;	  /* it has its identity; the workload waits for CALL_START */
 	bool unstarted;	  /* the workload has never run, here or where the snapshot was taken */
 	bool no_workload; /* the host wants none: args are never started */

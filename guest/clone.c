@@ -5,13 +5,16 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "command.h"
 #include "freeze.h"
+#include "identity.h"
 #include "net/agent.h"
 #include "net/wire.h"
+#include "sever.h"
 #include "stream.h"
 #include "workload.h"
 
@@ -42,18 +45,76 @@ static int refuse_ended(struct agent *a, struct mvm_error *err)
 			     what);
 }
 
-void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
+/* May the guest be frozen?  Else it has been answered. */
+static bool may_freeze(struct agent *a, uint32_t id)
 {
-	struct mvm_error err = { 0 };
 	if (a->frozen) {
 		stream_reply(a, id, -EALREADY, "the guest is prepared already", NULL);
-		return;
+		return false;
 	}
 	if (a->n_streams > 0) {
 		/* in a clone the other ends of these streams would not exist */
 		stream_reply(a, id, -EBUSY, "the agent is still answering other calls", NULL);
-		return;
+		return false;
 	}
+	return true;
+}
+
+static void answer_frozen(struct agent *a, uint32_t id)
+{
+	random_bytes(a->nonce, sizeof(a->nonce));
+	a->prepared = true;
+	reply_nonce(a, id);
+}
+
+void clone_freeze(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	if (!may_freeze(a, id))
+		return;
+	int r = freeze_only(a, &err);
+	if (r == 0 && q->sync)
+		sync();
+	if (r < 0)
+		stream_reply(a, id, r, err.text, NULL);
+	else
+		answer_frozen(a, id);
+}
+
+/* Bring a guest that was away up to date, before any of its processes runs. */
+static int catch_up(struct agent *a, const struct request *q, struct mvm_error *err)
+{
+	int r = 0;
+	if (!a->frozen)
+		return 0;
+	if (q->entropy_len > 0)
+		r = identity_add_entropy(a->slots.random_fd, q->entropy, q->entropy_len, err);
+	if (r == 0 && q->time_ns > 0)
+		r = identity_set_clock(q->time_ns, err);
+	if (r == 0 && q->sever)
+		sever_connections();
+	return r;
+}
+
+void clone_thaw(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	int r = catch_up(a, q, &err);
+	if (r == 0)
+		r = thaw_guest(a, &err);
+	freeze_come_first(false);
+	a->unsevered = false;
+	if (r < 0)
+		stream_reply(a, id, r, err.text, NULL);
+	else
+		reply_nonce(a, id);
+}
+
+void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
+{
+	struct mvm_error err = { 0 };
+	if (!may_freeze(a, id))
+		return;
 	int r = refuse_ended(a, &err);
 	if (r == 0 && a->restore_restart && a->workload == WORKLOAD_INIT)
 		r = mvm_error_set(&err, -EINVAL,
@@ -67,9 +128,7 @@ void clone_prepare(struct agent *a, uint32_t id, const struct request *q)
 		stream_reply(a, id, r, err.text, NULL);
 		return;
 	}
-	random_bytes(a->nonce, sizeof(a->nonce));
-	a->prepared = true;
-	reply_nonce(a, id);
+	answer_frozen(a, id);
 }
 
 /* on_restore: a command; the call's reply waits for its end ------------------------------------ */
@@ -150,7 +209,12 @@ static int become_another(struct agent *a, const struct request *q, struct mvm_e
 	if (!a->prepared || !a->frozen)
 		return mvm_error_set(err, -EBUSY, "the guest was not prepared for a snapshot");
 	int r = slots_apply(&a->slots, q, err);
-	return r < 0 ? r : network_configure(&a->network, q->address, q->gateway, q->dns, err);
+	if (r == 0)
+		r = network_configure(&a->network, q->address, q->gateway, q->dns, err);
+	if (r == 0 && a->unsevered)
+		sever_connections();
+	a->unsevered &= r < 0;
+	return r;
 }
 
 void clone_rehearse(struct agent *a, uint32_t id, const struct request *q)

@@ -44,7 +44,7 @@ void freeze_come_first(bool first)
 	syscall(SYS_sched_setscheduler, 0, policy, &param);
 }
 
-int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
+static int freeze(struct agent *a, struct mvm_error *err)
 {
 	int64_t deadline_ns = clock_deadline_ns(FREEZE_TIMEOUT_MS);
 	if (a->cgroup_fd < 0)
@@ -59,8 +59,24 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 		/* not thaw_guest(), whose descriptors slots_prepare() may not have opened */
 		cgroup_thaw_others(a->cgroup_fd, AGENT_CGROUP);
 		a->frozen = false;
-		return r;
 	}
+	return r;
+}
+
+int freeze_only(struct agent *a, struct mvm_error *err)
+{
+	int r = freeze(a, err);
+	a->unsevered = r == 0;
+	if (r == 0)
+		freeze_come_first(true);
+	return r;
+}
+
+int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
+{
+	int r = freeze(a, err);
+	if (r < 0)
+		return r;
 	sever_connections();
 	sync();
 	disks_trim();

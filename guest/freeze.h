@@ -11,6 +11,9 @@
  * processes that do not freeze. */
 int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err);
 
+/* Freeze all but the agent, and change nothing else. */
+int freeze_only(struct agent *a, struct mvm_error *err);
+
 int thaw_guest(struct agent *a, struct mvm_error *err);
 
 /* Give the agent priority over all other processes, as freeze_guest() does, or end that. */

@@ -34,6 +34,8 @@ static const struct {
 	{ FIELD_FOLLOW, NUMBER, "FOLLOW", AT(follow), 1 },
 	{ FIELD_HOLES, NUMBER, "HOLES", AT(holes), 1 },
 	{ FIELD_BACK, NUMBER, "BACK", AT(back), 1 },
+	{ FIELD_SYNC, NUMBER, "SYNC", AT(sync), 1 },
+	{ FIELD_SEVER, NUMBER, "SEVER", AT(sever), 1 },
 	{ FIELD_HOLD, NUMBER, "HOLD", AT(hold), 1 },
 	{ FIELD_OWNER, NUMBER, "OWNER", AT(owner), OWNER_FOLDERS },
 	{ FIELD_SIZE, NUMBER, "SIZE", AT(size), UINT64_MAX },

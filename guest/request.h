@@ -28,7 +28,7 @@ struct request {
 	uint64_t entropy_len;
 	uint64_t time_ns, interval_ms, timeout_ms, health_tcp; /* 0: not given */
 	uint64_t memory_bytes, stop_signal;
-	uint64_t tty, rows, columns, has_stdin, contents, follow, holes, back;
+	uint64_t tty, rows, columns, has_stdin, contents, follow, holes, back, sever, sync;
 	uint64_t hold, owner, size, restore_signal, restore_restart, no_workload;
 };
 

@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "clone.h"
 #include "exec.h"
-#include "freeze.h"
 #include "health.h"
 #include "identity.h"
 #include "net/agent.h"
@@ -129,14 +128,6 @@ static void call_configure(struct agent *a, uint32_t id, struct request *q)
 	stream_reply(a, id, 0, NULL, &results);
 }
 
-static void call_thaw(struct agent *a, uint32_t id)
-{
-	struct mvm_error err = { 0 };
-	int r = thaw_guest(a, &err);
-	freeze_come_first(false);
-	stream_reply(a, id, r, r < 0 ? err.text : NULL, NULL);
-}
-
 static void call_clock(struct agent *a, uint32_t id, const struct request *q)
 {
 	struct mvm_error err = { 0 };
@@ -157,7 +148,7 @@ static void call_shutdown(struct agent *a, uint32_t id, const struct request *q)
 static bool needs_processes(uint64_t call)
 {
 	return call == CALL_EXEC || call == CALL_HEALTH || call == CALL_PUT || call == CALL_GET ||
-	       call == CALL_PREPARE;
+	       call == CALL_PREPARE || call == CALL_FREEZE;
 }
 
 /* The reason why the agent cannot answer this call now; NULL when it can. */
@@ -165,7 +156,7 @@ static const char *not_now(const struct agent *a, uint64_t call)
 {
 	if (call != CALL_EXEC && call != CALL_HEALTH && call != CALL_PREPARE && call != CALL_PUT &&
 	    call != CALL_GET && call != CALL_CLOCK && call != CALL_AWAIT && call != CALL_SIGNAL &&
-	    call != CALL_PROCESSES && call != CALL_COMMIT)
+	    call != CALL_PROCESSES && call != CALL_COMMIT && call != CALL_FREEZE)
 		return NULL;
 	if (a->shutting_down)
 		return "the guest is shutting down";
@@ -173,7 +164,7 @@ static const char *not_now(const struct agent *a, uint64_t call)
 		return "the guest is not configured yet";
 	if (a->held && call != CALL_PUT && call != CALL_PREPARE)
 		return "the guest has not been started yet";
-	if (a->frozen && call != CALL_PREPARE && !a->held)
+	if (a->frozen && call != CALL_PREPARE && call != CALL_FREEZE && !a->held)
 		return "the guest is frozen for a snapshot";
 	if (a->commit && call == CALL_COMMIT)
 		return "the guest is being committed already";
@@ -231,8 +222,11 @@ static void dispatch(struct agent *a, uint32_t id, struct request *q)
 	case CALL_START:
 		call_start(a, id);
 		break;
+	case CALL_FREEZE:
+		clone_freeze(a, id, q);
+		break;
 	case CALL_THAW:
-		call_thaw(a, id);
+		clone_thaw(a, id, q);
 		break;
 	case CALL_SHUTDOWN:
 		call_shutdown(a, id, q);

@@ -109,7 +109,12 @@ enum agent_call {
 	 * non-zero STATUS means that the clone must not be used (EIO: on_restore failed).
 	 */
 	CALL_RESTORED = 6,
-	/* Undo PREPARE in the captured machine: thaw, nothing else. */
+	/*
+	 * Undo PREPARE in the captured machine: thaw.  After FREEZE first do what the host asks
+	 * for, because the guest has been away: ENTROPY in and reseed, set the clock to TIME_NS,
+	 * SEVER 1: reset the connections that leave the guest.  Result: NONCE (of PREPARE or
+	 * FREEZE).
+	 */
 	CALL_THAW = 7,
 	/* Sync and power off.  The reply comes first.  An init as PID 1, such as systemd, is asked
 	 * to shut down properly.  Processes that still run after TIMEOUT_MS (optional) are killed.
@@ -176,9 +181,18 @@ enum agent_call {
 	 * devices and extended attributes.  All processes but the agent's are frozen until the
 	 * stream ends.  The tar has the overlay alone, without what is mounted on it.  What mvm
 	 * writes into a guest's root, and the ARGs, paths of volumes, come from the image below.
-	 * Meanwhile EXEC, HEALTH, PUT, GET, PREPARE and COMMIT are EBUSY.
+	 * Meanwhile EXEC, HEALTH, PUT, GET, PREPARE, FREEZE and COMMIT are EBUSY.
 	 */
 	CALL_COMMIT = 17,
+
+	/*
+	 * Get ready to be suspended or forked: freeze every process but the agent and make 32
+	 * random bytes, as PREPARE does, but change nothing else in the guest.  SYNC 1: write
+	 * everything to the disks, because the guest may never go on.  THAW follows here,
+	 * and RESTORED in a fork, which then first resets the connections that leave the guest.
+	 * Result: NONCE.  EBUSY and the silence until the reply as for PREPARE.
+	 */
+	CALL_FREEZE = 18,
 
 	CALL_HOST_FIRST = 64,
 	/* The instance's state, as the text of instance.json.  Result: JSON. */
@@ -213,6 +227,12 @@ enum agent_call {
 	/* Rename the instance to NAME, which the client has left in its folder (instance/rename.c).
 	 */
 	CALL_RENAME = 75,
+	/* Keep the VM's state in its folder and end it.  The reply comes when the VMM is gone. */
+	CALL_SUSPEND = 76,
+	/* Keep a copy of the VM's state for forks, which goes when the caller hangs up.  The VM
+	 * runs on.  Result: NAME, of the folder below the instance's; TIME_NS, how long the virtual
+	 * CPUs stood still. */
+	CALL_FORK = 77,
 };
 
 enum agent_field {
@@ -267,6 +287,8 @@ enum agent_field {
 	FIELD_RESTORE_RESTART, /* 0 or 1: the workload begins anew in a clone */
 	FIELD_HOLES,	       /* 0 or 1: the stream's reader takes sparse files (copy/tar.h) */
 	FIELD_NO_WORKLOAD,     /* 0 or 1 */
+	FIELD_SEVER,	       /* 0 or 1 */
+	FIELD_SYNC,	       /* 0 or 1 */
 };
 
 /* Who owns the files of a CALL_PUT in the guest. */
