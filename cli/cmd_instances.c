@@ -29,6 +29,8 @@ enum all {
 static bool all_includes(const struct mvm_instance_info *info, enum all all)
 {
 	bool ended = info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
+	if (info->state == MVM_INSTANCE_SUSPENDED) /* neither runs nor has ended */
+		return all == ALL;
 	return all == ALL || ended == (all == ALL_ENDED);
 }
 
@@ -275,7 +277,10 @@ const struct command command_pause = {
 
 const struct command command_resume = {
 	.path = "resume",
-	.summary = "Resume paused instances",
+	.summary = "Resume paused and suspended instances",
+	.details = "Continues a suspended VM where it stood, in the background. Its clock is set, "
+		   "and its connections are reset. When it cannot go on here, because QEMU or the "
+		   "CPU is another one, it stays suspended, and 'mvm start' starts it cold.",
 	.positionals = INSTANCE_NAMES,
 	.options = json_options,
 	.run = resume_all,

@@ -157,6 +157,12 @@ static int port(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	assert(info);
+	if (info->state == MVM_INSTANCE_SUSPENDED) {
+		r = cli_error(c, -EBUSY,
+			      "instance '%s' is suspended, so none of its ports leads anywhere",
+			      name);
+		return mvm_error_reason(&c->err, r, "instance-suspended", name);
+	}
 	if (info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED) {
 		r = cli_error(c, -EBUSY,
 			      "instance '%s' does not run, so none of its ports leads anywhere",

@@ -17,6 +17,7 @@
 #include "ports.h"
 #include "rules.h"
 #include "run_choose.h"
+#include "started.h"
 
 #define STOP_MS 10000
 
@@ -54,60 +55,6 @@ static int parse_volumes(struct cli_context *c, const struct strv *list, uint32_
 	}
 	int r = mvm_volumes_check(to->v, to->n, &c->err);
 	return r < 0 ? volume_refused(c, r) : 0;
-}
-
-struct instances {
-	struct mvm_instance **v;
-	uint32_t n;
-};
-
-static void instances_done(struct instances *l)
-{
-	for (uint32_t i = 0; i < l->n; i++)
-		mvm_instance_close(l->v[i]);
-	free(l->v);
-}
-DEFINE_AUTO_DONE(instances, instances_done)
-
-/* Print the names, one a line.  As JSON: one record, or an array of records with --count. */
-static int print_started(struct cli_context *c, struct mvm *mvm, const struct instances *list,
-			 bool counted)
-{
-	int r = 0;
-	if (c->json && counted)
-		puts("["); /* main looks at the stream's errors */
-	for (uint32_t i = 0; i < list->n && r == 0; i++) {
-		AUTO(mvm_instance_info) info = NULL;
-		const char *name = mvm_instance_name(list->v[i]);
-		if (!c->json) {
-			puts(name);
-			continue;
-		}
-		r = mvm_instance_inspect(mvm, name, &info, &c->err);
-		const char *json = r == 0 ? info->json : mvm_instance_start_json(list->v[i]);
-		if (r == -ENOENT && json)
-			r = 0; /* with --rm it may be gone by now */
-		if (r == 0 && i)
-			putchar(',');
-		if (r == 0)
-			r = json_show(json, stdout);
-	}
-	if (c->json && counted)
-		puts("]");
-	return r;
-}
-
-/* The VMs go on once their names are printed.  Otherwise closing the handles ends them. */
-static int hand_over(struct cli_context *c, struct mvm *mvm, const struct instances *list,
-		     bool counted)
-{
-	int r = print_started(c, mvm, list, counted);
-	if (r == 0 && fflush(stdout) != 0)
-		r = cli_error(c, -errno, "cannot print what was started, so it was ended: %s",
-			      strerror(errno));
-	for (uint32_t i = 0; r == 0 && i < list->n; i++)
-		mvm_instance_keep(list->v[i]);
-	return r;
 }
 
 /* Copy volumes back before an attached VM ends: afterwards their contents are lost. */
@@ -300,7 +247,7 @@ static enum mvm_start_kind start_kind(const struct args *a)
 }
 
 static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
-		 const struct wanted *w, struct instances *ret)
+		 const struct wanted *w, struct started *ret)
 {
 	AUTO_CLOSE int signals = -1;
 	const struct mvm_start_options options = {
@@ -395,7 +342,7 @@ static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_FREE char *made = NULL;
-	AUTO_DONE(instances) started = { 0 };
+	AUTO_DONE(started) started = { 0 };
 	AUTO_DONE(wanted) w = {
 		.detach = args_flag(a, "detach"),
 		.with_command = a->n_rest > 0,
@@ -417,7 +364,7 @@ static int run(struct cli_context *c, const struct args *a)
 	if (r < 0)
 		return r;
 	if (w.detach)
-		return hand_over(c, mvm, &started, args_given(a, "count"));
+		return started_hand_over(c, mvm, &started, args_given(a, "count"));
 	output_guard(); /* a lost reader must not end us before the VM has ended in order */
 	if (w.with_command)
 		return run_command(c, mvm, started.v[0], &w);

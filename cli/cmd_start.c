@@ -48,7 +48,8 @@ const struct command command_start = {
 		"Starts each with its name, its revision and the options of its 'mvm run', in the "
 		"background, and with the rules that its network had last. Volumes are copied in "
 		"again. A data disk keeps its contents, and the VM then boots; the rest of the "
-		"guest is as after its first start. Its logs go on.\n\nAn instance that was "
+		"guest is as after its first start. Its logs go on. One that is suspended loses "
+		"what it has suspended; 'mvm resume' continues it.\n\nAn instance that was "
 		"started with --rm, or without --detach, is gone once it has ended.",
 	.positionals = INSTANCE_NAMES,
 	.options = start_options,

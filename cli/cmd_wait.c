@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/error.h"
 #include "base/str.h"
 #include "handles.h"
 #include "instance_state.h"
@@ -59,6 +60,10 @@ static int report(struct cli_context *c, struct mvm *mvm, const char *name, int 
 	if (info->state == MVM_INSTANCE_FAILED)
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name,
 				 info->error ? info->error : "the reason is unknown");
+	if (info->state == MVM_INSTANCE_SUSPENDED) {
+		r = cli_error(c, -EBUSY, "instance '%s' has been suspended", name);
+		return mvm_error_reason(&c->err, r, "instance-suspended", name);
+	}
 	instance_state_text(info, state);
 	status = info->exit_code;
 	r = print_result(c, c->json ? mvm_instance_state_name(info->state) : state, name,

@@ -87,6 +87,7 @@ static const struct hint {
 	  NULL },
 	{ "instance-runs", "stop it first with 'mvm stop %1$s', or use 'mvm rm --force %1$s'",
 	  NULL },
+	{ "instance-suspended", "continue it with 'mvm resume %1$s'", NULL },
 	{ "kernel-ambiguous",
 	  "put kernel = \"NAME\" into the template; 'mvm kernel list' shows the names", NULL },
 	{ "kernel-damaged",
@@ -134,6 +135,8 @@ static const struct hint {
 	{ "rollback-damaged",
 	  "name another: see 'mvm template history %1$s', and 'mvm template verify %1$s'", NULL },
 	{ "rollback-where", "'mvm template history %1$s' lists the revisions", NULL },
+	{ "saved-damaged",
+	  "start it cold with 'mvm start %1$s', which discards what it has suspended", NULL },
 	{ "snapshot-damaged",
 	  "make a new one with 'mvm template build %1$s --snapshot --force', or start without it "
 	  "with --cold",
@@ -146,6 +149,8 @@ static const struct hint {
 	  "end and remove the VM with 'mvm rm --force %1$s'; if somebody has only stopped its "
 	  "processes, 'mvm inspect %1$s' shows their pids, for kill -CONT",
 	  NULL },
+	{ "suspended-unusable",
+	  "start it cold with 'mvm start %1$s', which discards what it has suspended", NULL },
 	{ "template-damaged",
 	  "write it anew with 'mvm template apply FILE' or 'mvm template create %1$s --force "
 	  "--flake REF'",

@@ -6,7 +6,8 @@
 void instance_state_text(const struct mvm_instance_info *info, char ret[INSTANCE_STATE_SIZE])
 {
 	const char *name = mvm_instance_state_name(info->state);
-	bool has_ended = info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED;
+	bool has_ended = info->state == MVM_INSTANCE_EXITED || info->state == MVM_INSTANCE_FAILED ||
+			 info->state == MVM_INSTANCE_SUSPENDED;
 	if (info->state == MVM_INSTANCE_EXITED && info->exit_code >= 0)
 		snprintf(ret, INSTANCE_STATE_SIZE, "%s (%d)", name, info->exit_code);
 	else if (!has_ended && info->network_problem)

@@ -21,7 +21,8 @@ void ps_host(const struct mvm_forward *f, struct strbuf *b)
 
 static bool runs(const struct mvm_instance_info *info)
 {
-	return info->state != MVM_INSTANCE_EXITED && info->state != MVM_INSTANCE_FAILED;
+	return info->state != MVM_INSTANCE_EXITED && info->state != MVM_INSTANCE_FAILED &&
+	       info->state != MVM_INSTANCE_SUSPENDED;
 }
 
 /* Those of a VM that has ended lead nowhere. */

@@ -30,6 +30,7 @@ enum mvm_instance_state {
 	MVM_INSTANCE_PAUSED,
 	MVM_INSTANCE_EXITED, /* its workload or its guest ended by itself, or it was stopped */
 	MVM_INSTANCE_FAILED, /* it did not start, its kernel panicked, its VMM or supervisor died */
+	MVM_INSTANCE_SUSPENDED, /* its state is kept, and it has no VM (mvm/suspend.h) */
 };
 
 /* The state's name as it appears in JSON: "running".  Static. */
@@ -293,6 +294,7 @@ struct mvm_instance_info {
 	struct mvm_refusal *refusals; /* the latest destinations, the last one first */
 	size_t n_refusals;
 	const char *const *labels; /* "KEY=VALUE"; NULL-terminated, never NULL */
+	char *forked_from; /* the instance that it is a fork of; NULL: none */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 
@@ -456,7 +458,7 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
  *
  * If the copy fails, the VM goes on running.  The instance stays listed until it is removed.  A
  * start that is under way is cancelled.  A VM that is already ending copies back by itself, and
- * gets this time for it.
+ * gets this time for it.  The state of a suspended instance is discarded.
  * Takes no longer than timeout_ms and a few seconds, so it has no cancel_fd.
  * Errors: -ENOENT; -EBUSY when it does not run; -EIO when it has ended but volumes did not come
  * back.
@@ -544,10 +546,13 @@ MVM_API int mvm_instance_set_network(struct mvm *mvm, const char *name,
 
 /*
  * Freeze and unfreeze a running instance's virtual CPUs.  Processes in the guest notice nothing;
- * its clock is set after the resume.
+ * its clock is set after the resume.  mvm_instance_resume() also continues a suspended instance
+ * (mvm/suspend.h), in the background.
  *
  * Waits up to 10 s for the VMM.  Errors: -ENOENT; -EBUSY (it does not run, is being started or
- * stopped, or is paused or running already); -EOPNOTSUPP (the backend cannot do it); -ETIMEDOUT.
+ * stopped, or is paused or running already); -EOPNOTSUPP (the backend cannot do it; the suspended
+ * VM cannot go on here); -EBADMSG (its saved state is damaged); -ETIMEDOUT.  After a failure a
+ * suspended instance stays suspended if its guest has not run.
  */
 MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err);
 MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);

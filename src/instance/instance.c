@@ -12,6 +12,7 @@
 #include "base/sock.h"
 #include "instance/folder.h"
 #include "instance/handover.h"
+#include "instance/saved.h"
 #include "model/name.h"
 #include "net/agent.h"
 #include "net/wire.h"
@@ -91,11 +92,12 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 	if (r < 0)
 		return mvm_error_context(err, r, "instance '%s'", name);
 	if (!alive && !record_is_over(&rec)) {
-		rec.state = RECORD_FAILED;
+		bool suspended = instance_was_suspended(dir_fd, &rec);
+		rec.state = suspended ? RECORD_SUSPENDED : RECORD_FAILED;
 		rec.vmm_pid = rec.supervisor_pid = 0;
 		rec.stopping = false;
 		free(rec.error);
-		rec.error = strdup(instance_lost_reason(&rec));
+		rec.error = suspended ? NULL : strdup(instance_lost_reason(&rec));
 		rec.health = RECORD_HEALTH_NONE;
 	}
 	if (instance_folder_is_copy(dir_fd, name, &rec))
@@ -120,6 +122,10 @@ static int try_connect(int instances_fd, const char *name, int *ret_dir_fd, stru
 	int r = instance_load(instances_fd, name, &rec, ret_dir_fd, err);
 	if (r < 0)
 		return r;
+	if (rec.state == RECORD_SUSPENDED) {
+		r = mvm_error_set(err, -EBUSY, "instance '%s' is suspended", name);
+		return mvm_error_reason(err, r, "instance-suspended", name);
+	}
 	if (record_is_over(&rec)) {
 		r = mvm_error_set(err, -EBUSY, "instance '%s' does not run: it %s%s%s", name,
 				  rec.state == RECORD_EXITED ? "has ended" : "failed",

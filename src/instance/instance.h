@@ -99,6 +99,9 @@ int instance_load(int instances_fd, const char *name, struct record *ret, int *r
 #define HOST_BOOT_ID_SIZE 40
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE]); /* "" when it cannot be read */
 
+/* Does the folder of an instance that has lost its supervisor have a whole suspended state? */
+bool instance_was_suspended(int dir_fd, const struct record *r);
+
 /* Why an instance that did not end properly no longer runs.  Static. */
 const char *instance_lost_reason(const struct record *r);
 

@@ -13,8 +13,9 @@
 #define RECORD_MAX_BYTES ((size_t)256 * 1024)
 
 static const char *const state_names[] = {
-	[RECORD_STARTING] = "starting", [RECORD_RUNNING] = "running", [RECORD_PAUSED] = "paused",
-	[RECORD_EXITED] = "exited",	[RECORD_FAILED] = "failed",
+	[RECORD_STARTING] = "starting", [RECORD_RUNNING] = "running",
+	[RECORD_PAUSED] = "paused",	[RECORD_EXITED] = "exited",
+	[RECORD_FAILED] = "failed",	[RECORD_SUSPENDED] = "suspended",
 };
 
 static const char *const health_names[] = {
@@ -22,6 +23,12 @@ static const char *const health_names[] = {
 	[RECORD_HEALTH_STARTING] = "starting",
 	[RECORD_HEALTH_HEALTHY] = "healthy",
 	[RECORD_HEALTH_UNHEALTHY] = "unhealthy",
+};
+
+static const char *const continues_names[] = {
+	[RECORD_CONTINUES_NOTHING] = "nothing",
+	[RECORD_CONTINUES_SUSPENDED] = "suspended",
+	[RECORD_CONTINUES_FORK] = "fork",
 };
 
 static const char *const start_names[] = { "boot", "restore" };
@@ -157,6 +164,8 @@ static const struct field record[] = {
 	  FIELD_NAMES(start_names) },
 	FIELD_TEXT(record, reason),
 	FIELD_BOOL(record, from_pool, FIELD_KEPT),
+	FIELD_ENUM(record, continues, enum record_continues, FIELD_SPARSE, continues_names),
+	FIELD_STRING(record, forked_from, FIELD_SPARSE),
 	FIELD_STRING(record, backend, FIELD_REQUIRED),
 	FIELD_TEXT(record, backend_version),
 	FIELD_TEXT(record, accelerator),
@@ -276,7 +285,8 @@ bool record_removes_itself(const struct record *r)
 
 bool record_is_over(const struct record *r)
 {
-	return r->state == RECORD_EXITED || r->state == RECORD_FAILED;
+	return r->state == RECORD_EXITED || r->state == RECORD_FAILED ||
+	       r->state == RECORD_SUSPENDED;
 }
 
 char *record_to_json(const struct record *r)

@@ -29,8 +29,9 @@ enum record_state {
 	RECORD_STARTING,
 	RECORD_RUNNING,
 	RECORD_PAUSED,
-	RECORD_EXITED, /* the guest ended, or was stopped */
-	RECORD_FAILED, /* it did not start, its VMM died, or its kernel panicked */
+	RECORD_EXITED,	  /* the guest ended, or was stopped */
+	RECORD_FAILED,	  /* it did not start, its VMM died, or its kernel panicked */
+	RECORD_SUSPENDED, /* its state is in its folder (instance/saved.h), and it has no VMM */
 };
 const char *record_state_name(enum record_state state);
 
@@ -64,6 +65,13 @@ enum record_memory {
 	RECORD_MEMORY_SHARED,  /* it shares the snapshot's page cache until it writes */
 	RECORD_MEMORY_SPARSE,  /* it has a copy of the snapshot's memory, or will get one */
 	RECORD_MEMORY_REFLINK, /* a copy by reflink: it shares blocks on disk, but no page cache */
+};
+
+/* What a start continues. */
+enum record_continues {
+	RECORD_CONTINUES_NOTHING,
+	RECORD_CONTINUES_SUSPENDED, /* the state in the instance's own folder */
+	RECORD_CONTINUES_FORK,	    /* that of another instance, with a new identity */
 };
 
 struct record_stage {
@@ -110,11 +118,13 @@ struct record {
 	char *former_name; /* before its last rename, which may have ended half-way; NULL: none */
 	enum record_state state;
 	char *backend, *backend_version, *accelerator;
-	bool restore;	       /* start kind: "restore" or "boot" */
-	char *reason;	       /* why this kind; NULL: none worth stating */
-	bool from_pool;	       /* it was taken from a pool */
-	bool no_agent;	       /* it boots its image's own initrd: health stays NONE */
-	bool attached;	       /* stop and remove it when the starter goes away */
+	bool restore;			 /* start kind: "restore" or "boot" */
+	char *reason;			 /* why this kind; NULL: none worth stating */
+	bool from_pool;			 /* it was taken from a pool */
+	enum record_continues continues; /* until its guest runs */
+	char *forked_from;		 /* the instance that it is a fork of; NULL: none */
+	bool no_agent;			 /* it boots its image's own initrd: health stays NONE */
+	bool attached;			 /* stop and remove it when the starter goes away */
 	bool held;	       /* stop it when the starter goes away before letting go of it */
 	uint64_t folder_inode; /* of the folder that it was made for; 0: unknown */
 	enum record_purpose purpose;
@@ -175,7 +185,8 @@ struct record {
 	struct json_t *other; /* members of a newer version */
 };
 
-/* Has the instance ended, in whatever way?  Then only a start makes it run again. */
+/* Is the instance without a VM, because it has ended or is suspended?  Then only a start or a
+ * resume makes it run again. */
 bool record_is_over(const struct record *r);
 
 /* Does the instance remove itself at its end? */

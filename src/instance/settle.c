@@ -12,6 +12,7 @@
 #include "instance/events.h"
 #include "instance/folder.h"
 #include "instance/instance.h"
+#include "instance/saved.h"
 #include "model/name.h"
 
 void host_boot_id(char ret[HOST_BOOT_ID_SIZE])
@@ -31,17 +32,26 @@ const char *instance_lost_reason(const struct record *r)
 								: "its supervisor was killed";
 }
 
+bool instance_was_suspended(int dir_fd, const struct record *r)
+{
+	return r->purpose == RECORD_FOR_USER && !r->attached &&
+	       r->continues != RECORD_CONTINUES_FORK && saved_is_there(dir_fd);
+}
+
+/* why: NULL when it is suspended. */
 static int write_down(int dir_fd, struct record *r, const char *why, struct mvm_error *err)
 {
 	char now[RFC3339_SIZE];
 	clock_format(clock_wall_ns() / NS_PER_S, now);
-	free(r->error);
-	free(r->ended_at);
-	r->error = strdup(why);
-	r->ended_at = strdup(now);
-	if (!r->error || !r->ended_at)
+	free(TAKE_PTR(r->error));
+	free(TAKE_PTR(r->ended_at));
+	r->error = why ? strdup(why) : NULL;
+	r->ended_at = why ? strdup(now) : NULL;
+	if (why && (!r->error || !r->ended_at))
 		return mvm_error_oom(err);
-	r->state = RECORD_FAILED;
+	r->state = why ? RECORD_FAILED : RECORD_SUSPENDED;
+	r->continues = RECORD_CONTINUES_NOTHING;
+	saved_sweep(dir_fd);
 	r->health = RECORD_HEALTH_NONE;
 	r->vmm_pid = r->supervisor_pid = 0;
 	r->stopping = false;
@@ -63,6 +73,12 @@ static int settle(int instances_fd, const char *name, int dir_fd, struct record 
 		  const char **ret_why, struct mvm_error *err)
 {
 	bool copy = instance_folder_has_moved(dir_fd, r);
+	if (!copy && instance_was_suspended(dir_fd, r)) {
+		int written = write_down(dir_fd, r, NULL, err);
+		if (written == 0)
+			events_add(logs_fd, "suspended", r, NULL);
+		return written;
+	}
 	*ret_why = copy ? "its folder is a copy of another instance's folder"
 			: instance_lost_reason(r);
 	int result = write_down(dir_fd, r, *ret_why, err);

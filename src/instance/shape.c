@@ -11,6 +11,7 @@
 #include "instance/folder.h"
 #include "instance/instance.h"
 #include "instance/logfile.h"
+#include "instance/saved.h"
 
 #define VMM_FOLDER    "firecracker-"
 #define VMM_STATE     "vmstate.bin"
@@ -112,7 +113,7 @@ static int is_own_file(int dir_fd, const char *name, bool begun)
 		return 1;
 	if (begun && name_is_unique(name, VMM_FOLDER))
 		return is_vmms(dir_fd, name, NULL, VMM_DEPTH_MAX);
-	return begun && is_later(name, st.st_mode & S_IFMT);
+	return begun && (is_later(name, st.st_mode & S_IFMT) || saved_is_own(dir_fd, name));
 }
 
 int instance_folder_is_pure(int dir_fd, bool begun, char **ret_foreign)

@@ -163,7 +163,8 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		no = "the revision has no snapshot";
 	else if (!q->ops->caps.snapshots)
 		no = "the backend cannot restore snapshots";
-	else if (q->options->env && q->options->env[0] && !run_starts_in_clone(&rev->run))
+	else if (q->options->env && q->options->env[0] && !run_starts_in_clone(&rev->run) &&
+		 !q->continues)
 		no = "the snapshot's workload runs already, so it cannot take new variables";
 	else if (q->options->no_workload && rev->run.snapshot_point != MVM_POINT_BOOT)
 		no = "the snapshot's workload runs already, and none is wanted";

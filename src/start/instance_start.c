@@ -38,6 +38,9 @@ struct batch {
 	uint32_t begun, up; /* how many of the n, in order */
 	uint32_t from_pool;
 	const struct record *again; /* the ended instance that starts again; NULL: new ones */
+	enum record_continues continues;
+	const struct record *origin; /* of forks */
+	int saved_fd;
 	struct mvm_volume *volumes; /* the options' own */
 	bool throttled;		    /* fewer start at once than on an idle host */
 	uint8_t *taken;		    /* by index: from the pool, so it is up already */
@@ -110,7 +113,9 @@ static int begin_one(struct batch *b, struct mvm_error *err)
 	struct one one;
 	uint32_t i = b->begun;
 	describe(b, i, &one);
-	int r = b->again ? 0 : pool_take(b->mvm, &one.request, &b->plan, b->progress, &b->list[i]);
+	int r = b->again || b->origin
+			? 0
+			: pool_take(b->mvm, &one.request, &b->plan, b->progress, &b->list[i]);
 	b->taken[i] = r > 0;
 	b->from_pool += r > 0;
 	if (r == 0)
@@ -328,6 +333,9 @@ static int plan(struct batch *b, struct mvm_error *err)
 		.probe = &b->probe,
 		.options = o,
 		.again = b->again,
+		.continues = b->continues,
+		.origin = b->origin,
+		.saved_fd = b->saved_fd,
 	};
 	r = check_workload(o, err);
 	if (r < 0)
@@ -344,6 +352,11 @@ static int plan(struct batch *b, struct mvm_error *err)
 		r = start_decide(&b->request, &b->plan, err);
 	if (r < 0)
 		return r;
+	if (!b->plan.restore && b->continues == RECORD_CONTINUES_SUSPENDED) {
+		r = mvm_error_set(err, -EOPNOTSUPP, "the suspended VM cannot go on here: %s",
+				  b->plan.reason);
+		return mvm_error_reason(err, r, "suspended-unusable", b->again->name);
+	}
 	if (!b->plan.restore && o->kind == MVM_START_REQUIRE_SNAPSHOT)
 		return mvm_error_set(err, -EOPNOTSUPP, "cannot restore '%s': %s", o->template_ref,
 				     b->plan.reason);
@@ -430,6 +443,44 @@ int start_again(struct mvm *mvm, const struct record *again,
 		.n = 1,
 		.list = ret,
 	};
+	return start_batch(&b, err);
+}
+
+int start_suspended(struct mvm *mvm, const struct record *record,
+		    const struct mvm_start_options *options, const struct mvm_progress *progress,
+		    struct mvm_instance **ret, struct mvm_error *err)
+{
+	AUTO_DONE(batch) b = {
+		.mvm = mvm,
+		.options = *options,
+		.again = record,
+		.continues = RECORD_CONTINUES_SUSPENDED,
+		.progress = progress,
+		.revision = REVISION_NONE,
+		.n = 1,
+		.list = ret,
+	};
+	b.options.kind = MVM_START_REQUIRE_SNAPSHOT;
+	return start_batch(&b, err);
+}
+
+int start_forks(struct mvm *mvm, const struct record *origin, int saved_fd,
+		const struct mvm_start_options *options, uint32_t n,
+		const struct mvm_progress *progress, struct mvm_instance **ret,
+		struct mvm_error *err)
+{
+	AUTO_DONE(batch) b = {
+		.mvm = mvm,
+		.options = *options,
+		.continues = RECORD_CONTINUES_FORK,
+		.origin = origin,
+		.saved_fd = saved_fd,
+		.progress = progress,
+		.revision = REVISION_NONE,
+		.n = n,
+		.list = ret,
+	};
+	b.options.kind = MVM_START_REQUIRE_SNAPSHOT;
 	return start_batch(&b, err);
 }
 

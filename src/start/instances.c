@@ -18,6 +18,7 @@
 #include "net/message.h"
 #include "net/wire.h"
 #include "start/start.h"
+#include "start/suspend.h"
 #include "start/volumes.h"
 
 #define KILL_GRACE_MS	  INT64_C(60000)
@@ -194,6 +195,7 @@ void mvm_instance_info_free(struct mvm_instance_info *info)
 		free(strings[i]);
 	free(info->forwards);
 	free(info->network_problem);
+	free(info->forked_from);
 	free((void *)info->network_allow); /* one block each */
 	free((void *)info->network_deny);
 	free((void *)info->labels);
@@ -296,6 +298,7 @@ static struct mvm_instance_info *info_from_record(struct record *rec, int dir_fd
 	info->start_ns = rec->n_stages ? rec->stages[rec->n_stages - 1].ns : 0;
 	info->supervisor_pid = rec->supervisor_pid;
 	info->vmm_pid = rec->vmm_pid;
+	info->forked_from = TAKE_PTR(rec->forked_from);
 	info->network_problem = TAKE_PTR(rec->network_problem);
 	info->network_refused = rec->network_refused;
 	info->network_allow = one_block(&rec->network_allow);
@@ -311,7 +314,7 @@ _Static_assert((int)MVM_RESTART_ON_FAILURE == (int)RECORD_RESTART_ON_FAILURE &&
 		       (int)MVM_RESTART_UNLESS_STOPPED == (int)RECORD_RESTART_UNLESS_STOPPED,
 	       "the public policies are the record's");
 _Static_assert((int)MVM_INSTANCE_STARTING == (int)RECORD_STARTING &&
-		       (int)MVM_INSTANCE_FAILED == (int)RECORD_FAILED,
+		       (int)MVM_INSTANCE_SUSPENDED == (int)RECORD_SUSPENDED,
 	       "the public states are the record's");
 
 const char *mvm_instance_state_name(enum mvm_instance_state state)
@@ -387,8 +390,10 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
 	bool left = false;
 	int fd = instances_dir(mvm, err);
-	int r = fd;
-	if (fd >= 0 && timeout_ms != 0)
+	int r = fd < 0 ? fd : stop_suspended(mvm, name, err);
+	if (r)
+		return r < 0 ? r : 0;
+	if (timeout_ms != 0)
 		r = volumes_bring_back(mvm, name, &options, &left, err);
 	if (r >= 0) {
 		/* 0 would tell a supervisor that copies back to kill at once */
@@ -433,7 +438,8 @@ int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err)
 
 int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err)
 {
-	return call_by_name(mvm, name, CALL_RESUME, err);
+	int r = resume_suspended(mvm, name, err);
+	return r ? (r < 0 ? r : 0) : call_by_name(mvm, name, CALL_RESUME, err);
 }
 
 static int remove_by(struct mvm *mvm, const char *name, bool force, bool named,

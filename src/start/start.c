@@ -2,6 +2,7 @@
 #include "start/start.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -10,6 +11,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "model/label.h"
+#include "instance/data_disk.h"
 #include "model/policy.h"
 #include "start/data_disk.h"
 #include "start/working_set.h"
@@ -101,22 +103,29 @@ static int copy_list(struct strv *to, const struct strv *from, struct mvm_error 
 	return to->failed ? mvm_error_oom(err) : 0;
 }
 
-/* What an instance that starts again keeps besides its options. */
-static int keep(const struct record *from, struct record *rec, struct mvm_error *err)
+static int keep_rules(const struct record *from, struct record *rec, struct mvm_error *err)
 {
-	bool failed = false;
 	strv_done(&rec->network_allow);
 	strv_done(&rec->network_deny);
 	strv_done(&rec->network_dns);
 	int r = copy_list(&rec->network_allow, &from->network_allow, err);
 	if (r == 0)
 		r = copy_list(&rec->network_deny, &from->network_deny, err);
-	if (r == 0)
-		r = copy_list(&rec->network_dns, &from->network_dns, err);
+	return r < 0 ? r : copy_list(&rec->network_dns, &from->network_dns, err);
+}
+
+/* What an instance that starts again keeps besides its options. */
+static int keep(const struct record *from, struct record *rec, struct mvm_error *err)
+{
+	bool failed = false;
+	int r = keep_rules(from, rec, err);
 	if (r < 0)
 		return r;
 	free(rec->created_at);
 	rec->created_at = str_dup(from->created_at, &failed);
+	rec->forked_from = str_dup(from->forked_from, &failed);
+	if (rec->continues) /* else the guest gets another one */
+		rec->machine_id = str_dup(from->machine_id, &failed);
 	rec->data_disk.reflinked = from->data_disk.reflinked;
 	rec->held = false; /* the user knows its name */
 	return failed ? mvm_error_oom(err) : 0;
@@ -146,6 +155,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	AUTO_DONE(record) rec = {
 		.state = RECORD_STARTING,
 		.restore = plan->restore,
+		.continues = q->continues,
 		.no_agent = q->revision->rev.run.initrd == MVM_INITRD_IMAGE,
 		.attached = o->attached,
 		.held = !o->attached,
@@ -210,6 +220,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	rec.backend_version = str_dup(q->probe->version, &failed);
 	rec.accelerator = str_dup(vmm_accel_name(q->probe->accel), &failed);
 	rec.reason = str_dup(plan->reason, &failed);
+	rec.forked_from = q->origin ? str_dup(q->origin->name, &failed) : NULL;
 	rec.cmdline = str_dup(plan->cmdline, &failed);
 	host_boot_id(boot_id);
 	rec.boot_id = str_dup(boot_id, &failed);
@@ -229,6 +240,18 @@ static void read_ahead(const struct revision *revision)
 		working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
 }
 
+/* The disk that the new instance gets a copy of. */
+static int open_disk(const struct start_request *q, const struct start_plan *plan,
+		     struct mvm_error *err)
+{
+	if (!q->origin)
+		return data_disk_open(q->revision, plan->restore, err);
+	int fd = openat(q->saved_fd, DATA_DISK_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? mvm_error_set(err, -errno, "cannot open the fork's data disk: %s",
+				      strerror(errno))
+		      : fd;
+}
+
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
 		struct mvm_instance **ret, struct mvm_error *err)
 {
@@ -239,13 +262,14 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		return instances_fd < 0 ? instances_fd : cache_fd;
 
 	bool new_disk = q->revision->rev.data_disk_mib && !q->again;
-	AUTO_CLOSE int data_disk_fd = new_disk ? data_disk_open(q->revision, plan->restore, err)
-					       : -1;
+	AUTO_CLOSE int data_disk_fd = new_disk ? open_disk(q, plan, err) : -1;
 	int r = new_disk && data_disk_fd < 0 ? data_disk_fd : 0;
 	if (r == 0)
 		r = start_record(q, plan, &rec, err);
 	if (r == 0 && q->again)
 		r = keep(q->again, &rec, err);
+	if (r == 0 && q->origin)
+		r = keep_rules(q->origin, &rec, err);
 	if (r < 0)
 		return r;
 	const struct instance_launch launch = {
@@ -255,7 +279,9 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,
 		.data_disk_fd = data_disk_fd,
-		.capture_fd = q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd : -1,
+		.capture_fd = q->origin				 ? q->saved_fd
+			      : q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd
+								 : -1,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* without it, events are lost */
 	};
 	r = instance_launch_begin(instances_fd, &launch, ret, err);

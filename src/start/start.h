@@ -70,6 +70,11 @@ struct start_request {
 	/* the ended instance that starts again, with its rules for the network and its data disk;
 	 * NULL: a new one */
 	const struct record *again;
+	/* the state that the start continues.  SUSPENDED: of the instance in `again`.  FORK: of the
+	 * record in `origin`, in the folder saved_fd */
+	enum record_continues continues;
+	const struct record *origin;
+	int saved_fd;
 };
 
 /* Options for mvm's own VMs: the template's settings, and the VM ends with its handle. */
@@ -125,6 +130,16 @@ void start_remove(struct mvm *mvm, struct mvm_instance *i);
 int start_again(struct mvm *mvm, const struct record *again,
 		const struct mvm_start_options *options, const struct mvm_progress *progress,
 		struct mvm_instance **ret, struct mvm_error *err);
+
+/* Continue a suspended instance, as start_again() does; and start n forks of one that runs.  The
+ * options are those of its record.  A VM that cannot be continued is not booted instead. */
+int start_suspended(struct mvm *mvm, const struct record *record,
+		    const struct mvm_start_options *options, const struct mvm_progress *progress,
+		    struct mvm_instance **ret, struct mvm_error *err);
+int start_forks(struct mvm *mvm, const struct record *origin, int saved_fd,
+		const struct mvm_start_options *options, uint32_t n,
+		const struct mvm_progress *progress, struct mvm_instance **ret,
+		struct mvm_error *err);
 
 /* Wait until the VM has ended, as mvm_instance_wait() does.  timeout_ms negative: for ever. */
 int instance_wait(struct mvm_instance *i, int64_t timeout_ms, int *ret_status,

@@ -7,27 +7,16 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "instance/instance.h"
+#include "start/again.h"
 #include "start/start.h"
 #include "store/store.h"
 
-/* A record, and the options of a start that would make it. */
-struct again {
-	struct record record;
-	char *template_ref;
-	struct mvm_forward forwards[RECORD_FORWARDS_MAX];
-	struct mvm_volume volumes[RECORD_VOLUMES_MAX]; /* borrow from the record */
-	const char **env;			       /* likewise */
-	struct mvm_start_options options;
-};
-
-static void again_done(struct again *a)
+void again_done(struct again *a)
 {
 	record_done(&a->record);
 	free(a->template_ref);
 	free((void *)a->env);
 }
-DEFINE_AUTO_DONE(again, again_done)
-
 static int read_env(struct again *a, struct mvm_error *err)
 {
 	const struct strv *env = &a->record.env;
@@ -67,7 +56,7 @@ static const char *hostname_of(const struct record *rec)
 	return rec->hostname && !str_eq(rec->hostname, rec->name) ? rec->hostname : NULL;
 }
 
-static int read_options(struct again *a, struct mvm_error *err)
+int again_options(struct again *a, struct mvm_error *err)
 {
 	const struct record *rec = &a->record;
 	a->template_ref = str_printf("%s@%s", rec->template_id, rec->revision);
@@ -131,7 +120,7 @@ int mvm_instance_start_again(struct mvm *mvm, const char *name, const struct mvm
 		return r;
 	/* one whose supervisor was killed: its record does not say so yet */
 	instance_settle(fd, name, store_dir(mvm->store, STORE_LOGS), &why, NULL);
-	r = read_options(&a, err);
+	r = again_options(&a, err);
 	if (r == 0)
 		r = start_again(mvm, &a.record, &a.options, progress, ret, err);
 	return r < 0 ? mvm_error_context(err, r, "starting '%s' again", name) : 0;

@@ -151,7 +151,39 @@ void agent_client_done(struct agent_client *a)
 		close(a->channel.fd);
 	channel_done(&a->channel);
 	strbuf_done(&a->reply);
+	strbuf_done(&a->held);
 	*a = (struct agent_client){ 0 };
+}
+
+struct held {
+	uint32_t stream, len;
+	uint8_t type;
+};
+
+static int hold(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
+		size_t len)
+{
+	const struct held head = { .stream = stream, .len = (uint32_t)len, .type = type };
+	if (a->held.len + sizeof(head) + len > QUEUE_MAX)
+		return -ENOBUFS;
+	strbuf_add(&a->held, (const char *)&head, sizeof(head));
+	strbuf_add(&a->held, payload, len);
+	return a->held.failed ? -ENOMEM : 0;
+}
+
+void agent_client_release(struct agent_client *a)
+{
+	AUTO_DONE(strbuf) held = a->held;
+	a->held = (struct strbuf){ 0 };
+	a->quiet = a->holds = false;
+	for (size_t at = 0; !held.failed && at < held.len;) {
+		struct held head;
+		memcpy(&head, held.data + at, sizeof(head));
+		at += sizeof(head);
+		/* a channel that takes no more has broken, and its watcher says so */
+		agent_client_send(a, head.type, head.stream, held.data + at, head.len);
+		at += head.len;
+	}
 }
 
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
@@ -160,7 +192,7 @@ int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, con
 	if (a->broken[0])
 		return -EPIPE;
 	if (a->quiet && stream != a->own_stream)
-		return -EBUSY;
+		return a->holds ? hold(a, type, stream, payload, len) : -EBUSY;
 	a->channel.out_limit = QUEUE_MAX + (type == FRAME_RESET ? RESETS_MAX : 0);
 	int r = channel_send(&a->channel, type, stream, payload, len);
 	return r < 0 ? r : loop_source_set_events(a->source, channel_events(&a->channel));

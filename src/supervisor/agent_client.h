@@ -46,6 +46,8 @@ struct agent_client {
 	struct strbuf reply; /* its reply */
 	bool replied;
 	bool quiet;		   /* the guest is being captured: only our own call may be sent */
+	bool holds;		   /* the others' frames wait meanwhile; else they are refused */
+	struct strbuf held;	   /* these frames: type, stream, length, payload */
 	agent_frame_fn on_frame;   /* may be NULL */
 	agent_broken_fn on_broken; /* may be NULL */
 	void *arg;
@@ -72,6 +74,9 @@ int agent_client_move(struct agent_client *a, struct loop *loop, int fd);
  * channel is quiet. */
 int agent_client_send(struct agent_client *a, uint8_t type, uint32_t stream, const void *payload,
 		      size_t len);
+
+/* No longer quiet: send what was held. */
+void agent_client_release(struct agent_client *a);
 
 /* If the channel was closed, wait a moment for the VMM's end, which is then the cause.  Returns
  * *ended. */

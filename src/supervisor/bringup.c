@@ -86,13 +86,16 @@ static int start_restore(struct supervisor *s, const struct vmm_ops *ops, struct
 	int64_t deadline_ns = clock_deadline_ns(RESTORE_DEADLINE_MS);
 	uint8_t nonce[NONCE_BYTES];
 	int r = spawn_machine(s, ops, deadline_ns, err);
-	if (r == 0 && s->record.purpose == RECORD_FOR_POOL)
+	bool continues = s->record.continues;
+	if (r == 0 && continues)
+		r = continue_guest(s, deadline_ns, err);
+	else if (r == 0 && s->record.purpose == RECORD_FOR_POOL)
 		r = machine_stand_by(&s->machine, &s->revision.run, deadline_ns, nonce, err);
 	else if (r == 0)
 		r = machine_restore(&s->machine, &s->revision.run, deadline_ns, nonce, err);
 	if (s->record.memory >= RECORD_MEMORY_SPARSE)
 		warden_forget_memory(&s->warden);
-	return r < 0 ? r : check_nonce(s, nonce, err);
+	return r < 0 || continues ? r : check_nonce(s, nonce, err);
 }
 
 static int start_boot(struct supervisor *s, const struct vmm_ops *ops, struct mvm_error *err)
@@ -115,7 +118,8 @@ int bring_up(struct supervisor *s, struct mvm_error *err)
 	if (r < 0)
 		return r;
 	machine_begin(&s->machine, s->loop, &s->warden);
-	fill_volumes_first(s, &s->record);
+	if (!s->record.continues) /* else its guest has them */
+		fill_volumes_first(s, &s->record);
 	if (s->record.restore)
 		return start_restore(s, ops, err);
 	r = start_boot(s, ops, err);

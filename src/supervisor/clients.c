@@ -126,6 +126,7 @@ static void drop_client(struct client *client)
 	free(client);
 	if (id == c->leash_id && c->on_leash_gone)
 		c->on_leash_gone(c->arg);
+	c->some_left = true;
 }
 
 /* Returns false when the client had to be dropped. */
@@ -258,6 +259,13 @@ static bool open_stream(struct client *client, const struct frame *f, bool exec,
 	return true;
 }
 
+/* Does the supervisor itself do this? */
+static bool is_job(uint64_t call)
+{
+	return (call >= CALL_INSPECT && call <= CALL_KEEP) || call == CALL_NETWORK ||
+	       call == CALL_RENAME || call == CALL_SUSPEND || call == CALL_FORK;
+}
+
 static bool take_call(struct client *client, const struct frame *f)
 {
 	const struct clients *c = client->owner;
@@ -285,18 +293,9 @@ static bool take_call(struct client *client, const struct frame *f)
 		return open_stream(client, f, true, call != CALL_EXEC);
 	case CALL_LOGS:
 		return clients_await_logs(client->owner, client->id, f);
-	case CALL_INSPECT:
-	case CALL_STOP:
-	case CALL_PAUSE:
-	case CALL_RESUME:
-	case CALL_CAPTURE:
-	case CALL_WAIT:
-	case CALL_ADOPT:
-	case CALL_KEEP:
-	case CALL_NETWORK:
-	case CALL_RENAME:
-		return queue_job(client, f, (unsigned)call);
 	default:
+		if (is_job(call))
+			return queue_job(client, f, (unsigned)call);
 		return refuse(client, f->stream, EOPNOTSUPP, "no such call");
 	}
 }

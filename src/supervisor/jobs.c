@@ -159,6 +159,12 @@ void run_job(struct supervisor *s, struct job *taken)
 	case CALL_RESUME:
 		r = do_pause(s, j->call == CALL_PAUSE, &err);
 		break;
+	case CALL_SUSPEND:
+		suspend(s, TAKE_PTR(j));
+		return;
+	case CALL_FORK:
+		fork_guest(s, j);
+		return;
 	case CALL_CAPTURE:
 		r = do_capture(s, &fields, &err);
 		break;

@@ -24,7 +24,7 @@ static const struct {
 	bool guest, paused, ending;
 } table[LIFE_STATES] = {
 	[LIFE_STARTING] = { .name = "starting",
-			    .next = TO(STANDBY) | TO(UP) | TO(STOPPED) | TO(FAILED),
+			    .next = TO(STANDBY) | TO(UP) | TO(SUSPENDED) | TO(STOPPED) | TO(FAILED),
 			    .record = RECORD_STARTING,
 			    .busy = STARTS },
 	[LIFE_STANDBY] = { .name = "standby",
@@ -37,8 +37,8 @@ static const struct {
 			    .record = RECORD_PAUSED,
 			    .guest = true },
 	[LIFE_UP] = { .name = "up",
-		      .next = TO(PAUSING) | TO(CAPTURING) | TO(RETURNING) | TO(STOPPING) |
-			      TO(FOLLOWING) | TO(KILLING) | ENDS,
+		      .next = TO(PAUSING) | TO(SUSPENDING) | TO(FORKING) | TO(CAPTURING) |
+			      TO(RETURNING) | TO(STOPPING) | TO(FOLLOWING) | TO(KILLING) | ENDS,
 		      .record = RECORD_RUNNING,
 		      .guest = true },
 	[LIFE_PAUSING] = { .name = "pausing",
@@ -55,6 +55,14 @@ static const struct {
 			    .record = RECORD_PAUSED,
 			    .guest = true,
 			    .paused = true },
+	[LIFE_SUSPENDING] = { .name = "suspending",
+			      .next = TO(SUSPENDED) | TO(UP) | TO(STOPPED) | TO(KILLING) | ENDS,
+			      .record = RECORD_RUNNING,
+			      .guest = true },
+	[LIFE_FORKING] = { .name = "forking",
+			   .next = TO(UP) | TO(KILLING) | ENDS,
+			   .record = RECORD_RUNNING,
+			   .guest = true },
 	[LIFE_CAPTURING] = { .name = "capturing",
 			     .next = TO(STOPPING) | TO(KILLING) | ENDS,
 			     .record = RECORD_RUNNING,
@@ -83,6 +91,7 @@ static const struct {
 			   .guest = true,
 			   .ending = true },
 	[LIFE_STOPPED] = { .name = "stopped", .record = RECORD_EXITED },
+	[LIFE_SUSPENDED] = { .name = "suspended", .record = RECORD_SUSPENDED },
 	[LIFE_FOLLOWED] = { .name = "down with its workload",
 			    .next = TO(WAITING),
 			    .record = RECORD_EXITED },

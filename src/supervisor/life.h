@@ -7,6 +7,8 @@
  *
  *	STARTING -------------------> UP <--> PAUSING, PAUSED, RESUMING
  *	   '--> STANDBY -> ADOPTING --'
+ *	UP <--> FORKING
+ *	UP --> SUSPENDING --> SUSPENDED                       its state stays in its folder
  *	UP --> (RETURNING) --> STOPPING --> STOPPED           it was asked to end
  *	UP --> (RETURNING) --> FOLLOWING -> FOLLOWED          its workload has ended
  *	UP --> EXITED, FAILED                                 by itself
@@ -14,24 +16,23 @@
  *
  * Every step, which tests/check/test_states.py compares with the table:
  *
- *	STARTING	STANDBY UP STOPPED FAILED
+ *	STARTING	STANDBY UP SUSPENDED STOPPED FAILED
  *	STANDBY		ADOPTING STOPPING KILLING EXITED FAILED
  *	ADOPTING	UP KILLING EXITED FAILED
- *	UP		PAUSING CAPTURING RETURNING STOPPING FOLLOWING KILLING EXITED FAILED
- *	PAUSING		PAUSED UP KILLING EXITED FAILED
- *	PAUSED		RESUMING STOPPING KILLING EXITED FAILED
- *	RESUMING	UP PAUSED KILLING EXITED FAILED
- *	CAPTURING	STOPPING KILLING EXITED FAILED
- *	RETURNING	STOPPING FOLLOWING KILLING EXITED FAILED
- *	STOPPING	KILLING STOPPED
- *	FOLLOWING	STOPPING KILLING FOLLOWED
- *	KILLING		STOPPED
- *	STOPPED
+ *	UP		PAUSING SUSPENDING FORKING CAPTURING RETURNING STOPPING FOLLOWING KILLING
+ *EXITED FAILED PAUSING		PAUSED UP KILLING EXITED FAILED PAUSED		RESUMING STOPPING
+ *KILLING EXITED FAILED RESUMING	UP PAUSED KILLING EXITED FAILED SUSPENDING	SUSPENDED UP
+ *STOPPED KILLING EXITED FAILED FORKING		UP KILLING EXITED FAILED CAPTURING	STOPPING
+ *KILLING EXITED FAILED RETURNING	STOPPING FOLLOWING KILLING EXITED FAILED STOPPING
+ *KILLING STOPPED FOLLOWING	STOPPING KILLING FOLLOWED KILLING		STOPPED STOPPED
+ *	SUSPENDED
  *	FOLLOWED	WAITING
  *	EXITED		WAITING
  *	FAILED		WAITING STOPPED
  *	WAITING		RESTARTING STOPPED FAILED
  *	RESTARTING	UP STOPPED FAILED
+ *
+ * A suspended VM whose resume fails before its guest runs is SUSPENDED still.
  *
  * EXITED: the guest powered off.  FAILED: the VMM died.  A VM that is STOPPING ends as STOPPED and
  * one that is FOLLOWING as FOLLOWED, however its guest goes down.  KILLING: a guest that has no
@@ -47,7 +48,7 @@
  * then the main loop stops the guest.  So a `stop` that arrives during a pause finds the pause
  * done.  Nobody takes the reason back, and only the first one counts.
  *
- * To add a state (SUSPENDING, FORKING): its name and its steps here, its line in the table, the
+ * To add a state: its name and its steps here, its line in the table, the
  * steps to it.
  */
 
@@ -62,12 +63,15 @@ enum life_state {
 	LIFE_PAUSING,	 /* the VMM was asked to stop the virtual CPUs */
 	LIFE_PAUSED,	 /* they stand still */
 	LIFE_RESUMING,	 /* the VMM was asked to let them run on */
+	LIFE_SUSPENDING, /* its state is kept; once it is, the guest never runs on here */
+	LIFE_FORKING,	 /* a copy of its state is kept, for forks */
 	LIFE_CAPTURING,	 /* a snapshot is or was made: the guest never runs again */
 	LIFE_RETURNING,	 /* volumes are copied back, then the guest shuts down */
 	LIFE_STOPPING,	 /* somebody wants the VM to end: the guest shuts down */
 	LIFE_FOLLOWING,	 /* the workload has ended: the guest shuts down */
 	LIFE_KILLING,	 /* the guest has no more time: the VMM gets SIGKILL */
 	LIFE_STOPPED,	 /* down, because somebody wanted that */
+	LIFE_SUSPENDED,	 /* down, and a resume continues it */
 	LIFE_FOLLOWED,	 /* down, because its workload had ended */
 	LIFE_EXITED,	 /* down, because the guest powered off */
 	LIFE_FAILED,	 /* down: it did not start, its VMM died, or its kernel panicked */

@@ -25,7 +25,7 @@
 #define DRAIN_MS	  500
 #define POWER_OFF_MS	  2000 /* for a guest to kill its processes, sync and power off */
 
-static void stage(struct machine *m, const char *name, int64_t at_ns)
+void machine_stage(struct machine *m, const char *name, int64_t at_ns)
 {
 	if (m->n_stages < MACHINE_STAGES_MAX)
 		m->stages[m->n_stages++] = (struct machine_stage){ name, at_ns - m->began_ns };
@@ -147,7 +147,7 @@ int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *re
 	snprintf(m->hostname, sizeof(m->hostname), "%s", rec->name);
 	rec->memory = started->memory;
 	if (started->copied_ns)
-		stage(m, "copy", started->copied_ns);
+		machine_stage(m, "copy", started->copied_ns);
 	int r = take_channels(m, started, rec->log_max_bytes);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot watch the guest: %s", strerror(-r));
@@ -157,7 +157,7 @@ int machine_meet(struct machine *m, const struct vmm_ops *ops, struct record *re
 		return r;
 	vmm_on_ended(m->vmm, on_vmm_ended, m);
 	m->ended = m->vmm->state == VMM_ENDED; /* it may have ended before we watched it */
-	stage(m, "spawn", m->vmm->spawned_ns);
+	machine_stage(m, "spawn", m->vmm->spawned_ns);
 	return 0;
 }
 
@@ -305,7 +305,7 @@ static int let_go(struct machine *m, struct mvm_error *err)
 		return with_console(m, r, err);
 	if (r < 0)
 		return r;
-	stage(m, "volumes", clock_now_ns());
+	machine_stage(m, "volumes", clock_now_ns());
 	if (!m->held)
 		return 0;
 	deadline_ns = clock_deadline_ns(START_DEADLINE_MS);
@@ -335,7 +335,7 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	AUTO_DONE(strbuf) args = { 0 };
 
 	if (health->kind == MVM_HEALTH_AGENT) {
-		stage(m, "healthy", clock_now_ns());
+		machine_stage(m, "healthy", clock_now_ns());
 		return 0;
 	}
 	uint32_t interval_ms = health->interval_ms ? health->interval_ms : MVM_HEALTH_INTERVAL_MS;
@@ -351,7 +351,7 @@ static int wait_healthy(struct machine *m, const struct mvm_run *run, struct mvm
 	if (m->ended_early)
 		return 0;
 	if (r == 0)
-		stage(m, "healthy", clock_now_ns());
+		machine_stage(m, "healthy", clock_now_ns());
 	return r;
 }
 
@@ -363,17 +363,17 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 		return r;
 	m->no_agent = run->initrd == MVM_INITRD_IMAGE;
 	if (m->no_agent) {
-		stage(m, "boot", clock_now_ns());
+		machine_stage(m, "boot", clock_now_ns());
 		return 0;
 	}
 	r = agent_client_wait_hello(&m->agent, m->loop, &m->ended, deadline_ns, err);
 	if (r < 0)
 		return with_console(m, r, err);
-	stage(m, "kernel", clock_now_ns());
+	machine_stage(m, "kernel", clock_now_ns());
 	r = configure(m, run, deadline_ns, err);
 	if (r < 0)
 		return r;
-	stage(m, "agent", clock_now_ns());
+	machine_stage(m, "agent", clock_now_ns());
 	if (m->stop_at_boot)
 		return m->held ? 0
 			       : mvm_error_set(err, -EOPNOTSUPP,
@@ -386,7 +386,7 @@ int machine_boot(struct machine *m, const struct mvm_run *run, int64_t deadline_
 	return r < 0 ? with_console(m, r, err) : 0;
 }
 
-static int take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], struct mvm_error *err)
+int machine_take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], struct mvm_error *err)
 {
 	struct wire_field field;
 	if (wire_find(reply->data, reply->len, FIELD_NONCE, &field) <= 0 ||
@@ -405,13 +405,13 @@ static int state_dir(const struct machine *m, bool create)
 	return create ? w->given->fd[SUPERVISOR_FD_CAPTURE] : w->memory_dir_fd;
 }
 
-static int load(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
+int machine_load(struct machine *m, int64_t deadline_ns, struct mvm_error *err)
 {
 	int r = vmm_restore(m->vmm, state_dir(m, false), deadline_ns, err);
 	if (r < 0)
 		return r;
-	stage(m, "load", m->vmm->loaded_ns);
-	stage(m, "resume", m->vmm->resumed_ns);
+	machine_stage(m, "load", m->vmm->loaded_ns);
+	machine_stage(m, "resume", m->vmm->resumed_ns);
 	return 0;
 }
 
@@ -448,8 +448,8 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 	if (r < 0)
 		return refused(m, r, err);
 	m->held = take_hold(&reply);
-	stage(m, "agent", clock_now_ns());
-	r = take_nonce(&reply, ret_nonce, err);
+	machine_stage(m, "agent", clock_now_ns());
+	r = machine_take_nonce(&reply, ret_nonce, err);
 	if (r == 0 && call == CALL_RESTORED)
 		r = check_left_out(m, &reply, err);
 	if (r == 0 && call == CALL_RESTORED)
@@ -462,14 +462,14 @@ static int identify(struct machine *m, unsigned call, const struct mvm_run *run,
 int machine_restore(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		    uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
-	int r = load(m, deadline_ns, err);
+	int r = machine_load(m, deadline_ns, err);
 	return r < 0 ? r : identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
 int machine_stand_by(struct machine *m, const struct mvm_run *run, int64_t deadline_ns,
 		     uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err)
 {
-	int r = load(m, deadline_ns, err);
+	int r = machine_load(m, deadline_ns, err);
 	if (r == 0)
 		r = identify(m, CALL_REHEARSE, run, deadline_ns, ret_nonce, err);
 	return r < 0 ? r : vmm_pause(m->vmm, deadline_ns, err);
@@ -488,7 +488,7 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
 		r = vmm_resume(m->vmm, deadline_ns, err);
 	if (r < 0)
 		return r;
-	stage(m, "resume", m->vmm->resumed_ns);
+	machine_stage(m, "resume", m->vmm->resumed_ns);
 	return identify(m, CALL_RESTORED, run, deadline_ns, ret_nonce, err);
 }
 
@@ -503,7 +503,7 @@ int machine_capture(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NO
 	int r = agent_client_call(&m->agent, m->loop, CALL_PREPARE, "preparing the guest", &args,
 				  &m->ended, deadline_ns, &reply, err);
 	if (r == 0)
-		r = take_nonce(&reply, ret_nonce, err);
+		r = machine_take_nonce(&reply, ret_nonce, err);
 	m->agent.quiet = r == 0;
 	if (r < 0)
 		return with_console(m, r, err);

@@ -13,6 +13,7 @@
 
 #include "model/template.h"
 
+#include "codec/sha256.h"
 #include "supervisor/agent_client.h"
 #include "supervisor/console.h"
 #include "supervisor/warden.h"
@@ -122,6 +123,27 @@ int machine_awake(struct machine *m, const char *hostname, const struct mvm_run 
  */
 int machine_capture(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],
 		    int64_t *ret_prepare_ns, struct mvm_error *err);
+
+/* Load the state, and let the guest run.  For the two below. */
+int machine_load(struct machine *m, int64_t deadline_ns, struct mvm_error *err);
+void machine_stage(struct machine *m, const char *name, int64_t at_ns);
+int machine_take_nonce(const struct strbuf *reply, uint8_t ret[NONCE_BYTES], struct mvm_error *err);
+
+/*
+ * Freeze the guest, so that its state can be kept.  As for machine_capture(), but it goes on
+ * afterwards, by machine_thaw().
+ *
+ *   syncs     the guest also writes everything to its disks: it may never go on
+ *   was_away  the guest was suspended: give it entropy and the time, and reset its connections
+ *
+ * machine_continue() loads such a state instead of a snapshot's, as the same machine.
+ */
+int machine_freeze(struct machine *m, bool syncs, int64_t deadline_ns,
+		   char ret_nonce_sha256[DIGEST_HEX_SIZE], struct mvm_error *err);
+int machine_thaw(struct machine *m, bool was_away, int64_t deadline_ns,
+		 uint8_t ret_nonce[NONCE_BYTES], struct mvm_error *err);
+int machine_continue(struct machine *m, int64_t deadline_ns, uint8_t ret_nonce[NONCE_BYTES],
+		     struct mvm_error *err);
 
 /* Ask the guest to power off, through its agent or else its power button.  Wait until the deadline,
  * then kill the VMM.  Never fails. */

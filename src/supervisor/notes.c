@@ -65,7 +65,8 @@ void note_start(struct supervisor *s)
 	set_string(&rec->error, NULL);
 	/* a guest without an agent did not get its hostname */
 	set_string(&rec->hostname, rec->no_agent ? NULL : s->machine.hostname);
-	set_string(&rec->machine_id, rec->no_agent ? NULL : s->machine.machine_id);
+	if (rec->no_agent || s->machine.machine_id[0]) /* else it has gone on, as it was */
+		set_string(&rec->machine_id, rec->no_agent ? NULL : s->machine.machine_id);
 	set_time(&rec->started_at, 0);
 	for (size_t i = 0; i < s->machine.n_stages && rec->n_stages < RECORD_STAGES_MAX; i++) {
 		struct record_stage *to = &rec->stages[rec->n_stages++];
@@ -139,12 +140,18 @@ void note_end(struct supervisor *s, const struct mvm_error *err)
 	bool failed = s->state == LIFE_FAILED;
 	char text[sizeof(s->workload_end) + 32];
 	snprintf(text, sizeof(text), "its workload ended with %s", s->workload_end);
-	set_time(&s->record.ended_at, 0);
+	bool suspended = s->state == LIFE_SUSPENDED;
+	if (suspended)
+		set_string(&s->record.expires_at, NULL);
+	else
+		set_time(&s->record.ended_at, 0);
 	const char *lost = s->lost.code ? s->lost.text : NULL;
 	const char *expired = s->end == LIFE_ENDS_EXPIRED ? "its time to live is over" : NULL;
-	set_string(&s->record.error, failed ? err->text : lost);
+	set_string(&s->record.error, failed || (suspended && err->code) ? err->text : lost);
 	save_record(s);
-	if (failed)
+	if (suspended)
+		tell(s, "suspended", err->code ? err->text : NULL);
+	else if (failed)
 		tell(s, "failed", err->text);
 	else if (s->state == LIFE_STOPPED)
 		tell(s, "stopped", lost ? lost : expired);

@@ -58,7 +58,8 @@ void put_away(struct supervisor *s)
 static bool is_wanted(const struct supervisor *s)
 {
 	const struct record *r = &s->record;
-	if (s->state == LIFE_STOPPED || s->end || r->restart == RECORD_RESTART_NO)
+	if (s->state == LIFE_STOPPED || s->state == LIFE_SUSPENDED || s->end ||
+	    r->restart == RECORD_RESTART_NO)
 		return false;
 	return r->restart != RECORD_RESTART_ON_FAILURE || s->state == LIFE_FAILED ||
 	       r->exit_code != 0;

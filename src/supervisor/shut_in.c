@@ -152,7 +152,9 @@ static _Noreturn void stand_guard(struct supervisor *s, const struct vmm_ops *op
 				       .record = s->record,
 				       .revision = s->revision,
 				       .theirs = { -1, -1 },
-				       .memory_dir_fd = -1 },
+				       .memory_dir_fd = -1,
+				       .saving = WARDEN_SAVING_NONE,
+				       .saved_dir_fd = -1 },
 			   .fd = fd,
 			   .child_fd = -1 };
 	const struct line_message start = { .what = ASK_START };

@@ -4,8 +4,9 @@
 
 /* The state and functions that the parts of mvm-supervisor share.  supervisor.c runs an instance's
  * life, bringup.c starts its machine, fill.c copies its volumes in and back, restart.c starts it
- * again, jobs.c answers calls, notes.c writes the record and events, standby.c turns a VM of a pool
- * into an instance, workload.c follows the workload, network.c its network, life.c keeps the state.
+ * again, saving.c suspends and forks it, jobs.c answers calls, notes.c writes the record and
+ * events, standby.c turns a VM of a pool into an instance, workload.c follows the workload,
+ * network.c its network, life.c keeps the state.
  */
 
 #include "model/template.h"
@@ -58,7 +59,9 @@ struct supervisor {
 	int64_t kill_ns;	   /* when to cut a running stop short; 0: never */
 	int64_t refusals_since_ns; /* refusal_events were written since then */
 	unsigned refusal_events;
-	struct job *waiting; /* STOP and WAIT calls, answered at the end */
+	struct job *waiting;   /* STOP and WAIT calls, answered at the end */
+	bool suspended;	       /* the VM's state is kept in its folder: it must not run on */
+	struct forked *forked; /* states that are kept for clients */
 };
 
 #define STOP_DEFAULT_MS INT64_C(10000)
@@ -166,6 +169,14 @@ void stop_guest(struct supervisor *s, int64_t timeout_ms);
 
 /* Resume a paused guest, as CALL_RESUME does. */
 int resume_guest(struct supervisor *s, struct mvm_error *err);
+
+/* CALL_SUSPEND and CALL_FORK.  suspend() takes the job over. */
+void suspend(struct supervisor *s, struct job *taken);
+void fork_guest(struct supervisor *s, const struct job *j);
+/* Remove the states that were kept for clients that have hung up; all: for every client. */
+void forget_forked(struct supervisor *s, bool all);
+/* Bring up a machine, spawned, that continues what its record says. */
+int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err);
 
 /* The time that a STOP call gives the guest to end. */
 int64_t stop_timeout_ms(const struct job *j);

@@ -169,7 +169,10 @@ static void answer_start(struct supervisor *s, const struct mvm_error *err)
 /* Serve until the VM has ended. */
 static int serve(struct supervisor *s)
 {
-	while (!s->machine.ended) {
+	while (!s->machine.ended && !s->suspended) {
+		if (s->clients.some_left && s->forked)
+			forget_forked(s, false);
+		s->clients.some_left = false;
 		struct job *j = clients_next_job(&s->clients);
 		if (j) {
 			run_job(s, j);
@@ -260,15 +263,30 @@ static bool is_unclaimed(const struct supervisor *s)
 	return s->record.held && !clients_has_leash(&s->clients);
 }
 
+/* Before clients learn of the end, free the revision.  A suspended VM holds it by its record. */
+static void end_record(struct supervisor *s, const struct mvm_error *err)
+{
+	if (s->state != LIFE_SUSPENDED)
+		warden_release(&s->warden);
+	note_end(s, err);
+	if (s->state == LIFE_SUSPENDED)
+		warden_release(&s->warden);
+}
+
 /* End a start that failed, lost its starter or was stopped.  An instance that is kept, is kept for
  * its logs.  One that started again is not held, because its user knows it already. */
 static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 {
+	loop_run_once(s->loop, 0); /* a start that fails at once has not seen its starter go */
 	bool keep = !is_unclaimed(s) && !record_removes_itself(&s->record);
+	/* its guest has not run; only a stop discards what it would have continued */
+	bool suspended = s->suspended && s->end != LIFE_ENDS_ASKED;
+	if (s->suspended && !suspended)
+		warden_use_saved(&s->warden, USE_DISCARD, NULL);
+	keep |= suspended;
 	put_away(s);
-	warden_release(&s->warden); /* before clients learn of the end */
-	life_enter(s, s->end ? LIFE_STOPPED : LIFE_FAILED);
-	note_end(s, err);
+	life_enter(s, suspended ? LIFE_SUSPENDED : s->end ? LIFE_STOPPED : LIFE_FAILED);
+	end_record(s, err);
 	warden_stop_listening(&s->warden);
 	if (!keep)
 		warden_remove(&s->warden);
@@ -281,10 +299,29 @@ static void give_up_start(struct supervisor *s, const struct mvm_error *err)
 	say_goodbye(s);
 }
 
+/* The state of a suspended VM is kept, so its VMM can go.  A stop that has come meanwhile discards
+ * it again. */
+static void go_away(struct supervisor *s)
+{
+	clients_say_goodbye(&s->clients, "the VM has been suspended");
+	put_away(s);
+	if (s->end)
+		warden_use_saved(&s->warden, USE_DISCARD, NULL);
+	s->suspended = !s->end;
+	if (s->end)
+		workload_note_end(s, true, true);
+	life_enter(s, s->end ? LIFE_STOPPED : LIFE_SUSPENDED);
+}
+
 /* End for good: the VM has ended, or the event loop has failed.  err: why, in LIFE_FAILED. */
 static void go_down(struct supervisor *s, struct mvm_error *err)
 {
 	enum life_state to = LIFE_FAILED;
+	forget_forked(s, true);
+	if (s->suspended) {
+		go_away(s);
+		return;
+	}
 	machine_shutdown(&s->machine, 0);
 	machine_drain(&s->machine);
 	bool orderly = machine_check_end(&s->machine, err) == 0;
@@ -304,6 +341,7 @@ static void go_down(struct supervisor *s, struct mvm_error *err)
 static int run(struct supervisor *s)
 {
 	struct mvm_error err = { 0 };
+	s->suspended = s->record.continues == RECORD_CONTINUES_SUSPENDED;
 	int r = start(s, &err);
 	if (r < 0) {
 		give_up_start(s, &err);
@@ -319,12 +357,11 @@ static int run(struct supervisor *s)
 		r = serve(s);
 		go_down(s, &err);
 	} while (r == 0 && restart(s, &err));
-	warden_release(&s->warden); /* before clients learn of the end */
-	note_end(s, &err);
+	end_record(s, &err);
 	warden_stop_listening(&s->warden);
 	if ((s->record.attached || s->record.held) && s->record.purpose == RECORD_FOR_USER)
 		await_starter(s);
-	if (record_removes_itself(&s->record) || is_unclaimed(s))
+	if (s->state != LIFE_SUSPENDED && (record_removes_itself(&s->record) || is_unclaimed(s)))
 		warden_remove(&s->warden);
 	say_goodbye(s);
 	return r < 0;

@@ -56,7 +56,7 @@ static void take_number(struct record *rec, uint16_t i, uint64_t n)
 {
 	switch ((enum record_number)i) {
 	case NUMBER_STATE:
-		rec->state = n <= RECORD_FAILED ? (enum record_state)n : rec->state;
+		rec->state = n <= RECORD_SUSPENDED ? (enum record_state)n : rec->state;
 		break;
 	case NUMBER_HEALTH:
 		rec->health = n <= RECORD_HEALTH_UNHEALTHY ? (enum record_health)n : rec->health;
@@ -94,6 +94,15 @@ static void take_stage(struct record *rec, const struct wire_field *f)
 		rec->stages[rec->n_stages++] = s;
 }
 
+/* A suspended VM outlives the host's boot.  A record that is lost is made up for by settle.c. */
+static void sync_record(const struct warden *w)
+{
+	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
+	AUTO_CLOSE int fd = openat(dir_fd, RECORD_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && fsync(fd) == 0)
+		dir_sync(dir_fd);
+}
+
 static void answer_save(struct warden *w, const struct strbuf *asked)
 {
 	struct wire_reader reader = { (const uint8_t *)asked->data, asked->len };
@@ -116,8 +125,14 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 		else if (f.tag >= TAG_RECORD_NUMBERS && f.tag < TAG_RECORD_NUMBERS + RECORD_NUMBERS)
 			take_number(rec, f.tag - TAG_RECORD_NUMBERS, n);
 	}
+	/* only its own files can suspend it */
+	if (rec->state == RECORD_SUSPENDED && !w->suspended)
+		rec->state = RECORD_FAILED;
 	/* see save_record() */
-	if (record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL) != -EFBIG)
+	int r = record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL);
+	if (r == 0 && rec->state == RECORD_SUSPENDED)
+		sync_record(w);
+	if (r != -EFBIG)
 		return;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
 		set_string((char **)((char *)rec + record_texts[i]), NULL);
@@ -145,9 +160,9 @@ static bool may_tell(struct warden *w, size_t bytes)
 static const char *event_named(const struct wire_field *f)
 {
 	static const char *const names[] = {
-		"started", "healthy", "unhealthy",  "paused",	    "resumed",
-		"volumes", "refused", "restarting", "stopped",	    "exited",
-		"failed",  "network", "starting",   "network-down", "network-up",
+		"started",  "healthy",	    "unhealthy",  "paused",    "resumed", "volumes",
+		"refused",  "restarting",   "stopped",	  "exited",    "failed",  "network",
+		"starting", "network-down", "network-up", "suspended", "forked",
 	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (f->len == strlen(names[i]) && memcmp(f->data, names[i], f->len) == 0)
@@ -391,6 +406,8 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 {
 	uint64_t number = 0;
 	wire_find_u64(asked->fields.data, asked->fields.len, TAG_NUMBER, UINT64_MAX, &number);
+	if (asked->what >= (int32_t)ASK_SAVED)
+		return saved_answer(w, asked, number, ret, err);
 	switch ((enum warden_question)asked->what) {
 	case ASK_START:
 		return vmm_answer_start(w, ret, err);
@@ -483,7 +500,13 @@ void warden_answer(struct warden *w, const struct line_message *asked, struct li
 
 int warden_init(struct warden *w, const struct supervisor_given *given, struct mvm_error *err)
 {
-	*w = (struct warden){ .given = given, .theirs = { -1, -1 }, .memory_dir_fd = -1 };
+	*w = (struct warden){
+		.given = given,
+		.theirs = { -1, -1 },
+		.memory_dir_fd = -1,
+		.saving = WARDEN_SAVING_NONE,
+		.saved_dir_fd = -1,
+	};
 	int r = record_load(given->fd[SUPERVISOR_FD_INSTANCE], &w->record, err);
 	if (r == 0)
 		r = revision_load_at(given->fd[SUPERVISOR_FD_REVISION], &w->revision, err);
@@ -499,6 +522,7 @@ void warden_done(struct warden *w)
 	copy_answer_end(w, true, &unused);
 	line_message_done(&unused);
 	copy_release(w);
+	saved_done_with(w);
 	vmm_probe_done(&w->probe);
 	record_done(&w->record);
 	record_done(&w->wanted);

@@ -26,6 +26,24 @@
 #include "vmm/oom.h"
 #include "vmm/vmm.h"
 
+/* A state that is being saved. */
+struct warden_saving {
+	char name[64]; /* of its folder; "": none */
+	int dir_fd, devices_fd;
+};
+#define WARDEN_SAVING_NONE                                                                         \
+	{                                                                                          \
+		.dir_fd = -1, .devices_fd = -1                                                     \
+	}
+
+/* What to do with the state that a start continues. */
+enum warden_use {
+	USE_TAKE = 1, /* the guest is about to run */
+	USE_PUT_BACK, /* but it did not */
+	USE_FORGET,   /* it did */
+	USE_DISCARD,  /* a VM that has just been suspended must end after all */
+};
+
 /* The part with the rights. */
 struct warden {
 	const struct supervisor_given *given;
@@ -47,6 +65,11 @@ struct warden {
 	pid_t shut_in;			    /* the other process; 0: none */
 	pid_t copier;			    /* copies volumes; 0: none */
 	int64_t told_ns;		    /* events may be written since then */
+	struct warden_saving saving;
+	bool suspended;	  /* the folder "saved" is whole, and is this VM's */
+	int saved_dir_fd; /* what the start continues; -1: nothing */
+	char saved_nonce_sha256[65];
+	char taken[64]; /* the folder "saved" while its guest begins to run; "": none */
 };
 
 /* The way to it. */
@@ -119,6 +142,25 @@ void warden_confine(struct warden_link *l, struct record *rec);
 uint64_t warden_touched_bytes(struct warden_link *l);
 /* Capture the data disk, if there is one. */
 int warden_capture_disk(struct warden_link *l, struct mvm_error *err);
+
+/*
+ * Keep the state of a paused VM: begin, save its devices into the descriptor, then end.
+ *
+ *   nonce_sha256  of the frozen guest's nonce
+ *   ret_name      of the fork's folder, which warden_save_drop() removes
+ *
+ * begin returns a descriptor that can be written, or -errno.  Without an end, or after one that
+ * fails, nothing stays.  After warden_save_suspend() the VM must not run again.
+ */
+int warden_save_begin(struct warden_link *l, struct mvm_error *err);
+int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err);
+int warden_save_fork(struct warden_link *l, const char *nonce_sha256, char ret_name[64],
+		     struct mvm_error *err);
+void warden_save_drop(struct warden_link *l, const char *name); /* NULL: what is being saved */
+
+/* A VM that continues such a state has answered: give it its memory.  ret: of the guest's nonce. */
+int warden_load_saved(struct warden_link *l, char ret_nonce_sha256[65], struct mvm_error *err);
+int warden_use_saved(struct warden_link *l, enum warden_use how, struct mvm_error *err);
 
 /*
  * A VM of a pool becomes the instance of the record that a start has left in its folder.

@@ -44,12 +44,12 @@ static int ask(struct warden_link *l, struct line_message *question, struct line
 	return reason && *reason ? mvm_error_reason(err, r, reason, NULL) : r;
 }
 
-static struct line_message question(enum warden_question what)
+static struct line_message question(int32_t what)
 {
-	return (struct line_message){ .what = (int32_t)what };
+	return (struct line_message){ .what = what };
 }
 
-static struct line_message question_about(enum warden_question what, uint64_t number)
+static struct line_message question_about(int32_t what, uint64_t number)
 {
 	struct line_message q = question(what);
 	wire_put_u64(&q.fields, TAG_NUMBER, number);
@@ -288,6 +288,62 @@ void warden_confine(struct warden_link *l, struct record *rec)
 	free(rec->cgroup_limits);
 	rec->cgroup = text_of(&reply, TAG_CGROUP);
 	rec->cgroup_limits = text_of(&reply, TAG_LIMITS);
+}
+
+/* ---- saved state ---- */
+
+int warden_save_begin(struct warden_link *l, struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	struct line_message q = question(ASK_SAVE_BEGIN);
+	int r = ask(l, &q, &reply, err);
+	int fd = r < 0 ? r : take_fd(&reply, 0);
+	return r == 0 && fd < 0 ? mvm_error_set(err, -EPROTO, "an answer without a file") : fd;
+}
+
+/* ret: the answer's text; may be NULL. */
+static int ask_text(struct warden_link *l, struct line_message q, char *ret, size_t size,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(line_message) reply = { 0 };
+	int r = ask(l, &q, &reply, err);
+	AUTO_FREE char *text = r < 0 ? NULL : text_of(&reply, TAG_TEXT);
+	if (r == 0 && ret)
+		snprintf(ret, size, "%s", text ? text : "");
+	return r;
+}
+
+int warden_save_suspend(struct warden_link *l, const char *nonce_sha256, struct mvm_error *err)
+{
+	struct line_message q = question(ASK_SAVE_SUSPEND);
+	wire_put_str(&q.fields, TAG_TEXT, nonce_sha256);
+	return ask_only(l, q, err);
+}
+
+int warden_save_fork(struct warden_link *l, const char *nonce_sha256, char ret_name[64],
+		     struct mvm_error *err)
+{
+	struct line_message q = question(ASK_SAVE_FORK);
+	wire_put_str(&q.fields, TAG_TEXT, nonce_sha256);
+	return ask_text(l, q, ret_name, 64, err);
+}
+
+void warden_save_drop(struct warden_link *l, const char *name)
+{
+	struct line_message q = question(ASK_SAVE_DROP);
+	if (name)
+		wire_put_str(&q.fields, TAG_TEXT, name);
+	ask_only(l, q, NULL); /* what stays is swept when the VM has ended */
+}
+
+int warden_load_saved(struct warden_link *l, char ret_nonce_sha256[65], struct mvm_error *err)
+{
+	return ask_text(l, question(ASK_LOAD_SAVED), ret_nonce_sha256, 65, err);
+}
+
+int warden_use_saved(struct warden_link *l, enum warden_use how, struct mvm_error *err)
+{
+	return ask_only(l, question_about(ASK_USE_SAVED, how), err);
 }
 
 int warden_adopt(struct warden_link *l, struct vmm_forward ret[RECORD_FORWARDS_MAX],

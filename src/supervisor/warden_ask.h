@@ -38,6 +38,17 @@ enum warden_question {
 	ASK_RENAME, /* TEXT: the name */
 };
 
+/* About a state that is kept or continued: warden_saved.c. */
+enum warden_saved_question {
+	ASK_SAVED = 0x100, /* the first of them */
+	ASK_SAVE_BEGIN = ASK_SAVED,
+	ASK_SAVE_SUSPEND, /* TEXT: the nonce's SHA-256 */
+	ASK_SAVE_FORK,	  /* likewise */
+	ASK_SAVE_DROP,	  /* TEXT: the name of a fork's folder; else what is being saved */
+	ASK_LOAD_SAVED,
+	ASK_USE_SAVED, /* NUMBER: enum warden_use */
+};
+
 enum warden_tag {
 	TAG_NUMBER = 1,
 	TAG_TEXT,

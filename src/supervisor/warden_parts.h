@@ -3,7 +3,7 @@
 #define SUPERVISOR_WARDEN_PARTS_H
 
 /* What the warden's files share: warden.c has the record and the folder, warden_vmm.c the VMM,
- * warden_copy.c the volumes. */
+ * warden_copy.c the volumes, warden_saved.c the state that a suspend or a fork keeps. */
 
 #include "net/wire.h"
 #include "supervisor/warden.h"
@@ -16,6 +16,14 @@ int vmm_answer_capture_disk(struct warden *w, struct mvm_error *err);
 uint64_t vmm_touched_bytes(const struct warden *w);
 void vmm_forget_memory(struct warden *w);
 void vmm_put_away(struct warden *w);
+
+/* warden_saved.c: the VM's state is kept, and continued. */
+int saved_answer(struct warden *w, const struct line_message *asked, uint64_t number,
+		 struct line_message *ret, struct mvm_error *err);
+/* Before a start: open and check what the record says that it continues. */
+int saved_open(struct warden *w, struct mvm_error *err);
+void saved_close(struct warden *w);
+void saved_done_with(struct warden *w);
 
 int copy_answer_start(struct warden *w, bool back, struct line_message *ret, struct mvm_error *err);
 int copy_answer_end(struct warden *w, bool kill, struct line_message *ret);

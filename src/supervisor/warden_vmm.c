@@ -157,7 +157,7 @@ static void configure(struct warden *w)
 		.memory_dir_fd = copied ? fds[SUPERVISOR_FD_INSTANCE] : memory_fd,
 		.memory_name = MEMORY_NAME,
 		.restores = rec->restore,
-		.state_dir_fd = w->memory_dir_fd,
+		.state_dir_fd = w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd,
 		.work_fd = fds[SUPERVISOR_FD_INSTANCE],
 		.agent_fd = w->theirs[0],
 		.console_fd = w->theirs[1],
@@ -229,6 +229,8 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 	if (r == 0)
 		r = probe(w, err);
 	if (r == 0)
+		r = saved_open(w, err);
+	if (r == 0)
 		r = open_memory_dir(w, ret, err);
 	if (r == 0)
 		r = make_channels(w, ret, err);
@@ -239,6 +241,7 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 	if (r < 0) { /* the next start opens its own */
 		forget_channels(w);
 		forget_memory_dir(w);
+		saved_close(w);
 		return r;
 	}
 	wire_put_u64(&ret->fields, TAG_MEMORY, w->record.memory);
@@ -259,7 +262,9 @@ int vmm_answer_reap(struct warden *w, struct line_message *ret)
 
 int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret)
 {
-	int dir_fd = create ? w->given->fd[SUPERVISOR_FD_CAPTURE] : w->memory_dir_fd;
+	int dir_fd = create		    ? w->given->fd[SUPERVISOR_FD_CAPTURE]
+		     : w->saved_dir_fd >= 0 ? w->saved_dir_fd
+					    : w->memory_dir_fd;
 	bool mine = create ? w->record.purpose == RECORD_FOR_CAPTURE : w->record.restore;
 	int fd = mine && w->ops->open_state ? w->ops->open_state(dir_fd, create) : -EPERM;
 	if (fd >= 0)
@@ -295,6 +300,7 @@ void vmm_put_away(struct warden *w)
 	forget_channels(w);
 	ports6_done(&w->ports);
 	forget_memory_dir(w);
+	saved_close(w);
 	confine_end(rec->cgroup);
 	rec->vmm_pid = 0;
 	set_string(&rec->isolation, NULL);

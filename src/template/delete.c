@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "build/nix_flake.h"
 #include "store/revision.h"
+#include "template/holder.h"
 #include "template/spec_rules.h"
 
 /* The name of an instance that uses a revision, or NULL. */
@@ -61,7 +62,8 @@ static int remove_claimed(struct mvm *mvm, const char *id, struct mvm_error *err
 	if (claim < 0)
 		return mvm_error_set(err, claim, "cannot claim its revisions: %s",
 				     strerror(-claim));
-	return store_template_remove(mvm->store, id, err);
+	int r = holder_check(mvm, id, NULL, err);
+	return r < 0 ? r : store_template_remove(mvm->store, id, err);
 }
 
 /* Remove the template's log and lock files.  A file that stays does no harm. */

@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "model/model_json.h"
 #include "store/verify.h"
+#include "template/holder.h"
 #include "template/spec_rules.h"
 
 /* ---- the revisions of a template in order ---- */
@@ -145,7 +146,8 @@ static int summarise(struct mvm *mvm, const char *id, const char *current,
 	}
 	s->revision = str_dup(e->name, &failed);
 	s->current = strcmp(current, e->name) == 0;
-	s->in_use = store_revision_in_use(mvm->store, id, e->name);
+	AUTO_FREE char *suspended = holder_find(mvm, id, e->name);
+	s->in_use = suspended || store_revision_in_use(mvm->store, id, e->name);
 	s->built_at = rev.built_at;
 	s->vcpus = rev.vcpus;
 	s->mem_mib = rev.mem_mib;

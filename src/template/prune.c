@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "store/gc.h"
 #include "template/history.h"
+#include "template/holder.h"
 #include "template/spec_rules.h"
 
 #define PRUNE_OPTIONS_FIRST STRUCT_END(struct mvm_prune_options, dry_run)
@@ -53,6 +54,15 @@ static bool may_go(const struct run *run, const struct history *h, size_t i)
 	return e->built_ns < run->before_ns;
 }
 
+static bool is_suspended(struct run *run, const char *id, const char *revision)
+{
+	AUTO_FREE char *holder = holder_find(run->mvm, id, revision);
+	if (holder)
+		progress_note(run->progress, "%s@%s stays: instance '%s' is suspended and needs it",
+			      id, revision, holder);
+	return holder;
+}
+
 /* removal is NULL in a dry run. */
 static int remove_one(struct run *run, const char *id, const struct history_entry *e,
 		      struct removal *removal, struct mvm_error *err)
@@ -62,6 +72,10 @@ static int remove_one(struct run *run, const char *id, const struct history_entr
 
 	AUTO_CLOSE int claim = removal ? store_claim_revision(s, id, e->name) : -1;
 	if (claim == -EBUSY || (!removal && store_revision_in_use(s, id, e->name))) {
+		run->result->n_in_use++;
+		return 0;
+	}
+	if ((!removal || claim >= 0) && is_suspended(run, id, e->name)) {
 		run->result->n_in_use++;
 		return 0;
 	}

@@ -16,6 +16,7 @@
 #include "net/agent.h"
 #include "net/wire.h"
 #include "template/capture.h"
+#include "template/holder.h"
 #include "template/image_secrets.h"
 #include "template/spec_rules.h"
 
@@ -243,6 +244,8 @@ int snapshot_make(struct mvm *mvm, struct revision *revision, const struct vmm_o
 		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot make snapshots",
 				     ops->name);
 	int r = need_agent(&revision->rev.run, err);
+	if (r == 0 && revision->rev.has_snapshot)
+		r = holder_check(mvm, revision->id, revision->hash, err);
 	if (r < 0)
 		return r;
 	note_servers(revision, progress);

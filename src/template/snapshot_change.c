@@ -8,6 +8,7 @@
 #include "model/model_json.h"
 #include "store/trust.h"
 #include "template/capture.h"
+#include "template/holder.h"
 #include "template/snapshot.h"
 #include "template/spec_rules.h"
 
@@ -63,10 +64,12 @@ static int change(struct mvm *mvm, const char *id, const char *hash,
 			       revision.rev.role, result->cache_key);
 	if (!options->remove)
 		r = make(mvm, &revision, options, progress, result, err);
-	else if (revision.rev.has_snapshot)
-		r = remove_snapshot(mvm, &revision, progress, err);
-	else
+	else if (!revision.rev.has_snapshot)
 		return 0;
+	else
+		r = holder_check(mvm, id, hash, err);
+	if (options->remove && r == 0)
+		r = remove_snapshot(mvm, &revision, progress, err);
 	return r < 0 ? r : 1;
 }
 

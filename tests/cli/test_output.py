@@ -40,7 +40,7 @@ PRINTS = {
     "completion": ["bash"],
 }
 NEEDS_A_GUEST = {"template snapshot", "run", "port", "top", "inspect", "exec", "cp", "commit", "logs",
-                 "wait", "pause", "resume", "stop", "start", "restart", "kill", "rename", "rm", "volume inspect", "volume rm",
+                 "wait", "pause", "resume", "suspend", "fork", "stop", "start", "restart", "kill", "rename", "rm", "volume inspect", "volume rm",
                  "network show", "network set"}
 PRINTS_NOTHING = {"pool set", "pool serve", "kernel rm", "kernel fetch"} # fetch needs apt
 

@@ -25,6 +25,7 @@ enum vmm_step {
 	VMM_STEP_PAUSE = 'p',
 	VMM_STEP_RESUME = 'r',
 	VMM_STEP_CAPTURE = 'c',
+	VMM_STEP_SAVE = 'd',
 	VMM_STEP_DONE = '+',
 	VMM_STEP_FAIL = '-',
 };

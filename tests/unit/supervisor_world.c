@@ -134,6 +134,8 @@ static void write_revision(struct world *x)
 			 0);
 	AUTO_CLOSE int snapshot_fd = dir_make_at(x->revision_fd, "snapshot");
 	assert_true(snapshot_fd >= 0);
+	assert_int_equal(file_create_at(snapshot_fd, "mem.bin", "", 0, 0600), 0);
+	assert_int_equal(file_create_at(snapshot_fd, "vmstate.bin", "", 0, 0600), 0);
 	assert_int_equal(store_checksums_write(x->revision_fd, "web", "rev", NULL, 0, NULL, NULL),
 			 0);
 }
@@ -277,6 +279,29 @@ void start_up(struct world *x)
 	boot_guest(x);
 	if (start_status(x, &err) < 0)
 		fail_msg("%s", err.text);
+}
+
+void start_clone(struct world *x)
+{
+	struct mvm_error err = { 0 };
+	x->record.restore = true;
+	x->record.memory = RECORD_MEMORY_SHARED;
+	launch(x);
+	expect_spawn(x);
+	go_on(x);
+	expect_step(x, VMM_STEP_RESTORE);
+	go_on(x);
+	answer_nonce(x, expect_call(x, CALL_RESTORED));
+	if (start_status(x, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+void freeze_clone(struct world *x)
+{
+	answer_nonce(x, expect_call(x, CALL_FREEZE));
+	expect_step(x, VMM_STEP_PAUSE);
+	go_on(x);
+	expect_step(x, VMM_STEP_SAVE);
 }
 
 void stand_by(struct world *x)

@@ -63,6 +63,11 @@ int start_status(struct world *x, struct mvm_error *err);
 /* launch() and boot_guest(); the start must succeed. */
 void start_up(struct world *x);
 
+/* Restore a clone, which is up then.  Later, after a SUSPEND or FORK: freeze it, up to the step
+ * that saves its devices. */
+void start_clone(struct world *x);
+void freeze_clone(struct world *x);
+
 /* Start the VM of a pool: restored, rehearsed, paused. */
 void stand_by(struct world *x);
 

@@ -74,6 +74,13 @@ static const struct row {
 	{ STATE(RESUMING),
 	  { "PAUSED FAILED", "PAUSED EXITED", IS_KILLED, STAYS, STAYS, "UP STOPPING STOPPED",
 	    "UP STOPPING STOPPED" } },
+	/* nothing is kept of a VM that ends meanwhile */
+	{ STATE(SUSPENDING),
+	  { "UP FAILED", "UP EXITED", NEVER, STAYS, STAYS, "UP STOPPING STOPPED",
+	    "UP STOPPING STOPPED" } },
+	{ STATE(FORKING),
+	  { "UP FAILED", "UP EXITED", IS_KILLED, STAYS, STAYS, "UP STOPPING STOPPED",
+	    "UP STOPPING STOPPED" } },
 	{ STATE(CAPTURING), { FAILS, EXITS, IS_KILLED, NEVER, STAYS, STOPS_STILL, NEVER } },
 	/* a client has asked it to end */
 	{ STATE(RETURNING),
@@ -85,6 +92,8 @@ static const struct row {
 	{ STATE(KILLING), { "STOPPED", NEVER, STAYS, STAYS, NEVER, STAYS, STAYS } },
 	/* down, but the starter has not read the result yet */
 	{ STATE(STOPPED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
+	/* its supervisor waits for nobody */
+	{ STATE(SUSPENDED), { NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER } },
 	{ STATE(FOLLOWED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
 	{ STATE(EXITED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
 	{ STATE(FAILED), { NEVER, NEVER, "", NEVER, NEVER, STAYS, STAYS } },
@@ -217,6 +226,15 @@ static void reach_adopting(struct play *p)
 	p->adopt = expect_call(x, CALL_RESTORED);
 }
 
+static void reach_saving(struct play *p, enum life_state state)
+{
+	start_clone(p->x);
+	begin_client(p);
+	begin_call(&p->client, state == LIFE_FORKING ? CALL_FORK : CALL_SUSPEND);
+	freeze_clone(p->x);
+	p->steps = true;
+}
+
 static void reach_capturing(struct play *p)
 {
 	struct world *x = p->x;
@@ -304,6 +322,8 @@ static void reach(struct play *p, enum life_state state)
 		start_up(x);
 	} else if (state <= LIFE_RESUMING) {
 		reach_pause(p, state);
+	} else if (state == LIFE_SUSPENDING || state == LIFE_FORKING) {
+		reach_saving(p, state);
 	} else if (state == LIFE_CAPTURING) {
 		reach_capturing(p);
 	} else if (state <= LIFE_KILLING) {

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/saved.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "codec/sha256.h"
+#include "instance/data_disk.h"
+#include "model/fields.h"
+
+#define INFO_MAX_BYTES ((size_t)16 * 1024)
+
+static const struct field saved[] = {
+	FIELD_SCHEMA_VERSION(saved, schema_version),
+	FIELD_STRING(saved, base_nonce_sha256, FIELD_REQUIRED),
+	FIELD_STRING(saved, nonce_sha256, FIELD_REQUIRED),
+	FIELD_STRING(saved, state_sha256, FIELD_REQUIRED),
+	FIELD_SIZE(saved, state_bytes, FIELD_REQUIRED),
+	FIELD_STRING(saved, pages_sha256, FIELD_REQUIRED),
+	FIELD_SIZE(saved, pages_bytes, FIELD_REQUIRED),
+	FIELD_SIZE(saved, n_pages, FIELD_REQUIRED),
+	FIELD_STRING(saved, saved_at, FIELD_REQUIRED),
+};
+static const struct fields saved_fields = FIELDS_CLOSED(saved, saved);
+
+void saved_done(struct saved *s)
+{
+	fields_done(&saved_fields, s);
+}
+
+int saved_write(int dir_fd, const struct saved *s, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	int r = fields_format(&saved_fields, s, &text, err);
+	if (r < 0)
+		return r;
+	r = file_create_at(dir_fd, SAVED_INFO, text, strlen(text), 0600);
+	return r < 0 ? mvm_error_set(err, r, "cannot write " SAVED_INFO ": %s", strerror(-r)) : 0;
+}
+
+int saved_parse(const char *text, size_t len, struct saved *ret, struct mvm_error *err)
+{
+	AUTO_JSON json_t *doc = NULL;
+	AUTO_DONE(saved) s = { 0 };
+	struct json_at root;
+
+	int r = json_read(text, len, SAVED_INFO, &doc, err);
+	if (r < 0)
+		return r;
+	json_root(&root, SAVED_INFO, doc);
+	r = fields_read(&saved_fields, &root, &s, err);
+	if (r < 0)
+		return r;
+	*ret = s;
+	s = (struct saved){ 0 };
+	return 0;
+}
+
+int saved_read(int dir_fd, struct saved *ret, struct mvm_error *err)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len;
+	int r = file_read_at(dir_fd, SAVED_INFO, INFO_MAX_BYTES, &text, &len);
+	if (r == -ENOENT || r == -EFBIG || r == -ELOOP)
+		r = mvm_error_set(err, -EBADMSG, SAVED_INFO " is missing, a link or too large");
+	else if (r < 0)
+		return mvm_error_set(err, r, "cannot read " SAVED_INFO ": %s", strerror(-r));
+	return r < 0 ? r : saved_parse(text, len, ret, err);
+}
+
+static int damaged(const char *name, struct mvm_error *err)
+{
+	return mvm_error_set(err, -EBADMSG, "the saved state is damaged: %s is not what was saved",
+			     name);
+}
+
+static int check_file(int dir_fd, const char *name, uint64_t bytes, const char *sha256,
+		      struct mvm_error *err)
+{
+	struct mvm_digest expected, actual;
+	struct stat st;
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes ||
+	    digest_parse(sha256, &expected) < 0)
+		return damaged(name, err);
+	int r = sha256_fd(fd, NULL, &actual, NULL);
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot read %s: %s", name, strerror(-r));
+	return digest_equal(&expected, &actual) ? 0 : damaged(name, err);
+}
+
+int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256,
+		struct mvm_error *err)
+{
+	if (!str_eq(s->base_nonce_sha256, base_nonce_sha256))
+		return mvm_error_set(err, -ESTALE,
+				     "the template's snapshot is another than the one that the VM "
+				     "was restored from");
+	int r = check_file(dir_fd, SAVED_STATE, s->state_bytes, s->state_sha256, err);
+	return r < 0 ? r : check_file(dir_fd, SAVED_PAGES, s->pages_bytes, s->pages_sha256, err);
+}
+
+static const char *const names[] = {
+	SAVED_INFO, SAVED_STATE, SAVED_PAGES, SAVED_DEVICES, DATA_DISK_NAME,
+};
+
+int saved_sync(int dir_fd)
+{
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
+		AUTO_CLOSE int fd = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd >= 0 && fsync(fd) < 0)
+			return -errno;
+	}
+	return dir_sync(dir_fd);
+}
+
+bool saved_is_there(int instance_fd)
+{
+	struct stat st;
+	return fstatat(instance_fd, SAVED_DIR, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISDIR(st.st_mode);
+}
+
+void saved_forget(int instance_fd)
+{
+	char aside[64];
+	/* by one rename, so that no half of it passes for a whole one */
+	if (rename_unique_at(instance_fd, SAVED_DIR, instance_fd, SAVED_SAVING, aside) == 0)
+		tree_remove_at(instance_fd, aside);
+	saved_sweep(instance_fd);
+}
+
+void saved_sweep(int instance_fd)
+{
+	AUTO_DONE(strv) all = { 0 };
+	if (dir_list(instance_fd, &all) < 0)
+		return;
+	for (size_t i = 0; i < all.n; i++) {
+		if (name_is_unique(all.v[i], SAVED_SAVING) || name_is_unique(all.v[i], SAVED_FORK))
+			tree_remove_at(instance_fd, all.v[i]);
+	}
+}
+
+bool saved_is_own(int instance_fd, const char *name)
+{
+	AUTO_DONE(strv) all = { 0 };
+	if (!str_eq(name, SAVED_DIR) && !name_is_unique(name, SAVED_SAVING) &&
+	    !name_is_unique(name, SAVED_FORK))
+		return false;
+	AUTO_CLOSE int fd = dir_open_at(instance_fd, name);
+	if (fd < 0 || dir_list(fd, &all) < 0)
+		return false;
+	for (size_t i = 0; i < all.n; i++) {
+		struct stat st;
+		bool known = false;
+		for (size_t k = 0; k < MVM_ARRAY_SIZE(names); k++)
+			known |= str_eq(all.v[i], names[k]);
+		if (!known || fstatat(fd, all.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode))
+			return false;
+	}
+	return true;
+}

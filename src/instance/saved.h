@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_SAVED_H
+#define INSTANCE_SAVED_H
+
+/*
+ * The state of a VM that was suspended or is forked, as a folder below its instance's:
+ *
+ *	vmstate.bin  device state, as the VMM loads it
+ *	pages.bin    the pages that differ from the snapshot's memory (vmm/pages.h)
+ *	data.ext4    of a fork: the data disk, which goes with the memory
+ *	saved.json   sizes and digests of the first two, and which guest they are
+ *
+ * A folder that is being written is called "saving." and 16 hex digits.  Once it is whole and, for
+ * a suspended VM, on disk, it is renamed to "saved" or, for forks, to "fork." and 16 hex digits.
+ * So "saved" is the mark of a suspended VM, whatever its record says: a supervisor that is killed
+ * in between leaves a VM that is suspended or one that is lost, never half of one.  A resume
+ * renames it back to "saving." before the guest runs, so no state runs twice.
+ *
+ * Nothing here is trusted: files that do not have the recorded sizes and digests are -EBADMSG.
+ */
+
+#include <mvm/digest.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/own.h"
+
+#define SAVED_DIR    "saved"
+#define SAVED_SAVING "saving."
+#define SAVED_FORK   "fork."
+
+#define SAVED_INFO    "saved.json"
+#define SAVED_STATE   "vmstate.bin"
+#define SAVED_PAGES   "pages.bin"
+#define SAVED_DEVICES "devices.bin" /* what vmstate.bin is made of, for a moment */
+
+struct saved {
+	uint32_t schema_version;
+	char *base_nonce_sha256; /* of the snapshot whose memory the pages differ from */
+	char *nonce_sha256;	 /* of what only the frozen guest's agent knows */
+	char *state_sha256, *pages_sha256;
+	uint64_t state_bytes, pages_bytes, n_pages;
+	char *saved_at; /* RFC 3339 */
+};
+void saved_done(struct saved *s);
+DEFINE_AUTO_DONE(saved, saved_done)
+
+/* Write saved.json.  Returns 0 or -errno with a sentence. */
+int saved_write(int dir_fd, const struct saved *s, struct mvm_error *err);
+
+/* Read saved.json.  -EBADMSG when it is missing or damaged. */
+int saved_read(int dir_fd, struct saved *ret, struct mvm_error *err);
+int saved_parse(const char *text, size_t len, struct saved *ret, struct mvm_error *err);
+
+/* Sync every file of the folder. */
+int saved_sync(int dir_fd);
+
+/*
+ * Check the files against saved.json.  Reads them whole, at about 1.5 GB/s.
+ *
+ *   base_nonce_sha256  of the snapshot that is there now
+ *
+ * Returns 0; -EBADMSG; -ESTALE when the snapshot is another.
+ */
+int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256,
+		struct mvm_error *err);
+
+/* Does an instance's folder have the state of a suspended VM? */
+bool saved_is_there(int instance_fd);
+
+/* Forget it, and what interrupted suspends and forks have left.  Best effort. */
+void saved_forget(int instance_fd);
+void saved_sweep(int instance_fd);
+
+/* Is this one of these folders, and has it only files of ours?  For shape.c. */
+bool saved_is_own(int instance_fd, const char *name);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Forks of an instance that runs.  Its supervisor keeps its state in a folder below its own for as
+ * long as we are connected, and the forks start from there, as clones start from a snapshot.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <mvm/suspend.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/extend.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "instance/instance.h"
+#include "instance/saved.h"
+#include "net/agent.h"
+#include "net/wire.h"
+#include "start/again.h"
+#include "start/start.h"
+
+#define FORK_DEADLINE_MS INT64_C(600000)
+
+#define FORK_OPTIONS_FIRST STRUCT_END(struct mvm_fork_options, remove_at_end)
+
+/* Have the state kept.  Returns its folder, or -errno. */
+static int keep_state(struct mvm_instance *origin, int instance_fd,
+		      const struct mvm_progress *progress, struct mvm_error *err)
+{
+	AUTO_DONE(strbuf) reply = { 0 };
+	AUTO_FREE char *name = NULL;
+	struct wire_field f;
+	uint64_t paused_ns = 0;
+	control_watch(&origin->control, 0, 0); /* its supervisor writes files meanwhile */
+	origin->control.progress = progress;
+	int r = control_call(&origin->control, CALL_FORK, NULL, NULL,
+			     clock_deadline_ns(FORK_DEADLINE_MS), &reply, err);
+	origin->control.progress = NULL;
+	if (r < 0)
+		return r;
+	if (wire_find(reply.data, reply.len, FIELD_NAME, &f) <= 0 || wire_get_str(&f, &name) < 0 ||
+	    !name_is_unique(name, SAVED_FORK))
+		return mvm_error_set(err, -EPROTO, "the supervisor named no folder");
+	wire_find_u64(reply.data, reply.len, FIELD_TIME_NS, INT64_MAX, &paused_ns);
+	progress_note(progress, "%s: stood still for %.0f ms", origin->name,
+		      (double)paused_ns / NS_PER_MS);
+	int fd = dir_open_at(instance_fd, name);
+	return fd < 0 ? mvm_error_set(err, fd, "cannot open the forked state: %s", strerror(-fd))
+		      : fd;
+}
+
+/* The origin's options, for others than itself. */
+static int fork_options(struct again *a, const struct mvm_fork_options *o, struct mvm_error *err)
+{
+	int r = again_options(a, err);
+	if (r < 0)
+		return r;
+	a->options.name = o->name;
+	a->options.hostname = NULL;
+	a->options.held = o->held;
+	a->options.remove_at_end = o->remove_at_end;
+	/* their files are in its memory or on its disk already */
+	a->options.volumes = NULL;
+	a->options.n_volumes = 0;
+	for (size_t i = 0; i < a->options.n_forwards; i++)
+		a->forwards[i].host_port = 0; /* the origin has its own */
+	return 0;
+}
+
+static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_options *o, uint32_t n,
+		    const struct mvm_progress *progress, struct mvm_instance **ret,
+		    struct mvm_error *err)
+{
+	AUTO_DONE(again) a = { 0 };
+	AUTO(mvm_instance) origin = NULL;
+	AUTO_CLOSE int instance_fd = -1;
+	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int r = fd < 0 ? fd : instance_load(fd, name, &a.record, &instance_fd, err);
+	if (r == 0)
+		r = fork_options(&a, o, err);
+	if (r == 0)
+		r = instance_connect(fd, name, &origin, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, progress, err);
+	if (saved_fd < 0)
+		return mvm_error_context(err, saved_fd, "instance '%s'", name);
+	return start_forks(mvm, &a.record, saved_fd, &a.options, n, progress, ret, err);
+}
+
+int mvm_instance_fork(struct mvm *mvm, const char *name, const struct mvm_fork_options *options,
+		      uint32_t n, const struct mvm_progress *progress, struct mvm_instance **ret,
+		      struct mvm_error *err)
+{
+	struct mvm_error local = { 0 };
+	struct mvm_fork_options o = { 0 };
+	struct progress_watch watch;
+
+	if (!err)
+		err = &local;
+	memset(ret, 0, n * sizeof(*ret));
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0 && options)
+		r = mvm_struct_take(&o, sizeof(o), FORK_OPTIONS_FIRST, options, err);
+	if (r < 0)
+		return r;
+	if (n == 0 || n > MVM_START_MANY_MAX)
+		return mvm_error_set(err, -EINVAL, "one call can start from 1 to %u instances",
+				     MVM_START_MANY_MAX);
+	return fork_all(mvm, name, &o, n, progress, ret, err);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Suspend and fork: the VM's state is kept while its guest stands still.
+ *
+ * The agent freezes every process first, so that a fork can take another identity before any of
+ * them runs, and sends nothing after its answer, so that no frame is cut in two.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "codec/sha256.h"
+#include "net/wire.h"
+#include "supervisor/supervise.h"
+
+#define FREEZE_DEADLINE_MS INT64_C(20000)
+#define SAVE_DEADLINE_MS   INT64_C(120000)
+#define THAW_DEADLINE_MS   INT64_C(30000)
+
+/* A fork's state goes when the client that wants it has hung up. */
+struct forked {
+	struct forked *next;
+	uint64_t client_id;
+	char name[64];
+};
+
+static bool clients_use_guest(const struct clients *c)
+{
+	bool used = false;
+	for (unsigned i = 0; i < c->n_streams; i++)
+		used |= c->streams[i].used;
+	return used;
+}
+
+static int check_may_save(const struct supervisor *s, const char *what, struct mvm_error *err)
+{
+	const struct record *rec = &s->record;
+	const struct vmm_ops *ops = s->machine.vmm ? s->machine.vmm->ops : NULL;
+	if (rec->purpose != RECORD_FOR_USER)
+		return mvm_error_set(err, -EBUSY, "this VM is not a user's");
+	if (s->machine.ended || !ops)
+		return mvm_error_set(err, -EBUSY, "the VM is about to be started again");
+	if (s->state != LIFE_UP) {
+		int r = mvm_error_set(err, -EBUSY, "it is %s", life_name(s->state));
+		return s->state == LIFE_PAUSED ? mvm_error_reason(err, r, "vm-paused", rec->name)
+					       : r;
+	}
+	if (!ops->save_devices)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "backend %s cannot keep the state of a running VM, so it "
+				     "cannot be %s",
+				     ops->name, what);
+	if (rec->no_agent || !rec->restore)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "it has booted, and only a VM that was restored from a "
+				     "snapshot can be %s",
+				     what);
+	if (clients_use_guest(&s->clients))
+		return mvm_error_set(err, -EBUSY,
+				     "clients run commands in its guest, copy files or wait for "
+				     "it, and would lose it: end them first");
+	return 0;
+}
+
+/* Nobody but us talks to the guest from here on. */
+static void fall_silent(struct supervisor *s)
+{
+	healthwatch_pause(&s->health);
+	clocksync_stop(&s->clock);
+	workload_forget(s);
+	s->workload_untold = false; /* it is asked again */
+	s->machine.agent.quiet = s->machine.agent.holds = true;
+}
+
+static void speak_again(struct supervisor *s)
+{
+	agent_client_release(&s->machine.agent);
+	if (s->machine.ended)
+		return;
+	healthwatch_resume(&s->health);
+	/* out of memory: the guest's clock stays behind, nothing worse */
+	clocksync_start(&s->clock, s->loop, &s->machine.agent);
+	workload_watch(s);
+}
+
+static int freeze(struct supervisor *s, char ret_nonce_sha256[DIGEST_HEX_SIZE],
+		  struct mvm_error *err)
+{
+	int r = machine_freeze(&s->machine, s->state == LIFE_SUSPENDING,
+			       clock_deadline_ns(FREEZE_DEADLINE_MS), ret_nonce_sha256, err);
+	if (r == -EREMOTEIO && agent_client_refused(&s->machine.agent, EOPNOTSUPP))
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "the template's agent is of an older mvm: build the template "
+				     "again and start a new VM");
+	return r;
+}
+
+/* Pause the guest and keep its devices in the file that the warden has made. */
+static int save_devices(struct supervisor *s, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(SAVE_DEADLINE_MS);
+	int r = vmm_pause(s->machine.vmm, deadline_ns, err);
+	if (r < 0)
+		return r;
+	AUTO_CLOSE int fd = warden_save_begin(&s->warden, err);
+	r = fd < 0 ? fd : vmm_save_devices(s->machine.vmm, fd, deadline_ns, err);
+	if (r < 0)
+		warden_save_drop(&s->warden, NULL);
+	return r;
+}
+
+/* Let the guest go on that was stopped for this.  A guest that cannot is ended. */
+static int go_on(struct supervisor *s, bool frozen, struct mvm_error *err)
+{
+	int64_t deadline_ns = clock_deadline_ns(THAW_DEADLINE_MS);
+	struct vmm *v = s->machine.vmm;
+	int r = v && v->state == VMM_PAUSED ? vmm_resume(v, deadline_ns, err) : 0;
+	if (r == 0 && frozen && !s->machine.ended)
+		r = machine_thaw(&s->machine, false, deadline_ns, NULL, err);
+	if (r < 0 && !s->machine.ended) {
+		fprintf(stderr, "mvm-supervisor: the guest does not go on: %s\n",
+			err ? err->text : "");
+		kill_vmm(s);
+	}
+	return r;
+}
+
+/* Has somebody asked for the VM's end meanwhile? */
+static int check_goes_on(const struct supervisor *s, enum life_state now, struct mvm_error *err)
+{
+	if (s->machine.ended)
+		return mvm_error_set(err, -EREMOTEIO, "the VM has ended");
+	return s->end || s->state != now ? mvm_error_set(err, -ECANCELED, "the VM is being stopped")
+					 : 0;
+}
+
+/* ---- suspend ---- */
+
+static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
+{
+	const struct record *rec = &s->record;
+	int r = check_may_save(s, "suspended", err);
+	if (r < 0)
+		return r;
+	if (rec->attached || rec->held)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "it ends with the program that started it, so it cannot "
+				     "outlive its VM");
+	for (size_t i = 0; i < rec->n_volumes; i++) {
+		if (rec->volumes[i].write_back)
+			return mvm_error_set(err, -EOPNOTSUPP,
+					     "its volume '%s' is copied back at its end, and a "
+					     "suspended VM has no end",
+					     rec->volumes[i].guest);
+	}
+	return 0;
+}
+
+static int do_suspend(struct supervisor *s, struct mvm_error *err)
+{
+	char nonce_sha256[DIGEST_HEX_SIZE];
+	int r = check_may_suspend(s, err);
+	if (r < 0)
+		return r;
+	life_enter(s, LIFE_SUSPENDING);
+	fall_silent(s);
+	r = freeze(s, nonce_sha256, err);
+	bool frozen = r == 0;
+	if (r == 0)
+		r = save_devices(s, err);
+	if (r == 0)
+		r = check_goes_on(s, LIFE_SUSPENDING, err);
+	if (r == 0)
+		r = warden_save_suspend(&s->warden, nonce_sha256, err);
+	if (r == 0)
+		return 0;
+	warden_save_drop(&s->warden, NULL);
+	go_on(s, frozen, NULL);
+	speak_again(s);
+	life_leave(s, LIFE_SUSPENDING, LIFE_UP);
+	return r;
+}
+
+/* On success the job is answered when the VMM is gone. */
+void suspend(struct supervisor *s, struct job *taken)
+{
+	AUTO(job) j = taken;
+	struct mvm_error err = { 0 };
+	if (do_suspend(s, &err) < 0) {
+		answer(s, j, &err, NULL);
+		return;
+	}
+	s->suspended = true;
+	wait_for_end(s, TAKE_PTR(j));
+}
+
+/* ---- fork ---- */
+
+static int note_forked(struct supervisor *s, uint64_t client_id, const char *name)
+{
+	struct forked *f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	f->client_id = client_id;
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	f->next = s->forked;
+	s->forked = f;
+	return 0;
+}
+
+/* Remove what clients wanted that have hung up.  all: and of every other client. */
+void forget_forked(struct supervisor *s, bool all)
+{
+	for (struct forked **at = &s->forked; *at;) {
+		struct forked *f = *at;
+		if (!all && clients_has(&s->clients, f->client_id)) {
+			at = &f->next;
+			continue;
+		}
+		warden_save_drop(&s->warden, f->name);
+		*at = f->next;
+		free(f);
+	}
+}
+
+static int do_fork(struct supervisor *s, char ret_name[64], int64_t *ret_paused_ns,
+		   struct mvm_error *err)
+{
+	struct mvm_error why = { 0 };
+	char nonce_sha256[DIGEST_HEX_SIZE];
+	int r = check_may_save(s, "forked", err);
+	if (r < 0)
+		return r;
+	life_enter(s, LIFE_FORKING);
+	fall_silent(s);
+	int64_t began_ns = clock_now_ns();
+	r = freeze(s, nonce_sha256, err);
+	bool frozen = r == 0;
+	if (r == 0)
+		r = save_devices(s, err);
+	if (r == 0)
+		r = check_goes_on(s, LIFE_FORKING, err);
+	if (r == 0)
+		r = warden_save_fork(&s->warden, nonce_sha256, ret_name, err);
+	else
+		warden_save_drop(&s->warden, NULL);
+	bool kept = r == 0;
+	int on = go_on(s, frozen, &why);
+	*ret_paused_ns = clock_now_ns() - began_ns;
+	speak_again(s);
+	life_leave(s, LIFE_FORKING, LIFE_UP);
+	if (r == 0 && on < 0)
+		r = mvm_error_hand_on(err, &why);
+	if (r < 0 && kept)
+		warden_save_drop(&s->warden, ret_name);
+	return r;
+}
+
+void fork_guest(struct supervisor *s, const struct job *j)
+{
+	AUTO_DONE(strbuf) fields = { 0 };
+	struct mvm_error err = { 0 };
+	char name[64] = "", text[64];
+	int64_t paused_ns = 0;
+	forget_forked(s, false);
+	int r = do_fork(s, name, &paused_ns, &err);
+	if (r == 0 && note_forked(s, j->client_id, name) < 0) {
+		warden_save_drop(&s->warden, name);
+		r = mvm_error_oom(&err);
+	}
+	wire_put_str(&fields, FIELD_NAME, name);
+	wire_put_u64(&fields, FIELD_TIME_NS, (uint64_t)paused_ns);
+	answer(s, j, r < 0 ? &err : NULL, r < 0 ? NULL : &fields);
+	if (r < 0)
+		return;
+	snprintf(text, sizeof(text), "stood still for %.0f ms", (double)paused_ns / NS_PER_MS);
+	tell(s, "forked", text);
+	forget_forked(s, false); /* of a client that did not wait */
+}
+
+/* ---- continue ---- */
+
+/* Bring up what the record says that the start continues.  Nothing of the guest has run yet. */
+int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *err)
+{
+	char expected[DIGEST_HEX_SIZE], actual[DIGEST_HEX_SIZE];
+	struct machine *m = &s->machine;
+	bool fork = s->record.continues == RECORD_CONTINUES_FORK;
+	uint8_t nonce[NONCE_BYTES];
+	struct mvm_digest digest;
+	int r = warden_load_saved(&s->warden, expected, err);
+	if (r == 0)
+		r = warden_use_saved(&s->warden, USE_TAKE, err);
+	if (r < 0)
+		return r;
+	s->suspended = false;
+	r = fork ? machine_restore(m, &s->revision.run, deadline_ns, nonce, err)
+		 : machine_continue(m, deadline_ns, nonce, err);
+	if (r < 0 && !fork && m->vmm->resumed_ns == 0) {
+		warden_use_saved(&s->warden, USE_PUT_BACK, NULL);
+		s->suspended = true;
+		return r;
+	}
+	warden_use_saved(&s->warden, USE_FORGET, NULL);
+	s->record.continues = RECORD_CONTINUES_NOTHING;
+	if (r < 0)
+		return r;
+	sha256_buf(nonce, NONCE_BYTES, &digest);
+	digest_hex(&digest, actual);
+	return str_eq(expected, actual)
+		       ? 0
+		       : mvm_error_set(err, -EBADMSG,
+				       "the guest does not know what it knew when it was saved");
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keeping the state of a VM that runs, and continuing it (instance/saved.h).  Everything that takes
+ * rights is here: the files, and the VMM's memory.  Its bytes are copied and hashed, not read.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "codec/sha256.h"
+#include "instance/data_disk.h"
+#include "instance/saved.h"
+#include "supervisor/supervise.h"
+#include "supervisor/warden_ask.h"
+#include "supervisor/warden_parts.h"
+
+static int instance_fd(const struct warden *w)
+{
+	return w->given->fd[SUPERVISOR_FD_INSTANCE];
+}
+
+/* ---- keep ---- */
+
+static void drop_saving(struct warden *w)
+{
+	struct warden_saving *s = &w->saving;
+	if (!s->name[0])
+		return;
+	auto_close(&s->dir_fd);
+	auto_close(&s->devices_fd);
+	tree_remove_at(instance_fd(w), s->name); /* what stays is swept with the next one */
+	*s = (struct warden_saving){ .dir_fd = -1, .devices_fd = -1 };
+}
+
+static int check_may_save(const struct warden *w, struct mvm_error *err)
+{
+	if (w->record.purpose != RECORD_FOR_USER || !w->record.restore || w->memory_dir_fd < 0)
+		return mvm_error_set(err, -EOPNOTSUPP, "the VM was not restored from a snapshot");
+	if (!w->ops->save_pages)
+		return mvm_error_set(err, -EOPNOTSUPP,
+				     "backend %s cannot keep a running VM's state", w->ops->name);
+	/* a snapshot that was taken since has taken the place of ours */
+	if (faccessat(w->memory_dir_fd, "mem.bin", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return mvm_error_set(err, -ESTALE,
+				     "the snapshot that the VM was restored from is gone: it was "
+				     "taken anew or removed since");
+	return 0;
+}
+
+static int answer_begin(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	struct warden_saving *s = &w->saving;
+	drop_saving(w);
+	int r = check_may_save(w, err);
+	if (r < 0)
+		return r;
+	int dir_fd = dir_make_unique_at(instance_fd(w), SAVED_SAVING, s->name);
+	if (dir_fd < 0) {
+		s->name[0] = '\0';
+		return mvm_error_set(err, dir_fd, "cannot make a folder: %s", strerror(-dir_fd));
+	}
+	s->dir_fd = dir_fd;
+	/* QEMU's end can only write, ours only read */
+	int fd = openat(dir_fd, SAVED_DEVICES, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	s->devices_fd = fd < 0 ? fd : openat(dir_fd, SAVED_DEVICES, O_RDONLY | O_CLOEXEC);
+	if (s->devices_fd < 0) {
+		r = mvm_error_set(err, -errno, "cannot make " SAVED_DEVICES ": %s",
+				  strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		drop_saving(w);
+		return r;
+	}
+	unlinkat(dir_fd, SAVED_DEVICES, 0);
+	line_add_fd(ret, fd);
+	return 0;
+}
+
+static int new_file(int dir_fd, const char *name, struct mvm_error *err)
+{
+	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? mvm_error_set(err, -errno, "cannot make %s: %s", name, strerror(errno))
+		      : fd;
+}
+
+static int note_file(int fd, const struct mvm_digest *digest, char **ret_sha256,
+		     uint64_t *ret_bytes)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	digest_hex(digest, hex);
+	*ret_sha256 = strdup(hex);
+	*ret_bytes = (uint64_t)st.st_size;
+	return *ret_sha256 ? 0 : -ENOMEM;
+}
+
+static int save_pages(struct warden *w, struct saved *info, struct mvm_error *err)
+{
+	struct mvm_digest digest;
+	AUTO_CLOSE int fd = new_file(w->saving.dir_fd, SAVED_PAGES, err);
+	if (fd < 0)
+		return fd;
+	int64_t n = w->ops->save_pages(w->body, fd, &digest, err);
+	if (n < 0)
+		return (int)n;
+	info->n_pages = (uint64_t)n;
+	int r = note_file(fd, &digest, &info->pages_sha256, &info->pages_bytes);
+	return r < 0 ? mvm_error_set(err, r, "cannot save the memory: %s", strerror(-r)) : 0;
+}
+
+static int save_state(const struct warden *w, struct saved *info, struct mvm_error *err)
+{
+	struct mvm_digest digest;
+	AUTO_CLOSE int base_fd = w->ops->open_state(w->memory_dir_fd, false);
+	if (base_fd < 0)
+		return mvm_error_set(err, base_fd, "cannot open the snapshot's device state: %s",
+				     strerror(-base_fd));
+	AUTO_CLOSE int fd = new_file(w->saving.dir_fd, SAVED_STATE, err);
+	int r = fd < 0 ? fd : w->ops->finish_state(base_fd, w->saving.devices_fd, fd, err);
+	if (r < 0)
+		return r;
+	r = sha256_fd(fd, NULL, &digest, NULL);
+	if (r == 0)
+		r = note_file(fd, &digest, &info->state_sha256, &info->state_bytes);
+	return r < 0 ? mvm_error_set(err, r, "cannot save the device state: %s", strerror(-r)) : 0;
+}
+
+static int copy_disk(const struct warden *w, struct mvm_error *err)
+{
+	AUTO_CLOSE int fd = openat(instance_fd(w), DATA_DISK_NAME,
+				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot open the data disk: %s", strerror(errno));
+	int r = data_disk_copy(fd, w->saving.dir_fd, err);
+	return r < 0 ? r : 0;
+}
+
+static int save_info(const struct warden *w, struct saved *info, const struct wire_field *nonce,
+		     struct mvm_error *err)
+{
+	const char *base = mvm_snapshot_info_compat(&w->revision.snapshot, "nonce_sha256");
+	struct mvm_digest unused;
+	char now[RFC3339_SIZE];
+	if (wire_get_str(nonce, &info->nonce_sha256) < 0 ||
+	    digest_parse(info->nonce_sha256, &unused) < 0)
+		return mvm_error_set(err, -EPROTO, "the guest's nonce is missing");
+	clock_format(clock_wall_ns() / NS_PER_S, now);
+	info->base_nonce_sha256 = strdup(base ? base : "");
+	info->saved_at = strdup(now);
+	if (!info->base_nonce_sha256 || !info->saved_at)
+		return mvm_error_oom(err);
+	return saved_write(w->saving.dir_fd, info, err);
+}
+
+/* Give the whole folder its name. */
+static int publish(struct warden *w, bool fork, struct line_message *ret, struct mvm_error *err)
+{
+	struct warden_saving *s = &w->saving;
+	char name[sizeof(s->name)] = SAVED_DIR;
+	int r = 0;
+	if (fork) {
+		r = rename_unique_at(instance_fd(w), s->name, instance_fd(w), SAVED_FORK, name);
+	} else {
+		r = saved_sync(s->dir_fd);
+		if (r == 0 && renameat2(instance_fd(w), s->name, instance_fd(w), SAVED_DIR,
+					RENAME_NOREPLACE) < 0)
+			r = -errno;
+		w->suspended = r == 0;
+		if (r == 0)
+			r = dir_sync(instance_fd(w));
+	}
+	if (r < 0)
+		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
+	auto_close(&s->dir_fd);
+	auto_close(&s->devices_fd);
+	*s = (struct warden_saving){ .dir_fd = -1, .devices_fd = -1 };
+	wire_put_str(&ret->fields, TAG_TEXT, name);
+	return 0;
+}
+
+static int answer_end(struct warden *w, const struct line_message *asked, bool fork,
+		      struct line_message *ret, struct mvm_error *err)
+{
+	AUTO_DONE(saved) info = { 0 };
+	struct wire_field nonce;
+	if (!w->saving.name[0] ||
+	    wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &nonce) <= 0)
+		return mvm_error_set(err, -EPROTO, "no state is being saved");
+	int r = save_pages(w, &info, err);
+	if (r == 0)
+		r = save_state(w, &info, err);
+	if (r == 0 && fork && w->revision.data_disk_mib)
+		r = copy_disk(w, err);
+	if (r == 0)
+		r = save_info(w, &info, &nonce, err);
+	if (r == 0)
+		r = publish(w, fork, ret, err);
+	if (r < 0)
+		drop_saving(w);
+	return r;
+}
+
+static void answer_drop(struct warden *w, const struct line_message *asked)
+{
+	char name[sizeof(w->saving.name)];
+	struct wire_field f;
+	if (wire_find(asked->fields.data, asked->fields.len, TAG_TEXT, &f) <= 0)
+		drop_saving(w);
+	else if (take_chars(name, sizeof(name), &f) && name_is_unique(name, SAVED_FORK))
+		tree_remove_at(instance_fd(w), name);
+}
+
+/* ---- continue ---- */
+
+void saved_close(struct warden *w)
+{
+	auto_close(&w->saved_dir_fd);
+	w->saved_dir_fd = -1;
+}
+
+int saved_open(struct warden *w, struct mvm_error *err)
+{
+	AUTO_DONE(saved) info = { 0 };
+	bool fork = w->record.continues == RECORD_CONTINUES_FORK;
+	const char *base = mvm_snapshot_info_compat(&w->revision.snapshot, "nonce_sha256");
+	if (w->record.continues == RECORD_CONTINUES_NOTHING) {
+		if (!w->suspended && saved_is_there(instance_fd(w)))
+			saved_forget(instance_fd(w)); /* a cold start was asked for instead */
+		return 0;
+	}
+	w->suspended = !fork && saved_is_there(instance_fd(w));
+	if (!w->ops->load_pages)
+		return mvm_error_set(err, -EOPNOTSUPP, "backend %s cannot continue a VM",
+				     w->ops->name);
+	/* a fork's file descriptor is for the folder itself */
+	w->saved_dir_fd = fork ? fcntl(w->given->fd[SUPERVISOR_FD_CAPTURE], F_DUPFD_CLOEXEC, 3)
+			       : dir_open_at(instance_fd(w), SAVED_DIR);
+	if (w->saved_dir_fd == -ENOENT || (fork && w->saved_dir_fd < 0))
+		return mvm_error_set(err, -EBADMSG, "its saved state is missing");
+	if (w->saved_dir_fd < 0)
+		return mvm_error_set(err, w->saved_dir_fd, "cannot open its saved state: %s",
+				     strerror(-w->saved_dir_fd));
+	int r = saved_read(w->saved_dir_fd, &info, err);
+	if (r == 0)
+		r = saved_check(w->saved_dir_fd, &info, base, err);
+	if (r == 0)
+		snprintf(w->saved_nonce_sha256, sizeof(w->saved_nonce_sha256), "%s",
+			 info.nonce_sha256);
+	return r;
+}
+
+static int answer_load(struct warden *w, struct line_message *ret, struct mvm_error *err)
+{
+	if (w->saved_dir_fd < 0)
+		return mvm_error_set(err, -EPROTO, "this VM continues nothing");
+	AUTO_CLOSE int fd = openat(w->saved_dir_fd, SAVED_PAGES, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return mvm_error_set(err, -errno, "cannot open " SAVED_PAGES ": %s",
+				     strerror(errno));
+	wire_put_str(&ret->fields, TAG_TEXT, w->saved_nonce_sha256);
+	return w->ops->load_pages(w->body, fd, err);
+}
+
+/* Before the guest runs: its state must not run twice. */
+static int take(struct warden *w, struct mvm_error *err)
+{
+	int r = 0;
+	if (w->record.continues == RECORD_CONTINUES_SUSPENDED) {
+		r = rename_unique_at(instance_fd(w), SAVED_DIR, instance_fd(w), SAVED_SAVING,
+				     w->taken);
+		if (r == 0)
+			r = dir_sync(instance_fd(w));
+		w->suspended = false;
+	}
+	return r < 0 ? mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r)) : 0;
+}
+
+/* It has not run: the state is whole still. */
+static void put_back(struct warden *w)
+{
+	if (w->taken[0] &&
+	    renameat2(instance_fd(w), w->taken, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) == 0) {
+		dir_sync(instance_fd(w)); /* a crash now would lose what a kill keeps */
+		w->taken[0] = '\0';
+		w->suspended = true;
+	}
+}
+
+static void forget(struct warden *w)
+{
+	if (w->taken[0])
+		tree_remove_at(instance_fd(w), w->taken);
+	w->taken[0] = '\0';
+	w->record.continues = RECORD_CONTINUES_NOTHING;
+	saved_close(w);
+}
+
+static int answer_use(struct warden *w, uint64_t how, struct mvm_error *err)
+{
+	switch ((enum warden_use)how) {
+	case USE_TAKE:
+		return take(w, err);
+	case USE_PUT_BACK:
+		put_back(w);
+		return 0;
+	case USE_FORGET:
+		forget(w);
+		return 0;
+	case USE_DISCARD:
+		w->suspended = false;
+		saved_forget(instance_fd(w));
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int saved_answer(struct warden *w, const struct line_message *asked, uint64_t number,
+		 struct line_message *ret, struct mvm_error *err)
+{
+	switch ((enum warden_saved_question)asked->what) {
+	case ASK_SAVE_BEGIN:
+		return answer_begin(w, ret, err);
+	case ASK_SAVE_SUSPEND:
+	case ASK_SAVE_FORK:
+		return answer_end(w, asked, asked->what == ASK_SAVE_FORK, ret, err);
+	case ASK_SAVE_DROP:
+		answer_drop(w, asked);
+		return 0;
+	case ASK_LOAD_SAVED:
+		return answer_load(w, ret, err);
+	case ASK_USE_SAVED:
+		return answer_use(w, number, err);
+	}
+	return mvm_error_set(err, -EPROTO, "the warden does not know question %d", asked->what);
+}
+
+void saved_done_with(struct warden *w)
+{
+	drop_saving(w);
+	saved_close(w);
+}

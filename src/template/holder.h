@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TEMPLATE_HOLDER_H
+#define TEMPLATE_HOLDER_H
+
+/*
+ * Suspended instances, which need their revision and its snapshot.
+ *
+ * No process runs that could hold a lease for them, so their records do.  A supervisor writes such
+ * a record before it gives up its lease, and a resume takes a lease before it changes the record.
+ * So whoever has claimed a revision and finds none here may remove it.
+ */
+
+#include <mvm/error.h>
+#include <mvm/mvm.h>
+
+/* The name of one that needs a revision, or any revision of the template (NULL); free(3) it.  NULL:
+ * none. */
+char *holder_find(struct mvm *mvm, const char *id, const char *revision);
+
+/* 0, or -EBUSY ("instance-in-the-way") with its name. */
+int holder_check(struct mvm *mvm, const char *id, const char *revision, struct mvm_error *err);
+
+#endif

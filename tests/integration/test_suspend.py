@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`suspend` and `resume`: the same VM goes on, or says why not."""
+
+import json
+import os
+import socket
+
+import guests
+import harness
+
+IDS = "cat /etc/machine-id /run/mvm/generation /proc/sys/kernel/random/boot_id; hostname; cat /tmp/pid"
+
+
+@harness.needs_guests
+class Suspend(guests.TestCase):
+    config = guests.CONFIG + "data_disk_mib = 16\n"
+
+    def refused(self, *args):
+        done = self.mvm(*args)
+        self.assertNotIn(done.returncode, (0, 2), args)
+        return done.stderr
+
+    def start(self, *options):
+        record = self.run_detached("web-worker", "--name", "vm", *options)
+        self.exec("vm", "sh", "-c", "echo kept >/tmp/file; echo kept >/data/file; "
+                  "(while :; do cat /proc/uptime >/tmp/up; sleep 0.05; done) >/dev/null 2>&1 & "
+                  "echo $! >/tmp/pid")
+        return record
+
+    def saved(self, *names):
+        return self.data("instances", "vm", "saved", *names)
+
+    def suspend(self):
+        self.assertEqual(self.mvm_ok("suspend", "vm"), "vm\n")
+        self.assertEqual(self.inspect("vm")["state"], "suspended")
+
+    def uptime(self):
+        return float(self.exec("vm", "cat", "/proc/uptime").split()[0])
+
+    def test_the_same_vm_goes_on(self):
+        forwards = self.start("-p", "0:8080", "-p", "0:9000", "--allow", "10.9.0.0/16")["forwards"]
+        self.exec("vm", "sh", "-c", "mkfifo /tmp/open; "
+                  "(busybox nc -l -p 9000 <>/tmp/open; echo over >/tmp/over) >/dev/null 2>&1 &")
+        self.exec("vm", "sh", "-c", "until busybox netstat -tln | grep :9000; do sleep 0.1; done")
+        peer = socket.create_connection(("127.0.0.1", forwards[1]["host_port"]))
+        self.addCleanup(peer.close)
+        peer.sendall(b"hello\n")
+        self.exec("vm", "sh", "-c", "until busybox netstat -tn | grep :9000.*EST; do sleep 0.1; done")
+        before, up = self.exec("vm", "sh", "-c", IDS), self.uptime()
+
+        self.suspend()
+        self.assertTrue(guests.wait_until(lambda: not harness.processes_of(self.data_dir)))
+        self.assertIn("suspended", self.mvm_ok("ps"))
+        self.assertEqual(sorted(os.listdir(self.saved())), ["pages.bin", "saved.json", "vmstate.bin"])
+        self.assertLess(os.stat(self.saved("pages.bin")).st_size, 64 << 20)
+        for command in (("exec", "vm", "true"), ("port", "vm"), ("wait", "vm"), ("suspend", "vm")):
+            error = self.refused(*command)
+            self.assertIn("suspended", error)
+            self.assertIn("mvm resume vm", error)
+        for command in (("template", "delete", "web-worker", "--force"),
+                        ("template", "snapshot", "web-worker")):
+            self.assertIn("instance 'vm' is suspended", self.refused(*command))
+
+        self.assertEqual(self.mvm_ok("resume", "vm"), "vm\n")
+        record = self.inspect("vm")
+        self.assertEqual((record["state"], record["start"]), ("running", "restore"))
+        self.assertEqual(record["forwards"], forwards)
+        self.assertEqual(record["network_allow"], ["10.9.0.0/16"])
+        self.assertEqual(self.exec("vm", "sh", "-c", IDS), before)
+        self.assertGreaterEqual(self.uptime(), up)
+        self.assertLess(self.clock_off_ms("vm"), 2000)
+        self.assertEqual(self.exec("vm", "cat", "/tmp/file", "/data/file"), "kept\nkept\n")
+        # its process runs on, and its connection is over
+        self.exec("vm", "sh", "-c", "rm /tmp/up; until test -s /tmp/up; do sleep 0.1; done; "
+                  "until test -s /tmp/over; do sleep 0.1; done")
+        self.assertIn("<title>", guests.get(forwards[0]["host_port"], "/index.html"))
+        self.assertFalse([n for n in os.listdir(self.data("instances", "vm")) if "sav" in n])
+        # and once more
+        self.suspend()
+        self.mvm_ok("resume", "vm")
+        self.assertEqual(self.exec("vm", "sh", "-c", IDS), before)
+
+    def test_a_changed_state_is_refused_and_stays(self):
+        self.start()
+        self.suspend()
+        for name in ("pages.bin", "vmstate.bin", "saved.json"):
+            path = self.saved(name)
+            with open(path, "rb") as file:
+                good = file.read()
+            for bad in (good[:-1] + bytes([good[-1] ^ 1]), good[:-7]):
+                with open(path, "wb") as file:
+                    file.write(bad)
+                error = self.refused("resume", "vm")
+                self.assertIn("instance 'vm' stays suspended", error)
+                self.assertIn("mvm start vm", error)
+                self.assertEqual(self.inspect("vm")["state"], "suspended")
+            with open(path, "wb") as file:
+                file.write(good)
+        self.mvm_ok("resume", "vm")
+        self.assertEqual(self.exec("vm", "cat", "/tmp/file"), "kept\n")
+        self.suspend()
+        self.mvm_ok("start", "vm") # cold, with its disk
+        self.assertEqual(self.inspect("vm")["start"], "boot")
+        self.assertEqual(self.exec("vm", "sh", "-c", "ls /tmp; cat /data/file"), "kept\n")
+        self.assertFalse(os.path.exists(self.saved()))
+
+    def test_its_folder_tells_whatever_the_record_says(self):
+        self.start()
+        self.suspend()
+        path = self.data("instances", "vm", "instance.json")
+        record = self.inspect("vm")
+        record.pop("usage")
+        record["state"] = "running" # as when its supervisor was killed before it wrote the record
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(record, file)
+        os.mkdir(self.data("instances", "vm", "saving.0123456789abcdef"))
+        self.assertIn("suspended", self.mvm_ok("ps"))
+        self.mvm_ok("resume", "vm")
+        self.assertEqual(self.exec("vm", "cat", "/tmp/file"), "kept\n")
+        self.suspend()
+        self.mvm_ok("stop", "vm")
+        self.assertEqual(self.inspect("vm")["state"], "exited")
+        self.assertFalse(os.path.exists(self.saved()))
+
+    def test_it_says_what_cannot_be_suspended(self):
+        os.mkdir(self.path("out"))
+        for options, why in ((["--cold"], "it has booted"),
+                             (["-v", self.path("out") + ":/out:rw"], "is copied back at its end")):
+            self.run_detached("web-worker", "--name", "vm", *options)
+            self.assertIn(why, self.refused("suspend", "vm"))
+            self.exec("vm", "true")
+            self.mvm_ok("rm", "--force", "vm")
+        self.run_detached("web-worker", "--name", "vm")
+        running = self.start_mvm("exec", "vm", "sleep", "1000")
+        self.assertTrue(guests.wait_until(
+            lambda: "sleep 1000" in self.exec("vm", "ps")))
+        self.assertIn("clients run commands", self.refused("suspend", "vm"))
+        self.assertIsNone(running.poll())
+        running.kill()
+        self.assertTrue(guests.wait_until(lambda: self.mvm("suspend", "vm").returncode == 0))
+        self.mvm_ok("rm", "vm")
+
+
+if __name__ == "__main__":
+    guests.main()
