@@ -21,10 +21,10 @@
 
 #define SET 1 /* the number under which QEMU gets the file */
 
-/* Source: QEMU 7.2, migration/savevm.c and migration/savevm.h. */
-#define HEADER_BYTES 8u	  /* magic and version */
-#define SECTION_FULL 0x04 /* then: number (4 bytes), length of the name, name, instance (4 bytes)  \
-			   */
+/* A full section: its kind, number (4 bytes), the name's length, the name, its instance (4 bytes).
+ * Source: QEMU 7.2, migration/savevm.c and migration/savevm.h. */
+#define HEADER_BYTES  8u /* magic and version */
+#define SECTION_FULL  0x04
 #define SECTION_FIXED 6u
 #define STATE_MAX     ((size_t)64 << 20)
 
