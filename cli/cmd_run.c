@@ -173,9 +173,8 @@ static int check_together(struct cli_context *c, const struct args *a, const str
 		"interactive", "tty", "workdir", "user", "timeout", NULL,
 	};
 
-	int r = run_choose_check(c, a);
-	if (r < 0)
-		return r;
+	if (run_choose_check(c, a) < 0)
+		return -EINVAL;
 	if (w->detach && w->with_command)
 		return cli_usage(c, "--detach and a command do not go together: start it with "
 				    "--detach, then use 'mvm exec'");
@@ -533,19 +532,17 @@ const struct command command_run = {
 		   "registry without --pull.\n\nWith COMMAND: runs it in a fresh VM beside "
 		   "the template's workload, exits with its status and removes "
 		   "it. " GUEST_COMMAND_INPUT
-		   " Without COMMAND: prints the console until the VM ends, and exits "
-		   "with the workload's status (or 128 + the signal that ended it; 1 "
-		   "if the VM failed). When ^C or another signal comes, or nobody "
-		   "reads the output any more, the VM is stopped and removed. The "
-		   "status is then 128 + the signal: 130 for ^C, 143 for SIGTERM, 141 "
-		   "without a reader. A second ^C does not wait for the guest. With "
-		   "--detach the VM goes on by itself; see 'mvm ps'. A signal during "
-		   "the start cancels it: then nothing is left of the VM, and the name "
-		   "is free again.\n\nSignals, and the keys that end a session with "
-		   "--tty, work as with 'mvm exec'. Without COMMAND, -e and --env-file "
-		   "set variables of the template's own workload. The VM then boots, "
-		   "because a restored workload runs already, unless the template's "
-		   "snapshot.point is boot.",
+		   " Without COMMAND: prints the console until the VM ends, and exits with the "
+		   "workload's status (or 128 + the signal that ended it; 1 if the VM failed). "
+		   "When ^C or another signal comes, or nobody reads the output any more, the VM "
+		   "is stopped and removed. The status is then 128 + the signal: 130 for ^C, 143 "
+		   "for SIGTERM, 141 without a reader. A second ^C does not wait for the guest. "
+		   "With --detach the VM goes on by itself; see 'mvm ps'. A signal during the "
+		   "start cancels it: then nothing is left of the VM, and the name is free "
+		   "again.\n\nSignals, and the keys that end a session with --tty, work as with "
+		   "'mvm exec'. Without COMMAND, -e and --env-file set variables of the "
+		   "template's own workload. The VM then boots, because a restored workload runs "
+		   "already, unless the template's snapshot.point is boot.",
 	.examples = "mvm run --template http-worker -d -p 8080:8080\n"
 		    "mvm run --template http-worker -d --count 20 -p 0:8080\n"
 		    "mvm run --template http-worker -- uname -a\n"
