@@ -380,7 +380,7 @@ static void name_servers_note(const struct batch *b)
 								  : NULL;
 	if (problem)
 		progress_note(b->progress,
-			      "the guest may find no names: %s; name a server with --dns", problem);
+			      "the guest may find no names: %s; name a server for it", problem);
 }
 
 static int start_batch(struct batch *b, struct mvm_error *err)

@@ -147,6 +147,31 @@ static enum record_volume_kind kind_of(const char *host)
 	return S_ISREG(st.st_mode) ? RECORD_VOLUME_FILE : RECORD_VOLUME_FOLDER;
 }
 
+static void put_forwards(struct record *rec, const struct mvm_start_options *o)
+{
+	for (size_t i = 0; i < o->n_forwards; i++) {
+		const struct mvm_forward *from = &o->forwards[i];
+		struct vmm_forward *to = &rec->forwards[i];
+		to->udp = from->udp;
+		to->host_port = from->host_port;
+		to->guest_port = from->guest_port;
+		snprintf(to->host_address, sizeof(to->host_address), "%s",
+			 from->host_address[0] ? from->host_address : "127.0.0.1");
+	}
+}
+
+static void put_volumes(struct record *rec, const struct mvm_start_options *o, bool *failed)
+{
+	for (size_t i = 0; i < o->n_volumes; i++)
+		rec->volumes[rec->n_volumes++] = (struct record_volume){
+			.host = str_dup(o->volumes[i].host, failed),
+			.guest = str_dup(o->volumes[i].guest, failed),
+			.name = str_dup(o->volumes[i].name, failed),
+			.write_back = o->volumes[i].write_back,
+			.kind = kind_of(o->volumes[i].host),
+		};
+}
+
 int start_record(const struct start_request *q, const struct start_plan *plan, struct record *ret,
 		 struct mvm_error *err)
 {
@@ -183,25 +208,10 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		return mvm_error_set(err, -EINVAL,
 				     "template '%s' has no network, so no port can be forwarded",
 				     q->revision->id);
-	for (size_t i = 0; i < o->n_forwards; i++) {
-		const struct mvm_forward *from = &o->forwards[i];
-		struct vmm_forward *to = &rec.forwards[i];
-		to->udp = from->udp;
-		to->host_port = from->host_port;
-		to->guest_port = from->guest_port;
-		snprintf(to->host_address, sizeof(to->host_address), "%s",
-			 from->host_address[0] ? from->host_address : "127.0.0.1");
-	}
+	put_forwards(&rec, o);
 	if (o->n_volumes > RECORD_VOLUMES_MAX)
 		return mvm_error_set(err, -EINVAL, "more than %u volumes", RECORD_VOLUMES_MAX);
-	for (size_t i = 0; i < o->n_volumes; i++)
-		rec.volumes[rec.n_volumes++] = (struct record_volume){
-			.host = str_dup(o->volumes[i].host, &failed),
-			.guest = str_dup(o->volumes[i].guest, &failed),
-			.name = str_dup(o->volumes[i].name, &failed),
-			.write_back = o->volumes[i].write_back,
-			.kind = kind_of(o->volumes[i].host),
-		};
+	put_volumes(&rec, o, &failed);
 	for (const char *const *v = o->env; v && *v; v++)
 		strv_add(&rec.env, *v);
 	failed |= rec.env.failed;
