@@ -84,7 +84,7 @@ class Frame:
 class Net:
     """One mvm-net."""
 
-    def __init__(self, program, **config):
+    def __init__(self, program, preload=None, **config):
         ours, theirs = socket.socketpair()
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         routes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -99,6 +99,7 @@ class Net:
         theirs.setblocking(False)
         # with it, memory that mvm-net never touches counts as used
         env = {name: value for name, value in os.environ.items() if name != "MALLOC_PERTURB_"}
+        env |= {"LD_PRELOAD": preload} if preload else {}
         self.process = subprocess.Popen([program, json.dumps(config)], pass_fds=(3, 4, 5),
                                         preexec_fn=place, env=env)
         for fd in high:

@@ -21,6 +21,7 @@
 #include "usernet/route.h"
 #include "usernet/sockets.h"
 #include "usernet/udp_forward.h"
+#include "usernet/watch.h"
 
 #define POLL_MAX (SOCKETS_MAX + RESOLVER_PENDING_MAX + 2) /* sockets with the forwards */
 
@@ -53,6 +54,7 @@ struct usernet {
 	/* of the host's sockets, whose turn to be read it is, and whose next; -1: all the same */
 	int first_fd, next_fd;
 	struct refusals refusals;
+	struct watch watch;
 	size_t n_fds;
 	struct pollfd fds[POLL_MAX + 1]; /* the last one: routes */
 	bool reads[POLL_MAX];		 /* libslirp would read it */
@@ -553,7 +555,9 @@ int usernet_run(const struct usernet_config *config, int guest_fd, int control_f
 	questions_init(&u.questions, &u.gate, &u.refusals, &u.link);
 	int r = begin(&u, config, err);
 	int said = reply(&u, r, err);
+	watch_begin(&u.watch);
 	while (r == 0 && said == 0) {
+		watch_turn(&u.watch);
 		r = turn(&u);
 		if (r < 0 && r != -EPIPE)
 			mvm_error_set(err, r, "the guest's link: %s", strerror(-r));

@@ -11,6 +11,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -59,6 +60,19 @@ server = socket.create_server(("", 8053), backlog=512)
 print("r", flush=True)
 while True:
     threading.Thread(target=serve, args=server.accept()[:1]).start()
+"""
+
+# libslirp, but for one word of the guest's
+HANG = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+void slirp_input(void *slirp, const unsigned char *frame, int len)
+{
+	while (memmem(frame, (unsigned)len, "hang", 4))
+		;
+	((void (*)(void *, const unsigned char *, int))dlsym(RTLD_NEXT, "slirp_input"))(slirp, frame, len);
+}
 """
 
 
@@ -462,6 +476,16 @@ class Frames(unittest.TestCase):
         reply = self.ask_name(self.start(dns=["127.0.0.55"]), [b"www", b"example"])
         self.assertTrue(reply[2] & 2)
         self.assertEqual(reply[3] & 15, 0)
+
+    def test_a_hang_ends_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            preload = os.path.join(folder, "hang.so")
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", preload, "-x", "c", "-"], input=HANG, text=True,
+                           check=True, timeout=60)
+            net = self.start(preload=preload)
+            self.check_reach(net)
+            net.send(udp(4000, PEER, 9, b"hang"))
+            self.assertEqual(net.process.wait(60), 1)
 
     def test_a_rate_holds_the_guest_back(self):
         net = self.start(packets_per_s=50, bytes_per_s=1 << 20)
