@@ -406,8 +406,6 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 {
 	uint64_t number = 0;
 	wire_find_u64(asked->fields.data, asked->fields.len, TAG_NUMBER, UINT64_MAX, &number);
-	if (asked->what >= (int32_t)ASK_SAVED)
-		return saved_answer(w, asked, number, ret, err);
 	switch ((enum warden_question)asked->what) {
 	case ASK_START:
 		return vmm_answer_start(w, ret, err);
@@ -487,7 +485,8 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 void warden_answer(struct warden *w, const struct line_message *asked, struct line_message *ret)
 {
 	struct mvm_error err = { 0 };
-	ret->what = do_it(w, asked, ret, &err);
+	ret->what = asked->what >= (int32_t)ASK_SAVED ? saved_answer(w, asked, ret, &err)
+						      : do_it(w, asked, ret, &err);
 	if (ret->what >= 0)
 		return;
 	int code = err.code ? err.code : ret->what;

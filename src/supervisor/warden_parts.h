@@ -18,8 +18,8 @@ void vmm_forget_memory(struct warden *w);
 void vmm_put_away(struct warden *w);
 
 /* warden_saved.c: the VM's state is kept, and continued. */
-int saved_answer(struct warden *w, const struct line_message *asked, uint64_t number,
-		 struct line_message *ret, struct mvm_error *err);
+int saved_answer(struct warden *w, const struct line_message *asked, struct line_message *ret,
+		 struct mvm_error *err);
 /* Before a start: open and check what the record says that it continues. */
 int saved_open(struct warden *w, struct mvm_error *err);
 void saved_close(struct warden *w);

@@ -321,9 +321,11 @@ static int answer_use(struct warden *w, uint64_t how, struct mvm_error *err)
 	return -EINVAL;
 }
 
-int saved_answer(struct warden *w, const struct line_message *asked, uint64_t number,
-		 struct line_message *ret, struct mvm_error *err)
+int saved_answer(struct warden *w, const struct line_message *asked, struct line_message *ret,
+		 struct mvm_error *err)
 {
+	uint64_t number = 0;
+	wire_find_u64(asked->fields.data, asked->fields.len, TAG_NUMBER, UINT64_MAX, &number);
 	switch ((enum warden_saved_question)asked->what) {
 	case ASK_SAVE_BEGIN:
 		return answer_begin(w, ret, err);
