@@ -379,8 +379,7 @@ static void name_servers_note(const struct batch *b)
 	AUTO_FREE char *problem = text && name_servers_none(text) ? name_servers_problem(text)
 								  : NULL;
 	if (problem)
-		progress_note(b->progress,
-			      "the guest may find no names: %s; name a server for it", problem);
+		progress_note(b->progress, "the guest may find no names: %s", problem);
 }
 
 static int start_batch(struct batch *b, struct mvm_error *err)

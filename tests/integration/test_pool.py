@@ -124,7 +124,6 @@ class Pool(guests.TestCase):
         self.assertIn("NXDOMAIN", done.stdout + done.stderr)
         told = self.mvm("run", "-T", "web-worker", "-d")
         self.assertIn("/etc/resolv.conf names no server", told.stderr)
-        self.assertIn("--dns", told.stderr)
 
     def test_starts_at_the_same_time_get_a_vm_each(self):
         self.full(3)
