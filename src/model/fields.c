@@ -11,7 +11,7 @@
 #include "model/read.h"
 #include "model/strings.h"
 
-#define FIELDS_MAX 64u
+#define FIELDS_MAX 96u
 
 static uint64_t load(const struct field *f, const void *from)
 {
