@@ -51,7 +51,7 @@ class StartAgain(guests.TestCase):
             self.assertEqual(again.get(key), kept.get(key), key)
         self.assertEqual(again["labels"], {"alone": "", "tier": "web"})
         events = [json.loads(line) for line in self.mvm_ok("events", "--json").splitlines()]
-        self.assertEqual([e["labels"] for e in events if e["instance"] == "one"][-1],
+        self.assertEqual([e.get("labels") for e in events if e["instance"] == "one"][-1],
                          again["labels"])
         self.assertEqual(again["state"], "running")
         self.assertIsNone(again["ended_at"])
