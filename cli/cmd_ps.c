@@ -63,22 +63,23 @@ static int print_formatted(struct cli_context *c, const struct mvm_instance_info
 	return r;
 }
 
-static int print_table(const struct mvm_instance_info_list *list)
+static int print_table(const struct mvm_instance_info_list *list, bool size)
 {
-	AUTO_DONE(table) t = { .columns = 8 };
+	AUTO_DONE(table) t = { .columns = 8 + size };
+	size_t ninth = size ? PS_DISK : PS_ALLOWED;
 
 	for (size_t i = 0; i < list->n; i++) /* most have no such rules, and no such column */
 		if (list->v[i]->network_allow[0])
-			t.columns = 9;
+			t.columns = 9 + size;
 	table_row(&t, "NAME", "TEMPLATE", "STATE", "HEALTH", "START", "STARTED", "MEMORY", "PORTS",
-		  "ALLOWED");
+		  size ? "DISK" : "ALLOWED", "ALLOWED");
 	for (size_t i = 0; i < list->n; i++) {
 		AUTO_DONE(strv) cells = { 0 };
 		ps_cells(list->v[i], &cells);
 		if (cells.failed)
 			return -ENOMEM;
 		table_row(&t, cells.v[0], cells.v[1], cells.v[PS_STATUS], cells.v[3], cells.v[4],
-			  cells.v[5], cells.v[6], cells.v[7], cells.v[PS_ALLOWED]);
+			  cells.v[5], cells.v[6], cells.v[7], cells.v[ninth], cells.v[PS_ALLOWED]);
 	}
 	return table_print(&t, stdout);
 }
@@ -105,7 +106,8 @@ static int ps(struct cli_context *c, const struct args *a)
 		return r;
 	if (c->json)
 		return print_json(&list);
-	return format ? print_formatted(c, &list, format) : print_table(&list);
+	return format ? print_formatted(c, &list, format)
+		      : print_table(&list, args_flag(a, "size"));
 }
 
 /* Parse "80", "80/tcp" or "80/udp".  Without an argument guest is 0, and means every port. */
@@ -196,6 +198,10 @@ static const struct option ps_options[] = {
 	  .kind = OPTION_FLAG,
 	  .help = "accepted for habit: all instances are listed anyway" },
 	{ .name = "quiet", .letter = 'q', .kind = OPTION_FLAG, .help = "print only the names" },
+	{ .name = "size",
+	  .letter = 's',
+	  .kind = OPTION_FLAG,
+	  .help = "add DISK: what the instance's folder takes, with its own disks" },
 	{ .name = "filter",
 	  .letter = 'f',
 	  .kind = OPTION_LIST,
@@ -230,7 +236,8 @@ const struct command command_ps = {
 		"'mvm network show' tells why.\n\n--format "
 		"knows {{.Name}}, {{.Template}}, {{.State}}, {{.Health}}, "
 		"{{.Start}}, {{.Started}}, {{.Memory}}, {{.Ports}}, {{.Revision}}, "
-		"{{.Backend}}, {{.Allowed}}, {{.Labels}} (K=V,K=V), {{.Label \"KEY\"}} (its "
+		"{{.Backend}}, {{.Allowed}}, {{.Disk}}, {{.Labels}} (K=V,K=V), {{.Label \"KEY\"}} "
+		"(its "
 		"value) and {{.Status}} (STATE as the table has it), and \\t and \\n. States are "
 		"starting, running, paused, exited and "
 		"failed.",

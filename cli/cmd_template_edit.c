@@ -9,7 +9,7 @@
 /* Keys that can be without a value, named as in template.toml. */
 static const char *const unsettable[] = { "boot_args",	"command",	 "data_disk_mib", "env",
 					  "health",	"initrd",	 "kernel",	  "network",
-					  "on_restore", "snapshot.point" };
+					  "on_restore", "root_disk_mib", "snapshot.point" };
 #define N_UNSETTABLE (sizeof(unsettable) / sizeof(unsettable[0]))
 
 static int unset(struct cli_context *c, const char *key, struct settings *s)
@@ -68,7 +68,8 @@ static const struct option edit_options[] = {
 	  .kind = OPTION_WORDS,
 	  .value = "KEY",
 	  .help = "reset to its default: boot_args, command, data_disk_mib, env, "
-		  "health, initrd, kernel, network, on_restore or snapshot.point" },
+		  "health, initrd, kernel, network, on_restore, root_disk_mib or "
+		  "snapshot.point" },
 	OPTION_JSON,
 	{ 0 },
 };

@@ -16,13 +16,16 @@ static void line(const char *what, const char *value)
 	putchar('\n');
 }
 
-static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mib)
+static void line_machine(unsigned vcpus, uint32_t mem_mib, uint32_t data_disk_mib,
+			 uint32_t root_disk_mib)
 {
-	char memory[24], disk[24], text[96];
+	char memory[24], data[24], root[24], text[128];
 	str_bytes((uint64_t)mem_mib << 20, memory, sizeof(memory));
-	str_bytes((uint64_t)data_disk_mib << 20, disk, sizeof(disk));
-	snprintf(text, sizeof(text), "%u CPUs, %s%s%s", vcpus, memory,
-		 data_disk_mib ? ", data disk " : "", data_disk_mib ? disk : "");
+	str_bytes((uint64_t)data_disk_mib << 20, data, sizeof(data));
+	str_bytes((uint64_t)root_disk_mib << 20, root, sizeof(root));
+	snprintf(text, sizeof(text), "%u CPUs, %s%s%s%s%s", vcpus, memory,
+		 data_disk_mib ? ", data disk " : "", data_disk_mib ? data : "",
+		 root_disk_mib ? ", root disk " : "", root_disk_mib ? root : "");
 	line("machine", text);
 }
 
@@ -87,7 +90,8 @@ static void show_revision(const struct mvm_template_details *d)
 	line("from", d->built_from);
 	line("lock", d->lock);
 	line("cache key", d->cache_key);
-	line_machine(d->built_vcpus, d->built_mem_mib, d->built_data_disk_mib);
+	line_machine(d->built_vcpus, d->built_mem_mib, d->built_data_disk_mib,
+		     d->built_root_disk_mib);
 	str_bytes(d->rootfs_bytes, a, sizeof(a));
 	str_bytes(d->vmlinux_bytes, b, sizeof(b));
 	str_bytes(d->initrd_bytes, c, sizeof(c));
@@ -135,7 +139,7 @@ static void show(const struct mvm_template_details *d)
 	line("flake ref", d->flake_ref);
 	line("profile", d->profile);
 	line("role", d->role);
-	line_machine(d->vcpus, d->mem_mib, d->data_disk_mib);
+	line_machine(d->vcpus, d->mem_mib, d->data_disk_mib, d->root_disk_mib);
 	show_settings(d);
 	when_text(d->created_at, when);
 	line("created", when);

@@ -60,8 +60,8 @@ static const struct hint {
 	{ "data-folder-volatile", "name another folder with --data-dir", NULL },
 	{ "guest-broke-protocol", "end it with 'mvm stop --timeout 0 %1$s'", NULL },
 	{ "guest-memory-full",
-	  "the guest's files are in its memory, except on a data disk: give it more memory with "
-	  "--mem, or copy to the data disk, /data (data_disk_mib)",
+	  "the guest's files are in its memory, except on a disk: give it a disk for its root with "
+	  "--root-disk, more memory with --mem, or copy to the data disk, /data (data_disk_mib)",
 	  NULL },
 	{ "guest-silent",
 	  "try it again when the host is less busy; if it never boots, the console's lines above "

@@ -9,9 +9,9 @@
 #include "instance_state.h"
 #include "options.h"
 
-const char *const ps_columns[PS_COLUMNS] = { "Name",	"Template", "State", "Health",	 "Start",
-					     "Started", "Memory",   "Ports", "Revision", "Backend",
-					     "Status",	"Allowed",  "Labels" };
+const char *const ps_columns[PS_COLUMNS] = { "Name",	"Template", "State",  "Health",	  "Start",
+					     "Started", "Memory",   "Ports",  "Revision", "Backend",
+					     "Status",	"Allowed",  "Labels", "Disk" };
 
 void ps_host(const struct mvm_forward *f, struct strbuf *b)
 {
@@ -53,13 +53,14 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	AUTO_DONE(strbuf) ports = { 0 };
 	AUTO_DONE(strbuf) allowed = { 0 };
 	AUTO_DONE(strbuf) labels = { 0 };
-	char memory[32] = "-", state[INSTANCE_STATE_SIZE];
+	char memory[32] = "-", disk[32], state[INSTANCE_STATE_SIZE];
 
 	add_ports(info, &ports);
 	add_allowed(info, &allowed);
 	add_labels(info, &labels);
 	if (info->vmm_pid > 0)
 		str_bytes(info->memory_private_bytes, memory, sizeof(memory));
+	str_bytes(info->disk_bytes, disk, sizeof(disk));
 	strv_add(b, info->name);
 	strv_add(b, info->template_id);
 	strv_add(b, mvm_instance_state_name(info->state));
@@ -80,6 +81,7 @@ void ps_cells(const struct mvm_instance_info *info, struct strv *b)
 	strv_add(b, state);
 	strv_add(b, allowed.data ? allowed.data : "");
 	strv_add(b, labels.data ? labels.data : "");
+	strv_add(b, disk);
 	b->failed |= ports.failed || allowed.failed || labels.failed;
 }
 

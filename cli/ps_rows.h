@@ -9,9 +9,10 @@
 #include "base/str.h"
 #include "command.h"
 
-#define PS_COLUMNS 13
+#define PS_COLUMNS 14
 #define PS_STATUS  10 /* the state for people */
 #define PS_ALLOWED 11 /* the rules that open the network; "" for none */
+#define PS_DISK	   13
 
 /* The columns' names as --format spells them: Name, Template, Revision ... */
 extern const char *const ps_columns[PS_COLUMNS];

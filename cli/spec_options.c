@@ -52,6 +52,7 @@ void settings_from_args(const struct args *a, struct settings *ret)
 		{ "cpus", "vcpus" },
 		{ "mem", "mem_mib" },
 		{ "data-disk", "data_disk_mib" },
+		{ "root-disk", "root_disk_mib" },
 	};
 	const struct strv *env = args_list(a, "env");
 

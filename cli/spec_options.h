@@ -38,6 +38,12 @@
 		  .help = "a writable disk for each VM",                                           \
 		  .min = MVM_DATA_DISK_MIB_MIN,                                                    \
 		  .max = MVM_DATA_DISK_MIB_MAX },                                                  \
+		{ .name = "root-disk",                                                             \
+		  .kind = OPTION_SIZE,                                                             \
+		  .value = "SIZE",                                                                 \
+		  .help = "a disk for what each VM writes to its root, instead of its memory",     \
+		  .min = MVM_ROOT_DISK_MIB_MIN,                                                    \
+		  .max = MVM_ROOT_DISK_MIB_MAX },                                                  \
 		{ .name = "kernel",                                                                \
 		  .kind = OPTION_STRING,                                                           \
 		  .value = "NAME",                                                                 \

@@ -12,6 +12,7 @@ int agent_init(struct agent *a, int port_fd)
 		.channel = { .fd = port_fd },
 		.cgroup_fd = -1,
 		.image_fd = -1,
+		.upper_fd = -1,
 		.children = { .signal_fd = -1 },
 		.output_fd = -1,
 	};
@@ -35,6 +36,8 @@ void agent_done(struct agent *a)
 		close(a->cgroup_fd); /* a folder */
 	if (a->image_fd >= 0)
 		close(a->image_fd); /* likewise */
+	if (a->upper_fd >= 0)
+		close(a->upper_fd); /* likewise */
 	strv_done(&a->env);
 	free(a->workdir);
 	free(a->user);
@@ -44,6 +47,10 @@ void agent_done(struct agent *a)
 	network_done(&a->network);
 	slots_done(&a->slots);
 	*a = (struct agent){
-		.channel = { .fd = -1 }, .cgroup_fd = -1, .image_fd = -1, .output_fd = -1
+		.channel = { .fd = -1 },
+		.cgroup_fd = -1,
+		.image_fd = -1,
+		.upper_fd = -1,
+		.output_fd = -1,
 	};
 }

@@ -45,6 +45,7 @@ struct agent {
 	char *argv0;   /* our own argv[0], which workload.c marks; NULL outside a guest */
 	int cgroup_fd; /* the root of cgroup v2; -1 without one (tests) */
 	int image_fd;  /* the image's root, below the overlay; -1 without one (tests) */
+	int upper_fd;  /* the root disk's own root folder; -1: the root is written in memory */
 	struct children children;
 	struct stream *streams;
 	unsigned n_streams;

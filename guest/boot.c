@@ -49,9 +49,9 @@ static void open_console(void)
 		close(fd); /* the copies at 0, 1 and 2 stay open */
 }
 
-/* The settings of the kernel's command line; data is "" without a data disk. */
+/* The settings of the kernel's command line; data and upper are "" without such a disk. */
 struct disks {
-	char root[256], fstype[32], data[256];
+	char root[256], fstype[32], data[256], upper[256];
 };
 
 static int read_cmdline(struct disks *ret, struct mvm_error *err)
@@ -68,6 +68,8 @@ static int read_cmdline(struct disks *ret, struct mvm_error *err)
 		strcpy(ret->fstype, "ext4");
 	if (!boot_option(cmdline, "mvm.data", ret->data, sizeof(ret->data)))
 		ret->data[0] = '\0';
+	if (!boot_option(cmdline, "mvm.upper", ret->upper, sizeof(ret->upper)))
+		ret->upper[0] = '\0';
 	return 0;
 }
 
@@ -108,6 +110,9 @@ static int find_devices(struct agent *a, struct disks *disks, int *ret_port, str
 	r = disks->data[0] ? device_wait(uevents, deadline_ns, exists, disks->data) : 0;
 	if (r < 0)
 		return mvm_error_set(err, r, "no data disk '%s': %s", disks->data, strerror(-r));
+	r = disks->upper[0] ? device_wait(uevents, deadline_ns, exists, disks->upper) : 0;
+	if (r < 0)
+		return mvm_error_set(err, r, "no root disk '%s': %s", disks->upper, strerror(-r));
 	*ret_port = TAKE_FD(port);
 	return 0;
 }
@@ -150,7 +155,9 @@ int boot(struct agent *a, struct mvm_error *err)
 	if (r == 0)
 		r = find_devices(a, &disks, &a->channel.fd, err);
 	if (r == 0)
-		r = mounts_switch_root(disks.root, disks.fstype, &a->image_fd, err);
+		r = mounts_switch_root(disks.root, disks.fstype,
+				       disks.upper[0] ? disks.upper : NULL, &a->image_fd,
+				       &a->upper_fd, err);
 	if (r == 0 && disks.data[0])
 		r = mounts_data(disks.data, err);
 	if (r < 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "base/file.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "mounts.h"
@@ -32,6 +33,15 @@ static void each_writable(void (*fn)(const char *folder))
 	endmntent(mounts); /* cannot fail */
 }
 
+static void on_upper(int upper_fd, void (*fn)(const char *folder))
+{
+	char path[FD_PATH_SIZE];
+	if (upper_fd < 0)
+		return;
+	fd_path(upper_fd, path);
+	fn(path);
+}
+
 static void trim(const char *folder)
 {
 	struct fstrim_range all = { .len = UINT64_MAX };
@@ -40,12 +50,14 @@ static void trim(const char *folder)
 		ioctl(fd, FITRIM, &all); /* if this fails, the disk's file takes more room */
 }
 
-void disks_trim(void)
+void disks_trim(int upper_fd)
 {
 	each_writable(trim);
+	on_upper(upper_fd, trim);
 }
 
-void disks_seal(void)
+void disks_seal(int upper_fd)
 {
 	each_writable(mounts_make_read_only);
+	on_upper(upper_fd, mounts_make_read_only);
 }

@@ -79,7 +79,7 @@ int freeze_guest(struct agent *a, uint64_t memory_bytes, struct mvm_error *err)
 		return r;
 	sever_connections();
 	sync();
-	disks_trim();
+	disks_trim(a->upper_fd);
 	drop_caches();
 	freemem_zero(memory_bytes);
 	if (a->unstarted)

@@ -20,6 +20,10 @@
 #define UPPER	 WRITABLE "/upper"
 #define NEW_ROOT "/mvm-root"
 
+/* After an error, read-only is better than wrong data, also when only a file's data could not be
+ * written.  Blocks of removed files go back to the host. */
+#define WRITABLE_DISK "errors=remount-ro,data_err=abort,discard"
+
 struct mount_point {
 	const char *source, *folder, *fstype;
 	unsigned long flags;
@@ -81,26 +85,40 @@ static int hide_lost_found(void)
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & 07777) != 0700 ||
 	    dir_list(fd, &names) < 0 || names.n > 0)
 		return 0; /* missing, or the image's own */
-	return mknod(UPPER "/lost+found", S_IFCHR, makedev(0, 0)) < 0 ? -errno : 0;
+	if (mknod(UPPER "/lost+found", S_IFCHR, makedev(0, 0)) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
 }
 
-static int mount_overlay(const char *device, const char *fstype, int *ret_image_fd,
-			 struct mvm_error *err)
+/* A disk that an earlier VM of this instance has written to has both folders, and "/" may have been
+ * given another mode. */
+static int make_upper(void)
+{
+	if (access(WRITABLE "/work", F_OK) == 0)
+		return 0;
+	int r = make_dir(UPPER, 0755);
+	if (r == 0)
+		r = hide_lost_found();
+	if (r == 0) /* "/" is the upper folder, and must have the image's owner and mode */
+		r = copy_root_attributes();
+	return r < 0 ? r : make_dir(WRITABLE "/work", 0755);
+}
+
+static int mount_overlay(const char *device, const char *fstype, const char *upper,
+			 int *ret_image_fd, struct mvm_error *err)
 {
 	const struct mount_point below[] = {
 		{ device, LOWER, fstype, MS_RDONLY, NULL, false },
 		{ "tmpfs", WRITABLE, "tmpfs", 0, "mode=0755", false },
 	};
-	int r = mount_all(below, MVM_ARRAY_SIZE(below), err);
+	const struct mount_point on_disk[] = {
+		below[0],
+		{ upper, WRITABLE, "ext4", MS_NOATIME, WRITABLE_DISK, false },
+	};
+	int r = mount_all(upper ? on_disk : below, MVM_ARRAY_SIZE(below), err);
 	if (r < 0)
 		return r;
-	r = make_dir(UPPER, 0755);
-	if (r == 0)
-		r = make_dir(WRITABLE "/work", 0755);
-	if (r == 0)
-		r = hide_lost_found();
-	if (r == 0) /* "/" is the upper folder, and must have the image's owner and mode */
-		r = copy_root_attributes();
+	r = make_upper();
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot make the overlay: %s", strerror(-r));
 	const struct mount_point overlay = {
@@ -177,12 +195,18 @@ static void link_devices(void)
 	}
 }
 
-int mounts_switch_root(const char *device, const char *fstype, int *ret_image_fd,
-		       struct mvm_error *err)
+int mounts_switch_root(const char *device, const char *fstype, const char *upper, int *ret_image_fd,
+		       int *ret_upper, struct mvm_error *err)
 {
-	int r = mount_overlay(device, fstype, ret_image_fd, err);
+	int r = mount_overlay(device, fstype, upper, ret_image_fd, err);
 	if (r < 0)
 		return r;
+	int upper_fd = upper ? open(WRITABLE, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (upper && upper_fd < 0)
+		return mvm_error_set(err, -errno, "cannot open '%s': %s", WRITABLE,
+				     strerror(errno));
+	if (upper)
+		*ret_upper = upper_fd;
 	empty_initramfs();
 	r = enter_root();
 	if (r < 0)

@@ -11,16 +11,21 @@
 int mounts_kernel(struct mvm_error *err);
 
 /*
- * Put the root together and move into it: the disk read-only below, memory above.
+ * Put the root together and move into it: the image read-only below, and above it what the guest
+ * writes, in memory or on a disk.
  *
- *   device  "/dev/vda"
- *   fstype  "ext4"
+ *   device     "/dev/vda"
+ *   fstype     "ext4"
+ *   upper      "/dev/vdb", with ext4; NULL: memory
+ *   ret_upper  the root folder of the upper disk, which no path leads to afterwards; unchanged
+ *              without one
  *
  * The initramfs is emptied.  Afterwards "/" is the guest's root for good.  It has the image's mode,
  * owner and extended attributes, and the kernel's file systems again, with all that container
  * runtimes put into /dev.
  */
-int mounts_switch_root(const char *device, const char *fstype, int *ret_image_fd,
+int mounts_switch_root(const char *device, const char *fstype, const char *upper, int *ret_image_fd,
+		       int *ret_upper,
 		       struct mvm_error *err);
 
 /*

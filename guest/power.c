@@ -40,7 +40,7 @@ _Noreturn void power_off(struct agent *a)
 		cgroup_kill_others(a->cgroup_fd, AGENT_CGROUP);
 	send_last_words(a);
 	sync();
-	disks_seal();
+	disks_seal(a->upper_fd);
 	/*
 	 * Reset instead of powering off.  Without ACPI's S5 (Firecracker, or acpi=off) a power-off
 	 * only halts the CPU.  A reset ends Firecracker, and QEMU with -no-reboot.

@@ -48,15 +48,23 @@ static uint64_t memory_left(void)
 	return left > reserve ? left - reserve : 0;
 }
 
+/* The root's overlay reports the free space of the file system that it writes to, but not which
+ * kind that is. */
+static bool root_is_on_disk(void)
+{
+	AUTO_FREE char *text = NULL;
+	AUTO_CLOSE int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && file_read_fd(fd, 65536, &text, NULL) >= 0 && strstr(text, " mvm.upper=");
+}
+
 void room_look(const char *path, struct room *ret)
 {
 	struct statfs fs;
 	*ret = (struct room){ .bytes = UINT64_MAX };
 	if (look(path, &fs) < 0)
 		return;
-	/* the root's overlay writes to a tmpfs and reports the tmpfs's free space */
-	ret->in_memory = fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC ||
-			 fs.f_type == RAMFS_MAGIC;
+	ret->in_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
+			 (fs.f_type == OVERLAYFS_SUPER_MAGIC && !root_is_on_disk());
 	if (fs.f_blocks > 0)
 		ret->bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	uint64_t memory = ret->in_memory ? memory_left() : UINT64_MAX;

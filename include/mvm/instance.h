@@ -171,6 +171,9 @@ struct mvm_start_options {
 	 * restored workload runs already, so the VM boots unless the workload starts in each clone
 	 * (doc/clones.md) */
 	bool no_workload;
+	/* size of the disk that takes what the guest writes to its root; 0: the template's.  A
+	 * snapshot fits the disk that it was made with: with another size the VM boots. */
+	uint32_t root_disk_mib;
 };
 #define MVM_START_OPTIONS_INIT MVM_STRUCT_INIT(struct mvm_start_options)
 
@@ -218,11 +221,11 @@ MVM_API int mvm_instance_start_many(struct mvm *mvm, const struct mvm_start_opti
  *   progress  as in mvm_instance_start(); may be NULL
  *   ret       connection to the running instance; mvm_instance_close() it
  *
- * Its data disk keeps its contents; then it boots, since a snapshot fits only the disk that it was
- * made with.  Everything else in the guest is as after its first start, and volumes are copied in
- * again.  Its logs go on.  A port 0 stays the port that it got.
- * Errors: -ENOENT (no such instance, or its revision was removed); -EBUSY (it runs); else as
- * mvm_instance_start().  After a failure the instance is there still, as failed or as it was.
+ * Its data and root disks keep their contents; then it boots, since a snapshot fits only the disks
+ * that it was made with.  Everything else in the guest is as after its first start, and volumes are
+ * copied in again.  Its logs go on.  A port 0 stays the port that it got. Errors: -ENOENT (no such
+ * instance, or its revision was removed); -EBUSY (it runs); else as mvm_instance_start().  After a
+ * failure the instance is there still, as failed or as it was.
  */
 MVM_API int mvm_instance_start_again(struct mvm *mvm, const char *name,
 				     const struct mvm_progress *progress, struct mvm_instance **ret,

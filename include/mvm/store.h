@@ -121,6 +121,7 @@ struct mvm_template_summary {
 	uint64_t rootfs_bytes;
 	bool has_snapshot;
 	uint64_t snapshot_mem_bytes;
+	uint32_t root_disk_mib;
 };
 
 /* The summary is valid during the call.  Returns 0 to go on; anything else ends the listing. */
@@ -179,6 +180,7 @@ struct mvm_template_details {
 	/* of a revision by mvm_template_commit(): the VM's name, and the revision that it ran; else
 	 * NULL */
 	char *instance, *base;
+	uint32_t root_disk_mib, built_root_disk_mib;
 };
 MVM_API void mvm_template_details_free(struct mvm_template_details *details); /* NULL is fine */
 

@@ -21,13 +21,15 @@
 #define MVM_DEFAULT_MEM_MIB 1024
 
 /* Limits of a machine that mvm builds and runs.  A template.json of an older mvm may exceed them.
- * A data disk of 0 MiB means none.  A disk below the minimum has no room for the journal and the
- * file system's own tables. */
+ * A data or root disk of 0 MiB means none.  A disk below the minimum has no room for the journal
+ * and the file system's own tables. */
 #define MVM_VCPUS_MIN	      1u
 #define MVM_VCPUS_MAX	      32u
 #define MVM_MEM_MIB_MIN	      96u
 #define MVM_DATA_DISK_MIB_MIN 8u
 #define MVM_DATA_DISK_MIB_MAX (8u << 20)
+#define MVM_ROOT_DISK_MIB_MIN MVM_DATA_DISK_MIB_MIN
+#define MVM_ROOT_DISK_MIB_MAX MVM_DATA_DISK_MIB_MAX
 
 /* Buffer sizes for any template id, revision name and cache key, with the NUL. */
 #define MVM_TEMPLATE_ID_SIZE 64
@@ -104,6 +106,7 @@ MVM_API const char *mvm_template_variant_profile(const struct mvm_template_varia
 MVM_API unsigned mvm_template_variant_vcpus(const struct mvm_template_variant *variant);
 MVM_API uint32_t mvm_template_variant_mem_mib(const struct mvm_template_variant *variant);
 MVM_API uint32_t mvm_template_variant_data_disk_mib(const struct mvm_template_variant *variant);
+MVM_API uint32_t mvm_template_variant_root_disk_mib(const struct mvm_template_variant *variant);
 
 /* ---- Settings ---- */
 

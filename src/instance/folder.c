@@ -17,7 +17,6 @@
 #include "base/lock.h"
 #include "base/sock.h"
 #include "instance/control.h"
-#include "instance/data_disk.h"
 #include "instance/handover.h"
 #include "instance/instance.h"
 #include "instance/logfile.h"

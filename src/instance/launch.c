@@ -15,7 +15,6 @@
 #include "base/process.h"
 #include "base/program.h"
 #include "base/sock.h"
-#include "instance/data_disk.h"
 #include "instance/folder.h"
 #include "instance/handover.h"
 #include "instance/instance.h"
@@ -207,13 +206,27 @@ static int spawn_supervisor(const struct instance_launch *l, const struct instan
 	return r < 0 ? mvm_error_set(err, r, "cannot start %s: %s", program, strerror(-r)) : 0;
 }
 
+/* Copy the disks, and record how. */
+static int copy_disks(const struct instance_launch *l, const struct instance_folder *f,
+		      struct mvm_error *err)
+{
+	bool reflinked = false;
+	for (int i = 0; i < OWN_DISKS; i++) {
+		if (l->disk_fds[i] < 0)
+			continue;
+		int r = own_disk_copy((enum own_disk)i, l->disk_fds[i], f->dir_fd, err);
+		if (r < 0)
+			return r;
+		l->record->disks[i].reflinked = r;
+		reflinked |= r;
+	}
+	return reflinked ? record_save(f->dir_fd, l->record, err) : 0;
+}
+
 static int launch_in(const struct instance_launch *l, const struct instance_folder *f,
 		     struct mvm_instance *i, struct mvm_error *err)
 {
-	int r = l->data_disk_fd < 0 ? 0 : data_disk_copy(l->data_disk_fd, f->dir_fd, err);
-	l->record->data_disk.reflinked = r > 0;
-	if (r > 0)
-		r = record_save(f->dir_fd, l->record, err);
+	int r = copy_disks(l, f, err);
 	if (r < 0)
 		return r;
 	int leash[2];

@@ -172,8 +172,12 @@ static const struct field record[] = {
 	FIELD_NUMBER(record, vcpus, unsigned, FIELD_REQUIRED, 1, UINT8_MAX),
 	FIELD_NUMBER(record, mem_mib, uint32_t, FIELD_REQUIRED, 1, UINT32_MAX),
 	FIELD_ENUM(record, memory, enum record_memory, FIELD_KEPT, memory_names),
-	FIELD_OBJECT_IF(record, data_disk, record_disk, FIELD_SPARSE, &disk_fields,
-			data_disk.present),
+	{ FIELD_KEY("data_disk", record, disks[OWN_DISK_DATA], FIELD_IS_OBJECT, struct record_disk,
+		    FIELD_SPARSE),
+	  .object = &disk_fields, .has = FIELD_OFFSET(record, disks[OWN_DISK_DATA].present, bool) },
+	{ FIELD_KEY("root_disk", record, disks[OWN_DISK_ROOT], FIELD_IS_OBJECT, struct record_disk,
+		    FIELD_SPARSE),
+	  .object = &disk_fields, .has = FIELD_OFFSET(record, disks[OWN_DISK_ROOT].present, bool) },
 	FIELD_LIST(record, volumes, n_volumes, record_volume, FIELD_SPARSE, &volume_fields),
 	FIELD_LIST(record, forwards, n_forwards, vmm_forward, FIELD_REQUIRED, &forward_fields),
 	FIELD_PAIRS(record, labels),
@@ -281,6 +285,24 @@ int record_parse(const char *text, size_t len, struct record *ret, struct mvm_er
 bool record_removes_itself(const struct record *r)
 {
 	return r->attached || r->remove_at_end || r->purpose != RECORD_FOR_USER;
+}
+
+bool record_has_disk(const struct record *r)
+{
+	bool has = false;
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		has |= r->disks[i].present;
+	return has;
+}
+
+void record_boot_next(struct record *r)
+{
+	if (!r->restore || !record_has_disk(r))
+		return;
+	r->restore = false;
+	r->memory = RECORD_MEMORY_OWN;
+	free(r->reason);
+	r->reason = strdup("its disk has changed since the snapshot"); /* NULL: no reason is told */
 }
 
 bool record_is_over(const struct record *r)

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "instance/own_disk.h"
 #include "instance/usage.h"
 #include "model/template.h"
 #include "vmm/vmm.h"
@@ -105,7 +106,7 @@ struct record_refusal {
 };
 #define RECORD_REFUSALS_MAX 8u
 
-/* This instance's copy of the data disk. */
+/* A disk of this instance's own, which is a copy. */
 struct record_disk {
 	bool present;
 	uint32_t size_mib;
@@ -136,7 +137,7 @@ struct record {
 	size_t n_forwards;
 	struct record_volume volumes[RECORD_VOLUMES_MAX];
 	size_t n_volumes;
-	struct record_disk data_disk;
+	struct record_disk disks[OWN_DISKS];
 	char *created_at, *started_at, *ended_at; /* RFC 3339; NULL while it has not happened */
 	struct mvm_strings labels;		  /* the user's "KEY=VALUE" */
 	struct strv env;			 /* the workload's variables, over the template's */
@@ -184,6 +185,15 @@ struct record {
 
 	struct json_t *other; /* members of a newer version */
 };
+
+/* Does the instance have a disk of its own? */
+bool record_has_disk(const struct record *r);
+
+/*
+ * Say that the next VM of this instance boots if this one was restored and has a disk: a snapshot's
+ * memory fits only the disk that was captured with it, and the VM has written to its own.
+ */
+void record_boot_next(struct record *r);
 
 /* Is the instance without a VM, because it has ended or is suspended?  Then only a start or a
  * resume makes it run again. */

@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "codec/sha256.h"
-#include "instance/data_disk.h"
+#include "instance/own_disk.h"
 #include "model/fields.h"
 
 #define INFO_MAX_BYTES ((size_t)16 * 1024)
@@ -105,14 +105,19 @@ int saved_check(int dir_fd, const struct saved *s, const char *base_nonce_sha256
 	return r < 0 ? r : check_file(dir_fd, SAVED_PAGES, s->pages_bytes, s->pages_sha256, err);
 }
 
-static const char *const names[] = {
-	SAVED_INFO, SAVED_STATE, SAVED_PAGES, SAVED_DEVICES, DATA_DISK_NAME,
-};
+#define NAMES (4 + (size_t)OWN_DISKS)
+
+/* The files of a kept state, the copies of a fork's disks last. */
+static const char *name_at(size_t i)
+{
+	static const char *const names[] = { SAVED_INFO, SAVED_STATE, SAVED_PAGES, SAVED_DEVICES };
+	return i < MVM_ARRAY_SIZE(names) ? names[i] : own_disks[i - MVM_ARRAY_SIZE(names)].file;
+}
 
 int saved_sync(int dir_fd)
 {
-	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
-		AUTO_CLOSE int fd = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	for (size_t i = 0; i < NAMES; i++) {
+		AUTO_CLOSE int fd = openat(dir_fd, name_at(i), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && fsync(fd) < 0)
 			return -errno;
 	}
@@ -158,8 +163,8 @@ bool saved_is_own(int instance_fd, const char *name)
 	for (size_t i = 0; i < all.n; i++) {
 		struct stat st;
 		bool known = false;
-		for (size_t k = 0; k < MVM_ARRAY_SIZE(names); k++)
-			known |= str_eq(all.v[i], names[k]);
+		for (size_t k = 0; k < NAMES; k++)
+			known |= str_eq(all.v[i], name_at(k));
 		if (!known || fstatat(fd, all.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !S_ISREG(st.st_mode))
 			return false;

@@ -7,10 +7,10 @@
 
 #include "base/file.h"
 #include "base/lock.h"
-#include "instance/data_disk.h"
 #include "instance/folder.h"
 #include "instance/instance.h"
 #include "instance/logfile.h"
+#include "instance/own_disk.h"
 #include "instance/saved.h"
 
 #define VMM_FOLDER    "firecracker-"
@@ -39,7 +39,6 @@ static bool is_later(const char *name, mode_t kind)
 	static const char *const names[] = {
 		"supervisor.log",
 		"mem.bin",
-		DATA_DISK_NAME,
 		CONSOLE_LOG_NAME,
 		WORKLOAD_LOG_NAME,
 		CONSOLE_LOG_NAME LOGFILE_OLD_SUFFIX,
@@ -48,6 +47,10 @@ static bool is_later(const char *name, mode_t kind)
 
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(names); i++) {
 		if (str_eq(name, names[i]))
+			return kind == S_IFREG;
+	}
+	for (size_t i = 0; i < OWN_DISKS; i++) {
+		if (str_eq(name, own_disks[i].file))
 			return kind == S_IFREG;
 	}
 	return false;

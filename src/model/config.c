@@ -186,12 +186,13 @@ static int read_run(const struct toml_table *t, struct mvm_run *run, struct mvm_
 	return toml_key_error(t, key, err, "%s", problem);
 }
 
-static int read_data_disk(const struct toml_table *t, uint32_t *ret, struct mvm_error *err)
+static int read_disk(const struct toml_table *t, const char *key, uint32_t least_mib, uint32_t *ret,
+		     struct mvm_error *err)
 {
-	int r = config_get_u32(t, CONFIG_VARIANT, "data_disk_mib", ret, err);
-	if (r > 0 && *ret > 0 && *ret < MVM_DATA_DISK_MIB_MIN)
-		return toml_key_error(t, "data_disk_mib", err, "%u is neither 0 nor at least %u",
-				      (unsigned)*ret, MVM_DATA_DISK_MIB_MIN);
+	int r = config_get_u32(t, CONFIG_VARIANT, key, ret, err);
+	if (r > 0 && *ret > 0 && *ret < least_mib)
+		return toml_key_error(t, key, err, "%u is neither 0 nor at least %u",
+				      (unsigned)*ret, (unsigned)least_mib);
 	return r;
 }
 
@@ -259,7 +260,10 @@ static int read_variant(const struct toml_table *t, const struct mvm_template_co
 	if ((r = read_name(t, "profile", NAME_PROFILE, &v->profile, err)) < 0 ||
 	    (r = config_get_u32(t, CONFIG_VARIANT, "vcpus", &vcpus, err)) < 0 ||
 	    (r = config_get_u32(t, CONFIG_VARIANT, "mem_mib", &v->mem_mib, err)) < 0 ||
-	    (r = read_data_disk(t, &v->data_disk_mib, err)) < 0 ||
+	    (r = read_disk(t, "data_disk_mib", MVM_DATA_DISK_MIB_MIN, &v->data_disk_mib, err)) <
+		    0 ||
+	    (r = read_disk(t, "root_disk_mib", MVM_ROOT_DISK_MIB_MIN, &v->root_disk_mib, err)) <
+		    0 ||
 	    (r = read_run(t, &v->run, err)) < 0)
 		return r;
 	v->vcpus = (uint8_t)vcpus;

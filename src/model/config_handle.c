@@ -91,3 +91,8 @@ uint32_t mvm_template_variant_data_disk_mib(const struct mvm_template_variant *v
 {
 	return variant->data_disk_mib;
 }
+
+uint32_t mvm_template_variant_root_disk_mib(const struct mvm_template_variant *variant)
+{
+	return variant->root_disk_mib;
+}

@@ -11,7 +11,8 @@
 #define TEXT_(number) #number
 
 /* the texts below spell these numbers out */
-_Static_assert(MVM_DATA_DISK_MIB_MIN == 8 && RUN_LIST_MAX == 4096 && RUN_BYTES_MAX >> 10 == 56,
+_Static_assert(MVM_DATA_DISK_MIB_MIN == 8 && MVM_ROOT_DISK_MIB_MIN == 8 && RUN_LIST_MAX == 4096 &&
+		       RUN_BYTES_MAX >> 10 == 56,
 	       "limits");
 _Static_assert(MVM_HEALTH_INTERVAL_MS == 200 && MVM_HEALTH_TIMEOUT_S == 60 &&
 		       MVM_HEALTH_RETRIES == 3,
@@ -53,6 +54,11 @@ const struct config_key config_keys[CONFIG_KEYS_N] = {
 	  TEXT(MVM_DEFAULT_MEM_MIB), "Memory in MiB.", "mem_mib = 512" },
 	{ "data_disk_mib", CONFIG_VARIANT, "whole number", 0, MVM_DATA_DISK_MIB_MAX, "not 1 to 7",
 	  "0", "Size of the data disk in MiB; 0 is none.", "data_disk_mib = 1024" },
+	{ "root_disk_mib", CONFIG_VARIANT, "whole number", 0, MVM_ROOT_DISK_MIB_MAX, "not 1 to 7",
+	  "0",
+	  "Size of the disk that takes what the guest writes to its root, in MiB; 0: the guest's "
+	  "memory takes it.",
+	  "root_disk_mib = 4096" },
 	{ "command", BOTH, "array of strings", .limits = "at most 4096 words" IN_BYTES,
 	  .by_default = "the image's own command or init",
 	  .help = "The workload: a program in the image and its arguments. No shell reads them.",

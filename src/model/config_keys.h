@@ -31,7 +31,7 @@ struct config_key {
 	const char *example;	/* a line of TOML that sets it in its table */
 };
 
-#define CONFIG_KEYS_N 32
+#define CONFIG_KEYS_N 33
 extern const struct config_key config_keys[CONFIG_KEYS_N];
 
 /* The key of this name in a scope; it must exist. */

@@ -44,6 +44,8 @@ int mvm_revision_hash(const struct mvm_revision_inputs *inputs, char ret[MVM_REV
 	json_put_u64(&out, o, "vcpus", inputs->vcpus);
 	json_put_u64(&out, o, "mem_mib", inputs->mem_mib);
 	json_put_u64(&out, o, "data_disk_mib", inputs->data_disk_mib);
+	if (inputs->root_disk_mib) /* without one the hash is that of earlier versions */
+		json_put_u64(&out, o, "root_disk_mib", inputs->root_disk_mib);
 	if (inputs->run && !mvm_run_empty(inputs->run))
 		json_put(&out, o, "run", run_json(&out, inputs->run));
 

@@ -43,6 +43,7 @@ static const struct field revision[] = {
 	FIELD_U8(mvm_template_revision, vcpus),
 	FIELD_U32(mvm_template_revision, mem_mib),
 	FIELD_U32(mvm_template_revision, data_disk_mib),
+	FIELD_NUMBER(mvm_template_revision, root_disk_mib, uint32_t, FIELD_SPARSE, 0, UINT32_MAX),
 	FIELD_OBJECT_IF(mvm_template_revision, snapshot, mvm_snapshot_info, FIELD_KEPT,
 			&snapshot_info_fields, has_snapshot),
 	FIELD_RUN(mvm_template_revision, run),

@@ -113,6 +113,7 @@ struct mvm_template_variant {
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	uint32_t data_disk_mib;
+	uint32_t root_disk_mib;
 	struct mvm_run run; /* each setting: the variant's own, or the config's */
 };
 
@@ -163,6 +164,7 @@ struct mvm_template_spec {
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	uint32_t data_disk_mib;
+	uint32_t root_disk_mib;
 	int64_t created_at;
 	int64_t updated_at;
 	struct mvm_run run;
@@ -268,6 +270,7 @@ struct mvm_template_revision {
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	uint32_t data_disk_mib;
+	uint32_t root_disk_mib;
 	bool has_snapshot;
 	struct mvm_snapshot_info snapshot; /* if has_snapshot */
 	struct mvm_run run;
@@ -301,6 +304,7 @@ struct mvm_revision_inputs {
 	uint8_t vcpus;
 	uint32_t mem_mib;
 	uint32_t data_disk_mib;
+	uint32_t root_disk_mib;
 	const struct mvm_run *run; /* may be NULL */
 };
 

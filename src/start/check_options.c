@@ -37,6 +37,12 @@ static int check_numbers(const struct mvm_start_options *o, struct mvm_error *er
 	if (n_dns > POLICY_DNS_MAX)
 		return mvm_error_set(err, -EINVAL, "network_dns names more than %u name servers",
 				     POLICY_DNS_MAX);
+	if (o->root_disk_mib &&
+	    (o->root_disk_mib < MVM_ROOT_DISK_MIB_MIN || o->root_disk_mib > MVM_ROOT_DISK_MIB_MAX))
+		return mvm_error_set(
+			err, -EINVAL,
+			"root_disk_mib is %" PRIu32 ", neither 0 nor between %u and %u",
+			o->root_disk_mib, MVM_ROOT_DISK_MIB_MIN, MVM_ROOT_DISK_MIB_MAX);
 	if (o->log_max_bytes > INT64_MAX)
 		return mvm_error_set(err, -EINVAL,
 				     "log_max_bytes is larger than a file can be: %" PRIu64,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,8 +11,8 @@
 #include "base/seal.h"
 #include "base/str.h"
 #include "codec/sha256.h"
-#include "instance/data_disk.h"
 #include "model/run.h"
+#include "start/disks.h"
 #include "start/facts.h"
 #include "start/host_memory.h"
 #include "start/memory_file.h"
@@ -30,7 +31,7 @@ void start_plan_done(struct start_plan *p)
 static struct vmm_config describe_config(const struct start_request *q, const struct start_plan *p)
 {
 	const struct mvm_template_revision *rev = &q->revision->rev;
-	return (struct vmm_config){
+	struct vmm_config c = {
 		.name = q->revision->id,
 		.vcpus = p->vcpus,
 		.mem_mib = p->mem_mib,
@@ -38,11 +39,12 @@ static struct vmm_config describe_config(const struct start_request *q, const st
 		.kernel = rev->artifact_paths.vmlinux,
 		.initrd = rev->artifact_paths.initrd,
 		.cmdline = p->cmdline,
-		.drives = { { .name = rev->artifact_paths.rootfs, .read_only = true },
-			    { .name = DATA_DISK_NAME, .own = true } },
-		.n_drives = rev->data_disk_mib ? 2 : 1,
+		.drives = { { .name = rev->artifact_paths.rootfs, .read_only = true } },
+		.n_drives = 1,
 		.network = rev->run.network != MVM_NETWORK_NONE,
 	};
+	own_disks_attach(p->disk_mib, &c);
+	return c;
 }
 
 static int damaged(struct mvm_error *err, const char *what)
@@ -138,16 +140,31 @@ static int check_files(const struct start_request *q, struct mvm_error *err)
 		  "vmstate.bin is not the state that was captured" },
 		{ "mem.bin", revision->mem_sha256, mvm_snapshot_info_compat(info, FACT_MEM_FILE),
 		  info->mem_size_bytes, "mem.bin is not the memory that was captured" },
-		{ DATA_DISK_NAME, revision->data_sha256,
+		{ own_disks[OWN_DISK_DATA].file, revision->disk_sha256[OWN_DISK_DATA],
 		  mvm_snapshot_info_compat(info, FACT_DATA_FILE),
 		  (uint64_t)revision->rev.data_disk_mib << 20,
-		  DATA_DISK_NAME " is not the disk that was captured" },
+		  "data.ext4 is not the disk that was captured" },
+		{ own_disks[OWN_DISK_ROOT].file, revision->disk_sha256[OWN_DISK_ROOT],
+		  mvm_snapshot_info_compat(info, FACT_ROOT_FILE),
+		  (uint64_t)revision->rev.root_disk_mib << 20,
+		  "root.ext4 is not the disk that was captured" },
 	};
-	size_t n = MVM_ARRAY_SIZE(files) - (revision->rev.data_disk_mib == 0);
 	int r = 0;
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = check_file(q, fd, &files[i], err);
+	for (size_t i = 0; r == 0 && i < MVM_ARRAY_SIZE(files); i++) {
+		if (files[i].bytes) /* else there is no such disk */
+			r = check_file(q, fd, &files[i], err);
+	}
 	return r;
+}
+
+/* The facts would say so as well, but by the list of all devices. */
+static char *other_root_disk(uint32_t theirs_mib, uint32_t ours_mib)
+{
+	if (!theirs_mib)
+		return str_printf("the snapshot was made without a root disk");
+	return str_printf("the snapshot was made with a root disk of %" PRIu32
+			  " MiB, not of %" PRIu32 " MiB",
+			  theirs_mib, ours_mib);
 }
 
 static int consider_snapshot(const struct start_request *q, struct start_plan *plan,
@@ -172,6 +189,10 @@ static int consider_snapshot(const struct start_request *q, struct start_plan *p
 		plan->reason = strdup(no);
 		return plan->reason ? 0 : mvm_error_oom(err);
 	}
+	if (plan->disk_mib[OWN_DISK_ROOT] != rev->root_disk_mib) {
+		plan->reason = other_root_disk(rev->root_disk_mib, plan->disk_mib[OWN_DISK_ROOT]);
+		return plan->reason ? 0 : mvm_error_oom(err);
+	}
 	r = facts_compare(&rev->snapshot, &plan->facts, &plan->reason);
 	if (r < 0)
 		return mvm_error_oom(err);
@@ -193,6 +214,9 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 		.mem_mib = o->mem_mib ? o->mem_mib : rev->mem_mib,
 	};
 
+	disks_of(rev, plan.disk_mib);
+	if (o->root_disk_mib)
+		plan.disk_mib[OWN_DISK_ROOT] = o->root_disk_mib;
 	int r = mvm_machine_check(plan.vcpus, plan.mem_mib, err);
 	if (r == 0)
 		r = host_memory_check(plan.mem_mib, err);
@@ -207,6 +231,7 @@ int start_decide(const struct start_request *q, struct start_plan *ret, struct m
 		.ops = q->ops,
 		.probe = q->probe,
 		.config = &config,
+		.root_disk_mib = plan.disk_mib[OWN_DISK_ROOT],
 		.artifacts = &q->revision->artifacts,
 	};
 	r = facts_gather(&input, &plan.facts, err);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -55,6 +56,8 @@ int facts_gather(const struct facts_input *in, struct strv *ret, struct mvm_erro
 	strv_addf(ret, "boot_args=%s", in->config->cmdline);
 	strv_addf(ret, "vcpus=%u", in->config->vcpus);
 	strv_addf(ret, "mem_mib=%u", in->config->mem_mib);
+	if (in->root_disk_mib)
+		strv_addf(ret, "root_disk_mib=%" PRIu32, in->root_disk_mib);
 	strv_addf(ret, "agent_protocol=%u", AGENT_PROTOCOL);
 	for (size_t i = 0; i < in->artifacts->n; i++)
 		strv_add(ret, in->artifacts->v[i]);
@@ -71,6 +74,7 @@ static const char *describe(const char *key, size_t len)
 		{ "boot_args", "the kernel's command line" },
 		{ "vcpus", "the number of vCPUs" },
 		{ "mem_mib", "the memory size in MiB" },
+		{ "root_disk_mib", "the root disk's size in MiB" },
 		{ "agent_protocol", "the agent's protocol" },
 		{ "arch", "the architecture" },
 		{ "version", "the VMM's version" },
@@ -139,7 +143,8 @@ static int compare_info(const struct mvm_snapshot_info *snapshot, const struct s
 static int compare_rest(const struct mvm_snapshot_info *snapshot, const struct strv *here,
 			char **ret_reason)
 {
-	static const char *const proofs[] = { FACT_MEM_FILE, FACT_DATA_FILE, FACT_NONCE };
+	static const char *const proofs[] = { FACT_MEM_FILE, FACT_DATA_FILE, FACT_ROOT_FILE,
+					      FACT_NONCE };
 	for (size_t i = 0; i < snapshot->compat.n; i++) {
 		const char *pair = snapshot->compat.v[i];
 		size_t len = strcspn(pair, "=");

@@ -18,13 +18,15 @@
 
 /* Facts about the files' integrity, which facts_compare() ignores: */
 #define FACT_MEM_FILE  "mem_file"     /* memory_file_identity() of mem.bin */
-#define FACT_DATA_FILE "data_file"    /* data_disk_identity() of the captured data disk */
+#define FACT_DATA_FILE "data_file"    /* disk_identity() of the captured data disk */
+#define FACT_ROOT_FILE "root_file"    /* likewise, of the root disk */
 #define FACT_NONCE     "nonce_sha256" /* of the nonce, which only the snapshot's memory has */
 
 struct facts_input {
 	const struct vmm_ops *ops;
 	const struct vmm_probe *probe;
 	const struct vmm_config *config;
+	uint32_t root_disk_mib;	      /* 0: there is none, and no such fact */
 	const struct strv *artifacts; /* "vmlinux=<hex>" and so on, from checksums.json */
 };
 

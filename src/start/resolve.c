@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "codec/sha256.h"
-#include "instance/data_disk.h"
+#include "instance/own_disk.h"
 #include "model/load.h"
 #include "model/run.h"
 #include "start/start.h"
@@ -27,7 +27,8 @@ void revision_done(struct revision *r)
 	strv_done(&r->artifacts);
 	free(r->vmstate_sha256);
 	free(r->mem_sha256);
-	free(r->data_sha256);
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		free(r->disk_sha256[i]);
 	*r = (struct revision)REVISION_NONE;
 }
 
@@ -61,7 +62,7 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 		{ "vmlinux", paths->vmlinux },
 		{ "rootfs", paths->rootfs },
 		{ "initrd", paths->initrd },
-		{ "data_disk", ret->rev.data_disk_mib ? DATA_DISK_NAME : NULL },
+		{ "data_disk", ret->rev.data_disk_mib ? own_disks[OWN_DISK_DATA].file : NULL },
 	};
 	bool failed = false;
 
@@ -86,7 +87,8 @@ static int read_checksums(int dir_fd, struct revision *ret, struct mvm_error *er
 	}
 	checksum_of(&ret->sums, "snapshot/vmstate.bin", &ret->vmstate_sha256, &failed);
 	checksum_of(&ret->sums, "snapshot/mem.bin", &ret->mem_sha256, &failed);
-	checksum_of(&ret->sums, "snapshot/" DATA_DISK_NAME, &ret->data_sha256, &failed);
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		checksum_of(&ret->sums, own_disks[i].captured, &ret->disk_sha256[i], &failed);
 	return failed || ret->artifacts.failed ? mvm_error_oom(err) : 0;
 }
 

@@ -11,9 +11,8 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "model/label.h"
-#include "instance/data_disk.h"
 #include "model/policy.h"
-#include "start/data_disk.h"
+#include "start/disks.h"
 #include "start/working_set.h"
 
 const struct mvm_start_options start_for_ourselves = { .attached = true };
@@ -126,7 +125,8 @@ static int keep(const struct record *from, struct record *rec, struct mvm_error 
 	rec->forked_from = str_dup(from->forked_from, &failed);
 	if (rec->continues) /* else the guest gets another one */
 		rec->machine_id = str_dup(from->machine_id, &failed);
-	rec->data_disk.reflinked = from->data_disk.reflinked;
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		rec->disks[i].reflinked = from->disks[i].reflinked;
 	rec->held = false; /* the user knows its name */
 	return failed ? mvm_error_oom(err) : 0;
 }
@@ -145,6 +145,15 @@ static enum record_volume_kind kind_of(const char *host)
 	if (!host || stat(host, &st) < 0) /* the copy into the guest says why */
 		return RECORD_VOLUME_UNKNOWN;
 	return S_ISREG(st.st_mode) ? RECORD_VOLUME_FILE : RECORD_VOLUME_FOLDER;
+}
+
+static void put_disks(const struct start_plan *plan, struct record *rec)
+{
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		rec->disks[i] = (struct record_disk){
+			.present = plan->disk_mib[i] != 0,
+			.size_mib = plan->disk_mib[i],
+		};
 }
 
 static void put_forwards(struct record *rec, const struct mvm_start_options *o)
@@ -188,8 +197,6 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 		.vcpus = plan->vcpus,
 		.mem_mib = plan->mem_mib,
 		.memory = memory_of(plan, o),
-		.data_disk = { .present = q->revision->rev.data_disk_mib != 0,
-			       .size_mib = q->revision->rev.data_disk_mib },
 		.n_forwards = o->n_forwards,
 		.restart = (enum record_restart)o->restart,
 		.restart_max = o->restart_max,
@@ -202,6 +209,7 @@ int start_record(const struct start_request *q, const struct start_plan *plan, s
 	};
 	char boot_id[HOST_BOOT_ID_SIZE];
 
+	put_disks(plan, &rec);
 	if (o->n_forwards > RECORD_FORWARDS_MAX)
 		return mvm_error_set(err, -EINVAL, "more than %u ports", RECORD_FORWARDS_MAX);
 	if (o->n_forwards && q->revision->rev.run.network == MVM_NETWORK_NONE)
@@ -250,16 +258,22 @@ static void read_ahead(const struct revision *revision)
 		working_set_read_ahead(fd, revision->rev.snapshot.mem_size_bytes);
 }
 
-/* The disk that the new instance gets a copy of. */
-static int open_disk(const struct start_request *q, const struct start_plan *plan,
-		     struct mvm_error *err)
+/* The disks that the new instance gets copies of. */
+static int open_disks(const struct start_request *q, const struct start_plan *plan,
+		      struct disk_fds *ret, struct mvm_error *err)
 {
 	if (!q->origin)
-		return data_disk_open(q->revision, plan->restore, err);
-	int fd = openat(q->saved_fd, DATA_DISK_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? mvm_error_set(err, -errno, "cannot open the fork's data disk: %s",
-				      strerror(errno))
-		      : fd;
+		return disks_open(q->revision, plan->disk_mib, plan->restore, ret, err);
+	for (size_t i = 0; i < OWN_DISKS; i++) {
+		if (!plan->disk_mib[i])
+			continue;
+		ret->fd[i] = openat(q->saved_fd, own_disks[i].file,
+				    O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (ret->fd[i] < 0)
+			return mvm_error_set(err, -errno, "cannot open the fork's %s: %s",
+					     own_disks[i].what, strerror(errno));
+	}
+	return 0;
 }
 
 int start_begin(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,
@@ -271,9 +285,8 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 	if (instances_fd < 0 || cache_fd < 0)
 		return instances_fd < 0 ? instances_fd : cache_fd;
 
-	bool new_disk = q->revision->rev.data_disk_mib && !q->again;
-	AUTO_CLOSE int data_disk_fd = new_disk ? open_disk(q, plan, err) : -1;
-	int r = new_disk && data_disk_fd < 0 ? data_disk_fd : 0;
+	AUTO_DONE(disk_fds) disks = DISK_FDS_NONE;
+	int r = q->again ? 0 /* it has its disks */ : open_disks(q, plan, &disks, err);
 	if (r == 0)
 		r = start_record(q, plan, &rec, err);
 	if (r == 0 && q->again)
@@ -282,18 +295,18 @@ int start_begin(struct mvm *mvm, const struct start_request *q, const struct sta
 		r = keep_rules(q->origin, &rec, err);
 	if (r < 0)
 		return r;
-	const struct instance_launch launch = {
+	struct instance_launch launch = {
 		.record = &rec,
 		.again = q->again,
 		.revision_fd = q->revision->dir_fd,
 		.lease_fd = q->revision->lease_fd,
 		.cache_fd = cache_fd,
-		.data_disk_fd = data_disk_fd,
 		.capture_fd = q->origin				 ? q->saved_fd
 			      : q->purpose == RECORD_FOR_CAPTURE ? q->capture_fd
 								 : -1,
 		.logs_fd = store_dir(mvm->store, STORE_LOGS), /* without it, events are lost */
 	};
+	memcpy(launch.disk_fds, disks.fd, sizeof(launch.disk_fds));
 	r = instance_launch_begin(instances_fd, &launch, ret, err);
 	if (r == 0 && plan->restore)
 		read_ahead(q->revision);

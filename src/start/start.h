@@ -23,7 +23,7 @@ struct revision {
 	struct checksums sums;
 	struct strv artifacts;		   /* "vmlinux=<hex>"..., from checksums.json */
 	char *vmstate_sha256, *mem_sha256; /* from checksums.json; NULL without a snapshot */
-	char *data_sha256;		   /* the snapshot's data disk; NULL without a disk */
+	char *disk_sha256[OWN_DISKS];	   /* the snapshot's disks; NULL without such a disk */
 };
 #define REVISION_NONE                                                                              \
 	{                                                                                          \
@@ -67,7 +67,7 @@ struct start_request {
 	const struct mvm_start_options *options;
 	enum record_purpose purpose;
 	int capture_fd; /* RECORD_FOR_CAPTURE: the folder to capture into */
-	/* the ended instance that starts again, with its rules for the network and its data disk;
+	/* the ended instance that starts again, with its rules for the network and its disks;
 	 * NULL: a new one */
 	const struct record *again;
 	/* the state that the start continues.  SUSPENDED: of the instance in `again`.  FORK: of the
@@ -93,6 +93,7 @@ struct start_plan {
 	char *cmdline;
 	unsigned vcpus;
 	uint32_t mem_mib;
+	uint32_t disk_mib[OWN_DISKS];
 	struct strv facts; /* of this host and config (start/facts.h) */
 };
 void start_plan_done(struct start_plan *p);

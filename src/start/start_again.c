@@ -67,11 +67,12 @@ int again_options(struct again *a, struct mvm_error *err)
 		.size = sizeof(a->options),
 		.template_ref = a->template_ref,
 		.name = rec->name,
-		/* a snapshot's memory fits the snapshot's disk alone */
-		.kind = rec->data_disk.present ? MVM_START_COLD : MVM_START_AUTO,
+		/* a snapshot's memory fits the snapshot's disks alone */
+		.kind = record_has_disk(rec) ? MVM_START_COLD : MVM_START_AUTO,
 		.backend = rec->backend,
 		.vcpus = rec->vcpus,
 		.mem_mib = rec->mem_mib,
+		.root_disk_mib = rec->disks[OWN_DISK_ROOT].size_mib,
 		.forwards = a->forwards,
 		.n_forwards = rec->n_forwards,
 		.volumes = a->volumes,

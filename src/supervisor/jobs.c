@@ -67,7 +67,7 @@ static int do_capture(struct supervisor *s, struct strbuf *fields, struct mvm_er
 	int r = machine_capture(&s->machine, clock_deadline_ns(CAPTURE_DEADLINE_MS), nonce,
 				&prepare_ns, err);
 	if (r == 0) /* the VM is paused, so disk and memory match */
-		r = warden_capture_disk(&s->warden, err);
+		r = warden_capture_disks(&s->warden, err);
 	if (r == 0) {
 		wire_put_bytes(fields, FIELD_NONCE, nonce, sizeof(nonce));
 		wire_put_u64(fields, FIELD_TIME_NS, (uint64_t)prepare_ns);

@@ -98,6 +98,7 @@ bool restart(struct supervisor *s, struct mvm_error *err)
 		if (wait_for_restart(s, pause_ms) < 0 || s->end)
 			break;
 		s->record.restarts++;
+		record_boot_next(&s->record);
 		int r = bring_up(s, err);
 		if (r == 0) {
 			clients_guest_back(&s->clients);

@@ -23,7 +23,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/lock.h"
-#include "instance/data_disk.h"
 #include "instance/events.h"
 #include "instance/folder.h"
 #include "instance/instance.h"

@@ -283,8 +283,10 @@ int record_check_fit(const struct record *have, const struct record *wanted, str
 	    !str_eq(have->backend_version, wanted->backend_version) ||
 	    !str_eq(have->accelerator, wanted->accelerator))
 		return not_this("VMM", err);
-	if (have->vcpus != wanted->vcpus || have->mem_mib != wanted->mem_mib ||
-	    have->data_disk.size_mib != wanted->data_disk.size_mib)
+	bool same = have->vcpus == wanted->vcpus && have->mem_mib == wanted->mem_mib;
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		same &= have->disks[i].size_mib == wanted->disks[i].size_mib;
+	if (!same)
 		return not_this("machine", err);
 	return 0;
 }
@@ -345,7 +347,8 @@ void record_take_over(struct record *have, struct record *wanted)
 	wanted->supervisor_pid = have->supervisor_pid;
 	wanted->vmm_pid = have->vmm_pid;
 	set_string(&wanted->isolation, have->isolation);
-	wanted->data_disk.reflinked = have->data_disk.reflinked;
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		wanted->disks[i].reflinked = have->disks[i].reflinked;
 	record_done(have);
 	*have = *wanted;
 	*wanted = (struct record){ 0 };
@@ -446,8 +449,8 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 	case ASK_TOUCHED_BYTES:
 		wire_put_u64(&ret->fields, TAG_NUMBER, vmm_touched_bytes(w));
 		return 0;
-	case ASK_CAPTURE_DISK:
-		return vmm_answer_capture_disk(w, err);
+	case ASK_CAPTURE_DISKS:
+		return vmm_answer_capture_disks(w, err);
 	case ASK_ADOPT:
 		return answer_adopt(w, ret, err);
 	case ASK_ADOPTED:

@@ -140,8 +140,8 @@ void warden_confine(struct warden_link *l, struct record *rec);
 
 /* Bytes of the memory file that are in use. */
 uint64_t warden_touched_bytes(struct warden_link *l);
-/* Capture the data disk, if there is one. */
-int warden_capture_disk(struct warden_link *l, struct mvm_error *err);
+/* Capture the VM's own disks, if there are any. */
+int warden_capture_disks(struct warden_link *l, struct mvm_error *err);
 
 /*
  * Keep the state of a paused VM: begin, save its devices into the descriptor, then end.

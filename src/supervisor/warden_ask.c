@@ -214,9 +214,9 @@ int warden_new_log(struct warden_link *l, enum warden_log log)
 	return r < 0 ? r : take_fd(&reply, 0);
 }
 
-int warden_capture_disk(struct warden_link *l, struct mvm_error *err)
+int warden_capture_disks(struct warden_link *l, struct mvm_error *err)
 {
-	return ask_only(l, question(ASK_CAPTURE_DISK), err);
+	return ask_only(l, question(ASK_CAPTURE_DISKS), err);
 }
 
 uint64_t warden_touched_bytes(struct warden_link *l)

@@ -12,7 +12,7 @@
 int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_error *err);
 int vmm_answer_reap(struct warden *w, struct line_message *ret);
 int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret);
-int vmm_answer_capture_disk(struct warden *w, struct mvm_error *err);
+int vmm_answer_capture_disks(struct warden *w, struct mvm_error *err);
 uint64_t vmm_touched_bytes(const struct warden *w);
 void vmm_forget_memory(struct warden *w);
 void vmm_put_away(struct warden *w);

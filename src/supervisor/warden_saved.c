@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "codec/sha256.h"
-#include "instance/data_disk.h"
+#include "instance/own_disk.h"
 #include "instance/saved.h"
 #include "supervisor/supervise.h"
 #include "supervisor/warden_ask.h"
@@ -132,13 +132,18 @@ static int save_state(const struct warden *w, struct saved *info, struct mvm_err
 	return r < 0 ? mvm_error_set(err, r, "cannot save the device state: %s", strerror(-r)) : 0;
 }
 
-static int copy_disk(const struct warden *w, struct mvm_error *err)
+static int copy_disks(const struct warden *w, struct mvm_error *err)
 {
-	AUTO_CLOSE int fd = openat(instance_fd(w), DATA_DISK_NAME,
-				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return mvm_error_set(err, -errno, "cannot open the data disk: %s", strerror(errno));
-	int r = data_disk_copy(fd, w->saving.dir_fd, err);
+	int r = 0;
+	for (int i = 0; i < OWN_DISKS && r >= 0; i++) {
+		if (!w->record.disks[i].present)
+			continue;
+		AUTO_CLOSE int fd = openat(instance_fd(w), own_disks[i].file,
+					   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		r = fd < 0 ? mvm_error_set(err, -errno, "cannot open the %s: %s", own_disks[i].what,
+					   strerror(errno))
+			   : own_disk_copy((enum own_disk)i, fd, w->saving.dir_fd, err);
+	}
 	return r < 0 ? r : 0;
 }
 
@@ -196,8 +201,8 @@ static int answer_end(struct warden *w, const struct line_message *asked, bool f
 	int r = save_pages(w, &info, err);
 	if (r == 0)
 		r = save_state(w, &info, err);
-	if (r == 0 && fork && w->revision.data_disk_mib)
-		r = copy_disk(w, err);
+	if (r == 0 && fork)
+		r = copy_disks(w, err);
 	if (r == 0)
 		r = save_info(w, &info, &nonce, err);
 	if (r == 0)

@@ -11,7 +11,6 @@
 #include "base/file.h"
 #include "base/sock.h"
 #include "instance/confine.h"
-#include "instance/data_disk.h"
 #include "net/wire.h"
 #include "store/trust.h"
 #include "supervisor/supervise.h"
@@ -145,9 +144,8 @@ static void configure(struct warden *w)
 		.kernel = w->revision.artifact_paths.vmlinux,
 		.initrd = w->revision.artifact_paths.initrd,
 		.cmdline = rec->cmdline,
-		.drives = { { .name = w->revision.artifact_paths.rootfs, .read_only = true },
-			    { .name = DATA_DISK_NAME, .own = true } },
-		.n_drives = w->revision.data_disk_mib ? 2 : 1,
+		.drives = { { .name = w->revision.artifact_paths.rootfs, .read_only = true } },
+		.n_drives = 1,
 		.own_dir_fd = fds[SUPERVISOR_FD_INSTANCE],
 		.network = w->revision.run.network != MVM_NETWORK_NONE,
 		.network_rules = network_rules(&w->revision, rec),
@@ -163,6 +161,10 @@ static void configure(struct warden *w)
 		.console_fd = w->theirs[1],
 		.log_fd = -1,
 	};
+	uint32_t mib[OWN_DISKS];
+	for (size_t i = 0; i < OWN_DISKS; i++)
+		mib[i] = rec->disks[i].size_mib;
+	own_disks_attach(mib, &w->config);
 }
 
 static int make_channels(struct warden *w, struct line_message *ret, struct mvm_error *err)
@@ -225,6 +227,8 @@ int vmm_answer_start(struct warden *w, struct line_message *ret, struct mvm_erro
 		return mvm_error_set(err, -EBUSY, "the instance has been removed");
 	w->starts++;
 	oom_begin(&w->oom);
+	if (w->starts > 1)
+		record_boot_next(&w->record);
 	int r = w->starts > 1 ? check_files(w, err) : 0;
 	if (r == 0)
 		r = probe(w, err);
@@ -272,14 +276,17 @@ int vmm_answer_open_state(struct warden *w, bool create, struct line_message *re
 	return fd < 0 ? fd : 0;
 }
 
-int vmm_answer_capture_disk(struct warden *w, struct mvm_error *err)
+int vmm_answer_capture_disks(struct warden *w, struct mvm_error *err)
 {
 	if (w->record.purpose != RECORD_FOR_CAPTURE)
 		return mvm_error_set(err, -EPERM, "this VM was not started to be captured");
-	if (!w->revision.data_disk_mib)
-		return 0;
-	return data_disk_capture(w->given->fd[SUPERVISOR_FD_INSTANCE],
-				 w->given->fd[SUPERVISOR_FD_CAPTURE], err);
+	int r = 0;
+	for (int i = 0; i < OWN_DISKS && r == 0; i++) {
+		if (w->record.disks[i].present)
+			r = own_disk_capture((enum own_disk)i, w->given->fd[SUPERVISOR_FD_INSTANCE],
+					     w->given->fd[SUPERVISOR_FD_CAPTURE], err);
+	}
+	return r;
 }
 
 /* Bytes of memory that the guest has ever touched.  The memory file has holes for all other pages,

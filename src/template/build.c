@@ -10,7 +10,7 @@
 #include "build/build.h"
 #include "model/run.h"
 #include "start/context.h"
-#include "start/data_disk.h"
+#include "start/disks.h"
 #include "start/start.h"
 #include "store/blob.h"
 #include "store/revision.h"
@@ -27,7 +27,7 @@ static int check_spec(const struct mvm_template_spec *spec, const struct mvm_bui
 	int r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
 	if (r == 0 && options->snapshot)
 		r = need_agent(&spec->run, err);
-	return r < 0 ? r : data_disk_check(spec->data_disk_mib, err);
+	return r < 0 ? r : disks_check(spec->data_disk_mib, spec->root_disk_mib, err);
 }
 
 /* Make the artifacts, and compute the revision's name from them. */

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/seal.h"
-#include "start/data_disk.h"
+#include "start/disks.h"
 #include "start/facts.h"
 #include "start/memory_file.h"
 #include "start/working_set.h"
@@ -79,12 +79,15 @@ static int describe(struct capture *c, struct mvm_snapshot_info *ret, struct mvm
 
 	if (fstatat(c->snapshot_fd, "vmstate.bin", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return mvm_error_set(err, -errno, "vmstate.bin: %s", strerror(errno));
-	if (c->revision->rev.data_disk_mib) {
-		AUTO_FREE char *data = NULL;
-		int r = data_disk_identity(c->snapshot_fd, &data, err);
+	static const char *const facts[] = { FACT_DATA_FILE, FACT_ROOT_FILE };
+	for (size_t i = 0; i < OWN_DISKS; i++) {
+		AUTO_FREE char *identity = NULL;
+		if (!c->plan.disk_mib[i])
+			continue;
+		int r = disk_identity((enum own_disk)i, c->snapshot_fd, &identity, err);
 		if (r < 0)
 			return r;
-		strv_addf(&compat, FACT_DATA_FILE "=%s", data);
+		strv_addf(&compat, "%s=%s", facts[i], identity);
 	}
 	char *boot_args = strdup(c->plan.cmdline);
 	if (compat.failed || !boot_args) {

@@ -71,6 +71,7 @@ static int make_spec(const struct commit *c, const char *id, struct mvm_template
 	ret->vcpus = rev->vcpus;
 	ret->mem_mib = rev->mem_mib;
 	ret->data_disk_mib = rev->data_disk_mib;
+	ret->root_disk_mib = rev->root_disk_mib;
 	ret->created_at = ret->updated_at = clock_wall_ns() / NS_PER_S;
 	int r = failed ? mvm_error_oom(err) : mvm_run_copy(&rev->run, &ret->run, err);
 	return r < 0 ? r : spec_check(ret, err);

@@ -106,17 +106,17 @@ void doctor_data(struct doctor *d, const char *data_dir)
 	describe_folder(d, fd, path);
 }
 
-static int is_with_data_disk(void *arg, const struct mvm_template_summary *template)
+static int is_with_disk(void *arg, const struct mvm_template_summary *template)
 {
 	(void)arg;
-	return template->data_disk_mib > 0;
+	return template->data_disk_mib > 0 || template->root_disk_mib > 0;
 }
 
-/* Does any template have a data disk, which each clone copies? */
-static bool has_data_disks(struct doctor *d)
+/* Does any template have a disk that each clone copies? */
+static bool has_disks(struct doctor *d)
 {
 	/* doctor_snapshots() reports a failed listing */
-	return mvm_template_list(d->mvm, is_with_data_disk, NULL, NULL) > 0;
+	return mvm_template_list(d->mvm, is_with_disk, NULL, NULL) > 0;
 }
 
 /* Does the file system have hard links, reflinks and seals?  Make one of each.  Returns 0 or
@@ -162,17 +162,18 @@ void doctor_links(struct doctor *d)
 			   "the data folder has no hard links: every revision keeps a copy of all "
 			   "of its files");
 		doctor_reason(d, "data-folder-unfit", NULL);
-	} else if (!reflink && has_data_disks(d)) {
+	} else if (!reflink && has_disks(d)) {
 		doctor_add(d, "links", MVM_CHECK_WARN, NULL,
 			   "hard links work, reflinks do not: each clone of a template with a data "
-			   "disk copies the disk's contents");
+			   "or root disk copies the disk's contents");
 		doctor_reason(d, "data-folder-no-reflinks", NULL);
 	} else {
-		doctor_add(d, "links", MVM_CHECK_OK, NULL, "hard links work%s%s",
-			   reflink ? ", and so do reflinks"
-				   : "; reflinks do not, but only data disks would use them",
-			   seal ? "; fs-verity seals kernels, images and snapshots"
-				: "; no fs-verity: changed files are known by their times");
+		doctor_add(
+			d, "links", MVM_CHECK_OK, NULL, "hard links work%s%s",
+			reflink ? ", and so do reflinks"
+				: "; reflinks do not, but only data and root disks would use them",
+			seal ? "; fs-verity seals kernels, images and snapshots"
+			     : "; no fs-verity: changed files are known by their times");
 	}
 }
 

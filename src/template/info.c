@@ -172,6 +172,7 @@ static void tell_revision(struct details *d, struct mvm_template_details *ret, b
 	ret->built_vcpus = rev->vcpus;
 	ret->built_mem_mib = rev->mem_mib;
 	ret->built_data_disk_mib = rev->data_disk_mib;
+	ret->built_root_disk_mib = rev->root_disk_mib;
 	ret->rootfs_bytes = sizes->rootfs_bytes;
 	ret->vmlinux_bytes = sizes->vmlinux_bytes;
 	ret->initrd_bytes = sizes->initrd_bytes;
@@ -208,6 +209,7 @@ int mvm_template_details(struct mvm *mvm, const char *ref, struct mvm_template_d
 	details->vcpus = d.spec.vcpus;
 	details->mem_mib = d.spec.mem_mib;
 	details->data_disk_mib = d.spec.data_disk_mib;
+	details->root_disk_mib = d.spec.root_disk_mib;
 	details->created_at = d.spec.created_at;
 	details->updated_at = d.spec.updated_at;
 	failed |= settings_of_run(&d.spec.run, &details->settings, &details->n_settings) < 0;

@@ -108,6 +108,7 @@ static int read_once(const struct listing *l, const char *id, struct list_record
 	to->vcpus = spec.vcpus;
 	to->mem_mib = spec.mem_mib;
 	to->data_disk_mib = spec.data_disk_mib;
+	to->root_disk_mib = spec.root_disk_mib;
 	r = store_current_find(s, id, to->current, err);
 	if (r == -ENOENT)
 		return 0; /* not built yet */
@@ -154,6 +155,7 @@ static int show(const struct listing *l, const struct list_record *r)
 		.vcpus = r->vcpus,
 		.mem_mib = r->mem_mib,
 		.data_disk_mib = r->data_disk_mib,
+		.root_disk_mib = r->root_disk_mib,
 		.revision = r->current[0] ? r->current : NULL,
 		.built_at = r->built_at,
 		.rootfs_bytes = r->rootfs_bytes,

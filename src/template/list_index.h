@@ -52,13 +52,14 @@ struct list_record {
 	struct list_key revision; /* the current revision's revision.json; zero without one */
 	int64_t built_at;
 	uint64_t rootfs_bytes, snapshot_mem_bytes;
-	uint32_t mem_mib, data_disk_mib;
+	uint32_t mem_mib, data_disk_mib, root_disk_mib;
 	uint8_t vcpus;
 	uint8_t has_snapshot;
+	uint8_t zero[4]; /* no padding */
 	char id[64], role[64], profile[64];
 	char current[70]; /* "": nothing was built */
 };
-_Static_assert(sizeof(struct list_record) == 368, "no padding, and the version tells apart others");
+_Static_assert(sizeof(struct list_record) == 376, "no padding, and the version tells apart others");
 
 struct list_index {
 	struct store *store;

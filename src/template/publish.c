@@ -12,8 +12,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "codec/json.h"
-#include "instance/data_disk.h"
-#include "start/data_disk.h"
+#include "start/disks.h"
 #include "start/start.h"
 #include "store/blob.h"
 #include "store/revision.h"
@@ -79,6 +78,7 @@ static int fill_revision(const struct mvm_template_spec *spec, const struct buil
 	ret->vcpus = spec->vcpus;
 	ret->mem_mib = spec->mem_mib;
 	ret->data_disk_mib = spec->data_disk_mib;
+	ret->root_disk_mib = spec->root_disk_mib;
 	ret->build.builder = str_dup(a->info.builder, &failed);
 	ret->build.source_fingerprint = str_dup(a->info.source_fingerprint, &failed);
 	ret->build.attribute = str_dup(a->info.attribute, &failed);
@@ -96,7 +96,7 @@ static int stage_revision(struct store *s, const struct mvm_template_spec *spec,
 		{ NAME_VMLINUX, a->vmlinux },
 		{ NAME_ROOTFS, a->rootfs },
 		{ NAME_INITRD, a->initrd },
-		{ DATA_DISK_NAME, { { 0 } } },
+		{ own_disks[OWN_DISK_DATA].file, { { 0 } } },
 	};
 	size_t n_known = spec->data_disk_mib ? 4 : 3;
 	AUTO_DONE(mvm_template_revision) rev = { 0 };
@@ -132,6 +132,7 @@ int publish_hash(const struct mvm_template_spec *spec, const struct build_artifa
 		.vcpus = spec->vcpus,
 		.mem_mib = spec->mem_mib,
 		.data_disk_mib = spec->data_disk_mib,
+		.root_disk_mib = spec->root_disk_mib,
 		.run = &spec->run,
 	};
 	return mvm_revision_hash(&inputs, ret, err);

@@ -44,6 +44,7 @@ static const struct key {
 	{ "vcpus", IS_U8, offsetof(struct mvm_template_spec, vcpus) },
 	{ "mem_mib", IS_U32, offsetof(struct mvm_template_spec, mem_mib) },
 	{ "data_disk_mib", IS_U32, offsetof(struct mvm_template_spec, data_disk_mib) },
+	{ "root_disk_mib", IS_U32, offsetof(struct mvm_template_spec, root_disk_mib) },
 	{ "command", IS_LIST, offsetof(struct mvm_template_spec, run.command) },
 	{ "env", IS_ENV, offsetof(struct mvm_template_spec, run.env) },
 	{ "user", IS_TEXT, offsetof(struct mvm_template_spec, run.user) },

@@ -11,7 +11,7 @@
 #include "model/flake_ref.h"
 #include "model/name.h"
 #include "model/run.h"
-#include "start/data_disk.h"
+#include "start/disks.h"
 #include "store/revision.h"
 
 static int check_name(enum name_kind kind, const char *key, const char *value,
@@ -33,7 +33,7 @@ int spec_check(const struct mvm_template_spec *spec, struct mvm_error *err)
 	if (r == 0)
 		r = mvm_machine_check(spec->vcpus, spec->mem_mib, err);
 	if (r == 0)
-		r = data_disk_check(spec->data_disk_mib, err);
+		r = disks_check(spec->data_disk_mib, spec->root_disk_mib, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < spec->run.env.n; i++) {

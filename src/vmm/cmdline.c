@@ -13,8 +13,10 @@ int cmdline_finish(struct strbuf *line, const struct vmm_config *config, const c
 			return mvm_error_set(err, -EINVAL,
 					     "the kernel arguments hold a control character");
 	}
-	if (vmm_own_drive(config))
-		strbuf_adds(line, " mvm.data=/dev/vdb");
+	for (size_t i = 0; i < config->n_drives; i++) {
+		if (config->drives[i].option)
+			strbuf_addf(line, " %s=/dev/vd%c", config->drives[i].option, 'a' + (int)i);
+	}
 	if (!str_empty(additions))
 		strbuf_addf(line, " %s", additions);
 	if (line->len > CMDLINE_MAX)

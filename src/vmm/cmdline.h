@@ -9,7 +9,7 @@
 #include "vmm/vmm.h"
 
 /*
- * Add the device name of the VM's data disk and the template's additions.
+ * Add the device names of the VM's own disks and the template's additions.
  *
  *   line       the backend's part; empty afterwards
  *   additions  may be NULL

@@ -189,13 +189,12 @@ static int check_config(const struct vmm_ops *ops, const struct vmm_probe *probe
 	return 0;
 }
 
-const struct vmm_drive *vmm_own_drive(const struct vmm_config *c)
+bool vmm_has_own_drive(const struct vmm_config *c)
 {
-	for (size_t i = 0; i < c->n_drives; i++) {
-		if (c->drives[i].own)
-			return &c->drives[i];
-	}
-	return NULL;
+	bool has = false;
+	for (size_t i = 0; i < c->n_drives; i++)
+		has |= c->drives[i].own;
+	return has;
 }
 
 int vmm_spawn(const struct vmm_ops *ops, const struct vmm_probe *probe,

@@ -110,7 +110,8 @@ typedef void (*vmm_network_fn)(void *arg, const struct vmm_network_news *news);
 struct vmm_drive {
 	const char *name; /* file, relative to dir_fd */
 	bool read_only;
-	bool own; /* this VM's data disk; relative to own_dir_fd instead */
+	bool own;	    /* a disk of this VM's own; relative to own_dir_fd instead */
+	const char *option; /* kernel option that tells the guest its device; NULL: none */
 };
 
 /*
@@ -157,8 +158,8 @@ struct vmm_config {
 	int log_fd;	/* the VMM's standard error; -1: /dev/null */
 };
 
-/* The VM's data disk, which is the drive with `own`; NULL without one. */
-const struct vmm_drive *vmm_own_drive(const struct vmm_config *c);
+/* Does the VM have a disk of its own? */
+bool vmm_has_own_drive(const struct vmm_config *c);
 
 enum vmm_state {
 	VMM_SPAWNED, /* the process runs and has answered; the guest has not run */

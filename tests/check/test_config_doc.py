@@ -171,6 +171,7 @@ class Page(harness.TestCase):
         defaults = {key["name"]: key["default"] for key in self.keys()}
         for name in "vcpus", "mem_mib", "data_disk_mib":
             self.assertEqual([str(spec[name]) for spec in specs], [defaults[name]] * 2)
+        self.assertEqual([spec.get("root_disk_mib") for spec in specs], [None] * 2) # 0 is left out
 
     def test_every_example_in_the_documents_is_accepted(self):
         count = 0

@@ -87,6 +87,10 @@ static inline void describe(struct world *w, struct mvm_strings *ret)
 	free(TAKE_PTR(identity));
 	assert_int_equal(memory_file_identity(data_fd, &identity), 0);
 	strv_addf(&pairs, FACT_DATA_FILE "=%s", identity);
+	AUTO_CLOSE int root_fd = openat(w->snapshot_fd, "root.ext4", O_RDONLY | O_CLOEXEC);
+	free(TAKE_PTR(identity));
+	assert_int_equal(memory_file_identity(root_fd, &identity), 0);
+	strv_addf(&pairs, FACT_ROOT_FILE "=%s", identity);
 	free(w->revision.rev.snapshot.boot_args);
 	w->revision.rev.snapshot.boot_args = strdup(plan.cmdline);
 	*ret = (struct mvm_strings){ .v = pairs.v, .n = pairs.n };
@@ -112,6 +116,7 @@ static inline void fill_folder(struct world *w)
 		.vcpus = 1,
 		.mem_mib = 128,
 		.data_disk_mib = 1,
+		.root_disk_mib = 1,
 		.has_snapshot = true,
 		.snapshot = { .created_at = 1,
 			      .vmstate_size_bytes = strlen("device state"),
@@ -130,6 +135,7 @@ static inline void fill_folder(struct world *w)
 	put_file(w->snapshot_fd, "vmstate.bin", "device state", 0);
 	put_file(w->snapshot_fd, "mem.bin", "memory", MEM_SIZE);
 	put_file(w->snapshot_fd, "data.ext4", "frozen disk", 1 << 20);
+	put_file(w->snapshot_fd, "root.ext4", "frozen root", 1 << 20);
 	unlinkat(w->dir_fd, "checksums.json", 0);
 	unlinkat(w->dir_fd, "revision.json", 0);
 	fail_with(store_checksums_write(w->dir_fd, "web", rev.revision_hash, NULL, 0, NULL, &err),

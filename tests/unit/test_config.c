@@ -52,6 +52,7 @@ static const char example[] = "template_id = \"web\"\n"
 			      "vcpus = 1\n"
 			      "mem_mib = 256\n"
 			      "data_disk_mib = 1024\n"
+			      "root_disk_mib = 4096\n"
 			      "command = []\n"
 			      "network = \"none\"\n"
 			      "boot_args = \"\"\n"
@@ -71,6 +72,7 @@ static void variants_inherit_settings_from_the_config(void **state)
 	assert_string_equal(w->name, "web-worker");
 	assert_string_equal(w->profile, "minimal");
 	assert_int_equal(w->data_disk_mib, 0);
+	assert_int_equal(w->root_disk_mib, 0);
 	assert_int_equal(w->run.command.n, 4);
 	assert_string_equal(w->run.env.v[0], "PORT=8080");
 	assert_int_equal(w->run.network, MVM_NETWORK_USER);
@@ -83,6 +85,7 @@ static void variants_inherit_settings_from_the_config(void **state)
 	assert_string_equal(g->name, "web-gw");
 	assert_string_equal(g->profile, "full");
 	assert_int_equal(g->data_disk_mib, 1024);
+	assert_int_equal(g->root_disk_mib, 4096);
 	assert_null(g->run.command.v);
 	assert_null(g->run.boot_args);
 	assert_int_equal(g->run.network, MVM_NETWORK_NONE);
@@ -213,6 +216,10 @@ static const struct {
 	  "template.toml:5: variants[0].vcpus: 300 is more than 32" },
 	{ HEAD VARIANT "data_disk_mib = 7\n",
 	  "template.toml:7: variants[0].data_disk_mib: 7 is neither 0 nor at least 8" },
+	{ HEAD VARIANT "root_disk_mib = 7\n",
+	  "template.toml:7: variants[0].root_disk_mib: 7 is neither 0 nor at least 8" },
+	{ HEAD VARIANT "root_disk_mib = 8388609\n",
+	  "template.toml:7: variants[0].root_disk_mib: 8388609 is more than 8388608" },
 	{ HEAD VARIANT "[variants.health]\nretries = 1\nhttp = \"ftp://a\"\n",
 	  "template.toml:9: variants[0].health.http: expected a URL that starts with "
 	  "http://" },

@@ -45,7 +45,7 @@ static void a_snapshot_that_was_made_here_is_restored(void **state)
 static bool is_proof(const char *pair)
 {
 	return str_starts(pair, FACT_MEM_FILE "=") || str_starts(pair, FACT_DATA_FILE "=") ||
-	       str_starts(pair, FACT_NONCE "=");
+	       str_starts(pair, FACT_ROOT_FILE "=") || str_starts(pair, FACT_NONCE "=");
 }
 
 /* Give each key of the snapshot another value, and then no value. */
@@ -208,6 +208,10 @@ static void no_data_disk(struct world *w)
 {
 	w->revision.rev.data_disk_mib = 0;
 }
+static void other_root_disk(struct world *w)
+{
+	w->revision.rev.root_disk_mib = 2;
+}
 static void other_artifact(struct world *w, const char *name)
 {
 	struct strv *list = &w->revision.artifacts;
@@ -253,7 +257,7 @@ static const struct change {
 	{ "devices", no_data_disk },	  { "vmlinux", other_kernel },
 	{ "rootfs", other_rootfs },	  { "initrd", other_initrd },
 	{ "data_disk", other_data_disk }, { "backend", other_backend },
-	{ "machine", other_accelerator },
+	{ "machine", other_accelerator }, { "root_disk_mib", other_root_disk },
 };
 
 /* Facts that a process cannot change for itself; test_snapshots.py changes the host. */
@@ -365,6 +369,35 @@ static void asking_for_another_size_is_a_difference(void **state)
 	assert_boots(&w, 0, 256, "128", "256", "mem_mib");
 }
 
+static void another_root_disk_is_a_difference(void **state)
+{
+	const struct {
+		uint32_t template_mib;
+		const char *says;
+	} cases[] = {
+		{ 1, "the snapshot was made with a root disk of 1 MiB, not of 64 MiB" },
+		{ 0, "the snapshot was made without a root disk" },
+	};
+	const struct mvm_start_options options = { .root_disk_mib = 64 };
+	for (size_t i = 0; i < MVM_ARRAY_SIZE(cases); i++) {
+		AUTO_DONE(world) w;
+		AUTO_DONE(start_plan) plan = { 0 };
+		make_world(state, vmm_backends[1], VMM_ACCEL_TCG, &w);
+		w.revision.rev.root_disk_mib = cases[i].template_mib;
+		const struct start_request request = {
+			.revision = &w.revision,
+			.ops = w.ops,
+			.probe = &w.probe,
+			.options = &options,
+		};
+		assert_int_equal(start_decide(&request, &plan, NULL), 0);
+		assert_false(plan.restore);
+		assert_string_equal(plan.reason, cases[i].says);
+		assert_int_equal(plan.disk_mib[OWN_DISK_ROOT], 64);
+		assert_non_null(strstr(plan.cmdline, " mvm.data=/dev/vdb mvm.upper=/dev/vdc"));
+	}
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -378,6 +411,7 @@ int main(void)
 		test(each_change_on_this_host_is_noticed),
 		test(no_fact_is_left_out_of_these_tests),
 		test(asking_for_another_size_is_a_difference),
+		test(another_root_disk_is_a_difference),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static void damaged_files_are_found_before_anything_starts(void **state)
 {
 	static void (*const harms[])(int fd, const char *path) = { cut,	  lengthen,	flip,
 								   punch, take_another, lose };
-	static const char *const files[] = { "vmstate.bin", "mem.bin", "data.ext4" };
+	static const char *const files[] = { "vmstate.bin", "mem.bin", "data.ext4", "root.ext4" };
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(harms); i++) {
 		for (size_t k = 0; k < MVM_ARRAY_SIZE(files); k++) {
 			AUTO_DONE(world) w;

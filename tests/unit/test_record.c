@@ -33,6 +33,10 @@ static const char full[] = "{\n"
 			   "    \"size_mib\": 512,\n"
 			   "    \"copy\": \"reflink\"\n"
 			   "  },\n"
+			   "  \"root_disk\": {\n"
+			   "    \"size_mib\": 4096,\n"
+			   "    \"copy\": \"sparse\"\n"
+			   "  },\n"
 			   "  \"volumes\": [\n"
 			   "    {\n"
 			   "      \"host\": \"/srv/data\",\n"
@@ -125,8 +129,10 @@ static void everything_known_and_unknown_survives_a_rewrite(void **state)
 	assert_int_equal(rec.volumes[0].kind, RECORD_VOLUME_UNKNOWN);
 	assert_int_equal(rec.volumes[1].kind, RECORD_VOLUME_FILE);
 	assert_string_equal(rec.volumes[0].name, "vol");
-	assert_int_equal(rec.data_disk.size_mib, 512);
-	assert_true(rec.data_disk.reflinked && rec.no_agent && rec.restore);
+	assert_int_equal(rec.disks[OWN_DISK_DATA].size_mib, 512);
+	assert_true(rec.disks[OWN_DISK_DATA].reflinked && rec.no_agent && rec.restore);
+	assert_int_equal(rec.disks[OWN_DISK_ROOT].size_mib, 4096);
+	assert_false(rec.disks[OWN_DISK_ROOT].reflinked);
 	assert_int_equal(rec.restart, RECORD_RESTART_ALWAYS);
 	assert_int_equal(rec.stages[3].ns, 132006510);
 }
@@ -148,6 +154,21 @@ static void labels_are_an_object(void **state)
 		strstr(text, "\"labels\": {\n    \"tier\": \"web\",\n    \"b\": \"\"\n  }"));
 }
 
+static void one_with_a_disk_boots_next(void **state)
+{
+	(void)state;
+	AUTO_DONE(record) rec = { 0 };
+	assert_int_equal(parse(full, &rec, NULL), 0);
+	record_boot_next(&rec);
+	assert_false(rec.restore);
+	assert_int_equal(rec.memory, RECORD_MEMORY_OWN);
+	assert_string_equal(rec.reason, "its disk has changed since the snapshot");
+	rec.restore = true;
+	rec.disks[OWN_DISK_DATA].present = rec.disks[OWN_DISK_ROOT].present = false;
+	record_boot_next(&rec);
+	assert_true(rec.restore);
+}
+
 static void unknown_values_are_null_or_left_out(void **state)
 {
 	(void)state;
@@ -157,8 +178,10 @@ static void unknown_values_are_null_or_left_out(void **state)
 	static const char *const there[] = { "\"exit_code\": null", "\"hostname\": null",
 					     "\"agent\": true", "\"stages_ns\": {}",
 					     "\"vmm_pid\": 0" };
-	static const char *const not_there[] = { "data_disk", "volumes",      "env",  "labels",
-						 "held",      "folder_inode", "usage" };
+	static const char *const not_there[] = {
+		"data_disk", "root_disk", "volumes",	  "env",
+		"labels",    "held",	  "folder_inode", "usage"
+	};
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(there); i++)
 		assert_non_null(strstr(text, there[i]));
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(not_there); i++)
@@ -256,6 +279,7 @@ int main(void)
 		cmocka_unit_test(everything_known_and_unknown_survives_a_rewrite),
 		cmocka_unit_test(labels_are_an_object),
 		cmocka_unit_test(unknown_values_are_null_or_left_out),
+		cmocka_unit_test(one_with_a_disk_boots_next),
 		cmocka_unit_test(records_of_older_versions_are_understood),
 		cmocka_unit_test(usage_is_written_and_not_read),
 		cmocka_unit_test(bytes_of_a_guest_become_text),

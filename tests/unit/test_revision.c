@@ -471,7 +471,7 @@ static void revision_hash_depends_on_what_the_revision_is(void **state)
 	sha256_buf("2", 1, &two);
 	const struct mvm_artifact ab[] = { { "vmlinux", one }, { "rootfs", two } };
 	const struct mvm_artifact ba[] = { { "rootfs", two }, { "vmlinux", one } };
-	struct mvm_revision_inputs in = { ab, 2, "minimal", "worker", 2, 512, 0, NULL };
+	struct mvm_revision_inputs in = { ab, 2, "minimal", "worker", 2, 512, 0, 0, NULL };
 	char first[MVM_REVISION_HASH_SIZE], other[MVM_REVISION_HASH_SIZE];
 	assert_int_equal(mvm_revision_hash(&in, first, NULL), 0);
 	assert_int_equal(strlen(first), 32);
@@ -497,6 +497,10 @@ static void revision_hash_depends_on_what_the_revision_is(void **state)
 	assert_int_equal(mvm_revision_hash(&in, other, NULL), 0);
 	assert_string_not_equal(first, other);
 	in.mem_mib = 512;
+	in.root_disk_mib = 64;
+	assert_int_equal(mvm_revision_hash(&in, other, NULL), 0);
+	assert_string_not_equal(first, other);
+	in.root_disk_mib = 0;
 	const struct mvm_run run = { .network = MVM_NETWORK_NONE };
 	in.run = &run;
 	assert_int_equal(mvm_revision_hash(&in, other, NULL), 0);

@@ -43,6 +43,7 @@ static void every_key_sets_its_member(void **state)
 		text("initrd", &image),	       text("kernel", &name),
 		text("boot_args", &name),      text("health.http", &url),
 		text("health.retries", &five), { "on_restore", argv, 2 },
+		text("root_disk_mib", &big),
 	};
 	assert_int_equal(settings_apply(&spec, settings, MVM_ARRAY_SIZE(settings), &err), 0);
 	assert_string_equal(spec.flake_ref, url);
@@ -50,6 +51,7 @@ static void every_key_sets_its_member(void **state)
 	assert_int_equal(spec.vcpus, 5);
 	assert_int_equal(spec.mem_mib, 4096);
 	assert_int_equal(spec.data_disk_mib, 4096);
+	assert_int_equal(spec.root_disk_mib, 4096);
 	assert_string_equal(spec.run.command.v[1], "y");
 	assert_int_equal(spec.run.network, MVM_NETWORK_NONE);
 	assert_int_equal(spec.run.initrd, MVM_INITRD_IMAGE);

@@ -204,10 +204,13 @@ static void the_command_line_ends_with_the_templates_additions(void **state)
 	assert_string_equal(plain, "console=ttyS0 panic=-1 reboot=k pci=off");
 	assert_int_equal(fc_cmdline(&probe, &c, "quiet", &more, &err), 0);
 	assert_string_equal(more, "console=ttyS0 panic=-1 reboot=k pci=off quiet");
-	c.drives[1].own = true;
+	c.drives[1].option = "mvm.data";
+	c.drives[2].option = "mvm.upper";
+	c.n_drives = 3;
 	AUTO_FREE char *data = NULL;
 	assert_int_equal(fc_cmdline(&probe, &c, NULL, &data, &err), 0);
-	assert_string_equal(data, "console=ttyS0 panic=-1 reboot=k pci=off mvm.data=/dev/vdb");
+	assert_string_equal(data, "console=ttyS0 panic=-1 reboot=k pci=off mvm.data=/dev/vdb "
+				  "mvm.upper=/dev/vdc");
 	assert_int_equal(fc_cmdline(&probe, &c, "a\nb", &bad, &err), -EINVAL);
 	memset(longest, 'a', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';

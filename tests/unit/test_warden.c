@@ -165,7 +165,7 @@ static void without_a_vmm_there_is_nothing_to_ask_for(void **state)
 	assert_int_equal(put_number(c, ASK_COPIED, 1), -ESRCH);
 	assert_int_equal(put_number(c, ASK_OPEN_STATE, 0), -EPERM);
 	assert_int_equal(put_number(c, ASK_OPEN_STATE, 1), -EPERM);
-	assert_int_equal(put(c, ASK_CAPTURE_DISK, NULL), -EPERM);
+	assert_int_equal(put(c, ASK_CAPTURE_DISKS, NULL), -EPERM);
 	assert_int_equal(put_number(c, ASK_NEW_LOG, WARDEN_LOGS), -EINVAL);
 	assert_int_equal(put(c, 0, NULL), -EPROTO);
 	assert_int_equal(put(c, ASK_REMOVE + 1, NULL), -EPROTO);

@@ -22,7 +22,7 @@
 /* Folders as Firecracker has them open; process_spawn() numbers its list from 3. */
 enum fc_fd {
 	FC_FD_REVISION = 3,
-	FC_FD_OWN_DIR,	  /* folder of the VM's data disk */
+	FC_FD_OWN_DIR,	  /* folder of the VM's own disks */
 	FC_FD_MEMORY_DIR, /* folder of the memory file */
 };
 #define FC_FD_COUNT 3u

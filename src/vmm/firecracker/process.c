@@ -132,7 +132,7 @@ static int start_process(void *arg, struct mvm_error *err)
 	 * A jail gets none of them: its files are mounted, and a folder would lead out of it */
 	const int fds[FC_FD_COUNT] = {
 		c->dir_fd,
-		vmm_own_drive(c) ? c->own_dir_fd : c->dir_fd,
+		vmm_has_own_drive(c) ? c->own_dir_fd : c->dir_fd,
 		c->memory == VMM_MEMORY_PRIVATE ? c->dir_fd : c->memory_dir_fd,
 	};
 	struct process_spec spec = {

@@ -62,10 +62,12 @@ static uint64_t longest_file(const struct vmm_config *c)
 {
 	uint64_t longest = (uint64_t)256 << 20; /* device state; it is far shorter */
 	struct stat st;
-	const struct vmm_drive *own = vmm_own_drive(c);
-	if (own && fstatat(c->own_dir_fd, own->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    (uint64_t)st.st_size > longest)
-		longest = (uint64_t)st.st_size;
+	for (size_t i = 0; i < c->n_drives; i++) {
+		if (c->drives[i].own &&
+		    fstatat(c->own_dir_fd, c->drives[i].name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    (uint64_t)st.st_size > longest)
+			longest = (uint64_t)st.st_size;
+	}
 	if (c->memory == VMM_MEMORY_CAPTURE && (uint64_t)c->mem_mib << 20 > longest)
 		longest = (uint64_t)c->mem_mib << 20;
 	return longest;

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef INSTANCE_OWN_DISK_H
+#define INSTANCE_OWN_DISK_H
+
+/*
+ * Disks of a VM's own.  Each instance has its own file in its folder, copied from an empty disk or,
+ * for a clone, from the disk that was captured with the snapshot.  It is removed with the instance.
+ */
+
+#include "base/error.h"
+#include "vmm/vmm.h"
+
+/* In the order of the guest's devices. */
+enum own_disk {
+	OWN_DISK_DATA, /* mounted at /data */
+	OWN_DISK_ROOT, /* has the upper layer of the root's overlay, which else lies in memory */
+	OWN_DISKS,
+};
+
+struct own_disk_kind {
+	const char *file;     /* its name in revisions, snapshots and instances */
+	const char *captured; /* the same in a revision's folder */
+	const char *label;    /* of its file system */
+	const char *what;     /* "data disk" */
+	const char *option;   /* of the kernel's command line, for its device */
+};
+extern const struct own_disk_kind own_disks[OWN_DISKS];
+
+/* Add the drives of the disks that have a size. */
+void own_disks_attach(const uint32_t mib[OWN_DISKS], struct vmm_config *c);
+
+/* Copy the disk at from_fd into an instance's folder.  Returns 1 if the copy shares its blocks
+ * (reflink), 0 if the blocks were copied, holes as holes. */
+int own_disk_copy(enum own_disk disk, int from_fd, int instance_fd, struct mvm_error *err);
+
+/* Copy an instance's disk into a snapshot's folder and sync it.  Nobody may write it meanwhile. */
+int own_disk_capture(enum own_disk disk, int instance_fd, int snapshot_fd, struct mvm_error *err);
+
+#endif
