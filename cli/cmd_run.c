@@ -223,6 +223,8 @@ static int read_wanted(struct cli_context *c, const struct args *a, struct wante
 	if (r >= 0)
 		r = rules_check(c, a);
 	if (r >= 0)
+		r = name_servers_check(c, a);
+	if (r >= 0)
 		r = check_labels(c, args_list(a, "label"));
 	if (r < 0)
 		return r;

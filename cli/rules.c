@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <mvm/instance.h>
 
@@ -14,6 +15,19 @@ int rules_check(struct cli_context *c, const struct args *a)
 			c->usage = true;
 			return -EINVAL;
 		}
+	}
+	return 0;
+}
+
+int name_servers_check(struct cli_context *c, const struct args *a)
+{
+	const struct strv *servers = args_list(a, "dns");
+	for (size_t i = 0; i < servers->n; i++) {
+		struct in6_addr unused;
+		if (inet_pton(AF_INET, servers->v[i], &unused) != 1 &&
+		    inet_pton(AF_INET6, servers->v[i], &unused) != 1)
+			return cli_usage(c, "--dns: '%s' is no address of a name server",
+					 servers->v[i]);
 	}
 	return 0;
 }

@@ -25,4 +25,7 @@
 /* Are all of them rules?  Returns 0, or -EINVAL: wrong usage. */
 int rules_check(struct cli_context *c, const struct args *a);
 
+/* Are all values of --dns addresses?  Likewise. */
+int name_servers_check(struct cli_context *c, const struct args *a);
+
 #endif

@@ -25,8 +25,7 @@ int mounts_kernel(struct mvm_error *err);
  * runtimes put into /dev.
  */
 int mounts_switch_root(const char *device, const char *fstype, const char *upper, int *ret_image_fd,
-		       int *ret_upper,
-		       struct mvm_error *err);
+		       int *ret_upper, struct mvm_error *err);
 
 /*
  * Mount memory for the agent's own files, once the guest's command is known.

@@ -297,7 +297,7 @@ struct mvm_instance_info {
 	struct mvm_refusal *refusals; /* the latest destinations, the last one first */
 	size_t n_refusals;
 	const char *const *labels; /* "KEY=VALUE"; NULL-terminated, never NULL */
-	char *forked_from; /* the instance that it is a fork of; NULL: none */
+	char *forked_from;	   /* the instance that it is a fork of; NULL: none */
 };
 MVM_API void mvm_instance_info_free(struct mvm_instance_info *info);
 

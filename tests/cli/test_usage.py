@@ -97,7 +97,7 @@ WRONG = {
     "env-file": [""], "config": [""], "download": [""], "unset": ["nosuch"], "older-than": ["", "x"],
     "publish": ["", "x", "80", "1:70000"], "volume": ["", "x", "a b:/x", "x:y"],
     "label": ["", "=x", "a b"], "filter": ["", "x=y", "state=x", "label=", "exited=x"], "format": ["{{.X}}"], "since": ["", "teatime"],
-    "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"],
+    "allow": ["", "host", "10.0.0.0/33"], "deny": ["", "a..b", "1.2.3.4:0"], "dns": ["", "x", "1.2.3"],
     "signal": ["", "HUMP", "0", "65", "RTMIN+31"], "workdir": None, "user": None,
 }
 OF_COMMAND = {("kernel add", "name"): NAMED, ("kernel fetch", "name"): NAMED,
