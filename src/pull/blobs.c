@@ -291,6 +291,7 @@ static int fetch(struct pull *p, struct needs *l, int dir, struct mvm_error *err
 	progress_begin(&step, p->progress, "pulling %s: %zu of %zu layers, %s", p->name, call.n,
 		       l->n, size);
 	r = pull_ask(p, get_blobs, &call, err);
+	session_done(&p->session); /* it can still write to what is judged now */
 	for (size_t i = 0; r == 0 && i < l->n; i++) {
 		if (!l->v[i].is_here)
 			r = publish(p, &l->v[i], dir, err);

@@ -111,6 +111,19 @@ static bool is_about_trust(CURLcode code)
 	       code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
 }
 
+/* What libcurl calls an unsupported protocol. */
+static const char *no_protocol(const struct transfer *t)
+{
+	long status = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status == 0)
+		return "it does not answer in HTTP";
+	return str_starts(t->client->target.base, "http:")
+		       ? "it redirects to neither http nor https"
+		       : "it redirects to a place without TLS";
+}
+
 /* Libcurl could not transfer. */
 static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 {
@@ -127,7 +140,7 @@ static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 				      to->host);
 	}
 	if (code == CURLE_UNSUPPORTED_PROTOCOL)
-		return fail(t, -EREMOTEIO, err, "it redirects to a place without TLS");
+		return fail(t, -EREMOTEIO, err, no_protocol(t));
 	if (code == CURLE_TOO_MANY_REDIRECTS)
 		return fail(t, -EREMOTEIO, err, "it redirects in a circle");
 	if (code == CURLE_OUT_OF_MEMORY)

@@ -19,6 +19,31 @@ from registries import Stub
 BUSY, DAMAGED = 4, 5
 BIG = 1 << 20
 
+# In place of mvm-registry, and taken over by a registry: it sends what it should, and writes to the
+# layer once more when mvm has judged that.
+TAKEN_OVER = """#!/usr/bin/env python3
+import json, os, socket
+
+with open({answers!r}, encoding="utf-8") as file:
+    answers = json.load(file)
+mvm, layer = socket.socket(fileno=0), -1
+while True:
+    text, fds, _, _ = socket.recv_fds(mvm, 131072, 1)
+    message = json.loads(text)
+    name = message.get("get") or message.get("blob")
+    if fds:
+        layer = fds[0]
+        os.pwrite(layer, bytes.fromhex(answers[name]), 0)
+    if "get" in message or "head" in message:
+        mvm.send(json.dumps({{"digest": answers["latest"]}}).encode())
+    if "run" in message:
+        mvm.send(b'{{"done": true}}')
+        if os.fstat(layer).st_size >= {size}:
+            while os.fstat(layer).st_mode & 0o222:
+                pass
+            os.pwrite(layer, b"evil", 0)
+"""
+
 
 class Faults(OciCase):
     def setUp(self):
@@ -119,6 +144,22 @@ class Faults(OciCase):
         stub = self.serve(answer)
         self.fails(1, "it redirects in a circle")
         self.assertLess(len(stub.seen), 20)
+
+    def test_another_protocol_is_named(self):
+        def file_url(request):
+            request.reply(302, Location="file:///etc/passwd")
+            return True
+
+        def no_headers(request):
+            request.wfile.write(bytes(4096))
+            request.close_connection = True
+            return True
+
+        for answer, says in ((file_url, "it redirects to neither http nor https"),
+                             (no_headers, "it does not answer in HTTP")):
+            with self.subTest(says=says):
+                self.serve(lambda request, to=answer: "/blobs/" in request.path and to(request))
+                self.fails(1, says)
 
     def test_tokens_come_with_tls_when_the_registry_has_it(self):
         """A token service named by http:// gets nothing from a registry with TLS: see also Places."""
@@ -244,6 +285,17 @@ class Faults(OciCase):
         self.assertLessEqual(len(stub.requests(self.layer["digest"])), 4)
         stub.answer = lambda request: False
         self.builds() # what it left does no harm
+
+    def test_a_layer_stays_as_it_was_judged(self):
+        manifest = self.image.manifest()["digest"]
+        answers = {name: data.hex() for name, data in self.image.blobs.items()} | {"latest": manifest}
+        self.write("answers", json.dumps(answers))
+        self.write("lib/mvm-registry", TAKEN_OVER.format(answers=self.path("answers"), size=BIG), 0o755)
+        os.symlink(os.path.join(os.path.dirname(harness.MVM), "mvm-agent"), self.path("lib/mvm-agent"))
+        self.mvm_ok("template", "create", "t", "--flake", "docker://localhost:1/team/web", "--force")
+        self.mvm_ok("template", "build", "t", env={"MVM_LIBEXEC_DIR": self.path("lib")})
+        blob = os.path.join(self.data_dir, "blobs", "sha256", self.layer["digest"].removeprefix("sha256:"))
+        self.assertEqual(oci.digest_of_file(blob), os.path.basename(blob))
 
     def test_an_endless_body_is_cut(self):
         def answer(request):
