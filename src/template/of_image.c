@@ -96,7 +96,8 @@ static int find_id(struct mvm *mvm, const struct image_ref *image, char ret[MVM_
 }
 
 static int create(struct mvm *mvm, const char *id, const char *image,
-		  const struct mvm_progress *progress, struct mvm_error *err)
+		  const struct image_ref *parsed, const struct mvm_progress *progress,
+		  struct mvm_error *err)
 {
 	AUTO_FREE char *ref = str_printf(SCHEME "%s", image);
 	const char *const refs[] = { ref }, *const points[] = { "boot" };
@@ -111,8 +112,10 @@ static int create(struct mvm *mvm, const char *id, const char *image,
 		return mvm_error_oom(err);
 	int r = mvm_template_create(mvm, id, settings, MVM_ARRAY_SIZE(settings), false, progress,
 				    &why);
-	if (r == -EEXIST) /* another process has just made it */
-		return 0;
+	if (r == -EEXIST) { /* another process has just made it, perhaps of another image */
+		r = look_at(mvm, id, parsed, err);
+		return r < 0 ? r : 0;
+	}
 	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
 }
 
@@ -163,7 +166,7 @@ int mvm_template_of_image(struct mvm *mvm, const char *image,
 		again = store_current_find(mvm->store, id, revision, NULL) < 0;
 	bool fresh = r == 0;
 	if (fresh)
-		r = create(mvm, id, image, progress, err);
+		r = create(mvm, id, image, &ref, progress, err);
 	if (r >= 0 && (fresh || again))
 		r = build(mvm, id, &taken, progress, err);
 	if (r < 0)

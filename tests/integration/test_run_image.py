@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mvm run IMAGE`: the first time fetches, builds and takes a snapshot; later runs start from that."""
 
+import fcntl
 import os
 import shutil
+import subprocess
 
 import guests
 import harness
@@ -88,6 +90,22 @@ class Choosing(harness.TestCase):
             self.assertRegex(names[1], r"^web-v1-[0-9a-f]{8}$")
             self.mvm_fails(3, "run", stub.ref("v1"), says="kernel")
             self.assertEqual(len(self.mvm_json("template", "list")), 2)
+
+    def test_a_name_that_is_taken_meanwhile_is_not_run(self):
+        """Another image's template appears between the look for the name and its creation."""
+        other, aside = os.path.join(self.data_dir, "templates", "web-v1"), self.path("aside")
+        self.mvm_ok("kernel", "add", KERNEL, "--name", "k")
+        self.mvm_ok("template", "create", "web-v1", "--flake", "docker://localhost:1/evil/web:v1")
+        os.rename(other, aside)
+        with open(os.path.join(self.data_dir, "locks", "template.web-v1"), "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with subprocess.Popen([harness.MVM, "run", "docker://localhost:1/team/web:v1", "--", "true"],
+                                  env=self.environment(), stderr=subprocess.PIPE, text=True) as process:
+                self.assertIn("waiting for process", process.stderr.readline())
+                os.rename(aside, other)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                self.assertIn("template 'web-v1' has another source", process.communicate()[1])
+        self.assertEqual(process.returncode, FAILED)
 
 
 if __name__ == "__main__":
