@@ -143,8 +143,8 @@ static int judge_code(struct transfer *t, CURLcode code, struct mvm_error *err)
 		return fail(t, -EREMOTEIO, err, no_protocol(t));
 	if (code == CURLE_TOO_MANY_REDIRECTS)
 		return fail(t, -EREMOTEIO, err, "it redirects in a circle");
-	if (code == CURLE_OUT_OF_MEMORY)
-		return mvm_error_oom(err);
+	if (code == CURLE_OUT_OF_MEMORY) /* of libcurl's own limits, too */
+		return fail(t, -EREMOTEIO, err, "a header is too long, or memory is short");
 	if (t->client->answered)
 		return again(t, -EREMOTEIO, 0, why, err);
 	r = mvm_error_set(err, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EREMOTEIO,

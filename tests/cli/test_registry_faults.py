@@ -145,6 +145,17 @@ class Faults(OciCase):
         self.fails(1, "it redirects in a circle")
         self.assertLess(len(stub.seen), 20)
 
+    def test_a_mirror_with_a_header_without_end_is_passed_over(self):
+        def long_header(request):
+            request.wfile.write(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300000 + b"\r\n\r\n")
+            request.close_connection = True
+            return True
+
+        mirror = self.enterContext(Stub(long_header))
+        stub = self.serve()
+        self.write("data/registries.toml", f'[registry."{stub.host}"]\ninsecure = true\nmirrors = ["{mirror.host}"]')
+        self.assertIn(f"; asking {stub.host}", self.builds())
+
     def test_another_protocol_is_named(self):
         def file_url(request):
             request.reply(302, Location="file:///etc/passwd")
