@@ -180,6 +180,11 @@ static int publish(struct warden *w, bool fork, struct line_message *ret, struct
 		w->suspended = r == 0;
 		if (r == 0)
 			r = dir_sync(instance_fd(w));
+		/* its guest runs on, so it must not be there to go on from */
+		if (r < 0 && w->suspended &&
+		    renameat2(instance_fd(w), SAVED_DIR, instance_fd(w), s->name,
+			      RENAME_NOREPLACE) == 0)
+			w->suspended = false;
 	}
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot keep the VM's state: %s", strerror(-r));
@@ -273,6 +278,17 @@ static int answer_load(struct warden *w, struct line_message *ret, struct mvm_er
 	return w->ops->load_pages(w->body, fd, err);
 }
 
+/* It has not run: the state is whole still. */
+static void put_back(struct warden *w)
+{
+	if (w->taken[0] &&
+	    renameat2(instance_fd(w), w->taken, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) == 0) {
+		dir_sync(instance_fd(w)); /* a crash now would lose what a kill keeps */
+		w->taken[0] = '\0';
+		w->suspended = true;
+	}
+}
+
 /* Before the guest runs: its state must not run twice. */
 static int take(struct warden *w, struct mvm_error *err)
 {
@@ -283,19 +299,10 @@ static int take(struct warden *w, struct mvm_error *err)
 		if (r == 0)
 			r = dir_sync(instance_fd(w));
 		w->suspended = false;
+		if (r < 0)
+			put_back(w);
 	}
 	return r < 0 ? mvm_error_set(err, r, "cannot take the saved state: %s", strerror(-r)) : 0;
-}
-
-/* It has not run: the state is whole still. */
-static void put_back(struct warden *w)
-{
-	if (w->taken[0] &&
-	    renameat2(instance_fd(w), w->taken, instance_fd(w), SAVED_DIR, RENAME_NOREPLACE) == 0) {
-		dir_sync(instance_fd(w)); /* a crash now would lose what a kill keeps */
-		w->taken[0] = '\0';
-		w->suspended = true;
-	}
 }
 
 static void forget(struct warden *w)

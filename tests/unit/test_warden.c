@@ -20,6 +20,7 @@
 #include "base/sock.h"
 #include "instance/events.h"
 #include "instance/instance.h"
+#include "instance/saved.h"
 #include "supervisor/warden_ask.h"
 #include "supervisor_world.h"
 
@@ -259,6 +260,38 @@ static void a_log_is_renewed_once_it_is_full_and_closed(void **state)
 	again = new_log(c, &st);
 	assert_int_equal(st.st_ino, second.st_ino); /* the one before is open */
 	assert_int_equal(st.st_size, 16384);
+}
+
+/* ---- a state that is kept ---- */
+
+/* fsync() of an O_PATH descriptor fails, as on a disk with errors.  The rest works. */
+static void a_folder_that_cannot_be_synced_keeps_one_of_guest_and_state(void **state)
+{
+	struct cell *c = *state;
+	AUTO_DONE(strbuf) nonce = { 0 };
+	int dir_fd = c->world->folder.dir_fd;
+	AUTO_CLOSE int unsynced = openat(dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int mem = openat(dir_fd, "mem.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	AUTO_CLOSE int devices = openat(dir_fd, "vmstate.bin", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(unsynced >= 0 && mem >= 0 && devices >= 0);
+	c->given.fd[SUPERVISOR_FD_INSTANCE] = unsynced;
+	c->warden.record.purpose = RECORD_FOR_USER;
+	c->warden.record.restore = true;
+	c->warden.memory_dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+	/* a suspend that fails: its guest runs on */
+	wire_put_str(&nonce, TAG_TEXT,
+		     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+	assert_int_equal(put(c, ASK_SAVE_BEGIN, NULL), 0);
+	assert_int_equal(put(c, ASK_SAVE_SUSPEND, &nonce), -EBADF);
+	assert_false(saved_is_there(dir_fd));
+	assert_false(c->warden.suspended);
+	/* a resume that fails: its guest has not run */
+	assert_int_equal(mkdirat(dir_fd, SAVED_DIR, 0700), 0);
+	c->warden.record.continues = RECORD_CONTINUES_SUSPENDED;
+	assert_int_equal(put_number(c, ASK_USE_SAVED, USE_TAKE), -EBADF);
+	assert_true(saved_is_there(dir_fd));
+	assert_true(c->warden.suspended);
+	c->given.fd[SUPERVISOR_FD_INSTANCE] = dir_fd;
 }
 
 /* ---- a VMM ---- */
@@ -534,6 +567,7 @@ int main(void)
 		IN_A_CELL(only_known_events_of_bounded_length_are_told),
 		IN_A_CELL(a_record_stays_readable),
 		IN_A_CELL(a_log_is_renewed_once_it_is_full_and_closed),
+		IN_A_CELL(a_folder_that_cannot_be_synced_keeps_one_of_guest_and_state),
 		IN_A_CELL(no_vm_runs_without_its_folder_or_its_files),
 		IN_A_CELL(a_pid_is_forgotten_once_it_is_free),
 		IN_A_CELL(a_start_that_fails_keeps_nothing_open),
