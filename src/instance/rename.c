@@ -44,6 +44,8 @@ static int call_rename(int instances_fd, const char *name, const char *to, struc
 	if (r == 0)
 		r = control_call(&i->control, CALL_RENAME, NULL, &args,
 				 clock_deadline_ns(DEADLINE_MS), NULL, err);
+	if (r == -EEXIST) /* it is about the other instance, not the one that was called */
+		r = mvm_error_reason(err, r, "instance-exists", to);
 	return r == -EOPNOTSUPP
 		       ? mvm_error_hint(err, r, "its supervisor is of an older mvm: stop it first")
 		       : r;

@@ -19,6 +19,9 @@ class Rename(guests.TestCase):
         logs = self.start_mvm("logs", "-f", "old")
         waits = self.start_mvm("wait", "old")
         self.mvm_fails(4, "rename", "old", "old", says="there is an instance 'old' already")
+        os.mkdir(self.data("instances", "other"))
+        self.mvm_fails(4, "rename", "old", "other", says="'mvm rm --force other'")
+        os.rmdir(self.data("instances", "other"))
         self.assertEqual(self.mvm_json("rename", "old", "new"),
                          {"name": "new", "former_name": "old", "result": "renamed"})
         record = self.inspect("new")
