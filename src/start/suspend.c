@@ -39,6 +39,15 @@ int mvm_instance_suspend(struct mvm *mvm, const char *name, struct mvm_error *er
 	return dir_fd < 0 ? 0 : instance_folder_await(dir_fd, name, RELEASE_MS, err);
 }
 
+static bool is_suspended(const struct mvm *mvm, const char *name)
+{
+	AUTO_DONE(record) rec = { 0 };
+	AUTO_CLOSE int dir_fd = -1;
+	return instance_load(store_dir(mvm->store, STORE_INSTANCES), name, &rec, &dir_fd, NULL) ==
+		       0 &&
+	       saved_is_there(dir_fd);
+}
+
 static int resume(struct mvm *mvm, const char *name, struct again *a, struct mvm_error *err)
 {
 	AUTO(mvm_instance) vm = NULL;
@@ -58,7 +67,10 @@ static int resume(struct mvm *mvm, const char *name, struct again *a, struct mvm
 		r = mvm_error_reason_unless(err, r, "saved-damaged", name);
 	if (r == -ENOENT || r == -ESTALE || r == -EOPNOTSUPP)
 		r = mvm_error_reason_unless(err, r, "suspended-unusable", name);
-	return r < 0 ? mvm_error_context(err, r, "instance '%s' stays suspended", name) : 0;
+	if (r < 0)
+		r = mvm_error_context(err, r, "instance '%s'%s", name,
+				      is_suspended(mvm, name) ? " stays suspended" : "");
+	return r;
 }
 
 int resume_suspended(struct mvm *mvm, const char *name, struct mvm_error *err)

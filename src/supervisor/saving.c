@@ -295,11 +295,13 @@ int continue_guest(struct supervisor *s, int64_t deadline_ns, struct mvm_error *
 	if (r < 0)
 		return r;
 	s->suspended = false;
+	s->taken = !fork;
 	r = fork ? machine_restore(m, &s->revision.run, deadline_ns, nonce, err)
 		 : machine_continue(m, deadline_ns, nonce, err);
 	if (r < 0 && !fork && m->vmm->resumed_ns == 0) {
 		warden_use_saved(&s->warden, USE_PUT_BACK, NULL);
 		s->suspended = true;
+		s->taken = false;
 		return r;
 	}
 	warden_use_saved(&s->warden, USE_FORGET, NULL);

@@ -61,6 +61,7 @@ struct supervisor {
 	unsigned refusal_events;
 	struct job *waiting;   /* STOP and WAIT calls, answered at the end */
 	bool suspended;	       /* the VM's state is kept in its folder: it must not run on */
+	bool taken;	       /* it was, and its guest has the only copy now */
 	struct forked *forked; /* states that are kept for clients */
 };
 

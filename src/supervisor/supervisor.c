@@ -49,6 +49,8 @@ static void on_leash_gone(void *arg)
 	struct supervisor *s = arg;
 	if (s->up_since_ns && !s->record.attached && !s->record.held)
 		return; /* the instance outlives its starter now */
+	if (s->taken)
+		return; /* what was suspended would be lost with it */
 	life_want_end(s, LIFE_ENDS_UNLEASHED);
 	if (life_has_guest(s->state))
 		cut_off(s); /* it gets no time, and that is no failure of its */
@@ -149,7 +151,7 @@ static int start(struct supervisor *s, struct mvm_error *err)
 		return mvm_error_set(err, r, "cannot listen on " INSTANCE_SOCKET_NAME ": %s",
 				     strerror(-r));
 	r = bring_up(s, err);
-	if (!clients_has_leash(&s->clients))
+	if (!clients_has_leash(&s->clients) && !s->taken)
 		return mvm_error_set(err, -ECANCELED, "the start was cancelled");
 	if (s->end)
 		return mvm_error_set(err, -ECANCELED, "it was stopped before it was up");

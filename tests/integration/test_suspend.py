@@ -104,6 +104,18 @@ class Suspend(guests.TestCase):
         self.assertEqual(self.exec("vm", "sh", "-c", "ls /tmp; cat /data/file"), "kept\n")
         self.assertFalse(os.path.exists(self.saved()))
 
+    def test_a_resume_that_is_killed_loses_nothing(self):
+        self.start()
+        self.exec("vm", "busybox", "dd", "if=/dev/urandom", "of=/tmp/big", "bs=1M", "count=24")
+        self.suspend()
+        resuming = self.start_mvm("resume", "vm")
+        self.assertTrue(guests.wait_until(lambda: not os.path.exists(self.saved())))
+        resuming.kill() # the guest has the only copy by now
+        resuming.wait(timeout=harness.PATIENCE_S)
+        self.assertTrue(guests.wait_until(lambda: self.inspect("vm")["state"] == "running"),
+                        self.inspect("vm")["state"])
+        self.assertEqual(self.exec("vm", "cat", "/tmp/file"), "kept\n")
+
     def test_its_folder_tells_whatever_the_record_says(self):
         self.start()
         self.suspend()
