@@ -102,9 +102,10 @@ const struct command command_fork = {
 	.summary = "Start VMs that continue from this moment of a running one",
 	.details =
 		"The instance runs on. Each fork has its memory, its processes and a copy of its "
-		"data disk, and gets a name and an identity of its own, as a clone of the template "
-		"does. Its connections are reset. Ports of this host that the instance has become "
-		"free ones: see 'mvm port'. Prints the names of the forks.",
+		"disks, and gets a name and an identity of its own, as a clone of the template "
+		"does. "
+		"Its connections are reset. Ports of this host that the instance has become free "
+		"ones: see 'mvm port'. Prints the names of the forks.",
 	.positionals = { { .name = "NAME",
 			   .help = "the instance, which was restored from a snapshot",
 			   .hint = VALUE_INSTANCE } },

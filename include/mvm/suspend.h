@@ -43,7 +43,7 @@ struct mvm_fork_options {
  * origin's other options.  A fixed port of the host becomes a free one.  A fork has the files of
  * the origin's volumes, but none is copied back.  Either all n run at the end or none does.
  *
- * The origin stands still while its pages are copied, at about 0.5 GB/s, and its data disk.
+ * The origin stands still while its pages are copied, at about 0.5 GB/s, and its disks.
  * Errors: those of mvm_instance_suspend() and mvm_instance_start_many().
  */
 MVM_API int mvm_instance_fork(struct mvm *mvm, const char *name,

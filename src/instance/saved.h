@@ -7,7 +7,7 @@
  *
  *	vmstate.bin  device state, as the VMM loads it
  *	pages.bin    the pages that differ from the snapshot's memory (vmm/pages.h)
- *	data.ext4    of a fork: the data disk, which goes with the memory
+ *	*.ext4	     of a fork: the VM's own disks, which go with the memory
  *	saved.json   sizes and digests of the first two, and which guest they are
  *
  * A folder that is being written is called "saving." and 16 hex digits.  Once it is whole and, for
