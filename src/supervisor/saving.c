@@ -147,6 +147,9 @@ static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
 		return mvm_error_set(err, -EOPNOTSUPP,
 				     "it ends with the program that started it, so it cannot "
 				     "outlive its VM");
+	if (s->forked)
+		return mvm_error_set(err, -EBUSY,
+				     "its forks are starting from what was kept of it: try again");
 	for (size_t i = 0; i < rec->n_volumes; i++) {
 		if (rec->volumes[i].write_back)
 			return mvm_error_set(err, -EOPNOTSUPP,
@@ -160,6 +163,7 @@ static int check_may_suspend(const struct supervisor *s, struct mvm_error *err)
 static int do_suspend(struct supervisor *s, struct mvm_error *err)
 {
 	char nonce_sha256[DIGEST_HEX_SIZE];
+	forget_forked(s, false);
 	int r = check_may_suspend(s, err);
 	if (r < 0)
 		return r;

@@ -85,6 +85,13 @@ class Fork(guests.TestCase):
             self.instances())
         self.assertTrue(guests.wait_until(lambda: not self.forks_of("vm")))
         self.assert_counts("vm")
+        # forks start from files that go with the origin
+        forking = self.start_mvm("fork", "vm", "--count", "4", "--name", "f")
+        self.assertTrue(guests.wait_until(
+            lambda: any(name.startswith("fork.") for name in self.forks_of("vm"))))
+        self.mvm("suspend", "vm") # refused, or the forks run
+        self.assertEqual(forking.wait(timeout=harness.PATIENCE_S), 0)
+        self.mvm("resume", "vm")
         self.assertIn("no instance 'nobody'", self.refused("fork", "nobody"))
         self.mvm_ok("pause", "vm")
         self.assertIn("mvm resume vm", self.refused("fork", "vm"))
