@@ -19,6 +19,7 @@ static const struct field saved[] = {
 	FIELD_SCHEMA_VERSION(saved, schema_version),
 	FIELD_STRING(saved, base_nonce_sha256, FIELD_REQUIRED),
 	FIELD_STRING(saved, nonce_sha256, FIELD_REQUIRED),
+	FIELD_STRING(saved, machine_id, FIELD_REQUIRED),
 	FIELD_STRING(saved, state_sha256, FIELD_REQUIRED),
 	FIELD_SIZE(saved, state_bytes, FIELD_REQUIRED),
 	FIELD_STRING(saved, pages_sha256, FIELD_REQUIRED),

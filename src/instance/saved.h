@@ -39,6 +39,7 @@ struct saved {
 	uint32_t schema_version;
 	char *base_nonce_sha256; /* of the snapshot whose memory the pages differ from */
 	char *nonce_sha256;	 /* of what only the frozen guest's agent knows */
+	char *machine_id;	 /* of the guest */
 	char *state_sha256, *pages_sha256;
 	uint64_t state_bytes, pages_bytes, n_pages;
 	char *saved_at; /* RFC 3339 */

@@ -159,7 +159,8 @@ static int save_info(const struct warden *w, struct saved *info, const struct wi
 	clock_format(clock_wall_ns() / NS_PER_S, now);
 	info->base_nonce_sha256 = strdup(base ? base : "");
 	info->saved_at = strdup(now);
-	if (!info->base_nonce_sha256 || !info->saved_at)
+	info->machine_id = strdup(w->record.machine_id ? w->record.machine_id : "");
+	if (!info->base_nonce_sha256 || !info->saved_at || !info->machine_id)
 		return mvm_error_oom(err);
 	return saved_write(w->saving.dir_fd, info, err);
 }
@@ -260,6 +261,8 @@ int saved_open(struct warden *w, struct mvm_error *err)
 	int r = saved_read(w->saved_dir_fd, &info, err);
 	if (r == 0)
 		r = saved_check(w->saved_dir_fd, &info, base, err);
+	if (r == 0 && !fork && !str_eq(info.machine_id, w->record.machine_id))
+		r = mvm_error_set(err, -EBADMSG, "its saved state is that of another instance");
 	if (r == 0)
 		snprintf(w->saved_nonce_sha256, sizeof(w->saved_nonce_sha256), "%s",
 			 info.nonce_sha256);

@@ -83,11 +83,13 @@ class Suspend(guests.TestCase):
     def test_a_changed_state_is_refused_and_stays(self):
         self.start()
         self.suspend()
+        machine_id = self.inspect("vm")["machine_id"].encode()
         for name in ("pages.bin", "vmstate.bin", "saved.json"):
             path = self.saved(name)
             with open(path, "rb") as file:
                 good = file.read()
-            for bad in (good[:-1] + bytes([good[-1] ^ 1]), good[:-7]):
+            others = [good.replace(machine_id, b"0" * 32)] if name == "saved.json" else []
+            for bad in (good[:-1] + bytes([good[-1] ^ 1]), good[:-7], *others):
                 with open(path, "wb") as file:
                     file.write(bad)
                 error = self.refused("resume", "vm")
