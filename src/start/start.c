@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "instance/folder.h"
 #include "model/label.h"
 #include "model/policy.h"
 #include "start/disks.h"
@@ -325,7 +326,9 @@ void start_remove(struct mvm *mvm, struct mvm_instance *i)
 	const char *name = mvm_instance_name(i);
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	instance_await_end(i);
-	instance_keep(i); /* it waits no longer for its starter */
+	control_done(&i->control); /* it removes itself, as when we are killed */
+	if (dir_fd >= 0)
+		instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL);
 	if (dir_fd >= 0 && file_is_at(dir_fd, instances_fd, name))
 		mvm_instance_remove(mvm, name, true, NULL); /* it was cancelled anyway */
 }

@@ -122,8 +122,8 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
 
-/* Remove an instance whose end has begun, and whose name nobody was told.  Until this, it removes
- * itself when its starter is killed. */
+/* Hang up on an instance whose end has begun, and whose name nobody was told, so that it removes
+ * itself.  Then only mvm_instance_close() may follow. */
 void start_remove(struct mvm *mvm, struct mvm_instance *i);
 
 /* Start an ended instance again, with options that say what its record says, and the handle of one

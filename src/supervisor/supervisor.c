@@ -240,7 +240,8 @@ static void say_goodbye(struct supervisor *s)
 /*
  * Wait for the starter, however soon the VM has ended: an attached VM's starter shows the last
  * output and reads the record; another's has not told the name yet, and may be killed before it
- * does.  The starter is done when it makes any call but WAIT, or hangs up.
+ * does.  The starter is done when it makes any call but WAIT, or hangs up.  One that has not told
+ * the name may also STOP, and then hang up.
  */
 static void await_starter(struct supervisor *s)
 {
@@ -248,7 +249,8 @@ static void await_starter(struct supervisor *s)
 	say_goodbye(s);
 	clients_keep_leash(&s->clients);
 	while (clients_has_leash(&s->clients)) {
-		if (s->clients.jobs && s->clients.jobs->call != CALL_WAIT)
+		const struct job *next = s->clients.jobs;
+		if (next && next->call != CALL_WAIT && !(next->call == CALL_STOP && s->record.held))
 			return;
 		AUTO(job) j = clients_next_job(&s->clients);
 		if (j)

@@ -70,6 +70,8 @@ static void a_vm_that_has_ended_waits_for_the_starter_that_has_not_told_its_name
 	x->record.held = true;
 	start_up(x);
 	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL), 0);
+	assert_int_equal(wait_reply(&x->leash, begin_stop(&x->leash, 0), NULL),
+			 0); /* it has ended */
 	assert_true(has_folder(x, "web-1"));
 	hang_up(x);
 	expect_end(x, 0);
