@@ -14,6 +14,8 @@
 #include "base/process.h"
 #include "base/progress.h"
 
+#define LOOK_MS INT64_C(10000) /* a look takes microseconds, on a host that is not busy */
+
 static int flock_retry(int fd, int how)
 {
 	while (flock(fd, how) < 0) {
@@ -63,6 +65,30 @@ void lock_sign(int fd, const char *what)
 		(void)!pwrite(fd, text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1, 0);
 }
 
+/* flock(2) cannot be polled, so a child waits in our place.  The lock is the open file's, so it
+ * ends with the last descriptor of it. */
+static int flock_in_child(int fd, int how, int64_t deadline_ns, const struct mvm_progress *progress)
+{
+	AUTO_DONE(process) child = { 0 };
+	int r = process_fork(&child);
+	if (r < 0)
+		return r;
+	if (child.pid == 0) {
+		r = flock_retry(fd, how);
+		_exit(r < 0);
+	}
+	return progress_wait(progress, child.pidfd, deadline_ns);
+}
+
+/* The lock is taken, perhaps only by processes that look at it. */
+static int take_past_looks(int fd, int dir_fd, const char *name)
+{
+	if (lock_is_held_at(dir_fd, name))
+		return -EBUSY;
+	int r = flock_in_child(fd, LOCK_EX, clock_deadline_ns(LOOK_MS), NULL);
+	return r == 0 || r == -ETIMEDOUT ? flock_retry(fd, LOCK_EX | LOCK_NB) : r;
+}
+
 int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 		 char ret_holder[LOCK_HOLDER_SIZE])
 {
@@ -73,6 +99,8 @@ int lock_take_at(int dir_fd, const char *name, unsigned flags, const char *what,
 	for (;;) {
 		AUTO_CLOSE int fd = open_lock(dir_fd, name);
 		int r = fd < 0 ? fd : flock_retry(fd, how);
+		if (r == -EBUSY && flags & LOCK_PAST_LOOKS)
+			r = take_past_looks(fd, dir_fd, name);
 		if (r == -EBUSY && ret_holder)
 			read_holder(fd, ret_holder);
 		if (r < 0)
@@ -178,18 +206,8 @@ int lock_await_at(int dir_fd, const char *name, int64_t deadline_ns,
 		  const struct mvm_progress *progress)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	AUTO_DONE(process) child = { 0 };
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	int r = flock_retry(fd, LOCK_SH | LOCK_NB);
-	if (r != -EBUSY)
-		return r;
-	r = process_fork(&child);
-	if (r < 0)
-		return r;
-	if (child.pid == 0) {
-		r = flock_retry(fd, LOCK_SH); /* the lock ends with the last copy of fd */
-		_exit(r < 0);
-	}
-	return progress_wait(progress, child.pidfd, deadline_ns);
+	return r == -EBUSY ? flock_in_child(fd, LOCK_SH, deadline_ns, progress) : r;
 }

@@ -25,6 +25,7 @@ struct mvm_progress;
 enum lock_flags {
 	LOCK_SHARED = 1u << 0,
 	LOCK_NOWAIT = 1u << 1,
+	LOCK_PAST_LOOKS = 1u << 2,
 };
 
 #define LOCK_HOLDER_SIZE 128
@@ -32,7 +33,9 @@ enum lock_flags {
 /*
  * Take the lock named name in dir_fd, creating the file if needed.
  *
- *   flags       LOCK_SHARED for readers; LOCK_NOWAIT to fail with -EBUSY instead of waiting
+ *   flags       LOCK_SHARED for readers; LOCK_NOWAIT to fail with -EBUSY instead of waiting;
+ *               LOCK_PAST_LOOKS with it, for a lock that is shared only by processes that look for
+ *               an instant whether it is held: they are waited for, for seconds at most
  *   what        what this holder does, told to waiting processes; ignored for shared locks
  *   ret_holder  on -EBUSY the holder's text, or ""; may be NULL
  *

@@ -26,8 +26,6 @@
 
 #define CMDLINE_MAX ((size_t)4096 * 4)
 #define ALIVE_MS    INT64_C(1000) /* for a proof of life; a slow supervisor is killed as well */
-#define LOOKS_MAX   100u
-#define LOOK_US	    1000
 
 /* Prefix of a folder that is no instance yet, or no longer.  No instance can have such a name. */
 #define NAMELESS ".vm."
@@ -85,18 +83,9 @@ int instance_folder_make(int instances_fd, const struct record *record, struct i
 	return 0;
 }
 
-/* Take the lock.  -EBUSY when somebody has it, not when somebody looks for an instant whether
- * somebody has it. */
 static int take_lock(int dir_fd, const char *what)
 {
-	int fd = -EBUSY;
-	for (unsigned i = 0; i < LOOKS_MAX; i++) {
-		fd = lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT, what, NULL);
-		if (fd != -EBUSY || lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME))
-			break;
-		usleep(LOOK_US);
-	}
-	return fd;
+	return lock_take_at(dir_fd, INSTANCE_LOCK_NAME, LOCK_NOWAIT | LOCK_PAST_LOOKS, what, NULL);
 }
 
 /* May an instance with this record start again? */

@@ -562,11 +562,8 @@ int mvm_pool_serve(struct mvm *mvm, const struct mvm_pool_serve_options *options
 	int pool_fd = store_dir_get(mvm->store, STORE_POOL, err);
 	if (pool_fd < 0)
 		return pool_fd;
-	AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT, "pool serve",
-					      holder);
-	if (lock_fd == -EBUSY && !lock_is_held_at(pool_fd, POOL_LOCK))
-		/* a process that only checks for a server holds the lock for an instant */
-		lock_fd = lock_take_at(pool_fd, POOL_LOCK, 0, "pool serve", NULL);
+	AUTO_CLOSE int lock_fd = lock_take_at(pool_fd, POOL_LOCK, LOCK_NOWAIT | LOCK_PAST_LOOKS,
+					      "pool serve", holder);
 	if (lock_fd == -EBUSY)
 		return mvm_error_set(err, -EBUSY, "another server runs already: %s", holder);
 	if (lock_fd < 0)

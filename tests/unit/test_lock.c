@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/lock.h"
@@ -42,6 +43,33 @@ static void shared_locks_share_and_keep_writers_out(void **state)
 	assert_true(a >= 0 && b >= 0);
 	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT, "x", NULL), -EBUSY);
 	assert_false(lock_is_held_at(dir, "l")); /* only exclusive holders count */
+}
+
+/* A holder is told at once; whoever only looks is waited for. */
+static void a_lock_is_taken_past_looks(void **state)
+{
+	int dir = scratch_fd(state), ends[2];
+	char byte = 0;
+	assert_int_equal(pipe(ends), 0);
+	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
+	assert_int_equal(lock_take_at(dir, "l", LOCK_NOWAIT | LOCK_PAST_LOOKS, "y", NULL), -EBUSY);
+	close(TAKE_FD(held));
+
+	pid_t looks = fork();
+	if (looks == 0) {
+		int fd = lock_take_at(dir, "l", LOCK_SHARED, NULL, NULL);
+		if (fd < 0 || write(ends[1], &byte, 1) != 1)
+			_exit(1);
+		usleep(200000);
+		_exit(0);
+	}
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	AUTO_CLOSE int taken = lock_take_at(dir, "l", LOCK_NOWAIT | LOCK_PAST_LOOKS, "y", NULL);
+	assert_true(taken >= 0);
+	assert_true(lock_is_held_at(dir, "l"));
+	assert_int_equal(waitpid(looks, NULL, 0), looks);
+	close(ends[0]);
+	close(ends[1]);
 }
 
 static void a_longer_holder_is_cut_and_a_shorter_replaces_it(void **state)
@@ -305,6 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(an_exclusive_lock_keeps_others_out_and_names_its_holder),
 		T(shared_locks_share_and_keep_writers_out),
+		T(a_lock_is_taken_past_looks),
 		T(a_longer_holder_is_cut_and_a_shorter_replaces_it),
 		T(a_missing_lock_file_is_not_locked),
 		T(a_link_is_no_lock_file),
