@@ -250,7 +250,6 @@ static enum mvm_start_kind start_kind(const struct args *a)
 static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		 const struct wanted *w, struct started *ret)
 {
-	AUTO_CLOSE int signals = -1;
 	const struct mvm_start_options options = {
 		.size = sizeof(options),
 		.template_ref = w->template_ref,
@@ -286,22 +285,11 @@ static int start(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		.network_dns = (const char *const *)args_list(a, "dns")->v,
 	};
 
-	ret->v = calloc(w->count, sizeof(struct mvm_instance *));
-	if (!ret->v)
-		return cli_error(c, -ENOMEM, "out of memory");
-	/* an interrupted start first ends the VMs that it has begun, so the name is free again */
-	signals = guest_signals_block(false);
-	c->progress.cancel_fd = &signals; /* -1: none */
-	int r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
-	c->progress.cancel_fd = NULL;
-	int number = r == -ECANCELED ? guest_signals_take(signals) : 0;
-	if (number > 0)
-		c->failure_status = 128 + number;
+	int r = started_begin(c, w->count, ret);
 	if (r < 0)
-		guest_signals_unblock(); /* main still prints the error */
-	else
-		ret->n = w->count;
-	return r;
+		return r;
+	r = mvm_instance_start_many(mvm, &options, w->count, &c->progress, ret->v, &c->err);
+	return started_end(c, ret, r);
 }
 
 /* Bring the volumes back after a command, or say that they are lost.  Returns the command's status,
@@ -344,7 +332,7 @@ static int run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
 	AUTO_FREE char *made = NULL;
-	AUTO_DONE(started) started = { 0 };
+	AUTO_DONE(started) started = STARTED_NONE;
 	AUTO_DONE(wanted) w = {
 		.detach = args_flag(a, "detach"),
 		.with_command = a->n_rest > 0,

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* suspend and fork: the state of instances that run. */
 #include <mvm/suspend.h>
-#include <stdlib.h>
 
 #include "each.h"
-#include "guest_command.h"
 #include "handles.h"
 #include "options.h"
 #include "out.h"
@@ -26,7 +24,6 @@ static int suspend(struct cli_context *c, const struct args *a)
 static int start_forks(struct cli_context *c, const struct args *a, struct mvm *mvm,
 		       struct started *ret)
 {
-	AUTO_CLOSE int signals = -1;
 	uint32_t n = args_u32(a, "count", 1);
 	const struct mvm_fork_options options = {
 		.size = sizeof(options),
@@ -34,28 +31,17 @@ static int start_forks(struct cli_context *c, const struct args *a, struct mvm *
 		.held = true,
 		.remove_at_end = args_flag(a, "rm"),
 	};
-	ret->v = calloc(n, sizeof(struct mvm_instance *));
-	if (!ret->v)
-		return cli_error(c, -ENOMEM, "out of memory");
-	/* as in cmd_run.c: an interrupted start first ends the VMs that it has begun */
-	signals = guest_signals_block(false);
-	c->progress.cancel_fd = &signals; /* -1: none */
-	int r = mvm_instance_fork(mvm, args_at(a, 0), &options, n, &c->progress, ret->v, &c->err);
-	c->progress.cancel_fd = NULL;
-	int number = r == -ECANCELED ? guest_signals_take(signals) : 0;
-	if (number > 0)
-		c->failure_status = 128 + number;
+	int r = started_begin(c, n, ret);
 	if (r < 0)
-		guest_signals_unblock(); /* main still prints the error */
-	else
-		ret->n = n;
-	return r;
+		return r;
+	r = mvm_instance_fork(mvm, args_at(a, 0), &options, n, &c->progress, ret->v, &c->err);
+	return started_end(c, ret, r);
 }
 
 static int fork_run(struct cli_context *c, const struct args *a)
 {
 	AUTO(mvm) mvm = NULL;
-	AUTO_DONE(started) started = { 0 };
+	AUTO_DONE(started) started = STARTED_NONE;
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
 		r = start_forks(c, a, mvm, &started);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <mvm/instance.h>
+
+#include "base/parse.h"
 
 int rules_check(struct cli_context *c, const struct args *a)
 {
@@ -23,9 +24,7 @@ int name_servers_check(struct cli_context *c, const struct args *a)
 {
 	const struct strv *servers = args_list(a, "dns");
 	for (size_t i = 0; i < servers->n; i++) {
-		struct in6_addr unused;
-		if (inet_pton(AF_INET, servers->v[i], &unused) != 1 &&
-		    inet_pton(AF_INET6, servers->v[i], &unused) != 1)
+		if (!parse_address_ok(servers->v[i]))
 			return cli_usage(c, "--dns: '%s' is no address of a name server",
 					 servers->v[i]);
 	}

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "guest_command.h"
 #include "json.h"
 #include "out.h"
 
@@ -14,6 +16,30 @@ void started_done(struct started *l)
 	for (uint32_t i = 0; i < l->n; i++)
 		mvm_instance_close(l->v[i]);
 	free(l->v);
+	if (l->signal_fd >= 0)
+		close(l->signal_fd);
+}
+
+int started_begin(struct cli_context *c, uint32_t n, struct started *ret)
+{
+	ret->v = calloc(n, sizeof(struct mvm_instance *));
+	if (!ret->v)
+		return cli_error(c, -ENOMEM, "out of memory");
+	ret->n = n;
+	ret->signal_fd = guest_signals_block(false);
+	c->progress.cancel_fd = &ret->signal_fd; /* -1: none */
+	return 0;
+}
+
+int started_end(struct cli_context *c, struct started *list, int r)
+{
+	c->progress.cancel_fd = NULL;
+	int number = r == -ECANCELED ? guest_signals_take(list->signal_fd) : 0;
+	if (number > 0)
+		c->failure_status = 128 + number;
+	if (r < 0)
+		guest_signals_unblock(); /* main still prints the error */
+	return r;
 }
 
 static int print_started(struct cli_context *c, struct mvm *mvm, const struct started *list,
