@@ -13,12 +13,13 @@
  *	pull_free(p);
  *
  * Every document and every blob is looked for among the store's blobs first.  So resolving a tag
- *that has not moved takes one HEAD, and an image that is here takes no more.  A digest takes none.
+ * that has not moved takes one HEAD, and an image that is here takes no more.  A digest takes none.
  *
- * What is fetched is an ordinary blob, whose digest the store has computed.  Blobs of an image are
- * safe from garbage collection from the moment that they are linked in dir_fd, a staging folder.
- *Two pulls never fetch the same layer at the same time: one waits (store/turn.h), taking its layers
- *in the order of their digests, so that two pulls cannot wait for each other.
+ * A fetched document or layer is an ordinary blob, whose digest the store has computed.  Blobs of
+ * an image are safe from garbage collection once they are linked in dir_fd, a staging folder.
+ *
+ * Two pulls never fetch the same layer at the same time: one waits (store/turn.h).  A pull takes
+ * layers in the order of their digests, so two pulls cannot wait for each other.
  */
 
 #include <mvm/digest.h>

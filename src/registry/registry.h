@@ -11,11 +11,11 @@
  * From mvm, in this order:
  *
  *	{"base": "https://reg.example", "path": "library/debian", ...}	once, with a descriptor of
- *the registry's own CA certificates or without; further members: struct target
+ * the registry's own CA certificates or without; further members: struct target
  *	{"head": "TAG"}					a manifest's digest
  *	{"get": "TAG or DIGEST", "max": BYTES}		a manifest into the descriptor
  *	{"blob": "sha256:...", "size": BYTES}		note a blob for "run"; its descriptor may
- *hold the blob's first bytes already
+ * hold the blob's first bytes already
  *	{"run": true}					fetch the noted blobs
  *
  * To mvm, one answer for each head, get and run:

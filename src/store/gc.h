@@ -10,7 +10,7 @@
  * artifacts have no other user, then the images from registries that no remaining build names
  * (store/images.h) and the beginnings of blobs that nobody fetches, then all blobs with one link. A
  * user of a blob links it first; a blob that is removed at that very moment only loses its own
- *name.
+ * name.
  *
  * Sequence of a prune.  A dry run only counts and changes nothing:
  *

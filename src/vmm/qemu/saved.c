@@ -81,7 +81,7 @@ int qemu_load_pages(const struct vmm_body *b, int from_fd, struct mvm_error *err
 }
 
 /* Length of the part of the snapshot's stream before the section with which the saved ones begin.
- * The same machine gives it the same number and name.  0: there is none. */
+ * The same machine always gives the section the same number and name.  0: no such section. */
 static size_t find_sections(const char *base, size_t base_len, const char *raw, size_t raw_len)
 {
 	if (raw_len < HEADER_BYTES + SECTION_FIXED || raw[HEADER_BYTES] != SECTION_FULL)
