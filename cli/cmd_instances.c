@@ -71,8 +71,7 @@ static int for_named(struct cli_context *c, const struct args *a, bool all_given
 static int stop_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
 		    struct mvm_error *err)
 {
-	(void)c;
-	return mvm_instance_stop(mvm, name, args_ms(a, "timeout", 10000), err);
+	return mvm_instance_stop(mvm, name, args_ms(a, "timeout", 10000), &c->progress, err);
 }
 
 static int stop(struct cli_context *c, const struct args *a)
@@ -83,10 +82,10 @@ static int stop(struct cli_context *c, const struct args *a)
 static int rm_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
 		  struct mvm_error *err)
 {
-	(void)c;
+	bool force = args_flag(a, "force");
 	if (!args_flag(a, "all"))
-		return mvm_instance_remove(mvm, name, args_flag(a, "force"), err);
-	int r = mvm_instance_remove_unnamed(mvm, name, args_flag(a, "force"), err);
+		return mvm_instance_remove(mvm, name, force, &c->progress, err);
+	int r = mvm_instance_remove_unnamed(mvm, name, force, &c->progress, err);
 	bool kept = str_eq(err->reason, "instance-not-alone") ||
 		    str_eq(err->reason, "instance-damaged");
 	return r < 0 && kept ? EACH_KEPT : r;
@@ -101,9 +100,8 @@ static int rm(struct cli_context *c, const struct args *a)
 static int kill_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
 		    struct mvm_error *err)
 {
-	(void)c;
 	const char *signal = args_string(a, "signal");
-	return mvm_instance_kill(mvm, name, signal ? signal : "KILL", err);
+	return mvm_instance_kill(mvm, name, signal ? signal : "KILL", &c->progress, err);
 }
 
 static int kill_all(struct cli_context *c, const struct args *a)
@@ -117,9 +115,8 @@ static int kill_all(struct cli_context *c, const struct args *a)
 static int pause_one(struct cli_context *c, struct mvm *mvm, const char *name, const struct args *a,
 		     struct mvm_error *err)
 {
-	(void)c;
 	(void)a;
-	return mvm_instance_pause(mvm, name, err);
+	return mvm_instance_pause(mvm, name, &c->progress, err);
 }
 
 static int pause_all(struct cli_context *c, const struct args *a)
@@ -130,9 +127,8 @@ static int pause_all(struct cli_context *c, const struct args *a)
 static int resume_one(struct cli_context *c, struct mvm *mvm, const char *name,
 		      const struct args *a, struct mvm_error *err)
 {
-	(void)c;
 	(void)a;
-	return mvm_instance_resume(mvm, name, err);
+	return mvm_instance_resume(mvm, name, &c->progress, err);
 }
 
 static int resume_all(struct cli_context *c, const struct args *a)
@@ -147,7 +143,7 @@ static int rename_one(struct cli_context *c, const struct args *a)
 	const char *name = args_at(a, 0), *new_name = args_at(a, 1);
 	int r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_instance_rename(mvm, name, new_name, &c->err);
+		r = mvm_instance_rename(mvm, name, new_name, &c->progress, &c->err);
 	if (r < 0)
 		return r;
 	jsonw_open(&j, NULL, '{');

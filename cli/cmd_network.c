@@ -102,7 +102,7 @@ static int set(struct cli_context *c, const struct args *a)
 	};
 	r = mvm_open(c->data_dir, &mvm, &c->err);
 	if (r == 0)
-		r = mvm_instance_set_network(mvm, name, &options, &c->err);
+		r = mvm_instance_set_network(mvm, name, &options, &c->progress, &c->err);
 	if (r < 0 || !c->json)
 		return r;
 	jsonw_open(&j, NULL, '{');

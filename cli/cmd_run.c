@@ -118,7 +118,8 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 	if (r < 0)
 		return r;
 	if (info->state == MVM_INSTANCE_FAILED) {
-		mvm_instance_finish(instance, 0, NULL); /* wait until the ended VM is removed */
+		mvm_instance_finish(instance, 0, NULL,
+				    NULL); /* wait until the ended VM is removed */
 		return cli_error(c, -EIO, "instance '%s' failed: %s", name, info->error);
 	}
 	bool ended = info->state == MVM_INSTANCE_EXITED;
@@ -129,7 +130,7 @@ static int follow(struct cli_context *c, struct mvm *mvm, struct mvm_instance *i
 		r = copy_back(c, mvm, name, end.signals);
 	guest_signals_unblock(); /* a further signal ends the VM at once */
 	/* The error about the volumes counts more. */
-	int finished = mvm_instance_finish(instance, STOP_MS, r < 0 ? NULL : &c->err);
+	int finished = mvm_instance_finish(instance, STOP_MS, NULL, r < 0 ? NULL : &c->err);
 	if (r < 0 || finished < 0)
 		return r < 0 ? r : finished;
 	if (ended && info->error) /* its volumes did not come back */
@@ -324,7 +325,7 @@ static int run_command(struct cli_context *c, struct mvm *mvm, struct mvm_instan
 	int result = w->volumes.n > 0 ? end_volumes(c, mvm, instance, status, signals) : status;
 	/* only the command's result counts: closing the handle or a signal ends the VM anyway */
 	guest_signals_unblock();
-	mvm_instance_finish(instance, 0, NULL);
+	mvm_instance_finish(instance, 0, NULL, NULL);
 	return status == -EPIPE && result == status ? output_gone(c) : result;
 }
 

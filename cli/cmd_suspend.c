@@ -11,9 +11,8 @@
 static int suspend_one(struct cli_context *c, struct mvm *mvm, const char *name,
 		       const struct args *a, struct mvm_error *err)
 {
-	(void)c;
 	(void)a;
-	return mvm_instance_suspend(mvm, name, err);
+	return mvm_instance_suspend(mvm, name, &c->progress, err);
 }
 
 static int suspend(struct cli_context *c, const struct args *a)

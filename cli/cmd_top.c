@@ -63,7 +63,7 @@ static int run(struct cli_context *c, const struct args *a)
 	else
 		table_row(&l.table, "PID", "PPID", "UID", "STATE", "CPU", "MEMORY", "COMMAND");
 	if (r == 0)
-		r = mvm_instance_processes(mvm, args_at(a, 0), add, &l, &c->err);
+		r = mvm_instance_processes(mvm, args_at(a, 0), &c->progress, add, &l, &c->err);
 	if (r < 0)
 		return r;
 	if (!c->json)

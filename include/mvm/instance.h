@@ -10,6 +10,9 @@
  * of its own.  The handle is a connection to that supervisor.  The caller may close the handle of a
  * detached instance at once.  Closing the handle of an attached instance ends the VM and removes
  * the instance, also when the caller's process dies.
+ *
+ * Calls that wait for a VM or its supervisor take a `progress`, which may be NULL.  Its receiver or
+ * its cancel_fd ends the wait: -ECANCELED.  The supervisor goes on with what it has begun.
  */
 
 #include <mvm/error.h>
@@ -420,7 +423,7 @@ MVM_API int mvm_instance_copy_back(struct mvm *mvm, const char *name,
  * Returns 0 also when it has ended already.  Takes no longer than timeout_ms and a few seconds.
  */
 MVM_API int mvm_instance_finish(struct mvm_instance *instance, int64_t timeout_ms,
-				struct mvm_error *err);
+				const struct mvm_progress *progress, struct mvm_error *err);
 
 struct mvm_wait_options {
 	size_t size;	      /* MVM_WAIT_OPTIONS_INIT sets it (mvm/struct.h) */
@@ -458,16 +461,17 @@ MVM_API int mvm_instance_wait_workload(struct mvm_instance *instance,
  *
  *   timeout_ms  for copy and shutdown together; a guest that still runs then is killed.  0: copy
  *               nothing and kill it at once
+ *   progress    if it ends the copy, the VM runs on; a shutdown goes on
  *
  * If the copy fails, the VM goes on running.  The instance stays listed until it is removed.  A
  * start that is under way is cancelled.  A VM that is already ending copies back by itself, and
  * gets this time for it.  The state of a suspended instance is discarded.
- * Takes no longer than timeout_ms and a few seconds, so it has no cancel_fd.
+ * Takes no longer than timeout_ms and a few seconds.
  * Errors: -ENOENT; -EBUSY when it does not run; -EIO when it has ended but volumes did not come
  * back.
  */
 MVM_API int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
-			      struct mvm_error *err);
+			      const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * mvm_instance_stop() and then mvm_instance_start_again().  One that has ended is only started.
@@ -491,7 +495,7 @@ MVM_API int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t time
  * stopped); -EOPNOTSUPP (the supervisor of an older mvm).
  */
 MVM_API int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
-				struct mvm_error *err);
+				const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Send a signal.  "KILL" ends the VM at once, like mvm_instance_stop() with a timeout of 0.  Any
@@ -503,7 +507,7 @@ MVM_API int mvm_instance_rename(struct mvm *mvm, const char *name, const char *n
  * more), -EOPNOTSUPP (no agent, or an agent older than this call).
  */
 MVM_API int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal,
-			      struct mvm_error *err);
+			      const struct mvm_progress *progress, struct mvm_error *err);
 
 /* A process in a guest, as its kernel reports it.  All borrowed. */
 struct mvm_process {
@@ -522,8 +526,9 @@ typedef int (*mvm_process_fn)(void *arg, const struct mvm_process *process);
  * List the processes of a running guest by pid, without kernel threads.  One answer of the agent
  * has room for some hundred; the rest is left out.  Errors as for mvm_instance_kill().
  */
-MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
-				   struct mvm_error *err);
+MVM_API int mvm_instance_processes(struct mvm *mvm, const char *name,
+				   const struct mvm_progress *progress, mvm_process_fn fn,
+				   void *arg, struct mvm_error *err);
 
 struct mvm_network_options {
 	size_t size; /* MVM_NETWORK_OPTIONS_INIT sets it (mvm/struct.h) */
@@ -545,7 +550,7 @@ struct mvm_network_options {
  */
 MVM_API int mvm_instance_set_network(struct mvm *mvm, const char *name,
 				     const struct mvm_network_options *options,
-				     struct mvm_error *err);
+				     const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Freeze and unfreeze a running instance's virtual CPUs.  Processes in the guest notice nothing;
@@ -554,11 +559,13 @@ MVM_API int mvm_instance_set_network(struct mvm *mvm, const char *name,
  *
  * Waits up to 10 s for the VMM.  Errors: -ENOENT; -EBUSY (it does not run, is being started or
  * stopped, or is paused or running already); -EOPNOTSUPP (the backend cannot do it; the suspended
- * VM cannot go on here); -EBADMSG (its saved state is damaged); -ETIMEDOUT.  After a failure a
- * suspended instance stays suspended if its guest has not run.
+ * VM cannot go on here); -EBADMSG (its saved state is damaged); -ETIMEDOUT.  After a
+ * failure a suspended instance stays suspended if its guest has not run.
  */
-MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err);
-MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err);
+MVM_API int mvm_instance_pause(struct mvm *mvm, const char *name,
+			       const struct mvm_progress *progress, struct mvm_error *err);
+MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name,
+				const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Forget an instance that does not run, with everything in its folder.  After a crash the instance
@@ -569,7 +576,7 @@ MVM_API int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_er
  * Errors: -EBUSY (it has not ended), -ENOENT (it does not exist, or was removed just now).
  */
 MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
-				struct mvm_error *err);
+				const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * mvm_instance_remove() of an instance that the user has not named, such as one of a list.  It
@@ -580,6 +587,6 @@ MVM_API int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
  * "instance-damaged".
  */
 MVM_API int mvm_instance_remove_unnamed(struct mvm *mvm, const char *name, bool force,
-					struct mvm_error *err);
+					const struct mvm_progress *progress, struct mvm_error *err);
 
 #endif

@@ -88,6 +88,10 @@ int mvm_error_subject_text(struct mvm_error *err, int code, const char *subject)
  * failure that does not matter would stand there after a success.  Returns why's code. */
 int mvm_error_hand_on(struct mvm_error *err, const struct mvm_error *why);
 
+/* The caller has stopped the work: "<what> was cancelled".  what: "the start".  Returns
+ * -ECANCELED. */
+#define mvm_error_cancelled(err, what) mvm_error_set(err, -ECANCELED, "%s was cancelled", what)
+
 /* Out of memory, the one description that every module needs.  Returns -ENOMEM. */
 #define mvm_error_oom(err) mvm_error_set(err, -ENOMEM, "out of memory")
 

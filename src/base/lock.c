@@ -67,7 +67,8 @@ void lock_sign(int fd, const char *what)
 
 /* flock(2) cannot be polled, so a child waits in our place.  The lock is the open file's, so it
  * ends with the last descriptor of it. */
-static int flock_in_child(int fd, int how, int64_t deadline_ns, const struct mvm_progress *progress)
+static int flock_in_child(int fd, int how, int wake_fd, int64_t deadline_ns,
+			  const struct mvm_progress *progress)
 {
 	AUTO_DONE(process) child = { 0 };
 	int r = process_fork(&child);
@@ -77,7 +78,7 @@ static int flock_in_child(int fd, int how, int64_t deadline_ns, const struct mvm
 		r = flock_retry(fd, how);
 		_exit(r < 0);
 	}
-	return progress_wait(progress, child.pidfd, deadline_ns);
+	return progress_wait_either(progress, child.pidfd, wake_fd, deadline_ns);
 }
 
 /* The lock is taken, perhaps only by processes that look at it. */
@@ -85,7 +86,7 @@ static int take_past_looks(int fd, int dir_fd, const char *name)
 {
 	if (lock_is_held_at(dir_fd, name))
 		return -EBUSY;
-	int r = flock_in_child(fd, LOCK_EX, clock_deadline_ns(LOOK_MS), NULL);
+	int r = flock_in_child(fd, LOCK_EX, -1, clock_deadline_ns(LOOK_MS), NULL);
 	return r == 0 || r == -ETIMEDOUT ? flock_retry(fd, LOCK_EX | LOCK_NB) : r;
 }
 
@@ -202,12 +203,12 @@ void lock_read_holder_at(int dir_fd, const char *name, char ret[LOCK_HOLDER_SIZE
 		read_holder(fd, ret);
 }
 
-int lock_await_at(int dir_fd, const char *name, int64_t deadline_ns,
+int lock_await_at(int dir_fd, const char *name, int wake_fd, int64_t deadline_ns,
 		  const struct mvm_progress *progress)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	int r = flock_retry(fd, LOCK_SH | LOCK_NB);
-	return r == -EBUSY ? flock_in_child(fd, LOCK_SH, deadline_ns, progress) : r;
+	return r == -EBUSY ? flock_in_child(fd, LOCK_SH, wake_fd, deadline_ns, progress) : r;
 }

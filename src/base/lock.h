@@ -62,12 +62,13 @@ bool lock_is_own_at(int dir_fd, const char *name);
  * Wait until nobody holds an exclusive lock on this file, and take none.  This creates nothing, so
  * it does not disturb a removal of the folder.  A missing file is not locked.
  *
+ *   wake_fd   readable: the wait ends; -1: none
  *   progress  its receiver stops the work: -ECANCELED; NULL: nothing cancels
  *
- * flock(2) cannot be polled, so a child waits in our place.  Returns 0; -ETIMEDOUT after the
- * deadline; or -errno.
+ * flock(2) cannot be polled, so a child waits in our place.  Returns 0, also when wake_fd ended the
+ * wait; -ETIMEDOUT after the deadline; or -errno.
  */
-int lock_await_at(int dir_fd, const char *name, int64_t deadline_ns,
+int lock_await_at(int dir_fd, const char *name, int wake_fd, int64_t deadline_ns,
 		  const struct mvm_progress *progress);
 
 /* The text of an exclusive lock's holder, "" if there is none. */

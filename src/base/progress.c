@@ -144,7 +144,7 @@ int progress_check(const struct mvm_progress *to, struct mvm_error *err)
 
 	if (!(w && w->stopped) && (p.fd < 0 || poll(&p, 1, 0) <= 0))
 		return 0;
-	return mvm_error_set(err, -ECANCELED, "it was cancelled");
+	return mvm_error_cancelled(err, "it");
 }
 
 int progress_ask(const struct mvm_progress *to, int64_t *ret_next_ns)
@@ -191,11 +191,19 @@ int progress_poll(const struct mvm_progress *to, struct pollfd *fds, size_t n, i
 
 int progress_wait(const struct mvm_progress *to, int fd, int64_t deadline_ns)
 {
-	struct pollfd fds[2] = { { .fd = fd, .events = POLLIN } };
+	return progress_wait_either(to, fd, -1, deadline_ns);
+}
+
+int progress_wait_either(const struct mvm_progress *to, int fd, int other_fd, int64_t deadline_ns)
+{
+	struct pollfd fds[3] = {
+		{ .fd = fd, .events = POLLIN },
+		{ .fd = other_fd, .events = POLLIN },
+	};
 	int r;
 
 	do
-		r = progress_poll(to, fds, 2, deadline_ns);
+		r = progress_poll(to, fds, MVM_ARRAY_SIZE(fds), deadline_ns);
 	while (r == -EINTR);
 	if (r < 0)
 		return r;

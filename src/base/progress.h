@@ -111,4 +111,7 @@ int progress_go_on(const struct mvm_progress *to, struct mvm_error *err);
 /* wait_readable() (base/wait.h), while the receiver may stop the work. */
 int progress_wait(const struct mvm_progress *to, int fd, int64_t deadline_ns);
 
+/* progress_wait() for the first of two descriptors; -1: none. */
+int progress_wait_either(const struct mvm_progress *to, int fd, int other_fd, int64_t deadline_ns);
+
 #endif

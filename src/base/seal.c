@@ -39,7 +39,7 @@ int seal_file(int dir_fd, const char *path)
 	/* the kernel wants somebody who may write to the file, and blobs are mode 0444 */
 	if (r == -EACCES && fchmod(fd, (st.st_mode & 07777) | S_IWUSR) == 0) {
 		r = enable(fd);
-		(void)!fchmod(fd, st.st_mode & 07777); /* it has just worked */
+		fchmod(fd, st.st_mode & 07777); /* it has just worked */
 	}
 	return r == 0 || r == -EEXIST;
 }

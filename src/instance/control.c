@@ -28,7 +28,8 @@ void control_done(struct control *c)
 
 int control_gone(const struct control *c, int r, struct mvm_error *err)
 {
-	if (r == -EPIPE || r == -ECONNRESET) { /* ECONNRESET: it ended before it accepted us */
+	if (r == -EPIPE ||
+	    r == -ECONNRESET) { /* ECONNRESET: the supervisor ended before it accepted us */
 		r = mvm_error_set(err, -EREMOTEIO, "the VM has ended");
 		return mvm_error_reason(err, r, "instance-ended", c->name);
 	}
@@ -111,7 +112,7 @@ static int next_frame(struct control *c, int64_t deadline_ns, struct frame *ret,
 		int64_t until_ns = earlier(deadline_ns, control_watch_ns(c));
 		r = progress_poll(c->progress, fds, MVM_ARRAY_SIZE(fds), until_ns);
 		if (r == -ECANCELED || (r > 0 && fds[1].revents))
-			return mvm_error_set(err, -ECANCELED, "it was cancelled");
+			return mvm_error_cancelled(err, "it");
 		if (r < 0 && r != -EINTR)
 			return control_gone(c, r, err);
 		if (r == 0 && until_ns == deadline_ns)

@@ -22,7 +22,7 @@ struct control {
 	struct control_watch {
 		int64_t quiet_ns, answer_ns; /* as control_watch() was told; 0: not watched */
 		int64_t longer_ns;	     /* the present call's quiet time */
-		int64_t due_ns;		     /* when something must come, or be asked */
+		int64_t due_ns; /* by then a frame must come, or we ask for a proof of life */
 		bool asked;
 	} watch;
 };

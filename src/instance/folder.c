@@ -138,7 +138,7 @@ static int check_rename(int instances_fd, int dir_fd, const struct record *recor
 	if (!file_is_at(dir_fd, instances_fd, record->name))
 		return mvm_error_set(err, -ENOENT, "instance '%s' has been removed", record->name);
 	if (fstatat(instances_fd, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0; /* else RENAME_NOREPLACE finds the same */
+		return 0; /* a race is no harm: RENAME_NOREPLACE checks again */
 	r = mvm_error_set(err, -EEXIST, "there is an instance '%s' already", to);
 	return mvm_error_reason(err, r, "instance-exists", to);
 }
@@ -296,7 +296,8 @@ static void kill_supervisor(int dir_fd, const char *name)
 
 /* Ask the owner to end.  -ETIMEDOUT when it does not answer, or is not even alive.  0 says nothing:
  * a broken supervisor may promise an end, or hang up, and go on. */
-static int ask_to_end(int dir_fd, int64_t deadline_ns, struct mvm_error *err)
+static int ask_to_end(int dir_fd, int64_t deadline_ns, const struct mvm_progress *progress,
+		      struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	struct control c;
@@ -304,23 +305,22 @@ static int ask_to_end(int dir_fd, int64_t deadline_ns, struct mvm_error *err)
 	if (fd < 0)
 		return fd == -EAGAIN ? -ETIMEDOUT : 0; /* it takes no clients; or is gone */
 	int r = control_init(&c, fd);
+	c.progress = progress;
 	control_watch(&c, 0, ALIVE_MS);
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, 0);
 	if (r == 0)
 		r = control_call(&c, CALL_STOP, NULL, &args, deadline_ns, NULL, err);
 	control_done(&c);
-	return r == -ETIMEDOUT || r == -ENOMEM ? r : 0;
+	return r == -ETIMEDOUT || r == -ENOMEM || r == -ECANCELED ? r : 0;
 }
 
-static int await_lock(int dir_fd, int64_t deadline_ns)
-{
-	return lock_await_at(dir_fd, INSTANCE_LOCK_NAME, deadline_ns, NULL);
-}
-
-int instance_folder_await(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
+int instance_folder_await(int dir_fd, const char *name, int wake_fd, int64_t deadline_ns,
+			  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	char holder[LOCK_HOLDER_SIZE];
-	int r = await_lock(dir_fd, clock_deadline_ns(timeout_ms));
+	int r = lock_await_at(dir_fd, INSTANCE_LOCK_NAME, wake_fd, deadline_ns, progress);
+	if (r == -ECANCELED)
+		return mvm_error_cancelled(err, "it");
 	if (r < 0 && r != -ETIMEDOUT)
 		return mvm_error_set(err, r, "cannot wait for instance '%s': %s", name,
 				     strerror(-r));
@@ -332,19 +332,27 @@ int instance_folder_await(int dir_fd, const char *name, int64_t timeout_ms, stru
 	return mvm_error_reason(err, r, "supervisor-silent", name);
 }
 
-int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
+static int await_lock(int dir_fd, int64_t deadline_ns, const struct mvm_progress *progress)
+{
+	return lock_await_at(dir_fd, INSTANCE_LOCK_NAME, -1, deadline_ns, progress);
+}
+
+int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms,
+			 const struct mvm_progress *progress, struct mvm_error *err)
 {
 	char holder[LOCK_HOLDER_SIZE];
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
-	int r = ask_to_end(dir_fd, deadline_ns, err);
+	int r = ask_to_end(dir_fd, deadline_ns, progress, err);
 	if (r == -ENOMEM)
 		return r;
 	if (r == 0)
-		r = await_lock(dir_fd, deadline_ns);
+		r = await_lock(dir_fd, deadline_ns, progress);
 	if (r == -ETIMEDOUT) {
 		kill_supervisor(dir_fd, name);
-		r = await_lock(dir_fd, clock_deadline_ns(timeout_ms));
+		r = await_lock(dir_fd, clock_deadline_ns(timeout_ms), progress);
 	}
+	if (r == -ECANCELED)
+		return mvm_error_cancelled(err, "it");
 	if (r == 0)
 		return 0;
 	if (r != -ETIMEDOUT)

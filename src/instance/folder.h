@@ -26,6 +26,7 @@
  */
 
 #include <mvm/error.h>
+#include <mvm/progress.h>
 #include <stdbool.h>
 
 #include "base/own.h"
@@ -86,7 +87,7 @@ int instance_folder_lock(int instances_fd, int dir_fd, const char *what);
  */
 bool instance_folder_is_own(int dir_fd);
 
-/* Is the record about another folder than this one, as after a copy of the whole data folder? */
+/* Does the record belong to another folder, as after a copy of the whole data folder? */
 bool instance_folder_has_moved(int dir_fd, const struct record *r);
 
 /* Has a user copied or renamed the folder, by its record?  Then it is no instance.  A VM of a
@@ -137,22 +138,29 @@ int instance_folder_remove(int instances_fd, const char *name, int dir_fd, bool 
 #define INSTANCE_FOLDER_END_MS INT64_C(10000)
 
 /*
- * Wait until the lock is free: its holder is at the last steps, or says so.  A supervisor that a
- * guest has broken into may say anything.
+ * Wait until the lock is free: its holder is at the last steps, or claims to be.  A supervisor that
+ * a guest has broken into may claim anything.
  *
- * Returns 0, or -ETIMEDOUT ("supervisor-silent") with the holder in the sentence.
+ *   wake_fd   readable: the wait ends; -1: none
+ *   progress  its receiver stops the wait; may be NULL
+ *
+ * Returns 0, also when wake_fd ended the wait; -ETIMEDOUT ("supervisor-silent") with the holder in
+ * the sentence; or -ECANCELED.
  */
-int instance_folder_await(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
+int instance_folder_await(int dir_fd, const char *name, int wake_fd, int64_t deadline_ns,
+			  const struct mvm_progress *progress, struct mvm_error *err);
 
 /*
  * Ask the owner of an instance to end it, and wait until the lock is free.
  *
  *   timeout_ms  for the whole of it; INSTANCE_FOLDER_END_MS
+ *   progress    its receiver stops the wait: -ECANCELED; may be NULL
  *
  * A supervisor that has not released the lock by then, whatever it answers, or that gives no proof
  * of life within a second, is killed, and its VMM dies with it.  If the owner is already gone, that
  * is success.  -EBUSY when another process holds the lock, or one that cannot be killed.
  */
-int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
+int instance_folder_kill(int dir_fd, const char *name, int64_t timeout_ms,
+			 const struct mvm_progress *progress, struct mvm_error *err);
 
 #endif

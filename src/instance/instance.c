@@ -13,12 +13,12 @@
 #include "instance/folder.h"
 #include "instance/handover.h"
 #include "instance/saved.h"
+#include "instance/watch.h"
 #include "model/name.h"
 #include "net/agent.h"
 #include "net/wire.h"
 
-#define AGAIN_MS INT64_C(100)	/* after so long, look whether the instance has started again */
-#define KEEP_MS	 INT64_C(10000) /* for the supervisor to write the record */
+#define KEEP_MS INT64_C(10000) /* for the supervisor to write the record */
 /* beyond the guest's own time: for the VMM to die and the supervisor to answer */
 #define KILL_GRACE_MS INT64_C(60000)
 
@@ -143,23 +143,50 @@ static int try_connect(int instances_fd, const char *name, int *ret_dir_fd, stru
 	return fd;
 }
 
-/* Wait for a moment until the lock is free.  Whoever has it next may be another start.  -ETIMEDOUT
- * after the deadline only. */
-static int await_briefly(int dir_fd, const char *name, int64_t deadline_ns, struct mvm_error *err)
+/* A wait for whoever holds an instance's lock. */
+struct owner_wait {
+	int64_t deadline_ns;
+	const struct mvm_progress *progress;
+	int watch_fd; /* inotify(7) on the folder; -1: not watched */
+};
+
+static void owner_wait_done(struct owner_wait *w)
+{
+	if (w->watch_fd >= 0)
+		close(w->watch_fd);
+}
+DEFINE_AUTO_DONE(owner_wait, owner_wait_done)
+
+static struct owner_wait owner_wait_begin(const struct mvm_progress *progress)
+{
+	return (struct owner_wait){ clock_deadline_ns(KILL_GRACE_MS), progress, -1 };
+}
+
+/*
+ * Wait until the lock is free, or its folder changes: the next holder may be another start, which
+ * signs the lock and writes a record.
+ *
+ * Every other call only begins to watch the folder, so that the caller looks again before it waits:
+ * the change may have been earlier.  Without inotify(7) it waits for the lock alone.
+ */
+static int await_owner(struct owner_wait *w, int dir_fd, const char *name, struct mvm_error *err)
 {
 	struct mvm_error why = { 0 };
-	int64_t left_ms = clock_remaining_ms(deadline_ns);
-	bool last = left_ms <= AGAIN_MS;
-	int r = instance_folder_await(dir_fd, name, last ? left_ms : AGAIN_MS, &why);
-	if (r == -ETIMEDOUT && !last)
-		return 0;
+	if (w->watch_fd < 0) {
+		w->watch_fd = watch_folder(dir_fd, NULL);
+		if (w->watch_fd >= 0)
+			return 0;
+	}
+	int r = instance_folder_await(dir_fd, name, w->watch_fd, w->deadline_ns, w->progress, &why);
+	auto_close(&w->watch_fd);
+	w->watch_fd = -1;
 	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
 }
 
-int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,
-		     struct mvm_error *err)
+int instance_connect(int instances_fd, const char *name, const struct mvm_progress *progress,
+		     struct mvm_instance **ret, struct mvm_error *err)
 {
-	int64_t deadline_ns = clock_deadline_ns(KILL_GRACE_MS);
+	AUTO_DONE(owner_wait) wait = owner_wait_begin(progress);
 	int fd, r;
 
 	for (;;) {
@@ -167,7 +194,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 		fd = try_connect(instances_fd, name, &dir_fd, err);
 		if (fd != -ECONNREFUSED)
 			break;
-		r = await_briefly(dir_fd, name, deadline_ns, err);
+		r = await_owner(&wait, dir_fd, name, err);
 		if (r < 0)
 			return r; /* else the record says more */
 	}
@@ -184,6 +211,7 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 	if (r < 0 || !i->name)
 		return mvm_error_oom(err);
 	i->control.name = i->name;
+	i->control.progress = progress;
 	control_watch(&i->control, CONTROL_QUIET_MS, CONTROL_ANSWER_MS);
 	*ret = TAKE_PTR(i);
 	return 0;
@@ -191,12 +219,12 @@ int instance_connect(int instances_fd, const char *name, struct mvm_instance **r
 
 /* Another process holds the lock.  Returns 0 when it is time to try it again, or -EBUSY when the
  * instance runs. */
-static int wait_for_owner(int dir_fd, const char *name, bool force, int64_t deadline_ns,
+static int wait_for_owner(struct owner_wait *w, int dir_fd, const char *name, bool force,
 			  struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	if (force)
-		return instance_folder_kill(dir_fd, name, INSTANCE_FOLDER_END_MS, err);
+		return instance_folder_kill(dir_fd, name, INSTANCE_FOLDER_END_MS, w->progress, err);
 	bool known = record_load(dir_fd, &rec, NULL) == 0;
 	bool ended = known && record_is_over(&rec);
 	AUTO_CLOSE int fd = ended ? -1 : sock_try_connect_at(dir_fd, INSTANCE_SOCKET_NAME);
@@ -207,7 +235,7 @@ static int wait_for_owner(int dir_fd, const char *name, bool force, int64_t dead
 		return mvm_error_reason(err, r, "instance-runs", name);
 	}
 	/* no listener: the supervisor, or a process that removes the folder, is about to end */
-	return await_briefly(dir_fd, name, deadline_ns, err);
+	return await_owner(w, dir_fd, name, err);
 }
 
 /* May the folder be removed as this instance?  When nobody named it, its record must be whole. */
@@ -245,9 +273,9 @@ static int remove_locked(int instances_fd, const char *name, int dir_fd, bool na
 }
 
 int instance_remove(int instances_fd, const char *name, bool force, bool named,
-		    struct mvm_error *err)
+		    const struct mvm_progress *progress, struct mvm_error *err)
 {
-	int64_t deadline_ns = clock_deadline_ns(KILL_GRACE_MS);
+	AUTO_DONE(owner_wait) wait = owner_wait_begin(progress);
 	for (;;) {
 		AUTO_CLOSE int dir_fd = open_instance(instances_fd, name, err);
 		if (dir_fd < 0)
@@ -264,7 +292,7 @@ int instance_remove(int instances_fd, const char *name, bool force, bool named,
 		if (r != -EBUSY)
 			return mvm_error_set(err, r, "cannot lock instance '%s': %s", name,
 					     lock_why(r));
-		r = wait_for_owner(dir_fd, name, force, deadline_ns, err);
+		r = wait_for_owner(&wait, dir_fd, name, force, err);
 		if (r < 0)
 			return r;
 	}
@@ -303,24 +331,26 @@ static bool has_started_again(int dir_fd, const char *before)
 }
 
 /* Wait until a supervisor that ends has released the lock, which is its last act. */
-static int await_supervisor(int dir_fd, const char *name, const char *holder, struct mvm_error *err)
+static int await_supervisor(int dir_fd, const char *name, const char *holder,
+			    const struct mvm_progress *progress, struct mvm_error *err)
 {
-	int64_t deadline_ns = clock_deadline_ns(KILL_GRACE_MS);
+	AUTO_DONE(owner_wait) wait = owner_wait_begin(progress);
 	int r = 0;
 	while (r == 0 && lock_is_held_at(dir_fd, INSTANCE_LOCK_NAME) &&
 	       !has_started_again(dir_fd, holder))
-		r = await_briefly(dir_fd, name, deadline_ns, err);
+		r = await_owner(&wait, dir_fd, name, err);
 	return r;
 }
 
-int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err)
+int instance_stop(int instances_fd, const char *name, int64_t timeout_ms,
+		  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	AUTO_DONE(strbuf) args = { 0 };
 	char holder[LOCK_HOLDER_SIZE];
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	lock_read_holder_at(dir_fd, INSTANCE_LOCK_NAME, holder);
-	int r = instance_connect(instances_fd, name, &i, err);
+	int r = instance_connect(instances_fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
@@ -336,6 +366,6 @@ int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct
 	if (r < 0 && r != -EIO) /* EIO: it has ended, but volumes did not come back */
 		return r;
 
-	int ended = await_supervisor(dir_fd, name, holder, r < 0 ? NULL : err);
+	int ended = await_supervisor(dir_fd, name, holder, progress, r < 0 ? NULL : err);
 	return r < 0 ? r : ended;
 }

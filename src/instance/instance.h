@@ -18,8 +18,9 @@
 #define INSTANCE_LOCK_NAME   "lock"
 #define INSTANCE_SOCKET_NAME "control.sock"
 #define INSTANCE_WANTED_NAME "wanted.json" /* the record of a start that takes a VM of a pool */
-#define INSTANCE_RENAME_NAME "new-name" /* what a command wants a running instance to be called */
-#define INSTANCE_NAME_BYTES  64u
+#define INSTANCE_RENAME_NAME                                                                       \
+	"new-name" /* the new name that a command has chosen for a running instance */
+#define INSTANCE_NAME_BYTES 64u
 
 /* A connection to a supervisor, and the instance's folder. */
 struct mvm_instance {
@@ -87,9 +88,14 @@ int instance_check_ports(struct record *record, struct mvm_error *err);
 /* Give a record without a name "<template>-<random>". */
 int instance_make_name(struct record *record, struct mvm_error *err);
 
-/* Connect to a running instance's supervisor. */
-int instance_connect(int instances_fd, const char *name, struct mvm_instance **ret,
-		     struct mvm_error *err);
+/*
+ * Connect to a running instance's supervisor.
+ *
+ *   progress  its receiver stops the wait for one that ends at this moment, and all calls of this
+ *             connection; borrowed for as long; may be NULL
+ */
+int instance_connect(int instances_fd, const char *name, const struct mvm_progress *progress,
+		     struct mvm_instance **ret, struct mvm_error *err);
 
 /* Load a record and correct its state when the supervisor has been killed.  ret_dir_fd may be
  * NULL. */
@@ -128,15 +134,16 @@ int instance_settle_start(int instances_fd, const char *name, int logs_fd);
  *   named  the user named the instance: remove everything in its folder.  Otherwise the folder
  *          stays when its record is damaged ("instance-damaged") or when it has foreign files
  *          (-ENOTEMPTY)
+ *   progress  its receiver stops the wait for the VM's end; may be NULL
  *
  * -ENOENT when it does not exist, was removed meanwhile, or the folder is a copy of another's.
  */
 int instance_remove(int instances_fd, const char *name, bool force, bool named,
-		    struct mvm_error *err);
+		    const struct mvm_progress *progress, struct mvm_error *err);
 
 /* See mvm_instance_rename(). */
 int instance_rename(int instances_fd, const char *name, const char *to, int logs_fd,
-		    struct mvm_error *err);
+		    const struct mvm_progress *progress, struct mvm_error *err);
 
 /* The user knows the instance now: a detached instance goes on by itself from now on. */
 void instance_keep(struct mvm_instance *i);
@@ -147,8 +154,10 @@ void instance_cut_short(struct mvm_instance *i);
 /* Wait until an instance that was cut short has ended, or has not within KILL_GRACE_MS. */
 void instance_await_end(struct mvm_instance *i);
 
-/* Stop a running instance and wait until its VMM and supervisor are gone. */
-int instance_stop(int instances_fd, const char *name, int64_t timeout_ms, struct mvm_error *err);
+/* Stop a running instance and wait until its VMM and supervisor are gone.  progress: may be NULL.
+ */
+int instance_stop(int instances_fd, const char *name, int64_t timeout_ms,
+		  const struct mvm_progress *progress, struct mvm_error *err);
 
 /* struct mvm_logs_options in internal form: plain descriptors, negative for none. */
 struct logs_options {

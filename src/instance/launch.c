@@ -270,7 +270,8 @@ int instance_launch_begin(int instances_fd, const struct instance_launch *l,
 static void settle_failed(int instances_fd, const char *name, int logs_fd)
 {
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
-	if (dir_fd >= 0 && instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL) == 0)
+	int64_t deadline_ns = clock_deadline_ns(INSTANCE_FOLDER_END_MS);
+	if (dir_fd >= 0 && instance_folder_await(dir_fd, name, -1, deadline_ns, NULL, NULL) == 0)
 		instance_settle_start(instances_fd, name, logs_fd); /* `ps` tries again */
 }
 

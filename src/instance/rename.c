@@ -35,12 +35,13 @@ static int rename_ended(int instances_fd, int dir_fd, const char *name, const ch
 	return r;
 }
 
-static int call_rename(int instances_fd, const char *name, const char *to, struct mvm_error *err)
+static int call_rename(int instances_fd, const char *name, const char *to,
+		       const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
 	AUTO_DONE(strbuf) args = { 0 };
 	wire_put_str(&args, FIELD_NAME, to);
-	int r = instance_connect(instances_fd, name, &i, err);
+	int r = instance_connect(instances_fd, name, progress, &i, err);
 	if (r == 0)
 		r = control_call(&i->control, CALL_RENAME, NULL, &args,
 				 clock_deadline_ns(DEADLINE_MS), NULL, err);
@@ -52,12 +53,12 @@ static int call_rename(int instances_fd, const char *name, const char *to, struc
 }
 
 static int rename_running(int instances_fd, int dir_fd, const char *name, const char *to,
-			  struct mvm_error *err)
+			  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	int r = instance_folder_put(instances_fd, name, dir_fd, INSTANCE_RENAME_NAME, to);
 	if (r < 0)
 		return mvm_error_set(err, r, "cannot rename instance '%s': %s", name, strerror(-r));
-	r = call_rename(instances_fd, name, to, err);
+	r = call_rename(instances_fd, name, to, progress, err);
 	if (r < 0)
 		unlinkat(dir_fd, INSTANCE_RENAME_NAME, 0); /* what stays is replaced by the next */
 	/* a supervisor that a guest has broken into may say anything */
@@ -68,7 +69,7 @@ static int rename_running(int instances_fd, int dir_fd, const char *name, const 
 }
 
 static int try_rename(int instances_fd, const char *name, const char *to, int logs_fd,
-		      struct mvm_error *err)
+		      const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(record) rec = { 0 };
 	AUTO_CLOSE int dir_fd = -1;
@@ -83,15 +84,15 @@ static int try_rename(int instances_fd, const char *name, const char *to, int lo
 	if (lock_fd != -EBUSY)
 		return mvm_error_set(err, lock_fd, "cannot lock instance '%s': %s", name,
 				     lock_why(lock_fd));
-	return rename_running(instances_fd, dir_fd, name, to, err);
+	return rename_running(instances_fd, dir_fd, name, to, progress, err);
 }
 
 int instance_rename(int instances_fd, const char *name, const char *to, int logs_fd,
-		    struct mvm_error *err)
+		    const struct mvm_progress *progress, struct mvm_error *err)
 {
 	struct mvm_error why = { 0 };
-	int r = try_rename(instances_fd, name, to, logs_fd, &why);
+	int r = try_rename(instances_fd, name, to, logs_fd, progress, &why);
 	if (r == -EBUSY && str_eq(why.reason, "instance-ended")) /* just now: the lock is free */
-		r = try_rename(instances_fd, name, to, logs_fd, &why);
+		r = try_rename(instances_fd, name, to, logs_fd, progress, &why);
 	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
 }

@@ -101,12 +101,14 @@ static int give_up(struct session *s, int r)
 	return s->flow.ended ? 0 : flow_reset(&s->flow);
 }
 
-/* End the session, whatever the guest does. */
+/* End the session, whatever the guest does.  why: may be NULL. */
 static int interrupt(struct session *s, int number, const char *why)
 {
+	int r = mvm_error_cancelled(s->err,
+				    s->spec->call == CALL_EXEC ? "the command" : "the copy");
 	flow_reset(&s->flow); /* if this fails, hanging up cancels the call, too */
 	s->status = 128 + number;
-	return mvm_error_set(s->err, -ECANCELED, "%s", why);
+	return why ? mvm_error_more(s->err, r, ": %s", why) : r;
 }
 
 /* Send the n bytes after data[0]; 0 bytes end the input. */
@@ -120,7 +122,7 @@ static int send_data(struct session *s, char *data, size_t n)
 static int send_keys(struct session *s, char *data, const char *keys, size_t n)
 {
 	if (escape_feed(&s->escape, keys, n, data + 1, &n))
-		return interrupt(s, SIGINT, "the session was closed with ~.");
+		return interrupt(s, SIGINT, "~. was typed");
 	return n > 0 ? send_data(s, data, n) : 0;
 }
 
@@ -171,7 +173,7 @@ static int take_signal(struct session *s)
 		return s->flow.started && !s->flow.ended ? send_size(s) : 0;
 	int number = (int)info.ssi_signo;
 	if (!s->flow.started || s->flow.ended || s->io_error || s->signal)
-		return interrupt(s, number, "interrupted before the command had ended");
+		return interrupt(s, number, NULL);
 	s->signal = number;
 	s->give_up_ns = clock_deadline_ns(SIGNAL_GRACE_MS);
 	return flow_signal(&s->flow, number);
@@ -289,7 +291,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 	int n = progress_poll(s->flow.control->progress, fds, MVM_ARRAY_SIZE(fds),
 			      made ? 0 : deadline_ns);
 	if (n == -ECANCELED)
-		return interrupt(s, SIGINT, "interrupted");
+		return interrupt(s, SIGINT, NULL);
 	if (n < 0)
 		return n == -EINTR ? 0 : control_gone(s->flow.control, n, s->err);
 	/* check the time also when events never stop: a command may print without end */
@@ -303,7 +305,7 @@ static int turn(struct session *s, int64_t deadline_ns)
 	if (r == 0 && fds[2].revents)
 		r = take_signal(s);
 	if (r == 0 && fds[5].revents)
-		r = interrupt(s, SIGINT, "interrupted");
+		r = interrupt(s, SIGINT, NULL);
 	if (r < 0)
 		return r == -ECANCELED ? r : control_gone(s->flow.control, r, s->err);
 	r = fds[3].revents ? flush_sink(s, &s->out) : 0;
@@ -324,8 +326,7 @@ static int ran_out(struct session *s)
 	if (s->io_error)
 		return s->io_error;
 	if (s->give_up_ns && clock_now_ns() >= s->give_up_ns)
-		return interrupt(s, s->signal,
-				 "interrupted: the command did not end within 10 s of the signal");
+		return interrupt(s, s->signal, "it did not end within 10 s of the signal");
 	flow_reset(&s->flow);
 	if (clock_now_ns() >= s->idle_ns)
 		return mvm_error_set(s->err, -ETIMEDOUT, "the guest was silent for %lld s",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a caller may put into struct mvm_start_options, as far as no template is needed to tell. */
+/* Checks struct mvm_start_options, as far as that needs no template. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>

@@ -7,8 +7,8 @@
 #include "model/policy.h"
 #include "vmm/mend.h"
 
-/* A folder without write permission is as a read-only file system, if it is there.  r: the first
- * attempt's error, which stays otherwise. */
+/* Treat a folder without write permission as a read-only file system, if it exists. r: the first
+ * attempt's error; returned if the folder is missing. */
 static int open_unwritable(const char *data_dir, int r, struct store **ret)
 {
 	AUTO(store) s = NULL;

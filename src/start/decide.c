@@ -157,7 +157,8 @@ static int check_files(const struct start_request *q, struct mvm_error *err)
 	return r;
 }
 
-/* The facts would say so as well, but by the list of all devices. */
+/* Why a snapshot does not fit a machine with another root disk.  The facts would tell as well, but
+ * by the list of all devices. */
 static char *other_root_disk(uint32_t theirs_mib, uint32_t ours_mib)
 {
 	if (!theirs_mib)

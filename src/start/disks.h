@@ -2,7 +2,7 @@
 #ifndef START_DISKS_H
 #define START_DISKS_H
 
-/* The disks of a VM's own: how large they may be, and what a start copies. */
+/* A VM's own disks: their sizes, and the files that a start copies for them. */
 
 #include <mvm/digest.h>
 

@@ -34,11 +34,10 @@ static int keep_state(struct mvm_instance *origin, int instance_fd,
 	AUTO_FREE char *name = NULL;
 	struct wire_field f;
 	uint64_t paused_ns = 0;
-	control_watch(&origin->control, 0, 0); /* its supervisor writes files meanwhile */
-	origin->control.progress = progress;
+	control_watch(&origin->control, 0,
+		      0); /* the supervisor is busy writing files, so do not ask whether it lives */
 	int r = control_call(&origin->control, CALL_FORK, NULL, NULL,
 			     clock_deadline_ns(FORK_DEADLINE_MS), &reply, err);
-	origin->control.progress = NULL;
 	if (r < 0)
 		return r;
 	if (wire_find(reply.data, reply.len, FIELD_NAME, &f) <= 0 || wire_get_str(&f, &name) < 0 ||
@@ -52,7 +51,7 @@ static int keep_state(struct mvm_instance *origin, int instance_fd,
 		      : fd;
 }
 
-/* The origin's options, for others than itself. */
+/* The origin's options, changed for its forks. */
 static int fork_options(struct again *a, const struct mvm_fork_options *o, struct mvm_error *err)
 {
 	int r = again_options(a, err);
@@ -62,7 +61,7 @@ static int fork_options(struct again *a, const struct mvm_fork_options *o, struc
 	a->options.hostname = NULL;
 	a->options.held = o->held;
 	a->options.remove_at_end = o->remove_at_end;
-	/* their files are in its memory or on its disk already */
+	/* the volumes' files are in the saved memory or disk already */
 	a->options.volumes = NULL;
 	a->options.n_volumes = 0;
 	for (size_t i = 0; i < a->options.n_forwards; i++)
@@ -82,7 +81,7 @@ static int fork_all(struct mvm *mvm, const char *name, const struct mvm_fork_opt
 	if (r == 0)
 		r = fork_options(&a, o, err);
 	if (r == 0)
-		r = instance_connect(fd, name, &origin, err);
+		r = instance_connect(fd, name, progress, &origin, err);
 	if (r < 0)
 		return r;
 	AUTO_CLOSE int saved_fd = keep_state(origin, instance_fd, progress, err);

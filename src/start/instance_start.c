@@ -146,7 +146,8 @@ static void free_place(struct batch *b, struct mvm_instance **ended)
 	}
 	AUTO_CLOSE int dir_fd = dir_open_at(store_dir(b->mvm->store, STORE_INSTANCES), name);
 	if (dir_fd >= 0)
-		instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL);
+		instance_folder_await(dir_fd, name, -1, clock_deadline_ns(INSTANCE_FOLDER_END_MS),
+				      NULL, NULL);
 }
 
 /* Boot an instance whose restore failed although the snapshot passed every check. */
@@ -193,7 +194,7 @@ static int wait_for_next(struct batch *b, struct mvm_error *err)
 	if (r < 0 && may_boot_instead(b, r))
 		r = boot_instead(b, i, err);
 	if (r == -ECANCELED && progress_check(b->progress, NULL) < 0)
-		return mvm_error_set(err, r, "the start was cancelled");
+		return mvm_error_cancelled(err, "the start");
 	if (r < 0) {
 		r = explain_failed(b, i, r, err);
 		mvm_instance_close(TAKE_PTR(b->list[i]));
@@ -252,7 +253,7 @@ static int start_all(struct batch *b, struct mvm_error *err)
 		return mvm_error_oom(err);
 	while (r >= 0 && b->up < b->n) {
 		if (progress_check(b->progress, NULL) < 0)
-			r = mvm_error_set(err, -ECANCELED, "the start was cancelled");
+			r = mvm_error_cancelled(err, "the start");
 		else if (b->begun < b->n && b->begun - b->up < window(b))
 			r = begin_one(b, err);
 		else
@@ -386,7 +387,7 @@ static int start_batch(struct batch *b, struct mvm_error *err)
 {
 	int r = plan(b, err);
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the start was cancelled");
+		return mvm_error_cancelled(err, "the start");
 	if (r < 0)
 		return r;
 	host_memory_note(b->mvm, b->plan.mem_mib, b->n, b->progress);

@@ -35,7 +35,7 @@ int mvm_instance_open(struct mvm *mvm, const char *name, struct mvm_instance **r
 		      struct mvm_error *err)
 {
 	int fd = instances_dir(mvm, err);
-	return fd < 0 ? fd : instance_connect(fd, name, ret, err);
+	return fd < 0 ? fd : instance_connect(fd, name, NULL, ret, err);
 }
 
 void mvm_instance_close(struct mvm_instance *i)
@@ -105,13 +105,20 @@ int mvm_instance_exec(struct mvm_instance *i, const struct mvm_exec_options *opt
 	return r;
 }
 
-int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms, struct mvm_error *err)
+int mvm_instance_finish(struct mvm_instance *i, int64_t timeout_ms,
+			const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	struct mvm_error why = { 0 };
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
 	wire_put_u64(&args, FIELD_TIMEOUT_MS, (uint64_t)timeout_ms);
-	int r = control_call(&i->control, CALL_STOP, NULL, &args,
-			     clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, &why);
+	i->control.progress = progress;
+	r = control_call(&i->control, CALL_STOP, NULL, &args,
+			 clock_deadline_ns(timeout_ms + KILL_GRACE_MS), NULL, &why);
+	i->control.progress = NULL;
 	if (r == -EREMOTEIO)
 		return 0; /* it has ended already */
 	return r < 0 ? mvm_error_hand_on(err, &why) : 0;
@@ -381,11 +388,13 @@ int mvm_instance_list(struct mvm *mvm, struct mvm_instance_info ***ret, size_t *
 	return 0;
 }
 
-int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, struct mvm_error *err)
+static int stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
+		const struct mvm_progress *progress, struct mvm_error *err)
 {
 	const struct copy_options options = {
 		.stream_fd = -1,
 		.timeout_ms = timeout_ms,
+		.progress = progress,
 	};
 	int64_t deadline_ns = clock_deadline_ns(timeout_ms);
 	bool left = false;
@@ -398,7 +407,7 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	if (r >= 0) {
 		/* 0 would tell a supervisor that copies back to kill at once */
 		int64_t left_ms = clock_remaining_ms(deadline_ns);
-		r = instance_stop(fd, name, left && left_ms == 0 ? 1 : left_ms, err);
+		r = instance_stop(fd, name, left && left_ms == 0 ? 1 : left_ms, progress, err);
 		/* -EBUSY: it has ended meanwhile, as the caller wants */
 		return r == -EBUSY && left ? volumes_check_returned(mvm, name, err) : r;
 	}
@@ -409,18 +418,32 @@ int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms, str
 	return r;
 }
 
-int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
-			struct mvm_error *err)
+int mvm_instance_stop(struct mvm *mvm, const char *name, int64_t timeout_ms,
+		      const struct mvm_progress *progress, struct mvm_error *err)
 {
-	int fd = instances_dir(mvm, err);
-	return fd < 0 ? fd
-		      : instance_rename(fd, name, new_name, store_dir(mvm->store, STORE_LOGS), err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	return r < 0 ? r : stop(mvm, name, timeout_ms, progress, err);
 }
 
-static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct mvm_error *err)
+int mvm_instance_rename(struct mvm *mvm, const char *name, const char *new_name,
+			const struct mvm_progress *progress, struct mvm_error *err)
+{
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	int fd = r < 0 ? r : instances_dir(mvm, err);
+	if (fd < 0)
+		return fd;
+	return instance_rename(fd, name, new_name, store_dir(mvm->store, STORE_LOGS), progress,
+			       err);
+}
+
+static int call_by_name(struct mvm *mvm, const char *name, unsigned call,
+			const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
-	int r = mvm_instance_open(mvm, name, &i, err);
+	int fd = instances_dir(mvm, err);
+	int r = fd < 0 ? fd : instance_connect(fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
 	r = control_call(&i->control, call, NULL, NULL, clock_deadline_ns(PAUSE_DEADLINE_MS), NULL,
@@ -431,26 +454,35 @@ static int call_by_name(struct mvm *mvm, const char *name, unsigned call, struct
 	return r < 0 ? mvm_error_context(err, r, "VM '%s'", name) : 0;
 }
 
-int mvm_instance_pause(struct mvm *mvm, const char *name, struct mvm_error *err)
+int mvm_instance_pause(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+		       struct mvm_error *err)
 {
-	return call_by_name(mvm, name, CALL_PAUSE, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	return r < 0 ? r : call_by_name(mvm, name, CALL_PAUSE, progress, err);
 }
 
-int mvm_instance_resume(struct mvm *mvm, const char *name, struct mvm_error *err)
+int mvm_instance_resume(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+			struct mvm_error *err)
 {
-	int r = resume_suspended(mvm, name, err);
-	return r ? (r < 0 ? r : 0) : call_by_name(mvm, name, CALL_RESUME, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = resume_suspended(mvm, name, progress, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return call_by_name(mvm, name, CALL_RESUME, progress, err);
 }
 
 static int remove_by(struct mvm *mvm, const char *name, bool force, bool named,
-		     struct mvm_error *err)
+		     const struct mvm_progress *progress, struct mvm_error *err)
 {
 	int fd = instances_dir(mvm, err);
 	if (fd < 0)
 		return fd;
 	AUTO_DONE(record) rec = { 0 };
 	bool known = instance_load(fd, name, &rec, NULL, NULL) == 0; /* remove damaged ones, too */
-	int r = instance_remove(fd, name, force, named, err);
+	int r = instance_remove(fd, name, force, named, progress, err);
 	if (r == -ENOENT && known && record_removes_itself(&rec))
 		return 0; /* it has removed itself */
 	if (r == -ENOENT && known)
@@ -461,15 +493,20 @@ static int remove_by(struct mvm *mvm, const char *name, bool force, bool named,
 	return r;
 }
 
-int mvm_instance_remove(struct mvm *mvm, const char *name, bool force, struct mvm_error *err)
+int mvm_instance_remove(struct mvm *mvm, const char *name, bool force,
+			const struct mvm_progress *progress, struct mvm_error *err)
 {
-	return remove_by(mvm, name, force, true, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	return r < 0 ? r : remove_by(mvm, name, force, true, progress, err);
 }
 
 int mvm_instance_remove_unnamed(struct mvm *mvm, const char *name, bool force,
-				struct mvm_error *err)
+				const struct mvm_progress *progress, struct mvm_error *err)
 {
-	return remove_by(mvm, name, force, false, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	return r < 0 ? r : remove_by(mvm, name, force, false, progress, err);
 }
 
 #define LOGS_OPTIONS_FIRST STRUCT_END(struct mvm_logs_options, arg)

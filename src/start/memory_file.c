@@ -75,7 +75,7 @@ int memory_file_punch(int fd, struct progress_step *step, struct mvm_error *err)
 		r = end < 0 ? -errno : punch_range(fd, start, end, buffer, step);
 	}
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "it was cancelled");
+		return mvm_error_cancelled(err, "it");
 	if (r < 0 && r != -EOPNOTSUPP) /* without holes the file only takes more space */
 		return mvm_error_set(err, r, "making the memory file sparse: %s", strerror(-r));
 	return 0;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/extend.h"
+#include "base/progress.h"
 #include "codec/json.h"
 #include "instance/instance.h"
 #include "model/policy.h"
@@ -33,12 +34,16 @@ static json_t *list_of(const char *const *rules)
 }
 
 int mvm_instance_set_network(struct mvm *mvm, const char *name,
-			     const struct mvm_network_options *options, struct mvm_error *err)
+			     const struct mvm_network_options *options,
+			     const struct mvm_progress *progress, struct mvm_error *err)
 {
+	struct progress_watch watch;
 	AUTO(mvm_instance) i = NULL;
 	AUTO_DONE(strbuf) args = { 0 };
 	struct mvm_network_options o;
-	int r = mvm_struct_take(&o, sizeof(o), OPTIONS_FIRST, options, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = mvm_struct_take(&o, sizeof(o), OPTIONS_FIRST, options, err);
 	if (r == 0)
 		r = check(o.allow, err);
 	if (r == 0)
@@ -51,7 +56,8 @@ int mvm_instance_set_network(struct mvm *mvm, const char *name,
 	if (!text)
 		return mvm_error_oom(err);
 	wire_put_str(&args, FIELD_JSON, text);
-	r = mvm_instance_open(mvm, name, &i, err);
+	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	r = fd < 0 ? fd : instance_connect(fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
 	r = control_call(&i->control, CALL_NETWORK, NULL, &args, clock_deadline_ns(DEADLINE_MS),

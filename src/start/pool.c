@@ -198,7 +198,7 @@ int pool_take(struct mvm *mvm, const struct start_request *q, const struct start
 			return 1;
 		if (err.code != -ENOENT && err.code != -ECONNREFUSED) /* else the server ended it */
 			progress_note(progress, "discarding a VM of the pool: %s", err.text);
-		/* a supervisor that was killed meanwhile has left the name in use */
+		/* a supervisor that was killed meanwhile may have left the name in use */
 		const char *why;
 		instance_settle(instances_fd, rec.name, -1, &why, &err);
 	}

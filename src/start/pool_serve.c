@@ -104,7 +104,7 @@ static void end_vm(struct server *s, struct waiting *w)
 {
 	const char *name = mvm_instance_name(w->vm), *why;
 	/* after a failure the next command that lists instances settles it */
-	if (instance_folder_kill(w->dir_fd, name, END_MS, NULL) == 0)
+	if (instance_folder_kill(w->dir_fd, name, END_MS, NULL, NULL) == 0)
 		instance_settle(store_dir(s->mvm->store, STORE_INSTANCES), name,
 				store_dir(s->mvm->store, STORE_LOGS), &why, NULL);
 }

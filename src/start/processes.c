@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/progress.h"
 #include "base/signals.h"
 #include "instance/instance.h"
 #include "net/agent.h"
@@ -17,10 +18,11 @@
 #define DEADLINE_MS INT64_C(30000)
 
 static int call(struct mvm *mvm, const char *name, unsigned number, const struct strbuf *args,
-		struct strbuf *ret, struct mvm_error *err)
+		const struct mvm_progress *progress, struct strbuf *ret, struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
-	int r = mvm_instance_open(mvm, name, &i, err);
+	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
+	int r = fd < 0 ? fd : instance_connect(fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
 	r = control_call(&i->control, number, NULL, args, clock_deadline_ns(DEADLINE_MS), ret, err);
@@ -29,10 +31,12 @@ static int call(struct mvm *mvm, const char *name, unsigned number, const struct
 	return r < 0 ? mvm_error_context(err, r, "instance '%s'", name) : 0;
 }
 
-int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, struct mvm_error *err)
+int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal,
+		      const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) args = { 0 };
 	unsigned number = signal_parse(signal);
+	struct progress_watch watch;
 
 	if (str_eq(signal, "0"))
 		return mvm_error_set(err, -EINVAL,
@@ -43,9 +47,12 @@ int mvm_instance_kill(struct mvm *mvm, const char *name, const char *signal, str
 		return mvm_error_set(err, -EINVAL, "'%s' is no signal: write TERM, SIGTERM or 15",
 				     signal);
 	if (number == SIGKILL)
-		return mvm_instance_stop(mvm, name, 0, err);
+		return mvm_instance_stop(mvm, name, 0, progress, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r < 0)
+		return r;
 	wire_put_u64(&args, FIELD_SIGNAL, number);
-	return call(mvm, name, CALL_SIGNAL, &args, NULL, err);
+	return call(mvm, name, CALL_SIGNAL, &args, progress, NULL, err);
 }
 
 /* Parse a line of guest/processes.c. */
@@ -67,15 +74,18 @@ static int take_process(const char *line, uint64_t tick_ns, uint64_t page_bytes,
 	return fn(arg, &p);
 }
 
-int mvm_instance_processes(struct mvm *mvm, const char *name, mvm_process_fn fn, void *arg,
-			   struct mvm_error *err)
+int mvm_instance_processes(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+			   mvm_process_fn fn, void *arg, struct mvm_error *err)
 {
 	AUTO_DONE(strbuf) reply = { 0 };
 	struct wire_field field;
 	uint64_t tick_ns = 0, page_bytes = 0;
+	struct progress_watch watch;
 	size_t n = 0;
 
-	int r = call(mvm, name, CALL_PROCESSES, NULL, &reply, err);
+	int r = progress_take(&watch, &progress, err);
+	if (r == 0)
+		r = call(mvm, name, CALL_PROCESSES, NULL, progress, &reply, err);
 	if (r < 0)
 		return r;
 	/* without one of these fields the product is 0, for unknown */

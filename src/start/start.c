@@ -114,7 +114,7 @@ static int keep_rules(const struct record *from, struct record *rec, struct mvm_
 	return r < 0 ? r : copy_list(&rec->network_dns, &from->network_dns, err);
 }
 
-/* What an instance that starts again keeps besides its options. */
+/* Copy what an instance that starts again keeps besides its options. */
 static int keep(const struct record *from, struct record *rec, struct mvm_error *err)
 {
 	bool failed = false;
@@ -326,11 +326,12 @@ void start_remove(struct mvm *mvm, struct mvm_instance *i)
 	const char *name = mvm_instance_name(i);
 	AUTO_CLOSE int dir_fd = dir_open_at(instances_fd, name);
 	instance_await_end(i);
-	control_done(&i->control); /* it removes itself, as when we are killed */
+	control_done(&i->control); /* hang up: then it removes itself, as when we are killed */
 	if (dir_fd >= 0)
-		instance_folder_await(dir_fd, name, INSTANCE_FOLDER_END_MS, NULL);
+		instance_folder_await(dir_fd, name, -1, clock_deadline_ns(INSTANCE_FOLDER_END_MS),
+				      NULL, NULL);
 	if (dir_fd >= 0 && file_is_at(dir_fd, instances_fd, name))
-		mvm_instance_remove(mvm, name, true, NULL); /* it was cancelled anyway */
+		mvm_instance_remove(mvm, name, true, NULL, NULL); /* it was cancelled anyway */
 }
 
 int start_instance(struct mvm *mvm, const struct start_request *q, const struct start_plan *plan,

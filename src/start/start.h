@@ -70,8 +70,8 @@ struct start_request {
 	/* the ended instance that starts again, with its rules for the network and its disks;
 	 * NULL: a new one */
 	const struct record *again;
-	/* the state that the start continues.  SUSPENDED: of the instance in `again`.  FORK: of the
-	 * record in `origin`, in the folder saved_fd */
+	/* the saved state that the start continues.  SUSPENDED: of the instance in `again`.  FORK:
+	 * of the record in `origin`, in the folder saved_fd */
 	enum record_continues continues;
 	const struct record *origin;
 	int saved_fd;
@@ -122,18 +122,18 @@ int start_instance(struct mvm *mvm, const struct start_request *q, const struct 
 		   const struct mvm_progress *progress, struct mvm_instance **ret,
 		   struct mvm_error *err);
 
-/* Hang up on an instance whose end has begun, and whose name nobody was told, so that it removes
- * itself.  Then only mvm_instance_close() may follow. */
+/* Hang up on an instance whose end has begun and whose name nobody knows yet, so that it removes
+ * itself.  Only mvm_instance_close() may follow. */
 void start_remove(struct mvm *mvm, struct mvm_instance *i);
 
-/* Start an ended instance again, with options that say what its record says, and the handle of one
- * start in *ret.  progress: taken.  err: not NULL.  The rest as mvm_instance_start_again(). */
+/* Start an ended instance again, with options that match its record. progress: one that
+ * progress_take() has filled. err: not NULL.  The rest as mvm_instance_start_again(). */
 int start_again(struct mvm *mvm, const struct record *again,
 		const struct mvm_start_options *options, const struct mvm_progress *progress,
 		struct mvm_instance **ret, struct mvm_error *err);
 
-/* Continue a suspended instance, as start_again() does; and start n forks of one that runs.  The
- * options are those of its record.  A VM that cannot be continued is not booted instead. */
+/* Continue a suspended instance, as start_again() does; start n forks of a running one.  The
+ * options are those of its record.  If a VM cannot be continued, neither boots it instead. */
 int start_suspended(struct mvm *mvm, const struct record *record,
 		    const struct mvm_start_options *options, const struct mvm_progress *progress,
 		    struct mvm_instance **ret, struct mvm_error *err);

@@ -50,7 +50,7 @@ static void read_lists(struct again *a)
 	}
 }
 
-/* The guest is called by the instance's name unless the start said otherwise. */
+/* The guest has the instance's name unless the start gave it another. */
 static const char *hostname_of(const struct record *rec)
 {
 	return rec->hostname && !str_eq(rec->hostname, rec->name) ? rec->hostname : NULL;
@@ -67,7 +67,7 @@ int again_options(struct again *a, struct mvm_error *err)
 		.size = sizeof(a->options),
 		.template_ref = a->template_ref,
 		.name = rec->name,
-		/* a snapshot's memory fits the snapshot's disks alone */
+		/* a snapshot's memory fits only the disks of that snapshot */
 		.kind = record_has_disk(rec) ? MVM_START_COLD : MVM_START_AUTO,
 		.backend = rec->backend,
 		.vcpus = rec->vcpus,
@@ -119,7 +119,7 @@ int mvm_instance_start_again(struct mvm *mvm, const char *name, const struct mvm
 		r = check_ended(&a.record, name, err);
 	if (r < 0)
 		return r;
-	/* one whose supervisor was killed: its record does not say so yet */
+	/* if its supervisor was killed, its record does not say so yet */
 	instance_settle(fd, name, store_dir(mvm->store, STORE_LOGS), &why, NULL);
 	r = again_options(&a, err);
 	if (r == 0)
@@ -145,7 +145,7 @@ int mvm_instance_restart(struct mvm *mvm, const char *name, int64_t timeout_ms,
 				     "instance '%s' is removed at its end, so it cannot be "
 				     "restarted",
 				     name);
-	r = record_is_over(&rec) ? 0 : mvm_instance_stop(mvm, name, timeout_ms, err);
+	r = record_is_over(&rec) ? 0 : mvm_instance_stop(mvm, name, timeout_ms, progress, err);
 	if (r < 0 && r != -EBUSY) /* it has ended meanwhile */
 		return r;
 	return mvm_instance_start_again(mvm, name, progress, ret, err);

@@ -11,7 +11,7 @@ int mvm_exec_start(struct mvm *mvm, const char *instance,
 {
 	struct mvm_instance *i;
 	int fd = store_dir_get(mvm->store, STORE_INSTANCES, err);
-	int r = fd < 0 ? fd : instance_connect(fd, instance, &i, err);
+	int r = fd < 0 ? fd : instance_connect(fd, instance, NULL, &i, err);
 	return r < 0 ? r : exec_start(i, options, ret, err);
 }
 

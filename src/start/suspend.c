@@ -20,23 +20,30 @@
 #include "start/start.h"
 #include "start/suspend.h"
 
-#define SUSPEND_DEADLINE_MS INT64_C(600000) /* for a disk that takes its time */
+#define SUSPEND_DEADLINE_MS INT64_C(600000) /* for a slow disk */
 #define RELEASE_MS	    INT64_C(60000)
 
-int mvm_instance_suspend(struct mvm *mvm, const char *name, struct mvm_error *err)
+int mvm_instance_suspend(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+			 struct mvm_error *err)
 {
 	AUTO(mvm_instance) i = NULL;
-	int r = mvm_instance_open(mvm, name, &i, err);
+	struct progress_watch watch;
+	int r = progress_take(&watch, &progress, err);
+	int fd = r < 0 ? r : store_dir_get(mvm->store, STORE_INSTANCES, err);
+	r = fd < 0 ? fd : instance_connect(fd, name, progress, &i, err);
 	if (r < 0)
 		return r;
-	control_watch(&i->control, 0, 0); /* its supervisor writes files meanwhile */
+	control_watch(&i->control, 0,
+		      0); /* the supervisor is busy writing files, so do not ask whether it lives */
 	r = control_call(&i->control, CALL_SUSPEND, NULL, NULL,
 			 clock_deadline_ns(SUSPEND_DEADLINE_MS), NULL, err);
 	if (r < 0)
 		return mvm_error_context(err, r, "instance '%s'", name);
 	/* the supervisor's last act is to release its lock */
-	AUTO_CLOSE int dir_fd = dir_open_at(store_dir(mvm->store, STORE_INSTANCES), name);
-	return dir_fd < 0 ? 0 : instance_folder_await(dir_fd, name, RELEASE_MS, err);
+	AUTO_CLOSE int dir_fd = dir_open_at(fd, name);
+	return dir_fd < 0 ? 0
+			  : instance_folder_await(dir_fd, name, -1, clock_deadline_ns(RELEASE_MS),
+						  progress, err);
 }
 
 static bool is_suspended(const struct mvm *mvm, const char *name)
@@ -48,17 +55,14 @@ static bool is_suspended(const struct mvm *mvm, const char *name)
 	       saved_is_there(dir_fd);
 }
 
-static int resume(struct mvm *mvm, const char *name, struct again *a, struct mvm_error *err)
+static int resume(struct mvm *mvm, const char *name, struct again *a,
+		  const struct mvm_progress *progress, struct mvm_error *err)
 {
 	AUTO(mvm_instance) vm = NULL;
-	const struct mvm_progress *progress = NULL;
-	struct progress_watch watch;
 	const char *why;
-	int r = progress_take(&watch, &progress, err);
-	/* one whose supervisor was killed: its record does not say so yet */
-	if (r == 0)
-		r = instance_settle(store_dir(mvm->store, STORE_INSTANCES), name,
-				    store_dir(mvm->store, STORE_LOGS), &why, err);
+	/* if its supervisor was killed, its record does not say so yet */
+	int r = instance_settle(store_dir(mvm->store, STORE_INSTANCES), name,
+				store_dir(mvm->store, STORE_LOGS), &why, err);
 	if (r >= 0)
 		r = again_options(a, err);
 	if (r == 0)
@@ -73,7 +77,8 @@ static int resume(struct mvm *mvm, const char *name, struct again *a, struct mvm
 	return r;
 }
 
-int resume_suspended(struct mvm *mvm, const char *name, struct mvm_error *err)
+int resume_suspended(struct mvm *mvm, const char *name, const struct mvm_progress *progress,
+		     struct mvm_error *err)
 {
 	AUTO_DONE(again) a = { 0 };
 	struct mvm_error local = { 0 };
@@ -83,7 +88,7 @@ int resume_suspended(struct mvm *mvm, const char *name, struct mvm_error *err)
 	if (instance_load(fd, name, &a.record, NULL, NULL) < 0 ||
 	    a.record.state != RECORD_SUSPENDED)
 		return 0;
-	int r = resume(mvm, name, &a, err ? err : &local);
+	int r = resume(mvm, name, &a, progress, err ? err : &local);
 	return r < 0 ? r : 1;
 }
 
@@ -98,7 +103,7 @@ int stop_suspended(struct mvm *mvm, const char *name, struct mvm_error *err)
 	if (instance_load(fd, name, &rec, &dir_fd, NULL) < 0 || rec.state != RECORD_SUSPENDED)
 		return 0;
 	AUTO_CLOSE int lock_fd = instance_folder_lock(fd, dir_fd, "stop");
-	if (lock_fd < 0) /* it is being resumed or removed: the caller sees to that */
+	if (lock_fd < 0) /* it is being resumed or removed; the caller handles that */
 		return 0;
 	record_done(&rec);
 	int r = record_load(dir_fd, &rec, err);

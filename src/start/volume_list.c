@@ -68,8 +68,8 @@ int mvm_volume_inspect(struct mvm *mvm, const char *name, const struct mvm_progr
 	return r < 0 ? r : look_up(mvm, name, progress, ret, err);
 }
 
-/* A list's entry for a volume that cannot be read.  1, 0 for what is no volume or has just gone, or
- * -ENOMEM. */
+/* Make a list's entry for a volume that cannot be read. 1; 0 if it is no volume or was just
+ * removed; or -ENOMEM. */
 static int unreadable(const char *name, int r, const struct mvm_error *why,
 		      struct mvm_volume_info **ret)
 {

@@ -119,7 +119,7 @@ int store_checksums_make(int dir_fd, const struct mvm_artifact *known, size_t n_
 		struct mvm_digest digest;
 		r = have ? 0 : digest_file(dir_fd, paths.v[i], step, &digest);
 		if (r == -ECANCELED)
-			return mvm_error_set(err, r, "it was cancelled");
+			return mvm_error_cancelled(err, "it");
 		if (r < 0)
 			return mvm_error_set(err, r, "cannot read '%s': %s", paths.v[i],
 					     strerror(-r));

@@ -58,7 +58,7 @@ int store_await_template(struct store *s, const char *id, const struct mvm_progr
 	int r = lock_name(TEMPLATE_PREFIX, id, name);
 	if (r < 0)
 		return r;
-	return locks < 0 ? locks : lock_await_at(locks, name, DEADLINE_NONE, progress);
+	return locks < 0 ? locks : lock_await_at(locks, name, -1, DEADLINE_NONE, progress);
 }
 
 /* ---- leases ---- */

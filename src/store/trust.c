@@ -174,7 +174,7 @@ static int read_file(struct check *c, const struct checksum *sum, struct mvm_err
 	if (r == 0)
 		r = digest_of(c, fd, &before, sum->path, &digest);
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the check was cancelled");
+		return mvm_error_cancelled(err, "the check");
 	if (r == -EIO && sealed)
 		return report_damage(err, sum->path, "a part of it is not what was sealed");
 	if (r == 0 && fstat(fd, &after) < 0)

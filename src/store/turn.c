@@ -47,7 +47,7 @@ int turn_await(struct store *s, const char *cache_key, const struct mvm_progress
 {
 	struct turn t;
 	int r = find_turn(s, cache_key, &t);
-	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, DEADLINE_NONE, progress);
+	return r < 0 ? r : lock_await_at(t.locks_fd, t.name, -1, DEADLINE_NONE, progress);
 }
 
 void turn_done(struct turn *t)

@@ -134,6 +134,6 @@ int store_revision_verify(int dir_fd, struct progress_step *step, struct mvm_err
 		store_verify_count(dir_fd, &v);
 	int r = store_verify_revision(dir_fd, &v);
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the check was cancelled");
+		return mvm_error_cancelled(err, "the check");
 	return r == -ENOMEM ? mvm_error_oom(err) : r;
 }

@@ -115,12 +115,12 @@ static void a_foreign_file_keeps_a_lost_instance(void **state)
 		assert_int_equal(settle(fd, "one"), INSTANCE_LOST);
 		assert_int_equal(settle(fd, "one"), 0); /* a failed instance, which stays */
 		struct mvm_error err = { 0 };
-		assert_int_equal(instance_remove(fd, "one", false, false, &err), -ENOTEMPTY);
+		assert_int_equal(instance_remove(fd, "one", false, false, NULL, &err), -ENOTEMPTY);
 		assert_string_equal(err.reason, "instance-not-alone");
 		assert_non_null(strstr(err.text, top ? top : foreign[i].file));
 		assert_int_equal(
 			faccessat(dir, foreign[i].file ? file : top, F_OK, AT_SYMLINK_NOFOLLOW), 0);
-		assert_int_equal(instance_remove(fd, "one", false, true, NULL), 0);
+		assert_int_equal(instance_remove(fd, "one", false, true, NULL, NULL), 0);
 		assert_names(fd, 0);
 	}
 }
@@ -166,7 +166,7 @@ static void an_ended_instance_that_removes_itself_does_not_stay(void **state)
 		assert_int_equal(settle(fd, "one"), 0);
 		assert_names(fd, cases[i].stays);
 		if (cases[i].stays)
-			assert_int_equal(instance_remove(fd, "one", false, true, NULL), 0);
+			assert_int_equal(instance_remove(fd, "one", false, true, NULL, NULL), 0);
 	}
 }
 
@@ -243,11 +243,11 @@ static void a_renamed_folder_is_not_removed_as_an_instance(void **state)
 	assert_int_equal(renameat(fd, "one", fd, "mine"), 0);
 	assert_int_equal(renameat(fd, "two", fd, "taken"), 0);
 	for (int force = 0; force < 2; force++) {
-		assert_int_equal(instance_remove(fd, "mine", force, true, &err), -ENOENT);
+		assert_int_equal(instance_remove(fd, "mine", force, true, NULL, &err), -ENOENT);
 		assert_string_equal(err.reason, "instance-copy");
 	}
 	assert_names(user, 3);
-	assert_int_equal(instance_remove(fd, "taken", true, true, NULL), 0);
+	assert_int_equal(instance_remove(fd, "taken", true, true, NULL, NULL), 0);
 	assert_names(pool, 0);
 }
 
@@ -302,7 +302,7 @@ static void a_connection_waits_until_the_instance_is_settled(void **state)
 			struct mvm_instance *i;
 			struct mvm_error err = { 0 };
 			close(lock);
-			int r = instance_connect(fd, "one", &i, &err);
+			int r = instance_connect(fd, "one", NULL, &i, &err);
 			dprintf(answer[1], "%d %s", r, err.text);
 			_exit(0);
 		}
@@ -315,7 +315,7 @@ static void a_connection_waits_until_the_instance_is_settled(void **state)
 		close(answer[0]);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 		assert_non_null(strstr(text, "-16 instance 'one' does not run: it failed: "));
-		assert_int_equal(instance_remove(fd, "one", false, true, NULL), 0);
+		assert_int_equal(instance_remove(fd, "one", false, true, NULL, NULL), 0);
 	}
 }
 
@@ -403,12 +403,14 @@ static void whatever_a_supervisor_answers_it_ends_or_is_killed(void **state)
 		AUTO_CLOSE int dir = dir_fd;
 		snprintf(pid, sizeof(pid), "process %d ", (int)child);
 		/* a wait without force ends as well, and says who holds it up */
-		assert_int_equal(instance_folder_await(dir, "one", 50, &err), -ETIMEDOUT);
+		assert_int_equal(
+			instance_folder_await(dir, "one", -1, clock_deadline_ns(50), NULL, &err),
+			-ETIMEDOUT);
 		assert_string_equal(err.reason, "supervisor-silent");
 		assert_string_equal(err.subject, "one");
 		assert_non_null(strstr(err.text, pid));
 		err = (struct mvm_error){ 0 };
-		int r = instance_folder_kill(dir, "one", 200, &err);
+		int r = instance_folder_kill(dir, "one", 200, NULL, &err);
 		if (lie == IS_NO_SUPERVISOR) {
 			assert_int_equal(r, -EBUSY);
 			assert_non_null(strstr(err.text, pid));
@@ -419,7 +421,7 @@ static void whatever_a_supervisor_answers_it_ends_or_is_killed(void **state)
 		}
 		assert_int_equal(waitpid(child, &status, 0), child);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-		assert_int_equal(instance_remove(fd, "one", true, true, NULL), 0);
+		assert_int_equal(instance_remove(fd, "one", true, true, NULL, NULL), 0);
 	}
 }
 
@@ -452,9 +454,10 @@ static void start_again(const struct instance_folder *f)
 		_exit(next < 0);
 	if (unlinkat(f->dir_fd, INSTANCE_SOCKET_NAME, 0) < 0 && errno != ENOENT)
 		_exit(1);
+	if (sock_listen_at(f->dir_fd, INSTANCE_SOCKET_NAME) < 0)
+		_exit(1);
 	lock_sign(f->lock_fd, "mvm-supervisor");
-	if (sock_listen_at(f->dir_fd, INSTANCE_SOCKET_NAME) >= 0)
-		sleep(90);
+	sleep(90);
 }
 
 static pid_t holder_of(int dir_fd)
@@ -490,16 +493,16 @@ static void no_client_waits_for_the_end_of_the_next_start(void **state)
 		f.lock_fd = f.listen_fd = -1;
 		int64_t began_ns = clock_now_ns();
 		if (stops)
-			assert_int_equal(instance_stop(fd, "one", 0, &err), 0);
+			assert_int_equal(instance_stop(fd, "one", 0, NULL, &err), 0);
 		else
-			assert_int_equal(instance_connect(fd, "one", &found, &err), 0);
+			assert_int_equal(instance_connect(fd, "one", NULL, &found, &err), 0);
 		assert_true(clock_now_ns() - began_ns < 30 * NS_PER_S);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 		pid_t next;
 		while ((next = holder_of(f.dir_fd)) == 0 || next == getpid())
 			usleep(1000); /* it signs the lock at this moment */
 		assert_int_equal(kill(next, SIGKILL), 0);
-		assert_int_equal(instance_remove(fd, "one", true, true, NULL), 0);
+		assert_int_equal(instance_remove(fd, "one", true, true, NULL, NULL), 0);
 	}
 }
 

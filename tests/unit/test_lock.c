@@ -283,7 +283,7 @@ static void locks_of_one_file_are_told_apart_by_their_number(void **state)
 
 static int wait_l(int dir)
 {
-	return lock_await_at(dir, "l", DEADLINE_NONE, NULL);
+	return lock_await_at(dir, "l", -1, DEADLINE_NONE, NULL);
 }
 
 static void a_wait_ends_with_the_holder_and_creates_nothing(void **state)
@@ -314,16 +314,16 @@ static void waiting_for_a_lock_can_be_cancelled(void **state)
 	AUTO_CLOSE int fire = pipe_fds[1];
 	const struct mvm_progress to = { .cancel_fd = &cancel };
 
-	assert_int_equal(lock_await_at(dir, "missing", DEADLINE_NONE, &to), 0);
+	assert_int_equal(lock_await_at(dir, "missing", -1, DEADLINE_NONE, &to), 0);
 	AUTO_CLOSE int held = lock_take_at(dir, "l", 0, "x", NULL);
 	assert_int_equal(write(fire, "x", 1), 1);
-	assert_int_equal(lock_await_at(dir, "l", DEADLINE_NONE, &to), -ECANCELED);
-	assert_int_equal(lock_await_at(dir, "l", clock_now_ns() + NS_PER_MS, NULL), -ETIMEDOUT);
+	assert_int_equal(lock_await_at(dir, "l", -1, DEADLINE_NONE, &to), -ECANCELED);
+	assert_int_equal(lock_await_at(dir, "l", -1, clock_now_ns() + NS_PER_MS, NULL), -ETIMEDOUT);
 	assert_true(lock_is_held_at(dir, "l")); /* the cancelled waiter has not taken it */
 	close(TAKE_FD(held));
 	char c;
 	assert_int_equal(read(cancel, &c, 1), 1);
-	assert_int_equal(lock_await_at(dir, "l", DEADLINE_NONE, &to), 0);
+	assert_int_equal(lock_await_at(dir, "l", -1, DEADLINE_NONE, &to), 0);
 	assert_false(lock_is_held_at(dir, "l"));
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
 }

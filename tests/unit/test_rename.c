@@ -62,7 +62,7 @@ static void make_ended(struct world *x, const char *name)
 
 static int rename_it(struct world *x, const char *from, const char *to, struct mvm_error *err)
 {
-	return instance_rename(x->instances_fd, from, to, x->logs_fd, err);
+	return instance_rename(x->instances_fd, from, to, x->logs_fd, NULL, err);
 }
 
 static int look(struct world *x, const char *name, struct record *ret)
@@ -94,7 +94,7 @@ static void one_that_has_ended_is_renamed(void **state)
 	assert_int_equal(events(x, "renamed", "it was 'one'"), 1);
 	make_ended(x, "one"); /* the name is free again */
 	assert_int_equal(rename_it(x, "two", "three", &err), 0);
-	assert_int_equal(instance_remove(x->instances_fd, "three", false, false, &err), 0);
+	assert_int_equal(instance_remove(x->instances_fd, "three", false, false, NULL, &err), 0);
 }
 
 /* Rename "one" in a child, which ends at that step.  Returns false when it got through. */
@@ -134,7 +134,8 @@ static void a_kill_leaves_the_old_or_the_new_name(void **state)
 			cut_short++; /* the record has the new name */
 		/* and it can be renamed and removed */
 		assert_int_equal(rename_it(x, name, "three", &err), 0);
-		assert_int_equal(instance_remove(x->instances_fd, "three", false, false, &err), 0);
+		assert_int_equal(
+			instance_remove(x->instances_fd, "three", false, false, NULL, &err), 0);
 		if (!killed) {
 			assert_false(old);
 			break;

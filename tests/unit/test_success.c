@@ -86,7 +86,7 @@ static void waiting_for_a_vm_that_has_ended(void **state)
 	int status = 0;
 	(void)state;
 	struct mvm_instance *i = orphan();
-	assert_int_equal(mvm_instance_finish(i, 1000, &err), 0);
+	assert_int_equal(mvm_instance_finish(i, 1000, NULL, &err), 0);
 	assert_no_error(&err);
 	mvm_instance_close(i);
 	i = orphan();

@@ -20,10 +20,13 @@
 #include <mvm/revisions.h>
 #include <mvm/store.h>
 #include <mvm/stream.h>
+#include <mvm/suspend.h>
 #include <mvm/volume.h>
 
+#include "base/lock.h"
 #include "base/process.h"
 #include "instance/folder.h"
+#include "instance/instance.h"
 #include "instance/logfile.h"
 #include "scratch.h"
 
@@ -216,12 +219,10 @@ static void ignoring_sigchld_is_an_error(void **state)
 	signal(SIGCHLD, before);
 }
 
-/* Make an instance that has printed a line and ended. */
-static void make_instance(const char *scratch, const char *name)
+static void make_folder(const char *scratch, const char *name, enum record_state state,
+			struct instance_folder *ret)
 {
-	static const char line[] = "2026-01-31T12:00:00.123456789Z F hello\n";
 	char path[96], copy[32];
-	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
 	snprintf(path, sizeof(path), "%s/data/instances", scratch);
 	snprintf(copy, sizeof(copy), "%s", name);
 	struct record record = { .name = copy,
@@ -232,12 +233,20 @@ static void make_instance(const char *scratch, const char *name)
 				 .accelerator = copy,
 				 .cmdline = copy,
 				 .created_at = copy,
-				 .state = RECORD_EXITED,
+				 .state = state,
 				 .vcpus = 1,
 				 .mem_mib = 128 };
 	mkdir(path, 0700); /* may exist already */
 	AUTO_CLOSE int fd = dir_open_at(AT_FDCWD, path);
-	assert_int_equal(instance_folder_make(fd, &record, &folder), 0);
+	assert_int_equal(instance_folder_make(fd, &record, ret), 0);
+}
+
+/* Make an instance that has printed a line and ended. */
+static void make_instance(const char *scratch, const char *name)
+{
+	static const char line[] = "2026-01-31T12:00:00.123456789Z F hello\n";
+	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
+	make_folder(scratch, name, RECORD_EXITED, &folder);
 	assert_int_equal(
 		file_create_at(folder.dir_fd, WORKLOAD_LOG_NAME, line, sizeof(line) - 1, 0600), 0);
 }
@@ -286,6 +295,77 @@ static void a_full_pipe_does_not_outlast_a_cancel(void **state)
 	assert_memory_equal(page, expected, strlen(expected));
 	close(fds[0]);
 	close(fds[1]);
+	close(readable);
+	mvm_close(mvm);
+}
+
+static int count_process(void *arg, const struct mvm_process *process)
+{
+	(void)arg;
+	(void)process;
+	return 0;
+}
+
+/* Call the i-th function that waits for a VM. */
+static int call_waiting(struct mvm *mvm, int i, const struct mvm_progress *p, struct mvm_error *err)
+{
+	struct mvm_instance *instance;
+	int r;
+	switch (i) {
+	case 0:
+		return mvm_instance_stop(mvm, "one", 60000, p, err);
+	case 1:
+		return mvm_instance_remove(mvm, "one", true, p, err);
+	case 2:
+		return mvm_instance_remove_unnamed(mvm, "one", true, p, err);
+	case 3:
+		return mvm_instance_processes(mvm, "one", p, count_process, NULL, err);
+	case 4:
+		return mvm_instance_kill(mvm, "one", "TERM", p, err);
+	case 5:
+		return mvm_instance_kill(mvm, "one", "KILL", p, err);
+	case 6:
+		return mvm_instance_pause(mvm, "one", p, err);
+	case 7:
+		return mvm_instance_resume(mvm, "one", p, err);
+	case 8:
+		return mvm_instance_suspend(mvm, "one", p, err);
+	case 9:
+		return mvm_instance_restart(mvm, "one", 60000, p, &instance, err);
+	case 10:
+		assert_int_equal(mvm_instance_open(mvm, "one", &instance, NULL), 0);
+		r = mvm_instance_finish(instance, 60000, p, err);
+		mvm_instance_close(instance);
+		return r;
+	case 11:
+		return mvm_instance_rename(mvm, "one", "two", p, err);
+	case 12:
+		return mvm_instance_set_network(mvm, "one", NULL, p, err);
+	default:
+		return 0;
+	}
+}
+
+/* Its supervisor takes connections and never answers. */
+static void a_silent_supervisor_does_not_outlast_a_cancel(void **state)
+{
+	struct mvm_progress progress = MVM_PROGRESS_INIT;
+	struct mvm *mvm = open_data(scratch_path(state));
+	int readable = open("/dev/null", O_RDONLY | O_CLOEXEC), r, n = 0;
+	struct mvm_error err;
+	AUTO_DONE(instance_folder) folder = INSTANCE_FOLDER_NONE;
+	make_folder(scratch_path(state), "one", RECORD_RUNNING, &folder);
+	progress.cancel_fd = &readable;
+	alarm(60); /* ends a test that hangs */
+	while ((r = call_waiting(mvm, n, &progress, &err)) != 0) {
+		assert_int_equal(r, -ECANCELED);
+		assert_int_equal(err.code, r);
+		assert_non_null(strstr(err.text, "it was cancelled"));
+		n++;
+	}
+	alarm(0);
+	assert_int_equal(n, 13);
+	assert_true(lock_is_held_at(folder.dir_fd, INSTANCE_LOCK_NAME));
 	close(readable);
 	mvm_close(mvm);
 }
@@ -386,6 +466,7 @@ int main(void)
 		TEST(ignoring_sigchld_is_an_error),
 		TEST(a_lost_reader_is_an_error_when_sigpipe_is_ignored),
 		TEST(a_full_pipe_does_not_outlast_a_cancel),
+		TEST(a_silent_supervisor_does_not_outlast_a_cancel),
 		cmocka_unit_test(every_destructor_accepts_null),
 		TEST(every_descriptor_is_close_on_exec),
 		TEST(a_child_may_close_what_its_parent_uses),
