@@ -23,7 +23,7 @@
 #define OPEN_TREE_CLONE 1
 #endif
 
-/* Add the paths of volumes, as they are without links: a link would lead the stream past them. */
+/* Add the paths of volumes with their links resolved: a link would lead the stream past them. */
 static void add_volumes(const struct strv *volumes, struct strv *below)
 {
 	for (size_t i = 0; i < volumes->n; i++) {

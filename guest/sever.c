@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,23 @@ struct question {
 	struct rtattr attribute;
 	uint8_t address[16];
 };
+
+/* The value of RTA_OIF among a route's attributes; 0: none. */
+static unsigned interface_among(const char *at, const char *end)
+{
+	struct rtattr a;
+	unsigned interface;
+	for (; end - at >= (ptrdiff_t)sizeof(a); at += RTA_ALIGN(a.rta_len)) {
+		memcpy(&a, at, sizeof(a));
+		if (a.rta_len < sizeof(a) || a.rta_len > end - at)
+			return 0;
+		if (a.rta_type != RTA_OIF || RTA_PAYLOAD(&a) < sizeof(interface))
+			continue;
+		memcpy(&interface, at + RTA_LENGTH(0), sizeof(interface));
+		return interface;
+	}
+	return 0;
+}
 
 /* The interface by which the kernel sends to an address; 0: it does not say. */
 static unsigned interface_to(int routes, const struct sockaddr_in6 *peer)
@@ -57,19 +75,11 @@ static unsigned interface_to(int routes, const struct sockaddr_in6 *peer)
 	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct rtmsg)) ||
 	    !NLMSG_OK(&answer.head, (uint32_t)n) || answer.head.nlmsg_type != RTM_NEWROUTE)
 		return 0;
-	struct rtmsg *route = NLMSG_DATA(&answer.head);
-	int left = (int)RTM_PAYLOAD(&answer.head);
-	for (struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-		unsigned interface;
-		if (a->rta_type != RTA_OIF || RTA_PAYLOAD(a) < sizeof(interface))
-			continue;
-		memcpy(&interface, RTA_DATA(a), sizeof(interface));
-		return interface;
-	}
-	return 0;
+	return interface_among(answer.bytes + NLMSG_SPACE(sizeof(struct rtmsg)),
+			       answer.bytes + answer.head.nlmsg_len);
 }
 
-/* Has the interface a device behind it?  Bridges, tunnels and loopback have none. */
+/* Does the interface have a device?  Bridges, tunnels and loopback have none. */
 static bool is_card(unsigned interface)
 {
 	char name[IF_NAMESIZE], path[64];
@@ -112,7 +122,7 @@ static void sever_of(int routes, int proc_fd, const char *pid)
 	if (process < 0) {
 		if (!fds && dir_fd >= 0)
 			close(dir_fd);
-		return; /* it has ended, or is of the kernel's */
+		return; /* it has ended, or is a kernel thread */
 	}
 	for (struct dirent *e; (e = readdir(fds));) {
 		ssize_t n = readlinkat(dir_fd, e->d_name, target, sizeof(target) - 1);

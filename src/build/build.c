@@ -368,7 +368,7 @@ static int take_turn(struct store *s, const struct mvm_template_spec *spec, cons
 			r = turn_take(s, key, what, ret, NULL);
 	}
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "waiting for the other build was cancelled");
+		return mvm_error_cancelled(err, "waiting for the other build");
 	if (r >= 0)
 		return 0;
 	snprintf(what, sizeof(what), "build.%s", key);

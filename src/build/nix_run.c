@@ -303,7 +303,7 @@ static int run_program(struct run *run, char *const *argv, int cwd_fd, struct mv
 	log_command(run->nix, argv);
 	int r = run_child(run, argv, env.v, cwd_fd);
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "'%s' was interrupted", argv[0]);
+		return mvm_error_cancelled(err, argv[0]);
 	if (r == -EFBIG)
 		return mvm_error_set(err, r, "'%s' printed more than 16 MiB", argv[0]);
 	if (r < 0)

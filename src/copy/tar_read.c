@@ -327,8 +327,9 @@ static int take_pax_map(struct tar_reader *r, struct mvm_error *err)
 	r->header_size -= TAR_BLOCK;
 	int result = tar_sparse_take_block(r, r->block.data, err);
 	r->in_map = result > 0;
-	return result == 0 ? take_entry(r, r->header, r->header_size, err)
-			   : (result < 0 ? result : 0);
+	if (result == 0)
+		return take_entry(r, r->header, r->header_size, err);
+	return result < 0 ? result : 0;
 }
 
 static int take_map(struct tar_reader *r, struct mvm_error *err)

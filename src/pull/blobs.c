@@ -22,7 +22,7 @@ struct need {
 	char hex[DIGEST_HEX_SIZE];
 	bool is_here;
 	struct turn turn;
-	int fd; /* of its beginning, in cache/pulls; -1 */
+	int fd; /* its first bytes, in cache/pulls; -1: not open */
 };
 
 struct needs {
@@ -177,7 +177,7 @@ static int take_turn(struct pull *p, struct need *need, struct mvm_error *err)
 			break;
 	}
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "waiting for another pull was cancelled");
+		return mvm_error_cancelled(err, "waiting for another pull");
 	return r < 0 ? mvm_error_set(err, r, "cannot lock a layer of '%s': %s", p->name,
 				     strerror(-r))
 		     : 0;
@@ -216,7 +216,7 @@ static int prepare(struct pull *p, struct needs *l, int dir, struct mvm_error *e
 			r = look_here(p, need, dir);
 		if (r == 0 && !need->is_here) {
 			r = take_turn(p, need, err);
-			if (r == 0) /* somebody has just fetched it? */
+			if (r == 0) /* has another process just fetched it? */
 				r = look_here(p, need, dir);
 			if (r == 0 && need->is_here)
 				turn_done(&need->turn);
@@ -291,7 +291,7 @@ static int fetch(struct pull *p, struct needs *l, int dir, struct mvm_error *err
 	progress_begin(&step, p->progress, "pulling %s: %zu of %zu layers, %s", p->name, call.n,
 		       l->n, size);
 	r = pull_ask(p, get_blobs, &call, err);
-	session_done(&p->session); /* it can still write to what is judged now */
+	session_done(&p->session); /* it could still write to the files that we judge now */
 	for (size_t i = 0; r == 0 && i < l->n; i++) {
 		if (!l->v[i].is_here)
 			r = publish(p, &l->v[i], dir, err);

@@ -17,7 +17,7 @@
 #define PATIENCE_S 60
 #define NOT_FOUND  "credentials not found"
 
-/* Read all that it prints, in time. */
+/* Read all its output before the deadline. */
 static int read_answer(int fd, const struct mvm_progress *progress, int64_t deadline_ns,
 		       struct strbuf *ret)
 {

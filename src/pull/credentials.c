@@ -38,7 +38,7 @@ const char *credentials_server(const char *host)
 	return str_eq(host, IMAGE_REF_HUB) ? HUB_SERVER : host;
 }
 
-/* How well does a key of auths fit?  0: not; else the length of what it names. */
+/* How well does a key of auths fit? 0: not at all; else the length of the part that fits. */
 static size_t fit_of(const char *key, const char *host, const char *path)
 {
 	AUTO_FREE char *whole = str_printf("%s/%s", host, path);

@@ -40,8 +40,8 @@ DEFINE_AUTO_DONE(credentials, credentials_done)
 int credentials_find(const char *host, const char *path, const struct mvm_progress *progress,
 		     struct credentials *ret, struct mvm_error *err);
 
-/* Which program of this file has the credentials?  NULL: none.  ret_program: the part of its name
- * after "docker-credential-".  Also takes what the file itself has. */
+/* Find the file's program that has the credentials; NULL: none. ret_program: the part of its name
+ * after "docker-credential-".  Also takes credentials that are in the file itself. */
 int credentials_parse(const char *text, size_t len, const char *name, const char *host,
 		      const char *path, struct credentials *ret, char **ret_program,
 		      struct mvm_error *err);

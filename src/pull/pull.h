@@ -12,8 +12,9 @@
  *	pull_keep(store, &found, dir_fd, err);
  *	pull_free(p);
  *
- * Every document and every blob is looked for among the store's blobs first.  So resolving a tag
- * that has not moved takes one HEAD, and an image that is here takes no more.  A digest takes none.
+ * A pull looks for every document and blob among the store's blobs first.  So it takes one HEAD to
+ * resolve a tag that has not moved, and nothing more if the image is here.  A digest takes no
+ * request.
  *
  * A fetched document or layer is an ordinary blob, whose digest the store has computed.  Blobs of
  * an image are safe from garbage collection once they are linked in dir_fd, a staging folder.

@@ -84,7 +84,7 @@ static int receive(struct session *s, json_t **ret, struct mvm_error *err)
 		return mvm_error_oom(err);
 	int r = progress_wait(s->progress, s->sock, DEADLINE_NONE);
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the pull was cancelled");
+		return mvm_error_cancelled(err, "the pull");
 	ssize_t n = r < 0 ? r : recv(s->sock, text, MESSAGE_MAX, 0);
 	if (n <= 0) {
 		r = mvm_error_set(err, -EPROTO, PROGRAM " has ended unexpectedly");
@@ -123,7 +123,7 @@ static int await(struct session *s, struct progress_step *step, uint64_t total, 
 		uint64_t done = bytes ? (uint64_t)json_integer_value(bytes) : 0;
 		if (bytes && step &&
 		    progress_bytes(step, done < total ? done : total, total, err) < 0)
-			return mvm_error_set(err, -ECANCELED, "the pull was cancelled");
+			return mvm_error_cancelled(err, "the pull");
 	}
 }
 

@@ -3,10 +3,10 @@
 #define PULL_SESSION_H
 
 /*
- * One mvm-registry, which talks to one registry about one repository.  It lies outside of our
- * trust: its answers are checked like the registry's own, and all its bytes are hashed here again.
+ * One mvm-registry, which talks to one registry about one repository.  We do not trust it: we check
+ * its answers like the registry's own, and hash all its bytes again.
  *
- * A stop kills it.  What it has written to the descriptors of blobs stays, for the next pull.
+ * A stop kills it.  Bytes that it has written to the descriptors of blobs stay for the next pull.
  */
 
 #include <mvm/digest.h>

@@ -3,8 +3,8 @@
 #define PULL_SETTINGS_H
 
 /*
- * Settings for registries: registries.toml in the data folder, else /etc/mvm/registries.toml.  The
- * data folder's table of a host replaces the other one.
+ * Settings for registries: registries.toml in the data folder, else /etc/mvm/registries.toml.  A
+ * host's table in the data folder replaces that in /etc.
  *
  *	[registry."docker.io"]
  *	mirrors = ["mirror.example:5000"]	asked first, in this order
@@ -24,7 +24,7 @@
 #define SETTINGS_MIRRORS_MAX 8u
 
 struct settings {
-	bool insecure;		    /* without a table: only for this machine itself */
+	bool insecure;		    /* default: true only for this machine itself */
 	char *ca;		    /* absolute path; NULL: the system's only */
 	struct mvm_strings mirrors; /* hosts */
 };

@@ -77,9 +77,11 @@ void challenge_add(struct challenge *c, const char *header, size_t len)
 			skip(&s, " \t");
 			if (!value(&s, text))
 				return;
-			char *to = is_word(word, n, "realm")	 ? c->realm
-				   : is_word(word, n, "service") ? c->service
-								 : NULL;
+			char *to = NULL;
+			if (is_word(word, n, "realm"))
+				to = c->realm;
+			else if (is_word(word, n, "service"))
+				to = c->service;
 			if (wanted && to && !to[0])
 				memcpy(to, text, sizeof(text));
 			continue;

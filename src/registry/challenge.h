@@ -3,7 +3,7 @@
 #define REGISTRY_CHALLENGE_H
 
 /*
- * What a registry wants to know before it answers: the header WWW-Authenticate.
+ * Reads a registry's challenge: the header WWW-Authenticate.
  *
  * Source: RFC 9110, 11.6.1; the token authentication specification of Docker Registry.
  */

@@ -153,7 +153,7 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 /* The first byte of a good answer: does it begin where ours end? */
 static int check_start(struct transfer *t, long status)
 {
-	if (status == 200) /* no ranges here, or none asked for */
+	if (status == 200) /* it knows no ranges, or we asked for none */
 		return t->have ? transfer_restart(t) : 0;
 	if (status == 206 && t->has_first && t->first == t->have &&
 	    (t->total == UINT64_MAX || t->total == t->size))
@@ -357,7 +357,7 @@ static int start(struct client *c, struct transfer *t, size_t *left)
 	sha256_end(&t->hash, &digest);
 	if (!digest_equal(&digest, &t->digest) && t->size > 0)
 		return transfer_restart(t);
-	t->is_done = true; /* mvm itself looks at an empty blob's digest */
+	t->is_done = true; /* mvm itself checks an empty blob's digest */
 	*left -= 1;
 	return 0;
 }

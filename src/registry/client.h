@@ -3,7 +3,7 @@
 #define REGISTRY_CLIENT_H
 
 /*
- * Transfers from one repository of one registry, several beside each other.
+ * Transfers from one repository of one registry, several at a time.
  *
  * - The first request goes without credentials.  A challenge (401) leads to a token or to Basic.
  * - libcurl follows redirects and drops our Authorization when host, port or scheme differ.  From
@@ -25,7 +25,7 @@
 #include "codec/sha256.h"
 #include "registry/challenge.h"
 
-/* Whom to ask, and as whom.  Texts are NULL where mvm gives none. */
+/* The registry to ask, and the user's credentials.  Texts are NULL where mvm gives none. */
 struct target {
 	char *base; /* "https://reg.example:5000" */
 	char *host; /* for messages */
@@ -44,8 +44,8 @@ struct client {
 	char *authorization; /* the header; NULL: none yet */
 	unsigned tokens;     /* number of headers so far */
 	struct challenge challenge;
-	bool answered;	/* the registry has answered once: what fails now may be tried again */
-	uint64_t bytes; /* of blobs, with what was there before */
+	bool answered;	/* the registry has answered once, so a failure may be tried again */
+	uint64_t bytes; /* bytes of blobs, those of earlier pulls included */
 	/* tell mvm how far the blobs are, or what the client waits for */
 	void (*on_bytes)(void *arg, uint64_t bytes);
 	void (*on_note)(void *arg, const char *text);
@@ -63,7 +63,7 @@ struct transfer {
 	char *reference; /* tag or digest */
 	int fd;		 /* where bytes go; -1: none */
 	uint64_t size;	 /* BLOB: of all of it; MANIFEST: at most */
-	bool has_digest; /* known beforehand (BLOB), else the registry's word for it, afterwards */
+	bool has_digest; /* BLOB: known beforehand; else set to the registry's word, afterwards */
 	struct mvm_digest digest;
 	uint64_t have; /* bytes so far */
 

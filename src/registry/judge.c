@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the end of a try means: done, try again, or an error with the user's next step. */
+/* Judges the end of a try: done, try again, or an error with the user's next step. */
 #include <errno.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@
 #define RESTARTS_MAX 2u
 #define PAUSE_MAX_S  32
 #define ASKED_MAX_S  60	    /* Retry-After that is worth waiting for */
-#define STEP_BYTES   65536u /* a try that brought this much starts the count of tries anew */
+#define STEP_BYTES   65536u /* after a try that brought this much, the count of tries starts anew */
 
 int client_pause(unsigned tries, int64_t asked_s, int64_t *ret_ns)
 {
@@ -21,7 +21,8 @@ int client_pause(unsigned tries, int64_t asked_s, int64_t *ret_ns)
 
 	if (asked_s > ASKED_MAX_S)
 		return -EBUSY;
-	int64_t s = asked_s > 0 ? asked_s : (int64_t)1 << (tries < 6 ? tries - (tries > 0) : 5);
+	unsigned doublings = tries < 6 ? tries - (tries > 0) : 5;
+	int64_t s = asked_s > 0 ? asked_s : (int64_t)1 << doublings;
 	if (s > PAUSE_MAX_S && asked_s <= 0)
 		s = PAUSE_MAX_S;
 	random_bytes(&chance, sizeof(chance));
@@ -57,7 +58,7 @@ static void note_pause(struct transfer *t, const char *why)
 		c->on_note(c->arg, text);
 }
 
-/* Try again after a pause, unless that was done often enough. */
+/* Try again after a pause, unless there were tries enough. */
 static int again(struct transfer *t, int code, int64_t asked_s, const char *why,
 		 struct mvm_error *err)
 {
@@ -111,7 +112,7 @@ static bool is_about_trust(CURLcode code)
 	       code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
 }
 
-/* What libcurl calls an unsupported protocol. */
+/* libcurl's error "unsupported protocol". */
 static const char *no_protocol(const struct transfer *t)
 {
 	long status = 0;

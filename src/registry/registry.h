@@ -4,9 +4,9 @@
 
 /*
  * mvm-registry: the HTTP client of one pull.  It alone links libcurl and reads what a registry
- * sends.  mvm starts it with a SOCK_SEQPACKET socket as standard input and talks to it in JSON
- * messages.  It has no path to mvm's files: what it fetches goes into descriptors that come with
- * the messages.  mvm compares every digest again.
+ * sends. mvm starts it with a SOCK_SEQPACKET socket as standard input and talks to it in JSON
+ * messages.  It has no path to mvm's files: it writes into descriptors that come with the messages.
+ * mvm compares every digest again.
  *
  * From mvm, in this order:
  *

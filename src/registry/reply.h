@@ -2,8 +2,7 @@
 #ifndef REGISTRY_REPLY_H
 #define REGISTRY_REPLY_H
 
-/* Documents and headers that a registry answers with, from text to values.  All of it is
- * untrusted and bounded. */
+/* Parses documents and headers of a registry's answers.  All of it is untrusted and bounded. */
 
 #include <mvm/digest.h>
 #include <stdbool.h>

@@ -25,7 +25,7 @@ struct pull {
 	uint64_t told_bytes;
 };
 
-/* Send a message to mvm.  Takes the object over.  If it fails, mvm has gone and we are killed. */
+/* Send a message to mvm.  Takes the object over.  If this fails, mvm is gone and we get killed. */
 static void tell(struct pull *p, struct json_out *out, json_t *o)
 {
 	AUTO_FREE char *text = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a supervisor's warden answers, and what it does about record, events and folder. */
+/* The warden's answers to its supervisor, and its work on record, events and folder. */
 #include "supervisor/warden.h"
 
 #include <errno.h>
@@ -25,9 +25,9 @@
 #include "supervisor/warden_ask.h"
 #include "supervisor/warden_parts.h"
 
-#define EVENT_NS     (NS_PER_S / 10) /* one event; a burst has EVENTS_BURST of them */
+#define EVENT_NS     (NS_PER_S / 10) /* one more event each; a burst has EVENTS_BURST */
 #define EVENTS_BURST 64
-#define EVENT_BYTES  256u /* more of them count as more events */
+#define EVENT_BYTES  256u /* bytes of one event; a longer one counts as several */
 
 #define LONGEST_ENTRY (1u << 20) /* a log is moved aside before it has more than that too much */
 
@@ -47,7 +47,7 @@ static void take_text(struct record *rec, uint16_t i, const struct wire_field *f
 	char *text = NULL;
 	if (f->len > RECORD_TEXT_MAX || wire_get_str(f, &text) < 0)
 		return;
-	char **to = (char **)((char *)rec + record_texts[i]);
+	char **to = record_text(rec, i);
 	free(*to);
 	*to = text;
 }
@@ -94,7 +94,7 @@ static void take_stage(struct record *rec, const struct wire_field *f)
 		rec->stages[rec->n_stages++] = s;
 }
 
-/* A suspended VM outlives the host's boot.  A record that is lost is made up for by settle.c. */
+/* A suspended VM outlives the host's boot.  If the record is lost, settle.c writes another. */
 static void sync_record(const struct warden *w)
 {
 	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
@@ -109,7 +109,7 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 	struct record *rec = &w->record;
 	struct wire_field f;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
-		set_string((char **)((char *)rec + record_texts[i]), NULL);
+		set_string(record_text(rec, i), NULL);
 	rec->n_stages = rec->n_network_refusals = 0;
 	while (wire_next(&reader, &f) > 0) {
 		uint64_t n;
@@ -125,7 +125,7 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 		else if (f.tag >= TAG_RECORD_NUMBERS && f.tag < TAG_RECORD_NUMBERS + RECORD_NUMBERS)
 			take_number(rec, f.tag - TAG_RECORD_NUMBERS, n);
 	}
-	/* only its own files can suspend it */
+	/* the VM counts as suspended only if our own files say so */
 	if (rec->state == RECORD_SUSPENDED && !w->suspended)
 		rec->state = RECORD_FAILED;
 	/* see save_record() */
@@ -135,7 +135,7 @@ static void answer_save(struct warden *w, const struct strbuf *asked)
 	if (r != -EFBIG)
 		return;
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
-		set_string((char **)((char *)rec + record_texts[i]), NULL);
+		set_string(record_text(rec, i), NULL);
 	record_save(w->given->fd[SUPERVISOR_FD_INSTANCE], rec, NULL);
 }
 
@@ -146,7 +146,7 @@ void warden_note_vmm(struct warden *w, int64_t pid, unsigned isolation)
 	set_string(&w->record.isolation, vmm_isolation_text(isolation, text));
 }
 
-/* The events' file is everybody's, so one instance's are bounded. */
+/* All instances share the events' file, so the events of each are bounded. */
 static bool may_tell(struct warden *w, size_t bytes)
 {
 	int64_t now_ns = clock_now_ns();
@@ -156,7 +156,7 @@ static bool may_tell(struct warden *w, size_t bytes)
 	return w->told_ns <= now_ns;
 }
 
-/* The event with this name that a supervisor tells, or NULL. */
+/* The event with this name, if a supervisor may report it; else NULL. */
 static const char *event_named(const struct wire_field *f)
 {
 	static const char *const names[] = {
@@ -211,7 +211,7 @@ uint64_t log_longest(const struct record *rec)
 	return most + LONGEST_ENTRY;
 }
 
-/* Whoever takes a VM of a pool chooses how long its logs may be. */
+/* The start that takes a VM of a pool chooses how long its logs may be. */
 static void limit_logs(const struct warden *w, const struct record *rec)
 {
 	const struct rlimit most = { log_longest(rec), log_longest(rec) };
@@ -219,8 +219,8 @@ static void limit_logs(const struct warden *w, const struct record *rec)
 		prlimit(w->shut_in, RLIMIT_FSIZE, &most, NULL); /* see shut_in.c */
 }
 
-/* A log that is not full goes on.  Else each question would make a file, which keeps its blocks for
- * as long as whoever asks has it open. */
+/* Open a log that is not full again.  Else each question would make a file, and it would keep its
+ * blocks for as long as the supervisor has it open. */
 static int answer_new_log(struct warden *w, uint64_t log, struct line_message *ret)
 {
 	int dir_fd = w->given->fd[SUPERVISOR_FD_INSTANCE];
@@ -239,8 +239,8 @@ static int open_parent(const struct warden *w)
 		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Remove an instance that must leave nothing behind, even if its starter was killed.  A VM whose
- * folder is gone would run unknown to everybody, so it ends, and none follows. */
+/* Remove an instance that must leave nothing behind, even if its starter was killed.  Nobody would
+ * know of a VM without a folder, so the VM ends, and no restart follows. */
 static void answer_remove(struct warden *w)
 {
 	AUTO_CLOSE int parent_fd = open_parent(w);
@@ -258,7 +258,7 @@ static void answer_release(struct warden *w)
 	AUTO_CLOSE int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	vmm_put_away(w); /* if it still has them */
 	copy_release(w);
-	/* the numbers stay taken, or a later descriptor would pass for a lease */
+	/* keep the numbers in use, or a later descriptor would look like a lease */
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(fds); i++) {
 		if (null_fd < 0 || dup3(null_fd, w->given->fd[fds[i]], O_CLOEXEC) < 0)
 			close(w->given->fd[fds[i]]); /* never written to */
@@ -291,8 +291,8 @@ int record_check_fit(const struct record *have, const struct record *wanted, str
 	return 0;
 }
 
-/* The start that wants this VM has left its record here.  The supervisor cannot write such a file,
- * so no guest can choose what is copied where. */
+/* The start that takes this VM has left its record here.  The supervisor cannot write such a file,
+ * so no guest can choose which files are copied where. */
 static int load_wanted(struct warden *w, struct mvm_error *err)
 {
 	AUTO_FREE char *text = NULL;
@@ -370,7 +370,7 @@ static void answer_give_up_adoption(struct warden *w)
 }
 
 /* The command that renames the instance has left the name here.  The supervisor cannot write such a
- * file, so no guest can choose a name.  Its own word for it tells two commands apart. */
+ * file, so no guest can choose a name.  The name in the call tells which of two commands it is. */
 static int answer_rename(struct warden *w, const struct line_message *asked, struct mvm_error *err)
 {
 	AUTO_FREE char *to = NULL;
@@ -424,7 +424,8 @@ static int do_it(struct warden *w, const struct line_message *asked, struct line
 		return 0;
 	case ASK_KILL:
 		if (w->body && w->body->process.pid > 0)
-			kill(w->body->process.pid, SIGKILL); /* not reaped, so still its pid */
+			kill(w->body->process.pid,
+			     SIGKILL); /* not reaped, so the pid is still its own */
 		return 0;
 	case ASK_FORGET_MEMORY:
 		vmm_forget_memory(w);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a supervisor asks of its warden. */
+/* The supervisor's questions to its warden. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +56,7 @@ static struct line_message question_about(int32_t what, uint64_t number)
 	return q;
 }
 
-/* One that has no answer but that it was done. */
+/* Ask a question whose only answer is success or an error. */
 static int ask_only(struct warden_link *l, struct line_message q, struct mvm_error *err)
 {
 	AUTO_DONE(line_message) reply = { 0 };
@@ -137,8 +137,10 @@ static int keeper_open_state(void *arg, bool create)
 	AUTO_DONE(line_message) reply = { 0 };
 	struct line_message q = question_about(ASK_OPEN_STATE, create);
 	int r = ask(arg, &q, &reply, NULL);
-	int fd = r < 0 ? r : take_fd(&reply, 0);
-	return r < 0 ? r : fd < 0 ? -EPROTO : fd;
+	if (r < 0)
+		return r;
+	int fd = take_fd(&reply, 0);
+	return fd < 0 ? -EPROTO : fd;
 }
 
 static void keeper_take_back(void *arg)
@@ -148,7 +150,7 @@ static void keeper_take_back(void *arg)
 
 static void keeper_kill(void *arg)
 {
-	ask_only(arg, question(ASK_KILL), NULL); /* a warden that has gone has taken it along */
+	ask_only(arg, question(ASK_KILL), NULL); /* if the warden is gone, the VMM is gone too */
 }
 
 static void keeper_end(void *arg)
@@ -189,7 +191,8 @@ struct vmm_keeper warden_keeper(struct warden_link *l)
 
 void warden_forget_memory(struct warden_link *l)
 {
-	ask_only(l, question(ASK_FORGET_MEMORY), NULL); /* what stays goes with the instance */
+	ask_only(l, question(ASK_FORGET_MEMORY),
+		 NULL); /* if it stays, the instance's removal takes it */
 }
 
 void warden_why_killed(struct warden_link *l, char ret[OOM_TEXT_SIZE])
@@ -246,7 +249,7 @@ void warden_save(struct warden_link *l, const struct record *rec)
 		wire_put_u64(&q.fields, (uint16_t)(TAG_RECORD_NUMBERS + i), numbers[i]);
 	for (size_t i = 0; i < MVM_ARRAY_SIZE(record_texts); i++)
 		wire_put_str(&q.fields, (uint16_t)(TAG_RECORD_TEXTS + i),
-			     *(char *const *)((const char *)rec + record_texts[i]));
+			     *record_text((struct record *)rec, i));
 	for (size_t i = 0; i < rec->n_stages; i++) {
 		wire_put_str(&q.fields, TAG_STAGE, rec->stages[i].name);
 		wire_put_u64(&q.fields, TAG_STAGE_NS, (uint64_t)rec->stages[i].ns);
@@ -333,7 +336,7 @@ void warden_save_drop(struct warden_link *l, const char *name)
 	struct line_message q = question(ASK_SAVE_DROP);
 	if (name)
 		wire_put_str(&q.fields, TAG_TEXT, name);
-	ask_only(l, q, NULL); /* what stays is swept when the VM has ended */
+	ask_only(l, q, NULL); /* if it stays, the sweep after the VM's end takes it */
 }
 
 int warden_load_saved(struct warden_link *l, char ret_nonce_sha256[65], struct mvm_error *err)
@@ -412,7 +415,7 @@ void warden_release(struct warden_link *l)
 
 void warden_stop_listening(struct warden_link *l)
 {
-	ask_only(l, question(ASK_STOP_LISTENING), NULL); /* it goes with the folder at last */
+	ask_only(l, question(ASK_STOP_LISTENING), NULL); /* if it stays, it goes with the folder */
 }
 
 void warden_remove(struct warden_link *l)

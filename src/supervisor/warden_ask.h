@@ -38,13 +38,13 @@ enum warden_question {
 	ASK_RENAME, /* TEXT: the name */
 };
 
-/* About a state that is kept or continued: warden_saved.c. */
+/* Questions about a state that is saved or continued (warden_saved.c). */
 enum warden_saved_question {
 	ASK_SAVED = 0x100, /* the first of them */
 	ASK_SAVE_BEGIN = ASK_SAVED,
 	ASK_SAVE_SUSPEND, /* TEXT: the nonce's SHA-256 */
 	ASK_SAVE_FORK,	  /* likewise */
-	ASK_SAVE_DROP,	  /* TEXT: the name of a fork's folder; else what is being saved */
+	ASK_SAVE_DROP, /* TEXT: the name of a fork's folder; none: the state that is being saved */
 	ASK_LOAD_SAVED,
 	ASK_USE_SAVED, /* NUMBER: enum warden_use */
 };
@@ -75,7 +75,8 @@ enum warden_tag {
 	TAG_RECORD_NUMBERS = 0x200,
 };
 
-/* What a supervisor may change in a record: how its VM is, and nothing that others act on. */
+/* The texts that a supervisor may change in a record: they tell of its VM, and nobody acts on
+ * them. */
 static const size_t record_texts[] = {
 	offsetof(struct record, error),		  offsetof(struct record, hostname),
 	offsetof(struct record, machine_id),	  offsetof(struct record, started_at),
@@ -84,6 +85,11 @@ static const size_t record_texts[] = {
 	offsetof(struct record, network_problem),
 };
 #define RECORD_TEXT_MAX 16384u
+
+static inline char **record_text(struct record *rec, size_t i)
+{
+	return (char **)(void *)((char *)rec + record_texts[i]);
+}
 
 enum record_number {
 	NUMBER_STATE,

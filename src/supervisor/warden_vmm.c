@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The warden's VMM: which one, with which files, and its end. */
+/* The warden's work on the VMM: choose it, give it its files, end it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -19,8 +19,8 @@
 
 #define MEMORY_NAME "mem.bin"
 
-/* It was decided with the VMM that was here then; an upgrade may have come since, above all before
- * a start that is not the first. */
+/* The start was decided with the VMM of that time.  It may have been upgraded since, above all
+ * before a restart. */
 static int check_same_vmm(const struct mvm_snapshot_info *snapshot, const struct vmm_probe *probe,
 			  struct mvm_error *err)
 {
@@ -60,13 +60,13 @@ static int copy_memory(struct warden *w, int snapshot_fd, struct mvm_error *err)
 {
 	struct stat st;
 	int r;
-	/* one that was killed meanwhile has left its own, or a part of it */
+	/* a copy that was killed may have left its file, or a part of it */
 	unlinkat(w->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME, 0);
 	AUTO_CLOSE int from_fd = openat(snapshot_fd, MEMORY_NAME,
 					O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	AUTO_CLOSE int to_fd = openat(w->given->fd[SUPERVISOR_FD_INSTANCE], MEMORY_NAME,
 				      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	/* the mode as well: a Firecracker in a jail reads it as another user */
+	/* set the mode as well: a Firecracker in a jail reads the file as another user */
 	if (from_fd >= 0 && to_fd >= 0 && fstat(from_fd, &st) == 0 &&
 	    fchmod(to_fd, st.st_mode & 0777) == 0)
 		r = file_copy_fd(from_fd, to_fd);
@@ -78,7 +78,7 @@ static int copy_memory(struct warden *w, int snapshot_fd, struct mvm_error *err)
 	return 0;
 }
 
-/* The folder of the memory file, and of the device state that belongs to it. */
+/* Open the folder of the memory file and its device state. */
 static int open_memory_dir(struct warden *w, struct line_message *ret, struct mvm_error *err)
 {
 	const struct record *rec = &w->record;
@@ -195,7 +195,7 @@ static void forget_channels(struct warden *w)
 	}
 }
 
-/* Start it, if the backend can do that apart from the talk with it. */
+/* Start the VMM, if the backend can start it and talk to it from different processes. */
 static int start_body(struct warden *w, struct line_message *ret, struct mvm_error *err)
 {
 	AUTO_DONE(vmm_ends) ends = VMM_ENDS_NONE;
@@ -266,9 +266,9 @@ int vmm_answer_reap(struct warden *w, struct line_message *ret)
 
 int vmm_answer_open_state(struct warden *w, bool create, struct line_message *ret)
 {
-	int dir_fd = create		    ? w->given->fd[SUPERVISOR_FD_CAPTURE]
-		     : w->saved_dir_fd >= 0 ? w->saved_dir_fd
-					    : w->memory_dir_fd;
+	int dir_fd = w->saved_dir_fd >= 0 ? w->saved_dir_fd : w->memory_dir_fd;
+	if (create)
+		dir_fd = w->given->fd[SUPERVISOR_FD_CAPTURE];
 	bool mine = create ? w->record.purpose == RECORD_FOR_CAPTURE : w->record.restore;
 	int fd = mine && w->ops->open_state ? w->ops->open_state(dir_fd, create) : -EPERM;
 	if (fd >= 0)

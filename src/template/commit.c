@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A running instance's root file system becomes a revision. */
+/* Makes a revision of a running instance's root file system. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mvm/build.h>
@@ -29,8 +29,6 @@
 
 #define NAME_TAR    "root.tar"
 #define NAME_ROOTFS "rootfs.ext4"
-
-DEFINE_AUTO_DONE(mvm_template_spec, mvm_template_spec_done)
 
 struct commit {
 	struct mvm *mvm;
@@ -87,7 +85,8 @@ static int find_spec(struct commit *c, const char *id, struct mvm_error *err)
 		return make_spec(c, id, &c->spec, err);
 	r = store_spec_load(c->mvm->store, id, &c->spec, err);
 	if (r == 0)
-		r = need_agent(&c->spec.run, err); /* its revision would have the base's initrd */
+		r = need_agent(&c->spec.run,
+			       err); /* its revision would have the initrd of the base */
 	return r < 0 ? r : run_over_image(&c->spec.run, &c->base.rev.run, &c->spec.run, err);
 }
 

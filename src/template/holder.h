@@ -3,7 +3,7 @@
 #define TEMPLATE_HOLDER_H
 
 /*
- * Suspended instances, which need their revision and its snapshot.
+ * Finds suspended instances, which need their revision and its snapshot.
  *
  * No process runs that could hold a lease for them, so their records do.  A supervisor writes such
  * a record before it gives up its lease, and a resume takes a lease before it changes the record.
@@ -13,11 +13,11 @@
 #include <mvm/error.h>
 #include <mvm/mvm.h>
 
-/* The name of one that needs a revision, or any revision of the template (NULL); free(3) it.  NULL:
- * none. */
+/* The name of an instance that needs this revision, or (revision NULL) any revision of the
+ * template; free(3) it.  NULL: none needs it. */
 char *holder_find(struct mvm *mvm, const char *id, const char *revision);
 
-/* 0, or -EBUSY ("instance-in-the-way") with its name. */
+/* Returns 0, or -EBUSY ("instance-in-the-way") with the instance's name. */
 int holder_check(struct mvm *mvm, const char *id, const char *revision, struct mvm_error *err);
 
 #endif

@@ -69,7 +69,7 @@ static int apt(const char *program, const char *verb, const char *package, int d
 		return mvm_error_reason(err, r, "kernel-not-found", NULL);
 	}
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the download was cancelled");
+		return mvm_error_cancelled(err, "the download");
 	return r < 0 ? mvm_error_set(err, r, "cannot run %s: %s", program, strerror(-r)) : r;
 }
 

@@ -255,7 +255,7 @@ int mvm_template_verify(struct mvm *mvm, const char *ref, const struct mvm_progr
 	result->bytes = run.files.done_bytes;
 	verify_done(&run.files);
 	if (r == -ECANCELED)
-		return mvm_error_set(err, r, "the check was cancelled");
+		return mvm_error_cancelled(err, "the check");
 	if (r < 0)
 		return mvm_error_oom(err); /* every other failure is a problem found */
 	r = conclude(result, err);

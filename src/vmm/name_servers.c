@@ -25,7 +25,7 @@ static unsigned scope_of(const char *text)
 	return if_nametoindex(text);
 }
 
-/* Add word's address, in its usual form.  Returns false: it is none. */
+/* Add word's address, in its usual form.  Returns false if word is no address. */
 static bool add(struct strv *ret, const char *word)
 {
 	char text[INET6_ADDRSTRLEN];

@@ -5,8 +5,8 @@
 /*
  * The host's name servers, as its C library reads them from /etc/resolv.conf.
  *
- * A line without an address is passed over, so that it never hinders a VM.  Without any server the
- * C library asks 127.0.0.1, and so does mvm.
+ * mvm passes over a line without an address, so that such a line never stops a VM.  Without any
+ * server the C library asks 127.0.0.1, and so does mvm.
  *
  * Source: resolv.conf(5); glibc, resolv/res_init.c.
  */
@@ -25,17 +25,18 @@
  */
 void name_servers_read(const char *resolv_conf, struct strv *ret, struct strv *ret_odd);
 
-/* The host's as they are now; ret has at least one. */
+/* Read the host's servers of this moment; ret has at least one. */
 void name_servers_of_host(struct strv *ret);
 
-/* Why guests cannot ask the servers of this resolv.conf(5), or not all; NULL: they can.  The
- * caller's. */
+/* Why guests cannot ask all servers of this resolv.conf(5); NULL: they can.  The caller frees
+ * it. */
 char *name_servers_problem(const char *resolv_conf);
 
 /* Does this resolv.conf(5) name no server that guests can ask? */
 bool name_servers_none(const char *resolv_conf);
 
-/* The text of the host's file; "" when it cannot be read.  The caller's; NULL: no memory. */
+/* The text of the host's file; "" when it cannot be read.  The caller frees it; NULL: out of
+ * memory. */
 char *name_servers_text(void);
 
 #endif

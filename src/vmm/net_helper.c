@@ -22,8 +22,8 @@
 #define AGAIN_STEADY_NS	  (60 * NS_PER_S)
 #define AGAIN_PATIENCE_NS (20 * NS_PER_S)
 #define THREADS_MAX	  4u
-#define FD_END		  6	/* its descriptors are below */
-#define FILES_MAX	  2048u /* descriptors; usernet/sockets.h needs fewer */
+#define FD_END		  6	/* its descriptors are below this limit */
+#define FILES_MAX	  2048u /* limit of descriptors; usernet/sockets.h needs fewer */
 
 /* ---- its configuration ---- */
 
@@ -191,7 +191,7 @@ void net_process_done(struct net_process *h)
 
 /* ---- asking it ---- */
 
-/* Start another one: the first time at once, then after pauses that grow. */
+/* Start another mvm-net: the first time at once, then after pauses that grow. */
 static void plan_again(struct net_helper *h)
 {
 	int64_t now_ns = clock_now_ns(), pause_ms = 0;
@@ -220,7 +220,7 @@ static void lose(struct net_helper *h, const char *why)
 		plan_again(h);
 }
 
-/* It was started with the rules of before, perhaps. */
+/* It may have been started with older rules, so send the present ones. */
 static void send_kept(struct net_helper *h)
 {
 	AUTO_FREE char *text = TAKE_PTR(h->kept);
@@ -234,7 +234,7 @@ static void send_kept(struct net_helper *h)
 	h->n_unheard++;
 }
 
-/* The next one has said whether it serves. */
+/* The new mvm-net has said whether it serves. */
 static void take_return(struct net_helper *h, const json_t *said)
 {
 	const struct vmm_network_news news = { .is_back = true };
@@ -254,7 +254,7 @@ static void on_pause_over(void *arg)
 {
 	struct net_helper *h = arg;
 	if (h->source)
-		loop_source_set_events(h->source, EPOLLIN); /* else it is heard with a reply */
+		loop_source_set_events(h->source, EPOLLIN); /* else the report comes with a reply */
 }
 
 static void on_message(void *arg, uint32_t events)
@@ -300,7 +300,7 @@ static void on_message(void *arg, uint32_t events)
 		h->is_asked = false;
 		return;
 	}
-	/* it may tell as much as it likes: nobody listens for a while, unless it is asked */
+	/* however much it tells, nobody listens for a while, except for the reply to a question */
 	if (h->is_asked && ++h->n_unasked > UNASKED_MAX) {
 		lose(h, NET_HELPER_PROGRAM " does not answer");
 		return;
@@ -326,7 +326,7 @@ static void on_again(void *arg)
 		h->control_fd = fd;
 		r = loop_add_fd(h->loop, fd, EPOLLIN, on_message, h, &h->source);
 	}
-	plan_again(h); /* should it not serve until then */
+	plan_again(h); /* in case it does not serve by then */
 	if (r == 0)
 		loop_source_arm(h->again, h->again_ns + AGAIN_PATIENCE_NS);
 }

@@ -6,8 +6,8 @@
  * A VM's network as a process of its own, mvm-net (usernet/usernet.h): the VMM's only socket leads
  * there.
  *
- * struct net_process starts and ends mvm-net, struct net_helper talks to it.  They are apart
- * because they may be in two processes of ours.
+ * struct net_process starts and ends mvm-net, struct net_helper talks to it.  They may be in two
+ * processes of ours, so they are two structs.
  *
  * Calling sequence: the VMM's start with one end of a socket, net_process_start with the other (the
  * VMM takes longer, so it starts first, and both start side by side), net_helper_take,
@@ -27,8 +27,8 @@
 
 /*
  * The address space of mvm-net.  All its connections (usernet/sockets.h) with full buffers are
- * about 330 MiB.  libslirp also keeps each segment that comes out of order, however small, and
- * without a limit of its own: a guest that goes for it ends its own network, which starts again.
+ * about 330 MiB. libslirp also keeps each segment that comes out of order, without a limit of its
+ * own.  A guest that abuses this ends its own network, which starts again.
  */
 #define NET_HELPER_MEMORY_MIB 448u
 
@@ -36,7 +36,7 @@ struct net_process {
 	struct process process;
 	struct own_uid user; /* not the VMM's */
 	struct box box;
-	int link_fd; /* its end of the VMM's socket, for the next one */
+	int link_fd; /* the end of the VMM's socket, for the next mvm-net */
 	bool alone;
 };
 #define NET_PROCESS_NONE                                                                           \
@@ -52,17 +52,16 @@ struct net_helper {
 	bool is_up, ended, is_returning;
 	const struct vmm_keeper *keeper; /* starts the next one */
 	struct loop_source *again;
-	int64_t again_ns; /* when the last one was started */
+	int64_t again_ns; /* when the last mvm-net was started */
 	unsigned tries;
-	/* what it tells unasked is heard once in NET_HELPER_PAUSE_MS */
+	/* reports that come unasked are read once in NET_HELPER_PAUSE_MS */
 	struct loop_source *pause;
 	bool is_asked;
 	unsigned n_unasked; /* meanwhile */
 	vmm_network_fn on_news;
 	void *arg;
 	uint64_t refused; /* as far as was told */
-	/* rules that came while it was away, for the next one; its answer to them is not waited for
-	 */
+	/* rules that came while it was away, for the next mvm-net; nobody waits for its answer */
 	char *kept;
 	unsigned n_unheard;
 };
@@ -84,7 +83,7 @@ struct net_helper {
 int net_process_start(struct net_process *p, const struct vmm_config *c, bool alone, int link_fd,
 		      int *ret_control_fd, struct mvm_error *err);
 
-/* Start another one in its place, on the same socket.  Then as after net_process_start(). */
+/* Start another mvm-net on the same socket.  Then go on as after net_process_start(). */
 int net_process_again(struct net_process *p, const struct vmm_config *c, int *ret_control_fd,
 		      struct mvm_error *err);
 
@@ -108,12 +107,12 @@ int net_helper_take(struct net_helper *u, int control_fd, const struct vmm_keepe
 int net_helper_ready(struct net_helper *u, int64_t deadline_ns, struct mvm_error *err);
 
 /* Forward another port.  Returns 0 or -errno.  An mvm-net that does not answer before the deadline
- * is lost: another one takes its place. */
+ * is replaced. */
 int net_helper_forward(struct net_helper *u, const struct vmm_forward *f, int64_t deadline_ns,
 		       struct mvm_error *err);
 
-/* Other rules from now on, for all flows, and its name servers, if it has some.  While mvm-net is
- * away, and when it does not answer, the next one gets them.  Returns 0 or -errno. */
+/* Give mvm-net other rules, for all flows, and other name servers, if there are any.  If mvm-net is
+ * away or does not answer, the next one gets them.  Returns 0 or -errno. */
 int net_helper_policy(struct net_helper *u, const struct vmm_network *network, int64_t deadline_ns,
 		      struct mvm_error *err);
 

@@ -19,7 +19,7 @@ static const char *one_of(const char *word, const char *const *words, size_t n)
 	return NULL;
 }
 
-/* A numeric address, or what may be a name. */
+/* Is it a numeric address, or could it be a name? */
 static bool is_target(const char *text, bool name)
 {
 	if (name)

@@ -2,7 +2,7 @@
 #ifndef VMM_NET_NEWS_H
 #define VMM_NET_NEWS_H
 
-/* Reports of mvm-net, which a guest may have taken over: nothing in them is believed unseen. */
+/* Reads reports of mvm-net.  A guest may have taken mvm-net over, so each value is checked. */
 
 #include <jansson.h>
 

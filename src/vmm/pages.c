@@ -81,7 +81,7 @@ static int add_page(struct pages_map *m, uint64_t page)
 		last->n++;
 		return 0;
 	}
-	if ((m->n & (m->n + 1)) == 0) { /* full at 0, 1, 3, 7, ... */
+	if (!m->v || (m->n & (m->n + 1)) == 0) { /* full at 0, 1, 3, 7, ... */
 		struct pages_extent *v = realloc(m->v, (2 * m->n + 1) * sizeof(*v));
 		if (!v)
 			return -ENOMEM;

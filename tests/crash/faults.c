@@ -66,7 +66,7 @@ static int enter(const char *name, unsigned flags)
 	count++;
 	if (log_fd >= 0) {
 		int n = snprintf(line, sizeof(line), "%u %s\n", count, name);
-		(void)!syscall(SYS_write, log_fd, line, (size_t)n);
+		syscall(SYS_write, log_fd, line, (size_t)n);
 	}
 	if (!fault_at || count < fault_at)
 		return 0;

@@ -287,7 +287,7 @@ subprocess.run([mvm, "inspect", "one"], check=True)
         port = record["forwards"][0]["host_port"]
         self.assertEqual(self.run_detached("web-worker", "-p", f"{port}:8080")["start"], "restore")
 
-    def test_a_command_that_ran_when_the_vmm_was_killed_ends_with_125(self):
+    def test_a_command_ends_with_125_when_its_vmm_is_killed(self):
         record = self.run_detached("web-worker", "--name", "one")
         process = self.start_mvm("exec", "one", "--", "sh", "-c", "echo runs; sleep 1000")
         self.assertEqual(process.stdout.readline(), "runs\n")

@@ -49,7 +49,7 @@ class Hashes(TestCase):
         self.build("--update-hash")
         self.assertEqual(read(path).decode(), after)
 
-    def test_flake_nix_is_put_back_when_the_build_fails_all_the_same(self):
+    def test_flake_nix_is_put_back_after_a_failed_build(self):
         path = self.flake({"default": rootfs_with("x") + "; $bb cat ${(derivation { "
                            f'name = "f"; system = "{SYSTEM}"; builder = bb; inherit bb; '
                            'args = [ "sh" "-c" "echo f >$out" ]; outputHashAlgo = "sha256"; '

@@ -307,7 +307,7 @@ class Many(guests.TestCase):
         self.assertIn("none of the 40 instances runs: the start was cancelled", said[1])
         self.assertEqual(self.instances(), [])
 
-    def test_a_start_of_many_that_is_killed_while_it_is_undone_leaves_none(self):
+    def test_a_killed_undo_of_many_starts_leaves_no_vm(self):
         starter = self.start_mvm("run", "--template", "web-worker", "-d", "--count", "40")
         self.assertTrue(guests.wait_until(lambda: len(self.mvm_json("ps")) > 4))
         starter.send_signal(signal.SIGINT)
@@ -342,7 +342,7 @@ class NoGuest(harness.TestCase):
         self.mvm_fails(2, "pool", "set", "nobody", says="--size")
         self.assertEqual(self.mvm_json("pool", "list"), {"server": None, "pools": []})
 
-    def test_an_unset_pool_takes_the_folder_of_a_killed_server_along(self):
+    def test_an_unset_pool_removes_a_killed_servers_folder(self):
         self.mvm_ok("template", "create", "web", "--flake", "dir:" + self.folder)
         self.mvm_ok("pool", "set", "web", "--size", "1")
         folder = os.path.join(self.data_dir, "pool", "web")

@@ -46,7 +46,7 @@ static void a_vm_without_a_workload_is_up_with_its_agent(void **state)
 	expect_end(x, 0);
 }
 
-static void an_agent_that_starts_the_workload_all_the_same_fails_the_start(void **state)
+static void an_old_agent_that_starts_the_workload_fails_the_start(void **state)
 {
 	struct world *x = *state;
 	struct mvm_error err = { 0 };
@@ -65,7 +65,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_vm_without_a_workload_is_up_with_its_agent),
-		TEST(an_agent_that_starts_the_workload_all_the_same_fails_the_start),
+		TEST(an_old_agent_that_starts_the_workload_fails_the_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -259,7 +259,6 @@ static void a_seal_is_no_proof_of_a_digest_that_nobody_has_read(void **state)
 	struct fixture *f = *state;
 	AUTO_DONE(checksums) sums = { 0 };
 	AUTO_DONE(staging) st = STAGING_NONE;
-	AUTO_FREE char *text = text_of('a');
 	AUTO_CLOSE int dir = make(f, &sums);
 	/* staged again before any start has read it: no line goes on */
 	assert_int_equal(store_stage_revision(f->store, "web", "r1", &st, NULL), 0);

@@ -64,7 +64,7 @@ static void a_vm_ends_with_a_starter_that_has_not_told_its_name(void **state)
 
 /* As when `run --count` is cancelled, ends the VMs that are up, and is killed before it removes
  * them. */
-static void a_vm_that_has_ended_waits_for_the_starter_that_has_not_told_its_name(void **state)
+static void an_ended_vm_waits_until_its_starter_has_told_its_name(void **state)
 {
 	struct world *x = *state;
 	x->record.held = true;
@@ -147,7 +147,7 @@ static void a_start_ends_with_its_starter(void **state)
 
 /* Whoever takes a snapshot boots such a guest again; everybody else gets the console's last lines.
  */
-static void a_guest_that_hangs_at_boot_is_told_to_who_takes_a_snapshot(void **state)
+static void a_capture_reports_a_guest_that_hangs_at_boot(void **state)
 {
 	struct world *x = *state;
 	struct mvm_error err = { 0 };
@@ -535,12 +535,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_attached_vm_ends_with_its_starter),
 		TEST(a_vm_ends_with_a_starter_that_has_not_told_its_name),
-		TEST(a_vm_that_has_ended_waits_for_the_starter_that_has_not_told_its_name),
+		TEST(an_ended_vm_waits_until_its_starter_has_told_its_name),
 		TEST(a_vm_that_has_ended_stays_once_its_name_is_told),
 		TEST(a_vm_that_was_let_go_outlives_its_starter),
 		TEST(a_starter_is_let_go_before_anything_is_written),
 		TEST(a_start_ends_with_its_starter),
-		TEST(a_guest_that_hangs_at_boot_is_told_to_who_takes_a_snapshot),
+		TEST(a_capture_reports_a_guest_that_hangs_at_boot),
 		TEST(a_start_ends_when_its_starter_dies_before_the_vmm_runs),
 		TEST(a_start_again_ends_with_its_starter_and_leaves_the_instance),
 		TEST(a_vm_of_a_pool_can_be_adopted),

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <mvm/revisions.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "start/context.h"
 #include "store/trust.h"
@@ -133,9 +134,9 @@ static void a_cancelled_rollback_leaves_the_current_revision(void **state)
 	struct mvm_progress progress = MVM_PROGRESS_INIT;
 	struct mvm_error err = { 0 };
 	struct mvm mvm = seen(state);
-	AUTO_CLOSE int dir = make_two(state);
 	AUTO_CLOSE int readable = open_readable();
 
+	close(make_two(state));
 	progress.cancel_fd = &readable;
 	assert_int_equal(roll_back(&mvm, &progress, &err), -ECANCELED);
 	assert_int_equal(err.code, -ECANCELED);
